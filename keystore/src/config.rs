@@ -1,0 +1,105 @@
+//! The one configuration file of all daemons, `offline-ksk.toml`. Unknown keys are errors; every finding is reported at once.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::dns::Name;
+use crate::exchange::verify::TrustAnchor;
+use crate::policy::Policy;
+
+/// The file, checked: policies resolved, trust anchors read, paths made absolute against the folder of the file.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where everything lies that the daemons write.
+    pub state_dir: PathBuf,
+    /// The zones.
+    pub zones: Vec<ZoneConfig>,
+    /// `[loader]`.
+    pub loader: LoaderConfig,
+    /// `[ksr]`.
+    pub ksr: KsrConfig,
+    /// `[signer]`; `None` = this host does not serve.
+    pub signer: Option<SignerConfig>,
+    /// `[metrics]`; `None` = no endpoint.
+    pub metrics: Option<MetricsConfig>,
+}
+
+/// One `[[zone]]`.
+#[derive(Debug, Clone)]
+pub struct ZoneConfig {
+    /// `name`.
+    pub name: Name,
+    /// `policy`, resolved.
+    pub policy: Policy,
+    /// `trust-anchors` (presentation form) and `trust-anchor-file`, read. Never empty where SKRs are checked.
+    pub anchors: Vec<TrustAnchor>,
+    /// `file`: the unsigned zone, for the signer.
+    pub file: Option<PathBuf>,
+    /// `key-directory`, by default `STATE-DIR/keys`.
+    pub key_directory: PathBuf,
+}
+
+/// `[loader]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct LoaderConfig {
+    /// Seconds between full scans of the inbox, beside the kernel's events.
+    pub rescan_interval: u32,
+    /// Seconds until the end of the coverage at which the alerts are due: information.
+    pub coverage_info: u32,
+    /// The same: warning.
+    pub coverage_warning: u32,
+    /// The same: critical.
+    pub coverage_critical: u32,
+}
+
+/// `[ksr]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct KsrConfig {
+    /// Write requests on a timer.
+    pub enabled: bool,
+    /// Seconds before the end of the coverage at which the next request is written.
+    pub lead: u32,
+    /// Seconds that a request asks for.
+    pub period: u32,
+}
+
+/// `[signer]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SignerConfig {
+    /// UDP and TCP addresses, port 0 = the kernel's choice.
+    pub listen: Vec<SocketAddr>,
+}
+
+/// `[metrics]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MetricsConfig {
+    /// Address of the HTTP endpoint; loopback unless `allow-remote`.
+    pub listen: SocketAddr,
+}
+
+impl Default for LoaderConfig {
+    fn default() -> Self {
+        const DAY: u32 = 86_400;
+        // 2·L + 10 d, L + 4 d and 3 d for a ceremony lead L of 10 days: time to repeat a failed ceremony.
+        Self {
+            rescan_interval: 60,
+            coverage_info: 30 * DAY,
+            coverage_warning: 14 * DAY,
+            coverage_critical: 3 * DAY,
+        }
+    }
+}
+
+impl Default for KsrConfig {
+    fn default() -> Self {
+        const DAY: u32 = 86_400;
+        // Half a year a request, the next one two months before the end: a ceremony can be repeated twice.
+        Self { enabled: true, lead: 60 * DAY, period: 182 * DAY }
+    }
+}

@@ -1,0 +1,157 @@
+//! Signing and verifying behind one trait: ring where it can, openssl where ring cannot (RSA key generation, Ed448,
+//! RSASHA1 and small RSA keys to verify). No cryptography is written here.
+
+pub mod openssl;
+pub mod private_key;
+pub mod ring;
+
+pub use private_key::PrivateKey;
+
+use std::fmt;
+
+/// A DNSSEC algorithm number (IANA registry "DNS Security Algorithm Numbers").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Algorithm(pub u8);
+
+impl Algorithm {
+    /// RSA/SHA-1, verified only.
+    pub const RSASHA1: Self = Self(5);
+    /// RSA/SHA-1 with NSEC3, verified only.
+    pub const NSEC3RSASHA1: Self = Self(7);
+    /// RSA/SHA-256.
+    pub const RSASHA256: Self = Self(8);
+    /// RSA/SHA-512.
+    pub const RSASHA512: Self = Self(10);
+    /// ECDSA P-256 with SHA-256.
+    pub const ECDSAP256SHA256: Self = Self(13);
+    /// ECDSA P-384 with SHA-384.
+    pub const ECDSAP384SHA384: Self = Self(14);
+    /// Ed25519.
+    pub const ED25519: Self = Self(15);
+    /// Ed448.
+    pub const ED448: Self = Self(16);
+
+    /// The mnemonic that BIND prints, when the algorithm is one of ours.
+    #[must_use]
+    pub const fn mnemonic(self) -> Option<&'static str> {
+        Some(match self.0 {
+            5 => "RSASHA1",
+            7 => "NSEC3RSASHA1",
+            8 => "RSASHA256",
+            10 => "RSASHA512",
+            13 => "ECDSAP256SHA256",
+            14 => "ECDSAP384SHA384",
+            15 => "ED25519",
+            16 => "ED448",
+            _ => return None,
+        })
+    }
+
+    /// Reads a mnemonic (also BIND's `ECDSA256` and `ECDSA384`) or the number, in any letter case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let upper = text.to_ascii_uppercase();
+        let number = match upper.as_str() {
+            "ECDSA256" => 13,
+            "ECDSA384" => 14,
+            other => match (0..=255).find(|n| Self(*n).mnemonic() == Some(other)) {
+                Some(n) => n,
+                None => other.parse().ok()?,
+            },
+        };
+        Some(Self(number))
+    }
+
+    /// True for the algorithms that keys are generated and signatures made with (8, 10, 13, 14, 15, 16).
+    #[must_use]
+    pub const fn can_sign(self) -> bool {
+        matches!(self.0, 8 | 10 | 13 | 14 | 15 | 16)
+    }
+
+    /// True for the algorithms whose signatures are verified (those that sign, and 5 and 7).
+    #[must_use]
+    pub const fn can_verify(self) -> bool {
+        self.can_sign() || matches!(self.0, 5 | 7)
+    }
+
+    /// True for RSA, whose keys have a size to choose.
+    #[must_use]
+    pub const fn is_rsa(self) -> bool {
+        matches!(self.0, 5 | 7 | 8 | 10)
+    }
+
+    /// Key size in bits as BIND's `.state` has it, for algorithms of fixed size (256, 384, 256, 456).
+    #[must_use]
+    pub const fn fixed_bits(self) -> Option<u16> {
+        match self.0 {
+            13 | 15 => Some(256),
+            14 => Some(384),
+            16 => Some(456),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.mnemonic() {
+            Some(text) => f.pad(text),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// A private key that makes DNSSEC signatures.
+pub trait SigningKey: Send + Sync {
+    /// The algorithm of its signatures.
+    fn algorithm(&self) -> Algorithm;
+    /// The Public Key field of its DNSKEY record, in wire form.
+    fn public_key(&self) -> &[u8];
+    /// The Signature field of an RRSIG over `data` (the octets of RFC 4034 section 3.1.8.1).
+    fn sign(&self, data: &[u8]) -> Result<Vec<u8>, SignError>;
+}
+
+/// Why no signature was made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignError {
+    /// The algorithm is unknown or only verified.
+    #[error("algorithm {0} cannot be signed with")]
+    Unsupported(Algorithm),
+    /// The private key is damaged or does not belong to its public key.
+    #[error("the private key is unusable: {0}")]
+    BadKey(&'static str),
+    /// The library refused.
+    #[error("the cryptographic library failed: {0}")]
+    Backend(String),
+}
+
+/// Why a signature does not verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The algorithm is unknown or not verified.
+    #[error("algorithm {0} is not supported")]
+    Unsupported(Algorithm),
+    /// The public key is malformed (length, point off the curve, RSA size outside 1024 to 4096 bits, exponent under 3 or over 2^32).
+    #[error("the public key is malformed")]
+    BadKey,
+    /// The signature is wrong.
+    #[error("the signature does not verify")]
+    BadSignature,
+}
+
+/// Checks that `public_key` is a usable Public Key field for `algorithm`, before any heavy arithmetic; gives its size in bits.
+pub fn check_public_key(_algorithm: Algorithm, _public_key: &[u8]) -> Result<u16, VerifyError> {
+    todo!()
+}
+
+/// Verifies `signature` over `data` with the Public Key field `public_key` of a DNSKEY.
+pub fn verify(
+    _algorithm: Algorithm,
+    _public_key: &[u8],
+    _data: &[u8],
+    _signature: &[u8],
+) -> Result<(), VerifyError> {
+    todo!()
+}

@@ -1,0 +1,1 @@
+//! openssl behind the traits of [`super`].

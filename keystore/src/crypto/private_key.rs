@@ -1,0 +1,56 @@
+//! Private key material: wiped when dropped, silent in `Debug`.
+
+use super::{Algorithm, SignError, SigningKey};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// The private elements of a key, as BIND's `.private` file has them. Wiped when dropped; `Debug` prints the kind only.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub enum PrivateKey {
+    /// RSA: big-endian numbers without leading zeros.
+    Rsa {
+        /// n
+        modulus: Vec<u8>,
+        /// e
+        public_exponent: Vec<u8>,
+        /// d
+        private_exponent: Vec<u8>,
+        /// p
+        prime1: Vec<u8>,
+        /// q
+        prime2: Vec<u8>,
+        /// d mod (p-1)
+        exponent1: Vec<u8>,
+        /// d mod (q-1)
+        exponent2: Vec<u8>,
+        /// q^-1 mod p
+        coefficient: Vec<u8>,
+    },
+    /// ECDSA scalar (32 or 48 octets) or EdDSA seed (32 or 57 octets).
+    Raw(Vec<u8>),
+}
+
+impl std::fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Rsa { .. } => "PrivateKey(RSA, …)",
+            Self::Raw(_) => "PrivateKey(…)",
+        })
+    }
+}
+
+impl PrivateKey {
+    /// Makes a new key; `bits` counts for RSA only (1024 to 4096, exponent 65537).
+    pub fn generate(_algorithm: Algorithm, _bits: u16) -> Result<Self, SignError> {
+        todo!()
+    }
+
+    /// The Public Key field of the DNSKEY that belongs to it.
+    pub fn public_key(&self, _algorithm: Algorithm) -> Result<Vec<u8>, SignError> {
+        todo!()
+    }
+
+    /// A signer for it.
+    pub fn signer(&self, _algorithm: Algorithm) -> Result<Box<dyn SigningKey>, SignError> {
+        todo!()
+    }
+}

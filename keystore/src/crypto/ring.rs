@@ -1,0 +1,1 @@
+//! ring behind the traits of [`super`].

@@ -1,0 +1,408 @@
+//! Absolute domain names in uncompressed wire form (RFC 1035 section 3.1), their canonical order
+//! (RFC 4034 section 6.1), presentation form, and BIND's encoding in file names.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+/// Longest name, in octets of wire form.
+pub const MAX_NAME: usize = 255;
+/// Longest label, in octets.
+pub const MAX_LABEL: usize = 63;
+
+/// An absolute domain name. Letter case is kept, and ignored by `Eq`, `Hash` and `Ord`; `Ord` is the
+/// canonical DNS name order. `Display` is the presentation form with the final dot.
+#[derive(Clone)]
+pub struct Name {
+    wire: Box<[u8]>,
+}
+
+/// Why a text or a run of octets is no domain name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// An empty text.
+    #[error("the name is empty")]
+    Empty,
+    /// Two dots in a row, or a dot at the start.
+    #[error("a label is empty")]
+    EmptyLabel,
+    /// A label of more than 63 octets.
+    #[error("a label is longer than 63 octets")]
+    LabelTooLong,
+    /// More than 255 octets of wire form.
+    #[error("the name is longer than 255 octets")]
+    NameTooLong,
+    /// A backslash without a character or three digits up to 255 behind it.
+    #[error("a backslash needs a character or three digits from 000 to 255 behind it")]
+    BadEscape,
+    /// Wire form: the octets end inside the name, or a length octet is no label's.
+    #[error("the octets are no uncompressed name")]
+    BadWire,
+}
+
+impl Name {
+    /// The root.
+    #[must_use]
+    pub fn root() -> Self {
+        Self { wire: Box::new([0]) }
+    }
+
+    /// Reads presentation form; a text without final dot is completed by the root (`example` = `example.`).
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        Self::parse_bytes(text.as_bytes(), None)
+    }
+
+    /// Reads presentation form; a text without final dot is relative to `origin` (the root when `None`).
+    pub fn parse_bytes(text: &[u8], origin: Option<&Name>) -> Result<Self, NameError> {
+        if text == b"." {
+            return Ok(Self::root());
+        }
+        if text.is_empty() {
+            return Err(NameError::Empty);
+        }
+        let mut wire = Vec::with_capacity(text.len() + 2);
+        let (mut label_start, mut absolute, mut i) = (0, false, 0);
+        wire.push(0);
+        while i < text.len() {
+            let octet = match text[i] {
+                b'.' => {
+                    if wire.len() == label_start + 1 {
+                        return Err(NameError::EmptyLabel);
+                    }
+                    absolute = i + 1 == text.len();
+                    label_start = wire.len();
+                    wire.push(0);
+                    i += 1;
+                    continue;
+                }
+                b'\\' => {
+                    let rest = &text[i + 1..];
+                    match rest.first() {
+                        Some(d) if d.is_ascii_digit() => {
+                            let digits = rest.get(..3).filter(|d| d.iter().all(u8::is_ascii_digit));
+                            let digits = digits.ok_or(NameError::BadEscape)?;
+                            let value = digits.iter().fold(0u32, |v, d| v * 10 + u32::from(d - b'0'));
+                            i += 3;
+                            u8::try_from(value).map_err(|_| NameError::BadEscape)?
+                        }
+                        Some(c) => {
+                            i += 1;
+                            *c
+                        }
+                        None => return Err(NameError::BadEscape),
+                    }
+                }
+                c => c,
+            };
+            i += 1;
+            wire.push(octet);
+            let len = wire.len() - label_start - 1;
+            if len > MAX_LABEL {
+                return Err(NameError::LabelTooLong);
+            }
+            wire[label_start] = len as u8;
+        }
+        if !absolute {
+            match origin {
+                Some(origin) => wire.extend_from_slice(&origin.wire),
+                None => wire.push(0),
+            }
+        }
+        if wire.len() > MAX_NAME {
+            return Err(NameError::NameTooLong);
+        }
+        Ok(Self { wire: wire.into() })
+    }
+
+    /// Takes exactly one uncompressed name in wire form.
+    pub fn from_wire(wire: &[u8]) -> Result<Self, NameError> {
+        let len = wire_len(wire).ok_or(NameError::BadWire)?;
+        if len != wire.len() {
+            return Err(NameError::BadWire);
+        }
+        Ok(Self { wire: wire.into() })
+    }
+
+    /// The wire form, case kept.
+    #[must_use]
+    pub fn as_wire(&self) -> &[u8] {
+        &self.wire
+    }
+
+    /// The wire form in lower case (RFC 4034 section 6.2).
+    #[must_use]
+    pub fn canonical_wire(&self) -> Vec<u8> {
+        self.wire.to_ascii_lowercase()
+    }
+
+    /// The same name in lower case.
+    #[must_use]
+    pub fn to_lowercase(&self) -> Self {
+        Self { wire: self.canonical_wire().into() }
+    }
+
+    /// True for `.`.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.wire.len() == 1
+    }
+
+    /// The labels from left to right, without the root's.
+    pub fn labels(&self) -> impl Iterator<Item = &[u8]> {
+        Labels(&self.wire)
+    }
+
+    /// Number of labels without the root's; a leftmost `*` is counted.
+    #[must_use]
+    pub fn label_count(&self) -> usize {
+        self.labels().count()
+    }
+
+    /// The Labels field of an RRSIG: labels without the root and without a leftmost `*` (RFC 4034 section 3.1.3).
+    #[must_use]
+    pub fn rrsig_labels(&self) -> u8 {
+        (self.label_count() - usize::from(self.is_wildcard())) as u8
+    }
+
+    /// True when the leftmost label is a single `*`.
+    #[must_use]
+    pub fn is_wildcard(&self) -> bool {
+        self.wire.starts_with(&[1, b'*'])
+    }
+
+    /// The name without its leftmost label; `None` for the root.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        let first = usize::from(self.wire[0]);
+        (first > 0).then(|| Self { wire: self.wire[first + 1..].into() })
+    }
+
+    /// True when `self` is `ancestor` or below it.
+    #[must_use]
+    pub fn is_at_or_below(&self, ancestor: &Name) -> bool {
+        let mut rest = &*self.wire;
+        while rest.len() > ancestor.wire.len() {
+            rest = &rest[usize::from(rest[0]) + 1..];
+        }
+        rest.eq_ignore_ascii_case(&ancestor.wire)
+    }
+
+    /// The name in BIND's key file names: lower case, `%XX` for all but `0-9 a-z - _`, with final dot; the root is `.`.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        use fmt::Write;
+        if self.is_root() {
+            return ".".to_owned();
+        }
+        let mut out = String::new();
+        for label in self.labels() {
+            for b in label {
+                match b.to_ascii_lowercase() {
+                    c @ (b'0'..=b'9' | b'a'..=b'z' | b'-' | b'_') => out.push(char::from(c)),
+                    c => drop(write!(out, "%{c:02X}")),
+                }
+            }
+            out.push('.');
+        }
+        out
+    }
+}
+
+/// Length of the uncompressed name at the start of `octets`, root label included; `None` when there is none.
+#[must_use]
+pub fn wire_len(octets: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let len = usize::from(*octets.get(at)?);
+        if len > MAX_LABEL {
+            return None;
+        }
+        at += len + 1;
+        if at > MAX_NAME || at > octets.len() {
+            return None;
+        }
+        if len == 0 {
+            return Some(at);
+        }
+    }
+}
+
+/// Canonical order of two uncompressed wire-form names (RFC 4034 section 6.1), letter case ignored.
+#[must_use]
+pub fn canonical_cmp(a: &[u8], b: &[u8]) -> Ordering {
+    let mut starts = [[0u8; 128]; 2];
+    let mut counts = [0usize; 2];
+    for (n, wire) in [a, b].into_iter().enumerate() {
+        let mut at = 0;
+        while wire[at] != 0 {
+            starts[n][counts[n]] = at as u8;
+            counts[n] += 1;
+            at += usize::from(wire[at]) + 1;
+        }
+    }
+    let label = |wire: &'_ [u8], at: u8| -> (usize, usize) {
+        let at = usize::from(at);
+        (at + 1, at + 1 + usize::from(wire[at]))
+    };
+    let (mut i, mut j) = (counts[0], counts[1]);
+    while i > 0 && j > 0 {
+        i -= 1;
+        j -= 1;
+        let (from_a, to_a) = label(a, starts[0][i]);
+        let (from_b, to_b) = label(b, starts[1][j]);
+        let left = a[from_a..to_a].iter().map(u8::to_ascii_lowercase);
+        let right = b[from_b..to_b].iter().map(u8::to_ascii_lowercase);
+        match left.cmp(right) {
+            Ordering::Equal => {}
+            unequal => return unequal,
+        }
+    }
+    counts[0].cmp(&counts[1])
+}
+
+struct Labels<'a>(&'a [u8]);
+
+impl<'a> Iterator for Labels<'a> {
+    type Item = &'a [u8];
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let len = usize::from(self.0[0]);
+        if len == 0 {
+            return None;
+        }
+        let (label, rest) = self.0[1..].split_at(len);
+        self.0 = rest;
+        Some(label)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write;
+        if self.is_root() {
+            return f.write_char('.');
+        }
+        for label in self.labels() {
+            for &b in label {
+                match b {
+                    b'"' | b'(' | b')' | b'.' | b';' | b'\\' | b'@' | b'$' => {
+                        write!(f, "\\{}", char::from(b))?
+                    }
+                    0x21..=0x7e => f.write_char(char::from(b))?,
+                    _ => write!(f, "\\{b:03}")?,
+                }
+            }
+            f.write_char('.')?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Name({self})")
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.wire.eq_ignore_ascii_case(&other.wire)
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for b in &self.wire {
+            state.write_u8(b.to_ascii_lowercase());
+        }
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> Ordering {
+        canonical_cmp(&self.wire, &other.wire)
+    }
+}
+
+impl std::str::FromStr for Name {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        Self::parse(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_are_binds() {
+        for (text, want) in [
+            (".", "."),
+            ("A_b.TEST", "a_b.test."),
+            ("x/y.test", "x%2Fy.test."),
+            ("a\\.b.test", "a%2Eb.test."),
+            ("1/2.0.192.in-addr.arpa", "1%2F2.0.192.in-addr.arpa."),
+            ("*.test", "%2A.test."),
+            ("a\\032b.test", "a%20b.test."),
+            ("\u{fc}.test", "%C3%BC.test."),
+        ] {
+            assert_eq!(Name::parse(text).expect(text).file_name(), want);
+        }
+    }
+
+    #[test]
+    fn canonical_order_of_rfc_4034() {
+        let order = [
+            "example",
+            "a.example",
+            "yljkjljk.a.example",
+            "Z.a.example",
+            "zABC.a.EXAMPLE",
+            "z.example",
+            "\\001.z.example",
+            "*.z.example",
+            "\\200.z.example",
+        ];
+        let names: Vec<Name> = order.iter().map(|t| Name::parse(t).expect(t)).collect();
+        for pair in names.windows(2) {
+            assert!(pair[0] < pair[1], "{:?}", pair);
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_name() {
+        for (text, want) in [
+            ("", NameError::Empty),
+            (".a", NameError::EmptyLabel),
+            ("a..b", NameError::EmptyLabel),
+            ("a\\", NameError::BadEscape),
+            ("a\\25", NameError::BadEscape),
+            ("a\\256", NameError::BadEscape),
+        ] {
+            assert_eq!(Name::parse(text), Err(want), "{text}");
+        }
+        assert_eq!(Name::parse(&"a".repeat(64)), Err(NameError::LabelTooLong));
+        assert_eq!(Name::parse(&"a.".repeat(128)), Err(NameError::NameTooLong));
+        assert!(Name::parse(&"a.".repeat(127)).is_ok());
+        assert_eq!(Name::from_wire(&[1, b'a']), Err(NameError::BadWire));
+        assert_eq!(Name::from_wire(&[0xc0, 0]), Err(NameError::BadWire));
+        assert_eq!(Name::from_wire(&[0, 0]), Err(NameError::BadWire));
+    }
+
+    #[test]
+    fn below_is_by_label() {
+        let zone = Name::parse("example.").expect("a name");
+        assert!(Name::parse("www.EXAMPLE").expect("a name").is_at_or_below(&zone));
+        assert!(!Name::parse("wwwexample").expect("a name").is_at_or_below(&zone));
+        assert!(!Name::root().is_at_or_below(&zone));
+    }
+}

@@ -1,0 +1,152 @@
+//! RRSIG records: wire form, the octets that are signed (RFC 4034 section 3.1.8.1), making and verifying.
+
+use super::{Name, NameError, Rrset, Rtype, name};
+use crate::crypto::{self, Algorithm, SigningKey};
+use crate::time::Timestamp;
+
+/// The fields of an RRSIG RDATA.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rrsig {
+    /// Type Covered.
+    pub covered: Rtype,
+    /// Algorithm.
+    pub algorithm: Algorithm,
+    /// Labels: of the owner, without root and leftmost `*`.
+    pub labels: u8,
+    /// Original TTL, in seconds.
+    pub original_ttl: u32,
+    /// Signature Expiration, seconds modulo 2^32.
+    pub expiration: u32,
+    /// Signature Inception, seconds modulo 2^32.
+    pub inception: u32,
+    /// Key Tag.
+    pub key_tag: u16,
+    /// Signer's Name.
+    pub signer: Name,
+    /// Signature.
+    pub signature: Vec<u8>,
+}
+
+impl Rrsig {
+    /// Reads RDATA in wire form.
+    pub fn from_rdata(rdata: &[u8]) -> Result<Self, NameError> {
+        let (head, rest) = rdata.split_at_checked(18).ok_or(NameError::BadWire)?;
+        let len = name::wire_len(rest).ok_or(NameError::BadWire)?;
+        let u16_at = |i: usize| u16::from_be_bytes([head[i], head[i + 1]]);
+        let u32_at = |i: usize| u32::from_be_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
+        Ok(Self {
+            covered: Rtype(u16_at(0)),
+            algorithm: Algorithm(head[2]),
+            labels: head[3],
+            original_ttl: u32_at(4),
+            expiration: u32_at(8),
+            inception: u32_at(12),
+            key_tag: u16_at(16),
+            signer: Name::from_wire(&rest[..len])?,
+            signature: rest[len..].to_vec(),
+        })
+    }
+
+    /// RDATA in wire form; the signer's name keeps its case.
+    #[must_use]
+    pub fn to_rdata(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(18 + self.signer.as_wire().len() + self.signature.len());
+        self.put_head(&mut out, self.signer.as_wire());
+        out.extend_from_slice(&self.signature);
+        out
+    }
+
+    fn put_head(&self, out: &mut Vec<u8>, signer: &[u8]) {
+        out.extend_from_slice(&self.covered.0.to_be_bytes());
+        out.push(self.algorithm.0);
+        out.push(self.labels);
+        out.extend_from_slice(&self.original_ttl.to_be_bytes());
+        out.extend_from_slice(&self.expiration.to_be_bytes());
+        out.extend_from_slice(&self.inception.to_be_bytes());
+        out.extend_from_slice(&self.key_tag.to_be_bytes());
+        out.extend_from_slice(signer);
+    }
+
+    /// The octets that are signed: the RDATA without signature, then the canonical RRset (RFC 4034 section 3.1.8.1).
+    #[must_use]
+    pub fn signed_data(&self, rrset: &Rrset) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.put_head(&mut out, &self.signer.canonical_wire());
+        let owner = signed_owner(&rrset.owner, self.labels);
+        for rdata in rrset.canonical_rdatas() {
+            out.extend_from_slice(&owner);
+            out.extend_from_slice(&rrset.rtype.0.to_be_bytes());
+            out.extend_from_slice(&1u16.to_be_bytes());
+            out.extend_from_slice(&self.original_ttl.to_be_bytes());
+            out.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
+            out.extend_from_slice(&rdata);
+        }
+        out
+    }
+
+    /// The time of Signature Expiration nearest to `near`.
+    #[must_use]
+    pub fn expires(&self, near: Timestamp) -> Timestamp {
+        Timestamp::from_rrsig(self.expiration, near)
+    }
+
+    /// The time of Signature Inception nearest to `near`.
+    #[must_use]
+    pub fn incepts(&self, near: Timestamp) -> Timestamp {
+        Timestamp::from_rrsig(self.inception, near)
+    }
+
+    /// True when `now` lies in the validity period, both ends included, by serial arithmetic (RFC 4035 section 5.3.1).
+    #[must_use]
+    pub fn is_valid_at(&self, now: Timestamp) -> bool {
+        self.incepts(now) <= now && now <= self.expires(now)
+    }
+}
+
+/// Signs `rrset` with `key` for the validity period from `inception` to `expiration`; `signer` is the zone.
+pub fn sign(
+    rrset: &Rrset,
+    key: &dyn SigningKey,
+    key_tag: u16,
+    signer: &Name,
+    inception: Timestamp,
+    expiration: Timestamp,
+) -> Result<Rrsig, crypto::SignError> {
+    let mut rrsig = Rrsig {
+        covered: rrset.rtype,
+        algorithm: key.algorithm(),
+        labels: rrset.owner.rrsig_labels(),
+        original_ttl: rrset.ttl,
+        expiration: expiration.to_rrsig(),
+        inception: inception.to_rrsig(),
+        key_tag,
+        signer: signer.clone(),
+        signature: Vec::new(),
+    };
+    rrsig.signature = key.sign(&rrsig.signed_data(rrset))?;
+    Ok(rrsig)
+}
+
+/// Verifies the signature itself: type covered, labels, and the octets against `public_key` (the Public Key field of a
+/// DNSKEY). Times, key tag, signer and flags are the caller's matter.
+pub fn verify(rrsig: &Rrsig, rrset: &Rrset, public_key: &[u8]) -> Result<(), crypto::VerifyError> {
+    if rrsig.covered != rrset.rtype || usize::from(rrsig.labels) > rrset.owner.label_count() {
+        return Err(crypto::VerifyError::BadSignature);
+    }
+    crypto::verify(rrsig.algorithm, public_key, &rrsig.signed_data(rrset), &rrsig.signature)
+}
+
+/// The canonical owner in the signed data: the owner itself, or `*.` and its last `labels` labels when it has more
+/// (RFC 4035 section 5.3.2).
+fn signed_owner(owner: &Name, labels: u8) -> Vec<u8> {
+    let wire = owner.canonical_wire();
+    let extra = usize::from(owner.rrsig_labels()).saturating_sub(usize::from(labels));
+    if extra == 0 {
+        return wire;
+    }
+    let mut at = 0;
+    for _ in 0..extra {
+        at += usize::from(wire[at]) + 1;
+    }
+    [&[1, b'*'], &wire[at..]].concat()
+}

@@ -1,0 +1,79 @@
+//! What crosses the air gap: the model of KSR, SKR and bundle; its text form; verification.
+//!
+//! ```text
+//! octets ──bind::parse_skr──▶ UnverifiedSkr ──verify──▶ VerifiedSkr
+//!                                   └──── Vec<Finding> ◀───┘
+//! ```
+//!
+//! Knows nothing of files.
+
+pub mod bind;
+pub mod verify;
+
+pub use verify::{Finding, VerifiedSkr, VerifyContext, verify};
+
+use crate::dns::{Name, Rrset, Rrsig};
+use crate::keys::Dnskey;
+use crate::time::Timestamp;
+
+/// A key signing request: the ZSKs of a zone, bundle by bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ksr {
+    /// The zone, letter case as in the file.
+    pub zone: Name,
+    /// Bundles in the order of the file.
+    pub bundles: Vec<KsrBundle>,
+}
+
+/// The ZSKs that are published from `inception` until the inception of the next bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KsrBundle {
+    /// When it comes into force.
+    pub inception: Timestamp,
+    /// TTL of the DNSKEY records, in seconds.
+    pub ttl: u32,
+    /// The keys in the order of the file.
+    pub keys: Vec<Dnskey>,
+}
+
+/// One bundle of an SKR: the apex key RRsets in force from `inception` until the inception of the next bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    /// When it comes into force.
+    pub inception: Timestamp,
+    /// The DNSKEY RRset.
+    pub dnskey: Rrset,
+    /// The CDNSKEY RRset, if any.
+    pub cdnskey: Option<Rrset>,
+    /// The CDS RRset, if any.
+    pub cds: Option<Rrset>,
+    /// All RRSIGs of the bundle, in the order of the file.
+    pub signatures: Vec<Rrsig>,
+}
+
+impl Bundle {
+    /// Its RRsets: DNSKEY, then CDNSKEY and CDS where present.
+    pub fn rrsets(&self) -> impl Iterator<Item = &Rrset> {
+        std::iter::once(&self.dnskey).chain(self.cdnskey.as_ref()).chain(self.cds.as_ref())
+    }
+
+    /// The keys of its DNSKEY RRset; records too short to be keys are left out.
+    pub fn keys(&self) -> impl Iterator<Item = Dnskey> {
+        self.dnskey.rdatas.iter().filter_map(|r| Dnskey::from_rdata(r))
+    }
+
+    /// The earliest expiration of its signatures; its inception when it has none.
+    #[must_use]
+    pub fn expiration(&self) -> Timestamp {
+        self.signatures.iter().map(|s| s.expires(self.inception)).min().unwrap_or(self.inception)
+    }
+}
+
+/// The ordered bundles of an SKR that nobody has checked yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnverifiedSkr {
+    /// The zone, letter case as in the file.
+    pub zone: Name,
+    /// Bundles in the order of the file.
+    pub bundles: Vec<Bundle>,
+}

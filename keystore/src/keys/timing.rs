@@ -1,0 +1,78 @@
+//! BIND's timing words of a key, and its `.state`.
+
+use crate::time::Timestamp;
+
+/// The times of a key; `None` = not set. Names are those of `.key` and `.private`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "the names are BIND's words, explained in the manual")]
+pub struct Timing {
+    pub created: Option<Timestamp>,
+    pub publish: Option<Timestamp>,
+    pub activate: Option<Timestamp>,
+    pub revoke: Option<Timestamp>,
+    pub inactive: Option<Timestamp>,
+    pub delete: Option<Timestamp>,
+    pub ds_publish: Option<Timestamp>,
+    pub ds_delete: Option<Timestamp>,
+    pub sync_publish: Option<Timestamp>,
+    pub sync_delete: Option<Timestamp>,
+}
+
+impl Timing {
+    /// In the DNSKEY RRset at `now`: Publish reached and Delete not.
+    #[must_use]
+    pub fn is_published(&self, now: Timestamp) -> bool {
+        self.publish.is_some_and(|t| t <= now) && self.delete.is_none_or(|t| now < t)
+    }
+
+    /// Signs at `now`: Activate reached and Inactive not (at the very second of Inactive it no longer does).
+    #[must_use]
+    pub fn is_active(&self, now: Timestamp) -> bool {
+        self.activate.is_some_and(|t| t <= now) && self.inactive.is_none_or(|t| now < t)
+    }
+}
+
+/// State of one record kind of a key (BIND's key manager, RFC 7583 state names).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are BIND's words, explained in the manual")]
+pub enum RecordState {
+    Hidden,
+    Rumoured,
+    Omnipresent,
+    Unretentive,
+}
+
+/// What only the `.state` file has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    /// Key size in bits.
+    pub length: u16,
+    /// Lifetime in seconds; `Some(0)` = unlimited.
+    pub lifetime: Option<u32>,
+    /// Key tag of the key before it.
+    pub predecessor: Option<u16>,
+    /// Key tag of the key after it.
+    pub successor: Option<u16>,
+    /// Role: signs the DNSKEY RRset.
+    pub ksk: Option<bool>,
+    /// Role: signs the zone.
+    pub zsk: Option<bool>,
+    /// DNSKEY, ZRRSIG, KRRSIG, DS: state and the time of its last change.
+    pub dnskey: (Option<RecordState>, Option<Timestamp>),
+    /// Signatures over the zone.
+    pub zrrsig: (Option<RecordState>, Option<Timestamp>),
+    /// Signatures over the key RRsets.
+    pub krrsig: (Option<RecordState>, Option<Timestamp>),
+    /// DS at the parent.
+    pub ds: (Option<RecordState>, Option<Timestamp>),
+    /// Where the key manager steers.
+    pub goal: Option<RecordState>,
+    /// Numbers of DS observations (`DSPubCount`, `DSDelCount`).
+    pub ds_pub_count: Option<u32>,
+    /// See `ds_pub_count`.
+    pub ds_del_count: Option<u32>,
+    /// `SigPublish`.
+    pub sig_publish: Option<Timestamp>,
+    /// `SigRemoved`.
+    pub sig_delete: Option<Timestamp>,
+}

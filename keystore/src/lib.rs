@@ -1,0 +1,19 @@
+//! Names, RRsets, keys, policy, and the KSR and SKR of a zone whose KSK is offline.
+//!
+//! The crate starts no task, opens no socket and reads no clock: time is an argument, and
+//! [`clock`] is the one module of the workspace that asks the system for it (for the binaries).
+//!
+//! Words: a *bundle* is the apex DNSKEY, CDS and CDNSKEY RRsets with their KSK signatures, in force
+//! from its inception until the inception of the next bundle; a *schedule* is the ordered bundles of
+//! one SKR; a *generation* is the number of an accepted SKR.
+
+pub mod clock;
+pub mod config;
+pub mod crypto;
+pub mod dns;
+pub mod durable;
+pub mod exchange;
+pub mod keys;
+pub mod policy;
+pub mod store;
+pub mod time;

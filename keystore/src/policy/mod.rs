@@ -1,0 +1,146 @@
+//! `dnssec-policy`: the vocabulary, defaults and checks of BIND 9.20, from TOML or from a `named.conf`.
+
+pub mod named_conf;
+pub mod toml;
+
+use crate::crypto::Algorithm;
+
+/// A policy, with BIND's defaults filled in. Durations are in seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Its name, case-sensitive.
+    pub name: String,
+    /// Key entries in the order of the file.
+    pub keys: Vec<KeyPolicy>,
+    /// TTL of DNSKEY, CDS and CDNSKEY.
+    pub dnskey_ttl: u32,
+    /// `publish-safety`.
+    pub publish_safety: u32,
+    /// `retire-safety`.
+    pub retire_safety: u32,
+    /// `zone-propagation-delay`.
+    pub zone_propagation_delay: u32,
+    /// `parent-propagation-delay`.
+    pub parent_propagation_delay: u32,
+    /// `parent-ds-ttl`.
+    pub parent_ds_ttl: u32,
+    /// `max-zone-ttl`; 0 = no limit (see [`Policy::effective_max_zone_ttl`]).
+    pub max_zone_ttl: u32,
+    /// `signatures-validity`.
+    pub signatures_validity: u32,
+    /// `signatures-validity-dnskey`.
+    pub signatures_validity_dnskey: u32,
+    /// `signatures-refresh`.
+    pub signatures_refresh: u32,
+    /// `signatures-jitter`.
+    pub signatures_jitter: u32,
+    /// `purge-keys`; 0 = never.
+    pub purge_keys: u32,
+    /// `cds-digest-types`, in order; empty = no CDS.
+    pub cds_digest_types: Vec<u8>,
+    /// `cdnskey`.
+    pub cdnskey: bool,
+    /// `inline-signing`.
+    pub inline_signing: bool,
+    /// `offline-ksk`.
+    pub offline_ksk: bool,
+    /// `manual-mode`.
+    pub manual_mode: bool,
+    /// `nsec3param`; `None` = NSEC.
+    pub nsec3: Option<Nsec3Param>,
+}
+
+/// `nsec3param`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nsec3Param {
+    /// `optout`.
+    pub opt_out: bool,
+    /// `salt-length`, octets.
+    pub salt_length: u8,
+}
+
+/// Role of a key entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Key-signing key.
+    Ksk,
+    /// Zone-signing key.
+    Zsk,
+    /// Combined signing key.
+    Csk,
+}
+
+/// One entry of `keys { … }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPolicy {
+    /// Role.
+    pub role: Role,
+    /// Lifetime in seconds; 0 = unlimited.
+    pub lifetime: u32,
+    /// Algorithm.
+    pub algorithm: Algorithm,
+    /// Key size in bits (RSA 2048 by default, else fixed).
+    pub bits: u16,
+    /// Allowed key tags, both ends included.
+    pub tag_range: (u16, u16),
+    /// `key-store NAME`; `None` = `key-directory`.
+    pub key_store: Option<String>,
+}
+
+impl Policy {
+    /// The built-in values of BIND 9.20, with no keys.
+    #[must_use]
+    pub fn with_defaults(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            keys: Vec::new(),
+            dnskey_ttl: 3600,
+            publish_safety: 3600,
+            retire_safety: 3600,
+            zone_propagation_delay: 300,
+            parent_propagation_delay: 3600,
+            parent_ds_ttl: 86400,
+            max_zone_ttl: 86400,
+            signatures_validity: 14 * 86400,
+            signatures_validity_dnskey: 14 * 86400,
+            signatures_refresh: 5 * 86400,
+            signatures_jitter: 12 * 3600,
+            purge_keys: 90 * 86400,
+            cds_digest_types: vec![2],
+            cdnskey: true,
+            inline_signing: true,
+            offline_ksk: false,
+            manual_mode: false,
+            nsec3: None,
+        }
+    }
+
+    /// `max-zone-ttl` as the formulas use it: 604800 when there is no limit.
+    #[must_use]
+    pub const fn effective_max_zone_ttl(&self) -> u32 {
+        if self.max_zone_ttl == 0 { 604_800 } else { self.max_zone_ttl }
+    }
+
+    /// Time a key is published before it is used: `dnskey-ttl + publish-safety + zone-propagation-delay`.
+    #[must_use]
+    pub fn prepublication(&self) -> u64 {
+        u64::from(self.dnskey_ttl) + u64::from(self.publish_safety) + u64::from(self.zone_propagation_delay)
+    }
+
+    /// Time between Inactive and Delete of a ZSK.
+    #[must_use]
+    pub fn zsk_retirement(&self) -> u64 {
+        u64::from(self.effective_max_zone_ttl())
+            + u64::from(self.zone_propagation_delay)
+            + u64::from(self.retire_safety)
+            + u64::from(self.signatures_validity.saturating_sub(self.signatures_refresh))
+    }
+
+    /// Time between Inactive and Delete of a KSK.
+    #[must_use]
+    pub fn ksk_retirement(&self) -> u64 {
+        u64::from(self.parent_ds_ttl)
+            + u64::from(self.parent_propagation_delay)
+            + u64::from(self.retire_safety)
+    }
+}

@@ -1,0 +1,1 @@
+//! The policy as TOML, with the words of `dnssec-policy`.

@@ -1,0 +1,125 @@
+//! Every metric family by its name, with type, labels and help: the one list that code, rules and dashboards follow.
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// Prefix of every family.
+pub const PREFIX: &str = "offlineksk_";
+
+/// Builds the struct of families and registers each; the field name is the family name without prefix.
+macro_rules! families {
+    ($($field:ident: $ty:ident [$($label:literal),*] $(buckets($buckets:expr))? = $help:literal;)*) => {
+        /// All families, registered in a registry of their own. Cheap to clone; clones share their values.
+        ///
+        /// The zone label is the absolute lower-case name with final dot.
+        #[derive(Debug, Clone)]
+        pub struct Metrics {
+            registry: Registry,
+            $(#[doc = $help] pub $field: $ty,)*
+        }
+
+        /// Names of all families, without prefix, in the order of the list.
+        pub const NAMES: &[&str] = &[$(stringify!($field)),*];
+
+        impl Metrics {
+            /// Makes and registers every family.
+            pub fn new() -> Result<Self, prometheus::Error> {
+                let registry = Registry::new_custom(Some(PREFIX.trim_end_matches('_').to_owned()), None)?;
+                $(
+                    let $field = families!(@make $ty, stringify!($field), $help, [$($label),*] $(, $buckets)?);
+                    registry.register(Box::new($field.clone()))?;
+                )*
+                Ok(Self { registry, $($field,)* })
+            }
+        }
+    };
+    (@make IntGauge, $name:expr, $help:expr, []) => { IntGauge::new($name, $help)? };
+    (@make IntCounter, $name:expr, $help:expr, []) => { IntCounter::new($name, $help)? };
+    (@make IntGaugeVec, $name:expr, $help:expr, [$($label:literal),*]) => {
+        IntGaugeVec::new(Opts::new($name, $help), &[$($label),*])?
+    };
+    (@make IntCounterVec, $name:expr, $help:expr, [$($label:literal),*]) => {
+        IntCounterVec::new(Opts::new($name, $help), &[$($label),*])?
+    };
+    (@make Histogram, $name:expr, $help:expr, [], $buckets:expr) => {
+        Histogram::with_opts(HistogramOpts::new($name, $help).buckets($buckets.to_vec()))?
+    };
+    (@make HistogramVec, $name:expr, $help:expr, [$($label:literal),*], $buckets:expr) => {
+        HistogramVec::new(HistogramOpts::new($name, $help).buckets($buckets.to_vec()), &[$($label),*])?
+    };
+}
+
+/// Seconds from reading a dropped file to its commit.
+const IMPORT_BUCKETS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 2.0, 10.0];
+/// Seconds of a signing run.
+const SIGN_BUCKETS: [f64; 9] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0];
+/// Seconds of one answer.
+const ANSWER_BUCKETS: [f64; 8] = [0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.01, 0.1];
+
+families! {
+    // process
+    build_info: IntGaugeVec ["component", "version", "revision"] = "Constant 1; labels name what runs.";
+    config_last_reload_successful: IntGauge [] = "1 when the last load of the configuration succeeded, 0 when the old one is still in use.";
+    config_last_reload_success_timestamp_seconds: IntGauge [] = "Unix time of the last successful load of the configuration; 0 never.";
+    clock_time_seconds: IntGauge [] = "The wall clock of this process at the scrape.";
+    clock_jumps_total: IntCounterVec ["direction"] = "Times the wall clock moved against the monotonic clock by more than 2 seconds.";
+    // policy
+    policy_skr_coverage_threshold_seconds: IntGaugeVec ["zone", "severity"] = "Remaining coverage at which info, warning and critical are due.";
+    policy_signature_refresh_seconds: IntGaugeVec ["zone"] = "Remaining validity at which a signature is replaced.";
+    // SKR
+    skr_coverage_start_timestamp_seconds: IntGaugeVec ["zone"] = "Start of the unbroken run of bundles that holds now; 0 never.";
+    skr_coverage_end_timestamp_seconds: IntGaugeVec ["zone"] = "End of the unbroken run of bundles that holds now: the earliest KSK signature expiration of its last bundle; 0 never.";
+    skr_schedule_end_timestamp_seconds: IntGaugeVec ["zone"] = "The same for the very last bundle, holes ignored; 0 never.";
+    skr_gap_seconds: IntGaugeVec ["zone"] = "Longest hole in the remaining schedule; 0 none.";
+    skr_bundles: IntGaugeVec ["zone", "state"] = "Bundles of the accepted SKR that are past, active or future.";
+    skr_active_bundle_inception_timestamp_seconds: IntGaugeVec ["zone"] = "Inception of the bundle in force; 0 none.";
+    skr_active_bundle_expiration_timestamp_seconds: IntGaugeVec ["zone"] = "Earliest signature expiration of the bundle in force; 0 none.";
+    skr_next_bundle_timestamp_seconds: IntGaugeVec ["zone"] = "When the next bundle comes into force; 0 none.";
+    skr_generation: IntGaugeVec ["zone"] = "Number of the accepted generation; 0 never.";
+    signer_skr_generation: IntGaugeVec ["zone"] = "Number of the generation that the signer uses; 0 none.";
+    skr_imports_total: IntCounterVec ["zone", "result"] = "Dropped SKRs by result: accepted, rejected, unchanged.";
+    skr_rejections_total: IntCounterVec ["reason"] = "Rejected files by the check that failed.";
+    skr_last_import_success: IntGaugeVec ["zone"] = "1 when the newest drop was accepted or unchanged, 0 when it was rejected.";
+    skr_last_import_timestamp_seconds: IntGaugeVec ["zone", "result"] = "Unix time of the last import by result; 0 never.";
+    skr_import_duration_seconds: Histogram [] buckets(IMPORT_BUCKETS) = "Time from reading a dropped file to its commit.";
+    watch_up: IntGauge [] = "1 when the inbox is watched by the kernel, 0 when only the periodic scan sees it.";
+    watch_last_scan_timestamp_seconds: IntGauge [] = "Unix time of the last full scan of the inbox; 0 never.";
+    watch_overflows_total: IntCounter [] = "Overflows of the kernel's event queue, each followed by a full scan.";
+    watch_files_total: IntCounterVec ["outcome"] = "Files seen in the inbox: imported, ignored, unsafe, unstable.";
+    // KSR
+    ksr_last_generated_timestamp_seconds: IntGaugeVec ["zone"] = "Unix time of the last request written; 0 never.";
+    ksr_generations_total: IntCounterVec ["zone", "result"] = "Requests by result: written, failed.";
+    ksr_due_timestamp_seconds: IntGaugeVec ["zone"] = "When the next request must exist; 0 unknown.";
+    ksr_period_end_timestamp_seconds: IntGaugeVec ["zone"] = "End of the period that the newest request asks for; 0 none.";
+    ksr_pending_since_timestamp_seconds: IntGaugeVec ["zone"] = "When the oldest unanswered request was written; 0 none.";
+    // keys
+    key_info: IntGaugeVec ["zone", "role", "key_tag", "algorithm"] = "Constant 1 for each key found.";
+    key_timing_timestamp_seconds: IntGaugeVec ["zone", "role", "key_tag", "event"] = "BIND timing of a key: publish, activate, inactive, delete; 0 unset.";
+    keys: IntGaugeVec ["zone", "role", "state"] = "Keys found: future, published, active, retired, removed.";
+    keystore_mismatched_keys: IntGaugeVec ["zone"] = "Key file sets that are damaged or contradict each other.";
+    keystore_missing_private_keys: IntGaugeVec ["zone"] = "Scheduled ZSKs whose private key is not here.";
+    keystore_ksk_private_files: IntGaugeVec ["zone"] = "Private KSK files found on this online host; must be 0.";
+    keystore_last_check_timestamp_seconds: IntGaugeVec ["zone"] = "Unix time of the last look at the key files; 0 never.";
+    // signing and serving
+    zone_rrsig_earliest_expiration_timestamp_seconds: IntGaugeVec ["zone", "role"] = "Soonest expiring RRSIG that is served, made by a ksk or a zsk; 0 none.";
+    zone_signed: IntGaugeVec ["zone"] = "1 when a full set of valid signatures is served, else 0.";
+    zone_serial: IntGaugeVec ["zone"] = "SOA serial that is served.";
+    zone_records: IntGaugeVec ["zone"] = "Records that are served.";
+    zone_last_signed_timestamp_seconds: IntGaugeVec ["zone"] = "Unix time of the last finished signing run; 0 never.";
+    zone_sign_runs_total: IntCounterVec ["zone", "mode", "result"] = "Signing runs: full or incremental, ok or failed.";
+    zone_sign_duration_seconds: HistogramVec ["mode"] buckets(SIGN_BUCKETS) = "Duration of a signing run.";
+    zone_self_checks_total: IntCounterVec ["zone", "result"] = "Checks of fresh signatures before they are served: ok, failed.";
+    resign_next_timestamp_seconds: IntGaugeVec ["zone"] = "When signatures are next renewed; 0 unknown.";
+    signatures_total: IntCounterVec ["algorithm", "result"] = "Signatures made: ok, failed.";
+    answers_total: IntCounterVec ["zone", "kind", "dnssec"] = "Answers: positive, nodata, nxdomain, referral, error; dnssec yes when the query asked for it.";
+    answer_duration_seconds: Histogram [] buckets(ANSWER_BUCKETS) = "Time to find an answer with its proofs.";
+}
+
+impl Metrics {
+    /// The text exposition of every family that has a series.
+    pub fn encode(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}

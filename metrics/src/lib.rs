@@ -1,0 +1,7 @@
+//! Metric names, registry, HTTP endpoint, alert rules.
+//!
+//! **Invariant:** nothing here decides anything; the daemons set values when their state changes, and a scrape only encodes.
+
+pub mod families;
+
+pub use families::Metrics;

@@ -1,0 +1,1 @@
+//! The border to hickory: the only module that names its types.
