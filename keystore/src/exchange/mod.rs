@@ -7,9 +7,11 @@
 //!
 //! Knows nothing of files.
 
+mod anchors;
 pub mod bind;
 pub mod verify;
 
+pub use anchors::{TrustAnchor, parse_trust_anchors};
 pub use verify::{Finding, VerifiedSkr, VerifyContext, verify};
 
 use crate::dns::{Name, Rrset, Rrsig};

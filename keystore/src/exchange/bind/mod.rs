@@ -1,5 +1,11 @@
 //! BIND's text form of KSR and SKR: parse and print.
 
+mod print;
+
+pub use print::{
+    print_ksr, print_skr, print_skr_grouped, put_ksr_bundle, put_ksr_footer, put_skr_bundle, put_skr_footer,
+};
+
 use super::{Ksr, UnverifiedSkr};
 use crate::dns::Name;
 use crate::time::Timestamp;
@@ -8,7 +14,8 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub struct SyntaxError {
-    /// `SKR-SYNTAX`, `SKR-TYPE`, `SKR-CLASS`, `SKR-TTL`, `SKR-WRONG-ZONE`, `SKR-LIMITS`, `SKR-TRUNCATED`.
+    /// `SKR-SYNTAX`, `SKR-TYPE`, `SKR-CLASS`, `SKR-TTL`, `SKR-WRONG-ZONE`, `SKR-LIMITS`, `SKR-TRUNCATED`; the same with
+    /// `KSR-` for a request, with `ANCHOR-` for trust anchors.
     pub id: &'static str,
     /// Line, from 1.
     pub line: u32,
@@ -18,6 +25,12 @@ pub struct SyntaxError {
 
 /// Largest KSR or SKR that is read, in octets.
 pub const MAX_OCTETS: usize = 16 * 1024 * 1024;
+/// Most bundles in a KSR or SKR. Ten years of weekly bundles are 530.
+pub const MAX_BUNDLES: usize = 20_000;
+/// Most keys in a bundle.
+pub const MAX_KEYS: usize = 32;
+/// Most signatures over one RRset.
+pub const MAX_SIGNATURES: usize = 16;
 
 /// Reads an SKR for `zone`.
 pub fn parse_skr(_octets: &[u8], _zone: &Name) -> Result<UnverifiedSkr, SyntaxError> {
@@ -26,17 +39,5 @@ pub fn parse_skr(_octets: &[u8], _zone: &Name) -> Result<UnverifiedSkr, SyntaxEr
 
 /// Reads a KSR for `zone`; header times may be relative to `now`, as BIND reads them.
 pub fn parse_ksr(_octets: &[u8], _zone: &Name, _now: Timestamp) -> Result<Ksr, SyntaxError> {
-    todo!()
-}
-
-/// Prints an SKR as `dnssec-ksr sign` does. `made` goes to the footer, behind `generated at`: time and program.
-#[must_use]
-pub fn print_skr(_skr: &UnverifiedSkr, _made: Timestamp, _program: &str) -> String {
-    todo!()
-}
-
-/// Prints a KSR as `dnssec-ksr request` does.
-#[must_use]
-pub fn print_ksr(_ksr: &Ksr, _made: Timestamp, _program: &str) -> String {
     todo!()
 }

@@ -1,0 +1,157 @@
+//! Findings, and the verdict of each check.
+
+use std::fmt;
+
+use crate::exchange::bind::SyntaxError;
+use crate::time::Timestamp;
+
+/// What one check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The check, `SKR-…`.
+    pub id: &'static str,
+    /// Whether it rejects.
+    pub severity: Severity,
+    /// The bundle it speaks of, by its inception.
+    pub bundle: Option<Timestamp>,
+    /// What is wrong, in one sentence, and what to do.
+    pub what: String,
+}
+
+/// Whether a finding rejects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth a look; the SKR can be used.
+    Warning,
+    /// The SKR must not be used.
+    Reject,
+}
+
+impl Finding {
+    /// A finding that rejects.
+    #[must_use]
+    pub fn reject(id: &'static str, bundle: Option<Timestamp>, what: impl Into<String>) -> Self {
+        Self { id, severity: Severity::Reject, bundle, what: what.into() }
+    }
+
+    /// A finding that does not reject.
+    #[must_use]
+    pub fn warning(id: &'static str, bundle: Option<Timestamp>, what: impl Into<String>) -> Self {
+        Self { id, severity: Severity::Warning, bundle, what: what.into() }
+    }
+
+    /// True when it rejects.
+    #[must_use]
+    pub fn rejects(&self) -> bool {
+        self.severity == Severity::Reject
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.id)?;
+        if self.severity == Severity::Warning {
+            f.write_str("warning: ")?;
+        }
+        if let Some(bundle) = self.bundle {
+            write!(f, "bundle {bundle}: ")?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+impl From<&SyntaxError> for Finding {
+    fn from(error: &SyntaxError) -> Self {
+        Self::reject(error.id, None, format!("line {}: {}", error.line, error.what))
+    }
+}
+
+/// One check by its ID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Check {
+    /// The stable ID, `SKR-…`.
+    pub id: &'static str,
+    /// What holds when it passes, in one line.
+    pub holds: &'static str,
+}
+
+macro_rules! checks {
+    ($($id:literal $holds:literal,)*) => { &[$(Check { id: $id, holds: $holds }),*] };
+}
+
+/// The checks of reading and verifying, in the order in which they are reported.
+pub const CHECKS: &[Check] = checks! {
+    "SKR-LIMITS" "octets, bundles, keys and signatures stay below their limits",
+    "SKR-SYNTAX" "the text reads, and has at least one bundle",
+    "SKR-TRUNCATED" "the closing line is there",
+    "SKR-TYPE" "there are only DNSKEY, CDNSKEY, CDS, and RRSIG records that cover them",
+    "SKR-CLASS" "every record has class IN",
+    "SKR-TTL" "each RRset has one TTL, not over 2^31-1",
+    "SKR-WRONG-ZONE" "every record and signature belongs to the zone",
+    "SKR-ORDER" "bundles come in the order of their inceptions",
+    "SKR-DUPLICATE" "no two bundles share an inception",
+    "SKR-KEY" "every key is a well-formed ZSK (256) or KSK (257), not revoked",
+    "SKR-ALGORITHM" "every key has a supported algorithm that is not deprecated",
+    "SKR-COLLISION" "no two keys of a bundle share tag and algorithm",
+    "SKR-CDS" "CDS and CDNSKEY name KSKs of their bundle, agree, and do not break the delegation",
+    "SKR-VALIDITY" "signatures begin before they end, and do not last too long",
+    "SKR-NOT-YET" "signatures are valid when their bundle comes into force",
+    "SKR-GAP" "signatures stay valid until the next bundle comes into force",
+    "SKR-OVERLAP" "signatures do not outlive their bundle for too long",
+    "SKR-EXPIRED" "signatures end after their bundle's inception, and not all of them in the past",
+    "SKR-HORIZON" "the last signature ends in a foreseeable future",
+    "SKR-UNKNOWN-KSK" "each DNSKEY RRset is signed by a trusted KSK that it contains",
+    "SKR-BAD-SIGNATURE" "every signature verifies, and every RRset has one by a trusted KSK",
+};
+
+/// The verdict of one check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict<'a> {
+    /// The check.
+    pub check: Check,
+    /// How it went.
+    pub outcome: Outcome,
+    /// What it found.
+    pub findings: Vec<&'a Finding>,
+}
+
+/// How a check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing found.
+    Passed,
+    /// Warnings only.
+    Warned,
+    /// At least one finding rejects.
+    Rejected,
+    /// The text does not read, so the check could not run.
+    NotReached,
+}
+
+/// A verdict for each of `checks`, given the findings of a run. Findings of other checks are left out.
+#[must_use]
+pub fn verdicts<'a>(checks: &[Check], findings: &'a [Finding]) -> Vec<Verdict<'a>> {
+    checks
+        .iter()
+        .map(|check| {
+            let findings: Vec<_> = findings.iter().filter(|f| f.id == check.id).collect();
+            let outcome = match findings.iter().map(|f| f.severity).max() {
+                None => Outcome::Passed,
+                Some(Severity::Warning) => Outcome::Warned,
+                Some(Severity::Reject) => Outcome::Rejected,
+            };
+            Verdict { check: *check, outcome, findings }
+        })
+        .collect()
+}
+
+/// A verdict for each of `checks` when the text did not read: `finding` (made from the [`SyntaxError`]) stands
+/// alone, all others were not reached.
+#[must_use]
+pub fn verdicts_unread<'a>(checks: &[Check], finding: &'a Finding) -> Vec<Verdict<'a>> {
+    let mut all = verdicts(checks, std::slice::from_ref(finding));
+    for verdict in all.iter_mut().filter(|v| v.findings.is_empty()) {
+        verdict.outcome = Outcome::NotReached;
+    }
+    all
+}
