@@ -149,14 +149,11 @@ impl Temp {
                 Err(e) => return Err(e),
             };
             let Some(file) = temp.file.as_mut() else { continue };
-            match rustix::fs::flock(&*file, FlockOperation::NonBlockingLockExclusive) {
-                // A sweeper caught the file between its birth and its lock.
-                Err(Errno::WOULDBLOCK) => continue,
-                // A file system without locks: nobody can sweep there either.
-                Ok(()) | Err(_) => {}
-            }
-            if file.metadata()?.nlink() == 0 {
-                continue;
+            let locked = rustix::fs::flock(&*file, FlockOperation::NonBlockingLockExclusive);
+            // Any other failure is a file system without locks, and nobody can sweep there either.
+            let caught = locked == Err(Errno::WOULDBLOCK);
+            if caught || file.metadata()?.nlink() == 0 {
+                continue; // a sweeper caught the file between its birth and its lock
             }
             file.set_permissions(Permissions::from_mode(mode))?;
             file.write_all(bytes)?;
@@ -368,7 +365,11 @@ mod tests {
                     (0..20).for_each(|i| write(path, &content(writer * 20 + i), 0o600).unwrap());
                 });
             }
-            scope.spawn(|| (0..60).for_each(|_| drop(sweep_temps(dir.path()).unwrap())));
+            scope.spawn(|| {
+                (0..60).for_each(|_| {
+                    sweep_temps(dir.path()).unwrap();
+                })
+            });
             for _ in 0..200 {
                 let seen = fs::read(&path).unwrap();
                 assert_eq!(seen, content(seen[0]));

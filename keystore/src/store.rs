@@ -11,9 +11,21 @@
 //! `ZONE` is [`Name::file_name`] (the root: `.root`). `current` is a small text file: the generation in force and the
 //! SHA-256 of its SKR (`<generation> <hex>\n`), swapped by [`crate::durable::write`].
 
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use crate::dns::Name;
+
+/// Largest SKR that is read, in octets: ten years of bundles with RSA keys of 4096 bits take some 5 MB.
+pub const MAX_SKR_OCTETS: u64 = 16 << 20;
+
+/// Name of the file that says which generation is in force.
+pub const CURRENT: &str = "current";
 
 /// Folder of one zone below `accepted/` or `outbox/`.
 #[must_use]
@@ -53,6 +65,233 @@ pub enum StoreError {
 }
 
 /// Reads the generation in force; `Ok(None)` when nothing was ever accepted.
-pub fn read_current(_accepted: &Path, _zone: &Name) -> Result<Option<Current>, StoreError> {
-    todo!()
+///
+/// Only regular files are read, no links, at most [`MAX_SKR_OCTETS`]; the SKR must have the digest that `current` names.
+/// Safe beside a loader that commits at the same time: the outcome is one generation, whole.
+pub fn read_current(accepted: &Path, zone: &Name) -> Result<Option<Current>, StoreError> {
+    let dir = zone_dir(accepted, zone);
+    let current = dir.join(CURRENT);
+    let mut seen = None;
+    loop {
+        let text = match read_regular(&current, MAX_CURRENT_OCTETS) {
+            Ok(text) => text,
+            Err(StoreError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && seen.is_none() =>
+            {
+                return Ok(None);
+            }
+            Err(e) => return Err(e),
+        };
+        let Some(named) = parse_current(&text) else {
+            let what =
+                "expected one line `<generation> <SHA-256 in hex>`; restore the file, or accept an SKR anew";
+            return Err(StoreError::Damaged { path: current, what });
+        };
+        let path = skr_path(&dir, named.0);
+        match read_regular(&path, MAX_SKR_OCTETS) {
+            Ok(octets) if digest(&octets) == named.1 => {
+                return Ok(Some(Current { generation: named.0, octets }));
+            }
+            // The loader may have moved on and tidied up since `current` was read: then `current` has changed.
+            other if seen == Some(named) => {
+                other?;
+                let what = "its SHA-256 is not the one that `current` names: the file was altered; restore it, or accept an SKR anew";
+                return Err(StoreError::Damaged { path, what });
+            }
+            _ => seen = Some(named),
+        }
+    }
+}
+
+/// Path of the SKR of `generation` in the zone's folder below `accepted/` (see [`zone_dir`]).
+#[must_use]
+pub fn skr_path(zone_dir: &Path, generation: u64) -> PathBuf {
+    zone_dir.join(format!("{generation}.skr"))
+}
+
+/// SHA-256 of an SKR's octets.
+#[must_use]
+pub fn digest(octets: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, octets).as_ref());
+    out
+}
+
+/// The content of `current`: `<generation> <hex>\n`.
+#[must_use]
+pub fn format_current(generation: u64, digest: &[u8; 32]) -> String {
+    let mut text = format!("{generation} ");
+    for octet in digest {
+        write!(text, "{octet:02x}").expect("a String takes all text");
+    }
+    text.push('\n');
+    text
+}
+
+/// Reads what [`format_current`] writes, and only that; `None` for anything else.
+#[must_use]
+pub fn parse_current(text: &[u8]) -> Option<(u64, [u8; 32])> {
+    let line = std::str::from_utf8(text).ok()?.strip_suffix('\n')?;
+    let (generation, hex) = line.split_once(' ')?;
+    let generation = generation.parse().ok().filter(|n| *n > 0)?;
+    let digest = data_encoding::HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok()?;
+    // Leading zeros and signs are none of ours.
+    (format_current(generation, &digest).as_bytes() == text).then_some((generation, digest))
+}
+
+/// `u64` and 64 hex digits with blank and newline take 86 octets.
+const MAX_CURRENT_OCTETS: u64 = 128;
+
+fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
+    let io = |source| StoreError::Io { path: path.to_owned(), source };
+    let damaged = |what| StoreError::Damaged { path: path.to_owned(), what };
+    // NONBLOCK: a FIFO of that name must not hold us up.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file: File = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            return Err(damaged("is a symbolic link; only regular files are read here"));
+        }
+        Err(e) => return Err(io(e)),
+    };
+    if !file.metadata().map_err(io)?.is_file() {
+        return Err(damaged("is no regular file; remove it, or accept an SKR anew"));
+    }
+    let mut octets = Vec::new();
+    file.take(limit + 1).read_to_end(&mut octets).map_err(io)?;
+    if octets.len() as u64 > limit {
+        return Err(damaged("is larger than any file that was accepted; restore it, or accept an SKR anew"));
+    }
+    Ok(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    fn store(zone: &str) -> (tempfile::TempDir, Name, PathBuf) {
+        let base = tempfile::tempdir().unwrap();
+        let zone = Name::parse(zone).unwrap();
+        let dir = zone_dir(base.path(), &zone);
+        fs::create_dir(&dir).unwrap();
+        (base, zone, dir)
+    }
+
+    fn commit(dir: &Path, generation: u64, octets: &[u8]) {
+        fs::write(skr_path(dir, generation), octets).unwrap();
+        fs::write(dir.join(CURRENT), format_current(generation, &digest(octets))).unwrap();
+    }
+
+    #[test]
+    fn reads_what_was_committed() {
+        for zone in ["example.test", ".", "x/y.test"] {
+            let (base, name, dir) = store(zone);
+            assert_eq!(read_current(base.path(), &name).unwrap(), None, "{zone}");
+            commit(&dir, 1, b"first");
+            commit(&dir, 2, b"");
+            let expected = Current { generation: 2, octets: Vec::new() };
+            assert_eq!(read_current(base.path(), &name).unwrap(), Some(expected), "{zone}");
+        }
+        assert_eq!(read_current(Path::new("/nonexistent"), &Name::root()).unwrap(), None);
+    }
+
+    #[test]
+    fn damage_is_told() {
+        type Harm = fn(&Path);
+        let harms: [(&str, Harm); 10] = [
+            ("altered SKR", |d| fs::write(d.join("1.skr"), "SKR.").unwrap()),
+            ("SKR cut", |d| fs::write(d.join("1.skr"), "SK").unwrap()),
+            ("SKR a link to the very content", |d| {
+                fs::rename(d.join("1.skr"), d.join("x")).unwrap();
+                std::os::unix::fs::symlink("x", d.join("1.skr")).unwrap();
+            }),
+            ("SKR a folder", |d| {
+                fs::remove_file(d.join("1.skr")).unwrap();
+                fs::create_dir(d.join("1.skr")).unwrap();
+            }),
+            ("SKR huge and sparse", |d| {
+                File::create(d.join("1.skr")).unwrap().set_len(MAX_SKR_OCTETS + 1).unwrap();
+            }),
+            ("current empty", |d| fs::write(d.join(CURRENT), "").unwrap()),
+            ("current huge", |d| File::create(d.join(CURRENT)).unwrap().set_len(5 << 30).unwrap()),
+            ("current a link", |d| {
+                fs::remove_file(d.join(CURRENT)).unwrap();
+                std::os::unix::fs::symlink("/dev/zero", d.join(CURRENT)).unwrap();
+            }),
+            ("current a folder", |d| {
+                fs::remove_file(d.join(CURRENT)).unwrap();
+                fs::create_dir(d.join(CURRENT)).unwrap();
+            }),
+            ("current names another digest", |d| {
+                fs::write(d.join(CURRENT), format_current(1, &digest(b"other"))).unwrap();
+            }),
+        ];
+        for (what, harm) in harms {
+            let (base, zone, dir) = store("example.test");
+            commit(&dir, 1, b"SKR!");
+            harm(&dir);
+            let error = read_current(base.path(), &zone).expect_err(what);
+            assert!(matches!(error, StoreError::Damaged { .. }), "{what}: {error}");
+        }
+        let (base, zone, dir) = store("example.test");
+        commit(&dir, 1, b"SKR!");
+        fs::remove_file(dir.join("1.skr")).unwrap();
+        assert!(matches!(read_current(base.path(), &zone), Err(StoreError::Io { .. })));
+    }
+
+    #[test]
+    fn a_reader_beside_a_committing_loader_sees_whole_generations() {
+        let (base, zone, dir) = store("example.test");
+        let content = |n: u64| format!("generation {n}").repeat(100).into_bytes();
+        commit(&dir, 1, &content(1));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 2..60 {
+                    crate::durable::write(&skr_path(&dir, n), &content(n), 0o600).unwrap();
+                    let text = format_current(n, &digest(&content(n)));
+                    crate::durable::write(&dir.join(CURRENT), text.as_bytes(), 0o600).unwrap();
+                    fs::remove_file(skr_path(&dir, n - 1)).unwrap();
+                }
+            });
+            let mut last = 0;
+            while last < 59 {
+                let seen = read_current(base.path(), &zone).unwrap().unwrap();
+                assert!(seen.generation >= last);
+                assert_eq!(seen.octets, content(seen.generation));
+                last = seen.generation;
+            }
+        });
+    }
+
+    #[test]
+    fn current_is_read_strictly() {
+        let good = format_current(7, &[0xab; 32]);
+        assert_eq!(good, format!("7 {}\n", "ab".repeat(32)));
+        assert_eq!(parse_current(good.as_bytes()), Some((7, [0xab; 32])));
+        for bad in [
+            good.replace('7', "07"),
+            good.replace('7', "0"),
+            good.replace('7', "+7"),
+            good.replace('7', "18446744073709551616"),
+            good.replace("ab", "AB"),
+            good.replace('\n', ""),
+            good.replace('\n', "\r\n"),
+            format!("{good}\n"),
+            good.replace(' ', "  "),
+            good.replacen("ab", "", 1),
+        ] {
+            assert_eq!(parse_current(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn current_round_trip(generation in 1..u64::MAX, digest: [u8; 32], noise: Vec<u8>) {
+            prop_assert_eq!(parse_current(format_current(generation, &digest).as_bytes()), Some((generation, digest)));
+            let _ = parse_current(&noise);
+        }
+    }
 }
