@@ -1,5 +1,6 @@
 //! Every metric family by its name, with type, labels and help: the one list that code, rules and dashboards follow.
 
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -26,9 +27,10 @@ macro_rules! families {
         impl Metrics {
             /// Makes and registers every family.
             pub fn new() -> Result<Self, prometheus::Error> {
-                let registry = Registry::new_custom(Some(PREFIX.trim_end_matches('_').to_owned()), None)?;
+                let registry = Registry::new();
+                registry.register(Box::new(ProcessCollector::for_self()))?;
                 $(
-                    let $field = families!(@make $ty, stringify!($field), $help, [$($label),*] $(, $buckets)?);
+                    let $field = families!(@make $ty, concat!("offlineksk_", stringify!($field)), $help, [$($label),*] $(, $buckets)?);
                     registry.register(Box::new($field.clone()))?;
                 )*
                 Ok(Self { registry, $($field,)* })

@@ -3,5 +3,7 @@
 //! **Invariant:** nothing here decides anything; the daemons set values when their state changes, and a scrape only encodes.
 
 pub mod families;
+pub mod http;
+pub mod zones;
 
 pub use families::Metrics;

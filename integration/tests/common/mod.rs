@@ -20,7 +20,9 @@ pub fn peer(program: &str) -> Option<Command> {
             Some(command)
         }
         None if std::env::var("CI").is_ok_and(|v| v == "true") => {
-            panic!("{program} is missing; run scripts/peers and set OFFLINE_KSK_PEERS to the folder it prints")
+            panic!(
+                "{program} is missing; run scripts/peers and set OFFLINE_KSK_PEERS to the folder it prints"
+            )
         }
         None => {
             let _ = writeln!(std::io::stderr(), "SKIPPED: {program} is not here; scripts/peers brings it");
@@ -107,7 +109,8 @@ impl Named {
         let mut command = peer("named")?;
         peer("rndc")?;
         let (port, control) = (free_port(), free_port());
-        let key = "key k { algorithm hmac-sha256; secret \"b2ZmbGluZS1rc2stdGVzdHMtb25seS1rZXktMDAwMDA=\"; };";
+        let key =
+            "key k { algorithm hmac-sha256; secret \"b2ZmbGluZS1rc2stdGVzdHMtb25seS1rZXktMDAwMDA=\"; };";
         let conf = format!(
             "{key}\ncontrols {{ inet 127.0.0.1 port {control} allow {{ 127.0.0.1; }} keys {{ k; }}; }};\n\
              options {{ directory \"{dir}\"; pid-file \"{dir}/named.pid\"; session-keyfile none; listen-on port {port} {{ 127.0.0.1; }};\n\
@@ -117,7 +120,9 @@ impl Named {
         std::fs::write(dir.join("named.conf"), conf).expect("write named.conf");
         std::fs::write(
             dir.join("rndc.conf"),
-            format!("{key}\noptions {{ default-key k; default-server 127.0.0.1; default-port {control}; }};\n"),
+            format!(
+                "{key}\noptions {{ default-key k; default-server 127.0.0.1; default-port {control}; }};\n"
+            ),
         )
         .expect("write rndc.conf");
         let log = std::fs::File::create(dir.join("named.log")).expect("create named.log");

@@ -1,0 +1,203 @@
+//! The series of a zone: all made with 0 when it is configured, all removed when it leaves.
+//!
+//! `increase()` misses the step from nothing to 1, and a missing series fires no alert; so each series whose labels come
+//! from a closed set exists from the start.
+
+use crate::Metrics;
+
+/// Severities of the coverage thresholds.
+pub const SEVERITIES: [&str; 3] = ["info", "warning", "critical"];
+/// States of a bundle.
+pub const BUNDLE_STATES: [&str; 3] = ["past", "active", "future"];
+/// Results of an import.
+pub const IMPORT_RESULTS: [&str; 3] = ["accepted", "rejected", "unchanged"];
+/// Results of writing a request.
+pub const KSR_RESULTS: [&str; 2] = ["written", "failed"];
+/// Roles of a key.
+pub const ROLES: [&str; 2] = ["ksk", "zsk"];
+/// States of a key by its times.
+pub const KEY_STATES: [&str; 5] = ["future", "published", "active", "retired", "removed"];
+/// Modes of a signing run.
+pub const SIGN_MODES: [&str; 2] = ["full", "incremental"];
+/// Results of a signing run or a self check.
+pub const RESULTS: [&str; 2] = ["ok", "failed"];
+/// Kinds of an answer.
+pub const ANSWER_KINDS: [&str; 5] = ["positive", "nodata", "nxdomain", "referral", "error"];
+/// Outcomes of a file in the inbox.
+pub const WATCH_OUTCOMES: [&str; 4] = ["imported", "ignored", "unsafe", "unstable"];
+/// Directions of a clock jump.
+pub const DIRECTIONS: [&str; 2] = ["back", "forward"];
+
+impl Metrics {
+    /// Makes every series of `zone` (absolute, lower case, final dot) that does not exist yet, with 0.
+    pub fn add_zone(&self, zone: &str) {
+        self.zone_series(zone, |family, labels| family.touch(labels));
+        // No import was rejected yet: 0 here would say the newest one was.
+        self.skr_last_import_success.with_label_values(&[zone]).set(1);
+    }
+
+    /// Removes every series of `zone`, except those of single keys, whose labels only their owner knows.
+    pub fn remove_zone(&self, zone: &str) {
+        self.zone_series(zone, |family, labels| family.remove(labels));
+    }
+
+    fn zone_series(&self, zone: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {
+        for gauge in self.zone_gauges() {
+            visit(gauge, &[zone]);
+        }
+        for severity in SEVERITIES {
+            visit(&self.policy_skr_coverage_threshold_seconds, &[zone, severity]);
+        }
+        for state in BUNDLE_STATES {
+            visit(&self.skr_bundles, &[zone, state]);
+        }
+        for result in IMPORT_RESULTS {
+            visit(&self.skr_imports_total, &[zone, result]);
+            visit(&self.skr_last_import_timestamp_seconds, &[zone, result]);
+        }
+        for result in KSR_RESULTS {
+            visit(&self.ksr_generations_total, &[zone, result]);
+        }
+        for role in ROLES {
+            visit(&self.zone_rrsig_earliest_expiration_timestamp_seconds, &[zone, role]);
+            for state in KEY_STATES {
+                visit(&self.keys, &[zone, role, state]);
+            }
+        }
+        for result in RESULTS {
+            visit(&self.zone_self_checks_total, &[zone, result]);
+            for mode in SIGN_MODES {
+                visit(&self.zone_sign_runs_total, &[zone, mode, result]);
+            }
+        }
+        for kind in ANSWER_KINDS {
+            for dnssec in ["yes", "no"] {
+                visit(&self.answers_total, &[zone, kind, dnssec]);
+            }
+        }
+    }
+
+    /// Makes the series that belong to no zone, with 0.
+    pub fn add_process(&self) {
+        for outcome in WATCH_OUTCOMES {
+            self.watch_files_total.with_label_values(&[outcome]);
+        }
+        for direction in DIRECTIONS {
+            self.clock_jumps_total.with_label_values(&[direction]);
+        }
+    }
+
+    fn zone_gauges(&self) -> [&prometheus::IntGaugeVec; 24] {
+        [
+            &self.policy_signature_refresh_seconds,
+            &self.skr_coverage_start_timestamp_seconds,
+            &self.skr_coverage_end_timestamp_seconds,
+            &self.skr_schedule_end_timestamp_seconds,
+            &self.skr_gap_seconds,
+            &self.skr_active_bundle_inception_timestamp_seconds,
+            &self.skr_active_bundle_expiration_timestamp_seconds,
+            &self.skr_next_bundle_timestamp_seconds,
+            &self.skr_generation,
+            &self.signer_skr_generation,
+            &self.ksr_last_generated_timestamp_seconds,
+            &self.ksr_due_timestamp_seconds,
+            &self.ksr_period_end_timestamp_seconds,
+            &self.ksr_pending_since_timestamp_seconds,
+            &self.keystore_mismatched_keys,
+            &self.keystore_missing_private_keys,
+            &self.keystore_ksk_private_files,
+            &self.keystore_last_check_timestamp_seconds,
+            &self.zone_signed,
+            &self.zone_serial,
+            &self.zone_records,
+            &self.zone_last_signed_timestamp_seconds,
+            &self.resign_next_timestamp_seconds,
+            &self.skr_last_import_success,
+        ]
+    }
+}
+
+/// A family with labels, whatever its values are.
+trait Family {
+    fn touch(&self, labels: &[&str]);
+    fn remove(&self, labels: &[&str]);
+}
+
+impl<P: prometheus::core::Atomic> Family for prometheus::core::GenericGaugeVec<P> {
+    fn touch(&self, labels: &[&str]) {
+        self.with_label_values(labels);
+    }
+    fn remove(&self, labels: &[&str]) {
+        // An error says that the series did not exist, which is the aim.
+        let _ = self.remove_label_values(labels);
+    }
+}
+
+impl<P: prometheus::core::Atomic> Family for prometheus::core::GenericCounterVec<P> {
+    fn touch(&self, labels: &[&str]) {
+        self.with_label_values(labels);
+    }
+    fn remove(&self, labels: &[&str]) {
+        // An error says that the series did not exist, which is the aim.
+        let _ = self.remove_label_values(labels);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_comes_and_goes_whole() {
+        let metrics = Metrics::new().expect("families register");
+        // process_* values move by themselves
+        let ours = |text: String| -> Vec<String> {
+            text.lines().filter(|l| !l.contains("process_")).map(str::to_owned).collect()
+        };
+        let before = ours(metrics.encode().expect("text"));
+        metrics.add_zone("example.");
+        let with = metrics.encode().expect("text");
+        assert!(
+            with.contains("offlineksk_skr_coverage_end_timestamp_seconds{zone=\"example.\"} 0"),
+            "{with}"
+        );
+        assert!(with.contains("offlineksk_skr_last_import_success{zone=\"example.\"} 1"), "{with}");
+        metrics.remove_zone("example.");
+        assert_eq!(ours(metrics.encode().expect("text")), before);
+    }
+
+    #[test]
+    fn rules_name_only_our_families_and_every_alert_has_a_runbook_section() {
+        let rules = include_str!("../rules/offlineksk.rules.yml");
+        let runbook = include_str!("../../docs/runbook.md");
+        let mut seen = 0;
+        for (at, _) in rules.match_indices(crate::families::PREFIX) {
+            let rest = &rules[at + crate::families::PREFIX.len()..];
+            let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            let known = crate::families::NAMES.contains(&name.as_str()) || name == "skr_coverage_remaining";
+            assert!(known, "{name} is no family");
+            seen += 1;
+        }
+        assert!(seen > 20, "{seen} names found");
+        let alerts: Vec<&str> = rules.lines().filter_map(|l| l.trim().strip_prefix("- alert: ")).collect();
+        assert!(alerts.len() > 15);
+        for alert in alerts {
+            assert!(
+                runbook.contains(&format!("\n## {alert}\n")),
+                "{alert} has no section in docs/runbook.md"
+            );
+            assert!(
+                rules.contains(&format!("runbook_url: docs/runbook.md#{}\n", alert.to_lowercase())),
+                "{alert}"
+            );
+            let cases = [
+                include_str!("../rules/offlineksk.rules.test.yml"),
+                include_str!("../rules/offlineksk.weeks.rules.test.yml"),
+            ];
+            for case in ["fires", "is silent"] {
+                let name = format!("- name: {alert} {case}\n");
+                assert!(cases.iter().any(|file| file.contains(&name)), "no test: {name}");
+            }
+        }
+    }
+}
