@@ -1,1 +1,155 @@
-//! ring behind the traits of [`super`].
+//! ring behind the traits of [`super`]: all verifying but Ed448, and signing with RSA keys of 2048, 3072 and 4096 bits,
+//! ECDSA and Ed25519.
+//!
+//! ring keeps a private key inside its key pair types and does not wipe them when dropped; everything that goes in is
+//! wiped here.
+
+use ::ring::rand::SystemRandom;
+use ::ring::rsa::{KeyPairComponents, PublicKeyComponents};
+use ::ring::signature::{
+    self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaEncoding, RsaKeyPair, UnparsedPublicKey,
+};
+
+use super::public_key::RsaPublicKey;
+use super::{Algorithm, SignError, SigningKey, VerifyError};
+
+/// A key pair of ring.
+enum Pair {
+    Rsa(RsaKeyPair, &'static dyn RsaEncoding),
+    Ecdsa(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+}
+
+/// A signer of ring. Signing takes `&self` and no lock.
+pub(super) struct RingSigner {
+    algorithm: Algorithm,
+    public_key: Vec<u8>,
+    pair: Pair,
+    random: SystemRandom,
+}
+
+impl RingSigner {
+    /// An RSA signer for algorithm 8 or 10; ring checks that the numbers belong together.
+    pub(super) fn rsa(
+        algorithm: Algorithm,
+        components: &KeyPairComponents<&[u8]>,
+        public_key: Vec<u8>,
+    ) -> Result<Self, SignError> {
+        let encoding: &'static dyn RsaEncoding = match algorithm {
+            Algorithm::RSASHA256 => &signature::RSA_PKCS1_SHA256,
+            Algorithm::RSASHA512 => &signature::RSA_PKCS1_SHA512,
+            other => return Err(SignError::Unsupported(other)),
+        };
+        let pair = RsaKeyPair::from_components(components)
+            .map_err(|_| SignError::BadKey("the RSA numbers do not belong together"))?;
+        Ok(Self::new(algorithm, public_key, Pair::Rsa(pair, encoding)))
+    }
+
+    /// An ECDSA signer from the scalar and the Public Key field; ring checks that both belong together.
+    pub(super) fn ecdsa(algorithm: Algorithm, scalar: &[u8], public_key: Vec<u8>) -> Result<Self, SignError> {
+        let signing = match algorithm {
+            Algorithm::ECDSAP256SHA256 => &signature::ECDSA_P256_SHA256_FIXED_SIGNING,
+            Algorithm::ECDSAP384SHA384 => &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
+            other => return Err(SignError::Unsupported(other)),
+        };
+        let random = SystemRandom::new();
+        let point = [&[4], &public_key[..]].concat();
+        let pair = EcdsaKeyPair::from_private_key_and_public_key(signing, scalar, &point, &random)
+            .map_err(|_| SignError::BadKey("the ECDSA scalar is out of range"))?;
+        Ok(Self::new(algorithm, public_key, Pair::Ecdsa(pair)))
+    }
+
+    /// An Ed25519 signer from the seed.
+    pub(super) fn ed25519(seed: &[u8]) -> Result<Self, SignError> {
+        let pair = ed25519_pair(seed)?;
+        let public_key = pair.public_key().as_ref().to_vec();
+        Ok(Self::new(Algorithm::ED25519, public_key, Pair::Ed25519(pair)))
+    }
+
+    fn new(algorithm: Algorithm, public_key: Vec<u8>, pair: Pair) -> Self {
+        Self { algorithm, public_key, pair, random: SystemRandom::new() }
+    }
+}
+
+impl SigningKey for RingSigner {
+    fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    fn sign(&self, data: &[u8]) -> Result<Vec<u8>, SignError> {
+        let refused = |_| SignError::Backend("ring made no signature".to_owned());
+        match &self.pair {
+            Pair::Rsa(pair, encoding) => {
+                let mut out = vec![0; pair.public().modulus_len()];
+                pair.sign(*encoding, &self.random, data, &mut out).map_err(refused)?;
+                Ok(out)
+            }
+            Pair::Ecdsa(pair) => Ok(pair.sign(&self.random, data).map_err(refused)?.as_ref().to_vec()),
+            Pair::Ed25519(pair) => Ok(pair.sign(data).as_ref().to_vec()),
+        }
+    }
+}
+
+/// The Public Key field that belongs to an Ed25519 seed.
+pub(super) fn ed25519_public_key(seed: &[u8]) -> Result<Vec<u8>, SignError> {
+    Ok(ed25519_pair(seed)?.public_key().as_ref().to_vec())
+}
+
+fn ed25519_pair(seed: &[u8]) -> Result<Ed25519KeyPair, SignError> {
+    Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| SignError::BadKey("an Ed25519 seed has 32 octets"))
+}
+
+/// Verifies an RSA signature (5, 7, 8, 10).
+pub(super) fn verify_rsa(
+    algorithm: Algorithm,
+    public_key: &[u8],
+    data: &[u8],
+    signature: &[u8],
+) -> Result<(), VerifyError> {
+    let parameters = match algorithm.0 {
+        5 | 7 => &signature::RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY,
+        8 => &signature::RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
+        10 => &signature::RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,
+        _ => return Err(VerifyError::Unsupported(algorithm)),
+    };
+    let key = RsaPublicKey::parse(public_key).ok_or(VerifyError::BadKey)?;
+    PublicKeyComponents { n: key.modulus, e: key.exponent }
+        .verify(parameters, data, signature)
+        .map_err(|_| VerifyError::BadSignature)
+}
+
+/// Verifies an ECDSA signature (13, 14). Says `BadSignature` for a point off the curve too.
+pub(super) fn verify_ecdsa(
+    algorithm: Algorithm,
+    public_key: &[u8],
+    data: &[u8],
+    signature: &[u8],
+) -> Result<(), VerifyError> {
+    let (parameters, len) = match algorithm {
+        Algorithm::ECDSAP256SHA256 => (&signature::ECDSA_P256_SHA256_FIXED, 64),
+        Algorithm::ECDSAP384SHA384 => (&signature::ECDSA_P384_SHA384_FIXED, 96),
+        other => return Err(VerifyError::Unsupported(other)),
+    };
+    if public_key.len() != len {
+        return Err(VerifyError::BadKey);
+    }
+    let mut point = [4; 97];
+    point[1..=len].copy_from_slice(public_key);
+    UnparsedPublicKey::new(parameters, &point[..=len])
+        .verify(data, signature)
+        .map_err(|_| VerifyError::BadSignature)
+}
+
+/// Verifies an Ed25519 signature (15).
+pub(super) fn verify_ed25519(public_key: &[u8], data: &[u8], signature: &[u8]) -> Result<(), VerifyError> {
+    if public_key.len() != 32 {
+        return Err(VerifyError::BadKey);
+    }
+    UnparsedPublicKey::new(&signature::ED25519, public_key)
+        .verify(data, signature)
+        .map_err(|_| VerifyError::BadSignature)
+}
