@@ -55,63 +55,8 @@ impl Name {
 
     /// Reads presentation form; a text without final dot is relative to `origin` (the root when `None`).
     pub fn parse_bytes(text: &[u8], origin: Option<&Name>) -> Result<Self, NameError> {
-        if text == b"." {
-            return Ok(Self::root());
-        }
-        if text.is_empty() {
-            return Err(NameError::Empty);
-        }
         let mut wire = Vec::with_capacity(text.len() + 2);
-        let (mut label_start, mut absolute, mut i) = (0, false, 0);
-        wire.push(0);
-        while i < text.len() {
-            let octet = match text[i] {
-                b'.' => {
-                    if wire.len() == label_start + 1 {
-                        return Err(NameError::EmptyLabel);
-                    }
-                    absolute = i + 1 == text.len();
-                    label_start = wire.len();
-                    wire.push(0);
-                    i += 1;
-                    continue;
-                }
-                b'\\' => {
-                    let rest = &text[i + 1..];
-                    match rest.first() {
-                        Some(d) if d.is_ascii_digit() => {
-                            let digits = rest.get(..3).filter(|d| d.iter().all(u8::is_ascii_digit));
-                            let digits = digits.ok_or(NameError::BadEscape)?;
-                            let value = digits.iter().fold(0u32, |v, d| v * 10 + u32::from(d - b'0'));
-                            i += 3;
-                            u8::try_from(value).map_err(|_| NameError::BadEscape)?
-                        }
-                        Some(c) => {
-                            i += 1;
-                            *c
-                        }
-                        None => return Err(NameError::BadEscape),
-                    }
-                }
-                c => c,
-            };
-            i += 1;
-            wire.push(octet);
-            let len = wire.len() - label_start - 1;
-            if len > MAX_LABEL {
-                return Err(NameError::LabelTooLong);
-            }
-            wire[label_start] = len as u8;
-        }
-        if !absolute {
-            match origin {
-                Some(origin) => wire.extend_from_slice(&origin.wire),
-                None => wire.push(0),
-            }
-        }
-        if wire.len() > MAX_NAME {
-            return Err(NameError::NameTooLong);
-        }
+        parse_into(text, origin.map(Name::as_wire), &mut wire)?;
         Ok(Self { wire: wire.into() })
     }
 
@@ -207,6 +152,80 @@ impl Name {
         }
         out
     }
+}
+
+/// Reads presentation form as [`Name::parse_bytes`] does and appends the wire form to `out`; `origin` is a name in wire form.
+/// After an error `out` is as before.
+pub fn parse_into(text: &[u8], origin: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), NameError> {
+    let start = out.len();
+    let read = read_labels(text, origin, out);
+    if read.is_err() {
+        out.truncate(start);
+    }
+    read
+}
+
+fn read_labels(text: &[u8], origin: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), NameError> {
+    if text == b"." {
+        out.push(0);
+        return Ok(());
+    }
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    let start = out.len();
+    let mut rest = text;
+    loop {
+        let label_start = out.len();
+        out.push(0);
+        let end = loop {
+            let plain = rest.iter().position(|b| matches!(b, b'.' | b'\\')).unwrap_or(rest.len());
+            out.extend_from_slice(&rest[..plain]);
+            rest = &rest[plain..];
+            match rest.first() {
+                Some(b'\\') => {
+                    let (octet, taken) = unescape(&rest[1..]).ok_or(NameError::BadEscape)?;
+                    out.push(octet);
+                    rest = &rest[1 + taken..];
+                }
+                other => break other,
+            }
+        };
+        match out.len() - label_start - 1 {
+            0 => return Err(NameError::EmptyLabel),
+            len @ 1..=MAX_LABEL => out[label_start] = len as u8,
+            _ => return Err(NameError::LabelTooLong),
+        }
+        if out.len() - start > MAX_NAME {
+            return Err(NameError::NameTooLong);
+        }
+        if end.is_none() {
+            out.extend_from_slice(origin.unwrap_or(&[0]));
+            break;
+        }
+        rest = &rest[1..];
+        if rest.is_empty() {
+            out.push(0);
+            break;
+        }
+    }
+    if out.len() - start > MAX_NAME {
+        return Err(NameError::NameTooLong);
+    }
+    Ok(())
+}
+
+/// The octet that the text behind a backslash stands for, and how many octets of text that took:
+/// three digits up to 255, or a character.
+#[must_use]
+pub fn unescape(text: &[u8]) -> Option<(u8, usize)> {
+    let first = *text.first()?;
+    if !first.is_ascii_digit() {
+        return Some((first, 1));
+    }
+    let digits = text.get(..3).filter(|d| d.iter().all(u8::is_ascii_digit))?;
+    let value = digits.iter().fold(0u32, |v, d| v * 10 + u32::from(d - b'0'));
+    Some((u8::try_from(value).ok()?, 3))
 }
 
 /// Length of the uncompressed name at the start of `octets`, root label included; `None` when there is none.

@@ -1,3 +1,647 @@
 //! The master-file lexer (RFC 1035 section 5.1): tokens, quotes, escapes, parentheses over lines, comments.
 //!
 //! Used for zone files, `.key` files, KSR, SKR and trust anchor files.
+//!
+//! An *entry* is what one record or directive takes: a line, or several that parentheses hold together.
+//! [`Lexer::next_into`] is the fast form, which fills a list of the caller's; [`Entries`] is the comfortable one,
+//! an iterator of [`Entry`]. Both also hand over entries that are nothing but a comment, as KSR and SKR files keep
+//! their headers in such lines. Blank lines are skipped.
+
+use super::name::NameError;
+use super::rdata::{self, RdataError};
+use super::{Class, Name, Rtype};
+
+pub use super::rdata::Token;
+
+/// Most octets that the tokens of one entry may have together. A record of 65535 octets of data, each written
+/// as `\DDD` in strings of 255, takes about 263 000.
+pub const MAX_ENTRY: usize = 512 * 1024;
+/// Most tokens of one entry: enough for 65535 octets, each written as a token of its own.
+pub const MAX_TOKENS: usize = 128 * 1024;
+/// The largest TTL, in seconds (RFC 2181 section 8).
+pub const MAX_TTL: u32 = 0x7fff_ffff;
+
+/// Reads entries from the octets of a master file.
+///
+/// Lines end in LF or CRLF; the last one may lack it. Control octets other than tab are refused everywhere, those
+/// above 126 are taken as they are.
+#[derive(Debug, Clone)]
+pub struct Lexer<'a> {
+    text: &'a [u8],
+    at: usize,
+    line: u32,
+}
+
+/// What precedes and follows the tokens of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryHead<'a> {
+    /// Line of its start, from 1.
+    pub line: u32,
+    /// True when the line starts with a blank or tab, that is, the owner is left out.
+    pub leading_blank: bool,
+    /// The comment that ends the entry, without its first `;` and the line end.
+    pub comment: Option<&'a [u8]>,
+}
+
+/// An entry: the tokens of one record, directive or comment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Line of its start, from 1.
+    pub line: u32,
+    /// True when the line starts with a blank or tab, that is, the owner is left out.
+    pub leading_blank: bool,
+    /// The comment that ends the entry, without its first `;` and the line end.
+    pub comment: Option<&'a [u8]>,
+    /// The tokens; none when the entry is only a comment.
+    pub tokens: Vec<Token<'a>>,
+}
+
+/// What the lexer refuses, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {what}")]
+pub struct LexError {
+    /// Line, from 1.
+    pub line: u32,
+    /// Why.
+    pub what: LexErrorKind,
+}
+
+/// Why the lexer refuses a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LexErrorKind {
+    /// A control octet other than tab and line end.
+    #[error("control octet {0:#04x}: this is no text file, or it is damaged; write such octets as \\DDD")]
+    Control(u8),
+    /// CR without LF.
+    #[error("a carriage return that ends no line; write it as \\013, or end lines with LF or CRLF")]
+    BareCr,
+    /// The file starts with U+FEFF.
+    #[error("the file starts with a byte order mark; save it as plain text without one")]
+    ByteOrderMark,
+    /// A string without its second quote.
+    #[error("the string has no closing quote on its line")]
+    OpenQuote,
+    /// A backslash before the line end.
+    #[error("a backslash at the end of the line escapes nothing; write \\\\ for the backslash itself")]
+    OpenEscape,
+    /// The file ends inside parentheses.
+    #[error("the file ends inside the parentheses that were opened here; close them with `)`")]
+    OpenParenthesis,
+    /// A closing parenthesis too many.
+    #[error("`)` without a `(` before it")]
+    UnopenedParenthesis,
+    /// More than [`MAX_ENTRY`] octets or [`MAX_TOKENS`] tokens.
+    #[error("the record is too long to fit into 65535 octets; is a closing `)` missing?")]
+    TooLong,
+}
+
+/// What an octet means to the lexer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Blank,
+    Newline,
+    Return,
+    Quote,
+    Open,
+    Close,
+    Comment,
+    Escape,
+    Control,
+}
+
+static KINDS: [Kind; 256] = {
+    let mut kinds = [Kind::Plain; 256];
+    let mut i = 0;
+    while i < 32 {
+        kinds[i] = Kind::Control;
+        i += 1;
+    }
+    kinds[127] = Kind::Control;
+    kinds[b' ' as usize] = Kind::Blank;
+    kinds[b'\t' as usize] = Kind::Blank;
+    kinds[b'\n' as usize] = Kind::Newline;
+    kinds[b'\r' as usize] = Kind::Return;
+    kinds[b'"' as usize] = Kind::Quote;
+    kinds[b'(' as usize] = Kind::Open;
+    kinds[b')' as usize] = Kind::Close;
+    kinds[b';' as usize] = Kind::Comment;
+    kinds[b'\\' as usize] = Kind::Escape;
+    kinds
+};
+
+const fn kind(octet: u8) -> Kind {
+    KINDS[octet as usize]
+}
+
+impl<'a> Lexer<'a> {
+    /// A lexer at the start of `text`.
+    #[must_use]
+    pub const fn new(text: &'a [u8]) -> Self {
+        Self { text, at: 0, line: 1 }
+    }
+
+    /// Reads the next entry into `tokens` (emptied first); `None` at the end. After an error nothing more comes.
+    pub fn next_into(&mut self, tokens: &mut Vec<Token<'a>>) -> Result<Option<EntryHead<'a>>, LexError> {
+        let entry = self.read(tokens);
+        if entry.is_err() {
+            self.at = self.text.len();
+        }
+        entry
+    }
+
+    fn read(&mut self, tokens: &mut Vec<Token<'a>>) -> Result<Option<EntryHead<'a>>, LexError> {
+        tokens.clear();
+        if self.at == 0 && self.text.starts_with(b"\xef\xbb\xbf") {
+            return Err(self.refuse(LexErrorKind::ByteOrderMark));
+        }
+        loop {
+            let Some(first) = self.text.get(self.at) else {
+                return Ok(None);
+            };
+            let (line, leading_blank) = (self.line, kind(*first) == Kind::Blank);
+            let comment = self.read_entry(tokens)?;
+            if !tokens.is_empty() || comment.is_some() {
+                return Ok(Some(EntryHead { line, leading_blank, comment }));
+            }
+        }
+    }
+
+    /// Reads to the end of the entry, past its line end; gives its last comment.
+    fn read_entry(&mut self, tokens: &mut Vec<Token<'a>>) -> Result<Option<&'a [u8]>, LexError> {
+        let text = self.text;
+        let (mut depth, mut opened_at, mut octets) = (0usize, self.line, 0usize);
+        let mut comment = None;
+        let mut glued = false;
+        while let Some(&octet) = text.get(self.at) {
+            match kind(octet) {
+                Kind::Blank => {
+                    self.at += 1;
+                    glued = false;
+                }
+                Kind::Newline | Kind::Return => {
+                    self.end_line()?;
+                    glued = false;
+                    if depth == 0 {
+                        return Ok(comment);
+                    }
+                }
+                Kind::Open => {
+                    if depth == 0 {
+                        opened_at = self.line;
+                    }
+                    depth += 1;
+                    self.at += 1;
+                    glued = false;
+                }
+                Kind::Close => {
+                    depth =
+                        depth.checked_sub(1).ok_or_else(|| self.refuse(LexErrorKind::UnopenedParenthesis))?;
+                    self.at += 1;
+                    glued = false;
+                }
+                Kind::Comment => comment = Some(self.read_comment()?),
+                Kind::Control => return Err(self.refuse(LexErrorKind::Control(octet))),
+                Kind::Quote => {
+                    let token = self.read_quoted()?;
+                    octets += token.len() + 1;
+                    self.push(tokens, octets, Token { text: token, quoted: true, glued })?;
+                    glued = true;
+                }
+                Kind::Plain | Kind::Escape => {
+                    let token = self.read_plain()?;
+                    octets += token.len() + 1;
+                    self.push(tokens, octets, Token { text: token, quoted: false, glued })?;
+                    glued = true;
+                }
+            }
+        }
+        if depth > 0 {
+            return Err(LexError { line: opened_at, what: LexErrorKind::OpenParenthesis });
+        }
+        Ok(comment)
+    }
+
+    fn push(&self, tokens: &mut Vec<Token<'a>>, octets: usize, token: Token<'a>) -> Result<(), LexError> {
+        if octets > MAX_ENTRY || tokens.len() >= MAX_TOKENS {
+            return Err(self.refuse(LexErrorKind::TooLong));
+        }
+        tokens.push(token);
+        Ok(())
+    }
+
+    /// Steps over LF or CRLF; a CR at the very end of the file is a line end too.
+    fn end_line(&mut self) -> Result<(), LexError> {
+        if self.text[self.at] == b'\r' {
+            match self.text.get(self.at + 1) {
+                Some(b'\n') => self.at += 1,
+                None => {}
+                Some(_) => return Err(self.refuse(LexErrorKind::BareCr)),
+            }
+        }
+        self.at += 1;
+        self.line = self.line.saturating_add(1);
+        Ok(())
+    }
+
+    /// Reads from `;` up to the line end, which stays.
+    fn read_comment(&mut self) -> Result<&'a [u8], LexError> {
+        let rest = &self.text[self.at + 1..];
+        let end = rest.iter().position(|b| matches!(kind(*b), Kind::Newline | Kind::Return | Kind::Control));
+        let end = end.unwrap_or(rest.len());
+        self.at += 1 + end;
+        match rest.get(end) {
+            Some(b) if kind(*b) == Kind::Control => Err(self.refuse(LexErrorKind::Control(*b))),
+            _ => Ok(&rest[..end]),
+        }
+    }
+
+    fn read_quoted(&mut self) -> Result<&'a [u8], LexError> {
+        let start = self.at + 1;
+        let mut at = start;
+        loop {
+            let Some(&octet) = self.text.get(at) else {
+                return Err(self.refuse(LexErrorKind::OpenQuote));
+            };
+            match kind(octet) {
+                Kind::Quote => break,
+                Kind::Newline | Kind::Return => return Err(self.refuse(LexErrorKind::OpenQuote)),
+                Kind::Control => return Err(self.refuse(LexErrorKind::Control(octet))),
+                Kind::Escape => at = self.escaped(at)?,
+                _ => at += 1,
+            }
+        }
+        self.at = at + 1;
+        Ok(&self.text[start..at])
+    }
+
+    fn read_plain(&mut self) -> Result<&'a [u8], LexError> {
+        let (start, mut at) = (self.at, self.at);
+        while let Some(&octet) = self.text.get(at) {
+            match kind(octet) {
+                Kind::Plain => at += 1,
+                Kind::Escape => at = self.escaped(at)?,
+                _ => break,
+            }
+        }
+        self.at = at;
+        Ok(&self.text[start..at])
+    }
+
+    /// The place behind the backslash at `at` and the octet that it escapes.
+    fn escaped(&self, at: usize) -> Result<usize, LexError> {
+        match self.text.get(at + 1).map(|b| (*b, kind(*b))) {
+            None | Some((_, Kind::Newline | Kind::Return)) => Err(self.refuse(LexErrorKind::OpenEscape)),
+            Some((octet, Kind::Control)) => Err(self.refuse(LexErrorKind::Control(octet))),
+            Some(_) => Ok(at + 2),
+        }
+    }
+
+    const fn refuse(&self, what: LexErrorKind) -> LexError {
+        LexError { line: self.line, what }
+    }
+}
+
+/// The entries of a text, one after the other; ends after the first error.
+#[derive(Debug, Clone)]
+pub struct Entries<'a> {
+    lexer: Lexer<'a>,
+}
+
+impl<'a> Entries<'a> {
+    /// The entries of `text`.
+    #[must_use]
+    pub const fn new(text: &'a [u8]) -> Self {
+        Self { lexer: Lexer::new(text) }
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Entry<'a>, LexError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut tokens = Vec::new();
+        match self.lexer.next_into(&mut tokens) {
+            Ok(None) => None,
+            Ok(Some(EntryHead { line, leading_blank, comment })) => {
+                Some(Ok(Entry { line, leading_blank, comment, tokens }))
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- records
+
+/// A record as it stands in a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordText {
+    /// Owner.
+    pub owner: Name,
+    /// TTL in seconds, where it is written.
+    pub ttl: Option<u32>,
+    /// Class, where it is written.
+    pub class: Option<Class>,
+    /// Type.
+    pub rtype: Rtype,
+    /// RDATA, uncompressed wire form.
+    pub rdata: Vec<u8>,
+}
+
+/// The fields between owner and RDATA: `[TTL] [class] type`, the first two in either order (RFC 1035 section 5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordHead {
+    /// TTL in seconds, where it is written.
+    pub ttl: Option<u32>,
+    /// Class, where it is written.
+    pub class: Option<Class>,
+    /// Type.
+    pub rtype: Rtype,
+    /// How many tokens these fields took.
+    pub len: usize,
+}
+
+/// Why tokens are no record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The owner is left out, and there is none before it.
+    #[error("the first record has no owner name; write it at the start of the line")]
+    NoOwner,
+    /// The owner is no name.
+    #[error("`{text}` is no owner name: {source}")]
+    BadOwner {
+        /// The text.
+        text: String,
+        /// Why.
+        source: NameError,
+    },
+    /// `@` where there is no origin.
+    #[error("`@` stands for an origin, and there is none here; write the name itself")]
+    NoOrigin,
+    /// The tokens end before the type.
+    #[error("the record ends where its type was expected: OWNER [TTL] [CLASS] TYPE DATA")]
+    NoType,
+    /// A number that is no TTL.
+    #[error(
+        "`{0}` is no TTL; write seconds, or units as in 1h30m, up to 2147483647 seconds (RFC 2181 section 8)"
+    )]
+    BadTtl(String),
+    /// A word that is no type.
+    #[error("`{0}` is no known type; types without mnemonic are written TYPEnnn (RFC 3597)")]
+    UnknownType(String),
+    /// A type that no zone holds.
+    #[error("type {0} is for queries and messages, not for records of a zone")]
+    MetaType(Rtype),
+    /// The data.
+    #[error("{rtype} record: {source}")]
+    Rdata {
+        /// Type of the record.
+        rtype: Rtype,
+        /// Why.
+        source: RdataError,
+    },
+}
+
+impl Entry<'_> {
+    /// Reads the entry as a record: see [`parse_record`].
+    pub fn record(&self, origin: Option<&Name>, previous: Option<&Name>) -> Result<RecordText, RecordError> {
+        parse_record(&self.tokens, self.leading_blank, origin, previous)
+    }
+}
+
+/// Reads `[owner] [TTL] [class] type RDATA`. The owner is left out (`previous` counts) when the line starts with a
+/// blank; relative names are completed by `origin`, by the root when there is none.
+pub fn parse_record(
+    tokens: &[Token<'_>],
+    leading_blank: bool,
+    origin: Option<&Name>,
+    previous: Option<&Name>,
+) -> Result<RecordText, RecordError> {
+    let (owner, rest) = match tokens.split_first() {
+        _ if leading_blank => (previous.cloned().ok_or(RecordError::NoOwner)?, tokens),
+        None => return Err(RecordError::NoType),
+        Some((first, rest)) if first.is_at() => (origin.cloned().ok_or(RecordError::NoOrigin)?, rest),
+        Some((first, rest)) => {
+            let owner = Name::parse_bytes(first.text, origin);
+            let owner = owner.map_err(|source| RecordError::BadOwner { text: first.to_string(), source })?;
+            (owner, rest)
+        }
+    };
+    let head = record_head(rest)?;
+    let mut data = Vec::new();
+    rdata::from_tokens(head.rtype, &rest[head.len..], origin, &mut data)
+        .map_err(|source| RecordError::Rdata { rtype: head.rtype, source })?;
+    Ok(RecordText { owner, ttl: head.ttl, class: head.class, rtype: head.rtype, rdata: data })
+}
+
+/// Reads what stands between owner and RDATA at the start of `tokens`.
+pub fn record_head(tokens: &[Token<'_>]) -> Result<RecordHead, RecordError> {
+    let (mut ttl, mut class) = (None, None);
+    for (at, token) in tokens.iter().enumerate() {
+        if ttl.is_none() && token.text.first().is_some_and(u8::is_ascii_digit) {
+            let seconds = parse_ttl(token.text).filter(|ttl| *ttl <= MAX_TTL);
+            ttl = Some(seconds.ok_or_else(|| RecordError::BadTtl(token.to_string()))?);
+            continue;
+        }
+        if class.is_none()
+            && let Some(found) = Class::from_mnemonic(token.text)
+        {
+            class = Some(found);
+            continue;
+        }
+        let rtype = Rtype::from_mnemonic(token.text);
+        let rtype = rtype.ok_or_else(|| RecordError::UnknownType(token.to_string()))?;
+        if rtype.is_meta() {
+            return Err(RecordError::MetaType(rtype));
+        }
+        return Ok(RecordHead { ttl, class, rtype, len: at + 1 });
+    }
+    Err(RecordError::NoType)
+}
+
+/// Reads a TTL: seconds, or numbers with the units `w d h m s` in any letter case (`1h30m`). Up to 2^32-1; whoever wants
+/// a TTL holds it to [`MAX_TTL`], the times of a SOA have the whole range.
+#[must_use]
+pub fn parse_ttl(text: &[u8]) -> Option<u32> {
+    let mut total = 0u64;
+    let mut rest = text;
+    loop {
+        let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        if digits == 0 || digits > 10 {
+            return None;
+        }
+        let value = rest[..digits].iter().fold(0u64, |v, d| v * 10 + u64::from(d - b'0'));
+        let unit = match rest.get(digits).map(u8::to_ascii_lowercase) {
+            None if digits == text.len() => return u32::try_from(value).ok(),
+            Some(b'w') => 7 * 86_400,
+            Some(b'd') => 86_400,
+            Some(b'h') => 3600,
+            Some(b'm') => 60,
+            Some(b's') => 1,
+            _ => return None,
+        };
+        total += value * unit;
+        rest = &rest[digits + 1..];
+        if total > u64::from(u32::MAX) {
+            return None;
+        }
+        if rest.is_empty() {
+            return u32::try_from(total).ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lex(text: &str) -> Result<Vec<Entry<'_>>, LexError> {
+        Entries::new(text.as_bytes()).collect()
+    }
+
+    fn words(entry: &Entry<'_>) -> Vec<String> {
+        entry.tokens.iter().map(|t| String::from_utf8_lossy(t.text).into_owned()).collect()
+    }
+
+    #[test]
+    fn entries_tokens_and_lines() {
+        let text = "a 1 ; one\r\n\n \t\n  b (2\n ; inside\n 3)4 ; end\n;; only this\nc \"x ; (\" d\\;e\\ f";
+        let entries = lex(text).expect("a good text");
+        let got: Vec<_> = entries.iter().map(|e| (e.line, e.leading_blank, words(e), e.comment)).collect();
+        let owned = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            got,
+            [
+                (1, false, owned(&["a", "1"]), Some(&b" one"[..])),
+                (4, true, owned(&["b", "2", "3", "4"]), Some(&b" end"[..])),
+                (7, false, owned(&[]), Some(&b"; only this"[..])),
+                (8, false, owned(&["c", "x ; (", "d\\;e\\ f"]), None),
+            ]
+        );
+        assert!(entries[3].tokens[1].quoted && !entries[3].tokens[2].quoted);
+    }
+
+    #[test]
+    fn quotes_beside_a_word_are_glued() {
+        let entries = lex("k=\"v\" \"a\"\"b\" c\n").expect("a good text");
+        let got: Vec<_> = entries[0].tokens.iter().map(|t| (t.text, t.quoted, t.glued)).collect();
+        assert_eq!(
+            got,
+            [
+                (&b"k="[..], false, false),
+                (b"v", true, true),
+                (b"a", true, false),
+                (b"b", true, true),
+                (b"c", false, false)
+            ]
+        );
+    }
+
+    #[test]
+    fn refuses_with_the_line() {
+        for (text, line, what) in [
+            ("a\nb\0c\n", 2, LexErrorKind::Control(0)),
+            ("a ; x\x1b[0m\n", 1, LexErrorKind::Control(0x1b)),
+            ("a \"\x7f\"\n", 1, LexErrorKind::Control(0x7f)),
+            ("a\rb\n", 1, LexErrorKind::BareCr),
+            ("a ; b\rc\n", 1, LexErrorKind::BareCr),
+            ("\u{feff}a\n", 1, LexErrorKind::ByteOrderMark),
+            ("a\n\"b\nc\"", 2, LexErrorKind::OpenQuote),
+            ("a \"b", 1, LexErrorKind::OpenQuote),
+            ("a \"b\\", 1, LexErrorKind::OpenEscape),
+            ("a\\\nb", 1, LexErrorKind::OpenEscape),
+            ("a\\\0b", 1, LexErrorKind::Control(0)),
+            ("a\nb (\n(c\n)\n", 2, LexErrorKind::OpenParenthesis),
+            ("a\nb )\n", 2, LexErrorKind::UnopenedParenthesis),
+        ] {
+            let mut entries = Entries::new(text.as_bytes());
+            let error = entries.find_map(Result::err);
+            assert_eq!(error, Some(LexError { line, what }), "{text:?}");
+            assert!(entries.next().is_none(), "goes on after an error: {text:?}");
+        }
+        let long = format!("a (\n{}", "x ".repeat(MAX_TOKENS));
+        assert_eq!(lex(&long), Err(LexError { line: 2, what: LexErrorKind::TooLong }));
+        let long = format!("a (\n{}", "0123456789\n".repeat(MAX_ENTRY / 10));
+        assert_eq!(lex(&long).expect_err("too long").what, LexErrorKind::TooLong);
+    }
+
+    #[test]
+    fn ttls() {
+        for (text, want) in [
+            ("0", Some(0)),
+            ("3600", Some(3600)),
+            ("1h30m", Some(5400)),
+            ("1W2D3H4M5S", Some(788_645)),
+            ("4294967295", Some(u32::MAX)),
+            ("4294967296", None),
+            ("7102w", None),
+            ("1h30", None),
+            ("h", None),
+            ("", None),
+            ("1x", None),
+            ("00000000001", None),
+            ("-1", None),
+        ] {
+            assert_eq!(parse_ttl(text.as_bytes()), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn records_in_either_order() {
+        let origin = Name::parse("example.").expect("a name");
+        let read = |text: &str| {
+            let entry = Entries::new(text.as_bytes()).next().expect("an entry").expect("a good entry");
+            entry.record(Some(&origin), Some(&origin))
+        };
+        for text in
+            ["w 60 IN A 192.0.2.1", "w.example. in 1m a 192.0.2.1", "w CLASS1 60 TYPE1 \\# 4 c0000201"]
+        {
+            let record = read(text).expect(text);
+            assert_eq!(record.owner.to_string(), "w.example.");
+            let fields = (record.ttl, record.class, record.rtype, &*record.rdata);
+            assert_eq!(fields, (Some(60), Some(Class::IN), Rtype::A, &[192, 0, 2, 1][..]));
+        }
+        assert_eq!(read("@ NS @").expect("a record").rdata, b"\x07example\0");
+        assert_eq!(read(" NS a").expect("a record").owner, origin);
+        for (text, want) in [
+            ("w 60 IN", RecordError::NoType),
+            ("w 2147483648 A 192.0.2.1", RecordError::BadTtl("2147483648".into())),
+            ("w 60 60 A 192.0.2.1", RecordError::UnknownType("60".into())),
+            ("w BOGUS x", RecordError::UnknownType("BOGUS".into())),
+            ("w AXFR x", RecordError::MetaType(Rtype::AXFR)),
+            ("w TYPE0 \\# 0", RecordError::MetaType(Rtype(0))),
+            (
+                "w..x A 192.0.2.1",
+                RecordError::BadOwner { text: "w..x".into(), source: NameError::EmptyLabel },
+            ),
+        ] {
+            assert_eq!(read(text), Err(want), "{text}");
+        }
+        let bare = Entries::new(b"@ NS a").next().expect("an entry").expect("a good entry");
+        assert_eq!(bare.record(None, None), Err(RecordError::NoOrigin));
+        let bare = Entries::new(b" NS a").next().expect("an entry").expect("a good entry");
+        assert_eq!(bare.record(None, None), Err(RecordError::NoOwner));
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_end(text in proptest::collection::vec(
+            prop_oneof![any::<u8>(), prop::sample::select(&b"ab \t\n\r\"();\\"[..])], 0..300))
+        {
+            let mut octets = 0;
+            for entry in Entries::new(&text) {
+                match entry {
+                    Ok(entry) => {
+                        octets += entry.tokens.iter().map(|t| t.text.len()).sum::<usize>();
+                        let _ = entry.record(None, None);
+                    }
+                    Err(error) => prop_assert!(error.line >= 1 && error.to_string().starts_with("line ")),
+                }
+            }
+            prop_assert!(octets <= text.len());
+        }
+    }
+}

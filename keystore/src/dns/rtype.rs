@@ -24,6 +24,23 @@ macro_rules! mnemonics {
             fn mnemonic(self) -> Option<&'static str> {
                 match self.0 { $($value => Some($text),)* _ => None }
             }
+
+            /// Reads a mnemonic or the generic form, in any letter case.
+            #[must_use]
+            pub fn from_mnemonic(text: &[u8]) -> Option<Self> {
+                let mut buffer = [0; 16];
+                let upper = buffer.get_mut(..text.len())?;
+                upper.copy_from_slice(text);
+                upper.make_ascii_uppercase();
+                match std::str::from_utf8(upper).ok()? {
+                    $($text => Some(Self($value)),)*
+                    other => {
+                        let digits = other.strip_prefix($generic)?;
+                        let decimal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+                        decimal.then(|| digits.parse().ok().map(Self)).flatten()
+                    }
+                }
+            }
         }
 
         impl fmt::Display for $ty {
@@ -39,13 +56,7 @@ macro_rules! mnemonics {
             type Err = UnknownMnemonic;
             /// Reads a mnemonic or the generic form, in any letter case.
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                $(if text.eq_ignore_ascii_case($text) { return Ok(Self($value)); })*
-                text.get(..$generic.len())
-                    .filter(|head| head.eq_ignore_ascii_case($generic))
-                    .map(|_| &text[$generic.len()..])
-                    .filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
-                    .and_then(|digits| digits.parse().ok().map(Self))
-                    .ok_or_else(|| UnknownMnemonic(text.to_owned()))
+                Self::from_mnemonic(text.as_bytes()).ok_or_else(|| UnknownMnemonic(text.to_owned()))
             }
         }
     };
@@ -64,6 +75,14 @@ mnemonics! { Rtype, "TYPE",
     L64 = 106 "L64", LP = 107 "LP", EUI48 = 108 "EUI48", EUI64 = 109 "EUI64", TKEY = 249 "TKEY", TSIG = 250 "TSIG",
     IXFR = 251 "IXFR", AXFR = 252 "AXFR", MAILB = 253 "MAILB", MAILA = 254 "MAILA", ANY = 255 "ANY", URI = 256 "URI",
     CAA = 257 "CAA",
+}
+
+impl Rtype {
+    /// True for the types of queries and messages, which no zone holds: 0, OPT, and 128 to 255 (RFC 6895 section 3.1).
+    #[must_use]
+    pub const fn is_meta(self) -> bool {
+        matches!(self.0, 0 | 41 | 128..=255)
+    }
 }
 
 mnemonics! { Class, "CLASS", IN = 1 "IN", CH = 3 "CH", HS = 4 "HS", NONE = 254 "NONE", ANY = 255 "ANY", }

@@ -1,0 +1,189 @@
+//! From RDATA to presentation form.
+
+use std::fmt::Write;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use data_encoding::{BASE32HEX_NOPAD, BASE64, HEXUPPER};
+
+use super::{Field, Rtype, apl, fields, loc, svcb, wire};
+use crate::dns::Name;
+use crate::time::Timestamp;
+
+pub(super) fn rdata(rtype: Rtype, rdata: &[u8], columns: Option<usize>) -> String {
+    let mut out = String::with_capacity(rdata.len() * 2 + 16);
+    if fields(rtype).is_some() && wire::check(rtype, rdata).is_ok() {
+        let walked = wire::walk(rtype, rdata, |kind, from, to| {
+            let before = out.len();
+            if before > 0 {
+                out.push(' ');
+            }
+            let start = out.len();
+            field(kind, &rdata[from..to], rdata, columns, &mut out);
+            if out.len() == start {
+                out.truncate(before);
+            }
+        });
+        if walked.is_some() {
+            return out;
+        }
+    }
+    generic(rdata, columns)
+}
+
+/// `\# LENGTH HEX` (RFC 3597 section 5).
+fn generic(rdata: &[u8], columns: Option<usize>) -> String {
+    let mut out = format!("\\# {}", rdata.len());
+    if !rdata.is_empty() {
+        out.push(' ');
+        cut(&HEXUPPER.encode(rdata), columns, &mut out);
+    }
+    out
+}
+
+/// Prints one field; the octets have been checked.
+fn field(kind: Field, octets: &[u8], rdata: &[u8], columns: Option<usize>, out: &mut String) {
+    match kind {
+        Field::Name | Field::NameCased => name(octets, out),
+        Field::U8
+        | Field::U16
+        | Field::U32
+        | Field::Period
+        | Field::Algorithm
+        | Field::DigestType
+        | Field::CertType => {
+            put(out, format_args!("{}", integer(octets)));
+        }
+        Field::Time => put(out, format_args!("{}", Timestamp::from_secs(integer(octets).into()))),
+        Field::Type => put(out, format_args!("{}", Rtype(integer(octets) as u16))),
+        Field::Ip4 | Field::Ip6 => ip(octets, out),
+        Field::Eui48 | Field::Eui64 => {
+            join(octets.chunks(1), '-', out, |b, out| put(out, format_args!("{:02x}", b[0])))
+        }
+        Field::Locator => {
+            join(octets.chunks(2), ':', out, |b, out| put(out, format_args!("{:04x}", integer(b))));
+        }
+        Field::String | Field::OptString | Field::Strings => {
+            let mut rest = octets;
+            while let Some((len, behind)) = rest.split_first() {
+                if rest.len() != octets.len() {
+                    out.push(' ');
+                }
+                let (text, behind) = behind.split_at(behind.len().min(usize::from(*len)));
+                quoted(text, out);
+                rest = behind;
+            }
+        }
+        Field::Text(_) => quoted(octets, out),
+        Field::Tag => out.extend(octets[1..].iter().map(|b| char::from(*b))),
+        Field::Base64(_) | Field::KeyBase64 => cut(&BASE64.encode(octets), columns, out),
+        Field::Hex => cut(&HEXUPPER.encode(octets), columns, out),
+        Field::Salt if octets.len() == 1 => out.push('-'),
+        Field::Salt => out.push_str(&HEXUPPER.encode(&octets[1..])),
+        Field::Hash => out.push_str(&BASE32HEX_NOPAD.encode(&octets[1..])),
+        Field::Bitmap | Field::OptBitmap => {
+            join(bitmap(octets), ' ', out, |t, out| put(out, format_args!("{t}")))
+        }
+        Field::NxtBitmap => {
+            join(bits(octets, 0), ' ', out, |t, out| put(out, format_args!("{t}")));
+        }
+        Field::Gateway => match rdata[1] {
+            0 => out.push('.'),
+            3 => name(octets, out),
+            _ => ip(octets, out),
+        },
+        Field::Hip => {
+            let (hit, key) = (usize::from(octets[0]), integer(&octets[2..4]) as usize);
+            let (tag, behind) = octets[4..].split_at(hit);
+            let (key, mut servers) = behind.split_at(key);
+            put(out, format_args!("{} {} {}", octets[1], HEXUPPER.encode(tag), BASE64.encode(key)));
+            while let Some(len) = crate::dns::name::wire_len(servers) {
+                out.push(' ');
+                name(&servers[..len], out);
+                servers = &servers[len..];
+            }
+        }
+        Field::Loc => loc::print(octets, out),
+        Field::Apl => apl::print(octets, out),
+        Field::SvcParams => svcb::print(octets, out),
+    }
+}
+
+/// Appends formatted text.
+pub(super) fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a String takes any text");
+}
+
+/// Big-endian value of up to four octets.
+pub(super) fn integer(octets: &[u8]) -> u32 {
+    octets.iter().fold(0, |v, b| v << 8 | u32::from(*b))
+}
+
+fn name(wire: &[u8], out: &mut String) {
+    match Name::from_wire(wire) {
+        Ok(name) => put(out, format_args!("{name}")),
+        Err(_) => unreachable!("the field was checked to be a name"),
+    }
+}
+
+pub(super) fn ip(octets: &[u8], out: &mut String) {
+    if let Ok(v4) = <[u8; 4]>::try_from(octets) {
+        put(out, format_args!("{}", Ipv4Addr::from(v4)));
+    } else if let Ok(v6) = <[u8; 16]>::try_from(octets) {
+        put(out, format_args!("{}", Ipv6Addr::from(v6)));
+    }
+}
+
+/// A text in quotes; all but printable ASCII as `\DDD`.
+pub(super) fn quoted(octets: &[u8], out: &mut String) {
+    out.push('"');
+    for b in octets {
+        match b {
+            b'"' | b'\\' => out.extend(['\\', char::from(*b)]),
+            0x20..=0x7e => out.push(char::from(*b)),
+            _ => put(out, format_args!("\\{b:03}")),
+        }
+    }
+    out.push('"');
+}
+
+pub(super) fn join<T>(
+    items: impl Iterator<Item = T>,
+    between: char,
+    out: &mut String,
+    mut print: impl FnMut(T, &mut String),
+) {
+    for (n, item) in items.enumerate() {
+        if n > 0 {
+            out.push(between);
+        }
+        print(item, out);
+    }
+}
+
+/// Appends `text`, which is ASCII, with a blank after every `columns` characters.
+fn cut(text: &str, columns: Option<usize>, out: &mut String) {
+    let Some(columns) = columns.filter(|c| *c > 0) else {
+        out.push_str(text);
+        return;
+    };
+    join(text.as_bytes().chunks(columns), ' ', out, |part, out| {
+        out.extend(part.iter().map(|b| char::from(*b)))
+    });
+}
+
+/// The types of a checked type bit map.
+fn bitmap(mut octets: &[u8]) -> impl Iterator<Item = Rtype> {
+    std::iter::from_fn(move || {
+        let [window, len, rest @ ..] = octets else { return None };
+        let (block, behind) = rest.split_at(rest.len().min(usize::from(*len)));
+        octets = behind;
+        Some(bits(block, u16::from(*window) << 8))
+    })
+    .flatten()
+}
+
+fn bits(octets: &[u8], first: u16) -> impl Iterator<Item = Rtype> {
+    octets.iter().zip(0u16..).flat_map(move |(octet, at)| {
+        (0..8).filter(move |bit| octet & (0x80 >> bit) != 0).map(move |bit| Rtype(first + at * 8 + bit))
+    })
+}

@@ -1,0 +1,365 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::dns::presentation::Entries;
+
+/// Reads `TYPE DATA` against the origin `example.`.
+fn read(text: &str) -> Result<(Rtype, Vec<u8>), RdataError> {
+    let entry = Entries::new(text.as_bytes()).next().expect("an entry").expect("an entry that lexes");
+    let rtype = Rtype::from_mnemonic(entry.tokens[0].text).expect("a type");
+    let origin = Name::parse("example.").expect("a name");
+    let mut out = b"kept".to_vec();
+    let read = from_tokens(rtype, &entry.tokens[1..], Some(&origin), &mut out);
+    assert!(out.starts_with(b"kept"));
+    match read {
+        Ok(()) => Ok((rtype, out[4..].to_vec())),
+        Err(error) => {
+            assert_eq!(out, b"kept", "leftovers of a failed read: {text}");
+            Err(error)
+        }
+    }
+}
+
+/// Text as written, and as printed.
+const GOOD: &[(&str, &str)] = &[
+    ("A 192.0.2.1", "192.0.2.1"),
+    ("A \\# 4 C0 000201", "192.0.2.1"),
+    ("AAAA 2001:DB8:0:0::1", "2001:db8::1"),
+    ("NS ns1", "ns1.example."),
+    ("NS @", "example."),
+    ("CNAME .", "."),
+    ("PTR a", "a.example."),
+    ("MD a", "a.example."),
+    ("MF a", "a.example."),
+    ("MB a", "a.example."),
+    ("MG a", "a.example."),
+    ("MR a", "a.example."),
+    ("DNAME a\\.b\\032c.test.", "a\\.b\\032c.test."),
+    (
+        "SOA ns hostmaster 2026010100 1h 15m 4w 1d",
+        "ns.example. hostmaster.example. 2026010100 3600 900 2419200 86400",
+    ),
+    ("MX 10 Mail.Test.", "10 Mail.Test."),
+    (
+        "TXT plain \"two words\" \"\" \\\"q\\\" \"\\000\\200;\"",
+        "\"plain\" \"two words\" \"\" \"\\\"q\\\"\" \"\\000\\200;\"",
+    ),
+    ("TXT a=\"b\"", "\"a=\" \"b\""),
+    ("SPF \"v=spf1 -all\"", "\"v=spf1 -all\""),
+    ("SRV 0 5 443 w.test.", "0 5 443 w.test."),
+    ("NAPTR 100 10 U E2U+sip \"!^.*$!sip:i@x!\" .", "100 10 \"U\" \"E2U+sip\" \"!^.*$!sip:i@x!\" ."),
+    ("RP a b.test.", "a.example. b.test."),
+    ("MINFO a b", "a.example. b.example."),
+    ("PX 10 a b", "10 a.example. b.example."),
+    ("AFSDB 1 a", "1 a.example."),
+    ("KX 1 a", "1 a.example."),
+    ("RT 1 a", "1 a.example."),
+    ("HINFO PC \"Linux 7\"", "\"PC\" \"Linux 7\""),
+    ("X25 311061700956", "\"311061700956\""),
+    ("ISDN 150862028003217", "\"150862028003217\""),
+    ("ISDN 150862028003217 004", "\"150862028003217\" \"004\""),
+    ("GPOS -32.6882 116.8652 10.0", "\"-32.6882\" \"116.8652\" \"10.0\""),
+    ("LOC 42 21 54 N 71 06 18 W -24m 30m", "42 21 54.000 N 71 6 18.000 W -24m 30m 10000m 10m"),
+    ("LOC 90 S 180 E 0.5 1.25m 0 9", "90 0 0.000 S 180 0 0.000 E 0.50m 1m 0m 9m"),
+    (
+        "APL 1:192.168.32.0/21 !1:192.168.38.0/28 2:2001:db8::/32 1:0.0.0.0/0",
+        "1:192.168.32.0/21 !1:192.168.38.0/28 2:2001:db8::/32 1:0.0.0.0/0",
+    ),
+    ("APL", ""),
+    (
+        "DS 60485 5 1 2BB183AF5F22588179A53B0A 98631FAD1A292118",
+        "60485 5 1 2BB183AF5F22588179A53B0A98631FAD1A292118",
+    ),
+    ("DS 1 RSASHA256 99 ab", "1 8 99 AB"),
+    ("CDS 0 0 0 00", "0 0 0 00"),
+    ("CDNSKEY 0 3 0 AA==", "0 3 0 AA=="),
+    ("DNSKEY 256 3 13 bk9T UEFS", "256 3 13 bk9TUEFS"),
+    ("DNSKEY 257 3 ED25519 bk9TUEFS", "257 3 15 bk9TUEFS"),
+    ("KEY 49152 3 1", "49152 3 1"),
+    ("KEY 256 3 5 AA==", "256 3 5 AA=="),
+    (
+        "RRSIG DNSKEY 13 1 3600 20270115000000 20261231223000 12345 Example. AAAA",
+        "DNSKEY 13 1 3600 20270115000000 20261231223000 12345 Example. AAAA",
+    ),
+    (
+        "RRSIG TYPE65280 13 1 3600 1800000000 4294967295 1 . AAAA",
+        "TYPE65280 13 1 3600 20270115080000 21060207062815 1 . AAAA",
+    ),
+    ("SIG A 5 2 60 1 0 7 a AA==", "A 5 2 60 19700101000001 19700101000000 7 a.example. AA=="),
+    ("NSEC b MX A RRSIG NSEC TYPE1234", "b.example. A MX RRSIG NSEC TYPE1234"),
+    ("NXT b A NXT", "b.example. A NXT"),
+    (
+        "NSEC3 1 1 12 aabbccdd 2t7b4g4vsa5smi47k61mv5bv1a22bojr MX",
+        "1 1 12 AABBCCDD 2T7B4G4VSA5SMI47K61MV5BV1A22BOJR MX",
+    ),
+    ("NSEC3 1 0 0 - 2t7b4g4vsa5smi47k61mv5bv1a22bojr", "1 0 0 - 2T7B4G4VSA5SMI47K61MV5BV1A22BOJR"),
+    ("NSEC3PARAM 1 0 0 -", "1 0 0 -"),
+    ("TLSA 3 1 1 ab cd", "3 1 1 ABCD"),
+    ("SMIMEA 3 1 1 abcd", "3 1 1 ABCD"),
+    ("SSHFP 4 9 abcd", "4 9 ABCD"),
+    ("CERT PGP 0 0 AAAA", "3 0 0 AAAA"),
+    ("OPENPGPKEY AAAA", "AAAA"),
+    ("DHCID AAAA", "AAAA"),
+    ("IPSECKEY 10 0 2 . AAAA", "10 0 2 . AAAA"),
+    ("IPSECKEY 10 1 2 192.0.2.3 AAAA", "10 1 2 192.0.2.3 AAAA"),
+    ("IPSECKEY 10 2 2 2001:db8::1 AAAA", "10 2 2 2001:db8::1 AAAA"),
+    ("IPSECKEY 10 3 0 gw", "10 3 0 gw.example."),
+    (
+        "HIP 2 200100107B1A74DF365639CC39F1D578 AwEA r1 r2.test.",
+        "2 200100107B1A74DF365639CC39F1D578 AwEA r1.example. r2.test.",
+    ),
+    ("CSYNC 66 3 A NS AAAA", "66 3 A NS AAAA"),
+    ("CSYNC 0 0", "0 0"),
+    ("NID 10 14:4fff:ff20:ee64", "10 0014:4fff:ff20:ee64"),
+    ("L64 10 2001:0DB8:1140:1000", "10 2001:0db8:1140:1000"),
+    ("L32 10 10.1.2.0", "10 10.1.2.0"),
+    ("LP 10 l", "10 l.example."),
+    ("EUI48 00-00-5E-00-53-2a", "00-00-5e-00-53-2a"),
+    ("EUI64 00-00-5e-ef-10-00-00-2a", "00-00-5e-ef-10-00-00-2a"),
+    ("URI 10 1 \"ftp://ftp1.example.com/public\"", "10 1 \"ftp://ftp1.example.com/public\""),
+    ("CAA 0 issue \"ca.test; policy=ev\"", "0 issue \"ca.test; policy=ev\""),
+    ("CAA 128 tbs \"\"", "128 tbs \"\""),
+    ("SVCB 0 @", "0 example."),
+    (
+        "HTTPS 1 . port=8443 alpn=\"h2,h3\" no-default-alpn ipv6hint=2001:db8::1,::1 ech=AAAA",
+        "1 . alpn=\"h2,h3\" no-default-alpn port=8443 ech=AAAA ipv6hint=2001:db8::1,::1",
+    ),
+    (
+        "SVCB 16 foo mandatory=ipv4hint,alpn alpn=h2 ipv4hint=192.0.2.1 key667=\"hello\\210qoo\" key8",
+        "16 foo.example. mandatory=alpn,ipv4hint alpn=\"h2\" ipv4hint=192.0.2.1 ohttp key667=\"hello\\210qoo\"",
+    ),
+    // RFC 9460 appendix D.2, the two spellings of one list.
+    ("SVCB 16 foo alpn=\"f\\\\\\\\oo\\\\,bar,h2\"", "16 foo.example. alpn=\"f\\\\\\\\oo\\\\,bar,h2\""),
+    ("SVCB 16 foo alpn=f\\\\\\092oo\\092,bar,h2", "16 foo.example. alpn=\"f\\\\\\\\oo\\\\,bar,h2\""),
+    ("HTTPS 1 . dohpath=/dns-query{?dns}", "1 . dohpath=\"/dns-query{?dns}\""),
+    ("WKS \\# 5 C000020106", "\\# 5 C000020106"),
+    ("TYPE65280 \\# 0", "\\# 0"),
+    ("TYPE65280 \\# 3 ab cd ef", "\\# 3 ABCDEF"),
+];
+
+#[test]
+fn reads_and_prints_every_type() {
+    for (text, want) in GOOD {
+        let (rtype, wire) = read(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let printed = to_text(rtype, &wire, None);
+        assert_eq!(printed, *want, "{text}");
+        assert_eq!(read(&format!("{rtype} {printed}")), Ok((rtype, wire.clone())), "{text}");
+        assert_eq!(check(rtype, &wire), Ok(()), "{text}");
+        let generic = format!("{rtype} {}", print::rdata(Rtype(65280), &wire, Some(7)));
+        assert_eq!(read(&generic), Ok((rtype, wire)), "{generic}");
+    }
+}
+
+#[test]
+fn every_type_with_fields_has_a_good_text() {
+    for number in 0..=u16::MAX {
+        let rtype = Rtype(number);
+        let tried = || {
+            GOOD.iter()
+                .any(|(text, _)| text.split(' ').next() == Some(&*rtype.to_string()) && !text.contains("\\#"))
+        };
+        // The digests of ZONEMD are long; `digests_have_the_length_of_their_type` reads one.
+        assert!(fields(rtype).is_none() || rtype == Rtype::ZONEMD || tried(), "{rtype}");
+    }
+}
+
+#[test]
+fn wire_forms_of_the_rfcs() {
+    for (text, want) in [
+        // RFC 4034 section 4.3.
+        (
+            "NSEC host.example.com. A MX RRSIG NSEC TYPE1234",
+            "\x04host\x07example\x03com\0\0\x06\x40\x01\0\0\0\x03\x04\x1b\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x20",
+        ),
+        ("CAA 0 issue \"ca\"", "\0\x05issueca"),
+        ("TXT \"a\" \"\"", "\x01a\0"),
+        ("SVCB 1 foo.example.com. port=53", "\0\x01\x03foo\x07example\x03com\0\0\x03\0\x02\0\x35"),
+    ] {
+        assert_eq!(read(text).expect(text).1, want.as_bytes(), "{text}");
+    }
+    let (_, loc) = read("LOC 42 21 54 N 71 06 18 W -24m 30m").expect("a LOC");
+    assert_eq!(
+        loc,
+        [0, 0x33, 0x16, 0x13, 0x89, 0x17, 0x2d, 0xd0, 0x70, 0xbe, 0x15, 0xf0, 0, 0x98, 0x8d, 0x20]
+    );
+}
+
+#[test]
+fn refuses_and_says_what_was_expected() {
+    for (text, want) in [
+        ("A", "the record ends where an IPv4 address was expected"),
+        ("A 192.0.2", "`192.0.2` is no IPv4 address"),
+        ("A 192.0.2.1 x", "unexpected `x` behind the record"),
+        ("A \\# 3 c00002", "the octets are no A record data"),
+        ("A \\# 4 c00002", "`4` is no length of the hexadecimal digits behind it"),
+        ("A \\# 4 c000020", "`c000020` is no hexadecimal text of whole octets"),
+        ("MX ten a", "`ten` is no number from 0 to 65535"),
+        ("MX 65536 a", "`65536` is no number from 0 to 65535"),
+        ("MX \"1\" a", "`1` is no number from 0 to 65535"),
+        ("NS a..b", "`a..b` is no domain name: a label is empty"),
+        ("TXT", "the record ends where a string was expected"),
+        ("TXT \\9", "`\\9` is no text: a backslash needs a character or three digits up to 255 behind it"),
+        ("DNSKEY 256 3 13", "the record ends where base64 text was expected"),
+        ("DNSKEY 256 3 13 AA", "`AA` is no base64 text"),
+        ("DNSKEY 256 3 FOO AAAA", "`FOO` is no DNSSEC algorithm"),
+        ("DS 1 8 1 ab", "the digest has not the length that its type says"),
+        ("SSHFP 1 1 ab", "the digest has not the length that its type says"),
+        ("ZONEMD 1 1 240 ab", "the digest is shorter than 12 octets"),
+        (
+            "RRSIG A 13 1 60 20270115000060 0 1 . AAAA",
+            "`20270115000060` is no time: YYYYMMDDHHMMSS, or seconds since 1970",
+        ),
+        ("NSEC b", "the record ends where a type was expected"),
+        ("NSEC b A B", "`B` is no type"),
+        ("NSEC3PARAM 1 0 0 abc", "`abc` is no salt of up to 255 octets in hexadecimal, `-` for none"),
+        ("CAA 0 is-sue x", "`is-sue` is no property tag of letters and digits"),
+        ("URI 1 1 \"\"", "the text is empty"),
+        ("SVCB 1 . port=http", "`http` is no port from 0 to 65535"),
+        ("SVCB 1 . alpn", "`alpn` is no list of protocol identifiers of 1 to 255 octets"),
+        ("SVCB 1 . alpn=h2 alpn=h3", "a service parameter is there twice"),
+        (
+            "SVCB 1 . mandatory=port alpn=h2",
+            "a parameter that `mandatory` names is missing (RFC 9460 section 8)",
+        ),
+        (
+            "SVCB 1 . mandatory=mandatory",
+            "`mandatory` is no list of service parameter keys, without `mandatory` itself and doubles",
+        ),
+        ("SVCB 1 . PORT=1", "`PORT=1` is no service parameter, as alpn=h2 or key65280=text"),
+        ("IPSECKEY 1 4 1 . AA==", "the gateway type is none of 0, 1, 2 and 3 (RFC 4025)"),
+        ("LOC 91 N 0 E 0", "`91` is no angle: degrees, minutes, seconds, then N or S, E or W"),
+        ("LOC 90 0 1 N 0 E 0", "`N` is no direction of an angle in range"),
+        ("APL 1:192.0.2.0/33", "`1:192.0.2.0/33` is no address prefix, [!]FAMILY:ADDRESS/LENGTH"),
+        ("X25 123", "an X.121 address has at least 4 digits and nothing else"),
+        ("EUI48 00-00-5e-00-53", "`00-00-5e-00-53` is no EUI-48 address, xx-xx-xx-xx-xx-xx"),
+        ("NID 1 1:2:3", "`1:2:3` is no locator, four groups of hexadecimal digits parted by `:`"),
+        (
+            "WKS 192.0.2.1 6 25",
+            "type WKS can only be written in the generic form, `\\# LENGTH HEX` (RFC 3597)",
+        ),
+        (
+            "TYPE65280 x",
+            "type TYPE65280 can only be written in the generic form, `\\# LENGTH HEX` (RFC 3597)",
+        ),
+    ] {
+        assert_eq!(read(text).expect_err(text).to_string(), want, "{text}");
+    }
+    let long = format!("TXT {}", format!("\"{}\" ", "x".repeat(255)).repeat(256));
+    assert_eq!(read(&long), Err(RdataError::TooLong));
+    let long = format!("TXT {}", "x".repeat(256));
+    assert!(read(&long).expect_err("too long").to_string().ends_with("cut it into several"));
+}
+
+#[test]
+fn digests_have_the_length_of_their_type() {
+    for (head, octets) in [
+        ("DS 1 8 1", 20),
+        ("DS 1 8 2", 32),
+        ("CDS 1 8 4", 48),
+        ("ZONEMD 1 1 1", 48),
+        ("ZONEMD 1 1 2", 64),
+        ("SSHFP 1 2", 32),
+    ] {
+        let text = |octets: usize| format!("{head} {}", "ab".repeat(octets));
+        assert!(read(&text(octets)).is_ok(), "{head}");
+        assert!(read(&text(octets + 1)).is_err() && read(&text(octets - 1)).is_err(), "{head}");
+    }
+}
+
+#[test]
+fn canonical_form_lowers_the_names_of_the_list_and_no_others() {
+    for (text, want) in [
+        ("NS A.B.", "NS a.b."),
+        ("SOA A. B. 1 1 1 1 1", "SOA a. b. 1 1 1 1 1"),
+        ("MX 65 A.", "MX 65 a."),
+        ("NAPTR 1 1 U E2U \"!X!\" A.", "NAPTR 1 1 U E2U \"!X!\" a."),
+        ("SRV 16705 1 1 A.", "SRV 16705 1 1 a."),
+        ("RRSIG A 65 1 1 1 1 1 A. QUJD", "RRSIG A 65 1 1 1 1 1 a. QUJD"),
+        ("NXT A. A", "NXT a. A"),
+        ("PX 1 A. B.", "PX 1 a. b."),
+        ("NSEC A. A", "NSEC A. A"),
+        ("HINFO A B", "HINFO A B"),
+        ("SVCB 1 A. key65=A", "SVCB 1 A. key65=A"),
+        ("LP 1 A.", "LP 1 A."),
+        ("IPSECKEY 1 3 1 A. AA==", "IPSECKEY 1 3 1 A. AA=="),
+        ("TXT A", "TXT A"),
+    ] {
+        let (rtype, wire) = read(text).expect(text);
+        assert_eq!(canonical(rtype, &wire), read(want).expect(want).1, "{text}");
+    }
+    assert_eq!(canonical(Rtype::MX, b"AB\x01"), b"AB\x01", "malformed data comes back as it is");
+}
+
+#[test]
+fn cuts_long_fields_as_bind_does() {
+    let (rtype, wire) = read(&format!("DNSKEY 256 3 13 {}", "A".repeat(88))).expect("a DNSKEY");
+    let text = to_text(rtype, &wire, Some(56));
+    assert_eq!(text, format!("256 3 13 {} {}", "A".repeat(56), "A".repeat(32)));
+    assert_eq!(to_text(Rtype::A, b"abc", None), "\\# 3 616263", "malformed data in the generic form");
+}
+
+/// Types with fields, and one without.
+fn any_rtype() -> impl Strategy<Value = Rtype> {
+    let types: Vec<Rtype> =
+        (0..300).map(Rtype).filter(|t| fields(*t).is_some()).chain([Rtype(65280)]).collect();
+    prop::sample::select(types)
+}
+
+/// Octets that are likely to be RDATA: a good one with a few octets changed, or anything.
+fn any_rdata() -> impl Strategy<Value = (Rtype, Vec<u8>)> {
+    let near = (
+        prop::sample::select(GOOD),
+        prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+    )
+        .prop_map(|((text, _), changes)| {
+            let (rtype, mut wire) = read(text).expect(text);
+            for (at, octet) in changes {
+                if !wire.is_empty() {
+                    let at = at.index(wire.len());
+                    wire[at] = octet;
+                }
+            }
+            (rtype, wire)
+        });
+    prop_oneof![near, (any_rtype(), prop::collection::vec(any::<u8>(), 0..80))]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn wire_to_text_to_wire((rtype, wire) in any_rdata(), columns in prop::option::of(0usize..70)) {
+        let text = to_text(rtype, &wire, columns);
+        prop_assert!(text.bytes().all(|b| (0x20..0x7f).contains(&b)));
+        prop_assert!(!text.ends_with(' ') && !text.starts_with(' '));
+        match (check(rtype, &wire), read(&format!("{rtype} {text}"))) {
+            (Ok(()), got) => prop_assert_eq!(got, Ok((rtype, wire.clone())), "{}", text),
+            (Err(_), got) => prop_assert!(got.is_err(), "{} was read", text),
+        }
+        let once = canonical(rtype, &wire);
+        prop_assert_eq!(once.len(), wire.len());
+        prop_assert!(once.eq_ignore_ascii_case(&wire));
+        prop_assert_eq!(check(rtype, &once).is_ok(), check(rtype, &wire).is_ok());
+        prop_assert_eq!(canonical(rtype, &once), once);
+    }
+
+    #[test]
+    fn what_is_read_is_well_formed(
+        (text, _) in prop::sample::select(GOOD),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(&b"a1 .,:-\\\"=@/9"[..])), 0..4),
+    ) {
+        let mut octets = text.as_bytes().to_vec();
+        for (at, octet) in changes {
+            let at = at.index(octets.len());
+            octets[at] = octet;
+        }
+        if let Some(Ok(entry)) = Entries::new(&octets).next()
+            && let Some(rtype) = entry.tokens.first().and_then(|t| Rtype::from_mnemonic(t.text))
+        {
+            let mut out = Vec::new();
+            if from_tokens(rtype, &entry.tokens[1..], None, &mut out).is_ok() {
+                prop_assert_eq!(check(rtype, &out), Ok(()));
+            }
+        }
+    }
+}

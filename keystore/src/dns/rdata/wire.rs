@@ -1,0 +1,168 @@
+//! RDATA in wire form: the length of each field, what is well-formed, the canonical form.
+
+use super::{Field, RdataError, Rtype, apl, fields, loc, svcb};
+use crate::dns::name;
+
+/// Checks `rdata` against the fields of its type, and what its fields say of each other.
+pub(super) fn check(rtype: Rtype, rdata: &[u8]) -> Result<(), RdataError> {
+    if rdata.len() > super::MAX_RDATA {
+        return Err(RdataError::TooLong);
+    }
+    walk(rtype, rdata, |_, _, _| {}).ok_or(RdataError::BadWire(rtype))?;
+    fits(rtype, rdata)
+}
+
+/// Calls `visit(field, from, to)` for each field; `None` when the octets do not fit the type. Nothing is visited
+/// for a type without fields.
+pub(super) fn walk(rtype: Rtype, rdata: &[u8], mut visit: impl FnMut(Field, usize, usize)) -> Option<()> {
+    let Some(fields) = fields(rtype) else {
+        return Some(());
+    };
+    let mut at = 0;
+    for field in fields {
+        let end = at + len(*field, rdata, at)?;
+        visit(*field, at, end);
+        at = end;
+    }
+    (at == rdata.len()).then_some(())
+}
+
+pub(super) fn canonical(rtype: Rtype, rdata: &[u8]) -> Vec<u8> {
+    let mut out = rdata.to_vec();
+    let walked = walk(rtype, rdata, |field, from, to| {
+        if field == Field::Name {
+            // Length octets are at most 63, below any letter.
+            out[from..to].make_ascii_lowercase();
+        }
+    });
+    match walked {
+        Some(()) => out,
+        None => rdata.to_vec(),
+    }
+}
+
+/// Length of the field that starts at `at` in `rdata`; `None` when the octets there do not make one.
+fn len(field: Field, rdata: &[u8], at: usize) -> Option<usize> {
+    let rest = rdata.get(at..)?;
+    let fixed = |n: usize| (rest.len() >= n).then_some(n);
+    let all_if = |good: bool| good.then_some(rest.len());
+    match field {
+        Field::Name | Field::NameCased => name::wire_len(rest),
+        Field::U8 | Field::Algorithm | Field::DigestType => fixed(1),
+        Field::U16 | Field::Type | Field::CertType => fixed(2),
+        Field::U32 | Field::Period | Field::Time | Field::Ip4 => fixed(4),
+        Field::Eui48 => fixed(6),
+        Field::Eui64 | Field::Locator => fixed(8),
+        Field::Ip6 => fixed(16),
+        Field::String | Field::Salt => counted(rest),
+        Field::OptString => {
+            if rest.is_empty() {
+                Some(0)
+            } else {
+                counted(rest)
+            }
+        }
+        Field::Hash => counted(rest).filter(|len| *len > 1),
+        Field::Tag => {
+            let len = counted(rest).filter(|len| *len > 1)?;
+            rest[1..len].iter().all(u8::is_ascii_alphanumeric).then_some(len)
+        }
+        Field::Strings => {
+            let mut strings = rest;
+            while !strings.is_empty() {
+                strings = &strings[counted(strings)?..];
+            }
+            all_if(!rest.is_empty())
+        }
+        Field::Text(min) | Field::Base64(min) => all_if(rest.len() >= min),
+        Field::KeyBase64 => {
+            all_if(!rest.is_empty() || rdata.first().is_some_and(|flags| flags & 0xc0 == 0xc0))
+        }
+        Field::Hex => all_if(!rest.is_empty()),
+        Field::Bitmap => all_if(!rest.is_empty() && is_bitmap(rest)),
+        Field::OptBitmap => all_if(is_bitmap(rest)),
+        Field::NxtBitmap => {
+            let top_bit_clear = rest.first().is_some_and(|b| b & 0x80 == 0);
+            all_if(top_bit_clear && rest.len() <= 16 && rest.last() != Some(&0))
+        }
+        Field::Gateway => match rdata.get(1)? {
+            0 => Some(0),
+            1 => fixed(4),
+            2 => fixed(16),
+            3 => name::wire_len(rest),
+            _ => None,
+        },
+        Field::Hip => {
+            let [hit, _, hi, lo, ..] = *rest else { return None };
+            let key = usize::from(u16::from_be_bytes([hi, lo]));
+            let mut servers = rest.get(4 + usize::from(hit) + key..)?;
+            while !servers.is_empty() {
+                servers = &servers[name::wire_len(servers)?..];
+            }
+            all_if(hit > 0 && key > 0)
+        }
+        Field::Loc => all_if(loc::is_wire(rest)),
+        Field::Apl => all_if(apl::is_wire(rest)),
+        Field::SvcParams => all_if(svcb::is_wire(rest)),
+    }
+}
+
+/// Length of a length octet and what it counts.
+fn counted(octets: &[u8]) -> Option<usize> {
+    let len = usize::from(*octets.first()?) + 1;
+    (octets.len() >= len).then_some(len)
+}
+
+/// RFC 4034 section 4.1.2: windows rise, hold 1 to 32 octets, the last of them not zero.
+fn is_bitmap(mut octets: &[u8]) -> bool {
+    let mut last = None;
+    while let [window, len, rest @ ..] = octets {
+        let len = usize::from(*len);
+        if last.is_some_and(|last| last >= *window) || !(1..=32).contains(&len) || rest.len() < len {
+            return false;
+        }
+        if rest[len - 1] == 0 {
+            return false;
+        }
+        last = Some(*window);
+        octets = &rest[len..];
+    }
+    octets.is_empty()
+}
+
+/// What the fields of a type, each well-formed, must say of each other.
+fn fits(rtype: Rtype, rdata: &[u8]) -> Result<(), RdataError> {
+    let octet = |at: usize| rdata.get(at).copied().unwrap_or(0);
+    let lengths = match rtype {
+        Rtype::DS | Rtype::CDS => match octet(3) {
+            1 => Some(4 + 20),
+            2 | 3 => Some(4 + 32),
+            4 => Some(4 + 48),
+            _ => None,
+        },
+        Rtype::SSHFP => match octet(1) {
+            1 => Some(2 + 20),
+            2 => Some(2 + 32),
+            _ => None,
+        },
+        Rtype::ZONEMD => match octet(5) {
+            1 => Some(6 + 48),
+            2 => Some(6 + 64),
+            // RFC 8976 section 2.2.4.
+            _ if rdata.len() < 6 + 12 => {
+                return Err(RdataError::Unfit("the digest is shorter than 12 octets"));
+            }
+            _ => None,
+        },
+        Rtype::X25 if !(rdata.len() > 4 && rdata[1..].iter().all(u8::is_ascii_digit)) => {
+            return Err(RdataError::Unfit("an X.121 address has at least 4 digits and nothing else"));
+        }
+        _ => None,
+    };
+    match lengths {
+        Some(want) if want != rdata.len() => {
+            Err(RdataError::Unfit("the digest has not the length that its type says"))
+        }
+        _ => Ok(()),
+    }
+}
