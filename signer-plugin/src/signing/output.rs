@@ -1,0 +1,111 @@
+//! The signed zone written out: as a master file, and record by record.
+
+use std::fmt::Write as _;
+use std::io;
+
+use keystore::dns::{Rtype, rdata};
+use rayon::prelude::*;
+
+use super::{RrsetView, SignedZone};
+use crate::zone::Records;
+
+/// A record of a signed zone, borrowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedRecord<'a> {
+    /// Owner, uncompressed wire form, case kept.
+    pub owner: &'a [u8],
+    /// Type.
+    pub rtype: Rtype,
+    /// TTL in seconds.
+    pub ttl: u32,
+    /// RDATA, uncompressed wire form.
+    pub rdata: &'a [u8],
+}
+
+/// Nodes that one task prints; a few hundred kilobytes of text.
+const CHUNK: u32 = 1024;
+/// Chunks printed before any is written: bounds what is held in memory.
+const ROUND: u32 = 64;
+
+impl SignedZone {
+    /// All records: the SOA first, then name by name in canonical order, each RRset followed by its RRSIGs.
+    pub fn records(&self) -> impl Iterator<Item = SignedRecord<'_>> {
+        (0..self.zone.name_count() as u32).flat_map(move |node| {
+            let owner = self.zone.owner(node);
+            self.rrsets_in_order(node).flat_map(move |view| {
+                let record = move |rtype, rdata| SignedRecord { owner, rtype, ttl: view.ttl, rdata };
+                let data = Records(view.data).map(move |rdata| record(view.rtype, rdata));
+                data.chain(Records(view.signatures).map(move |rdata| record(Rtype::RRSIG, rdata)))
+            })
+        })
+    }
+
+    /// The RRsets of a node, SOA first, NSEC last.
+    fn rrsets_in_order(&self, node: u32) -> impl Iterator<Item = RrsetView<'_>> {
+        let soa = (node == 0).then(|| self.soa());
+        let others = self.rrsets(node).filter(move |view| node != 0 || view.rtype != Rtype::SOA);
+        soa.into_iter().chain(others).chain(self.nsec_at(node))
+    }
+
+    /// Writes the whole signed zone as a master file that other signers' validators read.
+    pub fn write_to(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        let names = self.zone.name_count() as u32;
+        for round in (0..names).step_by((CHUNK * ROUND) as usize) {
+            let end = names.min(round.saturating_add(CHUNK * ROUND));
+            let starts: Vec<u32> = (round..end).step_by(CHUNK as usize).collect();
+            let texts: Vec<String> = starts
+                .par_iter()
+                .map(|start| {
+                    let mut text = String::new();
+                    for node in *start..end.min(start + CHUNK) {
+                        self.print_node(node, &mut text);
+                    }
+                    text
+                })
+                .collect();
+            for text in texts {
+                out.write_all(text.as_bytes())?;
+            }
+        }
+        out.flush()
+    }
+
+    fn print_node(&self, node: u32, out: &mut String) {
+        let mut owner = String::new();
+        print_name(self.zone.owner(node), &mut owner);
+        for view in self.rrsets_in_order(node) {
+            for (rtype, records) in [(view.rtype, view.data), (Rtype::RRSIG, view.signatures)] {
+                for record in Records(records) {
+                    out.push_str(&owner);
+                    // Writing to a String does not fail.
+                    let _ = write!(out, "\t{}\tIN\t{rtype}\t", view.ttl);
+                    out.push_str(&rdata::to_text(rtype, record, None));
+                    out.push('\n');
+                }
+            }
+        }
+    }
+}
+
+/// Presentation form of an uncompressed name, with the final dot.
+fn print_name(wire: &[u8], out: &mut String) {
+    let mut rest = wire;
+    if rest.first() == Some(&0) {
+        out.push('.');
+        return;
+    }
+    while let Some((len, tail)) = rest.split_first()
+        && *len > 0
+    {
+        let (label, tail) = tail.split_at(usize::from(*len).min(tail.len()));
+        for &octet in label {
+            match octet {
+                b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' | b'*' => out.push(char::from(octet)),
+                0x21..=0x7e => out.extend(['\\', char::from(octet)]),
+                _ => drop(write!(out, "\\{octet:03}")),
+            }
+        }
+        out.push('.');
+        rest = tail;
+    }
+}

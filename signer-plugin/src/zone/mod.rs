@@ -1,0 +1,307 @@
+//! The unsigned zone: names in canonical order, RRsets as octets, cuts and empty non-terminals marked.
+//!
+//! ```text
+//! nodes   apex │ a │ *.a │ b (empty non-terminal) │ sub.b (cut) │ ns.sub.b (below the cut) │ …     sorted: RFC 4034 section 6.1
+//!           │ first_rrset
+//! rrsets    SOA │ NS │ MX │ A │ …                                   by node, then by type
+//!           │ offset
+//! arena     [length, RDATA] [length, RDATA] …                       canonical order within an RRset, letter case as it came
+//! ```
+//!
+//! Every name between the apex and an owner has a node, so that the closest encloser of a name that is not there
+//! is an ancestor of the node in front of it.
+
+mod build;
+mod key;
+
+pub use build::ZoneBuilder;
+pub(crate) use key::{KeyBuf, Labels};
+
+use std::path::Path;
+
+use keystore::dns::{Name, Rtype};
+
+use crate::zonefile::{self, Source, ZoneFileError};
+
+/// "No such index" in the tables.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// An unsigned zone, checked (one SOA, CNAME alone, nothing outside, no foreign DNSSEC records).
+#[derive(Debug)]
+pub struct Zone {
+    origin: Name,
+    source: Source,
+    warnings: Warnings,
+    /// Owner names and RRset data.
+    arena: Box<[u8]>,
+    /// Search keys of the nodes, see [`key`].
+    keys: Box<[u8]>,
+    /// The first eight octets of each node's key: most steps of a search need no more.
+    prefixes: Box<[u64]>,
+    nodes: Box<[Node]>,
+    rrsets: Box<[RrsetEntry]>,
+    /// Index of the SOA in `rrsets`.
+    soa: u32,
+}
+
+/// What a zone has that is odd but can be served.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Warnings {
+    /// The first of them, each with file and line.
+    pub texts: Vec<String>,
+    /// How many there were in all.
+    pub total: usize,
+}
+
+impl Warnings {
+    /// So many are kept as text; a zone of a million stripped RRSIGs shall not fill the memory with their story.
+    const KEPT: usize = 100;
+
+    fn add(&mut self, text: impl FnOnce() -> String) {
+        if self.texts.len() < Self::KEPT {
+            self.texts.push(text());
+        }
+        self.total += 1;
+    }
+}
+
+/// A name of the zone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Node {
+    owner: u32,
+    key: u32,
+    first_rrset: u32,
+    /// Index of the parent; the apex is its own.
+    pub parent: u32,
+    /// Index of the child `*`, or [`NONE`].
+    pub wildcard: u32,
+    /// Index of the topmost delegation at or above it, or [`NONE`].
+    pub cut: u32,
+    key_len: u16,
+    owner_len: u8,
+    /// Labels below the apex.
+    pub depth: u8,
+}
+
+/// An RRset.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RrsetEntry {
+    pub rtype: Rtype,
+    /// Number of records.
+    pub count: u16,
+    /// TTL in seconds.
+    pub ttl: u32,
+    offset: u32,
+    len: u32,
+    /// True when the canonical form of its RDATA is not what the arena has: upper-case letters in names.
+    pub fold: bool,
+}
+
+/// Where a name stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It is this node.
+    At(u32),
+    /// It does not exist; this node is the last one in front of it.
+    Behind(u32),
+}
+
+impl Zone {
+    /// Reads and checks a zone file.
+    pub fn load(path: &Path, origin: &Name) -> Result<Self, ZoneFileError> {
+        let mut builder = ZoneBuilder::new(origin);
+        let source = zonefile::read(path, origin, &mut |record| builder.push(&record))?;
+        builder.finish(source)
+    }
+
+    /// The apex.
+    #[must_use]
+    pub const fn origin(&self) -> &Name {
+        &self.origin
+    }
+
+    /// The files it came from, to notice changes.
+    #[must_use]
+    pub const fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// What is odd in it, with file and line: stripped DNSSEC records, differing TTLs, missing glue.
+    #[must_use]
+    pub const fn warnings(&self) -> &Warnings {
+        &self.warnings
+    }
+
+    /// The SOA serial in the file.
+    #[must_use]
+    pub fn serial(&self) -> u32 {
+        let (_, soa) = self.soa();
+        u32_from_end(self.data(soa), 20)
+    }
+
+    /// Number of names, empty non-terminals included.
+    #[must_use]
+    pub fn name_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Number of RRsets.
+    #[must_use]
+    pub fn rrset_count(&self) -> usize {
+        self.rrsets.len()
+    }
+
+    /// TTL of negative answers and NSEC records: the lesser of SOA TTL and SOA MINIMUM (RFC 2308 section 3, RFC 9077).
+    pub(crate) fn negative_ttl(&self) -> u32 {
+        let (_, soa) = self.soa();
+        soa.ttl.min(u32_from_end(self.data(soa), 4))
+    }
+
+    /// Index and entry of the SOA.
+    pub(crate) fn soa(&self) -> (u32, &RrsetEntry) {
+        (self.soa, &self.rrsets[self.soa as usize])
+    }
+
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    pub(crate) fn node(&self, index: u32) -> &Node {
+        &self.nodes[index as usize]
+    }
+
+    /// The owner of a node, wire form, case kept.
+    pub(crate) fn owner(&self, index: u32) -> &[u8] {
+        let node = self.node(index);
+        &self.arena[node.owner as usize..][..usize::from(node.owner_len)]
+    }
+
+    pub(crate) fn key(&self, index: u32) -> &[u8] {
+        let node = self.node(index);
+        &self.keys[node.key as usize..][..usize::from(node.key_len)]
+    }
+
+    /// The range of a node's RRsets in [`Self::rrset`].
+    pub(crate) fn rrset_range(&self, index: u32) -> std::ops::Range<u32> {
+        let end = self.nodes.get(index as usize + 1).map_or(self.rrsets.len() as u32, |n| n.first_rrset);
+        self.node(index).first_rrset..end
+    }
+
+    pub(crate) fn rrset(&self, index: u32) -> &RrsetEntry {
+        &self.rrsets[index as usize]
+    }
+
+    /// The index of a node's RRset of type `rtype`.
+    pub(crate) fn find(&self, node: u32, rtype: Rtype) -> Option<u32> {
+        let range = self.rrset_range(node);
+        let entries = &self.rrsets[range.start as usize..range.end as usize];
+        let at = entries.partition_point(|e| e.rtype < rtype);
+        entries.get(at).filter(|e| e.rtype == rtype).map(|_| range.start + at as u32)
+    }
+
+    /// The records of an RRset: each two octets of length, then the RDATA.
+    pub(crate) fn data(&self, entry: &RrsetEntry) -> &[u8] {
+        &self.arena[entry.offset as usize..][..entry.len as usize]
+    }
+
+    /// True for a delegation point (not for what is below it).
+    pub(crate) fn is_cut(&self, node: u32) -> bool {
+        self.node(node).cut == node
+    }
+
+    /// True for names below a delegation: glue, or hidden by it.
+    pub(crate) fn is_below_cut(&self, node: u32) -> bool {
+        let cut = self.node(node).cut;
+        cut != NONE && cut != node
+    }
+
+    /// True when the node has no RRset.
+    pub(crate) fn is_empty(&self, node: u32) -> bool {
+        self.rrset_range(node).is_empty()
+    }
+
+    /// Finds the node of the search key, or the last one in front of it: O(log n).
+    pub(crate) fn search(&self, key: &[u8]) -> Place {
+        let prefix = key::prefix(key);
+        let from = self.prefixes.partition_point(|p| *p < prefix);
+        // Names that share the first eight octets: host0000001, host0000002, …
+        let (mut low, mut high, mut step) = (from, from, 1);
+        while self.prefixes.get(high) == Some(&prefix) {
+            high = (high + step).min(self.prefixes.len());
+            step *= 2;
+        }
+        while low < high {
+            let mid = low + (high - low) / 2;
+            if self.prefixes[mid] == prefix && self.key(mid as u32) <= key {
+                low = mid + 1;
+            } else {
+                high = mid;
+            }
+        }
+        // The apex has the empty key, the least of all, so something always stands in front.
+        let before = (low - 1) as u32;
+        if self.key(before) == key { Place::At(before) } else { Place::Behind(before) }
+    }
+
+    /// The closest encloser (RFC 4592 section 3.3.1) of a name that is not there: `before` is the node in front of it.
+    pub(crate) fn closest_encloser(&self, key: &[u8], before: u32) -> u32 {
+        let common = key::common_labels(key, self.key(before));
+        let mut node = before;
+        while usize::from(self.node(node).depth) > common {
+            node = self.node(node).parent;
+        }
+        node
+    }
+
+    /// The node in front of the child `*`, which does not exist, of `encloser`.
+    pub(crate) fn before_wildcard(&self, encloser: u32) -> u32 {
+        let mut key = KeyBuf::new();
+        key.append(self.key(encloser));
+        key.append(b"*\0");
+        // Hardly a name sorts in front of `*`: look at the next node before searching.
+        match self.nodes.get(encloser as usize + 1) {
+            Some(_) if self.key(encloser + 1) < key.as_slice() => match self.search(key.as_slice()) {
+                Place::At(node) | Place::Behind(node) => node,
+            },
+            _ => encloser,
+        }
+    }
+
+    /// The node of an uncompressed name, when the zone has it.
+    pub(crate) fn lookup(&self, wire: &[u8]) -> Option<u32> {
+        match self.place(wire)?.0 {
+            Place::At(node) => Some(node),
+            Place::Behind(_) => None,
+        }
+    }
+
+    /// Place and search key of an uncompressed name; `None` when it is outside the zone or no name.
+    pub(crate) fn place(&self, wire: &[u8]) -> Option<(Place, KeyBuf)> {
+        let labels = Labels::of(wire)?;
+        let below = labels.below(wire, self.origin.as_wire())?;
+        let key = KeyBuf::of(wire, &labels, below);
+        Some((self.search(key.as_slice()), key))
+    }
+}
+
+/// The records of an RRset's octets: each two octets of length, then the RDATA.
+pub(crate) struct Records<'a>(pub &'a [u8]);
+
+impl<'a> Iterator for Records<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (len, rest) = self.0.split_first_chunk::<2>()?;
+        let (rdata, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
+        self.0 = rest;
+        Some(rdata)
+    }
+}
+
+/// The four octets that stand `from_end` octets in front of the end; 0 when there are none.
+fn u32_from_end(data: &[u8], from_end: usize) -> u32 {
+    data.len()
+        .checked_sub(from_end)
+        .and_then(|at| data[at..].first_chunk::<4>())
+        .map_or(0, |octets| u32::from_be_bytes(*octets))
+}
