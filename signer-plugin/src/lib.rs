@@ -9,7 +9,11 @@
 
 pub mod answer;
 pub mod border;
+pub mod hosted;
+pub mod reply;
 pub mod runtime;
 pub mod signing;
 pub mod zone;
 pub mod zonefile;
+
+pub use border::server;

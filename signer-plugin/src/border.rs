@@ -1,1 +1,0 @@
-//! The border to hickory: the only module that names its types.

@@ -1,0 +1,138 @@
+//! Octets of the engine to hickory's types.
+//!
+//! hickory takes records, not octets. Each becomes a record of an unknown type ([`RData::Unknown`]), whose RDATA hickory emits as
+//! it is: nothing is parsed, and no type can be refused or spelt anew. hickory compresses owner names in its own way, so that
+//! the size differs from the engine's; [`Answer::len`] gives the size on the wire.
+
+use hickory_proto::op::{Edns, EdnsFlags, Header, HeaderCounts, MessageType, Metadata, OpCode};
+use hickory_proto::rr::rdata::NULL;
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption, OPT};
+use hickory_proto::rr::{LowerName, Name as HickoryName, RData, Record, RecordType};
+use hickory_proto::serialize::binary::BinEncoder;
+use hickory_server::server::ResponseInfo;
+use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder, Queries};
+
+use crate::reply::{Opt, Reply, Rr};
+
+const AA: u16 = 0x0400;
+const TC: u16 = 0x0200;
+const RD: u16 = 0x0100;
+const RA: u16 = 0x0080;
+const AD: u16 = 0x0020;
+const CD: u16 = 0x0010;
+
+/// An answer in hickory's types.
+#[derive(Debug, Clone)]
+pub(super) struct Answer {
+    pub metadata: Metadata,
+    pub answers: Vec<Record>,
+    pub authorities: Vec<Record>,
+    pub additionals: Vec<Record>,
+    pub edns: Option<Edns>,
+}
+
+impl Answer {
+    /// Takes a reply over, all of it.
+    pub fn from_reply(reply: Reply) -> Self {
+        let flag = |bit: u16| reply.flags & bit != 0;
+        let mut metadata =
+            Metadata::new(reply.id, MessageType::Response, OpCode::from_u8((reply.flags >> 11 & 0x0f) as u8));
+        metadata.authoritative = flag(AA);
+        metadata.truncation = flag(TC);
+        metadata.recursion_desired = flag(RD);
+        metadata.recursion_available = flag(RA);
+        metadata.authentic_data = flag(AD);
+        metadata.checking_disabled = flag(CD);
+        metadata.response_code = reply.rcode().into();
+        Self {
+            metadata,
+            answers: reply.answers.into_iter().map(record).collect(),
+            authorities: reply.authorities.into_iter().map(record).collect(),
+            additionals: reply.additionals.into_iter().map(record).collect(),
+            edns: reply.opt.map(edns),
+        }
+    }
+
+    /// The same without records and with TC set: all that fits when nothing else does. OPT stays (RFC 6891 section 7).
+    pub fn truncated(self) -> Self {
+        let mut metadata = self.metadata;
+        metadata.truncation = true;
+        Self {
+            metadata,
+            answers: Vec::new(),
+            authorities: Vec::new(),
+            additionals: Vec::new(),
+            edns: self.edns,
+        }
+    }
+
+    /// The message that hickory sends for it.
+    pub fn message<'a>(
+        &'a self,
+        queries: &'a Queries,
+    ) -> MessageResponse<
+        'a,
+        'a,
+        impl Iterator<Item = &'a Record> + Send + 'a,
+        impl Iterator<Item = &'a Record> + Send + 'a,
+        impl Iterator<Item = &'a Record> + Send + 'a,
+        impl Iterator<Item = &'a Record> + Send + 'a,
+    > {
+        MessageResponseBuilder::new(queries, self.edns.as_ref()).build(
+            self.metadata,
+            self.answers.iter(),
+            self.authorities.iter(),
+            std::iter::empty(),
+            self.additionals.iter(),
+        )
+    }
+
+    /// Octets that hickory makes of it; `None` when it does not fit into a message at all.
+    pub fn len(&self, queries: &Queries) -> Option<usize> {
+        let mut octets = Vec::new();
+        let mut encoder = BinEncoder::new(&mut octets);
+        encoder.set_max_size(u16::MAX);
+        let info = self.message(queries).destructive_emit(&mut encoder).ok()?;
+        let cut = info.truncation && !self.metadata.truncation;
+        (!cut).then_some(octets.len())
+    }
+
+    /// What a handler returns when its answer could not be sent.
+    pub fn unsent(&self) -> ResponseInfo {
+        ResponseInfo::from(Header { metadata: self.metadata, counts: HeaderCounts::default() })
+    }
+}
+
+/// A record whose RDATA is emitted as it is.
+pub(super) fn record(rr: Rr) -> Record {
+    let rdata = if rr.rdata.is_empty() { NULL::new() } else { NULL::with(rr.rdata) };
+    let data = RData::Unknown { code: RecordType::from(rr.rtype.0), rdata };
+    Record::from_rdata(name(&rr.owner), rr.ttl, data)
+}
+
+/// A name; ours are never longer than hickory allows, as both keep to RFC 1035.
+pub(super) fn name(name: &keystore::dns::Name) -> HickoryName {
+    HickoryName::from_labels(name.labels()).unwrap_or_else(|_| HickoryName::root())
+}
+
+/// The uncompressed wire form of a name, lower case.
+pub(super) fn wire(name: &LowerName) -> Vec<u8> {
+    let mut wire = Vec::with_capacity(64);
+    for label in name.iter() {
+        wire.push(label.len() as u8);
+        wire.extend(label.iter().map(u8::to_ascii_lowercase));
+    }
+    wire.push(0);
+    wire
+}
+
+/// OPT without its extended RCODE, which hickory takes from the response code.
+fn edns(opt: Opt) -> Edns {
+    let mut edns = Edns::new();
+    edns.set_max_payload(opt.payload).set_version((opt.ttl >> 16 & 0xff) as u8);
+    *edns.flags_mut() = EdnsFlags::from((opt.ttl & 0xffff) as u16);
+    let options =
+        opt.options.into_iter().map(|(code, data)| (EdnsCode::from(code), EdnsOption::Unknown(code, data)));
+    *edns.options_mut() = OPT::new(options.collect());
+    edns
+}

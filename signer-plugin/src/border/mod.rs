@@ -1,0 +1,168 @@
+//! The border to hickory: the only module that names its types.
+//!
+//! Two ways in, over the same zones ([`Hosted`]):
+//! - [`SignerHandler`] wraps the user's `Catalog` (or any other request handler). Names of our zones are answered by the engine,
+//!   with full control of header, sections and EDNS; all others go to the inner handler. **Take this one.**
+//! - [`SignerZoneHandler`] is a member of a chain inside a `Catalog`. `Catalog` composes the message, and that limits it: see there.
+//!
+//! hickory-server must be built with a DNSSEC feature **and** `metrics`: both add methods to `ZoneHandler`, and a feature that
+//! any crate of a build turns on is on for all of them.
+
+mod convert;
+pub mod server;
+mod tcp;
+mod zone_handler;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hickory_proto::op::{Header, HeaderCounts, MessageType, Metadata};
+use hickory_server::net::runtime::Time;
+use hickory_server::net::xfer::Protocol;
+use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
+use keystore::dns::Rtype;
+
+use crate::answer::{Outcome, Transport};
+use crate::hosted::{Hosted, Responder};
+use crate::reply::Reply;
+use convert::Answer;
+
+pub use tcp::{TcpLimits, serve_tcp};
+pub use zone_handler::SignerZoneHandler;
+
+/// Largest UDP answer, in octets: fits every path of today without fragments (DNS flag day 2020).
+pub const MAX_UDP: u16 = 1232;
+
+/// Answers for our zones, and leaves all else to `H`. Cheap to clone.
+///
+/// Which of two nested zones answers is decided by the longest match over our zones and those that [`Hosted::besides`] names.
+pub struct SignerHandler<H> {
+    zones: Hosted,
+    inner: Arc<H>,
+    max_udp: u16,
+}
+
+impl<H> Clone for SignerHandler<H> {
+    fn clone(&self) -> Self {
+        Self { zones: self.zones.clone(), inner: Arc::clone(&self.inner), max_udp: self.max_udp }
+    }
+}
+
+impl<H: RequestHandler> SignerHandler<H> {
+    /// Our zones in front of `inner`.
+    pub fn new(zones: Hosted, inner: H) -> Self {
+        Self { zones, inner: Arc::new(inner), max_udp: MAX_UDP }
+    }
+
+    /// Another limit for UDP answers, in octets; at least 512.
+    #[must_use]
+    pub fn max_udp(mut self, octets: u16) -> Self {
+        self.max_udp = octets.max(512);
+        self
+    }
+
+    /// The zone that a request is for.
+    fn zone(&self, request: &Request) -> Option<&Arc<dyn Responder>> {
+        let query = request.queries.queries().first()?;
+        self.zones.find(&convert::wire(query.name()), Rtype(query.query_type().into()))
+    }
+}
+
+#[async_trait]
+impl<H: RequestHandler> RequestHandler for SignerHandler<H> {
+    async fn handle_request<R: ResponseHandler, T: Time>(
+        &self,
+        request: &Request,
+        mut response_handle: R,
+    ) -> ResponseInfo {
+        let Some(zone) = self.zone(request) else {
+            return self.inner.handle_request::<R, T>(request, response_handle).await;
+        };
+        let answer = match ask(&**zone, request, self.max_udp) {
+            Asked::Answer(answer) => answer,
+            Asked::NotOurs => return self.inner.handle_request::<R, T>(request, response_handle).await,
+            Asked::Drop => return nothing(request),
+        };
+        match response_handle.send_response(answer.message(&request.queries)).await {
+            Ok(info) => info,
+            Err(error) => {
+                tracing::debug!(%error, client = %request.src(), "an answer could not be sent");
+                answer.unsent()
+            }
+        }
+    }
+}
+
+/// What came of a request.
+enum Asked {
+    Answer(Answer),
+    NotOurs,
+    Drop,
+}
+
+/// Has the engine answer, and sees to it that what hickory makes of the answer is no larger than the engine was allowed to make
+/// it; otherwise hickory would cut it in the middle of an RRset and drop OPT.
+fn ask(zone: &dyn Responder, request: &Request, max_udp: u16) -> Asked {
+    let transport = transport(request.protocol());
+    let limit = match transport {
+        Transport::Stream => usize::from(u16::MAX),
+        Transport::Udp => {
+            usize::from(request.edns.as_ref().map_or(512, |e| e.max_payload().max(512)).min(max_udp))
+        }
+    };
+    let question = request.queries.as_bytes().len();
+    let mut octets = Vec::with_capacity(512);
+    let mut allowed = max_udp;
+    loop {
+        match zone.respond(request.as_slice(), transport, allowed, &mut octets) {
+            Outcome::Reply(_) => {}
+            Outcome::NotOurs => return Asked::NotOurs,
+            Outcome::Drop => return Asked::Drop,
+        }
+        let reply = match Reply::read(&octets) {
+            Ok(reply) => reply,
+            Err(error) => {
+                tracing::error!(zone = %zone.origin(), %error, "the engine made an answer that does not read");
+                return Asked::Answer(servfail(request));
+            }
+        };
+        let surely_fits = reply.uncompressed_len(question) <= limit;
+        let answer = Answer::from_reply(reply);
+        if surely_fits {
+            return Asked::Answer(answer);
+        }
+        let len = answer.len(&request.queries);
+        if len.is_some_and(|len| len <= limit) {
+            return Asked::Answer(answer);
+        }
+        // hickory needs more octets than the engine: ask again for less. Each turn takes off at least as much as the excess.
+        let excess = len.unwrap_or(usize::from(u16::MAX)).saturating_sub(limit).max(1);
+        let next = octets.len().min(usize::from(allowed)).saturating_sub(excess);
+        match u16::try_from(next) {
+            Ok(next) if transport == Transport::Udp && next > 12 + question as u16 => allowed = next,
+            _ => return Asked::Answer(answer.truncated()),
+        }
+    }
+}
+
+fn transport(protocol: Protocol) -> Transport {
+    match protocol {
+        Protocol::Udp => Transport::Udp,
+        _ => Transport::Stream,
+    }
+}
+
+fn servfail(request: &Request) -> Answer {
+    let mut metadata = Metadata::response_from_request(&request.metadata);
+    metadata.response_code = hickory_proto::op::ResponseCode::ServFail;
+    Answer { metadata, answers: Vec::new(), authorities: Vec::new(), additionals: Vec::new(), edns: None }
+}
+
+/// The return value for a request that gets no answer.
+fn nothing(request: &Request) -> ResponseInfo {
+    let metadata = Metadata::new(request.metadata.id, MessageType::Response, request.metadata.op_code);
+    ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() })
+}

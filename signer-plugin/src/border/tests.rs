@@ -1,0 +1,470 @@
+//! Both handlers and the server, asked over real sockets; the zone behind them is a scripted one.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hickory_proto::op::Message;
+use hickory_server::zone_handler::Catalog;
+use keystore::dns::Name;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+
+use super::server::{Listen, Server};
+use super::*;
+use crate::answer::Kind;
+use crate::reply::{Opt, Rr};
+
+// ---- a scripted zone ------------------------------------------------------------------------------------------------
+
+/// Section (0 to 2), owner, type, RDATA.
+type Entry = (usize, String, u16, Vec<u8>);
+
+/// What the zone says to a question: flags with RCODE, and records.
+type Script = fn(qname: &str, qtype: u16, dnssec_ok: bool) -> Option<(u16, Vec<Entry>)>;
+
+struct Scripted {
+    origin: Name,
+    script: Script,
+    extended_rcode: u8,
+}
+
+impl Scripted {
+    fn zone(origin: &str, script: Script) -> Arc<dyn Responder> {
+        Arc::new(Self { origin: Name::parse(origin).unwrap(), script, extended_rcode: 0 })
+    }
+}
+
+/// End of the question, and the OPT record's size and flags.
+fn dissect(query: &[u8]) -> (usize, Option<(u16, bool)>) {
+    let end = 12 + keystore::dns::name::wire_len(&query[12..]).unwrap() + 4;
+    let opt = query.get(end..end + 11).filter(|o| o[..3] == [0, 0, 41]);
+    (end, opt.map(|o| (u16::from_be_bytes([o[3], o[4]]), o[7] & 0x80 != 0)))
+}
+
+impl Responder for Scripted {
+    fn origin(&self) -> &Name {
+        &self.origin
+    }
+
+    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> Outcome {
+        let (end, opt) = dissect(query);
+        let qname = Name::from_wire(&query[12..end - 4]).unwrap();
+        if !qname.is_at_or_below(&self.origin) {
+            return Outcome::NotOurs;
+        }
+        let qtype = u16::from_be_bytes([query[end - 4], query[end - 3]]);
+        let dnssec_ok = opt.is_some_and(|o| o.1);
+        let Some((flags, records)) = (self.script)(&qname.to_lowercase().to_string(), qtype, dnssec_ok)
+        else {
+            return Outcome::Drop;
+        };
+        out.clear();
+        out.extend_from_slice(&query[..2]);
+        out.extend_from_slice(&(flags | 0x8000 | u16::from(query[2] & 1) << 8).to_be_bytes());
+        out.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0]);
+        out.extend_from_slice(&query[12..end]);
+        let mut opt_octets = Vec::new();
+        if opt.is_some() {
+            let flags = u8::from(dnssec_ok) << 7;
+            opt_octets.extend_from_slice(&[
+                0,
+                0,
+                41,
+                0x04,
+                0xd0,
+                self.extended_rcode,
+                0,
+                flags,
+                0,
+                0,
+                6,
+                0,
+                15,
+                0,
+                2,
+                0,
+                9,
+            ]);
+        }
+        for section in 0..3 {
+            for (_, owner, rtype, rdata) in records.iter().filter(|r| r.0 == section) {
+                // Owners that are the name asked are pointers; `^` in front stands for one more label before it.
+                match owner.as_str() {
+                    "@" => out.extend_from_slice(&[0xc0, 12]),
+                    other => match other.strip_prefix('^') {
+                        Some(label) => {
+                            out.push(label.len() as u8);
+                            out.extend_from_slice(label.as_bytes());
+                            out.extend_from_slice(&[0xc0, 12]);
+                        }
+                        None => out.extend_from_slice(Name::parse(other).unwrap().as_wire()),
+                    },
+                }
+                out.extend_from_slice(&rtype.to_be_bytes());
+                out.extend_from_slice(&[0, 1, 0, 0, 1, 44]);
+                out.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
+                out.extend_from_slice(rdata);
+                out[7 + 2 * section] += 1;
+            }
+        }
+        let limit = match transport {
+            Transport::Stream => 65_535,
+            Transport::Udp => usize::from(opt.map_or(512, |o| o.0.max(512)).min(max_udp)),
+        };
+        if out.len() + opt_octets.len() > limit {
+            out.truncate(end);
+            out[2] |= 2;
+            out[6..12].fill(0);
+        }
+        out[11] += u8::from(opt.is_some());
+        out.extend_from_slice(&opt_octets);
+        Outcome::Reply(Kind::Positive)
+    }
+}
+
+fn rr(section: usize, owner: &str, rtype: u16, rdata: &[u8]) -> Entry {
+    (section, owner.to_owned(), rtype, rdata.to_vec())
+}
+
+const SOA: &[u8] = b"\x01a\x00\x01b\x00\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04\0\0\0\x05";
+const SOA_SIG: &[u8] = b"\x00\x06signature of the SOA";
+const NSEC_SIG: &[u8] = b"\x00\x2fsignature of an NSEC";
+
+fn mail_exchangers(count: u8) -> Vec<Entry> {
+    (0..count).map(|n| rr(0, "@", 15, &[0, 10, 2, b'm', n, 0xc0, 12])).collect()
+}
+
+/// Names stand for kinds of answers.
+fn all_kinds(qname: &str, qtype: u16, dnssec_ok: bool) -> Option<(u16, Vec<Entry>)> {
+    let host = qname.strip_suffix("example.").unwrap_or(qname).trim_end_matches('.');
+    let negative = || {
+        let mut records = vec![rr(1, "Example.", 6, SOA)];
+        if dnssec_ok {
+            records.extend([
+                rr(1, "Example.", 46, SOA_SIG),
+                rr(1, "ENT.example.", 47, b"\x01z\x00\x00\x01\x40"),
+                rr(1, "ent.example.", 46, NSEC_SIG),
+            ]);
+        }
+        records
+    };
+    const AA: u16 = 0x0400;
+    let (flags, records) = match host {
+        "" if qtype == 6 => (AA, vec![rr(0, "@", 6, SOA), rr(0, "@", 46, SOA_SIG)]),
+        "" if qtype == 65_532 => (AA, negative()),
+        "a" => (
+            AA,
+            vec![
+                rr(0, "@", 1, &[192, 0, 2, 1]),
+                rr(0, "@", 1, &[192, 0, 2, 2]),
+                rr(0, "@", 46, b"\x00\x01sig"),
+            ],
+        ),
+        "mx" => (AA, vec![rr(0, "@", 15, b"\x00\x0a\x02mX\xc0\x0c"), rr(2, "^mX", 1, &[192, 0, 2, 3])]),
+        "odd" => {
+            (AA, vec![rr(0, "@", 65_280, &[]), rr(0, "Od\\.D.\\032\\255.example.", 65_281, &[0xc0, 12, 0])])
+        }
+        "wild" => (
+            AA,
+            vec![
+                rr(0, "@", 16, b"\x01x"),
+                rr(1, "b.example.", 47, b"\x01c\x00"),
+                rr(1, "b.example.", 46, NSEC_SIG),
+            ],
+        ),
+        "nodata" => (AA, negative()),
+        "nx" => (AA | 3, negative()),
+        "cname-nx" => {
+            let mut records = negative();
+            records.insert(0, rr(0, "@", 5, b"\x02nx\x07example\x00"));
+            (AA | 3, records)
+        }
+        "cut" => {
+            let mut records = vec![
+                rr(1, "cut.example.", 2, b"\x02ns\x03cut\x07example\x00"),
+                rr(2, "ns.cut.example.", 28, &[1; 16]),
+            ];
+            if dnssec_ok {
+                records.insert(1, rr(1, "cut.example.", 43, &[9; 36]));
+                records.insert(2, rr(1, "cut.example.", 46, b"\x00\x2bsig"));
+            }
+            (0, records)
+        }
+        "servfail" => (2, vec![]),
+        "refused" => (5, vec![]),
+        "bits" => (AA | 0x0020 | 0x0010 | 0x0080, vec![rr(0, "@", 1, &[1, 1, 1, 1])]),
+        // RDATA with compressed names, which hickory writes out in full: 19 octets a record here, 30 there.
+        "many" => (AA, mail_exchangers(150)),
+        "few" => (AA, mail_exchangers(36)),
+        "silent" => return None,
+        _ => (AA | 3, vec![]),
+    };
+    Some((flags, records))
+}
+
+// ---- a client -------------------------------------------------------------------------------------------------------
+
+fn question(qname: &str, qtype: u16, edns: Option<(u16, bool)>) -> Vec<u8> {
+    let mut query = vec![0xab, 0xcd, 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(edns.is_some())];
+    query.extend_from_slice(Name::parse(qname).unwrap().as_wire());
+    query.extend_from_slice(&[(qtype >> 8) as u8, qtype as u8, 0, 1]);
+    if let Some((size, dnssec_ok)) = edns {
+        query.extend_from_slice(&[
+            0,
+            0,
+            41,
+            (size >> 8) as u8,
+            size as u8,
+            0,
+            0,
+            u8::from(dnssec_ok) << 7,
+            0,
+            0,
+            0,
+        ]);
+    }
+    query
+}
+
+async fn ask_udp(server: SocketAddr, query: &[u8]) -> Option<Vec<u8>> {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.send_to(query, server).await.unwrap();
+    let mut octets = vec![0; 65_535];
+    let received = tokio::time::timeout(Duration::from_secs(5), socket.recv_from(&mut octets)).await;
+    octets.truncate(received.ok()?.unwrap().0);
+    Some(octets)
+}
+
+async fn ask_tcp(server: SocketAddr, query: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(server).await.unwrap();
+    exchange(&mut stream, query).await.unwrap()
+}
+
+async fn exchange(stream: &mut TcpStream, query: &[u8]) -> std::io::Result<Vec<u8>> {
+    stream.write_u16(query.len() as u16).await?;
+    stream.write_all(query).await?;
+    let mut octets = vec![0; usize::from(stream.read_u16().await?)];
+    stream.read_exact(&mut octets).await?;
+    Ok(octets)
+}
+
+fn start(zones: Hosted, inner: Catalog, tcp: TcpLimits) -> (Server, SocketAddr) {
+    let listen = Listen { udp_sockets: 2, tcp, ..Listen::on(vec!["127.0.0.1:0".parse().unwrap()]) };
+    let server = Server::start(&listen, &SignerHandler::new(zones, inner)).unwrap();
+    let address = server.addresses()[0];
+    (server, address)
+}
+
+fn standard() -> (Server, SocketAddr) {
+    start(Hosted::new([Scripted::zone("example", all_kinds)]), Catalog::new(), TcpLimits::default())
+}
+
+// ---- SignerHandler --------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn every_part_of_an_answer_arrives() {
+    let (server, address) = standard();
+    let zone = Scripted::zone("example", all_kinds);
+    for host in ["a", "mx", "odd", "wild", "nodata", "nx", "cname-nx", "cut", "servfail", "refused", "bits"] {
+        for edns in [None, Some((1232, false)), Some((4096, true))] {
+            // Mixed case in the question must come back as it was.
+            let query = question(&format!("{host}.eXaMple."), 1, edns);
+            let mut engine = Vec::new();
+            zone.respond(&query, Transport::Stream, MAX_UDP, &mut engine);
+            let expected = Reply::read(&engine).unwrap();
+            let (end, _) = dissect(&query);
+            for octets in [ask_udp(address, &query).await.unwrap(), ask_tcp(address, &query).await] {
+                assert_eq!(Reply::read(&octets).unwrap(), expected, "{host} {edns:?}");
+                assert_eq!(octets[12..end], query[12..end], "{host} {edns:?}");
+                if matches!(host, "mx" | "servfail" | "refused" | "bits") {
+                    Message::from_vec(&octets).unwrap();
+                }
+            }
+            assert_eq!(expected.opt.is_some(), edns.is_some());
+        }
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn extended_rcode_and_error_option_arrive() {
+    let zone = Scripted { origin: Name::parse("example").unwrap(), script: all_kinds, extended_rcode: 1 };
+    let (server, address) =
+        start(Hosted::new([Arc::new(zone) as Arc<dyn Responder>]), Catalog::new(), TcpLimits::default());
+    let octets = ask_udp(address, &question("servfail.example", 1, Some((1232, true)))).await.unwrap();
+    let reply = Reply::read(&octets).unwrap();
+    assert_eq!(reply.rcode(), 0x12);
+    assert_eq!(reply.opt, Some(Opt { payload: 1232, ttl: 0x0100_8000, options: vec![(15, vec![0, 9])] }));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_hickory_makes_larger_is_cut_by_the_engine_not_by_hickory() {
+    let (server, address) = standard();
+    let zone = Scripted::zone("example", all_kinds);
+    let (mut cut, mut whole) = (0, 0);
+    // Sizes around what the engine needs: each answer is whole or empty with TC, within the size, with OPT.
+    for host in ["many", "few"] {
+        for size in (512..=1400).step_by(4) {
+            let query = question(&format!("{host}.example"), 1, Some((size, false)));
+            let octets = ask_udp(address, &query).await.unwrap();
+            let reply = Reply::read(&octets).unwrap();
+            assert!(octets.len() <= usize::from(size.min(MAX_UDP)), "{} octets for {size}", octets.len());
+            assert!(reply.opt.is_some(), "{size}");
+            if reply.flags & 0x0200 != 0 {
+                assert!(reply.answers.is_empty(), "{host} {size}: part of an RRset");
+                cut += 1;
+            } else {
+                assert_eq!(reply.answers.len(), if host == "few" { 36 } else { 150 });
+                whole += 1;
+            }
+        }
+    }
+    assert!(cut > 10 && whole > 10, "{cut} cut, {whole} whole");
+    // The engine alone would have needed less: hickory's octets decide.
+    let query = question("few.example", 1, Some((1000, false)));
+    let mut engine = Vec::new();
+    assert_eq!(zone.respond(&query, Transport::Udp, MAX_UDP, &mut engine), Outcome::Reply(Kind::Positive));
+    assert_eq!(engine[2] & 2, 0);
+    assert_eq!(ask_udp(address, &query).await.unwrap()[2] & 2, 2);
+    let query = question("many.example", 1, Some((512, false)));
+    zone.respond(&query, Transport::Stream, MAX_UDP, &mut engine);
+    assert_eq!(Reply::read(&ask_tcp(address, &query).await).unwrap(), Reply::read(&engine).unwrap());
+    // Without EDNS the limit is 512.
+    let octets = ask_udp(address, &question("few.example", 1, None)).await.unwrap();
+    assert!(octets.len() <= 512 && octets[2] & 2 != 0 && Reply::read(&octets).unwrap().answers.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn other_names_go_to_the_inner_handler() {
+    let mut catalog = Catalog::new();
+    let inner = Scripted::zone("inner.example", |_, _, _| Some((0x0400, vec![rr(0, "@", 1, &[9, 9, 9, 9])])));
+    let apex = convert::name(&Name::parse("inner.example").unwrap());
+    catalog.upsert(apex.into(), vec![Arc::new(SignerZoneHandler::new(inner))]);
+    let zones =
+        Hosted::new([Scripted::zone("example", all_kinds)]).besides([Name::parse("Inner.example").unwrap()]);
+    let (server, address) = start(zones, catalog, TcpLimits::default());
+    let ask = |qname: &'static str, qtype| async move {
+        Reply::read(&ask_udp(address, &question(qname, qtype, None)).await.unwrap()).unwrap()
+    };
+    assert_eq!(ask("a.inner.example", 1).await.answers[0].rdata, [9; 4]);
+    assert_eq!(ask("a.example", 1).await.answers[0].rdata, [192, 0, 2, 1]);
+    assert_eq!(ask("other.test", 1).await.rcode(), 5, "the Catalog refuses what nobody has");
+    assert_eq!(ask("inner.example", 43).await.rcode(), 3, "DS is the parent's");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_query_that_deserves_no_answer_gets_none() {
+    let (server, address) = standard();
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.send_to(&question("silent.example", 1, None), address).await.unwrap();
+    socket.send_to(&question("a.example", 1, None), address).await.unwrap();
+    let mut octets = [0; 512];
+    let len = tokio::time::timeout(Duration::from_secs(5), socket.recv(&mut octets)).await.unwrap().unwrap();
+    assert!(!Reply::read(&octets[..len]).unwrap().answers.is_empty(), "only the second one is answered");
+    server.shutdown().await;
+}
+
+// ---- TCP ------------------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_connection_takes_many_queries_and_survives_a_bad_one() {
+    let (server, address) = standard();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let query = question("a.example", 1, None);
+    let mut both = Vec::new();
+    for _ in 0..2 {
+        both.extend_from_slice(&(query.len() as u16).to_be_bytes());
+        both.extend_from_slice(&query);
+    }
+    stream.write_all(&both).await.unwrap();
+    for _ in 0..2 {
+        let mut octets = vec![0; usize::from(stream.read_u16().await.unwrap())];
+        stream.read_exact(&mut octets).await.unwrap();
+        assert_eq!(Reply::read(&octets).unwrap().answers.len(), 3);
+    }
+    let bad = [&query[..12], &[0xff; 9]].concat();
+    let refused = exchange(&mut stream, &bad).await.unwrap();
+    assert_eq!(refused, [0xab, 0xcd, 0x81, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert!(exchange(&mut stream, &query).await.is_ok());
+    server.shutdown().await;
+    assert!(exchange(&mut stream, &query).await.is_err(), "closed with the server");
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn too_many_and_too_slow_connections_are_closed() {
+    let limits = TcpLimits { connections: 3, per_client: 2, patience: Duration::from_millis(400) };
+    let zones = Hosted::new([Scripted::zone("example", all_kinds)]);
+    let (server, address) = start(zones, Catalog::new(), limits);
+    let query = question("a.example", 1, None);
+    let (mut one, mut two) =
+        (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
+    exchange(&mut one, &query).await.unwrap();
+    exchange(&mut two, &query).await.unwrap();
+    let mut three = TcpStream::connect(address).await.unwrap();
+    assert!(exchange(&mut three, &query).await.is_err(), "the third of one client");
+    // Half a query, then nothing: closed when patience ends, and the seats are free again.
+    one.write_all(&[0, 40, 0xab]).await.unwrap();
+    assert_eq!(one.read(&mut [0]).await.unwrap_or(0), 0);
+    assert_eq!(two.read(&mut [0]).await.unwrap_or(0), 0);
+    let mut four = TcpStream::connect(address).await.unwrap();
+    assert!(exchange(&mut four, &query).await.is_ok());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_address_is_refused() {
+    let (_server, address) = standard();
+    let handler = SignerHandler::new(Hosted::default(), Catalog::new());
+    let error = Server::start(&Listen::on(vec![address]), &handler).unwrap_err();
+    assert_eq!(error.address, address);
+    assert!(error.to_string().contains("stop the server that runs there"), "{error}");
+}
+
+// ---- SignerZoneHandler ----------------------------------------------------------------------------------------------
+
+fn types(rrs: &[Rr]) -> Vec<u16> {
+    rrs.iter().map(|r| r.rtype.0).collect()
+}
+
+#[tokio::test]
+async fn as_a_zone_handler_inside_a_catalog() {
+    let mut catalog = Catalog::new();
+    let apex = convert::name(&Name::parse("example").unwrap());
+    catalog.upsert(apex.into(), vec![Arc::new(SignerZoneHandler::new(Scripted::zone("example", all_kinds)))]);
+    let (server, address) = start(Hosted::default(), catalog, TcpLimits::default());
+    // name, type, RCODE, types of answer, authority with DO, authority without, additional
+    type Row = (&'static str, u16, u16, &'static [u16], &'static [u16], &'static [u16], &'static [u16]);
+    let table: &[Row] = &[
+        ("a.example", 1, 0, &[1, 1, 46], &[], &[], &[]),
+        ("mx.example", 15, 0, &[15], &[], &[], &[1]),
+        ("wild.example", 16, 0, &[16], &[47, 46], &[47, 46], &[]),
+        ("nodata.example", 1, 0, &[], &[6, 46, 47, 46], &[6], &[]),
+        ("nodata.example", 6, 0, &[], &[47, 46, 6, 46], &[6], &[]),
+        ("nx.example", 1, 3, &[], &[47, 46, 6, 46], &[6], &[]),
+        ("cname-nx.example", 1, 0, &[5], &[6, 46, 47, 46], &[6], &[]),
+        ("cut.example", 1, 0, &[], &[2, 43, 46], &[2], &[28]),
+        ("cut.example", 6, 0, &[], &[2, 43, 46], &[2], &[28]),
+        ("example", 6, 0, &[6, 46], &[], &[], &[]),
+        ("refused.example", 1, 5, &[], &[], &[], &[]),
+        ("servfail.example", 1, 2, &[], &[], &[], &[]),
+        ("a.example", 252, 5, &[], &[], &[], &[]),
+    ];
+    for (qname, qtype, rcode, answers, authorities, plain_authorities, additionals) in table {
+        for dnssec_ok in [true, false] {
+            let octets = ask_tcp(address, &question(qname, *qtype, Some((1232, dnssec_ok)))).await;
+            let reply = Reply::read(&octets).unwrap();
+            let what = format!("{qname} {qtype} DO={dnssec_ok}");
+            assert_eq!(reply.rcode(), *rcode, "{what}");
+            assert_eq!(types(&reply.answers), *answers, "{what}");
+            let expected = if dnssec_ok { authorities } else { plain_authorities };
+            assert_eq!(types(&reply.authorities), *expected, "{what}");
+            assert_eq!(types(&reply.additionals), *additionals, "{what}");
+            assert!(reply.opt.is_some(), "{what}");
+        }
+    }
+    server.shutdown().await;
+}

@@ -1,0 +1,145 @@
+//! The zones that this process answers for, found by the longest match on the name asked (RFC 1034 section 4.3.2, step 2).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use keystore::dns::{Name, Rtype};
+
+use crate::answer::{Outcome, Transport};
+
+/// A zone that answers queries for names at and below its apex.
+pub trait Responder: Send + Sync + 'static {
+    /// The apex.
+    fn origin(&self) -> &Name;
+
+    /// Answers `query`, a whole DNS message; `out` is cleared first. `max_udp` is the largest UDP answer to send, in octets.
+    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> Outcome;
+}
+
+/// Zones by apex. Cheap to clone; built once, then only read.
+#[derive(Clone, Default)]
+pub struct Hosted {
+    by_apex: Arc<HashMap<Box<[u8]>, Entry>>,
+}
+
+#[derive(Clone)]
+enum Entry {
+    Ours(Arc<dyn Responder>),
+    Theirs,
+}
+
+impl fmt::Debug for Hosted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.zones().map(|z| z.origin().to_string())).finish()
+    }
+}
+
+impl Hosted {
+    /// These zones, and none else. Of two with one apex the later one counts.
+    #[must_use]
+    pub fn new(zones: impl IntoIterator<Item = Arc<dyn Responder>>) -> Self {
+        let by_apex = zones.into_iter().map(|z| (key(z.origin()), Entry::Ours(z))).collect();
+        Self { by_apex: Arc::new(by_apex) }
+    }
+
+    /// The same, knowing that another handler of this process hosts `apexes`: a name at or below one of them is not ours, even
+    /// when it is below one of our zones.
+    #[must_use]
+    pub fn besides(mut self, apexes: impl IntoIterator<Item = Name>) -> Self {
+        let map = Arc::make_mut(&mut self.by_apex);
+        for apex in apexes {
+            map.entry(key(&apex)).or_insert(Entry::Theirs);
+        }
+        self
+    }
+
+    /// The zone that answers for `qname` (uncompressed wire form, lower case). A DS query for an apex belongs to the zone above
+    /// it when that one is hosted too (RFC 4035 section 3.1.4.1).
+    #[must_use]
+    pub fn find(&self, qname: &[u8], qtype: Rtype) -> Option<&Arc<dyn Responder>> {
+        let mut at_apex = None;
+        let mut rest = qname;
+        loop {
+            if let Some(entry) = self.by_apex.get(rest) {
+                if qtype == Rtype::DS && rest.len() == qname.len() {
+                    at_apex = Some(entry);
+                } else {
+                    return entry.ours();
+                }
+            }
+            match rest.split_first() {
+                Some((len, tail)) if *len > 0 => rest = tail.get(usize::from(*len)..)?,
+                _ => return at_apex.and_then(Entry::ours),
+            }
+        }
+    }
+
+    /// Our zones, in no order.
+    pub fn zones(&self) -> impl Iterator<Item = &Arc<dyn Responder>> {
+        self.by_apex.values().filter_map(Entry::ours)
+    }
+}
+
+impl Entry {
+    const fn ours(&self) -> Option<&Arc<dyn Responder>> {
+        match self {
+            Self::Ours(zone) => Some(zone),
+            Self::Theirs => None,
+        }
+    }
+}
+
+fn key(apex: &Name) -> Box<[u8]> {
+    apex.canonical_wire().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Silent(Name);
+
+    impl Responder for Silent {
+        fn origin(&self) -> &Name {
+            &self.0
+        }
+        fn respond(&self, _: &[u8], _: Transport, _: u16, _: &mut Vec<u8>) -> Outcome {
+            Outcome::Drop
+        }
+    }
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).expect("a name")
+    }
+
+    #[test]
+    fn longest_match_and_ds_at_the_apex() {
+        let ours = |apexes: &[&str]| {
+            Hosted::new(apexes.iter().map(|a| Arc::new(Silent(name(a))) as Arc<dyn Responder>))
+        };
+        let hosted =
+            ours(&["example", "Sub.Example", "other."]).besides([name("leaf.sub.example"), name("org")]);
+        for (qname, qtype, expected) in [
+            ("www.example", Rtype::A, Some("example.")),
+            ("example", Rtype::SOA, Some("example.")),
+            ("sub.example", Rtype::A, Some("Sub.Example.")),
+            ("a.b.SUB.example", Rtype::DS, Some("Sub.Example.")),
+            ("sub.example", Rtype::DS, Some("example.")),
+            ("leaf.sub.example", Rtype::A, None),
+            ("x.leaf.sub.example", Rtype::A, None),
+            ("leaf.sub.example", Rtype::DS, Some("Sub.Example.")),
+            ("example", Rtype::DS, Some("example.")),
+            ("org", Rtype::DS, None),
+            ("xexample", Rtype::A, None),
+            ("com", Rtype::A, None),
+            (".", Rtype::NS, None),
+        ] {
+            let found = hosted.find(&name(qname).canonical_wire(), qtype);
+            assert_eq!(found.map(|z| z.origin().to_string()).as_deref(), expected, "{qname} {qtype}");
+        }
+        let root = ours(&["."]);
+        assert!(root.find(&name("any.thing").canonical_wire(), Rtype::A).is_some());
+        assert!(root.find(&[0], Rtype::DS).is_some());
+    }
+}
