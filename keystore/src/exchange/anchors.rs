@@ -1,7 +1,10 @@
 //! Trust anchors: the KSKs that the operator pinned, as DNSKEY or DS records.
 
 use super::bind::SyntaxError;
-use crate::dns::Name;
+use super::verify::key_fault;
+use crate::crypto::Algorithm;
+use crate::dns::presentation::Entries;
+use crate::dns::{Class, Name, Rtype};
 use crate::keys::Dnskey;
 
 /// A pinned KSK.
@@ -33,8 +36,79 @@ impl TrustAnchor {
     }
 }
 
-/// Reads DS and DNSKEY records of `zone` in presentation form, one a line (comments and parentheses as in a zone file);
-/// records of other owners and types are errors.
-pub fn parse_trust_anchors(_text: &str, _zone: &Name) -> Result<Vec<TrustAnchor>, SyntaxError> {
-    todo!()
+/// Reads DS and DNSKEY records of `zone` in presentation form, one a line (comments and parentheses as in a zone file).
+///
+/// TTL and class may be left out. Records of other owners and types are errors,
+/// and so is what must not be pinned: ZSKs, revoked keys, digests by SHA-1. IDs: `ANCHOR-SYNTAX`, `ANCHOR-WRONG-ZONE`,
+/// `ANCHOR-TYPE`, `ANCHOR-KEY`.
+pub fn parse_trust_anchors(text: &str, zone: &Name) -> Result<Vec<TrustAnchor>, SyntaxError> {
+    let mut anchors = Vec::new();
+    for entry in Entries::new(text.as_bytes()) {
+        let entry = entry.map_err(|e| error("ANCHOR-SYNTAX", e.line, e.what.to_string()))?;
+        if entry.tokens.is_empty() {
+            continue;
+        }
+        let record =
+            entry.record(None, None).map_err(|e| error("ANCHOR-SYNTAX", entry.line, e.to_string()))?;
+        let fault = |id, what: String| error(id, entry.line, what);
+        if record.owner != *zone {
+            let what = format!("owner {}, where {zone} was expected", record.owner);
+            return Err(fault("ANCHOR-WRONG-ZONE", what));
+        }
+        if let Some(class) = record.class.filter(|c| *c != Class::IN) {
+            return Err(fault("ANCHOR-TYPE", format!("class {class}, where IN was expected")));
+        }
+        let anchor = match record.rtype {
+            Rtype::DS => ds_anchor(record.rdata),
+            Rtype::DNSKEY => dnskey_anchor(&record.rdata),
+            other => {
+                return Err(fault("ANCHOR-TYPE", format!("type {other}, where DS or DNSKEY was expected")));
+            }
+        };
+        let anchor = anchor.map_err(|what| fault("ANCHOR-KEY", what))?;
+        if !anchors.contains(&anchor) {
+            anchors.push(anchor);
+        }
+    }
+    Ok(anchors)
+}
+
+fn error(id: &'static str, line: u32, what: impl Into<String>) -> SyntaxError {
+    SyntaxError { id, line, what: what.into() }
+}
+
+fn ds_anchor(rdata: Vec<u8>) -> Result<TrustAnchor, String> {
+    let [_, _, algorithm, digest_type, ref digest @ ..] = *rdata else {
+        return Err("the DS record is too short".to_owned());
+    };
+    if !Algorithm(algorithm).can_sign() {
+        return Err(format!("a key of algorithm {algorithm} cannot be pinned: deprecated, or not supported"));
+    }
+    let expected = match digest_type {
+        2 => 32,
+        4 => 48,
+        1 => return Err("digest type 1, SHA-1, is too weak to pin a key by; take 2 (SHA-256)".to_owned()),
+        other => {
+            return Err(format!("digest type {other} is not supported; take 2 (SHA-256) or 4 (SHA-384)"));
+        }
+    };
+    if digest.len() != expected {
+        return Err(format!("{} octets of digest, where {expected} were expected", digest.len()));
+    }
+    Ok(TrustAnchor::Ds(rdata))
+}
+
+fn dnskey_anchor(rdata: &[u8]) -> Result<TrustAnchor, String> {
+    let key = Dnskey::from_rdata(rdata).ok_or("the DNSKEY record is too short")?;
+    if !key.is_ksk() {
+        return Err(format!("flags {}: this is a ZSK; pin the KSK (flags 257)", key.flags));
+    }
+    if !key.algorithm.can_sign() {
+        let number = key.algorithm.0;
+        return Err(format!("a key of algorithm {number} cannot be pinned: deprecated, or not supported"));
+    }
+    match key_fault(&key) {
+        Some(fault) => Err(fault),
+        None => Ok(TrustAnchor::Dnskey(key)),
+    }
 }

@@ -9,6 +9,8 @@
 
 mod anchors;
 pub mod bind;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod verify;
 
 pub use anchors::{TrustAnchor, parse_trust_anchors};

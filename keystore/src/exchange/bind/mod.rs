@@ -1,14 +1,12 @@
 //! BIND's text form of KSR and SKR: parse and print.
 
+mod parse;
 mod print;
 
+pub use parse::{parse_ksr, parse_skr};
 pub use print::{
     print_ksr, print_skr, print_skr_grouped, put_ksr_bundle, put_ksr_footer, put_skr_bundle, put_skr_footer,
 };
-
-use super::{Ksr, UnverifiedSkr};
-use crate::dns::Name;
-use crate::time::Timestamp;
 
 /// A line that does not read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,13 +29,3 @@ pub const MAX_BUNDLES: usize = 20_000;
 pub const MAX_KEYS: usize = 32;
 /// Most signatures over one RRset.
 pub const MAX_SIGNATURES: usize = 16;
-
-/// Reads an SKR for `zone`.
-pub fn parse_skr(_octets: &[u8], _zone: &Name) -> Result<UnverifiedSkr, SyntaxError> {
-    todo!()
-}
-
-/// Reads a KSR for `zone`; header times may be relative to `now`, as BIND reads them.
-pub fn parse_ksr(_octets: &[u8], _zone: &Name, _now: Timestamp) -> Result<Ksr, SyntaxError> {
-    todo!()
-}

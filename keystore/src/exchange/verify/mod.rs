@@ -3,13 +3,21 @@
 //! [`verify`] runs all of them and gives back every finding at once; a finding either rejects the SKR or is a
 //! warning. [`CHECKS`] lists the IDs, [`verdicts`] sets findings against that list.
 
+mod keys;
+mod records;
 mod report;
+mod signatures;
+mod times;
 
 pub use super::anchors::{TrustAnchor, parse_trust_anchors};
 pub use report::{CHECKS, Check, Finding, Outcome, Severity, Verdict, verdicts, verdicts_unread};
 
-use super::{Bundle, UnverifiedSkr};
+pub(super) use keys::key_fault;
+use report::Report;
+
+use super::{Bundle, UnverifiedSkr, bind};
 use crate::dns::Name;
+use crate::keys::Dnskey;
 use crate::time::Timestamp;
 
 /// What an SKR is held against.
@@ -129,9 +137,140 @@ impl VerifiedSkr {
 ///
 /// Warnings come with the verified SKR ([`VerifiedSkr::warnings`]), or with the findings that reject.
 pub fn verify(
-    _skr: UnverifiedSkr,
-    _context: &VerifyContext<'_>,
-    _now: Timestamp,
+    skr: UnverifiedSkr,
+    context: &VerifyContext<'_>,
+    now: Timestamp,
 ) -> Result<VerifiedSkr, Vec<Finding>> {
-    todo!()
+    let findings = findings(&skr, context, now);
+    if findings.iter().any(Finding::rejects) {
+        return Err(findings);
+    }
+    let superseded = times::superseded(&skr.bundles);
+    let bundles = skr.bundles.into_iter().zip(superseded).filter(|(_, gone)| !gone).map(|(b, _)| b).collect();
+    Ok(VerifiedSkr { zone: skr.zone, bundles, warnings: findings })
+}
+
+/// Everything that the checks find in an SKR, warnings included.
+#[must_use]
+pub fn findings(skr: &UnverifiedSkr, context: &VerifyContext<'_>, now: Timestamp) -> Vec<Finding> {
+    let mut report = Report::default();
+    check_limits(skr, &mut report);
+    check_not_empty(skr, &mut report);
+    if report.rejects() {
+        // Nothing to look at, or more than is worth the time.
+        return report.into_findings();
+    }
+    let subject = Subject::new(skr, context, now);
+    records::check_zone(&subject, &mut report);
+    records::check_types(&subject, &mut report);
+    records::check_ttls(&subject, &mut report);
+    times::check_order(&subject, &mut report);
+    times::check_duplicates(&subject, &mut report);
+    keys::check_keys(&subject, &mut report);
+    keys::check_algorithms(&subject, &mut report);
+    keys::check_collisions(&subject, &mut report);
+    records::check_cds(&subject, &mut report);
+    times::check_validity(&subject, &mut report);
+    times::check_headers(&subject, &mut report);
+    times::check_not_yet(&subject, &mut report);
+    times::check_gaps(&subject, &mut report);
+    times::check_missing(&subject, &mut report);
+    times::check_overlap(&subject, &mut report);
+    times::check_expired(&subject, &mut report);
+    times::check_horizon(&subject, &mut report);
+    signatures::check_signatures(&subject, &mut report);
+    report.into_findings()
+}
+
+/// SKR-LIMITS: bundles, keys and signatures stay below their limits, so that no file takes the verifier's time.
+fn check_limits(skr: &UnverifiedSkr, report: &mut Report) {
+    const ID: &str = "SKR-LIMITS";
+    if skr.bundles.len() > bind::MAX_BUNDLES {
+        let count = skr.bundles.len();
+        report.reject(ID, None, format!("{count} bundles; the limit is {}", bind::MAX_BUNDLES));
+    }
+    for bundle in &skr.bundles {
+        for rrset in bundle.rrsets() {
+            let (count, rtype) = (rrset.rdatas.len(), rrset.rtype);
+            if count > bind::MAX_KEYS {
+                let what = format!("{count} {rtype} records; the limit is {}", bind::MAX_KEYS);
+                report.reject(ID, Some(bundle), what);
+            }
+        }
+        let count = bundle.signatures.len();
+        if count > 3 * bind::MAX_SIGNATURES {
+            let what = format!("{count} signatures; the limit is {} for each RRset", bind::MAX_SIGNATURES);
+            report.reject(ID, Some(bundle), what);
+        }
+    }
+}
+
+/// SKR-SYNTAX: there is a bundle, and each has a DNSKEY RRset.
+fn check_not_empty(skr: &UnverifiedSkr, report: &mut Report) {
+    const ID: &str = "SKR-SYNTAX";
+    if skr.bundles.is_empty() {
+        report.reject(ID, None, "there are no bundles");
+    }
+    for bundle in skr.bundles.iter().filter(|b| b.dnskey.rdatas.is_empty()) {
+        report.reject(ID, Some(bundle), "the bundle has no DNSKEY record");
+    }
+}
+
+/// What the checks look at, with what several of them need.
+struct Subject<'a> {
+    context: &'a VerifyContext<'a>,
+    now: Timestamp,
+    zone: &'a Name,
+    /// In the order of the SKR.
+    bundles: Vec<BundleView<'a>>,
+}
+
+/// A bundle, its keys read.
+struct BundleView<'a> {
+    bundle: &'a Bundle,
+    keys: Vec<KeyView>,
+    /// True for the first of two bundles with one inception, where the second takes its place at once.
+    superseded: bool,
+}
+
+/// A key and its tag.
+struct KeyView {
+    key: Dnskey,
+    tag: u16,
+}
+
+impl<'a> Subject<'a> {
+    fn new(skr: &'a UnverifiedSkr, context: &'a VerifyContext<'a>, now: Timestamp) -> Self {
+        let superseded = times::superseded(&skr.bundles);
+        let view = |(bundle, superseded): (&'a Bundle, bool)| BundleView {
+            bundle,
+            keys: bundle.keys().map(|key| KeyView { tag: key.tag(), key }).collect(),
+            superseded,
+        };
+        Self {
+            context,
+            now,
+            zone: &skr.zone,
+            bundles: skr.bundles.iter().zip(superseded).map(view).collect(),
+        }
+    }
+
+    /// The bundles that come into force, without the superseded ones.
+    fn in_force(&self) -> impl Iterator<Item = &'a Bundle> {
+        self.bundles.iter().filter(|v| !v.superseded).map(|v| v.bundle)
+    }
+
+    /// Each bundle that comes into force with the one that follows.
+    fn switches(&self) -> impl Iterator<Item = (&'a Bundle, &'a Bundle)> {
+        self.in_force().zip(self.in_force().skip(1))
+    }
+}
+
+/// A time span for people: `9d 3h`, `4s`.
+fn span(seconds: u64) -> String {
+    let parts =
+        [("d", seconds / DAY), ("h", seconds / 3600 % 24), ("min", seconds / 60 % 60), ("s", seconds % 60)];
+    let text: Vec<_> =
+        parts.iter().filter(|(_, n)| *n > 0).take(2).map(|(unit, n)| format!("{n}{unit}")).collect();
+    if text.is_empty() { "0s".to_owned() } else { text.join(" ") }
 }

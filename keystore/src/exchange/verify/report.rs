@@ -1,7 +1,9 @@
 //! Findings, and the verdict of each check.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::exchange::Bundle;
 use crate::exchange::bind::SyntaxError;
 use crate::time::Timestamp;
 
@@ -63,6 +65,52 @@ impl fmt::Display for Finding {
 impl From<&SyntaxError> for Finding {
     fn from(error: &SyntaxError) -> Self {
         Self::reject(error.id, None, format!("line {}: {}", error.line, error.what))
+    }
+}
+
+/// Most findings of one check that are told one by one.
+const MAX_TOLD: usize = 20;
+
+/// Collects findings; what goes beyond [`MAX_TOLD`] of a check is only counted.
+#[derive(Default)]
+pub(super) struct Report {
+    findings: Vec<Finding>,
+    untold: BTreeMap<(&'static str, Severity), usize>,
+}
+
+impl Report {
+    pub(super) fn reject(&mut self, id: &'static str, bundle: Option<&Bundle>, what: impl Into<String>) {
+        self.add(Finding::reject(id, bundle.map(|b| b.inception), what));
+    }
+
+    pub(super) fn warn(&mut self, id: &'static str, bundle: Option<&Bundle>, what: impl Into<String>) {
+        self.add(Finding::warning(id, bundle.map(|b| b.inception), what));
+    }
+
+    fn add(&mut self, finding: Finding) {
+        let told =
+            self.findings.iter().filter(|f| f.id == finding.id && f.severity == finding.severity).count();
+        if told < MAX_TOLD {
+            self.findings.push(finding);
+        } else {
+            *self.untold.entry((finding.id, finding.severity)).or_default() += 1;
+        }
+    }
+
+    pub(super) fn rejects(&self) -> bool {
+        self.findings.iter().any(Finding::rejects)
+    }
+
+    pub(super) fn into_findings(mut self) -> Vec<Finding> {
+        for ((id, severity), count) in self.untold {
+            self.findings.push(Finding {
+                id,
+                severity,
+                bundle: None,
+                what: format!("and {count} more of this kind"),
+            });
+        }
+        self.findings
     }
 }
 

@@ -1,0 +1,512 @@
+//! Reads KSR and SKR in BIND's text form.
+//!
+//! Stricter than BIND where leniency hides damage: the closing line must be there; a comment that could be a header or a
+//! record is refused; a header's remark must fit its time. Laxer where it does no harm: blank lines and comment lines
+//! are taken anywhere. A record that occurs twice counts once (RFC 2181 section 5).
+
+use super::{MAX_BUNDLES, MAX_KEYS, MAX_OCTETS, MAX_SIGNATURES, SyntaxError};
+use crate::dns::presentation::{Lexer, RecordError, RecordHead, Token, record_head};
+use crate::dns::{Class, Name, Rrset, Rrsig, Rtype, rdata};
+use crate::exchange::{Bundle, Ksr, KsrBundle, UnverifiedSkr};
+use crate::keys::Dnskey;
+use crate::time::Timestamp;
+
+/// Longest line, in octets. An RRSIG by an RSA key of 4096 bits takes less than 1200.
+const MAX_LINE: usize = 8192;
+/// Longest RDATA, in octets: 255 for a signer's name and 512 for a signature fit.
+const MAX_RDATA: usize = 2048;
+/// TTL of the keys in a KSR that names none: BIND's `dnskey-ttl`. The signer's policy decides in the end.
+const DEFAULT_TTL: u32 = 3600;
+/// The difference between local time and UTC is a multiple of that, in seconds, and below [`MAX_ZONE_OFFSET`].
+const ZONE_STEP: u64 = 900;
+/// Local time is never further from UTC.
+const MAX_ZONE_OFFSET: u64 = 14 * 3600;
+
+/// Reads an SKR for `zone`. Header times are exactly 14 digits.
+pub fn parse_skr(octets: &[u8], zone: &Name) -> Result<UnverifiedSkr, SyntaxError> {
+    let mut bundles = Vec::new();
+    let owner = read_file(octets, zone, &SKR, |inception, records, line, owner| {
+        bundles.push(skr_bundle(inception, records, line, owner)?);
+        Ok(())
+    })?;
+    Ok(UnverifiedSkr { zone: owner, bundles })
+}
+
+/// Reads a KSR for `zone`. Header times are 14 digits, 8 digits (midnight) or 10 digits (UNIX seconds, as Knot writes
+/// them); times relative to now are refused, because they mean another time to each reader.
+pub fn parse_ksr(octets: &[u8], zone: &Name) -> Result<Ksr, SyntaxError> {
+    let mut bundles = Vec::new();
+    let owner = read_file(octets, zone, &KSR, |inception, records, _, _| {
+        bundles.push(ksr_bundle(inception, &records)?);
+        Ok(())
+    })?;
+    Ok(Ksr { zone: owner, bundles })
+}
+
+/// One of the two kinds of file: its word, and its IDs of errors.
+struct Kind {
+    word: &'static str,
+    other: &'static str,
+    types: &'static [Rtype],
+    syntax: &'static str,
+    truncated: &'static str,
+    limits: &'static str,
+    wrong_type: &'static str,
+    wrong_class: &'static str,
+    wrong_ttl: &'static str,
+    wrong_zone: &'static str,
+}
+
+static SKR: Kind = Kind {
+    word: "SignedKeyResponse",
+    other: "KeySigningRequest",
+    types: &[Rtype::DNSKEY, Rtype::CDNSKEY, Rtype::CDS, Rtype::RRSIG],
+    syntax: "SKR-SYNTAX",
+    truncated: "SKR-TRUNCATED",
+    limits: "SKR-LIMITS",
+    wrong_type: "SKR-TYPE",
+    wrong_class: "SKR-CLASS",
+    wrong_ttl: "SKR-TTL",
+    wrong_zone: "SKR-WRONG-ZONE",
+};
+
+static KSR: Kind = Kind {
+    word: "KeySigningRequest",
+    other: "SignedKeyResponse",
+    types: &[Rtype::DNSKEY],
+    syntax: "KSR-SYNTAX",
+    truncated: "KSR-TRUNCATED",
+    limits: "KSR-LIMITS",
+    wrong_type: "KSR-TYPE",
+    wrong_class: "KSR-CLASS",
+    wrong_ttl: "KSR-TTL",
+    wrong_zone: "KSR-WRONG-ZONE",
+};
+
+fn error(id: &'static str, line: u32, what: impl Into<String>) -> SyntaxError {
+    SyntaxError { id, line, what: what.into() }
+}
+
+// ------------------------------------------------------------------------------------------------ lines
+
+/// A record, read.
+struct Record {
+    line: u32,
+    ttl: Option<u32>,
+    rtype: Rtype,
+    rdata: Vec<u8>,
+}
+
+/// Reads the whole file: for each bundle `take` gets its inception, its records, the line of its header, and the zone as
+/// the first record has it. Gives back that name.
+fn read_file(
+    octets: &[u8],
+    zone: &Name,
+    kind: &'static Kind,
+    mut take: impl FnMut(Timestamp, Vec<Record>, u32, &Name) -> Result<(), SyntaxError>,
+) -> Result<Name, SyntaxError> {
+    check_size(octets, kind)?;
+    let mut reader = RecordReader { zone, kind, owner: None };
+    // The bundle that is open: its inception and the line of its header; then the text behind that, and its line.
+    let mut open: Option<(Timestamp, u32)> = None;
+    let (mut body_start, mut body_line) = (0, 1);
+    let (mut footer_seen, mut at, mut number) = (false, 0, 0);
+    while at < octets.len() {
+        let end = octets[at..].iter().position(|b| *b == b'\n').map_or(octets.len(), |n| at + n);
+        let line = octets[at..end].strip_suffix(b"\r").unwrap_or(&octets[at..end]);
+        number += 1;
+        let header = check_line(line, number, kind)?;
+        if let Some(text) = header {
+            let records = reader.read(&octets[body_start..at], body_line, footer_seen)?;
+            if footer_seen {
+                return Err(error(
+                    kind.syntax,
+                    number,
+                    "a header behind the closing line: are these two files in one?",
+                ));
+            }
+            match open.take() {
+                Some((inception, line)) => {
+                    take(inception, records, line, reader.owner.as_ref().unwrap_or(zone))?
+                }
+                None => refuse_early(&records, kind)?,
+            }
+            match read_header(text, number, kind)? {
+                Header::Bundle(inception) => open = Some((inception, number)),
+                Header::Footer => footer_seen = true,
+            }
+            (body_start, body_line) = ((end + 1).min(octets.len()), number + 1);
+        }
+        at = end + 1;
+    }
+    let records = reader.read(&octets[body_start..], body_line, footer_seen)?;
+    match open {
+        _ if footer_seen => {}
+        Some(_) => {
+            let what = format!(
+                "the closing line `;; {} 1.0 generated …` is missing: the file is cut off",
+                kind.word
+            );
+            return Err(error(kind.truncated, number, what));
+        }
+        None => {
+            refuse_early(&records, kind)?;
+            return Err(error(
+                kind.syntax,
+                number.max(1),
+                format!("there is no `;; {} 1.0` header", kind.word),
+            ));
+        }
+    }
+    Ok(reader.owner.unwrap_or_else(|| zone.clone()))
+}
+
+/// Counts before anything is read, so that a huge file costs nothing.
+fn check_size(octets: &[u8], kind: &Kind) -> Result<(), SyntaxError> {
+    if octets.len() > MAX_OCTETS {
+        let what = format!("{} octets; the limit is {MAX_OCTETS}", octets.len());
+        return Err(error(kind.limits, 1, what));
+    }
+    if octets.starts_with(b"\xef\xbb\xbf") {
+        return Err(error(
+            kind.syntax,
+            1,
+            "the file starts with a byte order mark; save it as plain text without one",
+        ));
+    }
+    let mut headers = 0;
+    for (line, number) in octets.split(|b| *b == b'\n').zip(1u32..) {
+        if line.len() > MAX_LINE {
+            return Err(error(
+                kind.limits,
+                number,
+                format!("{} octets in a line; the limit is {MAX_LINE}", line.len()),
+            ));
+        }
+        headers += usize::from(line.starts_with(b";;"));
+        if headers > MAX_BUNDLES + 1 {
+            return Err(error(kind.limits, number, format!("more than {MAX_BUNDLES} bundles")));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what no line may have; gives the text behind `;;` when the line is a header.
+fn check_line<'a>(line: &'a [u8], number: u32, kind: &Kind) -> Result<Option<&'a str>, SyntaxError> {
+    let fault = |what: &str| error(kind.syntax, number, what);
+    let text = std::str::from_utf8(line)
+        .map_err(|_| fault("octets that are not UTF-8: this is no text, or it is damaged"))?;
+    if let Some(control) = line.iter().find(|b| b.is_ascii_control() && **b != b'\t') {
+        return Err(fault(&format!("control octet {control:#04x}: this is no text, or it is damaged")));
+    }
+    if let Some(header) = text.strip_prefix(";;") {
+        return Ok(Some(header));
+    }
+    if let Some((_, comment)) = text.split_once(';') {
+        check_comment(comment).map_err(fault)?;
+    }
+    Ok(None)
+}
+
+/// A comment that could be a damaged header or record is refused: what it stands for must not vanish silently.
+fn check_comment(comment: &str) -> Result<(), &'static str> {
+    let has = |word: &str| comment.to_ascii_lowercase().contains(&word.to_ascii_lowercase());
+    if has(SKR.word) || has(KSR.word) {
+        return Err("this looks like a header; headers start with `;;` in the first column");
+    }
+    let is_type = |word: &str| word.parse::<Rtype>().is_ok_and(|rtype| SKR.types.contains(&rtype));
+    let words: Vec<_> = comment.split_ascii_whitespace().collect();
+    let heads_type =
+        |word: &str| word.eq_ignore_ascii_case("IN") || word.starts_with(|c: char| c.is_ascii_digit());
+    if words.windows(2).any(|pair| heads_type(pair[0]) && is_type(pair[1])) {
+        return Err("this comment looks like a record; remove it, or make it a record");
+    }
+    Ok(())
+}
+
+fn refuse_early(records: &[Record], kind: &Kind) -> Result<(), SyntaxError> {
+    match records.first() {
+        None => Ok(()),
+        Some(record) => {
+            let what = format!("a record before the first `;; {} 1.0` header", kind.word);
+            Err(error(kind.syntax, record.line, what))
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- headers
+
+enum Header {
+    Bundle(Timestamp),
+    Footer,
+}
+
+/// Reads ` WORD 1.0 TIME (remark)` or ` WORD 1.0 generated …`.
+fn read_header(text: &str, number: u32, kind: &Kind) -> Result<Header, SyntaxError> {
+    let fault = |what: String| error(kind.syntax, number, what);
+    let (word, rest) = next_word(text);
+    if !text.starts_with([' ', '\t']) || word != kind.word {
+        let hint = if word == kind.other { ": this is the other kind of file" } else { "" };
+        return Err(fault(format!("`;; {} 1.0` was expected{hint}", kind.word)));
+    }
+    let (version, rest) = next_word(rest);
+    if version != "1.0" {
+        return Err(fault(format!("version `{}`, where 1.0 was expected", shown(version))));
+    }
+    let (time, remark) = next_word(rest);
+    if time.is_empty() {
+        return Err(fault("the header ends where its time was expected, YYYYMMDDHHMMSS".to_owned()));
+    }
+    if time == "generated" {
+        return Ok(Header::Footer);
+    }
+    let inception = read_time(time, kind).map_err(|what| fault(format!("time `{}`: {what}", shown(time))))?;
+    if inception.secs() > u64::from(u32::MAX) {
+        return Err(fault(format!("time `{time}` is beyond 2106, where the times of RRSIG records end")));
+    }
+    if let Some(read) = read_remark(remark) {
+        let apart = inception.since(read).max(read.since(inception));
+        if apart > MAX_ZONE_OFFSET || !apart.is_multiple_of(ZONE_STEP) {
+            let what = format!("time `{time}` and the remark behind it differ: the header is damaged");
+            return Err(fault(what));
+        }
+    }
+    Ok(Header::Bundle(inception))
+}
+
+fn read_time(text: &str, kind: &Kind) -> Result<Timestamp, &'static str> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    let is_skr = std::ptr::eq(kind, &SKR);
+    match text.len() {
+        14 if digits => Timestamp::parse_stamp(text).ok_or("there is no such date and time"),
+        10 if digits && is_skr => {
+            Err("seconds since 1970, as Knot writes them; this reader takes BIND's form, YYYYMMDDHHMMSS")
+        }
+        10 if digits => text.parse().map(Timestamp::from_secs).map_err(|_| "out of range"),
+        8 if digits && !is_skr => {
+            Timestamp::parse_stamp(&format!("{text}000000")).ok_or("there is no such date")
+        }
+        _ if text.starts_with("now") || text.starts_with(['+', '-']) => {
+            Err("a time relative to now means another time to each reader; write it out, YYYYMMDDHHMMSS")
+        }
+        _ => Err("YYYYMMDDHHMMSS (UTC) was expected"),
+    }
+}
+
+/// The time in a remark `(Fri Jan  1 00:00:00 2027)`; `None` when it reads otherwise, as it may.
+fn read_remark(text: &str) -> Option<Timestamp> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let inner = text.trim().strip_prefix('(')?.strip_suffix(')')?;
+    let [_, month, day, time, year] = inner.split_ascii_whitespace().collect::<Vec<_>>().try_into().ok()?;
+    let month = MONTHS.iter().position(|m| *m == month)? + 1;
+    Timestamp::parse_stamp(&format!("{year:0>4}{month:02}{day:0>2}{}", time.replace(':', "")))
+}
+
+fn next_word(text: &str) -> (&str, &str) {
+    let text = text.trim_start_matches([' ', '\t']);
+    text.split_at(text.find([' ', '\t']).unwrap_or(text.len()))
+}
+
+/// The text for a message: not too long.
+fn shown(text: &str) -> &str {
+    text.char_indices().nth(40).map_or(text, |(at, _)| &text[..at])
+}
+
+// ---------------------------------------------------------------------------------------------- records
+
+/// Reads the records between two headers.
+struct RecordReader<'a> {
+    zone: &'a Name,
+    kind: &'static Kind,
+    /// Owner of the first record of the file, letter case kept.
+    owner: Option<Name>,
+}
+
+impl RecordReader<'_> {
+    /// Reads `body`, which starts at line `first`.
+    fn read(&mut self, body: &[u8], first: u32, footer_seen: bool) -> Result<Vec<Record>, SyntaxError> {
+        let line = |n: u32| first + n - 1;
+        let (mut lexer, mut tokens, mut records) = (Lexer::new(body), Vec::new(), Vec::new());
+        let limit = MAX_KEYS * self.kind.types.len() + 3 * MAX_SIGNATURES;
+        loop {
+            let head = lexer.next_into(&mut tokens);
+            let Some(head) = head.map_err(|e| error(self.kind.syntax, line(e.line), e.what.to_string()))?
+            else {
+                return Ok(records);
+            };
+            if tokens.is_empty() {
+                continue;
+            }
+            let line = line(head.line);
+            if footer_seen {
+                return Err(error(self.kind.syntax, line, "text behind the closing line"));
+            }
+            if records.len() >= limit {
+                return Err(error(self.kind.limits, line, format!("more than {limit} records in a bundle")));
+            }
+            records.push(self.record(&tokens, head.leading_blank, line)?);
+        }
+    }
+
+    /// Reads `[owner] [TTL] [class] type RDATA`. Without owner that of the zone counts.
+    fn record(&mut self, tokens: &[Token<'_>], no_owner: bool, line: u32) -> Result<Record, SyntaxError> {
+        let kind = self.kind;
+        let fault = |what: String| error(kind.syntax, line, what);
+        if tokens.iter().any(|t| t.quoted) {
+            return Err(fault("a quoted string, which no record here has".to_owned()));
+        }
+        let rest = match tokens.split_first() {
+            Some((first, rest)) if !no_owner => {
+                self.check_owner(first, line)?;
+                rest
+            }
+            _ => tokens,
+        };
+        let RecordHead { ttl, class, rtype, len } = record_head(rest).map_err(|e| match e {
+            RecordError::UnknownType(_) | RecordError::MetaType(_) => {
+                error(kind.wrong_type, line, e.to_string())
+            }
+            RecordError::BadTtl(_) => error(kind.wrong_ttl, line, e.to_string()),
+            _ => fault(e.to_string()),
+        })?;
+        if let Some(class) = class.filter(|c| *c != Class::IN) {
+            return Err(error(kind.wrong_class, line, format!("class {class}, where IN was expected")));
+        }
+        if !kind.types.contains(&rtype) {
+            let types = kind.types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            return Err(error(
+                kind.wrong_type,
+                line,
+                format!("type {rtype}; only these belong here: {types}"),
+            ));
+        }
+        let mut data = Vec::new();
+        rdata::from_tokens(rtype, &rest[len..], None, &mut data)
+            .map_err(|e| fault(format!("{rtype} record: {e}")))?;
+        if data.len() > MAX_RDATA {
+            let what = format!("{} octets of record data; the limit is {MAX_RDATA}", data.len());
+            return Err(error(kind.limits, line, what));
+        }
+        Ok(Record { line, ttl, rtype, rdata: data })
+    }
+
+    fn check_owner(&mut self, token: &Token<'_>, line: u32) -> Result<(), SyntaxError> {
+        let kind = self.kind;
+        if token.text.starts_with(b"$") {
+            return Err(error(kind.syntax, line, format!("`{token}`: directives are not read here")));
+        }
+        if token.is_at() {
+            return Err(error(
+                kind.syntax,
+                line,
+                "`@` stands for an origin, and there is none; write the zone's name",
+            ));
+        }
+        let owner = Name::parse_bytes(token.text, None)
+            .map_err(|e| error(kind.syntax, line, format!("`{token}` is no owner name: {e}")))?;
+        if owner != *self.zone {
+            return Err(error(
+                kind.wrong_zone,
+                line,
+                format!("owner {owner}, where {} was expected", self.zone),
+            ));
+        }
+        self.owner.get_or_insert(owner);
+        Ok(())
+    }
+}
+
+/// The records of one type, with their TTL.
+struct Gathered {
+    rtype: Rtype,
+    ttl: u32,
+    rdatas: Vec<Box<[u8]>>,
+}
+
+/// Adds a record to its RRset: one TTL, no record twice.
+fn gather(sets: &mut Vec<Gathered>, record: &Record, ttl: u32, kind: &Kind) -> Result<(), SyntaxError> {
+    let place = sets.iter().position(|s| s.rtype == record.rtype).unwrap_or_else(|| {
+        sets.push(Gathered { rtype: record.rtype, ttl, rdatas: Vec::new() });
+        sets.len() - 1
+    });
+    let set = &mut sets[place];
+    if set.ttl != ttl {
+        let what = format!("TTL {ttl}, where the {} records before it have {}", record.rtype, set.ttl);
+        return Err(error(kind.wrong_ttl, record.line, what));
+    }
+    if set.rdatas.len() >= MAX_KEYS {
+        let what = format!("more than {MAX_KEYS} {} records in a bundle", record.rtype);
+        return Err(error(kind.limits, record.line, what));
+    }
+    if !set.rdatas.iter().any(|r| **r == *record.rdata) {
+        set.rdatas.push(record.rdata.as_slice().into());
+    }
+    Ok(())
+}
+
+/// Makes a bundle of an SKR. A record without TTL has that of the record before it; the first must have one.
+fn skr_bundle(
+    inception: Timestamp,
+    records: Vec<Record>,
+    header: u32,
+    owner: &Name,
+) -> Result<Bundle, SyntaxError> {
+    let (mut sets, mut signatures, mut last_ttl) = (Vec::new(), Vec::<(Rrsig, u32, u32)>::new(), None);
+    for record in records {
+        let ttl = record.ttl.or(last_ttl);
+        let ttl =
+            ttl.ok_or_else(|| error(SKR.wrong_ttl, record.line, "the first record of a bundle needs a TTL"))?;
+        last_ttl = Some(ttl);
+        if record.rtype != Rtype::RRSIG {
+            gather(&mut sets, &record, ttl, &SKR)?;
+            continue;
+        }
+        let signature = Rrsig::from_rdata(&record.rdata)
+            .map_err(|e| error(SKR.syntax, record.line, format!("RRSIG record: {e}")))?;
+        if signatures.iter().filter(|(s, ..)| s.covered == signature.covered).count() >= MAX_SIGNATURES {
+            let what = format!("more than {MAX_SIGNATURES} signatures over {}", signature.covered);
+            return Err(error(SKR.limits, record.line, what));
+        }
+        if signatures.iter().all(|(s, ..)| *s != signature) {
+            signatures.push((signature, ttl, record.line));
+        }
+    }
+    // RFC 4034 section 3: an RRSIG has the TTL of the RRset that it covers.
+    for (signature, ttl, line) in &signatures {
+        let Some(set) = sets.iter().find(|s| s.rtype == signature.covered) else {
+            let what = format!("covers {}, which the bundle does not have", signature.covered);
+            return Err(error(SKR.wrong_type, *line, what));
+        };
+        if set.ttl != *ttl {
+            let what =
+                format!("TTL {ttl} of the signature, where the {} records have {}", set.rtype, set.ttl);
+            return Err(error(SKR.wrong_ttl, *line, what));
+        }
+    }
+    let mut take = |rtype: Rtype| {
+        let place = sets.iter().position(|s| s.rtype == rtype)?;
+        let Gathered { rtype, ttl, rdatas } = sets.swap_remove(place);
+        Some(Rrset { owner: owner.clone(), rtype, ttl, rdatas })
+    };
+    let dnskey =
+        take(Rtype::DNSKEY).ok_or_else(|| error(SKR.syntax, header, "the bundle has no DNSKEY record"))?;
+    let (cdnskey, cds) = (take(Rtype::CDNSKEY), take(Rtype::CDS));
+    let signatures = signatures.into_iter().map(|(s, ..)| s).collect();
+    Ok(Bundle { inception, dnskey, cdnskey, cds, signatures })
+}
+
+/// Makes a bundle of a KSR; it may be empty, and its keys may be anything: whoever signs judges them.
+fn ksr_bundle(inception: Timestamp, records: &[Record]) -> Result<KsrBundle, SyntaxError> {
+    let ttl = records.iter().find_map(|r| r.ttl).unwrap_or(DEFAULT_TTL);
+    let mut sets = Vec::new();
+    for record in records {
+        gather(&mut sets, record, record.ttl.unwrap_or(ttl), &KSR)?;
+    }
+    let rdatas = sets.pop().map(|s| s.rdatas).unwrap_or_default();
+    let too_short =
+        || error(KSR.syntax, records.first().map_or(1, |r| r.line), "a DNSKEY record is too short");
+    let keys =
+        rdatas.iter().map(|r| Dnskey::from_rdata(r).ok_or_else(too_short)).collect::<Result<_, _>>()?;
+    Ok(KsrBundle { inception, ttl, keys })
+}

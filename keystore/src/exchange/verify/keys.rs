@@ -1,0 +1,119 @@
+//! Checks of the keys, before any signature is tried with them.
+
+use std::collections::HashMap;
+
+use super::report::Report;
+use super::{BundleView, Subject};
+use crate::crypto::{self, Algorithm};
+use crate::keys::{Dnskey, FLAG_REVOKE, FLAG_SEP, FLAG_ZONE};
+
+/// Smallest RSA exponent taken. Small ones are only sound with a perfect verifier, and every tool makes 65537.
+const MIN_RSA_EXPONENT: u64 = 65_537;
+
+/// SKR-KEY: every key is a zone key with protocol 3, ZSK (256) or KSK (257), not revoked, and its public key is well-formed.
+pub(super) fn check_keys(subject: &Subject<'_>, report: &mut Report) {
+    const ID: &str = "SKR-KEY";
+    let mut known = HashMap::<&Dnskey, Option<String>>::new();
+    for view in &subject.bundles {
+        if view.keys.len() < view.bundle.dnskey.rdatas.len() {
+            report.reject(ID, Some(view.bundle), "a DNSKEY record is too short to hold a key");
+        }
+        for kv in &view.keys {
+            let fault = known.entry(&kv.key).or_insert_with(|| key_fault(&kv.key));
+            if let Some(fault) = fault {
+                report.reject(ID, Some(view.bundle), format!("key {}: {fault}", kv.tag));
+            }
+        }
+    }
+}
+
+/// What is wrong with a key; `None` when nothing is. The algorithm is SKR-ALGORITHM's matter.
+pub(in crate::exchange) fn key_fault(key: &Dnskey) -> Option<String> {
+    if key.flags & FLAG_REVOKE != 0 {
+        return Some(format!("flags {}: the key is revoked", key.flags));
+    }
+    if key.flags & !FLAG_SEP != FLAG_ZONE {
+        return Some(format!("flags {}, where 256 (ZSK) or 257 (KSK) was expected", key.flags));
+    }
+    if key.protocol != 3 {
+        return Some(format!("protocol {}, where 3 was expected", key.protocol));
+    }
+    if !key.algorithm.can_sign() {
+        return None;
+    }
+    if crypto::check_public_key(key.algorithm, &key.public_key).is_err() {
+        return Some(format!("the public key is no well-formed {} key", key.algorithm));
+    }
+    let exponent = if key.algorithm.is_rsa() { rsa_exponent(&key.public_key) } else { None };
+    exponent
+        .filter(|e| *e < MIN_RSA_EXPONENT)
+        .map(|e| format!("RSA exponent {e}; the least is {MIN_RSA_EXPONENT}"))
+}
+
+/// The exponent of an RSA Public Key field (RFC 3110 section 2), when it fits into 64 bits.
+fn rsa_exponent(field: &[u8]) -> Option<u64> {
+    let (len, rest) = match field {
+        [0, high, low, rest @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), rest),
+        [len, rest @ ..] => (usize::from(*len), rest),
+        [] => return None,
+    };
+    let exponent = rest.get(..len).filter(|e| e.len() <= 8)?;
+    Some(exponent.iter().fold(0, |value, b| value << 8 | u64::from(*b)))
+}
+
+/// SKR-ALGORITHM: every key and signature has an algorithm that is supported and not deprecated.
+///
+/// Of each algorithm in the DNSKEY RRset a key must sign it (RFC 4035 section 2.2). Validators do not insist
+/// (RFC 6840 section 5.11), so its lack is a warning.
+pub(super) fn check_algorithms(subject: &Subject<'_>, report: &mut Report) {
+    const ID: &str = "SKR-ALGORITHM";
+    for BundleView { bundle, keys, .. } in &subject.bundles {
+        for kv in keys.iter().filter(|kv| !kv.key.algorithm.can_sign()) {
+            let (tag, number) = (kv.tag, kv.key.algorithm.0);
+            let why = if kv.key.algorithm.can_verify() { "deprecated (RFC 9905)" } else { "not supported" };
+            report.reject(ID, Some(bundle), format!("key {tag}: algorithm {number} is {why}"));
+        }
+        for signature in bundle.signatures.iter().filter(|s| !s.algorithm.can_sign()) {
+            let (tag, number) = (signature.key_tag, signature.algorithm.0);
+            report.reject(
+                ID,
+                Some(bundle),
+                format!("signature by key {tag}: algorithm {number} is not taken"),
+            );
+        }
+        let signs = |a: Algorithm| {
+            bundle.signatures.iter().any(|s| s.covered == bundle.dnskey.rtype && s.algorithm == a)
+        };
+        let mut unsigned: Vec<Algorithm> =
+            keys.iter().map(|kv| kv.key.algorithm).filter(|a| !signs(*a)).collect();
+        unsigned.sort_unstable();
+        unsigned.dedup();
+        // With no signature at all SKR-UNKNOWN-KSK speaks.
+        for algorithm in unsigned.into_iter().filter(|a| a.can_sign() && !bundle.signatures.is_empty()) {
+            let what = format!("there are keys of {algorithm}, and none signs the DNSKEY RRset");
+            report.warn(ID, Some(bundle), what);
+        }
+    }
+}
+
+/// SKR-COLLISION: no two keys of a bundle share tag and algorithm.
+///
+/// A validator has to try every key that fits a signature (CVE-2023-50387), and who chooses a signature by tag, as BIND
+/// does on import, chooses the wrong one. The same tag with another algorithm is a warning.
+pub(super) fn check_collisions(subject: &Subject<'_>, report: &mut Report) {
+    const ID: &str = "SKR-COLLISION";
+    for BundleView { bundle, keys, .. } in &subject.bundles {
+        for (i, kv) in keys.iter().enumerate() {
+            let Some(twin) = keys[..i].iter().find(|other| other.tag == kv.tag && other.key != kv.key) else {
+                continue;
+            };
+            if twin.key.algorithm == kv.key.algorithm {
+                let what = format!("two keys have tag {} and algorithm {}", kv.tag, kv.key.algorithm);
+                report.reject(ID, Some(bundle), what + "; make a new key in place of one of them");
+            } else {
+                let what = format!("two keys of different algorithms have tag {}", kv.tag);
+                report.warn(ID, Some(bundle), what);
+            }
+        }
+    }
+}

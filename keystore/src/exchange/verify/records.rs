@@ -1,0 +1,158 @@
+//! Checks of the records: zone, types, TTLs, CDS and CDNSKEY.
+
+use std::collections::BTreeSet;
+
+use super::report::Report;
+use super::{BundleView, Subject};
+use crate::dns::{Rrset, Rtype};
+use crate::keys::Dnskey;
+
+/// The largest TTL (RFC 2181 section 8).
+const MAX_TTL: u32 = 0x7fff_ffff;
+/// A TTL over a week: caches cut it (RFC 8767 section 4), and a rollover waits for it.
+const LONG_TTL: u32 = 7 * 86_400;
+/// The CDS that asks the parent to remove the DS RRset (RFC 8078 section 4).
+const CDS_DELETE: &[u8] = &[0, 0, 0, 0, 0];
+/// The CDNSKEY that asks for the same.
+const CDNSKEY_DELETE: &[u8] = &[0, 0, 3, 0, 0];
+
+/// SKR-WRONG-ZONE: the SKR, every owner and every signer is the zone.
+pub(super) fn check_zone(subject: &Subject<'_>, report: &mut Report) {
+    const ID: &str = "SKR-WRONG-ZONE";
+    let zone = subject.context.zone;
+    if subject.zone != zone {
+        report.reject(ID, None, format!("the SKR is for {}, not for {zone}", subject.zone));
+    }
+    for BundleView { bundle, .. } in &subject.bundles {
+        for rrset in bundle.rrsets().filter(|r| r.owner != *zone) {
+            report.reject(ID, Some(bundle), format!("the owner of {} is {}", rrset.rtype, rrset.owner));
+        }
+    }
+}
+
+/// SKR-TYPE: the RRsets have the types of their places, and each signature covers one of them.
+pub(super) fn check_types(subject: &Subject<'_>, report: &mut Report) {
+    const ID: &str = "SKR-TYPE";
+    for BundleView { bundle, .. } in &subject.bundles {
+        let places = [
+            (Some(&bundle.dnskey), Rtype::DNSKEY),
+            (bundle.cdnskey.as_ref(), Rtype::CDNSKEY),
+            (bundle.cds.as_ref(), Rtype::CDS),
+        ];
+        for (rrset, place) in places {
+            if let Some(rrset) = rrset.filter(|r| r.rtype != place) {
+                report.reject(ID, Some(bundle), format!("{} where {place} was expected", rrset.rtype));
+            }
+        }
+        for signature in &bundle.signatures {
+            if bundle.rrsets().all(|r| r.rtype != signature.covered) {
+                let what =
+                    format!("a signature covers {}, which the bundle does not have", signature.covered);
+                report.reject(ID, Some(bundle), what);
+            }
+        }
+    }
+}
+
+/// SKR-TTL: no TTL is over 2^31-1; one over a week is a warning.
+pub(super) fn check_ttls(subject: &Subject<'_>, report: &mut Report) {
+    const ID: &str = "SKR-TTL";
+    for BundleView { bundle, .. } in &subject.bundles {
+        for rrset in bundle.rrsets() {
+            let what = format!("the TTL of {} is {} s", rrset.rtype, rrset.ttl);
+            if rrset.ttl > MAX_TTL {
+                report.reject(ID, Some(bundle), what);
+            } else if rrset.ttl > LONG_TTL {
+                report.warn(ID, Some(bundle), what);
+            }
+        }
+    }
+}
+
+/// SKR-CDS: CDS and CDNSKEY name KSKs of their bundle, agree with each other, and a parent that follows them does
+/// not break the delegation (RFC 7344 section 4.1): a key that they name signs the DNSKEY RRset.
+///
+/// The delete form (RFC 8078 section 4) stands alone, in both RRsets where there are both, and only where it is allowed.
+pub(super) fn check_cds(subject: &Subject<'_>, report: &mut Report) {
+    for view in &subject.bundles {
+        if let Err(what) = cds_named(view, subject.context.allow_delete, report) {
+            report.reject("SKR-CDS", Some(view.bundle), what);
+        }
+    }
+}
+
+fn cds_named(view: &BundleView<'_>, allow_delete: bool, report: &mut Report) -> Result<(), String> {
+    let bundle = view.bundle;
+    let deletes = |r: Option<&Rrset>, form: &[u8]| r.is_some_and(|r| r.rdatas.iter().any(|d| **d == *form));
+    let by_cds = deletes(bundle.cds.as_ref(), CDS_DELETE);
+    let by_cdnskey = deletes(bundle.cdnskey.as_ref(), CDNSKEY_DELETE);
+    if by_cds || by_cdnskey {
+        let alone = |r: Option<&Rrset>| r.is_none_or(|r| r.rdatas.len() == 1);
+        let both = (by_cds || bundle.cds.is_none()) && (by_cdnskey || bundle.cdnskey.is_none());
+        if !both || !alone(bundle.cds.as_ref()) || !alone(bundle.cdnskey.as_ref()) {
+            return Err("the delete form stands beside other CDS or CDNSKEY records".to_owned());
+        }
+        if !allow_delete {
+            return Err("asks the parent to remove the DS RRset, which is not allowed here".to_owned());
+        }
+        return Ok(());
+    }
+    let named_by_cds = bundle.cds.as_ref().map(|r| keys_of_cds(view, r, report)).transpose()?;
+    let named_by_cdnskey = bundle.cdnskey.as_ref().map(|r| keys_of_cdnskey(view, r)).transpose()?;
+    if let (Some(a), Some(b)) = (&named_by_cds, &named_by_cdnskey)
+        && a != b
+    {
+        return Err("CDS and CDNSKEY name different keys".to_owned());
+    }
+    let Some(named) = named_by_cds.or(named_by_cdnskey) else {
+        return Ok(());
+    };
+    let signs = |i: &usize| {
+        let kv = &view.keys[*i];
+        let by = |s: &&crate::dns::Rrsig| s.key_tag == kv.tag && s.algorithm == kv.key.algorithm;
+        bundle.signatures.iter().filter(|s| s.covered == Rtype::DNSKEY).any(|s| by(&s))
+    };
+    if !named.iter().any(signs) {
+        return Err(
+            "no key that CDS or CDNSKEY names signs the DNSKEY RRset: a parent that follows them breaks \
+                    the delegation"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// The keys, by their place, that the CDS RRset names.
+fn keys_of_cds(view: &BundleView<'_>, cds: &Rrset, report: &mut Report) -> Result<BTreeSet<usize>, String> {
+    let mut named = BTreeSet::new();
+    for rdata in &cds.rdatas {
+        let [tag_high, tag_low, _, digest_type, ..] = **rdata else {
+            return Err("a CDS record is too short".to_owned());
+        };
+        let tag = u16::from_be_bytes([tag_high, tag_low]);
+        if !matches!(digest_type, 1 | 2 | 4) {
+            return Err(format!(
+                "the CDS for key {tag} has digest type {digest_type}, which is not supported"
+            ));
+        }
+        let names = |key: &Dnskey| key.ds_rdata(&cds.owner, digest_type).is_some_and(|made| made == **rdata);
+        let place = view.keys.iter().position(|kv| kv.tag == tag && kv.key.is_ksk() && names(&kv.key));
+        named.insert(place.ok_or_else(|| format!("the CDS for key {tag} names no KSK of the DNSKEY RRset"))?);
+        if digest_type == 1 {
+            let what =
+                format!("the CDS for key {tag} has digest type 1, SHA-1, which is deprecated (RFC 9905)");
+            report.warn("SKR-CDS", Some(view.bundle), what);
+        }
+    }
+    Ok(named)
+}
+
+/// The keys, by their place, that the CDNSKEY RRset names.
+fn keys_of_cdnskey(view: &BundleView<'_>, cdnskey: &Rrset) -> Result<BTreeSet<usize>, String> {
+    let find = |rdata: &[u8]| {
+        let key = Dnskey::from_rdata(rdata).ok_or("a CDNSKEY record is too short")?;
+        let place = view.keys.iter().position(|kv| kv.key.is_ksk() && kv.key == key);
+        place.ok_or_else(|| format!("the CDNSKEY for key {} names no KSK of the DNSKEY RRset", key.tag()))
+    };
+    cdnskey.rdatas.iter().map(|rdata| find(rdata)).collect()
+}

@@ -1,0 +1,183 @@
+//! Checks of the signatures: each verifies, and a trusted KSK stands behind each RRset.
+
+use std::collections::HashSet;
+
+use rayon::prelude::*;
+
+use super::report::Report;
+use super::{BundleView, Subject, keys};
+use crate::dns::{Rrset, Rrsig, Rtype, rrsig};
+use crate::keys::Dnskey;
+
+/// Bundles that are verified together, on all cores.
+const BATCH: usize = 64;
+/// Bad signatures after which the rest is not tried: a hostile file takes no more time than that.
+const MAX_BAD: usize = 32;
+
+/// SKR-BAD-SIGNATURE and SKR-UNKNOWN-KSK, bundle by bundle.
+pub(super) fn check_signatures(subject: &Subject<'_>, report: &mut Report) {
+    let mut trust = Trust::new(subject);
+    let mut bad = 0;
+    for batch in subject.bundles.chunks(BATCH) {
+        let verdicts: Vec<_> = batch.par_iter().map(|view| verify_bundle(subject, view)).collect();
+        for (view, verdict) in batch.iter().zip(verdicts) {
+            bad += verdict.faults.len();
+            for fault in verdict.faults {
+                report.reject("SKR-BAD-SIGNATURE", Some(view.bundle), fault);
+            }
+            trust.check_bundle(view, &verdict.good, report);
+        }
+        if bad > MAX_BAD {
+            report.reject("SKR-BAD-SIGNATURE", None, "too many bad signatures; the rest was not tried");
+            return;
+        }
+    }
+}
+
+/// What became of the signatures of one bundle.
+#[derive(Default)]
+struct BundleVerdict {
+    /// Of each signature that verifies: type covered, and the place of its key.
+    good: Vec<(Rtype, usize)>,
+    /// What is wrong with the others.
+    faults: Vec<String>,
+}
+
+/// SKR-BAD-SIGNATURE: every signature of the bundle verifies with a key of its DNSKEY RRset.
+///
+/// A signature is tried with the one key of its tag and algorithm. Where two fit (SKR-COLLISION), or the key is malformed
+/// (SKR-KEY), it is not tried at all, so that no file makes the work more than one try a signature.
+fn verify_bundle(subject: &Subject<'_>, view: &BundleView<'_>) -> BundleVerdict {
+    let mut verdict = BundleVerdict::default();
+    for signature in &view.bundle.signatures {
+        let Some(rrset) = view.bundle.rrsets().find(|r| r.rtype == signature.covered) else {
+            continue; // SKR-TYPE speaks of it.
+        };
+        match verify_one(subject, view, signature, rrset) {
+            Ok(place) => verdict.good.push((rrset.rtype, place)),
+            Err(fault) => {
+                let (covered, tag) = (signature.covered, signature.key_tag);
+                verdict.faults.push(format!("the signature over {covered} by key {tag} {fault}"));
+            }
+        }
+    }
+    verdict
+}
+
+/// The place of the key that made the signature, or what is wrong with it.
+fn verify_one(
+    subject: &Subject<'_>,
+    view: &BundleView<'_>,
+    signature: &Rrsig,
+    rrset: &Rrset,
+) -> Result<usize, String> {
+    let zone = subject.context.zone;
+    if signature.signer != *zone {
+        return Err(format!("names {} as signer, not {zone}", signature.signer));
+    }
+    if signature.labels != rrset.owner.rrsig_labels() {
+        return Err(format!("has {} labels, not {}", signature.labels, rrset.owner.rrsig_labels()));
+    }
+    if signature.original_ttl != rrset.ttl {
+        return Err(format!("has original TTL {}, and the RRset {}", signature.original_ttl, rrset.ttl));
+    }
+    let fits = |(_, kv): &(usize, &super::KeyView)| {
+        kv.tag == signature.key_tag && kv.key.algorithm == signature.algorithm
+    };
+    let mut fitting = view.keys.iter().enumerate().filter(fits);
+    let Some((place, kv)) = fitting.next() else {
+        return Err(format!("of algorithm {} has no key in the DNSKEY RRset", signature.algorithm));
+    };
+    if fitting.next().is_some() {
+        return Err("could be that of two keys, and was not tried".to_owned());
+    }
+    if !kv.key.algorithm.can_sign() || keys::key_fault(&kv.key).is_some() {
+        return Err("is by an unusable key, and was not tried".to_owned());
+    }
+    rrsig::verify(signature, rrset, &kv.key.public_key)
+        .map(|()| place)
+        .map_err(|_| "does not verify: the file was altered, or signed with another key".to_owned())
+}
+
+/// Which KSKs are trusted, from bundle to bundle.
+///
+/// Trusted are the pinned KSKs, and each KSK that an earlier bundle of the same SKR published both in its DNSKEY RRset and
+/// in its CDS or CDNSKEY RRset, these signed by a trusted KSK: that is how the parent learns a new KSK (RFC 7344), and what
+/// lets one SKR carry a KSK rollover to its end. The next SKR starts again from the pinned ones.
+struct Trust<'a> {
+    subject: &'a Subject<'a>,
+    learnt: HashSet<Dnskey>,
+}
+
+impl<'a> Trust<'a> {
+    fn new(subject: &'a Subject<'a>) -> Self {
+        Self { subject, learnt: HashSet::new() }
+    }
+
+    fn is_trusted(&self, key: &Dnskey) -> bool {
+        let context = self.subject.context;
+        key.is_ksk()
+            && (self.learnt.contains(key) || context.anchors.iter().any(|a| a.matches(context.zone, key)))
+    }
+
+    /// SKR-UNKNOWN-KSK: the DNSKEY RRset is signed by a trusted KSK that it contains.
+    /// SKR-BAD-SIGNATURE: so are CDNSKEY and CDS (RFC 7344 section 4.1).
+    fn check_bundle(&mut self, view: &BundleView<'_>, good: &[(Rtype, usize)], report: &mut Report) {
+        let bundle = view.bundle;
+        let vouched = |rtype: Rtype| {
+            good.iter().any(|(covered, place)| *covered == rtype && self.is_trusted(&view.keys[*place].key))
+        };
+        if !vouched(Rtype::DNSKEY) {
+            report.reject("SKR-UNKNOWN-KSK", Some(bundle), self.why_unknown(view));
+            return;
+        }
+        let mut all_vouched = true;
+        for rrset in bundle.rrsets().filter(|r| r.rtype != Rtype::DNSKEY && !vouched(r.rtype)) {
+            all_vouched = false;
+            let what = format!("{} has no good signature by a trusted KSK", rrset.rtype);
+            report.reject("SKR-BAD-SIGNATURE", Some(bundle), what);
+        }
+        if all_vouched {
+            let named: Vec<Dnskey> =
+                view.keys.iter().map(|kv| &kv.key).filter(|k| is_named(view, k)).cloned().collect();
+            self.learnt.extend(named);
+        }
+    }
+
+    /// Why no trusted KSK signs, for the operator.
+    fn why_unknown(&self, view: &BundleView<'_>) -> String {
+        let ksks: Vec<_> = view.keys.iter().filter(|kv| kv.key.is_ksk()).collect();
+        let pinned =
+            self.subject.context.anchors.iter().map(|a| a.tag().to_string()).collect::<Vec<_>>().join(", ");
+        let in_set = ksks.iter().map(|kv| kv.tag.to_string()).collect::<Vec<_>>().join(", ");
+        if pinned.is_empty() {
+            "no KSK is pinned for the zone; pin the DS or DNSKEY of its KSK".to_owned()
+        } else if ksks.is_empty() {
+            "there is no KSK in the DNSKEY RRset".to_owned()
+        } else if ksks.iter().any(|kv| self.is_trusted(&kv.key)) {
+            "no good signature by a trusted KSK covers the DNSKEY RRset; was the KSK active at that time?"
+                .to_owned()
+        } else {
+            format!(
+                "no trusted KSK is in the DNSKEY RRset (pinned: {pinned}; in the set: {in_set}); if the KSK was rolled, \
+                 pin the new one too"
+            )
+        }
+    }
+}
+
+/// True when CDS or CDNSKEY of the bundle name this KSK; where there are both, both must.
+fn is_named(view: &BundleView<'_>, key: &Dnskey) -> bool {
+    let (cds, cdnskey) = (view.bundle.cds.as_ref(), view.bundle.cdnskey.as_ref());
+    let in_cds = |r: &Rrset| {
+        r.rdatas.iter().any(|rdata| {
+            let digest_type = rdata.get(3).copied().filter(|t| *t != 1);
+            digest_type.and_then(|t| key.ds_rdata(&r.owner, t)).is_some_and(|made| made == **rdata)
+        })
+    };
+    let in_cdnskey = |r: &Rrset| r.rdatas.iter().any(|rdata| Dnskey::from_rdata(rdata).as_ref() == Some(key));
+    key.is_ksk()
+        && (cds.is_some() || cdnskey.is_some())
+        && cds.is_none_or(in_cds)
+        && cdnskey.is_none_or(in_cdnskey)
+}
