@@ -1,0 +1,27 @@
+# Sourced by the scripts: what they share. Run from the top of the checkout.
+
+say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else die "needs root for: $*"; fi
+}
+
+# Installs those of the named Debian packages that are missing.
+packages() {
+  missing=
+  for p in "$@"; do
+    dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
+  done
+  [ -z "$missing" ] && return
+  command -v apt-get >/dev/null || die "please install:$missing"
+  say "installing$missing"
+  as_root apt-get -qq update >&2
+  # shellcheck disable=SC2086
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing >&2
+}
+
+build_packages() {
+  packages gcc libc6-dev pkg-config libssl-dev ca-certificates
+  command -v cargo >/dev/null || die "no cargo: install a Rust toolchain of at least 1.88 (rustup.rs, or Debian's rustup package)"
+}
