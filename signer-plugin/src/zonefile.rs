@@ -1,8 +1,20 @@
 //! Reads a master file (RFC 1035 section 5, RFC 2308 section 4, RFC 3597, `$GENERATE` as BIND has it) into records.
 
+mod generate;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use keystore::dns::{Name, Rtype};
+use keystore::dns::presentation::{self, EntryHead, Lexer, MAX_TTL, RecordError, Token};
+use keystore::dns::{Class, Name, Rtype, name, rdata};
+
+/// Most files that stand open at once through `$INCLUDE`, the first one included.
+pub const MAX_DEPTH: usize = 16;
+/// Most `$INCLUDE` directives of a zone.
+pub const MAX_INCLUDES: usize = 10_000;
+/// Most records of a zone that come from `$GENERATE`.
+pub const MAX_GENERATED: u64 = 1 << 20;
 
 /// One record as it stands in the file; borrowed, valid during the call that hands it over.
 #[derive(Debug, Clone, Copy)]
@@ -53,10 +65,323 @@ pub enum ZoneFileError {
 }
 
 /// Reads `path` and hands each record to `sink`; a sink that refuses gives the reason, which becomes a `Syntax` error with the place.
+///
+/// Directives: `$ORIGIN`, `$TTL`, `$INCLUDE` (a relative path counts from the folder of the file that includes; origin and
+/// owner are as before afterwards, the TTL of a `$TTL` inside stays, as in BIND), `$GENERATE`. A record without TTL gets
+/// that of the last `$TTL`; without `$TTL` that of the last record that has one; a SOA without either gets its minimum,
+/// and so do the records that follow. Only class IN is read. Names may lie outside of the zone: that is the sink's matter.
 pub fn read(
-    _path: &Path,
-    _origin: &Name,
-    _sink: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+    path: &Path,
+    origin: &Name,
+    sink: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<Source, ZoneFileError> {
-    todo!()
+    let io = |source| ZoneFileError::Io { path: path.to_owned(), source };
+    let (place, text) = load(path).map_err(io)?;
+    let mut reader = Reader {
+        sink,
+        files: vec![path.to_owned()],
+        places: vec![place],
+        open: vec![0],
+        includes: 0,
+        generated: 0,
+        default_ttl: None,
+        last_ttl: None,
+        owner: Vec::with_capacity(name::MAX_NAME),
+        rdata: Vec::new(),
+    };
+    reader.file(0, &text, origin.clone())?;
+    Ok(Source { files: reader.files })
 }
+
+/// The resolved path and the octets of a regular file.
+fn load(path: &Path) -> std::io::Result<(PathBuf, Vec<u8>)> {
+    let place = std::fs::canonicalize(path)?;
+    if !std::fs::metadata(&place)?.is_file() {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let text = std::fs::read(&place)?;
+    Ok((place, text))
+}
+
+/// What is wrong with an entry, and what to do.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("class {0} record; a zone file of class IN has no others")]
+    Class(Class),
+    #[error("the record has no TTL, and there is none before it; write `$TTL 3600` at the start of the file")]
+    NoTtl,
+    #[error(
+        "the SOA has no TTL, and its minimum of {0} seconds is none; write `$TTL 3600` at the start of the file"
+    )]
+    SoaMinimum(u32),
+    #[error("{0}")]
+    Refused(String),
+    #[error(
+        "`{0}` is no directive; there are $ORIGIN, $TTL, $INCLUDE and $GENERATE; a name that starts with $ is written \\$..."
+    )]
+    Directive(String),
+    #[error("{0}")]
+    Usage(&'static str),
+    #[error("$INCLUDE of {path}: {source}; a relative path counts from the folder of this file", path = path.display())]
+    Include { path: PathBuf, source: std::io::Error },
+    #[error("$INCLUDE of {path}: that file is being read already, so this would never end", path = .0.display())]
+    Loop(PathBuf),
+    #[error("$INCLUDE inside of {MAX_DEPTH} files that include each other; put the records into fewer files")]
+    Depth,
+    #[error("more than {MAX_INCLUDES} $INCLUDE directives in the zone; put the records into fewer files")]
+    Includes,
+    #[error(transparent)]
+    Generate(#[from] generate::GenerateError),
+    #[error("$GENERATE at {value}: {source}")]
+    Generated { value: u32, source: Box<Fault> },
+    #[error("the $GENERATE directives of the zone make more than {MAX_GENERATED} records; narrow the range")]
+    TooManyGenerated,
+    /// An error of an included file, which has its own place.
+    #[error(transparent)]
+    Inside(ZoneFileError),
+}
+
+struct Reader<'s> {
+    sink: &'s mut dyn FnMut(Record<'_>) -> Result<(), String>,
+    files: Vec<PathBuf>,
+    /// The resolved paths of `files`.
+    places: Vec<PathBuf>,
+    /// The files being read, as indices of `files`; the last one is read now.
+    open: Vec<usize>,
+    includes: usize,
+    generated: u64,
+    /// From `$TTL`, or the minimum of a SOA without TTL.
+    default_ttl: Option<u32>,
+    /// Of the last record that has one.
+    last_ttl: Option<u32>,
+    /// The last owner in wire form; empty before the first.
+    owner: Vec<u8>,
+    rdata: Vec<u8>,
+}
+
+impl Reader<'_> {
+    /// Reads `text`, which is that of file number `file`.
+    fn file(&mut self, file: usize, text: &[u8], mut origin: Name) -> Result<(), ZoneFileError> {
+        let mut lexer = Lexer::new(text);
+        let mut tokens = Vec::with_capacity(16);
+        loop {
+            let (line, read) = match lexer.next_into(&mut tokens) {
+                Ok(None) => return Ok(()),
+                Ok(Some(head)) => (head.line, self.entry(head, &tokens, &mut origin)),
+                Err(error) => (error.line, Err(Fault::Refused(error.what.to_string()))),
+            };
+            match read {
+                Ok(()) => {}
+                Err(Fault::Inside(error)) => return Err(error),
+                Err(fault) => {
+                    let path = self.files[file].clone();
+                    return Err(ZoneFileError::Syntax { path, line, what: fault.to_string() });
+                }
+            }
+        }
+    }
+
+    fn entry(&mut self, head: EntryHead<'_>, tokens: &[Token<'_>], origin: &mut Name) -> Result<(), Fault> {
+        let Some((first, rest)) = tokens.split_first() else {
+            return Ok(());
+        };
+        if head.leading_blank {
+            if self.owner.is_empty() {
+                return Err(RecordError::NoOwner.into());
+            }
+            return self.record(tokens, origin, head.line);
+        }
+        if first.text.starts_with(b"$") && !first.quoted {
+            return self.directive(*first, rest, origin, head.line);
+        }
+        self.owner.clear();
+        put_name(*first, origin, &mut self.owner)?;
+        self.record(rest, origin, head.line)
+    }
+
+    /// Reads `[TTL] [class] type RDATA`.
+    fn record(&mut self, tokens: &[Token<'_>], origin: &Name, line: u32) -> Result<(), Fault> {
+        let head = presentation::record_head(tokens)?;
+        let rtype = head.rtype;
+        self.rdata.clear();
+        rdata::from_tokens(rtype, &tokens[head.len..], Some(origin), &mut self.rdata)
+            .map_err(|source| RecordError::Rdata { rtype, source })?;
+        check_class(head.class)?;
+        let ttl = self.ttl(head.ttl, rtype)?;
+        self.hand_over(rtype, ttl, line)
+    }
+
+    fn hand_over(&mut self, rtype: Rtype, ttl: u32, line: u32) -> Result<(), Fault> {
+        let file = self.open.last().map_or(0, |file| *file as u32);
+        let record = Record { owner: &self.owner, rtype, ttl, rdata: &self.rdata, file, line };
+        (self.sink)(record).map_err(Fault::Refused)
+    }
+
+    /// The TTL of a record whose RDATA is in `self.rdata`.
+    fn ttl(&mut self, written: Option<u32>, rtype: Rtype) -> Result<u32, Fault> {
+        if let Some(ttl) = written {
+            self.last_ttl = Some(ttl);
+            return Ok(ttl);
+        }
+        if let Some(ttl) = self.default_ttl.or(self.last_ttl) {
+            return Ok(ttl);
+        }
+        match self.rdata.last_chunk::<4>() {
+            Some(minimum) if rtype == Rtype::SOA => {
+                let minimum = u32::from_be_bytes(*minimum);
+                if minimum > MAX_TTL {
+                    return Err(Fault::SoaMinimum(minimum));
+                }
+                self.default_ttl = Some(minimum);
+                Ok(minimum)
+            }
+            _ => Err(Fault::NoTtl),
+        }
+    }
+
+    fn directive(
+        &mut self,
+        word: Token<'_>,
+        arguments: &[Token<'_>],
+        origin: &mut Name,
+        line: u32,
+    ) -> Result<(), Fault> {
+        if word.is("$ORIGIN") {
+            let [name] = arguments else { return Err(Fault::Usage("expected one name: $ORIGIN NAME")) };
+            *origin = new_origin(*name, origin)?;
+            Ok(())
+        } else if word.is("$TTL") {
+            let [ttl] = arguments else {
+                return Err(Fault::Usage("expected one TTL: $TTL 3600, or $TTL 1h"));
+            };
+            let seconds = presentation::parse_ttl(ttl.text).filter(|seconds| *seconds <= MAX_TTL);
+            self.default_ttl = Some(seconds.ok_or_else(|| RecordError::BadTtl(ttl.to_string()))?);
+            Ok(())
+        } else if word.is("$INCLUDE") {
+            match arguments {
+                [path] => self.include(*path, origin.clone()),
+                [path, name] => self.include(*path, new_origin(*name, origin)?),
+                _ => Err(Fault::Usage("expected a file, and maybe an origin: $INCLUDE FILE [NAME]")),
+            }
+        } else if word.is("$GENERATE") {
+            self.generate(arguments, origin, line)
+        } else {
+            Err(Fault::Directive(word.to_string()))
+        }
+    }
+
+    fn include(&mut self, path: Token<'_>, origin: Name) -> Result<(), Fault> {
+        if self.open.len() >= MAX_DEPTH {
+            return Err(Fault::Depth);
+        }
+        self.includes += 1;
+        if self.includes > MAX_INCLUDES {
+            return Err(Fault::Includes);
+        }
+        let mut written = Vec::new();
+        path.unescape_into(&mut written).ok_or(Fault::Usage("the file name ends in half an escape"))?;
+        let this = self.open.last().map_or(0, |file| *file);
+        let folder = self.files[this].parent().unwrap_or(Path::new(""));
+        let path = folder.join(OsStr::from_bytes(&written));
+        let (place, text) = load(&path).map_err(|source| Fault::Include { path: path.clone(), source })?;
+        let number = match self.places.iter().position(|known| *known == place) {
+            Some(number) if self.open.contains(&number) => return Err(Fault::Loop(path)),
+            Some(number) => number,
+            None => {
+                self.files.push(path);
+                self.places.push(place);
+                self.files.len() - 1
+            }
+        };
+        let owner = self.owner.clone();
+        self.open.push(number);
+        self.file(number, &text, origin).map_err(Fault::Inside)?;
+        self.open.pop();
+        self.owner = owner;
+        Ok(())
+    }
+
+    /// `$GENERATE RANGE OWNER [TTL] [class] type RDATA`.
+    fn generate(&mut self, arguments: &[Token<'_>], origin: &Name, line: u32) -> Result<(), Fault> {
+        const USAGE: Fault =
+            Fault::Usage("expected $GENERATE START-STOP[/STEP] OWNER [TTL] [CLASS] TYPE DATA");
+        let [range, owner, rest @ ..] = arguments else { return Err(USAGE) };
+        let range = generate::Range::parse(range.text)
+            .ok_or_else(|| generate::GenerateError::Range(range.to_string()))?;
+        let head = presentation::record_head(rest)?;
+        check_class(head.class)?;
+        if rest.len() == head.len {
+            return Err(USAGE);
+        }
+        let owner = generate::Template::parse(owner.text)?;
+        let data = generate::Template::parse(&generate::data_text(&rest[head.len..]))?;
+        self.generated += range.count();
+        if self.generated > MAX_GENERATED {
+            return Err(Fault::TooManyGenerated);
+        }
+        // A SOA's minimum is no TTL for what a range makes.
+        self.rdata.clear();
+        let ttl = self.ttl(head.ttl, head.rtype)?;
+        let before = self.owner.clone();
+        for value in range.values() {
+            self.generate_one(value, &owner, &data, head.rtype, ttl, origin, line)
+                .map_err(|source| Fault::Generated { value, source: Box::new(source) })?;
+        }
+        self.owner = before;
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one directive")]
+    fn generate_one(
+        &mut self,
+        value: u32,
+        owner: &generate::Template,
+        data: &generate::Template,
+        rtype: Rtype,
+        ttl: u32,
+        origin: &Name,
+        line: u32,
+    ) -> Result<(), Fault> {
+        let text = owner.fill(value)?;
+        self.owner.clear();
+        put_name(Token::plain(&text), origin, &mut self.owner)?;
+        let text = data.fill(value)?;
+        let mut tokens = Vec::new();
+        let entry = Lexer::new(&text).next_into(&mut tokens);
+        entry.map_err(|error| Fault::Refused(error.what.to_string()))?;
+        self.rdata.clear();
+        rdata::from_tokens(rtype, &tokens, Some(origin), &mut self.rdata)
+            .map_err(|source| RecordError::Rdata { rtype, source })?;
+        self.hand_over(rtype, ttl, line)
+    }
+}
+
+fn check_class(class: Option<Class>) -> Result<(), Fault> {
+    match class {
+        None | Some(Class::IN) => Ok(()),
+        Some(other) => Err(Fault::Class(other)),
+    }
+}
+
+/// Appends the owner that `token` names.
+fn put_name(token: Token<'_>, origin: &Name, out: &mut Vec<u8>) -> Result<(), Fault> {
+    if token.is_at() {
+        out.extend_from_slice(origin.as_wire());
+        return Ok(());
+    }
+    name::parse_into(token.text, Some(origin.as_wire()), out)
+        .map_err(|source| RecordError::BadOwner { text: token.to_string(), source }.into())
+}
+
+fn new_origin(token: Token<'_>, origin: &Name) -> Result<Name, Fault> {
+    if token.is_at() {
+        return Ok(origin.clone());
+    }
+    Name::parse_bytes(token.text, Some(origin))
+        .map_err(|source| RecordError::BadOwner { text: token.to_string(), source }.into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -94,6 +94,23 @@ impl<'a> Token<'a> {
         !self.quoted && matches!(self.text, b"@")
     }
 
+    /// Appends the octets with their escapes resolved; `None` when a backslash has neither a character nor three digits
+    /// up to 255 behind it, `out` then holds what stood before that.
+    #[must_use]
+    pub fn unescape_into(&self, out: &mut Vec<u8>) -> Option<()> {
+        let mut rest = self.text;
+        loop {
+            let plain = rest.iter().position(|b| *b == b'\\').unwrap_or(rest.len());
+            out.extend_from_slice(&rest[..plain]);
+            let Some(behind) = rest.get(plain + 1..) else {
+                return Some(());
+            };
+            let (octet, taken) = super::name::unescape(behind)?;
+            out.push(octet);
+            rest = &behind[taken..];
+        }
+    }
+
     /// True for `word` in any letter case, without quotes.
     #[must_use]
     pub fn is(&self, word: &str) -> bool {

@@ -320,19 +320,9 @@ fn locator(token: Token<'_>, out: &mut Vec<u8>) -> Result<(), RdataError> {
 
 /// Appends the octets of `token` with its escapes resolved.
 pub(super) fn unescape(token: Token<'_>, out: &mut Vec<u8>) -> Result<(), RdataError> {
-    let mut rest = token.text;
-    loop {
-        let plain = rest.iter().position(|b| *b == b'\\').unwrap_or(rest.len());
-        out.extend_from_slice(&rest[..plain]);
-        let Some(behind) = rest.get(plain + 1..) else {
-            return Ok(());
-        };
-        let (octet, taken) = name::unescape(behind).ok_or_else(|| {
-            bad(token, "text: a backslash needs a character or three digits up to 255 behind it")
-        })?;
-        out.push(octet);
-        rest = &behind[taken..];
-    }
+    token
+        .unescape_into(out)
+        .ok_or_else(|| bad(token, "text: a backslash needs a character or three digits up to 255 behind it"))
 }
 
 /// A character string: length octet and up to 255 octets.
