@@ -1,1 +1,26 @@
+//! Checks dropped SKR files and keeps the accepted ones.
 //!
+//! ```text
+//! inbox ─files::read─▶ octets ─parse_skr─▶ UnverifiedSkr ─verify─▶ VerifiedSkr ─accept::check─▶ store::Store::commit ─▶ accepted/ZONE/N.skr
+//!   │                    │                      │                       │
+//!   └ ignored, waiting   └──────────── Vec<Finding> ── rejected/FILE + FILE.reason
+//! ```
+//!
+//! **Invariant:** a file is read once, and judged on the very octets that were read.
+//! **Invariant:** only a [`keystore::exchange::VerifiedSkr`] that passed [`accept::check`] is committed, and the last
+//! accepted generation stays in force until the next one is whole on disk.
+//! **Invariant:** nothing here serves or changes a zone.
+
+pub mod accept;
+pub mod audit;
+pub mod checks;
+pub mod cli;
+pub mod coverage;
+pub mod files;
+pub mod inbox;
+pub mod loader;
+mod rejected;
+mod report;
+pub mod store;
+
+pub use loader::Loader;

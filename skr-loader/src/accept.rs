@@ -1,0 +1,277 @@
+//! The checks that need more than the SKR: what is in force, the keys that are here, the requests that are open.
+//!
+//! [`keystore::exchange::verify`] comes before; [`crate::store::Store::commit`] after. The IDs are those of [`CHECKS`].
+
+use std::collections::HashSet;
+
+use keystore::dns::Name;
+use keystore::exchange::verify::Check;
+use keystore::exchange::{
+    Bundle, Finding, Ksr, TrustAnchor, UnverifiedSkr, VerifiedSkr, VerifyContext, bind, verify,
+};
+use keystore::keys::files::Found;
+use keystore::keys::{Dnskey, FLAG_ZONE, KeyFile};
+use keystore::time::Timestamp;
+
+use crate::store::{Digest, ZoneState};
+
+/// The checks of this module, in the order in which they are reported. `SKR-GAP` is also one of
+/// [`keystore::exchange::verify`]'s: there between the bundles, here towards the coverage in force.
+pub const CHECKS: &[Check] = &[
+    Check { id: "SKR-REPLAY", holds: "it is not older than what is in force" },
+    Check { id: "SKR-NO-PRIVATE-KEY", holds: "the private key of every ZSK is in the key folder" },
+    Check { id: "SKR-KEYSET", holds: "its ZSKs are those that were asked for, and those of the key folder" },
+    Check { id: "SKR-NOT-ASKED", holds: "it answers an open request, if there is one" },
+];
+
+/// What a verified SKR is held against.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Context<'a> {
+    /// What the store holds for the zone; `None` = not asked (no chain and replay checks).
+    pub state: Option<&'a ZoneState>,
+    /// What the key folder holds for the zone; `None` = not asked (no key checks).
+    pub keys: Option<&'a Found>,
+    /// The requests of the zone that are not answered yet.
+    pub requests: &'a [Ksr],
+}
+
+/// Runs every check of this module on an SKR whose file has the digest `digest`; all findings come back at once.
+/// The SKR may be accepted when none of them [rejects](Finding::rejects).
+#[must_use]
+pub fn check(skr: &VerifiedSkr, digest: &Digest, context: &Context<'_>, now: Timestamp) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let current = skr.bundles().partition_point(|b| b.inception <= now).saturating_sub(1);
+    let remaining = &skr.bundles()[current..];
+    if let Some(state) = context.state {
+        check_replay(skr, digest, state, now, &mut findings);
+        check_chain(skr, state, now, &mut findings);
+    }
+    if let Some(keys) = context.keys {
+        check_private_keys(remaining, keys, &mut findings);
+        check_folder(remaining, keys, &mut findings);
+    }
+    check_requests(skr, context.requests, &mut findings);
+    findings
+}
+
+/// What to commit instead of the octets of the dropped file, when its first bundle is yet to come: the bundles in force
+/// until that moment are put before its own, so that the generation is whole by itself and the switch needs nobody.
+/// `Ok(None)` = the dropped file as it is.
+pub fn join(
+    skr: &VerifiedSkr,
+    state: &ZoneState,
+    anchors: &[TrustAnchor],
+    now: Timestamp,
+    program: &str,
+) -> Result<Option<Vec<u8>>, Finding> {
+    let Some(first) = skr.bundles().first().map(|b| b.inception).filter(|first| *first > now) else {
+        return Ok(None);
+    };
+    let old = state.in_force.as_ref().map_or(&[][..], |f| &f.bundles);
+    let Some(current) = old.partition_point(|b| b.inception <= now).checked_sub(1) else { return Ok(None) };
+    let kept = old[current..].iter().filter(|b| b.inception < first);
+    let bundles: Vec<Bundle> = kept.chain(skr.bundles()).cloned().collect();
+    if bundles.len() == skr.bundles().len() {
+        return Ok(None);
+    }
+    let joined = UnverifiedSkr { zone: skr.zone().clone(), bundles };
+    let octets = bind::print_skr(&joined, now, program).into_bytes();
+    // Whoever reads it back verifies it, so it must verify as it was written.
+    let context = VerifyContext::new(skr.zone(), anchors).for_reload();
+    let failed = |why: String| {
+        let what = format!(
+            "its first bundle begins only at {first}, and it cannot be joined to the bundles in force until then ({why}); \
+             keep the KSKs of both pinned, or drop it again when that moment has come"
+        );
+        Err(Finding::reject("SKR-GAP", Some(first), what))
+    };
+    match bind::parse_skr(&octets, skr.zone()) {
+        Err(error) => failed(error.to_string()),
+        Ok(back) => match verify(back, &context, now) {
+            Ok(_) => Ok(Some(octets)),
+            Err(findings) => {
+                failed(findings.iter().find(|f| f.rejects()).map_or_else(String::new, ToString::to_string))
+            }
+        },
+    }
+}
+
+/// The owner of the first record in `octets`: the zone that an SKR is for.
+#[must_use]
+pub fn zone_of(octets: &[u8]) -> Option<Name> {
+    let line = octets
+        .split(|b| *b == b'\n')
+        .map(<[u8]>::trim_ascii_end)
+        .find(|line| !line.trim_ascii_start().is_empty() && !line.trim_ascii_start().starts_with(b";"))?;
+    let owner = line.split(|b| matches!(b, b' ' | b'\t')).next().filter(|owner| !owner.is_empty())?;
+    Name::parse_bytes(owner, None).ok()
+}
+
+/// SKR-REPLAY: not an older generation again, and not shorter than the coverage in force.
+fn check_replay(
+    skr: &VerifiedSkr,
+    digest: &Digest,
+    state: &ZoneState,
+    now: Timestamp,
+    findings: &mut Vec<Finding>,
+) {
+    let Some(in_force) = &state.in_force else { return };
+    if let Some(generation) = state.known.get(digest).filter(|g| **g != in_force.generation) {
+        let what = format!(
+            "this file was accepted before, as generation {generation}; generation {} is in force",
+            in_force.generation
+        );
+        findings.push(Finding::reject("SKR-REPLAY", None, what));
+        return;
+    }
+    let (old, new) = (end_of(&in_force.bundles), skr.coverage_end());
+    if new < old && now <= old {
+        let what = format!(
+            "its coverage ends at {new}, before that of generation {} in force, {old}; drop the SKR of the newest request",
+            in_force.generation
+        );
+        findings.push(Finding::reject("SKR-REPLAY", None, what));
+    }
+}
+
+/// SKR-GAP, towards what is in force: the first bundle begins before the coverage in force ends.
+fn check_chain(skr: &VerifiedSkr, state: &ZoneState, now: Timestamp, findings: &mut Vec<Finding>) {
+    let Some(first) = skr.bundles().first().map(|b| b.inception).filter(|first| *first > now) else { return };
+    let covered = state.in_force.as_ref().map(|f| end_of(&f.bundles)).filter(|end| *end >= now);
+    match covered {
+        // The very second of the expiration is still covered (RFC 4035 section 5.3.1).
+        Some(end) if first > end.plus(1) => findings.push(Finding::reject(
+            "SKR-GAP",
+            Some(first),
+            format!(
+                "the coverage in force ends at {end}, and nothing covers the {} seconds until this first bundle; ask for an SKR that begins earlier",
+                first.since(end) - 1
+            ),
+        )),
+        Some(_) => {}
+        None => findings.push(Finding::warning(
+            "SKR-GAP",
+            Some(first),
+            format!("nothing is in force, and the first bundle begins only in {} seconds", first.since(now)),
+        )),
+    }
+}
+
+/// SKR-NO-PRIVATE-KEY: each ZSK of the bundle in force and of those to come is here, with a private key that fits it.
+fn check_private_keys(remaining: &[Bundle], keys: &Found, findings: &mut Vec<Finding>) {
+    for (key, bundle) in distinct_zsks(remaining) {
+        let name = key_name(&key);
+        let what = match keys.keys.iter().find(|k| k.dnskey == key) {
+            Some(file) => match file.load_private() {
+                Ok(_) => continue,
+                Err(error) => format!("the private key of ZSK {name} is unusable: {error}"),
+            },
+            None => match keys.keys.iter().find(|k| is_named_alike(k, &key)) {
+                Some(other) => format!(
+                    "{} is another key than ZSK {name} of the SKR; put the key of the request back",
+                    other.path("key").display()
+                ),
+                None => {
+                    let skipped: Vec<String> = keys.skipped.iter().map(ToString::to_string).collect();
+                    let also = if skipped.is_empty() {
+                        String::new()
+                    } else {
+                        format!("; skipped: {}", skipped.join("; "))
+                    };
+                    format!("ZSK {name} is not in the key folder; the zone could not be signed with it{also}")
+                }
+            },
+        };
+        findings.push(Finding::reject("SKR-NO-PRIVATE-KEY", Some(bundle), what));
+    }
+}
+
+/// SKR-KEYSET, towards the key folder, a warning: named adds what its key folder publishes beyond the bundle, and the KSK's
+/// signature then fits no more.
+fn check_folder(remaining: &[Bundle], keys: &Found, findings: &mut Vec<Finding>) {
+    for file in &keys.keys {
+        let name = key_name(&file.dnskey);
+        if file.dnskey.is_ksk() {
+            let what = format!(
+                "KSK {name} lies in the key folder of this host; a KSK that is offline has no file here: move it away"
+            );
+            findings.push(Finding::warning("SKR-KEYSET", None, what));
+            continue;
+        }
+        let lacking = remaining.iter().find(|bundle| {
+            file.timing.is_published(bundle.inception) && !bundle.keys().any(|key| key == file.dnskey)
+        });
+        if let Some(bundle) = lacking {
+            let what = format!(
+                "ZSK {name} of the key folder is published by its times and missing in the bundle; it cannot be used then"
+            );
+            findings.push(Finding::warning("SKR-KEYSET", Some(bundle.inception), what));
+        }
+    }
+}
+
+/// SKR-NOT-ASKED and SKR-KEYSET, towards the open requests: the SKR answers one of them, with exactly its ZSKs.
+fn check_requests(skr: &VerifiedSkr, requests: &[Ksr], findings: &mut Vec<Finding>) {
+    let spans: Vec<(&Ksr, Timestamp, Timestamp)> = requests
+        .iter()
+        .filter_map(|ksr| Some((ksr, ksr.bundles.first()?.inception, ksr.bundles.last()?.inception)))
+        .collect();
+    let (Some(first), Some(last)) = (skr.bundles().first(), skr.bundles().last()) else { return };
+    if spans.is_empty() {
+        return;
+    }
+    let Some((ksr, ..)) = spans.iter().find(|(_, start, _)| *start == first.inception) else {
+        let starts: Vec<String> = spans.iter().map(|(_, start, _)| start.to_string()).collect();
+        let what =
+            format!("it begins at {}, and the open requests begin at {}", first.inception, starts.join(", "));
+        // Before everything that is asked for: the answer to a request that is answered or void.
+        let too_old = spans.iter().all(|(_, start, _)| last.expiration() < *start);
+        findings.push(if too_old {
+            Finding::reject("SKR-NOT-ASKED", None, what)
+        } else {
+            Finding::warning("SKR-NOT-ASKED", None, what)
+        });
+        return;
+    };
+    for bundle in skr.bundles() {
+        let at = ksr.bundles.partition_point(|b| b.inception <= bundle.inception);
+        let Some(asked) = at.checked_sub(1).map(|i| &ksr.bundles[i]) else { continue };
+        let given: Vec<Dnskey> = bundle.keys().filter(is_zsk).collect();
+        for key in given.iter().filter(|key| !asked.keys.contains(key)) {
+            let what = format!("ZSK {} was not asked for", key_name(key));
+            findings.push(Finding::reject("SKR-KEYSET", Some(bundle.inception), what));
+        }
+        for key in asked.keys.iter().filter(|key| !given.contains(key)) {
+            let what = format!("ZSK {} was asked for and is missing", key_name(key));
+            findings.push(Finding::reject("SKR-KEYSET", Some(bundle.inception), what));
+        }
+    }
+}
+
+/// Each ZSK of the bundles once, with the inception of the first bundle that has it.
+fn distinct_zsks(bundles: &[Bundle]) -> Vec<(Dnskey, Timestamp)> {
+    let mut seen = HashSet::new();
+    bundles
+        .iter()
+        .flat_map(|bundle| bundle.keys().filter(is_zsk).map(|key| (key, bundle.inception)))
+        .filter(|(key, _)| seen.insert(key.clone()))
+        .collect()
+}
+
+fn is_zsk(key: &Dnskey) -> bool {
+    !key.is_ksk() && key.flags & FLAG_ZONE != 0
+}
+
+fn is_named_alike(file: &KeyFile, key: &Dnskey) -> bool {
+    (file.dnskey.algorithm, file.dnskey.tag()) == (key.algorithm, key.tag())
+}
+
+fn end_of(bundles: &[Bundle]) -> Timestamp {
+    bundles.last().map_or(Timestamp::EPOCH, Bundle::expiration)
+}
+
+/// Tag and algorithm, as people name a key.
+#[must_use]
+pub fn key_name(key: &Dnskey) -> String {
+    format!("{} ({})", key.tag(), key.algorithm)
+}

@@ -1,0 +1,244 @@
+//! The audit log: one JSON object a line, each with the SHA-256 of the line before, so that a changed, removed or
+//! inserted line shows.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use keystore::durable;
+use keystore::store::digest;
+use keystore::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::files::hex;
+
+/// The `previous` of the very first line.
+const NO_LINE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// Longest line that is looked for at the end of the log, in octets.
+const MAX_LINE: u64 = 1024 * 1024;
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Record {
+    /// Seconds since 1970 (UTC).
+    pub time: u64,
+    /// `started`, `stopped`, `accepted`, `rejected`, `unchanged`.
+    pub event: String,
+    /// The zone, when it is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub zone: Option<String>,
+    /// Name of the dropped file, escaped.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub file: Option<String>,
+    /// SHA-256 of the dropped file, in hex.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sha256: Option<String>,
+    /// Number of the generation.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub generation: Option<u64>,
+    /// IDs of the checks that failed or warned.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub checks: Vec<String>,
+    /// SHA-256 of the line before, without its line end, in hex; set by [`Audit::append`].
+    #[serde(default)]
+    pub previous: String,
+}
+
+impl Record {
+    /// An event without details.
+    #[must_use]
+    pub fn new(now: Timestamp, event: &str) -> Self {
+        Self {
+            time: now.secs(),
+            event: event.to_owned(),
+            zone: None,
+            file: None,
+            sha256: None,
+            generation: None,
+            checks: Vec::new(),
+            previous: String::new(),
+        }
+    }
+}
+
+/// The log, open for appending.
+#[derive(Debug)]
+pub struct Audit {
+    path: PathBuf,
+    file: File,
+    /// Octets of whole lines.
+    len: u64,
+    previous: String,
+    last_time: Option<Timestamp>,
+}
+
+/// Why the log does not hold together.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuditError {
+    /// The system's word.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The log.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A line that is not what the line behind it says, or no line of this log.
+    #[error("{path}:{line}: {what}", path = path.display())]
+    Broken {
+        /// The log.
+        path: PathBuf,
+        /// Line, from 1.
+        line: u64,
+        /// What does not fit.
+        what: &'static str,
+    },
+}
+
+impl Audit {
+    /// Opens the log, or begins it. A last line without line end (the machine stopped while it was written) is moved to
+    /// a file of its own beside the log, `NAME.torn-N`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
+        let mut audit =
+            Self { path: path.to_owned(), file, len: 0, previous: NO_LINE.to_owned(), last_time: None };
+        audit.repair()?;
+        Ok(audit)
+    }
+
+    /// Appends a line and waits until it is on disk. When that fails the log is as it was before.
+    pub fn append(&mut self, mut record: Record) -> io::Result<()> {
+        record.previous.clone_from(&self.previous);
+        let mut line = serde_json::to_vec(&record)?;
+        let this = hex(&digest(&line));
+        line.push(b'\n');
+        let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
+            self.file.set_len(self.len)?;
+            return Err(error);
+        }
+        self.len += line.len() as u64;
+        self.previous = this;
+        self.last_time = Some(Timestamp::from_secs(record.time));
+        Ok(())
+    }
+
+    /// The time of the last line.
+    #[must_use]
+    pub const fn last_time(&self) -> Option<Timestamp> {
+        self.last_time
+    }
+
+    /// Finds the last whole line, and moves away what lies behind it.
+    fn repair(&mut self) -> io::Result<()> {
+        let end = self.file.metadata()?.len();
+        let from = end.saturating_sub(2 * MAX_LINE);
+        let mut tail = Vec::new();
+        self.file.seek(SeekFrom::Start(from))?;
+        (&self.file).take(2 * MAX_LINE).read_to_end(&mut tail)?;
+        let whole = tail.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+        self.len = from + whole as u64;
+        if whole < tail.len() {
+            let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let aside = (1u32..)
+                .map(|n| self.path.with_file_name(format!("{name}.torn-{n}")))
+                .find(|p| p.symlink_metadata().is_err())
+                .ok_or(io::ErrorKind::AlreadyExists)?;
+            durable::write(&aside, &tail[whole..], 0o640)?;
+            self.file.set_len(self.len)?;
+            self.file.sync_all()?;
+            tracing::warn!(
+                log = %self.path.display(), aside = %aside.display(),
+                "the last line of the audit log was cut off; moved aside"
+            );
+        }
+        if let Some(line) = tail[..whole].strip_suffix(b"\n") {
+            let line = &line[line.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1)..];
+            self.previous = hex(&digest(line));
+            self.last_time =
+                serde_json::from_slice::<Record>(line).ok().map(|r| Timestamp::from_secs(r.time));
+        }
+        Ok(())
+    }
+}
+
+/// Reads the whole log and checks that each line names the one before it; gives the number of lines.
+pub fn verify(path: &Path) -> Result<u64, AuditError> {
+    let io = |source| AuditError::Io { path: path.to_owned(), source };
+    let mut reader = BufReader::new(File::open(path).map_err(io)?);
+    let (mut previous, mut lines) = (NO_LINE.to_owned(), 0);
+    loop {
+        let mut line = Vec::new();
+        if reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(io)? == 0 {
+            return Ok(lines);
+        }
+        lines += 1;
+        let broken = |what| AuditError::Broken { path: path.to_owned(), line: lines, what };
+        let line = line.strip_suffix(b"\n").ok_or_else(|| broken("the line is cut off"))?;
+        let record: Record =
+            serde_json::from_slice(line).map_err(|_| broken("the line is none of this log"))?;
+        if record.previous != previous {
+            return Err(broken("the line before was changed, removed or inserted"));
+        }
+        previous = hex(&digest(line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn t(secs: u64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    #[test]
+    fn a_changed_line_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        for n in 0..3 {
+            let mut audit = Audit::open(&path).unwrap();
+            audit.append(Record { generation: Some(n), ..Record::new(t(n), "accepted") }).unwrap();
+        }
+        assert_eq!(verify(&path).unwrap(), 3);
+        let good = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = good.lines().collect();
+        for (bad, at) in [
+            (good.replacen("\"generation\":1", "\"generation\":7", 1), 3),
+            (format!("{}\n{}\n", lines[0], lines[2]), 2),
+            (format!("{}\n{}\n", lines[1], lines[2]), 1),
+            (format!("{}\n{}\n{}\n", lines[0], lines[0], lines[1]), 2),
+        ] {
+            fs::write(&path, bad).unwrap();
+            match verify(&path) {
+                Err(AuditError::Broken { line, .. }) => assert_eq!(line, at),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_torn_line_is_moved_aside_at_any_octet() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let mut audit = Audit::open(&path).unwrap();
+        audit.append(Record::new(t(1), "started")).unwrap();
+        let first = fs::read(&path).unwrap();
+        audit.append(Record::new(t(2), "stopped")).unwrap();
+        let both = fs::read(&path).unwrap();
+        for cut in first.len()..both.len() {
+            fs::write(&path, &both[..cut]).unwrap();
+            let mut audit = Audit::open(&path).unwrap();
+            assert_eq!(audit.last_time(), Some(t(1)));
+            assert_eq!(fs::read(&path).unwrap(), first);
+            audit.append(Record::new(t(3), "started")).unwrap();
+            assert_eq!(verify(&path).unwrap(), 2, "cut at {cut}");
+        }
+        let torn = fs::read_dir(dir.path()).unwrap().count() - 1;
+        assert_eq!(torn, both.len() - first.len() - 1, "each torn end is kept");
+    }
+}

@@ -1,0 +1,55 @@
+//! The command line: `check`, and looks at what the store holds.
+
+mod check;
+mod look;
+mod style;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Checks SKRs, the signed key sets of a zone whose KSK is offline, and keeps the good ones.
+#[derive(Debug, Parser)]
+#[command(name = "skr-loader", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Args),
+    List(look::ListArgs),
+    Show(look::ShowArgs),
+    Status(look::StatusArgs),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Check(args) => end(check::main(&args, &mut io::stdout().lock())),
+        Command::List(args) => end(look::list(&args, &mut io::stdout().lock()).map(|()| true)),
+        Command::Show(args) => end(look::show(&args, &mut io::stdout().lock()).map(|()| true)),
+        Command::Status(args) => end(look::status(&args, &mut io::stdout().lock())),
+    }
+}
+
+/// 0 when all is well, 1 when the answer is no, or there is none.
+fn end(result: anyhow::Result<bool>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) if is_closed_pipe(&error) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("skr-loader: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The reader of our output (`head`) has seen enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,233 @@
+//! Reading files that a stranger may have put there: never blocks, never follows a link in the inbox, never reads more
+//! than the limit.
+
+use std::ffi::OsStr;
+use std::fs::{Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// What tells one state of a file from another: a changed file differs in at least one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Fingerprint {
+    /// The fingerprint in `metadata`.
+    #[must_use]
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Octets of the file.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// True when both are the same file, whatever was done to it.
+    #[must_use]
+    pub const fn same_file(&self, other: &Self) -> bool {
+        self.device == other.device && self.inode == other.inode
+    }
+
+    /// True when both are the same file with the same content, whatever its names, mode and owner are.
+    #[must_use]
+    pub fn same_content(&self, other: &Self) -> bool {
+        Self { changed: other.changed, ..*self } == *other
+    }
+}
+
+/// A file as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Octets {
+    /// Its content.
+    pub octets: Vec<u8>,
+    /// Its state when it was read.
+    pub fingerprint: Fingerprint,
+}
+
+/// Who named the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// The operator, on the command line or in the configuration: symbolic links are followed.
+    ByOperator,
+    /// Whoever can write in the inbox: a plain file with one name, that not everyone can write.
+    ByDrop,
+}
+
+/// Why a file was not read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The system's word.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A link, a folder, a device, …
+    #[error("it is a {0}, and only regular files are read")]
+    NotRegular(&'static str),
+    /// The file has other names, which may lie where it should not be moved away from.
+    #[error("it has {0} names (hard links), and a dropped file must have one; copy it instead")]
+    Linked(u64),
+    /// Mode with write permission for everyone.
+    #[error("everyone can write to it (mode {0:04o}); chmod o-w it")]
+    WorldWritable(u32),
+    /// Longer than the limit.
+    #[error("it has {size} octets, and no SKR has more than {limit}")]
+    TooLarge {
+        /// Octets of the file.
+        size: u64,
+        /// Octets that are read at most.
+        limit: u64,
+    },
+    /// Written to while it was read.
+    #[error("it changed while it was read")]
+    Changing,
+}
+
+impl FileError {
+    /// ID of the check that it failed.
+    #[must_use]
+    pub const fn id(&self) -> &'static str {
+        match self {
+            Self::Io(_) | Self::Changing => "SKR-IO",
+            Self::TooLarge { .. } => "SKR-LIMITS",
+            Self::NotRegular(_) | Self::Linked(_) | Self::WorldWritable(_) => "SKR-UNSAFE",
+        }
+    }
+}
+
+/// Reads the whole file at `path`, if it is a regular one of at most `limit` octets. Never waits for a FIFO or a device.
+pub fn read(path: &Path, named: Named, limit: u64) -> Result<Octets, FileError> {
+    let by_drop = named == Named::ByDrop;
+    // Asked before opening, too: opening a device can have effects of its own.
+    check(&if by_drop { path.symlink_metadata()? } else { path.metadata()? }, by_drop, limit)?;
+    let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    flags.set(OFlags::NOFOLLOW, by_drop);
+    let mut file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let before = file.metadata()?;
+    check(&before, by_drop, limit)?;
+
+    let mut octets = Vec::with_capacity(usize::try_from(before.size()).unwrap_or(0));
+    file.by_ref().take(limit + 1).read_to_end(&mut octets)?;
+    if octets.len() as u64 > limit {
+        return Err(FileError::TooLarge { size: octets.len() as u64, limit });
+    }
+    let fingerprint = Fingerprint::of(&before);
+    let after = Fingerprint::of(&file.metadata()?);
+    if !fingerprint.same_content(&after) || octets.len() as u64 != before.size() {
+        return Err(FileError::Changing);
+    }
+    Ok(Octets { octets, fingerprint })
+}
+
+fn check(metadata: &Metadata, by_drop: bool, limit: u64) -> Result<(), FileError> {
+    let kind = metadata.file_type();
+    if !kind.is_file() {
+        return Err(FileError::NotRegular(match () {
+            () if kind.is_symlink() => "symbolic link",
+            () if kind.is_dir() => "folder",
+            () if kind.is_fifo() => "FIFO",
+            () if kind.is_socket() => "socket",
+            () => "device",
+        }));
+    }
+    if by_drop && metadata.nlink() != 1 {
+        return Err(FileError::Linked(metadata.nlink()));
+    }
+    if by_drop && metadata.mode() & 0o002 != 0 {
+        return Err(FileError::WorldWritable(metadata.mode() & 0o7777));
+    }
+    if metadata.size() > limit {
+        return Err(FileError::TooLarge { size: metadata.size(), limit });
+    }
+    Ok(())
+}
+
+/// Opens the file for nothing but its metadata, as the other functions see it: the entry itself, not what it links to.
+pub fn fingerprint(path: &Path) -> io::Result<Fingerprint> {
+    Ok(Fingerprint::of(&path.symlink_metadata()?))
+}
+
+/// A name from outside as one line of printable ASCII: everything else as `\xNN`, at most 255 octets of it.
+#[must_use]
+pub fn printable(name: &OsStr) -> String {
+    name.as_bytes().iter().take(255).flat_map(|b| std::ascii::escape_default(*b)).map(char::from).collect()
+}
+
+/// A text from outside without control characters.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
+}
+
+/// Lower-case hex.
+#[must_use]
+pub fn hex(octets: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::ffi::OsStringExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn only_plain_files_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("plain"), "abc").unwrap();
+        assert_eq!(read(&at("plain"), Named::ByDrop, 3).unwrap().octets, b"abc");
+        assert!(matches!(
+            read(&at("plain"), Named::ByDrop, 2),
+            Err(FileError::TooLarge { size: 3, limit: 2 })
+        ));
+
+        symlink(at("plain"), at("link")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for name in ["link", "folder", "fifo", "socket"] {
+            let error = read(&at(name), Named::ByDrop, 10).unwrap_err();
+            assert!(matches!(error, FileError::NotRegular(_)), "{name}: {error}");
+        }
+        assert!(matches!(
+            read(Path::new("/dev/zero"), Named::ByDrop, 10),
+            Err(FileError::NotRegular("device"))
+        ));
+        assert_eq!(read(&at("link"), Named::ByOperator, 3).unwrap().octets, b"abc");
+        assert!(matches!(read(&at("fifo"), Named::ByOperator, 3), Err(FileError::NotRegular("FIFO"))));
+
+        fs::set_permissions(at("plain"), fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(matches!(read(&at("plain"), Named::ByDrop, 3), Err(FileError::WorldWritable(0o666))));
+        fs::set_permissions(at("plain"), fs::Permissions::from_mode(0o640)).unwrap();
+        fs::hard_link(at("plain"), at("second")).unwrap();
+        assert!(matches!(read(&at("plain"), Named::ByDrop, 3), Err(FileError::Linked(2))));
+        assert_eq!(read(&at("gone"), Named::ByDrop, 3).unwrap_err().id(), "SKR-IO");
+    }
+
+    #[test]
+    fn names_are_printed_on_one_line() {
+        let name = std::ffi::OsString::from_vec(b"a\nb\xff\x1b[31m.skr".to_vec());
+        assert_eq!(printable(&name), r"a\nb\xff\x1b[31m.skr");
+    }
+}

@@ -1,0 +1,436 @@
+//! The inbox: which dropped files are whole and may be judged, each once.
+//!
+//! ```text
+//!             temp name ─▶ ignored
+//! dropped ──▶ not a plain file, not readable ─▶ left alone, told once, looked at again when it changes
+//!             no closing line ─▶ waits until nobody has touched it for a while ─▶ judged (and found cut off)
+//!             closing line ─▶ judged at once ──▶ gone (removed, or moved to `rejected/`)
+//! ```
+//!
+//! A name says nothing about the zone. Whoever may write in the folder may drop a file, whatever its owner: what
+//! counts is the KSK's signature inside; a folder that everyone can write to is refused as a whole.
+
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::SyncSender;
+
+use keystore::durable;
+use keystore::store::MAX_SKR_OCTETS;
+use keystore::time::Timestamp;
+
+use crate::files::{self, FileError, Fingerprint, Named};
+use crate::loader::Wake;
+use watch::Watch;
+pub use watch::{Event, State as WatchState, WatchError};
+
+/// Seconds that a file without closing line must not have changed, after its writer closed it.
+const SETTLE_CLOSED: u64 = 2;
+/// The same when no writer was seen to close it: a copy over a slow line may pause.
+const SETTLE_OPEN: u64 = 30;
+/// Files and octets that are given out in one go, so that signals are heard in between.
+const BATCH_FILES: usize = 64;
+const BATCH_OCTETS: usize = 32 << 20;
+/// Octets at the end of a file in which its closing line is looked for.
+const CLOSING: usize = 1024;
+/// What files are renamed to, in the inbox, while they are taken out of it.
+const CLAIM: &str = ".skr-loader-claim";
+
+/// The inbox and what is known of the files in it.
+#[derive(Debug)]
+pub struct Inbox {
+    dir: PathBuf,
+    watch: Watch,
+    rescan_interval: u64,
+    last_scan: Option<Timestamp>,
+    files: HashMap<OsString, Seen>,
+    /// Names to look at in the next step; true when a writer was seen to close the file.
+    due: BTreeMap<OsString, bool>,
+    claims: u64,
+    overflowed: bool,
+}
+
+/// What is known of a file.
+#[derive(Debug, Clone, Copy)]
+enum Seen {
+    /// It has a temp name.
+    Ignored,
+    /// It is not whole; unchanged since then, and its writer closed it or not.
+    Waiting { print: Fingerprint, since: Timestamp, closed: bool },
+    /// It was told about, or judged and could not be moved away; looked at again when it changes.
+    Left(Fingerprint),
+}
+
+/// A file that may be judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// Its name in the inbox.
+    pub name: OsString,
+    /// The very octets to judge.
+    pub octets: Vec<u8>,
+    fingerprint: Fingerprint,
+}
+
+impl Dropped {
+    /// Octets of the file, which were not read when there are too many.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.fingerprint.size()
+    }
+}
+
+/// What became of looking at a file.
+#[derive(Debug)]
+pub enum Look {
+    /// It may be judged.
+    Whole(Dropped),
+    /// It has a temp name. Told once.
+    Ignored(OsString),
+    /// It is not whole, or was being written to. Told at each change.
+    Unstable(OsString),
+    /// It is longer than any SKR.
+    TooLarge(Dropped, FileError),
+    /// It is left alone. Told once for each state of it.
+    Refused(OsString, FileError),
+}
+
+/// What a step of the inbox found.
+#[derive(Debug, Default)]
+pub struct Looks {
+    /// The files.
+    pub looks: Vec<Look>,
+    /// More are due at once.
+    pub more: bool,
+}
+
+/// How the watch and the scans stand after [`Inbox::tend`].
+#[derive(Debug)]
+pub struct Tended {
+    /// The kernel watches the folder.
+    pub watched: bool,
+    /// Why it does not; given once.
+    pub error: Option<WatchError>,
+    /// A scan was made just now.
+    pub scanned: bool,
+    /// Events were lost since the last time.
+    pub overflowed: bool,
+}
+
+impl Inbox {
+    /// The inbox in `dir`; events go to `wake`, and every `rescan_interval` seconds everything is looked at.
+    #[must_use]
+    pub fn new(dir: &Path, rescan_interval: u32, wake: SyncSender<Wake>) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            watch: Watch::new(dir, wake),
+            rescan_interval: u64::from(rescan_interval.max(1)),
+            last_scan: None,
+            files: HashMap::new(),
+            due: BTreeMap::new(),
+            claims: 0,
+            overflowed: false,
+        }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Sets the seconds between two scans.
+    pub fn set_rescan_interval(&mut self, seconds: u32) {
+        self.rescan_interval = u64::from(seconds.max(1));
+    }
+
+    /// Takes an event of the watch.
+    pub fn on_event(&mut self, event: Event) {
+        let (name, closed) = match event {
+            Event::Closed(name) => (name, true),
+            Event::Touched(name) => (name, false),
+            Event::Overflow => {
+                self.overflowed = true;
+                return;
+            }
+            Event::Rescan => {
+                self.watch.reset();
+                return;
+            }
+        };
+        if name.as_bytes().starts_with(CLAIM.as_bytes()) {
+            return;
+        }
+        if let Some(Seen::Waiting { closed: was, .. }) = self.files.get_mut(&name) {
+            *was = closed;
+            if !closed {
+                // Its writer is at it; it will be looked at when it has settled.
+                return;
+            }
+        }
+        self.due.insert(name, closed);
+    }
+
+    /// Keeps the watch up, and scans when that is due.
+    pub fn tend(&mut self, now: Timestamp) -> Tended {
+        let overflowed = self.watch.take_lost() | std::mem::take(&mut self.overflowed);
+        let (state, mut error) = self.watch.tend(now);
+        let waited = self.last_scan.is_none_or(|last| {
+            // A clock that went back must not delay the scan.
+            now < last || now.since(last) >= self.rescan_interval
+        });
+        let scanned = self.watch.has_folder() && (state == WatchState::New || overflowed || waited);
+        if scanned {
+            match self.scan() {
+                Ok(()) => self.last_scan = Some(now),
+                Err(source) => {
+                    error.get_or_insert(WatchError::Folder { path: self.dir.clone(), source });
+                }
+            }
+        }
+        Tended { watched: state != WatchState::Down, error, scanned, overflowed }
+    }
+
+    /// Looks at the files that are due at `now`.
+    pub fn look(&mut self, now: Timestamp) -> Looks {
+        for (name, seen) in &self.files {
+            if let Seen::Waiting { since, closed, .. } = seen
+                && (now < *since || now.since(*since) >= settle(*closed))
+            {
+                self.due.entry(name.clone()).or_insert(*closed);
+            }
+        }
+        let (mut looks, mut files, mut octets) = (Vec::new(), 0, 0);
+        while files < BATCH_FILES && octets < BATCH_OCTETS {
+            let Some((name, closed)) = self.due.pop_first() else { break };
+            files += 1;
+            if let Some(look) = self.look_at(name, closed, now) {
+                if let Look::Whole(file) = &look {
+                    octets += file.octets.len();
+                }
+                looks.push(look);
+            }
+        }
+        Looks { looks, more: !self.due.is_empty() }
+    }
+
+    /// True when a file waits to become whole.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.files.values().any(|seen| matches!(seen, Seen::Waiting { .. }))
+    }
+
+    /// Takes a judged file out of the inbox: to `to` (never replacing what is there), or away when `None`. A file that
+    /// has come under its name meanwhile stays.
+    pub fn take_out(&mut self, file: &Dropped, to: Option<&Path>) -> io::Result<()> {
+        let result = self.claim(file).and_then(|claim| {
+            let Some(claim) = claim else { return Ok(()) };
+            match to {
+                None => durable::remove(&claim),
+                Some(to) => match durable::rename_new(&claim, to) {
+                    Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                        durable::write_new(to, &file.octets, 0o640)?;
+                        durable::remove(&claim)
+                    }
+                    other => other,
+                },
+            }
+        });
+        if result.is_err() {
+            // Judged already: not again before it changes.
+            self.files.insert(file.name.clone(), Seen::Left(file.fingerprint));
+        } else {
+            self.files.remove(&file.name);
+        }
+        result
+    }
+
+    /// Leaves a judged file where it is, for another look once it has settled again: it could not be dealt with.
+    pub fn put_back(&mut self, file: &Dropped, now: Timestamp) {
+        let waiting = Seen::Waiting { print: file.fingerprint, since: now, closed: false };
+        self.files.insert(file.name.clone(), waiting);
+    }
+
+    /// Leaves a judged file where it is until it changes.
+    pub fn leave(&mut self, file: &Dropped) {
+        self.files.insert(file.name.clone(), Seen::Left(file.fingerprint));
+    }
+
+    /// True when the kernel watches the folder.
+    #[must_use]
+    pub const fn is_watched(&self) -> bool {
+        self.watch.is_up()
+    }
+
+    /// Renames the file to a name of our own; `None` when another file has taken its place, which then stays.
+    fn claim(&mut self, file: &Dropped) -> io::Result<Option<PathBuf>> {
+        let from = self.dir.join(&file.name);
+        let too_large = file.octets.is_empty() && file.fingerprint.size() > 0;
+        // One that grows for ever is taken out all the same.
+        let is_it = |path: &Path| {
+            files::fingerprint(path)
+                .map(|p| p.same_content(&file.fingerprint) || (too_large && p.same_file(&file.fingerprint)))
+        };
+        match is_it(&from) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.due.insert(file.name.clone(), false);
+                return Ok(None);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let claim = loop {
+            self.claims += 1;
+            let claim = self.dir.join(format!("{CLAIM}-{}-{}", std::process::id(), self.claims));
+            match durable::rename_new(&from, &claim) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                other => break other.map(|()| claim)?,
+            }
+        };
+        if is_it(&claim)? {
+            return Ok(Some(claim));
+        }
+        // Replaced between the two looks. Should even a third one have come: both are kept.
+        self.due.insert(file.name.clone(), false);
+        if durable::rename_new(&claim, &from).is_err() {
+            self.give_back(&claim)?;
+        }
+        Ok(None)
+    }
+
+    /// Gives a claimed file a visible name again.
+    fn give_back(&mut self, claim: &Path) -> io::Result<()> {
+        loop {
+            self.claims += 1;
+            let name = format!("recovered-{}.skr", self.claims);
+            match durable::rename_new(claim, &self.dir.join(&name)) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => {
+                    self.due.insert(name.into(), false);
+                    return other;
+                }
+            }
+        }
+    }
+
+    fn scan(&mut self) -> io::Result<()> {
+        let (mut names, mut claims) = (BTreeSet::new(), Vec::new());
+        for entry in fs::read_dir(&self.dir)? {
+            let name = entry?.file_name();
+            if name.as_bytes().starts_with(CLAIM.as_bytes()) {
+                claims.push(self.dir.join(&name));
+            } else {
+                names.insert(name);
+            }
+        }
+        // Claims last for one call of `take_out` only, so these are of a loader that was killed.
+        for claim in claims {
+            self.give_back(&claim)?;
+        }
+        self.files.retain(|name, _| names.contains(name));
+        for name in names {
+            if !matches!(self.files.get(&name), Some(Seen::Ignored)) {
+                self.due.entry(name).or_insert(false);
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at(&mut self, name: OsString, closed: bool, now: Timestamp) -> Option<Look> {
+        let seen = self.files.get(&name).copied();
+        if is_temp_name(&name) {
+            let first = seen.is_none();
+            self.files.insert(name.clone(), Seen::Ignored);
+            return first.then_some(Look::Ignored(name));
+        }
+        let path = self.dir.join(&name);
+        let print = match files::fingerprint(&path) {
+            Ok(print) => print,
+            Err(error) => {
+                self.files.remove(&name);
+                let gone = error.kind() == io::ErrorKind::NotFound;
+                return (!gone).then_some(Look::Refused(name, FileError::Io(error)));
+            }
+        };
+        if matches!(seen, Some(Seen::Left(left)) if left == print) {
+            return None;
+        }
+        match files::read(&path, Named::ByDrop, MAX_SKR_OCTETS) {
+            Ok(file) => {
+                let dropped = Dropped { name, octets: file.octets, fingerprint: file.fingerprint };
+                self.settle(dropped, seen, closed, now)
+            }
+            Err(FileError::Changing) => {
+                let waiting = Seen::Waiting { print, since: now, closed: false };
+                self.files.insert(name.clone(), waiting);
+                Some(Look::Unstable(name))
+            }
+            Err(error @ FileError::TooLarge { .. }) => {
+                self.files.insert(name.clone(), Seen::Left(print));
+                Some(Look::TooLarge(Dropped { name, octets: Vec::new(), fingerprint: print }, error))
+            }
+            Err(error) => {
+                self.files.insert(name.clone(), Seen::Left(print));
+                Some(Look::Refused(name, error))
+            }
+        }
+    }
+
+    /// A file that was read: judged now, or later when it may still grow.
+    fn settle(&mut self, file: Dropped, seen: Option<Seen>, closed: bool, now: Timestamp) -> Option<Look> {
+        let print = file.fingerprint;
+        if is_complete(&file.octets) {
+            self.files.remove(&file.name);
+            return Some(Look::Whole(file));
+        }
+        match seen {
+            Some(Seen::Waiting { print: before, since, closed: was_closed })
+                if before.same_content(&print) =>
+            {
+                let closed = closed || was_closed;
+                if now >= since && now.since(since) >= settle(closed) {
+                    self.files.remove(&file.name);
+                    return Some(Look::Whole(file));
+                }
+                if now < since {
+                    self.files.insert(file.name, Seen::Waiting { print, since: now, closed });
+                }
+                None
+            }
+            _ => {
+                self.files.insert(file.name.clone(), Seen::Waiting { print, since: now, closed });
+                Some(Look::Unstable(file.name))
+            }
+        }
+    }
+}
+
+const fn settle(closed: bool) -> u64 {
+    if closed { SETTLE_CLOSED } else { SETTLE_OPEN }
+}
+
+/// Names that writers use for files that are not finished, and that hidden files have.
+fn is_temp_name(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name.starts_with(b".") || [&b".tmp"[..], b".part", b"~"].iter().any(|end| name.ends_with(end))
+}
+
+/// True when the last line is the closing one, with its line end: nothing more will come.
+fn is_complete(octets: &[u8]) -> bool {
+    let end = &octets[octets.len().saturating_sub(CLOSING)..];
+    let text = end.trim_ascii_end();
+    let line = &text[text.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1)..];
+    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let is_closing = [&b";;"[..], b"SignedKeyResponse", b"1.0", b"generated"]
+        .iter()
+        .all(|want| words.next() == Some(*want));
+    is_closing && end[text.len()..].contains(&b'\n')
+}

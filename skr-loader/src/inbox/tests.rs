@@ -1,0 +1,345 @@
+//! The inbox on real folders; time is stepped, only the kernel's events are waited for.
+
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+use super::*;
+
+const WHOLE: &str = ";; SignedKeyResponse 1.0 20261124034842\nexample. 60 IN DNSKEY …\n;; SignedKeyResponse 1.0 generated at x\n";
+
+struct Bench {
+    dir: tempfile::TempDir,
+    inbox: Inbox,
+    events: Receiver<Wake>,
+    now: Timestamp,
+}
+
+impl Bench {
+    fn with_queue(queue: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("inbox")).unwrap();
+        let (wake, events) = sync_channel(queue);
+        let inbox = Inbox::new(&dir.path().join("inbox"), 60, wake);
+        Self { dir, inbox, events, now: Timestamp::from_secs(1_800_000_000) }
+    }
+
+    fn new() -> Self {
+        Self::with_queue(1000)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.inbox.dir().join(name)
+    }
+
+    /// Writes elsewhere and renames into the inbox.
+    fn drop_file(&self, name: &str, text: &str) {
+        let aside = self.dir.path().join("aside");
+        std::fs::write(&aside, text).unwrap();
+        std::fs::rename(aside, self.path(name)).unwrap();
+    }
+
+    fn fetch(&mut self) -> usize {
+        let mut fetched = 0;
+        while let Ok(wake) = self.events.try_recv() {
+            if let Wake::Inbox(event) = wake {
+                fetched += 1;
+                self.inbox.on_event(event);
+            }
+        }
+        fetched
+    }
+
+    /// Lets time pass, then fetches, tends and looks.
+    fn step(&mut self, seconds: u64) -> Vec<String> {
+        self.now = self.now.plus(seconds);
+        self.fetch();
+        let _ = self.inbox.tend(self.now);
+        let mut told = Vec::new();
+        loop {
+            let looks = self.inbox.look(self.now);
+            told.extend(looks.looks.iter().map(|look| match look {
+                Look::Whole(file) => format!("whole {} {}", printable(&file.name), file.octets.len()),
+                Look::Ignored(name) => format!("ignored {}", printable(name)),
+                Look::Unstable(name) => format!("unstable {}", printable(name)),
+                Look::TooLarge(file, error) => format!("{} {}", error.id(), printable(&file.name)),
+                Look::Refused(name, error) => format!("{} {}", error.id(), printable(name)),
+            }));
+            if !looks.more {
+                return told;
+            }
+        }
+    }
+
+    /// Steps without letting time pass until something is told.
+    fn wait(&mut self) -> Vec<String> {
+        let until = Instant::now() + Duration::from_secs(5);
+        loop {
+            let told = self.step(0);
+            if !told.is_empty() || Instant::now() > until {
+                return told;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn whole(&mut self, name: &str) -> Dropped {
+        let octets = std::fs::read(self.path(name)).unwrap();
+        let fingerprint = files::fingerprint(&self.path(name)).unwrap();
+        Dropped { name: name.into(), octets, fingerprint }
+    }
+}
+
+use crate::files::printable;
+
+#[test]
+fn a_whole_file_is_given_out_at_once_and_once() {
+    let mut bench = Bench::new();
+    bench.drop_file("a.skr", WHOLE);
+    assert_eq!(bench.step(0), [format!("whole a.skr {}", WHOLE.len())], "found by the first scan");
+    let file = bench.whole("a.skr");
+    bench.inbox.take_out(&file, None).unwrap();
+    assert!(!bench.path("a.skr").exists());
+
+    bench.drop_file("b.skr", WHOLE);
+    assert_eq!(bench.wait(), [format!("whole b.skr {}", WHOLE.len())], "told by the kernel: renamed in");
+    let file = bench.whole("b.skr");
+    bench.inbox.take_out(&file, Some(&bench.dir.path().join("b"))).unwrap();
+    assert_eq!(std::fs::read_to_string(bench.dir.path().join("b")).unwrap(), WHOLE);
+
+    std::fs::write(bench.path("c.skr"), WHOLE).unwrap();
+    let told = bench.wait();
+    assert!(told.contains(&format!("whole c.skr {}", WHOLE.len())), "told by the kernel: closed: {told:?}");
+}
+
+#[test]
+fn a_slow_writer_is_waited_for() {
+    let mut bench = Bench::new();
+    bench.step(0);
+    let (head, tail) = WHOLE.split_at(WHOLE.len() - 10);
+    let mut file = std::fs::File::create(bench.path("slow.skr")).unwrap();
+    file.write_all(&head.as_bytes()[..20]).unwrap();
+    assert_eq!(bench.wait(), ["unstable slow.skr"]);
+    assert_eq!(bench.step(SETTLE_OPEN - 1), [""; 0], "not closed, so a pause says nothing");
+    file.write_all(&head.as_bytes()[20..]).unwrap();
+    assert_eq!(bench.step(1), ["unstable slow.skr"]);
+    file.write_all(tail.as_bytes()).unwrap();
+    drop(file);
+    assert_eq!(bench.wait(), [format!("whole slow.skr {}", WHOLE.len())]);
+}
+
+#[test]
+fn a_cut_off_file_is_given_out_when_it_has_settled() {
+    for closed in [true, false] {
+        let mut bench = Bench::new();
+        if closed {
+            bench.step(0);
+        }
+        bench.drop_file("cut.skr", &WHOLE[..50]);
+        assert_eq!(bench.wait(), ["unstable cut.skr"]);
+        let settle = if closed { SETTLE_CLOSED } else { SETTLE_OPEN };
+        assert_eq!(bench.step(settle - 1), [""; 0]);
+        assert_eq!(bench.step(1), ["whole cut.skr 50"], "closed: {closed}");
+    }
+}
+
+#[test]
+fn a_clock_that_goes_back_delays_and_does_not_block() {
+    let mut bench = Bench::new();
+    bench.drop_file("cut.skr", "x");
+    assert_eq!(bench.step(0), ["unstable cut.skr"]);
+    bench.now = bench.now.minus(1_000_000);
+    assert_eq!(bench.step(0), [""; 0]);
+    assert_eq!(bench.step(SETTLE_OPEN), ["whole cut.skr 1"]);
+}
+
+#[test]
+fn hostile_files_are_told_once_and_a_good_one_gets_through() {
+    let mut bench = Bench::new();
+    let inbox = bench.inbox.dir().to_owned();
+    for name in [".hidden", "x.tmp", "x.part", "x~"] {
+        std::fs::write(bench.path(name), WHOLE).unwrap();
+    }
+    symlink("/etc/passwd", bench.path("link.skr")).unwrap();
+    symlink("/dev/zero", bench.path("zero.skr")).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, bench.path("fifo.skr"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
+    std::fs::create_dir(bench.path("dir.skr")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(bench.path("socket.skr")).unwrap();
+    std::fs::File::create(bench.path("sparse.skr")).unwrap().set_len(5 << 30).unwrap();
+    std::fs::write(bench.dir.path().join("key"), "secret").unwrap();
+    std::fs::hard_link(bench.dir.path().join("key"), bench.path("hard.skr")).unwrap();
+    std::fs::write(bench.path("open.skr"), WHOLE).unwrap();
+    std::fs::set_permissions(bench.path("open.skr"), Permissions::from_mode(0o666)).unwrap();
+    std::fs::write(inbox.join("new\nline.skr"), WHOLE).unwrap();
+    std::fs::write(inbox.join(OsString::from_vec(b"-\xff.skr".to_vec())), WHOLE).unwrap();
+    std::fs::write(inbox.join("n".repeat(255)), WHOLE).unwrap();
+    std::fs::write(bench.path("good.skr"), WHOLE).unwrap();
+    let mut want = vec![
+        "ignored .hidden".to_owned(),
+        "ignored x.tmp".to_owned(),
+        "ignored x.part".to_owned(),
+        "ignored x~".to_owned(),
+        "SKR-UNSAFE link.skr".to_owned(),
+        "SKR-UNSAFE zero.skr".to_owned(),
+        "SKR-UNSAFE fifo.skr".to_owned(),
+        "SKR-UNSAFE dir.skr".to_owned(),
+        "SKR-UNSAFE socket.skr".to_owned(),
+        "SKR-LIMITS sparse.skr".to_owned(),
+        "SKR-UNSAFE hard.skr".to_owned(),
+        "SKR-UNSAFE open.skr".to_owned(),
+        format!("whole new\\nline.skr {}", WHOLE.len()),
+        format!("whole -\\xff.skr {}", WHOLE.len()),
+        format!("whole {} {}", "n".repeat(255), WHOLE.len()),
+        format!("whole good.skr {}", WHOLE.len()),
+    ];
+    // Everyone's permissions are root's: nothing to see then.
+    if !rustix::process::geteuid().is_root() {
+        std::fs::write(bench.path("mode.skr"), WHOLE).unwrap();
+        std::fs::set_permissions(bench.path("mode.skr"), Permissions::from_mode(0o0)).unwrap();
+        want.push("SKR-IO mode.skr".to_owned());
+    }
+    let mut told = bench.step(0);
+    told.sort();
+    want.sort();
+    assert_eq!(told, want);
+
+    let again = bench.step(120);
+    let left: Vec<_> = again.iter().filter(|line| !line.starts_with("whole")).collect();
+    assert!(left.is_empty(), "what was told is not told again: {left:?}");
+    std::fs::set_permissions(bench.path("open.skr"), Permissions::from_mode(0o600)).unwrap();
+    let told = bench.step(60);
+    assert!(told.contains(&format!("whole open.skr {}", WHOLE.len())), "looked at again: {told:?}");
+}
+
+#[test]
+fn a_file_that_grows_for_ever_is_taken_out() {
+    let mut bench = Bench::new();
+    let file = std::fs::File::create(bench.path("big.skr")).unwrap();
+    file.set_len(MAX_SKR_OCTETS + 1).unwrap();
+    let looks = bench.inbox.tend(bench.now);
+    assert!(looks.scanned);
+    let looks = bench.inbox.look(bench.now).looks;
+    let [Look::TooLarge(dropped, _)] = &looks[..] else { panic!("{looks:?}") };
+    file.set_len(MAX_SKR_OCTETS + 2).unwrap();
+    bench.inbox.take_out(dropped, Some(&bench.dir.path().join("big"))).unwrap();
+    assert!(!bench.path("big.skr").exists());
+}
+
+#[test]
+fn a_file_replaced_after_it_was_read_stays_and_is_looked_at() {
+    let mut bench = Bench::new();
+    bench.drop_file("a.skr", WHOLE);
+    assert_eq!(bench.step(0).len(), 1);
+    let judged = bench.whole("a.skr");
+    bench.drop_file("a.skr", &format!("{WHOLE}\n"));
+    bench.inbox.take_out(&judged, None).unwrap();
+    assert!(bench.path("a.skr").exists());
+    assert_eq!(bench.step(0), [format!("whole a.skr {}", WHOLE.len() + 1)]);
+}
+
+#[test]
+fn a_claim_of_a_killed_loader_is_given_back() {
+    let mut bench = Bench::new();
+    bench.drop_file(&format!("{CLAIM}-123-1"), WHOLE);
+    std::fs::write(bench.path("recovered-1.skr"), "taken").unwrap();
+    let told = bench.step(0);
+    assert!(told.contains(&format!("whole recovered-2.skr {}", WHOLE.len())), "{told:?}");
+    assert_eq!(std::fs::read_to_string(bench.path("recovered-1.skr")).unwrap(), "taken");
+}
+
+#[test]
+fn the_target_is_never_replaced() {
+    let mut bench = Bench::new();
+    bench.drop_file("a.skr", WHOLE);
+    bench.step(0);
+    let judged = bench.whole("a.skr");
+    let to = bench.dir.path().join("there");
+    std::fs::write(&to, "old").unwrap();
+    assert!(bench.inbox.take_out(&judged, Some(&to)).is_err());
+    assert_eq!(std::fs::read_to_string(&to).unwrap(), "old");
+}
+
+#[test]
+fn lost_events_lead_to_a_scan() {
+    let mut bench = Bench::with_queue(1);
+    bench.step(0);
+    for n in 0..200 {
+        bench.drop_file(&format!("{n}.skr"), WHOLE);
+    }
+    let until = Instant::now() + Duration::from_secs(5);
+    let tended = loop {
+        let tended = bench.inbox.tend(bench.now);
+        if tended.overflowed || Instant::now() > until {
+            break tended;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    assert!(tended.overflowed && tended.scanned);
+    let mut files: Vec<_> = bench.step(0);
+    files.sort();
+    files.dedup();
+    assert_eq!(files.len(), 200);
+
+    bench.inbox.on_event(Event::Overflow);
+    assert!(bench.inbox.tend(bench.now).overflowed, "the kernel's own overflow");
+}
+
+#[test]
+fn a_folder_that_goes_and_comes_back_is_watched_again() {
+    let mut bench = Bench::new();
+    assert!(bench.inbox.tend(bench.now).watched);
+    let inbox = bench.inbox.dir().to_owned();
+    std::fs::rename(&inbox, bench.dir.path().join("away")).unwrap();
+    let tended = bench.inbox.tend(bench.now.plus(1));
+    assert!(!tended.watched && matches!(tended.error, Some(WatchError::Folder { .. })), "{tended:?}");
+    let tended = bench.inbox.tend(bench.now.plus(2));
+    assert!(!tended.watched && tended.error.is_none(), "told once");
+
+    std::fs::create_dir(&inbox).unwrap();
+    bench.drop_file("before.skr", WHOLE);
+    let tended = bench.inbox.tend(bench.now.plus(3));
+    assert!(tended.watched && tended.scanned);
+    assert_eq!(bench.step(3), [format!("whole before.skr {}", WHOLE.len())]);
+    bench.drop_file("after.skr", WHOLE);
+    let told = bench.wait();
+    assert!(told.contains(&format!("whole after.skr {}", WHOLE.len())), "{told:?}");
+    // Replaced between two looks.
+    std::fs::remove_dir_all(&inbox).unwrap();
+    std::fs::create_dir(&inbox).unwrap();
+    bench.drop_file("third.skr", WHOLE);
+    let told = bench.step(1);
+    assert_eq!(told, [format!("whole third.skr {}", WHOLE.len())]);
+}
+
+#[test]
+fn nothing_is_taken_from_a_folder_that_everyone_can_write() {
+    let mut bench = Bench::new();
+    let inbox = bench.inbox.dir().to_owned();
+    std::fs::set_permissions(&inbox, Permissions::from_mode(0o777)).unwrap();
+    bench.drop_file("a.skr", WHOLE);
+    let tended = bench.inbox.tend(bench.now);
+    assert!(matches!(tended.error, Some(WatchError::WorldWritable { mode: 0o777, .. })), "{tended:?}");
+    assert_eq!(bench.step(60), [""; 0]);
+    std::fs::set_permissions(&inbox, Permissions::from_mode(0o770)).unwrap();
+    assert_eq!(bench.step(1).len(), 1);
+}
+
+#[test]
+fn the_closing_line_makes_a_file_whole() {
+    for (text, want) in [
+        (WHOLE, true),
+        (";; SignedKeyResponse 1.0 generated at x\r\n", true),
+        (";;  SignedKeyResponse\t1.0 generated\n\n", true),
+        (";; SignedKeyResponse 1.0 generated at x", false),
+        (";; SignedKeyResponse 1.0 20261124034842\n", false),
+        (";; SignedKeyResponse 1.0 generated at x\nexample. 60 IN\n", false),
+        ("", false),
+        ("\n", false),
+    ] {
+        assert_eq!(is_complete(text.as_bytes()), want, "{text:?}");
+    }
+}

@@ -1,0 +1,222 @@
+//! The kernel's word that something happened in the inbox. Only a hint: the periodic scan finds what it misses.
+
+use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::SystemTime;
+
+use keystore::time::Timestamp;
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+
+use crate::loader::Wake;
+
+/// First and longest pause between two tries to set the watch, in seconds.
+const RETRY: (u64, u64) = (1, 60);
+
+/// What the kernel said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A writer closed the file, or it was renamed into the folder: it may be whole.
+    Closed(OsString),
+    /// The file came to be or was written to: somebody may be at it.
+    Touched(OsString),
+    /// The kernel lost events: look at everything.
+    Overflow,
+    /// Something happened to the folder itself: look at everything.
+    Rescan,
+}
+
+/// How the watch stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// As before, and up.
+    Up,
+    /// It was just set: what happened before has to be scanned for.
+    New,
+    /// Not set; only the periodic scan sees the folder.
+    Down,
+}
+
+/// Why there is no watch.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The folder is not there, or not ours to look into.
+    #[error("{path}: {source}", path = path.display())]
+    Folder {
+        /// The inbox.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// Something else has the name.
+    #[error("{path} is no folder", path = path.display())]
+    NoFolder {
+        /// The inbox.
+        path: PathBuf,
+    },
+    /// Anyone could drop and replace files.
+    #[error("{path}: everyone can write to the inbox (mode {mode:04o}), so nothing is taken from it; chmod o-w it", path = path.display())]
+    WorldWritable {
+        /// The inbox.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The kernel refused; the periodic scan goes on.
+    #[error("{path}: not watched by the kernel ({source}); scanned periodically instead", path = path.display())]
+    Kernel {
+        /// The inbox.
+        path: PathBuf,
+        /// The system's word.
+        source: notify::Error,
+    },
+}
+
+/// Device, inode and, since inode numbers are used again, birth.
+type Folder = (u64, u64, Option<SystemTime>);
+
+/// The watch of one folder; set again when the folder is replaced.
+#[derive(Debug)]
+pub struct Watch {
+    dir: PathBuf,
+    wake: SyncSender<Wake>,
+    lost: Arc<AtomicBool>,
+    watcher: Option<RecommendedWatcher>,
+    folder: Option<Folder>,
+    retry: (Timestamp, u64),
+}
+
+impl Watch {
+    /// Will watch `dir`, and send what happens there to `wake`. Sets nothing yet.
+    #[must_use]
+    pub fn new(dir: &Path, wake: SyncSender<Wake>) -> Self {
+        let lost = Arc::new(AtomicBool::new(false));
+        Self {
+            dir: dir.to_owned(),
+            wake,
+            lost,
+            watcher: None,
+            folder: None,
+            retry: (Timestamp::EPOCH, RETRY.0),
+        }
+    }
+
+    /// Sees whether the folder is still the one that is watched, and sets the watch when it is not. The error is given
+    /// beside the state, once for each try.
+    pub fn tend(&mut self, now: Timestamp) -> (State, Option<WatchError>) {
+        let folder = match look(&self.dir) {
+            Ok(folder) => folder,
+            Err(error) => {
+                let was_up = self.folder.take().is_some() | self.watcher.take().is_some();
+                let first = was_up || self.retry.0 == Timestamp::EPOCH;
+                self.retry = (now, RETRY.0);
+                return (State::Down, first.then_some(error));
+            }
+        };
+        if self.folder == Some(folder) && self.watcher.is_some() {
+            return (State::Up, None);
+        }
+        let replaced = self.folder.replace(folder) != Some(folder);
+        if !replaced && now < self.retry.0 && self.retry.0.since(now) <= RETRY.1 {
+            return (State::Down, None);
+        }
+        match self.set() {
+            Ok(watcher) => {
+                self.watcher = Some(watcher);
+                self.retry = (now, RETRY.0);
+                (State::New, None)
+            }
+            Err(source) => {
+                self.watcher = None;
+                self.retry = (now.plus(self.retry.1), (self.retry.1 * 2).min(RETRY.1));
+                (State::Down, Some(WatchError::Kernel { path: self.dir.clone(), source }))
+            }
+        }
+    }
+
+    /// Sets the watch anew at the next [`Watch::tend`].
+    pub fn reset(&mut self) {
+        self.watcher = None;
+        self.folder = None;
+    }
+
+    /// True once for each time that events were lost because nobody fetched them.
+    pub fn take_lost(&self) -> bool {
+        self.lost.swap(false, Ordering::Relaxed)
+    }
+
+    /// True when the watch is set.
+    #[must_use]
+    pub const fn is_up(&self) -> bool {
+        self.watcher.is_some()
+    }
+
+    /// True when the folder can be read, watched or not.
+    #[must_use]
+    pub const fn has_folder(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    fn set(&self) -> Result<RecommendedWatcher, notify::Error> {
+        let (wake, lost, dir) = (self.wake.clone(), Arc::clone(&self.lost), self.dir.clone());
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            for event in translate(&event, &dir) {
+                // Never waits: a full queue means that a scan is due anyway.
+                if let Err(TrySendError::Full(_)) = wake.try_send(Wake::Inbox(event)) {
+                    lost.store(true, Ordering::Relaxed);
+                }
+            }
+        })?;
+        watcher.watch(&self.dir, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    }
+}
+
+fn look(dir: &Path) -> Result<Folder, WatchError> {
+    let path = || dir.to_owned();
+    let metadata = dir.metadata().map_err(|source| WatchError::Folder { path: path(), source })?;
+    if !metadata.is_dir() {
+        return Err(WatchError::NoFolder { path: path() });
+    }
+    if metadata.mode() & 0o002 != 0 {
+        return Err(WatchError::WorldWritable { path: path(), mode: metadata.mode() & 0o7777 });
+    }
+    Ok((metadata.dev(), metadata.ino(), metadata.created().ok()))
+}
+
+fn translate(event: &notify::Result<notify::Event>, dir: &Path) -> Vec<Event> {
+    let Ok(event) = event else { return vec![Event::Rescan] };
+    if event.need_rescan() {
+        return vec![Event::Overflow];
+    }
+    let make: fn(OsString) -> Event = match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+        | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Event::Closed,
+        EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {
+            Event::Touched
+        }
+        // What only polling platforms say.
+        EventKind::Any | EventKind::Modify(ModifyKind::Any | ModifyKind::Name(RenameMode::Any)) => {
+            Event::Touched
+        }
+        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => {
+            return event.paths.iter().filter(|path| *path == dir).map(|_| Event::Rescan).collect();
+        }
+        // Reading is no change; our own reading least of all.
+        _ => return Vec::new(),
+    };
+    event
+        .paths
+        .iter()
+        .map(|path| match path.parent() {
+            Some(parent) if parent == dir => {
+                path.file_name().map_or(Event::Rescan, |name| make(name.to_owned()))
+            }
+            _ => Event::Rescan,
+        })
+        .collect()
+}

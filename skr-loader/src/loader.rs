@@ -1,0 +1,613 @@
+//! The daemon: takes dropped files from the inbox, judges them, commits the good ones, and tells what it did.
+//!
+//! [`Loader::step`] does everything that is due at one moment, without waiting; [`Loader::run`] is a loop around it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use keystore::config::{Config, ZoneConfig};
+use keystore::dns::Name;
+use keystore::exchange::{Finding, Ksr, UnverifiedSkr, VerifyContext, bind};
+use keystore::keys::files::{self as key_files, Found};
+use keystore::store::{MAX_SKR_OCTETS, StoreError, digest, zone_dir};
+use keystore::time::Timestamp;
+use metrics::Metrics;
+
+use crate::accept::{self, Context};
+use crate::audit::{Audit, Record};
+use crate::checks;
+use crate::files::{self, FileError, Named, hex, one_line, printable};
+use crate::inbox::{Dropped, Event, Inbox, Look, Tended};
+use crate::rejected::Rejected;
+use crate::report;
+use crate::store::{Digest, InForce, OpenError, Store, ZoneState};
+
+/// What the joined SKRs say that made them.
+const PROGRAM: &str = concat!("skr-loader ", env!("CARGO_PKG_VERSION"));
+/// Events that wait to be fetched at most; more are replaced by one scan.
+const QUEUE: usize = 4096;
+/// Longest pause between two steps, and pause while a file or the watch is waited for.
+const PAUSE: Duration = Duration::from_secs(5);
+const SHORT_PAUSE: Duration = Duration::from_secs(1);
+/// How far the clock may stand behind the last line of the audit log, in seconds, before nothing is judged by it.
+const CLOCK_TOLERANCE: u64 = 86_400;
+
+/// The loader with everything that it holds.
+#[derive(Debug)]
+pub struct Loader {
+    config: Config,
+    metrics: Metrics,
+    store: Store,
+    audit: Audit,
+    inbox: Inbox,
+    rejected: Rejected,
+    zones: BTreeMap<Name, Zone>,
+    events: Receiver<Wake>,
+    control: Control,
+    clock_told: bool,
+}
+
+#[derive(Debug)]
+struct Zone {
+    config: ZoneConfig,
+    state: ZoneState,
+    /// The `zone` label.
+    label: String,
+}
+
+/// What wakes the loop.
+#[derive(Debug)]
+pub enum Wake {
+    /// Something happened in the inbox.
+    Inbox(Event),
+    /// Take this configuration.
+    Reload(Box<Config>),
+    /// The new configuration does not read.
+    ReloadFailed,
+    /// Look at the stop flag.
+    Stop,
+}
+
+/// Steers a running loader from another thread.
+#[derive(Debug, Clone)]
+pub struct Control {
+    wake: SyncSender<Wake>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Control {
+    /// Ends [`Loader::run`] after the file that is being judged.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // A full queue wakes the loop by itself.
+        let _ = self.wake.try_send(Wake::Stop);
+    }
+
+    /// Hands over a new configuration. False when the loader has ended.
+    #[must_use]
+    pub fn reload(&self, config: Config) -> bool {
+        self.wake.send(Wake::Reload(Box::new(config))).is_ok()
+    }
+
+    /// Says that there is a new configuration and that it has errors.
+    pub fn reload_failed(&self) {
+        // The loader has ended, or hears of it.
+        let _ = self.wake.send(Wake::ReloadFailed);
+    }
+}
+
+/// What became of one dropped file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// Its name, escaped.
+    pub file: String,
+    /// Its SHA-256; that of nothing when it was not read.
+    pub digest: Digest,
+    /// The zone, when it is known from the content and configured.
+    pub zone: Option<Name>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a dropped file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in force.
+    Accepted {
+        /// Its generation.
+        generation: u64,
+        /// What the checks found that does not reject.
+        warnings: Vec<Finding>,
+    },
+    /// It was in force already.
+    Unchanged {
+        /// The generation.
+        generation: u64,
+    },
+    /// It was moved to `rejected/`.
+    Rejected {
+        /// Why, and the warnings.
+        findings: Vec<Finding>,
+    },
+    /// It passed and could not be written; it stays in the inbox for another try.
+    Failed {
+        /// Why.
+        what: String,
+    },
+}
+
+/// What one step did.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// The files that were judged.
+    pub imports: Vec<Import>,
+    /// More is due at once.
+    pub more: bool,
+}
+
+/// Why the loader cannot start, or cannot take a configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The state folder.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The audit log.
+    #[error("{path}: {source}", path = path.display())]
+    Audit {
+        /// The log.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// Only a restart can do that.
+    #[error("`state-dir` cannot change while skr-loader runs ({from} to {to}); restart it", from = from.display(), to = to.display())]
+    StateDirChanged {
+        /// The folder that is locked.
+        from: PathBuf,
+        /// The folder in the new configuration.
+        to: PathBuf,
+    },
+}
+
+impl Loader {
+    /// Locks the state folder and reads back what is in force. Nothing is watched before the first step.
+    pub fn new(config: Config, metrics: Metrics) -> Result<Self, StartError> {
+        let store = Store::open(&config.state_dir)?;
+        let path = config.state_dir.join("audit.jsonl");
+        let audit = Audit::open(&path).map_err(|source| StartError::Audit { path, source })?;
+        let (wake, events) = sync_channel(QUEUE);
+        let inbox = Inbox::new(&config.state_dir.join("inbox"), config.loader.rescan_interval, wake.clone());
+        let mut loader = Self {
+            rejected: Rejected::new(&config.state_dir.join("rejected")),
+            config: config.clone(),
+            metrics,
+            store,
+            audit,
+            inbox,
+            zones: BTreeMap::new(),
+            events,
+            control: Control { wake, stop: Arc::new(AtomicBool::new(false)) },
+            clock_told: false,
+        };
+        report::start(&loader.metrics);
+        loader.configure(config);
+        Ok(loader)
+    }
+
+    /// A handle that steers it.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// What is in force for `zone`.
+    #[must_use]
+    pub fn in_force(&self, zone: &Name) -> Option<&InForce> {
+        self.zones.get(zone)?.state.in_force.as_ref()
+    }
+
+    /// Takes a new configuration: zones that are new are read back, zones that are gone are let go.
+    pub fn reload(&mut self, config: Config) -> Result<(), StartError> {
+        if config.state_dir != self.config.state_dir {
+            let (from, to) = (self.config.state_dir.clone(), config.state_dir);
+            return Err(StartError::StateDirChanged { from, to });
+        }
+        self.configure(config);
+        Ok(())
+    }
+
+    /// Runs until [`Control::stop`]; `on_import` hears of each judged file, after its commit.
+    pub fn run(&mut self, clock: impl Fn() -> Timestamp, mut on_import: impl FnMut(&Import)) {
+        self.record(Record::new(clock(), "started"));
+        while !self.is_stopping() {
+            let now = clock();
+            let step = self.step(now);
+            step.imports.iter().for_each(&mut on_import);
+            let pause = if step.more { Duration::ZERO } else { self.pause(now) };
+            match self.events.recv_timeout(pause) {
+                Ok(wake) => self.wake(wake, now),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+        }
+        self.record(Record::new(clock(), "stopped"));
+    }
+
+    /// Does everything that is due at `now`, and returns; call it again at once when it says that there is more.
+    pub fn step(&mut self, now: Timestamp) -> Step {
+        for _ in 0..QUEUE {
+            let Ok(wake) = self.events.try_recv() else { break };
+            self.wake(wake, now);
+        }
+        let mut step = Step::default();
+        let tended = self.inbox.tend(now);
+        self.tell_watch(&tended, now);
+        if self.clock_is_plausible(now) {
+            let looks = self.inbox.look(now);
+            step.more = looks.more;
+            self.import(looks.looks, now, &mut step.imports);
+        }
+        for zone in self.zones.values() {
+            report::zone(&self.metrics, &zone.label, &zone.state, now);
+        }
+        step
+    }
+
+    /// How long nothing is due, unless something happens.
+    #[must_use]
+    pub fn pause(&self, now: Timestamp) -> Duration {
+        if self.inbox.is_waiting() || !self.inbox.is_watched() {
+            return SHORT_PAUSE;
+        }
+        let switches = self.zones.values().filter_map(|zone| {
+            let bundles = &zone.state.in_force.as_ref()?.bundles;
+            bundles.get(bundles.partition_point(|b| b.inception <= now)).map(|b| b.inception.since(now))
+        });
+        switches.min().map_or(PAUSE, |seconds| PAUSE.min(Duration::from_secs(seconds)))
+    }
+
+    fn wake(&mut self, wake: Wake, now: Timestamp) {
+        match wake {
+            Wake::Inbox(event) => self.inbox.on_event(event),
+            Wake::Stop => {}
+            Wake::ReloadFailed => report::reload(&self.metrics, false, now),
+            Wake::Reload(config) => {
+                let result = self.reload(*config);
+                report::reload(&self.metrics, result.is_ok(), now);
+                match result {
+                    Ok(()) => tracing::info!(zones = self.zones.len(), "configuration reloaded"),
+                    Err(error) => {
+                        tracing::error!(%error, "configuration not taken; the old one stays in use");
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.control.stop.load(Ordering::Relaxed)
+    }
+
+    fn configure(&mut self, config: Config) {
+        let mut old = std::mem::take(&mut self.zones);
+        for zone in &config.zones {
+            let label = report::label(&zone.name);
+            let state = match old.remove(&zone.name) {
+                Some(known) => known.state,
+                None => {
+                    self.metrics.add_zone(&label);
+                    self.read_back(zone)
+                }
+            };
+            report::thresholds(&self.metrics, &label, &config.loader);
+            self.zones.insert(zone.name.clone(), Zone { config: zone.clone(), state, label });
+        }
+        for zone in old.values() {
+            self.metrics.remove_zone(&zone.label);
+        }
+        self.inbox.set_rescan_interval(config.loader.rescan_interval);
+        self.config = config;
+    }
+
+    fn read_back(&self, zone: &ZoneConfig) -> ZoneState {
+        let (state, error) = self.store.load(&zone.name);
+        let zone = &zone.name;
+        match (&state.in_force, error) {
+            (_, Some(error)) => {
+                tracing::error!(%zone, %error, "the accepted store is damaged; drop the SKR in force, or a newer one, to repair it");
+            }
+            (Some(in_force), None) => {
+                let until = in_force.bundles.last().map_or(Timestamp::EPOCH, |b| b.expiration());
+                tracing::info!(%zone, generation = in_force.generation, until = %until.iso(), "read back what is in force");
+            }
+            (None, None) => tracing::warn!(%zone, "no SKR was accepted yet; drop one into the inbox"),
+        }
+        state
+    }
+
+    /// A clock that stands far behind our own last word (1970 after a boot) would reject what is good.
+    fn clock_is_plausible(&mut self, now: Timestamp) -> bool {
+        let plausible = self.audit.last_time().is_none_or(|last| last.since(now) <= CLOCK_TOLERANCE);
+        if !plausible && !self.clock_told {
+            tracing::error!(now = %now.iso(), "the clock stands before the last line of the audit log; nothing is imported until it is set");
+        }
+        self.clock_told = !plausible;
+        plausible
+    }
+
+    fn tell_watch(&self, tended: &Tended, now: Timestamp) {
+        report::watch(&self.metrics, tended, now);
+        if let Some(error) = &tended.error {
+            tracing::error!(%error, "the inbox is not watched");
+        }
+        if tended.overflowed {
+            tracing::warn!("events of the inbox were lost; scanned it");
+        }
+    }
+
+    fn import(&mut self, looks: Vec<Look>, now: Timestamp, imports: &mut Vec<Import>) {
+        let mut read = Vec::new();
+        for look in looks {
+            match look {
+                Look::Ignored(_) => report::file(&self.metrics, "ignored"),
+                Look::Unstable(name) => {
+                    tracing::debug!(file = printable(&name), "not whole yet; waits");
+                    report::file(&self.metrics, "unstable");
+                }
+                Look::Refused(name, error) => self.refuse(&printable(&name), &error),
+                Look::TooLarge(file, error) => {
+                    let started = Instant::now();
+                    let findings = vec![Finding::reject(error.id(), None, error.to_string())];
+                    imports.push(self.reject(&file, None, findings, now, started));
+                }
+                Look::Whole(file) => {
+                    let started = Instant::now();
+                    match self.parse(&file) {
+                        Ok((zone, skr)) => read.push((zone, skr, file)),
+                        Err((zone, finding)) => {
+                            imports.push(self.reject(&file, zone, vec![finding], now, started));
+                        }
+                    }
+                }
+            }
+        }
+        // Two SKRs of one zone at once: the earlier one first, whatever their names are.
+        read.sort_by_cached_key(|(zone, skr, file)| {
+            let bundle = |b: Option<&keystore::exchange::Bundle>| b.map(|b| (b.expiration(), b.inception));
+            (zone.clone(), bundle(skr.bundles.last()), bundle(skr.bundles.first()), file.name.clone())
+        });
+        for (zone, skr, file) in read {
+            if self.is_stopping() {
+                return;
+            }
+            imports.push(self.judge(&zone, skr, &file, now));
+        }
+    }
+
+    /// The zone that the file is for, which must be ours, and its content.
+    fn parse(&self, file: &Dropped) -> Result<(Name, UnverifiedSkr), (Option<Name>, Finding)> {
+        let zone = accept::zone_of(&file.octets);
+        let Some(zone) = zone else {
+            // Whatever the zone: it does not read.
+            return match bind::parse_skr(&file.octets, &Name::root()) {
+                Err(error) => Err((None, (&error).into())),
+                Ok(_) => Err((None, Finding::reject("SKR-SYNTAX", None, "it has no record"))),
+            };
+        };
+        let Some((zone, _)) = self.zones.get_key_value(&zone) else {
+            let what = format!("it is for {zone}, which is no `[[zone]]` of the configuration");
+            return Err((None, Finding::reject("SKR-WRONG-ZONE", None, what)));
+        };
+        match bind::parse_skr(&file.octets, zone) {
+            Ok(skr) => Ok((zone.clone(), skr)),
+            Err(error) => Err((Some(zone.clone()), (&error).into())),
+        }
+    }
+
+    /// Runs the checks, and commits or rejects.
+    fn judge(&mut self, name: &Name, skr: UnverifiedSkr, file: &Dropped, now: Timestamp) -> Import {
+        let started = Instant::now();
+        let sha256 = digest(&file.octets);
+        let zone = &self.zones[name];
+        let in_force = zone.state.in_force.as_ref();
+        if let Some(in_force) = in_force.filter(|f| zone.state.known.get(&sha256) == Some(&f.generation)) {
+            return self.unchanged(name, in_force.generation, file, now);
+        }
+        let keys = keys_of(&zone.config);
+        let requests = open_requests(&self.config.state_dir, name);
+        let verify_context = VerifyContext::new(&zone.config.name, &zone.config.anchors);
+        let context = Context { state: Some(&zone.state), keys: Some(&keys), requests: &requests };
+        let (skr, warnings) = match checks::run(skr, &sha256, &verify_context, &context, now) {
+            Ok(passed) => passed,
+            Err(findings) => return self.reject(file, Some(name.clone()), findings, now, started),
+        };
+        let joined = match accept::join(&skr, &zone.state, &zone.config.anchors, now, PROGRAM) {
+            Ok(joined) => joined,
+            Err(finding) => {
+                let findings = warnings.into_iter().chain([finding]).collect();
+                return self.reject(file, Some(name.clone()), findings, now, started);
+            }
+        };
+        let (octets, received) = match &joined {
+            Some(joined) => (joined, Some(&file.octets[..])),
+            None => (&file.octets, None),
+        };
+        let generation = zone.state.next;
+        let committed = self.store.commit(name, generation, octets, received);
+        let in_force = match committed.and_then(|_| self.store.in_force(name)?.ok_or_else(lost)) {
+            Ok(in_force) if in_force.generation == generation => in_force,
+            Ok(_) => return self.failed(name, file, &lost(), now),
+            Err(error) => return self.failed(name, file, &error, now),
+        };
+        if let Some(zone) = self.zones.get_mut(name) {
+            zone.state.known.extend([(sha256, generation), (in_force.digest, generation)]);
+            zone.state.in_force = Some(in_force);
+            zone.state.next = generation.saturating_add(1);
+        }
+        self.accepted(name, generation, warnings, file, sha256, now, started)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one log line")]
+    fn accepted(
+        &mut self,
+        zone: &Name,
+        generation: u64,
+        warnings: Vec<Finding>,
+        file: &Dropped,
+        sha256: Digest,
+        now: Timestamp,
+        started: Instant,
+    ) -> Import {
+        let (name, hex) = (printable(&file.name), hex(&sha256));
+        for warning in &warnings {
+            tracing::warn!(%zone, file = name, id = warning.id, "{}", one_line(&warning.to_string()));
+        }
+        let bundles = self.in_force(zone).map_or(0, |f| f.bundles.len());
+        tracing::info!(%zone, generation, bundles, file = name, sha256 = hex, "SKR accepted");
+        let record = Record {
+            generation: Some(generation),
+            checks: warnings.iter().map(|w| w.id.to_owned()).collect(),
+            ..of_file("accepted", Some(zone), &name, &hex, now)
+        };
+        self.record(record);
+        report::import(&self.metrics, &report::label(zone), "accepted", now);
+        report::file(&self.metrics, "imported");
+        self.metrics.skr_import_duration_seconds.observe(started.elapsed().as_secs_f64());
+        self.take_out(file, None);
+        Import {
+            file: name,
+            digest: sha256,
+            zone: Some(zone.clone()),
+            outcome: Outcome::Accepted { generation, warnings },
+        }
+    }
+
+    fn unchanged(&mut self, zone: &Name, generation: u64, file: &Dropped, now: Timestamp) -> Import {
+        let (name, digest) = (printable(&file.name), digest(&file.octets));
+        tracing::info!(%zone, generation, file = name, "SKR unchanged: it is in force already");
+        let record = Record {
+            generation: Some(generation),
+            ..of_file("unchanged", Some(zone), &name, &hex(&digest), now)
+        };
+        self.record(record);
+        report::import(&self.metrics, &report::label(zone), "unchanged", now);
+        report::file(&self.metrics, "imported");
+        self.take_out(file, None);
+        Import { file: name, digest, zone: Some(zone.clone()), outcome: Outcome::Unchanged { generation } }
+    }
+
+    fn reject(
+        &mut self,
+        file: &Dropped,
+        zone: Option<Name>,
+        findings: Vec<Finding>,
+        now: Timestamp,
+        started: Instant,
+    ) -> Import {
+        let (name, digest) = (printable(&file.name), digest(&file.octets));
+        let ids = checks::rejecting(&findings);
+        let first = findings.iter().find(|f| f.rejects()).map_or_else(String::new, ToString::to_string);
+        let of_zone = zone.as_ref().map_or_else(|| "unknown".to_owned(), report::label);
+        tracing::error!(
+            zone = of_zone,
+            file = name,
+            sha256 = hex(&digest),
+            checks = ids.join(","),
+            findings = findings.len(),
+            "SKR rejected: {}",
+            one_line(&first)
+        );
+        report::rejection(&self.metrics, &findings);
+        if zone.is_some() {
+            report::import(&self.metrics, &of_zone, "rejected", now);
+        }
+        let record = Record {
+            checks: ids.iter().map(|id| (*id).to_owned()).collect(),
+            ..of_file("rejected", zone.as_ref(), &name, &hex(&digest), now)
+        };
+        self.record(record);
+        let in_force = zone.as_ref().and_then(|z| self.in_force(z)).map(|f| f.generation);
+        match self.rejected.place(file, zone.as_ref(), in_force, &findings, now) {
+            Ok(path) => self.take_out(file, Some(&path)),
+            Err(error) => {
+                tracing::error!(file = name, %error, "cannot write the reason; the file stays in the inbox");
+                self.inbox.leave(file);
+            }
+        }
+        self.metrics.skr_import_duration_seconds.observe(started.elapsed().as_secs_f64());
+        Import { file: name, digest, zone, outcome: Outcome::Rejected { findings } }
+    }
+
+    fn failed(&mut self, zone: &Name, file: &Dropped, error: &StoreError, now: Timestamp) -> Import {
+        let name = printable(&file.name);
+        tracing::error!(%zone, file = name, id = "SKR-IO", %error, "the SKR is good and could not be stored; it is tried again");
+        report::failure(&self.metrics, &report::label(zone));
+        self.inbox.put_back(file, now);
+        let outcome = Outcome::Failed { what: error.to_string() };
+        Import { file: name, digest: digest(&file.octets), zone: Some(zone.clone()), outcome }
+    }
+
+    fn refuse(&self, name: &str, error: &FileError) {
+        tracing::error!(file = name, id = error.id(), "left in the inbox: {error}");
+        report::file(&self.metrics, "unsafe");
+        report::rejection(&self.metrics, &[Finding::reject(error.id(), None, "")]);
+    }
+
+    fn take_out(&mut self, file: &Dropped, to: Option<&Path>) {
+        if let Err(error) = self.inbox.take_out(file, to) {
+            let name = printable(&file.name);
+            tracing::error!(file = name, %error, "cannot take the judged file out of the inbox; remove it");
+        }
+    }
+
+    /// What is in force counts more than the log of it: an audit log that cannot be written is told and nothing else.
+    fn record(&mut self, record: Record) {
+        if let Err(error) = self.audit.append(record) {
+            tracing::error!(%error, "the audit log cannot be written");
+        }
+    }
+}
+
+fn of_file(event: &str, zone: Option<&Name>, file: &str, sha256: &str, now: Timestamp) -> Record {
+    Record {
+        zone: zone.map(report::label),
+        file: Some(file.to_owned()),
+        sha256: Some(sha256.to_owned()),
+        ..Record::new(now, event)
+    }
+}
+
+fn lost() -> StoreError {
+    StoreError::Damaged {
+        path: PathBuf::from("accepted"),
+        what: "what was just written does not read back; check the disk",
+    }
+}
+
+/// The keys of the zone; a folder that cannot be read has none, and says why.
+fn keys_of(zone: &ZoneConfig) -> Found {
+    key_files::find(&zone.key_directory, &zone.name)
+        .unwrap_or_else(|error| Found { keys: Vec::new(), skipped: vec![error] })
+}
+
+/// The requests in the outbox. One that does not read asks for nothing.
+fn open_requests(state_dir: &Path, zone: &Name) -> Vec<Ksr> {
+    let Ok(entries) = std::fs::read_dir(zone_dir(&state_dir.join("outbox"), zone)) else { return Vec::new() };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut requests = Vec::new();
+    for path in paths.filter(|path| path.extension().is_some_and(|e| e == "ksr")) {
+        let read = files::read(&path, Named::ByOperator, MAX_SKR_OCTETS).map_err(|e| e.to_string());
+        let parsed = read.and_then(|f| bind::parse_ksr(&f.octets, zone).map_err(|e| e.to_string()));
+        match parsed {
+            Ok(ksr) => requests.push(ksr),
+            Err(error) => {
+                tracing::warn!(file = %path.display(), error = one_line(&error), "a request in the outbox does not read");
+            }
+        }
+    }
+    requests
+}

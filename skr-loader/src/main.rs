@@ -1,0 +1,7 @@
+//! The command `skr-loader`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    skr_loader::cli::main()
+}

@@ -1,0 +1,111 @@
+//! What the loader tells through [`Metrics`].
+
+use keystore::config::LoaderConfig;
+use keystore::dns::Name;
+use keystore::exchange::Finding;
+use keystore::time::Timestamp;
+use metrics::Metrics;
+use metrics::zones::{BUNDLE_STATES, SEVERITIES};
+
+use crate::checks;
+use crate::coverage;
+use crate::store::{InForce, ZoneState};
+
+/// The `zone` label: absolute, lower case.
+pub fn label(zone: &Name) -> String {
+    zone.to_lowercase().to_string()
+}
+
+fn unix(time: Timestamp) -> i64 {
+    i64::try_from(time.secs()).unwrap_or(i64::MAX)
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Makes the series that do not belong to a zone.
+pub fn start(metrics: &Metrics) {
+    metrics.add_process();
+    for check in checks::all() {
+        metrics.skr_rejections_total.with_label_values(&[check.id]);
+    }
+}
+
+/// The thresholds of the alerts.
+pub fn thresholds(metrics: &Metrics, zone: &str, config: &LoaderConfig) {
+    let values = [config.coverage_info, config.coverage_warning, config.coverage_critical];
+    for (severity, value) in SEVERITIES.into_iter().zip(values) {
+        let gauge = metrics.policy_skr_coverage_threshold_seconds.with_label_values(&[zone, severity]);
+        gauge.set(value.into());
+    }
+}
+
+/// What is in force for a zone, seen from `now`.
+pub fn zone(metrics: &Metrics, zone: &str, state: &ZoneState, now: Timestamp) {
+    let in_force = state.in_force.as_ref();
+    let coverage = in_force.and_then(|f| coverage::at(&f.bundles, now));
+    let time =
+        |pick: fn(&coverage::Coverage) -> Option<Timestamp>| coverage.as_ref().and_then(pick).map_or(0, unix);
+    let generation = in_force.map_or(0, |f: &InForce| i64::try_from(f.generation).unwrap_or(i64::MAX));
+    for (gauge, value) in [
+        (&metrics.skr_coverage_start_timestamp_seconds, time(|c| Some(c.start))),
+        (&metrics.skr_coverage_end_timestamp_seconds, time(|c| Some(c.end))),
+        (&metrics.skr_schedule_end_timestamp_seconds, time(|c| Some(c.schedule_end))),
+        (&metrics.skr_active_bundle_inception_timestamp_seconds, time(|c| c.active.map(|a| a.0))),
+        (&metrics.skr_active_bundle_expiration_timestamp_seconds, time(|c| c.active.map(|a| a.1))),
+        (&metrics.skr_next_bundle_timestamp_seconds, time(|c| c.next)),
+        (&metrics.skr_gap_seconds, coverage.map_or(0, |c| i64::try_from(c.longest_gap).unwrap_or(i64::MAX))),
+        (&metrics.skr_generation, generation),
+    ] {
+        gauge.with_label_values(&[zone]).set(value);
+    }
+    let counts = coverage.map_or([0; 3], |c| [c.past, usize::from(c.active.is_some()), c.future]);
+    for (state, number) in BUNDLE_STATES.into_iter().zip(counts) {
+        metrics.skr_bundles.with_label_values(&[zone, state]).set(count(number));
+    }
+}
+
+/// How an import of a known zone ended: `accepted`, `rejected` or `unchanged`.
+pub fn import(metrics: &Metrics, zone: &str, result: &str, now: Timestamp) {
+    metrics.skr_imports_total.with_label_values(&[zone, result]).inc();
+    metrics.skr_last_import_timestamp_seconds.with_label_values(&[zone, result]).set(unix(now));
+    metrics.skr_last_import_success.with_label_values(&[zone]).set((result != "rejected").into());
+}
+
+/// A good SKR could not be stored.
+pub fn failure(metrics: &Metrics, zone: &str) {
+    metrics.skr_last_import_success.with_label_values(&[zone]).set(0);
+    metrics.skr_rejections_total.with_label_values(&["SKR-IO"]).inc();
+}
+
+/// The configuration was read again, or not.
+pub fn reload(metrics: &Metrics, taken: bool, now: Timestamp) {
+    metrics.config_last_reload_successful.set(taken.into());
+    if taken {
+        metrics.config_last_reload_success_timestamp_seconds.set(unix(now));
+    }
+}
+
+/// A file was rejected; its zone may be unknown.
+pub fn rejection(metrics: &Metrics, findings: &[Finding]) {
+    for id in checks::rejecting(findings) {
+        metrics.skr_rejections_total.with_label_values(&[id]).inc();
+    }
+}
+
+/// What became of a file in the inbox: `imported`, `ignored`, `unsafe` or `unstable`.
+pub fn file(metrics: &Metrics, outcome: &str) {
+    metrics.watch_files_total.with_label_values(&[outcome]).inc();
+}
+
+/// How the watch stands.
+pub fn watch(metrics: &Metrics, tended: &crate::inbox::Tended, now: Timestamp) {
+    metrics.watch_up.set(tended.watched.into());
+    if tended.scanned {
+        metrics.watch_last_scan_timestamp_seconds.set(unix(now));
+    }
+    if tended.overflowed {
+        metrics.watch_overflows_total.inc();
+    }
+}

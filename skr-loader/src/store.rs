@@ -1,0 +1,238 @@
+//! The accepted store: one folder a zone, a file a generation, and `current`, which says which one is in force.
+//!
+//! ```text
+//! accepted/ZONE/3.received   the dropped file, when it is not what is in force octet for octet (see `accept::join`)
+//! accepted/ZONE/3.skr        the generation
+//! accepted/ZONE/current      "3 <SHA-256>": written last, so that a crash before it leaves generation 2 in force
+//! ```
+//!
+//! **Invariant:** a number that `current` once named is never given out again.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use keystore::dns::Name;
+use keystore::durable;
+use keystore::exchange::{Bundle, bind};
+use keystore::store::{self, StoreError, digest, zone_dir};
+use rustix::fs::FlockOperation;
+
+use crate::files::{self, Named};
+
+/// SHA-256.
+pub type Digest = [u8; 32];
+
+/// SKRs are public; the folder decides who may read them.
+const SKR_MODE: u32 = 0o644;
+const FOLDER_MODE: u32 = 0o755;
+
+/// The state folder, locked against a second loader as long as this lives.
+#[derive(Debug)]
+pub struct Store {
+    state_dir: PathBuf,
+    /// Keeps the lock.
+    _lock: File,
+}
+
+/// A generation in force, read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForce {
+    /// Its number, from 1.
+    pub generation: u64,
+    /// SHA-256 of `<generation>.skr`.
+    pub digest: Digest,
+    /// Its bundles, ordered by inception.
+    pub bundles: Vec<Bundle>,
+}
+
+/// What the store holds for one zone.
+#[derive(Debug, Clone, Default)]
+pub struct ZoneState {
+    /// The generation in force; `None` = nothing was ever accepted, or what was is damaged.
+    pub in_force: Option<InForce>,
+    /// The generation, up to the one in force, that was dropped as (or is kept in) a file of this digest.
+    pub known: BTreeMap<Digest, u64>,
+    /// Number of the next generation.
+    pub next: u64,
+}
+
+/// Why a loader cannot start on a state folder.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The system's word.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A second daemon.
+    #[error("{path}: another skr-loader{holder} works on this state folder; stop it first", path = path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// ` (process N)`, when it said so.
+        holder: String,
+    },
+}
+
+impl Store {
+    /// Makes the folders that are missing, takes the lock, and removes temp files of a loader that was killed.
+    pub fn open(state_dir: &Path) -> Result<Self, OpenError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| OpenError::Io { path, source }
+        };
+        durable::create_dir_durable(state_dir, FOLDER_MODE).map_err(at(state_dir))?;
+        let path = state_dir.join("skr-loader.lock");
+        let lock = lock(&path)?;
+        for (name, mode) in [("accepted", FOLDER_MODE), ("rejected", 0o750), ("inbox", 0o770)] {
+            let folder = state_dir.join(name);
+            durable::create_dir_durable(&folder, mode).map_err(at(&folder))?;
+            if name != "inbox" {
+                durable::sweep_temps(&folder).map_err(at(&folder))?;
+            }
+        }
+        durable::sweep_temps(state_dir).map_err(at(state_dir))?;
+        Ok(Self { state_dir: state_dir.to_owned(), _lock: lock })
+    }
+
+    /// `accepted/`.
+    #[must_use]
+    pub fn accepted(&self) -> PathBuf {
+        self.state_dir.join("accepted")
+    }
+
+    /// Reads back what is in force for `zone`, after tidying up what a crash may have left: temp files, and
+    /// generations above the one in force (their commit never ended, and their file still lies in the inbox).
+    ///
+    /// A damaged store is an error beside the state: the loader goes on, and the next good SKR repairs it.
+    pub fn load(&self, zone: &Name) -> (ZoneState, Option<StoreError>) {
+        read(&self.accepted(), zone, true)
+    }
+
+    /// The generation in force alone; `Ok(None)` when nothing was ever accepted.
+    pub fn in_force(&self, zone: &Name) -> Result<Option<InForce>, StoreError> {
+        in_force(&self.accepted(), zone)
+    }
+
+    /// Makes `octets` the generation in force: generation file first, then `current`. `received` are the octets of the
+    /// dropped file when they differ. On an error what was in force stays so.
+    pub fn commit(
+        &self,
+        zone: &Name,
+        generation: u64,
+        octets: &[u8],
+        received: Option<&[u8]>,
+    ) -> Result<Digest, StoreError> {
+        let dir = zone_dir(&self.accepted(), zone);
+        let write = |path: PathBuf, octets: &[u8]| {
+            durable::write(&path, octets, SKR_MODE).map_err(|source| StoreError::Io { path, source })
+        };
+        durable::create_dir_durable(&dir, FOLDER_MODE)
+            .map_err(|source| StoreError::Io { path: dir.clone(), source })?;
+        if let Some(received) = received {
+            write(dir.join(format!("{generation}.received")), received)?;
+        }
+        write(store::skr_path(&dir, generation), octets)?;
+        let digest = digest(octets);
+        write(dir.join(store::CURRENT), store::format_current(generation, &digest).as_bytes())?;
+        Ok(digest)
+    }
+}
+
+/// Reads what `accepted/` holds for `zone`, and changes nothing there. A damaged store is an error beside the state.
+pub fn peek(accepted: &Path, zone: &Name) -> (ZoneState, Option<StoreError>) {
+    read(accepted, zone, false)
+}
+
+fn read(accepted: &Path, zone: &Name, tidy: bool) -> (ZoneState, Option<StoreError>) {
+    let dir = zone_dir(accepted, zone);
+    if !dir.is_dir() {
+        return (ZoneState { next: 1, ..ZoneState::default() }, None);
+    }
+    let (in_force, mut error) = match in_force(accepted, zone) {
+        Ok(in_force) => (in_force, None),
+        Err(error) => (None, Some(error)),
+    };
+    let mut state = ZoneState { in_force, ..ZoneState::default() };
+    if let Err(source) = scan(&dir, &mut state, tidy) {
+        error.get_or_insert(StoreError::Io { path: dir, source });
+    }
+    (state, error)
+}
+
+fn in_force(accepted: &Path, zone: &Name) -> Result<Option<InForce>, StoreError> {
+    let Some(current) = store::read_current(accepted, zone)? else { return Ok(None) };
+    let skr = bind::parse_skr(&current.octets, zone).map_err(|_| StoreError::Damaged {
+        path: store::skr_path(&zone_dir(accepted, zone), current.generation),
+        what: "it has the right SHA-256 and does not read as an SKR of this zone; accept an SKR anew",
+    })?;
+    let mut bundles = skr.bundles;
+    bundles.sort_by_key(|b| b.inception);
+    Ok(Some(InForce { generation: current.generation, digest: digest(&current.octets), bundles }))
+}
+
+/// Collects the known digests and the next number; tidies up when asked to.
+fn scan(dir: &Path, state: &mut ZoneState, tidy: bool) -> io::Result<()> {
+    if tidy {
+        durable::sweep_temps(dir)?;
+    }
+    let in_force = state.in_force.as_ref().map(|f| f.generation);
+    let mut highest = in_force.unwrap_or(0);
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let Some(generation) = generation_of(&path) else { continue };
+        let Some(in_force) = in_force else {
+            // Without `current` nobody can say which of them were accepted: kept, and their numbers not used again.
+            highest = highest.max(generation);
+            continue;
+        };
+        if generation > in_force {
+            if tidy {
+                durable::remove(&path)?;
+            }
+            continue;
+        }
+        match files::read(&path, Named::ByOperator, store::MAX_SKR_OCTETS) {
+            Ok(file) => drop(state.known.insert(digest(&file.octets), generation)),
+            Err(error) => tracing::warn!(file = %path.display(), %error, "an old generation does not read"),
+        }
+    }
+    state.next = highest.saturating_add(1);
+    Ok(())
+}
+
+fn generation_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    let stem = name.strip_suffix(".skr").or_else(|| name.strip_suffix(".received"))?;
+    stem.parse().ok().filter(|n: &u64| n.to_string() == stem)
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let io = |source| OpenError::Io { path: path.to_owned(), source };
+    let mut options = OpenOptions::new();
+    let mut file =
+        options.read(true).write(true).create(true).truncate(false).mode(0o640).open(path).map_err(io)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            let read = file.take(20).read_to_string(&mut text);
+            let holder = read.ok().and_then(|_| text.trim().parse::<u32>().ok());
+            let holder = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
+            return Err(OpenError::Locked { path: path.to_owned(), holder });
+        }
+        Err(error) => return Err(io(error.into())),
+    }
+    // The number is for people; the lock is what counts, and the kernel frees it when the process ends.
+    file.set_len(0).map_err(io)?;
+    file.seek(SeekFrom::Start(0)).map_err(io)?;
+    writeln!(file, "{}", std::process::id()).map_err(io)?;
+    Ok(file)
+}
