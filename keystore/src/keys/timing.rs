@@ -18,6 +18,23 @@ pub struct Timing {
     pub sync_delete: Option<Timestamp>,
 }
 
+/// The place of one time in a [`Timing`].
+pub type TimeField = fn(&mut Timing) -> &mut Option<Timestamp>;
+
+/// The tags of `.private` in the order in which BIND writes them, and their fields. `.key` has the same without
+/// `DSPublish`; the removal of the DS is in `.state` only.
+pub const TIMES: [(&str, TimeField); 9] = [
+    ("Created", |t| &mut t.created),
+    ("Publish", |t| &mut t.publish),
+    ("Activate", |t| &mut t.activate),
+    ("Revoke", |t| &mut t.revoke),
+    ("Inactive", |t| &mut t.inactive),
+    ("Delete", |t| &mut t.delete),
+    ("DSPublish", |t| &mut t.ds_publish),
+    ("SyncPublish", |t| &mut t.sync_publish),
+    ("SyncDelete", |t| &mut t.sync_delete),
+];
+
 impl Timing {
     /// In the DNSKEY RRset at `now`: Publish reached and Delete not.
     #[must_use]
@@ -40,6 +57,31 @@ pub enum RecordState {
     Rumoured,
     Omnipresent,
     Unretentive,
+}
+
+impl RecordState {
+    /// Reads the word, in any letter case.
+    #[must_use]
+    pub fn parse(word: &[u8]) -> Option<Self> {
+        Some(match word.to_ascii_lowercase().as_slice() {
+            b"hidden" => Self::Hidden,
+            b"rumoured" => Self::Rumoured,
+            b"omnipresent" => Self::Omnipresent,
+            b"unretentive" => Self::Unretentive,
+            _ => return None,
+        })
+    }
+}
+
+impl std::fmt::Display for RecordState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Hidden => "hidden",
+            Self::Rumoured => "rumoured",
+            Self::Omnipresent => "omnipresent",
+            Self::Unretentive => "unretentive",
+        })
+    }
 }
 
 /// What only the `.state` file has.

@@ -1,0 +1,85 @@
+//! Making a new key whose tag collides with no other key of the zone.
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use super::{Folder, KeyFile, KeyFileError};
+use crate::crypto::{Algorithm, PrivateKey};
+use crate::dns::Name;
+use crate::keys::timing::{State, Timing};
+use crate::keys::{Dnskey, FLAG_REVOKE};
+
+/// Draws before a key of fixed size is given up (some 20 µs each), and one of RSA (0.1 to 3 s each).
+const MOST_DRAWS: usize = 100_000;
+const MOST_RSA_DRAWS: usize = 1_000;
+
+/// What key to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewKey<'a> {
+    /// The zone; its letter case goes into `.key`.
+    pub zone: &'a Name,
+    /// TTL of the DNSKEY record, in seconds; 0 = none written.
+    pub ttl: u32,
+    /// Flags of the DNSKEY: 256 for a ZSK, 257 for a KSK.
+    pub flags: u16,
+    /// Algorithm.
+    pub algorithm: Algorithm,
+    /// Bits of an RSA key; other algorithms have a fixed size.
+    pub bits: u16,
+    /// Where its tag and its tag once revoked must lie.
+    pub tag_range: RangeInclusive<u16>,
+    /// Times.
+    pub timing: Timing,
+    /// The `.state` file; `None` writes none.
+    pub state: Option<State>,
+}
+
+/// Makes a key and writes its set durably as new files (see [`KeyFile::create`]).
+///
+/// A key is thrown away and drawn again when its tag, or its tag once revoked, lies outside of the range, or equals the tag
+/// (plain or revoked) of any key of the zone: of those in `dir`, of any algorithm and role, readable or not, and of those in
+/// `existing`, which the caller knows from elsewhere (the KSKs of an SKR, say). BIND looks at keys of one algorithm in one
+/// folder only.
+pub fn generate_key(dir: &Path, new: &NewKey<'_>, existing: &[Dnskey]) -> Result<KeyFile, KeyFileError> {
+    let mut taken: Vec<u16> = existing.iter().flat_map(|key| [key.tag(), key.revoked_tag()]).collect();
+    taken.extend(Folder::scan(dir)?.taken_tags(new.zone).into_iter().map(|taken| taken.tag));
+    let free = |tag: u16| new.tag_range.contains(&tag) && !taken.contains(&tag);
+    let none_free = || KeyFileError::NoFreeTag {
+        path: dir.to_owned(),
+        zone: new.zone.clone(),
+        min: *new.tag_range.start(),
+        max: *new.tag_range.end(),
+    };
+    // Revoking adds 128 to the sum that the tag is folded from: without such a pair no draw would ever do.
+    let pair = |tag: &u16| {
+        free(*tag) && (free(tag.wrapping_add(FLAG_REVOKE)) || free(tag.wrapping_add(FLAG_REVOKE + 1)))
+    };
+    if !new.tag_range.clone().any(|tag| pair(&tag)) {
+        return Err(none_free());
+    }
+    let fail = |source| KeyFileError::Generate { path: dir.to_owned(), algorithm: new.algorithm, source };
+    let draws = if new.algorithm.is_rsa() { MOST_RSA_DRAWS } else { MOST_DRAWS };
+    for _ in 0..draws {
+        let private = PrivateKey::generate(new.algorithm, new.bits).map_err(fail)?;
+        let public_key = private.public_key(new.algorithm).map_err(fail)?;
+        let dnskey = Dnskey { flags: new.flags, protocol: 3, algorithm: new.algorithm, public_key };
+        if !free(dnskey.tag()) || !free(dnskey.revoked_tag()) {
+            continue;
+        }
+        let key = KeyFile {
+            zone: new.zone.clone(),
+            ttl: new.ttl,
+            dnskey,
+            timing: new.timing,
+            state: new.state.clone(),
+            dir: dir.to_owned(),
+        };
+        match key.create(&private) {
+            Ok(()) => return Ok(key),
+            // Another process took the name since the folder was read.
+            Err(KeyFileError::Exists { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(none_free())
+}

@@ -1,0 +1,238 @@
+//! Finding key sets in a folder: one reading of the folder serves any number of zones.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::{Found, KeyFile, KeyFileError, Secrecy, private, public, read, state};
+use crate::crypto::check_public_key;
+use crate::dns::Name;
+use crate::keys::timing::Timing;
+use crate::keys::{FLAG_REVOKE, FLAG_SEP, FLAG_ZONE};
+
+/// Finds the keys of `zone` in `dir`: each `K<zone>+ddd+ddddd.private` makes a key exist, letter case ignored.
+pub fn find(dir: &Path, zone: &Name) -> Result<Found, KeyFileError> {
+    Ok(Folder::scan(dir)?.find(zone))
+}
+
+/// Like [`find`] for the online side: the `.private` file of a KSK is not opened; its times are those of `.state`.
+pub fn find_online(dir: &Path, zone: &Name) -> Result<Found, KeyFileError> {
+    Ok(Folder::scan(dir)?.find_online(zone))
+}
+
+/// The names of the key files in a folder, by zone.
+#[derive(Debug)]
+pub struct Folder {
+    dir: PathBuf,
+    /// By the zone as it stands in file names, in lower case.
+    zones: HashMap<String, Vec<Entry>>,
+}
+
+/// The files of one name.
+#[derive(Debug)]
+struct Entry {
+    /// `K<zone>+<AAA>+<TTTTT>` as it stands in the folder.
+    base: String,
+    algorithm: u16,
+    tag: u16,
+    key: bool,
+    private: bool,
+    state: bool,
+}
+
+/// A tag that a key file holds, so that no new key of the zone may have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenTag {
+    /// The tag, or the tag once revoked.
+    pub tag: u16,
+    /// The file that holds it.
+    pub path: PathBuf,
+}
+
+impl Folder {
+    /// Reads the names in `dir`. No file is opened.
+    pub fn scan(dir: &Path) -> Result<Self, KeyFileError> {
+        let io = |source| KeyFileError::Io { path: dir.to_owned(), source };
+        let mut zones: HashMap<String, Vec<Entry>> = HashMap::new();
+        for entry in std::fs::read_dir(dir).map_err(io)? {
+            let name = entry.map_err(io)?.file_name();
+            if let Some((zone, found)) = name.to_str().and_then(split_name) {
+                zones.entry(zone).or_default().push(found);
+            }
+        }
+        for entries in zones.values_mut() {
+            // Names in lower case before other spellings of the same key; the files of one name side by side.
+            entries.sort_by(|a, b| {
+                (a.algorithm, a.tag).cmp(&(b.algorithm, b.tag)).then_with(|| b.base.cmp(&a.base))
+            });
+            entries.dedup_by(|other, kept| {
+                let same = other.base == kept.base;
+                if same {
+                    kept.key |= other.key;
+                    kept.private |= other.private;
+                    kept.state |= other.state;
+                }
+                same
+            });
+        }
+        Ok(Self { dir: dir.to_owned(), zones })
+    }
+
+    /// The zones that have a key, as in file names (see [`Name::file_name`]), in no order.
+    pub fn zones(&self) -> impl Iterator<Item = &str> {
+        self.zones
+            .iter()
+            .filter(|(_, entries)| entries.iter().any(|e| e.private))
+            .map(|(zone, _)| zone.as_str())
+    }
+
+    /// The base names of the zone's key sets (those with a `.private` file), sorted by algorithm and tag.
+    pub fn bases(&self, zone: &Name) -> impl Iterator<Item = &str> {
+        self.sets(zone).map(|entry| entry.base.as_str())
+    }
+
+    /// Reads the key sets of a zone.
+    #[must_use]
+    pub fn find(&self, zone: &Name) -> Found {
+        self.read_sets(zone, true)
+    }
+
+    /// Reads the key sets of a zone and opens no `.private` file of a KSK; see [`find_online`].
+    #[must_use]
+    pub fn find_online(&self, zone: &Name) -> Found {
+        self.read_sets(zone, false)
+    }
+
+    /// The `.private` files of the zone's KSKs that lie in the folder. Only `.key` files are opened; a set whose `.key` does
+    /// not read counts as none.
+    #[must_use]
+    pub fn private_ksks(&self, zone: &Name) -> Vec<PathBuf> {
+        self.sets(zone)
+            .filter(|entry| self.public(entry).is_ok_and(|file| file.dnskey.flags & FLAG_SEP != 0))
+            .map(|entry| self.path(entry, "private"))
+            .collect()
+    }
+
+    /// Every tag of the zone that is taken: of usable sets, lone files, old formats, KEY records and sets that do not read, of
+    /// any algorithm, with the tags they have once revoked.
+    #[must_use]
+    pub fn taken_tags(&self, zone: &Name) -> Vec<TakenTag> {
+        let mut out = Vec::new();
+        for entry in self.entries(zone) {
+            let path = self.path(
+                entry,
+                if entry.key {
+                    "key"
+                } else if entry.private {
+                    "private"
+                } else {
+                    "state"
+                },
+            );
+            // Setting REVOKE adds 128 to the sum that the tag is folded from.
+            let guess = entry
+                .tag
+                .wrapping_add(FLAG_REVOKE)
+                .wrapping_add(u16::from(entry.tag > u16::MAX - FLAG_REVOKE));
+            let mut tags = vec![entry.tag, guess];
+            if let Ok(file) = self.public(entry) {
+                tags.extend([file.dnskey.tag(), file.dnskey.revoked_tag()]);
+            }
+            tags.sort_unstable();
+            tags.dedup();
+            out.extend(tags.into_iter().map(|tag| TakenTag { tag, path: path.clone() }));
+        }
+        out
+    }
+
+    fn entries(&self, zone: &Name) -> &[Entry] {
+        self.zones.get(&zone.file_name().to_ascii_lowercase()).map_or(&[], Vec::as_slice)
+    }
+
+    fn sets(&self, zone: &Name) -> impl Iterator<Item = &Entry> {
+        self.entries(zone).iter().filter(|entry| entry.private)
+    }
+
+    fn path(&self, entry: &Entry, suffix: &str) -> PathBuf {
+        self.dir.join(format!("{}.{suffix}", entry.base))
+    }
+
+    fn public(&self, entry: &Entry) -> Result<public::PublicFile, KeyFileError> {
+        let path = self.path(entry, "key");
+        public::parse(&path, &read(&path, Secrecy::Ignored)?)
+    }
+
+    fn read_sets(&self, zone: &Name, open_ksks: bool) -> Found {
+        let mut found = Found::default();
+        let mut last = None;
+        for entry in self.sets(zone) {
+            if last.replace((entry.algorithm, entry.tag)) == Some((entry.algorithm, entry.tag)) {
+                let what = "a second set of the same key, in other letter case; remove one";
+                found.skipped.push(KeyFileError::mismatch(&self.path(entry, "private"), what));
+                continue;
+            }
+            match self.read_set(entry, zone, open_ksks) {
+                Ok(key) => found.keys.push(key),
+                Err(error) => found.skipped.push(error),
+            }
+        }
+        found
+    }
+
+    fn read_set(&self, entry: &Entry, zone: &Name, open_ksks: bool) -> Result<KeyFile, KeyFileError> {
+        let key_path = self.path(entry, "key");
+        let mismatch = |what| KeyFileError::mismatch(&key_path, what);
+        let file = self.public(entry)?;
+        let dnskey = file.dnskey;
+        if file.owner != *zone {
+            return Err(mismatch(
+                "the record belongs to another zone than the file name says; restore the file",
+            ));
+        }
+        if u16::from(dnskey.algorithm.0) != entry.algorithm || dnskey.tag() != entry.tag {
+            return Err(mismatch(
+                "the record has another algorithm or key tag than the file name; restore the file",
+            ));
+        }
+        if dnskey.flags & FLAG_ZONE == 0 || dnskey.protocol != 3 {
+            return Err(mismatch("no zone key: flags must have the value 256, the protocol must be 3"));
+        }
+        let bits = check_public_key(dnskey.algorithm, &dnskey.public_key)
+            .map_err(|source| KeyFileError::PublicKey { path: key_path.clone(), source })?;
+
+        let mut timing = Timing::default();
+        if open_ksks || !dnskey.is_ksk() {
+            let path = self.path(entry, "private");
+            let private = private::PrivateFile::parse(&path, &read(&path, Secrecy::Ignored)?)?;
+            private.check_algorithm(&path, dnskey.algorithm)?;
+            if private.is_legacy() {
+                return Err(KeyFileError::Legacy { path });
+            }
+            timing = private.timing;
+        }
+        let mut state = None;
+        if entry.state {
+            let path = self.path(entry, "state");
+            match read(&path, Secrecy::Ignored) {
+                Ok(text) => state = Some(state::parse(&path, &text, &dnskey, bits, &mut timing)?),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(KeyFile { zone: file.owner, ttl: file.ttl, dnskey, timing, state, dir: self.dir.clone() })
+    }
+}
+
+/// Splits `K<zone>+ddd+ddddd.<suffix>`, letter case ignored, into zone and entry; `None` for other names.
+fn split_name(name: &str) -> Option<(String, Entry)> {
+    let (base, suffix) = name.rsplit_once('.')?;
+    let [key, private, state] = ["key", "private", "state"].map(|known| suffix.eq_ignore_ascii_case(known));
+    let mut parts = base.rsplitn(3, '+');
+    let (tag, algorithm, head) = (parts.next()?, parts.next()?, parts.next()?);
+    let digits = |text: &str, len| text.len() == len && text.bytes().all(|b| b.is_ascii_digit());
+    if !(key || private || state) || !digits(tag, 5) || !digits(algorithm, 3) {
+        return None;
+    }
+    let zone = head.strip_prefix(['K', 'k']).filter(|zone| zone.ends_with('.'))?.to_ascii_lowercase();
+    let (algorithm, tag) = (algorithm.parse().ok()?, tag.parse().ok()?);
+    Some((zone, Entry { base: base.to_owned(), algorithm, tag, key, private, state }))
+}

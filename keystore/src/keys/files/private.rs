@@ -1,0 +1,314 @@
+//! The `.private` file: Private-key-format v1.3 (and v1.2, to be recognised).
+//!
+//! A parsed file holds places in the text, never secrets; those are decoded only where a key is to sign.
+
+use std::fmt::Write;
+use std::ops::Range;
+use std::path::Path;
+
+use data_encoding::BASE64;
+use zeroize::Zeroizing;
+
+use super::{KeyFile, KeyFileError, lines, number, printable, split_tag, stamp};
+use crate::crypto::{Algorithm, PrivateKey};
+use crate::keys::timing::{TIMES, Timing};
+
+/// The newest minor version whose tags are all known; a newer file may have others, which are skipped.
+const KNOWN_MINOR: u32 = 3;
+
+/// Elements of an RSA key, in the order in which they are written.
+const RSA_ELEMENTS: [&str; 8] = [
+    "Modulus",
+    "PublicExponent",
+    "PrivateExponent",
+    "Prime1",
+    "Prime2",
+    "Exponent1",
+    "Exponent2",
+    "Coefficient",
+];
+/// The element of all other keys.
+const RAW_ELEMENTS: [&str; 1] = ["PrivateKey"];
+
+/// Numbers among the metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Numbers {
+    predecessor: Option<u32>,
+    successor: Option<u32>,
+    max_ttl: Option<u32>,
+    roll_period: Option<u32>,
+}
+
+/// One element line: its tag, its line, and where its value stands in the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Element {
+    tag: &'static str,
+    line: u32,
+    value: Range<usize>,
+}
+
+/// What a `.private` file says, without the secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PrivateFile {
+    minor: u32,
+    algorithm: u32,
+    /// Times of the key.
+    pub(super) timing: Timing,
+    numbers: Numbers,
+    elements: Vec<Element>,
+    last_line: u32,
+}
+
+impl PrivateFile {
+    /// Reads the file: version, algorithm, then elements and metadata in any order.
+    pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Self, KeyFileError> {
+        let syntax = |line, what: String| KeyFileError::syntax(path, line, what);
+        let mut rest = lines(text);
+        let minor = match rest.next().and_then(|(_, line)| version(line)) {
+            Some((1, minor)) => minor,
+            Some((major, minor)) => {
+                return Err(syntax(1, format!("format v{major}.{minor}; versions 1.x are read here")));
+            }
+            None => return Err(syntax(1, "`Private-key-format: v1.3` was expected".to_owned())),
+        };
+        let algorithm =
+            rest.next().and_then(|(_, line)| split_tag(line)).filter(|(tag, _)| *tag == b"Algorithm");
+        let algorithm = algorithm
+            .and_then(|(_, value)| number(value).ok())
+            .ok_or_else(|| syntax(2, "`Algorithm: NUMBER (NAME)` was expected".to_owned()))?;
+        let mut file = Self {
+            minor,
+            algorithm,
+            timing: Timing::default(),
+            numbers: Numbers::default(),
+            elements: Vec::new(),
+            last_line: 2,
+        };
+        for (n, line) in rest {
+            file.last_line = n;
+            file.read_line(text, n, line).map_err(|what| syntax(n, what))?;
+        }
+        Ok(file)
+    }
+
+    fn read_line(&mut self, text: &[u8], n: u32, line: &[u8]) -> Result<(), String> {
+        // No value is ever shown: it may be part of the key.
+        let (tag, value) = split_tag(line).ok_or("`Tag: value` was expected; restore the file")?;
+        if let Some(tag) = self.element_tags().into_iter().find(|known| known.as_bytes() == tag) {
+            if self.elements.iter().any(|e| e.tag == tag) {
+                return Err(format!("{tag} a second time"));
+            }
+            // Both slices are of one text, so the distance of their starts is the place of the value.
+            let start = value.as_ptr().addr() - text.as_ptr().addr();
+            self.elements.push(Element { tag, line: n, value: start..start + value.len() });
+            return Ok(());
+        }
+        let tag = printable(tag);
+        if let Some((_, time)) = TIMES.iter().find(|(known, _)| *known == tag) {
+            let at = stamp(value)
+                .map_err(|text| format!("{tag}: `{text}` is no time; YYYYMMDDHHMMSS (UTC) was expected"))?;
+            *time(&mut self.timing) = Some(at);
+            return Ok(());
+        }
+        let no_number = |text| format!("{tag}: `{text}` is no number of its range");
+        let count = || number::<u32>(value).map(Some).map_err(no_number);
+        let key_tag = || number::<u16>(value).map(|tag| Some(u32::from(tag))).map_err(no_number);
+        match tag.as_str() {
+            "Predecessor" => self.numbers.predecessor = key_tag()?,
+            "Successor" => self.numbers.successor = key_tag()?,
+            "MaxTTL" => self.numbers.max_ttl = count()?,
+            "RollPeriod" => self.numbers.roll_period = count()?,
+            // A newer format may have more.
+            _ if self.minor > KNOWN_MINOR => {}
+            _ => return Err(format!("`{tag}` is no tag of this format and algorithm; restore the file")),
+        }
+        Ok(())
+    }
+
+    /// Tags that hold the key or say where it is.
+    fn element_tags(&self) -> Vec<&'static str> {
+        let own: &[&str] = if self.is_rsa() { &RSA_ELEMENTS } else { &RAW_ELEMENTS };
+        own.iter().copied().chain(["Engine", "Label", "External"]).collect()
+    }
+
+    fn is_rsa(&self) -> bool {
+        u8::try_from(self.algorithm).is_ok_and(|n| Algorithm(n).is_rsa())
+    }
+
+    /// True for v1.2 and older, which have no times.
+    pub(super) fn is_legacy(&self) -> bool {
+        self.minor < 3
+    }
+
+    /// Refuses an algorithm that is not that of `.key`.
+    pub(super) fn check_algorithm(&self, path: &Path, algorithm: Algorithm) -> Result<(), KeyFileError> {
+        if self.algorithm == u32::from(algorithm.0) {
+            return Ok(());
+        }
+        Err(KeyFileError::mismatch(path, "the algorithm is not that of the .key file"))
+    }
+
+    fn element(&self, tag: &str) -> Option<&Element> {
+        self.elements.iter().find(|e| e.tag == tag)
+    }
+
+    /// Decodes the private elements. Says where the key is when it is not here.
+    pub(super) fn private_key(&self, path: &Path, text: &[u8]) -> Result<PrivateKey, KeyFileError> {
+        let elsewhere = |what| KeyFileError::Elsewhere { path: path.to_owned(), what };
+        if self.element("External").is_some() {
+            return Err(elsewhere("`External:`, the private key is kept elsewhere; sign where it is"));
+        }
+        if self.element("Label").is_some() {
+            return Err(elsewhere(
+                "`Label:`, the private key is in a PKCS#11 token, which this build does not support; use a key in a file",
+            ));
+        }
+        if !self.is_rsa() {
+            return Ok(PrivateKey::Raw(self.decode(path, text, RAW_ELEMENTS[0])?));
+        }
+        // All are decoded before the first is taken, so that none is left behind unwiped when a later one is bad.
+        let mut numbers = Vec::with_capacity(RSA_ELEMENTS.len());
+        for tag in RSA_ELEMENTS {
+            let octets = Zeroizing::new(self.decode(path, text, tag)?);
+            let zeros = octets.iter().take_while(|b| **b == 0).count();
+            numbers.push(Zeroizing::new(octets[zeros..].to_vec()));
+        }
+        let mut taken = numbers.iter_mut().map(|n| std::mem::take(&mut **n));
+        let mut next = || taken.next().unwrap_or_default();
+        Ok(PrivateKey::Rsa {
+            modulus: next(),
+            public_exponent: next(),
+            private_exponent: next(),
+            prime1: next(),
+            prime2: next(),
+            exponent1: next(),
+            exponent2: next(),
+            coefficient: next(),
+        })
+    }
+
+    fn decode(&self, path: &Path, text: &[u8], tag: &str) -> Result<Vec<u8>, KeyFileError> {
+        let missing =
+            || KeyFileError::syntax(path, self.last_line, format!("`{tag}:` is missing; restore the file"));
+        let element = self.element(tag).ok_or_else(missing)?;
+        let bad = || KeyFileError::syntax(path, element.line, format!("{tag}: not base64; restore the file"));
+        let value = text.get(element.value.clone()).ok_or_else(bad)?;
+        // BIND joins words of base64.
+        let mut joined = Zeroizing::new(Vec::with_capacity(value.len()));
+        joined.extend(value.iter().filter(|b| !matches!(b, b' ' | b'\t')));
+        let mut out = Zeroizing::new(vec![0; BASE64.decode_len(joined.len()).map_err(|_| bad())?]);
+        let len = BASE64.decode_mut(&joined, &mut out).map_err(|_| bad())?;
+        out.truncate(len);
+        if out.is_empty() {
+            return Err(bad());
+        }
+        Ok(std::mem::take(&mut *out))
+    }
+
+    /// The text with the metadata of `key` and the elements and numbers of this file.
+    pub(super) fn rewritten(
+        &self,
+        path: &Path,
+        old: &[u8],
+        key: &KeyFile,
+    ) -> Result<Zeroizing<String>, KeyFileError> {
+        if self.minor > KNOWN_MINOR {
+            return Err(KeyFileError::mismatch(
+                path,
+                "written by a newer BIND, with parts unknown here; not rewritten",
+            ));
+        }
+        let mut out = Zeroizing::new(String::with_capacity(old.len() + 1024));
+        put_head(&mut out, key.dnskey.algorithm);
+        for element in &self.elements {
+            let value = old.get(element.value.clone()).and_then(|v| std::str::from_utf8(v).ok());
+            let value = value
+                .ok_or_else(|| KeyFileError::syntax(path, element.line, "not text; restore the file"))?;
+            put_value(&mut out, element.tag, value);
+        }
+        put_metadata(&mut out, key, self.numbers);
+        Ok(out)
+    }
+}
+
+/// `Private-key-format: vMAJOR.MINOR`.
+fn version(line: &[u8]) -> Option<(u32, u32)> {
+    let (tag, value) = split_tag(line)?;
+    let (major, minor) = std::str::from_utf8(value).ok()?.strip_prefix('v')?.split_once('.')?;
+    (tag == b"Private-key-format")
+        .then(|| Some((number(major.as_bytes()).ok()?, number(minor.as_bytes()).ok()?)))
+        .flatten()
+}
+
+/// The text of a new `.private` file.
+pub(super) fn print(private: &PrivateKey, key: &KeyFile) -> Zeroizing<String> {
+    // Large enough that it never moves and leaves a copy behind: a 4096-bit key takes 3.3 KiB, metadata under 1 KiB.
+    let mut out = Zeroizing::new(String::with_capacity(16 * 1024));
+    put_head(&mut out, key.dnskey.algorithm);
+    let mut element = |tag: &str, octets: &[u8]| {
+        let base64 = Zeroizing::new(BASE64.encode(octets));
+        put_value(&mut out, tag, &base64);
+    };
+    match private {
+        PrivateKey::Rsa {
+            modulus,
+            public_exponent,
+            private_exponent,
+            prime1,
+            prime2,
+            exponent1,
+            exponent2,
+            coefficient,
+        } => {
+            let all = [
+                modulus,
+                public_exponent,
+                private_exponent,
+                prime1,
+                prime2,
+                exponent1,
+                exponent2,
+                coefficient,
+            ];
+            RSA_ELEMENTS.iter().zip(all).for_each(|(tag, octets)| element(tag, octets));
+        }
+        PrivateKey::Raw(octets) => element(RAW_ELEMENTS[0], octets),
+    }
+    put_metadata(&mut out, key, Numbers::default());
+    out
+}
+
+fn put_head(out: &mut String, algorithm: Algorithm) {
+    let name = algorithm.mnemonic().unwrap_or("UNKNOWN");
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "Private-key-format: v1.3\nAlgorithm: {} ({name})", algorithm.0);
+}
+
+/// `Tag: value`; no blank where there is no value, as in `External:`.
+fn put_value(out: &mut String, tag: &str, value: &str) {
+    for part in [tag, ":", if value.is_empty() { "" } else { " " }, value, "\n"] {
+        out.push_str(part);
+    }
+}
+
+/// The lines behind the elements: numbers, then times. Predecessor and successor of the state win.
+fn put_metadata(out: &mut String, key: &KeyFile, old: Numbers) {
+    let state = key.state.as_ref();
+    let numbers = [
+        ("Predecessor", state.and_then(|s| s.predecessor).map(u32::from).or(old.predecessor)),
+        ("Successor", state.and_then(|s| s.successor).map(u32::from).or(old.successor)),
+        ("MaxTTL", old.max_ttl),
+        ("RollPeriod", old.roll_period),
+    ];
+    for (tag, value) in numbers {
+        if let Some(value) = value {
+            let _ = writeln!(out, "{tag}: {value}");
+        }
+    }
+    let mut timing = key.timing;
+    for (tag, time) in TIMES {
+        if let Some(at) = time(&mut timing) {
+            let _ = writeln!(out, "{tag}: {at}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The `.state` file: what the key manager knows of a key.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::{KeyFile, KeyFileError, first_word, lines, number, printable, split_tag, stamp};
+use crate::keys::Dnskey;
+use crate::keys::timing::{RecordState, State, Timing};
+
+/// Reads a `.state` file. Its times replace those of `timing` that it has.
+///
+/// As BIND: the first line is a remark, then come `Algorithm` and `Length`, which must be those of the key, then any tags
+/// in any order; unknown ones are skipped. BIND writes some tags in another spelling than it reads; both are read here.
+pub(super) fn parse(
+    path: &Path,
+    text: &[u8],
+    key: &Dnskey,
+    bits: u16,
+    timing: &mut Timing,
+) -> Result<State, KeyFileError> {
+    let mut rest = lines(text).skip(1);
+    let mut fixed = |tag: &str, want: u16| {
+        let Some((n, line)) = rest.next() else {
+            let last = lines(text).count() as u32;
+            return Err(KeyFileError::syntax(
+                path,
+                last,
+                format!("the file ends where `{tag}:` was expected"),
+            ));
+        };
+        let value = split_tag(line).filter(|(found, _)| *found == tag.as_bytes()).map(|(_, value)| value);
+        match value.map(number::<u16>) {
+            Some(Ok(value)) if value == want => Ok(()),
+            _ => Err(KeyFileError::syntax(
+                path,
+                n,
+                format!("`{tag}: {want}` was expected, as in the .key file"),
+            )),
+        }
+    };
+    fixed("Algorithm", u16::from(key.algorithm.0))?;
+    fixed("Length", bits)?;
+    let mut state = State { length: bits, ..State::default() };
+    for (n, line) in rest {
+        let Some((tag, value)) = split_tag(line) else { continue };
+        let Ok(tag) = std::str::from_utf8(tag) else { continue };
+        read_tag(tag, value, &mut state, timing)
+            .map_err(|what| KeyFileError::syntax(path, n, format!("{tag}: {what}")))?;
+    }
+    Ok(state)
+}
+
+/// Reads the value of a known tag into its field.
+fn read_tag(tag: &str, value: &[u8], state: &mut State, timing: &mut Timing) -> Result<(), String> {
+    let time = || {
+        stamp(value)
+            .map(Some)
+            .map_err(|text| format!("`{text}` is no time; YYYYMMDDHHMMSS (UTC) was expected"))
+    };
+    let count = || {
+        number::<u32>(value).map(Some).map_err(|text| format!("`{text}` is no number from 0 to 4294967295"))
+    };
+    let tag_of = || number::<u16>(value).map(Some).map_err(|text| format!("`{text}` is no key tag"));
+    let word = || first_word(value);
+    let yes_no = || match word() {
+        w if w.eq_ignore_ascii_case(b"yes") => Ok(Some(true)),
+        w if w.eq_ignore_ascii_case(b"no") => Ok(Some(false)),
+        w => Err(format!("`{}` is neither `yes` nor `no`", printable(w))),
+    };
+    let record = || {
+        RecordState::parse(word()).map(Some).ok_or_else(|| {
+            format!("`{}` is none of hidden, rumoured, omnipresent, unretentive", printable(word()))
+        })
+    };
+    match tag {
+        "Lifetime" => state.lifetime = count()?,
+        "Predecessor" => state.predecessor = tag_of()?,
+        "Successor" => state.successor = tag_of()?,
+        "KSK" => state.ksk = yes_no()?,
+        "ZSK" => state.zsk = yes_no()?,
+        "Generated" => timing.created = time()?,
+        "Published" => timing.publish = time()?,
+        "Active" => timing.activate = time()?,
+        "Retired" => timing.inactive = time()?,
+        "Revoked" => timing.revoke = time()?,
+        "Removed" => timing.delete = time()?,
+        "DSPublish" => timing.ds_publish = time()?,
+        "DSRemoved" => timing.ds_delete = time()?,
+        "PublishCDS" | "SyncPublish" => timing.sync_publish = time()?,
+        "DeleteCDS" | "SyncDelete" => timing.sync_delete = time()?,
+        "SigPublish" | "ZRRSIGPublish" => state.sig_publish = time()?,
+        "SigRemoved" | "ZRRSIGDelete" | "ZZRRSIGDelete" => state.sig_delete = time()?,
+        "DSPubCount" => state.ds_pub_count = count()?,
+        "DSDelCount" | "DSRemCount" => state.ds_del_count = count()?,
+        "DNSKEYChange" => state.dnskey.1 = time()?,
+        "ZRRSIGChange" => state.zrrsig.1 = time()?,
+        "KRRSIGChange" => state.krrsig.1 = time()?,
+        "DSChange" => state.ds.1 = time()?,
+        "DNSKEYState" => state.dnskey.0 = record()?,
+        "ZRRSIGState" => state.zrrsig.0 = record()?,
+        "KRRSIGState" => state.krrsig.0 = record()?,
+        "DSState" => state.ds.0 = record()?,
+        "GoalState" => state.goal = record()?,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The text of a `.state` file; `bits` is the size of the key.
+pub(super) fn print(key: &KeyFile, state: &State, bits: u16) -> String {
+    let mut out = format!("; This is the state of key {}, for {}\n", key.dnskey.tag(), key.zone);
+    // Writing to a String cannot fail.
+    let mut put = |tag: &str, value: String| {
+        let _ = writeln!(out, "{tag}: {value}");
+    };
+    put("Algorithm", key.dnskey.algorithm.0.to_string());
+    put("Length", bits.to_string());
+    let numbers = [
+        ("Lifetime", state.lifetime),
+        ("Predecessor", state.predecessor.map(u32::from)),
+        ("Successor", state.successor.map(u32::from)),
+    ];
+    for (tag, value) in numbers {
+        value.into_iter().for_each(|value| put(tag, value.to_string()));
+    }
+    for (tag, value) in [("KSK", state.ksk), ("ZSK", state.zsk)] {
+        value.into_iter().for_each(|value| put(tag, if value { "yes" } else { "no" }.to_owned()));
+    }
+    let t = &key.timing;
+    let times = [
+        ("Generated", t.created),
+        ("Published", t.publish),
+        ("Active", t.activate),
+        ("Retired", t.inactive),
+        ("Revoked", t.revoke),
+        ("Removed", t.delete),
+        ("DSPublish", t.ds_publish),
+        ("DSRemoved", t.ds_delete),
+        ("SigPublish", state.sig_publish),
+        ("SigRemoved", state.sig_delete),
+        ("PublishCDS", t.sync_publish),
+        ("DeleteCDS", t.sync_delete),
+    ];
+    for (tag, at) in times {
+        at.into_iter().for_each(|at| put(tag, format!("{at} ({})", at.ctime())));
+    }
+    for (tag, value) in [("DSPubCount", state.ds_pub_count), ("DSDelCount", state.ds_del_count)] {
+        value.into_iter().for_each(|value| put(tag, value.to_string()));
+    }
+    let records =
+        [("DNSKEY", state.dnskey), ("ZRRSIG", state.zrrsig), ("KRRSIG", state.krrsig), ("DS", state.ds)];
+    for (record, (_, at)) in records {
+        at.into_iter().for_each(|at| put(&format!("{record}Change"), format!("{at} ({})", at.ctime())));
+    }
+    for (record, (value, _)) in records {
+        value.into_iter().for_each(|value| put(&format!("{record}State"), value.to_string()));
+    }
+    state.goal.into_iter().for_each(|value| put("GoalState", value.to_string()));
+    out
+}
