@@ -29,3 +29,6 @@ pub const MAX_BUNDLES: usize = 20_000;
 pub const MAX_KEYS: usize = 32;
 /// Most signatures over one RRset.
 pub const MAX_SIGNATURES: usize = 16;
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -274,3 +274,6 @@ fn span(seconds: u64) -> String {
         parts.iter().filter(|(_, n)| *n > 0).take(2).map(|(unit, n)| format!("{n}{unit}")).collect();
     if text.is_empty() { "0s".to_owned() } else { text.join(" ") }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -87,6 +87,11 @@ impl Report {
         self.add(Finding::warning(id, bundle.map(|b| b.inception), what));
     }
 
+    /// Rejects, and is told however many findings there are.
+    pub(super) fn give_up(&mut self, id: &'static str, what: &str) {
+        self.findings.push(Finding::reject(id, None, what));
+    }
+
     fn add(&mut self, finding: Finding) {
         let told =
             self.findings.iter().filter(|f| f.id == finding.id && f.severity == finding.severity).count();

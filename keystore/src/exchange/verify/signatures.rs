@@ -28,7 +28,7 @@ pub(super) fn check_signatures(subject: &Subject<'_>, report: &mut Report) {
             trust.check_bundle(view, &verdict.good, report);
         }
         if bad > MAX_BAD {
-            report.reject("SKR-BAD-SIGNATURE", None, "too many bad signatures; the rest was not tried");
+            report.give_up("SKR-BAD-SIGNATURE", "too many bad signatures; the rest was not tried");
             return;
         }
     }

@@ -1,0 +1,418 @@
+use std::fmt::Write;
+
+use proptest::prelude::*;
+use rayon::prelude::*;
+
+use super::*;
+use crate::dns::{Name, Rtype};
+use crate::exchange::testing::{SkrBuilder, TestKey};
+use crate::exchange::{UnverifiedSkr, VerifyContext, verify};
+use crate::time::Timestamp;
+
+fn zone() -> Name {
+    Name::parse("example.").expect("a name")
+}
+
+fn start() -> Timestamp {
+    Timestamp::parse_stamp("20270101000000").expect("a stamp")
+}
+
+/// Two bundles. Both KSKs sign, so that some signatures are not needed: their loss must be noticed all the same.
+fn builder() -> SkrBuilder {
+    SkrBuilder::new("example.", start()).bundles(2).ksk(TestKey::ksk(1)).ksk(TestKey::ksk(3))
+}
+
+/// Good but for the signatures, and short.
+const SHORT: &str = "\
+;; SignedKeyResponse 1.0 20270101000000 (Fri Jan  1 00:00:00 2027)
+example.\t\t3600\tIN\tDNSKEY\t257 3 15 AQID
+example.\t\t3600\tIN\tRRSIG\tDNSKEY 15 1 3600 20270115000000 20261231230000 1 example. AQID
+;; SignedKeyResponse 1.0 20270110000000 (Sun Jan 10 00:00:00 2027)
+example.\t\t3600\tIN\tDNSKEY\t257 3 15 AQID
+;; SignedKeyResponse 1.0 generated at Fri Jan  1 00:00:00 2027 by a test
+";
+
+/// ID, line, what is replaced in [`SHORT`] (its first occurrence), by what.
+pub(crate) const REJECTED: &[(&str, u32, &str, &str)] = &[
+    ("SKR-SYNTAX", 1, SHORT, ""),
+    ("SKR-SYNTAX", 2, SHORT, "; nothing\n\n"),
+    (
+        "SKR-SYNTAX",
+        1,
+        ";; SignedKeyResponse 1.0 20270101000000",
+        "example. 3600 IN DNSKEY 257 3 15 AQID\n;; SignedKeyResponse 1.0 20270101000000",
+    ),
+    ("SKR-SYNTAX", 1, "SignedKeyResponse", "SignedKeyResponses"),
+    ("SKR-SYNTAX", 1, "SignedKeyResponse", "signedkeyresponse"),
+    ("SKR-SYNTAX", 1, "SignedKeyResponse", "KeySigningRequest"),
+    ("SKR-SYNTAX", 1, ";; ", ";;"),
+    ("SKR-SYNTAX", 1, ";; ", "; "),
+    ("SKR-SYNTAX", 1, ";; ", " ;; "),
+    ("SKR-SYNTAX", 1, " 1.0", " 1.1"),
+    ("SKR-SYNTAX", 1, " 1.0", ""),
+    ("SKR-SYNTAX", 1, " 1.0 20270101000000 (Fri Jan  1 00:00:00 2027)", " 1.0"),
+    ("SKR-SYNTAX", 1, "20270101000000", "2027010100000"),
+    ("SKR-SYNTAX", 1, "20270101000000", "20260231000000"),
+    ("SKR-SYNTAX", 1, "20270101000000", "20270101000060"),
+    ("SKR-SYNTAX", 1, "20270101000000", "20270101"),
+    ("SKR-SYNTAX", 1, "20270101000000", "1798761600"),
+    ("SKR-SYNTAX", 1, "20270101000000", "now"),
+    ("SKR-SYNTAX", 1, "20270101000000", "now+40d"),
+    ("SKR-SYNTAX", 1, "20270101000000 (Fri Jan  1 00:00:00 2027)", "21060207062816"),
+    ("SKR-SYNTAX", 1, "20270101000000", "20270101000001"),
+    ("SKR-SYNTAX", 1, "20270101000000", "20270101001000"),
+    ("SKR-SYNTAX", 1, "20270101000000", "20270102000000"),
+    ("SKR-SYNTAX", 2, "example.\t\t3600\tIN\tDNSKEY", ";example.\t\t3600\tIN\tDNSKEY"),
+    ("SKR-SYNTAX", 3, "AQID\n;; S", "AQID;; S"),
+    ("SKR-SYNTAX", 2, "DNSKEY\t257 3 15 AQID", "DNSKEY\t257 3 15 ( AQID"),
+    ("SKR-SYNTAX", 2, "AQID", "AQID )"),
+    ("SKR-SYNTAX", 2, "AQID", "\"AQID\""),
+    ("SKR-SYNTAX", 2, "AQID", "A*ID"),
+    ("SKR-SYNTAX", 2, "257 3 15", "70000 3 15"),
+    ("SKR-SYNTAX", 2, "257 3 15 AQID", "257 3"),
+    ("SKR-SYNTAX", 2, "example.\t", "@\t"),
+    ("SKR-SYNTAX", 2, "example.\t", "exam..ple.\t"),
+    ("SKR-SYNTAX", 2, "example.\t", "$ORIGIN example.\nexample.\t"),
+    ("SKR-SYNTAX", 2, "example.\t", "$INCLUDE /etc/passwd\nexample.\t"),
+    ("SKR-SYNTAX", 2, "example.\t", "$TTL 3600\nexample.\t"),
+    ("SKR-SYNTAX", 2, "AQID", "AQ\0ID"),
+    ("SKR-SYNTAX", 2, "AQID\n", "AQID\r\r\n"),
+    (
+        "SKR-SYNTAX",
+        4,
+        "example.\t\t3600\tIN\tDNSKEY\t257 3 15 AQID\n;; SignedKeyResponse 1.0 g",
+        ";; SignedKeyResponse 1.0 g",
+    ),
+    ("SKR-SYNTAX", 7, "by a test\n", "by a test\nexample. 3600 IN DNSKEY 257 3 15 AQID\n"),
+    ("SKR-SYNTAX", 7, "by a test\n", "by a test\n;; SignedKeyResponse 1.0 20280101000000\n"),
+    ("SKR-SYNTAX", 7, "by a test\n", "by a test\n;; SignedKeyResponse 1.0 generated\n"),
+    ("SKR-TRUNCATED", 5, ";; SignedKeyResponse 1.0 generated at Fri Jan  1 00:00:00 2027 by a test\n", ""),
+    ("SKR-TYPE", 2, "DNSKEY", "TXT"),
+    ("SKR-TYPE", 2, "DNSKEY", "NOTYPE"),
+    ("SKR-TYPE", 2, "DNSKEY", "ANY"),
+    ("SKR-TYPE", 3, "RRSIG\tDNSKEY", "RRSIG\tA"),
+    ("SKR-TYPE", 3, "RRSIG\tDNSKEY", "RRSIG\tCDS"),
+    ("SKR-CLASS", 2, "IN", "CH"),
+    ("SKR-CLASS", 2, "IN", "CLASS2"),
+    ("SKR-TTL", 2, "3600", "4294967296"),
+    ("SKR-TTL", 2, "3600\t", ""),
+    ("SKR-TTL", 3, "3600\tIN\tRRSIG", "3601\tIN\tRRSIG"),
+    (
+        "SKR-TTL",
+        3,
+        "example.\t\t3600\tIN\tRRSIG",
+        "example. 7200 IN DNSKEY 256 3 15 AQIE\nexample.\t\t3600\tIN\tRRSIG",
+    ),
+    ("SKR-WRONG-ZONE", 2, "example.\t", "example.test.\t"),
+    ("SKR-WRONG-ZONE", 2, "example.\t", "a.example.\t"),
+    ("SKR-WRONG-ZONE", 2, "example.\t", ".\t"),
+];
+
+#[test]
+fn refuses_with_id_and_line() {
+    parse_skr(SHORT.as_bytes(), &zone()).expect("the base is good");
+    for (id, line, from, to) in REJECTED {
+        let text = SHORT.replacen(from, to, 1);
+        let error = parse_skr(text.as_bytes(), &zone()).expect_err(&text);
+        assert_eq!((error.id, error.line), (*id, *line), "{from:?} by {to:?}: {error}");
+    }
+    for (id, octets) in [
+        ("SKR-SYNTAX", &b"\xef\xbb\xbf;; SignedKeyResponse 1.0 20270101000000\n"[..]),
+        ("SKR-SYNTAX", b";; SignedKeyResponse 1.0 20270101000000 (\xff)\n"),
+        ("SKR-SYNTAX", b";; SignedKeyResponse 1.0 20270101000000\nex\xe9mple. 60 IN DNSKEY 257 3 15 AQID\n"),
+    ] {
+        assert_eq!(parse_skr(octets, &zone()).expect_err("octets").id, id);
+    }
+}
+
+#[test]
+fn takes_other_ways_to_write_the_same() {
+    let want = parse_skr(SHORT.as_bytes(), &zone()).expect("the base is good");
+    for (from, to) in [
+        ("\n", "\r\n"),
+        ("\n", "\n\n"),
+        ("\n", "\n; a remark\n"),
+        ("\n", "\n \t\n"),
+        ("\t\t", " "),
+        ("AQID", "AQ ID"),
+        ("AQID", "( AQ\n  ID ; half\n )"),
+        ("AQID", "AQID ; a remark"),
+        ("example.\t", "EXAMPLE.\t"),
+        ("example.\t", "example\t"),
+        ("\tIN\t", "\tin\t"),
+        ("\tIN\t", "\t"),
+        ("3600\tIN\t", "IN\t3600\t"),
+        ("3600\tIN", "1h\tIN"),
+        ("\tDNSKEY\t", "\tdnskey\t"),
+        ("\tDNSKEY\t", "\tTYPE48\t"),
+        ("(Fri Jan  1 00:00:00 2027)", ""),
+        ("(Fri Jan  1 00:00:00 2027)", "in words"),
+        ("(Fri Jan  1 00:00:00 2027)", "(Fri Jan  1 05:30:00 2027)"),
+        ("(Fri Jan  1 00:00:00 2027)", "(Thu Dec 31 16:00:00 2026)"),
+        ("generated at Fri Jan  1 00:00:00 2027 by a test\n", "generated"),
+        ("by a test\n", "by a test\n\n; a remark\n"),
+        // A record twice counts once.
+        ("257 3 15 AQID\n", "257 3 15 AQID\nexample. 3600 IN DNSKEY 257 3 15 AQID\n"),
+        // Without owner that of the record before counts, without TTL too.
+        ("example.\t\t3600\tIN\tRRSIG", "\t\t3600\tIN\tRRSIG"),
+        ("example.\t\t3600\tIN\tRRSIG", "\tRRSIG"),
+    ] {
+        let text = SHORT.replace(from, to);
+        let got = parse_skr(text.as_bytes(), &zone()).unwrap_or_else(|e| panic!("{from:?} by {to:?}: {e}"));
+        assert_eq!(got, want, "{from:?} by {to:?}");
+    }
+}
+
+#[test]
+fn limits_cost_no_time() {
+    let bundle = "example. 3600 IN DNSKEY 257 3 15 AQID\n";
+    let mut many = String::new();
+    for i in 0..100_000u64 {
+        let _ = write!(many, ";; SignedKeyResponse 1.0 {}\n{bundle}", start().plus(i));
+    }
+    let head = ";; SignedKeyResponse 1.0 20270101000000\n";
+    let keys: String = (0..10_000).map(|i| format!("example. 3600 IN DNSKEY 256 3 15 {:08}\n", i)).collect();
+    let signatures: String = (0..17)
+        .map(|i| {
+            format!(
+                "example. 3600 IN RRSIG DNSKEY 15 1 3600 20270115000000 20261231230000 1 example. {:04}\n",
+                i
+            )
+        })
+        .collect();
+    let long = "A".repeat(8000);
+    let folded =
+        format!("example. 3600 IN DNSKEY 256 3 15 ({})\n", format!("\n {}", "A".repeat(4000)).repeat(20));
+    for text in [
+        many,
+        "\n".repeat(MAX_OCTETS + 1),
+        format!("{head}{keys}"),
+        format!("{head}{bundle}{signatures};; SignedKeyResponse 1.0 generated\n"),
+        format!("{head}example. 3600 IN DNSKEY 256 3 15 {long}\n"),
+        format!("{head}; {}\n", "x".repeat(10_000_000)),
+        format!("{head}{folded}"),
+    ] {
+        assert_eq!(parse_skr(text.as_bytes(), &zone()).expect_err("too much").id, "SKR-LIMITS");
+    }
+}
+
+#[test]
+fn cut_anywhere_it_is_noticed() {
+    let text = builder().text();
+    let whole = parse_skr(text.as_bytes(), &zone()).expect("good");
+    let closed = text.find("generated").expect("a closing line") + "generated".len();
+    for end in 0..text.len() {
+        let cut = parse_skr(&text.as_bytes()[..end], &zone());
+        if end < closed {
+            let error = cut.expect_err("cut");
+            let at_line_end = end > 0 && text.as_bytes()[end - 1] == b'\n';
+            assert!(
+                !at_line_end || error.id == "SKR-TRUNCATED" || error.id == "SKR-SYNTAX",
+                "{end}: {error}"
+            );
+            if at_line_end && !text[..end].lines().last().is_some_and(|l| l.starts_with(";;")) {
+                assert_eq!(error.id, "SKR-TRUNCATED", "{end}: {error}");
+            }
+        } else {
+            // What is missing is a remark, up to a word of it that the reader may not know.
+            assert!(cut.is_ok_and(|skr| skr == whole) || text.as_bytes()[end - 1] != b' ', "{end}");
+        }
+    }
+}
+
+/// Damaged text is refused, or reads as before.
+fn holds(text: &[u8], whole: &UnverifiedSkr, builder: &SkrBuilder) -> bool {
+    let anchors = builder.anchors();
+    let Ok(skr) = parse_skr(text, &zone()) else { return true };
+    skr == *whole || verify(skr, &VerifyContext::new(&zone(), &anchors), start()).is_err()
+}
+
+#[test]
+fn every_octet_deleted_or_doubled_is_noticed_or_harmless() {
+    let builder = builder();
+    let (text, whole) = (builder.text().into_bytes(), builder.build());
+    (0..text.len()).into_par_iter().for_each(|at| {
+        let (before, octet, after) = (&text[..at], text[at], &text[at + 1..]);
+        for put in [&[][..], &[octet, octet]] {
+            let damaged = [before, put, after].concat();
+            assert!(holds(&damaged, &whole, &builder), "octet {at} by {put:?}");
+        }
+    });
+}
+
+#[test]
+fn no_line_vanishes_in_a_comment() {
+    let builder = builder();
+    let (text, whole) = (builder.text().into_bytes(), builder.build());
+    for at in (0..text.len()).filter(|at| *at == 0 || text[at - 1] == b'\n') {
+        for put in [b';', b'\n', b' ', b'(', b'#'] {
+            let mut damaged = text.clone();
+            damaged[at] = put;
+            assert!(holds(&damaged, &whole, &builder), "octet {at} by {put:?}");
+        }
+    }
+}
+
+#[test]
+fn digits_of_header_times_count() {
+    let builder = SkrBuilder::new("example.", start()).bundles(3);
+    let (text, whole) = (builder.text(), builder.build());
+    let places: Vec<_> = text.match_indices("Response 1.0 2").map(|(at, _)| at + 13).collect();
+    assert_eq!(places.len(), 3);
+    for place in places {
+        for (i, digit) in (0..14).flat_map(|i| (b'0'..=b'9').map(move |d| (i, d))) {
+            let mut damaged = text.clone().into_bytes();
+            damaged[place + i] = digit;
+            assert!(
+                holds(&damaged, &whole, &builder),
+                "digit {i} of the header at {place}: {}",
+                char::from(digit)
+            );
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn one_octet_changed_is_noticed_or_harmless(at in any::<prop::sample::Index>(), to in any::<u8>()) {
+        let builder = builder();
+        let (mut text, whole) = (builder.text().into_bytes(), builder.build());
+        let at = at.index(text.len());
+        text[at] = to;
+        prop_assert!(holds(&text, &whole, &builder), "octet {} by {}", at, to);
+    }
+
+    #[test]
+    fn any_octets_never_panic(octets in prop::collection::vec(any::<u8>(), 0..200), at in any::<prop::sample::Index>()) {
+        let _ = parse_skr(&octets, &zone());
+        let _ = parse_ksr(&octets, &zone());
+        let mut text = SHORT.as_bytes().to_vec();
+        let at = at.index(text.len());
+        text.splice(at..at, octets);
+        let _ = parse_skr(&text, &zone());
+    }
+
+    #[test]
+    fn printed_and_read_it_is_the_same(
+        bundles in 1u64..5,
+        step in 1u64..2_000_000,
+        validity in 1u64..4_000_000,
+        ttl in 0u32..=0x7fff_ffff,
+        cds in any::<bool>(),
+        zsks in prop::collection::vec(any::<u8>(), 0..4),
+        at in 86_400u64..4_200_000_000,
+    ) {
+        let at = Timestamp::from_secs(at);
+        let mut builder = SkrBuilder::new("Example.", at).bundles(bundles).step(step).validity(validity).ttl(ttl);
+        let mut seeds = zsks;
+        seeds.sort_unstable();
+        seeds.dedup();
+        for seed in seeds {
+            builder = builder.zsk(TestKey::zsk(seed).dnskey);
+        }
+        if !cds {
+            builder = builder.without_cds();
+        }
+        let skr = builder.build();
+        let text = print_skr(&skr, at, "a test");
+        let read = parse_skr(text.as_bytes(), &zone()).expect("what was printed");
+        prop_assert_eq!(&read, &skr);
+        prop_assert_eq!(print_skr(&read, at, "a test"), text);
+    }
+}
+
+// ------------------------------------------------------------------------------------------------- KSR
+
+const REQUEST: &str = "\
+;; KeySigningRequest 1.0 20270101000000 (Fri Jan  1 00:00:00 2027)
+example.\t\t3600\tIN\tDNSKEY\t256 3 15 AQID
+;; KeySigningRequest 1.0 20270110000000 (Sun Jan 10 00:00:00 2027)
+example.\t\t3600\tIN\tDNSKEY\t256 3 15 AQID
+example.\t\t3600\tIN\tDNSKEY\t256 3 15 AQIE
+;; KeySigningRequest 1.0 generated at Fri Jan  1 00:00:00 2027 by a test
+";
+
+#[test]
+fn reads_a_request() {
+    let ksr = parse_ksr(REQUEST.as_bytes(), &zone()).expect("good");
+    assert_eq!(ksr.bundles.iter().map(|b| b.keys.len()).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!((ksr.bundles[0].ttl, ksr.bundles[0].inception), (3600, start()));
+    assert_eq!(print_ksr(&ksr, start(), "a test"), REQUEST);
+    for (from, to) in [
+        ("20270101000000", "20270101"),
+        ("20270101000000", "1798761600"),
+        ("AQID", "AQID ; a remark"),
+        ("example.\t", "EXAMPLE\t"),
+        ("\t3600\tIN", ""),
+        ("\tIN", ""),
+        ("\n", "\n\n"),
+    ] {
+        let got = parse_ksr(REQUEST.replace(from, to).as_bytes(), &zone());
+        assert_eq!(got.as_ref(), Ok(&ksr), "{from:?} by {to:?}");
+    }
+    // Whoever signs judges flags, algorithms and empty bundles.
+    let odd = REQUEST.replace("256 3 15 AQIE", "385 7 200 AQIE").replacen(
+        "example.\t\t3600\tIN\tDNSKEY\t256 3 15 AQID\n",
+        "",
+        1,
+    );
+    let odd = parse_ksr(odd.as_bytes(), &zone()).expect("reads");
+    assert_eq!((odd.bundles[0].keys.len(), odd.bundles[1].keys[1].flags), (0, 385));
+}
+
+#[test]
+fn refuses_a_request_with_id_and_line() {
+    for (id, line, from, to) in [
+        ("KSR-SYNTAX", 1, REQUEST, ""),
+        ("KSR-SYNTAX", 1, "KeySigningRequest", "SignedKeyResponse"),
+        ("KSR-SYNTAX", 1, ";; KeySigningRequest 1.0 20270101000000 (Fri Jan  1 00:00:00 2027)\n", ""),
+        ("KSR-SYNTAX", 1, "20270101000000", "now"),
+        ("KSR-SYNTAX", 1, "20270101000000", "now+40d"),
+        ("KSR-SYNTAX", 1, "20270101000000", "+40d"),
+        ("KSR-SYNTAX", 1, "20270101000000", "-40d"),
+        ("KSR-SYNTAX", 1, "20270101000000", "9999999999"),
+        ("KSR-SYNTAX", 1, "20270101000000", "20270231"),
+        ("KSR-TYPE", 2, "DNSKEY", "CDNSKEY"),
+        ("KSR-TYPE", 2, "DNSKEY\t256 3 15 AQID", "TXT\tx"),
+        ("KSR-CLASS", 2, "IN", "CH"),
+        ("KSR-TTL", 5, "3600\tIN\tDNSKEY\t256 3 15 AQIE", "60\tIN\tDNSKEY\t256 3 15 AQIE"),
+        ("KSR-WRONG-ZONE", 2, "example.\t", "example.test.\t"),
+        (
+            "KSR-TRUNCATED",
+            5,
+            ";; KeySigningRequest 1.0 generated at Fri Jan  1 00:00:00 2027 by a test\n",
+            "",
+        ),
+    ] {
+        let text = REQUEST.replacen(from, to, 1);
+        let error = parse_ksr(text.as_bytes(), &zone()).expect_err(&text);
+        assert_eq!((error.id, error.line), (id, line), "{from:?} by {to:?}: {error}");
+    }
+}
+
+// -------------------------------------------------------------------------------------------- printing
+
+#[test]
+fn columns_of_long_names() {
+    // Octet by octet as dnssec-ksr does: tabs up to the column, one blank where a field overran it.
+    for (labels, want) in
+        [(8, "\t\t3600\tIN\tDNSKEY\t"), (20, "\t3600\tIN\tDNSKEY\t"), (40, " 3600 IN DNSKEY\t")]
+    {
+        let name = Name::parse(&"a".repeat(labels - 1)).expect("a name");
+        let bundle = SkrBuilder::new(&name.to_string(), start()).bundle(start());
+        let mut out = String::new();
+        put_skr_bundle(&mut out, &bundle);
+        let line = out.lines().nth(1).expect("a record");
+        assert!(line.starts_with(&format!("{name}{want}257 3 15 ")), "{line:?}");
+    }
+}
+
+#[test]
+fn nothing_of_a_model_is_lost_in_print() {
+    let mut bundle = SkrBuilder::new("example.", start()).bundle(start());
+    bundle.signatures[0].covered = Rtype::TXT;
+    let mut out = String::new();
+    put_skr_bundle(&mut out, &bundle);
+    assert_eq!(out.matches("\tRRSIG\t").count(), bundle.signatures.len());
+    assert!(out.contains("RRSIG\tTXT 15 "));
+}

@@ -1,0 +1,756 @@
+use super::*;
+use crate::crypto::Algorithm;
+use crate::dns::{Rrset, Rtype};
+use crate::exchange::bind::{parse_skr, print_skr};
+use crate::exchange::testing::{SkrBuilder, TestKey};
+use crate::keys::{FLAG_REVOKE, FLAG_SEP, FLAG_ZONE};
+
+fn start() -> Timestamp {
+    Timestamp::parse_stamp("20270101000000").expect("a stamp")
+}
+
+fn builder() -> SkrBuilder {
+    SkrBuilder::new("example.", start())
+}
+
+/// The findings at the start of the first bundle, held against the builder's own KSKs.
+fn judge(builder: &SkrBuilder, skr: &UnverifiedSkr) -> Vec<Finding> {
+    let (zone, anchors) = (Name::parse("example.").expect("a name"), builder.anchors());
+    let context = VerifyContext::new(&zone, &anchors);
+    let findings = findings(skr, &context, start());
+    assert_eq!(verify(skr.clone(), &context, start()).is_err(), findings.iter().any(Finding::rejects));
+    assert!(findings.iter().all(|f| CHECKS.iter().any(|c| c.id == f.id)), "{findings:#?}");
+    findings
+}
+
+fn rejecting(findings: &[Finding]) -> Vec<&'static str> {
+    let mut ids: Vec<_> = findings.iter().filter(|f| f.rejects()).map(|f| f.id).collect();
+    ids.dedup();
+    ids
+}
+
+fn key(change: impl Fn(&mut Dnskey)) -> Dnskey {
+    let mut key = TestKey::zsk(2).dnskey;
+    change(&mut key);
+    key
+}
+
+/// Another key of the same flags, algorithm and tag: the tag is a sum over pairs of octets.
+fn twin(key: &Dnskey) -> Dnskey {
+    let mut twin = key.clone();
+    let other =
+        (2..32).step_by(2).find(|i| twin.public_key[*i] != twin.public_key[0]).expect("octets differ");
+    twin.public_key.swap(0, other);
+    assert_eq!(twin.tag(), key.tag());
+    twin
+}
+
+/// A ZSK with the tag of a KSK.
+fn zsk_like(ksk: &Dnskey) -> Dnskey {
+    let mut zsk = Dnskey { flags: FLAG_ZONE, ..ksk.clone() };
+    let low = (1..32).step_by(2).find(|i| zsk.public_key[*i] < 255).expect("an octet below 255");
+    zsk.public_key[low] += 1;
+    assert_eq!(zsk.tag(), ksk.tag());
+    zsk
+}
+
+fn rsa_key(exponent: &[u8], bits: usize) -> Dnskey {
+    let mut public_key = vec![exponent.len() as u8];
+    public_key.extend_from_slice(exponent);
+    public_key.resize(public_key.len() + bits / 8, 0xff);
+    Dnskey { flags: FLAG_ZONE, protocol: 3, algorithm: Algorithm::RSASHA256, public_key }
+}
+
+/// Adds a key to the DNSKEY RRset of a bundle and signs again.
+fn add_key(b: &SkrBuilder, bundle: &mut Bundle, key: &Dnskey) {
+    bundle.dnskey.rdatas.push(key.to_rdata().into());
+    b.resign(bundle, &[&TestKey::ksk(1)]);
+}
+
+fn sign_again(b: &SkrBuilder, bundle: &mut Bundle) {
+    b.resign(bundle, &[&TestKey::ksk(1)]);
+}
+
+type Change = fn(&SkrBuilder, &mut UnverifiedSkr);
+
+/// Each change of a good SKR of five bundles with the ID that it must be rejected by; `""` = still accepted.
+pub(crate) const CASES: &[(&str, &str, Change)] = &[
+    ("", "as built", |_, _| {}),
+    ("", "a single bundle", |_, s| s.bundles.truncate(1)),
+    ("", "letter case of owner and signer", |_, s| {
+        let upper = Name::parse("EXAMPLE.").expect("a name");
+        s.zone = upper.clone();
+        s.bundles[1].dnskey.owner = upper.clone();
+        s.bundles[1].signatures.iter_mut().for_each(|r| r.signer = upper.clone());
+    }),
+    // --- amount
+    ("", "as many keys as allowed", |b, s| {
+        let more = (0..30).map(|i| TestKey::zsk(100 + i).dnskey.to_rdata().into());
+        s.bundles[1].dnskey.rdatas.extend(more);
+        sign_again(b, &mut s.bundles[1]);
+    }),
+    ("SKR-LIMITS", "one key more", |b, s| {
+        let more = (0..31).map(|i| TestKey::zsk(100 + i).dnskey.to_rdata().into());
+        s.bundles[1].dnskey.rdatas.extend(more);
+        sign_again(b, &mut s.bundles[1]);
+    }),
+    ("SKR-LIMITS", "many signatures", |_, s| {
+        let one = s.bundles[1].signatures[0].clone();
+        s.bundles[1].signatures.extend(std::iter::repeat_n(one, 60));
+    }),
+    ("SKR-LIMITS", "many bundles", |_, s| {
+        let one = Bundle { signatures: Vec::new(), cds: None, cdnskey: None, ..s.bundles[0].clone() };
+        s.bundles = vec![one; bind::MAX_BUNDLES + 1];
+    }),
+    ("SKR-SYNTAX", "no bundles", |_, s| s.bundles.clear()),
+    ("SKR-SYNTAX", "a bundle without keys", |_, s| s.bundles[2].dnskey.rdatas.clear()),
+    // --- records
+    ("SKR-WRONG-ZONE", "another zone", |_, s| s.zone = Name::parse("example.test.").expect("a name")),
+    ("SKR-WRONG-ZONE", "a child", |_, s| {
+        s.bundles[1].dnskey.owner = Name::parse("a.example.").expect("a name")
+    }),
+    ("SKR-WRONG-ZONE", "the parent", |_, s| {
+        s.bundles[1].cds.as_mut().expect("there is CDS").owner = Name::root();
+    }),
+    ("SKR-TYPE", "TXT for CDS", |_, s| s.bundles[1].cds.as_mut().expect("there is CDS").rtype = Rtype::TXT),
+    ("SKR-TYPE", "a signature over A", |_, s| s.bundles[1].signatures[0].covered = Rtype::A),
+    ("SKR-TYPE", "a signature over CDS without CDS", |_, s| s.bundles[1].cds = None),
+    ("", "the greatest TTL", |b, s| {
+        s.bundles[4].dnskey.ttl = 0x7fff_ffff;
+        sign_again(b, &mut s.bundles[4]);
+    }),
+    ("SKR-TTL", "a TTL beyond", |b, s| {
+        s.bundles[4].dnskey.ttl = 0x8000_0000;
+        sign_again(b, &mut s.bundles[4]);
+    }),
+    // --- order
+    ("SKR-ORDER", "two bundles swapped", |_, s| s.bundles.swap(1, 2)),
+    ("SKR-DUPLICATE", "a bundle twice", |_, s| s.bundles.insert(2, s.bundles[2].clone())),
+    ("SKR-DUPLICATE", "the first twice", |_, s| s.bundles.insert(0, s.bundles[0].clone())),
+    ("SKR-DUPLICATE", "one time with other keys first", |b, s| {
+        let mut other = s.bundles[2].clone();
+        add_key(b, &mut other, &TestKey::zsk(9).dnskey);
+        s.bundles.insert(2, other);
+    }),
+    ("", "one time with the old keys first, as BIND makes it", |b, s| {
+        let old = s.bundles[2].clone();
+        s.bundles[2..].iter_mut().for_each(|bundle| add_key(b, bundle, &TestKey::zsk(9).dnskey));
+        s.bundles.insert(2, old);
+    }),
+    ("SKR-BAD-SIGNATURE", "the one that is left out has a bad signature", |b, s| {
+        let mut old = s.bundles[2].clone();
+        s.bundles[2..].iter_mut().for_each(|bundle| add_key(b, bundle, &TestKey::zsk(9).dnskey));
+        old.signatures[0].signature[0] ^= 1;
+        s.bundles.insert(2, old);
+    }),
+    // --- keys
+    ("SKR-KEY", "a revoked KSK", |b, s| {
+        add_key(b, &mut s.bundles[1], &key(|k| k.flags = FLAG_ZONE | FLAG_SEP | FLAG_REVOKE));
+    }),
+    ("SKR-KEY", "flags 0", |b, s| add_key(b, &mut s.bundles[1], &key(|k| k.flags = 0))),
+    ("SKR-KEY", "a reserved flag", |b, s| {
+        add_key(b, &mut s.bundles[1], &key(|k| k.flags = FLAG_ZONE | 0x0200))
+    }),
+    ("SKR-KEY", "protocol 2", |b, s| add_key(b, &mut s.bundles[1], &key(|k| k.protocol = 2))),
+    ("SKR-KEY", "31 octets of Ed25519", |b, s| {
+        add_key(b, &mut s.bundles[1], &key(|k| k.public_key.truncate(31)));
+    }),
+    ("SKR-KEY", "an empty key", |b, s| add_key(b, &mut s.bundles[1], &key(|k| k.public_key.clear()))),
+    ("SKR-KEY", "a record of 3 octets", |b, s| {
+        s.bundles[1].dnskey.rdatas.push(Box::from([1, 0, 3]));
+        sign_again(b, &mut s.bundles[1]);
+    }),
+    ("SKR-KEY", "a P-256 point off the curve", |b, s| {
+        let off = key(|k| (k.algorithm, k.public_key) = (Algorithm::ECDSAP256SHA256, vec![1; 64]));
+        add_key(b, &mut s.bundles[1], &off);
+    }),
+    ("SKR-KEY", "RSA of 512 bits", |b, s| add_key(b, &mut s.bundles[1], &rsa_key(&[1, 0, 1], 512))),
+    ("SKR-KEY", "RSA of 8192 bits", |b, s| add_key(b, &mut s.bundles[1], &rsa_key(&[1, 0, 1], 8192))),
+    ("SKR-KEY", "RSA exponent 3", |b, s| add_key(b, &mut s.bundles[1], &rsa_key(&[3], 2048))),
+    ("SKR-KEY", "RSA exponent of 4096 bits", |b, s| add_key(b, &mut s.bundles[1], &rsa_key(&[1; 255], 2048))),
+    ("", "RSA of 1024 bits", |b, s| add_key(b, &mut s.bundles[1], &rsa_key(&[1, 0, 1], 1024))),
+    ("SKR-ALGORITHM", "algorithm 1", |b, s| {
+        add_key(b, &mut s.bundles[1], &key(|k| k.algorithm = Algorithm(1)))
+    }),
+    ("SKR-ALGORITHM", "algorithm 3", |b, s| {
+        add_key(b, &mut s.bundles[1], &key(|k| k.algorithm = Algorithm(3)))
+    }),
+    ("SKR-ALGORITHM", "algorithm 5", |b, s| {
+        add_key(b, &mut s.bundles[1], &key(|k| k.algorithm = Algorithm(5)))
+    }),
+    ("SKR-ALGORITHM", "algorithm 7", |b, s| {
+        add_key(b, &mut s.bundles[1], &key(|k| k.algorithm = Algorithm(7)))
+    }),
+    ("SKR-ALGORITHM", "algorithm 253", |b, s| {
+        add_key(b, &mut s.bundles[1], &key(|k| k.algorithm = Algorithm(253)));
+    }),
+    ("SKR-ALGORITHM", "a signature of algorithm 5", |_, s| {
+        s.bundles[1].signatures[0].algorithm = Algorithm(5);
+    }),
+    ("SKR-COLLISION", "ZSK and ZSK of one tag", |b, s| {
+        add_key(b, &mut s.bundles[1], &twin(&TestKey::zsk(2).dnskey))
+    }),
+    ("SKR-COLLISION", "KSK and ZSK of one tag", |b, s| {
+        add_key(b, &mut s.bundles[1], &zsk_like(&TestKey::ksk(1).dnskey));
+    }),
+    ("SKR-COLLISION", "KSK and KSK of one tag", |b, s| {
+        add_key(b, &mut s.bundles[1], &twin(&TestKey::ksk(1).dnskey));
+    }),
+    // --- CDS and CDNSKEY
+    ("", "CDS only", |b, s| {
+        s.bundles[1].cdnskey = None;
+        sign_again(b, &mut s.bundles[1]);
+    }),
+    ("", "two digests", |b, s| {
+        let more = TestKey::ksk(1).dnskey.ds_rdata(&s.zone, 4).expect("SHA-384 is known");
+        s.bundles[1].cds.as_mut().expect("there is CDS").rdatas.push(more.into());
+        sign_again(b, &mut s.bundles[1]);
+    }),
+    ("", "a second KSK, published and announced before it signs", |b, s| {
+        let next = TestKey::ksk(5).dnskey;
+        announce(&mut s.bundles[1], &next);
+        add_key(b, &mut s.bundles[1], &next);
+    }),
+    ("SKR-CDS", "CDS of a key that is not there", |b, s| {
+        announce(&mut s.bundles[1], &TestKey::ksk(5).dnskey);
+        sign_again(b, &mut s.bundles[1]);
+    }),
+    ("SKR-CDS", "CDS of a ZSK", |b, s| {
+        announce(&mut s.bundles[1], &TestKey::zsk(2).dnskey);
+        sign_again(b, &mut s.bundles[1]);
+    }),
+    ("SKR-CDS", "a wrong digest", |b, s| {
+        s.bundles[1].cds.as_mut().expect("there is CDS").rdatas[0][10] ^= 1;
+        sign_again(b, &mut s.bundles[1]);
+    }),
+    ("SKR-CDS", "an unknown digest type", |b, s| {
+        s.bundles[1].cds.as_mut().expect("there is CDS").rdatas[0][3] = 3;
+        sign_again(b, &mut s.bundles[1]);
+    }),
+    ("SKR-CDS", "a CDS too short", |b, s| {
+        s.bundles[1].cds.as_mut().expect("there is CDS").rdatas[0] = Box::from([1, 2, 3]);
+        sign_again(b, &mut s.bundles[1]);
+    }),
+    ("SKR-CDS", "a CDNSKEY too short", |b, s| {
+        s.bundles[1].cdnskey.as_mut().expect("there is CDNSKEY").rdatas[0] = Box::from([1, 2, 3]);
+        sign_again(b, &mut s.bundles[1]);
+    }),
+    ("SKR-CDS", "CDS and CDNSKEY disagree", |b, s| {
+        let next = TestKey::ksk(5).dnskey;
+        let cdnskey = s.bundles[1].cdnskey.as_mut().expect("there is CDNSKEY");
+        cdnskey.rdatas.push(next.to_rdata().into());
+        add_key(b, &mut s.bundles[1], &next);
+    }),
+    ("SKR-CDS", "only a key that does not sign is named", |b, s| {
+        let next = TestKey::ksk(5).dnskey;
+        s.bundles[1].cds.as_mut().expect("there is CDS").rdatas.clear();
+        s.bundles[1].cdnskey.as_mut().expect("there is CDNSKEY").rdatas.clear();
+        announce(&mut s.bundles[1], &next);
+        add_key(b, &mut s.bundles[1], &next);
+    }),
+    ("SKR-CDS", "deletion, not allowed", |b, s| delete_ds(b, &mut s.bundles[1])),
+    ("SKR-CDS", "deletion beside a real CDS", |b, s| {
+        s.bundles[1].cds.as_mut().expect("there is CDS").rdatas.push(Box::from([0, 0, 0, 0, 0]));
+        sign_again(b, &mut s.bundles[1]);
+    }),
+    // --- times
+    ("SKR-VALIDITY", "inception after expiration", |_, s| {
+        let r = &mut s.bundles[1].signatures[0];
+        std::mem::swap(&mut r.inception, &mut r.expiration);
+    }),
+    ("SKR-VALIDITY", "signed for two years", |_, s| {
+        *s = builder().bundles(2).validity(2 * 366 * DAY).build();
+    }),
+    ("SKR-VALIDITY", "a header one second off", |_, s| {
+        s.bundles[1].inception = s.bundles[1].inception.plus(1)
+    }),
+    ("SKR-VALIDITY", "one of two headers an hour off", |_, s| {
+        s.bundles.truncate(2);
+        s.bundles[1].inception = s.bundles[1].inception.minus(3600);
+    }),
+    ("SKR-NOT-YET", "signatures that begin later", |_, s| {
+        s.bundles[1].inception = s.bundles[1].inception.minus(3601)
+    }),
+    ("SKR-GAP", "a bundle missing", |_, s| drop(s.bundles.remove(2))),
+    ("SKR-GAP", "one second short", |_, s| *s = builder().step(9 * DAY).validity(9 * DAY - 1).build()),
+    ("", "not one second short", |_, s| *s = builder().step(9 * DAY).validity(9 * DAY).build()),
+    ("SKR-GAP", "a bundle missing though signatures reach across", |_, s| {
+        *s = builder().bundles(8).step(9 * DAY).validity(20 * DAY).build();
+        s.bundles.remove(3);
+    }),
+    ("", "an early switch, as at a key change", |_, s| {
+        s.bundles.insert(2, builder().bundle(start().plus(10 * DAY)));
+    }),
+    ("SKR-OVERLAP", "signatures outlive their bundle by most of a year", |_, s| {
+        *s = builder().validity(300 * DAY).build();
+    }),
+    ("", "all but the last in the past", |_, s| {
+        *s = SkrBuilder::new("example.", start().minus(40 * DAY)).build();
+    }),
+    ("SKR-EXPIRED", "all in the past", |_, s| {
+        *s = SkrBuilder::new("example.", start().minus(50 * DAY)).build()
+    }),
+    ("SKR-EXPIRED", "the end is now", |_, s| {
+        *s = SkrBuilder::new("example.", start().minus(50 * DAY)).build()
+    }),
+    ("SKR-EXPIRED", "a signature that ends before its bundle", |_, s| {
+        s.bundles[4].inception = s.bundles[4].inception.plus(14 * DAY);
+    }),
+    ("SKR-HORIZON", "far in the future", |_, s| {
+        *s = SkrBuilder::new("example.", start().plus(20 * 365 * DAY)).build()
+    }),
+    ("", "ten years of bundles, from a later start", |_, s| {
+        *s = SkrBuilder::new("example.", start().plus(30 * DAY)).without_cds().bundles(406).build();
+    }),
+    // --- signatures
+    ("SKR-UNKNOWN-KSK", "another KSK", |_, s| *s = builder().ksk(TestKey::ksk(7)).build()),
+    ("SKR-UNKNOWN-KSK", "the KSK signs and is not in the set", |b, s| {
+        s.bundles[1].dnskey.rdatas.remove(0);
+        (s.bundles[1].cds, s.bundles[1].cdnskey) = (None, None);
+        sign_again(b, &mut s.bundles[1]);
+    }),
+    ("SKR-UNKNOWN-KSK", "no signature at all", |_, s| s.bundles[1].signatures.clear()),
+    ("SKR-UNKNOWN-KSK", "signed by the ZSK only", |b, s| {
+        (s.bundles[1].cds, s.bundles[1].cdnskey) = (None, None);
+        b.resign(&mut s.bundles[1], &[&TestKey::zsk(2)]);
+    }),
+    ("SKR-UNKNOWN-KSK", "the pinned KSK is in the set, another signs", |b, s| {
+        let other = TestKey::ksk(7);
+        (s.bundles[1].cds, s.bundles[1].cdnskey) = (None, None);
+        s.bundles[1].dnskey.rdatas.push(other.dnskey.to_rdata().into());
+        b.resign(&mut s.bundles[1], &[&other]);
+    }),
+    ("", "signed by KSK and ZSK", |b, s| b.resign(&mut s.bundles[1], &[&TestKey::zsk(2), &TestKey::ksk(1)])),
+    ("SKR-BAD-SIGNATURE", "a second, bad signature beside a good one", |b, s| {
+        b.resign(&mut s.bundles[1], &[&TestKey::ksk(1), &TestKey::zsk(2)]);
+        s.bundles[1].signatures[1].signature[5] ^= 0x10;
+    }),
+    ("SKR-BAD-SIGNATURE", "a signature by a key that is not there", |b, s| {
+        b.resign(&mut s.bundles[1], &[&TestKey::ksk(1), &TestKey::ksk(7)]);
+    }),
+    ("SKR-BAD-SIGNATURE", "another key set under the signature", |_, s| {
+        s.bundles[1].dnskey.rdatas.push(TestKey::zsk(9).dnskey.to_rdata().into());
+    }),
+    ("SKR-BAD-SIGNATURE", "signatures of another bundle", |_, s| {
+        s.bundles[1].dnskey.rdatas.pop();
+        s.bundles[1].signatures = s.bundles[2].signatures.clone();
+    }),
+    ("SKR-BAD-SIGNATURE", "another signer", |_, s| {
+        s.bundles[1].signatures[0].signer = Name::root();
+    }),
+    ("SKR-BAD-SIGNATURE", "other labels", |_, s| s.bundles[1].signatures[0].labels = 0),
+    ("SKR-BAD-SIGNATURE", "more labels", |_, s| s.bundles[1].signatures[0].labels = 2),
+    ("SKR-BAD-SIGNATURE", "another original TTL", |_, s| s.bundles[1].signatures[0].original_ttl = 7200),
+    ("SKR-BAD-SIGNATURE", "a larger TTL under the original one", |_, s| s.bundles[1].dnskey.ttl = 7200),
+    ("SKR-BAD-SIGNATURE", "CDS not signed", |_, s| {
+        s.bundles[1].signatures.retain(|r| r.covered != Rtype::CDS)
+    }),
+    ("SKR-BAD-SIGNATURE", "CDNSKEY not signed", |_, s| {
+        s.bundles[1].signatures.retain(|r| r.covered != Rtype::CDNSKEY);
+    }),
+    ("SKR-BAD-SIGNATURE", "CDS signed by the ZSK only", |b, s| {
+        b.resign(&mut s.bundles[1], &[&TestKey::ksk(1), &TestKey::zsk(2)]);
+        let ksk = TestKey::ksk(1).dnskey.tag();
+        s.bundles[1].signatures.retain(|r| r.covered != Rtype::CDS || r.key_tag != ksk);
+    }),
+    ("SKR-BAD-SIGNATURE", "an empty signature", |_, s| s.bundles[1].signatures[0].signature.clear()),
+];
+
+/// Names a key in CDS and CDNSKEY.
+fn announce(bundle: &mut Bundle, key: &Dnskey) {
+    let ds = key.ds_rdata(&bundle.dnskey.owner, 2).expect("SHA-256 is known");
+    bundle.cds.as_mut().expect("there is CDS").rdatas.push(ds.into());
+    bundle.cdnskey.as_mut().expect("there is CDNSKEY").rdatas.push(key.to_rdata().into());
+}
+
+fn delete_ds(b: &SkrBuilder, bundle: &mut Bundle) {
+    bundle.cds.as_mut().expect("there is CDS").rdatas = vec![Box::from([0, 0, 0, 0, 0])];
+    bundle.cdnskey.as_mut().expect("there is CDNSKEY").rdatas = vec![Box::from([0, 0, 3, 0, 0])];
+    sign_again(b, bundle);
+}
+
+#[test]
+fn each_change_is_accepted_or_rejected_by_its_check() {
+    for (id, name, change) in CASES {
+        let builder = builder();
+        let mut skr = builder.build();
+        change(&builder, &mut skr);
+        let findings = judge(&builder, &skr);
+        let ids = rejecting(&findings);
+        if id.is_empty() {
+            assert!(ids.is_empty(), "{name}: {findings:#?}");
+        } else {
+            assert!(ids.contains(id), "{name}: {findings:#?}");
+        }
+    }
+}
+
+/// Changes that concern one check alone are told by that check alone.
+#[test]
+fn a_fault_is_told_once() {
+    const ALONE: &[&str] = &[
+        "SKR-LIMITS",
+        "SKR-SYNTAX",
+        "SKR-ORDER",
+        "SKR-CDS",
+        "SKR-OVERLAP",
+        "SKR-HORIZON",
+        "SKR-UNKNOWN-KSK",
+        "SKR-KEY",
+        "SKR-TTL",
+    ];
+    for (id, name, change) in CASES.iter().filter(|(id, ..)| ALONE.contains(id)) {
+        let builder = builder();
+        let mut skr = builder.build();
+        change(&builder, &mut skr);
+        let mut ids = rejecting(&judge(&builder, &skr));
+        // A KSK that is not in the set: its signatures have no key either. Out of order there is a hole, too.
+        ids.retain(|i| {
+            i == id
+                || !matches!((*id, *i), ("SKR-UNKNOWN-KSK", "SKR-BAD-SIGNATURE") | ("SKR-ORDER", "SKR-GAP"))
+        });
+        assert_eq!(ids, [*id], "{name}");
+    }
+}
+
+#[test]
+fn every_check_has_a_rejecting_case() {
+    // These two only a reader can see.
+    const READ: &[&str] = &["SKR-TRUNCATED", "SKR-CLASS"];
+    for check in CHECKS {
+        let here = CASES.iter().any(|(id, ..)| *id == check.id);
+        let there = crate::exchange::bind::tests::REJECTED.iter().any(|(id, ..)| *id == check.id);
+        assert!(if READ.contains(&check.id) { there } else { here }, "{}", check.id);
+    }
+}
+
+#[test]
+fn pinned_by_ds_or_by_key_and_by_nothing_less() {
+    let (builder, zone) = (builder(), Name::parse("example.").expect("a name"));
+    let (skr, ksk) = (builder.build(), TestKey::ksk(1).dnskey);
+    let ds = |digest_type| TrustAnchor::Ds(ksk.ds_rdata(&zone, digest_type).expect("known"));
+    let spoilt = match ds(2) {
+        TrustAnchor::Ds(mut rdata) => {
+            rdata[20] ^= 1;
+            TrustAnchor::Ds(rdata)
+        }
+        TrustAnchor::Dnskey(_) => unreachable!("made as DS"),
+    };
+    for (anchors, accepted) in [
+        (vec![TrustAnchor::Dnskey(ksk.clone())], true),
+        (vec![ds(2)], true),
+        (vec![ds(4)], true),
+        (vec![TrustAnchor::Dnskey(TestKey::ksk(7).dnskey), ds(2)], true),
+        (vec![], false),
+        (vec![spoilt], false),
+        // The right tag and another key.
+        (vec![TrustAnchor::Dnskey(twin(&ksk))], false),
+        // A ZSK signs nothing that counts, even when it is pinned.
+        (vec![TrustAnchor::Dnskey(TestKey::zsk(2).dnskey)], false),
+    ] {
+        let verdict = verify(skr.clone(), &VerifyContext::new(&zone, &anchors), start());
+        assert_eq!(verdict.is_ok(), accepted, "{anchors:?}");
+        if let Err(findings) = verdict {
+            assert_eq!(rejecting(&findings), ["SKR-UNKNOWN-KSK"]);
+        }
+    }
+}
+
+#[test]
+fn a_rollover_is_followed_only_by_what_a_trusted_ksk_announced() {
+    let day = |n: u64| start().plus(n * DAY);
+    let (old, new) = (TestKey::ksk(1), TestKey::ksk(5));
+    let roll = |overlap: bool| {
+        let new_signs = if overlap { day(18) } else { day(27) };
+        builder()
+            .ksk_during(old.clone(), (start(), day(36)), (start(), day(27)))
+            .ksk_during(new.clone(), (day(9), Timestamp::MAX), (new_signs, Timestamp::MAX))
+            .bundles(6)
+    };
+    let zone = Name::parse("example.").expect("a name");
+    let anchors = [TrustAnchor::Dnskey(old.dnskey.clone())];
+    let context = VerifyContext::new(&zone, &anchors);
+    // For one bundle both sign, and the old one signs the CDS of the new one.
+    verify(roll(true).build(), &context, start()).unwrap_or_else(|f| panic!("{f:#?}"));
+    // The new one is in a set that the old one signed, but was never announced: that is not enough.
+    let findings = verify(roll(false).build(), &context, start()).expect_err("no announcement");
+    assert_eq!(rejecting(&findings), ["SKR-UNKNOWN-KSK"]);
+    assert_eq!(findings[0].bundle, Some(day(27)));
+    // The bundles after the rollover, alone: the new KSK has to be pinned.
+    let mut rest = roll(true).build();
+    rest.bundles.drain(..4);
+    assert_eq!(
+        rejecting(&verify(rest.clone(), &context, start()).expect_err("old pin")),
+        ["SKR-UNKNOWN-KSK"]
+    );
+    let anchors = [TrustAnchor::Dnskey(new.dnskey)];
+    verify(rest, &VerifyContext::new(&zone, &anchors), start()).unwrap_or_else(|f| panic!("{f:#?}"));
+}
+
+#[test]
+fn deletion_where_it_is_allowed() {
+    let (builder, zone) = (builder(), Name::parse("example.").expect("a name"));
+    let anchors = builder.anchors();
+    let mut context = VerifyContext::new(&zone, &anchors);
+    context.allow_delete = true;
+    let mut skr = builder.build();
+    delete_ds(&builder, &mut skr.bundles[4]);
+    verify(skr.clone(), &context, start()).unwrap_or_else(|f| panic!("{f:#?}"));
+    // Both RRsets or neither.
+    let real = builder.build().bundles[4].cdnskey.clone();
+    skr.bundles[4].cdnskey = real;
+    sign_again(&builder, &mut skr.bundles[4]);
+    assert_eq!(rejecting(&verify(skr, &context, start()).expect_err("half a deletion")), ["SKR-CDS"]);
+}
+
+#[test]
+fn reading_back_asks_no_time() {
+    let builder = SkrBuilder::new("example.", start().minus(400 * DAY));
+    let (zone, anchors) = (Name::parse("example.").expect("a name"), builder.anchors());
+    let context = VerifyContext::new(&zone, &anchors);
+    for now in [start(), Timestamp::EPOCH] {
+        assert!(verify(builder.build(), &context, now).is_err());
+        assert!(verify(builder.build(), &context.clone().for_reload(), now).is_ok());
+    }
+    // All else is asked.
+    let mut skr = builder.build();
+    skr.bundles[1].signatures[0].signature[0] ^= 1;
+    assert!(verify(skr, &context.for_reload(), start()).is_err());
+}
+
+#[test]
+fn right_across_2038_and_2106() {
+    for wrap in [1u64 << 31, 1 << 32] {
+        let first = Timestamp::from_secs(wrap - 17 * DAY);
+        let builder = SkrBuilder::new("example.", first).bundles(2);
+        let zone = Name::parse("example.").expect("a name");
+        let read = parse_skr(builder.text().as_bytes(), &zone).expect("BIND's form");
+        assert_eq!(read, builder.build());
+        let (anchors, end) = (builder.anchors(), first.plus(23 * DAY));
+        assert!(end.secs() > wrap);
+        let good =
+            verify(read, &VerifyContext::new(&zone, &anchors), first).unwrap_or_else(|f| panic!("{f:#?}"));
+        assert_eq!(good.coverage_end(), end);
+        assert!(verify(builder.build(), &VerifyContext::new(&zone, &anchors), end).is_err());
+    }
+}
+
+#[test]
+fn every_bit_of_a_signature_counts() {
+    let builder = builder().bundles(2);
+    let skr = builder.build();
+    let good = print_skr(&skr, start(), "t");
+    let (zone, anchors) = (Name::parse("example.").expect("a name"), builder.anchors());
+    for i in 0..skr.bundles[1].signatures.len() {
+        let rdata = skr.bundles[1].signatures[i].to_rdata();
+        for bit in 0..rdata.len() * 8 {
+            let mut flipped = rdata.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let mut bad = skr.clone();
+            let Ok(signature) = crate::dns::Rrsig::from_rdata(&flipped) else { continue };
+            bad.bundles[1].signatures[i] = signature;
+            if bad == skr {
+                // Letter case of the signer's name.
+                assert!(print_skr(&bad, start(), "t").eq_ignore_ascii_case(&good));
+                continue;
+            }
+            let verdict = verify(bad, &VerifyContext::new(&zone, &anchors), start());
+            assert!(verdict.is_err(), "signature {i}, bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn keytrap_cve_2023_50387() {
+    // Thirty keys of one tag, and as many signatures as may be: not one is tried.
+    let builder = builder();
+    let mut skr = builder.build();
+    let ksk = TestKey::ksk(1).dnskey;
+    for bundle in &mut skr.bundles {
+        for i in (2..32).step_by(2) {
+            let mut twin = ksk.clone();
+            twin.public_key.swap(0, i);
+            if twin != ksk {
+                bundle.dnskey.rdatas.push(twin.to_rdata().into());
+            }
+        }
+        let one = bundle.signatures[0].clone();
+        bundle.signatures =
+            (0..16).map(|i| crate::dns::Rrsig { signature: vec![i; 64], ..one.clone() }).collect();
+        (bundle.cds, bundle.cdnskey) = (None, None);
+    }
+    let findings = judge(&builder, &skr);
+    assert!(rejecting(&findings).contains(&"SKR-COLLISION"), "{findings:#?}");
+    let told: Vec<_> = findings.iter().filter(|f| f.id == "SKR-BAD-SIGNATURE").collect();
+    assert!(
+        !told.is_empty() && told.iter().all(|f| f.what.contains("not tried") || f.what.contains("more of"))
+    );
+}
+
+#[test]
+fn malformed_key_of_the_right_tag_cve_2025_8677() {
+    // The key of the signature's tag is no key: no signature is tried with it, and the good key is not looked for further.
+    let builder = builder();
+    let mut skr = builder.build();
+    let mut broken = TestKey::ksk(1).dnskey;
+    broken.public_key.extend_from_slice(&[0, 0]);
+    assert_eq!(broken.tag(), TestKey::ksk(1).dnskey.tag());
+    skr.bundles[1].dnskey.rdatas[0] = broken.to_rdata().into();
+    let findings = judge(&builder, &skr);
+    let ids = rejecting(&findings);
+    assert!(ids.contains(&"SKR-KEY") && ids.contains(&"SKR-UNKNOWN-KSK"), "{findings:#?}");
+}
+
+#[test]
+fn malformed_dnskey_cve_2026_10822() {
+    let builder = builder();
+    for rdata in [
+        &[][..],
+        &[1],
+        &[1, 1, 3],
+        &[1, 1, 3, 15],
+        &[1, 1, 3, 8, 0],
+        &[1, 1, 3, 8, 255, 1],
+        &[1, 1, 3, 8, 0, 255, 255],
+    ] {
+        let mut skr = builder.build();
+        skr.bundles[1].dnskey.rdatas.push(rdata.into());
+        sign_again(&builder, &mut skr.bundles[1]);
+        assert!(rejecting(&judge(&builder, &skr)).contains(&"SKR-KEY"), "{rdata:?}");
+    }
+}
+
+#[test]
+fn labels_below_the_signer_cve_2026_11721() {
+    // Fewer labels make an RRSIG that of a wildcard above the zone; signed so, it would verify.
+    let builder = builder().without_cds();
+    let mut skr = builder.build();
+    let wildcard = Rrset { owner: Name::parse("*.").expect("a name"), ..skr.bundles[1].dnskey.clone() };
+    let mut signature = TestKey::ksk(1).sign(&wildcard, start(), start().plus(20 * DAY));
+    signature.signer = skr.zone.clone();
+    assert_eq!(signature.labels, 0);
+    skr.bundles[1].signatures = vec![signature];
+    let ids = rejecting(&judge(&builder, &skr)).to_vec();
+    assert!(ids.contains(&"SKR-BAD-SIGNATURE"), "{ids:?}");
+}
+
+#[test]
+fn no_trust_in_a_whole_set_after_one_match_rustsec_2025_0006() {
+    // The pinned KSK signs a set that contains another KSK; what that one signs later is not trusted for it.
+    let builder = builder().without_cds();
+    let mut skr = builder.build();
+    let other = TestKey::ksk(7);
+    add_key(&builder, &mut skr.bundles[1], &other.dnskey);
+    assert!(rejecting(&judge(&builder, &skr)).is_empty());
+    add_key(&builder, &mut skr.bundles[2], &other.dnskey);
+    builder.resign(&mut skr.bundles[2], &[&other]);
+    assert_eq!(rejecting(&judge(&builder, &skr)), ["SKR-UNKNOWN-KSK"]);
+}
+
+#[test]
+fn a_hostile_file_is_given_up_early() {
+    let mut skr = builder().without_cds().bundles(400).build();
+    for bundle in &mut skr.bundles {
+        bundle.signatures[0].signature = vec![1; 64];
+    }
+    let findings = judge(&builder(), &skr);
+    assert!(findings.iter().any(|f| f.what.contains("the rest was not tried")), "{findings:#?}");
+    assert!(findings.len() < 100, "{}", findings.len());
+}
+
+#[test]
+fn verdicts_name_every_check() {
+    let findings = vec![
+        Finding::warning("SKR-GAP", None, "a"),
+        Finding::reject("SKR-CDS", Some(start()), "b"),
+        Finding::warning("SKR-CDS", None, "c"),
+    ];
+    let all = verdicts(CHECKS, &findings);
+    assert_eq!(all.len(), CHECKS.len());
+    for verdict in &all {
+        let want = match verdict.check.id {
+            "SKR-GAP" => Outcome::Warned,
+            "SKR-CDS" => Outcome::Rejected,
+            _ => Outcome::Passed,
+        };
+        assert_eq!(verdict.outcome, want, "{}", verdict.check.id);
+    }
+    assert_eq!(findings[1].to_string(), "SKR-CDS: bundle 20270101000000: b");
+    assert_eq!(findings[0].to_string(), "SKR-GAP: warning: a");
+    let finding = Finding::reject("SKR-TYPE", None, "no");
+    for verdict in verdicts_unread(CHECKS, &finding) {
+        let here = verdict.check.id == "SKR-TYPE";
+        assert_eq!(verdict.outcome, if here { Outcome::Rejected } else { Outcome::NotReached });
+    }
+    let mut ids: Vec<_> = CHECKS.iter().map(|c| c.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), CHECKS.len());
+}
+
+#[test]
+fn warnings_do_not_reject() {
+    type Case = (&'static str, fn(&SkrBuilder, &mut UnverifiedSkr));
+    const WARNED: &[Case] = &[
+        ("SKR-TTL", |b, s| {
+            s.bundles[4].dnskey.ttl = 8 * 86_400;
+            sign_again(b, &mut s.bundles[4]);
+        }),
+        ("SKR-GAP", |_, s| *s = builder().validity(9 * DAY + 3599).build()),
+        ("SKR-CDS", |b, s| {
+            let sha1 = TestKey::ksk(1).dnskey.ds_rdata(&s.zone, 1).expect("SHA-1 is known");
+            s.bundles[1].cds.as_mut().expect("there is CDS").rdatas.push(sha1.into());
+            sign_again(b, &mut s.bundles[1]);
+        }),
+        ("SKR-ALGORITHM", |b, s| add_key(b, &mut s.bundles[1], &rsa_key(&[1, 0, 1], 2048))),
+        ("SKR-COLLISION", |b, s| {
+            let tag = TestKey::zsk(2).dnskey.tag();
+            let mut other = key(|k| (k.algorithm, k.public_key) = (Algorithm::ED448, vec![0; 57]));
+            let wanted = tag.wrapping_sub(other.tag());
+            other.public_key[..2].copy_from_slice(&wanted.to_be_bytes());
+            // The end-around carry of the sum may cost one.
+            if other.tag() != tag {
+                other.public_key[1] = other.public_key[1].wrapping_sub(1);
+            }
+            assert_eq!(other.tag(), tag);
+            add_key(b, &mut s.bundles[1], &other);
+        }),
+    ];
+    for (id, change) in WARNED {
+        let builder = builder();
+        let mut skr = builder.build();
+        change(&builder, &mut skr);
+        let findings = judge(&builder, &skr);
+        assert!(rejecting(&findings).is_empty(), "{id}: {findings:#?}");
+        assert!(findings.iter().any(|f| f.id == *id), "{id}: {findings:#?}");
+    }
+}
+
+#[test]
+fn the_bundle_in_force() {
+    let builder = builder().bundles(3);
+    let (zone, anchors) = (Name::parse("example.").expect("a name"), builder.anchors());
+    let skr = verify(builder.build(), &VerifyContext::new(&zone, &anchors), start()).expect("good");
+    let day = |n: u64| start().plus(n * DAY);
+    for (now, at, next) in [
+        (start().minus(1), None, Some(start())),
+        (start(), Some(start()), Some(day(9))),
+        (day(9).minus(1), Some(start()), Some(day(9))),
+        (day(9), Some(day(9)), Some(day(18))),
+        (day(100), Some(day(18)), None),
+    ] {
+        assert_eq!(skr.bundle_at(now).map(|b| b.inception), at);
+        assert_eq!(skr.next_switch(now), next);
+    }
+    assert_eq!(skr.coverage_end(), day(18 + 14));
+    assert_eq!(skr.zone(), &zone);
+}
+
+#[test]
+fn spans_for_people() {
+    for (seconds, text) in
+        [(0, "0s"), (59, "59s"), (3600, "1h"), (9 * DAY + 7260, "9d 2h"), (DAY + 5, "1d 5s")]
+    {
+        assert_eq!(span(seconds), text);
+    }
+}
