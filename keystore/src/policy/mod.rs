@@ -1,9 +1,47 @@
 //! `dnssec-policy`: the vocabulary, defaults and checks of BIND 9.20, from TOML or from a `named.conf`.
 
+//!
+//! ```text
+//! named.conf ──named_conf──┐
+//!                          ├──▶ PolicyDraft (as written, with lines) ──finish (all checks)──▶ Policies ──get──▶ Policy
+//! TOML ────────toml────────┘
+//! ```
+
+mod draft;
+pub(crate) mod finding;
+mod lexer;
 pub mod named_conf;
+mod set;
+pub(crate) mod table;
 pub mod toml;
 
+pub use finding::{PolicyErrors, PolicyFinding, Severity};
+pub use set::{KeyStore, Policies};
+
 use crate::crypto::Algorithm;
+
+/// Reads the policies of a file in either syntax: TOML when its name ends in `.toml` or its first statement looks like it, else `named.conf`.
+pub fn load(path: &std::path::Path) -> Result<Policies, PolicyErrors> {
+    let is = |suffix: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(suffix));
+    if is("toml") {
+        return toml::load(path);
+    }
+    if is("conf") {
+        return named_conf::load(path);
+    }
+    let octets = named_conf::read_regular(path, named_conf::MAX_FILE)
+        .map_err(|source| PolicyErrors::Io { path: path.to_owned(), source })?;
+    if looks_like_toml(&octets) { toml::parse(&octets, path) } else { named_conf::parse(&octets, path) }
+}
+
+/// The first line that is neither blank nor a `#` comment is `[…` or `key = …`, which no `named.conf` has.
+fn looks_like_toml(octets: &[u8]) -> bool {
+    let lines = octets.split(|b| *b == b'\n').map(<[u8]>::trim_ascii);
+    lines.into_iter().find(|l| !l.is_empty() && !l.starts_with(b"#")).is_some_and(|line| {
+        let key = line.iter().take_while(|b| b.is_ascii_alphanumeric() || b"-_.\"'".contains(b)).count();
+        line.starts_with(b"[") || line[key..].trim_ascii_start().starts_with(b"=")
+    })
+}
 
 /// A policy, with BIND's defaults filled in. Durations are in seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]

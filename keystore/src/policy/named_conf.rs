@@ -1,1 +1,728 @@
 //! A real `named.conf`: its whole lexical grammar; `dnssec-policy` and `key-store` are interpreted, the rest is skipped.
+//!
+//! Skipped means: read token by token, so that an open brace, quote or comment, a missing `;` at the end of a block or an empty
+//! statement anywhere is an error with its line; what the words say is not looked at. A statement of an unknown name is a
+//! warning (BIND: an error), so that the file of a newer BIND can be read.
+//!
+//! `include "PATTERN";` is followed at the top and inside of the two interpreted statements, wildcards too; in skipped
+//! blocks it is not opened (no policy can be there, and the files may hold secrets). A relative path is looked up in the
+//! `directory` of `options` when that came before (as `named` does), then in the working folder (as the BIND tools
+//! do), then beside the file that includes it.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Role;
+use super::draft::{KEY_DIRECTORY, KeyDraft, Nsec3Draft, OPTIONS, PolicyDraft};
+use super::finding::{Place, PolicyErrors, PolicyFinding, hint};
+use super::lexer::{Kind, LexError, Lexer, Token};
+use super::set::{KeyStore, Policies};
+use crate::time::duration;
+
+/// Largest file that is read, in octets; a hundred thousand zones take some 20 MB.
+pub(super) const MAX_FILE: u64 = 64 << 20;
+/// Most files that one file may include, in all; and how deep.
+const MAX_FILES: usize = 1024;
+const MAX_INCLUDE_DEPTH: usize = 16;
+/// Deepest nesting of braces, and most tokens of one statement that is interpreted.
+const MAX_NESTING: usize = 100;
+const MAX_TOKENS: usize = 20_000;
+
+/// Reads the policies and key stores of the `named.conf` at `path` and the files that it includes.
+///
+/// Fails on the first syntax error, as BIND does, and then tells all findings up to there. What is wrong in the meaning
+/// of a single policy is kept with it, see [`Policies::get`].
+pub fn load(path: &Path) -> Result<Policies, PolicyErrors> {
+    let octets =
+        read_regular(path, MAX_FILE).map_err(|source| PolicyErrors::Io { path: path.to_owned(), source })?;
+    parse(&octets, path)
+}
+
+/// Reads the octets of a `named.conf`; `path` is for the messages and for relative includes.
+pub fn parse(octets: &[u8], path: &Path) -> Result<Policies, PolicyErrors> {
+    let mut reader = Reader::default();
+    let mut source = Source { lexer: Lexer::new(octets), path: path.into(), depth: 0 };
+    // A stop has left its finding, and that is an error: `build` fails with it.
+    let _ = reader.top(&mut source);
+    Policies::build(reader.drafts, reader.key_stores.into_iter().map(|(s, _)| s).collect(), reader.findings)
+}
+
+/// The statements of BIND 9.18 to 9.21 at the top of a file.
+const TOP: [&str; 24] = [
+    "acl",
+    "controls",
+    "dlz",
+    "dnssec-policy",
+    "dyndb",
+    "http",
+    "include",
+    "key",
+    "key-store",
+    "logging",
+    "managed-keys",
+    "masters",
+    "options",
+    "parental-agents",
+    "plugin",
+    "primaries",
+    "remote-servers",
+    "server",
+    "statistics-channels",
+    "template",
+    "tls",
+    "trust-anchors",
+    "trusted-keys",
+    "view",
+];
+
+/// The finding is noted; nothing more of the file makes sense.
+struct Stop;
+type Step<T> = Result<T, Stop>;
+
+/// What is read so far.
+#[derive(Default)]
+struct Reader {
+    drafts: Vec<PolicyDraft>,
+    key_stores: Vec<(KeyStore, Place)>,
+    /// Those of the file as a whole.
+    findings: Vec<PolicyFinding>,
+    /// `directory` of `options`.
+    directory: Option<PathBuf>,
+    included: usize,
+}
+
+/// One file being read.
+struct Source<'a> {
+    lexer: Lexer<'a>,
+    path: Arc<Path>,
+    /// Of includes.
+    depth: usize,
+}
+
+/// Where a statement of a block stands.
+enum Block<'a> {
+    Top,
+    Policy(&'a mut PolicyDraft),
+    KeyStore(&'a mut KeyStore),
+}
+
+impl Source<'_> {
+    fn place(&self, line: u32) -> Place {
+        Place { path: self.path.clone(), line }
+    }
+}
+
+// --- statements -----------------------------------------------------------------------------------------------------
+
+impl Reader {
+    fn top(&mut self, source: &mut Source<'_>) -> Step<()> {
+        loop {
+            let token = self.next(source)?;
+            match token.kind {
+                Kind::End => return Ok(()),
+                Kind::Word if token.is_word("include") => self.include(source, token, &mut Block::Top)?,
+                Kind::Word if token.is_word("dnssec-policy") => self.policy(source)?,
+                Kind::Word if token.is_word("key-store") => self.key_store(source)?,
+                Kind::Word => {
+                    let lower = token.text.to_ascii_lowercase();
+                    if lower != "zone" && !TOP.contains(&lower.as_str()) {
+                        let what = format!(
+                            "unknown option {}, skipped; named may refuse it{}",
+                            token.shown(),
+                            hint(&lower, &TOP)
+                        );
+                        self.findings.push(source.place(token.line).warning(what));
+                    }
+                    self.skip(source, token)?;
+                }
+                _ => {
+                    return Err(self.stop(
+                        source,
+                        token.line,
+                        format!("syntax error near {}", token.shown()),
+                    ));
+                }
+            }
+        }
+    }
+
+    fn policy(&mut self, source: &mut Source<'_>) -> Step<()> {
+        let (name, line) = self.block_name(source)?;
+        let mut draft = PolicyDraft::new(&name, source.place(line));
+        let outcome = self.block(source, &mut Block::Policy(&mut draft), Kind::Close);
+        self.drafts.push(draft);
+        outcome.and_then(|()| self.semicolon(source))
+    }
+
+    fn key_store(&mut self, source: &mut Source<'_>) -> Step<()> {
+        let (name, line) = self.block_name(source)?;
+        let at = source.place(line);
+        let mut store = KeyStore { name: name.clone(), directory: None, pkcs11_uri: None };
+        self.block(source, &mut Block::KeyStore(&mut store), Kind::Close)?;
+        if name == KEY_DIRECTORY {
+            self.findings.push(at.error(format!("key-store: name '{name}' not allowed")));
+        } else if let Some((_, first)) = self.key_stores.iter().find(|(s, _)| s.name == name) {
+            let what = format!(
+                "key-store: duplicate key-store found '{name}'; it is already in line {}",
+                first.line
+            );
+            self.findings.push(at.error(what));
+        } else {
+            self.key_stores.push((store, at));
+        }
+        self.semicolon(source)
+    }
+
+    /// `NAME {`
+    fn block_name(&mut self, source: &mut Source<'_>) -> Step<(String, u32)> {
+        let name = self.next(source)?;
+        if !matches!(name.kind, Kind::Word | Kind::Quoted) {
+            return Err(self.stop(source, name.line, format!("expected string near {}", name.shown())));
+        }
+        let open = self.next(source)?;
+        if open.kind != Kind::Open {
+            return Err(self.stop(source, open.line, format!("'{{' expected near {}", open.shown())));
+        }
+        Ok((name.text, name.line))
+    }
+
+    /// The statements of an interpreted block, up to and with `end` (the brace, or the end of an included file).
+    fn block(&mut self, source: &mut Source<'_>, block: &mut Block<'_>, end: Kind) -> Step<()> {
+        loop {
+            let token = self.next(source)?;
+            if token.kind == end {
+                return Ok(());
+            }
+            if token.kind != Kind::Word {
+                return Err(self.stop(source, token.line, format!("'}}' expected near {}", token.shown())));
+            }
+            if token.is_word("include") {
+                self.include(source, token, block)?;
+                continue;
+            }
+            let tokens = self.statement(source, token)?;
+            match block {
+                Block::Policy(draft) => policy_option(draft, &source.path, &tokens),
+                Block::KeyStore(store) => self.key_store_option(store, &source.path, &tokens),
+                Block::Top => {}
+            }
+        }
+    }
+
+    fn key_store_option(&mut self, store: &mut KeyStore, path: &Arc<Path>, tokens: &[Token]) {
+        let mut words = Words::new(path, tokens);
+        let option = words.take();
+        let known = ["directory", "pkcs11-uri"];
+        let outcome = match known.into_iter().find(|k| option.is_word(k)) {
+            None => Err(words
+                .error(&option, format!("unknown option {}{}", option.shown(), hint(&option.text, &known)))),
+            Some(name) => {
+                let value = words.take();
+                let bare_is_fine = name == "directory" && value.kind == Kind::Word;
+                if !bare_is_fine && value.kind != Kind::Quoted {
+                    Err(words.error(&value, format!("expected quoted string near {}", value.shown())))
+                } else if (name == "directory" && store.directory.is_some())
+                    || (name == "pkcs11-uri" && store.pkcs11_uri.is_some())
+                {
+                    Err(words.error(&option, format!("'{name}' redefined")))
+                } else {
+                    match name {
+                        "directory" => store.directory = Some(value.text.into()),
+                        _ => store.pkcs11_uri = Some(value.text),
+                    }
+                    words.end()
+                }
+            }
+        };
+        self.findings.extend(outcome.err());
+    }
+
+    fn include(&mut self, source: &mut Source<'_>, first: Token, block: &mut Block<'_>) -> Step<()> {
+        let line = first.line;
+        let tokens = self.statement(source, first)?;
+        let pattern = match tokens.as_slice() {
+            [_, pattern] if pattern.kind == Kind::Quoted => &pattern.text,
+            [_, other, ..] if other.kind != Kind::Quoted => {
+                return Err(self.stop(
+                    source,
+                    line,
+                    format!("expected quoted string near {}", other.shown()),
+                ));
+            }
+            [_, _, other, ..] => {
+                return Err(self.stop(source, line, format!("missing ';' before {}", other.shown())));
+            }
+            _ => return Err(self.stop(source, line, "expected quoted string near ';'".to_owned())),
+        };
+        let bases = [self.directory.as_deref(), Some(Path::new("")), source.path.parent()];
+        let found =
+            match bases.iter().flatten().map(|base| expand(&base.join(pattern))).find(|f| !f.is_empty()) {
+                Some(found) => found,
+                None => {
+                    let what = format!("parsing failed: file not found: include \"{pattern}\"");
+                    return Err(self.stop(source, line, what));
+                }
+            };
+        if source.depth >= MAX_INCLUDE_DEPTH {
+            let what =
+                format!("include goes deeper than {MAX_INCLUDE_DEPTH} files; does a file include itself?");
+            return Err(self.stop(source, line, what));
+        }
+        for path in found {
+            self.included += 1;
+            if self.included > MAX_FILES {
+                let what = format!("more than {MAX_FILES} files are included; does a file include itself?");
+                return Err(self.stop(source, line, what));
+            }
+            let octets = match read_regular(&path, MAX_FILE) {
+                Ok(octets) => octets,
+                Err(e) => {
+                    let what = format!("parsing failed: {}: {e}", path.display());
+                    return Err(self.stop(source, line, what));
+                }
+            };
+            let mut inner = Source { lexer: Lexer::new(&octets), path: path.into(), depth: source.depth + 1 };
+            if matches!(block, Block::Top) {
+                self.top(&mut inner)?;
+            } else {
+                self.block(&mut inner, block, Kind::End)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a statement that is not interpreted, up to its `;`.
+    fn skip(&mut self, source: &mut Source<'_>, first: Token) -> Step<()> {
+        let in_options = first.is_word("options");
+        let mut nesting = Nesting::default();
+        // The first tokens of the inner statement that is being read, and whether its braces hold free text.
+        let mut inner: Vec<Token> = Vec::new();
+        let mut token = first;
+        loop {
+            let free_text = inner.first().is_some_and(|t| t.is_word("plugin") || t.is_word("dyndb"));
+            if let Err(what) = nesting.feed(&token) {
+                return Err(self.stop(source, token.line, what));
+            }
+            match token.kind {
+                Kind::Semicolon if nesting.depth() == 0 => return Ok(()),
+                Kind::Semicolon => {
+                    if let (true, 1, [word, value]) = (in_options, nesting.depth(), inner.as_slice())
+                        && word.is_word("directory")
+                        && value.kind == Kind::Quoted
+                    {
+                        self.directory = Some(value.text.clone().into());
+                    }
+                    inner.clear();
+                }
+                Kind::Open if free_text => {
+                    if let Err(e) = source.lexer.skip_free_text() {
+                        return Err(self.lex_stop(source, e));
+                    }
+                    nesting.close();
+                }
+                Kind::Open | Kind::Close => inner.clear(),
+                _ if inner.len() < 3 => inner.push(token),
+                _ => {}
+            }
+            token = self.next(source)?;
+        }
+    }
+
+    /// Reads a statement that is interpreted, up to its `;`, which is left out.
+    fn statement(&mut self, source: &mut Source<'_>, first: Token) -> Step<Vec<Token>> {
+        let mut nesting = Nesting::default();
+        let mut tokens = Vec::new();
+        let mut token = first;
+        loop {
+            if let Err(what) = nesting.feed(&token) {
+                return Err(self.stop(source, token.line, what));
+            }
+            if token.kind == Kind::Semicolon && nesting.depth() == 0 {
+                return Ok(tokens);
+            }
+            if tokens.len() >= MAX_TOKENS {
+                let what = format!("a statement of more than {MAX_TOKENS} words");
+                return Err(self.stop(source, token.line, what));
+            }
+            tokens.push(token);
+            token = self.next(source)?;
+        }
+    }
+
+    fn semicolon(&mut self, source: &mut Source<'_>) -> Step<()> {
+        let token = self.next(source)?;
+        match token.kind {
+            Kind::Semicolon => Ok(()),
+            _ => Err(self.stop(source, token.line, format!("missing ';' before {}", token.shown()))),
+        }
+    }
+
+    fn next(&mut self, source: &mut Source<'_>) -> Step<Token> {
+        source.lexer.next().map_err(|e| self.lex_stop(source, e))
+    }
+
+    fn lex_stop(&mut self, source: &Source<'_>, error: LexError) -> Stop {
+        self.stop(source, error.line, error.what)
+    }
+
+    fn stop(&mut self, source: &Source<'_>, line: u32, what: String) -> Stop {
+        self.findings.push(source.place(line).error(what));
+        Stop
+    }
+}
+
+/// Follows braces and semicolons.
+struct Nesting {
+    /// For each open block, the outermost first: has a statement been started in it?
+    started: Vec<bool>,
+    /// The outermost statement had its block: only `;` may follow.
+    had_block: bool,
+}
+
+impl Default for Nesting {
+    fn default() -> Self {
+        Self { started: vec![false], had_block: false }
+    }
+}
+
+impl Nesting {
+    fn depth(&self) -> usize {
+        self.started.len() - 1
+    }
+
+    fn close(&mut self) {
+        if self.depth() > 0 {
+            self.started.pop();
+        }
+        self.had_block |= self.depth() == 0;
+    }
+
+    fn feed(&mut self, token: &Token) -> Result<(), String> {
+        let depth = self.depth();
+        let missing = || Err(format!("missing ';' before {}", token.shown()));
+        match token.kind {
+            Kind::End if depth > 0 => return Err("'}' expected near end of file".to_owned()),
+            Kind::End => return missing(),
+            Kind::Close if depth == 0 || self.started[depth] => return missing(),
+            Kind::Close => self.close(),
+            Kind::Semicolon if !self.started[depth] => return Err("syntax error near ';'".to_owned()),
+            Kind::Semicolon => self.started[depth] = false,
+            _ if depth == 0 && self.had_block => return missing(),
+            _ if depth == 0 && self.started[0] && token.is_word("dnssec-policy") => return missing(),
+            Kind::Open if depth == MAX_NESTING => {
+                return Err(format!("braces nested deeper than {MAX_NESTING}"));
+            }
+            Kind::Open => {
+                self.started[depth] = true;
+                self.started.push(false);
+            }
+            Kind::Word | Kind::Quoted | Kind::Not => self.started[depth] = true,
+        }
+        Ok(())
+    }
+}
+
+// --- options of a policy --------------------------------------------------------------------------------------------
+
+/// The words of a statement without its `;`, taken one by one.
+struct Words<'a> {
+    path: &'a Arc<Path>,
+    rest: &'a [Token],
+    /// What is taken behind the last word.
+    end: Token,
+}
+
+type Checked<T> = Result<T, PolicyFinding>;
+
+impl<'a> Words<'a> {
+    fn new(path: &'a Arc<Path>, rest: &'a [Token]) -> Self {
+        let line = rest.last().map_or(1, |t| t.line);
+        Self { path, rest, end: Token { kind: Kind::Semicolon, text: String::new(), line } }
+    }
+
+    fn peek(&self) -> &Token {
+        self.rest.first().unwrap_or(&self.end)
+    }
+
+    fn take(&mut self) -> Token {
+        let token = self.peek().clone();
+        self.rest = self.rest.get(1..).unwrap_or_default();
+        token
+    }
+
+    fn place(&self, token: &Token) -> Place {
+        Place { path: self.path.clone(), line: token.line }
+    }
+
+    fn error(&self, token: &Token, what: String) -> PolicyFinding {
+        self.place(token).error(what)
+    }
+
+    /// Nothing may be left.
+    fn end(&self) -> Checked<()> {
+        match self.rest.first() {
+            None => Ok(()),
+            Some(extra) => Err(self.error(extra, format!("missing ';' before {}", extra.shown()))),
+        }
+    }
+
+    fn keyword(&mut self, word: &str) -> Checked<()> {
+        let token = self.take();
+        if token.is_word(word) {
+            return Ok(());
+        }
+        Err(self.error(&token, format!("expected '{word}' near {}", token.shown())))
+    }
+
+    fn duration(&mut self) -> Checked<u32> {
+        let token = self.take();
+        let value = if token.kind == Kind::Word { duration::parse(&token.text) } else { None };
+        value.ok_or_else(|| self.duration_error(&token, "expected ISO 8601 duration or TTL value"))
+    }
+
+    /// 0 for `unlimited`.
+    fn lifetime(&mut self) -> Checked<u32> {
+        let token = self.take();
+        match token.kind {
+            Kind::Word if token.text == "unlimited" => Ok(0),
+            Kind::Word if token.is_word("unlimited") => {
+                let what = format!(
+                    "expected ISO 8601 duration or TTL value near {}; write unlimited in lower case",
+                    token.shown()
+                );
+                Err(self.error(&token, what))
+            }
+            Kind::Word if duration::parse(&token.text).is_some() => {
+                Ok(duration::parse(&token.text).unwrap_or_default())
+            }
+            _ => Err(self.duration_error(&token, "expected ISO 8601 duration, TTL value, or unlimited")),
+        }
+    }
+
+    fn duration_error(&self, token: &Token, expected: &str) -> PolicyFinding {
+        let advice = match token.kind {
+            Kind::Quoted => "; write it without quotes",
+            Kind::Word => ", such as P30D, PT12H or 1h30m",
+            _ => "",
+        };
+        self.error(token, format!("{expected} near {}{advice}", token.shown()))
+    }
+
+    fn boolean(&mut self) -> Checked<bool> {
+        let token = self.take();
+        let is = |words: [&str; 3]| words.iter().any(|w| token.is_word(w));
+        if is(["yes", "true", "1"]) {
+            Ok(true)
+        } else if is(["no", "false", "0"]) {
+            Ok(false)
+        } else {
+            Err(self.error(&token, format!("boolean expected near {}; write yes or no", token.shown())))
+        }
+    }
+
+    fn number(&mut self) -> Checked<u32> {
+        let token = self.take();
+        let text = token.text.as_str();
+        if token.kind != Kind::Word || !text.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(self.error(&token, format!("expected number near {}", token.shown())));
+        }
+        if text.len() > 1 && text.starts_with('0') {
+            let what = format!(
+                "{} starts with 0, which makes it octal or hexadecimal for BIND; write it in decimal without leading zeros",
+                token.shown()
+            );
+            return Err(self.error(&token, what));
+        }
+        if !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(self.error(&token, format!("expected number near {}", token.shown())));
+        }
+        text.parse().map_err(|_| self.error(&token, format!("{} is out of range", token.shown())))
+    }
+
+    /// The statements between the braces that make up the rest, each without its `;`.
+    fn braces(&mut self) -> Checked<Vec<Words<'a>>> {
+        let open = self.take();
+        if open.kind != Kind::Open {
+            return Err(self.error(&open, format!("'{{' expected near {}", open.shown())));
+        }
+        // The braces are paired and each statement has its `;` (see `Nesting`), and nothing follows the closing one.
+        let inside = self.rest.split_last().map_or(&[][..], |(_, inside)| inside);
+        if let Some(brace) = inside.iter().find(|t| matches!(t.kind, Kind::Open | Kind::Close)) {
+            return Err(self.error(brace, format!("{} unexpected", brace.shown())));
+        }
+        self.rest = &[];
+        let path = self.path;
+        let parts = inside.split(|t| t.kind == Kind::Semicolon).filter(|s| !s.is_empty());
+        Ok(parts.map(|s| Words::new(path, s)).collect())
+    }
+}
+
+fn policy_option(draft: &mut PolicyDraft, path: &Arc<Path>, tokens: &[Token]) {
+    let mut words = Words::new(path, tokens);
+    let option = words.take();
+    let at = words.place(&option);
+    let Some(name) = OPTIONS.into_iter().find(|known| option.is_word(known)) else {
+        let what = if option.is_word("parent-registration-delay") {
+            format!("option {} no longer exists; remove it", option.shown())
+        } else {
+            format!("unknown option {}{}", option.shown(), hint(&option.text, &OPTIONS))
+        };
+        draft.findings.push(at.error(what));
+        return;
+    };
+    if !draft.give(name, &at) {
+        return;
+    }
+    let outcome = match name {
+        "keys" => keys(draft, &mut words),
+        "cds-digest-types" => digests(draft, &mut words),
+        "nsec3param" => nsec3param(draft, &mut words, at),
+        _ => scalar(draft, name, &mut words),
+    };
+    draft.findings.extend(outcome.err());
+}
+
+fn scalar(draft: &mut PolicyDraft, name: &str, words: &mut Words<'_>) -> Checked<()> {
+    if let Some(field) = draft.duration_mut(name) {
+        *field = words.duration()?;
+    } else if let Some(field) = draft.bool_mut(name) {
+        *field = words.boolean()?;
+    }
+    words.end()
+}
+
+fn keys(draft: &mut PolicyDraft, words: &mut Words<'_>) -> Checked<()> {
+    let mut keys = Vec::new();
+    for mut entry in words.braces()? {
+        match key(&mut entry) {
+            Ok(key) => keys.push(key),
+            Err(finding) => draft.findings.push(finding),
+        }
+    }
+    draft.keys = Some(keys);
+    Ok(())
+}
+
+/// `( csk | ksk | zsk ) [ key-directory | key-store NAME ] lifetime L algorithm A [ tag-range MIN MAX ] [ BITS ]`
+fn key(words: &mut Words<'_>) -> Checked<KeyDraft> {
+    let role = words.take();
+    let at = words.place(&role);
+    if role.kind != Kind::Word {
+        return Err(words.error(&role, format!("expected unquoted string near {}", role.shown())));
+    }
+    let role = match role.text.as_str() {
+        "ksk" => Role::Ksk,
+        "zsk" => Role::Zsk,
+        "csk" => Role::Csk,
+        other => {
+            let lower = other.to_ascii_lowercase();
+            let what = if ["ksk", "zsk", "csk"].contains(&lower.as_str()) {
+                format!("{} makes a key without a role in BIND; write {lower} in lower case", role.shown())
+            } else {
+                format!("{} unexpected; a key entry starts with ksk, zsk or csk", role.shown())
+            };
+            return Err(words.error(&role, what));
+        }
+    };
+    let mut key_store = None;
+    if words.peek().is_word("key-store") {
+        words.take();
+        let name = words.take();
+        if !matches!(name.kind, Kind::Word | Kind::Quoted) {
+            return Err(words.error(&name, format!("expected string near {}", name.shown())));
+        }
+        key_store = (name.text != KEY_DIRECTORY).then_some(name.text);
+    } else if words.peek().is_word(KEY_DIRECTORY) {
+        words.take();
+    }
+    words.keyword("lifetime")?;
+    let lifetime = words.lifetime()?;
+    words.keyword("algorithm")?;
+    let algorithm = words.take();
+    if algorithm.kind != Kind::Word {
+        return Err(words.error(&algorithm, format!("expected unquoted string near {}", algorithm.shown())));
+    }
+    let mut tag_range = None;
+    if words.peek().is_word("tag-range") {
+        words.take();
+        tag_range = Some((words.number()?, words.number()?));
+    }
+    let bits = if words.peek().text.starts_with(|c: char| c.is_ascii_digit()) {
+        Some(words.number()?)
+    } else {
+        None
+    };
+    words.end()?;
+    Ok(KeyDraft { role, key_store, lifetime, algorithm: algorithm.text, tag_range, bits, at })
+}
+
+fn digests(draft: &mut PolicyDraft, words: &mut Words<'_>) -> Checked<()> {
+    let mut digests = Vec::new();
+    for mut entry in words.braces()? {
+        let digest = entry.take();
+        if !matches!(digest.kind, Kind::Word | Kind::Quoted) {
+            return Err(entry.error(&digest, format!("expected string near {}", digest.shown())));
+        }
+        entry.end()?;
+        let at = entry.place(&digest);
+        digests.push((digest.text, at));
+    }
+    draft.digests = Some(digests);
+    Ok(())
+}
+
+/// `nsec3param [ iterations N ] [ optout B ] [ salt-length N ]`
+fn nsec3param(draft: &mut PolicyDraft, words: &mut Words<'_>, at: Place) -> Checked<()> {
+    let mut nsec3 = Nsec3Draft { iterations: 0, opt_out: false, salt_length: 0, at };
+    if words.peek().is_word("iterations") {
+        words.take();
+        nsec3.iterations = words.number()?;
+    }
+    if words.peek().is_word("optout") {
+        words.take();
+        nsec3.opt_out = words.boolean()?;
+    }
+    if words.peek().is_word("salt-length") {
+        words.take();
+        nsec3.salt_length = words.number()?;
+    }
+    words.end()?;
+    draft.nsec3 = Some(nsec3);
+    Ok(())
+}
+
+// --- files ----------------------------------------------------------------------------------------------------------
+
+/// The files that a path with wildcards means, sorted; a path without them, if it exists.
+fn expand(path: &Path) -> Vec<PathBuf> {
+    let Some(pattern) = path.to_str().filter(|p| p.contains(['*', '?', '['])) else {
+        return if path.exists() { vec![path.to_owned()] } else { Vec::new() };
+    };
+    // As glob(3) of BIND: a leading dot must be written.
+    let options = glob::MatchOptions {
+        case_sensitive: true,
+        require_literal_separator: true,
+        require_literal_leading_dot: true,
+    };
+    match glob::glob_with(pattern, options) {
+        // One more than allowed is enough to be refused.
+        Ok(found) => found.filter_map(Result::ok).take(MAX_FILES + 1).collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// Reads a regular file of at most `limit` octets.
+pub(crate) fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    // Looked at first, so that a FIFO is not opened.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
+    }
+    let mut octets = Vec::new();
+    File::open(path)?.take(limit + 1).read_to_end(&mut octets)?;
+    if octets.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} octets")));
+    }
+    Ok(octets)
+}

@@ -1,0 +1,116 @@
+//! The policies and key stores of a file.
+
+use std::path::PathBuf;
+
+use super::finding::{PolicyErrors, PolicyFinding, Severity, has_errors};
+use super::{Policy, draft::PolicyDraft};
+
+/// All policies and key stores that a file (and what it includes) defines.
+#[derive(Debug, Clone, Default)]
+pub struct Policies {
+    policies: Vec<Checked>,
+    key_stores: Vec<KeyStore>,
+    warnings: Vec<PolicyFinding>,
+}
+
+/// `key-store`: where a key entry that names it has its keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyStore {
+    /// Its name, case-sensitive.
+    pub name: String,
+    /// `directory`, as written (relative to the working folder).
+    pub directory: Option<PathBuf>,
+    /// `pkcs11-uri` (RFC 7512).
+    pub pkcs11_uri: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+struct Checked {
+    policy: Policy,
+    has_keys: bool,
+    findings: Vec<PolicyFinding>,
+}
+
+impl Policies {
+    /// The policy `name` (case-sensitive), with BIND's defaults filled in and all its checks passed.
+    ///
+    /// Errors in other policies do not matter here, as for `dnssec-ksr`; [`Self::findings`] has them.
+    pub fn get(&self, name: &str) -> Result<&Policy, PolicyErrors> {
+        let Some(found) = self.policies.iter().find(|c| c.policy.name == name) else {
+            let known = self.names().map(str::to_owned).collect();
+            return Err(PolicyErrors::Unknown { name: name.to_owned(), known });
+        };
+        if has_errors(&found.findings) {
+            return Err(PolicyErrors::Findings(found.findings.clone()));
+        }
+        if !found.has_keys {
+            return Err(PolicyErrors::NoKeys(name.to_owned()));
+        }
+        Ok(&found.policy)
+    }
+
+    /// The warnings about the policy `name`, and about the file as a whole.
+    #[must_use]
+    pub fn warnings(&self, name: &str) -> Vec<&PolicyFinding> {
+        let of_policy = self.policies.iter().filter(|c| c.policy.name == name).flat_map(|c| &c.findings);
+        self.warnings.iter().chain(of_policy).filter(|f| f.severity == Severity::Warning).collect()
+    }
+
+    /// All findings, of all policies.
+    pub fn findings(&self) -> impl Iterator<Item = &PolicyFinding> {
+        self.warnings.iter().chain(self.policies.iter().flat_map(|c| &c.findings))
+    }
+
+    /// The names of the policies, in the order of the file.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.policies.iter().map(|c| c.policy.name.as_str())
+    }
+
+    /// The key store `name` (case-sensitive).
+    #[must_use]
+    pub fn key_store(&self, name: &str) -> Option<&KeyStore> {
+        self.key_stores.iter().find(|s| s.name == name)
+    }
+
+    /// Checks the drafts against each other and the key stores.
+    ///
+    /// `findings` are those of the file as a whole; an error among them is the error of everything, and then the findings of
+    /// the policies come along.
+    pub(crate) fn build(
+        drafts: Vec<PolicyDraft>,
+        key_stores: Vec<KeyStore>,
+        mut findings: Vec<PolicyFinding>,
+    ) -> Result<Self, PolicyErrors> {
+        let mut policies: Vec<Checked> = Vec::new();
+        for draft in drafts {
+            let (name, at) = (draft.name.clone(), draft.at.clone());
+            let has_keys = draft.keys.as_ref().is_some_and(|k| !k.is_empty());
+            let (policy, found) = draft.finish(&key_stores);
+            match policies.iter_mut().find(|c| c.policy.name == name) {
+                Some(first) => {
+                    let what =
+                        format!("dnssec-policy: duplicately named policy found '{name}'; keep one of them");
+                    first.findings.push(at.error(what));
+                }
+                None => policies.push(Checked { policy, has_keys, findings: found }),
+            }
+        }
+        if has_errors(&findings) {
+            findings.extend(policies.into_iter().flat_map(|c| c.findings));
+            return Err(PolicyErrors::Findings(findings));
+        }
+        Ok(Self { policies, key_stores, warnings: findings })
+    }
+
+    /// Takes in the policies of another file; a name that both have is an error.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for mut theirs in other.policies {
+            match self.policies.iter_mut().find(|c| c.policy.name == theirs.policy.name) {
+                Some(ours) => ours.findings.append(&mut theirs.findings),
+                None => self.policies.push(theirs),
+            }
+        }
+        self.key_stores.extend(other.key_stores);
+        self.warnings.extend(other.warnings);
+    }
+}
