@@ -13,6 +13,8 @@ pub mod hosted;
 pub mod reply;
 pub mod runtime;
 pub mod signing;
+#[cfg(test)]
+mod testing;
 pub mod zone;
 pub mod zonefile;
 

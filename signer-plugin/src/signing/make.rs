@@ -233,12 +233,11 @@ impl<'a> Maker<'a> {
             Subject::Rrset(index) => {
                 let entry = self.zone.rrset(index);
                 let data = if index == self.zone.soa().0 { self.soa } else { self.zone.data(entry) };
-                RrsetView { rtype: entry.rtype, ttl: entry.ttl, count: entry.count, data, signatures: &[] }
+                RrsetView { rtype: entry.rtype, ttl: entry.ttl, data, signatures: &[] }
             }
             Subject::Nsec(index) => RrsetView {
                 rtype: Rtype::NSEC,
                 ttl: self.negative_ttl,
-                count: 1,
                 data: self.chain.data(index),
                 signatures: &[],
             },

@@ -21,6 +21,8 @@ mod check;
 mod make;
 mod nsec;
 mod output;
+#[cfg(test)]
+mod tests;
 
 pub use check::CheckError;
 pub use output::SignedRecord;
@@ -87,7 +89,6 @@ pub struct SignedZone {
 struct ApexRrset {
     rtype: Rtype,
     ttl: u32,
-    count: u16,
     data: Vec<u8>,
     signatures: Vec<u8>,
 }
@@ -223,7 +224,6 @@ fn apex_rrsets(zone: &Zone, bundle: &Bundle) -> Vec<ApexRrset> {
             ApexRrset {
                 rtype: rrset.rtype,
                 ttl: rrset.ttl,
-                count: records.len() as u16,
                 data: with_lengths(records),
                 signatures: with_lengths(signatures.map(keystore::dns::Rrsig::to_rdata)),
             }
@@ -247,8 +247,6 @@ fn with_lengths(records: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
 pub(crate) struct RrsetView<'a> {
     pub rtype: Rtype,
     pub ttl: u32,
-    /// Number of records.
-    pub count: u16,
     /// Its records: each two octets of length, then the RDATA.
     pub data: &'a [u8],
     /// Its RRSIGs, likewise; empty when it is not signed.
@@ -327,7 +325,6 @@ impl SignedZone {
         RrsetView {
             rtype: entry.rtype,
             ttl: entry.ttl,
-            count: entry.count,
             data,
             signatures: self.slot(self.slot_of[index as usize]),
         }
@@ -369,7 +366,6 @@ impl SignedZone {
         RrsetView {
             rtype: Rtype::NSEC,
             ttl: self.negative_ttl,
-            count: 1,
             data: self.nsec.data(index),
             signatures: self.slot(self.nsec_slot + index),
         }
@@ -382,12 +378,6 @@ impl SignedZone {
 
 impl ApexRrset {
     fn view(&self) -> RrsetView<'_> {
-        RrsetView {
-            rtype: self.rtype,
-            ttl: self.ttl,
-            count: self.count,
-            data: &self.data,
-            signatures: &self.signatures,
-        }
+        RrsetView { rtype: self.rtype, ttl: self.ttl, data: &self.data, signatures: &self.signatures }
     }
 }

@@ -99,6 +99,13 @@ fn put_bitmap(types: &[Rtype], out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
+    impl Chain {
+        /// Damages the next name of the first record.
+        pub(in crate::signing) fn corrupt(&mut self) {
+            self.data[3] ^= 1;
+        }
+    }
+
     #[test]
     fn bitmap_of_rfc_4034_section_4_3() {
         let mut out = Vec::new();

@@ -380,7 +380,6 @@ impl Packer<'_> {
         }
         self.rrsets.push(RrsetEntry {
             rtype,
-            count: sorted.len() as u16,
             ttl,
             offset: offset as u32,
             len: (self.arena.len() - offset) as u32,

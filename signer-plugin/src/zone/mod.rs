@@ -13,6 +13,8 @@
 
 mod build;
 mod key;
+#[cfg(test)]
+mod tests;
 
 pub use build::ZoneBuilder;
 pub(crate) use key::{KeyBuf, Labels};
@@ -87,8 +89,6 @@ pub(crate) struct Node {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RrsetEntry {
     pub rtype: Rtype,
-    /// Number of records.
-    pub count: u16,
     /// TTL in seconds.
     pub ttl: u32,
     offset: u32,
@@ -160,10 +160,6 @@ impl Zone {
     /// Index and entry of the SOA.
     pub(crate) fn soa(&self) -> (u32, &RrsetEntry) {
         (self.soa, &self.rrsets[self.soa as usize])
-    }
-
-    pub(crate) fn nodes(&self) -> &[Node] {
-        &self.nodes
     }
 
     pub(crate) fn node(&self, index: u32) -> &Node {

@@ -1,0 +1,327 @@
+//! Writes a response: header, question, RRsets, OPT.
+//!
+//! Names are compressed against the question alone: it ends in the zone's name and mostly is the owner, so this finds nearly all
+//! there is to find, and costs no search whatever the answer holds.
+
+use keystore::dns::Rtype;
+use keystore::time::Timestamp;
+
+use super::Context;
+use super::query::{HEADER, Head, Query};
+use crate::signing::RrsetView;
+use crate::zone::{Labels, Records};
+
+/// A response code, with the upper bits that go to OPT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rcode(u16);
+
+#[allow(missing_docs, reason = "the IANA registry's names")]
+impl Rcode {
+    pub const NOERROR: Self = Self(0);
+    pub const FORMERR: Self = Self(1);
+    pub const SERVFAIL: Self = Self(2);
+    pub const NXDOMAIN: Self = Self(3);
+    pub const NOTIMP: Self = Self(4);
+    pub const REFUSED: Self = Self(5);
+    pub const YXDOMAIN: Self = Self(6);
+    pub const NOTAUTH: Self = Self(9);
+    pub const BADVERS: Self = Self(16);
+}
+
+/// A section that records are put in, in the order of the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    Answer,
+    Authority,
+    Additional,
+}
+
+/// Why an RRset was not put in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// It does not fit.
+    Full,
+    /// One of its signatures has expired.
+    Expired,
+}
+
+/// The owner of an RRset.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Owner<'a> {
+    /// The name asked for, with its letter case.
+    Question,
+    /// Another, uncompressed.
+    Name(&'a [u8]),
+}
+
+/// Extended DNS Error "Signature Expired" (RFC 8914 section 4.8).
+const EDE_SIGNATURE_EXPIRED: u16 = 7;
+/// TSIG error "key not recognised" (RFC 8945 section 3).
+const TSIG_BADKEY: u16 = 17;
+
+/// Octets of OPT without options.
+const OPT: usize = 11;
+
+const QR: u16 = 0x8000;
+const AA: u16 = 0x0400;
+const TC: u16 = 0x0200;
+/// Opcode and RD are copied.
+const COPIED: u16 = 0x7900;
+
+pub(super) struct Composer<'a> {
+    query: &'a Query<'a>,
+    out: &'a mut Vec<u8>,
+    /// Octets that records may fill; what OPT needs is already taken off.
+    limit: usize,
+    now: Timestamp,
+    max_udp: u16,
+    counts: [u16; 3],
+    rcode: Rcode,
+    authoritative: bool,
+    truncated: bool,
+    error: Option<u16>,
+}
+
+impl<'a> Composer<'a> {
+    /// Starts a response of at most `limit` octets.
+    pub fn new(query: &'a Query<'a>, limit: usize, context: &Context, out: &'a mut Vec<u8>) -> Self {
+        out.extend_from_slice(&[0; HEADER]);
+        out.extend_from_slice(query.question.octets);
+        let reserve = if query.rest.edns.is_some() { OPT } else { 0 };
+        Self {
+            query,
+            out,
+            limit: limit - reserve,
+            now: context.now,
+            max_udp: context.max_udp.max(super::MIN_UDP),
+            counts: [0; 3],
+            rcode: Rcode::NOERROR,
+            authoritative: true,
+            truncated: false,
+            error: None,
+        }
+    }
+
+    /// The response to a query that has no question to repeat.
+    pub fn without_question(head: &Head, rcode: Rcode, out: &mut Vec<u8>) {
+        out.extend_from_slice(&head.id.to_be_bytes());
+        out.extend_from_slice(&(QR | head.flags & COPIED | rcode.0 & 0xf).to_be_bytes());
+        out.extend_from_slice(&[0; 8]);
+    }
+
+    pub fn set_rcode(&mut self, rcode: Rcode) {
+        self.rcode = rcode;
+    }
+
+    pub fn clear_authoritative(&mut self) {
+        self.authoritative = false;
+    }
+
+    pub fn set_truncated(&mut self) {
+        self.truncated = true;
+    }
+
+    /// Number of records so far in the answer section.
+    pub fn answers(&self) -> u16 {
+        self.counts[0]
+    }
+
+    /// Puts an RRset in, with its RRSIGs if `signed`, whole or not at all. `ttl` is given where it is not the RRset's own.
+    pub fn put(
+        &mut self,
+        section: Section,
+        owner: Owner<'_>,
+        view: &RrsetView<'_>,
+        ttl: Option<u32>,
+        signed: bool,
+    ) -> Result<(), Stop> {
+        let signatures = if signed { view.signatures } else { &[] };
+        let ttl = ttl.unwrap_or(view.ttl);
+        self.put_all(section, owner, &[(view.rtype, view.data), (Rtype::RRSIG, signatures)], ttl)
+    }
+
+    /// Puts the RRSIGs of an RRset in, without it.
+    pub fn put_signatures(&mut self, owner: Owner<'_>, view: &RrsetView<'_>) -> Result<(), Stop> {
+        self.put_all(Section::Answer, owner, &[(Rtype::RRSIG, view.signatures)], view.ttl)
+    }
+
+    fn put_all(
+        &mut self,
+        section: Section,
+        owner: Owner<'_>,
+        sets: &[(Rtype, &[u8])],
+        ttl: u32,
+    ) -> Result<(), Stop> {
+        let start = self.out.len();
+        let mut pointer = match owner {
+            Owner::Question => Some(0xc000 | HEADER as u16),
+            Owner::Name(_) => None,
+        };
+        let mut count = 0;
+        let result = sets.iter().try_for_each(|(rtype, records)| {
+            for rdata in Records(records) {
+                if *rtype == Rtype::RRSIG && self.has_expired(rdata) {
+                    return Err(Stop::Expired);
+                }
+                match (pointer, owner) {
+                    (Some(pointer), _) => self.out.extend_from_slice(&pointer.to_be_bytes()),
+                    (None, Owner::Name(name)) => {
+                        let at = self.out.len();
+                        self.put_name(name, true);
+                        // Later records point to this one; pointers reach no further than 14 bits.
+                        pointer = u16::try_from(at).ok().filter(|at| *at < 0x4000).map(|at| 0xc000 | at);
+                    }
+                    (None, Owner::Question) => {}
+                }
+                let mut fixed = [0; 8];
+                fixed[..2].copy_from_slice(&rtype.0.to_be_bytes());
+                fixed[3] = 1;
+                fixed[4..].copy_from_slice(&ttl.to_be_bytes());
+                self.out.extend_from_slice(&fixed);
+                self.put_rdata(*rtype, rdata);
+                if self.out.len() > self.limit {
+                    return Err(Stop::Full);
+                }
+                count += 1;
+            }
+            Ok(())
+        });
+        match result {
+            Ok(()) => self.counts[section as usize] += count,
+            Err(_) => self.out.truncate(start),
+        }
+        result
+    }
+
+    /// Puts in the CNAME that a DNAME makes of `owner` (RFC 6672 section 3.1); it is never signed.
+    pub fn put_cname(&mut self, owner: Owner<'_>, target: &[u8], ttl: u32) -> Result<(), Stop> {
+        let data = [&(target.len() as u16).to_be_bytes(), target].concat();
+        self.put_all(Section::Answer, owner, &[(Rtype::CNAME, &data)], ttl)
+    }
+
+    fn has_expired(&self, rrsig: &[u8]) -> bool {
+        let Some(expiration) = rrsig.get(8..).and_then(|r| r.first_chunk::<4>()) else { return true };
+        // Serial arithmetic (RFC 4034 section 3.1.5); the last second is valid.
+        u32::from_be_bytes(*expiration).wrapping_sub(self.now.to_rrsig()).cast_signed() < 0
+    }
+
+    /// Writes length and RDATA; names in the types of RFC 1035 are compressed.
+    fn put_rdata(&mut self, rtype: Rtype, rdata: &[u8]) {
+        let fixed = match rtype {
+            Rtype::NS | Rtype::CNAME | Rtype::PTR | Rtype::SOA => 0,
+            Rtype::MX => 2,
+            _ => {
+                self.out.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
+                self.out.extend_from_slice(rdata);
+                return;
+            }
+        };
+        let at = self.out.len();
+        self.out.extend_from_slice(&[0, 0]);
+        let (head, mut rest) = rdata.split_at(fixed.min(rdata.len()));
+        self.out.extend_from_slice(head);
+        for _ in 0..if rtype == Rtype::SOA { 2 } else { 1 } {
+            let read = self.put_name(rest, false);
+            rest = &rest[read..];
+        }
+        self.out.extend_from_slice(rest);
+        let len = (self.out.len() - at - 2) as u16;
+        self.out[at..at + 2].copy_from_slice(&len.to_be_bytes());
+    }
+
+    /// Writes the name that `wire` starts with, its tail as a pointer into the question where they are the same; gives the octets read.
+    /// In RDATA letter case counts as well, so that a name is never spelt as the client spells it.
+    fn put_name(&mut self, wire: &[u8], any_case: bool) -> usize {
+        let Some(labels) = Labels::of(wire) else { return 0 };
+        let question = &self.query.question;
+        let label = |wire: &'_ [u8], start: usize| start..start + 1 + usize::from(wire[start]);
+        let (mut own, mut asked) = (labels.count(), question.labels.count());
+        while own > 0 && asked > 0 {
+            let a = &wire[label(wire, labels.offset(own - 1))];
+            let b = &question.name[label(question.name, question.labels.offset(asked - 1))];
+            if a != b && !(any_case && a.eq_ignore_ascii_case(b)) {
+                break;
+            }
+            own -= 1;
+            asked -= 1;
+        }
+        self.out.extend_from_slice(&wire[..labels.offset(own)]);
+        if own == labels.count() {
+            self.out.push(0);
+        } else {
+            let at = HEADER + question.labels.offset(asked);
+            self.out.extend_from_slice(&(0xc000 | at as u16).to_be_bytes());
+        }
+        usize::from(labels.len)
+    }
+
+    /// Takes all records out again.
+    fn clear(&mut self) {
+        self.out.truncate(HEADER + self.query.question.octets.len());
+        self.counts = [0; 3];
+    }
+
+    /// Something that must be in the answer does not fit: header, question and OPT are left, with TC.
+    pub fn truncate(&mut self) {
+        self.clear();
+        self.truncated = true;
+    }
+
+    /// SERVFAIL in place of an expired signature.
+    pub fn expired(&mut self) {
+        self.clear();
+        self.rcode = Rcode::SERVFAIL;
+        self.authoritative = false;
+        self.error = Some(EDE_SIGNATURE_EXPIRED);
+    }
+
+    /// Finishes without records.
+    pub fn refuse(mut self, rcode: Rcode) {
+        self.rcode = rcode;
+        self.authoritative = false;
+        self.finish();
+    }
+
+    /// Writes OPT and header.
+    pub fn finish(self) {
+        let mut additional = self.counts[2];
+        if let Some(edns) = self.query.rest.edns {
+            let size = self.max_udp.to_be_bytes();
+            let flags = if edns.dnssec_ok { 0x80 } else { 0 };
+            self.out.extend_from_slice(&[0, 0, 41, size[0], size[1], (self.rcode.0 >> 4) as u8, 0, flags, 0]);
+            match self.error {
+                Some(code) => {
+                    self.out.extend_from_slice(&[0, 6, 0, 15, 0, 2]);
+                    self.out.extend_from_slice(&code.to_be_bytes());
+                }
+                None => self.out.extend_from_slice(&[0, 0]),
+            }
+            additional += 1;
+        }
+        if let Some(tsig) = self.query.rest.tsig
+            && self.rcode == Rcode::NOTAUTH
+        {
+            // Unsigned, as nobody could check it: no MAC, the original ID, the error, no other data.
+            self.out.extend_from_slice(tsig.owner);
+            self.out.extend_from_slice(&[0, 250, 0, 255, 0, 0, 0, 0]);
+            self.out.extend_from_slice(&(tsig.head.len() as u16 + 8).to_be_bytes());
+            self.out.extend_from_slice(tsig.head);
+            self.out.extend_from_slice(&[0, 0]);
+            self.out.extend_from_slice(&self.query.head.id.to_be_bytes());
+            self.out.extend_from_slice(&TSIG_BADKEY.to_be_bytes());
+            self.out.extend_from_slice(&[0, 0]);
+            additional += 1;
+        }
+        let mut flags = QR | self.query.head.flags & COPIED | self.rcode.0 & 0xf;
+        if self.authoritative {
+            flags |= AA;
+        }
+        if self.truncated {
+            flags |= TC;
+        }
+        let words = [self.query.head.id, flags, 1, self.counts[0], self.counts[1], additional];
+        for (room, word) in self.out.chunks_exact_mut(2).zip(words) {
+            room.copy_from_slice(&word.to_be_bytes());
+        }
+    }
+}

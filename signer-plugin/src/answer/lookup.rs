@@ -1,0 +1,334 @@
+//! Which RRsets answer a query (RFC 1034 section 4.3.2 with RFC 4592 and RFC 6672), and which prove it (RFC 4035 section 3.1).
+
+use std::borrow::Cow;
+
+use keystore::dns::Rtype;
+use keystore::dns::name::MAX_NAME;
+
+use super::Kind;
+use super::compose::{Composer, Owner, Rcode, Section, Stop};
+use super::query::Query;
+use crate::signing::{RrsetView, SignedZone};
+use crate::zone::{KeyBuf, Labels, NONE, Place, Records, Zone};
+
+/// Aliases followed within the zone, as many as BIND does; resolvers take the rest up from there.
+const MAX_ALIASES: usize = 16;
+/// Optional address owners that an answer looks at.
+const MAX_OPTIONAL: usize = 32;
+
+/// Answers into `composer`.
+pub(super) fn run(zone: &SignedZone, query: &Query<'_>, composer: &mut Composer<'_>) -> Kind {
+    let lookup = Lookup {
+        signed: zone,
+        zone: zone.zone(),
+        composer,
+        rtype: query.question.rtype,
+        dnssec_ok: query.dnssec_ok(),
+        aliases: Seen::NOTHING,
+        denials: Seen::NOTHING,
+    };
+    lookup.run(query)
+}
+
+struct Lookup<'z, 'c, 'o> {
+    signed: &'z SignedZone,
+    zone: &'z Zone,
+    composer: &'c mut Composer<'o>,
+    rtype: Rtype,
+    dnssec_ok: bool,
+    /// Nodes whose CNAME or DNAME is in the answer.
+    aliases: Seen,
+    /// Nodes whose NSEC is in the answer.
+    denials: Seen,
+}
+
+/// Nodes that were used; a chain of aliases ends before it is full.
+struct Seen {
+    nodes: [u32; 2 * (MAX_ALIASES + 2)],
+    len: usize,
+}
+
+impl Seen {
+    const NOTHING: Self = Self { nodes: [NONE; 2 * (MAX_ALIASES + 2)], len: 0 };
+
+    /// True when `node` was not there.
+    fn add(&mut self, node: u32) -> bool {
+        let new = !self.nodes[..self.len].contains(&node);
+        if new && let Some(room) = self.nodes.get_mut(self.len) {
+            *room = node;
+            self.len += 1;
+        }
+        new
+    }
+}
+
+/// A name on the way through a chain of aliases.
+struct Target<'a> {
+    wire: Cow<'a, [u8]>,
+    /// The name asked for, not one an alias led to.
+    asked: bool,
+}
+
+impl Target<'_> {
+    fn owner(&self) -> Owner<'_> {
+        if self.asked { Owner::Question } else { Owner::Name(&self.wire) }
+    }
+}
+
+enum Step<'z> {
+    Done(Kind),
+    /// An alias was put in; this is where it leads.
+    Follow(Cow<'z, [u8]>),
+}
+
+impl<'z> Lookup<'z, '_, '_> {
+    fn run(mut self, query: &Query<'_>) -> Kind {
+        let question = &query.question;
+        let mut kind = Kind::Positive;
+        let mut key = KeyBuf::of(question.name, &question.labels, query.below);
+        let mut target = Target { wire: Cow::Borrowed(question.name), asked: true };
+        for _ in 0..=MAX_ALIASES {
+            match self.step(&target, &key) {
+                Ok(Step::Done(done)) => {
+                    kind = done;
+                    break;
+                }
+                Ok(Step::Follow(wire)) => {
+                    let Some(labels) = Labels::of(&wire) else { break };
+                    // Out of the zone: the resolver goes on elsewhere.
+                    let Some(below) = labels.below(&wire, self.zone.origin().as_wire()) else { break };
+                    key = KeyBuf::of(&wire, &labels, below);
+                    target = Target { wire: Cow::Owned(wire.into_owned()), asked: false };
+                }
+                Err(Stop::Full) => {
+                    self.composer.truncate();
+                    break;
+                }
+                Err(Stop::Expired) => {
+                    self.composer.expired();
+                    return Kind::Error;
+                }
+            }
+        }
+        kind
+    }
+
+    /// One name of the chain.
+    fn step(&mut self, target: &Target<'_>, key: &KeyBuf) -> Result<Step<'z>, Stop> {
+        let place = self.zone.search(key.as_slice());
+        let (node, encloser) = match place {
+            Place::At(node) => (Some(node), node),
+            Place::Behind(before) => (None, self.zone.closest_encloser(key.as_slice(), before)),
+        };
+        let cut = self.zone.node(encloser).cut;
+        if cut != NONE && !(node == Some(cut) && self.rtype == Rtype::DS) {
+            return self.referral(cut).map(Step::Done);
+        }
+        match place {
+            Place::At(node) => self.at(node, target, None),
+            Place::Behind(before) => {
+                if let Some(dname) = self.signed.find(encloser, Rtype::DNAME) {
+                    return self.dname(encloser, &dname, target);
+                }
+                match self.zone.node(encloser).wildcard {
+                    NONE => self.name_error(encloser, before).map(Step::Done),
+                    wildcard => self.at(wildcard, target, Some(before)),
+                }
+            }
+        }
+    }
+
+    /// The answer from a node, for the name `target`. With `expanded` the node is a wildcard that stands for it, and the node in front of
+    /// the name is given.
+    fn at(&mut self, node: u32, target: &Target<'_>, expanded: Option<u32>) -> Result<Step<'z>, Stop> {
+        let owner = target.owner();
+        let found = match self.rtype {
+            Rtype::ANY | Rtype::RRSIG => self.signed.rrsets(node).next(),
+            // NSEC is never made from a wildcard: it would deny what it does not cover.
+            Rtype::NSEC if expanded.is_none() => self.signed.nsec_at(node),
+            Rtype::NSEC => None,
+            rtype => match self.signed.find(node, rtype) {
+                None => match self.signed.find(node, Rtype::CNAME) {
+                    // A loop: what it says is in the answer.
+                    Some(_) if !self.aliases.add(node) => return Ok(Step::Done(Kind::Positive)),
+                    Some(cname) => {
+                        self.composer.put(Section::Answer, owner, &cname, None, self.dnssec_ok)?;
+                        self.prove_no_closer(expanded)?;
+                        let wire = Records(cname.data).next().unwrap_or_default();
+                        return Ok(Step::Follow(Cow::Borrowed(wire)));
+                    }
+                    None => None,
+                },
+                found => found,
+            },
+        };
+        let Some(view) = found else { return self.no_data(node, expanded).map(Step::Done) };
+        if self.rtype == Rtype::RRSIG {
+            self.composer.put_signatures(owner, &view)?;
+        } else {
+            self.composer.put(Section::Answer, owner, &view, None, self.dnssec_ok)?;
+        }
+        self.prove_no_closer(expanded)?;
+        self.addresses(&view);
+        Ok(Step::Done(Kind::Positive))
+    }
+
+    /// RFC 4035 section 3.1.3.3: beside what a wildcard gave, that no closer name exists.
+    fn prove_no_closer(&mut self, expanded: Option<u32>) -> Result<(), Stop> {
+        match expanded {
+            Some(before) if self.dnssec_ok => self.deny(&[before]),
+            _ => Ok(()),
+        }
+    }
+
+    /// RFC 6672 section 3.1.
+    fn dname(&mut self, owner: u32, dname: &RrsetView<'z>, target: &Target<'_>) -> Result<Step<'z>, Stop> {
+        if self.aliases.add(owner) {
+            self.composer.put(
+                Section::Answer,
+                Owner::Name(self.zone.owner(owner)),
+                dname,
+                None,
+                self.dnssec_ok,
+            )?;
+        }
+        let new_tail = Records(dname.data).next().unwrap_or_default();
+        let head = target.wire.len().saturating_sub(self.zone.owner(owner).len());
+        if head + new_tail.len() > MAX_NAME {
+            self.composer.set_rcode(Rcode::YXDOMAIN);
+            return Ok(Step::Done(Kind::Error));
+        }
+        let wire = [&target.wire[..head], new_tail].concat();
+        self.composer.put_cname(target.owner(), &wire, dname.ttl)?;
+        if matches!(self.rtype, Rtype::CNAME | Rtype::ANY) {
+            return Ok(Step::Done(Kind::Positive));
+        }
+        Ok(Step::Follow(Cow::Owned(wire)))
+    }
+
+    fn no_data(&mut self, node: u32, expanded: Option<u32>) -> Result<Kind, Stop> {
+        self.put_soa()?;
+        if self.dnssec_ok {
+            match expanded {
+                Some(before) => self.deny(&[node, before])?,
+                None => self.deny(&[node])?,
+            }
+        }
+        Ok(Kind::NoData)
+    }
+
+    fn name_error(&mut self, encloser: u32, before: u32) -> Result<Kind, Stop> {
+        self.composer.set_rcode(Rcode::NXDOMAIN);
+        self.put_soa()?;
+        if self.dnssec_ok {
+            self.deny(&[before, self.zone.before_wildcard(encloser)])?;
+        }
+        Ok(Kind::NxDomain)
+    }
+
+    /// The SOA of a negative answer (RFC 2308 section 3).
+    fn put_soa(&mut self) -> Result<(), Stop> {
+        let (soa, ttl) = (self.signed.soa(), self.signed.negative_ttl());
+        self.composer.put(
+            Section::Authority,
+            Owner::Name(self.zone.owner(0)),
+            &soa,
+            Some(ttl),
+            self.dnssec_ok,
+        )
+    }
+
+    /// Puts in the NSEC records that cover, or stand at, these nodes, each once.
+    fn deny(&mut self, nodes: &[u32]) -> Result<(), Stop> {
+        for node in nodes {
+            let (owner, nsec) = self.signed.nsec_covering(*node);
+            if self.denials.add(owner) {
+                self.composer.put(
+                    Section::Authority,
+                    Owner::Name(self.zone.owner(owner)),
+                    &nsec,
+                    None,
+                    true,
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// RFC 4035 section 3.1.4: NS, then DS or the proof that there is none, then glue.
+    fn referral(&mut self, cut: u32) -> Result<Kind, Stop> {
+        let after_alias = self.composer.answers() > 0;
+        if !after_alias {
+            self.composer.clear_authoritative();
+        }
+        let owner = Owner::Name(self.zone.owner(cut));
+        let Some(ns) = self.signed.find(cut, Rtype::NS) else { return Ok(Kind::Referral) };
+        self.composer.put(Section::Authority, owner, &ns, None, false)?;
+        if self.dnssec_ok {
+            match self.signed.find(cut, Rtype::DS) {
+                Some(ds) => self.composer.put(Section::Authority, owner, &ds, None, true)?,
+                None => self.deny(&[cut])?,
+            }
+        }
+        self.glue(cut, &ns)?;
+        Ok(if after_alias { Kind::Positive } else { Kind::Referral })
+    }
+
+    /// RFC 9471: addresses of name servers below the cut must be in the answer, or TC says that they are not; addresses of others in the
+    /// zone may be.
+    fn glue(&mut self, cut: u32, ns: &RrsetView<'_>) -> Result<(), Stop> {
+        let mut optional = [NONE; MAX_OPTIONAL];
+        let mut count = 0;
+        for target in Records(ns.data) {
+            let Some(node) = self.zone.lookup(target) else { continue };
+            if self.zone.node(node).cut != cut {
+                if count < MAX_OPTIONAL {
+                    optional[count] = node;
+                    count += 1;
+                }
+            } else if self.put_addresses(node) == Err(Stop::Full) {
+                self.composer.set_truncated();
+                return Ok(());
+            }
+        }
+        for node in &optional[..count] {
+            if self.put_addresses(*node).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The addresses of the hosts that a positive answer names, as far as they fit.
+    fn addresses(&mut self, view: &RrsetView<'_>) {
+        let before_name = match view.rtype {
+            Rtype::NS => 0,
+            Rtype::MX | Rtype::SVCB | Rtype::HTTPS => 2,
+            Rtype::SRV => 6,
+            _ => return,
+        };
+        let mut done = [NONE; MAX_OPTIONAL];
+        for (number, rdata) in Records(view.data).take(MAX_OPTIONAL).enumerate() {
+            let Some(node) = rdata.get(before_name..).and_then(|target| self.zone.lookup(target)) else {
+                continue;
+            };
+            if done.contains(&node) {
+                continue;
+            }
+            done[number] = node;
+            if self.put_addresses(node).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn put_addresses(&mut self, node: u32) -> Result<(), Stop> {
+        for rtype in [Rtype::A, Rtype::AAAA] {
+            if let Some(view) = self.signed.find(node, rtype) {
+                let owner = Owner::Name(self.zone.owner(node));
+                self.composer.put(Section::Additional, owner, &view, None, self.dnssec_ok)?;
+            }
+        }
+        Ok(())
+    }
+}

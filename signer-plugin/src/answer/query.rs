@@ -1,0 +1,172 @@
+//! What a query asks: header, question, EDNS. Any octets may come.
+
+use keystore::dns::{Class, Rtype};
+
+use crate::zone::Labels;
+
+/// Octets of a message header.
+pub(super) const HEADER: usize = 12;
+
+/// The header of a query.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head {
+    pub id: u16,
+    pub flags: u16,
+    /// Records in question, answer, authority and additional section.
+    counts: [u16; 4],
+}
+
+/// The question of a query.
+#[derive(Debug, Clone)]
+pub(super) struct Question<'a> {
+    /// The name as it came, letter case included.
+    pub name: &'a [u8],
+    pub labels: Labels,
+    pub rtype: Rtype,
+    pub class: Class,
+    /// Name, type and class.
+    pub octets: &'a [u8],
+}
+
+/// What follows the question.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rest<'a> {
+    pub edns: Option<Edns>,
+    pub tsig: Option<Tsig<'a>>,
+}
+
+/// The OPT record (RFC 6891 section 6.1).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Edns {
+    /// Largest UDP answer that the client takes, in octets.
+    pub size: u16,
+    pub version: u8,
+    /// The DO bit.
+    pub dnssec_ok: bool,
+}
+
+/// A TSIG record (RFC 8945 section 4.2).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tsig<'a> {
+    /// Name of the key.
+    pub owner: &'a [u8],
+    /// Algorithm, Time Signed and Fudge.
+    pub head: &'a [u8],
+}
+
+/// A query for a name of the zone.
+#[derive(Debug, Clone)]
+pub(super) struct Query<'a> {
+    pub head: Head,
+    pub question: Question<'a>,
+    /// How many labels of the name stand below the apex.
+    pub below: usize,
+    pub rest: Rest<'a>,
+}
+
+impl Query<'_> {
+    /// True when DNSSEC records are wanted (RFC 3225).
+    pub fn dnssec_ok(&self) -> bool {
+        self.rest.edns.is_some_and(|edns| edns.dnssec_ok)
+    }
+}
+
+impl Head {
+    /// The header; `None` for what is to be dropped: too short, or a response.
+    pub fn parse(message: &[u8]) -> Option<Self> {
+        let header = message.first_chunk::<HEADER>()?;
+        let word = |i: usize| u16::from_be_bytes([header[i], header[i + 1]]);
+        let flags = word(2);
+        (flags & 0x8000 == 0).then(|| Self {
+            id: word(0),
+            flags,
+            counts: [word(4), word(6), word(8), word(10)],
+        })
+    }
+
+    pub const fn opcode(&self) -> u8 {
+        (self.flags >> 11 & 0xf) as u8
+    }
+
+    /// The question, when there is exactly one (RFC 9619) and its name is whole and uncompressed.
+    pub fn question<'a>(&self, message: &'a [u8]) -> Option<Question<'a>> {
+        if self.counts[0] != 1 {
+            return None;
+        }
+        let body = message.get(HEADER..)?;
+        let labels = Labels::of(body)?;
+        let len = usize::from(labels.len);
+        let tail = body.get(len..)?.first_chunk::<4>()?;
+        Some(Question {
+            name: &body[..len],
+            labels,
+            rtype: Rtype(u16::from_be_bytes([tail[0], tail[1]])),
+            class: Class(u16::from_be_bytes([tail[2], tail[3]])),
+            octets: &body[..len + 4],
+        })
+    }
+}
+
+impl Question<'_> {
+    /// Reads the records behind the question; `None` when they are malformed. Octets behind the last one are let be.
+    pub fn rest<'a>(&self, message: &'a [u8]) -> Option<Rest<'a>> {
+        let counts = Head::parse(message)?.counts;
+        let additional_from = u32::from(counts[1]) + u32::from(counts[2]);
+        let total = additional_from + u32::from(counts[3]);
+        let mut rest = Rest::default();
+        let mut at = HEADER + self.octets.len();
+        for number in 0..total {
+            let owner_at = at;
+            at = skip_name(message, at)?;
+            let fixed = message.get(at..)?.first_chunk::<10>()?;
+            let word = |i: usize| u16::from_be_bytes([fixed[i], fixed[i + 1]]);
+            let rdata = message.get(at + 10..)?.get(..usize::from(word(8)))?;
+            let owner = &message[owner_at..at];
+            at += 10 + rdata.len();
+            match Rtype(word(0)) {
+                // One OPT, in the additional section, of the root.
+                Rtype::OPT if number < additional_from || rest.edns.is_some() || owner != [0] => return None,
+                Rtype::OPT => {
+                    check_options(rdata)?;
+                    rest.edns =
+                        Some(Edns { size: word(2), version: fixed[5], dnssec_ok: fixed[6] & 0x80 != 0 });
+                }
+                // The last record of all.
+                Rtype::TSIG if number + 1 != total || number < additional_from => return None,
+                Rtype::TSIG => {
+                    let algorithm = usize::from(Labels::of(rdata)?.len);
+                    Labels::of(owner)?;
+                    rest.tsig = Some(Tsig { owner, head: rdata.get(..algorithm + 8)? });
+                }
+                _ => {}
+            }
+        }
+        Some(rest)
+    }
+}
+
+/// The end of a name that may be compressed; where its pointer leads is not looked at.
+fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
+    let start = at;
+    loop {
+        match *message.get(at)? {
+            0 => return Some(at + 1),
+            len @ 1..=63 => at += usize::from(len) + 1,
+            0xc0.. => return (at + 2 <= message.len()).then_some(at + 2),
+            _ => return None,
+        }
+        if at - start > 255 {
+            return None;
+        }
+    }
+}
+
+/// EDNS options must fill the RDATA (RFC 6891 section 6.1.2).
+fn check_options(mut rdata: &[u8]) -> Option<()> {
+    while !rdata.is_empty() {
+        let head = rdata.first_chunk::<4>()?;
+        let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        rdata = rdata.get(4 + len..)?;
+    }
+    Some(())
+}
