@@ -1,4 +1,5 @@
 //! What BIND's `dnssec-ksr` made is read, accepted, and printed back octet by octet.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,5 @@
 //! Checks of the keys, before any signature is tried with them.
 
-use std::collections::HashMap;
-
 use super::report::Report;
 use super::{BundleView, Subject};
 use crate::crypto::{self, Algorithm};
@@ -13,14 +11,12 @@ const MIN_RSA_EXPONENT: u64 = 65_537;
 /// SKR-KEY: every key is a zone key with protocol 3, ZSK (256) or KSK (257), not revoked, and its public key is well-formed.
 pub(super) fn check_keys(subject: &Subject<'_>, report: &mut Report) {
     const ID: &str = "SKR-KEY";
-    let mut known = HashMap::<&Dnskey, Option<String>>::new();
     for view in &subject.bundles {
         if view.keys.len() < view.bundle.dnskey.rdatas.len() {
             report.reject(ID, Some(view.bundle), "a DNSKEY record is too short to hold a key");
         }
         for kv in &view.keys {
-            let fault = known.entry(&kv.key).or_insert_with(|| key_fault(&kv.key));
-            if let Some(fault) = fault {
+            if let Some(fault) = &kv.fault {
                 report.reject(ID, Some(view.bundle), format!("key {}: {fault}", kv.tag));
             }
         }

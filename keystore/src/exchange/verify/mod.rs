@@ -15,6 +15,9 @@ pub use report::{CHECKS, Check, Finding, Outcome, Severity, Verdict, verdicts, v
 pub(super) use keys::key_fault;
 use report::Report;
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
 use super::{Bundle, UnverifiedSkr, bind};
 use crate::dns::Name;
 use crate::keys::Dnskey;
@@ -71,6 +74,8 @@ pub struct Limits {
 }
 
 const DAY: u64 = 86_400;
+/// Most keys in all bundles together. Ten years of weekly ZSKs are 530.
+const MAX_DISTINCT_KEYS: usize = 4096;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -189,6 +194,10 @@ fn check_limits(skr: &UnverifiedSkr, report: &mut Report) {
         let count = skr.bundles.len();
         report.reject(ID, None, format!("{count} bundles; the limit is {}", bind::MAX_BUNDLES));
     }
+    let distinct: HashSet<&[u8]> = skr.bundles.iter().flat_map(|b| &b.dnskey.rdatas).map(|r| &**r).collect();
+    if distinct.len() > MAX_DISTINCT_KEYS {
+        report.reject(ID, None, format!("{} keys; the limit is {MAX_DISTINCT_KEYS}", distinct.len()));
+    }
     for bundle in &skr.bundles {
         for rrset in bundle.rrsets() {
             let (count, rtype) = (rrset.rdatas.len(), rrset.rtype);
@@ -233,26 +242,29 @@ struct BundleView<'a> {
     superseded: bool,
 }
 
-/// A key and its tag.
+/// A key, its tag, and what is wrong with it.
 struct KeyView {
     key: Dnskey,
     tag: u16,
+    fault: Option<Arc<str>>,
 }
 
 impl<'a> Subject<'a> {
     fn new(skr: &'a UnverifiedSkr, context: &'a VerifyContext<'a>, now: Timestamp) -> Self {
-        let superseded = times::superseded(&skr.bundles);
-        let view = |(bundle, superseded): (&'a Bundle, bool)| BundleView {
-            bundle,
-            keys: bundle.keys().map(|key| KeyView { tag: key.tag(), key }).collect(),
-            superseded,
+        // The same keys come again in bundle after bundle, and looking at one costs arithmetic.
+        let mut faults = HashMap::<Dnskey, Option<Arc<str>>>::new();
+        let mut view_key = |key: Dnskey| {
+            let fault =
+                faults.entry(key.clone()).or_insert_with(|| keys::key_fault(&key).map(Arc::from)).clone();
+            KeyView { tag: key.tag(), key, fault }
         };
-        Self {
-            context,
-            now,
-            zone: &skr.zone,
-            bundles: skr.bundles.iter().zip(superseded).map(view).collect(),
-        }
+        let superseded = times::superseded(&skr.bundles);
+        let bundles = skr.bundles.iter().zip(superseded).map(|(bundle, superseded)| BundleView {
+            bundle,
+            keys: bundle.keys().map(&mut view_key).collect(),
+            superseded,
+        });
+        Self { context, now, zone: &skr.zone, bundles: bundles.collect() }
     }
 
     /// The bundles that come into force, without the superseded ones.

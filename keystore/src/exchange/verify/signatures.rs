@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use rayon::prelude::*;
 
 use super::report::Report;
-use super::{BundleView, Subject, keys};
+use super::{BundleView, Subject};
 use crate::dns::{Rrset, Rrsig, Rtype, rrsig};
 use crate::keys::Dnskey;
 
 /// Bundles that are verified together, on all cores.
 const BATCH: usize = 64;
-/// Bad signatures after which the rest is not tried: a hostile file takes no more time than that.
+/// Bad signatures, and bundles without a trusted KSK, after which the rest is not tried: a hostile file takes no more time.
 const MAX_BAD: usize = 32;
 
 /// SKR-BAD-SIGNATURE and SKR-UNKNOWN-KSK, bundle by bundle.
@@ -25,10 +25,13 @@ pub(super) fn check_signatures(subject: &Subject<'_>, report: &mut Report) {
             for fault in verdict.faults {
                 report.reject("SKR-BAD-SIGNATURE", Some(view.bundle), fault);
             }
-            trust.check_bundle(view, &verdict.good, report);
+            bad += usize::from(!trust.check_bundle(view, &verdict.good, report));
         }
         if bad > MAX_BAD {
-            report.give_up("SKR-BAD-SIGNATURE", "too many bad signatures; the rest was not tried");
+            report.give_up(
+                "SKR-BAD-SIGNATURE",
+                "too many signatures that are bad or not by a trusted KSK; the rest was not tried",
+            );
             return;
         }
     }
@@ -91,7 +94,7 @@ fn verify_one(
     if fitting.next().is_some() {
         return Err("could be that of two keys, and was not tried".to_owned());
     }
-    if !kv.key.algorithm.can_sign() || keys::key_fault(&kv.key).is_some() {
+    if !kv.key.algorithm.can_sign() || kv.fault.is_some() {
         return Err("is by an unusable key, and was not tried".to_owned());
     }
     rrsig::verify(signature, rrset, &kv.key.public_key)
@@ -121,15 +124,15 @@ impl<'a> Trust<'a> {
     }
 
     /// SKR-UNKNOWN-KSK: the DNSKEY RRset is signed by a trusted KSK that it contains.
-    /// SKR-BAD-SIGNATURE: so are CDNSKEY and CDS (RFC 7344 section 4.1).
-    fn check_bundle(&mut self, view: &BundleView<'_>, good: &[(Rtype, usize)], report: &mut Report) {
+    /// SKR-BAD-SIGNATURE: so are CDNSKEY and CDS (RFC 7344 section 4.1). Gives false when nothing of it is trusted.
+    fn check_bundle(&mut self, view: &BundleView<'_>, good: &[(Rtype, usize)], report: &mut Report) -> bool {
         let bundle = view.bundle;
         let vouched = |rtype: Rtype| {
             good.iter().any(|(covered, place)| *covered == rtype && self.is_trusted(&view.keys[*place].key))
         };
         if !vouched(Rtype::DNSKEY) {
             report.reject("SKR-UNKNOWN-KSK", Some(bundle), self.why_unknown(view));
-            return;
+            return false;
         }
         let mut all_vouched = true;
         for rrset in bundle.rrsets().filter(|r| r.rtype != Rtype::DNSKEY && !vouched(r.rtype)) {
@@ -142,6 +145,7 @@ impl<'a> Trust<'a> {
                 view.keys.iter().map(|kv| &kv.key).filter(|k| is_named(view, k)).cloned().collect();
             self.learnt.extend(named);
         }
+        true
     }
 
     /// Why no trusted KSK signs, for the operator.

@@ -102,6 +102,15 @@ pub(crate) const CASES: &[(&str, &str, Change)] = &[
         let one = Bundle { signatures: Vec::new(), cds: None, cdnskey: None, ..s.bundles[0].clone() };
         s.bundles = vec![one; bind::MAX_BUNDLES + 1];
     }),
+    ("SKR-LIMITS", "many keys in all", |_, s| {
+        let bundle = |i: u16| {
+            let zsk = |k: u8| key(|z| z.public_key[..3].copy_from_slice(&[(i >> 8) as u8, i as u8, k]));
+            let mut bundle = s.bundles[0].clone();
+            bundle.dnskey.rdatas = (0..30).map(|k| zsk(k).to_rdata().into()).collect();
+            bundle
+        };
+        s.bundles = (0..137).map(bundle).collect();
+    }),
     ("SKR-SYNTAX", "no bundles", |_, s| s.bundles.clear()),
     ("SKR-SYNTAX", "a bundle without keys", |_, s| s.bundles[2].dnskey.rdatas.clear()),
     // --- records
@@ -656,6 +665,16 @@ fn a_hostile_file_is_given_up_early() {
     let findings = judge(&builder(), &skr);
     assert!(findings.iter().any(|f| f.what.contains("the rest was not tried")), "{findings:#?}");
     assert!(findings.len() < 100, "{}", findings.len());
+}
+
+#[test]
+fn good_signatures_by_nobody_are_given_up_early_too() {
+    let builder = builder().without_cds().bundles(400);
+    let mut skr = builder.build();
+    let zsk = TestKey::zsk(2);
+    skr.bundles.iter_mut().for_each(|bundle| builder.resign(bundle, &[&zsk]));
+    let findings = judge(&builder, &skr);
+    assert!(findings.iter().any(|f| f.what.contains("the rest was not tried")), "{findings:#?}");
 }
 
 #[test]
