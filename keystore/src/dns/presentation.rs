@@ -440,18 +440,19 @@ pub fn parse_record(
 pub fn record_head(tokens: &[Token<'_>]) -> Result<RecordHead, RecordError> {
     let (mut ttl, mut class) = (None, None);
     for (at, token) in tokens.iter().enumerate() {
-        if ttl.is_none() && token.text.first().is_some_and(u8::is_ascii_digit) {
+        if ttl.is_none() && !token.quoted && token.text.first().is_some_and(u8::is_ascii_digit) {
             let seconds = parse_ttl(token.text).filter(|ttl| *ttl <= MAX_TTL);
             ttl = Some(seconds.ok_or_else(|| RecordError::BadTtl(token.to_string()))?);
             continue;
         }
         if class.is_none()
+            && !token.quoted
             && let Some(found) = Class::from_mnemonic(token.text)
         {
             class = Some(found);
             continue;
         }
-        let rtype = Rtype::from_mnemonic(token.text);
+        let rtype = Rtype::from_mnemonic(token.text).filter(|_| !token.quoted);
         let rtype = rtype.ok_or_else(|| RecordError::UnknownType(token.to_string()))?;
         if rtype.is_meta() {
             return Err(RecordError::MetaType(rtype));
@@ -604,12 +605,15 @@ mod tests {
             let fields = (record.ttl, record.class, record.rtype, &*record.rdata);
             assert_eq!(fields, (Some(60), Some(Class::IN), Rtype::A, &[192, 0, 2, 1][..]));
         }
+        assert_eq!(read("\"@\" NS \\@").expect("a record").rdata, b"\x01@\x07example\0");
         assert_eq!(read("@ NS @").expect("a record").rdata, b"\x07example\0");
         assert_eq!(read(" NS a").expect("a record").owner, origin);
         for (text, want) in [
             ("w 60 IN", RecordError::NoType),
             ("w 2147483648 A 192.0.2.1", RecordError::BadTtl("2147483648".into())),
             ("w 60 60 A 192.0.2.1", RecordError::UnknownType("60".into())),
+            ("w \"A\" 192.0.2.1", RecordError::UnknownType("A".into())),
+            ("w \"IN\" A 192.0.2.1", RecordError::UnknownType("IN".into())),
             ("w BOGUS x", RecordError::UnknownType("BOGUS".into())),
             ("w AXFR x", RecordError::MetaType(Rtype::AXFR)),
             ("w TYPE0 \\# 0", RecordError::MetaType(Rtype(0))),

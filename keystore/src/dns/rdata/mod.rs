@@ -88,10 +88,10 @@ impl<'a> Token<'a> {
         Self { text, quoted: false, glued: false }
     }
 
-    /// True for `@`, which stands for the origin.
+    /// True for `@`, which stands for the origin, in quotes too (as in BIND); `\@` is a name.
     #[must_use]
     pub const fn is_at(&self) -> bool {
-        !self.quoted && matches!(self.text, b"@")
+        matches!(self.text, b"@")
     }
 
     /// Appends the octets with their escapes resolved; `None` when a backslash has neither a character nor three digits

@@ -108,9 +108,18 @@ fn is_value(key: u16, value: &[u8]) -> bool {
         IPV4HINT => !value.is_empty() && value.len().is_multiple_of(4),
         IPV6HINT => !value.is_empty() && value.len().is_multiple_of(16),
         ECH => !value.is_empty(),
-        DOHPATH => !value.is_empty() && std::str::from_utf8(value).is_ok(),
+        DOHPATH => std::str::from_utf8(value).is_ok_and(has_dns_variable),
         _ => true,
     }
+}
+
+/// True when an expression of a URI template has the variable `dns`, as in `{?dns}` (RFC 9461 section 5, RFC 6570).
+fn has_dns_variable(template: &str) -> bool {
+    let mut expressions = template.split('{').skip(1).filter_map(|behind| behind.split_once('}'));
+    expressions.any(|(expression, _)| {
+        let variables = expression.trim_start_matches(['+', '#', '.', '/', ';', '?', '&']);
+        variables.split(',').any(|variable| variable.split([':', '*']).next() == Some("dns"))
+    })
 }
 
 /// Reads all parameters, in any order.
@@ -159,7 +168,7 @@ const fn value_name(key: u16) -> &'static str {
         IPV4HINT => "list of IPv4 addresses parted by commas",
         IPV6HINT => "list of IPv6 addresses parted by commas",
         ECH => "ECH configuration in base64",
-        DOHPATH => "URI template in UTF-8",
+        DOHPATH => "URI template in UTF-8 with the variable `dns`, as in /dns-query{?dns}",
         _ => "parameter value of up to 65535 octets",
     }
 }

@@ -226,6 +226,14 @@ fn refuses_and_says_what_was_expected() {
             "`mandatory` is no list of service parameter keys, without `mandatory` itself and doubles",
         ),
         ("SVCB 1 . PORT=1", "`PORT=1` is no service parameter, as alpn=h2 or key65280=text"),
+        (
+            "NAPTR 1 1 U E2U \"!^.*$!sip:i@x\" .",
+            "the regexp is no substitution `!PATTERN!REPLACEMENT!` with maybe an `i` behind (RFC 3402 section 3.2)",
+        ),
+        (
+            "SVCB 1 . dohpath=/dns-query{?udns}",
+            "`/dns-query{?udns}` is no URI template in UTF-8 with the variable `dns`, as in /dns-query{?dns}",
+        ),
         ("IPSECKEY 1 4 1 . AA==", "the gateway type is none of 0, 1, 2 and 3 (RFC 4025)"),
         ("LOC 91 N 0 E 0", "`91` is no angle: degrees, minutes, seconds, then N or S, E or W"),
         ("LOC 90 0 1 N 0 E 0", "`N` is no direction of an angle in range"),
@@ -251,6 +259,25 @@ fn refuses_and_says_what_was_expected() {
 }
 
 #[test]
+fn substitutions_of_naptr() {
+    let read =
+        |regexp: &str| read(&format!("NAPTR 1 1 U E2U \"{}\" .", regexp.replace('\\', "\\\\"))).is_ok();
+    for good in ["", "!^.*$!sip:i@x!", "!^(.*)$!\\1@x!i", "#a#b#", "!a\\!b!c!"] {
+        assert!(read(good), "{good}");
+    }
+    for bad in ["!", "!a!b", "!a!b!c!", "!a!b!I", "1a1b1", "iaibi", "!(a)!\\2!", "!a!\\0!", "!a!b\\"] {
+        assert!(!read(bad), "{bad}");
+    }
+    let dohpath = |template: &str| self::read(&format!("SVCB 1 . dohpath={template}")).is_ok();
+    for good in ["/q{?dns}", "/q/{dns}", "/{x}/{&a,dns*}", "/{dns:9}"] {
+        assert!(dohpath(good), "{good}");
+    }
+    for bad in ["/q", "/q{dns", "/{x}dns", "/{?dnsx}"] {
+        assert!(!dohpath(bad), "{bad}");
+    }
+}
+
+#[test]
 fn digests_have_the_length_of_their_type() {
     for (head, octets) in [
         ("DS 1 8 1", 20),
@@ -272,7 +299,7 @@ fn canonical_form_lowers_the_names_of_the_list_and_no_others() {
         ("NS A.B.", "NS a.b."),
         ("SOA A. B. 1 1 1 1 1", "SOA a. b. 1 1 1 1 1"),
         ("MX 65 A.", "MX 65 a."),
-        ("NAPTR 1 1 U E2U \"!X!\" A.", "NAPTR 1 1 U E2U \"!X!\" a."),
+        ("NAPTR 1 1 U E2U \"!X!Y!\" A.", "NAPTR 1 1 U E2U \"!X!Y!\" a."),
         ("SRV 16705 1 1 A.", "SRV 16705 1 1 a."),
         ("RRSIG A 65 1 1 1 1 1 A. QUJD", "RRSIG A 65 1 1 1 1 1 a. QUJD"),
         ("NXT A. A", "NXT a. A"),

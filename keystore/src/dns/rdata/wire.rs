@@ -157,6 +157,11 @@ fn fits(rtype: Rtype, rdata: &[u8]) -> Result<(), RdataError> {
         Rtype::X25 if !(rdata.len() > 4 && rdata[1..].iter().all(u8::is_ascii_digit)) => {
             return Err(RdataError::Unfit("an X.121 address has at least 4 digits and nothing else"));
         }
+        Rtype::NAPTR if !naptr_regexp(rdata).is_some_and(is_substitution) => {
+            return Err(RdataError::Unfit(
+                "the regexp is no substitution `!PATTERN!REPLACEMENT!` with maybe an `i` behind (RFC 3402 section 3.2)",
+            ));
+        }
         _ => None,
     };
     match lengths {
@@ -165,4 +170,46 @@ fn fits(rtype: Rtype, rdata: &[u8]) -> Result<(), RdataError> {
         }
         _ => Ok(()),
     }
+}
+
+/// The Regexp field of a NAPTR: the third string behind four octets.
+fn naptr_regexp(rdata: &[u8]) -> Option<&[u8]> {
+    let mut rest = rdata.get(4..)?;
+    for _ in 0..2 {
+        rest = &rest[counted(rest)?..];
+    }
+    rest.get(1..counted(rest)?)
+}
+
+/// True for an empty text, and for three delimiters around pattern and replacement, then maybe flags `i`
+/// (RFC 3402 section 3.2). Others refuse a transfer of the zone when this is wrong. The pattern itself is not judged.
+fn is_substitution(text: &[u8]) -> bool {
+    let Some((delimiter, mut rest)) = text.split_first() else {
+        return true;
+    };
+    if delimiter.is_ascii_digit() || matches!(delimiter, b'\\' | b'i' | 0) {
+        return false;
+    }
+    let (mut delimiters, mut groups) = (1, 0);
+    while let Some((octet, behind)) = rest.split_first() {
+        rest = behind;
+        match octet {
+            _ if delimiters == 3 => {
+                if *octet != b'i' {
+                    return false;
+                }
+            }
+            b'\\' => {
+                let Some((escaped, behind)) = rest.split_first() else { return false };
+                rest = behind;
+                if delimiters == 2 && escaped.is_ascii_digit() && !(1..=groups).contains(&(escaped - b'0')) {
+                    return false;
+                }
+            }
+            _ if octet == delimiter => delimiters += 1,
+            b'(' if delimiters == 1 => groups = (groups + 1).min(9),
+            _ => {}
+        }
+    }
+    delimiters == 3
 }
