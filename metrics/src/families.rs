@@ -108,6 +108,8 @@ families! {
     zone_rrsig_earliest_expiration_timestamp_seconds: IntGaugeVec ["zone", "role"] = "Soonest expiring RRSIG that is served, made by a ksk or a zsk; 0 none.";
     zone_signed: IntGaugeVec ["zone"] = "1 when a full set of valid signatures is served, else 0.";
     zone_serial: IntGaugeVec ["zone"] = "SOA serial that is served.";
+    zone_loads_total: IntCounterVec ["zone", "result"] = "Times the zone file was read: ok, failed.";
+    zone_last_load_success: IntGaugeVec ["zone"] = "1 when the zone file as it lies there was read, 0 when an older version is served or none.";
     zone_records: IntGaugeVec ["zone"] = "Records that are served.";
     zone_last_signed_timestamp_seconds: IntGaugeVec ["zone"] = "Unix time of the last finished signing run; 0 never.";
     zone_sign_runs_total: IntCounterVec ["zone", "mode", "result"] = "Signing runs: full or incremental, ok or failed.";

@@ -66,6 +66,7 @@ impl Metrics {
         }
         for result in RESULTS {
             visit(&self.zone_self_checks_total, &[zone, result]);
+            visit(&self.zone_loads_total, &[zone, result]);
             for mode in SIGN_MODES {
                 visit(&self.zone_sign_runs_total, &[zone, mode, result]);
             }
@@ -87,7 +88,7 @@ impl Metrics {
         }
     }
 
-    fn zone_gauges(&self) -> [&prometheus::IntGaugeVec; 24] {
+    fn zone_gauges(&self) -> [&prometheus::IntGaugeVec; 25] {
         [
             &self.policy_signature_refresh_seconds,
             &self.skr_coverage_start_timestamp_seconds,
@@ -109,6 +110,7 @@ impl Metrics {
             &self.keystore_last_check_timestamp_seconds,
             &self.zone_signed,
             &self.zone_serial,
+            &self.zone_last_load_success,
             &self.zone_records,
             &self.zone_last_signed_timestamp_seconds,
             &self.resign_next_timestamp_seconds,

@@ -43,9 +43,11 @@ pub struct Reply {
     pub additionals: Vec<Rr>,
     /// The OPT record.
     pub opt: Option<Opt>,
+    /// The TSIG record (RFC 8945), which is of class ANY.
+    pub tsig: Option<Rr>,
 }
 
-/// The octets are no message that this reader knows: one class (IN), no TSIG.
+/// The octets are no message that this reader knows: records of class IN, OPT, and TSIG as the last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the octets are no DNS answer (near octet {at})")]
 pub struct BadReply {
@@ -64,11 +66,11 @@ impl Reply {
             reader.name()?;
             reader.take(4)?;
         }
-        let mut opt = None;
+        let mut ends = Ends::default();
         let mut sections = [Vec::new(), Vec::new(), Vec::new()];
         for (section, count) in sections.iter_mut().zip(&counts[1..]) {
             for _ in 0..*count {
-                if let Some(rr) = reader.record(&mut opt)? {
+                if let Some(rr) = reader.record(&mut ends)? {
                     section.push(rr);
                 }
             }
@@ -77,7 +79,8 @@ impl Reply {
             return Err(BadReply { at: reader.at });
         }
         let [answers, authorities, additionals] = sections;
-        Ok(Self { id, flags, answers, authorities, additionals, opt })
+        let Ends { opt, tsig } = ends;
+        Ok(Self { id, flags, answers, authorities, additionals, opt, tsig })
     }
 
     /// The RCODE with its extended bits.
@@ -92,9 +95,16 @@ impl Reply {
     pub fn uncompressed_len(&self, question: usize) -> usize {
         let opt =
             self.opt.as_ref().map_or(0, |o| 11 + o.options.iter().map(|(_, d)| 4 + d.len()).sum::<usize>());
-        let records = self.answers.iter().chain(&self.authorities).chain(&self.additionals);
+        let records = self.answers.iter().chain(&self.authorities).chain(&self.additionals).chain(&self.tsig);
         12 + question + opt + records.map(|r| r.owner.as_wire().len() + 10 + r.rdata.len()).sum::<usize>()
     }
+}
+
+/// The records that are no data.
+#[derive(Default)]
+struct Ends {
+    opt: Option<Opt>,
+    tsig: Option<Rr>,
 }
 
 struct Reader<'a> {
@@ -155,8 +165,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A record; `None` when it was the OPT record, which goes to `opt`.
-    fn record(&mut self, opt: &mut Option<Opt>) -> Result<Option<Rr>, BadReply> {
+    /// A record; `None` when it was OPT or TSIG, which go to `ends`.
+    fn record(&mut self, ends: &mut Ends) -> Result<Option<Rr>, BadReply> {
         let start = BadReply { at: self.at };
         let owner = self.name()?;
         let rtype = Rtype(self.u16()?);
@@ -171,16 +181,23 @@ impl<'a> Reader<'a> {
                 let size = usize::from(inside.u16()?);
                 options.push((code, inside.take(size)?.to_vec()));
             }
-            if !owner.is_root() || opt.replace(Opt { payload: class, ttl, options }).is_some() {
+            if !owner.is_root() || ends.opt.replace(Opt { payload: class, ttl, options }).is_some() {
                 return Err(start);
             }
             return Ok(None);
         }
-        if class != 1 || rtype == Rtype::TSIG {
-            return Err(start);
-        }
         let rdata = self.rdata(rtype, len)?;
-        Ok(Some(Rr { owner, rtype, ttl, rdata }))
+        let rr = Rr { owner, rtype, ttl, rdata };
+        match (rtype, class) {
+            _ if ends.tsig.is_some() => Err(start),
+            (Rtype::TSIG, 255) => {
+                ends.tsig = Some(rr);
+                Ok(None)
+            }
+            (Rtype::TSIG, _) => Err(start),
+            (_, 1) => Ok(Some(rr)),
+            _ => Err(start),
+        }
     }
 
     /// RDATA of `len` octets; names are expanded in the types of RFC 1035, the only ones in which they may be compressed

@@ -5,10 +5,10 @@
 //! the size differs from the engine's; [`Answer::len`] gives the size on the wire.
 
 use hickory_proto::op::{Edns, EdnsFlags, Header, HeaderCounts, MessageType, Metadata, OpCode};
-use hickory_proto::rr::rdata::NULL;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption, OPT};
-use hickory_proto::rr::{LowerName, Name as HickoryName, RData, Record, RecordType};
-use hickory_proto::serialize::binary::BinEncoder;
+use hickory_proto::rr::rdata::{NULL, TSIG};
+use hickory_proto::rr::{DNSClass, LowerName, Name as HickoryName, RData, Record, RecordType};
+use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncoder};
 use hickory_server::server::ResponseInfo;
 use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder, Queries};
 
@@ -29,6 +29,7 @@ pub(super) struct Answer {
     pub authorities: Vec<Record>,
     pub additionals: Vec<Record>,
     pub edns: Option<Edns>,
+    pub tsig: Option<Box<Record<TSIG>>>,
 }
 
 impl Answer {
@@ -50,6 +51,7 @@ impl Answer {
             authorities: reply.authorities.into_iter().map(record).collect(),
             additionals: reply.additionals.into_iter().map(record).collect(),
             edns: reply.opt.map(edns),
+            tsig: reply.tsig.and_then(tsig),
         }
     }
 
@@ -63,6 +65,7 @@ impl Answer {
             authorities: Vec::new(),
             additionals: Vec::new(),
             edns: self.edns,
+            tsig: self.tsig,
         }
     }
 
@@ -78,13 +81,17 @@ impl Answer {
         impl Iterator<Item = &'a Record> + Send + 'a,
         impl Iterator<Item = &'a Record> + Send + 'a,
     > {
-        MessageResponseBuilder::new(queries, self.edns.as_ref()).build(
+        let mut message = MessageResponseBuilder::new(queries, self.edns.as_ref()).build(
             self.metadata,
             self.answers.iter(),
             self.authorities.iter(),
             std::iter::empty(),
             self.additionals.iter(),
-        )
+        );
+        if let Some(tsig) = &self.tsig {
+            message.set_signature(tsig.clone());
+        }
+        message
     }
 
     /// Octets that hickory makes of it; `None` when it does not fit into a message at all.
@@ -135,4 +142,17 @@ fn edns(opt: Opt) -> Edns {
         opt.options.into_iter().map(|(code, data)| (EdnsCode::from(code), EdnsOption::Unknown(code, data)));
     *edns.options_mut() = OPT::new(options.collect());
     edns
+}
+
+/// TSIG, which hickory puts last itself. `None` for RDATA that hickory does not read; ours it does.
+fn tsig(rr: Rr) -> Option<Box<Record<TSIG>>> {
+    let mut octets = rr.owner.as_wire().to_vec();
+    octets.extend_from_slice(&[0, 250, 0, 255, 0, 0, 0, 0]);
+    octets.extend_from_slice(&u16::try_from(rr.rdata.len()).ok()?.to_be_bytes());
+    octets.extend_from_slice(&rr.rdata);
+    let record = Record::<RData>::read(&mut BinDecoder::new(&octets)).ok()?;
+    let RData::TSIG(data) = record.data else { return None };
+    let mut tsig = Record::from_rdata(record.name, record.ttl, data);
+    tsig.dns_class = DNSClass::ANY;
+    Some(Box::new(tsig))
 }

@@ -142,7 +142,7 @@ fn ask(zone: &dyn Responder, request: &Request, max_udp: u16) -> Asked {
         let excess = len.unwrap_or(usize::from(u16::MAX)).saturating_sub(limit).max(1);
         let next = octets.len().min(usize::from(allowed)).saturating_sub(excess);
         match u16::try_from(next) {
-            Ok(next) if transport == Transport::Udp && next > 12 + question as u16 => allowed = next,
+            Ok(next) if transport == Transport::Udp && octets.len() <= usize::from(allowed) => allowed = next,
             _ => return Asked::Answer(answer.truncated()),
         }
     }
@@ -158,7 +158,14 @@ fn transport(protocol: Protocol) -> Transport {
 fn servfail(request: &Request) -> Answer {
     let mut metadata = Metadata::response_from_request(&request.metadata);
     metadata.response_code = hickory_proto::op::ResponseCode::ServFail;
-    Answer { metadata, answers: Vec::new(), authorities: Vec::new(), additionals: Vec::new(), edns: None }
+    Answer {
+        metadata,
+        answers: Vec::new(),
+        authorities: Vec::new(),
+        additionals: Vec::new(),
+        edns: None,
+        tsig: None,
+    }
 }
 
 /// The return value for a request that gets no answer.

@@ -1,0 +1,202 @@
+//! The ZSKs of a zone: which are there, which sign at a time, and their private parts.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use keystore::crypto::SigningKey;
+use keystore::dns::Name;
+use keystore::exchange::{Bundle, VerifiedSkr};
+use keystore::keys::files::{self, KeyFile};
+use keystore::keys::{Dnskey, Timing};
+use keystore::time::Timestamp;
+use metrics::Metrics;
+use metrics::zones::KEY_STATES;
+
+use super::served::label;
+use super::watch::{Stamp, folder};
+use crate::signing::ZoneKey;
+
+/// The key files of a zone.
+pub(super) struct Keyring {
+    zone: Name,
+    dir: PathBuf,
+    /// As the folder was when it was last read.
+    seen: Option<Vec<(OsString, Stamp)>>,
+    /// Usable key sets. Of KSKs only the public part is ever read.
+    keys: Vec<KeyFile>,
+    /// Sets that did not read.
+    damaged: usize,
+    /// Private parts by key; an error counts as damage until the files change.
+    private: HashMap<Dnskey, Option<Arc<dyn SigningKey>>>,
+    /// ZSKs of the schedule that are not here.
+    missing: usize,
+    /// Keys that have series of their own: role, tag, algorithm.
+    labelled: BTreeSet<[String; 3]>,
+}
+
+impl Keyring {
+    pub fn new(zone: Name, dir: PathBuf) -> Self {
+        let (keys, private, labelled) = (Vec::new(), HashMap::new(), BTreeSet::new());
+        Self { zone, dir, seen: None, keys, damaged: 0, private, missing: 0, labelled }
+    }
+
+    /// Reads the folder again when one of the zone's files changed; true when it did.
+    pub fn look(&mut self) -> bool {
+        let now = folder(&self.dir, &format!("K{}+", self.zone.file_name()));
+        if self.seen.as_ref() == Some(&now) {
+            return false;
+        }
+        match files::find_online(&self.dir, &self.zone) {
+            Ok(found) => {
+                for error in &found.skipped {
+                    tracing::error!(zone = %self.zone, %error, "a key is not used");
+                }
+                self.damaged = found.skipped.len();
+                self.keys = found.keys;
+            }
+            Err(error) => {
+                tracing::error!(zone = %self.zone, %error, "the key folder cannot be read; the keys known so far are used");
+            }
+        }
+        for ksk in self.keys.iter().filter(|key| key.dnskey.is_ksk()) {
+            tracing::error!(
+                zone = %self.zone, file = %ksk.path("private").display(),
+                "the private key of a KSK lies on this host; it is not opened. Move it to the offline side, and treat it as exposed"
+            );
+        }
+        // What did not load may load now; what did is kept as long as its files are there.
+        self.private.retain(|dnskey, key| key.is_some() && self.keys.iter().any(|k| k.dnskey == *dnskey));
+        self.seen = Some(now);
+        true
+    }
+
+    /// The ZSKs that sign at `now` with the key set of `bundle`: active by their times, published in the bundle, private part
+    /// readable.
+    pub fn active(&mut self, bundle: &Bundle, now: Timestamp) -> Vec<ZoneKey> {
+        let published: Vec<Dnskey> = bundle.keys().collect();
+        let due: Vec<KeyFile> = self
+            .keys
+            .iter()
+            .filter(|key| {
+                !key.dnskey.is_ksk() && key.timing.is_active(now) && published.contains(&key.dnskey)
+            })
+            .cloned()
+            .collect();
+        due.iter()
+            .filter_map(|key| Some(ZoneKey { dnskey: key.dnskey.clone(), signer: self.private(key)? }))
+            .collect()
+    }
+
+    fn private(&mut self, key: &KeyFile) -> Option<Arc<dyn SigningKey>> {
+        if let Some(known) = self.private.get(&key.dnskey) {
+            return known.clone();
+        }
+        let loaded = match key.load_private() {
+            Ok(signer) => Some(Arc::from(signer)),
+            Err(error) => {
+                tracing::error!(zone = %self.zone, key = key.dnskey.tag(), %error, "a ZSK cannot sign");
+                None
+            }
+        };
+        self.private.insert(key.dnskey.clone(), loaded.clone());
+        loaded
+    }
+
+    /// The first time after `now` at which a key begins or ceases to sign.
+    pub fn next_event(&self, now: Timestamp) -> Option<Timestamp> {
+        let times = self
+            .keys
+            .iter()
+            .filter(|k| !k.dnskey.is_ksk())
+            .flat_map(|k| [k.timing.activate, k.timing.inactive]);
+        times.flatten().filter(|t| *t > now).min()
+    }
+
+    /// Sets the series of keys and key files.
+    pub fn report(&mut self, now: Timestamp, metrics: &Metrics) {
+        let zone = label(&self.zone);
+        let zone = zone.as_str();
+        let mut labelled = BTreeSet::new();
+        let mut counts: HashMap<(&str, &str), i64> = HashMap::new();
+        for key in &self.keys {
+            let role = role(&key.dnskey);
+            let tag = key.dnskey.tag().to_string();
+            let algorithm = key.dnskey.algorithm.to_string();
+            metrics.key_info.with_label_values(&[zone, role, &tag, &algorithm]).set(1);
+            for (event, time) in events(&key.timing) {
+                let seconds = time.map_or(0, |t| t.secs().cast_signed());
+                metrics
+                    .key_timing_timestamp_seconds
+                    .with_label_values(&[zone, role, &tag, event])
+                    .set(seconds);
+            }
+            *counts.entry((role, state(&key.timing, now))).or_default() += 1;
+            labelled.insert([role.to_owned(), tag, algorithm]);
+        }
+        for [role, tag, algorithm] in self.labelled.difference(&labelled) {
+            let _ = metrics.key_info.remove_label_values(&[zone, role, tag, algorithm]);
+            for (event, _) in events(&Timing::default()) {
+                let _ = metrics.key_timing_timestamp_seconds.remove_label_values(&[zone, role, tag, event]);
+            }
+        }
+        self.labelled = labelled;
+        for role in metrics::zones::ROLES {
+            for state in KEY_STATES {
+                let count = counts.get(&(role, state)).copied().unwrap_or(0);
+                metrics.keys.with_label_values(&[zone, role, state]).set(count);
+            }
+        }
+        let unreadable = self.private.values().filter(|key| key.is_none()).count();
+        let ksks = self.keys.iter().filter(|key| key.dnskey.is_ksk()).count();
+        let gauge = |family: &prometheus::IntGaugeVec, value: usize| {
+            family.with_label_values(&[zone]).set(value as i64);
+        };
+        gauge(&metrics.keystore_mismatched_keys, self.damaged + unreadable);
+        gauge(&metrics.keystore_missing_private_keys, self.missing);
+        gauge(&metrics.keystore_ksk_private_files, ksks);
+        metrics
+            .keystore_last_check_timestamp_seconds
+            .with_label_values(&[zone])
+            .set(now.secs().cast_signed());
+    }
+
+    /// Counts the ZSKs of the bundle in force and of those to come that are not here.
+    pub fn count_missing(&mut self, skr: &VerifiedSkr, now: Timestamp) {
+        let from = skr.bundle_at(now).map_or(Timestamp::EPOCH, |b| b.inception);
+        let ahead = skr.bundles().iter().filter(|b| b.inception >= from);
+        let scheduled: BTreeSet<Dnskey> = ahead.flat_map(Bundle::keys).filter(|key| !key.is_ksk()).collect();
+        self.missing =
+            scheduled.iter().filter(|wanted| !self.keys.iter().any(|key| key.dnskey == **wanted)).count();
+    }
+}
+
+const fn role(key: &Dnskey) -> &'static str {
+    if key.is_ksk() { "ksk" } else { "zsk" }
+}
+
+fn events(timing: &Timing) -> [(&'static str, Option<Timestamp>); 4] {
+    [
+        ("publish", timing.publish),
+        ("activate", timing.activate),
+        ("inactive", timing.inactive),
+        ("delete", timing.delete),
+    ]
+}
+
+/// One of [`KEY_STATES`].
+fn state(timing: &Timing, now: Timestamp) -> &'static str {
+    let reached = |time: Option<Timestamp>| time.is_some_and(|t| t <= now);
+    if reached(timing.delete) {
+        "removed"
+    } else if reached(timing.inactive) {
+        "retired"
+    } else if reached(timing.activate) {
+        "active"
+    } else if reached(timing.publish) {
+        "published"
+    } else {
+        "future"
+    }
+}

@@ -1,0 +1,170 @@
+//! A zone as queries see it: the snapshot in force, and the counters of its answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+use keystore::dns::{Name, name};
+use keystore::time::Timestamp;
+use metrics::Metrics;
+use metrics::zones::ANSWER_KINDS;
+
+use crate::answer::{Context, Kind, Outcome, Transport, answer};
+use crate::hosted::Responder;
+use crate::signing::SignedZone;
+
+/// Tells the time; [`keystore::clock::now`] outside of tests.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// One answer in so many is timed.
+const TIMED: u32 = 64;
+
+/// A served zone. Its snapshot is swapped whole; who answers never waits.
+pub struct SignerZone {
+    origin: Name,
+    signed: ArcSwapOption<SignedZone>,
+    clock: Clock,
+    counters: [[prometheus::IntCounter; 2]; 5],
+    duration: prometheus::Histogram,
+    turn: AtomicU32,
+}
+
+impl SignerZone {
+    /// A zone that has nothing to serve yet, and answers SERVFAIL.
+    #[must_use]
+    pub fn new(origin: Name, metrics: &Metrics, clock: Clock) -> Self {
+        let label = label(&origin);
+        let counters = ANSWER_KINDS.map(|kind| {
+            ["no", "yes"]
+                .map(|dnssec| metrics.answers_total.with_label_values(&[label.as_str(), kind, dnssec]))
+        });
+        let duration = metrics.answer_duration_seconds.clone();
+        Self { origin, signed: ArcSwapOption::empty(), clock, counters, duration, turn: AtomicU32::new(0) }
+    }
+
+    /// The snapshot in force.
+    #[must_use]
+    pub fn signed(&self) -> Option<Arc<SignedZone>> {
+        self.signed.load_full()
+    }
+
+    pub(super) fn publish(&self, signed: Arc<SignedZone>) {
+        self.signed.store(Some(signed));
+    }
+
+    fn answer(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> Outcome {
+        let context = Context { transport, max_udp, now: (self.clock)() };
+        match &*self.signed.load() {
+            Some(signed) => answer(signed, query, &context, out),
+            None => not_ready(query, out),
+        }
+    }
+}
+
+/// The zone label of the metrics: absolute, lower case, final dot.
+pub(super) fn label(origin: &Name) -> String {
+    origin.to_lowercase().to_string()
+}
+
+impl Responder for SignerZone {
+    fn origin(&self) -> &Name {
+        &self.origin
+    }
+
+    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> Outcome {
+        let timed = self.turn.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED);
+        let start = timed.then(Instant::now);
+        let outcome = self.answer(query, transport, max_udp, out);
+        if let Some(start) = start {
+            self.duration.observe(start.elapsed().as_secs_f64());
+        }
+        if let Outcome::Reply(kind) = outcome {
+            // In the order of ANSWER_KINDS.
+            let kind = match kind {
+                Kind::Positive => 0,
+                Kind::NoData => 1,
+                Kind::NxDomain => 2,
+                Kind::Referral => 3,
+                Kind::Error => 4,
+            };
+            self.counters[kind][usize::from(opt(query).is_some_and(|opt| opt.dnssec_ok))].inc();
+        }
+        outcome
+    }
+}
+
+struct QueryOpt {
+    dnssec_ok: bool,
+}
+
+/// The OPT record of a query, when it stands where resolvers put it: right behind the question.
+fn opt(query: &[u8]) -> Option<QueryOpt> {
+    let opt = query.get(question_end(query)?..)?.get(..11)?;
+    opt.starts_with(&[0, 0, 41]).then(|| QueryOpt { dnssec_ok: opt[7] & 0x80 != 0 })
+}
+
+/// Where the question ends, when there is exactly one.
+fn question_end(query: &[u8]) -> Option<usize> {
+    if query.get(4..6)? != [0, 1] {
+        return None;
+    }
+    let end = 12 + name::wire_len(query.get(12..)?)? + 4;
+    (end <= query.len()).then_some(end)
+}
+
+/// SERVFAIL, with the extended error Not Ready (RFC 8914 section 4.15).
+fn not_ready(query: &[u8], out: &mut Vec<u8>) -> Outcome {
+    const QR: u8 = 0x80;
+    const OPCODE_AND_RD: u8 = 0x79;
+    const NOT_READY: u8 = 14;
+    out.clear();
+    let (Some(end), Some(head)) = (question_end(query), query.first_chunk::<12>()) else {
+        return Outcome::Drop;
+    };
+    if head[2] & QR != 0 {
+        return Outcome::Drop;
+    }
+    let opt = opt(query);
+    out.extend_from_slice(&[head[0], head[1], QR | head[2] & OPCODE_AND_RD, 2, 0, 1, 0, 0, 0, 0, 0]);
+    out.push(u8::from(opt.is_some()));
+    out.extend_from_slice(&query[12..end]);
+    if let Some(opt) = opt {
+        let [size_high, size_low] = crate::border::MAX_UDP.to_be_bytes();
+        let flags = u8::from(opt.dnssec_ok) << 7;
+        out.extend_from_slice(&[
+            0, 0, 41, size_high, size_low, 0, 0, flags, 0, 0, 6, 0, 15, 0, 2, 0, NOT_READY,
+        ]);
+    }
+    Outcome::Reply(Kind::Error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reply::Reply;
+
+    const QUERY: &[u8] =
+        b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x01\x03WWW\x07example\x00\x00\x01\x00\x01\
+        \x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x00";
+
+    #[test]
+    fn a_zone_without_content_answers_servfail_and_counts() {
+        let metrics = Metrics::new().unwrap();
+        let zone = SignerZone::new(Name::parse("Example").unwrap(), &metrics, Arc::new(|| Timestamp::EPOCH));
+        let mut out = vec![1];
+        assert_eq!(zone.respond(QUERY, Transport::Udp, 1232, &mut out), Outcome::Reply(Kind::Error));
+        let reply = Reply::read(&out).unwrap();
+        assert_eq!((reply.id, reply.flags), (0x1234, 0x8102));
+        assert_eq!(reply.opt.unwrap().options, [(15, vec![0, 14])]);
+        assert_eq!(out[12..12 + 17], QUERY[12..12 + 17]);
+        assert_eq!(metrics.answers_total.with_label_values(&["example.", "error", "yes"]).get(), 1);
+        assert_eq!(metrics.answer_duration_seconds.get_sample_count(), 1);
+        for len in 0..QUERY.len() {
+            zone.respond(&QUERY[..len], Transport::Udp, 1232, &mut out);
+        }
+        let mut response = QUERY.to_vec();
+        response[2] |= 0x80;
+        assert_eq!(zone.respond(&response, Transport::Udp, 1232, &mut out), Outcome::Drop);
+    }
+}
