@@ -2,6 +2,9 @@
 //!
 //! [`keystore::exchange::verify`] comes before; [`crate::store::Store::commit`] after. The IDs are those of [`CHECKS`].
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 
 use keystore::dns::Name;
@@ -77,7 +80,9 @@ pub fn join(
     let joined = UnverifiedSkr { zone: skr.zone().clone(), bundles };
     let octets = bind::print_skr(&joined, now, program).into_bytes();
     // Whoever reads it back verifies it, so it must verify as it was written.
-    let context = VerifyContext::new(skr.zone(), anchors).for_reload();
+    let mut context = VerifyContext::new(skr.zone(), anchors).for_reload();
+    // Settled when each of them was accepted.
+    context.allow_delete = true;
     let failed = |why: String| {
         let what = format!(
             "its first bundle begins only at {first}, and it cannot be joined to the bundles in force until then ({why}); \

@@ -3,11 +3,14 @@
 mod check;
 mod look;
 mod style;
+#[cfg(test)]
+mod tests;
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use keystore::time::Timestamp;
 
 /// Checks SKRs, the signed key sets of a zone whose KSK is offline, and keeps the good ones.
 #[derive(Debug, Parser)]
@@ -28,11 +31,16 @@ enum Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Check(args) => end(check::main(&args, &mut io::stdout().lock())),
-        Command::List(args) => end(look::list(&args, &mut io::stdout().lock()).map(|()| true)),
-        Command::Show(args) => end(look::show(&args, &mut io::stdout().lock()).map(|()| true)),
-        Command::Status(args) => end(look::status(&args, &mut io::stdout().lock())),
+    end(run_command(&Cli::parse(), keystore::clock::now(), &mut io::stdout().lock()))
+}
+
+/// Runs one command at `now`; true when all is well.
+fn run_command(cli: &Cli, now: Timestamp, out: &mut impl Write) -> anyhow::Result<bool> {
+    match &cli.command {
+        Command::Check(args) => check::main(args, now, out),
+        Command::List(args) => look::list(args, out).map(|()| true),
+        Command::Show(args) => look::show(args, out).map(|()| true),
+        Command::Status(args) => look::status(args, now, out),
     }
 }
 

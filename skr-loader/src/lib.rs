@@ -22,5 +22,7 @@ pub mod loader;
 mod rejected;
 mod report;
 pub mod store;
+#[cfg(test)]
+mod testing;
 
 pub use loader::Loader;

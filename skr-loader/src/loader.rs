@@ -2,6 +2,9 @@
 //!
 //! [`Loader::step`] does everything that is due at one moment, without waiting; [`Loader::run`] is a loop around it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

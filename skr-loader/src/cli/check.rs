@@ -116,11 +116,10 @@ struct FindingRow {
 }
 
 /// Runs the command; true when the SKR is good.
-pub fn main(args: &Args, out: &mut impl Write) -> anyhow::Result<bool> {
+pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result<bool> {
     let now = match &args.now {
-        None => keystore::clock::now(),
-        Some(text) => syntax::parse(text, keystore::clock::now())?
-            .ok_or_else(|| anyhow!("--now {text}: that is no time"))?,
+        None => now,
+        Some(text) => syntax::parse(text, now)?.ok_or_else(|| anyhow!("--now {text}: that is no time"))?,
     };
     let report = check(args, now)?;
     if args.json {

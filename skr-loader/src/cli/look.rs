@@ -114,8 +114,8 @@ fn keys(bundle: &Bundle) -> String {
 }
 
 /// Runs `status`; true when every zone is covered now.
-pub fn status(args: &StatusArgs, out: &mut impl Write) -> anyhow::Result<bool> {
-    let (now, style) = (keystore::clock::now(), Style::of_stdout());
+pub fn status(args: &StatusArgs, now: Timestamp, out: &mut impl Write) -> anyhow::Result<bool> {
+    let style = Style::of_stdout();
     let accepted = args.state_dir.join("accepted");
     let mut zones = Vec::new();
     for zone in &args.zones {

@@ -1,0 +1,251 @@
+//! Each check once accepting and once rejecting; the tables name the ID.
+
+use std::collections::BTreeMap;
+
+use keystore::exchange::KsrBundle;
+use keystore::exchange::testing::{SkrBuilder, TestKey};
+use keystore::keys::Timing;
+use keystore::keys::files::find;
+use keystore::store::digest;
+
+use super::*;
+use crate::store::InForce;
+use crate::testing::{DAY, KSK, ZSK, anchors, skr, start, verified, write_key, zone};
+
+/// What rejects, and what warns, by ID.
+fn ids(findings: &[Finding]) -> (Vec<&str>, Vec<&str>) {
+    let pick = |rejects| findings.iter().filter(move |f| f.rejects() == rejects).map(|f| f.id).collect();
+    (pick(true), pick(false))
+}
+
+fn state_of(builder: &SkrBuilder, generation: u64) -> ZoneState {
+    let text = builder.text();
+    let skr = bind::parse_skr(text.as_bytes(), &zone()).unwrap();
+    let digest = digest(text.as_bytes());
+    ZoneState {
+        in_force: Some(InForce { generation, digest, bundles: skr.bundles }),
+        known: BTreeMap::from([(digest, generation)]),
+        next: generation + 1,
+    }
+}
+
+fn check_against(builder: &SkrBuilder, state: &ZoneState, now: Timestamp) -> Vec<Finding> {
+    let context = Context { state: Some(state), ..Context::default() };
+    check(&verified(builder, now), &digest(builder.text().as_bytes()), &context, now)
+}
+
+#[test]
+fn skr_replay() {
+    // In force: five bundles, covered until day 50.
+    let state = state_of(&skr(0), 7);
+    let now = start().plus(10 * DAY);
+    for (what, builder, rejects) in [
+        ("goes further", skr(9), false),
+        ("goes as far, differently", skr(0).without_cds(), false),
+        ("ends a bundle earlier", skr(0).bundles(4), true),
+    ] {
+        let found = check_against(&builder, &state, now);
+        assert_eq!(ids(&found).0 == ["SKR-REPLAY"], rejects, "{what}: {found:?}");
+        assert_eq!(found.is_empty(), !rejects, "{what}: {found:?}");
+    }
+
+    let mut state = state;
+    let old = skr(9);
+    state.known.insert(digest(old.text().as_bytes()), 3);
+    let found = check_against(&old, &state, now);
+    assert_eq!(ids(&found).0, ["SKR-REPLAY"]);
+    assert!(found[0].what.contains("as generation 3"), "{found:?}");
+
+    // What is in force has run out: anything that verifies is better.
+    let short = skr(55).bundles(1);
+    let found = check_against(&short, &state_of(&skr(0), 1), start().plus(56 * DAY));
+    assert_eq!(found, []);
+}
+
+#[test]
+fn skr_gap_towards_what_is_in_force() {
+    let state = state_of(&skr(0), 1);
+    let end = start().plus(50 * DAY);
+    let now = start().plus(49 * DAY);
+    for (first, want) in [
+        (end.minus(1), (vec![], vec![])),
+        (end, (vec![], vec![])),
+        (end.plus(1), (vec![], vec![])),
+        (end.plus(2), (vec!["SKR-GAP"], vec![])),
+        (end.plus(30 * DAY), (vec!["SKR-GAP"], vec![])),
+    ] {
+        let found = check_against(&SkrBuilder::new("example.", first), &state, now);
+        assert_eq!(ids(&found), want, "first bundle at {first}: {found:?}");
+    }
+    // Nothing in force (never, or no more): what begins later is a warning, what covers now is fine.
+    for (state, now) in [(ZoneState::default(), start()), (state, end.plus(DAY))] {
+        let found = check_against(&SkrBuilder::new("example.", now.plus(10)), &state, now);
+        assert_eq!(ids(&found), (vec![], vec!["SKR-GAP"]), "{found:?}");
+        assert_eq!(check_against(&SkrBuilder::new("example.", now), &state, now), []);
+    }
+}
+
+fn check_keys(builder: &SkrBuilder, dir: &std::path::Path, now: Timestamp) -> Vec<Finding> {
+    let keys = find(dir, &zone()).unwrap();
+    let context = Context { keys: Some(&keys), ..Context::default() };
+    check(&verified(builder, now), &[0; 32], &context, now)
+}
+
+#[test]
+fn skr_no_private_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = start();
+    let builder = skr(0);
+    let found = check_keys(&builder, dir.path(), now);
+    assert_eq!(ids(&found).0, ["SKR-NO-PRIVATE-KEY"], "nothing there: {found:?}");
+
+    let file = write_key(dir.path(), &TestKey::zsk(ZSK), ZSK, Timing::default());
+    assert_eq!(check_keys(&builder, dir.path(), now), []);
+
+    let private = file.path("private");
+    let good = std::fs::read_to_string(&private).unwrap();
+    type Harm = fn(&std::path::Path, &str);
+    let harms: [(&str, Harm); 4] = [
+        ("gone", |path, _| std::fs::remove_file(path).unwrap()),
+        ("cut off", |path, good| std::fs::write(path, &good[..good.len() / 2]).unwrap()),
+        ("of another key", |path, good| {
+            let line = good.lines().find(|l| l.starts_with("PrivateKey:")).unwrap();
+            let other = data_encoding::BASE64.encode(&[9; 32]);
+            std::fs::write(path, good.replace(line, &format!("PrivateKey: {other}"))).unwrap();
+        }),
+        ("open to others", |path, _| {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        }),
+    ];
+    for (what, harm) in harms {
+        harm(&private, &good);
+        let found = check_keys(&builder, dir.path(), now);
+        assert_eq!(ids(&found).0, ["SKR-NO-PRIVATE-KEY"], "{what}: {found:?}");
+        let _ = std::fs::remove_file(&private);
+        file.write(&keystore::crypto::PrivateKey::Raw(vec![ZSK; 32])).unwrap();
+        assert_eq!(check_keys(&builder, dir.path(), now), [], "whole again after: {what}");
+    }
+}
+
+#[test]
+fn skr_no_private_key_looks_at_the_bundles_that_remain() {
+    let dir = tempfile::tempdir().unwrap();
+    write_key(dir.path(), &TestKey::zsk(3), 3, Timing::default());
+    let switch = start().plus(18 * DAY);
+    let builder = skr(0).zsk_during(TestKey::zsk(ZSK).dnskey, Timestamp::EPOCH, switch).zsk_during(
+        TestKey::zsk(3).dnskey,
+        start(),
+        Timestamp::MAX,
+    );
+    let found = check_keys(&builder, dir.path(), switch.minus(1));
+    assert_eq!(ids(&found).0, ["SKR-NO-PRIVATE-KEY"], "still in the bundle in force: {found:?}");
+    assert_eq!(check_keys(&builder, dir.path(), switch), [], "in past bundles only");
+}
+
+#[test]
+fn skr_keyset_towards_the_key_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = start();
+    let always = Timing { publish: Some(start()), ..Timing::default() };
+    write_key(dir.path(), &TestKey::zsk(ZSK), ZSK, always);
+    assert_eq!(check_keys(&skr(0), dir.path(), now), []);
+
+    let over =
+        Timing { delete: Some(start().plus(1)), publish: Some(start().minus(DAY)), ..Timing::default() };
+    write_key(dir.path(), &TestKey::zsk(4), 4, over);
+    let found = check_keys(&skr(0), dir.path(), now.plus(9 * DAY));
+    assert_eq!(found, [], "not published in the bundles that remain");
+
+    let later = Timing { publish: Some(start().plus(20 * DAY)), ..Timing::default() };
+    write_key(dir.path(), &TestKey::zsk(5), 5, later);
+    let found = check_keys(&skr(0), dir.path(), now.plus(9 * DAY));
+    assert_eq!(ids(&found), (vec![], vec!["SKR-KEYSET"]), "{found:?}");
+    assert_eq!(found[0].bundle, Some(start().plus(27 * DAY)), "the first bundle that lacks it");
+    std::fs::remove_dir_all(dir.path()).unwrap();
+    std::fs::create_dir(dir.path()).unwrap();
+
+    write_key(dir.path(), &TestKey::zsk(ZSK), ZSK, always);
+    write_key(dir.path(), &TestKey::ksk(KSK), KSK, always);
+    let found = check_keys(&skr(0), dir.path(), now);
+    assert_eq!(ids(&found), (vec![], vec!["SKR-KEYSET"]), "a KSK online: {found:?}");
+}
+
+fn request(days: u64, bundles: u64, seeds: &[u8]) -> Ksr {
+    let bundle = |n| KsrBundle {
+        inception: start().plus((days + 9 * n) * DAY),
+        ttl: 3600,
+        keys: seeds.iter().map(|seed| TestKey::zsk(*seed).dnskey).collect(),
+    };
+    Ksr { zone: zone(), bundles: (0..bundles).map(bundle).collect() }
+}
+
+fn check_requests_of(builder: &SkrBuilder, requests: &[Ksr]) -> Vec<Finding> {
+    let context = Context { requests, ..Context::default() };
+    check(&verified(builder, start()), &[0; 32], &context, start())
+}
+
+#[test]
+fn skr_keyset_towards_the_request() {
+    for (seeds, want) in
+        [(&[ZSK][..], vec![]), (&[ZSK, 3], vec!["SKR-KEYSET"; 5]), (&[3], vec!["SKR-KEYSET"; 10])]
+    {
+        let found = check_requests_of(&skr(0), &[request(0, 5, seeds)]);
+        assert_eq!(ids(&found), (want, vec![]), "asked for {seeds:?}: {found:?}");
+    }
+}
+
+#[test]
+fn skr_not_asked() {
+    for (what, requests, want) in [
+        ("no request is open", vec![], (vec![], vec![])),
+        ("the request it answers", vec![request(0, 5, &[ZSK])], (vec![], vec![])),
+        ("one of two", vec![request(40, 5, &[3]), request(0, 5, &[ZSK])], (vec![], vec![])),
+        ("a request of another begin", vec![request(1, 5, &[ZSK])], (vec![], vec!["SKR-NOT-ASKED"])),
+        ("requests from its end on", vec![request(50, 5, &[ZSK])], (vec![], vec!["SKR-NOT-ASKED"])),
+        ("only requests behind its end", vec![request(51, 5, &[ZSK])], (vec!["SKR-NOT-ASKED"], vec![])),
+        ("an empty request", vec![request(0, 0, &[])], (vec![], vec![])),
+    ] {
+        let found = check_requests_of(&skr(0), &requests);
+        assert_eq!(ids(&found), want, "{what}: {found:?}");
+    }
+}
+
+#[test]
+fn an_skr_that_begins_later_is_joined_to_what_is_in_force() {
+    let state = state_of(&skr(0), 1);
+    let now = start().plus(10 * DAY);
+    let join = |builder: &SkrBuilder, now| join(&verified(builder, now), &state, &anchors(), now, "a test");
+
+    let new = skr(40);
+    let octets = join(&new, now).unwrap().expect("it begins later");
+    let joined = bind::parse_skr(&octets, &zone()).unwrap();
+    let inceptions: Vec<u64> = joined.bundles.iter().map(|b| b.inception.since(start()) / DAY).collect();
+    assert_eq!(inceptions, [9, 18, 27, 36, 40, 49, 58, 67, 76], "from the bundle in force on");
+    let in_force = &state.in_force.as_ref().unwrap().bundles;
+    assert_eq!(joined.bundles[..4], in_force[1..]);
+    assert_eq!(joined.bundles[4..], new.build().bundles[..]);
+
+    assert_eq!(join(&skr(9), now).unwrap(), None, "begun already: as it was dropped");
+    assert_eq!(join(&new, start().plus(40 * DAY)).unwrap(), None, "begins at this second");
+
+    let other = skr(40).ksk(TestKey::ksk(77));
+    let finding = super::join(&verified(&other, now), &state, &other.anchors(), now, "a test").unwrap_err();
+    assert!(finding.rejects() && finding.what.contains("SKR-UNKNOWN-KSK"), "{finding:?}");
+}
+
+#[test]
+fn the_zone_is_that_of_the_first_record() {
+    for (text, want) in [
+        ("example. 60 IN DNSKEY", Some("example.")),
+        (";; SignedKeyResponse 1.0 20270101000000\n\n  ; remark\r\nEXAMPLE.com.\t60", Some("example.com.")),
+        ("", None),
+        (";; only\n; remarks\n", None),
+        (" 60 IN DNSKEY", None),
+        ("a..b 60 IN", None),
+        ("\u{0}\n", Some("\\000.")),
+    ] {
+        let want = want.map(|name| Name::parse(name).unwrap());
+        assert_eq!(zone_of(text.as_bytes()), want, "{text:?}");
+    }
+}

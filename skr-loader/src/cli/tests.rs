@@ -1,0 +1,215 @@
+//! The commands, run inside the test.
+
+use std::fs;
+use std::path::PathBuf;
+
+use keystore::exchange::bind;
+use keystore::exchange::testing::{SkrBuilder, TestKey};
+use metrics::Metrics;
+
+use super::*;
+use crate::Loader;
+use crate::testing::{DAY, StateDir, ZONE, skr, start};
+
+struct Bench {
+    state: StateDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self { state: StateDir::new() };
+        bench.anchor(&TestKey::ksk(1));
+        bench
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.state.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn anchor(&self, key: &TestKey) {
+        let text = format!(
+            "{ZONE} 3600 IN DNSKEY 257 3 15 {}\n",
+            data_encoding::BASE64.encode(&key.dnskey.public_key)
+        );
+        fs::write(self.state.path("anchor"), text).unwrap();
+    }
+
+    fn run(&self, now: Timestamp, args: &[&str]) -> (anyhow::Result<bool>, String) {
+        let mut out = Vec::new();
+        let cli = Cli::try_parse_from(std::iter::once(&"skr-loader").chain(args)).unwrap();
+        let result = run_command(&cli, now, &mut out);
+        (result, String::from_utf8(out).unwrap())
+    }
+
+    /// `check` of a text; the verdict and the output.
+    fn check(&self, text: &str, more: &[&str]) -> (bool, String) {
+        let (skr, anchor) = (self.path("skr"), self.path("anchor"));
+        fs::write(&skr, text).unwrap();
+        let args = [&["check", "--zone", "EXAMPLE", "--trust-anchor", &anchor], more, &[&skr]].concat();
+        let (result, out) = self.run(start(), &args);
+        (result.unwrap(), out)
+    }
+}
+
+fn fails(out: &str) -> Vec<&str> {
+    out.lines().filter_map(|l| l.strip_prefix("FAIL ")).filter_map(|l| l.split(' ').next()).collect()
+}
+
+#[test]
+fn check_accepts_and_says_what_it_checked() {
+    let bench = Bench::new();
+    let (good, out) = bench.check(&skr(0).text(), &["--key-directory", &bench.path("keys")]);
+    assert!(good, "{out}");
+    for check in crate::checks::all() {
+        assert_eq!(
+            out.lines().filter(|l| l.split_whitespace().nth(1) == Some(check.id)).count(),
+            1,
+            "{}: {out}",
+            check.id
+        );
+    }
+    assert!(out.contains("\nverdict   good\n"), "{out}");
+    assert!(out.contains("coverage  ends 2027-02-20T00:00:00Z (in 50 days)"), "{out}");
+    assert!(out.contains("bundles   5, first 2027-01-01T00:00:00Z, last 2027-02-06T00:00:00Z"), "{out}");
+    assert!(!out.contains('\u{1b}'), "no colours but on a terminal");
+}
+
+#[test]
+fn check_accepts_what_bind_made() {
+    let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../keystore/tests/fixtures/bind");
+    let path = |name: &str| fixtures.join(name).to_str().unwrap().to_owned();
+    let (result, out) = Bench::new().run(
+        Timestamp::parse_stamp("20261124040000").unwrap(),
+        &["check", "--zone", "example.com", "--trust-anchor", &path("sample.ksk"), &path("sample.skr")],
+    );
+    assert!(result.unwrap(), "{out}");
+}
+
+#[test]
+fn check_rejects_any_single_signature_bit_and_any_missing_bundle() {
+    let bench = Bench::new();
+    let good = skr(0).build();
+    let print = |skr: &keystore::exchange::UnverifiedSkr| bind::print_skr(skr, start(), "a test");
+    for (i, bundle) in good.bundles.iter().enumerate() {
+        for j in 0..bundle.signatures.len() {
+            let mut bad = good.clone();
+            bad.bundles[i].signatures[j].signature[(i * 13 + j * 29) % 64] ^= 1 << ((i + j) % 8);
+            let (verdict, out) = bench.check(&print(&bad), &[]);
+            assert!(!verdict && fails(&out).contains(&"SKR-BAD-SIGNATURE"), "{i} {j}: {out}");
+        }
+        let mut bad = good.clone();
+        bad.bundles.remove(i);
+        let (verdict, out) = bench.check(&print(&bad), &[]);
+        let at_an_end = i == 0 || i == good.bundles.len() - 1;
+        assert_eq!(verdict, at_an_end, "bundle {i} removed: {out}");
+        assert!(at_an_end || fails(&out) == ["SKR-GAP"], "{out}");
+    }
+}
+
+#[test]
+fn check_rejects_by_the_id() {
+    let bench = Bench::new();
+    let keys = bench.path("keys");
+    for (what, text, more, id) in [
+        ("another KSK", skr(0).ksk(TestKey::ksk(9)).text(), vec![], "SKR-UNKNOWN-KSK"),
+        ("the past", skr(0).text(), vec!["--now", "20280101000000"], "SKR-EXPIRED"),
+        (
+            "no key",
+            skr(0).zsk(TestKey::zsk(9).dnskey).text(),
+            vec!["--key-directory", &keys],
+            "SKR-NO-PRIVATE-KEY",
+        ),
+        ("another zone", SkrBuilder::new("other.", start()).text(), vec![], "SKR-WRONG-ZONE"),
+        ("an empty file", String::new(), vec![], "SKR-SYNTAX"),
+    ] {
+        let (good, out) = bench.check(&text, &more);
+        assert!(!good && fails(&out).contains(&id), "{what}: {out}");
+        assert!(out.contains("\nverdict   rejected by ") && out.contains(id), "{what}: {out}");
+        let json = [&more[..], &["--json"]].concat();
+        let (good, out) = bench.check(&text, &json);
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((good, &report["accepted"]), (false, &false.into()), "{what}");
+        let checks = report["checks"].as_array().unwrap();
+        let row = checks.iter().find(|row| row["id"] == id).unwrap();
+        assert_eq!(row["verdict"], "fail", "{what}: {out}");
+        assert!(!row["findings"].as_array().unwrap().is_empty(), "{what}: {out}");
+    }
+}
+
+#[test]
+fn check_reads_files_safely_and_says_what_is_wrong_with_them() {
+    let bench = Bench::new();
+    let anchor = bench.path("anchor");
+    for (skr, want) in [("nowhere", "FAIL SKR-IO"), ("keys", "FAIL SKR-UNSAFE")] {
+        let path = bench.path(skr);
+        let (result, out) = bench.run(start(), &["check", "--zone", ZONE, "--trust-anchor", &anchor, &path]);
+        assert!(!result.unwrap() && out.contains(want), "{out}");
+    }
+    for (text, want) in [
+        ("", "no DS or DNSKEY record"),
+        ("other. 3600 IN DS 1 13 2 00\n", "anchor:1: "),
+        ("; remark\nexample. 3600 IN DS garbage\n", "anchor:2: "),
+    ] {
+        fs::write(&anchor, text).unwrap();
+        let (result, _) = bench.run(start(), &["check", "--zone", ZONE, "--trust-anchor", &anchor, "x"]);
+        let error = format!("{:#}", result.unwrap_err());
+        assert!(error.contains(want), "{error}");
+    }
+}
+
+#[test]
+fn check_follows_on_what_is_in_force() {
+    let bench = Bench::new();
+    let mut loader = Loader::new(bench.state.config(), Metrics::new().unwrap()).unwrap();
+    fs::write(bench.state.path("inbox").join("a"), skr(9).text()).unwrap();
+    assert_eq!(loader.step(start().plus(9 * DAY)).imports.len(), 1);
+    let accepted = bench.path("accepted");
+    let (good, out) = bench.check(&skr(0).text(), &["--accepted", &accepted, "--now", "20270110000000"]);
+    assert!(!good && fails(&out) == ["SKR-REPLAY"], "{out}");
+    let (good, out) = bench.check(&skr(18).text(), &["--accepted", &accepted, "--now", "20270110000000"]);
+    assert!(good && out.contains("\nok   SKR-REPLAY"), "{out}");
+}
+
+#[test]
+fn usage_is_told_by_clap() {
+    for args in [&["check"][..], &["check", "--zone", "a..b", "--trust-anchor", "x", "y"], &["nothing"]] {
+        let error = Cli::try_parse_from(std::iter::once(&"skr-loader").chain(args)).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{args:?}");
+    }
+    <Cli as clap::CommandFactory>::command().debug_assert();
+}
+
+#[test]
+fn list_show_and_status() {
+    let bench = Bench::new();
+    let dir = bench.path("");
+    let (result, _) = bench.run(start(), &["list", "--state-dir", &dir, ZONE]);
+    assert!(result.unwrap_err().to_string().contains("nothing was accepted"), "before the first");
+
+    let mut loader = Loader::new(bench.state.config(), Metrics::new().unwrap()).unwrap();
+    for days in [0, 9] {
+        fs::write(bench.state.path("inbox").join("a"), skr(days).text()).unwrap();
+        assert_eq!(loader.step(start().plus((days + 61) * 60)).imports.len(), 1);
+    }
+    let (result, out) = bench.run(start(), &["list", "--state-dir", &dir, ZONE]);
+    result.unwrap();
+    let marks: Vec<_> =
+        out.lines().skip(1).map(|l| l.split_whitespace().take(3).collect::<Vec<_>>()).collect();
+    assert_eq!(marks, [vec!["1", "5", "2027-01-01T00:00:00Z"], vec!["2", "*", "6"]], "{out}");
+
+    let now = start().plus(DAY);
+    let (result, out) = bench.run(now, &["status", "--state-dir", &dir]);
+    assert!(result.unwrap(), "{out}");
+    assert!(
+        out.starts_with("covered     example.  generation 2, until 2027-03-01T00:00:00Z (in 58 days)"),
+        "{out}"
+    );
+    let (result, out) = bench.run(start().plus(100 * DAY), &["status", "--state-dir", &dir, ZONE]);
+    assert!(!result.unwrap() && out.starts_with("NOT COVERED"), "{out}");
+
+    let path = bench.path("accepted/example./1.skr");
+    let (result, out) = bench.run(now, &["show", &path]);
+    result.unwrap();
+    assert_eq!(out.lines().count(), 7, "{out}");
+    assert!(out.contains("KSK 60795 (ED25519) signs, ZSK"), "{out}");
+}

@@ -1,0 +1,386 @@
+//! The loader on a state folder of its own; time is stepped.
+
+use std::fs;
+
+use keystore::config::ZoneConfig;
+use keystore::exchange::testing::{SkrBuilder, TestKey};
+use keystore::store::{format_current, read_current, skr_path};
+
+use super::*;
+use crate::audit;
+use crate::testing::{DAY, StateDir, ZONE, skr, start, zone};
+
+struct Bench {
+    state: StateDir,
+    metrics: Metrics,
+    loader: Loader,
+    now: Timestamp,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::on(StateDir::new())
+    }
+
+    fn on(state: StateDir) -> Self {
+        let metrics = Metrics::new().unwrap();
+        let loader = Loader::new(state.config(), metrics.clone()).unwrap();
+        Self { state, metrics, loader, now: start() }
+    }
+
+    fn restart(self) -> Self {
+        let Self { state, loader, now, .. } = self;
+        drop(loader);
+        Self { now, ..Self::on(state) }
+    }
+
+    fn drop_file(&self, name: &str, octets: impl AsRef<[u8]>) {
+        fs::write(self.state.path("aside"), octets).unwrap();
+        fs::rename(self.state.path("aside"), self.state.path("inbox").join(name)).unwrap();
+    }
+
+    /// Steps until everything in the inbox was looked at, cut-off files too.
+    fn settle(&mut self) -> Vec<Import> {
+        let mut imports = Vec::new();
+        for seconds in [0, 61, 61] {
+            self.now = self.now.plus(seconds);
+            loop {
+                let step = self.loader.step(self.now);
+                imports.extend(step.imports);
+                if !step.more {
+                    break;
+                }
+            }
+        }
+        imports
+    }
+
+    /// Drops one file and gives what became of it.
+    fn import(&mut self, name: &str, octets: impl AsRef<[u8]>) -> Outcome {
+        self.drop_file(name, octets);
+        let mut imports = self.settle();
+        assert_eq!(imports.len(), 1, "{imports:?}");
+        imports.remove(0).outcome
+    }
+
+    /// The generation in force, and the digest of its text.
+    fn current(&self) -> Option<(u64, String)> {
+        let current = read_current(&self.state.path("accepted"), &zone()).unwrap()?;
+        Some((current.generation, hex(&digest(&current.octets))))
+    }
+
+    fn files(&self, folder: &str) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.state.path(folder))
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The value of a series as it is scraped.
+    fn value(&self, series: &str) -> i64 {
+        let text = self.metrics.encode().unwrap();
+        let line =
+            text.lines().find_map(|l| l.strip_prefix(&format!("offlineksk_{series} ")).map(str::to_owned));
+        line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
+    }
+
+    fn events(&self) -> Vec<String> {
+        audit::verify(&self.state.path("audit.jsonl")).unwrap();
+        let text = fs::read_to_string(self.state.path("audit.jsonl")).unwrap();
+        let record = |line| serde_json::from_str::<Record>(line).unwrap();
+        text.lines().map(record).map(|r| format!("{} {}", r.event, r.checks.join(","))).collect()
+    }
+}
+
+fn sha256(builder: &SkrBuilder) -> String {
+    hex(&digest(builder.text().as_bytes()))
+}
+
+fn rejecting_ids(outcome: &Outcome) -> Vec<&'static str> {
+    match outcome {
+        Outcome::Rejected { findings } => checks::rejecting(findings),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn accepted(outcome: &Outcome) -> u64 {
+    match outcome {
+        Outcome::Accepted { generation, .. } => *generation,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_good_skr_comes_into_force_and_outlives_a_restart() {
+    let mut bench = Bench::new();
+    let text = skr(0).text();
+    assert_eq!(accepted(&bench.import("any name", &text)), 1);
+    assert_eq!(bench.current(), Some((1, sha256(&skr(0)))));
+    assert_eq!(bench.files("inbox"), [""; 0]);
+    assert_eq!(bench.value("skr_imports_total{result=\"accepted\",zone=\"example.\"}"), 1);
+    assert_eq!(bench.value("watch_files_total{outcome=\"imported\"}"), 1);
+    assert_eq!(bench.value("skr_import_duration_seconds_count"), 1);
+
+    let mut bench = bench.restart();
+    bench.settle();
+    let end = start().plus(50 * DAY);
+    assert_eq!(bench.value("skr_generation{zone=\"example.\"}"), 1);
+    assert_eq!(
+        bench.value("skr_coverage_end_timestamp_seconds{zone=\"example.\"}"),
+        end.secs().cast_signed()
+    );
+    assert_eq!(bench.value("skr_bundles{state=\"future\",zone=\"example.\"}"), 4);
+    assert_eq!(bench.value("watch_up"), 1);
+
+    let again = bench.import("again.skr", &text);
+    assert_eq!(again, Outcome::Unchanged { generation: 1 });
+    assert_eq!(bench.value("skr_imports_total{result=\"unchanged\",zone=\"example.\"}"), 1);
+    assert_eq!(bench.current(), Some((1, sha256(&skr(0)))));
+    assert_eq!(bench.events(), ["accepted ", "unchanged "]);
+}
+
+#[test]
+fn series_exist_before_anything_happens() {
+    let mut bench = Bench::new();
+    bench.loader.step(bench.now);
+    for series in [
+        "skr_imports_total{result=\"rejected\",zone=\"example.\"}",
+        "skr_coverage_end_timestamp_seconds{zone=\"example.\"}",
+        "skr_generation{zone=\"example.\"}",
+        "skr_rejections_total{reason=\"SKR-BAD-SIGNATURE\"}",
+        "skr_rejections_total{reason=\"SKR-NO-PRIVATE-KEY\"}",
+        "watch_files_total{outcome=\"unsafe\"}",
+        "watch_overflows_total",
+    ] {
+        assert_eq!(bench.value(series), 0, "{series}");
+    }
+    assert_eq!(
+        bench.value("policy_skr_coverage_threshold_seconds{severity=\"critical\",zone=\"example.\"}"),
+        259_200
+    );
+}
+
+#[test]
+fn a_bad_file_never_replaces_what_is_in_force() {
+    let mut bench = Bench::new();
+    let good = skr(0).text();
+    assert_eq!(accepted(&bench.import("good.skr", &good)), 1);
+    let text = skr(9).text();
+    let mut flipped = skr(9).build();
+    flipped.bundles[3].signatures[0].signature[7] ^= 1;
+    let flipped = bind::print_skr(&flipped, start(), "a test");
+    let mut holed = skr(9).build();
+    holed.bundles.remove(2);
+    let holed = bind::print_skr(&holed, start(), "a test");
+    let other_zone = SkrBuilder::new("other.", start()).text();
+    let cases: Vec<(&str, String, &str)> = vec![
+        ("empty", String::new(), "SKR-SYNTAX"),
+        ("garbage", "\0\u{1b}[2J garbage\n".to_owned(), "SKR-"),
+        ("cut off", text[..text.len() / 2].to_owned(), "SKR-"),
+        ("cut off at a line end", text.rsplit_once(";;").unwrap().0.to_owned(), "SKR-TRUNCATED"),
+        ("a bit of a signature", flipped, "SKR-BAD-SIGNATURE"),
+        ("a bundle removed from the middle", holed, "SKR-GAP"),
+        ("another KSK", skr(9).ksk(TestKey::ksk(9)).text(), "SKR-UNKNOWN-KSK"),
+        ("a ZSK that is not here", skr(9).zsk(TestKey::zsk(9).dnskey).text(), "SKR-NO-PRIVATE-KEY"),
+        ("begins too late", skr(51).text(), "SKR-GAP"),
+        ("all in the past", SkrBuilder::new(ZONE, start().minus(80 * DAY)).text(), "SKR-EXPIRED"),
+        ("ends earlier", skr(0).bundles(3).text(), "SKR-REPLAY"),
+        ("of a zone that is not ours", other_zone, "SKR-WRONG-ZONE"),
+    ];
+    for (what, text, id) in &cases {
+        let outcome = bench.import("same name.skr", text);
+        let ids = rejecting_ids(&outcome);
+        assert!(ids.iter().any(|found| found.starts_with(id)), "{what}: {outcome:?}");
+        assert_eq!(bench.current(), Some((1, sha256(&skr(0)))), "{what}");
+        for id in ids {
+            let series = format!("skr_rejections_total{{reason=\"{id}\"}}");
+            assert!(bench.value(&series) > 0, "{what}: {series}");
+        }
+    }
+    assert_eq!(bench.value("skr_last_import_success{zone=\"example.\"}"), 0);
+    // Each with its reason, none replaced.
+    let rejected = bench.files("rejected");
+    assert_eq!(rejected.len(), 2 * cases.len(), "{rejected:?}");
+    let mut kept: Vec<String> = Vec::new();
+    for name in rejected.iter().filter(|name| !name.ends_with(".reason")) {
+        let octets = fs::read(bench.state.path("rejected").join(name)).unwrap();
+        let reason = fs::read_to_string(bench.state.path("rejected").join(format!("{name}.reason"))).unwrap();
+        assert!(reason.contains(&format!("sha256   {}", hex(&digest(&octets)))), "{reason}");
+        assert!(reason.contains("\nSKR-") && !reason.contains('\u{1b}'), "{reason}");
+        kept.push(String::from_utf8(octets).unwrap());
+    }
+    let mut dropped: Vec<String> = cases.into_iter().map(|(_, text, _)| text).collect();
+    kept.sort();
+    dropped.sort();
+    assert_eq!(kept, dropped, "the very octets");
+    assert_eq!(accepted(&bench.import("good.skr", skr(9).text())), 2, "and the next good one goes in");
+    assert_eq!(bench.value("skr_last_import_success{zone=\"example.\"}"), 1);
+}
+
+#[test]
+fn two_at_once_go_by_content() {
+    for names in [["a.skr", "b.skr"], ["b.skr", "a.skr"]] {
+        let mut bench = Bench::new();
+        bench.now = start().plus(12 * DAY);
+        bench.drop_file(names[0], skr(0).text());
+        bench.drop_file(names[1], skr(9).text());
+        let generations: Vec<u64> = bench.settle().iter().map(|i| accepted(&i.outcome)).collect();
+        assert_eq!(generations, [1, 2]);
+        assert_eq!(bench.current(), Some((2, sha256(&skr(9)))), "{names:?}");
+    }
+}
+
+#[test]
+fn an_skr_that_begins_later_leaves_no_hole() {
+    let mut bench = Bench::new();
+    bench.import("now.skr", skr(0).text());
+    let later = skr(45).text();
+    assert_eq!(accepted(&bench.import("later.skr", &later)), 2);
+    assert_ne!(bench.current(), Some((2, sha256(&skr(45)))));
+    let current = read_current(&bench.state.path("accepted"), &zone()).unwrap().unwrap();
+    let joined = bind::parse_skr(&current.octets, &zone()).unwrap();
+    assert_eq!(joined.bundles.len(), 10);
+    let received = zone_dir(&bench.state.path("accepted"), &zone()).join("2.received");
+    assert_eq!(fs::read_to_string(received).unwrap(), later);
+    assert_eq!(bench.value("skr_bundles{state=\"active\",zone=\"example.\"}"), 1);
+    assert_eq!(bench.value("skr_gap_seconds{zone=\"example.\"}"), 0);
+
+    let mut bench = bench.restart();
+    assert_eq!(bench.import("again.skr", &later), Outcome::Unchanged { generation: 2 });
+    assert_eq!(rejecting_ids(&bench.import("old.skr", skr(0).text())), ["SKR-REPLAY"]);
+}
+
+#[test]
+fn an_skr_that_cannot_be_written_waits_and_goes_in_later() {
+    let mut bench = Bench::new();
+    let dir = zone_dir(&bench.state.path("accepted"), &zone());
+    fs::write(&dir, "in the way").unwrap();
+    bench.drop_file("a.skr", skr(0).text());
+    let imports = bench.loader.step(bench.now).imports;
+    assert!(matches!(imports[..], [Import { outcome: Outcome::Failed { .. }, .. }]), "{imports:?}");
+    assert_eq!(bench.value("skr_last_import_success{zone=\"example.\"}"), 0);
+    assert_eq!(bench.loader.step(bench.now.plus(1)).imports, [], "no busy loop");
+    fs::remove_file(&dir).unwrap();
+    let imports = bench.settle();
+    assert_eq!(imports.iter().map(|i| accepted(&i.outcome)).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn a_second_loader_is_refused() {
+    let bench = Bench::new();
+    let error = Loader::new(bench.state.config(), Metrics::new().unwrap()).unwrap_err();
+    assert!(matches!(&error, StartError::Store(OpenError::Locked { .. })), "{error}");
+    assert!(error.to_string().contains(&format!("(process {})", std::process::id())), "{error}");
+    let state = bench.restart().state;
+    assert!(Loader::new(state.config(), Metrics::new().unwrap()).is_ok(), "free once the first one is gone");
+}
+
+#[test]
+fn what_a_crash_left_is_tidied_up() {
+    let mut bench = Bench::new();
+    bench.import("a.skr", skr(0).text());
+    bench.now = start().plus(9 * DAY);
+    let dir = zone_dir(&bench.state.path("accepted"), &zone());
+    // Killed before `current` was swapped, and while a temp file was written.
+    fs::write(skr_path(&dir, 2), skr(9).text()).unwrap();
+    fs::write(dir.join(".3.skr.abcdef.tmp"), "half").unwrap();
+    bench.drop_file("b.skr", skr(9).text());
+    let mut bench = bench.restart();
+    assert_eq!(bench.files("accepted/example."), ["1.skr", "current"]);
+    let imports = bench.settle();
+    assert_eq!(imports.iter().map(|i| accepted(&i.outcome)).collect::<Vec<_>>(), [2]);
+    assert_eq!(bench.current(), Some((2, sha256(&skr(9)))));
+}
+
+#[test]
+fn a_damaged_store_is_repaired_by_the_next_good_skr() {
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 3] = [
+        ("the generation altered", |dir| fs::write(skr_path(dir, 1), "altered").unwrap()),
+        ("current garbage", |dir| fs::write(dir.join("current"), "garbage").unwrap()),
+        ("current names what is no SKR", |dir| {
+            fs::write(skr_path(dir, 1), "no SKR").unwrap();
+            fs::write(dir.join("current"), format_current(1, &digest(b"no SKR"))).unwrap();
+        }),
+    ];
+    for (what, harm) in harms {
+        let mut bench = Bench::new();
+        bench.import("a.skr", skr(0).text());
+        harm(&zone_dir(&bench.state.path("accepted"), &zone()));
+        let mut bench = bench.restart();
+        assert_eq!(bench.loader.in_force(&zone()), None, "{what}");
+        assert_eq!(bench.value("skr_generation{zone=\"example.\"}"), 0, "{what}");
+        assert_eq!(accepted(&bench.import("a.skr", skr(0).text())), 2, "{what}: no number twice");
+        assert_eq!(bench.current(), Some((2, sha256(&skr(0)))), "{what}");
+    }
+}
+
+#[test]
+fn nothing_is_judged_by_a_clock_that_is_far_behind() {
+    let mut bench = Bench::new();
+    bench.import("a.skr", skr(0).text());
+    let now = std::mem::replace(&mut bench.now, Timestamp::from_secs(7));
+    bench.drop_file("b.skr", skr(9).text());
+    assert_eq!(bench.settle(), []);
+    bench.now = now.minus(3200);
+    assert_eq!(bench.settle().iter().map(|i| accepted(&i.outcome)).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn zones_come_and_go_with_the_configuration() {
+    let mut bench = Bench::new();
+    bench.import("a.skr", skr(0).text());
+    let other = Name::parse("other.").unwrap();
+    let mut config = bench.state.config();
+    config.zones[0] = ZoneConfig { name: other.clone(), ..config.zones[0].clone() };
+    bench.loader.reload(config.clone()).unwrap();
+    let text = bench.metrics.encode().unwrap();
+    assert!(!text.contains("zone=\"example.\"") && text.contains("zone=\"other.\""), "{text}");
+    assert_eq!(rejecting_ids(&bench.import("b.skr", skr(9).text())), ["SKR-WRONG-ZONE"]);
+
+    bench.loader.reload(bench.state.config()).unwrap();
+    assert_eq!(bench.loader.in_force(&zone()).map(|f| f.generation), Some(1), "read back");
+    config.state_dir = bench.state.path("elsewhere");
+    let error = bench.loader.reload(config).unwrap_err();
+    assert!(matches!(error, StartError::StateDirChanged { .. }), "{error}");
+    assert_eq!(accepted(&bench.import("b.skr", skr(9).text())), 2, "the old configuration stays in use");
+}
+
+#[test]
+fn the_loop_hears_of_files_and_of_stop() {
+    let Bench { state, mut loader, .. } = Bench::new();
+    let control = loader.control();
+    let (tell, imports) = std::sync::mpsc::channel();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| loader.run(start, |import| tell.send(import.clone()).unwrap()));
+        // The watch is set by the first step: what is dropped before is found by its scan, what comes later by events.
+        for n in 0..3u64 {
+            fs::write(state.path("aside"), skr(n).text()).unwrap();
+            fs::rename(state.path("aside"), state.path("inbox").join("a.skr")).unwrap();
+            let import = imports.recv_timeout(Duration::from_secs(10)).unwrap();
+            assert_eq!(accepted(&import.outcome), n + 1);
+        }
+        control.stop();
+    });
+    assert!(begun.elapsed() < Duration::from_secs(8), "no event was waited for until the next scan");
+    let text = fs::read_to_string(state.path("audit.jsonl")).unwrap();
+    assert!(
+        text.lines().next().unwrap().contains("started") && text.lines().last().unwrap().contains("stopped")
+    );
+}
+
+#[test]
+fn many_files_are_each_judged_once() {
+    let mut bench = Bench::new();
+    for n in 0..100 {
+        bench.drop_file(&format!("{n}.skr"), format!("garbage {n}\n;; SignedKeyResponse 1.0 generated\n"));
+    }
+    bench.drop_file("good.skr", skr(0).text());
+    let imports = bench.settle();
+    assert_eq!(imports.len(), 101);
+    assert_eq!(bench.files("rejected").len(), 200);
+    assert_eq!(bench.current().map(|c| c.0), Some(1));
+}

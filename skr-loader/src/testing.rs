@@ -1,0 +1,93 @@
+//! What the tests of several modules need: a state folder with keys, and SKRs to drop.
+
+use std::path::{Path, PathBuf};
+
+use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
+use keystore::crypto::PrivateKey;
+use keystore::dns::Name;
+use keystore::exchange::testing::{SkrBuilder, TestKey};
+use keystore::exchange::{TrustAnchor, VerifiedSkr, VerifyContext, bind, verify};
+use keystore::keys::{KeyFile, Timing};
+use keystore::policy::Policy;
+use keystore::time::Timestamp;
+
+pub const DAY: u64 = 86_400;
+pub const ZONE: &str = "example.";
+/// The seeds of [`SkrBuilder`]'s keys.
+pub const KSK: u8 = 1;
+pub const ZSK: u8 = 2;
+
+/// When everything begins.
+pub fn start() -> Timestamp {
+    Timestamp::parse_stamp("20270101000000").unwrap()
+}
+
+pub fn zone() -> Name {
+    Name::parse(ZONE).unwrap()
+}
+
+/// Five bundles from `days` after [`start`] on, nine days apart; the last one's signatures end 50 days after that.
+pub fn skr(days: u64) -> SkrBuilder {
+    SkrBuilder::new(ZONE, start().plus(days * DAY))
+}
+
+pub fn anchors() -> Vec<TrustAnchor> {
+    vec![TrustAnchor::Dnskey(TestKey::ksk(KSK).dnskey)]
+}
+
+pub fn verified(builder: &SkrBuilder, now: Timestamp) -> VerifiedSkr {
+    let anchors = builder.anchors();
+    let skr = bind::parse_skr(builder.text().as_bytes(), &zone()).unwrap();
+    verify(skr, &VerifyContext::new(&zone(), &anchors), now).unwrap()
+}
+
+/// Writes the three files of the ZSK (or KSK) made from `seed`.
+pub fn write_key(dir: &Path, key: &TestKey, seed: u8, timing: Timing) -> KeyFile {
+    let file = KeyFile {
+        zone: zone(),
+        ttl: 3600,
+        dnskey: key.dnskey.clone(),
+        timing,
+        state: None,
+        dir: dir.to_owned(),
+    };
+    file.write(&PrivateKey::Raw(vec![seed; 32])).unwrap();
+    file
+}
+
+/// A state folder with the ZSK of [`SkrBuilder`].
+pub struct StateDir {
+    dir: tempfile::TempDir,
+}
+
+impl StateDir {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("keys")).unwrap();
+        let state = Self { dir };
+        write_key(&state.path("keys"), &TestKey::zsk(ZSK), ZSK, Timing::default());
+        state
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn config(&self) -> Config {
+        let zone = ZoneConfig {
+            name: zone(),
+            policy: Policy::with_defaults("test"),
+            anchors: anchors(),
+            file: None,
+            key_directory: self.path("keys"),
+        };
+        Config {
+            state_dir: self.dir.path().to_owned(),
+            zones: vec![zone],
+            loader: LoaderConfig::default(),
+            ksr: KsrConfig::default(),
+            signer: None,
+            metrics: None,
+        }
+    }
+}
