@@ -11,7 +11,7 @@
 //! Pre-publication times are those of RFC 7583 section 3.2.1 in the words of `dnssec-policy`.
 
 use super::timing::State;
-use super::{Dnskey, KeyFile, Timing};
+use super::{KeyFile, Timing};
 use crate::crypto::Algorithm;
 use crate::dns::Name;
 use crate::exchange::KsrBundle;
@@ -171,6 +171,7 @@ fn fits(at: Timestamp) -> Result<(), PlanError> {
 #[must_use]
 pub fn matches(entry: &KeyPolicy, key: &KeyFile) -> bool {
     let Some(state) = &key.state else { return false };
+    let range = entry.tag_range.0..=entry.tag_range.1;
     let (ksk, zsk) = match entry.role {
         Role::Ksk => (true, false),
         Role::Zsk => (false, true),
@@ -180,24 +181,8 @@ pub fn matches(entry: &KeyPolicy, key: &KeyFile) -> bool {
         && state.length == entry.bits
         && state.ksk == Some(ksk)
         && state.zsk == Some(zsk)
-        && in_range(entry, &key.dnskey)
-}
-
-/// True when tag and revoked tag of `key` lie inside the tag range of `entry`.
-#[must_use]
-pub fn in_range(entry: &KeyPolicy, key: &Dnskey) -> bool {
-    let range = entry.tag_range.0..=entry.tag_range.1;
-    range.contains(&key.tag()) && range.contains(&key.revoked_tag())
-}
-
-/// True when `new` cannot stand beside `other` in one zone: equal tags, or equal once one of them is revoked.
-///
-/// BIND looks at keys of one algorithm only; here all algorithms count, because `named` picks the signatures of an SKR
-/// by tag alone.
-#[must_use]
-pub fn collides(new: &Dnskey, other: &Dnskey) -> bool {
-    let (tag, revoked) = (new.tag(), new.revoked_tag());
-    tag == other.tag() || revoked == other.tag() || tag == other.revoked_tag()
+        && range.contains(&key.dnskey.tag())
+        && range.contains(&key.dnskey.revoked_tag())
 }
 
 /// The times of a new key of `role` that is active from `activate` on for `lifetime` seconds (0 = for ever).
@@ -435,6 +420,7 @@ pub fn first_without_active_zsk<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::Dnskey;
     use std::path::PathBuf;
 
     const DAY: u64 = 86_400;

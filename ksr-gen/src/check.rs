@@ -1,0 +1,288 @@
+//! What is looked at before a KSR is signed. Each check has a stable ID; what BIND would sign and we refuse has a flag to go on.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use keystore::crypto;
+use keystore::exchange::Ksr;
+use keystore::keys::{Dnskey, FLAG_ZONE, KeyFile};
+use keystore::policy::{Policy, Role};
+use keystore::time::Timestamp;
+
+/// What goes on although a check failed: the `--allow-…` flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Allow {
+    /// DNSKEYs with flags other than 256.
+    pub foreign_flags: bool,
+    /// DNSKEYs of an algorithm or size that the policy has no ZSK entry for.
+    pub foreign_algorithms: bool,
+    /// Bundles without an active KSK, which come out unsigned.
+    pub unsigned: bool,
+    /// Keys without SEP flag or KSK role in the key folder act as KSKs.
+    pub zsk_as_ksk: bool,
+    /// KSR bundles that begin after the end; those that nothing follows are left out.
+    pub beyond_end: bool,
+    /// Two keys of one bundle with the same tag.
+    pub tag_collision: bool,
+}
+
+/// What one check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The check, `KSR-…`.
+    pub id: &'static str,
+    /// The first bundle it speaks of, by its inception.
+    pub bundle: Option<Timestamp>,
+    /// What is wrong, and what to do.
+    pub what: String,
+    /// The flag that goes on nonetheless; `None` = never.
+    pub flag: Option<&'static str>,
+    /// True when that flag was given: the finding is a warning.
+    pub allowed: bool,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.id)?;
+        if let Some(bundle) = self.bundle {
+            write!(f, "bundle {bundle} ({}): ", bundle.ctime())?;
+        }
+        f.write_str(&self.what)?;
+        match self.flag {
+            Some(flag) if !self.allowed => write!(f, "; to go on nonetheless: {flag}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Holds a KSR against the policy, the KSKs and the end of the interval; all findings at once, in the order of the KSR.
+#[must_use]
+pub fn check(ksr: &Ksr, policy: &Policy, ksks: &[&KeyFile], end: Timestamp, allow: Allow) -> Vec<Finding> {
+    let mut out = Findings(Vec::new());
+    if ksr.bundles.is_empty() {
+        out.never("KSR-EMPTY", None, "the KSR has no bundles".to_owned());
+    }
+    check_times(ksr, end, allow, &mut out);
+    // A key stands in many bundles; it is judged once, where it is seen first.
+    let mut seen = HashSet::new();
+    let mut collisions = HashSet::new();
+    for bundle in &ksr.bundles {
+        let at = Some(bundle.inception);
+        if bundle.keys.is_empty() {
+            out.never("KSR-EMPTY", at, "no ZSK; make the request anew".to_owned());
+        }
+        for (i, key) in bundle.keys.iter().enumerate() {
+            if seen.insert(key) {
+                check_key(key, policy, at, allow, &mut out);
+            }
+            let others = bundle.keys[..i].iter().chain(ksks.iter().map(|ksk| &ksk.dnskey));
+            for other in others.filter(|other| *other != key && other.tag() == key.tag()) {
+                if collisions.insert((key, other)) {
+                    let what = format!(
+                        "the ZSK of algorithm {} and another key of algorithm {} have the same tag {}; make a new ZSK",
+                        key.algorithm,
+                        other.algorithm,
+                        key.tag()
+                    );
+                    out.unless(allow.tag_collision, "KSR-KEY-COLLISION", at, what, "--allow-tag-collision");
+                }
+            }
+        }
+    }
+    out.0
+}
+
+/// KSR-ORDER, KSR-END and KSR-BEYOND-END.
+fn check_times(ksr: &Ksr, end: Timestamp, allow: Allow, out: &mut Findings) {
+    for pair in ksr.bundles.windows(2) {
+        let (before, after) = (pair[0].inception, pair[1].inception);
+        if after <= before {
+            let what = format!("does not begin after the bundle before it ({before}); make the request anew");
+            out.never("KSR-ORDER", Some(after), what);
+        }
+    }
+    if let Some(first) = ksr.bundles.first().filter(|first| first.inception > end) {
+        let what = format!("the end {end} lies before the first bundle; give the end of the request with -e");
+        out.never("KSR-END", Some(first.inception), what);
+    } else if let Some(beyond) = ksr.bundles.iter().find(|bundle| bundle.inception > end) {
+        let what = format!("begins after the end {end}; give the end of the request with -e");
+        out.unless(allow.beyond_end, "KSR-BEYOND-END", Some(beyond.inception), what, "--allow-beyond-end");
+    }
+}
+
+/// KSR-KEY-PROTOCOL, KSR-KEY-FLAGS, KSR-KEY-INVALID and KSR-KEY-ALGORITHM.
+fn check_key(key: &Dnskey, policy: &Policy, at: Option<Timestamp>, allow: Allow, out: &mut Findings) {
+    let name = format!("the DNSKEY with tag {} and algorithm {}", key.tag(), key.algorithm);
+    if key.protocol != 3 {
+        let what = format!("{name} has protocol {}, expected 3", key.protocol);
+        out.never("KSR-KEY-PROTOCOL", at, what);
+    }
+    if key.flags != FLAG_ZONE {
+        let what = format!("{name} has flags {}; a ZSK has {FLAG_ZONE}", key.flags);
+        out.unless(allow.foreign_flags, "KSR-KEY-FLAGS", at, what, "--allow-foreign-flags");
+    }
+    let wanted = |bits: Option<u16>| {
+        policy.keys.iter().any(|entry| {
+            entry.role != Role::Ksk
+                && entry.algorithm == key.algorithm
+                && bits.is_none_or(|bits| bits == entry.bits)
+        })
+    };
+    const FLAG: &str = "--allow-foreign-algorithms";
+    match crypto::check_public_key(key.algorithm, &key.public_key) {
+        Ok(bits) if wanted(Some(bits)) => {}
+        Ok(bits) => {
+            let what = format!("{name} has {bits} bits; policy '{}' has no zsk of that kind", policy.name);
+            out.unless(allow.foreign_algorithms, "KSR-KEY-ALGORITHM", at, what, FLAG);
+        }
+        Err(_) if !wanted(None) => {
+            let what = format!("{name}: policy '{}' has no zsk of that algorithm", policy.name);
+            out.unless(allow.foreign_algorithms, "KSR-KEY-ALGORITHM", at, what, FLAG);
+        }
+        Err(why) => out.never("KSR-KEY-INVALID", at, format!("{name}: {why}; make a new ZSK")),
+    }
+}
+
+/// Collects findings.
+pub(crate) struct Findings(pub(crate) Vec<Finding>);
+
+impl Findings {
+    fn never(&mut self, id: &'static str, bundle: Option<Timestamp>, what: String) {
+        self.0.push(Finding { id, bundle, what, flag: None, allowed: false });
+    }
+
+    pub(crate) fn unless(
+        &mut self,
+        allowed: bool,
+        id: &'static str,
+        bundle: Option<Timestamp>,
+        what: String,
+        flag: &'static str,
+    ) {
+        self.0.push(Finding { id, bundle, what, flag: Some(flag), allowed });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keystore::crypto::{Algorithm, PrivateKey};
+    use keystore::dns::Name;
+    use keystore::exchange::KsrBundle;
+    use keystore::policy::KeyPolicy;
+
+    fn at(day: u64) -> Timestamp {
+        Timestamp::from_secs((20_000 + day) * 86_400)
+    }
+
+    fn zsk(algorithm: Algorithm) -> Dnskey {
+        let private = PrivateKey::generate(algorithm, 2048).expect("a key");
+        let public_key = private.public_key(algorithm).expect("a public key");
+        Dnskey { flags: 256, protocol: 3, algorithm, public_key }
+    }
+
+    fn policy() -> Policy {
+        let entry = |role| KeyPolicy {
+            role,
+            lifetime: 0,
+            algorithm: Algorithm::ECDSAP256SHA256,
+            bits: 256,
+            tag_range: (0, 65535),
+            key_store: None,
+        };
+        Policy { keys: vec![entry(Role::Ksk), entry(Role::Zsk)], ..Policy::with_defaults("p") }
+    }
+
+    fn ksr(bundles: Vec<(u64, Vec<Dnskey>)>) -> Ksr {
+        let bundles =
+            bundles.into_iter().map(|(day, keys)| KsrBundle { inception: at(day), ttl: 3600, keys });
+        Ksr { zone: Name::root(), bundles: bundles.collect() }
+    }
+
+    fn ids(ksr: &Ksr, allow: Allow) -> Vec<(&'static str, bool)> {
+        check(ksr, &policy(), &[], at(100), allow).iter().map(|f| (f.id, f.allowed)).collect()
+    }
+
+    #[test]
+    fn a_good_request_passes() {
+        let (a, b) = (zsk(Algorithm::ECDSAP256SHA256), zsk(Algorithm::ECDSAP256SHA256));
+        let good = ksr(vec![(0, vec![a.clone()]), (50, vec![a, b.clone()]), (100, vec![b])]);
+        assert_eq!(ids(&good, Allow::default()), []);
+    }
+
+    #[test]
+    fn each_bad_key_is_found() {
+        let good = zsk(Algorithm::ECDSAP256SHA256);
+        let damaged = Dnskey { public_key: vec![1; 63], ..good.clone() };
+        let off_curve = Dnskey { public_key: vec![0xff; 64], ..good.clone() };
+        for (key, id) in [
+            (Dnskey { flags: 257, ..good.clone() }, "KSR-KEY-FLAGS"),
+            (Dnskey { flags: 385, ..good.clone() }, "KSR-KEY-FLAGS"),
+            (Dnskey { flags: 0, ..good.clone() }, "KSR-KEY-FLAGS"),
+            (Dnskey { flags: 384, ..good.clone() }, "KSR-KEY-FLAGS"),
+            (Dnskey { protocol: 2, ..good.clone() }, "KSR-KEY-PROTOCOL"),
+            (zsk(Algorithm::ED25519), "KSR-KEY-ALGORITHM"),
+            (zsk(Algorithm::RSASHA256), "KSR-KEY-ALGORITHM"),
+            (Dnskey { algorithm: Algorithm(3), ..good.clone() }, "KSR-KEY-ALGORITHM"),
+            (damaged, "KSR-KEY-INVALID"),
+            (off_curve, "KSR-KEY-INVALID"),
+        ] {
+            let text = format!("{key:?}");
+            // Twice, and told once.
+            let bad = ksr(vec![(0, vec![key.clone()]), (50, vec![key])]);
+            assert_eq!(ids(&bad, Allow::default()), [(id, false)], "{text}");
+        }
+    }
+
+    #[test]
+    fn flags_turn_findings_into_warnings() {
+        let good = zsk(Algorithm::ECDSAP256SHA256);
+        let allow = Allow { foreign_flags: true, foreign_algorithms: true, ..Allow::default() };
+        let odd = ksr(vec![(0, vec![Dnskey { flags: 257, ..good }, zsk(Algorithm::ED25519)])]);
+        assert_eq!(ids(&odd, allow), [("KSR-KEY-FLAGS", true), ("KSR-KEY-ALGORITHM", true)]);
+    }
+
+    #[test]
+    fn rsa_of_another_size() {
+        let mut policy = policy();
+        policy.keys[1].algorithm = Algorithm::RSASHA256;
+        policy.keys[1].bits = 3072;
+        let small = ksr(vec![(0, vec![zsk(Algorithm::RSASHA256)])]);
+        let findings = check(&small, &policy, &[], at(100), Allow::default());
+        assert_eq!(findings.iter().map(|f| f.id).collect::<Vec<_>>(), ["KSR-KEY-ALGORITHM"]);
+        assert!(findings[0].what.contains("2048 bits"), "{}", findings[0]);
+        policy.keys[1].bits = 2048;
+        assert_eq!(check(&small, &policy, &[], at(100), Allow::default()), []);
+    }
+
+    #[test]
+    fn times() {
+        let key = || vec![zsk(Algorithm::ECDSAP256SHA256)];
+        for (days, allow, expected) in [
+            (vec![], Allow::default(), vec![("KSR-EMPTY", false)]),
+            (vec![3, 2], Allow::default(), vec![("KSR-ORDER", false)]),
+            (vec![3, 3], Allow::default(), vec![("KSR-ORDER", false)]),
+            (vec![3, 101], Allow::default(), vec![("KSR-BEYOND-END", false)]),
+            (vec![3, 101], Allow { beyond_end: true, ..Allow::default() }, vec![("KSR-BEYOND-END", true)]),
+            (vec![101], Allow { beyond_end: true, ..Allow::default() }, vec![("KSR-END", false)]),
+        ] {
+            let request = ksr(days.iter().map(|day| (*day, key())).collect());
+            assert_eq!(ids(&request, allow), expected, "{days:?}");
+        }
+        assert_eq!(ids(&ksr(vec![(0, vec![])]), Allow::default()), [("KSR-EMPTY", false)]);
+    }
+
+    #[test]
+    fn two_keys_with_one_tag() {
+        let a = zsk(Algorithm::ECDSAP256SHA256);
+        // Swapping two 16-bit words of the key keeps the sum, and so the tag.
+        let mut b = zsk(Algorithm::ED25519);
+        b.algorithm = Algorithm(13);
+        b.public_key = a.public_key.clone();
+        b.public_key.swap(0, 2);
+        b.public_key.swap(1, 3);
+        assert_eq!((a.tag(), a == b), (b.tag(), false));
+        let found = ids(&ksr(vec![(0, vec![a.clone(), b.clone()]), (50, vec![a, b])]), Allow::default());
+        assert_eq!(found.iter().filter(|(id, _)| *id == "KSR-KEY-COLLISION").count(), 1);
+    }
+}

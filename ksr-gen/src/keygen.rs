@@ -1,0 +1,161 @@
+//! `keygen`: makes the keys of an interval that do not exist yet.
+//!
+//! A run holds a lock on the key folder, so that two runs at once make one set of keys. Each key set is written durably,
+//! `.private` (which makes the key exist) last; a run that breaks off is completed by the next one, which selects what is there.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use keystore::dns::Name;
+use keystore::keys::files::{self, KeyFileError, NewKey};
+use keystore::keys::plan::{self, Holes, Interval, PlanError, PlannedKey};
+use keystore::keys::{FLAG_SEP, FLAG_ZONE};
+use keystore::policy::{Policy, Role};
+use keystore::time::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+
+/// What keys to make, and where.
+#[derive(Debug, Clone, Copy)]
+pub struct Keygen<'a> {
+    /// The key folder.
+    pub dir: &'a Path,
+    /// The zone; its letter case goes into the `.key` files.
+    pub zone: &'a Name,
+    /// The policy.
+    pub policy: &'a Policy,
+    /// [`Role::Zsk`] or [`Role::Ksk`].
+    pub role: Role,
+    /// For which time.
+    pub interval: Interval,
+    /// What to do where BIND leaves the zone without an active key.
+    pub holes: Holes,
+    /// Goes into the keys as Created.
+    pub now: Timestamp,
+}
+
+/// What a run did.
+#[derive(Debug)]
+pub struct Outcome {
+    /// One entry for each round of the plan, in its order.
+    pub keys: Vec<PlacedKey>,
+    /// Key sets in the folder that are not used, or should be looked at.
+    pub warnings: Vec<KeyFileError>,
+}
+
+/// The key of one round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedKey {
+    /// `K<zone>+<AAA>+<TTTTT>`.
+    pub name: String,
+    /// Time of the round.
+    pub bundle: Timestamp,
+    /// True when the key was made now.
+    pub made: bool,
+    /// True when BIND would have left this time without an active key.
+    pub fills_hole: bool,
+}
+
+/// Why no keys were made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeygenError {
+    /// The key folder cannot be opened or locked.
+    #[error("cannot open directory {}: {}; give the key folder with -K", path.display(), reason(source))]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// No plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The key files cannot be read.
+    #[error(transparent)]
+    Read(KeyFileError),
+    /// A key could not be made or written.
+    #[error(
+        "{source} ({} key(s) of this run are written and will be used by the next one)", written.len()
+    )]
+    Generate {
+        /// Why.
+        source: KeyFileError,
+        /// Keys written before.
+        written: Vec<String>,
+    },
+}
+
+/// The system's word as BIND says it for a missing file.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "file not found".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Holds the key folder for this process until dropped.
+#[derive(Debug)]
+pub struct FolderLock(#[allow(dead_code, reason = "closing the file releases the lock")] File);
+
+/// Opens the key folder; the error says so when it is none.
+pub fn open_folder(dir: &Path) -> Result<File, KeygenError> {
+    let fail = |source: std::io::Error| KeygenError::Folder { path: dir.to_owned(), source };
+    let folder = File::open(dir).map_err(fail)?;
+    match folder.metadata().map_err(fail)?.is_dir() {
+        true => Ok(folder),
+        false => Err(fail(std::io::ErrorKind::NotADirectory.into())),
+    }
+}
+
+/// Locks the key folder against other runs, waiting for them; `waiting` is called once before a wait.
+pub fn lock(dir: &Path, waiting: impl FnOnce()) -> Result<FolderLock, KeygenError> {
+    let fail = |source: std::io::Error| KeygenError::Folder { path: dir.to_owned(), source };
+    let folder = open_folder(dir)?;
+    match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            waiting();
+            flock(&folder, FlockOperation::LockExclusive).map_err(|e| fail(e.into()))?;
+        }
+        Err(e) => return Err(fail(e.into())),
+    }
+    Ok(FolderLock(folder))
+}
+
+/// Selects and makes the keys of an interval. `waiting` is called when another run holds the folder.
+pub fn run(keygen: &Keygen<'_>, waiting: impl FnOnce()) -> Result<Outcome, KeygenError> {
+    let Keygen { dir, zone, policy, role, interval, holes, now } = *keygen;
+    let _lock = lock(dir, waiting)?;
+    // For ZSKs no private key of a KSK is opened, should one lie there.
+    let found = if role == Role::Zsk { files::find_online(dir, zone) } else { files::find(dir, zone) };
+    let found = found.map_err(KeygenError::Read)?;
+    let mut keys: Vec<PlacedKey> = Vec::new();
+    for step in plan::keygen(&found.keys, policy, role, interval, holes, now)? {
+        let (name, made) = match step.key {
+            PlannedKey::Selected(key) => (key.base_name(), false),
+            PlannedKey::Generate(timing) => {
+                let new = NewKey {
+                    zone,
+                    ttl: policy.dnskey_ttl,
+                    flags: FLAG_ZONE | if role == Role::Zsk { 0 } else { FLAG_SEP },
+                    algorithm: step.entry.algorithm,
+                    bits: step.entry.bits,
+                    tag_range: step.entry.tag_range.0..=step.entry.tag_range.1,
+                    timing,
+                    state: Some(plan::state(step.entry)),
+                };
+                match files::generate_key(dir, &new, &[]) {
+                    Ok(key) => (key.base_name(), true),
+                    Err(source) => {
+                        let written = keys.into_iter().filter(|key| key.made).map(|key| key.name).collect();
+                        return Err(KeygenError::Generate { source, written });
+                    }
+                }
+            }
+        };
+        keys.push(PlacedKey { name, bundle: step.bundle, made, fills_hole: step.fills_hole });
+    }
+    let mut warnings = found.warnings();
+    warnings.extend(found.skipped);
+    Ok(Outcome { keys, warnings })
+}

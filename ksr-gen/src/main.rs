@@ -1,0 +1,19 @@
+//! The binary `ksr-gen`: see [`ksr_gen::cli`].
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use ksr_gen::cli::{self, Env};
+
+fn main() -> ExitCode {
+    let stderr = io::stderr();
+    let terminal = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let mut env = Env {
+        now: keystore::clock::now(),
+        stdin: &mut io::stdin(),
+        stdout: &mut io::stdout(),
+        stderr: &mut io::stderr(),
+        terminal,
+    };
+    ExitCode::from(cli::run(std::env::args_os(), &mut env))
+}

@@ -1,0 +1,93 @@
+//! When the bundles of an SKR begin: BIND's `sign` rounds over the bundles of a KSR.
+//!
+//! Inside a KSR bundle a new SKR bundle begins when the signatures of the one before need a refresh, and at each time at
+//! which a KSK changes. BIND's rounds also stop at the very end of the KSR bundle, and there print a bundle with the *old*
+//! ZSKs in front of the right one with the same time (two bundles with one header). Here only the right one is made; the
+//! rest is as BIND does it, also the bundle at the very end of the whole interval.
+
+use keystore::keys::KeyFile;
+use keystore::policy::Policy;
+use keystore::time::Timestamp;
+
+/// Times at which the KSKs change what is published or signed, sorted.
+pub(crate) fn events(ksks: &[&KeyFile], policy: &Policy) -> Vec<Timestamp> {
+    let sync = policy.cdnskey || !policy.cds_digest_types.is_empty();
+    let mut events: Vec<Timestamp> = ksks
+        .iter()
+        .flat_map(|key| {
+            let t = &key.timing;
+            let sync = [t.sync_publish, t.sync_delete].into_iter().filter(move |_| sync);
+            [t.publish, t.activate, t.inactive, t.delete].into_iter().chain(sync).flatten()
+        })
+        .collect();
+    events.sort_unstable();
+    events.dedup();
+    events
+}
+
+/// Inceptions of the SKR bundles of the KSR bundle in force from `from` to `until`, at most `most` of them; `last`: no KSR bundle
+/// follows.
+///
+/// `step` is `signatures-validity-dnskey - signatures-refresh`, more than 0; `validity` the former.
+pub(crate) fn inceptions(
+    from: Timestamp,
+    until: Timestamp,
+    last: bool,
+    (step, validity): (u64, u64),
+    events: &[Timestamp],
+    most: usize,
+) -> Vec<Timestamp> {
+    let mut out = Vec::new();
+    let (mut inception, mut limit) = (from, until);
+    while (inception < until || (last && inception == until)) && out.len() < most {
+        out.push(inception);
+        let next = events.get(events.partition_point(|e| *e <= inception)).filter(|e| **e < limit);
+        let refresh = inception.plus(step);
+        // Only a KSR bundle that begins at its very end has its limit behind it.
+        let limited = next.copied().unwrap_or(limit);
+        inception = if limited > inception { refresh.min(limited) } else { refresh };
+        limit = inception.plus(validity);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400;
+
+    fn days(from: u64, until: u64, last: bool, events: &[u64]) -> Vec<u64> {
+        let at = |day: u64| Timestamp::from_secs(day * DAY);
+        let events: Vec<_> = events.iter().map(|d| at(*d)).collect();
+        let made = inceptions(at(from), at(until), last, (9 * DAY, 14 * DAY), &events, 100);
+        made.iter().map(|t| t.secs() / DAY).collect()
+    }
+
+    #[test]
+    fn steps_and_events() {
+        for (from, until, last, events, expected) in [
+            (100, 130, false, vec![], vec![100, 109, 118, 127]),
+            (100, 130, true, vec![], vec![100, 109, 118, 127]),
+            (100, 130, false, vec![99, 100, 105], vec![100, 105, 114, 123]),
+            // BIND prints a second bundle at 127, with the keys of before.
+            (100, 127, false, vec![], vec![100, 109, 118]),
+            (100, 127, true, vec![], vec![100, 109, 118, 127]),
+            (100, 103, false, vec![], vec![100]),
+            (100, 103, true, vec![], vec![100, 103]),
+            (100, 100, true, vec![], vec![100]),
+            (100, 100, false, vec![], vec![]),
+            (100, 99, true, vec![], vec![]),
+            // An event behind the end of the KSR bundle is the next bundle's matter.
+            (100, 105, false, vec![107], vec![100]),
+        ] {
+            assert_eq!(days(from, until, last, &events), expected, "{from} {until} {last} {events:?}");
+        }
+    }
+
+    #[test]
+    fn never_more_than_asked_for() {
+        let end = Timestamp::from_secs(u64::from(u32::MAX));
+        assert_eq!(inceptions(Timestamp::EPOCH, end, true, (1, 2), &[], 7).len(), 7);
+    }
+}

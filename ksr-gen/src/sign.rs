@@ -1,0 +1,274 @@
+//! `sign`: makes the SKR to a KSR, with the KSKs of a folder.
+//!
+//! ```text
+//! KSR + policy + KSKs + end ──plan──▶ SigningPlan (bundles, findings) ──sign──▶ SKR, every signature verified
+//! ```
+//!
+//! Bundles, records and times are those of `dnssec-ksr sign`: DNSKEY, CDNSKEY and CDS with the TTL of the signing policy,
+//! signatures valid from one hour before the inception of their bundle for `signatures-validity-dnskey`. At the very second at
+//! which a KSK becomes inactive it still signs, beside its successor. Unlike there, a key acts as KSK only when it is one, the KSR
+//! is held against the policy, nothing unsigned comes out, no bundle is made twice, and a DNSKEY is listed once.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use keystore::crypto::{SignError, SigningKey, VerifyError};
+use keystore::dns::{Name, Rrset, Rrsig, Rtype, rrsig};
+use keystore::exchange::bind::MAX_BUNDLES;
+use keystore::exchange::{Bundle, Ksr};
+use keystore::keys::{Dnskey, KeyFile, Timing, files::KeyFileError};
+use keystore::policy::Policy;
+use keystore::time::Timestamp;
+use rayon::prelude::*;
+
+use crate::check::{self, Findings};
+pub use crate::check::{Allow, Finding};
+use crate::schedule;
+
+/// Seconds between the inception of a signature and that of its bundle, for clocks that are behind.
+const INCEPTION_OFFSET: u64 = 3600;
+
+/// What to sign, and with what.
+#[derive(Debug, Clone, Copy)]
+pub struct Signing<'a> {
+    /// The zone; its letter case goes into the records.
+    pub zone: &'a Name,
+    /// The policy: signature times, TTL, CDS and CDNSKEY, and which ZSKs are expected.
+    pub policy: &'a Policy,
+    /// The request.
+    pub ksr: &'a Ksr,
+    /// Keys of the KSK folder, sorted by algorithm and tag.
+    pub keys: &'a [KeyFile],
+    /// End of the last bundle.
+    pub end: Timestamp,
+    /// What goes on although a check failed.
+    pub allow: Allow,
+}
+
+/// Which bundles there will be, and what the checks found.
+#[derive(Debug)]
+pub struct SigningPlan<'a> {
+    signing: Signing<'a>,
+    ksks: Vec<&'a KeyFile>,
+    /// For each bundle of the KSR: its index, and the inceptions of its bundles in the SKR.
+    groups: Vec<(usize, Vec<Timestamp>)>,
+    /// All findings; the plan is signed only when each is allowed.
+    pub findings: Vec<Finding>,
+    /// Keys of the folder that are no KSKs and take no part.
+    pub left_out: Vec<&'a KeyFile>,
+}
+
+/// Why there is no SKR. Nothing was made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SigningError {
+    /// A finding of the plan is not allowed.
+    #[error("the KSR is refused and nothing is signed: {} finding(s)", .0.len())]
+    Refused(Vec<Finding>),
+    /// The policy leaves no time between two bundles.
+    #[error(
+        "policy '{policy}': signatures-refresh ({refresh} s) must be shorter than signatures-validity-dnskey ({validity} s)"
+    )]
+    Policy {
+        /// Its name.
+        policy: String,
+        /// Seconds.
+        refresh: u32,
+        /// Seconds.
+        validity: u32,
+    },
+    /// The interval and the policy would make an SKR that nobody reads.
+    #[error(
+        "the SKR would have more than {MAX_BUNDLES} bundles; give an earlier end with -e, or a longer signatures-validity-dnskey"
+    )]
+    TooManyBundles,
+    /// The private part of a KSK cannot be used.
+    #[error("KSK {name}: {source}")]
+    Key {
+        /// The key.
+        name: String,
+        /// Why.
+        source: KeyFileError,
+    },
+    /// A signature could not be made.
+    #[error("KSK {name} made no signature for bundle {bundle}: {source}")]
+    Sign {
+        /// The key.
+        name: String,
+        /// Inception.
+        bundle: Timestamp,
+        /// Why.
+        source: SignError,
+    },
+    /// A signature was made and does not verify: a broken key, token or machine.
+    #[error(
+        "the {covered} signature that KSK {name} made for bundle {bundle} does not verify: {source}; do not use this key store or machine before the cause is known"
+    )]
+    Verify {
+        /// The key.
+        name: String,
+        /// Inception.
+        bundle: Timestamp,
+        /// The RRset.
+        covered: Rtype,
+        /// Why.
+        source: VerifyError,
+    },
+}
+
+/// The KSKs among `keys`: SEP flag, and not declared to be something else by `.state`; and the others.
+fn part(keys: &[KeyFile], all: bool) -> (Vec<&KeyFile>, Vec<&KeyFile>) {
+    let is_ksk = |key: &&KeyFile| {
+        all || key.dnskey.is_ksk() && key.state.as_ref().and_then(|state| state.ksk) != Some(false)
+    };
+    keys.iter().partition(is_ksk)
+}
+
+/// Published in the bundle that begins at `at`; as for BIND, a time that is not set does not count.
+fn published(t: &Timing, at: Timestamp) -> bool {
+    t.publish.is_none_or(|publish| publish <= at) && t.delete.is_none_or(|delete| at < delete)
+}
+
+/// Signs the bundle that begins at `at`, the second of Inactive included.
+fn signs(t: &Timing, at: Timestamp) -> bool {
+    t.activate.is_none_or(|activate| activate <= at) && t.inactive.is_none_or(|inactive| at <= inactive)
+}
+
+/// Has CDS and CDNSKEY in the bundle that begins at `at`.
+fn synced(t: &Timing, at: Timestamp) -> bool {
+    t.sync_publish.is_none_or(|publish| publish <= at) && t.sync_delete.is_none_or(|delete| at < delete)
+}
+
+/// Plans the bundles and runs the checks.
+pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
+    let Signing { policy, ksr, end, allow, .. } = signing;
+    let (validity, refresh) = (policy.signatures_validity_dnskey, policy.signatures_refresh);
+    if refresh >= validity {
+        return Err(SigningError::Policy { policy: policy.name.clone(), refresh, validity });
+    }
+    let times = (u64::from(validity - refresh), u64::from(validity));
+    let (ksks, left_out) = part(signing.keys, allow.zsk_as_ksk);
+    let mut findings = Findings(check::check(ksr, policy, &ksks, end, allow));
+    let events = schedule::events(&ksks, policy);
+    let mut groups = Vec::with_capacity(ksr.bundles.len());
+    let mut left = MAX_BUNDLES;
+    for (i, bundle) in ksr.bundles.iter().enumerate() {
+        let next = ksr.bundles.get(i + 1).map(|next| next.inception);
+        let until = next.unwrap_or(end);
+        let inceptions =
+            schedule::inceptions(bundle.inception, until, next.is_none(), times, &events, left + 1);
+        left = left.checked_sub(inceptions.len()).ok_or(SigningError::TooManyBundles)?;
+        if !inceptions.is_empty() {
+            groups.push((i, inceptions));
+        }
+    }
+    let unsigned = |at: &Timestamp| !ksks.iter().any(|ksk| signs(&ksk.timing, *at));
+    if let Some(at) = groups.iter().flat_map(|(_, inceptions)| inceptions).find(|at| unsigned(at)) {
+        let what = match ksks.len() {
+            0 => "the key folder has no KSK, the SKR would be unsigned; give the folder of the KSKs with -K"
+                .to_owned(),
+            n => format!(
+                "none of the {n} KSK(s) is active, the bundle would be unsigned; make a KSK for it (keygen -o)"
+            ),
+        };
+        findings.unless(allow.unsigned, "KSR-NO-KSK", Some(*at), what, "--allow-unsigned");
+    }
+    Ok(SigningPlan { signing, ksks, groups, findings: findings.0, left_out })
+}
+
+/// A KSK that is ready to sign.
+struct Signer<'a> {
+    file: &'a KeyFile,
+    tag: u16,
+    key: Box<dyn SigningKey>,
+}
+
+impl SigningPlan<'_> {
+    /// Number of bundles that the SKR will have.
+    #[must_use]
+    pub fn bundle_count(&self) -> usize {
+        self.groups.iter().map(|(_, inceptions)| inceptions.len()).sum()
+    }
+
+    /// Makes the bundles, those of one KSR bundle in one group, on all cores; each signature is verified before this returns.
+    /// `progress` is told the number of bundles done, from any thread.
+    pub fn sign(&self, progress: &(dyn Fn(usize) + Sync)) -> Result<Vec<Vec<Bundle>>, SigningError> {
+        let refused: Vec<Finding> = self.findings.iter().filter(|f| !f.allowed).cloned().collect();
+        if !refused.is_empty() {
+            return Err(SigningError::Refused(refused));
+        }
+        let signers = self.load_signers()?;
+        let done = AtomicUsize::new(0);
+        let one = |i: usize, at: Timestamp| {
+            let bundle = self.bundle(&self.signing.ksr.bundles[i].keys, at, &signers)?;
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+            Ok(bundle)
+        };
+        self.groups
+            .par_iter()
+            .map(|(i, inceptions)| inceptions.par_iter().map(|at| one(*i, *at)).collect())
+            .collect()
+    }
+
+    /// Reads the private parts of those KSKs that sign any bundle.
+    fn load_signers(&self) -> Result<Vec<Signer<'_>>, SigningError> {
+        let needed = |ksk: &KeyFile| {
+            self.groups.iter().flat_map(|(_, inceptions)| inceptions).any(|at| signs(&ksk.timing, *at))
+        };
+        let ksks = self.ksks.iter().filter(|ksk| needed(ksk));
+        ksks.map(|file| {
+            let key =
+                file.load_private().map_err(|source| SigningError::Key { name: file.base_name(), source })?;
+            Ok(Signer { file, tag: file.dnskey.tag(), key })
+        })
+        .collect()
+    }
+
+    fn bundle(&self, zsks: &[Dnskey], at: Timestamp, signers: &[Signer<'_>]) -> Result<Bundle, SigningError> {
+        let Signing { zone, policy, .. } = self.signing;
+        let rrset = |rtype, rdatas: Vec<Box<[u8]>>| {
+            (!rdatas.is_empty()).then(|| Rrset { owner: zone.clone(), rtype, ttl: policy.dnskey_ttl, rdatas })
+        };
+        let mut keys: Vec<Box<[u8]>> = Vec::new();
+        let ksks = self.ksks.iter().filter(|ksk| published(&ksk.timing, at)).map(|ksk| &ksk.dnskey);
+        for rdata in ksks.chain(zsks).map(Dnskey::to_rdata) {
+            if !keys.iter().any(|known| **known == *rdata) {
+                keys.push(rdata.into());
+            }
+        }
+        let synced: Vec<&Dnskey> =
+            self.ksks.iter().filter(|ksk| synced(&ksk.timing, at)).map(|ksk| &ksk.dnskey).collect();
+        let cdnskey =
+            if policy.cdnskey { synced.iter().map(|key| key.to_rdata().into()).collect() } else { vec![] };
+        let cds = synced.iter().flat_map(|key| {
+            policy.cds_digest_types.iter().filter_map(|digest| key.ds_rdata(zone, *digest).map(Into::into))
+        });
+        let mut bundle = Bundle {
+            inception: at,
+            dnskey: Rrset { owner: zone.clone(), rtype: Rtype::DNSKEY, ttl: policy.dnskey_ttl, rdatas: keys },
+            cdnskey: rrset(Rtype::CDNSKEY, cdnskey),
+            cds: rrset(Rtype::CDS, cds.collect()),
+            signatures: Vec::new(),
+        };
+        let mut signatures = Vec::new();
+        for rrset in bundle.rrsets() {
+            for signer in signers.iter().filter(|signer| signs(&signer.file.timing, at)) {
+                signatures.push(self.signature(rrset, signer, at)?);
+            }
+        }
+        bundle.signatures = signatures;
+        Ok(bundle)
+    }
+
+    /// Makes one signature, and verifies it with the public key of the `.key` file.
+    fn signature(&self, rrset: &Rrset, signer: &Signer<'_>, at: Timestamp) -> Result<Rrsig, SigningError> {
+        let Signing { zone, policy, .. } = self.signing;
+        let expiration = at.plus(u64::from(policy.signatures_validity_dnskey));
+        let name = || signer.file.base_name();
+        let made = rrsig::sign(rrset, &*signer.key, signer.tag, zone, at.minus(INCEPTION_OFFSET), expiration)
+            .map_err(|source| SigningError::Sign { name: name(), bundle: at, source })?;
+        rrsig::verify(&made, rrset, &signer.file.dnskey.public_key).map_err(|source| {
+            SigningError::Verify { name: name(), bundle: at, covered: rrset.rtype, source }
+        })?;
+        Ok(made)
+    }
+}
