@@ -67,10 +67,11 @@ impl Validator {
             .await
             .with_context(|| format!("no answer for {name} {rtype} within {TIMEOUT:?}"))??;
         let mut message = Message::from_octets(reply.as_slice().to_vec())?;
-        let (state, error) = tokio::time::timeout(TIMEOUT, self.context.validate_msg::<_, Vec<u8>>(&mut message))
-            .await
-            .with_context(|| format!("validating {name} {rtype} took longer than {TIMEOUT:?}"))?
-            .map_err(|e| anyhow::anyhow!("validating {name} {rtype}: {e}"))?;
+        let (state, error) =
+            tokio::time::timeout(TIMEOUT, self.context.validate_msg::<_, Vec<u8>>(&mut message))
+                .await
+                .with_context(|| format!("validating {name} {rtype} took longer than {TIMEOUT:?}"))?
+                .map_err(|e| anyhow::anyhow!("validating {name} {rtype}: {e}"))?;
         Ok(Answer {
             rcode: reply.header().rcode(),
             authoritative: reply.header().aa(),
@@ -99,8 +100,13 @@ fn section<O: Octets>(section: domain::base::message::RecordSection<'_, O>) -> R
     let mut out = Vec::new();
     for record in section.limit_to::<AllRecordData<_, _>>() {
         let record = record?;
-        out.push(format!("{} {} {} {}", record.owner(), record.ttl().as_secs(), record.rtype(), record.data()));
+        out.push(format!(
+            "{} {} {} {}",
+            record.owner(),
+            record.ttl().as_secs(),
+            record.rtype(),
+            record.data()
+        ));
     }
     Ok(out)
 }
-

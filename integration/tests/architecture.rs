@@ -11,7 +11,17 @@ fn top() -> PathBuf {
 /// Names of all packages that `package` is built with, itself left out.
 fn tree(package: &str, arguments: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none", "--package", package])
+        .args([
+            "tree",
+            "--offline",
+            "--locked",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--package",
+            package,
+        ])
         .args(arguments)
         .current_dir(top())
         .output()
@@ -48,9 +58,21 @@ fn crates_depend_along_the_arrows_only() {
 
 #[test]
 fn keystore_and_ksr_gen_are_free_of_runtimes_and_networks() {
-    for (package, arguments) in [("offline-ksk-keystore", &["--all-features"][..]), ("offline-ksk-ksr-gen", &[][..])] {
+    for (package, arguments) in
+        [("offline-ksk-keystore", &["--all-features"][..]), ("offline-ksk-ksr-gen", &[][..])]
+    {
         let deps = tree(package, arguments);
-        for foreign in ["tokio", "mio", "socket2", "hyper", "axum", "hickory-proto", "hickory-net", "hickory-server", "notify"] {
+        for foreign in [
+            "tokio",
+            "mio",
+            "socket2",
+            "hyper",
+            "axum",
+            "hickory-proto",
+            "hickory-net",
+            "hickory-server",
+            "notify",
+        ] {
             assert!(!deps.contains(foreign), "{package} is built with {foreign}");
         }
     }
@@ -80,12 +102,16 @@ fn sources_naming(crates: &[&str], needle: &str) -> Vec<PathBuf> {
 
 #[test]
 fn hickory_is_named_at_the_border_only() {
-    let named = sources_naming(&["keystore", "ksr-gen", "skr-loader", "signer-plugin", "metrics", "integration"], "hickory_");
+    let named = sources_naming(
+        &["keystore", "ksr-gen", "skr-loader", "signer-plugin", "metrics", "integration"],
+        "hickory_",
+    );
     assert!(!named.is_empty(), "the border names hickory");
     for file in named {
         let file = file.strip_prefix(top()).expect("ours").to_owned();
         let text = file.to_string_lossy().into_owned();
-        let at_the_border = text.starts_with("signer-plugin/src/border") || text.starts_with("signer-plugin/src/server");
+        let at_the_border =
+            text.starts_with("signer-plugin/src/border") || text.starts_with("signer-plugin/src/server");
         assert!(at_the_border, "{text} names hickory");
     }
 }
@@ -93,7 +119,10 @@ fn hickory_is_named_at_the_border_only() {
 #[test]
 fn one_module_reads_the_clock() {
     for needle in ["SystemTime::now", "Timestamp::now", "Zoned::now"] {
-        let readers = sources_naming(&["keystore", "ksr-gen", "skr-loader", "signer-plugin", "metrics", "integration"], needle);
+        let readers = sources_naming(
+            &["keystore", "ksr-gen", "skr-loader", "signer-plugin", "metrics", "integration"],
+            needle,
+        );
         for file in readers {
             assert!(file.ends_with("keystore/src/clock.rs"), "{} reads the clock", file.display());
         }
@@ -108,7 +137,11 @@ fn the_online_crates_never_write_beside_the_durable_helper() {
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
             let in_code = code.lines().any(|l| !l.trim_start().starts_with("//") && l.contains(needle));
             let test_file = file.components().any(|c| c.as_os_str() == "tests") || file.ends_with("tests.rs");
-            assert!(!in_code || test_file || file.ends_with("keystore/src/durable.rs"), "{} uses {needle}", file.display());
+            assert!(
+                !in_code || test_file || file.ends_with("keystore/src/durable.rs"),
+                "{} uses {needle}",
+                file.display()
+            );
         }
     }
 }
