@@ -128,19 +128,27 @@ fn footer(text: &str) -> (Timestamp, &str) {
     (Timestamp::parse_stamp(&format!("{year}11{day:0>2}{}", clock.replace(':', ""))).unwrap(), program)
 }
 
-/// A bundle that goes missing is noticed where its signatures or its margin are needed; where one follows so closely on
-/// another that nothing in the rest of the file depends on it, the request has to tell.
+/// A bundle that goes missing is noticed by the signatures or the margin that it leaves behind. Where key changes follow
+/// each other within one refresh step, the rest of the file is a good SKR without it; only the request can tell then.
 #[test]
 fn any_bundle_taken_from_the_middle_is_missed() {
-    for (name, zone) in
-        [("sample", "example.com"), ("rsa-zsk-roll", "example.test"), ("ed25519-zsk-roll", "example.test")]
-    {
+    const ONLY_THE_REQUEST_TELLS: &[(&str, &[usize])] =
+        &[("p256-ksk-roll", &[9, 10, 11]), ("short-request-bundle", &[1, 5, 6, 9, 10])];
+    for (name, zone) in ALL {
         let (zone, skr, anchors) = load(name, zone);
+        let excepted = ONLY_THE_REQUEST_TELLS.iter().find(|(n, _)| n == name).map_or(&[][..], |(_, i)| i);
         for i in 1..skr.bundles.len() - 1 {
             let mut less = skr.clone();
             less.bundles.remove(i);
-            let findings = check(less, &zone, &anchors).expect_err(&format!("{name} without bundle {i}"));
-            assert!(findings.iter().any(|f| f.id == "SKR-GAP"), "{name} without bundle {i}: {findings:#?}");
+            match check(less, &zone, &anchors) {
+                Ok(_) => assert!(excepted.contains(&i), "{name} without bundle {i}"),
+                Err(findings) => {
+                    assert!(
+                        findings.iter().any(|f| f.id == "SKR-GAP"),
+                        "{name} without bundle {i}: {findings:#?}"
+                    );
+                }
+            }
         }
     }
 }

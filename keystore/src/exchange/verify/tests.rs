@@ -293,11 +293,14 @@ pub(crate) const CASES: &[(&str, &str, Change)] = &[
     ("SKR-OVERLAP", "signatures outlive their bundle by most of a year", |_, s| {
         *s = builder().validity(300 * DAY).build();
     }),
+    ("", "the end is in a second", |_, s| {
+        *s = SkrBuilder::new("example.", start().minus(50 * DAY).plus(1)).build();
+    }),
     ("", "all but the last in the past", |_, s| {
         *s = SkrBuilder::new("example.", start().minus(40 * DAY)).build();
     }),
     ("SKR-EXPIRED", "all in the past", |_, s| {
-        *s = SkrBuilder::new("example.", start().minus(50 * DAY)).build()
+        *s = SkrBuilder::new("example.", start().minus(51 * DAY)).build()
     }),
     ("SKR-EXPIRED", "the end is now", |_, s| {
         *s = SkrBuilder::new("example.", start().minus(50 * DAY)).build()
