@@ -91,7 +91,7 @@ impl<'a> Composer<'a> {
         Self {
             query,
             out,
-            limit: limit - reserve,
+            limit: limit.saturating_sub(reserve),
             now: context.now,
             max_udp: context.max_udp.max(super::MIN_UDP),
             counts: [0; 3],

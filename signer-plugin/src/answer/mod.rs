@@ -32,7 +32,7 @@ pub enum Transport {
 pub struct Context {
     /// How it came.
     pub transport: Transport,
-    /// Largest UDP answer that we send, in octets (1232).
+    /// Largest UDP answer that we send, in octets (1232); less than 512 when what is sent is encoded anew and grows.
     pub max_udp: u16,
     /// The time, so that an expired signature is never served.
     pub now: Timestamp,
@@ -111,8 +111,8 @@ pub fn answer(zone: &SignedZone, query: &[u8], context: &Context, out: &mut Vec<
 fn size_limit(query: &Query<'_>, context: &Context) -> usize {
     let limit = match (context.transport, query.rest.edns) {
         (Transport::Stream, _) => u16::MAX,
-        (Transport::Udp, None) => MIN_UDP,
-        (Transport::Udp, Some(edns)) => edns.size.min(context.max_udp).max(MIN_UDP),
+        (Transport::Udp, None) => MIN_UDP.min(context.max_udp),
+        (Transport::Udp, Some(edns)) => edns.size.max(MIN_UDP).min(context.max_udp),
     };
     usize::from(limit)
 }

@@ -33,8 +33,9 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Takes a reply over, all of it.
-    pub fn from_reply(reply: Reply) -> Self {
+    /// Takes a reply over, all of it, but for the UDP size that OPT announces: hickory takes it for the limit of this answer, so it
+    /// must be ours and not the smaller one that the engine was asked to keep to.
+    pub fn from_reply(reply: Reply, max_udp: u16) -> Self {
         let flag = |bit: u16| reply.flags & bit != 0;
         let mut metadata =
             Metadata::new(reply.id, MessageType::Response, OpCode::from_u8((reply.flags >> 11 & 0x0f) as u8));
@@ -50,7 +51,7 @@ impl Answer {
             answers: reply.answers.into_iter().map(record).collect(),
             authorities: reply.authorities.into_iter().map(record).collect(),
             additionals: reply.additionals.into_iter().map(record).collect(),
-            edns: reply.opt.map(edns),
+            edns: reply.opt.map(|opt| edns(opt, max_udp)),
             tsig: reply.tsig.and_then(tsig),
         }
     }
@@ -134,9 +135,9 @@ pub(super) fn wire(name: &LowerName) -> Vec<u8> {
 }
 
 /// OPT without its extended RCODE, which hickory takes from the response code.
-fn edns(opt: Opt) -> Edns {
+fn edns(opt: Opt, max_udp: u16) -> Edns {
     let mut edns = Edns::new();
-    edns.set_max_payload(opt.payload).set_version((opt.ttl >> 16 & 0xff) as u8);
+    edns.set_max_payload(max_udp).set_version((opt.ttl >> 16 & 0xff) as u8);
     *edns.flags_mut() = EdnsFlags::from((opt.ttl & 0xffff) as u16);
     let options =
         opt.options.into_iter().map(|(code, data)| (EdnsCode::from(code), EdnsOption::Unknown(code, data)));

@@ -130,7 +130,7 @@ fn ask(zone: &dyn Responder, request: &Request, max_udp: u16) -> Asked {
             }
         };
         let surely_fits = reply.uncompressed_len(question) <= limit;
-        let answer = Answer::from_reply(reply);
+        let answer = Answer::from_reply(reply, max_udp);
         if surely_fits {
             return Asked::Answer(answer);
         }

@@ -27,7 +27,7 @@ use crate::reply::{Reply, Rr};
 /// - A CNAME (or DNAME) that leads to a name which does not exist gives NOERROR with the right proofs, not NXDOMAIN.
 /// - No EDNS options of ours (extended errors), and no limit of ours on UDP answers: what does not fit is cut by hickory, which
 ///   may cut an RRset in two and drop OPT.
-/// - A SOA answer has no authority section.
+/// - An answer to a SOA query has no authority section, not even the proof that a CNAME leads to a name without SOA.
 /// - No zone transfer.
 ///
 /// It ends the chain for every name that the zone answers for, and leaves the chain to the next handler for names outside; when
