@@ -1,16 +1,18 @@
 //! The one configuration file of all daemons, `offline-ksk.toml`. Unknown keys are errors; every finding is reported at once.
+//!
+//! `docs/offline-ksk.example.toml` shows and explains every key. Durations are integers (seconds) or strings as in `dnssec-policy`.
+
+mod read;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-
-use serde::Deserialize;
+use std::path::{Path, PathBuf};
 
 use crate::dns::Name;
 use crate::exchange::verify::TrustAnchor;
-use crate::policy::Policy;
+use crate::policy::{Policy, PolicyFinding};
 
 /// The file, checked: policies resolved, trust anchors read, paths made absolute against the folder of the file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where everything lies that the daemons write.
     pub state_dir: PathBuf,
@@ -24,10 +26,41 @@ pub struct Config {
     pub signer: Option<SignerConfig>,
     /// `[metrics]`; `None` = no endpoint.
     pub metrics: Option<MetricsConfig>,
+    /// What works, and hardly as it was meant: for the log.
+    pub warnings: Vec<PolicyFinding>,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigErrors {
+    /// The file could not be read.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// Every error and warning, in the order of the file, one a line.
+    #[error("{}", .0.iter().map(PolicyFinding::to_string).collect::<Vec<_>>().join("\n"))]
+    Findings(Vec<PolicyFinding>),
+}
+
+impl Config {
+    /// Reads and checks the file at `path`, the `named.conf` that it names, and the trust anchor files.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        read::load(path)
+    }
+
+    /// Reads and checks the octets of a file; `path` is for messages and relative paths.
+    pub fn parse(octets: &[u8], path: &Path) -> Result<Self, ConfigErrors> {
+        read::parse(octets, path)
+    }
 }
 
 /// One `[[zone]]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ZoneConfig {
     /// `name`.
     pub name: Name,
@@ -42,8 +75,7 @@ pub struct ZoneConfig {
 }
 
 /// `[loader]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoaderConfig {
     /// Seconds between full scans of the inbox, beside the kernel's events.
     pub rescan_interval: u32,
@@ -56,8 +88,7 @@ pub struct LoaderConfig {
 }
 
 /// `[ksr]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KsrConfig {
     /// Write requests on a timer.
     pub enabled: bool,
@@ -68,16 +99,14 @@ pub struct KsrConfig {
 }
 
 /// `[signer]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignerConfig {
     /// UDP and TCP addresses, port 0 = the kernel's choice.
     pub listen: Vec<SocketAddr>,
 }
 
 /// `[metrics]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricsConfig {
     /// Address of the HTTP endpoint; loopback unless `allow-remote`.
     pub listen: SocketAddr,

@@ -88,6 +88,7 @@ impl StateDir {
             ksr: KsrConfig::default(),
             signer: None,
             metrics: None,
+            warnings: Vec::new(),
         }
     }
 }

@@ -93,6 +93,9 @@ impl Place {
     }
 }
 
+/// Most findings that are kept of one file or policy: enough for any person, and a bound for a hostile file.
+pub(crate) const MAX_FINDINGS: usize = 1000;
+
 /// True when one of the findings is an error.
 pub(crate) fn has_errors(findings: &[PolicyFinding]) -> bool {
     findings.iter().any(|f| f.severity == Severity::Error)

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::Role;
 use super::draft::{KEY_DIRECTORY, KeyDraft, Nsec3Draft, OPTIONS, PolicyDraft};
-use super::finding::{Place, PolicyErrors, PolicyFinding, hint};
+use super::finding::{MAX_FINDINGS, Place, PolicyErrors, PolicyFinding, hint};
 use super::lexer::{Kind, LexError, Lexer, Token};
 use super::set::{KeyStore, Policies};
 use crate::time::duration;
@@ -29,6 +29,8 @@ const MAX_INCLUDE_DEPTH: usize = 16;
 /// Deepest nesting of braces, and most tokens of one statement that is interpreted.
 const MAX_NESTING: usize = 100;
 const MAX_TOKENS: usize = 20_000;
+/// Most policies and key stores of a file.
+pub(super) const MAX_BLOCKS: usize = 1000;
 
 /// Reads the policies and key stores of the `named.conf` at `path` and the files that it includes.
 ///
@@ -50,7 +52,7 @@ pub fn parse(octets: &[u8], path: &Path) -> Result<Policies, PolicyErrors> {
 }
 
 /// The statements of BIND 9.18 to 9.21 at the top of a file.
-const TOP: [&str; 24] = [
+const TOP: [&str; 25] = [
     "acl",
     "controls",
     "dlz",
@@ -75,6 +77,7 @@ const TOP: [&str; 24] = [
     "trust-anchors",
     "trusted-keys",
     "view",
+    "zone",
 ];
 
 /// The finding is noted; nothing more of the file makes sense.
@@ -127,7 +130,7 @@ impl Reader {
                 Kind::Word if token.is_word("key-store") => self.key_store(source)?,
                 Kind::Word => {
                     let lower = token.text.to_ascii_lowercase();
-                    if lower != "zone" && !TOP.contains(&lower.as_str()) {
+                    if !TOP.contains(&lower.as_str()) && self.findings.len() < MAX_FINDINGS {
                         let what = format!(
                             "unknown option {}, skipped; named may refuse it{}",
                             token.shown(),
@@ -150,6 +153,9 @@ impl Reader {
 
     fn policy(&mut self, source: &mut Source<'_>) -> Step<()> {
         let (name, line) = self.block_name(source)?;
+        if self.drafts.len() >= MAX_BLOCKS {
+            return Err(self.stop(source, line, format!("more than {MAX_BLOCKS} policies")));
+        }
         let mut draft = PolicyDraft::new(&name, source.place(line));
         let outcome = self.block(source, &mut Block::Policy(&mut draft), Kind::Close);
         self.drafts.push(draft);
@@ -158,6 +164,9 @@ impl Reader {
 
     fn key_store(&mut self, source: &mut Source<'_>) -> Step<()> {
         let (name, line) = self.block_name(source)?;
+        if self.key_stores.len() >= MAX_BLOCKS {
+            return Err(self.stop(source, line, format!("more than {MAX_BLOCKS} key stores")));
+        }
         let at = source.place(line);
         let mut store = KeyStore { name: name.clone(), directory: None, pkcs11_uri: None };
         self.block(source, &mut Block::KeyStore(&mut store), Kind::Close)?;
@@ -202,7 +211,12 @@ impl Reader {
                 self.include(source, token, block)?;
                 continue;
             }
+            let line = token.line;
             let tokens = self.statement(source, token)?;
+            let noted = self.findings.len() + if let Block::Policy(d) = block { d.findings.len() } else { 0 };
+            if noted >= MAX_FINDINGS {
+                return Err(self.stop(source, line, format!("more than {MAX_FINDINGS} errors, given up")));
+            }
             match block {
                 Block::Policy(draft) => policy_option(draft, &source.path, &tokens),
                 Block::KeyStore(store) => self.key_store_option(store, &source.path, &tokens),

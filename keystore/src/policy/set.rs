@@ -36,7 +36,7 @@ impl Policies {
     ///
     /// Errors in other policies do not matter here, as for `dnssec-ksr`; [`Self::findings`] has them.
     pub fn get(&self, name: &str) -> Result<&Policy, PolicyErrors> {
-        let Some(found) = self.policies.iter().find(|c| c.policy.name == name) else {
+        let Some(found) = self.find(name) else {
             let known = self.names().map(str::to_owned).collect();
             return Err(PolicyErrors::Unknown { name: name.to_owned(), known });
         };
@@ -52,13 +52,27 @@ impl Policies {
     /// The warnings about the policy `name`, and about the file as a whole.
     #[must_use]
     pub fn warnings(&self, name: &str) -> Vec<&PolicyFinding> {
-        let of_policy = self.policies.iter().filter(|c| c.policy.name == name).flat_map(|c| &c.findings);
-        self.warnings.iter().chain(of_policy).filter(|f| f.severity == Severity::Warning).collect()
+        let all = self.warnings.iter().chain(self.of_policy(name));
+        all.filter(|f| f.severity == Severity::Warning).collect()
     }
 
     /// All findings, of all policies.
     pub fn findings(&self) -> impl Iterator<Item = &PolicyFinding> {
         self.warnings.iter().chain(self.policies.iter().flat_map(|c| &c.findings))
+    }
+
+    /// What was found in the file as a whole.
+    pub(crate) fn of_file(&self) -> &[PolicyFinding] {
+        &self.warnings
+    }
+
+    /// What was found in one policy.
+    pub(crate) fn of_policy(&self, name: &str) -> &[PolicyFinding] {
+        self.find(name).map_or(&[], |c| &c.findings)
+    }
+
+    fn find(&self, name: &str) -> Option<&Checked> {
+        self.policies.iter().find(|c| c.policy.name == name)
     }
 
     /// The names of the policies, in the order of the file.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::finding::{Place, PolicyErrors, PolicyFinding, has_errors, hint};
+use super::finding::{MAX_FINDINGS, Place, PolicyErrors, PolicyFinding, Severity, has_errors, hint};
 use super::lexer::shortened;
 use super::named_conf::read_regular;
 use crate::time::duration;
@@ -20,41 +20,65 @@ const MAX_FILE: u64 = 8 << 20;
 pub(crate) struct Document {
     path: Arc<Path>,
     text: String,
+    /// Offsets of the newlines.
+    newlines: Vec<usize>,
     findings: RefCell<Vec<PolicyFinding>>,
 }
 
+/// Why a file is no document.
+pub(crate) enum DocumentError {
+    /// It cannot be read.
+    Io { path: PathBuf, source: std::io::Error },
+    /// It is no TOML.
+    Findings(Vec<PolicyFinding>),
+}
+
+impl From<DocumentError> for PolicyErrors {
+    fn from(error: DocumentError) -> Self {
+        match error {
+            DocumentError::Io { path, source } => Self::Io { path, source },
+            DocumentError::Findings(findings) => Self::Findings(findings),
+        }
+    }
+}
+
 impl Document {
-    pub fn load(path: &Path) -> Result<Self, PolicyErrors> {
+    pub fn load(path: &Path) -> Result<Self, DocumentError> {
         let octets = read_regular(path, MAX_FILE)
-            .map_err(|source| PolicyErrors::Io { path: path.to_owned(), source })?;
+            .map_err(|source| DocumentError::Io { path: path.to_owned(), source })?;
         Self::from_octets(octets, path)
     }
 
-    pub fn from_octets(octets: Vec<u8>, path: &Path) -> Result<Self, PolicyErrors> {
-        let path: Arc<Path> = path.into();
+    pub fn from_octets(octets: Vec<u8>, path: &Path) -> Result<Self, DocumentError> {
+        let newlines = octets.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at).collect();
+        let mut document =
+            Self { path: path.into(), text: String::new(), newlines, findings: RefCell::default() };
         match String::from_utf8(octets) {
-            Ok(text) => Ok(Self { path, text, findings: RefCell::default() }),
+            Ok(text) => {
+                document.text = text;
+                Ok(document)
+            }
             Err(e) => {
-                let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
-                let place = Place { path, line: line_at(good, good.len()) };
-                Err(PolicyErrors::Findings(vec![place.error("not UTF-8; save the file as UTF-8")]))
+                let place = document.place(e.utf8_error().valid_up_to()..0);
+                Err(DocumentError::Findings(vec![place.error("not UTF-8; save the file as UTF-8")]))
             }
         }
     }
 
     /// The whole file as a table; the syntax errors, all of them, when it is no TOML.
-    pub fn parse(&self) -> Result<Spanned<DeTable<'_>>, PolicyErrors> {
+    pub fn parse(&self) -> Result<Spanned<DeTable<'_>>, DocumentError> {
         let (table, errors) = DeTable::parse_recoverable(&self.text);
         if errors.is_empty() {
             return Ok(table);
         }
-        let mut findings: Vec<_> = errors
-            .iter()
-            .map(|e| self.place(e.span().unwrap_or(0..0)).error(e.message().replace('\n', ", ")))
-            .collect();
+        let finding = |e: &toml::de::Error| {
+            let place = self.place(e.span().unwrap_or(0..0));
+            place.error(format!("no TOML: {}", e.message().replace('\n', ", ")))
+        };
+        let mut findings: Vec<_> = errors.iter().take(MAX_FINDINGS).map(finding).collect();
         findings.sort_by_key(|f| f.line);
         findings.dedup();
-        Err(PolicyErrors::Findings(findings))
+        Err(DocumentError::Findings(findings))
     }
 
     pub fn path(&self) -> &Path {
@@ -62,18 +86,23 @@ impl Document {
     }
 
     pub fn place(&self, span: Range<usize>) -> Place {
-        Place { path: self.path.clone(), line: line_at(self.text.as_bytes(), span.start) }
+        let line = self.newlines.partition_point(|at| *at < span.start) + 1;
+        Place { path: self.path.clone(), line: u32::try_from(line).unwrap_or(u32::MAX) }
     }
 
     pub fn note(&self, finding: PolicyFinding) {
-        self.findings.borrow_mut().push(finding);
+        let mut findings = self.findings.borrow_mut();
+        let first_error = finding.severity == Severity::Error && !has_errors(&findings);
+        if findings.len() < MAX_FINDINGS || first_error {
+            findings.push(finding);
+        }
     }
 
     pub fn note_all(&self, findings: impl IntoIterator<Item = PolicyFinding>) {
-        self.findings.borrow_mut().extend(findings);
+        findings.into_iter().for_each(|f| self.note(f));
     }
 
-    /// What was found, in the order of the file, without doubles; what other files have comes last.
+    /// What was found, in the order of the file, without doubles; what other files have comes last. An `Err` holds an error.
     pub fn into_findings(self) -> Result<Vec<PolicyFinding>, Vec<PolicyFinding>> {
         let mut findings = self.findings.into_inner();
         findings.sort_by_key(|f| (f.path != *self.path, f.line));
@@ -84,11 +113,6 @@ impl Document {
 
 fn labelled(label: &str, what: &str) -> String {
     if label.is_empty() { what.to_owned() } else { format!("{label}: {what}") }
-}
-
-fn line_at(text: &[u8], at: usize) -> u32 {
-    let newlines = text[..at.min(text.len())].iter().filter(|b| **b == b'\n').count();
-    u32::try_from(newlines).map_or(u32::MAX, |n| n.saturating_add(1))
 }
 
 /// One table. [`Table::finish`] must be called, to find unknown keys.

@@ -22,7 +22,7 @@ use std::path::Path;
 use super::Role;
 use super::draft::{KEY_DIRECTORY, KeyDraft, Nsec3Draft, OPTIONS, PolicyDraft};
 use super::finding::PolicyErrors;
-use super::named_conf;
+use super::named_conf::{self, MAX_BLOCKS};
 use super::set::{KeyStore, Policies};
 use super::table::{Document, Table, Value};
 
@@ -46,7 +46,9 @@ fn read(doc: Document) -> Result<Policies, PolicyErrors> {
         for key in CONFIG_KEYS {
             top.get(key);
         }
-        version(&mut top);
+        if let Some(value) = top.get("version") {
+            version(&value);
+        }
         let policies = policies(&mut top);
         top.finish();
         policies
@@ -57,11 +59,9 @@ fn read(doc: Document) -> Result<Policies, PolicyErrors> {
     }
 }
 
-/// `version = 1`, the only one so far; may be left out where it is not required.
-pub(crate) fn version(top: &mut Table<'_, '_>) {
-    if let Some(value) = top.get("version")
-        && value.integer(1..=1).is_none()
-    {
+/// `version = 1`, the only one so far.
+pub(crate) fn version(value: &Value<'_, '_>) {
+    if value.integer(0..=u32::MAX).is_some_and(|v| v != 1) {
         value.error("this program reads version 1");
     }
 }
@@ -80,7 +80,7 @@ pub(crate) fn policies(top: &mut Table<'_, '_>) -> Policies {
         }
     }
     let mut stores = Vec::new();
-    for (name, value) in entries(top.get("key-store")) {
+    for (name, value) in entries(top, "key-store") {
         let Some(mut table) = value.table() else { continue };
         if name == KEY_DIRECTORY || all.key_store(name).is_some() {
             table.error("this name is taken");
@@ -91,7 +91,7 @@ pub(crate) fn policies(top: &mut Table<'_, '_>) -> Policies {
         stores.push(KeyStore { name: name.to_owned(), directory, pkcs11_uri });
     }
     let mut drafts = Vec::new();
-    for (name, value) in entries(top.get("policy")) {
+    for (name, value) in entries(top, "policy") {
         let Some(table) = value.table() else { continue };
         if all.names().any(|n| n == name) {
             table.error("the named.conf already defines a policy of this name; keep one of them");
@@ -107,8 +107,15 @@ pub(crate) fn policies(top: &mut Table<'_, '_>) -> Policies {
     all
 }
 
-fn entries<'a, 'i>(value: Option<Value<'a, 'i>>) -> Vec<(&'a str, Value<'a, 'i>)> {
-    value.and_then(|v| v.table()).map(|t| t.entries()).unwrap_or_default()
+/// The named tables below `key`.
+fn entries<'a, 'i>(top: &mut Table<'a, 'i>, key: &'static str) -> Vec<(&'a str, Value<'a, 'i>)> {
+    let Some(value) = top.get(key) else { return Vec::new() };
+    let mut entries = value.table().map(|t| t.entries()).unwrap_or_default();
+    if entries.len() > MAX_BLOCKS {
+        value.error(format!("more than {MAX_BLOCKS} tables"));
+        entries.clear();
+    }
+    entries
 }
 
 fn policy(name: &str, mut table: Table<'_, '_>) -> PolicyDraft {

@@ -1,0 +1,619 @@
+//! From the text to a checked [`Config`].
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::{Config, ConfigErrors, KsrConfig, LoaderConfig, MetricsConfig, SignerConfig, ZoneConfig};
+use crate::dns::Name;
+use crate::exchange::verify::{TrustAnchor, parse_trust_anchors};
+use crate::policy::named_conf::read_regular;
+use crate::policy::table::{Document, DocumentError, Table, Value};
+use crate::policy::{Policies, Policy, PolicyErrors, PolicyFinding, Severity, toml};
+
+/// Largest trust anchor file that is read, in octets; the largest DNSKEY record takes some 90 000.
+const MAX_ANCHOR_FILE: u64 = 1 << 20;
+
+/// Most trust anchors of a zone; a KSK rollover needs two.
+const MAX_ANCHORS: usize = 64;
+
+pub(super) fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    read(Document::load(path)?)
+}
+
+pub(super) fn parse(octets: &[u8], path: &Path) -> Result<Config, ConfigErrors> {
+    read(Document::from_octets(octets.to_vec(), path)?)
+}
+
+impl From<DocumentError> for ConfigErrors {
+    fn from(error: DocumentError) -> Self {
+        match error {
+            DocumentError::Io { path, source } => Self::Io { path, source },
+            DocumentError::Findings(findings) => Self::Findings(findings),
+        }
+    }
+}
+
+fn read(doc: Document) -> Result<Config, ConfigErrors> {
+    let config = {
+        let root = doc.parse()?;
+        top(&doc, Table::new(&doc, root.get_ref(), "", doc.place(0..0)))
+    };
+    let warnings = doc.into_findings().map_err(ConfigErrors::Findings)?;
+    // Every part that is missing has left an error.
+    let config = config.ok_or_else(|| ConfigErrors::Findings(Vec::new()))?;
+    Ok(Config { warnings, ..config })
+}
+
+fn top(doc: &Document, mut top: Table<'_, '_>) -> Option<Config> {
+    if let Some(value) = top.require("version", "1") {
+        toml::version(&value);
+    }
+    let state_dir = top.require("state-dir", "\"/var/lib/offline-ksk\"").and_then(|v| v.path());
+    let policies = toml::policies(&mut top);
+    let mut used = HashSet::new();
+    let zones = zones(&mut top, &policies, &mut used, state_dir.as_deref());
+    let ksr = ksr(&mut top);
+    let loader = loader(&mut top, &ksr);
+    let signer = top.get("signer").map(|v| signer(&v));
+    let metrics = top.get("metrics").map(|v| metrics(&v));
+    top.finish();
+    note_policies(doc, &policies, &used);
+    Some(Config {
+        state_dir: state_dir?,
+        zones: zones?,
+        loader,
+        ksr,
+        signer: transposed(signer)?,
+        metrics: transposed(metrics)?,
+        warnings: Vec::new(),
+    })
+}
+
+/// What is found in the policies. An unused one that cannot work is no reason to stop, but a reason to say so.
+fn note_policies(doc: &Document, policies: &Policies, used: &HashSet<&str>) {
+    doc.note_all(policies.of_file().iter().cloned());
+    for name in policies.names() {
+        let findings = policies.of_policy(name).iter().cloned();
+        if used.contains(name) {
+            doc.note_all(findings);
+            continue;
+        }
+        doc.note_all(findings.map(|f| match f.severity {
+            Severity::Warning => f,
+            Severity::Error => PolicyFinding {
+                severity: Severity::Warning,
+                what: format!("{} (no zone uses this policy)", f.what),
+                ..f
+            },
+        }));
+    }
+}
+
+/// `None` when the part is there and wrong.
+fn transposed<T>(part: Option<Option<T>>) -> Option<Option<T>> {
+    match part {
+        None => Some(None),
+        Some(part) => part.map(Some),
+    }
+}
+
+// --- zones ----------------------------------------------------------------------------------------------------------
+
+fn zones<'a>(
+    top: &mut Table<'a, '_>,
+    policies: &Policies,
+    used: &mut HashSet<&'a str>,
+    state_dir: Option<&Path>,
+) -> Option<Vec<ZoneConfig>> {
+    let Some(value) = top.get("zone") else {
+        top.error("no zone is configured; write at least one [[zone]] with name and policy");
+        return None;
+    };
+    let tables = value.array()?;
+    if tables.is_empty() {
+        value.error("no zone is configured; write at least one [[zone]] with name and policy");
+    }
+    let mut seen = HashMap::new();
+    // All are looked at, so that all findings come at once.
+    let zones: Vec<_> =
+        tables.iter().map(|v| zone(v.table()?, policies, used, state_dir, &mut seen)).collect();
+    zones.into_iter().collect()
+}
+
+fn zone<'a>(
+    mut table: Table<'a, '_>,
+    policies: &Policies,
+    used: &mut HashSet<&'a str>,
+    state_dir: Option<&Path>,
+    seen: &mut HashMap<Name, u32>,
+) -> Option<ZoneConfig> {
+    let name_value = table.require("name", "\"example.com\"");
+    let name = name_value.as_ref().and_then(|v| match Name::parse(v.string()?) {
+        Ok(name) => Some(name),
+        Err(e) => {
+            v.error(format!("is no domain name: {e}"));
+            None
+        }
+    });
+    if let (Some(name), Some(value)) = (&name, &name_value)
+        && let Some(line) = seen.insert(name.clone(), value.at.line)
+    {
+        value.error(format!("the zone {name} is already configured in line {line}"));
+    }
+    let policy = table.require("policy", "\"common\"").and_then(|v| {
+        used.insert(v.string()?);
+        policy(&v, policies)
+    });
+    let anchors = anchors(&mut table, name.as_ref());
+    let file_given = table.get("file");
+    let file = file_given.as_ref().map(Value::path);
+    let directory = match table.get("key-directory") {
+        Some(value) => value.path(),
+        None => state_dir.map(|dir| dir.join("keys")),
+    };
+    table.finish();
+    Some(ZoneConfig {
+        name: name?,
+        policy: policy?,
+        anchors: anchors?,
+        file: transposed(file)?,
+        key_directory: directory?,
+    })
+}
+
+fn policy(value: &Value<'_, '_>, policies: &Policies) -> Option<Policy> {
+    let name = value.string()?;
+    match policies.get(name) {
+        Ok(policy) => {
+            if !policy.offline_ksk {
+                let what = format!(
+                    "policy '{name}' does not say `offline-ksk`: a named with this policy wants to manage the KSK itself"
+                );
+                value.doc.note(value.at.warning(what));
+            }
+            Some(policy.clone())
+        }
+        // Noted once for all zones that use the policy.
+        Err(PolicyErrors::Findings(_)) => None,
+        Err(other) => {
+            value.error(other.to_string());
+            None
+        }
+    }
+}
+
+fn anchors(table: &mut Table<'_, '_>, zone: Option<&Name>) -> Option<Vec<TrustAnchor>> {
+    let (inline, file) = (table.get("trust-anchors"), table.get("trust-anchor-file"));
+    if inline.is_none() && file.is_none() {
+        table.error(
+            "no trust anchor; write trust-anchors = [\"example.com. DS …\"] or trust-anchor-file = \"FILE\" with the DS or DNSKEY of the KSK",
+        );
+        return None;
+    }
+    let zone = zone?;
+    let mut anchors: Vec<TrustAnchor> = Vec::new();
+    let mut add = |value: &Value<'_, '_>, found: Result<Vec<TrustAnchor>, String>| match found {
+        Ok(found) if found.is_empty() => value.error("holds no DS or DNSKEY record"),
+        Ok(found) => {
+            for anchor in found {
+                if !anchors.contains(&anchor) {
+                    anchors.push(anchor);
+                }
+            }
+        }
+        Err(what) => value.error(what),
+    };
+    if let Some(value) = inline {
+        let texts = value.array()?;
+        if texts.is_empty() || texts.len() > MAX_ANCHORS {
+            value.error(format!("expected 1 to {MAX_ANCHORS} DS or DNSKEY records"));
+            return None;
+        }
+        for value in &texts {
+            if let Some(text) = value.string() {
+                add(value, parse_trust_anchors(text, zone).map_err(|e| format!("{} {}", e.id, e.what)));
+            }
+        }
+    }
+    if let Some(value) = file
+        && let Some(path) = value.path()
+    {
+        add(&value, anchor_file(&path, zone));
+    }
+    (!anchors.is_empty()).then_some(anchors)
+}
+
+fn anchor_file(path: &Path, zone: &Name) -> Result<Vec<TrustAnchor>, String> {
+    let shown = path.display();
+    let octets = read_regular(path, MAX_ANCHOR_FILE).map_err(|e| format!("{shown}: {e}"))?;
+    let text = String::from_utf8_lossy(&octets);
+    parse_trust_anchors(&text, zone).map_err(|e| format!("{shown}:{}: {} {}", e.line, e.id, e.what))
+}
+
+// --- daemons --------------------------------------------------------------------------------------------------------
+
+fn ksr(top: &mut Table<'_, '_>) -> KsrConfig {
+    let mut ksr = KsrConfig::default();
+    let Some(mut table) = top.get("ksr").and_then(|v| v.table()) else { return ksr };
+    ksr.enabled = table.get("enabled").and_then(|v| v.boolean()).unwrap_or(ksr.enabled);
+    let lead = table.get("lead");
+    ksr.lead = lead.as_ref().and_then(Value::duration).unwrap_or(ksr.lead);
+    ksr.period = table.get("period").and_then(|v| v.duration()).unwrap_or(ksr.period);
+    if ksr.enabled && ksr.lead >= ksr.period {
+        table.error(format!(
+            "lead ({} s) must be shorter than period ({} s), else a request is due for ever",
+            ksr.lead, ksr.period
+        ));
+    }
+    table.finish();
+    ksr
+}
+
+fn loader(top: &mut Table<'_, '_>, ksr: &KsrConfig) -> LoaderConfig {
+    let mut loader = LoaderConfig::default();
+    let value = top.get("loader");
+    let mut table = value.as_ref().and_then(Value::table);
+    if let Some(table) = &mut table {
+        if let Some(value) = table.get("rescan-interval") {
+            loader.rescan_interval = value.duration().unwrap_or(loader.rescan_interval);
+            if !(1..=86_400).contains(&loader.rescan_interval) {
+                value.error("must be from 1 second to 1 day");
+            }
+        }
+        let mut threshold =
+            |key, field: &mut u32| *field = table.get(key).and_then(|v| v.duration()).unwrap_or(*field);
+        threshold("coverage-info", &mut loader.coverage_info);
+        threshold("coverage-warning", &mut loader.coverage_warning);
+        threshold("coverage-critical", &mut loader.coverage_critical);
+    }
+    // With defaults too: the period of [ksr] may be too short for them.
+    let error = |what: String| match &table {
+        Some(table) => table.error(what),
+        None => top.error(format!("loader: {what}")),
+    };
+    let (info, warning, critical) = (loader.coverage_info, loader.coverage_warning, loader.coverage_critical);
+    if !(critical < warning && warning < info) {
+        error(format!(
+            "coverage-critical ({critical} s) must be less than coverage-warning ({warning} s), and that less than coverage-info ({info} s)"
+        ));
+    }
+    if ksr.enabled && info >= ksr.period {
+        error(format!(
+            "coverage-info ({info} s) must be less than the period that a request asks for ({} s), else it alerts for ever",
+            ksr.period
+        ));
+    }
+    if ksr.enabled && ksr.lead < warning {
+        let what = format!(
+            "the next request is written {} s before the end of the coverage, after coverage-warning ({warning} s) alerts; raise ksr.lead",
+            ksr.lead
+        );
+        top.doc.note(table.as_ref().map_or(&top.at, |t| &t.at).warning(what));
+    }
+    if let Some(table) = table {
+        table.finish();
+    }
+    loader
+}
+
+fn signer(value: &Value<'_, '_>) -> Option<SignerConfig> {
+    let mut table = value.table()?;
+    let listen = table.require("listen", "[\"127.0.0.1:53\", \"[::1]:53\"]").and_then(|v| {
+        let values = v.array()?;
+        if values.is_empty() {
+            v.error("names no address; leave [signer] out where this host does not serve");
+        }
+        let addresses: Option<Vec<_>> = values.iter().map(address).collect();
+        let mut seen = HashSet::new();
+        for (address, value) in addresses.iter().flatten().zip(&values) {
+            if address.port() != 0 && !seen.insert(address) {
+                value.error(format!("{address} is given twice"));
+            }
+        }
+        addresses
+    });
+    table.finish();
+    Some(SignerConfig { listen: listen? })
+}
+
+fn metrics(value: &Value<'_, '_>) -> Option<MetricsConfig> {
+    let mut table = value.table()?;
+    let remote = table.get("allow-remote").and_then(|v| v.boolean()).unwrap_or(false);
+    let listen = table.require("listen", "\"127.0.0.1:9753\"").and_then(|v| {
+        let address = address(&v)?;
+        if !remote && !address.ip().to_canonical().is_loopback() {
+            v.error(format!(
+                "{address} can be reached by others, and the endpoint has neither password nor encryption; use 127.0.0.1 or [::1], or say allow-remote = true"
+            ));
+        }
+        Some(address)
+    });
+    table.finish();
+    Some(MetricsConfig { listen: listen? })
+}
+
+fn address(value: &Value<'_, '_>) -> Option<SocketAddr> {
+    let text = value.string()?;
+    let address = text.parse().ok();
+    if address.is_none() {
+        value.error("must be an IP address and a port, such as \"127.0.0.1:5300\" or \"[::1]:5300\"");
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use proptest::prelude::*;
+
+    const EXAMPLE: &str = include_str!("../../../docs/offline-ksk.example.toml");
+    const DAY: u32 = 86_400;
+
+    fn parse_text(text: &str) -> Result<Config, ConfigErrors> {
+        Config::parse(text.as_bytes(), Path::new("/etc/offline-ksk/offline-ksk.toml"))
+    }
+
+    /// Errors as `LINE: TEXT`.
+    fn errors(text: &str) -> Vec<String> {
+        match parse_text(text) {
+            Err(ConfigErrors::Findings(findings)) => findings
+                .iter()
+                .filter(|f| f.severity == Severity::Error)
+                .map(|f| format!("{}: {}", f.line, f.what))
+                .collect(),
+            other => panic!("{other:?} for {text}"),
+        }
+    }
+
+    /// Line of the example that starts with `start`, from 1.
+    fn line_of(start: &str) -> usize {
+        EXAMPLE.lines().position(|l| l.starts_with(start)).expect("a line of the example") + 1
+    }
+
+    #[test]
+    fn the_example_is_what_the_defaults_say() {
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/offline-ksk.example.toml"));
+        let config = Config::load(path).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(config.warnings, []);
+        assert_eq!(config.state_dir, Path::new("/var/lib/offline-ksk"));
+        assert_eq!((config.loader, config.ksr), (LoaderConfig::default(), KsrConfig::default()));
+        let listen = ["127.0.0.1:53", "[::1]:53"].map(|a| a.parse().unwrap()).to_vec();
+        assert_eq!(config.signer, Some(SignerConfig { listen }));
+        assert_eq!(config.metrics, Some(MetricsConfig { listen: "127.0.0.1:9753".parse().unwrap() }));
+        let [zone] = config.zones.as_slice() else { panic!("one zone") };
+        assert_eq!(zone.name, Name::parse("example.com").unwrap());
+        assert_eq!(zone.key_directory, Path::new("/var/lib/offline-ksk/keys"));
+        assert_eq!(zone.file.as_deref(), Some(Path::new("/etc/offline-ksk/zones/example.com.zone")));
+        assert!(matches!(zone.anchors.as_slice(), [TrustAnchor::Ds(ds)] if ds.len() == 36));
+        let expected =
+            Policy { keys: zone.policy.keys.clone(), offline_ksk: true, ..Policy::with_defaults("common") };
+        assert_eq!(zone.policy, expected);
+        assert_eq!(zone.policy.keys.len(), 2);
+    }
+
+    #[test]
+    fn every_commented_default_is_the_default() {
+        // The commented values of the policy, put in, change nothing.
+        let mut text = String::new();
+        for line in EXAMPLE.lines() {
+            let stripped = line.strip_prefix("# ").unwrap_or(line);
+            let mut words = stripped.split(' ');
+            let (key, equals) = (words.next().unwrap_or_default(), words.next() == Some("="));
+            let other = ["named-conf", "trust-anchor-file", "nsec3param", "pkcs11-uri", "directory"];
+            let put_in = equals && !other.contains(&key);
+            text.push_str(if put_in { stripped } else { line });
+            text.push('\n');
+        }
+        assert!(text.contains("\npurge-keys = ") && text.contains("\nallow-remote = "));
+        let with = parse_text(&text).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(with, parse_text(EXAMPLE).unwrap());
+    }
+
+    #[test]
+    fn small_file_and_paths() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("anchors"), "; the KSK\nexample. DS 1 13 2 (\n 3A29A99C11758FF5431CE194C22EDF9264022A985D25CFC7319FC2BE29529000 )\n").unwrap();
+        std::fs::write(at("named.conf"), "dnssec-policy \"p\" { offline-ksk yes; keys { ksk lifetime unlimited algorithm 15; zsk lifetime P1Y algorithm 15; }; };").unwrap();
+        let text = "version = 1\nstate-dir = \".\"\nnamed-conf = \"named.conf\"\n[[zone]]\nname = \"example\"\npolicy = \"p\"\ntrust-anchor-file = \"anchors\"\nfile = \"zone\"\nkey-directory = \"/keys\"\n";
+        std::fs::write(at("config.toml"), text).unwrap();
+        let config = Config::load(&at("config.toml")).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(config.state_dir.join("x"), at("x"));
+        assert_eq!(config.zones[0].file, Some(at("zone")));
+        assert_eq!(config.zones[0].key_directory, Path::new("/keys"));
+        assert_eq!(config.zones[0].policy.keys[1].lifetime, 365 * DAY);
+        assert_eq!((config.signer, config.metrics), (None, None));
+        let error = Config::load(&at("none.toml")).unwrap_err();
+        assert!(matches!(error, ConfigErrors::Io { .. }), "{error}");
+    }
+
+    #[test]
+    fn each_mistake_is_told_with_its_line() {
+        let cases: &[(&str, &str, &str)] = &[
+            ("version = 1", "version = 2", "version: this program reads version 1"),
+            ("version = 1", "", "version is missing"),
+            ("version = 1", "verson = 1", "unknown key 'verson' (did you mean 'version'?)"),
+            ("state-dir", "state-dir = 1 #", "state-dir: expected a string, found integer"),
+            ("state-dir", "state-dir = \"\" #", "state-dir: must be the name of a file or folder"),
+            ("name =", "name = \"a..b\"", "zone[1].name: is no domain name: a label is empty"),
+            ("name =", "", "zone[1]: name is missing"),
+            (
+                "policy =",
+                "policy = \"comon\"",
+                "zone[1].policy: failed to load dnssec-policy 'comon': the file defines 'common'",
+            ),
+            ("policy =", "", "zone[1]: policy is missing"),
+            ("policy =", "policy = true", "zone[1].policy: expected a string, found boolean"),
+            ("file =", "zonefile = \"x\"", "zone[1]: unknown key 'zonefile'"),
+            (
+                "file =",
+                "trust-anchor-file = \"/nonexistent/anchors\"",
+                "zone[1].trust-anchor-file: /nonexistent/anchors: No such file or directory",
+            ),
+            (
+                "offline-ksk",
+                "offline-ksk = \"yes\"",
+                "policy.common.offline-ksk: expected true or false, found string",
+            ),
+            (
+                "offline-ksk",
+                "signatures-refresh = \"13d\"",
+                "dnssec-policy: policy 'common' signatures-refresh must be at most 90% of the signatures-validity-dnskey",
+            ),
+            (
+                "rescan-interval",
+                "rescan-interval = 0",
+                "loader.rescan-interval: must be from 1 second to 1 day",
+            ),
+            (
+                "rescan-interval",
+                "rescan-interval = -5",
+                "loader.rescan-interval: must be an integer from 0 to 4294967295, not -5",
+            ),
+            (
+                "coverage-info",
+                "coverage-info = \"1mo\"",
+                "loader.coverage-info: expected ISO 8601 duration or TTL value near \"1mo\"",
+            ),
+            ("coverage-info", "coverage-info = 1.5", "loader.coverage-info: expected a duration"),
+            (
+                "coverage-info",
+                "coverage-info = \"14d\"",
+                "loader: coverage-critical (259200 s) must be less than coverage-warning (1209600 s), and that less than coverage-info (1209600 s)",
+            ),
+            (
+                "coverage-critical",
+                "coverage-critical = \"20d\"",
+                "loader: coverage-critical (1728000 s) must be less than",
+            ),
+            ("period", "period = \"61d\"\n[x]", "unknown key 'x'"),
+            ("period", "period = \"60d\"", "ksr: lead (5184000 s) must be shorter than period (5184000 s)"),
+            ("enabled", "enabled = 1", "ksr.enabled: expected true or false, found integer"),
+            ("listen = [", "listen = [\"127.0.0.1\"]", "signer.listen[1]: must be an IP address and a port"),
+            ("listen = [", "listen = []", "signer.listen: names no address"),
+            (
+                "listen = [",
+                "listen = [\"[::1]:53\", \"[0:0::1]:53\"]",
+                "signer.listen[2]: [::1]:53 is given twice",
+            ),
+            ("listen = [", "", "signer: listen is missing"),
+            (
+                "listen = \"",
+                "listen = \"0.0.0.0:9753\"",
+                "metrics.listen: 0.0.0.0:9753 can be reached by others",
+            ),
+            (
+                "listen = \"",
+                "listen = \"[::ffff:10.0.0.1]:9753\"",
+                "metrics.listen: [::ffff:10.0.0.1]:9753 can be reached by others",
+            ),
+            (
+                "listen = \"",
+                "listen = \"[2001:db8::1]:9753\"\nallow-remote = false",
+                "metrics.listen: [2001:db8::1]:9753 can be reached by others",
+            ),
+        ];
+        for (start, replacement, expected) in cases {
+            let at = line_of(start);
+            let lines: Vec<_> =
+                EXAMPLE.lines().enumerate().map(|(n, l)| if n + 1 == at { replacement } else { l }).collect();
+            let found = errors(&lines.join("\n"));
+            let found_there =
+                found.iter().any(|e| e.split_once(": ").is_some_and(|(_, what)| what.starts_with(expected)));
+            assert!(found_there, "{replacement}: {found:#?}");
+            // A misspelt key is also one that is missing.
+            assert!(found.len() <= 2, "{replacement}: {found:#?}");
+            let elsewhere = ["missing", "loader: ", "ksr: ", "'x'"].iter().any(|w| expected.contains(w));
+            assert!(
+                elsewhere || found.iter().any(|f| f.starts_with(&format!("{at}: "))),
+                "line {at}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn findings_come_at_once_and_in_order() {
+        let text = "version = 1\nstate_dir = \"x\"\n[[zone]]\nname = \"a\"\npolicy = \"p\"\ntrust-anchors = []\n\
+                    [[zone]]\nname = \"A.\"\npolicy = \"p\"\ntrust-anchors = [\"b. DS 1 13 2 00\", 1]\n\
+                    [policy.p]\nkeys = [{ role = \"zsk\", lifetime = \"1d\", algorithm = 13 }]\nttl = 1\n\
+                    [policy.unused]\nkeys = [{ role = \"zsk\", lifetime = 0, algorithm = 13 }]\n[metrics]\n";
+        let found = errors(text);
+        let starts = [
+            "1: state-dir is missing",
+            "2: unknown key 'state_dir' (did you mean 'state-dir'?)",
+            "6: zone[1].trust-anchors: expected 1 to 64 DS or DNSKEY records",
+            "8: zone[2].name: the zone A. is already configured in line 4",
+            "10: zone[2].trust-anchors[1]: ANCHOR-",
+            "10: zone[2].trust-anchors[2]: expected a string, found integer",
+            "12: dnssec-policy: key lifetime is shorter than the time it takes to do a rollover",
+            "13: policy.p: unknown key 'ttl'",
+            "16: metrics: listen is missing",
+        ];
+        assert_eq!(found.len(), starts.len(), "{found:#?}");
+        for (found, start) in found.iter().zip(starts) {
+            assert!(found.starts_with(start), "{found:?}, expected {start:?}");
+        }
+    }
+
+    #[test]
+    fn warnings_do_not_refuse() {
+        let text = EXAMPLE
+            .replace("lead = \"60d\"", "lead = \"10d\"")
+            .replace("offline-ksk = true", "offline-ksk = false")
+            .replace(
+                "[loader]",
+                "[policy.unused]\nkeys = [{ role = \"zsk\", lifetime = 0, algorithm = 13 }]\n[loader]",
+            );
+        let warnings: Vec<_> = parse_text(&text).unwrap().warnings.iter().map(|w| w.what.clone()).collect();
+        let parts = ["does not say `offline-ksk`", "(no zone uses this policy)", "raise ksr.lead"];
+        assert_eq!(warnings.len(), parts.len(), "{warnings:#?}");
+        for (warning, part) in warnings.iter().zip(parts) {
+            assert!(warning.contains(part), "{warning}");
+        }
+        let allowed = EXAMPLE.replace("\"127.0.0.1:9753\"", "\"0.0.0.0:9753\"\nallow-remote = true");
+        assert_eq!(parse_text(&allowed).unwrap().warnings, []);
+    }
+
+    #[test]
+    fn what_is_no_toml_is_told_with_its_line() {
+        for (octets, line) in [
+            (&b"version = 1\nx y\n"[..], 2),
+            (b"version = 1\n\nversion = 1\n", 3),
+            (b"version = 1\nx = \"\xfc\"\n", 2),
+            (b"\0", 1),
+            (b"[a\n", 1),
+        ] {
+            match Config::parse(octets, Path::new("c.toml")) {
+                Err(ConfigErrors::Findings(f)) => assert_eq!(f[0].line, line, "{f:?}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damage_never_panics_and_has_a_line(
+            cuts in proptest::collection::vec((0..EXAMPLE.len(), 0..40usize, "[\\[\\]{}\"=#.,a-z0-9 \n-]{0,6}"), 1..4),
+        ) {
+            let mut octets = EXAMPLE.as_bytes().to_vec();
+            for (at, len, put_in) in cuts {
+                let at = at.min(octets.len());
+                let end = (at + len).min(octets.len());
+                octets.splice(at..end, put_in.bytes());
+            }
+            let lines = octets.split(|b| *b == b'\n').count();
+            match Config::parse(&octets, Path::new("/c.toml")) {
+                Ok(config) => prop_assert!(!config.zones.is_empty() && config.zones.iter().all(|z| !z.anchors.is_empty())),
+                Err(ConfigErrors::Findings(findings)) => {
+                    prop_assert!(findings.iter().any(|f| f.severity == Severity::Error));
+                    for f in findings {
+                        prop_assert!((1..=lines).contains(&(f.line as usize)), "{}", f);
+                    }
+                }
+                Err(other) => prop_assert!(false, "{}", other),
+            }
+        }
+    }
+}
