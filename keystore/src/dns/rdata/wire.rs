@@ -194,11 +194,8 @@ fn is_substitution(text: &[u8]) -> bool {
     while let Some((octet, behind)) = rest.split_first() {
         rest = behind;
         match octet {
-            _ if delimiters == 3 => {
-                if *octet != b'i' {
-                    return false;
-                }
-            }
+            b'i' if delimiters == 3 => {}
+            _ if delimiters == 3 => return false,
             b'\\' => {
                 let Some((escaped, behind)) = rest.split_first() else { return false };
                 rest = behind;
