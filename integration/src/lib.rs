@@ -1,3 +1,9 @@
 //! The parts of the `offline-ksk` binary: wiring of the crates into one process, the demo, the command line.
 
+pub mod cli;
+pub mod demo;
+pub mod requests;
+pub mod serve;
+pub mod sign_zone;
+pub mod status;
 pub mod validator;

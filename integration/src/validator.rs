@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use domain::base::iana::Rcode;
 use domain::base::{Message, MessageBuilder, Name, Rtype, Serial};
 use domain::dep::octseq::Octets;
@@ -57,6 +57,25 @@ impl Validator {
 
     /// Asks for `name` and `rtype` with DNSSEC, and validates the answer.
     pub async fn ask(&self, name: &str, rtype: Rtype) -> Result<Answer> {
+        let mut message = self.send(name, rtype).await?;
+        let header = message.header();
+        let (state, error) =
+            tokio::time::timeout(TIMEOUT, self.context.validate_msg::<_, Vec<u8>>(&mut message))
+                .await
+                .with_context(|| format!("validating {name} {rtype} took longer than {TIMEOUT:?}"))?
+                .map_err(|e| anyhow::anyhow!("validating {name} {rtype}: {e}"))?;
+        Ok(Answer {
+            rcode: header.rcode(),
+            authoritative: header.aa(),
+            state,
+            reason: error.map(|e| e.to_string()),
+            answer: section(message.answer()?)?,
+            authority: section(message.authority()?)?,
+        })
+    }
+
+    /// Asks with DNSSEC, and gives what comes back.
+    async fn send(&self, name: &str, rtype: Rtype) -> Result<Message<Vec<u8>>> {
         let mut question = MessageBuilder::new_vec().question();
         let qname: Name<Vec<u8>> = name.parse().with_context(|| format!("{name} is no name"))?;
         question.push((qname, rtype))?;
@@ -66,20 +85,36 @@ impl Validator {
         let reply = tokio::time::timeout(TIMEOUT, self.connection.send_request(request).get_response())
             .await
             .with_context(|| format!("no answer for {name} {rtype} within {TIMEOUT:?}"))??;
-        let mut message = Message::from_octets(reply.as_slice().to_vec())?;
-        let (state, error) =
-            tokio::time::timeout(TIMEOUT, self.context.validate_msg::<_, Vec<u8>>(&mut message))
-                .await
-                .with_context(|| format!("validating {name} {rtype} took longer than {TIMEOUT:?}"))?
-                .map_err(|e| anyhow::anyhow!("validating {name} {rtype}: {e}"))?;
-        Ok(Answer {
-            rcode: reply.header().rcode(),
-            authoritative: reply.header().aa(),
-            state,
-            reason: error.map(|e| e.to_string()),
-            answer: section(message.answer()?)?,
-            authority: section(message.authority()?)?,
-        })
+        Ok(Message::from_octets(reply.as_slice().to_vec())?)
+    }
+
+    /// Asks for a name below the cut `cut`: the answer must be a referral whose proof (DS, or NSEC without it, and the RRSIG) is
+    /// that of the validated answer for the DS itself. A referral is no final answer, so a validator judges its parts only.
+    pub async fn referral(&self, name: &str, cut: &str) -> Result<()> {
+        let message = self.send(name, Rtype::A).await?;
+        let header = message.header();
+        let (answer, authority) = (section(message.answer()?)?, section(message.authority()?)?);
+        ensure!(header.rcode() == Rcode::NOERROR && !header.aa(), "{} aa={}", header.rcode(), header.aa());
+        ensure!(answer.is_empty(), "an answer where a referral is due: {answer:?}");
+        let of = |rtype: &str| {
+            authority
+                .iter()
+                .any(|r| fields(r).starts_with(&format!("{} {rtype} ", cut.trim_end_matches('.'))))
+        };
+        ensure!(of("NS"), "no NS of {cut}: {authority:?}");
+        ensure!(!of("SOA"), "a SOA in a referral: {authority:?}");
+        let ds = self.ask(cut, Rtype::DS).await?;
+        ensure!(ds.state == ValidationState::Secure, "the DS of {cut} is {:?}", ds.state);
+        let proof: Vec<String> =
+            ds.answer.iter().chain(&ds.authority).map(|r| fields(r)).filter(|r| !is_soa(r)).collect();
+        for record in &proof {
+            ensure!(
+                authority.iter().any(|r| fields(r) == *record),
+                "the referral lacks {record}: {authority:?}"
+            );
+        }
+        ensure!(!proof.is_empty(), "the DS of {cut} has no proof");
+        Ok(())
     }
 
     /// The SOA serial of `zone`, once it is served and validates.
@@ -94,6 +129,18 @@ impl Validator {
             fields.get(at + 3)?.parse::<u32>().ok().map(Serial::from)
         }))
     }
+}
+
+/// Owner, type and data of a record as [`section`] prints it, without the TTL.
+fn fields(record: &str) -> String {
+    let mut parts = record.splitn(3, ' ');
+    let (owner, rest) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
+    format!("{} {rest}", owner.trim_end_matches('.'))
+}
+
+/// True for the SOA and its RRSIG, which a negative answer has and a referral has not.
+fn is_soa(record: &str) -> bool {
+    record.contains(" SOA ")
 }
 
 fn section<O: Octets>(section: domain::base::message::RecordSection<'_, O>) -> Result<Vec<String>> {

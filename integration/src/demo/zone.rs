@@ -28,7 +28,13 @@ pub struct Question {
     pub answers: Option<Rtype>,
 }
 
-const fn secure(kind: &'static str, name: &'static str, rtype: Rtype, rcode: Rcode, answers: Option<Rtype>) -> Question {
+const fn secure(
+    kind: &'static str,
+    name: &'static str,
+    rtype: Rtype,
+    rcode: Rcode,
+    answers: Option<Rtype>,
+) -> Question {
     Question { kind, name, rtype, rcode, authoritative: true, state: ValidationState::Secure, answers }
 }
 
@@ -50,4 +56,10 @@ pub const QUESTIONS: &[Question] = &[
     secure("DNSKEY", NAME, Rtype::DNSKEY, Rcode::NOERROR, Some(Rtype::DNSKEY)),
     secure("CDS", NAME, Rtype::CDS, Rcode::NOERROR, Some(Rtype::CDS)),
     secure("CDNSKEY", NAME, Rtype::CDNSKEY, Rcode::NOERROR, Some(Rtype::CDNSKEY)),
+];
+
+/// Referrals: kind, a name below the cut, the cut.
+pub const REFERRALS: &[(&str, &str, &str)] = &[
+    ("secure referral", "www.secure.demo.example.", "secure.demo.example."),
+    ("insecure referral", "a.b.insecure.demo.example.", "insecure.demo.example."),
 ];

@@ -23,6 +23,7 @@ use hickory_proto::op::{Header, HeaderCounts, MessageType, Metadata};
 use hickory_server::net::runtime::Time;
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
+use hickory_server::zone_handler::Catalog;
 use keystore::dns::Rtype;
 
 use crate::answer::{Outcome, Transport};
@@ -48,6 +49,14 @@ pub struct SignerHandler<H> {
 impl<H> Clone for SignerHandler<H> {
     fn clone(&self) -> Self {
         Self { zones: self.zones.clone(), inner: Arc::clone(&self.inner), max_udp: self.max_udp }
+    }
+}
+
+impl SignerHandler<Catalog> {
+    /// Our zones alone; names outside of them are REFUSED.
+    #[must_use]
+    pub fn alone(zones: Hosted) -> Self {
+        Self::new(zones, Catalog::new())
     }
 }
 

@@ -19,7 +19,7 @@ use super::watch::{Stamp, folder};
 use crate::signing::ZoneKey;
 
 /// The key files of a zone.
-pub(super) struct Keyring {
+pub struct Keyring {
     zone: Name,
     dir: PathBuf,
     /// As the folder was when it was last read.
@@ -37,6 +37,8 @@ pub(super) struct Keyring {
 }
 
 impl Keyring {
+    /// A ring of the keys of `zone` in `dir`; nothing is read before [`Self::look`].
+    #[must_use]
     pub fn new(zone: Name, dir: PathBuf) -> Self {
         let (keys, private, labelled) = (Vec::new(), HashMap::new(), BTreeSet::new());
         Self { zone, dir, seen: None, keys, damaged: 0, private, missing: 0, labelled }

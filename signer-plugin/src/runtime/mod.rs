@@ -18,6 +18,7 @@ mod zone;
 #[cfg(test)]
 mod tests;
 
+pub use keyring::Keyring;
 pub use served::{Clock, SignerZone};
 pub use zone::{ZoneRuntime, ZoneSetup};
 

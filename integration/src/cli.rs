@@ -1,0 +1,99 @@
+//! The command line of `offline-ksk`. Exit status: 0 done, 1 something failed, 2 wrong usage.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{demo, serve, sign_zone, status};
+
+/// Keeps a zone valid whose KSK is offline: takes SKRs, signs with ZSKs, serves, and tells long before the coverage ends.
+#[derive(Debug, Parser)]
+#[command(
+    name = "offline-ksk",
+    version,
+    after_help = "The manual is docs/manual.md; `scripts/demo` shows the whole job."
+)]
+struct Cli {
+    /// How log lines look
+    #[arg(long, value_enum, default_value = "text", global = true)]
+    log: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run loader, request timer, signer and metrics in one process
+    ///
+    /// SIGHUP reads the configuration again (the old one stays when it is wrong); SIGTERM and SIGINT stop.
+    Serve {
+        /// The configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Only read and check the configuration: all findings at once
+        #[arg(long)]
+        check_config: bool,
+    },
+    /// Show the whole job in a folder of its own: two sides, a ceremony, a served zone, validated answers
+    Demo(demo::Options),
+    /// Sign a zone file with the bundle in force and the ZSKs of a folder, file to file
+    SignZone(sign_zone::Options),
+    /// Show what is accepted: generation, bundle in force, next switch, end of coverage, open requests
+    Status {
+        /// The configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// For scripts
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the program on the arguments of the process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(cli.log, matches!(cli.command, Command::Demo(_)));
+    run(cli.command).unwrap_or_else(|error| {
+        eprintln!("offline-ksk: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Serve { config, check_config: true } => serve::check_config(&config),
+        Command::Serve { config, check_config: false } => serve::run(&config),
+        Command::Demo(options) => demo::run(&options),
+        Command::SignZone(options) => sign_zone::run(&options),
+        Command::Status { config, json } => status::run(&config, json),
+    }
+}
+
+/// Log lines go to standard error; `RUST_LOG` chooses which. The demo is quiet but for errors, its own lines are the story; that the
+/// zone is not served before the ceremony is part of it.
+fn start_log(format: LogFormat, quiet: bool) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        if quiet {
+            "error,signer_plugin::runtime::zone=off".into()
+        } else {
+            "info,hickory_server=warn,hickory_net=warn".into()
+        }
+    });
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

@@ -1,0 +1,244 @@
+//! `offline-ksk serve`: loader, request timer, signer and metrics in one process.
+//!
+//! The parts run by themselves and meet in files, as they would as processes of their own; here the loader also wakes the
+//! signer and the timer as soon as an SKR is accepted.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, Result};
+use keystore::clock;
+use keystore::config::Config;
+use keystore::store;
+use keystore::time::Timestamp;
+use metrics::Metrics;
+use metrics::http::{Endpoint, Server as HttpServer};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signer_plugin::border::SignerHandler;
+use signer_plugin::border::server::{Listen, Server as DnsServer};
+use signer_plugin::runtime::Signer;
+use skr_loader::loader::{Control, Loader, Outcome};
+
+use crate::requests::RequestTimer;
+
+/// Reads the configuration and prints every finding.
+pub fn check_config(path: &Path) -> Result<ExitCode> {
+    let config = load(path)?;
+    println!("{}: {} zones, no errors", path.display(), config.zones.len());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Serves until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+pub fn run(path: &Path) -> Result<ExitCode> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot watch for signals")?;
+    let mut serving = Serving::start(path)?;
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            serving.reload();
+        } else {
+            tracing::info!("stopping");
+            break;
+        }
+    }
+    serving.stop();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for SIGINT or SIGTERM.
+pub fn wait_for_signal() -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot watch for signals")?;
+    signals.forever().next();
+    Ok(())
+}
+
+fn load(path: &Path) -> Result<Config> {
+    let config = Config::load(path)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(config)
+}
+
+/// All parts at work. [`Serving::stop`] ends them in order; dropping it ends the process's parts at once.
+pub struct Serving {
+    path: PathBuf,
+    runtime: tokio::runtime::Runtime,
+    loader: Control,
+    loader_thread: JoinHandle<()>,
+    timer: RequestTimer,
+    signer: Arc<Signer>,
+    dns: Option<DnsServer>,
+    metrics_address: Option<SocketAddr>,
+    stop_http: tokio::sync::watch::Sender<bool>,
+}
+
+impl Serving {
+    /// Reads the configuration and starts every part. An error means that nothing runs.
+    pub fn start(path: &Path) -> Result<Self> {
+        let config = load(path)?;
+        let metrics = Metrics::new().context("the metric families do not register")?;
+        start_metrics(&metrics, &config);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+
+        let mut loader = Loader::new(config.clone(), metrics.clone())?;
+        let signer = Arc::new(
+            Signer::start(&config, &metrics, Arc::new(clock::now)).context("cannot start the signer")?,
+        );
+        let dns = match &config.signer {
+            Some(wanted) => Some(runtime.block_on(async {
+                let handler = SignerHandler::alone(signer.hosted());
+                DnsServer::start(&Listen::on(wanted.listen.clone()), &handler)
+            })?),
+            None => None,
+        };
+        let (stop_http, stopped) = tokio::sync::watch::channel(false);
+        let metrics_address = match &config.metrics {
+            Some(wanted) => {
+                let server =
+                    runtime.block_on(HttpServer::bind(wanted.listen, endpoint(&config, &metrics)))?;
+                let address = server.address();
+                runtime.spawn(serve_http(server, stopped));
+                Some(address)
+            }
+            None => None,
+        };
+        let timer = RequestTimer::start(config, metrics)?;
+        let control = loader.control();
+        let wake = (Arc::clone(&signer), timer.waker());
+        let loader_thread = std::thread::Builder::new()
+            .name("loader".to_owned())
+            .spawn(move || loader.run(clock::now, |import| wake_others(import, &wake.0, &wake.1)))
+            .context("cannot start the loader")?;
+        let serving = Self {
+            path: path.to_owned(),
+            runtime,
+            loader: control,
+            loader_thread,
+            timer,
+            signer,
+            dns,
+            metrics_address,
+            stop_http,
+        };
+        for address in serving.dns() {
+            tracing::info!(%address, "serving");
+        }
+        if let Some(address) = serving.metrics_address {
+            tracing::info!(%address, "metrics on /metrics");
+        }
+        Ok(serving)
+    }
+
+    /// Addresses that DNS is served on.
+    #[must_use]
+    pub fn dns(&self) -> &[SocketAddr] {
+        self.dns.as_ref().map_or(&[], DnsServer::addresses)
+    }
+
+    /// Address of the HTTP endpoint.
+    #[must_use]
+    pub const fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// Reads the configuration again; the old one stays in use when it is wrong.
+    pub fn reload(&mut self) {
+        match load(&self.path) {
+            Ok(config) => {
+                self.timer.reload(config.clone());
+                if !self.loader.reload(config) {
+                    tracing::error!("the loader has ended; restart this process");
+                }
+            }
+            Err(error) => {
+                tracing::error!("{error:#}; the old configuration stays in use");
+                self.loader.reload_failed();
+            }
+        }
+    }
+
+    /// Ends every part: takes no more queries, finishes the import under way.
+    pub fn stop(mut self) {
+        if let Some(dns) = self.dns.take() {
+            self.runtime.block_on(dns.shutdown());
+        }
+        self.stop_http.send_replace(true);
+        self.loader.stop();
+        if self.loader_thread.join().is_err() {
+            tracing::error!("the loader ended in a way that it should not; please report this");
+        }
+        self.timer.stop();
+        drop(self.signer);
+        self.runtime.shutdown_background();
+    }
+}
+
+/// Makes every series of the configured zones, so that alerts have something to see from the first scrape on.
+fn start_metrics(metrics: &Metrics, config: &Config) {
+    metrics.add_process();
+    let labels = ["serve", env!("CARGO_PKG_VERSION"), option_env!("OFFLINE_KSK_REVISION").unwrap_or("")];
+    metrics.build_info.with_label_values(&labels).set(1);
+    for zone in &config.zones {
+        metrics.add_zone(&zone.name.to_lowercase().to_string());
+    }
+    metrics.config_last_reload_successful.set(1);
+    metrics.config_last_reload_success_timestamp_seconds.set(seconds(clock::now()));
+}
+
+fn seconds(time: Timestamp) -> i64 {
+    i64::try_from(time.secs()).unwrap_or(i64::MAX)
+}
+
+fn endpoint(config: &Config, metrics: &Metrics) -> Endpoint {
+    let accepted = config.state_dir.join("accepted");
+    let signed = config.signer.is_some();
+    let zones = config.zones.clone();
+    let seen = metrics.clone();
+    Endpoint {
+        metrics: metrics.clone(),
+        refresh: Arc::new(|metrics| metrics.clock_time_seconds.set(seconds(clock::now()))),
+        not_ready: Arc::new(move || {
+            let mut reasons = Vec::new();
+            for zone in &zones {
+                let label = zone.name.to_lowercase().to_string();
+                let now = seconds(clock::now());
+                let active =
+                    seen.skr_active_bundle_expiration_timestamp_seconds.with_label_values(&[&label]).get();
+                if !matches!(store::read_current(&accepted, &zone.name), Ok(Some(_))) {
+                    reasons.push(format!("{label}: no SKR is accepted"));
+                } else if active <= now {
+                    reasons.push(format!("{label}: no bundle is in force"));
+                } else if signed
+                    && zone.file.is_some()
+                    && seen.zone_signed.with_label_values(&[&label]).get() == 0
+                {
+                    reasons.push(format!("{label}: not served with valid signatures"));
+                }
+            }
+            reasons
+        }),
+    }
+}
+
+async fn serve_http(server: HttpServer, mut stopped: tokio::sync::watch::Receiver<bool>) {
+    let stop = async move {
+        // An error means that the other end is gone, which is the end too.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    if let Err(error) = server.run(stop).await {
+        tracing::error!(%error, "the metrics endpoint ended");
+    }
+}
+
+fn wake_others(import: &skr_loader::loader::Import, signer: &Signer, timer: &Sender<crate::requests::Wake>) {
+    if matches!(import.outcome, Outcome::Accepted { .. }) {
+        signer.notify_accept();
+        // The timer has ended when nobody listens: the process is stopping.
+        let _ = timer.send(crate::requests::Wake::Look);
+    }
+}

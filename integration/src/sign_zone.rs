@@ -1,0 +1,144 @@
+//! `offline-ksk sign-zone`: one zone file in, one signed zone file out.
+
+use std::io::{BufWriter, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use keystore::clock;
+use keystore::dns::Name;
+use keystore::exchange::{VerifyContext, bind, parse_trust_anchors, verify};
+use keystore::policy::{self, Policy};
+use keystore::time::{Timestamp, syntax};
+use signer_plugin::runtime::Keyring;
+use signer_plugin::signing::{SigningTimes, sign};
+use signer_plugin::zone::Zone;
+use skr_loader::files::{self, Named};
+
+/// What to sign, and with what.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The zone
+    #[arg(long, value_name = "NAME")]
+    zone: Name,
+    /// The SKR, in BIND's text form; every check of `skr-loader check` must hold
+    #[arg(long, value_name = "FILE")]
+    skr: PathBuf,
+    /// DS or DNSKEY records of the KSK
+    #[arg(long, value_name = "FILE")]
+    trust_anchor: PathBuf,
+    /// Folder of the ZSKs (BIND's K*.key, .private, .state)
+    #[arg(long, value_name = "DIR")]
+    key_directory: PathBuf,
+    /// named.conf or TOML with the policy that gives the signature times (BIND's defaults without)
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    policy_file: Option<PathBuf>,
+    /// Name of the policy
+    #[arg(long, value_name = "NAME", requires = "policy_file")]
+    policy: Option<String>,
+    /// SOA serial to write instead of the one in the zone file
+    #[arg(long, value_name = "N")]
+    serial: Option<u32>,
+    /// Sign as of this time instead of now (YYYYMMDDHHMMSS, now+1d, …)
+    #[arg(long, value_name = "TIME")]
+    now: Option<String>,
+    /// Where the signed zone goes; `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// The unsigned zone
+    zone_file: PathBuf,
+}
+
+/// Signs.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let start = Instant::now();
+    let now = match &options.now {
+        None => clock::now(),
+        Some(text) => syntax::parse(text, clock::now())?.context("--now needs a time")?,
+    };
+    let policy = match (&options.policy_file, &options.policy) {
+        (Some(file), Some(name)) => policy::load(file)?.get(name)?.clone(),
+        _ => Policy::with_defaults("default"),
+    };
+    let zone = Arc::new(Zone::load(&options.zone_file, &options.zone)?);
+    let warnings = zone.warnings();
+    for warning in &warnings.texts {
+        eprintln!("offline-ksk: warning: {warning}");
+    }
+    if warnings.total > warnings.texts.len() {
+        eprintln!("offline-ksk: warning: and {} more", warnings.total - warnings.texts.len());
+    }
+    let skr = accepted(&options.skr, &options.trust_anchor, &options.zone, now)?;
+    let bundle = skr.bundle_at(now).with_context(|| {
+        let next = skr.next_switch(now).map_or_else(String::new, |t| format!("; the first begins at {t}"));
+        format!("{}: no bundle is in force at {now}{next}", options.skr.display())
+    })?;
+    let mut keyring = Keyring::new(options.zone.clone(), options.key_directory.clone());
+    keyring.look();
+    let keys = keyring.active(bundle, now);
+    let times = SigningTimes {
+        validity: policy.signatures_validity,
+        refresh: policy.signatures_refresh,
+        jitter: policy.signatures_jitter,
+    };
+    let serial = options.serial.unwrap_or_else(|| zone.serial());
+    let signed = sign(&zone, bundle, &keys, &times, serial, None, now)?;
+    signed.self_check(now, 64).context("the signed zone fails its own check; nothing is written")?;
+    write(&options.output, |out| signed.write_to(out))?;
+    if std::io::stderr().is_terminal() {
+        eprintln!(
+            "{}: serial {serial}, {} ZSKs, signatures until {}, {:.2} s",
+            options.zone,
+            keys.len(),
+            signed.earliest_zsk_expiration().iso(),
+            start.elapsed().as_secs_f64()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn accepted(
+    skr: &Path,
+    anchor: &Path,
+    zone: &Name,
+    now: Timestamp,
+) -> Result<keystore::exchange::VerifiedSkr> {
+    let octets = files::read(skr, Named::ByOperator, bind::MAX_OCTETS as u64)?.octets;
+    let text = files::read(anchor, Named::ByOperator, 1 << 20)?.octets;
+    let text = String::from_utf8(text).with_context(|| format!("{}: not UTF-8", anchor.display()))?;
+    let anchors = parse_trust_anchors(&text, zone).with_context(|| anchor.display().to_string())?;
+    let unverified = bind::parse_skr(&octets, zone).with_context(|| skr.display().to_string())?;
+    match verify(unverified, &VerifyContext::new(zone, &anchors), now) {
+        Ok(verified) => Ok(verified),
+        Err(findings) => {
+            for finding in findings {
+                eprintln!("offline-ksk: {}: {finding}", skr.display());
+            }
+            bail!("{}: the SKR does not hold; nothing is written", skr.display())
+        }
+    }
+}
+
+/// Writes beside the target and renames, so that a reader never sees half a zone.
+fn write(target: &Path, fill: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> Result<()> {
+    if target == Path::new("-") {
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        fill(&mut out)?;
+        return Ok(out.flush()?);
+    }
+    let dir = match target.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let failed = || format!("cannot write {}", target.display());
+    let mut temp = tempfile::NamedTempFile::new_in(dir).with_context(failed)?;
+    let mut out = BufWriter::with_capacity(1 << 20, temp.as_file_mut());
+    fill(&mut out).and_then(|()| out.flush()).with_context(failed)?;
+    drop(out);
+    use std::os::unix::fs::PermissionsExt as _;
+    temp.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).with_context(failed)?;
+    temp.persist(target).map_err(|e| e.error).with_context(failed)?;
+    Ok(())
+}
