@@ -1,0 +1,252 @@
+//! The timer of the daemons: a request when it is due, one at a time, and closed by its answer.
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::{COMMON, Site, stamp, zone};
+use keystore::config::{KsrConfig, ZoneConfig};
+use keystore::exchange::bind;
+use keystore::keys::{files, plan};
+use keystore::policy::{self, Policy};
+use keystore::store;
+use keystore::time::Timestamp;
+use ksr_gen::daemon::{Closed, Outcome, Report, TickError, tick};
+
+const DAY: u64 = 86_400;
+
+struct Host {
+    site: Site,
+    zone: ZoneConfig,
+    ksr: KsrConfig,
+    now: Timestamp,
+    generation: u64,
+}
+
+impl Host {
+    fn new(named_conf: &str) -> Self {
+        let site = Site::new(named_conf);
+        let policy: Policy =
+            policy::load(&site.path("policy")).expect("a file").get("common").expect("a policy").clone();
+        let zone = ZoneConfig {
+            name: zone(),
+            policy,
+            anchors: Vec::new(),
+            file: None,
+            key_directory: site.path("zsk"),
+        };
+        let now = stamp("20261124000000");
+        site.run("-l @policy -k common -i 20261124 -e +10y -o -K @ksk keygen example.test").ok();
+        Self { site, zone, ksr: KsrConfig::default(), now, generation: 0 }
+    }
+
+    fn tick(&self) -> Report {
+        tick(&self.zone, &self.ksr, self.site.path("").as_path(), self.now).expect("a look")
+    }
+
+    fn outbox(&self) -> Vec<PathBuf> {
+        let dir = store::zone_dir(&self.site.path("outbox"), &self.zone.name);
+        let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+        entries.map(|e| e.expect("an entry").path()).filter(|p| p.is_file()).collect()
+    }
+
+    /// The ceremony and the loader: signs the only request in the outbox, and makes the answer the generation in force.
+    fn answer(&mut self, end: Timestamp) {
+        let [request] = self.outbox().try_into().expect("one request");
+        let line =
+            format!("-l @policy -k common -e {end} -K @ksk -f {} sign example.test", request.display());
+        let skr = self.site.run(&line).ok();
+        self.generation += 1;
+        let dir = store::zone_dir(&self.site.path("accepted"), &self.zone.name);
+        std::fs::create_dir_all(&dir).expect("a folder");
+        std::fs::write(store::skr_path(&dir, self.generation), &skr).expect("write");
+        let current = store::format_current(self.generation, &store::digest(skr.as_bytes()));
+        std::fs::write(dir.join("current"), current).expect("write");
+    }
+}
+
+#[test]
+fn a_life_of_requests() {
+    let mut host = Host::new(COMMON);
+    let first = host.tick();
+    assert_eq!((first.outcome, first.coverage_end, first.due), (Outcome::Written, None, host.now));
+    assert_eq!(first.keys_made.len(), 1, "182 days within the 186 of the first key");
+    let open = first.open.expect("a request");
+    assert_eq!((open.start, open.end, open.written), (host.now, host.now.plus(182 * DAY), host.now));
+    assert_eq!(open.path.file_name().and_then(|n| n.to_str()), Some("20261124000000.ksr"));
+    let text = std::fs::read(&open.path).expect("a file");
+    let ksr = bind::parse_ksr(&text, &zone()).expect("a KSR");
+    assert_eq!(ksr.bundles[0].inception, host.now);
+
+    host.now = host.now.plus(3 * DAY);
+    let second = host.tick();
+    assert_eq!(second.outcome, Outcome::Pending);
+    assert_eq!(second.open, Some(open.clone()), "read back from its last line");
+    assert_eq!(host.outbox().len(), 1, "never two open requests");
+
+    host.answer(open.end);
+    let third = host.tick();
+    assert_eq!(third.outcome, Outcome::NotDue);
+    assert_eq!((third.open, host.outbox().len()), (None, 0));
+    let moved = open.path.parent().expect("a folder").join("answered/20261124000000.ksr");
+    assert_eq!(third.closed, [(moved.clone(), Closed::Answered)]);
+    assert_eq!(std::fs::read(moved).expect("the file"), text);
+    let end = third.coverage_end.expect("a coverage");
+    assert!(end > open.end);
+    assert_eq!(third.due, end.minus(60 * DAY));
+
+    host.now = third.due.minus(1);
+    assert_eq!(host.tick().outcome, Outcome::NotDue);
+    host.now = third.due;
+    let next = host.tick();
+    assert_eq!(next.outcome, Outcome::Written);
+    let open = next.open.expect("a request");
+    assert_eq!((open.start, open.end), (host.now, end.plus(182 * DAY)));
+    // The answer to the first one lasts some days longer than asked for, and so does this request: past the second key's 372 days.
+    assert_eq!(next.keys_made.len(), 2);
+}
+
+/// Over years of requests, each signed ten days after it was written: at every moment at which anything changes, and the second
+/// before, the ZSKs on disk that are published are those of the bundle in force, and one of them is active.
+#[test]
+fn keys_and_accepted_bundles_agree_for_years() {
+    for (lifetime, least_changes) in [("P6M", 200), ("P3M", 200), ("unlimited", 100)] {
+        let mut host = Host::new(&COMMON.replace("P6M", lifetime));
+        let stop = host.now.plus(3 * 365 * DAY);
+        let (mut written, mut moments) = (0, 0);
+        let mut in_force: Option<keystore::exchange::UnverifiedSkr> = None;
+        while host.now < stop {
+            let report = host.tick();
+            assert_eq!(report.warnings, Vec::<String>::new());
+            written += u32::from(report.outcome == Outcome::Written);
+            let signed = report.open.map(|open| (open.written.plus(10 * DAY), open.end));
+            if let Some((_, end)) = signed.filter(|(at, _)| host.now >= *at) {
+                host.answer(end);
+                let current = store::read_current(&host.site.path("accepted"), &zone()).expect("a store");
+                let octets = current.expect("a generation").octets;
+                in_force = Some(bind::parse_skr(&octets, &zone()).expect("an SKR"));
+            }
+            let keys = files::find(&host.zone.key_directory, &zone()).expect("keys").keys;
+            let bundles = in_force.as_ref().map_or(&[][..], |skr| &skr.bundles);
+            let times =
+                keys.iter().map(|key| key.timing).flat_map(|t| [t.publish, t.activate, t.inactive, t.delete]);
+            let times =
+                times.flatten().chain(bundles.iter().map(|b| b.inception)).chain(signed.map(|(at, _)| at));
+            let next = times.chain([report.due, host.now.plus(30 * DAY)]).filter(|t| *t > host.now).min();
+            let next = next.expect("the last one");
+            for at in [host.now, next.minus(1)] {
+                moments += 1;
+                let moment = plan::Interval { start: at, end: at.plus(1) };
+                assert_eq!(plan::first_without_active_zsk(&keys, &host.zone.policy, moment), None, "{at}");
+                let Some(i) = bundles.partition_point(|b| b.inception <= at).checked_sub(1) else { continue };
+                assert!(bundles[i].expiration() > at, "{at} covered");
+                for key in &keys {
+                    let listed = bundles[i].keys().any(|k| k == key.dnskey);
+                    assert_eq!(listed, key.timing.is_published(at), "{} at {at}", key.base_name());
+                }
+            }
+            host.now = next;
+        }
+        assert!((5..=10).contains(&written), "{lifetime}: {written} requests");
+        assert!(moments > least_changes, "{lifetime}: {moments} moments");
+    }
+}
+
+#[test]
+fn another_answer_supersedes_a_request() {
+    let mut host = Host::new(COMMON);
+    let open = host.tick().open.expect("a request");
+    // Signed for a shorter time than asked for: too short to last, then long enough.
+    host.answer(host.now.plus(30 * DAY));
+    let still = host.tick();
+    assert_eq!((still.outcome, still.closed), (Outcome::Pending, vec![]));
+    host.answer(host.now.plus(150 * DAY));
+    let closed = host.tick();
+    assert_eq!(closed.outcome, Outcome::NotDue);
+    assert_eq!(closed.closed.iter().map(|(_, why)| *why).collect::<Vec<_>>(), [Closed::Superseded]);
+    assert!(closed.coverage_end.expect("a coverage") < open.end);
+}
+
+#[test]
+fn an_unanswered_request_expires() {
+    let mut host = Host::new(COMMON);
+    let open = host.tick().open.expect("a request");
+    host.now = open.end;
+    let report = host.tick();
+    assert_eq!(report.outcome, Outcome::Written);
+    assert_eq!(report.closed.iter().map(|(_, why)| *why).collect::<Vec<_>>(), [Closed::Expired]);
+    assert_eq!(host.outbox().len(), 1);
+}
+
+#[test]
+fn a_request_of_another_hand_counts() {
+    let host = Host::new(COMMON);
+    let dir = store::zone_dir(&host.site.path("outbox"), &host.zone.name);
+    std::fs::create_dir_all(&dir).expect("a folder");
+    std::fs::write(dir.join("20261101000000.ksr"), [0xff, b'\n', 0]).expect("write");
+    std::fs::write(dir.join("notes.txt"), "for 1 to 2 written 3").expect("write");
+    let report = host.tick();
+    assert_eq!(report.outcome, Outcome::Pending);
+    let open = report.open.expect("a request");
+    assert_eq!((open.start, open.end), (stamp("20261101000000"), stamp("20261101000000").plus(182 * DAY)));
+}
+
+#[test]
+fn what_cannot_be_right_makes_no_request() {
+    let mut host = Host::new(COMMON);
+    let now = host.now;
+    host.now = Timestamp::from_secs(1000);
+    let look = |host: &Host| tick(&host.zone, &host.ksr, host.site.path("").as_path(), host.now);
+    assert!(matches!(look(&host), Err(TickError::Clock { .. })));
+    host.now = now;
+    host.tick();
+    host.now = now.minus(3600);
+    assert!(matches!(look(&host), Err(TickError::Clock { .. })));
+    assert_eq!(host.outbox().len(), 1);
+    host.now = now;
+
+    host.answer(now.plus(150 * DAY));
+    let dir = store::zone_dir(&host.site.path("accepted"), &host.zone.name);
+    std::fs::write(store::skr_path(&dir, 1), "damaged").expect("write");
+    assert!(matches!(look(&host), Err(TickError::Store(_))));
+
+    let mut other = Host::new(COMMON);
+    other.zone.key_directory = other.site.path("nowhere");
+    assert!(matches!(look(&other), Err(TickError::Keygen(_))));
+    assert_eq!(other.outbox().len(), 0);
+}
+
+#[cfg(feature = "daemon")]
+#[test]
+fn metrics_follow_the_looks() {
+    use ksr_gen::daemon::record;
+    let mut host = Host::new(COMMON);
+    let metrics = metrics::Metrics::new().expect("a registry");
+    let value = |name: &str| {
+        let text = metrics.encode().expect("text");
+        let line = text.lines().find(|l| l.starts_with(&format!("offlineksk_{name}"))).map(str::to_owned);
+        line.and_then(|l| l.rsplit(' ').next().and_then(|v| v.parse::<u64>().ok()))
+    };
+    let look = |host: &Host| {
+        record(
+            &tick(&host.zone, &host.ksr, host.site.path("").as_path(), host.now),
+            "example.test.",
+            &metrics,
+        );
+    };
+    look(&host);
+    let written = host.now;
+    assert_eq!(value("ksr_last_generated_timestamp_seconds"), Some(written.secs()));
+    assert_eq!(value("ksr_pending_since_timestamp_seconds"), Some(written.secs()));
+    assert_eq!(value("ksr_due_timestamp_seconds"), Some(0));
+    assert_eq!(value("ksr_period_end_timestamp_seconds"), Some(written.plus(182 * DAY).secs()));
+    host.answer(written.plus(182 * DAY));
+    host.now = written.plus(DAY);
+    look(&host);
+    assert_eq!(value("ksr_pending_since_timestamp_seconds"), Some(0));
+    assert!(value("ksr_due_timestamp_seconds").is_some_and(|due| due > host.now.secs()));
+    host.now = Timestamp::EPOCH;
+    look(&host);
+    assert_eq!(value("ksr_generations_total{result=\"failed\""), Some(1));
+    assert_eq!(value("ksr_generations_total{result=\"written\""), Some(1));
+}
