@@ -58,4 +58,12 @@ mod tests {
             assert!(id.starts_with("SKR-") && !ids[..i].contains(id), "{id}");
         }
     }
+
+    #[test]
+    fn each_id_has_a_section_in_the_manual_and_the_other_way_round() {
+        let manual = include_str!("../../docs/skr-checks.md");
+        let sections: Vec<_> = manual.lines().filter_map(|l| l.strip_prefix("### ")).collect();
+        let ids: Vec<_> = all().map(|c| c.id).collect();
+        assert_eq!(sections, ids, "in this order");
+    }
 }

@@ -75,14 +75,28 @@ fn check_accepts_and_says_what_it_checked() {
 }
 
 #[test]
-fn check_accepts_what_bind_made() {
+fn check_accepts_what_bind_made_and_finds_its_request_answered() {
     let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../keystore/tests/fixtures/bind");
-    let path = |name: &str| fixtures.join(name).to_str().unwrap().to_owned();
-    let (result, out) = Bench::new().run(
-        Timestamp::parse_stamp("20261124040000").unwrap(),
-        &["check", "--zone", "example.com", "--trust-anchor", &path("sample.ksk"), &path("sample.skr")],
-    );
-    assert!(result.unwrap(), "{out}");
+    let path =
+        |name: &str, suffix: &str| fixtures.join(format!("{name}.{suffix}")).to_str().unwrap().to_owned();
+    let mut seen = 0;
+    for entry in fs::read_dir(&fixtures).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Some(name) = name.strip_suffix(".skr") else { continue };
+        let text = fs::read_to_string(fixtures.join(format!("{name}.skr"))).unwrap();
+        let zone = crate::accept::zone_of(text.as_bytes()).unwrap().to_string();
+        let now = text.split(' ').nth(3).and_then(|stamp| Timestamp::parse_stamp(&stamp[..14])).unwrap();
+        let (anchor, request, skr) = (path(name, "ksk"), path(name, "ksr"), path(name, "skr"));
+        let args = ["check", "--zone", &zone, "--trust-anchor", &anchor, "--request", &request, &skr];
+        let (result, out) = Bench::new().run(now, &args);
+        assert!(result.unwrap(), "{name}: {out}");
+        for id in ["SKR-KEYSET", "SKR-NOT-ASKED"] {
+            let line = out.lines().find(|l| l.contains(id)).unwrap();
+            assert!(line.starts_with("ok "), "{name}: {line}");
+        }
+        seen += 1;
+    }
+    assert!(seen >= 9, "{seen} fixtures");
 }
 
 #[test]

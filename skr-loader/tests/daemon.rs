@@ -1,0 +1,107 @@
+//! The daemon as a process: signals, the lock, metrics over HTTP, the log.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use common::{Bench, skr, wait_for};
+use rustix::process::Signal;
+
+const LIMIT: Duration = Duration::from_secs(20);
+const STOP: Duration = Duration::from_secs(5);
+
+#[test]
+fn it_stops_at_sigterm_and_sigint() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let bench = Bench::new();
+        let mut daemon = bench.start();
+        bench.drop_file("a.skr", &skr(0, keystore::clock::now()));
+        assert!(wait_for(LIMIT, || bench.current().is_some()), "{}", bench.log());
+        daemon.signal(signal);
+        assert!(daemon.wait(STOP).is_some_and(|status| status.success()), "{}", bench.log());
+        let audit = fs::read_to_string(bench.path("state/audit.jsonl")).unwrap();
+        let events: Vec<_> = audit.lines().map(|l| l.split('"').nth(5).unwrap().to_owned()).collect();
+        assert_eq!(events, ["started", "accepted", "stopped"]);
+    }
+}
+
+#[test]
+fn a_second_daemon_says_who_is_there_and_exits() {
+    let bench = Bench::new();
+    let daemon = bench.start();
+    assert!(wait_for(LIMIT, || bench.log().contains("skr-loader runs")));
+    let mut second = bench.start();
+    assert_eq!(second.wait(LIMIT).and_then(|status| status.code()), Some(1));
+    assert!(
+        bench.log().contains(&format!("another skr-loader (process {})", daemon.pid())),
+        "{}",
+        bench.log()
+    );
+    // The lock of one that was killed is free.
+    daemon.kill();
+    let _third = bench.start();
+    assert!(wait_for(LIMIT, || bench.log().matches("skr-loader runs").count() == 2), "{}", bench.log());
+}
+
+#[test]
+fn sighup_takes_a_good_configuration_and_keeps_the_old_one_else() {
+    let bench = Bench::new();
+    let mut daemon = bench.start();
+    assert!(wait_for(LIMIT, || bench.log().contains("skr-loader runs")));
+    bench.configure("\nnonsense = true\n");
+    daemon.signal(Signal::HUP);
+    assert!(wait_for(LIMIT, || bench.log().contains("the old one stays in use")), "{}", bench.log());
+    assert!(bench.log().contains("nonsense"), "says what is wrong: {}", bench.log());
+    let now = keystore::clock::now();
+    bench.drop_file("a.skr", &skr(0, now));
+    assert!(wait_for(LIMIT, || bench.current().is_some()), "{}", bench.log());
+    bench.configure("");
+    daemon.signal(Signal::HUP);
+    assert!(wait_for(LIMIT, || bench.log().contains("configuration reloaded")), "{}", bench.log());
+    bench.drop_file("b.skr", &skr(1, now));
+    assert!(wait_for(LIMIT, || bench.current().is_some_and(|c| c.generation == 2)), "{}", bench.log());
+    daemon.signal(Signal::TERM);
+    assert!(daemon.wait(STOP).is_some_and(|status| status.success()));
+}
+
+#[test]
+fn a_broken_configuration_is_refused_with_the_reason() {
+    let bench = Bench::new();
+    bench.configure("\nnonsense = true\n");
+    let mut daemon = bench.start();
+    assert_eq!(daemon.wait(LIMIT).and_then(|status| status.code()), Some(1));
+    assert!(bench.log().contains("offline-ksk.toml:") && bench.log().contains("nonsense"), "{}", bench.log());
+    assert!(!bench.path("state/accepted").exists(), "nothing was written");
+}
+
+#[test]
+fn metrics_are_served_and_hostile_names_do_not_reach_the_log() {
+    let bench = Bench::new();
+    bench.configure("\n[metrics]\nlisten = \"127.0.0.1:0\"\n");
+    let _daemon = bench.start();
+    bench.drop_file("evil\n\u{1b}[31m.skr", "garbage\n");
+    bench.drop_file("good.skr", &skr(0, keystore::clock::now()));
+    assert!(wait_for(LIMIT, || bench.current().is_some()), "{}", bench.log());
+    assert!(wait_for(LIMIT, || bench.log().contains("rejected")), "{}", bench.log());
+    let log = bench.log();
+    assert!(!log.contains('\u{1b}') && log.lines().all(|line| line.starts_with('{')), "{log}");
+    let address =
+        log.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    for line in [
+        "offlineksk_skr_generation{zone=\"example.\"} 1",
+        "offlineksk_watch_up 1",
+        "offlineksk_skr_rejections_total{reason=\"SKR-SYNTAX\"} 1",
+        "offlineksk_build_info{component=\"skr-loader\"",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}

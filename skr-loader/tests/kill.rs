@@ -1,0 +1,72 @@
+//! `kill -9` of `skr-loader run` while SKRs are dropped: after each restart the old or the new generation is whole.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Bench, skr, wait_for};
+use keystore::time::Timestamp;
+use skr_loader::audit;
+
+const ROUNDS: u64 = 40;
+const LIMIT: Duration = Duration::from_secs(20);
+
+#[test]
+fn what_is_in_force_is_whole_after_kill_9_at_any_moment() {
+    let bench = Bench::new();
+    let now: Timestamp = keystore::clock::now();
+    let skrs: Vec<String> = (0..=ROUNDS).map(|n| skr(n, now)).collect();
+    // What is in force, as the number of the dropped SKR; the octets must be one of them, whole.
+    let in_force = || {
+        let current = bench.current()?;
+        let found = skrs.iter().position(|skr| skr.as_bytes() == current.octets);
+        Some((current.generation, found.expect("the generation in force is none of the dropped SKRs")))
+    };
+    let (mut last, mut cut, mut done) = (None, 0, 0);
+    for round in 0..ROUNDS {
+        let daemon = bench.start();
+        let before = in_force();
+        bench.drop_file("next.skr", &skrs[round as usize]);
+        if round % 4 == 0 {
+            // Once in a while it gets through.
+            assert!(wait_for(LIMIT, || in_force() != before), "not accepted:\n{}", bench.log());
+        } else {
+            // From before its first step to about the end of the import.
+            std::thread::sleep(Duration::from_millis(3 * (round % 16)));
+        }
+        daemon.kill();
+        let after = in_force();
+        assert!(after >= last, "back from {last:?} to {after:?}");
+        if bench.files("state/inbox").is_empty() {
+            done += 1
+        } else {
+            cut += 1
+        }
+        last = after;
+    }
+    println!("{ROUNDS} kills: {cut} before the file was taken out of the inbox, {done} after");
+    assert!(cut > 0 && done > 0);
+
+    // Whatever was left is taken in, or told to be old, and tidied up.
+    let daemon = bench.start();
+    bench.drop_file("last.skr", &skrs[ROUNDS as usize]);
+    let newest = Some(ROUNDS as usize);
+    let settled = || in_force().map(|(_, n)| n) == newest && bench.files("state/inbox").is_empty();
+    assert!(wait_for(LIMIT, settled), "{:?} {:?}\n{}", in_force(), bench.files("state/inbox"), bench.log());
+    daemon.signal(rustix::process::Signal::TERM);
+    let mut daemon = daemon;
+    assert!(daemon.wait(Duration::from_secs(5)).is_some_and(|status| status.success()), "{}", bench.log());
+    let generation = in_force().unwrap().0;
+    let accepted = bench.files("state/accepted/example.");
+    for name in &accepted {
+        let number = name.strip_suffix(".skr").and_then(|n| n.parse::<u64>().ok());
+        assert!(name == "current" || number.is_some_and(|n| n <= generation), "left over: {accepted:?}");
+    }
+    for folder in ["state", "state/rejected", "state/inbox"] {
+        let left: Vec<_> = bench.files(folder).into_iter().filter(|n| n.starts_with('.')).collect();
+        assert!(left.is_empty(), "left over in {folder}: {left:?}");
+    }
+    audit::verify(&bench.path("state/audit.jsonl")).unwrap();
+}
