@@ -1,7 +1,8 @@
-//! The command line: `check`, and looks at what the store holds.
+//! The command line: `check`, `run`, and looks at what the store holds.
 
 mod check;
 mod look;
+mod run;
 mod style;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Args),
+    Run(run::Args),
     List(look::ListArgs),
     Show(look::ShowArgs),
     Status(look::StatusArgs),
@@ -38,6 +40,7 @@ pub fn main() -> ExitCode {
 fn run_command(cli: &Cli, now: Timestamp, out: &mut impl Write) -> anyhow::Result<bool> {
     match &cli.command {
         Command::Check(args) => check::main(args, now, out),
+        Command::Run(args) => run::main(args).map(|()| true),
         Command::List(args) => look::list(args, out).map(|()| true),
         Command::Show(args) => look::show(args, out).map(|()| true),
         Command::Status(args) => look::status(args, now, out),

@@ -158,7 +158,7 @@ fn check(metadata: &Metadata, by_drop: bool, limit: u64) -> Result<(), FileError
     Ok(())
 }
 
-/// Opens the file for nothing but its metadata, as the other functions see it: the entry itself, not what it links to.
+/// The fingerprint of the entry itself, not of what it may link to.
 pub fn fingerprint(path: &Path) -> io::Result<Fingerprint> {
     Ok(Fingerprint::of(&path.symlink_metadata()?))
 }

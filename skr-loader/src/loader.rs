@@ -401,11 +401,19 @@ impl Loader {
                 Ok(_) => Err((None, Finding::reject("SKR-SYNTAX", None, "it has no record"))),
             };
         };
+        let parsed = bind::parse_skr(&file.octets, &zone);
         let Some((zone, _)) = self.zones.get_key_value(&zone) else {
-            let what = format!("it is for {zone}, which is no `[[zone]]` of the configuration");
-            return Err((None, Finding::reject("SKR-WRONG-ZONE", None, what)));
+            // What does not read has no zone, even when its first word looks like one.
+            let finding = parsed.err().map_or_else(
+                || {
+                    let what = format!("it is for {zone}, which is no `[[zone]]` of the configuration");
+                    Finding::reject("SKR-WRONG-ZONE", None, what)
+                },
+                |error| (&error).into(),
+            );
+            return Err((None, finding));
         };
-        match bind::parse_skr(&file.octets, zone) {
+        match parsed {
             Ok(skr) => Ok((zone.clone(), skr)),
             Err(error) => Err((Some(zone.clone()), (&error).into())),
         }
@@ -450,6 +458,7 @@ impl Loader {
             zone.state.known.extend([(sha256, generation), (in_force.digest, generation)]);
             zone.state.in_force = Some(in_force);
             zone.state.next = generation.saturating_add(1);
+            report::zone(&self.metrics, &zone.label, &zone.state, now);
         }
         self.accepted(name, generation, warnings, file, sha256, now, started)
     }

@@ -84,7 +84,7 @@ fn metrics_are_served_and_hostile_names_do_not_reach_the_log() {
     let bench = Bench::new();
     bench.configure("\n[metrics]\nlisten = \"127.0.0.1:0\"\n");
     let _daemon = bench.start();
-    bench.drop_file("evil\n\u{1b}[31m.skr", "garbage\n");
+    bench.drop_file("evil\n\u{1b}[31m.skr", "garbage\n;; SignedKeyResponse 1.0 generated\n");
     bench.drop_file("good.skr", &skr(0, keystore::clock::now()));
     assert!(wait_for(LIMIT, || bench.current().is_some()), "{}", bench.log());
     assert!(wait_for(LIMIT, || bench.log().contains("rejected")), "{}", bench.log());
@@ -92,16 +92,22 @@ fn metrics_are_served_and_hostile_names_do_not_reach_the_log() {
     assert!(!log.contains('\u{1b}') && log.lines().all(|line| line.starts_with('{')), "{log}");
     let address =
         log.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
     for line in [
-        "offlineksk_skr_generation{zone=\"example.\"} 1",
-        "offlineksk_watch_up 1",
-        "offlineksk_skr_rejections_total{reason=\"SKR-SYNTAX\"} 1",
+        "offlineksk_skr_generation{zone=\"example.\"} 1\n",
+        "offlineksk_watch_up 1\n",
+        "offlineksk_skr_rejections_total{reason=\"SKR-SYNTAX\"} 1\n",
         "offlineksk_build_info{component=\"skr-loader\"",
     ] {
-        assert!(text.contains(line), "{line} is not in\n{text}");
+        let is_there = || get(&address, "/metrics").contains(line);
+        assert!(wait_for(LIMIT, is_there), "{line} is not in\n{}", get(&address, "/metrics"));
     }
+    assert!(get(&address, "/readyz").contains(" 200 "));
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
 }

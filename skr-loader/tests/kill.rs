@@ -29,12 +29,15 @@ fn what_is_in_force_is_whole_after_kill_9_at_any_moment() {
         let daemon = bench.start();
         let before = in_force();
         bench.drop_file("next.skr", &skrs[round as usize]);
-        if round % 4 == 0 {
-            // Once in a while it gets through.
-            assert!(wait_for(LIMIT, || in_force() != before), "not accepted:\n{}", bench.log());
-        } else {
-            // From before its first step to about the end of the import.
-            std::thread::sleep(Duration::from_millis(3 * (round % 16)));
+        match round % 8 {
+            // Once in a while it gets through: into force, or even out of the inbox.
+            0 => assert!(wait_for(LIMIT, || in_force() != before), "not accepted:\n{}", bench.log()),
+            4 => {
+                let is_out = || bench.files("state/inbox").is_empty();
+                assert!(wait_for(LIMIT, is_out), "not taken out:\n{}", bench.log());
+            }
+            // From before the first step to about the end of the import.
+            _ => std::thread::sleep(Duration::from_millis(4 * (round % 24))),
         }
         daemon.kill();
         let after = in_force();

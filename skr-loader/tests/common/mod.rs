@@ -46,8 +46,10 @@ impl Bench {
     pub fn configure(&self, more: &str) {
         let key = data_encoding::BASE64.encode(&TestKey::ksk(KSK).dnskey.public_key);
         let text = format!(
-            "version = 1\nstate-dir = \"state\"\n\n[[zone]]\nname = \"{ZONE}\"\npolicy = \"default\"\n\
-             trust-anchors = [\"{ZONE} DNSKEY 257 3 15 {key}\"]\n{more}"
+            "version = 1\nstate-dir = \"state\"\n\n[[zone]]\nname = \"{ZONE}\"\npolicy = \"test\"\n\
+             trust-anchors = [\"{ZONE} DNSKEY 257 3 15 {key}\"]\n\n\
+             [policy.test]\noffline-ksk = true\nkeys = [\n  {{ role = \"ksk\", lifetime = \"unlimited\", algorithm = \"ed25519\" }},\n  \
+             {{ role = \"zsk\", lifetime = \"P6M\", algorithm = \"ed25519\" }},\n]\n{more}"
         );
         fs::write(self.path("offline-ksk.toml"), text).unwrap();
     }

@@ -1,0 +1,126 @@
+//! `skr-loader run`: the daemon.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::Context as _;
+use keystore::config::{Config, ConfigErrors};
+use keystore::time::Timestamp;
+use metrics::Metrics;
+use metrics::http::{Endpoint, Server};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing_subscriber::EnvFilter;
+
+use crate::loader::{Control, Loader};
+
+/// Watch the inbox, and accept or reject what is dropped there, until SIGTERM.
+///
+/// A dropped SKR that passes every check becomes the new generation below `accepted/` in the state folder; any other file
+/// is moved to `rejected/`, with a `.reason` beside it. Write elsewhere and rename into the inbox; a file that is still
+/// being written is waited for. SIGHUP reads the configuration again, and keeps the old one when the new one has errors.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/offline-ksk/offline-ksk.toml")]
+    config: PathBuf,
+    /// Form of the log lines, on standard error.
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    log: LogForm,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LogForm {
+    /// One line of text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Runs the daemon until a signal stops it.
+pub fn main(args: &Args) -> anyhow::Result<()> {
+    start_log(args.log);
+    let config = load(&args.config)?;
+    let listen = config.metrics.as_ref().map(|m| m.listen);
+    let metrics = Metrics::new().context("metrics")?;
+    // Before the loader, so that no signal ends us half-way.
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("signal handlers")?;
+    let mut loader = Loader::new(config, metrics.clone())?;
+    metrics.build_info.with_label_values(&["skr-loader", env!("CARGO_PKG_VERSION"), ""]).set(1);
+    if let Some(address) = listen {
+        serve_metrics(address, metrics)?;
+    }
+    let control = loader.control();
+    let path = args.config.clone();
+    let thread = thread::Builder::new().name("signals".to_owned());
+    thread.spawn(move || on_signals(signals, &control, &path)).context("signal thread")?;
+    tracing::info!(config = %args.config.display(), "skr-loader runs");
+    loader.run(keystore::clock::now, |_| ());
+    tracing::info!("skr-loader stops");
+    Ok(())
+}
+
+fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let config = Config::load(path)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(config)
+}
+
+fn on_signals(mut signals: Signals, control: &Control, path: &Path) {
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            control.stop();
+            continue;
+        }
+        match load(path) {
+            Ok(config) => {
+                if !control.reload(config) {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::error!("the configuration has errors, the old one stays in use: {error}");
+                control.reload_failed();
+            }
+        }
+    }
+}
+
+fn start_log(form: LogForm) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match form {
+        LogForm::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogForm::Json => log.json().init(),
+    }
+}
+
+/// Serves `/metrics` in a thread of its own, until the process ends.
+fn serve_metrics(address: std::net::SocketAddr, metrics: Metrics) -> anyhow::Result<()> {
+    let watch_up = metrics.watch_up.clone();
+    let endpoint = Endpoint {
+        metrics,
+        refresh: Arc::new(|metrics| metrics.clock_time_seconds.set(unix(keystore::clock::now()))),
+        not_ready: Arc::new(move || match watch_up.get() {
+            0 => vec!["the inbox is not watched by the kernel".to_owned()],
+            _ => Vec::new(),
+        }),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let server = runtime.block_on(Server::bind(address, endpoint))?;
+    tracing::info!(address = %server.address(), "metrics are served");
+    let thread = thread::Builder::new().name("metrics".to_owned());
+    thread.spawn(move || {
+        if let Err(error) = runtime.block_on(server.run(std::future::pending())) {
+            tracing::error!(%error, "metrics are served no more");
+        }
+    })?;
+    Ok(())
+}
+
+fn unix(time: Timestamp) -> i64 {
+    i64::try_from(time.secs()).unwrap_or(i64::MAX)
+}
