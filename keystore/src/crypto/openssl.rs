@@ -48,10 +48,12 @@ impl OpensslSigner {
             return Err(SignError::BadKey("the elements are not those of an RSA key"));
         };
         let number = |octets: &[u8]| BigNum::from_slice(octets);
-        let (p, q) = (number(prime1)?, number(prime2)?);
+        let (mut p, mut q) = (number(prime1)?, number(prime2)?);
         let mut product = BigNum::new()?;
-        product.checked_mul(&p, &q, &mut *BigNumContext::new()?)?;
+        product.checked_mul(&p, &q, &mut *BigNumContext::new_secure()?)?;
         if product != number(modulus)? {
+            p.clear();
+            q.clear();
             return Err(SignError::BadKey("the modulus is not the product of the primes"));
         }
         // The numbers move into the key, which clears them when it is freed.
