@@ -140,7 +140,8 @@ pub fn verify(rrsig: &Rrsig, rrset: &Rrset, public_key: &[u8]) -> Result<(), cry
 /// (RFC 4035 section 5.3.2).
 fn signed_owner(owner: &Name, labels: u8) -> Vec<u8> {
     let wire = owner.canonical_wire();
-    let extra = usize::from(owner.rrsig_labels()).saturating_sub(usize::from(labels));
+    // A leftmost `*` counts here: `*.a.example.` may itself be made from `*.example.`.
+    let extra = owner.label_count().saturating_sub(usize::from(labels));
     if extra == 0 {
         return wire;
     }
@@ -149,4 +150,27 @@ fn signed_owner(owner: &Name, labels: u8) -> Vec<u8> {
         at += usize::from(wire[at]) + 1;
     }
     [&[1, b'*'], &wire[at..]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signed_owner_of_rfc_4035_section_5_3_2() {
+        for (owner, labels, want) in [
+            ("a.b.example.", 3, "a.b.example."),
+            ("A.b.example.", 1, "*.example."),
+            ("a.b.example.", 2, "*.b.example."),
+            ("*.example.", 1, "*.example."),
+            ("*.a.example.", 2, "*.a.example."),
+            ("*.a.example.", 1, "*.example."),
+            ("a.", 0, "*."),
+            (".", 0, "."),
+        ] {
+            let owner = Name::parse(owner).expect(owner);
+            let signed = Name::from_wire(&signed_owner(&owner, labels)).expect("a name");
+            assert_eq!(signed.to_string(), want, "{owner} {labels}");
+        }
+    }
 }
