@@ -152,6 +152,10 @@ impl<'a> Composer<'a> {
         sets: &[(Rtype, &[u8])],
         ttl: u32,
     ) -> Result<(), Stop> {
+        debug_assert!(
+            self.counts[section as usize + 1..].iter().all(|n| *n == 0),
+            "sections are filled in order"
+        );
         let start = self.out.len();
         let mut pointer = match owner {
             Owner::Question => Some(0xc000 | HEADER as u16),

@@ -24,8 +24,10 @@ pub(super) fn run(zone: &SignedZone, query: &Query<'_>, composer: &mut Composer<
         composer,
         rtype: query.question.rtype,
         dnssec_ok: query.dnssec_ok(),
-        aliases: Seen::NOTHING,
+        dnames: Seen::NOTHING,
         denials: Seen::NOTHING,
+        expansions: Seen::NOTHING,
+        kind: Kind::Positive,
     };
     lookup.run(query)
 }
@@ -36,10 +38,13 @@ struct Lookup<'z, 'c, 'o> {
     composer: &'c mut Composer<'o>,
     rtype: Rtype,
     dnssec_ok: bool,
-    /// Nodes whose CNAME or DNAME is in the answer.
-    aliases: Seen,
+    /// Nodes whose DNAME is in the answer.
+    dnames: Seen,
     /// Nodes whose NSEC is in the answer.
     denials: Seen,
+    /// Nodes in front of names that wildcards were expanded for.
+    expansions: Seen,
+    kind: Kind,
 }
 
 /// Nodes that were used; a chain of aliases ends before it is full.
@@ -76,41 +81,50 @@ impl Target<'_> {
 }
 
 enum Step<'z> {
-    Done(Kind),
+    Done,
     /// An alias was put in; this is where it leads.
     Follow(Cow<'z, [u8]>),
 }
 
 impl<'z> Lookup<'z, '_, '_> {
     fn run(mut self, query: &Query<'_>) -> Kind {
-        let question = &query.question;
-        let mut kind = Kind::Positive;
-        let mut key = KeyBuf::of(question.name, &question.labels, query.below);
-        let mut target = Target { wire: Cow::Borrowed(question.name), asked: true };
-        for _ in 0..=MAX_ALIASES {
-            match self.step(&target, &key) {
-                Ok(Step::Done(done)) => {
-                    kind = done;
-                    break;
-                }
-                Ok(Step::Follow(wire)) => {
-                    let Some(labels) = Labels::of(&wire) else { break };
-                    // Out of the zone: the resolver goes on elsewhere.
-                    let Some(below) = labels.below(&wire, self.zone.origin().as_wire()) else { break };
-                    key = KeyBuf::of(&wire, &labels, below);
-                    target = Target { wire: Cow::Owned(wire.into_owned()), asked: false };
-                }
-                Err(Stop::Full) => {
-                    self.composer.truncate();
-                    break;
-                }
-                Err(Stop::Expired) => {
-                    self.composer.expired();
-                    return Kind::Error;
-                }
+        match self.chain(query) {
+            Ok(kind) => kind,
+            Err(Stop::Full) => {
+                self.composer.truncate();
+                self.kind
+            }
+            Err(Stop::Expired) => {
+                self.composer.expired();
+                Kind::Error
             }
         }
-        kind
+    }
+
+    /// The name asked for, then those that aliases lead to.
+    fn chain(&mut self, query: &Query<'_>) -> Result<Kind, Stop> {
+        let question = &query.question;
+        let mut key = KeyBuf::of(question.name, &question.labels, query.below);
+        let mut target = Target { wire: Cow::Borrowed(question.name), asked: true };
+        let mut behind: Vec<Target<'_>> = Vec::new();
+        loop {
+            let wire = match self.step(&target, &key)? {
+                Step::Done => return Ok(self.kind),
+                Step::Follow(wire) => wire,
+            };
+            behind.push(std::mem::replace(&mut target, Target { wire, asked: false }));
+            let Some(labels) = Labels::of(&target.wire) else { break };
+            // Out of the zone: the resolver goes on elsewhere.
+            let Some(below) = labels.below(&target.wire, self.zone.origin().as_wire()) else { break };
+            // A ring: what these names have is in the answer.
+            if behind.len() > MAX_ALIASES || behind.iter().any(|n| n.wire.eq_ignore_ascii_case(&target.wire))
+            {
+                break;
+            }
+            key = KeyBuf::of(&target.wire, &labels, below);
+        }
+        self.deny(&[])?;
+        Ok(self.kind)
     }
 
     /// One name of the chain.
@@ -122,7 +136,7 @@ impl<'z> Lookup<'z, '_, '_> {
         };
         let cut = self.zone.node(encloser).cut;
         if cut != NONE && !(node == Some(cut) && self.rtype == Rtype::DS) {
-            return self.referral(cut).map(Step::Done);
+            return self.referral(cut).map(|()| Step::Done);
         }
         match place {
             Place::At(node) => self.at(node, target, None),
@@ -131,7 +145,7 @@ impl<'z> Lookup<'z, '_, '_> {
                     return self.dname(encloser, &dname, target);
                 }
                 match self.zone.node(encloser).wildcard {
-                    NONE => self.name_error(encloser, before).map(Step::Done),
+                    NONE => self.name_error(encloser, before).map(|()| Step::Done),
                     wildcard => self.at(wildcard, target, Some(before)),
                 }
             }
@@ -149,11 +163,9 @@ impl<'z> Lookup<'z, '_, '_> {
             Rtype::NSEC => None,
             rtype => match self.signed.find(node, rtype) {
                 None => match self.signed.find(node, Rtype::CNAME) {
-                    // A loop: what it says is in the answer.
-                    Some(_) if !self.aliases.add(node) => return Ok(Step::Done(Kind::Positive)),
                     Some(cname) => {
                         self.composer.put(Section::Answer, owner, &cname, None, self.dnssec_ok)?;
-                        self.prove_no_closer(expanded)?;
+                        self.expand(expanded);
                         let wire = Records(cname.data).next().unwrap_or_default();
                         return Ok(Step::Follow(Cow::Borrowed(wire)));
                     }
@@ -162,28 +174,30 @@ impl<'z> Lookup<'z, '_, '_> {
                 found => found,
             },
         };
-        let Some(view) = found else { return self.no_data(node, expanded).map(Step::Done) };
+        let Some(view) = found else { return self.no_data(node, expanded).map(|()| Step::Done) };
         if self.rtype == Rtype::RRSIG {
             self.composer.put_signatures(owner, &view)?;
-        } else {
+        } else if view.rtype != Rtype::DNAME || expanded.is_some() || self.dnames.add(node) {
+            // A DNAME may have led to its own owner.
             self.composer.put(Section::Answer, owner, &view, None, self.dnssec_ok)?;
         }
-        self.prove_no_closer(expanded)?;
+        self.expand(expanded);
+        self.deny(&[])?;
         self.addresses(&view);
-        Ok(Step::Done(Kind::Positive))
+        Ok(Step::Done)
     }
 
-    /// RFC 4035 section 3.1.3.3: beside what a wildcard gave, that no closer name exists.
-    fn prove_no_closer(&mut self, expanded: Option<u32>) -> Result<(), Stop> {
-        match expanded {
-            Some(before) if self.dnssec_ok => self.deny(&[before]),
-            _ => Ok(()),
+    /// RFC 4035 section 3.1.3.3: beside what a wildcard gave, the proof that no closer name exists. It is put in once the answer section
+    /// is complete.
+    fn expand(&mut self, expanded: Option<u32>) {
+        if let Some(before) = expanded {
+            self.expansions.add(before);
         }
     }
 
     /// RFC 6672 section 3.1.
     fn dname(&mut self, owner: u32, dname: &RrsetView<'z>, target: &Target<'_>) -> Result<Step<'z>, Stop> {
-        if self.aliases.add(owner) {
+        if self.dnames.add(owner) {
             self.composer.put(
                 Section::Answer,
                 Owner::Name(self.zone.owner(owner)),
@@ -196,34 +210,31 @@ impl<'z> Lookup<'z, '_, '_> {
         let head = target.wire.len().saturating_sub(self.zone.owner(owner).len());
         if head + new_tail.len() > MAX_NAME {
             self.composer.set_rcode(Rcode::YXDOMAIN);
-            return Ok(Step::Done(Kind::Error));
+            self.kind = Kind::Error;
+            self.deny(&[])?;
+            return Ok(Step::Done);
         }
         let wire = [&target.wire[..head], new_tail].concat();
         self.composer.put_cname(target.owner(), &wire, dname.ttl)?;
         if matches!(self.rtype, Rtype::CNAME | Rtype::ANY) {
-            return Ok(Step::Done(Kind::Positive));
+            self.deny(&[])?;
+            return Ok(Step::Done);
         }
         Ok(Step::Follow(Cow::Owned(wire)))
     }
 
-    fn no_data(&mut self, node: u32, expanded: Option<u32>) -> Result<Kind, Stop> {
+    fn no_data(&mut self, node: u32, expanded: Option<u32>) -> Result<(), Stop> {
+        self.kind = Kind::NoData;
         self.put_soa()?;
-        if self.dnssec_ok {
-            match expanded {
-                Some(before) => self.deny(&[node, before])?,
-                None => self.deny(&[node])?,
-            }
-        }
-        Ok(Kind::NoData)
+        self.expand(expanded);
+        self.deny(&[node])
     }
 
-    fn name_error(&mut self, encloser: u32, before: u32) -> Result<Kind, Stop> {
+    fn name_error(&mut self, encloser: u32, before: u32) -> Result<(), Stop> {
+        self.kind = Kind::NxDomain;
         self.composer.set_rcode(Rcode::NXDOMAIN);
         self.put_soa()?;
-        if self.dnssec_ok {
-            self.deny(&[before, self.zone.before_wildcard(encloser)])?;
-        }
-        Ok(Kind::NxDomain)
+        self.deny(&[before, self.zone.before_wildcard(encloser)])
     }
 
     /// The SOA of a negative answer (RFC 2308 section 3).
@@ -238,10 +249,15 @@ impl<'z> Lookup<'z, '_, '_> {
         )
     }
 
-    /// Puts in the NSEC records that cover, or stand at, these nodes, each once.
+    /// Puts in the NSEC records that cover, or stand at, these nodes and those that wildcards were expanded for, each once.
     fn deny(&mut self, nodes: &[u32]) -> Result<(), Stop> {
-        for node in nodes {
-            let (owner, nsec) = self.signed.nsec_covering(*node);
+        if !self.dnssec_ok {
+            return Ok(());
+        }
+        for index in 0..nodes.len() + self.expansions.len {
+            let node =
+                nodes.get(index).copied().unwrap_or_else(|| self.expansions.nodes[index - nodes.len()]);
+            let (owner, nsec) = self.signed.nsec_covering(node);
             if self.denials.add(owner) {
                 self.composer.put(
                     Section::Authority,
@@ -256,27 +272,29 @@ impl<'z> Lookup<'z, '_, '_> {
     }
 
     /// RFC 4035 section 3.1.4: NS, then DS or the proof that there is none, then glue.
-    fn referral(&mut self, cut: u32) -> Result<Kind, Stop> {
-        let after_alias = self.composer.answers() > 0;
-        if !after_alias {
+    fn referral(&mut self, cut: u32) -> Result<(), Stop> {
+        // Behind an alias, the alias is what we are asked for and have authority over.
+        if self.composer.answers() == 0 {
+            self.kind = Kind::Referral;
             self.composer.clear_authoritative();
         }
         let owner = Owner::Name(self.zone.owner(cut));
-        let Some(ns) = self.signed.find(cut, Rtype::NS) else { return Ok(Kind::Referral) };
+        let Some(ns) = self.signed.find(cut, Rtype::NS) else { return Ok(()) };
         self.composer.put(Section::Authority, owner, &ns, None, false)?;
-        if self.dnssec_ok {
-            match self.signed.find(cut, Rtype::DS) {
-                Some(ds) => self.composer.put(Section::Authority, owner, &ds, None, true)?,
-                None => self.deny(&[cut])?,
+        match self.signed.find(cut, Rtype::DS) {
+            Some(ds) if self.dnssec_ok => {
+                self.composer.put(Section::Authority, owner, &ds, None, true)?;
+                self.deny(&[])?;
             }
+            _ => self.deny(&[cut])?,
         }
-        self.glue(cut, &ns)?;
-        Ok(if after_alias { Kind::Positive } else { Kind::Referral })
+        self.glue(cut, &ns);
+        Ok(())
     }
 
     /// RFC 9471: addresses of name servers below the cut must be in the answer, or TC says that they are not; addresses of others in the
     /// zone may be.
-    fn glue(&mut self, cut: u32, ns: &RrsetView<'_>) -> Result<(), Stop> {
+    fn glue(&mut self, cut: u32, ns: &RrsetView<'_>) {
         let mut optional = [NONE; MAX_OPTIONAL];
         let mut count = 0;
         for target in Records(ns.data) {
@@ -288,15 +306,14 @@ impl<'z> Lookup<'z, '_, '_> {
                 }
             } else if self.put_addresses(node) == Err(Stop::Full) {
                 self.composer.set_truncated();
-                return Ok(());
+                return;
             }
         }
         for node in &optional[..count] {
             if self.put_addresses(*node).is_err() {
-                break;
+                return;
             }
         }
-        Ok(())
     }
 
     /// The addresses of the hosts that a positive answer names, as far as they fit.

@@ -10,6 +10,8 @@
 mod compose;
 mod lookup;
 mod query;
+#[cfg(test)]
+mod tests;
 
 use keystore::dns::{Class, Rtype};
 use keystore::time::Timestamp;

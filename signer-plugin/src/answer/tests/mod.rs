@@ -1,0 +1,700 @@
+//! The cases of a wire-level engine, one test each, over one zone. Each answer with DO is checked by [`reader::Validator`].
+
+mod hostile;
+mod model;
+mod reader;
+
+use std::sync::OnceLock;
+
+use super::{Context, Kind, Outcome, Transport, answer};
+use crate::signing::SignedZone;
+use crate::testing::{DAY, NOW, TIMES, bundle, keys, name, signed, zone};
+use keystore::dns::{Name, Rtype};
+use keystore::time::Timestamp;
+use reader::{Message, Validator};
+
+const ZONE: &str = "\
+@ SOA ns1 admin 7 1h 5m 1w 10m
+@ NS ns1
+@ NS ns.other.
+@ MX 10 mail
+@ A 192.0.2.10
+ns1 A 192.0.2.1
+ns1 AAAA 2001:db8::1
+mail A 192.0.2.25
+_sip SRV 1 1 5060 mail
+www A 192.0.2.80
+www A 192.0.2.81
+www TXT t
+a.b.ent A 192.0.2.2
+*.wild A 192.0.2.3
+*.wild TXT wild
+exact.wild TXT exact
+f.*.empty A 192.0.2.4
+alias CNAME www
+alias2 CNAME alias
+lost CNAME nowhere
+lost2 CNAME x.nowhere.ent
+tomail CNAME mail
+towild CNAME q.wild
+out CNAME www.other.
+loop1 CNAME loop2
+loop2 CNAME loop1
+self CNAME self
+tosafe CNAME host.safe
+*.cw CNAME www
+*.cl CNAME nowhere
+*.cc CNAME x.cc
+old DNAME new
+www.new A 192.0.2.5
+up DNAME elsewhere.
+toold CNAME www.old
+rec DNAME a.rec2
+rec2 DNAME rec
+in.ring DNAME ring
+grow DNAME aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.other.
+safe NS ns.safe
+safe DS 1 13 2 0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF
+ns.safe A 192.0.2.53
+ns.safe AAAA 2001:db8::53
+bare NS ns.bare
+bare NS ns.safe
+bare NS ns1
+bare NS ns.other.
+ns.bare A 192.0.2.54
+cut.mid NS ns.other.
+Mixed MX 10 MAIL
+";
+
+fn example() -> &'static SignedZone {
+    static ZONE_SIGNED: OnceLock<SignedZone> = OnceLock::new();
+    ZONE_SIGNED.get_or_init(|| {
+        let names: String =
+            (0..30).map(|i| format!("large NS ns{i:02}.large\nns{i:02}.large A 192.0.2.{i}\n")).collect();
+        let text: String = (0..20).map(|i| format!("long TXT {}{i}\n", "x".repeat(200))).collect();
+        let long: String = (0..40).map(|i| format!("hosts MX 10 h{i:02}\nh{i:02} A 192.0.2.{i}\n")).collect();
+        signed(zone("example", &format!("{ZONE}{names}{text}{long}")).expect("a zone"))
+    })
+}
+
+/// A query: id 0x1234, RD, one question, OPT of size 1232 with DO unless `size` says otherwise.
+#[derive(Clone)]
+struct Ask {
+    name: Vec<u8>,
+    rtype: Rtype,
+    class: u16,
+    flags: u16,
+    edns: Option<(u16, u32)>,
+}
+
+const DO: u32 = 0x8000;
+
+impl Ask {
+    fn new(text: &str, rtype: Rtype) -> Self {
+        let name = match text {
+            "@" => name("example"),
+            _ => Name::parse_bytes(text.as_bytes(), Some(&name("example"))).expect(text),
+        };
+        Self { name: name.as_wire().to_vec(), rtype, class: 1, flags: 0x0100, edns: Some((1232, DO)) }
+    }
+
+    fn plain(text: &str, rtype: Rtype) -> Self {
+        Self { edns: None, ..Self::new(text, rtype) }
+    }
+
+    fn octets(&self) -> Vec<u8> {
+        let mut out = vec![0x12, 0x34];
+        out.extend(self.flags.to_be_bytes());
+        out.extend([0, 1, 0, 0, 0, 0, 0, u8::from(self.edns.is_some())]);
+        out.extend(&self.name);
+        out.extend(self.rtype.0.to_be_bytes());
+        out.extend(self.class.to_be_bytes());
+        if let Some((size, ttl)) = self.edns {
+            out.extend([0, 0, 41]);
+            out.extend(size.to_be_bytes());
+            out.extend(ttl.to_be_bytes());
+            out.extend([0, 0]);
+        }
+        out
+    }
+}
+
+const UDP: Context = Context { transport: Transport::Udp, max_udp: 1232, now: NOW };
+const STREAM: Context = Context { transport: Transport::Stream, ..UDP };
+
+fn reply(zone: &SignedZone, query: &[u8], context: &Context) -> (Kind, Message, usize) {
+    let mut out = vec![0xee; 7];
+    match answer(zone, query, context, &mut out) {
+        Outcome::Reply(kind) => (kind, Message::read(&out), out.len()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn validator_keys() -> Vec<keystore::keys::Dnskey> {
+    let (ksk, zsk) = keys();
+    vec![ksk.dnskey.clone(), zsk.dnskey.clone()]
+}
+
+fn validate(message: &Message, ask: &Ask, now: Timestamp) -> Result<(), String> {
+    let name = Name::from_wire(&ask.name).expect("a name");
+    Validator { origin: crate::testing::name("example"), keys: &validator_keys(), now }
+        .check(message, &name, ask.rtype)
+}
+
+/// Asks over a stream with DO; the answer must be `want` and prove itself. Then without DO, which must give the same without DNSSEC.
+#[track_caller]
+fn case(text: &str, rtype: Rtype, kind: Kind, want: &str) {
+    let ask = Ask::new(text, rtype);
+    let (got, message, _) = reply(example(), &ask.octets(), &STREAM);
+    assert_eq!(message.summary("example.").trim_end(), want.trim_end());
+    assert_eq!(got, kind);
+    assert_eq!((message.id, message.flags & 0xf9f0 & !0x0600), (0x1234, 0x8100), "QR and RD, not RA, AD, CD");
+    assert_eq!(message.opt, Some((1232, DO, vec![])));
+    if let Err(why) = validate(&message, &ask, NOW) {
+        panic!("{text} {rtype}: {why}");
+    }
+    let (got, plain, _) = reply(example(), &Ask::plain(text, rtype).octets(), &STREAM);
+    for (number, (signed, plain)) in message.sections.iter().zip(&plain.sections).enumerate() {
+        let dnssec = |rr: &reader::Rr| matches!(rr.rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::DS);
+        let asked = |rr: &reader::Rr| number == 0 && rr.rtype == rtype;
+        let want: Vec<&reader::Rr> = signed.iter().filter(|rr| asked(rr) || !dnssec(rr)).collect();
+        assert_eq!(plain.iter().collect::<Vec<_>>(), want, "without DO");
+    }
+    assert_eq!((got, plain.rcode, plain.aa(), plain.opt), (kind, message.rcode, message.aa(), None));
+}
+
+#[test]
+fn existing_name() {
+    case("www", Rtype::A, Kind::Positive, "NOERROR aa | www A, www A, www RRSIG(A) |  | ");
+    case("www", Rtype::MX, Kind::NoData, "NOERROR aa |  | @ SOA, @ RRSIG(SOA), www NSEC, www RRSIG(NSEC) | ");
+    case("@", Rtype::SOA, Kind::Positive, "NOERROR aa | @ SOA, @ RRSIG(SOA) |  | ");
+}
+
+#[test]
+fn hosts_that_an_answer_names_come_along() {
+    case("@", Rtype::MX, Kind::Positive, "NOERROR aa | @ MX, @ RRSIG(MX) |  | mail A, mail RRSIG(A)");
+    case(
+        "_sip",
+        Rtype::SRV,
+        Kind::Positive,
+        "NOERROR aa | _sip SRV, _sip RRSIG(SRV) |  | mail A, mail RRSIG(A)",
+    );
+    case(
+        "@",
+        Rtype::NS,
+        Kind::Positive,
+        "NOERROR aa | @ NS, @ NS, @ RRSIG(NS) |  | ns1 A, ns1 RRSIG(A), ns1 AAAA, ns1 RRSIG(AAAA)",
+    );
+}
+
+#[test]
+fn no_such_name_one_label_below_the_apex() {
+    // The apex's NSEC covers the wildcard, `mid` has an NSEC in front.
+    case(
+        "nothing",
+        Rtype::A,
+        Kind::NxDomain,
+        "NXDOMAIN aa |  | @ SOA, @ RRSIG(SOA), www.new NSEC, www.new RRSIG(NSEC), @ NSEC, @ RRSIG(NSEC) | ",
+    );
+    case(
+        "aaa",
+        Rtype::A,
+        Kind::NxDomain,
+        "NXDOMAIN aa |  | @ SOA, @ RRSIG(SOA), _sip NSEC, _sip RRSIG(NSEC), @ NSEC, @ RRSIG(NSEC) | ",
+    );
+}
+
+#[test]
+fn no_such_name_two_labels_below() {
+    case(
+        "x.y",
+        Rtype::A,
+        Kind::NxDomain,
+        "NXDOMAIN aa |  | @ SOA, @ RRSIG(SOA), www NSEC, www RRSIG(NSEC), @ NSEC, @ RRSIG(NSEC) | ",
+    );
+    case(
+        "x.y.www",
+        Rtype::A,
+        Kind::NxDomain,
+        "NXDOMAIN aa |  | @ SOA, @ RRSIG(SOA), www NSEC, www RRSIG(NSEC) | ",
+    );
+    case(
+        "x.c.b.ent",
+        Rtype::A,
+        Kind::NxDomain,
+        "NXDOMAIN aa |  | @ SOA, @ RRSIG(SOA), a.b.ent NSEC, a.b.ent RRSIG(NSEC), f.*.empty NSEC, f.*.empty RRSIG(NSEC) | ",
+    );
+}
+
+#[test]
+fn empty_non_terminal() {
+    case(
+        "ent",
+        Rtype::A,
+        Kind::NoData,
+        "NOERROR aa |  | @ SOA, @ RRSIG(SOA), f.*.empty NSEC, f.*.empty RRSIG(NSEC) | ",
+    );
+    case(
+        "b.ent",
+        Rtype::NSEC,
+        Kind::NoData,
+        "NOERROR aa |  | @ SOA, @ RRSIG(SOA), f.*.empty NSEC, f.*.empty RRSIG(NSEC) | ",
+    );
+    case(
+        "b.ent",
+        Rtype::ANY,
+        Kind::NoData,
+        "NOERROR aa |  | @ SOA, @ RRSIG(SOA), f.*.empty NSEC, f.*.empty RRSIG(NSEC) | ",
+    );
+}
+
+#[test]
+fn wildcard() {
+    case(
+        "x.wild",
+        Rtype::A,
+        Kind::Positive,
+        "NOERROR aa | x.wild A, x.wild RRSIG(A) | exact.wild NSEC, exact.wild RRSIG(NSEC) | ",
+    );
+    case(
+        "a.b.wild",
+        Rtype::A,
+        Kind::Positive,
+        "NOERROR aa | a.b.wild A, a.b.wild RRSIG(A) | *.wild NSEC, *.wild RRSIG(NSEC) | ",
+    );
+    // The wildcard itself is a name like others.
+    case("*.wild", Rtype::A, Kind::Positive, "NOERROR aa | *.wild A, *.wild RRSIG(A) |  | ");
+    case(
+        "x.*.wild",
+        Rtype::A,
+        Kind::NxDomain,
+        "NXDOMAIN aa |  | @ SOA, @ RRSIG(SOA), *.wild NSEC, *.wild RRSIG(NSEC) | ",
+    );
+}
+
+#[test]
+fn type_missing_at_an_existing_name_below_a_wildcard() {
+    case(
+        "exact.wild",
+        Rtype::A,
+        Kind::NoData,
+        "NOERROR aa |  | @ SOA, @ RRSIG(SOA), exact.wild NSEC, exact.wild RRSIG(NSEC) | ",
+    );
+}
+
+#[test]
+fn name_below_an_existing_name_with_a_wildcard_higher_up() {
+    case(
+        "x.exact.wild",
+        Rtype::TXT,
+        Kind::NxDomain,
+        "NXDOMAIN aa |  | @ SOA, @ RRSIG(SOA), exact.wild NSEC, exact.wild RRSIG(NSEC) | ",
+    );
+}
+
+#[test]
+fn type_missing_at_the_wildcard() {
+    case(
+        "x.wild",
+        Rtype::MX,
+        Kind::NoData,
+        "NOERROR aa |  | @ SOA, @ RRSIG(SOA), *.wild NSEC, *.wild RRSIG(NSEC), exact.wild NSEC, exact.wild RRSIG(NSEC) | ",
+    );
+    case(
+        "b.wild",
+        Rtype::MX,
+        Kind::NoData,
+        "NOERROR aa |  | @ SOA, @ RRSIG(SOA), *.wild NSEC, *.wild RRSIG(NSEC) | ",
+    );
+}
+
+#[test]
+fn empty_wildcard() {
+    case(
+        "x.empty",
+        Rtype::A,
+        Kind::NoData,
+        "NOERROR aa |  | @ SOA, @ RRSIG(SOA), *.cw NSEC, *.cw RRSIG(NSEC), f.*.empty NSEC, f.*.empty RRSIG(NSEC) | ",
+    );
+}
+
+#[test]
+fn chain_of_cnames() {
+    case(
+        "alias2",
+        Rtype::A,
+        Kind::Positive,
+        "NOERROR aa | alias2 CNAME, alias2 RRSIG(CNAME), alias CNAME, alias RRSIG(CNAME), www A, www A, www RRSIG(A) |  | ",
+    );
+    case("alias2", Rtype::CNAME, Kind::Positive, "NOERROR aa | alias2 CNAME, alias2 RRSIG(CNAME) |  | ");
+    case("alias2", Rtype::ANY, Kind::Positive, "NOERROR aa | alias2 CNAME, alias2 RRSIG(CNAME) |  | ");
+    case("out", Rtype::A, Kind::Positive, "NOERROR aa | out CNAME, out RRSIG(CNAME) |  | ");
+}
+
+#[test]
+fn cnames_that_lead_in_a_ring() {
+    case(
+        "loop1",
+        Rtype::A,
+        Kind::Positive,
+        "NOERROR aa | loop1 CNAME, loop1 RRSIG(CNAME), loop2 CNAME, loop2 RRSIG(CNAME) |  | ",
+    );
+    case("self", Rtype::A, Kind::Positive, "NOERROR aa | self CNAME, self RRSIG(CNAME) |  | ");
+    case(
+        "q.cc",
+        Rtype::A,
+        Kind::Positive,
+        "NOERROR aa | q.cc CNAME, q.cc RRSIG(CNAME), x.cc CNAME, x.cc RRSIG(CNAME) | *.cc NSEC, *.cc RRSIG(NSEC) | ",
+    );
+}
+
+#[test]
+fn cname_to_nothing() {
+    case(
+        "lost",
+        Rtype::A,
+        Kind::NxDomain,
+        "NXDOMAIN aa | lost CNAME, lost RRSIG(CNAME) | @ SOA, @ RRSIG(SOA), www.new NSEC, www.new RRSIG(NSEC), @ NSEC, @ RRSIG(NSEC) | ",
+    );
+    case(
+        "lost2",
+        Rtype::A,
+        Kind::NxDomain,
+        "NXDOMAIN aa | lost2 CNAME, lost2 RRSIG(CNAME) | @ SOA, @ RRSIG(SOA), a.b.ent NSEC, a.b.ent RRSIG(NSEC), f.*.empty NSEC, f.*.empty RRSIG(NSEC) | ",
+    );
+    case(
+        "tomail",
+        Rtype::TXT,
+        Kind::NoData,
+        "NOERROR aa | tomail CNAME, tomail RRSIG(CNAME) | @ SOA, @ RRSIG(SOA), mail NSEC, mail RRSIG(NSEC) | ",
+    );
+}
+
+#[test]
+fn cname_and_wildcard() {
+    case(
+        "towild",
+        Rtype::A,
+        Kind::Positive,
+        "NOERROR aa | towild CNAME, towild RRSIG(CNAME), q.wild A, q.wild RRSIG(A) | exact.wild NSEC, exact.wild RRSIG(NSEC) | ",
+    );
+    case(
+        "q.cw",
+        Rtype::A,
+        Kind::Positive,
+        "NOERROR aa | q.cw CNAME, q.cw RRSIG(CNAME), www A, www A, www RRSIG(A) | *.cw NSEC, *.cw RRSIG(NSEC) | ",
+    );
+    case(
+        "q.cl",
+        Rtype::A,
+        Kind::NxDomain,
+        "NXDOMAIN aa | q.cl CNAME, q.cl RRSIG(CNAME) | @ SOA, @ RRSIG(SOA), www.new NSEC, www.new RRSIG(NSEC), @ NSEC, @ RRSIG(NSEC), *.cl NSEC, *.cl RRSIG(NSEC) | ",
+    );
+}
+
+#[test]
+fn dname() {
+    case(
+        "www.old",
+        Rtype::A,
+        Kind::Positive,
+        "NOERROR aa | old DNAME, old RRSIG(DNAME), www.old CNAME, www.new A, www.new RRSIG(A) |  | ",
+    );
+    case("old", Rtype::DNAME, Kind::Positive, "NOERROR aa | old DNAME, old RRSIG(DNAME) |  | ");
+    case("old", Rtype::A, Kind::NoData, "NOERROR aa |  | @ SOA, @ RRSIG(SOA), old NSEC, old RRSIG(NSEC) | ");
+    case("x.up", Rtype::A, Kind::Positive, "NOERROR aa | up DNAME, up RRSIG(DNAME), x.up CNAME |  | ");
+    case("x.up", Rtype::CNAME, Kind::Positive, "NOERROR aa | up DNAME, up RRSIG(DNAME), x.up CNAME |  | ");
+    case(
+        "toold",
+        Rtype::A,
+        Kind::Positive,
+        "NOERROR aa | toold CNAME, toold RRSIG(CNAME), old DNAME, old RRSIG(DNAME), www.old CNAME, www.new A, www.new RRSIG(A) |  | ",
+    );
+    case(
+        "no.old",
+        Rtype::A,
+        Kind::NxDomain,
+        "NXDOMAIN aa | old DNAME, old RRSIG(DNAME), no.old CNAME | @ SOA, @ RRSIG(SOA), Mixed NSEC, Mixed RRSIG(NSEC) | ",
+    );
+}
+
+#[test]
+fn dname_that_leads_to_its_own_owner() {
+    let want = "NOERROR aa | in.ring DNAME, in.ring RRSIG(DNAME), in.in.ring CNAME |  | ";
+    case("in.in.ring", Rtype::DNAME, Kind::Positive, want);
+}
+
+#[test]
+fn dname_whose_target_is_too_long() {
+    let ask = Ask::new(&format!("{}.grow", "b".repeat(60)), Rtype::A);
+    let (kind, message, _) = reply(example(), &ask.octets(), &STREAM);
+    assert_eq!(message.summary("example."), "YXDOMAIN aa | grow DNAME, grow RRSIG(DNAME) |  | ");
+    assert_eq!(kind, Kind::Error);
+    let (_, message, _) = reply(example(), &Ask::new("b.grow", Rtype::A).octets(), &STREAM);
+    assert_eq!(message.rcode, 0);
+}
+
+#[test]
+fn dnames_that_grow_a_name_end() {
+    let (kind, message, _) = reply(example(), &Ask::new("x.rec", Rtype::A).octets(), &STREAM);
+    assert_eq!((kind, message.rcode), (Kind::Positive, 0));
+    let dnames = message.sections[0].iter().filter(|rr| rr.rtype == Rtype::DNAME).count();
+    let cnames = message.sections[0].iter().filter(|rr| rr.rtype == Rtype::CNAME).count();
+    assert_eq!((dnames, cnames), (2, 17));
+}
+
+#[test]
+fn referral() {
+    let secure = "NOERROR |  | safe NS, safe DS, safe RRSIG(DS) | ns.safe A, ns.safe AAAA";
+    let insecure = "NOERROR |  | bare NS, bare NS, bare NS, bare NS, bare NSEC, bare RRSIG(NSEC) | ns.bare A, \
+                    ns.safe A, ns.safe AAAA, ns1 A, ns1 RRSIG(A), ns1 AAAA, ns1 RRSIG(AAAA)";
+    case("www.safe", Rtype::A, Kind::Referral, secure);
+    case("a.b.c.safe", Rtype::ANY, Kind::Referral, secure);
+    case("x.safe", Rtype::DS, Kind::Referral, secure);
+    case("www.bare", Rtype::A, Kind::Referral, insecure);
+    case(
+        "x.cut.mid",
+        Rtype::A,
+        Kind::Referral,
+        "NOERROR |  | cut.mid NS, cut.mid NSEC, cut.mid RRSIG(NSEC) | ",
+    );
+    case(
+        "mid",
+        Rtype::A,
+        Kind::NoData,
+        "NOERROR aa |  | @ SOA, @ RRSIG(SOA), mail NSEC, mail RRSIG(NSEC) | ",
+    );
+}
+
+#[test]
+fn name_server_query_at_the_cut_is_a_referral() {
+    let want = "NOERROR |  | safe NS, safe DS, safe RRSIG(DS) | ns.safe A, ns.safe AAAA";
+    for rtype in [Rtype::NS, Rtype::A, Rtype::SOA, Rtype::ANY, Rtype::NSEC, Rtype::DNSKEY] {
+        case("safe", rtype, Kind::Referral, want);
+    }
+}
+
+#[test]
+fn delegation_signer_at_the_cut() {
+    case("safe", Rtype::DS, Kind::Positive, "NOERROR aa | safe DS, safe RRSIG(DS) |  | ");
+    case(
+        "bare",
+        Rtype::DS,
+        Kind::NoData,
+        "NOERROR aa |  | @ SOA, @ RRSIG(SOA), bare NSEC, bare RRSIG(NSEC) | ",
+    );
+    // That of the apex stands in the parent; from us, the child, it is not there.
+    case("@", Rtype::DS, Kind::NoData, "NOERROR aa |  | @ SOA, @ RRSIG(SOA), @ NSEC, @ RRSIG(NSEC) | ");
+}
+
+#[test]
+fn glue_is_no_answer() {
+    let want = "NOERROR |  | safe NS, safe DS, safe RRSIG(DS) | ns.safe A, ns.safe AAAA";
+    case("ns.safe", Rtype::A, Kind::Referral, want);
+}
+
+#[test]
+fn alias_into_a_delegation() {
+    case(
+        "tosafe",
+        Rtype::A,
+        Kind::Positive,
+        "NOERROR aa | tosafe CNAME, tosafe RRSIG(CNAME) | safe NS, safe DS, safe RRSIG(DS) | ns.safe A, ns.safe AAAA",
+    );
+}
+
+#[test]
+fn any_gets_one_rrset() {
+    case("www", Rtype::ANY, Kind::Positive, "NOERROR aa | www A, www A, www RRSIG(A) |  | ");
+    case(
+        "x.wild",
+        Rtype::ANY,
+        Kind::Positive,
+        "NOERROR aa | x.wild A, x.wild RRSIG(A) | exact.wild NSEC, exact.wild RRSIG(NSEC) | ",
+    );
+}
+
+#[test]
+fn dnssec_records_asked_by_type() {
+    for ask in [Ask::new("www", Rtype::RRSIG), Ask::plain("www", Rtype::RRSIG)] {
+        let (_, message, _) = reply(example(), &ask.octets(), &STREAM);
+        assert_eq!(message.summary("example."), "NOERROR aa | www RRSIG(A) |  | ");
+    }
+    case("www", Rtype::NSEC, Kind::Positive, "NOERROR aa | www NSEC, www RRSIG(NSEC) |  | ");
+    case(
+        "nothing",
+        Rtype::NSEC,
+        Kind::NxDomain,
+        "NXDOMAIN aa |  | @ SOA, @ RRSIG(SOA), www.new NSEC, www.new RRSIG(NSEC), @ NSEC, @ RRSIG(NSEC) | ",
+    );
+}
+
+#[test]
+fn apex_keys_come_from_the_bundle() {
+    case("@", Rtype::DNSKEY, Kind::Positive, "NOERROR aa | @ DNSKEY, @ DNSKEY, @ RRSIG(DNSKEY) |  | ");
+    case("@", Rtype::CDS, Kind::Positive, "NOERROR aa | @ CDS, @ RRSIG(CDS) |  | ");
+    case("@", Rtype::CDNSKEY, Kind::Positive, "NOERROR aa | @ CDNSKEY, @ RRSIG(CDNSKEY) |  | ");
+    case(
+        "www",
+        Rtype::DNSKEY,
+        Kind::NoData,
+        "NOERROR aa |  | @ SOA, @ RRSIG(SOA), www NSEC, www RRSIG(NSEC) | ",
+    );
+}
+
+#[test]
+fn negative_ttl_is_the_lesser_of_soa_ttl_and_minimum() {
+    let (_, message, _) = reply(example(), &Ask::new("nothing", Rtype::A).octets(), &STREAM);
+    assert!(message.sections[1].iter().all(|rr| rr.ttl == 600), "{message:?}");
+    let (_, message, _) = reply(example(), &Ask::new("@", Rtype::SOA).octets(), &STREAM);
+    assert!(message.sections[0].iter().all(|rr| rr.ttl == 3600));
+}
+
+#[test]
+fn letter_case_of_the_question_and_of_data_is_kept() {
+    let ask = Ask::new("mIxEd", Rtype::MX);
+    let mut out = Vec::new();
+    answer(example(), &ask.octets(), &STREAM, &mut out);
+    assert_eq!(out[12..12 + ask.name.len()], ask.name);
+    let message = Message::read(&out);
+    assert_eq!(message.sections[0][0].owner.to_string(), "mIxEd.example.");
+    let exchange = Name::from_wire(&message.sections[0][0].rdata[2..]).expect("a name");
+    assert_eq!(exchange.to_string(), "MAIL.example.");
+    // Not even where the client spells the zone its own way.
+    let upper = Ask { name: ask.name.to_ascii_uppercase(), ..ask.clone() };
+    let (_, message, _) = reply(example(), &upper.octets(), &STREAM);
+    assert_eq!(
+        Name::from_wire(&message.sections[0][0].rdata[2..]).expect("a name").to_string(),
+        "MAIL.example."
+    );
+    validate(&message, &upper, NOW).expect("valid");
+}
+
+#[test]
+fn names_are_compressed() {
+    let (_, _, len) = reply(example(), &Ask::plain("alias2", Rtype::A).octets(), &UDP);
+    // header, question; three CNAME and A owners as pointers or label + pointer, targets likewise.
+    assert_eq!(len, 12 + (16 + 4) + (2 + 10 + 8) + (8 + 10 + 6) + (6 + 10 + 4) + (2 + 10 + 4));
+}
+
+#[test]
+fn too_large_for_udp() {
+    for (size, limit) in
+        [(None, 512), (Some(512), 512), (Some(100), 512), (Some(900), 900), (Some(4096), 1232)]
+    {
+        for do_bit in [0, DO] {
+            for (name, rtype) in
+                [("long", Rtype::TXT), ("www", Rtype::A), ("nothing", Rtype::A), ("hosts", Rtype::MX)]
+            {
+                let ask = Ask { edns: size.map(|s| (s, do_bit)), ..Ask::new(name, rtype) };
+                let (kind, message, len) = reply(example(), &ask.octets(), &UDP);
+                let (full_kind, full, full_len) = reply(example(), &ask.octets(), &STREAM);
+                assert!(len <= limit, "{name} {rtype}: {len} > {limit}");
+                assert_eq!((kind, message.rcode, message.aa()), (full_kind, full.rcode, full.aa()));
+                assert_eq!(message.opt.is_some(), size.is_some(), "OPT is kept");
+                if message.tc() {
+                    assert!(full_len > limit, "{name} {rtype}");
+                    assert!(message.sections.iter().all(Vec::is_empty));
+                } else {
+                    assert_eq!(message.sections[0], full.sections[0], "{name} {rtype}");
+                    assert_eq!(message.sections[1], full.sections[1]);
+                    if len < full_len {
+                        // Optional addresses went first, whole RRsets at a time.
+                        assert!(name == "hosts" && full.sections[2].starts_with(&message.sections[2]));
+                    }
+                }
+            }
+        }
+    }
+    let (_, message, _) = reply(example(), &Ask::plain("long", Rtype::TXT).octets(), &UDP);
+    assert!(message.tc());
+    let (_, message, _) = reply(example(), &Ask::plain("long", Rtype::TXT).octets(), &STREAM);
+    assert!(!message.tc() && message.sections[0].len() == 20);
+}
+
+/// RFC 9471: glue that does not fit is not left out in silence.
+#[test]
+fn glue_that_does_not_fit_sets_tc() {
+    let ask = Ask { edns: Some((1232, 0)), ..Ask::new("x.large", Rtype::A) };
+    let (_, full, full_len) = reply(example(), &ask.octets(), &STREAM);
+    assert_eq!((full.sections[1].len(), full.sections[2].len(), full.tc()), (30, 30, false));
+    let ask = Ask { edns: Some((full_len as u16 - 1, 0)), ..ask };
+    let (kind, message, _) = reply(example(), &ask.octets(), &UDP);
+    assert_eq!((kind, message.tc(), message.aa()), (Kind::Referral, true, false));
+    assert_eq!((message.sections[1].len(), message.sections[2].len()), (30, 29));
+    // Sibling and authoritative addresses may be left out.
+    let bare = Ask { edns: Some((512, 0)), ..Ask::new("x.bare", Rtype::A) };
+    let (_, full, full_len) = reply(example(), &bare.octets(), &STREAM);
+    assert!(full_len < 512 && full.sections[2].len() == 5);
+}
+
+#[test]
+fn expired_signatures_are_never_sent() {
+    let zone = example();
+    let keys_expire = zone.earliest_ksk_expiration();
+    let first = zone.earliest_zsk_expiration();
+    let last = NOW.plus(u64::from(TIMES.validity));
+    let context = |now| Context { now, ..STREAM };
+    let asks = [
+        ("www", Rtype::A),
+        ("nothing", Rtype::A),
+        ("alias2", Rtype::A),
+        ("safe", Rtype::DS),
+        ("x.wild", Rtype::A),
+        ("www.bare", Rtype::A),
+    ];
+    for (name, rtype) in asks {
+        let ask = Ask::new(name, rtype);
+        let valid = |now| {
+            let (kind, message, _) = reply(zone, &ask.octets(), &context(now));
+            if message.rcode == 2 {
+                assert_eq!(kind, Kind::Error);
+                assert!(message.sections.iter().all(Vec::is_empty) && !message.aa());
+                assert_eq!(message.opt, Some((1232, DO, vec![0, 15, 0, 2, 0, 7])), "EDE 7");
+                return false;
+            }
+            validate(&message, &ask, now).expect("valid");
+            true
+        };
+        assert!(valid(first), "the last second is valid");
+        assert!(!valid(last.plus(1)));
+        // The second it goes: valid until then, SERVFAIL ever after.
+        let (mut low, mut high) = (first.secs(), last.plus(1).secs());
+        while high - low > 1 {
+            let mid = low.midpoint(high);
+            if valid(Timestamp::from_secs(mid)) { low = mid } else { high = mid }
+        }
+        let (_, message, _) = reply(zone, &ask.octets(), &context(Timestamp::from_secs(low)));
+        let expirations = message
+            .sections
+            .iter()
+            .flatten()
+            .filter(|rr| rr.rtype == Rtype::RRSIG)
+            .map(|rr| keystore::dns::Rrsig::from_rdata(&rr.rdata).expect("an RRSIG").expires(NOW).secs());
+        let required = message.sections[..2].iter().flatten().filter(|rr| rr.rtype == Rtype::RRSIG).count();
+        assert_eq!(expirations.take(required).min(), Some(low), "{name}");
+        // Without DO nothing that could expire is sent.
+        let plain = Ask::plain(name, rtype);
+        assert_ne!(reply(zone, &plain.octets(), &context(last.plus(DAY))).1.rcode, 2);
+    }
+    let dnskey = Ask::new("@", Rtype::DNSKEY);
+    assert_eq!(reply(zone, &dnskey.octets(), &context(keys_expire)).1.rcode, 0);
+    assert_eq!(reply(zone, &dnskey.octets(), &context(keys_expire.plus(1))).1.rcode, 2);
+    // RRSIG asked by type is data, and no less expired.
+    let rrsig = Ask::plain("www", Rtype::RRSIG);
+    let (_, message, _) = reply(zone, &rrsig.octets(), &context(last.plus(1)));
+    assert_eq!((message.rcode, message.opt), (2, None));
+}
+
+#[test]
+fn what_has_not_expired_is_served_when_the_bundles_signatures_have() {
+    let (ksk, zsk) = keys();
+    let origin = name("example");
+    let bundle = bundle(&origin, ksk, &[zsk], NOW.minus(2 * DAY), DAY);
+    let unsigned = std::sync::Arc::clone(example().zone());
+    let zone = crate::signing::sign(&unsigned, &bundle, std::slice::from_ref(zsk), &TIMES, 7, None, NOW)
+        .expect("signs");
+    assert_eq!(reply(&zone, &Ask::new("www", Rtype::A).octets(), &STREAM).1.rcode, 0);
+    assert_eq!(reply(&zone, &Ask::new("@", Rtype::DNSKEY).octets(), &STREAM).1.rcode, 2);
+    assert_eq!(reply(&zone, &Ask::plain("@", Rtype::DNSKEY).octets(), &STREAM).1.rcode, 0);
+}
