@@ -127,6 +127,7 @@ impl Named {
         .expect("write rndc.conf");
         let log = std::fs::File::create(dir.join("named.log")).expect("create named.log");
         let child = command
+            .current_dir(dir)
             .args(["-f", "-d", "1", "-c"])
             .arg(dir.join("named.conf"))
             .arg("-L")
