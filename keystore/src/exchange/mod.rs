@@ -9,6 +9,7 @@
 
 mod anchors;
 pub mod bind;
+pub mod knot;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod verify;

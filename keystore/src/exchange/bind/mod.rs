@@ -3,6 +3,7 @@
 mod parse;
 mod print;
 
+pub(super) use parse::{Dialect, read_ksr, read_skr};
 pub use parse::{parse_ksr, parse_skr};
 pub use print::{
     print_ksr, print_skr, print_skr_grouped, put_ksr_bundle, put_ksr_footer, put_skr_bundle, put_skr_footer,

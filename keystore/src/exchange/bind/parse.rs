@@ -22,21 +22,48 @@ const ZONE_STEP: u64 = 900;
 /// Local time is never further from UTC.
 const MAX_ZONE_OFFSET: u64 = 14 * 3600;
 
+/// How the times in headers read. All else is common to BIND and Knot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::exchange) enum Dialect {
+    /// 14 digits; in a KSR also what else `dnssec-ksr` takes.
+    Bind,
+    /// Seconds since 1970 (10 digits), or 14 digits.
+    Knot,
+}
+
 /// Reads an SKR for `zone`. Header times are exactly 14 digits.
 pub fn parse_skr(octets: &[u8], zone: &Name) -> Result<UnverifiedSkr, SyntaxError> {
+    read_skr(octets, zone, Dialect::Bind)
+}
+
+/// Reads a KSR for `zone`. Header times are 14 digits, 8 digits (midnight) or 10 digits (UNIX seconds, as Knot writes
+/// them); times relative to now are refused, because they mean another time to each reader.
+pub fn parse_ksr(octets: &[u8], zone: &Name) -> Result<Ksr, SyntaxError> {
+    read_ksr(octets, zone, Dialect::Bind)
+}
+
+/// Reads an SKR in a dialect.
+pub(in crate::exchange) fn read_skr(
+    octets: &[u8],
+    zone: &Name,
+    dialect: Dialect,
+) -> Result<UnverifiedSkr, SyntaxError> {
     let mut bundles = Vec::new();
-    let owner = read_file(octets, zone, &SKR, |inception, records, line, owner| {
+    let owner = read_file(octets, zone, &SKR, dialect, |inception, records, line, owner| {
         bundles.push(skr_bundle(inception, records, line, owner)?);
         Ok(())
     })?;
     Ok(UnverifiedSkr { zone: owner, bundles })
 }
 
-/// Reads a KSR for `zone`. Header times are 14 digits, 8 digits (midnight) or 10 digits (UNIX seconds, as Knot writes
-/// them); times relative to now are refused, because they mean another time to each reader.
-pub fn parse_ksr(octets: &[u8], zone: &Name) -> Result<Ksr, SyntaxError> {
+/// Reads a KSR in a dialect.
+pub(in crate::exchange) fn read_ksr(
+    octets: &[u8],
+    zone: &Name,
+    dialect: Dialect,
+) -> Result<Ksr, SyntaxError> {
     let mut bundles = Vec::new();
-    let owner = read_file(octets, zone, &KSR, |inception, records, _, _| {
+    let owner = read_file(octets, zone, &KSR, dialect, |inception, records, _, _| {
         bundles.push(ksr_bundle(inception, &records)?);
         Ok(())
     })?;
@@ -103,6 +130,7 @@ fn read_file(
     octets: &[u8],
     zone: &Name,
     kind: &'static Kind,
+    dialect: Dialect,
     mut take: impl FnMut(Timestamp, Vec<Record>, u32, &Name) -> Result<(), SyntaxError>,
 ) -> Result<Name, SyntaxError> {
     check_size(octets, kind)?;
@@ -131,7 +159,7 @@ fn read_file(
                 }
                 None => refuse_early(&records, kind)?,
             }
-            match read_header(text, number, kind)? {
+            match read_header(text, number, kind, dialect)? {
                 Header::Bundle(inception) => open = Some((inception, number)),
                 Header::Footer => footer_seen = true,
             }
@@ -242,7 +270,7 @@ enum Header {
 }
 
 /// Reads ` WORD 1.0 TIME (remark)` or ` WORD 1.0 generated …`.
-fn read_header(text: &str, number: u32, kind: &Kind) -> Result<Header, SyntaxError> {
+fn read_header(text: &str, number: u32, kind: &Kind, dialect: Dialect) -> Result<Header, SyntaxError> {
     let fault = |what: String| error(kind.syntax, number, what);
     let (word, rest) = next_word(text);
     if !text.starts_with([' ', '\t']) || word != kind.word {
@@ -260,9 +288,16 @@ fn read_header(text: &str, number: u32, kind: &Kind) -> Result<Header, SyntaxErr
     if time == "generated" {
         return Ok(Header::Footer);
     }
-    let inception = read_time(time, kind).map_err(|what| fault(format!("time `{}`: {what}", shown(time))))?;
+    let inception = match dialect {
+        Dialect::Bind => read_time(time, kind),
+        Dialect::Knot => read_knot_time(time),
+    };
+    let inception = inception.map_err(|what| fault(format!("time `{}`: {what}", shown(time))))?;
     if inception.secs() > u64::from(u32::MAX) {
         return Err(fault(format!("time `{time}` is beyond 2106, where the times of RRSIG records end")));
+    }
+    if read_iso_remark(remark).is_some_and(|read| read != inception) {
+        return Err(fault(format!("time `{time}` and the remark behind it differ: the header is damaged")));
     }
     if let Some(read) = read_remark(remark) {
         let apart = inception.since(read).max(read.since(inception));
@@ -291,6 +326,24 @@ fn read_time(text: &str, kind: &Kind) -> Result<Timestamp, &'static str> {
         }
         _ => Err("YYYYMMDDHHMMSS (UTC) was expected"),
     }
+}
+
+fn read_knot_time(text: &str) -> Result<Timestamp, &'static str> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    match text.len() {
+        10 if digits => text.parse().map(Timestamp::from_secs).map_err(|_| "out of range"),
+        14 if digits => Timestamp::parse_stamp(text).ok_or("there is no such date and time"),
+        _ => Err("seconds since 1970 (10 digits) or YYYYMMDDHHMMSS (UTC) was expected"),
+    }
+}
+
+/// The time in a remark `(2027-01-01T00:00:00Z) =========`, as Knot writes it; `None` when it reads otherwise.
+fn read_iso_remark(text: &str) -> Option<Timestamp> {
+    let (inner, _) = text.trim().strip_prefix('(')?.split_once(')')?;
+    let (date, time) = inner.strip_suffix('Z')?.split_once('T')?;
+    let form = |text: &str, mark: char, len| text.len() == len && text.matches(mark).count() == 2;
+    let fits = form(date, '-', 10) && form(time, ':', 8);
+    fits.then(|| Timestamp::parse_stamp(&format!("{date}{time}").replace(['-', ':'], "")))?
 }
 
 /// The time in a remark `(Fri Jan  1 00:00:00 2027)`; `None` when it reads otherwise, as it may.
@@ -345,7 +398,9 @@ impl RecordReader<'_> {
             if records.len() >= limit {
                 return Err(error(self.kind.limits, line, format!("more than {limit} records in a bundle")));
             }
-            records.push(self.record(&tokens, head.leading_blank, line)?);
+            let record = self.record(&tokens, head.leading_blank, line)?;
+            check_tag(&record, head.comment.unwrap_or_default(), self.kind)?;
+            records.push(record);
         }
     }
 
@@ -415,6 +470,21 @@ impl RecordReader<'_> {
         self.owner.get_or_insert(owner);
         Ok(())
     }
+}
+
+/// A comment `; ZSK, ECDSAP256SHA256 (256b), id = 53016`, as Knot writes it behind keys, must have the key's tag: nothing
+/// else in a KSR tells that a key is damaged.
+fn check_tag(record: &Record, comment: &[u8], kind: &Kind) -> Result<(), SyntaxError> {
+    let comment = std::str::from_utf8(comment).unwrap_or_default();
+    let said = comment.rsplit_once(", id = ").and_then(|(_, tag)| tag.trim_end().parse::<u16>().ok());
+    if let Some(said) = said.filter(|_| matches!(record.rtype, Rtype::DNSKEY | Rtype::CDNSKEY)) {
+        let tag = crate::keys::key_tag(&record.rdata);
+        if tag != said {
+            let what = format!("the key has tag {tag}, and the comment behind it says {said}: it is damaged");
+            return Err(error(kind.syntax, record.line, what));
+        }
+    }
+    Ok(())
 }
 
 /// The records of one type, with their TTL.

@@ -19,6 +19,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Bundle, UnverifiedSkr, bind};
+use crate::crypto::Algorithm;
 use crate::dns::Name;
 use crate::keys::Dnskey;
 use crate::time::Timestamp;
@@ -232,6 +233,8 @@ struct Subject<'a> {
     zone: &'a Name,
     /// In the order of the SKR.
     bundles: Vec<BundleView<'a>>,
+    /// The usable KSKs of all bundles by tag and algorithm; `None` where two share them.
+    ksks: HashMap<(u16, Algorithm), Option<Dnskey>>,
 }
 
 /// A bundle, its keys read.
@@ -264,7 +267,17 @@ impl<'a> Subject<'a> {
             keys: bundle.keys().map(&mut view_key).collect(),
             superseded,
         });
-        Self { context, now, zone: &skr.zone, bundles: bundles.collect() }
+        let bundles: Vec<_> = bundles.collect();
+        let mut ksks = HashMap::new();
+        for (key, _) in faults.into_iter().filter(|(key, fault)| fault.is_none() && key.is_ksk()) {
+            ksks.entry((key.tag(), key.algorithm)).and_modify(|k| *k = None).or_insert(Some(key));
+        }
+        Self { context, now, zone: &skr.zone, bundles, ksks }
+    }
+
+    /// The one KSK of the whole SKR that has this tag and algorithm.
+    fn only_key(&self, tag: u16, algorithm: Algorithm) -> Option<&Dnskey> {
+        self.ksks.get(&(tag, algorithm))?.as_ref().filter(|key| key.algorithm.can_sign())
     }
 
     /// The bundles that come into force, without the superseded ones.

@@ -22,6 +22,9 @@ pub(super) fn check_signatures(subject: &Subject<'_>, report: &mut Report) {
         let verdicts: Vec<_> = batch.par_iter().map(|view| verify_bundle(subject, view)).collect();
         for (view, verdict) in batch.iter().zip(verdicts) {
             bad += verdict.faults.len();
+            for what in verdict.departed {
+                report.warn("SKR-BAD-SIGNATURE", Some(view.bundle), what);
+            }
             for fault in verdict.faults {
                 report.reject("SKR-BAD-SIGNATURE", Some(view.bundle), fault);
             }
@@ -42,14 +45,27 @@ pub(super) fn check_signatures(subject: &Subject<'_>, report: &mut Report) {
 struct BundleVerdict {
     /// Of each signature that verifies: type covered, and the place of its key.
     good: Vec<(Rtype, usize)>,
+    /// Signatures that verify with a key that has left the DNSKEY RRset.
+    departed: Vec<String>,
     /// What is wrong with the others.
     faults: Vec<String>,
+}
+
+/// What a signature that verifies was made by.
+enum Signer {
+    /// The key at this place of the DNSKEY RRset.
+    InSet(usize),
+    /// A key that other bundles of the SKR have, and this one has not.
+    Departed,
 }
 
 /// SKR-BAD-SIGNATURE: every signature of the bundle verifies with a key of its DNSKEY RRset.
 ///
 /// A signature is tried with the one key of its tag and algorithm. Where two fit (SKR-COLLISION), or the key is malformed
 /// (SKR-KEY), it is not tried at all, so that no file makes the work more than one try a signature.
+///
+/// A signature by a key of other bundles, as Knot makes them at the end of an algorithm rollover, is no fault when it
+/// verifies: validators read over it. It vouches for nothing.
 fn verify_bundle(subject: &Subject<'_>, view: &BundleView<'_>) -> BundleVerdict {
     let mut verdict = BundleVerdict::default();
     for signature in &view.bundle.signatures {
@@ -57,7 +73,11 @@ fn verify_bundle(subject: &Subject<'_>, view: &BundleView<'_>) -> BundleVerdict 
             continue; // SKR-TYPE speaks of it.
         };
         match verify_one(subject, view, signature, rrset) {
-            Ok(place) => verdict.good.push((rrset.rtype, place)),
+            Ok(Signer::InSet(place)) => verdict.good.push((rrset.rtype, place)),
+            Ok(Signer::Departed) => verdict.departed.push(format!(
+                "the signature over {} by key {} helps nobody: the key is not in the DNSKEY RRset any more",
+                signature.covered, signature.key_tag
+            )),
             Err(fault) => {
                 let (covered, tag) = (signature.covered, signature.key_tag);
                 verdict.faults.push(format!("the signature over {covered} by key {tag} {fault}"));
@@ -67,13 +87,13 @@ fn verify_bundle(subject: &Subject<'_>, view: &BundleView<'_>) -> BundleVerdict 
     verdict
 }
 
-/// The place of the key that made the signature, or what is wrong with it.
+/// The key that made the signature, or what is wrong with it.
 fn verify_one(
     subject: &Subject<'_>,
     view: &BundleView<'_>,
     signature: &Rrsig,
     rrset: &Rrset,
-) -> Result<usize, String> {
+) -> Result<Signer, String> {
     let zone = subject.context.zone;
     if signature.signer != *zone {
         return Err(format!("names {} as signer, not {zone}", signature.signer));
@@ -89,6 +109,10 @@ fn verify_one(
     };
     let mut fitting = view.keys.iter().enumerate().filter(fits);
     let Some((place, kv)) = fitting.next() else {
+        let departed = subject.only_key(signature.key_tag, signature.algorithm);
+        if departed.is_some_and(|key| rrsig::verify(signature, rrset, &key.public_key).is_ok()) {
+            return Ok(Signer::Departed);
+        }
         return Err(format!("of algorithm {} has no key in the DNSKEY RRset", signature.algorithm));
     };
     if fitting.next().is_some() {
@@ -98,7 +122,7 @@ fn verify_one(
         return Err("is by an unusable key, and was not tried".to_owned());
     }
     rrsig::verify(signature, rrset, &kv.key.public_key)
-        .map(|()| place)
+        .map(|()| Signer::InSet(place))
         .map_err(|_| "does not verify: the file was altered, or signed with another key".to_owned())
 }
 
