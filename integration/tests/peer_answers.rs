@@ -33,7 +33,11 @@ impl Demo {
             read().contains("serving until").then_some(())
         });
         let said = read();
-        let port = said.split("dig @127.0.0.1 -p ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a port in what it says");
+        let port = said
+            .split("dig @127.0.0.1 -p ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next())
+            .expect("a port in what it says");
         Self { dir: dir.join("demo"), port: port.parse().expect("a port"), child }
     }
 
@@ -61,13 +65,25 @@ const ANSWERS: &[(&str, &str, &str, &str, &str)] = &[
     ("HTTPS", "demo.example.", "HTTPS", "; fully validated", "ipv4hint=192.0.2.80"),
     ("NODATA", "www.demo.example.", "MX", "; negative response, fully validated", ""),
     ("NXDOMAIN, one label", "nothing.demo.example.", "A", "; negative response, fully validated", ""),
-    ("NXDOMAIN, several labels", "a.b.c.nothing.demo.example.", "A", "; negative response, fully validated", ""),
+    (
+        "NXDOMAIN, several labels",
+        "a.b.c.nothing.demo.example.",
+        "A",
+        "; negative response, fully validated",
+        "",
+    ),
     ("NXDOMAIN, first name", "0.demo.example.", "A", "; negative response, fully validated", ""),
     ("NXDOMAIN, last name", "zzz.demo.example.", "A", "; negative response, fully validated", ""),
     ("NXDOMAIN, below a name", "x.www.demo.example.", "A", "; negative response, fully validated", ""),
     ("empty non-terminal", "ent.demo.example.", "A", "; negative response, fully validated", ""),
     ("wildcard", "anything.wild.demo.example.", "TXT", "; fully validated", "made from the wildcard"),
-    ("wildcard, several labels", "a.b.c.wild.demo.example.", "TXT", "; fully validated", "made from the wildcard"),
+    (
+        "wildcard, several labels",
+        "a.b.c.wild.demo.example.",
+        "TXT",
+        "; fully validated",
+        "made from the wildcard",
+    ),
     ("wildcard NODATA", "anything.wild.demo.example.", "AAAA", "; negative response, fully validated", ""),
     ("the wildcard itself", "*.wild.demo.example.", "TXT", "; fully validated", "made from the wildcard"),
     ("CNAME", "alias.demo.example.", "A", "; fully validated", "192.0.2.80"),
@@ -110,11 +126,21 @@ fn dig_sees_referrals_with_their_proofs_and_glue() {
     };
     for transport in [&[][..], &["+tcp"][..]] {
         let said = dig("www.secure.demo.example.", transport);
-        for piece in ["flags: qr;", "NS\tns.secure", "DS\t12345 13 2", "RRSIG\tDS 13", "A\t192.0.2.53", "ANSWER: 0", "status: NOERROR"] {
+        for piece in [
+            "flags: qr;",
+            "NS\tns.secure",
+            "DS\t12345 13 2",
+            "RRSIG\tDS 13",
+            "A\t192.0.2.53",
+            "ANSWER: 0",
+            "status: NOERROR",
+        ] {
             assert!(said.contains(piece), "secure referral lacks `{piece}`: {said}");
         }
         let said = dig("a.b.insecure.demo.example.", transport);
-        for piece in ["flags: qr;", "NS\tns.insecure", "NSEC\t", "RRSIG\tNSEC 13", "AAAA\t2001:db8::54", "ANSWER: 0"] {
+        for piece in
+            ["flags: qr;", "NS\tns.insecure", "NSEC\t", "RRSIG\tNSEC 13", "AAAA\t2001:db8::54", "ANSWER: 0"]
+        {
             assert!(said.contains(piece), "insecure referral lacks `{piece}`: {said}");
         }
         assert!(!said.contains("\tDS\t") && !said.contains("SOA"), "{said}");
