@@ -16,6 +16,8 @@ pub(crate) struct PolicyDraft {
     pub given: Vec<(&'static str, Place)>,
     /// `keys`; `None` when the file has no such statement.
     pub keys: Option<Vec<KeyDraft>>,
+    /// An entry of `keys` could not be read, and has its finding.
+    pub keys_broken: bool,
     /// `cds-digest-types`, as written.
     pub digests: Option<Vec<(String, Place)>>,
     pub nsec3: Option<Nsec3Draft>,
@@ -86,6 +88,7 @@ impl PolicyDraft {
             values: Policy::with_defaults(name),
             given: Vec::new(),
             keys: None,
+            keys_broken: false,
             digests: None,
             nsec3: None,
             findings: Vec::new(),
@@ -162,7 +165,7 @@ impl PolicyDraft {
             policy.keys.extend(self.check_key(key, key_stores, &mut found));
         }
         // A key entry that was refused must not also count as a missing role.
-        if policy.keys.len() == self.keys.as_ref().map_or(0, Vec::len) {
+        if !self.keys_broken && policy.keys.len() == self.keys.as_ref().map_or(0, Vec::len) {
             self.check_roles(&policy.keys, &mut found);
         }
         if let Some(nsec3) = &self.nsec3 {

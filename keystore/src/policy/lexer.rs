@@ -1,4 +1,4 @@
-//! The tokens of a `named.conf`: bare words, quoted strings, `{ } ; !`; blanks and the three kinds of comment between them.
+//! The tokens of a `named.conf`: bare words, quoted strings, `{ } ; ! /`; blanks and the three kinds of comment between them.
 
 /// A token with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(super) enum Kind {
     Semicolon,
     /// `!`
     Not,
+    /// `/`, which ends a word and is never part of one; so paths must be quoted.
+    Slash,
     /// The end of the file.
     End,
 }
@@ -38,6 +40,8 @@ pub(super) struct Lexer<'a> {
     bytes: &'a [u8],
     at: usize,
     line: u32,
+    /// The last token is a word that ends at `at`.
+    behind_word: bool,
 }
 
 impl Token {
@@ -50,6 +54,7 @@ impl Token {
             Kind::Close => "'}'".to_owned(),
             Kind::Semicolon => "';'".to_owned(),
             Kind::Not => "'!'".to_owned(),
+            Kind::Slash => "'/'".to_owned(),
             Kind::End => "end of file".to_owned(),
         }
     }
@@ -62,12 +67,16 @@ impl Token {
 
 impl<'a> Lexer<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, line: 1 }
+        Self { bytes, at: 0, line: 1, behind_word: false }
     }
 
     /// The next token; [`Kind::End`] again and again at the end.
     pub fn next(&mut self) -> Result<Token, LexError> {
-        self.skip_blanks()?;
+        // BIND takes no `/*` for a comment that stands directly behind a word.
+        if !std::mem::take(&mut self.behind_word) || (self.peek(0), self.peek(1)) != (Some(b'/'), Some(b'*'))
+        {
+            self.skip_blanks()?;
+        }
         let line = self.line;
         let token = |kind, text| Ok(Token { kind, text, line });
         let Some(first) = self.peek(0) else { return token(Kind::End, String::new()) };
@@ -76,8 +85,13 @@ impl<'a> Lexer<'a> {
             b'}' => Kind::Close,
             b';' => Kind::Semicolon,
             b'!' => Kind::Not,
+            b'/' => Kind::Slash,
             b'"' => return token(Kind::Quoted, self.quoted()?),
-            _ => return token(Kind::Word, self.word()?),
+            _ => {
+                let text = self.word()?;
+                self.behind_word = true;
+                return token(Kind::Word, text);
+            }
         };
         self.at += 1;
         token(kind, String::new())
@@ -154,8 +168,7 @@ impl<'a> Lexer<'a> {
         let start = self.at;
         while let Some(byte) = self.peek(0) {
             match byte {
-                b' ' | b'\t' | b'\r' | b'\n' | b'{' | b'}' | b';' | b'!' | b'"' | b'#' => break,
-                b'/' if matches!(self.peek(1), Some(b'/' | b'*')) => break,
+                b' ' | b'\t' | b'\r' | b'\n' | b'{' | b'}' | b';' | b'!' | b'"' | b'#' | b'/' => break,
                 0..=0x1f | 0x7f => {
                     let what = format!("a control character (0x{byte:02x}) outside of strings and comments");
                     return Err(self.error(&what));
@@ -220,10 +233,12 @@ mod tests {
         let table: &[(&[u8], Tokens)] = &[
             (b"", vec![]),
             (b"# a\n// b\n/* c\n d */ x", vec![word("x", 4)]),
-            (b"x#c\ny//c\nz/*c*/w", vec![word("x", 1), word("y", 2), word("z", 3), word("w", 3)]),
-            (b"/etc/bind/x 10.0.0.0/8", vec![word("/etc/bind/x", 1), word("10.0.0.0/8", 1)]),
+            (b"x#c\ny//c\nz /*c*/w", vec![word("x", 1), word("y", 2), word("z", 3), word("w", 3)]),
+            (b"\"x\"/*c*/{/*c*/", vec![quoted("x", 1), mark(Kind::Open, 1)]),
+            (b"x/*", vec![word("x", 1), mark(Kind::Slash, 1), word("*", 1)]),
+            (b"10/8 / ", vec![word("10", 1), mark(Kind::Slash, 1), word("8", 1), mark(Kind::Slash, 1)]),
             (b"/* /* */ x", vec![word("x", 1)]),
-            (b"/**/x/***/", vec![word("x", 1)]),
+            (b"/**/x /***/", vec![word("x", 1)]),
             (
                 b"a{!b};\r\n",
                 vec![

@@ -123,6 +123,10 @@ impl Reader {
     fn top(&mut self, source: &mut Source<'_>) -> Step<()> {
         loop {
             let token = self.next(source)?;
+            if self.findings.len() >= MAX_FINDINGS {
+                let what = format!("more than {MAX_FINDINGS} errors and warnings, given up");
+                return Err(self.stop(source, token.line, what));
+            }
             match token.kind {
                 Kind::End => return Ok(()),
                 Kind::Word if token.is_word("include") => self.include(source, token, &mut Block::Top)?,
@@ -130,7 +134,7 @@ impl Reader {
                 Kind::Word if token.is_word("key-store") => self.key_store(source)?,
                 Kind::Word => {
                     let lower = token.text.to_ascii_lowercase();
-                    if !TOP.contains(&lower.as_str()) && self.findings.len() < MAX_FINDINGS {
+                    if !TOP.contains(&lower.as_str()) {
                         let what = format!(
                             "unknown option {}, skipped; named may refuse it{}",
                             token.shown(),
@@ -432,7 +436,7 @@ impl Nesting {
                 self.started[depth] = true;
                 self.started.push(false);
             }
-            Kind::Word | Kind::Quoted | Kind::Not => self.started[depth] = true,
+            Kind::Word | Kind::Quoted | Kind::Not | Kind::Slash => self.started[depth] = true,
         }
         Ok(())
     }
@@ -612,7 +616,10 @@ fn keys(draft: &mut PolicyDraft, words: &mut Words<'_>) -> Checked<()> {
     for mut entry in words.braces()? {
         match key(&mut entry) {
             Ok(key) => keys.push(key),
-            Err(finding) => draft.findings.push(finding),
+            Err(finding) => {
+                draft.findings.push(finding);
+                draft.keys_broken = true;
+            }
         }
     }
     draft.keys = Some(keys);

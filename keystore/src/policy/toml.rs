@@ -129,7 +129,12 @@ fn policy(name: &str, mut table: Table<'_, '_>) -> PolicyDraft {
             *field = value.boolean().unwrap_or(*field);
         } else {
             match option {
-                "keys" => draft.keys = value.array().map(|keys| keys.iter().filter_map(key).collect()),
+                "keys" => {
+                    let entries = value.array();
+                    let keys: Option<Vec<_>> = entries.as_ref().map(|e| e.iter().filter_map(key).collect());
+                    draft.keys_broken = entries.map(|e| e.len()) != keys.as_ref().map(Vec::len);
+                    draft.keys = keys;
+                }
                 "cds-digest-types" => {
                     draft.digests = value.array().map(|d| d.iter().filter_map(digest).collect());
                 }
@@ -195,4 +200,169 @@ fn nsec3param(value: &Value<'_, '_>) -> Option<Nsec3Draft> {
     let at = table.at.clone();
     table.finish();
     Some(Nsec3Draft { iterations, opt_out, salt_length, at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Policy, PolicyErrors};
+
+    const WHOLE: &str = r#"
+version = 1
+
+[key-store.hsm]
+directory = "/tmp"
+pkcs11-uri = "pkcs11:token=ksk;pin-source=/x"
+
+[policy.other]
+dnskey-ttl = "2h"
+
+[policy.x]
+offline-ksk = true
+keys = [
+  { role = "ksk", key-store = "hsm", lifetime = "unlimited", algorithm = "rsasha256", tag-range = [0, 32767], bits = 4096 },
+  { role = "zsk", key-store = "key-directory", lifetime = "P6M", algorithm = 8 },
+]
+dnskey-ttl = "PT1H"
+publish-safety = 7200
+retire-safety = "1h30m"
+purge-keys = 0
+zone-propagation-delay = "300"
+parent-propagation-delay = "PT2H"
+parent-ds-ttl = "P1D"
+max-zone-ttl = "1w"
+signatures-validity = "P14D"
+signatures-validity-dnskey = "P15D"
+signatures-refresh = "P5D"
+signatures-jitter = "6h"
+cds-digest-types = ["SHA-256", 4]
+cdnskey = false
+inline-signing = false
+manual-mode = false
+nsec3param = { optout = false, salt-length = 8 }
+"#;
+
+    fn text(text: &str) -> Result<Policies, PolicyErrors> {
+        parse(text.as_bytes(), Path::new("/etc/p.toml"))
+    }
+
+    #[test]
+    fn the_same_policy_in_both_syntaxes_is_the_same() {
+        let named = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/named_conf/whole.conf");
+        let named = named_conf::load(&named).unwrap_or_else(|e| panic!("{e}"));
+        let ours = text(WHOLE).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(ours.get("x").unwrap(), named.get("x").unwrap());
+        assert_eq!(ours.key_store("hsm"), named.key_store("hsm"));
+        assert_eq!(ours.names().collect::<Vec<_>>(), named.names().collect::<Vec<_>>());
+        assert!(matches!(ours.get("other"), Err(PolicyErrors::NoKeys(_))));
+    }
+
+    #[test]
+    fn defaults_are_the_same_too() {
+        let minimal =
+            "[policy.\"a b\"]\n[[policy.\"a b\".keys]]\nrole = \"csk\"\nlifetime = 0\nalgorithm = 15\n";
+        let policies = text(minimal).unwrap_or_else(|e| panic!("{e}"));
+        let policy = policies.get("a b").unwrap();
+        assert_eq!(*policy, Policy { keys: policy.keys.clone(), ..Policy::with_defaults("a b") });
+    }
+
+    #[test]
+    fn all_mistakes_of_a_file_come_at_once() {
+        let wrong = "[policy.x]\nKEYS = []\nkeys = [\n  { role = \"KSK\", lifetime = \"1y\", algorithm = 13, tag-range = [1] },\n  { role = \"zsk\", algorithm = 300, bit = 1 },\n]\n\
+                     dnskey-ttl = \"1y\"\ncdnskey = \"yes\"\nnsec3param = { iterations = -1, opt-out = true }\ncds-digest-types = [\"SHA-256\", 3.5]\n[key-store.key-directory]\ndir = 1\n[polcy.y]\n";
+        let Err(PolicyErrors::Findings(findings)) = text(wrong) else { panic!("findings") };
+        let found: Vec<_> = findings.iter().map(|f| format!("{}: {}", f.line, f.what)).collect();
+        let starts = [
+            "2: policy.x: unknown key 'KEYS' (did you mean 'keys'?)",
+            "4: policy.x.keys[1].role: must be \"ksk\", \"zsk\" or \"csk\", in lower case",
+            "4: policy.x.keys[1].lifetime: expected ISO 8601 duration or TTL value near \"1y\"",
+            "4: policy.x.keys[1].tag-range: expected two numbers, [MIN, MAX]",
+            "5: policy.x.keys[2]: lifetime is missing",
+            "5: policy.x.keys[2].algorithm: must be an integer from 0 to 255, not 300",
+            "5: policy.x.keys[2]: unknown key 'bit' (did you mean 'bits'?)",
+            "7: policy.x.dnskey-ttl: expected ISO 8601 duration",
+            "8: policy.x.cdnskey: expected true or false, found string",
+            "9: policy.x.nsec3param.iterations: must be an integer from 0 to 4294967295, not -1",
+            "9: policy.x.nsec3param: unknown key 'opt-out' (did you mean 'optout'?)",
+            "10: policy.x.cds-digest-types[2]: expected an integer from 0 to 255, found float",
+            "11: key-store.key-directory: this name is taken",
+            "12: key-store.key-directory: unknown key 'dir'",
+            "13: unknown key 'polcy' (did you mean 'policy'?)",
+        ];
+        for start in starts {
+            assert!(found.iter().any(|f| f.starts_with(start)), "{start}: {found:#?}");
+        }
+        assert_eq!(found.len(), starts.len(), "{found:#?}");
+    }
+
+    #[test]
+    fn checks_are_those_of_named_conf() {
+        let bad = WHOLE
+            .replace("signatures-refresh = \"P5D\"", "signatures-refresh = \"P14D\"")
+            .replace("\"P6M\"", "\"1d\"");
+        let policies = text(&bad).unwrap_or_else(|e| panic!("{e}"));
+        let Err(PolicyErrors::Findings(findings)) = policies.get("x") else { panic!("findings") };
+        let lines: Vec<_> = findings.iter().map(|f| f.line).collect();
+        assert_eq!(lines, [15, 15, 27, 27], "{findings:#?}");
+        assert!(
+            findings[0]
+                .to_string()
+                .starts_with("/etc/p.toml:15: dnssec-policy: key lifetime is shorter than the time it takes")
+        );
+    }
+
+    #[test]
+    fn a_named_conf_and_tables_go_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("offline-ksk.toml");
+        let statement =
+            "{ keys { ksk lifetime unlimited algorithm 13; zsk lifetime P6M algorithm 13; }; };\n";
+        std::fs::write(dir.path().join("named.conf"), format!("dnssec-policy a {statement}")).unwrap();
+        let other =
+            WHOLE.replace("version = 1", "version = 1\nstate-dir = \"x\"\nnamed-conf = \"named.conf\"\n");
+        std::fs::write(&config, &other).unwrap();
+        let both = load(&config).unwrap_or_else(|e| panic!("{e}"));
+        assert!(both.get("a").is_ok() && both.get("x").is_ok());
+
+        std::fs::write(&config, other.replace("[policy.other]", "[policy.a]")).unwrap();
+        let error = load(&config).unwrap_err().to_string();
+        assert!(
+            error.ends_with(
+                ":11: policy.a: the named.conf already defines a policy of this name; keep one of them"
+            ),
+            "{error}"
+        );
+
+        std::fs::write(dir.path().join("named.conf"), "dnssec-policy a {").unwrap();
+        std::fs::write(&config, &other).unwrap();
+        let error = load(&config).unwrap_err().to_string();
+        assert!(error.ends_with("named.conf:1: '}' expected near end of file"), "{error}");
+        std::fs::remove_file(dir.path().join("named.conf")).unwrap();
+        let error = load(&config).unwrap_err().to_string();
+        assert!(error.contains("offline-ksk.toml:4: named-conf: open: "), "{error}");
+    }
+
+    #[test]
+    fn the_syntax_is_told_by_name_or_by_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let named = "# x\n\ndnssec-policy x { keys { ksk lifetime unlimited algorithm 13; zsk lifetime P6M algorithm 13; }; };\n";
+        for (name, content, good) in [
+            ("a.toml", WHOLE, true),
+            ("a.TOML", named, false),
+            ("a.conf", named, true),
+            ("a.conf", WHOLE, false),
+            ("policy", WHOLE, true),
+            ("policy", &WHOLE.replace("version = 1", ""), true),
+            ("policy", &format!("# c = d\n{}", WHOLE.replace("version = 1", "version=1")), true),
+            ("policy", named, true),
+            ("policy", "options { };", false),
+            ("policy", "", false),
+        ] {
+            std::fs::write(dir.path().join(name), content).unwrap();
+            let outcome = crate::policy::load(&dir.path().join(name)).and_then(|p| p.get("x").cloned());
+            assert_eq!(outcome.is_ok(), good, "{name} {content}: {outcome:?}");
+        }
+        let error = crate::policy::load(&dir.path().join("none")).unwrap_err().to_string();
+        assert!(error.starts_with("open: ") && error.contains("none: No such file"), "{error}");
+    }
 }
