@@ -427,12 +427,14 @@ fn first_word(value: &[u8]) -> &[u8] {
     value.split(|b| matches!(b, b' ' | b'\t')).next().unwrap_or_default()
 }
 
-/// Reads a decimal number; the value as text for messages when it is none or does not fit.
+/// Reads a decimal number of at most 10 digits; the word as text for messages when it is none or does not fit.
 fn number<T: TryFrom<u64>>(value: &[u8]) -> Result<T, String> {
     let word = first_word(value);
-    let digits = !word.is_empty() && word.len() <= 10 && word.iter().all(u8::is_ascii_digit);
-    let value = word.iter().fold(0u64, |v, d| v * 10 + u64::from(d.wrapping_sub(b'0') & 15));
-    digits.then_some(value).and_then(|v| T::try_from(v).ok()).ok_or_else(|| printable(word))
+    let digits = std::str::from_utf8(word)
+        .ok()
+        .filter(|text| text.len() <= 10 && text.bytes().all(|b| b.is_ascii_digit()));
+    let value = digits.and_then(|text| text.parse::<u64>().ok());
+    value.and_then(|v| T::try_from(v).ok()).ok_or_else(|| printable(word))
 }
 
 /// Reads a 14-digit stamp; what follows it on the line is a remark.

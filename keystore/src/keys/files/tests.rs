@@ -517,6 +517,28 @@ fn new_keys_never_collide() {
     );
 }
 
+#[test]
+fn numbers_fit_or_are_refused() {
+    let cases: [(&[u8], Option<u32>); 12] = [
+        (b"0", Some(0)),
+        (b"0007 (x)", Some(7)),
+        (b"4294967295", Some(u32::MAX)),
+        (b"4294967296", None),
+        (b"9999999999", None),
+        (b"99999999999999999999999999", None),
+        (b"", None),
+        (b"-1", None),
+        (b"+1", None),
+        (b"0x10", None),
+        (b"1.5", None),
+        (b"zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz", None),
+    ];
+    for (text, want) in cases {
+        assert_eq!(number::<u32>(text).ok(), want, "{}", printable(text));
+    }
+    assert_eq!(number::<u16>(b"65536"), Err("65536".to_owned()));
+}
+
 fn arbitrary_change(text: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
     let len = text.len();
     let words: &[&[u8]] =
