@@ -4,6 +4,23 @@
 //! zone file ──zonefile──▶ Zone ──signing::sign(bundle, ZSKs)──▶ SignedZone (immutable) ──answer──▶ octets ──border──▶ hickory
 //! ```
 //!
+//! [`runtime`] does that again whenever a bundle, a ZSK, the zone file or the time asks for it. A host that serves:
+//!
+//! ```no_run
+//! use std::{path::Path, sync::Arc};
+//! use hickory_server::zone_handler::Catalog;
+//! use signer_plugin::{border::SignerHandler, runtime::Signer, server::{Listen, Server}};
+//!
+//! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = keystore::config::Config::load(Path::new("/etc/offline-ksk/offline-ksk.toml"))?;
+//! let signer = Signer::start(&config, &metrics::Metrics::new()?, Arc::new(keystore::clock::now))?;
+//! // Names outside of our zones are the Catalog's.
+//! let handler = SignerHandler::new(signer.hosted(), Catalog::new());
+//! let server = Server::start(&Listen::on(vec!["[::1]:5300".parse()?]), &handler)?;
+//! println!("serving on {:?}", server.addresses());
+//! # Ok(()) }
+//! ```
+//!
 //! **Invariant:** the engine (`zonefile`, `zone`, `signing`, `answer`) works on octets; no hickory type leaves [`border`].
 //! **Invariant:** no code path here opens a KSK's private key.
 
