@@ -10,6 +10,7 @@
 mod anchors;
 pub mod bind;
 pub mod knot;
+pub mod prove;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod verify;

@@ -1,0 +1,204 @@
+//! Proves that a schedule keeps a zone valid: at every second, for whatever caches may still hold.
+//!
+//! Three things reach a validating resolver by ways of their own, each from a cache or fresh from any server: the DS RRset of
+//! the parent, the DNSKEY RRset, and the signatures over the zone's data. What was replaced stays in sight for some time:
+//!
+//! ```text
+//!   DNSKEY RRset    from its bundle's inception until the next one's   + zone-propagation-delay + its TTL
+//!   signatures      from Activate until Inactive + (validity - refresh) + zone-propagation-delay + max-zone-ttl
+//!   DS RRset        from its publication until it is replaced          + parent-propagation-delay + its TTL
+//! ```
+//! The first terms are how long servers give a thing out, the others how long it may live on elsewhere (RFC 7583 section 3).
+//! At any second a resolver may hold any one of the DS RRsets in sight with any of the DNSKEY RRsets in sight and any of the
+//! signatures in sight, and every such combination must validate. So each of them is a span of seconds, and the proof is
+//! arithmetic on spans: exact, and no second is stepped over. What must hold of a combination:
+//!
+//! - a DS names a key of the DNSKEY RRset that signs it, for each algorithm in the DS RRset (RFC 4035 section 2.2);
+//! - of some algorithm, and of each in the DS RRset, all signatures in sight are by keys of the DNSKEY RRset;
+//! - a signature over a DNSKEY RRset in force is valid.
+//!
+//! Signatures are taken to be good ones; [`super::verify`] sees to that.
+
+mod fault;
+mod model;
+mod spans;
+
+pub use fault::{CHECKS, Fault, Finding, KeyRef, Kind};
+
+use super::{Bundle, TrustAnchor};
+use crate::dns::Name;
+use crate::keys::{Dnskey, KeyFile};
+use crate::policy::Policy;
+use crate::time::Timestamp;
+
+/// What is to be proved.
+#[derive(Debug, Clone)]
+pub struct Plan<'a> {
+    /// The zone.
+    pub zone: &'a Name,
+    /// Its bundles, those of before that caches may still hold included. The order does not matter; of two with one
+    /// inception the later in the list is in force, as in BIND.
+    pub bundles: &'a [&'a Bundle],
+    /// The DS RRset of the parent.
+    pub parent: Parent,
+    /// Which keys sign the zone, and when.
+    pub signing: Signing,
+    /// How long things stay in sight.
+    pub delays: Delays,
+    /// Only look at this second and later ones; [`Timestamp::EPOCH`] = from the first bundle on.
+    pub from: Timestamp,
+}
+
+/// What the parent publishes.
+#[derive(Debug, Clone)]
+pub enum Parent {
+    /// These DS RRsets, one after the other; the first one also before its time.
+    Timeline(Vec<ParentDs>),
+    /// These DS at first, and then what CDS and CDNSKEY ask for (RFC 7344): the old ones are in sight no longer than if the parent
+    /// changed them at once, the new ones not before it is safe. [`Report::ds_changes`] says what is so taken for granted.
+    FollowsCds(Vec<TrustAnchor>),
+}
+
+/// One DS RRset of the parent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParentDs {
+    /// When the parent publishes it.
+    pub from: Timestamp,
+    /// The DS records, or the keys that they name; empty = an insecure delegation.
+    pub ds: Vec<TrustAnchor>,
+    /// Its TTL, in seconds.
+    pub ttl: u32,
+}
+
+/// Which keys sign the zone.
+#[derive(Debug, Clone)]
+pub enum Signing {
+    /// These, by their key files.
+    Known(Vec<SigningPeriod>),
+    /// Not known: each key without SEP flag signs whenever it safely can. The proof then is that there is a way.
+    Derived,
+}
+
+/// A key makes signatures over the zone in `[activate, inactive)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningPeriod {
+    /// The key.
+    pub key: Dnskey,
+    /// Its first second.
+    pub activate: Timestamp,
+    /// The first second when it no longer does; `None` = never.
+    pub inactive: Option<Timestamp>,
+}
+
+impl Signing {
+    /// The periods of the ZSKs among key files; [`Signing::Derived`] when there are none. A ZSK without Activate never signs.
+    #[must_use]
+    pub fn from_files(keys: &[KeyFile]) -> Self {
+        let zsks = keys.iter().filter(|k| !k.dnskey.is_ksk());
+        let periods: Vec<_> = zsks
+            .filter_map(|k| {
+                let activate = k.timing.activate?;
+                Some(SigningPeriod { key: k.dnskey.clone(), activate, inactive: k.timing.inactive })
+            })
+            .collect();
+        if periods.is_empty() { Self::Derived } else { Self::Known(periods) }
+    }
+}
+
+/// How long things stay in sight, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delays {
+    /// Until all servers of the zone have a change.
+    pub zone_propagation: u64,
+    /// Until all servers of the parent have a change of the DS RRset.
+    pub parent_propagation: u64,
+    /// TTL of the DS RRset, where [`ParentDs`] does not say it.
+    pub ds_ttl: u32,
+    /// Largest TTL in the zone.
+    pub max_zone_ttl: u64,
+    /// How long after Inactive the zone may still have signatures by a key: until the last of them was refreshed.
+    pub signature_retention: u64,
+    /// TTL that the DNSKEY RRset is planned to have; `None` = any.
+    pub dnskey_ttl: Option<u32>,
+}
+
+impl From<&Policy> for Delays {
+    /// `signature_retention` is signatures-validity less signatures-refresh, as in BIND's formula for Delete.
+    fn from(policy: &Policy) -> Self {
+        Self {
+            zone_propagation: policy.zone_propagation_delay.into(),
+            parent_propagation: policy.parent_propagation_delay.into(),
+            ds_ttl: policy.parent_ds_ttl,
+            max_zone_ttl: policy.effective_max_zone_ttl().into(),
+            signature_retention: policy.signatures_validity.saturating_sub(policy.signatures_refresh).into(),
+            dnskey_ttl: Some(policy.dnskey_ttl),
+        }
+    }
+}
+
+/// What came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The first second that was looked at.
+    pub from: Timestamp,
+    /// The last one: the earliest expiration of the last bundle's signatures.
+    pub to: Timestamp,
+    /// What was found, by time.
+    pub findings: Vec<Finding>,
+    /// Changes of the DS RRset that the proof takes for granted.
+    pub ds_changes: Vec<DsChange>,
+    /// The times of the ZSKs were not known.
+    pub derived: bool,
+}
+
+/// A change of the DS RRset that the bundles ask for by CDS, and when the parent may make it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DsChange {
+    /// When CDS and CDNSKEY ask for it.
+    pub asked: Timestamp,
+    /// Key tags of the new DS RRset.
+    pub tags: Vec<u16>,
+    /// The first second when it does not break a resolver.
+    pub earliest: Timestamp,
+    /// The last second when it comes early enough for what the bundles do later; `None` = they do nothing that needs it.
+    pub latest: Option<Timestamp>,
+}
+
+impl Report {
+    /// True when nothing found [rejects](Finding::rejects).
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        !self.findings.iter().any(Finding::rejects)
+    }
+
+    /// The first second at which some resolver fails, faults that a newer SKR may still heal included.
+    #[must_use]
+    pub fn first_break(&self) -> Option<&Finding> {
+        self.findings.iter().filter(|f| f.fault.kind() == Kind::Chain).min_by_key(|f| f.at)
+    }
+
+    /// The last second up to which every resolver finds its way; `None` when the very first second fails, or nothing could
+    /// be proved.
+    #[must_use]
+    pub fn proved_until(&self) -> Option<Timestamp> {
+        if self.findings.iter().any(|f| matches!(f.fault, Fault::Limits { .. })) {
+            return None;
+        }
+        match self.first_break().map(|f| f.at) {
+            None => Some(self.to),
+            Some(at) if at <= self.from => None,
+            Some(at) => Some(at.minus(1)),
+        }
+    }
+}
+
+/// Runs the proof.
+#[must_use]
+pub fn prove(plan: &Plan<'_>) -> Report {
+    model::Model::new(plan).prove()
+}
+
+#[cfg(test)]
+mod brute;
+#[cfg(test)]
+mod tests;
