@@ -15,6 +15,14 @@ pub fn now() -> Timestamp {
     Timestamp::from_secs(since.as_secs())
 }
 
+/// How long it is until the second `time` begins, for whoever sleeps until then; zero when it has begun.
+#[allow(clippy::disallowed_methods, reason = "this module is the one that reads the clock")]
+#[must_use]
+pub fn until(time: Timestamp) -> std::time::Duration {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    std::time::Duration::from_secs(time.secs()).saturating_sub(since)
+}
+
 /// True when `now` can be: not before [`RELEASED`] (a board that boots in 1970), and not before `floor`, the newest time that
 /// is known to have passed, such as that of the last state write ([`Timestamp::EPOCH`] when nothing is known).
 ///

@@ -2,6 +2,7 @@
 //!
 //! `docs/offline-ksk.example.toml` shows and explains every key. Durations are integers (seconds) or strings as in `dnssec-policy`.
 
+pub mod deliver;
 mod read;
 
 use std::net::SocketAddr;
@@ -20,6 +21,8 @@ pub struct Config {
     pub zones: Vec<ZoneConfig>,
     /// `[loader]`.
     pub loader: LoaderConfig,
+    /// `[deliver]`: the servers that accepted generations are handed to.
+    pub deliver: Vec<deliver::TargetConfig>,
     /// `[ksr]`.
     pub ksr: KsrConfig,
     /// `[signer]`; `None` = this host does not serve.

@@ -85,6 +85,7 @@ impl StateDir {
             state_dir: self.dir.path().to_owned(),
             zones: vec![zone],
             loader: LoaderConfig::default(),
+            deliver: Vec::new(),
             ksr: KsrConfig::default(),
             signer: None,
             metrics: None,

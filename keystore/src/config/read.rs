@@ -55,6 +55,7 @@ fn top(doc: &Document, mut top: Table<'_, '_>) -> Option<Config> {
     let zones = zones(&mut top, &policies, &mut used, state_dir.as_deref());
     let ksr = ksr(&mut top);
     let loader = loader(&mut top, &ksr);
+    let deliver = top.get("deliver").map(|v| super::deliver::read(&v, zones.as_deref()));
     let signer = top.get("signer").map(|v| signer(&v));
     let metrics = top.get("metrics").map(|v| metrics(&v));
     top.finish();
@@ -63,6 +64,7 @@ fn top(doc: &Document, mut top: Table<'_, '_>) -> Option<Config> {
         state_dir: state_dir?,
         zones: zones?,
         loader,
+        deliver: transposed(deliver)?.unwrap_or_default(),
         ksr,
         signer: transposed(signer)?,
         metrics: transposed(metrics)?,
