@@ -460,6 +460,7 @@ impl Year {
             state_dir: self.path("online"),
             zones: vec![zone],
             loader: LoaderConfig::default(),
+            deliver: Vec::new(),
             ksr: KsrConfig::default(),
             signer: None,
             metrics: None,
