@@ -1,0 +1,70 @@
+//! Time of an answer by kind, in a small and in a large zone: it must not grow with the zone. `NAMES` sets the size of the large one.
+#![allow(missing_docs, reason = "criterion's macros make undocumented items")]
+
+#[allow(dead_code, reason = "each benchmark uses a part")]
+mod support;
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use keystore::dns::Rtype;
+use signer_plugin::answer::{Context, Kind, Outcome, Transport, answer};
+use signer_plugin::signing::{SignedZone, sign};
+use support::{NOW, TIMES};
+
+fn signed(names: u32) -> SignedZone {
+    let zone = Arc::new(support::zone(names));
+    let (bundle, zsk) = support::keys(zone.origin());
+    sign(&zone, &bundle, std::slice::from_ref(&zsk), &TIMES, 1, None, NOW).expect("signs")
+}
+
+/// A query with OPT and DO.
+fn query(owner: &str, rtype: Rtype) -> Vec<u8> {
+    let owner = support::name(&format!("{owner}.bench.example."));
+    let mut out = vec![0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+    out.extend_from_slice(owner.as_wire());
+    out.extend_from_slice(&rtype.0.to_be_bytes());
+    out.extend_from_slice(&[0, 1, 0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, 0]);
+    out
+}
+
+/// Numbers without pattern, so that no cache line is hot by chance.
+fn scattered(below: u32) -> impl Iterator<Item = u32> {
+    (0..4096u32).map(move |i| ((u64::from(i.wrapping_mul(0x9e37_79b9)) * u64::from(below)) >> 32) as u32)
+}
+
+fn bench(c: &mut Criterion) {
+    let large = std::env::var("NAMES").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000);
+    for names in [10_000, large] {
+        let zone = signed(names);
+        let mut group = c.benchmark_group(format!("{names} names"));
+        type Make = fn(u32) -> Vec<u8>;
+        let kinds: [(&str, Kind, Make); 6] = [
+            ("positive", Kind::Positive, |i| query(&format!("h{i:07}"), Rtype::A)),
+            ("no data", Kind::NoData, |i| query(&format!("h{i:07}"), Rtype::MX)),
+            ("no such name", Kind::NxDomain, |i| query(&format!("h{i:07}x"), Rtype::A)),
+            ("no such name, deep", Kind::NxDomain, |i| query(&format!("a.b.c.h{i:07}"), Rtype::A)),
+            ("wildcard", Kind::Positive, |i| query(&format!("h{i}.wild"), Rtype::A)),
+            ("referral", Kind::Referral, |i| query(&format!("h{i}.cut"), Rtype::A)),
+        ];
+        for (label, kind, make) in kinds {
+            let queries: Vec<Vec<u8>> = scattered(names).map(make).collect();
+            let context = Context { transport: Transport::Udp, max_udp: 1232, now: NOW };
+            let mut out = Vec::with_capacity(4096);
+            let mut next = queries.iter().cycle();
+            group.bench_function(label, |b| {
+                b.iter(|| {
+                    let query = next.next().expect("a cycle");
+                    let outcome = answer(&zone, black_box(query), &context, &mut out);
+                    assert_eq!(outcome, Outcome::Reply(kind));
+                    out.len()
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);
