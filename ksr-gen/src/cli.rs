@@ -14,7 +14,7 @@ use keystore::durable;
 use keystore::exchange::bind::{self, MAX_OCTETS};
 use keystore::keys::KeyFile;
 use keystore::keys::files::{self, KeyFileError};
-use keystore::keys::plan::{Holes, Interval, check_interval};
+use keystore::keys::plan::{self, Holes, Interval, check_interval};
 use keystore::policy::{Policy, Role};
 use keystore::time::{Timestamp, syntax};
 
@@ -295,7 +295,7 @@ impl Job<'_> {
     fn interval(&self, start: Timestamp) -> Result<Interval, Failure> {
         let interval = Interval { start, end: self.end };
         check_interval(interval, self.options.allow_long_interval).map_err(|e| match e {
-            keystore::keys::plan::PlanError::TooLong { .. } => {
+            plan::PlanError::TooLong { .. } => {
                 Failure::Fatal(format!("{e}, or go on with --allow-long-interval"))
             }
             other => Failure::fatal(other),
@@ -343,6 +343,10 @@ impl Job<'_> {
         let keys = self.keys(console, |_| true)?;
         let allow = self.options.allow_inactive_zsk;
         let ksr = request::request(&keys, self.zone, self.policy, interval, allow).map_err(Failure::fatal)?;
+        if let Some((at, _)) = plan::first_without_active_zsk(&keys, self.policy, interval) {
+            let text = format!("no ZSK is active from {at} ({}) on", at.ctime());
+            console.say(Level::Warning, &text);
+        }
         Ok(bind::print_ksr(&ksr, self.now, PROGRAM))
     }
 

@@ -5,7 +5,7 @@ use keystore::dns::Name;
 use keystore::exchange::Ksr;
 use keystore::keys::KeyFile;
 use keystore::keys::plan::{self, Interval, PlanError};
-use keystore::policy::Policy;
+use keystore::policy::{Policy, Role};
 use keystore::time::Timestamp;
 
 /// Why there is no request.
@@ -32,8 +32,8 @@ pub enum RequestError {
 /// Makes the KSR of `zone` for `interval`; `keys` are sorted by algorithm and tag, as
 /// [`files::find`](keystore::keys::files::find) gives them.
 ///
-/// Unless `allow_inactive_zsk`, each ZSK entry of the policy must have an active key at every second of the interval (BIND
-/// asks for a published one only).
+/// Unless `allow_inactive_zsk`, each ZSK entry of the policy must have an active key from start to end, but for the last
+/// seconds ([`plan::END_TOLERANCE`]); BIND asks for a published one only. [`plan::first_without_active_zsk`] tells the rest.
 pub fn request(
     keys: &[KeyFile],
     zone: &Name,
@@ -41,15 +41,15 @@ pub fn request(
     interval: Interval,
     allow_inactive_zsk: bool,
 ) -> Result<Ksr, RequestError> {
-    let bundles = plan::bundles(keys, zone, policy, interval)?;
-    if !policy.keys.iter().any(|entry| entry.role == keystore::policy::Role::Zsk) {
-        let csk = policy.keys.iter().any(|entry| entry.role == keystore::policy::Role::Csk);
-        let role = keystore::policy::Role::Zsk;
-        return Err(PlanError::NoEntry { policy: policy.name.clone(), role, csk }.into());
+    let has = |role| policy.keys.iter().any(|entry| entry.role == role);
+    if !has(Role::Zsk) {
+        let (policy, role, csk) = (policy.name.clone(), Role::Zsk, has(Role::Csk));
+        return Err(PlanError::NoEntry { policy, role, csk }.into());
     }
+    let bundles = plan::bundles(keys, zone, policy, interval)?;
     if !allow_inactive_zsk
-        && interval.start < interval.end
         && let Some((at, entry)) = plan::first_without_active_zsk(keys, policy, interval)
+        && at.plus(plan::END_TOLERANCE) < interval.end
     {
         return Err(RequestError::NoActiveZsk { algorithm: entry.algorithm, at });
     }

@@ -275,6 +275,10 @@ fn request_wants_an_active_zsk() {
     site.command("common", START, "20270601000000", "-K @zsk keygen").ok();
     let stderr = site.command("common", START, "20270710000000", "-K @zsk request").fails(1);
     assert!(stderr.contains("no active ECDSAP256SHA256 zsk from Tue Jul  6 00:00:00 2027 on"), "{stderr}");
+    // Seconds that pass between two commands of one ceremony.
+    let near = site.command("common", START, "20270706000010", "-K @zsk request");
+    assert!(near.stderr.contains("warning: no ZSK is active from 20270706000000"), "{}", near.stderr);
+    near.ok();
     let allowed =
         site.command("common", START, "20270710000000", "-K @zsk --allow-inactive-zsk request").ok();
     assert_eq!(headers(&allowed), [START]);

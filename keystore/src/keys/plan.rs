@@ -21,6 +21,10 @@ use crate::time::Timestamp;
 /// Longest interval that is planned without being asked twice, in seconds: 20 years of 365 days.
 pub const LONGEST_INTERVAL: u64 = 20 * 365 * 86_400;
 
+/// A time without an active key that short, at the very end of an interval, is none, in seconds: the commands of one ceremony
+/// each read the clock, and an end given as `+1y` moves on between them.
+pub const END_TOLERANCE: u64 = 3600;
+
 /// Most keys or bundles of one plan; what lies beyond is a mistake in the policy or the interval, not a ceremony.
 pub const MOST_STEPS: usize = 100_000;
 
@@ -292,7 +296,7 @@ impl<'a> Rounds<'a, '_> {
             }
             round = round.plus(u64::from(self.entry.lifetime));
         }
-        if holes == Holes::Fill { self.fill_until(end) } else { Ok(()) }
+        if holes == Holes::Fill { self.fill_until(end.minus(END_TOLERANCE)) } else { Ok(()) }
     }
 
     /// Selects or makes keys until one is active at every second before `until`.
@@ -586,6 +590,21 @@ mod tests {
         assert!(ours[1].fills_hole);
         assert_eq!(generated(&ours)[0].activate, Some(stamp("20270706000000")));
         assert_eq!(first_without_active_zsk(&carried_out(&keys, &ours), &policy, summer), None);
+    }
+
+    #[test]
+    fn commands_of_one_ceremony_see_different_clocks() {
+        let policy = policy(vec![entry(Role::Zsk, 365 * 86_400)]);
+        let start = stamp("20270101000000");
+        let year = |start: Timestamp| Interval { start, end: start.plus(365 * DAY) };
+        let steps = keygen(&[], &policy, Role::Zsk, year(start), Holes::Fill, start).expect("a plan");
+        let files = carried_out(&[], &steps);
+        let later = start.plus(9);
+        let again = keygen(&files, &policy, Role::Zsk, year(later), Holes::Fill, later).expect("a plan");
+        assert_eq!((again.len(), generated(&again).len()), (1, 0));
+        let much_later = start.plus(END_TOLERANCE + 1);
+        let again = keygen(&files, &policy, Role::Zsk, year(much_later), Holes::Fill, later).expect("a plan");
+        assert_eq!((again.len(), generated(&again).len()), (2, 1));
     }
 
     #[test]
