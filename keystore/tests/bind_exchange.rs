@@ -144,7 +144,8 @@ fn any_bundle_taken_from_the_middle_is_missed() {
                 Ok(_) => assert!(excepted.contains(&i), "{name} without bundle {i}"),
                 Err(findings) => {
                     assert!(
-                        findings.iter().any(|f| f.id == "SKR-GAP"),
+                        // Without the first of two bundles of one second the other one's neighbour becomes its twin.
+                        findings.iter().any(|f| ["SKR-GAP", "SKR-DUPLICATE"].contains(&f.id) && f.rejects()),
                         "{name} without bundle {i}: {findings:#?}"
                     );
                 }

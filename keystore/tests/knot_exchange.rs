@@ -121,11 +121,12 @@ fn faulty_files_are_rejected_for_what_they_are() {
         ("05-bad-signature-bundle6.skr", &["SKR-BAD-SIGNATURE", "SKR-UNKNOWN-KSK"][..]),
         ("06-coverage-gap.skr", &["SKR-GAP"]),
         ("07-foreign-ksk.skr", &["SKR-UNKNOWN-KSK"]),
-        // Each of its bundles is good; only the request tells that four weeks are missing.
-        ("11-truncated-coverage.skr", &[]),
     ] {
         assert_eq!(verdict(name, &skr(name), &pinned), want, "{name}");
     }
+    // Each of its bundles is good, by a KSK of its own; only the request tells that four weeks are missing.
+    let truncated = skr("11-truncated-coverage.skr");
+    assert_eq!(verdict("11-truncated-coverage.skr", &truncated, &anchors(&truncated)), Vec::<&str>::new());
     let cut = parse_skr(fixture("08-no-trailer.skr").as_bytes(), &zone()).unwrap_err();
     assert_eq!(cut.id, "SKR-TRUNCATED", "{cut}");
     // 6: what is wrong is told with the bundle it concerns.
