@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{demo, serve, sign_zone, status};
+use crate::{demo, inspect, prove, serve, sign_zone, status};
 
 /// Keeps a zone valid whose KSK is offline: takes SKRs, signs with ZSKs, serves, and tells long before the coverage ends.
 #[derive(Debug, Parser)]
@@ -58,6 +58,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show a KSR, an SKR or a key folder as a timeline: which keys are published, which sign, CDS, gaps, today
+    Inspect(inspect::Options),
+    /// Prove that an SKR keeps the zone valid at every second, for whatever caches may still hold
+    Prove(prove::Options),
 }
 
 /// Runs the program on the arguments of the process.
@@ -78,6 +82,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(options) => demo::run(&options),
         Command::SignZone(options) => sign_zone::run(&options),
         Command::Status { config, json } => status::run(&config, json),
+        Command::Inspect(options) => inspect::run(&options),
+        Command::Prove(options) => prove::run(&options),
     }
 }
 

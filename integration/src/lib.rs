@@ -2,6 +2,8 @@
 
 pub mod cli;
 pub mod demo;
+pub mod inspect;
+pub mod prove;
 pub mod requests;
 pub mod serve;
 pub mod sign_zone;

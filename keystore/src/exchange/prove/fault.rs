@@ -291,6 +291,17 @@ impl Fault {
         }
     }
 
+    /// Whether it hangs on when the parent changes the DS RRset.
+    pub(super) fn is_of_parent(&self) -> bool {
+        matches!(
+            self,
+            Self::KskUnknown { .. }
+                | Self::KskLate { .. }
+                | Self::KskRemoved { .. }
+                | Self::KskBeforeDs { .. }
+        )
+    }
+
     /// The same without what differs from bundle to bundle: findings of one subject are told once.
     pub(super) fn subject(&self) -> Self {
         const AT: Timestamp = Timestamp::EPOCH;

@@ -25,6 +25,7 @@ mod spans;
 
 pub use fault::{CHECKS, Fault, Finding, KeyRef, Kind};
 
+use super::verify::{self, Severity};
 use super::{Bundle, TrustAnchor};
 use crate::dns::Name;
 use crate::keys::{Dnskey, KeyFile};
@@ -149,6 +150,8 @@ pub struct Report {
     pub ds_changes: Vec<DsChange>,
     /// The times of the ZSKs were not known.
     pub derived: bool,
+    /// The parent was taken to follow CDS.
+    pub assumed_parent: bool,
 }
 
 /// A change of the DS RRset that the bundles ask for by CDS, and when the parent may make it.
@@ -190,6 +193,43 @@ impl Report {
             Some(at) => Some(at.minus(1)),
         }
     }
+}
+
+impl Report {
+    /// The findings as those of one check `id`, for who lists them among other checks: what rejects here rejects there when
+    /// `binding`, else it is a warning; advice is a warning, and so is what hangs on a parent whose times are only assumed.
+    #[must_use]
+    pub fn as_findings(&self, id: &'static str, binding: bool) -> Vec<verify::Finding> {
+        let turn = |f: &Finding| {
+            let binding = binding && !(self.assumed_parent && f.fault.is_of_parent());
+            let severity = if binding && f.rejects() { Severity::Reject } else { Severity::Warning };
+            verify::Finding { id, severity, bundle: None, what: f.to_string() }
+        };
+        self.findings.iter().map(turn).collect()
+    }
+}
+
+/// The proof as acceptance and ceremony need it: `bundles` follow on `before` (what caches may still hold), the parent has
+/// `anchors` and follows CDS, and `keys` are the key files of the zone, where there are any.
+#[must_use]
+pub fn prove_skr(
+    zone: &Name,
+    (before, bundles): (&[Bundle], &[Bundle]),
+    anchors: &[TrustAnchor],
+    keys: Option<&[KeyFile]>,
+    policy: &Policy,
+    from: Timestamp,
+) -> Report {
+    let first = bundles.iter().map(|b| b.inception).min().unwrap_or(Timestamp::MAX);
+    let before = before.iter().filter(|b| b.inception < first);
+    prove(&Plan {
+        zone,
+        bundles: &before.chain(bundles).collect::<Vec<_>>(),
+        parent: Parent::FollowsCds(anchors.to_vec()),
+        signing: keys.map_or(Signing::Derived, Signing::from_files),
+        delays: Delays::from(policy),
+        from,
+    })
 }
 
 /// Runs the proof.

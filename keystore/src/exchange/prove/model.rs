@@ -183,6 +183,7 @@ impl<'a> Model<'a> {
             findings,
             ds_changes: self.ds_changes,
             derived: matches!(self.plan.signing, Signing::Derived),
+            assumed_parent: matches!(self.plan.parent, Parent::FollowsCds(_)),
         }
     }
 

@@ -1,0 +1,257 @@
+//! `offline-ksk inspect`: a KSR, an SKR or a key folder as a timeline in the terminal, or as JSON.
+
+mod chart;
+mod view;
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use keystore::clock;
+use keystore::dns::Name;
+use keystore::exchange::bind::SyntaxError;
+use keystore::exchange::{Ksr, UnverifiedSkr, bind, knot};
+use keystore::store::{MAX_SKR_OCTETS, digest};
+use keystore::time::{Timestamp, syntax};
+use skr_loader::files::{self, Named, hex};
+
+pub use chart::{Style, render};
+pub use view::View;
+
+/// What to show, and how.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The format is told from the content: BIND's and Knot's text, KSR and SKR; a folder is looked at for K*.key files. Nothing is \
+verified here: `skr-loader check` and `offline-ksk prove` do that.
+
+In the timeline a key is ─ while it is published, ━ while it also signs (a KSK the DNSKEY RRset, a ZSK the zone; KSR and SKR do \
+not say when ZSKs sign), c while CDS or CDNSKEY name it. × marks time without a valid bundle or without a ZSK that signs, │ is now.")]
+pub struct Options {
+    /// The zone; needed for a folder with keys of several zones
+    #[arg(long, value_name = "NAME")]
+    zone: Option<Name>,
+    /// Columns to use (by default those of the terminal, else 80)
+    #[arg(long, value_name = "COLUMNS")]
+    width: Option<usize>,
+    /// Plain ASCII; the default where the locale is not UTF-8
+    #[arg(long)]
+    ascii: bool,
+    /// One line for each bundle, also where the same keys go on
+    #[arg(long)]
+    all: bool,
+    /// For scripts
+    #[arg(long)]
+    json: bool,
+    /// Show as of this time instead of now (YYYYMMDDHHMMSS, now+1d, …)
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    now: Option<String>,
+    /// A KSR, an SKR, or a folder of keys
+    #[arg(value_name = "FILE|DIR")]
+    path: PathBuf,
+}
+
+/// Prints.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let now = match &options.now {
+        None => clock::now(),
+        Some(text) => syntax::parse(text, clock::now())?.context("--now needs a time")?,
+    };
+    let view = look(&options.path, options.zone.as_ref())?;
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&view.json())?);
+    } else {
+        let style = Style {
+            width: options.width.unwrap_or_else(width).clamp(60, 400),
+            ascii: options.ascii || !is_utf8(|name| std::env::var(name).ok()),
+            paint: Paint::of_stdout(),
+            all: options.all,
+        };
+        print!("{}", render(&view, now, style));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads what is at `path`.
+pub fn look(path: &Path, zone: Option<&Name>) -> Result<View> {
+    if path.is_dir() {
+        return View::of_folder(path, zone);
+    }
+    let file = read_file(path, zone)?;
+    Ok(match &file.content {
+        Content::Ksr(ksr) => View::of_ksr(&file, ksr),
+        Content::Skr(skr) => View::of_skr(&file, skr),
+    })
+}
+
+/// Colours, on a terminal only.
+#[derive(Debug, Clone, Copy)]
+pub struct Paint(pub bool);
+
+impl Paint {
+    /// Colours when standard output is a terminal and `NO_COLOR` is not set.
+    #[must_use]
+    pub fn of_stdout() -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self(wanted && std::io::stdout().is_terminal())
+    }
+
+    /// Good news.
+    #[must_use]
+    pub fn good(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    /// Bad news.
+    #[must_use]
+    pub fn bad(self, text: &str) -> String {
+        self.with("1;31", text)
+    }
+
+    /// Worth a look.
+    #[must_use]
+    pub fn warn(self, text: &str) -> String {
+        self.with("33", text)
+    }
+
+    /// By the way.
+    #[must_use]
+    pub fn dim(self, text: &str) -> String {
+        self.with("2", text)
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+fn width() -> usize {
+    let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|n| *n > 0);
+    let terminal = || {
+        rustix::termios::tcgetwinsize(std::io::stdout())
+            .ok()
+            .map(|w| usize::from(w.ws_col))
+            .filter(|n| *n > 0)
+    };
+    columns.or_else(terminal).unwrap_or(80)
+}
+
+/// The first of these that is set and not empty decides (POSIX, 8.2).
+fn is_utf8(var: impl Fn(&str) -> Option<String>) -> bool {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(var).find(|value| !value.is_empty());
+    set.is_some_and(|value| {
+        let value = value.to_ascii_lowercase();
+        value.contains("utf-8") || value.contains("utf8")
+    })
+}
+
+// --- reading ---
+
+/// A file that read well.
+#[derive(Debug)]
+pub struct Read {
+    pub(crate) path: PathBuf,
+    pub(crate) format: &'static str,
+    pub(crate) octets: usize,
+    pub(crate) sha256: String,
+    pub(crate) content: Content,
+}
+
+/// What a file is.
+#[derive(Debug)]
+pub enum Content {
+    /// A request.
+    Ksr(Ksr),
+    /// A response.
+    Skr(UnverifiedSkr),
+}
+
+/// Reads a KSR or SKR in BIND's or Knot's text form; without `zone`, that of the first record.
+pub fn read_file(path: &Path, zone: Option<&Name>) -> Result<Read> {
+    let octets = files::read(path, Named::ByOperator, MAX_SKR_OCTETS)?.octets;
+    let form = Form::of(&octets).with_context(|| {
+        format!("{}: neither KSR nor SKR: no header line `;; …` with a time", path.display())
+    })?;
+    let zone = match zone {
+        Some(zone) => zone.clone(),
+        None => first_owner(&octets)
+            .with_context(|| format!("{}: no record to tell the zone from; give --zone", path.display()))?,
+    };
+    let failed = |e: SyntaxError| anyhow!("{}:{}: {}", path.display(), e.line, files::one_line(&e.what));
+    let content = match (form.response, form.knot) {
+        (true, false) => Content::Skr(bind::parse_skr(&octets, &zone).map_err(failed)?),
+        (true, true) => Content::Skr(knot::parse_skr(&octets, &zone).map_err(failed)?),
+        (false, false) => Content::Ksr(bind::parse_ksr(&octets, &zone).map_err(failed)?),
+        (false, true) => Content::Ksr(knot::parse_ksr(&octets, &zone).map_err(failed)?),
+    };
+    let bundles = match &content {
+        Content::Skr(skr) => skr.bundles.len(),
+        Content::Ksr(ksr) => ksr.bundles.len(),
+    };
+    if bundles == 0 {
+        bail!("{}: no bundles", path.display());
+    }
+    Ok(Read {
+        path: path.to_owned(),
+        format: if form.knot { "Knot text" } else { "BIND text" },
+        octets: octets.len(),
+        sha256: hex(&digest(&octets)),
+        content,
+    })
+}
+
+/// What the first header line says.
+struct Form {
+    response: bool,
+    knot: bool,
+}
+
+impl Form {
+    fn of(octets: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(octets);
+        text.lines().find_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().take(4).collect();
+            let [";;", kind, "1.0", time] = *words else { return None };
+            // BIND has 14 digits, Knot seconds since 1970 in 10.
+            let knot = time.len() < 14 && time.bytes().all(|b| b.is_ascii_digit());
+            match kind {
+                "SignedKeyResponse" => Some(Self { response: true, knot }),
+                "KeySigningRequest" => Some(Self { response: false, knot }),
+                _ => None,
+            }
+        })
+    }
+}
+
+fn first_owner(octets: &[u8]) -> Option<Name> {
+    let text = String::from_utf8_lossy(octets);
+    let line = text.lines().find(|line| !line.starts_with(';') && !line.trim().is_empty())?;
+    Name::parse(line.split_whitespace().next()?).ok()
+}
+
+/// Seconds as `[from, to)`.
+pub(crate) type Span = (Timestamp, Timestamp);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_locale_decides_on_ascii() {
+        let locale = |set: &'static [(&str, &str)]| {
+            is_utf8(|name| set.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()))
+        };
+        assert!(locale(&[("LANG", "en_US.UTF-8")]));
+        assert!(locale(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8"), ("LANG", "C")]));
+        assert!(!locale(&[("LC_ALL", "C"), ("LANG", "en_US.UTF-8")]));
+        assert!(!locale(&[]));
+    }
+
+    #[test]
+    fn forms_are_told_by_content() {
+        let form = |text: &str| Form::of(text.as_bytes()).map(|f| (f.response, f.knot));
+        assert_eq!(form("\n;; SignedKeyResponse 1.0 20270101000000 (x)\n"), Some((true, false)));
+        assert_eq!(form(";; KeySigningRequest 1.0 1800000000\n"), Some((false, true)));
+        assert_eq!(form("example. 3600 IN DNSKEY 257 3 13 AA==\n"), None);
+    }
+}

@@ -1,0 +1,116 @@
+//! What `inspect` draws, held against kept drawings. `UPDATE=1` makes them anew; look at them then.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use integration::inspect::{Paint, Style, look, render};
+use keystore::dns::Name;
+use keystore::time::Timestamp;
+
+fn repo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn bind(name: &str) -> PathBuf {
+    repo().join("keystore/tests/fixtures/bind").join(name)
+}
+
+fn assert_drawing(name: &str, path: &Path, now: &str, style: Style) {
+    let view = look(path, Some(&Name::parse("example.test").unwrap())).unwrap();
+    let drawn = render(&view, Timestamp::parse_stamp(now).unwrap(), style);
+    let drawn = drawn.replace(&format!("{}/", repo().display()), "");
+    let kept = repo().join("integration/tests/inspect").join(format!("{name}.txt"));
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&kept, &drawn).unwrap();
+    }
+    let expected = std::fs::read_to_string(&kept).unwrap_or_default();
+    assert!(drawn == expected, "{name}: drawn\n{drawn}\nexpected\n{expected}");
+    for line in drawn.lines().filter(|line| !line.starts_with("sha256") && !line.starts_with("file")) {
+        assert!(line.chars().count() <= style.width, "{name}: wider than {}: {line}", style.width);
+    }
+}
+
+const PLAIN: Style = Style { width: 80, ascii: false, paint: Paint(false), all: false };
+
+#[test]
+fn drawings() {
+    assert_drawing("skr-80", &bind("p256-ksk-roll.skr"), "20270215000000", PLAIN);
+    assert_drawing("skr-120", &bind("p256-ksk-roll.skr"), "20270302120000", Style { width: 120, ..PLAIN });
+    assert_drawing("skr-all", &bind("rsa-zsk-roll.skr"), "20280101000000", Style { all: true, ..PLAIN });
+    assert_drawing("ksr-ascii", &bind("p256-ksk-roll.ksr"), "20270101000000", Style { ascii: true, ..PLAIN });
+    assert_drawing("seconds", &bind("fast.skr"), "20270101000030", PLAIN);
+    assert_drawing("folder", &repo().join("keystore/tests/fixtures/keys/ksr"), "20270301000000", PLAIN);
+}
+
+#[test]
+fn ascii_is_ascii() {
+    let view = look(&bind("p256-ksk-roll.skr"), None).unwrap();
+    let drawn = render(&view, Timestamp::EPOCH, Style { ascii: true, ..PLAIN });
+    assert!(drawn.is_ascii(), "{drawn}");
+}
+
+#[test]
+fn a_lost_bundle_is_a_gap() {
+    let text = std::fs::read_to_string(bind("rsa-zsk-roll.skr")).unwrap();
+    // Two bundles gone leave more than the margin of 5 days.
+    let mut parts: Vec<&str> = text.split_inclusive(";; SignedKeyResponse").collect();
+    parts.drain(3..5);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lost.skr");
+    std::fs::write(&path, parts.concat()).unwrap();
+    let drawn = render(&look(&path, None).unwrap(), Timestamp::EPOCH, PLAIN);
+    assert!(drawn.lines().any(|l| l.starts_with("gaps ") && l.contains('×')), "{drawn}");
+    assert!(drawn.lines().any(|l| l.starts_with("gap       2027-")), "{drawn}");
+}
+
+fn program(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_offline-ksk"))
+        .args(args)
+        .current_dir(repo().join("keystore/tests/fixtures/bind"))
+        .env_remove("LC_ALL")
+        .env("LANG", "C")
+        .output()
+        .unwrap();
+    let text = |octets| String::from_utf8(octets).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_programs_json_and_exit_status() {
+    let (code, out, err) = program(&["inspect", "p256-ksk-roll.skr", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}{err}"));
+    assert_eq!((code, json["bundles"].as_array().unwrap().len()), (Some(0), 22));
+    assert_eq!(json["keys"][0]["tag"], 2669);
+    assert_eq!(json["keys"][0]["signing"][0][0], "2027-01-01T00:00:00Z");
+
+    let (code, out, err) = program(&["inspect", "named.conf"]);
+    assert!(code == Some(1) && out.is_empty() && err.contains("neither KSR nor SKR"), "{out}{err}");
+
+    let prove = |name: &str, policy: &str, more: &[&str]| {
+        let (skr, anchor) = (format!("{name}.skr"), format!("{name}.ksk"));
+        let args = [
+            "prove",
+            &skr,
+            "--zone",
+            "example.test",
+            "--trust-anchor",
+            &anchor,
+            "--policy-file",
+            "named.conf",
+        ];
+        program(&[&args, &["--policy", policy][..], more].concat())
+    };
+    let (code, out, err) = prove("rsa-zsk-roll", "rsa", &[]);
+    assert!(code == Some(0) && out.contains("verdict   proved: at every second"), "{out}{err}");
+    let (code, out, _) = prove("p256-ksk-roll", "p256", &["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, json["proved"].as_bool()), (Some(1), Some(false)));
+    assert_eq!(json["proved_until"], "2027-03-02T01:04:59Z");
+    // BIND's `dnssec-ksr` knows nothing of the parent; the operator's word on the DS is for both keys, and then it holds.
+    let (code, out, err) = prove("p256-ksk-roll", "p256", &["--parent-ds", "p256-ksk-roll.ksk"]);
+    assert!(code == Some(0) && out.contains("as in --parent-ds"), "{out}{err}");
+    let (code, _, err) = prove("rsa-zsk-roll", "rsa", &["--from", "yesterday"]);
+    assert!(code == Some(1) && !err.is_empty(), "{err}");
+    assert_eq!(program(&["prove"]).0, Some(2));
+}
