@@ -14,6 +14,7 @@ pub mod prove;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod verify;
+pub mod xml;
 
 pub use anchors::{TrustAnchor, parse_trust_anchors};
 pub use verify::{Finding, VerifiedSkr, VerifyContext, verify};
