@@ -33,6 +33,7 @@ fn every_family_passes_the_linter() {
     let metrics = metrics::Metrics::new().expect("families register");
     metrics.add_process();
     metrics.add_zone("example.");
+    metrics.add_delivery("example.", "ns1");
     metrics.build_info.with_label_values(&["loader", "0", "0"]).set(1);
     metrics.skr_rejections_total.with_label_values(&["SKR-GAP"]).inc();
     metrics.key_info.with_label_values(&["example.", "zsk", "1", "13"]).set(1);

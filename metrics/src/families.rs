@@ -90,6 +90,12 @@ families! {
     watch_last_scan_timestamp_seconds: IntGauge [] = "Unix time of the last full scan of the inbox; 0 never.";
     watch_overflows_total: IntCounter [] = "Overflows of the kernel's event queue, each followed by a full scan.";
     watch_files_total: IntCounterVec ["outcome"] = "Files seen in the inbox: imported, ignored, unsafe, unstable.";
+    // delivery
+    skr_deliveries_total: IntCounterVec ["zone", "target", "result"] = "Deliveries and bundle switches at a server: ok when proven over DNS, failed.";
+    skr_delivered_generation: IntGaugeVec ["zone", "target"] = "Number of the generation that was last proven to be served; 0 never.";
+    skr_delivery_current: IntGaugeVec ["zone", "target"] = "1 when the server was proven to serve the bundle in force, 0 when not, or not yet.";
+    skr_delivery_last_proof_timestamp_seconds: IntGaugeVec ["zone", "target"] = "Unix time of the last proof; 0 never.";
+    delivery_server_up: IntGaugeVec ["target"] = "1 when the server answers its control commands, else 0.";
     // KSR
     ksr_last_generated_timestamp_seconds: IntGaugeVec ["zone"] = "Unix time of the last request written; 0 never.";
     ksr_generations_total: IntCounterVec ["zone", "result"] = "Requests by result: written, failed.";

@@ -41,6 +41,31 @@ impl Metrics {
         self.zone_series(zone, |family, labels| family.remove(labels));
     }
 
+    /// Makes every series of a zone at a target of the delivery, with 0.
+    pub fn add_delivery(&self, zone: &str, target: &str) {
+        self.delivery_series(zone, target, |family, labels| family.touch(labels));
+        Family::touch(&self.delivery_server_up, &[target]);
+    }
+
+    /// Removes every series of a zone at a target.
+    pub fn remove_delivery(&self, zone: &str, target: &str) {
+        self.delivery_series(zone, target, |family, labels| family.remove(labels));
+    }
+
+    /// Removes the series of a target that belong to no zone.
+    pub fn remove_delivery_target(&self, target: &str) {
+        Family::remove(&self.delivery_server_up, &[target]);
+    }
+
+    fn delivery_series(&self, zone: &str, target: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {
+        for result in RESULTS {
+            visit(&self.skr_deliveries_total, &[zone, target, result]);
+        }
+        visit(&self.skr_delivered_generation, &[zone, target]);
+        visit(&self.skr_delivery_current, &[zone, target]);
+        visit(&self.skr_delivery_last_proof_timestamp_seconds, &[zone, target]);
+    }
+
     fn zone_series(&self, zone: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {
         for gauge in self.zone_gauges() {
             visit(gauge, &[zone]);
@@ -164,6 +189,10 @@ mod tests {
             "{with}"
         );
         assert!(with.contains("offlineksk_skr_last_import_success{zone=\"example.\"} 1"), "{with}");
+        metrics.add_delivery("example.", "ns1");
+        assert!(metrics.encode().expect("text").contains("offlineksk_delivery_server_up{target=\"ns1\"} 0"));
+        metrics.remove_delivery("example.", "ns1");
+        metrics.remove_delivery_target("ns1");
         metrics.remove_zone("example.");
         assert_eq!(ours(metrics.encode().expect("text")), before);
     }

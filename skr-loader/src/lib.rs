@@ -16,6 +16,7 @@ pub mod audit;
 pub mod checks;
 pub mod cli;
 pub mod coverage;
+pub mod deliver;
 pub mod files;
 pub mod inbox;
 pub mod loader;

@@ -23,6 +23,7 @@ use metrics::Metrics;
 use crate::accept::{self, Context};
 use crate::audit::{Audit, Record};
 use crate::checks;
+use crate::deliver::Deliveries;
 use crate::files::{self, FileError, Named, hex, one_line, printable};
 use crate::inbox::{Dropped, Event, Inbox, Look, Tended};
 use crate::rejected::Rejected;
@@ -49,6 +50,7 @@ pub struct Loader {
     inbox: Inbox,
     rejected: Rejected,
     zones: BTreeMap<Name, Zone>,
+    deliveries: Deliveries,
     events: Receiver<Wake>,
     control: Control,
     clock_told: bool,
@@ -193,6 +195,7 @@ impl Loader {
             audit,
             inbox,
             zones: BTreeMap::new(),
+            deliveries: Deliveries::default(),
             events,
             control: Control { wake, stop: Arc::new(AtomicBool::new(false)) },
             clock_told: false,
@@ -311,7 +314,16 @@ impl Loader {
         }
         for zone in old.values() {
             self.metrics.remove_zone(&zone.label);
+            self.deliveries.forget(&zone.config.name);
         }
+        let in_force = if config.deliver.is_empty() {
+            BTreeMap::new()
+        } else {
+            let of_zone =
+                |(name, zone): (&Name, &Zone)| Some((name.clone(), Arc::new(zone.state.in_force.clone()?)));
+            self.zones.iter().filter_map(of_zone).collect()
+        };
+        self.deliveries.configure(&config, &self.metrics, &in_force);
         self.inbox.set_rescan_interval(config.loader.rescan_interval);
         self.config = config;
     }
@@ -456,6 +468,9 @@ impl Loader {
         };
         if let Some(zone) = self.zones.get_mut(name) {
             zone.state.known.extend([(sha256, generation), (in_force.digest, generation)]);
+            if !self.deliveries.is_empty() {
+                self.deliveries.take(name, &Arc::new(in_force.clone()));
+            }
             zone.state.in_force = Some(in_force);
             zone.state.next = generation.saturating_add(1);
             report::zone(&self.metrics, &zone.label, &zone.state, now);

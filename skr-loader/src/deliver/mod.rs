@@ -1,0 +1,174 @@
+//! Hands accepted generations to the servers, and proves over DNS that they are served.
+//!
+//! ```text
+//! new generation, or the server was started again ─▶ import ─▶ prove ─▶ watch
+//! a slot of the plan begins ───────────────────────▶ switch ─▶ prove      │
+//!            import again, later and later ◀── alarm ◀── not proven ◀─────┘
+//! ```
+//! **Invariant:** each target has a thread of its own; the inbox never waits for a server.
+//! **Invariant:** an exit status proves nothing; what a server answers over DNS does.
+
+pub mod command;
+pub mod plan;
+pub mod probe;
+mod servers;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use keystore::clock;
+use keystore::config::Config;
+use keystore::config::deliver::TargetConfig;
+use keystore::dns::Name;
+use keystore::exchange::Bundle;
+use keystore::time::Timestamp;
+use metrics::Metrics;
+
+use crate::store::InForce;
+use command::CommandError;
+use plan::Plan;
+use worker::Worker;
+
+/// A server, as the worker sees it.
+pub trait Deliver: Send {
+    /// Names the run of the server: another text means that it was started again and has forgotten what it was given.
+    /// Empty = it does not forget. An error means that it cannot be reached.
+    fn instance(&mut self) -> Result<String, CommandError>;
+    /// What of a generation it is given.
+    fn plan(&self, bundles: &[Bundle], now: Timestamp) -> Plan;
+    /// Gives it a generation.
+    fn import(&mut self, task: &Task<'_>) -> Result<(), CommandError>;
+    /// Tells it that a slot of the plan has begun.
+    fn switch(&mut self, task: &Task<'_>) -> Result<(), CommandError>;
+}
+
+/// What is to be delivered.
+#[derive(Debug, Clone, Copy)]
+pub struct Task<'a> {
+    /// The zone.
+    pub zone: &'a Name,
+    /// The generation in force.
+    pub generation: u64,
+    /// Its file in the accepted store.
+    pub skr: &'a Path,
+    /// What the server is given of it.
+    pub plan: &'a Plan,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// All targets at work; dropping it stops them.
+#[derive(Debug, Default)]
+pub struct Deliveries {
+    config: Vec<TargetConfig>,
+    targets: Vec<Target>,
+}
+
+#[derive(Debug)]
+struct Target {
+    zones: Option<Vec<Name>>,
+    sender: Option<Sender<Order>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Order {
+    Take(Name, Arc<InForce>),
+    Forget(Name),
+}
+
+impl Deliveries {
+    /// Brings the targets in line with the configuration. `in_force` = what every zone has in force; targets that did not
+    /// change hear only of zones that are gone.
+    pub fn configure(&mut self, config: &Config, metrics: &Metrics, in_force: &BTreeMap<Name, Arc<InForce>>) {
+        if self.config != config.deliver {
+            self.targets.clear();
+            self.config.clone_from(&config.deliver);
+            self.targets =
+                config.deliver.iter().filter_map(|t| Target::start(t, &config.state_dir, metrics)).collect();
+        }
+        for (zone, in_force) in in_force {
+            self.take(zone, in_force);
+        }
+    }
+
+    /// A generation is in force.
+    pub fn take(&self, zone: &Name, in_force: &Arc<InForce>) {
+        for target in self.targets.iter().filter(|t| t.zones.as_ref().is_none_or(|z| z.contains(zone))) {
+            target.send(Order::Take(zone.clone(), Arc::clone(in_force)));
+        }
+    }
+
+    /// The zone has left the configuration.
+    pub fn forget(&self, zone: &Name) {
+        self.targets.iter().for_each(|t| t.send(Order::Forget(zone.clone())));
+    }
+
+    /// True when there is nobody to deliver to.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+}
+
+impl Target {
+    fn start(config: &TargetConfig, state_dir: &Path, metrics: &Metrics) -> Option<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (server, probe) = servers::server(config, Arc::clone(&stop));
+        let prover = probe.map(|probe| -> worker::Prover {
+            Box::new(move |zone, bundle, now| probe.prove(zone, bundle, now))
+        });
+        let folder: PathBuf = state_dir.join("delivered").join(&config.name);
+        let worker =
+            Worker::new(&config.name, server, prover, folder, state_dir.join("accepted"), metrics.clone());
+        let (sender, orders) = channel();
+        let stopping = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name(format!("deliver {}", config.name));
+        let thread = thread.spawn(move || run(worker, &orders, &stopping));
+        match thread {
+            Ok(thread) => {
+                Some(Self { zones: config.zones.clone(), sender: Some(sender), stop, thread: Some(thread) })
+            }
+            Err(error) => {
+                tracing::error!(target = config.name, %error, "cannot start to deliver");
+                None
+            }
+        }
+    }
+
+    fn send(&self, order: Order) {
+        // The thread ends only when it is told to.
+        let _ = self.sender.as_ref().map(|s| s.send(order));
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.sender = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been told by its own message.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(mut worker: Worker, orders: &std::sync::mpsc::Receiver<Order>, stop: &AtomicBool) {
+    let mut due = Timestamp::EPOCH;
+    while !stop.load(Ordering::Relaxed) {
+        match orders.recv_timeout(clock::until(due).min(Duration::from_secs(60))) {
+            Ok(Order::Take(zone, in_force)) => worker.take(zone, in_force, clock::now()),
+            Ok(Order::Forget(zone)) => worker.forget(&zone),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        due = worker.step(clock::now());
+    }
+    worker.end();
+}

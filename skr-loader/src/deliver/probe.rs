@@ -1,0 +1,300 @@
+//! Asks a server over DNS what it serves, and holds that against a bundle.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use domain::base::iana::{Class, Rcode};
+use domain::base::name::ToName;
+use domain::base::{Message, MessageBuilder, Name as WireName, Rtype as WireRtype};
+use domain::rdata::AllRecordData;
+use keystore::dns::rrsig::{self, Rrsig};
+use keystore::dns::{Name, Rrset, Rtype};
+use keystore::exchange::Bundle;
+use keystore::keys::Dnskey;
+use keystore::time::Timestamp;
+
+/// Largest UDP answer that is asked for, in octets; anything longer comes by TCP.
+const UDP_SIZE: u16 = 1232;
+/// How long one try may take, and how many there are.
+const TRY: Duration = Duration::from_millis(700);
+const TRIES: usize = 3;
+/// Most signatures over one RRset that are verified.
+const MAX_SIGNATURES: usize = 16;
+
+/// What is wrong with what a server serves.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProofError {
+    /// There is no answer.
+    #[error("{server} does not answer over DNS: {source}")]
+    NoAnswer {
+        /// The server.
+        server: SocketAddr,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The answer is none.
+    #[error("the answer to {rtype} is {what}")]
+    BadAnswer {
+        /// What was asked for.
+        rtype: Rtype,
+        /// What came.
+        what: String,
+    },
+    /// An RRset is not that of the bundle.
+    #[error(
+        "the {rtype} RRset that is served is not that of the bundle of {bundle} ({missing} records missing, {extra} more)"
+    )]
+    Differs {
+        /// Its type.
+        rtype: Rtype,
+        /// Inception of the bundle.
+        bundle: Timestamp,
+        /// Records of the bundle that are not served.
+        missing: usize,
+        /// Records that are served and not of the bundle.
+        extra: usize,
+    },
+    /// A signature of the bundle is not served: the server is still on another bundle.
+    #[error("the signature of key {key_tag} over {rtype} is not that of the bundle of {bundle}")]
+    OtherSignature {
+        /// The covered type.
+        rtype: Rtype,
+        /// The key.
+        key_tag: u16,
+        /// Inception of the bundle.
+        bundle: Timestamp,
+    },
+    /// There is no signature that a validator would take.
+    #[error("no signature over {rtype} by a key of the bundle is valid now: {what}")]
+    NotValid {
+        /// The covered type.
+        rtype: Rtype,
+        /// What is wrong with the last one that was looked at.
+        what: &'static str,
+    },
+}
+
+/// Asks one server.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    server: SocketAddr,
+    source: Option<IpAddr>,
+}
+
+/// An answer, as far as it belongs to the question.
+#[derive(Debug)]
+struct Answer {
+    rrset: Rrset,
+    signatures: Vec<Rrsig>,
+}
+
+impl Probe {
+    /// A probe of `server` that asks from `source`.
+    #[must_use]
+    pub const fn new(server: SocketAddr, source: Option<IpAddr>) -> Self {
+        Self { server, source }
+    }
+
+    /// Proves that the server serves `bundle` at `now`: DNSKEY, CDNSKEY and CDS are the RRsets of the bundle with its very
+    /// signatures, each valid now, and the SOA is signed by a key of the bundle.
+    pub fn prove(&self, zone: &Name, bundle: &Bundle, now: Timestamp) -> Result<(), ProofError> {
+        let keys: Vec<Dnskey> = bundle.keys().collect();
+        for (rtype, rrset) in [
+            (Rtype::DNSKEY, Some(&bundle.dnskey)),
+            (Rtype::CDNSKEY, bundle.cdnskey.as_ref()),
+            (Rtype::CDS, bundle.cds.as_ref()),
+        ] {
+            let answer = self.ask(zone, rtype)?;
+            let expected = rrset.map(Rrset::canonical_rdatas).unwrap_or_default();
+            let served = answer.rrset.canonical_rdatas();
+            if expected != served {
+                let missing = expected.iter().filter(|r| !served.contains(r)).count();
+                let extra = served.iter().filter(|r| !expected.contains(r)).count();
+                return Err(ProofError::Differs { rtype, bundle: bundle.inception, missing, extra });
+            }
+            if expected.is_empty() {
+                continue;
+            }
+            if let Some(lacking) =
+                bundle.signatures.iter().find(|s| s.covered == rtype && !answer.signatures.contains(s))
+            {
+                let key_tag = lacking.key_tag;
+                return Err(ProofError::OtherSignature { rtype, key_tag, bundle: bundle.inception });
+            }
+            check_signatures(&answer, zone, &keys, now)?;
+        }
+        let soa = self.ask(zone, Rtype::SOA)?;
+        if soa.rrset.rdatas.is_empty() {
+            return Err(ProofError::BadAnswer { rtype: Rtype::SOA, what: "empty".to_owned() });
+        }
+        check_signatures(&soa, zone, &keys, now)
+    }
+
+    fn ask(&self, zone: &Name, rtype: Rtype) -> Result<Answer, ProofError> {
+        let bad = |what: String| ProofError::BadAnswer { rtype, what };
+        let id = message_id();
+        let query =
+            query(zone, rtype, id).ok_or_else(|| bad("none: the query cannot be written".to_owned()))?;
+        let no_answer = |source| ProofError::NoAnswer { server: self.server, source };
+        let mut reply = self.over_udp(&query, id).map_err(no_answer)?;
+        if reply.get(2).is_some_and(|flags| flags & 0x02 != 0) {
+            reply = self.over_tcp(&query).map_err(no_answer)?;
+        }
+        read(&reply, zone, rtype, id).map_err(bad)
+    }
+
+    fn over_udp(&self, query: &[u8], id: u16) -> io::Result<Vec<u8>> {
+        let any = match self.server {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let socket = UdpSocket::bind((self.source.unwrap_or(any), 0))?;
+        socket.connect(self.server)?;
+        let mut buffer = [0; 65_535];
+        let mut last = io::Error::from(io::ErrorKind::TimedOut);
+        for _ in 0..TRIES {
+            if let Err(error) = socket.send(query) {
+                last = error;
+                continue;
+            }
+            let until = Instant::now() + TRY;
+            loop {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                socket.set_read_timeout(Some(left))?;
+                match socket.recv(&mut buffer) {
+                    // Anything else is a late answer to somebody else, or forged.
+                    Ok(len) if len >= 12 && buffer[..2] == id.to_be_bytes() && buffer[2] & 0x80 != 0 => {
+                        return Ok(buffer[..len].to_vec());
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        last = error;
+                        break;
+                    }
+                }
+            }
+        }
+        Err(last)
+    }
+
+    fn over_tcp(&self, query: &[u8]) -> io::Result<Vec<u8>> {
+        let mut stream = TcpStream::connect_timeout(&self.server, TRY)?;
+        stream.set_read_timeout(Some(TRY))?;
+        stream.set_write_timeout(Some(TRY))?;
+        let len = u16::try_from(query.len()).map_err(io::Error::other)?;
+        stream.write_all(&[&len.to_be_bytes()[..], query].concat())?;
+        let mut len = [0; 2];
+        stream.read_exact(&mut len)?;
+        let mut reply = vec![0; u16::from_be_bytes(len).into()];
+        stream.read_exact(&mut reply)?;
+        Ok(reply)
+    }
+}
+
+/// Each signature must verify with the key it names and be valid now, and there must be one.
+fn check_signatures(answer: &Answer, zone: &Name, keys: &[Dnskey], now: Timestamp) -> Result<(), ProofError> {
+    let rtype = answer.rrset.rtype;
+    let mut seen = Err(ProofError::NotValid { rtype, what: "it has none" });
+    for signature in answer.signatures.iter().take(MAX_SIGNATURES) {
+        let wrong = |what| Err(ProofError::NotValid { rtype, what });
+        let key = keys.iter().find(|k| (k.tag(), k.algorithm) == (signature.key_tag, signature.algorithm));
+        let Some(key) = key else {
+            seen = seen.or_else(|_| wrong("it is of a key that the bundle does not have"));
+            continue;
+        };
+        if signature.signer != *zone {
+            return wrong("its signer is another zone");
+        }
+        if !signature.is_valid_at(now) {
+            return wrong("it has expired, or is not valid yet");
+        }
+        if answer.rrset.ttl > signature.original_ttl {
+            return wrong("it is served with a longer TTL than was signed");
+        }
+        if rrsig::verify(signature, &answer.rrset, &key.public_key).is_err() {
+            return wrong("it does not verify");
+        }
+        seen = Ok(());
+    }
+    seen
+}
+
+fn message_id() -> u16 {
+    RandomState::new().build_hasher().finish() as u16
+}
+
+fn query(zone: &Name, rtype: Rtype, id: u16) -> Option<Vec<u8>> {
+    let mut builder = MessageBuilder::new_vec();
+    builder.header_mut().set_id(id);
+    let mut question = builder.question();
+    let name = WireName::from_octets(zone.as_wire().to_vec()).ok()?;
+    question.push((name, WireRtype::from_int(rtype.0))).ok()?;
+    let mut additional = question.additional();
+    additional
+        .opt(|opt| {
+            opt.set_udp_payload_size(UDP_SIZE);
+            opt.set_dnssec_ok(true);
+            Ok(())
+        })
+        .ok()?;
+    Some(additional.finish())
+}
+
+fn is_zone(name: &impl ToName, zone: &Name) -> bool {
+    let mut wire = Vec::new();
+    name.compose(&mut wire).is_ok() && Name::from_wire(&wire).is_ok_and(|name| name == *zone)
+}
+
+/// Takes the RRset asked for and its signatures out of an answer.
+fn read(reply: &[u8], zone: &Name, rtype: Rtype, id: u16) -> Result<Answer, String> {
+    let malformed = |_| "malformed".to_owned();
+    let message = Message::from_octets(reply).map_err(|_| "shorter than a header".to_owned())?;
+    let header = message.header();
+    if header.id() != id || !header.qr() || header.tc() {
+        return Err("none to our question".to_owned());
+    }
+    if header.rcode() != Rcode::NOERROR {
+        return Err(header.rcode().to_string());
+    }
+    if !header.aa() {
+        return Err("not authoritative".to_owned());
+    }
+    let question = message.sole_question().map_err(|_| "without the question".to_owned())?;
+    if !is_zone(question.qname(), zone) || question.qtype().to_int() != rtype.0 {
+        return Err("to another question".to_owned());
+    }
+    let mut rrset = Rrset { owner: zone.clone(), rtype, ttl: u32::MAX, rdatas: Vec::new() };
+    let mut signatures = Vec::new();
+    for record in message.answer().map_err(malformed)? {
+        let record = record.map_err(malformed)?;
+        if !is_zone(&record.owner(), zone) || record.class() != Class::IN {
+            return Err("with records of another name".to_owned());
+        }
+        let (found, ttl) = (Rtype(record.rtype().to_int()), record.ttl().as_secs());
+        if found != rtype && found != Rtype::RRSIG {
+            return Err(format!("with records of another type, {found}"));
+        }
+        let record = record.into_record::<AllRecordData<_, _>>().map_err(malformed)?;
+        let Some(record) = record else { return Err("malformed".to_owned()) };
+        let mut rdata = Vec::new();
+        domain::base::rdata::ComposeRecordData::compose_rdata(record.data(), &mut rdata)
+            .map_err(|_| "too long".to_owned())?;
+        if found == rtype {
+            rrset.ttl = rrset.ttl.min(ttl);
+            rrset.rdatas.push(rdata.into());
+        } else {
+            let signature = Rrsig::from_rdata(&rdata).map_err(|_| "malformed".to_owned())?;
+            if signature.covered == rtype {
+                signatures.push(signature);
+            }
+        }
+    }
+    Ok(Answer { rrset, signatures })
+}

@@ -1,0 +1,184 @@
+//! The kinds of servers: named, Knot, and the operator's hook.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use keystore::config::deliver::{Method, TargetConfig};
+use keystore::durable;
+use keystore::exchange::knot;
+use keystore::exchange::{Bundle, UnverifiedSkr};
+use keystore::time::Timestamp;
+
+use super::command::{CommandError, Runner};
+use super::plan::Plan;
+use super::probe::Probe;
+use super::{Deliver, Task};
+
+const PROGRAM: &str = concat!("skr-loader ", env!("CARGO_PKG_VERSION"));
+/// The server runs as another user, and SKRs are public.
+const MODE: u32 = 0o644;
+
+/// The server of a target.
+#[must_use]
+pub fn server(target: &TargetConfig, stop: Arc<AtomicBool>) -> (Box<dyn Deliver>, Option<Probe>) {
+    let runner = Runner { timeout: Duration::from_secs(target.timeout.into()), stop };
+    let probe = target.address.map(|address| Probe::new(address, target.source));
+    let name = target.name.clone();
+    let server: Box<dyn Deliver> = match &target.method {
+        Method::Named { rndc, view, folder } => {
+            Box::new(Named { name, rndc: rndc.clone(), view: view.clone(), folder: folder.clone(), runner })
+        }
+        Method::Knot { keymgr, knotc, folder } => Box::new(Knot {
+            name,
+            keymgr: keymgr.clone(),
+            knotc: knotc.clone(),
+            folder: folder.clone(),
+            runner,
+        }),
+        Method::Hook { command } => Box::new(Hook { name, command: command.clone(), runner }),
+    };
+    (server, probe)
+}
+
+/// `FOLDER/TARGET/ZONE.skr`, written whole.
+fn put(folder: &Path, target: &str, task: &Task<'_>, text: &str) -> Result<PathBuf, CommandError> {
+    let folder = folder.join(target);
+    // The name of a zone ends in a dot, except that of the root.
+    let path =
+        folder.join(if task.zone.is_root() { "root.skr".to_owned() } else { task.zone.file_name() + "skr" });
+    durable::create_dir_durable(&folder, 0o755)
+        .and_then(|()| durable::sweep_temps(&folder))
+        .and_then(|_| durable::write(&path, text.as_bytes(), MODE))
+        .map_err(|source| CommandError::Write { path: path.clone(), source })?;
+    Ok(path)
+}
+
+fn words(start: &[String], more: &[&str]) -> Vec<String> {
+    start.iter().cloned().chain(more.iter().map(|w| (*w).to_owned())).collect()
+}
+
+// --- named ----------------------------------------------------------------------------------------------------------
+
+struct Named {
+    name: String,
+    rndc: Vec<String>,
+    view: Option<String>,
+    folder: PathBuf,
+    runner: Runner,
+}
+
+impl Named {
+    fn rndc(&self, command: &[&str], task: &Task<'_>) -> Result<(), CommandError> {
+        let zone = task.zone.to_string();
+        let mut words = words(&self.rndc, command);
+        words.push(zone);
+        words.extend(self.view.iter().flat_map(|view| ["IN".to_owned(), view.clone()]));
+        self.runner.run(&words, &[]).map(drop)
+    }
+}
+
+impl Deliver for Named {
+    /// The boot time that `rndc status` tells: named forgets the SKR when it is started again.
+    fn instance(&mut self) -> Result<String, CommandError> {
+        let text = self.runner.run(&words(&self.rndc, &["status"]), &[])?;
+        let boot = text.lines().find_map(|line| line.trim().strip_prefix("boot time:"));
+        boot.map(|boot| boot.trim().to_owned()).ok_or_else(|| CommandError::Says {
+            program: self.rndc.first().cloned().unwrap_or_default(),
+            said: "no boot time in the answer to `status`".to_owned(),
+        })
+    }
+
+    fn plan(&self, bundles: &[Bundle], now: Timestamp) -> Plan {
+        Plan::for_named(bundles, now)
+    }
+
+    fn import(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
+        let path = put(&self.folder, &self.name, task, &task.plan.text(task.zone, task.now, PROGRAM))?;
+        self.rndc(&["skr", "-import", &path.to_string_lossy()], task)
+    }
+
+    /// named misses the boundaries of bundles.
+    fn switch(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
+        self.rndc(&["loadkeys"], task)
+    }
+}
+
+// --- Knot -----------------------------------------------------------------------------------------------------------
+
+/// Knot keeps what it is given and switches by itself.
+struct Knot {
+    name: String,
+    keymgr: Vec<String>,
+    knotc: Vec<String>,
+    folder: PathBuf,
+    runner: Runner,
+}
+
+impl Deliver for Knot {
+    fn instance(&mut self) -> Result<String, CommandError> {
+        Ok(String::new())
+    }
+
+    fn plan(&self, bundles: &[Bundle], now: Timestamp) -> Plan {
+        Plan::as_signed(bundles, now)
+    }
+
+    fn import(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
+        let bundles = task.plan.slots.iter().map(|s| s.bundle.clone()).collect();
+        let skr = UnverifiedSkr { zone: task.zone.clone(), bundles };
+        let text = knot::print_skr(&skr, knot::Stamps::default(), task.now, PROGRAM);
+        let path = put(&self.folder, &self.name, task, &text)?;
+        let zone = task.zone.to_string();
+        self.runner.run(&words(&self.keymgr, &[&zone, "import-skr", &path.to_string_lossy()]), &[])?;
+        self.runner.run(&words(&self.knotc, &["zone-keys-load", &zone]), &[]).map(drop)
+    }
+
+    fn switch(&mut self, _: &Task<'_>) -> Result<(), CommandError> {
+        Ok(())
+    }
+}
+
+// --- hook -----------------------------------------------------------------------------------------------------------
+
+struct Hook {
+    name: String,
+    command: Vec<String>,
+    runner: Runner,
+}
+
+impl Hook {
+    fn run(&self, event: &str, task: &Task<'_>) -> Result<(), CommandError> {
+        let bundle = task.plan.at(task.now).and_then(|i| task.plan.slots.get(i)).map(|s| &s.bundle);
+        let environment = [
+            ("OFFLINE_KSK_EVENT", event.to_owned()),
+            ("OFFLINE_KSK_TARGET", self.name.clone()),
+            ("OFFLINE_KSK_ZONE", task.zone.to_string()),
+            ("OFFLINE_KSK_GENERATION", task.generation.to_string()),
+            ("OFFLINE_KSK_SKR", task.skr.to_string_lossy().into_owned()),
+            ("OFFLINE_KSK_FORMAT", "bind".to_owned()),
+            ("OFFLINE_KSK_INCEPTION", bundle.map_or_else(String::new, |b| b.inception.to_string())),
+            ("OFFLINE_KSK_EXPIRATION", bundle.map_or_else(String::new, |b| b.expiration().to_string())),
+        ];
+        self.runner.run(&self.command, &environment).map(drop)
+    }
+}
+
+impl Deliver for Hook {
+    fn instance(&mut self) -> Result<String, CommandError> {
+        Ok(String::new())
+    }
+
+    fn plan(&self, bundles: &[Bundle], now: Timestamp) -> Plan {
+        Plan::as_signed(bundles, now)
+    }
+
+    fn import(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
+        self.run("generation", task)
+    }
+
+    fn switch(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
+        self.run("switch", task)
+    }
+}

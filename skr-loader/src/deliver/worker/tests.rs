@@ -1,0 +1,210 @@
+use std::sync::{Mutex, PoisonError};
+
+use keystore::exchange::bind;
+use keystore::exchange::testing::SkrBuilder;
+
+use super::*;
+use crate::deliver::command::CommandError;
+
+const DAY: u64 = 86_400;
+
+/// A server whose every answer the test sets.
+#[derive(Default)]
+struct Fake {
+    instance: Option<String>,
+    imports_fail: bool,
+    wrong: bool,
+    did: Vec<(&'static str, u64)>,
+}
+
+#[derive(Clone, Default)]
+struct Server(Arc<Mutex<Fake>>);
+
+impl Server {
+    fn with<T>(&self, act: impl FnOnce(&mut Fake) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn did(&self) -> Vec<(&'static str, u64)> {
+        self.with(|fake| std::mem::take(&mut fake.did))
+    }
+}
+
+fn says() -> CommandError {
+    CommandError::Says { program: "rndc".into(), said: "import failed: success".into() }
+}
+
+impl Deliver for Server {
+    fn instance(&mut self) -> Result<String, CommandError> {
+        self.with(|fake| fake.instance.clone().ok_or_else(says))
+    }
+    fn plan(&self, bundles: &[Bundle], now: Timestamp) -> Plan {
+        Plan::for_named(bundles, now)
+    }
+    fn import(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
+        self.with(|fake| {
+            fake.did.push(("import", task.now.secs() - t(0).secs()));
+            if fake.imports_fail { Err(says()) } else { Ok(()) }
+        })
+    }
+    fn switch(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
+        self.with(|fake| fake.did.push(("switch", task.now.secs() - t(0).secs())));
+        Ok(())
+    }
+}
+
+fn t(secs: u64) -> Timestamp {
+    Timestamp::from_secs(1_800_000_000 + secs)
+}
+
+fn zone() -> Name {
+    Name::parse("example.").unwrap()
+}
+
+struct Bench {
+    dir: tempfile::TempDir,
+    server: Server,
+    metrics: Metrics,
+    worker: Worker,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (dir, server, metrics) =
+            (tempfile::tempdir().unwrap(), Server::default(), Metrics::new().unwrap());
+        server.with(|fake| fake.instance = Some("boot 1".into()));
+        let worker = worker(&dir, &server, &metrics);
+        Self { dir, server, metrics, worker }
+    }
+
+    /// Steps through each second from `from` to `to`, both included.
+    fn run(&mut self, from: u64, to: u64) {
+        for secs in from..=to {
+            for _ in 0..3 {
+                self.worker.step(t(secs));
+            }
+        }
+    }
+
+    fn count(&self, result: &str) -> u64 {
+        self.metrics.skr_deliveries_total.with_label_values(&["example.", "ns1", result]).get()
+    }
+
+    fn is_current(&self) -> bool {
+        self.metrics.skr_delivery_current.with_label_values(&["example.", "ns1"]).get() == 1
+    }
+}
+
+fn worker(dir: &tempfile::TempDir, server: &Server, metrics: &Metrics) -> Worker {
+    let judged = server.clone();
+    let prover: Prover = Box::new(move |_, bundle, _| match judged.with(|fake| fake.wrong) {
+        false => Ok(()),
+        true => Err(ProofError::NotValid { rtype: bundle.dnskey.rtype, what: "it has expired" }),
+    });
+    let (folder, accepted) = (dir.path().join("delivered/ns1"), dir.path().join("accepted"));
+    let mut worker =
+        Worker::new("ns1", Box::new(server.clone()), Some(prover), folder, accepted, metrics.clone());
+    worker.take(zone(), in_force(1), t(0));
+    worker
+}
+
+fn in_force(generation: u64) -> Arc<InForce> {
+    let text = SkrBuilder::new("example.", t(0)).bundles(3).text();
+    let bundles = bind::parse_skr(text.as_bytes(), &zone()).unwrap().bundles;
+    Arc::new(InForce { generation, digest: [u8::try_from(generation).unwrap(); 32], bundles })
+}
+
+#[test]
+fn imported_once_proven_and_watched() {
+    let mut bench = Bench::new();
+    assert!(!bench.is_current());
+    bench.run(0, 200);
+    assert_eq!(bench.server.did(), [("import", 0)]);
+    assert_eq!((bench.count("ok"), bench.count("failed"), bench.is_current()), (1, 0, true));
+    bench.worker.take(zone(), in_force(2), t(201));
+    bench.run(201, 210);
+    assert_eq!(bench.server.did(), [("import", 201)]);
+}
+
+#[test]
+fn a_restart_of_the_server_imports_again_and_one_of_ours_does_not() {
+    let mut bench = Bench::new();
+    bench.run(0, 5);
+    bench.server.did();
+    bench.worker = worker(&bench.dir, &bench.server, &bench.metrics);
+    bench.run(6, 20);
+    assert_eq!(bench.server.did(), []);
+    bench.server.with(|fake| fake.instance = None);
+    bench.run(21, 30);
+    assert!(!bench.is_current(), "it is down");
+    assert_eq!(bench.metrics.delivery_server_up.with_label_values(&["ns1"]).get(), 0);
+    bench.server.with(|fake| fake.instance = Some("boot 1".into()));
+    bench.run(31, 35);
+    assert_eq!(bench.server.did(), [], "it was only out of reach");
+    assert!(bench.is_current());
+    bench.server.with(|fake| fake.instance = Some("boot 2".into()));
+    bench.run(36, 40);
+    let did = bench.server.did();
+    assert!(matches!(did[..], [("import", 36..=38)]), "{did:?}");
+}
+
+#[test]
+fn each_boundary_is_nudged_and_checked_a_second_later() {
+    let mut bench = Bench::new();
+    bench.run(0, 5);
+    bench.server.did();
+    // Minutes before the inception, as the plan has it.
+    let at = 9 * DAY - 300;
+    bench.run(at - 3, at);
+    assert_eq!(bench.server.did(), [("switch", at)]);
+    assert_eq!(bench.count("ok"), 1);
+    bench.run(at + 1, at + 1);
+    assert_eq!((bench.count("ok"), bench.count("failed")), (2, 0));
+}
+
+#[test]
+fn a_failed_command_is_tried_again_later_and_later() {
+    let mut bench = Bench::new();
+    bench.server.with(|fake| fake.imports_fail = true);
+    bench.run(0, 70);
+    assert_eq!(bench.server.did().iter().map(|d| d.1).collect::<Vec<_>>(), [0, 1, 3, 7, 15, 31, 63]);
+    assert_eq!((bench.count("ok"), bench.count("failed"), bench.is_current()), (0, 7, false));
+    bench.server.with(|fake| fake.imports_fail = false);
+    bench.run(71, 130);
+    assert_eq!(bench.server.did(), [("import", 127)]);
+    assert!(bench.is_current());
+}
+
+#[test]
+fn an_exit_status_of_0_proves_nothing() {
+    let mut bench = Bench::new();
+    bench.server.with(|fake| fake.wrong = true);
+    bench.run(0, SETTLE + 1);
+    assert_eq!(bench.server.did(), [("import", 0), ("import", SETTLE + 1)]);
+    assert_eq!((bench.count("ok"), bench.count("failed"), bench.is_current()), (0, 1, false));
+    // What was served goes wrong later: noticed by the watch.
+    bench.server.with(|fake| fake.wrong = false);
+    bench.run(SETTLE + 2, SETTLE + 5);
+    assert!(bench.is_current());
+    bench.server.did();
+    bench.server.with(|fake| fake.wrong = true);
+    bench.run(SETTLE + 6, SETTLE + 5 + WATCH);
+    assert!(!bench.is_current());
+    assert_eq!(bench.server.did().len(), 1);
+}
+
+#[test]
+fn a_damaged_note_is_no_note() {
+    let mut bench = Bench::new();
+    bench.run(0, 5);
+    bench.server.did();
+    let note = zone_dir(&bench.dir.path().join("delivered/ns1"), &zone());
+    assert!(std::fs::read_to_string(&note).unwrap().contains("\"instance\":\"boot 1\""));
+    std::fs::write(&note, "{").unwrap();
+    bench.worker = worker(&bench.dir, &bench.server, &bench.metrics);
+    bench.run(6, 8);
+    assert_eq!(bench.server.did(), [("import", 6)]);
+    bench.worker.end();
+    let text = bench.metrics.encode().unwrap();
+    assert!(!text.contains("ns1"), "{text}");
+}
