@@ -10,10 +10,11 @@ use std::collections::HashSet;
 use keystore::dns::Name;
 use keystore::exchange::verify::Check;
 use keystore::exchange::{
-    Bundle, Finding, Ksr, TrustAnchor, UnverifiedSkr, VerifiedSkr, VerifyContext, bind, verify,
+    Bundle, Finding, Ksr, TrustAnchor, UnverifiedSkr, VerifiedSkr, VerifyContext, bind, prove, verify,
 };
 use keystore::keys::files::Found;
 use keystore::keys::{Dnskey, FLAG_ZONE, KeyFile};
+use keystore::policy::Policy;
 use keystore::time::Timestamp;
 
 use crate::store::{Digest, ZoneState};
@@ -25,6 +26,7 @@ pub const CHECKS: &[Check] = &[
     Check { id: "SKR-NO-PRIVATE-KEY", holds: "the private key of every ZSK is in the key folder" },
     Check { id: "SKR-KEYSET", holds: "its ZSKs are those that were asked for, and those of the key folder" },
     Check { id: "SKR-NOT-ASKED", holds: "it answers an open request, if there is one" },
+    Check { id: "SKR-PROVE", holds: "every resolver validates at every second, whatever caches still hold" },
 ];
 
 /// What a verified SKR is held against.
@@ -36,6 +38,8 @@ pub struct Context<'a> {
     pub keys: Option<&'a Found>,
     /// The requests of the zone that are not answered yet.
     pub requests: &'a [Ksr],
+    /// The policy of the zone and its pinned KSKs, for the proof over caches; `None` = not asked.
+    pub proof: Option<(&'a Policy, &'a [TrustAnchor])>,
 }
 
 /// Runs every check of this module on an SKR whose file has the digest `digest`; all findings come back at once.
@@ -54,7 +58,19 @@ pub fn check(skr: &VerifiedSkr, digest: &Digest, context: &Context<'_>, now: Tim
         check_folder(remaining, keys, &mut findings);
     }
     check_requests(skr, context.requests, &mut findings);
+    check_proof(skr, context, now, &mut findings);
     findings
+}
+
+/// SKR-PROVE: see [`prove`]. It rejects by the times in key files only: where they are not known, and where the parent's are
+/// only assumed, it warns.
+fn check_proof(skr: &VerifiedSkr, context: &Context<'_>, now: Timestamp, findings: &mut Vec<Finding>) {
+    let Some((policy, anchors)) = context.proof else { return };
+    let in_force = context.state.and_then(|s| s.in_force.as_ref());
+    let before = in_force.map_or(&[][..], |f| &f.bundles);
+    let keys = context.keys.map(|found| &*found.keys);
+    let report = prove::prove_skr(skr.zone(), (before, skr.bundles()), anchors, keys, policy, now);
+    findings.extend(report.as_findings("SKR-PROVE", !report.derived));
 }
 
 /// What to commit instead of the octets of the dropped file, when its first bundle is yet to come: the bundles in force

@@ -443,7 +443,12 @@ impl Loader {
         let keys = keys_of(&zone.config);
         let requests = open_requests(&self.config.state_dir, name);
         let verify_context = VerifyContext::new(&zone.config.name, &zone.config.anchors);
-        let context = Context { state: Some(&zone.state), keys: Some(&keys), requests: &requests };
+        let context = Context {
+            state: Some(&zone.state),
+            keys: Some(&keys),
+            requests: &requests,
+            proof: Some((&zone.config.policy, &zone.config.anchors)),
+        };
         let (skr, warnings) = match checks::run(skr, &sha256, &verify_context, &context, now) {
             Ok(passed) => passed,
             Err(findings) => return self.reject(file, Some(name.clone()), findings, now, started),

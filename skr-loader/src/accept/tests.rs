@@ -249,3 +249,35 @@ fn the_zone_is_that_of_the_first_record() {
         assert_eq!(zone_of(text.as_bytes()), want, "{text:?}");
     }
 }
+
+#[test]
+fn skr_prove() {
+    use keystore::exchange::testing::SkrBuilder;
+    let dir = tempfile::tempdir().unwrap();
+    let (now, roll) = (start(), start().plus(30 * DAY));
+    let zsk = |seed| TestKey::zsk(seed);
+    let times = |activate, inactive| Timing { activate: Some(activate), inactive, ..Timing::default() };
+    write_key(dir.path(), &zsk(ZSK), ZSK, times(now, Some(roll)));
+    write_key(dir.path(), &zsk(ZSK + 1), ZSK + 1, times(roll, None));
+    let policy = keystore::policy::Policy::with_defaults("default");
+    let found = |publish: Timestamp, keys: bool| {
+        let builder = SkrBuilder::new("example.", now).bundles(12).zsk(zsk(ZSK).dnskey).zsk_during(
+            zsk(ZSK + 1).dnskey,
+            publish,
+            Timestamp::MAX,
+        );
+        let anchors = builder.anchors();
+        let files = find(dir.path(), &zone()).unwrap();
+        let context =
+            Context { keys: keys.then_some(&files), proof: Some((&policy, &anchors)), ..Context::default() };
+        let findings = check(&verified(&builder, now), &[0; 32], &context, now);
+        findings.into_iter().filter(|f| f.id == "SKR-PROVE").collect::<Vec<_>>()
+    };
+    assert_eq!(found(roll.minus(4 * DAY), true), [], "published at day 27, for day 30");
+    let late = found(roll.plus(DAY), true);
+    assert!(late.len() == 1 && late[0].rejects(), "{late:?}");
+    let place = format!("PROVE-LATE-PUBLICATION: {}", roll.iso());
+    assert!(late[0].what.starts_with(&place), "{late:?}");
+    // Nothing known of the times: the old key could sign on.
+    assert_eq!(found(roll.plus(DAY), false), []);
+}

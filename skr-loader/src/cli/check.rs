@@ -8,6 +8,7 @@ use keystore::dns::Name;
 use keystore::exchange::verify::{self, Check, Outcome, Verdict, verdicts, verdicts_unread};
 use keystore::exchange::{Finding, Ksr, TrustAnchor, VerifyContext, bind, parse_trust_anchors};
 use keystore::keys::files as key_files;
+use keystore::policy;
 use keystore::store::{MAX_SKR_OCTETS, digest};
 use keystore::time::{Timestamp, syntax};
 use serde::Serialize;
@@ -25,7 +26,8 @@ const FINDINGS: usize = 3;
 ///
 /// Reads the file once, verifies every signature of every bundle with the trusted KSKs, looks for gaps, and prints a
 /// line for each check with its ID. Nothing is written. Checks that need more than the SKR are run when they get it:
-/// --key-directory for the private keys, --accepted for what is in force, --request for what was asked for.
+/// --key-directory for the private keys, --accepted for what is in force, --request for what was asked for, --policy for
+/// what caches may still hold.
 ///
 /// Exit code: 0 the SKR is good (maybe with warnings), 1 it is not, or could not be checked, 2 wrong usage.
 #[derive(Debug, clap::Args)]
@@ -49,6 +51,12 @@ pub struct Args {
     /// The KSR that it should answer.
     #[arg(long, value_name = "KSR")]
     request: Option<PathBuf>,
+    /// named.conf or TOML with the policy of the zone: TTLs and delays for the proof over caches (see `offline-ksk prove`).
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    policy_file: Option<PathBuf>,
+    /// Name of the policy.
+    #[arg(long, value_name = "NAME", requires = "policy_file")]
+    policy: Option<String>,
     /// The time to check for, instead of now: YYYYMMDDHHMMSS, seconds since 1970, now+3d, …
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     now: Option<String>,
@@ -145,6 +153,10 @@ fn check(args: &Args, now: Timestamp) -> anyhow::Result<Report> {
         },
     };
     let request = args.request.as_deref().map(|path| read_request(path, &args.zone)).transpose()?;
+    let policy = match (&args.policy_file, &args.policy) {
+        (Some(file), Some(name)) => Some(policy::load(file)?.get(name)?.clone()),
+        _ => None,
+    };
     let mut report = Report {
         accepted: false,
         file: args.skr.display().to_string(),
@@ -193,7 +205,12 @@ fn check(args: &Args, now: Timestamp) -> anyhow::Result<Report> {
     summary.coverage_end = summary.end.map(Timestamp::iso);
     report.summary = Some(summary);
 
-    let context = Context { state: state.as_ref(), keys: keys.as_ref(), requests: request.as_slice() };
+    let context = Context {
+        state: state.as_ref(),
+        keys: keys.as_ref(),
+        requests: request.as_slice(),
+        proof: policy.as_ref().map(|policy| (policy, &*anchors)),
+    };
     let verify_context = VerifyContext::new(&args.zone, &anchors);
     let (findings, verified) = match verify::verify(skr, &verify_context, now) {
         Ok(skr) => {
@@ -227,6 +244,7 @@ fn missing(check: &Check, context: &Context<'_>) -> Option<&'static str> {
             Some("no --key-directory, no --request")
         }
         "SKR-NOT-ASKED" if context.requests.is_empty() => Some("no --request"),
+        "SKR-PROVE" if context.proof.is_none() => Some("no --policy-file, no --policy"),
         _ => None,
     }
 }
