@@ -6,17 +6,17 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
 use keystore::clock;
 use keystore::config::Config;
-use keystore::store;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::http::{Endpoint, Server as HttpServer};
+use metrics::zones::Part;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signer_plugin::border::SignerHandler;
@@ -24,6 +24,7 @@ use signer_plugin::border::server::{Listen, Server as DnsServer};
 use signer_plugin::runtime::Signer;
 use skr_loader::loader::{Control, Loader, Outcome};
 
+use crate::clock_watch::ClockWatch;
 use crate::requests::RequestTimer;
 
 /// Reads the configuration and prints every finding.
@@ -71,10 +72,16 @@ pub struct Serving {
     loader: Control,
     loader_thread: JoinHandle<()>,
     timer: RequestTimer,
+    clock_watch: ClockWatch,
     signer: Arc<Signer>,
     dns: Option<DnsServer>,
     metrics_address: Option<SocketAddr>,
     stop_http: tokio::sync::watch::Sender<bool>,
+    metrics: Metrics,
+    /// The configuration in use.
+    config: Config,
+    /// The zones that must be ready, as the endpoint sees them.
+    zones: Arc<Mutex<Vec<ReadyZone>>>,
 }
 
 impl Serving {
@@ -83,6 +90,7 @@ impl Serving {
         let config = load(path)?;
         let metrics = Metrics::new().context("the metric families do not register")?;
         start_metrics(&metrics, &config);
+        make_folders(&config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
 
         let mut loader = Loader::new(config.clone(), metrics.clone())?;
@@ -96,18 +104,19 @@ impl Serving {
             })?),
             None => None,
         };
+        let zones = Arc::new(Mutex::new(ready_zones(&config)));
         let (stop_http, stopped) = tokio::sync::watch::channel(false);
         let metrics_address = match &config.metrics {
             Some(wanted) => {
-                let server =
-                    runtime.block_on(HttpServer::bind(wanted.listen, endpoint(&config, &metrics)))?;
+                let server = runtime.block_on(HttpServer::bind(wanted.listen, endpoint(&zones, &metrics)))?;
                 let address = server.address();
                 runtime.spawn(serve_http(server, stopped));
                 Some(address)
             }
             None => None,
         };
-        let timer = RequestTimer::start(config, metrics)?;
+        let timer = RequestTimer::start(config.clone(), metrics.clone())?;
+        let clock_watch = ClockWatch::start(metrics.clone())?;
         let control = loader.control();
         let wake = (Arc::clone(&signer), timer.waker());
         let loader_thread = std::thread::Builder::new()
@@ -120,10 +129,14 @@ impl Serving {
             loader: control,
             loader_thread,
             timer,
+            clock_watch,
             signer,
             dns,
             metrics_address,
             stop_http,
+            metrics,
+            config,
+            zones,
         };
         for address in serving.dns() {
             tracing::info!(%address, "serving");
@@ -150,10 +163,28 @@ impl Serving {
     pub fn reload(&mut self) {
         match load(&self.path) {
             Ok(config) => {
+                if let Some(what) = fixed(&self.config, &config) {
+                    tracing::error!(
+                        "{what} cannot change while this process runs; the old configuration stays in use, restart to take it"
+                    );
+                    return self.loader.reload_failed();
+                }
+                for zone in self
+                    .config
+                    .zones
+                    .iter()
+                    .filter(|old| !config.zones.iter().any(|new| new.name == old.name))
+                {
+                    self.metrics.remove_zone(&zone.name.to_lowercase().to_string(), Part::Requests);
+                }
+                add_zones(&self.metrics, &config);
+                *self.zones.lock().unwrap_or_else(PoisonError::into_inner) = ready_zones(&config);
+                self.signer.reload(&config);
                 self.timer.reload(config.clone());
-                if !self.loader.reload(config) {
+                if !self.loader.reload(config.clone()) {
                     tracing::error!("the loader has ended; restart this process");
                 }
+                self.config = config;
             }
             Err(error) => {
                 tracing::error!("{error:#}; the old configuration stays in use");
@@ -173,6 +204,7 @@ impl Serving {
             tracing::error!("the loader ended in a way that it should not; please report this");
         }
         self.timer.stop();
+        self.clock_watch.stop();
         drop(self.signer);
         self.runtime.shutdown_background();
     }
@@ -183,45 +215,89 @@ fn start_metrics(metrics: &Metrics, config: &Config) {
     metrics.add_process();
     let labels = ["serve", env!("CARGO_PKG_VERSION"), option_env!("OFFLINE_KSK_REVISION").unwrap_or("")];
     metrics.build_info.with_label_values(&labels).set(1);
-    for zone in &config.zones {
-        metrics.add_zone(&zone.name.to_lowercase().to_string());
-    }
+    add_zones(metrics, config);
     metrics.config_last_reload_successful.set(1);
     metrics.config_last_reload_success_timestamp_seconds.set(seconds(clock::now()));
+}
+
+/// The series of the request timer; loader and signer make their own.
+fn add_zones(metrics: &Metrics, config: &Config) {
+    for zone in config.zones.iter().filter(|_| config.ksr.enabled) {
+        metrics.add_zone(&zone.name.to_lowercase().to_string(), Part::Requests);
+    }
+}
+
+/// Makes the key folders that are missing: on a new host nobody has put a key there yet.
+fn make_folders(config: &Config) -> Result<()> {
+    for zone in &config.zones {
+        let dir = &zone.key_directory;
+        if !dir.exists() && dir.starts_with(&config.state_dir) {
+            keystore::durable::create_dir_durable(dir, 0o700)
+                .with_context(|| format!("cannot make the key folder {}", dir.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// What differs between two configurations and is fixed while the process runs.
+fn fixed(old: &Config, new: &Config) -> Option<&'static str> {
+    let listen = |config: &Config| config.signer.as_ref().map(|signer| signer.listen.clone());
+    let metrics = |config: &Config| config.metrics.as_ref().map(|metrics| metrics.listen);
+    match () {
+        () if old.state_dir != new.state_dir => Some("`state-dir`"),
+        () if listen(old) != listen(new) => Some("`[signer] listen`"),
+        () if metrics(old) != metrics(new) => Some("`[metrics] listen`"),
+        () => None,
+    }
 }
 
 fn seconds(time: Timestamp) -> i64 {
     i64::try_from(time.secs()).unwrap_or(i64::MAX)
 }
 
-fn endpoint(config: &Config, metrics: &Metrics) -> Endpoint {
-    let accepted = config.state_dir.join("accepted");
+/// A zone whose state decides whether this process is ready.
+struct ReadyZone {
+    label: String,
+    /// It must be served, too.
+    signed: bool,
+}
+
+fn ready_zones(config: &Config) -> Vec<ReadyZone> {
     let signed = config.signer.is_some();
-    let zones = config.zones.clone();
+    let zone = |zone: &keystore::config::ZoneConfig| ReadyZone {
+        label: zone.name.to_lowercase().to_string(),
+        signed: signed && zone.file.is_some(),
+    };
+    config.zones.iter().map(zone).collect()
+}
+
+fn endpoint(zones: &Arc<Mutex<Vec<ReadyZone>>>, metrics: &Metrics) -> Endpoint {
+    let zones = Arc::clone(zones);
     let seen = metrics.clone();
     Endpoint {
         metrics: metrics.clone(),
         refresh: Arc::new(|metrics| metrics.clock_time_seconds.set(seconds(clock::now()))),
         not_ready: Arc::new(move || {
-            let mut reasons = Vec::new();
-            for zone in &zones {
-                let label = zone.name.to_lowercase().to_string();
-                let now = seconds(clock::now());
-                let active =
-                    seen.skr_active_bundle_expiration_timestamp_seconds.with_label_values(&[&label]).get();
-                if !matches!(store::read_current(&accepted, &zone.name), Ok(Some(_))) {
-                    reasons.push(format!("{label}: no SKR is accepted"));
-                } else if active <= now {
-                    reasons.push(format!("{label}: no bundle is in force"));
-                } else if signed
-                    && zone.file.is_some()
-                    && seen.zone_signed.with_label_values(&[&label]).get() == 0
-                {
-                    reasons.push(format!("{label}: not served with valid signatures"));
-                }
-            }
-            reasons
+            let now = seconds(clock::now());
+            let zones = zones.lock().unwrap_or_else(PoisonError::into_inner);
+            zones
+                .iter()
+                .filter_map(|zone| Some(format!("{}: {}", zone.label, missing(&seen, zone, now)?)))
+                .collect()
         }),
+    }
+}
+
+/// What `zone` lacks at `now` (Unix time), by the gauges that its parts have set.
+fn missing(metrics: &Metrics, zone: &ReadyZone, now: i64) -> Option<&'static str> {
+    let gauge = |family: &prometheus::IntGaugeVec| family.with_label_values(&[&zone.label]).get();
+    match () {
+        () if gauge(&metrics.skr_generation) == 0 => Some("no SKR is accepted"),
+        () if gauge(&metrics.skr_active_bundle_expiration_timestamp_seconds) <= now => {
+            Some("no bundle is in force")
+        }
+        () if zone.signed && gauge(&metrics.zone_signed) == 0 => Some("not served with valid signatures"),
+        () => None,
     }
 }
 

@@ -6,6 +6,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 
+use metrics::zones::Part;
+
 fn rules_dir() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../metrics/rules")
 }
@@ -32,7 +34,9 @@ fn each_alert_fires_and_is_silent_when_it_should() {
 fn every_family_passes_the_linter() {
     let metrics = metrics::Metrics::new().expect("families register");
     metrics.add_process();
-    metrics.add_zone("example.");
+    for part in [Part::Loader, Part::Requests, Part::Signer] {
+        metrics.add_zone("example.", part);
+    }
     metrics.add_delivery("example.", "ns1");
     metrics.build_info.with_label_values(&["loader", "0", "0"]).set(1);
     metrics.skr_rejections_total.with_label_values(&["SKR-GAP"]).inc();

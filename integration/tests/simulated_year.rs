@@ -501,7 +501,8 @@ async fn a_year_with_every_switch_validated() {
 
     let setup = ZoneSetup::from_config(&config, &config.zones[0]).expect("a zone with a file");
     let clock = Arc::new(simulated_now);
-    let mut runtime = ZoneRuntime::new(setup, metrics.clone(), clock);
+    let served = SignerZone::new(setup.name.clone(), &metrics, clock);
+    let mut runtime = ZoneRuntime::new(setup, metrics.clone(), Arc::new(served));
     let root: Arc<dyn Responder> = Arc::new(Root::new(year.dir.path(), &ksk));
     let served: Arc<dyn Responder> = Arc::<SignerZone>::clone(runtime.served());
     let zone = InProcess(Hosted::new([root, served]));

@@ -28,17 +28,34 @@ pub const WATCH_OUTCOMES: [&str; 4] = ["imported", "ignored", "unsafe", "unstabl
 /// Directions of a clock jump.
 pub const DIRECTIONS: [&str; 2] = ["back", "forward"];
 
+/// Which part of the toolchain reports a series. A process makes only those of the parts that run in it, so that no alert fires
+/// for a part that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// `skr-loader`: the accepted SKR and its imports.
+    Loader,
+    /// The request timer.
+    Requests,
+    /// `signer-plugin`: keys, signing, answers.
+    Signer,
+}
+
 impl Metrics {
-    /// Makes every series of `zone` (absolute, lower case, final dot) that does not exist yet, with 0.
-    pub fn add_zone(&self, zone: &str) {
-        self.zone_series(zone, |family, labels| family.touch(labels));
-        // No import was rejected yet: 0 here would say the newest one was.
-        self.skr_last_import_success.with_label_values(&[zone]).set(1);
+    /// Makes every series of `zone` (absolute, lower case, final dot) and `part` that does not exist yet, with 0.
+    pub fn add_zone(&self, zone: &str, part: Part) {
+        self.zone_series(zone, part, |family, labels| family.touch(labels));
+        if part == Part::Loader {
+            // No import was rejected yet: 0 here would say the newest one was.
+            self.skr_last_import_success.with_label_values(&[zone]).set(1);
+        }
+        if part == Part::Signer {
+            self.zone_last_load_success.with_label_values(&[zone]).set(1);
+        }
     }
 
-    /// Removes every series of `zone`, except those of single keys, whose labels only their owner knows.
-    pub fn remove_zone(&self, zone: &str) {
-        self.zone_series(zone, |family, labels| family.remove(labels));
+    /// Removes every series of `zone` and `part`, except those of single keys, whose labels only their owner knows.
+    pub fn remove_zone(&self, zone: &str, part: Part) {
+        self.zone_series(zone, part, |family, labels| family.remove(labels));
     }
 
     /// Makes every series of a zone at a target of the delivery, with 0.
@@ -66,8 +83,26 @@ impl Metrics {
         visit(&self.skr_delivery_last_proof_timestamp_seconds, &[zone, target]);
     }
 
-    fn zone_series(&self, zone: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {
-        for gauge in self.zone_gauges() {
+    fn zone_series(&self, zone: &str, part: Part, visit: impl FnMut(&dyn Family, &[&str])) {
+        match part {
+            Part::Loader => self.loader_series(zone, visit),
+            Part::Requests => self.request_series(zone, visit),
+            Part::Signer => self.signer_series(zone, visit),
+        }
+    }
+
+    fn loader_series(&self, zone: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {
+        for gauge in [
+            &self.skr_coverage_start_timestamp_seconds,
+            &self.skr_coverage_end_timestamp_seconds,
+            &self.skr_schedule_end_timestamp_seconds,
+            &self.skr_gap_seconds,
+            &self.skr_active_bundle_inception_timestamp_seconds,
+            &self.skr_active_bundle_expiration_timestamp_seconds,
+            &self.skr_next_bundle_timestamp_seconds,
+            &self.skr_generation,
+            &self.skr_last_import_success,
+        ] {
             visit(gauge, &[zone]);
         }
         for severity in SEVERITIES {
@@ -80,8 +115,38 @@ impl Metrics {
             visit(&self.skr_imports_total, &[zone, result]);
             visit(&self.skr_last_import_timestamp_seconds, &[zone, result]);
         }
+    }
+
+    fn request_series(&self, zone: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {
+        for gauge in [
+            &self.ksr_last_generated_timestamp_seconds,
+            &self.ksr_due_timestamp_seconds,
+            &self.ksr_period_end_timestamp_seconds,
+            &self.ksr_pending_since_timestamp_seconds,
+        ] {
+            visit(gauge, &[zone]);
+        }
         for result in KSR_RESULTS {
             visit(&self.ksr_generations_total, &[zone, result]);
+        }
+    }
+
+    fn signer_series(&self, zone: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {
+        for gauge in [
+            &self.policy_signature_refresh_seconds,
+            &self.signer_skr_generation,
+            &self.keystore_mismatched_keys,
+            &self.keystore_missing_private_keys,
+            &self.keystore_ksk_private_files,
+            &self.keystore_last_check_timestamp_seconds,
+            &self.zone_signed,
+            &self.zone_serial,
+            &self.zone_last_load_success,
+            &self.zone_records,
+            &self.zone_last_signed_timestamp_seconds,
+            &self.resign_next_timestamp_seconds,
+        ] {
+            visit(gauge, &[zone]);
         }
         for role in ROLES {
             visit(&self.zone_rrsig_earliest_expiration_timestamp_seconds, &[zone, role]);
@@ -111,36 +176,6 @@ impl Metrics {
         for direction in DIRECTIONS {
             self.clock_jumps_total.with_label_values(&[direction]);
         }
-    }
-
-    fn zone_gauges(&self) -> [&prometheus::IntGaugeVec; 25] {
-        [
-            &self.policy_signature_refresh_seconds,
-            &self.skr_coverage_start_timestamp_seconds,
-            &self.skr_coverage_end_timestamp_seconds,
-            &self.skr_schedule_end_timestamp_seconds,
-            &self.skr_gap_seconds,
-            &self.skr_active_bundle_inception_timestamp_seconds,
-            &self.skr_active_bundle_expiration_timestamp_seconds,
-            &self.skr_next_bundle_timestamp_seconds,
-            &self.skr_generation,
-            &self.signer_skr_generation,
-            &self.ksr_last_generated_timestamp_seconds,
-            &self.ksr_due_timestamp_seconds,
-            &self.ksr_period_end_timestamp_seconds,
-            &self.ksr_pending_since_timestamp_seconds,
-            &self.keystore_mismatched_keys,
-            &self.keystore_missing_private_keys,
-            &self.keystore_ksk_private_files,
-            &self.keystore_last_check_timestamp_seconds,
-            &self.zone_signed,
-            &self.zone_serial,
-            &self.zone_last_load_success,
-            &self.zone_records,
-            &self.zone_last_signed_timestamp_seconds,
-            &self.resign_next_timestamp_seconds,
-            &self.skr_last_import_success,
-        ]
     }
 }
 
@@ -182,7 +217,9 @@ mod tests {
             text.lines().filter(|l| !l.contains("process_")).map(str::to_owned).collect()
         };
         let before = ours(metrics.encode().expect("text"));
-        metrics.add_zone("example.");
+        for part in [Part::Loader, Part::Requests, Part::Signer] {
+            metrics.add_zone("example.", part);
+        }
         let with = metrics.encode().expect("text");
         assert!(
             with.contains("offlineksk_skr_coverage_end_timestamp_seconds{zone=\"example.\"} 0"),
@@ -193,7 +230,16 @@ mod tests {
         assert!(metrics.encode().expect("text").contains("offlineksk_delivery_server_up{target=\"ns1\"} 0"));
         metrics.remove_delivery("example.", "ns1");
         metrics.remove_delivery_target("ns1");
-        metrics.remove_zone("example.");
+        assert!(with.contains("offlineksk_zone_signed{zone=\"example.\"} 0"), "{with}");
+        metrics.remove_zone("example.", Part::Signer);
+        let with = metrics.encode().expect("text");
+        assert!(
+            !with.contains("zone_signed{") && with.contains("skr_generation{"),
+            "a process without signer: {with}"
+        );
+        for part in [Part::Loader, Part::Requests] {
+            metrics.remove_zone("example.", part);
+        }
         assert_eq!(ours(metrics.encode().expect("text")), before);
     }
 

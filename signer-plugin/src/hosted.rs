@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use keystore::dns::{Name, Rtype};
 
 use crate::answer::{Outcome, Transport};
@@ -17,10 +18,10 @@ pub trait Responder: Send + Sync + 'static {
     fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> Outcome;
 }
 
-/// Zones by apex. Cheap to clone; built once, then only read.
+/// Zones by apex. Cheap to clone; clones see the same zones, also after [`Hosted::replace`].
 #[derive(Clone, Default)]
 pub struct Hosted {
-    by_apex: Arc<HashMap<Box<[u8]>, Entry>>,
+    by_apex: Arc<ArcSwap<HashMap<Box<[u8]>, Entry>>>,
 }
 
 #[derive(Clone)]
@@ -31,7 +32,7 @@ enum Entry {
 
 impl fmt::Debug for Hosted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.zones().map(|z| z.origin().to_string())).finish()
+        f.debug_set().entries(self.zones().iter().map(|z| z.origin().to_string())).finish()
     }
 }
 
@@ -39,45 +40,63 @@ impl Hosted {
     /// These zones, and none else. Of two with one apex the later one counts.
     #[must_use]
     pub fn new(zones: impl IntoIterator<Item = Arc<dyn Responder>>) -> Self {
-        let by_apex = zones.into_iter().map(|z| (key(z.origin()), Entry::Ours(z))).collect();
-        Self { by_apex: Arc::new(by_apex) }
+        let hosted = Self::default();
+        hosted.replace(zones);
+        hosted
+    }
+
+    /// From now on these zones, for every clone; what [`Hosted::besides`] said stays.
+    pub fn replace(&self, zones: impl IntoIterator<Item = Arc<dyn Responder>>) {
+        let ours: Vec<_> = zones.into_iter().collect();
+        self.by_apex.rcu(|map| {
+            let theirs = map.iter().filter(|(_, entry)| matches!(entry, Entry::Theirs));
+            let mut new: HashMap<_, _> = theirs.map(|(apex, entry)| (apex.clone(), entry.clone())).collect();
+            new.extend(ours.iter().map(|z| (key(z.origin()), Entry::Ours(Arc::clone(z)))));
+            new
+        });
     }
 
     /// The same, knowing that another handler of this process hosts `apexes`: a name at or below one of them is not ours, even
     /// when it is below one of our zones.
     #[must_use]
-    pub fn besides(mut self, apexes: impl IntoIterator<Item = Name>) -> Self {
-        let map = Arc::make_mut(&mut self.by_apex);
-        for apex in apexes {
-            map.entry(key(&apex)).or_insert(Entry::Theirs);
-        }
+    pub fn besides(self, apexes: impl IntoIterator<Item = Name>) -> Self {
+        let apexes: Vec<_> = apexes.into_iter().map(|apex| key(&apex)).collect();
+        self.by_apex.rcu(|map| {
+            let mut new = HashMap::clone(map);
+            for apex in &apexes {
+                new.entry(apex.clone()).or_insert(Entry::Theirs);
+            }
+            new
+        });
         self
     }
 
     /// The zone that answers for `qname` (uncompressed wire form, lower case). A DS query for an apex belongs to the zone above
     /// it when that one is hosted too (RFC 4035 section 3.1.4.1).
     #[must_use]
-    pub fn find(&self, qname: &[u8], qtype: Rtype) -> Option<&Arc<dyn Responder>> {
+    pub fn find(&self, qname: &[u8], qtype: Rtype) -> Option<Arc<dyn Responder>> {
+        let by_apex = self.by_apex.load();
         let mut at_apex = None;
         let mut rest = qname;
         loop {
-            if let Some(entry) = self.by_apex.get(rest) {
+            if let Some(entry) = by_apex.get(rest) {
                 if qtype == Rtype::DS && rest.len() == qname.len() {
                     at_apex = Some(entry);
                 } else {
-                    return entry.ours();
+                    return entry.ours().cloned();
                 }
             }
             match rest.split_first() {
                 Some((len, tail)) if *len > 0 => rest = tail.get(usize::from(*len)..)?,
-                _ => return at_apex.and_then(Entry::ours),
+                _ => return at_apex.and_then(Entry::ours).cloned(),
             }
         }
     }
 
     /// Our zones, in no order.
-    pub fn zones(&self) -> impl Iterator<Item = &Arc<dyn Responder>> {
-        self.by_apex.values().filter_map(Entry::ours)
+    #[must_use]
+    pub fn zones(&self) -> Vec<Arc<dyn Responder>> {
+        self.by_apex.load().values().filter_map(Entry::ours).cloned().collect()
     }
 }
 

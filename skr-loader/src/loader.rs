@@ -19,6 +19,7 @@ use keystore::keys::files::{self as key_files, Found};
 use keystore::store::{MAX_SKR_OCTETS, StoreError, digest, zone_dir};
 use keystore::time::Timestamp;
 use metrics::Metrics;
+use metrics::zones::Part;
 
 use crate::accept::{self, Context};
 use crate::audit::{Audit, Record};
@@ -305,7 +306,7 @@ impl Loader {
             let state = match old.remove(&zone.name) {
                 Some(known) => known.state,
                 None => {
-                    self.metrics.add_zone(&label);
+                    self.metrics.add_zone(&label, Part::Loader);
                     self.read_back(zone)
                 }
             };
@@ -313,7 +314,7 @@ impl Loader {
             self.zones.insert(zone.name.clone(), Zone { config: zone.clone(), state, label });
         }
         for zone in old.values() {
-            self.metrics.remove_zone(&zone.label);
+            self.metrics.remove_zone(&zone.label, Part::Loader);
             self.deliveries.forget(&zone.config.name);
         }
         let in_force = if config.deliver.is_empty() {
@@ -622,7 +623,7 @@ fn lost() -> StoreError {
 
 /// The keys of the zone; a folder that cannot be read has none, and says why.
 fn keys_of(zone: &ZoneConfig) -> Found {
-    key_files::find(&zone.key_directory, &zone.name)
+    key_files::find_online(&zone.key_directory, &zone.name)
         .unwrap_or_else(|error| Found { keys: Vec::new(), skipped: vec![error] })
 }
 

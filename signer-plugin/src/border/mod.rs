@@ -74,7 +74,7 @@ impl<H: RequestHandler> SignerHandler<H> {
     }
 
     /// The zone that a request is for.
-    fn zone(&self, request: &Request) -> Option<&Arc<dyn Responder>> {
+    fn zone(&self, request: &Request) -> Option<Arc<dyn Responder>> {
         let query = request.queries.queries().first()?;
         self.zones.find(&convert::wire(query.name()), Rtype(query.query_type().into()))
     }
@@ -90,7 +90,7 @@ impl<H: RequestHandler> RequestHandler for SignerHandler<H> {
         let Some(zone) = self.zone(request) else {
             return self.inner.handle_request::<R, T>(request, response_handle).await;
         };
-        let answer = match ask(&**zone, request, self.max_udp) {
+        let answer = match ask(&*zone, request, self.max_udp) {
             Asked::Answer(answer) => answer,
             Asked::NotOurs => return self.inner.handle_request::<R, T>(request, response_handle).await,
             Asked::Drop => return nothing(request),

@@ -137,13 +137,7 @@ impl Keyring {
             *counts.entry((role, state(&key.timing, now))).or_default() += 1;
             labelled.insert([role.to_owned(), tag, algorithm]);
         }
-        for [role, tag, algorithm] in self.labelled.difference(&labelled) {
-            let _ = metrics.key_info.remove_label_values(&[zone, role, tag, algorithm]);
-            for (event, _) in events(&Timing::default()) {
-                let _ = metrics.key_timing_timestamp_seconds.remove_label_values(&[zone, role, tag, event]);
-            }
-        }
-        self.labelled = labelled;
+        self.label_only(labelled, metrics);
         for role in metrics::zones::ROLES {
             for state in KEY_STATES {
                 let count = counts.get(&(role, state)).copied().unwrap_or(0);
@@ -162,6 +156,24 @@ impl Keyring {
             .keystore_last_check_timestamp_seconds
             .with_label_values(&[zone])
             .set(now.secs().cast_signed());
+    }
+
+    /// Removes the series of single keys.
+    pub(super) fn forget_series(&mut self, metrics: &Metrics) {
+        self.label_only(BTreeSet::new(), metrics);
+    }
+
+    /// Removes the series of every key but these.
+    fn label_only(&mut self, labelled: BTreeSet<[String; 3]>, metrics: &Metrics) {
+        let zone = label(&self.zone);
+        for [role, tag, algorithm] in self.labelled.difference(&labelled) {
+            // An error says that the series did not exist, which is the aim.
+            let _ = metrics.key_info.remove_label_values(&[&zone, role, tag, algorithm]);
+            for (event, _) in events(&Timing::default()) {
+                let _ = metrics.key_timing_timestamp_seconds.remove_label_values(&[&zone, role, tag, event]);
+            }
+        }
+        self.labelled = labelled;
     }
 
     /// Counts the ZSKs of the bundle in force and of those to come that are not here.

@@ -22,13 +22,15 @@ pub use keyring::Keyring;
 pub use served::{Clock, SignerZone};
 pub use zone::{ZoneRuntime, ZoneSetup};
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, available_parallelism};
 use std::time::Duration;
 
 use keystore::config::Config;
+use keystore::dns::Name;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 
@@ -38,16 +40,31 @@ use crate::hosted::{Hosted, Responder};
 const TICK: Duration = Duration::from_millis(50);
 
 /// Zones at work, stepped by threads of their own. Dropping it ends them; what is published stays served by whoever holds it.
-#[derive(Debug)]
 pub struct Signer {
     hosted: Hosted,
+    metrics: Metrics,
+    clock: Clock,
     wakers: Vec<Sender<Wake>>,
     threads: Vec<JoinHandle<()>>,
+    roster: Mutex<HashMap<Name, Seat>>,
+}
+
+/// Where a zone is at work.
+struct Seat {
+    setup: ZoneSetup,
+    served: Arc<SignerZone>,
+    /// Index of its thread.
+    thread: usize,
 }
 
 /// What a thread is woken for.
 enum Wake {
+    /// Look at the files now.
     Look,
+    /// Take this zone over; one of the same name makes room, and what it serves goes on until there is something newer.
+    Take(Box<ZoneSetup>, Arc<SignerZone>),
+    /// Let the zone go.
+    Leave(Name),
     End,
 }
 
@@ -58,35 +75,61 @@ impl Signer {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(config: &Config, metrics: &Metrics, clock: Clock) -> std::io::Result<Self> {
-        let setups = config.zones.iter().filter_map(|zone| ZoneSetup::from_config(config, zone));
-        let zones = setups.map(|setup| ZoneRuntime::new(setup, metrics.clone(), Arc::clone(&clock)));
-        Self::run(zones.collect(), &clock)
-    }
-
-    /// Runs these zones.
-    ///
-    /// # Errors
-    /// When the system gives no thread.
-    pub fn run(zones: Vec<ZoneRuntime>, clock: &Clock) -> std::io::Result<Self> {
-        let hosted = Hosted::new(zones.iter().map(|zone| Arc::clone(zone.served()) as Arc<dyn Responder>));
         // Signing itself uses all cores; the threads only keep a large zone from holding up the small ones.
-        let count = (2 * available_parallelism().map_or(1, usize::from)).min(zones.len());
-        let mut shares: Vec<Vec<ZoneRuntime>> = (0..count).map(|_| Vec::new()).collect();
-        for (index, zone) in zones.into_iter().enumerate() {
-            shares[index % count].push(zone);
-        }
-        let mut signer = Self { hosted, wakers: Vec::new(), threads: Vec::new() };
-        for share in shares {
+        let count = (2 * available_parallelism().map_or(1, usize::from)).min(config.zones.len()).max(1);
+        let mut signer = Self {
+            hosted: Hosted::default(),
+            metrics: metrics.clone(),
+            clock,
+            wakers: Vec::new(),
+            threads: Vec::new(),
+            roster: Mutex::default(),
+        };
+        for _ in 0..count {
             let (waker, wakes) = channel();
-            let clock = Arc::clone(clock);
+            let (metrics, clock) = (metrics.clone(), Arc::clone(&signer.clock));
             let thread = std::thread::Builder::new().name("signer".to_owned());
-            signer.threads.push(thread.spawn(move || live(share, &clock, &wakes))?);
+            signer.threads.push(thread.spawn(move || live(&metrics, &clock, &wakes))?);
             signer.wakers.push(waker);
         }
+        signer.reload(config);
         Ok(signer)
     }
 
-    /// The zones, to be answered for by [`crate::border::SignerHandler`].
+    /// Takes a new configuration: zones that are new begin, zones that are gone are not answered for any more, zones whose
+    /// settings changed work on with the new ones. What is served of them stays until there is something newer.
+    pub fn reload(&self, config: &Config) {
+        let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
+        let setups: Vec<ZoneSetup> =
+            config.zones.iter().filter_map(|zone| ZoneSetup::from_config(config, zone)).collect();
+        let gone: Vec<Name> =
+            roster.keys().filter(|name| !setups.iter().any(|setup| setup.name == **name)).cloned().collect();
+        for name in gone {
+            if let Some(seat) = roster.remove(&name) {
+                self.wake(seat.thread, Wake::Leave(name));
+            }
+        }
+        for setup in setups {
+            let (served, thread) = match roster.get(&setup.name) {
+                Some(seat) if seat.setup == setup => continue,
+                Some(seat) => (Arc::clone(&seat.served), seat.thread),
+                None => {
+                    let served = SignerZone::new(setup.name.clone(), &self.metrics, Arc::clone(&self.clock));
+                    (Arc::new(served), roster.len() % self.wakers.len())
+                }
+            };
+            self.wake(thread, Wake::Take(Box::new(setup.clone()), Arc::clone(&served)));
+            roster.insert(setup.name.clone(), Seat { setup, served, thread });
+        }
+        self.hosted.replace(roster.values().map(|seat| Arc::clone(&seat.served) as Arc<dyn Responder>));
+    }
+
+    fn wake(&self, thread: usize, wake: Wake) {
+        // A thread that is gone has said why.
+        let _ = self.wakers[thread].send(wake);
+    }
+
+    /// The zones, to be answered for by [`crate::border::SignerHandler`]; follows [`Signer::reload`].
     #[must_use]
     pub fn hosted(&self) -> Hosted {
         self.hosted.clone()
@@ -94,15 +137,20 @@ impl Signer {
 
     /// Looks at the files now, because an SKR was accepted; without it they are looked at within a second.
     pub fn notify_accept(&self) {
-        for waker in &self.wakers {
-            // A thread that is gone has said why.
-            let _ = waker.send(Wake::Look);
+        for thread in 0..self.wakers.len() {
+            self.wake(thread, Wake::Look);
         }
     }
 
     /// Ends the threads, each after the step under way.
     pub fn shutdown(self) {
         drop(self);
+    }
+}
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signer").field("hosted", &self.hosted).finish_non_exhaustive()
     }
 }
 
@@ -117,8 +165,9 @@ impl Drop for Signer {
     }
 }
 
-/// Steps `zones` once a second, and at once when woken.
-fn live(mut zones: Vec<ZoneRuntime>, clock: &Clock, wakes: &Receiver<Wake>) {
+/// Steps its zones once a second, and at once when woken.
+fn live(metrics: &Metrics, clock: &Clock, wakes: &Receiver<Wake>) {
+    let mut zones: Vec<ZoneRuntime> = Vec::new();
     let mut stepped: Option<Timestamp> = None;
     loop {
         let now = clock();
@@ -130,6 +179,18 @@ fn live(mut zones: Vec<ZoneRuntime>, clock: &Clock, wakes: &Receiver<Wake>) {
         }
         match wakes.recv_timeout(TICK) {
             Ok(Wake::Look) => stepped = None,
+            Ok(Wake::Take(setup, served)) => {
+                zones.retain(|zone| *zone.served().origin() != setup.name);
+                zones.push(ZoneRuntime::new(*setup, metrics.clone(), served));
+                stepped = None;
+            }
+            Ok(Wake::Leave(name)) => zones.retain_mut(|zone| {
+                let stays = *zone.served().origin() != name;
+                if !stays {
+                    zone.leave();
+                }
+                stays
+            }),
             Err(RecvTimeoutError::Timeout) => {}
             Ok(Wake::End) | Err(RecvTimeoutError::Disconnected) => return,
         }

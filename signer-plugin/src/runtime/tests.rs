@@ -1,5 +1,6 @@
 //! A zone stepped through its life on a clock of our own; what it serves is asked for and verified at each stop.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use keystore::crypto::PrivateKey;
 use keystore::dns::{Name, Rrset, Rrsig, Rtype, rrsig};
+use keystore::exchange::TrustAnchor;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::{Dnskey, KeyFile, Timing};
 use keystore::{durable, store};
@@ -108,7 +110,28 @@ impl Site {
     }
 
     fn zone(&self) -> ZoneRuntime {
-        ZoneRuntime::new(self.setup(), self.metrics.clone(), self.clock())
+        let served = SignerZone::new(Name::parse(ZONE).unwrap(), &self.metrics, self.clock());
+        ZoneRuntime::new(self.setup(), self.metrics.clone(), Arc::new(served))
+    }
+
+    /// The configuration of a process that serves the zone, and `more` zones of the same file.
+    fn config(&self, validity: u32, more: &[&str]) -> Config {
+        let mut text = String::from("version = 1\nstate-dir = \".\"\n[signer]\nlisten = [\"127.0.0.1:0\"]\n");
+        let _ = write!(
+            text,
+            "[policy.p]\noffline-ksk = true\nsignatures-validity = \"{validity}d\"\nkeys = [{{ role = \"ksk\", lifetime = \"unlimited\", \
+             algorithm = \"13\" }}, {{ role = \"zsk\", lifetime = \"unlimited\", algorithm = \"13\" }}]\n"
+        );
+        let ksk = SkrBuilder::new(ZONE, start()).anchors();
+        let [TrustAnchor::Dnskey(ksk)] = ksk.as_slice() else { panic!("one KSK pinned by its key") };
+        let record = keystore::dns::rdata::to_text(Rtype::DNSKEY, &ksk.to_rdata(), None);
+        for zone in [ZONE].iter().chain(more) {
+            let _ = write!(
+                text,
+                "[[zone]]\nname = \"{zone}\"\npolicy = \"p\"\nfile = \"zone\"\ntrust-anchors = [\"{zone} IN DNSKEY {record}\"]\n"
+            );
+        }
+        Config::parse(text.as_bytes(), &self.path("offline-ksk.toml")).unwrap()
     }
 
     /// Steps at `now`.
@@ -481,10 +504,7 @@ fn a_damaged_zsk_is_not_used_and_what_is_served_stays() {
 #[test]
 fn threads_step_by_the_clock_and_wake_for_an_accepted_skr() {
     let site = Site::with_skr(3);
-    let other = Site::new();
-    let clock = site.clock();
-    let signer = Signer::run(vec![site.zone(), other.zone()], &clock).unwrap();
-    assert_eq!(signer.hosted().zones().count(), 2 - 1, "both have one name here");
+    let signer = Signer::start(&site.config(14, &[]), &site.metrics, site.clock()).unwrap();
     let until = |what: &str, done: &dyn Fn() -> bool| {
         let limit = Instant::now() + Duration::from_secs(20);
         while !done() {
@@ -500,5 +520,41 @@ fn threads_step_by_the_clock_and_wake_for_an_accepted_skr() {
     site.time.fetch_add(9 * DAY, Ordering::SeqCst);
     let signed_at = || site.gauge(&site.metrics.zone_last_signed_timestamp_seconds);
     until("switch by the clock", &|| signed_at() == start().plus(9 * DAY).secs().cast_signed());
+    signer.shutdown();
+}
+
+#[test]
+fn a_new_configuration_adds_changes_and_removes_zones() {
+    let site = Site::with_skr(3);
+    let signer = Signer::start(&site.config(14, &[]), &site.metrics, site.clock()).unwrap();
+    let hosted = signer.hosted();
+    let until = |what: &str, done: &dyn Fn() -> bool| {
+        let limit = Instant::now() + Duration::from_secs(20);
+        while !done() {
+            assert!(Instant::now() < limit, "{what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    until("signed at start", &|| site.signed());
+    let served = hosted.find(b"\x07example\0", Rtype::SOA).unwrap();
+    let names = || {
+        let mut names: Vec<String> = hosted.zones().iter().map(|z| z.origin().to_string()).collect();
+        names.sort();
+        names
+    };
+
+    let refresh = || site.gauge(&site.metrics.policy_signature_refresh_seconds);
+    assert_eq!(refresh(), 5 * DAY as i64);
+    signer.reload(&site.config(20, &["other.example."]));
+    assert_eq!(names(), ["example.", "other.example."]);
+    let again = hosted.find(b"\x07example\0", Rtype::SOA).unwrap();
+    assert!(Arc::ptr_eq(&served, &again), "what is served goes on");
+    let runs = || site.metrics.zone_sign_runs_total.with_label_values(&[ZONE, "full", "ok"]).get();
+    until("signed with the new times", &|| runs() == 2);
+
+    signer.reload(&site.config(20, &[]));
+    assert_eq!(names(), ["example."]);
+    let has_other = || site.metrics.encode().unwrap().contains("{zone=\"other.example.\"}");
+    until("its series are gone", &|| !has_other());
     signer.shutdown();
 }

@@ -12,16 +12,17 @@ use keystore::keys::Dnskey;
 use keystore::store::{self, read_current};
 use keystore::time::Timestamp;
 use metrics::Metrics;
+use metrics::zones::Part;
 
 use super::keyring::Keyring;
 use super::serial::SerialFile;
-use super::served::{Clock, SignerZone, label};
+use super::served::{SignerZone, label};
 use super::watch::Stamp;
 use crate::signing::{SignedZone, SigningError, SigningTimes, ZoneKey, sign};
 use crate::zone::Zone;
 
 /// What a zone is made from, and where that lies.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ZoneSetup {
     /// The apex.
     pub name: Name,
@@ -113,13 +114,12 @@ struct Made {
 }
 
 impl ZoneRuntime {
-    /// A zone that has not looked at anything yet.
+    /// A zone that has not looked at anything yet; it publishes to `served`.
     #[must_use]
-    pub fn new(setup: ZoneSetup, metrics: Metrics, clock: Clock) -> Self {
+    pub fn new(setup: ZoneSetup, metrics: Metrics, served: Arc<SignerZone>) -> Self {
         let label = label(&setup.name);
-        metrics.add_zone(&label);
+        metrics.add_zone(&label, Part::Signer);
         metrics.policy_signature_refresh_seconds.with_label_values(&[&label]).set(setup.times.refresh.into());
-        let served = Arc::new(SignerZone::new(setup.name.clone(), &metrics, clock));
         Self {
             keys: Keyring::new(setup.name.clone(), setup.key_directory.clone()),
             serial: SerialFile::open(&setup.state),
@@ -134,6 +134,12 @@ impl ZoneRuntime {
             alarmed: None,
             setup,
         }
+    }
+
+    /// Takes its series out of the metrics, for good.
+    pub(super) fn leave(&mut self) {
+        self.keys.forget_series(&self.metrics);
+        self.metrics.remove_zone(&self.label, Part::Signer);
     }
 
     /// The zone as queries see it.

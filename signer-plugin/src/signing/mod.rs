@@ -48,7 +48,7 @@ pub struct ZoneKey {
 }
 
 /// How long signatures live, from the policy. Seconds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SigningTimes {
     /// `signatures-validity`.
     pub validity: u32,

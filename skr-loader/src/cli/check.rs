@@ -143,7 +143,7 @@ fn check(args: &Args, now: Timestamp) -> anyhow::Result<Report> {
     let anchors = read_anchors(&args.trust_anchor, &args.zone)?;
     let keys = match &args.key_directory {
         None => None,
-        Some(dir) => Some(key_files::find(dir, &args.zone).context("--key-directory")?),
+        Some(dir) => Some(key_files::find_online(dir, &args.zone).context("--key-directory")?),
     };
     let state = match &args.accepted {
         None => None,
