@@ -149,9 +149,10 @@ pub(super) fn check_gaps(subject: &Subject<'_>, report: &mut Report) {
 /// SKR-GAP: no bundle seems to be missing.
 ///
 /// A signer starts the next bundle when its refresh margin before the expiration is reached, or earlier when the key set
-/// changes, so the margin that most bundles have is the least one. One single switch with a smaller margin means that the
-/// bundle that should have come before it is gone, although signatures still reach across. Only told where three or more
-/// switches agree on the margin, and where signatures do not end before the switch anyway.
+/// changes, so the margin of the switches between equal key sets is the least one. One single switch with a smaller margin
+/// means that the bundle that should have come before it is gone, although signatures still reach across. Only told where
+/// three or more switches between equal key sets agree on the margin (key changes at regular distances agree, too, and say
+/// nothing), and where signatures do not end before the switch anyway.
 pub(super) fn check_missing(subject: &Subject<'_>, report: &mut Report) {
     let margins: Vec<(&Bundle, &Bundle, u64)> = subject
         .switches()
@@ -159,10 +160,14 @@ pub(super) fn check_missing(subject: &Subject<'_>, report: &mut Report) {
         .map(|(bundle, next)| (bundle, next, bundle.expiration().since(next.inception)))
         .collect();
     let mut counts = BTreeMap::<u64, usize>::new();
-    for (_, _, margin) in &margins {
+    let mut refreshes = BTreeMap::<u64, usize>::new();
+    for (bundle, next, margin) in &margins {
         *counts.entry(*margin).or_default() += 1;
+        if bundle.rrsets().eq(next.rrsets()) {
+            *refreshes.entry(*margin).or_default() += 1;
+        }
     }
-    let Some((usual, 3..)) = counts.iter().max_by_key(|(_, count)| **count).map(|(m, c)| (*m, *c)) else {
+    let Some((usual, 3..)) = refreshes.iter().max_by_key(|(_, count)| **count).map(|(m, c)| (*m, *c)) else {
         return;
     };
     for (bundle, next, margin) in margins.iter().filter(|(_, _, m)| *m < usual && counts[m] == 1) {
