@@ -2,6 +2,8 @@
 //!
 //! It only shows what was set: a scrape encodes, it never computes.
 
+mod limits;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -43,7 +45,7 @@ pub enum HttpError {
 
 /// A bound endpoint, not yet serving.
 pub struct Server {
-    listener: tokio::net::TcpListener,
+    listener: limits::Limited,
     address: SocketAddr,
     router: Router,
 }
@@ -60,7 +62,7 @@ impl Server {
             .route("/healthz", get(async || "ok\n"))
             .route("/readyz", get(ready))
             .with_state(endpoint);
-        Ok(Self { listener, address: bound, router })
+        Ok(Self { listener: limits::Limited::new(listener), address: bound, router })
     }
 
     /// The address that it has.
