@@ -70,8 +70,22 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(cli.log, matches!(cli.command, Command::Demo(_)));
     run(cli.command).unwrap_or_else(|error| {
-        eprintln!("offline-ksk: {error:#}");
+        eprintln!("offline-ksk: {}", whole(&error));
         ExitCode::FAILURE
+    })
+}
+
+/// An error with its causes, each once: the errors of the libraries mostly end in the words of their cause already.
+fn whole(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |mut text, cause| {
+        if text.is_empty() {
+            return cause;
+        }
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        text
     })
 }
 
@@ -101,5 +115,23 @@ fn start_log(format: LogFormat, quiet: bool) {
     match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => builder.json().init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let word = "not a file";
+        for (error, whole) in [
+            (anyhow!("no zone"), "no zone"),
+            (anyhow!(word).context(format!("x.toml: {word}")), "x.toml: not a file"),
+            (anyhow!(word).context("cannot write x"), "cannot write x: not a file"),
+            (anyhow!(word).context("x").context("y"), "y: x: not a file"),
+        ] {
+            assert_eq!(super::whole(&error), whole);
+        }
     }
 }

@@ -105,8 +105,11 @@ fn accepted(
     zone: &Name,
     now: Timestamp,
 ) -> Result<keystore::exchange::VerifiedSkr> {
-    let octets = files::read(skr, Named::ByOperator, bind::MAX_OCTETS as u64)?.octets;
-    let text = files::read(anchor, Named::ByOperator, 1 << 20)?.octets;
+    let read = |path: &Path, limit| {
+        files::read(path, Named::ByOperator, limit).with_context(|| path.display().to_string())
+    };
+    let octets = read(skr, bind::MAX_OCTETS as u64)?.octets;
+    let text = read(anchor, 1 << 20)?.octets;
     let text = String::from_utf8(text).with_context(|| format!("{}: not UTF-8", anchor.display()))?;
     let anchors = parse_trust_anchors(&text, zone).with_context(|| anchor.display().to_string())?;
     let unverified = bind::parse_skr(&octets, zone).with_context(|| skr.display().to_string())?;
@@ -128,11 +131,12 @@ fn write(target: &Path, fill: impl FnOnce(&mut dyn std::io::Write) -> std::io::R
         fill(&mut out)?;
         return Ok(out.flush()?);
     }
+    let failed = || format!("cannot write {}", target.display());
+    let target = &keystore::durable::output_path(target).with_context(failed)?;
     let dir = match target.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
-    let failed = || format!("cannot write {}", target.display());
     let mut temp = tempfile::NamedTempFile::new_in(dir).with_context(failed)?;
     let mut out = BufWriter::with_capacity(1 << 20, temp.as_file_mut());
     fill(&mut out).and_then(|()| out.flush()).with_context(failed)?;

@@ -186,7 +186,8 @@ struct Output {
 impl Output {
     fn deliver(&self, stdout: &mut dyn Write) -> Result<(), Failure> {
         match &self.path {
-            Some(path) => durable::write(path, self.text.as_bytes(), 0o644)
+            Some(path) => durable::output_path(path)
+                .and_then(|target| durable::write(&target, self.text.as_bytes(), 0o644))
                 .map_err(|e| Failure::Fatal(format!("cannot write {}: {e}", path.display()))),
             None => stdout
                 .write_all(self.text.as_bytes())

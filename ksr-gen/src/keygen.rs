@@ -12,7 +12,7 @@ use keystore::keys::plan::{self, Holes, Interval, PlanError, PlannedKey};
 use keystore::keys::{FLAG_SEP, FLAG_ZONE};
 use keystore::policy::{Policy, Role};
 use keystore::time::Timestamp;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
 /// What keys to make, and where.
 #[derive(Debug, Clone, Copy)]
@@ -100,11 +100,12 @@ pub struct FolderLock(#[allow(dead_code, reason = "closing the file releases the
 /// Opens the key folder; the error says so when it is none.
 pub fn open_folder(dir: &Path) -> Result<File, KeygenError> {
     let fail = |source: std::io::Error| KeygenError::Folder { path: dir.to_owned(), source };
-    let folder = File::open(dir).map_err(fail)?;
-    match folder.metadata().map_err(fail)?.is_dir() {
-        true => Ok(folder),
-        false => Err(fail(std::io::ErrorKind::NotADirectory.into())),
-    }
+    // The flag also keeps the opening of a FIFO from waiting for its writer.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(dir, flags, Mode::empty()).map(File::from).map_err(|e| match e {
+        rustix::io::Errno::NOTDIR => fail(std::io::ErrorKind::NotADirectory.into()),
+        _ => fail(e.into()),
+    })
 }
 
 /// Locks the key folder against other runs, waiting for them; `waiting` is called once before a wait.

@@ -450,6 +450,25 @@ fn output_is_whole_or_not_there() {
 }
 
 #[test]
+fn fifos_and_links_are_not_replaced_and_not_waited_for() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let site = Site::new(COMMON);
+    ceremony(&site, "common", START, YEAR);
+    mknodat(CWD, site.path("fifo"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let stderr = site.command("common", START, YEAR, "-O @fifo -K @zsk request").fails(1);
+    assert!(stderr.contains("no regular file; name a file"), "{stderr}");
+    assert!(!std::fs::symlink_metadata(site.path("fifo")).unwrap().is_file());
+    let stderr = site.command("common", START, YEAR, "-K @fifo request").fails(1);
+    assert!(stderr.contains("not a directory"), "{stderr}");
+    site.write("out", "old");
+    std::os::unix::fs::symlink("out", site.path("link")).unwrap();
+    let printed = site.command("common", START, YEAR, "-K @zsk request").ok();
+    site.command("common", START, YEAR, "-O @link -K @zsk request").ok();
+    assert_eq!(std::fs::read_to_string(site.path("out")).unwrap(), printed);
+    assert!(site.path("link").is_symlink());
+}
+
+#[test]
 fn ksr_from_standard_input_and_policy_as_toml() {
     let site = Site::new(COMMON);
     let ksr = ceremony(&site, "common", START, YEAR);
