@@ -92,7 +92,7 @@ fn every_value_of_a_whole_file_arrives() {
         algorithm: Algorithm::RSASHA256,
         bits: 4096,
         tag_range: (0, 32767),
-        key_store: Some("hsm".to_owned()),
+        key_store: Some(hsm.clone()),
     };
     let zsk = KeyPolicy {
         role: Role::Zsk,

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use keystore::dns::Name;
-use keystore::keys::files::{self, KeyFileError, NewKey};
+use keystore::keys::files::{self, KeyFileError, NewKey, TokenPlace};
 use keystore::keys::plan::{self, Holes, Interval, PlanError, PlannedKey};
 use keystore::keys::{FLAG_SEP, FLAG_ZONE};
 use keystore::policy::{Policy, Role};
@@ -145,7 +145,15 @@ pub fn run(keygen: &Keygen<'_>, waiting: impl FnOnce()) -> Result<Outcome, Keyge
                     timing,
                     state: Some(plan::state(step.entry)),
                 };
-                match files::generate_key(dir, &new, &[]) {
+                let token = step.entry.key_store.as_ref().and_then(|store| store.pkcs11_uri.as_deref());
+                let made = match token {
+                    Some(uri) => {
+                        let place = TokenPlace { uri, policy: &policy.name, now };
+                        files::generate_token_key(dir, &new, &[], place)
+                    }
+                    None => files::generate_key(dir, &new, &[]),
+                };
+                match made {
                     Ok(key) => (key.base_name(), true),
                     Err(source) => {
                         let written = keys.into_iter().filter(|key| key.made).map(|key| key.name).collect();

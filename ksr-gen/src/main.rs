@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 use ksr_gen::cli::{self, Env};
 
+mod pin_prompt;
+
 fn main() -> ExitCode {
+    keystore::crypto::pkcs11::set_prompt(pin_prompt::ask);
     let stderr = io::stderr();
     let terminal = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut env = Env {

@@ -1,7 +1,8 @@
 //! Signing and verifying behind one trait: ring where it can, openssl where ring cannot (key generation, Ed448, signing
-//! with RSA keys of uncommon size). No cryptography is written here.
+//! with RSA keys of uncommon size), PKCS#11 for keys in tokens. No cryptography is written here.
 
 mod openssl;
+pub mod pkcs11;
 pub mod private_key;
 pub mod public_key;
 mod ring;
@@ -126,6 +127,15 @@ pub enum SignError {
     /// The library refused.
     #[error("the cryptographic library failed: {0}")]
     Backend(String),
+    /// The key is in a token, which did not do it.
+    #[error(transparent)]
+    Token(Box<pkcs11::TokenError>),
+}
+
+impl From<pkcs11::TokenError> for SignError {
+    fn from(error: pkcs11::TokenError) -> Self {
+        Self::Token(Box::new(error))
+    }
 }
 
 /// Why a signature does not verify.

@@ -7,7 +7,7 @@ use super::public_key::{RSA_MAX_BITS, RSA_MIN_BITS, RsaPublicKey, bit_len};
 use super::{Algorithm, SignError, SigningKey, check_public_key, openssl, ring, verify};
 
 /// What a new signer signs once. No RRSIG can cover it: its first two octets would be an unassigned type covered.
-const SELF_CHECK: &[u8] = b"offline-ksk: a signature to check a key with";
+pub(super) const SELF_CHECK: &[u8] = b"offline-ksk: a signature to check a key with";
 
 /// The private elements of a key, as BIND's `.private` file has them. Wiped when dropped; `Debug` prints the kind only.
 #[derive(Zeroize, ZeroizeOnDrop)]

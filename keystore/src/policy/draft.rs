@@ -250,9 +250,8 @@ impl PolicyDraft {
         if let Err(what) = tags {
             error(format!("{what} (tag-range {} {})", tag_range.0, tag_range.1));
         }
-        if let Some(store) = &key.key_store
-            && !key_stores.iter().any(|s| s.name == *store)
-        {
+        let key_store = key.key_store.as_ref().and_then(|name| key_stores.iter().find(|s| s.name == *name));
+        if let (Some(store), None) = (&key.key_store, key_store) {
             error(format!("keystore {store} does not exist; define it with key-store"));
         }
         let retirement = self.retirement(key.role, self.values.max_zone_ttl);
@@ -272,7 +271,7 @@ impl PolicyDraft {
             algorithm,
             bits,
             tag_range,
-            key_store: key.key_store.clone(),
+            key_store: key_store.cloned(),
         })
     }
 

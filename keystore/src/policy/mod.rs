@@ -121,8 +121,8 @@ pub struct KeyPolicy {
     pub bits: u16,
     /// Allowed key tags, both ends included.
     pub tag_range: (u16, u16),
-    /// `key-store NAME`; `None` = `key-directory`.
-    pub key_store: Option<String>,
+    /// The `key-store` that it names; `None` = `key-directory`.
+    pub key_store: Option<KeyStore>,
 }
 
 impl Policy {

@@ -41,39 +41,17 @@ pub struct NewKey<'a> {
 /// `existing`, which the caller knows from elsewhere (the KSKs of an SKR, say). BIND looks at keys of one algorithm in one
 /// folder only.
 pub fn generate_key(dir: &Path, new: &NewKey<'_>, existing: &[Dnskey]) -> Result<KeyFile, KeyFileError> {
-    let mut taken: Vec<u16> = existing.iter().flat_map(|key| [key.tag(), key.revoked_tag()]).collect();
-    taken.extend(Folder::scan(dir)?.taken_tags(new.zone).into_iter().map(|taken| taken.tag));
-    let free = |tag: u16| new.tag_range.contains(&tag) && !taken.contains(&tag);
-    let none_free = || KeyFileError::NoFreeTag {
-        path: dir.to_owned(),
-        zone: new.zone.clone(),
-        min: *new.tag_range.start(),
-        max: *new.tag_range.end(),
-    };
-    // Revoking adds 128 to the sum that the tag is folded from: without such a pair no draw would ever do.
-    let pair = |tag: &u16| {
-        free(*tag) && (free(tag.wrapping_add(FLAG_REVOKE)) || free(tag.wrapping_add(FLAG_REVOKE + 1)))
-    };
-    if !new.tag_range.clone().any(|tag| pair(&tag)) {
-        return Err(none_free());
-    }
+    let tags = Tags::of(dir, new, existing)?;
     let fail = |source| KeyFileError::Generate { path: dir.to_owned(), algorithm: new.algorithm, source };
     let draws = if new.algorithm.is_rsa() { MOST_RSA_DRAWS } else { MOST_DRAWS };
     for _ in 0..draws {
         let private = PrivateKey::generate(new.algorithm, new.bits).map_err(fail)?;
         let public_key = private.public_key(new.algorithm).map_err(fail)?;
         let dnskey = Dnskey { flags: new.flags, protocol: 3, algorithm: new.algorithm, public_key };
-        if !free(dnskey.tag()) || !free(dnskey.revoked_tag()) {
+        if !tags.suit(&dnskey) {
             continue;
         }
-        let key = KeyFile {
-            zone: new.zone.clone(),
-            ttl: new.ttl,
-            dnskey,
-            timing: new.timing,
-            state: new.state.clone(),
-            dir: dir.to_owned(),
-        };
+        let key = new.file(dir, dnskey);
         match key.create(&private) {
             Ok(()) => return Ok(key),
             // Another process took the name since the folder was read.
@@ -81,5 +59,63 @@ pub fn generate_key(dir: &Path, new: &NewKey<'_>, existing: &[Dnskey]) -> Result
             Err(error) => return Err(error),
         }
     }
-    Err(none_free())
+    Err(tags.none_free())
+}
+
+impl NewKey<'_> {
+    /// The set of files for a key that was drawn.
+    pub(super) fn file(&self, dir: &Path, dnskey: Dnskey) -> KeyFile {
+        KeyFile {
+            zone: self.zone.clone(),
+            ttl: self.ttl,
+            dnskey,
+            timing: self.timing,
+            state: self.state.clone(),
+            dir: dir.to_owned(),
+        }
+    }
+}
+
+/// Which tags a new key may have.
+pub(super) struct Tags<'a> {
+    dir: &'a Path,
+    new: &'a NewKey<'a>,
+    taken: Vec<u16>,
+}
+
+impl<'a> Tags<'a> {
+    /// Looks at the folder and at the keys known from elsewhere; fails when no tag at all would do.
+    pub(super) fn of(dir: &'a Path, new: &'a NewKey<'a>, existing: &[Dnskey]) -> Result<Self, KeyFileError> {
+        let mut taken: Vec<u16> = existing.iter().flat_map(|key| [key.tag(), key.revoked_tag()]).collect();
+        taken.extend(Folder::scan(dir)?.taken_tags(new.zone).into_iter().map(|taken| taken.tag));
+        let tags = Self { dir, new, taken };
+        // Revoking adds 128 to the sum that the tag is folded from: without such a pair no draw would ever do.
+        let pair = |tag: &u16| {
+            let revoked = [tag.wrapping_add(FLAG_REVOKE), tag.wrapping_add(FLAG_REVOKE + 1)];
+            tags.free(*tag) && revoked.into_iter().any(|tag| tags.free(tag))
+        };
+        match new.tag_range.clone().any(|tag| pair(&tag)) {
+            true => Ok(tags),
+            false => Err(tags.none_free()),
+        }
+    }
+
+    fn free(&self, tag: u16) -> bool {
+        self.new.tag_range.contains(&tag) && !self.taken.contains(&tag)
+    }
+
+    /// True for a key whose tag, and whose tag once revoked, are free.
+    pub(super) fn suit(&self, key: &Dnskey) -> bool {
+        self.free(key.tag()) && self.free(key.revoked_tag())
+    }
+
+    /// The error when no key came out.
+    pub(super) fn none_free(&self) -> KeyFileError {
+        KeyFileError::NoFreeTag {
+            path: self.dir.to_owned(),
+            zone: self.new.zone.clone(),
+            min: *self.new.tag_range.start(),
+            max: *self.new.tag_range.end(),
+        }
+    }
 }

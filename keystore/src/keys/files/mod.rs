@@ -17,6 +17,7 @@ mod public;
 mod state;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::fs::File;
 use std::io::Read;
@@ -34,6 +35,7 @@ use crate::durable;
 
 pub use create::{NewKey, generate_key};
 pub use folder::{Folder, TakenTag, find, find_online};
+pub use token::{TokenPlace, generate_token_key};
 
 /// Largest key file that is read, in octets. The largest that BIND writes (RSA, 4096 bits) has some 3.5 KiB.
 pub const MAX_FILE: u64 = 64 * 1024;
@@ -69,10 +71,14 @@ impl KeyFile {
         self.dir.join(format!("{}.{suffix}", self.base_name()))
     }
 
-    /// Reads the private part and checks that it belongs to the public key. Refuses a file that others than its owner can
-    /// read (mode wider than 0600), and one that says that the private key is in a token or elsewhere.
+    /// Reads the private part, or opens the token that holds it (see [`crate::crypto::pkcs11`]), and checks that it belongs to the
+    /// public key. Refuses a file that others than its owner can read (mode wider than 0600), and one that says that the private
+    /// key is elsewhere.
     pub fn load_private(&self) -> Result<Box<dyn SigningKey>, KeyFileError> {
         let path = self.private_path();
+        if let Some(key) = self.load_from_token(&path)? {
+            return Ok(key);
+        }
         let private = self.read_private(&path)?;
         private.signer(self.dnskey.algorithm).map_err(|source| KeyFileError::PrivateKey { path, source })
     }
@@ -125,7 +131,10 @@ impl KeyFile {
     /// Writes the set durably as a new key: fails with [`KeyFileError::Exists`] when any of its files is there, and removes
     /// what it wrote when a later file cannot be written.
     pub fn create(&self, private: &PrivateKey) -> Result<(), KeyFileError> {
-        let texts = self.texts(private)?;
+        self.create_texts(&self.texts(private)?)
+    }
+
+    fn create_texts(&self, texts: &Texts) -> Result<(), KeyFileError> {
         let mut written = Vec::new();
         for (suffix, text, mode) in texts.in_order() {
             let path = self.path(suffix);
@@ -169,7 +178,10 @@ impl KeyFile {
         if public_key != self.dnskey.public_key {
             return Err(KeyFileError::mismatch(&path, "the private key does not belong to the public key"));
         }
-        let private = private::print(private, self);
+        self.texts_with(private::print(private, self))
+    }
+
+    fn texts_with(&self, private: Zeroizing<String>) -> Result<Texts, KeyFileError> {
         Ok(Texts { key: public::print(self), state: self.state_text()?, private })
     }
 

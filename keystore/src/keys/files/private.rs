@@ -10,6 +10,8 @@ use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
 use super::{KeyFile, KeyFileError, lines, number, printable, split_tag, stamp};
+use crate::crypto::pkcs11::Pkcs11Uri;
+use crate::crypto::public_key::RsaPublicKey;
 use crate::crypto::{Algorithm, PrivateKey};
 use crate::keys::timing::{TIMES, Timing};
 
@@ -159,9 +161,7 @@ impl PrivateFile {
             return Err(elsewhere("`External:`, the private key is kept elsewhere; sign where it is"));
         }
         if self.element("Label").is_some() {
-            return Err(elsewhere(
-                "`Label:`, the private key is in a PKCS#11 token, which this build does not support; use a key in a file",
-            ));
+            return Err(elsewhere("`Label:`, the private key is in a PKCS#11 token and does not leave it"));
         }
         if !self.is_rsa() {
             return Ok(PrivateKey::Raw(self.decode(path, text, RAW_ELEMENTS[0])?));
@@ -185,6 +185,30 @@ impl PrivateFile {
             exponent2: next(),
             coefficient: next(),
         })
+    }
+
+    /// Where the key is, when it is in a token: base64 of a PKCS#11 URI with a NUL behind it, which BIND asks for and this does not.
+    pub(super) fn label(&self, path: &Path, text: &[u8]) -> Result<Option<Pkcs11Uri>, KeyFileError> {
+        let Some(element) = self.element("Label") else { return Ok(None) };
+        let octets = self.decode(path, text, "Label")?;
+        let label = octets.strip_suffix(&[0]).unwrap_or(&octets);
+        let bad = |what: String| KeyFileError::syntax(path, element.line, format!("Label: {what}"));
+        let label = std::str::from_utf8(label).map_err(|_| bad("a PKCS#11 URI was expected".to_owned()))?;
+        Pkcs11Uri::parse(label).map(Some).map_err(|e| bad(e.to_string()))
+    }
+
+    /// The Public Key field of an RSA key, as far as the file has its numbers.
+    pub(super) fn rsa_public_key(&self, path: &Path, text: &[u8]) -> Result<Option<Vec<u8>>, KeyFileError> {
+        if self.element("Modulus").is_none() {
+            return Ok(None);
+        }
+        let mut numbers = [self.decode(path, text, "PublicExponent")?, self.decode(path, text, "Modulus")?];
+        for number in &mut numbers {
+            let zeros = number.iter().take_while(|b| **b == 0).count();
+            number.drain(..zeros);
+        }
+        let [exponent, modulus] = &numbers;
+        Ok(RsaPublicKey { exponent, modulus }.to_field())
     }
 
     fn decode(&self, path: &Path, text: &[u8], tag: &str) -> Result<Vec<u8>, KeyFileError> {
@@ -238,6 +262,21 @@ fn version(line: &[u8]) -> Option<(u32, u32)> {
     (tag == b"Private-key-format")
         .then(|| Some((number(major.as_bytes()).ok()?, number(minor.as_bytes()).ok()?)))
         .flatten()
+}
+
+/// The text of a new `.private` file of a key that is in a token: for RSA the public numbers, then `Label:` as BIND writes it.
+pub(super) fn print_label(label: &str, key: &KeyFile) -> Zeroizing<String> {
+    let mut out = Zeroizing::new(String::with_capacity(4 * 1024));
+    put_head(&mut out, key.dnskey.algorithm);
+    if key.dnskey.algorithm.is_rsa()
+        && let Some(public) = RsaPublicKey::parse(&key.dnskey.public_key)
+    {
+        put_value(&mut out, RSA_ELEMENTS[0], &BASE64.encode(public.modulus));
+        put_value(&mut out, RSA_ELEMENTS[1], &BASE64.encode(public.exponent));
+    }
+    put_value(&mut out, "Label", &BASE64.encode(&[label.as_bytes(), &[0]].concat()));
+    put_metadata(&mut out, key, Numbers::default());
+    out
 }
 
 /// The text of a new `.private` file.

@@ -216,7 +216,8 @@ fn numbers_and_tokens_survive_an_update() {
         });
         let before = contents(dir.path());
         let key = one(dir.path(), "example.test");
-        let error = key.load_private().err().expect("no signer");
+        assert!(key.load_private().is_err());
+        let error = key.private_key().expect_err("no private elements");
         assert!(
             matches!(error, KeyFileError::Elsewhere { .. }) && error.to_string().contains(word),
             "{error}"
