@@ -109,6 +109,9 @@ impl Signer {
                 self.wake(seat.thread, Wake::Leave(name));
             }
         }
+        for zone in config.zones.iter().filter(|zone| zone.file.is_some() && zone.policy.nsec3.is_some()) {
+            tracing::warn!(zone = %zone.name, policy = %zone.policy.name, "nsec3param is not followed: the zone gets NSEC");
+        }
         for setup in setups {
             let (served, thread) = match roster.get(&setup.name) {
                 Some(seat) if seat.setup == setup => continue,
