@@ -439,8 +439,18 @@ impl Loader {
         let zone = &self.zones[name];
         let in_force = zone.state.in_force.as_ref();
         if let Some(in_force) = in_force.filter(|f| zone.state.known.get(&sha256) == Some(&f.generation)) {
-            return self.unchanged(name, in_force.generation, file, now);
+            let generation = in_force.generation;
+            if self.store.in_force(name).is_ok_and(|kept| kept.as_ref() == Some(in_force)) {
+                return self.unchanged(name, generation, file, now);
+            }
+            // Whoever drops it again may do so to repair a store that was altered under us.
+            let mut state = self.read_back(&zone.config);
+            state.next = state.next.max(generation.saturating_add(1));
+            if let Some(zone) = self.zones.get_mut(name) {
+                zone.state = state;
+            }
         }
+        let zone = &self.zones[name];
         let keys = keys_of(&zone.config);
         let requests = open_requests(&self.config.state_dir, name);
         let verify_context = VerifyContext::new(&zone.config.name, &zone.config.anchors);

@@ -162,7 +162,12 @@ fn read(accepted: &Path, zone: &Name, tidy: bool) -> (ZoneState, Option<StoreErr
     };
     let mut state = ZoneState { in_force, ..ZoneState::default() };
     if let Err(source) = scan(&dir, &mut state, tidy) {
-        error.get_or_insert(StoreError::Io { path: dir, source });
+        error.get_or_insert(StoreError::Io { path: dir.clone(), source });
+    }
+    // A generation whose file is gone has had its number, too.
+    let current = files::read(&dir.join(store::CURRENT), Named::ByOperator, 1024);
+    if let Some((named, _)) = current.ok().and_then(|current| store::parse_current(&current.octets)) {
+        state.next = state.next.max(named.saturating_add(1));
     }
     (state, error)
 }

@@ -297,7 +297,8 @@ fn what_a_crash_left_is_tidied_up() {
 #[test]
 fn a_damaged_store_is_repaired_by_the_next_good_skr() {
     type Harm = fn(&Path);
-    let harms: [(&str, Harm); 3] = [
+    let harms: [(&str, Harm); 4] = [
+        ("the generation gone", |dir| fs::remove_file(skr_path(dir, 1)).unwrap()),
         ("the generation altered", |dir| fs::write(skr_path(dir, 1), "altered").unwrap()),
         ("current garbage", |dir| fs::write(dir.join("current"), "garbage").unwrap()),
         ("current names what is no SKR", |dir| {
@@ -314,6 +315,16 @@ fn a_damaged_store_is_repaired_by_the_next_good_skr() {
         assert_eq!(bench.value("skr_generation{zone=\"example.\"}"), 0, "{what}");
         assert_eq!(accepted(&bench.import("a.skr", skr(0).text())), 2, "{what}: no number twice");
         assert_eq!(bench.current(), Some((2, sha256(&skr(0)))), "{what}");
+    }
+    // A running loader must look, too, and not trust its memory of what is in force.
+    let gone: (&str, Harm) = ("all gone", |dir| fs::remove_dir_all(dir).unwrap());
+    for (what, harm) in harms.into_iter().chain([gone]) {
+        let mut bench = Bench::new();
+        bench.import("a.skr", skr(0).text());
+        harm(&zone_dir(&bench.state.path("accepted"), &zone()));
+        assert_eq!(accepted(&bench.import("b.skr", skr(0).text())), 2, "{what}: no number twice");
+        assert_eq!(bench.current(), Some((2, sha256(&skr(0)))), "{what}");
+        assert_eq!(bench.import("c.skr", skr(0).text()), Outcome::Unchanged { generation: 2 }, "{what}");
     }
 }
 
