@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{demo, inspect, prove, serve, sign_zone, status};
+use crate::{demo, inspect, output, prove, serve, sign_zone, status};
 
 /// Keeps a zone valid whose KSK is offline: takes SKRs, signs with ZSKs, serves, and tells long before the coverage ends.
 #[derive(Debug, Parser)]
@@ -69,10 +69,20 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(cli.log, matches!(cli.command, Command::Demo(_)));
-    run(cli.command).unwrap_or_else(|error| {
+    let code = run(cli.command).unwrap_or_else(|error| {
         eprintln!("offline-ksk: {}", whole(&error));
         ExitCode::FAILURE
-    })
+    });
+    match output::failure() {
+        None => code,
+        Some(error) => {
+            // `| head` has seen enough, and knows.
+            if error.kind() != std::io::ErrorKind::BrokenPipe {
+                eprintln!("offline-ksk: cannot write to standard output: {error}");
+            }
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// An error with its causes, each once: the errors of the libraries mostly end in the words of their cause already.

@@ -59,7 +59,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     };
     let view = look(&options.path, options.zone.as_ref())?;
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&view.json())?);
+        outln!("{}", serde_json::to_string_pretty(&view.json())?);
     } else {
         let style = Style {
             width: options.width.unwrap_or_else(width).clamp(60, 400),
@@ -67,7 +67,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             paint: Paint::of_stdout(),
             all: options.all,
         };
-        print!("{}", render(&view, now, style));
+        out!("{}", render(&view, now, style));
     }
     Ok(ExitCode::SUCCESS)
 }

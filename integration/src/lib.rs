@@ -1,5 +1,7 @@
 //! The parts of the `offline-ksk` binary: wiring of the crates into one process, the demo, the command line.
 
+#[macro_use]
+mod output;
 pub mod cli;
 pub mod clock_watch;
 pub mod demo;

@@ -74,9 +74,9 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let outcome = outcome(options, clock::now())?;
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&outcome.json(options))?);
+        outln!("{}", serde_json::to_string_pretty(&outcome.json(options))?);
     } else {
-        print!("{}", outcome.text(Paint::of_stdout()));
+        out!("{}", outcome.text(Paint::of_stdout()));
     }
     Ok(if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -30,7 +30,7 @@ use crate::requests::RequestTimer;
 /// Reads the configuration and prints every finding.
 pub fn check_config(path: &Path) -> Result<ExitCode> {
     let config = load(path)?;
-    println!("{}: {} zones, no errors", path.display(), config.zones.len());
+    outln!("{}: {} zones, no errors", path.display(), config.zones.len());
     Ok(ExitCode::SUCCESS)
 }
 

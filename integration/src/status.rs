@@ -41,7 +41,7 @@ pub fn run(path: &Path, json: bool) -> Result<ExitCode> {
     let now = clock::now();
     let zones: Vec<ZoneStatus> = config.zones.iter().map(|zone| look(&config, zone, now)).collect();
     if json {
-        println!("{}", serde_json::to_string_pretty(&zones)?);
+        outln!("{}", serde_json::to_string_pretty(&zones)?);
     } else {
         zones.iter().for_each(print);
     }
@@ -79,8 +79,8 @@ fn requests(outbox: &Path) -> Vec<PathBuf> {
 }
 
 fn print(zone: &ZoneStatus) {
-    println!("{}", zone.zone);
-    let line = |what: &str, value: &str| println!("  {what:<16} {value}");
+    outln!("{}", zone.zone);
+    let line = |what: &str, value: &str| outln!("  {what:<16} {value}");
     if let Some(error) = &zone.error {
         line("ERROR", error);
     }

@@ -92,3 +92,16 @@ fn wrong_input_is_named_and_nothing_is_written() {
     }
     assert!(!std::path::Path::new(&path("out")).exists());
 }
+
+#[test]
+fn a_full_standard_output_is_an_error_and_no_panic() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    let ran = std::process::Command::new(env!("CARGO_BIN_EXE_offline-ksk"))
+        .args(["demo", "--once"])
+        .stdout(full)
+        .output()
+        .expect("it runs");
+    let stderr = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("cannot write to standard output") && !stderr.contains("panicked"), "{stderr}");
+}

@@ -67,27 +67,27 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         }
     };
     let sides = Sides::new(&dir)?;
-    println!("offline-ksk demo in {}", dir.display());
+    outln!("offline-ksk demo in {}", dir.display());
 
     let ksk = sides.make_ksk()?;
-    println!("  offline side   KSK made: {ksk}");
+    outln!("  offline side   KSK made: {ksk}");
     let anchor = sides.publish_anchor()?;
-    println!("  parent         DS {}", rdata::to_text(Rtype::DS, &anchor, None));
+    outln!("  parent         DS {}", rdata::to_text(Rtype::DS, &anchor, None));
 
     let serving = Serving::start(&sides.config)?;
     let request = sides.request()?;
-    println!(
+    outln!(
         "  online side    {} ZSKs made, request written for {} key sets: {}",
         request.zsks,
         request.bundles,
         request.path.display()
     );
-    println!("  ceremony       {}", sides.sign(&request)?);
+    outln!("  ceremony       {}", sides.sign(&request)?);
     let dns = *serving.dns().first().context("the configuration has no address to serve on")?;
     let metrics = serving.metrics().context("the configuration has no address for metrics")?;
     std::fs::rename(&sides.skr, sides.online.join("inbox/demo.skr"))
         .context("cannot drop the SKR into the inbox")?;
-    println!("  online side    SKR dropped into the inbox");
+    outln!("  online side    SKR dropped into the inbox");
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let anchor_text = format!("{} 3600 IN DS {}", zone::NAME, rdata::to_text(Rtype::DS, &anchor, None));
@@ -95,19 +95,19 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
     let (ip, port) = (dns.ip(), dns.port());
     let anchor_file = sides.dir.join("bind.keys");
-    println!("  try            dig @{ip} -p {port} www.{} A +dnssec", zone::NAME);
-    println!(
+    outln!("  try            dig @{ip} -p {port} www.{} A +dnssec", zone::NAME);
+    outln!(
         "                 delv @{ip} -p {port} -a {} +root={} www.{1} A",
         anchor_file.display(),
         zone::NAME
     );
-    println!("  metrics        http://{metrics}/metrics");
+    outln!("  metrics        http://{metrics}/metrics");
     if failures > 0 {
-        println!("{failures} answers are not as they must be; the log above says more");
+        outln!("{failures} answers are not as they must be; the log above says more");
         return Ok(ExitCode::FAILURE);
     }
     if !options.once {
-        println!("serving until Ctrl-C");
+        outln!("serving until Ctrl-C");
         crate::serve::wait_for_signal()?;
     }
     serving.stop();
@@ -125,7 +125,7 @@ async fn check(dns: SocketAddr, anchor: &str) -> Result<usize> {
             _ => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     };
-    println!(
+    outln!(
         "  online side    accepted, signed and served with serial {serial} on {dns}, {:.1} s after the drop",
         start.elapsed().as_secs_f64()
     );
@@ -133,18 +133,18 @@ async fn check(dns: SocketAddr, anchor: &str) -> Result<usize> {
     for question in zone::QUESTIONS {
         if let Err(error) = ask(&validator, question).await {
             failures += 1;
-            println!("  WRONG          {}: {} {}: {error:#}", question.kind, question.name, question.rtype);
+            outln!("  WRONG          {}: {} {}: {error:#}", question.kind, question.name, question.rtype);
         }
     }
     for (kind, name, cut) in zone::REFERRALS {
         if let Err(error) = validator.referral(name, cut).await {
             failures += 1;
-            println!("  WRONG          {kind}: {name}: {error:#}");
+            outln!("  WRONG          {kind}: {name}: {error:#}");
         }
     }
     let referrals = zone::REFERRALS.iter().map(|(kind, ..)| *kind);
     let kinds: Vec<&str> = zone::QUESTIONS.iter().map(|q| q.kind).chain(referrals).collect();
-    println!(
+    outln!(
         "  validator      {} of {} answers hold: {}",
         kinds.len() - failures,
         kinds.len(),
