@@ -87,7 +87,7 @@ pub enum FileError {
     #[error("everyone can write to it (mode {0:04o}); chmod o-w it")]
     WorldWritable(u32),
     /// Longer than the limit.
-    #[error("it has {size} octets, and no SKR has more than {limit}")]
+    #[error("it has {size} octets; no more than {limit} are read")]
     TooLarge {
         /// Octets of the file.
         size: u64,

@@ -147,6 +147,13 @@ fn check(args: &Args, now: Timestamp) -> anyhow::Result<Report> {
     };
     let state = match &args.accepted {
         None => None,
+        // A typo must not pass for a store where nothing was accepted yet.
+        Some(dir) if !dir.is_dir() => {
+            anyhow::bail!(
+                "--accepted: {} is no folder; give the `accepted` folder of a state folder",
+                dir.display()
+            )
+        }
         Some(dir) => match store::peek(dir, &args.zone) {
             (state, None) => Some(state),
             (_, Some(error)) => return Err(error).context("--accepted"),

@@ -56,6 +56,16 @@ fn fails(out: &str) -> Vec<&str> {
 }
 
 #[test]
+fn check_takes_no_missing_store_for_an_empty_one() {
+    let bench = Bench::new();
+    let (file, anchor, none) = (bench.path("skr"), bench.path("anchor"), bench.path("accepter"));
+    fs::write(&file, skr(0).text()).unwrap();
+    let args = ["check", "--zone", "EXAMPLE", "--trust-anchor", &anchor, "--accepted", &none, &file];
+    let error = bench.run(start(), &args).0.unwrap_err().to_string();
+    assert!(error.contains("--accepted") && error.contains(&none), "{error}");
+}
+
+#[test]
 fn check_accepts_and_says_what_it_checked() {
     let bench = Bench::new();
     let (good, out) = bench.check(&skr(0).text(), &["--key-directory", &bench.path("keys")]);
