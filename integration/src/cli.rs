@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{demo, inspect, output, prove, serve, sign_zone, status};
+use crate::{convert, demo, inspect, output, prove, serve, sign_zone, status};
 
 /// Keeps a zone valid whose KSK is offline: takes SKRs, signs with ZSKs, serves, and tells long before the coverage ends.
 #[derive(Debug, Parser)]
@@ -60,6 +60,8 @@ enum Command {
     },
     /// Show a KSR, an SKR or a key folder as a timeline: which keys are published, which sign, CDS, gaps, today
     Inspect(inspect::Options),
+    /// Write a KSR or SKR in another form: BIND's, Knot's, or the root zone's XML
+    Convert(convert::Options),
     /// Prove that an SKR keeps the zone valid at every second, for whatever caches may still hold
     Prove(prove::Options),
 }
@@ -107,6 +109,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::SignZone(options) => sign_zone::run(&options),
         Command::Status { config, json } => status::run(&config, json),
         Command::Inspect(options) => inspect::run(&options),
+        Command::Convert(options) => convert::run(&options),
         Command::Prove(options) => prove::run(&options),
     }
 }

@@ -4,6 +4,7 @@
 mod output;
 pub mod cli;
 pub mod clock_watch;
+pub mod convert;
 pub mod demo;
 pub mod inspect;
 pub mod prove;

@@ -11,7 +11,9 @@ use std::sync::Mutex;
 use clap::Parser;
 use keystore::dns::Name;
 use keystore::durable;
-use keystore::exchange::bind::{self, MAX_OCTETS};
+use keystore::exchange::bind::{self, MAX_OCTETS, SyntaxError};
+use keystore::exchange::format::{self, Format};
+use keystore::exchange::{UnverifiedSkr, knot, xml};
 use keystore::keys::KeyFile;
 use keystore::keys::files::{self, KeyFileError};
 use keystore::keys::plan::{self, Holes, Interval, check_interval};
@@ -20,7 +22,7 @@ use keystore::time::{Timestamp, syntax};
 
 use crate::keygen::{self, Keygen};
 use crate::sign::{self, Allow, Signing, SigningError};
-use crate::{PROGRAM, policy_file, request};
+use crate::{PROGRAM, policy_file, request, sign_xml};
 
 /// Exit code of an error.
 pub const EXIT_ERROR: u8 = 1;
@@ -77,6 +79,12 @@ struct Options {
     /// KSR to sign; - reads standard input
     #[arg(short = 'f', long = "ksr", value_name = "FILE")]
     ksr: Option<PathBuf>,
+    /// sign: form of the SKR: bind, knot or xml [default: that of the KSR]
+    #[arg(long = "format", value_name = "FORM")]
+    format: Option<Format>,
+    /// sign: the SKR before, which a KSR in XML must follow
+    #[arg(long = "previous", value_name = "FILE")]
+    previous: Option<PathBuf>,
     /// keygen makes KSKs instead of ZSKs
     #[arg(short = 'o', long = "ksk")]
     ksk: bool,
@@ -361,10 +369,48 @@ impl Job<'_> {
         let keys = self.keys(console, |warning| !matches!(warning, KeyFileError::NoState { .. }))?;
         let path = self.options.ksr.as_deref().unwrap_or(Path::new("-"));
         let octets = read_ksr(path, stdin)?;
-        let ksr = bind::parse_ksr(&octets, self.zone).map_err(|e| {
+        let bad = |path: &Path, e: &SyntaxError| {
             Failure::Fatal(format!("bad KSR file {}({}): {} [{}]", path.display(), e.line, e.what, e.id))
-        })?;
+        };
         let o = self.options;
+        let came_in = format::detect(&octets);
+        let form = o.format.unwrap_or(came_in);
+        if came_in == Format::Xml {
+            let request = xml::parse_request(&octets).map_err(|e| bad(path, &e))?;
+            let previous = match &o.previous {
+                Some(path) => Some(xml::parse_response(&read_ksr(path, stdin)?).map_err(|e| bad(path, &e))?),
+                None => {
+                    console.say(
+                        Level::Warning,
+                        "without --previous nothing tells whether this request follows the SKR before",
+                    );
+                    None
+                }
+            };
+            let signing = sign_xml::SigningXml {
+                zone: self.zone,
+                policy: self.policy,
+                request: &request,
+                previous: previous.as_ref(),
+                keys: &keys,
+                now: self.now,
+            };
+            let response = sign_xml::sign(&signing).map_err(|e| {
+                if let sign_xml::SigningXmlError::Refused(findings) = &e {
+                    findings.iter().for_each(|f| console.say(Level::Error, &f.to_string()));
+                }
+                Failure::fatal(e)
+            })?;
+            return Ok(match form {
+                Format::Xml => xml::print_response(&response),
+                Format::Bind => bind::print_skr(&response.to_skr(), self.now, PROGRAM),
+                Format::Knot => knot::print_skr(&response.to_skr(), knot::Stamps::Unix, self.now, PROGRAM),
+            });
+        }
+        if o.previous.is_some() {
+            return Err(Failure::usage("--previous goes with a KSR in XML"));
+        }
+        let ksr = format::parse_ksr(&octets, self.zone).map_err(|e| bad(path, &e))?;
         let allow = Allow {
             foreign_flags: o.allow_foreign_flags,
             foreign_algorithms: o.allow_foreign_algorithms,
@@ -395,7 +441,20 @@ impl Job<'_> {
         let groups = console.progress(plan.bundle_count(), |progress| plan.sign(progress));
         let groups = groups.map_err(|e: SigningError| Failure::fatal(e))?;
         let groups: Vec<&[_]> = groups.iter().map(Vec::as_slice).collect();
-        Ok(bind::print_skr_grouped(&groups, self.now, PROGRAM))
+        let skr = || UnverifiedSkr { zone: self.zone.clone(), bundles: groups.concat() };
+        match form {
+            Format::Bind => Ok(bind::print_skr_grouped(&groups, self.now, PROGRAM)),
+            Format::Knot => Ok(knot::print_skr(&skr(), knot::Stamps::Unix, self.now, PROGRAM)),
+            Format::Xml => {
+                let made = xml::convert::from_skr(&skr()).map_err(Failure::fatal)?;
+                if let Some(what) = made.left_out.first() {
+                    let text =
+                        format!("the XML form cannot carry {what}; turn CDS and CDNSKEY off in the policy");
+                    return Err(Failure::Fatal(text));
+                }
+                Ok(xml::print_response(&made.response))
+            }
+        }
     }
 
     /// The keys of the folder; sets that cannot be read are skipped with a warning. `tell` picks the other warnings to show.

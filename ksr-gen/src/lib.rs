@@ -18,6 +18,7 @@ mod policy_file;
 pub mod request;
 mod schedule;
 pub mod sign;
+mod sign_xml;
 
 /// Name and version, as it stands in the last line of a KSR and an SKR.
 pub const PROGRAM: &str = concat!("ksr-gen ", env!("CARGO_PKG_VERSION"));

@@ -8,6 +8,7 @@ mod tests;
 use std::collections::HashSet;
 
 use keystore::dns::Name;
+use keystore::exchange::format::{self, Format};
 use keystore::exchange::verify::Check;
 use keystore::exchange::{
     Bundle, Finding, Ksr, TrustAnchor, UnverifiedSkr, VerifiedSkr, VerifyContext, bind, prove, verify,
@@ -120,12 +121,16 @@ pub fn join(
 /// The owner of the first record in `octets`: the zone that an SKR is for.
 #[must_use]
 pub fn zone_of(octets: &[u8]) -> Option<Name> {
-    let line = octets
-        .split(|b| *b == b'\n')
-        .map(<[u8]>::trim_ascii_end)
-        .find(|line| !line.trim_ascii_start().is_empty() && !line.trim_ascii_start().starts_with(b";"))?;
-    let owner = line.split(|b| matches!(b, b' ' | b'\t')).next().filter(|owner| !owner.is_empty())?;
-    Name::parse_bytes(owner, None).ok()
+    format::zone_of(octets)
+}
+
+/// The octets to commit for a file of another form than BIND's; `None` when it has BIND's and stays as it is.
+#[must_use]
+pub fn rewritten(skr: &VerifiedSkr, dropped: &[u8], now: Timestamp, program: &str) -> Option<Vec<u8>> {
+    (format::detect(dropped) != Format::Bind).then(|| {
+        let skr = UnverifiedSkr { zone: skr.zone().clone(), bundles: skr.bundles().to_vec() };
+        bind::print_skr(&skr, now, program).into_bytes()
+    })
 }
 
 /// SKR-REPLAY: not an older generation again, and not shorter than the coverage in force.

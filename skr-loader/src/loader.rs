@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
-use keystore::exchange::{Finding, Ksr, UnverifiedSkr, VerifyContext, bind};
+use keystore::exchange::{Finding, Ksr, UnverifiedSkr, VerifyContext, bind, format};
 use keystore::keys::files::{self as key_files, Found};
 use keystore::store::{MAX_SKR_OCTETS, StoreError, digest, zone_dir};
 use keystore::time::Timestamp;
@@ -409,12 +409,12 @@ impl Loader {
         let zone = accept::zone_of(&file.octets);
         let Some(zone) = zone else {
             // Whatever the zone: it does not read.
-            return match bind::parse_skr(&file.octets, &Name::root()) {
+            return match format::parse_skr(&file.octets, &Name::root()) {
                 Err(error) => Err((None, (&error).into())),
                 Ok(_) => Err((None, Finding::reject("SKR-SYNTAX", None, "it has no record"))),
             };
         };
-        let parsed = bind::parse_skr(&file.octets, &zone);
+        let parsed = format::parse_skr(&file.octets, &zone);
         let Some((zone, _)) = self.zones.get_key_value(&zone) else {
             // What does not read has no zone, even when its first word looks like one.
             let finding = parsed.err().map_or_else(
@@ -471,8 +471,10 @@ impl Loader {
                 return self.reject(file, Some(name.clone()), findings, now, started);
             }
         };
-        let (octets, received) = match &joined {
-            Some(joined) => (joined, Some(&file.octets[..])),
+        // Whoever reads a generation reads BIND's form; what came in another stays beside it.
+        let committed = joined.or_else(|| accept::rewritten(&skr, &file.octets, now, PROGRAM));
+        let (octets, received) = match &committed {
+            Some(committed) => (committed, Some(&file.octets[..])),
             None => (&file.octets, None),
         };
         let generation = zone.state.next;

@@ -9,6 +9,7 @@
 
 mod anchors;
 pub mod bind;
+pub mod format;
 pub mod knot;
 pub mod prove;
 #[cfg(any(test, feature = "testing"))]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use keystore::dns::Name;
 use keystore::exchange::verify::{self, Check, Outcome, Verdict, verdicts, verdicts_unread};
-use keystore::exchange::{Finding, Ksr, TrustAnchor, VerifyContext, bind, parse_trust_anchors};
+use keystore::exchange::{Finding, Ksr, TrustAnchor, VerifyContext, format, parse_trust_anchors};
 use keystore::keys::files as key_files;
 use keystore::policy;
 use keystore::store::{MAX_SKR_OCTETS, digest};
@@ -195,7 +195,7 @@ fn check(args: &Args, now: Timestamp) -> anyhow::Result<Report> {
         coverage_end: None,
         end: None,
     };
-    let skr = match bind::parse_skr(&octets, &args.zone) {
+    let skr = match format::parse_skr(&octets, &args.zone) {
         Ok(skr) => skr,
         Err(error) => {
             let finding = Finding::from(&error);
@@ -361,6 +361,6 @@ fn read_anchors(path: &Path, zone: &Name) -> anyhow::Result<Vec<TrustAnchor>> {
 fn read_request(path: &Path, zone: &Name) -> anyhow::Result<Ksr> {
     let file = files::read(path, Named::ByOperator, MAX_SKR_OCTETS)
         .with_context(|| format!("--request {}", path.display()))?;
-    bind::parse_ksr(&file.octets, zone)
+    format::parse_ksr(&file.octets, zone)
         .map_err(|e| anyhow!("{}:{}: {}", path.display(), e.line, one_line(&e.what)))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
 use keystore::dns::Name;
-use keystore::exchange::{Bundle, bind};
+use keystore::exchange::{Bundle, bind, format};
 use keystore::store::{MAX_SKR_OCTETS, skr_path, zone_dir};
 use keystore::time::Timestamp;
 
@@ -84,7 +84,7 @@ pub fn show(args: &ShowArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let name = || args.skr.display().to_string();
     let file = files::read(&args.skr, Named::ByOperator, MAX_SKR_OCTETS).with_context(name)?;
     let zone = accept::zone_of(&file.octets).ok_or_else(|| anyhow!("{}: it has no record", name()))?;
-    let skr = bind::parse_skr(&file.octets, &zone).map_err(|e| anyhow!("{}: {e}", name()))?;
+    let skr = format::parse_skr(&file.octets, &zone).map_err(|e| anyhow!("{}: {e}", name()))?;
     writeln!(out, "{zone}  {} bundles", skr.bundles.len())?;
     writeln!(out, "inception             expiration            CDS  keys")?;
     for bundle in &skr.bundles {

@@ -395,3 +395,36 @@ fn many_files_are_each_judged_once() {
     assert_eq!(bench.files("rejected").len(), 200);
     assert_eq!(bench.current().map(|c| c.0), Some(1));
 }
+
+/// SKRs in Knot's and in the root zone's form are accepted; the generation has BIND's form, and what came is kept beside it.
+#[test]
+fn takes_every_form() {
+    use keystore::crypto::Algorithm;
+    use keystore::exchange::{knot, xml};
+    use keystore::keys::{FLAG_SEP, FLAG_ZONE};
+
+    let skr = SkrBuilder::new(ZONE, start()).build();
+    let text = knot::print_skr(&skr, knot::Stamps::Unix, start(), "Knot DNS 3.4.6");
+    let mut bench = Bench::new();
+    assert_eq!(accepted(&bench.import("a.skr", &text)), 1);
+    let current = read_current(&bench.state.path("accepted"), &zone()).unwrap().unwrap();
+    let stored = bind::parse_skr(&current.octets, &zone()).unwrap();
+    assert_eq!(knot::print_skr(&stored, knot::Stamps::Unix, start(), "Knot DNS 3.4.6"), text);
+    let received = skr_path(&zone_dir(&bench.state.path("accepted"), &zone()), 1).with_extension("received");
+    assert_eq!(fs::read_to_string(received).unwrap(), text);
+    // The same again is no news, after a restart too.
+    let mut bench = bench.restart();
+    assert!(matches!(bench.import("a.skr", &text), Outcome::Unchanged { .. }));
+    // Damage in that form has the same IDs.
+    let (cut, _) = text.rsplit_once(";; ").unwrap();
+    assert_eq!(rejecting_ids(&bench.import("b.skr", cut)), ["SKR-TRUNCATED"]);
+    let other = text.replace(ZONE.trim_end_matches('.'), "other.test");
+    assert_eq!(rejecting_ids(&bench.import("c.skr", other)), ["SKR-WRONG-ZONE"]);
+    assert_eq!(rejecting_ids(&bench.import("d.xml", "<KSR>")), ["SKR-SYNTAX"]);
+    let rsa = |flags| TestKey::generate(flags, Algorithm::ECDSAP256SHA256, 0);
+    let foreign = SkrBuilder::new(ZONE, start()).ksk(rsa(FLAG_ZONE | FLAG_SEP)).zsk(rsa(FLAG_ZONE).dnskey);
+    let xml = xml::convert::from_skr(&foreign.without_cds().build()).unwrap().response;
+    let ids = rejecting_ids(&bench.import("e.xml", xml::print_response(&xml)));
+    assert!(ids.contains(&"SKR-UNKNOWN-KSK"), "{ids:?}");
+    assert_eq!(bench.current().unwrap().0, 1);
+}
