@@ -1,6 +1,6 @@
 //! `offline-ksk convert`: a KSR or SKR in another form.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -51,7 +51,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let octets = match options.file.as_os_str() == "-" {
         true => {
             let mut octets = Vec::new();
-            std::io::stdin().take(MAX_SKR_OCTETS as u64 + 1).read_to_end(&mut octets)?;
+            std::io::stdin().take(MAX_SKR_OCTETS + 1).read_to_end(&mut octets)?;
             octets
         }
         false => files::read(&options.file, Named::ByOperator, MAX_SKR_OCTETS)?.octets,
@@ -63,10 +63,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     match &options.output {
         Some(path) => durable::write(path, converted.text.as_bytes(), 0o644)
             .with_context(|| path.display().to_string())?,
-        None => {
-            let mut out = std::io::stdout().lock();
-            out.write_all(converted.text.as_bytes()).and_then(|()| out.flush()).context("standard output")?;
-        }
+        None => out!("{}", converted.text),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -108,7 +108,7 @@ impl Loaded {
         Ok(Self {
             dnskey: file.dnskey.clone(),
             key,
-            timing: file.timing.clone(),
+            timing: file.timing,
             identifier: before.map_or_else(|| Label::of(zone, &file.dnskey), |k| k.identifier.clone()),
         })
     }
