@@ -61,7 +61,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         eprintln!("offline-ksk: {note}");
     }
     match &options.output {
-        Some(path) => durable::write(path, converted.text.as_bytes(), 0o644)
+        Some(path) => durable::output_path(path)
+            .and_then(|path| durable::write(&path, converted.text.as_bytes(), 0o644))
             .with_context(|| path.display().to_string())?,
         None => out!("{}", converted.text),
     }

@@ -177,6 +177,14 @@ impl Serving {
                 {
                     self.metrics.remove_zone(&zone.name.to_lowercase().to_string(), Part::Requests);
                 }
+                if let Err(error) = make_folders(&config) {
+                    tracing::error!("{error:#}; requests of the zone fail until the folder is there");
+                }
+                if !config.ksr.enabled {
+                    for zone in &config.zones {
+                        self.metrics.remove_zone(&zone.name.to_lowercase().to_string(), Part::Requests);
+                    }
+                }
                 add_zones(&self.metrics, &config);
                 *self.zones.lock().unwrap_or_else(PoisonError::into_inner) = ready_zones(&config);
                 self.signer.reload(&config);

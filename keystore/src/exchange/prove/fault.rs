@@ -375,12 +375,18 @@ impl fmt::Display for Fault {
                  which that key does not sign; change the DS later",
                 Tags(tags)
             ),
-            Self::KskRemoved { tags, bundle, needed } => write!(
-                f,
-                "a resolver with a DS RRset that names tag {} only gets the DNSKEY RRset of bundle {bundle}, where that key is \
-                 gone or does not sign; the DS may be in caches before {needed}",
-                Tags(tags)
-            ),
+            Self::KskRemoved { tags, bundle, needed } => {
+                write!(
+                    f,
+                    "a resolver with a DS RRset that names tag {} only gets the DNSKEY RRset of bundle {bundle}, where that key is \
+                     gone or does not sign; ",
+                    Tags(tags)
+                )?;
+                match *needed {
+                    Timestamp::EPOCH => f.write_str("nothing says that the DS at the parent ever changes"),
+                    needed => write!(f, "the DS may be in caches before {needed}"),
+                }
+            }
             Self::KskBeforeDs { tags, signers, bundle } => write!(
                 f,
                 "the DNSKEY RRset of bundle {bundle} is signed by tag {} only, and a resolver may have a DS RRset that names \

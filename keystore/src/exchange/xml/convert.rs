@@ -18,7 +18,7 @@ pub const LOST_OF_REQUEST: &[&str] = &[
     "the identifiers of its keys, and its wishes for certain KSKs",
     "its policy",
     "the ends of its bundles: each lasts until the next one begins",
-    "the proof that the requester possesses each ZSK: check it before (ksr-gen check)",
+    "the proof that the requester possesses each ZSK: `ksr-gen sign` checks it in the XML form",
 ];
 
 /// What no text form of SKR says.
