@@ -23,6 +23,11 @@ pub(super) fn is_wire(octets: &[u8]) -> bool {
         && angle(4, 180)
 }
 
+/// False for a length of zero written with an exponent: text would bring back other octets.
+pub(super) fn has_text(octets: &[u8]) -> bool {
+    octets.iter().skip(1).take(3).all(|b| b >> 4 != 0 || *b == 0)
+}
+
 /// Reads `D [M [S]] N|S D [M [S]] E|W ALTITUDE[m] [SIZE[m] [HORIZONTAL[m] [VERTICAL[m]]]]`.
 pub(super) fn read(tokens: &mut Tokens<'_, '_>, out: &mut Vec<u8>) -> Result<(), RdataError> {
     let latitude = angle(tokens, 90, b"NS")?;

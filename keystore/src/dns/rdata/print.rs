@@ -11,7 +11,8 @@ use crate::time::Timestamp;
 
 pub(super) fn rdata(rtype: Rtype, rdata: &[u8], columns: Option<usize>) -> String {
     let mut out = String::with_capacity(rdata.len() * 2 + 16);
-    if fields(rtype).is_some() && wire::check(rtype, rdata).is_ok() {
+    let has_text = || rtype != Rtype::LOC || loc::has_text(rdata);
+    if fields(rtype).is_some() && wire::check(rtype, rdata).is_ok() && has_text() {
         let walked = wire::walk(rtype, rdata, |kind, from, to| {
             let before = out.len();
             if before > 0 {

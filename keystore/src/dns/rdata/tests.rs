@@ -182,6 +182,12 @@ fn wire_forms_of_the_rfcs() {
         loc,
         [0, 0x33, 0x16, 0x13, 0x89, 0x17, 0x2d, 0xd0, 0x70, 0xbe, 0x15, 0xf0, 0, 0x98, 0x8d, 0x20]
     );
+    // Zero with an exponent has no text of its own.
+    let mut zero = loc;
+    zero[1] = 0x05;
+    let text = to_text(Rtype::LOC, &zero, None);
+    assert!(text.starts_with("\\# 16 0005"), "{text}");
+    assert_eq!(read(&format!("LOC {text}")), Ok((Rtype::LOC, zero)));
 }
 
 #[test]
