@@ -1,14 +1,18 @@
 //! The loader on a state folder of its own; time is stepped.
 
 use std::fs;
+use std::path::Path;
+use std::time::Instant;
 
 use keystore::config::ZoneConfig;
+use keystore::exchange::bind;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
-use keystore::store::{format_current, read_current, skr_path};
+use keystore::store::{digest, format_current, read_current, skr_path, zone_dir};
 
 use super::*;
-use crate::audit;
+use crate::files::hex;
 use crate::testing::{DAY, StateDir, ZONE, skr, start, zone};
+use crate::{audit, checks};
 
 struct Bench {
     state: StateDir,

@@ -1,0 +1,347 @@
+//! From a look into the inbox to what became of the file: parse, judge, commit or reject.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use keystore::config::ZoneConfig;
+use keystore::dns::Name;
+use keystore::exchange::{Finding, Ksr, UnverifiedSkr, VerifyContext, bind, format};
+use keystore::keys::files::{self as key_files, Found};
+use keystore::store::{MAX_SKR_OCTETS, StoreError, digest, zone_dir};
+use keystore::time::Timestamp;
+
+use super::{Loader, PROGRAM};
+use crate::accept::{self, Context};
+use crate::audit::Record;
+use crate::checks;
+use crate::files::{self, FileError, Named, hex, one_line, printable};
+use crate::inbox::{Dropped, Look};
+use crate::report;
+use crate::store::Digest;
+
+/// What became of one dropped file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// Its name, escaped.
+    pub file: String,
+    /// Its SHA-256; that of nothing when it was not read.
+    pub digest: Digest,
+    /// The zone, when it is known from the content and configured.
+    pub zone: Option<Name>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a dropped file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in force.
+    Accepted {
+        /// Its generation.
+        generation: u64,
+        /// What the checks found that does not reject.
+        warnings: Vec<Finding>,
+    },
+    /// It was in force already.
+    Unchanged {
+        /// The generation.
+        generation: u64,
+    },
+    /// It was moved to `rejected/`.
+    Rejected {
+        /// Why, and the warnings.
+        findings: Vec<Finding>,
+    },
+    /// It passed and could not be written; it stays in the inbox for another try.
+    Failed {
+        /// Why.
+        what: String,
+    },
+}
+
+impl Loader {
+    pub(super) fn import(&mut self, looks: Vec<Look>, now: Timestamp, imports: &mut Vec<Import>) {
+        let mut read = Vec::new();
+        for look in looks {
+            match look {
+                Look::Ignored(_) => report::file(&self.metrics, "ignored"),
+                Look::Unstable(name) => {
+                    tracing::debug!(file = printable(&name), "not whole yet; waits");
+                    report::file(&self.metrics, "unstable");
+                }
+                Look::Refused(name, error) => self.refuse(&printable(&name), &error),
+                Look::TooLarge(file, error) => {
+                    let started = Instant::now();
+                    let findings = vec![Finding::reject(error.id(), None, error.to_string())];
+                    imports.push(self.reject(&file, None, findings, now, started));
+                }
+                Look::Whole(file) => {
+                    let started = Instant::now();
+                    match self.parse(&file) {
+                        Ok((zone, skr)) => read.push((zone, skr, file)),
+                        Err((zone, finding)) => {
+                            imports.push(self.reject(&file, zone, vec![finding], now, started));
+                        }
+                    }
+                }
+            }
+        }
+        // Two SKRs of one zone at once: the earlier one first, whatever their names are.
+        read.sort_by_cached_key(|(zone, skr, file)| {
+            let bundle = |b: Option<&keystore::exchange::Bundle>| b.map(|b| (b.expiration(), b.inception));
+            (zone.clone(), bundle(skr.bundles.last()), bundle(skr.bundles.first()), file.name.clone())
+        });
+        for (zone, skr, file) in read {
+            if self.is_stopping() {
+                return;
+            }
+            imports.push(self.judge(&zone, skr, &file, now));
+        }
+    }
+
+    /// The zone that the file is for, which must be ours, and its content.
+    fn parse(&self, file: &Dropped) -> Result<(Name, UnverifiedSkr), (Option<Name>, Finding)> {
+        let zone = accept::zone_of(&file.octets);
+        let Some(zone) = zone else {
+            // Whatever the zone: it does not read.
+            return match format::parse_skr(&file.octets, &Name::root()) {
+                Err(error) => Err((None, (&error).into())),
+                Ok(_) => Err((None, Finding::reject("SKR-SYNTAX", None, "it has no record"))),
+            };
+        };
+        let parsed = format::parse_skr(&file.octets, &zone);
+        let Some((zone, _)) = self.zones.get_key_value(&zone) else {
+            // What does not read has no zone, even when its first word looks like one.
+            let finding = parsed.err().map_or_else(
+                || {
+                    let what = format!("it is for {zone}, which is no `[[zone]]` of the configuration");
+                    Finding::reject("SKR-WRONG-ZONE", None, what)
+                },
+                |error| (&error).into(),
+            );
+            return Err((None, finding));
+        };
+        match parsed {
+            Ok(skr) => Ok((zone.clone(), skr)),
+            Err(error) => Err((Some(zone.clone()), (&error).into())),
+        }
+    }
+
+    /// Runs the checks, and commits or rejects.
+    fn judge(&mut self, name: &Name, skr: UnverifiedSkr, file: &Dropped, now: Timestamp) -> Import {
+        let started = Instant::now();
+        let sha256 = digest(&file.octets);
+        let zone = &self.zones[name];
+        let in_force = zone.state.in_force.as_ref();
+        if let Some(in_force) = in_force.filter(|f| zone.state.known.get(&sha256) == Some(&f.generation)) {
+            let generation = in_force.generation;
+            if self.store.in_force(name).is_ok_and(|kept| kept.as_ref() == Some(in_force)) {
+                return self.unchanged(name, generation, file, now);
+            }
+            // Whoever drops it again may do so to repair a store that was altered under us.
+            let mut state = self.read_back(&zone.config);
+            state.next = state.next.max(generation.saturating_add(1));
+            if let Some(zone) = self.zones.get_mut(name) {
+                zone.state = state;
+            }
+        }
+        let zone = &self.zones[name];
+        let keys = keys_of(&zone.config);
+        let requests = open_requests(&self.config.state_dir, name);
+        let verify_context = VerifyContext::new(&zone.config.name, &zone.config.anchors);
+        let context = Context {
+            state: Some(&zone.state),
+            keys: Some(&keys),
+            requests: &requests,
+            proof: Some((&zone.config.policy, &zone.config.anchors)),
+        };
+        let (skr, warnings) = match checks::run(skr, &sha256, &verify_context, &context, now) {
+            Ok(passed) => passed,
+            Err(findings) => return self.reject(file, Some(name.clone()), findings, now, started),
+        };
+        let joined = match accept::join(&skr, &zone.state, &zone.config.anchors, now, PROGRAM) {
+            Ok(joined) => joined,
+            Err(finding) => {
+                let findings = warnings.into_iter().chain([finding]).collect();
+                return self.reject(file, Some(name.clone()), findings, now, started);
+            }
+        };
+        // Whoever reads a generation reads BIND's form; what came in another stays beside it.
+        let committed = joined.or_else(|| accept::rewritten(&skr, &file.octets, now, PROGRAM));
+        let (octets, received) = match &committed {
+            Some(committed) => (committed, Some(&file.octets[..])),
+            None => (&file.octets, None),
+        };
+        let generation = zone.state.next;
+        let committed = self.store.commit(name, generation, octets, received);
+        let in_force = match committed.and_then(|_| self.store.in_force(name)?.ok_or_else(lost)) {
+            Ok(in_force) if in_force.generation == generation => in_force,
+            Ok(_) => return self.failed(name, file, &lost(), now),
+            Err(error) => return self.failed(name, file, &error, now),
+        };
+        if let Some(zone) = self.zones.get_mut(name) {
+            zone.state.known.extend([(sha256, generation), (in_force.digest, generation)]);
+            if !self.deliveries.is_empty() {
+                self.deliveries.take(name, &Arc::new(in_force.clone()));
+            }
+            zone.state.in_force = Some(in_force);
+            zone.state.next = generation.saturating_add(1);
+            report::zone(&self.metrics, &zone.label, &zone.state, now);
+        }
+        self.accepted(name, generation, warnings, file, sha256, now, started)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one log line")]
+    fn accepted(
+        &mut self,
+        zone: &Name,
+        generation: u64,
+        warnings: Vec<Finding>,
+        file: &Dropped,
+        sha256: Digest,
+        now: Timestamp,
+        started: Instant,
+    ) -> Import {
+        let (name, hex) = (printable(&file.name), hex(&sha256));
+        for warning in &warnings {
+            tracing::warn!(%zone, file = name, id = warning.id, "{}", one_line(&warning.to_string()));
+        }
+        let bundles = self.in_force(zone).map_or(0, |f| f.bundles.len());
+        tracing::info!(%zone, generation, bundles, file = name, sha256 = hex, "SKR accepted");
+        let record = Record {
+            generation: Some(generation),
+            checks: warnings.iter().map(|w| w.id.to_owned()).collect(),
+            ..of_file("accepted", Some(zone), &name, &hex, now)
+        };
+        self.record(record);
+        report::import(&self.metrics, &report::label(zone), "accepted", now);
+        report::file(&self.metrics, "imported");
+        self.metrics.skr_import_duration_seconds.observe(started.elapsed().as_secs_f64());
+        self.take_out(file, None);
+        Import {
+            file: name,
+            digest: sha256,
+            zone: Some(zone.clone()),
+            outcome: Outcome::Accepted { generation, warnings },
+        }
+    }
+
+    fn unchanged(&mut self, zone: &Name, generation: u64, file: &Dropped, now: Timestamp) -> Import {
+        let (name, digest) = (printable(&file.name), digest(&file.octets));
+        tracing::info!(%zone, generation, file = name, "SKR unchanged: it is in force already");
+        let record = Record {
+            generation: Some(generation),
+            ..of_file("unchanged", Some(zone), &name, &hex(&digest), now)
+        };
+        self.record(record);
+        report::import(&self.metrics, &report::label(zone), "unchanged", now);
+        report::file(&self.metrics, "imported");
+        self.take_out(file, None);
+        Import { file: name, digest, zone: Some(zone.clone()), outcome: Outcome::Unchanged { generation } }
+    }
+
+    fn reject(
+        &mut self,
+        file: &Dropped,
+        zone: Option<Name>,
+        findings: Vec<Finding>,
+        now: Timestamp,
+        started: Instant,
+    ) -> Import {
+        let (name, digest) = (printable(&file.name), digest(&file.octets));
+        let ids = checks::rejecting(&findings);
+        let first = findings.iter().find(|f| f.rejects()).map_or_else(String::new, ToString::to_string);
+        let of_zone = zone.as_ref().map_or_else(|| "unknown".to_owned(), report::label);
+        tracing::error!(
+            zone = of_zone,
+            file = name,
+            sha256 = hex(&digest),
+            checks = ids.join(","),
+            findings = findings.len(),
+            "SKR rejected: {}",
+            one_line(&first)
+        );
+        report::rejection(&self.metrics, &findings);
+        if zone.is_some() {
+            report::import(&self.metrics, &of_zone, "rejected", now);
+        }
+        let record = Record {
+            checks: ids.iter().map(|id| (*id).to_owned()).collect(),
+            ..of_file("rejected", zone.as_ref(), &name, &hex(&digest), now)
+        };
+        self.record(record);
+        let in_force = zone.as_ref().and_then(|z| self.in_force(z)).map(|f| f.generation);
+        match self.rejected.place(file, zone.as_ref(), in_force, &findings, now) {
+            Ok(path) => self.take_out(file, Some(&path)),
+            Err(error) => {
+                tracing::error!(file = name, %error, "cannot write the reason; the file stays in the inbox");
+                self.inbox.leave(file);
+            }
+        }
+        self.metrics.skr_import_duration_seconds.observe(started.elapsed().as_secs_f64());
+        Import { file: name, digest, zone, outcome: Outcome::Rejected { findings } }
+    }
+
+    fn failed(&mut self, zone: &Name, file: &Dropped, error: &StoreError, now: Timestamp) -> Import {
+        let name = printable(&file.name);
+        tracing::error!(%zone, file = name, id = "SKR-IO", %error, "the SKR is good and could not be stored; it is tried again");
+        report::failure(&self.metrics, &report::label(zone));
+        self.inbox.put_back(file, now);
+        let outcome = Outcome::Failed { what: error.to_string() };
+        Import { file: name, digest: digest(&file.octets), zone: Some(zone.clone()), outcome }
+    }
+
+    fn refuse(&self, name: &str, error: &FileError) {
+        tracing::error!(file = name, id = error.id(), "left in the inbox: {error}");
+        report::file(&self.metrics, "unsafe");
+        report::rejection(&self.metrics, &[Finding::reject(error.id(), None, "")]);
+    }
+
+    fn take_out(&mut self, file: &Dropped, to: Option<&Path>) {
+        if let Err(error) = self.inbox.take_out(file, to) {
+            let name = printable(&file.name);
+            tracing::error!(file = name, %error, "cannot take the judged file out of the inbox; remove it");
+        }
+    }
+}
+
+fn of_file(event: &str, zone: Option<&Name>, file: &str, sha256: &str, now: Timestamp) -> Record {
+    Record {
+        zone: zone.map(report::label),
+        file: Some(file.to_owned()),
+        sha256: Some(sha256.to_owned()),
+        ..Record::new(now, event)
+    }
+}
+
+fn lost() -> StoreError {
+    StoreError::Damaged {
+        path: PathBuf::from("accepted"),
+        what: "what was just written does not read back; check the disk",
+    }
+}
+
+/// The keys of the zone; a folder that cannot be read has none, and says why.
+fn keys_of(zone: &ZoneConfig) -> Found {
+    key_files::find_online(&zone.key_directory, &zone.name)
+        .unwrap_or_else(|error| Found { keys: Vec::new(), skipped: vec![error] })
+}
+
+/// The requests in the outbox. One that does not read asks for nothing.
+fn open_requests(state_dir: &Path, zone: &Name) -> Vec<Ksr> {
+    let Ok(entries) = std::fs::read_dir(zone_dir(&state_dir.join("outbox"), zone)) else { return Vec::new() };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut requests = Vec::new();
+    for path in paths.filter(|path| path.extension().is_some_and(|e| e == "ksr")) {
+        let read = files::read(&path, Named::ByOperator, MAX_SKR_OCTETS).map_err(|e| e.to_string());
+        let parsed = read.and_then(|f| bind::parse_ksr(&f.octets, zone).map_err(|e| e.to_string()));
+        match parsed {
+            Ok(ksr) => requests.push(ksr),
+            Err(error) => {
+                tracing::warn!(file = %path.display(), error = one_line(&error), "a request in the outbox does not read");
+            }
+        }
+    }
+    requests
+}
