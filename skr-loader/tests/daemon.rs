@@ -31,7 +31,7 @@ fn it_stops_at_sigterm_and_sigint() {
 }
 
 #[test]
-fn a_second_daemon_says_who_is_there_and_exits() {
+fn row_35_a_second_daemon_says_who_is_there_and_exits() {
     let bench = Bench::new();
     let daemon = bench.start();
     assert!(wait_for(LIMIT, || bench.log().contains("skr-loader runs")));
@@ -49,7 +49,7 @@ fn a_second_daemon_says_who_is_there_and_exits() {
 }
 
 #[test]
-fn sighup_takes_a_good_configuration_and_keeps_the_old_one_else() {
+fn row_43_sighup_takes_a_good_configuration_and_keeps_the_old_one_else() {
     let bench = Bench::new();
     let mut daemon = bench.start();
     assert!(wait_for(LIMIT, || bench.log().contains("skr-loader runs")));

@@ -199,7 +199,7 @@ fn validate(zone: &ZoneRuntime, qname: &str, qtype: Rtype, now: Timestamp) -> Ve
 }
 
 #[test]
-fn nothing_is_served_until_an_skr_is_accepted() {
+fn row_36_the_signer_waits_for_an_accepted_skr() {
     let site = Site::new();
     site.add_zsk(2, Timing { publish: Some(start()), activate: Some(start()), ..Timing::default() });
     let mut zone = site.zone();
@@ -244,7 +244,21 @@ fn bundles_switch_at_the_second_of_their_inception() {
 }
 
 #[test]
-fn zsks_switch_at_the_second_of_their_times() {
+fn row_38_after_a_suspend_of_weeks_the_first_step_takes_the_right_bundle() {
+    let site = Site::with_skr(5);
+    let mut zone = site.zone();
+    site.step(&mut zone, start());
+    // Bundles at 0, 9, 18, 27 and 36 days: two switches are slept through.
+    let now = start().plus(20 * DAY);
+    site.step(&mut zone, now);
+    let (_, signatures) = rrset(&ask(&zone, ZONE, Rtype::DNSKEY).answers, Rtype::DNSKEY);
+    assert_eq!(signatures[0].inception, start().plus(18 * DAY).minus(HOUR).to_rrsig());
+    validate(&zone, "www.example.", Rtype::A, now);
+    assert!(site.signed());
+}
+
+#[test]
+fn row_41_zsks_switch_at_the_second_of_their_times() {
     let site = Site::new();
     let (publish, activate, delete) = (start().plus(2 * DAY), start().plus(4 * DAY), start().plus(8 * DAY));
     let at = |publish, activate, inactive| Timing {
@@ -389,7 +403,7 @@ fn the_serial_outlives_a_restart() {
 }
 
 #[test]
-fn when_the_coverage_runs_out_what_is_valid_is_served() {
+fn row_42_when_the_coverage_runs_out_what_is_valid_is_served() {
     let site = Site::with_skr(2);
     let mut zone = site.zone();
     // Bundles at 0 and 9 days, valid for 14 days.
@@ -420,7 +434,7 @@ fn when_the_coverage_runs_out_what_is_valid_is_served() {
 }
 
 #[test]
-fn a_clock_that_goes_back_unpublishes_nothing() {
+fn row_37_a_clock_that_goes_back_unpublishes_nothing() {
     let site = Site::with_skr(4);
     let mut zone = site.zone();
     let second = start().plus(9 * DAY);
@@ -452,7 +466,7 @@ fn a_clock_that_goes_back_unpublishes_nothing() {
 }
 
 #[test]
-fn a_private_ksk_is_reported_and_not_opened() {
+fn row_40_private_ksk_online_is_reported_and_not_opened() {
     let site = Site::with_skr(3);
     let ksk = TestKey::ksk(1).dnskey;
     let private = site.path(&format!("keys/Kexample.+{:03}+{:05}.private", ksk.algorithm.0, ksk.tag()));
@@ -470,7 +484,7 @@ fn a_private_ksk_is_reported_and_not_opened() {
 }
 
 #[test]
-fn a_damaged_zsk_is_not_used_and_what_is_served_stays() {
+fn row_39_key_files_mismatch_a_damaged_zsk_is_not_used_and_what_is_served_stays() {
     let site = Site::with_skr(5);
     let mut zone = site.zone();
     site.step(&mut zone, start());

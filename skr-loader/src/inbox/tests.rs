@@ -116,7 +116,7 @@ fn a_whole_file_is_given_out_at_once_and_once() {
 }
 
 #[test]
-fn a_slow_writer_is_waited_for() {
+fn row_23_a_slow_writer_is_waited_for() {
     let mut bench = Bench::new();
     bench.step(0);
     let (head, tail) = WHOLE.split_at(WHOLE.len() - 10);
@@ -157,7 +157,7 @@ fn a_clock_that_goes_back_delays_and_does_not_block() {
 }
 
 #[test]
-fn hostile_files_are_told_once_and_a_good_one_gets_through() {
+fn row_24_skr_unsafe_files_are_told_once_and_a_good_one_gets_through() {
     let mut bench = Bench::new();
     let inbox = bench.inbox.dir().to_owned();
     for name in [".hidden", "x.tmp", "x.part", "x~"] {
@@ -216,7 +216,7 @@ fn hostile_files_are_told_once_and_a_good_one_gets_through() {
 }
 
 #[test]
-fn a_file_that_grows_for_ever_is_taken_out() {
+fn row_25_skr_limits_a_file_that_grows_for_ever_is_taken_out() {
     let mut bench = Bench::new();
     let file = std::fs::File::create(bench.path("big.skr")).unwrap();
     file.set_len(MAX_SKR_OCTETS + 1).unwrap();
@@ -264,7 +264,7 @@ fn the_target_is_never_replaced() {
 }
 
 #[test]
-fn lost_events_lead_to_a_scan() {
+fn row_29_lost_events_lead_to_a_scan() {
     let mut bench = Bench::with_queue(1);
     bench.step(0);
     for n in 0..200 {
@@ -289,7 +289,7 @@ fn lost_events_lead_to_a_scan() {
 }
 
 #[test]
-fn a_folder_that_goes_and_comes_back_is_watched_again() {
+fn row_30_a_folder_that_goes_and_comes_back_is_watched_again() {
     let mut bench = Bench::new();
     assert!(bench.inbox.tend(bench.now).watched);
     let inbox = bench.inbox.dir().to_owned();
@@ -316,7 +316,7 @@ fn a_folder_that_goes_and_comes_back_is_watched_again() {
 }
 
 #[test]
-fn nothing_is_taken_from_a_folder_that_everyone_can_write() {
+fn row_26_skr_unsafe_nothing_is_taken_from_a_folder_that_everyone_can_write() {
     let mut bench = Bench::new();
     let inbox = bench.inbox.dir().to_owned();
     std::fs::set_permissions(&inbox, Permissions::from_mode(0o777)).unwrap();

@@ -1,0 +1,240 @@
+//! A loader on a state folder of its own, whose clock is stepped.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
+use keystore::crypto::PrivateKey;
+use keystore::dns::{Name, Rrset};
+use keystore::exchange::testing::{SkrBuilder, TestKey};
+use keystore::exchange::{Bundle, Finding, TrustAnchor, UnverifiedSkr, bind};
+use keystore::keys::{Dnskey, KeyFile, Timing};
+use keystore::policy::Policy;
+use keystore::store::{digest, read_current};
+use keystore::time::Timestamp;
+use metrics::Metrics;
+use skr_loader::loader::{Import, Loader, Outcome};
+use skr_loader::store::Digest;
+use skr_loader::{audit, checks};
+
+pub const DAY: u64 = 86_400;
+pub const ZONE: &str = "example.";
+/// The seeds of the builder's keys.
+pub const KSK: u8 = 1;
+pub const ZSK: u8 = 2;
+/// No input may cost more: ten times the goal, because debug builds and other tests run beside.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// When everything begins.
+pub fn start() -> Timestamp {
+    Timestamp::parse_stamp("20270101000000").unwrap()
+}
+
+pub fn zone() -> Name {
+    Name::parse(ZONE).unwrap()
+}
+
+/// Five bundles from `days` after [`start`] on, nine days apart.
+pub fn skr(days: u64) -> SkrBuilder {
+    SkrBuilder::new(ZONE, start().plus(days * DAY))
+}
+
+/// As text, in BIND's form.
+pub fn text(skr: &UnverifiedSkr) -> String {
+    bind::print_skr(skr, start(), "a test")
+}
+
+/// The SKR that follows the one in force, changed.
+pub fn changed(change: impl FnOnce(&mut UnverifiedSkr)) -> String {
+    let mut next = skr(9).build();
+    change(&mut next);
+    text(&next)
+}
+
+/// The same, one bundle changed and signed anew by the KSK.
+pub fn signed_anew(change: impl FnOnce(&mut Bundle)) -> String {
+    changed(|next| {
+        change(&mut next.bundles[2]);
+        skr(9).resign(&mut next.bundles[2], &[&TestKey::ksk(KSK)]);
+    })
+}
+
+/// With one more key in a bundle, signed.
+pub fn with_key(key: &Dnskey) -> String {
+    signed_anew(|bundle| bundle.dnskey.rdatas.push(key.to_rdata().into()))
+}
+
+pub fn rrset(bundle: &Bundle, rtype: keystore::dns::Rtype, rdata: &[u8]) -> Rrset {
+    Rrset { owner: bundle.dnskey.owner.clone(), rtype, ttl: bundle.dnskey.ttl, rdatas: vec![rdata.into()] }
+}
+
+pub struct Bench {
+    dir: tempfile::TempDir,
+    pub metrics: Metrics,
+    pub loader: Loader,
+    pub now: Timestamp,
+}
+
+impl Bench {
+    /// An empty store.
+    pub fn empty() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("keys")).unwrap();
+        write_key(&dir.path().join("keys"), &TestKey::zsk(ZSK), ZSK, Timing::default());
+        let metrics = Metrics::new().unwrap();
+        let loader = Loader::new(config(dir.path()), metrics.clone()).unwrap();
+        Self { dir, metrics, loader, now: start() }
+    }
+
+    /// Generation 1 in force: `skr(0)`.
+    pub fn new() -> Self {
+        let mut bench = Self::empty();
+        assert_eq!(accepted(&bench.import("good.skr", skr(0).text())), 1);
+        bench
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn config(&self) -> Config {
+        config(self.dir.path())
+    }
+
+    pub fn restart(self) -> Self {
+        let Self { dir, loader, now, .. } = self;
+        drop(loader);
+        let metrics = Metrics::new().unwrap();
+        let loader = Loader::new(config(dir.path()), metrics.clone()).unwrap();
+        Self { dir, metrics, loader, now }
+    }
+
+    pub fn drop_file(&self, name: &str, octets: impl AsRef<[u8]>) {
+        fs::write(self.path("aside"), octets).unwrap();
+        fs::rename(self.path("aside"), self.path("inbox").join(name)).unwrap();
+    }
+
+    /// Steps until everything in the inbox was looked at, cut-off files too.
+    pub fn settle(&mut self) -> Vec<Import> {
+        let mut imports = Vec::new();
+        for seconds in [0, 61, 61] {
+            self.now = self.now.plus(seconds);
+            loop {
+                let step = self.loader.step(self.now);
+                imports.extend(step.imports);
+                if !step.more {
+                    break;
+                }
+            }
+        }
+        imports
+    }
+
+    /// Drops one file and gives what became of it.
+    pub fn import(&mut self, name: &str, octets: impl AsRef<[u8]>) -> Outcome {
+        self.drop_file(name, octets);
+        let mut imports = self.settle();
+        assert_eq!(imports.len(), 1, "{imports:?}");
+        imports.remove(0).outcome
+    }
+
+    /// Drops a bad file: it must be rejected by `id` (among others), and nothing else may change.
+    #[track_caller]
+    pub fn reject(&mut self, what: &str, octets: impl AsRef<[u8]>, id: &str) {
+        let octets = octets.as_ref();
+        let (before, aside) = (self.current(), self.files("rejected").len());
+        let counted = self.value(&format!("skr_rejections_total{{reason=\"{id}\"}}"));
+        let begun = Instant::now();
+        let outcome = self.import("drop.skr", octets);
+        assert!(begun.elapsed() < TIME_LIMIT, "{what}: {:?}", begun.elapsed());
+        let findings = rejected(&outcome);
+        assert!(checks::rejecting(findings).contains(&id), "{what}: {id} expected, {findings:#?}");
+        assert_eq!(self.current(), before, "{what}: what is in force has changed");
+        assert_eq!(self.files("rejected").len(), aside + 2, "{what}: the file and its reason");
+        let reasons = self.files("rejected").into_iter().filter(|name| name.ends_with(".reason"));
+        let reasons: Vec<String> =
+            reasons.map(|name| fs::read_to_string(self.path("rejected").join(name)).unwrap()).collect();
+        assert!(reasons.iter().any(|reason| reason.contains(id)), "{what}: {reasons:?}");
+        assert!(self.value(&format!("skr_rejections_total{{reason=\"{id}\"}}")) > counted, "{what}");
+        assert_eq!(self.files("inbox"), [""; 0], "{what}");
+        audit::verify(&self.path("audit.jsonl")).unwrap();
+    }
+
+    /// After all that was refused: the next good SKR goes in.
+    #[track_caller]
+    pub fn next_good_one_goes_in(mut self) {
+        let generation = self.current().map_or(0, |(generation, _)| generation);
+        assert_eq!(accepted(&self.import("next.skr", skr(9).text())), generation + 1);
+        // Joined to what covers the time until its first bundle.
+        let current = read_current(&self.path("accepted"), &zone()).unwrap().unwrap();
+        let stored = bind::parse_skr(&current.octets, &zone()).unwrap().bundles;
+        assert!(stored.ends_with(&skr(9).build().bundles), "{} bundles", stored.len());
+    }
+
+    /// The generation in force and the SHA-256 of its text.
+    pub fn current(&self) -> Option<(u64, Digest)> {
+        let current = read_current(&self.path("accepted"), &zone()).unwrap()?;
+        Some((current.generation, digest(&current.octets)))
+    }
+
+    pub fn files(&self, folder: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(folder)).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// The value of a series as it is scraped; 0 when it is not there yet.
+    pub fn value(&self, series: &str) -> i64 {
+        let text = self.metrics.encode().unwrap();
+        let line =
+            text.lines().find_map(|l| l.strip_prefix(&format!("offlineksk_{series} ")).map(str::to_owned));
+        line.map_or(0, |value| value.parse().unwrap())
+    }
+}
+
+fn config(state_dir: &Path) -> Config {
+    let zone = ZoneConfig {
+        name: zone(),
+        policy: Policy::with_defaults("test"),
+        anchors: vec![TrustAnchor::Dnskey(TestKey::ksk(KSK).dnskey)],
+        file: None,
+        key_directory: state_dir.join("keys"),
+    };
+    Config {
+        state_dir: state_dir.to_owned(),
+        zones: vec![zone],
+        loader: LoaderConfig::default(),
+        deliver: Vec::new(),
+        ksr: KsrConfig::default(),
+        signer: None,
+        metrics: None,
+        warnings: Vec::new(),
+    }
+}
+
+/// Writes the three files of a key made from `seed`.
+pub fn write_key(dir: &Path, key: &TestKey, seed: u8, timing: Timing) -> KeyFile {
+    let dnskey = key.dnskey.clone();
+    let file = KeyFile { zone: zone(), ttl: 3600, dnskey, timing, state: None, dir: dir.to_owned() };
+    file.write(&PrivateKey::Raw(vec![seed; 32])).unwrap();
+    file
+}
+
+#[track_caller]
+pub fn accepted(outcome: &Outcome) -> u64 {
+    match outcome {
+        Outcome::Accepted { generation, .. } => *generation,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+pub fn rejected(outcome: &Outcome) -> &[Finding] {
+    match outcome {
+        Outcome::Rejected { findings } => findings,
+        other => panic!("{other:?}"),
+    }
+}
