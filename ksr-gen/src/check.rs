@@ -5,6 +5,7 @@ use std::fmt;
 
 use keystore::crypto;
 use keystore::exchange::Ksr;
+use keystore::exchange::possession::{self, Flaw, FlawKind};
 use keystore::keys::{Dnskey, FLAG_ZONE, KeyFile};
 use keystore::policy::{Policy, Role};
 use keystore::time::Timestamp;
@@ -24,6 +25,8 @@ pub struct Allow {
     pub beyond_end: bool,
     /// Two keys of one bundle with the same tag.
     pub tag_collision: bool,
+    /// Keys without proof of possession. A proof that is there and wrong is never allowed.
+    pub no_pop: bool,
 }
 
 /// What one check found.
@@ -89,7 +92,40 @@ pub fn check(ksr: &Ksr, policy: &Policy, ksks: &[&KeyFile], end: Timestamp, allo
             }
         }
     }
+    check_possession(ksr, allow, &mut out);
     out.0
+}
+
+/// KSR-POP-MISSING and KSR-POP-INVALID: one finding a key and kind, at the first bundle.
+fn check_possession(ksr: &Ksr, allow: Allow, out: &mut Findings) {
+    let mut told = HashSet::new();
+    for Flaw { bundle, key, kind } in possession::check(ksr) {
+        let missing = kind == FlawKind::Missing;
+        if !told.insert((key.clone(), missing)) {
+            continue;
+        }
+        let name = format!("the ZSK with tag {} and algorithm {}", key.tag(), key.algorithm);
+        match kind {
+            FlawKind::Missing => {
+                let what = format!(
+                    "{name} has no proof of possession: nothing shows that the sender of this KSR holds its private key"
+                );
+                out.unless(allow.no_pop, "KSR-POP-MISSING", Some(bundle), what, "--allow-no-pop");
+            }
+            FlawKind::WrongTimes { proof: (from, to) } => {
+                let what = format!(
+                    "the proof of possession of {name} is for another time, {from} to {to}: the times of the KSR were altered; ask for it anew"
+                );
+                out.never("KSR-POP-INVALID", Some(bundle), what);
+            }
+            FlawKind::BadSignature => {
+                let what = format!(
+                    "the proof of possession of {name} does not verify: the bundle was altered, or the sender does not hold the key; ask for it anew"
+                );
+                out.never("KSR-POP-INVALID", Some(bundle), what);
+            }
+        }
+    }
 }
 
 /// KSR-ORDER, KSR-END and KSR-BEYOND-END.
@@ -169,6 +205,7 @@ mod tests {
     use keystore::crypto::{Algorithm, PrivateKey};
     use keystore::dns::Name;
     use keystore::exchange::KsrBundle;
+    use keystore::exchange::testing::TestKey;
     use keystore::policy::KeyPolicy;
 
     fn at(day: u64) -> Timestamp {
@@ -194,13 +231,66 @@ mod tests {
     }
 
     fn ksr(bundles: Vec<(u64, Vec<Dnskey>)>) -> Ksr {
-        let bundles =
-            bundles.into_iter().map(|(day, keys)| KsrBundle { inception: at(day), ttl: 3600, keys });
+        let bundles = bundles.into_iter().map(|(day, keys)| KsrBundle {
+            inception: at(day),
+            ttl: 3600,
+            keys,
+            proofs: Vec::new(),
+        });
         Ksr { zone: Name::root(), bundles: bundles.collect() }
     }
 
     fn ids(ksr: &Ksr, allow: Allow) -> Vec<(&'static str, bool)> {
-        check(ksr, &policy(), &[], at(100), allow).iter().map(|f| (f.id, f.allowed)).collect()
+        let findings = check(ksr, &policy(), &[], at(100), Allow { no_pop: true, ..allow });
+        // The keys of these tests have no proofs; `possession_is_proved` is about that.
+        findings.iter().filter(|f| f.id != "KSR-POP-MISSING").map(|f| (f.id, f.allowed)).collect()
+    }
+
+    #[test]
+    fn ksr_pop_missing_and_ksr_pop_invalid() {
+        let keys = [TestKey::zsk(2), TestKey::zsk(3)];
+        let dnskeys: Vec<Dnskey> = keys.iter().map(|key| key.dnskey.clone()).collect();
+        let mut policy = policy();
+        policy.keys[1].algorithm = Algorithm::ED25519;
+        let mut good = ksr(vec![(0, dnskeys[..1].to_vec()), (50, dnskeys)]);
+        let judge = |ksr: &Ksr, no_pop| {
+            let findings = check(ksr, &policy, &[], at(100), Allow { no_pop, ..Allow::default() });
+            findings.iter().map(|f| (f.id, f.allowed)).collect::<Vec<_>>()
+        };
+        assert_eq!(judge(&good, false), [("KSR-POP-MISSING", false); 2], "once a key");
+        assert_eq!(judge(&good, true), [("KSR-POP-MISSING", true); 2]);
+        possession::prove::<keystore::crypto::SignError>(&mut good, at(100), |key| {
+            Ok(keys.iter().find(|k| k.dnskey == *key).expect("a key of ours").signer())
+        })
+        .expect("working keys");
+        assert_eq!(judge(&good, false), []);
+        assert_eq!(possession::end(&good), Some(at(100)));
+        type Change = fn(&mut Ksr);
+        let changes: [(&str, Change); 9] = [
+            ("a bit of a proof", |k| k.bundles[1].proofs[0].signature[3] ^= 1),
+            ("a key less", |k| drop(k.bundles[1].keys.pop())),
+            ("a key more", |k| {
+                let key = k.bundles[1].keys[1].clone();
+                k.bundles[0].keys.push(key);
+            }),
+            ("another TTL", |k| k.bundles[0].ttl = 60),
+            ("another zone", |k| k.zone = Name::parse("other.").expect("a name")),
+            ("a later inception", |k| k.bundles[1].inception = at(51)),
+            ("an earlier first inception", |k| k.bundles[0].inception = at(0).minus(1)),
+            ("a bundle less", |k| drop(k.bundles.remove(0))),
+            ("the proofs of another bundle", |k| k.bundles[0].proofs = k.bundles[1].proofs.clone()),
+        ];
+        for (what, change) in changes {
+            let mut bad = good.clone();
+            change(&mut bad);
+            let found = judge(&bad, true);
+            let first_left = what == "a bundle less";
+            assert_eq!(
+                found.iter().any(|(id, _)| *id == "KSR-POP-INVALID"),
+                !first_left,
+                "{what}: {found:?}"
+            );
+        }
     }
 
     #[test]
@@ -248,11 +338,13 @@ mod tests {
         policy.keys[1].algorithm = Algorithm::RSASHA256;
         policy.keys[1].bits = 3072;
         let small = ksr(vec![(0, vec![zsk(Algorithm::RSASHA256)])]);
-        let findings = check(&small, &policy, &[], at(100), Allow::default());
+        let allow = Allow { no_pop: true, ..Allow::default() };
+        let mut findings = check(&small, &policy, &[], at(100), allow);
+        findings.retain(|f| f.id != "KSR-POP-MISSING");
         assert_eq!(findings.iter().map(|f| f.id).collect::<Vec<_>>(), ["KSR-KEY-ALGORITHM"]);
         assert!(findings[0].what.contains("2048 bits"), "{}", findings[0]);
         policy.keys[1].bits = 2048;
-        assert_eq!(check(&small, &policy, &[], at(100), Allow::default()), []);
+        assert!(check(&small, &policy, &[], at(100), allow).iter().all(|f| f.id == "KSR-POP-MISSING"));
     }
 
     #[test]

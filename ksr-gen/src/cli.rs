@@ -85,6 +85,9 @@ struct Options {
     /// sign: the SKR before, which a KSR in XML must follow
     #[arg(long = "previous", value_name = "FILE")]
     previous: Option<PathBuf>,
+    /// request: no proof of possession; the KSR is then octet by octet that of dnssec-ksr
+    #[arg(long)]
+    no_pop: bool,
     /// keygen makes KSKs instead of ZSKs
     #[arg(short = 'o', long = "ksk")]
     ksk: bool,
@@ -131,6 +134,9 @@ struct Options {
     /// sign: a KSR with bundles behind the end; as with dnssec-ksr, the last one is lost
     #[arg(long, help_heading = "To go on where ksr-gen refuses by default")]
     allow_beyond_end: bool,
+    /// sign: keys without proof of possession, as in a KSR by dnssec-ksr or keymgr
+    #[arg(long, help_heading = "To go on where ksr-gen refuses by default")]
+    allow_no_pop: bool,
     /// sign: two keys of one bundle with one key tag
     #[arg(long, help_heading = "To go on where ksr-gen refuses by default")]
     allow_tag_collision: bool,
@@ -349,12 +355,21 @@ impl Job<'_> {
 
     fn request(&self, start: Timestamp, console: &mut Console<'_>) -> Result<String, Failure> {
         let interval = self.interval(start)?;
-        let keys = self.keys(console, |_| true)?;
+        let dir = &self.options.folder;
+        keygen::open_folder(dir).map_err(Failure::fatal)?;
+        // Nothing here opens the private key of a KSK.
+        let found = files::find_online(dir, self.zone).map_err(Failure::fatal)?;
+        console.folder(&found.warnings().into_iter().chain(found.skipped).collect::<Vec<_>>());
+        let keys = found.keys;
         let allow = self.options.allow_inactive_zsk;
-        let ksr = request::request(&keys, self.zone, self.policy, interval, allow).map_err(Failure::fatal)?;
+        let mut ksr =
+            request::request(&keys, self.zone, self.policy, interval, allow).map_err(Failure::fatal)?;
         if let Some((at, _)) = plan::first_without_active_zsk(&keys, self.policy, interval) {
             let text = format!("no ZSK is active from {at} ({}) on", at.ctime());
             console.say(Level::Warning, &text);
+        }
+        if !self.options.no_pop {
+            request::prove(&mut ksr, &keys, self.end).map_err(Failure::fatal)?;
         }
         Ok(bind::print_ksr(&ksr, self.now, PROGRAM))
     }
@@ -418,6 +433,7 @@ impl Job<'_> {
             zsk_as_ksk: o.allow_zsk_as_ksk,
             beyond_end: o.allow_beyond_end,
             tag_collision: o.allow_tag_collision,
+            no_pop: o.allow_no_pop,
         };
         let signing =
             Signing { zone: self.zone, policy: self.policy, ksr: &ksr, keys: &keys, end: self.end, allow };

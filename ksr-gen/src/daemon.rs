@@ -228,7 +228,8 @@ fn write_request(
     report.keys_made = made.keys.into_iter().filter(|key| key.made).map(|key| key.name).collect();
     report.warnings.extend(made.warnings.iter().map(ToString::to_string));
     let found = files::find_online(dir, &zone.name)?;
-    let ksr = request::request(&found.keys, &zone.name, policy, interval, false)?;
+    let mut ksr = request::request(&found.keys, &zone.name, policy, interval, false)?;
+    request::prove(&mut ksr, &found.keys, interval.end)?;
     let path = outbox.join(format!("{}.ksr", interval.start));
     let text = bind::print_ksr(&ksr, now, &footer(interval, now));
     let fail = |source| TickError::Outbox { path: path.clone(), source };

@@ -1,15 +1,18 @@
 //! `request`: the KSR of an interval, from the key files.
 
-use keystore::crypto::Algorithm;
+use std::collections::HashMap;
+
+use keystore::crypto::{Algorithm, SignError, SigningKey};
 use keystore::dns::Name;
-use keystore::exchange::Ksr;
-use keystore::keys::KeyFile;
+use keystore::exchange::{Ksr, possession};
+use keystore::keys::files::KeyFileError;
 use keystore::keys::plan::{self, Interval, PlanError};
+use keystore::keys::{Dnskey, KeyFile};
 use keystore::policy::{Policy, Role};
 use keystore::time::Timestamp;
 
 /// Why there is no request.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// No plan.
@@ -27,6 +30,19 @@ pub enum RequestError {
         /// First second without an active key.
         at: Timestamp,
     },
+    /// The private part of a ZSK cannot be used.
+    #[error(
+        "ZSK {name} cannot prove that it is held here: {source}; to go on without proof of possession: --no-pop"
+    )]
+    Key {
+        /// The key.
+        name: String,
+        /// Why.
+        source: KeyFileError,
+    },
+    /// A ZSK made no signature.
+    #[error("no proof of possession was made: {0}; to go on without it: --no-pop")]
+    Sign(#[from] SignError),
 }
 
 /// Makes the KSR of `zone` for `interval`; `keys` are sorted by algorithm and tag, as
@@ -54,4 +70,20 @@ pub fn request(
         return Err(RequestError::NoActiveZsk { algorithm: entry.algorithm, at });
     }
     Ok(Ksr { zone: zone.clone(), bundles })
+}
+
+/// Adds the proofs of possession ([`possession`]): each ZSK signs its bundles with its private key, once it was read.
+/// `end` is the end of the interval.
+pub fn prove(ksr: &mut Ksr, keys: &[KeyFile], end: Timestamp) -> Result<(), RequestError> {
+    let wanted = |key: &&KeyFile| ksr.bundles.iter().any(|bundle| bundle.keys.contains(&key.dnskey));
+    let mut signers: HashMap<Dnskey, Box<dyn SigningKey>> = HashMap::new();
+    for key in keys.iter().filter(wanted) {
+        let signer =
+            key.load_private().map_err(|source| RequestError::Key { name: key.base_name(), source })?;
+        signers.insert(key.dnskey.clone(), signer);
+    }
+    possession::prove(ksr, end, |key| {
+        let signer = signers.get(key).map(|signer| &**signer);
+        signer.ok_or_else(|| RequestError::Sign(SignError::BadKey("it is not in the key folder")))
+    })
 }

@@ -315,10 +315,12 @@ mod tests {
         }];
         let at = Timestamp::from_secs(1_800_000_000);
         let zsk = Dnskey { flags: 256, ..keys[0].dnskey.clone() };
-        let ksr =
-            Ksr { zone: zone.clone(), bundles: vec![KsrBundle { inception: at, ttl: 60, keys: vec![zsk] }] };
+        let ksr = Ksr {
+            zone: zone.clone(),
+            bundles: vec![KsrBundle { inception: at, ttl: 60, keys: vec![zsk], proofs: Vec::new() }],
+        };
         let policy = Policy::with_defaults("p");
-        let allow = Allow { foreign_algorithms: true, tag_collision: true, ..Allow::default() };
+        let allow = Allow { foreign_algorithms: true, tag_collision: true, no_pop: true, ..Allow::default() };
         let plan = plan(Signing { zone: &zone, policy: &policy, ksr: &ksr, keys: &keys, end: at, allow })
             .expect("a plan");
         let signer = |key| Signer { file: &keys[0], tag: keys[0].dnskey.tag(), key };
@@ -334,7 +336,7 @@ mod tests {
     fn policies_and_sizes_that_cannot_be() {
         let zone = Name::root();
         let at = Timestamp::from_secs(1_800_000_000);
-        let bundle = KsrBundle { inception: at, ttl: 60, keys: Vec::new() };
+        let bundle = KsrBundle { inception: at, ttl: 60, keys: Vec::new(), proofs: Vec::new() };
         let ksr = Ksr { zone: zone.clone(), bundles: vec![bundle] };
         let mut policy = Policy::with_defaults("p");
         let plan_for = |policy: &Policy| {

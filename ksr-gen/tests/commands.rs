@@ -314,7 +314,8 @@ fn a_lost_state_file_is_told() {
 #[test]
 fn hostile_requests_are_refused() {
     let site = Site::new(COMMON);
-    let good = ceremony(&site, "common", START, YEAR);
+    ceremony(&site, "common", START, YEAR);
+    let good = site.command("common", START, YEAR, "--no-pop -K @zsk request").ok();
     let record = good.lines().nth(1).expect("a record").to_owned();
     let header = |t: &str| format!(";; KeySigningRequest 1.0 {t} ({})\n", stamp(t).ctime());
     let footer = good.lines().last().expect("a footer");
@@ -356,7 +357,7 @@ fn hostile_requests_are_refused() {
         ("after the end", format!("{}{record}\n", header("20280102000000")), "KSR-END", ""),
     ] {
         site.write("bad", &format!("{body}{footer}\n"));
-        let rest = "-K @ksk -f @bad sign";
+        let rest = "--allow-no-pop -K @ksk -f @bad sign";
         let stderr = site.command("common", START, YEAR, rest).fails(1);
         assert!(stderr.contains(&format!("ksr-gen: error: {ids}: ")), "{name}: {stderr}");
         assert!(stderr.contains("the KSR is refused and nothing is signed"), "{name}: {stderr}");
@@ -373,6 +374,59 @@ fn hostile_requests_are_refused() {
             assert_ne!(headers(&allowed.ok()), Vec::<String>::new(), "{name}");
         }
     }
+}
+
+/// S2: BIND asks for no proof that the requester holds the ZSKs.
+#[test]
+fn s2_possession_must_be_proved() {
+    let site = Site::new(COMMON);
+    let good = ceremony(&site, "common", START, YEAR);
+    assert_eq!(good.matches(" ; proof-of-possession ").count(), good.matches("\tDNSKEY\t").count());
+    let sign = |allow: &str| site.command("common", START, YEAR, &format!("{allow} -K @ksk -f @ksr sign"));
+    let with = sign("").ok();
+    let bare = site.command("common", START, YEAR, "--no-pop -K @zsk request").ok();
+    assert!(!bare.contains("proof"), "{bare}");
+    site.write("ksr", &bare);
+    let stderr = sign("").fails(1);
+    assert!(stderr.contains("KSR-POP-MISSING") && stderr.contains("--allow-no-pop"), "{stderr}");
+    let without = sign("--allow-no-pop").ok();
+    let unsigned = |skr: &str| -> Vec<String> {
+        skr.lines().filter(|l| !l.contains("RRSIG")).map(str::to_owned).collect()
+    };
+    assert_eq!(unsigned(&with), unsigned(&without));
+    // What is there must be right; no flag goes on.
+    let at = good.find("proof-of-possession").expect("a proof") + 60;
+    let other = if good[at..].starts_with('A') { "B" } else { "A" };
+    site.write("ksr", &format!("{}{other}{}", &good[..at], &good[at + 1..]));
+    let stderr = sign("--allow-no-pop").fails(1);
+    assert!(stderr.contains("KSR-POP-INVALID") && !stderr.contains("to go on"), "{stderr}");
+    for (from, to, what) in [
+        ("proof-of-possession 2027", "proof-of-possession 27", "a time of 14 digits"),
+        (
+            "proof-of-possession 20270101000000 ",
+            "proof-of-possession ",
+            "inception, expiration and signature",
+        ),
+        (
+            "== ; proof-of-possession 20270101000000 20270705215500 ",
+            "== ; proof-of-possession 20270101000000 20270705215500 *",
+            "no base64",
+        ),
+    ] {
+        assert!(good.contains(from), "{from}");
+        site.write("ksr", &good.replacen(from, to, 1));
+        let stderr = sign("").fails(1);
+        assert!(stderr.contains("KSR-SYNTAX") && stderr.contains(what), "{stderr}");
+    }
+    // A request cannot be made without the private keys, unless it is told so.
+    for name in site.names("zsk").into_iter().filter(|name| name.ends_with(".private")) {
+        let path = site.path("zsk").join(name);
+        let text = std::fs::read_to_string(&path).expect("a file");
+        let lines = text.lines().filter(|l| !l.starts_with("PrivateKey:")).map(|l| format!("{l}\n"));
+        std::fs::write(&path, lines.collect::<String>()).expect("write");
+    }
+    let stderr = site.command("common", START, YEAR, "-K @zsk request").fails(1);
+    assert!(stderr.contains("cannot prove that it is held here") && stderr.contains("--no-pop"), "{stderr}");
 }
 
 /// S3: BIND writes an unsigned SKR and says nothing.
@@ -440,12 +494,12 @@ fn a_damaged_ksk_signs_nothing() {
 fn output_is_whole_or_not_there() {
     let site = Site::new(COMMON);
     ceremony(&site, "common", START, YEAR);
-    let printed = site.command("common", START, YEAR, "-K @zsk request").ok();
-    assert_eq!(site.command("common", START, YEAR, "-O @out -K @zsk request").ok(), "");
+    let printed = site.command("common", START, YEAR, "--no-pop -K @zsk request").ok();
+    assert_eq!(site.command("common", START, YEAR, "-O @out --no-pop -K @zsk request").ok(), "");
     assert_eq!(std::fs::read_to_string(site.path("out")).unwrap(), printed);
-    site.command("common", START, "20300101000000", "-O @out -K @zsk request").fails(1);
+    site.command("common", START, "20300101000000", "-O @out --no-pop -K @zsk request").fails(1);
     assert_eq!(std::fs::read_to_string(site.path("out")).unwrap(), printed, "the old file stays");
-    let stderr = site.command("common", START, YEAR, "-O @no/such/folder -K @zsk request").fails(1);
+    let stderr = site.command("common", START, YEAR, "-O @no/such/folder --no-pop -K @zsk request").fails(1);
     assert!(stderr.contains("cannot write "), "{stderr}");
 }
 
@@ -455,15 +509,15 @@ fn fifos_and_links_are_not_replaced_and_not_waited_for() {
     let site = Site::new(COMMON);
     ceremony(&site, "common", START, YEAR);
     mknodat(CWD, site.path("fifo"), FileType::Fifo, Mode::RWXU, 0).unwrap();
-    let stderr = site.command("common", START, YEAR, "-O @fifo -K @zsk request").fails(1);
+    let stderr = site.command("common", START, YEAR, "-O @fifo --no-pop -K @zsk request").fails(1);
     assert!(stderr.contains("no regular file; name a file"), "{stderr}");
     assert!(!std::fs::symlink_metadata(site.path("fifo")).unwrap().is_file());
-    let stderr = site.command("common", START, YEAR, "-K @fifo request").fails(1);
+    let stderr = site.command("common", START, YEAR, "--no-pop -K @fifo request").fails(1);
     assert!(stderr.contains("not a directory"), "{stderr}");
     site.write("out", "old");
     std::os::unix::fs::symlink("out", site.path("link")).unwrap();
-    let printed = site.command("common", START, YEAR, "-K @zsk request").ok();
-    site.command("common", START, YEAR, "-O @link -K @zsk request").ok();
+    let printed = site.command("common", START, YEAR, "--no-pop -K @zsk request").ok();
+    site.command("common", START, YEAR, "-O @link --no-pop -K @zsk request").ok();
     assert_eq!(std::fs::read_to_string(site.path("out")).unwrap(), printed);
     assert!(site.path("link").is_symlink());
 }
@@ -480,9 +534,10 @@ fn ksr_from_standard_input_and_policy_as_toml() {
         "[policy.common]\noffline-ksk = true\nkeys = [\n { role = \"ksk\", lifetime = \"unlimited\", algorithm = \"ecdsap256sha256\" },\n \
          { role = \"zsk\", lifetime = \"P6M\", algorithm = \"ecdsap256sha256\" },\n]\n",
     );
-    let from_toml =
-        site.run(&format!("-l @policy.toml -k common -i {START} -e {YEAR} -K @zsk request example.test"));
-    assert_eq!(from_toml.ok(), ksr);
+    let from_toml = site.run(&format!(
+        "-l @policy.toml -k common -i {START} -e {YEAR} --no-pop -K @zsk request example.test"
+    ));
+    assert_eq!(from_toml.ok(), site.command("common", START, YEAR, "--no-pop -K @zsk request").ok());
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod anchors;
 pub mod bind;
 pub mod format;
 pub mod knot;
+pub mod possession;
 pub mod prove;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -42,6 +43,8 @@ pub struct KsrBundle {
     pub ttl: u32,
     /// The keys in the order of the file.
     pub keys: Vec<Dnskey>,
+    /// Proofs that the requester holds the private keys, see [`possession`]; empty when there are none.
+    pub proofs: Vec<Rrsig>,
 }
 
 /// One bundle of an SKR: the apex key RRsets in force from `inception` until the inception of the next bundle.

@@ -50,6 +50,12 @@ impl TestKey {
         Self { dnskey: Dnskey { flags, protocol: 3, algorithm: signer.algorithm(), public_key }, signer }
     }
 
+    /// What signs with its private part.
+    #[must_use]
+    pub fn signer(&self) -> &dyn SigningKey {
+        &*self.signer
+    }
+
     /// Signs an RRset.
     #[must_use]
     pub fn sign(&self, rrset: &Rrset, from: Timestamp, to: Timestamp) -> crate::dns::Rrsig {

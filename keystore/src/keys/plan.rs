@@ -367,7 +367,8 @@ pub fn bundles(
         if out.len() >= MOST_STEPS {
             return Err(PlanError::TooMany);
         }
-        let mut bundle = KsrBundle { inception: at, ttl: policy.dnskey_ttl, keys: Vec::new() };
+        let mut bundle =
+            KsrBundle { inception: at, ttl: policy.dnskey_ttl, keys: Vec::new(), proofs: Vec::new() };
         for entry in policy.keys.iter().filter(|entry| entry.role == Role::Zsk) {
             let mut found = false;
             for key in keys.iter().filter(|key| matches(entry, key) && key.timing.is_published(at)) {

@@ -176,6 +176,7 @@ fn request(days: u64, bundles: u64, seeds: &[u8]) -> Ksr {
         inception: start().plus((days + 9 * n) * DAY),
         ttl: 3600,
         keys: seeds.iter().map(|seed| TestKey::zsk(*seed).dnskey).collect(),
+        proofs: Vec::new(),
     };
     Ksr { zone: zone(), bundles: (0..bundles).map(bundle).collect() }
 }

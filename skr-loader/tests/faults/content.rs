@@ -318,7 +318,12 @@ fn row_14_skr_horizon_validity_and_the_wrap_of_serial_times() {
 
 fn request(bench: &Bench, days: u64, zsk: &Dnskey) {
     let inceptions = (0..2).map(|n| start().plus((days + n * 18) * DAY));
-    let bundles = inceptions.map(|inception| KsrBundle { inception, ttl: 3600, keys: vec![zsk.clone()] });
+    let bundles = inceptions.map(|inception| KsrBundle {
+        inception,
+        ttl: 3600,
+        keys: vec![zsk.clone()],
+        proofs: Vec::new(),
+    });
     let ksr = Ksr { zone: zone(), bundles: bundles.collect() };
     let dir = bench.path("outbox").join(ZONE);
     std::fs::create_dir_all(&dir).unwrap();

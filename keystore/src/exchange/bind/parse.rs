@@ -7,7 +7,7 @@
 use super::{MAX_BUNDLES, MAX_KEYS, MAX_OCTETS, MAX_SIGNATURES, SyntaxError};
 use crate::dns::presentation::{Lexer, RecordError, RecordHead, Token, record_head};
 use crate::dns::{Class, Name, Rrset, Rrsig, Rtype, rdata};
-use crate::exchange::{Bundle, Ksr, KsrBundle, UnverifiedSkr};
+use crate::exchange::{Bundle, Ksr, KsrBundle, UnverifiedSkr, possession};
 use crate::keys::Dnskey;
 use crate::time::Timestamp;
 
@@ -63,8 +63,8 @@ pub(in crate::exchange) fn read_ksr(
     dialect: Dialect,
 ) -> Result<Ksr, SyntaxError> {
     let mut bundles = Vec::new();
-    let owner = read_file(octets, zone, &KSR, dialect, |inception, records, _, _| {
-        bundles.push(ksr_bundle(inception, &records)?);
+    let owner = read_file(octets, zone, &KSR, dialect, |inception, records, _, owner| {
+        bundles.push(ksr_bundle(inception, &records, owner)?);
         Ok(())
     })?;
     Ok(Ksr { zone: owner, bundles })
@@ -122,6 +122,8 @@ struct Record {
     ttl: Option<u32>,
     rtype: Rtype,
     rdata: Vec<u8>,
+    /// Inception, expiration and signature of a proof of possession, from the comment behind the record.
+    proof: Option<(Timestamp, Timestamp, Vec<u8>)>,
 }
 
 /// Reads the whole file: for each bundle `take` gets its inception, its records, the line of its header, and the zone as
@@ -398,8 +400,12 @@ impl RecordReader<'_> {
             if records.len() >= limit {
                 return Err(error(self.kind.limits, line, format!("more than {limit} records in a bundle")));
             }
-            let record = self.record(&tokens, head.leading_blank, line)?;
-            check_tag(&record, head.comment.unwrap_or_default(), self.kind)?;
+            let mut record = self.record(&tokens, head.leading_blank, line)?;
+            let comment = head.comment.unwrap_or_default();
+            check_tag(&record, comment, self.kind)?;
+            if std::ptr::eq(self.kind, &KSR) {
+                record.proof = read_proof(comment, line)?;
+            }
             records.push(record);
         }
     }
@@ -443,7 +449,7 @@ impl RecordReader<'_> {
             let what = format!("{} octets of record data; the limit is {MAX_RDATA}", data.len());
             return Err(error(kind.limits, line, what));
         }
-        Ok(Record { line, ttl, rtype, rdata: data })
+        Ok(Record { line, ttl, rtype, rdata: data, proof: None })
     }
 
     fn check_owner(&mut self, token: &Token<'_>, line: u32) -> Result<(), SyntaxError> {
@@ -485,6 +491,31 @@ fn check_tag(record: &Record, comment: &[u8], kind: &Kind) -> Result<(), SyntaxE
         }
     }
     Ok(())
+}
+
+/// A comment `; proof-of-possession INCEPTION EXPIRATION SIGNATURE`, both times of 14 digits and the signature in base64; another
+/// comment may follow behind a second `;`. `None` for any other comment.
+fn read_proof(comment: &[u8], line: u32) -> Result<Option<(Timestamp, Timestamp, Vec<u8>)>, SyntaxError> {
+    let comment = std::str::from_utf8(comment).unwrap_or_default();
+    let (word, rest) = next_word(comment);
+    if !word.eq_ignore_ascii_case(possession::WORD) {
+        return Ok(None);
+    }
+    let fault = |what: &str| error(KSR.syntax, line, format!("{}: {what}", possession::WORD));
+    let text = rest.split_once(';').map_or(rest, |(text, _)| text);
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let [from, to, signature] = words.as_slice() else {
+        return Err(fault("inception, expiration and signature were expected"));
+    };
+    let time = |text: &str| {
+        let time =
+            Timestamp::parse_stamp(text).filter(|t| text.len() == 14 && t.secs() <= u64::from(u32::MAX));
+        time.ok_or_else(|| fault("a time of 14 digits, YYYYMMDDHHMMSS, was expected"))
+    };
+    let signature = data_encoding::BASE64
+        .decode(signature.as_bytes())
+        .map_err(|_| fault("the signature is no base64 text: it is damaged"))?;
+    Ok(Some((time(from)?, time(to)?, signature)))
 }
 
 /// The records of one type, with their TTL.
@@ -567,7 +598,7 @@ fn skr_bundle(
 }
 
 /// Makes a bundle of a KSR; it may be empty, and its keys may be anything: whoever signs judges them.
-fn ksr_bundle(inception: Timestamp, records: &[Record]) -> Result<KsrBundle, SyntaxError> {
+fn ksr_bundle(inception: Timestamp, records: &[Record], zone: &Name) -> Result<KsrBundle, SyntaxError> {
     let ttl = records.iter().find_map(|r| r.ttl).unwrap_or(DEFAULT_TTL);
     let mut sets = Vec::new();
     for record in records {
@@ -578,5 +609,21 @@ fn ksr_bundle(inception: Timestamp, records: &[Record]) -> Result<KsrBundle, Syn
         || error(KSR.syntax, records.first().map_or(1, |r| r.line), "a DNSKEY record is too short");
     let keys =
         rdatas.iter().map(|r| Dnskey::from_rdata(r).ok_or_else(too_short)).collect::<Result<_, _>>()?;
-    Ok(KsrBundle { inception, ttl, keys })
+    let mut proofs = Vec::new();
+    for record in records {
+        if let (Some((from, to, signature)), Some(key)) = (&record.proof, Dnskey::from_rdata(&record.rdata)) {
+            proofs.push(Rrsig {
+                covered: Rtype::DNSKEY,
+                algorithm: key.algorithm,
+                labels: zone.rrsig_labels(),
+                original_ttl: ttl,
+                expiration: to.to_rrsig(),
+                inception: from.to_rrsig(),
+                key_tag: key.tag(),
+                signer: zone.clone(),
+                signature: signature.clone(),
+            });
+        }
+    }
+    Ok(KsrBundle { inception, ttl, keys, proofs })
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::dns::{Name, Rrset, Rtype, rdata};
-use crate::exchange::{Bundle, Ksr, KsrBundle, UnverifiedSkr};
+use crate::exchange::{Bundle, Ksr, KsrBundle, UnverifiedSkr, possession};
 use crate::time::Timestamp;
 
 /// Columns of TTL, class, type and RDATA.
@@ -56,11 +56,15 @@ pub fn put_skr_bundle(out: &mut String, bundle: &Bundle) {
     put_signatures(out, bundle, owner, ttl, |covered| bundle.rrsets().all(|r| r.rtype != covered));
 }
 
-/// Appends one bundle of a KSR with its header.
+/// Appends one bundle of a KSR with its header; proofs of possession follow in comments, which BIND reads over.
 pub fn put_ksr_bundle(out: &mut String, zone: &Name, bundle: &KsrBundle) {
     put_header(out, "KeySigningRequest", bundle.inception);
     for key in &bundle.keys {
         put_record(out, zone, bundle.ttl, Rtype::DNSKEY, &key.to_rdata());
+        if let Some(proof) = possession::comment(bundle, key) {
+            out.pop();
+            let _ = writeln!(out, " ; {proof}");
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use data_encoding::{BASE64, HEXUPPER};
 
 use crate::crypto::{Algorithm, check_public_key};
 use crate::dns::{Name, Rrset, Rrsig, Rtype, rdata};
-use crate::exchange::{Bundle, Ksr, UnverifiedSkr};
+use crate::exchange::{Bundle, Ksr, UnverifiedSkr, possession};
 use crate::keys::Dnskey;
 use crate::time::Timestamp;
 
@@ -53,10 +53,10 @@ pub fn print_ksr(ksr: &Ksr, stamps: Stamps, made: Timestamp, program: &str) -> S
     for bundle in &ksr.bundles {
         put_header(&mut out, WORD, bundle.inception, stamps);
         let rdatas = bundle.keys.iter().map(|k| k.to_rdata().into()).collect();
-        put_rrset(
-            &mut out,
-            &Rrset { owner: ksr.zone.clone(), rtype: Rtype::DNSKEY, ttl: bundle.ttl, rdatas },
-        );
+        let rrset = Rrset { owner: ksr.zone.clone(), rtype: Rtype::DNSKEY, ttl: bundle.ttl, rdatas };
+        put_rrset_with(&mut out, &rrset, |rdata| {
+            Dnskey::from_rdata(rdata).and_then(|key| possession::comment(bundle, &key))
+        });
     }
     put_footer(&mut out, WORD, made, program);
     out
@@ -76,6 +76,11 @@ fn put_footer(out: &mut String, word: &str, made: Timestamp, program: &str) {
 }
 
 fn put_rrset(out: &mut String, rrset: &Rrset) {
+    put_rrset_with(out, rrset, |_| None);
+}
+
+/// `proof` gives the proof of possession of a key, which comes before Knot's own comment.
+fn put_rrset_with(out: &mut String, rrset: &Rrset, proof: impl Fn(&[u8]) -> Option<String>) {
     let mut rdatas: Vec<&[u8]> = rrset.rdatas.iter().map(|r| &**r).collect();
     rdatas.sort_unstable();
     for rdata in rdatas {
@@ -85,7 +90,8 @@ fn put_rrset(out: &mut String, rrset: &Rrset) {
                 put_head(out, &rrset.owner, rrset.ttl, rrset.rtype);
                 let _ = write!(out, "{flags} {protocol} {algorithm} (");
                 put_block(out, &BASE64.encode(key));
-                write!(out, "{INDENT}) ; {}", about(rdata, Algorithm(*algorithm), key))
+                let proof = proof(rdata).map_or_else(String::new, |proof| format!("{proof} ; "));
+                write!(out, "{INDENT}) ; {proof}{}", about(rdata, Algorithm(*algorithm), key))
             }
             (Rtype::CDS, [tag_high, tag_low, algorithm, digest_type, digest @ ..]) => {
                 let tag = u16::from_be_bytes([*tag_high, *tag_low]);

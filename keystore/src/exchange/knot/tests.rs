@@ -151,6 +151,7 @@ fn requests_read_and_print() {
         inception: b.inception,
         ttl: 7200,
         keys: vec![TestKey::zsk(3).dnskey, TestKey::zsk(2).dnskey],
+        proofs: Vec::new(),
     });
     let mut ksr = Ksr { zone: zone(), bundles: bundles.collect() };
     let text = print_ksr(&ksr, Stamps::Unix, start(), "a test");

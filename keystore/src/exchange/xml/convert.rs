@@ -36,6 +36,8 @@ impl XmlRequest {
             inception: b.inception,
             ttl: b.keys.first().map_or(0, |k| k.ttl),
             keys: b.keys.iter().map(|k| k.dnskey.clone()).collect(),
+            // Theirs are for other times than the bundle's, and `super::check` judges them.
+            proofs: Vec::new(),
         };
         Ksr { zone: self.domain.clone(), bundles: self.bundles.iter().map(bundle).collect() }
     }
