@@ -163,12 +163,13 @@ fn knot_asks_and_we_sign() {
             common::stdout(command.args(words).arg(ZONE))
         };
         ksr_gen(&["-o", "keygen"]);
-        let skr = ksr_gen(&["-f", "a.ksr", "sign"]);
+        let skr = ksr_gen(&["--allow-no-pop", "-f", "a.ksr", "sign"]);
         let read = knot::parse_skr(skr.as_bytes(), &zone()).expect("Knot's form");
         assert!(read.bundles.iter().all(|b| b.signatures.iter().any(|s| s.covered == Rtype::CDS)), "{skr}");
         accept(read);
         sides.imports("ours.skr", &skr);
-        let in_binds = sides.write("bind.skr", &ksr_gen(&["--format", "bind", "-f", "a.ksr", "sign"]));
+        let in_binds =
+            sides.write("bind.skr", &ksr_gen(&["--allow-no-pop", "--format", "bind", "-f", "a.ksr", "sign"]));
         sides.imports("converted.skr", &convert("knot", &in_binds));
     }
 }
@@ -189,7 +190,9 @@ fn we_ask_and_knot_signs_for_named() {
     };
     ksr_gen(&["keygen"]);
     let ksr = sides.write("ours.ksr", &ksr_gen(&["request"]));
-    sides.write("knot.ksr", &convert("knot", &ksr));
+    let in_knots = convert("knot", &ksr);
+    assert!(in_knots.contains(" ; proof-of-possession "), "keymgr reads over it: {in_knots}");
+    sides.write("knot.ksr", &in_knots);
     sides.keymgr("ksk", KSK);
     let skr = sides.keymgr("ksk", &["sign-ksr", "knot.ksr"]);
     accept(knot::parse_skr(skr.as_bytes(), &zone()).expect("an SKR"));

@@ -147,9 +147,18 @@ fn our_request_signed_by_bind() {
         assert_eq!(site.snapshot("zsk"), before);
 
         let ksr = site.ours(&format!("{YEAR} -K @zsk request"));
-        assert_eq!(body(&ksr), body(&site.bind(&format!("{YEAR} -K @zsk request"))));
+        let bare = site.ours(&format!("{YEAR} --no-pop -K @zsk request"));
+        assert_eq!(body(&bare), body(&site.bind(&format!("{YEAR} -K @zsk request"))));
+        // BIND reads over the proofs of possession.
+        assert_eq!(ksr.matches(" ; proof-of-possession ").count(), ksr.matches("\tDNSKEY\t").count());
         std::fs::write(site.path("ksr"), &ksr).expect("write");
+        std::fs::write(site.path("bare"), &bare).expect("write");
         let theirs = site.bind(&format!("{YEAR} -K @ksk -f @ksr sign"));
+        let of_bare = site.bind(&format!("{YEAR} -K @ksk -f @bare sign"));
+        assert_eq!(
+            bundles(&theirs, algorithm.starts_with("ecdsa")),
+            bundles(&of_bare, algorithm.starts_with("ecdsa"))
+        );
         verify_skr(&site, &one_of_each(&theirs));
         let ours = site.ours(&format!("{YEAR} -K @ksk -f @ksr sign"));
         verify_skr(&site, &ours);
@@ -178,9 +187,9 @@ fn bind_request_signed_by_ours() {
         assert_eq!(site.snapshot("zsk"), before, "and touch no file");
 
         let ksr = site.bind(&format!("{YEAR} -K @zsk request"));
-        assert_eq!(body(&ksr), body(&site.ours(&format!("{YEAR} -K @zsk request"))));
+        assert_eq!(body(&ksr), body(&site.ours(&format!("{YEAR} --no-pop -K @zsk request"))));
         std::fs::write(site.path("ksr"), &ksr).expect("write");
-        let ours = site.ours(&format!("{YEAR} -K @ksk -f @ksr sign"));
+        let ours = site.ours(&format!("{YEAR} --allow-no-pop -K @ksk -f @ksr sign"));
         verify_skr(&site, &ours);
         let theirs = site.bind(&format!("{YEAR} -K @ksk -f @ksr sign"));
         let masked = algorithm.starts_with("ecdsa");
@@ -240,12 +249,18 @@ fn scenarios_have_the_same_answers() {
         assert_eq!(site.ours(&format!("{interval} -o -K @ksk keygen")), ksks, "{name}");
         assert_eq!(site.ours(&format!("{interval} -K @zsk keygen")), zsks, "{name}");
         let ksr = site.bind(&format!("{interval} -K @zsk request"));
-        assert_eq!(body(&site.ours(&format!("{interval} -K @zsk request"))), body(&ksr), "{name}");
+        assert_eq!(body(&site.ours(&format!("{interval} --no-pop -K @zsk request"))), body(&ksr), "{name}");
         std::fs::write(site.path("ksr"), &ksr).expect("write");
-        let theirs = site.bind(&format!("{interval} -K @ksk -f @ksr sign"));
-        let ours = site.ours(&format!("{interval} -K @ksk -f @ksr sign"));
-        assert_eq!(bundles(&ours, false), bundles(&theirs, false), "{name}");
+        let proved = site.ours(&format!("{interval} -K @zsk request"));
+        std::fs::write(site.path("proved"), &proved).expect("write");
+        let theirs = bundles(&site.bind(&format!("{interval} -K @ksk -f @ksr sign")), false);
+        let ours = site.ours(&format!("{interval} --allow-no-pop -K @ksk -f @ksr sign"));
+        assert_eq!(bundles(&ours, false), theirs, "{name}: BIND's request, ours signs");
         verify_skr(&site, &ours);
+        let ours = site.ours(&format!("{interval} -K @ksk -f @proved sign"));
+        assert_eq!(bundles(&ours, false), theirs, "{name}: ours alone");
+        let mixed = site.bind(&format!("{interval} -K @ksk -f @proved sign"));
+        assert_eq!(bundles(&mixed, false), theirs, "{name}: our request, BIND signs");
     }
 }
 

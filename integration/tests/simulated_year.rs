@@ -37,7 +37,7 @@ use keystore::keys::{Dnskey, KeyFile};
 use keystore::policy::{KeyPolicy, Policy, Role};
 use keystore::time::Timestamp;
 use ksr_gen::keygen::{self, Keygen};
-use ksr_gen::request::request;
+use ksr_gen::request::{prove, request};
 use ksr_gen::sign::{self, Allow, Signing};
 use metrics::Metrics;
 use signer_plugin::answer::{Context, Outcome, Transport, answer};
@@ -431,7 +431,8 @@ impl Year {
     /// A ceremony: ZSKs and KSR on the online side, SKR on the offline side.
     fn ceremony(&self, interval: Interval, now: Timestamp) -> String {
         self.keygen(&self.path("online/keys"), Role::Zsk, interval, now);
-        let ksr = request(&self.zsks(), &self.name, &self.policy, interval, false).unwrap();
+        let mut ksr = request(&self.zsks(), &self.name, &self.policy, interval, false).unwrap();
+        prove(&mut ksr, &self.zsks(), interval.end).unwrap();
         let crossed = print_ksr(&ksr, now, "a test");
         let ksr = parse_ksr(crossed.as_bytes(), &self.name).unwrap();
         let keys = find(&self.path("offline/keys"), &self.name).unwrap().keys;

@@ -84,6 +84,6 @@ pub fn prove(ksr: &mut Ksr, keys: &[KeyFile], end: Timestamp) -> Result<(), Requ
     }
     possession::prove(ksr, end, |key| {
         let signer = signers.get(key).map(|signer| &**signer);
-        signer.ok_or_else(|| RequestError::Sign(SignError::BadKey("it is not in the key folder")))
+        signer.ok_or(RequestError::Sign(SignError::BadKey("it is not in the key folder")))
     })
 }
