@@ -442,6 +442,8 @@ impl Year {
             ksr: &ksr,
             keys: &keys,
             end: interval.end,
+            parent: None,
+            previous: &[],
             allow: Allow::default(),
         };
         let groups = sign::plan(signing).unwrap().sign(&|_| ()).unwrap();

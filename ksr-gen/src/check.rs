@@ -25,6 +25,8 @@ pub struct Allow {
     pub beyond_end: bool,
     /// Two keys of one bundle with the same tag.
     pub tag_collision: bool,
+    /// KSKs come and go by the times in their files, whatever the parent has.
+    pub unconfirmed_ksk_roll: bool,
     /// Keys without proof of possession. A proof that is there and wrong is never allowed.
     pub no_pop: bool,
 }
@@ -183,7 +185,12 @@ fn check_key(key: &Dnskey, policy: &Policy, at: Option<Timestamp>, allow: Allow,
 pub(crate) struct Findings(pub(crate) Vec<Finding>);
 
 impl Findings {
-    fn never(&mut self, id: &'static str, bundle: Option<Timestamp>, what: String) {
+    /// Only tells.
+    pub(crate) fn note(&mut self, id: &'static str, bundle: Option<Timestamp>, what: String) {
+        self.0.push(Finding { id, bundle, what, flag: None, allowed: true });
+    }
+
+    pub(crate) fn never(&mut self, id: &'static str, bundle: Option<Timestamp>, what: String) {
         self.0.push(Finding { id, bundle, what, flag: None, allowed: false });
     }
 

@@ -13,7 +13,7 @@ use keystore::dns::Name;
 use keystore::durable;
 use keystore::exchange::bind::{self, MAX_OCTETS, SyntaxError};
 use keystore::exchange::format::{self, Format};
-use keystore::exchange::{UnverifiedSkr, knot, xml};
+use keystore::exchange::{TrustAnchor, UnverifiedSkr, knot, xml};
 use keystore::keys::KeyFile;
 use keystore::keys::files::{self, KeyFileError};
 use keystore::keys::plan::{self, Holes, Interval, check_interval};
@@ -21,6 +21,7 @@ use keystore::policy::{Policy, Role};
 use keystore::time::{Timestamp, syntax};
 
 use crate::keygen::{self, Keygen};
+use crate::rollover::ParentDs;
 use crate::sign::{self, Allow, Signing, SigningError};
 use crate::{PROGRAM, policy_file, request, sign_xml};
 
@@ -88,6 +89,15 @@ struct Options {
     /// request: no proof of possession; the KSR is then octet by octet that of dnssec-ksr
     #[arg(long)]
     no_pop: bool,
+    /// sign: DS records that the parent has now (dig +noall +answer DS ZONE); lets a replaced KSK leave
+    #[arg(long, value_name = "FILE")]
+    parent_ds: Option<PathBuf>,
+    /// sign: when --parent-ds was seen [default: now]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    parent_ds_seen: Option<String>,
+    /// sign: your word that the parent has the DS of the KSK with this tag, in place of --parent-ds; may be repeated
+    #[arg(long, value_name = "TAG", conflicts_with = "parent_ds")]
+    parent_has: Vec<u16>,
     /// keygen makes KSKs instead of ZSKs
     #[arg(short = 'o', long = "ksk")]
     ksk: bool,
@@ -134,6 +144,9 @@ struct Options {
     /// sign: a KSR with bundles behind the end; as with dnssec-ksr, the last one is lost
     #[arg(long, help_heading = "To go on where ksr-gen refuses by default")]
     allow_beyond_end: bool,
+    /// sign: KSKs come and go by their times alone, as with dnssec-ksr; the zone breaks if the parent is late
+    #[arg(long, help_heading = "To go on where ksr-gen refuses by default")]
+    allow_unconfirmed_ksk_roll: bool,
     /// sign: keys without proof of possession, as in a KSR by dnssec-ksr or keymgr
     #[arg(long, help_heading = "To go on where ksr-gen refuses by default")]
     allow_no_pop: bool,
@@ -422,9 +435,24 @@ impl Job<'_> {
                 Format::Knot => knot::print_skr(&response.to_skr(), knot::Stamps::Unix, self.now, PROGRAM),
             });
         }
-        if o.previous.is_some() {
-            return Err(Failure::usage("--previous goes with a KSR in XML"));
-        }
+        let previous = match &o.previous {
+            Some(path) => {
+                let octets = read_ksr(path, stdin)?;
+                format::parse_skr(&octets, self.zone)
+                    .map_err(|e| {
+                        Failure::Fatal(format!(
+                            "--previous {}({}): {} [{}]",
+                            path.display(),
+                            e.line,
+                            e.what,
+                            e.id
+                        ))
+                    })?
+                    .bundles
+            }
+            None => Vec::new(),
+        };
+        let parent = self.parent(&keys)?;
         let ksr = format::parse_ksr(&octets, self.zone).map_err(|e| bad(path, &e))?;
         let allow = Allow {
             foreign_flags: o.allow_foreign_flags,
@@ -434,9 +462,18 @@ impl Job<'_> {
             beyond_end: o.allow_beyond_end,
             tag_collision: o.allow_tag_collision,
             no_pop: o.allow_no_pop,
+            unconfirmed_ksk_roll: o.allow_unconfirmed_ksk_roll,
         };
-        let signing =
-            Signing { zone: self.zone, policy: self.policy, ksr: &ksr, keys: &keys, end: self.end, allow };
+        let signing = Signing {
+            zone: self.zone,
+            policy: self.policy,
+            ksr: &ksr,
+            keys: &keys,
+            end: self.end,
+            parent: parent.as_ref(),
+            previous: &previous,
+            allow,
+        };
         let plan = sign::plan(signing).map_err(Failure::fatal)?;
         for key in &plan.left_out {
             let text = format!(
@@ -471,6 +508,38 @@ impl Job<'_> {
                 Ok(xml::print_response(&made.response))
             }
         }
+    }
+
+    /// What the parent has: --parent-ds, or the operator's word.
+    fn parent(&self, keys: &[KeyFile]) -> Result<Option<ParentDs>, Failure> {
+        let o = self.options;
+        let seen = match &o.parent_ds_seen {
+            Some(text) => syntax::parse(text, self.now).map_err(Failure::usage)?.unwrap_or(self.now),
+            None => self.now,
+        };
+        if let Some(path) = &o.parent_ds {
+            let octets = read_ksr(path, &mut io::empty())?;
+            let text = String::from_utf8_lossy(&octets);
+            let parent = ParentDs::parse(&text, self.zone, seen);
+            return parent
+                .map(Some)
+                .map_err(|e| Failure::Fatal(format!("--parent-ds {}: {e}", path.display())));
+        }
+        if o.parent_has.is_empty() {
+            return Ok(None);
+        }
+        let mut ds = Vec::new();
+        for tag in &o.parent_has {
+            let named: Vec<&KeyFile> =
+                keys.iter().filter(|key| key.dnskey.is_ksk() && key.dnskey.tag() == *tag).collect();
+            let [key] = named.as_slice() else {
+                let what =
+                    format!("--parent-has {tag}: the key folder has {} KSKs with that tag", named.len());
+                return Err(Failure::Fatal(what));
+            };
+            ds.push(TrustAnchor::Dnskey(key.dnskey.clone()));
+        }
+        Ok(Some(ParentDs { ds, seen }))
     }
 
     /// The keys of the folder; sets that cannot be read are skipped with a warning. `tell` picks the other warnings to show.

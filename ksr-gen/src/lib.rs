@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod keygen;
 mod policy_file;
 pub mod request;
+pub mod rollover;
 mod schedule;
 pub mod sign;
 mod sign_xml;

@@ -5,12 +5,13 @@
 //! ZSKs in front of the right one with the same time (two bundles with one header). Here only the right one is made; the
 //! rest is as BIND does it, also the bundle at the very end of the whole interval.
 
-use keystore::keys::KeyFile;
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
 
+use crate::rollover::Use;
+
 /// Times at which the KSKs change what is published or signed, sorted.
-pub(crate) fn events(ksks: &[&KeyFile], policy: &Policy) -> Vec<Timestamp> {
+pub(crate) fn events(ksks: &[Use<'_>], policy: &Policy) -> Vec<Timestamp> {
     let sync = policy.cdnskey || !policy.cds_digest_types.is_empty();
     let mut events: Vec<Timestamp> = ksks
         .iter()

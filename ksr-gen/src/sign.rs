@@ -15,13 +15,14 @@ use keystore::crypto::{SignError, SigningKey, VerifyError};
 use keystore::dns::{Name, Rrset, Rrsig, Rtype, rrsig};
 use keystore::exchange::bind::MAX_BUNDLES;
 use keystore::exchange::{Bundle, Ksr};
-use keystore::keys::{Dnskey, KeyFile, Timing, files::KeyFileError};
+use keystore::keys::{Dnskey, KeyFile, files::KeyFileError};
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 
 use crate::check::{self, Findings};
 pub use crate::check::{Allow, Finding};
+use crate::rollover::{self, ParentDs, Use, signs};
 use crate::schedule;
 
 /// Seconds between the inception of a signature and that of its bundle, for clocks that are behind.
@@ -40,6 +41,10 @@ pub struct Signing<'a> {
     pub keys: &'a [KeyFile],
     /// End of the last bundle.
     pub end: Timestamp,
+    /// The DS RRset of the parent, where it was looked at. Without it no KSK leaves that has a successor.
+    pub parent: Option<&'a ParentDs>,
+    /// Bundles of the SKR before.
+    pub previous: &'a [Bundle],
     /// What goes on although a check failed.
     pub allow: Allow,
 }
@@ -48,7 +53,7 @@ pub struct Signing<'a> {
 #[derive(Debug)]
 pub struct SigningPlan<'a> {
     signing: Signing<'a>,
-    ksks: Vec<&'a KeyFile>,
+    ksks: Vec<Use<'a>>,
     /// For each bundle of the KSR: its index, and the inceptions of its bundles in the SKR.
     groups: Vec<(usize, Vec<Timestamp>)>,
     /// All findings; the plan is signed only when each is allowed.
@@ -123,21 +128,6 @@ fn part(keys: &[KeyFile], all: bool) -> (Vec<&KeyFile>, Vec<&KeyFile>) {
     keys.iter().partition(is_ksk)
 }
 
-/// Published in the bundle that begins at `at`; as for BIND, a time that is not set does not count.
-fn published(t: &Timing, at: Timestamp) -> bool {
-    t.publish.is_none_or(|publish| publish <= at) && t.delete.is_none_or(|delete| at < delete)
-}
-
-/// Signs the bundle that begins at `at`, the second of Inactive included.
-fn signs(t: &Timing, at: Timestamp) -> bool {
-    t.activate.is_none_or(|activate| activate <= at) && t.inactive.is_none_or(|inactive| at <= inactive)
-}
-
-/// Has CDS and CDNSKEY in the bundle that begins at `at`.
-fn synced(t: &Timing, at: Timestamp) -> bool {
-    t.sync_publish.is_none_or(|publish| publish <= at) && t.sync_delete.is_none_or(|delete| at < delete)
-}
-
 /// Plans the bundles and runs the checks.
 pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
     let Signing { policy, ksr, end, allow, .. } = signing;
@@ -148,6 +138,7 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
     let times = (u64::from(validity - refresh), u64::from(validity));
     let (ksks, left_out) = part(signing.keys, allow.zsk_as_ksk);
     let mut findings = Findings(check::check(ksr, policy, &ksks, end, allow));
+    let ksks = uses(&signing, &ksks, &mut findings);
     let events = schedule::events(&ksks, policy);
     let mut groups = Vec::with_capacity(ksr.bundles.len());
     let mut left = MAX_BUNDLES;
@@ -161,7 +152,7 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
             groups.push((i, inceptions));
         }
     }
-    let unsigned = |at: &Timestamp| !ksks.iter().any(|ksk| signs(&ksk.timing, *at));
+    let unsigned = |at: &Timestamp| !ksks.iter().any(|ksk| signs(ksk, &ksks, *at));
     if let Some(at) = groups.iter().flat_map(|(_, inceptions)| inceptions).find(|at| unsigned(at)) {
         let what = match ksks.len() {
             0 => "the key folder has no KSK, the SKR would be unsigned; give the folder of the KSKs with -K"
@@ -175,8 +166,43 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
     Ok(SigningPlan { signing, ksks, groups, findings: findings.0, left_out })
 }
 
+/// When each KSK is used, and what is to be said of that: KSR-PARENT-DS, KSR-KSK-HELD.
+fn uses<'a>(signing: &Signing<'a>, ksks: &[&'a KeyFile], findings: &mut Findings) -> Vec<Use<'a>> {
+    let Signing { zone, policy, ksr, parent, previous, allow, .. } = *signing;
+    if let Some(what) = parent.and_then(|parent| parent.fault(zone, ksks)) {
+        let what = format!("{what}; look at the parent again, and at the key folder");
+        findings.never("KSR-PARENT-DS", None, what);
+    }
+    if allow.unconfirmed_ksk_roll {
+        return rollover::by_times(ksks);
+    }
+    let from = ksr.bundles.first().map_or(Timestamp::EPOCH, |bundle| bundle.inception);
+    let before = previous.partition_point(|bundle| bundle.inception <= from).checked_sub(1);
+    let before: Vec<Dnskey> = before.iter().flat_map(|i| previous[*i].keys()).collect();
+    let kept = |file: &KeyFile| before.contains(&file.dnskey);
+    let uses = rollover::by_parent(zone, policy, ksks, parent, from, kept);
+    for ksk in uses.iter().filter(|ksk| ksk.held) {
+        let planned = ksk.file.timing.inactive.or(ksk.file.timing.delete);
+        if planned.is_none_or(|at| at > signing.end) {
+            continue;
+        }
+        let seen = match parent {
+            None => "nothing was said of the DS at the parent",
+            Some(_) => "the parent has no DS of a KSK that goes on after it",
+        };
+        let what = format!(
+            "KSK {} stays and signs beyond {}: {seen}; once the parent has the DS of its successor, give it with --parent-ds",
+            ksk.file.base_name(),
+            planned.unwrap_or(from)
+        );
+        findings.note("KSR-KSK-HELD", planned, what);
+    }
+    uses
+}
+
 /// A KSK that is ready to sign.
 struct Signer<'a> {
+    ksk: &'a Use<'a>,
     file: &'a KeyFile,
     tag: u16,
     key: Box<dyn SigningKey>,
@@ -211,14 +237,15 @@ impl SigningPlan<'_> {
 
     /// Reads the private parts of those KSKs that sign any bundle.
     fn load_signers(&self) -> Result<Vec<Signer<'_>>, SigningError> {
-        let needed = |ksk: &KeyFile| {
-            self.groups.iter().flat_map(|(_, inceptions)| inceptions).any(|at| signs(&ksk.timing, *at))
+        let needed = |ksk: &Use<'_>| {
+            self.groups.iter().flat_map(|(_, inceptions)| inceptions).any(|at| signs(ksk, &self.ksks, *at))
         };
         let ksks = self.ksks.iter().filter(|ksk| needed(ksk));
-        ksks.map(|file| {
+        ksks.map(|ksk| {
+            let file = ksk.file;
             let key =
                 file.load_private().map_err(|source| SigningError::Key { name: file.base_name(), source })?;
-            Ok(Signer { file, tag: file.dnskey.tag(), key })
+            Ok(Signer { ksk, file, tag: file.dnskey.tag(), key })
         })
         .collect()
     }
@@ -229,14 +256,14 @@ impl SigningPlan<'_> {
             (!rdatas.is_empty()).then(|| Rrset { owner: zone.clone(), rtype, ttl: policy.dnskey_ttl, rdatas })
         };
         let mut keys: Vec<Box<[u8]>> = Vec::new();
-        let ksks = self.ksks.iter().filter(|ksk| published(&ksk.timing, at)).map(|ksk| &ksk.dnskey);
+        let ksks = self.ksks.iter().filter(|ksk| ksk.is_published(at)).map(|ksk| &ksk.file.dnskey);
         for rdata in ksks.chain(zsks).map(Dnskey::to_rdata) {
             if !keys.iter().any(|known| **known == *rdata) {
                 keys.push(rdata.into());
             }
         }
         let synced: Vec<&Dnskey> =
-            self.ksks.iter().filter(|ksk| synced(&ksk.timing, at)).map(|ksk| &ksk.dnskey).collect();
+            self.ksks.iter().filter(|ksk| ksk.is_synced(at)).map(|ksk| &ksk.file.dnskey).collect();
         let cdnskey =
             if policy.cdnskey { synced.iter().map(|key| key.to_rdata().into()).collect() } else { vec![] };
         let cds = synced.iter().flat_map(|key| {
@@ -251,7 +278,7 @@ impl SigningPlan<'_> {
         };
         let mut signatures = Vec::new();
         for rrset in bundle.rrsets() {
-            for signer in signers.iter().filter(|signer| signs(&signer.file.timing, at)) {
+            for signer in signers.iter().filter(|signer| signs(signer.ksk, &self.ksks, at)) {
                 signatures.push(self.signature(rrset, signer, at)?);
             }
         }
@@ -309,7 +336,7 @@ mod tests {
             zone: zone.clone(),
             ttl: 3600,
             dnskey,
-            timing: Timing::default(),
+            timing: keystore::keys::Timing::default(),
             state: None,
             dir: "nowhere".into(),
         }];
@@ -321,9 +348,19 @@ mod tests {
         };
         let policy = Policy::with_defaults("p");
         let allow = Allow { foreign_algorithms: true, tag_collision: true, no_pop: true, ..Allow::default() };
-        let plan = plan(Signing { zone: &zone, policy: &policy, ksr: &ksr, keys: &keys, end: at, allow })
-            .expect("a plan");
-        let signer = |key| Signer { file: &keys[0], tag: keys[0].dnskey.tag(), key };
+        let plan = plan(Signing {
+            zone: &zone,
+            policy: &policy,
+            ksr: &ksr,
+            keys: &keys,
+            end: at,
+            parent: None,
+            previous: &[],
+            allow,
+        })
+        .expect("a plan");
+        let ksk = &plan.ksks[0];
+        let signer = |key| Signer { ksk, file: &keys[0], tag: keys[0].dnskey.tag(), key };
         let sound = private.signer(algorithm).expect("a signer");
         let bundle = plan.bundle(&ksr.bundles[0].keys, at, &[signer(sound)]).expect("a bundle");
         assert_eq!(bundle.signatures.len(), 3);
@@ -341,7 +378,16 @@ mod tests {
         let mut policy = Policy::with_defaults("p");
         let plan_for = |policy: &Policy| {
             let end = at.plus(30_000 * 9);
-            let signing = Signing { zone: &zone, policy, ksr: &ksr, keys: &[], end, allow: Allow::default() };
+            let signing = Signing {
+                zone: &zone,
+                policy,
+                ksr: &ksr,
+                keys: &[],
+                end,
+                parent: None,
+                previous: &[],
+                allow: Allow::default(),
+            };
             plan(signing).map(|plan| plan.bundle_count()).map_err(|e| e.to_string())
         };
         // The second one at the very end, as BIND has it.

@@ -127,7 +127,7 @@ fn ksk_rollover() {
     let tags: Vec<String> = names.lines().map(tag).collect();
     assert_eq!(tags.len(), 2);
     ceremony(&site, "roll", START, YEAR);
-    let skr = site.command("roll", START, YEAR, "-K @ksk -f @ksr sign").ok();
+    let skr = site.command("roll", START, YEAR, "--allow-unconfirmed-ksk-roll -K @ksk -f @ksr sign").ok();
     accept(&site, &skr);
     let mut both = tags.clone();
     both.sort_by_key(|t| t.parse::<u16>().expect("a tag"));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
 use keystore::crypto::PrivateKey;
-use keystore::dns::{Name, Rrset};
+use keystore::dns::Name;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::exchange::{Bundle, Finding, TrustAnchor, UnverifiedSkr, bind};
 use keystore::keys::{Dnskey, KeyFile, Timing};
@@ -65,10 +65,6 @@ pub fn with_key(key: &Dnskey) -> String {
     signed_anew(|bundle| bundle.dnskey.rdatas.push(key.to_rdata().into()))
 }
 
-pub fn rrset(bundle: &Bundle, rtype: keystore::dns::Rtype, rdata: &[u8]) -> Rrset {
-    Rrset { owner: bundle.dnskey.owner.clone(), rtype, ttl: bundle.dnskey.ttl, rdatas: vec![rdata.into()] }
-}
-
 pub struct Bench {
     dir: tempfile::TempDir,
     pub metrics: Metrics,
@@ -96,10 +92,6 @@ impl Bench {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
-    }
-
-    pub fn config(&self) -> Config {
-        config(self.dir.path())
     }
 
     pub fn restart(self) -> Self {

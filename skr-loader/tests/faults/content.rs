@@ -401,7 +401,7 @@ fn row_18_skr_algorithm_and_skr_key_before_any_heavy_arithmetic() {
         ("an exponent of 2040 bits", rsa(&[0x81; 255], 2048)),
         ("RSA of 8192 bits", rsa(&[1, 0, 1], 8192)),
         ("off the curve", off_curve),
-        ("31 octets of Ed25519", zsk(|k| drop(k.public_key.pop()))),
+        ("31 octets of Ed25519", zsk(|k| k.public_key.truncate(31))),
     ] {
         bench.reject(what, with_key(&key), "SKR-KEY");
     }
