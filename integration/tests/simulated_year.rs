@@ -443,6 +443,7 @@ impl Year {
             keys: &keys,
             end: interval.end,
             parent: None,
+            cds_delete: None,
             previous: &[],
             allow: Allow::default(),
         };

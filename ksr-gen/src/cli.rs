@@ -98,6 +98,9 @@ struct Options {
     /// sign: your word that the parent has the DS of the KSK with this tag, in place of --parent-ds; may be repeated
     #[arg(long, value_name = "TAG", conflicts_with = "parent_ds")]
     parent_has: Vec<u16>,
+    /// sign: from TIME on, CDS and CDNSKEY ask the parent to remove the DS (RFC 8078): the zone becomes insecure
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    cds_delete: Option<String>,
     /// keygen makes KSKs instead of ZSKs
     #[arg(short = 'o', long = "ksk")]
     ksk: bool,
@@ -471,6 +474,7 @@ impl Job<'_> {
             keys: &keys,
             end: self.end,
             parent: parent.as_ref(),
+            cds_delete: self.time(&o.cds_delete)?,
             previous: &previous,
             allow,
         };
@@ -510,13 +514,17 @@ impl Job<'_> {
         }
     }
 
+    fn time(&self, text: &Option<String>) -> Result<Option<Timestamp>, Failure> {
+        match text {
+            Some(text) => syntax::parse(text, self.now).map_err(Failure::usage),
+            None => Ok(None),
+        }
+    }
+
     /// What the parent has: --parent-ds, or the operator's word.
     fn parent(&self, keys: &[KeyFile]) -> Result<Option<ParentDs>, Failure> {
         let o = self.options;
-        let seen = match &o.parent_ds_seen {
-            Some(text) => syntax::parse(text, self.now).map_err(Failure::usage)?.unwrap_or(self.now),
-            None => self.now,
-        };
+        let seen = self.time(&o.parent_ds_seen)?.unwrap_or(self.now);
         if let Some(path) = &o.parent_ds {
             let octets = read_ksr(path, &mut io::empty())?;
             let text = String::from_utf8_lossy(&octets);

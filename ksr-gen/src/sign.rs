@@ -27,6 +27,9 @@ use crate::schedule;
 
 /// Seconds between the inception of a signature and that of its bundle, for clocks that are behind.
 const INCEPTION_OFFSET: u64 = 3600;
+/// `CDS 0 0 0 00` and `CDNSKEY 0 3 0 AA==`: the parent is asked to remove the DS RRset (RFC 8078 section 4).
+const CDS_DELETE: &[u8] = &[0, 0, 0, 0, 0];
+const CDNSKEY_DELETE: &[u8] = &[0, 0, 3, 0, 0];
 
 /// What to sign, and with what.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +46,8 @@ pub struct Signing<'a> {
     pub end: Timestamp,
     /// The DS RRset of the parent, where it was looked at. Without it no KSK leaves that has a successor.
     pub parent: Option<&'a ParentDs>,
+    /// From when on CDS and CDNSKEY ask the parent to remove the DS RRset (RFC 8078 section 4).
+    pub cds_delete: Option<Timestamp>,
     /// Bundles of the SKR before.
     pub previous: &'a [Bundle],
     /// What goes on although a check failed.
@@ -139,7 +144,15 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
     let (ksks, left_out) = part(signing.keys, allow.zsk_as_ksk);
     let mut findings = Findings(check::check(ksr, policy, &ksks, end, allow));
     let ksks = uses(&signing, &ksks, &mut findings);
-    let events = schedule::events(&ksks, policy);
+    let mut events = schedule::events(&ksks, policy);
+    if let Some(from) = signing.cds_delete {
+        let place = events.partition_point(|event| *event < from);
+        events.insert(place, from);
+        let what = format!(
+            "from {from} on CDS and CDNSKEY ask the parent to remove the DS RRset: the zone becomes insecure when it does"
+        );
+        findings.note("KSR-CDS-DELETE", Some(from), what);
+    }
     let mut groups = Vec::with_capacity(ksr.bundles.len());
     let mut left = MAX_BUNDLES;
     for (i, bundle) in ksr.bundles.iter().enumerate() {
@@ -269,11 +282,14 @@ impl SigningPlan<'_> {
         let cds = synced.iter().flat_map(|key| {
             policy.cds_digest_types.iter().filter_map(|digest| key.ds_rdata(zone, *digest).map(Into::into))
         });
+        let delete = self.signing.cds_delete.is_some_and(|from| from <= at);
+        let cdnskey = if delete { vec![CDNSKEY_DELETE.into()] } else { cdnskey };
+        let cds = if delete { vec![CDS_DELETE.into()] } else { cds.collect() };
         let mut bundle = Bundle {
             inception: at,
             dnskey: Rrset { owner: zone.clone(), rtype: Rtype::DNSKEY, ttl: policy.dnskey_ttl, rdatas: keys },
             cdnskey: rrset(Rtype::CDNSKEY, cdnskey),
-            cds: rrset(Rtype::CDS, cds.collect()),
+            cds: rrset(Rtype::CDS, cds),
             signatures: Vec::new(),
         };
         let mut signatures = Vec::new();
@@ -355,6 +371,7 @@ mod tests {
             keys: &keys,
             end: at,
             parent: None,
+            cds_delete: None,
             previous: &[],
             allow,
         })
@@ -385,6 +402,7 @@ mod tests {
                 keys: &[],
                 end,
                 parent: None,
+                cds_delete: None,
                 previous: &[],
                 allow: Allow::default(),
             };

@@ -173,3 +173,36 @@ fn what_is_no_ds_of_ours_is_refused() {
     site.write("ds", &with_rrsig);
     sign(&site, "--parent-ds @ds").ok();
 }
+
+/// RFC 8078 section 4: the zone goes insecure by the word of its CDS.
+#[test]
+fn cds_delete_asks_for_the_removal_of_the_ds() {
+    let site = Site::new(common::COMMON);
+    let run = |rest: &str| site.command("common", START, YEAR, rest);
+    run("-o -K @ksk keygen").ok();
+    run("-K @zsk keygen").ok();
+    site.write("ksr", &run("-K @zsk request").ok());
+    let ran = run("--cds-delete 20270301000000 -K @ksk -f @ksr sign");
+    assert!(
+        ran.stderr.contains("warning: KSR-CDS-DELETE") && ran.stderr.contains("insecure"),
+        "{}",
+        ran.stderr
+    );
+    let skr = ran.ok();
+    assert!(skr.contains("\tCDS\t0 0 0 00\n") && skr.contains("\tCDNSKEY\t0 3 0 AA==\n"), "{skr}");
+    let all = bundles(&skr);
+    assert!(all.iter().any(|bundle| bundle.inception == stamp("20270301000000")));
+    for bundle in &all {
+        let asks = bundle.cds.as_ref().is_some_and(|cds| *cds.rdatas == [Box::from([0, 0, 0, 0, 0])]);
+        assert_eq!(asks, bundle.inception >= stamp("20270301000000"), "{}", bundle.inception);
+    }
+    // The loader takes it only where it was allowed.
+    let anchors: Vec<TrustAnchor> =
+        all[0].keys().filter(|key| key.is_ksk()).map(TrustAnchor::Dnskey).collect();
+    let (zone, parsed) = (zone(), || bind::parse_skr(skr.as_bytes(), &common::zone()).expect("an SKR"));
+    let mut context = VerifyContext::new(&zone, &anchors);
+    let refused = verify(parsed(), &context, stamp(START)).expect_err("not allowed");
+    assert!(refused.iter().any(|f| f.id == "SKR-CDS" && f.rejects()), "{refused:?}");
+    context.allow_delete = true;
+    verify(parsed(), &context, stamp(START)).expect("allowed");
+}
