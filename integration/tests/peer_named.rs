@@ -253,3 +253,78 @@ fn named_uses_and_reports_our_key_files() {
         assert!(said.contains(&format!("key: {tag} (ECDSAP256SHA256), ZSK")), "{name} is missing: {said}");
     }
 }
+
+/// RFC 8901 model 1: two providers with ZSKs of their own, one KSK. The requests are merged, each named loads the one SKR, and what each
+/// serves validates with one trust anchor.
+#[test]
+fn two_providers_serve_one_zone_by_one_merged_skr() {
+    peer!("named");
+    let temp = tempfile::tempdir().expect("a folder");
+    let sides = Sides::new(temp.path(), "ecdsap256sha256");
+    std::fs::create_dir(temp.path().join("zsk_b")).expect("a folder");
+    sides.ours("ksk", &["-o", "keygen"]);
+    let of_a = sides.theirs("zsk", &["keygen"]);
+    let of_b = sides.ours("zsk_b", &["keygen"]);
+    sides.keep("a.ksr", &sides.theirs("zsk", &["request"]));
+    sides.keep("b.ksr", &sides.ours("zsk_b", &["request"]));
+    let skr = sides.ours("ksk", &["--allow-no-pop", "-f", "a.ksr", "-f", "b.ksr", "sign"]);
+    sides.keep("response.skr", &skr);
+    sides.keep("zone", ZONE_FILE);
+    let anchor = sides.anchors();
+    for (keys, multi) in [("zsk", true), ("zsk_b", true), ("zsk_b", false)] {
+        let mut check = Command::new(beside("skr-loader"));
+        check.current_dir(temp.path()).args([
+            "check",
+            "--zone",
+            ZONE,
+            "--key-directory",
+            keys,
+            "--trust-anchor",
+        ]);
+        check.arg(&anchor);
+        check.args(multi.then_some("--multi-signer")).arg("response.skr");
+        let output = check.output().expect("run skr-loader");
+        assert_eq!(output.status.success(), multi, "{keys}: {}", common::text(&output));
+        assert_eq!(
+            common::text(&output).contains("FAIL SKR-NO-PRIVATE-KEY"),
+            !multi,
+            "{}",
+            common::text(&output)
+        );
+    }
+    let mut served = Vec::new();
+    for (provider, keys) in [("a", "zsk"), ("b", "zsk_b")] {
+        let dir = temp.path().join(provider);
+        std::fs::create_dir(&dir).expect("a folder");
+        std::fs::copy(temp.path().join("zone"), dir.join("zone")).expect("copy the zone");
+        let statements = format!(
+            "{}zone \"{ZONE}\" {{ type primary; file \"{}/zone\"; dnssec-policy peer; key-directory \"{}/{keys}\"; }};",
+            policy("ecdsap256sha256"),
+            dir.display(),
+            temp.path().display()
+        );
+        let named = common::Named::start(&dir, &statements).expect("named was there");
+        let skr = temp.path().join("response.skr");
+        let said = common::text(&named.rndc(&["skr", "-import", &skr.to_string_lossy(), ZONE]));
+        assert!(!said.contains("failed"), "{said}");
+        let port = named.port.to_string();
+        let ask = |name: &str, rtype: &str| {
+            let mut delv = common::peer("delv").expect("delv was there");
+            delv.args(["@127.0.0.1", "-p", &port, "-a"]).arg(temp.path().join("bind.keys"));
+            common::text(&delv.args([&format!("+root={ZONE}"), name, rtype]).output().expect("run delv"))
+        };
+        common::wait_for("the zone to validate", Duration::from_secs(20), || {
+            ask(&format!("a.{ZONE}"), "A").contains("; fully validated").then_some(())
+        });
+        assert!(ask(&format!("nothing.{ZONE}"), "A").contains("; negative response, fully validated"));
+        let tag = |name: &str| name.trim().rsplit('+').next().map(|t| t.trim_start_matches('0').to_owned());
+        let answer = ask(&format!("a.{ZONE}"), "A");
+        let own: Vec<String> = if provider == "a" { &of_a } else { &of_b }.lines().filter_map(tag).collect();
+        assert!(own.iter().any(|tag| answer.contains(&format!(" {tag} {ZONE}"))), "{own:?}: {answer}");
+        let dnskey = ask(ZONE, "DNSKEY");
+        let keys = dnskey.lines().filter(|l| l.contains("DNSKEY\t256 3 13 ")).count();
+        assert!(keys >= 2, "the ZSKs of both: {dnskey}");
+        served.push(keys);
+    }
+    assert_eq!(served[0], served[1]);
+}

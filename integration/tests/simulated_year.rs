@@ -454,6 +454,8 @@ impl Year {
 
     fn config(&self) -> Config {
         let zone = ZoneConfig {
+            multi_signer: false,
+            allow_cds_delete: false,
             name: self.name.clone(),
             policy: self.policy.clone(),
             anchors: vec![TrustAnchor::Dnskey(self.ksk())],

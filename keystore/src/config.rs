@@ -75,6 +75,10 @@ pub struct ZoneConfig {
     pub file: Option<PathBuf>,
     /// `key-directory`, by default `STATE-DIR/keys`.
     pub key_directory: PathBuf,
+    /// `multi-signer`: an SKR also has ZSKs of other providers (RFC 8901 model 1).
+    pub multi_signer: bool,
+    /// `allow-cds-delete`: an SKR may ask the parent to remove the DS RRset (RFC 8078 section 4).
+    pub allow_cds_delete: bool,
 }
 
 /// `[loader]`.

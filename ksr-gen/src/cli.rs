@@ -13,14 +13,16 @@ use keystore::dns::Name;
 use keystore::durable;
 use keystore::exchange::bind::{self, MAX_OCTETS, SyntaxError};
 use keystore::exchange::format::{self, Format};
-use keystore::exchange::{TrustAnchor, UnverifiedSkr, knot, xml};
+use keystore::exchange::{Bundle, Ksr, TrustAnchor, UnverifiedSkr, knot, xml};
 use keystore::keys::KeyFile;
 use keystore::keys::files::{self, KeyFileError};
 use keystore::keys::plan::{self, Holes, Interval, check_interval};
 use keystore::policy::{Policy, Role};
 use keystore::time::{Timestamp, syntax};
 
+use crate::check;
 use crate::keygen::{self, Keygen};
+use crate::merge::{self, Named};
 use crate::rollover::ParentDs;
 use crate::sign::{self, Allow, Signing, SigningError};
 use crate::{PROGRAM, policy_file, request, sign_xml};
@@ -77,9 +79,9 @@ struct Options {
     /// Key folder
     #[arg(short = 'K', long = "key-directory", value_name = "DIR", default_value = ".")]
     folder: PathBuf,
-    /// KSR to sign; - reads standard input
+    /// KSR to sign; - reads standard input. Several are merged: those of all providers of a zone (RFC 8901 model 1)
     #[arg(short = 'f', long = "ksr", value_name = "FILE")]
-    ksr: Option<PathBuf>,
+    ksr: Vec<PathBuf>,
     /// sign: form of the SKR: bind, knot or xml [default: that of the KSR]
     #[arg(long = "format", value_name = "FORM")]
     format: Option<Format>,
@@ -153,6 +155,9 @@ struct Options {
     /// sign: keys without proof of possession, as in a KSR by dnssec-ksr or keymgr
     #[arg(long, help_heading = "To go on where ksr-gen refuses by default")]
     allow_no_pop: bool,
+    /// sign: merged requests whose DNSKEY answer is larger than 4096 octets
+    #[arg(long, help_heading = "To go on where ksr-gen refuses by default")]
+    allow_large_answer: bool,
     /// sign: two keys of one bundle with one key tag
     #[arg(long, help_heading = "To go on where ksr-gen refuses by default")]
     allow_tag_collision: bool,
@@ -282,7 +287,7 @@ fn command(
     let Some(end) = end else {
         return Err(Failure::Usage(format!("{word} requires an end date; give it with -e TIME")));
     };
-    if word == "sign" && options.ksr.is_none() {
+    if word == "sign" && options.ksr.is_empty() {
         return Err(Failure::usage("'sign' requires a KSR file; give it with -f FILE"));
     }
     let policy = match policy_file::load(config, policy) {
@@ -398,7 +403,7 @@ impl Job<'_> {
     ) -> Result<String, Failure> {
         // A KSK needs no policy to match it, and so no .state file.
         let keys = self.keys(console, |warning| !matches!(warning, KeyFileError::NoState { .. }))?;
-        let path = self.options.ksr.as_deref().unwrap_or(Path::new("-"));
+        let path = self.options.ksr.first().map_or(Path::new("-"), PathBuf::as_path);
         let octets = read_ksr(path, stdin)?;
         let bad = |path: &Path, e: &SyntaxError| {
             Failure::Fatal(format!("bad KSR file {}({}): {} [{}]", path.display(), e.line, e.what, e.id))
@@ -407,6 +412,9 @@ impl Job<'_> {
         let came_in = format::detect(&octets);
         let form = o.format.unwrap_or(came_in);
         if came_in == Format::Xml {
+            if o.ksr.len() > 1 {
+                return Err(Failure::usage("requests in XML are not merged; give one -f"));
+            }
             let request = xml::parse_request(&octets).map_err(|e| bad(path, &e))?;
             let previous = match &o.previous {
                 Some(path) => Some(xml::parse_response(&read_ksr(path, stdin)?).map_err(|e| bad(path, &e))?),
@@ -456,7 +464,8 @@ impl Job<'_> {
             None => Vec::new(),
         };
         let parent = self.parent(&keys)?;
-        let ksr = format::parse_ksr(&octets, self.zone).map_err(|e| bad(path, &e))?;
+        let mut ksr = format::parse_ksr(&octets, self.zone).map_err(|e| bad(path, &e))?;
+        let merged = o.ksr.len() > 1;
         let allow = Allow {
             foreign_flags: o.allow_foreign_flags,
             foreign_algorithms: o.allow_foreign_algorithms,
@@ -467,6 +476,12 @@ impl Job<'_> {
             no_pop: o.allow_no_pop,
             unconfirmed_ksk_roll: o.allow_unconfirmed_ksk_roll,
         };
+        let mut allow = allow;
+        if merged {
+            ksr = self.merge(ksr, stdin, &allow, console)?;
+            // Each request was looked at by itself.
+            allow.no_pop = true;
+        }
         let signing = Signing {
             zone: self.zone,
             policy: self.policy,
@@ -486,7 +501,8 @@ impl Job<'_> {
             );
             console.say(Level::Warning, &text);
         }
-        for finding in &plan.findings {
+        let checked_before = |id: &str| merged && id == "KSR-POP-MISSING";
+        for finding in plan.findings.iter().filter(|f| !checked_before(f.id)) {
             let level = if finding.allowed { Level::Warning } else { Level::Error };
             console.say(level, &finding.to_string());
         }
@@ -498,6 +514,9 @@ impl Job<'_> {
         let groups = console.progress(plan.bundle_count(), |progress| plan.sign(progress));
         let groups = groups.map_err(|e: SigningError| Failure::fatal(e))?;
         let groups: Vec<&[_]> = groups.iter().map(Vec::as_slice).collect();
+        if merged {
+            self.check_size(&groups.concat(), console)?;
+        }
         let skr = || UnverifiedSkr { zone: self.zone.clone(), bundles: groups.concat() };
         match form {
             Format::Bind => Ok(bind::print_skr_grouped(&groups, self.now, PROGRAM)),
@@ -512,6 +531,69 @@ impl Job<'_> {
                 Ok(xml::print_response(&made.response))
             }
         }
+    }
+
+    /// Reads the further requests, checks each by itself, and merges them.
+    fn merge(
+        &self,
+        first: Ksr,
+        stdin: &mut dyn Read,
+        allow: &Allow,
+        console: &mut Console<'_>,
+    ) -> Result<Ksr, Failure> {
+        let o = self.options;
+        let mut requests = vec![Named { name: o.ksr[0].display().to_string(), ksr: first }];
+        for path in &o.ksr[1..] {
+            let octets = read_ksr(path, stdin)?;
+            let name = path.display().to_string();
+            let ksr = format::parse_ksr(&octets, self.zone).map_err(|e| {
+                Failure::Fatal(format!("bad KSR file {name}({}): {} [{}]", e.line, e.what, e.id))
+            })?;
+            requests.push(Named { name, ksr });
+        }
+        let mut refused = 0;
+        for Named { name, ksr } in &requests {
+            for finding in check::check(ksr, self.policy, &[], self.end, *allow) {
+                let level = if finding.allowed { Level::Warning } else { Level::Error };
+                refused += usize::from(!finding.allowed);
+                console.say(level, &format!("{name}: {finding}"));
+            }
+        }
+        if refused > 0 {
+            let what = format!("the requests are refused and nothing is signed: {refused} finding(s)");
+            return Err(Failure::Fatal(what));
+        }
+        let merged = merge::merge(&requests).map_err(Failure::fatal)?;
+        for Named { name, ksr } in &requests {
+            if let (Some(theirs), Some(common)) = (ksr.bundles.first(), merged.bundles.first())
+                && theirs.inception < common.inception
+            {
+                let text = format!(
+                    "{name} begins at {}; what lies before {}, where all requests have begun, is not signed",
+                    theirs.inception, common.inception
+                );
+                console.say(Level::Warning, &text);
+            }
+        }
+        Ok(merged)
+    }
+
+    /// KSR-SIZE: the answers with the DNSKEY RRset of all providers.
+    fn check_size(&self, bundles: &[Bundle], console: &mut Console<'_>) -> Result<(), Failure> {
+        let largest = bundles.iter().map(|b| (merge::answer_octets(b), b.inception)).max();
+        let Some((octets, at)) = largest.filter(|(octets, _)| *octets > merge::UDP_OCTETS) else {
+            return Ok(());
+        };
+        let what = format!("KSR-SIZE: bundle {at}: the DNSKEY answer has {octets} octets");
+        if octets > merge::LARGE_OCTETS && !self.options.allow_large_answer {
+            return Err(Failure::Fatal(format!(
+                "{what}, more than {}; have the providers roll their ZSKs one after the other, or use smaller keys; \
+                 to go on nonetheless: --allow-large-answer",
+                merge::LARGE_OCTETS
+            )));
+        }
+        console.say(Level::Warning, &format!("{what}: over {} it needs TCP", merge::UDP_OCTETS));
+        Ok(())
     }
 
     fn time(&self, text: &Option<String>) -> Result<Option<Timestamp>, Failure> {

@@ -14,6 +14,7 @@ pub mod check;
 pub mod cli;
 pub mod daemon;
 pub mod keygen;
+pub mod merge;
 mod policy_file;
 pub mod request;
 pub mod rollover;

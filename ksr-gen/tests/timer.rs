@@ -29,6 +29,8 @@ impl Host {
         let policy: Policy =
             policy::load(&site.path("policy")).expect("a file").get("common").expect("a policy").clone();
         let zone = ZoneConfig {
+            multi_signer: false,
+            allow_cds_delete: false,
             name: zone(),
             policy,
             anchors: Vec::new(),

@@ -41,6 +41,8 @@ pub struct Context<'a> {
     pub requests: &'a [Ksr],
     /// The policy of the zone and its pinned KSKs, for the proof over caches; `None` = not asked.
     pub proof: Option<(&'a Policy, &'a [TrustAnchor])>,
+    /// There are ZSKs of other providers in it, whose private keys are not here (RFC 8901 model 1).
+    pub multi_signer: bool,
 }
 
 /// Runs every check of this module on an SKR whose file has the digest `digest`; all findings come back at once.
@@ -55,10 +57,10 @@ pub fn check(skr: &VerifiedSkr, digest: &Digest, context: &Context<'_>, now: Tim
         check_chain(skr, state, now, &mut findings);
     }
     if let Some(keys) = context.keys {
-        check_private_keys(remaining, keys, &mut findings);
+        check_private_keys(remaining, keys, context.multi_signer, &mut findings);
         check_folder(remaining, keys, &mut findings);
     }
-    check_requests(skr, context.requests, &mut findings);
+    check_requests(skr, context.requests, context.multi_signer, &mut findings);
     check_proof(skr, context, now, &mut findings);
     findings
 }
@@ -184,8 +186,20 @@ fn check_chain(skr: &VerifiedSkr, state: &ZoneState, now: Timestamp, findings: &
 }
 
 /// SKR-NO-PRIVATE-KEY: each ZSK of the bundle in force and of those to come is here, with a private key that fits it.
-fn check_private_keys(remaining: &[Bundle], keys: &Found, findings: &mut Vec<Finding>) {
+///
+/// With several providers a ZSK without any file here is another one's; but each bundle has a ZSK of ours.
+fn check_private_keys(remaining: &[Bundle], keys: &Found, multi_signer: bool, findings: &mut Vec<Finding>) {
+    let is_ours = |key: &Dnskey| keys.keys.iter().any(|k| k.dnskey == *key || is_named_alike(k, key));
+    if multi_signer
+        && let Some(bundle) = remaining.iter().find(|b| !b.keys().any(|k| is_zsk(&k) && is_ours(&k)))
+    {
+        let what = "no ZSK of the bundle is in the key folder; the zone could not be signed here".to_owned();
+        findings.push(Finding::reject("SKR-NO-PRIVATE-KEY", Some(bundle.inception), what));
+    }
     for (key, bundle) in distinct_zsks(remaining) {
+        if multi_signer && !is_ours(&key) {
+            continue;
+        }
         let name = key_name(&key);
         let what = match keys.keys.iter().find(|k| k.dnskey == key) {
             Some(file) => match file.load_private() {
@@ -237,7 +251,9 @@ fn check_folder(remaining: &[Bundle], keys: &Found, findings: &mut Vec<Finding>)
 }
 
 /// SKR-NOT-ASKED and SKR-KEYSET, towards the open requests: the SKR answers one of them, with exactly its ZSKs.
-fn check_requests(skr: &VerifiedSkr, requests: &[Ksr], findings: &mut Vec<Finding>) {
+///
+/// With several providers it may begin later than our request, where all of them have begun, and has more ZSKs than ours.
+fn check_requests(skr: &VerifiedSkr, requests: &[Ksr], multi_signer: bool, findings: &mut Vec<Finding>) {
     let spans: Vec<(&Ksr, Timestamp, Timestamp)> = requests
         .iter()
         .filter_map(|ksr| Some((ksr, ksr.bundles.first()?.inception, ksr.bundles.last()?.inception)))
@@ -246,7 +262,9 @@ fn check_requests(skr: &VerifiedSkr, requests: &[Ksr], findings: &mut Vec<Findin
     if spans.is_empty() {
         return;
     }
-    let Some((ksr, ..)) = spans.iter().find(|(_, start, _)| *start == first.inception) else {
+    let Some((ksr, ..)) = spans.iter().find(|(_, start, end)| {
+        *start == first.inception || (multi_signer && *start < first.inception && first.inception < *end)
+    }) else {
         let starts: Vec<String> = spans.iter().map(|(_, start, _)| start.to_string()).collect();
         let what =
             format!("it begins at {}, and the open requests begin at {}", first.inception, starts.join(", "));
@@ -263,7 +281,7 @@ fn check_requests(skr: &VerifiedSkr, requests: &[Ksr], findings: &mut Vec<Findin
         let at = ksr.bundles.partition_point(|b| b.inception <= bundle.inception);
         let Some(asked) = at.checked_sub(1).map(|i| &ksr.bundles[i]) else { continue };
         let given: Vec<Dnskey> = bundle.keys().filter(is_zsk).collect();
-        for key in given.iter().filter(|key| !asked.keys.contains(key)) {
+        for key in given.iter().filter(|key| !multi_signer && !asked.keys.contains(key)) {
             let what = format!("ZSK {} was not asked for", key_name(key));
             findings.push(Finding::reject("SKR-KEYSET", Some(bundle.inception), what));
         }

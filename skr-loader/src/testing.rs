@@ -75,6 +75,8 @@ impl StateDir {
 
     pub fn config(&self) -> Config {
         let zone = ZoneConfig {
+            multi_signer: false,
+            allow_cds_delete: false,
             name: zone(),
             policy: Policy::with_defaults("test"),
             anchors: anchors(),

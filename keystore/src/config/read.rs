@@ -154,8 +154,12 @@ fn zone<'a>(
         Some(value) => value.path(),
         None => state_dir.map(|dir| dir.join("keys")),
     };
+    let multi_signer = table.get("multi-signer").map_or(Some(false), |v| v.boolean());
+    let allow_cds_delete = table.get("allow-cds-delete").map_or(Some(false), |v| v.boolean());
     table.finish();
     Some(ZoneConfig {
+        multi_signer: multi_signer?,
+        allow_cds_delete: allow_cds_delete?,
         name: name?,
         policy: policy?,
         anchors: anchors?,

@@ -60,6 +60,12 @@ pub struct Args {
     /// The time to check for, instead of now: YYYYMMDDHHMMSS, seconds since 1970, now+3d, …
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     now: Option<String>,
+    /// Other providers sign the zone too: their ZSKs have no files here (RFC 8901 model 1).
+    #[arg(long)]
+    multi_signer: bool,
+    /// The SKR may ask the parent to remove the DS RRset (RFC 8078 section 4).
+    #[arg(long)]
+    allow_cds_delete: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -217,8 +223,10 @@ fn check(args: &Args, now: Timestamp) -> anyhow::Result<Report> {
         keys: keys.as_ref(),
         requests: request.as_slice(),
         proof: policy.as_ref().map(|policy| (policy, &*anchors)),
+        multi_signer: args.multi_signer,
     };
-    let verify_context = VerifyContext::new(&args.zone, &anchors);
+    let mut verify_context = VerifyContext::new(&args.zone, &anchors);
+    verify_context.allow_delete = args.allow_cds_delete;
     let (findings, verified) = match verify::verify(skr, &verify_context, now) {
         Ok(skr) => {
             let mut findings = skr.warnings().to_vec();

@@ -149,12 +149,14 @@ impl Loader {
         let zone = &self.zones[name];
         let keys = keys_of(&zone.config);
         let requests = open_requests(&self.config.state_dir, name);
-        let verify_context = VerifyContext::new(&zone.config.name, &zone.config.anchors);
+        let mut verify_context = VerifyContext::new(&zone.config.name, &zone.config.anchors);
+        verify_context.allow_delete = zone.config.allow_cds_delete;
         let context = Context {
             state: Some(&zone.state),
             keys: Some(&keys),
             requests: &requests,
             proof: Some((&zone.config.policy, &zone.config.anchors)),
+            multi_signer: zone.config.multi_signer,
         };
         let (skr, warnings) = match checks::run(skr, &sha256, &verify_context, &context, now) {
             Ok(passed) => passed,

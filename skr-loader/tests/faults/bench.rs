@@ -189,6 +189,8 @@ impl Bench {
 
 fn config(state_dir: &Path) -> Config {
     let zone = ZoneConfig {
+        multi_signer: false,
+        allow_cds_delete: false,
         name: zone(),
         policy: Policy::with_defaults("test"),
         anchors: vec![TrustAnchor::Dnskey(TestKey::ksk(KSK).dnskey)],

@@ -1,0 +1,88 @@
+//! Requests of several providers, merged into one SKR (RFC 8901 model 1).
+
+mod common;
+
+use common::{COMMON, Site, stamp, zone};
+use keystore::exchange::bind;
+
+const START: &str = "20270101000000";
+const LATER: &str = "20270201000000";
+const YEAR: &str = "20280101000000";
+
+/// Two providers; the second one begins a month later.
+fn two(conf: &str) -> Site {
+    let site = Site::new(conf);
+    std::fs::create_dir(site.path("zsk_b")).expect("a folder");
+    site.command("common", START, YEAR, "-o -K @ksk keygen").ok();
+    for (folder, start, file) in [("zsk", START, "a.ksr"), ("zsk_b", LATER, "b.ksr")] {
+        site.command("common", start, YEAR, &format!("-K @{folder} keygen")).ok();
+        let ksr = site.command("common", start, YEAR, &format!("-K @{folder} request")).ok();
+        site.write(file, &ksr);
+    }
+    site
+}
+
+#[test]
+fn each_bundle_has_the_zsks_of_all() {
+    let site = two(COMMON);
+    let sign = |files: &str| site.command("common", START, YEAR, &format!("-K @ksk {files} sign"));
+    let ran = sign("-f @a.ksr -f @b.ksr");
+    assert!(
+        ran.stderr.contains("a.ksr begins at 20270101000000; what lies before 20270201000000"),
+        "{}",
+        ran.stderr
+    );
+    let parse = |text: &str| bind::parse_skr(text.as_bytes(), &zone()).expect("an SKR").bundles;
+    let (both, alone) = (parse(&ran.ok()), ["a", "b"].map(|f| parse(&sign(&format!("-f @{f}.ksr")).ok())));
+    assert_eq!(both[0].inception, stamp(LATER));
+    for bundle in &both {
+        let mut want: Vec<_> = alone
+            .iter()
+            .flat_map(|skr| {
+                let at = skr.partition_point(|b| b.inception <= bundle.inception);
+                skr[at - 1].keys().collect::<Vec<_>>()
+            })
+            .collect();
+        let mut got: Vec<_> = bundle.keys().collect();
+        want.sort_unstable();
+        want.dedup();
+        got.sort_unstable();
+        assert_eq!(got, want, "{}", bundle.inception);
+    }
+    assert_eq!(parse(&sign("-f @b.ksr -f @a.ksr").ok()).len(), both.len());
+}
+
+#[test]
+fn what_is_wrong_names_its_file() {
+    let site = two(COMMON);
+    let sign = |files: &str| site.command("common", START, YEAR, &format!("-K @ksk {files} sign")).fails(1);
+    let good = std::fs::read_to_string(site.path("b.ksr")).expect("a file");
+    let bare: String =
+        good.lines().map(|line| line.split(" ; proof").next().unwrap_or(line).to_owned() + "\n").collect();
+    site.write("bare.ksr", &bare);
+    let said = sign("-f @a.ksr -f @bare.ksr");
+    assert!(said.contains("bare.ksr: KSR-POP-MISSING") && !said.contains("a.ksr: "), "{said}");
+    site.write("other.ksr", &good.replace("example.test.", "other.test."));
+    assert!(sign("-f @a.ksr -f @other.ksr").contains("other.ksr(2)"), "KSR-WRONG-ZONE");
+    site.write("cut.ksr", &good[..good.len() / 2]);
+    assert!(sign("-f @a.ksr -f @cut.ksr").contains("cut.ksr("));
+}
+
+#[test]
+fn an_answer_that_nobody_takes_over_udp_is_refused() {
+    let conf = "dnssec-policy common { offline-ksk yes; keys { ksk lifetime unlimited algorithm rsasha256 4096; \
+                zsk lifetime P6M algorithm rsasha256 4096; }; };";
+    let site = two(conf);
+    let third = std::fs::read_to_string(site.path("b.ksr")).expect("a file");
+    site.write("c.ksr", &third);
+    let sign =
+        |more: &str| site.command("common", START, YEAR, &format!("{more} -K @ksk -f @a.ksr -f @b.ksr sign"));
+    // Two ZSKs of 4096 bits, while they are rolled three and four, a KSK and its signature: over 1232, under 4096.
+    let ran = sign("");
+    assert!(
+        ran.stderr.contains("KSR-SIZE") && ran.stderr.contains("over 1232 it needs TCP"),
+        "{}",
+        ran.stderr
+    );
+    ran.ok();
+}
