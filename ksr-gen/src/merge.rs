@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn one_request_stays_as_it_is() {
         let a = request("a", &[(0, &[1]), (10, &[1, 2]), (20, &[2])]);
-        assert_eq!(merge(&[a.clone()]), Ok(a.ksr));
+        assert_eq!(merge(std::slice::from_ref(&a)), Ok(a.ksr));
     }
 
     #[test]
