@@ -59,6 +59,7 @@ impl Site {
             stdout: &mut stdout,
             stderr: &mut stderr,
             terminal: false,
+            interactive: false,
         };
         let args = self.args(line, "example.test");
         let code = cli::run(std::iter::once("ksr-gen".into()).chain(args), &mut env);

@@ -444,7 +444,8 @@ impl Year {
             end: interval.end,
             parent: None,
             cds_delete: None,
-            previous: &[],
+            previous: None,
+            now,
             allow: Allow::default(),
         };
         let groups = sign::plan(signing).unwrap().sign(&|_| ()).unwrap();

@@ -6,7 +6,8 @@ use std::fmt;
 use keystore::crypto;
 use keystore::exchange::Ksr;
 use keystore::exchange::possession::{self, Flaw, FlawKind};
-use keystore::keys::{Dnskey, FLAG_ZONE, KeyFile};
+use keystore::exchange::verify::Check;
+use keystore::keys::{Dnskey, FLAG_REVOKE, FLAG_ZONE, KeyFile};
 use keystore::policy::{Policy, Role};
 use keystore::time::Timestamp;
 
@@ -27,6 +28,12 @@ pub struct Allow {
     pub tag_collision: bool,
     /// KSKs come and go by the times in their files, whatever the parent has.
     pub unconfirmed_ksk_roll: bool,
+    /// An end far behind the request, or far in the future.
+    pub long_span: bool,
+    /// A request that does not follow the SKR before.
+    pub chain: bool,
+    /// An SKR that does not prove good for every cache at every second.
+    pub unproven: bool,
     /// Keys without proof of possession. A proof that is there and wrong is never allowed.
     pub no_pop: bool,
 }
@@ -60,6 +67,37 @@ impl fmt::Display for Finding {
     }
 }
 
+/// The checks, in the order in which they are reported.
+pub const CHECKS: &[Check] = &[
+    Check { id: "KSR-EMPTY", holds: "there are bundles, and each has a ZSK" },
+    Check { id: "KSR-ORDER", holds: "bundles come in the order of their times" },
+    Check { id: "KSR-END", holds: "the end is not before the first bundle" },
+    Check { id: "KSR-BEYOND-END", holds: "no bundle begins after the end" },
+    Check { id: "KSR-SPAN", holds: "the end is not far behind what was asked for" },
+    Check { id: "KSR-HORIZON", holds: "it is not over, and does not reach more than eleven years ahead" },
+    Check { id: "KSR-KEY-PROTOCOL", holds: "each key has protocol 3" },
+    Check { id: "KSR-KEY-FLAGS", holds: "each key is a ZSK: flags 256" },
+    Check { id: "KSR-KEY-INVALID", holds: "each key is well-formed" },
+    Check { id: "KSR-KEY-ALGORITHM", holds: "the policy has a ZSK of that algorithm and size" },
+    Check { id: "KSR-KEY-COLLISION", holds: "no two keys have one tag, ZSKs and KSKs, revoked or not" },
+    Check { id: "KSR-POP-MISSING", holds: "each ZSK has signed its bundle" },
+    Check { id: "KSR-POP-INVALID", holds: "each of these signatures verifies, for the bundle's time" },
+    Check { id: "KSR-POLICY-TTL", holds: "the TTL is the policy's dnskey-ttl" },
+    Check { id: "KSR-CHAIN-SKR", holds: "the SKR before verifies" },
+    Check { id: "KSR-CHAIN-OVERLAP", holds: "it begins before the SKR before ends" },
+    Check { id: "KSR-CHAIN-KEYS", holds: "its first bundle has the ZSKs that the SKR before has then" },
+    Check { id: "KSR-NO-KSK", holds: "a KSK signs each bundle" },
+    Check { id: "KSR-PARENT-DS", holds: "the DS at the parent are of KSKs of this folder" },
+    Check { id: "KSR-KSK-HELD", holds: "no KSK waits for the parent" },
+    Check { id: "KSR-CDS-DELETE", holds: "nothing asks the parent to remove the DS" },
+    Check { id: "KSR-PROVE", holds: "every resolver validates at every second, whatever caches still hold" },
+];
+
+/// Eleven years, in seconds: the loader's own horizon (SKR-HORIZON).
+const HORIZON: u64 = 11 * 365 * 86_400;
+/// Five years, in seconds.
+const LONG: u64 = 5 * 365 * 86_400;
+
 /// Holds a KSR against the policy, the KSKs and the end of the interval; all findings at once, in the order of the KSR.
 #[must_use]
 pub fn check(ksr: &Ksr, policy: &Policy, ksks: &[&KeyFile], end: Timestamp, allow: Allow) -> Vec<Finding> {
@@ -81,10 +119,10 @@ pub fn check(ksr: &Ksr, policy: &Policy, ksks: &[&KeyFile], end: Timestamp, allo
                 check_key(key, policy, at, allow, &mut out);
             }
             let others = bundle.keys[..i].iter().chain(ksks.iter().map(|ksk| &ksk.dnskey));
-            for other in others.filter(|other| *other != key && other.tag() == key.tag()) {
+            for other in others.filter(|other| *other != key && collide(key, other)) {
                 if collisions.insert((key, other)) {
                     let what = format!(
-                        "the ZSK of algorithm {} and another key of algorithm {} have the same tag {}; make a new ZSK",
+                        "the ZSK of algorithm {} and another key of algorithm {} have the same tag {} (or will, once revoked); make a new ZSK",
                         key.algorithm,
                         other.algorithm,
                         key.tag()
@@ -95,7 +133,28 @@ pub fn check(ksr: &Ksr, policy: &Policy, ksks: &[&KeyFile], end: Timestamp, allo
         }
     }
     check_possession(ksr, allow, &mut out);
+    if let Some(other) = ksr.bundles.iter().find(|bundle| bundle.ttl != policy.dnskey_ttl) {
+        let what = format!(
+            "TTL {} where policy '{}' has dnskey-ttl {}: the SKR gets the policy's; make both sides the same",
+            other.ttl, policy.name, policy.dnskey_ttl
+        );
+        out.note("KSR-POLICY-TTL", Some(other.inception), what);
+    }
     out.0
+}
+
+/// KSR-HORIZON; `now` is the time of the ceremony.
+pub(crate) fn check_horizon(ksr: &Ksr, end: Timestamp, now: Timestamp, allow: Allow, out: &mut Findings) {
+    if end < now {
+        let what = format!(
+            "the interval is over: it ended at {end}, and now it is {now}; look at the clock, and at the request"
+        );
+        out.note("KSR-HORIZON", ksr.bundles.last().map(|bundle| bundle.inception), what);
+    }
+    if end > now.plus(HORIZON) {
+        let what = format!("it reaches to {end}, more than eleven years ahead; no loader takes that");
+        out.unless(allow.long_span, "KSR-HORIZON", None, what, "--allow-long-span");
+    }
 }
 
 /// KSR-POP-MISSING and KSR-POP-INVALID: one finding a key and kind, at the first bundle.
@@ -106,7 +165,7 @@ fn check_possession(ksr: &Ksr, allow: Allow, out: &mut Findings) {
         if !told.insert((key.clone(), missing)) {
             continue;
         }
-        let name = format!("the ZSK with tag {} and algorithm {}", key.tag(), key.algorithm);
+        let name = key_name(&key);
         match kind {
             FlawKind::Missing => {
                 let what = format!(
@@ -146,6 +205,30 @@ fn check_times(ksr: &Ksr, end: Timestamp, allow: Allow, out: &mut Findings) {
         let what = format!("begins after the end {end}; give the end of the request with -e");
         out.unless(allow.beyond_end, "KSR-BEYOND-END", Some(beyond.inception), what, "--allow-beyond-end");
     }
+    let (Some(first), Some(last)) = (ksr.bundles.first(), ksr.bundles.last()) else { return };
+    match possession::end(ksr) {
+        Some(asked) if end > asked => {
+            let what = format!(
+                "the end {end} lies behind that of the request, {asked}: nobody asked for bundles there, and their ZSKs may sign no more; give -e {asked}"
+            );
+            out.unless(allow.long_span, "KSR-SPAN", Some(last.inception), what, "--allow-long-span");
+        }
+        Some(asked) if end < asked => {
+            let what = format!(
+                "the end {end} lies before that of the request, {asked}: the coverage is shorter than was asked for"
+            );
+            out.note("KSR-SPAN", Some(last.inception), what);
+        }
+        // A request by dnssec-ksr does not say its end.
+        None if end.since(last.inception) > LONG.max(2 * last.inception.since(first.inception)) => {
+            let what = format!(
+                "the end {end} lies {} days behind the last bundle of the request; look at -e",
+                end.since(last.inception) / 86_400
+            );
+            out.unless(allow.long_span, "KSR-SPAN", Some(last.inception), what, "--allow-long-span");
+        }
+        _ => {}
+    }
 }
 
 /// KSR-KEY-PROTOCOL, KSR-KEY-FLAGS, KSR-KEY-INVALID and KSR-KEY-ALGORITHM.
@@ -179,6 +262,17 @@ fn check_key(key: &Dnskey, policy: &Policy, at: Option<Timestamp>, allow: Allow,
         }
         Err(why) => out.never("KSR-KEY-INVALID", at, format!("{name}: {why}; make a new ZSK")),
     }
+}
+
+/// One tag, or the one that the other gets when it is revoked (RFC 5011 section 7): a revoked key must not look like another.
+fn collide(a: &Dnskey, b: &Dnskey) -> bool {
+    let revoked = |key: &Dnskey| Dnskey { flags: key.flags | FLAG_REVOKE, ..key.clone() }.tag();
+    a.tag() == b.tag() || (b.is_ksk() && a.tag() == revoked(b))
+}
+
+/// How people name a ZSK.
+pub(crate) fn key_name(key: &Dnskey) -> String {
+    format!("the ZSK with tag {} and algorithm {}", key.tag(), key.algorithm)
 }
 
 /// Collects findings.

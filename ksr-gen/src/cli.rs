@@ -4,28 +4,27 @@
 //! printed, so that an error never leaves half of it.
 
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
+mod ceremony;
+mod console;
+
+use ceremony::read_ksr;
 use clap::Parser;
+use console::{Console, Level};
 use keystore::dns::Name;
 use keystore::durable;
-use keystore::exchange::bind::{self, MAX_OCTETS, SyntaxError};
+use keystore::exchange::bind;
 use keystore::exchange::format::{self, Format};
-use keystore::exchange::{Bundle, Ksr, TrustAnchor, UnverifiedSkr, knot, xml};
 use keystore::keys::KeyFile;
 use keystore::keys::files::{self, KeyFileError};
 use keystore::keys::plan::{self, Holes, Interval, check_interval};
 use keystore::policy::{Policy, Role};
 use keystore::time::{Timestamp, syntax};
 
-use crate::check;
 use crate::keygen::{self, Keygen};
-use crate::merge::{self, Named};
-use crate::rollover::ParentDs;
-use crate::sign::{self, Allow, Signing, SigningError};
-use crate::{PROGRAM, policy_file, request, sign_xml};
+use crate::{PROGRAM, policy_file, request};
 
 /// Exit code of an error.
 pub const EXIT_ERROR: u8 = 1;
@@ -44,13 +43,15 @@ pub struct Env<'a> {
     pub stderr: &'a mut (dyn Write + Send),
     /// Colours and progress on standard error.
     pub terminal: bool,
+    /// A person sits at standard input and reads standard error: `sign` shows its report and asks.
+    pub interactive: bool,
 }
 
 /// Make keys and key signing requests of a zone whose KSK is offline, and sign them.
 #[derive(Debug, Parser)]
 #[command(
     name = "ksr-gen",
-    override_usage = "ksr-gen [options] keygen|request|sign <zone>",
+    override_usage = "ksr-gen [options] keygen|request|sign <zone>; ksr-gen [options] check <KSR>",
     disable_version_flag = true,
     disable_help_flag = true,
     args_override_self = true,
@@ -58,7 +59,8 @@ pub struct Env<'a> {
 Commands:
   keygen   make the ZSKs (with -o the KSKs) that the interval needs and that do not exist yet
   request  print the key signing request (KSR) of the interval
-  sign     sign a KSR; print the signed key response (SKR)
+  check    KSR in place of the zone: print what it asks for and what each check says, to be read aloud; exit 1 if one refuses
+  sign     check and sign a KSR; print the signed key response (SKR)
 
 Times: now, YYYYMMDD, YYYYMMDDHHMMSS, each with +N or -N and a unit: y, mo (30 days), w, d, h, mi, s.
 An offset alone counts from now. Exit codes: 0; 1 error; 2 wrong command line."
@@ -100,6 +102,12 @@ struct Options {
     /// sign: your word that the parent has the DS of the KSK with this tag, in place of --parent-ds; may be repeated
     #[arg(long, value_name = "TAG", conflicts_with = "parent_ds")]
     parent_has: Vec<u16>,
+    /// sign: do not show the report and ask, where a person could answer
+    #[arg(short = 'y', long)]
+    yes: bool,
+    /// check: print the report as JSON
+    #[arg(long)]
+    json: bool,
     /// sign: from TIME on, CDS and CDNSKEY ask the parent to remove the DS (RFC 8078): the zone becomes insecure
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     cds_delete: Option<String>,
@@ -158,6 +166,15 @@ struct Options {
     /// sign: merged requests whose DNSKEY answer is larger than 4096 octets
     #[arg(long, help_heading = "To go on where ksr-gen refuses by default")]
     allow_large_answer: bool,
+    /// sign: an end far behind that of the request, or far ahead
+    #[arg(long, help_heading = "To go on where ksr-gen refuses by default")]
+    allow_long_span: bool,
+    /// sign: a request that does not follow the SKR of --previous
+    #[arg(long, help_heading = "To go on where ksr-gen refuses by default")]
+    allow_broken_chain: bool,
+    /// sign: an SKR that does not prove good for every cache at every second
+    #[arg(long, help_heading = "To go on where ksr-gen refuses by default")]
+    allow_unproven: bool,
     /// sign: two keys of one bundle with one key tag
     #[arg(long, help_heading = "To go on where ksr-gen refuses by default")]
     allow_tag_collision: bool,
@@ -189,9 +206,9 @@ impl Failure {
 /// Runs `ksr-gen` with `args` (the program's name first); gives the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>, env: &mut Env<'_>) -> u8 {
     let mut console = Console { stderr: env.stderr, terminal: env.terminal, verbosity: 0 };
-    let failure = match command(args, env.now, env.stdin, &mut console) {
+    let failure = match command(args, env.now, env.stdin, env.interactive, &mut console) {
         Ok(output) => match output.deliver(env.stdout) {
-            Ok(()) => return 0,
+            Ok(()) => return if output.good { 0 } else { EXIT_ERROR },
             Err(failure) => failure,
         },
         Err(failure) => failure,
@@ -201,7 +218,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &mut Env<'_>) -> u8 {
             console.say(Level::Fatal, &text);
             console.say(
                 Level::Plain,
-                "usage: ksr-gen [options] keygen|request|sign <zone>; ksr-gen -h lists the options",
+                "usage: ksr-gen [options] keygen|request|sign <zone> | check <KSR>; ksr-gen -h lists the options",
             );
             EXIT_USAGE
         }
@@ -216,6 +233,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &mut Env<'_>) -> u8 {
 struct Output {
     text: String,
     path: Option<PathBuf>,
+    /// False when the text says that something is refused.
+    good: bool,
 }
 
 impl Output {
@@ -237,6 +256,7 @@ fn command(
     args: impl IntoIterator<Item = OsString>,
     now: Timestamp,
     stdin: &mut dyn Read,
+    asks: bool,
     console: &mut Console<'_>,
 ) -> Result<Output, Failure> {
     let options = Options::try_parse_from(args).map_err(|e| {
@@ -246,10 +266,10 @@ fn command(
     })?;
     if options.help {
         let text = <Options as clap::CommandFactory>::command().render_long_help().to_string();
-        return Ok(Output { text: format!("{text}\n"), path: None });
+        return Ok(Output { text: format!("{text}\n"), path: None, good: true });
     }
     if options.version {
-        return Ok(Output { text: format!("{PROGRAM}\n"), path: None });
+        return Ok(Output { text: format!("{PROGRAM}\n"), path: None, good: true });
     }
     console.verbosity =
         number(&options.verbosity).ok_or_else(|| Failure::usage("-v must be followed by a number"))?;
@@ -264,12 +284,26 @@ fn command(
     let [word, zone] = options.words.as_slice() else {
         return Err(Failure::usage("must provide a command and zone name"));
     };
-    let zone = Name::parse(zone).map_err(|why| Failure::Usage(format!("invalid zone name {zone}: {why}")))?;
+    // `check` names a file, and that names the zone.
+    let checked = (word == "check").then(|| read_ksr(Path::new(zone), stdin)).transpose()?;
+    let (zone, file) = match &checked {
+        Some(octets) => {
+            let name = format::zone_of(octets);
+            let what = || Failure::Fatal(format!("{zone}: no record names a zone; is this a KSR?"));
+            (name.ok_or_else(what)?, zone.as_str())
+        }
+        None => {
+            let parsed = Name::parse(zone);
+            (parsed.map_err(|why| Failure::Usage(format!("invalid zone name {zone}: {why}")))?, "")
+        }
+    };
     let (role, word) = match word.as_str() {
-        "keygen" | "request" | "sign" => (if options.ksk { Role::Ksk } else { Role::Zsk }, word.as_str()),
+        "keygen" | "request" | "sign" | "check" => {
+            (if options.ksk { Role::Ksk } else { Role::Zsk }, word.as_str())
+        }
         other => {
             return Err(Failure::Usage(format!(
-                "unknown command '{other}'; the commands are keygen, request and sign"
+                "unknown command '{other}'; the commands are keygen, request, check and sign"
             )));
         }
     };
@@ -284,7 +318,8 @@ fn command(
         None => Ok(None),
     };
     let (start, end) = (time(&options.start)?, time(&options.end)?);
-    let Some(end) = end else {
+    let end_given = end;
+    let Some(end) = end.or((word == "check").then_some(now)) else {
         return Err(Failure::Usage(format!("{word} requires an end date; give it with -e TIME")));
     };
     if word == "sign" && options.ksr.is_empty() {
@@ -300,13 +335,17 @@ fn command(
             return Err(Failure::Fatal(fatal));
         }
     };
-    let job = Job { options: &options, zone: &zone, policy: &policy, now, end };
+    let job = Job { options: &options, zone: &zone, policy: &policy, now, end, end_given };
+    if let Some(octets) = checked {
+        let (text, good) = job.check(&octets, file, stdin, console)?;
+        return Ok(Output { text, path: options.output.clone(), good });
+    }
     let text = match word {
         "keygen" => job.keygen(role, start.unwrap_or(now), console)?,
         "request" => job.request(start.unwrap_or(now), console)?,
-        _ => job.sign(start, stdin, console)?,
+        _ => job.sign(start, stdin, asks, console)?,
     };
-    Ok(Output { text, path: options.output.clone() })
+    Ok(Output { text, path: options.output.clone(), good: true })
 }
 
 /// A number as C reads it: decimal, `0x` hexadecimal or `0` octal.
@@ -325,6 +364,8 @@ struct Job<'a> {
     policy: &'a Policy,
     now: Timestamp,
     end: Timestamp,
+    /// `-e`, if it was given.
+    end_given: Option<Timestamp>,
 }
 
 impl Job<'_> {
@@ -395,243 +436,6 @@ impl Job<'_> {
         Ok(bind::print_ksr(&ksr, self.now, PROGRAM))
     }
 
-    fn sign(
-        &self,
-        start: Option<Timestamp>,
-        stdin: &mut dyn Read,
-        console: &mut Console<'_>,
-    ) -> Result<String, Failure> {
-        // A KSK needs no policy to match it, and so no .state file.
-        let keys = self.keys(console, |warning| !matches!(warning, KeyFileError::NoState { .. }))?;
-        let path = self.options.ksr.first().map_or(Path::new("-"), PathBuf::as_path);
-        let octets = read_ksr(path, stdin)?;
-        let bad = |path: &Path, e: &SyntaxError| {
-            Failure::Fatal(format!("bad KSR file {}({}): {} [{}]", path.display(), e.line, e.what, e.id))
-        };
-        let o = self.options;
-        let came_in = format::detect(&octets);
-        let form = o.format.unwrap_or(came_in);
-        if came_in == Format::Xml {
-            if o.ksr.len() > 1 {
-                return Err(Failure::usage("requests in XML are not merged; give one -f"));
-            }
-            let request = xml::parse_request(&octets).map_err(|e| bad(path, &e))?;
-            let previous = match &o.previous {
-                Some(path) => Some(xml::parse_response(&read_ksr(path, stdin)?).map_err(|e| bad(path, &e))?),
-                None => {
-                    console.say(
-                        Level::Warning,
-                        "without --previous nothing tells whether this request follows the SKR before",
-                    );
-                    None
-                }
-            };
-            let signing = sign_xml::SigningXml {
-                zone: self.zone,
-                policy: self.policy,
-                request: &request,
-                previous: previous.as_ref(),
-                keys: &keys,
-                now: self.now,
-            };
-            let response = sign_xml::sign(&signing).map_err(|e| {
-                if let sign_xml::SigningXmlError::Refused(findings) = &e {
-                    findings.iter().for_each(|f| console.say(Level::Error, &f.to_string()));
-                }
-                Failure::fatal(e)
-            })?;
-            return Ok(match form {
-                Format::Xml => xml::print_response(&response),
-                Format::Bind => bind::print_skr(&response.to_skr(), self.now, PROGRAM),
-                Format::Knot => knot::print_skr(&response.to_skr(), knot::Stamps::Unix, self.now, PROGRAM),
-            });
-        }
-        let previous = match &o.previous {
-            Some(path) => {
-                let octets = read_ksr(path, stdin)?;
-                format::parse_skr(&octets, self.zone)
-                    .map_err(|e| {
-                        Failure::Fatal(format!(
-                            "--previous {}({}): {} [{}]",
-                            path.display(),
-                            e.line,
-                            e.what,
-                            e.id
-                        ))
-                    })?
-                    .bundles
-            }
-            None => Vec::new(),
-        };
-        let parent = self.parent(&keys)?;
-        let mut ksr = format::parse_ksr(&octets, self.zone).map_err(|e| bad(path, &e))?;
-        let merged = o.ksr.len() > 1;
-        let allow = Allow {
-            foreign_flags: o.allow_foreign_flags,
-            foreign_algorithms: o.allow_foreign_algorithms,
-            unsigned: o.allow_unsigned,
-            zsk_as_ksk: o.allow_zsk_as_ksk,
-            beyond_end: o.allow_beyond_end,
-            tag_collision: o.allow_tag_collision,
-            no_pop: o.allow_no_pop,
-            unconfirmed_ksk_roll: o.allow_unconfirmed_ksk_roll,
-        };
-        let mut allow = allow;
-        if merged {
-            ksr = self.merge(ksr, stdin, &allow, console)?;
-            // Each request was looked at by itself.
-            allow.no_pop = true;
-        }
-        let signing = Signing {
-            zone: self.zone,
-            policy: self.policy,
-            ksr: &ksr,
-            keys: &keys,
-            end: self.end,
-            parent: parent.as_ref(),
-            cds_delete: self.time(&o.cds_delete)?,
-            previous: &previous,
-            allow,
-        };
-        let plan = sign::plan(signing).map_err(Failure::fatal)?;
-        for key in &plan.left_out {
-            let text = format!(
-                "{} is no KSK and takes no part (dnssec-ksr would sign with it; --allow-zsk-as-ksk does too)",
-                key.base_name()
-            );
-            console.say(Level::Warning, &text);
-        }
-        let checked_before = |id: &str| merged && id == "KSR-POP-MISSING";
-        for finding in plan.findings.iter().filter(|f| !checked_before(f.id)) {
-            let level = if finding.allowed { Level::Warning } else { Level::Error };
-            console.say(level, &finding.to_string());
-        }
-        if let Some((start, first)) = start.zip(ksr.bundles.first()).filter(|(s, first)| *s < first.inception)
-        {
-            let text = format!("the KSR begins at {}, after the start {start}", first.inception);
-            console.say(Level::Warning, &text);
-        }
-        let groups = console.progress(plan.bundle_count(), |progress| plan.sign(progress));
-        let groups = groups.map_err(|e: SigningError| Failure::fatal(e))?;
-        let groups: Vec<&[_]> = groups.iter().map(Vec::as_slice).collect();
-        if merged {
-            self.check_size(&groups.concat(), console)?;
-        }
-        let skr = || UnverifiedSkr { zone: self.zone.clone(), bundles: groups.concat() };
-        match form {
-            Format::Bind => Ok(bind::print_skr_grouped(&groups, self.now, PROGRAM)),
-            Format::Knot => Ok(knot::print_skr(&skr(), knot::Stamps::Unix, self.now, PROGRAM)),
-            Format::Xml => {
-                let made = xml::convert::from_skr(&skr()).map_err(Failure::fatal)?;
-                if let Some(what) = made.left_out.first() {
-                    let text =
-                        format!("the XML form cannot carry {what}; turn CDS and CDNSKEY off in the policy");
-                    return Err(Failure::Fatal(text));
-                }
-                Ok(xml::print_response(&made.response))
-            }
-        }
-    }
-
-    /// Reads the further requests, checks each by itself, and merges them.
-    fn merge(
-        &self,
-        first: Ksr,
-        stdin: &mut dyn Read,
-        allow: &Allow,
-        console: &mut Console<'_>,
-    ) -> Result<Ksr, Failure> {
-        let o = self.options;
-        let mut requests = vec![Named { name: o.ksr[0].display().to_string(), ksr: first }];
-        for path in &o.ksr[1..] {
-            let octets = read_ksr(path, stdin)?;
-            let name = path.display().to_string();
-            let ksr = format::parse_ksr(&octets, self.zone).map_err(|e| {
-                Failure::Fatal(format!("bad KSR file {name}({}): {} [{}]", e.line, e.what, e.id))
-            })?;
-            requests.push(Named { name, ksr });
-        }
-        let mut refused = 0;
-        for Named { name, ksr } in &requests {
-            for finding in check::check(ksr, self.policy, &[], self.end, *allow) {
-                let level = if finding.allowed { Level::Warning } else { Level::Error };
-                refused += usize::from(!finding.allowed);
-                console.say(level, &format!("{name}: {finding}"));
-            }
-        }
-        if refused > 0 {
-            let what = format!("the requests are refused and nothing is signed: {refused} finding(s)");
-            return Err(Failure::Fatal(what));
-        }
-        let merged = merge::merge(&requests).map_err(Failure::fatal)?;
-        for Named { name, ksr } in &requests {
-            if let (Some(theirs), Some(common)) = (ksr.bundles.first(), merged.bundles.first())
-                && theirs.inception < common.inception
-            {
-                let text = format!(
-                    "{name} begins at {}; what lies before {}, where all requests have begun, is not signed",
-                    theirs.inception, common.inception
-                );
-                console.say(Level::Warning, &text);
-            }
-        }
-        Ok(merged)
-    }
-
-    /// KSR-SIZE: the answers with the DNSKEY RRset of all providers.
-    fn check_size(&self, bundles: &[Bundle], console: &mut Console<'_>) -> Result<(), Failure> {
-        let largest = bundles.iter().map(|b| (merge::answer_octets(b), b.inception)).max();
-        let Some((octets, at)) = largest.filter(|(octets, _)| *octets > merge::UDP_OCTETS) else {
-            return Ok(());
-        };
-        let what = format!("KSR-SIZE: bundle {at}: the DNSKEY answer has {octets} octets");
-        if octets > merge::LARGE_OCTETS && !self.options.allow_large_answer {
-            return Err(Failure::Fatal(format!(
-                "{what}, more than {}; have the providers roll their ZSKs one after the other, or use smaller keys; \
-                 to go on nonetheless: --allow-large-answer",
-                merge::LARGE_OCTETS
-            )));
-        }
-        console.say(Level::Warning, &format!("{what}: over {} it needs TCP", merge::UDP_OCTETS));
-        Ok(())
-    }
-
-    fn time(&self, text: &Option<String>) -> Result<Option<Timestamp>, Failure> {
-        match text {
-            Some(text) => syntax::parse(text, self.now).map_err(Failure::usage),
-            None => Ok(None),
-        }
-    }
-
-    /// What the parent has: --parent-ds, or the operator's word.
-    fn parent(&self, keys: &[KeyFile]) -> Result<Option<ParentDs>, Failure> {
-        let o = self.options;
-        let seen = self.time(&o.parent_ds_seen)?.unwrap_or(self.now);
-        if let Some(path) = &o.parent_ds {
-            let octets = read_ksr(path, &mut io::empty())?;
-            let text = String::from_utf8_lossy(&octets);
-            let parent = ParentDs::parse(&text, self.zone, seen);
-            return parent
-                .map(Some)
-                .map_err(|e| Failure::Fatal(format!("--parent-ds {}: {e}", path.display())));
-        }
-        if o.parent_has.is_empty() {
-            return Ok(None);
-        }
-        let mut ds = Vec::new();
-        for tag in &o.parent_has {
-            let named: Vec<&KeyFile> =
-                keys.iter().filter(|key| key.dnskey.is_ksk() && key.dnskey.tag() == *tag).collect();
-            let [key] = named.as_slice() else {
-                let what =
-                    format!("--parent-has {tag}: the key folder has {} KSKs with that tag", named.len());
-                return Err(Failure::Fatal(what));
-            };
-            ds.push(TrustAnchor::Dnskey(key.dnskey.clone()));
-        }
-        Ok(Some(ParentDs { ds, seen }))
-    }
-
     /// The keys of the folder; sets that cannot be read are skipped with a warning. `tell` picks the other warnings to show.
     fn keys(
         &self,
@@ -645,99 +449,4 @@ impl Job<'_> {
         console.folder(&warnings.chain(found.skipped).collect::<Vec<_>>());
         Ok(found.keys)
     }
-}
-
-/// Reads a KSR, at most [`MAX_OCTETS`].
-fn read_ksr(path: &Path, stdin: &mut dyn Read) -> Result<Vec<u8>, Failure> {
-    let fail = |e: io::Error| {
-        Failure::Fatal(format!("unable to open KSR file {}: {}", path.display(), keygen::reason(&e)))
-    };
-    let mut octets = Vec::new();
-    let limit = MAX_OCTETS as u64 + 1;
-    if path == Path::new("-") {
-        stdin.take(limit).read_to_end(&mut octets).map_err(fail)?;
-    } else {
-        let file = std::fs::File::open(path).map_err(fail)?;
-        file.take(limit).read_to_end(&mut octets).map_err(fail)?;
-    }
-    if octets.len() > MAX_OCTETS {
-        return Err(Failure::Fatal(format!(
-            "KSR file {} is larger than {MAX_OCTETS} octets; no request is",
-            path.display()
-        )));
-    }
-    Ok(octets)
-}
-
-#[derive(Clone, Copy)]
-enum Level {
-    Plain,
-    Warning,
-    Error,
-    Fatal,
-}
-
-/// Standard error, with colours and progress for a person.
-struct Console<'a> {
-    stderr: &'a mut (dyn Write + Send),
-    terminal: bool,
-    verbosity: u32,
-}
-
-impl Console<'_> {
-    /// Prints `ksr-gen: <level>: <text>`. What goes wrong there has nowhere to be told.
-    fn say(&mut self, level: Level, text: &str) {
-        let (word, colour) = match level {
-            Level::Plain => ("", ""),
-            Level::Warning => ("warning: ", "\x1b[33m"),
-            Level::Error => ("error: ", "\x1b[31m"),
-            Level::Fatal => ("fatal: ", "\x1b[1;31m"),
-        };
-        let text = printable(text);
-        let _ = if self.terminal && !colour.is_empty() {
-            writeln!(self.stderr, "ksr-gen: {colour}{word}\x1b[0m{text}")
-        } else {
-            writeln!(self.stderr, "ksr-gen: {word}{text}")
-        };
-    }
-
-    /// Prints with `-v 1` and more.
-    fn detail(&mut self, text: &str) {
-        if self.verbosity > 0 {
-            let _ = writeln!(self.stderr, "{}", printable(text));
-        }
-    }
-
-    /// Warns of key files.
-    fn folder(&mut self, warnings: &[KeyFileError]) {
-        for warning in warnings {
-            self.say(Level::Warning, &format!("key file {warning}"));
-        }
-    }
-
-    /// Runs `work`, showing how far it has come when a person looks and it takes a while.
-    fn progress<T>(&mut self, total: usize, work: impl FnOnce(&(dyn Fn(usize) + Sync)) -> T) -> T {
-        const WORTH_SHOWING: usize = 200;
-        if !self.terminal || total < WORTH_SHOWING {
-            return work(&|_| {});
-        }
-        let stderr = Mutex::new(&mut *self.stderr);
-        let every = (total / 50).max(1);
-        let out = work(&|done| {
-            if (done % every == 0 || done == total)
-                && let Ok(mut stderr) = stderr.lock()
-            {
-                let _ = write!(stderr, "\rksr-gen: signed {done} of {total} bundles");
-            }
-        });
-        let _ = writeln!(self.stderr);
-        out
-    }
-}
-
-/// The text without control characters: names and paths come from outside.
-fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
-        .collect()
 }

@@ -10,12 +10,15 @@
 //! **Invariant:** no network library and no async runtime is in the dependency tree of this crate (the feature `daemon`, which
 //! the one process of all daemons turns on, adds the metric names).
 
+mod chain;
 pub mod check;
 pub mod cli;
 pub mod daemon;
 pub mod keygen;
 pub mod merge;
+pub mod pgp_words;
 mod policy_file;
+pub mod report;
 pub mod request;
 pub mod rollover;
 mod schedule;

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         stdout: &mut io::stdout(),
         stderr: &mut io::stderr(),
         terminal,
+        interactive: io::stdin().is_terminal() && stderr.is_terminal(),
     };
     ExitCode::from(cli::run(std::env::args_os(), &mut env))
 }

@@ -14,12 +14,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use keystore::crypto::{SignError, SigningKey, VerifyError};
 use keystore::dns::{Name, Rrset, Rrsig, Rtype, rrsig};
 use keystore::exchange::bind::MAX_BUNDLES;
-use keystore::exchange::{Bundle, Ksr};
+use keystore::exchange::{Bundle, Ksr, TrustAnchor, UnverifiedSkr, prove};
 use keystore::keys::{Dnskey, KeyFile, files::KeyFileError};
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 
+use crate::chain;
 use crate::check::{self, Findings};
 pub use crate::check::{Allow, Finding};
 use crate::rollover::{self, ParentDs, Use, signs};
@@ -48,8 +49,10 @@ pub struct Signing<'a> {
     pub parent: Option<&'a ParentDs>,
     /// From when on CDS and CDNSKEY ask the parent to remove the DS RRset (RFC 8078 section 4).
     pub cds_delete: Option<Timestamp>,
-    /// Bundles of the SKR before.
-    pub previous: &'a [Bundle],
+    /// The SKR before.
+    pub previous: Option<&'a UnverifiedSkr>,
+    /// The time of the ceremony.
+    pub now: Timestamp,
     /// What goes on although a check failed.
     pub allow: Allow,
 }
@@ -143,6 +146,10 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
     let times = (u64::from(validity - refresh), u64::from(validity));
     let (ksks, left_out) = part(signing.keys, allow.zsk_as_ksk);
     let mut findings = Findings(check::check(ksr, policy, &ksks, end, allow));
+    check::check_horizon(ksr, end, signing.now, allow, &mut findings);
+    if let Some(previous) = signing.previous {
+        chain::check(ksr, previous, allow, signing.now, &mut findings);
+    }
     let ksks = uses(&signing, &ksks, &mut findings);
     let mut events = schedule::events(&ksks, policy);
     if let Some(from) = signing.cds_delete {
@@ -176,7 +183,9 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
         };
         findings.unless(allow.unsigned, "KSR-NO-KSK", Some(*at), what, "--allow-unsigned");
     }
-    Ok(SigningPlan { signing, ksks, groups, findings: findings.0, left_out })
+    let mut plan = SigningPlan { signing, ksks, groups, findings: findings.0, left_out };
+    plan.prove();
+    Ok(plan)
 }
 
 /// When each KSK is used, and what is to be said of that: KSR-PARENT-DS, KSR-KSK-HELD.
@@ -190,6 +199,7 @@ fn uses<'a>(signing: &Signing<'a>, ksks: &[&'a KeyFile], findings: &mut Findings
         return rollover::by_times(ksks);
     }
     let from = ksr.bundles.first().map_or(Timestamp::EPOCH, |bundle| bundle.inception);
+    let previous = previous.map_or(&[][..], |skr| &skr.bundles);
     let before = previous.partition_point(|bundle| bundle.inception <= from).checked_sub(1);
     let before: Vec<Dnskey> = before.iter().flat_map(|i| previous[*i].keys()).collect();
     let kept = |file: &KeyFile| before.contains(&file.dnskey);
@@ -222,6 +232,50 @@ struct Signer<'a> {
 }
 
 impl SigningPlan<'_> {
+    /// What is signed.
+    #[must_use]
+    pub fn ksr(&self) -> &Ksr {
+        self.signing.ksr
+    }
+
+    /// The policy of the ceremony.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        self.signing.policy
+    }
+
+    /// End of the last bundle.
+    #[must_use]
+    pub fn end(&self) -> Timestamp {
+        self.signing.end
+    }
+
+    pub(crate) fn has_previous(&self) -> bool {
+        self.signing.previous.is_some()
+    }
+
+    pub(crate) fn has_parent(&self) -> bool {
+        self.signing.parent.is_some()
+    }
+
+    /// The KSKs, each with the inceptions of the first and the last bundle that it signs.
+    #[must_use]
+    pub fn ksks(&self) -> Vec<(&Dnskey, Option<Timestamp>, Option<Timestamp>)> {
+        let inceptions = || self.groups.iter().flat_map(|(_, inceptions)| inceptions);
+        let line = |ksk: &Use<'_>| {
+            let mut signed = inceptions().filter(|at| signs(ksk, &self.ksks, **at));
+            let first = signed.next();
+            (first.copied(), signed.next_back().or(first).copied())
+        };
+        self.ksks
+            .iter()
+            .map(|ksk| {
+                let (first, last) = line(ksk);
+                (&ksk.file.dnskey, first, last)
+            })
+            .collect()
+    }
+
     /// Number of bundles that the SKR will have.
     #[must_use]
     pub fn bundle_count(&self) -> usize {
@@ -263,7 +317,83 @@ impl SigningPlan<'_> {
         .collect()
     }
 
+    /// The bundles as they will be, their signatures without octets.
+    pub fn outline(&self) -> Vec<Bundle> {
+        let Signing { zone, policy, ksr, .. } = self.signing;
+        let mut bundles = Vec::with_capacity(self.bundle_count());
+        for (i, inceptions) in &self.groups {
+            for at in inceptions {
+                let mut bundle = self.unsigned(&ksr.bundles[*i].keys, *at);
+                let signers = self.ksks.iter().filter(|ksk| signs(ksk, &self.ksks, *at));
+                let signatures = signers.flat_map(|ksk| {
+                    let signature = |rrset: &Rrset| Rrsig {
+                        covered: rrset.rtype,
+                        algorithm: ksk.file.dnskey.algorithm,
+                        labels: zone.rrsig_labels(),
+                        original_ttl: rrset.ttl,
+                        expiration: at.plus(u64::from(policy.signatures_validity_dnskey)).to_rrsig(),
+                        inception: at.minus(INCEPTION_OFFSET).to_rrsig(),
+                        key_tag: ksk.file.dnskey.tag(),
+                        signer: zone.clone(),
+                        signature: Vec::new(),
+                    };
+                    bundle.rrsets().map(signature).collect::<Vec<_>>()
+                });
+                bundle.signatures = signatures.collect();
+                bundles.push(bundle);
+            }
+        }
+        bundles
+    }
+
+    /// KSR-PROVE: the SKR that this plan makes, behind the one before, over all caches. What the parent does not have, it is taken to
+    /// take from CDS.
+    fn prove(&mut self) {
+        let Signing { zone, policy, previous, parent, allow, .. } = self.signing;
+        // What lacks keys or signatures was told.
+        let told = |f: &Finding| !f.allowed || f.id == "KSR-NO-KSK" || f.id == "KSR-KEY-FLAGS";
+        if self.findings.iter().any(told) {
+            return;
+        }
+        let bundles = self.outline();
+        let Some(first) = bundles.first() else { return };
+        let signing_first = |key: &&Dnskey| first.signatures.iter().any(|s| s.key_tag == key.tag());
+        let anchors: Vec<TrustAnchor> = match parent {
+            Some(parent) => parent.ds.clone(),
+            None => {
+                let ksks: Vec<Dnskey> = first.keys().filter(Dnskey::is_ksk).collect();
+                ksks.iter().filter(signing_first).cloned().map(TrustAnchor::Dnskey).collect()
+            }
+        };
+        let before = previous.map_or(&[][..], |skr| &skr.bundles);
+        let report = prove::prove_skr(zone, (before, &bundles), &anchors, None, policy, first.inception);
+        let mut findings = Findings(std::mem::take(&mut self.findings));
+        for fault in &report.findings {
+            let what = fault.to_string();
+            // By the times alone, as BIND does it, no KSK roll proves good.
+            if fault.rejects() && !(allow.unconfirmed_ksk_roll && fault.fault.is_of_parent()) {
+                findings.unless(allow.unproven, "KSR-PROVE", Some(fault.at), what, "--allow-unproven");
+            } else {
+                findings.note("KSR-PROVE", Some(fault.at), what);
+            }
+        }
+        self.findings = findings.0;
+    }
+
     fn bundle(&self, zsks: &[Dnskey], at: Timestamp, signers: &[Signer<'_>]) -> Result<Bundle, SigningError> {
+        let mut bundle = self.unsigned(zsks, at);
+        let mut signatures = Vec::new();
+        for rrset in bundle.rrsets() {
+            for signer in signers.iter().filter(|signer| signs(signer.ksk, &self.ksks, at)) {
+                signatures.push(self.signature(rrset, signer, at)?);
+            }
+        }
+        bundle.signatures = signatures;
+        Ok(bundle)
+    }
+
+    /// The RRsets of a bundle.
+    fn unsigned(&self, zsks: &[Dnskey], at: Timestamp) -> Bundle {
         let Signing { zone, policy, .. } = self.signing;
         let rrset = |rtype, rdatas: Vec<Box<[u8]>>| {
             (!rdatas.is_empty()).then(|| Rrset { owner: zone.clone(), rtype, ttl: policy.dnskey_ttl, rdatas })
@@ -285,21 +415,13 @@ impl SigningPlan<'_> {
         let delete = self.signing.cds_delete.is_some_and(|from| from <= at);
         let cdnskey = if delete { vec![CDNSKEY_DELETE.into()] } else { cdnskey };
         let cds = if delete { vec![CDS_DELETE.into()] } else { cds.collect() };
-        let mut bundle = Bundle {
+        Bundle {
             inception: at,
             dnskey: Rrset { owner: zone.clone(), rtype: Rtype::DNSKEY, ttl: policy.dnskey_ttl, rdatas: keys },
             cdnskey: rrset(Rtype::CDNSKEY, cdnskey),
             cds: rrset(Rtype::CDS, cds),
             signatures: Vec::new(),
-        };
-        let mut signatures = Vec::new();
-        for rrset in bundle.rrsets() {
-            for signer in signers.iter().filter(|signer| signs(signer.ksk, &self.ksks, at)) {
-                signatures.push(self.signature(rrset, signer, at)?);
-            }
         }
-        bundle.signatures = signatures;
-        Ok(bundle)
     }
 
     /// Makes one signature, and verifies it with the public key of the `.key` file.
@@ -372,7 +494,8 @@ mod tests {
             end: at,
             parent: None,
             cds_delete: None,
-            previous: &[],
+            previous: None,
+            now: at,
             allow,
         })
         .expect("a plan");
@@ -403,7 +526,8 @@ mod tests {
                 end,
                 parent: None,
                 cds_delete: None,
-                previous: &[],
+                previous: None,
+                now: at,
                 allow: Allow::default(),
             };
             plan(signing).map(|plan| plan.bundle_count()).map_err(|e| e.to_string())

@@ -365,7 +365,7 @@ fn hostile_requests_are_refused() {
             assert!(!stderr.contains("--allow"), "{name}: {stderr}");
         } else {
             assert!(stderr.contains(flag), "{name}: {stderr}");
-            let allowed = site.command("common", START, YEAR, &format!("{flag} {rest}"));
+            let allowed = site.command("common", START, YEAR, &format!("{flag} --allow-unproven {rest}"));
             assert!(
                 allowed.stderr.contains(&format!("ksr-gen: warning: {ids}: ")),
                 "{name}: {}",
@@ -464,7 +464,12 @@ fn zsks_do_not_act_as_ksks() {
     assert_eq!(signers(&mixed, START, "DNSKEY").len(), 1);
     accept(&site, &mixed);
     let as_bind = site
-        .command("common", START, YEAR, "-K @ksk --allow-zsk-as-ksk --allow-tag-collision -f @ksr sign")
+        .command(
+            "common",
+            START,
+            YEAR,
+            "-K @ksk --allow-zsk-as-ksk --allow-tag-collision --allow-unproven -f @ksr sign",
+        )
         .ok();
     assert_eq!(signers(&as_bind, START, "DNSKEY").len(), 2);
 }

@@ -166,7 +166,10 @@ fn what_is_no_ds_of_ours_is_refused() {
         assert!(stderr.contains(says), "{what}: {stderr}");
     }
     assert!(sign(&site, "--parent-has 1").fails(1).contains("0 KSKs with that tag"));
+    // What the parent has must be a key that is in the bundles.
     site.write("ds", &good);
+    assert!(sign(&site, "--parent-ds @ds").fails(1).contains("KSR-PROVE"));
+    let good = ds_file(&site, &[&tags[0]]);
     let with_rrsig = format!(
         "{good}example.test. 86400 IN RRSIG DS 8 2 86400 20270101000000 20261201000000 1 test. AAAA\n"
     );

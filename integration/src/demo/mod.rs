@@ -238,6 +238,7 @@ impl Sides {
             stdout: &mut stdout,
             stderr: &mut stderr,
             terminal: false,
+            interactive: false,
         };
         let code = ksr_gen::cli::run(line.clone(), &mut env);
         if code != 0 {

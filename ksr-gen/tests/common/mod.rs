@@ -91,6 +91,15 @@ impl Site {
     }
 
     pub fn run_with(&self, line: &str, stdin: &str) -> Ran {
+        self.run_as(line, stdin, false)
+    }
+
+    /// With a person at standard input, who types `answer`.
+    pub fn run_at_terminal(&self, line: &str, answer: &str) -> Ran {
+        self.run_as(line, answer, true)
+    }
+
+    fn run_as(&self, line: &str, stdin: &str, interactive: bool) -> Ran {
         let word = |word: &str| match word.strip_prefix('@') {
             Some(name) => self.path(name).into_os_string(),
             None => OsString::from(word),
@@ -103,6 +112,7 @@ impl Site {
             stdout: &mut stdout,
             stderr: &mut stderr,
             terminal: false,
+            interactive,
         };
         let code = cli::run(args, &mut env);
         let text = |octets| String::from_utf8(octets).expect("text");

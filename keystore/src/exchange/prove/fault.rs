@@ -292,7 +292,8 @@ impl Fault {
     }
 
     /// Whether it hangs on when the parent changes the DS RRset.
-    pub(super) fn is_of_parent(&self) -> bool {
+    #[must_use]
+    pub fn is_of_parent(&self) -> bool {
         matches!(
             self,
             Self::KskUnknown { .. }

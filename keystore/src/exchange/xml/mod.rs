@@ -22,7 +22,7 @@ mod reader;
 pub mod respond;
 
 pub use chain::{check_chain, check_response};
-pub use check::{Rules, check_request};
+pub use check::{CHECKS, Rules, check_request};
 pub use parse::{parse_request, parse_response};
 pub use print::{print_request, print_response};
 pub use respond::{Ksk, RespondError, Role, request, respond};

@@ -1,0 +1,60 @@
+//! Whether a request follows the SKR before.
+
+use keystore::exchange::{Ksr, TrustAnchor, UnverifiedSkr, VerifyContext, verify};
+use keystore::keys::Dnskey;
+use keystore::time::Timestamp;
+
+use crate::check::{Allow, Findings, key_name};
+
+/// KSR-CHAIN-SKR, KSR-CHAIN-OVERLAP and KSR-CHAIN-KEYS.
+pub(crate) fn check(ksr: &Ksr, previous: &UnverifiedSkr, allow: Allow, now: Timestamp, out: &mut Findings) {
+    let (Some(first), Some(last)) = (ksr.bundles.first(), previous.bundles.last()) else { return };
+    // Signed by the KSKs that it has itself: damage is seen, and whose it is the operators know.
+    let anchors: Vec<TrustAnchor> = previous
+        .bundles
+        .iter()
+        .flat_map(|bundle| bundle.keys())
+        .filter(Dnskey::is_ksk)
+        .map(TrustAnchor::Dnskey)
+        .collect();
+    let mut context = VerifyContext::new(&previous.zone, &anchors).for_reload();
+    context.allow_delete = true;
+    if let Err(findings) = verify(previous.clone(), &context, now)
+        && let Some(finding) = findings.iter().find(|f| f.rejects())
+    {
+        let what = format!("the SKR before does not verify ({finding}); take the one that is in force");
+        out.never("KSR-CHAIN-SKR", None, what);
+        return;
+    }
+    let at = first.inception;
+    if at > last.expiration() {
+        let what = format!(
+            "it begins after the SKR before has ended ({}): nothing covers the time between; ask for a request that begins earlier",
+            last.expiration()
+        );
+        out.unless(allow.chain, "KSR-CHAIN-OVERLAP", Some(at), what, "--allow-broken-chain");
+    }
+    let in_force = previous.bundles.partition_point(|bundle| bundle.inception <= at).checked_sub(1);
+    let Some(before) = in_force.map(|i| &previous.bundles[i]) else {
+        let what = "it begins before the SKR before does: this is not the SKR that it follows".to_owned();
+        out.unless(allow.chain, "KSR-CHAIN-OVERLAP", Some(at), what, "--allow-broken-chain");
+        return;
+    };
+    let zsks: Vec<Dnskey> = before.keys().filter(|key| !key.is_ksk()).collect();
+    for key in first.keys.iter().filter(|key| !zsks.contains(key)) {
+        let what = format!(
+            "{} is not in bundle {} of the SKR before, which it follows: a key that nobody has published yet",
+            key_name(key),
+            before.inception
+        );
+        out.unless(allow.chain, "KSR-CHAIN-KEYS", Some(at), what, "--allow-broken-chain");
+    }
+    for key in zsks.iter().filter(|key| !first.keys.contains(key)) {
+        let what = format!(
+            "{} is in bundle {} of the SKR before and missing here: caches may still need it",
+            key_name(key),
+            before.inception
+        );
+        out.unless(allow.chain, "KSR-CHAIN-KEYS", Some(at), what, "--allow-broken-chain");
+    }
+}

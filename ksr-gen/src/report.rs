@@ -1,0 +1,289 @@
+//! What people read before a KSR is signed: the file, what it asks for, and what each check says; as text to read aloud, or JSON.
+
+use std::fmt::Write as _;
+
+use data_encoding::HEXUPPER;
+use keystore::crypto;
+use keystore::exchange::format::Format;
+use keystore::exchange::verify::Check;
+use keystore::exchange::{possession, xml};
+use keystore::keys::Dnskey;
+use keystore::store;
+use keystore::time::Timestamp;
+use serde_json::{Value, json};
+
+use crate::check::{CHECKS, Finding};
+use crate::pgp_words;
+use crate::sign::SigningPlan;
+
+/// A file and what signing it would mean.
+pub struct Report<'a> {
+    /// The file, as people name it.
+    pub file: &'a str,
+    /// Its content.
+    pub octets: &'a [u8],
+    /// Its form.
+    pub format: Format,
+    /// What would be signed.
+    pub plan: &'a SigningPlan<'a>,
+    /// What the checks of the root zone's form say, for a request in XML.
+    pub xml: Option<Vec<keystore::exchange::Finding>>,
+    /// Without KSKs what hangs on them is not looked at.
+    pub has_ksks: bool,
+}
+
+/// What a check said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Ok,
+    Warning,
+    Refused,
+    /// Not looked at, and why.
+    Skipped(&'static str),
+}
+
+impl Verdict {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Refused => "REFUSED",
+            Self::Skipped(_) => "skipped",
+        }
+    }
+}
+
+/// A key, and the bundles that it stands in.
+struct KeyLine<'a> {
+    key: &'a Dnskey,
+    /// Places of its first and last bundle, from 1.
+    bundles: (usize, usize),
+    proved: bool,
+}
+
+impl Report<'_> {
+    /// True when nothing refuses it.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.refusing().is_empty()
+    }
+
+    /// The findings that count: without KSKs those that speak of their lack are left out.
+    fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.plan.findings.iter().filter(|f| self.has_ksks || f.id != "KSR-NO-KSK")
+    }
+
+    fn refusing(&self) -> Vec<&'static str> {
+        if let Some(xml) = &self.xml {
+            return xml.iter().filter(|f| f.rejects()).map(|f| f.id).collect();
+        }
+        let mut ids: Vec<&'static str> = self.findings().filter(|f| !f.allowed).map(|f| f.id).collect();
+        ids.dedup();
+        ids
+    }
+
+    fn verdict(&self, id: &str) -> Verdict {
+        let mut of_it = self.findings().filter(|f| f.id == id).peekable();
+        if of_it.peek().is_some() {
+            return if of_it.any(|f| !f.allowed) { Verdict::Refused } else { Verdict::Warning };
+        }
+        match id {
+            _ if id.starts_with("KSR-CHAIN") && !self.plan.has_previous() => {
+                Verdict::Skipped("no --previous SKR")
+            }
+            "KSR-NO-KSK" | "KSR-PROVE" | "KSR-KSK-HELD" if !self.has_ksks => {
+                Verdict::Skipped("no KSK in the key folder")
+            }
+            "KSR-PROVE" if !self.is_good() => Verdict::Skipped("other checks refuse"),
+            "KSR-PARENT-DS" if !self.plan.has_parent() => Verdict::Skipped("no --parent-ds"),
+            _ => Verdict::Ok,
+        }
+    }
+
+    /// Each check with its verdict and what it found.
+    fn rows(&self) -> Vec<(&'static Check, Verdict, Vec<Value>)> {
+        let line = |f: &Finding| json!({ "bundle": f.bundle.map(Timestamp::iso), "what": f.what, "flag": f.flag, "allowed": f.allowed });
+        if let Some(xml) = &self.xml {
+            let row = |check: &'static Check| {
+                let found: Vec<_> = xml.iter().filter(|f| f.id == check.id).collect();
+                let verdict = match found.iter().any(|f| f.rejects()) {
+                    true => Verdict::Refused,
+                    false if !found.is_empty() => Verdict::Warning,
+                    false if check.id == "SKR-VERIFY" => Verdict::Skipped("made when it is signed"),
+                    false => Verdict::Ok,
+                };
+                let line = |f: &&keystore::exchange::Finding| json!({ "bundle": f.bundle.map(Timestamp::iso), "what": f.what, "flag": null, "allowed": !f.rejects() });
+                (check, verdict, found.iter().map(line).collect())
+            };
+            return xml::CHECKS.iter().map(row).collect();
+        }
+        CHECKS
+            .iter()
+            .map(|check| {
+                let found = self.findings().filter(|f| f.id == check.id).map(line).collect();
+                (check, self.verdict(check.id), found)
+            })
+            .collect()
+    }
+
+    fn keys(&self) -> Vec<KeyLine<'_>> {
+        let flawed = if self.xml.is_some() { Vec::new() } else { possession::check(self.plan.ksr()) };
+        let mut lines: Vec<KeyLine<'_>> = Vec::new();
+        for (i, bundle) in self.plan.ksr().bundles.iter().enumerate() {
+            for key in &bundle.keys {
+                match lines.iter_mut().find(|line| line.key == key) {
+                    Some(line) => line.bundles.1 = i + 1,
+                    None => {
+                        let proved = !flawed.iter().any(|flaw| flaw.key == *key);
+                        lines.push(KeyLine { key, bundles: (i + 1, i + 1), proved });
+                    }
+                }
+            }
+        }
+        lines
+    }
+
+    fn span(&self) -> (Timestamp, Timestamp) {
+        let first = self.plan.ksr().bundles.first().map_or(self.plan.end(), |bundle| bundle.inception);
+        (first, self.plan.end())
+    }
+
+    /// For people, in lines of at most some hundred columns; no control characters.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let sha256 = store::digest(self.octets);
+        let _ = writeln!(out, "file       {} ({}, {} octets)", self.file, self.format, self.octets.len());
+        put_lines(&mut out, "SHA-256", &groups(&HEXUPPER.encode(&sha256), 4), 8);
+        let words: Vec<String> = pgp_words::words(&sha256).map(str::to_owned).collect();
+        put_lines(&mut out, "words", &words, 8);
+        let (from, to) = self.span();
+        let ksr = self.plan.ksr();
+        let _ = writeln!(out, "zone       {}", ksr.zone);
+        let _ = writeln!(out, "interval   {} to {} ({} days)", from.iso(), to.iso(), to.since(from) / 86_400);
+        let _ = writeln!(out, "policy     {}", self.plan.policy().name);
+        let _ = writeln!(
+            out,
+            "bundles    {} in the request; {} in the SKR",
+            ksr.bundles.len(),
+            self.plan.bundle_count()
+        );
+        for (i, bundle) in ksr.bundles.iter().enumerate() {
+            let tags: Vec<String> = bundle.keys.iter().map(|key| key.tag().to_string()).collect();
+            let _ = writeln!(out, "  {:>7}  {}  {}", i + 1, bundle.inception.iso(), tags.join(", "));
+        }
+        for line in self.keys() {
+            let (first, last) = line.bundles;
+            let proved = if line.proved { "possession proved" } else { "possession NOT proved" };
+            let _ = writeln!(
+                out,
+                "ZSK        {}  {}  bundles {first} to {last}  {proved}",
+                line.key.tag(),
+                kind(line.key)
+            );
+            put_lines(&mut out, "", &groups(&self.digest(line.key), 4), 8);
+        }
+        for (key, first, last) in self.plan.ksks() {
+            let signs = match (first, last) {
+                (Some(first), Some(last)) => format!("signs {} to {}", first.iso(), last.iso()),
+                _ => "signs nothing".to_owned(),
+            };
+            let _ = writeln!(out, "KSK        {}  {}  {signs}", key.tag(), kind(key));
+            put_lines(&mut out, "", &groups(&self.digest(key), 4), 8);
+        }
+        for (check, verdict, found) in self.rows() {
+            let why = match verdict {
+                Verdict::Skipped(why) => format!("{} ({why})", check.holds),
+                _ => check.holds.to_owned(),
+            };
+            let _ = writeln!(out, "{:<9}  {:<19}  {why}", verdict.word(), check.id);
+            for finding in found {
+                let text = |key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+                let bundle = if finding["bundle"].is_null() { String::new() } else { text("bundle") + ": " };
+                let flag = match finding["allowed"] == false && !finding["flag"].is_null() {
+                    true => format!("; to go on nonetheless: {}", text("flag")),
+                    false => String::new(),
+                };
+                let _ = writeln!(out, "           - {bundle}{}{flag}", text("what"));
+            }
+        }
+        let _ = match self.refusing().as_slice() {
+            [] => writeln!(out, "verdict    fit to be signed"),
+            ids => writeln!(out, "verdict    REFUSED by {}", ids.join(", ")),
+        };
+        out
+    }
+
+    /// The same for scripts.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let (from, to) = self.span();
+        let sha256 = store::digest(self.octets);
+        let ksr = self.plan.ksr();
+        let bundles = ksr.bundles.iter().map(|bundle| {
+            let tags: Vec<u16> = bundle.keys.iter().map(Dnskey::tag).collect();
+            json!({ "inception": bundle.inception.iso(), "ttl": bundle.ttl, "tags": tags })
+        });
+        let zsks = self.keys().into_iter().map(|line| {
+            json!({
+                "tag": line.key.tag(), "algorithm": line.key.algorithm.0, "flags": line.key.flags,
+                "bits": bits(line.key), "ds_sha256": self.digest(line.key),
+                "first_bundle": line.bundles.0, "last_bundle": line.bundles.1, "possession_proved": line.proved,
+            })
+        });
+        let ksks = self.plan.ksks().into_iter().map(|(key, first, last)| {
+            json!({
+                "tag": key.tag(), "algorithm": key.algorithm.0, "bits": bits(key), "ds_sha256": self.digest(key),
+                "signs_from": first.map(Timestamp::iso), "signs_to": last.map(Timestamp::iso),
+            })
+        });
+        let checks = self.rows().into_iter().map(|(check, verdict, findings)| {
+            let why = match verdict {
+                Verdict::Skipped(why) => Some(why),
+                _ => None,
+            };
+            json!({
+                "id": check.id, "holds": check.holds, "verdict": verdict.word().to_lowercase(), "why": why,
+                "findings": findings,
+            })
+        });
+        json!({
+            "file": self.file, "format": self.format.to_string(), "octets": self.octets.len(),
+            "sha256": HEXUPPER.encode(&sha256).to_lowercase(),
+            "words": pgp_words::words(&sha256).collect::<Vec<_>>(),
+            "zone": ksr.zone.to_string(), "start": from.iso(), "end": to.iso(), "policy": self.plan.policy().name,
+            "bundles": bundles.collect::<Vec<_>>(), "skr_bundles": self.plan.bundle_count(),
+            "zsks": zsks.collect::<Vec<_>>(), "ksks": ksks.collect::<Vec<_>>(),
+            "checks": checks.collect::<Vec<_>>(), "good": self.is_good(),
+        })
+    }
+
+    /// The SHA-256 digest that a DS record of the key has (RFC 4509), in hex.
+    fn digest(&self, key: &Dnskey) -> String {
+        let ds = key.ds_rdata(&self.plan.ksr().zone, 2).unwrap_or_default();
+        HEXUPPER.encode(ds.get(4..).unwrap_or_default())
+    }
+}
+
+fn bits(key: &Dnskey) -> Option<u16> {
+    crypto::check_public_key(key.algorithm, &key.public_key).ok()
+}
+
+fn kind(key: &Dnskey) -> String {
+    match bits(key) {
+        Some(bits) => format!("{} ({bits} bits)", key.algorithm),
+        None => format!("{} (malformed)", key.algorithm),
+    }
+}
+
+fn groups(text: &str, size: usize) -> Vec<String> {
+    text.as_bytes().chunks(size).map(|chunk| String::from_utf8_lossy(chunk).into_owned()).collect()
+}
+
+/// Lines of `most` words under one title.
+fn put_lines(out: &mut String, title: &str, words: &[String], most: usize) {
+    for (i, line) in words.chunks(most).enumerate() {
+        let title = if i == 0 { title } else { "" };
+        let _ = writeln!(out, "{title:<9}  {}", line.join(" "));
+    }
+}

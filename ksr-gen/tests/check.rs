@@ -1,0 +1,202 @@
+//! `ksr-gen check`, and the question before `sign`.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{COMMON, Site, stamp, tag};
+use ksr_gen::check::CHECKS;
+use serde_json::Value;
+
+const START: &str = "20270101000000";
+const YEAR: &str = "20280101000000";
+
+/// Keys and a request of a year; gives the tags of the ZSKs.
+fn ceremony() -> (Site, Vec<String>) {
+    let site = Site::new(COMMON);
+    site.command("common", START, YEAR, "-o -K @ksk keygen").ok();
+    let names = site.command("common", START, YEAR, "-K @zsk keygen").ok();
+    site.write("ksr", &site.command("common", START, YEAR, "-K @zsk request").ok());
+    (site, names.lines().map(tag).collect())
+}
+
+fn check(site: &Site, more: &str) -> common::Ran {
+    site.run(&format!("-l @policy -k common {more} check @ksr"))
+}
+
+/// What the check `id` says in JSON.
+fn verdict(report: &Value, id: &str) -> String {
+    let checks = report["checks"].as_array().expect("checks");
+    let row = checks.iter().find(|row| row["id"] == id).unwrap_or_else(|| panic!("{id}"));
+    row["verdict"].as_str().expect("a word").to_owned()
+}
+
+fn json(site: &Site, more: &str) -> (u8, Value) {
+    let ran = check(site, &format!("--json {more}"));
+    let report = serde_json::from_str(&ran.stdout);
+    (ran.code, report.unwrap_or_else(|e| panic!("{e}: {} {}", ran.stdout, ran.stderr)))
+}
+
+#[test]
+fn the_report_has_what_people_read_aloud() {
+    let (site, tags) = ceremony();
+    let text = check(&site, "-K @ksk").ok();
+    for wanted in [
+        "zone       example.test.\n",
+        "interval   2027-01-01T00:00:00Z to 2028-01-01T00:00:00Z (365 days)\n",
+        "bundles    3 in the request; 43 in the SKR\n",
+        "policy     common\n",
+        "SHA-256    ",
+        "words      ",
+        "KSK        ",
+        "possession proved",
+        "verdict    fit to be signed\n",
+        "skipped    KSR-CHAIN-KEYS ",
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    for tag in &tags {
+        assert!(text.contains(&format!("ZSK        {tag}  ECDSAP256SHA256 (256 bits)  bundles ")), "{text}");
+    }
+    for check in CHECKS {
+        assert_eq!(text.matches(&format!(" {} ", check.id)).count(), 1, "{}: {text}", check.id);
+    }
+    assert!(text.lines().all(|line| line.chars().count() < 140), "{text}");
+    // The hash is that of sha256sum, the words those of the hash.
+    let (code, report) = json(&site, "-K @ksk");
+    assert_eq!((code, &report["good"]), (0, &Value::Bool(true)));
+    let octets = std::fs::read(site.path("ksr")).expect("a file");
+    let hex = data_encoding::HEXLOWER.encode(&keystore::store::digest(&octets));
+    assert_eq!(report["sha256"], hex);
+    assert_eq!(report["words"].as_array().map(Vec::len), Some(32));
+    assert_eq!(report["end"], "2028-01-01T00:00:00Z", "the proofs name it");
+    assert_eq!(verdict(&report, "KSR-PROVE"), "ok");
+    // Without KSKs what hangs on them is not looked at.
+    let (code, report) = json(&site, "-K @zsk");
+    assert_eq!((code, verdict(&report, "KSR-NO-KSK").as_str()), (0, "skipped"));
+}
+
+#[test]
+fn each_check_refuses_what_it_should() {
+    let (site, _) = ceremony();
+    let good = std::fs::read_to_string(site.path("ksr")).expect("a file");
+    let bare = site.command("common", START, YEAR, "--no-pop -K @zsk request").ok();
+    let before = site.command("common", START, YEAR, "-K @ksk -f @ksr sign").ok();
+    let header = ";; KeySigningRequest 1.0 20270101000000 (Fri Jan  1 00:00:00 2027)\n";
+    let empty = format!("{}{header}", header.replace("2027", "2026").replace("Fri", "Thu"));
+    let mut seen = BTreeSet::new();
+    for (id, want, ksr, more) in [
+        ("KSR-EMPTY", "refused", good.replacen(header, &empty, 1), ""),
+        ("KSR-END", "refused", good.clone(), "-e 20261231"),
+        ("KSR-BEYOND-END", "refused", good.clone(), "-e 20270301"),
+        ("KSR-SPAN", "refused", good.clone(), "-e 20280102"),
+        ("KSR-SPAN", "warning", good.clone(), "-e 20271231"),
+        ("KSR-SPAN", "refused", bare.clone(), "-e 20340101 --allow-no-pop"),
+        ("KSR-HORIZON", "refused", good.clone(), "-e 20380101"),
+        ("KSR-POP-MISSING", "refused", bare.clone(), "-e 20280101"),
+        ("KSR-POP-MISSING", "warning", bare.clone(), "-e 20280101 --allow-no-pop"),
+        ("KSR-POP-INVALID", "refused", good.replace("\t3600\t", "\t60\t"), ""),
+        ("KSR-POLICY-TTL", "warning", bare.replace("\t3600\t", "\t60\t"), "-e 20280101 --allow-no-pop"),
+        ("KSR-KEY-FLAGS", "refused", bare.replace("\t256 3", "\t257 3"), "-e 20280101"),
+        ("KSR-KEY-PROTOCOL", "refused", bare.replace("\t256 3", "\t256 2"), "-e 20280101"),
+        ("KSR-CDS-DELETE", "warning", good.clone(), "--cds-delete 20270301"),
+    ] {
+        site.write("ksr", &ksr);
+        let (code, report) = json(&site, &format!("{more} -K @ksk"));
+        assert_eq!(verdict(&report, id), want, "{id} {more}: {report:#}");
+        assert_eq!(code == 0, report["good"] == true, "{id}");
+        if want == "refused" {
+            assert_eq!(code, 1, "{id}");
+            let text = check(&site, &format!("{more} -K @ksk")).stdout;
+            assert!(text.contains("verdict    REFUSED by ") && text.contains(id), "{text}");
+        }
+        seen.insert(id);
+    }
+    assert!(seen.len() >= 11);
+    // The chain to the SKR before.
+    site.write("before", &before);
+    site.write("ksr", &good);
+    let (code, report) = json(&site, "--previous @before -K @ksk");
+    for id in ["KSR-CHAIN-SKR", "KSR-CHAIN-OVERLAP", "KSR-CHAIN-KEYS"] {
+        assert_eq!((code, verdict(&report, id).as_str()), (0, "ok"), "{id}: {report:#}");
+    }
+    let at = before.find("RRSIG\tDNSKEY").expect("a signature") + 90;
+    let other = if before[at..].starts_with('A') { "B" } else { "A" };
+    site.write("before", &format!("{}{other}{}", &before[..at], &before[at + 1..]));
+    assert_eq!(verdict(&json(&site, "--previous @before -K @ksk").1, "KSR-CHAIN-SKR"), "refused");
+    site.write("before", &before);
+    // A request of other keys, and one that begins after the end.
+    std::fs::create_dir(site.path("strange")).expect("a folder");
+    let late = ("20280301000000", "20290101000000");
+    for (start, end, id) in [(START, YEAR, "KSR-CHAIN-KEYS"), (late.0, late.1, "KSR-CHAIN-OVERLAP")] {
+        site.command("common", start, end, "-K @strange keygen").ok();
+        site.write("ksr", &site.command("common", start, end, "-K @strange request").ok());
+        let (code, report) = json(&site, "--previous @before -K @ksk");
+        assert_eq!((code, verdict(&report, id).as_str()), (1, "refused"), "{report:#}");
+    }
+}
+
+#[test]
+fn the_root_zones_form_has_its_own_checks() {
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../keystore/tests/fixtures/icann");
+    let mut site = Site::new(
+        "dnssec-policy common { offline-ksk yes; keys { ksk lifetime unlimited algorithm rsasha256; zsk lifetime P3M algorithm rsasha256 2048; }; };",
+    );
+    site.now = stamp("20170301000000");
+    for (from, to) in [("ksr-root-2017-q2-0.xml", "ksr"), ("skr-root-2017-q1-0.xml", "before")] {
+        site.write(to, &std::fs::read_to_string(fixtures.join(from)).expect("a sample"));
+    }
+    let (code, report) = json(&site, "--previous @before -K @ksk");
+    assert_eq!((code, &report["zone"], &report["format"]), (0, &".".into(), &"xml".into()), "{report:#}");
+    for id in ["KSR-BUNDLE-POP", "KSR-CHAIN-KEYS", "KSR-CHAIN-OVERLAP", "KSR-POLICY-SIG-VALIDITY"] {
+        assert_eq!(verdict(&report, id), "ok", "{report:#}");
+    }
+    // A day after it was over.
+    site.now = stamp("20170801000000");
+    let (code, report) = json(&site, "--previous @before -K @ksk");
+    assert_eq!((code, verdict(&report, "KSR-POLICY-SIG-HORIZON").as_str()), (1, "refused"), "{report:#}");
+}
+
+#[test]
+fn what_is_no_request_is_told() {
+    let (site, _) = ceremony();
+    for (text, says) in [
+        ("", "no record names a zone"),
+        ("\u{1b}[2Jgarbage\n", "KSR"),
+        (";; KeySigningRequest 1.0 generated\n", "no record names a zone"),
+    ] {
+        site.write("ksr", text);
+        let said = check(&site, "-K @ksk").fails(1);
+        assert!(said.contains(says) && !said.contains('\u{1b}'), "{text:?}: {said}");
+    }
+    let bare = site.command("common", START, YEAR, "--no-pop -K @zsk request").ok();
+    site.write("ksr", &bare);
+    assert!(check(&site, "-K @ksk").fails(2).contains("give it with -e"));
+    assert!(site.run("check @ksr").fails(2).contains("requires a configuration file"));
+}
+
+#[test]
+fn sign_shows_the_report_and_asks_a_person() {
+    let (site, _) = ceremony();
+    let line = format!("-l @policy -k common -i {START} -e {YEAR} -K @ksk -f @ksr sign example.test");
+    for (answer, code) in [("yes\n", 0), ("no\n", 1), ("", 1), ("yes, of course\n", 1)] {
+        let ran = site.run_at_terminal(&line, answer);
+        assert_eq!(ran.code, code, "{answer:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("words      ") && ran.stderr.contains("Type yes: "), "{}", ran.stderr);
+        assert_eq!(ran.stdout.is_empty(), code != 0);
+    }
+    let ran = site.run_at_terminal(&format!("--yes {line}"), "");
+    assert!(!ran.stderr.contains("Type yes"), "{}", ran.stderr);
+    ran.ok();
+    // A script is not asked.
+    let ran = site.run(&line);
+    assert!(!ran.stderr.contains("Type yes"), "{}", ran.stderr);
+    ran.ok();
+    // What is refused is shown, and not asked for.
+    let bare = site.command("common", START, YEAR, "--no-pop -K @zsk request").ok();
+    site.write("ksr", &bare);
+    let ran = site.run_at_terminal(&line, "yes\n");
+    assert!(ran.stderr.contains("verdict    REFUSED by KSR-POP-MISSING"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("Type yes"), "{}", ran.stderr);
+    ran.fails(1);
+}
