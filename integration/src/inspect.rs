@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use keystore::clock;
 use keystore::dns::Name;
 use keystore::exchange::bind::SyntaxError;
-use keystore::exchange::{Ksr, UnverifiedSkr, bind, knot};
+use keystore::exchange::format::{self, Format};
+use keystore::exchange::{Ksr, UnverifiedSkr};
 use keystore::store::{MAX_SKR_OCTETS, digest};
 use keystore::time::{Timestamp, syntax};
 use skr_loader::files::{self, Named, hex};
@@ -22,7 +23,7 @@ pub use view::View;
 /// What to show, and how.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The format is told from the content: BIND's and Knot's text, KSR and SKR; a folder is looked at for K*.key files. Nothing is \
+The form is told from the content: BIND's text, Knot's text, the root zone's XML, KSR and SKR; a folder is looked at for K*.key files. Nothing is \
 verified here: `skr-loader check` and `offline-ksk prove` do that.
 
 In the timeline a key is ─ while it is published, ━ while it also signs (a KSK the DNSKEY RRset, a ZSK the zone; KSR and SKR do \
@@ -166,23 +167,24 @@ pub enum Content {
     Skr(UnverifiedSkr),
 }
 
-/// Reads a KSR or SKR in BIND's or Knot's text form; without `zone`, that of the first record.
+/// Reads a KSR or SKR in any of the three forms; without `zone`, for the zone that it names itself.
 pub fn read_file(path: &Path, zone: Option<&Name>) -> Result<Read> {
     let octets = files::read(path, Named::ByOperator, MAX_SKR_OCTETS)?.octets;
-    let form = Form::of(&octets).with_context(|| {
-        format!("{}: neither KSR nor SKR: no header line `;; …` with a time", path.display())
-    })?;
-    let zone = match zone {
-        Some(zone) => zone.clone(),
-        None => first_owner(&octets)
-            .with_context(|| format!("{}: no record to tell the zone from; give --zone", path.display()))?,
-    };
+    let form = format::detect(&octets);
+    if form != Format::Xml && !has_header(&octets) {
+        bail!("{}: neither KSR nor SKR: no header line `;; …` with a time, and no XML", path.display());
+    }
     let failed = |e: SyntaxError| anyhow!("{}:{}: {}", path.display(), e.line, files::one_line(&e.what));
-    let content = match (form.response, form.knot) {
-        (true, false) => Content::Skr(bind::parse_skr(&octets, &zone).map_err(failed)?),
-        (true, true) => Content::Skr(knot::parse_skr(&octets, &zone).map_err(failed)?),
-        (false, false) => Content::Ksr(bind::parse_ksr(&octets, &zone).map_err(failed)?),
-        (false, true) => Content::Ksr(knot::parse_ksr(&octets, &zone).map_err(failed)?),
+    let request = format::is_request(&octets);
+    let zone = match zone.cloned().or_else(|| format::zone_of(&octets)) {
+        Some(zone) => zone,
+        // XML that names no zone does not read at all: its reader says where.
+        None if form == Format::Xml => Name::root(),
+        None => bail!("{}: no record to tell the zone from; give --zone", path.display()),
+    };
+    let content = match request {
+        true => Content::Ksr(format::parse_ksr(&octets, &zone).map_err(failed)?),
+        false => Content::Skr(format::parse_skr(&octets, &zone).map_err(failed)?),
     };
     let bundles = match &content {
         Content::Skr(skr) => skr.bundles.len(),
@@ -193,40 +195,24 @@ pub fn read_file(path: &Path, zone: Option<&Name>) -> Result<Read> {
     }
     Ok(Read {
         path: path.to_owned(),
-        format: if form.knot { "Knot text" } else { "BIND text" },
+        format: match form {
+            Format::Bind => "BIND text",
+            Format::Knot => "Knot text",
+            Format::Xml => "root-zone XML",
+        },
         octets: octets.len(),
         sha256: hex(&digest(&octets)),
         content,
     })
 }
 
-/// What the first header line says.
-struct Form {
-    response: bool,
-    knot: bool,
-}
-
-impl Form {
-    fn of(octets: &[u8]) -> Option<Self> {
-        let text = String::from_utf8_lossy(octets);
-        text.lines().find_map(|line| {
-            let words: Vec<&str> = line.split_whitespace().take(4).collect();
-            let [";;", kind, "1.0", time] = *words else { return None };
-            // BIND has 14 digits, Knot seconds since 1970 in 10.
-            let knot = time.len() < 14 && time.bytes().all(|b| b.is_ascii_digit());
-            match kind {
-                "SignedKeyResponse" => Some(Self { response: true, knot }),
-                "KeySigningRequest" => Some(Self { response: false, knot }),
-                _ => None,
-            }
-        })
-    }
-}
-
-fn first_owner(octets: &[u8]) -> Option<Name> {
+/// Has a header line of a text form, with a time.
+fn has_header(octets: &[u8]) -> bool {
     let text = String::from_utf8_lossy(octets);
-    let line = text.lines().find(|line| !line.starts_with(';') && !line.trim().is_empty())?;
-    Name::parse(line.split_whitespace().next()?).ok()
+    text.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().take(4).collect();
+        matches!(*words, [";;", "SignedKeyResponse" | "KeySigningRequest", "1.0", _])
+    })
 }
 
 /// Seconds as `[from, to)`.
@@ -248,10 +234,9 @@ mod tests {
     }
 
     #[test]
-    fn forms_are_told_by_content() {
-        let form = |text: &str| Form::of(text.as_bytes()).map(|f| (f.response, f.knot));
-        assert_eq!(form("\n;; SignedKeyResponse 1.0 20270101000000 (x)\n"), Some((true, false)));
-        assert_eq!(form(";; KeySigningRequest 1.0 1800000000\n"), Some((false, true)));
-        assert_eq!(form("example. 3600 IN DNSKEY 257 3 13 AA==\n"), None);
+    fn text_without_header_is_neither() {
+        assert!(has_header(b"\n;; SignedKeyResponse 1.0 20270101000000 (x)\n"));
+        assert!(has_header(b";; KeySigningRequest 1.0 1800000000\n"));
+        assert!(!has_header(b"example. 3600 IN DNSKEY 257 3 13 AA==\n"));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use keystore::clock;
 use keystore::dns::Name;
-use keystore::exchange::{VerifyContext, bind, parse_trust_anchors, verify};
+use keystore::exchange::{VerifyContext, bind, format, parse_trust_anchors, verify};
 use keystore::policy::{self, Policy};
 use keystore::time::{Timestamp, syntax};
 use signer_plugin::runtime::Keyring;
@@ -23,7 +23,7 @@ pub struct Options {
     /// The zone
     #[arg(long, value_name = "NAME")]
     zone: Name,
-    /// The SKR, in BIND's text form; every check of `skr-loader check` must hold
+    /// The SKR, in any form; every check of `skr-loader check` must hold
     #[arg(long, value_name = "FILE")]
     skr: PathBuf,
     /// DS or DNSKEY records of the KSK
@@ -112,7 +112,7 @@ fn accepted(
     let text = read(anchor, 1 << 20)?.octets;
     let text = String::from_utf8(text).with_context(|| format!("{}: not UTF-8", anchor.display()))?;
     let anchors = parse_trust_anchors(&text, zone).with_context(|| anchor.display().to_string())?;
-    let unverified = bind::parse_skr(&octets, zone).with_context(|| skr.display().to_string())?;
+    let unverified = format::parse_skr(&octets, zone).with_context(|| skr.display().to_string())?;
     match verify(unverified, &VerifyContext::new(zone, &anchors), now) {
         Ok(verified) => Ok(verified),
         Err(findings) => {

@@ -114,3 +114,19 @@ fn the_programs_json_and_exit_status() {
     assert!(code == Some(1) && !err.is_empty(), "{err}");
     assert_eq!(program(&["prove"]).0, Some(2));
 }
+
+/// The root zone's XML: the form is told from the content, and the zone from the file.
+#[test]
+fn the_root_zones_samples() {
+    for (name, what, bundles) in [("skr-root-2017-q2-0.xml", "SKR", 9), ("ksr-root-2017-q2-0.xml", "KSR", 9)]
+    {
+        let path = repo().join("keystore/tests/fixtures/icann").join(name);
+        let view = look(&path, None).unwrap();
+        let json = view.json();
+        let json = serde_json::to_value(&json).unwrap();
+        assert_eq!(json["bundles"].as_array().map(Vec::len), Some(bundles), "{json}");
+        let drawn = render(&view, Timestamp::parse_stamp("20170501000000").unwrap(), PLAIN);
+        assert!(drawn.contains(what) && drawn.contains("root-zone XML"), "{drawn}");
+        assert!(drawn.contains("19036") || what == "KSR", "the KSK of 2010: {drawn}");
+    }
+}

@@ -84,7 +84,7 @@ struct Options {
     /// KSR to sign; - reads standard input. Several are merged: those of all providers of a zone (RFC 8901 model 1)
     #[arg(short = 'f', long = "ksr", value_name = "FILE")]
     ksr: Vec<PathBuf>,
-    /// sign: form of the SKR: bind, knot or xml [default: that of the KSR]
+    /// Form of the output of request and sign: bind, knot or xml [default: bind; for sign that of the KSR]
     #[arg(long = "format", value_name = "FORM")]
     format: Option<Format>,
     /// sign: the SKR before, which a KSR in XML must follow
@@ -318,6 +318,12 @@ fn command(
         None => Ok(None),
     };
     let (start, end) = (time(&options.start)?, time(&options.end)?);
+    let months = [&options.start, &options.end].into_iter().flatten().find(|text| counts_months(text));
+    if let Some(text) = months {
+        let note =
+            format!("a month in '{text}' is 30 days, as for dnssec-ksr; one in the policy (P1M) is 31");
+        console.say(Level::Plain, &note);
+    }
     let end_given = end;
     let Some(end) = end.or((word == "check").then_some(now)) else {
         return Err(Failure::Usage(format!("{word} requires an end date; give it with -e TIME")));
@@ -346,6 +352,15 @@ fn command(
         _ => job.sign(start, stdin, asks, console)?,
     };
     Ok(Output { text, path: options.output.clone(), good: true })
+}
+
+/// True when the offset of a time is in months.
+fn counts_months(text: &str) -> bool {
+    let unit = text.trim_start_matches(|c: char| c != '+' && c != '-');
+    unit.trim_start_matches(['+', '-'])
+        .trim_start_matches(|c: char| c.is_ascii_digit())
+        .to_ascii_lowercase()
+        .starts_with("mo")
 }
 
 /// A number as C reads it: decimal, `0x` hexadecimal or `0` octal.
@@ -430,10 +445,26 @@ impl Job<'_> {
             let text = format!("no ZSK is active from {at} ({}) on", at.ctime());
             console.say(Level::Warning, &text);
         }
+        let form = self.options.format.unwrap_or(Format::Bind);
+        if form == Format::Xml {
+            if self.options.no_pop {
+                let text = "--no-pop: a request in XML always has its proofs; leave the option out";
+                return Err(Failure::usage(text));
+            }
+            let serial = self.now.secs();
+            let xml = request::xml(&ksr, &keys, self.policy, self.end, serial).map_err(Failure::fatal)?;
+            return Ok(xml::print_request(&xml));
+        }
+        if form == Format::Knot {
+            request::close_for_knot(&mut ksr, self.end);
+        }
         if !self.options.no_pop {
             request::prove(&mut ksr, &keys, self.end).map_err(Failure::fatal)?;
         }
-        Ok(bind::print_ksr(&ksr, self.now, PROGRAM))
+        Ok(match form {
+            Format::Knot => knot::print_ksr(&ksr, knot::Stamps::Unix, self.now, PROGRAM),
+            _ => bind::print_ksr(&ksr, self.now, PROGRAM),
+        })
     }
 
     /// The keys of the folder; sets that cannot be read are skipped with a warning. `tell` picks the other warnings to show.

@@ -4,12 +4,17 @@ use std::collections::HashMap;
 
 use keystore::crypto::{Algorithm, SignError, SigningKey};
 use keystore::dns::Name;
-use keystore::exchange::{Ksr, possession};
+use keystore::exchange::bind::MAX_BUNDLES;
+use keystore::exchange::xml::respond::{self, RespondError, Zsk};
+use keystore::exchange::xml::{Label, XmlRequest};
+use keystore::exchange::{Ksr, KsrBundle, possession};
 use keystore::keys::files::KeyFileError;
 use keystore::keys::plan::{self, Interval, PlanError};
 use keystore::keys::{Dnskey, KeyFile};
 use keystore::policy::{Policy, Role};
 use keystore::time::Timestamp;
+
+use crate::schedule;
 
 /// Why there is no request.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +48,15 @@ pub enum RequestError {
     /// A ZSK made no signature.
     #[error("no proof of possession was made: {0}; to go on without it: --no-pop")]
     Sign(#[from] SignError),
+    /// The policy leaves no time between two bundles.
+    #[error("signatures-refresh must be shorter than signatures-validity-dnskey")]
+    NoStep,
+    /// The interval and the policy would make a request that nobody reads.
+    #[error("the request would have more than {MAX_BUNDLES} bundles; give an earlier end with -e")]
+    TooManyBundles,
+    /// The XML form cannot carry the request.
+    #[error(transparent)]
+    Xml(#[from] RespondError),
 }
 
 /// Makes the KSR of `zone` for `interval`; `keys` are sorted by algorithm and tag, as
@@ -75,15 +89,74 @@ pub fn request(
 /// Adds the proofs of possession ([`possession`]): each ZSK signs its bundles with its private key, once it was read.
 /// `end` is the end of the interval.
 pub fn prove(ksr: &mut Ksr, keys: &[KeyFile], end: Timestamp) -> Result<(), RequestError> {
+    let signers = signers(ksr, keys)?;
+    possession::prove(ksr, end, |key| signer(&signers, key))
+}
+
+type Signers = HashMap<Dnskey, Box<dyn SigningKey>>;
+
+/// The private part of each ZSK of the request.
+fn signers(ksr: &Ksr, keys: &[KeyFile]) -> Result<Signers, RequestError> {
     let wanted = |key: &&KeyFile| ksr.bundles.iter().any(|bundle| bundle.keys.contains(&key.dnskey));
-    let mut signers: HashMap<Dnskey, Box<dyn SigningKey>> = HashMap::new();
+    let mut signers = Signers::new();
     for key in keys.iter().filter(wanted) {
         let signer =
             key.load_private().map_err(|source| RequestError::Key { name: key.base_name(), source })?;
         signers.insert(key.dnskey.clone(), signer);
     }
-    possession::prove(ksr, end, |key| {
-        let signer = signers.get(key).map(|signer| &**signer);
-        signer.ok_or(RequestError::Sign(SignError::BadKey("it is not in the key folder")))
-    })
+    Ok(signers)
+}
+
+fn signer<'a>(signers: &'a Signers, key: &Dnskey) -> Result<&'a dyn SigningKey, RequestError> {
+    let signer = signers.get(key).map(|signer| &**signer);
+    signer.ok_or(RequestError::Sign(SignError::BadKey("it is not in the key folder")))
+}
+
+/// Adds the bundle at the very end that Knot needs: `keymgr sign-ksr` refreshes signatures up to the time of the last bundle, and
+/// makes a single one for that. It has the keys of the bundle before. Comes before [`prove`].
+pub fn close_for_knot(ksr: &mut Ksr, end: Timestamp) {
+    if let Some(last) = ksr.bundles.last().filter(|last| last.inception < end) {
+        let closing = KsrBundle { inception: end, proofs: Vec::new(), ..last.clone() };
+        ksr.bundles.push(closing);
+    }
+}
+
+/// The request in the root zone's form, where each bundle is signed just once: those of the KSR, cut where `sign` would renew
+/// signatures, each valid for signatures-validity-dnskey, signed by its ZSKs. The claims are those that the bundles keep, with
+/// publish-safety and retire-safety of the policy; `serial` tells revisions of a request apart.
+pub fn xml(
+    ksr: &Ksr,
+    keys: &[KeyFile],
+    policy: &Policy,
+    end: Timestamp,
+    serial: u64,
+) -> Result<XmlRequest, RequestError> {
+    let (validity, refresh) =
+        (u64::from(policy.signatures_validity_dnskey), u64::from(policy.signatures_refresh));
+    let step = validity.checked_sub(refresh).filter(|step| *step > 0).ok_or(RequestError::NoStep)?;
+    let signers = signers(ksr, keys)?;
+    let labels: HashMap<&Dnskey, Label> =
+        signers.keys().map(|key| (key, Label::of(&ksr.zone, key))).collect();
+    let mut bundles = Vec::new();
+    for (i, bundle) in ksr.bundles.iter().enumerate() {
+        let next = ksr.bundles.get(i + 1).map(|next| next.inception);
+        let most = MAX_BUNDLES + 1 - bundles.len();
+        let until = next.unwrap_or(end);
+        let inceptions =
+            schedule::inceptions(bundle.inception, until, next.is_none(), (step, validity), &[], most);
+        for at in inceptions {
+            let zsk = |key: &'_ Dnskey| {
+                let (dnskey, identifier) =
+                    labels.get_key_value(key).ok_or(SignError::BadKey("it is not in the key folder"))?;
+                Ok(Zsk { dnskey, key: signer(&signers, key)?, identifier })
+            };
+            let zsks = bundle.keys.iter().map(zsk).collect::<Result<Vec<_>, RequestError>>()?;
+            bundles.push((at, at.plus(validity), zsks));
+        }
+        if bundles.len() > MAX_BUNDLES {
+            return Err(RequestError::TooManyBundles);
+        }
+    }
+    let safety = (policy.publish_safety.into(), policy.retire_safety.into());
+    Ok(respond::request(&ksr.zone, serial, &bundles, policy.dnskey_ttl, safety)?)
 }

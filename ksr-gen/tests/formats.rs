@@ -5,7 +5,9 @@ mod common;
 use common::{Site, stamp, zone};
 use keystore::crypto::SigningKey;
 use keystore::exchange::xml::respond::{Zsk, request};
-use keystore::exchange::xml::{Label, XmlRequest, XmlResponse, parse_response, print_request};
+use keystore::exchange::xml::{
+    Label, Rules, XmlRequest, XmlResponse, check_request, parse_request, parse_response, print_request,
+};
 use keystore::exchange::{TrustAnchor, VerifyContext, bind, format, knot, verify};
 use keystore::keys::{KeyFile, files};
 
@@ -145,4 +147,51 @@ fn what_is_wrong_in_xml_is_not_signed() {
         key.update().expect("written");
     }
     assert!(refused(&good).contains("none"));
+}
+
+/// `request --format xml`: the proofs of the ZSKs and the claims hold by our own checks, and `sign` answers it in each form.
+#[test]
+fn request_in_xml() {
+    for algorithm in ["rsasha256", "ecdsap256sha256"] {
+        let site = ceremony(algorithm, "");
+        let request = site.command("p", START, END, "--format xml -K @zsk request").ok();
+        let parsed = parse_request(request.as_bytes()).expect("XML");
+        assert_eq!(check_request(&parsed, &Rules::zone(zone()), site.now), []);
+        assert!(parsed.bundles.iter().all(|b| !b.keys.is_empty() && b.keys.len() == b.signatures.len()));
+        // Nine days from one renewal to the next, for half a year.
+        assert!(parsed.bundles.len() > 20, "{}", parsed.bundles.len());
+        let again = site.command("p", START, END, "--format xml -K @zsk request").ok();
+        assert_eq!(
+            parse_request(again.as_bytes()).expect("XML").id,
+            parsed.id,
+            "the id is that of the content"
+        );
+        site.write("ksr", &request);
+        assert_eq!(accept(&site, &sign(&site, "").ok()), parsed.bundles.len());
+        assert_eq!(accept(&site, &sign(&site, "--format bind").ok()), parsed.bundles.len());
+        let refused = site.command("p", START, END, "--format xml --no-pop -K @zsk request").fails(2);
+        assert!(refused.contains("always has its proofs"), "{refused}");
+    }
+    let site = ceremony("ed25519", "");
+    let refused = site.command("p", START, END, "--format xml -K @zsk request").fails(1);
+    assert!(refused.contains("RSA and ECDSA"), "{refused}");
+}
+
+/// `request --format knot`: one more bundle at the very end, and `sign` reads it with its proofs.
+#[test]
+fn request_in_knots_form() {
+    let site = ceremony("ecdsap256sha256", "");
+    let binds = format::parse_ksr(site.command("p", START, END, "-K @zsk request").ok().as_bytes(), &zone())
+        .expect("a KSR");
+    let knots = site.command("p", START, END, "--format knot -K @zsk request").ok();
+    assert_eq!(format::detect(knots.as_bytes()), format::Format::Knot);
+    let parsed = format::parse_ksr(knots.as_bytes(), &zone()).expect("a KSR");
+    assert_eq!(parsed.bundles.len(), binds.bundles.len() + 1);
+    assert_eq!(parsed.bundles.last().map(|b| b.inception), Some(stamp(END)));
+    assert_eq!(keystore::exchange::possession::check(&parsed), []);
+    site.write("ksr", &knots);
+    let in_knots = sign(&site, "").ok();
+    site.write("ksr", &site.command("p", START, END, "-K @zsk request").ok());
+    // One more, for the bundle at the very end.
+    assert_eq!(accept(&site, &in_knots), accept(&site, &sign(&site, "").ok()) + 1);
 }
