@@ -32,13 +32,13 @@ fn one_bundle(record: &str) -> String {
     )
 }
 
-/// Refused with `id`, nothing printed; with `flag` (and --allow-no-pop) the same is a warning and an SKR comes out.
+/// Refused with `id`, nothing printed; with `flag` (and those for what else such a request is) the same is a warning and an SKR comes out.
 #[track_caller]
 fn refused_unless(site: &Site, what: &str, id: &str, flag: &str) {
     let stderr = run(site, "--allow-no-pop -K @ksk -f @bad sign").fails(1);
     assert!(stderr.contains(&format!("ksr-gen: error: {id}: ")), "{what}: {stderr}");
     assert!(stderr.contains(flag), "{what}: {stderr}");
-    let gone_on = run(site, &format!("--allow-no-pop {flag} -K @ksk -f @bad sign"));
+    let gone_on = run(site, &format!("--allow-no-pop --allow-unproven {flag} -K @ksk -f @bad sign"));
     assert!(gone_on.stderr.contains(&format!("ksr-gen: warning: {id}: ")), "{what}: {}", gone_on.stderr);
     assert!(gone_on.ok().contains("\tRRSIG\tDNSKEY "), "{what}");
 }
@@ -133,7 +133,7 @@ fn s4_zsks_do_not_act_as_ksks() {
     assert_eq!(signers(&skr, START, "DNSKEY").len(), 1);
     let last = skr.rfind(";; SignedKeyResponse 1.0 2").expect("a bundle");
     assert_eq!(skr[last..].matches("\tCDS\t").count(), 1, "only the KSK has a CDS");
-    let as_bind = run(&site, "--allow-zsk-as-ksk -K @ksk -f @ksr sign").ok();
+    let as_bind = run(&site, "--allow-zsk-as-ksk --allow-unproven -K @ksk -f @ksr sign").ok();
     assert_eq!(signers(&as_bind, START, "DNSKEY").len(), 2);
 }
 

@@ -117,6 +117,7 @@ impl Site {
                     stdout: &mut stdout,
                     stderr: &mut stderr,
                     terminal: false,
+                    interactive: false,
                 };
                 let code = cli::run(std::iter::once("ksr-gen".into()).chain(args), &mut env);
                 Ran { code: Some(code.into()), stdout: text(stdout), stderr: text(stderr) }
