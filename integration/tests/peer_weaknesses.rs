@@ -231,16 +231,16 @@ fn k7_bind_says_nothing_of_a_lost_state_file() {
 }
 
 #[test]
-fn k8_bind_makes_keys_without_role() {
+fn k8_bind_makes_a_zsk_of_a_ksk_in_capitals() {
     peer!("dnssec-ksr");
     let site = Site::new(
         "keys { ksk lifetime unlimited algorithm 13; zsk lifetime unlimited algorithm 13; KSK lifetime unlimited algorithm 15; };",
     );
     let line = format!("{YEAR} -K @zsk keygen");
     assert!(site.run(Side::Ours, &line).fails().contains("KSK"));
-    assert_eq!(site.run(Side::Bind, &line).ok().lines().count(), 2, "a ZSK, and one of no role");
+    assert_eq!(site.run(Side::Bind, &line).ok().lines().count(), 2, "the ZSK, and one more");
     let odd =
         site.names("zsk").into_iter().find(|n| n.contains("+015+") && n.ends_with(".state")).expect("a key");
     let state = std::fs::read_to_string(site.path("zsk").join(odd)).expect("text");
-    assert!(!state.contains("KSK: yes") && !state.contains("ZSK: yes"), "{state}");
+    assert!(state.contains("KSK: no\nZSK: yes\n"), "what the policy calls a KSK is a ZSK: {state}");
 }
