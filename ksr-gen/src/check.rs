@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(judge(&good, false), []);
         assert_eq!(possession::end(&good), Some(at(100)));
         type Change = fn(&mut Ksr);
-        let changes: [(&str, Change); 9] = [
+        let changes: [(&str, Change); 10] = [
             ("a bit of a proof", |k| k.bundles[1].proofs[0].signature[3] ^= 1),
             ("a key less", |k| drop(k.bundles[1].keys.pop())),
             ("a key more", |k| {
@@ -379,6 +379,11 @@ mod tests {
             ("a later inception", |k| k.bundles[1].inception = at(51)),
             ("an earlier first inception", |k| k.bundles[0].inception = at(0).minus(1)),
             ("a bundle less", |k| drop(k.bundles.remove(0))),
+            ("a bad proof beside the good one", |k| {
+                let mut bad = k.bundles[0].proofs[0].clone();
+                bad.signature[3] ^= 1;
+                k.bundles[0].proofs.push(bad);
+            }),
             ("the proofs of another bundle", |k| k.bundles[0].proofs = k.bundles[1].proofs.clone()),
         ];
         for (what, change) in changes {

@@ -85,19 +85,24 @@ pub fn end(ksr: &Ksr) -> Option<Timestamp> {
 
 /// The proof of `key` as the text of a comment, without `;`; `None` when it has none.
 pub(in crate::exchange) fn comment(bundle: &KsrBundle, key: &Dnskey) -> Option<String> {
-    let is_of_key = |proof: &&Rrsig| proof.key_tag == key.tag() && proof.algorithm == key.algorithm;
-    let proof = bundle.proofs.iter().find(is_of_key)?;
+    // Proofs come in the order of the keys; of keys with one tag each has its own.
+    let before =
+        bundle.keys.iter().take_while(|other| *other != key).filter(|other| is_alike(other, key)).count();
+    let proof = bundle.proofs.iter().filter(|proof| is_of(proof, key)).nth(before)?;
     let (from, to) = (proof.incepts(bundle.inception), proof.expires(bundle.inception));
     Some(format!("{WORD} {from} {to} {}", BASE64.encode(&proof.signature)))
 }
 
 fn flaw(ksr: &Ksr, i: usize, rrset: &Rrset, key: &Dnskey) -> Option<FlawKind> {
     let bundle = &ksr.bundles[i];
-    let is_of_key = |proof: &&Rrsig| proof.key_tag == key.tag() && proof.algorithm == key.algorithm;
-    // Keys with one tag are refused for that; until then any of their proofs may be this key's.
-    let proofs: Vec<&Rrsig> = bundle.proofs.iter().filter(is_of_key).take(MOST_TRIED).collect();
+    // Keys with one tag are refused for that; until then any of their proofs may be this key's, but each must be somebody's.
+    let alike = bundle.keys.iter().filter(|other| is_alike(other, key)).count();
+    let proofs: Vec<&Rrsig> = bundle.proofs.iter().filter(|proof| is_of(proof, key)).collect();
     if proofs.is_empty() {
         return Some(FlawKind::Missing);
+    }
+    if proofs.len() > alike.min(MOST_TRIED) {
+        return Some(FlawKind::BadSignature);
     }
     let fits = |proof: &&&Rrsig| {
         proof.original_ttl == bundle.ttl
@@ -108,6 +113,14 @@ fn flaw(ksr: &Ksr, i: usize, rrset: &Rrset, key: &Dnskey) -> Option<FlawKind> {
     let (from, to) = (good.incepts(bundle.inception), good.expires(bundle.inception));
     let right_end = next(ksr, i).map_or(to >= bundle.inception, |next| to == next);
     (from != bundle.inception || !right_end).then_some(FlawKind::WrongTimes { proof: (from, to) })
+}
+
+fn is_of(proof: &Rrsig, key: &Dnskey) -> bool {
+    proof.key_tag == key.tag() && proof.algorithm == key.algorithm
+}
+
+fn is_alike(a: &Dnskey, b: &Dnskey) -> bool {
+    a.tag() == b.tag() && a.algorithm == b.algorithm
 }
 
 /// How many proofs with one tag are tried, so that no KSR costs more.

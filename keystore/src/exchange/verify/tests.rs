@@ -1,3 +1,5 @@
+mod edges;
+
 use super::*;
 use crate::crypto::Algorithm;
 use crate::dns::{Rrset, Rtype};
