@@ -13,10 +13,11 @@
 //! ```
 //! A new KSK signs as soon as it is published: named cannot serve a bundle with a published KSK that does not sign.
 
+use keystore::crypto::Algorithm;
 use keystore::dns::presentation::Entries;
 use keystore::dns::{Name, Rtype};
-use keystore::exchange::TrustAnchor;
-use keystore::keys::{KeyFile, Timing};
+use keystore::exchange::{Ksr, TrustAnchor};
+use keystore::keys::{Dnskey, KeyFile, Timing};
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
 
@@ -144,7 +145,9 @@ impl Use<'_> {
     /// Has CDS and CDNSKEY in the bundle that begins at `at`.
     pub fn is_synced(&self, at: Timestamp) -> bool {
         let t = &self.timing;
-        t.sync_publish.is_none_or(|publish| publish <= at) && t.sync_delete.is_none_or(|delete| at < delete)
+        t.sync_publish.is_none_or(|publish| publish <= at)
+            && t.sync_delete.is_none_or(|delete| at < delete)
+            && (!self.signs_early || self.is_published(at))
     }
 }
 
@@ -159,46 +162,120 @@ pub(crate) fn by_times<'a>(ksks: &[&'a KeyFile]) -> Vec<Use<'a>> {
     ksks.iter().map(|file| Use { file, timing: file.timing, signs_early: false, held: false }).collect()
 }
 
-/// With what the parent has. `from` is the first inception: a KSK whose Delete lies before it is gone, unless `kept` says that the SKR
-/// before still has it.
-pub(crate) fn by_parent<'a>(
-    zone: &Name,
-    policy: &Policy,
-    ksks: &[&'a KeyFile],
-    parent: Option<&ParentDs>,
-    from: Timestamp,
-    kept: impl Fn(&KeyFile) -> bool,
-) -> Vec<Use<'a>> {
-    let one = |file: &'a KeyFile| {
+/// What [`by_parent`] needs beside the keys.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Circumstances<'a> {
+    pub zone: &'a Name,
+    pub policy: &'a Policy,
+    pub ksr: &'a Ksr,
+    /// The DNSKEY RRset in force when the KSR begins, by the SKR before; empty = not known.
+    pub before: &'a [Dnskey],
+    pub parent: Option<&'a ParentDs>,
+}
+
+impl Circumstances<'_> {
+    fn from(&self) -> Timestamp {
+        self.ksr.bundles.first().map_or(Timestamp::EPOCH, |bundle| bundle.inception)
+    }
+
+    /// True when nobody says that `key` is still in use: neither the SKR before has it nor the parent its DS.
+    pub fn is_gone(&self, key: &KeyFile) -> bool {
+        key.timing.delete.is_some_and(|delete| delete <= self.from())
+            && !self.before.contains(&key.dnskey)
+            && !self.parent.is_some_and(|parent| parent.has(self.zone, key))
+    }
+
+    /// The first second at or after `at` when the request has (`wanted`) or lacks a ZSK of `algorithm`; `None` = never.
+    fn first(&self, algorithm: Algorithm, wanted: bool, at: Timestamp) -> Option<Timestamp> {
+        let now = self.ksr.bundles.partition_point(|bundle| bundle.inception <= at).saturating_sub(1);
+        let bundle = self.ksr.bundles[now.min(self.ksr.bundles.len())..]
+            .iter()
+            .find(|bundle| bundle.keys.iter().any(|key| key.algorithm == algorithm) == wanted)?;
+        Some(bundle.inception.max(at))
+    }
+
+    /// The times of a KSK until its successor comes: an algorithm enters the DNSKEY RRset by KSK and ZSK in the same second, and CDS
+    /// names no key that is not there, nor one of a new algorithm before all caches know the zone as signed with it.
+    fn entry(&self, file: &KeyFile) -> Timing {
         let mut timing = file.timing;
-        let gone = timing.delete.is_some_and(|delete| delete <= from) && !kept(file);
+        let algorithm = file.dnskey.algorithm;
+        let from = self.from();
+        let known = self.before.is_empty() || self.before.iter().any(|key| key.algorithm == algorithm);
+        let enters = match self.first(algorithm, true, from) {
+            Some(at) if at > from || !known => Some(at),
+            _ => None,
+        };
+        if let Some(at) = enters {
+            let publish = timing.publish.map_or(at, |publish| publish.max(at));
+            let signed = u64::from(self.policy.effective_max_zone_ttl())
+                + u64::from(self.policy.zone_propagation_delay);
+            let safe = publish.plus(self.policy.prepublication().max(signed));
+            timing.publish = Some(publish);
+            timing.activate = timing.activate.map(|activate| activate.max(publish));
+            timing.sync_publish = Some(timing.sync_publish.map_or(safe, |sync| sync.max(safe)));
+        }
+        timing.sync_publish = timing.sync_publish.max(timing.publish);
+        timing
+    }
+}
+
+/// With what the parent has. A KSK that [is gone](Circumstances::is_gone) goes by its times.
+pub(crate) fn by_parent<'a>(ksks: &[&'a KeyFile], about: Circumstances<'_>) -> Vec<Use<'a>> {
+    let Circumstances { zone, policy, parent, .. } = about;
+    let one = |file: &'a KeyFile| {
+        let mut timing = about.entry(file);
+        let gone = about.is_gone(file);
         let leaves = timing.inactive.is_some() || timing.delete.is_some();
-        let is_other = |other: &&&KeyFile| other.dnskey != file.dnskey;
+        let after = || ksks.iter().filter(|k| k.dnskey != file.dnskey && outlives(&k.timing, &file.timing));
         // Without any other KSK nothing is rolled; then a KSK that ends is a lack of KSKs, and told as that.
-        if gone || !leaves || !ksks.iter().any(|k| is_other(&k)) {
+        if gone || !leaves || !ksks.iter().any(|k| k.dnskey != file.dnskey) {
             return Use { file, timing, signs_early: !gone, held: false };
         }
+        // CDS asks for the old DS until it asks for the new one, and no longer.
+        let asks_no_more = timing.sync_delete.or(timing.inactive).or(timing.delete);
+        let successor_asks = after().map(|k| about.entry(k).sync_publish).min().flatten();
+        timing.sync_delete = asks_no_more.max(successor_asks);
         let may_leave = parent.filter(|parent| {
-            let is_successor = |k: &&&KeyFile| {
-                is_other(k)
-                    && parent.has(zone, k)
+            let is_successor = |k: &&KeyFile| {
+                parent.has(zone, k)
                     && (k.dnskey.algorithm == file.dnskey.algorithm || !parent.has(zone, file))
-                    && outlives(&k.timing, &file.timing)
             };
-            ksks.iter().any(|k| is_successor(&k))
+            after().any(|k| is_successor(k))
         });
         let delay = u64::from(policy.parent_propagation_delay)
             + u64::from(policy.parent_ds_ttl)
             + u64::from(policy.retire_safety);
         // Until it leaves it signs: its DS may be all that a resolver has.
         let planned = timing.delete.or(timing.inactive);
-        let leave = may_leave.map(|parent| parent.seen.plus(delay).max(planned.unwrap_or(parent.seen)));
+        let mut leave = may_leave.map(|parent| parent.seen.plus(delay).max(planned.unwrap_or(parent.seen)));
         let held = leave.is_none();
+        // The last KSK of an algorithm leaves with its ZSKs, in the same second.
+        let algorithm = file.dnskey.algorithm;
+        if !after().any(|k| k.dnskey.algorithm == algorithm) {
+            leave = leave.and_then(|at| about.first(algorithm, false, at));
+        }
         timing.inactive = leave.map(|at| at.minus(1));
         timing.delete = leave;
         Use { file, timing, signs_early: true, held }
     };
     ksks.iter().map(|file| one(file)).collect()
+}
+
+/// The first bundle in which an algorithm has KSKs and no ZSK, or ZSKs and no KSK that signs (RFC 4035 section 2.2): what is wrong.
+/// Zones of one algorithm that is the same for both never have this fault.
+pub(crate) fn one_sided(ksks: &[Use<'_>], zsks: &[Dnskey], at: Timestamp) -> Option<String> {
+    let there: Vec<Algorithm> =
+        ksks.iter().filter(|k| k.is_published(at)).map(|k| k.file.dnskey.algorithm).collect();
+    if let Some(zsk) = zsks.iter().find(|zsk| !there.contains(&zsk.algorithm)) {
+        return Some(format!(
+            "ZSKs of algorithm {} and no KSK of it: validators that look for each algorithm (RFC 4035 section 2.2) find none; make that KSK (keygen -o), or take the ZSK out of the request",
+            zsk.algorithm
+        ));
+    }
+    let alone = there.iter().find(|algorithm| !zsks.iter().any(|zsk| zsk.algorithm == **algorithm))?;
+    Some(format!(
+        "a KSK of algorithm {alone} and no ZSK of it, while the parent or a cache may still have its DS: the zone is bogus where each algorithm of the DS is asked for; the request must have that ZSK until the parent was seen without this DS (--parent-ds), and the delays are over"
+    ))
 }
 
 /// `a` goes on after `b` has become inactive.

@@ -23,7 +23,7 @@ use rayon::prelude::*;
 use crate::chain;
 use crate::check::{self, Findings};
 pub use crate::check::{Allow, Finding};
-use crate::rollover::{self, ParentDs, Use, signs};
+use crate::rollover::{self, Circumstances, ParentDs, Use, signs};
 use crate::schedule;
 
 /// Seconds between the inception of a signature and that of its bundle, for clocks that are behind.
@@ -183,6 +183,15 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
         };
         findings.unless(allow.unsigned, "KSR-NO-KSK", Some(*at), what, "--allow-unsigned");
     }
+    let one_sided = groups.iter().find_map(|(i, inceptions)| {
+        let of = |at: &Timestamp| Some((*at, rollover::one_sided(&ksks, &ksr.bundles[*i].keys, *at)?));
+        inceptions.iter().find_map(of)
+    });
+    // What no policy asks for has a finding of its own, and without any KSK there is KSR-NO-KSK.
+    if let Some((at, what)) = one_sided.filter(|_| !ksks.is_empty() && !allow.foreign_algorithms) {
+        let go_on = allow.unconfirmed_ksk_roll;
+        findings.unless(go_on, "KSR-ALGORITHM-SET", Some(at), what, "--allow-unconfirmed-ksk-roll");
+    }
     let mut plan = SigningPlan { signing, ksks, groups, findings: findings.0, left_out };
     plan.prove();
     Ok(plan)
@@ -202,8 +211,18 @@ fn uses<'a>(signing: &Signing<'a>, ksks: &[&'a KeyFile], findings: &mut Findings
     let previous = previous.map_or(&[][..], |skr| &skr.bundles);
     let before = previous.partition_point(|bundle| bundle.inception <= from).checked_sub(1);
     let before: Vec<Dnskey> = before.iter().flat_map(|i| previous[*i].keys()).collect();
-    let kept = |file: &KeyFile| before.contains(&file.dnskey);
-    let uses = rollover::by_parent(zone, policy, ksks, parent, from, kept);
+    let about = Circumstances { zone, policy, ksr, before: &before, parent };
+    let uses = rollover::by_parent(ksks, about);
+    let unknown = |ksk: &&&KeyFile| about.is_gone(ksk) && parent.is_none() && before.is_empty();
+    if ksks.len() > 1
+        && let Some(ksk) = ksks.iter().find(unknown)
+    {
+        let what = format!(
+            "KSK {} was to be gone before this request, and nothing says whether it is: give the SKR before (--previous) or what the parent has (--parent-ds); once it has left and its DS too, take its files out of this folder",
+            ksk.base_name()
+        );
+        findings.unless(false, "KSR-KSK-LEFT", Some(from), what, "--allow-unconfirmed-ksk-roll");
+    }
     for ksk in uses.iter().filter(|ksk| ksk.held) {
         let planned = ksk.file.timing.inactive.or(ksk.file.timing.delete);
         if planned.is_none_or(|at| at > signing.end) {
