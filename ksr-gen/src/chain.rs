@@ -41,7 +41,10 @@ pub(crate) fn check(ksr: &Ksr, previous: &UnverifiedSkr, allow: Allow, now: Time
         return;
     };
     let zsks: Vec<Dnskey> = before.keys().filter(|key| !key.is_ksk()).collect();
-    for key in first.keys.iter().filter(|key| !zsks.contains(key)) {
+    // An algorithm that enters or leaves as a whole is judged by KSR-ALGORITHM-SET and KSR-PROVE.
+    let known_algorithm = |key: &&Dnskey, keys: &[Dnskey]| keys.iter().any(|k| k.algorithm == key.algorithm);
+    let new = |key: &&Dnskey| !zsks.contains(key) && known_algorithm(key, &zsks);
+    for key in first.keys.iter().filter(new) {
         let what = format!(
             "{} is not in bundle {} of the SKR before, which it follows: a key that nobody has published yet",
             key_name(key),
@@ -49,7 +52,8 @@ pub(crate) fn check(ksr: &Ksr, previous: &UnverifiedSkr, allow: Allow, now: Time
         );
         out.unless(allow.chain, "KSR-CHAIN-KEYS", Some(at), what, "--allow-broken-chain");
     }
-    for key in zsks.iter().filter(|key| !first.keys.contains(key)) {
+    let gone = |key: &&Dnskey| !first.keys.contains(key) && known_algorithm(key, &first.keys);
+    for key in zsks.iter().filter(gone) {
         let what = format!(
             "{} is in bundle {} of the SKR before and missing here: caches may still need it",
             key_name(key),

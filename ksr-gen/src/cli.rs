@@ -111,6 +111,12 @@ struct Options {
     /// sign: from TIME on, CDS and CDNSKEY ask the parent to remove the DS (RFC 8078): the zone becomes insecure
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     cds_delete: Option<String>,
+    /// keygen: one standby key for each entry of the policy, published from the start on, that signs nothing before it is told to
+    #[arg(long)]
+    standby: bool,
+    /// request: also the ZSKs of this folder, in every bundle (the request for an emergency SKR); may be repeated
+    #[arg(long, value_name = "DIR")]
+    spare: Vec<PathBuf>,
     /// keygen makes KSKs instead of ZSKs
     #[arg(short = 'o', long = "ksk")]
     ksk: bool,
@@ -407,7 +413,12 @@ impl Job<'_> {
             now: self.now,
         };
         let waiting = || console.say(Level::Plain, "waiting for another run that holds the key folder");
-        let outcome = keygen::run(&keygen, waiting).map_err(Failure::fatal)?;
+        let outcome = if self.options.standby {
+            keygen::standby(&keygen, waiting)
+        } else {
+            keygen::run(&keygen, waiting)
+        };
+        let outcome = outcome.map_err(Failure::fatal)?;
         console.folder(&outcome.warnings);
         let mut text = String::new();
         for key in &outcome.keys {
@@ -437,7 +448,23 @@ impl Job<'_> {
         // Nothing here opens the private key of a KSK.
         let found = files::find_online(dir, self.zone).map_err(Failure::fatal)?;
         console.folder(&found.warnings().into_iter().chain(found.skipped).collect::<Vec<_>>());
-        let keys = found.keys;
+        let mut keys = found.keys;
+        for dir in &self.options.spare {
+            keygen::open_folder(dir).map_err(Failure::fatal)?;
+            let spare = files::find_online(dir, self.zone).map_err(Failure::fatal)?;
+            console.folder(&spare.warnings().into_iter().chain(spare.skipped).collect::<Vec<_>>());
+            let usable = |key: &KeyFile| {
+                !key.dnskey.is_ksk()
+                    && key.timing.publish.is_some_and(|at| at <= start)
+                    && key.timing.delete.is_none()
+            };
+            if !spare.keys.iter().any(usable) {
+                let what = "has no ZSK of this zone that is published from the start on; make one with keygen --standby";
+                return Err(Failure::Fatal(format!("--spare {}: {what}", dir.display())));
+            }
+            keys.extend(spare.keys);
+        }
+        keys.sort_by_key(|key| (key.dnskey.algorithm, key.dnskey.tag()));
         let allow = self.options.allow_inactive_zsk;
         let mut ksr =
             request::request(&keys, self.zone, self.policy, interval, allow).map_err(Failure::fatal)?;

@@ -125,13 +125,27 @@ pub fn lock(dir: &Path, waiting: impl FnOnce()) -> Result<FolderLock, KeygenErro
 
 /// Selects and makes the keys of an interval. `waiting` is called when another run holds the folder.
 pub fn run(keygen: &Keygen<'_>, waiting: impl FnOnce()) -> Result<Outcome, KeygenError> {
+    carry_out(keygen, false, waiting)
+}
+
+/// Makes one standby key for each entry of the policy, where there is none yet: [`plan::standby`].
+pub fn standby(keygen: &Keygen<'_>, waiting: impl FnOnce()) -> Result<Outcome, KeygenError> {
+    carry_out(keygen, true, waiting)
+}
+
+fn carry_out(keygen: &Keygen<'_>, standby: bool, waiting: impl FnOnce()) -> Result<Outcome, KeygenError> {
     let Keygen { dir, zone, policy, role, interval, holes, now } = *keygen;
     let _lock = lock(dir, waiting)?;
     // For ZSKs no private key of a KSK is opened, should one lie there.
     let found = if role == Role::Zsk { files::find_online(dir, zone) } else { files::find(dir, zone) };
     let found = found.map_err(KeygenError::Read)?;
     let mut keys: Vec<PlacedKey> = Vec::new();
-    for step in plan::keygen(&found.keys, policy, role, interval, holes, now)? {
+    let steps = if standby {
+        plan::standby(&found.keys, policy, role, interval.start, now)?
+    } else {
+        plan::keygen(&found.keys, policy, role, interval, holes, now)?
+    };
+    for step in steps {
         let (name, made) = match step.key {
             PlannedKey::Selected(key) => (key.base_name(), false),
             PlannedKey::Generate(timing) => {

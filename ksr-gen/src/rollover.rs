@@ -153,7 +153,7 @@ impl Use<'_> {
 
 /// True when `ksk` signs the bundle that begins at `at`, the second of Inactive included.
 pub(crate) fn signs(ksk: &Use<'_>, all: &[Use<'_>], at: Timestamp) -> bool {
-    ksk.is_active(at)
+    (ksk.is_active(at) && (!ksk.signs_early || ksk.is_published(at)))
         || (ksk.signs_early && ksk.is_published(at) && all.iter().any(|other| other.is_active(at)))
 }
 
@@ -188,9 +188,11 @@ impl Circumstances<'_> {
     /// The first second at or after `at` when the request has (`wanted`) or lacks a ZSK of `algorithm`; `None` = never.
     fn first(&self, algorithm: Algorithm, wanted: bool, at: Timestamp) -> Option<Timestamp> {
         let now = self.ksr.bundles.partition_point(|bundle| bundle.inception <= at).saturating_sub(1);
-        let bundle = self.ksr.bundles[now.min(self.ksr.bundles.len())..]
-            .iter()
-            .find(|bundle| bundle.keys.iter().any(|key| key.algorithm == algorithm) == wanted)?;
+        let bundle = self.ksr.bundles[now.min(self.ksr.bundles.len())..].iter().find(|bundle| {
+            let has = bundle.keys.iter().any(|key| key.algorithm == algorithm);
+            // An empty bundle says nothing; KSR-EMPTY does.
+            has == wanted || bundle.keys.is_empty()
+        })?;
         Some(bundle.inception.max(at))
     }
 
@@ -209,7 +211,7 @@ impl Circumstances<'_> {
             let publish = timing.publish.map_or(at, |publish| publish.max(at));
             let signed = u64::from(self.policy.effective_max_zone_ttl())
                 + u64::from(self.policy.zone_propagation_delay);
-            let safe = publish.plus(self.policy.prepublication().max(signed));
+            let safe = publish.plus(self.policy.prepublication()).plus(signed);
             timing.publish = Some(publish);
             timing.activate = timing.activate.map(|activate| activate.max(publish));
             timing.sync_publish = Some(timing.sync_publish.map_or(safe, |sync| sync.max(safe)));
@@ -263,10 +265,15 @@ pub(crate) fn by_parent<'a>(ksks: &[&'a KeyFile], about: Circumstances<'_>) -> V
 
 /// The first bundle in which an algorithm has KSKs and no ZSK, or ZSKs and no KSK that signs (RFC 4035 section 2.2): what is wrong.
 /// Zones of one algorithm that is the same for both never have this fault.
-pub(crate) fn one_sided(ksks: &[Use<'_>], zsks: &[Dnskey], at: Timestamp) -> Option<String> {
+pub(crate) fn one_sided(policy: &Policy, ksks: &[Use<'_>], zsks: &[Dnskey], at: Timestamp) -> Option<String> {
     let there: Vec<Algorithm> =
         ksks.iter().filter(|k| k.is_published(at)).map(|k| k.file.dnskey.algorithm).collect();
-    if let Some(zsk) = zsks.iter().find(|zsk| !there.contains(&zsk.algorithm)) {
+    // A bundle without KSK is KSR-NO-KSK, an algorithm that the policy does not have KSR-KEY-ALGORITHM.
+    let asked_for = |zsk: &&Dnskey| policy.keys.iter().any(|entry| entry.algorithm == zsk.algorithm);
+    if there.is_empty() || !zsks.iter().any(|zsk| asked_for(&zsk)) {
+        return None;
+    }
+    if let Some(zsk) = zsks.iter().filter(asked_for).find(|zsk| !there.contains(&zsk.algorithm)) {
         return Some(format!(
             "ZSKs of algorithm {} and no KSK of it: validators that look for each algorithm (RFC 4035 section 2.2) find none; make that KSK (keygen -o), or take the ZSK out of the request",
             zsk.algorithm

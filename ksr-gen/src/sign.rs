@@ -184,11 +184,11 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
         findings.unless(allow.unsigned, "KSR-NO-KSK", Some(*at), what, "--allow-unsigned");
     }
     let one_sided = groups.iter().find_map(|(i, inceptions)| {
-        let of = |at: &Timestamp| Some((*at, rollover::one_sided(&ksks, &ksr.bundles[*i].keys, *at)?));
+        let of =
+            |at: &Timestamp| Some((*at, rollover::one_sided(policy, &ksks, &ksr.bundles[*i].keys, *at)?));
         inceptions.iter().find_map(of)
     });
-    // What no policy asks for has a finding of its own, and without any KSK there is KSR-NO-KSK.
-    if let Some((at, what)) = one_sided.filter(|_| !ksks.is_empty() && !allow.foreign_algorithms) {
+    if let Some((at, what)) = one_sided.filter(|_| !allow.foreign_algorithms) {
         let go_on = allow.unconfirmed_ksk_roll;
         findings.unless(go_on, "KSR-ALGORITHM-SET", Some(at), what, "--allow-unconfirmed-ksk-roll");
     }

@@ -255,8 +255,52 @@ pub fn keygen<'a>(
         return Err(PlanError::NoEntry { policy: policy.name.clone(), role, csk });
     }
     for entry in entries {
-        Rounds { existing, policy, entry, interval, now, steps: &mut steps, covered: Some(interval.start) }
-            .run(holes)?;
+        let in_use = |key: &&KeyFile| {
+            key.dnskey.is_ksk() == (role == Role::Ksk) && key.timing.delete.is_none_or(|t| t > interval.start)
+        };
+        let mut in_use = existing.iter().filter(in_use).peekable();
+        let enters = holes == Holes::Fill
+            && in_use.peek().is_some()
+            && !in_use.any(|key| key.dnskey.algorithm == entry.algorithm);
+        let covered = Some(interval.start);
+        Rounds { existing, policy, entry, interval, now, steps: &mut steps, covered, enters }.run(holes)?;
+    }
+    Ok(steps)
+}
+
+/// One standby key for each entry of `role`: published from `start` on, and without Activate, so that it signs nothing before somebody
+/// says so (a KSK, which signs the DNSKEY RRset as long as it is published, has its DS published beside that of the active one).
+///
+/// A standby key that is there is selected.
+pub fn standby<'a>(
+    existing: &'a [KeyFile],
+    policy: &'a Policy,
+    role: Role,
+    start: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<Step<'a>>, PlanError> {
+    fits(start.plus(policy.prepublication()))?;
+    let step = |entry: &'a KeyPolicy| {
+        let is_standby = |key: &&KeyFile| {
+            matches(entry, key) && key.timing.activate.is_none() && key.timing.delete.is_none()
+        };
+        let key = existing.iter().find(is_standby).map_or_else(
+            || {
+                PlannedKey::Generate(Timing {
+                    created: Some(now),
+                    publish: Some(start),
+                    sync_publish: (role != Role::Zsk).then(|| start.plus(policy.prepublication())),
+                    ..Timing::default()
+                })
+            },
+            PlannedKey::Selected,
+        );
+        Step { bundle: start, entry, fills_hole: false, key }
+    };
+    let steps: Vec<Step<'a>> = policy.keys.iter().filter(|entry| entry.role == role).map(step).collect();
+    if steps.is_empty() {
+        let csk = policy.keys.iter().any(|entry| entry.role == Role::Csk);
+        return Err(PlanError::NoEntry { policy: policy.name.clone(), role, csk });
     }
     Ok(steps)
 }
@@ -271,6 +315,8 @@ struct Rounds<'a, 's> {
     steps: &'s mut Vec<Step<'a>>,
     /// A key is active at every second from the start of the interval until here (with [`Holes::Fill`]); `None` = for ever.
     covered: Option<Timestamp>,
+    /// The zone has keys of this role, and none of this algorithm: an algorithm rollover.
+    enters: bool,
 }
 
 impl<'a> Rounds<'a, '_> {
@@ -326,7 +372,12 @@ impl<'a> Rounds<'a, '_> {
             return Err(PlanError::StartTooEarly { start: activate, prepublication });
         }
         let first = round == self.interval.start;
-        let timing = timing(self.policy, self.entry.role, self.entry.lifetime, activate, first, self.now);
+        let mut timing = timing(self.policy, self.entry.role, self.entry.lifetime, activate, first, self.now);
+        if first && self.enters {
+            // A DNSKEY of a new algorithm comes with its signatures, not before them (RFC 4035 section 2.2).
+            timing.publish = Some(activate);
+            timing.sync_publish = timing.sync_publish.map(|sync| sync.plus(prepublication));
+        }
         timing.delete.or(timing.sync_publish).or(timing.activate).map_or(Ok(()), fits)?;
         self.push(round, PlannedKey::Generate(timing), fills_hole)
     }
