@@ -89,6 +89,8 @@ pub const CHECKS: &[Check] = &[
     Check { id: "KSR-NO-KSK", holds: "a KSK signs each bundle" },
     Check { id: "KSR-PARENT-DS", holds: "the DS at the parent are of KSKs of this folder" },
     Check { id: "KSR-KSK-HELD", holds: "no KSK waits for the parent" },
+    Check { id: "KSR-KSK-LEFT", holds: "of each KSK whose time is over it is known whether it has left" },
+    Check { id: "KSR-ALGORITHM-SET", holds: "each algorithm has a KSK and a ZSK in every bundle" },
     Check { id: "KSR-CDS-DELETE", holds: "nothing asks the parent to remove the DS" },
     Check { id: "KSR-PROVE", holds: "every resolver validates at every second, whatever caches still hold" },
 ];

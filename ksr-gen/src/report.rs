@@ -91,7 +91,9 @@ impl Report<'_> {
             _ if id.starts_with("KSR-CHAIN") && !self.plan.has_previous() => {
                 Verdict::Skipped("no --previous SKR")
             }
-            "KSR-NO-KSK" | "KSR-PROVE" | "KSR-KSK-HELD" if !self.has_ksks => {
+            "KSR-NO-KSK" | "KSR-PROVE" | "KSR-KSK-HELD" | "KSR-KSK-LEFT" | "KSR-ALGORITHM-SET"
+                if !self.has_ksks =>
+            {
                 Verdict::Skipped("no KSK in the key folder")
             }
             "KSR-PROVE" if !self.is_good() => Verdict::Skipped("other checks refuse"),
