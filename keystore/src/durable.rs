@@ -96,10 +96,25 @@ pub fn create_dir_durable(path: &Path, mode: u32) -> io::Result<()> {
 /// Temp files of a live writer are locked and stay. Anything else is not looked at: only regular files
 /// with a name as [`write`] gives it.
 pub fn sweep_temps(dir: &Path) -> io::Result<usize> {
+    sweep(dir, |_| true)
+}
+
+/// The same for the temp files of one file alone, in whatever folder it is.
+pub fn sweep_temps_of(path: &Path) -> io::Result<usize> {
+    let Some(name) = path.file_name() else { return Ok(0) };
+    let start = [b".", name.as_bytes(), b"."].concat();
+    sweep(folder(path), |temp| {
+        // `.NAME.` and six random characters, so that the temps of `NAME.old` are not taken for those of `NAME`.
+        temp.as_bytes().starts_with(&start) && temp.len() == start.len() + RANDOM_LEN + TEMP_SUFFIX.len()
+    })
+}
+
+fn sweep(dir: &Path, wanted: impl Fn(&OsStr) -> bool) -> io::Result<usize> {
     let mut swept = 0;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        if !is_temp_name(&entry.file_name()) || !entry.file_type()?.is_file() {
+        let name = entry.file_name();
+        if !is_temp_name(&name) || !wanted(&name) || !entry.file_type()?.is_file() {
             continue;
         }
         let path = entry.path();

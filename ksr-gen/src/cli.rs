@@ -247,7 +247,11 @@ impl Output {
     fn deliver(&self, stdout: &mut dyn Write) -> Result<(), Failure> {
         match &self.path {
             Some(path) => durable::output_path(path)
-                .and_then(|target| durable::write(&target, self.text.as_bytes(), 0o644))
+                .and_then(|target| {
+                    // What a run that was killed left; it is in nobody's way when it cannot be removed.
+                    let _ = durable::sweep_temps_of(&target);
+                    durable::write(&target, self.text.as_bytes(), 0o644)
+                })
                 .map_err(|e| Failure::Fatal(format!("cannot write {}: {e}", path.display()))),
             None => stdout
                 .write_all(self.text.as_bytes())

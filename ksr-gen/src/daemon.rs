@@ -234,6 +234,7 @@ fn write_request(
     let text = bind::print_ksr(&ksr, now, &footer(interval, now));
     let fail = |source| TickError::Outbox { path: path.clone(), source };
     durable::create_dir_durable(outbox, 0o755).map_err(fail)?;
+    let _ = durable::sweep_temps(outbox);
     durable::write(&path, text.as_bytes(), 0o644).map_err(fail)?;
     report.outcome = Outcome::Written;
     report.open = Some(OpenRequest { path, start: interval.start, end: interval.end, written: now });

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use keystore::dns::Name;
+use keystore::durable;
 use keystore::keys::files::{self, KeyFileError, NewKey, TokenPlace};
 use keystore::keys::plan::{self, Holes, Interval, PlanError, PlannedKey};
 use keystore::keys::{FLAG_SEP, FLAG_ZONE};
@@ -136,6 +137,8 @@ pub fn standby(keygen: &Keygen<'_>, waiting: impl FnOnce()) -> Result<Outcome, K
 fn carry_out(keygen: &Keygen<'_>, standby: bool, waiting: impl FnOnce()) -> Result<Outcome, KeygenError> {
     let Keygen { dir, zone, policy, role, interval, holes, now } = *keygen;
     let _lock = lock(dir, waiting)?;
+    // What a run that was killed left.
+    let _ = durable::sweep_temps(dir);
     // For ZSKs no private key of a KSK is opened, should one lie there.
     let found = if role == Role::Zsk { files::find_online(dir, zone) } else { files::find(dir, zone) };
     let found = found.map_err(KeygenError::Read)?;
