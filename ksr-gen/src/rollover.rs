@@ -242,7 +242,7 @@ pub(crate) fn by_parent<'a>(ksks: &[&'a KeyFile], about: Circumstances<'_>) -> V
                 parent.has(zone, k)
                     && (k.dnskey.algorithm == file.dnskey.algorithm || !parent.has(zone, file))
             };
-            after().any(|k| is_successor(k))
+            after().any(is_successor)
         });
         let delay = u64::from(policy.parent_propagation_delay)
             + u64::from(policy.parent_ds_ttl)
