@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 mod ceremony;
 mod console;
+mod many;
 
 use ceremony::read_ksr;
 use clap::Parser;
@@ -48,7 +49,7 @@ pub struct Env<'a> {
 }
 
 /// Make keys and key signing requests of a zone whose KSK is offline, and sign them.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(
     name = "ksr-gen",
     override_usage = "ksr-gen [options] keygen|request|sign <zone>; ksr-gen [options] check <KSR>",
@@ -117,6 +118,10 @@ struct Options {
     /// request: also the ZSKs of this folder, in every bundle (the request for an emergency SKR); may be repeated
     #[arg(long, value_name = "DIR")]
     spare: Vec<PathBuf>,
+    /// request, sign: all zones at once, in one file, all or nothing: those of the [[zone]] tables when FILE is an offline-ksk.toml,
+    /// else those with keys in DIR; sign takes those of the KSR
+    #[arg(long)]
+    all: bool,
     /// keygen makes KSKs instead of ZSKs
     #[arg(short = 'o', long = "ksk")]
     ksk: bool,
@@ -211,7 +216,7 @@ impl Failure {
 
 /// Runs `ksr-gen` with `args` (the program's name first); gives the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>, env: &mut Env<'_>) -> u8 {
-    let mut console = Console { stderr: env.stderr, terminal: env.terminal, verbosity: 0 };
+    let mut console = Console { stderr: env.stderr, terminal: env.terminal, verbosity: 0, zone: None };
     let failure = match command(args, env.now, env.stdin, env.interactive, &mut console) {
         Ok(output) => match output.deliver(env.stdout) {
             Ok(()) => return if output.good { 0 } else { EXIT_ERROR },
@@ -291,6 +296,10 @@ fn command(
             "-F: FIPS mode is not available, because not every cryptographic library used here is validated; leave the option out",
         ));
     }
+    if options.all {
+        let text = many::run(&options, now, stdin, asks, console)?;
+        return Ok(Output { text, path: options.output.clone(), good: true });
+    }
     let [word, zone] = options.words.as_slice() else {
         return Err(Failure::usage("must provide a command and zone name"));
     };
@@ -341,17 +350,8 @@ fn command(
     if word == "sign" && options.ksr.is_empty() {
         return Err(Failure::usage("'sign' requires a KSR file; give it with -f FILE"));
     }
-    let policy = match policy_file::load(config, policy) {
-        Ok((policy, warnings)) => {
-            warnings.iter().for_each(|warning| console.say(Level::Warning, warning));
-            policy
-        }
-        Err((errors, fatal)) => {
-            errors.iter().for_each(|error| console.say(Level::Error, error));
-            return Err(Failure::Fatal(fatal));
-        }
-    };
-    let job = Job { options: &options, zone: &zone, policy: &policy, now, end, end_given };
+    let policy = load_policy(config, policy, console)?;
+    let job = Job { options: &options, zone: &zone, policy: &policy, now, end, end_given, part: None };
     if let Some(octets) = checked {
         let (text, good) = job.check(&octets, file, stdin, console)?;
         return Ok(Output { text, path: options.output.clone(), good });
@@ -373,6 +373,20 @@ fn counts_months(text: &str) -> bool {
         .starts_with("mo")
 }
 
+/// Reads a policy of the file of `-l`, and says what there is to say of it.
+fn load_policy(config: &Path, name: &str, console: &mut Console<'_>) -> Result<Policy, Failure> {
+    match policy_file::load(config, name) {
+        Ok((policy, warnings)) => {
+            warnings.iter().for_each(|warning| console.say(Level::Warning, warning));
+            Ok(policy)
+        }
+        Err((errors, fatal)) => {
+            errors.iter().for_each(|error| console.say(Level::Error, error));
+            Err(Failure::Fatal(fatal))
+        }
+    }
+}
+
 /// A number as C reads it: decimal, `0x` hexadecimal or `0` octal.
 fn number(text: &str) -> Option<u32> {
     match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
@@ -391,6 +405,8 @@ struct Job<'a> {
     end: Timestamp,
     /// `-e`, if it was given.
     end_given: Option<Timestamp>,
+    /// With --all: what is read once for all zones.
+    part: Option<many::Part<'a>>,
 }
 
 impl Job<'_> {
@@ -450,7 +466,10 @@ impl Job<'_> {
         let dir = &self.options.folder;
         keygen::open_folder(dir).map_err(Failure::fatal)?;
         // Nothing here opens the private key of a KSK.
-        let found = files::find_online(dir, self.zone).map_err(Failure::fatal)?;
+        let found = match &self.part {
+            Some(part) => part.folder.find_online(self.zone),
+            None => files::find_online(dir, self.zone).map_err(Failure::fatal)?,
+        };
         console.folder(&found.warnings().into_iter().chain(found.skipped).collect::<Vec<_>>());
         let mut keys = found.keys;
         for dir in &self.options.spare {
@@ -506,7 +525,10 @@ impl Job<'_> {
     ) -> Result<Vec<KeyFile>, Failure> {
         let dir = &self.options.folder;
         keygen::open_folder(dir).map_err(Failure::fatal)?;
-        let found = files::find(dir, self.zone).map_err(Failure::fatal)?;
+        let found = match &self.part {
+            Some(part) => part.folder.find(self.zone),
+            None => files::find(dir, self.zone).map_err(Failure::fatal)?,
+        };
         let warnings = found.warnings().into_iter().filter(tell);
         console.folder(&warnings.chain(found.skipped).collect::<Vec<_>>());
         Ok(found.keys)

@@ -115,6 +115,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use keystore::exchange::testing::TestKey;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -165,6 +166,42 @@ mod tests {
             let other = merge(&order.map(|i| all[i].clone())).expect("sound requests");
             let sets = |ksr: &Ksr| ksr.bundles.iter().map(|b| (b.inception, tags(b))).collect::<Vec<_>>();
             assert_eq!(sets(&other), sets(&merged));
+        }
+    }
+
+    proptest! {
+        /// Of any requests: a bundle where any begins once all have begun, at each instant the keys of all, each once; the order of
+        /// the files changes nothing but that of the keys, and a request merged with itself is itself.
+        #[test]
+        fn the_keys_of_all_at_each_instant(all in proptest::collection::vec(
+            proptest::collection::btree_map(0u64..40, proptest::collection::btree_set(1u8..9, 0..4), 1..6), 1..5)) {
+            let all: Vec<Named> = all.iter().enumerate().map(|(i, bundles)| {
+                let bundles: Vec<(u64, Vec<u8>)> =
+                    bundles.iter().map(|(day, seeds)| (*day, seeds.iter().copied().collect())).collect();
+                let bundles: Vec<(u64, &[u8])> = bundles.iter().map(|(day, seeds)| (*day, &seeds[..])).collect();
+                request(&i.to_string(), &bundles)
+            }).collect();
+            let merged = merge(&all).expect("sound requests");
+            let begin = all.iter().map(|r| r.ksr.bundles[0].inception).max().expect("one");
+            prop_assert_eq!(merged.bundles[0].inception, begin);
+            for day in 0..45 {
+                let want: Option<BTreeSet<u16>> = (at(day) >= begin).then(|| {
+                    all.iter().flat_map(|r| tags(in_force(&r.ksr, at(day)).expect("begun"))).collect()
+                });
+                let got = in_force(&merged, at(day));
+                prop_assert_eq!(got.map(tags), want, "day {}", day);
+                prop_assert!(got.is_none_or(|b| b.keys.len() == tags(b).len()));
+                let begins = all.iter().flat_map(|r| &r.ksr.bundles).any(|b| b.inception == at(day));
+                prop_assert_eq!(
+                    merged.bundles.iter().any(|b| b.inception == at(day)),
+                    begins && at(day) >= begin
+                );
+            }
+            let sets = |ksr: &Ksr| ksr.bundles.iter().map(|b| (b.inception, tags(b), b.ttl)).collect::<Vec<_>>();
+            let turned: Vec<Named> = all.iter().rev().cloned().collect();
+            prop_assert_eq!(sets(&merge(&turned).expect("sound requests")), sets(&merged));
+            let twice = [all[0].clone(), all[0].clone()];
+            prop_assert_eq!(merge(&twice), Ok(all[0].ksr.clone()));
         }
     }
 

@@ -73,10 +73,10 @@ fn an_answer_that_nobody_takes_over_udp_is_refused() {
     let conf = "dnssec-policy common { offline-ksk yes; keys { ksk lifetime unlimited algorithm rsasha256 4096; \
                 zsk lifetime P6M algorithm rsasha256 4096; }; };";
     let site = two(conf);
-    let third = std::fs::read_to_string(site.path("b.ksr")).expect("a file");
-    site.write("c.ksr", &third);
-    let sign =
-        |more: &str| site.command("common", START, YEAR, &format!("{more} -K @ksk -f @a.ksr -f @b.ksr sign"));
+    let sign = |more: &str| {
+        let line = format!("{more} -K @ksk -f @a.ksr -f @b.ksr sign");
+        site.command("common", START, YEAR, &line)
+    };
     // Two ZSKs of 4096 bits, while they are rolled three and four, a KSK and its signature: over 1232, under 4096.
     let ran = sign("");
     assert!(
@@ -84,5 +84,18 @@ fn an_answer_that_nobody_takes_over_udp_is_refused() {
         "{}",
         ran.stderr
     );
+    ran.ok();
+    // Two more, who roll when the first one does: seven ZSKs and a KSK, over 4096.
+    for folder in ["zsk_c", "zsk_d"] {
+        std::fs::create_dir(site.path(folder)).expect("a folder");
+        site.command("common", START, YEAR, &format!("-K @{folder} keygen")).ok();
+        let ksr = site.command("common", START, YEAR, &format!("-K @{folder} request")).ok();
+        site.write(&format!("{folder}.ksr"), &ksr);
+    }
+    let said = sign("-f @zsk_c.ksr -f @zsk_d.ksr").fails(1);
+    assert!(said.contains("KSR-SIZE") && said.contains("more than 4096"), "{said}");
+    assert!(said.contains("--allow-large-answer"), "{said}");
+    let ran = sign("-f @zsk_c.ksr -f @zsk_d.ksr --allow-large-answer");
+    assert!(ran.stderr.contains("warning: KSR-SIZE"), "{}", ran.stderr);
     ran.ok();
 }

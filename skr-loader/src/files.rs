@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use keystore::time::Timestamp;
 use rustix::fs::OFlags;
 
 /// What tells one state of a file from another: a changed file differs in at least one of them.
@@ -37,6 +38,12 @@ impl Fingerprint {
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.size
+    }
+
+    /// True when nobody has written to it for so many seconds, by the times of the file system.
+    #[must_use]
+    pub fn is_untouched_for(&self, seconds: u64, now: Timestamp) -> bool {
+        u64::try_from(self.modified.0).is_ok_and(|at| now.secs() >= at.saturating_add(seconds))
     }
 
     /// True when both are the same file, whatever was done to it.

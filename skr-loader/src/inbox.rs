@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 
 use keystore::durable;
-use keystore::store::MAX_SKR_OCTETS;
+use keystore::exchange::many;
 use keystore::time::Timestamp;
 
 use crate::files::{self, FileError, Fingerprint, Named};
@@ -55,6 +55,10 @@ pub struct Inbox {
     due: BTreeMap<OsString, bool>,
     claims: u64,
     overflowed: bool,
+    /// Zones that a file may be of.
+    zones: usize,
+    /// A part of a file could not be dealt with; so the file stays.
+    part_kept: bool,
 }
 
 /// What is known of a file.
@@ -76,13 +80,21 @@ pub struct Dropped {
     /// The very octets to judge.
     pub octets: Vec<u8>,
     fingerprint: Fingerprint,
+    /// It is one zone's part of a file that lies in the inbox as a whole.
+    is_part: bool,
 }
 
 impl Dropped {
     /// Octets of the file, which were not read when there are too many.
     #[must_use]
     pub const fn size(&self) -> u64 {
-        self.fingerprint.size()
+        if self.is_part { self.octets.len() as u64 } else { self.fingerprint.size() }
+    }
+
+    /// The part of the file that is of one zone, to judge on its own; `name` is what a rejected one is called.
+    #[must_use]
+    pub fn part(&self, name: OsString, octets: &[u8]) -> Self {
+        Self { name, octets: octets.to_vec(), fingerprint: self.fingerprint, is_part: true }
     }
 }
 
@@ -136,6 +148,8 @@ impl Inbox {
             due: BTreeMap::new(),
             claims: 0,
             overflowed: false,
+            zones: 1,
+            part_kept: false,
         }
     }
 
@@ -148,6 +162,11 @@ impl Inbox {
     /// Sets the seconds between two scans.
     pub fn set_rescan_interval(&mut self, seconds: u32) {
         self.rescan_interval = u64::from(seconds.max(1));
+    }
+
+    /// Sets the number of zones that a file may be of. With more than one, a closing line does not show that nothing follows.
+    pub const fn set_zones(&mut self, zones: usize) {
+        self.zones = zones;
     }
 
     /// Takes an event of the watch.
@@ -228,7 +247,14 @@ impl Inbox {
 
     /// Takes a judged file out of the inbox: to `to` (never replacing what is there), or away when `None`. A file that
     /// has come under its name meanwhile stays.
+    ///
+    /// Of a part only the copy at `to` is made, and the file stays as it is.
     pub fn take_out(&mut self, file: &Dropped, to: Option<&Path>) -> io::Result<()> {
+        if file.is_part {
+            let result = to.map_or(Ok(()), |to| durable::write_new(to, &file.octets, 0o640));
+            self.part_kept |= result.is_err();
+            return result;
+        }
         let result = self.claim(file).and_then(|claim| {
             let Some(claim) = claim else { return Ok(()) };
             match to {
@@ -253,13 +279,26 @@ impl Inbox {
 
     /// Leaves a judged file where it is, for another look once it has settled again: it could not be dealt with.
     pub fn put_back(&mut self, file: &Dropped, now: Timestamp) {
+        if file.is_part {
+            self.part_kept = true;
+            return;
+        }
         let waiting = Seen::Waiting { print: file.fingerprint, since: now, closed: false };
         self.files.insert(file.name.clone(), waiting);
     }
 
     /// Leaves a judged file where it is until it changes.
     pub fn leave(&mut self, file: &Dropped) {
+        if file.is_part {
+            self.part_kept = true;
+            return;
+        }
         self.files.insert(file.name.clone(), Seen::Left(file.fingerprint));
+    }
+
+    /// True when a part of a file could not be dealt with since the last call.
+    pub const fn take_part_kept(&mut self) -> bool {
+        std::mem::replace(&mut self.part_kept, false)
     }
 
     /// True when the kernel watches the folder.
@@ -363,9 +402,10 @@ impl Inbox {
         if matches!(seen, Some(Seen::Left(left)) if left == print) {
             return None;
         }
-        match files::read(&path, Named::ByDrop, MAX_SKR_OCTETS) {
+        match files::read(&path, Named::ByDrop, many::max_octets(self.zones)) {
             Ok(file) => {
-                let dropped = Dropped { name, octets: file.octets, fingerprint: file.fingerprint };
+                let dropped =
+                    Dropped { name, octets: file.octets, fingerprint: file.fingerprint, is_part: false };
                 self.settle(dropped, seen, closed, now)
             }
             Err(FileError::Changing) => {
@@ -375,7 +415,8 @@ impl Inbox {
             }
             Err(error @ FileError::TooLarge { .. }) => {
                 self.files.insert(name.clone(), Seen::Left(print));
-                Some(Look::TooLarge(Dropped { name, octets: Vec::new(), fingerprint: print }, error))
+                let file = Dropped { name, octets: Vec::new(), fingerprint: print, is_part: false };
+                Some(Look::TooLarge(file, error))
             }
             Err(error) => {
                 self.files.insert(name.clone(), Seen::Left(print));
@@ -387,7 +428,9 @@ impl Inbox {
     /// A file that was read: judged now, or later when it may still grow.
     fn settle(&mut self, file: Dropped, seen: Option<Seen>, closed: bool, now: Timestamp) -> Option<Look> {
         let print = file.fingerprint;
-        if is_complete(&file.octets) {
+        // Behind one zone's closing line the next zone may follow: then its writer must be done.
+        let done = self.zones <= 1 || closed || print.is_untouched_for(SETTLE_OPEN, now);
+        if done && is_complete(&file.octets) {
             self.files.remove(&file.name);
             return Some(Look::Whole(file));
         }

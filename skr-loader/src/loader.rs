@@ -3,10 +3,11 @@
 //! [`Loader::step`] does everything that is due at one moment, without waiting; [`Loader::run`] is a loop around it.
 
 mod import;
+mod many;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +25,7 @@ use crate::deliver::Deliveries;
 use crate::inbox::{Event, Inbox, Tended};
 use crate::rejected::Rejected;
 use crate::report;
-use crate::store::{InForce, OpenError, Store, ZoneState};
+use crate::store::{Digest, InForce, OpenError, Store, ZoneState};
 
 pub use import::{Import, Outcome};
 
@@ -52,6 +53,8 @@ pub struct Loader {
     events: Receiver<Wake>,
     control: Control,
     clock_told: bool,
+    /// Parts of files of several zones that were rejected already, while the rest of the file waits for another try.
+    rejected_parts: HashSet<Digest>,
 }
 
 #[derive(Debug)]
@@ -157,6 +160,7 @@ impl Loader {
             events,
             control: Control { wake, stop: Arc::new(AtomicBool::new(false)) },
             clock_told: false,
+            rejected_parts: HashSet::new(),
         };
         report::start(&loader.metrics);
         loader.configure(config);
@@ -283,6 +287,7 @@ impl Loader {
         };
         self.deliveries.configure(&config, &self.metrics, &in_force);
         self.inbox.set_rescan_interval(config.loader.rescan_interval);
+        self.inbox.set_zones(config.zones.len());
         self.config = config;
     }
 

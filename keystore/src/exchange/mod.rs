@@ -11,6 +11,7 @@ mod anchors;
 pub mod bind;
 pub mod format;
 pub mod knot;
+pub mod many;
 pub mod possession;
 pub mod prove;
 #[cfg(any(test, feature = "testing"))]

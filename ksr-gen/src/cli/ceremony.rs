@@ -95,7 +95,13 @@ impl Job<'_> {
     /// The SKR of `--previous`, in a text form.
     fn previous(&self, stdin: &mut dyn Read) -> Result<Option<UnverifiedSkr>, Failure> {
         let Some(path) = &self.options.previous else { return Ok(None) };
-        let octets = read_ksr(path, stdin)?;
+        let octets = match &self.part {
+            Some(part) => match part.previous {
+                Some(octets) => octets.to_vec(),
+                None => return Ok(None),
+            },
+            None => read_ksr(path, stdin)?,
+        };
         format::parse_skr(&octets, self.zone).map(Some).map_err(|e| {
             Failure::Fatal(format!("--previous {}({}): {} [{}]", path.display(), e.line, e.what, e.id))
         })
@@ -111,9 +117,15 @@ impl Job<'_> {
         // A KSK needs no policy to match it, and so no .state file.
         let keys = self.keys(console, |warning| !matches!(warning, KeyFileError::NoState { .. }))?;
         let path = self.options.ksr.first().map_or(Path::new("-"), PathBuf::as_path);
-        let octets = read_ksr(path, stdin)?;
+        let section = self.part.as_ref().and_then(|part| part.request);
+        let octets = match section {
+            Some(section) => section.octets.to_vec(),
+            None => read_ksr(path, stdin)?,
+        };
+        let lines_before = section.map_or(0, |section| section.line - 1);
         let bad = |path: &Path, e: &SyntaxError| {
-            Failure::Fatal(format!("bad KSR file {}({}): {} [{}]", path.display(), e.line, e.what, e.id))
+            let line = lines_before + e.line;
+            Failure::Fatal(format!("bad KSR file {}({line}): {} [{}]", path.display(), e.what, e.id))
         };
         let o = self.options;
         let came_in = format::detect(&octets);
@@ -332,20 +344,25 @@ impl Job<'_> {
 
 /// Reads a KSR, at most [`MAX_OCTETS`].
 pub(super) fn read_ksr(path: &Path, stdin: &mut dyn Read) -> Result<Vec<u8>, Failure> {
+    read_up_to(path, stdin, MAX_OCTETS as u64)
+}
+
+/// Reads a file of at most `max` octets.
+pub(super) fn read_up_to(path: &Path, stdin: &mut dyn Read, max: u64) -> Result<Vec<u8>, Failure> {
     let fail = |e: io::Error| {
         Failure::Fatal(format!("unable to open KSR file {}: {}", path.display(), keygen::reason(&e)))
     };
     let mut octets = Vec::new();
-    let limit = MAX_OCTETS as u64 + 1;
+    let limit = max + 1;
     if path == Path::new("-") {
         stdin.take(limit).read_to_end(&mut octets).map_err(fail)?;
     } else {
         let file = std::fs::File::open(path).map_err(fail)?;
         file.take(limit).read_to_end(&mut octets).map_err(fail)?;
     }
-    if octets.len() > MAX_OCTETS {
+    if octets.len() as u64 > max {
         return Err(Failure::Fatal(format!(
-            "KSR file {} is larger than {MAX_OCTETS} octets; no request is",
+            "KSR file {} is larger than {max} octets; no request is",
             path.display()
         )));
     }
@@ -353,7 +370,7 @@ pub(super) fn read_ksr(path: &Path, stdin: &mut dyn Read) -> Result<Vec<u8>, Fai
 }
 
 /// A line that a person typed.
-fn read_line(stdin: &mut dyn Read) -> String {
+pub(super) fn read_line(stdin: &mut dyn Read) -> String {
     let (mut line, mut octet) = (Vec::new(), [0]);
     while line.len() < 80 && stdin.read(&mut octet).is_ok_and(|n| n == 1) && octet[0] != b'\n' {
         line.push(octet[0]);

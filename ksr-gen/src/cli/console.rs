@@ -18,6 +18,8 @@ pub(super) struct Console<'a> {
     pub stderr: &'a mut (dyn Write + Send),
     pub terminal: bool,
     pub verbosity: u32,
+    /// The zone that messages are about, where there are several.
+    pub zone: Option<String>,
 }
 
 impl Console<'_> {
@@ -29,7 +31,8 @@ impl Console<'_> {
             Level::Error => ("error: ", "\x1b[31m"),
             Level::Fatal => ("fatal: ", "\x1b[1;31m"),
         };
-        let text = printable(text);
+        let about = self.zone.as_deref().map_or_else(String::new, |zone| format!("{zone}: "));
+        let text = printable(&format!("{about}{text}"));
         let _ = if self.terminal && !colour.is_empty() {
             writeln!(self.stderr, "ksr-gen: {colour}{word}\x1b[0m{text}")
         } else {

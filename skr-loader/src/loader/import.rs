@@ -62,7 +62,7 @@ pub enum Outcome {
 
 impl Loader {
     pub(super) fn import(&mut self, looks: Vec<Look>, now: Timestamp, imports: &mut Vec<Import>) {
-        let mut read = Vec::new();
+        let (mut read, mut many) = (Vec::new(), Vec::new());
         for look in looks {
             match look {
                 Look::Ignored(_) => report::file(&self.metrics, "ignored"),
@@ -78,6 +78,10 @@ impl Loader {
                 }
                 Look::Whole(file) => {
                     let started = Instant::now();
+                    if self.is_of_many(&file) {
+                        many.push(file);
+                        continue;
+                    }
                     match self.parse(&file) {
                         Ok((zone, skr)) => read.push((zone, skr, file)),
                         Err((zone, finding)) => {
@@ -96,12 +100,16 @@ impl Loader {
             if self.is_stopping() {
                 return;
             }
-            imports.push(self.judge(&zone, skr, &file, now));
+            let keys = keys_of(&self.zones[&zone].config);
+            imports.push(self.judge(&zone, skr, &file, &keys, now));
+        }
+        for file in many {
+            self.import_many(&file, now, imports);
         }
     }
 
     /// The zone that the file is for, which must be ours, and its content.
-    fn parse(&self, file: &Dropped) -> Result<(Name, UnverifiedSkr), (Option<Name>, Finding)> {
+    pub(super) fn parse(&self, file: &Dropped) -> Result<(Name, UnverifiedSkr), (Option<Name>, Finding)> {
         let zone = accept::zone_of(&file.octets);
         let Some(zone) = zone else {
             // Whatever the zone: it does not read.
@@ -129,7 +137,14 @@ impl Loader {
     }
 
     /// Runs the checks, and commits or rejects.
-    fn judge(&mut self, name: &Name, skr: UnverifiedSkr, file: &Dropped, now: Timestamp) -> Import {
+    pub(super) fn judge(
+        &mut self,
+        name: &Name,
+        skr: UnverifiedSkr,
+        file: &Dropped,
+        keys: &Found,
+        now: Timestamp,
+    ) -> Import {
         let started = Instant::now();
         let sha256 = digest(&file.octets);
         let zone = &self.zones[name];
@@ -147,13 +162,12 @@ impl Loader {
             }
         }
         let zone = &self.zones[name];
-        let keys = keys_of(&zone.config);
         let requests = open_requests(&self.config.state_dir, name);
         let mut verify_context = VerifyContext::new(&zone.config.name, &zone.config.anchors);
         verify_context.allow_delete = zone.config.allow_cds_delete;
         let context = Context {
             state: Some(&zone.state),
-            keys: Some(&keys),
+            keys: Some(keys),
             requests: &requests,
             proof: Some((&zone.config.policy, &zone.config.anchors)),
             multi_signer: zone.config.multi_signer,
@@ -243,7 +257,7 @@ impl Loader {
         Import { file: name, digest, zone: Some(zone.clone()), outcome: Outcome::Unchanged { generation } }
     }
 
-    fn reject(
+    pub(super) fn reject(
         &mut self,
         file: &Dropped,
         zone: Option<Name>,
@@ -300,7 +314,7 @@ impl Loader {
         report::rejection(&self.metrics, &[Finding::reject(error.id(), None, "")]);
     }
 
-    fn take_out(&mut self, file: &Dropped, to: Option<&Path>) {
+    pub(super) fn take_out(&mut self, file: &Dropped, to: Option<&Path>) {
         if let Err(error) = self.inbox.take_out(file, to) {
             let name = printable(&file.name);
             tracing::error!(file = name, %error, "cannot take the judged file out of the inbox; remove it");
@@ -325,7 +339,7 @@ fn lost() -> StoreError {
 }
 
 /// The keys of the zone; a folder that cannot be read has none, and says why.
-fn keys_of(zone: &ZoneConfig) -> Found {
+pub(super) fn keys_of(zone: &ZoneConfig) -> Found {
     key_files::find_online(&zone.key_directory, &zone.name)
         .unwrap_or_else(|error| Found { keys: Vec::new(), skipped: vec![error] })
 }

@@ -1,0 +1,323 @@
+//! `--all`: one file with the requests of all zones, and one with the responses to them ([`exchange::many`](many)).
+//!
+//! All or nothing: each zone is looked at, so that one run tells everything that is wrong, and nothing is printed when one failed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use keystore::config::Config;
+use keystore::exchange::many::{self, MAX_FILE_OCTETS, Section};
+use keystore::keys::files::Folder;
+
+use super::*;
+
+/// What is read once for all zones.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    /// The key folder, listed.
+    pub(super) folder: &'a Folder,
+    /// The zone's part of the KSR.
+    pub(super) request: Option<Section<'a>>,
+    /// The zone's part of `--previous`.
+    pub(super) previous: Option<&'a [u8]>,
+}
+
+/// How a zone is made and signed.
+struct Zone {
+    name: Name,
+    policy: Policy,
+    folder: PathBuf,
+}
+
+/// Runs `request --all` or `sign --all`.
+pub(super) fn run(
+    o: &Options,
+    now: Timestamp,
+    stdin: &mut dyn Read,
+    asks: bool,
+    console: &mut Console<'_>,
+) -> Result<String, Failure> {
+    let word = match o.words.as_slice() {
+        [word] if word == "request" || word == "sign" => word.as_str(),
+        [_] | [] => {
+            return Err(Failure::usage("--all goes with request and sign; for the keys give one zone"));
+        }
+        _ => return Err(Failure::usage("with --all give no zone name")),
+    };
+    let Some(config) = &o.config else {
+        return Err(Failure::Usage(format!("{word} requires a configuration file; give it with -l FILE")));
+    };
+    let time = |text: &Option<String>| match text {
+        Some(text) => syntax::parse(text, now).map_err(Failure::usage),
+        None => Ok(None),
+    };
+    let (start, end) = (time(&o.start)?, time(&o.end)?);
+    let Some(end) = end else {
+        return Err(Failure::Usage(format!("{word} requires an end date; give it with -e TIME")));
+    };
+    let source = Source::new(o, config, console)?;
+    let all = All { o, now, start, end, source };
+    if word == "request" { all.request(console) } else { all.sign(stdin, asks, console) }
+}
+
+/// Where zones, policies and key folders come from.
+enum Source {
+    /// The `[[zone]]` tables of an `offline-ksk.toml`, by the name in lower case.
+    Tables(BTreeMap<Name, Zone>),
+    /// One policy and one folder for all.
+    Same(Box<Policy>),
+}
+
+impl Source {
+    fn new(o: &Options, path: &Path, console: &mut Console<'_>) -> Result<Self, Failure> {
+        if has_tables(path) {
+            let config = Config::load(path).map_err(Failure::fatal)?;
+            config.warnings.iter().for_each(|warning| console.say(Level::Warning, &warning.to_string()));
+            let wanted = |policy: &Policy| o.policy.as_ref().is_none_or(|name| *name == policy.name);
+            let tables = config.zones.into_iter().filter(|zone| wanted(&zone.policy)).map(|zone| {
+                let folder = zone.key_directory;
+                (zone.name.to_lowercase(), Zone { name: zone.name, policy: zone.policy, folder })
+            });
+            return Ok(Self::Tables(tables.collect()));
+        }
+        let Some(policy) = &o.policy else {
+            return Err(Failure::usage("a dnssec-policy is required; give its name with -k POLICY"));
+        };
+        Ok(Self::Same(Box::new(load_policy(path, policy, console)?)))
+    }
+
+    /// The zone, with the key folder of the command line where this is about KSKs.
+    fn zone(&self, name: &Name, ksks: Option<&Path>, o: &Options) -> Option<Zone> {
+        let (policy, folder) = match self {
+            Self::Tables(tables) => {
+                let zone = tables.get(&name.to_lowercase())?;
+                (zone.policy.clone(), zone.folder.as_path())
+            }
+            Self::Same(policy) => ((**policy).clone(), o.folder.as_path()),
+        };
+        Some(Zone { name: name.clone(), policy, folder: ksks.unwrap_or(folder).to_owned() })
+    }
+}
+
+/// True for an `offline-ksk.toml`: a TOML file with zones.
+fn has_tables(path: &Path) -> bool {
+    std::fs::read_to_string(path)
+        .is_ok_and(|text| text.lines().any(|line| line.replace([' ', '\t'], "").starts_with("[[zone]]")))
+}
+
+struct All<'a> {
+    o: &'a Options,
+    now: Timestamp,
+    start: Option<Timestamp>,
+    end: Timestamp,
+    source: Source,
+}
+
+impl All<'_> {
+    fn request(&self, console: &mut Console<'_>) -> Result<String, Failure> {
+        let mut folders = Folders::default();
+        let zones: Vec<Zone> = match &self.source {
+            Source::Tables(tables) => {
+                tables.keys().filter_map(|name| self.source.zone(name, None, self.o)).collect()
+            }
+            Source::Same(_) => {
+                let mut names: Vec<Name> =
+                    folders.get(&self.o.folder)?.zones().filter_map(zone_of_file_name).collect();
+                names.sort_unstable();
+                names.iter().filter_map(|name| self.source.zone(name, None, self.o)).collect()
+            }
+        };
+        if zones.is_empty() {
+            return Err(Failure::fatal(
+                "there is no zone to make a request for: no keys in the folder of -K",
+            ));
+        }
+        let mut out = Collected::default();
+        for zone in &zones {
+            let folder = folders.get(&zone.folder)?;
+            let part = Part { folder, request: None, previous: None };
+            out.add(zone, console, |console| {
+                self.job(zone, part, |job| job.request(self.start.unwrap_or(self.now), console))
+            });
+        }
+        out.finish(zones.len(), console)
+    }
+
+    fn sign(&self, stdin: &mut dyn Read, asks: bool, console: &mut Console<'_>) -> Result<String, Failure> {
+        let o = self.o;
+        let [path] = o.ksr.as_slice() else {
+            return Err(Failure::usage("'sign --all' requires one KSR file; give it with -f FILE"));
+        };
+        if !o.parent_has.is_empty() {
+            return Err(Failure::usage(
+                "--parent-has names the key of one zone; with --all give --parent-ds",
+            ));
+        }
+        let octets = read_up_to(path, stdin, MAX_FILE_OCTETS)?;
+        let requests = sections(path, &octets)?;
+        let previous = match &o.previous {
+            Some(path) => read_up_to(path, stdin, MAX_FILE_OCTETS)?,
+            None => Vec::new(),
+        };
+        let previous: HashMap<Name, &[u8]> = match &o.previous {
+            Some(path) => {
+                let sections = sections(path, &previous)?;
+                sections.into_iter().map(|(zone, s)| (zone.to_lowercase(), s.octets)).collect()
+            }
+            None => HashMap::new(),
+        };
+        if asks && !o.yes && path != Path::new("-") {
+            let what =
+                format!("Sign the requests of {} zones in {}? Type yes:", requests.len(), path.display());
+            console.say(Level::Plain, &what);
+            if read_line(stdin).trim() != "yes" {
+                return Err(Failure::Fatal("not signed: the answer was not yes".to_owned()));
+            }
+        }
+        let mut folders = Folders::default();
+        let folder = folders.get(&o.folder)?;
+        let mut out = Collected::default();
+        for (name, section) in &requests {
+            let previous = previous.get(&name.to_lowercase()).copied();
+            let part = Part { folder, request: Some(*section), previous };
+            let Some(zone) = self.source.zone(name, Some(&o.folder), o) else {
+                out.fail(name, "it is no [[zone]] of the configuration", console);
+                continue;
+            };
+            out.add(&zone, console, |console| {
+                if o.previous.is_some() && previous.is_none() {
+                    console.say(Level::Warning, "the file of --previous has nothing for it");
+                }
+                self.job(&zone, part, |job| job.sign(self.start, &mut io::empty(), false, console))
+            });
+        }
+        out.finish(requests.len(), console)
+    }
+
+    /// Runs the command for one zone.
+    fn job<T>(
+        &self,
+        zone: &Zone,
+        part: Part<'_>,
+        run: impl FnOnce(&Job<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut options = self.o.clone();
+        options.folder.clone_from(&zone.folder);
+        let job = Job {
+            options: &options,
+            zone: &zone.name,
+            policy: &zone.policy,
+            now: self.now,
+            end: self.end,
+            end_given: Some(self.end),
+            part: Some(part),
+        };
+        run(&job)
+    }
+}
+
+/// The zones of a file with their parts. A part without a zone, and a zone with two, are refused: nothing is left out silently.
+fn sections<'a>(path: &Path, octets: &'a [u8]) -> Result<Vec<(Name, Section<'a>)>, Failure> {
+    let fail = |line: u32, what: &str| Failure::Fatal(format!("bad file {}({line}): {what}", path.display()));
+    let mut out: Vec<(Name, Section<'a>)> = Vec::new();
+    let mut lines: HashMap<Name, u32> = HashMap::new();
+    for section in many::split(octets).map_err(|e| fail(1, &e.to_string()))? {
+        let Some(zone) = section.zone() else {
+            return Err(fail(
+                section.line,
+                "no record, and so no zone, between here and the next closing line",
+            ));
+        };
+        if let Some(first) = lines.insert(zone.to_lowercase(), section.line) {
+            let what = format!("{zone} was there before, at line {first}; each zone once");
+            return Err(fail(section.line, &what));
+        }
+        out.push((zone, section));
+    }
+    Ok(out)
+}
+
+/// The zone in the name of a key file, where other octets than `0-9 a-z - _` stand as `%XX`.
+fn zone_of_file_name(name: &str) -> Option<Name> {
+    let mut parts = name.split('%');
+    let mut text = parts.next()?.to_owned();
+    for part in parts {
+        let (hex, rest) = part.split_at_checked(2)?;
+        text.push_str(&format!("\\{:03}{rest}", u8::from_str_radix(hex, 16).ok()?));
+    }
+    Name::parse(&text).ok()
+}
+
+/// Key folders, each listed once.
+#[derive(Default)]
+struct Folders(HashMap<PathBuf, Folder>);
+
+impl Folders {
+    fn get(&mut self, dir: &Path) -> Result<&Folder, Failure> {
+        if !self.0.contains_key(dir) {
+            keygen::open_folder(dir).map_err(Failure::fatal)?;
+            self.0.insert(dir.to_owned(), Folder::scan(dir).map_err(Failure::fatal)?);
+        }
+        self.0.get(dir).ok_or_else(|| Failure::Fatal(format!("{}: not listed", dir.display())))
+    }
+}
+
+/// What the zones gave so far.
+#[derive(Default)]
+struct Collected {
+    text: String,
+    failed: Vec<String>,
+}
+
+impl Collected {
+    fn add(
+        &mut self,
+        zone: &Zone,
+        console: &mut Console<'_>,
+        run: impl FnOnce(&mut Console<'_>) -> Result<String, Failure>,
+    ) {
+        console.zone = Some(zone.name.to_string());
+        let result = run(console);
+        console.zone = None;
+        match result {
+            Ok(text) => self.text.push_str(&text),
+            Err(Failure::Fatal(what) | Failure::Usage(what)) => self.fail(&zone.name, &what, console),
+        }
+    }
+
+    fn fail(&mut self, zone: &Name, what: &str, console: &mut Console<'_>) {
+        console.say(Level::Error, &format!("{zone}: {what}"));
+        self.failed.push(zone.to_string());
+    }
+
+    fn finish(self, zones: usize, console: &mut Console<'_>) -> Result<String, Failure> {
+        const NAMED: usize = 20;
+        if self.failed.is_empty() {
+            console.detail(&format!("{zones} zones"));
+            return Ok(self.text);
+        }
+        let more = self.failed.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Err(Failure::Fatal(format!(
+            "{} of {zones} zones failed, and nothing was made: {}{more}",
+            self.failed.len(),
+            self.failed.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ")
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_of_key_file_names() {
+        for text in ["example.org.", ".", "1/2.0.192.in-addr.arpa.", "a\\.b.test.", "*.test."] {
+            let zone = Name::parse(text).expect("a name");
+            assert_eq!(zone_of_file_name(&zone.file_name()), Some(zone));
+        }
+        for wrong in ["a%", "a%2", "a%zz.", "a..b."] {
+            assert_eq!(zone_of_file_name(wrong), None, "{wrong}");
+        }
+    }
+}

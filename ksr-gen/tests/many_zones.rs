@@ -1,0 +1,135 @@
+//! One file with the requests of all zones, and one with the responses.
+
+mod common;
+
+use common::{COMMON, Site};
+use keystore::dns::Name;
+use keystore::exchange::{bind, many};
+
+const START: &str = "20270101000000";
+const YEAR: &str = "20280101000000";
+const ZONES: [&str; 3] = ["a.test.", "b.test.", "c.test."];
+
+/// KSKs and ZSKs of three zones.
+fn site() -> Site {
+    let site = Site::new(COMMON);
+    for zone in ZONES {
+        site.run(&format!("{} -K @ksk -o keygen {zone}", times())).ok();
+        site.run(&format!("{} -K @zsk keygen {zone}", times())).ok();
+    }
+    site
+}
+
+fn times() -> String {
+    format!("-l @policy -k common -i {START} -e {YEAR}")
+}
+
+fn zones(text: &str) -> Vec<String> {
+    let sections = many::split(text.as_bytes()).expect("few");
+    sections.iter().map(|s| s.zone().expect("a zone").to_string()).collect()
+}
+
+#[test]
+fn all_zones_there_and_back() {
+    let site = site();
+    let ksr = site.run(&format!("{} -K @zsk request --all", times())).ok();
+    assert_eq!(zones(&ksr), ZONES);
+    let alone: String =
+        ZONES.iter().map(|z| site.run(&format!("{} -K @zsk request {z}", times())).ok()).collect();
+    assert_eq!(ksr, alone, "the files of the zones, one behind the other");
+    site.write("all.ksr", &ksr);
+    let skr = site.run(&format!("{} -K @ksk -f @all.ksr sign --all", times())).ok();
+    assert_eq!(zones(&skr), ZONES);
+    for section in many::split(skr.as_bytes()).expect("few") {
+        let zone = section.zone().expect("a zone");
+        let parsed = bind::parse_skr(section.octets, &zone).expect("an SKR by itself");
+        assert!(parsed.bundles.iter().all(|b| !b.signatures.is_empty() && b.dnskey.owner == zone));
+    }
+    // From standard input, with the SKR before.
+    site.write("all.skr", &skr);
+    let again = site.run_with(&format!("{} -K @ksk --previous @all.skr -f - sign --all", times()), &ksr);
+    assert_eq!(zones(&again.ok()), ZONES);
+}
+
+#[test]
+fn one_zone_that_fails_is_named_and_nothing_is_made() {
+    let site = site();
+    let ksr = site.run(&format!("{} -K @zsk request --all", times())).ok();
+    site.write("all.ksr", &ksr);
+    let sign = |more: &str| site.run(&format!("{} -K @ksk {more} sign --all", times()));
+    for name in site.names("ksk").iter().filter(|name| name.starts_with("Kb.test.")) {
+        std::fs::remove_file(site.path("ksk").join(name)).expect("removed");
+    }
+    let said = sign("-f @all.ksr").fails(1);
+    assert!(said.contains("b.test.: ") && said.contains("KSR-NO-KSK"), "{said}");
+    assert!(said.contains("1 of 3 zones failed, and nothing was made: b.test."), "{said}");
+
+    site.write("twice.ksr", &format!("{ksr}{ksr}"));
+    let lines = ksr.lines().count();
+    let said = sign("-f @twice.ksr").fails(1);
+    assert!(
+        said.contains(&format!("twice.ksr({}): a.test. was there before, at line 1", lines + 1)),
+        "{said}"
+    );
+
+    let first = ksr.find(" generated").expect("a closing line");
+    let without = ksr[..first].rfind('\n').expect("a line");
+    let behind = first + ksr[first..].find('\n').expect("a line");
+    site.write("lost.ksr", &format!("{}{}", &ksr[..without], &ksr[behind..]));
+    let said = sign("-f @lost.ksr").fails(1);
+    assert!(said.contains("a.test.: bad KSR file") && said.contains("KSR-WRONG-ZONE"), "{said}");
+    site.write("empty.ksr", "");
+    assert!(sign("-f @empty.ksr").fails(1).contains("no record"));
+    let zone = Name::parse("b.test.").expect("a name");
+    assert!(!said.contains(&format!("{zone}: bad")));
+}
+
+#[test]
+fn zones_policies_and_folders_from_the_configuration_of_the_daemons() {
+    let site = site();
+    let mut config = String::from("version = 1\nstate-dir = \"state\"\nnamed-conf = \"policy\"\n");
+    for zone in &ZONES[..2] {
+        config.push_str(&format!(
+            "[[zone]]\nname = \"{zone}\"\npolicy = \"common\"\nkey-directory = \"zsk\"\ntrust-anchors = [\"{}\"]\n",
+            anchor(&site, zone)
+        ));
+    }
+    site.write("offline-ksk.toml", &config);
+    let ksr = site.run(&format!("-l @offline-ksk.toml -i {START} -e {YEAR} request --all")).ok();
+    assert_eq!(zones(&ksr), ZONES[..2]);
+    let alone = site.run(&format!("{} -K @zsk request --all", times())).ok();
+    assert!(alone.starts_with(&ksr));
+    site.write("all.ksr", &alone);
+    let said = site
+        .run(&format!("-l @offline-ksk.toml -i {START} -e {YEAR} -K @ksk -f @all.ksr sign --all"))
+        .fails(1);
+    assert!(said.contains("c.test.: it is no [[zone]] of the configuration"), "{said}");
+}
+
+/// The KSK of a zone as trust anchor.
+fn anchor(site: &Site, zone: &str) -> String {
+    let names = site.names("ksk");
+    let key =
+        names.iter().find(|n| n.starts_with(&format!("K{zone}+")) && n.ends_with(".key")).expect("a KSK");
+    let text = std::fs::read_to_string(site.path("ksk").join(key)).expect("text");
+    let line = text.lines().find(|line| line.contains("DNSKEY")).expect("a record");
+    line.replace('\t', " ")
+}
+
+#[test]
+fn command_lines_that_mean_nothing() {
+    let site = site();
+    for (line, says) in [
+        ("-K @zsk request --all a.test", "with --all give no zone name"),
+        ("-K @zsk keygen --all", "--all goes with request and sign"),
+        ("-K @ksk sign --all", "requires one KSR file"),
+        ("-K @ksk -f @x -f @y sign --all", "requires one KSR file"),
+        ("-K @ksk -f @x --parent-has 1 sign --all", "--parent-ds"),
+    ] {
+        let said = site.run(&format!("{} {line}", times())).fails(2);
+        assert!(said.contains(says), "{line}: {said}");
+    }
+    assert!(site.run(&format!("-l @policy -e {YEAR} request --all")).fails(2).contains("-k POLICY"));
+    std::fs::create_dir(site.path("none")).expect("a folder");
+    assert!(site.run(&format!("{} -K @none request --all", times())).fails(1).contains("no zone"));
+}
