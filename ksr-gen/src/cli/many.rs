@@ -3,13 +3,18 @@
 //! All or nothing: each zone is looked at, so that one run tells everything that is wrong, and nothing is printed when one failed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use keystore::config::Config;
+use keystore::dns::Name;
 use keystore::exchange::many::{self, MAX_FILE_OCTETS, Section};
 use keystore::keys::files::Folder;
+use keystore::policy::Policy;
+use keystore::time::{Timestamp, syntax};
 
-use super::*;
+use super::{Console, Failure, Job, Level, Options, load_policy, read_up_to};
+use crate::keygen;
 
 /// What is read once for all zones.
 #[derive(Debug)]
@@ -118,7 +123,7 @@ impl All<'_> {
         let mut folders = Folders::default();
         let zones: Vec<Zone> = match &self.source {
             Source::Tables(tables) => {
-                tables.keys().filter_map(|name| self.source.zone(name, None, self.o)).collect()
+                tables.values().filter_map(|zone| self.source.zone(&zone.name, None, self.o)).collect()
             }
             Source::Same(_) => {
                 let mut names: Vec<Name> =

@@ -7,6 +7,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
+use keystore::store::MAX_SKR_OCTETS;
+
 use super::*;
 
 const WHOLE: &str = ";; SignedKeyResponse 1.0 20261124034842\nexample. 60 IN DNSKEY …\n;; SignedKeyResponse 1.0 generated at x\n";
