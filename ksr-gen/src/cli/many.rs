@@ -13,7 +13,8 @@ use keystore::keys::files::Folder;
 use keystore::policy::Policy;
 use keystore::time::{Timestamp, syntax};
 
-use super::{Console, Failure, Job, Level, Options, load_policy, read_up_to};
+use super::ceremony::{read_line, read_up_to};
+use super::{Console, Failure, Job, Level, Options, load_policy};
 use crate::keygen;
 
 /// What is read once for all zones.
