@@ -376,6 +376,42 @@ fn hostile_requests_are_refused() {
     }
 }
 
+#[test]
+fn row_22_ksr_that_cannot_be_is_not_written() {
+    let site = Site::new(COMMON);
+    ceremony(&site, "common", START, YEAR);
+    let before = (site.content("zsk"), std::fs::read_to_string(site.path("ksr")).expect("a file"));
+    let ask =
+        |policy: &str, start: &str, end: &str| site.command(policy, start, end, "-O @ksr -K @zsk request");
+    for (what, start, end, says) in [
+        ("start after end", YEAR, START, "end"),
+        ("no ZSK for a part of it", START, "20300101000000", "zsk"),
+        ("before all ZSKs", "20200101000000", "20200201000000", "zsk"),
+        ("endless", "0", YEAR, "--allow-long-interval"),
+    ] {
+        let stderr = ask("common", start, end).fails(1);
+        assert!(stderr.contains(says), "{what}: {stderr}");
+    }
+    // The policy changes half-way: another algorithm has no keys yet; and a lifetime that cannot be.
+    for (what, zsk) in [
+        ("another algorithm", "zsk lifetime P6M algorithm ed25519;"),
+        ("a lifetime shorter than a rollover", "zsk lifetime 60 algorithm ecdsap256sha256;"),
+        ("no ZSK", ""),
+    ] {
+        site.write(
+            "policy",
+            &format!("dnssec-policy common {{ offline-ksk yes; keys {{ ksk lifetime unlimited algorithm ecdsap256sha256; {zsk} }}; }};"),
+        );
+        assert_ne!(ask("common", START, YEAR).fails(1), "", "{what}");
+    }
+    site.write("policy", COMMON);
+    // An interval of no length is one bundle.
+    ask("common", START, START).ok();
+    assert_eq!(headers(&std::fs::read_to_string(site.path("ksr")).expect("a file")).len(), 1);
+    site.write("ksr", &before.1);
+    assert_eq!((site.content("zsk"), std::fs::read_to_string(site.path("ksr")).expect("a file")), before);
+}
+
 /// S2: BIND asks for no proof that the requester holds the ZSKs.
 #[test]
 fn s2_possession_must_be_proved() {

@@ -60,8 +60,16 @@ impl Bench {
 
     /// Starts `skr-loader run`; its log is appended to the file `log`.
     pub fn start(&self) -> Daemon {
+        self.start_under(&[])
+    }
+
+    /// The same under another program.
+    pub fn start_under(&self, wrapper: &[&str]) -> Daemon {
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_skr-loader"))
+        let program = env!("CARGO_BIN_EXE_skr-loader");
+        let words: Vec<&str> = wrapper.iter().copied().chain([program]).collect();
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .args(["run", "--log", "json", "-c"])
             .arg(self.path("offline-ksk.toml"))
             .stdout(Stdio::null())

@@ -1,0 +1,196 @@
+//! `kill -9` and failing system calls at every write, sync, rename and unlink of an import, by strace: the old or the new generation is
+//! in force, whole, and the next start makes it good. And the order of these calls: what a power loss could take was synced before.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::collections::{HashMap, HashSet};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::{Bench, skr, wait_for};
+use keystore::time::Timestamp;
+use skr_loader::audit;
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// The system calls at which something can be lost. Writes to sockets and to the log are among them, and cost a round each.
+const CALLS: [&str; 4] =
+    ["write,pwrite64,writev", "fsync,fdatasync", "rename,renameat,renameat2,link,linkat", "unlink,unlinkat"];
+
+fn strace_is_missing() -> bool {
+    let missing = Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err();
+    assert!(!missing || std::env::var_os("CI").is_none(), "strace is missing");
+    if missing {
+        eprintln!("SKIPPED: strace is missing (apt-get install strace)");
+    }
+    missing
+}
+
+/// One point: true when the fault was met.
+fn point(calls: &str, fault: &str, n: usize) -> bool {
+    let at = format!("{calls} {fault} {n}");
+    let now: Timestamp = keystore::clock::now();
+    let (old, new) = (skr(0, now), skr(1, now));
+    let bench = Bench::new();
+    // Generation 1, put there as the loader leaves it.
+    {
+        let daemon = bench.start();
+        bench.drop_file("old.skr", &old);
+        assert!(wait_for(LIMIT, || bench.current().is_some() && bench.files("state/inbox").is_empty()));
+        stop(daemon, &bench);
+    }
+    bench.drop_file("new.skr", &new);
+    let trace = bench.path("strace.log");
+    let inject = format!("inject={calls}:{fault}:when={n}");
+    let which = format!("trace={calls}");
+    let wrapper = ["strace", "-f", "-q", "-o", trace.to_str().unwrap(), "-e", &which, "-e", &inject];
+    let mut daemon = bench.start_under(&wrapper);
+    let traced = || std::fs::read_to_string(&trace).unwrap_or_default();
+    let hit = || traced().contains("(INJECTED)") || traced().contains("+++ killed by SIGKILL +++");
+    let new_is_in = || bench.current().is_some_and(|c| c.octets == new.as_bytes());
+    let done = || new_is_in() && bench.files("state/inbox").is_empty();
+    assert!(wait_for(LIMIT, || hit() || done()), "{at}: {}", bench.log());
+    if hit() && fault.starts_with("error") {
+        // It goes on, or says why not and waits for its next try.
+        wait_for(Duration::from_millis(400), done);
+    }
+    // SIGTERM goes to the traced process as strace ends with it.
+    if daemon.wait(Duration::ZERO).is_none() {
+        end_traced(&daemon);
+        daemon.wait(LIMIT);
+    }
+    let met = hit();
+    let current = bench.current().unwrap_or_else(|| panic!("{at}: nothing in force"));
+    let whole = [&old, &new].iter().any(|text| text.as_bytes() == current.octets);
+    assert!(whole, "{at}: what is in force is neither the old nor the new one");
+    // The next start makes it good.
+    let daemon = bench.start();
+    assert!(wait_for(LIMIT, done), "{at}: {:?} {}", bench.files("state/inbox"), bench.log());
+    stop(daemon, &bench);
+    for folder in ["state", "state/accepted/example.", "state/rejected", "state/inbox"] {
+        let left: Vec<_> =
+            bench.files(folder).into_iter().filter(|n| n.starts_with('.') || n.ends_with(".tmp")).collect();
+        assert!(left.is_empty(), "{at}: left over in {folder}: {left:?}");
+    }
+    audit::verify(&bench.path("state/audit.jsonl")).unwrap_or_else(|e| panic!("{at}: {e:?}"));
+    met
+}
+
+/// SIGTERM to the process that strace runs.
+fn end_traced(strace: &common::Daemon) {
+    let children = format!("/proc/{0}/task/{0}/children", strace.pid());
+    let children = std::fs::read_to_string(children).unwrap_or_default();
+    for pid in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()) {
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        // Gone meanwhile, perhaps.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
+fn stop(mut daemon: common::Daemon, bench: &Bench) {
+    daemon.signal(rustix::process::Signal::TERM);
+    // One that has only just begun has no handler for the signal yet.
+    let ended = daemon.wait(LIMIT);
+    assert!(
+        ended.is_some_and(|status| status.success() || status.signal() == Some(15)),
+        "{ended:?} {}",
+        bench.log()
+    );
+}
+
+fn every_point(fault: &str, least: usize) {
+    if strace_is_missing() {
+        return;
+    }
+    let mut points = 0;
+    for calls in CALLS {
+        let mut n = 1;
+        while point(calls, fault, n) {
+            n += 1;
+        }
+        points += n - 1;
+    }
+    println!("an import, {fault}: {points} points, 0 lost, 0 mixed, 0 orphans");
+    assert!(points >= least, "{points}");
+}
+
+#[test]
+fn row_32_import_killed_at_every_point() {
+    every_point("signal=KILL", 20);
+}
+
+#[test]
+fn row_34_import_with_enospc_at_every_point() {
+    every_point("error=ENOSPC", 20);
+}
+
+#[test]
+fn row_34_import_with_eio_at_every_point() {
+    every_point("error=EIO", 20);
+}
+
+/// After a power loss only what was synced is there, and names only once their folder was synced. So a file must be synced before it
+/// gets its name, and the folder before anything that relies on the name.
+#[test]
+fn row_33_nothing_gets_its_name_before_it_is_synced() {
+    if strace_is_missing() {
+        return;
+    }
+    let now: Timestamp = keystore::clock::now();
+    let bench = Bench::new();
+    let trace = bench.path("strace.log");
+    let wrapper = [
+        "strace",
+        "-f",
+        "-q",
+        "-y",
+        "-o",
+        trace.to_str().unwrap(),
+        "-e",
+        "trace=write,pwrite64,fsync,fdatasync,rename,renameat,renameat2",
+    ];
+    let mut daemon = bench.start_under(&wrapper);
+    bench.drop_file("new.skr", &skr(1, now));
+    assert!(wait_for(LIMIT, || bench.current().is_some() && bench.files("state/inbox").is_empty()));
+    end_traced(&daemon);
+    daemon.wait(LIMIT);
+    let state = bench.path("state");
+    let accepted = state.join("accepted/example.");
+    let text = std::fs::read_to_string(&trace).unwrap();
+    let (mut dirty, mut unsynced_names) = (HashSet::new(), HashMap::new());
+    let mut renames = 0;
+    for line in text.lines() {
+        let path = |text: &str| {
+            text.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(p, _)| p.to_owned())
+        };
+        let call = line.split_once(' ').map_or("", |(_, rest)| rest.trim_start());
+        let target = path(call).unwrap_or_default();
+        if call.starts_with("write(") || call.starts_with("pwrite64(") {
+            dirty.insert(target);
+        } else if call.starts_with("fsync(") || call.starts_with("fdatasync(") {
+            dirty.remove(&target);
+            unsynced_names.retain(|_, folder: &mut String| *folder != target);
+        } else if call.starts_with("rename") {
+            let quoted: Vec<&str> = call.split('"').collect();
+            let absolute = |name: &str| {
+                let name = name.split_once('<').map_or(name, |(name, _)| name);
+                if name.starts_with('/') { name.to_owned() } else { format!("{target}/{name}") }
+            };
+            let (Some(from), Some(to)) = (quoted.get(1), quoted.get(3)) else { continue };
+            let (from, to) = (absolute(from), absolute(to));
+            if !to.starts_with(accepted.to_str().unwrap()) {
+                continue;
+            }
+            renames += 1;
+            assert!(!dirty.contains(&from), "{from} is not synced when it becomes {to}\n{text}");
+            // `current` names a generation: that must have its name for good.
+            assert!(unsynced_names.is_empty(), "{unsynced_names:?} when {to} gets its name\n{text}");
+            let folder = to.rsplit_once('/').unwrap().0.to_owned();
+            unsynced_names.insert(to, folder);
+        }
+    }
+    assert!(renames >= 2, "the generation and `current`: {text}");
+    assert!(unsynced_names.is_empty(), "{unsynced_names:?} at the end\n{text}");
+}
