@@ -86,6 +86,9 @@ pub enum AuditError {
         /// The system's word.
         source: io::Error,
     },
+    /// Whoever was to see the lines took no more.
+    #[error(transparent)]
+    Output(io::Error),
     /// A line that is not what the line behind it says, or no line of this log.
     #[error("{path}:{line}: {what}", path = path.display())]
     Broken {
@@ -165,15 +168,33 @@ impl Audit {
     }
 }
 
+/// A log that holds together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// Number of lines.
+    pub lines: u64,
+    /// SHA-256 of the last line, in hex: whoever keeps it elsewhere sees when lines are missing at the end.
+    pub last: String,
+}
+
 /// Reads the whole log and checks that each line names the one before it; gives the number of lines.
 pub fn verify(path: &Path) -> Result<u64, AuditError> {
+    Ok(read(path, |_, _| Ok(()))?.lines)
+}
+
+/// The same, and hands each line to `visit`, as it stands in the file and as it was read, once it is known to follow on
+/// the one before. An error of `visit` ends it.
+pub fn read(
+    path: &Path,
+    mut visit: impl FnMut(&[u8], &Record) -> io::Result<()>,
+) -> Result<Chain, AuditError> {
     let io = |source| AuditError::Io { path: path.to_owned(), source };
     let mut reader = BufReader::new(File::open(path).map_err(io)?);
     let (mut previous, mut lines) = (NO_LINE.to_owned(), 0);
     loop {
         let mut line = Vec::new();
         if reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(io)? == 0 {
-            return Ok(lines);
+            return Ok(Chain { lines, last: previous });
         }
         lines += 1;
         let broken = |what| AuditError::Broken { path: path.to_owned(), line: lines, what };
@@ -183,6 +204,7 @@ pub fn verify(path: &Path) -> Result<u64, AuditError> {
         if record.previous != previous {
             return Err(broken("the line before was changed, removed or inserted"));
         }
+        visit(line, &record).map_err(AuditError::Output)?;
         previous = hex(&digest(line));
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: `check`, `run`, and looks at what the store holds.
 
+mod audit;
 mod check;
 mod look;
 mod run;
@@ -28,6 +29,7 @@ enum Command {
     List(look::ListArgs),
     Show(look::ShowArgs),
     Status(look::StatusArgs),
+    Audit(audit::Args),
 }
 
 /// Runs the command line of this process.
@@ -44,6 +46,7 @@ fn run_command(cli: &Cli, now: Timestamp, out: &mut impl Write) -> anyhow::Resul
         Command::List(args) => look::list(args, out).map(|()| true),
         Command::Show(args) => look::show(args, out).map(|()| true),
         Command::Status(args) => look::status(args, now, out),
+        Command::Audit(args) => audit::main(args, out),
     }
 }
 

@@ -237,3 +237,49 @@ fn list_show_and_status() {
     assert_eq!(out.lines().count(), 7, "{out}");
     assert!(out.contains("KSK 60795 (ED25519) signs, ZSK"), "{out}");
 }
+
+#[test]
+fn audit_verify_names_the_first_bad_line() {
+    let bench = Bench::new();
+    let dir = bench.state.path("");
+    let (dir, path) = (dir.to_str().unwrap(), bench.state.path("audit.jsonl"));
+    let run = |more: &[&str]| bench.run(start(), &[&["audit"], more, &["--state-dir", dir]].concat());
+    assert!(run(&["verify"]).0.unwrap_err().to_string().contains("audit.jsonl"), "no log");
+
+    let mut log = crate::audit::Audit::open(&path).unwrap();
+    for n in 0..3 {
+        let record = crate::audit::Record {
+            zone: Some(ZONE.to_owned()),
+            generation: Some(n),
+            ..crate::audit::Record::new(start().plus(n), "accepted")
+        };
+        log.append(record).unwrap();
+    }
+    let (good, out) = run(&["verify"]);
+    assert!(good.unwrap() && out.contains(": 3 lines, last "), "{out}");
+    let last = out.trim_end().rsplit(' ').next().unwrap().to_owned();
+    let (_, shown) = run(&["show"]);
+    assert_eq!(shown.lines().next(), Some("2027-01-01T00:00:00Z  accepted   example.  generation 0"));
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(run(&["show", "--json"]).1, text);
+
+    let lines: Vec<&str> = text.lines().collect();
+    for (bad, at) in [
+        (text.replacen("\"generation\":1", "\"generation\":7", 1), Some(3)),
+        (format!("{}\n{}\n", lines[0], lines[2]), Some(2)),
+        (text[..text.len() - 1].to_owned(), Some(3)),
+        // Only the hash that somebody kept shows what is missing at the end.
+        (format!("{}\n{}\n", lines[0], lines[1]), None),
+    ] {
+        fs::write(&path, bad).unwrap();
+        let (good, out) = run(&["verify"]);
+        assert_eq!(good.unwrap(), at.is_none(), "{out}");
+        if let Some(line) = at {
+            assert!(out.starts_with("BROKEN ") && out.contains(&format!("audit.jsonl:{line}: ")), "{out}");
+        }
+        let (good, out) = run(&["verify", "--last", &last]);
+        assert!(!good.unwrap() && out.starts_with("BROKEN "), "{out}");
+    }
+    fs::write(&path, &text).unwrap();
+    assert!(run(&["verify", "--last", &last.to_uppercase()]).0.unwrap());
+}
