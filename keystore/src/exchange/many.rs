@@ -88,9 +88,12 @@ pub fn split(octets: &[u8]) -> Result<Vec<Section<'_>>, TooMany> {
     Ok(sections)
 }
 
+/// A section, and the zone that it names.
+pub type OfZone<'a> = (Option<Name>, Section<'a>);
+
 /// The sections when the file is of several zones; `None` when it is one section, or all name one zone: then it is for the reader
 /// of a single file to say what is wrong with it.
-pub fn split_zones(octets: &[u8]) -> Result<Option<Vec<(Option<Name>, Section<'_>)>>, TooMany> {
+pub fn split_zones(octets: &[u8]) -> Result<Option<Vec<OfZone<'_>>>, TooMany> {
     let sections: Vec<_> = split(octets)?.into_iter().map(|section| (section.zone(), section)).collect();
     let several = sections.iter().any(|(zone, _)| *zone != sections[0].0);
     Ok(several.then_some(sections))
