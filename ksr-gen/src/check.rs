@@ -7,6 +7,7 @@ use keystore::crypto;
 use keystore::exchange::Ksr;
 use keystore::exchange::possession::{self, Flaw, FlawKind};
 use keystore::exchange::verify::Check;
+use keystore::keys::plan::END_TOLERANCE;
 use keystore::keys::{Dnskey, FLAG_REVOKE, FLAG_ZONE, KeyFile};
 use keystore::policy::{Policy, Role};
 use keystore::time::Timestamp;
@@ -209,13 +210,14 @@ fn check_times(ksr: &Ksr, end: Timestamp, allow: Allow, out: &mut Findings) {
     }
     let (Some(first), Some(last)) = (ksr.bundles.first(), ksr.bundles.last()) else { return };
     match possession::end(ksr) {
-        Some(asked) if end > asked => {
+        // `-e now+1y` is another second for each command.
+        Some(asked) if end > asked.plus(END_TOLERANCE) => {
             let what = format!(
                 "the end {end} lies behind that of the request, {asked}: nobody asked for bundles there, and their ZSKs may sign no more; give -e {asked}"
             );
             out.unless(allow.long_span, "KSR-SPAN", Some(last.inception), what, "--allow-long-span");
         }
-        Some(asked) if end < asked => {
+        Some(asked) if end.plus(END_TOLERANCE) < asked => {
             let what = format!(
                 "the end {end} lies before that of the request, {asked}: the coverage is shorter than was asked for"
             );
