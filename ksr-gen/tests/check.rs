@@ -200,3 +200,20 @@ fn sign_shows_the_report_and_asks_a_person() {
     assert!(!ran.stderr.contains("Type yes"), "{}", ran.stderr);
     ran.fails(1);
 }
+
+/// The manual has every check, and the code reports no other.
+#[test]
+fn the_manual_names_every_check() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manual = std::fs::read_to_string(root.join("../docs/manual/ksr-gen.md")).expect("the manual");
+    for check in CHECKS {
+        assert!(manual.contains(check.id), "{} is not in the manual", check.id);
+    }
+    for file in ["check.rs", "chain.rs", "sign.rs"] {
+        let code = std::fs::read_to_string(root.join("src").join(file)).expect("the code");
+        for id in code.split('"').filter(|word| word.starts_with("KSR-") && !word.ends_with('-')) {
+            let known = CHECKS.iter().any(|check| check.id == id);
+            assert!(known || !id.bytes().all(|b| b.is_ascii_uppercase() || b == b'-'), "{file}: {id}");
+        }
+    }
+}
