@@ -6,6 +6,7 @@
 //! breaks it.
 
 use data_encoding::BASE64;
+use rayon::prelude::*;
 
 use crate::crypto::{SignError, SigningKey};
 use crate::dns::{Rrset, Rrsig, Rtype, rrsig};
@@ -61,19 +62,18 @@ pub fn prove<'a, E: From<SignError>>(
     Ok(())
 }
 
-/// Checks the proof of each key in each bundle.
+/// Checks the proof of each key in each bundle, on all cores; flaws in the order of the bundles.
 #[must_use]
 pub fn check(ksr: &Ksr) -> Vec<Flaw> {
-    let mut flaws = Vec::new();
-    for (i, bundle) in ksr.bundles.iter().enumerate() {
+    let of_bundle = |(i, bundle): (usize, &KsrBundle)| {
         let rrset = rrset(ksr, bundle);
-        for key in &bundle.keys {
-            if let Some(kind) = flaw(ksr, i, &rrset, key) {
-                flaws.push(Flaw { bundle: bundle.inception, key: key.clone(), kind });
-            }
-        }
-    }
-    flaws
+        let flaw = |key: &Dnskey| {
+            let kind = flaw(ksr, i, &rrset, key)?;
+            Some(Flaw { bundle: bundle.inception, key: key.clone(), kind })
+        };
+        bundle.keys.iter().filter_map(flaw).collect::<Vec<_>>()
+    };
+    ksr.bundles.par_iter().enumerate().flat_map_iter(of_bundle).collect()
 }
 
 /// The end of the request that its last proofs name; `None` without them.
