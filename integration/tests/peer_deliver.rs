@@ -147,7 +147,7 @@ fn imports(named: &Named) -> usize {
 fn boundaries_of_six_second_signatures_are_never_missed() {
     let Some(site) = Site::new() else { return };
     let Some(named) = site.named() else { return };
-    let seconds = std::env::var("OFFLINE_KSK_SOAK_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(30);
+    let seconds = std::env::var("OFFLINE_KSK_SOAK_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(120);
     let (control, thread, metrics) = load(&site, site.config(&named));
     common::wait_for("the first proof", Duration::from_secs(20), || is_current(&metrics));
     let seen = site.watch(named.port, seconds);
