@@ -23,6 +23,7 @@ use signer_plugin::border::SignerHandler;
 use signer_plugin::border::server::{Listen, Server as DnsServer};
 use signer_plugin::runtime::Signer;
 use skr_loader::loader::{Control, Loader, Outcome};
+use skr_loader::service;
 
 use crate::clock_watch::ClockWatch;
 use crate::requests::RequestTimer;
@@ -38,10 +39,14 @@ pub fn check_config(path: &Path) -> Result<ExitCode> {
 pub fn run(path: &Path) -> Result<ExitCode> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot watch for signals")?;
     let mut serving = Serving::start(path)?;
+    service::ready("serving");
     for signal in signals.forever() {
         if signal == SIGHUP {
+            service::reloading();
             serving.reload();
+            service::ready("serving");
         } else {
+            service::stopping();
             tracing::info!("stopping");
             break;
         }
@@ -121,7 +126,13 @@ impl Serving {
         let wake = (Arc::clone(&signer), timer.waker());
         let loader_thread = std::thread::Builder::new()
             .name("loader".to_owned())
-            .spawn(move || loader.run(clock::now, |import| wake_others(import, &wake.0, &wake.1)))
+            .spawn(move || {
+                let clock = || {
+                    service::alive();
+                    clock::now()
+                };
+                loader.run(clock, |import| wake_others(import, &wake.0, &wake.1));
+            })
             .context("cannot start the loader")?;
         let serving = Self {
             path: path.to_owned(),

@@ -22,6 +22,7 @@ pub mod inbox;
 pub mod loader;
 mod rejected;
 mod report;
+pub mod service;
 pub mod store;
 #[cfg(test)]
 mod testing;

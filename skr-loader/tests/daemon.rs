@@ -111,3 +111,34 @@ fn get(address: &str, path: &str) -> String {
     stream.read_to_string(&mut text).unwrap();
     text
 }
+
+/// sd_notify(3): READY once it runs, RELOADING and READY around a reload, WATCHDOG from the loop, STOPPING at the end.
+#[test]
+fn the_service_manager_is_told() {
+    use std::os::unix::net::UnixDatagram;
+    let bench = Bench::new();
+    let socket = UnixDatagram::bind(bench.path("notify")).unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut seen = String::new();
+    let mut wait_for_word = |word: &str| {
+        let mut buffer = [0; 4096];
+        while !seen.contains(word) {
+            let n = socket.recv(&mut buffer).unwrap_or_else(|e| panic!("{word}: {e}; {seen}"));
+            seen.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+        }
+        seen.clear();
+    };
+    let address = format!("NOTIFY_SOCKET={}", bench.path("notify").display());
+    let mut daemon = bench.start_under(&["env", &address]);
+    wait_for_word("READY=1");
+    wait_for_word("WATCHDOG=1");
+    daemon.signal(Signal::HUP);
+    wait_for_word("RELOADING=1");
+    wait_for_word("READY=1");
+    bench.configure("\nnonsense = true\n");
+    daemon.signal(Signal::HUP);
+    wait_for_word("the old one stays in use");
+    daemon.signal(Signal::TERM);
+    wait_for_word("STOPPING=1");
+    assert!(daemon.wait(STOP).is_some_and(|status| status.success()), "{}", bench.log());
+}

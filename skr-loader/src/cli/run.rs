@@ -14,6 +14,7 @@ use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
 
 use crate::loader::{Control, Loader};
+use crate::service;
 
 /// Watch the inbox, and accept or reject what is dropped there, until SIGTERM.
 ///
@@ -56,7 +57,13 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
     let thread = thread::Builder::new().name("signals".to_owned());
     thread.spawn(move || on_signals(signals, &control, &path)).context("signal thread")?;
     tracing::info!(config = %args.config.display(), "skr-loader runs");
-    loader.run(keystore::clock::now, |_| ());
+    service::ready("watching the inbox");
+    let clock = || {
+        service::alive();
+        keystore::clock::now()
+    };
+    loader.run(clock, |_| ());
+    service::stopping();
     tracing::info!("skr-loader stops");
     Ok(())
 }
@@ -75,15 +82,18 @@ fn on_signals(mut signals: Signals, control: &Control, path: &Path) {
             control.stop();
             continue;
         }
+        service::reloading();
         match load(path) {
             Ok(config) => {
                 if !control.reload(config) {
                     return;
                 }
+                service::ready("watching the inbox");
             }
             Err(error) => {
                 tracing::error!("the configuration has errors, the old one stays in use: {error}");
                 control.reload_failed();
+                service::ready("the configuration has errors, the old one stays in use");
             }
         }
     }
