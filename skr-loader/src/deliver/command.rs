@@ -82,6 +82,20 @@ impl Runner {
     /// Runs `words` (program, arguments) with `environment` added, and gives what it said on both streams. An exit status of 0
     /// with a word of failure in the text is a failure too: `rndc` has those.
     pub fn run(&self, words: &[String], environment: &[(&str, String)]) -> Result<String, CommandError> {
+        let text = self.run_unjudged(words, environment)?;
+        if tells_failure(&text, words) {
+            let program = words.first().cloned().unwrap_or_default();
+            return Err(CommandError::Says { program, said: shortened(&text) });
+        }
+        Ok(text)
+    }
+
+    /// The same, without a look at the words of what it said: for an answer that names what it likes, as `rndc status` does.
+    pub fn run_unjudged(
+        &self,
+        words: &[String],
+        environment: &[(&str, String)],
+    ) -> Result<String, CommandError> {
         let (program, arguments) = words.split_first().map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
         let name = || program.to_owned();
         let mut command = Command::new(program);
@@ -118,9 +132,6 @@ impl Runner {
         if !status.success() {
             return Err(CommandError::Failed { program: name(), status, said: shortened(&text) });
         }
-        if tells_failure(&text) {
-            return Err(CommandError::Says { program: name(), said: shortened(&text) });
-        }
         Ok(text)
     }
 }
@@ -149,8 +160,12 @@ fn reader(mut stream: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-fn tells_failure(text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
+/// True when the text has a word of failure that is not of `words`: a zone may be called `refused.example`.
+fn tells_failure(text: &str, words: &[String]) -> bool {
+    let mut text = text.to_ascii_lowercase();
+    for word in words.iter().skip(1).filter(|word| word.trim_end_matches('.').contains(['.', '/'])) {
+        text = text.replace(word.trim_end_matches('.').to_ascii_lowercase().as_str(), "");
+    }
     ["failed", "failure", "error", "does not have", "not found", "refused"]
         .iter()
         .any(|word| text.contains(word))
@@ -200,6 +215,14 @@ mod tests {
     }
 
     #[test]
+    fn names_of_zones_and_files_are_no_words_of_failure() {
+        let words = |zone: &str| ["rndc", "skr", "-import", "/var/error/x", zone].map(str::to_owned);
+        assert!(!tells_failure("loaded /var/error/x for Refused.example", &words("refused.example.")));
+        assert!(tells_failure("refused.example: refused", &words("refused.example.")));
+        assert!(tells_failure("import failed: success", &words("failed.")), "a word is no name");
+    }
+
+    #[test]
     fn a_command_that_hangs_is_killed_with_its_children() {
         let started = Instant::now();
         assert!(matches!(sh("sleep 60 & sleep 60", 200), Err(CommandError::Hangs { .. })));
@@ -217,5 +240,12 @@ mod tests {
         let text = sh("head -c 1000000 /dev/zero", 10_000).unwrap();
         assert_eq!(text.len(), MAX_OUTPUT);
         assert!(matches!(sh("yes", 300), Err(CommandError::Hangs { .. })));
+    }
+
+    /// All of it is read, so that the command can end, and 64 KiB are kept.
+    #[test]
+    fn a_gigabyte_of_output_costs_no_memory() {
+        let text = sh("head -c 1000000000 /dev/zero; echo on the other stream >&2", 120_000).unwrap();
+        assert_eq!(text.len(), MAX_OUTPUT + "on the other stream\n".len());
     }
 }

@@ -12,6 +12,8 @@ pub mod command;
 pub mod plan;
 pub mod probe;
 mod servers;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -68,14 +70,23 @@ pub struct Task<'a> {
 pub struct Deliveries {
     config: Vec<TargetConfig>,
     targets: Vec<Target>,
+    /// Threads of targets that are gone and were told to end.
+    ending: Vec<Ending>,
 }
 
 #[derive(Debug)]
 struct Target {
-    zones: Option<Vec<Name>>,
-    sender: Option<Sender<Order>>,
+    config: TargetConfig,
+    sender: Sender<Order>,
+    ending: Ending,
+}
+
+/// How the thread of a target is told to end, and when it has.
+#[derive(Debug)]
+struct Ending {
+    name: String,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: JoinHandle<()>,
 }
 
 enum Order {
@@ -84,14 +95,28 @@ enum Order {
 }
 
 impl Deliveries {
-    /// Brings the targets in line with the configuration. `in_force` = what every zone has in force; targets that did not
-    /// change hear only of zones that are gone.
+    /// Brings the targets in line with the configuration. `in_force` = what every zone has in force.
+    ///
+    /// Targets that did not change go on. Never waits for one that goes: a changed one is followed by a thread that begins when the
+    /// one before it has ended.
     pub fn configure(&mut self, config: &Config, metrics: &Metrics, in_force: &BTreeMap<Name, Arc<InForce>>) {
         if self.config != config.deliver {
-            self.targets.clear();
+            self.ending.retain(|ending| !ending.thread.is_finished());
+            let (mut kept, gone): (Vec<_>, Vec<_>) =
+                self.targets.drain(..).partition(|target| config.deliver.contains(&target.config));
+            self.ending.extend(gone.into_iter().map(Target::end));
+            for wanted in &config.deliver {
+                match kept.iter().position(|target| target.config == *wanted) {
+                    Some(at) => self.targets.push(kept.swap_remove(at)),
+                    None => {
+                        let (before, others) =
+                            self.ending.drain(..).partition(|ending| ending.name == wanted.name);
+                        self.ending = others;
+                        self.targets.extend(Target::start(wanted, &config.state_dir, metrics, before));
+                    }
+                }
+            }
             self.config.clone_from(&config.deliver);
-            self.targets =
-                config.deliver.iter().filter_map(|t| Target::start(t, &config.state_dir, metrics)).collect();
         }
         for (zone, in_force) in in_force {
             self.take(zone, in_force);
@@ -100,7 +125,8 @@ impl Deliveries {
 
     /// A generation is in force.
     pub fn take(&self, zone: &Name, in_force: &Arc<InForce>) {
-        for target in self.targets.iter().filter(|t| t.zones.as_ref().is_none_or(|z| z.contains(zone))) {
+        for target in self.targets.iter().filter(|t| t.config.zones.as_ref().is_none_or(|z| z.contains(zone)))
+        {
             target.send(Order::Take(zone.clone(), Arc::clone(in_force)));
         }
     }
@@ -118,7 +144,13 @@ impl Deliveries {
 }
 
 impl Target {
-    fn start(config: &TargetConfig, state_dir: &Path, metrics: &Metrics) -> Option<Self> {
+    /// Starts the thread of a target, which waits for the end of those `before` it.
+    fn start(
+        config: &TargetConfig,
+        state_dir: &Path,
+        metrics: &Metrics,
+        before: Vec<Ending>,
+    ) -> Option<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (server, probe) = servers::server(config, Arc::clone(&stop));
         let prover = probe.map(|probe| -> worker::Prover {
@@ -130,10 +162,14 @@ impl Target {
         let (sender, orders) = channel();
         let stopping = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name(format!("deliver {}", config.name));
-        let thread = thread.spawn(move || run(worker, &orders, &stopping));
+        let thread = thread.spawn(move || {
+            before.into_iter().for_each(Ending::wait);
+            run(worker, &orders, &stopping);
+        });
         match thread {
             Ok(thread) => {
-                Some(Self { zones: config.zones.clone(), sender: Some(sender), stop, thread: Some(thread) })
+                let ending = Ending { name: config.name.clone(), stop, thread };
+                Some(Self { config: config.clone(), sender, ending })
             }
             Err(error) => {
                 tracing::error!(target = config.name, %error, "cannot start to deliver");
@@ -144,18 +180,29 @@ impl Target {
 
     fn send(&self, order: Order) {
         // The thread ends only when it is told to.
-        let _ = self.sender.as_ref().map(|s| s.send(order));
+        let _ = self.sender.send(order);
+    }
+
+    /// Tells it to end, and does not wait.
+    fn end(self) -> Ending {
+        self.ending.stop.store(true, Ordering::Relaxed);
+        // With its sender goes the thread's wait for orders.
+        self.ending
     }
 }
 
-impl Drop for Target {
+impl Ending {
+    fn wait(self) {
+        // A panic there has been told by its own message.
+        let _ = self.thread.join();
+    }
+}
+
+impl Drop for Deliveries {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.sender = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been told by its own message.
-            let _ = thread.join();
-        }
+        // All are told before the first is waited for.
+        self.ending.extend(self.targets.drain(..).map(Target::end));
+        self.ending.drain(..).for_each(Ending::wait);
     }
 }
 

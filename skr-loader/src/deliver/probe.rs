@@ -1,5 +1,8 @@
 //! Asks a server over DNS what it serves, and holds that against a bundle.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Write};
@@ -15,12 +18,17 @@ use keystore::dns::{Name, Rrset, Rtype};
 use keystore::exchange::Bundle;
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// Largest UDP answer that is asked for, in octets; anything longer comes by TCP.
 const UDP_SIZE: u16 = 1232;
 /// How long one try may take, and how many there are.
 const TRY: Duration = Duration::from_millis(700);
 const TRIES: usize = 3;
+/// How long one answer over TCP may take from the connection to its last octet: a server that drips must not hold us.
+const WHOLE_TCP: Duration = Duration::from_secs(2);
+/// How long one proof may take with all its questions.
+const WHOLE_PROOF: Duration = Duration::from_secs(10);
 /// Most signatures over one RRset that are verified.
 const MAX_SIGNATURES: usize = 16;
 
@@ -103,12 +111,13 @@ impl Probe {
     /// signatures, each valid now, and the SOA is signed by a key of the bundle.
     pub fn prove(&self, zone: &Name, bundle: &Bundle, now: Timestamp) -> Result<(), ProofError> {
         let keys: Vec<Dnskey> = bundle.keys().collect();
+        let until = Instant::now() + WHOLE_PROOF;
         for (rtype, rrset) in [
             (Rtype::DNSKEY, Some(&bundle.dnskey)),
             (Rtype::CDNSKEY, bundle.cdnskey.as_ref()),
             (Rtype::CDS, bundle.cds.as_ref()),
         ] {
-            let answer = self.ask(zone, rtype)?;
+            let answer = self.ask(zone, rtype, until)?;
             let expected = rrset.map(Rrset::canonical_rdatas).unwrap_or_default();
             let served = answer.rrset.canonical_rdatas();
             if expected != served {
@@ -127,27 +136,27 @@ impl Probe {
             }
             check_signatures(&answer, zone, &keys, now)?;
         }
-        let soa = self.ask(zone, Rtype::SOA)?;
+        let soa = self.ask(zone, Rtype::SOA, until)?;
         if soa.rrset.rdatas.is_empty() {
             return Err(ProofError::BadAnswer { rtype: Rtype::SOA, what: "empty".to_owned() });
         }
         check_signatures(&soa, zone, &keys, now)
     }
 
-    fn ask(&self, zone: &Name, rtype: Rtype) -> Result<Answer, ProofError> {
+    fn ask(&self, zone: &Name, rtype: Rtype, until: Instant) -> Result<Answer, ProofError> {
         let bad = |what: String| ProofError::BadAnswer { rtype, what };
         let id = message_id();
         let query =
             query(zone, rtype, id).ok_or_else(|| bad("none: the query cannot be written".to_owned()))?;
         let no_answer = |source| ProofError::NoAnswer { server: self.server, source };
-        let mut reply = self.over_udp(&query, id).map_err(no_answer)?;
+        let mut reply = self.over_udp(&query, id, until).map_err(no_answer)?;
         if reply.get(2).is_some_and(|flags| flags & 0x02 != 0) {
-            reply = self.over_tcp(&query).map_err(no_answer)?;
+            reply = self.over_tcp(&query, until).map_err(no_answer)?;
         }
         read(&reply, zone, rtype, id).map_err(bad)
     }
 
-    fn over_udp(&self, query: &[u8], id: u16) -> io::Result<Vec<u8>> {
+    fn over_udp(&self, query: &[u8], id: u16, whole: Instant) -> io::Result<Vec<u8>> {
         let any = match self.server {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -161,12 +170,9 @@ impl Probe {
                 last = error;
                 continue;
             }
-            let until = Instant::now() + TRY;
-            loop {
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    break;
-                }
+            let until = whole.min(Instant::now() + TRY);
+            // Also when others flood the port.
+            while let Ok(left) = left(until) {
                 socket.set_read_timeout(Some(left))?;
                 match socket.recv(&mut buffer) {
                     // Anything else is a late answer to somebody else, or forged.
@@ -184,18 +190,48 @@ impl Probe {
         Err(last)
     }
 
-    fn over_tcp(&self, query: &[u8]) -> io::Result<Vec<u8>> {
-        let mut stream = TcpStream::connect_timeout(&self.server, TRY)?;
-        stream.set_read_timeout(Some(TRY))?;
-        stream.set_write_timeout(Some(TRY))?;
+    fn over_tcp(&self, query: &[u8], whole: Instant) -> io::Result<Vec<u8>> {
+        let until = whole.min(Instant::now() + WHOLE_TCP);
+        let mut stream = self.connect(left(until)?.min(TRY))?;
+        stream.set_write_timeout(Some(left(until)?))?;
         let len = u16::try_from(query.len()).map_err(io::Error::other)?;
         stream.write_all(&[&len.to_be_bytes()[..], query].concat())?;
         let mut len = [0; 2];
-        stream.read_exact(&mut len)?;
+        read_until(&mut stream, &mut len, until)?;
         let mut reply = vec![0; u16::from_be_bytes(len).into()];
-        stream.read_exact(&mut reply)?;
+        read_until(&mut stream, &mut reply, until)?;
         Ok(reply)
     }
+
+    /// Connects from the source that was configured, where one is: views are told apart by it over TCP too.
+    fn connect(&self, timeout: Duration) -> io::Result<TcpStream> {
+        let Some(source) = self.source else { return TcpStream::connect_timeout(&self.server, timeout) };
+        let domain = Domain::for_address(self.server);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect_timeout(&self.server.into(), timeout)?;
+        Ok(socket.into())
+    }
+}
+
+/// Time until `until`; an error when it has come.
+fn left(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// Fills `buffer`, each octet of it before `until`.
+fn read_until(stream: &mut TcpStream, mut buffer: &mut [u8], until: Instant) -> io::Result<()> {
+    while !buffer.is_empty() {
+        stream.set_read_timeout(Some(left(until)?))?;
+        match stream.read(buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => buffer = &mut buffer[read..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Each signature must verify with the key it names and be valid now, and there must be one.

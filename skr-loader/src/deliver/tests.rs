@@ -1,0 +1,75 @@
+//! Targets that change while they are at work.
+
+use std::net::UdpSocket;
+use std::time::Instant;
+
+use keystore::config::deliver::Method;
+
+use super::*;
+use crate::testing::{self, StateDir};
+
+const SLOW: Duration = Duration::from_millis(1500);
+
+/// A hook that notes its calls in `log`; it is asked over DNS at `address`.
+fn hook(name: &str, log: &Path, address: Option<std::net::SocketAddr>) -> TargetConfig {
+    let script = format!("echo $OFFLINE_KSK_EVENT >>{}", log.display());
+    let command = ["/bin/sh", "-c", &script].map(str::to_owned).to_vec();
+    TargetConfig {
+        name: name.into(),
+        zones: None,
+        timeout: 10,
+        address,
+        source: None,
+        method: Method::Hook { command },
+    }
+}
+
+fn wait_for(what: &str, mut held: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !held() {
+        assert!(started.elapsed() < Duration::from_secs(20), "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A target that waits for a silent server is changed: the caller, which is the inbox, goes on at once; the target in
+/// its place begins after it; and the target beside them is not started again.
+#[test]
+fn a_reload_never_waits_for_a_target() {
+    let (state, metrics) = (StateDir::new(), Metrics::new().unwrap());
+    let now = clock::now();
+    let bundles = keystore::exchange::testing::SkrBuilder::new(testing::ZONE, now).build().bundles;
+    let in_force = Arc::new(InForce { generation: 1, digest: [1; 32], bundles });
+    let in_force: BTreeMap<Name, _> = [(testing::zone(), in_force)].into();
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (slow_log, quick_log) = (state.path("slow"), state.path("quick"));
+    let calls = |log: &Path| std::fs::read_to_string(log).unwrap_or_default().lines().count();
+
+    let mut config = state.config();
+    let slow = hook("slow", &slow_log, silent.local_addr().ok());
+    config.deliver = vec![slow, hook("quick", &quick_log, None)];
+    let mut deliveries = Deliveries::default();
+    deliveries.configure(&config, &metrics, &in_force);
+    wait_for("both are called", || calls(&slow_log) == 1 && calls(&quick_log) == 1);
+
+    let started = Instant::now();
+    for timeout in 11..=13 {
+        config.deliver[0].timeout = timeout;
+        deliveries.configure(&config, &metrics, &in_force);
+    }
+    config.deliver[0].address = None;
+    deliveries.configure(&config, &metrics, &in_force);
+    assert!(started.elapsed() < SLOW, "it waited {:?}", started.elapsed());
+    assert_eq!(calls(&slow_log), 1, "the one before is still at it");
+    wait_for("the target in its place is at work", || calls(&slow_log) == 2);
+    assert!(started.elapsed() > Duration::from_millis(500), "it did not wait for the one before it");
+    assert_eq!(calls(&quick_log), 1);
+    let labels = [testing::ZONE, "slow"];
+    wait_for("its metrics are there", || metrics.skr_delivery_current.with_label_values(&labels).get() == 1);
+
+    config.deliver.clear();
+    deliveries.configure(&config, &metrics, &in_force);
+    assert!(deliveries.is_empty());
+    drop(deliveries);
+    assert!(!metrics.encode().unwrap().contains("\"slow\""));
+}
