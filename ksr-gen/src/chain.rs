@@ -1,15 +1,25 @@
 //! Whether a request follows the SKR before.
 
-use keystore::exchange::{Ksr, TrustAnchor, UnverifiedSkr, VerifyContext, verify};
+use keystore::dns::{Rtype, rrsig};
+use keystore::exchange::{Bundle, Ksr, TrustAnchor, UnverifiedSkr, VerifyContext, verify};
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 
 use crate::check::{Allow, Findings, key_name};
 
 /// KSR-CHAIN-SKR, KSR-CHAIN-OVERLAP and KSR-CHAIN-KEYS.
-pub(crate) fn check(ksr: &Ksr, previous: &UnverifiedSkr, allow: Allow, now: Timestamp, out: &mut Findings) {
+///
+/// `known` are the KSKs that the operator knows from elsewhere; when there are none, nobody can tell whose SKR it is.
+pub(crate) fn check(
+    ksr: &Ksr,
+    previous: &UnverifiedSkr,
+    known: &[TrustAnchor],
+    allow: Allow,
+    now: Timestamp,
+    out: &mut Findings,
+) {
     let (Some(first), Some(last)) = (ksr.bundles.first(), previous.bundles.last()) else { return };
-    // Signed by the KSKs that it has itself: damage is seen, and whose it is the operators know.
+    // Signed by the KSKs that it has itself, so that damage is seen; whose they are is asked below.
     let anchors: Vec<TrustAnchor> = previous
         .bundles
         .iter()
@@ -27,6 +37,9 @@ pub(crate) fn check(ksr: &Ksr, previous: &UnverifiedSkr, allow: Allow, now: Time
         return;
     }
     let at = first.inception;
+    if let Some((bundle, what)) = foreign(previous, at, known) {
+        out.unless(allow.chain, "KSR-CHAIN-SKR", Some(bundle), what, "--allow-broken-chain");
+    }
     if at > last.expiration() {
         let what = format!(
             "it begins after the SKR before has ended ({}): nothing covers the time between; ask for a request that begins earlier",
@@ -61,4 +74,31 @@ pub(crate) fn check(ksr: &Ksr, previous: &UnverifiedSkr, allow: Allow, now: Time
         );
         out.unless(allow.chain, "KSR-CHAIN-KEYS", Some(at), what, "--allow-broken-chain");
     }
+}
+
+/// The first bundle from `at` on that none of the `known` KSKs has signed: somebody else's SKR, however well it verifies by itself.
+fn foreign(previous: &UnverifiedSkr, at: Timestamp, known: &[TrustAnchor]) -> Option<(Timestamp, String)> {
+    if known.is_empty() {
+        return None;
+    }
+    let in_force = previous.bundles.partition_point(|bundle| bundle.inception <= at).saturating_sub(1);
+    let bundle = previous.bundles[in_force..].iter().find(|bundle| !signed_by(bundle, known))?;
+    let by: Vec<String> = bundle.signatures.iter().map(|s| s.key_tag.to_string()).collect();
+    let what = format!(
+        "none of the KSKs known here has signed it (it is signed by {}): the SKR before is not of this operator, or its KSK is missing from the key folder",
+        by.first().map_or("nobody", String::as_str)
+    );
+    Some((bundle.inception, what))
+}
+
+/// True when a KSK that is `known` has signed the DNSKEY RRset.
+fn signed_by(bundle: &Bundle, known: &[TrustAnchor]) -> bool {
+    bundle.keys().any(|key| {
+        known.iter().any(|anchor| anchor.matches(&bundle.dnskey.owner, &key))
+            && bundle
+                .signatures
+                .iter()
+                .filter(|s| (s.covered, s.key_tag, s.algorithm) == (Rtype::DNSKEY, key.tag(), key.algorithm))
+                .any(|s| rrsig::verify(s, &bundle.dnskey, &key.public_key).is_ok())
+    })
 }

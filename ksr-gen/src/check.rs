@@ -84,7 +84,7 @@ pub const CHECKS: &[Check] = &[
     Check { id: "KSR-POP-MISSING", holds: "each ZSK has signed its bundle" },
     Check { id: "KSR-POP-INVALID", holds: "each of these signatures verifies, for the bundle's time" },
     Check { id: "KSR-POLICY-TTL", holds: "the TTL is the policy's dnskey-ttl" },
-    Check { id: "KSR-CHAIN-SKR", holds: "the SKR before verifies" },
+    Check { id: "KSR-CHAIN-SKR", holds: "the SKR before verifies, signed by a KSK known here" },
     Check { id: "KSR-CHAIN-OVERLAP", holds: "it begins before the SKR before ends" },
     Check { id: "KSR-CHAIN-KEYS", holds: "its first bundle has the ZSKs that the SKR before has then" },
     Check { id: "KSR-NO-KSK", holds: "a KSK signs each bundle" },

@@ -91,6 +91,9 @@ impl Report<'_> {
             _ if id.starts_with("KSR-CHAIN") && !self.plan.has_previous() => {
                 Verdict::Skipped("no --previous SKR")
             }
+            "KSR-CHAIN-SKR" if !self.has_ksks && !self.plan.has_parent() => {
+                Verdict::Skipped("it verifies; whose it is tells a KSK in the key folder, or --parent-ds")
+            }
             "KSR-NO-KSK" | "KSR-PROVE" | "KSR-KSK-HELD" | "KSR-KSK-LEFT" | "KSR-ALGORITHM-SET"
                 if !self.has_ksks =>
             {

@@ -57,6 +57,16 @@ pub struct Signing<'a> {
     pub allow: Allow,
 }
 
+impl Signing<'_> {
+    /// The KSKs that the operator knows without the request and the SKR before: those of the folder, else those of the parent's DS.
+    fn known(&self, ksks: &[&KeyFile]) -> Vec<TrustAnchor> {
+        match (ksks, self.parent) {
+            ([], Some(parent)) => parent.ds.clone(),
+            (ksks, _) => ksks.iter().map(|ksk| TrustAnchor::Dnskey(ksk.dnskey.clone())).collect(),
+        }
+    }
+}
+
 /// Which bundles there will be, and what the checks found.
 #[derive(Debug)]
 pub struct SigningPlan<'a> {
@@ -148,7 +158,7 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
     let mut findings = Findings(check::check(ksr, policy, &ksks, end, allow));
     check::check_horizon(ksr, end, signing.now, allow, &mut findings);
     if let Some(previous) = signing.previous {
-        chain::check(ksr, previous, allow, signing.now, &mut findings);
+        chain::check(ksr, previous, &signing.known(&ksks), allow, signing.now, &mut findings);
     }
     let ksks = uses(&signing, &ksks, &mut findings);
     let mut events = schedule::events(&ksks, policy);

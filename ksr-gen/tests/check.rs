@@ -125,6 +125,38 @@ fn each_check_refuses_what_it_should() {
     site.write("before", &format!("{}{other}{}", &before[..at], &before[at + 1..]));
     assert_eq!(verdict(&json(&site, "--previous @before -K @ksk").1, "KSR-CHAIN-SKR"), "refused");
     site.write("before", &before);
+    // One that verifies by itself, signed by a KSK of somebody else.
+    std::fs::create_dir(site.path("foreign")).expect("a folder");
+    site.command("common", START, YEAR, "-o -K @foreign keygen").ok();
+    site.write("foreign-skr", &site.command("common", START, YEAR, "-K @foreign -f @ksr sign").ok());
+    for (folder, more, want) in [
+        ("@ksk", "--previous @foreign-skr", "refused"),
+        ("@ksk", "--previous @foreign-skr --allow-broken-chain", "warning"),
+        ("@foreign", "--previous @foreign-skr", "ok"),
+        ("@zsk", "--previous @foreign-skr", "skipped"),
+    ] {
+        let (code, report) = json(&site, &format!("{more} -K {folder}"));
+        assert_eq!(verdict(&report, "KSR-CHAIN-SKR"), want, "{folder} {more}: {report:#}");
+        assert_eq!(code == 0, want != "refused", "{folder} {more}");
+    }
+    let refused =
+        site.command("common", START, YEAR, "--previous @foreign-skr -K @ksk -f @ksr sign").fails(1);
+    assert!(refused.contains("KSR-CHAIN-SKR"), "{refused}");
+    // Its DS at the parent tells the same where no KSK is.
+    for (of, want) in [("ksk", "refused"), ("foreign", "ok")] {
+        let ksks = keystore::keys::files::find(&site.path(of), &common::zone()).expect("keys").keys;
+        let ds: Vec<String> = ksks
+            .iter()
+            .map(|k| {
+                let ds = k.dnskey.ds_rdata(&common::zone(), 2).expect("a digest");
+                let hex = data_encoding::HEXUPPER.encode(&ds[4..]);
+                format!("example.test. 3600 IN DS {} {} 2 {hex}\n", k.dnskey.tag(), k.dnskey.algorithm.0)
+            })
+            .collect();
+        site.write("ds", &ds.concat());
+        let (_, report) = json(&site, "--previous @foreign-skr --parent-ds @ds -K @zsk");
+        assert_eq!(verdict(&report, "KSR-CHAIN-SKR"), want, "{of}: {report:#}");
+    }
     // A request of other keys, and one that begins after the end.
     std::fs::create_dir(site.path("strange")).expect("a folder");
     let late = ("20280301000000", "20290101000000");
