@@ -77,7 +77,11 @@ pub(crate) fn check(
 }
 
 /// The first bundle from `at` on that none of the `known` KSKs has signed: somebody else's SKR, however well it verifies by itself.
-fn foreign(previous: &UnverifiedSkr, at: Timestamp, known: &[TrustAnchor]) -> Option<(Timestamp, String)> {
+pub(crate) fn foreign(
+    previous: &UnverifiedSkr,
+    at: Timestamp,
+    known: &[TrustAnchor],
+) -> Option<(Timestamp, String)> {
     if known.is_empty() {
         return None;
     }

@@ -269,7 +269,7 @@ fn check_key(key: &Dnskey, policy: &Policy, at: Option<Timestamp>, allow: Allow,
 }
 
 /// One tag, or the one that the other gets when it is revoked (RFC 5011 section 7): a revoked key must not look like another.
-fn collide(a: &Dnskey, b: &Dnskey) -> bool {
+pub(crate) fn collide(a: &Dnskey, b: &Dnskey) -> bool {
     let revoked = |key: &Dnskey| Dnskey { flags: key.flags | FLAG_REVOKE, ..key.clone() }.tag();
     a.tag() == b.tag() || (b.is_ksk() && a.tag() == revoked(b))
 }

@@ -13,8 +13,8 @@ use keystore::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::check::{CHECKS, Finding};
-use crate::pgp_words;
 use crate::sign::SigningPlan;
+use crate::{pgp_words, sign_xml};
 
 /// A file and what signing it would mean.
 pub struct Report<'a> {
@@ -26,10 +26,22 @@ pub struct Report<'a> {
     pub format: Format,
     /// What would be signed.
     pub plan: &'a SigningPlan<'a>,
-    /// What the checks of the root zone's form say, for a request in XML.
-    pub xml: Option<Vec<keystore::exchange::Finding>>,
+    /// What a request in XML has of its own.
+    pub xml: Option<XmlPart<'a>>,
     /// Without KSKs what hangs on them is not looked at.
     pub has_ksks: bool,
+}
+
+/// Bundles and times of a request in XML are its own, and so are its checks.
+pub struct XmlPart<'a> {
+    /// All findings.
+    pub findings: Vec<keystore::exchange::Finding>,
+    /// The expiration of the last bundle.
+    pub end: Timestamp,
+    /// Each KSK with the inceptions of the first and the last bundle that it signs.
+    pub ksks: Vec<(&'a Dnskey, Option<Timestamp>, Option<Timestamp>)>,
+    /// Whether the SKR before is there.
+    pub has_previous: bool,
 }
 
 /// What a check said.
@@ -75,7 +87,11 @@ impl Report<'_> {
 
     fn refusing(&self) -> Vec<&'static str> {
         if let Some(xml) = &self.xml {
-            return xml.iter().filter(|f| f.rejects()).map(|f| f.id).collect();
+            let counts =
+                |f: &&keystore::exchange::Finding| f.rejects() && (self.has_ksks || f.id != "KSR-NO-KSK");
+            let mut ids: Vec<&'static str> = xml.findings.iter().filter(counts).map(|f| f.id).collect();
+            ids.dedup();
+            return ids;
         }
         let mut ids: Vec<&'static str> = self.findings().filter(|f| !f.allowed).map(|f| f.id).collect();
         ids.dedup();
@@ -110,17 +126,28 @@ impl Report<'_> {
         let line = |f: &Finding| json!({ "bundle": f.bundle.map(Timestamp::iso), "what": f.what, "flag": f.flag, "allowed": f.allowed });
         if let Some(xml) = &self.xml {
             let row = |check: &'static Check| {
-                let found: Vec<_> = xml.iter().filter(|f| f.id == check.id).collect();
+                let counts = self.has_ksks || check.id != "KSR-NO-KSK";
+                let found: Vec<_> = xml.findings.iter().filter(|f| counts && f.id == check.id).collect();
                 let verdict = match found.iter().any(|f| f.rejects()) {
                     true => Verdict::Refused,
                     false if !found.is_empty() => Verdict::Warning,
-                    false if check.id == "SKR-VERIFY" => Verdict::Skipped("made when it is signed"),
-                    false => Verdict::Ok,
+                    false => match check.id {
+                        "SKR-VERIFY" => Verdict::Skipped("made when it is signed"),
+                        id if id.starts_with("KSR-CHAIN") && !xml.has_previous => {
+                            Verdict::Skipped("no --previous SKR")
+                        }
+                        "KSR-CHAIN-SKR" | "KSR-NO-KSK" | "KSR-PROVE" if !self.has_ksks => {
+                            Verdict::Skipped("no KSK in the key folder")
+                        }
+                        "KSR-PROVE" if !self.is_good() => Verdict::Skipped("other checks refuse"),
+                        _ => Verdict::Ok,
+                    },
                 };
                 let line = |f: &&keystore::exchange::Finding| json!({ "bundle": f.bundle.map(Timestamp::iso), "what": f.what, "flag": null, "allowed": !f.rejects() });
                 (check, verdict, found.iter().map(line).collect())
             };
-            return xml::CHECKS.iter().map(row).collect();
+            let more = CHECKS.iter().filter(|check| sign_xml::MORE_CHECKS.contains(&check.id));
+            return xml::CHECKS.iter().chain(more).map(row).collect();
         }
         CHECKS
             .iter()
@@ -150,7 +177,21 @@ impl Report<'_> {
 
     fn span(&self) -> (Timestamp, Timestamp) {
         let first = self.plan.ksr().bundles.first().map_or(self.plan.end(), |bundle| bundle.inception);
-        (first, self.plan.end())
+        (first, self.xml.as_ref().map_or(self.plan.end(), |xml| xml.end))
+    }
+
+    fn skr_bundles(&self) -> usize {
+        match &self.xml {
+            Some(_) => self.plan.ksr().bundles.len(),
+            None => self.plan.bundle_count(),
+        }
+    }
+
+    fn ksks(&self) -> Vec<(&Dnskey, Option<Timestamp>, Option<Timestamp>)> {
+        match &self.xml {
+            Some(xml) => xml.ksks.clone(),
+            None => self.plan.ksks(),
+        }
     }
 
     /// For people, in lines of at most some hundred columns; no control characters.
@@ -171,7 +212,7 @@ impl Report<'_> {
             out,
             "bundles    {} in the request; {} in the SKR",
             ksr.bundles.len(),
-            self.plan.bundle_count()
+            self.skr_bundles()
         );
         for (i, bundle) in ksr.bundles.iter().enumerate() {
             let tags: Vec<String> = bundle.keys.iter().map(|key| key.tag().to_string()).collect();
@@ -188,7 +229,7 @@ impl Report<'_> {
             );
             put_lines(&mut out, "", &groups(&self.digest(line.key), 4), 8);
         }
-        for (key, first, last) in self.plan.ksks() {
+        for (key, first, last) in self.ksks() {
             let signs = match (first, last) {
                 (Some(first), Some(last)) => format!("signs {} to {}", first.iso(), last.iso()),
                 _ => "signs nothing".to_owned(),
@@ -236,7 +277,7 @@ impl Report<'_> {
                 "first_bundle": line.bundles.0, "last_bundle": line.bundles.1, "possession_proved": line.proved,
             })
         });
-        let ksks = self.plan.ksks().into_iter().map(|(key, first, last)| {
+        let ksks = self.ksks().into_iter().map(|(key, first, last)| {
             json!({
                 "tag": key.tag(), "algorithm": key.algorithm.0, "bits": bits(key), "ds_sha256": self.digest(key),
                 "signs_from": first.map(Timestamp::iso), "signs_to": last.map(Timestamp::iso),
@@ -257,7 +298,7 @@ impl Report<'_> {
             "sha256": HEXUPPER.encode(&sha256).to_lowercase(),
             "words": pgp_words::words(&sha256).collect::<Vec<_>>(),
             "zone": ksr.zone.to_string(), "start": from.iso(), "end": to.iso(), "policy": self.plan.policy().name,
-            "bundles": bundles.collect::<Vec<_>>(), "skr_bundles": self.plan.bundle_count(),
+            "bundles": bundles.collect::<Vec<_>>(), "skr_bundles": self.skr_bundles(),
             "zsks": zsks.collect::<Vec<_>>(), "ksks": ksks.collect::<Vec<_>>(),
             "checks": checks.collect::<Vec<_>>(), "good": self.is_good(),
         })

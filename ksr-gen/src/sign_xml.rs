@@ -3,17 +3,23 @@
 //! The request says more than one in text, and more is checked: that each ZSK proves its possession, that the bundles keep the
 //! request's own claims, and that it follows the SKR before. Bundles and times are those of the request.
 
+use std::collections::BTreeSet;
+
 use keystore::crypto::SigningKey;
-use keystore::dns::Name;
+use keystore::dns::{Name, Rrset, Rrsig, Rtype};
+use keystore::exchange::verify::Severity;
 use keystore::exchange::xml::{
     Ksk, Label, RespondError, Role, Rules, XmlBundle, XmlRequest, XmlResponse, check_chain, check_request,
     check_response, convert, respond,
 };
-use keystore::exchange::{Finding, xml};
+use keystore::exchange::{Bundle, Finding, TrustAnchor, prove, xml};
 use keystore::keys::files::KeyFileError;
 use keystore::keys::{Dnskey, KeyFile, Timing};
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
+
+use crate::chain;
+use crate::check::{Allow, collide};
 
 /// What to sign, and with what.
 pub(crate) struct SigningXml<'a> {
@@ -26,6 +32,7 @@ pub(crate) struct SigningXml<'a> {
     /// Keys of the KSK folder.
     pub keys: &'a [KeyFile],
     pub now: Timestamp,
+    pub allow: Allow,
 }
 
 /// Why there is no SKR. Nothing was made.
@@ -39,20 +46,162 @@ pub(crate) enum SigningXmlError {
     Respond(#[from] RespondError),
 }
 
-/// Checks the request, signs it, and checks the response.
-pub(crate) fn sign(signing: &SigningXml<'_>) -> Result<XmlResponse, SigningXmlError> {
-    let SigningXml { zone, policy, request, previous, keys, now } = *signing;
+/// The checks on top of those of the form, as [`crate::check::CHECKS`] has them.
+pub(crate) const MORE_CHECKS: &[&str] = &["KSR-KEY-COLLISION", "KSR-CHAIN-SKR", "KSR-NO-KSK", "KSR-PROVE"];
+
+impl<'a> SigningXml<'a> {
+    /// The KSKs of the folder.
+    pub(crate) fn ksks(&self) -> Vec<&'a KeyFile> {
+        let is_ksk = |key: &&KeyFile| {
+            key.dnskey.is_ksk() && key.state.as_ref().and_then(|state| state.ksk) != Some(false)
+        };
+        self.keys.iter().filter(is_ksk).collect()
+    }
+
+    /// Whether the KSK signs the bundle.
+    pub(crate) fn signs(ksk: &KeyFile, bundle: &XmlBundle) -> bool {
+        role(&ksk.timing, bundle) == Role::Signing
+    }
+
+    /// All findings before anything is signed; no private key is looked at.
+    pub(crate) fn check(&self) -> Vec<Finding> {
+        let rules = Rules::zone(self.zone.clone());
+        let mut out = check_request(self.request, &rules, self.now);
+        out.extend(self.previous.iter().flat_map(|previous| check_chain(self.request, previous, &rules)));
+        self.check_previous(&mut out);
+        self.check_collisions(&mut out);
+        self.check_ksks(&mut out);
+        if !out.iter().any(Finding::rejects) && !self.ksks().is_empty() {
+            self.prove(&mut out);
+        }
+        out
+    }
+
+    /// KSR-CHAIN-SKR: it verifies, by a KSK of this folder.
+    fn check_previous(&self, out: &mut Vec<Finding>) {
+        let (Some(previous), Some(first)) = (self.previous, self.request.bundles.first()) else { return };
+        let known: Vec<TrustAnchor> =
+            self.ksks().iter().map(|ksk| TrustAnchor::Dnskey(ksk.dnskey.clone())).collect();
+        if let Some((bundle, what)) = chain::foreign(&previous.to_skr(), first.inception, &known) {
+            let severity = if self.allow.chain { Severity::Warning } else { Severity::Reject };
+            out.push(Finding { id: "KSR-CHAIN-SKR", severity, bundle: Some(bundle), what });
+        }
+    }
+
+    /// KSR-KEY-COLLISION, among the ZSKs of a bundle and with the KSKs.
+    fn check_collisions(&self, out: &mut Vec<Finding>) {
+        let ksks = self.ksks();
+        let clash = |bundle: &XmlBundle| {
+            bundle.keys.iter().enumerate().find_map(|(i, key)| {
+                let others = bundle.keys[..i].iter().map(|k| &k.dnskey).chain(ksks.iter().map(|k| &k.dnskey));
+                let other =
+                    others.into_iter().find(|other| **other != key.dnskey && collide(&key.dnskey, other))?;
+                Some((bundle.inception, key.dnskey.tag(), other.algorithm))
+            })
+        };
+        if let Some((at, tag, other)) = self.request.bundles.iter().find_map(clash) {
+            let severity = if self.allow.tag_collision { Severity::Warning } else { Severity::Reject };
+            let what = format!(
+                "a ZSK and another key, of algorithm {other}, have the same tag {tag} (or will, once revoked); make a new ZSK, or go on with --allow-tag-collision"
+            );
+            out.push(Finding { id: "KSR-KEY-COLLISION", severity, bundle: Some(at), what });
+        }
+    }
+
+    /// KSR-NO-KSK: a KSK signs each bundle for each algorithm of its ZSKs.
+    fn check_ksks(&self, out: &mut Vec<Finding>) {
+        let ksks = self.ksks();
+        let algorithms =
+            |keys: &mut dyn Iterator<Item = &Dnskey>| keys.map(|key| key.algorithm).collect::<BTreeSet<_>>();
+        let lacks = |bundle: &&XmlBundle| {
+            let signing = ksks.iter().filter(|ksk| Self::signs(ksk, bundle));
+            let by = algorithms(&mut signing.map(|ksk| &ksk.dnskey));
+            by.is_empty() || by != algorithms(&mut bundle.keys.iter().map(|key| &key.dnskey))
+        };
+        if let Some(bundle) = self.request.bundles.iter().find(lacks) {
+            let what = match ksks.len() {
+                0 => "the key folder has no KSK; give the folder of the KSKs with -K".to_owned(),
+                n => format!(
+                    "of the {n} KSK(s) none is active from its inception to its expiration for each algorithm of its ZSKs; look at their times (dnssec-settime), or make a KSK for it (keygen -o)"
+                ),
+            };
+            out.push(Finding::reject("KSR-NO-KSK", Some(bundle.inception), what));
+        }
+    }
+
+    /// The bundles as they will be, their signatures without octets.
+    fn outline(&self) -> Vec<Bundle> {
+        let ksks = self.ksks();
+        let ttl = self.policy.dnskey_ttl;
+        let bundle = |asked: &XmlBundle| {
+            let published = ksks.iter().filter(|ksk| role(&ksk.timing, asked) != Role::Absent);
+            let keys = published.map(|ksk| &ksk.dnskey).chain(asked.keys.iter().map(|key| &key.dnskey));
+            let signature = |ksk: &&KeyFile| Rrsig {
+                covered: Rtype::DNSKEY,
+                algorithm: ksk.dnskey.algorithm,
+                labels: self.zone.rrsig_labels(),
+                original_ttl: ttl,
+                expiration: asked.expiration.to_rrsig(),
+                inception: asked.inception.to_rrsig(),
+                key_tag: ksk.dnskey.tag(),
+                signer: self.zone.clone(),
+                signature: Vec::new(),
+            };
+            Bundle {
+                inception: asked.inception,
+                dnskey: Rrset {
+                    owner: self.zone.clone(),
+                    rtype: Rtype::DNSKEY,
+                    ttl,
+                    rdatas: keys.map(|key| key.to_rdata().into()).collect(),
+                },
+                cdnskey: None,
+                cds: None,
+                signatures: ksks.iter().filter(|ksk| Self::signs(ksk, asked)).map(signature).collect(),
+            }
+        };
+        self.request.bundles.iter().map(bundle).collect()
+    }
+
+    /// KSR-PROVE: the SKR behind the one before, over all caches. The form has no CDS, so the parent stays as it is.
+    fn prove(&self, out: &mut Vec<Finding>) {
+        let bundles = self.outline();
+        let Some(first) = self.request.bundles.first() else { return };
+        let anchors: Vec<TrustAnchor> = self
+            .ksks()
+            .into_iter()
+            .filter(|ksk| Self::signs(ksk, first))
+            .map(|ksk| TrustAnchor::Dnskey(ksk.dnskey.clone()))
+            .collect();
+        let before = self.previous.map(|skr| skr.to_skr().bundles).unwrap_or_default();
+        let report =
+            prove::prove_skr(self.zone, (&before, &bundles), &anchors, None, self.policy, first.inception);
+        for fault in &report.findings {
+            let binding = fault.rejects()
+                && !self.allow.unproven
+                && !(self.allow.unconfirmed_ksk_roll && fault.fault.is_of_parent());
+            let severity = if binding { Severity::Reject } else { Severity::Warning };
+            let go_on = if binding { "; to go on nonetheless: --allow-unproven" } else { "" };
+            out.push(Finding {
+                id: "KSR-PROVE",
+                severity,
+                bundle: Some(fault.at),
+                what: format!("{fault}{go_on}"),
+            });
+        }
+    }
+}
+
+/// Signs the request and checks the response. `findings` are those of [`SigningXml::check`].
+pub(crate) fn sign(signing: &SigningXml<'_>, findings: Vec<Finding>) -> Result<XmlResponse, SigningXmlError> {
+    let SigningXml { zone, policy, request, previous, .. } = *signing;
     let rules = Rules::zone(zone.clone());
-    let mut findings = check_request(request, &rules, now);
-    findings.extend(previous.iter().flat_map(|previous| check_chain(request, previous, &rules)));
     refuse(findings)?;
 
-    let is_ksk =
-        |key: &&KeyFile| key.dnskey.is_ksk() && key.state.as_ref().and_then(|state| state.ksk) != Some(false);
     let used = |key: &&KeyFile| request.bundles.iter().any(|b| role(&key.timing, b) != Role::Absent);
-    let ksks: Vec<Loaded> = keys
-        .iter()
-        .filter(is_ksk)
+    let ksks: Vec<Loaded> = signing
+        .ksks()
+        .into_iter()
         .filter(used)
         .map(|key| Loaded::new(key, zone, previous))
         .collect::<Result<_, _>>()?;

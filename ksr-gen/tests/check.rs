@@ -189,6 +189,114 @@ fn the_root_zones_form_has_its_own_checks() {
     assert_eq!((code, verdict(&report, "KSR-POLICY-SIG-HORIZON").as_str()), (1, "refused"), "{report:#}");
 }
 
+/// A request in XML is shown, asked for and proved as one in text.
+#[test]
+fn requests_in_xml_are_judged_as_those_in_text() {
+    let site = ceremony().0;
+    let xml = site.command("common", START, YEAR, "--format xml -K @zsk request").ok();
+    site.write("ksr", &xml);
+    let request = keystore::exchange::xml::parse_request(xml.as_bytes()).expect("XML");
+    let end = request.bundles.last().expect("a bundle").expiration.iso();
+    let (code, report) = json(&site, "-K @ksk");
+    assert_eq!((code, &report["good"], report["end"].as_str()), (0, &true.into(), Some(end.as_str())));
+    assert_eq!(report["skr_bundles"], request.bundles.len());
+    for (id, want) in [
+        ("KSR-NO-KSK", "ok"),
+        ("KSR-PROVE", "ok"),
+        ("KSR-KEY-COLLISION", "ok"),
+        ("KSR-CHAIN-KEYS", "skipped"),
+        ("KSR-CHAIN-SKR", "skipped"),
+    ] {
+        assert_eq!(verdict(&report, id), want, "{id}: {report:#}");
+    }
+    let (code, report) = json(&site, "-K @zsk");
+    assert_eq!((code, verdict(&report, "KSR-NO-KSK").as_str()), (0, "skipped"), "{report:#}");
+
+    let line = format!("-l @policy -k common -e {YEAR} -K @ksk -f @ksr sign example.test");
+    for (answer, code) in [("yes\n", 0), ("no\n", 1), ("", 1)] {
+        let ran = site.run_at_terminal(&line, answer);
+        assert_eq!((ran.code, ran.stdout.is_empty()), (code, code != 0), "{answer:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("words      ") && ran.stderr.contains("Type yes: "), "{}", ran.stderr);
+    }
+    assert!(!site.run_at_terminal(&format!("--yes {line}"), "").stderr.contains("Type yes"));
+    let ran = site.run(&line);
+    assert!(!ran.stderr.contains("Type yes"), "{}", ran.stderr);
+    let before = ran.ok();
+
+    // The SKR before, of this operator and of another.
+    std::fs::create_dir(site.path("foreign")).expect("a folder");
+    site.command("common", START, YEAR, "-o -K @foreign keygen").ok();
+    site.write("before", &before);
+    let (_, report) = json(&site, "--previous @before -K @ksk");
+    assert_eq!(verdict(&report, "KSR-CHAIN-SKR"), "ok", "{report:#}");
+    let (_, report) = json(&site, "--previous @before -K @foreign");
+    assert_eq!(verdict(&report, "KSR-CHAIN-SKR"), "refused", "{report:#}");
+
+    // A KSK that ends before the request does: check says what sign says.
+    let folder = site.path("ksk");
+    for mut key in keystore::keys::files::find(&folder, &common::zone()).expect("keys").keys {
+        key.timing.inactive = Some(stamp("20270601000000"));
+        key.update().expect("written");
+    }
+    let (code, report) = json(&site, "-K @ksk");
+    assert_eq!((code, verdict(&report, "KSR-NO-KSK").as_str()), (1, "refused"), "{report:#}");
+    let ran = site.run_at_terminal(&line, "yes\n");
+    assert!(ran.stderr.contains("verdict    REFUSED by KSR-NO-KSK"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("Type yes"), "{}", ran.stderr);
+    ran.fails(1);
+}
+
+/// What the form's own checks cannot see: a ZSK that replaces another from one second to the next, and one with the tag of the KSK.
+#[test]
+fn an_xml_request_that_breaks_resolvers_is_refused() {
+    use keystore::exchange::xml::respond::{Zsk, request};
+    use keystore::exchange::xml::{Label, parse_request, print_request};
+
+    let site = ceremony().0;
+    let zone = common::zone();
+    let zsks = keystore::keys::files::find(&site.path("zsk"), &zone).expect("keys").keys;
+    let signers: Vec<_> = zsks.iter().map(|key| key.load_private().expect("its private part")).collect();
+    let labels = ["302e31", "302e32"].map(|label| Label::parse(label).expect("a label"));
+    let day = 86_400;
+    let bundles = |order: [&[usize]; 4]| {
+        let bundle = |(i, keys): (u64, &&[usize])| {
+            let from = stamp(START).plus(i * 10 * day);
+            let zsk =
+                |k: &usize| Zsk { dnskey: &zsks[*k].dnskey, key: &*signers[*k], identifier: &labels[*k] };
+            (from, from.plus(21 * day), keys.iter().map(zsk).collect())
+        };
+        let bundles: Vec<_> = (0..).zip(&order).map(bundle).collect();
+        print_request(&request(&zone, 1, &bundles, 3600, (0, 0)).expect("working keys"))
+    };
+    for (order, more, want) in [
+        ([&[0][..], &[0], &[1], &[1]], "", "refused"),
+        ([&[0][..], &[0], &[1], &[1]], "--allow-unproven", "warning"),
+        ([&[0][..], &[0, 1], &[0, 1], &[1]], "", "ok"),
+    ] {
+        site.write("ksr", &bundles(order));
+        let (code, report) = json(&site, &format!("{more} -K @ksk"));
+        assert_eq!(verdict(&report, "KSR-PROVE"), want, "{order:?} {more}: {report:#}");
+        assert_eq!(code == 0, want != "refused", "{order:?} {more}: {report:#}");
+        let signed =
+            site.run(&format!("-l @policy -k common -e {YEAR} -K @ksk -f @ksr {more} sign example.test"));
+        assert_eq!(signed.code, code, "{}", signed.stderr);
+        assert!(!signed.stderr.contains("warning: KSR-PROVE: warning"), "{}", signed.stderr);
+        assert_eq!(signed.stderr.contains("KSR-PROVE"), want != "ok", "{}", signed.stderr);
+    }
+    let mut twin = parse_request(bundles([&[0], &[0], &[0], &[0]]).as_bytes()).expect("XML");
+    let ksk = keystore::keys::files::find(&site.path("ksk"), &zone).expect("keys").keys.remove(0).dnskey;
+    let key = &mut twin.bundles[0].keys[0];
+    key.dnskey.public_key = ksk.public_key.clone();
+    // One less in the flags, one more in the key: the sum stays, and so does the tag.
+    let odd = (1..64).step_by(2).find(|i| ksk.public_key[*i] < 255).expect("an octet");
+    key.dnskey.public_key[odd] += 1;
+    key.tag = key.dnskey.tag();
+    assert_eq!(key.tag, ksk.tag());
+    site.write("ksr", &print_request(&twin));
+    assert_eq!(verdict(&json(&site, "-K @ksk").1, "KSR-KEY-COLLISION"), "refused");
+    assert_eq!(verdict(&json(&site, "--allow-tag-collision -K @ksk").1, "KSR-KEY-COLLISION"), "warning");
+}
+
 #[test]
 fn what_is_no_request_is_told() {
     let (site, _) = ceremony();

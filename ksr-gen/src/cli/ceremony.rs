@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use keystore::exchange::bind::{self, MAX_OCTETS, SyntaxError};
 use keystore::exchange::format::{self, Format};
-use keystore::exchange::{Bundle, Ksr, TrustAnchor, UnverifiedSkr, knot, possession, xml};
+use keystore::exchange::{self, Bundle, Ksr, TrustAnchor, UnverifiedSkr, knot, possession, xml};
 use keystore::keys::KeyFile;
 use keystore::keys::files::KeyFileError;
 use keystore::time::{Timestamp, syntax};
@@ -13,7 +13,7 @@ use keystore::time::{Timestamp, syntax};
 use super::console::{Console, Level, printable};
 use super::{Failure, Job};
 use crate::merge::{self, Named};
-use crate::report::Report;
+use crate::report::{Report, XmlPart};
 use crate::rollover::ParentDs;
 use crate::sign::{self, Allow, Signing, SigningError};
 use crate::{PROGRAM, check, keygen, sign_xml};
@@ -31,25 +31,17 @@ impl Job<'_> {
         let bad = |e: SyntaxError| {
             Failure::Fatal(format!("bad KSR file {name}({}): {} [{}]", e.line, e.what, e.id))
         };
-        let format = format::detect(octets);
-        let mut allow = self.allow();
-        let mut end = self.end_given;
-        let (ksr, previous, xml) = if format == Format::Xml {
+        if format::detect(octets) == Format::Xml {
             let request = xml::parse_request(octets).map_err(bad)?;
-            let rules = xml::Rules::zone(self.zone.clone());
-            let mut findings = xml::check_request(&request, &rules, self.now);
-            if let Some(path) = &self.options.previous {
-                let previous = xml::parse_response(&read_ksr(path, stdin)?).map_err(bad)?;
-                findings.extend(xml::check_chain(&request, &previous, &rules));
-            }
-            end = end.or(request.bundles.iter().map(|b| b.inception).max());
-            // Its own checks look at the proofs.
-            allow.no_pop = true;
-            (request.to_ksr(), None, Some(findings))
-        } else {
-            (format::parse_ksr(octets, self.zone).map_err(bad)?, self.previous(stdin)?, None)
-        };
-        let Some(end) = end.or_else(|| possession::end(&ksr)) else {
+            let previous = self.previous_xml(stdin)?;
+            let (_, text, good) =
+                self.report_xml(octets, name, (&request, previous.as_ref()), &keys, self.options.json)?;
+            return Ok((text, good));
+        }
+        let format = format::detect(octets);
+        let ksr = format::parse_ksr(octets, self.zone).map_err(bad)?;
+        let previous = self.previous(stdin)?;
+        let Some(end) = self.end_given.or_else(|| possession::end(&ksr)) else {
             return Err(Failure::usage("the KSR does not say its end; give it with -e TIME"));
         };
         let parent = self.parent(&keys)?;
@@ -63,16 +55,100 @@ impl Job<'_> {
             cds_delete: self.time(&self.options.cds_delete)?,
             previous: previous.as_ref(),
             now: self.now,
-            allow,
+            allow: self.allow(),
         };
         let plan = sign::plan(signing).map_err(Failure::fatal)?;
         let has_ksks = !plan.ksks().is_empty();
-        let report = Report { file: name, octets, format, plan: &plan, has_ksks, xml };
-        let text = match self.options.json {
-            true => format!("{:#}\n", report.json()),
-            false => printable_lines(&report.text()),
+        let report = Report { file: name, octets, format, plan: &plan, has_ksks, xml: None };
+        Ok((printed(&report, self.options.json), report.is_good()))
+    }
+
+    /// The report on a request in XML, with the findings of it; true when it is fit to be signed.
+    fn report_xml(
+        &self,
+        octets: &[u8],
+        name: &str,
+        (request, previous): (&xml::XmlRequest, Option<&xml::XmlResponse>),
+        keys: &[KeyFile],
+        json: bool,
+    ) -> Result<(Vec<exchange::Finding>, String, bool), Failure> {
+        let signing = self.signing_xml(request, previous, keys);
+        let findings = signing.check();
+        let ksr = request.to_ksr();
+        let last = request.bundles.last();
+        // Its own checks look at proofs and times; this plan only shows what it asks for.
+        let plan = sign::plan(Signing {
+            zone: self.zone,
+            policy: self.policy,
+            ksr: &ksr,
+            keys: &[],
+            end: last.map_or(self.now, |b| b.inception),
+            parent: None,
+            cds_delete: None,
+            previous: None,
+            now: self.now,
+            allow: Allow { no_pop: true, ..self.allow() },
+        });
+        let plan = plan.map_err(Failure::fatal)?;
+        let ksks = signing.ksks();
+        let line = |ksk: &&'_ KeyFile| {
+            let mut signed = request.bundles.iter().filter(|b| sign_xml::SigningXml::signs(ksk, b));
+            let first = signed.next();
+            let last = signed.next_back().or(first);
+            (first.map(|b| b.inception), last.map(|b| b.inception))
         };
-        Ok((text, report.is_good()))
+        let lines = ksks.iter().map(|ksk| {
+            let (first, last) = line(ksk);
+            (&ksk.dnskey, first, last)
+        });
+        let part = XmlPart {
+            findings: findings.clone(),
+            end: last.map_or(self.now, |b| b.expiration),
+            ksks: lines.collect(),
+            has_previous: previous.is_some(),
+        };
+        let has_ksks = !ksks.is_empty();
+        let report =
+            Report { file: name, octets, format: Format::Xml, plan: &plan, has_ksks, xml: Some(part) };
+        Ok((findings, printed(&report, json), report.is_good()))
+    }
+
+    fn signing_xml<'a>(
+        &'a self,
+        request: &'a xml::XmlRequest,
+        previous: Option<&'a xml::XmlResponse>,
+        keys: &'a [KeyFile],
+    ) -> sign_xml::SigningXml<'a> {
+        sign_xml::SigningXml {
+            zone: self.zone,
+            policy: self.policy,
+            request,
+            previous,
+            keys,
+            now: self.now,
+            allow: self.allow(),
+        }
+    }
+
+    /// The SKR of `--previous`, in XML.
+    fn previous_xml(&self, stdin: &mut dyn Read) -> Result<Option<xml::XmlResponse>, Failure> {
+        let Some(path) = &self.options.previous else { return Ok(None) };
+        xml::parse_response(&read_ksr(path, stdin)?).map(Some).map_err(|e| {
+            Failure::Fatal(format!("--previous {}({}): {} [{}]", path.display(), e.line, e.what, e.id))
+        })
+    }
+
+    /// Shows the report to a person and asks; an error when the answer is not yes. What is refused is not asked for.
+    fn ask(text: &str, good: bool, stdin: &mut dyn Read, console: &mut Console<'_>) -> Result<(), Failure> {
+        let _ = write!(console.stderr, "{text}");
+        if good {
+            let _ = write!(console.stderr, "Sign this request? Type yes: ");
+            let _ = console.stderr.flush();
+            if read_line(stdin).trim() != "yes" {
+                return Err(Failure::Fatal("not signed: the answer was not yes".to_owned()));
+            }
+        }
+        Ok(())
     }
 
     fn allow(&self) -> Allow {
@@ -135,30 +211,32 @@ impl Job<'_> {
                 return Err(Failure::usage("requests in XML are not merged; give one -f"));
             }
             let request = xml::parse_request(&octets).map_err(|e| bad(path, &e))?;
-            let previous = match &o.previous {
-                Some(path) => Some(xml::parse_response(&read_ksr(path, stdin)?).map_err(|e| bad(path, &e))?),
-                None => {
-                    console.say(
-                        Level::Warning,
-                        "without --previous nothing tells whether this request follows the SKR before",
-                    );
-                    None
-                }
-            };
-            let signing = sign_xml::SigningXml {
-                zone: self.zone,
-                policy: self.policy,
-                request: &request,
-                previous: previous.as_ref(),
-                keys: &keys,
-                now: self.now,
-            };
-            let response = sign_xml::sign(&signing).map_err(|e| {
-                if let sign_xml::SigningXmlError::Refused(findings) = &e {
-                    findings.iter().for_each(|f| console.say(Level::Error, &f.to_string()));
-                }
-                Failure::fatal(e)
-            })?;
+            let previous = self.previous_xml(stdin)?;
+            if previous.is_none() {
+                console.say(
+                    Level::Warning,
+                    "without --previous nothing tells whether this request follows the SKR before",
+                );
+            }
+            let asked = (&request, previous.as_ref());
+            let (findings, text, good) =
+                self.report_xml(&octets, &path.display().to_string(), asked, &keys, false)?;
+            if asks && !o.yes && path != Path::new("-") {
+                Self::ask(&text, good, stdin, console)?;
+            }
+            for finding in &findings {
+                let level = if finding.rejects() { Level::Error } else { Level::Warning };
+                console.say(level, &plain(finding));
+            }
+            let response = sign_xml::sign(&self.signing_xml(&request, previous.as_ref(), &keys), findings)
+                .map_err(|e| {
+                    if let sign_xml::SigningXmlError::Refused(findings) = &e
+                        && good
+                    {
+                        findings.iter().for_each(|f| console.say(Level::Error, &plain(f)));
+                    }
+                    Failure::fatal(e)
+                })?;
             return Ok(match form {
                 Format::Xml => xml::print_response(&response),
                 Format::Bind => bind::print_skr(&response.to_skr(), self.now, PROGRAM),
@@ -201,14 +279,8 @@ impl Job<'_> {
             let has_ksks = !plan.ksks().is_empty();
             let report =
                 Report { file: &name, octets: &octets, format: came_in, plan: &plan, has_ksks, xml: None };
-            let _ = write!(console.stderr, "{}", printable_lines(&report.text()));
-            if report.is_good() {
-                let _ = write!(console.stderr, "Sign this request? Type yes: ");
-                let _ = console.stderr.flush();
-                if read_line(stdin).trim() != "yes" {
-                    return Err(Failure::Fatal("not signed: the answer was not yes".to_owned()));
-                }
-            }
+            let text = printable_lines(&report.text());
+            Self::ask(&text, report.is_good(), stdin, console)?;
         }
         let checked_before = |id: &str| merged && id == "KSR-POP-MISSING";
         for finding in plan.findings.iter().filter(|f| !checked_before(f.id)) {
@@ -376,6 +448,19 @@ pub(super) fn read_line(stdin: &mut dyn Read) -> String {
         line.push(octet[0]);
     }
     String::from_utf8_lossy(&line).into_owned()
+}
+
+fn printed(report: &Report<'_>, json: bool) -> String {
+    match json {
+        true => format!("{:#}\n", report.json()),
+        false => printable_lines(&report.text()),
+    }
+}
+
+/// Without the word for how bad it is, which stands before it already.
+fn plain(finding: &exchange::Finding) -> String {
+    let bundle = finding.bundle.map(|at| format!("bundle {at}: ")).unwrap_or_default();
+    format!("{}: {bundle}{}", finding.id, finding.what)
 }
 
 /// Lines without control characters.
