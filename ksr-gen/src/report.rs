@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use data_encoding::HEXUPPER;
 use keystore::crypto;
-use keystore::exchange::format::Format;
+use keystore::exchange::format::{self, Format};
 use keystore::exchange::verify::Check;
-use keystore::exchange::{possession, xml};
+use keystore::exchange::{Ksr, possession, xml};
 use keystore::keys::Dnskey;
 use keystore::store;
 use keystore::time::Timestamp;
@@ -26,10 +26,23 @@ pub struct Report<'a> {
     pub format: Format,
     /// What would be signed.
     pub plan: &'a SigningPlan<'a>,
+    /// The requests that were merged, this file first; empty when there is one request. Their proofs were looked at before, since the
+    /// merged bundles are nobody's.
+    pub sources: &'a [Source],
     /// What a request in XML has of its own.
     pub xml: Option<XmlPart<'a>>,
     /// Without KSKs what hangs on them is not looked at.
     pub has_ksks: bool,
+}
+
+/// One of several requests.
+pub struct Source {
+    /// The file, as people name it.
+    pub file: String,
+    /// Its content.
+    pub octets: Vec<u8>,
+    /// The request.
+    pub ksr: Ksr,
 }
 
 /// Bundles and times of a request in XML are its own, and so are its checks.
@@ -82,7 +95,18 @@ impl Report<'_> {
 
     /// The findings that count: without KSKs those that speak of their lack are left out.
     fn findings(&self) -> impl Iterator<Item = &Finding> {
-        self.plan.findings.iter().filter(|f| self.has_ksks || f.id != "KSR-NO-KSK")
+        let of_merged = |f: &Finding| !self.sources.is_empty() && f.id == "KSR-POP-MISSING";
+        self.plan.findings.iter().filter(move |f| (self.has_ksks || f.id != "KSR-NO-KSK") && !of_merged(f))
+    }
+
+    /// The keys whose possession is not proved.
+    fn unproved(&self) -> Vec<Dnskey> {
+        let flaws = |ksr: &Ksr| possession::check(ksr).into_iter().map(|flaw| flaw.key).collect::<Vec<_>>();
+        match self.sources {
+            _ if self.xml.is_some() => Vec::new(),
+            [] => flaws(self.plan.ksr()),
+            sources => sources.iter().flat_map(|source| flaws(&source.ksr)).collect(),
+        }
     }
 
     fn refusing(&self) -> Vec<&'static str> {
@@ -115,6 +139,8 @@ impl Report<'_> {
             {
                 Verdict::Skipped("no KSK in the key folder")
             }
+            // Without --allow-no-pop they would not have been merged.
+            "KSR-POP-MISSING" if !self.sources.is_empty() && !self.unproved().is_empty() => Verdict::Warning,
             "KSR-PROVE" if !self.is_good() => Verdict::Skipped("other checks refuse"),
             "KSR-PARENT-DS" if !self.plan.has_parent() => Verdict::Skipped("no --parent-ds"),
             _ => Verdict::Ok,
@@ -159,14 +185,14 @@ impl Report<'_> {
     }
 
     fn keys(&self) -> Vec<KeyLine<'_>> {
-        let flawed = if self.xml.is_some() { Vec::new() } else { possession::check(self.plan.ksr()) };
+        let unproved = self.unproved();
         let mut lines: Vec<KeyLine<'_>> = Vec::new();
         for (i, bundle) in self.plan.ksr().bundles.iter().enumerate() {
             for key in &bundle.keys {
                 match lines.iter_mut().find(|line| line.key == key) {
                     Some(line) => line.bundles.1 = i + 1,
                     None => {
-                        let proved = !flawed.iter().any(|flaw| flaw.key == *key);
+                        let proved = !unproved.contains(key);
                         lines.push(KeyLine { key, bundles: (i + 1, i + 1), proved });
                     }
                 }
@@ -198,11 +224,10 @@ impl Report<'_> {
     #[must_use]
     pub fn text(&self) -> String {
         let mut out = String::new();
-        let sha256 = store::digest(self.octets);
-        let _ = writeln!(out, "file       {} ({}, {} octets)", self.file, self.format, self.octets.len());
-        put_lines(&mut out, "SHA-256", &groups(&HEXUPPER.encode(&sha256), 4), 8);
-        let words: Vec<String> = pgp_words::words(&sha256).map(str::to_owned).collect();
-        put_lines(&mut out, "words", &words, 8);
+        put_file(&mut out, self.file, self.format, self.octets);
+        for source in self.sources.iter().skip(1) {
+            put_file(&mut out, &source.file, format::detect(&source.octets), &source.octets);
+        }
         let (from, to) = self.span();
         let ksr = self.plan.ksr();
         let _ = writeln!(out, "zone       {}", ksr.zone);
@@ -324,6 +349,15 @@ fn kind(key: &Dnskey) -> String {
 
 fn groups(text: &str, size: usize) -> Vec<String> {
     text.as_bytes().chunks(size).map(|chunk| String::from_utf8_lossy(chunk).into_owned()).collect()
+}
+
+/// What names a file beyond doubt.
+fn put_file(out: &mut String, file: &str, format: Format, octets: &[u8]) {
+    let sha256 = store::digest(octets);
+    let _ = writeln!(out, "file       {file} ({format}, {} octets)", octets.len());
+    put_lines(out, "SHA-256", &groups(&HEXUPPER.encode(&sha256), 4), 8);
+    let words: Vec<String> = pgp_words::words(&sha256).map(str::to_owned).collect();
+    put_lines(out, "words", &words, 8);
 }
 
 /// Lines of `most` words under one title.

@@ -52,6 +52,36 @@ fn each_bundle_has_the_zsks_of_all() {
     assert_eq!(parse(&sign("-f @b.ksr -f @a.ksr").ok()).len(), both.len());
 }
 
+/// A person sees the hash of every file, and the possession as each request proves it.
+#[test]
+fn the_report_speaks_of_every_file() {
+    let site = two(COMMON);
+    let hash = |file: &str| {
+        let hex = data_encoding::HEXUPPER
+            .encode(&keystore::store::digest(&std::fs::read(site.path(file)).expect("a file")));
+        let groups: Vec<&str> = (0..8).map(|i| &hex[i * 4..i * 4 + 4]).collect();
+        groups.join(" ")
+    };
+    let ask = |more: &str| {
+        let line =
+            format!("-l @policy -k common -e {YEAR} -K @ksk -f @a.ksr -f @b.ksr {more} sign example.test");
+        let ran = site.run_at_terminal(&line, "yes\n");
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran.stderr
+    };
+    let text = ask("");
+    for file in ["a.ksr", "b.ksr"] {
+        assert!(text.contains(&format!("SHA-256    {}\n", hash(file))), "{file}: {text}");
+    }
+    assert_eq!(text.matches("possession proved").count(), 4, "{text}");
+    assert!(!text.contains("NOT proved") && text.contains("ok         KSR-POP-MISSING"), "{text}");
+    site.write("b.ksr", &site.command("common", LATER, YEAR, "--no-pop -K @zsk_b request").ok());
+    let text = ask("--allow-no-pop");
+    assert_eq!(text.matches("possession proved").count(), 2, "{text}");
+    assert_eq!(text.matches("possession NOT proved").count(), 2, "{text}");
+    assert!(text.contains("warning    KSR-POP-MISSING"), "{text}");
+}
+
 #[test]
 fn what_is_wrong_names_its_file() {
     let site = two(COMMON);

@@ -13,7 +13,7 @@ use keystore::time::{Timestamp, syntax};
 use super::console::{Console, Level, printable};
 use super::{Failure, Job};
 use crate::merge::{self, Named};
-use crate::report::{Report, XmlPart};
+use crate::report::{Report, Source, XmlPart};
 use crate::rollover::ParentDs;
 use crate::sign::{self, Allow, Signing, SigningError};
 use crate::{PROGRAM, check, keygen, sign_xml};
@@ -59,7 +59,7 @@ impl Job<'_> {
         };
         let plan = sign::plan(signing).map_err(Failure::fatal)?;
         let has_ksks = !plan.ksks().is_empty();
-        let report = Report { file: name, octets, format, plan: &plan, has_ksks, xml: None };
+        let report = Report { file: name, octets, format, plan: &plan, has_ksks, sources: &[], xml: None };
         Ok((printed(&report, self.options.json), report.is_good()))
     }
 
@@ -108,8 +108,15 @@ impl Job<'_> {
             has_previous: previous.is_some(),
         };
         let has_ksks = !ksks.is_empty();
-        let report =
-            Report { file: name, octets, format: Format::Xml, plan: &plan, has_ksks, xml: Some(part) };
+        let report = Report {
+            file: name,
+            octets,
+            format: Format::Xml,
+            plan: &plan,
+            has_ksks,
+            sources: &[],
+            xml: Some(part),
+        };
         Ok((findings, printed(&report, json), report.is_good()))
     }
 
@@ -249,8 +256,10 @@ impl Job<'_> {
         let merged = o.ksr.len() > 1;
         let allow = self.allow();
         let mut allow = allow;
+        let mut sources = Vec::new();
         if merged {
-            ksr = self.merge(ksr, stdin, &allow, console)?;
+            let first = Source { file: path.display().to_string(), octets: octets.clone(), ksr };
+            (ksr, sources) = self.merge(first, stdin, &allow, console)?;
             // Each request was looked at by itself.
             allow.no_pop = true;
         }
@@ -277,8 +286,15 @@ impl Job<'_> {
         let name = path.display().to_string();
         if asks && !o.yes && path != Path::new("-") {
             let has_ksks = !plan.ksks().is_empty();
-            let report =
-                Report { file: &name, octets: &octets, format: came_in, plan: &plan, has_ksks, xml: None };
+            let report = Report {
+                file: &name,
+                octets: &octets,
+                format: came_in,
+                plan: &plan,
+                has_ksks,
+                sources: &sources,
+                xml: None,
+            };
             let text = printable_lines(&report.text());
             Self::ask(&text, report.is_good(), stdin, console)?;
         }
@@ -317,21 +333,23 @@ impl Job<'_> {
     /// Reads the further requests, checks each by itself, and merges them.
     fn merge(
         &self,
-        first: Ksr,
+        first: Source,
         stdin: &mut dyn Read,
         allow: &Allow,
         console: &mut Console<'_>,
-    ) -> Result<Ksr, Failure> {
+    ) -> Result<(Ksr, Vec<Source>), Failure> {
         let o = self.options;
-        let mut requests = vec![Named { name: o.ksr[0].display().to_string(), ksr: first }];
+        let mut sources = vec![first];
         for path in &o.ksr[1..] {
             let octets = read_ksr(path, stdin)?;
             let name = path.display().to_string();
             let ksr = format::parse_ksr(&octets, self.zone).map_err(|e| {
                 Failure::Fatal(format!("bad KSR file {name}({}): {} [{}]", e.line, e.what, e.id))
             })?;
-            requests.push(Named { name, ksr });
+            sources.push(Source { file: name, octets, ksr });
         }
+        let named = |source: &Source| Named { name: source.file.clone(), ksr: source.ksr.clone() };
+        let requests: Vec<Named> = sources.iter().map(named).collect();
         let mut refused = 0;
         for Named { name, ksr } in &requests {
             for finding in check::check(ksr, self.policy, &[], self.end, *allow) {
@@ -356,7 +374,7 @@ impl Job<'_> {
                 console.say(Level::Warning, &text);
             }
         }
-        Ok(merged)
+        Ok((merged, sources))
     }
 
     /// KSR-SIZE: the answers with the DNSKEY RRset of all providers.
