@@ -88,19 +88,19 @@ struct Options {
     /// Form of the output of request and sign: bind, knot or xml [default: bind; for sign that of the KSR]
     #[arg(long = "format", value_name = "FORM")]
     format: Option<Format>,
-    /// sign: the SKR before, which a KSR in XML must follow
+    /// check, sign: the SKR before, which the request must follow; KSKs that it holds back stay
     #[arg(long = "previous", value_name = "FILE")]
     previous: Option<PathBuf>,
     /// request: no proof of possession; the KSR is then octet by octet that of dnssec-ksr
     #[arg(long)]
     no_pop: bool,
-    /// sign: DS records that the parent has now (dig +noall +answer DS ZONE); lets a replaced KSK leave
+    /// check, sign: DS records that the parent has now (dig +noall +answer DS ZONE); lets a replaced KSK leave
     #[arg(long, value_name = "FILE")]
     parent_ds: Option<PathBuf>,
-    /// sign: when --parent-ds was seen [default: now]
+    /// check, sign: when --parent-ds was seen [default: now]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     parent_ds_seen: Option<String>,
-    /// sign: your word that the parent has the DS of the KSK with this tag, in place of --parent-ds; may be repeated
+    /// check, sign: your word that the parent has the DS of the KSK with this tag, in place of --parent-ds; may be repeated
     #[arg(long, value_name = "TAG", conflicts_with = "parent_ds")]
     parent_has: Vec<u16>,
     /// sign: do not show the report and ask, where a person could answer
@@ -109,7 +109,7 @@ struct Options {
     /// check: print the report as JSON
     #[arg(long)]
     json: bool,
-    /// sign: from TIME on, CDS and CDNSKEY ask the parent to remove the DS (RFC 8078): the zone becomes insecure
+    /// check, sign: from TIME on, CDS and CDNSKEY ask the parent to remove the DS (RFC 8078): the zone becomes insecure
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     cds_delete: Option<String>,
     /// keygen: one standby key for each entry of the policy, published from the start on, that signs nothing before it is told to
@@ -118,7 +118,7 @@ struct Options {
     /// request: also the ZSKs of this folder, in every bundle (the request for an emergency SKR); may be repeated
     #[arg(long, value_name = "DIR")]
     spare: Vec<PathBuf>,
-    /// request, sign: all zones at once, in one file, all or nothing: those of the [[zone]] tables when FILE is an offline-ksk.toml,
+    /// request, check, sign: all zones at once, in one file, all or nothing: those of the [[zone]] tables when FILE is an offline-ksk.toml,
     /// else those with keys in DIR; sign takes those of the KSR
     #[arg(long)]
     all: bool,
@@ -297,8 +297,8 @@ fn command(
         ));
     }
     if options.all {
-        let text = many::run(&options, now, stdin, asks, console)?;
-        return Ok(Output { text, path: options.output.clone(), good: true });
+        let (text, good) = many::run(&options, now, stdin, asks, console)?;
+        return Ok(Output { text, path: options.output.clone(), good });
     }
     let [word, zone] = options.words.as_slice() else {
         return Err(Failure::usage("must provide a command and zone name"));

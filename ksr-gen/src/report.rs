@@ -142,6 +142,7 @@ impl Report<'_> {
             // Without --allow-no-pop they would not have been merged.
             "KSR-POP-MISSING" if !self.sources.is_empty() && !self.unproved().is_empty() => Verdict::Warning,
             "KSR-PROVE" if !self.is_good() => Verdict::Skipped("other checks refuse"),
+            "KSR-PROVE" if !self.plan.is_proved() => Verdict::Skipped("not with what was allowed above"),
             "KSR-PARENT-DS" if !self.plan.has_parent() => Verdict::Skipped("no --parent-ds"),
             _ => Verdict::Ok,
         }
@@ -345,6 +346,23 @@ fn kind(key: &Dnskey) -> String {
         Some(bits) => format!("{} ({bits} bits)", key.algorithm),
         None => format!("{} (malformed)", key.algorithm),
     }
+}
+
+/// What names a file of many zones beyond doubt, for people.
+pub(crate) fn file_text(file: &str, octets: &[u8]) -> String {
+    let mut out = String::new();
+    put_file(&mut out, file, format::detect(octets), octets);
+    out
+}
+
+/// The same for scripts.
+pub(crate) fn file_json(file: &str, octets: &[u8], zones: Vec<Value>) -> Value {
+    let sha256 = store::digest(octets);
+    let good = zones.iter().all(|zone| zone["good"] == true);
+    json!({
+        "file": file, "octets": octets.len(), "sha256": HEXUPPER.encode(&sha256).to_lowercase(),
+        "words": pgp_words::words(&sha256).collect::<Vec<_>>(), "zones": zones, "good": good,
+    })
 }
 
 fn groups(text: &str, size: usize) -> Vec<String> {

@@ -14,6 +14,8 @@
 //! A new KSK signs as soon as it is published: named cannot serve a bundle with a published KSK that does not sign.
 
 use keystore::crypto::Algorithm;
+use std::collections::HashMap;
+
 use keystore::dns::presentation::Entries;
 use keystore::dns::{Name, Rtype};
 use keystore::exchange::{Ksr, TrustAnchor};
@@ -61,28 +63,23 @@ impl ParentDs {
     /// Reads DS records as `dig +noall +answer DS ZONE` prints them; RRSIGs beside them are read over.
     pub fn parse(text: &str, zone: &Name, seen: Timestamp) -> Result<Self, ParentDsError> {
         let mut ds = Vec::new();
-        for entry in Entries::new(text.as_bytes()) {
-            let entry =
-                entry.map_err(|e| ParentDsError::Syntax { line: e.line, what: e.what.to_string() })?;
-            if entry.tokens.is_empty() {
-                continue;
+        for (line, owner, rdata) in records(text)? {
+            if owner != *zone {
+                return Err(ParentDsError::WrongZone { line, owner, zone: zone.clone() });
             }
-            let line = entry.line;
-            let record =
-                entry.record(None, None).map_err(|e| ParentDsError::Syntax { line, what: e.to_string() })?;
-            match record.rtype {
-                Rtype::RRSIG => continue,
-                Rtype::DS if record.owner == *zone => ds.push(TrustAnchor::Ds(record.rdata)),
-                Rtype::DS => {
-                    return Err(ParentDsError::WrongZone { line, owner: record.owner, zone: zone.clone() });
-                }
-                other => {
-                    let what = format!("type {other}, where DS was expected");
-                    return Err(ParentDsError::Syntax { line, what });
-                }
-            }
+            ds.push(TrustAnchor::Ds(rdata));
         }
         if ds.is_empty() { Err(ParentDsError::Empty(zone.clone())) } else { Ok(Self { ds, seen }) }
+    }
+
+    /// The same of a file with the DS records of many zones, by the zone in lower case.
+    pub fn parse_all(text: &str, seen: Timestamp) -> Result<HashMap<Name, Self>, ParentDsError> {
+        let mut zones: HashMap<Name, Self> = HashMap::new();
+        for (_, owner, rdata) in records(text)? {
+            let of_zone = zones.entry(owner.to_lowercase()).or_insert_with(|| Self { ds: Vec::new(), seen });
+            of_zone.ds.push(TrustAnchor::Ds(rdata));
+        }
+        Ok(zones)
     }
 
     fn has(&self, zone: &Name, key: &KeyFile) -> bool {
@@ -116,6 +113,29 @@ impl ParentDs {
             format!("the parent has DS of {}, none of a KSK of this folder", tags.join(", "))
         })
     }
+}
+
+/// Line, owner and RDATA of each DS record.
+fn records(text: &str) -> Result<Vec<(u32, Name, Vec<u8>)>, ParentDsError> {
+    let mut out = Vec::new();
+    for entry in Entries::new(text.as_bytes()) {
+        let entry = entry.map_err(|e| ParentDsError::Syntax { line: e.line, what: e.what.to_string() })?;
+        if entry.tokens.is_empty() {
+            continue;
+        }
+        let line = entry.line;
+        let record =
+            entry.record(None, None).map_err(|e| ParentDsError::Syntax { line, what: e.to_string() })?;
+        match record.rtype {
+            Rtype::RRSIG => {}
+            Rtype::DS => out.push((line, record.owner, record.rdata)),
+            other => {
+                let what = format!("type {other}, where DS was expected");
+                return Err(ParentDsError::Syntax { line, what });
+            }
+        }
+    }
+    Ok(out)
 }
 
 /// When a KSK is in the DNSKEY RRset, signs it, and is named by CDS and CDNSKEY.

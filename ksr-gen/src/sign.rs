@@ -76,6 +76,8 @@ pub struct SigningPlan<'a> {
     groups: Vec<(usize, Vec<Timestamp>)>,
     /// All findings; the plan is signed only when each is allowed.
     pub findings: Vec<Finding>,
+    /// KSR-PROVE was looked at.
+    proved: bool,
     /// Keys of the folder that are no KSKs and take no part.
     pub left_out: Vec<&'a KeyFile>,
 }
@@ -202,12 +204,12 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
         let go_on = allow.unconfirmed_ksk_roll;
         findings.unless(go_on, "KSR-ALGORITHM-SET", Some(at), what, "--allow-unconfirmed-ksk-roll");
     }
-    let mut plan = SigningPlan { signing, ksks, groups, findings: findings.0, left_out };
+    let mut plan = SigningPlan { signing, ksks, groups, findings: findings.0, proved: false, left_out };
     plan.prove();
     Ok(plan)
 }
 
-/// When each KSK is used, and what is to be said of that: KSR-PARENT-DS, KSR-KSK-HELD.
+/// When each KSK is used, and what is to be said of that: KSR-PARENT-DS, KSR-KSK-HELD, KSR-KSK-LEFT.
 fn uses<'a>(signing: &Signing<'a>, ksks: &[&'a KeyFile], findings: &mut Findings) -> Vec<Use<'a>> {
     let Signing { zone, policy, ksr, parent, previous, allow, .. } = *signing;
     if let Some(what) = parent.and_then(|parent| parent.fault(zone, ksks)) {
@@ -283,6 +285,11 @@ impl SigningPlan<'_> {
         self.signing.previous.is_some()
     }
 
+    /// False where the proof over caches could not be made, because what lacks keys or signatures cannot hold.
+    pub(crate) fn is_proved(&self) -> bool {
+        self.proved
+    }
+
     pub(crate) fn has_parent(&self) -> bool {
         self.signing.parent.is_some()
     }
@@ -348,11 +355,12 @@ impl SigningPlan<'_> {
 
     /// The bundles as they will be, their signatures without octets.
     pub fn outline(&self) -> Vec<Bundle> {
-        let Signing { zone, policy, ksr, .. } = self.signing;
+        let Signing { zone, ksr, .. } = self.signing;
         let mut bundles = Vec::with_capacity(self.bundle_count());
         for (i, inceptions) in &self.groups {
             for at in inceptions {
                 let mut bundle = self.unsigned(&ksr.bundles[*i].keys, *at);
+                let (inception, expiration) = self.validity(*at);
                 let signers = self.ksks.iter().filter(|ksk| signs(ksk, &self.ksks, *at));
                 let signatures = signers.flat_map(|ksk| {
                     let signature = |rrset: &Rrset| Rrsig {
@@ -360,8 +368,8 @@ impl SigningPlan<'_> {
                         algorithm: ksk.file.dnskey.algorithm,
                         labels: zone.rrsig_labels(),
                         original_ttl: rrset.ttl,
-                        expiration: at.plus(u64::from(policy.signatures_validity_dnskey)).to_rrsig(),
-                        inception: at.minus(INCEPTION_OFFSET).to_rrsig(),
+                        expiration: expiration.to_rrsig(),
+                        inception: inception.to_rrsig(),
                         key_tag: ksk.file.dnskey.tag(),
                         signer: zone.clone(),
                         signature: Vec::new(),
@@ -395,6 +403,7 @@ impl SigningPlan<'_> {
             }
         };
         let before = previous.map_or(&[][..], |skr| &skr.bundles);
+        self.proved = true;
         let report = prove::prove_skr(zone, (before, &bundles), &anchors, None, policy, first.inception);
         let mut findings = Findings(std::mem::take(&mut self.findings));
         for fault in &report.findings {
@@ -453,12 +462,16 @@ impl SigningPlan<'_> {
         }
     }
 
+    /// Inception and expiration of the signatures of the bundle that begins at `at`.
+    fn validity(&self, at: Timestamp) -> (Timestamp, Timestamp) {
+        (at.minus(INCEPTION_OFFSET), at.plus(u64::from(self.signing.policy.signatures_validity_dnskey)))
+    }
+
     /// Makes one signature, and verifies it with the public key of the `.key` file.
     fn signature(&self, rrset: &Rrset, signer: &Signer<'_>, at: Timestamp) -> Result<Rrsig, SigningError> {
-        let Signing { zone, policy, .. } = self.signing;
-        let expiration = at.plus(u64::from(policy.signatures_validity_dnskey));
+        let (inception, expiration) = self.validity(at);
         let name = || signer.file.base_name();
-        let made = rrsig::sign(rrset, &*signer.key, signer.tag, zone, at.minus(INCEPTION_OFFSET), expiration)
+        let made = rrsig::sign(rrset, &*signer.key, signer.tag, self.signing.zone, inception, expiration)
             .map_err(|source| SigningError::Sign { name: name(), bundle: at, source })?;
         rrsig::verify(&made, rrset, &signer.file.dnskey.public_key).map_err(|source| {
             SigningError::Verify { name: name(), bundle: at, covered: rrset.rtype, source }

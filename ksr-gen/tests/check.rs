@@ -357,3 +357,76 @@ fn the_manual_names_every_check() {
         }
     }
 }
+
+/// What was allowed can keep the proof from being made; then the report does not say that it holds.
+#[test]
+fn a_proof_that_was_not_made_is_not_called_ok() {
+    let (site, _) = ceremony();
+    let bare = site.command("common", START, YEAR, "--no-pop -K @zsk request").ok();
+    site.write("ksr", &bare.replace("\t256 3", "\t257 3"));
+    let (code, report) = json(&site, "-e 20280101 --allow-no-pop --allow-foreign-flags -K @ksk");
+    assert_eq!((code, verdict(&report, "KSR-PROVE").as_str()), (0, "skipped"), "{report:#}");
+}
+
+/// Each octet of a request with proofs, changed: it does not read, it is refused, or it asks for the very same.
+#[test]
+fn no_octet_of_a_request_can_be_changed() {
+    let (site, _) = ceremony();
+    let good = std::fs::read(site.path("ksr")).expect("a file");
+    let zone = common::zone();
+    let read = |octets: &[u8]| keystore::exchange::bind::parse_ksr(octets, &zone);
+    let asked = read(&good).expect("a good request");
+    let mut refused = 0;
+    for at in 0..good.len() {
+        for flip in [1 << (at % 8), 0x20] {
+            let mut bad = good.clone();
+            bad[at] ^= flip;
+            let Ok(ksr) = read(&bad) else {
+                refused += 1;
+                continue;
+            };
+            let same = |a: &keystore::exchange::Ksr| {
+                a.bundles.iter().map(|b| (b.inception, b.ttl, b.keys.clone())).collect::<Vec<_>>()
+            };
+            if same(&ksr) == same(&asked) {
+                continue;
+            }
+            // A header that swallows its first record leaves a bundle without keys: KSR-EMPTY.
+            let empty = ksr.bundles.iter().any(|bundle| bundle.keys.is_empty());
+            let flaws = keystore::exchange::possession::check(&ksr);
+            assert!(empty || !flaws.is_empty(), "octet {at} ({}) by {flip:#x}", good[at] as char);
+            refused += 1;
+        }
+    }
+    assert!(refused > good.len(), "{refused} of {}", 2 * good.len());
+}
+
+/// Whatever is given as --previous and --parent-ds, the run ends with a message.
+#[test]
+fn files_of_garbage_beside_the_request() {
+    let (site, _) = ceremony();
+    let before = site.command("common", START, YEAR, "-K @ksk -f @ksr sign").ok();
+    let binary: String = (0..2000u32).map(|n| char::from_u32(n * 37 % 256).unwrap_or('x')).collect();
+    for (i, garbage) in [
+        String::new(),
+        "\0\u{1b}[2J".to_owned(),
+        binary,
+        before[..before.len() / 2].to_owned(),
+        "example.test. IN DS 1 2 3\n".to_owned(),
+        "example.test. IN DS 1 13 2 (\n".to_owned(),
+        "$INCLUDE /etc/passwd\n".to_owned(),
+        "<KSR id=\"x\">".to_owned(),
+        "example.test. 1 IN DS 1 13 2 00\n".repeat(20_000),
+    ]
+    .iter()
+    .enumerate()
+    {
+        site.write("garbage", garbage);
+        for option in ["--previous", "--parent-ds"] {
+            let ran = check(&site, &format!("{option} @garbage -K @ksk"));
+            assert_eq!(ran.code, 1, "{i} {option}: {} {}", ran.stdout, ran.stderr);
+            let said = format!("{}{}", ran.stdout, ran.stderr);
+            assert!(!said.is_empty() && !said.contains('\u{1b}'), "{i} {option}: {said}");
+        }
+    }
+}

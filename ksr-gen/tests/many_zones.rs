@@ -134,3 +134,78 @@ fn command_lines_that_mean_nothing() {
     std::fs::create_dir(site.path("none")).expect("a folder");
     assert!(site.run(&format!("{} -K @none request --all", times())).fails(1).contains("no zone"));
 }
+
+#[test]
+fn check_and_sign_show_every_zone_before_anything_is_signed() {
+    let site = site();
+    let ksr = site.run(&format!("{} -K @zsk request --all", times())).ok();
+    site.write("all.ksr", &ksr);
+    let hex = data_encoding::HEXLOWER.encode(&keystore::store::digest(ksr.as_bytes()));
+    let check = |more: &str| site.run(&format!("-l @policy -k common {more} -K @ksk --all check @all.ksr"));
+    let text = check("").ok();
+    for zone in ZONES {
+        assert!(text.contains(&format!("\nzone       {zone}\n")), "{zone}: {text}");
+    }
+    assert_eq!(text.matches("verdict    fit to be signed").count(), 3, "{text}");
+    assert!(text.ends_with("verdict    3 zones, all fit to be signed\n"), "{text}");
+    let report: serde_json::Value = serde_json::from_str(&check("--json").ok()).expect("JSON");
+    assert_eq!((&report["sha256"], &report["good"]), (&hex.into(), &true.into()), "{report:#}");
+    assert_eq!(report["zones"].as_array().map(Vec::len), Some(3));
+
+    let line = format!("{} -K @ksk -f @all.ksr --all sign", times());
+    let ran = site.run_at_terminal(&line, "yes\n");
+    assert!(
+        ran.stderr.contains("words      ") && ran.stderr.contains("these 3 zones? Type yes: "),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(zones(&ran.ok()), ZONES);
+    assert!(site.run_at_terminal(&line, "no\n").fails(1).contains("the answer was not yes"));
+
+    // One altered zone: shown, named, not asked for, and nothing signed.
+    let at = ksr.find("b.test.\t").expect("a record");
+    let bad = format!("{}{}", &ksr[..at], ksr[at..].replacen("256 3 13", "257 3 13", 1));
+    site.write("all.ksr", &bad);
+    let ran = check("");
+    assert_eq!(ran.code, 1);
+    assert!(ran.stdout.ends_with("verdict    REFUSED: 1 of 3 zones: b.test.\n"), "{}", ran.stdout);
+    let ran = site.run_at_terminal(&line, "yes\n");
+    assert!(!ran.stderr.contains("Type yes"), "{}", ran.stderr);
+    ran.fails(1);
+    // A part that does not read is one refused zone, with its line in the file.
+    let other_type = format!("{}{}", &ksr[..at], ksr[at..].replacen("\tIN\tDNSKEY", "\tIN\tTXT", 1));
+    site.write("all.ksr", &other_type);
+    let said = check("").stdout;
+    assert!(said.contains("REFUSED    bad KSR file ") && said.contains("[KSR-TYPE]"), "{said}");
+    let report: serde_json::Value = serde_json::from_str(&check("--json").stdout).expect("JSON");
+    assert_eq!(report["zones"][1]["good"], false, "{report:#}");
+}
+
+/// One file of DS records for all zones; a zone that it says nothing of is as without it.
+#[test]
+fn the_ds_of_all_zones_in_one_file() {
+    let site = site();
+    site.write("all.ksr", &site.run(&format!("{} -K @zsk request --all", times())).ok());
+    let ds: String = ZONES[..2].iter().map(|zone| ds(&site, zone)).collect();
+    site.write("ds", &ds);
+    let line = format!("{} -K @ksk -f @all.ksr --parent-ds @ds --all sign", times());
+    assert_eq!(zones(&site.run(&line).ok()), ZONES);
+    // That of another key is refused for its zone alone.
+    site.write("ds", &ds.replacen("b.test. 86400 IN DS", "c.test. 86400 IN DS", 1));
+    let said = site.run(&line).fails(1);
+    assert!(
+        said.contains("KSR-PARENT-DS") && said.contains("1 of 3 zones failed, and nothing was made: c.test."),
+        "{said}"
+    );
+    site.write("ds", "garbage\n");
+    assert!(site.run(&line).fails(1).contains("--parent-ds"));
+}
+
+/// The DS record of a zone's KSK.
+fn ds(site: &Site, zone: &str) -> String {
+    let name = Name::parse(zone).expect("a name");
+    let keys = keystore::keys::files::find(&site.path("ksk"), &name).expect("keys").keys;
+    let rdata = keys[0].dnskey.ds_rdata(&name, 2).expect("SHA-256");
+    let digest = data_encoding::HEXUPPER.encode(&rdata[4..]);
+    format!("{zone} 86400 IN DS {} {} 2 {digest}\n", keys[0].dnskey.tag(), keys[0].dnskey.algorithm.0)
+}

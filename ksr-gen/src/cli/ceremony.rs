@@ -28,8 +28,11 @@ impl Job<'_> {
         console: &mut Console<'_>,
     ) -> Result<(String, bool), Failure> {
         let keys = self.keys(console, |warning| !matches!(warning, KeyFileError::NoState { .. }))?;
+        let lines_before =
+            self.part.as_ref().and_then(|part| part.request).map_or(0, |section| section.line - 1);
         let bad = |e: SyntaxError| {
-            Failure::Fatal(format!("bad KSR file {name}({}): {} [{}]", e.line, e.what, e.id))
+            let line = lines_before + e.line;
+            Failure::Fatal(format!("bad KSR file {name}({line}): {} [{}]", e.what, e.id))
         };
         if format::detect(octets) == Format::Xml {
             let request = xml::parse_request(octets).map_err(bad)?;
@@ -254,8 +257,7 @@ impl Job<'_> {
         let parent = self.parent(&keys)?;
         let mut ksr = format::parse_ksr(&octets, self.zone).map_err(|e| bad(path, &e))?;
         let merged = o.ksr.len() > 1;
-        let allow = self.allow();
-        let mut allow = allow;
+        let mut allow = self.allow();
         let mut sources = Vec::new();
         if merged {
             let first = Source { file: path.display().to_string(), octets: octets.clone(), ksr };
@@ -406,6 +408,9 @@ impl Job<'_> {
     fn parent(&self, keys: &[KeyFile]) -> Result<Option<ParentDs>, Failure> {
         let o = self.options;
         let seen = self.time(&o.parent_ds_seen)?.unwrap_or(self.now);
+        if let Some(part) = &self.part {
+            return Ok(part.parent.cloned());
+        }
         if let Some(path) = &o.parent_ds {
             let octets = read_ksr(path, &mut io::empty())?;
             let text = String::from_utf8_lossy(&octets);
@@ -482,6 +487,6 @@ fn plain(finding: &exchange::Finding) -> String {
 }
 
 /// Lines without control characters.
-fn printable_lines(text: &str) -> String {
+pub(super) fn printable_lines(text: &str) -> String {
     text.lines().map(|line| printable(line) + "\n").collect()
 }

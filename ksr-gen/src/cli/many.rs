@@ -13,9 +13,10 @@ use keystore::keys::files::Folder;
 use keystore::policy::Policy;
 use keystore::time::{Timestamp, syntax};
 
-use super::ceremony::{read_line, read_up_to};
+use super::ceremony::{printable_lines, read_line, read_up_to};
 use super::{Console, Failure, Job, Level, Options, load_policy};
-use crate::keygen;
+use crate::rollover::ParentDs;
+use crate::{keygen, report};
 
 /// What is read once for all zones.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) struct Part<'a> {
     pub(super) request: Option<Section<'a>>,
     /// The zone's part of `--previous`.
     pub(super) previous: Option<&'a [u8]>,
+    /// What the parent has of the zone.
+    pub(super) parent: Option<&'a ParentDs>,
 }
 
 /// How a zone is made and signed.
@@ -35,21 +38,27 @@ struct Zone {
     folder: PathBuf,
 }
 
-/// Runs `request --all` or `sign --all`.
+/// Runs `request --all`, `check --all` or `sign --all`; the text, and whether all in it is fit to be signed.
 pub(super) fn run(
     o: &Options,
     now: Timestamp,
     stdin: &mut dyn Read,
     asks: bool,
     console: &mut Console<'_>,
-) -> Result<String, Failure> {
-    let word = match o.words.as_slice() {
-        [word] if word == "request" || word == "sign" => word.as_str(),
+) -> Result<(String, bool), Failure> {
+    let (word, file) = match o.words.as_slice() {
+        [word] if word == "request" || word == "sign" => (word.as_str(), None),
+        [word, file] if word == "check" => (word.as_str(), Some(Path::new(file))),
         [_] | [] => {
-            return Err(Failure::usage("--all goes with request and sign; for the keys give one zone"));
+            return Err(Failure::usage(
+                "--all goes with request and sign, and with `check KSR`; for the keys give one zone",
+            ));
         }
         _ => return Err(Failure::usage("with --all give no zone name")),
     };
+    if !o.parent_has.is_empty() {
+        return Err(Failure::usage("--parent-has names the key of one zone; with --all give --parent-ds"));
+    }
     let Some(config) = &o.config else {
         return Err(Failure::Usage(format!("{word} requires a configuration file; give it with -l FILE")));
     };
@@ -58,12 +67,16 @@ pub(super) fn run(
         None => Ok(None),
     };
     let (start, end) = (time(&o.start)?, time(&o.end)?);
-    let Some(end) = end else {
+    if end.is_none() && file.is_none() {
         return Err(Failure::Usage(format!("{word} requires an end date; give it with -e TIME")));
-    };
+    }
     let source = Source::new(o, config, console)?;
     let all = All { o, now, start, end, source };
-    if word == "request" { all.request(console) } else { all.sign(stdin, asks, console) }
+    match file {
+        Some(file) => all.check(file, stdin, console),
+        None if word == "request" => Ok((all.request(console)?, true)),
+        None => Ok((all.sign(stdin, asks, console)?, true)),
+    }
 }
 
 /// Where zones, policies and key folders come from.
@@ -115,8 +128,19 @@ struct All<'a> {
     o: &'a Options,
     now: Timestamp,
     start: Option<Timestamp>,
-    end: Timestamp,
+    /// `check` takes the end that each request names, where none is given.
+    end: Option<Timestamp>,
     source: Source,
+}
+
+/// The files of a ceremony, read once.
+struct Files {
+    /// The requests, or the file that is checked.
+    requests: Vec<u8>,
+    /// `--previous`; empty without.
+    previous: Vec<u8>,
+    /// `--parent-ds`, by the zone in lower case.
+    parents: HashMap<Name, ParentDs>,
 }
 
 impl All<'_> {
@@ -141,7 +165,7 @@ impl All<'_> {
         let mut out = Collected::default();
         for zone in &zones {
             let folder = folders.get(&zone.folder)?;
-            let part = Part { folder, request: None, previous: None };
+            let part = Part { folder, request: None, previous: None, parent: None };
             out.add(zone, console, |console| {
                 self.job(zone, part, |job| job.request(self.start.unwrap_or(self.now), console))
             });
@@ -154,28 +178,16 @@ impl All<'_> {
         let [path] = o.ksr.as_slice() else {
             return Err(Failure::usage("'sign --all' requires one KSR file; give it with -f FILE"));
         };
-        if !o.parent_has.is_empty() {
-            return Err(Failure::usage(
-                "--parent-has names the key of one zone; with --all give --parent-ds",
-            ));
-        }
-        let octets = read_up_to(path, stdin, MAX_FILE_OCTETS)?;
-        let requests = sections(path, &octets)?;
-        let previous = match &o.previous {
-            Some(path) => read_up_to(path, stdin, MAX_FILE_OCTETS)?,
-            None => Vec::new(),
-        };
-        let previous: HashMap<Name, &[u8]> = match &o.previous {
-            Some(path) => {
-                let sections = sections(path, &previous)?;
-                sections.into_iter().map(|(zone, s)| (zone.to_lowercase(), s.octets)).collect()
-            }
-            None => HashMap::new(),
-        };
+        let files = self.read(path, stdin)?;
+        let requests = self.sections(path, &files)?;
         if asks && !o.yes && path != Path::new("-") {
-            let what =
-                format!("Sign the requests of {} zones in {}? Type yes:", requests.len(), path.display());
-            console.say(Level::Plain, &what);
+            let (text, good) = self.reports(path, &files, &requests, console)?;
+            let _ = write!(console.stderr, "{text}");
+            if !good {
+                return Err(Failure::Fatal("a request is refused and nothing is signed".to_owned()));
+            }
+            let _ = write!(console.stderr, "Sign the requests of these {} zones? Type yes: ", requests.len());
+            let _ = console.stderr.flush();
             if read_line(stdin).trim() != "yes" {
                 return Err(Failure::Fatal("not signed: the answer was not yes".to_owned()));
             }
@@ -183,21 +195,141 @@ impl All<'_> {
         let mut folders = Folders::default();
         let folder = folders.get(&o.folder)?;
         let mut out = Collected::default();
-        for (name, section) in &requests {
-            let previous = previous.get(&name.to_lowercase()).copied();
-            let part = Part { folder, request: Some(*section), previous };
+        for (name, part) in self.parts(folder, &requests) {
             let Some(zone) = self.source.zone(name, Some(&o.folder), o) else {
                 out.fail(name, "it is no [[zone]] of the configuration", console);
                 continue;
             };
             out.add(&zone, console, |console| {
-                if o.previous.is_some() && previous.is_none() {
+                if o.previous.is_some() && part.previous.is_none() {
                     console.say(Level::Warning, "the file of --previous has nothing for it");
                 }
                 self.job(&zone, part, |job| job.sign(self.start, &mut io::empty(), false, console))
             });
         }
         out.finish(requests.len(), console)
+    }
+
+    /// `check --all`: the hash of the file, and the report on each zone.
+    fn check(
+        &self,
+        path: &Path,
+        stdin: &mut dyn Read,
+        console: &mut Console<'_>,
+    ) -> Result<(String, bool), Failure> {
+        let files = self.read(path, stdin)?;
+        let requests = self.sections(path, &files)?;
+        self.reports(path, &files, &requests, console)
+    }
+
+    fn reports(
+        &self,
+        path: &Path,
+        files: &Files,
+        requests: &[Request<'_>],
+        console: &mut Console<'_>,
+    ) -> Result<(String, bool), Failure> {
+        let (file, json) = (path.display().to_string(), self.o.json);
+        let mut folders = Folders::default();
+        let folder = folders.get(&self.o.folder)?;
+        let (mut text, mut zones) = (printable_lines(&report::file_text(&file, &files.requests)), Vec::new());
+        let mut refused: Vec<String> = Vec::new();
+        for (name, part) in self.parts(folder, requests) {
+            let octets = part.request.map_or(&[][..], |section| section.octets);
+            let zone = self.source.zone(name, Some(&self.o.folder), self.o);
+            let zone = zone.ok_or_else(|| Failure::fatal("it is no [[zone]] of the configuration"));
+            console.zone = Some(name.to_string());
+            let report = zone.and_then(|zone| {
+                let part_of = format!("{file}, the part of {name}");
+                self.job(&zone, part, |job| job.check(octets, &part_of, &mut io::empty(), console))
+            });
+            console.zone = None;
+            let (report, good) = match report {
+                Ok(report) => report,
+                // A part that does not read has no report.
+                Err(Failure::Fatal(what) | Failure::Usage(what)) if json => {
+                    let value = serde_json::json!({ "zone": name.to_string(), "error": what, "good": false });
+                    (value.to_string(), false)
+                }
+                Err(Failure::Fatal(what) | Failure::Usage(what)) => {
+                    (printable_lines(&format!("zone       {name}\nREFUSED    {what}")), false)
+                }
+            };
+            if !good {
+                refused.push(name.to_string());
+            }
+            if json {
+                zones.push(serde_json::from_str(&report).unwrap_or_default());
+            } else {
+                text.push('\n');
+                text.push_str(&report);
+            }
+        }
+        let good = refused.is_empty();
+        if json {
+            return Ok((format!("{:#}\n", report::file_json(&file, &files.requests, zones)), good));
+        }
+        let verdict = match refused.as_slice() {
+            [] => format!("\nverdict    {} zones, all fit to be signed\n", requests.len()),
+            names => format!(
+                "\nverdict    REFUSED: {} of {} zones: {}\n",
+                names.len(),
+                requests.len(),
+                some(names)
+            ),
+        };
+        text.push_str(&verdict);
+        Ok((text, good))
+    }
+
+    fn read(&self, path: &Path, stdin: &mut dyn Read) -> Result<Files, Failure> {
+        let o = self.o;
+        let requests = read_up_to(path, stdin, MAX_FILE_OCTETS)?;
+        let previous = match &o.previous {
+            Some(path) => read_up_to(path, stdin, MAX_FILE_OCTETS)?,
+            None => Vec::new(),
+        };
+        let seen = match &o.parent_ds_seen {
+            Some(text) => syntax::parse(text, self.now).map_err(Failure::usage)?.unwrap_or(self.now),
+            None => self.now,
+        };
+        let parents = match &o.parent_ds {
+            Some(path) => {
+                let octets = read_up_to(path, stdin, MAX_FILE_OCTETS)?;
+                ParentDs::parse_all(&String::from_utf8_lossy(&octets), seen)
+                    .map_err(|e| Failure::Fatal(format!("--parent-ds {}: {e}", path.display())))?
+            }
+            None => HashMap::new(),
+        };
+        Ok(Files { requests, previous, parents })
+    }
+
+    /// The requests, each with what else there is of its zone.
+    fn sections<'a>(&self, path: &Path, files: &'a Files) -> Result<Vec<Request<'a>>, Failure> {
+        let previous: HashMap<Name, &[u8]> = match &self.o.previous {
+            Some(path) => {
+                let sections = sections(path, &files.previous)?;
+                sections.into_iter().map(|(zone, s)| (zone.to_lowercase(), s.octets)).collect()
+            }
+            None => HashMap::new(),
+        };
+        let request = |(zone, section): (Name, Section<'a>)| {
+            let key = zone.to_lowercase();
+            let (previous, parent) = (previous.get(&key).copied(), files.parents.get(&key));
+            Request { zone, section, previous, parent }
+        };
+        Ok(sections(path, &files.requests)?.into_iter().map(request).collect())
+    }
+
+    fn parts<'a>(
+        &self,
+        folder: &'a Folder,
+        requests: &'a [Request<'a>],
+    ) -> impl Iterator<Item = (&'a Name, Part<'a>)> {
+        requests.iter().map(move |request| {
+            let Request { zone, section, previous, parent } = request;
+            (zone, Part { folder, request: Some(*section), previous: *previous, parent: *parent })
+        })
     }
 
     /// Runs the command for one zone.
@@ -214,12 +346,20 @@ impl All<'_> {
             zone: &zone.name,
             policy: &zone.policy,
             now: self.now,
-            end: self.end,
-            end_given: Some(self.end),
+            end: self.end.unwrap_or(self.now),
+            end_given: self.end,
             part: Some(part),
         };
         run(&job)
     }
+}
+
+/// One zone's part of the ceremony.
+struct Request<'a> {
+    zone: Name,
+    section: Section<'a>,
+    previous: Option<&'a [u8]>,
+    parent: Option<&'a ParentDs>,
 }
 
 /// The zones of a file with their parts. A part without a zone, and a zone with two, are refused: nothing is left out silently.
@@ -297,19 +437,24 @@ impl Collected {
     }
 
     fn finish(self, zones: usize, console: &mut Console<'_>) -> Result<String, Failure> {
-        const NAMED: usize = 20;
         if self.failed.is_empty() {
             console.detail(&format!("{zones} zones"));
             return Ok(self.text);
         }
-        let more = self.failed.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         Err(Failure::Fatal(format!(
-            "{} of {zones} zones failed, and nothing was made: {}{more}",
+            "{} of {zones} zones failed, and nothing was made: {}",
             self.failed.len(),
-            self.failed.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ")
+            some(&self.failed)
         )))
     }
+}
+
+/// Not more names than a person reads.
+fn some(names: &[String]) -> String {
+    const NAMED: usize = 20;
+    let more = names.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]
