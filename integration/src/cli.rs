@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{convert, demo, inspect, output, prove, serve, sign_zone, status};
+use crate::{convert, demo, inspect, output, prove, requests, serve, sign_zone, status};
 
 /// Keeps a zone valid whose KSK is offline: takes SKRs, signs with ZSKs, serves, and tells long before the coverage ends.
 #[derive(Debug, Parser)]
@@ -45,6 +45,10 @@ enum Command {
         #[arg(long)]
         check_config: bool,
     },
+    /// Run the request timer alone: make the ZSKs and the KSRs that are due, and tell people of those that wait
+    ///
+    /// For a host where `skr-loader run` takes the SKRs and named serves. SIGHUP reads the configuration again; SIGTERM and SIGINT stop.
+    Requests(requests::Options),
     /// Show the whole job in a folder of its own: two sides, a ceremony, a served zone, validated answers
     Demo(demo::Options),
     /// Sign a zone file with the bundle in force and the ZSKs of a folder, file to file
@@ -105,6 +109,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve { config, check_config: true } => serve::check_config(&config),
         Command::Serve { config, check_config: false } => serve::run(&config),
+        Command::Requests(options) => requests::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::SignZone(options) => sign_zone::run(&options),
         Command::Status { config, json } => status::run(&config, json),

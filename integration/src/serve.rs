@@ -16,7 +16,6 @@ use keystore::config::Config;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::http::{Endpoint, Server as HttpServer};
-use metrics::zones::Part;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signer_plugin::border::SignerHandler;
@@ -62,7 +61,7 @@ pub fn wait_for_signal() -> Result<()> {
     Ok(())
 }
 
-fn load(path: &Path) -> Result<Config> {
+pub(crate) fn load(path: &Path) -> Result<Config> {
     let config = Config::load(path)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -82,7 +81,6 @@ pub struct Serving {
     dns: Option<DnsServer>,
     metrics_address: Option<SocketAddr>,
     stop_http: tokio::sync::watch::Sender<bool>,
-    metrics: Metrics,
     /// The configuration in use.
     config: Config,
     /// The zones that must be ready, as the endpoint sees them.
@@ -94,7 +92,7 @@ impl Serving {
     pub fn start(path: &Path) -> Result<Self> {
         let config = load(path)?;
         let metrics = Metrics::new().context("the metric families do not register")?;
-        start_metrics(&metrics, &config);
+        start_metrics(&metrics);
         make_folders(&config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
 
@@ -145,7 +143,6 @@ impl Serving {
             dns,
             metrics_address,
             stop_http,
-            metrics,
             config,
             zones,
         };
@@ -180,23 +177,9 @@ impl Serving {
                     );
                     return self.loader.reload_failed();
                 }
-                for zone in self
-                    .config
-                    .zones
-                    .iter()
-                    .filter(|old| !config.zones.iter().any(|new| new.name == old.name))
-                {
-                    self.metrics.remove_zone(&zone.name.to_lowercase().to_string(), Part::Requests);
-                }
                 if let Err(error) = make_folders(&config) {
                     tracing::error!("{error:#}; requests of the zone fail until the folder is there");
                 }
-                if !config.ksr.enabled {
-                    for zone in &config.zones {
-                        self.metrics.remove_zone(&zone.name.to_lowercase().to_string(), Part::Requests);
-                    }
-                }
-                add_zones(&self.metrics, &config);
                 *self.zones.lock().unwrap_or_else(PoisonError::into_inner) = ready_zones(&config);
                 self.signer.reload(&config);
                 self.timer.reload(config.clone());
@@ -229,25 +212,19 @@ impl Serving {
     }
 }
 
-/// Makes every series of the configured zones, so that alerts have something to see from the first scrape on.
-fn start_metrics(metrics: &Metrics, config: &Config) {
+/// Makes the series of the process; the parts make their own.
+fn start_metrics(metrics: &Metrics) {
     metrics.add_process();
     let labels = ["serve", env!("CARGO_PKG_VERSION"), option_env!("OFFLINE_KSK_REVISION").unwrap_or("")];
     metrics.build_info.with_label_values(&labels).set(1);
-    add_zones(metrics, config);
     metrics.config_last_reload_successful.set(1);
     metrics.config_last_reload_success_timestamp_seconds.set(seconds(clock::now()));
 }
 
-/// The series of the request timer; loader and signer make their own.
-fn add_zones(metrics: &Metrics, config: &Config) {
-    for zone in config.zones.iter().filter(|_| config.ksr.enabled) {
-        metrics.add_zone(&zone.name.to_lowercase().to_string(), Part::Requests);
-    }
-}
-
 /// Makes the key folders that are missing: on a new host nobody has put a key there yet.
-fn make_folders(config: &Config) -> Result<()> {
+pub(crate) fn make_folders(config: &Config) -> Result<()> {
+    keystore::durable::create_dir_durable(&config.state_dir, 0o755)
+        .with_context(|| format!("cannot make the state folder {}", config.state_dir.display()))?;
     for zone in &config.zones {
         let dir = &zone.key_directory;
         if !dir.exists() && dir.starts_with(&config.state_dir) {
@@ -270,7 +247,7 @@ fn fixed(old: &Config, new: &Config) -> Option<&'static str> {
     }
 }
 
-fn seconds(time: Timestamp) -> i64 {
+pub(crate) fn seconds(time: Timestamp) -> i64 {
     i64::try_from(time.secs()).unwrap_or(i64::MAX)
 }
 

@@ -34,7 +34,7 @@ fn each_alert_fires_and_is_silent_when_it_should() {
 fn every_family_passes_the_linter() {
     let metrics = metrics::Metrics::new().expect("families register");
     metrics.add_process();
-    for part in [Part::Loader, Part::Requests, Part::Signer] {
+    for part in [Part::Loader, Part::Requests, Part::KeyFiles, Part::Signer] {
         metrics.add_zone("example.", part);
     }
     metrics.add_delivery("example.", "ns1");

@@ -83,7 +83,7 @@ impl World {
             zones: vec![self.zone()],
             loader: LoaderConfig::default(),
             deliver: Vec::new(),
-            ksr: KsrConfig { enabled: true, lead: LEAD, period: PERIOD },
+            ksr: KsrConfig { enabled: true, lead: LEAD, period: PERIOD, ..KsrConfig::default() },
             signer: None,
             metrics: None,
             warnings: Vec::new(),

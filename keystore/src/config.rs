@@ -103,6 +103,14 @@ pub struct KsrConfig {
     pub lead: u32,
     /// Seconds that a request asks for.
     pub period: u32,
+    /// `on-request`: program and arguments that are called for each request that waits, at each level of urgency. Empty = none.
+    pub on_request: Vec<String>,
+    /// `on-request-timeout`: seconds that one call may take.
+    pub on_request_timeout: u32,
+    /// `mail-from`: the sender of the mail that lies beside a request.
+    pub mail_from: String,
+    /// `mail-to`: its receivers; may be empty.
+    pub mail_to: Vec<String>,
 }
 
 /// `[signer]`.
@@ -136,6 +144,14 @@ impl Default for KsrConfig {
     fn default() -> Self {
         const DAY: u32 = 86_400;
         // Half a year a request, the next one two months before the end: a ceremony can be repeated twice.
-        Self { enabled: true, lead: 60 * DAY, period: 182 * DAY }
+        Self {
+            enabled: true,
+            lead: 60 * DAY,
+            period: 182 * DAY,
+            on_request: Vec::new(),
+            on_request_timeout: 30,
+            mail_from: "offline-ksk".to_owned(),
+            mail_to: Vec::new(),
+        }
     }
 }

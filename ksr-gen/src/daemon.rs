@@ -2,21 +2,38 @@
 //!
 //! ```text
 //! accepted SKR ──coverage──▶ due? ──keygen, request──▶ outbox/ZONE/<start>.ksr ──(ceremony, accepted SKR)──▶ answered/
+//!                    key files changed? ──▶ the request is replaced        └──notice──▶ mail, hook
 //! ```
 //!
 //! A request begins *now* and ends one period after the coverage ends. It asks again for what is covered already, so that the
 //! answer can replace the SKR in force as a whole (as `named` does it), and so that a ZSK that is new after the old period is
 //! published in time inside the overlap. One request is open at a time.
+//!
+//! Key files are `named`'s and the operator's to change. What they are now is what counts: a request that was made from others is
+//! moved aside and made anew (KSR-KEYS-CHANGED), and an accepted SKR that they have left behind makes one due (KSR-COVERAGE-KEYS).
+//!
+//! [`Rounds`] looks at many zones again and again ([`Timer`]) and tells people ([`Notices`]); [`TimerLock`] keeps a second timer away.
 
+mod fit;
+mod hook;
+mod lock;
+mod mail;
+mod notice;
+#[cfg(feature = "daemon")]
+mod record;
+
+use std::collections::HashMap;
+use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use keystore::config::{KsrConfig, ZoneConfig};
+use keystore::config::{Config, KsrConfig, ZoneConfig};
 use keystore::dns::Name;
 use keystore::durable;
 use keystore::exchange::bind::{self, MAX_OCTETS, SyntaxError};
 use keystore::exchange::{Bundle, UnverifiedSkr};
-use keystore::keys::files::{self, KeyFileError};
+use keystore::keys::files::{Folder, KeyFileError};
 use keystore::keys::plan::{Holes, Interval};
 use keystore::policy::{Policy, Role};
 use keystore::store::{self, StoreError};
@@ -26,10 +43,18 @@ use crate::PROGRAM;
 use crate::keygen::{self, Keygen, KeygenError};
 use crate::request::{self, RequestError};
 
+pub use hook::HookError;
+pub use lock::{LockError, TimerLock};
+pub use notice::{NoticeError, Notices, Told, Urgency};
+#[cfg(feature = "daemon")]
+pub use record::{record, record_notice};
+
 /// 2020-01-01: no clock of a host that runs this shows an earlier time and is right.
 const EARLIEST: Timestamp = Timestamp::from_secs(1_577_836_800);
 /// Folder below `outbox/ZONE/` for requests that need no answer any more.
 const ANSWERED: &str = "answered";
+/// While key files are damaged a request that is due waits so many seconds for somebody to put them back, before it goes on without.
+const REPAIR: u64 = 86_400;
 
 /// What one look at a zone found and did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +71,19 @@ pub struct Report {
     pub closed: Vec<(PathBuf, Closed)>,
     /// Names of keys made by this look.
     pub keys_made: Vec<String>,
+    /// What the key files are like; `None` = as at the look before.
+    pub key_files: Option<KeyFiles>,
     /// What a person should know; one sentence each.
     pub warnings: Vec<String>,
+}
+
+/// What one look found in the key folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyFiles {
+    /// Key sets that are damaged, contradict each other, or have lost their private part.
+    pub mismatched: usize,
+    /// Private KSK files, which must not be online.
+    pub private_ksks: usize,
 }
 
 /// What one look did.
@@ -70,6 +106,8 @@ pub enum Closed {
     Superseded,
     /// The time that it asked for is over.
     Expired,
+    /// KSR-KEYS-CHANGED: the key files or the policy are others by now; a new request takes its place.
+    KeysChanged,
 }
 
 /// A request that lies in the outbox.
@@ -83,6 +121,8 @@ pub struct OpenRequest {
     pub end: Timestamp,
     /// When it was written.
     pub written: Timestamp,
+    /// It was written by this timer; others put theirs here, too.
+    pub ours: bool,
 }
 
 /// Why a look failed. Nothing was replaced; the next look tries again.
@@ -90,12 +130,12 @@ pub struct OpenRequest {
 #[non_exhaustive]
 pub enum TickError {
     /// The clock cannot be right.
-    #[error("the clock says {now}, and that cannot be ({why}); set it, no request is made before")]
+    #[error("the clock says {now}, and that cannot be ({why}); no request is made before it is right")]
     Clock {
         /// What it says.
         now: Timestamp,
         /// Against what it was held.
-        why: &'static str,
+        why: String,
     },
     /// The accepted store.
     #[error(transparent)]
@@ -116,6 +156,16 @@ pub enum TickError {
         /// The system's word.
         source: io::Error,
     },
+    /// KSR-KEY-FILES: what is damaged may be the very key that the request needs.
+    #[error(
+        "KSR-KEY-FILES: {count} damaged key file(s), such as {first}; the request waits a day for them to be put back or removed"
+    )]
+    Damaged {
+        /// How many.
+        count: usize,
+        /// What is wrong with the first.
+        first: String,
+    },
     /// Making keys.
     #[error(transparent)]
     Keygen(#[from] KeygenError),
@@ -127,61 +177,312 @@ pub enum TickError {
     Request(#[from] RequestError),
 }
 
-/// Looks at one zone: closes requests that are answered, and writes the next one when it is due.
-///
-/// `state_dir` holds `accepted/` and `outbox/`. Safe to repeat at any time and after a kill at any moment: keys that exist are
-/// selected again, and a request is in the outbox whole or not at all.
+/// Looks at one zone once, with nothing remembered; see [`Timer::look`].
 pub fn tick(
     zone: &ZoneConfig,
     config: &KsrConfig,
     state_dir: &Path,
     now: Timestamp,
 ) -> Result<Report, TickError> {
-    if now < EARLIEST {
-        return Err(TickError::Clock { now, why: "it lies before 2020" });
-    }
-    let outbox = store::zone_dir(&state_dir.join("outbox"), &zone.name);
-    let accepted = accepted(&state_dir.join("accepted"), &zone.name)?;
-    let coverage_end =
-        accepted.as_ref().map(|skr| skr.bundles.last().map_or(Timestamp::EPOCH, Bundle::expiration));
-    let due = due(accepted.as_ref(), &zone.policy, config.lead, now);
-    let mut open = open_requests(&outbox, config.period)?;
-    if open.iter().any(|request| request.written > now) {
-        return Err(TickError::Clock { now, why: "a request in the outbox was written later" });
-    }
-    let mut closed = Vec::new();
-    open.retain(|request| match close_reason(request, coverage_end, due, now) {
-        Some(why) => {
-            closed.push((request.path.clone(), why));
-            false
+    Timer::default().look(zone, config, state_dir, now)
+}
+
+/// [`Timer`] and [`Notices`] over all zones of a configuration.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    timer: Timer,
+    notices: Notices,
+}
+
+impl Rounds {
+    /// Looks at each zone once and tells of its open request; `each` gets what was found, and no notice where the look failed.
+    pub fn round(
+        &mut self,
+        config: &Config,
+        clock: impl Fn() -> Timestamp,
+        mut each: impl FnMut(&ZoneConfig, &Result<Report, TickError>, Option<&Told>),
+    ) {
+        self.timer.begin_round();
+        for zone in &config.zones {
+            let now = clock();
+            let result = self.timer.look(zone, &config.ksr, &config.state_dir, now);
+            let told = result.as_ref().ok().map(|report| {
+                self.notices.tell(zone, config, report.open.as_ref(), report.coverage_end, now)
+            });
+            each(zone, &result, told.as_ref());
         }
-        None => true,
-    });
-    for (path, _) in &mut closed {
-        *path = set_aside(path).map_err(|source| TickError::Outbox { path: path.clone(), source })?;
+        // The names of tens of thousands of files are not kept until the next round.
+        self.timer.begin_round();
     }
-    // The newest one; more than one only when somebody put them there.
-    let open = open.into_iter().max_by_key(|request| request.written);
-    let mut report = Report {
-        outcome: Outcome::NotDue,
-        coverage_end,
-        due,
-        open,
-        closed,
-        keys_made: vec![],
-        warnings: vec![],
-    };
-    if report.open.is_some() {
-        report.outcome = Outcome::Pending;
-    } else if due <= now {
+
+    /// Forgets what was remembered, as after a change of the configuration.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Looks at many zones again and again. Of each it remembers what spares reading its SKR and its keys again: a few numbers, no keys.
+#[derive(Debug, Default)]
+pub struct Timer {
+    zones: HashMap<Name, Memory>,
+    /// The key folders of this round, each read once for all zones.
+    folders: HashMap<PathBuf, Folder>,
+}
+
+/// What is remembered of a zone.
+#[derive(Debug, Default)]
+struct Memory {
+    accepted: Option<(AcceptedMark, Coverage)>,
+    judged: Option<Judged>,
+}
+
+/// Changes when another generation is accepted, or its files are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct AcceptedMark {
+    current: Vec<u8>,
+    skr: (u64, u64, i64, i64),
+}
+
+/// What the timer needs of an accepted SKR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Coverage {
+    end: Timestamp,
+    last_inception: Timestamp,
+}
+
+/// What was found about the keys, and what it was found about.
+#[derive(Debug)]
+struct Judged {
+    keys: u64,
+    accepted: Option<AcceptedMark>,
+    open: Option<PathBuf>,
+    /// Why the accepted SKR does not fit the keys.
+    coverage: Option<String>,
+    /// Why the open request does not.
+    request: Option<String>,
+    /// How many key sets are damaged, and what is wrong with the first.
+    damaged: Option<(usize, String)>,
+}
+
+impl Timer {
+    /// Begins a round: key folders are read anew.
+    pub fn begin_round(&mut self) {
+        self.folders.clear();
+    }
+
+    /// Looks at one zone: closes requests that are answered, replaces one that does not fit the keys any more, and writes the next
+    /// one when it is due.
+    ///
+    /// `state_dir` holds `accepted/` and `outbox/`. Safe to repeat at any time and after a kill at any moment: keys that exist are
+    /// selected again, and a request is in the outbox whole or not at all. A change of a key folder since [`Self::begin_round`] is
+    /// seen in the next round.
+    pub fn look(
+        &mut self,
+        zone: &ZoneConfig,
+        config: &KsrConfig,
+        state_dir: &Path,
+        now: Timestamp,
+    ) -> Result<Report, TickError> {
+        if now < EARLIEST {
+            return Err(TickError::Clock { now, why: "it lies before 2020".to_owned() });
+        }
+        if !self.folders.contains_key(&zone.key_directory) {
+            self.folders.insert(zone.key_directory.clone(), read_folder(&zone.key_directory)?);
+        }
+        let folder = &self.folders[&zone.key_directory];
+        let memory = self.zones.entry(zone.name.clone()).or_default();
+        let outbox = store::zone_dir(&state_dir.join("outbox"), &zone.name);
+        let accepted = state_dir.join("accepted");
+
+        let (coverage, skr) = memory.coverage(&accepted, &zone.name)?;
+        let coverage_end = coverage.map(|coverage| coverage.end);
+        let planned = due(coverage, &zone.policy, config.lead, now);
+        let mut open = open_requests(&outbox, config.period)?;
+        if let Some(request) = open.iter().find(|request| request.written > now) {
+            let path = request.path.display();
+            let why =
+                format!("{path} was written later; remove that file if the clock was ahead at the time");
+            return Err(TickError::Clock { now, why });
+        }
+        // More than one only when somebody put them there; the newest counts.
+        let newest = open.iter().max_by_key(|request| request.written).cloned();
+        let sides = Sides { zone, folder, accepted: &accepted, skr, open: newest.as_ref(), planned, now };
+        let (key_files, warnings) = memory.judge(sides)?;
+        let judged = memory.judged.as_ref();
+        let left_behind = judged.is_some_and(|judged| judged.coverage.is_some());
+        let due = if left_behind { planned.min(now) } else { planned };
+
+        let mut closed = Vec::new();
+        open.retain(|request| match close_reason(request, coverage_end, due, now) {
+            Some(why) => {
+                closed.push((request.path.clone(), why));
+                false
+            }
+            None => true,
+        });
+        for (path, _) in &mut closed {
+            *path = set_aside(path).map_err(|source| TickError::Outbox { path: path.clone(), source })?;
+        }
+        let open = open.into_iter().max_by_key(|request| request.written);
+        let damaged = judged.and_then(|judged| judged.damaged.clone());
+        let changed = judged.and_then(|judged| judged.request.clone());
+        // With damaged files nothing is sure: the request stays until they are put back, or removed.
+        let replaced = open.clone().zip(changed.filter(|_| damaged.is_none()));
+        let mut report = Report {
+            outcome: if open.is_some() { Outcome::Pending } else { Outcome::NotDue },
+            coverage_end,
+            due,
+            open,
+            closed,
+            keys_made: vec![],
+            key_files,
+            warnings,
+        };
+        if replaced.is_none() && (report.open.is_some() || due > now) {
+            return Ok(report);
+        }
+        if let Some((count, first)) = damaged {
+            if coverage.is_some() && now < due.plus(REPAIR) {
+                return Err(TickError::Damaged { count, first });
+            }
+            report.warnings.push(format!("KSR-KEY-FILES: the request goes on without {first}"));
+        }
         let end = coverage_end.unwrap_or(now).max(now).plus(u64::from(config.period));
-        write_request(zone, &outbox, Interval { start: now, end }, &mut report)?;
+        let made = make_request(zone, &outbox, Interval { start: now, end }, &mut report)?;
+        if let Some((old, what)) = replaced {
+            let aside = set_aside(&old.path)
+                .map_err(|source| TickError::Outbox { path: old.path.clone(), source })?;
+            report.warnings.push(format!(
+                "KSR-KEYS-CHANGED: the open request {} does not fit the keys any more ({what}); a new one takes its place, see that \
+                 the ceremony uses that",
+                old.path.display()
+            ));
+            report.closed.push((aside, Closed::KeysChanged));
+        }
+        made.commit(&mut report)?;
+        // The keys are others by now.
+        memory.judged = None;
+        Ok(report)
     }
-    Ok(report)
+}
+
+fn read_folder(dir: &Path) -> Result<Folder, TickError> {
+    // The error of `keygen` says what to do.
+    keygen::open_folder(dir)?;
+    Ok(Folder::scan(dir)?)
+}
+
+/// What is held against each other.
+struct Sides<'a> {
+    zone: &'a ZoneConfig,
+    folder: &'a Folder,
+    accepted: &'a Path,
+    /// The accepted SKR, where it was read anyway.
+    skr: Option<UnverifiedSkr>,
+    open: Option<&'a OpenRequest>,
+    /// When a request is due by the coverage.
+    planned: Timestamp,
+    now: Timestamp,
+}
+
+impl Memory {
+    /// The coverage of the SKR in force, and that itself when it had to be read again.
+    fn coverage(
+        &mut self,
+        accepted: &Path,
+        zone: &Name,
+    ) -> Result<(Option<Coverage>, Option<UnverifiedSkr>), TickError> {
+        let mark = accepted_mark(accepted, zone);
+        if let (Some(mark), Some((known, coverage))) = (&mark, &self.accepted)
+            && mark == known
+        {
+            return Ok((Some(*coverage), None));
+        }
+        let skr = read_accepted(accepted, zone)?;
+        let coverage = skr.as_ref().map(|skr| {
+            let last = skr.bundles.last();
+            Coverage {
+                end: last.map_or(Timestamp::EPOCH, Bundle::expiration),
+                last_inception: last.map_or(Timestamp::EPOCH, |last| last.inception),
+            }
+        });
+        self.accepted = mark.zip(coverage);
+        Ok((coverage, skr))
+    }
+
+    /// Holds the keys against the open request and, where none is due by the coverage, against the accepted SKR. Does nothing when
+    /// neither has changed since it was done.
+    fn judge(&mut self, sides: Sides<'_>) -> Result<(Option<KeyFiles>, Vec<String>), TickError> {
+        let Sides { zone, folder, accepted, skr, open, planned, now } = sides;
+        let keys = folder.mark(&zone.name);
+        let mark = self.accepted.as_ref().map(|(mark, _)| mark.clone());
+        let path = open.map(|request| request.path.clone());
+        if self.judged.as_ref().is_some_and(|j| j.keys == keys && j.accepted == mark && j.open == path) {
+            return Ok((None, Vec::new()));
+        }
+        let skr = match skr {
+            Some(skr) => Some(skr),
+            None => read_accepted(accepted, &zone.name)?,
+        };
+        let asked = match open {
+            // What is not ours is not judged; the loader and the ceremony do that.
+            Some(request) if request.ours => {
+                let octets = read_request(&request.path)
+                    .map_err(|source| TickError::Outbox { path: request.path.clone(), source })?;
+                bind::parse_ksr(&octets, &zone.name).ok()
+            }
+            _ => None,
+        };
+        let found = folder.find_online(&zone.name);
+        let mut damage: Vec<String> = found.skipped.iter().map(ToString::to_string).collect();
+        damage.extend(fit::without_private_part(folder, zone, skr.as_ref(), asked.as_ref(), now));
+        let whole = damage.is_empty();
+        let coverage = skr
+            .as_ref()
+            .filter(|_| planned > now)
+            .and_then(|skr| fit::against_skr(&skr.bundles, zone, &found.keys, whole, now));
+        let request = asked
+            .zip(open)
+            .and_then(|(asked, open)| fit::against_request(&asked, zone, &found.keys, open.end, now));
+        let mut warnings = Vec::new();
+        if let Some(what) = &coverage {
+            warnings.push(format!(
+                "KSR-COVERAGE-KEYS: the accepted SKR does not fit the keys any more ({what}); a request is due now"
+            ));
+        }
+        warnings.extend(damage.iter().map(|what| format!("KSR-KEY-FILES: {what}")));
+        let mut private_ksks = 0;
+        for key in found.keys.iter().filter(|key| key.dnskey.is_ksk()) {
+            private_ksks += 1;
+            let path = key.private_path();
+            warnings
+                .push(format!("KSR-PRIVATE-KSK: {} is a private KSK; move it off this host", path.display()));
+        }
+        let seen = KeyFiles { mismatched: damage.len(), private_ksks };
+        let damaged = damage.into_iter().next().map(|first| (seen.mismatched, first));
+        self.judged = Some(Judged { keys, accepted: mark, open: path, coverage, request, damaged });
+        Ok((Some(seen), warnings))
+    }
+}
+
+/// `None` when nothing is in force, or it is not what the loader writes; then [`store::read_current`] says what is wrong.
+fn accepted_mark(accepted: &Path, zone: &Name) -> Option<AcceptedMark> {
+    /// `current` has 86 octets at most.
+    const LARGEST: u64 = 128;
+    let dir = store::zone_dir(accepted, zone);
+    let path = dir.join(store::CURRENT);
+    let metadata = path.symlink_metadata().ok()?;
+    if !metadata.is_file() || metadata.len() > LARGEST {
+        return None;
+    }
+    let current = fs::read(path).ok()?;
+    let (generation, _) = store::parse_current(&current)?;
+    let skr = store::skr_path(&dir, generation).symlink_metadata().ok()?;
+    Some(AcceptedMark { current, skr: (skr.ino(), skr.len(), skr.mtime(), skr.mtime_nsec()) })
 }
 
 /// The SKR in force.
-fn accepted(dir: &Path, zone: &Name) -> Result<Option<UnverifiedSkr>, TickError> {
+fn read_accepted(dir: &Path, zone: &Name) -> Result<Option<UnverifiedSkr>, TickError> {
     let Some(current) = store::read_current(dir, zone)? else { return Ok(None) };
     bind::parse_skr(&current.octets, zone)
         .map(Some)
@@ -190,11 +491,10 @@ fn accepted(dir: &Path, zone: &Name) -> Result<Option<UnverifiedSkr>, TickError>
 
 /// When the next request must exist: `lead` before the coverage ends, and before a ZSK that follows the last bundle would have to
 /// be published.
-fn due(accepted: Option<&UnverifiedSkr>, policy: &Policy, lead: u32, now: Timestamp) -> Timestamp {
-    let last = accepted.and_then(|skr| skr.bundles.last());
-    last.map_or(now, |last| {
-        let by_lead = last.expiration().minus(u64::from(lead));
-        by_lead.min(last.inception.minus(policy.prepublication()))
+fn due(coverage: Option<Coverage>, policy: &Policy, lead: u32, now: Timestamp) -> Timestamp {
+    coverage.map_or(now, |coverage| {
+        let by_lead = coverage.end.minus(u64::from(lead));
+        by_lead.min(coverage.last_inception.minus(policy.prepublication()))
     })
 }
 
@@ -215,30 +515,45 @@ fn close_reason(
     }
 }
 
+/// A request that is made and not in the outbox yet.
+struct MadeRequest {
+    open: OpenRequest,
+    text: String,
+}
+
+impl MadeRequest {
+    /// Puts it there.
+    fn commit(self, report: &mut Report) -> Result<(), TickError> {
+        let path = &self.open.path;
+        durable::write(path, self.text.as_bytes(), 0o644)
+            .map_err(|source| TickError::Outbox { path: path.clone(), source })?;
+        report.outcome = Outcome::Written;
+        report.open = Some(self.open);
+        Ok(())
+    }
+}
+
 /// Makes the keys that are missing, then the request.
-fn write_request(
+fn make_request(
     zone: &ZoneConfig,
     outbox: &Path,
     interval: Interval,
     report: &mut Report,
-) -> Result<(), TickError> {
+) -> Result<MadeRequest, TickError> {
     let (dir, policy, now) = (&zone.key_directory, &zone.policy, interval.start);
     let keygen = Keygen { dir, zone: &zone.name, policy, role: Role::Zsk, interval, holes: Holes::Fill, now };
     let made = keygen::run(&keygen, || {})?;
     report.keys_made = made.keys.into_iter().filter(|key| key.made).map(|key| key.name).collect();
     report.warnings.extend(made.warnings.iter().map(ToString::to_string));
-    let found = files::find_online(dir, &zone.name)?;
-    let mut ksr = request::request(&found.keys, &zone.name, policy, interval, false)?;
-    request::prove(&mut ksr, &found.keys, interval.end)?;
-    let path = outbox.join(format!("{}.ksr", interval.start));
+    let mut ksr = request::request(&made.files, &zone.name, policy, interval, false)?;
+    request::prove(&mut ksr, &made.files, interval.end)?;
     let text = bind::print_ksr(&ksr, now, &footer(interval, now));
-    let fail = |source| TickError::Outbox { path: path.clone(), source };
+    let fail = |source| TickError::Outbox { path: outbox.to_owned(), source };
     durable::create_dir_durable(outbox, 0o755).map_err(fail)?;
     let _ = durable::sweep_temps(outbox);
-    durable::write(&path, text.as_bytes(), 0o644).map_err(fail)?;
-    report.outcome = Outcome::Written;
-    report.open = Some(OpenRequest { path, start: interval.start, end: interval.end, written: now });
-    Ok(())
+    let path = outbox.join(format!("{}.ksr", interval.start));
+    let open = OpenRequest { path, start: interval.start, end: interval.end, written: now, ours: true };
+    Ok(MadeRequest { open, text })
 }
 
 /// What stands behind `by` in the last line of a request: BIND reads over it, people and [`open_requests`] read it.
@@ -247,8 +562,9 @@ fn footer(interval: Interval, now: Timestamp) -> String {
 }
 
 /// Reads [`footer`] back from the last line of a request.
-fn parse_footer(text: &str) -> Option<(Timestamp, Timestamp, Timestamp)> {
-    let line = text.trim_end().lines().next_back()?;
+fn parse_footer(octets: &[u8]) -> Option<(Timestamp, Timestamp, Timestamp)> {
+    let last = octets.trim_ascii_end().rsplit(|octet| *octet == b'\n').next()?;
+    let line = String::from_utf8_lossy(last);
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     let [.., "for", start, "to", end, "written", written] = words.as_slice() else { return None };
     Some((Timestamp::parse_stamp(start)?, Timestamp::parse_stamp(end)?, Timestamp::parse_stamp(written)?))
@@ -271,53 +587,39 @@ fn open_requests(outbox: &Path, period: u32) -> Result<Vec<OpenRequest>, TickErr
         else {
             continue;
         };
-        let mut octets = Vec::new();
-        let file = std::fs::File::open(&path).map_err(|e| fail(&path, e))?;
-        file.take(MAX_OCTETS as u64).read_to_end(&mut octets).map_err(|e| fail(&path, e))?;
-        let (start, end, written) = parse_footer(&String::from_utf8_lossy(&octets)).unwrap_or((
-            start,
-            start.plus(u64::from(period)),
-            start,
-        ));
-        out.push(OpenRequest { path, start, end, written });
+        let octets = read_request(&path).map_err(|e| fail(&path, e))?;
+        let ours = parse_footer(&octets);
+        let (start, end, written) = ours.unwrap_or((start, start.plus(u64::from(period)), start));
+        out.push(OpenRequest { path, start, end, written, ours: ours.is_some() });
     }
     Ok(out)
 }
 
-/// Moves a request to `answered/`; gives its new place.
-fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let to = dir.join(ANSWERED);
-    durable::create_dir_durable(&to, 0o755)?;
-    let to = to.join(name);
-    durable::rename(path, &to)?;
-    Ok(to)
+/// The octets of a request; of one that is larger than any that is read, the beginning.
+fn read_request(path: &Path) -> io::Result<Vec<u8>> {
+    let mut octets = Vec::new();
+    fs::File::open(path)?.take(MAX_OCTETS as u64).read_to_end(&mut octets)?;
+    Ok(octets)
 }
 
-/// Sets the `ksr_…` families of one zone after a look; `zone` is the label (lower case, final dot).
-#[cfg(feature = "daemon")]
-pub fn record(result: &Result<Report, TickError>, zone: &str, metrics: &metrics::Metrics) {
-    let unix = |t: Option<Timestamp>| t.map_or(0, |t| i64::try_from(t.secs()).unwrap_or(i64::MAX));
-    let count = |outcome| metrics.ksr_generations_total.with_label_values(&[zone, outcome]);
-    // Both series exist from the first look on, so that a rate over them has a start.
-    let (written, failed) = (count("written"), count("failed"));
-    let report = match result {
-        Ok(report) => report,
-        Err(_) => return failed.inc(),
+/// Moves a request to `answered/`, the mail with it; gives its new place. One of that name that lies there stays.
+fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let (Some(dir), Some(stem)) = (path.parent(), path.file_stem().and_then(|stem| stem.to_str())) else {
+        return Err(io::ErrorKind::InvalidInput.into());
     };
-    let open = report.open.as_ref();
-    if report.outcome == Outcome::Written {
-        written.inc();
-        let at = unix(open.map(|request| request.written));
-        metrics.ksr_last_generated_timestamp_seconds.with_label_values(&[zone]).set(at);
-    }
-    // Once the request exists nothing is overdue; the answer is, and `pending since` says so.
-    let due = if open.is_some() { None } else { Some(report.due) };
-    metrics.ksr_due_timestamp_seconds.with_label_values(&[zone]).set(unix(due));
-    metrics.ksr_pending_since_timestamp_seconds.with_label_values(&[zone]).set(unix(open.map(|r| r.written)));
-    if let Some(request) = open {
-        metrics.ksr_period_end_timestamp_seconds.with_label_values(&[zone]).set(unix(Some(request.end)));
-    }
+    let answered = dir.join(ANSWERED);
+    durable::create_dir_durable(&answered, 0o755)?;
+    let mut number = 1;
+    let to = loop {
+        let name = if number == 1 { format!("{stem}.ksr") } else { format!("{stem}.{number}.ksr") };
+        let to = answered.join(name);
+        match durable::rename_new(path, &to) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1000 => number += 1,
+            other => break other.map(|()| to)?,
+        }
+    };
+    // They are for people, and made again where they are needed: nothing hangs on them.
+    let _ = fs::rename(notice::mail_path(path), notice::mail_path(&to));
+    let _ = fs::remove_file(notice::told_path(path));
+    Ok(to)
 }

@@ -10,7 +10,7 @@ use keystore::dns::Name;
 use keystore::durable;
 use keystore::keys::files::{self, KeyFileError, NewKey, TokenPlace};
 use keystore::keys::plan::{self, Holes, Interval, PlanError, PlannedKey};
-use keystore::keys::{FLAG_SEP, FLAG_ZONE};
+use keystore::keys::{FLAG_SEP, FLAG_ZONE, KeyFile};
 use keystore::policy::{Policy, Role};
 use keystore::time::Timestamp;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
@@ -39,6 +39,8 @@ pub struct Keygen<'a> {
 pub struct Outcome {
     /// One entry for each round of the plan, in its order.
     pub keys: Vec<PlacedKey>,
+    /// All key sets of the zone in the folder by now, sorted by algorithm and tag.
+    pub files: Vec<KeyFile>,
     /// Key sets in the folder that are not used, or should be looked at.
     pub warnings: Vec<KeyFileError>,
 }
@@ -143,6 +145,7 @@ fn carry_out(keygen: &Keygen<'_>, standby: bool, waiting: impl FnOnce()) -> Resu
     let found = if role == Role::Zsk { files::find_online(dir, zone) } else { files::find(dir, zone) };
     let found = found.map_err(KeygenError::Read)?;
     let mut keys: Vec<PlacedKey> = Vec::new();
+    let mut new_files: Vec<KeyFile> = Vec::new();
     let steps = if standby {
         plan::standby(&found.keys, policy, role, interval.start, now)?
     } else {
@@ -171,7 +174,11 @@ fn carry_out(keygen: &Keygen<'_>, standby: bool, waiting: impl FnOnce()) -> Resu
                     None => files::generate_key(dir, &new, &[]),
                 };
                 match made {
-                    Ok(key) => (key.base_name(), true),
+                    Ok(key) => {
+                        let name = key.base_name();
+                        new_files.push(key);
+                        (name, true)
+                    }
                     Err(source) => {
                         let written = keys.into_iter().filter(|key| key.made).map(|key| key.name).collect();
                         return Err(KeygenError::Generate { source, written });
@@ -183,5 +190,8 @@ fn carry_out(keygen: &Keygen<'_>, standby: bool, waiting: impl FnOnce()) -> Resu
     }
     let mut warnings = found.warnings();
     warnings.extend(found.skipped);
-    Ok(Outcome { keys, warnings })
+    let mut files = found.keys;
+    files.extend(new_files);
+    files.sort_by_key(|key| (key.dnskey.algorithm.0, key.dnskey.tag()));
+    Ok(Outcome { keys, files, warnings })
 }

@@ -2,70 +2,13 @@
 
 mod common;
 
-use std::path::PathBuf;
-
-use common::{COMMON, Site, stamp, zone};
-use keystore::config::{KsrConfig, ZoneConfig};
+use common::host::{DAY, Host};
+use common::{COMMON, stamp, zone};
 use keystore::exchange::bind;
 use keystore::keys::{files, plan};
-use keystore::policy::{self, Policy};
 use keystore::store;
 use keystore::time::Timestamp;
-use ksr_gen::daemon::{Closed, Outcome, Report, TickError, tick};
-
-const DAY: u64 = 86_400;
-
-struct Host {
-    site: Site,
-    zone: ZoneConfig,
-    ksr: KsrConfig,
-    now: Timestamp,
-    generation: u64,
-}
-
-impl Host {
-    fn new(named_conf: &str) -> Self {
-        let site = Site::new(named_conf);
-        let policy: Policy =
-            policy::load(&site.path("policy")).expect("a file").get("common").expect("a policy").clone();
-        let zone = ZoneConfig {
-            multi_signer: false,
-            allow_cds_delete: false,
-            name: zone(),
-            policy,
-            anchors: Vec::new(),
-            file: None,
-            key_directory: site.path("zsk"),
-        };
-        let now = stamp("20261124000000");
-        site.run("-l @policy -k common -i 20261124 -e +10y -o -K @ksk keygen example.test").ok();
-        Self { site, zone, ksr: KsrConfig::default(), now, generation: 0 }
-    }
-
-    fn tick(&self) -> Report {
-        tick(&self.zone, &self.ksr, self.site.path("").as_path(), self.now).expect("a look")
-    }
-
-    fn outbox(&self) -> Vec<PathBuf> {
-        let dir = store::zone_dir(&self.site.path("outbox"), &self.zone.name);
-        let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
-        entries.map(|e| e.expect("an entry").path()).filter(|p| p.is_file()).collect()
-    }
-
-    /// The ceremony and the loader: signs the only request in the outbox, and makes the answer the generation in force.
-    fn answer(&mut self, end: Timestamp) {
-        let [request] = self.outbox().try_into().expect("one request");
-        let line =
-            format!("-l @policy -k common -e {end} -K @ksk -f {} sign example.test", request.display());
-        let skr = self.site.run(&line).ok();
-        self.generation += 1;
-        let dir = store::zone_dir(&self.site.path("accepted"), &self.zone.name);
-        std::fs::create_dir_all(&dir).expect("a folder");
-        std::fs::write(store::skr_path(&dir, self.generation), &skr).expect("write");
-        let current = store::format_current(self.generation, &store::digest(skr.as_bytes()));
-        std::fs::write(dir.join("current"), current).expect("write");
-    }
-}
+use ksr_gen::daemon::{Closed, Outcome, TickError, tick};
 
 #[test]
 fn a_life_of_requests() {
@@ -233,6 +176,7 @@ fn metrics_follow_the_looks() {
         record(
             &tick(&host.zone, &host.ksr, host.site.path("").as_path(), host.now),
             "example.test.",
+            true,
             &metrics,
         );
     };

@@ -102,6 +102,10 @@ families! {
     ksr_due_timestamp_seconds: IntGaugeVec ["zone"] = "When the next request must exist; 0 unknown.";
     ksr_period_end_timestamp_seconds: IntGaugeVec ["zone"] = "End of the period that the newest request asks for; 0 none.";
     ksr_pending_since_timestamp_seconds: IntGaugeVec ["zone"] = "When the oldest unanswered request was written; 0 none.";
+    ksr_requests_closed_total: IntCounterVec ["zone", "reason"] = "Requests that need no answer any more: answered, superseded, expired, keys_changed.";
+    ksr_urgency: IntGaugeVec ["zone"] = "How much the open request presses: 0 none is open, 1 notice, 2 reminder, 3 warning, 4 critical.";
+    ksr_notices_total: IntCounterVec ["zone", "result"] = "Notices of open requests by result: ok, failed.";
+    ksr_last_notice_success: IntGaugeVec ["zone"] = "1 when nobody has to be told of an open request, 0 when the last try failed.";
     // keys
     key_info: IntGaugeVec ["zone", "role", "key_tag", "algorithm"] = "Constant 1 for each key found.";
     key_timing_timestamp_seconds: IntGaugeVec ["zone", "role", "key_tag", "event"] = "BIND timing of a key: publish, activate, inactive, delete; 0 unset.";

@@ -13,6 +13,8 @@ pub const BUNDLE_STATES: [&str; 3] = ["past", "active", "future"];
 pub const IMPORT_RESULTS: [&str; 3] = ["accepted", "rejected", "unchanged"];
 /// Results of writing a request.
 pub const KSR_RESULTS: [&str; 2] = ["written", "failed"];
+/// Reasons for which a request needs no answer any more.
+pub const CLOSE_REASONS: [&str; 4] = ["answered", "superseded", "expired", "keys_changed"];
 /// Roles of a key.
 pub const ROLES: [&str; 2] = ["ksk", "zsk"];
 /// States of a key by its times.
@@ -36,6 +38,8 @@ pub enum Part {
     Loader,
     /// The request timer.
     Requests,
+    /// The look at the key files, by the request timer where no signer does it.
+    KeyFiles,
     /// `signer-plugin`: keys, signing, answers.
     Signer,
 }
@@ -47,6 +51,9 @@ impl Metrics {
         if part == Part::Loader {
             // No import was rejected yet: 0 here would say the newest one was.
             self.skr_last_import_success.with_label_values(&[zone]).set(1);
+        }
+        if part == Part::Requests {
+            self.ksr_last_notice_success.with_label_values(&[zone]).set(1);
         }
         if part == Part::Signer {
             self.zone_last_load_success.with_label_values(&[zone]).set(1);
@@ -87,6 +94,7 @@ impl Metrics {
         match part {
             Part::Loader => self.loader_series(zone, visit),
             Part::Requests => self.request_series(zone, visit),
+            Part::KeyFiles => self.key_file_series(zone, visit),
             Part::Signer => self.signer_series(zone, visit),
         }
     }
@@ -123,21 +131,34 @@ impl Metrics {
             &self.ksr_due_timestamp_seconds,
             &self.ksr_period_end_timestamp_seconds,
             &self.ksr_pending_since_timestamp_seconds,
+            &self.ksr_urgency,
+            &self.ksr_last_notice_success,
         ] {
             visit(gauge, &[zone]);
+        }
+        for reason in CLOSE_REASONS {
+            visit(&self.ksr_requests_closed_total, &[zone, reason]);
+        }
+        for result in RESULTS {
+            visit(&self.ksr_notices_total, &[zone, result]);
         }
         for result in KSR_RESULTS {
             visit(&self.ksr_generations_total, &[zone, result]);
         }
     }
 
+    fn key_file_series(&self, zone: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {
+        for gauge in [&self.keystore_mismatched_keys, &self.keystore_ksk_private_files] {
+            visit(gauge, &[zone]);
+        }
+    }
+
     fn signer_series(&self, zone: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {
+        self.key_file_series(zone, &mut visit);
         for gauge in [
             &self.policy_signature_refresh_seconds,
             &self.signer_skr_generation,
-            &self.keystore_mismatched_keys,
             &self.keystore_missing_private_keys,
-            &self.keystore_ksk_private_files,
             &self.keystore_last_check_timestamp_seconds,
             &self.zone_signed,
             &self.zone_serial,

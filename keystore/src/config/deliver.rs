@@ -190,7 +190,7 @@ fn command(table: &mut Table<'_, '_>, key: &'static str, default: &str) -> Optio
     table.get(key).map_or_else(|| Some(vec![default.to_owned()]), |value| words(&value))
 }
 
-fn words(value: &Value<'_, '_>) -> Option<Vec<String>> {
+pub(super) fn words(value: &Value<'_, '_>) -> Option<Vec<String>> {
     let values = value.array()?;
     let words: Option<Vec<String>> = values.iter().map(|v| v.string().map(str::to_owned)).collect();
     let words = words?;

@@ -14,6 +14,9 @@ use crate::policy::{Policies, Policy, PolicyErrors, PolicyFinding, Severity, tom
 /// Largest trust anchor file that is read, in octets; the largest DNSKEY record takes some 90 000.
 const MAX_ANCHOR_FILE: u64 = 1 << 20;
 
+/// Most addresses of `mail-to`, so that the header stays one that mail servers take.
+const MAX_RECEIVERS: usize = 20;
+
 /// Most trust anchors of a zone; a KSK rollover needs two.
 const MAX_ANCHORS: usize = 64;
 
@@ -246,6 +249,25 @@ fn ksr(top: &mut Table<'_, '_>) -> KsrConfig {
     let lead = table.get("lead");
     ksr.lead = lead.as_ref().and_then(Value::duration).unwrap_or(ksr.lead);
     ksr.period = table.get("period").and_then(|v| v.duration()).unwrap_or(ksr.period);
+    if let Some(value) = table.get("on-request") {
+        ksr.on_request = super::deliver::words(&value).unwrap_or_default();
+    }
+    if let Some(value) = table.get("on-request-timeout") {
+        ksr.on_request_timeout = value.duration().unwrap_or(ksr.on_request_timeout);
+        if !(1..=600).contains(&ksr.on_request_timeout) {
+            value.error("must be from 1 second to 10 minutes: the other zones wait for it");
+        }
+    }
+    if let Some(value) = table.get("mail-from") {
+        ksr.mail_from = mailbox(&value).unwrap_or_default();
+    }
+    if let Some(value) = table.get("mail-to") {
+        let values = value.array().unwrap_or_default();
+        if values.len() > MAX_RECEIVERS {
+            value.error(format!("expected at most {MAX_RECEIVERS} addresses; use a list of the mail server"));
+        }
+        ksr.mail_to = values.iter().filter_map(mailbox).collect();
+    }
     if ksr.enabled && ksr.lead >= ksr.period {
         table.error(format!(
             "lead ({} s) must be shorter than period ({} s), else a request is due for ever",
@@ -254,6 +276,19 @@ fn ksr(top: &mut Table<'_, '_>) -> KsrConfig {
     }
     table.finish();
     ksr
+}
+
+/// A mail address as it may stand in a header: what could end the line or begin another address is refused.
+fn mailbox(value: &Value<'_, '_>) -> Option<String> {
+    let text = value.string()?;
+    let plain = |c: char| c.is_ascii_graphic() && !"()<>[]:;,\\\"".contains(c);
+    let good = (1..=254).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('-');
+    if !good {
+        value.error(
+            "must be a plain mail address, such as \"ksk@example.com\": no name, no brackets, no list",
+        );
+    }
+    good.then(|| text.to_owned())
 }
 
 fn loader(top: &mut Table<'_, '_>, ksr: &KsrConfig) -> LoaderConfig {
@@ -407,7 +442,15 @@ mod tests {
             let stripped = line.strip_prefix("# ").unwrap_or(line);
             let mut words = stripped.split(' ');
             let (key, equals) = (words.next().unwrap_or_default(), words.next() == Some("="));
-            let other = ["named-conf", "trust-anchor-file", "nsec3param", "pkcs11-uri", "directory"];
+            let other = [
+                "named-conf",
+                "trust-anchor-file",
+                "nsec3param",
+                "pkcs11-uri",
+                "directory",
+                "on-request",
+                "mail-to",
+            ];
             let put_in = equals && !other.contains(&key);
             text.push_str(if put_in { stripped } else { line });
             text.push('\n');
@@ -496,6 +539,12 @@ mod tests {
             ),
             ("period", "period = \"61d\"\n[x]", "unknown key 'x'"),
             ("period", "period = \"60d\"", "ksr: lead (5184000 s) must be shorter than period (5184000 s)"),
+            ("enabled", "on-request = []", "ksr.on-request: must name a program"),
+            ("enabled", "on-request-timeout = 0", "ksr.on-request-timeout: must be from 1 second"),
+            ("enabled", "mail-to = \"a@b\"", "ksr.mail-to: expected an array"),
+            ("enabled", "mail-to = [\"a@b\\nBcc: c@d\"]", "ksr.mail-to[1]: must be a plain mail address"),
+            ("enabled", "mail-to = [\"a@b\", \"K <c@d>\"]", "ksr.mail-to[2]: must be a plain mail address"),
+            ("enabled", "mail-from = \"\"", "ksr.mail-from: must be a plain mail address"),
             ("enabled", "enabled = 1", "ksr.enabled: expected true or false, found integer"),
             ("listen = [", "listen = [\"127.0.0.1\"]", "signer.listen[1]: must be an IP address and a port"),
             ("listen = [", "listen = []", "signer.listen: names no address"),

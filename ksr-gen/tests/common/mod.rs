@@ -1,6 +1,8 @@
 //! Runs the command line in this process, in a folder of its own, at a time of its own.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod host;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 

@@ -1,13 +1,15 @@
 //! Finding key sets in a folder: one reading of the folder serves any number of zones.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Found, KeyFile, KeyFileError, Secrecy, private, public, read, state};
 use crate::crypto::check_public_key;
 use crate::dns::Name;
 use crate::keys::timing::Timing;
-use crate::keys::{FLAG_REVOKE, FLAG_SEP, FLAG_ZONE};
+use crate::keys::{Dnskey, FLAG_REVOKE, FLAG_SEP, FLAG_ZONE};
 
 /// Finds the keys of `zone` in `dir`: each `K<zone>+ddd+ddddd.private` makes a key exist, letter case ignored.
 pub fn find(dir: &Path, zone: &Name) -> Result<Found, KeyFileError> {
@@ -85,6 +87,22 @@ impl Folder {
             .map(|(zone, _)| zone.as_str())
     }
 
+    /// A number that changes when a key file of the zone comes, goes, or is written: from names, sizes, inode numbers and times of the
+    /// last write. No file is opened. Only good to compare within one process.
+    #[must_use]
+    pub fn mark(&self, zone: &Name) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for entry in self.entries(zone) {
+            entry.base.hash(&mut hasher);
+            for suffix in ["key", "private", "state"] {
+                // A file that went since the names were read counts as none.
+                let seen = self.path(entry, suffix).symlink_metadata().ok();
+                seen.map(|m| (m.len(), m.ino(), m.mtime(), m.mtime_nsec(), m.mode())).hash(&mut hasher);
+            }
+        }
+        hasher.finish()
+    }
+
     /// The base names of the zone's key sets (those with a `.private` file), sorted by algorithm and tag.
     pub fn bases(&self, zone: &Name) -> impl Iterator<Item = &str> {
         self.sets(zone).map(|entry| entry.base.as_str())
@@ -110,6 +128,13 @@ impl Folder {
             .filter(|entry| self.public(entry).is_ok_and(|file| file.dnskey.flags & FLAG_SEP != 0))
             .map(|entry| self.path(entry, "private"))
             .collect()
+    }
+
+    /// The `.key` files of the zone without a `.private` file, with their keys; those that do not read are left out.
+    #[must_use]
+    pub fn without_private(&self, zone: &Name) -> Vec<(PathBuf, Dnskey)> {
+        let lone = self.entries(zone).iter().filter(|entry| entry.key && !entry.private);
+        lone.filter_map(|entry| Some((self.path(entry, "key"), self.public(entry).ok()?.dnskey))).collect()
     }
 
     /// Every tag of the zone that is taken: of usable sets, lone files, old formats, KEY records and sets that do not read, of

@@ -106,7 +106,8 @@ impl KeyFile {
     }
 
     /// Where the `.private` file is: under the name that BIND gives it, or one that differs from it in letter case only.
-    fn private_path(&self) -> PathBuf {
+    #[must_use]
+    pub fn private_path(&self) -> PathBuf {
         let path = self.path("private");
         if path.symlink_metadata().is_ok() {
             return path;

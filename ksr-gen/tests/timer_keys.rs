@@ -1,0 +1,403 @@
+//! The timer beside people and programs that change key files, policies and clocks.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use common::host::{DAY, Host, files};
+use common::{COMMON, zone};
+use keystore::exchange::bind;
+use keystore::keys::Dnskey;
+use keystore::time::Timestamp;
+use ksr_gen::daemon::{Closed, KeyFiles, Outcome, Report, TickError};
+
+/// A host with a request that is answered for half a year, and the look that has seen that.
+fn answered() -> Host {
+    let mut host = Host::new(COMMON);
+    let open = host.tick().open.expect("a request");
+    host.answer(open.end);
+    let report = host.tick();
+    assert_eq!((report.outcome, report.warnings), (Outcome::NotDue, vec![]));
+    host
+}
+
+/// The ZSKs of the only request, in any of its bundles.
+fn asked(host: &Host) -> Vec<Dnskey> {
+    let [request] = host.outbox().try_into().expect("one request");
+    let ksr = bind::parse_ksr(&fs::read(request).expect("a file"), &zone()).expect("a KSR");
+    ksr.bundles.into_iter().flat_map(|bundle| bundle.keys).collect()
+}
+
+fn reasons(report: &Report) -> Vec<Closed> {
+    report.closed.iter().map(|(_, why)| *why).collect()
+}
+
+/// Replaces text in each file of a key set.
+fn edit(dir: &Path, base: &str, from: &str, to: &str) {
+    let mut hits = 0;
+    for suffix in ["key", "private", "state"] {
+        let path = dir.join(format!("{base}.{suffix}"));
+        let text = fs::read_to_string(&path).expect("a file");
+        hits += usize::from(text.contains(from));
+        fs::write(&path, text.replace(from, to)).expect("write");
+    }
+    assert!(hits > 0, "no {from} in {base}");
+}
+
+/// The operator makes a ZSK by hand, for a time that the accepted SKR covers.
+#[test]
+fn a_new_zsk_makes_a_request_due() {
+    let mut host = answered();
+    host.now = host.now.plus(10 * DAY);
+    let old_end = host.tick().coverage_end.expect("a coverage");
+    // Of its own tag range, so that keygen does not take the one that is there.
+    let extra = COMMON.replace("zsk lifetime P6M", "zsk lifetime P1Y");
+    host.site.write("extra", &extra);
+    fs::create_dir(host.site.path("spare")).expect("a folder");
+    host.site.run("-l @extra -k common -i 20261220 -e +60d -K @spare keygen example.test").ok();
+    for file in ["key", "private", "state"].iter().flat_map(|suffix| files(&host.site.path("spare"), suffix))
+    {
+        fs::copy(&file, host.zone.key_directory.join(file.file_name().expect("a name"))).expect("copy");
+    }
+    let [_, _] = host.zsks().try_into().expect("two ZSKs");
+    let report = host.tick();
+    assert_eq!(report.outcome, Outcome::Written);
+    assert!(report.warnings.iter().any(|w| w.starts_with("KSR-COVERAGE-KEYS: ")), "{:?}", report.warnings);
+    let open = report.open.expect("a request");
+    assert_eq!((open.start, open.end), (host.now, old_end.plus(182 * DAY)));
+    let keys = asked(&host);
+    assert!(
+        keys.iter().any(|key| Some(key.tag()) == tag(&host, 1))
+            && keys.iter().any(|key| Some(key.tag()) == tag(&host, 0))
+    );
+    // It stays the only one until it is answered, and then all is well again.
+    for _ in 0..3 {
+        host.now = host.now.plus(DAY);
+        let report = host.tick();
+        assert_eq!((report.outcome, report.open.as_ref()), (Outcome::Pending, Some(&open)));
+    }
+    host.answer(open.end);
+    let report = host.tick();
+    assert_eq!(
+        (report.outcome, reasons(&report), report.warnings),
+        (Outcome::NotDue, vec![Closed::Answered], vec![])
+    );
+    assert_eq!(host.outbox(), Vec::<std::path::PathBuf>::new());
+}
+
+fn tag(host: &Host, n: usize) -> Option<u16> {
+    host.zsks().get(n)?.rsplit('+').next()?.parse().ok()
+}
+
+/// Deleted, added or edited under an open request: it is moved aside and made anew, and there are never two.
+#[test]
+fn an_open_request_follows_the_keys() {
+    let mut host = Host::new(&COMMON.replace("P6M", "P3M"));
+    let first = host.tick().open.expect("a request");
+    let made = host.zsks().len();
+    assert!(made >= 2, "keys for half a year of three months each");
+    // Untouched, it stays, whoever looks.
+    host.now = host.now.plus(DAY);
+    assert_eq!(host.tick().outcome, Outcome::Pending);
+    assert_eq!(host.tick().outcome, Outcome::Pending);
+
+    // The key that comes later is deleted.
+    let keys = keystore::keys::files::find(&host.zone.key_directory, &zone()).expect("keys").keys;
+    let later = keys.iter().max_by_key(|key| key.timing.activate).expect("a key");
+    for suffix in ["key", "private", "state"] {
+        fs::remove_file(host.zone.key_directory.join(format!("{}.{suffix}", later.base_name())))
+            .expect("remove");
+    }
+    let gone = later.dnskey.clone();
+    host.now = host.now.plus(DAY);
+    let report = host.tick();
+    assert_eq!((report.outcome, reasons(&report)), (Outcome::Written, vec![Closed::KeysChanged]));
+    assert!(report.warnings.iter().any(|w| w.starts_with("KSR-KEYS-CHANGED: ")), "{:?}", report.warnings);
+    assert_eq!(report.keys_made.len(), 1, "in its place");
+    assert_ne!(report.open.as_ref(), Some(&first));
+    assert!(!asked(&host).contains(&gone));
+    assert_eq!(files(&host.outbox_dir().join("answered"), "ksr").len(), 1);
+    host.now = host.now.plus(DAY);
+    assert_eq!(host.tick().outcome, Outcome::Pending, "the new one fits");
+
+    // named or the operator moves a Delete.
+    let keys = keystore::keys::files::find(&host.zone.key_directory, &zone()).expect("keys").keys;
+    let early = keys.iter().min_by_key(|key| key.timing.activate).expect("a key");
+    let delete = early.timing.delete.expect("a time");
+    edit(&host.zone.key_directory, &early.base_name(), &delete.to_string(), &delete.plus(DAY).to_string());
+    host.now = host.now.plus(DAY);
+    let report = host.tick();
+    assert_eq!(reasons(&report), vec![Closed::KeysChanged], "{report:?}");
+    assert_eq!(host.outbox().len(), 1);
+    // In the very same second another one is moved aside, and both stay to be read.
+    edit(&host.zone.key_directory, &early.base_name(), &delete.plus(DAY).to_string(), &delete.to_string());
+    assert_eq!(reasons(&host.tick()), vec![Closed::KeysChanged]);
+    assert_eq!(host.outbox().len(), 1);
+    assert_eq!(files(&host.outbox_dir().join("answered"), "ksr").len(), 3);
+    assert_eq!(host.tick().outcome, Outcome::Pending);
+}
+
+/// What has been is not held against a request: named purges key files whose Delete is over.
+#[test]
+fn a_purged_key_changes_nothing() {
+    let mut host = Host::new(&COMMON.replace("P6M", "P3M"));
+    host.ksr.period = u32::try_from(300 * DAY).expect("seconds");
+    host.tick().open.expect("a request");
+    let keys = keystore::keys::files::find(&host.zone.key_directory, &zone()).expect("keys").keys;
+    let early = keys.iter().min_by_key(|key| key.timing.activate).expect("a key");
+    host.now = early.timing.delete.expect("a time").plus(DAY);
+    for suffix in ["key", "private", "state"] {
+        fs::remove_file(host.zone.key_directory.join(format!("{}.{suffix}", early.base_name())))
+            .expect("remove");
+    }
+    let report = host.tick();
+    assert_eq!((report.outcome, report.warnings), (Outcome::Pending, vec![]));
+}
+
+/// The active ZSK is gone for good in the middle of the coverage: a request is due at once.
+#[test]
+fn a_deleted_active_zsk_makes_a_request_due() {
+    let mut host = answered();
+    host.now = host.now.plus(10 * DAY);
+    let [base] = host.zsks().try_into().expect("one ZSK");
+    for suffix in ["key", "private", "state"] {
+        fs::remove_file(host.zone.key_directory.join(format!("{base}.{suffix}"))).expect("remove");
+    }
+    let report = host.tick();
+    assert_eq!(
+        (report.outcome, report.keys_made.len()),
+        (Outcome::Written, 2),
+        "for a year, of half a year each"
+    );
+    assert!(report.warnings.iter().any(|w| w.starts_with("KSR-COVERAGE-KEYS: ")), "{:?}", report.warnings);
+}
+
+#[test]
+fn row_22_ksr_a_policy_that_changes_half_way_makes_the_request_anew_or_changes_nothing() {
+    let mut host = Host::new(COMMON);
+    host.tick().open.expect("a request");
+    // Another TTL: the request would be answered with the old one.
+    host.now = host.now.plus(DAY);
+    host.reload(&COMMON.replace("offline-ksk yes;", "offline-ksk yes; dnskey-ttl 7200;"));
+    let report = host.tick();
+    assert_eq!(reasons(&report), vec![Closed::KeysChanged]);
+    assert!(fs::read_to_string(&host.outbox()[0]).expect("a file").contains("\t7200\t"));
+    // Another algorithm.
+    host.now = host.now.plus(DAY);
+    host.reload(&COMMON.replace("ecdsap256sha256", "ed25519"));
+    let report = host.tick();
+    assert_eq!((reasons(&report), report.keys_made.len()), (vec![Closed::KeysChanged], 1));
+    assert!(asked(&host).iter().all(|key| key.algorithm.0 == 15), "{:?}", asked(&host));
+
+    // A policy that cannot work is refused where it is read; one that got here all the same changes nothing.
+    let before = (host.outbox(), fs::read(&host.outbox()[0]).expect("a file"), host.zsks());
+    host.now = host.now.plus(DAY);
+    let good = host.zone.policy.clone();
+    for harm in 0..3 {
+        let mut policy = good.clone();
+        match harm {
+            0 => policy.keys.clear(),
+            1 => policy.keys.retain(|entry| entry.role == keystore::policy::Role::Ksk),
+            _ => policy.keys.iter_mut().for_each(|entry| entry.tag_range = (1, 0)),
+        }
+        host.reload(COMMON);
+        host.zone.policy = policy;
+        host.try_tick().expect_err("no request");
+        assert_eq!(
+            before,
+            (host.outbox(), fs::read(&host.outbox()[0]).expect("a file"), host.zsks()),
+            "{harm}"
+        );
+    }
+    // A period of no length asks for nothing.
+    let mut host = Host::new(COMMON);
+    host.ksr.period = 0;
+    host.try_tick().expect_err("no request");
+    assert_eq!((host.outbox().len(), host.zsks().len()), (0, 0));
+}
+
+#[test]
+fn row_37_a_clock_that_goes_back_or_ahead_makes_no_request_and_loses_none() {
+    let mut host = Host::new(COMMON);
+    let now = host.now;
+    host.tick().open.expect("a request");
+    let before = (host.outbox(), host.zsks());
+    for wrong in [Timestamp::EPOCH, Timestamp::from_secs(60), now.minus(3600), now.minus(365 * DAY)] {
+        host.now = wrong;
+        let error = host.try_tick().expect_err("no request");
+        assert!(matches!(error, TickError::Clock { .. }), "{wrong}: {error}");
+        assert_eq!(before, (host.outbox(), host.zsks()), "{wrong}");
+    }
+    host.now = now.plus(60);
+    assert_eq!(host.tick().outcome, Outcome::Pending);
+
+    // Covered, and an hour or a year back: nothing is due, nothing is made, nothing is moved.
+    host.answer(now.plus(182 * DAY));
+    host.tick();
+    let keys = host.zsks();
+    for back in [3600, 365 * DAY] {
+        host.now = now.minus(back);
+        let report = host.tick();
+        assert_eq!((report.outcome, report.closed), (Outcome::NotDue, vec![]));
+        assert_eq!((host.outbox().len(), host.zsks()), (0, keys.clone()));
+    }
+
+    // Two years ahead, a request is written; after the return the message names the file, and without it all goes on.
+    host.now = now.plus(730 * DAY);
+    let ahead = host.tick().open.expect("a request");
+    host.now = now.plus(DAY);
+    let error = host.try_tick().expect_err("no request").to_string();
+    assert!(error.contains(&ahead.path.display().to_string()) && error.contains("remove"), "{error}");
+    fs::remove_file(&ahead.path).expect("remove");
+    let report = host.tick();
+    assert_eq!(report.outcome, Outcome::NotDue);
+    let due = report.due;
+    host.now = due;
+    assert_eq!(host.tick().outcome, Outcome::Written);
+}
+
+#[test]
+fn row_38_after_a_suspend_the_first_look_does_what_is_due() {
+    let mut host = answered();
+    let due = host.tick().due;
+    // A week across the time at which the request was due.
+    host.now = due.plus(7 * DAY);
+    let open = host.tick().open.expect("a request");
+    assert_eq!((open.start, open.written), (host.now, host.now));
+    // And across its answer, which somebody dropped meanwhile.
+    host.answer(open.end);
+    host.now = host.now.plus(7 * DAY);
+    let report = host.tick();
+    assert_eq!((report.outcome, reasons(&report)), (Outcome::NotDue, vec![Closed::Answered]));
+    // And past the end of everything: one request, from now on.
+    host.now = report.coverage_end.expect("a coverage").plus(30 * DAY);
+    let open = host.tick().open.expect("a request");
+    assert_eq!((open.start, open.end, host.outbox().len()), (host.now, host.now.plus(182 * DAY), 1));
+}
+
+#[test]
+fn row_39_key_files_mismatch_no_key_is_made_in_place_of_a_damaged_one_for_a_day() {
+    type Harm = fn(&Path, &str);
+    let harms: [(&str, Harm); 6] = [
+        ("garbage in .key", |dir, base| {
+            fs::write(dir.join(format!("{base}.key")), "garbage").expect("write")
+        }),
+        ("garbage in .private", |dir, base| {
+            fs::write(dir.join(format!("{base}.private")), "garbage").expect("write");
+        }),
+        ("garbage in .state", |dir, base| {
+            fs::write(dir.join(format!("{base}.state")), "garbage").expect("write")
+        }),
+        (".private missing", |dir, base| {
+            fs::remove_file(dir.join(format!("{base}.private"))).expect("remove")
+        }),
+        ("of another zone", |dir, base| {
+            let path = dir.join(format!("{base}.key"));
+            let text = fs::read_to_string(&path).expect("a file").replace("example.test", "other.test");
+            fs::write(&path, text).expect("write");
+        }),
+        ("timing garbled", |dir, base| edit(dir, base, "Activate: 2", "Activate: x")),
+    ];
+    for (what, harm) in harms {
+        let mut host = answered();
+        // Another zone in the same folder.
+        let mut other = host.zone.clone();
+        other.name = keystore::dns::Name::parse("neighbour.test").expect("a name");
+        let [base] = host.zsks().try_into().expect("one ZSK");
+        let kept: Vec<_> = ["key", "private", "state"]
+            .map(|suffix| host.zone.key_directory.join(format!("{base}.{suffix}")))
+            .into_iter()
+            .map(|path| (fs::read(&path).expect("a file"), path))
+            .collect();
+        harm(&host.zone.key_directory, &base);
+        let report = host.tick();
+        assert_eq!(
+            (report.outcome, report.key_files.map(|seen| seen.mismatched)),
+            (Outcome::NotDue, Some(1)),
+            "{what}"
+        );
+        assert!(
+            report.warnings.iter().all(|w| w.starts_with("KSR-KEY-FILES: ")),
+            "{what}: {:?}",
+            report.warnings
+        );
+        assert_eq!(host.tick().warnings, Vec::<String>::new(), "told once");
+        let good = ksr_gen::daemon::tick(&other, &host.ksr, &host.site.path(""), host.now).expect("a look");
+        assert_eq!(good.outcome, Outcome::Written, "{what}: the neighbour");
+        // When the request is due, a day is left to put it back.
+        host.now = report.due;
+        for later in [0, DAY - 1] {
+            host.now = report.due.plus(later);
+            let error = host.try_tick().expect_err(what);
+            assert!(matches!(error, TickError::Damaged { count: 1, .. }), "{what}: {error}");
+            assert_eq!(host.outbox().len(), 0);
+        }
+        for (octets, path) in &kept {
+            fs::write(path, octets).expect("write");
+            // As it was: a private key that others can read proves nothing.
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("chmod");
+        }
+        assert_eq!(host.tick().outcome, Outcome::Written, "{what}: put back");
+        assert!(asked(&host).iter().any(|key| base.ends_with(&format!("{:05}", key.tag()))), "{what}");
+
+        // Damaged again under the open request: it stays.
+        harm(&host.zone.key_directory, &base);
+        let report = host.tick();
+        assert_eq!((report.outcome, report.closed), (Outcome::Pending, vec![]), "{what}");
+
+        // Without anybody who puts it back, the request is written a day after it was due all the same.
+        let mut lone = answered();
+        let [base] = lone.zsks().try_into().expect("one ZSK");
+        harm(&lone.zone.key_directory, &base);
+        lone.now = lone.tick().due.plus(DAY);
+        let report = lone.tick();
+        assert_eq!(report.outcome, Outcome::Written, "{what}");
+        assert!(report.warnings.iter().any(|w| w.contains(&base)), "{what}: {:?}", report.warnings);
+    }
+}
+
+#[test]
+fn row_39_a_private_zsk_that_others_can_read_proves_nothing() {
+    let mut host = answered();
+    let [base] = host.zsks().try_into().expect("one ZSK");
+    let path = host.zone.key_directory.join(format!("{base}.private"));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("chmod");
+    host.now = host.tick().due;
+    let error = host.try_tick().expect_err("no request").to_string();
+    assert!(error.contains(&base) && error.contains("644"), "{error}");
+    assert_eq!(host.outbox().len(), 0);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
+    assert_eq!(host.tick().outcome, Outcome::Written);
+}
+
+#[test]
+fn row_40_a_private_ksk_is_reported_and_neither_opened_nor_asked_for() {
+    let mut host = answered();
+    for suffix in ["key", "private", "state"] {
+        for file in files(&host.site.path("ksk"), suffix) {
+            let to = host.zone.key_directory.join(file.file_name().expect("a name"));
+            fs::copy(&file, &to).expect("copy");
+            if suffix == "private" {
+                // Whoever opens it fails.
+                fs::write(&to, "garbage").expect("write");
+            }
+        }
+    }
+    host.now = host.now.plus(DAY);
+    let report = host.tick();
+    assert_eq!(report.key_files, Some(KeyFiles { mismatched: 0, private_ksks: 1 }));
+    assert!(report.warnings.iter().all(|w| w.starts_with("KSR-PRIVATE-KSK: ")), "{:?}", report.warnings);
+    assert_eq!(report.warnings.len(), 1);
+    host.now = report.due;
+    assert_eq!(host.tick().outcome, Outcome::Written);
+    assert!(asked(&host).iter().all(|key| !key.is_ksk()));
+    // Gone again.
+    for suffix in ["key", "private", "state"] {
+        for file in files(&host.site.path("ksk"), suffix) {
+            fs::remove_file(host.zone.key_directory.join(file.file_name().expect("a name"))).expect("remove");
+        }
+    }
+    assert_eq!(host.tick().key_files, Some(KeyFiles { mismatched: 0, private_ksks: 0 }));
+}
