@@ -23,6 +23,7 @@ mod notice;
 mod record;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -38,6 +39,7 @@ use keystore::keys::plan::{Holes, Interval};
 use keystore::policy::{Policy, Role};
 use keystore::store::{self, StoreError};
 use keystore::time::Timestamp;
+use rayon::prelude::*;
 
 use crate::PROGRAM;
 use crate::keygen::{self, Keygen, KeygenError};
@@ -203,6 +205,7 @@ impl Rounds {
         mut each: impl FnMut(&ZoneConfig, &Result<Report, TickError>, Option<&Told>),
     ) {
         self.timer.begin_round();
+        self.timer.read_ahead(config, clock());
         for zone in &config.zones {
             let now = clock();
             let result = self.timer.look(zone, &config.ksr, &config.state_dir, now);
@@ -234,6 +237,8 @@ pub struct Timer {
 struct Memory {
     accepted: Option<(AcceptedMark, Coverage)>,
     judged: Option<Judged>,
+    /// What was found and is still to be reported.
+    unsaid: Option<(KeyFiles, Vec<String>)>,
 }
 
 /// Changes when another generation is accepted, or its files are written.
@@ -270,6 +275,33 @@ impl Timer {
         self.folders.clear();
     }
 
+    /// Reads what is to be remembered of the zones that are new, on all cores. What fails is left to [`Self::look`], which reports it.
+    fn read_ahead(&mut self, config: &Config, now: Timestamp) {
+        let new: Vec<&ZoneConfig> =
+            config.zones.iter().filter(|zone| !self.zones.contains_key(&zone.name)).collect();
+        for zone in &new {
+            if let Entry::Vacant(unknown) = self.folders.entry(zone.key_directory.clone())
+                && let Ok(folder) = read_folder(&zone.key_directory)
+            {
+                unknown.insert(folder);
+            }
+        }
+        let (folders, accepted) = (&self.folders, config.state_dir.join("accepted"));
+        let read = |zone: &&ZoneConfig| {
+            let folder = folders.get(&zone.key_directory)?;
+            let mut memory = Memory::default();
+            let (coverage, skr) = memory.coverage(&accepted, &zone.name).ok()?;
+            let planned = due(coverage, &zone.policy, config.ksr.lead, now);
+            let outbox = store::zone_dir(&config.state_dir.join("outbox"), &zone.name);
+            let open = open_requests(&outbox, config.ksr.period).ok()?;
+            let open = newest(&open);
+            memory.judge(Sides { zone, folder, accepted: &accepted, skr, open, planned, now }).ok()?;
+            Some((zone.name.clone(), memory))
+        };
+        let read: Vec<_> = new.par_iter().filter_map(read).collect();
+        self.zones.extend(read);
+    }
+
     /// Looks at one zone: closes requests that are answered, replaces one that does not fit the keys any more, and writes the next
     /// one when it is due.
     ///
@@ -286,10 +318,10 @@ impl Timer {
         if now < EARLIEST {
             return Err(TickError::Clock { now, why: "it lies before 2020".to_owned() });
         }
-        if !self.folders.contains_key(&zone.key_directory) {
-            self.folders.insert(zone.key_directory.clone(), read_folder(&zone.key_directory)?);
-        }
-        let folder = &self.folders[&zone.key_directory];
+        let folder = match self.folders.entry(zone.key_directory.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(read_folder(&zone.key_directory)?),
+        };
         let memory = self.zones.entry(zone.name.clone()).or_default();
         let outbox = store::zone_dir(&state_dir.join("outbox"), &zone.name);
         let accepted = state_dir.join("accepted");
@@ -304,10 +336,9 @@ impl Timer {
                 format!("{path} was written later; remove that file if the clock was ahead at the time");
             return Err(TickError::Clock { now, why });
         }
-        // More than one only when somebody put them there; the newest counts.
-        let newest = open.iter().max_by_key(|request| request.written).cloned();
-        let sides = Sides { zone, folder, accepted: &accepted, skr, open: newest.as_ref(), planned, now };
-        let (key_files, warnings) = memory.judge(sides)?;
+        let sides = Sides { zone, folder, accepted: &accepted, skr, open: newest(&open), planned, now };
+        memory.judge(sides)?;
+        let (key_files, warnings) = memory.unsaid.take().unzip();
         let judged = memory.judged.as_ref();
         let left_behind = judged.is_some_and(|judged| judged.coverage.is_some());
         let due = if left_behind { planned.min(now) } else { planned };
@@ -323,7 +354,7 @@ impl Timer {
         for (path, _) in &mut closed {
             *path = set_aside(path).map_err(|source| TickError::Outbox { path: path.clone(), source })?;
         }
-        let open = open.into_iter().max_by_key(|request| request.written);
+        let open = newest(&open).cloned();
         let damaged = judged.and_then(|judged| judged.damaged.clone());
         let changed = judged.and_then(|judged| judged.request.clone());
         // With damaged files nothing is sure: the request stays until they are put back, or removed.
@@ -336,7 +367,7 @@ impl Timer {
             closed,
             keys_made: vec![],
             key_files,
-            warnings,
+            warnings: warnings.unwrap_or_default(),
         };
         if replaced.is_none() && (report.open.is_some() || due > now) {
             return Ok(report);
@@ -348,7 +379,7 @@ impl Timer {
             report.warnings.push(format!("KSR-KEY-FILES: the request goes on without {first}"));
         }
         let end = coverage_end.unwrap_or(now).max(now).plus(u64::from(config.period));
-        let made = make_request(zone, &outbox, Interval { start: now, end }, &mut report)?;
+        let made = make_request(zone, folder, &outbox, Interval { start: now, end }, &mut report)?;
         if let Some((old, what)) = replaced {
             let aside = set_aside(&old.path)
                 .map_err(|source| TickError::Outbox { path: old.path.clone(), source })?;
@@ -412,13 +443,13 @@ impl Memory {
 
     /// Holds the keys against the open request and, where none is due by the coverage, against the accepted SKR. Does nothing when
     /// neither has changed since it was done.
-    fn judge(&mut self, sides: Sides<'_>) -> Result<(Option<KeyFiles>, Vec<String>), TickError> {
+    fn judge(&mut self, sides: Sides<'_>) -> Result<(), TickError> {
         let Sides { zone, folder, accepted, skr, open, planned, now } = sides;
         let keys = folder.mark(&zone.name);
         let mark = self.accepted.as_ref().map(|(mark, _)| mark.clone());
         let path = open.map(|request| request.path.clone());
         if self.judged.as_ref().is_some_and(|j| j.keys == keys && j.accepted == mark && j.open == path) {
-            return Ok((None, Vec::new()));
+            return Ok(());
         }
         let skr = match skr {
             Some(skr) => Some(skr),
@@ -461,7 +492,8 @@ impl Memory {
         let seen = KeyFiles { mismatched: damage.len(), private_ksks };
         let damaged = damage.into_iter().next().map(|first| (seen.mismatched, first));
         self.judged = Some(Judged { keys, accepted: mark, open: path, coverage, request, damaged });
-        Ok((Some(seen), warnings))
+        self.unsaid = Some((seen, warnings));
+        Ok(())
     }
 }
 
@@ -496,6 +528,11 @@ fn due(coverage: Option<Coverage>, policy: &Policy, lead: u32, now: Timestamp) -
         let by_lead = coverage.end.minus(u64::from(lead));
         by_lead.min(coverage.last_inception.minus(policy.prepublication()))
     })
+}
+
+/// The open request that counts: more than one is there only when somebody put them there.
+fn newest(open: &[OpenRequest]) -> Option<&OpenRequest> {
+    open.iter().max_by_key(|request| request.written)
 }
 
 fn close_reason(
@@ -536,13 +573,14 @@ impl MadeRequest {
 /// Makes the keys that are missing, then the request.
 fn make_request(
     zone: &ZoneConfig,
+    folder: &mut Folder,
     outbox: &Path,
     interval: Interval,
     report: &mut Report,
 ) -> Result<MadeRequest, TickError> {
     let (dir, policy, now) = (&zone.key_directory, &zone.policy, interval.start);
     let keygen = Keygen { dir, zone: &zone.name, policy, role: Role::Zsk, interval, holes: Holes::Fill, now };
-    let made = keygen::run(&keygen, || {})?;
+    let made = keygen::run_in(&keygen, folder, || {})?;
     report.keys_made = made.keys.into_iter().filter(|key| key.made).map(|key| key.name).collect();
     report.warnings.extend(made.warnings.iter().map(ToString::to_string));
     let mut ksr = request::request(&made.files, &zone.name, policy, interval, false)?;

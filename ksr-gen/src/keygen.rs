@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use keystore::dns::Name;
 use keystore::durable;
-use keystore::keys::files::{self, KeyFileError, NewKey, TokenPlace};
+use keystore::keys::files::{self, Folder, KeyFileError, NewKey, TokenPlace};
 use keystore::keys::plan::{self, Holes, Interval, PlanError, PlannedKey};
 use keystore::keys::{FLAG_SEP, FLAG_ZONE, KeyFile};
 use keystore::policy::{Policy, Role};
@@ -128,22 +128,49 @@ pub fn lock(dir: &Path, waiting: impl FnOnce()) -> Result<FolderLock, KeygenErro
 
 /// Selects and makes the keys of an interval. `waiting` is called when another run holds the folder.
 pub fn run(keygen: &Keygen<'_>, waiting: impl FnOnce()) -> Result<Outcome, KeygenError> {
-    carry_out(keygen, false, waiting)
+    carry_out(keygen, false, None, waiting)
+}
+
+/// The same in a folder whose names were read already, and are read again only when they have changed: for many zones in one folder.
+pub fn run_in(
+    keygen: &Keygen<'_>,
+    folder: &mut Folder,
+    waiting: impl FnOnce(),
+) -> Result<Outcome, KeygenError> {
+    carry_out(keygen, false, Some(folder), waiting)
 }
 
 /// Makes one standby key for each entry of the policy, where there is none yet: [`plan::standby`].
 pub fn standby(keygen: &Keygen<'_>, waiting: impl FnOnce()) -> Result<Outcome, KeygenError> {
-    carry_out(keygen, true, waiting)
+    carry_out(keygen, true, None, waiting)
 }
 
-fn carry_out(keygen: &Keygen<'_>, standby: bool, waiting: impl FnOnce()) -> Result<Outcome, KeygenError> {
+fn carry_out(
+    keygen: &Keygen<'_>,
+    standby: bool,
+    folder: Option<&mut Folder>,
+    waiting: impl FnOnce(),
+) -> Result<Outcome, KeygenError> {
     let Keygen { dir, zone, policy, role, interval, holes, now } = *keygen;
     let _lock = lock(dir, waiting)?;
-    // What a run that was killed left.
-    let _ = durable::sweep_temps(dir);
+    let mut read_now;
+    let folder = match folder {
+        Some(folder) => {
+            folder.refresh().map_err(KeygenError::Read)?;
+            folder
+        }
+        None => {
+            read_now = Folder::scan(dir).map_err(KeygenError::Read)?;
+            &mut read_now
+        }
+    };
+    if folder.has_temps() {
+        // What a run that was killed left.
+        let _ = durable::sweep_temps(dir);
+        folder.refresh().map_err(KeygenError::Read)?;
+    }
     // For ZSKs no private key of a KSK is opened, should one lie there.
-    let found = if role == Role::Zsk { files::find_online(dir, zone) } else { files::find(dir, zone) };
-    let found = found.map_err(KeygenError::Read)?;
+    let found = if role == Role::Zsk { folder.find_online(zone) } else { folder.find(zone) };
     let mut keys: Vec<PlacedKey> = Vec::new();
     let mut new_files: Vec<KeyFile> = Vec::new();
     let steps = if standby {
@@ -171,7 +198,7 @@ fn carry_out(keygen: &Keygen<'_>, standby: bool, waiting: impl FnOnce()) -> Resu
                         let place = TokenPlace { uri, policy: &policy.name, now };
                         files::generate_token_key(dir, &new, &[], place)
                     }
-                    None => files::generate_key(dir, &new, &[]),
+                    None => files::generate_key_in(folder, &new, &[]),
                 };
                 match made {
                     Ok(key) => {

@@ -1,7 +1,7 @@
 //! Making a new key whose tag collides with no other key of the zone.
 
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Folder, KeyFile, KeyFileError};
 use crate::crypto::{Algorithm, PrivateKey};
@@ -41,7 +41,22 @@ pub struct NewKey<'a> {
 /// `existing`, which the caller knows from elsewhere (the KSKs of an SKR, say). BIND looks at keys of one algorithm in one
 /// folder only.
 pub fn generate_key(dir: &Path, new: &NewKey<'_>, existing: &[Dnskey]) -> Result<KeyFile, KeyFileError> {
-    let tags = Tags::of(dir, new, existing)?;
+    generate_key_in(&mut Folder::scan(dir)?, new, existing)
+}
+
+/// The same in a folder whose names were read already, and are kept up to date: see [`Folder::refresh`].
+pub fn generate_key_in(
+    folder: &mut Folder,
+    new: &NewKey<'_>,
+    existing: &[Dnskey],
+) -> Result<KeyFile, KeyFileError> {
+    let dir = folder.dir().to_owned();
+    let key = draw(&Tags::of(folder, new, existing)?, &dir, new)?;
+    folder.note(&key)?;
+    Ok(key)
+}
+
+fn draw(tags: &Tags<'_>, dir: &Path, new: &NewKey<'_>) -> Result<KeyFile, KeyFileError> {
     let fail = |source| KeyFileError::Generate { path: dir.to_owned(), algorithm: new.algorithm, source };
     let draws = if new.algorithm.is_rsa() { MOST_RSA_DRAWS } else { MOST_DRAWS };
     for _ in 0..draws {
@@ -78,17 +93,21 @@ impl NewKey<'_> {
 
 /// Which tags a new key may have.
 pub(super) struct Tags<'a> {
-    dir: &'a Path,
+    dir: PathBuf,
     new: &'a NewKey<'a>,
     taken: Vec<u16>,
 }
 
 impl<'a> Tags<'a> {
     /// Looks at the folder and at the keys known from elsewhere; fails when no tag at all would do.
-    pub(super) fn of(dir: &'a Path, new: &'a NewKey<'a>, existing: &[Dnskey]) -> Result<Self, KeyFileError> {
+    pub(super) fn of(
+        folder: &Folder,
+        new: &'a NewKey<'a>,
+        existing: &[Dnskey],
+    ) -> Result<Self, KeyFileError> {
         let mut taken: Vec<u16> = existing.iter().flat_map(|key| [key.tag(), key.revoked_tag()]).collect();
-        taken.extend(Folder::scan(dir)?.taken_tags(new.zone).into_iter().map(|taken| taken.tag));
-        let tags = Self { dir, new, taken };
+        taken.extend(folder.taken_tags(new.zone).into_iter().map(|taken| taken.tag));
+        let tags = Self { dir: folder.dir().to_owned(), new, taken };
         // Revoking adds 128 to the sum that the tag is folded from: without such a pair no draw would ever do.
         let pair = |tag: &u16| {
             let revoked = [tag.wrapping_add(FLAG_REVOKE), tag.wrapping_add(FLAG_REVOKE + 1)];
@@ -112,7 +131,7 @@ impl<'a> Tags<'a> {
     /// The error when no key came out.
     pub(super) fn none_free(&self) -> KeyFileError {
         KeyFileError::NoFreeTag {
-            path: self.dir.to_owned(),
+            path: self.dir.clone(),
             zone: self.new.zone.clone(),
             min: *self.new.tag_range.start(),
             max: *self.new.tag_range.end(),

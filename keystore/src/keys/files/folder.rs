@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{Found, KeyFile, KeyFileError, Secrecy, private, public, read, state};
 use crate::crypto::check_public_key;
 use crate::dns::Name;
+use crate::durable;
 use crate::keys::timing::Timing;
 use crate::keys::{Dnskey, FLAG_REVOKE, FLAG_SEP, FLAG_ZONE};
 
@@ -25,8 +26,23 @@ pub fn find_online(dir: &Path, zone: &Name) -> Result<Found, KeyFileError> {
 #[derive(Debug)]
 pub struct Folder {
     dir: PathBuf,
+    /// What the folder was like when its names were read.
+    stamp: Stamp,
+    /// There are temp files of writers, alive or gone.
+    temps: bool,
     /// By the zone as it stands in file names, in lower case.
     zones: HashMap<String, Vec<Entry>>,
+}
+
+/// Changes when a name comes or goes; but for changes within one tick of the kernel's clock, a few milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp([i64; 5], u64);
+
+impl Stamp {
+    fn of(dir: &Path) -> std::io::Result<Self> {
+        let m = std::fs::metadata(dir)?;
+        Ok(Self([m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec(), m.dev().cast_signed()], m.ino()))
+    }
 }
 
 /// The files of one name.
@@ -55,28 +71,54 @@ impl Folder {
     pub fn scan(dir: &Path) -> Result<Self, KeyFileError> {
         let io = |source| KeyFileError::Io { path: dir.to_owned(), source };
         let mut zones: HashMap<String, Vec<Entry>> = HashMap::new();
+        // Before the names: a change in between is then seen as one.
+        let stamp = Stamp::of(dir).map_err(io)?;
+        let mut temps = false;
         for entry in std::fs::read_dir(dir).map_err(io)? {
             let name = entry.map_err(io)?.file_name();
+            temps |= durable::is_temp_name(&name);
             if let Some((zone, found)) = name.to_str().and_then(split_name) {
                 zones.entry(zone).or_default().push(found);
             }
         }
-        for entries in zones.values_mut() {
-            // Names in lower case before other spellings of the same key; the files of one name side by side.
-            entries.sort_by(|a, b| {
-                (a.algorithm, a.tag).cmp(&(b.algorithm, b.tag)).then_with(|| b.base.cmp(&a.base))
-            });
-            entries.dedup_by(|other, kept| {
-                let same = other.base == kept.base;
-                if same {
-                    kept.key |= other.key;
-                    kept.private |= other.private;
-                    kept.state |= other.state;
-                }
-                same
-            });
+        zones.values_mut().for_each(tidy);
+        Ok(Self { dir: dir.to_owned(), stamp, temps, zones })
+    }
+
+    /// Reads the names again if any came or went since.
+    pub fn refresh(&mut self) -> Result<(), KeyFileError> {
+        let io = |source| KeyFileError::Io { path: self.dir.clone(), source };
+        if Stamp::of(&self.dir).map_err(io)? != self.stamp {
+            *self = Self::scan(&self.dir)?;
         }
-        Ok(Self { dir: dir.to_owned(), zones })
+        Ok(())
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// True when temp files of writers lay there, alive or gone.
+    #[must_use]
+    pub const fn has_temps(&self) -> bool {
+        self.temps
+    }
+
+    /// Takes in a key set that this process has just made, so that the names need not be read again. Whoever calls holds the
+    /// folder's lock and has [refreshed](Self::refresh): what another program does in the same moment is seen at the next reading.
+    pub(super) fn note(&mut self, key: &KeyFile) -> Result<(), KeyFileError> {
+        let base = key.base_name();
+        let entry = split_name(&format!("{base}.private"));
+        if let Some((zone, entry)) = entry {
+            let entries = self.zones.entry(zone).or_default();
+            entries.push(Entry { key: true, private: true, state: key.state.is_some(), ..entry });
+            tidy(entries);
+        }
+        self.stamp =
+            Stamp::of(&self.dir).map_err(|source| KeyFileError::Io { path: self.dir.clone(), source })?;
+        Ok(())
     }
 
     /// The zones that have a key, as in file names (see [`Name::file_name`]), in no order.
@@ -245,6 +287,20 @@ impl Folder {
         }
         Ok(KeyFile { zone: file.owner, ttl: file.ttl, dnskey, timing, state, dir: self.dir.clone() })
     }
+}
+
+/// Names in lower case before other spellings of the same key; the files of one name become one entry.
+fn tidy(entries: &mut Vec<Entry>) {
+    entries.sort_by(|a, b| (a.algorithm, a.tag).cmp(&(b.algorithm, b.tag)).then_with(|| b.base.cmp(&a.base)));
+    entries.dedup_by(|other, kept| {
+        let same = other.base == kept.base;
+        if same {
+            kept.key |= other.key;
+            kept.private |= other.private;
+            kept.state |= other.state;
+        }
+        same
+    });
 }
 
 /// Splits `K<zone>+ddd+ddddd.<suffix>`, letter case ignored, into zone and entry; `None` for other names.

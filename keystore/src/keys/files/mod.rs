@@ -33,7 +33,7 @@ use crate::crypto::{Algorithm, PrivateKey, SignError, SigningKey, VerifyError, c
 use crate::dns::Name;
 use crate::durable;
 
-pub use create::{NewKey, generate_key};
+pub use create::{NewKey, generate_key, generate_key_in};
 pub use folder::{Folder, TakenTag, find, find_online};
 pub use token::{TokenPlace, generate_token_key};
 

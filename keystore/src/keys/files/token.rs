@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::create::{NewKey, Tags};
-use super::{KeyFile, KeyFileError, Secrecy, private, read};
+use super::{Folder, KeyFile, KeyFileError, Secrecy, private, read};
 use crate::crypto::SigningKey;
 use crate::crypto::pkcs11::{self, Pkcs11Uri, TokenError, with_object};
 use crate::dns::Name;
@@ -56,7 +56,7 @@ pub fn generate_token_key(
     if store.object.is_some() || store.id.is_some() {
         return Err(fail(TokenError::UriOfKey));
     }
-    let tags = Tags::of(dir, new, existing)?;
+    let tags = Tags::of(&Folder::scan(dir)?, new, existing)?;
     let is_ksk = new.flags & crate::keys::FLAG_SEP != 0;
     let mut number = 0;
     for _ in 0..MOST_TOKEN_DRAWS {
