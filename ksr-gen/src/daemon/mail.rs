@@ -30,8 +30,8 @@ pub(super) struct Subject<'a> {
     pub octets: &'a [u8],
     pub urgency: Urgency,
     pub coverage_end: Option<Timestamp>,
-    /// When the answer should be there.
-    pub answer_by: Timestamp,
+    /// When the answer should be there; `None` = whenever the zone shall have its first signatures.
+    pub answer_by: Option<Timestamp>,
     pub now: Timestamp,
 }
 
@@ -54,11 +54,11 @@ pub(super) fn compose(subject: Subject<'_>) -> String {
         line(format_args!("To: {}", ksr.mail_to.join(",\n ")));
     }
     line(format_args!("Date: {}", date(now)));
-    let day = &answer_by.iso()[..10];
-    line(format_args!(
-        "Subject: {}: {short}{dots} needs an SKR by {day}",
-        urgency.word().to_ascii_uppercase()
-    ));
+    let what = match answer_by {
+        Some(time) => format!("needs an SKR by {}", &time.iso()[..10]),
+        None => "asks for its first SKR".to_owned(),
+    };
+    line(format_args!("Subject: {}: {short}{dots} {what}", urgency.word().to_ascii_uppercase()));
     line(format_args!("Auto-Submitted: auto-generated"));
     line(format_args!("X-Offline-KSK-Urgency: {}", urgency.word()));
     line(format_args!("X-Offline-KSK-SHA256: {hex}"));
@@ -123,7 +123,9 @@ fn body(subject: Subject<'_>, sha256: &[u8; 32]) -> String {
     }
     row("asks for", &format!("{} until {}", request.start.iso(), request.end.iso()));
     row("written", &request.written.iso());
-    row("answer by", &answer_by.iso());
+    if let Some(time) = answer_by {
+        row("answer by", &time.iso());
+    }
     if let Ok(ksr) = bind::parse_ksr(octets, &zone.name) {
         row("bundles", &ksr.bundles.len().to_string());
         let mut keys: Vec<_> = Vec::new();

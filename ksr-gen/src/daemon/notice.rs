@@ -183,7 +183,7 @@ fn try_to_tell(
         move |source| NoticeError::Io { path, source }
     };
     let octets = read_request(&request.path).map_err(io(&request.path))?;
-    let answer_by = answer_by(coverage_end, config, request, now);
+    let answer_by = coverage_end.map(|end| answer_by(end, config, now));
     let mail = mail::compose(Subject {
         zone,
         ksr: &config.ksr,
@@ -198,6 +198,7 @@ fn try_to_tell(
     let path = mail_path(&request.path);
     durable::write(&path, mail.as_bytes(), 0o644).map_err(io(&path))?;
     if !config.ksr.on_request.is_empty() {
+        let stamp = |time: Option<Timestamp>| time.map_or_else(String::new, |time| time.to_string());
         let environment = [
             ("OFFLINE_KSK_EVENT", "request".to_owned()),
             ("OFFLINE_KSK_ZONE", zone.name.to_string()),
@@ -207,8 +208,8 @@ fn try_to_tell(
             ("OFFLINE_KSK_SHA256", HEXLOWER.encode(&digest(&octets))),
             ("OFFLINE_KSK_START", request.start.to_string()),
             ("OFFLINE_KSK_END", request.end.to_string()),
-            ("OFFLINE_KSK_COVERAGE_END", coverage_end.map_or_else(String::new, |end| end.to_string())),
-            ("OFFLINE_KSK_ANSWER_BY", answer_by.to_string()),
+            ("OFFLINE_KSK_COVERAGE_END", stamp(coverage_end)),
+            ("OFFLINE_KSK_ANSWER_BY", stamp(answer_by)),
             ("OFFLINE_KSK_ATTEMPT", failures.saturating_add(1).to_string()),
         ];
         let timeout = Duration::from_secs(u64::from(config.ksr.on_request_timeout));
@@ -221,21 +222,11 @@ fn try_to_tell(
     Ok(path)
 }
 
-/// When the answer should be there: so long before the end of the coverage that a failed ceremony can be repeated; then before the
-/// end itself; a zone without coverage has until the end of the request.
-fn answer_by(
-    coverage_end: Option<Timestamp>,
-    config: &Config,
-    request: &OpenRequest,
-    now: Timestamp,
-) -> Timestamp {
-    let Some(end) = coverage_end else { return request.end };
-    let early = end.minus(u64::from(config.loader.coverage_warning));
-    match () {
-        () if early > now => early,
-        () if end > now => end,
-        () => now,
-    }
+/// When the answer should be there: so long before the end of the coverage that a failed ceremony can be repeated; when that is over,
+/// before the end itself; then now.
+fn answer_by(coverage_end: Timestamp, config: &Config, now: Timestamp) -> Timestamp {
+    let early = coverage_end.minus(u64::from(config.loader.coverage_warning));
+    [early, coverage_end].into_iter().find(|time| *time > now).unwrap_or(now)
 }
 
 /// The mail beside a request.
