@@ -19,20 +19,21 @@ mod hook;
 mod lock;
 mod mail;
 mod notice;
+mod outbox;
 #[cfg(feature = "daemon")]
 mod record;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use keystore::config::{Config, KsrConfig, ZoneConfig};
 use keystore::dns::Name;
 use keystore::durable;
-use keystore::exchange::bind::{self, MAX_OCTETS, SyntaxError};
+use keystore::exchange::bind::{self, SyntaxError};
 use keystore::exchange::{Bundle, UnverifiedSkr};
 use keystore::keys::files::{Folder, KeyFileError};
 use keystore::keys::plan::{Holes, Interval};
@@ -41,20 +42,20 @@ use keystore::store::{self, StoreError};
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 
-use crate::PROGRAM;
 use crate::keygen::{self, Keygen, KeygenError};
 use crate::request::{self, RequestError};
+
+use outbox::{footer, newest, open_requests, read_request, set_aside};
 
 pub use hook::HookError;
 pub use lock::{LockError, TimerLock};
 pub use notice::{NoticeError, Notices, Told, Urgency};
+pub use outbox::OpenRequest;
 #[cfg(feature = "daemon")]
 pub use record::{record, record_notice};
 
 /// 2020-01-01: no clock of a host that runs this shows an earlier time and is right.
 const EARLIEST: Timestamp = Timestamp::from_secs(1_577_836_800);
-/// Folder below `outbox/ZONE/` for requests that need no answer any more.
-const ANSWERED: &str = "answered";
 /// While key files are damaged a request that is due waits so many seconds for somebody to put them back, before it goes on without.
 const REPAIR: u64 = 86_400;
 
@@ -110,21 +111,6 @@ pub enum Closed {
     Expired,
     /// KSR-KEYS-CHANGED: the key files or the policy are others by now; a new request takes its place.
     KeysChanged,
-}
-
-/// A request that lies in the outbox.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenRequest {
-    /// The file.
-    pub path: PathBuf,
-    /// Start of the time it asks for.
-    pub start: Timestamp,
-    /// End of the time it asks for; what the KSK side gives to `sign -e`.
-    pub end: Timestamp,
-    /// When it was written.
-    pub written: Timestamp,
-    /// It was written by this timer; others put theirs here, too.
-    pub ours: bool,
 }
 
 /// Why a look failed. Nothing was replaced; the next look tries again.
@@ -530,11 +516,6 @@ fn due(coverage: Option<Coverage>, policy: &Policy, lead: u32, now: Timestamp) -
     })
 }
 
-/// The open request that counts: more than one is there only when somebody put them there.
-fn newest(open: &[OpenRequest]) -> Option<&OpenRequest> {
-    open.iter().max_by_key(|request| request.written)
-}
-
 fn close_reason(
     request: &OpenRequest,
     coverage_end: Option<Timestamp>,
@@ -592,72 +573,4 @@ fn make_request(
     let path = outbox.join(format!("{}.ksr", interval.start));
     let open = OpenRequest { path, start: interval.start, end: interval.end, written: now, ours: true };
     Ok(MadeRequest { open, text })
-}
-
-/// What stands behind `by` in the last line of a request: BIND reads over it, people and [`open_requests`] read it.
-fn footer(interval: Interval, now: Timestamp) -> String {
-    format!("{PROGRAM} for {} to {} written {now}", interval.start, interval.end)
-}
-
-/// Reads [`footer`] back from the last line of a request.
-fn parse_footer(octets: &[u8]) -> Option<(Timestamp, Timestamp, Timestamp)> {
-    let last = octets.trim_ascii_end().rsplit(|octet| *octet == b'\n').next()?;
-    let line = String::from_utf8_lossy(last);
-    let words: Vec<&str> = line.split_ascii_whitespace().collect();
-    let [.., "for", start, "to", end, "written", written] = words.as_slice() else { return None };
-    Some((Timestamp::parse_stamp(start)?, Timestamp::parse_stamp(end)?, Timestamp::parse_stamp(written)?))
-}
-
-/// The requests in the outbox of a zone. One whose last line is not ours counts from the time in its name, for one period.
-fn open_requests(outbox: &Path, period: u32) -> Result<Vec<OpenRequest>, TickError> {
-    let fail = |path: &Path, source| TickError::Outbox { path: path.to_owned(), source };
-    let entries = match std::fs::read_dir(outbox) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(fail(outbox, e)),
-    };
-    let mut out = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|e| fail(outbox, e))?.path();
-        let stem = path.file_stem().and_then(|s| s.to_str()).and_then(Timestamp::parse_stamp);
-        let is_request = path.extension().is_some_and(|e| e == "ksr");
-        let (Some(start), true, Ok(true)) = (stem, is_request, path.symlink_metadata().map(|m| m.is_file()))
-        else {
-            continue;
-        };
-        let octets = read_request(&path).map_err(|e| fail(&path, e))?;
-        let ours = parse_footer(&octets);
-        let (start, end, written) = ours.unwrap_or((start, start.plus(u64::from(period)), start));
-        out.push(OpenRequest { path, start, end, written, ours: ours.is_some() });
-    }
-    Ok(out)
-}
-
-/// The octets of a request; of one that is larger than any that is read, the beginning.
-fn read_request(path: &Path) -> io::Result<Vec<u8>> {
-    let mut octets = Vec::new();
-    fs::File::open(path)?.take(MAX_OCTETS as u64).read_to_end(&mut octets)?;
-    Ok(octets)
-}
-
-/// Moves a request to `answered/`, the mail with it; gives its new place. One of that name that lies there stays.
-fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let (Some(dir), Some(stem)) = (path.parent(), path.file_stem().and_then(|stem| stem.to_str())) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let answered = dir.join(ANSWERED);
-    durable::create_dir_durable(&answered, 0o755)?;
-    let mut number = 1;
-    let to = loop {
-        let name = if number == 1 { format!("{stem}.ksr") } else { format!("{stem}.{number}.ksr") };
-        let to = answered.join(name);
-        match durable::rename_new(path, &to) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1000 => number += 1,
-            other => break other.map(|()| to)?,
-        }
-    };
-    // They are for people, and made again where they are needed: nothing hangs on them.
-    let _ = fs::rename(notice::mail_path(path), notice::mail_path(&to));
-    let _ = fs::remove_file(notice::told_path(path));
-    Ok(to)
 }

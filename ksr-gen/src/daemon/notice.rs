@@ -22,7 +22,7 @@ use keystore::time::Timestamp;
 
 use super::hook::{self, HookError};
 use super::mail::{self, Subject};
-use super::{OpenRequest, read_request};
+use super::outbox::{OpenRequest, read_request};
 
 /// How much a request presses, by the coverage that is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
