@@ -1,7 +1,8 @@
 //! The checks of a dropped file by their IDs, from the file itself to what is in force, and the way through all of them.
 
+use keystore::dns::Name;
 use keystore::exchange::verify::{self, Check};
-use keystore::exchange::{Finding, UnverifiedSkr, VerifiedSkr, VerifyContext};
+use keystore::exchange::{Finding, UnverifiedSkr, VerifiedSkr, VerifyContext, format};
 use keystore::time::Timestamp;
 
 use crate::accept::{self, Context};
@@ -16,6 +17,42 @@ pub const FILE_CHECKS: &[Check] = &[
 /// Every check, in the order in which they are reported.
 pub fn all() -> impl Iterator<Item = &'static Check> {
     FILE_CHECKS.iter().chain(verify::CHECKS).chain(accept::CHECKS)
+}
+
+/// The zone that the file is for, by its content, and the SKR in it. `ours` gives the zone as the configuration has it.
+///
+/// An error has the zone beside it when that is known and ours.
+pub fn parse(
+    octets: &[u8],
+    ours: impl FnOnce(&Name) -> Option<Name>,
+) -> Result<(Name, UnverifiedSkr), (Option<Name>, Finding)> {
+    let Some(zone) = accept::zone_of(octets) else {
+        // Whatever the zone: it does not read.
+        return match format::parse_skr(octets, &Name::root()) {
+            Err(error) => Err((None, (&error).into())),
+            Ok(_) => Err((None, Finding::reject("SKR-SYNTAX", None, "it has no record"))),
+        };
+    };
+    let parsed = format::parse_skr(octets, &zone);
+    match (ours(&zone), parsed) {
+        (Some(ours), Ok(skr)) => Ok((ours, skr)),
+        (Some(ours), Err(error)) => Err((Some(ours), (&error).into())),
+        // What does not read has no zone, even when its first word looks like one.
+        (None, Err(error)) => Err((None, (&error).into())),
+        (None, Ok(_)) => {
+            let what = format!("it is for {zone}, which is no `[[zone]]` of the configuration");
+            Err((None, Finding::reject("SKR-WRONG-ZONE", None, what)))
+        }
+    }
+}
+
+/// SKR-SYNTAX: a zone that a file has several SKRs of.
+#[must_use]
+pub fn several_parts(parts: usize) -> Finding {
+    let what = format!(
+        "the zone has {parts} parts in one file, and which of them counts is not clear; drop one file for each"
+    );
+    Finding::reject("SKR-SYNTAX", None, what)
 }
 
 /// An SKR that passed every check, and the warnings.

@@ -2,8 +2,8 @@
 //!
 //! [`Loader::step`] does everything that is due at one moment, without waiting; [`Loader::run`] is a loop around it.
 
-mod import;
-mod many;
+pub(crate) mod import;
+pub(crate) mod many;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +30,7 @@ use crate::store::{Digest, InForce, OpenError, Store, ZoneState};
 pub use import::{Import, Outcome};
 
 /// What the joined SKRs say that made them.
-const PROGRAM: &str = concat!("skr-loader ", env!("CARGO_PKG_VERSION"));
+pub(crate) const PROGRAM: &str = concat!("skr-loader ", env!("CARGO_PKG_VERSION"));
 /// Events that wait to be fetched at most; more are replaced by one scan.
 const QUEUE: usize = 4096;
 /// Longest pause between two steps, and pause while a file or the watch is waited for.

@@ -1,47 +1,58 @@
-//! `skr-loader check`: every check on one SKR, a line each.
+//! `skr-loader check`: every check on SKRs, a line each.
+
+mod report;
+mod subject;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
+use keystore::config::Config;
 use keystore::dns::Name;
-use keystore::exchange::verify::{self, Check, Outcome, Verdict, verdicts, verdicts_unread};
-use keystore::exchange::{Finding, Ksr, TrustAnchor, VerifyContext, format, parse_trust_anchors};
-use keystore::keys::files as key_files;
-use keystore::policy;
+use keystore::exchange::many;
+use keystore::exchange::verify::{self, Check, verdicts, verdicts_unread};
+use keystore::exchange::{Finding, UnverifiedSkr, VerifyContext};
 use keystore::store::{MAX_SKR_OCTETS, digest};
 use keystore::time::{Timestamp, syntax};
-use serde::Serialize;
 
-use super::style::{Style, distance};
+use super::style::Style;
 use crate::accept::{self, Context};
-use crate::checks::FILE_CHECKS;
-use crate::files::{self, Named, hex, one_line};
-use crate::store;
+use crate::checks::{self, FILE_CHECKS};
+use crate::files::{self, Named, hex};
+use crate::loader::PROGRAM;
+use report::{Report, Row, Summary, Word, rows};
+use subject::{Sources, Subject};
 
-/// Findings of one check that are printed without `--all`.
-const FINDINGS: usize = 3;
-
-/// Check an SKR, and say for each check how it went.
+/// Check SKRs, and say for each check how it went.
 ///
-/// Reads the file once, verifies every signature of every bundle with the trusted KSKs, looks for gaps, and prints a
-/// line for each check with its ID. Nothing is written. Checks that need more than the SKR are run when they get it:
+/// With -c everything is taken from the configuration of the daemon: the zone by the content of the file, its trust anchors and policy,
+/// the key folder, what is in force, the open requests. So the verdict is the one that the daemon would give now. A file of several
+/// zones is judged zone by zone. Flags put another value in the place of the configuration's.
+///
+/// Without -c: verifies every signature of every bundle with the trusted KSKs, looks for gaps, and prints a
+/// line for each check with its ID. Checks that need more than the SKR are run when they get it:
 /// --key-directory for the private keys, --accepted for what is in force, --request for what was asked for, --policy for
 /// what caches may still hold.
 ///
-/// Exit code: 0 the SKR is good (maybe with warnings), 1 it is not, or could not be checked, 2 wrong usage.
+/// Each file is read once, and nothing is written.
+///
+/// Exit code: 0 every SKR is good (maybe with warnings), 1 one is not, or could not be checked, 2 wrong usage.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example:
+Examples:
+  skr-loader check -c /etc/offline-ksk/offline-ksk.toml example.skr
   skr-loader check --zone example --trust-anchor example.ds --key-directory /var/lib/offline-ksk/keys example.skr
 The trust anchor is what `dnssec-dsfromkey` prints, or the DNSKEY record of the KSK.")]
 pub struct Args {
+    /// The configuration file of the daemon.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The zone that the SKR must be for.
-    #[arg(long, value_name = "ZONE", value_parser = parse_name)]
-    zone: Name,
+    #[arg(long, value_name = "ZONE", value_parser = parse_name, required_unless_present = "config")]
+    zone: Option<Name>,
     /// DS or DNSKEY records of the KSKs to trust, one a line.
-    #[arg(long, value_name = "FILE")]
-    trust_anchor: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "config")]
+    trust_anchor: Option<PathBuf>,
     /// Folder with the ZSKs of the zone (K*.key, K*.private): each ZSK of the SKR must be there.
     #[arg(long, value_name = "DIR")]
     key_directory: Option<PathBuf>,
@@ -66,171 +77,182 @@ pub struct Args {
     /// The SKR may ask the parent to remove the DS RRset (RFC 8078 section 4).
     #[arg(long)]
     allow_cds_delete: bool,
-    /// Print JSON.
+    /// Print JSON: an object; with -c, or for several files, an array of them.
     #[arg(long)]
     json: bool,
-    /// Print every finding, not only the first few of each check.
+    /// Print every finding, not only the first few of each check, and with several SKRs also the checks that passed.
     #[arg(long)]
     all: bool,
-    /// The file to check.
-    #[arg(value_name = "SKR")]
-    skr: PathBuf,
+    /// The files to check. Each is held against what is in force now, not against the file before it.
+    #[arg(value_name = "SKR", required = true)]
+    skr: Vec<PathBuf>,
 }
 
-/// Everything that was found out.
-#[derive(Debug, Serialize)]
-struct Report {
-    accepted: bool,
-    file: String,
-    zone: String,
-    checked_at: String,
-    #[serde(flatten)]
-    summary: Option<Summary>,
-    checks: Vec<Row>,
-}
-
-#[derive(Debug, Serialize)]
-struct Summary {
-    octets: usize,
-    sha256: String,
-    bundles: usize,
-    first_inception: Option<String>,
-    last_inception: Option<String>,
-    coverage_end: Option<String>,
-    #[serde(skip)]
-    end: Option<Timestamp>,
-}
-
-#[derive(Debug, Serialize)]
-struct Row {
-    id: &'static str,
-    verdict: Word,
-    holds: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why_not: Option<&'static str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    findings: Vec<FindingRow>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Word {
-    Ok,
-    Warn,
-    Fail,
-    Skip,
-}
-
-#[derive(Debug, Serialize)]
-struct FindingRow {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bundle: Option<String>,
-    rejects: bool,
-    what: String,
-}
-
-/// Runs the command; true when the SKR is good.
+/// Runs the command; true when every SKR is good.
 pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result<bool> {
     let now = match &args.now {
         None => now,
         Some(text) => syntax::parse(text, now)?.ok_or_else(|| anyhow!("--now {text}: that is no time"))?,
     };
-    let report = check(args, now)?;
+    let config = args.config.as_deref().map(Config::load).transpose()?;
+    let mut sources = Sources::new(args, config.as_ref())?;
+    let mut reports = Vec::new();
+    for path in &args.skr {
+        check_file(path, &mut sources, now, &mut reports)?;
+    }
     if args.json {
-        serde_json::to_writer_pretty(&mut *out, &report).map_err(std::io::Error::from)?;
+        let result = match &*reports {
+            [report] if config.is_none() => serde_json::to_writer_pretty(&mut *out, report),
+            reports => serde_json::to_writer_pretty(&mut *out, reports),
+        };
+        result.map_err(std::io::Error::from)?;
         writeln!(out)?;
     } else {
-        print(&report, args.all, now, Style::of_stdout(), out)?;
+        let (style, several) = (Style::of_stdout(), reports.len() > 1);
+        for report in &reports {
+            report::print(report, (several && !args.all, args.all), now, style, out)?;
+            if several {
+                writeln!(out)?;
+            }
+        }
+        if several {
+            let good = reports.iter().filter(|r| r.accepted).count();
+            writeln!(out, "{} SKRs: {good} good, {} rejected", reports.len(), reports.len() - good)?;
+        }
     }
-    Ok(report.accepted)
+    Ok(reports.iter().all(|report| report.accepted))
 }
 
-fn check(args: &Args, now: Timestamp) -> anyhow::Result<Report> {
-    let anchors = read_anchors(&args.trust_anchor, &args.zone)?;
-    let keys = match &args.key_directory {
-        None => None,
-        Some(dir) => Some(key_files::find_online(dir, &args.zone).context("--key-directory")?),
-    };
-    let state = match &args.accepted {
-        None => None,
-        // A typo must not pass for a store where nothing was accepted yet.
-        Some(dir) if !dir.is_dir() => {
-            anyhow::bail!(
-                "--accepted: {} is no folder; give the `accepted` folder of a state folder",
-                dir.display()
-            )
-        }
-        Some(dir) => match store::peek(dir, &args.zone) {
-            (state, None) => Some(state),
-            (_, Some(error)) => return Err(error).context("--accepted"),
-        },
-    };
-    let request = args.request.as_deref().map(|path| read_request(path, &args.zone)).transpose()?;
-    let policy = match (&args.policy_file, &args.policy) {
-        (Some(file), Some(name)) => Some(policy::load(file)?.get(name)?.clone()),
-        _ => None,
-    };
-    let mut report = Report {
+/// One file: a report for each zone in it.
+fn check_file(
+    path: &Path,
+    sources: &mut Sources<'_>,
+    now: Timestamp,
+    reports: &mut Vec<Report>,
+) -> anyhow::Result<()> {
+    let config = sources.config;
+    let zone = sources.args.zone.as_ref().filter(|_| config.is_none()).map(Name::to_string);
+    let blank = |line| Report {
         accepted: false,
-        file: args.skr.display().to_string(),
-        zone: args.zone.to_string(),
+        unchanged: None,
+        file: path.display().to_string(),
+        line,
+        zone: zone.clone(),
         checked_at: now.iso(),
         summary: None,
+        notes: Vec::new(),
         checks: Vec::new(),
     };
-
-    let read = files::read(&args.skr, Named::ByOperator, MAX_SKR_OCTETS);
-    let octets = match read {
+    let limit = config.map_or(MAX_SKR_OCTETS, |c| many::max_octets(c.zones.len()));
+    let octets = match files::read(path, Named::ByOperator, limit) {
         Ok(file) => file.octets,
         Err(error) => {
             let finding = Finding::reject(error.id(), None, error.to_string());
+            let mut report = blank(None);
             report.checks = rows(verdicts_unread(FILE_CHECKS, &finding), "");
-            report.checks.extend(rows(verdicts_unread(verify::CHECKS, &finding), NOT_READ));
-            report.checks.extend(rows(verdicts_unread(accept::CHECKS, &finding), NOT_READ));
-            return Ok(report);
+            unread(&mut report, &finding);
+            reports.push(report);
+            return Ok(());
         }
     };
-    report.checks = rows(verdicts(FILE_CHECKS, &[]), "");
-    let sha256 = digest(&octets);
-    let mut summary = Summary {
-        octets: octets.len(),
-        sha256: hex(&sha256),
-        bundles: 0,
-        first_inception: None,
-        last_inception: None,
-        coverage_end: None,
-        end: None,
-    };
-    let skr = match format::parse_skr(&octets, &args.zone) {
-        Ok(skr) => skr,
+    // Without a configuration one SKR is meant.
+    let sections = config.map_or(Ok(None), |_| many::split_zones(&octets));
+    let sections = match sections {
+        Ok(Some(sections)) => sections,
+        Ok(None) => {
+            let mut report = blank(None);
+            judge(&octets, None, sources, now, &mut report)?;
+            reports.push(report);
+            return Ok(());
+        }
         Err(error) => {
-            let finding = Finding::from(&error);
-            report.checks.extend(rows(verdicts_unread(verify::CHECKS, &finding), NOT_READ));
-            report.checks.extend(rows(verdicts_unread(accept::CHECKS, &finding), NOT_READ));
-            report.summary = Some(summary);
-            return Ok(report);
+            let mut report = blank(None);
+            report.checks = rows(verdicts(FILE_CHECKS, &[]), "");
+            unread(&mut report, &Finding::reject("SKR-LIMITS", None, error.to_string()));
+            reports.push(report);
+            return Ok(());
         }
     };
-    summary.bundles = skr.bundles.len();
-    summary.first_inception = skr.bundles.first().map(|b| b.inception.iso());
-    summary.last_inception = skr.bundles.last().map(|b| b.inception.iso());
-    summary.end = skr.bundles.last().map(keystore::exchange::Bundle::expiration);
-    summary.coverage_end = summary.end.map(Timestamp::iso);
-    report.summary = Some(summary);
+    let counts = many::count(&sections);
+    for (zone, section) in &sections {
+        let twice = zone.as_ref().and_then(|z| counts.get(&z.to_lowercase())).filter(|n| **n > 1);
+        let mut report = blank(Some(section.line));
+        judge(section.octets, twice.copied(), sources, now, &mut report)?;
+        reports.push(report);
+    }
+    Ok(())
+}
 
-    let context = Context {
-        state: state.as_ref(),
-        keys: keys.as_ref(),
-        requests: request.as_slice(),
-        proof: policy.as_ref().map(|policy| (policy, &*anchors)),
-        multi_signer: args.multi_signer,
+/// Every check on the SKR of one zone; `parts` of this zone are in the file.
+fn judge(
+    octets: &[u8],
+    parts: Option<usize>,
+    sources: &mut Sources<'_>,
+    now: Timestamp,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    report.checks = rows(verdicts(FILE_CHECKS, &[]), "");
+    let sha256 = digest(octets);
+    let mut summary = Summary { octets: octets.len(), sha256: hex(&sha256), ..Summary::default() };
+    let parsed = match parts {
+        None => sources.parse(octets),
+        Some(parts) => {
+            let zone = accept::zone_of(octets).and_then(|zone| sources.ours(&zone));
+            Err((zone, checks::several_parts(parts)))
+        }
     };
-    let mut verify_context = VerifyContext::new(&args.zone, &anchors);
-    verify_context.allow_delete = args.allow_cds_delete;
+    let (zone, skr) = match parsed {
+        Ok(parsed) => parsed,
+        Err((zone, finding)) => {
+            report.zone = zone.map(|zone| zone.to_string());
+            unread(report, &finding);
+            report.summary = Some(summary);
+            return Ok(());
+        }
+    };
+    report.zone = Some(zone.to_string());
+    summary.of(&skr);
+    report.summary = Some(summary);
+    let mut subject = sources.subject(&zone)?;
+    report.notes.append(&mut subject.notes);
+    report.unchanged = subject.state.as_ref().and_then(|state| {
+        let in_force = state.in_force.as_ref()?;
+        (state.known.get(&sha256) == Some(&in_force.generation)).then_some(in_force.generation)
+    });
+    if report.unchanged.is_some() {
+        report.accepted = true;
+        let all = verify::CHECKS.iter().chain(accept::CHECKS);
+        report.checks.extend(all.map(|check| Row::skipped(check, "it is in force already")));
+        return Ok(());
+    }
+    run_checks(&zone, skr, &sha256, &subject, now, report);
+    Ok(())
+}
+
+fn run_checks(
+    zone: &Name,
+    skr: UnverifiedSkr,
+    sha256: &[u8; 32],
+    subject: &Subject,
+    now: Timestamp,
+    report: &mut Report,
+) {
+    let context = Context {
+        state: subject.state.as_ref(),
+        keys: subject.keys.as_ref(),
+        requests: &subject.requests,
+        proof: subject.policy.as_ref().map(|policy| (policy, &*subject.anchors)),
+        multi_signer: subject.multi_signer,
+    };
+    let mut verify_context = VerifyContext::new(zone, &subject.anchors);
+    verify_context.allow_delete = subject.allow_delete;
     let (findings, verified) = match verify::verify(skr, &verify_context, now) {
         Ok(skr) => {
             let mut findings = skr.warnings().to_vec();
-            findings.extend(accept::check(&skr, &sha256, &context, now));
+            findings.extend(accept::check(&skr, sha256, &context, now));
+            if let (Some(state), false) = (&subject.state, findings.iter().any(Finding::rejects)) {
+                findings.extend(accept::join(&skr, state, &subject.anchors, now, PROGRAM).err());
+            }
             (findings, true)
         }
         Err(findings) => (findings, false),
@@ -245,7 +267,12 @@ fn check(args: &Args, now: Timestamp) -> anyhow::Result<Report> {
             _ => row,
         }));
     }
-    Ok(report)
+}
+
+/// The rows of an SKR that does not read.
+fn unread(report: &mut Report, finding: &Finding) {
+    report.checks.extend(rows(verdicts_unread(verify::CHECKS, finding), NOT_READ));
+    report.checks.extend(rows(verdicts_unread(accept::CHECKS, finding), NOT_READ));
 }
 
 const NOT_READ: &str = "the SKR does not read";
@@ -258,117 +285,13 @@ fn missing(check: &Check, context: &Context<'_>) -> Option<&'static str> {
         "SKR-KEYSET" if context.keys.is_none() && context.requests.is_empty() => {
             Some("no --key-directory, no --request")
         }
+        "SKR-NOT-ASKED" if context.requests.is_empty() && context.state.is_some() => Some("no open request"),
         "SKR-NOT-ASKED" if context.requests.is_empty() => Some("no --request"),
         "SKR-PROVE" if context.proof.is_none() => Some("no --policy-file, no --policy"),
         _ => None,
     }
 }
 
-fn rows(verdicts: Vec<Verdict<'_>>, why_not: &'static str) -> Vec<Row> {
-    let row = |verdict: Verdict<'_>| Row {
-        id: verdict.check.id,
-        holds: verdict.check.holds,
-        verdict: match verdict.outcome {
-            Outcome::Passed => Word::Ok,
-            Outcome::Warned => Word::Warn,
-            Outcome::Rejected => Word::Fail,
-            Outcome::NotReached => Word::Skip,
-        },
-        why_not: (verdict.outcome == Outcome::NotReached && !why_not.is_empty()).then_some(why_not),
-        findings: verdict
-            .findings
-            .iter()
-            .map(|f| FindingRow {
-                bundle: f.bundle.map(|b| b.to_string()),
-                rejects: f.rejects(),
-                what: one_line(&f.what),
-            })
-            .collect(),
-    };
-    verdicts.into_iter().map(row).collect()
-}
-
-fn print(
-    report: &Report,
-    all: bool,
-    now: Timestamp,
-    style: Style,
-    out: &mut impl Write,
-) -> std::io::Result<()> {
-    for row in &report.checks {
-        let word = match row.verdict {
-            Word::Ok => style.good("ok  "),
-            Word::Warn => style.warn("warn"),
-            Word::Fail => style.bad("FAIL"),
-            Word::Skip => style.dim("skip"),
-        };
-        let first = match row.why_not {
-            Some(why) => style.dim(&format!("not run: {why}")),
-            None if row.findings.is_empty() => row.holds.to_owned(),
-            None => row.findings[0].to_string(),
-        };
-        writeln!(out, "{word} {:<19}{first}", row.id)?;
-        let shown = if all { usize::MAX } else { FINDINGS };
-        for finding in row.findings.iter().take(shown).skip(1) {
-            writeln!(out, "{:24}{finding}", "")?;
-        }
-        if let Some(more) = row.findings.len().checked_sub(shown).filter(|more| *more > 0) {
-            writeln!(out, "{:24}{}", "", style.dim(&format!("and {more} more; --all prints them")))?;
-        }
-    }
-    writeln!(out)?;
-    writeln!(out, "file      {}", one_line(&report.file))?;
-    writeln!(out, "zone      {}", report.zone)?;
-    if let Some(summary) = &report.summary {
-        writeln!(out, "sha256    {} ({} octets)", summary.sha256, summary.octets)?;
-        if let (Some(first), Some(last)) = (&summary.first_inception, &summary.last_inception) {
-            writeln!(out, "bundles   {}, first {first}, last {last}", summary.bundles)?;
-        }
-        if let (Some(end), Some(text)) = (summary.end, &summary.coverage_end) {
-            writeln!(out, "coverage  ends {text} ({})", distance(end, now))?;
-        }
-    }
-    let failed: Vec<&str> =
-        report.checks.iter().filter(|row| row.verdict == Word::Fail).map(|row| row.id).collect();
-    if report.accepted {
-        writeln!(out, "verdict   {}", style.good("good"))
-    } else {
-        writeln!(out, "verdict   {}", style.bad(&format!("rejected by {}", failed.join(", "))))
-    }
-}
-
-impl std::fmt::Display for FindingRow {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(bundle) = &self.bundle {
-            write!(f, "bundle {bundle}: ")?;
-        }
-        f.write_str(&self.what)
-    }
-}
-
 fn parse_name(text: &str) -> Result<Name, keystore::dns::NameError> {
     Name::parse(text)
-}
-
-/// Longest trust anchor file, in octets.
-const MAX_ANCHORS: u64 = 1 << 20;
-
-fn read_anchors(path: &Path, zone: &Name) -> anyhow::Result<Vec<TrustAnchor>> {
-    let file = files::read(path, Named::ByOperator, MAX_ANCHORS)
-        .with_context(|| format!("--trust-anchor {}", path.display()))?;
-    let text = String::from_utf8(file.octets)
-        .with_context(|| format!("--trust-anchor {}: not a text", path.display()))?;
-    let anchors = parse_trust_anchors(&text, zone)
-        .map_err(|e| anyhow!("{}:{}: {}", path.display(), e.line, one_line(&e.what)))?;
-    if anchors.is_empty() {
-        anyhow::bail!("--trust-anchor {}: no DS or DNSKEY record of {zone} in it", path.display());
-    }
-    Ok(anchors)
-}
-
-fn read_request(path: &Path, zone: &Name) -> anyhow::Result<Ksr> {
-    let file = files::read(path, Named::ByOperator, MAX_SKR_OCTETS)
-        .with_context(|| format!("--request {}", path.display()))?;
-    format::parse_ksr(&file.octets, zone)
-        .map_err(|e| anyhow!("{}:{}: {}", path.display(), e.line, one_line(&e.what)))
 }

@@ -283,3 +283,128 @@ fn audit_verify_names_the_first_bad_line() {
     fs::write(&path, &text).unwrap();
     assert!(run(&["verify", "--last", &last.to_uppercase()]).0.unwrap());
 }
+
+// --- check with a configuration -------------------------------------------------------------------------------------
+
+impl Bench {
+    /// Writes a configuration file of the zone; `more` goes into its table.
+    fn config(&self, more: &str) -> String {
+        let text = format!(
+            "version = 1\nstate-dir = \".\"\n[[zone]]\nname = \"{ZONE}\"\npolicy = \"p\"\ntrust-anchor-file = \"anchor\"\n{more}\n\
+             [policy.p]\noffline-ksk = true\nkeys = [\n  {{ role = \"ksk\", lifetime = \"unlimited\", algorithm = \"ed25519\" }},\n\
+             \x20 {{ role = \"zsk\", lifetime = \"P1Y\", algorithm = \"ed25519\" }},\n]\n"
+        );
+        let path = self.state.path("config.toml");
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        fs::write(self.state.path(name), text).unwrap();
+        self.path(name)
+    }
+}
+
+/// The IDs that rejected, by the JSON of one report.
+fn rejected_by(report: &serde_json::Value) -> Vec<String> {
+    let checks = report["checks"].as_array().unwrap().iter();
+    checks.filter(|row| row["verdict"] == "fail").map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn check_with_the_configuration_says_what_the_daemon_then_does() {
+    use crate::loader::Outcome;
+
+    let bench = Bench::new();
+    let config = bench.config("");
+    let load = || keystore::config::Config::load(std::path::Path::new(&config)).unwrap();
+    let mut loader = Loader::new(load(), Metrics::new().unwrap()).unwrap();
+    let good = skr(9).text();
+    let joined = skr(54).text();
+    let mut now = start().plus(9 * DAY);
+    for (what, text, want) in [
+        ("another KSK", skr(9).ksk(TestKey::ksk(9)).text(), &["SKR-UNKNOWN-KSK"][..]),
+        ("no key", skr(9).zsk(TestKey::zsk(9).dnskey).text(), &["SKR-NO-PRIVATE-KEY"]),
+        ("another zone", SkrBuilder::new("other.", start()).text(), &["SKR-WRONG-ZONE"]),
+        ("nothing", String::new(), &["SKR-SYNTAX"]),
+        ("cut off", good[..good.rfind(";; Signed").unwrap()].to_owned(), &["SKR-TRUNCATED"]),
+        ("good", good.clone(), &[]),
+        ("the same again", good.clone(), &[]),
+        ("older", skr(0).text(), &["SKR-REPLAY"]),
+        ("begins later", joined, &[]),
+        ("the one before", good, &["SKR-REPLAY"]),
+        (
+            "a good zone and another",
+            format!("{}{}", skr(63).text(), SkrBuilder::new("other.", start()).text()),
+            &["SKR-WRONG-ZONE"],
+        ),
+        ("a zone twice", format!("{}{}", skr(64).text(), skr(65).text()), &["SKR-SYNTAX"]),
+    ] {
+        let file = bench.write("candidate", &text);
+        let (result, out) = bench.run(now, &["check", "-c", &config, "--json", &file]);
+        let reports: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let reports = reports.as_array().unwrap();
+        assert_eq!(result.unwrap(), want.is_empty(), "{what}: {out}");
+
+        fs::rename(&file, bench.state.path("inbox").join("candidate")).unwrap();
+        let mut imports = Vec::new();
+        for _ in 0..3 {
+            imports.extend(loader.step(now).imports);
+            // By far later than the file was written, whatever the clock says.
+            now = now.plus(61);
+        }
+        assert_eq!(imports.len(), reports.len(), "{what}: {imports:?}");
+        let mut told = Vec::new();
+        for (import, report) in imports.iter().zip(reports) {
+            let ids = rejected_by(report);
+            match &import.outcome {
+                Outcome::Accepted { .. } => {
+                    assert!(report["accepted"] == true && report["unchanged"].is_null());
+                }
+                Outcome::Unchanged { generation } => assert_eq!(report["unchanged"], *generation, "{what}"),
+                Outcome::Rejected { findings } => {
+                    assert_eq!(report["accepted"], false, "{what}");
+                    assert_eq!(ids, crate::checks::rejecting(findings), "{what}");
+                }
+                Outcome::Failed { what } => panic!("{what}"),
+            }
+            told.extend(ids);
+        }
+        for id in want {
+            assert!(told.iter().any(|t| t == id), "{what}: {told:?}, and {id} was expected");
+        }
+    }
+}
+
+#[test]
+fn flags_go_over_the_configuration() {
+    let bench = Bench::new();
+    let config = bench.config("");
+    let file = bench.write("skr", &skr(0).text());
+    let run = |more: &[&str]| {
+        let (result, out) = bench.run(start(), &[&["check", "-c", &config], more, &[&file]].concat());
+        (result.map_err(|e| format!("{e:#}")), out)
+    };
+    let (good, out) = run(&[]);
+    assert!(good.unwrap() && out.contains("\nzone      example.\n"), "{out}");
+    assert!(!out.contains("no --"), "everything that a check needs is in the configuration: {out}");
+    fs::create_dir(bench.state.path("empty")).unwrap();
+    let (good, out) = run(&["--key-directory", &bench.path("empty")]);
+    assert!(!good.unwrap() && fails(&out) == ["SKR-NO-PRIVATE-KEY"], "{out}");
+    let (good, out) = run(&["--zone", "other"]);
+    assert!(!good.unwrap() && fails(&out).contains(&"SKR-WRONG-ZONE"), "{out}");
+    fs::write(
+        bench.state.path("others"),
+        "example. DS 1 15 2 3A29A99C11758FF5431CE194C22EDF9264022A985D25CFC7319FC2BE29529000\n",
+    )
+    .unwrap();
+    let (good, out) = run(&["--trust-anchor", &bench.path("others")]);
+    assert!(!good.unwrap() && fails(&out).contains(&"SKR-UNKNOWN-KSK"), "{out}");
+    assert!(run(&["--accepted", &bench.path("typo")]).0.unwrap_err().contains("typo"));
+
+    // Several files at once: what is wrong, a verdict each, and how many.
+    let bad = bench.write("bad", &skr(0).ksk(TestKey::ksk(9)).text());
+    let (result, out) = bench.run(start(), &["check", "-c", &config, &file, &bad]);
+    assert!(!result.unwrap() && out.ends_with("\n2 SKRs: 1 good, 1 rejected\n"), "{out}");
+    assert!(out.contains("FAIL SKR-UNKNOWN-KSK") && !out.contains("\nok  "), "{out}");
+}

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use keystore::config::ZoneConfig;
 use keystore::dns::Name;
-use keystore::exchange::{Finding, Ksr, UnverifiedSkr, VerifyContext, bind, format};
+use keystore::exchange::{Finding, Ksr, UnverifiedSkr, VerifyContext, bind};
 use keystore::keys::files::{self as key_files, Found};
 use keystore::store::{MAX_SKR_OCTETS, StoreError, digest, zone_dir};
 use keystore::time::Timestamp;
@@ -110,30 +110,7 @@ impl Loader {
 
     /// The zone that the file is for, which must be ours, and its content.
     pub(super) fn parse(&self, file: &Dropped) -> Result<(Name, UnverifiedSkr), (Option<Name>, Finding)> {
-        let zone = accept::zone_of(&file.octets);
-        let Some(zone) = zone else {
-            // Whatever the zone: it does not read.
-            return match format::parse_skr(&file.octets, &Name::root()) {
-                Err(error) => Err((None, (&error).into())),
-                Ok(_) => Err((None, Finding::reject("SKR-SYNTAX", None, "it has no record"))),
-            };
-        };
-        let parsed = format::parse_skr(&file.octets, &zone);
-        let Some((zone, _)) = self.zones.get_key_value(&zone) else {
-            // What does not read has no zone, even when its first word looks like one.
-            let finding = parsed.err().map_or_else(
-                || {
-                    let what = format!("it is for {zone}, which is no `[[zone]]` of the configuration");
-                    Finding::reject("SKR-WRONG-ZONE", None, what)
-                },
-                |error| (&error).into(),
-            );
-            return Err((None, finding));
-        };
-        match parsed {
-            Ok(skr) => Ok((zone.clone(), skr)),
-            Err(error) => Err((Some(zone.clone()), (&error).into())),
-        }
+        checks::parse(&file.octets, |zone| self.zones.get_key_value(zone).map(|(ours, _)| ours.clone()))
     }
 
     /// Runs the checks, and commits or rejects.
@@ -339,13 +316,13 @@ fn lost() -> StoreError {
 }
 
 /// The keys of the zone; a folder that cannot be read has none, and says why.
-pub(super) fn keys_of(zone: &ZoneConfig) -> Found {
+pub(crate) fn keys_of(zone: &ZoneConfig) -> Found {
     key_files::find_online(&zone.key_directory, &zone.name)
         .unwrap_or_else(|error| Found { keys: Vec::new(), skipped: vec![error] })
 }
 
 /// The requests in the outbox. One that does not read asks for nothing.
-fn open_requests(state_dir: &Path, zone: &Name) -> Vec<Ksr> {
+pub(crate) fn open_requests(state_dir: &Path, zone: &Name) -> Vec<Ksr> {
     let Ok(entries) = std::fs::read_dir(zone_dir(&state_dir.join("outbox"), zone)) else { return Vec::new() };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let mut requests = Vec::new();

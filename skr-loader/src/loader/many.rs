@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use keystore::config::ZoneConfig;
 use keystore::dns::Name;
 use keystore::exchange::Finding;
 use keystore::exchange::many::{self, Section};
@@ -23,13 +24,14 @@ use keystore::time::Timestamp;
 
 use super::Loader;
 use super::import::{Import, Outcome};
+use crate::checks;
 use crate::inbox::Dropped;
 
 /// Octets of the file's name in the name of a rejected part; the zone comes behind it.
 const NAME_OCTETS: usize = 48;
 
 /// Key folders, each listed once for a file: a folder may hold the keys of all zones.
-type Folders = HashMap<PathBuf, Option<Folder>>;
+pub(crate) type Folders = HashMap<PathBuf, Option<Folder>>;
 
 impl Loader {
     /// True when the file is to be split.
@@ -106,15 +108,12 @@ impl Loader {
         let started = Instant::now();
         if let Some(n) = twice {
             let ours = zone.and_then(|zone| self.zones.get_key_value(zone)).map(|(name, _)| name.clone());
-            let what = format!(
-                "the zone has {n} parts in one file, and which of them counts is not clear; drop one file for each"
-            );
-            let findings = vec![Finding::reject("SKR-SYNTAX", None, what)];
+            let findings = vec![checks::several_parts(n)];
             return self.reject(part, ours, findings, now, started);
         }
         match self.parse(part) {
             Ok((zone, skr)) => {
-                let keys = self.keys_in(folders, &zone);
+                let keys = keys_in(folders, &self.zones[&zone].config);
                 self.judge(&zone, skr, part, &keys, now)
             }
             Err((zone, mut finding)) => {
@@ -123,14 +122,13 @@ impl Loader {
             }
         }
     }
+}
 
-    /// The keys of the zone; a folder that cannot be read has none, and says why.
-    fn keys_in(&self, folders: &mut Folders, zone: &Name) -> Found {
-        let config = &self.zones[zone].config;
-        let dir = &config.key_directory;
-        let folder = folders.entry(dir.clone()).or_insert_with(|| Folder::scan(dir).ok());
-        folder.as_ref().map_or_else(|| super::import::keys_of(config), |folder| folder.find_online(zone))
-    }
+/// The keys of the zone; a folder that cannot be read has none, and says why.
+pub(crate) fn keys_in(folders: &mut Folders, config: &ZoneConfig) -> Found {
+    let dir = &config.key_directory;
+    let folder = folders.entry(dir.clone()).or_insert_with(|| Folder::scan(dir).ok());
+    folder.as_ref().map_or_else(|| super::import::keys_of(config), |folder| folder.find_online(&config.name))
 }
 
 /// `<file>.<zone>`, or the line where there is no zone.
@@ -147,7 +145,7 @@ fn part_name(file: &Dropped, zone: Option<&Name>, section: &Section<'_>) -> OsSt
 mod tests {
     use std::fs;
 
-    use keystore::config::{Config, ZoneConfig};
+    use keystore::config::Config;
     use keystore::crypto::PrivateKey;
     use keystore::exchange::testing::{SkrBuilder, TestKey};
     use keystore::keys::{KeyFile, Timing};

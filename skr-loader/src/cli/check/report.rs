@@ -1,0 +1,205 @@
+//! What was found out about one SKR, as text and as JSON.
+
+use std::io::{self, Write};
+
+use keystore::exchange::verify::{Check, Outcome, Verdict};
+use keystore::exchange::{Bundle, UnverifiedSkr};
+use keystore::time::Timestamp;
+use serde::Serialize;
+
+use crate::cli::style::{Style, distance};
+use crate::files::one_line;
+
+/// Findings of one check that are printed without `--all`.
+const FINDINGS: usize = 3;
+
+/// Everything that was found out.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub accepted: bool,
+    /// The generation, when the very file is in force already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unchanged: Option<u64>,
+    pub file: String,
+    /// Where the part begins, in a file of several zones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    pub zone: Option<String>,
+    pub checked_at: String,
+    #[serde(flatten)]
+    pub summary: Option<Summary>,
+    /// What the operator should know besides: a damaged store.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    pub checks: Vec<Row>,
+}
+
+/// The SKR in numbers.
+#[derive(Debug, Default, Serialize)]
+pub struct Summary {
+    pub octets: usize,
+    pub sha256: String,
+    pub bundles: usize,
+    pub first_inception: Option<String>,
+    pub last_inception: Option<String>,
+    pub coverage_end: Option<String>,
+    #[serde(skip)]
+    pub end: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Row {
+    pub id: &'static str,
+    pub verdict: Word,
+    pub holds: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why_not: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<FindingRow>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Word {
+    Ok,
+    Warn,
+    Fail,
+    Skip,
+}
+
+#[derive(Debug, Serialize)]
+pub struct FindingRow {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<String>,
+    pub rejects: bool,
+    pub what: String,
+}
+
+impl Summary {
+    /// Adds what the SKR says.
+    pub fn of(&mut self, skr: &UnverifiedSkr) {
+        self.bundles = skr.bundles.len();
+        self.first_inception = skr.bundles.first().map(|b| b.inception.iso());
+        self.last_inception = skr.bundles.last().map(|b| b.inception.iso());
+        self.end = skr.bundles.last().map(Bundle::expiration);
+        self.coverage_end = self.end.map(Timestamp::iso);
+    }
+}
+
+impl Row {
+    /// A check that was not run.
+    pub const fn skipped(check: &Check, why_not: &'static str) -> Self {
+        Self {
+            id: check.id,
+            verdict: Word::Skip,
+            holds: check.holds,
+            why_not: Some(why_not),
+            findings: Vec::new(),
+        }
+    }
+}
+
+/// A row for each verdict; `why_not` says why one was not reached.
+pub fn rows(verdicts: Vec<Verdict<'_>>, why_not: &'static str) -> Vec<Row> {
+    let row = |verdict: Verdict<'_>| Row {
+        id: verdict.check.id,
+        holds: verdict.check.holds,
+        verdict: match verdict.outcome {
+            Outcome::Passed => Word::Ok,
+            Outcome::Warned => Word::Warn,
+            Outcome::Rejected => Word::Fail,
+            Outcome::NotReached => Word::Skip,
+        },
+        why_not: (verdict.outcome == Outcome::NotReached && !why_not.is_empty()).then_some(why_not),
+        findings: verdict
+            .findings
+            .iter()
+            .map(|f| FindingRow {
+                bundle: f.bundle.map(|b| b.to_string()),
+                rejects: f.rejects(),
+                what: one_line(&f.what),
+            })
+            .collect(),
+    };
+    verdicts.into_iter().map(row).collect()
+}
+
+/// Prints one report: `brief` leaves out the checks that passed or were not run.
+pub fn print(
+    report: &Report,
+    (brief, all): (bool, bool),
+    now: Timestamp,
+    style: Style,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let quiet = |row: &&Row| brief && matches!(row.verdict, Word::Ok | Word::Skip);
+    for row in report.checks.iter().filter(|row| !quiet(row)) {
+        print_row(row, all, style, out)?;
+    }
+    if !brief {
+        writeln!(out)?;
+    }
+    match report.line {
+        Some(line) => writeln!(out, "file      {}, from line {line} on", one_line(&report.file))?,
+        None => writeln!(out, "file      {}", one_line(&report.file))?,
+    }
+    writeln!(out, "zone      {}", report.zone.as_deref().unwrap_or("unknown"))?;
+    if let Some(summary) = &report.summary {
+        writeln!(out, "sha256    {} ({} octets)", summary.sha256, summary.octets)?;
+        if let (Some(first), Some(last)) = (&summary.first_inception, &summary.last_inception) {
+            writeln!(out, "bundles   {}, first {first}, last {last}", summary.bundles)?;
+        }
+        if let (Some(end), Some(text)) = (summary.end, &summary.coverage_end) {
+            writeln!(out, "coverage  ends {text} ({})", distance(end, now))?;
+        }
+    }
+    for note in &report.notes {
+        writeln!(out, "note      {}", style.warn(&one_line(note)))?;
+    }
+    if let Some(generation) = report.unchanged {
+        return writeln!(
+            out,
+            "verdict   {}",
+            style.good(&format!("good: it is in force already, as generation {generation}"))
+        );
+    }
+    if report.accepted {
+        return writeln!(out, "verdict   {}", style.good("good"));
+    }
+    let mut failed: Vec<&str> =
+        report.checks.iter().filter(|row| row.verdict == Word::Fail).map(|row| row.id).collect();
+    failed.dedup();
+    writeln!(out, "verdict   {}", style.bad(&format!("rejected by {}", failed.join(", "))))
+}
+
+fn print_row(row: &Row, all: bool, style: Style, out: &mut impl Write) -> io::Result<()> {
+    let word = match row.verdict {
+        Word::Ok => style.good("ok  "),
+        Word::Warn => style.warn("warn"),
+        Word::Fail => style.bad("FAIL"),
+        Word::Skip => style.dim("skip"),
+    };
+    let first = match row.why_not {
+        Some(why) => style.dim(&format!("not run: {why}")),
+        None if row.findings.is_empty() => row.holds.to_owned(),
+        None => row.findings[0].to_string(),
+    };
+    writeln!(out, "{word} {:<19}{first}", row.id)?;
+    let shown = if all { usize::MAX } else { FINDINGS };
+    for finding in row.findings.iter().take(shown).skip(1) {
+        writeln!(out, "{:24}{finding}", "")?;
+    }
+    if let Some(more) = row.findings.len().checked_sub(shown).filter(|more| *more > 0) {
+        writeln!(out, "{:24}{}", "", style.dim(&format!("and {more} more; --all prints them")))?;
+    }
+    Ok(())
+}
+
+impl std::fmt::Display for FindingRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(bundle) = &self.bundle {
+            write!(f, "bundle {bundle}: ")?;
+        }
+        f.write_str(&self.what)
+    }
+}
