@@ -99,6 +99,8 @@ pub struct Named {
     pub dir: PathBuf,
     /// DNS port on 127.0.0.1.
     pub port: u16,
+    control: u16,
+    statements: String,
     child: Child,
 }
 
@@ -106,9 +108,42 @@ impl Named {
     /// Starts named in `dir` with `statements` (zones, policies) behind its options, and waits until rndc reaches it.
     /// `None` when named is not here.
     pub fn start(dir: &Path, statements: &str) -> Option<Self> {
-        let mut command = peer("named")?;
         peer("rndc")?;
-        let (port, control) = (free_port(), free_port());
+        peer("named").map(|command| Self::start_on(command, dir, statements, free_port(), free_port()))
+    }
+
+    /// Kills it without a word, as a crash does, and gives what it takes to start it again on the same ports.
+    pub fn crash(mut self) -> Down {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.down()
+    }
+
+    /// The same with `rndc stop`.
+    pub fn stop(mut self) -> Down {
+        self.end();
+        self.down()
+    }
+
+    fn down(&mut self) -> Down {
+        let (dir, statements) = (self.dir.clone(), std::mem::take(&mut self.statements));
+        Down { dir, statements, port: self.port, control: self.control }
+    }
+
+    fn end(&mut self) {
+        let _ = self.rndc(&["stop"]);
+        let end = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < end {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn start_on(mut command: Command, dir: &Path, statements: &str, port: u16, control: u16) -> Self {
         let key =
             "key k { algorithm hmac-sha256; secret \"b2ZmbGluZS1rc2stdGVzdHMtb25seS1rZXktMDAwMDA=\"; };";
         let conf = format!(
@@ -136,14 +171,14 @@ impl Named {
             .stderr(log)
             .spawn()
             .expect("start named");
-        let mut named = Self { dir: dir.to_owned(), port, child };
+        let mut named = Self { dir: dir.to_owned(), port, control, statements: statements.to_owned(), child };
         wait_for("named", Duration::from_secs(30), || {
             if let Some(status) = named.child.try_wait().expect("named's state") {
                 panic!("named ended: {status}\n{}", named.log());
             }
             named.rndc(&["status"]).status.success().then_some(())
         });
-        Some(named)
+        named
     }
 
     /// Runs `rndc` against it.
@@ -158,17 +193,27 @@ impl Named {
     }
 }
 
+/// A `named` that is down.
+pub struct Down {
+    dir: PathBuf,
+    statements: String,
+    /// DNS port that it had, and will have.
+    pub port: u16,
+    control: u16,
+}
+
+impl Down {
+    /// Starts it again; its log begins anew.
+    pub fn start(self) -> Named {
+        let command = peer("named").expect("named was there");
+        Named::start_on(command, &self.dir, &self.statements, self.port, self.control)
+    }
+}
+
 impl Drop for Named {
     fn drop(&mut self) {
-        let _ = self.rndc(&["stop"]);
-        let end = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < end {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            self.end();
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

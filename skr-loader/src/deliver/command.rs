@@ -59,6 +59,12 @@ pub enum CommandError {
         /// The first lines of what it said.
         said: String,
     },
+    /// It is not run, since what would come of it is known.
+    #[error("held back: {what}")]
+    Held {
+        /// Why, and what to do.
+        what: String,
+    },
     /// The file for it cannot be written.
     #[error("{path}: {source}", path = path.display())]
     Write {

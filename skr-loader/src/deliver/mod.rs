@@ -59,6 +59,8 @@ pub struct Task<'a> {
     pub generation: u64,
     /// Its file in the accepted store.
     pub skr: &'a Path,
+    /// The folder of the zone's ZSKs.
+    pub keys: &'a Path,
     /// What the server is given of it.
     pub plan: &'a Plan,
     /// The time.
@@ -70,6 +72,8 @@ pub struct Task<'a> {
 pub struct Deliveries {
     config: Vec<TargetConfig>,
     targets: Vec<Target>,
+    /// Key folder of each zone.
+    keys: BTreeMap<Name, PathBuf>,
     /// Threads of targets that are gone and were told to end.
     ending: Vec<Ending>,
 }
@@ -90,7 +94,7 @@ struct Ending {
 }
 
 enum Order {
-    Take(Name, Arc<InForce>),
+    Take(Name, Arc<InForce>, PathBuf),
     Forget(Name),
 }
 
@@ -118,6 +122,7 @@ impl Deliveries {
             }
             self.config.clone_from(&config.deliver);
         }
+        self.keys = config.zones.iter().map(|z| (z.name.clone(), z.key_directory.clone())).collect();
         for (zone, in_force) in in_force {
             self.take(zone, in_force);
         }
@@ -125,9 +130,10 @@ impl Deliveries {
 
     /// A generation is in force.
     pub fn take(&self, zone: &Name, in_force: &Arc<InForce>) {
+        let Some(keys) = self.keys.get(zone) else { return };
         for target in self.targets.iter().filter(|t| t.config.zones.as_ref().is_none_or(|z| z.contains(zone)))
         {
-            target.send(Order::Take(zone.clone(), Arc::clone(in_force)));
+            target.send(Order::Take(zone.clone(), Arc::clone(in_force), keys.clone()));
         }
     }
 
@@ -154,7 +160,7 @@ impl Target {
         let stop = Arc::new(AtomicBool::new(false));
         let (server, probe) = servers::server(config, Arc::clone(&stop));
         let prover = probe.map(|probe| -> worker::Prover {
-            Box::new(move |zone, bundle, now| probe.prove(zone, bundle, now))
+            Box::new(move |zone, bundle, refresh, now| probe.prove(zone, bundle, refresh, now))
         });
         let folder: PathBuf = state_dir.join("delivered").join(&config.name);
         let worker =
@@ -210,7 +216,7 @@ fn run(mut worker: Worker, orders: &std::sync::mpsc::Receiver<Order>, stop: &Ato
     let mut due = Timestamp::EPOCH;
     while !stop.load(Ordering::Relaxed) {
         match orders.recv_timeout(clock::until(due).min(Duration::from_secs(60))) {
-            Ok(Order::Take(zone, in_force)) => worker.take(zone, in_force, clock::now()),
+            Ok(Order::Take(zone, in_force, keys)) => worker.take(zone, in_force, keys, clock::now()),
             Ok(Order::Forget(zone)) => worker.forget(&zone),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,

@@ -94,6 +94,16 @@ impl Plan {
         self.slots.get(self.slots.partition_point(|s| s.from <= now)).map(|s| s.from)
     }
 
+    /// How long before their end named renews the signatures of slot `i`, in seconds: what they have left when the next begins.
+    #[must_use]
+    pub fn refresh(&self, i: usize) -> u64 {
+        let left = |pair: &[Slot]| pair[0].bundle.expiration().since(pair[1].bundle.inception);
+        // The last is renewed as the one before it, and one alone when half of it is over.
+        let pair = self.slots.get(i..i + 2).or_else(|| self.slots.get(i.checked_sub(1)?..=i));
+        let alone = || self.slots.get(i).map_or(0, |s| s.bundle.expiration().since(s.bundle.inception) / 2);
+        pair.map_or_else(alone, left)
+    }
+
     /// In BIND's text form, each header with the time of its slot.
     #[must_use]
     pub fn text(&self, zone: &Name, now: Timestamp, program: &str) -> String {
@@ -167,6 +177,8 @@ mod tests {
         assert_eq!(plan.at(t(18 * DAY - EARLY - 1)), Some(0));
         assert_eq!(plan.at(t(18 * DAY - EARLY)), Some(1));
         assert_eq!(plan.next(t(18 * DAY - EARLY)), Some(t(27 * DAY - EARLY)));
+        assert_eq!([0, 1, 2].map(|i| plan.refresh(i)), [5 * DAY; 3]);
+        assert_eq!(Plan::for_named(&bundles[..1], t(0)).refresh(0), 7 * DAY);
         assert_eq!((plan.at(t(0)), plan.next(t(28 * DAY))), (None, None));
         let signed: Vec<_> = Plan::as_signed(&bundles, t(9 * DAY)).slots.iter().map(|s| s.from).collect();
         assert_eq!(signed, [t(9 * DAY), t(18 * DAY), t(27 * DAY)]);

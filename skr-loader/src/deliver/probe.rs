@@ -32,6 +32,19 @@ const WHOLE_PROOF: Duration = Duration::from_secs(10);
 /// Most signatures over one RRset that are verified.
 const MAX_SIGNATURES: usize = 16;
 
+/// How long after a signature is due for renewal it may still be served, in seconds.
+const GRACE: u64 = 30;
+
+/// What a server was proven to serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    /// The RRsets of the bundle with its very signatures.
+    Exactly,
+    /// The RRsets of the bundle with older signatures of the same keys, due for renewal then: named keeps those that it has until
+    /// they are due, whatever it is given.
+    Still(Timestamp),
+}
+
 /// What is wrong with what a server serves.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -66,8 +79,10 @@ pub enum ProofError {
         /// Records that are served and not of the bundle.
         extra: usize,
     },
-    /// A signature of the bundle is not served: the server is still on another bundle.
-    #[error("the signature of key {key_tag} over {rtype} is not that of the bundle of {bundle}")]
+    /// A signature of the bundle is not served, and none that is not due for renewal: the server is still on another bundle.
+    #[error(
+        "the signature of key {key_tag} over {rtype} is not that of the bundle of {bundle}, and is due for renewal or missing"
+    )]
     OtherSignature {
         /// The covered type.
         rtype: Rtype,
@@ -107,11 +122,19 @@ impl Probe {
         Self { server, source }
     }
 
-    /// Proves that the server serves `bundle` at `now`: DNSKEY, CDNSKEY and CDS are the RRsets of the bundle with its very
-    /// signatures, each valid now, and the SOA is signed by a key of the bundle.
-    pub fn prove(&self, zone: &Name, bundle: &Bundle, now: Timestamp) -> Result<(), ProofError> {
+    /// Proves that the server serves `bundle` at `now`: DNSKEY, CDNSKEY and CDS are the RRsets of the bundle with signatures that
+    /// are valid now, and the SOA is signed by a key of the bundle. The signatures are those of the bundle, or older ones with more
+    /// than `refresh` seconds to live, which is when named renews them.
+    pub fn prove(
+        &self,
+        zone: &Name,
+        bundle: &Bundle,
+        refresh: u64,
+        now: Timestamp,
+    ) -> Result<Served, ProofError> {
         let keys: Vec<Dnskey> = bundle.keys().collect();
         let until = Instant::now() + WHOLE_PROOF;
+        let mut served_is = Served::Exactly;
         for (rtype, rrset) in [
             (Rtype::DNSKEY, Some(&bundle.dnskey)),
             (Rtype::CDNSKEY, bundle.cdnskey.as_ref()),
@@ -128,19 +151,36 @@ impl Probe {
             if expected.is_empty() {
                 continue;
             }
-            if let Some(lacking) =
-                bundle.signatures.iter().find(|s| s.covered == rtype && !answer.signatures.contains(s))
-            {
-                let key_tag = lacking.key_tag;
-                return Err(ProofError::OtherSignature { rtype, key_tag, bundle: bundle.inception });
-            }
             check_signatures(&answer, zone, &keys, now)?;
+            for own in
+                bundle.signatures.iter().filter(|s| s.covered == rtype && !answer.signatures.contains(s))
+            {
+                let due = answer
+                    .signatures
+                    .iter()
+                    .filter(|s| (s.key_tag, s.algorithm) == (own.key_tag, own.algorithm))
+                    .map(|s| s.expires(now).minus(refresh))
+                    .max();
+                match due {
+                    Some(due) if now < due.plus(GRACE.min(refresh / 2)) => {
+                        served_is = match served_is {
+                            Served::Still(other) => Served::Still(other.min(due)),
+                            Served::Exactly => Served::Still(due),
+                        }
+                    }
+                    _ => {
+                        let key_tag = own.key_tag;
+                        return Err(ProofError::OtherSignature { rtype, key_tag, bundle: bundle.inception });
+                    }
+                }
+            }
         }
         let soa = self.ask(zone, Rtype::SOA, until)?;
         if soa.rrset.rdatas.is_empty() {
             return Err(ProofError::BadAnswer { rtype: Rtype::SOA, what: "empty".to_owned() });
         }
-        check_signatures(&soa, zone, &keys, now)
+        check_signatures(&soa, zone, &keys, now)?;
+        Ok(served_is)
     }
 
     fn ask(&self, zone: &Name, rtype: Rtype, until: Instant) -> Result<Answer, ProofError> {

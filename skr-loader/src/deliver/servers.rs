@@ -9,6 +9,7 @@ use keystore::config::deliver::{Method, TargetConfig};
 use keystore::durable;
 use keystore::exchange::knot;
 use keystore::exchange::{Bundle, UnverifiedSkr};
+use keystore::keys::files::find_online;
 use keystore::time::Timestamp;
 
 use super::command::{CommandError, Runner};
@@ -95,14 +96,44 @@ impl Deliver for Named {
     }
 
     fn import(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
+        check_keys(task)?;
         let path = put(&self.folder, &self.name, task, &task.plan.text(task.zone, task.now, PROGRAM))?;
         self.rndc(&["skr", "-import", &path.to_string_lossy()], task)
     }
 
     /// named misses the boundaries of bundles.
     fn switch(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
+        check_keys(task)?;
         self.rndc(&["loadkeys"], task)
     }
+}
+
+/// named adds every key that its folder publishes to the DNSKEY RRset, which the KSK has not signed like that, and its rekey fails
+/// when there is a KSK. So it is not told anything while the folder has one more than the bundle: it then goes on with what it
+/// serves, and the alarm comes before that has run out.
+fn check_keys(task: &Task<'_>) -> Result<(), CommandError> {
+    let Some(slot) = task.plan.at(task.now).and_then(|i| task.plan.slots.get(i)) else { return Ok(()) };
+    // One that we cannot read is no reason to stop; the proof will tell.
+    let Ok(found) = find_online(task.keys, task.zone) else { return Ok(()) };
+    for file in &found.keys {
+        let path = file.path("key");
+        let path = path.display();
+        if file.dnskey.is_ksk() {
+            let what = format!(
+                "{path} is a KSK in the key folder of named, which could not sign then; move it away"
+            );
+            return Err(CommandError::Held { what });
+        }
+        if file.timing.is_published(task.now) && !slot.bundle.keys().any(|key| key == file.dnskey) {
+            let what = format!(
+                "named would add {path} to the DNSKEY RRset of the bundle of {}, which the KSK did not sign with it; move it away, or \
+                 drop an SKR that has it",
+                slot.bundle.inception
+            );
+            return Err(CommandError::Held { what });
+        }
+    }
+    Ok(())
 }
 
 // --- Knot -----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ use metrics::Metrics;
 use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
-use super::probe::ProofError;
+use super::probe::{ProofError, Served};
 use super::{Deliver, Task};
 use crate::files::{self, Named, hex, one_line};
 use crate::report;
@@ -33,8 +33,8 @@ const MAX_PAUSE: u64 = 300;
 /// Largest state file of ours, in octets.
 const MAX_STATE: u64 = 4096;
 
-/// Proves what a server serves.
-pub type Prover = Box<dyn Fn(&Name, &Bundle, Timestamp) -> Result<(), ProofError> + Send>;
+/// Proves what a server serves, see [`super::probe::Probe::prove`].
+pub type Prover = Box<dyn Fn(&Name, &Bundle, u64, Timestamp) -> Result<Served, ProofError> + Send>;
 
 /// One target.
 pub struct Worker {
@@ -55,12 +55,16 @@ pub struct Worker {
 
 struct Job {
     in_force: Arc<InForce>,
+    /// The folder of the zone's ZSKs.
+    keys: PathBuf,
     plan: Plan,
     /// The slot that the server was last told of.
     slot: Option<usize>,
     next: Next,
     due: Timestamp,
     failures: u32,
+    /// What was proven last.
+    served: Option<Served>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,18 +114,23 @@ impl Worker {
     }
 
     /// A generation is in force for `zone`; the same again changes nothing.
-    pub fn take(&mut self, zone: Name, in_force: Arc<InForce>, now: Timestamp) {
-        let known = self.jobs.get(&zone);
-        if known.is_some_and(|j| {
-            (j.in_force.generation, j.in_force.digest) == (in_force.generation, in_force.digest)
-        }) {
-            return;
-        }
-        let next = if known.is_some() { Next::Import } else { Next::Start };
+    pub fn take(&mut self, zone: Name, in_force: Arc<InForce>, keys: PathBuf, now: Timestamp) {
+        let next = match self.jobs.get_mut(&zone) {
+            Some(job)
+                if (job.in_force.generation, job.in_force.digest)
+                    == (in_force.generation, in_force.digest) =>
+            {
+                job.keys = keys;
+                return;
+            }
+            Some(_) => Next::Import,
+            None => Next::Start,
+        };
         self.forget_due(&zone);
         self.metrics.add_delivery(&report::label(&zone), &self.name);
         let plan = Plan { slots: Vec::new(), warnings: Vec::new() };
-        let job = Job { in_force, plan, slot: None, next, due: now, failures: 0 };
+        let (slot, due, failures, served) = (None, now, 0, None);
+        let job = Job { in_force, keys, plan, slot, next, due, failures, served };
         self.due.insert((now, zone.clone()));
         self.jobs.insert(zone, job);
     }
@@ -238,27 +247,39 @@ impl Worker {
             job.next = Next::Prove(now);
             return self.not_after_switch(job, now, 1);
         }
-        let slot = job.slot.and_then(|i| job.plan.slots.get(i));
-        let Some(slot) = slot else {
+        let Some((i, slot)) = job.slot.and_then(|i| Some((i, job.plan.slots.get(i)?))) else {
             // Nothing is in force yet: there is nothing to prove.
-            return self.proven(zone, job, now);
+            return self.proven(zone, job, Served::Exactly, now);
         };
-        match self.prover.as_ref().map_or(Ok(()), |prove| prove(zone, &slot.bundle, now)) {
-            Ok(()) => self.proven(zone, job, now),
-            Err(error) => match job.next {
-                Next::Prove(since) if now.since(since) < SETTLE && since <= now => {
-                    self.not_after_switch(job, now, 1)
-                }
-                _ => self.failed(zone, job, &error.to_string(), now),
-            },
+        let prove = |prove: &Prover| prove(zone, &slot.bundle, job.plan.refresh(i), now);
+        let error = match self.prover.as_ref().map_or(Ok(Served::Exactly), prove) {
+            Ok(served) => return self.proven(zone, job, served, now),
+            Err(error) => error,
+        };
+        match job.next {
+            Next::Prove(since) if since <= now && now.since(since) < SETTLE => {
+                self.not_after_switch(job, now, 1)
+            }
+            _ => self.failed(zone, job, &error.to_string(), now),
         }
     }
 
-    fn proven(&mut self, zone: &Name, job: &mut Job, now: Timestamp) -> Timestamp {
+    fn proven(&mut self, zone: &Name, job: &mut Job, served: Served, now: Timestamp) -> Timestamp {
         let label = report::label(zone);
         let labels = [label.as_str(), self.name.as_str()];
-        if job.failures > 0 || job.next != Next::Watch {
-            tracing::info!(target = self.name, %zone, generation = job.in_force.generation, "what is served is the bundle in force");
+        let is_news = job.failures > 0 || job.next != Next::Watch;
+        if is_news || job.served != Some(served) {
+            let generation = job.in_force.generation;
+            match served {
+                Served::Exactly => {
+                    tracing::info!(target = self.name, %zone, generation, "what is served is the bundle in force");
+                }
+                Served::Still(due) => {
+                    tracing::info!(target = self.name, %zone, generation, renewal = %due, "what is served is the bundle in force, still with older signatures over it, which are good");
+                }
+            }
+        }
+        if is_news {
             self.metrics.skr_deliveries_total.with_label_values(&[labels[0], labels[1], "ok"]).inc();
         }
         let generation = i64::try_from(job.in_force.generation).unwrap_or(i64::MAX);
@@ -269,9 +290,13 @@ impl Worker {
         if !self.was_delivered(zone, job) {
             self.remember(zone, job, now);
         }
-        job.failures = 0;
-        job.next = Next::Watch;
-        self.not_after_switch(job, now, WATCH)
+        (job.failures, job.served, job.next) = (0, Some(served), Next::Watch);
+        let next = match served {
+            Served::Exactly => WATCH,
+            // Until the renewal, then each second.
+            Served::Still(due) => due.since(now).clamp(1, WATCH),
+        };
+        self.not_after_switch(job, now, next)
     }
 
     fn failed(&mut self, zone: &Name, job: &mut Job, why: &str, now: Timestamp) -> Timestamp {
@@ -285,7 +310,7 @@ impl Worker {
             target = self.name, %zone, generation = job.in_force.generation, retry_in = pause,
             "what is in force was not delivered: {}", one_line(why)
         );
-        job.next = Next::Import;
+        (job.next, job.served) = (Next::Import, None);
         self.not_after_switch(job, now, pause)
     }
 
@@ -329,5 +354,5 @@ impl Worker {
 }
 
 fn task<'a>(zone: &'a Name, job: &'a Job, skr: &'a std::path::Path, now: Timestamp) -> Task<'a> {
-    Task { zone, generation: job.in_force.generation, skr, plan: &job.plan, now }
+    Task { zone, generation: job.in_force.generation, skr, keys: &job.keys, plan: &job.plan, now }
 }

@@ -144,8 +144,8 @@ impl Liar {
         Self { address, stop, threads: vec![over_udp, over_tcp] }
     }
 
-    fn prove(&self) -> Result<(), ProofError> {
-        Probe::new(self.address, None).prove(&zone(), &Site::new().bundle, now())
+    fn prove(&self) -> Result<Served, ProofError> {
+        Probe::new(self.address, None).prove(&zone(), &Site::new().bundle, 5 * DAY, now())
     }
 }
 
@@ -180,12 +180,12 @@ fn fails(name: &str, expected: &str, udp: Say, tcp: Say, pause: Duration) {
 #[test]
 fn the_truth_is_proven_by_udp_and_by_tcp_when_cut() {
     let liar = Liar::start(Box::new(|site, query| vec![good(site, query)]), nothing(), Duration::ZERO);
-    liar.prove().unwrap();
+    assert_eq!(liar.prove().unwrap(), Served::Exactly);
     let by_tcp: Say = Box::new(|site, query| vec![framed(good(site, query))]);
     let liar = Liar::start(truncated(), by_tcp, Duration::ZERO);
     liar.prove().unwrap();
     let probe = Probe::new(liar.address, Some(IpAddr::from([127, 0, 0, 9])));
-    probe.prove(&zone(), &Site::new().bundle, now()).unwrap();
+    probe.prove(&zone(), &Site::new().bundle, 5 * DAY, now()).unwrap();
 }
 
 #[test]
@@ -279,6 +279,21 @@ fn resigned(records: &mut Records, key: &TestKey, from: u64, to: u64) {
     records.signatures = vec![key.sign(&records.rrset, now().minus(from), now().minus(to))];
 }
 
+/// Signed since yesterday, for `left` seconds more.
+fn still(records: &mut Records, key: &TestKey, left: u64) {
+    records.signatures = vec![key.sign(&records.rrset, now().minus(DAY), now().plus(left))];
+}
+
+/// named keeps signatures that it has until they are due, whatever SKR it is given.
+#[test]
+fn older_signatures_hold_until_they_are_due_for_renewal() {
+    for (left, due) in [(9 * DAY, now().plus(4 * DAY)), (5 * DAY - GRACE + 1, now().minus(GRACE - 1))] {
+        let older = altered(Rtype::DNSKEY, move |r| still(r, &TestKey::ksk(1), left));
+        let liar = Liar::start(older, nothing(), Duration::ZERO);
+        assert_eq!(liar.prove().unwrap(), Served::Still(due));
+    }
+}
+
 #[test]
 fn answers_that_a_validator_would_not_take() {
     let cases: Vec<(&str, &str, Say)> = vec![
@@ -305,9 +320,19 @@ fn answers_that_a_validator_would_not_take() {
         ),
         ("a longer TTL", "a longer TTL than was signed", altered(Rtype::CDS, |r| r.rrset.ttl += 1)),
         (
-            "another bundle's signature",
+            "another bundle's signature that has run out",
+            "over DNSKEY by a key of the bundle is valid now: it has expired",
+            altered(Rtype::DNSKEY, |r| resigned(r, &TestKey::ksk(1), DAY, 1)),
+        ),
+        (
+            "one that was due for renewal",
+            "and is due for renewal",
+            altered(Rtype::DNSKEY, |r| still(r, &TestKey::ksk(1), 5 * DAY - GRACE)),
+        ),
+        (
+            "one of the ZSK in the place of the KSK's",
             "the signature of key",
-            altered(Rtype::DNSKEY, |r| resigned(r, &TestKey::ksk(1), DAY, 0)),
+            altered(Rtype::DNSKEY, |r| still(r, &TestKey::zsk(2), 9 * DAY)),
         ),
         (
             "one key more",

@@ -97,14 +97,14 @@ impl Bench {
 
 fn worker(dir: &tempfile::TempDir, server: &Server, metrics: &Metrics) -> Worker {
     let judged = server.clone();
-    let prover: Prover = Box::new(move |_, bundle, _| match judged.with(|fake| fake.wrong) {
-        false => Ok(()),
+    let prover: Prover = Box::new(move |_, bundle, _, _| match judged.with(|fake| fake.wrong) {
+        false => Ok(Served::Exactly),
         true => Err(ProofError::NotValid { rtype: bundle.dnskey.rtype, what: "it has expired" }),
     });
     let (folder, accepted) = (dir.path().join("delivered/ns1"), dir.path().join("accepted"));
     let mut worker =
         Worker::new("ns1", Box::new(server.clone()), Some(prover), folder, accepted, metrics.clone());
-    worker.take(zone(), in_force(1), t(0));
+    worker.take(zone(), in_force(1), PathBuf::new(), t(0));
     worker
 }
 
@@ -121,7 +121,7 @@ fn imported_once_proven_and_watched() {
     bench.run(0, 200);
     assert_eq!(bench.server.did(), [("import", 0)]);
     assert_eq!((bench.count("ok"), bench.count("failed"), bench.is_current()), (1, 0, true));
-    bench.worker.take(zone(), in_force(2), t(201));
+    bench.worker.take(zone(), in_force(2), PathBuf::new(), t(201));
     bench.run(201, 210);
     assert_eq!(bench.server.did(), [("import", 201)]);
 }
