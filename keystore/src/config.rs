@@ -84,14 +84,32 @@ pub struct ZoneConfig {
 /// `[loader]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoaderConfig {
+    /// `watch`: how new files in the inbox are noticed.
+    pub watch: WatchMode,
     /// Seconds between full scans of the inbox, beside the kernel's events.
     pub rescan_interval: u32,
+    /// `poll-interval`: seconds between full scans of the inbox where the kernel is not asked for events.
+    pub poll_interval: u32,
+    /// `rejected-max-files`: rejected files that are kept, each with its reason; the oldest go first.
+    pub rejected_max_files: u32,
+    /// `rejected-max-octets`: octets of disk that they take at most.
+    pub rejected_max_octets: u32,
     /// Seconds until the end of the coverage at which the alerts are due: information.
     pub coverage_info: u32,
     /// The same: warning.
     pub coverage_warning: u32,
     /// The same: critical.
     pub coverage_critical: u32,
+}
+
+/// `[loader] watch`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WatchMode {
+    /// The kernel tells of each change, and a scan every `rescan-interval` finds what it missed.
+    #[default]
+    Events,
+    /// The inbox is scanned every `poll-interval`: for NFS and the like, where the kernel does not know what others drop.
+    Poll,
 }
 
 /// `[ksr]`.
@@ -132,7 +150,12 @@ impl Default for LoaderConfig {
         const DAY: u32 = 86_400;
         // 2·L + 10 d, L + 4 d and 3 d for a ceremony lead L of 10 days: time to repeat a failed ceremony.
         Self {
+            watch: WatchMode::Events,
             rescan_interval: 60,
+            poll_interval: 5,
+            // A rejected file is there for people to look at; nobody looks at more than these.
+            rejected_max_files: 1000,
+            rejected_max_octets: 256 << 20,
             coverage_info: 30 * DAY,
             coverage_warning: 14 * DAY,
             coverage_critical: 3 * DAY,

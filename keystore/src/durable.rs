@@ -74,6 +74,17 @@ pub fn remove(path: &Path) -> io::Result<()> {
     sync_dir(folder(path))
 }
 
+/// Removes the files, which lie in one folder, in this order, and makes that durable. Those that are gone already are no error.
+pub fn remove_each(paths: &[&Path]) -> io::Result<()> {
+    for path in paths {
+        match fs::remove_file(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    paths.first().map_or(Ok(()), |path| sync_dir(folder(path)))
+}
+
 /// Makes the folder `path`, and those above it that are missing, each with exactly `mode`, and makes that durable (fsync
 /// of each parent). A folder that is already there is left as it is; its parent is synced all the same, since whoever
 /// made it may have died before doing so.
@@ -339,7 +350,7 @@ mod tests {
         assert_eq!(write_new(&b, b"x", 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(rename_new(&a, &b).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(names(dir.path()), ["a", "b"]);
-        remove(&b).unwrap();
+        remove_each(&[&b, &dir.path().join("gone")]).unwrap();
         rename_new(&a, &b).unwrap();
         assert_eq!(names(dir.path()), ["b"]);
         write(&a, b"again", 0o600).unwrap();

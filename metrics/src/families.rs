@@ -86,10 +86,12 @@ families! {
     skr_last_import_success: IntGaugeVec ["zone"] = "1 when the newest drop was accepted or unchanged, 0 when it was rejected.";
     skr_last_import_timestamp_seconds: IntGaugeVec ["zone", "result"] = "Unix time of the last import by result; 0 never.";
     skr_import_duration_seconds: Histogram [] buckets(IMPORT_BUCKETS) = "Time from reading a dropped file to its commit.";
-    watch_up: IntGauge [] = "1 when the inbox is watched by the kernel, 0 when only the periodic scan sees it.";
+    watch_up: IntGauge [] = "1 when the inbox is watched in the way that is configured (events of the kernel, or polling), 0 when it cannot be, or only the periodic scan sees it.";
     watch_last_scan_timestamp_seconds: IntGauge [] = "Unix time of the last full scan of the inbox; 0 never.";
     watch_overflows_total: IntCounter [] = "Overflows of the kernel's event queue, each followed by a full scan.";
     watch_files_total: IntCounterVec ["outcome"] = "Files seen in the inbox: imported, ignored, unsafe, unstable.";
+    rejected_files: IntGauge [] = "Rejected files that are kept, each with its reason.";
+    rejected_removed_total: IntCounter [] = "Rejected files that were removed because there were too many, the oldest first.";
     // delivery
     skr_deliveries_total: IntCounterVec ["zone", "target", "result"] = "Deliveries and bundle switches at a server: ok when proven over DNS, failed.";
     skr_delivered_generation: IntGaugeVec ["zone", "target"] = "Number of the generation that was last proven to be served; 0 never.";

@@ -2,7 +2,7 @@
 //! than the limit.
 
 use std::ffi::OsStr;
-use std::fs::{Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -118,17 +118,14 @@ impl FileError {
     }
 }
 
+/// Opens the file at `path` for reading, if it is a regular one. Never waits for a FIFO or a device.
+pub fn open(path: &Path, named: Named) -> Result<File, FileError> {
+    open_at_most(path, named, u64::MAX).map(|(file, _)| file)
+}
+
 /// Reads the whole file at `path`, if it is a regular one of at most `limit` octets. Never waits for a FIFO or a device.
 pub fn read(path: &Path, named: Named, limit: u64) -> Result<Octets, FileError> {
-    let by_drop = named == Named::ByDrop;
-    // Asked before opening, too: opening a device can have effects of its own.
-    check(&if by_drop { path.symlink_metadata()? } else { path.metadata()? }, by_drop, limit)?;
-    let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    flags.set(OFlags::NOFOLLOW, by_drop);
-    let mut file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
-    let before = file.metadata()?;
-    check(&before, by_drop, limit)?;
-
+    let (mut file, before) = open_at_most(path, named, limit)?;
     let mut octets = Vec::with_capacity(usize::try_from(before.size()).unwrap_or(0));
     file.by_ref().take(limit + 1).read_to_end(&mut octets)?;
     if octets.len() as u64 > limit {
@@ -140,6 +137,18 @@ pub fn read(path: &Path, named: Named, limit: u64) -> Result<Octets, FileError> 
         return Err(FileError::Changing);
     }
     Ok(Octets { octets, fingerprint })
+}
+
+fn open_at_most(path: &Path, named: Named, limit: u64) -> Result<(File, Metadata), FileError> {
+    let by_drop = named == Named::ByDrop;
+    // Asked before opening, too: opening a device can have effects of its own.
+    check(&if by_drop { path.symlink_metadata()? } else { path.metadata()? }, by_drop, limit)?;
+    let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    flags.set(OFlags::NOFOLLOW, by_drop);
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let metadata = file.metadata()?;
+    check(&metadata, by_drop, limit)?;
+    Ok((file, metadata))
 }
 
 fn check(metadata: &Metadata, by_drop: bool, limit: u64) -> Result<(), FileError> {

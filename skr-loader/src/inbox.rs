@@ -7,6 +7,9 @@
 //!             closing line ─▶ judged at once ──▶ gone (removed, or moved to `rejected/`)
 //! ```
 //!
+//! In the poll mode nobody sees a writer close a file, and on a network file system its end may come before its middle: there a file
+//! with its closing line is judged when it was the same at two looks, `poll-interval` apart.
+//!
 //! A name says nothing about the zone. Whoever may write in the folder may drop a file, whatever its owner: what
 //! counts is the KSK's signature inside; a folder that everyone can write to is refused as a whole.
 
@@ -22,6 +25,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 
+use keystore::config::LoaderConfig;
 use keystore::durable;
 use keystore::exchange::many;
 use keystore::time::Timestamp;
@@ -49,7 +53,10 @@ pub struct Inbox {
     dir: PathBuf,
     watch: Watch,
     rescan_interval: u64,
+    poll_interval: u64,
     last_scan: Option<Timestamp>,
+    /// The last scan failed.
+    blind: bool,
     files: HashMap<OsString, Seen>,
     /// Names to look at in the next step; true when a writer was seen to close the file.
     due: BTreeMap<OsString, bool>,
@@ -66,8 +73,8 @@ pub struct Inbox {
 enum Seen {
     /// It has a temp name.
     Ignored,
-    /// It is not whole; unchanged since then, and its writer closed it or not.
-    Waiting { print: Fingerprint, since: Timestamp, closed: bool },
+    /// It is not whole; unchanged since then, and its writer closed it or not. Judged after so many seconds without a change.
+    Waiting { print: Fingerprint, since: Timestamp, closed: bool, settle: u64 },
     /// It was told about, or judged and could not be moved away; looked at again when it changes.
     Left(Fingerprint),
 }
@@ -125,7 +132,7 @@ pub struct Looks {
 /// How the watch and the scans stand after [`Inbox::tend`].
 #[derive(Debug)]
 pub struct Tended {
-    /// The kernel watches the folder.
+    /// The folder is watched: by the kernel, or by polling where that is asked for.
     pub watched: bool,
     /// Why it does not; given once.
     pub error: Option<WatchError>,
@@ -143,7 +150,9 @@ impl Inbox {
             dir: dir.to_owned(),
             watch: Watch::new(dir, wake),
             rescan_interval: u64::from(rescan_interval.max(1)),
+            poll_interval: 1,
             last_scan: None,
+            blind: false,
             files: HashMap::new(),
             due: BTreeMap::new(),
             claims: 0,
@@ -159,9 +168,16 @@ impl Inbox {
         &self.dir
     }
 
-    /// Sets the seconds between two scans.
-    pub fn set_rescan_interval(&mut self, seconds: u32) {
-        self.rescan_interval = u64::from(seconds.max(1));
+    /// Sets how the folder is watched, and the seconds between two scans.
+    pub fn configure(&mut self, config: &LoaderConfig) {
+        self.watch.set_mode(config.watch);
+        self.rescan_interval = u64::from(config.rescan_interval.max(1));
+        self.poll_interval = u64::from(config.poll_interval.max(1));
+    }
+
+    /// Seconds between two scans.
+    fn scan_interval(&self) -> u64 {
+        if self.watch.polls() { self.poll_interval } else { self.rescan_interval }
     }
 
     /// Sets the number of zones that a file may be of. With more than one, a closing line does not show that nothing follows.
@@ -186,8 +202,9 @@ impl Inbox {
         if name.as_bytes().starts_with(CLAIM.as_bytes()) {
             return;
         }
-        if let Some(Seen::Waiting { closed: was, .. }) = self.files.get_mut(&name) {
+        if let Some(Seen::Waiting { closed: was, settle: seconds, .. }) = self.files.get_mut(&name) {
             *was = closed;
+            *seconds = settle(closed);
             if !closed {
                 // Its writer is at it; it will be looked at when it has settled.
                 return;
@@ -202,25 +219,33 @@ impl Inbox {
         let (state, mut error) = self.watch.tend(now);
         let waited = self.last_scan.is_none_or(|last| {
             // A clock that went back must not delay the scan.
-            now < last || now.since(last) >= self.rescan_interval
+            now < last || now.since(last) >= self.scan_interval()
         });
-        let scanned = self.watch.has_folder() && (state == WatchState::New || overflowed || waited);
-        if scanned {
+        let due = self.watch.has_folder() && (state == WatchState::New || overflowed || waited);
+        let mut scanned = false;
+        if due {
             match self.scan() {
-                Ok(()) => self.last_scan = Some(now),
+                Ok(()) => {
+                    (self.last_scan, self.blind, scanned) = (Some(now), false, true);
+                }
                 Err(source) => {
-                    error.get_or_insert(WatchError::Folder { path: self.dir.clone(), source });
+                    // Tried again at each step, told once.
+                    self.last_scan = None;
+                    if !std::mem::replace(&mut self.blind, true) {
+                        error.get_or_insert(WatchError::Folder { path: self.dir.clone(), source });
+                    }
                 }
             }
         }
-        Tended { watched: state != WatchState::Down, error, scanned, overflowed }
+        let watched = state != WatchState::Down && !(self.blind && self.watch.polls());
+        Tended { watched, error, scanned, overflowed }
     }
 
     /// Looks at the files that are due at `now`.
     pub fn look(&mut self, now: Timestamp) -> Looks {
         for (name, seen) in &self.files {
-            if let Seen::Waiting { since, closed, .. } = seen
-                && (now < *since || now.since(*since) >= settle(*closed))
+            if let Seen::Waiting { since, closed, settle, .. } = seen
+                && (now < *since || now.since(*since) >= *settle)
             {
                 self.due.entry(name.clone()).or_insert(*closed);
             }
@@ -283,7 +308,8 @@ impl Inbox {
             self.part_kept = true;
             return;
         }
-        let waiting = Seen::Waiting { print: file.fingerprint, since: now, closed: false };
+        let waiting =
+            Seen::Waiting { print: file.fingerprint, since: now, closed: false, settle: SETTLE_OPEN };
         self.files.insert(file.name.clone(), waiting);
     }
 
@@ -301,10 +327,16 @@ impl Inbox {
         std::mem::replace(&mut self.part_kept, false)
     }
 
-    /// True when the kernel watches the folder.
+    /// True when the folder is watched.
     #[must_use]
-    pub const fn is_watched(&self) -> bool {
-        self.watch.is_up()
+    pub fn is_watched(&self) -> bool {
+        self.watch.is_up() && !self.blind
+    }
+
+    /// Seconds until the next scan finds what came meanwhile, where nothing else does.
+    #[must_use]
+    pub fn polled_every(&self) -> Option<u64> {
+        self.watch.polls().then_some(self.poll_interval)
     }
 
     /// Renames the file to a name of our own; `None` when another file has taken its place, which then stays.
@@ -409,7 +441,7 @@ impl Inbox {
                 self.settle(dropped, seen, closed, now)
             }
             Err(FileError::Changing) => {
-                let waiting = Seen::Waiting { print, since: now, closed: false };
+                let waiting = Seen::Waiting { print, since: now, closed: false, settle: SETTLE_OPEN };
                 self.files.insert(name.clone(), waiting);
                 Some(Look::Unstable(name))
             }
@@ -430,26 +462,29 @@ impl Inbox {
         let print = file.fingerprint;
         // Behind one zone's closing line the next zone may follow: then its writer must be done.
         let done = self.zones <= 1 || closed || print.is_untouched_for(SETTLE_OPEN, now);
-        if done && is_complete(&file.octets) {
+        let complete = done && is_complete(&file.octets);
+        if complete && !self.watch.polls() {
             self.files.remove(&file.name);
             return Some(Look::Whole(file));
         }
+        let settle = if complete { self.poll_interval } else { settle(closed) };
         match seen {
-            Some(Seen::Waiting { print: before, since, closed: was_closed })
+            Some(Seen::Waiting { print: before, since, closed: was_closed, settle: was_settle })
                 if before.same_content(&print) =>
             {
                 let closed = closed || was_closed;
-                if now >= since && now.since(since) >= settle(closed) {
+                let settle = settle.min(was_settle);
+                if now >= since && now.since(since) >= settle {
                     self.files.remove(&file.name);
                     return Some(Look::Whole(file));
                 }
                 if now < since {
-                    self.files.insert(file.name, Seen::Waiting { print, since: now, closed });
+                    self.files.insert(file.name, Seen::Waiting { print, since: now, closed, settle });
                 }
                 None
             }
             _ => {
-                self.files.insert(file.name.clone(), Seen::Waiting { print, since: now, closed });
+                self.files.insert(file.name.clone(), Seen::Waiting { print, since: now, closed, settle });
                 Some(Look::Unstable(file.name))
             }
         }

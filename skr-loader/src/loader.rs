@@ -235,7 +235,8 @@ impl Loader {
             let bundles = &zone.state.in_force.as_ref()?.bundles;
             bundles.get(bundles.partition_point(|b| b.inception <= now)).map(|b| b.inception.since(now))
         });
-        switches.min().map_or(PAUSE, |seconds| PAUSE.min(Duration::from_secs(seconds)))
+        let due = switches.chain(self.inbox.polled_every()).min();
+        due.map_or(PAUSE, |seconds| PAUSE.min(Duration::from_secs(seconds)))
     }
 
     fn wake(&mut self, wake: Wake, now: Timestamp) {
@@ -286,9 +287,29 @@ impl Loader {
             self.zones.iter().filter_map(of_zone).collect()
         };
         self.deliveries.configure(&config, &self.metrics, &in_force);
-        self.inbox.set_rescan_interval(config.loader.rescan_interval);
+        self.inbox.configure(&config.loader);
+        self.rejected.set_limits((&config.loader).into());
+        self.prune_rejected();
         self.inbox.set_zones(config.zones.len());
         self.config = config;
+    }
+
+    /// Keeps `rejected/` within its limits.
+    fn prune_rejected(&mut self) {
+        let pruned = match self.rejected.prune() {
+            Ok(pruned) => pruned,
+            Err(error) => {
+                tracing::error!(%error, "cannot list the rejected files");
+                return;
+            }
+        };
+        if let Some((path, error)) = &pruned.error {
+            tracing::error!(file = %path.display(), %error, "cannot remove an old rejected file; remove it, and its reason");
+        }
+        if let (Some(oldest), removed) = (pruned.removed.first(), pruned.removed.len()) {
+            tracing::warn!(removed, kept = pruned.kept, oldest = %oldest.display(), "removed the oldest rejected files: there were more than `rejected-max-files` or `rejected-max-octets` allow");
+        }
+        report::pruned(&self.metrics, &pruned);
     }
 
     fn read_back(&self, zone: &ZoneConfig) -> ZoneState {

@@ -1,17 +1,22 @@
-//! `rejected/`: the files that were rejected, each with a `.reason` beside it. Nothing there is ever replaced.
+//! `rejected/`: the files that were rejected, each with a `.reason` beside it. Nothing there is ever replaced; when there are too many,
+//! the oldest are removed.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::io;
+use std::fs;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use keystore::config::LoaderConfig;
 use keystore::dns::Name;
 use keystore::durable;
 use keystore::exchange::Finding;
 use keystore::store::digest;
 use keystore::time::Timestamp;
 
-use crate::files::{hex, one_line, printable};
+use crate::files::{self, Named, hex, one_line, printable};
 use crate::inbox::Dropped;
 
 /// Octets of a dropped file's name that are kept.
@@ -19,19 +24,103 @@ const NAME_OCTETS: usize = 120;
 /// Findings that a reason lists.
 const FINDINGS: usize = 200;
 
+/// Behind a rejected file's name.
+const REASON: &str = ".reason";
+/// How a reason begins: what begins otherwise is not ours to remove.
+const FIRST_WORD: &[u8] = b"file     ";
+/// `st_blocks` counts in these, whatever the block size is.
+const BLOCK: u64 = 512;
+
 /// The folder.
 #[derive(Debug)]
 pub struct Rejected {
     dir: PathBuf,
     /// Where the search for a free name begins.
     number: u64,
+    limits: Limits,
+    /// What we have put there, the oldest first; `None` = not listed yet.
+    kept: Option<VecDeque<Kept>>,
+}
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Files, each with its reason.
+    pub files: usize,
+    /// Octets of disk.
+    pub octets: u64,
+}
+
+impl From<&LoaderConfig> for Limits {
+    fn from(config: &LoaderConfig) -> Self {
+        let files = usize::try_from(config.rejected_max_files).unwrap_or(usize::MAX);
+        Self { files, octets: config.rejected_max_octets.into() }
+    }
+}
+
+/// A rejected file with its reason.
+#[derive(Debug)]
+struct Kept {
+    /// Without `.reason`.
+    path: PathBuf,
+    octets: u64,
+}
+
+/// What [`Rejected::prune`] did.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// The files that were removed, without their reasons.
+    pub removed: Vec<PathBuf>,
+    /// Files that are kept.
+    pub kept: usize,
+    /// The first that could not be removed.
+    pub error: Option<(PathBuf, io::Error)>,
 }
 
 impl Rejected {
     /// The folder at `dir`.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), number: 1 }
+        Self { dir: dir.to_owned(), number: 1, limits: (&LoaderConfig::default()).into(), kept: None }
+    }
+
+    /// Sets how much is kept, from the next [`Rejected::prune`] on.
+    pub const fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Takes the file at `path`, as [`Rejected::place`] gave it, into account.
+    pub fn placed(&mut self, path: PathBuf) {
+        if let Some(kept) = &mut self.kept {
+            let octets = octets_of(&path);
+            kept.push_back(Kept { path, octets });
+        }
+    }
+
+    /// Removes the oldest while there are too many; never the newest, and nothing that is not a reason of ours with its file.
+    pub fn prune(&mut self) -> io::Result<Pruned> {
+        let kept = match &mut self.kept {
+            Some(kept) => kept,
+            none => none.insert(list(&self.dir)?),
+        };
+        let mut octets: u64 = kept.iter().map(|k| k.octets).sum();
+        let mut pruned = Pruned::default();
+        while kept.len() > 1 && (kept.len() > self.limits.files || octets > self.limits.octets) {
+            let Some(oldest) = kept.pop_front() else { break };
+            octets = octets.saturating_sub(oldest.octets);
+            // Replaced from outside since it was listed: not ours any more.
+            if !is_our_reason(&with_reason(&oldest.path)) {
+                continue;
+            }
+            // The reason last: a crash in between leaves one without a file, which the next start lists.
+            match durable::remove_each(&[&oldest.path, &with_reason(&oldest.path)]) {
+                Ok(()) => pruned.removed.push(oldest.path),
+                // Not tried for ever; the next start lists it again.
+                Err(error) => drop(pruned.error.get_or_insert((oldest.path, error))),
+            }
+        }
+        pruned.kept = kept.len();
+        Ok(pruned)
     }
 
     /// Writes the reason under a free name, and gives the path where the file belongs: the same without `.reason`.
@@ -61,16 +150,53 @@ impl Rejected {
 
 fn with_reason(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".reason");
+    name.push(REASON);
     name.into()
+}
+
+/// What lies in the folder and is ours, the oldest first: each reason, whether its file is there or not.
+fn list(dir: &Path) -> io::Result<VecDeque<Kept>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(stem) = name.as_bytes().strip_suffix(REASON.as_bytes()) else { continue };
+        if stem.is_empty() || stem.starts_with(b".") || !stem.iter().all(is_plain) {
+            continue;
+        }
+        let Ok(metadata) = entry.metadata() else { continue };
+        if metadata.is_file() && is_our_reason(&entry.path()) {
+            let path = dir.join(std::ffi::OsStr::from_bytes(stem));
+            let octets = octets_of(&path);
+            found.push(((metadata.mtime(), metadata.mtime_nsec()), Kept { path, octets }));
+        }
+    }
+    found.sort_by(|(a, kept_a), (b, kept_b)| a.cmp(b).then_with(|| kept_a.path.cmp(&kept_b.path)));
+    Ok(found.into_iter().map(|(_, kept)| kept).collect())
+}
+
+/// True when it begins as we write it.
+fn is_our_reason(path: &Path) -> bool {
+    let mut start = [0; FIRST_WORD.len()];
+    let read = files::open(path, Named::ByDrop).and_then(|mut file| Ok(file.read_exact(&mut start)?));
+    read.is_ok() && start == FIRST_WORD
+}
+
+/// Octets of disk that the file and its reason take.
+fn octets_of(path: &Path) -> u64 {
+    let octets = |path: &Path| path.symlink_metadata().map_or(0, |m| m.blocks().saturating_mul(BLOCK));
+    octets(path).saturating_add(octets(&with_reason(path)))
 }
 
 /// The name with nothing in it that a shell, a terminal or a file system takes amiss.
 fn safe_name(name: &[u8]) -> String {
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"._-+%".contains(b);
     let name: String =
-        name.iter().take(NAME_OCTETS).map(|b| if plain(b) { char::from(*b) } else { '_' }).collect();
+        name.iter().take(NAME_OCTETS).map(|b| if is_plain(b) { char::from(*b) } else { '_' }).collect();
     if name.starts_with(['.', '-']) { format!("_{name}") } else { name }
+}
+
+const fn is_plain(octet: &u8) -> bool {
+    octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'_' | b'-' | b'+' | b'%')
 }
 
 fn reason(
@@ -125,5 +251,111 @@ mod tests {
             assert_eq!(safe_name(name), want);
         }
         assert_eq!(safe_name(&[b'x'; 255]).len(), NAME_OCTETS);
+    }
+
+    /// A folder with files of ours, `size` octets each, and its limits.
+    fn folder(names: &[&str], size: usize, limits: Limits) -> (tempfile::TempDir, Rejected) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rejected = Rejected::new(dir.path());
+        rejected.set_limits(limits);
+        for (n, name) in names.iter().enumerate() {
+            put(dir.path(), name, size, n as u64);
+        }
+        (dir, rejected)
+    }
+
+    fn put(dir: &Path, name: &str, size: usize, second: u64) {
+        fs::write(dir.join(name), vec![b'x'; size]).unwrap();
+        let reason = dir.join(format!("{name}.reason"));
+        fs::write(&reason, "file     x\noctets   1\n").unwrap();
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_800_000_000 + second);
+        fs::File::options().write(true).open(reason).unwrap().set_modified(time).unwrap();
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_oldest_go_first_and_the_newest_never() {
+        let limits = |files, octets| Limits { files, octets };
+        // By age, whatever the names are; what is at the limit stays.
+        for (limits, want) in [
+            (limits(3, u64::MAX), &["z", "m", "a"][..]),
+            (limits(2, u64::MAX), &["m", "a"]),
+            (limits(1, u64::MAX), &["a"]),
+            (limits(9, 0), &["a"]),
+            (limits(9, 3 * (100_000 + 50_000)), &["z", "m", "a"]),
+            (limits(9, 2 * (100_000 + 50_000)), &["m", "a"]),
+        ] {
+            let (dir, mut rejected) = folder(&["z", "m", "a"], 100_000, limits);
+            let pruned = rejected.prune().unwrap();
+            assert!(pruned.error.is_none());
+            assert_eq!((pruned.kept, pruned.removed.len()), (want.len(), 3 - want.len()), "{limits:?}");
+            let mut want: Vec<String> =
+                want.iter().flat_map(|n| [(*n).to_owned(), format!("{n}.reason")]).collect();
+            want.sort();
+            assert_eq!(names(dir.path()), want, "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_placed_later_counts() {
+        let (dir, mut rejected) = folder(&["a"], 10, Limits { files: 2, octets: u64::MAX });
+        assert_eq!(rejected.prune().unwrap().kept, 1);
+        for name in ["b", "c"] {
+            put(dir.path(), name, 10, 9);
+            rejected.placed(dir.path().join(name));
+        }
+        assert_eq!(rejected.prune().unwrap().removed, [dir.path().join("a")]);
+        // Somebody else was faster.
+        fs::remove_file(dir.path().join("b")).unwrap();
+        fs::remove_file(dir.path().join("b.reason")).unwrap();
+        put(dir.path(), "d", 10, 10);
+        rejected.placed(dir.path().join("d"));
+        let pruned = rejected.prune().unwrap();
+        assert!(pruned.error.is_none() && pruned.removed.is_empty(), "{pruned:?}");
+        assert_eq!(names(dir.path()), ["c", "c.reason", "d", "d.reason"]);
+    }
+
+    #[test]
+    fn what_is_not_ours_stays() {
+        let limits = Limits { files: 1, octets: u64::MAX };
+        let (dir, mut rejected) = folder(&["old", "new"], 10, limits);
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("notes.txt"), "mine").unwrap();
+        fs::write(at("case"), "mine").unwrap();
+        fs::write(at("case.reason"), "because I say so\n").unwrap();
+        fs::write(at("short.reason"), "file").unwrap();
+        fs::write(at("a b.reason"), "file     x\n").unwrap();
+        fs::create_dir(at("folder.reason")).unwrap();
+        std::os::unix::fs::symlink(at("case.reason"), at("link.reason")).unwrap();
+        // A reason without its file is ours all the same.
+        fs::write(at("lost.reason"), "file     x\n").unwrap();
+        fs::File::options()
+            .write(true)
+            .open(at("lost.reason"))
+            .unwrap()
+            .set_modified(std::time::UNIX_EPOCH)
+            .unwrap();
+        let pruned = rejected.prune().unwrap();
+        assert_eq!(pruned.removed, [at("lost"), at("old")]);
+        assert_eq!(
+            names(dir.path()),
+            [
+                "a b.reason",
+                "case",
+                "case.reason",
+                "folder.reason",
+                "link.reason",
+                "new",
+                "new.reason",
+                "notes.txt",
+                "short.reason"
+            ]
+        );
     }
 }

@@ -101,6 +101,12 @@ pub fn file(metrics: &Metrics, outcome: &str) {
     metrics.watch_files_total.with_label_values(&[outcome]).inc();
 }
 
+/// How many rejected files are kept, and were removed.
+pub fn pruned(metrics: &Metrics, pruned: &crate::rejected::Pruned) {
+    metrics.rejected_files.set(count(pruned.kept));
+    metrics.rejected_removed_total.inc_by(pruned.removed.len() as u64);
+}
+
 /// How the watch stands.
 pub fn watch(metrics: &Metrics, tended: &crate::inbox::Tended, now: Timestamp) {
     metrics.watch_up.set(tended.watched.into());

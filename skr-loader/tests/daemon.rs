@@ -104,6 +104,30 @@ fn metrics_are_served_and_hostile_names_do_not_reach_the_log() {
     assert!(get(&address, "/readyz").contains(" 200 "));
 }
 
+#[test]
+fn without_events_what_is_dropped_goes_in_once() {
+    let bench = Bench::new();
+    bench.configure(
+        "\n[loader]\nwatch = \"poll\"\npoll-interval = 1\n\n[metrics]\nlisten = \"127.0.0.1:0\"\n",
+    );
+    let mut daemon = bench.start();
+    let now = keystore::clock::now();
+    for n in 0..3 {
+        bench.drop_file("a.skr", &skr(n, now));
+        let is_in = || bench.current().is_some_and(|c| c.generation == n + 1);
+        assert!(wait_for(LIMIT, is_in), "{}", bench.log());
+        assert!(wait_for(LIMIT, || bench.files("state/inbox").is_empty()), "{}", bench.log());
+    }
+    let log = bench.log();
+    let address = log.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    assert!(get(address, "/metrics").contains("offlineksk_watch_up 1\n"));
+    daemon.signal(Signal::TERM);
+    assert!(daemon.wait(STOP).is_some_and(|status| status.success()));
+    let audit = std::fs::read_to_string(bench.path("state/audit.jsonl")).unwrap();
+    assert_eq!(audit.matches("\"accepted\"").count(), 3, "{audit}");
+    assert_eq!(audit.lines().count(), 5, "and the start, and the stop: {audit}");
+}
+
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{Config, ConfigErrors, KsrConfig, LoaderConfig, MetricsConfig, SignerConfig, ZoneConfig};
+use super::{
+    Config, ConfigErrors, KsrConfig, LoaderConfig, MetricsConfig, SignerConfig, WatchMode, ZoneConfig,
+};
 use crate::dns::Name;
 use crate::exchange::verify::{TrustAnchor, parse_trust_anchors};
 use crate::policy::named_conf::read_regular;
@@ -302,6 +304,27 @@ fn loader(top: &mut Table<'_, '_>, ksr: &KsrConfig) -> LoaderConfig {
                 value.error("must be from 1 second to 1 day");
             }
         }
+        if let Some(value) = table.get("poll-interval") {
+            loader.poll_interval = value.duration().unwrap_or(loader.poll_interval);
+            if !(1..=3600).contains(&loader.poll_interval) {
+                value.error("must be from 1 second to 1 hour");
+            }
+        }
+        if let Some(value) = table.get("watch") {
+            match value.string() {
+                Some("events") => loader.watch = WatchMode::Events,
+                Some("poll") => loader.watch = WatchMode::Poll,
+                Some(_) => {
+                    value.error("must be \"events\" (the kernel tells) or \"poll\" (for NFS and the like)")
+                }
+                None => {}
+            }
+        }
+        let mut limit = |key, range, field: &mut u32| {
+            *field = table.get(key).and_then(|v| v.integer(range)).unwrap_or(*field);
+        };
+        limit("rejected-max-files", 1..=1_000_000, &mut loader.rejected_max_files);
+        limit("rejected-max-octets", 1 << 20..=u32::MAX, &mut loader.rejected_max_octets);
         let mut threshold =
             |key, field: &mut u32| *field = table.get(key).and_then(|v| v.duration()).unwrap_or(*field);
         threshold("coverage-info", &mut loader.coverage_info);
@@ -520,6 +543,19 @@ mod tests {
                 "rescan-interval",
                 "rescan-interval = -5",
                 "loader.rescan-interval: must be an integer from 0 to 4294967295, not -5",
+            ),
+            ("watch", "watch = \"inotify\"", "loader.watch: must be \"events\""),
+            ("watch", "watch = true", "loader.watch: expected a string, found boolean"),
+            ("poll-interval", "poll-interval = 0", "loader.poll-interval: must be from 1 second to 1 hour"),
+            (
+                "rejected-max-files",
+                "rejected-max-files = 0",
+                "loader.rejected-max-files: must be an integer from 1 to 1000000, not 0",
+            ),
+            (
+                "rejected-max-octets",
+                "rejected-max-octets = 1000",
+                "loader.rejected-max-octets: must be an integer from 1048576 to 4294967295, not 1000",
             ),
             (
                 "coverage-info",

@@ -115,7 +115,7 @@ fn serve_metrics(address: std::net::SocketAddr, metrics: Metrics) -> anyhow::Res
         metrics,
         refresh: Arc::new(|metrics| metrics.clock_time_seconds.set(unix(keystore::clock::now()))),
         not_ready: Arc::new(move || match watch_up.get() {
-            0 => vec!["the inbox is not watched by the kernel".to_owned()],
+            0 => vec!["the inbox is not watched".to_owned()],
             _ => Vec::new(),
         }),
     };

@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
+use keystore::config::WatchMode;
 use keystore::store::MAX_SKR_OCTETS;
 
 use super::*;
@@ -31,6 +32,17 @@ impl Bench {
 
     fn new() -> Self {
         Self::with_queue(1000)
+    }
+
+    /// In the poll mode, where the kernel tells nothing.
+    fn polling(poll_interval: u32) -> Self {
+        let mut bench = Self::new();
+        bench.configure(WatchMode::Poll, poll_interval);
+        bench
+    }
+
+    fn configure(&mut self, watch: WatchMode, poll_interval: u32) {
+        self.inbox.configure(&LoaderConfig { watch, poll_interval, ..LoaderConfig::default() });
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -315,6 +327,117 @@ fn row_30_a_folder_that_goes_and_comes_back_is_watched_again() {
     bench.drop_file("third.skr", WHOLE);
     let told = bench.step(1);
     assert_eq!(told, [format!("whole third.skr {}", WHOLE.len())]);
+}
+
+#[test]
+fn row_30_without_events_a_folder_that_goes_and_comes_back_is_scanned_again() {
+    let mut bench = Bench::polling(5);
+    let inbox = bench.inbox.dir().to_owned();
+    let away = bench.dir.path().join("away");
+    let whole = |name: &str| [format!("whole {name} {}", WHOLE.len())];
+    assert!(bench.inbox.tend(bench.now).watched);
+    // Gone: told once, and the watch is not said to be up.
+    std::fs::rename(&inbox, &away).unwrap();
+    let tended = bench.inbox.tend(bench.now.plus(1));
+    assert!(!tended.watched && !tended.scanned, "{tended:?}");
+    assert!(matches!(tended.error, Some(WatchError::Folder { .. })), "{tended:?}");
+    let tended = bench.inbox.tend(bench.now.plus(2));
+    assert!(!tended.watched && tended.error.is_none(), "told once");
+    // Made anew: looked at in the same step, whatever the interval is.
+    std::fs::create_dir(&inbox).unwrap();
+    bench.drop_file("new.skr", WHOLE);
+    let tended = bench.inbox.tend(bench.now.plus(3));
+    assert!(tended.watched && tended.scanned && tended.error.is_none(), "{tended:?}");
+    assert_eq!(bench.step(3), ["unstable new.skr"]);
+    assert_eq!(bench.step(5), whole("new.skr"));
+    // Replaced by rename, with a file of the same name as one that was judged and left.
+    let judged = bench.whole("new.skr");
+    bench.inbox.leave(&judged);
+    std::fs::remove_dir_all(&away).unwrap();
+    std::fs::create_dir(&away).unwrap();
+    std::fs::write(away.join("new.skr"), WHOLE).unwrap();
+    std::fs::rename(&inbox, bench.dir.path().join("older")).unwrap();
+    std::fs::rename(&away, &inbox).unwrap();
+    assert_eq!(bench.step(1), ["unstable new.skr"], "another file of that name");
+    assert_eq!(bench.step(5), whole("new.skr"));
+    assert_eq!(bench.fetch(), 0);
+}
+
+#[test]
+fn row_23_without_events_a_file_is_taken_when_two_looks_see_the_same() {
+    for poll_interval in [1, 5, 60] {
+        let mut bench = Bench::polling(poll_interval);
+        let seconds = u64::from(poll_interval);
+        assert_eq!(bench.step(0), [""; 0]);
+        bench.drop_file("a.skr", WHOLE);
+        // A slow writer, and one whose pages come in any order: its last line is there, and its middle is not yet.
+        let (head, tail) = WHOLE.split_at(WHOLE.len() / 2);
+        let mut slow = std::fs::File::create(bench.path("slow.skr")).unwrap();
+        slow.write_all(head.as_bytes()).unwrap();
+        let mut holes = std::fs::File::create(bench.path("holes.skr")).unwrap();
+        holes.write_all(&[b"\0".repeat(head.len()), tail.as_bytes().to_vec()].concat()).unwrap();
+        if seconds > 1 {
+            assert_eq!(bench.step(seconds - 1), [""; 0], "between two scans");
+        }
+        assert_eq!(bench.step(1), ["unstable a.skr", "unstable holes.skr", "unstable slow.skr"]);
+        slow.write_all(tail.as_bytes()).unwrap();
+        std::io::Seek::rewind(&mut holes).unwrap();
+        holes.write_all(head.as_bytes()).unwrap();
+        // Coarse times of the file system must not make the change look like none.
+        holes.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+        let told = bench.step(seconds);
+        let whole = |name: &str| format!("whole {name} {}", WHOLE.len());
+        assert_eq!(told, [whole("a.skr"), "unstable holes.skr".to_owned(), "unstable slow.skr".to_owned()]);
+        let judged = bench.whole("a.skr");
+        bench.inbox.take_out(&judged, None).unwrap();
+        assert_eq!(bench.step(seconds), [whole("holes.skr"), whole("slow.skr")]);
+        for name in ["holes.skr", "slow.skr"] {
+            let judged = bench.whole(name);
+            assert_eq!(judged.octets, WHOLE.as_bytes());
+            bench.inbox.take_out(&judged, None).unwrap();
+        }
+        assert_eq!(bench.step(10 * seconds), [""; 0], "each is handled once");
+        assert_eq!(bench.fetch(), 0, "the kernel was not asked");
+    }
+}
+
+#[test]
+fn without_events_a_cut_off_file_and_a_scan_that_fails() {
+    let mut bench = Bench::polling(1);
+    bench.drop_file("cut.skr", &WHOLE[..50]);
+    assert_eq!(bench.step(0), ["unstable cut.skr"]);
+    for _ in 1..SETTLE_OPEN {
+        assert_eq!(bench.step(1), [""; 0]);
+    }
+    assert_eq!(bench.step(1), ["whole cut.skr 50"]);
+    if rustix::process::geteuid().is_root() {
+        return; // root can list every folder
+    }
+    let inbox = bench.inbox.dir().to_owned();
+    std::fs::set_permissions(&inbox, Permissions::from_mode(0o300)).unwrap();
+    let tended = bench.inbox.tend(bench.now.plus(1));
+    assert!(!tended.watched && !tended.scanned && tended.error.is_some(), "{tended:?}");
+    let tended = bench.inbox.tend(bench.now.plus(2));
+    assert!(!tended.watched && tended.error.is_none(), "told once: {tended:?}");
+    std::fs::set_permissions(&inbox, Permissions::from_mode(0o700)).unwrap();
+    assert!(bench.inbox.tend(bench.now.plus(3)).watched);
+}
+
+#[test]
+fn the_mode_can_change_while_it_runs() {
+    let mut bench = Bench::polling(5);
+    bench.step(0);
+    bench.configure(WatchMode::Events, 5);
+    bench.step(1);
+    bench.drop_file("a.skr", WHOLE);
+    assert_eq!(bench.wait(), [format!("whole a.skr {}", WHOLE.len())], "told by the kernel");
+    let judged = bench.whole("a.skr");
+    bench.inbox.take_out(&judged, None).unwrap();
+    bench.configure(WatchMode::Poll, 5);
+    bench.step(0);
+    bench.drop_file("b.skr", WHOLE);
+    assert_eq!(bench.step(5), ["unstable b.skr"], "found by the scan");
+    assert_eq!(bench.step(5), [format!("whole b.skr {}", WHOLE.len())]);
 }
 
 #[test]

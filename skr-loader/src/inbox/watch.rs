@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::SystemTime;
 
+use keystore::config::WatchMode;
 use keystore::time::Timestamp;
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -79,10 +80,12 @@ pub enum WatchError {
 /// Device, inode and, since inode numbers are used again, birth.
 type Folder = (u64, u64, Option<SystemTime>);
 
-/// The watch of one folder; set again when the folder is replaced.
+/// The watch of one folder; set again when the folder is replaced. In the poll mode the kernel is not asked, and the watch is up
+/// as long as the folder is there.
 #[derive(Debug)]
 pub struct Watch {
     dir: PathBuf,
+    mode: WatchMode,
     wake: SyncSender<Wake>,
     lost: Arc<AtomicBool>,
     watcher: Option<RecommendedWatcher>,
@@ -97,6 +100,7 @@ impl Watch {
         let lost = Arc::new(AtomicBool::new(false));
         Self {
             dir: dir.to_owned(),
+            mode: WatchMode::Events,
             wake,
             lost,
             watcher: None,
@@ -117,8 +121,13 @@ impl Watch {
                 return (State::Down, first.then_some(error));
             }
         };
-        if self.folder == Some(folder) && self.watcher.is_some() {
+        if self.folder == Some(folder) && self.is_up() {
             return (State::Up, None);
+        }
+        if self.mode == WatchMode::Poll {
+            self.folder = Some(folder);
+            self.retry = (now, RETRY.0);
+            return (State::New, None);
         }
         let replaced = self.folder.replace(folder) != Some(folder);
         if !replaced && now < self.retry.0 && self.retry.0.since(now) <= RETRY.1 {
@@ -138,6 +147,20 @@ impl Watch {
         }
     }
 
+    /// Sets how the folder is watched.
+    pub fn set_mode(&mut self, mode: WatchMode) {
+        if mode != self.mode {
+            self.mode = mode;
+            self.reset();
+        }
+    }
+
+    /// True when the kernel is not asked.
+    #[must_use]
+    pub fn polls(&self) -> bool {
+        self.mode == WatchMode::Poll
+    }
+
     /// Sets the watch anew at the next [`Watch::tend`].
     pub fn reset(&mut self) {
         self.watcher = None;
@@ -149,10 +172,10 @@ impl Watch {
         self.lost.swap(false, Ordering::Relaxed)
     }
 
-    /// True when the watch is set.
+    /// True when the watch is set, or none is wanted and the folder is there.
     #[must_use]
-    pub const fn is_up(&self) -> bool {
-        self.watcher.is_some()
+    pub fn is_up(&self) -> bool {
+        self.watcher.is_some() || (self.polls() && self.folder.is_some())
     }
 
     /// True when the folder can be read, watched or not.
@@ -172,8 +195,32 @@ impl Watch {
             }
         })?;
         watcher.watch(&self.dir, RecursiveMode::NonRecursive)?;
+        if let Some(system) = shared_file_system(&self.dir) {
+            tracing::warn!(
+                inbox = %self.dir.display(),
+                "the inbox lies on {system}, where the kernel does not tell what other hosts drop: it is found by the periodic scan only; set `[loader] watch = \"poll\"`"
+            );
+        }
         Ok(watcher)
     }
+}
+
+/// The kind of file system, when it is one that others change without this kernel's knowledge (`f_type` of statfs(2)).
+fn shared_file_system(dir: &Path) -> Option<&'static str> {
+    // The type's width and sign differ between platforms; the magic numbers have 32 bits.
+    Some(match rustix::fs::statfs(dir).ok()?.f_type as u32 {
+        0x6969 => "NFS",
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => "SMB",
+        0x6573_5546 => "FUSE",
+        0x0102_1997 => "9P",
+        0x00c3_6400 => "Ceph",
+        0x0bd0_0bd0 => "Lustre",
+        0x5346_414f => "AFS",
+        0x0116_1970 => "GFS2",
+        0x7461_636f => "OCFS2",
+        0x786f_4256 => "a shared folder of VirtualBox",
+        _ => return None,
+    })
 }
 
 fn look(dir: &Path) -> Result<Folder, WatchError> {

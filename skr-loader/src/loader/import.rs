@@ -266,7 +266,11 @@ impl Loader {
         self.record(record);
         let in_force = zone.as_ref().and_then(|z| self.in_force(z)).map(|f| f.generation);
         match self.rejected.place(file, zone.as_ref(), in_force, &findings, now) {
-            Ok(path) => self.take_out(file, Some(&path)),
+            Ok(path) => {
+                self.take_out(file, Some(&path));
+                self.rejected.placed(path);
+                self.prune_rejected();
+            }
             Err(error) => {
                 tracing::error!(file = name, %error, "cannot write the reason; the file stays in the inbox");
                 self.inbox.leave(file);

@@ -432,3 +432,28 @@ fn takes_every_form() {
     assert!(ids.contains(&"SKR-UNKNOWN-KSK"), "{ids:?}");
     assert_eq!(bench.current().unwrap().0, 1);
 }
+
+#[test]
+fn old_rejected_files_make_room_for_new_ones() {
+    let mut bench = Bench::new();
+    bench.import("first.skr", "bad");
+    bench.import("second.skr", "bad");
+    fs::write(bench.state.path("rejected/notes"), "mine").unwrap();
+    let mut config = bench.loader.config.clone();
+    config.loader.rejected_max_files = 2;
+    bench.loader.reload(config).unwrap();
+    assert_eq!((bench.value("rejected_files"), bench.value("rejected_removed_total")), (2, 0));
+    bench.import("third.skr", "bad");
+    assert_eq!((bench.value("rejected_files"), bench.value("rejected_removed_total")), (2, 1));
+    let want = ["notes", "second.skr", "second.skr.reason", "third.skr", "third.skr.reason"];
+    assert_eq!(bench.files("rejected"), want);
+    // What an earlier run left counts, too.
+    let mut config = bench.loader.config.clone();
+    let mut bench = bench.restart();
+    config.loader.rejected_max_files = 1;
+    bench.loader.reload(config).unwrap();
+    assert_eq!(bench.files("rejected"), ["notes", "third.skr", "third.skr.reason"]);
+    assert_eq!((bench.value("rejected_files"), bench.value("rejected_removed_total")), (1, 1));
+    bench.import("fourth.skr", "bad");
+    assert_eq!(bench.files("rejected"), ["fourth.skr", "fourth.skr.reason", "notes"]);
+}
