@@ -48,6 +48,10 @@ pub trait Deliver: Send {
     fn import(&mut self, task: &Task<'_>) -> Result<(), CommandError>;
     /// Tells it that a slot of the plan has begun.
     fn switch(&mut self, task: &Task<'_>) -> Result<(), CommandError>;
+    /// Makes it look at once at which signatures are due, where it has put that off; false where nothing is known that does.
+    fn wake(&mut self) -> Result<bool, CommandError> {
+        Ok(false)
+    }
 }
 
 /// What is to be delivered.

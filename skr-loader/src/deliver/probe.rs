@@ -34,6 +34,7 @@ const MAX_SIGNATURES: usize = 16;
 
 /// How long after a signature is due for renewal it may still be served, in seconds.
 const GRACE: u64 = 30;
+const EXPIRED: &str = "it has expired, or is not valid yet";
 
 /// What a server was proven to serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +99,8 @@ pub enum ProofError {
         rtype: Rtype,
         /// What is wrong with the last one that was looked at.
         what: &'static str,
+        /// Its time is over, or has not come.
+        expired: bool,
     },
 }
 
@@ -113,6 +116,18 @@ pub struct Probe {
 struct Answer {
     rrset: Rrset,
     signatures: Vec<Rrsig>,
+}
+
+impl ProofError {
+    /// True when what is served was good once and the server should have renewed it.
+    #[must_use]
+    pub const fn is_overdue(&self) -> bool {
+        match self {
+            Self::OtherSignature { .. } => true,
+            Self::NotValid { expired, .. } => *expired,
+            Self::NoAnswer { .. } | Self::BadAnswer { .. } | Self::Differs { .. } => false,
+        }
+    }
 }
 
 impl Probe {
@@ -277,9 +292,9 @@ fn read_until(stream: &mut TcpStream, mut buffer: &mut [u8], until: Instant) -> 
 /// Each signature must verify with the key it names and be valid now, and there must be one.
 fn check_signatures(answer: &Answer, zone: &Name, keys: &[Dnskey], now: Timestamp) -> Result<(), ProofError> {
     let rtype = answer.rrset.rtype;
-    let mut seen = Err(ProofError::NotValid { rtype, what: "it has none" });
+    let mut seen = Err(ProofError::NotValid { rtype, what: "it has none", expired: false });
     for signature in answer.signatures.iter().take(MAX_SIGNATURES) {
-        let wrong = |what| Err(ProofError::NotValid { rtype, what });
+        let wrong = |what| Err(ProofError::NotValid { rtype, what, expired: what == EXPIRED });
         let key = keys.iter().find(|k| (k.tag(), k.algorithm) == (signature.key_tag, signature.algorithm));
         let Some(key) = key else {
             seen = seen.or_else(|_| wrong("it is of a key that the bundle does not have"));
@@ -289,7 +304,7 @@ fn check_signatures(answer: &Answer, zone: &Name, keys: &[Dnskey], now: Timestam
             return wrong("its signer is another zone");
         }
         if !signature.is_valid_at(now) {
-            return wrong("it has expired, or is not valid yet");
+            return wrong(EXPIRED);
         }
         if answer.rrset.ttl > signature.original_ttl {
             return wrong("it is served with a longer TTL than was signed");

@@ -106,6 +106,13 @@ impl Deliver for Named {
         check_keys(task)?;
         self.rndc(&["loadkeys"], task)
     }
+
+    /// A renewal of signatures that failed, as each does while named has no SKR, is tried again five minutes later, whatever is
+    /// imported in between. Reading its configuration sets that time anew. (`rndc sign` takes the KSK's signature away.)
+    fn wake(&mut self) -> Result<bool, CommandError> {
+        self.runner.run(&words(&self.rndc, &["reconfig"]), &[])?;
+        Ok(true)
+    }
 }
 
 /// named adds every key that its folder publishes to the DNSKEY RRset, which the KSK has not signed like that, and its rekey fails

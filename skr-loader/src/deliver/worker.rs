@@ -15,6 +15,7 @@ use keystore::time::Timestamp;
 use metrics::Metrics;
 use serde::{Deserialize, Serialize};
 
+use super::command::CommandError;
 use super::plan::Plan;
 use super::probe::{ProofError, Served};
 use super::{Deliver, Task};
@@ -23,11 +24,16 @@ use crate::report;
 use crate::store::InForce;
 
 /// Seconds between two looks at whether the server was started again.
-const LOOK: u64 = 2;
+const LOOK: u64 = 1;
 /// Seconds between two proofs while nothing happens.
 const WATCH: u64 = 60;
 /// Seconds that a server may take from an import or switch until it is proven.
 const SETTLE: u64 = 15;
+/// named tries a renewal of signatures that failed again after 300 seconds. Where signatures are due no more than this before their end,
+/// in seconds, that may be too late.
+const SHORT: u64 = 600;
+/// Seconds from one time that a server is woken to the next.
+const REST: u64 = 5;
 /// Longest pause between two tries, in seconds.
 const MAX_PAUSE: u64 = 300;
 /// Largest state file of ours, in octets.
@@ -50,6 +56,7 @@ pub struct Worker {
     /// The run of the server that was last seen; `None` = it is not reached.
     instance: Option<String>,
     next_look: Timestamp,
+    last_wake: Timestamp,
     down_told: bool,
 }
 
@@ -63,6 +70,10 @@ struct Job {
     next: Next,
     due: Timestamp,
     failures: u32,
+    /// The server was without an SKR until the next import.
+    restarted: bool,
+    /// It was woken since the last import.
+    woken: bool,
     /// What was proven last.
     served: Option<Served>,
 }
@@ -109,6 +120,7 @@ impl Worker {
             due: BTreeSet::new(),
             instance: None,
             next_look: Timestamp::EPOCH,
+            last_wake: Timestamp::EPOCH,
             down_told: false,
         }
     }
@@ -129,8 +141,9 @@ impl Worker {
         self.forget_due(&zone);
         self.metrics.add_delivery(&report::label(&zone), &self.name);
         let plan = Plan { slots: Vec::new(), warnings: Vec::new() };
-        let (slot, due, failures, served) = (None, now, 0, None);
-        let job = Job { in_force, keys, plan, slot, next, due, failures, served };
+        let restarted = next == Next::Start;
+        let (slot, due, failures, woken, served) = (None, now, 0, false, None);
+        let job = Job { in_force, keys, plan, slot, next, due, failures, restarted, woken, served };
         self.due.insert((now, zone.clone()));
         self.jobs.insert(zone, job);
     }
@@ -196,7 +209,7 @@ impl Worker {
                 self.due.clear();
                 for (zone, job) in &mut self.jobs {
                     // What was begun before is settled against what was delivered to this very run.
-                    (job.next, job.due, job.failures) = (Next::Start, now, 0);
+                    (job.next, job.due, job.failures, job.restarted) = (Next::Start, now, 0, true);
                     self.due.insert((now, zone.clone()));
                 }
             }
@@ -223,6 +236,7 @@ impl Worker {
             job.plan = self.server.plan(&job.in_force.bundles, now);
             job.slot = job.plan.at(now);
             job.next = if self.was_delivered(zone, job) { Next::Watch } else { Next::Import };
+            job.restarted &= job.next == Next::Import;
         }
         if job.next == Next::Import {
             job.plan = self.server.plan(&job.in_force.bundles, now);
@@ -237,6 +251,15 @@ impl Worker {
             }
             tracing::info!(target = self.name, %zone, generation = job.in_force.generation, "handed over");
             job.next = Next::Prove(now);
+            job.woken = false;
+            let short = job.slot.is_some_and(|i| job.plan.refresh(i) <= SHORT);
+            if std::mem::take(&mut job.restarted) && short {
+                if let Err(error) =
+                    self.wake(zone, job, "signatures may have been due while it had no SKR", now)
+                {
+                    return self.failed(zone, job, &error.to_string(), now);
+                }
+            }
         } else if job.plan.at(now) != job.slot {
             job.slot = job.plan.at(now);
             let skr = skr_path(&zone_dir(&self.accepted, zone), job.in_force.generation);
@@ -256,12 +279,38 @@ impl Worker {
             Ok(served) => return self.proven(zone, job, served, now),
             Err(error) => error,
         };
+        let may_be_renewed = error.is_overdue() && slot.bundle.signatures.iter().all(|s| s.is_valid_at(now));
         match job.next {
-            Next::Prove(since) if since <= now && now.since(since) < SETTLE => {
+            // It has had no time yet.
+            Next::Prove(since) if since == now => self.not_after_switch(job, now, 1),
+            _ if may_be_renewed && !job.woken => {
+                if let Err(error) = self.wake(zone, job, &error.to_string(), now) {
+                    return self.failed(zone, job, &error.to_string(), now);
+                }
+                job.next = Next::Prove(now);
+                self.not_after_switch(job, now, 1)
+            }
+            Next::Prove(since) if since < now && now.since(since) < SETTLE => {
                 self.not_after_switch(job, now, 1)
             }
             _ => self.failed(zone, job, &error.to_string(), now),
         }
+    }
+
+    /// Makes the server look at what is due: once for each import, and seldom, since it does so for all its zones.
+    fn wake(&mut self, zone: &Name, job: &mut Job, why: &str, now: Timestamp) -> Result<(), CommandError> {
+        if self.last_wake <= now && now.since(self.last_wake) < REST {
+            return Ok(());
+        }
+        (job.woken, self.last_wake) = (true, now);
+        if self.server.wake()? {
+            tracing::warn!(target = self.name, %zone, "{}; it was told to look at once at what is due", one_line(why));
+            self.metrics
+                .skr_delivery_wakes_total
+                .with_label_values(&[&report::label(zone), &self.name])
+                .inc();
+        }
+        Ok(())
     }
 
     fn proven(&mut self, zone: &Name, job: &mut Job, served: Served, now: Timestamp) -> Timestamp {
@@ -290,7 +339,7 @@ impl Worker {
         if !self.was_delivered(zone, job) {
             self.remember(zone, job, now);
         }
-        (job.failures, job.served, job.next) = (0, Some(served), Next::Watch);
+        (job.failures, job.woken, job.served, job.next) = (0, false, Some(served), Next::Watch);
         let next = match served {
             Served::Exactly => WATCH,
             // Until the renewal, then each second.

@@ -14,6 +14,9 @@ struct Fake {
     instance: Option<String>,
     imports_fail: bool,
     wrong: bool,
+    /// The signatures that are served have run out, until it is woken.
+    expired: bool,
+    waking_helps: bool,
     did: Vec<(&'static str, u64)>,
 }
 
@@ -50,6 +53,13 @@ impl Deliver for Server {
     fn switch(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
         self.with(|fake| fake.did.push(("switch", task.now.secs() - t(0).secs())));
         Ok(())
+    }
+    fn wake(&mut self) -> Result<bool, CommandError> {
+        self.with(|fake| {
+            fake.did.push(("wake", 0));
+            fake.expired &= !fake.waking_helps;
+        });
+        Ok(true)
     }
 }
 
@@ -97,9 +107,12 @@ impl Bench {
 
 fn worker(dir: &tempfile::TempDir, server: &Server, metrics: &Metrics) -> Worker {
     let judged = server.clone();
-    let prover: Prover = Box::new(move |_, bundle, _, _| match judged.with(|fake| fake.wrong) {
-        false => Ok(Served::Exactly),
-        true => Err(ProofError::NotValid { rtype: bundle.dnskey.rtype, what: "it has expired" }),
+    let prover: Prover = Box::new(move |_, bundle, _, _| {
+        let (wrong, expired) = judged.with(|fake| (fake.wrong, fake.expired));
+        if wrong || expired {
+            return Err(ProofError::NotValid { rtype: bundle.dnskey.rtype, what: "a test", expired });
+        }
+        Ok(Served::Exactly)
     });
     let (folder, accepted) = (dir.path().join("delivered/ns1"), dir.path().join("accepted"));
     let mut worker =
@@ -191,6 +204,54 @@ fn an_exit_status_of_0_proves_nothing() {
     bench.run(SETTLE + 6, SETTLE + 5 + WATCH);
     assert!(!bench.is_current());
     assert_eq!(bench.server.did().len(), 1);
+}
+
+/// As after a start of named without an SKR, at the time when signatures were due.
+#[test]
+fn a_server_that_does_not_renew_signatures_is_woken_once_for_each_import() {
+    let mut bench = Bench::new();
+    bench.server.with(|fake| (fake.expired, fake.waking_helps) = (true, true));
+    bench.run(0, 5);
+    assert_eq!(bench.server.did(), [("import", 0), ("wake", 0)]);
+    assert_eq!((bench.count("ok"), bench.count("failed"), bench.is_current()), (1, 0, true));
+    bench.server.with(|fake| (fake.expired, fake.waking_helps) = (true, false));
+    bench.run(6, 100);
+    let did = bench.server.did();
+    let kinds: Vec<_> = did.iter().map(|d| d.0).collect();
+    assert_eq!(kinds, ["wake", "import", "wake", "import", "wake"], "{did:?}");
+    assert!(!bench.is_current());
+    assert_eq!(bench.metrics.skr_delivery_wakes_total.with_label_values(&["example.", "ns1"]).get(), 4);
+}
+
+/// Signatures of seconds have no time for that: it is woken at once after a start.
+#[test]
+fn a_server_with_short_signatures_is_woken_after_each_start() {
+    let mut bench = Bench::new();
+    let bundles = SkrBuilder::new("example.", t(0)).bundles(100).step(4).validity(6).build().bundles;
+    bench.worker.forget(&zone());
+    let in_force = Arc::new(InForce { generation: 1, digest: [1; 32], bundles });
+    bench.worker.take(zone(), Arc::clone(&in_force), PathBuf::new(), t(0));
+    bench.run(0, 1);
+    assert_eq!(bench.server.did(), [("import", 0), ("wake", 0)]);
+    bench.server.with(|fake| fake.instance = Some("boot 2".into()));
+    bench.run(10, 10);
+    assert_eq!(bench.server.did(), [("import", 10), ("wake", 0)]);
+    let other = InForce { generation: 2, digest: [2; 32], bundles: in_force.bundles.clone() };
+    bench.worker.take(zone(), Arc::new(other), PathBuf::new(), t(20));
+    bench.run(20, 20);
+    assert_eq!(bench.server.did(), [("import", 20)], "it had an SKR");
+}
+
+#[test]
+fn after_the_end_of_the_skr_nobody_is_woken() {
+    let mut bench = Bench::new();
+    bench.run(0, 5);
+    bench.server.did();
+    bench.server.with(|fake| fake.expired = true);
+    let end = 18 * DAY + 14 * DAY;
+    bench.run(end, end + 2 * SETTLE);
+    assert!(bench.server.did().iter().all(|d| d.0 != "wake"));
+    assert!(!bench.is_current(), "the alarm is raised");
 }
 
 #[test]
