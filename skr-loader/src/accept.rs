@@ -71,8 +71,14 @@ fn check_proof(skr: &VerifiedSkr, context: &Context<'_>, now: Timestamp, finding
     let Some((policy, anchors)) = context.proof else { return };
     let in_force = context.state.and_then(|s| s.in_force.as_ref());
     let before = in_force.map_or(&[][..], |f| &f.bundles);
+    // One that has begun replaces what is in force now: that is what caches hold, up to this second.
+    let current = skr.bundles().partition_point(|b| b.inception <= now);
+    let mut bundles = skr.bundles()[current.saturating_sub(1)..].to_vec();
+    if current > 0 && before.iter().any(|b| b.inception < now) {
+        bundles[0].inception = now;
+    }
     let keys = context.keys.map(|found| &*found.keys);
-    let report = prove::prove_skr(skr.zone(), (before, skr.bundles()), anchors, keys, policy, now);
+    let report = prove::prove_skr(skr.zone(), (before, &bundles), anchors, keys, policy, now);
     findings.extend(report.as_findings("SKR-PROVE", !report.derived));
 }
 
@@ -102,6 +108,8 @@ pub fn join(
     let mut context = VerifyContext::new(skr.zone(), anchors).for_reload();
     // Settled when each of them was accepted.
     context.allow_delete = true;
+    // Settled by `check`, as the hole that was forced, or the overlap.
+    context.allow_gaps = true;
     let failed = |why: String| {
         let what = format!(
             "its first bundle begins only at {first}, and it cannot be joined to the bundles in force until then ({why}); \

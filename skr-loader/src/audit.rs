@@ -12,6 +12,7 @@ use keystore::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::files::hex;
+use crate::order::Order;
 
 /// The `previous` of the very first line.
 const NO_LINE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -24,7 +25,7 @@ const MAX_LINE: u64 = 1024 * 1024;
 pub struct Record {
     /// Seconds since 1970 (UTC).
     pub time: u64,
-    /// `started`, `stopped`, `accepted`, `rejected`, `unchanged`.
+    /// `started`, `stopped`, `accepted`, `rejected`, `unchanged`; `ordered`, `rolled-back`, `rollback-refused`.
     pub event: String,
     /// The zone, when it is known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -41,6 +42,21 @@ pub struct Record {
     /// IDs of the checks that failed or warned.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub checks: Vec<String>,
+    /// The generation whose content a rollback puts in force again, as `generation`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub back_to: Option<u64>,
+    /// Number of the user who ordered it; nobody orders a dropped file.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub uid: Option<u32>,
+    /// Name of that user.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub user: Option<String>,
+    /// IDs of the checks that were overruled; of an `ordered` line: that may be.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub forced: Vec<String>,
+    /// Why, in the words of who ordered it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
     /// SHA-256 of the line before, without its line end, in hex; set by [`Audit::append`].
     #[serde(default)]
     pub previous: String,
@@ -58,7 +74,25 @@ impl Record {
             sha256: None,
             generation: None,
             checks: Vec::new(),
+            back_to: None,
+            uid: None,
+            user: None,
+            forced: Vec::new(),
+            reason: None,
             previous: String::new(),
+        }
+    }
+
+    /// The same, with who ordered it and why.
+    #[must_use]
+    pub fn ordered(self, order: Option<&Order>, forced: &[&'static str]) -> Self {
+        let Some(order) = order else { return self };
+        Self {
+            uid: Some(order.who.uid),
+            user: order.who.name.clone(),
+            forced: forced.iter().map(|id| (*id).to_owned()).collect(),
+            reason: order.reason.clone(),
+            ..self
         }
     }
 }

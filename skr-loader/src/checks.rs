@@ -1,11 +1,12 @@
 //! The checks of a dropped file by their IDs, from the file itself to what is in force, and the way through all of them.
 
 use keystore::dns::Name;
-use keystore::exchange::verify::{self, Check};
+use keystore::exchange::verify::{self, Check, Limits};
 use keystore::exchange::{Finding, UnverifiedSkr, VerifiedSkr, VerifyContext, format};
 use keystore::time::Timestamp;
 
 use crate::accept::{self, Context};
+use crate::order::overrule;
 use crate::store::Digest;
 
 /// The checks of the file, before anything in it is read.
@@ -55,21 +56,43 @@ pub fn several_parts(parts: usize) -> Finding {
     Finding::reject("SKR-SYNTAX", None, what)
 }
 
-/// An SKR that passed every check, and the warnings.
-pub type Passed = (VerifiedSkr, Vec<Finding>);
+/// An SKR that passed every check, or all but those that were forced.
+#[derive(Debug)]
+pub struct Passed {
+    /// The SKR.
+    pub skr: VerifiedSkr,
+    /// The warnings, and what was overruled.
+    pub warnings: Vec<Finding>,
+    /// The checks that were overruled, and would have rejected.
+    pub forced: Vec<&'static str>,
+}
 
-/// Runs all checks that follow on parsing; those towards what is in force only on an SKR that verifies.
+/// Runs all checks that follow on parsing; those towards what is in force only on an SKR that verifies. What a check in `forced`
+/// rejects is a warning; see [`crate::order::FORCEABLE`].
 pub fn run(
     skr: UnverifiedSkr,
     digest: &Digest,
     verify_context: &VerifyContext<'_>,
     context: &Context<'_>,
+    forced: &[&'static str],
     now: Timestamp,
 ) -> Result<Passed, Vec<Finding>> {
-    let skr = verify::verify(skr, verify_context, now)?;
-    let mut findings = skr.warnings().to_vec();
+    const HORIZON: &str = "SKR-HORIZON";
+    let (skr, mut findings) = if forced.contains(&HORIZON) {
+        let far =
+            verify::findings(&skr, verify_context, now).into_iter().filter(|f| f.id == HORIZON).collect();
+        let limits = Limits { horizon: u64::MAX, ..verify_context.limits };
+        (verify::verify(skr, &VerifyContext { limits, ..verify_context.clone() }, now)?, far)
+    } else {
+        (verify::verify(skr, verify_context, now)?, Vec::new())
+    };
+    findings.extend(skr.warnings().iter().cloned());
     findings.extend(accept::check(&skr, digest, context, now));
-    if findings.iter().any(Finding::rejects) { Err(findings) } else { Ok((skr, findings)) }
+    let (warnings, forced) = overrule(findings, forced);
+    if warnings.iter().any(Finding::rejects) {
+        return Err(warnings);
+    }
+    Ok(Passed { skr, warnings, forced })
 }
 
 /// The IDs of the checks that rejected, each once, in the order of the findings.

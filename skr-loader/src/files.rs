@@ -12,7 +12,7 @@ use keystore::time::Timestamp;
 use rustix::fs::OFlags;
 
 /// What tells one state of a file from another: a changed file differs in at least one of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fingerprint {
     device: u64,
     inode: u64,

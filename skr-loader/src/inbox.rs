@@ -23,6 +23,7 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use keystore::config::LoaderConfig;
@@ -32,6 +33,7 @@ use keystore::time::Timestamp;
 
 use crate::files::{self, FileError, Fingerprint, Named};
 use crate::loader::Wake;
+use crate::order::Order;
 use watch::Watch;
 pub use watch::{Event, State as WatchState, WatchError};
 
@@ -89,19 +91,34 @@ pub struct Dropped {
     fingerprint: Fingerprint,
     /// It is one zone's part of a file that lies in the inbox as a whole.
     is_part: bool,
+    /// It never lay in the inbox: a person handed it over.
+    order: Option<Arc<Order>>,
 }
 
 impl Dropped {
+    /// A file that a person handed over. Nothing is ever done to that person's file.
+    #[must_use]
+    pub fn by_hand(name: OsString, octets: Vec<u8>, order: Arc<Order>) -> Self {
+        Self { name, octets, fingerprint: Fingerprint::default(), is_part: false, order: Some(order) }
+    }
+
+    /// Who handed it over; `None` = it was dropped.
+    #[must_use]
+    pub fn order(&self) -> Option<&Order> {
+        self.order.as_deref()
+    }
+
     /// Octets of the file, which were not read when there are too many.
     #[must_use]
     pub const fn size(&self) -> u64 {
-        if self.is_part { self.octets.len() as u64 } else { self.fingerprint.size() }
+        if self.is_part || self.order.is_some() { self.octets.len() as u64 } else { self.fingerprint.size() }
     }
 
     /// The part of the file that is of one zone, to judge on its own; `name` is what a rejected one is called.
     #[must_use]
     pub fn part(&self, name: OsString, octets: &[u8]) -> Self {
-        Self { name, octets: octets.to_vec(), fingerprint: self.fingerprint, is_part: true }
+        let (fingerprint, order) = (self.fingerprint, self.order.clone());
+        Self { name, octets: octets.to_vec(), fingerprint, is_part: true, order }
     }
 }
 
@@ -275,6 +292,9 @@ impl Inbox {
     ///
     /// Of a part only the copy at `to` is made, and the file stays as it is.
     pub fn take_out(&mut self, file: &Dropped, to: Option<&Path>) -> io::Result<()> {
+        if file.order.is_some() {
+            return Ok(());
+        }
         if file.is_part {
             let result = to.map_or(Ok(()), |to| durable::write_new(to, &file.octets, 0o640));
             self.part_kept |= result.is_err();
@@ -304,6 +324,9 @@ impl Inbox {
 
     /// Leaves a judged file where it is, for another look once it has settled again: it could not be dealt with.
     pub fn put_back(&mut self, file: &Dropped, now: Timestamp) {
+        if file.order.is_some() {
+            return;
+        }
         if file.is_part {
             self.part_kept = true;
             return;
@@ -436,8 +459,8 @@ impl Inbox {
         }
         match files::read(&path, Named::ByDrop, many::max_octets(self.zones)) {
             Ok(file) => {
-                let dropped =
-                    Dropped { name, octets: file.octets, fingerprint: file.fingerprint, is_part: false };
+                let (octets, fingerprint) = (file.octets, file.fingerprint);
+                let dropped = Dropped { name, octets, fingerprint, is_part: false, order: None };
                 self.settle(dropped, seen, closed, now)
             }
             Err(FileError::Changing) => {
@@ -447,7 +470,8 @@ impl Inbox {
             }
             Err(error @ FileError::TooLarge { .. }) => {
                 self.files.insert(name.clone(), Seen::Left(print));
-                let file = Dropped { name, octets: Vec::new(), fingerprint: print, is_part: false };
+                let file =
+                    Dropped { name, octets: Vec::new(), fingerprint: print, is_part: false, order: None };
                 Some(Look::TooLarge(file, error))
             }
             Err(error) => {

@@ -20,6 +20,7 @@ pub mod deliver;
 pub mod files;
 pub mod inbox;
 pub mod loader;
+pub mod order;
 mod rejected;
 mod report;
 pub mod service;

@@ -4,6 +4,7 @@
 
 pub(crate) mod import;
 pub(crate) mod many;
+mod rollback;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use crate::report;
 use crate::store::{Digest, InForce, OpenError, Store, ZoneState};
 
 pub use import::{Import, Outcome};
+pub use rollback::{Rollback, RollbackError};
 
 /// What the joined SKRs say that made them.
 pub(crate) const PROGRAM: &str = concat!("skr-loader ", env!("CARGO_PKG_VERSION"));

@@ -20,7 +20,7 @@ use keystore::exchange::{Bundle, bind};
 use keystore::store::{self, StoreError, digest, zone_dir};
 use rustix::fs::FlockOperation;
 
-use crate::files::{self, Named};
+use crate::files::{self, FileError, Named};
 
 /// SHA-256.
 pub type Digest = [u8; 32];
@@ -172,6 +172,45 @@ fn read(accepted: &Path, zone: &Name, tidy: bool) -> (ZoneState, Option<StoreErr
     (state, error)
 }
 
+/// A generation that is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Its number.
+    pub generation: u64,
+    /// SHA-256 of `<generation>.skr`.
+    pub digest: Digest,
+}
+
+/// The generations of `zone` that are kept and read, up to `in_force` (all when it is not known), oldest first.
+#[must_use]
+pub fn kept(accepted: &Path, zone: &Name, in_force: Option<u64>) -> Vec<Kept> {
+    let entries = fs::read_dir(zone_dir(accepted, zone)).into_iter().flatten().flatten();
+    let of = |path: PathBuf| {
+        let generation = generation_of(&path).filter(|n| in_force.is_none_or(|last| *n <= last))?;
+        path.extension().filter(|e| *e == "skr")?;
+        let file = files::read(&path, Named::ByDrop, store::MAX_SKR_OCTETS).ok()?;
+        Some(Kept { generation, digest: digest(&file.octets) })
+    };
+    let mut kept: Vec<Kept> = entries.filter_map(|entry| of(entry.path())).collect();
+    kept.sort_by_key(|k| k.generation);
+    kept
+}
+
+/// The octets of a generation, and those of the dropped file where they differ.
+pub fn read_kept(
+    accepted: &Path,
+    zone: &Name,
+    generation: u64,
+) -> Result<(Vec<u8>, Option<Vec<u8>>), FileError> {
+    let dir = zone_dir(accepted, zone);
+    let octets =
+        files::read(&store::skr_path(&dir, generation), Named::ByDrop, store::MAX_SKR_OCTETS)?.octets;
+    let received = dir.join(format!("{generation}.received"));
+    // One that is gone or altered is none: what counts is the generation itself.
+    let received = files::read(&received, Named::ByDrop, store::MAX_SKR_OCTETS).ok();
+    Ok((octets, received.map(|file| file.octets)))
+}
+
 fn in_force(accepted: &Path, zone: &Name) -> Result<Option<InForce>, StoreError> {
     let Some(current) = store::read_current(accepted, zone)? else { return Ok(None) };
     let skr = bind::parse_skr(&current.octets, zone).map_err(|_| StoreError::Damaged {
@@ -205,7 +244,11 @@ fn scan(dir: &Path, state: &mut ZoneState, tidy: bool) -> io::Result<()> {
             continue;
         }
         match files::read(&path, Named::ByOperator, store::MAX_SKR_OCTETS) {
-            Ok(file) => drop(state.known.insert(digest(&file.octets), generation)),
+            // A rollback has put the same content in force again: the later number counts.
+            Ok(file) => {
+                let known = state.known.entry(digest(&file.octets)).or_default();
+                *known = generation.max(*known);
+            }
             Err(error) => tracing::warn!(file = %path.display(), %error, "an old generation does not read"),
         }
     }

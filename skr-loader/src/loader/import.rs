@@ -14,13 +14,14 @@ use keystore::time::Timestamp;
 use super::{Loader, PROGRAM};
 use crate::accept::{self, Context};
 use crate::audit::Record;
-use crate::checks;
+use crate::checks::{self, Passed};
 use crate::files::{self, FileError, Named, hex, one_line, printable};
 use crate::inbox::{Dropped, Look};
+use crate::order::Order;
 use crate::report;
-use crate::store::Digest;
+use crate::store::{Digest, InForce};
 
-/// What became of one dropped file.
+/// What became of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
     /// Its name, escaped.
@@ -29,11 +30,13 @@ pub struct Import {
     pub digest: Digest,
     /// The zone, when it is known from the content and configured.
     pub zone: Option<Name>,
+    /// The checks that were overruled, and would have rejected it.
+    pub forced: Vec<&'static str>,
     /// What became of it.
     pub outcome: Outcome,
 }
 
-/// What became of a dropped file.
+/// What became of a file; of a dry run: what would.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It is in force.
@@ -48,12 +51,12 @@ pub enum Outcome {
         /// The generation.
         generation: u64,
     },
-    /// It was moved to `rejected/`.
+    /// A check rejects it. A dropped file was moved to `rejected/`.
     Rejected {
         /// Why, and the warnings.
         findings: Vec<Finding>,
     },
-    /// It passed and could not be written; it stays in the inbox for another try.
+    /// It passed and could not be written; a dropped file stays in the inbox for another try.
     Failed {
         /// Why.
         what: String,
@@ -108,6 +111,24 @@ impl Loader {
         }
     }
 
+    /// Judges a file that a person handed over, as if it had been dropped; one of several zones gives an import for each.
+    pub fn import_by_hand(&mut self, file: &Dropped, now: Timestamp) -> Vec<Import> {
+        let mut imports = Vec::new();
+        if self.is_of_many(file) {
+            self.import_many(file, now, &mut imports);
+            return imports;
+        }
+        let started = Instant::now();
+        imports.push(match self.parse(file) {
+            Ok((zone, skr)) => {
+                let keys = keys_of(&self.zones[&zone].config);
+                self.judge(&zone, skr, file, &keys, now)
+            }
+            Err((zone, finding)) => self.reject(file, zone, vec![finding], now, started),
+        });
+        imports
+    }
+
     /// The zone that the file is for, which must be ours, and its content.
     pub(super) fn parse(&self, file: &Dropped) -> Result<(Name, UnverifiedSkr), (Option<Name>, Finding)> {
         checks::parse(&file.octets, |zone| self.zones.get_key_value(zone).map(|(ours, _)| ours.clone()))
@@ -149,10 +170,12 @@ impl Loader {
             proof: Some((&zone.config.policy, &zone.config.anchors)),
             multi_signer: zone.config.multi_signer,
         };
-        let (skr, warnings) = match checks::run(skr, &sha256, &verify_context, &context, now) {
-            Ok(passed) => passed,
-            Err(findings) => return self.reject(file, Some(name.clone()), findings, now, started),
-        };
+        let force = file.order().map_or(&[][..], |order| &order.force);
+        let Passed { skr, warnings, forced } =
+            match checks::run(skr, &sha256, &verify_context, &context, force, now) {
+                Ok(passed) => passed,
+                Err(findings) => return self.reject(file, Some(name.clone()), findings, now, started),
+            };
         let joined = match accept::join(&skr, &zone.state, &zone.config.anchors, now, PROGRAM) {
             Ok(joined) => joined,
             Err(finding) => {
@@ -166,13 +189,41 @@ impl Loader {
             Some(committed) => (committed, Some(&file.octets[..])),
             None => (&file.octets, None),
         };
-        let generation = zone.state.next;
-        let committed = self.store.commit(name, generation, octets, received);
-        let in_force = match committed.and_then(|_| self.store.in_force(name)?.ok_or_else(lost)) {
-            Ok(in_force) if in_force.generation == generation => in_force,
-            Ok(_) => return self.failed(name, file, &lost(), now),
-            Err(error) => return self.failed(name, file, &error, now),
-        };
+        if is_dry_run(file) {
+            let outcome = Outcome::Accepted { generation: zone.state.next, warnings };
+            return import(file, sha256, Some(name.clone()), forced, outcome);
+        }
+        if let Some(order) = file.order().filter(|_| !forced.is_empty()) {
+            let ordered = Record {
+                generation: Some(zone.state.next),
+                ..of_file("ordered", Some(name), file, &sha256, now)
+            };
+            if let Err(error) = self.audit.append(ordered.ordered(Some(order), &forced)) {
+                let what =
+                    format!("the audit log cannot be written ({error}), and nothing is forced without it");
+                return self.failed(name, file, &what, now);
+            }
+        }
+        match self.commit(name, octets, received, sha256, now) {
+            Ok(generation) => self.accepted(name, generation, (warnings, forced), file, sha256, now, started),
+            Err(error) => self.failed(name, file, &error.to_string(), now),
+        }
+    }
+
+    /// Makes `octets` the next generation of the zone, whose file has (or had) the digest `sha256`, and hands it on. On an error
+    /// all stays as it was.
+    pub(super) fn commit(
+        &mut self,
+        name: &Name,
+        octets: &[u8],
+        received: Option<&[u8]>,
+        sha256: Digest,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let generation = self.zones.get(name).map_or(1, |zone| zone.state.next);
+        self.store.commit(name, generation, octets, received)?;
+        let is_it = |in_force: &InForce| in_force.generation == generation;
+        let in_force = self.store.in_force(name)?.filter(is_it).ok_or_else(lost)?;
         if let Some(zone) = self.zones.get_mut(name) {
             zone.state.known.extend([(sha256, generation), (in_force.digest, generation)]);
             if !self.deliveries.is_empty() {
@@ -182,7 +233,7 @@ impl Loader {
             zone.state.next = generation.saturating_add(1);
             report::zone(&self.metrics, &zone.label, &zone.state, now);
         }
-        self.accepted(name, generation, warnings, file, sha256, now, started)
+        Ok(generation)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one log line")]
@@ -190,48 +241,46 @@ impl Loader {
         &mut self,
         zone: &Name,
         generation: u64,
-        warnings: Vec<Finding>,
+        (warnings, forced): (Vec<Finding>, Vec<&'static str>),
         file: &Dropped,
         sha256: Digest,
         now: Timestamp,
         started: Instant,
     ) -> Import {
-        let (name, hex) = (printable(&file.name), hex(&sha256));
+        let name = printable(&file.name);
         for warning in &warnings {
             tracing::warn!(%zone, file = name, id = warning.id, "{}", one_line(&warning.to_string()));
         }
         let bundles = self.in_force(zone).map_or(0, |f| f.bundles.len());
-        tracing::info!(%zone, generation, bundles, file = name, sha256 = hex, "SKR accepted");
+        tracing::info!(%zone, generation, bundles, file = name, sha256 = hex(&sha256), by = by(file.order()), forced = list(&forced), "SKR accepted");
         let record = Record {
             generation: Some(generation),
             checks: warnings.iter().map(|w| w.id.to_owned()).collect(),
-            ..of_file("accepted", Some(zone), &name, &hex, now)
+            ..of_file("accepted", Some(zone), file, &sha256, now)
         };
-        self.record(record);
+        self.record(record.ordered(file.order(), &forced));
         report::import(&self.metrics, &report::label(zone), "accepted", now);
-        report::file(&self.metrics, "imported");
+        self.tell_file(file);
         self.metrics.skr_import_duration_seconds.observe(started.elapsed().as_secs_f64());
         self.take_out(file, None);
-        Import {
-            file: name,
-            digest: sha256,
-            zone: Some(zone.clone()),
-            outcome: Outcome::Accepted { generation, warnings },
-        }
+        import(file, sha256, Some(zone.clone()), forced, Outcome::Accepted { generation, warnings })
     }
 
     fn unchanged(&mut self, zone: &Name, generation: u64, file: &Dropped, now: Timestamp) -> Import {
         let (name, digest) = (printable(&file.name), digest(&file.octets));
+        let unchanged =
+            import(file, digest, Some(zone.clone()), Vec::new(), Outcome::Unchanged { generation });
+        if is_dry_run(file) {
+            return unchanged;
+        }
         tracing::info!(%zone, generation, file = name, "SKR unchanged: it is in force already");
-        let record = Record {
-            generation: Some(generation),
-            ..of_file("unchanged", Some(zone), &name, &hex(&digest), now)
-        };
-        self.record(record);
+        let record =
+            Record { generation: Some(generation), ..of_file("unchanged", Some(zone), file, &digest, now) };
+        self.record(record.ordered(file.order(), &[]));
         report::import(&self.metrics, &report::label(zone), "unchanged", now);
-        report::file(&self.metrics, "imported");
+        self.tell_file(file);
         self.take_out(file, None);
-        Import { file: name, digest, zone: Some(zone.clone()), outcome: Outcome::Unchanged { generation } }
+        unchanged
     }
 
     pub(super) fn reject(
@@ -243,6 +292,9 @@ impl Loader {
         started: Instant,
     ) -> Import {
         let (name, digest) = (printable(&file.name), digest(&file.octets));
+        if is_dry_run(file) {
+            return import(file, digest, zone, Vec::new(), Outcome::Rejected { findings });
+        }
         let ids = checks::rejecting(&findings);
         let first = findings.iter().find(|f| f.rejects()).map_or_else(String::new, ToString::to_string);
         let of_zone = zone.as_ref().map_or_else(|| "unknown".to_owned(), report::label);
@@ -261,10 +313,14 @@ impl Loader {
         }
         let record = Record {
             checks: ids.iter().map(|id| (*id).to_owned()).collect(),
-            ..of_file("rejected", zone.as_ref(), &name, &hex(&digest), now)
+            ..of_file("rejected", zone.as_ref(), file, &digest, now)
         };
-        self.record(record);
+        self.record(record.ordered(file.order(), &[]));
         let in_force = zone.as_ref().and_then(|z| self.in_force(z)).map(|f| f.generation);
+        if file.order().is_some() {
+            self.metrics.skr_import_duration_seconds.observe(started.elapsed().as_secs_f64());
+            return import(file, digest, zone, Vec::new(), Outcome::Rejected { findings });
+        }
         match self.rejected.place(file, zone.as_ref(), in_force, &findings, now) {
             Ok(path) => {
                 self.take_out(file, Some(&path));
@@ -277,22 +333,29 @@ impl Loader {
             }
         }
         self.metrics.skr_import_duration_seconds.observe(started.elapsed().as_secs_f64());
-        Import { file: name, digest, zone, outcome: Outcome::Rejected { findings } }
+        import(file, digest, zone, Vec::new(), Outcome::Rejected { findings })
     }
 
-    fn failed(&mut self, zone: &Name, file: &Dropped, error: &StoreError, now: Timestamp) -> Import {
+    fn failed(&mut self, zone: &Name, file: &Dropped, error: &str, now: Timestamp) -> Import {
         let name = printable(&file.name);
-        tracing::error!(%zone, file = name, id = "SKR-IO", %error, "the SKR is good and could not be stored; it is tried again");
+        tracing::error!(%zone, file = name, id = "SKR-IO", error, "the SKR is good and could not be stored; a dropped file is tried again");
         report::failure(&self.metrics, &report::label(zone));
         self.inbox.put_back(file, now);
-        let outcome = Outcome::Failed { what: error.to_string() };
-        Import { file: name, digest: digest(&file.octets), zone: Some(zone.clone()), outcome }
+        let outcome = Outcome::Failed { what: error.to_owned() };
+        import(file, digest(&file.octets), Some(zone.clone()), Vec::new(), outcome)
     }
 
     fn refuse(&self, name: &str, error: &FileError) {
         tracing::error!(file = name, id = error.id(), "left in the inbox: {error}");
         report::file(&self.metrics, "unsafe");
         report::rejection(&self.metrics, &[Finding::reject(error.id(), None, "")]);
+    }
+
+    /// One that never lay in the inbox counts as no file of it.
+    fn tell_file(&self, file: &Dropped) {
+        if file.order().is_none() {
+            report::file(&self.metrics, "imported");
+        }
     }
 
     pub(super) fn take_out(&mut self, file: &Dropped, to: Option<&Path>) {
@@ -303,11 +366,34 @@ impl Loader {
     }
 }
 
-fn of_file(event: &str, zone: Option<&Name>, file: &str, sha256: &str, now: Timestamp) -> Record {
+fn import(
+    file: &Dropped,
+    digest: Digest,
+    zone: Option<Name>,
+    forced: Vec<&'static str>,
+    outcome: Outcome,
+) -> Import {
+    Import { file: printable(&file.name), digest, zone, forced, outcome }
+}
+
+fn is_dry_run(file: &Dropped) -> bool {
+    file.order().is_some_and(|order| order.dry_run)
+}
+
+/// Who ordered it, for the log.
+fn by(order: Option<&Order>) -> Option<String> {
+    order.map(|order| order.who.to_string())
+}
+
+fn list(ids: &[&str]) -> Option<String> {
+    (!ids.is_empty()).then(|| ids.join(","))
+}
+
+fn of_file(event: &str, zone: Option<&Name>, file: &Dropped, sha256: &Digest, now: Timestamp) -> Record {
     Record {
         zone: zone.map(report::label),
-        file: Some(file.to_owned()),
-        sha256: Some(sha256.to_owned()),
+        file: Some(printable(&file.name)),
+        sha256: Some(hex(sha256)),
         ..Record::new(now, event)
     }
 }

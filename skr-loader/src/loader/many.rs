@@ -61,7 +61,7 @@ impl Loader {
             }
             let part = file.part(part_name(file, zone.as_ref(), section), section.octets);
             let sha256 = digest(&part.octets);
-            if self.rejected_parts.contains(&sha256) {
+            if file.order().is_none() && self.rejected_parts.contains(&sha256) {
                 continue;
             }
             let twice = zone.as_ref().and_then(|z| counts.get(&z.to_lowercase())).filter(|n| **n > 1);
@@ -69,7 +69,9 @@ impl Loader {
             match import.outcome {
                 Outcome::Rejected { .. } => {
                     bad += 1;
-                    self.rejected_parts.insert(sha256);
+                    if file.order().is_none() {
+                        self.rejected_parts.insert(sha256);
+                    }
                 }
                 Outcome::Accepted { .. } | Outcome::Unchanged { .. } => good += 1,
                 Outcome::Failed { .. } => {}
@@ -92,7 +94,9 @@ impl Loader {
             rejected = bad,
             "file of several zones done"
         );
-        self.rejected_parts.clear();
+        if file.order().is_none() {
+            self.rejected_parts.clear();
+        }
         self.take_out(file, None);
     }
 

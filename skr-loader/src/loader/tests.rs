@@ -14,6 +14,8 @@ use crate::files::hex;
 use crate::testing::{DAY, StateDir, ZONE, skr, start, zone};
 use crate::{audit, checks};
 
+mod by_hand;
+
 struct Bench {
     state: StateDir,
     metrics: Metrics,

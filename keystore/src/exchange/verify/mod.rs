@@ -35,15 +35,24 @@ pub struct VerifyContext<'a> {
     pub purpose: Purpose,
     /// Take the delete form of CDS and CDNSKEY (RFC 8078 section 4), which asks the parent to remove the DS RRset.
     pub allow_delete: bool,
+    /// Holes between the bundles are warnings: they were settled when each of them was accepted (SKR-GAP).
+    pub allow_gaps: bool,
     /// Bounds on times.
     pub limits: Limits,
 }
 
 impl<'a> VerifyContext<'a> {
-    /// Acceptance with the default limits; no CDS deletion.
+    /// Acceptance with the default limits; no CDS deletion, no holes.
     #[must_use]
     pub fn new(zone: &'a Name, anchors: &'a [TrustAnchor]) -> Self {
-        Self { zone, anchors, purpose: Purpose::Accept, allow_delete: false, limits: Limits::default() }
+        Self {
+            zone,
+            anchors,
+            purpose: Purpose::Accept,
+            allow_delete: false,
+            allow_gaps: false,
+            limits: Limits::default(),
+        }
     }
 
     /// The same for an SKR from the accepted store.

@@ -134,7 +134,7 @@ pub(super) fn check_gaps(subject: &Subject<'_>, report: &mut Report) {
                  in between: a bundle is missing, or the signing policy's refresh is too short",
                 next.inception
             );
-            report.reject(ID, Some(bundle), what);
+            note_gap(subject, report, bundle, what);
         } else if end < next.inception.plus(u64::from(bundle.dnskey.ttl)) {
             let left = span(end.since(next.inception));
             let what = format!(
@@ -178,6 +178,14 @@ pub(super) fn check_missing(subject: &Subject<'_>, report: &mut Report) {
             span(*margin),
             span(usual)
         );
+        note_gap(subject, report, bundle, what);
+    }
+}
+
+fn note_gap(subject: &Subject<'_>, report: &mut Report, bundle: &Bundle, what: String) {
+    if subject.context.allow_gaps {
+        report.warn("SKR-GAP", Some(bundle), what);
+    } else {
         report.reject("SKR-GAP", Some(bundle), what);
     }
 }

@@ -1,0 +1,251 @@
+//! Going back: the content of an older generation in force again, as a new generation, after it was judged anew.
+//!
+//! ```text
+//! accepted/ZONE/2.skr (in force, wrong)     accepted/ZONE/3.skr = the octets of 1.skr, 3.received = those of 1.received
+//! accepted/ZONE/1.skr             ──────▶   accepted/ZONE/current → 3
+//! ```
+//!
+//! Nothing is removed and no number is used twice. The file of generation 2 is an older one from then on (SKR-REPLAY), so that nobody
+//! brings it back by accident.
+
+use keystore::dns::Name;
+use keystore::exchange::{Finding, VerifyContext, bind};
+use keystore::store::digest;
+use keystore::time::Timestamp;
+
+use super::Loader;
+use super::import::keys_of;
+use crate::accept::Context;
+use crate::audit::Record;
+use crate::checks::{self, Passed};
+use crate::coverage::{self, Coverage};
+use crate::files::{hex, one_line};
+use crate::order::Order;
+use crate::report;
+use crate::store::{self, Kept};
+
+/// What a rollback did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollback {
+    /// The zone.
+    pub zone: Name,
+    /// The generation that was in force; `None` = the store was damaged.
+    pub from: Option<u64>,
+    /// The generation whose content is in force again.
+    pub to: u64,
+    /// Its number now.
+    pub generation: u64,
+    /// What was covered.
+    pub before: Option<Coverage>,
+    /// What is covered.
+    pub after: Coverage,
+    /// What the checks found that does not reject, and what was overruled.
+    pub warnings: Vec<Finding>,
+    /// The checks that were overruled.
+    pub forced: Vec<&'static str>,
+}
+
+/// Why a rollback is not done. What was in force stays so.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RollbackError {
+    /// It is none of ours.
+    #[error("{0} is no `[[zone]]` of the configuration")]
+    UnknownZone(Name),
+    /// There is nothing to go back to.
+    #[error(
+        "there is no generation before the one in force ({in_force}) whose content was not replaced; name one with --to ({kept})"
+    )]
+    NoOlder {
+        /// What is in force.
+        in_force: String,
+        /// The generations that are kept.
+        kept: String,
+    },
+    /// No such generation.
+    #[error("generation {to} is not kept; there are {kept}")]
+    NotKept {
+        /// What was asked for.
+        to: u64,
+        /// The generations that are kept.
+        kept: String,
+    },
+    /// Nothing would change.
+    #[error("the content of generation {to} is in force already, as generation {in_force}")]
+    InForceAlready {
+        /// What was asked for.
+        to: u64,
+        /// What is in force.
+        in_force: u64,
+    },
+    /// A check rejects it now.
+    #[error("generation {to} cannot be in force now: {first}", first = first(.findings))]
+    Refused {
+        /// What was asked for.
+        to: u64,
+        /// Why, and the warnings.
+        findings: Vec<Finding>,
+    },
+    /// It is good and could not be written.
+    #[error("generation {to} was not put in force: {what}")]
+    Failed {
+        /// What was asked for.
+        to: u64,
+        /// Why.
+        what: String,
+    },
+}
+
+fn first(findings: &[Finding]) -> String {
+    findings.iter().find(|f| f.rejects()).map_or_else(String::new, |f| one_line(&f.to_string()))
+}
+
+impl RollbackError {
+    /// The findings, when there are any.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        match self {
+            Self::Refused { findings, .. } => findings,
+            _ => &[],
+        }
+    }
+}
+
+impl Loader {
+    /// Puts the content of generation `to` in force again; without `to` that of the newest one before the content in force.
+    pub fn roll_back(
+        &mut self,
+        zone: &Name,
+        to: Option<u64>,
+        order: &Order,
+        now: Timestamp,
+    ) -> Result<Rollback, RollbackError> {
+        let Some((name, _)) = self.zones.get_key_value(zone) else {
+            return Err(RollbackError::UnknownZone(zone.clone()));
+        };
+        let name = name.clone();
+        let result = self.try_roll_back(&name, to, order, now);
+        if let Err(error) = &result
+            && !order.dry_run
+        {
+            tracing::error!(zone = %name, by = %order.who, "rollback refused: {error}");
+            let record = Record {
+                zone: Some(report::label(&name)),
+                back_to: to,
+                checks: checks::rejecting(error.findings()).into_iter().map(str::to_owned).collect(),
+                ..Record::new(now, "rollback-refused")
+            };
+            self.record(record.ordered(Some(order), &[]));
+        }
+        result
+    }
+
+    fn try_roll_back(
+        &mut self,
+        name: &Name,
+        to: Option<u64>,
+        order: &Order,
+        now: Timestamp,
+    ) -> Result<Rollback, RollbackError> {
+        let zone = &self.zones[name];
+        let in_force = zone.state.in_force.clone();
+        let kept = store::kept(&self.store.accepted(), name, in_force.as_ref().map(|f| f.generation));
+        let number = in_force.as_ref().map_or_else(|| "none".to_owned(), |f| f.generation.to_string());
+        let to = match to.or_else(|| previous(&kept, in_force.as_ref()?.digest)) {
+            Some(to) => to,
+            None => return Err(RollbackError::NoOlder { in_force: number, kept: list(&kept) }),
+        };
+        let Some(target) = kept.iter().find(|k| k.generation == to) else {
+            return Err(RollbackError::NotKept { to, kept: list(&kept) });
+        };
+        if let Some(in_force) = in_force.as_ref().filter(|f| f.digest == target.digest) {
+            return Err(RollbackError::InForceAlready { to, in_force: in_force.generation });
+        }
+        let failed = |what: String| RollbackError::Failed { to, what };
+        let refused = |findings| RollbackError::Refused { to, findings };
+        let (octets, received) =
+            store::read_kept(&self.store.accepted(), name, to).map_err(|e| failed(e.to_string()))?;
+
+        let keys = keys_of(&zone.config);
+        let mut verify_context = VerifyContext::new(&zone.config.name, &zone.config.anchors);
+        verify_context.allow_delete = zone.config.allow_cds_delete;
+        // Settled when it was accepted; whether one is here now is asked below.
+        verify_context.allow_gaps = true;
+        let context = Context {
+            state: Some(&zone.state),
+            keys: Some(&keys),
+            // It answers none of them.
+            requests: &[],
+            proof: Some((&zone.config.policy, &zone.config.anchors)),
+            multi_signer: zone.config.multi_signer,
+        };
+        let skr = bind::parse_skr(&octets, name).map_err(|error| refused(vec![(&error).into()]))?;
+        // That it is an older one is what a rollback is about.
+        let force: Vec<&'static str> = order.force.iter().copied().chain([REPLAY]).collect();
+        let sha256 = digest(&octets);
+        let Passed { skr, mut warnings, mut forced } =
+            checks::run(skr, &sha256, &verify_context, &context, &force, now).map_err(refused)?;
+        warnings.retain(|finding| finding.id != REPLAY);
+        forced.retain(|id| *id != REPLAY);
+        let after = coverage::at(skr.bundles(), now).filter(|c| c.active.is_some()).ok_or_else(|| {
+            let what =
+                "none of its bundles is in force now, with signatures that are valid; ask for a new SKR";
+            refused(vec![Finding::reject("SKR-EXPIRED", None, what)])
+        })?;
+        let mut rollback = Rollback {
+            zone: name.clone(),
+            from: in_force.as_ref().map(|f| f.generation),
+            to,
+            generation: zone.state.next,
+            before: in_force.as_ref().and_then(|f| coverage::at(&f.bundles, now)),
+            after,
+            warnings,
+            forced,
+        };
+        if order.dry_run {
+            return Ok(rollback);
+        }
+        let record = |event| {
+            let record = Record {
+                zone: Some(report::label(name)),
+                sha256: Some(hex(&sha256)),
+                generation: Some(rollback.generation),
+                back_to: Some(to),
+                checks: rollback.warnings.iter().map(|w| w.id.to_owned()).collect(),
+                ..Record::new(now, event)
+            };
+            record.ordered(Some(order), &rollback.forced)
+        };
+        let (ordered, done) = (record("ordered"), record("rolled-back"));
+        if let Err(error) = self.audit.append(ordered) {
+            return Err(failed(format!(
+                "the audit log cannot be written ({error}), and nothing is rolled back without it"
+            )));
+        }
+        let dropped = received.as_deref().map_or(sha256, digest);
+        rollback.generation = self
+            .commit(name, &octets, received.as_deref(), dropped, now)
+            .map_err(|error| failed(error.to_string()))?;
+        self.record(done);
+        tracing::warn!(
+            zone = %name, generation = rollback.generation, to, from = rollback.from, by = %order.who,
+            reason = order.reason, until = %after.end.iso(), "rolled back"
+        );
+        Ok(rollback)
+    }
+}
+
+const REPLAY: &str = "SKR-REPLAY";
+
+/// The newest generation before the first one with the content in force, so that two rollbacks do not undo each other.
+fn previous(kept: &[Kept], in_force: store::Digest) -> Option<u64> {
+    let first = kept.iter().find(|k| k.digest == in_force)?.generation;
+    kept.iter().rev().find(|k| k.generation < first).map(|k| k.generation)
+}
+
+fn list(kept: &[Kept]) -> String {
+    if kept.is_empty() {
+        return "none is kept".to_owned();
+    }
+    kept.iter().map(|k| k.generation.to_string()).collect::<Vec<_>>().join(", ")
+}

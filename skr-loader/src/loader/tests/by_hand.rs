@@ -1,0 +1,344 @@
+//! What people order: imports by hand, forced checks, going back.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use keystore::exchange::{VerifyContext, bind, verify};
+use keystore::keys::{KeyFile, Timing};
+
+use super::*;
+use crate::coverage;
+use crate::inbox::Dropped;
+use crate::order::{FORCEABLE, Order, Who};
+use crate::testing::{ZSK, write_key};
+
+fn who() -> Who {
+    Who { uid: 4711, name: Some("jo".to_owned()) }
+}
+
+fn order(force: &[&'static str]) -> Order {
+    Order { who: who(), force: force.to_vec(), reason: Some("a test".to_owned()), dry_run: false }
+}
+
+fn dry(force: &[&'static str]) -> Order {
+    Order { dry_run: true, reason: None, ..order(force) }
+}
+
+impl Bench {
+    fn by_hand(&mut self, text: &str, order: Order) -> Import {
+        let file = Dropped::by_hand("hand.skr".into(), text.as_bytes().to_vec(), Arc::new(order));
+        let mut imports = self.loader.import_by_hand(&file, self.now);
+        assert_eq!(imports.len(), 1, "{imports:?}");
+        imports.remove(0)
+    }
+
+    fn roll_back(&mut self, to: Option<u64>, order: &Order) -> Result<Rollback, RollbackError> {
+        self.loader.roll_back(&zone(), to, order, self.now)
+    }
+
+    /// Every file with its content, but for the lock.
+    fn tree(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        let mut folders = vec![self.state.path("")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path)
+                } else {
+                    drop(files.insert(path.clone(), fs::read(path).unwrap()))
+                }
+            }
+        }
+        files
+    }
+
+    fn records(&self) -> Vec<Record> {
+        audit::verify(&self.state.path("audit.jsonl")).unwrap();
+        let text = fs::read_to_string(self.state.path("audit.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// Generations 1 (from day 0) and 2 (from day 9), at day 12.
+fn two_generations() -> Bench {
+    let mut bench = Bench::new();
+    bench.import("a.skr", skr(0).text());
+    bench.now = start().plus(12 * DAY);
+    assert_eq!(accepted(&bench.import("b.skr", skr(9).text())), 2);
+    bench
+}
+
+#[test]
+fn a_file_by_hand_is_judged_like_a_dropped_one() {
+    let mut bench = Bench::new();
+    let import = bench.by_hand(&skr(0).text(), order(&[]));
+    assert_eq!((accepted(&import.outcome), &import.forced), (1, &Vec::new()));
+    assert_eq!(bench.current(), Some((1, sha256(&skr(0)))));
+    assert_eq!(bench.value("skr_imports_total{result=\"accepted\",zone=\"example.\"}"), 1);
+    assert_eq!(bench.value("watch_files_total{outcome=\"imported\"}"), 0, "it never lay in the inbox");
+    assert_eq!(bench.by_hand(&skr(0).text(), order(&[])).outcome, Outcome::Unchanged { generation: 1 });
+    let rejected = bench.by_hand(&skr(9).ksk(TestKey::ksk(9)).text(), order(&[]));
+    assert!(rejecting_ids(&rejected.outcome).contains(&"SKR-UNKNOWN-KSK"), "{rejected:?}");
+    assert_eq!(bench.files("rejected"), [""; 0], "the file stays where it is");
+    let records = bench.records();
+    let events: Vec<_> = records.iter().map(|r| (r.event.as_str(), r.uid, r.user.as_deref())).collect();
+    let jo = (Some(4711), Some("jo"));
+    assert_eq!(events, [("accepted", jo.0, jo.1), ("unchanged", jo.0, jo.1), ("rejected", jo.0, jo.1)]);
+    assert_eq!(records[0].file.as_deref(), Some("hand.skr"));
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let mut bench = two_generations();
+    let series = |bench: &Bench| -> Vec<String> {
+        let text = bench.metrics.encode().unwrap();
+        text.lines().filter(|l| l.starts_with("offlineksk_")).map(str::to_owned).collect()
+    };
+    let (tree, metrics) = (bench.tree(), series(&bench));
+    let new = skr(12).text();
+    assert_eq!(accepted(&bench.by_hand(&new, dry(&[])).outcome), 3);
+    assert_eq!(bench.by_hand(&skr(9).text(), dry(&[])).outcome, Outcome::Unchanged { generation: 2 });
+    let replay = skr(0).text();
+    assert_eq!(rejecting_ids(&bench.by_hand(&replay, dry(&[])).outcome), ["SKR-REPLAY"]);
+    let forced = bench.by_hand(&replay, dry(&["SKR-REPLAY"]));
+    assert_eq!((accepted(&forced.outcome), &*forced.forced), (3, &["SKR-REPLAY"][..]));
+    assert_eq!(bench.roll_back(None, &dry(&[])).unwrap().generation, 3);
+    assert!(bench.roll_back(Some(7), &dry(&[])).is_err());
+    assert_eq!(series(&bench), metrics);
+    assert!(bench.tree() == tree, "a file changed");
+}
+
+#[test]
+fn force_replay_and_nothing_else() {
+    let mut bench = two_generations();
+    let old = skr(0).text();
+    assert_eq!(rejecting_ids(&bench.by_hand(&old, order(&["SKR-GAP"])).outcome), ["SKR-REPLAY"]);
+    let import = bench.by_hand(&old, order(&["SKR-REPLAY", "SKR-NOT-ASKED"]));
+    let Outcome::Accepted { generation: 3, warnings } = &import.outcome else { panic!("{import:?}") };
+    assert!(warnings.iter().any(|w| w.id == "SKR-REPLAY" && w.what.starts_with("forced: ")), "{warnings:?}");
+    assert_eq!(order(&["SKR-REPLAY", "SKR-NOT-ASKED"]).unneeded(&import.forced), ["SKR-NOT-ASKED"]);
+    let records = bench.records();
+    let [.., ordered, done] = &records[..] else { panic!() };
+    for (record, event) in [(ordered, "ordered"), (done, "accepted")] {
+        assert_eq!((record.event.as_str(), record.generation), (event, Some(3)));
+        assert_eq!((record.uid, record.reason.as_deref()), (Some(4711), Some("a test")));
+        assert_eq!(record.forced, ["SKR-REPLAY"]);
+    }
+    // What it replaced does not come back by accident, after a restart neither.
+    for restarts in 0..2 {
+        if restarts == 1 {
+            bench = bench.restart();
+        }
+        assert_eq!(rejecting_ids(&bench.import("b.skr", skr(9).text())), ["SKR-REPLAY"]);
+        assert_eq!(bench.import("a.skr", &old), Outcome::Unchanged { generation: 3 });
+    }
+}
+
+#[test]
+fn force_a_hole_keeps_the_old_bundles_until_their_end() {
+    let mut bench = Bench::new();
+    bench.import("a.skr", skr(0).text());
+    bench.now = start().plus(40 * DAY);
+    // What is in force ends at day 50, this one begins at day 60.
+    let late = skr(60).text();
+    let ids = rejecting_ids(&bench.by_hand(&late, order(&[])).outcome);
+    assert!(ids.contains(&"SKR-GAP"), "{ids:?}");
+    let import = bench.by_hand(&late, order(&["SKR-GAP", "SKR-PROVE"]));
+    assert_eq!(accepted(&import.outcome), 2, "{import:?}");
+    for restarts in 0..2 {
+        if restarts == 1 {
+            bench = bench.restart();
+            bench.settle();
+        }
+        let bundles = bench.loader.in_force(&zone()).unwrap().bundles.clone();
+        let inceptions: Vec<u64> = bundles.iter().map(|b| b.inception.since(start()) / DAY).collect();
+        assert_eq!(inceptions, [36, 60, 69, 78, 87, 96]);
+        let see = |day: u64| coverage::at(&bundles, start().plus(day * DAY)).unwrap();
+        assert_eq!((see(41).end, see(41).longest_gap), (start().plus(50 * DAY), 10 * DAY));
+        assert!(see(50).active.is_some() && see(51).active.is_none() && see(60).active.is_some());
+        assert_eq!(bench.value("skr_gap_seconds{zone=\"example.\"}"), (10 * DAY).cast_signed());
+        // As the signer reads it.
+        let current = read_current(&bench.state.path("accepted"), &zone()).unwrap().unwrap();
+        let anchors = crate::testing::anchors();
+        let mut context = VerifyContext::new(&bench.loader.config.zones[0].name, &anchors).for_reload();
+        let parse = || bind::parse_skr(&current.octets, &zone()).unwrap();
+        assert!(verify(parse(), &context, bench.now).is_err(), "a hole is none that goes unseen");
+        context.allow_gaps = true;
+        let skr = verify(parse(), &context, bench.now).unwrap();
+        assert!(skr.warnings().iter().any(|w| w.id == "SKR-GAP"));
+    }
+    // A hole inside of one SKR is not forced.
+    let mut holed = skr(60).build();
+    holed.bundles.remove(2);
+    let holed = bind::print_skr(&holed, start(), "a test");
+    assert_eq!(rejecting_ids(&bench.by_hand(&holed, order(FORCEABLE)).outcome), ["SKR-GAP"]);
+}
+
+#[test]
+fn force_missing_keys_unasked_and_far() {
+    let mut bench = Bench::new();
+    let other = skr(0).zsk(TestKey::zsk(9).dnskey).text();
+    assert_eq!(rejecting_ids(&bench.by_hand(&other, order(&[])).outcome), ["SKR-NO-PRIVATE-KEY"]);
+    let import = bench.by_hand(&other, order(&["SKR-NO-PRIVATE-KEY"]));
+    assert_eq!((accepted(&import.outcome), &*import.forced), (1, &["SKR-NO-PRIVATE-KEY"][..]));
+
+    let far = skr(0).step(3000 * DAY).validity(3001 * DAY).bundles(2);
+    let ids = rejecting_ids(&bench.by_hand(&far.text(), order(FORCEABLE)).outcome);
+    assert_eq!(ids, ["SKR-VALIDITY"], "forced is the horizon alone");
+    let bundles = 366 * 12 / 45;
+    let far = skr(0).step(45 * DAY).validity(50 * DAY).bundles(bundles).text();
+    let ids = rejecting_ids(&bench.by_hand(&far, order(&[])).outcome);
+    assert_eq!(ids, ["SKR-HORIZON"]);
+    let import = bench.by_hand(&far, order(&["SKR-HORIZON"]));
+    assert_eq!((accepted(&import.outcome), &*import.forced), (2, &["SKR-HORIZON"][..]));
+}
+
+#[test]
+fn what_is_not_signed_is_never_forced() {
+    let mut bench = Bench::new();
+    bench.import("a.skr", skr(0).text());
+    let mut flipped = skr(9).build();
+    flipped.bundles[3].signatures[0].signature[7] ^= 1;
+    let past = SkrBuilder::new(ZONE, start().minus(80 * DAY)).text();
+    for (text, id) in [
+        (bind::print_skr(&flipped, start(), "a test"), "SKR-BAD-SIGNATURE"),
+        (skr(9).ksk(TestKey::ksk(9)).text(), "SKR-UNKNOWN-KSK"),
+        (past, "SKR-EXPIRED"),
+        (String::new(), "SKR-SYNTAX"),
+        (SkrBuilder::new("other.", start()).text(), "SKR-WRONG-ZONE"),
+    ] {
+        let ids = rejecting_ids(&bench.by_hand(&text, order(FORCEABLE)).outcome);
+        assert!(ids.contains(&id), "{id}: {ids:?}");
+        assert_eq!(bench.current().unwrap().0, 1);
+    }
+}
+
+#[test]
+fn back_to_the_one_before_as_a_new_generation() {
+    let mut bench = two_generations();
+    let rollback = bench.roll_back(None, &order(&[])).unwrap();
+    assert_eq!((rollback.from, rollback.to, rollback.generation), (Some(2), 1, 3));
+    assert_eq!(rollback.before.unwrap().end, start().plus(59 * DAY));
+    assert_eq!(rollback.after.end, start().plus(50 * DAY));
+    assert_eq!(bench.current(), Some((3, sha256(&skr(0)))));
+    assert_eq!(bench.value("skr_generation{zone=\"example.\"}"), 3);
+    assert_eq!(
+        bench.value("skr_coverage_end_timestamp_seconds{zone=\"example.\"}"),
+        start().plus(50 * DAY).secs().cast_signed()
+    );
+    assert_eq!(bench.files("accepted/example."), ["1.skr", "2.skr", "3.skr", "current"], "nothing is lost");
+    let records = bench.records();
+    let [.., ordered, done] = &records[..] else { panic!() };
+    for (record, event) in [(ordered, "ordered"), (done, "rolled-back")] {
+        let seen = (record.event.as_str(), record.generation, record.back_to, record.uid);
+        assert_eq!(seen, (event, Some(3), Some(1), Some(4711)));
+        assert_eq!(record.reason.as_deref(), Some("a test"));
+    }
+    // A second one does not undo the first.
+    let error = bench.roll_back(None, &order(&[])).unwrap_err();
+    assert!(matches!(error, RollbackError::NoOlder { .. }), "{error}");
+    let mut bench = bench.restart();
+    assert_eq!(rejecting_ids(&bench.import("b.skr", skr(9).text())), ["SKR-REPLAY"]);
+    assert_eq!(bench.import("a.skr", skr(0).text()), Outcome::Unchanged { generation: 3 });
+    // By name, or by force, what was left comes back.
+    assert_eq!(bench.roll_back(Some(2), &order(&[])).unwrap().generation, 4);
+    assert_eq!(bench.current(), Some((4, sha256(&skr(9)))));
+    assert_eq!(accepted(&bench.by_hand(&skr(0).text(), order(&["SKR-REPLAY"])).outcome), 5);
+    // And a newer one is taken as ever.
+    assert_eq!(accepted(&bench.import("c.skr", skr(12).text())), 6);
+}
+
+#[test]
+fn what_cannot_be_in_force_now_is_no_way_back() {
+    let mut bench = two_generations();
+    type Harm = fn(&mut Bench);
+    let cases: [(&str, Option<u64>, Harm, &str); 6] = [
+        ("no such generation", Some(7), |_| (), "generation 7 is not kept; there are 1, 2"),
+        ("the one in force", Some(2), |_| (), "in force already"),
+        ("all of it over", None, |b| b.now = start().plus(55 * DAY), "SKR-EXPIRED"),
+        (
+            "altered",
+            None,
+            |b| {
+                let path = skr_path(&zone_dir(&b.state.path("accepted"), &zone()), 1);
+                let text = skr(0).text().replacen("DNSKEY\t257", "DNSKEY\t256", 1);
+                fs::write(path, text).unwrap();
+            },
+            "SKR-",
+        ),
+        (
+            "keys gone",
+            None,
+            |b| {
+                fs::remove_dir_all(b.state.path("keys")).unwrap();
+                fs::create_dir(b.state.path("keys")).unwrap();
+            },
+            "SKR-NO-PRIVATE-KEY",
+        ),
+        (
+            "its file gone",
+            Some(1),
+            |b| {
+                fs::remove_file(skr_path(&zone_dir(&b.state.path("accepted"), &zone()), 1)).unwrap();
+            },
+            "generation 1 is not kept",
+        ),
+    ];
+    for (what, to, harm, want) in cases {
+        harm(&mut bench);
+        let error = bench.roll_back(to, &order(&[])).expect_err(what);
+        assert!(error.to_string().contains(want), "{what}: {error}");
+        assert_eq!(bench.current(), Some((2, sha256(&skr(9)))), "{what}");
+        let last = bench.records().pop().unwrap();
+        assert_eq!((last.event.as_str(), last.uid), ("rollback-refused", Some(4711)), "{what}");
+        bench = two_generations();
+    }
+    let error =
+        bench.loader.roll_back(&Name::parse("x.").unwrap(), None, &order(&[]), bench.now).unwrap_err();
+    assert!(matches!(error, RollbackError::UnknownZone(_)), "{error}");
+}
+
+/// Caches hold the key set that is in force until now: what they may still validate with counts for the way back, too.
+#[test]
+fn the_way_back_is_proven_from_what_caches_hold_now() {
+    let mut bench = Bench::new();
+    let times = |activate, inactive| Timing { activate: Some(activate), inactive, ..Timing::default() };
+    let (a, b) = (TestKey::zsk(ZSK), TestKey::zsk(9));
+    let rewrite = |bench: &Bench, key: &TestKey, seed, timing| -> KeyFile {
+        write_key(&bench.state.path("keys"), key, seed, timing)
+    };
+    let far = start().plus(3650 * DAY);
+    fs::remove_dir_all(bench.state.path("keys")).unwrap();
+    fs::create_dir(bench.state.path("keys")).unwrap();
+    rewrite(&bench, &a, ZSK, times(start(), Some(far)));
+    rewrite(&bench, &b, 9, times(far, None));
+    bench.import("a.skr", skr(0).zsk(a.dnskey.clone()).text());
+    bench.now = start().plus(12 * DAY);
+    // The wrong one: it lacks the ZSK that signs.
+    let wrong = skr(9).zsk(b.dnskey.clone()).text();
+    let ids = rejecting_ids(&bench.by_hand(&wrong, order(&[])).outcome);
+    assert_eq!(ids, ["SKR-PROVE"]);
+    assert_eq!(accepted(&bench.by_hand(&wrong, order(&["SKR-PROVE"])).outcome), 2);
+    let error = bench.roll_back(None, &order(&[])).unwrap_err();
+    assert_eq!(checks::rejecting(error.findings()), ["SKR-PROVE"], "{error}");
+    let rollback = bench.roll_back(None, &order(&["SKR-PROVE"])).unwrap();
+    assert_eq!((rollback.generation, &*rollback.forced), (3, &["SKR-PROVE"][..]));
+}
+
+/// What was joined, or rewritten from another form, comes back with the file that was dropped: that is `unchanged` then.
+#[test]
+fn the_way_back_keeps_the_dropped_file() {
+    let mut bench = Bench::new();
+    bench.import("a.skr", skr(0).text());
+    let later = skr(45).text();
+    assert_eq!(accepted(&bench.import("b.skr", &later)), 2);
+    bench.now = start().plus(46 * DAY);
+    assert_eq!(accepted(&bench.import("c.skr", skr(46).text())), 3);
+    let rollback = bench.roll_back(None, &order(&[])).unwrap();
+    assert_eq!((rollback.to, rollback.generation), (2, 4));
+    let dir = zone_dir(&bench.state.path("accepted"), &zone());
+    assert_eq!(fs::read_to_string(dir.join("4.received")).unwrap(), later);
+    assert_eq!(bench.import("b.skr", &later), Outcome::Unchanged { generation: 4 });
+    assert_eq!(bench.restart().import("b.skr", &later), Outcome::Unchanged { generation: 4 });
+}
