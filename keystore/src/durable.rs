@@ -56,6 +56,31 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     temp.done(path)
 }
 
+/// Like [`write_new`] without the fsync of the folder, for many files at once: the content is synced, and the caller calls [`sync_dir`]
+/// when all have their names.
+pub fn write_new_unsynced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut temp = Temp::create(path, bytes, mode)?;
+    rename_no_replace(&temp.path, path)?;
+    temp.file = None;
+    Ok(())
+}
+
+/// Like [`rename_new`] without the fsync of the folders, which the caller does for many files at once: the new folder first.
+pub fn rename_new_unsynced(from: &Path, to: &Path) -> io::Result<()> {
+    rename_no_replace(from, to)
+}
+
+/// Like [`remove_each`] without the fsync of the folder.
+pub fn remove_each_unsynced(paths: &[&Path]) -> io::Result<()> {
+    for path in paths {
+        match fs::remove_file(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
 /// Renames `from` to `to`, replacing `to`, and makes that durable (fsync of both folders, the new one first).
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
@@ -76,12 +101,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
 
 /// Removes the files, which lie in one folder, in this order, and makes that durable. Those that are gone already are no error.
 pub fn remove_each(paths: &[&Path]) -> io::Result<()> {
-    for path in paths {
-        match fs::remove_file(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            other => other?,
-        }
-    }
+    remove_each_unsynced(paths)?;
     paths.first().map_or(Ok(()), |path| sync_dir(folder(path)))
 }
 
@@ -351,7 +371,13 @@ mod tests {
         assert_eq!(rename_new(&a, &b).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(names(dir.path()), ["a", "b"]);
         remove_each(&[&b, &dir.path().join("gone")]).unwrap();
-        rename_new(&a, &b).unwrap();
+        rename_new_unsynced(&a, &b).unwrap();
+        assert_eq!(write_new_unsynced(&b, b"x", 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(names(dir.path()), ["b"]);
+        write_new_unsynced(&a, b"x", 0o640).unwrap();
+        assert_eq!(fs::metadata(&a).unwrap().mode() & 0o7777, 0o640);
+        assert_eq!(rename_new_unsynced(&a, &b).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        remove_each_unsynced(&[&a, &a]).unwrap();
         assert_eq!(names(dir.path()), ["b"]);
         write(&a, b"again", 0o600).unwrap();
         rename(&b, &a).unwrap();

@@ -104,6 +104,8 @@ pub struct Audit {
     file: File,
     /// Octets of whole lines.
     len: u64,
+    /// Some of them are not synced yet.
+    dirty: bool,
     previous: String,
     last_time: Option<Timestamp>,
 }
@@ -140,23 +142,51 @@ impl Audit {
     /// a file of its own beside the log, `NAME.torn-N`.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
-        let mut audit =
-            Self { path: path.to_owned(), file, len: 0, previous: NO_LINE.to_owned(), last_time: None };
+        let mut audit = Self {
+            path: path.to_owned(),
+            file,
+            len: 0,
+            dirty: false,
+            previous: NO_LINE.to_owned(),
+            last_time: None,
+        };
         audit.repair()?;
         Ok(audit)
     }
 
     /// Appends a line and waits until it is on disk. When that fails the log is as it was before.
-    pub fn append(&mut self, mut record: Record) -> io::Result<()> {
+    pub fn append(&mut self, record: Record) -> io::Result<()> {
+        self.write(record, true)
+    }
+
+    /// Appends a line that [`Audit::sync`], or the next [`Audit::append`], makes sure of.
+    pub fn append_unsynced(&mut self, record: Record) -> io::Result<()> {
+        self.write(record, false)?;
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// Waits until all lines are on disk.
+    pub fn sync(&mut self) -> io::Result<()> {
+        if self.dirty {
+            self.file.sync_data()?;
+            self.dirty = false;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, mut record: Record, sync: bool) -> io::Result<()> {
         record.previous.clone_from(&self.previous);
         let mut line = serde_json::to_vec(&record)?;
         let this = hex(&digest(&line));
         line.push(b'\n');
-        let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
+        let written = self.file.write_all(&line);
+        let written = written.and_then(|()| if sync { self.file.sync_data() } else { Ok(()) });
         if let Err(error) = written {
             self.file.set_len(self.len)?;
             return Err(error);
         }
+        self.dirty &= !sync;
         self.len += line.len() as u64;
         self.previous = this;
         self.last_time = Some(Timestamp::from_secs(record.time));

@@ -68,6 +68,8 @@ pub struct Inbox {
     zones: usize,
     /// A part of a file could not be dealt with; so the file stays.
     part_kept: bool,
+    /// Files were taken out since the folder was synced.
+    unsynced: bool,
 }
 
 /// What is known of a file.
@@ -87,7 +89,7 @@ pub struct Dropped {
     /// Its name in the inbox.
     pub name: OsString,
     /// The very octets to judge.
-    pub octets: Vec<u8>,
+    pub octets: Arc<Vec<u8>>,
     fingerprint: Fingerprint,
     /// It is one zone's part of a file that lies in the inbox as a whole.
     is_part: bool,
@@ -99,7 +101,13 @@ impl Dropped {
     /// A file that a person handed over. Nothing is ever done to that person's file.
     #[must_use]
     pub fn by_hand(name: OsString, octets: Vec<u8>, order: Arc<Order>) -> Self {
-        Self { name, octets, fingerprint: Fingerprint::default(), is_part: false, order: Some(order) }
+        Self {
+            name,
+            octets: Arc::new(octets),
+            fingerprint: Fingerprint::default(),
+            is_part: false,
+            order: Some(order),
+        }
     }
 
     /// Who handed it over; `None` = it was dropped.
@@ -110,7 +118,7 @@ impl Dropped {
 
     /// Octets of the file, which were not read when there are too many.
     #[must_use]
-    pub const fn size(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         if self.is_part || self.order.is_some() { self.octets.len() as u64 } else { self.fingerprint.size() }
     }
 
@@ -118,7 +126,7 @@ impl Dropped {
     #[must_use]
     pub fn part(&self, name: OsString, octets: &[u8]) -> Self {
         let (fingerprint, order) = (self.fingerprint, self.order.clone());
-        Self { name, octets: octets.to_vec(), fingerprint, is_part: true, order }
+        Self { name, octets: Arc::new(octets.to_vec()), fingerprint, is_part: true, order }
     }
 }
 
@@ -176,6 +184,7 @@ impl Inbox {
             overflowed: false,
             zones: 1,
             part_kept: false,
+            unsynced: false,
         }
     }
 
@@ -290,29 +299,31 @@ impl Inbox {
     /// Takes a judged file out of the inbox: to `to` (never replacing what is there), or away when `None`. A file that
     /// has come under its name meanwhile stays.
     ///
-    /// Of a part only the copy at `to` is made, and the file stays as it is.
+    /// Of a part only the copy at `to` is made, and the file stays as it is. Names are not synced: [`Inbox::sync`] does that for many
+    /// files at once, after the folder of `to`.
     pub fn take_out(&mut self, file: &Dropped, to: Option<&Path>) -> io::Result<()> {
         if file.order.is_some() {
             return Ok(());
         }
         if file.is_part {
-            let result = to.map_or(Ok(()), |to| durable::write_new(to, &file.octets, 0o640));
+            let result = to.map_or(Ok(()), |to| durable::write_new_unsynced(to, &file.octets, 0o640));
             self.part_kept |= result.is_err();
             return result;
         }
         let result = self.claim(file).and_then(|claim| {
             let Some(claim) = claim else { return Ok(()) };
             match to {
-                None => durable::remove(&claim),
-                Some(to) => match durable::rename_new(&claim, to) {
+                None => durable::remove_each_unsynced(&[&claim]),
+                Some(to) => match durable::rename_new_unsynced(&claim, to) {
                     Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
                         durable::write_new(to, &file.octets, 0o640)?;
-                        durable::remove(&claim)
+                        durable::remove_each_unsynced(&[&claim])
                     }
                     other => other,
                 },
             }
         });
+        self.unsynced = true;
         if result.is_err() {
             // Judged already: not again before it changes.
             self.files.insert(file.name.clone(), Seen::Left(file.fingerprint));
@@ -320,6 +331,11 @@ impl Inbox {
             self.files.remove(&file.name);
         }
         result
+    }
+
+    /// Makes durable what was taken out since the last call.
+    pub fn sync(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.unsynced) { durable::sync_dir(&self.dir) } else { Ok(()) }
     }
 
     /// Leaves a judged file where it is, for another look once it has settled again: it could not be dealt with.
@@ -383,7 +399,7 @@ impl Inbox {
         let claim = loop {
             self.claims += 1;
             let claim = self.dir.join(format!("{CLAIM}-{}-{}", std::process::id(), self.claims));
-            match durable::rename_new(&from, &claim) {
+            match durable::rename_new_unsynced(&from, &claim) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 other => break other.map(|()| claim)?,
@@ -394,7 +410,7 @@ impl Inbox {
         }
         // Replaced between the two looks. Should even a third one have come: both are kept.
         self.due.insert(file.name.clone(), false);
-        if durable::rename_new(&claim, &from).is_err() {
+        if durable::rename_new_unsynced(&claim, &from).is_err() {
             self.give_back(&claim)?;
         }
         Ok(None)
@@ -460,6 +476,7 @@ impl Inbox {
         match files::read(&path, Named::ByDrop, many::max_octets(self.zones)) {
             Ok(file) => {
                 let (octets, fingerprint) = (file.octets, file.fingerprint);
+                let octets = Arc::new(octets);
                 let dropped = Dropped { name, octets, fingerprint, is_part: false, order: None };
                 self.settle(dropped, seen, closed, now)
             }
@@ -471,7 +488,7 @@ impl Inbox {
             Err(error @ FileError::TooLarge { .. }) => {
                 self.files.insert(name.clone(), Seen::Left(print));
                 let file =
-                    Dropped { name, octets: Vec::new(), fingerprint: print, is_part: false, order: None };
+                    Dropped { name, octets: Arc::default(), fingerprint: print, is_part: false, order: None };
                 Some(Look::TooLarge(file, error))
             }
             Err(error) => {

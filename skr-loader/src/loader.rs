@@ -2,6 +2,7 @@
 //!
 //! [`Loader::step`] does everything that is due at one moment, without waiting; [`Loader::run`] is a loop around it.
 
+mod aside;
 pub(crate) mod import;
 pub(crate) mod many;
 mod rollback;
@@ -52,6 +53,8 @@ pub struct Loader {
     rejected: Rejected,
     zones: BTreeMap<Name, Zone>,
     deliveries: Deliveries,
+    /// Rejected files that are yet to be moved.
+    aside: Vec<aside::Aside>,
     events: Receiver<Wake>,
     control: Control,
     clock_told: bool,
@@ -159,6 +162,7 @@ impl Loader {
             inbox,
             zones: BTreeMap::new(),
             deliveries: Deliveries::default(),
+            aside: Vec::new(),
             events,
             control: Control { wake, stop: Arc::new(AtomicBool::new(false)) },
             clock_told: false,
@@ -347,6 +351,13 @@ impl Loader {
         }
         if tended.overflowed {
             tracing::warn!("events of the inbox were lost; scanned it");
+        }
+    }
+
+    /// The same for many lines, which [`Loader::clear`] makes sure of.
+    fn record_unsynced(&mut self, record: Record) {
+        if let Err(error) = self.audit.append_unsynced(record) {
+            tracing::error!(%error, "the audit log cannot be written");
         }
     }
 

@@ -1,7 +1,8 @@
 //! `rejected/`: the files that were rejected, each with a `.reason` beside it. Nothing there is ever replaced; when there are too many,
 //! the oldest are removed.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read};
@@ -28,6 +29,8 @@ const FINDINGS: usize = 200;
 const REASON: &str = ".reason";
 /// How a reason begins: what begins otherwise is not ours to remove.
 const FIRST_WORD: &[u8] = b"file     ";
+/// Reasons that are written at the same time.
+const WRITERS: usize = 16;
 /// `st_blocks` counts in these, whatever the block size is.
 const BLOCK: u64 = 512;
 
@@ -113,39 +116,82 @@ impl Rejected {
                 continue;
             }
             // The reason last: a crash in between leaves one without a file, which the next start lists.
-            match durable::remove_each(&[&oldest.path, &with_reason(&oldest.path)]) {
+            match durable::remove_each_unsynced(&[&oldest.path, &with_reason(&oldest.path)]) {
                 Ok(()) => pruned.removed.push(oldest.path),
                 // Not tried for ever; the next start lists it again.
                 Err(error) => drop(pruned.error.get_or_insert((oldest.path, error))),
             }
         }
         pruned.kept = kept.len();
+        if !pruned.removed.is_empty() {
+            self.sync()?;
+        }
         Ok(pruned)
     }
 
-    /// Writes the reason under a free name, and gives the path where the file belongs: the same without `.reason`.
-    pub fn place(
-        &mut self,
-        file: &Dropped,
-        zone: Option<&Name>,
-        in_force: Option<u64>,
-        findings: &[Finding],
-        now: Timestamp,
-    ) -> io::Result<PathBuf> {
-        let text = reason(file, zone, in_force, findings, now);
-        let name = safe_name(file.name.as_bytes());
-        let mut path = self.dir.join(&name);
-        loop {
-            if path.symlink_metadata().is_err() {
-                match durable::write_new(&with_reason(&path), text.as_bytes(), 0o640) {
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    other => return other.map(|()| path),
-                }
+    /// Writes the reasons for files of these names, each under a free name, and gives the path where each file belongs: the same without
+    /// `.reason`. What the reasons say is synced; their names are by [`Rejected::sync`].
+    pub fn place(&mut self, files: &[(&OsStr, &str)]) -> Vec<io::Result<PathBuf>> {
+        let mut taken = HashSet::new();
+        let chosen: Vec<_> = files.iter().map(|(name, text)| (self.free(name, &mut taken), *text)).collect();
+        // A disk syncs many files at once in the time of one.
+        let share = chosen.len().div_ceil(WRITERS).max(1);
+        let write_share = |share: &[(PathBuf, &str)]| -> Vec<io::Result<()>> {
+            share.iter().map(|(path, text)| write_reason(path, text)).collect()
+        };
+        let written: Vec<io::Result<()>> = std::thread::scope(|scope| {
+            let spawn = |share| {
+                let builder = std::thread::Builder::new().name("reasons".to_owned());
+                (share, builder.spawn_scoped(scope, move || write_share(share)))
+            };
+            let writers: Vec<_> = chosen.chunks(share).skip(1).map(spawn).collect();
+            let mut written = chosen.chunks(share).next().map_or_else(Vec::new, write_share);
+            for (share, writer) in writers {
+                // Without another thread this one does it.
+                let done = writer.ok().and_then(|writer| writer.join().ok());
+                written.extend(done.unwrap_or_else(|| write_share(share)));
             }
+            written
+        });
+        let results = chosen.into_iter().zip(written).zip(files);
+        results
+            .map(|(((mut path, text), mut written), (name, _))| {
+                loop {
+                    match written {
+                        // Somebody else took the name meanwhile.
+                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                            path = self.free(name, &mut taken);
+                            written = write_reason(&path, text);
+                        }
+                        other => break other.map(|()| path),
+                    }
+                }
+            })
+            .collect()
+    }
+
+    /// Makes the names in the folder durable.
+    pub fn sync(&self) -> io::Result<()> {
+        durable::sync_dir(&self.dir)
+    }
+
+    /// A path that nobody has, neither with `.reason` nor without.
+    fn free(&mut self, name: &OsStr, taken: &mut HashSet<PathBuf>) -> PathBuf {
+        let name = safe_name(name.as_bytes());
+        let mut path = self.dir.join(&name);
+        while path.symlink_metadata().is_ok()
+            || with_reason(&path).symlink_metadata().is_ok()
+            || !taken.insert(path.clone())
+        {
             path = self.dir.join(format!("{name}.{}", self.number));
             self.number += 1;
         }
+        path
     }
+}
+
+fn write_reason(path: &Path, text: &str) -> io::Result<()> {
+    durable::write_new_unsynced(&with_reason(path), text.as_bytes(), 0o640)
 }
 
 fn with_reason(path: &Path) -> PathBuf {
@@ -166,7 +212,7 @@ fn list(dir: &Path) -> io::Result<VecDeque<Kept>> {
         }
         let Ok(metadata) = entry.metadata() else { continue };
         if metadata.is_file() && is_our_reason(&entry.path()) {
-            let path = dir.join(std::ffi::OsStr::from_bytes(stem));
+            let path = dir.join(OsStr::from_bytes(stem));
             let octets = octets_of(&path);
             found.push(((metadata.mtime(), metadata.mtime_nsec()), Kept { path, octets }));
         }
@@ -199,7 +245,8 @@ const fn is_plain(octet: &u8) -> bool {
     octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'_' | b'-' | b'+' | b'%')
 }
 
-fn reason(
+/// The text of a reason.
+pub fn reason(
     file: &Dropped,
     zone: Option<&Name>,
     in_force: Option<u64>,

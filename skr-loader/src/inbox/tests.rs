@@ -101,7 +101,7 @@ impl Bench {
     }
 
     fn whole(&mut self, name: &str) -> Dropped {
-        let octets = std::fs::read(self.path(name)).unwrap();
+        let octets = std::fs::read(self.path(name)).unwrap().into();
         let fingerprint = files::fingerprint(&self.path(name)).unwrap();
         Dropped { name: name.into(), octets, fingerprint, is_part: false, order: None }
     }
@@ -393,7 +393,7 @@ fn row_23_without_events_a_file_is_taken_when_two_looks_see_the_same() {
         assert_eq!(bench.step(seconds), [whole("holes.skr"), whole("slow.skr")]);
         for name in ["holes.skr", "slow.skr"] {
             let judged = bench.whole(name);
-            assert_eq!(judged.octets, WHOLE.as_bytes());
+            assert_eq!(*judged.octets, WHOLE.as_bytes());
             bench.inbox.take_out(&judged, None).unwrap();
         }
         assert_eq!(bench.step(10 * seconds), [""; 0], "each is handled once");

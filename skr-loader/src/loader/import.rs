@@ -18,6 +18,7 @@ use crate::checks::{self, Passed};
 use crate::files::{self, FileError, Named, hex, one_line, printable};
 use crate::inbox::{Dropped, Look};
 use crate::order::Order;
+use crate::rejected;
 use crate::report;
 use crate::store::{Digest, InForce};
 
@@ -64,7 +65,13 @@ pub enum Outcome {
 }
 
 impl Loader {
+    /// Judges what was found in the inbox, and moves it out.
     pub(super) fn import(&mut self, looks: Vec<Look>, now: Timestamp, imports: &mut Vec<Import>) {
+        self.judge_all(looks, now, imports);
+        self.clear();
+    }
+
+    fn judge_all(&mut self, looks: Vec<Look>, now: Timestamp, imports: &mut Vec<Import>) {
         let (mut read, mut many) = (Vec::new(), Vec::new());
         for look in looks {
             match look {
@@ -116,6 +123,7 @@ impl Loader {
         let mut imports = Vec::new();
         if self.is_of_many(file) {
             self.import_many(file, now, &mut imports);
+            self.clear();
             return imports;
         }
         let started = Instant::now();
@@ -126,6 +134,7 @@ impl Loader {
             }
             Err((zone, finding)) => self.reject(file, zone, vec![finding], now, started),
         });
+        self.clear();
         imports
     }
 
@@ -186,8 +195,8 @@ impl Loader {
         // Whoever reads a generation reads BIND's form; what came in another stays beside it.
         let committed = joined.or_else(|| accept::rewritten(&skr, &file.octets, now, PROGRAM));
         let (octets, received) = match &committed {
-            Some(committed) => (committed, Some(&file.octets[..])),
-            None => (&file.octets, None),
+            Some(committed) => (&committed[..], Some(&file.octets[..])),
+            None => (&file.octets[..], None),
         };
         if is_dry_run(file) {
             let outcome = Outcome::Accepted { generation: zone.state.next, warnings };
@@ -315,23 +324,13 @@ impl Loader {
             checks: ids.iter().map(|id| (*id).to_owned()).collect(),
             ..of_file("rejected", zone.as_ref(), file, &digest, now)
         };
-        self.record(record.ordered(file.order(), &[]));
+        self.record_unsynced(record.ordered(file.order(), &[]));
         let in_force = zone.as_ref().and_then(|z| self.in_force(z)).map(|f| f.generation);
         if file.order().is_some() {
             self.metrics.skr_import_duration_seconds.observe(started.elapsed().as_secs_f64());
             return import(file, digest, zone, Vec::new(), Outcome::Rejected { findings });
         }
-        match self.rejected.place(file, zone.as_ref(), in_force, &findings, now) {
-            Ok(path) => {
-                self.take_out(file, Some(&path));
-                self.rejected.placed(path);
-                self.prune_rejected();
-            }
-            Err(error) => {
-                tracing::error!(file = name, %error, "cannot write the reason; the file stays in the inbox");
-                self.inbox.leave(file);
-            }
-        }
+        self.put_aside(file, rejected::reason(file, zone.as_ref(), in_force, &findings, now));
         self.metrics.skr_import_duration_seconds.observe(started.elapsed().as_secs_f64());
         import(file, digest, zone, Vec::new(), Outcome::Rejected { findings })
     }

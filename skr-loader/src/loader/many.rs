@@ -79,6 +79,8 @@ impl Loader {
             imports.push(import);
         }
         let name = crate::files::printable(&file.name);
+        // Now, as the file itself goes only when each part has its place.
+        self.clear();
         if self.inbox.take_part_kept() {
             tracing::error!(
                 file = name,

@@ -1,0 +1,63 @@
+//! Rejected files on their way out, many at once: each reason is synced before its file moves, and what all of them need (the audit log,
+//! the folders) is synced once for all.
+//!
+//! ```text
+//! reject ─▶ aside ──clear──▶ audit log synced ─▶ reasons written, each synced ─▶ files moved ─▶ rejected/ synced ─▶ inbox/ synced
+//! ```
+//!
+//! After a crash in the middle some files lie in the inbox still, and are judged again.
+
+use super::Loader;
+use crate::files::printable;
+use crate::inbox::Dropped;
+
+/// Files that are put aside at most before they are moved.
+const AT_ONCE: usize = 64;
+
+/// A rejected file that lies in the inbox still.
+#[derive(Debug)]
+pub(super) struct Aside {
+    file: Dropped,
+    reason: String,
+}
+
+impl Loader {
+    /// Will move the file to `rejected/`, with its reason.
+    pub(super) fn put_aside(&mut self, file: &Dropped, reason: String) {
+        self.aside.push(Aside { file: file.clone(), reason });
+        if self.aside.len() >= AT_ONCE {
+            self.clear();
+        }
+    }
+
+    /// Moves what was put aside, and makes it and all that was taken out of the inbox durable.
+    pub(super) fn clear(&mut self) {
+        if let Err(error) = self.audit.sync() {
+            tracing::error!(%error, "the audit log cannot be written");
+        }
+        let aside = std::mem::take(&mut self.aside);
+        if !aside.is_empty() {
+            let reasons: Vec<_> = aside.iter().map(|a| (&*a.file.name, &*a.reason)).collect();
+            for (Aside { file, .. }, path) in aside.iter().zip(self.rejected.place(&reasons)) {
+                match path {
+                    Ok(path) => {
+                        self.take_out(file, Some(&path));
+                        self.rejected.placed(path);
+                    }
+                    Err(error) => {
+                        let file_name = printable(&file.name);
+                        tracing::error!(file = file_name, %error, "cannot write the reason; the file stays in the inbox");
+                        self.inbox.leave(file);
+                    }
+                }
+            }
+            if let Err(error) = self.rejected.sync() {
+                tracing::error!(%error, "the rejected files may not outlive a power loss");
+            }
+            self.prune_rejected();
+        }
+        if let Err(error) = self.inbox.sync() {
+            tracing::error!(%error, "judged files may lie in the inbox again after a power loss");
+        }
+    }
+}
