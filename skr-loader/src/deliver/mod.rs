@@ -48,6 +48,11 @@ pub trait Deliver: Send {
     fn import(&mut self, task: &Task<'_>) -> Result<(), CommandError>;
     /// Tells it that a slot of the plan has begun.
     fn switch(&mut self, task: &Task<'_>) -> Result<(), CommandError>;
+    /// Gives it the generation in another form, with which it takes all signatures of the bundle anew; false where there is none.
+    /// What is in force follows by [`Self::import`].
+    fn shake(&mut self, _task: &Task<'_>) -> Result<bool, CommandError> {
+        Ok(false)
+    }
     /// Makes it look at once at which signatures are due, where it has put that off; false where nothing is known that does.
     fn wake(&mut self) -> Result<bool, CommandError> {
         Ok(false)

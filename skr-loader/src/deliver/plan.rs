@@ -104,6 +104,17 @@ impl Plan {
         pair.map_or_else(alone, left)
     }
 
+    /// The same with each TTL a second shorter than it was signed.
+    #[must_use]
+    pub fn with_shorter_ttl(&self) -> Self {
+        let mut plan = self.clone();
+        for bundle in plan.slots.iter_mut().map(|slot| &mut slot.bundle) {
+            let rrsets = [Some(&mut bundle.dnskey), bundle.cdnskey.as_mut(), bundle.cds.as_mut()];
+            rrsets.into_iter().flatten().for_each(|rrset| rrset.ttl = rrset.ttl.saturating_sub(1));
+        }
+        plan
+    }
+
     /// In BIND's text form, each header with the time of its slot.
     #[must_use]
     pub fn text(&self, zone: &Name, now: Timestamp, program: &str) -> String {

@@ -119,6 +119,16 @@ struct Answer {
 }
 
 impl ProofError {
+    /// True when an RRset of the bundle is served without one of its signatures that a validator would take.
+    #[must_use]
+    pub const fn lacks_signatures(&self) -> bool {
+        match self {
+            Self::OtherSignature { .. } => true,
+            Self::NotValid { rtype, .. } => rtype.0 != Rtype::SOA.0,
+            Self::NoAnswer { .. } | Self::BadAnswer { .. } | Self::Differs { .. } => false,
+        }
+    }
+
     /// True when what is served was good once and the server should have renewed it.
     #[must_use]
     pub const fn is_overdue(&self) -> bool {

@@ -107,6 +107,16 @@ impl Deliver for Named {
         self.rndc(&["loadkeys"], task)
     }
 
+    /// named takes the signatures of an RRset out of the SKR when one is due, or when its records have changed; not when there is none,
+    /// as after `rndc sign`. So the TTL of the RRsets changes by a second for a moment; validators take one that is shorter.
+    fn shake(&mut self, task: &Task<'_>) -> Result<bool, CommandError> {
+        check_keys(task)?;
+        let text = task.plan.with_shorter_ttl().text(task.zone, task.now, PROGRAM);
+        let path = put(&self.folder, &self.name, task, &text)?;
+        self.rndc(&["skr", "-import", &path.to_string_lossy()], task)?;
+        Ok(true)
+    }
+
     /// A renewal of signatures that failed, as each does while named has no SKR, is tried again five minutes later, whatever is
     /// imported in between. Reading its configuration sets that time anew. (`rndc sign` takes the KSK's signature away.)
     fn wake(&mut self) -> Result<bool, CommandError> {

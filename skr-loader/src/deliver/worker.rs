@@ -74,6 +74,8 @@ struct Job {
     restarted: bool,
     /// It was woken since the last import.
     woken: bool,
+    /// It serves the RRsets without the signatures of the bundle, whatever it was given.
+    bare: bool,
     /// What was proven last.
     served: Option<Served>,
 }
@@ -142,8 +144,8 @@ impl Worker {
         self.metrics.add_delivery(&report::label(&zone), &self.name);
         let plan = Plan { slots: Vec::new(), warnings: Vec::new() };
         let restarted = next == Next::Start;
-        let (slot, due, failures, woken, served) = (None, now, 0, false, None);
-        let job = Job { in_force, keys, plan, slot, next, due, failures, restarted, woken, served };
+        let (slot, due, failures, woken, bare, served) = (None, now, 0, false, false, None);
+        let job = Job { in_force, keys, plan, slot, next, due, failures, restarted, woken, bare, served };
         self.due.insert((now, zone.clone()));
         self.jobs.insert(zone, job);
     }
@@ -245,6 +247,19 @@ impl Worker {
             }
             job.slot = job.plan.at(now);
             let skr = skr_path(&zone_dir(&self.accepted, zone), job.in_force.generation);
+            if std::mem::take(&mut job.bare) {
+                match self.server.shake(&task(zone, job, &skr, now)) {
+                    Ok(true) => {
+                        tracing::warn!(target = self.name, %zone, "it was given the records with a shorter TTL, so that it takes their signatures anew");
+                        let wakes = &self.metrics.skr_delivery_wakes_total;
+                        wakes.with_label_values(&[&report::label(zone), &self.name]).inc();
+                        // What is in force follows in a moment.
+                        return now.plus(2);
+                    }
+                    Ok(false) => {}
+                    Err(error) => return self.failed(zone, job, &error.to_string(), now),
+                }
+            }
             let done = self.server.import(&task(zone, job, &skr, now));
             if let Err(error) = done {
                 return self.failed(zone, job, &error.to_string(), now);
@@ -279,7 +294,8 @@ impl Worker {
             Ok(served) => return self.proven(zone, job, served, now),
             Err(error) => error,
         };
-        let may_be_renewed = error.is_overdue() && slot.bundle.signatures.iter().all(|s| s.is_valid_at(now));
+        let is_good = slot.bundle.signatures.iter().all(|s| s.is_valid_at(now));
+        let may_be_renewed = error.is_overdue() && is_good;
         match job.next {
             // It has had no time yet.
             Next::Prove(since) if since == now => self.not_after_switch(job, now, 1),
@@ -293,7 +309,11 @@ impl Worker {
             Next::Prove(since) if since < now && now.since(since) < SETTLE => {
                 self.not_after_switch(job, now, 1)
             }
-            _ => self.failed(zone, job, &error.to_string(), now),
+            _ => {
+                // Once an import has not helped.
+                job.bare = job.next != Next::Watch && error.lacks_signatures() && is_good;
+                self.failed(zone, job, &error.to_string(), now)
+            }
         }
     }
 
@@ -363,10 +383,12 @@ impl Worker {
         self.not_after_switch(job, now, pause)
     }
 
-    /// In `seconds`, and not after the next slot begins.
+    /// In `seconds`, and not after the next slot begins, or the signatures of this one end.
     fn not_after_switch(&self, job: &Job, now: Timestamp, seconds: u64) -> Timestamp {
         let due = now.plus(seconds);
-        job.plan.next(now).map_or(due, |next| due.min(next))
+        let slot = job.slot.and_then(|i| job.plan.slots.get(i));
+        let end = slot.map(|slot| slot.bundle.expiration().plus(1)).filter(|end| now < *end);
+        job.plan.next(now).into_iter().chain(end).fold(due, Timestamp::min)
     }
 
     /// True when this very generation was proven to be served by this very run of the server.

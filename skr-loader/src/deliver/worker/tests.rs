@@ -17,6 +17,8 @@ struct Fake {
     /// The signatures that are served have run out, until it is woken.
     expired: bool,
     waking_helps: bool,
+    /// What is served has no signature, until it is shaken.
+    bare: bool,
     did: Vec<(&'static str, u64)>,
 }
 
@@ -53,6 +55,13 @@ impl Deliver for Server {
     fn switch(&mut self, task: &Task<'_>) -> Result<(), CommandError> {
         self.with(|fake| fake.did.push(("switch", task.now.secs() - t(0).secs())));
         Ok(())
+    }
+    fn shake(&mut self, task: &Task<'_>) -> Result<bool, CommandError> {
+        self.with(|fake| {
+            fake.did.push(("shake", task.now.secs() - t(0).secs()));
+            fake.bare = false;
+        });
+        Ok(true)
     }
     fn wake(&mut self) -> Result<bool, CommandError> {
         self.with(|fake| {
@@ -108,8 +117,12 @@ impl Bench {
 fn worker(dir: &tempfile::TempDir, server: &Server, metrics: &Metrics) -> Worker {
     let judged = server.clone();
     let prover: Prover = Box::new(move |_, bundle, _, _| {
-        let (wrong, expired) = judged.with(|fake| (fake.wrong, fake.expired));
-        if wrong || expired {
+        let (wrong, expired, bare) = judged.with(|fake| (fake.wrong, fake.expired, fake.bare));
+        if wrong {
+            let (rtype, bundle) = (bundle.dnskey.rtype, bundle.inception);
+            return Err(ProofError::Differs { rtype, bundle, missing: 0, extra: 1 });
+        }
+        if expired || bare {
             return Err(ProofError::NotValid { rtype: bundle.dnskey.rtype, what: "a test", expired });
         }
         Ok(Served::Exactly)
@@ -218,9 +231,25 @@ fn a_server_that_does_not_renew_signatures_is_woken_once_for_each_import() {
     bench.run(6, 100);
     let did = bench.server.did();
     let kinds: Vec<_> = did.iter().map(|d| d.0).collect();
-    assert_eq!(kinds, ["wake", "import", "wake", "import", "wake"], "{did:?}");
+    assert_eq!(kinds, ["wake", "shake", "import", "wake", "shake", "import"], "{did:?}");
     assert!(!bench.is_current());
-    assert_eq!(bench.metrics.skr_delivery_wakes_total.with_label_values(&["example.", "ns1"]).get(), 4);
+    assert_eq!(bench.metrics.skr_delivery_wakes_total.with_label_values(&["example.", "ns1"]).get(), 5);
+}
+
+/// As after `rndc sign`, which takes the KSK's signatures away.
+#[test]
+fn a_server_without_the_signatures_is_shaken_once_an_import_has_not_helped() {
+    let mut bench = Bench::new();
+    bench.run(0, 5);
+    bench.server.did();
+    bench.server.with(|fake| fake.bare = true);
+    bench.run(6, 100);
+    let did = bench.server.did();
+    assert!(
+        matches!(did[..], [("import", 61), ("shake", at), ("import", after)] if at < 80 && after == at + 2),
+        "{did:?}"
+    );
+    assert!(bench.is_current());
 }
 
 /// Signatures of seconds have no time for that: it is woken at once after a start.
