@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
 use keystore::clock;
-use keystore::config::Config;
+use keystore::config::{Config, ConfigErrors};
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::http::{Endpoint, Server as HttpServer};
@@ -21,6 +21,8 @@ use signal_hook::iterator::Signals;
 use signer_plugin::border::SignerHandler;
 use signer_plugin::border::server::{Listen, Server as DnsServer};
 use signer_plugin::runtime::Signer;
+use skr_loader::control::Answer;
+use skr_loader::control::server::Server as ControlServer;
 use skr_loader::loader::{Control, Loader, Outcome};
 use skr_loader::service;
 
@@ -62,6 +64,10 @@ pub fn wait_for_signal() -> Result<()> {
 }
 
 pub(crate) fn load(path: &Path) -> Result<Config> {
+    Ok(load_config(path)?)
+}
+
+fn load_config(path: &Path) -> Result<Config, ConfigErrors> {
     let config = Config::load(path)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -71,7 +77,8 @@ pub(crate) fn load(path: &Path) -> Result<Config> {
 
 /// All parts at work. [`Serving::stop`] ends them in order; dropping it ends the process's parts at once.
 pub struct Serving {
-    path: PathBuf,
+    /// Before the parts that it steers: no command comes in while they end.
+    socket: Option<ControlServer>,
     runtime: tokio::runtime::Runtime,
     loader: Control,
     loader_thread: JoinHandle<()>,
@@ -81,6 +88,15 @@ pub struct Serving {
     dns: Option<DnsServer>,
     metrics_address: Option<SocketAddr>,
     stop_http: tokio::sync::watch::Sender<bool>,
+    reloading: Arc<Mutex<Reloading>>,
+}
+
+/// Takes a new configuration to every part; for the signal and for the control socket.
+struct Reloading {
+    path: PathBuf,
+    loader: Control,
+    timer: Sender<crate::requests::Wake>,
+    signer: Arc<Signer>,
     /// The configuration in use.
     config: Config,
     /// The zones that must be ready, as the endpoint sees them.
@@ -132,8 +148,31 @@ impl Serving {
                 loader.run(clock, |import| wake_others(import, &wake.0, &wake.1));
             })
             .context("cannot start the loader")?;
-        let serving = Self {
+        let reloading = Arc::new(Mutex::new(Reloading {
             path: path.to_owned(),
+            loader: control.clone(),
+            timer: timer.waker(),
+            signer: Arc::clone(&signer),
+            config: config.clone(),
+            zones,
+        }));
+        let at_socket = Arc::clone(&reloading);
+        let reload = Arc::new(move || {
+            service::reloading();
+            let answer = at_socket.lock().unwrap_or_else(PoisonError::into_inner).reload();
+            service::ready("serving");
+            answer
+        });
+        let socket = match ControlServer::start(&config, control.clone(), reload) {
+            Ok(socket) => Some(socket),
+            // Nobody can give commands then; everything else works.
+            Err(error) => {
+                tracing::error!(%error, "no control socket");
+                None
+            }
+        };
+        let serving = Self {
+            socket,
             runtime,
             loader: control,
             loader_thread,
@@ -143,8 +182,7 @@ impl Serving {
             dns,
             metrics_address,
             stop_http,
-            config,
-            zones,
+            reloading,
         };
         for address in serving.dns() {
             tracing::info!(%address, "serving");
@@ -169,34 +207,13 @@ impl Serving {
 
     /// Reads the configuration again; the old one stays in use when it is wrong.
     pub fn reload(&mut self) {
-        match load(&self.path) {
-            Ok(config) => {
-                if let Some(what) = fixed(&self.config, &config) {
-                    tracing::error!(
-                        "{what} cannot change while this process runs; the old configuration stays in use, restart to take it"
-                    );
-                    return self.loader.reload_failed();
-                }
-                if let Err(error) = make_folders(&config) {
-                    tracing::error!("{error:#}; requests of the zone fail until the folder is there");
-                }
-                *self.zones.lock().unwrap_or_else(PoisonError::into_inner) = ready_zones(&config);
-                self.signer.reload(&config);
-                self.timer.reload(config.clone());
-                if !self.loader.reload(config.clone()) {
-                    tracing::error!("the loader has ended; restart this process");
-                }
-                self.config = config;
-            }
-            Err(error) => {
-                tracing::error!("{error:#}; the old configuration stays in use");
-                self.loader.reload_failed();
-            }
-        }
+        // Told by the log.
+        drop(self.reloading.lock().unwrap_or_else(PoisonError::into_inner).reload());
     }
 
     /// Ends every part: takes no more queries, finishes the import under way.
     pub fn stop(mut self) {
+        drop(self.socket.take());
         if let Some(dns) = self.dns.take() {
             self.runtime.block_on(dns.shutdown());
         }
@@ -207,8 +224,48 @@ impl Serving {
         }
         self.timer.stop();
         self.clock_watch.stop();
+        drop(self.reloading);
         drop(self.signer);
         self.runtime.shutdown_background();
+    }
+}
+
+impl Reloading {
+    fn reload(&mut self) -> Answer {
+        let config = match load_config(&self.path) {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::error!("{error:#}; the old configuration stays in use");
+                self.loader.reload_failed();
+                return Answer::of_errors(&error);
+            }
+        };
+        if let Some(what) = fixed(&self.config, &config) {
+            let what = format!(
+                "{what} cannot change while this process runs; the old configuration stays in use, restart to take it"
+            );
+            tracing::error!("{what}");
+            self.loader.reload_failed();
+            return Answer::of_reload(Err(what), &config.warnings);
+        }
+        if let Err(error) = make_folders(&config) {
+            tracing::error!("{error:#}; requests of the zone fail until the folder is there");
+        }
+        *self.zones.lock().unwrap_or_else(PoisonError::into_inner) = ready_zones(&config);
+        self.signer.reload(&config);
+        // The timer has ended when nobody listens: the process is stopping.
+        let _ = self.timer.send(crate::requests::Wake::Reload(Box::new(config.clone())));
+        let taken = self.loader.reload_and_wait(config.clone());
+        let (zones, warnings) = (config.zones.len(), config.warnings.clone());
+        self.config = config;
+        match taken {
+            Some(result) => Answer::of_reload(result.map(|()| zones).map_err(|e| e.to_string()), &warnings),
+            None => {
+                let what = "the loader does not answer; restart this process";
+                tracing::error!("{what}");
+                Answer::refused(what)
+            }
+        }
     }
 }
 

@@ -60,7 +60,23 @@ impl Config {
     pub fn parse(octets: &[u8], path: &Path) -> Result<Self, ConfigErrors> {
         read::parse(octets, path)
     }
+
+    /// The control socket of the loader.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.loader.control_socket.clone().unwrap_or_else(|| self.state_dir.join(CONTROL_SOCKET))
+    }
+
+    /// The control socket that the file at `path` names, even where the rest of it has errors: so that a running loader can be asked
+    /// what is wrong with it. `None` when that much cannot be read.
+    #[must_use]
+    pub fn locate_control_socket(path: &Path) -> Option<PathBuf> {
+        read::locate_control_socket(path)
+    }
 }
+
+/// Name of the control socket in the state folder.
+pub const CONTROL_SOCKET: &str = "skr-loader.sock";
 
 /// One `[[zone]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +110,10 @@ pub struct LoaderConfig {
     pub rejected_max_files: u32,
     /// `rejected-max-octets`: octets of disk that they take at most.
     pub rejected_max_octets: u32,
+    /// `control-socket`: where commands reach the running loader; `None` = [`CONTROL_SOCKET`] in the state folder.
+    pub control_socket: Option<PathBuf>,
+    /// `control-group`: the group that may connect to it; `None` = the daemon's.
+    pub control_group: Option<String>,
     /// Seconds until the end of the coverage at which the alerts are due: information.
     pub coverage_info: u32,
     /// The same: warning.
@@ -156,6 +176,8 @@ impl Default for LoaderConfig {
             // A rejected file is there for people to look at; nobody looks at more than these.
             rejected_max_files: 1000,
             rejected_max_octets: 256 << 20,
+            control_socket: None,
+            control_group: None,
             coverage_info: 30 * DAY,
             coverage_warning: 14 * DAY,
             coverage_critical: 3 * DAY,

@@ -1,9 +1,13 @@
-//! The command line: `check`, `run`, and looks at what the store holds.
+//! The command line: `check`, `run`, orders to the running loader, and looks at what the store holds.
 
 mod audit;
 mod check;
+mod import;
 mod look;
+mod reach;
+mod rollback;
 mod run;
+mod status;
 mod style;
 #[cfg(test)]
 mod tests;
@@ -26,9 +30,12 @@ pub struct Cli {
 enum Command {
     Check(check::Args),
     Run(run::Args),
+    Import(import::Args),
+    Rollback(rollback::Args),
+    Reload(status::ReloadArgs),
     List(look::ListArgs),
     Show(look::ShowArgs),
-    Status(look::StatusArgs),
+    Status(status::StatusArgs),
     Audit(audit::Args),
 }
 
@@ -43,9 +50,12 @@ fn run_command(cli: &Cli, now: Timestamp, out: &mut impl Write) -> anyhow::Resul
     match &cli.command {
         Command::Check(args) => check::main(args, now, out),
         Command::Run(args) => run::main(args).map(|()| true),
+        Command::Import(args) => import::main(args, now, out),
+        Command::Rollback(args) => rollback::main(args, now, out),
+        Command::Reload(args) => status::reload(args, out),
         Command::List(args) => look::list(args, out).map(|()| true),
         Command::Show(args) => look::show(args, out).map(|()| true),
-        Command::Status(args) => look::status(args, now, out),
+        Command::Status(args) => status::status(args, now, out),
         Command::Audit(args) => audit::main(args, out),
     }
 }

@@ -31,9 +31,10 @@ use keystore::durable;
 use keystore::exchange::many;
 use keystore::time::Timestamp;
 
-use crate::files::{self, FileError, Fingerprint, Named};
+use crate::files::{self, FileError, Fingerprint, Named, printable};
 use crate::loader::Wake;
 use crate::order::Order;
+use crate::status::Pending;
 use watch::Watch;
 pub use watch::{Event, State as WatchState, WatchError};
 
@@ -364,6 +365,22 @@ impl Inbox {
     /// True when a part of a file could not be dealt with since the last call.
     pub const fn take_part_kept(&mut self) -> bool {
         std::mem::replace(&mut self.part_kept, false)
+    }
+
+    /// The files that wait or were left, up to a hundred, by name.
+    #[must_use]
+    pub fn pending(&self) -> Vec<Pending> {
+        const SHOWN: usize = 100;
+        let state = |seen: &Seen| match seen {
+            Seen::Ignored => None,
+            Seen::Waiting { .. } => Some("waiting"),
+            Seen::Left(_) => Some("left"),
+        };
+        let seen = self.files.iter().filter_map(|(name, seen)| Some((name, state(seen)?)));
+        let all = seen.chain(self.due.keys().map(|name| (name, "waiting"))).collect::<BTreeMap<_, _>>();
+        let pending =
+            |(name, state): (&OsString, &str)| Pending { file: printable(name), state: state.to_owned() };
+        all.into_iter().take(SHOWN).map(pending).collect()
     }
 
     /// True when the folder is watched.

@@ -15,6 +15,7 @@ pub mod accept;
 pub mod audit;
 pub mod checks;
 pub mod cli;
+pub mod control;
 pub mod coverage;
 pub mod deliver;
 pub mod files;
@@ -24,6 +25,7 @@ pub mod order;
 mod rejected;
 mod report;
 pub mod service;
+pub mod status;
 pub mod store;
 #[cfg(test)]
 mod testing;

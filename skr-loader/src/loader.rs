@@ -6,6 +6,7 @@ mod aside;
 pub(crate) mod import;
 pub(crate) mod many;
 mod rollback;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -13,8 +14,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
@@ -27,6 +28,7 @@ use crate::deliver::Deliveries;
 use crate::inbox::{Event, Inbox, Tended};
 use crate::rejected::Rejected;
 use crate::report;
+use crate::status::{is_outcome, last_imports};
 use crate::store::{Digest, InForce, OpenError, Store, ZoneState};
 
 pub use import::{Import, Outcome};
@@ -39,6 +41,10 @@ const QUEUE: usize = 4096;
 /// Longest pause between two steps, and pause while a file or the watch is waited for.
 const PAUSE: Duration = Duration::from_secs(5);
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
+/// How long somebody waits for a place in the queue.
+const ASK_TIME: Duration = Duration::from_secs(10);
+/// What is said when [`CLOCK_TOLERANCE`] is exceeded.
+const CLOCK: &str = "the clock stands before the last line of the audit log; set it first";
 /// How far the clock may stand behind the last line of the audit log, in seconds, before nothing is judged by it.
 const CLOCK_TOLERANCE: u64 = 86_400;
 
@@ -58,6 +64,12 @@ pub struct Loader {
     events: Receiver<Wake>,
     control: Control,
     clock_told: bool,
+    /// When [`Loader::run`] began.
+    started: Option<Timestamp>,
+    /// Why the last line of the audit log could not be written.
+    audit_error: Option<String>,
+    /// What is to be told to who waits for imports.
+    ordered: Vec<Import>,
     /// Parts of files of several zones that were rejected already, while the rest of the file waits for another try.
     rejected_parts: HashSet<Digest>,
 }
@@ -66,6 +78,10 @@ pub struct Loader {
 struct Zone {
     config: ZoneConfig,
     state: ZoneState,
+    /// What was wrong with the store when it was read back.
+    damage: Option<String>,
+    /// How the last file, or rollback, fared.
+    last_import: Option<Record>,
     /// The `zone` label.
     label: String,
 }
@@ -79,8 +95,19 @@ pub enum Wake {
     Reload(Box<Config>),
     /// The new configuration does not read.
     ReloadFailed,
+    /// Do this.
+    Ask(Ask),
     /// Look at the stop flag.
     Stop,
+}
+
+/// Something to do between two steps; gives what is to be told to who waits for imports.
+pub struct Ask(Box<dyn FnOnce(&mut Loader, Timestamp) -> Vec<Import> + Send>);
+
+impl std::fmt::Debug for Ask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ask")
+    }
 }
 
 /// Steers a running loader from another thread.
@@ -102,6 +129,36 @@ impl Control {
     #[must_use]
     pub fn reload(&self, config: Config) -> bool {
         self.wake.send(Wake::Reload(Box::new(config))).is_ok()
+    }
+
+    /// Has the loader do something between two steps, and waits for what comes of it. `what` gives that, and the imports to tell of.
+    /// `None` when the loader has ended, or is too busy.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&mut Loader, Timestamp) -> (T, Vec<Import>) + Send + 'static,
+    ) -> Option<T> {
+        let (reply, answer) = sync_channel(1);
+        let mut ask = Wake::Ask(Ask(Box::new(move |loader, now| {
+            let (said, imports) = what(loader, now);
+            // Who asked may have given up.
+            let _ = reply.send(said);
+            imports
+        })));
+        let until = Instant::now() + ASK_TIME;
+        loop {
+            ask = match self.wake.try_send(ask) {
+                Ok(()) => return answer.recv().ok(),
+                Err(TrySendError::Disconnected(_)) => return None,
+                Err(TrySendError::Full(_)) if Instant::now() > until => return None,
+                Err(TrySendError::Full(ask)) => ask,
+            };
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Hands over a new configuration, and waits until it is in use or refused.
+    pub fn reload_and_wait(&self, config: Config) -> Option<Result<(), StartError>> {
+        self.ask(move |loader, now| (loader.take_config(config, now), Vec::new()))
     }
 
     /// Says that there is a new configuration and that it has errors.
@@ -166,6 +223,9 @@ impl Loader {
             events,
             control: Control { wake, stop: Arc::new(AtomicBool::new(false)) },
             clock_told: false,
+            started: None,
+            audit_error: None,
+            ordered: Vec::new(),
             rejected_parts: HashSet::new(),
         };
         report::start(&loader.metrics);
@@ -177,6 +237,12 @@ impl Loader {
     #[must_use]
     pub fn control(&self) -> Control {
         self.control.clone()
+    }
+
+    /// The configuration in use.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
     }
 
     /// What is in force for `zone`.
@@ -197,6 +263,7 @@ impl Loader {
 
     /// Runs until [`Control::stop`]; `on_import` hears of each judged file, after its commit.
     pub fn run(&mut self, clock: impl Fn() -> Timestamp, mut on_import: impl FnMut(&Import)) {
+        self.started = Some(clock());
         self.record(Record::new(clock(), "started"));
         while !self.is_stopping() {
             let now = clock();
@@ -204,7 +271,8 @@ impl Loader {
             step.imports.iter().for_each(&mut on_import);
             let pause = if step.more { Duration::ZERO } else { self.pause(now) };
             match self.events.recv_timeout(pause) {
-                Ok(wake) => self.wake(wake, now),
+                // It may have waited for long.
+                Ok(wake) => self.wake(wake, clock()),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
         }
@@ -225,6 +293,7 @@ impl Loader {
             step.more = looks.more;
             self.import(looks.looks, now, &mut step.imports);
         }
+        step.imports.splice(0..0, self.ordered.drain(..));
         for zone in self.zones.values() {
             report::zone(&self.metrics, &zone.label, &zone.state, now);
         }
@@ -250,17 +319,29 @@ impl Loader {
             Wake::Inbox(event) => self.inbox.on_event(event),
             Wake::Stop => {}
             Wake::ReloadFailed => report::reload(&self.metrics, false, now),
-            Wake::Reload(config) => {
-                let result = self.reload(*config);
-                report::reload(&self.metrics, result.is_ok(), now);
-                match result {
-                    Ok(()) => tracing::info!(zones = self.zones.len(), "configuration reloaded"),
-                    Err(error) => {
-                        tracing::error!(%error, "configuration not taken; the old one stays in use");
-                    }
-                }
+            Wake::Ask(Ask(what)) => {
+                let imports = what(self, now);
+                self.ordered.extend(imports);
             }
+            // Told by the log.
+            Wake::Reload(config) => drop(self.take_config(*config, now)),
         }
+    }
+
+    /// [`Self::reload`], told by the log and the metrics.
+    fn take_config(&mut self, config: Config, now: Timestamp) -> Result<(), StartError> {
+        if config.control_socket() != self.config.control_socket()
+            || config.loader.control_group != self.config.loader.control_group
+        {
+            tracing::warn!("`control-socket` and `control-group` change at the next start");
+        }
+        let result = self.reload(config);
+        report::reload(&self.metrics, result.is_ok(), now);
+        match &result {
+            Ok(()) => tracing::info!(zones = self.zones.len(), "configuration reloaded"),
+            Err(error) => tracing::error!(%error, "configuration not taken; the old one stays in use"),
+        }
+        result
     }
 
     fn is_stopping(&self) -> bool {
@@ -269,17 +350,21 @@ impl Loader {
 
     fn configure(&mut self, config: Config) {
         let mut old = std::mem::take(&mut self.zones);
+        let last = if old.is_empty() { last_imports(&config.state_dir) } else { BTreeMap::new() };
         for zone in &config.zones {
             let label = report::label(&zone.name);
-            let state = match old.remove(&zone.name) {
-                Some(known) => known.state,
+            report::thresholds(&self.metrics, &label, &config.loader);
+            let (config, name) = (zone.clone(), zone.name.clone());
+            let zone = match old.remove(&zone.name) {
+                Some(known) => Zone { config, ..known },
                 None => {
                     self.metrics.add_zone(&label, Part::Loader);
-                    self.read_back(zone)
+                    let (state, damage) = self.read_back(zone);
+                    let last_import = last.get(&label).cloned();
+                    Zone { config, state, damage, last_import, label }
                 }
             };
-            report::thresholds(&self.metrics, &label, &config.loader);
-            self.zones.insert(zone.name.clone(), Zone { config: zone.clone(), state, label });
+            self.zones.insert(name, zone);
         }
         for zone in old.values() {
             self.metrics.remove_zone(&zone.label, Part::Loader);
@@ -318,8 +403,10 @@ impl Loader {
         report::pruned(&self.metrics, &pruned);
     }
 
-    fn read_back(&self, zone: &ZoneConfig) -> ZoneState {
+    /// And what is wrong with it.
+    fn read_back(&self, zone: &ZoneConfig) -> (ZoneState, Option<String>) {
         let (state, error) = self.store.load(&zone.name);
+        let damage = error.as_ref().map(ToString::to_string);
         let zone = &zone.name;
         match (&state.in_force, error) {
             (_, Some(error)) => {
@@ -331,7 +418,7 @@ impl Loader {
             }
             (None, None) => tracing::warn!(%zone, "no SKR was accepted yet; drop one into the inbox"),
         }
-        state
+        (state, damage)
     }
 
     /// A clock that stands far behind our own last word (1970 after a boot) would reject what is good.
@@ -363,8 +450,16 @@ impl Loader {
 
     /// What is in force counts more than the log of it: an audit log that cannot be written is told and nothing else.
     fn record(&mut self, record: Record) {
-        if let Err(error) = self.audit.append(record) {
+        if is_outcome(&record.event)
+            && let Some(zone) = record.zone.as_deref().and_then(|zone| Name::parse(zone).ok())
+            && let Some(zone) = self.zones.get_mut(&zone)
+        {
+            zone.last_import = Some(record.clone());
+        }
+        let result = self.audit.append(record);
+        if let Err(error) = &result {
             tracing::error!(%error, "the audit log cannot be written");
         }
+        self.audit_error = result.err().map(|error| error.to_string());
     }
 }

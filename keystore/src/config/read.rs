@@ -16,6 +16,9 @@ use crate::policy::{Policies, Policy, PolicyErrors, PolicyFinding, Severity, tom
 /// Largest trust anchor file that is read, in octets; the largest DNSKEY record takes some 90 000.
 const MAX_ANCHOR_FILE: u64 = 1 << 20;
 
+/// Most octets of the path of a Unix socket (`sun_path`, with its closing NUL, less what a temporary name takes more).
+const MAX_SOCKET_PATH: usize = 100;
+
 /// Most addresses of `mail-to`, so that the header stays one that mail servers take.
 const MAX_RECEIVERS: usize = 20;
 
@@ -28,6 +31,17 @@ pub(super) fn load(path: &Path) -> Result<Config, ConfigErrors> {
 
 pub(super) fn parse(octets: &[u8], path: &Path) -> Result<Config, ConfigErrors> {
     read(Document::from_octets(octets.to_vec(), path)?)
+}
+
+/// See [`Config::locate_control_socket`].
+pub(super) fn locate_control_socket(path: &Path) -> Option<std::path::PathBuf> {
+    let doc = Document::load(path).ok()?;
+    let root = doc.parse().ok()?;
+    let mut top = Table::new(&doc, root.get_ref(), "", doc.place(0..0));
+    let loader = top.get("loader");
+    let mut loader = loader.as_ref().and_then(Value::table);
+    let named = loader.as_mut().and_then(|table| table.get("control-socket")?.path());
+    named.or_else(|| Some(top.get("state-dir")?.path()?.join(super::CONTROL_SOCKET)))
 }
 
 impl From<DocumentError> for ConfigErrors {
@@ -325,6 +339,20 @@ fn loader(top: &mut Table<'_, '_>, ksr: &KsrConfig) -> LoaderConfig {
         };
         limit("rejected-max-files", 1..=1_000_000, &mut loader.rejected_max_files);
         limit("rejected-max-octets", 1 << 20..=u32::MAX, &mut loader.rejected_max_octets);
+        if let Some(value) = table.get("control-socket") {
+            loader.control_socket = value.path();
+            if loader.control_socket.as_ref().is_some_and(|path| path.as_os_str().len() > MAX_SOCKET_PATH) {
+                value.error(format!(
+                    "must have at most {MAX_SOCKET_PATH} octets: the kernel takes no longer name"
+                ));
+            }
+        }
+        if let Some(value) = table.get("control-group") {
+            loader.control_group = value.string().filter(|name| !name.is_empty()).map(str::to_owned);
+            if value.is_string() && loader.control_group.is_none() {
+                value.error("must be the name of a group");
+            }
+        }
         let mut threshold =
             |key, field: &mut u32| *field = table.get(key).and_then(|v| v.duration()).unwrap_or(*field);
         threshold("coverage-info", &mut loader.coverage_info);

@@ -1,4 +1,4 @@
-//! `list`, `show` and `status`: what the store holds. They take no lock and change nothing.
+//! `list` and `show`: what the store holds. They take no lock and change nothing.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,11 +7,9 @@ use anyhow::{Context as _, anyhow};
 use keystore::dns::Name;
 use keystore::exchange::{Bundle, bind, format};
 use keystore::store::{MAX_SKR_OCTETS, skr_path, zone_dir};
-use keystore::time::Timestamp;
+use serde::Serialize;
 
-use super::style::{Style, distance};
 use crate::accept::{self, key_name};
-use crate::coverage;
 use crate::files::{self, Named, hex};
 use crate::store;
 
@@ -21,6 +19,9 @@ pub struct ListArgs {
     /// The state folder.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/offline-ksk")]
     state_dir: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
     /// The zone.
     #[arg(value_name = "ZONE")]
     zone: String,
@@ -36,17 +37,19 @@ pub struct ShowArgs {
     skr: PathBuf,
 }
 
-/// Say for each zone what is in force, and until when.
-///
-/// Exit code: 0 every zone is covered now, 1 one is not.
-#[derive(Debug, clap::Args)]
-pub struct StatusArgs {
-    /// The state folder.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/offline-ksk")]
-    state_dir: PathBuf,
-    /// The zones; all that have a folder when none is given.
-    #[arg(value_name = "ZONE")]
-    zones: Vec<String>,
+/// A generation, as it is printed.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Generation {
+    generation: u64,
+    in_force: bool,
+    sha256: String,
+    /// What is stored is not the file that was dropped, which lies beside it.
+    joined_or_rewritten: bool,
+    bundles: Option<usize>,
+    first_inception: Option<String>,
+    coverage_end: Option<String>,
+    error: Option<String>,
 }
 
 /// Runs `list`.
@@ -59,21 +62,42 @@ pub fn list(args: &ListArgs, out: &mut impl Write) -> anyhow::Result<()> {
     }
     let in_force = state.in_force.ok_or_else(|| anyhow!("nothing was accepted for {zone} yet"))?.generation;
     let dir = zone_dir(&accepted, &zone);
+    let look = |kept: store::Kept| {
+        let (octets, received) = store::read_kept(&accepted, &zone, kept.generation)
+            .with_context(|| skr_path(&dir, kept.generation).display().to_string())?;
+        let parsed = bind::parse_skr(&octets, &zone).map_err(|error| error.to_string());
+        let skr = parsed.as_ref().ok();
+        anyhow::Ok(Generation {
+            generation: kept.generation,
+            in_force: kept.generation == in_force,
+            sha256: hex(&kept.digest),
+            joined_or_rewritten: received.is_some(),
+            bundles: skr.map(|skr| skr.bundles.len()),
+            first_inception: skr.and_then(|skr| Some(skr.bundles.first()?.inception.iso())),
+            coverage_end: skr.and_then(|skr| Some(skr.bundles.last()?.expiration().iso())),
+            error: parsed.err(),
+        })
+    };
+    let generations =
+        store::kept(&accepted, &zone, Some(in_force)).into_iter().map(look).collect::<Result<Vec<_>, _>>()?;
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&generations)?)?;
+        return Ok(());
+    }
     writeln!(out, "generation  bundles  first inception       coverage end          sha256")?;
-    for generation in 1..state.next {
-        let path = skr_path(&dir, generation);
-        let Ok(file) = files::read(&path, Named::ByOperator, MAX_SKR_OCTETS) else { continue };
-        let mark = if generation == in_force { "*" } else { " " };
-        let sha256 = hex(&keystore::store::digest(&file.octets));
-        match bind::parse_skr(&file.octets, &zone) {
-            Ok(skr) => writeln!(
+    for Generation { generation, in_force, sha256, bundles, first_inception, coverage_end, error, .. } in
+        &generations
+    {
+        let mark = if *in_force { "*" } else { " " };
+        match error {
+            None => writeln!(
                 out,
                 "{generation:>9} {mark} {:>7}  {:<20}  {:<20}  {sha256}",
-                skr.bundles.len(),
-                skr.bundles.first().map_or_else(String::new, |b| b.inception.iso()),
-                skr.bundles.last().map_or_else(String::new, |b| b.expiration().iso()),
+                bundles.unwrap_or(0),
+                first_inception.as_deref().unwrap_or(""),
+                coverage_end.as_deref().unwrap_or(""),
             )?,
-            Err(error) => writeln!(out, "{generation:>9} {mark} does not read: {error}  {sha256}")?,
+            Some(error) => writeln!(out, "{generation:>9} {mark} does not read: {error}  {sha256}")?,
         }
     }
     Ok(())
@@ -113,55 +137,8 @@ fn keys(bundle: &Bundle) -> String {
     bundle.keys().map(|key| name(&key)).collect::<Vec<_>>().join(", ")
 }
 
-/// Runs `status`; true when every zone is covered now.
-pub fn status(args: &StatusArgs, now: Timestamp, out: &mut impl Write) -> anyhow::Result<bool> {
-    let style = Style::of_stdout();
-    let accepted = args.state_dir.join("accepted");
-    let mut zones = Vec::new();
-    for zone in &args.zones {
-        zones.push(Name::parse(zone).with_context(|| zone.clone())?);
-    }
-    if zones.is_empty() {
-        let entries = std::fs::read_dir(&accepted).with_context(|| accepted.display().to_string())?;
-        for entry in entries {
-            zones.extend(zone_of_dir(&entry?.file_name().to_string_lossy()));
-        }
-        zones.sort();
-    }
-    let mut all_covered = true;
-    for zone in zones {
-        let (line, covered) = zone_status(&accepted, &zone, now);
-        let word = if covered { style.good("covered    ") } else { style.bad("NOT COVERED") };
-        writeln!(out, "{word} {zone}  {line}")?;
-        all_covered &= covered;
-    }
-    Ok(all_covered)
-}
-
-fn zone_status(accepted: &std::path::Path, zone: &Name, now: Timestamp) -> (String, bool) {
-    let (state, error) = store::peek(accepted, zone);
-    if let Some(error) = error {
-        return (error.to_string(), false);
-    }
-    let Some(in_force) = state.in_force else { return ("nothing was accepted yet".to_owned(), false) };
-    let Some(coverage) = coverage::at(&in_force.bundles, now) else {
-        return ("no bundles".to_owned(), false);
-    };
-    let next = coverage.next.map_or_else(
-        || "no bundle follows".to_owned(),
-        |next| format!("next bundle {} ({})", next.iso(), distance(next, now)),
-    );
-    let line = format!(
-        "generation {}, until {} ({}), {next}",
-        in_force.generation,
-        coverage.end.iso(),
-        distance(coverage.end, now)
-    );
-    (line, coverage.active.is_some())
-}
-
 /// The zone of a folder name; the inverse of [`Name::file_name`].
-fn zone_of_dir(name: &str) -> Option<Name> {
+pub fn zone_of_dir(name: &str) -> Option<Name> {
     if name == ".root" {
         return Some(Name::root());
     }

@@ -13,6 +13,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
 
+use crate::control::Answer;
+use crate::control::server::Server as ControlServer;
 use crate::loader::{Control, Loader};
 use crate::service;
 
@@ -54,6 +56,16 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
     }
     let control = loader.control();
     let path = args.config.clone();
+    let (reloading, reload_path) = (control.clone(), path.clone());
+    let reload = Arc::new(move || reload(&reloading, &reload_path));
+    let _socket = match ControlServer::start(loader.config(), control.clone(), reload) {
+        Ok(socket) => Some(socket),
+        // Nobody can give commands then; what is dropped is taken all the same.
+        Err(error) => {
+            tracing::error!(%error, "no control socket");
+            None
+        }
+    };
     let thread = thread::Builder::new().name("signals".to_owned());
     thread.spawn(move || on_signals(signals, &control, &path)).context("signal thread")?;
     tracing::info!(config = %args.config.display(), "skr-loader runs");
@@ -66,6 +78,27 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
     service::stopping();
     tracing::info!("skr-loader stops");
     Ok(())
+}
+
+/// What a reload over the control socket does.
+fn reload(control: &Control, path: &Path) -> Answer {
+    service::reloading();
+    let answer = match load(path) {
+        Ok(config) => {
+            let (zones, warnings) = (config.zones.len(), config.warnings.clone());
+            control.reload_and_wait(config).map_or_else(
+                || Answer::refused("the loader is stopping, or very busy; try again"),
+                |result| Answer::of_reload(result.map(|()| zones).map_err(|e| e.to_string()), &warnings),
+            )
+        }
+        Err(error) => {
+            tracing::error!("the configuration has errors, the old one stays in use: {error}");
+            control.reload_failed();
+            Answer::of_errors(&error)
+        }
+    };
+    service::ready("watching the inbox");
+    answer
 }
 
 fn load(path: &Path) -> Result<Config, ConfigErrors> {

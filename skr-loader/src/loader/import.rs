@@ -121,6 +121,10 @@ impl Loader {
     /// Judges a file that a person handed over, as if it had been dropped; one of several zones gives an import for each.
     pub fn import_by_hand(&mut self, file: &Dropped, now: Timestamp) -> Vec<Import> {
         let mut imports = Vec::new();
+        if !self.clock_is_plausible(now) {
+            let outcome = Outcome::Failed { what: super::CLOCK.to_owned() };
+            return vec![import(file, digest(&file.octets), None, Vec::new(), outcome)];
+        }
         if self.is_of_many(file) {
             self.import_many(file, now, &mut imports);
             self.clear();
@@ -162,10 +166,10 @@ impl Loader {
                 return self.unchanged(name, generation, file, now);
             }
             // Whoever drops it again may do so to repair a store that was altered under us.
-            let mut state = self.read_back(&zone.config);
+            let (mut state, damage) = self.read_back(&zone.config);
             state.next = state.next.max(generation.saturating_add(1));
             if let Some(zone) = self.zones.get_mut(name) {
-                zone.state = state;
+                (zone.state, zone.damage) = (state, damage);
             }
         }
         let zone = &self.zones[name];
@@ -239,6 +243,7 @@ impl Loader {
                 self.deliveries.take(name, &Arc::new(in_force.clone()));
             }
             zone.state.in_force = Some(in_force);
+            zone.damage = None;
             zone.state.next = generation.saturating_add(1);
             report::zone(&self.metrics, &zone.label, &zone.state, now);
         }

@@ -13,8 +13,8 @@ use keystore::exchange::{Finding, VerifyContext, bind};
 use keystore::store::digest;
 use keystore::time::Timestamp;
 
-use super::Loader;
 use super::import::keys_of;
+use super::{Import, Loader, Outcome};
 use crate::accept::Context;
 use crate::audit::Record;
 use crate::checks::{self, Passed};
@@ -22,7 +22,7 @@ use crate::coverage::{self, Coverage};
 use crate::files::{hex, one_line};
 use crate::order::Order;
 use crate::report;
-use crate::store::{self, Kept};
+use crate::store::{self, Digest, Kept};
 
 /// What a rollback did, or would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Rollback {
     pub from: Option<u64>,
     /// The generation whose content is in force again.
     pub to: u64,
+    /// Its SHA-256.
+    pub digest: Digest,
     /// Its number now.
     pub generation: u64,
     /// What was covered.
@@ -100,6 +102,21 @@ fn first(findings: &[Finding]) -> String {
     findings.iter().find(|f| f.rejects()).map_or_else(String::new, |f| one_line(&f.to_string()))
 }
 
+impl Rollback {
+    /// What it means for who waits for imports: another generation is in force.
+    #[must_use]
+    pub fn as_import(&self) -> Import {
+        let (generation, warnings) = (self.generation, self.warnings.clone());
+        Import {
+            file: format!("{}.skr", self.to),
+            digest: self.digest,
+            zone: Some(self.zone.clone()),
+            forced: self.forced.clone(),
+            outcome: Outcome::Accepted { generation, warnings },
+        }
+    }
+}
+
 impl RollbackError {
     /// The findings, when there are any.
     #[must_use]
@@ -147,6 +164,9 @@ impl Loader {
         order: &Order,
         now: Timestamp,
     ) -> Result<Rollback, RollbackError> {
+        if !self.clock_is_plausible(now) {
+            return Err(RollbackError::Failed { to: to.unwrap_or(0), what: super::CLOCK.to_owned() });
+        }
         let zone = &self.zones[name];
         let in_force = zone.state.in_force.clone();
         let kept = store::kept(&self.store.accepted(), name, in_force.as_ref().map(|f| f.generation));
@@ -196,6 +216,7 @@ impl Loader {
             zone: name.clone(),
             from: in_force.as_ref().map(|f| f.generation),
             to,
+            digest: sha256,
             generation: zone.state.next,
             before: in_force.as_ref().and_then(|f| coverage::at(&f.bundles, now)),
             after,
@@ -238,7 +259,7 @@ impl Loader {
 const REPLAY: &str = "SKR-REPLAY";
 
 /// The newest generation before the first one with the content in force, so that two rollbacks do not undo each other.
-fn previous(kept: &[Kept], in_force: store::Digest) -> Option<u64> {
+fn previous(kept: &[Kept], in_force: Digest) -> Option<u64> {
     let first = kept.iter().find(|k| k.digest == in_force)?.generation;
     kept.iter().rev().find(|k| k.generation < first).map(|k| k.generation)
 }

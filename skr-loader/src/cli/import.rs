@@ -1,0 +1,150 @@
+//! `skr-loader import`: hands a file to the loader by hand.
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use keystore::exchange::many;
+use keystore::time::Timestamp;
+
+use super::reach::{Done, Reach, confirm, print_advice, print_findings};
+use super::style::Style;
+use crate::control::{Answer, ImportReport, Request};
+use crate::files::{self, Named, one_line, printable};
+use crate::order::Who;
+
+/// Hand a file to the loader, and say what became of it.
+///
+/// It is judged as if it had been dropped into the inbox, with the same line in the audit log, and your name in it; your file stays
+/// where it is. Asks the running loader over its socket, which is for root and the loader's own user; without a loader it does the work
+/// itself.
+///
+/// --force lets an SKR pass a check that rejects it, where you know better than the loader: SKR-HORIZON, SKR-GAP (towards what is
+/// in force), SKR-REPLAY, SKR-NO-PRIVATE-KEY, SKR-KEYSET, SKR-NOT-ASKED, SKR-PROVE. Signatures, unknown KSKs, syntax and limits are never
+/// forced.
+///
+/// Exit code: 0 in force now (or was already), 1 rejected, not stored, or refused, 2 wrong usage.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  skr-loader import example.org.skr
+  skr-loader import --dry-run --force SKR-REPLAY --reason 'try it' old.skr
+  skr-loader import --force SKR-REPLAY --reason 'generation 7 has the wrong ZSK' --yes old.skr")]
+pub struct Args {
+    #[command(flatten)]
+    reach: Reach,
+    /// Let this check pass, though it rejects; may be given several times.
+    #[arg(long, value_name = "CHECK-ID", requires = "reason", value_parser = forceable)]
+    force: Vec<String>,
+    /// Why; it stands in the audit log.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Only say what would be done.
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask before something is forced.
+    #[arg(long)]
+    yes: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// The file; - for standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// An ID that may be forced.
+pub fn forceable(id: &str) -> Result<String, String> {
+    let order = crate::order::Order::new(Who { uid: 0, name: None }, &[id.to_owned()], None, true, false);
+    order.map(|order| order.force.concat()).map_err(|error| error.to_string())
+}
+
+/// Runs the command; true when every SKR of the file is in force.
+pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result<bool> {
+    let style = Style::of_stdout();
+    let octets = read(&args.file)?;
+    let name = if args.file == Path::new("-") {
+        "standard input".to_owned()
+    } else {
+        printable(args.file.file_name().unwrap_or_default())
+    };
+    let request = |dry_run| Request::Import {
+        name: name.clone(),
+        content: data_encoding::BASE64.encode(&octets),
+        force: args.force.clone(),
+        reason: args.reason.clone(),
+        dry_run,
+    };
+    if !args.force.is_empty() && !args.dry_run && !args.yes {
+        let (answer, _) = args.reach.ask(request(true), now)?;
+        let Answer::Imported { imports } = &answer else {
+            return finish(args, &answer, Done::ByDaemon, style, out);
+        };
+        if imports.iter().all(|import| !import.is_good()) {
+            // Not even with what is forced: for the log, too.
+            let (answer, done) = args.reach.ask(request(false), now)?;
+            return finish(args, &answer, done, style, out);
+        }
+        for import in imports {
+            print(import, style, &mut io::stderr())?;
+        }
+        if !confirm(&format!("Import {name} all the same?"), false)? {
+            return Ok(false);
+        }
+    }
+    let (answer, done) = args.reach.ask(request(args.dry_run), now)?;
+    finish(args, &answer, done, style, out)
+}
+
+fn finish(
+    args: &Args,
+    answer: &Answer,
+    done: Done,
+    style: Style,
+    out: &mut impl Write,
+) -> anyhow::Result<bool> {
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(answer)?)?;
+    }
+    match answer {
+        Answer::Imported { imports } => {
+            if !args.json {
+                for import in imports {
+                    print(import, style, out)?;
+                }
+                if !args.dry_run && imports.iter().any(|import| import.result == "accepted") {
+                    done.note(out)?;
+                }
+            }
+            Ok(!imports.is_empty() && imports.iter().all(ImportReport::is_good))
+        }
+        Answer::Refused { why, .. } => anyhow::bail!("{}", one_line(why)),
+        other => anyhow::bail!("an answer to something else: {other:?}"),
+    }
+}
+
+fn print(import: &ImportReport, style: Style, out: &mut impl Write) -> io::Result<()> {
+    let result = if import.is_good() { style.good(&import.result) } else { style.bad(&import.result) };
+    let would = if import.dry_run { "would be " } else { "" };
+    let zone = import.zone.as_deref().unwrap_or("unknown zone");
+    let generation = import.generation.map_or_else(String::new, |n| format!(", generation {n}"));
+    writeln!(out, "{would}{result}  {zone}{generation}  ({})", import.file)?;
+    print_findings(&import.findings, style, out)?;
+    if let Some(error) = &import.error {
+        writeln!(out, "  {}", one_line(error))?;
+    }
+    for id in &import.force_not_needed {
+        writeln!(out, "  note: --force {id} was not needed")?;
+    }
+    print_advice(&import.findings, out)
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    if path != Path::new("-") {
+        let file = files::read(path, Named::ByOperator, many::MAX_FILE_OCTETS);
+        return Ok(file.with_context(|| path.display().to_string())?.octets);
+    }
+    let mut octets = Vec::new();
+    io::stdin().lock().take(many::MAX_FILE_OCTETS).read_to_end(&mut octets).context("standard input")?;
+    Ok(octets)
+}

@@ -1,0 +1,148 @@
+//! How a command reaches the loader: over its socket when one runs, else by doing the work itself, under the same lock.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use keystore::config::{CONTROL_SOCKET, Config};
+use keystore::time::Timestamp;
+use metrics::Metrics;
+
+use super::style::Style;
+use crate::Loader;
+use crate::control::job::Job;
+use crate::control::{Answer, CallError, FindingReport, Request, call};
+use crate::files::one_line;
+use crate::loader::StartError;
+use crate::order::{FORCEABLE, Who};
+use crate::store::OpenError;
+
+/// Where a loader is looked for that has no configuration here.
+pub const STATE_DIR: &str = "/var/lib/offline-ksk";
+
+/// Which loader is meant.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Reach {
+    /// The configuration file of the loader.
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/offline-ksk/offline-ksk.toml")]
+    pub config: PathBuf,
+    /// Where the running loader listens, instead of what the configuration says.
+    #[arg(long, value_name = "SOCKET")]
+    pub socket: Option<PathBuf>,
+}
+
+impl Reach {
+    /// The socket of the loader.
+    pub fn socket(&self) -> PathBuf {
+        self.socket
+            .clone()
+            .or_else(|| Config::locate_control_socket(&self.config))
+            .unwrap_or_else(|| PathBuf::from(STATE_DIR).join(CONTROL_SOCKET))
+    }
+
+    /// Asks the running loader, or does it here when none runs. `told` is set when it was done here.
+    pub fn ask(&self, request: Request, now: Timestamp) -> anyhow::Result<(Answer, Done)> {
+        let socket = self.socket();
+        match call(&socket, &request) {
+            Ok(answer) => return Ok((answer, Done::ByDaemon)),
+            Err(CallError::NoDaemon(_)) if self.socket.is_none() => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut config = Config::load(&self.config)?;
+        let (owner, user) = (std::fs::metadata(&config.state_dir).map(|m| m.uid()), Who::this());
+        if let Ok(owner) = owner
+            && user.uid == 0
+            && owner != 0
+        {
+            let name = Who::of(owner).name.unwrap_or_else(|| format!("#{owner}"));
+            bail!(
+                "no skr-loader runs, and {} belongs to {name}: files of root in it would stop the loader later. Start the loader, or \
+                 run this as that user (sudo -u {name} skr-loader … , with - for FILE where it cannot read it)",
+                config.state_dir.display()
+            );
+        }
+        // The loader that is started next hands it on.
+        config.deliver.clear();
+        let mut loader = match Loader::new(config, Metrics::new()?) {
+            Ok(loader) => loader,
+            Err(error @ StartError::Store(OpenError::Locked { .. })) => {
+                bail!("{error}, or it was started without its socket {}", socket.display());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let answer = match Job::new(request, user) {
+            Ok(job) => job.run(&mut loader, now).0,
+            Err(answer) => answer,
+        };
+        Ok((answer, Done::Here))
+    }
+}
+
+/// Who did it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// The running loader.
+    ByDaemon,
+    /// This process; none runs.
+    Here,
+}
+
+impl Done {
+    /// What somebody should know of it.
+    pub fn note(self, out: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::ByDaemon => Ok(()),
+            Self::Here => writeln!(out, "no skr-loader runs; it delivers this when it is started"),
+        }
+    }
+}
+
+/// Asks a person; `yes` is the answer of scripts.
+pub fn confirm(question: &str, yes: bool) -> anyhow::Result<bool> {
+    if yes {
+        return Ok(true);
+    }
+    if !io::stdin().is_terminal() {
+        bail!("nobody can be asked (standard input is no terminal); say --yes to do it all the same");
+    }
+    eprint!("{question} [y/N] ");
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).context("no answer")?;
+    let yes = ["y", "yes"].contains(&line.trim().to_ascii_lowercase().as_str());
+    if !yes {
+        eprintln!("nothing was done");
+    }
+    Ok(yes)
+}
+
+/// A line for each finding.
+pub fn print_findings(findings: &[FindingReport], style: Style, out: &mut impl Write) -> io::Result<()> {
+    for finding in findings {
+        let word = if finding.rejects { style.bad("FAIL") } else { style.warn("warn") };
+        let bundle = finding.bundle.as_ref().map_or_else(String::new, |b| format!("bundle {b}: "));
+        writeln!(out, "  {word} {:<19}{bundle}{}", finding.id, one_line(&finding.what))?;
+    }
+    Ok(())
+}
+
+/// What can be done about what was refused.
+pub fn print_advice(findings: &[FindingReport], out: &mut impl Write) -> io::Result<()> {
+    let rejecting: Vec<&str> = findings.iter().filter(|f| f.rejects).map(|f| f.id.as_str()).collect();
+    let is_forceable = |id: &&str| FORCEABLE.contains(id);
+    if rejecting.contains(&"SKR-EXPIRED") {
+        writeln!(out, "  next: ask for a new SKR (`ksr-gen request`, or the request in the outbox)")?;
+    } else if rejecting.contains(&"SKR-NO-PRIVATE-KEY") {
+        writeln!(
+            out,
+            "  next: put the key files back into the key folder, from a backup or the other signer"
+        )?;
+    }
+    if !rejecting.is_empty() && rejecting.iter().all(is_forceable) {
+        let mut ids = rejecting;
+        ids.dedup();
+        let flags: Vec<String> = ids.iter().map(|id| format!("--force {id}")).collect();
+        writeln!(out, "  if you know better: {} --reason TEXT", flags.join(" "))?;
+    }
+    Ok(())
+}

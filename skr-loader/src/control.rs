@@ -1,0 +1,413 @@
+//! The control socket of the running loader: one JSON object on one line asks, one answers, and the connection is closed.
+//!
+//! ```text
+//! skr-loader status ──{"command":"status"}──▶ STATE-DIR/skr-loader.sock ──▶ Loader's loop
+//!                   ◀──{"answer":"status",…}──
+//! ```
+//! Here: what is said, and the side that asks. [`server`] is the side that answers.
+
+pub mod job;
+pub mod server;
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keystore::config::ConfigErrors;
+use keystore::exchange::Finding;
+use keystore::policy::PolicyFinding;
+use keystore::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::coverage::Coverage;
+use crate::files::{hex, one_line};
+use crate::loader::{Import, Outcome, Rollback, RollbackError};
+use crate::order::Order;
+use crate::status::Status;
+
+/// Longest answer that is read, in octets: the status of 10 000 zones has some 10 MB.
+const MAX_ANSWER: u64 = 256 << 20;
+/// Longest wait for the whole of an answer, of which most is the loader's. A big file of many zones takes its time.
+const WAIT: Duration = Duration::from_secs(600);
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// How things stand.
+    Status {
+        /// The zones; all when there is none.
+        #[serde(default)]
+        zones: Vec<String>,
+    },
+    /// Read the configuration again.
+    Reload {},
+    /// Judge a file.
+    Import {
+        /// Its name, for messages.
+        name: String,
+        /// Its content, in base64.
+        content: String,
+        /// IDs of the checks to overrule.
+        #[serde(default)]
+        force: Vec<String>,
+        /// Why.
+        #[serde(default)]
+        reason: Option<String>,
+        /// Only say what would be done.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// Go back to an older generation.
+    Rollback {
+        /// The zone.
+        zone: String,
+        /// The generation; without it the one before.
+        #[serde(default)]
+        to: Option<u64>,
+        /// IDs of the checks to overrule.
+        #[serde(default)]
+        force: Vec<String>,
+        /// Why.
+        #[serde(default)]
+        reason: Option<String>,
+        /// Only say what would be done.
+        #[serde(default)]
+        dry_run: bool,
+    },
+}
+
+impl Request {
+    /// True for what only root and the user of the loader may ask.
+    #[must_use]
+    pub const fn is_privileged(&self) -> bool {
+        matches!(self, Self::Import { .. } | Self::Rollback { .. })
+    }
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Answer {
+    /// How things stand.
+    Status(Box<Status>),
+    /// The configuration is taken.
+    Reloaded {
+        /// Number of zones.
+        zones: usize,
+        /// What works, and hardly as it was meant.
+        warnings: Vec<String>,
+    },
+    /// The old configuration stays in use.
+    NotReloaded {
+        /// Every error and warning.
+        findings: Vec<String>,
+    },
+    /// Each SKR of the file was judged.
+    Imported {
+        /// The verdicts.
+        imports: Vec<ImportReport>,
+    },
+    /// It is done, or would be.
+    RolledBack(RollbackReport),
+    /// It was not done.
+    Refused {
+        /// Why, and what to do.
+        why: String,
+        /// What the checks found.
+        #[serde(default)]
+        findings: Vec<FindingReport>,
+    },
+}
+
+impl Answer {
+    /// A refusal without findings.
+    #[must_use]
+    pub fn refused(why: impl Into<String>) -> Self {
+        Self::Refused { why: why.into(), findings: Vec::new() }
+    }
+
+    /// What became of a configuration that reads: the number of its zones, or why it is not taken.
+    #[must_use]
+    pub fn of_reload(result: Result<usize, String>, warnings: &[PolicyFinding]) -> Self {
+        let warnings = warnings.iter().map(ToString::to_string);
+        match result {
+            Ok(zones) => Self::Reloaded { zones, warnings: warnings.collect() },
+            Err(error) => Self::NotReloaded { findings: std::iter::once(error).chain(warnings).collect() },
+        }
+    }
+
+    /// A configuration that does not read.
+    #[must_use]
+    pub fn of_errors(errors: &ConfigErrors) -> Self {
+        let findings = match errors {
+            ConfigErrors::Findings(findings) => findings.iter().map(ToString::to_string).collect(),
+            other => vec![other.to_string()],
+        };
+        Self::NotReloaded { findings }
+    }
+
+    /// What became of a rollback.
+    #[must_use]
+    pub fn of_rollback(result: &Result<Rollback, RollbackError>, order: &Order, now: Timestamp) -> Self {
+        match result {
+            Ok(rollback) => Self::RolledBack(RollbackReport::new(rollback, order, now)),
+            Err(error) => Self::Refused {
+                why: error.to_string(),
+                findings: error.findings().iter().map(FindingReport::from).collect(),
+            },
+        }
+    }
+}
+
+/// A finding as scripts see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FindingReport {
+    /// The check.
+    pub id: String,
+    /// It rejects.
+    pub rejects: bool,
+    /// Inception of the bundle it speaks of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub bundle: Option<String>,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl From<&Finding> for FindingReport {
+    fn from(finding: &Finding) -> Self {
+        Self {
+            id: finding.id.to_owned(),
+            rejects: finding.rejects(),
+            bundle: finding.bundle.map(|b| b.to_string()),
+            what: one_line(&finding.what),
+        }
+    }
+}
+
+/// What became of one SKR.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ImportReport {
+    /// The file.
+    pub file: String,
+    /// Its SHA-256, in hex.
+    pub sha256: String,
+    /// The zone, when it is known and configured.
+    pub zone: Option<String>,
+    /// `accepted`, `unchanged`, `rejected` or `failed`; of a dry run: what would be.
+    pub result: String,
+    /// Nothing was done.
+    pub dry_run: bool,
+    /// Its generation, when it is in force.
+    pub generation: Option<u64>,
+    /// What the checks found.
+    pub findings: Vec<FindingReport>,
+    /// The checks that were overruled, and would have rejected it.
+    pub forced: Vec<String>,
+    /// The checks that were to be forced, and would not have rejected it.
+    pub force_not_needed: Vec<String>,
+    /// Why it could not be stored.
+    pub error: Option<String>,
+}
+
+impl ImportReport {
+    /// What became of it, and which of `order`'s forces it needed.
+    #[must_use]
+    pub fn new(import: &Import, order: &Order) -> Self {
+        let (result, generation, findings, error): (_, _, &[Finding], _) = match &import.outcome {
+            Outcome::Accepted { generation, warnings } => ("accepted", Some(*generation), warnings, None),
+            Outcome::Unchanged { generation } => ("unchanged", Some(*generation), &[], None),
+            Outcome::Rejected { findings } => ("rejected", None, findings, None),
+            Outcome::Failed { what } => ("failed", None, &[], Some(what.clone())),
+        };
+        let known = matches!(import.outcome, Outcome::Accepted { .. } | Outcome::Unchanged { .. });
+        Self {
+            file: import.file.clone(),
+            sha256: hex(&import.digest),
+            zone: import.zone.as_ref().map(|z| z.to_lowercase().to_string()),
+            result: result.to_owned(),
+            dry_run: order.dry_run,
+            generation,
+            findings: findings.iter().map(FindingReport::from).collect(),
+            forced: owned(&import.forced),
+            force_not_needed: if known { owned(&order.unneeded(&import.forced)) } else { Vec::new() },
+            error,
+        }
+    }
+
+    /// True when it is in force, or would be.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        ["accepted", "unchanged"].contains(&self.result.as_str())
+    }
+}
+
+/// What is covered, in times as people read them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CoverageReport {
+    /// Inception and expiration of the bundle in force.
+    pub bundle: Option<(String, String)>,
+    /// End of the unbroken coverage.
+    pub end: String,
+    /// Seconds until then.
+    pub left_seconds: u64,
+    /// Longest hole to come, in seconds.
+    pub gap_seconds: u64,
+    /// Bundles to come.
+    pub bundles_left: usize,
+}
+
+impl CoverageReport {
+    fn new(coverage: &Coverage, now: Timestamp) -> Self {
+        Self {
+            bundle: coverage.active.map(|(from, until)| (from.iso(), until.iso())),
+            end: coverage.end.iso(),
+            left_seconds: coverage.end.since(now),
+            gap_seconds: coverage.longest_gap,
+            bundles_left: coverage.future,
+        }
+    }
+}
+
+/// What became of a rollback.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RollbackReport {
+    /// The zone.
+    pub zone: String,
+    /// Nothing was done.
+    pub dry_run: bool,
+    /// The generation that was in force.
+    pub from: Option<u64>,
+    /// The generation whose content is in force again.
+    pub to: u64,
+    /// Its number now.
+    pub generation: u64,
+    /// What was covered.
+    pub before: Option<CoverageReport>,
+    /// What is covered.
+    pub after: CoverageReport,
+    /// What the checks found.
+    pub findings: Vec<FindingReport>,
+    /// The checks that were overruled.
+    pub forced: Vec<String>,
+    /// The checks that were to be forced, and would not have rejected it.
+    pub force_not_needed: Vec<String>,
+}
+
+impl RollbackReport {
+    fn new(rollback: &Rollback, order: &Order, now: Timestamp) -> Self {
+        Self {
+            zone: rollback.zone.to_lowercase().to_string(),
+            dry_run: order.dry_run,
+            from: rollback.from,
+            to: rollback.to,
+            generation: rollback.generation,
+            before: rollback.before.as_ref().map(|c| CoverageReport::new(c, now)),
+            after: CoverageReport::new(&rollback.after, now),
+            findings: rollback.warnings.iter().map(FindingReport::from).collect(),
+            forced: owned(&rollback.forced),
+            force_not_needed: owned(&order.unneeded(&rollback.forced)),
+        }
+    }
+}
+
+fn owned(ids: &[&'static str]) -> Vec<String> {
+    ids.iter().map(|id| (*id).to_owned()).collect()
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// Nobody listens there.
+    #[error("no skr-loader answers on {}", .0.display())]
+    NoDaemon(PathBuf),
+    /// The socket is not for this user.
+    #[error("{}: permission denied; only root and the members of the socket's group may connect (see control-group)", .0.display())]
+    Denied(PathBuf),
+    /// The system's word.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// It is no answer.
+    #[error("{}: the answer does not read ({what}); is it another version?", path.display())]
+    Answer {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        what: String,
+    },
+}
+
+/// Asks the loader that listens on `socket`, and waits for its answer.
+pub fn call(socket: &Path, request: &Request) -> Result<Answer, CallError> {
+    let path = || socket.to_owned();
+    let io = |source| CallError::Io { path: path(), source };
+    let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => CallError::NoDaemon(path()),
+        io::ErrorKind::PermissionDenied => CallError::Denied(path()),
+        _ => io(error),
+    })?;
+    stream.set_write_timeout(Some(WAIT)).map_err(io)?;
+    stream.set_read_timeout(Some(WAIT)).map_err(io)?;
+    let answer = |what: String| CallError::Answer { path: path(), what };
+    let mut line = serde_json::to_vec(request).map_err(|e| answer(e.to_string()))?;
+    line.push(b'\n');
+    // One that refuses early stops reading: then its answer says why.
+    let sent = stream.write_all(&line).and_then(|()| stream.shutdown(Shutdown::Write));
+    let mut text = Vec::new();
+    let read = stream.take(MAX_ANSWER).read_to_end(&mut text);
+    if text.is_empty() {
+        sent.and(read.map(|_| ())).map_err(io)?;
+        return Err(answer("it closed the connection".to_owned()));
+    }
+    serde_json::from_slice(&text).map_err(|error| answer(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_strictly() {
+        let read = |text: &str| serde_json::from_str::<Request>(text);
+        assert_eq!(read(r#"{"command":"status"}"#).unwrap(), Request::Status { zones: Vec::new() });
+        assert_eq!(read(r#"{"command":"reload"}"#).unwrap(), Request::Reload {});
+        let rollback = read(r#"{"command":"rollback","zone":"example.","to":3,"dry-run":true}"#).unwrap();
+        assert!(matches!(&rollback, Request::Rollback { to: Some(3), dry_run: true, reason: None, .. }));
+        assert!(rollback.is_privileged());
+        for bad in [
+            r#"{"command":"shutdown"}"#,
+            r#"{"command":"status","zone":"x"}"#,
+            r#"{"command":"rollback","zone":"x","to":-1}"#,
+            r#"{"command":"import","name":"x"}"#,
+            r#"{"zones":[]}"#,
+            "[]",
+            "",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nobody_there_is_told_from_nobody_allowed() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let request = Request::Reload {};
+        assert!(matches!(call(&socket, &request), Err(CallError::NoDaemon(_))));
+        // What a killed loader leaves.
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        assert!(socket.exists());
+        assert!(matches!(call(&socket, &request), Err(CallError::NoDaemon(_))));
+    }
+}

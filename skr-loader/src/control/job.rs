@@ -1,0 +1,73 @@
+//! A request that was checked as far as it can be without the loader, and what the loader does with it.
+
+use std::sync::Arc;
+
+use keystore::dns::Name;
+use keystore::time::Timestamp;
+
+use super::{Answer, ImportReport, Request};
+use crate::Loader;
+use crate::files::one_line;
+use crate::inbox::Dropped;
+use crate::loader::Import;
+use crate::order::{Order, Who};
+
+/// Something for the loader to do.
+#[derive(Debug)]
+pub enum Job {
+    /// Say how things stand.
+    Status(Vec<Name>),
+    /// Judge a file.
+    Import(Dropped, Arc<Order>),
+    /// Go back.
+    RollBack(Name, Option<u64>, Order),
+    /// Nothing of the loader's own.
+    Reload,
+}
+
+impl Job {
+    /// Checks a request of `who`; an error is the answer to it.
+    pub fn new(request: Request, who: Who) -> Result<Self, Answer> {
+        let name = |zone: &str| {
+            Name::parse(zone).map_err(|error| Answer::refused(format!("{}: {error}", one_line(zone))))
+        };
+        let order = |force: &[String], reason: Option<&str>, dry_run, needs_reason| {
+            Order::new(who, force, reason, dry_run, needs_reason).map_err(|e| Answer::refused(e.to_string()))
+        };
+        match request {
+            Request::Status { zones } => {
+                Ok(Self::Status(zones.iter().map(|zone| name(zone)).collect::<Result<_, _>>()?))
+            }
+            Request::Reload {} => Ok(Self::Reload),
+            Request::Import { name, content, force, reason, dry_run } => {
+                let order = Arc::new(order(&force, reason.as_deref(), dry_run, false)?);
+                let octets = data_encoding::BASE64
+                    .decode(content.as_bytes())
+                    .map_err(|_| Answer::refused("the content is no base64"))?;
+                Ok(Self::Import(Dropped::by_hand(name.into(), octets, Arc::clone(&order)), order))
+            }
+            Request::Rollback { zone, to, force, reason, dry_run } => {
+                Ok(Self::RollBack(name(&zone)?, to, order(&force, reason.as_deref(), dry_run, true)?))
+            }
+        }
+    }
+
+    /// Does it; gives the answer, and the imports that others are to be told of.
+    pub fn run(self, loader: &mut Loader, now: Timestamp) -> (Answer, Vec<Import>) {
+        match self {
+            Self::Status(zones) => (Answer::Status(Box::new(loader.status(&zones, now))), Vec::new()),
+            Self::Import(file, order) => {
+                let imports = loader.import_by_hand(&file, now);
+                let reports = imports.iter().map(|import| ImportReport::new(import, &order)).collect();
+                (Answer::Imported { imports: reports }, if order.dry_run { Vec::new() } else { imports })
+            }
+            Self::RollBack(zone, to, order) => {
+                let result = loader.roll_back(&zone, to, &order, now);
+                let answer = Answer::of_rollback(&result, &order, now);
+                let done = result.ok().filter(|_| !order.dry_run).map(|rollback| rollback.as_import());
+                (answer, done.into_iter().collect())
+            }
+            Self::Reload => (Answer::refused("there is nothing to reload"), Vec::new()),
+        }
+    }
+}

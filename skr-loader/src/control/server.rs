@@ -1,0 +1,463 @@
+//! The side that answers. Each connection has a thread of its own, a bounded time and a bounded size; the loader's loop is asked only
+//! for whole, checked requests, so that a slow or hostile client keeps nobody waiting.
+//!
+//! **Invariant:** only the owner and the group of the socket can connect; what changes the store is done for root and for the user of
+//! this process alone, as the kernel names the other side (`SO_PEERCRED`).
+//! **Invariant:** whoever holds the lock of the state folder owns its socket: a socket that is found there is of one that is gone.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use keystore::config::Config;
+use keystore::exchange::many;
+
+use super::job::Job;
+use super::{Answer, Request};
+use crate::files::one_line;
+use crate::loader::Control;
+use crate::order::Who;
+
+/// Connections at once, of one user and of all.
+const PER_USER: usize = 8;
+const IN_ALL: usize = 64;
+/// Octets of a request, of those who may send files and of others.
+const MAX_REQUEST: usize = 64 << 10;
+const MAX_FILE_REQUEST: usize = MAX_REQUEST + (many::MAX_FILE_OCTETS as usize).div_ceil(3) * 4;
+/// Time in which the whole request must have come, and the whole answer must have gone.
+const READ_TIME: Duration = Duration::from_secs(5);
+const FILE_TIME: Duration = Duration::from_secs(60);
+const WRITE_TIME: Duration = Duration::from_secs(20);
+
+/// Reads the configuration again and hands it to every part.
+pub type Reload = Arc<dyn Fn() -> Answer + Send + Sync>;
+
+/// The socket, as long as this lives.
+#[derive(Debug)]
+pub struct Server {
+    path: PathBuf,
+    /// Device and inode of the socket, so that only our own is removed.
+    socket: (u64, u64),
+    listener: Arc<UnixListener>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Why there is no socket. The loader works without one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The system's word.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// `control-group` names none.
+    #[error("control-group: there is no group {0}")]
+    NoGroup(String),
+    /// It cannot be given to the group.
+    #[error("control-group: cannot give {} to {group} ({source}); make this user a member of it (SupplementaryGroups= in the unit)", path.display())]
+    Group {
+        /// The socket.
+        path: PathBuf,
+        /// The group.
+        group: String,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Others could put their own socket in its place.
+    #[error("{}: others can write to this folder (mode {mode:04o}); put control-socket where only this user can", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+}
+
+impl Server {
+    /// Listens, and answers until it is dropped. The caller holds the lock of the state folder.
+    pub fn start(config: &Config, control: Control, reload: Reload) -> Result<Self, ServeError> {
+        let path = config.control_socket();
+        let listener = Arc::new(bind(&path, config.loader.control_group.as_deref())?);
+        let io = |source| ServeError::Io { path: path.clone(), source };
+        let metadata = fs::symlink_metadata(&path).map_err(io)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let accepting = (Arc::clone(&listener), Arc::clone(&stop));
+        let desk = Arc::new(Desk { control, reload, guests: Mutex::default() });
+        let thread = thread::Builder::new().name("control".to_owned());
+        let thread = thread.spawn(move || accept(&accepting.0, &accepting.1, &desk)).map_err(io)?;
+        tracing::info!(socket = %path.display(), "commands are taken");
+        Ok(Self { socket: (metadata.dev(), metadata.ino()), path, listener, stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.socket) {
+            // One that stays is replaced by the next loader.
+            let _ = fs::remove_file(&self.path);
+        }
+        // Wakes the thread from its wait for the next connection.
+        let woken = rustix::net::shutdown(&*self.listener, rustix::net::Shutdown::Both).is_ok();
+        if let Some(thread) = self.thread.take().filter(|_| woken) {
+            // A panic there has been told by its own message.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Binds under a name of its own, and renames when mode and group are right: nobody can connect before, and a socket that was left
+/// there is replaced at once.
+fn bind(path: &Path, group: Option<&str>) -> Result<UnixListener, ServeError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ServeError::Io { path, source }
+    };
+    let gid = match group {
+        None => None,
+        Some(name) => match nix::unistd::Group::from_name(name) {
+            Ok(Some(group)) => Some(group.gid.as_raw()),
+            Ok(None) => return Err(ServeError::NoGroup(name.to_owned())),
+            Err(errno) => return Err(at(path)(errno.into())),
+        },
+    };
+    let give = |path: &Path| match gid {
+        Some(gid) if fs::symlink_metadata(path).is_ok_and(|m| m.gid() == gid) => Ok(()),
+        Some(gid) => chown(path, None, Some(gid)).map_err(|source| ServeError::Group {
+            path: path.to_owned(),
+            group: group.unwrap_or_default().to_owned(),
+            source,
+        }),
+        None => Ok(()),
+    };
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    if !folder.exists() {
+        keystore::durable::create_dir_durable(folder, 0o750).map_err(at(folder))?;
+        give(folder)?;
+    }
+    let metadata = fs::metadata(folder).map_err(at(folder))?;
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+        return Err(ServeError::Folder { path: folder.to_owned(), mode });
+    }
+    // Short: the kernel takes no long names. A folder that nobody else can enter, whatever the umask is.
+    let aside = folder.join(".ctl");
+    let _ = fs::remove_dir_all(&aside);
+    fs::create_dir(&aside).map_err(at(&aside))?;
+    let made = (|| {
+        fs::set_permissions(&aside, fs::Permissions::from_mode(0o700)).map_err(at(&aside))?;
+        let new = aside.join("s");
+        let listener = UnixListener::bind(&new).map_err(at(&new))?;
+        give(&new)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o660)).map_err(at(&new))?;
+        fs::rename(&new, path).map_err(at(path))?;
+        Ok(listener)
+    })();
+    let _ = fs::remove_dir_all(&aside);
+    made
+}
+
+/// Where requests are taken.
+struct Desk {
+    control: Control,
+    reload: Reload,
+    guests: Mutex<Guests>,
+}
+
+/// The connections that are open.
+#[derive(Default)]
+struct Guests {
+    next: u64,
+    open: Vec<Guest>,
+}
+
+struct Guest {
+    number: u64,
+    uid: u32,
+    /// Its request has not come yet: it may be sent away for another one.
+    waiting: bool,
+    stream: UnixStream,
+}
+
+impl Guests {
+    /// Lets a connection in; the oldest that has not asked yet goes where there are too many. `None` = all of them are being served.
+    fn enter(&mut self, uid: u32, stream: UnixStream) -> Option<u64> {
+        let of = |uid: u32| move |guest: &Guest| guest.uid == uid;
+        if self.open.iter().filter(|g| g.uid == uid).count() >= PER_USER {
+            self.send_away(of(uid))?;
+        } else if self.open.len() >= IN_ALL {
+            // The user with the most connections pays.
+            let count = |uid: u32| self.open.iter().filter(|g| g.uid == uid).count();
+            let most = self.open.iter().map(|g| g.uid).max_by_key(|uid| count(*uid))?;
+            self.send_away(of(most))?;
+        }
+        self.next += 1;
+        self.open.push(Guest { number: self.next, uid, waiting: true, stream });
+        Some(self.next)
+    }
+
+    fn send_away(&mut self, whose: impl Fn(&Guest) -> bool) -> Option<()> {
+        let oldest = self.open.iter().position(|guest| guest.waiting && whose(guest))?;
+        let guest = self.open.remove(oldest);
+        // Its thread sees the end of the request.
+        let _ = guest.stream.shutdown(Shutdown::Both);
+        Some(())
+    }
+
+    /// Its request is there. False when it was sent away.
+    fn served(&mut self, number: u64) -> bool {
+        let guest = self.open.iter_mut().find(|guest| guest.number == number);
+        guest.map(|guest| guest.waiting = false).is_some()
+    }
+
+    fn leave(&mut self, number: u64) {
+        self.open.retain(|guest| guest.number != number);
+    }
+}
+
+impl Desk {
+    fn guests(&self) -> std::sync::MutexGuard<'_, Guests> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn accept(listener: &UnixListener, stop: &AtomicBool, desk: &Arc<Desk>) {
+    while !stop.load(Ordering::Relaxed) {
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(_) if stop.load(Ordering::Relaxed) => return,
+            Err(error) => {
+                tracing::error!(%error, "cannot take a command");
+                // Such as no descriptor free; no busy loop meanwhile.
+                thread::sleep(Duration::from_millis(200));
+                continue;
+            }
+        };
+        if let Err(error) = welcome(stream, desk) {
+            tracing::warn!(%error, "a command was not taken");
+        }
+    }
+}
+
+fn welcome(stream: UnixStream, desk: &Arc<Desk>) -> io::Result<()> {
+    let uid = rustix::net::sockopt::socket_peercred(&stream)?.uid.as_raw();
+    let Some(number) = desk.guests().enter(uid, stream.try_clone()?) else {
+        stream.set_nonblocking(true)?;
+        return answer(&stream, &Answer::refused("too many commands at once; try again"), Instant::now());
+    };
+    let at_desk = Arc::clone(desk);
+    let thread = thread::Builder::new().name("command".to_owned());
+    let spawned = thread.spawn(move || {
+        serve(&stream, uid, number, &at_desk);
+        at_desk.guests().leave(number);
+    });
+    spawned.map(|_| ()).inspect_err(|_| desk.guests().leave(number))
+}
+
+fn serve(stream: &UnixStream, uid: u32, number: u64, desk: &Desk) {
+    let ours = uid == 0 || uid == rustix::process::geteuid().as_raw();
+    let (limit, time) = if ours { (MAX_FILE_REQUEST, FILE_TIME) } else { (MAX_REQUEST, READ_TIME) };
+    let said = match read_line(stream, limit, time) {
+        // It said nothing, or was sent away.
+        Ok(line) if line.is_empty() || !desk.guests().served(number) => return,
+        Ok(line) => match serde_json::from_slice::<Request>(&line) {
+            Ok(request) if request.is_privileged() && !ours => {
+                let who = Who::of(uid);
+                tracing::warn!(%who, "a command was refused: only root and the user of the loader may give it");
+                Answer::refused(format!(
+                    "{who} may not do this: only root and the user of the loader may (try sudo)"
+                ))
+            }
+            Ok(request) => {
+                drop(line);
+                act(request, uid, desk)
+            }
+            Err(error) => {
+                Answer::refused(format!("the request does not read: {}", one_line(&error.to_string())))
+            }
+        },
+        Err(error) => Answer::refused(format!("the request does not read: {error}")),
+    };
+    if let Err(error) = answer(stream, &said, Instant::now() + WRITE_TIME) {
+        tracing::debug!(%error, "an answer was not taken");
+    }
+}
+
+/// Up to the first line end, or the end.
+fn read_line(mut stream: &UnixStream, limit: usize, time: Duration) -> io::Result<Vec<u8>> {
+    let until = Instant::now() + time;
+    let (mut line, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
+    loop {
+        stream.set_read_timeout(Some(left(until)?))?;
+        let n = match stream.read(&mut buffer) {
+            Ok(n) => n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if is_timeout(&error) => return Err(late()),
+            Err(error) => return Err(error),
+        };
+        let (taken, ended) = match buffer[..n].iter().position(|b| *b == b'\n') {
+            Some(end) => (end, true),
+            None => (n, n == 0),
+        };
+        line.extend_from_slice(&buffer[..taken]);
+        if line.len() > limit {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("more than {limit} octets; only root and the user of the loader may send files"),
+            ));
+        }
+        if ended {
+            return Ok(line);
+        }
+    }
+}
+
+fn answer(mut stream: &UnixStream, answer: &Answer, until: Instant) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    let mut rest = &line[..];
+    while !rest.is_empty() {
+        if let Ok(left) = left(until) {
+            stream.set_write_timeout(Some(left))?;
+        } else if rest.len() < line.len() {
+            return Err(late());
+        }
+        // In pieces, so that one that takes an octet at a time comes to its end.
+        match stream.write(&rest[..rest.len().min(64 << 10)]) {
+            Ok(n) => rest = &rest[n..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_timeout(&error) => return Err(late()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn left(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(late()) } else { Ok(left) }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "it took too long")
+}
+
+/// Does what is asked.
+fn act(request: Request, uid: u32, desk: &Desk) -> Answer {
+    match Job::new(request, Who::of(uid)) {
+        Err(answer) => answer,
+        Ok(Job::Reload) => (desk.reload)(),
+        Ok(job) => desk
+            .control
+            .ask(move |loader, now| job.run(loader, now))
+            .unwrap_or_else(|| Answer::refused("the loader is stopping, or very busy; try again")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (UnixStream, UnixStream) {
+        UnixStream::pair().unwrap()
+    }
+
+    #[test]
+    fn one_user_s_connections_send_away_that_user_s_own() {
+        let mut guests = Guests::default();
+        let mut kept = Vec::new();
+        let mut enter = |guests: &mut Guests, uid| {
+            let (ours, theirs) = pair();
+            kept.push(theirs);
+            guests.enter(uid, ours)
+        };
+        let other = enter(&mut guests, 2).unwrap();
+        let first = enter(&mut guests, 1).unwrap();
+        for _ in 1..PER_USER {
+            enter(&mut guests, 1).unwrap();
+        }
+        assert!(guests.open.iter().any(|g| g.number == first));
+        let last = enter(&mut guests, 1).unwrap();
+        assert!(!guests.served(first), "the oldest was sent away");
+        assert!(guests.served(last) && guests.served(other));
+        // Those that are being served stay.
+        for number in guests.open.iter().map(|g| g.number).collect::<Vec<_>>() {
+            guests.served(number);
+        }
+        assert_eq!(enter(&mut guests, 1), None);
+        assert!(enter(&mut guests, 3).is_some(), "and keep nobody else out");
+        guests.leave(last);
+        assert!(enter(&mut guests, 1).is_some());
+    }
+
+    #[test]
+    fn many_users_are_bounded_too() {
+        let mut guests = Guests::default();
+        let mut kept = Vec::new();
+        for n in 0..200 {
+            let (ours, theirs) = pair();
+            kept.push(theirs);
+            assert!(guests.enter(n / 6, ours).is_some());
+            assert!(guests.open.len() <= IN_ALL);
+        }
+    }
+
+    #[test]
+    fn requests_are_bounded_in_size_and_time() {
+        let (mut client, ours) = pair();
+        client.write_all(b"{\"a\":1}\nmore").unwrap();
+        assert_eq!(read_line(&ours, 100, READ_TIME).unwrap(), b"{\"a\":1}");
+        let (mut client, ours) = pair();
+        client.write_all(&[b'x'; 101]).unwrap();
+        assert!(read_line(&ours, 100, READ_TIME).unwrap_err().to_string().contains("more than 100"));
+        let (mut client, ours) = pair();
+        client.write_all(b"drip").unwrap();
+        let error = read_line(&ours, 100, Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let (client, ours) = pair();
+        drop(client);
+        assert_eq!(read_line(&ours, 100, READ_TIME).unwrap(), b"");
+        // An answer that nobody fetches.
+        let (_client, ours) = pair();
+        let long = Answer::refused("x".repeat(8 << 20));
+        let begun = Instant::now();
+        let error = answer(&ours, &long, Instant::now() + Duration::from_millis(100)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_socket_is_never_open_to_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/er/s.sock");
+        let first = bind(&path, None).unwrap();
+        let mode = |path: &Path| fs::symlink_metadata(path).unwrap().mode() & 0o7777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o660, 0o750));
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
+        // One that was left is replaced.
+        drop(first);
+        let _second = bind(&path, None).unwrap();
+        UnixStream::connect(&path).unwrap();
+        fs::set_permissions(path.parent().unwrap(), fs::Permissions::from_mode(0o777)).unwrap();
+        let error = bind(&path, None).unwrap_err();
+        assert!(matches!(error, ServeError::Folder { mode: 0o777, .. }), "{error}");
+        let error = bind(&dir.path().join("x"), Some("no-such-group")).unwrap_err();
+        assert!(error.to_string().contains("no group no-such-group"), "{error}");
+    }
+}

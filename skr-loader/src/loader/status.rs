@@ -1,0 +1,115 @@
+//! How the running loader stands.
+
+use keystore::dns::Name;
+use keystore::time::Timestamp;
+
+use super::{Loader, Zone};
+use crate::report;
+use crate::status::{
+    self, Condition, Daemon, DeliveryStatus, InboxStatus, Severity, Status, ZoneParts, ZoneStatus,
+};
+
+impl Loader {
+    /// How things stand for these zones, or all where there are none. One that is not configured is not covered, and says so.
+    #[must_use]
+    pub fn status(&self, zones: &[Name], now: Timestamp) -> Status {
+        let zones = if zones.is_empty() {
+            self.zones.values().map(|zone| self.zone_status(zone, now)).collect()
+        } else {
+            zones
+                .iter()
+                .map(|name| {
+                    self.zones.get(name).map_or_else(|| unknown(name, now), |z| self.zone_status(z, now))
+                })
+                .collect()
+        };
+        Status { now: now.iso(), daemon: Some(self.daemon_status(now)), zones }
+    }
+
+    fn zone_status(&self, zone: &Zone, now: Timestamp) -> ZoneStatus {
+        let parts = ZoneParts {
+            zone: &zone.config.name,
+            state: &zone.state,
+            damage: zone.damage.clone(),
+            last_import: zone.last_import.as_ref(),
+            deliveries: self.deliveries_of(zone),
+            thresholds: Some(&self.config.loader),
+        };
+        status::zone(parts, now)
+    }
+
+    /// By the gauges that the workers set.
+    fn deliveries_of(&self, zone: &Zone) -> Vec<DeliveryStatus> {
+        let wanted = |zones: &Option<Vec<Name>>| zones.as_ref().is_none_or(|z| z.contains(&zone.config.name));
+        let targets =
+            self.config.deliver.iter().filter(|t| wanted(&t.zones) && zone.state.in_force.is_some());
+        let look = |target: &keystore::config::deliver::TargetConfig| {
+            let labels = [zone.label.as_str(), target.name.as_str()];
+            let proof =
+                self.metrics.skr_delivery_last_proof_timestamp_seconds.with_label_values(&labels).get();
+            let proof = u64::try_from(proof).ok().filter(|at| *at > 0);
+            let generation = self.metrics.skr_delivered_generation.with_label_values(&labels).get();
+            DeliveryStatus {
+                target: target.name.clone(),
+                up: self.metrics.delivery_server_up.with_label_values(&labels[1..]).get() == 1,
+                current: self.metrics.skr_delivery_current.with_label_values(&labels).get() == 1,
+                generation: u64::try_from(generation).unwrap_or(0),
+                last_proof: proof.map(|at| Timestamp::from_secs(at).iso()),
+            }
+        };
+        targets.map(look).collect()
+    }
+
+    fn daemon_status(&self, now: Timestamp) -> Daemon {
+        let mut conditions = Vec::new();
+        let mut tell = |severity, what: &str| conditions.push(Condition::new(severity, what));
+        if self.clock_told {
+            tell(
+                Severity::Critical,
+                "the clock stands before the last line of the audit log; nothing is imported until it is set",
+            );
+        }
+        let watched = self.metrics.watch_up.get() == 1;
+        if !watched {
+            tell(Severity::Warning, "the inbox is not watched; only the periodic scan sees it");
+        }
+        let taken = self.metrics.config_last_reload_successful.get() == 1;
+        if !taken {
+            tell(
+                Severity::Warning,
+                "the configuration has errors, the old one is in use; `skr-loader reload` lists them",
+            );
+        }
+        if let Some(error) = &self.audit_error {
+            tell(Severity::Warning, &format!("the audit log cannot be written: {error}"));
+        }
+        let last_scan = u64::try_from(self.metrics.watch_last_scan_timestamp_seconds.get()).ok();
+        Daemon {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: self.started.map_or_else(String::new, Timestamp::iso),
+            uptime_seconds: self.started.map_or(0, |started| now.since(started)),
+            inbox: InboxStatus {
+                folder: self.inbox.dir().display().to_string(),
+                watched,
+                last_scan: last_scan.filter(|at| *at > 0).map(|at| Timestamp::from_secs(at).iso()),
+                pending: self.inbox.pending(),
+            },
+            configuration_taken: taken,
+            conditions,
+        }
+    }
+}
+
+fn unknown(name: &Name, now: Timestamp) -> ZoneStatus {
+    let parts = ZoneParts {
+        zone: name,
+        state: &crate::store::ZoneState::default(),
+        damage: None,
+        last_import: None,
+        deliveries: Vec::new(),
+        thresholds: None,
+    };
+    let what = format!("{} is no [[zone]] of the configuration", report::label(name));
+    ZoneStatus { conditions: vec![Condition::new(Severity::Critical, what)], ..status::zone(parts, now) }
+}
