@@ -111,7 +111,7 @@ pub enum Answer {
         imports: Vec<ImportReport>,
     },
     /// It is done, or would be.
-    RolledBack(RollbackReport),
+    RolledBack(Box<RollbackReport>),
     /// It was not done.
     Refused {
         /// Why, and what to do.
@@ -153,7 +153,7 @@ impl Answer {
     #[must_use]
     pub fn of_rollback(result: &Result<Rollback, RollbackError>, order: &Order, now: Timestamp) -> Self {
         match result {
-            Ok(rollback) => Self::RolledBack(RollbackReport::new(rollback, order, now)),
+            Ok(rollback) => Self::RolledBack(Box::new(RollbackReport::new(rollback, order, now))),
             Err(error) => Self::Refused {
                 why: error.to_string(),
                 findings: error.findings().iter().map(FindingReport::from).collect(),

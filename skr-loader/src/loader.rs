@@ -102,7 +102,9 @@ pub enum Wake {
 }
 
 /// Something to do between two steps; gives what is to be told to who waits for imports.
-pub struct Ask(Box<dyn FnOnce(&mut Loader, Timestamp) -> Vec<Import> + Send>);
+pub struct Ask(Box<Asked>);
+
+type Asked = dyn FnOnce(&mut Loader, Timestamp) -> Vec<Import> + Send;
 
 impl std::fmt::Debug for Ask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

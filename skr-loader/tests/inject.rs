@@ -131,6 +131,114 @@ fn row_34_import_with_eio_at_every_point() {
     every_point("error=EIO", 20);
 }
 
+/// An order of a person, at generation 2, that puts the content of generation 1 in force again.
+const ORDERS: [&[&str]; 2] = [
+    &["rollback", "example.", "--reason", "a test", "--yes"],
+    &["import", "--force", "SKR-REPLAY", "--reason", "a test", "--yes", "a.skr"],
+];
+
+/// One point of an order that is done without a daemon: true when the fault was met. `bench` holds generations 1 and 2.
+fn point_of_order(bench: &Bench, order: &[&str], calls: &str, fault: &str, n: usize) -> bool {
+    let at = format!("{order:?} {calls} {fault} {n}");
+    let (old, new) = (read(bench, "b.skr"), read(bench, "a.skr"));
+    let command = |wrapper: &[&str]| {
+        let words: Vec<&str> = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_skr-loader")]).collect();
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .arg(order[0])
+            .arg("-c")
+            .arg(bench.path("offline-ksk.toml"))
+            .args(&order[1..]);
+        command.current_dir(bench.path("")).stdin(Stdio::null()).output().unwrap()
+    };
+    let trace = bench.path("strace.log");
+    let inject = format!("inject={calls}:{fault}:when={n}");
+    let which = format!("trace={calls}");
+    let faulty = command(&["strace", "-f", "-q", "-o", trace.to_str().unwrap(), "-e", &which, "-e", &inject]);
+    let traced = std::fs::read_to_string(&trace).unwrap();
+    let met = traced.contains("(INJECTED)") || traced.contains("+++ killed by SIGKILL +++");
+    let current = bench.current().unwrap_or_else(|| panic!("{at}: nothing in force"));
+    let done = match (current.generation, &current.octets) {
+        (2, octets) if *octets == old => false,
+        (3, octets) if *octets == new => true,
+        (generation, _) => panic!("{at}: generation {generation} is in force, and not whole"),
+    };
+    assert!(done || !faulty.status.success(), "{at}: it said that it is done: {faulty:?}");
+    let audit = || std::fs::read_to_string(bench.path("state/audit.jsonl")).unwrap();
+    let is_ordered = |line: &str| line.contains("\"ordered\"") && line.contains("\"generation\":3");
+    assert!(!done || audit().lines().any(is_ordered), "{at}: changed and not in the log: {}", audit());
+    // The next start makes it good.
+    let again = command(&[]);
+    assert!(again.status.success() || (done && order[0] == "rollback"), "{at}: {again:?}");
+    let current = bench.current().unwrap();
+    assert_eq!((current.generation, &current.octets), (3, &new), "{at}");
+    assert_eq!(bench.files("state/accepted/example."), ["1.skr", "2.skr", "3.skr", "current"], "{at}");
+    for folder in ["state", "state/rejected", "state/inbox"] {
+        let left: Vec<_> = bench.files(folder).into_iter().filter(|n| n.starts_with('.')).collect();
+        assert!(left.is_empty(), "{at}: left over in {folder}: {left:?}");
+    }
+    audit::verify(&bench.path("state/audit.jsonl")).unwrap_or_else(|e| panic!("{at}: {e:?}"));
+    met
+}
+
+fn read(bench: &Bench, name: &str) -> Vec<u8> {
+    std::fs::read(bench.path(name)).unwrap()
+}
+
+/// A bench with generations 1 (a.skr) and 2 (b.skr), each time from the same copy.
+fn two_generations(copy: &Bench) -> Bench {
+    let bench = Bench::new();
+    std::fs::remove_dir_all(bench.path("state")).unwrap();
+    let mut copy_all = Command::new("cp");
+    copy_all.arg("-a").args(["state", "a.skr", "b.skr"].map(|name| copy.path(name))).arg(bench.path(""));
+    assert!(copy_all.status().unwrap().success());
+    bench
+}
+
+fn every_point_of_orders(fault: &str, least: usize) {
+    if strace_is_missing() {
+        return;
+    }
+    let (copy, now) = (Bench::new(), keystore::clock::now());
+    for (n, name) in ["a.skr", "b.skr"].into_iter().enumerate() {
+        std::fs::write(copy.path(name), skr(n as u64, now)).unwrap();
+        let imported = Command::new(env!("CARGO_BIN_EXE_skr-loader"))
+            .args(["import", "-c", copy.path("offline-ksk.toml").to_str().unwrap()])
+            .arg(copy.path(name))
+            .output()
+            .unwrap();
+        assert!(imported.status.success(), "{imported:?}");
+    }
+    for order in ORDERS {
+        let mut points = 0;
+        for calls in CALLS {
+            let mut n = 1;
+            while point_of_order(&two_generations(&copy), order, calls, fault, n) {
+                n += 1;
+            }
+            points += n - 1;
+        }
+        println!("{}, {fault}: {points} points, 0 lost, 0 mixed, 0 orphans", order[0]);
+        assert!(points >= least, "{order:?}: {points}");
+    }
+}
+
+#[test]
+fn row_32_rollback_and_forced_import_killed_at_every_point() {
+    every_point_of_orders("signal=KILL", 15);
+}
+
+#[test]
+fn row_34_rollback_and_forced_import_with_enospc_at_every_point() {
+    every_point_of_orders("error=ENOSPC", 15);
+}
+
+#[test]
+fn row_34_rollback_and_forced_import_with_eio_at_every_point() {
+    every_point_of_orders("error=EIO", 15);
+}
+
 /// After a power loss only what was synced is there, and names only once their folder was synced. So a file must be synced before it
 /// gets its name, and the folder before anything that relies on the name.
 #[test]

@@ -73,7 +73,7 @@ impl Reach {
         };
         let answer = match Job::new(request, user) {
             Ok(job) => job.run(&mut loader, now).0,
-            Err(answer) => answer,
+            Err(why) => Answer::refused(why),
         };
         Ok((answer, Done::Here))
     }

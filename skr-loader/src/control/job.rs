@@ -26,13 +26,11 @@ pub enum Job {
 }
 
 impl Job {
-    /// Checks a request of `who`; an error is the answer to it.
-    pub fn new(request: Request, who: Who) -> Result<Self, Answer> {
-        let name = |zone: &str| {
-            Name::parse(zone).map_err(|error| Answer::refused(format!("{}: {error}", one_line(zone))))
-        };
+    /// Checks a request of `who`; an error says why it is refused.
+    pub fn new(request: Request, who: Who) -> Result<Self, String> {
+        let name = |zone: &str| Name::parse(zone).map_err(|error| format!("{}: {error}", one_line(zone)));
         let order = |force: &[String], reason: Option<&str>, dry_run, needs_reason| {
-            Order::new(who, force, reason, dry_run, needs_reason).map_err(|e| Answer::refused(e.to_string()))
+            Order::new(who, force, reason, dry_run, needs_reason).map_err(|e| e.to_string())
         };
         match request {
             Request::Status { zones } => {
@@ -43,7 +41,7 @@ impl Job {
                 let order = Arc::new(order(&force, reason.as_deref(), dry_run, false)?);
                 let octets = data_encoding::BASE64
                     .decode(content.as_bytes())
-                    .map_err(|_| Answer::refused("the content is no base64"))?;
+                    .map_err(|_| "the content is no base64")?;
                 Ok(Self::Import(Dropped::by_hand(name.into(), octets, Arc::clone(&order)), order))
             }
             Request::Rollback { zone, to, force, reason, dry_run } => {

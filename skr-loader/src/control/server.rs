@@ -361,7 +361,7 @@ fn late() -> io::Error {
 /// Does what is asked.
 fn act(request: Request, uid: u32, desk: &Desk) -> Answer {
     match Job::new(request, Who::of(uid)) {
-        Err(answer) => answer,
+        Err(why) => Answer::refused(why),
         Ok(Job::Reload) => (desk.reload)(),
         Ok(job) => desk
             .control

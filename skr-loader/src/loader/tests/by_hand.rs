@@ -136,7 +136,7 @@ fn force_replay_and_nothing_else() {
 }
 
 #[test]
-fn force_a_hole_keeps_the_old_bundles_until_their_end() {
+fn row_12_skr_gap_forced_keeps_the_old_bundles_until_their_end() {
     let mut bench = Bench::new();
     bench.import("a.skr", skr(0).text());
     bench.now = start().plus(40 * DAY);
