@@ -501,6 +501,8 @@ mod tests {
                 "directory",
                 "on-request",
                 "mail-to",
+                "control-socket",
+                "control-group",
             ];
             let put_in = equals && !other.contains(&key);
             text.push_str(if put_in { stripped } else { line });
@@ -509,6 +511,32 @@ mod tests {
         assert!(text.contains("\npurge-keys = ") && text.contains("\nallow-remote = "));
         let with = parse_text(&text).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(with, parse_text(EXAMPLE).unwrap());
+    }
+
+    #[test]
+    fn control_socket() {
+        let with = |keys: &str| parse_text(&EXAMPLE.replace("[loader]\n", &format!("[loader]\n{keys}\n")));
+        let plain = parse_text(EXAMPLE).unwrap();
+        assert_eq!(plain.control_socket(), Path::new("/var/lib/offline-ksk/skr-loader.sock"));
+        let config = with("control-socket = \"/run/x.sock\"\ncontrol-group = \"dnsops\"").unwrap();
+        assert_eq!(config.control_socket(), Path::new("/run/x.sock"));
+        assert_eq!(config.loader.control_group.as_deref(), Some("dnsops"));
+        let long = format!("control-socket = \"/{}\"", "x".repeat(MAX_SOCKET_PATH));
+        for bad in [long.as_str(), "control-group = \"\"", "control-group = 7"] {
+            assert!(with(bad).is_err(), "{bad}");
+        }
+        // Found where the rest is wrong, too.
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c.toml");
+        let locate = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            Config::locate_control_socket(&file)
+        };
+        assert_eq!(locate("state-dir = \"s\"\nnonsense = 1"), Some(dir.path().join("s/skr-loader.sock")));
+        let named = locate("state-dir = \"s\"\n[loader]\ncontrol-socket = \"/run/y\"\nrescan-interval = 0");
+        assert_eq!(named, Some("/run/y".into()));
+        assert_eq!(locate("state-dir = "), None);
+        assert_eq!(locate("nonsense = 1"), None);
     }
 
     #[test]
