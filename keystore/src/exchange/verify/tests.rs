@@ -768,6 +768,7 @@ fn the_bundle_in_force() {
     }
     assert_eq!(skr.coverage_end(), day(18 + 14));
     assert_eq!(skr.zone(), &zone);
+    assert_eq!(skr.bundles(), builder.build().bundles);
 }
 
 #[test]
