@@ -1,4 +1,5 @@
 mod edges;
+mod seconds;
 
 use super::*;
 use crate::crypto::Algorithm;
