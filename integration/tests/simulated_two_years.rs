@@ -72,6 +72,8 @@ impl World {
         let ksks: Vec<Dnskey> =
             files::find(&self.path("safe"), &self.name).unwrap().keys.into_iter().map(|k| k.dnskey).collect();
         ZoneConfig {
+            anchor_file: None,
+            require_signature: false,
             multi_signer: false,
             allow_cds_delete: false,
             name: self.name.clone(),

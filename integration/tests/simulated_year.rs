@@ -455,6 +455,8 @@ impl Year {
 
     fn config(&self) -> Config {
         let zone = ZoneConfig {
+            anchor_file: None,
+            require_signature: false,
             multi_signer: false,
             allow_cds_delete: false,
             name: self.name.clone(),

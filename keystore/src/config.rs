@@ -8,6 +8,7 @@ mod read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::crypto::cms::Certificate;
 use crate::dns::Name;
 use crate::exchange::verify::TrustAnchor;
 use crate::policy::{Policy, PolicyFinding};
@@ -56,6 +57,12 @@ impl Config {
         read::load(path)
     }
 
+    /// The same for whoever is to write the trust anchors: a `trust-anchor-file` that is not there yet, or empty, is no error, and
+    /// [`ZoneConfig::anchors`] may be empty.
+    pub fn load_before_trust(path: &Path) -> Result<Self, ConfigErrors> {
+        read::load_before_trust(path)
+    }
+
     /// Reads and checks the octets of a file; `path` is for messages and relative paths.
     pub fn parse(octets: &[u8], path: &Path) -> Result<Self, ConfigErrors> {
         read::parse(octets, path)
@@ -87,6 +94,10 @@ pub struct ZoneConfig {
     pub policy: Policy,
     /// `trust-anchors` (presentation form) and `trust-anchor-file`, read. Never empty where SKRs are checked.
     pub anchors: Vec<TrustAnchor>,
+    /// `trust-anchor-file`: also where `skr-loader trust learn` writes.
+    pub anchor_file: Option<PathBuf>,
+    /// `require-signature`: a dropped SKR needs the detached signature of the KSK operator; by default as in `[loader]`.
+    pub require_signature: bool,
     /// `file`: the unsigned zone, for the signer.
     pub file: Option<PathBuf>,
     /// `key-directory`, by default `STATE-DIR/keys`.
@@ -120,6 +131,22 @@ pub struct LoaderConfig {
     pub coverage_warning: u32,
     /// The same: critical.
     pub coverage_critical: u32,
+    /// `operator-certificates`: the pinned certificates of KSK operators, who sign what is dropped. Empty = such signatures are not looked at.
+    pub operator_certificates: Vec<Certificate>,
+    /// `parent-resolver`: who is asked for the DS RRset at the parent. `None` = nobody.
+    pub parent_resolver: Option<SocketAddr>,
+    /// `parent-check`: what it means when no DS record there vouches for a KSK that signs.
+    pub parent_check: ParentCheck,
+}
+
+/// `parent-check`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ParentCheck {
+    /// `warn`: it is told.
+    #[default]
+    Warn,
+    /// `reject`: the SKR is rejected.
+    Reject,
 }
 
 /// `[loader] watch`.
@@ -181,6 +208,9 @@ impl Default for LoaderConfig {
             coverage_info: 30 * DAY,
             coverage_warning: 14 * DAY,
             coverage_critical: 3 * DAY,
+            operator_certificates: Vec::new(),
+            parent_resolver: None,
+            parent_check: ParentCheck::Warn,
         }
     }
 }

@@ -165,6 +165,8 @@ impl Model {
         fs::write(skr_path(&folder, 1), &skr).unwrap();
         fs::write(folder.join("current"), format_current(1, &digest(skr.as_bytes()))).unwrap();
         ZoneConfig {
+            anchor_file: None,
+            require_signature: false,
             multi_signer: false,
             allow_cds_delete: false,
             name,

@@ -18,11 +18,13 @@ use keystore::keys::{Dnskey, FLAG_ZONE, KeyFile};
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
 
+use crate::operator::Operator;
 use crate::store::{Digest, ZoneState};
 
 /// The checks of this module, in the order in which they are reported. `SKR-GAP` is also one of
 /// [`keystore::exchange::verify`]'s: there between the bundles, here towards the coverage in force.
 pub const CHECKS: &[Check] = &[
+    Check { id: "SKR-OPERATOR", holds: "the KSK operator has signed the file" },
     Check { id: "SKR-REPLAY", holds: "it is not older than what is in force" },
     Check { id: "SKR-NO-PRIVATE-KEY", holds: "the private key of every ZSK is in the key folder" },
     Check { id: "SKR-KEYSET", holds: "its ZSKs are those that were asked for, and those of the key folder" },
@@ -43,6 +45,10 @@ pub struct Context<'a> {
     pub proof: Option<(&'a Policy, &'a [TrustAnchor])>,
     /// There are ZSKs of other providers in it, whose private keys are not here (RFC 8901 model 1).
     pub multi_signer: bool,
+    /// ZSKs that a request proves to be held by whoever made it; for [`Found::sealed`].
+    pub proven: &'a [Dnskey],
+    /// The signature of the KSK operator over the file, and whether there must be one; `None` = nobody's certificate is pinned.
+    pub operator: Option<(&'a Operator, bool)>,
 }
 
 /// Runs every check of this module on an SKR whose file has the digest `digest`; all findings come back at once.
@@ -52,12 +58,13 @@ pub fn check(skr: &VerifiedSkr, digest: &Digest, context: &Context<'_>, now: Tim
     let mut findings = Vec::new();
     let current = skr.bundles().partition_point(|b| b.inception <= now).saturating_sub(1);
     let remaining = &skr.bundles()[current..];
+    check_operator(context.operator, &mut findings);
     if let Some(state) = context.state {
         check_replay(skr, digest, state, now, &mut findings);
         check_chain(skr, state, now, &mut findings);
     }
     if let Some(keys) = context.keys {
-        check_private_keys(remaining, keys, context.multi_signer, &mut findings);
+        check_private_keys(remaining, keys, context, &mut findings);
         check_folder(remaining, keys, &mut findings);
     }
     check_requests(skr, context.requests, context.multi_signer, &mut findings);
@@ -143,6 +150,18 @@ pub fn rewritten(skr: &VerifiedSkr, dropped: &[u8], now: Timestamp, program: &st
     })
 }
 
+/// SKR-OPERATOR: signed by a pinned certificate where that is required, and never by another.
+fn check_operator(operator: Option<(&Operator, bool)>, findings: &mut Vec<Finding>) {
+    let what = match operator {
+        None | Some((Operator::Signed { .. }, _) | (Operator::Absent, false)) => return,
+        Some((Operator::Absent, true)) => {
+            "no signature of the KSK operator lies beside it, as FILE.p7s; put both into the inbox, the signature first".to_owned()
+        }
+        Some((Operator::Bad(why), _)) => format!("the signature beside it (.p7s) does not count: {why}"),
+    };
+    findings.push(Finding::reject("SKR-OPERATOR", None, what));
+}
+
 /// SKR-REPLAY: not an older generation again, and not shorter than the coverage in force.
 fn check_replay(
     skr: &VerifiedSkr,
@@ -196,7 +215,15 @@ fn check_chain(skr: &VerifiedSkr, state: &ZoneState, now: Timestamp, findings: &
 /// SKR-NO-PRIVATE-KEY: each ZSK of the bundle in force and of those to come is here, with a private key that fits it.
 ///
 /// With several providers a ZSK without any file here is another one's; but each bundle has a ZSK of ours.
-fn check_private_keys(remaining: &[Bundle], keys: &Found, multi_signer: bool, findings: &mut Vec<Finding>) {
+///
+/// Where this process may not read it: whether it is there, and whether a request proves that its maker holds it.
+fn check_private_keys(
+    remaining: &[Bundle],
+    keys: &Found,
+    context: &Context<'_>,
+    findings: &mut Vec<Finding>,
+) {
+    let multi_signer = context.multi_signer;
     let is_ours = |key: &Dnskey| keys.keys.iter().any(|k| k.dnskey == *key || is_named_alike(k, key));
     if multi_signer
         && let Some(bundle) = remaining.iter().find(|b| !b.keys().any(|k| is_zsk(&k) && is_ours(&k)))
@@ -210,6 +237,16 @@ fn check_private_keys(remaining: &[Bundle], keys: &Found, multi_signer: bool, fi
         }
         let name = key_name(&key);
         let what = match keys.keys.iter().find(|k| k.dnskey == key) {
+            Some(_) if keys.sealed.contains(&key) => {
+                if !context.proven.contains(&key) {
+                    let what = format!(
+                        "the private key of ZSK {name} is there and may not be read by this user, and no request in the outbox proves \
+                         that it fits; a KSR of `ksr-gen request` does"
+                    );
+                    findings.push(Finding::warning("SKR-NO-PRIVATE-KEY", Some(bundle), what));
+                }
+                continue;
+            }
             Some(file) => match file.load_private() {
                 Ok(_) => continue,
                 Err(error) => format!("the private key of ZSK {name} is unusable: {error}"),

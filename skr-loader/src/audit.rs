@@ -39,6 +39,9 @@ pub struct Record {
     /// Number of the generation.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub generation: Option<u64>,
+    /// SHA-256 of the certificate of the KSK operator who signed the file, in hex.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signer: Option<String>,
     /// IDs of the checks that failed or warned.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub checks: Vec<String>,
@@ -73,6 +76,7 @@ impl Record {
             file: None,
             sha256: None,
             generation: None,
+            signer: None,
             checks: Vec::new(),
             back_to: None,
             uid: None,

@@ -27,12 +27,14 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use keystore::config::LoaderConfig;
+use keystore::crypto::cms::MAX_SIGNATURE_OCTETS;
 use keystore::durable;
 use keystore::exchange::many;
 use keystore::time::Timestamp;
 
 use crate::files::{self, FileError, Fingerprint, Named, printable};
 use crate::loader::Wake;
+use crate::operator::{self, Operator};
 use crate::order::Order;
 use crate::status::Pending;
 use watch::Watch;
@@ -45,6 +47,8 @@ const SETTLE_OPEN: u64 = 30;
 /// Files and octets that are given out in one go, so that signals are heard in between.
 const BATCH_FILES: usize = 64;
 const BATCH_OCTETS: usize = 32 << 20;
+/// Seconds that a file waits for the signature that must lie beside it.
+const SIGNATURE_WAIT: u64 = 60;
 /// Octets at the end of a file in which its closing line is looked for.
 const CLOSING: usize = 1024;
 /// What files are renamed to, in the inbox, while they are taken out of it.
@@ -71,6 +75,8 @@ pub struct Inbox {
     part_kept: bool,
     /// Files were taken out since the folder was synced.
     unsynced: bool,
+    /// Files that wait for their signature, and since when.
+    unsigned: HashMap<OsString, (Fingerprint, Timestamp)>,
 }
 
 /// What is known of a file.
@@ -96,19 +102,17 @@ pub struct Dropped {
     is_part: bool,
     /// It never lay in the inbox: a person handed it over.
     order: Option<Arc<Order>>,
+    /// What the signature of the KSK operator says; `None` = not looked for.
+    pub operator: Option<Operator>,
+    /// The file with that signature: it goes where this one goes.
+    pub signature: Option<Box<Self>>,
 }
 
 impl Dropped {
     /// A file that a person handed over. Nothing is ever done to that person's file.
     #[must_use]
     pub fn by_hand(name: OsString, octets: Vec<u8>, order: Arc<Order>) -> Self {
-        Self {
-            name,
-            octets: Arc::new(octets),
-            fingerprint: Fingerprint::default(),
-            is_part: false,
-            order: Some(order),
-        }
+        Self { order: Some(order), ..Self::new(name, octets, Fingerprint::default()) }
     }
 
     /// Who handed it over; `None` = it was dropped.
@@ -123,11 +127,30 @@ impl Dropped {
         if self.is_part || self.order.is_some() { self.octets.len() as u64 } else { self.fingerprint.size() }
     }
 
+    /// A file as it was read.
+    fn new(name: OsString, octets: Vec<u8>, fingerprint: Fingerprint) -> Self {
+        let octets = Arc::new(octets);
+        Self { name, octets, fingerprint, is_part: false, operator: None, signature: None, order: None }
+    }
+
+    /// True when nobody has written to it for so many seconds.
+    #[must_use]
+    pub fn is_untouched_for(&self, seconds: u64, now: Timestamp) -> bool {
+        self.fingerprint.is_untouched_for(seconds, now)
+    }
+
     /// The part of the file that is of one zone, to judge on its own; `name` is what a rejected one is called.
     #[must_use]
     pub fn part(&self, name: OsString, octets: &[u8]) -> Self {
-        let (fingerprint, order) = (self.fingerprint, self.order.clone());
-        Self { name, octets: Arc::new(octets.to_vec()), fingerprint, is_part: true, order }
+        Self {
+            name,
+            octets: Arc::new(octets.to_vec()),
+            fingerprint: self.fingerprint,
+            is_part: true,
+            operator: self.operator.clone(),
+            signature: None,
+            order: self.order.clone(),
+        }
     }
 }
 
@@ -186,6 +209,7 @@ impl Inbox {
             zones: 1,
             part_kept: false,
             unsynced: false,
+            unsigned: HashMap::new(),
         }
     }
 
@@ -362,6 +386,42 @@ impl Inbox {
         self.files.insert(file.name.clone(), Seen::Left(file.fingerprint));
     }
 
+    /// The signature beside a dropped file; `None` when there is none.
+    #[must_use]
+    pub fn signature_of(&self, file: &Dropped) -> Option<Result<Dropped, FileError>> {
+        let name = operator::signature_name(&file.name);
+        match files::read(&self.dir.join(&name), Named::ByDrop, MAX_SIGNATURE_OCTETS) {
+            Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => Some(Err(error)),
+            Ok(read) => Some(Ok(Dropped::new(name, read.octets, read.fingerprint))),
+        }
+    }
+
+    /// The same where it has more octets than are read.
+    #[must_use]
+    pub fn unread_signature(&self, file: &Dropped) -> Option<Dropped> {
+        let name = operator::signature_name(&file.name);
+        let print = files::fingerprint(&self.dir.join(&name)).ok()?;
+        Some(Dropped::new(name, Vec::new(), print))
+    }
+
+    /// Leaves the file until its signature comes, for a while; false when it has waited long enough.
+    pub fn wait_for_signature(&mut self, file: &Dropped, now: Timestamp) -> bool {
+        let since = match self.unsigned.get(&file.name) {
+            Some((print, since)) if *print == file.fingerprint && *since <= now => *since,
+            _ => {
+                self.unsigned.insert(file.name.clone(), (file.fingerprint, now));
+                now
+            }
+        };
+        if now.since(since) >= SIGNATURE_WAIT {
+            self.unsigned.remove(&file.name);
+            return false;
+        }
+        self.put_back(file, now);
+        true
+    }
+
     /// True when a part of a file could not be dealt with since the last call.
     pub const fn take_part_kept(&mut self) -> bool {
         std::mem::replace(&mut self.part_kept, false)
@@ -463,6 +523,7 @@ impl Inbox {
             self.give_back(&claim)?;
         }
         self.files.retain(|name, _| names.contains(name));
+        self.unsigned.retain(|name, _| names.contains(name));
         for name in names {
             if !matches!(self.files.get(&name), Some(Seen::Ignored)) {
                 self.due.entry(name).or_insert(false);
@@ -478,6 +539,14 @@ impl Inbox {
             self.files.insert(name.clone(), Seen::Ignored);
             return first.then_some(Look::Ignored(name));
         }
+        if let Some(signed) = operator::signed_name(&name) {
+            // Read with the file that it is for, which may have waited for it.
+            if matches!(self.files.get(&signed), Some(Seen::Waiting { .. })) {
+                self.due.entry(signed).or_insert(closed);
+            }
+            self.files.insert(name.clone(), Seen::Ignored);
+            return seen.is_none().then_some(Look::Ignored(name));
+        }
         let path = self.dir.join(&name);
         let print = match files::fingerprint(&path) {
             Ok(print) => print,
@@ -492,9 +561,7 @@ impl Inbox {
         }
         match files::read(&path, Named::ByDrop, many::max_octets(self.zones)) {
             Ok(file) => {
-                let (octets, fingerprint) = (file.octets, file.fingerprint);
-                let octets = Arc::new(octets);
-                let dropped = Dropped { name, octets, fingerprint, is_part: false, order: None };
+                let dropped = Dropped::new(name, file.octets, file.fingerprint);
                 self.settle(dropped, seen, closed, now)
             }
             Err(FileError::Changing) => {
@@ -504,8 +571,7 @@ impl Inbox {
             }
             Err(error @ FileError::TooLarge { .. }) => {
                 self.files.insert(name.clone(), Seen::Left(print));
-                let file =
-                    Dropped { name, octets: Arc::default(), fingerprint: print, is_part: false, order: None };
+                let file = Dropped::new(name, Vec::new(), print);
                 Some(Look::TooLarge(file, error))
             }
             Err(error) => {

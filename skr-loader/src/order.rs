@@ -19,6 +19,7 @@ use crate::files::one_line;
 pub const FORCEABLE: &[&str] = &[
     "SKR-HORIZON",
     "SKR-GAP",
+    "SKR-OPERATOR",
     "SKR-REPLAY",
     "SKR-NO-PRIVATE-KEY",
     "SKR-KEYSET",

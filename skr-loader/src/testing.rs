@@ -75,6 +75,8 @@ impl StateDir {
 
     pub fn config(&self) -> Config {
         let zone = ZoneConfig {
+            anchor_file: None,
+            require_signature: false,
             multi_signer: false,
             allow_cds_delete: false,
             name: zone(),

@@ -2,11 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{
-    Config, ConfigErrors, KsrConfig, LoaderConfig, MetricsConfig, SignerConfig, WatchMode, ZoneConfig,
+    Config, ConfigErrors, KsrConfig, LoaderConfig, MetricsConfig, ParentCheck, SignerConfig, WatchMode,
+    ZoneConfig,
 };
+use crate::crypto::cms::Certificate;
 use crate::dns::Name;
 use crate::exchange::verify::{TrustAnchor, parse_trust_anchors};
 use crate::policy::named_conf::read_regular;
@@ -26,11 +28,24 @@ const MAX_RECEIVERS: usize = 20;
 const MAX_ANCHORS: usize = 64;
 
 pub(super) fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    read(Document::load(path)?)
+    read(Document::load(path)?, Anchors::Needed)
+}
+
+pub(super) fn load_before_trust(path: &Path) -> Result<Config, ConfigErrors> {
+    read(Document::load(path)?, Anchors::ToBeLearnt)
+}
+
+/// Whether a zone must have trust anchors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Anchors {
+    /// It must.
+    Needed,
+    /// Its file may be missing or empty.
+    ToBeLearnt,
 }
 
 pub(super) fn parse(octets: &[u8], path: &Path) -> Result<Config, ConfigErrors> {
-    read(Document::from_octets(octets.to_vec(), path)?)
+    read(Document::from_octets(octets.to_vec(), path)?, Anchors::Needed)
 }
 
 /// See [`Config::locate_control_socket`].
@@ -53,10 +68,10 @@ impl From<DocumentError> for ConfigErrors {
     }
 }
 
-fn read(doc: Document) -> Result<Config, ConfigErrors> {
+fn read(doc: Document, need: Anchors) -> Result<Config, ConfigErrors> {
     let config = {
         let root = doc.parse()?;
-        top(&doc, Table::new(&doc, root.get_ref(), "", doc.place(0..0)))
+        top(&doc, Table::new(&doc, root.get_ref(), "", doc.place(0..0)), need)
     };
     let warnings = doc.into_findings().map_err(ConfigErrors::Findings)?;
     // Every part that is missing has left an error.
@@ -64,16 +79,30 @@ fn read(doc: Document) -> Result<Config, ConfigErrors> {
     Ok(Config { warnings, ..config })
 }
 
-fn top(doc: &Document, mut top: Table<'_, '_>) -> Option<Config> {
+fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors) -> Option<Config> {
     if let Some(value) = top.require("version", "1") {
         toml::version(&value);
     }
     let state_dir = top.require("state-dir", "\"/var/lib/offline-ksk\"").and_then(|v| v.path());
     let policies = toml::policies(&mut top);
     let mut used = HashSet::new();
-    let zones = zones(&mut top, &policies, &mut used, state_dir.as_deref());
+    let zones = zones(&mut top, &policies, &mut used, (state_dir.as_deref(), need));
     let ksr = ksr(&mut top);
-    let loader = loader(&mut top, &ksr);
+    let (loader, require_signature) = loader(&mut top, &ksr);
+    let zones = zones.map(|zones| {
+        let resolved = |(zone, require): (ZoneConfig, Option<bool>)| ZoneConfig {
+            require_signature: require.unwrap_or(require_signature),
+            ..zone
+        };
+        zones.into_iter().map(resolved).collect::<Vec<_>>()
+    });
+    let unsigned = zones.iter().flatten().find(|z| z.require_signature);
+    if let Some(zone) = unsigned.filter(|_| loader.operator_certificates.is_empty()) {
+        top.error(format!(
+            "zone {} says require-signature, and [loader] has no operator-certificates = [\"FILE.pem\"] to verify it with",
+            zone.name
+        ));
+    }
     let deliver = top.get("deliver").map(|v| super::deliver::read(&v, zones.as_deref()));
     let signer = top.get("signer").map(|v| signer(&v));
     let metrics = top.get("metrics").map(|v| metrics(&v));
@@ -125,8 +154,8 @@ fn zones<'a>(
     top: &mut Table<'a, '_>,
     policies: &Policies,
     used: &mut HashSet<&'a str>,
-    state_dir: Option<&Path>,
-) -> Option<Vec<ZoneConfig>> {
+    place: (Option<&Path>, Anchors),
+) -> Option<Vec<(ZoneConfig, Option<bool>)>> {
     let Some(value) = top.get("zone") else {
         top.error("no zone is configured; write at least one [[zone]] with name and policy");
         return None;
@@ -137,8 +166,7 @@ fn zones<'a>(
     }
     let mut seen = HashMap::new();
     // All are looked at, so that all findings come at once.
-    let zones: Vec<_> =
-        tables.iter().map(|v| zone(v.table()?, policies, used, state_dir, &mut seen)).collect();
+    let zones: Vec<_> = tables.iter().map(|v| zone(v.table()?, policies, used, place, &mut seen)).collect();
     zones.into_iter().collect()
 }
 
@@ -146,9 +174,9 @@ fn zone<'a>(
     mut table: Table<'a, '_>,
     policies: &Policies,
     used: &mut HashSet<&'a str>,
-    state_dir: Option<&Path>,
+    (state_dir, need): (Option<&Path>, Anchors),
     seen: &mut HashMap<Name, u32>,
-) -> Option<ZoneConfig> {
+) -> Option<(ZoneConfig, Option<bool>)> {
     let name_value = table.require("name", "\"example.com\"");
     let name = name_value.as_ref().and_then(|v| match Name::parse(v.string()?) {
         Ok(name) => Some(name),
@@ -166,7 +194,7 @@ fn zone<'a>(
         used.insert(v.string()?);
         policy(&v, policies)
     });
-    let anchors = anchors(&mut table, name.as_ref());
+    let anchors = anchors(&mut table, name.as_ref(), need);
     let file_given = table.get("file");
     let file = file_given.as_ref().map(Value::path);
     let directory = match table.get("key-directory") {
@@ -175,16 +203,22 @@ fn zone<'a>(
     };
     let multi_signer = table.get("multi-signer").map_or(Some(false), |v| v.boolean());
     let allow_cds_delete = table.get("allow-cds-delete").map_or(Some(false), |v| v.boolean());
+    let require = table.get("require-signature").map(|v| v.boolean());
     table.finish();
-    Some(ZoneConfig {
+    let (anchors, anchor_file) = anchors?;
+    let zone = ZoneConfig {
+        anchor_file,
+        // Settled when [loader] is read.
+        require_signature: false,
         multi_signer: multi_signer?,
         allow_cds_delete: allow_cds_delete?,
         name: name?,
         policy: policy?,
-        anchors: anchors?,
+        anchors,
         file: transposed(file)?,
         key_directory: directory?,
-    })
+    };
+    Some((zone, transposed(require)?))
 }
 
 fn policy(value: &Value<'_, '_>, policies: &Policies) -> Option<Policy> {
@@ -208,7 +242,12 @@ fn policy(value: &Value<'_, '_>, policies: &Policies) -> Option<Policy> {
     }
 }
 
-fn anchors(table: &mut Table<'_, '_>, zone: Option<&Name>) -> Option<Vec<TrustAnchor>> {
+/// The anchors, and the file that some are in.
+fn anchors(
+    table: &mut Table<'_, '_>,
+    zone: Option<&Name>,
+    need: Anchors,
+) -> Option<(Vec<TrustAnchor>, Option<PathBuf>)> {
     let (inline, file) = (table.get("trust-anchors"), table.get("trust-anchor-file"));
     if inline.is_none() && file.is_none() {
         table.error(
@@ -241,12 +280,20 @@ fn anchors(table: &mut Table<'_, '_>, zone: Option<&Name>) -> Option<Vec<TrustAn
             }
         }
     }
-    if let Some(value) = file
-        && let Some(path) = value.path()
-    {
-        add(&value, anchor_file(&path, zone));
+    let mut path = None;
+    if let Some(value) = file {
+        let named = value.path()?;
+        let learnt = match anchor_file(&named, zone) {
+            Ok(found) if found.is_empty() => need == Anchors::Needed,
+            Err(_) => need == Anchors::Needed || named.exists(),
+            Ok(_) => true,
+        };
+        if learnt {
+            add(&value, anchor_file(&named, zone));
+        }
+        path = Some(named);
     }
-    (!anchors.is_empty()).then_some(anchors)
+    (!anchors.is_empty() || need == Anchors::ToBeLearnt).then_some((anchors, path))
 }
 
 fn anchor_file(path: &Path, zone: &Name) -> Result<Vec<TrustAnchor>, String> {
@@ -307,8 +354,9 @@ fn mailbox(value: &Value<'_, '_>) -> Option<String> {
     good.then(|| text.to_owned())
 }
 
-fn loader(top: &mut Table<'_, '_>, ksr: &KsrConfig) -> LoaderConfig {
-    let mut loader = LoaderConfig::default();
+/// `[loader]`, and its `require-signature`.
+fn loader(top: &mut Table<'_, '_>, ksr: &KsrConfig) -> (LoaderConfig, bool) {
+    let (mut loader, mut require_signature) = (LoaderConfig::default(), false);
     let value = top.get("loader");
     let mut table = value.as_ref().and_then(Value::table);
     if let Some(table) = &mut table {
@@ -353,6 +401,36 @@ fn loader(top: &mut Table<'_, '_>, ksr: &KsrConfig) -> LoaderConfig {
                 value.error("must be the name of a group");
             }
         }
+        if let Some(value) = table.get("operator-certificates") {
+            let files = value.array().unwrap_or_default();
+            if files.is_empty() {
+                value.error("names no file; leave it out where nobody signs what is dropped");
+            }
+            loader.operator_certificates = files.iter().flat_map(certificates).collect();
+        }
+        require_signature = table.get("require-signature").and_then(|v| v.boolean()).unwrap_or(false);
+        if let Some(value) = table.get("parent-resolver") {
+            loader.parent_resolver = address(&value).filter(|address| {
+                let good = address.port() != 0 && !address.ip().is_unspecified();
+                if !good {
+                    value.error("must be an address that can be asked, like 127.0.0.1:53 or [::1]:53");
+                }
+                good
+            });
+        }
+        if let Some(value) = table.get("parent-check") {
+            loader.parent_check = match value.string() {
+                Some("reject") => ParentCheck::Reject,
+                Some("warn") | None => ParentCheck::Warn,
+                Some(_) => {
+                    value.error("must be \"warn\" or \"reject\"");
+                    ParentCheck::Warn
+                }
+            };
+            if loader.parent_resolver.is_none() {
+                value.error("says what the answer of parent-resolver = \"IP:PORT\" means, and there is none");
+            }
+        }
         let mut threshold =
             |key, field: &mut u32| *field = table.get(key).and_then(|v| v.duration()).unwrap_or(*field);
         threshold("coverage-info", &mut loader.coverage_info);
@@ -386,7 +464,17 @@ fn loader(top: &mut Table<'_, '_>, ksr: &KsrConfig) -> LoaderConfig {
     if let Some(table) = table {
         table.finish();
     }
-    loader
+    (loader, require_signature)
+}
+
+/// The certificates in one file of `operator-certificates`.
+fn certificates(value: &Value<'_, '_>) -> Vec<Certificate> {
+    let Some(path) = value.path() else { return Vec::new() };
+    let read = read_regular(&path, MAX_ANCHOR_FILE).map_err(|error| error.to_string());
+    read.and_then(|pem| Certificate::read_pem(&pem)).unwrap_or_else(|what| {
+        value.error(format!("{}: {what}", path.display()));
+        Vec::new()
+    })
 }
 
 fn signer(value: &Value<'_, '_>) -> Option<SignerConfig> {
@@ -503,6 +591,9 @@ mod tests {
                 "mail-to",
                 "control-socket",
                 "control-group",
+                "operator-certificates",
+                "parent-resolver",
+                "parent-check",
             ];
             let put_in = equals && !other.contains(&key);
             text.push_str(if put_in { stripped } else { line });
@@ -555,6 +646,41 @@ mod tests {
         assert_eq!((config.signer, config.metrics), (None, None));
         let error = Config::load(&at("none.toml")).unwrap_err();
         assert!(matches!(error, ConfigErrors::Io { .. }), "{error}");
+    }
+
+    #[test]
+    fn operators_and_the_parent() {
+        let pem = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/cms/operator.pem");
+        let loader = format!(
+            "[loader]\noperator-certificates = [\"{pem}\", \"{pem}\"]\nrequire-signature = true\nparent-resolver = \"[::1]:53\"\nparent-check = \"reject\"\n"
+        );
+        let second = "[[zone]]\nname = \"b\"\npolicy = \"common\"\ntrust-anchors = [\"b. DS 1 13 2 3A29A99C11758FF5431CE194C22EDF9264022A985D25CFC7319FC2BE29529000\"]\nrequire-signature = false\n";
+        let text = EXAMPLE.replace("[loader]", &format!("{second}{loader}"));
+        let config = parse_text(&text).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(config.loader.operator_certificates.len(), 2);
+        assert_eq!(config.loader.operator_certificates[0].subject, "CN=ksk-operator");
+        assert_eq!(config.loader.parent_resolver, Some("[::1]:53".parse().unwrap()));
+        assert_eq!(config.loader.parent_check, ParentCheck::Reject);
+        let required: Vec<bool> = config.zones.iter().map(|z| z.require_signature).collect();
+        assert_eq!(required, [true, false], "the zone's word counts before the loader's");
+    }
+
+    #[test]
+    fn anchors_that_are_yet_to_be_learnt() {
+        let dir = tempfile::tempdir().unwrap();
+        let (config, anchors) = (dir.path().join("c.toml"), dir.path().join("anchors"));
+        std::fs::write(&config, "version = 1\nstate-dir = \".\"\n[[zone]]\nname = \"example\"\npolicy = \"p\"\ntrust-anchor-file = \"anchors\"\n[policy.p]\noffline-ksk = true\nkeys = [{ role = \"ksk\", lifetime = 0, algorithm = 13 }, { role = \"zsk\", lifetime = 0, algorithm = 13 }]\n").unwrap();
+        for text in [None, Some(""), Some("; nothing\n")] {
+            if let Some(text) = text {
+                std::fs::write(&anchors, text).unwrap();
+            }
+            assert!(Config::load(&config).is_err(), "{text:?}");
+            let learnt = Config::load_before_trust(&config).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(learnt.zones[0].anchors, []);
+            assert_eq!(learnt.zones[0].anchor_file.as_deref(), Some(&*anchors));
+        }
+        std::fs::write(&anchors, "garbage\n").unwrap();
+        assert!(Config::load_before_trust(&config).is_err(), "what does not read is no file to add to");
     }
 
     #[test]
@@ -637,6 +763,42 @@ mod tests {
             ("enabled", "mail-to = [\"a@b\\nBcc: c@d\"]", "ksr.mail-to[1]: must be a plain mail address"),
             ("enabled", "mail-to = [\"a@b\", \"K <c@d>\"]", "ksr.mail-to[2]: must be a plain mail address"),
             ("enabled", "mail-from = \"\"", "ksr.mail-from: must be a plain mail address"),
+            ("rescan-interval", "operator-certificates = []", "loader.operator-certificates: names no file"),
+            (
+                "rescan-interval",
+                "operator-certificates = [\"/nonexistent.pem\"]",
+                "loader.operator-certificates[1]: /nonexistent.pem: No such file",
+            ),
+            (
+                "rescan-interval",
+                "require-signature = true",
+                "zone example.com. says require-signature, and [loader] has no operator-certificates",
+            ),
+            (
+                "policy =",
+                "policy = \"common\"\nrequire-signature = true",
+                "zone example.com. says require-signature, and [loader] has no operator-certificates",
+            ),
+            (
+                "rescan-interval",
+                "parent-resolver = \"127.0.0.1\"",
+                "loader.parent-resolver: must be an IP address and a port",
+            ),
+            (
+                "rescan-interval",
+                "parent-resolver = \"0.0.0.0:53\"",
+                "loader.parent-resolver: must be an address that can be asked",
+            ),
+            (
+                "rescan-interval",
+                "parent-resolver = \"[::1]:53\"\nparent-check = \"refuse\"",
+                "loader.parent-check: must be \"warn\" or \"reject\"",
+            ),
+            (
+                "rescan-interval",
+                "parent-check = \"warn\"",
+                "loader.parent-check: says what the answer of parent-resolver",
+            ),
             ("enabled", "enabled = 1", "ksr.enabled: expected true or false, found integer"),
             ("listen = [", "listen = [\"127.0.0.1\"]", "signer.listen[1]: must be an IP address and a port"),
             ("listen = [", "listen = []", "signer.listen: names no address"),
@@ -672,7 +834,9 @@ mod tests {
             assert!(found_there, "{replacement}: {found:#?}");
             // A misspelt key is also one that is missing.
             assert!(found.len() <= 2, "{replacement}: {found:#?}");
-            let elsewhere = ["missing", "loader: ", "ksr: ", "'x'"].iter().any(|w| expected.contains(w));
+            let elsewhere = ["missing", "loader: ", "ksr: ", "'x'", "says require", "parent-check"]
+                .iter()
+                .any(|w| expected.contains(w));
             assert!(
                 elsewhere || found.iter().any(|f| f.starts_with(&format!("{at}: "))),
                 "line {at}: {found:?}"

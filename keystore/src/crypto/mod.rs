@@ -1,6 +1,7 @@
 //! Signing and verifying behind one trait: ring where it can, openssl where ring cannot (key generation, Ed448, signing
 //! with RSA keys of uncommon size), PKCS#11 for keys in tokens. No cryptography is written here.
 
+pub mod cms;
 mod openssl;
 pub mod pkcs11;
 pub mod private_key;

@@ -26,6 +26,8 @@ impl Host {
     pub fn new(named_conf: &str) -> Self {
         let site = Site::new(named_conf);
         let zone = ZoneConfig {
+            anchor_file: None,
+            require_signature: false,
             multi_signer: false,
             allow_cds_delete: false,
             name: zone(),

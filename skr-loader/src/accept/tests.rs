@@ -129,6 +129,53 @@ fn skr_no_private_key() {
 }
 
 #[test]
+fn skr_no_private_key_of_a_sealed_key_hangs_on_the_proof() {
+    let dir = tempfile::tempdir().unwrap();
+    write_key(dir.path(), &TestKey::zsk(ZSK), ZSK, Timing::default());
+    let builder = skr(0);
+    let zsk = TestKey::zsk(ZSK).dnskey;
+    let mut found = find(dir.path(), &zone()).unwrap();
+    found.sealed.push(zsk.clone());
+    // It is not opened: what is in it plays no part.
+    std::fs::write(found.keys[0].path("private"), "nothing").unwrap();
+    let run = |keys: &Found, proven: &[Dnskey]| {
+        let context = Context { keys: Some(keys), proven, ..Context::default() };
+        check(&verified(&builder, start()), &digest(builder.text().as_bytes()), &context, start())
+    };
+    assert_eq!(run(&found, std::slice::from_ref(&zsk)), []);
+    let warned = run(&found, &[TestKey::zsk(9).dnskey]);
+    assert_eq!(ids(&warned), (vec![], vec!["SKR-NO-PRIVATE-KEY"]), "{warned:?}");
+    assert!(warned[0].what.contains("no request in the outbox proves"), "{warned:?}");
+    // Without any file it is missing, whatever is proven.
+    found.keys.clear();
+    assert_eq!(ids(&run(&found, std::slice::from_ref(&zsk))).0, ["SKR-NO-PRIVATE-KEY"]);
+}
+
+#[test]
+fn skr_operator() {
+    let builder = skr(0);
+    let run = |operator: Option<(&Operator, bool)>| {
+        let context = Context { operator, ..Context::default() };
+        check(&verified(&builder, start()), &digest(builder.text().as_bytes()), &context, start())
+    };
+    let signed = Operator::Signed { sha256: "00".to_owned(), subject: "CN=a".to_owned() };
+    let bad = Operator::Bad("no".to_owned());
+    for (operator, accepts) in [
+        (None, true),
+        (Some((&signed, true)), true),
+        (Some((&signed, false)), true),
+        (Some((&Operator::Absent, false)), true),
+        (Some((&Operator::Absent, true)), false),
+        (Some((&bad, true)), false),
+        (Some((&bad, false)), false),
+    ] {
+        let found = run(operator);
+        let want = if accepts { vec![] } else { vec!["SKR-OPERATOR"] };
+        assert_eq!(ids(&found).0, want, "{operator:?}: {found:?}");
+    }
+}
+
+#[test]
 fn skr_no_private_key_looks_at_the_bundles_that_remain() {
     let dir = tempfile::tempdir().unwrap();
     write_key(dir.path(), &TestKey::zsk(3), 3, Timing::default());

@@ -20,6 +20,8 @@ use crate::accept::{self, Context};
 use crate::checks::{self, FILE_CHECKS};
 use crate::files::{self, Named, hex};
 use crate::loader::PROGRAM;
+use crate::operator::{self, Operator};
+use crate::store::Digest;
 use report::{Report, Row, Summary, Word, rows};
 use subject::{Sources, Subject};
 
@@ -155,13 +157,16 @@ fn check_file(
             return Ok(());
         }
     };
+    let pinned = config.map_or(&[][..], |c| &c.loader.operator_certificates);
+    let operator = (!pinned.is_empty()).then(|| operator::beside(path, &octets, pinned, now));
+    let operator = operator.as_ref();
     // Without a configuration one SKR is meant.
     let sections = config.map_or(Ok(None), |_| many::split_zones(&octets));
     let sections = match sections {
         Ok(Some(sections)) => sections,
         Ok(None) => {
             let mut report = blank(None);
-            judge(&octets, None, sources, now, &mut report)?;
+            judge((&octets, None, operator), sources, now, &mut report)?;
             reports.push(report);
             return Ok(());
         }
@@ -177,7 +182,7 @@ fn check_file(
     for (zone, section) in &sections {
         let twice = zone.as_ref().and_then(|z| counts.get(&z.to_lowercase())).filter(|n| **n > 1);
         let mut report = blank(Some(section.line));
-        judge(section.octets, twice.copied(), sources, now, &mut report)?;
+        judge((section.octets, twice.copied(), operator), sources, now, &mut report)?;
         reports.push(report);
     }
     Ok(())
@@ -185,8 +190,7 @@ fn check_file(
 
 /// Every check on the SKR of one zone; `parts` of this zone are in the file.
 fn judge(
-    octets: &[u8],
-    parts: Option<usize>,
+    (octets, parts, operator): (&[u8], Option<usize>, Option<&Operator>),
     sources: &mut Sources<'_>,
     now: Timestamp,
     report: &mut Report,
@@ -225,14 +229,13 @@ fn judge(
         report.checks.extend(all.map(|check| Row::skipped(check, "it is in force already")));
         return Ok(());
     }
-    run_checks(&zone, skr, &sha256, &subject, now, report);
+    run_checks((&zone, &sha256, operator), skr, &subject, now, report);
     Ok(())
 }
 
 fn run_checks(
-    zone: &Name,
+    (zone, sha256, operator): (&Name, &Digest, Option<&Operator>),
     skr: UnverifiedSkr,
-    sha256: &[u8; 32],
     subject: &Subject,
     now: Timestamp,
     report: &mut Report,
@@ -243,6 +246,8 @@ fn run_checks(
         requests: &subject.requests,
         proof: subject.policy.as_ref().map(|policy| (policy, &*subject.anchors)),
         multi_signer: subject.multi_signer,
+        proven: &subject.proven,
+        operator: operator.map(|operator| (operator, subject.require_signature)),
     };
     let mut verify_context = VerifyContext::new(zone, &subject.anchors);
     verify_context.allow_delete = subject.allow_delete;
@@ -280,6 +285,7 @@ const NOT_READ: &str = "the SKR does not read";
 /// What a check would need.
 fn missing(check: &Check, context: &Context<'_>) -> Option<&'static str> {
     match check.id {
+        "SKR-OPERATOR" if context.operator.is_none() => Some("no operator-certificates"),
         "SKR-REPLAY" if context.state.is_none() => Some("no --accepted"),
         "SKR-NO-PRIVATE-KEY" if context.keys.is_none() => Some("no --key-directory"),
         "SKR-KEYSET" if context.keys.is_none() && context.requests.is_empty() => {

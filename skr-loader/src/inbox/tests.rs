@@ -103,7 +103,7 @@ impl Bench {
     fn whole(&mut self, name: &str) -> Dropped {
         let octets = std::fs::read(self.path(name)).unwrap().into();
         let fingerprint = files::fingerprint(&self.path(name)).unwrap();
-        Dropped { name: name.into(), octets, fingerprint, is_part: false, order: None }
+        Dropped::new(name.into(), octets, fingerprint)
     }
 }
 

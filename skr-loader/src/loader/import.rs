@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use keystore::config::ZoneConfig;
 use keystore::dns::Name;
-use keystore::exchange::{Finding, Ksr, UnverifiedSkr, VerifyContext, bind};
+use keystore::exchange::{Finding, Ksr, UnverifiedSkr, VerifyContext, bind, many};
 use keystore::keys::files::{self as key_files, Found};
 use keystore::store::{MAX_SKR_OCTETS, StoreError, digest, zone_dir};
 use keystore::time::Timestamp;
@@ -17,7 +17,9 @@ use crate::audit::Record;
 use crate::checks::{self, Passed};
 use crate::files::{self, FileError, Named, hex, one_line, printable};
 use crate::inbox::{Dropped, Look};
+use crate::operator::{self, Operator};
 use crate::order::Order;
+use crate::possession;
 use crate::rejected;
 use crate::report;
 use crate::store::{Digest, InForce};
@@ -86,8 +88,11 @@ impl Loader {
                     let findings = vec![Finding::reject(error.id(), None, error.to_string())];
                     imports.push(self.reject(&file, None, findings, now, started));
                 }
-                Look::Whole(file) => {
+                Look::Whole(mut file) => {
                     let started = Instant::now();
+                    if !self.find_signature(&mut file, now) {
+                        continue;
+                    }
                     if self.is_of_many(&file) {
                         many.push(file);
                         continue;
@@ -174,6 +179,10 @@ impl Loader {
         }
         let zone = &self.zones[name];
         let requests = open_requests(&self.config.state_dir, name);
+        // Beside what a person hands over nothing lies.
+        let by_hand = file.order().is_some() && !self.config.loader.operator_certificates.is_empty();
+        let operator = file.operator.as_ref().or_else(|| by_hand.then_some(&Operator::Absent));
+        let proven = possession::proven(&self.config.state_dir, name, keys, &requests);
         let mut verify_context = VerifyContext::new(&zone.config.name, &zone.config.anchors);
         verify_context.allow_delete = zone.config.allow_cds_delete;
         let context = Context {
@@ -182,6 +191,8 @@ impl Loader {
             requests: &requests,
             proof: Some((&zone.config.policy, &zone.config.anchors)),
             multi_signer: zone.config.multi_signer,
+            proven: &proven,
+            operator: operator.map(|operator| (operator, zone.config.require_signature)),
         };
         let force = file.order().map_or(&[][..], |order| &order.force);
         let Passed { skr, warnings, forced } =
@@ -270,6 +281,7 @@ impl Loader {
         let record = Record {
             generation: Some(generation),
             checks: warnings.iter().map(|w| w.id.to_owned()).collect(),
+            signer: file.operator.as_ref().and_then(|o| Some(o.signer()?.to_owned())),
             ..of_file("accepted", Some(zone), file, &sha256, now)
         };
         self.record(record.ordered(file.order(), &forced));
@@ -362,10 +374,36 @@ impl Loader {
         }
     }
 
+    /// Looks for the signature of the KSK operator beside the file; false when it is waited for.
+    fn find_signature(&mut self, file: &mut Dropped, now: Timestamp) -> bool {
+        let pinned = &self.config.loader.operator_certificates;
+        let required = !pinned.is_empty() && self.requires_signature(&file.octets);
+        operator::pair(file, &mut self.inbox, pinned, required, now)
+    }
+
+    /// True when a zone in the file requires it.
+    fn requires_signature(&self, octets: &[u8]) -> bool {
+        let mut zones = self.zones.values().map(|zone| zone.config.require_signature);
+        if !self.zones.values().any(|zone| zone.config.require_signature) {
+            return false;
+        }
+        let of = |zone: Option<Name>| {
+            zone.and_then(|zone| self.zones.get(&zone)).is_some_and(|z| z.config.require_signature)
+        };
+        zones.all(|requires| requires)
+            || match many::split_zones(octets) {
+                Ok(Some(sections)) => sections.into_iter().any(|(zone, _)| of(zone)),
+                _ => of(accept::zone_of(octets)),
+            }
+    }
+
     pub(super) fn take_out(&mut self, file: &Dropped, to: Option<&Path>) {
         if let Err(error) = self.inbox.take_out(file, to) {
             let name = printable(&file.name);
             tracing::error!(file = name, %error, "cannot take the judged file out of the inbox; remove it");
+        }
+        if let Some(signature) = &file.signature {
+            self.take_out(signature, to.map(operator::signature_path).as_deref());
         }
     }
 }
@@ -411,17 +449,24 @@ fn lost() -> StoreError {
 
 /// The keys of the zone; a folder that cannot be read has none, and says why.
 pub(crate) fn keys_of(zone: &ZoneConfig) -> Found {
-    key_files::find_online(&zone.key_directory, &zone.name)
-        .unwrap_or_else(|error| Found { keys: Vec::new(), skipped: vec![error] })
+    key_files::find_sealed(&zone.key_directory, &zone.name)
+        .unwrap_or_else(|error| Found { skipped: vec![error], ..Found::default() })
 }
 
-/// The requests in the outbox. One that does not read asks for nothing.
+/// The open requests in the outbox.
 pub(crate) fn open_requests(state_dir: &Path, zone: &Name) -> Vec<Ksr> {
-    let Ok(entries) = std::fs::read_dir(zone_dir(&state_dir.join("outbox"), zone)) else { return Vec::new() };
+    requests_in(&zone_dir(&state_dir.join("outbox"), zone), zone, usize::MAX)
+}
+
+/// The requests in a folder, the newest ones (by name) when there are more than `most`. One that does not read asks for nothing.
+pub(crate) fn requests_in(dir: &Path, zone: &Name, most: usize) -> Vec<Ksr> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|e| e == "ksr")).collect();
+    paths.sort_unstable();
     let mut requests = Vec::new();
-    for path in paths.filter(|path| path.extension().is_some_and(|e| e == "ksr")) {
-        let read = files::read(&path, Named::ByOperator, MAX_SKR_OCTETS).map_err(|e| e.to_string());
+    for path in paths.iter().skip(paths.len().saturating_sub(most)) {
+        let read = files::read(path, Named::ByOperator, MAX_SKR_OCTETS).map_err(|e| e.to_string());
         let parsed = read.and_then(|f| bind::parse_ksr(&f.octets, zone).map_err(|e| e.to_string()));
         match parsed {
             Ok(ksr) => requests.push(ksr),

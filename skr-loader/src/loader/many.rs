@@ -134,7 +134,7 @@ impl Loader {
 pub(crate) fn keys_in(folders: &mut Folders, config: &ZoneConfig) -> Found {
     let dir = &config.key_directory;
     let folder = folders.entry(dir.clone()).or_insert_with(|| Folder::scan(dir).ok());
-    folder.as_ref().map_or_else(|| super::import::keys_of(config), |folder| folder.find_online(&config.name))
+    folder.as_ref().map_or_else(|| super::import::keys_of(config), |folder| folder.find_sealed(&config.name))
 }
 
 /// `<file>.<zone>`, or the line where there is no zone.

@@ -21,6 +21,7 @@ use crate::checks::{self, Passed};
 use crate::coverage::{self, Coverage};
 use crate::files::{hex, one_line};
 use crate::order::Order;
+use crate::possession;
 use crate::report;
 use crate::store::{self, Digest, Kept};
 
@@ -198,6 +199,9 @@ impl Loader {
             requests: &[],
             proof: Some((&zone.config.policy, &zone.config.anchors)),
             multi_signer: zone.config.multi_signer,
+            proven: &possession::proven(&self.config.state_dir, name, &keys, &[]),
+            // Settled when it was accepted.
+            operator: None,
         };
         let skr = bind::parse_skr(&octets, name).map_err(|error| refused(vec![(&error).into()]))?;
         // That it is an older one is what a rollback is about.

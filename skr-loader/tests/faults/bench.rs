@@ -189,6 +189,8 @@ impl Bench {
 
 fn config(state_dir: &Path) -> Config {
     let zone = ZoneConfig {
+        anchor_file: None,
+        require_signature: false,
         multi_signer: false,
         allow_cds_delete: false,
         name: zone(),

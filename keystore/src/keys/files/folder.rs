@@ -22,6 +22,23 @@ pub fn find_online(dir: &Path, zone: &Name) -> Result<Found, KeyFileError> {
     Ok(Folder::scan(dir)?.find_online(zone))
 }
 
+/// Like [`find_online`], for a process that may list the folder and not read private keys: a ZSK whose `.private` file is there and
+/// may not be read is one of [`Found::sealed`], with the times that `.key` and `.state` say.
+pub fn find_sealed(dir: &Path, zone: &Name) -> Result<Found, KeyFileError> {
+    Ok(Folder::scan(dir)?.find_sealed(zone))
+}
+
+/// What is read of the `.private` files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Privates {
+    /// The times of all.
+    All,
+    /// The times of ZSKs.
+    Zsks,
+    /// The same; those that may not be read are left closed.
+    Sealed,
+}
+
 /// The names of the key files in a folder, by zone.
 #[derive(Debug)]
 pub struct Folder {
@@ -153,13 +170,19 @@ impl Folder {
     /// Reads the key sets of a zone.
     #[must_use]
     pub fn find(&self, zone: &Name) -> Found {
-        self.read_sets(zone, true)
+        self.read_sets(zone, Privates::All)
     }
 
     /// Reads the key sets of a zone and opens no `.private` file of a KSK; see [`find_online`].
     #[must_use]
     pub fn find_online(&self, zone: &Name) -> Found {
-        self.read_sets(zone, false)
+        self.read_sets(zone, Privates::Zsks)
+    }
+
+    /// The same, also of ZSKs whose `.private` file may not be read; see [`find_sealed`].
+    #[must_use]
+    pub fn find_sealed(&self, zone: &Name) -> Found {
+        self.read_sets(zone, Privates::Sealed)
     }
 
     /// The `.private` files of the zone's KSKs that lie in the folder. Only `.key` files are opened; a set whose `.key` does
@@ -228,7 +251,7 @@ impl Folder {
         public::parse(&path, &read(&path, Secrecy::Ignored)?)
     }
 
-    fn read_sets(&self, zone: &Name, open_ksks: bool) -> Found {
+    fn read_sets(&self, zone: &Name, privates: Privates) -> Found {
         let mut found = Found::default();
         let mut last = None;
         for entry in self.sets(zone) {
@@ -237,15 +260,26 @@ impl Folder {
                 found.skipped.push(KeyFileError::mismatch(&self.path(entry, "private"), what));
                 continue;
             }
-            match self.read_set(entry, zone, open_ksks) {
-                Ok(key) => found.keys.push(key),
+            match self.read_set(entry, zone, privates) {
+                Ok((key, sealed)) => {
+                    if sealed {
+                        found.sealed.push(key.dnskey.clone());
+                    }
+                    found.keys.push(key);
+                }
                 Err(error) => found.skipped.push(error),
             }
         }
         found
     }
 
-    fn read_set(&self, entry: &Entry, zone: &Name, open_ksks: bool) -> Result<KeyFile, KeyFileError> {
+    /// The key, and whether its private part stays closed.
+    fn read_set(
+        &self,
+        entry: &Entry,
+        zone: &Name,
+        privates: Privates,
+    ) -> Result<(KeyFile, bool), KeyFileError> {
         let key_path = self.path(entry, "key");
         let mismatch = |what| KeyFileError::mismatch(&key_path, what);
         let file = self.public(entry)?;
@@ -266,15 +300,24 @@ impl Folder {
         let bits = check_public_key(dnskey.algorithm, &dnskey.public_key)
             .map_err(|source| KeyFileError::PublicKey { path: key_path.clone(), source })?;
 
-        let mut timing = Timing::default();
-        if open_ksks || !dnskey.is_ksk() {
+        let (mut timing, mut sealed) = (Timing::default(), false);
+        if privates == Privates::All || !dnskey.is_ksk() {
             let path = self.path(entry, "private");
-            let private = private::PrivateFile::parse(&path, &read(&path, Secrecy::Ignored)?)?;
-            private.check_algorithm(&path, dnskey.algorithm)?;
-            if private.is_legacy() {
-                return Err(KeyFileError::Legacy { path });
+            match read(&path, Secrecy::Ignored) {
+                Ok(text) => {
+                    let private = private::PrivateFile::parse(&path, &text)?;
+                    private.check_algorithm(&path, dnskey.algorithm)?;
+                    if private.is_legacy() {
+                        return Err(KeyFileError::Legacy { path });
+                    }
+                    timing = private.timing;
+                }
+                Err(error) if error.is_denied() && privates == Privates::Sealed => {
+                    sealed = true;
+                    timing = file.timing;
+                }
+                Err(error) => return Err(error),
             }
-            timing = private.timing;
         }
         let mut state = None;
         if entry.state {
@@ -285,7 +328,8 @@ impl Folder {
                 Err(error) => return Err(error),
             }
         }
-        Ok(KeyFile { zone: file.owner, ttl: file.ttl, dnskey, timing, state, dir: self.dir.clone() })
+        let key = KeyFile { zone: file.owner, ttl: file.ttl, dnskey, timing, state, dir: self.dir.clone() };
+        Ok((key, sealed))
     }
 }
 

@@ -34,7 +34,7 @@ use crate::dns::Name;
 use crate::durable;
 
 pub use create::{NewKey, generate_key, generate_key_in};
-pub use folder::{Folder, TakenTag, find, find_online};
+pub use folder::{Folder, TakenTag, find, find_online, find_sealed};
 pub use token::{TokenPlace, generate_token_key};
 
 /// Largest key file that is read, in octets. The largest that BIND writes (RSA, 4096 bits) has some 3.5 KiB.
@@ -220,6 +220,8 @@ pub struct Found {
     pub keys: Vec<KeyFile>,
     /// Sets that could not be read, and why; they are skipped.
     pub skipped: Vec<KeyFileError>,
+    /// Those of `keys` whose `.private` file is there and may not be read by this process; only of [`find_sealed`].
+    pub sealed: Vec<Dnskey>,
 }
 
 impl Found {
@@ -364,6 +366,12 @@ impl KeyFileError {
 
     fn syntax(path: &Path, line: u32, what: impl Into<String>) -> Self {
         Self::Syntax { path: path.to_owned(), line, what: what.into() }
+    }
+
+    /// True when this process may not read the file.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
     }
 
     /// True when the file is not there.

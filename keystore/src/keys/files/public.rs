@@ -5,10 +5,10 @@ use std::path::Path;
 
 use data_encoding::BASE64;
 
-use super::{KeyFile, KeyFileError};
+use super::{KeyFile, KeyFileError, lines, split_tag, stamp};
 use crate::dns::presentation::Entries;
 use crate::dns::{Class, Name, Rtype};
-use crate::keys::timing::TIMES;
+use crate::keys::timing::{TIMES, Timing};
 use crate::keys::{Dnskey, FLAG_REVOKE};
 
 /// The record of a `.key` file.
@@ -17,9 +17,11 @@ pub(super) struct PublicFile {
     pub(super) owner: Name,
     pub(super) ttl: u32,
     pub(super) dnskey: Dnskey,
+    /// What its remarks say: of use where `.private` may not be read.
+    pub(super) timing: Timing,
 }
 
-/// Reads a `.key` file. Remarks are not looked at.
+/// Reads a `.key` file.
 pub(super) fn parse(path: &Path, text: &[u8]) -> Result<PublicFile, KeyFileError> {
     let mut found = None;
     for entry in Entries::new(text) {
@@ -43,7 +45,8 @@ pub(super) fn parse(path: &Path, text: &[u8]) -> Result<PublicFile, KeyFileError
         }
         let dnskey = Dnskey::from_rdata(&record.rdata)
             .ok_or_else(|| syntax("a DNSKEY record without flags, protocol and algorithm".to_owned()))?;
-        found = Some(PublicFile { owner: record.owner, ttl: record.ttl.unwrap_or(0), dnskey });
+        let timing = times(text);
+        found = Some(PublicFile { owner: record.owner, ttl: record.ttl.unwrap_or(0), dnskey, timing });
     }
     let last = text.iter().filter(|b| **b == b'\n').count() as u32;
     found.ok_or_else(|| {
@@ -53,6 +56,20 @@ pub(super) fn parse(path: &Path, text: &[u8]) -> Result<PublicFile, KeyFileError
             "no record; `OWNER [TTL] IN DNSKEY …` was expected; restore the file",
         )
     })
+}
+
+/// The times in the remarks (`; Publish: 20261124000000 (…)`). A remark that does not read says nothing.
+fn times(text: &[u8]) -> Timing {
+    let mut timing = Timing::default();
+    for (_, line) in lines(text) {
+        let Some((tag, value)) = line.strip_prefix(b"; ").and_then(split_tag) else { continue };
+        if let Some((_, time)) = TIMES.iter().find(|(name, _)| name.as_bytes() == tag)
+            && let Ok(at) = stamp(value)
+        {
+            *time(&mut timing) = Some(at);
+        }
+    }
+    timing
 }
 
 /// The text of a `.key` file.

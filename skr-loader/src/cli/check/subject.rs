@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow};
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
 use keystore::exchange::{Finding, Ksr, TrustAnchor, UnverifiedSkr, format, parse_trust_anchors};
+use keystore::keys::Dnskey;
 use keystore::keys::files::{self as key_files, Found};
 use keystore::policy::{self, Policy};
 use keystore::store::MAX_SKR_OCTETS;
@@ -15,6 +16,7 @@ use crate::checks;
 use crate::files::{self, Named, one_line};
 use crate::loader::import::open_requests;
 use crate::loader::many::{Folders, keys_in};
+use crate::possession;
 use crate::store::{self, ZoneState};
 
 /// Longest trust anchor file, in octets.
@@ -39,6 +41,8 @@ pub struct Subject {
     pub policy: Option<Policy>,
     pub multi_signer: bool,
     pub allow_delete: bool,
+    pub proven: Vec<Dnskey>,
+    pub require_signature: bool,
     /// What the operator should know besides.
     pub notes: Vec<String>,
 }
@@ -96,7 +100,7 @@ impl<'a> Sources<'a> {
             (None, None) => Vec::new(),
         };
         let keys = match (&args.key_directory, of_config) {
-            (Some(dir), _) => Some(key_files::find_online(dir, zone).context("--key-directory")?),
+            (Some(dir), _) => Some(key_files::find_sealed(dir, zone).context("--key-directory")?),
             (None, Some((_, config))) => Some(keys_in(&mut self.folders, config)),
             (None, None) => None,
         };
@@ -116,7 +120,14 @@ impl<'a> Sources<'a> {
             (None, None) => Vec::new(),
         };
         let policy = self.policy.clone().or_else(|| of_config.map(|(_, config)| config.policy.clone()));
+        let proven = match (&keys, of_config) {
+            (Some(keys), Some((config, _))) => possession::proven(&config.state_dir, zone, keys, &requests),
+            (Some(keys), None) => possession::of_requests(keys, &requests),
+            (None, _) => Vec::new(),
+        };
         Ok(Subject {
+            proven,
+            require_signature: of_config.is_some_and(|(_, c)| c.require_signature),
             anchors,
             keys,
             state,

@@ -1,0 +1,310 @@
+//! Detached signatures in CMS (RFC 5652) by pinned certificates: who has sent a file.
+//!
+//! ```sh
+//! openssl cms -sign -binary -in X -signer cert.pem -inkey key.pem -outform DER -out X.p7s
+//! ```
+//!
+//! There is no chain and no authority: a certificate counts because its octets were pinned. Its dates are judged at the time that is given.
+
+use openssl::asn1::Asn1Time;
+use openssl::cms::{CMSOptions, CmsContentInfo};
+use openssl::stack::Stack;
+use openssl::x509::X509;
+
+use crate::time::Timestamp;
+
+/// Longest signature that is read, in octets: one of RSA 4096 with its certificate takes some 4000.
+pub const MAX_SIGNATURE_OCTETS: u64 = 64 << 10;
+
+/// A certificate that was pinned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Its DER octets.
+    pub der: Vec<u8>,
+    /// SHA-256 of them, in lower-case hex: its name in logs.
+    pub sha256: String,
+    /// Its subject, for people.
+    pub subject: String,
+}
+
+/// Why a signature does not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CmsError {
+    /// It is no CMS.
+    #[error("it does not read as CMS in DER or PEM; make it with `openssl cms -sign -binary -outform DER`")]
+    Syntax,
+    /// It carries a content of its own, and which of the two counts is not clear.
+    #[error("it has the content inside; make a detached one, without -nodetach")]
+    Attached,
+    /// The signer is none of the pinned certificates, or the content is another.
+    #[error(
+        "no pinned certificate has signed these octets: it is of another signer, for another file, or was made without -binary"
+    )]
+    NotSigned,
+    /// The certificate is not valid at the time.
+    #[error("the certificate of the signer ({subject}) is not valid now: from {from} until {until}")]
+    Dates {
+        /// Its subject.
+        subject: String,
+        /// Its notBefore.
+        from: String,
+        /// Its notAfter.
+        until: String,
+    },
+}
+
+impl Certificate {
+    /// Reads every certificate of a PEM file; an error says what is wrong.
+    pub fn read_pem(pem: &[u8]) -> Result<Vec<Self>, String> {
+        let certificates =
+            X509::stack_from_pem(pem).map_err(|_| "does not read as PEM certificates".to_owned())?;
+        if certificates.is_empty() {
+            return Err("holds no certificate (-----BEGIN CERTIFICATE-----)".to_owned());
+        }
+        certificates
+            .iter()
+            .map(|certificate| {
+                let der = certificate.to_der().map_err(|error| error.to_string())?;
+                let sha256 = data_encoding::HEXLOWER.encode(&crate::store::digest(&der));
+                let subject = certificate.subject_name().entries().filter_map(|entry| {
+                    let (name, value) =
+                        (entry.object().nid().short_name().ok()?, entry.data().to_string().ok()?);
+                    Some(format!("{name}={}", value.escape_debug()))
+                });
+                Ok(Self { subject: subject.collect::<Vec<_>>().join(", "), der, sha256 })
+            })
+            .collect()
+    }
+
+    fn x509(&self) -> Option<X509> {
+        X509::from_der(&self.der).ok()
+    }
+
+    fn is_valid_at(&self, now: Timestamp) -> bool {
+        let Some(now) = i64::try_from(now.secs()).ok().and_then(|secs| Asn1Time::from_unix(secs).ok()) else {
+            return false;
+        };
+        self.x509().is_some_and(|x| x.not_before() <= now && x.not_after() >= now)
+    }
+}
+
+/// True when `signature` reads as CMS: one that is only half there does not.
+#[must_use]
+pub fn is_whole(signature: &[u8]) -> bool {
+    parse(signature).is_ok()
+}
+
+/// Verifies the detached `signature` over `content`: every signer in it is one of `pinned`, valid at `now`. Gives one of the signers.
+pub fn verify_detached<'a>(
+    signature: &[u8],
+    content: &[u8],
+    pinned: &'a [Certificate],
+    now: Timestamp,
+) -> Result<&'a Certificate, CmsError> {
+    if !is_detached(&mut parse(signature)?) {
+        return Err(CmsError::Attached);
+    }
+    let signed_by =
+        |certificate: &&Certificate| is_signed(signature, content, std::slice::from_ref(*certificate));
+    // The usual case first: one signer. With several, each of them must be pinned and valid.
+    if let Some(signer) = pinned.iter().find(signed_by) {
+        return if signer.is_valid_at(now) { Ok(signer) } else { Err(dates(signer)) };
+    }
+    let valid: Vec<Certificate> = pinned.iter().filter(|c| c.is_valid_at(now)).cloned().collect();
+    match pinned.iter().find(|c| c.is_valid_at(now)) {
+        Some(first) if valid.len() > 1 && is_signed(signature, content, &valid) => Ok(first),
+        _ => Err(CmsError::NotSigned),
+    }
+}
+
+fn dates(certificate: &Certificate) -> CmsError {
+    let (from, until) = certificate
+        .x509()
+        .map_or_else(Default::default, |x| (x.not_before().to_string(), x.not_after().to_string()));
+    CmsError::Dates { subject: certificate.subject.clone(), from, until }
+}
+
+fn parse(signature: &[u8]) -> Result<CmsContentInfo, CmsError> {
+    if signature.len() as u64 > MAX_SIGNATURE_OCTETS {
+        return Err(CmsError::Syntax);
+    }
+    let parsed = if signature.trim_ascii_start().starts_with(b"-----BEGIN ") {
+        CmsContentInfo::from_pem(signature)
+    } else {
+        CmsContentInfo::from_der(signature)
+    };
+    parsed.map_err(|_| CmsError::Syntax)
+}
+
+/// CMS_R_NO_CONTENT of OpenSSL's `cmserr.h`.
+const NO_CONTENT: i32 = 127;
+
+/// OpenSSL looks for the content before anything else, and says so when there is none.
+fn is_detached(cms: &mut CmsContentInfo) -> bool {
+    let flags = CMSOptions::NO_SIGNER_CERT_VERIFY | CMSOptions::NOINTERN | CMSOptions::BINARY;
+    match cms.verify(None, None, None, None, flags) {
+        Ok(()) => false,
+        Err(error) => error.errors().first().is_some_and(|error| error.reason_code() == NO_CONTENT),
+    }
+}
+
+/// Each signer is found among `certificates`, and there alone, and its signature over `content` verifies.
+fn is_signed(signature: &[u8], content: &[u8], certificates: &[Certificate]) -> bool {
+    let Ok(mut cms) = parse(signature) else { return false };
+    let Ok(mut stack) = Stack::new() else { return false };
+    for certificate in certificates.iter().filter_map(Certificate::x509) {
+        if stack.push(certificate).is_err() {
+            return false;
+        }
+    }
+    // NOINTERN: never a certificate that the signature brings along. NO_SIGNER_CERT_VERIFY: no chain, the octets are pinned.
+    let flags = CMSOptions::NOINTERN | CMSOptions::NO_SIGNER_CERT_VERIFY | CMSOptions::BINARY;
+    cms.verify(Some(&stack), None, Some(content), None, flags).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by `fixtures/cms/make`.
+    macro_rules! fixture {
+        ($name:literal) => {
+            &include_bytes!(concat!("../../tests/fixtures/cms/", $name))[..]
+        };
+    }
+
+    fn pinned(pem: &[u8]) -> Vec<Certificate> {
+        Certificate::read_pem(pem).unwrap()
+    }
+
+    /// 2027-01-01: within the dates of the good certificates.
+    fn now() -> Timestamp {
+        Timestamp::parse_stamp("20270101000000").unwrap()
+    }
+
+    fn operator() -> Vec<Certificate> {
+        pinned(fixture!("operator.pem"))
+    }
+
+    #[test]
+    fn accepts_what_the_openssl_command_made() {
+        for signature in [fixture!("good.p7s"), fixture!("good-pem.p7s"), fixture!("no-certs.p7s")] {
+            let pinned = operator();
+            let signer = verify_detached(signature, fixture!("content"), &pinned, now()).unwrap();
+            assert_eq!(signer.subject, "CN=ksk-operator");
+            // Among others, too.
+            let both = [self::pinned(fixture!("other.pem")), pinned.clone()].concat();
+            assert_eq!(verify_detached(signature, fixture!("content"), &both, now()).unwrap(), signer);
+        }
+        let both = [operator(), pinned(fixture!("other.pem"))].concat();
+        assert!(verify_detached(fixture!("two-signers.p7s"), fixture!("content"), &both, now()).is_ok());
+    }
+
+    #[test]
+    fn rejects_everything_else() {
+        let operator = operator();
+        let other = pinned(fixture!("other.pem"));
+        let expired = pinned(fixture!("expired.pem"));
+        let content = fixture!("content");
+        let mut flipped = fixture!("good.p7s").to_vec();
+        *flipped.last_mut().unwrap() ^= 1;
+        let cut = &fixture!("good.p7s")[..200];
+        let mut changed = content.to_vec();
+        changed[10] ^= 1;
+        let huge = vec![0x30; 65_537];
+        for (what, signature, content, pinned, want) in [
+            ("another certificate", fixture!("other.p7s"), content, &operator, "NotSigned"),
+            ("ours, and another pinned", fixture!("good.p7s"), content, &other, "NotSigned"),
+            ("another content", fixture!("good.p7s"), &changed, &operator, "NotSigned"),
+            ("no content", fixture!("good.p7s"), b"", &operator, "NotSigned"),
+            ("one of two signers", fixture!("two-signers.p7s"), content, &operator, "NotSigned"),
+            ("the same name and number", fixture!("twin.p7s"), content, &operator, "NotSigned"),
+            ("a flipped bit", &flipped, content, &operator, "NotSigned"),
+            ("made as text", fixture!("text.p7s"), content, &operator, "NotSigned"),
+            ("attached", fixture!("attached.p7s"), content, &operator, "Attached"),
+            ("an expired certificate", fixture!("expired.p7s"), content, &expired, "Dates"),
+            ("cut off", cut, content, &operator, "Syntax"),
+            ("garbage", b"garbage", content, &operator, "Syntax"),
+            ("nothing", b"", content, &operator, "Syntax"),
+            ("huge", &huge, content, &operator, "Syntax"),
+            ("the certificate itself", fixture!("operator.pem"), content, &operator, "Syntax"),
+            ("nothing pinned", fixture!("good.p7s"), content, &Vec::new(), "NotSigned"),
+        ] {
+            let error = verify_detached(signature, content, pinned, now()).unwrap_err();
+            assert!(format!("{error:?}").starts_with(want), "{what}: {error:?}");
+        }
+    }
+
+    /// The verdict of the openssl command on each fixture; it knows no dates here, and takes what is attached.
+    #[test]
+    fn the_openssl_command_says_the_same() {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/cms/");
+        let by_command = |signature: &str, certificate: &str| {
+            let form = if signature.contains("pem") { "PEM" } else { "DER" };
+            std::process::Command::new("openssl")
+                .current_dir(dir)
+                .args([
+                    "cms",
+                    "-verify",
+                    "-binary",
+                    "-nointern",
+                    "-noverify",
+                    "-inform",
+                    form,
+                    "-in",
+                    signature,
+                ])
+                .args(["-content", "content", "-certfile", certificate, "-out", "/dev/null"])
+                .stderr(std::process::Stdio::null())
+                .status()
+                .map(|status| status.success())
+        };
+        if by_command("good.p7s", "operator.pem").is_err() {
+            assert!(std::env::var_os("CI").is_none(), "there is no openssl command");
+            eprintln!("SKIPPED: there is no openssl command");
+            return;
+        }
+        let content = fixture!("content");
+        let mut good = 0;
+        for signature in std::fs::read_dir(dir).unwrap() {
+            let name = signature.unwrap().file_name().into_string().unwrap();
+            if !name.ends_with(".p7s") || name == "attached.p7s" {
+                continue;
+            }
+            let signature = std::fs::read(format!("{dir}{name}")).unwrap();
+            for certificate in ["operator.pem", "other.pem", "expired.pem"] {
+                let pinned = pinned(&std::fs::read(format!("{dir}{certificate}")).unwrap());
+                let ours = match verify_detached(&signature, content, &pinned, now()) {
+                    Ok(_) | Err(CmsError::Dates { .. }) => true,
+                    Err(_) => false,
+                };
+                assert_eq!(ours, by_command(&name, certificate).unwrap(), "{name} {certificate}");
+                good += usize::from(ours);
+            }
+        }
+        assert!(good >= 5, "{good}");
+    }
+
+    #[test]
+    fn dates_are_judged_by_the_given_time() {
+        let pinned = operator();
+        let at = |stamp: &str| {
+            let now = Timestamp::parse_stamp(stamp).unwrap();
+            verify_detached(fixture!("good.p7s"), fixture!("content"), &pinned, now).map(|_| ())
+        };
+        assert_eq!(at("20260101000000"), Ok(()));
+        assert_eq!(at("20451231235959"), Ok(()));
+        for stamp in ["20251231235959", "20460101000000", "21060101000000"] {
+            assert!(matches!(at(stamp), Err(CmsError::Dates { .. })), "{stamp}");
+        }
+    }
+
+    #[test]
+    fn certificates_are_read_or_told() {
+        assert_eq!(pinned(&[fixture!("operator.pem"), fixture!("other.pem")].concat()).len(), 2);
+        for bad in [&b""[..], b"x", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            assert!(Certificate::read_pem(bad).is_err());
+        }
+    }
+}
