@@ -178,6 +178,39 @@ fn a_living_socket_is_not_stolen_and_a_dead_one_is_replaced() {
     assert!(bench.files("state").iter().all(|name| !name.starts_with('.')), "{:?}", bench.files("state"));
 }
 
+/// What was ordered is handed to the servers as what was dropped, and the status tells of it.
+#[test]
+fn orders_are_delivered() {
+    let bench = Bench::new();
+    let hook = write(
+        &bench,
+        "hook",
+        "#!/bin/sh\ncp \"$OFFLINE_KSK_SKR\" \"$(dirname \"$0\")/served.$OFFLINE_KSK_GENERATION\"\n",
+    );
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    bench.configure(&format!("\n[[deliver.hook]]\nname = \"h\"\ncommand = [\"{hook}\"]\n"));
+    let now = keystore::clock::now();
+    let (a, b) = (write(&bench, "a.skr", &skr(0, now)), write(&bench, "b.skr", &skr(1, now)));
+    let _daemon = started(&bench);
+    for (args, generation, content) in [
+        (vec!["import", &a], 1, &a),
+        (vec!["import", &b], 2, &b),
+        (vec!["rollback", "example", "--reason", "x", "--yes"], 3, &a),
+        (vec!["import", "--force", "SKR-REPLAY", "--reason", "x", "--yes", &b], 4, &b),
+    ] {
+        let (code, out, err) = run(&bench, &args);
+        assert_eq!(code, 0, "{out}{err}");
+        let served = bench.path(&format!("served.{generation}"));
+        let is_it = || fs::read(&served).is_ok_and(|octets| octets == fs::read(content).unwrap());
+        assert!(wait_for(LIMIT, is_it), "{args:?}: {}", bench.log());
+        let is_told = || {
+            let delivery = &json(&bench, &["status"]).1["zones"][0]["deliveries"][0];
+            delivery["target"] == "h" && delivery["current"] == true && delivery["generation"] == generation
+        };
+        assert!(wait_for(LIMIT, is_told), "{}", json(&bench, &["status"]).1);
+    }
+}
+
 /// As another user: without the group nothing, with the group looks, and nothing that changes the store. Needs root.
 #[test]
 fn only_the_group_connects_and_only_the_owner_changes() {

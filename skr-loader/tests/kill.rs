@@ -13,6 +13,84 @@ use skr_loader::audit;
 const ROUNDS: u64 = 40;
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// The same while a rollback is ordered over the socket: what is in force is the content of generation 1 or 2, whole, and whoever was told
+/// that it is done finds it so.
+#[test]
+fn a_rollback_is_whole_or_void_after_kill_9_at_any_moment() {
+    use skr_loader::control::{Answer, Request, call};
+    let bench = Bench::new();
+    let now: Timestamp = keystore::clock::now();
+    let skrs = [skr(0, now), skr(1, now)];
+    let socket = bench.path("state/skr-loader.sock");
+    {
+        let daemon = bench.start();
+        for (n, text) in skrs.iter().enumerate() {
+            bench.drop_file("next.skr", text);
+            let done = || bench.current().is_some_and(|c| c.generation == n as u64 + 1);
+            assert!(wait_for(LIMIT, done), "{}", bench.log());
+        }
+        daemon.kill();
+    }
+    let (mut told, mut cut) = (0, 0);
+    for round in 0..ROUNDS {
+        let daemon = bench.start();
+        let answers = || call(&socket, &Request::Status { zones: Vec::new() }).is_ok();
+        assert!(wait_for(LIMIT, answers), "{}", bench.log());
+        let before = bench.current().unwrap();
+        // To the one that is not in force.
+        let to = if before.octets == skrs[0].as_bytes() { 2 } else { 1 };
+        let request = Request::Rollback {
+            zone: "example.".to_owned(),
+            to: Some(to),
+            force: Vec::new(),
+            reason: Some("a test".to_owned()),
+            dry_run: false,
+        };
+        let asked = std::thread::spawn({
+            let socket = socket.clone();
+            move || call(&socket, &request)
+        });
+        if round % 8 == 0 {
+            while !asked.is_finished() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        } else {
+            std::thread::sleep(Duration::from_millis(round));
+        }
+        daemon.kill();
+        let answer = asked.join().unwrap();
+        let after = bench.current().expect("nothing in force");
+        let content =
+            skrs.iter().position(|skr| skr.as_bytes() == after.octets).expect("neither of the two, whole");
+        if content as u64 + 1 == to {
+            assert!(after.generation > before.generation, "a number is used twice");
+        } else {
+            assert_eq!(after, before);
+            cut += 1;
+        }
+        match answer {
+            Ok(Answer::RolledBack(report)) => {
+                told += 1;
+                assert_eq!((report.generation, content as u64 + 1), (after.generation, to));
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => {}
+        }
+    }
+    println!("{ROUNDS} kills: {cut} before the rollback was done, {told} after it was answered");
+    assert!(told > 0);
+    let daemon = bench.start();
+    let answers = || call(&socket, &Request::Status { zones: Vec::new() }).is_ok();
+    assert!(wait_for(LIMIT, answers), "{}", bench.log());
+    daemon.kill();
+    let generation = bench.current().unwrap().generation;
+    for name in bench.files("state/accepted/example.") {
+        let number = name.strip_suffix(".skr").and_then(|n| n.parse::<u64>().ok());
+        assert!(name == "current" || number.is_some_and(|n| n <= generation), "left over: {name}");
+    }
+    audit::verify(&bench.path("state/audit.jsonl")).unwrap();
+}
+
 #[test]
 fn what_is_in_force_is_whole_after_kill_9_at_any_moment() {
     let bench = Bench::new();
