@@ -58,6 +58,7 @@ impl Site {
         self.ask(&Request::Import {
             name: "by hand".to_owned(),
             content: data_encoding::BASE64.encode(text.as_bytes()),
+            signature: None,
             force: force.iter().map(|id| (*id).to_owned()).collect(),
             reason: (!force.is_empty()).then(|| "a test".to_owned()),
             dry_run: false,

@@ -50,6 +50,9 @@ pub enum Request {
         name: String,
         /// Its content, in base64.
         content: String,
+        /// The signature of the KSK operator over it (CMS), in base64.
+        #[serde(default)]
+        signature: Option<String>,
         /// IDs of the checks to overrule.
         #[serde(default)]
         force: Vec<String>,

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use keystore::crypto::cms::MAX_SIGNATURE_OCTETS;
 use keystore::exchange::many;
 use keystore::time::Timestamp;
 
@@ -11,6 +12,7 @@ use super::reach::{Done, Reach, confirm, print_advice, print_findings};
 use super::style::Style;
 use crate::control::{Answer, ImportReport, Request};
 use crate::files::{self, Named, one_line, printable};
+use crate::operator::signature_path;
 use crate::order::Who;
 
 /// Hand a file to the loader, and say what became of it.
@@ -20,7 +22,7 @@ use crate::order::Who;
 /// itself.
 ///
 /// --force lets an SKR pass a check that rejects it, where you know better than the loader: SKR-HORIZON, SKR-GAP (towards what is
-/// in force), SKR-REPLAY, SKR-NO-PRIVATE-KEY, SKR-KEYSET, SKR-NOT-ASKED, SKR-PROVE. Signatures, unknown KSKs, syntax and limits are never
+/// in force), SKR-OPERATOR, SKR-REPLAY, SKR-NO-PRIVATE-KEY, SKR-KEYSET, SKR-NOT-ASKED, SKR-PROVE. Signatures, unknown KSKs, syntax and limits are never
 /// forced.
 ///
 /// Exit code: 0 in force now (or was already), 1 rejected, not stored, or refused, 2 wrong usage.
@@ -33,6 +35,9 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     reach: Reach,
+    /// The signature of the KSK operator over the file (CMS); by default FILE.p7s, when it is there.
+    #[arg(long, value_name = "FILE")]
+    signature: Option<PathBuf>,
     /// Let this check pass, though it rejects; may be given several times.
     #[arg(long, value_name = "CHECK-ID", requires = "reason", value_parser = forceable)]
     force: Vec<String>,
@@ -68,9 +73,11 @@ pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result
     } else {
         printable(args.file.file_name().unwrap_or_default())
     };
+    let signature = signature(args)?.map(|octets| data_encoding::BASE64.encode(&octets));
     let request = |dry_run| Request::Import {
         name: name.clone(),
         content: data_encoding::BASE64.encode(&octets),
+        signature: signature.clone(),
         force: args.force.clone(),
         reason: args.reason.clone(),
         dry_run,
@@ -137,6 +144,18 @@ fn print(import: &ImportReport, style: Style, out: &mut impl Write) -> io::Resul
         writeln!(out, "  note: --force {id} was not needed")?;
     }
     print_advice(&import.findings, out)
+}
+
+/// What `--signature` names, or what lies beside the file.
+fn signature(args: &Args) -> anyhow::Result<Option<Vec<u8>>> {
+    let beside = signature_path(&args.file);
+    let path = match &args.signature {
+        Some(path) => path,
+        None if args.file != Path::new("-") && beside.exists() => &beside,
+        None => return Ok(None),
+    };
+    let file = files::read(path, Named::ByOperator, MAX_SIGNATURE_OCTETS);
+    Ok(Some(file.with_context(|| path.display().to_string())?.octets))
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {

@@ -10,6 +10,7 @@ use crate::Loader;
 use crate::files::one_line;
 use crate::inbox::Dropped;
 use crate::loader::Import;
+use crate::operator::Operator;
 use crate::order::{Order, Who};
 
 /// Something for the loader to do.
@@ -17,8 +18,8 @@ use crate::order::{Order, Who};
 pub enum Job {
     /// Say how things stand.
     Status(Vec<Name>),
-    /// Judge a file.
-    Import(Dropped, Arc<Order>),
+    /// Judge a file, with the signature of the KSK operator over it.
+    Import(Dropped, Option<Vec<u8>>, Arc<Order>),
     /// Go back.
     RollBack(Name, Option<u64>, Order),
     /// Nothing of the loader's own.
@@ -37,12 +38,14 @@ impl Job {
                 Ok(Self::Status(zones.iter().map(|zone| name(zone)).collect::<Result<_, _>>()?))
             }
             Request::Reload {} => Ok(Self::Reload),
-            Request::Import { name, content, force, reason, dry_run } => {
+            Request::Import { name, content, signature, force, reason, dry_run } => {
                 let order = Arc::new(order(&force, reason.as_deref(), dry_run, false)?);
-                let octets = data_encoding::BASE64
-                    .decode(content.as_bytes())
-                    .map_err(|_| "the content is no base64")?;
-                Ok(Self::Import(Dropped::by_hand(name.into(), octets, Arc::clone(&order)), order))
+                let decode = |text: &str| {
+                    data_encoding::BASE64.decode(text.as_bytes()).map_err(|_| "the content is no base64")
+                };
+                let signature = signature.as_deref().map(decode).transpose()?;
+                let file = Dropped::by_hand(name.into(), decode(&content)?, Arc::clone(&order));
+                Ok(Self::Import(file, signature, order))
             }
             Request::Rollback { zone, to, force, reason, dry_run } => {
                 Ok(Self::RollBack(name(&zone)?, to, order(&force, reason.as_deref(), dry_run, true)?))
@@ -54,7 +57,12 @@ impl Job {
     pub fn run(self, loader: &mut Loader, now: Timestamp) -> (Answer, Vec<Import>) {
         match self {
             Self::Status(zones) => (Answer::Status(Box::new(loader.status(&zones, now))), Vec::new()),
-            Self::Import(file, order) => {
+            Self::Import(mut file, signature, order) => {
+                let pinned = &loader.config().loader.operator_certificates;
+                if !pinned.is_empty() {
+                    let judge = |s: Vec<u8>| Operator::judge(Ok(&s), &file.octets, pinned, now);
+                    file.operator = Some(signature.map_or(Operator::Absent, judge));
+                }
                 let imports = loader.import_by_hand(&file, now);
                 let reports = imports.iter().map(|import| ImportReport::new(import, &order)).collect();
                 (Answer::Imported { imports: reports }, if order.dry_run { Vec::new() } else { imports })

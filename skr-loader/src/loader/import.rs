@@ -179,7 +179,7 @@ impl Loader {
         }
         let zone = &self.zones[name];
         let requests = open_requests(&self.config.state_dir, name);
-        // Beside what a person hands over nothing lies.
+        // Without a signature of its own.
         let by_hand = file.order().is_some() && !self.config.loader.operator_certificates.is_empty();
         let operator = file.operator.as_ref().or_else(|| by_hand.then_some(&Operator::Absent));
         let proven = possession::proven(&self.config.state_dir, name, keys, &requests);

@@ -196,3 +196,34 @@ fn a_file_that_is_handed_over_has_no_signature_beside_it() {
     assert_eq!(import(&[]), "SKR-OPERATOR");
     assert_eq!(import(&["SKR-OPERATOR".to_owned()]), "accepted");
 }
+
+#[test]
+fn a_file_that_is_handed_over_with_its_signature_is_taken() {
+    use crate::control::job::Job;
+    use crate::control::{Answer, Request};
+    use crate::order::Who;
+
+    let text = skr(0).text();
+    let base64 = |octets: &[u8]| data_encoding::BASE64.encode(octets);
+    let mut bench = Bench::new(true);
+    let mut import = |signature: Option<Vec<u8>>| {
+        let request = Request::Import {
+            name: "a.skr".to_owned(),
+            content: base64(text.as_bytes()),
+            signature: signature.as_deref().map(base64),
+            force: Vec::new(),
+            reason: None,
+            dry_run: false,
+        };
+        let (answer, _) = Job::new(request, Who::this()).unwrap().run(&mut bench.loader, start());
+        let Answer::Imported { imports } = answer else { panic!("{answer:?}") };
+        let ids: Vec<String> = imports[0].findings.iter().map(|f| f.id.clone()).collect();
+        (imports[0].result.clone(), ids.concat())
+    };
+    let rejected = || ("rejected".to_owned(), "SKR-OPERATOR".to_owned());
+    assert_eq!(import(None), rejected());
+    assert_eq!(import(Some(sign(&skr(9).text(), "operator", false))), rejected(), "of another file");
+    assert_eq!(import(Some(sign(&text, "other", false))), rejected());
+    assert_eq!(import(Some(b"no signature".to_vec())), rejected());
+    assert_eq!(import(Some(sign(&text, "operator", false))), ("accepted".to_owned(), String::new()));
+}
