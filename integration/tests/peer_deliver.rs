@@ -165,9 +165,54 @@ fn signatures_that_rndc_sign_took_away_come_back() {
     }
     // Not to wait for the proof of each minute.
     loader.drop_file(&next);
-    wait_for_log(&["signed", "it was given the records with a shorter TTL"]);
+    wait_for_log(&["signed", "an import has not helped; it was made to take the signatures anew"]);
     loader.wait("signed", 2);
     let seen = look(named.port, &site.ksk);
     assert_eq!(seen.bad, 0, "{seen:?}");
     assert!(dig(named.port, ZONE, "DNSKEY").lines().all(|l| l.split_whitespace().nth(1) == Some("3600")));
+}
+
+/// The hook gets what the manual says, at a generation and at each bundle; what it says of a failure is tried again.
+#[test]
+fn a_hook_gets_the_documented_environment() {
+    let Some(site) = Site::new(FAST, "+1h") else { return };
+    let log = site.path("hook.log");
+    // It fails the first time. What the manual documents is written, and whether the file is there.
+    let script = format!(
+        "[ -e {log} ] || {{ echo first >{log}; echo cannot reach the server >&2; exit 7; }}\n\
+         [ -r \"$OFFLINE_KSK_SKR\" ] && head -c 25 \"$OFFLINE_KSK_SKR\" | tr -d ';' >>{log}\n\
+         echo \"| $OFFLINE_KSK_EVENT $OFFLINE_KSK_TARGET $OFFLINE_KSK_ZONE $OFFLINE_KSK_GENERATION $OFFLINE_KSK_FORMAT\" \
+         \"$OFFLINE_KSK_INCEPTION $OFFLINE_KSK_EXPIRATION $(cat | wc -c)\" >>{log}\n",
+        log = log.display()
+    );
+    let script = site.write("hook", &script);
+    let loader = site.load(&format!(
+        "[[deliver.hook]]\nname = \"hooked\"\ncommand = [\"/bin/sh\", \"{}\"]\n",
+        script.display()
+    ));
+    let skr = site.ceremony("+1h", "skr");
+    loader.drop_file(&skr);
+    let line = wait_for_log(&["hooked", "was not delivered"]);
+    assert!(line.contains("cannot reach the server") && line.contains("exit status: 7"), "{line}");
+    loader.wait("hooked", 1);
+    let lines = common::wait_for("three calls", Duration::from_secs(20), || {
+        let text = std::fs::read_to_string(&log).ok()?;
+        let lines: Vec<String> = text.lines().skip(1).map(str::to_owned).collect();
+        (lines.len() >= 3).then_some(lines)
+    });
+    let zone = keystore::dns::Name::parse(ZONE).expect("a name");
+    let text = std::fs::read(&skr).expect("the SKR");
+    let bundles = keystore::exchange::bind::parse_skr(&text, &zone).expect("an SKR").bundles;
+    let mut last = None;
+    for (i, line) in lines.iter().enumerate() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let event = if i == 0 { "generation" } else { "switch" };
+        assert_eq!(words[..2], ["SignedKeyResponse", "1.0"], "the file can be read: {line}");
+        let zone = format!("{ZONE}.");
+        assert_eq!(words[3..8], [event, "hooked", zone.as_str(), "1", "bind"], "{line}");
+        let at = bundles.iter().position(|b| b.inception.to_string() == words[8]).expect("a bundle of it");
+        assert_eq!(words[9..], [bundles[at].expiration().to_string().as_str(), "0"], "no input: {line}");
+        assert!(last.is_none_or(|last| at == last + 1), "each bundle once: {lines:?}");
+        last = Some(at);
+    }
 }

@@ -156,21 +156,23 @@ impl Site {
             keys = self.path("named").display(),
             ksk = self.ksk,
         );
-        let config =
-            Config::parse(text.as_bytes(), &self.path("config.toml")).unwrap_or_else(|e| panic!("{e}"));
-        let log = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(|| Log)
-            .with_max_level(tracing::Level::INFO);
-        // The first test of the process has set it.
-        let _ = log.try_init();
-        let metrics = Metrics::new().expect("families");
-        let inbox = config.state_dir.join("inbox");
-        let mut loader = Loader::new(config, metrics.clone()).unwrap_or_else(|e| panic!("{e}"));
-        let control = loader.control();
-        let thread = std::thread::spawn(move || loader.run(clock::now, |_| ()));
-        Running { control, thread: Some(thread), metrics, inbox }
+        load(&text)
     }
+}
+
+/// A loader with this configuration, running.
+pub fn load(config: &str) -> Running {
+    let config = Config::parse(config.as_bytes(), Path::new("config.toml")).unwrap_or_else(|e| panic!("{e}"));
+    let log =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log).with_max_level(tracing::Level::INFO);
+    // The first test of the process has set it.
+    let _ = log.try_init();
+    let metrics = Metrics::new().expect("families");
+    let inbox = config.state_dir.join("inbox");
+    let mut loader = Loader::new(config, metrics.clone()).unwrap_or_else(|e| panic!("{e}"));
+    let control = loader.control();
+    let thread = std::thread::spawn(move || loader.run(clock::now, |_| ()));
+    Running { control, thread: Some(thread), metrics, inbox }
 }
 
 /// What the loaders of this process have logged.

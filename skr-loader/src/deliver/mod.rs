@@ -25,10 +25,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use keystore::clock;
-use keystore::config::Config;
-use keystore::config::deliver::TargetConfig;
+use keystore::config::deliver::{Method, TargetConfig};
+use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
 use keystore::exchange::Bundle;
+use keystore::keys::files::Found;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 
@@ -36,6 +37,19 @@ use crate::store::InForce;
 use command::CommandError;
 use plan::Plan;
 use worker::Worker;
+
+/// True where the ZSKs of `zone` are Knot's: a `[[deliver.knot]]` takes it, nobody here or at a named signs it, and `found`, what its
+/// key folder holds, is nothing. Then their private keys cannot be looked for; that the SOA is signed by them is proven at Knot.
+#[must_use]
+pub fn keys_are_knots(config: &Config, zone: &ZoneConfig, found: &Found) -> bool {
+    let takes = |target: &&TargetConfig| target.zones.as_ref().is_none_or(|zones| zones.contains(&zone.name));
+    let mut targets = config.deliver.iter().filter(takes).map(|target| &target.method).peekable();
+    let nothing = found.keys.is_empty() && found.sealed.is_empty();
+    nothing
+        && zone.file.is_none()
+        && targets.peek().is_some()
+        && targets.all(|m| matches!(m, Method::Knot { .. }))
+}
 
 /// A server, as the worker sees it.
 pub trait Deliver: Send {
@@ -48,8 +62,8 @@ pub trait Deliver: Send {
     fn import(&mut self, task: &Task<'_>) -> Result<(), CommandError>;
     /// Tells it that a slot of the plan has begun.
     fn switch(&mut self, task: &Task<'_>) -> Result<(), CommandError>;
-    /// Gives it the generation in another form, with which it takes all signatures of the bundle anew; false where there is none.
-    /// What is in force follows by [`Self::import`].
+    /// An import has not helped: makes it take all signatures of the bundle anew, or load the zone; false where nothing is known that
+    /// does. What is in force follows by [`Self::import`].
     fn shake(&mut self, _task: &Task<'_>) -> Result<bool, CommandError> {
         Ok(false)
     }

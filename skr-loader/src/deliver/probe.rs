@@ -119,13 +119,13 @@ struct Answer {
 }
 
 impl ProofError {
-    /// True when an RRset of the bundle is served without one of its signatures that a validator would take.
+    /// True when an RRset of the bundle is served without one of its signatures that a validator would take, or the zone not at all.
     #[must_use]
     pub const fn lacks_signatures(&self) -> bool {
         match self {
-            Self::OtherSignature { .. } => true,
+            Self::OtherSignature { .. } | Self::BadAnswer { .. } => true,
             Self::NotValid { rtype, .. } => rtype.0 != Rtype::SOA.0,
-            Self::NoAnswer { .. } | Self::BadAnswer { .. } | Self::Differs { .. } => false,
+            Self::NoAnswer { .. } | Self::Differs { .. } => false,
         }
     }
 

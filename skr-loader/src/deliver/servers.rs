@@ -186,6 +186,13 @@ impl Deliver for Knot {
     fn switch(&mut self, _: &Task<'_>) -> Result<(), CommandError> {
         Ok(())
     }
+
+    /// A zone that could not be signed when knotd was started, for want of an SKR, was not loaded; and keys are loaded for zones that are.
+    fn shake(&mut self, task: &Task<'_>) -> Result<bool, CommandError> {
+        let zone = task.zone.to_string();
+        self.runner.run(&words(&self.knotc, &["zone-reload", &zone]), &[])?;
+        Ok(true)
+    }
 }
 
 // --- hook -----------------------------------------------------------------------------------------------------------

@@ -250,7 +250,7 @@ impl Worker {
             if std::mem::take(&mut job.bare) {
                 match self.server.shake(&task(zone, job, &skr, now)) {
                     Ok(true) => {
-                        tracing::warn!(target = self.name, %zone, "it was given the records with a shorter TTL, so that it takes their signatures anew");
+                        tracing::warn!(target = self.name, %zone, "an import has not helped; it was made to take the signatures anew");
                         let wakes = &self.metrics.skr_delivery_wakes_total;
                         wakes.with_label_values(&[&report::label(zone), &self.name]).inc();
                         // What is in force follows in a moment.

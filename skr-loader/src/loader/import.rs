@@ -15,6 +15,7 @@ use super::{Loader, PROGRAM};
 use crate::accept::{self, Context};
 use crate::audit::Record;
 use crate::checks::{self, Passed};
+use crate::deliver::keys_are_knots;
 use crate::files::{self, FileError, Named, hex, one_line, printable};
 use crate::inbox::{Dropped, Look};
 use crate::operator::{self, Operator};
@@ -187,7 +188,7 @@ impl Loader {
         verify_context.allow_delete = zone.config.allow_cds_delete;
         let context = Context {
             state: Some(&zone.state),
-            keys: Some(keys),
+            keys: Some(keys).filter(|keys| !keys_are_knots(&self.config, &zone.config, keys)),
             requests: &requests,
             proof: Some((&zone.config.policy, &zone.config.anchors)),
             multi_signer: zone.config.multi_signer,

@@ -13,6 +13,7 @@ use keystore::store::MAX_SKR_OCTETS;
 
 use super::Args;
 use crate::checks;
+use crate::deliver::keys_are_knots;
 use crate::files::{self, Named, one_line};
 use crate::loader::import::open_requests;
 use crate::loader::many::{Folders, keys_in};
@@ -101,7 +102,9 @@ impl<'a> Sources<'a> {
         };
         let keys = match (&args.key_directory, of_config) {
             (Some(dir), _) => Some(key_files::find_sealed(dir, zone).context("--key-directory")?),
-            (None, Some((_, config))) => Some(keys_in(&mut self.folders, config)),
+            (None, Some((whole, config))) => {
+                Some(keys_in(&mut self.folders, config)).filter(|keys| !keys_are_knots(whole, config, keys))
+            }
             (None, None) => None,
         };
         let state = match (&args.accepted, of_config) {
