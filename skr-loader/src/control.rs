@@ -357,7 +357,10 @@ pub fn call(socket: &Path, request: &Request) -> Result<Answer, CallError> {
     let path = || socket.to_owned();
     let io = |source| CallError::Io { path: path(), source };
     let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => CallError::NoDaemon(path()),
+        // Of a path that is too long nobody can make a socket.
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput => {
+            CallError::NoDaemon(path())
+        }
         io::ErrorKind::PermissionDenied => CallError::Denied(path()),
         _ => io(error),
     })?;

@@ -120,9 +120,15 @@ fn print(
 
 fn print_zone(zone: &ZoneStatus, style: Style, now: Timestamp, out: &mut impl Write) -> std::io::Result<()> {
     let word = if zone.covered { style.good("covered    ") } else { style.bad("NOT COVERED") };
-    let away = |time: &str| {
+    let read = |time: &str| {
         let digits: String = time.chars().filter(char::is_ascii_digit).collect();
-        Timestamp::parse_stamp(&digits).map_or_else(String::new, |t| distance(t, now))
+        Timestamp::parse_stamp(&digits)
+    };
+    let away = |time: &str| read(time).map_or_else(String::new, |t| distance(t, now));
+    let ago = |time: &str| match read(time) {
+        Some(t) if t >= now => "just now".to_owned(),
+        Some(t) => distance(t, now),
+        None => String::new(),
     };
     match (&zone.coverage_end, zone.generation) {
         (Some(end), generation) => {
@@ -142,17 +148,17 @@ fn print_zone(zone: &ZoneStatus, style: Style, now: Timestamp, out: &mut impl Wr
     if let Some(last) = &zone.last_import {
         let file = last.file.as_ref().map_or_else(String::new, |file| format!(", {file}"));
         let by = last.by.as_ref().map_or_else(String::new, |by| format!(", by {by}"));
-        writeln!(out, "  last import: {} {}{file}{by}", last.result, away(&last.time))?;
+        writeln!(out, "  last import: {} {}{file}{by}", last.result, ago(&last.time))?;
     }
     for delivery in &zone.deliveries {
         let state = match (delivery.up, delivery.current) {
-            (_, true) => style.good("serves it"),
-            (true, false) => style.bad("does not serve it"),
-            (false, false) => style.bad("is not reached"),
+            (_, true) => style.good("up to date"),
+            (true, false) => style.bad("not up to date"),
+            (false, false) => style.bad("not reached"),
         };
         let proof = delivery.last_proof.as_ref().map_or_else(
             || "never proven".to_owned(),
-            |at| format!("generation {} proven {}", delivery.generation, away(at)),
+            |at| format!("generation {} proven {}", delivery.generation, ago(at)),
         );
         writeln!(out, "  delivery {}: {state}, {proof}", delivery.target)?;
     }

@@ -36,6 +36,9 @@ const READ_TIME: Duration = Duration::from_secs(5);
 const FILE_TIME: Duration = Duration::from_secs(60);
 const WRITE_TIME: Duration = Duration::from_secs(20);
 
+/// Octets of the path of a socket, less its closing NUL (`sun_path` in unix(7)).
+const MAX_PATH: usize = 107;
+
 /// Reads the configuration again and hands it to every part.
 pub type Reload = Arc<dyn Fn() -> Answer + Send + Sync>;
 
@@ -75,6 +78,9 @@ pub enum ServeError {
         /// The system's word.
         source: io::Error,
     },
+    /// The kernel takes no such name.
+    #[error("{}: the path of a socket has at most {MAX_PATH} octets; set control-socket", .0.display())]
+    LongPath(PathBuf),
     /// Others could put their own socket in its place.
     #[error("{}: others can write to this folder (mode {mode:04o}); put control-socket where only this user can", path.display())]
     Folder {
@@ -142,6 +148,9 @@ fn bind(path: &Path, group: Option<&str>) -> Result<UnixListener, ServeError> {
         }),
         None => Ok(()),
     };
+    if path.as_os_str().len() > MAX_PATH {
+        return Err(ServeError::LongPath(path.to_owned()));
+    }
     let folder = path.parent().unwrap_or(Path::new("/"));
     if !folder.exists() {
         keystore::durable::create_dir_durable(folder, 0o750).map_err(at(folder))?;
@@ -457,6 +466,8 @@ mod tests {
         fs::set_permissions(path.parent().unwrap(), fs::Permissions::from_mode(0o777)).unwrap();
         let error = bind(&path, None).unwrap_err();
         assert!(matches!(error, ServeError::Folder { mode: 0o777, .. }), "{error}");
+        let error = bind(&dir.path().join("x".repeat(120)), None).unwrap_err();
+        assert!(matches!(error, ServeError::LongPath(_)), "{error}");
         let error = bind(&dir.path().join("x"), Some("no-such-group")).unwrap_err();
         assert!(error.to_string().contains("no group no-such-group"), "{error}");
     }

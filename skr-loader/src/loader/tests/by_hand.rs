@@ -342,3 +342,71 @@ fn the_way_back_keeps_the_dropped_file() {
     assert_eq!(bench.import("b.skr", &later), Outcome::Unchanged { generation: 4 });
     assert_eq!(bench.restart().import("b.skr", &later), Outcome::Unchanged { generation: 4 });
 }
+
+#[test]
+fn row_37_nobody_orders_by_a_clock_that_is_far_behind() {
+    let mut bench = two_generations();
+    bench.now = Timestamp::from_secs(7);
+    let outcome = bench.by_hand(&skr(12).text(), order(&[])).outcome;
+    assert!(matches!(&outcome, Outcome::Failed { what } if what.contains("clock")), "{outcome:?}");
+    let error = bench.roll_back(None, &order(&[])).unwrap_err();
+    assert!(error.to_string().contains("clock"), "{error}");
+    assert_eq!(bench.current(), Some((2, sha256(&skr(9)))));
+}
+
+#[test]
+fn the_status_tells_what_somebody_should_look_at() {
+    use crate::status::{Severity, ZoneStatus};
+
+    let mut bench = Bench::new();
+    let tell = |bench: &Bench| -> (ZoneStatus, Vec<(Severity, String)>) {
+        let zone = bench.loader.status(&[], bench.now).zones.remove(0);
+        let conditions = zone.conditions.iter().map(|c| (c.severity, c.what.clone())).collect();
+        (zone, conditions)
+    };
+    let (zone, conditions) = tell(&bench);
+    assert!(!zone.covered && zone.generation == 0 && zone.last_import.is_none());
+    assert!(matches!(&conditions[..], [(Severity::Critical, what)] if what.contains("no SKR was accepted")));
+
+    // Covered until day 50; the thresholds are 30, 14 and 3 days.
+    bench.import("a.skr", skr(0).text());
+    for (day, want) in [
+        (19, None),
+        (21, Some(Severity::Info)),
+        (37, Some(Severity::Warning)),
+        (48, Some(Severity::Critical)),
+        (51, Some(Severity::Critical)),
+    ] {
+        bench.now = start().plus(day * DAY);
+        let (zone, conditions) = tell(&bench);
+        assert_eq!(conditions.first().map(|c| c.0), want, "day {day}: {conditions:?}");
+        assert_eq!((zone.covered, zone.generation), (day < 51, 1), "day {day}");
+        let left = start().plus(50 * DAY).since(bench.now);
+        assert_eq!(zone.coverage_left_seconds, left, "day {day}");
+    }
+    bench.now = start().plus(12 * DAY);
+    bench.import("b.skr", "garbage\n;; SignedKeyResponse 1.0 generated\n");
+    assert_eq!(tell(&bench).0.last_import.unwrap().result, "accepted", "nobody knows what zone that was");
+    bench.import("b.skr", skr(9).ksk(TestKey::ksk(9)).text());
+    let (zone, conditions) = tell(&bench);
+    assert_eq!(zone.last_import.unwrap().result, "rejected");
+    assert!(matches!(&conditions[..], [(Severity::Info, what)] if what.contains("SKR-UNKNOWN-KSK")));
+    // What was is known after a restart, and from the files alone.
+    let now = bench.now;
+    let dir = bench.state.path("");
+    let bench = bench.restart();
+    let of_files = crate::status::of_files(&dir, &[crate::testing::zone()], None, now).zones.remove(0);
+    for zone in [tell(&bench).0, of_files] {
+        assert_eq!((zone.covered, zone.generation), (true, 1));
+        assert_eq!(zone.last_import.unwrap().result, "rejected");
+    }
+    fs::write(skr_path(&zone_dir(&bench.state.path("accepted"), &crate::testing::zone()), 1), "altered")
+        .unwrap();
+    let bench = bench.restart();
+    let (zone, conditions) = tell(&bench);
+    assert!(!zone.covered);
+    assert!(
+        matches!(&conditions[0], (Severity::Critical, what) if what.contains("damaged")),
+        "{conditions:?}"
+    );
+}
