@@ -443,25 +443,34 @@ impl Loader {
         }
     }
 
-    /// The same for many lines, which [`Loader::clear`] makes sure of.
-    fn record_unsynced(&mut self, record: Record) {
-        if let Err(error) = self.audit.append_unsynced(record) {
-            tracing::error!(%error, "the audit log cannot be written");
-        }
-    }
-
     /// What is in force counts more than the log of it: an audit log that cannot be written is told and nothing else.
     fn record(&mut self, record: Record) {
+        self.remember(&record);
+        let result = self.audit.append(record);
+        self.tell_audit(result);
+    }
+
+    /// The same for many lines, which [`Loader::clear`] makes sure of.
+    fn record_unsynced(&mut self, record: Record) {
+        self.remember(&record);
+        let result = self.audit.append_unsynced(record);
+        self.tell_audit(result);
+    }
+
+    fn tell_audit(&mut self, result: std::io::Result<()>) {
+        if let Err(error) = &result {
+            tracing::error!(%error, "the audit log cannot be written");
+        }
+        self.audit_error = result.err().map(|error| error.to_string());
+    }
+
+    /// Keeps the last outcome of a zone for the status.
+    fn remember(&mut self, record: &Record) {
         if is_outcome(&record.event)
             && let Some(zone) = record.zone.as_deref().and_then(|zone| Name::parse(zone).ok())
             && let Some(zone) = self.zones.get_mut(&zone)
         {
             zone.last_import = Some(record.clone());
         }
-        let result = self.audit.append(record);
-        if let Err(error) = &result {
-            tracing::error!(%error, "the audit log cannot be written");
-        }
-        self.audit_error = result.err().map(|error| error.to_string());
     }
 }

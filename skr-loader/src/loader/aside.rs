@@ -34,6 +34,7 @@ impl Loader {
     pub(super) fn clear(&mut self) {
         if let Err(error) = self.audit.sync() {
             tracing::error!(%error, "the audit log cannot be written");
+            self.audit_error = Some(error.to_string());
         }
         let aside = std::mem::take(&mut self.aside);
         if !aside.is_empty() {
