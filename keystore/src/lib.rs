@@ -14,6 +14,7 @@ pub mod dns;
 pub mod durable;
 pub mod exchange;
 pub mod keys;
+pub mod pgp_words;
 pub mod policy;
 pub mod store;
 pub mod time;

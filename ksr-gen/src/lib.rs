@@ -16,7 +16,6 @@ pub mod cli;
 pub mod daemon;
 pub mod keygen;
 pub mod merge;
-pub mod pgp_words;
 mod policy_file;
 pub mod report;
 pub mod request;
@@ -27,3 +26,5 @@ mod sign_xml;
 
 /// Name and version, as it stands in the last line of a KSR and an SKR.
 pub const PROGRAM: &str = concat!("ksr-gen ", env!("CARGO_PKG_VERSION"));
+
+pub use keystore::pgp_words;

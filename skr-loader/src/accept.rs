@@ -7,7 +7,8 @@ mod tests;
 
 use std::collections::HashSet;
 
-use keystore::dns::Name;
+use keystore::config::ParentCheck;
+use keystore::dns::{Name, Rrsig, Rtype};
 use keystore::exchange::format::{self, Format};
 use keystore::exchange::verify::Check;
 use keystore::exchange::{
@@ -19,12 +20,14 @@ use keystore::policy::Policy;
 use keystore::time::Timestamp;
 
 use crate::operator::Operator;
+use crate::parent::Parent;
 use crate::store::{Digest, ZoneState};
 
 /// The checks of this module, in the order in which they are reported. `SKR-GAP` is also one of
 /// [`keystore::exchange::verify`]'s: there between the bundles, here towards the coverage in force.
 pub const CHECKS: &[Check] = &[
     Check { id: "SKR-OPERATOR", holds: "the KSK operator has signed the file" },
+    Check { id: "SKR-PARENT-DS", holds: "the DS RRset at the parent vouches for a KSK that signs" },
     Check { id: "SKR-REPLAY", holds: "it is not older than what is in force" },
     Check { id: "SKR-NO-PRIVATE-KEY", holds: "the private key of every ZSK is in the key folder" },
     Check { id: "SKR-KEYSET", holds: "its ZSKs are those that were asked for, and those of the key folder" },
@@ -49,6 +52,8 @@ pub struct Context<'a> {
     pub proven: &'a [Dnskey],
     /// The signature of the KSK operator over the file, and whether there must be one; `None` = nobody's certificate is pinned.
     pub operator: Option<(&'a Operator, bool)>,
+    /// What the parent says, and what it means; `None` = not asked.
+    pub parent: Option<(&'a Parent, ParentCheck)>,
 }
 
 /// Runs every check of this module on an SKR whose file has the digest `digest`; all findings come back at once.
@@ -59,6 +64,7 @@ pub fn check(skr: &VerifiedSkr, digest: &Digest, context: &Context<'_>, now: Tim
     let current = skr.bundles().partition_point(|b| b.inception <= now).saturating_sub(1);
     let remaining = &skr.bundles()[current..];
     check_operator(context.operator, &mut findings);
+    check_parent(skr, remaining, context.parent, &mut findings);
     if let Some(state) = context.state {
         check_replay(skr, digest, state, now, &mut findings);
         check_chain(skr, state, now, &mut findings);
@@ -160,6 +166,69 @@ fn check_operator(operator: Option<(&Operator, bool)>, findings: &mut Vec<Findin
         Some((Operator::Bad(why), _)) => format!("the signature beside it (.p7s) does not count: {why}"),
     };
     findings.push(Finding::reject("SKR-OPERATOR", None, what));
+}
+
+/// SKR-PARENT-DS: each bundle from now on is signed by a KSK that a DS record at the parent is of. A later bundle whose KSK the parent is
+/// to learn of by the CDS of an earlier one is a KSK roll, and warns.
+fn check_parent(
+    skr: &VerifiedSkr,
+    remaining: &[Bundle],
+    parent: Option<(&Parent, ParentCheck)>,
+    findings: &mut Vec<Finding>,
+) {
+    let Some((parent, meaning)) = parent else { return };
+    match parent {
+        Parent::NoAnswer(_) => {
+            findings.push(Finding::warning("SKR-PARENT-DS", None, parent.describe()));
+            return;
+        }
+        Parent::Records { ds, .. } if ds.is_empty() => {
+            let what = format!("{}: nobody validates the zone", parent.describe());
+            findings.push(Finding::warning("SKR-PARENT-DS", None, what));
+            return;
+        }
+        Parent::Records { .. } => {}
+    }
+    let zone = skr.zone();
+    for (i, bundle) in remaining.iter().enumerate() {
+        let signs = |key: &Dnskey| {
+            let by_key = |s: &Rrsig| {
+                s.covered == Rtype::DNSKEY && (s.key_tag, s.algorithm) == (key.tag(), key.algorithm)
+            };
+            key.is_ksk() && bundle.signatures.iter().any(by_key)
+        };
+        let signers: Vec<Dnskey> = bundle.keys().filter(signs).collect();
+        if signers.iter().any(|key| parent.vouches_for(zone, key)) {
+            continue;
+        }
+        let names: Vec<String> = signers.iter().map(key_name).collect();
+        let told_before = |key: &Dnskey| {
+            let told = |b: &Bundle| {
+                b.cds
+                    .iter()
+                    .any(|cds| cds.rdatas.iter().any(|r| TrustAnchor::Ds(r.to_vec()).matches(zone, key)))
+            };
+            remaining[..i].iter().any(told)
+        };
+        let (rejects, what) = if signers.iter().any(told_before) {
+            let what = format!(
+                "from here on only KSK {} signs, which earlier bundles announce (CDS): the DS must be changed until then; now {}",
+                names.join(", "),
+                parent.describe()
+            );
+            (false, what)
+        } else {
+            let what = format!("KSK {} signs, and {}", names.join(", "), parent.describe());
+            (meaning == ParentCheck::Reject, what)
+        };
+        findings.push(if rejects {
+            Finding::reject("SKR-PARENT-DS", Some(bundle.inception), what)
+        } else {
+            Finding::warning("SKR-PARENT-DS", Some(bundle.inception), what)
+        });
+        // The bundles behind it say the same.
+        return;
+    }
 }
 
 /// SKR-REPLAY: not an older generation again, and not shorter than the coverage in force.

@@ -5,10 +5,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use keystore::durable;
 use keystore::store::digest;
 use keystore::time::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::files::hex;
@@ -19,13 +22,17 @@ const NO_LINE: &str = "000000000000000000000000000000000000000000000000000000000
 /// Longest line that is looked for at the end of the log, in octets.
 const MAX_LINE: u64 = 1024 * 1024;
 
+/// How long another writer is waited for.
+const LOCK_TRIES: u32 = 200;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Record {
     /// Seconds since 1970 (UTC).
     pub time: u64,
-    /// `started`, `stopped`, `accepted`, `rejected`, `unchanged`; `ordered`, `rolled-back`, `rollback-refused`.
+    /// `started`, `stopped`, `accepted`, `rejected`, `unchanged`; `ordered`, `rolled-back`, `rollback-refused`; `trust-learnt`, `trust-failed`.
     pub event: String,
     /// The zone, when it is known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -60,6 +67,9 @@ pub struct Record {
     /// Why, in the words of who ordered it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
+    /// The DS record data of a KSK that was learnt.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub anchor: Option<String>,
     /// SHA-256 of the line before, without its line end, in hex; set by [`Audit::append`].
     #[serde(default)]
     pub previous: String,
@@ -83,6 +93,7 @@ impl Record {
             user: None,
             forced: Vec::new(),
             reason: None,
+            anchor: None,
             previous: String::new(),
         }
     }
@@ -154,8 +165,30 @@ impl Audit {
             previous: NO_LINE.to_owned(),
             last_time: None,
         };
-        audit.repair()?;
+        audit.locked(Self::repair)?;
         Ok(audit)
+    }
+
+    /// Does `work` while no other process writes: the daemon keeps the log open, and commands write to it too. Whoever may read the log can
+    /// keep the lock, so it is not waited for without end.
+    fn locked<T>(&mut self, work: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        let mut tries = LOCK_TRIES;
+        loop {
+            match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK) if tries > 0 => {
+                    tries -= 1;
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(io::Error::new(io::ErrorKind::WouldBlock, "another process keeps it locked"));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let result = work(self);
+        flock(&self.file, FlockOperation::Unlock)?;
+        result
     }
 
     /// Appends a line and waits until it is on disk. When that fails the log is as it was before.
@@ -320,6 +353,38 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn two_writers_make_one_chain() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let write = |n: u64| {
+            let path = path.clone();
+            std::thread::spawn(move || {
+                let mut audit = Audit::open(&path).unwrap();
+                for i in 0..50 {
+                    audit
+                        .append(Record { generation: Some(n * 100 + i), ..Record::new(t(1), "accepted") })
+                        .unwrap();
+                }
+            })
+        };
+        for writer in [write(0), write(1), write(2)] {
+            writer.join().unwrap();
+        }
+        assert_eq!(verify(&path).unwrap(), 150);
+        // Who keeps the lock stops nobody for ever.
+        let mut audit = Audit::open(&path).unwrap();
+        let reader = File::open(&path).unwrap();
+        flock(&reader, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert_eq!(
+            audit.append(Record::new(t(2), "accepted")).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
+        drop(reader);
+        audit.append(Record::new(t(2), "accepted")).unwrap();
+        assert_eq!(verify(&path).unwrap(), 151);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod status;
 mod style;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ enum Command {
     List(look::ListArgs),
     Show(look::ShowArgs),
     Status(status::StatusArgs),
+    Trust(trust::Args),
     Audit(audit::Args),
 }
 
@@ -56,6 +58,7 @@ fn run_command(cli: &Cli, now: Timestamp, out: &mut impl Write) -> anyhow::Resul
         Command::List(args) => look::list(args, out).map(|()| true),
         Command::Show(args) => look::show(args, out).map(|()| true),
         Command::Status(args) => status::status(args, now, out),
+        Command::Trust(args) => trust::main(args, now, out),
         Command::Audit(args) => audit::main(args, out),
     }
 }

@@ -23,6 +23,7 @@ pub mod inbox;
 pub mod loader;
 pub mod operator;
 pub mod order;
+pub mod parent;
 mod possession;
 mod rejected;
 mod report;

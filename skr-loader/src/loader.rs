@@ -26,6 +26,7 @@ use metrics::zones::Part;
 use crate::audit::{Audit, Record};
 use crate::deliver::Deliveries;
 use crate::inbox::{Event, Inbox, Tended};
+use crate::parent::Asker;
 use crate::rejected::Rejected;
 use crate::report;
 use crate::status::{is_outcome, last_imports};
@@ -59,6 +60,8 @@ pub struct Loader {
     rejected: Rejected,
     zones: BTreeMap<Name, Zone>,
     deliveries: Deliveries,
+    /// Asks for the DS at the parent; a new one for each look into the inbox.
+    asker: Asker,
     /// Rejected files that are yet to be moved.
     aside: Vec<aside::Aside>,
     events: Receiver<Wake>,
@@ -221,6 +224,7 @@ impl Loader {
             inbox,
             zones: BTreeMap::new(),
             deliveries: Deliveries::default(),
+            asker: Asker::default(),
             aside: Vec::new(),
             events,
             control: Control { wake, stop: Arc::new(AtomicBool::new(false)) },

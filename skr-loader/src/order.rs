@@ -20,6 +20,7 @@ pub const FORCEABLE: &[&str] = &[
     "SKR-HORIZON",
     "SKR-GAP",
     "SKR-OPERATOR",
+    "SKR-PARENT-DS",
     "SKR-REPLAY",
     "SKR-NO-PRIVATE-KEY",
     "SKR-KEYSET",

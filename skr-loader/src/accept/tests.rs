@@ -176,6 +176,42 @@ fn skr_operator() {
 }
 
 #[test]
+fn skr_parent_ds() {
+    use keystore::config::ParentCheck::{Reject, Warn};
+
+    let ds = |seeds: &[u8]| Parent::Records {
+        ds: seeds.iter().map(|seed| TestKey::ksk(*seed).dnskey.ds_rdata(&zone(), 2).unwrap()).collect(),
+        authentic: true,
+    };
+    let switch = start().plus(18 * DAY);
+    let plain = skr(0);
+    // Both sign until the switch, the new one alone after it; CDS names both before.
+    let always = (Timestamp::EPOCH, Timestamp::MAX);
+    let until = (Timestamp::EPOCH, switch);
+    let roll =
+        skr(0).ksk_during(TestKey::ksk(KSK), always, until).ksk_during(TestKey::ksk(5), always, always);
+    let unannounced = roll.clone().without_cds();
+    let silent = Parent::NoAnswer("time".to_owned());
+    for (what, builder, parent, meaning, rejects, warns) in [
+        ("its KSK", &plain, ds(&[KSK]), Reject, false, false),
+        ("its KSK and another", &plain, ds(&[9, KSK]), Reject, false, false),
+        ("another", &plain, ds(&[9]), Reject, true, false),
+        ("another, to warn", &plain, ds(&[9]), Warn, false, true),
+        ("none", &plain, ds(&[]), Reject, false, true),
+        ("no answer", &plain, silent, Reject, false, true),
+        ("a roll that CDS announces", &roll, ds(&[KSK]), Reject, false, true),
+        ("a roll that nothing announces", &unannounced, ds(&[KSK]), Reject, true, false),
+        ("after the roll", &roll, ds(&[5]), Reject, false, false),
+    ] {
+        let context = Context { parent: Some((&parent, meaning)), ..Context::default() };
+        let found = check(&verified(builder, start()), &digest(builder.text().as_bytes()), &context, start());
+        let want = |is| if is { vec!["SKR-PARENT-DS"] } else { vec![] };
+        assert_eq!(ids(&found), (want(rejects), want(warns)), "{what}: {found:?}");
+    }
+    assert_eq!(check(&verified(&plain, start()), &[0; 32], &Context::default(), start()), [], "not asked");
+}
+
+#[test]
 fn skr_no_private_key_looks_at_the_bundles_that_remain() {
     let dir = tempfile::tempdir().unwrap();
     write_key(dir.path(), &TestKey::zsk(3), 3, Timing::default());

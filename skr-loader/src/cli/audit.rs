@@ -107,6 +107,7 @@ fn event(record: &Record) -> String {
     add("", record.zone.as_deref());
     add("generation ", record.generation.map(|n| n.to_string()).as_deref());
     add("file ", record.file.as_deref());
+    add("KSK ", record.anchor.as_deref());
     add("checks ", (!record.checks.is_empty()).then(|| record.checks.join(",")).as_deref());
     add("back to ", record.back_to.map(|n| n.to_string()).as_deref());
     add("forced ", (!record.forced.is_empty()).then(|| record.forced.join(",")).as_deref());

@@ -248,6 +248,7 @@ fn run_checks(
         multi_signer: subject.multi_signer,
         proven: &subject.proven,
         operator: operator.map(|operator| (operator, subject.require_signature)),
+        parent: subject.parent.as_ref().map(|(parent, meaning)| (parent, *meaning)),
     };
     let mut verify_context = VerifyContext::new(zone, &subject.anchors);
     verify_context.allow_delete = subject.allow_delete;
@@ -286,6 +287,7 @@ const NOT_READ: &str = "the SKR does not read";
 fn missing(check: &Check, context: &Context<'_>) -> Option<&'static str> {
     match check.id {
         "SKR-OPERATOR" if context.operator.is_none() => Some("no operator-certificates"),
+        "SKR-PARENT-DS" if context.parent.is_none() => Some("no parent-resolver"),
         "SKR-REPLAY" if context.state.is_none() => Some("no --accepted"),
         "SKR-NO-PRIVATE-KEY" if context.keys.is_none() => Some("no --key-directory"),
         "SKR-KEYSET" if context.keys.is_none() && context.requests.is_empty() => {

@@ -109,6 +109,8 @@ pub enum ProofError {
 pub struct Probe {
     server: SocketAddr,
     source: Option<IpAddr>,
+    /// It is a resolver, which asks others.
+    recursive: bool,
 }
 
 /// An answer, as far as it belongs to the question.
@@ -116,6 +118,8 @@ pub struct Probe {
 struct Answer {
     rrset: Rrset,
     signatures: Vec<Rrsig>,
+    /// The AD bit.
+    authentic: bool,
 }
 
 impl ProofError {
@@ -144,7 +148,19 @@ impl Probe {
     /// A probe of `server` that asks from `source`.
     #[must_use]
     pub const fn new(server: SocketAddr, source: Option<IpAddr>) -> Self {
-        Self { server, source }
+        Self { server, source, recursive: false }
+    }
+
+    /// A probe of a resolver.
+    #[must_use]
+    pub const fn of_resolver(server: SocketAddr) -> Self {
+        Self { server, source: None, recursive: true }
+    }
+
+    /// Asks for the DS RRset of `zone` until `until`: the RRset, empty when there is none, and whether the resolver has validated it.
+    pub fn ds(&self, zone: &Name, until: Instant) -> Result<(Rrset, bool), ProofError> {
+        let answer = self.ask(zone, Rtype::DS, until)?;
+        Ok((answer.rrset, answer.authentic))
     }
 
     /// Proves that the server serves `bundle` at `now`: DNSKEY, CDNSKEY and CDS are the RRsets of the bundle with signatures that
@@ -211,14 +227,14 @@ impl Probe {
     fn ask(&self, zone: &Name, rtype: Rtype, until: Instant) -> Result<Answer, ProofError> {
         let bad = |what: String| ProofError::BadAnswer { rtype, what };
         let id = message_id();
-        let query =
-            query(zone, rtype, id).ok_or_else(|| bad("none: the query cannot be written".to_owned()))?;
+        let query = query(zone, rtype, id, self.recursive)
+            .ok_or_else(|| bad("none: the query cannot be written".to_owned()))?;
         let no_answer = |source| ProofError::NoAnswer { server: self.server, source };
         let mut reply = self.over_udp(&query, id, until).map_err(no_answer)?;
         if reply.get(2).is_some_and(|flags| flags & 0x02 != 0) {
             reply = self.over_tcp(&query, until).map_err(no_answer)?;
         }
-        read(&reply, zone, rtype, id).map_err(bad)
+        read(&reply, zone, rtype, id, self.recursive).map_err(bad)
     }
 
     fn over_udp(&self, query: &[u8], id: u16, whole: Instant) -> io::Result<Vec<u8>> {
@@ -331,9 +347,11 @@ fn message_id() -> u16 {
     RandomState::new().build_hasher().finish() as u16
 }
 
-fn query(zone: &Name, rtype: Rtype, id: u16) -> Option<Vec<u8>> {
+fn query(zone: &Name, rtype: Rtype, id: u16, recursive: bool) -> Option<Vec<u8>> {
     let mut builder = MessageBuilder::new_vec();
     builder.header_mut().set_id(id);
+    builder.header_mut().set_rd(recursive);
+    builder.header_mut().set_ad(recursive);
     let mut question = builder.question();
     let name = WireName::from_octets(zone.as_wire().to_vec()).ok()?;
     question.push((name, WireRtype::from_int(rtype.0))).ok()?;
@@ -354,7 +372,7 @@ fn is_zone(name: &impl ToName, zone: &Name) -> bool {
 }
 
 /// Takes the RRset asked for and its signatures out of an answer.
-fn read(reply: &[u8], zone: &Name, rtype: Rtype, id: u16) -> Result<Answer, String> {
+fn read(reply: &[u8], zone: &Name, rtype: Rtype, id: u16, recursive: bool) -> Result<Answer, String> {
     let malformed = |_| "malformed".to_owned();
     let message = Message::from_octets(reply).map_err(|_| "shorter than a header".to_owned())?;
     let header = message.header();
@@ -364,7 +382,7 @@ fn read(reply: &[u8], zone: &Name, rtype: Rtype, id: u16) -> Result<Answer, Stri
     if header.rcode() != Rcode::NOERROR {
         return Err(header.rcode().to_string());
     }
-    if !header.aa() {
+    if !recursive && !header.aa() {
         return Err("not authoritative".to_owned());
     }
     let question = message.sole_question().map_err(|_| "without the question".to_owned())?;
@@ -397,5 +415,5 @@ fn read(reply: &[u8], zone: &Name, rtype: Rtype, id: u16) -> Result<Answer, Stri
             }
         }
     }
-    Ok(Answer { rrset, signatures })
+    Ok(Answer { rrset, signatures, authentic: header.ad() })
 }

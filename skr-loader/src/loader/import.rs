@@ -20,6 +20,7 @@ use crate::files::{self, FileError, Named, hex, one_line, printable};
 use crate::inbox::{Dropped, Look};
 use crate::operator::{self, Operator};
 use crate::order::Order;
+use crate::parent::Asker;
 use crate::possession;
 use crate::rejected;
 use crate::report;
@@ -76,6 +77,7 @@ impl Loader {
 
     fn judge_all(&mut self, looks: Vec<Look>, now: Timestamp, imports: &mut Vec<Import>) {
         let (mut read, mut many) = (Vec::new(), Vec::new());
+        self.asker = Asker::default();
         for look in looks {
             match look {
                 Look::Ignored(_) => report::file(&self.metrics, "ignored"),
@@ -127,6 +129,7 @@ impl Loader {
     /// Judges a file that a person handed over, as if it had been dropped; one of several zones gives an import for each.
     pub fn import_by_hand(&mut self, file: &Dropped, now: Timestamp) -> Vec<Import> {
         let mut imports = Vec::new();
+        self.asker = Asker::default();
         if !self.clock_is_plausible(now) {
             let outcome = Outcome::Failed { what: super::CLOCK.to_owned() };
             return vec![import(file, digest(&file.octets), None, Vec::new(), outcome)];
@@ -184,6 +187,7 @@ impl Loader {
         let by_hand = file.order().is_some() && !self.config.loader.operator_certificates.is_empty();
         let operator = file.operator.as_ref().or_else(|| by_hand.then_some(&Operator::Absent));
         let proven = possession::proven(&self.config.state_dir, name, keys, &requests);
+        let parent = self.config.loader.parent_resolver.map(|resolver| self.asker.ask(resolver, name));
         let mut verify_context = VerifyContext::new(&zone.config.name, &zone.config.anchors);
         verify_context.allow_delete = zone.config.allow_cds_delete;
         let context = Context {
@@ -194,6 +198,7 @@ impl Loader {
             multi_signer: zone.config.multi_signer,
             proven: &proven,
             operator: operator.map(|operator| (operator, zone.config.require_signature)),
+            parent: parent.as_ref().map(|parent| (parent, self.config.loader.parent_check)),
         };
         let force = file.order().map_or(&[][..], |order| &order.force);
         let Passed { skr, warnings, forced } =

@@ -203,6 +203,7 @@ impl Loader {
             proven: &possession::proven(&self.config.state_dir, name, &keys, &[]),
             // Settled when it was accepted.
             operator: None,
+            parent: None,
         };
         let skr = bind::parse_skr(&octets, name).map_err(|error| refused(vec![(&error).into()]))?;
         // That it is an older one is what a rollback is about.

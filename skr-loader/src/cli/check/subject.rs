@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
-use keystore::config::{Config, ZoneConfig};
+use keystore::config::{Config, ParentCheck, ZoneConfig};
 use keystore::dns::Name;
 use keystore::exchange::{Finding, Ksr, TrustAnchor, UnverifiedSkr, format, parse_trust_anchors};
 use keystore::keys::Dnskey;
@@ -17,6 +17,7 @@ use crate::deliver::keys_are_knots;
 use crate::files::{self, Named, one_line};
 use crate::loader::import::open_requests;
 use crate::loader::many::{Folders, keys_in};
+use crate::parent::{Asker, Parent};
 use crate::possession;
 use crate::store::{self, ZoneState};
 
@@ -29,6 +30,7 @@ pub struct Sources<'a> {
     pub config: Option<&'a Config>,
     policy: Option<Policy>,
     folders: Folders,
+    asker: Asker,
     /// Read ahead.
     first: Option<Subject>,
 }
@@ -44,6 +46,7 @@ pub struct Subject {
     pub allow_delete: bool,
     pub proven: Vec<Dnskey>,
     pub require_signature: bool,
+    pub parent: Option<(Parent, ParentCheck)>,
     /// What the operator should know besides.
     pub notes: Vec<String>,
 }
@@ -55,7 +58,8 @@ impl<'a> Sources<'a> {
             (Some(file), Some(name)) => Some(policy::load(file)?.get(name)?.clone()),
             _ => None,
         };
-        let mut sources = Self { args, config, policy, folders: Folders::new(), first: None };
+        let mut sources =
+            Self { args, config, policy, folders: Folders::new(), asker: Asker::default(), first: None };
         if let (None, Some(zone)) = (config, &args.zone) {
             // What is wrong with a flag is told before what is wrong with a file.
             sources.first = Some(sources.subject(zone)?);
@@ -128,8 +132,15 @@ impl<'a> Sources<'a> {
             (Some(keys), None) => possession::of_requests(keys, &requests),
             (None, _) => Vec::new(),
         };
+        let parent = of_config.and_then(|(config, _)| {
+            let resolver = config.loader.parent_resolver?;
+            let parent = self.asker.ask(resolver, zone);
+            notes.push(parent.describe());
+            Some((parent, config.loader.parent_check))
+        });
         Ok(Subject {
             proven,
+            parent,
             require_signature: of_config.is_some_and(|(_, c)| c.require_signature),
             anchors,
             keys,
