@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
+use skr_loader::preflight::Daemon;
 
 use crate::{convert, demo, inspect, output, prove, requests, serve, sign_zone, status};
 
@@ -41,7 +42,7 @@ enum Command {
         /// The configuration file
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
-        /// Only read and check the configuration: all findings at once
+        /// Only read and check the configuration, and what it needs of this host: all findings at once. Exit code 1 when there is an error
         #[arg(long)]
         check_config: bool,
     },
@@ -107,7 +108,7 @@ fn whole(error: &anyhow::Error) -> String {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Serve { config, check_config: true } => serve::check_config(&config),
+        Command::Serve { config, check_config: true } => serve::check_config(&config, Daemon::All),
         Command::Serve { config, check_config: false } => serve::run(&config),
         Command::Requests(options) => requests::run(&options),
         Command::Demo(options) => demo::run(&options),

@@ -18,10 +18,11 @@ use metrics::zones::Part;
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use skr_loader::preflight::Daemon;
 use skr_loader::service;
 
 use crate::clock_watch::ClockWatch;
-use crate::serve::{load, make_folders, seconds};
+use crate::serve::{check_config, load, make_folders, seconds};
 
 /// Time between two looks. Requests are due weeks ahead; keys that somebody changed are seen soon enough.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -40,6 +41,9 @@ pub struct Options {
     /// With --once: print JSON
     #[arg(long, requires = "once")]
     json: bool,
+    /// Only read and check the configuration, and what it needs of this host: all findings at once. Exit code 1 when there is an error
+    #[arg(long, conflicts_with = "once")]
+    check_config: bool,
     /// Serve /metrics on this address of the loopback
     #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "once")]
     metrics: Option<SocketAddr>,
@@ -47,6 +51,9 @@ pub struct Options {
 
 /// Runs the command.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    if options.check_config {
+        return check_config(&options.config, Daemon::Requests);
+    }
     let config = load(&options.config)?;
     if !config.ksr.enabled {
         bail!("{}: [ksr] enabled = false: no requests are wanted", options.config.display());

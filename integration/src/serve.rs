@@ -24,16 +24,19 @@ use signer_plugin::runtime::Signer;
 use skr_loader::control::Answer;
 use skr_loader::control::server::Server as ControlServer;
 use skr_loader::loader::{Control, Loader, Outcome};
+use skr_loader::preflight::{self, Daemon};
 use skr_loader::service;
 
 use crate::clock_watch::ClockWatch;
 use crate::requests::RequestTimer;
 
-/// Reads the configuration and prints every finding.
-pub fn check_config(path: &Path) -> Result<ExitCode> {
-    let config = load(path)?;
-    outln!("{}: {} zones, no errors", path.display(), config.zones.len());
-    Ok(ExitCode::SUCCESS)
+/// Reads the configuration, and prints every finding in it and on this host.
+pub fn check_config(path: &Path, daemon: Daemon) -> Result<ExitCode> {
+    let config = Config::load(path)?;
+    let mut out = Vec::new();
+    let good = preflight::report(&config, daemon, path, &mut out)?;
+    out!("{}", String::from_utf8_lossy(&out));
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Serves until SIGTERM or SIGINT; SIGHUP reads the configuration again.

@@ -34,6 +34,17 @@ fn demo_once_validates_every_answer_and_ends_well() {
     assert!(status[0]["coverage_left_seconds"].as_u64().expect("a number") > 180 * 86_400);
     let output = offline_ksk(&["serve", "--check-config", "-c", &config.to_string_lossy()]);
     assert!(output.status.success(), "{}", text(&output));
+    let output = offline_ksk(&["requests", "--check-config", "-c", &config.to_string_lossy()]);
+    assert!(output.status.success() && text(&output).contains("1 zones, no errors"), "{}", text(&output));
+    let bad = dir.join("online/no-zone.toml");
+    let good = std::fs::read_to_string(&config).expect("read");
+    std::fs::write(&bad, good.replace("\nfile = ", "\nkey-directory = \"/nonexistent\"\nfile = "))
+        .expect("write");
+    for daemon in ["serve", "requests"] {
+        let output = offline_ksk(&[daemon, "--check-config", "-c", &bad.to_string_lossy()]);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert!(text(&output).contains("key-directory /nonexistent is not there"), "{}", text(&output));
+    }
 
     let output = offline_ksk(&["demo", "--once", "--keep", &dir.to_string_lossy()]);
     assert_eq!(output.status.code(), Some(1));

@@ -212,7 +212,15 @@ impl Audit {
         Ok(())
     }
 
-    fn write(&mut self, mut record: Record, sync: bool) -> io::Result<()> {
+    fn write(&mut self, record: Record, sync: bool) -> io::Result<()> {
+        self.locked(|audit| audit.write_locked(record, sync))
+    }
+
+    fn write_locked(&mut self, mut record: Record, sync: bool) -> io::Result<()> {
+        // Another process has written; a log that has become shorter shows as such.
+        if self.file.metadata()?.len() > self.len {
+            self.repair()?;
+        }
         record.previous.clone_from(&self.previous);
         let mut line = serde_json::to_vec(&record)?;
         let this = hex(&digest(&line));

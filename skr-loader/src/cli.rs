@@ -51,7 +51,7 @@ pub fn main() -> ExitCode {
 fn run_command(cli: &Cli, now: Timestamp, out: &mut impl Write) -> anyhow::Result<bool> {
     match &cli.command {
         Command::Check(args) => check::main(args, now, out),
-        Command::Run(args) => run::main(args).map(|()| true),
+        Command::Run(args) => run::main(args, out),
         Command::Import(args) => import::main(args, now, out),
         Command::Rollback(args) => rollback::main(args, now, out),
         Command::Reload(args) => status::reload(args, out),

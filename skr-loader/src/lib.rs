@@ -25,6 +25,7 @@ pub mod operator;
 pub mod order;
 pub mod parent;
 mod possession;
+pub mod preflight;
 mod rejected;
 mod report;
 pub mod service;

@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use crate::control::Answer;
 use crate::control::server::Server as ControlServer;
 use crate::loader::{Control, Loader};
+use crate::preflight::{self, Daemon};
 use crate::service;
 
 /// Watch the inbox, and accept or reject what is dropped there, until SIGTERM.
@@ -28,6 +29,9 @@ pub struct Args {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE", default_value = "/etc/offline-ksk/offline-ksk.toml")]
     config: PathBuf,
+    /// Only read and check the configuration, and what it needs of this host: all findings at once. Exit code 1 when there is an error.
+    #[arg(long)]
+    check_config: bool,
     /// Form of the log lines, on standard error.
     #[arg(long, value_name = "FORM", default_value = "text")]
     log: LogForm,
@@ -41,9 +45,18 @@ enum LogForm {
     Json,
 }
 
-/// Runs the daemon until a signal stops it.
-pub fn main(args: &Args) -> anyhow::Result<()> {
+/// Runs the daemon until a signal stops it; true when all is well.
+pub fn main(args: &Args, out: &mut impl std::io::Write) -> anyhow::Result<bool> {
+    if args.check_config {
+        let config = Config::load(&args.config)?;
+        return Ok(preflight::report(&config, Daemon::Loader, &args.config, out)?);
+    }
     start_log(args.log);
+    run(args)?;
+    Ok(true)
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
     let config = load(&args.config)?;
     let listen = config.metrics.as_ref().map(|m| m.listen);
     let metrics = Metrics::new().context("metrics")?;

@@ -1,0 +1,386 @@
+//! `--check-config`: what a configuration needs of this host, looked at without changing anything. All findings come at once.
+//!
+//! The file itself is checked by [`Config::load`]; here it is held against folders, programs and addresses.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use keystore::config::Config;
+use keystore::config::deliver::Method;
+use keystore::policy::Severity;
+use rustix::fs::Access;
+
+/// What is to run with the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Daemon {
+    /// `skr-loader run`.
+    Loader,
+    /// `offline-ksk requests`.
+    Requests,
+    /// `offline-ksk serve`: all parts.
+    All,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether it keeps the daemon from its work.
+    pub severity: Severity,
+    /// What is wrong, and what to do.
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.severity == Severity::Error { "error" } else { "warning" };
+        write!(f, "{word}: {}", self.what)
+    }
+}
+
+/// Looks at everything; `path` is the `PATH` that programs are looked for in.
+#[must_use]
+pub fn check(config: &Config, daemon: Daemon, path: Option<&OsStr>) -> Vec<Finding> {
+    let mut host = Host { findings: Vec::new(), path };
+    host.state_dir(config, daemon);
+    host.zones(config, daemon);
+    if daemon != Daemon::Requests {
+        host.targets(config);
+    }
+    if daemon != Daemon::Loader && config.ksr.enabled {
+        host.program("ksr.on-request", config.ksr.on_request.first());
+    }
+    if daemon == Daemon::All {
+        host.addresses(config);
+    }
+    host.findings
+}
+
+/// Checks the host, prints every finding and a verdict; true when there is no error.
+pub fn report(
+    config: &Config,
+    daemon: Daemon,
+    file: &Path,
+    out: &mut impl std::io::Write,
+) -> std::io::Result<bool> {
+    let findings = check(config, daemon, std::env::var_os("PATH").as_deref());
+    for warning in &config.warnings {
+        writeln!(out, "{warning}")?;
+    }
+    for finding in &findings {
+        writeln!(out, "{finding}")?;
+    }
+    let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
+    let warnings = config.warnings.len() + findings.len() - errors;
+    let words = match errors {
+        0 => "no errors".to_owned(),
+        1 => "1 error".to_owned(),
+        n => format!("{n} errors"),
+    };
+    writeln!(out, "{}: {} zones, {words}, {warnings} warnings", file.display(), config.zones.len())?;
+    Ok(errors == 0)
+}
+
+struct Host<'a> {
+    findings: Vec<Finding>,
+    path: Option<&'a OsStr>,
+}
+
+impl Host<'_> {
+    fn error(&mut self, what: String) {
+        self.findings.push(Finding { severity: Severity::Error, what });
+    }
+
+    fn warning(&mut self, what: String) {
+        self.findings.push(Finding { severity: Severity::Warning, what });
+    }
+
+    fn state_dir(&mut self, config: &Config, daemon: Daemon) {
+        let dir = &config.state_dir;
+        if !dir.exists() {
+            match dir.ancestors().skip(1).find(|parent| parent.exists()) {
+                Some(parent) if rustix::fs::access(parent, Access::WRITE_OK).is_ok() => {
+                    self.warning(format!("state-dir {} is not there yet, and will be made", dir.display()));
+                }
+                _ => self.error(format!(
+                    "state-dir {} is not there, and this user cannot make it; make it, and give it to the user of the daemon",
+                    dir.display()
+                )),
+            }
+            return;
+        }
+        self.writable("state-dir", dir);
+        let loader = ["inbox", "accepted", "rejected"].map(|name| (name, daemon != Daemon::Requests));
+        let timer = [("outbox", daemon != Daemon::Loader)];
+        for (name, ours) in loader.into_iter().chain(timer) {
+            let folder = dir.join(name);
+            if !folder.exists() {
+                continue;
+            }
+            if ours {
+                self.writable(name, &folder);
+            } else {
+                self.private(name, &folder);
+            }
+        }
+    }
+
+    fn zones(&mut self, config: &Config, daemon: Daemon) {
+        let mut seen: BTreeSet<&Path> = BTreeSet::new();
+        for zone in &config.zones {
+            let name = &zone.name;
+            if let Some(file) = &zone.file
+                && daemon == Daemon::All
+                && config.signer.is_some()
+            {
+                match fs::metadata(file) {
+                    Ok(found) if !found.is_file() => {
+                        self.error(format!("zone {name}: file {} is no file", file.display()));
+                    }
+                    Ok(_) if rustix::fs::access(file, Access::READ_OK).is_err() => {
+                        self.error(format!(
+                            "zone {name}: file {} cannot be read by this user",
+                            file.display()
+                        ));
+                    }
+                    Ok(_) => {}
+                    Err(error) => self.error(format!("zone {name}: file {}: {error}", file.display())),
+                }
+            }
+            let dir = &*zone.key_directory;
+            if !seen.insert(dir) {
+                continue;
+            }
+            let shown = dir.display();
+            if !dir.exists() {
+                if daemon != Daemon::Loader && dir.starts_with(&config.state_dir) {
+                    self.warning(format!("key-directory {shown} is not there yet, and will be made"));
+                } else {
+                    self.error(format!(
+                        "zone {name}: key-directory {shown} is not there; SKRs are rejected without the ZSKs"
+                    ));
+                }
+                continue;
+            }
+            if let Err(error) = fs::read_dir(dir) {
+                self.error(format!("zone {name}: key-directory {shown} cannot be listed: {error}"));
+            }
+            if daemon == Daemon::Loader {
+                self.private("key-directory", dir);
+            } else {
+                self.writable("key-directory", dir);
+            }
+        }
+    }
+
+    fn targets(&mut self, config: &Config) {
+        for target in &config.deliver {
+            let what = |key: &str| format!("deliver target {}: {key}", target.name);
+            match &target.method {
+                Method::Named { rndc, folder, .. } => {
+                    self.program(&what("rndc"), rndc.first());
+                    self.folder(&what("folder"), folder);
+                }
+                Method::Knot { keymgr, knotc, folder } => {
+                    self.program(&what("keymgr"), keymgr.first());
+                    self.program(&what("knotc"), knotc.first());
+                    self.folder(&what("folder"), folder);
+                }
+                Method::Hook { command } => self.program(&what("command"), command.first()),
+            }
+        }
+    }
+
+    fn folder(&mut self, what: &str, folder: &Path) {
+        if folder.is_dir() {
+            self.writable(what, folder);
+        } else {
+            self.error(format!("{what} {} is no folder; make it", folder.display()));
+        }
+    }
+
+    /// A folder that this user writes into, and not everyone.
+    fn writable(&mut self, what: &str, folder: &Path) {
+        if let Err(error) = rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK) {
+            self.error(format!("{what} {} cannot be written by this user: {error}", folder.display()));
+        }
+        self.private(what, folder);
+    }
+
+    fn private(&mut self, what: &str, folder: &Path) {
+        let mode = fs::metadata(folder).map_or(0, |found| found.permissions().mode());
+        if mode & 0o002 != 0 {
+            self.error(format!(
+                "{what} {} can be written by everyone (mode {:04o}); chmod o-w it",
+                folder.display(),
+                mode & 0o7777
+            ));
+        }
+    }
+
+    /// A program, by its path or in `PATH`.
+    fn program(&mut self, what: &str, program: Option<&String>) {
+        let Some(program) = program else { return };
+        let is_program = |path: &PathBuf| path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok();
+        if program.contains('/') {
+            if !is_program(&PathBuf::from(program)) {
+                self.error(format!("{what}: {program} is no program that this user can run"));
+            }
+            return;
+        }
+        let found = self
+            .path
+            .is_some_and(|path| std::env::split_paths(path).any(|dir| is_program(&dir.join(program))));
+        if !found {
+            self.error(format!("{what}: {program} is not found in PATH; give its whole path"));
+        }
+    }
+
+    /// `[metrics] listen` takes a TCP port that `[signer] listen` has.
+    fn addresses(&mut self, config: &Config) {
+        let (Some(signer), Some(metrics)) = (&config.signer, &config.metrics) else { return };
+        let overlap = |a: &SocketAddr, b: &SocketAddr| {
+            let (one, other) = (a.ip().to_canonical(), b.ip().to_canonical());
+            // [::] also takes IPv4.
+            let any = one.is_unspecified() || other.is_unspecified();
+            a.port() != 0 && a.port() == b.port() && (one == other || any)
+        };
+        for address in signer.listen.iter().filter(|address| overlap(address, &metrics.listen)) {
+            self.error(format!(
+                "metrics.listen {} takes the TCP port of signer.listen {address}; choose another",
+                metrics.listen
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keystore::config::deliver::TargetConfig;
+    use keystore::config::{MetricsConfig, SignerConfig};
+
+    use super::*;
+    use crate::testing::StateDir;
+
+    fn mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn target(name: &str, method: Method) -> TargetConfig {
+        TargetConfig { name: name.to_owned(), zones: None, timeout: 1, address: None, source: None, method }
+    }
+
+    #[test]
+    fn a_good_host_has_no_findings() {
+        let state = StateDir::new();
+        let mut config = state.config();
+        config.ksr.on_request = vec!["sh".to_owned()];
+        config.deliver = vec![
+            target("a", Method::Hook { command: vec!["/bin/sh".to_owned()] }),
+            target(
+                "b",
+                Method::Named { rndc: vec!["sh".to_owned()], view: None, folder: state.path("keys") },
+            ),
+        ];
+        fs::write(state.path("zone"), "").unwrap();
+        config.zones[0].file = Some(state.path("zone"));
+        config.signer = Some(SignerConfig { listen: vec!["127.0.0.1:53".parse().unwrap()] });
+        config.metrics = Some(MetricsConfig { listen: "127.0.0.1:9753".parse().unwrap() });
+        for daemon in [Daemon::Loader, Daemon::Requests, Daemon::All] {
+            let path = OsStr::new("/usr/bin:/bin");
+            assert_eq!(check(&config, daemon, Some(path)), [], "{daemon:?}");
+        }
+        let mut out = Vec::new();
+        assert!(report(&config, Daemon::Loader, Path::new("c.toml"), &mut out).unwrap());
+        assert_eq!(out, b"c.toml: 1 zones, no errors, 0 warnings\n");
+    }
+
+    #[test]
+    fn every_fault_is_found_at_once() {
+        let state = StateDir::new();
+        let mut config = state.config();
+        for name in ["inbox", "accepted", "outbox"] {
+            fs::create_dir(state.path(name)).unwrap();
+            mode(&state.path(name), 0o777);
+        }
+        let missing = state.path("nowhere");
+        fs::write(state.path("no-program"), "").unwrap();
+        mode(&state.path("no-program"), 0o644);
+        config.zones[0].file = Some(missing.clone());
+        config.zones[0].key_directory = "/nonexistent/keys".into();
+        config.ksr.on_request = vec![state.path("no-program").to_str().unwrap().to_owned()];
+        let program = || vec!["no-such-program".to_owned()];
+        config.deliver = vec![
+            target("a", Method::Named { rndc: program(), view: None, folder: missing.clone() }),
+            target("b", Method::Knot { keymgr: program(), knotc: program(), folder: missing }),
+            target("c", Method::Hook { command: vec!["/nonexistent".to_owned()] }),
+        ];
+        config.signer = Some(SignerConfig {
+            listen: vec!["[::1]:53".parse().unwrap(), "127.0.0.1:9753".parse().unwrap()],
+        });
+        config.metrics = Some(MetricsConfig { listen: "127.0.0.1:9753".parse().unwrap() });
+        let found = |daemon| -> Vec<String> {
+            check(&config, daemon, Some(OsStr::new("/usr/bin:/bin")))
+                .iter()
+                .map(ToString::to_string)
+                .collect()
+        };
+        let world = |name: &str| (name.to_owned(), "can be written by everyone (mode 0777)");
+        let folders = [world("error: inbox "), world("error: accepted "), world("error: outbox ")];
+        let targets = [
+            ("error: deliver target a: rndc: no-such-program", "is not found in PATH"),
+            ("error: deliver target a: folder ", "is no folder"),
+            ("error: deliver target b: keymgr", "is not found in PATH"),
+            ("error: deliver target b: knotc", "is not found in PATH"),
+            ("error: deliver target b: folder ", "is no folder"),
+            ("error: deliver target c: command: /nonexistent", "is no program"),
+        ];
+        let all: Vec<(String, &str)> = folders
+            .into_iter()
+            .chain([
+                ("error: zone example.: file ".to_owned(), "No such file"),
+                ("error: zone example.: key-directory /nonexistent/keys".to_owned(), "is not there"),
+            ])
+            .chain(targets.map(|(start, part)| (start.to_owned(), part)))
+            .chain([
+                ("error: ksr.on-request: ".to_owned(), "is no program"),
+                ("error: metrics.listen 127.0.0.1:9753".to_owned(), "takes the TCP port of signer.listen"),
+            ])
+            .collect();
+        let told = found(Daemon::All);
+        assert_eq!(told.len(), all.len(), "{told:#?}");
+        for (line, (start, part)) in told.iter().zip(&all) {
+            assert!(
+                line.starts_with(start) && line.contains(part),
+                "{line}, and {start} … {part} was expected"
+            );
+        }
+        // Each daemon is told of what it needs.
+        let lines = |daemon, part: &str| found(daemon).iter().filter(|l| l.contains(part)).count();
+        assert_eq!(
+            (lines(Daemon::Requests, "deliver target"), lines(Daemon::Loader, "deliver target")),
+            (0, 6)
+        );
+        assert_eq!((lines(Daemon::Requests, "on-request"), lines(Daemon::Loader, "on-request")), (1, 0));
+    }
+
+    #[test]
+    fn a_state_folder_that_is_missing_or_of_another() {
+        let state = StateDir::new();
+        let mut config = state.config();
+        config.state_dir = state.path("later");
+        let found = check(&config, Daemon::Loader, None);
+        assert!(found.len() == 1 && found[0].severity == Severity::Warning, "{found:?}");
+        if rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED in part: root can write everywhere");
+            return;
+        }
+        config.state_dir = "/".into();
+        let found = check(&config, Daemon::Loader, None);
+        assert!(found[0].what.contains("state-dir / cannot be written by this user"), "{found:?}");
+    }
+}
