@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
+#[path = "../../skr-loader/tests/common/power.rs"]
+mod power;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -69,6 +71,106 @@ fn strace_is_missing() -> bool {
         eprintln!("SKIPPED: strace is missing (apt-get install strace)");
     }
     missing
+}
+
+/// Every disk that a power loss may leave while `args` ran in `dir`, which it leaves as it was before.
+fn power_loss(dir: &Path, args: &[&str]) -> (std::collections::HashSet<power::Disk>, usize) {
+    let before = power::snapshot(dir);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let status = Command::new("strace")
+        .current_dir(dir)
+        .arg("-o")
+        .arg(log.path())
+        .args(power::STRACE)
+        .arg(env!("CARGO_BIN_EXE_ksr-gen"))
+        .args(args)
+        .stdout(Stdio::null())
+        .status()
+        .expect("strace runs");
+    assert!(status.success());
+    power::disks(&before, &std::fs::read_to_string(log.path()).unwrap(), dir)
+}
+
+#[test]
+fn row_33_key_creation_with_power_loss_at_every_step() {
+    if strace_is_missing() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("policy"), CONF).unwrap();
+    std::fs::create_dir(dir.path().join("zsk")).unwrap();
+    let args = "-k common -l policy -K zsk -i 20270101 -e 20270601 keygen example.test";
+    let args: Vec<&str> = args.split(' ').collect();
+    let (disks, steps) = power_loss(dir.path(), &args);
+    let mut keys = [0; 3];
+    for disk in &disks {
+        let dir = power::fast_folder();
+        power::make(disk, dir.path());
+        let check = || {
+            let found = files::find(&dir.path().join("zsk"), &zone()).unwrap();
+            for key in &found.keys {
+                assert!(key.state.is_some() && key.timing.activate.is_some(), "{}", key.base_name());
+                let private = key.path("private");
+                key.load_private().unwrap_or_else(|e| panic!("{}: {e}", private.display()));
+            }
+            found.keys.len()
+        };
+        keys[check()] += 1;
+        let output = ksr_gen(dir.path()).args(&args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!((check(), String::from_utf8(output.stdout).unwrap().lines().count()), (2, 2));
+        let names = std::fs::read_dir(dir.path().join("zsk")).unwrap();
+        let names: Vec<_> = names.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        assert!(!names.iter().any(|name| name.ends_with(".tmp")), "{names:?}");
+    }
+    println!(
+        "key creation: {} disks after {steps} steps, with 0, 1 and 2 keys: {keys:?}; 0 mixed",
+        disks.len()
+    );
+    assert!(disks.len() >= 20 && keys.iter().all(|n| *n > 0), "{} {keys:?}", disks.len());
+}
+
+#[test]
+fn row_33_a_request_with_power_loss_at_every_step() {
+    if strace_is_missing() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("policy"), CONF).unwrap();
+    std::fs::create_dir(dir.path().join("zsk")).unwrap();
+    let run = |dir: &Path, args: &str| {
+        let output = ksr_gen(dir).args(args.split(' ')).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let common = "-k common -l policy -K zsk -i 20270101";
+    run(dir.path(), &format!("{common} -e 20280101 keygen example.test"));
+    run(dir.path(), &format!("{common} -e 20270401 -O out request example.test"));
+    let read = |dir: &Path| std::fs::read(dir.join("out")).unwrap();
+    let bundles = |octets: &[u8]| bind::parse_ksr(octets, &zone()).unwrap().bundles.len();
+    let old = read(dir.path());
+    let longer = format!("{common} -e 20280101 -O out request example.test");
+    let (disks, steps) = power_loss(dir.path(), &longer.split(' ').collect::<Vec<_>>());
+    let mut found = [0, 0];
+    for disk in &disks {
+        let dir = power::fast_folder();
+        power::make(disk, dir.path());
+        let now = read(dir.path());
+        let is_new = now != old;
+        assert!(!is_new || bundles(&now) > bundles(&old), "neither the old nor the new one");
+        found[usize::from(is_new)] += 1;
+        run(dir.path(), &longer);
+        assert!(bundles(&read(dir.path())) > bundles(&old));
+        let names = std::fs::read_dir(dir.path()).unwrap();
+        let names: Vec<_> = names.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        assert!(!names.iter().any(|name| name.ends_with(".tmp")), "{names:?}");
+    }
+    println!(
+        "a request: {} disks after {steps} steps, {} with the old one and {} with the new one",
+        disks.len(),
+        found[0],
+        found[1]
+    );
+    assert!(disks.len() >= 6 && found.iter().all(|n| *n > 0), "{} {found:?}", disks.len());
 }
 
 #[test]

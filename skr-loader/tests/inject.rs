@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
+#[path = "common/power.rs"]
+mod power;
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::process::ExitStatusExt;
@@ -14,6 +16,8 @@ use common::{Bench, skr, wait_for};
 use keystore::time::Timestamp;
 use skr_loader::audit;
 
+/// A file that is rejected.
+const BAD: &str = "garbage\n;; SignedKeyResponse 1.0 generated\n";
 const LIMIT: Duration = Duration::from_secs(20);
 /// The system calls at which something can be lost. Writes to sockets and to the log are among them, and cost a round each.
 const CALLS: [&str; 4] =
@@ -237,6 +241,71 @@ fn row_34_rollback_and_forced_import_with_enospc_at_every_point() {
 #[test]
 fn row_34_rollback_and_forced_import_with_eio_at_every_point() {
     every_point_of_orders("error=EIO", 15);
+}
+
+/// Every disk that a power loss may leave during an import: the old or the new generation is in force, whole, and the next start makes it
+/// good.
+#[test]
+fn row_33_import_with_power_loss_at_every_step() {
+    if strace_is_missing() {
+        return;
+    }
+    let now: Timestamp = keystore::clock::now();
+    let (old, new) = (skr(0, now), skr(1, now));
+    let bench = Bench::new();
+    let daemon = bench.start();
+    bench.drop_file("old.skr", &old);
+    assert!(wait_for(LIMIT, || bench.current().is_some() && bench.files("state/inbox").is_empty()));
+    stop(daemon, &bench);
+    bench.drop_file("new.skr", &new);
+    bench.drop_file("bad.skr", BAD);
+    let (root, trace) = (bench.path("state"), bench.path("strace.log"));
+    let before = power::snapshot(&root);
+    let wrapper: Vec<&str> =
+        ["strace", "-o", trace.to_str().unwrap()].into_iter().chain(power::STRACE).collect();
+    let mut daemon = bench.start_under(&wrapper);
+    let is_in = || bench.current().is_some_and(|c| c.octets == new.as_bytes());
+    assert!(wait_for(LIMIT, || is_in() && bench.files("state/inbox").is_empty()), "{}", bench.log());
+    end_traced(&daemon);
+    daemon.wait(LIMIT);
+    let (disks, steps) = power::disks(&before, &std::fs::read_to_string(&trace).unwrap(), &root);
+    let mut in_force = [0, 0];
+    for disk in &disks {
+        let dir = power::fast_folder();
+        power::make(disk, &dir.path().join("state"));
+        std::fs::copy(bench.path("offline-ksk.toml"), dir.path().join("offline-ksk.toml")).unwrap();
+        let accepted = dir.path().join("state/accepted");
+        let octets = || keystore::store::read_current(&accepted, &common::zone()).unwrap().unwrap().octets;
+        let found = octets();
+        let which = [&old, &new].iter().position(|text| text.as_bytes() == found);
+        in_force[which.expect("the old or the new one, whole")] += 1;
+        // The next start makes it good.
+        let config = keystore::config::Config::load(&dir.path().join("offline-ksk.toml")).unwrap();
+        let mut loader = skr_loader::Loader::new(config, metrics::Metrics::new().unwrap()).unwrap();
+        for seconds in [0, 61, 122] {
+            while loader.step(now.plus(seconds)).more {}
+        }
+        drop(loader);
+        let folder = |name: &str| common::files(&dir.path().join("state").join(name));
+        assert!(octets() == new.as_bytes(), "{:?} {:?}", disk.keys(), folder("rejected"));
+        assert_eq!(folder("inbox"), [""; 0], "{:?}", disk.keys());
+        // The bad one is there, with its reason: under a name of ours when it had been taken for moving, and nobody knew it any more.
+        let rejected = folder("rejected");
+        let read = |name: &String| std::fs::read(dir.path().join("state/rejected").join(name)).unwrap();
+        let kept = rejected.iter().find(|name| read(name) == BAD.as_bytes());
+        assert!(kept.is_some_and(|n| rejected.contains(&format!("{n}.reason"))), "{rejected:?}");
+        for name in ["", "accepted/example.", "rejected"] {
+            assert!(!folder(name).iter().any(|n| n.starts_with('.')), "{name}: {:?}", folder(name));
+        }
+        audit::verify(&dir.path().join("state/audit.jsonl")).unwrap();
+    }
+    println!(
+        "an import and a rejection: {} disks after {steps} steps, {} with the old generation and {} with the new one, 0 lost, 0 mixed",
+        disks.len(),
+        in_force[0],
+        in_force[1]
+    );
+    assert!(steps >= 30 && disks.len() >= 100 && in_force.iter().all(|n| *n > 0), "{steps} {in_force:?}");
 }
 
 /// After a power loss only what was synced is there, and names only once their folder was synced. So a file must be synced before it

@@ -52,13 +52,32 @@ impl Section<'_> {
 
 /// Why a file is not split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more than {MAX_ZONES} zones in one file")]
-pub struct TooMany;
+pub enum TooMany {
+    /// More zones than [`MAX_ZONES`].
+    #[error("more than {MAX_ZONES} zones in one file")]
+    Zones,
+    /// More lines than so many octets of SKR have.
+    #[error("{0} lines, and these are too short on average for what such a file holds")]
+    Lines(usize),
+}
+
+/// Lines that any file may have, and octets that each line beyond these must have on average: a record of a key, a digest or a signature
+/// takes more than twice that, on one line or on several. Each line costs time.
+const LINES: usize = 65_536;
+const OCTETS_PER_LINE: usize = 40;
+
+/// Counts the lines, which is quick.
+fn check_lines(octets: &[u8]) -> Result<(), TooMany> {
+    let ends = |chunk: &[u8]| usize::from(chunk.iter().map(|b| u8::from(*b == b'\n')).sum::<u8>());
+    let lines = octets.chunks(255).map(ends).sum();
+    if lines > LINES + octets.len() / OCTETS_PER_LINE { Err(TooMany::Lines(lines)) } else { Ok(()) }
+}
 
 /// Cuts a file behind each closing line; in time linear to its length. What is no text, or has one closing line, is one section.
 ///
 /// Blank lines and comments between two sections go to the second one, behind the last one to that.
 pub fn split(octets: &[u8]) -> Result<Vec<Section<'_>>, TooMany> {
+    check_lines(octets)?;
     let mut sections = Vec::new();
     let (mut start, mut first, mut number, mut at) = (0, 1, 1u32, 0);
     // Anything but blanks and comments since the last cut.
@@ -72,7 +91,7 @@ pub fn split(octets: &[u8]) -> Result<Vec<Section<'_>>, TooMany> {
         content |= line.starts_with(b";;") || !matches!(line.trim_ascii_start().first(), None | Some(b';'));
         if is_closing(line) {
             if sections.len() == MAX_ZONES {
-                return Err(TooMany);
+                return Err(TooMany::Zones);
             }
             sections.push(Section { line: first, octets: &octets[start..end] });
             (start, first, content) = (end, number, false);
@@ -189,7 +208,11 @@ mod tests {
         let sections = split_zones(twice.as_bytes()).expect("few").expect("two zones");
         assert_eq!(count(&sections)[&Name::parse("a.").expect("a name")], 2);
         let many = format!("{closing}\n").repeat(MAX_ZONES + 1);
-        assert_eq!(split(many.as_bytes()), Err(TooMany));
+        assert_eq!(split(many.as_bytes()), Err(TooMany::Zones));
+        let short = "x\n".repeat(LINES + 4000);
+        assert_eq!(split(short.as_bytes()), Err(TooMany::Lines(LINES + 4000)));
+        let enough = format!("{}\n", "x".repeat(39)).repeat(100_000);
+        assert_eq!(split(enough.as_bytes()).unwrap().len(), 1);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! the folders) is synced once for all.
 //!
 //! ```text
-//! reject ─▶ aside ──clear──▶ audit log synced ─▶ reasons written, each synced ─▶ files moved ─▶ rejected/ synced ─▶ inbox/ synced
+//! reject ─▶ aside ──clear──▶ audit log synced ─▶ reasons written, each synced ─▶ rejected/ synced ─▶ files moved ─▶ rejected/ synced ─▶ inbox/ synced
 //! ```
 //!
 //! After a crash in the middle some files lie in the inbox still, and are judged again.
@@ -39,7 +39,12 @@ impl Loader {
         let aside = std::mem::take(&mut self.aside);
         if !aside.is_empty() {
             let reasons: Vec<_> = aside.iter().map(|a| (&*a.file.name, &*a.reason)).collect();
-            for (Aside { file, .. }, path) in aside.iter().zip(self.rejected.place(&reasons)) {
+            let places = self.rejected.place(&reasons);
+            // No file without its reason, whatever is lost.
+            if let Err(error) = self.rejected.sync() {
+                tracing::error!(%error, "the reasons may not outlive a power loss");
+            }
+            for (Aside { file, .. }, path) in aside.iter().zip(places) {
                 match path {
                     Ok(path) => {
                         self.take_out(file, Some(&path));

@@ -14,11 +14,25 @@ const BATCH: usize = 64;
 /// Bad signatures, and bundles without a trusted KSK, after which the rest is not tried: a hostile file takes no more time.
 const MAX_BAD: usize = 32;
 
+/// Signatures that are tried of an SKR that other checks reject: enough to tell what else is wrong. One that was put together from
+/// good signatures of the past takes no more time either.
+const MAX_TRIED_IN_VAIN: usize = 512;
+
 /// SKR-BAD-SIGNATURE and SKR-UNKNOWN-KSK, bundle by bundle.
 pub(super) fn check_signatures(subject: &Subject<'_>, report: &mut Report) {
     let mut trust = Trust::new(subject);
-    let mut bad = 0;
+    let in_vain = report.rejects();
+    let (mut bad, mut tried) = (0, 0);
     for batch in subject.bundles.chunks(BATCH) {
+        if in_vain && tried >= MAX_TRIED_IN_VAIN {
+            report.warn(
+                "SKR-BAD-SIGNATURE",
+                Some(batch[0].bundle),
+                "the signatures from here on were not tried, since other checks reject the SKR",
+            );
+            return;
+        }
+        tried += batch.iter().map(|view| view.bundle.signatures.len()).sum::<usize>();
         let verdicts: Vec<_> = batch.par_iter().map(|view| verify_bundle(subject, view)).collect();
         for (view, verdict) in batch.iter().zip(verdicts) {
             bad += verdict.faults.len();
