@@ -60,7 +60,7 @@ fn row_29_ten_thousand_drops_with_overflow_are_each_handled_once() {
         fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
     assert!(queue > 3 * FILES || overflows() > 0, "the queue holds {queue} events and did not overflow");
     println!(
-        "{FILES} drops, {good} of them good: the queue of {queue} events overflowed {} times",
+        "{FILES} drops, {good} of them good, in {took:.1} s: the queue of {queue} events overflowed {} times, 0 missed",
         overflows()
     );
 

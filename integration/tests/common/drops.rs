@@ -32,7 +32,7 @@ const PACE: Duration = Duration::from_millis(5);
 /// How long an answer may take before the query counts as lost.
 const LOST: Duration = Duration::from_secs(5);
 /// Far above what it takes: what hangs is to be told from a slow machine.
-const HANGS: Duration = Duration::from_secs(45);
+const HANGS: Duration = Duration::from_secs(120);
 
 /// What happened.
 #[derive(Debug)]
@@ -89,11 +89,18 @@ pub fn run(zones: usize, drops: usize, askers: usize) -> Report {
     configure(dir.path(), zones);
     let serving = Serving::start(&dir.path().join("offline-ksk.toml")).unwrap();
     let server = serving.dns()[0];
-    let now = keystore::clock::now();
+    let (now, begun) = (keystore::clock::now(), Instant::now());
     // The first one before anybody asks.
     for n in 0..zones {
-        drop_file(dir.path(), &zone(n), &skr(&zone(n), 0, now));
-        wait_until_served(server, dir.path(), &zone(n), &skr_mark(&zone(n), 0, now), Instant::now());
+        let (text, mark) = (skr(&zone(n), 0, now), skr_mark(&zone(n), 0, now));
+        drop_file(dir.path(), &zone(n), &text);
+        // The watch may be set only now; a loader for several zones waits half a minute for a file that it saw nobody close.
+        while serves(server, &zone(n), &mark).is_none() && begun.elapsed() < HANGS {
+            thread::sleep(Duration::from_millis(500));
+            if dir.path().join(format!("state/inbox/{}skr", zone(n))).exists() {
+                drop_file(dir.path(), &zone(n), &text);
+            }
+        }
     }
     let (over, begun) = (AtomicBool::new(false), Instant::now());
     let (latencies, asked) = thread::scope(|scope| {
@@ -151,11 +158,13 @@ fn configure(dir: &Path, zones: usize) {
         )
         .unwrap();
         let dnskey = TestKey::zsk(ZSK).dnskey;
+        let long_ago = Some(keystore::clock::now().minus(100 * DAY));
+        let timing = Timing { publish: long_ago, activate: long_ago, ..Timing::default() };
         let file = KeyFile {
             zone: Name::parse(&zone).unwrap(),
             ttl: 3600,
             dnskey,
-            timing: Timing::default(),
+            timing,
             state: None,
             dir: state.join("keys"),
         };
@@ -186,19 +195,19 @@ fn skr_mark(zone: &str, n: usize, now: Timestamp) -> Serial {
 }
 
 fn wait_until_served(server: SocketAddr, dir: &Path, zone: &str, mark: &Serial, since: Instant) -> Duration {
-    let socket = client(server);
-    loop {
-        if let Some(answer) = query(&socket, zone, Rtype::DNSKEY) {
-            let served = signatures(&answer).any(|rrsig| {
-                rrsig.type_covered() == Rtype::DNSKEY && Serial(rrsig.inception().into_int()) == *mark
-            });
-            if served {
-                return since.elapsed();
-            }
-        }
+    while serves(server, zone, mark).is_none() {
         assert!(since.elapsed() < HANGS, "{zone}: not served after {HANGS:?}: {}", told(dir));
         thread::sleep(Duration::from_millis(2));
     }
+    since.elapsed()
+}
+
+/// The DNSKEY answer has a signature with this inception.
+fn serves(server: SocketAddr, zone: &str, mark: &Serial) -> Option<()> {
+    let answer = query(&client(server), zone, Rtype::DNSKEY)?;
+    signatures(&answer)
+        .any(|rrsig| rrsig.type_covered() == Rtype::DNSKEY && Serial(rrsig.inception().into_int()) == *mark)
+        .then_some(())
 }
 
 /// What the loader has to say.
@@ -328,6 +337,9 @@ fn each_was_accepted_once(dir: &Path, zones: usize, drops: usize) {
     let mut accepted = HashMap::<String, Vec<u64>>::new();
     skr_loader::audit::read(&dir.join("state/audit.jsonl"), |_, record| {
         if let Some(zone) = &record.zone {
+            if record.event == "unchanged" && record.generation == Some(1) {
+                return Ok(()); // the first one, dropped twice
+            }
             assert_eq!(record.event, "accepted", "{record:?}");
             accepted.entry(zone.clone()).or_default().push(record.generation.unwrap());
         }

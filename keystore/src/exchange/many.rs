@@ -15,7 +15,7 @@
 
 use std::collections::HashMap;
 
-use super::bind::MAX_OCTETS;
+use super::bind::{MAX_LINE, MAX_OCTETS};
 use super::format::{self, Format};
 use crate::dns::Name;
 
@@ -59,6 +59,9 @@ pub enum TooMany {
     /// More lines than so many octets of SKR have.
     #[error("{0} lines, and these are too short on average for what such a file holds")]
     Lines(usize),
+    /// A line that is longer than any reader takes.
+    #[error("line {0}: more than {MAX_LINE} octets in a line")]
+    Octets(usize),
 }
 
 /// Lines that any file may have, and octets that each line beyond these must have on average: a record of a key, a digest or a signature
@@ -66,10 +69,19 @@ pub enum TooMany {
 const LINES: usize = 65_536;
 const OCTETS_PER_LINE: usize = 40;
 
-/// Counts the lines, which is quick.
+/// Counts the lines, and sees whether one is far too long, which is quick.
 fn check_lines(octets: &[u8]) -> Result<(), TooMany> {
     let ends = |chunk: &[u8]| usize::from(chunk.iter().map(|b| u8::from(*b == b'\n')).sum::<u8>());
-    let lines = octets.chunks(255).map(ends).sum();
+    let is_text = !octets.trim_ascii_start().starts_with(b"<");
+    let mut lines = 0;
+    for stretch in octets.chunks(MAX_LINE) {
+        let here: usize = stretch.chunks(255).map(ends).sum();
+        // The readers of the text forms find all lines that are too long; this is for megabytes without an end.
+        if here == 0 && stretch.len() == MAX_LINE && is_text {
+            return Err(TooMany::Octets(lines + 1));
+        }
+        lines += here;
+    }
     if lines > LINES + octets.len() / OCTETS_PER_LINE { Err(TooMany::Lines(lines)) } else { Ok(()) }
 }
 
@@ -211,6 +223,8 @@ mod tests {
         assert_eq!(split(many.as_bytes()), Err(TooMany::Zones));
         let short = "x\n".repeat(LINES + 4000);
         assert_eq!(split(short.as_bytes()), Err(TooMany::Lines(LINES + 4000)));
+        let long = format!("\n\n{}", "x".repeat(2 * MAX_LINE));
+        assert_eq!(split(long.as_bytes()), Err(TooMany::Octets(3)));
         let enough = format!("{}\n", "x".repeat(39)).repeat(100_000);
         assert_eq!(split(enough.as_bytes()).unwrap().len(), 1);
     }

@@ -4,15 +4,13 @@
 //! record is refused; a header's remark must fit its time. Laxer where it does no harm: blank lines and comment lines
 //! are taken anywhere. A record that occurs twice counts once (RFC 2181 section 5).
 
-use super::{MAX_BUNDLES, MAX_KEYS, MAX_OCTETS, MAX_SIGNATURES, SyntaxError};
+use super::{MAX_BUNDLES, MAX_KEYS, MAX_LINE, MAX_OCTETS, MAX_SIGNATURES, SyntaxError};
 use crate::dns::presentation::{Lexer, RecordError, RecordHead, Token, record_head};
 use crate::dns::{Class, Name, Rrset, Rrsig, Rtype, rdata};
 use crate::exchange::{Bundle, Ksr, KsrBundle, UnverifiedSkr, possession};
 use crate::keys::Dnskey;
 use crate::time::Timestamp;
 
-/// Longest line, in octets. An RRSIG by an RSA key of 4096 bits takes less than 1200.
-const MAX_LINE: usize = 8192;
 /// Longest RDATA, in octets: 255 for a signer's name and 512 for a signature fit.
 const MAX_RDATA: usize = 2048;
 /// TTL of the keys in a KSR that names none: BIND's `dnskey-ttl`. The signer's policy decides in the end.
@@ -240,15 +238,17 @@ fn check_line<'a>(line: &'a [u8], number: u32, kind: &Kind) -> Result<Option<&'a
 
 /// A comment that could be a damaged header or record is refused: what it stands for must not vanish silently.
 fn check_comment(comment: &str) -> Result<(), &'static str> {
-    let has = |word: &str| comment.to_ascii_lowercase().contains(&word.to_ascii_lowercase());
+    let has = |word: &str| {
+        comment.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+    };
     if has(SKR.word) || has(KSR.word) {
         return Err("this looks like a header; headers start with `;;` in the first column");
     }
     let is_type = |word: &str| word.parse::<Rtype>().is_ok_and(|rtype| SKR.types.contains(&rtype));
-    let words: Vec<_> = comment.split_ascii_whitespace().collect();
+    let words = comment.split_ascii_whitespace();
     let heads_type =
         |word: &str| word.eq_ignore_ascii_case("IN") || word.starts_with(|c: char| c.is_ascii_digit());
-    if words.windows(2).any(|pair| heads_type(pair[0]) && is_type(pair[1])) {
+    if words.clone().zip(words.skip(1)).any(|(head, word)| heads_type(head) && is_type(word)) {
         return Err("this comment looks like a record; remove it, or make it a record");
     }
     Ok(())
