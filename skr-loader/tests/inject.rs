@@ -295,7 +295,7 @@ fn row_33_import_with_power_loss_at_every_step() {
         let kept = rejected.iter().find(|name| read(name) == BAD.as_bytes());
         assert!(kept.is_some_and(|n| rejected.contains(&format!("{n}.reason"))), "{rejected:?}");
         for name in ["", "accepted/example.", "rejected"] {
-            assert!(!folder(name).iter().any(|n| n.starts_with('.')), "{name}: {:?}", folder(name));
+            assert!(!folder(name).iter().any(|n| n.ends_with(".tmp")), "{name}: {:?}", folder(name));
         }
         audit::verify(&dir.path().join("state/audit.jsonl")).unwrap();
     }

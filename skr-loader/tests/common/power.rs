@@ -26,7 +26,7 @@ pub const STRACE: [&str; 10] = [
     "-s",
     "10000000",
     "-e",
-    "trace=openat,write,pwrite64,ftruncate,fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat",
+    "trace=openat,write,pwrite64,ftruncate,fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,mkdir,mkdirat",
     "-e",
     "signal=none",
 ];
@@ -188,13 +188,15 @@ impl Model {
                 apply(&mut self.durable, &synced);
             }
             Op::Rename(from, to) => {
-                let node = *self.seen.get(from).unwrap_or_else(|| panic!("{} is not there", from.display()));
+                // Sockets get their names by bind(2), and are nothing that can be lost.
+                let Some(node) = self.seen.get(from).copied() else { return };
                 self.change(vec![(from.clone(), None), (to.clone(), Some(node))]);
             }
             Op::Link(from, to) => {
                 let node = self.seen[from];
                 self.change(vec![(to.clone(), Some(node))]);
             }
+            Op::Unlink(path) if !self.seen.contains_key(path) => {}
             Op::Unlink(path) => self.change(vec![(path.clone(), None)]),
         }
     }
@@ -338,7 +340,7 @@ fn parse_call(call: &str, root: &Path) -> Option<Op> {
         "fsync" | "fdatasync" => Op::Sync(of_fd(arguments)?),
         "rename" | "renameat" | "renameat2" => Op::Rename(named(0)?, named(1)?),
         "link" | "linkat" => Op::Link(named(0)?, named(1)?),
-        "unlink" | "unlinkat" => Op::Unlink(named(0)?),
+        "unlink" | "unlinkat" | "rmdir" => Op::Unlink(named(0)?),
         "mkdir" | "mkdirat" => Op::Mkdir(named(0)?),
         _ => return None,
     })

@@ -71,6 +71,9 @@ fn judge_part(octets: &[u8]) -> String {
         requests: &[],
         proof: Some((&policy, &anchors)),
         multi_signer: false,
+        proven: &[],
+        operator: None,
+        parent: None,
     };
     match checks::run(skr, &digest(octets), &VerifyContext::new(&zone, &anchors), &context, &[], now()) {
         Ok(_) => "good".to_owned(),
