@@ -82,8 +82,24 @@ fn skr_cds_delete_in_one_of_the_two() {
     let mut context = VerifyContext::new(&zone, &anchors);
     context.allow_delete = true;
     type Change = fn(&mut Bundle);
-    let changes: [(&str, Change, bool); 4] = [
+    let changes: [(&str, Change, bool); 6] = [
         ("both", |_| {}, true),
+        (
+            "a real CDS beside the delete form",
+            |b| {
+                b.cds
+                    .as_mut()
+                    .expect("one")
+                    .rdatas
+                    .push(builder().bundle(start()).cds.expect("one").rdatas[0].clone())
+            },
+            false,
+        ),
+        (
+            "a real CDNSKEY beside the delete form",
+            |b| b.cdnskey.as_mut().expect("one").rdatas.push(TestKey::ksk(1).dnskey.to_rdata().into()),
+            false,
+        ),
         ("CDS alone", |b| b.cdnskey = None, true),
         ("CDNSKEY alone", |b| b.cds = None, true),
         (
