@@ -216,3 +216,54 @@ fn verdicts_of_what_did_not_read_name_every_check() {
     assert_eq!(verdicts_unread(CHECKS, &finding).len(), CHECKS.len());
     assert_eq!(span(3661), "1h 1min");
 }
+
+/// Where a bundle has only one of CDS and CDNSKEY, that one announces a KSK, and only the KSK that it names.
+#[test]
+fn skr_unknown_ksk_follows_an_announcement_by_cds_or_by_cdnskey_alone() {
+    let day = |n: u64| start().plus(n * DAY);
+    let (zone, anchors) = (Name::parse("example.").expect("a name"), builder().anchors());
+    for left_out in [Rtype::CDNSKEY, Rtype::CDS] {
+        for announced in [true, false] {
+            let new_signs = if announced { day(18) } else { day(27) };
+            let mut skr = builder()
+                .ksk_during(TestKey::ksk(1), (start(), day(36)), (start(), day(27)))
+                .ksk_during(TestKey::ksk(5), (day(9), Timestamp::MAX), (new_signs, Timestamp::MAX))
+                .bundles(6)
+                .build();
+            for bundle in &mut skr.bundles {
+                let rrset = if left_out == Rtype::CDS { &mut bundle.cds } else { &mut bundle.cdnskey };
+                *rrset = None;
+                bundle.signatures.retain(|s| s.covered != left_out);
+            }
+            let found = findings(&skr, &VerifyContext::new(&zone, &anchors), start());
+            let expected: &[&str] = if announced { &[] } else { &["SKR-UNKNOWN-KSK"] };
+            assert_eq!(rejecting(&found), expected, "without {left_out}, announced: {announced}");
+        }
+    }
+}
+
+#[test]
+fn skr_unknown_ksk_says_why() {
+    type Change = fn(&mut UnverifiedSkr);
+    let pinned = builder().anchors();
+    let tag = |seed| TestKey::ksk(seed).dnskey.tag();
+    let other = format!("(pinned: {}; in the set: {})", tag(1), tag(7));
+    let cases: [(&[TrustAnchor], Change, &str); 4] = [
+        (&[], |_| {}, "no KSK is pinned for the zone"),
+        (
+            &pinned,
+            |s| s.bundles[0].dnskey.rdatas.retain(|r| r[1] & 1 == 0),
+            "there is no KSK in the DNSKEY RRset",
+        ),
+        (&pinned, |s| s.bundles[0].signatures.clear(), "was the KSK active at that time?"),
+        (&pinned, |s| *s = builder().ksk(TestKey::ksk(7)).build(), &other),
+    ];
+    let zone = Name::parse("example.").expect("a name");
+    for (anchors, change, says) in cases {
+        let mut skr = builder().build();
+        change(&mut skr);
+        let found = findings(&skr, &VerifyContext::new(&zone, anchors), start());
+        let why = found.iter().find(|f| f.id == "SKR-UNKNOWN-KSK" && f.rejects());
+        assert!(why.is_some_and(|why| why.what.contains(says)), "{says}: {found:#?}");
+    }
+}
