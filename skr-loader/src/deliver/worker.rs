@@ -268,12 +268,12 @@ impl Worker {
             job.next = Next::Prove(now);
             job.woken = false;
             let short = job.slot.is_some_and(|i| job.plan.refresh(i) <= SHORT);
-            if std::mem::take(&mut job.restarted) && short {
-                if let Err(error) =
+            if std::mem::take(&mut job.restarted)
+                && short
+                && let Err(error) =
                     self.wake(zone, job, "signatures may have been due while it had no SKR", now)
-                {
-                    return self.failed(zone, job, &error.to_string(), now);
-                }
+            {
+                return self.failed(zone, job, &error.to_string(), now);
             }
         } else if job.plan.at(now) != job.slot {
             job.slot = job.plan.at(now);
