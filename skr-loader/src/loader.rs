@@ -4,6 +4,7 @@
 
 mod aside;
 pub(crate) mod import;
+mod key_files;
 pub(crate) mod many;
 mod rollback;
 mod status;
@@ -60,6 +61,7 @@ pub struct Loader {
     rejected: Rejected,
     zones: BTreeMap<Name, Zone>,
     deliveries: Deliveries,
+    key_files: key_files::KeyFiles,
     /// Asks for the DS at the parent; a new one for each look into the inbox.
     asker: Asker,
     /// Rejected files that are yet to be moved.
@@ -224,6 +226,7 @@ impl Loader {
             inbox,
             zones: BTreeMap::new(),
             deliveries: Deliveries::default(),
+            key_files: key_files::KeyFiles::default(),
             asker: Asker::default(),
             aside: Vec::new(),
             events,
@@ -300,6 +303,7 @@ impl Loader {
             self.import(looks.looks, now, &mut step.imports);
         }
         step.imports.splice(0..0, self.ordered.drain(..));
+        self.look_at_key_files(now);
         for zone in self.zones.values() {
             report::zone(&self.metrics, &zone.label, &zone.state, now);
         }

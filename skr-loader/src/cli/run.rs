@@ -63,6 +63,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
     // Before the loader, so that no signal ends us half-way.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("signal handlers")?;
     let mut loader = Loader::new(config, metrics.clone())?;
+    // There is neither signer nor request timer in this process.
+    loader.watch_key_files();
     metrics.build_info.with_label_values(&["skr-loader", env!("CARGO_PKG_VERSION"), ""]).set(1);
     if let Some(address) = listen {
         serve_metrics(address, metrics)?;
