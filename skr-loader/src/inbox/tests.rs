@@ -101,7 +101,7 @@ impl Bench {
     }
 
     fn whole(&mut self, name: &str) -> Dropped {
-        let octets = std::fs::read(self.path(name)).unwrap().into();
+        let octets = std::fs::read(self.path(name)).unwrap();
         let fingerprint = files::fingerprint(&self.path(name)).unwrap();
         Dropped::new(name.into(), octets, fingerprint)
     }
