@@ -22,7 +22,7 @@ use crate::order::Who;
 /// itself.
 ///
 /// --force lets an SKR pass a check that rejects it, where you know better than the loader: SKR-HORIZON, SKR-GAP (towards what is
-/// in force), SKR-OPERATOR, SKR-REPLAY, SKR-NO-PRIVATE-KEY, SKR-KEYSET, SKR-NOT-ASKED, SKR-PROVE. Signatures, unknown KSKs, syntax and limits are never
+/// in force), SKR-OPERATOR, SKR-PARENT-DS, SKR-REPLAY, SKR-NO-PRIVATE-KEY, SKR-KEYSET, SKR-NOT-ASKED, SKR-PROVE. Signatures, unknown KSKs, syntax and limits are never
 /// forced.
 ///
 /// Exit code: 0 in force now (or was already), 1 rejected, not stored, or refused, 2 wrong usage.

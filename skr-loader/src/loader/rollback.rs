@@ -22,6 +22,7 @@ use crate::coverage::{self, Coverage};
 use crate::deliver::keys_are_knots;
 use crate::files::{hex, one_line};
 use crate::order::Order;
+use crate::parent::Asker;
 use crate::possession;
 use crate::report;
 use crate::store::{self, Digest, Kept};
@@ -189,6 +190,8 @@ impl Loader {
             store::read_kept(&self.store.accepted(), name, to).map_err(|e| failed(e.to_string()))?;
 
         let keys = keys_of(&zone.config);
+        self.asker = Asker::default();
+        let parent = self.config.loader.parent_resolver.map(|resolver| self.asker.ask(resolver, name));
         let mut verify_context = VerifyContext::new(&zone.config.name, &zone.config.anchors);
         verify_context.allow_delete = zone.config.allow_cds_delete;
         // Settled when it was accepted; whether one is here now is asked below.
@@ -203,7 +206,7 @@ impl Loader {
             proven: &possession::proven(&self.config.state_dir, name, &keys, &[]),
             // Settled when it was accepted.
             operator: None,
-            parent: None,
+            parent: parent.as_ref().map(|parent| (parent, self.config.loader.parent_check)),
         };
         let skr = bind::parse_skr(&octets, name).map_err(|error| refused(vec![(&error).into()]))?;
         // That it is an older one is what a rollback is about.

@@ -92,3 +92,38 @@ fn a_silent_resolver_holds_up_nobody_for_long() {
     let parent = asker.ask(socket.local_addr().unwrap(), &zone());
     assert!(parent.describe().contains("used up by other zones"));
 }
+
+#[test]
+fn a_way_back_is_held_against_the_parent_too() {
+    use std::sync::Arc;
+
+    use keystore::config::ParentCheck;
+    use metrics::Metrics;
+
+    use crate::inbox::Dropped;
+    use crate::loader::Loader;
+    use crate::order::{Order, Who};
+    use crate::testing::{DAY, StateDir, skr, start};
+
+    let order = |force: &[&str]| {
+        let force: Vec<String> = force.iter().map(|id| (*id).to_owned()).collect();
+        Order::new(Who::this(), &force, Some("a test"), false, true).unwrap()
+    };
+    let state = StateDir::new();
+    let mut loader = Loader::new(state.config(), Metrics::new().unwrap()).unwrap();
+    let now = start().plus(12 * DAY);
+    for days in [0, 9] {
+        let file = Dropped::by_hand("a".into(), skr(days).text().into_bytes(), Arc::new(order(&[])));
+        loader.import_by_hand(&file, now);
+    }
+    let (address, asked) = resolver(0x81a0, vec![ds(77)], 2);
+    let mut config = state.config();
+    config.loader.parent_resolver = Some(address);
+    config.loader.parent_check = ParentCheck::Reject;
+    loader.reload(config).unwrap();
+    let error = loader.roll_back(&zone(), None, &order(&[]), now).unwrap_err();
+    assert_eq!(crate::checks::rejecting(error.findings()), ["SKR-PARENT-DS"], "{error}");
+    let rollback = loader.roll_back(&zone(), None, &order(&["SKR-PARENT-DS"]), now).unwrap();
+    assert_eq!((rollback.generation, &*rollback.forced), (3, &["SKR-PARENT-DS"][..]));
+    assert_eq!(asked.join().unwrap().len(), 2);
+}
