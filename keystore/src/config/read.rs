@@ -298,7 +298,10 @@ fn anchors(
 
 fn anchor_file(path: &Path, zone: &Name) -> Result<Vec<TrustAnchor>, String> {
     let shown = path.display();
-    let octets = read_regular(path, MAX_ANCHOR_FILE).map_err(|e| format!("{shown}: {e}"))?;
+    let octets = read_regular(path, MAX_ANCHOR_FILE).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => format!("{shown}: {e}; `skr-loader trust learn` writes it"),
+        _ => format!("{shown}: {e}"),
+    })?;
     let text = String::from_utf8_lossy(&octets);
     parse_trust_anchors(&text, zone).map_err(|e| format!("{shown}:{}: {} {}", e.line, e.id, e.what))
 }

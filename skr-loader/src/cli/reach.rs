@@ -50,7 +50,10 @@ impl Reach {
             Err(error) => return Err(error.into()),
         }
         let mut config = Config::load(&self.config)?;
-        let (owner, user) = (std::fs::metadata(&config.state_dir).map(|m| m.uid()), Who::this());
+        // With two users the state folder is root's, and what the loader writes its own.
+        let accepted = std::fs::metadata(config.state_dir.join("accepted"));
+        let owner = accepted.or_else(|_| std::fs::metadata(&config.state_dir)).map(|m| m.uid());
+        let user = Who::this();
         if let Ok(owner) = owner
             && user.uid == 0
             && owner != 0

@@ -1,0 +1,100 @@
+//! Request timer and loader as two users on one state folder, as `packaging/systemd/offline-ksk.tmpfiles` lays it out. Needs root.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const LOADER: u32 = 64_003;
+const TIMER: u32 = 64_004;
+const GROUP: u32 = 64_005;
+
+const CONFIG: &str = "version = 1\nstate-dir = \"s\"\n[[zone]]\nname = \"example.test\"\npolicy = \"p\"\n\
+    trust-anchors = [\"example.test. DS 1 13 2 3A29A99C11758FF5431CE194C22EDF9264022A985D25CFC7319FC2BE29529000\"]\n\
+    [policy.p]\noffline-ksk = true\nkeys = [{ role = \"ksk\", lifetime = 0, algorithm = 13 }, { role = \"zsk\", lifetime = \"P1Y\", algorithm = 13 }]\n";
+
+fn own(path: &Path, user: u32, group: u32, mode: u32) {
+    chown(path, Some(user), Some(group)).expect("root may do that");
+    fs::set_permissions(path, Permissions::from_mode(mode)).expect("root may do that");
+}
+
+/// Each folder of the tmpfiles file, with its mode and who owns it.
+fn lay_out(dir: &Path) {
+    let text = include_str!("../../packaging/systemd/offline-ksk.tmpfiles");
+    let mut made = 0;
+    for line in text.lines().filter(|line| line.starts_with("d ")) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, path, mode, user, _group] = words[..] else { panic!("{line}") };
+        let path = dir.join(path.trim_start_matches("/var/lib/offline-ksk").trim_start_matches('/'));
+        fs::create_dir_all(&path).expect("a folder");
+        let user = match user {
+            "skr-loader" => LOADER,
+            "offline-ksk-ksr" => TIMER,
+            _ => 0,
+        };
+        own(&path, user, GROUP, u32::from_str_radix(mode, 8).expect("a mode"));
+        made += 1;
+    }
+    assert_eq!(made, 6);
+}
+
+#[test]
+fn the_timer_writes_what_the_loader_reads_and_nothing_else() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| temp.path().join(name);
+    if fs::metadata(temp.path()).expect("it is there").uid() != 0 {
+        eprintln!("SKIPPED: only root can start processes of several users");
+        return;
+    }
+    own(temp.path(), 0, 0, 0o755);
+    lay_out(&at("s"));
+    fs::write(at("c.toml"), CONFIG).expect("write");
+    // Where it was built others may have no way to.
+    let program = at("offline-ksk");
+    fs::copy(env!("CARGO_BIN_EXE_offline-ksk"), &program).expect("copy");
+    let run_as = |user: u32, program: &Path, args: &[&str]| -> Output {
+        Command::new(program).args(args).current_dir("/").uid(user).gid(GROUP).output().expect("run")
+    };
+    let config = at("c.toml");
+    let config = config.to_str().expect("a text");
+    let said = |output: &Output| {
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    for args in [["requests", "--check-config"], ["requests", "--once"]] {
+        let output = run_as(TIMER, &program, &[args[0], args[1], "-c", config]);
+        assert!(output.status.success(), "{args:?}: {}", said(&output));
+    }
+    let files = |folder: &str| -> Vec<PathBuf> {
+        fs::read_dir(at(folder)).expect("a folder").map(|e| e.expect("an entry").path()).collect()
+    };
+    let with = |folder: &str, suffix: &str| {
+        files(folder).into_iter().find(|p| p.extension().is_some_and(|e| e == suffix)).expect(suffix)
+    };
+    // What the loader needs it can read; the private key it cannot.
+    let cat = Path::new("cat");
+    for (path, readable) in [
+        (with("s/outbox/example.test.", "ksr"), true),
+        (with("s/keys", "key"), true),
+        (with("s/keys", "state"), true),
+        (with("s/keys", "private"), false),
+    ] {
+        let output = run_as(LOADER, cat, &[path.to_str().expect("a text")]);
+        assert_eq!(output.status.success(), readable, "{}: {}", path.display(), said(&output));
+    }
+    // Neither writes where the other does.
+    let touch = Path::new("touch");
+    for (user, folder, may) in [
+        (TIMER, "s/accepted", false),
+        (TIMER, "s/rejected", false),
+        (TIMER, "s/outbox", true),
+        (LOADER, "s/accepted", true),
+        (LOADER, "s/keys", false),
+        (LOADER, "s/outbox", false),
+        (LOADER, "s/outbox/example.test.", false),
+    ] {
+        let path = at(folder).join("x");
+        let output = run_as(user, touch, &[path.to_str().expect("a text")]);
+        assert_eq!(output.status.success(), may, "{user} {folder}: {}", said(&output));
+    }
+}
