@@ -110,12 +110,18 @@ pub fn remove_each(paths: &[&Path]) -> io::Result<()> {
 /// made it may have died before doing so.
 pub fn create_dir_durable(path: &Path, mode: u32) -> io::Result<()> {
     let parent = folder(path);
-    match DirBuilder::new().mode(mode).create(path) {
+    let make = || DirBuilder::new().mode(mode).create(path);
+    let mut made = make();
+    if made.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+        && parent != path
+        && parent != Path::new(".")
+    {
+        create_dir_durable(parent, mode)?;
+        // Once: where no folder can be made (/proc) it is not found for ever.
+        made = make();
+    }
+    match made {
         Ok(()) => fs::set_permissions(path, Permissions::from_mode(mode))?,
-        Err(e) if e.kind() == io::ErrorKind::NotFound && parent != path && parent != Path::new(".") => {
-            create_dir_durable(parent, mode)?;
-            return create_dir_durable(path, mode);
-        }
         Err(_) if path.is_dir() => {}
         Err(e) => return Err(e),
     }
@@ -400,6 +406,8 @@ mod tests {
         fs::write(dir.path().join("file"), "").unwrap();
         create_dir_durable(&dir.path().join("file"), 0o700).unwrap_err();
         create_dir_durable(&dir.path().join("file/below"), 0o700).unwrap_err();
+        // Where mkdir says that the parent is not there although it is.
+        create_dir_durable(Path::new("/proc/none/below"), 0o700).unwrap_err();
         create_dir_durable(Path::new("."), 0o700).unwrap();
     }
 

@@ -63,7 +63,7 @@ pub struct PlacedKey {
 #[non_exhaustive]
 pub enum KeygenError {
     /// The key folder cannot be opened or locked.
-    #[error("cannot open directory {}: {}; give the key folder with -K", path.display(), reason(source))]
+    #[error("cannot open directory {}: {}; give the key folder with -K (for the daemons: key-directory)", path.display(), reason(source))]
     Folder {
         /// The folder.
         path: PathBuf,

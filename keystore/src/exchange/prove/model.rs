@@ -184,6 +184,7 @@ impl<'a> Model<'a> {
             ds_changes: self.ds_changes,
             derived: matches!(self.plan.signing, Signing::Derived),
             assumed_parent: matches!(self.plan.parent, Parent::FollowsCds(_)),
+            last_begins: Timestamp::from_secs(last),
         }
     }
 

@@ -64,6 +64,10 @@ impl World {
     }
 
     fn prove(&self) -> Report {
+        self.prove_since(Timestamp::EPOCH)
+    }
+
+    fn prove_since(&self, from: Timestamp) -> Report {
         let end = start().plus(200 * DAY);
         let (zero, never) = (Timestamp::EPOCH, Timestamp::MAX);
         let mut builder = SkrBuilder::new("example.", start())
@@ -97,7 +101,7 @@ impl World {
             parent: self.parent.clone().unwrap_or(timeline),
             signing: self.signing.clone().unwrap_or(signing),
             delays: Delays::from(&Policy::with_defaults("default")),
-            from: Timestamp::EPOCH,
+            from,
         })
     }
 }
@@ -367,6 +371,22 @@ fn what_a_newer_skr_can_heal_does_not_reject() {
     assert_eq!(found, [("PROVE-UNPUBLISHED", at_day(205), false)]);
     assert_eq!(report.proved_until(), Some(at_day(205).minus(1)));
     assert!(report.findings[0].what().ends_with("; a newer SKR must be in force by then"));
+}
+
+#[test]
+fn zsks_that_end_with_the_last_bundle_are_told_when_it_has_begun() {
+    let mut world = World::good();
+    let zsk = |seed, activate, inactive| SigningPeriod { key: TestKey::zsk(seed).dnskey, activate, inactive };
+    world.signing =
+        Some(Signing::Known(vec![zsk(2, start(), Some(roll())), zsk(3, roll(), Some(at_day(205)))]));
+    for (from, told) in [(start(), 0), (at_day(198).minus(1), 0), (at_day(198), 1)] {
+        let report = world.prove_since(from);
+        let found: Vec<_> = report.findings.iter().map(|f| (f.fault.id(), f.at)).collect();
+        assert_eq!(found, [("PROVE-NO-ZSK", at_day(205))]);
+        let findings = report.as_findings("SKR-PROVE", true);
+        assert_eq!(findings.len(), told, "from {from}: {findings:?}");
+        assert!(findings.iter().all(|f| !f.rejects()));
+    }
 }
 
 #[test]
