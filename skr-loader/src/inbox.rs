@@ -62,9 +62,11 @@ pub struct Inbox {
     rescan_interval: u64,
     poll_interval: u64,
     last_scan: Option<Timestamp>,
-    /// The last scan failed.
-    blind: bool,
+    /// Why the last scan failed.
+    blind: Option<String>,
     files: HashMap<OsString, Seen>,
+    /// Why files are left: the ID of the check, and the text.
+    reasons: HashMap<OsString, (&'static str, String)>,
     /// Names to look at in the next step; true when a writer was seen to close the file.
     due: BTreeMap<OsString, bool>,
     claims: u64,
@@ -183,8 +185,10 @@ pub struct Looks {
 pub struct Tended {
     /// The folder is watched: by the kernel, or by polling where that is asked for.
     pub watched: bool,
-    /// Why it does not; given once.
+    /// Why it is not, or cannot be listed; given once.
     pub error: Option<WatchError>,
+    /// The trouble that was told before is over.
+    pub mended: bool,
     /// A scan was made just now.
     pub scanned: bool,
     /// Events were lost since the last time.
@@ -201,8 +205,9 @@ impl Inbox {
             rescan_interval: u64::from(rescan_interval.max(1)),
             poll_interval: 1,
             last_scan: None,
-            blind: false,
+            blind: None,
             files: HashMap::new(),
+            reasons: HashMap::new(),
             due: BTreeMap::new(),
             claims: 0,
             overflowed: false,
@@ -267,6 +272,7 @@ impl Inbox {
     /// Keeps the watch up, and scans when that is due.
     pub fn tend(&mut self, now: Timestamp) -> Tended {
         let overflowed = self.watch.take_lost() | std::mem::take(&mut self.overflowed);
+        let had_trouble = self.trouble().is_some();
         let (state, mut error) = self.watch.tend(now);
         let waited = self.last_scan.is_none_or(|last| {
             // A clock that went back must not delay the scan.
@@ -277,19 +283,27 @@ impl Inbox {
         if due {
             match self.scan() {
                 Ok(()) => {
-                    (self.last_scan, self.blind, scanned) = (Some(now), false, true);
+                    (self.last_scan, self.blind, scanned) = (Some(now), None, true);
                 }
                 Err(source) => {
                     // Tried again at each step, told once.
                     self.last_scan = None;
-                    if !std::mem::replace(&mut self.blind, true) {
-                        error.get_or_insert(WatchError::Folder { path: self.dir.clone(), source });
+                    let failed = WatchError::Folder { path: self.dir.clone(), source };
+                    if self.blind.replace(failed.to_string()).is_none() {
+                        error.get_or_insert(failed);
                     }
                 }
             }
         }
-        let watched = state != WatchState::Down && !(self.blind && self.watch.polls());
-        Tended { watched, error, scanned, overflowed }
+        let watched = state != WatchState::Down && !(self.blind.is_some() && self.watch.polls());
+        let mended = had_trouble && self.trouble().is_none();
+        Tended { watched, error, mended, scanned, overflowed }
+    }
+
+    /// Why it is not watched, or cannot be listed.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.watch.trouble().or(self.blind.as_deref())
     }
 
     /// Looks at the files that are due at `now`.
@@ -349,9 +363,10 @@ impl Inbox {
             }
         });
         self.unsynced = true;
-        if result.is_err() {
+        if let Err(error) = &result {
             // Judged already: not again before it changes.
-            self.files.insert(file.name.clone(), Seen::Left(file.fingerprint));
+            let why = format!("it was judged, and cannot be taken out of the inbox: {error}");
+            self.set_left(&file.name, file.fingerprint, "SKR-IO", why);
         } else {
             self.files.remove(&file.name);
         }
@@ -377,13 +392,18 @@ impl Inbox {
         self.files.insert(file.name.clone(), waiting);
     }
 
-    /// Leaves a judged file where it is until it changes.
-    pub fn leave(&mut self, file: &Dropped) {
+    /// Leaves a judged file where it is until it changes, and why.
+    pub fn leave(&mut self, file: &Dropped, why: String) {
         if file.is_part {
             self.part_kept = true;
             return;
         }
-        self.files.insert(file.name.clone(), Seen::Left(file.fingerprint));
+        self.set_left(&file.name, file.fingerprint, "SKR-IO", why);
+    }
+
+    fn set_left(&mut self, name: &OsStr, print: Fingerprint, id: &'static str, why: String) {
+        self.files.insert(name.to_owned(), Seen::Left(print));
+        self.reasons.insert(name.to_owned(), (id, why));
     }
 
     /// The signature beside a dropped file; `None` when there is none.
@@ -438,15 +458,24 @@ impl Inbox {
         };
         let seen = self.files.iter().filter_map(|(name, seen)| Some((name, state(seen)?)));
         let all = seen.chain(self.due.keys().map(|name| (name, "waiting"))).collect::<BTreeMap<_, _>>();
-        let pending =
-            |(name, state): (&OsString, &str)| Pending { file: printable(name), state: state.to_owned() };
-        all.into_iter().take(SHOWN).map(pending).collect()
+        // Nobody tells of a file that is removed.
+        let is_there = |name: &OsString| self.dir.join(name).symlink_metadata().is_ok();
+        let pending = |(name, state): (&OsString, &str)| {
+            let left = self.reasons.get(name).filter(|_| state == "left");
+            Pending {
+                file: printable(name),
+                state: state.to_owned(),
+                id: left.map(|(id, _)| (*id).to_owned()),
+                reason: left.map(|(_, why)| files::one_line(why)),
+            }
+        };
+        all.into_iter().filter(|(name, _)| is_there(name)).take(SHOWN).map(pending).collect()
     }
 
     /// True when the folder is watched.
     #[must_use]
     pub fn is_watched(&self) -> bool {
-        self.watch.is_up() && !self.blind
+        self.watch.is_up() && self.blind.is_none()
     }
 
     /// Seconds until the next scan finds what came meanwhile, where nothing else does.
@@ -523,6 +552,7 @@ impl Inbox {
             self.give_back(&claim)?;
         }
         self.files.retain(|name, _| names.contains(name));
+        self.reasons.retain(|name, _| names.contains(name));
         self.unsigned.retain(|name, _| names.contains(name));
         for name in names {
             if !matches!(self.files.get(&name), Some(Seen::Ignored)) {
@@ -570,12 +600,12 @@ impl Inbox {
                 Some(Look::Unstable(name))
             }
             Err(error @ FileError::TooLarge { .. }) => {
-                self.files.insert(name.clone(), Seen::Left(print));
+                self.set_left(&name, print, error.id(), error.to_string());
                 let file = Dropped::new(name, Vec::new(), print);
                 Some(Look::TooLarge(file, error))
             }
             Err(error) => {
-                self.files.insert(name.clone(), Seen::Left(print));
+                self.set_left(&name, print, error.id(), error.to_string());
                 Some(Look::Refused(name, error))
             }
         }

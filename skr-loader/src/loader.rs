@@ -446,6 +446,9 @@ impl Loader {
         if let Some(error) = &tended.error {
             tracing::error!(%error, "the inbox is not watched");
         }
+        if tended.mended {
+            tracing::info!(inbox = %self.inbox.dir().display(), "the inbox is watched again, and all that lies in it is looked at");
+        }
         if tended.overflowed {
             tracing::warn!("events of the inbox were lost; scanned it");
         }

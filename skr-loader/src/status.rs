@@ -53,6 +53,9 @@ pub struct InboxStatus {
     pub folder: String,
     /// It is watched, by events or by polling.
     pub watched: bool,
+    /// Why it is not watched, or nothing is taken from it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trouble: Option<String>,
     /// When all of it was last looked at.
     pub last_scan: Option<String>,
     /// Files that wait or were left there, up to a hundred.
@@ -65,8 +68,14 @@ pub struct InboxStatus {
 pub struct Pending {
     /// Its name, escaped.
     pub file: String,
-    /// `waiting` until it is whole, or `left` there: the log says why.
+    /// `waiting` until it is whole, or `left` there until it changes.
     pub state: String,
+    /// The check for which it is left.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub id: Option<String>,
+    /// What is wrong with it, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
 }
 
 /// One zone.

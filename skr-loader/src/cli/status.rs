@@ -178,7 +178,9 @@ fn print_daemon(daemon: &Daemon, style: Style, out: &mut impl Write) -> std::io:
         inbox.pending.len()
     )?;
     for pending in &inbox.pending {
-        writeln!(out, "  {} {}", pending.state, pending.file)?;
+        let id = pending.id.as_ref().map_or_else(String::new, |id| format!(": {id}"));
+        let why = pending.reason.as_ref().map_or_else(String::new, |why| format!(" {}", one_line(why)));
+        writeln!(out, "  {} {}{id}{why}", pending.state, pending.file)?;
     }
     print_conditions(&daemon.conditions, style, out)
 }

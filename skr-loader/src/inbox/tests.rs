@@ -352,7 +352,7 @@ fn row_30_without_events_a_folder_that_goes_and_comes_back_is_scanned_again() {
     assert_eq!(bench.step(5), whole("new.skr"));
     // Replaced by rename, with a file of the same name as one that was judged and left.
     let judged = bench.whole("new.skr");
-    bench.inbox.leave(&judged);
+    bench.inbox.leave(&judged, "a test".to_owned());
     std::fs::remove_dir_all(&away).unwrap();
     std::fs::create_dir(&away).unwrap();
     std::fs::write(away.join("new.skr"), WHOLE).unwrap();
@@ -451,6 +451,36 @@ fn row_26_skr_unsafe_nothing_is_taken_from_a_folder_that_everyone_can_write() {
     assert_eq!(bench.step(60), [""; 0]);
     std::fs::set_permissions(&inbox, Permissions::from_mode(0o770)).unwrap();
     assert_eq!(bench.step(1).len(), 1);
+    // While it is watched the kernel's word comes first.
+    for mode in [0o777, 0o737] {
+        std::fs::set_permissions(&inbox, Permissions::from_mode(mode)).unwrap();
+        bench.inbox.on_event(Event::Rescan);
+        let tended = bench.inbox.tend(bench.now);
+        assert!(matches!(tended.error, Some(WatchError::WorldWritable { mode: m, .. }) if m == mode));
+        bench.inbox.on_event(Event::Rescan);
+        let tended = bench.inbox.tend(bench.now.plus(1));
+        assert!(tended.error.is_none() && !tended.watched, "told once: {tended:?}");
+        assert!(bench.inbox.trouble().unwrap().contains("chmod o-w"));
+    }
+    std::fs::set_permissions(&inbox, Permissions::from_mode(0o770)).unwrap();
+    let tended = bench.inbox.tend(bench.now.plus(2));
+    assert!(tended.mended && tended.watched && tended.scanned && bench.inbox.trouble().is_none());
+    assert!(!bench.inbox.tend(bench.now.plus(3)).mended, "told once");
+}
+
+#[test]
+fn what_is_left_says_why_until_it_is_gone() {
+    let mut bench = Bench::new();
+    bench.drop_file("open.skr", WHOLE);
+    std::fs::set_permissions(bench.path("open.skr"), Permissions::from_mode(0o666)).unwrap();
+    symlink("/dev/null", bench.path("link.skr")).unwrap();
+    bench.step(0);
+    let pending = bench.inbox.pending();
+    let told: Vec<_> = pending.iter().map(|p| (&*p.file, p.id.as_deref().unwrap_or("?"))).collect();
+    assert_eq!(told, [("link.skr", "SKR-UNSAFE"), ("open.skr", "SKR-UNSAFE")]);
+    assert!(pending[1].reason.as_ref().unwrap().contains("chmod o-w"), "{pending:?}");
+    std::fs::remove_file(bench.path("link.skr")).unwrap();
+    assert_eq!(bench.inbox.pending(), pending[1..], "before any scan");
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub enum State {
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// The folder is not there, or not ours to look into.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: nothing is taken from the inbox: {source}; put it back, or see to its owner and mode", path = path.display())]
     Folder {
         /// The inbox.
         path: PathBuf,
@@ -54,7 +54,7 @@ pub enum WatchError {
         source: std::io::Error,
     },
     /// Something else has the name.
-    #[error("{path} is no folder", path = path.display())]
+    #[error("{path}: nothing is taken from the inbox: it is no folder", path = path.display())]
     NoFolder {
         /// The inbox.
         path: PathBuf,
@@ -91,6 +91,8 @@ pub struct Watch {
     watcher: Option<RecommendedWatcher>,
     folder: Option<Folder>,
     retry: (Timestamp, u64),
+    /// Why there is no watch, as it was told.
+    trouble: Option<String>,
 }
 
 impl Watch {
@@ -106,19 +108,37 @@ impl Watch {
             watcher: None,
             folder: None,
             retry: (Timestamp::EPOCH, RETRY.0),
+            trouble: None,
         }
     }
 
     /// Sees whether the folder is still the one that is watched, and sets the watch when it is not. The error is given
-    /// beside the state, once for each try.
+    /// beside the state, once until it is another, or gone.
     pub fn tend(&mut self, now: Timestamp) -> (State, Option<WatchError>) {
+        let (state, error) = self.set_where_due(now);
+        if state != State::Down {
+            self.trouble = None;
+        }
+        let news = error.filter(|error| {
+            let text = error.to_string();
+            self.trouble.replace(text.clone()) != Some(text)
+        });
+        (state, news)
+    }
+
+    /// Why there is no watch.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    fn set_where_due(&mut self, now: Timestamp) -> (State, Option<WatchError>) {
         let folder = match look(&self.dir) {
             Ok(folder) => folder,
             Err(error) => {
-                let was_up = self.folder.take().is_some() | self.watcher.take().is_some();
-                let first = was_up || self.retry.0 == Timestamp::EPOCH;
+                self.reset();
                 self.retry = (now, RETRY.0);
-                return (State::Down, first.then_some(error));
+                return (State::Down, Some(error));
             }
         };
         if self.folder == Some(folder) && self.is_up() {

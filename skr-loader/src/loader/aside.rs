@@ -53,7 +53,10 @@ impl Loader {
                     Err(error) => {
                         let file_name = printable(&file.name);
                         tracing::error!(file = file_name, %error, "cannot write the reason; the file stays in the inbox");
-                        self.inbox.leave(file);
+                        self.inbox.leave(
+                            file,
+                            format!("it was rejected, and its reason cannot be written: {error}"),
+                        );
                     }
                 }
             }

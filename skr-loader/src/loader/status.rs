@@ -70,8 +70,10 @@ impl Loader {
             );
         }
         let watched = self.metrics.watch_up.get() == 1;
-        if !watched {
-            tell(Severity::Warning, "the inbox is not watched; only the periodic scan sees it");
+        match self.inbox.trouble() {
+            Some(why) => tell(Severity::Warning, why),
+            None if !watched => tell(Severity::Warning, "the inbox is not watched yet"),
+            None => {}
         }
         let taken = self.metrics.config_last_reload_successful.get() == 1;
         if !taken {
@@ -92,6 +94,7 @@ impl Loader {
             inbox: InboxStatus {
                 folder: self.inbox.dir().display().to_string(),
                 watched,
+                trouble: self.inbox.trouble().map(str::to_owned),
                 last_scan: last_scan.filter(|at| *at > 0).map(|at| Timestamp::from_secs(at).iso()),
                 pending: self.inbox.pending(),
             },
