@@ -365,3 +365,128 @@ fn skr_prove() {
     // Nothing known of the times: the old key could sign on.
     assert_eq!(found(roll.plus(DAY), false), []);
 }
+
+/// An SKR that has begun and was not in force: until now caches have got what was, whatever the SKR says of the past.
+#[test]
+fn skr_prove_counts_what_was_in_force_until_now() {
+    let begin = start().plus(10 * DAY);
+    let policy = Policy::with_defaults("default");
+    let found = |old: Option<Timestamp>, switch: Timestamp, now: Timestamp| {
+        let dir = tempfile::tempdir().unwrap();
+        for (seed, activate, inactive) in [(ZSK, start(), Some(switch)), (ZSK + 1, switch, None)] {
+            let times = Timing { activate: Some(activate), inactive, ..Timing::default() };
+            write_key(dir.path(), &TestKey::zsk(seed), seed, times);
+        }
+        let zsks = |builder: SkrBuilder, seeds: &[u8]| {
+            seeds.iter().fold(builder, |builder, seed| builder.zsk(TestKey::zsk(*seed).dnskey))
+        };
+        let state = old.map(|at| state_of(&zsks(SkrBuilder::new("example.", at).bundles(1), &[ZSK]), 1));
+        let new = zsks(SkrBuilder::new("example.", begin).bundles(12), &[ZSK, ZSK + 1]);
+        let (anchors, files) = (new.anchors(), find(dir.path(), &zone()).unwrap());
+        let context = Context {
+            state: state.as_ref(),
+            keys: Some(&files),
+            proof: Some((&policy, &anchors)),
+            ..Context::default()
+        };
+        let findings = check(&verified(&new, now), &[0; 32], &context, now);
+        findings.into_iter().filter(|f| f.id == "SKR-PROVE" && f.rejects()).count()
+    };
+    let (day, late) = (begin.plus(DAY), 1);
+    for (what, old, switch, now, rejected) in [
+        ("a day before its ZSK signs", Some(start()), day.plus(DAY), day, 0),
+        ("a minute before its ZSK signs", Some(start()), day.plus(60), day, late),
+        ("nothing was in force: nobody has anything else", None, day.plus(60), day, 0),
+        ("what is in force begins in this second: neither", Some(day), day.plus(60), day, 0),
+        (
+            "it begins a minute before its ZSK signs, and is accepted a day before",
+            Some(start()),
+            begin.plus(60),
+            begin.minus(DAY),
+            late,
+        ),
+        ("it begins a day before its ZSK signs", Some(start()), day, begin.minus(DAY), 0),
+    ] {
+        assert_eq!(found(old, switch, now), rejected, "{what}");
+    }
+}
+
+/// The KSK that the parent vouches for signs CDS and CDNSKEY, and another one the DNSKEY RRset.
+#[test]
+fn skr_parent_ds_wants_the_signature_over_dnskey() {
+    let builder = skr(0).ksk(TestKey::ksk(KSK)).ksk(TestKey::ksk(5));
+    let vouched = TestKey::ksk(KSK).dnskey;
+    let mut edited = builder.build();
+    let anchors = builder.anchors();
+    let parent = Parent::Records { ds: vec![vouched.ds_rdata(&zone(), 2).unwrap()], authentic: true };
+    let context =
+        Context { parent: Some((&parent, keystore::config::ParentCheck::Reject)), ..Context::default() };
+    let found = |skr: &UnverifiedSkr| {
+        let skr = verify(skr.clone(), &VerifyContext::new(&zone(), &anchors), start()).unwrap();
+        check(&skr, &[0; 32], &context, start())
+    };
+    assert_eq!(found(&edited), [], "both sign");
+    for bundle in &mut edited.bundles {
+        bundle.signatures.retain(|s| s.covered != Rtype::DNSKEY || s.key_tag != vouched.tag());
+    }
+    assert_eq!(ids(&found(&edited)).0, ["SKR-PARENT-DS"]);
+}
+
+#[test]
+fn skr_no_private_key_with_several_providers() {
+    let (ours, theirs) = (TestKey::zsk(ZSK), TestKey::zsk(3));
+    let builder = skr(0).zsk(ours.dnskey.clone()).zsk(theirs.dnskey.clone());
+    let dir = tempfile::tempdir().unwrap();
+    let found = |keys: &Found, multi_signer| {
+        let context = Context { keys: Some(keys), multi_signer, ..Context::default() };
+        check(&verified(&builder, start()), &[0; 32], &context, start())
+    };
+    let none = find(dir.path(), &zone()).unwrap();
+    let no_key = "SKR-NO-PRIVATE-KEY";
+    assert_eq!(ids(&found(&none, false)).0, [no_key; 2], "alone, each is missing");
+    let said = found(&none, true);
+    assert!(said.len() == 1 && said[0].what.contains("no ZSK of the bundle"), "{said:?}");
+
+    write_key(dir.path(), &ours, ZSK, Timing::default());
+    let mut own = find(dir.path(), &zone()).unwrap();
+    assert_eq!(found(&own, true), [], "the other one is theirs");
+    let said = found(&own, false);
+    assert!(ids(&said).0 == [no_key] && said[0].what.contains(&theirs.dnskey.tag().to_string()), "{said:?}");
+
+    // One with the tag and algorithm of ours is meant to be ours, and is another key.
+    own.keys[0].dnskey.public_key.swap(0, 2);
+    own.keys[0].dnskey.public_key.swap(1, 3);
+    assert_eq!(own.keys[0].dnskey.tag(), ours.dnskey.tag());
+    for multi_signer in [false, true] {
+        let said = found(&own, multi_signer);
+        let other = said.iter().find(|f| f.what.contains("is another key than ZSK"));
+        assert!(other.is_some_and(|f| f.id == no_key && f.rejects()), "{multi_signer}: {said:?}");
+    }
+}
+
+#[test]
+fn skr_not_asked_with_several_providers() {
+    for (what, days, bundles, alone, several) in [
+        ("begins with it", 20, 5, vec![], vec![]),
+        ("began before", 2, 5, vec!["SKR-NOT-ASKED"], vec![]),
+        ("ends as it begins", 2, 3, vec!["SKR-NOT-ASKED"], vec!["SKR-NOT-ASKED"]),
+        ("begins later", 21, 5, vec!["SKR-NOT-ASKED"], vec!["SKR-NOT-ASKED"]),
+    ] {
+        for (multi_signer, want) in [(false, alone), (true, several)] {
+            let requests = [request(days, bundles, &[ZSK])];
+            let context = Context { requests: &requests, multi_signer, ..Context::default() };
+            let found = check(&verified(&skr(20), start().plus(20 * DAY)), &[0; 32], &context, start());
+            assert_eq!(ids(&found), (vec![], want), "our request {what}, several: {multi_signer}");
+        }
+    }
+}
+
+#[test]
+fn what_came_in_another_form_is_rewritten_and_nothing_else() {
+    let builder = skr(0);
+    let skr = verified(&builder, start());
+    assert_eq!(rewritten(&skr, builder.text().as_bytes(), start(), "a test"), None);
+    let xml = b"<?xml version=\"1.0\"?>\n<SKR/>";
+    let octets = rewritten(&skr, xml, start(), "a test").expect("BIND's form");
+    assert_eq!(bind::parse_skr(&octets, &zone()).expect("an SKR").bundles, skr.bundles());
+}
