@@ -25,6 +25,9 @@ pub(crate) struct Document {
     findings: RefCell<Vec<PolicyFinding>>,
 }
 
+/// Lines with a syntax error that are told.
+const MAX_SYNTAX_LINES: usize = 5;
+
 /// Why a file is no document.
 pub(crate) enum DocumentError {
     /// It cannot be read.
@@ -65,7 +68,8 @@ impl Document {
         }
     }
 
-    /// The whole file as a table; the syntax errors, all of them, when it is no TOML.
+    /// The whole file as a table; when it is no TOML, the first syntax error of each line, of the first lines that have any: one
+    /// bracket that is not closed makes errors to the end of the file.
     pub fn parse(&self) -> Result<Spanned<DeTable<'_>>, DocumentError> {
         let (table, errors) = DeTable::parse_recoverable(&self.text);
         if errors.is_empty() {
@@ -76,8 +80,18 @@ impl Document {
             place.error(format!("no TOML: {}", e.message().replace('\n', ", ")))
         };
         let mut findings: Vec<_> = errors.iter().take(MAX_FINDINGS).map(finding).collect();
+        // Stable: of a line, the one that the reader came to first.
         findings.sort_by_key(|f| f.line);
-        findings.dedup();
+        findings.dedup_by_key(|f| f.line);
+        let more = findings.len().saturating_sub(MAX_SYNTAX_LINES);
+        findings.truncate(MAX_SYNTAX_LINES);
+        if more > 0
+            && let Some(last) = findings.last_mut()
+        {
+            last.what.push_str(&format!(
+                " (and {more} more lines, which may follow from these; mend these first)"
+            ));
+        }
         Err(DocumentError::Findings(findings))
     }
 

@@ -50,8 +50,19 @@ pub(in crate::exchange) fn read_skr(
     let owner = read_file(octets, zone, &SKR, dialect, |inception, records, line, owner| {
         bundles.push(skr_bundle(inception, records, line, owner)?);
         Ok(())
-    })?;
+    })
+    .map_err(|error| or_cut_off(octets, error))?;
     Ok(UnverifiedSkr { zone: owner, bundles })
+}
+
+/// Says of an error in a last line that has no end that the file may have been cut off there.
+fn or_cut_off(octets: &[u8], mut error: SyntaxError) -> SyntaxError {
+    let ends_within = octets.last().is_some_and(|octet| *octet != b'\n');
+    let lines = octets.iter().filter(|octet| **octet == b'\n').count() + 1;
+    if ends_within && usize::try_from(error.line) == Ok(lines) {
+        error.what.push_str("; the file ends within this line: if it was cut off, copy it again");
+    }
+    error
 }
 
 /// Reads a KSR in a dialect.
@@ -64,7 +75,8 @@ pub(in crate::exchange) fn read_ksr(
     let owner = read_file(octets, zone, &KSR, dialect, |inception, records, _, owner| {
         bundles.push(ksr_bundle(inception, &records, owner)?);
         Ok(())
-    })?;
+    })
+    .map_err(|error| or_cut_off(octets, error))?;
     Ok(Ksr { zone: owner, bundles })
 }
 
