@@ -22,7 +22,7 @@ use rustix::fs::OFlags;
 use crate::dns::Name;
 
 /// Largest SKR that is read, in octets: ten years of bundles with RSA keys of 4096 bits take some 5 MB.
-pub const MAX_SKR_OCTETS: u64 = 16 << 20;
+pub const MAX_SKR_OCTETS: u64 = 8 << 20;
 
 /// Name of the file that says which generation is in force.
 pub const CURRENT: &str = "current";

@@ -12,8 +12,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-/// Bundles of the files that have a signature for each: what fits in the 16 MiB that are read.
-const BUNDLES: u64 = 14_000;
+/// Bundles of the files that have a signature for each: what fits in the 8 MiB that are read.
+const BUNDLES: u64 = 7_000;
 const RUNS: usize = 3;
 
 fn main() {

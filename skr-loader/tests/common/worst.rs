@@ -100,7 +100,7 @@ pub fn all(bundles: u64) -> Vec<Worst> {
     for n in 0..20_001u32 {
         let _ = write!(zones, "{head}z{n}. 60 IN DNSKEY 256 3 15 AQID\n{FOOTER}");
     }
-    let full = |unit: &str| unit.repeat(16 * MIB / unit.len() - 1).into_bytes();
+    let full = |unit: &str| unit.repeat(8 * MIB / unit.len() - 1).into_bytes();
     let one = |name, id, octets| Worst { name, id: Some(id), octets };
     let skr = SkrBuilder::new(ZONE, now().minus(DAY));
     let mut found = vec![
@@ -108,28 +108,28 @@ pub fn all(bundles: u64) -> Vec<Worst> {
         one("10 000 keys in a bundle", "SKR-LIMITS", file(distinct)),
         one("64 KiB of key", "SKR-LIMITS", file(format!("{key}{}\n", "AAAA".repeat(16_384)))),
         one("base64 of odd length", "SKR-SYNTAX", file(format!("{key}{}\n", "A".repeat(1021)))),
-        one("16 MiB and one octet", "SKR-LIMITS", vec![b'\n'; 16 * MIB + 1]),
-        one("16 MiB of comments", "SKR-SYNTAX", full("; nothing to see here, and there is none below\n")),
-        one("16 MiB of empty lines", "SKR-LIMITS", full("\n")),
-        one("16 MiB on one line", "SKR-LIMITS", full("x")),
-        one("16 MiB of octets that are no text", "SKR-LIMITS", full("\u{7f}\u{0}")),
-        one("16 MiB of open parentheses", "SKR-LIMITS", full("(")),
+        one("8 MiB and one octet", "SKR-LIMITS", vec![b'\n'; 8 * MIB + 1]),
+        one("8 MiB of comments", "SKR-SYNTAX", full("; nothing to see here, and there is none below\n")),
+        one("8 MiB of empty lines", "SKR-LIMITS", full("\n")),
+        one("8 MiB on one line", "SKR-LIMITS", full("x")),
+        one("8 MiB of octets that are no text", "SKR-LIMITS", full("\u{7f}\u{0}")),
+        one("8 MiB of open parentheses", "SKR-LIMITS", full("(")),
         one(
-            "an entry over 16 MiB of lines",
+            "an entry over 8 MiB of lines",
             "SKR-SYNTAX",
             [
                 key.as_bytes(),
                 b"(\n",
-                &full("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n")[..16 * MIB - 200],
+                &full("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n")[..8 * MIB - 200],
             ]
             .concat(),
         ),
         one(
-            "16 MiB of other records",
+            "8 MiB of other records",
             "SKR-TYPE",
             [
                 head.as_bytes(),
-                &full("example. 60 IN TXT xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n")[..16 * MIB - 4200],
+                &full("example. 60 IN TXT xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n")[..8 * MIB - 4200],
             ]
             .concat(),
         ),

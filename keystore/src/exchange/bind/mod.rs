@@ -23,7 +23,7 @@ pub struct SyntaxError {
 }
 
 /// Largest KSR or SKR that is read, in octets.
-pub const MAX_OCTETS: usize = 16 * 1024 * 1024;
+pub const MAX_OCTETS: usize = 8 * 1024 * 1024;
 /// Longest line, in octets. An RRSIG by an RSA key of 4096 bits takes less than 1200.
 pub const MAX_LINE: usize = 8192;
 /// Most bundles in a KSR or SKR. Ten years of weekly bundles are 530.
