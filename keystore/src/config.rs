@@ -80,6 +80,12 @@ impl Config {
     pub fn locate_control_socket(path: &Path) -> Option<PathBuf> {
         read::locate_control_socket(path)
     }
+
+    /// The state folder that the file at `path` names, even where the rest of it has errors. `None` when that much cannot be read.
+    #[must_use]
+    pub fn locate_state_dir(path: &Path) -> Option<PathBuf> {
+        read::locate_state_dir(path)
+    }
 }
 
 /// Name of the control socket in the state folder.

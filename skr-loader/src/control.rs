@@ -331,6 +331,19 @@ pub enum CallError {
     /// Nobody listens there.
     #[error("no skr-loader answers on {}", .0.display())]
     NoDaemon(PathBuf),
+    /// The same, and the configuration that may name another socket does not read.
+    #[error("{what}, and no skr-loader answers on {}; name another file (-c FILE), or the socket (--socket SOCKET)", socket.display())]
+    NoConfig {
+        /// Why the configuration does not read, with its name.
+        what: String,
+        /// The socket where none has to be named.
+        socket: PathBuf,
+    },
+    /// The configuration is there and names neither socket nor state folder.
+    #[error(
+        "it is not said where skr-loader listens: {0}; mend that, or name the socket (--socket STATE-DIR/skr-loader.sock)"
+    )]
+    Unlocated(String),
     /// The socket is not for this user.
     #[error("{}: permission denied; only root and the members of the socket's group may connect (see control-group)", .0.display())]
     Denied(PathBuf),

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use keystore::dns::Name;
@@ -21,6 +21,7 @@ use keystore::store::{self, StoreError, digest, zone_dir};
 use rustix::fs::FlockOperation;
 
 use crate::files::{self, FileError, Named};
+use crate::order::Who;
 
 /// SHA-256.
 pub type Digest = [u8; 32];
@@ -71,6 +72,26 @@ pub enum OpenError {
         /// The system's word.
         source: io::Error,
     },
+    /// The folder is another user's.
+    #[error("{path}: {user} may not write here; {folder} belongs to {owner}: start it as that user (systemd, or sudo -u), or give the folder to this one (chown -R)", path = path.display(), folder = folder.display())]
+    Denied {
+        /// The file or folder.
+        path: PathBuf,
+        /// The state folder, or what is there of it.
+        folder: PathBuf,
+        /// Whose that is.
+        owner: Who,
+        /// The user of this process.
+        user: Who,
+    },
+    /// Something else has the name of a folder.
+    #[error("{path}: {what}, and a folder is needed there", path = path.display())]
+    NoFolder {
+        /// The name.
+        path: PathBuf,
+        /// What has it.
+        what: String,
+    },
     /// A second daemon.
     #[error("{path}: another skr-loader{holder} works on this state folder; stop it first", path = path.display())]
     Locked {
@@ -81,16 +102,51 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// What the system's word means on this state folder.
+    fn of(state_dir: &Path, path: PathBuf, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => {
+                // With two users the state folder is root's, and what the loader writes its own. Where nothing is there yet: the folder
+                // in which it would be.
+                let accepted = state_dir.join("accepted");
+                let found = [path.as_path(), &accepted]
+                    .into_iter()
+                    .chain(state_dir.ancestors())
+                    .find_map(|dir| Some((dir.to_owned(), dir.metadata().ok()?.uid())));
+                match found {
+                    Some((folder, uid)) if uid != Who::this().uid => {
+                        let (owner, user) = (Who::of(uid), Who::this());
+                        Self::Denied { path, folder, owner, user }
+                    }
+                    _ => Self::Io { path, source },
+                }
+            }
+            io::ErrorKind::AlreadyExists => {
+                let what = match fs::read_link(&path) {
+                    Ok(to) => format!("it is a link to {}, where no folder is", to.display()),
+                    Err(_) => "it is no folder".to_owned(),
+                };
+                Self::NoFolder { path, what }
+            }
+            _ => Self::Io { path, source },
+        }
+    }
+}
+
 impl Store {
     /// Makes the folders that are missing, takes the lock, and removes temp files of a loader that was killed.
     pub fn open(state_dir: &Path) -> Result<Self, OpenError> {
         let at = |path: &Path| {
             let path = path.to_owned();
-            move |source| OpenError::Io { path, source }
+            move |source| OpenError::of(state_dir, path, source)
         };
         durable::create_dir_durable(state_dir, FOLDER_MODE).map_err(at(state_dir))?;
         let path = state_dir.join("skr-loader.lock");
-        let lock = lock(&path)?;
+        let lock = lock(&path).map_err(|error| match error {
+            OpenError::Io { path, source } => OpenError::of(state_dir, path, source),
+            other => other,
+        })?;
         for (name, mode) in [("accepted", FOLDER_MODE), ("rejected", 0o750), ("inbox", 0o770)] {
             let folder = state_dir.join(name);
             durable::create_dir_durable(&folder, mode).map_err(at(&folder))?;

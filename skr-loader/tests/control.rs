@@ -158,6 +158,49 @@ fn row_43_reload_says_everything_that_is_wrong() {
 }
 
 #[test]
+fn a_place_that_is_not_there_is_named_with_the_way_out() {
+    let bench = Bench::new();
+    let broken = write(&bench, "broken.toml", "version = 1\n");
+    let away = bench.path("away").to_str().unwrap().to_owned();
+    for args in [&["reload"][..], &["status"], &["import", &broken]] {
+        let args = [&args[..1], &["-c", &broken], &args[1..]].concat();
+        let output = Command::new(env!("CARGO_BIN_EXE_skr-loader")).args(&args).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert!(err.contains("not said where skr-loader listens: "), "{args:?}: {err}");
+        assert!(
+            err.contains("state-dir") && err.contains("--socket") && !err.contains("answers on"),
+            "{err}"
+        );
+        assert_eq!(output.status.code(), Some(1));
+    }
+    for args in [&["list", "--state-dir", &away, "example."][..], &["status", "--state-dir", &away]] {
+        let (code, out, err) = run(&bench, args);
+        assert!(code == 1 && out.is_empty(), "{args:?}: {out}");
+        assert!(err.contains("away is not there") && err.contains("--state-dir"), "{err}");
+    }
+    // The folder of the configuration, where none is named; and each file is named once.
+    let (code, _, err) = run(&bench, &["list", "example."]);
+    assert!(code == 1 && err.contains("nothing was accepted for example."), "{err}");
+    for what in ["verify", "show"] {
+        let config = bench.path("offline-ksk.toml");
+        let output = Command::new(env!("CARGO_BIN_EXE_skr-loader"))
+            .args(["audit", what, "-c"])
+            .arg(&config)
+            .output()
+            .unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert!(err.contains("state/audit.jsonl: ") && err.matches("os error").count() == 1, "{err}");
+    }
+    let state = bench.path("state");
+    fs::rename(&state, &away).unwrap();
+    let (code, out, err) = run(&bench, &["status"]);
+    assert!(code == 1 && out.is_empty() && err.contains("state is not there"), "{out}{err}");
+    std::os::unix::fs::symlink(bench.path("nowhere"), &state).unwrap();
+    let (code, _, err) = run(&bench, &["run"]);
+    assert!(code == 1 && err.contains("it is a link to ") && !err.contains("os error"), "{err}");
+}
+
+#[test]
 fn a_living_socket_is_not_stolen_and_a_dead_one_is_replaced() {
     let bench = Bench::new();
     let daemon = started(&bench);

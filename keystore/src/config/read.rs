@@ -59,6 +59,14 @@ pub(super) fn locate_control_socket(path: &Path) -> Option<std::path::PathBuf> {
     named.or_else(|| Some(top.get("state-dir")?.path()?.join(super::CONTROL_SOCKET)))
 }
 
+/// See [`Config::locate_state_dir`].
+pub(super) fn locate_state_dir(path: &Path) -> Option<std::path::PathBuf> {
+    let doc = Document::load(path).ok()?;
+    let root = doc.parse().ok()?;
+    let mut top = Table::new(&doc, root.get_ref(), "", doc.place(0..0));
+    top.get("state-dir")?.path()
+}
+
 impl From<DocumentError> for ConfigErrors {
     fn from(error: DocumentError) -> Self {
         match error {

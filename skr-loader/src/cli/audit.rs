@@ -1,10 +1,10 @@
 //! `skr-loader audit`: reads the audit log, and checks that no line was changed, removed or inserted.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use keystore::time::Timestamp;
 
+use super::reach::Folder;
 use crate::audit::{self, AuditError, Record};
 
 /// Read the audit log, or check that it holds together.
@@ -23,18 +23,16 @@ enum Command {
     ///
     /// Exit code: 0 the log holds together, 1 it does not, or cannot be read, 2 wrong usage.
     Verify {
-        /// The state folder.
-        #[arg(long, value_name = "DIR", default_value = "/var/lib/offline-ksk")]
-        state_dir: PathBuf,
+        #[command(flatten)]
+        folder: Folder,
         /// The hash that an earlier run printed: it must still be the hash of one of the lines.
         #[arg(long, value_name = "SHA-256")]
         last: Option<String>,
     },
     /// Print the events, oldest first, up to the first line that does not fit
     Show {
-        /// The state folder.
-        #[arg(long, value_name = "DIR", default_value = "/var/lib/offline-ksk")]
-        state_dir: PathBuf,
+        #[command(flatten)]
+        folder: Folder,
         /// Print the lines as they stand in the log: a JSON object each.
         #[arg(long)]
         json: bool,
@@ -44,9 +42,9 @@ enum Command {
 /// Runs the command; true when the log holds together.
 pub fn main(args: &Args, out: &mut impl Write) -> anyhow::Result<bool> {
     match &args.command {
-        Command::Verify { state_dir, last } => verify(state_dir, last.as_deref(), out),
-        Command::Show { state_dir, json } => {
-            let shown = audit::read(&state_dir.join(LOG), |line, record| {
+        Command::Verify { folder, last } => verify(&folder.locate()?, last.as_deref(), out),
+        Command::Show { folder, json } => {
+            let shown = audit::read(&folder.locate()?.join(LOG), |line, record| {
                 if *json {
                     out.write_all(line)?;
                     return writeln!(out);

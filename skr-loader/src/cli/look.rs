@@ -9,6 +9,7 @@ use keystore::exchange::{Bundle, bind, format};
 use keystore::store::{MAX_SKR_OCTETS, skr_path, zone_dir};
 use serde::Serialize;
 
+use super::reach::Folder;
 use crate::accept::{self, key_name};
 use crate::files::{self, Named, hex};
 use crate::store;
@@ -16,9 +17,8 @@ use crate::store;
 /// List the accepted generations of a zone.
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
-    /// The state folder.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/offline-ksk")]
-    state_dir: PathBuf,
+    #[command(flatten)]
+    folder: Folder,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -55,7 +55,7 @@ struct Generation {
 /// Runs `list`.
 pub fn list(args: &ListArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let zone = Name::parse(&args.zone).with_context(|| args.zone.clone())?;
-    let accepted = args.state_dir.join("accepted");
+    let accepted = args.folder.locate()?.join("accepted");
     let (state, error) = store::peek(&accepted, &zone);
     if let Some(error) = error {
         return Err(error.into());

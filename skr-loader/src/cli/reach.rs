@@ -2,10 +2,10 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use keystore::config::{CONTROL_SOCKET, Config};
+use keystore::config::{CONTROL_SOCKET, Config, ConfigErrors};
 use keystore::time::Timestamp;
 use metrics::Metrics;
 
@@ -13,6 +13,7 @@ use super::style::Style;
 use crate::Loader;
 use crate::control::job::Job;
 use crate::control::{Answer, CallError, FindingReport, Request, call};
+use crate::files;
 use crate::files::one_line;
 use crate::loader::StartError;
 use crate::order::{FORCEABLE, Who};
@@ -20,12 +21,14 @@ use crate::store::OpenError;
 
 /// Where a loader is looked for that has no configuration here.
 pub const STATE_DIR: &str = "/var/lib/offline-ksk";
+/// The configuration where none is named.
+const CONFIG: &str = "/etc/offline-ksk/offline-ksk.toml";
 
 /// Which loader is meant.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Reach {
     /// The configuration file of the loader.
-    #[arg(short, long, value_name = "FILE", default_value = "/etc/offline-ksk/offline-ksk.toml")]
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
     pub config: PathBuf,
     /// Where the running loader listens, instead of what the configuration says.
     #[arg(long, value_name = "SOCKET")]
@@ -34,17 +37,38 @@ pub struct Reach {
 
 impl Reach {
     /// The socket of the loader.
-    pub fn socket(&self) -> PathBuf {
-        self.socket
-            .clone()
-            .or_else(|| Config::locate_control_socket(&self.config))
-            .unwrap_or_else(|| PathBuf::from(STATE_DIR).join(CONTROL_SOCKET))
+    pub fn locate(&self) -> Result<PathBuf, CallError> {
+        let named = self.socket.clone().or_else(|| Config::locate_control_socket(&self.config));
+        if let Some(socket) = named {
+            return Ok(socket);
+        }
+        match unlocated(&self.config) {
+            // One that may give commands need not be one that may read the configuration.
+            Unlocated::Unread(_) => Ok(PathBuf::from(STATE_DIR).join(CONTROL_SOCKET)),
+            // Another loader may listen there, and is not meant.
+            Unlocated::Silent(what) => Err(CallError::Unlocated(what)),
+        }
+    }
+
+    /// Asks the running loader on `socket`.
+    pub fn call(&self, socket: &Path, request: &Request) -> Result<Answer, CallError> {
+        call(socket, request).map_err(|error| match error {
+            CallError::NoDaemon(socket)
+                if self.socket.is_none() && socket == Path::new(STATE_DIR).join(CONTROL_SOCKET) =>
+            {
+                match unlocated(&self.config) {
+                    Unlocated::Unread(what) => CallError::NoConfig { what, socket },
+                    Unlocated::Silent(_) => CallError::NoDaemon(socket),
+                }
+            }
+            other => other,
+        })
     }
 
     /// Asks the running loader, or does it here when none runs. `told` is set when it was done here.
     pub fn ask(&self, request: Request, now: Timestamp) -> anyhow::Result<(Answer, Done)> {
-        let socket = self.socket();
-        match call(&socket, &request) {
+        let socket = self.locate()?;
+        match self.call(&socket, &request) {
             Ok(answer) => return Ok((answer, Done::ByDaemon)),
             Err(CallError::NoDaemon(_)) if self.socket.is_none() => {}
             Err(error) => return Err(error.into()),
@@ -79,6 +103,70 @@ impl Reach {
             Err(why) => Answer::refused(why),
         };
         Ok((answer, Done::Here))
+    }
+}
+
+/// Why a configuration names no place.
+enum Unlocated {
+    /// It cannot be read.
+    Unread(String),
+    /// It reads, and the place is not in it.
+    Silent(String),
+}
+
+fn unlocated(config: &Path) -> Unlocated {
+    match Config::load(config) {
+        Err(error @ ConfigErrors::Io { .. }) => Unlocated::Unread(error.to_string()),
+        Err(ConfigErrors::Findings(findings)) => {
+            let texts: Vec<String> = findings.iter().map(ToString::to_string).collect();
+            let about = texts.iter().find(|text| text.contains("state-dir")).or(texts.first());
+            Unlocated::Silent(about.map_or_else(String::new, |text| files::one_line(text)))
+        }
+        Err(other) => Unlocated::Silent(files::one_line(&other.to_string())),
+        Ok(_) => Unlocated::Silent("it was changed just now; try again".to_owned()),
+    }
+}
+
+/// Which state folder is meant.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Folder {
+    /// The configuration file, which names the state folder.
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
+    config: PathBuf,
+    /// The state folder, instead of what the configuration says.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+impl Folder {
+    /// The folder, which is there.
+    pub fn locate(&self) -> anyhow::Result<PathBuf> {
+        let named = self.state_dir.clone().or_else(|| Config::locate_state_dir(&self.config));
+        let dir = match named {
+            Some(dir) => dir,
+            None => match unlocated(&self.config) {
+                Unlocated::Unread(_) if self.config == Path::new(CONFIG) => PathBuf::from(STATE_DIR),
+                Unlocated::Unread(what) => bail!("{what}; name the state folder: --state-dir DIR"),
+                Unlocated::Silent(what) => {
+                    bail!("no state folder is named: {what}; mend that, or say --state-dir DIR")
+                }
+            },
+        };
+        is_there(&dir)?;
+        Ok(dir)
+    }
+}
+
+/// Says so when there is no such state folder.
+pub fn is_there(state_dir: &Path) -> anyhow::Result<()> {
+    let shown = state_dir.display();
+    match state_dir.metadata() {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => bail!("the state folder {shown} is no folder"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
+            "the state folder {shown} is not there; name another (--state-dir DIR, or -c CONFIG), or start skr-loader, which makes it"
+        ),
+        Err(error) => bail!("the state folder {shown}: {error}"),
     }
 }
 

@@ -9,9 +9,9 @@ use keystore::dns::Name;
 use keystore::time::Timestamp;
 
 use super::look::zone_of_dir;
-use super::reach::{Reach, STATE_DIR};
+use super::reach::{Reach, STATE_DIR, is_there};
 use super::style::{Style, distance};
-use crate::control::{Answer, CallError, Request, call};
+use crate::control::{Answer, CallError, Request};
 use crate::files::one_line;
 use crate::status::{self, Condition, Daemon, Severity, Status, ZoneStatus};
 
@@ -58,15 +58,18 @@ pub fn status(args: &StatusArgs, now: Timestamp, out: &mut impl Write) -> anyhow
     }
     let socket = match (&args.reach.socket, &args.state_dir) {
         (None, Some(dir)) => dir.join(CONTROL_SOCKET),
-        _ => args.reach.socket(),
+        _ => args.reach.locate()?,
     };
     let request = Request::Status { zones: zones.iter().map(ToString::to_string).collect() };
-    let (status, why) = match call(&socket, &request) {
+    let (status, why) = match args.reach.call(&socket, &request) {
         Ok(Answer::Status(status)) => (*status, None),
         Ok(Answer::Refused { why, .. }) => anyhow::bail!("{}", one_line(&why)),
         Ok(other) => anyhow::bail!("an answer to something else: {other:?}"),
         Err(error) if args.reach.socket.is_some() => return Err(error.into()),
-        Err(error) => (of_files(args, zones, now)?, Some(error)),
+        Err(error) => {
+            let status = of_files(args, zones, now).with_context(|| error.to_string())?;
+            (status, Some(error))
+        }
     };
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?;
@@ -84,6 +87,7 @@ fn of_files(args: &StatusArgs, mut zones: Vec<Name>, now: Timestamp) -> anyhow::
     };
     let configured = config.as_ref().map(|config| config.state_dir.clone());
     let state_dir = args.state_dir.clone().or(configured).unwrap_or_else(|| PathBuf::from(STATE_DIR));
+    is_there(&state_dir)?;
     if zones.is_empty() {
         if let Some(config) = &config {
             zones = config.zones.iter().map(|zone| zone.name.clone()).collect();
@@ -199,7 +203,7 @@ fn print_conditions(conditions: &[Condition], style: Style, out: &mut impl Write
 
 /// Runs `reload`; true when the new configuration is in use.
 pub fn reload(args: &ReloadArgs, out: &mut impl Write) -> anyhow::Result<bool> {
-    let answer = call(&args.reach.socket(), &Request::Reload {})?;
+    let answer = args.reach.call(&args.reach.locate()?, &Request::Reload {})?;
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&answer)?)?;
     }
