@@ -340,8 +340,10 @@ impl Loader {
 
     /// [`Self::reload`], told by the log and the metrics.
     fn take_config(&mut self, config: Config, now: Timestamp) -> Result<(), StartError> {
-        if config.control_socket() != self.config.control_socket()
-            || config.loader.control_group != self.config.loader.control_group
+        let same_state = config.state_dir == self.config.state_dir;
+        if same_state
+            && (config.control_socket() != self.config.control_socket()
+                || config.loader.control_group != self.config.loader.control_group)
         {
             tracing::warn!("`control-socket` and `control-group` change at the next start");
         }

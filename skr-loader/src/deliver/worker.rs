@@ -215,6 +215,8 @@ impl Worker {
                     self.due.insert((now, zone.clone()));
                 }
             }
+            // We stop: that says nothing of the server.
+            Err(CommandError::Stopped { .. }) => {}
             Err(error) => {
                 up.set(0);
                 if !std::mem::replace(&mut self.down_told, true) {

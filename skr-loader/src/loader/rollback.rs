@@ -76,7 +76,7 @@ pub enum RollbackError {
         kept: String,
     },
     /// Nothing would change.
-    #[error("the content of generation {to} is in force already, as generation {in_force}")]
+    #[error("the content of generation {to} is in force already{}", if to == in_force { String::new() } else { format!(", as generation {in_force}") })]
     InForceAlready {
         /// What was asked for.
         to: u64,
@@ -176,7 +176,11 @@ impl Loader {
         let number = in_force.as_ref().map_or_else(|| "none".to_owned(), |f| f.generation.to_string());
         let to = match to.or_else(|| previous(&kept, in_force.as_ref()?.digest)) {
             Some(to) => to,
-            None => return Err(RollbackError::NoOlder { in_force: number, kept: list(&kept) }),
+            None => {
+                let digest = in_force.as_ref().map(|f| f.digest);
+                let others: Vec<_> = kept.into_iter().filter(|k| Some(k.digest) != digest).collect();
+                return Err(RollbackError::NoOlder { in_force: number, kept: list(&others) });
+            }
         };
         let Some(target) = kept.iter().find(|k| k.generation == to) else {
             return Err(RollbackError::NotKept { to, kept: list(&kept) });
