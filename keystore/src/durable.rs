@@ -169,7 +169,8 @@ fn sweep(dir: &Path, wanted: impl Fn(&OsStr) -> bool) -> io::Result<usize> {
         }
         match fs::remove_file(&path) {
             Ok(()) => swept += 1,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            // Gone, or another user's in a folder where each removes his own.
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {}
             Err(e) => return Err(e),
         }
     }

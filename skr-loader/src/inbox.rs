@@ -129,6 +129,12 @@ impl Dropped {
         if self.is_part || self.order.is_some() { self.octets.len() as u64 } else { self.fingerprint.size() }
     }
 
+    /// It is the part of one zone in a file of several.
+    #[must_use]
+    pub const fn is_part(&self) -> bool {
+        self.is_part
+    }
+
     /// A file as it was read.
     fn new(name: OsString, octets: Vec<u8>, fingerprint: Fingerprint) -> Self {
         let octets = Arc::new(octets);

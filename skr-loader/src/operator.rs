@@ -15,7 +15,7 @@ use crate::files::{self, FileError, Named};
 use crate::inbox::{Dropped, Inbox};
 
 /// What the signature of a file is called beside it.
-const SUFFIX: &str = ".p7s";
+pub const SUFFIX: &str = ".p7s";
 /// Seconds that a signature must not have changed before it counts as whole when it does not read.
 const SETTLE: u64 = 2;
 

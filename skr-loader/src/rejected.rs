@@ -19,6 +19,7 @@ use keystore::time::Timestamp;
 
 use crate::files::{self, Named, hex, one_line, printable};
 use crate::inbox::Dropped;
+use crate::operator::{SUFFIX as SIGNATURE, signature_path};
 
 /// Octets of a dropped file's name that are kept.
 const NAME_OCTETS: usize = 120;
@@ -116,7 +117,11 @@ impl Rejected {
                 continue;
             }
             // The reason last: a crash in between leaves one without a file, which the next start lists.
-            match durable::remove_each_unsynced(&[&oldest.path, &with_reason(&oldest.path)]) {
+            match durable::remove_each_unsynced(&[
+                &oldest.path,
+                &signature_path(&oldest.path),
+                &with_reason(&oldest.path),
+            ]) {
                 Ok(()) => pruned.removed.push(oldest.path),
                 // Not tried for ever; the next start lists it again.
                 Err(error) => drop(pruned.error.get_or_insert((oldest.path, error))),
@@ -181,6 +186,7 @@ impl Rejected {
         let mut path = self.dir.join(&name);
         while path.symlink_metadata().is_ok()
             || with_reason(&path).symlink_metadata().is_ok()
+            || signature_path(&path).symlink_metadata().is_ok()
             || !taken.insert(path.clone())
         {
             path = self.dir.join(format!("{name}.{}", self.number));
@@ -228,17 +234,19 @@ fn is_our_reason(path: &Path) -> bool {
     read.is_ok() && start == FIRST_WORD
 }
 
-/// Octets of disk that the file and its reason take.
+/// Octets of disk that the file, its reason and its signature take.
 fn octets_of(path: &Path) -> u64 {
     let octets = |path: &Path| path.symlink_metadata().map_or(0, |m| m.blocks().saturating_mul(BLOCK));
-    octets(path).saturating_add(octets(&with_reason(path)))
+    [path, &with_reason(path), &signature_path(path)].into_iter().map(octets).fold(0, u64::saturating_add)
 }
 
 /// The name with nothing in it that a shell, a terminal or a file system takes amiss.
 fn safe_name(name: &[u8]) -> String {
     let name: String =
         name.iter().take(NAME_OCTETS).map(|b| if is_plain(b) { char::from(*b) } else { '_' }).collect();
-    if name.starts_with(['.', '-']) { format!("_{name}") } else { name }
+    let name = if name.starts_with(['.', '-']) { format!("_{name}") } else { name };
+    // What ends like the files that we put beside a rejected one would pass for them.
+    if [REASON, SIGNATURE].iter().any(|end| name.ends_with(end)) { name + "_" } else { name }
 }
 
 const fn is_plain(octet: &u8) -> bool {

@@ -16,6 +16,9 @@ use crate::time::Timestamp;
 /// Longest signature that is read, in octets: one of RSA 4096 with its certificate takes some 4000.
 pub const MAX_SIGNATURE_OCTETS: u64 = 64 << 10;
 
+/// Longest list of digest algorithms, in octets: one takes 11 to 15, and one is usual.
+const MAX_DIGEST_ALGORITHMS: usize = 64;
+
 /// A certificate that was pinned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
@@ -134,7 +137,38 @@ fn parse(signature: &[u8]) -> Result<CmsContentInfo, CmsError> {
     } else {
         CmsContentInfo::from_der(signature)
     };
-    parsed.map_err(|_| CmsError::Syntax)
+    let parsed = parsed.map_err(|_| CmsError::Syntax)?;
+    // The content is hashed once for each entry, doubles too.
+    match parsed.to_der().ok().as_deref().and_then(digest_algorithms) {
+        Some(octets) if octets <= MAX_DIGEST_ALGORITHMS => Ok(parsed),
+        _ => Err(CmsError::Syntax),
+    }
+}
+
+/// Octets of `digestAlgorithms` in the SignedData of a ContentInfo (RFC 5652 sections 3 and 5.1); `None` for anything else.
+fn digest_algorithms(content_info: &[u8]) -> Option<usize> {
+    const SEQUENCE: u8 = 0x30;
+    let (content_info, _) = element(content_info, SEQUENCE)?;
+    let (_content_type, rest) = element(content_info, 0x06)?;
+    let (content, _) = element(rest, 0xa0)?;
+    let (signed_data, _) = element(content, SEQUENCE)?;
+    let (_version, rest) = element(signed_data, 0x02)?;
+    element(rest, 0x31).map(|(algorithms, _)| algorithms.len())
+}
+
+/// The content of the DER element of this tag at the beginning of `octets`, and what follows it.
+fn element(octets: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (first, rest) = octets.split_first()?;
+    let (length, rest) = rest.split_first()?;
+    let (length, rest) = match *length {
+        short @ 0..=0x7f => (usize::from(short), rest),
+        long @ 0x81..=0x84 => {
+            let (length, rest) = rest.split_at_checked(usize::from(long & 0x7f))?;
+            (length.iter().fold(0, |all, octet| all << 8 | usize::from(*octet)), rest)
+        }
+        _ => return None,
+    };
+    (*first == tag).then(|| rest.split_at_checked(length)).flatten()
 }
 
 /// CMS_R_NO_CONTENT of OpenSSL's `cmserr.h`.
@@ -145,7 +179,7 @@ fn is_detached(cms: &mut CmsContentInfo) -> bool {
     let flags = CMSOptions::NO_SIGNER_CERT_VERIFY | CMSOptions::NOINTERN | CMSOptions::BINARY;
     match cms.verify(None, None, None, None, flags) {
         Ok(()) => false,
-        Err(error) => error.errors().first().is_some_and(|error| error.reason_code() == NO_CONTENT),
+        Err(error) => error.errors().iter().any(|error| error.reason_code() == NO_CONTENT),
     }
 }
 
@@ -233,6 +267,32 @@ mod tests {
         ] {
             let error = verify_detached(signature, content, pinned, now()).unwrap_err();
             assert!(format!("{error:?}").starts_with(want), "{what}: {error:?}");
+        }
+    }
+
+    /// OpenSSL hashes the content for each entry of the list: thousands of them would hold up whoever verifies.
+    #[test]
+    fn a_long_list_of_digest_algorithms_is_refused() {
+        let good = CmsContentInfo::from_der(fixture!("good.p7s")).unwrap().to_der().unwrap();
+        let wrap = |tag: u8, content: &[u8]| {
+            let length = u32::try_from(content.len()).unwrap().to_be_bytes();
+            [&[tag, 0x84][..], &length, content].concat()
+        };
+        let with_entries = |count: usize| {
+            let (content_info, _) = element(&good, 0x30).unwrap();
+            let (kind, rest) = element(content_info, 0x06).unwrap();
+            let (signed, _) = element(element(rest, 0xa0).unwrap().0, 0x30).unwrap();
+            let (version, rest) = element(signed, 0x02).unwrap();
+            let (algorithms, rest) = element(rest, 0x31).unwrap();
+            let signed = [wrap(0x02, version), wrap(0x31, &algorithms.repeat(count)), rest.to_vec()].concat();
+            wrap(0x30, &[wrap(0x06, kind), wrap(0xa0, &wrap(0x30, &signed))].concat())
+        };
+        let verdict = |count| {
+            verify_detached(&with_entries(count), fixture!("content"), &operator(), now()).map(|_| ())
+        };
+        assert_eq!(verdict(1), Ok(()));
+        for count in [10, 3000] {
+            assert_eq!(verdict(count), Err(CmsError::Syntax), "{count}");
         }
     }
 

@@ -74,22 +74,22 @@ pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result
         printable(args.file.file_name().unwrap_or_default())
     };
     let signature = signature(args)?.map(|octets| data_encoding::BASE64.encode(&octets));
-    let request = |dry_run| Request::Import {
+    let request = |dry_run, force: &[String]| Request::Import {
         name: name.clone(),
         content: data_encoding::BASE64.encode(&octets),
         signature: signature.clone(),
-        force: args.force.clone(),
+        force: force.to_vec(),
         reason: args.reason.clone(),
         dry_run,
     };
     if !args.force.is_empty() && !args.dry_run && !args.yes {
-        let (answer, _) = args.reach.ask(request(true), now)?;
+        let (answer, _) = args.reach.ask(request(true, &args.force), now)?;
         let Answer::Imported { imports } = &answer else {
             return finish(args, &answer, Done::ByDaemon, style, out);
         };
         if imports.iter().all(|import| !import.is_good()) {
-            // Not even with what is forced: for the log, too.
-            let (answer, done) = args.reach.ask(request(false), now)?;
+            // Not even with what is forced: for the log, too. Nothing is forced that nobody was asked about, should it be good by now.
+            let (answer, done) = args.reach.ask(request(false, &[]), now)?;
             return finish(args, &answer, done, style, out);
         }
         for import in imports {
@@ -99,7 +99,7 @@ pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result
             return Ok(false);
         }
     }
-    let (answer, done) = args.reach.ask(request(args.dry_run), now)?;
+    let (answer, done) = args.reach.ask(request(args.dry_run, &args.force), now)?;
     finish(args, &answer, done, style, out)
 }
 

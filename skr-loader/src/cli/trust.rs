@@ -352,8 +352,15 @@ fn write(
     let mode = before.as_ref().map_or(0o644, |m| m.mode() & 0o7777);
     let written = durable::write(&path, &text, mode).and_then(|()| match &before {
         // A new file takes the old one's place.
-        Some(m) if m.uid() != who.uid => chown(&path, Some(m.uid()), Some(m.gid())),
-        _ => Ok(()),
+        Some(m) => {
+            let new = path.metadata()?;
+            if (new.uid(), new.gid()) == (m.uid(), m.gid()) {
+                Ok(())
+            } else {
+                chown(&path, Some(m.uid()), Some(m.gid()))
+            }
+        }
+        None => Ok(()),
     });
     if let Err(error) = written {
         tell("trust-failed")?;

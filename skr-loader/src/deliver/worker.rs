@@ -250,6 +250,8 @@ impl Worker {
             job.slot = job.plan.at(now);
             let skr = skr_path(&zone_dir(&self.accepted, zone), job.in_force.generation);
             if std::mem::take(&mut job.bare) {
+                // Whatever happens in between: what it has then is not what was delivered.
+                self.forget_delivered(zone);
                 match self.server.shake(&task(zone, job, &skr, now)) {
                     Ok(true) => {
                         tracing::warn!(target = self.name, %zone, "an import has not helped; it was made to take the signatures anew");
@@ -418,6 +420,16 @@ impl Worker {
         });
         if let Err(error) = written {
             tracing::error!(target = self.name, %zone, %error, "cannot note the delivery; it is repeated after a restart");
+        }
+    }
+
+    fn forget_delivered(&self, zone: &Name) {
+        let path = self.state_file(zone);
+        match durable::remove(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::error!(target = self.name, %zone, %error, "cannot forget the delivery");
+            }
+            _ => {}
         }
     }
 

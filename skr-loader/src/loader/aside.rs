@@ -7,6 +7,8 @@
 //!
 //! After a crash in the middle some files lie in the inbox still, and are judged again.
 
+use keystore::store::digest;
+
 use super::Loader;
 use crate::files::printable;
 use crate::inbox::Dropped;
@@ -47,7 +49,10 @@ impl Loader {
             for (Aside { file, .. }, path) in aside.iter().zip(places) {
                 match path {
                     Ok(path) => {
-                        self.take_out(file, Some(&path));
+                        // Only now: where its copy cannot be written it is judged again with the rest of its file.
+                        if self.take_out(file, Some(&path)) && file.is_part() {
+                            self.rejected_parts.insert(digest(&file.octets));
+                        }
                         self.rejected.placed(path);
                     }
                     Err(error) => {

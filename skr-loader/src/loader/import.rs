@@ -403,14 +403,17 @@ impl Loader {
             }
     }
 
-    pub(super) fn take_out(&mut self, file: &Dropped, to: Option<&Path>) {
-        if let Err(error) = self.inbox.take_out(file, to) {
+    /// False when it could not be taken out, or its copy not be written; that is told.
+    pub(super) fn take_out(&mut self, file: &Dropped, to: Option<&Path>) -> bool {
+        let taken = self.inbox.take_out(file, to);
+        if let Err(error) = &taken {
             let name = printable(&file.name);
             tracing::error!(file = name, %error, "cannot take the judged file out of the inbox; remove it");
         }
         if let Some(signature) = &file.signature {
             self.take_out(signature, to.map(operator::signature_path).as_deref());
         }
+        taken.is_ok()
     }
 }
 

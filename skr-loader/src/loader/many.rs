@@ -67,12 +67,7 @@ impl Loader {
             let twice = zone.as_ref().and_then(|z| counts.get(&z.to_lowercase())).filter(|n| **n > 1);
             let import = self.import_part(&part, zone.as_ref(), twice.copied(), section, &mut folders, now);
             match import.outcome {
-                Outcome::Rejected { .. } => {
-                    bad += 1;
-                    if file.order().is_none() {
-                        self.rejected_parts.insert(sha256);
-                    }
-                }
+                Outcome::Rejected { .. } => bad += 1,
                 Outcome::Accepted { .. } | Outcome::Unchanged { .. } => good += 1,
                 Outcome::Failed { .. } => {}
             }
