@@ -302,6 +302,8 @@ mod tests {
             (b"a\nb c/..\xff", "a_b_c_.._"),
             (b"-rf", "_-rf"),
             (b"..", "_.."),
+            (b"precious.reason", "precious.reason_"),
+            (b"precious.p7s", "precious.p7s_"),
         ] {
             assert_eq!(safe_name(name), want);
         }
