@@ -303,7 +303,8 @@ impl Worker {
         match job.next {
             // It has had no time yet.
             Next::Prove(since) if since == now => self.not_after_switch(job, now, 1),
-            _ if may_be_renewed && !job.woken => {
+            // While it rests, having been told for another zone, this one goes the way of every failed proof.
+            _ if may_be_renewed && !job.woken && !self.rests(now) => {
                 if let Err(error) = self.wake(zone, job, &error.to_string(), now) {
                     return self.failed(zone, job, &error.to_string(), now);
                 }
@@ -321,9 +322,14 @@ impl Worker {
         }
     }
 
-    /// Makes the server look at what is due: once for each import, and seldom, since it does so for all its zones.
+    /// It was told to look at what is due a moment ago, and does so for all its zones.
+    fn rests(&self, now: Timestamp) -> bool {
+        self.last_wake <= now && now.since(self.last_wake) < REST
+    }
+
+    /// Makes the server look at what is due: once for each import, and seldom.
     fn wake(&mut self, zone: &Name, job: &mut Job, why: &str, now: Timestamp) -> Result<(), CommandError> {
-        if self.last_wake <= now && now.since(self.last_wake) < REST {
+        if self.rests(now) {
             return Ok(());
         }
         (job.woken, self.last_wake) = (true, now);

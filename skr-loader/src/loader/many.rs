@@ -56,7 +56,19 @@ impl Loader {
         self.inbox.take_part_kept();
         for (zone, section) in &sections {
             if self.is_stopping() {
-                // The file stays; the next loader begins again.
+                // A dropped file stays, and the next loader begins again; one that was handed over is only here.
+                if file.order().is_some() {
+                    let part = file.part(part_name(file, zone.as_ref(), section), section.octets);
+                    let what = "skr-loader stops; import the file again".to_owned();
+                    imports.push(Import {
+                        file: crate::files::printable(&part.name),
+                        digest: digest(&part.octets),
+                        zone: zone.clone(),
+                        forced: Vec::new(),
+                        outcome: Outcome::Failed { what },
+                    });
+                    continue;
+                }
                 return;
             }
             let part = file.part(part_name(file, zone.as_ref(), section), section.octets);
