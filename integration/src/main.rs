@@ -1,5 +1,5 @@
-//! The `offline-ksk` binary: see [`integration::cli`].
+//! The `offline-ksk` binary: see [`offline_ksk_integration::cli`].
 
 fn main() -> std::process::ExitCode {
-    integration::cli::main()
+    offline_ksk_integration::cli::main()
 }

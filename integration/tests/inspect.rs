@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use integration::inspect::{Paint, Style, look, render};
 use keystore::dns::Name;
 use keystore::time::Timestamp;
+use offline_ksk_integration::inspect::{Paint, Style, look, render};
 
 fn repo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

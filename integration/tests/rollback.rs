@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use domain::base::iana::Rtype;
-use integration::serve::Serving;
-use integration::validator::Validator;
 use keystore::clock;
 use keystore::dns::Name;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::files::find;
+use offline_ksk_integration::serve::Serving;
+use offline_ksk_integration::validator::Validator;
 use skr_loader::control::{Answer, Request, call};
 use skr_loader::order::FORCEABLE;
 

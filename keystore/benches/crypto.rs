@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use keystore::crypto::{Algorithm, PrivateKey, verify};
+use offline_ksk_keystore::crypto::{Algorithm, PrivateKey, verify};
 
 /// Two A records with their owner names and the head of the RRSIG.
 const DATA: [u8; 120] = [0x5a; 120];

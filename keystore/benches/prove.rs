@@ -2,13 +2,13 @@
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use keystore::crypto::Algorithm;
-use keystore::dns::{Name, Rrset, Rrsig, Rtype};
-use keystore::exchange::prove::{Delays, Parent, Plan, Signing, SigningPeriod, prove};
-use keystore::exchange::{Bundle, TrustAnchor};
-use keystore::keys::Dnskey;
-use keystore::policy::Policy;
-use keystore::time::Timestamp;
+use offline_ksk_keystore::crypto::Algorithm;
+use offline_ksk_keystore::dns::{Name, Rrset, Rrsig, Rtype};
+use offline_ksk_keystore::exchange::prove::{Delays, Parent, Plan, Signing, SigningPeriod, prove};
+use offline_ksk_keystore::exchange::{Bundle, TrustAnchor};
+use offline_ksk_keystore::keys::Dnskey;
+use offline_ksk_keystore::policy::Policy;
+use offline_ksk_keystore::time::Timestamp;
 
 const DAY: u64 = 86_400;
 const START: Timestamp = Timestamp::from_secs(1_800_000_000);

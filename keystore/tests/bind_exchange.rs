@@ -3,13 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use keystore::dns::Name;
-use keystore::exchange::bind::{parse_ksr, parse_skr, print_ksr, print_skr_grouped};
-use keystore::exchange::verify::{Outcome, verdicts};
-use keystore::exchange::{
+use offline_ksk_keystore::dns::Name;
+use offline_ksk_keystore::exchange::bind::{parse_ksr, parse_skr, print_ksr, print_skr_grouped};
+use offline_ksk_keystore::exchange::verify::{Outcome, verdicts};
+use offline_ksk_keystore::exchange::{
     Bundle, Finding, TrustAnchor, UnverifiedSkr, VerifyContext, parse_trust_anchors, verify,
 };
-use keystore::time::Timestamp;
+use offline_ksk_keystore::time::Timestamp;
 
 const ALL: &[(&str, &str)] = &[
     ("rsa-zsk-roll", "example.test"),
@@ -51,7 +51,7 @@ fn accepts_all_that_bind_made() {
         let count = skr.bundles.len();
         assert!(count > 4, "{name}: {count}");
         let warnings = check(skr, &zone, &anchors).unwrap_or_else(|f| panic!("{name}: {f:#?}"));
-        let told: Vec<_> = verdicts(keystore::exchange::verify::CHECKS, &warnings)
+        let told: Vec<_> = verdicts(offline_ksk_keystore::exchange::verify::CHECKS, &warnings)
             .into_iter()
             .filter(|v| v.outcome != Outcome::Passed)
             .map(|v| v.check.id)
@@ -68,7 +68,7 @@ fn accepts_all_that_bind_made() {
 #[test]
 fn follows_a_ksk_rollover_from_the_pinned_key_only_through_cds() {
     let (zone, skr, anchors) = load("p256-ksk-roll", "example.test");
-    let first = skr.bundles[0].keys().find(keystore::keys::Dnskey::is_ksk).unwrap();
+    let first = skr.bundles[0].keys().find(offline_ksk_keystore::keys::Dnskey::is_ksk).unwrap();
     let pinned: Vec<_> = anchors.iter().filter(|a| a.matches(&zone, &first)).cloned().collect();
     assert!(pinned.len() == 1 && anchors.len() > 1);
     check(skr.clone(), &zone, &pinned).unwrap_or_else(|f| panic!("{f:#?}"));
@@ -77,7 +77,7 @@ fn follows_a_ksk_rollover_from_the_pinned_key_only_through_cds() {
     let mut silent = skr;
     for bundle in &mut silent.bundles {
         (bundle.cds, bundle.cdnskey) = (None, None);
-        bundle.signatures.retain(|s| s.covered == keystore::dns::Rtype::DNSKEY);
+        bundle.signatures.retain(|s| s.covered == offline_ksk_keystore::dns::Rtype::DNSKEY);
     }
     check(silent.clone(), &zone, &anchors).unwrap_or_else(|f| panic!("{f:#?}"));
     let findings = check(silent, &zone, &pinned).unwrap_err();

@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use keystore::dns::Name;
-use keystore::exchange::bind::parse_skr;
-use keystore::exchange::parse_trust_anchors;
-use keystore::exchange::prove::{Delays, Parent, Plan, Report, Signing, prove};
-use keystore::policy;
-use keystore::time::Timestamp;
+use offline_ksk_keystore::dns::Name;
+use offline_ksk_keystore::exchange::bind::parse_skr;
+use offline_ksk_keystore::exchange::parse_trust_anchors;
+use offline_ksk_keystore::exchange::prove::{Delays, Parent, Plan, Report, Signing, prove};
+use offline_ksk_keystore::policy;
+use offline_ksk_keystore::time::Timestamp;
 
 fn fixture(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bind").join(name)
@@ -18,7 +18,7 @@ fn run(
     name: &str,
     zone: &str,
     policy: &str,
-    edit: impl Fn(&mut keystore::exchange::UnverifiedSkr),
+    edit: impl Fn(&mut offline_ksk_keystore::exchange::UnverifiedSkr),
 ) -> Report {
     let zone = Name::parse(zone).unwrap();
     let mut skr = parse_skr(&std::fs::read(fixture(&format!("{name}.skr"))).unwrap(), &zone).unwrap();

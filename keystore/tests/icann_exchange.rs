@@ -4,15 +4,15 @@
 
 use std::path::Path;
 
-use keystore::crypto::Algorithm;
-use keystore::dns::{Name, rrsig};
-use keystore::exchange::xml::check::CHECKS;
-use keystore::exchange::xml::{
+use offline_ksk_keystore::crypto::Algorithm;
+use offline_ksk_keystore::dns::{Name, rrsig};
+use offline_ksk_keystore::exchange::xml::check::CHECKS;
+use offline_ksk_keystore::exchange::xml::{
     Label, Rules, XmlBundle, XmlRequest, XmlResponse, check_chain, check_request, check_response,
     parse_request, parse_response, print_request, print_response,
 };
-use keystore::exchange::{Finding, TrustAnchor, VerifyContext, verify};
-use keystore::time::Timestamp;
+use offline_ksk_keystore::exchange::{Finding, TrustAnchor, VerifyContext, verify};
+use offline_ksk_keystore::time::Timestamp;
 
 const DAY: u64 = 86_400;
 
@@ -226,7 +226,7 @@ const DAMAGED: &[Case] = &[
         &["KSR-BUNDLE-COUNT"],
         |r| {
             let mut more = r.bundles[8].clone();
-            more.id = keystore::exchange::xml::Uuid::of(b"more");
+            more.id = offline_ksk_keystore::exchange::xml::Uuid::of(b"more");
             (more.inception, more.expiration) = (more.inception.plus(1), more.expiration.plus(1));
             r.bundles.push(more);
         },
@@ -243,7 +243,7 @@ const DAMAGED: &[Case] = &[
     (
         &["KSR-POLICY-ALG"],
         |r| {
-            let more = keystore::exchange::xml::SignatureAlgorithm {
+            let more = offline_ksk_keystore::exchange::xml::SignatureAlgorithm {
                 algorithm: Algorithm(5),
                 size: 2048,
                 exponent: Some(65537),
@@ -255,7 +255,7 @@ const DAMAGED: &[Case] = &[
     (
         &["KSR-POLICY-ALG"],
         |r| {
-            let more = keystore::exchange::xml::SignatureAlgorithm {
+            let more = offline_ksk_keystore::exchange::xml::SignatureAlgorithm {
                 algorithm: Algorithm::ECDSAP256SHA256,
                 size: 256,
                 exponent: None,

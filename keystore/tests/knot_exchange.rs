@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use keystore::dns::Name;
-use keystore::exchange::knot::{Stamps, parse_ksr, parse_skr, print_ksr, print_skr};
-use keystore::exchange::verify::{Severity, findings};
-use keystore::exchange::{TrustAnchor, UnverifiedSkr, VerifyContext, bind, verify};
-use keystore::time::Timestamp;
+use offline_ksk_keystore::dns::Name;
+use offline_ksk_keystore::exchange::knot::{Stamps, parse_ksr, parse_skr, print_ksr, print_skr};
+use offline_ksk_keystore::exchange::verify::{Severity, findings};
+use offline_ksk_keystore::exchange::{TrustAnchor, UnverifiedSkr, VerifyContext, bind, verify};
+use offline_ksk_keystore::time::Timestamp;
 
 fn fixture(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/knot").join(name);
@@ -110,7 +110,7 @@ fn verdict(name: &str, skr: &UnverifiedSkr, anchors: &[TrustAnchor]) -> Vec<&'st
     let mut ids: Vec<_> = found.iter().filter(|f| f.severity == Severity::Reject).map(|f| f.id).collect();
     ids.sort_unstable();
     ids.dedup();
-    assert!(!ids.is_empty() || !found.iter().any(keystore::exchange::Finding::rejects), "{name}");
+    assert!(!ids.is_empty() || !found.iter().any(offline_ksk_keystore::exchange::Finding::rejects), "{name}");
     ids
 }
 
@@ -164,7 +164,7 @@ fn signatures_of_a_departed_ksk() {
     let found = findings(&skr, &VerifyContext::new(&zone, &pinned), now());
     let told = found.iter().filter(|f| f.id == "SKR-BAD-SIGNATURE").count();
     assert_eq!((told, found.iter().any(|f| f.rejects())), (2, false), "{found:#?}");
-    let absent = |b: &keystore::exchange::Bundle, tag| b.keys().all(|k| k.tag() != tag);
+    let absent = |b: &offline_ksk_keystore::exchange::Bundle, tag| b.keys().all(|k| k.tag() != tag);
     let (i, j) = skr
         .bundles
         .iter()
@@ -172,9 +172,9 @@ fn signatures_of_a_departed_ksk() {
         .find_map(|(i, b)| b.signatures.iter().position(|s| absent(b, s.key_tag)).map(|j| (i, j)))
         .unwrap();
     for alter in [
-        |s: &mut keystore::dns::Rrsig| s.signature[9] ^= 1,
-        |s: &mut keystore::dns::Rrsig| s.expiration += 1,
-        |s: &mut keystore::dns::Rrsig| s.key_tag ^= 1,
+        |s: &mut offline_ksk_keystore::dns::Rrsig| s.signature[9] ^= 1,
+        |s: &mut offline_ksk_keystore::dns::Rrsig| s.expiration += 1,
+        |s: &mut offline_ksk_keystore::dns::Rrsig| s.key_tag ^= 1,
     ] {
         let mut altered = skr.clone();
         alter(&mut altered.bundles[i].signatures[j]);

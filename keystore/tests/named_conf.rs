@@ -7,8 +7,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use keystore::crypto::Algorithm;
-use keystore::policy::{KeyPolicy, Nsec3Param, Policies, Policy, PolicyErrors, Role, Severity, named_conf};
+use offline_ksk_keystore::crypto::Algorithm;
+use offline_ksk_keystore::policy::{
+    KeyPolicy, Nsec3Param, Policies, Policy, PolicyErrors, Role, Severity, named_conf,
+};
 use proptest::prelude::*;
 
 /// Where our verdict is not that of `dnssec-ksr`, and why.
@@ -295,7 +297,7 @@ proptest! {
         }
         let path = folder().join("whole.conf");
         let lines = octets.split(|b| *b == b'\n').count();
-        let check = |findings: &[keystore::policy::PolicyFinding]| {
+        let check = |findings: &[offline_ksk_keystore::policy::PolicyFinding]| {
             findings.iter().all(|f| f.path != path || (1..=lines).contains(&(f.line as usize)))
         };
         match named_conf::parse(&octets, &path) {
@@ -310,6 +312,6 @@ proptest! {
     #[test]
     fn any_octets_are_judged(octets: Vec<u8>) {
         let _ = named_conf::parse(&octets, Path::new("/nonexistent/f"));
-        let _ = keystore::policy::toml::parse(&octets, Path::new("/nonexistent/f"));
+        let _ = offline_ksk_keystore::policy::toml::parse(&octets, Path::new("/nonexistent/f"));
     }
 }

@@ -18,10 +18,10 @@ use keystore::keys::plan::{Holes, Interval};
 use keystore::policy::{self, Policy, Role};
 use keystore::store::{digest, format_current, skr_path, zone_dir};
 use keystore::time::Timestamp;
-use ksr_gen::daemon::{Outcome, Rounds};
-use ksr_gen::keygen::{self, Keygen};
-use ksr_gen::request;
-use ksr_gen::sign::{self, Allow, Signing};
+use offline_ksk_ksr_gen::daemon::{Outcome, Rounds};
+use offline_ksk_ksr_gen::keygen::{self, Keygen};
+use offline_ksk_ksr_gen::request;
+use offline_ksk_ksr_gen::sign::{self, Allow, Signing};
 
 const ZONES: usize = 10_000;
 /// Zones whose requests are due in the last part.

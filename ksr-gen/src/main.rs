@@ -1,9 +1,9 @@
-//! The binary `ksr-gen`: see [`ksr_gen::cli`].
+//! The binary `ksr-gen`: see [`offline_ksk_ksr_gen::cli`].
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use ksr_gen::cli::{self, Env};
+use offline_ksk_ksr_gen::cli::{self, Env};
 
 mod pin_prompt;
 

@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::{COMMON, Site, stamp, tag};
-use ksr_gen::check::CHECKS;
+use offline_ksk_ksr_gen::check::CHECKS;
 use serde_json::Value;
 
 const START: &str = "20270101000000";

@@ -8,7 +8,7 @@ use keystore::exchange::bind;
 use keystore::keys::{files, plan};
 use keystore::store;
 use keystore::time::Timestamp;
-use ksr_gen::daemon::{Closed, Outcome, TickError, tick};
+use offline_ksk_ksr_gen::daemon::{Closed, Outcome, TickError, tick};
 
 #[test]
 fn a_life_of_requests() {
@@ -164,7 +164,7 @@ fn what_cannot_be_right_makes_no_request() {
 #[cfg(feature = "daemon")]
 #[test]
 fn metrics_follow_the_looks() {
-    use ksr_gen::daemon::record;
+    use offline_ksk_ksr_gen::daemon::record;
     let mut host = Host::new(COMMON);
     let metrics = metrics::Metrics::new().expect("a registry");
     let value = |name: &str| {

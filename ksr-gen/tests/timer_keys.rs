@@ -11,7 +11,7 @@ use common::{COMMON, zone};
 use keystore::exchange::bind;
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
-use ksr_gen::daemon::{Closed, KeyFiles, Outcome, Report, TickError};
+use offline_ksk_ksr_gen::daemon::{Closed, KeyFiles, Outcome, Report, TickError};
 
 /// A host with a request that is answered for half a year, and the look that has seen that.
 fn answered() -> Host {
@@ -324,7 +324,8 @@ fn row_39_key_files_mismatch_no_key_is_made_in_place_of_a_damaged_one_for_a_day(
             report.warnings
         );
         assert_eq!(host.tick().warnings, Vec::<String>::new(), "told once");
-        let good = ksr_gen::daemon::tick(&other, &host.ksr, &host.site.path(""), host.now).expect("a look");
+        let good = offline_ksk_ksr_gen::daemon::tick(&other, &host.ksr, &host.site.path(""), host.now)
+            .expect("a look");
         assert_eq!(good.outcome, Outcome::Written, "{what}: the neighbour");
         // When the request is due, a day is left to put it back.
         host.now = report.due;

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use common::COMMON;
 use common::host::{DAY, Host, files};
 use keystore::store::digest;
-use ksr_gen::daemon::{HookError, NoticeError, Notices, Outcome, Told, Urgency};
+use offline_ksk_ksr_gen::daemon::{HookError, NoticeError, Notices, Outcome, Told, Urgency};
 
 /// A hook that appends its urgency and attempt to `calls`, keeps the mail as `mail`, and ends as the file `status` says.
 fn install(host: &mut Host) {
@@ -202,7 +202,8 @@ fn a_hook_that_hangs_holds_up_the_zones_once_a_minute() {
     let told = step(&host, &mut notices);
     assert!(matches!(told, Told::Failed(_, NoticeError::Hook(HookError::Hangs { .. }))), "{told:?}");
     let config = host.config();
-    let report = ksr_gen::daemon::tick(&other, &host.ksr, &host.site.path(""), host.now).expect("a look");
+    let report =
+        offline_ksk_ksr_gen::daemon::tick(&other, &host.ksr, &host.site.path(""), host.now).expect("a look");
     assert_eq!(report.outcome, Outcome::Written);
     let mut tell = |now| notices.tell(&other, &config, report.open.as_ref(), None, now);
     assert!(matches!(tell(host.now.plus(58)), Told::Waits(_)));

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use keystore::dns::Rtype;
-use signer_plugin::answer::{Context, Kind, Outcome, Transport, answer};
-use signer_plugin::signing::{SignedZone, sign};
+use offline_ksk_signer::answer::{Context, Kind, Outcome, Transport, answer};
+use offline_ksk_signer::signing::{SignedZone, sign};
 use support::{NOW, TIMES};
 
 fn signed(names: u32) -> SignedZone {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use signer_plugin::signing::{SignedZone, sign};
-use signer_plugin::zone::Zone;
+use offline_ksk_signer::signing::{SignedZone, sign};
+use offline_ksk_signer::zone::Zone;
 use support::{NOW, TIMES};
 
 const NAMES: u32 = 100_000;

@@ -9,7 +9,7 @@
 //! ```no_run
 //! use std::{path::Path, sync::Arc};
 //! use hickory_server::zone_handler::Catalog;
-//! use signer_plugin::{border::SignerHandler, runtime::Signer, server::{Listen, Server}};
+//! use offline_ksk_signer::{border::SignerHandler, runtime::Signer, server::{Listen, Server}};
 //!
 //! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = keystore::config::Config::load(Path::new("/etc/offline-ksk/offline-ksk.toml"))?;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    skr_loader::cli::main()
+    offline_ksk_skr_loader::cli::main()
 }

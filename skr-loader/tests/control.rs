@@ -114,7 +114,7 @@ fn import_and_rollback_go_to_the_daemon() {
     let audit = fs::read_to_string(bench.path("state/audit.jsonl")).unwrap();
     let reasons = audit.lines().filter(|line| line.contains("\"reason\":\"b is wrong\"")).count();
     assert_eq!(reasons, 2, "ordered and accepted: {audit}");
-    skr_loader::audit::verify(&bench.path("state/audit.jsonl")).unwrap();
+    offline_ksk_skr_loader::audit::verify(&bench.path("state/audit.jsonl")).unwrap();
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use common::{Bench, skr, wait_for};
 use keystore::time::Timestamp;
-use skr_loader::audit;
+use offline_ksk_skr_loader::audit;
 
 /// A file that is rejected.
 const BAD: &str = "garbage\n;; SignedKeyResponse 1.0 generated\n";
@@ -281,7 +281,8 @@ fn row_33_import_with_power_loss_at_every_step() {
         in_force[which.expect("the old or the new one, whole")] += 1;
         // The next start makes it good.
         let config = keystore::config::Config::load(&dir.path().join("offline-ksk.toml")).unwrap();
-        let mut loader = skr_loader::Loader::new(config, metrics::Metrics::new().unwrap()).unwrap();
+        let mut loader =
+            offline_ksk_skr_loader::Loader::new(config, metrics::Metrics::new().unwrap()).unwrap();
         for seconds in [0, 61, 122] {
             while loader.step(now.plus(seconds)).more {}
         }

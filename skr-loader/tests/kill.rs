@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{Bench, skr, wait_for};
 use keystore::time::Timestamp;
-use skr_loader::audit;
+use offline_ksk_skr_loader::audit;
 
 const ROUNDS: u64 = 40;
 const LIMIT: Duration = Duration::from_secs(20);
@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// that it is done finds it so.
 #[test]
 fn a_rollback_is_whole_or_void_after_kill_9_at_any_moment() {
-    use skr_loader::control::{Answer, Request, call};
+    use offline_ksk_skr_loader::control::{Answer, Request, call};
     let bench = Bench::new();
     let now: Timestamp = keystore::clock::now();
     let skrs = [skr(0, now), skr(1, now)];

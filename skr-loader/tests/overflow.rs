@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use common::{Bench, skr, wait_for};
 use keystore::time::Timestamp;
+use offline_ksk_skr_loader::audit;
 use rustix::process::Signal;
-use skr_loader::audit;
 
 const FILES: usize = 10_000;
 /// One file in so many is a good SKR, each with a later end than the one before; as many again are copies of the one in force before.

@@ -13,13 +13,13 @@ use domain::base::Rtype;
 use domain::base::iana::Rcode;
 use domain::dnssec::validator::context::ValidationState;
 use futures_util::FutureExt as _;
-use integration::validator::{Answer, Validator};
 use keystore::clock;
 use keystore::config::Config;
 use keystore::dns::Name;
 use keystore::exchange::testing::SkrBuilder;
 use keystore::keys::files::find_online;
 use metrics::Metrics;
+use offline_ksk_integration::validator::{Answer, Validator};
 use skr_loader::Loader;
 use skr_loader::loader::Control;
 

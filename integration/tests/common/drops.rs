@@ -17,12 +17,12 @@ use domain::base::{Message, MessageBuilder, Rtype, Serial};
 use domain::dep::octseq::Parser;
 use domain::dnssec::validator::base::RrsigExt as _;
 use domain::rdata::{AllRecordData, Dnskey, Rrsig};
-use integration::serve::Serving;
 use keystore::crypto::PrivateKey;
 use keystore::dns::Name;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::{KeyFile, Timing};
 use keystore::time::Timestamp;
+use offline_ksk_integration::serve::Serving;
 
 const KSK: u8 = 1;
 const ZSK: u8 = 2;

@@ -68,8 +68,8 @@ impl TestKey {
 /// an hour before, DNSKEY TTL 3600 s, CDNSKEY and CDS (SHA-256) for the signing KSKs.
 ///
 /// ```
-/// use keystore::exchange::testing::SkrBuilder;
-/// use keystore::time::Timestamp;
+/// use offline_ksk_keystore::exchange::testing::SkrBuilder;
+/// use offline_ksk_keystore::time::Timestamp;
 ///
 /// let start = Timestamp::parse_stamp("20270101000000").unwrap();
 /// let builder = SkrBuilder::new("example.", start).bundles(4);

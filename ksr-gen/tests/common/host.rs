@@ -7,7 +7,7 @@ use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
 use keystore::policy::{self, Policy};
 use keystore::store;
 use keystore::time::Timestamp;
-use ksr_gen::daemon::{Report, TickError, Timer};
+use offline_ksk_ksr_gen::daemon::{Report, TickError, Timer};
 
 use super::{Site, stamp, zone};
 

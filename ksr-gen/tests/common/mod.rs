@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use keystore::dns::Name;
 use keystore::time::Timestamp;
-use ksr_gen::cli::{self, Env};
+use offline_ksk_ksr_gen::cli::{self, Env};
 
 pub const COMMON: &str = "dnssec-policy common { offline-ksk yes;
     keys { ksk lifetime unlimited algorithm ecdsap256sha256; zsk lifetime P6M algorithm ecdsap256sha256; }; };";

@@ -7,9 +7,9 @@ use keystore::dns::{Name, Rrset, Rtype, rrsig};
 use keystore::exchange::Bundle;
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
-use signer_plugin::signing::{SigningTimes, ZoneKey};
-use signer_plugin::zone::{Zone, ZoneBuilder};
-use signer_plugin::zonefile::{Record, Source};
+use offline_ksk_signer::signing::{SigningTimes, ZoneKey};
+use offline_ksk_signer::zone::{Zone, ZoneBuilder};
+use offline_ksk_signer::zonefile::{Record, Source};
 
 pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 pub const TIMES: SigningTimes =

@@ -17,10 +17,10 @@ use keystore::keys::{Dnskey, FLAG_SEP, FLAG_ZONE};
 use keystore::policy::Policy;
 use keystore::store::digest;
 use keystore::time::Timestamp;
-use skr_loader::accept::Context;
-use skr_loader::checks;
-use skr_loader::files::{self, Named};
-use skr_loader::store::ZoneState;
+use offline_ksk_skr_loader::accept::Context;
+use offline_ksk_skr_loader::checks;
+use offline_ksk_skr_loader::files::{self, Named};
+use offline_ksk_skr_loader::store::ZoneState;
 
 pub const ZONE: &str = "example.";
 const FOOTER: &str = ";; SignedKeyResponse 1.0 generated\n";

@@ -14,9 +14,9 @@ use keystore::policy::Policy;
 use keystore::store::{digest, read_current};
 use keystore::time::Timestamp;
 use metrics::Metrics;
-use skr_loader::loader::{Import, Loader, Outcome};
-use skr_loader::store::Digest;
-use skr_loader::{audit, checks};
+use offline_ksk_skr_loader::loader::{Import, Loader, Outcome};
+use offline_ksk_skr_loader::store::Digest;
+use offline_ksk_skr_loader::{audit, checks};
 
 pub const DAY: u64 = 86_400;
 pub const ZONE: &str = "example.";

@@ -7,7 +7,7 @@ use keystore::dns::{Name, Rtype};
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::exchange::{Bundle, Ksr, KsrBundle, bind};
 use keystore::keys::{Dnskey, FLAG_ZONE, Timing};
-use skr_loader::loader::Outcome;
+use offline_ksk_skr_loader::loader::Outcome;
 
 use crate::bench::*;
 

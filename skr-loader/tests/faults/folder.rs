@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 
 use keystore::exchange::testing::SkrBuilder;
-use skr_loader::loader::Outcome;
+use offline_ksk_skr_loader::loader::Outcome;
 
 use crate::bench::*;
 
