@@ -26,6 +26,7 @@ pub mod order;
 pub mod parent;
 mod possession;
 pub mod preflight;
+pub mod probe;
 mod rejected;
 mod report;
 pub mod service;

@@ -13,7 +13,7 @@ use keystore::dns::Name;
 use keystore::exchange::TrustAnchor;
 use keystore::keys::Dnskey;
 
-use crate::deliver::probe::{Probe, ProofError};
+use crate::probe::{Probe, ProofError};
 
 /// How long one question may take.
 const ONE: Duration = Duration::from_secs(2);

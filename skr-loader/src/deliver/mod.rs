@@ -10,7 +10,6 @@
 
 pub mod command;
 pub mod plan;
-pub mod probe;
 mod servers;
 #[cfg(test)]
 mod tests;

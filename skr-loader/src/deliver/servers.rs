@@ -14,8 +14,8 @@ use keystore::time::Timestamp;
 
 use super::command::{CommandError, Runner};
 use super::plan::Plan;
-use super::probe::Probe;
 use super::{Deliver, Task};
+use crate::probe::Probe;
 
 const PROGRAM: &str = concat!("skr-loader ", env!("CARGO_PKG_VERSION"));
 /// The server runs as another user, and SKRs are public.

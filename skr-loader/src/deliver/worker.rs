@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 
 use super::command::CommandError;
 use super::plan::Plan;
-use super::probe::{ProofError, Served};
 use super::{Deliver, Task};
 use crate::files::{self, Named, hex, one_line};
+use crate::probe::{ProofError, Served};
 use crate::report;
 use crate::store::InForce;
 
@@ -39,7 +39,7 @@ const MAX_PAUSE: u64 = 300;
 /// Largest state file of ours, in octets.
 const MAX_STATE: u64 = 4096;
 
-/// Proves what a server serves, see [`super::probe::Probe::prove`].
+/// Proves what a server serves, see [`crate::probe::Probe::prove`].
 pub type Prover = Box<dyn Fn(&Name, &Bundle, u64, Timestamp) -> Result<Served, ProofError> + Send>;
 
 /// One target.
