@@ -16,7 +16,8 @@ use crate::dns::Name;
 use crate::exchange::verify::{TrustAnchor, parse_trust_anchors};
 use crate::policy::named_conf::read_regular;
 use crate::policy::table::{Document, DocumentError, Table, Value};
-use crate::policy::{Policies, Policy, PolicyErrors, PolicyFinding, Severity, toml};
+use crate::policy::toml::{self, Section};
+use crate::policy::{Policies, Policy, PolicyErrors, PolicyFinding, Severity};
 
 /// Largest trust anchor file that is read, in octets; the largest DNSKEY record takes some 90 000.
 const MAX_ANCHOR_FILE: u64 = 1 << 20;
@@ -56,10 +57,10 @@ pub(super) fn locate_control_socket(path: &Path) -> Option<std::path::PathBuf> {
     let doc = Document::load(path).ok()?;
     let root = doc.parse().ok()?;
     let mut top = Table::new(&doc, root.get_ref(), "", doc.place(0..0));
-    let loader = top.get("loader");
+    let loader = top.get(Section::Loader.key());
     let mut loader = loader.as_ref().and_then(Value::table);
     let named = loader.as_mut().and_then(|table| table.get("control-socket")?.path());
-    named.or_else(|| Some(top.get("state-dir")?.path()?.join(super::CONTROL_SOCKET)))
+    named.or_else(|| Some(top.get(Section::StateDir.key())?.path()?.join(super::CONTROL_SOCKET)))
 }
 
 /// See [`Config::locate_state_dir`].
@@ -67,7 +68,7 @@ pub(super) fn locate_state_dir(path: &Path) -> Option<std::path::PathBuf> {
     let doc = Document::load(path).ok()?;
     let root = doc.parse().ok()?;
     let mut top = Table::new(&doc, root.get_ref(), "", doc.place(0..0));
-    top.get("state-dir")?.path()
+    top.get(Section::StateDir.key())?.path()
 }
 
 impl From<DocumentError> for ConfigErrors {
@@ -94,7 +95,7 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors) -> Option<Config> 
     if let Some(value) = top.require("version", "1") {
         toml::version(&value);
     }
-    let state_dir = top.require("state-dir", "\"/var/lib/offline-ksk\"").and_then(|v| v.path());
+    let state_dir = top.require(Section::StateDir.key(), "\"/var/lib/offline-ksk\"").and_then(|v| v.path());
     let policies = toml::policies(&mut top);
     let mut used = HashSet::new();
     let zones = zones(&mut top, &policies, &mut used, (state_dir.as_deref(), need));
@@ -114,9 +115,9 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors) -> Option<Config> 
             zone.name
         ));
     }
-    let deliver = top.get("deliver").map(|v| super::deliver::read(&v, zones.as_deref()));
-    let signer = top.get("signer").map(|v| signer(&v));
-    let metrics = top.get("metrics").map(|v| metrics(&v));
+    let deliver = top.get(Section::Deliver.key()).map(|v| super::deliver::read(&v, zones.as_deref()));
+    let signer = top.get(Section::Signer.key()).map(|v| signer(&v));
+    let metrics = top.get(Section::Metrics.key()).map(|v| metrics(&v));
     top.finish();
     note_policies(doc, &policies, &used);
     Some(Config {
@@ -167,7 +168,7 @@ fn zones<'a>(
     used: &mut HashSet<&'a str>,
     place: (Option<&Path>, Anchors),
 ) -> Option<Vec<(ZoneConfig, Option<bool>)>> {
-    let Some(value) = top.get("zone") else {
+    let Some(value) = top.get(Section::Zone.key()) else {
         top.error("no zone is configured; write at least one [[zone]] with name and policy");
         return None;
     };
@@ -321,7 +322,7 @@ fn anchor_file(path: &Path, zone: &Name) -> Result<Vec<TrustAnchor>, String> {
 
 fn ksr(top: &mut Table<'_, '_>) -> KsrConfig {
     let mut ksr = KsrConfig::default();
-    let Some(mut table) = top.get("ksr").and_then(|v| v.table()) else { return ksr };
+    let Some(mut table) = top.get(Section::Ksr.key()).and_then(|v| v.table()) else { return ksr };
     ksr.enabled = table.get("enabled").and_then(|v| v.boolean()).unwrap_or(ksr.enabled);
     let lead = table.get("lead");
     ksr.lead = lead.as_ref().and_then(Value::duration).unwrap_or(ksr.lead);
@@ -371,7 +372,7 @@ fn mailbox(value: &Value<'_, '_>) -> Option<String> {
 /// `[loader]`, and its `require-signature`.
 fn loader(top: &mut Table<'_, '_>, ksr: &KsrConfig) -> (LoaderConfig, bool) {
     let (mut loader, mut require_signature) = (LoaderConfig::default(), false);
-    let value = top.get("loader");
+    let value = top.get(Section::Loader.key());
     let mut table = value.as_ref().and_then(Value::table);
     if let Some(table) = &mut table {
         if let Some(value) = table.get("rescan-interval") {

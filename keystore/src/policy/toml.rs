@@ -36,15 +36,44 @@ pub fn parse(octets: &[u8], path: &Path) -> Result<Policies, PolicyErrors> {
     read(Document::from_octets(octets.to_vec(), path)?)
 }
 
-/// Keys of `offline-ksk.toml` that say nothing of policies.
-const CONFIG_KEYS: [&str; 6] = ["state-dir", "zone", "loader", "ksr", "signer", "metrics"];
+/// A key at the top of `offline-ksk.toml` that says nothing of policies. [`crate::config`] reads what stands below it; whoever wants
+/// the policies alone only has to know its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Section {
+    StateDir,
+    Zone,
+    Loader,
+    Deliver,
+    Ksr,
+    Signer,
+    Metrics,
+}
+
+impl Section {
+    /// All of them.
+    pub(crate) const ALL: [Self; 7] =
+        [Self::StateDir, Self::Zone, Self::Loader, Self::Deliver, Self::Ksr, Self::Signer, Self::Metrics];
+
+    /// The key in the file.
+    pub(crate) const fn key(self) -> &'static str {
+        match self {
+            Self::StateDir => "state-dir",
+            Self::Zone => "zone",
+            Self::Loader => "loader",
+            Self::Deliver => "deliver",
+            Self::Ksr => "ksr",
+            Self::Signer => "signer",
+            Self::Metrics => "metrics",
+        }
+    }
+}
 
 fn read(doc: Document) -> Result<Policies, PolicyErrors> {
     let policies = {
         let root = doc.parse()?;
         let mut top = Table::new(&doc, root.get_ref(), "", doc.place(0..0));
-        for key in CONFIG_KEYS {
-            top.get(key);
+        for section in Section::ALL {
+            top.get(section.key());
         }
         if let Some(value) = top.get("version") {
             version(&value);
@@ -340,6 +369,37 @@ nsec3param = { optout = false, salt-length = 8 }
         std::fs::remove_file(dir.path().join("named.conf")).unwrap();
         let error = load(&config).unwrap_err().to_string();
         assert!(error.contains("offline-ksk.toml:4: named-conf: open: "), "{error}");
+    }
+
+    /// Every section of the configuration of the daemons, also those that the example has in comments only.
+    #[test]
+    fn policies_are_read_from_a_configuration_with_every_section() {
+        let example = include_str!("../../../docs/offline-ksk.example.toml");
+        let path = Path::new("/etc/offline-ksk/offline-ksk.toml");
+        let deliver = "[[deliver.named]]\nname = \"ns1\"\naddress = \"127.0.0.1:53\"\nfolder = \"/var/cache/bind/skr\"\n";
+        let knot = "[[deliver.knot]]\nname = \"knot\"\nfolder = \"/var/lib/knot/skr\"\n";
+        let hook = "[[deliver.hook]]\nname = \"hook\"\ncommand = [\"/bin/true\"]\n";
+        for more in ["", deliver, knot, hook, "named-conf = 7"] {
+            let whole =
+                if more.contains('[') { format!("{example}\n{more}") } else { format!("{more}\n{example}") };
+            let daemons = crate::config::Config::parse(whole.as_bytes(), path);
+            let policies = parse(whole.as_bytes(), path);
+            assert_eq!(daemons.is_ok(), policies.is_ok(), "{more}: {daemons:?} {policies:?}");
+            assert!(policies.is_err() || policies.is_ok_and(|p| p.get("common").is_ok()), "{more}");
+        }
+    }
+
+    #[test]
+    fn each_section_is_known_to_both_readers() {
+        for section in Section::ALL {
+            let text = format!("{} = 7\n", section.key());
+            let path = Path::new("/etc/offline-ksk/offline-ksk.toml");
+            assert!(parse(text.as_bytes(), path).is_ok(), "{section:?}");
+            let Err(error) = crate::config::Config::parse(text.as_bytes(), path) else {
+                panic!("{section:?}")
+            };
+            assert!(!error.to_string().contains("unknown key"), "{section:?}: {error}");
+        }
     }
 
     #[test]
