@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use keystore::clock;
 use keystore::config::{Config, ZoneConfig};
-use ksr_gen::daemon::{self, Outcome, Report, Rounds, TickError, TimerLock, Told};
+use ksr_gen::daemon::{self, Rounds, TickError, TimerLock, TimerOutcome, TimerReport, Told};
 use metrics::Metrics;
 use metrics::http::{Endpoint, Server};
 use metrics::zones::Part;
@@ -162,7 +162,7 @@ fn once(config: &Config, json: bool) -> Result<ExitCode> {
     Ok(if all.iter().any(|seen| seen.error.is_some()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn seen(zone: &ZoneConfig, result: &Result<Report, TickError>, told: Option<&Told>) -> Seen {
+fn seen(zone: &ZoneConfig, result: &Result<TimerReport, TickError>, told: Option<&Told>) -> Seen {
     let zone = zone.name.to_lowercase().to_string();
     let report = match result {
         Ok(report) => report,
@@ -179,9 +179,9 @@ fn seen(zone: &ZoneConfig, result: &Result<Report, TickError>, told: Option<&Tol
     Seen {
         zone,
         outcome: match report.outcome {
-            Outcome::NotDue => "not due",
-            Outcome::Pending => "open",
-            Outcome::Written => "written",
+            TimerOutcome::NotDue => "not due",
+            TimerOutcome::Pending => "open",
+            TimerOutcome::Written => "written",
         },
         coverage_end: report.coverage_end.map(|end| end.iso()),
         due: open.is_none().then(|| report.due.iso()),
@@ -348,7 +348,7 @@ fn remove_series(metrics: &Metrics, old: &Config, new: &Config) {
 fn tell(
     config: &Config,
     zone: &ZoneConfig,
-    result: &Result<Report, TickError>,
+    result: &Result<TimerReport, TickError>,
     told: Option<&Told>,
     metrics: &Metrics,
 ) {
@@ -373,7 +373,7 @@ fn tell(
     for warning in &report.warnings {
         tracing::warn!(zone = %label, "{warning}");
     }
-    if let (Outcome::Written, Some(open)) = (report.outcome, &report.open) {
+    if let (TimerOutcome::Written, Some(open)) = (report.outcome, &report.open) {
         tracing::warn!(
             zone = %label, request = %open.path.display(), from = %open.start, until = %open.end,
             "request written; bring it to the KSK operator, sign it with -e {}", open.end

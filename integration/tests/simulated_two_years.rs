@@ -17,7 +17,7 @@ use keystore::keys::plan::{Holes, Interval};
 use keystore::keys::{Dnskey, files};
 use keystore::policy::{self, Policy, Role};
 use keystore::time::Timestamp;
-use ksr_gen::daemon::{self, Closed, OpenRequest, Report, Rounds, Told, Urgency};
+use ksr_gen::daemon::{self, Closed, OpenRequest, Rounds, TimerReport, Told, Urgency};
 use ksr_gen::keygen::{self, Keygen};
 use ksr_gen::sign::{self, Allow, Signing};
 use metrics::Metrics;
@@ -238,7 +238,7 @@ struct Watch {
 
 impl Watch {
     /// One round of the request timer, as the daemon does it.
-    fn round(&mut self, config: &Config, ceremonies: u64, now: Timestamp) -> Report {
+    fn round(&mut self, config: &Config, ceremonies: u64, now: Timestamp) -> TimerReport {
         let (metrics, mut seen) = (self.metrics.clone(), None);
         let (told_before, closed, warnings) = (&mut self.told, &mut self.closed, &mut self.warnings);
         self.rounds.round(

@@ -18,7 +18,7 @@ use keystore::keys::plan::{Holes, Interval};
 use keystore::policy::{self, Policy, Role};
 use keystore::store::{digest, format_current, skr_path, zone_dir};
 use keystore::time::Timestamp;
-use offline_ksk_ksr_gen::daemon::{Outcome, Rounds};
+use offline_ksk_ksr_gen::daemon::{Rounds, TimerOutcome};
 use offline_ksk_ksr_gen::keygen::{self, Keygen};
 use offline_ksk_ksr_gen::request;
 use offline_ksk_ksr_gen::sign::{self, Allow, Signing};
@@ -57,16 +57,17 @@ fn main() {
     // What the test data takes is not the timer's.
     let before = memory("VmRSS:");
     let mut rounds = Rounds::default();
-    let first = round(&mut rounds, &config, now, Outcome::NotDue);
-    let later =
-        (1..=5).map(|n| round(&mut rounds, &config, now.plus(60 * n), Outcome::NotDue)).fold(0.0, f64::max);
+    let first = round(&mut rounds, &config, now, TimerOutcome::NotDue);
+    let later = (1..=5)
+        .map(|n| round(&mut rounds, &config, now.plus(60 * n), TimerOutcome::NotDue))
+        .fold(0.0, f64::max);
     for path in fs::read_dir(&keys).unwrap().map(|entry| entry.unwrap().path()) {
         if path.extension().is_some_and(|e| e == "state") {
             let octets = fs::read(&path).unwrap();
             fs::write(&path, octets).unwrap();
         }
     }
-    let touched = round(&mut rounds, &config, now.plus(600), Outcome::NotDue);
+    let touched = round(&mut rounds, &config, now.plus(600), TimerOutcome::NotDue);
     println!(
         "{ZONES} zones, {files} key files in one folder: the first round {first:.2} s, a round {later:.2} s (goal 2), one after every \
          zone had a key file written {touched:.2} s; peak {} MiB (goal 300), of these {before} before the first round",
@@ -75,14 +76,14 @@ fn main() {
 
     // Half a year later the requests of some are due, and their keys have to be made.
     config.zones.truncate(DUE);
-    let due = round(&mut rounds, &config, now.plus(150 * DAY), Outcome::Written);
+    let due = round(&mut rounds, &config, now.plus(150 * DAY), TimerOutcome::Written);
     let each = due / DUE as f64 * 1000.0;
     println!("{DUE} requests due at once, keys made for each in that folder: {due:.2} s, {each:.0} ms each");
-    let pending = round(&mut rounds, &config, now.plus(150 * DAY + 60), Outcome::Pending);
+    let pending = round(&mut rounds, &config, now.plus(150 * DAY + 60), TimerOutcome::Pending);
     println!("a round over {DUE} open requests: {pending:.3} s");
 }
 
-fn round(rounds: &mut Rounds, config: &Config, now: Timestamp, expected: Outcome) -> f64 {
+fn round(rounds: &mut Rounds, config: &Config, now: Timestamp, expected: TimerOutcome) -> f64 {
     let begun = Instant::now();
     rounds.round(
         config,

@@ -67,7 +67,7 @@ pub enum KeygenError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: std::io::Error,
     },
     /// No plan.
@@ -88,7 +88,7 @@ pub enum KeygenError {
     },
 }
 
-/// The system's word as BIND says it for a missing file.
+/// Error of the system call that failed.as BIND says it for a missing file.
 pub(crate) fn reason(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "file not found".to_owned(),

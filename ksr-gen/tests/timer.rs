@@ -8,13 +8,13 @@ use keystore::exchange::bind;
 use keystore::keys::{files, plan};
 use keystore::store;
 use keystore::time::Timestamp;
-use offline_ksk_ksr_gen::daemon::{Closed, Outcome, TickError, tick};
+use offline_ksk_ksr_gen::daemon::{Closed, TickError, TimerOutcome, tick};
 
 #[test]
 fn a_life_of_requests() {
     let mut host = Host::new(COMMON);
     let first = host.tick();
-    assert_eq!((first.outcome, first.coverage_end, first.due), (Outcome::Written, None, host.now));
+    assert_eq!((first.outcome, first.coverage_end, first.due), (TimerOutcome::Written, None, host.now));
     assert_eq!(first.keys_made.len(), 1, "182 days within the 186 of the first key");
     let open = first.open.expect("a request");
     assert_eq!((open.start, open.end, open.written), (host.now, host.now.plus(182 * DAY), host.now));
@@ -25,13 +25,13 @@ fn a_life_of_requests() {
 
     host.now = host.now.plus(3 * DAY);
     let second = host.tick();
-    assert_eq!(second.outcome, Outcome::Pending);
+    assert_eq!(second.outcome, TimerOutcome::Pending);
     assert_eq!(second.open, Some(open.clone()), "read back from its last line");
     assert_eq!(host.outbox().len(), 1, "never two open requests");
 
     host.answer(open.end);
     let third = host.tick();
-    assert_eq!(third.outcome, Outcome::NotDue);
+    assert_eq!(third.outcome, TimerOutcome::NotDue);
     assert_eq!((third.open, host.outbox().len()), (None, 0));
     let moved = open.path.parent().expect("a folder").join("answered/20261124000000.ksr");
     assert_eq!(third.closed, [(moved.clone(), Closed::Answered)]);
@@ -41,10 +41,10 @@ fn a_life_of_requests() {
     assert_eq!(third.due, end.minus(60 * DAY));
 
     host.now = third.due.minus(1);
-    assert_eq!(host.tick().outcome, Outcome::NotDue);
+    assert_eq!(host.tick().outcome, TimerOutcome::NotDue);
     host.now = third.due;
     let next = host.tick();
-    assert_eq!(next.outcome, Outcome::Written);
+    assert_eq!(next.outcome, TimerOutcome::Written);
     let open = next.open.expect("a request");
     assert_eq!((open.start, open.end), (host.now, end.plus(182 * DAY)));
     // The answer to the first one lasts some days longer than asked for, and so does this request: past the second key's 372 days.
@@ -63,7 +63,7 @@ fn keys_and_accepted_bundles_agree_for_years() {
         while host.now < stop {
             let report = host.tick();
             assert_eq!(report.warnings, Vec::<String>::new());
-            written += u32::from(report.outcome == Outcome::Written);
+            written += u32::from(report.outcome == TimerOutcome::Written);
             let signed = report.open.map(|open| (open.written.plus(10 * DAY), open.end));
             if let Some((_, end)) = signed.filter(|(at, _)| host.now >= *at) {
                 host.answer(end);
@@ -104,10 +104,10 @@ fn another_answer_supersedes_a_request() {
     // Signed for a shorter time than asked for: too short to last, then long enough.
     host.answer(host.now.plus(30 * DAY));
     let still = host.tick();
-    assert_eq!((still.outcome, still.closed), (Outcome::Pending, vec![]));
+    assert_eq!((still.outcome, still.closed), (TimerOutcome::Pending, vec![]));
     host.answer(host.now.plus(150 * DAY));
     let closed = host.tick();
-    assert_eq!(closed.outcome, Outcome::NotDue);
+    assert_eq!(closed.outcome, TimerOutcome::NotDue);
     assert_eq!(closed.closed.iter().map(|(_, why)| *why).collect::<Vec<_>>(), [Closed::Superseded]);
     assert!(closed.coverage_end.expect("a coverage") < open.end);
 }
@@ -118,7 +118,7 @@ fn an_unanswered_request_expires() {
     let open = host.tick().open.expect("a request");
     host.now = open.end;
     let report = host.tick();
-    assert_eq!(report.outcome, Outcome::Written);
+    assert_eq!(report.outcome, TimerOutcome::Written);
     assert_eq!(report.closed.iter().map(|(_, why)| *why).collect::<Vec<_>>(), [Closed::Expired]);
     assert_eq!(host.outbox().len(), 1);
 }
@@ -131,7 +131,7 @@ fn a_request_of_another_hand_counts() {
     std::fs::write(dir.join("20261101000000.ksr"), [0xff, b'\n', 0]).expect("write");
     std::fs::write(dir.join("notes.txt"), "for 1 to 2 written 3").expect("write");
     let report = host.tick();
-    assert_eq!(report.outcome, Outcome::Pending);
+    assert_eq!(report.outcome, TimerOutcome::Pending);
     let open = report.open.expect("a request");
     assert_eq!((open.start, open.end), (stamp("20261101000000"), stamp("20261101000000").plus(182 * DAY)));
 }

@@ -11,7 +11,7 @@ use common::{COMMON, zone};
 use keystore::exchange::bind;
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
-use offline_ksk_ksr_gen::daemon::{Closed, KeyFiles, Outcome, Report, TickError};
+use offline_ksk_ksr_gen::daemon::{Closed, KeyFiles, TickError, TimerOutcome, TimerReport};
 
 /// A host with a request that is answered for half a year, and the look that has seen that.
 fn answered() -> Host {
@@ -19,7 +19,7 @@ fn answered() -> Host {
     let open = host.tick().open.expect("a request");
     host.answer(open.end);
     let report = host.tick();
-    assert_eq!((report.outcome, report.warnings), (Outcome::NotDue, vec![]));
+    assert_eq!((report.outcome, report.warnings), (TimerOutcome::NotDue, vec![]));
     host
 }
 
@@ -30,7 +30,7 @@ fn asked(host: &Host) -> Vec<Dnskey> {
     ksr.bundles.into_iter().flat_map(|bundle| bundle.keys).collect()
 }
 
-fn reasons(report: &Report) -> Vec<Closed> {
+fn reasons(report: &TimerReport) -> Vec<Closed> {
     report.closed.iter().map(|(_, why)| *why).collect()
 }
 
@@ -63,7 +63,7 @@ fn a_new_zsk_makes_a_request_due() {
     }
     let [_, _] = host.zsks().try_into().expect("two ZSKs");
     let report = host.tick();
-    assert_eq!(report.outcome, Outcome::Written);
+    assert_eq!(report.outcome, TimerOutcome::Written);
     assert!(report.warnings.iter().any(|w| w.starts_with("KSR-COVERAGE-KEYS: ")), "{:?}", report.warnings);
     let open = report.open.expect("a request");
     assert_eq!((open.start, open.end), (host.now, old_end.plus(182 * DAY)));
@@ -76,13 +76,13 @@ fn a_new_zsk_makes_a_request_due() {
     for _ in 0..3 {
         host.now = host.now.plus(DAY);
         let report = host.tick();
-        assert_eq!((report.outcome, report.open.as_ref()), (Outcome::Pending, Some(&open)));
+        assert_eq!((report.outcome, report.open.as_ref()), (TimerOutcome::Pending, Some(&open)));
     }
     host.answer(open.end);
     let report = host.tick();
     assert_eq!(
         (report.outcome, reasons(&report), report.warnings),
-        (Outcome::NotDue, vec![Closed::Answered], vec![])
+        (TimerOutcome::NotDue, vec![Closed::Answered], vec![])
     );
     assert_eq!(host.outbox(), Vec::<std::path::PathBuf>::new());
 }
@@ -100,8 +100,8 @@ fn an_open_request_follows_the_keys() {
     assert!(made >= 2, "keys for half a year of three months each");
     // Untouched, it stays, whoever looks.
     host.now = host.now.plus(DAY);
-    assert_eq!(host.tick().outcome, Outcome::Pending);
-    assert_eq!(host.tick().outcome, Outcome::Pending);
+    assert_eq!(host.tick().outcome, TimerOutcome::Pending);
+    assert_eq!(host.tick().outcome, TimerOutcome::Pending);
 
     // The key that comes later is deleted.
     let keys = keystore::keys::files::find(&host.zone.key_directory, &zone()).expect("keys").keys;
@@ -113,14 +113,14 @@ fn an_open_request_follows_the_keys() {
     let gone = later.dnskey.clone();
     host.now = host.now.plus(DAY);
     let report = host.tick();
-    assert_eq!((report.outcome, reasons(&report)), (Outcome::Written, vec![Closed::KeysChanged]));
+    assert_eq!((report.outcome, reasons(&report)), (TimerOutcome::Written, vec![Closed::KeysChanged]));
     assert!(report.warnings.iter().any(|w| w.starts_with("KSR-KEYS-CHANGED: ")), "{:?}", report.warnings);
     assert_eq!(report.keys_made.len(), 1, "in its place");
     assert_ne!(report.open.as_ref(), Some(&first));
     assert!(!asked(&host).contains(&gone));
     assert_eq!(files(&host.outbox_dir().join("answered"), "ksr").len(), 1);
     host.now = host.now.plus(DAY);
-    assert_eq!(host.tick().outcome, Outcome::Pending, "the new one fits");
+    assert_eq!(host.tick().outcome, TimerOutcome::Pending, "the new one fits");
 
     // named or the operator moves a Delete.
     let keys = keystore::keys::files::find(&host.zone.key_directory, &zone()).expect("keys").keys;
@@ -136,7 +136,7 @@ fn an_open_request_follows_the_keys() {
     assert_eq!(reasons(&host.tick()), vec![Closed::KeysChanged]);
     assert_eq!(host.outbox().len(), 1);
     assert_eq!(files(&host.outbox_dir().join("answered"), "ksr").len(), 3);
-    assert_eq!(host.tick().outcome, Outcome::Pending);
+    assert_eq!(host.tick().outcome, TimerOutcome::Pending);
 }
 
 /// What has been is not held against a request: named purges key files whose Delete is over.
@@ -153,7 +153,7 @@ fn a_purged_key_changes_nothing() {
             .expect("remove");
     }
     let report = host.tick();
-    assert_eq!((report.outcome, report.warnings), (Outcome::Pending, vec![]));
+    assert_eq!((report.outcome, report.warnings), (TimerOutcome::Pending, vec![]));
 }
 
 /// The active ZSK is gone for good in the middle of the coverage: a request is due at once.
@@ -168,7 +168,7 @@ fn a_deleted_active_zsk_makes_a_request_due() {
     let report = host.tick();
     assert_eq!(
         (report.outcome, report.keys_made.len()),
-        (Outcome::Written, 2),
+        (TimerOutcome::Written, 2),
         "for a year, of half a year each"
     );
     assert!(report.warnings.iter().any(|w| w.starts_with("KSR-COVERAGE-KEYS: ")), "{:?}", report.warnings);
@@ -231,7 +231,7 @@ fn row_37_a_clock_that_goes_back_or_ahead_makes_no_request_and_loses_none() {
         assert_eq!(before, (host.outbox(), host.zsks()), "{wrong}");
     }
     host.now = now.plus(60);
-    assert_eq!(host.tick().outcome, Outcome::Pending);
+    assert_eq!(host.tick().outcome, TimerOutcome::Pending);
 
     // Covered, and an hour or a year back: nothing is due, nothing is made, nothing is moved.
     host.answer(now.plus(182 * DAY));
@@ -240,7 +240,7 @@ fn row_37_a_clock_that_goes_back_or_ahead_makes_no_request_and_loses_none() {
     for back in [3600, 365 * DAY] {
         host.now = now.minus(back);
         let report = host.tick();
-        assert_eq!((report.outcome, report.closed), (Outcome::NotDue, vec![]));
+        assert_eq!((report.outcome, report.closed), (TimerOutcome::NotDue, vec![]));
         assert_eq!((host.outbox().len(), host.zsks()), (0, keys.clone()));
     }
 
@@ -252,10 +252,10 @@ fn row_37_a_clock_that_goes_back_or_ahead_makes_no_request_and_loses_none() {
     assert!(error.contains(&ahead.path.display().to_string()) && error.contains("remove"), "{error}");
     fs::remove_file(&ahead.path).expect("remove");
     let report = host.tick();
-    assert_eq!(report.outcome, Outcome::NotDue);
+    assert_eq!(report.outcome, TimerOutcome::NotDue);
     let due = report.due;
     host.now = due;
-    assert_eq!(host.tick().outcome, Outcome::Written);
+    assert_eq!(host.tick().outcome, TimerOutcome::Written);
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn row_38_after_a_suspend_the_first_look_does_what_is_due() {
     host.answer(open.end);
     host.now = host.now.plus(7 * DAY);
     let report = host.tick();
-    assert_eq!((report.outcome, reasons(&report)), (Outcome::NotDue, vec![Closed::Answered]));
+    assert_eq!((report.outcome, reasons(&report)), (TimerOutcome::NotDue, vec![Closed::Answered]));
     // And past the end of everything: one request, from now on.
     host.now = report.coverage_end.expect("a coverage").plus(30 * DAY);
     let open = host.tick().open.expect("a request");
@@ -315,7 +315,7 @@ fn row_39_key_files_mismatch_no_key_is_made_in_place_of_a_damaged_one_for_a_day(
         let report = host.tick();
         assert_eq!(
             (report.outcome, report.key_files.map(|seen| seen.mismatched)),
-            (Outcome::NotDue, Some(1)),
+            (TimerOutcome::NotDue, Some(1)),
             "{what}"
         );
         assert!(
@@ -326,7 +326,7 @@ fn row_39_key_files_mismatch_no_key_is_made_in_place_of_a_damaged_one_for_a_day(
         assert_eq!(host.tick().warnings, Vec::<String>::new(), "told once");
         let good = offline_ksk_ksr_gen::daemon::tick(&other, &host.ksr, &host.site.path(""), host.now)
             .expect("a look");
-        assert_eq!(good.outcome, Outcome::Written, "{what}: the neighbour");
+        assert_eq!(good.outcome, TimerOutcome::Written, "{what}: the neighbour");
         // When the request is due, a day is left to put it back.
         host.now = report.due;
         for later in [0, DAY - 1] {
@@ -340,13 +340,13 @@ fn row_39_key_files_mismatch_no_key_is_made_in_place_of_a_damaged_one_for_a_day(
             // As it was: a private key that others can read proves nothing.
             fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("chmod");
         }
-        assert_eq!(host.tick().outcome, Outcome::Written, "{what}: put back");
+        assert_eq!(host.tick().outcome, TimerOutcome::Written, "{what}: put back");
         assert!(asked(&host).iter().any(|key| base.ends_with(&format!("{:05}", key.tag()))), "{what}");
 
         // Damaged again under the open request: it stays.
         harm(&host.zone.key_directory, &base);
         let report = host.tick();
-        assert_eq!((report.outcome, report.closed), (Outcome::Pending, vec![]), "{what}");
+        assert_eq!((report.outcome, report.closed), (TimerOutcome::Pending, vec![]), "{what}");
 
         // Without anybody who puts it back, the request is written a day after it was due all the same.
         let mut lone = answered();
@@ -354,7 +354,7 @@ fn row_39_key_files_mismatch_no_key_is_made_in_place_of_a_damaged_one_for_a_day(
         harm(&lone.zone.key_directory, &base);
         lone.now = lone.tick().due.plus(DAY);
         let report = lone.tick();
-        assert_eq!(report.outcome, Outcome::Written, "{what}");
+        assert_eq!(report.outcome, TimerOutcome::Written, "{what}");
         assert!(report.warnings.iter().any(|w| w.contains(&base)), "{what}: {:?}", report.warnings);
     }
 }
@@ -370,7 +370,7 @@ fn row_39_a_private_zsk_that_others_can_read_proves_nothing() {
     assert!(error.contains(&base) && error.contains("644"), "{error}");
     assert_eq!(host.outbox().len(), 0);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
-    assert_eq!(host.tick().outcome, Outcome::Written);
+    assert_eq!(host.tick().outcome, TimerOutcome::Written);
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn row_40_a_private_ksk_is_reported_and_neither_opened_nor_asked_for() {
     assert!(report.warnings.iter().all(|w| w.starts_with("KSR-PRIVATE-KSK: ")), "{:?}", report.warnings);
     assert_eq!(report.warnings.len(), 1);
     host.now = report.due;
-    assert_eq!(host.tick().outcome, Outcome::Written);
+    assert_eq!(host.tick().outcome, TimerOutcome::Written);
     assert!(asked(&host).iter().all(|key| !key.is_ksk()));
     // Gone again.
     for suffix in ["key", "private", "state"] {

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use common::COMMON;
 use common::host::{DAY, Host, files};
 use keystore::store::digest;
-use offline_ksk_ksr_gen::daemon::{HookError, NoticeError, Notices, Outcome, Told, Urgency};
+use offline_ksk_ksr_gen::daemon::{HookError, NoticeError, Notices, TimerOutcome, Told, Urgency};
 
 /// A hook that appends its urgency and attempt to `calls`, keeps the mail as `mail`, and ends as the file `status` says.
 fn install(host: &mut Host) {
@@ -158,6 +158,54 @@ fn the_mail_says_what_to_do_and_carries_the_request() {
     }
 }
 
+/// The commands of a mail, as somebody pastes them who keeps the files of the mail and the SKR of the ceremony before in one folder.
+fn commands(mail: &str) -> Vec<String> {
+    let lines = mail.lines().filter_map(|line| line.trim_start().strip_prefix("ksr-gen "));
+    let set = |line: &str| {
+        let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        for word in &mut words {
+            match word.as_str() {
+                "POLICY-FILE" => "@policy".clone_into(word),
+                "KSK-FOLDER" => "@ksk".clone_into(word),
+                file if file.ends_with(".ksr") || file.ends_with(".skr") => *word = format!("@{file}"),
+                _ => {}
+            }
+        }
+        words.join(" ")
+    };
+    lines.map(set).collect()
+}
+
+#[test]
+fn kind_30_mail_of_each_follow_up_request_has_previous_and_its_commands_work() {
+    let mut host = Host::new(COMMON);
+    let mut notices = Notices::default();
+    for round in 0..4 {
+        let Told::Now(_, path) = step(&host, &mut notices) else { panic!("not told") };
+        let mail = fs::read_to_string(&path).expect("the mail");
+        let request = path.with_extension("ksr");
+        let name = request.file_name().and_then(|name| name.to_str()).expect("text");
+        fs::copy(&request, host.site.path(name)).expect("copy");
+        let commands = commands(&mail);
+        assert_eq!(commands.len(), 2, "check and sign: {mail}");
+        for line in commands {
+            assert_eq!(line.contains(" --previous @PREVIOUS.skr "), round > 0, "round {round}: {line}");
+            host.site.run(&line).ok();
+        }
+        let skr = fs::read_to_string(host.site.path(name).with_extension("skr")).expect("the SKR");
+        host.site.write("PREVIOUS.skr", &skr);
+        host.accept(&skr);
+        // Round 2 is late: the coverage has ended.
+        let report = host.tick();
+        host.now = if round == 1 { report.coverage_end.expect("a coverage").plus(DAY) } else { report.due };
+        assert!(matches!(step(&host, &mut notices), Told::Nothing | Told::Now(..)));
+        notices = Notices::default();
+        for told in files(&host.outbox_dir(), "told") {
+            fs::remove_file(told).expect("remove");
+        }
+    }
+}
+
 #[test]
 fn a_hook_that_fails_is_tried_again_less_and_less_often() {
     let mut host = Host::new(COMMON);
@@ -204,7 +252,7 @@ fn a_hook_that_hangs_holds_up_the_zones_once_a_minute() {
     let config = host.config();
     let report =
         offline_ksk_ksr_gen::daemon::tick(&other, &host.ksr, &host.site.path(""), host.now).expect("a look");
-    assert_eq!(report.outcome, Outcome::Written);
+    assert_eq!(report.outcome, TimerOutcome::Written);
     let mut tell = |now| notices.tell(&other, &config, report.open.as_ref(), None, now);
     assert!(matches!(tell(host.now.plus(58)), Told::Waits(_)));
     assert!(begun.elapsed().as_secs() < 20);

@@ -24,7 +24,7 @@ pub enum HookError {
     Start {
         /// The program.
         program: String,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: io::Error,
     },
     /// It did not end in time, and was killed.

@@ -20,7 +20,7 @@ pub enum LockError {
     Io {
         /// The lock file.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: io::Error,
     },
     /// Another process holds it.

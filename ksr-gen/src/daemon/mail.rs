@@ -5,21 +5,22 @@ use std::path::Path;
 
 use data_encoding::{BASE64, HEXLOWER};
 use keystore::config::{KsrConfig, ZoneConfig};
-use keystore::exchange::TrustAnchor;
 use keystore::exchange::bind;
 use keystore::store::digest;
 use keystore::time::Timestamp;
 
-use super::OpenRequest;
-use super::notice::Urgency;
+use super::outbox::OpenRequest;
+use super::urgency::Urgency;
 use crate::pgp_words;
 
 /// Characters of a zone name that a subject shows; a name can have a thousand, and a line no more than that.
 const SUBJECT_NAME: usize = 200;
+/// The SKR of the ceremony before, as the commands of a mail name it: only the KSK side knows where it keeps that file.
+const PREVIOUS: &str = "PREVIOUS.skr";
 /// Base64 characters a line (RFC 2045 section 6.8).
 const BASE64_LINE: usize = 76;
 
-/// What a mail speaks of.
+/// What a mail is about.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Subject<'a> {
     pub zone: &'a ZoneConfig,
@@ -37,85 +38,85 @@ pub(super) struct Subject<'a> {
 
 /// The whole mail, lines ended by LF as `sendmail` takes them.
 pub(super) fn compose(subject: Subject<'_>) -> String {
-    let Subject { zone, ksr, request, octets, urgency, answer_by, now, .. } = subject;
-    let sha256 = digest(octets);
+    let sha256 = digest(subject.octets);
     let hex = HEXLOWER.encode(&sha256);
+    let boundary = format!("=_offline-ksk_{}", &hex[..32]);
+    let file = file_name(&subject.request.path);
+    let mut text = String::new();
+    put_header(&mut text, subject, &hex);
+    let _ = writeln!(text, "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"{boundary}\"\n");
+    let _ = writeln!(text, "--{boundary}\nContent-Type: text/plain; charset=us-ascii");
+    let _ = writeln!(text, "Content-Transfer-Encoding: 7bit\n");
+    put_situation(&mut text, subject);
+    put_facts(&mut text, subject, &sha256);
+    put_instructions(&mut text, subject);
+    let _ = writeln!(text, "\n--{boundary}\nContent-Type: application/octet-stream; name=\"{file}\"");
+    let _ = writeln!(text, "Content-Disposition: attachment; filename=\"{file}\"");
+    let _ = writeln!(text, "Content-Transfer-Encoding: base64\n");
+    for row in BASE64.encode(subject.octets).as_bytes().chunks(BASE64_LINE) {
+        let _ = writeln!(text, "{}", String::from_utf8_lossy(row));
+    }
+    let _ = writeln!(text, "--{boundary}--");
+    text
+}
+
+/// Sender, receivers, date and subject (RFC 5322), and what mail filters look at.
+fn put_header(out: &mut String, subject: Subject<'_>, sha256: &str) {
+    let Subject { zone, ksr, urgency, answer_by, now, .. } = subject;
     let name = zone.name.to_string();
     let short: String = name.chars().take(SUBJECT_NAME).collect();
     let dots = if short.len() < name.len() { "..." } else { "" };
-    let boundary = format!("=_offline-ksk_{}", &hex[..32]);
-    let mut text = String::new();
-    let mut line = |line: std::fmt::Arguments<'_>| {
-        let _ = text.write_fmt(line);
-        text.push('\n');
-    };
-    line(format_args!("From: {}", ksr.mail_from));
-    if !ksr.mail_to.is_empty() {
-        line(format_args!("To: {}", ksr.mail_to.join(",\n ")));
-    }
-    line(format_args!("Date: {}", date(now)));
     let what = match answer_by {
         Some(time) => format!("needs an SKR by {}", &time.iso()[..10]),
         None => "asks for its first SKR".to_owned(),
     };
-    line(format_args!("Subject: {}: {short}{dots} {what}", urgency.word().to_ascii_uppercase()));
-    line(format_args!("Auto-Submitted: auto-generated"));
-    line(format_args!("X-Offline-KSK-Urgency: {}", urgency.word()));
-    line(format_args!("X-Offline-KSK-SHA256: {hex}"));
-    line(format_args!("MIME-Version: 1.0"));
-    line(format_args!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\n"));
-    line(format_args!(
-        "--{boundary}\nContent-Type: text/plain; charset=us-ascii\nContent-Transfer-Encoding: 7bit\n"
-    ));
-    line(format_args!("{}", body(subject, &sha256)));
-    let file = file_name(&request.path);
-    line(format_args!("--{boundary}\nContent-Type: application/octet-stream; name=\"{file}\""));
-    line(format_args!("Content-Disposition: attachment; filename=\"{file}\""));
-    line(format_args!("Content-Transfer-Encoding: base64\n"));
-    for row in BASE64.encode(octets).as_bytes().chunks(BASE64_LINE) {
-        line(format_args!("{}", String::from_utf8_lossy(row)));
+    let _ = writeln!(out, "From: {}", ksr.mail_from);
+    if !ksr.mail_to.is_empty() {
+        let _ = writeln!(out, "To: {}", ksr.mail_to.join(",\n "));
     }
-    line(format_args!("--{boundary}--"));
-    text
+    let _ = writeln!(out, "Date: {}", date(now));
+    let _ = writeln!(out, "Subject: {}: {short}{dots} {what}", urgency.word().to_ascii_uppercase());
+    let _ = writeln!(out, "Auto-Submitted: auto-generated");
+    let _ = writeln!(out, "X-Offline-KSK-Urgency: {}", urgency.word());
+    let _ = writeln!(out, "X-Offline-KSK-SHA256: {sha256}");
 }
 
-/// What to do until when, and what the answer must be.
-fn body(subject: Subject<'_>, sha256: &[u8; 32]) -> String {
-    let Subject { zone, request, octets, urgency, coverage_end, answer_by, now, .. } = subject;
-    let name = zone.name.to_string();
-    let (policy, zone_word) = (shell_word(&zone.policy.name), shell_word(&name));
-    let file = file_name(&request.path);
-    let skr = format!("{}.skr", file.trim_end_matches(".ksr"));
-    let mut out = String::new();
-    let _ = match coverage_end {
-        None => {
-            writeln!(out, "The zone {name} has no signatures of its KSK yet, and asks for the first ones.\n")
-        }
-        Some(end) if end <= now => writeln!(
-            out,
-            "THE SIGNATURES OF THE KSK OF {name} HAVE ENDED at {}.\nWhoever validates does not reach the zone. Answer this request at once.\n",
-            end.iso()
-        ),
-        Some(end) => {
-            let hint = match urgency {
-                Urgency::Notice => "There is time for a planned ceremony.",
-                Urgency::Reminder => "Fix the date of the ceremony, if that was not done yet.",
-                Urgency::Warning => "Hold the ceremony now: there is just time left to repeat it.",
-                Urgency::Critical => "Hold the ceremony today.",
-            };
-            writeln!(
-                out,
-                "The zone {name} asks for new signatures of its KSK. Those it has end in {},\nat {}; then whoever validates does not reach the zone any more.\n{hint}\n",
-                days(end.since(now)),
-                end.iso()
-            )
-        }
+/// Why the zone asks, and how long it can wait.
+fn put_situation(out: &mut String, subject: Subject<'_>) {
+    let Subject { zone, urgency, coverage_end, now, .. } = subject;
+    let name = &zone.name;
+    let Some(end) = coverage_end else {
+        let _ =
+            writeln!(out, "The zone {name} has no signatures of its KSK yet, and asks for the first ones.\n");
+        return;
     };
+    if end <= now {
+        let _ = writeln!(out, "THE SIGNATURES OF THE KSK OF {name} HAVE ENDED at {}.", end.iso());
+        let _ = writeln!(out, "Whoever validates does not reach the zone. Answer this request at once.\n");
+        return;
+    }
+    let hint = match urgency {
+        Urgency::Notice => "There is time for a planned ceremony.",
+        Urgency::Reminder => "Fix the date of the ceremony, if that was not done yet.",
+        Urgency::Warning => "Hold the ceremony now: there is just time left to repeat it.",
+        Urgency::Critical => "Hold the ceremony today.",
+    };
+    let _ = writeln!(
+        out,
+        "The zone {name} asks for new signatures of its KSK. Those it has end in {},\nat {}; then whoever validates does not reach the zone any more.\n{hint}\n",
+        days(end.since(now)),
+        end.iso()
+    );
+}
+
+/// What the request is: its digest to compare, its time, its keys.
+fn put_facts(out: &mut String, subject: Subject<'_>, sha256: &[u8; 32]) {
+    let Subject { zone, request, octets, answer_by, .. } = subject;
     let mut row = |what: &str, value: &str| {
         let _ = writeln!(out, "  {what:<12} {value}");
     };
-    row("zone", &name);
-    row("request", &format!("{file} (attached, {} octets)", octets.len()));
+    row("zone", &zone.name.to_string());
+    row("request", &format!("{} (attached, {} octets)", file_name(&request.path), octets.len()));
     row("SHA-256", &HEXLOWER.encode(sha256));
     let words: Vec<&str> = pgp_words::words(sha256).collect();
     for (n, some) in words.chunks(8).enumerate() {
@@ -139,12 +140,37 @@ fn body(subject: Subject<'_>, sha256: &[u8; 32]) -> String {
         }
     }
     for (n, anchor) in zone.anchors.iter().enumerate() {
-        let tag = match anchor {
-            TrustAnchor::Dnskey(key) => key.tag(),
-            TrustAnchor::Ds(ds) => ds.first_chunk().map_or(0, |tag| u16::from_be_bytes(*tag)),
-        };
-        row(if n == 0 { "pinned KSKs" } else { "" }, &tag.to_string());
+        row(if n == 0 { "pinned KSKs" } else { "" }, &anchor.tag().to_string());
     }
+}
+
+/// The steps of the ceremony with their commands, and what the answer must be.
+fn put_instructions(out: &mut String, subject: Subject<'_>) {
+    let Subject { zone, request, coverage_end, now, .. } = subject;
+    let name = zone.name.to_string();
+    let file = file_name(&request.path);
+    let skr = format!("{}.skr", file.trim_end_matches(".ksr"));
+    // An SKR was accepted before, and so the request has one to follow; without it check and sign cannot tell whether it does.
+    let (previous, note) = match coverage_end {
+        None => (String::new(), String::new()),
+        Some(end) => {
+            let follows =
+                format!("\n     {PREVIOUS} is the SKR of the ceremony before, which this request follows.");
+            // Nothing covers the time between, and check and sign would refuse the request for that alone.
+            let late = if end < request.start { " --allow-broken-chain" } else { "" };
+            (format!(" --previous {PREVIOUS}{late}"), follows)
+        }
+    };
+    let options = format!(
+        "-k {} -l POLICY-FILE -K KSK-FOLDER -e {}{previous}",
+        shell_word(&zone.policy.name),
+        request.end
+    );
+    let inbox = subject.state_dir.join("inbox").display().to_string().escape_default().to_string();
+    let begins = match coverage_end.filter(|end| *end > now) {
+        Some(end) => format!("that begins at {} (at {} at the latest)", request.start.iso(), end.iso()),
+        None => format!("that begins at {}", request.start.iso()),
+    };
     let _ = write!(
         out,
         "
@@ -153,9 +179,9 @@ What to do:
   1. Compare the SHA-256 of the file that arrived with the one above, as told over
      another way than this mail.
   2. Look at it, on the machine with the KSK:
-       ksr-gen -k {policy} -l POLICY-FILE -K KSK-FOLDER -e {end} check {file}
+       ksr-gen {options} check {file}{note}
   3. Sign it:
-       ksr-gen -k {policy} -l POLICY-FILE -K KSK-FOLDER -e {end} -f {file} -O {skr} sign {zone_word}
+       ksr-gen {options} -f {file} -O {skr} sign {zone_word}
   4. Bring {skr} to the host that asks; write it beside the inbox, and
      rename it into the inbox:
        {inbox}
@@ -169,15 +195,9 @@ What the ceremony must produce: an SKR (Signed Key Response) of {name}
 
 The loader refuses anything else, and says why in a file beside it in rejected/.
 ",
-        end = request.end,
-        inbox = subject.state_dir.join("inbox").display().to_string().escape_default(),
-        begins = match coverage_end.filter(|end| *end > now) {
-            Some(end) => format!("that begins at {} (at {} at the latest)", request.start.iso(), end.iso()),
-            None => format!("that begins at {}", request.start.iso()),
-        },
+        zone_word = shell_word(&name),
         until = request.end.iso(),
     );
-    out
 }
 
 /// A word as a shell takes it for itself, in ASCII: people paste these lines.

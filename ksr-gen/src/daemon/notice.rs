@@ -22,50 +22,8 @@ use keystore::time::Timestamp;
 
 use super::hook::{self, HookError};
 use super::mail::{self, Subject};
-use super::outbox::{OpenRequest, read_request};
-
-/// How much a request presses, by the coverage that is left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Urgency {
-    /// It was written.
-    Notice = 1,
-    /// Less than `coverage-info` is left.
-    Reminder,
-    /// Less than `coverage-warning` is left.
-    Warning,
-    /// Less than `coverage-critical` is left, or nothing.
-    Critical,
-}
-
-impl Urgency {
-    /// All, the least first.
-    pub const ALL: [Self; 4] = [Self::Notice, Self::Reminder, Self::Warning, Self::Critical];
-
-    /// Its name for people and hooks.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Notice => "notice",
-            Self::Reminder => "reminder",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
-    }
-
-    /// The level at `now`. A zone that never had coverage has nothing to lose: a notice.
-    #[must_use]
-    pub fn at(coverage_end: Option<Timestamp>, config: &Config, now: Timestamp) -> Self {
-        let Some(end) = coverage_end else { return Self::Notice };
-        let left = end.since(now);
-        let below = |threshold: u32| left < u64::from(threshold);
-        match () {
-            () if below(config.loader.coverage_critical) => Self::Critical,
-            () if below(config.loader.coverage_warning) => Self::Warning,
-            () if below(config.loader.coverage_info) => Self::Reminder,
-            () => Self::Notice,
-        }
-    }
-}
+use super::outbox::{OpenRequest, mail_path, read_request, told_path};
+use super::urgency::Urgency;
 
 /// What became of a notice.
 #[derive(Debug)]
@@ -91,7 +49,7 @@ pub enum NoticeError {
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: io::Error,
     },
     /// The hook.
@@ -227,16 +185,6 @@ fn try_to_tell(
 fn answer_by(coverage_end: Timestamp, config: &Config, now: Timestamp) -> Timestamp {
     let early = coverage_end.minus(u64::from(config.loader.coverage_warning));
     [early, coverage_end].into_iter().find(|time| *time > now).unwrap_or(now)
-}
-
-/// The mail beside a request.
-pub(super) fn mail_path(request: &Path) -> PathBuf {
-    request.with_extension("eml")
-}
-
-/// The note of the levels told, beside a request.
-pub(super) fn told_path(request: &Path) -> PathBuf {
-    request.with_extension("told")
 }
 
 /// The highest level that was told of a request.

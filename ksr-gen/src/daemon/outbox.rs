@@ -14,7 +14,7 @@ use keystore::exchange::bind::MAX_OCTETS;
 use keystore::keys::plan::Interval;
 use keystore::time::Timestamp;
 
-use super::{TickError, notice};
+use super::TickError;
 use crate::PROGRAM;
 
 /// Folder below `outbox/ZONE/` for requests that need no answer any more.
@@ -103,7 +103,17 @@ pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
         }
     };
     // They are for people, and made again where they are needed: nothing hangs on them.
-    let _ = fs::rename(notice::mail_path(path), notice::mail_path(&to));
-    let _ = fs::remove_file(notice::told_path(path));
+    let _ = fs::rename(mail_path(path), mail_path(&to));
+    let _ = fs::remove_file(told_path(path));
     Ok(to)
+}
+
+/// The mail beside a request.
+pub(super) fn mail_path(request: &Path) -> PathBuf {
+    request.with_extension("eml")
+}
+
+/// The note of the levels told, beside a request.
+pub(super) fn told_path(request: &Path) -> PathBuf {
+    request.with_extension("told")
 }

@@ -3,11 +3,11 @@
 use keystore::time::Timestamp;
 use metrics::Metrics;
 
-use super::{Closed, Outcome, Report, TickError, Told};
+use super::{Closed, TickError, TimerOutcome, TimerReport, Told};
 
 /// Sets the `ksr_…` families of one zone after a look; `zone` is the label (lower case, final dot). With `key_files` also those of
 /// the key folder, which else the signer reports.
-pub fn record(result: &Result<Report, TickError>, zone: &str, key_files: bool, metrics: &Metrics) {
+pub fn record(result: &Result<TimerReport, TickError>, zone: &str, key_files: bool, metrics: &Metrics) {
     let unix = |t: Option<Timestamp>| t.map_or(0, |t| i64::try_from(t.secs()).unwrap_or(i64::MAX));
     let count = |outcome| metrics.ksr_generations_total.with_label_values(&[zone, outcome]);
     // Both series exist from the first look on, so that a rate over them has a start.
@@ -17,7 +17,7 @@ pub fn record(result: &Result<Report, TickError>, zone: &str, key_files: bool, m
         Err(_) => return failed.inc(),
     };
     let open = report.open.as_ref();
-    if report.outcome == Outcome::Written {
+    if report.outcome == TimerOutcome::Written {
         written.inc();
         let at = unix(open.map(|request| request.written));
         metrics.ksr_last_generated_timestamp_seconds.with_label_values(&[zone]).set(at);

@@ -7,7 +7,7 @@ use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
 use keystore::policy::{self, Policy};
 use keystore::store;
 use keystore::time::Timestamp;
-use offline_ksk_ksr_gen::daemon::{Report, TickError, Timer};
+use offline_ksk_ksr_gen::daemon::{TickError, Timer, TimerReport};
 
 use super::{Site, stamp, zone};
 
@@ -49,14 +49,14 @@ impl Host {
     }
 
     /// Looks with a timer that remembers.
-    pub fn try_tick(&self) -> Result<Report, TickError> {
+    pub fn try_tick(&self) -> Result<TimerReport, TickError> {
         let mut timer = self.timer.borrow_mut();
         timer.begin_round();
         timer.look(&self.zone, &self.ksr, &self.site.path(""), self.now)
     }
 
     #[track_caller]
-    pub fn tick(&self) -> Report {
+    pub fn tick(&self) -> TimerReport {
         self.try_tick().expect("a look")
     }
 
@@ -88,10 +88,15 @@ impl Host {
         let line =
             format!("-l @policy -k common -e {end} -K @ksk -f {} sign example.test", request.display());
         let skr = self.site.run(&line).ok();
+        self.accept(&skr);
+    }
+
+    /// The loader: makes the SKR the generation in force.
+    pub fn accept(&mut self, skr: &str) {
         self.generation += 1;
         let dir = store::zone_dir(&self.site.path("accepted"), &self.zone.name);
         std::fs::create_dir_all(&dir).expect("a folder");
-        std::fs::write(store::skr_path(&dir, self.generation), &skr).expect("write");
+        std::fs::write(store::skr_path(&dir, self.generation), skr).expect("write");
         let current = store::format_current(self.generation, &store::digest(skr.as_bytes()));
         std::fs::write(dir.join("current"), current).expect("write");
     }

@@ -1,0 +1,194 @@
+//! What the timer remembers of a zone between two looks, and what it finds about the keys of the zone.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use keystore::config::ZoneConfig;
+use keystore::dns::Name;
+use keystore::exchange::bind;
+use keystore::exchange::{Bundle, UnverifiedSkr};
+use keystore::keys::files::Folder;
+use keystore::policy::Policy;
+use keystore::store;
+use keystore::time::Timestamp;
+
+use super::fit;
+use super::outbox::{OpenRequest, read_request};
+use super::{KeyFiles, TickError};
+
+/// What is remembered of a zone.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    accepted: Option<(AcceptedMark, Coverage)>,
+    pub(super) judged: Option<Judged>,
+    /// What was found and is still to be reported.
+    pub(super) unsaid: Option<(KeyFiles, Vec<String>)>,
+}
+
+/// Changes when another generation is accepted, or its files are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct AcceptedMark {
+    current: Vec<u8>,
+    skr: (u64, u64, i64, i64),
+}
+
+/// What the timer needs of an accepted SKR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Coverage {
+    pub(super) end: Timestamp,
+    last_inception: Timestamp,
+}
+
+/// What was found about the keys, and what it was found about.
+#[derive(Debug)]
+pub(super) struct Judged {
+    keys: u64,
+    accepted: Option<AcceptedMark>,
+    open: Option<PathBuf>,
+    /// Why the accepted SKR does not fit the keys.
+    pub(super) coverage: Option<String>,
+    /// Why the open request does not.
+    pub(super) request: Option<String>,
+    /// How many key sets are damaged, and what is wrong with the first.
+    pub(super) damaged: Option<(usize, String)>,
+}
+
+/// What is held against each other.
+pub(super) struct Sides<'a> {
+    pub(super) zone: &'a ZoneConfig,
+    pub(super) folder: &'a Folder,
+    pub(super) accepted: &'a Path,
+    /// The accepted SKR, where it was read anyway.
+    pub(super) skr: Option<UnverifiedSkr>,
+    pub(super) open: Option<&'a OpenRequest>,
+    /// When a request is due by the coverage.
+    pub(super) planned: Timestamp,
+    pub(super) now: Timestamp,
+}
+
+impl Memory {
+    /// The coverage of the SKR in force, and that itself when it had to be read again.
+    pub(super) fn coverage(
+        &mut self,
+        accepted: &Path,
+        zone: &Name,
+    ) -> Result<(Option<Coverage>, Option<UnverifiedSkr>), TickError> {
+        let mark = accepted_mark(accepted, zone);
+        if let (Some(mark), Some((known, coverage))) = (&mark, &self.accepted)
+            && mark == known
+        {
+            return Ok((Some(*coverage), None));
+        }
+        let skr = read_accepted(accepted, zone)?;
+        let coverage = skr.as_ref().map(|skr| {
+            let last = skr.bundles.last();
+            Coverage {
+                end: last.map_or(Timestamp::EPOCH, Bundle::expiration),
+                last_inception: last.map_or(Timestamp::EPOCH, |last| last.inception),
+            }
+        });
+        self.accepted = mark.zip(coverage);
+        Ok((coverage, skr))
+    }
+
+    /// A request that was written later than `now` means that the clock is wrong, or was wrong when the request was written.
+    pub(super) fn refuse_requests_of_the_future(
+        &mut self,
+        open: &[OpenRequest],
+        now: Timestamp,
+    ) -> Result<(), TickError> {
+        let Some(request) = open.iter().find(|request| request.written > now) else { return Ok(()) };
+        let path = request.path.display();
+        let why = format!("{path} was written later; remove that file if the clock was ahead at the time");
+        Err(TickError::Clock { now, why })
+    }
+
+    /// Holds the keys against the open request and, where none is due by the coverage, against the accepted SKR. Does nothing when
+    /// neither has changed since it was done.
+    pub(super) fn judge(&mut self, sides: Sides<'_>) -> Result<(), TickError> {
+        let Sides { zone, folder, accepted, skr, open, planned, now } = sides;
+        let keys = folder.mark(&zone.name);
+        let mark = self.accepted.as_ref().map(|(mark, _)| mark.clone());
+        let path = open.map(|request| request.path.clone());
+        if self.judged.as_ref().is_some_and(|j| j.keys == keys && j.accepted == mark && j.open == path) {
+            return Ok(());
+        }
+        let skr = match skr {
+            Some(skr) => Some(skr),
+            None => read_accepted(accepted, &zone.name)?,
+        };
+        let asked = match open {
+            // What is not ours is not judged; the loader and the ceremony do that.
+            Some(request) if request.ours => {
+                let octets = read_request(&request.path)
+                    .map_err(|source| TickError::Outbox { path: request.path.clone(), source })?;
+                bind::parse_ksr(&octets, &zone.name).ok()
+            }
+            _ => None,
+        };
+        let found = folder.find_online(&zone.name);
+        let mut damage: Vec<String> = found.skipped.iter().map(ToString::to_string).collect();
+        damage.extend(fit::without_private_part(folder, zone, skr.as_ref(), asked.as_ref(), now));
+        let whole = damage.is_empty();
+        let coverage = skr
+            .as_ref()
+            .filter(|_| planned > now)
+            .and_then(|skr| fit::against_skr(&skr.bundles, zone, &found.keys, whole, now));
+        let request = asked
+            .zip(open)
+            .and_then(|(asked, open)| fit::against_request(&asked, zone, &found.keys, open.end, now));
+        let mut warnings = Vec::new();
+        if let Some(what) = &coverage {
+            warnings.push(format!(
+                "KSR-COVERAGE-KEYS: the accepted SKR does not fit the keys any more ({what}); a request is due now"
+            ));
+        }
+        warnings.extend(damage.iter().map(|what| format!("KSR-KEY-FILES: {what}")));
+        let mut private_ksks = 0;
+        for key in found.keys.iter().filter(|key| key.dnskey.is_ksk()) {
+            private_ksks += 1;
+            let path = key.private_path();
+            warnings
+                .push(format!("KSR-PRIVATE-KSK: {} is a private KSK; move it off this host", path.display()));
+        }
+        let seen = KeyFiles { mismatched: damage.len(), private_ksks };
+        let damaged = damage.into_iter().next().map(|first| (seen.mismatched, first));
+        self.judged = Some(Judged { keys, accepted: mark, open: path, coverage, request, damaged });
+        self.unsaid = Some((seen, warnings));
+        Ok(())
+    }
+}
+
+/// `None` when nothing is in force, or it is not what the loader writes; then [`store::read_current`] says what is wrong.
+fn accepted_mark(accepted: &Path, zone: &Name) -> Option<AcceptedMark> {
+    /// `current` has 86 octets at most.
+    const LARGEST: u64 = 128;
+    let dir = store::zone_dir(accepted, zone);
+    let path = dir.join(store::CURRENT);
+    let metadata = path.symlink_metadata().ok()?;
+    if !metadata.is_file() || metadata.len() > LARGEST {
+        return None;
+    }
+    let current = fs::read(path).ok()?;
+    let (generation, _) = store::parse_current(&current)?;
+    let skr = store::skr_path(&dir, generation).symlink_metadata().ok()?;
+    Some(AcceptedMark { current, skr: (skr.ino(), skr.len(), skr.mtime(), skr.mtime_nsec()) })
+}
+
+/// The SKR in force.
+fn read_accepted(dir: &Path, zone: &Name) -> Result<Option<UnverifiedSkr>, TickError> {
+    let Some(current) = store::read_current(dir, zone)? else { return Ok(None) };
+    bind::parse_skr(&current.octets, zone)
+        .map(Some)
+        .map_err(|error| TickError::Accepted { generation: current.generation, error })
+}
+
+/// When the next request must exist: `lead` before the coverage ends, and before a ZSK that follows the last bundle would have to
+/// be published.
+pub(super) fn due(coverage: Option<Coverage>, policy: &Policy, lead: u32, now: Timestamp) -> Timestamp {
+    coverage.map_or(now, |coverage| {
+        let by_lead = coverage.end.minus(u64::from(lead));
+        by_lead.min(coverage.last_inception.minus(policy.prepublication()))
+    })
+}

@@ -1,0 +1,232 @@
+//! One look at a zone: what is covered, what is asked for, and the request that is due.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::{Path, PathBuf};
+
+use keystore::config::{Config, KsrConfig, ZoneConfig};
+use keystore::dns::Name;
+use keystore::durable;
+use keystore::exchange::bind;
+use keystore::keys::files::Folder;
+use keystore::keys::plan::{Holes, Interval};
+use keystore::policy::Role;
+use keystore::store;
+use keystore::time::Timestamp;
+use rayon::prelude::*;
+
+use super::memory::{Memory, Sides, due};
+use super::outbox::{OpenRequest, footer, newest, open_requests, set_aside};
+use super::{Closed, TickError, TimerOutcome, TimerReport};
+use crate::keygen::{self, Keygen};
+use crate::request;
+
+/// 2020-01-01: a clock that shows an earlier time is wrong.
+const EARLIEST: Timestamp = Timestamp::from_secs(1_577_836_800);
+/// While key files are damaged a request that is due waits so many seconds for somebody to put them back, before it goes on without.
+const REPAIR: u64 = 86_400;
+
+/// Looks at many zones again and again. Of each it remembers a few numbers, no keys, so that an SKR and key files that have not
+/// changed are not read again.
+#[derive(Debug, Default)]
+pub struct Timer {
+    zones: HashMap<Name, Memory>,
+    /// The key folders of this round, each read once for all zones.
+    folders: HashMap<PathBuf, Folder>,
+}
+
+impl Timer {
+    /// Begins a round: key folders are read anew.
+    pub fn begin_round(&mut self) {
+        self.folders.clear();
+    }
+
+    /// Reads what is to be remembered of the zones that are new, on all cores. What fails is left to [`Self::look`], which reports it.
+    pub(super) fn read_ahead(&mut self, config: &Config, now: Timestamp) {
+        let new: Vec<&ZoneConfig> =
+            config.zones.iter().filter(|zone| !self.zones.contains_key(&zone.name)).collect();
+        for zone in &new {
+            if let Entry::Vacant(unknown) = self.folders.entry(zone.key_directory.clone())
+                && let Ok(folder) = read_folder(&zone.key_directory)
+            {
+                unknown.insert(folder);
+            }
+        }
+        let (folders, accepted) = (&self.folders, config.state_dir.join("accepted"));
+        let read = |zone: &&ZoneConfig| {
+            let folder = folders.get(&zone.key_directory)?;
+            let mut memory = Memory::default();
+            let (coverage, skr) = memory.coverage(&accepted, &zone.name).ok()?;
+            let planned = due(coverage, &zone.policy, config.ksr.lead, now);
+            let outbox = store::zone_dir(&config.state_dir.join("outbox"), &zone.name);
+            let open = open_requests(&outbox, config.ksr.period).ok()?;
+            let open = newest(&open);
+            memory.judge(Sides { zone, folder, accepted: &accepted, skr, open, planned, now }).ok()?;
+            Some((zone.name.clone(), memory))
+        };
+        let read: Vec<_> = new.par_iter().filter_map(read).collect();
+        self.zones.extend(read);
+    }
+
+    /// Looks at one zone: closes requests that are answered, replaces one that does not fit the keys any more, and writes the next
+    /// one when it is due.
+    ///
+    /// `state_dir` holds `accepted/` and `outbox/`. Safe to repeat at any time and after a kill at any moment: keys that exist are
+    /// selected again, and a request is in the outbox whole or not at all. A change of a key folder since [`Self::begin_round`] is
+    /// seen in the next round.
+    pub fn look(
+        &mut self,
+        zone: &ZoneConfig,
+        config: &KsrConfig,
+        state_dir: &Path,
+        now: Timestamp,
+    ) -> Result<TimerReport, TickError> {
+        if now < EARLIEST {
+            return Err(TickError::Clock { now, why: "it lies before 2020".to_owned() });
+        }
+        let folder = match self.folders.entry(zone.key_directory.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(read_folder(&zone.key_directory)?),
+        };
+        let memory = self.zones.entry(zone.name.clone()).or_default();
+        let outbox = store::zone_dir(&state_dir.join("outbox"), &zone.name);
+        let accepted = state_dir.join("accepted");
+
+        let (coverage, skr) = memory.coverage(&accepted, &zone.name)?;
+        let coverage_end = coverage.map(|coverage| coverage.end);
+        let planned = due(coverage, &zone.policy, config.lead, now);
+        let mut open = open_requests(&outbox, config.period)?;
+        memory.refuse_requests_of_the_future(&open, now)?;
+        let sides = Sides { zone, folder, accepted: &accepted, skr, open: newest(&open), planned, now };
+        memory.judge(sides)?;
+        let (key_files, warnings) = memory.unsaid.take().unzip();
+        let judged = memory.judged.as_ref();
+        let left_behind = judged.is_some_and(|judged| judged.coverage.is_some());
+        let due = if left_behind { planned.min(now) } else { planned };
+        let closed = close(&mut open, |request| close_reason(request, coverage_end, due, now))?;
+        let open = newest(&open).cloned();
+        let damaged = judged.and_then(|judged| judged.damaged.clone());
+        let changed = judged.and_then(|judged| judged.request.clone());
+        // With damaged files nothing is sure: the request stays until they are put back, or removed.
+        let replaced = open.clone().zip(changed.filter(|_| damaged.is_none()));
+        let mut report = TimerReport {
+            outcome: if open.is_some() { TimerOutcome::Pending } else { TimerOutcome::NotDue },
+            coverage_end,
+            due,
+            open,
+            closed,
+            keys_made: vec![],
+            key_files,
+            warnings: warnings.unwrap_or_default(),
+        };
+        if replaced.is_none() && (report.open.is_some() || due > now) {
+            return Ok(report);
+        }
+        if let Some((count, first)) = damaged {
+            if coverage.is_some() && now < due.plus(REPAIR) {
+                return Err(TickError::Damaged { count, first });
+            }
+            report.warnings.push(format!("KSR-KEY-FILES: the request goes on without {first}"));
+        }
+        let end = coverage_end.unwrap_or(now).max(now).plus(u64::from(config.period));
+        let made = make_request(zone, folder, &outbox, Interval { start: now, end }, &mut report)?;
+        if let Some((old, what)) = replaced {
+            let aside = set_aside_in_outbox(&old.path)?;
+            report.warnings.push(format!(
+                "KSR-KEYS-CHANGED: the open request {} does not fit the keys any more ({what}); a new one takes its place, see that \
+                 the ceremony uses that",
+                old.path.display()
+            ));
+            report.closed.push((aside, Closed::KeysChanged));
+        }
+        made.commit(&mut report)?;
+        // A key may have been made: the key files are judged again at the next look.
+        memory.judged = None;
+        Ok(report)
+    }
+}
+
+/// Moves the requests for which `why` has a reason to `answered/`; what stays open is left in `open`.
+fn close(
+    open: &mut Vec<OpenRequest>,
+    why: impl Fn(&OpenRequest) -> Option<Closed>,
+) -> Result<Vec<(PathBuf, Closed)>, TickError> {
+    let (mut closed, mut left) = (Vec::new(), Vec::new());
+    for request in open.drain(..) {
+        match why(&request) {
+            Some(why) => closed.push((set_aside_in_outbox(&request.path)?, why)),
+            None => left.push(request),
+        }
+    }
+    *open = left;
+    Ok(closed)
+}
+
+fn set_aside_in_outbox(path: &Path) -> Result<PathBuf, TickError> {
+    set_aside(path).map_err(|source| TickError::Outbox { path: path.to_owned(), source })
+}
+
+fn read_folder(dir: &Path) -> Result<Folder, TickError> {
+    // The error of `keygen` says what to do.
+    keygen::open_folder(dir)?;
+    Ok(Folder::scan(dir)?)
+}
+
+fn close_reason(
+    request: &OpenRequest,
+    coverage_end: Option<Timestamp>,
+    due: Timestamp,
+    now: Timestamp,
+) -> Option<Closed> {
+    if coverage_end.is_some_and(|end| end >= request.end) {
+        Some(Closed::Answered)
+    } else if due > now {
+        Some(Closed::Superseded)
+    } else if request.end <= now {
+        Some(Closed::Expired)
+    } else {
+        None
+    }
+}
+
+/// A request that is made and not in the outbox yet.
+struct MadeRequest {
+    open: OpenRequest,
+    text: String,
+}
+
+impl MadeRequest {
+    /// Puts it there.
+    fn commit(self, report: &mut TimerReport) -> Result<(), TickError> {
+        let path = &self.open.path;
+        durable::write(path, self.text.as_bytes(), 0o644)
+            .map_err(|source| TickError::Outbox { path: path.clone(), source })?;
+        report.outcome = TimerOutcome::Written;
+        report.open = Some(self.open);
+        Ok(())
+    }
+}
+
+/// Makes the keys that are missing, then the request.
+fn make_request(
+    zone: &ZoneConfig,
+    folder: &mut Folder,
+    outbox: &Path,
+    interval: Interval,
+    report: &mut TimerReport,
+) -> Result<MadeRequest, TickError> {
+    let (dir, policy, now) = (&zone.key_directory, &zone.policy, interval.start);
+    let keygen = Keygen { dir, zone: &zone.name, policy, role: Role::Zsk, interval, holes: Holes::Fill, now };
+    let made = keygen::run_in(&keygen, folder, || {})?;
+    report.keys_made = made.keys.into_iter().filter(|key| key.made).map(|key| key.name).collect();
+    report.warnings.extend(made.warnings.iter().map(ToString::to_string));
+    let mut ksr = request::request(&made.files, &zone.name, policy, interval, false)?;
+    request::prove(&mut ksr, &made.files, interval.end)?;
+    let text = bind::print_ksr(&ksr, now, &footer(interval, now));
+    let fail = |source| TickError::Outbox { path: outbox.to_owned(), source };
+    durable::create_dir_durable(outbox, 0o755).map_err(fail)?;
+    let _ = durable::sweep_temps(outbox);
+    let path = outbox.join(format!("{}.ksr", interval.start));
+    let open = OpenRequest { path, start: interval.start, end: interval.end, written: now, ours: true };
+    Ok(MadeRequest { open, text })
+}
