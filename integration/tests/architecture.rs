@@ -145,7 +145,6 @@ const KNOWN_RINGS: &[(&str, &str, &[&str])] = &[
     ("keystore", "dns::rdata", &["apl", "loc", "print", "read", "svcb", "wire"]),
     ("keystore", "exchange", &["anchors", "verify"]),
     ("keystore", "policy", &["draft", "set"]),
-    ("ksr-gen", "daemon", &["mail", "notice", "outbox"]),
     (
         "skr-loader",
         "",
