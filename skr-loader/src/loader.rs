@@ -10,6 +10,7 @@ mod rollback;
 mod status;
 #[cfg(test)]
 mod tests;
+mod zone;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
-use keystore::config::{Config, ZoneConfig};
+use keystore::config::Config;
 use keystore::dns::Name;
 use keystore::time::Timestamp;
 use metrics::Metrics;
@@ -26,12 +27,13 @@ use metrics::zones::Part;
 
 use crate::audit::{Audit, Record};
 use crate::deliver::Deliveries;
-use crate::inbox::{Event, Inbox, Tended};
+use crate::inbox::{Dropped, Event, Inbox, Tended};
 use crate::parent::Asker;
 use crate::rejected::Rejected;
 use crate::report;
 use crate::status::{is_outcome, last_imports};
-use crate::store::{Digest, InForce, OpenError, Store, ZoneState};
+use crate::store::{Digest, InForce, OpenError, Store};
+use zone::{Damage, Zone};
 
 pub use import::{Import, Outcome};
 pub use rollback::{Rollback, RollbackError};
@@ -77,18 +79,8 @@ pub struct Loader {
     ordered: Vec<Import>,
     /// Parts of files of several zones that were rejected already, while the rest of the file waits for another try.
     rejected_parts: HashSet<Digest>,
-}
-
-#[derive(Debug)]
-struct Zone {
-    config: ZoneConfig,
-    state: ZoneState,
-    /// What was wrong with the store when it was read back.
-    damage: Option<String>,
-    /// How the last file, or rollback, fared.
-    last_import: Option<Record>,
-    /// The `zone` label.
-    label: String,
+    /// Dropped files whose SKR is in force, and not surely on disk: they stay in the inbox until it is.
+    not_durable: Vec<(Name, Dropped)>,
 }
 
 /// What wakes the loop.
@@ -236,9 +228,11 @@ impl Loader {
             audit_error: None,
             ordered: Vec::new(),
             rejected_parts: HashSet::new(),
+            not_durable: Vec::new(),
         };
         report::start(&loader.metrics);
-        loader.configure(config);
+        // Before the first step nobody knows the time; what could not be read is tried again then.
+        loader.configure(config, Timestamp::EPOCH);
         Ok(loader)
     }
 
@@ -261,12 +255,12 @@ impl Loader {
     }
 
     /// Takes a new configuration: zones that are new are read back, zones that are gone are let go.
-    pub fn reload(&mut self, config: Config) -> Result<(), StartError> {
+    pub fn reload(&mut self, config: Config, now: Timestamp) -> Result<(), StartError> {
         if config.state_dir != self.config.state_dir {
             let (from, to) = (self.config.state_dir.clone(), config.state_dir);
             return Err(StartError::StateDirChanged { from, to });
         }
-        self.configure(config);
+        self.configure(config, now);
         Ok(())
     }
 
@@ -295,6 +289,8 @@ impl Loader {
             self.wake(wake, now);
         }
         let mut step = Step::default();
+        self.retry_stores(now);
+        self.retry_syncs();
         let tended = self.inbox.tend(now);
         self.tell_watch(&tended, now);
         if self.clock_is_plausible(now) {
@@ -313,7 +309,9 @@ impl Loader {
     /// How long nothing is due, unless something happens.
     #[must_use]
     pub fn pause(&self, now: Timestamp) -> Duration {
-        if self.inbox.is_waiting() || !self.inbox.is_watched() {
+        let retries = !self.not_durable.is_empty()
+            || self.zones.values().any(|zone| zone.damage.as_ref().is_some_and(Damage::is_retried));
+        if retries || self.inbox.is_waiting() || !self.inbox.is_watched() {
             return SHORT_PAUSE;
         }
         let switches = self.zones.values().filter_map(|zone| {
@@ -347,7 +345,7 @@ impl Loader {
         {
             tracing::warn!("`control-socket` and `control-group` change at the next start");
         }
-        let result = self.reload(config);
+        let result = self.reload(config, now);
         report::reload(&self.metrics, result.is_ok(), now);
         match &result {
             Ok(()) => tracing::info!(zones = self.zones.len(), "configuration reloaded"),
@@ -360,7 +358,7 @@ impl Loader {
         self.control.stop.load(Ordering::Relaxed)
     }
 
-    fn configure(&mut self, config: Config) {
+    fn configure(&mut self, config: Config, now: Timestamp) {
         let mut old = std::mem::take(&mut self.zones);
         let last = if old.is_empty() { last_imports(&config.state_dir) } else { BTreeMap::new() };
         for zone in &config.zones {
@@ -371,7 +369,7 @@ impl Loader {
                 Some(known) => Zone { config, ..known },
                 None => {
                     self.metrics.add_zone(&label, Part::Loader);
-                    let (state, damage) = self.read_back(zone);
+                    let (state, damage) = self.read_zone(&zone.name, now);
                     let last_import = last.get(&label).cloned();
                     Zone { config, state, damage, last_import, label }
                 }
@@ -413,24 +411,6 @@ impl Loader {
             tracing::warn!(removed, kept = pruned.kept, oldest = %oldest.display(), "removed the oldest rejected files: there were more than `rejected-max-files` or `rejected-max-octets` allow");
         }
         report::pruned(&self.metrics, &pruned);
-    }
-
-    /// And what is wrong with it.
-    fn read_back(&self, zone: &ZoneConfig) -> (ZoneState, Option<String>) {
-        let (state, error) = self.store.load(&zone.name);
-        let damage = error.as_ref().map(ToString::to_string);
-        let zone = &zone.name;
-        match (&state.in_force, error) {
-            (_, Some(error)) => {
-                tracing::error!(%zone, %error, "the accepted store is damaged; drop the SKR in force, or a newer one, to repair it");
-            }
-            (Some(in_force), None) => {
-                let until = in_force.bundles.last().map_or(Timestamp::EPOCH, |b| b.expiration());
-                tracing::info!(%zone, generation = in_force.generation, until = %until.iso(), "read back what is in force");
-            }
-            (None, None) => tracing::warn!(%zone, "no SKR was accepted yet; drop one into the inbox"),
-        }
-        (state, damage)
     }
 
     /// A clock that stands far behind our own last word (1970 after a boot) would reject what is good.

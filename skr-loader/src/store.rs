@@ -177,29 +177,113 @@ impl Store {
         in_force(&self.accepted(), zone)
     }
 
-    /// Makes `octets` the generation in force: generation file first, then `current`. `received` are the octets of the
-    /// dropped file when they differ. On an error what was in force stays so.
+    /// Makes `octets` the next generation of `zone` and the one in force: generation file first, then `current`. `received` are the
+    /// octets of the dropped file when they differ.
+    ///
+    /// The number is the store's choice, and `state` is what the store holds afterwards. After an error the zone is read back from disk,
+    /// because a call that fails may have done its work: whoever reads the store and whoever asks the loader are told the same.
     pub fn commit(
         &self,
         zone: &Name,
-        generation: u64,
+        state: &mut ZoneState,
         octets: &[u8],
         received: Option<&[u8]>,
-    ) -> Result<Digest, StoreError> {
+    ) -> Result<u64, CommitError> {
         let dir = zone_dir(&self.accepted(), zone);
-        let write = |path: PathBuf, octets: &[u8]| {
-            durable::write(&path, octets, SKR_MODE).map_err(|source| StoreError::Io { path, source })
+        let generation = free_number(&dir, state.next);
+        let wanted = (generation, digest(octets));
+        let written = write_generation(&dir, wanted, octets, received);
+        let failed = match written.and_then(|()| self.in_force(zone)) {
+            Ok(Some(found)) if (found.generation, found.digest) == wanted => {
+                state.known.extend([(found.digest, generation)]);
+                state.known.extend(received.map(|received| (digest(received), generation)));
+                state.next = generation.saturating_add(1);
+                state.in_force = Some(found);
+                return Ok(generation);
+            }
+            Ok(_) => StoreError::Damaged {
+                path: dir.clone(),
+                what: "what was just written does not read back; check the disk",
+            },
+            Err(error) => error,
         };
-        durable::create_dir_durable(&dir, FOLDER_MODE)
-            .map_err(|source| StoreError::Io { path: dir.clone(), source })?;
-        if let Some(received) = received {
-            write(dir.join(format!("{generation}.received")), received)?;
+        let (found, unread) = self.load(zone);
+        if let Some(unread) = unread {
+            // Nobody knows which generation the disk names now, so this number is not given out before it is read.
+            state.next = generation.saturating_add(1);
+            return Err(CommitError::Unread { failed, unread });
         }
-        write(store::skr_path(&dir, generation), octets)?;
-        let digest = digest(octets);
-        write(dir.join(store::CURRENT), store::format_current(generation, &digest).as_bytes())?;
-        Ok(digest)
+        *state = found;
+        let is_in = state.in_force.as_ref().is_some_and(|found| (found.generation, found.digest) == wanted);
+        if !is_in {
+            return Err(CommitError::NotInForce(failed));
+        }
+        match self.make_durable(zone) {
+            Ok(()) => Ok(generation),
+            Err(source) => Err(CommitError::NotDurable { generation, source }),
+        }
     }
+
+    /// Waits until the names in the folder of `zone` are on disk: a commit whose last sync failed may not outlive a power loss before.
+    pub fn make_durable(&self, zone: &Name) -> Result<(), StoreError> {
+        let path = zone_dir(&self.accepted(), zone);
+        durable::sync_dir(&path).map_err(|source| StoreError::Io { path, source })
+    }
+}
+
+/// The first number from `next` on that no file of the folder has.
+fn free_number(dir: &Path, next: u64) -> u64 {
+    let is_free = |n: &u64| {
+        [store::skr_path(dir, *n), received_path(dir, *n)].iter().all(|path| path.symlink_metadata().is_err())
+    };
+    (next.max(1)..u64::MAX).find(is_free).unwrap_or(u64::MAX)
+}
+
+fn received_path(dir: &Path, generation: u64) -> PathBuf {
+    dir.join(format!("{generation}.received"))
+}
+
+fn write_generation(
+    dir: &Path,
+    (generation, digest): (u64, Digest),
+    octets: &[u8],
+    received: Option<&[u8]>,
+) -> Result<(), StoreError> {
+    let write = |path: PathBuf, octets: &[u8]| {
+        durable::write(&path, octets, SKR_MODE).map_err(|source| StoreError::Io { path, source })
+    };
+    durable::create_dir_durable(dir, FOLDER_MODE)
+        .map_err(|source| StoreError::Io { path: dir.to_owned(), source })?;
+    if let Some(received) = received {
+        write(received_path(dir, generation), received)?;
+    }
+    write(store::skr_path(dir, generation), octets)?;
+    write(dir.join(store::CURRENT), store::format_current(generation, &digest).as_bytes())
+}
+
+/// Why a generation was not committed as it should be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// It could not be written. What was in force stays so.
+    #[error("{0}")]
+    NotInForce(#[source] StoreError),
+    /// It is in force, and its names could not be synced: a power loss may take them.
+    #[error("generation {generation} is in force and may not outlive a power loss: {source}")]
+    NotDurable {
+        /// Its number.
+        generation: u64,
+        /// Error of the sync that failed.
+        source: StoreError,
+    },
+    /// It could not be written, and the store could not be read back, so that nobody knows what is in force on disk.
+    #[error("{failed}; and the store cannot be read back: {unread}")]
+    Unread {
+        /// Error of the write that failed.
+        failed: StoreError,
+        /// Error of the read that failed.
+        unread: StoreError,
+    },
 }
 
 /// Reads what `accepted/` holds for `zone`, and changes nothing there. A damaged store is an error beside the state.
@@ -209,8 +293,18 @@ pub fn peek(accepted: &Path, zone: &Name) -> (ZoneState, Option<StoreError>) {
 
 fn read(accepted: &Path, zone: &Name, tidy: bool) -> (ZoneState, Option<StoreError>) {
     let dir = zone_dir(accepted, zone);
-    if !dir.is_dir() {
-        return (ZoneState { next: 1, ..ZoneState::default() }, None);
+    match fs::metadata(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return (ZoneState { next: 1, ..ZoneState::default() }, None);
+        }
+        // Not "nothing was accepted yet": it may be there, and not be seen just now.
+        Err(source) => {
+            return (
+                ZoneState { next: 1, ..ZoneState::default() },
+                Some(StoreError::Io { path: dir, source }),
+            );
+        }
+        Ok(_) => {}
     }
     let (in_force, mut error) = match in_force(accepted, zone) {
         Ok(in_force) => (in_force, None),
@@ -261,7 +355,7 @@ pub fn read_kept(
     let dir = zone_dir(accepted, zone);
     let octets =
         files::read(&store::skr_path(&dir, generation), Named::ByDrop, store::MAX_SKR_OCTETS)?.octets;
-    let received = dir.join(format!("{generation}.received"));
+    let received = received_path(&dir, generation);
     // One that is gone or altered is none: what counts is the generation itself.
     let received = files::read(&received, Named::ByDrop, store::MAX_SKR_OCTETS).ok();
     Ok((octets, received.map(|file| file.octets)))

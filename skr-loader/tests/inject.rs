@@ -15,6 +15,7 @@ use std::time::Duration;
 use common::{Bench, skr, wait_for};
 use keystore::time::Timestamp;
 use offline_ksk_skr_loader::audit;
+use offline_ksk_skr_loader::control::{Answer, Request, call};
 
 /// A file that is rejected.
 const BAD: &str = "garbage\n;; SignedKeyResponse 1.0 generated\n";
@@ -36,7 +37,7 @@ fn strace_is_missing() -> bool {
 fn point(calls: &str, fault: &str, n: usize) -> bool {
     let at = format!("{calls} {fault} {n}");
     let now: Timestamp = keystore::clock::now();
-    let (old, new) = (skr(0, now), skr(1, now));
+    let (old, new, newer) = (skr(0, now), skr(1, now), skr(2, now));
     let bench = Bench::new();
     // Generation 1, put there as the loader leaves it.
     {
@@ -53,12 +54,20 @@ fn point(calls: &str, fault: &str, n: usize) -> bool {
     let mut daemon = bench.start_under(&wrapper);
     let traced = || std::fs::read_to_string(&trace).unwrap_or_default();
     let hit = || traced().contains("(INJECTED)") || traced().contains("+++ killed by SIGKILL +++");
-    let new_is_in = || bench.current().is_some_and(|c| c.octets == new.as_bytes());
-    let done = || new_is_in() && bench.files("state/inbox").is_empty();
+    let is_in = |text: &str| bench.current().is_some_and(|c| c.octets == text.as_bytes());
+    let done = || is_in(&new) && bench.files("state/inbox").is_empty();
     assert!(wait_for(LIMIT, || hit() || done()), "{at}: {}", bench.log());
+    let mut last = &new;
     if hit() && fault.starts_with("error") {
         // It goes on, or says why not and waits for its next try.
         wait_for(Duration::from_millis(400), done);
+        if daemon.wait(Duration::ZERO).is_none() {
+            the_running_loader_knows_what_is_in_force(&bench, &at);
+            bench.drop_file("newer.skr", &newer);
+            assert!(wait_for(LIMIT, || is_in(&newer)), "{at}: {}", bench.log());
+            the_running_loader_knows_what_is_in_force(&bench, &at);
+            last = &newer;
+        }
     }
     // SIGTERM goes to the traced process as strace ends with it.
     if daemon.wait(Duration::ZERO).is_none() {
@@ -67,10 +76,11 @@ fn point(calls: &str, fault: &str, n: usize) -> bool {
     }
     let met = hit();
     let current = bench.current().unwrap_or_else(|| panic!("{at}: nothing in force"));
-    let whole = [&old, &new].iter().any(|text| text.as_bytes() == current.octets);
-    assert!(whole, "{at}: what is in force is neither the old nor the new one");
+    let whole = [&old, &new, &newer].iter().any(|text| text.as_bytes() == current.octets);
+    assert!(whole, "{at}: what is in force is none of those that were dropped");
     // The next start makes it good.
     let daemon = bench.start();
+    let done = || is_in(last) && bench.files("state/inbox").is_empty();
     assert!(wait_for(LIMIT, done), "{at}: {:?} {}", bench.files("state/inbox"), bench.log());
     stop(daemon, &bench);
     for folder in ["state", "state/accepted/example.", "state/rejected", "state/inbox"] {
@@ -78,8 +88,36 @@ fn point(calls: &str, fault: &str, n: usize) -> bool {
             bench.files(folder).into_iter().filter(|n| n.starts_with('.') || n.ends_with(".tmp")).collect();
         assert!(left.is_empty(), "{at}: left over in {folder}: {left:?}");
     }
-    audit::verify(&bench.path("state/audit.jsonl")).unwrap_or_else(|e| panic!("{at}: {e:?}"));
+    let log = bench.path("state/audit.jsonl");
+    audit::verify(&log).unwrap_or_else(|e| panic!("{at}: {e:?}"));
+    // Each generation that is kept was in force once, and the log names it, unless the fault hit the log itself.
+    let text = std::fs::read_to_string(&log).unwrap();
+    for name in bench.files("state/accepted/example.") {
+        let Some(generation) = name.strip_suffix(".skr") else { continue };
+        let is_named = text.contains(&format!("\"generation\":{generation},"));
+        assert!(
+            is_named || bench.log().contains("audit log cannot be written") || fault.contains("KILL"),
+            "{at}: {name}: {text}"
+        );
+    }
     met
+}
+
+/// What the loader says over its socket is what lies on disk, in number and in content. A loader without its socket says so.
+fn the_running_loader_knows_what_is_in_force(bench: &Bench, at: &str) {
+    let socket = bench.path("state/skr-loader.sock");
+    let ask = || match call(&socket, &Request::Status { zones: Vec::new() }) {
+        Ok(Answer::Status(status)) => Some(status.zones[0].generation),
+        _ => None,
+    };
+    let agrees = || ask().is_some_and(|told| bench.current().is_some_and(|c| c.generation == told));
+    let is_mute = || bench.log().contains("no control socket");
+    assert!(
+        wait_for(LIMIT, || agrees() || is_mute()),
+        "{at}: {:?}, and on disk {:?}",
+        ask(),
+        bench.current()
+    );
 }
 
 /// SIGTERM to the process that strace runs.

@@ -1,14 +1,13 @@
 //! From a look into the inbox to what became of the file: parse, judge, commit or reject.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use keystore::config::ZoneConfig;
 use keystore::dns::Name;
 use keystore::exchange::{Finding, Ksr, UnverifiedSkr, VerifyContext, bind, many};
 use keystore::keys::files::{self as key_files, Found};
-use keystore::store::{MAX_SKR_OCTETS, StoreError, digest, zone_dir};
+use keystore::store::{MAX_SKR_OCTETS, digest, zone_dir};
 use keystore::time::Timestamp;
 
 use super::{Loader, PROGRAM};
@@ -24,7 +23,7 @@ use crate::parent::Asker;
 use crate::possession;
 use crate::rejected;
 use crate::report;
-use crate::store::{Digest, InForce};
+use crate::store::{CommitError, Digest};
 
 /// What became of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,11 +174,7 @@ impl Loader {
                 return self.unchanged(name, generation, file, now);
             }
             // Whoever drops it again may do so to repair a store that was altered under us.
-            let (mut state, damage) = self.read_back(&zone.config);
-            state.next = state.next.max(generation.saturating_add(1));
-            if let Some(zone) = self.zones.get_mut(name) {
-                (zone.state, zone.damage) = (state, damage);
-            }
+            self.reread_zone(name, now);
         }
         let zone = &self.zones[name];
         let requests = open_requests(&self.config.state_dir, name);
@@ -234,37 +229,19 @@ impl Loader {
                 return self.failed(name, file, &what, now);
             }
         }
-        match self.commit(name, octets, received, sha256, now) {
-            Ok(generation) => self.accepted(name, generation, (warnings, forced), file, sha256, now, started),
+        match self.commit(name, octets, received, now) {
+            Ok(generation) => {
+                let import = self.accepted(name, generation, (warnings, forced), file, sha256, now, started);
+                self.take_out(file, None);
+                import
+            }
+            Err(CommitError::NotDurable { generation, source }) => {
+                tracing::error!(zone = %name, generation, id = "SKR-IO", error = %source, "the SKR is in force and may not outlive a power loss; a dropped file stays in the inbox until it does");
+                self.keep_until_durable(name, file, now);
+                self.accepted(name, generation, (warnings, forced), file, sha256, now, started)
+            }
             Err(error) => self.failed(name, file, &error.to_string(), now),
         }
-    }
-
-    /// Makes `octets` the next generation of the zone, whose file has (or had) the digest `sha256`, and hands it on. On an error
-    /// all stays as it was.
-    pub(super) fn commit(
-        &mut self,
-        name: &Name,
-        octets: &[u8],
-        received: Option<&[u8]>,
-        sha256: Digest,
-        now: Timestamp,
-    ) -> Result<u64, StoreError> {
-        let generation = self.zones.get(name).map_or(1, |zone| zone.state.next);
-        self.store.commit(name, generation, octets, received)?;
-        let is_it = |in_force: &InForce| in_force.generation == generation;
-        let in_force = self.store.in_force(name)?.filter(is_it).ok_or_else(lost)?;
-        if let Some(zone) = self.zones.get_mut(name) {
-            zone.state.known.extend([(sha256, generation), (in_force.digest, generation)]);
-            if !self.deliveries.is_empty() {
-                self.deliveries.take(name, &Arc::new(in_force.clone()));
-            }
-            zone.state.in_force = Some(in_force);
-            zone.damage = None;
-            zone.state.next = generation.saturating_add(1);
-            report::zone(&self.metrics, &zone.label, &zone.state, now);
-        }
-        Ok(generation)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one log line")]
@@ -294,7 +271,6 @@ impl Loader {
         report::import(&self.metrics, &report::label(zone), "accepted", now);
         self.tell_file(file);
         self.metrics.skr_import_duration_seconds.observe(started.elapsed().as_secs_f64());
-        self.take_out(file, None);
         import(file, sha256, Some(zone.clone()), forced, Outcome::Accepted { generation, warnings })
     }
 
@@ -304,6 +280,10 @@ impl Loader {
             import(file, digest, Some(zone.clone()), Vec::new(), Outcome::Unchanged { generation });
         if is_dry_run(file) {
             return unchanged;
+        }
+        // A sync that failed when it was committed is made good before its file goes.
+        if let Err(error) = self.store.make_durable(zone) {
+            return self.failed(zone, file, &error.to_string(), now);
         }
         tracing::info!(%zone, generation, file = name, "SKR unchanged: it is in force already");
         let record =
@@ -446,13 +426,6 @@ fn of_file(event: &str, zone: Option<&Name>, file: &Dropped, sha256: &Digest, no
         file: Some(printable(&file.name)),
         sha256: Some(hex(sha256)),
         ..Record::new(now, event)
-    }
-}
-
-fn lost() -> StoreError {
-    StoreError::Damaged {
-        path: PathBuf::from("accepted"),
-        what: "what was just written does not read back; check the disk",
     }
 }
 

@@ -160,7 +160,7 @@ mod tests {
 
         let mut config = state.config();
         config.zones.clear();
-        loader.reload(config).unwrap();
+        loader.reload(config, start()).unwrap();
         loader.step(start().plus(6 * INTERVAL));
         assert_eq!(counts(), (None, None), "it goes with its zone");
     }

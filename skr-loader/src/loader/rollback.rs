@@ -25,7 +25,7 @@ use crate::order::Order;
 use crate::parent::Asker;
 use crate::possession;
 use crate::report;
-use crate::store::{self, Digest, Kept};
+use crate::store::{self, CommitError, Digest, Kept};
 
 /// What a rollback did, or would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,10 +256,14 @@ impl Loader {
                 "the audit log cannot be written ({error}), and nothing is rolled back without it"
             )));
         }
-        let dropped = received.as_deref().map_or(sha256, digest);
-        rollback.generation = self
-            .commit(name, &octets, received.as_deref(), dropped, now)
-            .map_err(|error| failed(error.to_string()))?;
+        rollback.generation = match self.commit(name, &octets, received.as_deref(), now) {
+            Ok(generation) => generation,
+            Err(error @ CommitError::NotDurable { generation, .. }) => {
+                tracing::error!(zone = %name, id = "SKR-IO", %error, "rolled back all the same");
+                generation
+            }
+            Err(error) => return Err(failed(error.to_string())),
+        };
         self.record(done);
         tracing::warn!(
             zone = %name, generation = rollback.generation, to, from = rollback.from, by = %order.who,

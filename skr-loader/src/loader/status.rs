@@ -30,7 +30,7 @@ impl Loader {
         let parts = ZoneParts {
             zone: &zone.config.name,
             state: &zone.state,
-            damage: zone.damage.clone(),
+            damage: zone.damage.as_ref().map(|damage| damage.what.clone()),
             last_import: zone.last_import.as_ref(),
             deliveries: self.deliveries_of(zone),
             thresholds: Some(&self.config.loader),

@@ -352,15 +352,15 @@ fn zones_come_and_go_with_the_configuration() {
     let other = Name::parse("other.").unwrap();
     let mut config = bench.state.config();
     config.zones[0] = ZoneConfig { name: other.clone(), ..config.zones[0].clone() };
-    bench.loader.reload(config.clone()).unwrap();
+    bench.loader.reload(config.clone(), start()).unwrap();
     let text = bench.metrics.encode().unwrap();
     assert!(!text.contains("zone=\"example.\"") && text.contains("zone=\"other.\""), "{text}");
     assert_eq!(rejecting_ids(&bench.import("b.skr", skr(9).text())), ["SKR-WRONG-ZONE"]);
 
-    bench.loader.reload(bench.state.config()).unwrap();
+    bench.loader.reload(bench.state.config(), start()).unwrap();
     assert_eq!(bench.loader.in_force(&zone()).map(|f| f.generation), Some(1), "read back");
     config.state_dir = bench.state.path("elsewhere");
-    let error = bench.loader.reload(config).unwrap_err();
+    let error = bench.loader.reload(config, start()).unwrap_err();
     assert!(matches!(error, StartError::StateDirChanged { .. }), "{error}");
     assert_eq!(accepted(&bench.import("b.skr", skr(9).text())), 2, "the old configuration stays in use");
 }
@@ -443,7 +443,7 @@ fn old_rejected_files_make_room_for_new_ones() {
     fs::write(bench.state.path("rejected/notes"), "mine").unwrap();
     let mut config = bench.loader.config.clone();
     config.loader.rejected_max_files = 2;
-    bench.loader.reload(config).unwrap();
+    bench.loader.reload(config, start()).unwrap();
     assert_eq!((bench.value("rejected_files"), bench.value("rejected_removed_total")), (2, 0));
     bench.import("third.skr", "bad");
     assert_eq!((bench.value("rejected_files"), bench.value("rejected_removed_total")), (2, 1));
@@ -453,7 +453,7 @@ fn old_rejected_files_make_room_for_new_ones() {
     let mut config = bench.loader.config.clone();
     let mut bench = bench.restart();
     config.loader.rejected_max_files = 1;
-    bench.loader.reload(config).unwrap();
+    bench.loader.reload(config, start()).unwrap();
     assert_eq!(bench.files("rejected"), ["notes", "third.skr", "third.skr.reason"]);
     assert_eq!((bench.value("rejected_files"), bench.value("rejected_removed_total")), (1, 1));
     bench.import("fourth.skr", "bad");

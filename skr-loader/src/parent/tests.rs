@@ -120,7 +120,7 @@ fn a_way_back_is_held_against_the_parent_too() {
     let mut config = state.config();
     config.loader.parent_resolver = Some(address);
     config.loader.parent_check = ParentCheck::Reject;
-    loader.reload(config).unwrap();
+    loader.reload(config, start()).unwrap();
     let error = loader.roll_back(&zone(), None, &order(&[]), now).unwrap_err();
     assert_eq!(crate::checks::rejecting(error.findings()), ["SKR-PARENT-DS"], "{error}");
     let rollback = loader.roll_back(&zone(), None, &order(&["SKR-PARENT-DS"]), now).unwrap();
