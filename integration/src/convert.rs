@@ -1,5 +1,6 @@
 //! `offline-ksk convert`: a KSR or SKR in another form.
 
+use keystore::check::CheckId;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -151,7 +152,7 @@ pub fn convert(octets: &[u8], options: &Options, made: Timestamp) -> Result<Conv
 fn check_possession(request: &xml::XmlRequest, path: &Path) -> Result<()> {
     let rules = xml::Rules::zone(request.domain.clone());
     let findings = xml::check_request(request, &rules, Timestamp::EPOCH);
-    match findings.iter().find(|f| f.id == "KSR-BUNDLE-POP") {
+    match findings.iter().find(|f| f.id == CheckId::KsrBundlePop) {
         Some(finding) => bail!("{}: {finding}", path.display()),
         None => Ok(()),
     }
@@ -235,13 +236,13 @@ mod tests {
     fn what_does_not_read() {
         let cut = &KNOT_SKR[..4000];
         for (octets, id) in [
-            (&b""[..], "SKR-SYNTAX"),
-            (b"<KSR", "SKR-TRUNCATED"),
-            (cut, "SKR-TRUNCATED"),
-            (b"x", "SKR-SYNTAX"),
+            (&b""[..], CheckId::SkrSyntax),
+            (b"<KSR", CheckId::SkrTruncated),
+            (cut, CheckId::SkrTruncated),
+            (b"x", CheckId::SkrSyntax),
         ] {
-            let error = to(octets, Format::Bind).expect_err(id).to_string();
-            assert!(error.contains(id), "{error}");
+            let error = to(octets, Format::Bind).expect_err(id.as_str()).to_string();
+            assert!(error.contains(id.as_str()), "{error}");
         }
         let other =
             Options { zone: Some(Name::parse("example.net").expect("a name")), ..options(Format::Bind) };

@@ -1,5 +1,6 @@
 //! `offline-ksk prove`: the proof of [`keystore::exchange::prove`] on files, for people or as JSON.
 
+use keystore::check::CheckId;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -235,7 +236,7 @@ struct Json<'a> {
 
 #[derive(Serialize)]
 struct Row<'a> {
-    id: &'a str,
+    id: CheckId,
     verdict: &'static str,
     holds: &'a str,
     findings: Vec<FindingRow>,
@@ -262,7 +263,7 @@ impl Outcome {
         self.report.is_good() && self.rejected.is_empty()
     }
 
-    fn of(&self, id: &str) -> Vec<&Finding> {
+    fn of(&self, id: CheckId) -> Vec<&Finding> {
         self.report.findings.iter().filter(|f| f.fault.id() == id).collect()
     }
 

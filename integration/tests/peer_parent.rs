@@ -2,6 +2,7 @@
 
 mod common;
 
+use keystore::check::CheckId;
 use std::path::Path;
 
 use keystore::clock;
@@ -62,7 +63,7 @@ fn outcomes(dir: &Path, port: u16, check: &str) -> Vec<(String, bool, bool)> {
             Outcome::Rejected { findings } => (false, findings),
             other => panic!("{other:?}"),
         };
-        let named = findings.iter().any(|finding| finding.id == "SKR-PARENT-DS");
+        let named = findings.iter().any(|finding| finding.id == CheckId::SkrParentDs);
         seen.push((zone.to_string(), accepted, named));
     }
     seen

@@ -124,7 +124,7 @@ fn a_rollback_reaches_the_served_zone_and_the_requests() {
     let wrong = SkrBuilder::new(ZONE, start.plus(60)).zsk(zsk).zsk(TestKey::zsk(STRAY).dnskey).text();
     let answer = site.import(&wrong, &[]);
     assert!(matches!(&answer, Answer::Imported { imports } if imports[0].result == "rejected"), "{answer:?}");
-    let answer = site.import(&wrong, FORCEABLE);
+    let answer = site.import(&wrong, &FORCEABLE.iter().map(|id| id.as_str()).collect::<Vec<_>>());
     assert!(
         matches!(&answer, Answer::Imported { imports } if imports[0].generation == Some(2)),
         "{answer:?}"

@@ -399,7 +399,7 @@ fn two_years_with_three_ceremonies_each() {
                     {
                         let outcome = world.drop_skr(&mut loader, &bad, now);
                         let Outcome::Rejected { findings } = &outcome else { panic!("{outcome:?}") };
-                        assert!(findings.iter().any(|f| f.rejects() && f.id == id), "{findings:?}");
+                        assert!(findings.iter().any(|f| f.rejects() && f.id.as_str() == id), "{findings:?}");
                         assert_eq!(value(&metrics, &format!("skr_rejections_total{{reason=\"{id}\"}}")), 1);
                         assert_eq!(gauge("skr_last_import_success"), 0, "an alert of its own");
                         assert_eq!(loader.in_force(&world.name).map(|f| f.generation), before);

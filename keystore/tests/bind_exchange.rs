@@ -1,6 +1,7 @@
 //! What BIND's `dnssec-ksr` made is read, accepted, and printed back octet by octet.
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
+use offline_ksk_keystore::check::CheckId;
 use std::path::{Path, PathBuf};
 
 use offline_ksk_keystore::dns::Name;
@@ -56,9 +57,9 @@ fn accepts_all_that_bind_made() {
             .filter(|v| v.outcome != Outcome::Passed)
             .map(|v| v.check.id)
             .collect();
-        let want: &[&str] = match *name {
-            "fast" => &["SKR-GAP"],                       // 2 s of overlap, and a TTL of 439
-            "short-request-bundle" => &["SKR-DUPLICATE"], // the bundle left out
+        let want: &[CheckId] = match *name {
+            "fast" => &[CheckId::SkrGap], // 2 s of overlap, and a TTL of 439
+            "short-request-bundle" => &[CheckId::SkrDuplicate], // the bundle left out
             _ => &[],
         };
         assert_eq!(told, want, "{name}: {warnings:#?}");
@@ -81,7 +82,7 @@ fn follows_a_ksk_rollover_from_the_pinned_key_only_through_cds() {
     }
     check(silent.clone(), &zone, &anchors).unwrap_or_else(|f| panic!("{f:#?}"));
     let findings = check(silent, &zone, &pinned).unwrap_err();
-    assert!(findings.iter().all(|f| f.id == "SKR-UNKNOWN-KSK"), "{findings:#?}");
+    assert!(findings.iter().all(|f| f.id == CheckId::SkrUnknownKsk), "{findings:#?}");
 }
 
 #[test]
@@ -145,7 +146,9 @@ fn any_bundle_taken_from_the_middle_is_missed() {
                 Err(findings) => {
                     assert!(
                         // Without the first of two bundles of one second the other one's neighbour becomes its twin.
-                        findings.iter().any(|f| ["SKR-GAP", "SKR-DUPLICATE"].contains(&f.id) && f.rejects()),
+                        findings
+                            .iter()
+                            .any(|f| [CheckId::SkrGap, CheckId::SkrDuplicate].contains(&f.id) && f.rejects()),
                         "{name} without bundle {i}: {findings:#?}"
                     );
                 }
@@ -159,5 +162,5 @@ fn an_unrelated_ksk_is_refused() {
     let (zone, skr, _) = load("rsa-zsk-roll", "example.test");
     let (_, _, others) = load("p256-ksk-roll", "example.test");
     let findings = check(skr, &zone, &others).unwrap_err();
-    assert!(findings.iter().any(|f| f.id == "SKR-UNKNOWN-KSK"), "{findings:#?}");
+    assert!(findings.iter().any(|f| f.id == CheckId::SkrUnknownKsk), "{findings:#?}");
 }

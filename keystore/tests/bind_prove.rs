@@ -1,6 +1,7 @@
 //! The schedules that BIND's `dnssec-ksr` makes prove good; the time that a proof takes is in `benches/prove.rs`.
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
+use offline_ksk_keystore::check::CheckId;
 use std::path::Path;
 
 use offline_ksk_keystore::dns::Name;
@@ -46,7 +47,7 @@ fn what_bind_made_is_good() {
         ("two-algorithms", "sub.example.test", "two", &[]),
         ("short-request-bundle", "example.test", "long", &[]),
         // Signatures of 6 s, and a TTL of 439 s.
-        ("fast", "example.test", "fast", &["PROVE-EXPIRED-CACHED"]),
+        ("fast", "example.test", "fast", &[CheckId::ProveExpiredCached]),
     ] {
         let report = run(name, zone, policy, |_| {});
         let found: Vec<_> = report.findings.iter().map(|f| f.fault.id()).collect();
@@ -61,11 +62,11 @@ fn what_bind_made_is_good() {
 fn the_ksk_roll_of_bind_outruns_the_parent() {
     let report = run("p256-ksk-roll", "example.test", "p256", |_| {});
     let found: Vec<_> = report.findings.iter().map(|f| (f.fault.id(), f.at.to_string())).collect();
-    let expected = [("PROVE-DS-EARLY", "20270302000000"), ("PROVE-KSK-BEFORE-DS", "20270302010500")];
+    let expected = [(CheckId::ProveDsEarly, "20270302000000"), (CheckId::ProveKskBeforeDs, "20270302010500")];
     assert_eq!(found, expected.map(|(id, at)| (id, at.to_owned())), "{:#?}", report.findings);
     assert_eq!(report.proved_until(), Timestamp::parse_stamp("20270302010459"));
     // What hangs on the parent is for people to judge, where the parent is only assumed.
-    assert!(!report.is_good() && report.as_findings("X", true).iter().all(|f| !f.rejects()));
+    assert!(!report.is_good() && report.as_findings(CheckId::SkrProve, true).iter().all(|f| !f.rejects()));
 }
 
 #[test]
@@ -79,5 +80,5 @@ fn a_bundle_of_the_key_change_that_went_missing_is_noticed() {
         ids.extend(report.findings.iter().filter(|f| f.rejects()).map(|f| f.fault.id()));
     }
     assert!(good.is_good());
-    assert!(ids.contains(&"PROVE-EXPIRED") && ids.contains(&"PROVE-NO-ZSK"), "{ids:?}");
+    assert!(ids.contains(&CheckId::ProveExpired) && ids.contains(&CheckId::ProveNoZsk), "{ids:?}");
 }

@@ -2,6 +2,7 @@
 //! check refuses the file once it is damaged for it.
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
+use offline_ksk_keystore::check::CheckId;
 use std::path::Path;
 
 use offline_ksk_keystore::crypto::Algorithm;
@@ -115,7 +116,7 @@ fn responses_pass_as_any_skr() {
 }
 
 /// The IDs that reject, each once, sorted.
-fn ids(findings: &[Finding]) -> Vec<&'static str> {
+fn ids(findings: &[Finding]) -> Vec<CheckId> {
     let mut ids: Vec<_> = findings.iter().filter(|f| f.rejects()).map(|f| f.id).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -123,10 +124,10 @@ fn ids(findings: &[Finding]) -> Vec<&'static str> {
 }
 
 /// An exception, and the checks that refuse once it and those before it are made.
-type Step = (fn(&mut Rules), &'static [&'static str]);
+type Step = (fn(&mut Rules), &'static [CheckId]);
 
 /// The check that must refuse, and what is damaged.
-type Damage = (&'static str, fn(&mut XmlResponse));
+type Damage = (CheckId, fn(&mut XmlResponse));
 
 /// The first request fails today's rules for what it was, and each exception switches off one of the reasons.
 #[test]
@@ -140,28 +141,28 @@ fn exceptions_of_2010_one_by_one() {
         (
             |_| (),
             &[
-                "KSR-BUNDLE-KEYS",
-                "KSR-POLICY-ALG",
-                "KSR-POLICY-SIG-HORIZON",
-                "KSR-POLICY-SIG-OVERLAP",
-                "KSR-POLICY-SIG-VALIDITY",
+                CheckId::KsrBundleKeys,
+                CheckId::KsrPolicyAlg,
+                CheckId::KsrPolicySigHorizon,
+                CheckId::KsrPolicySigOverlap,
+                CheckId::KsrPolicySigValidity,
             ],
         ),
         (
             |r| r.exponents_match_policy = false,
             &[
-                "KSR-POLICY-ALG",
-                "KSR-POLICY-SIG-HORIZON",
-                "KSR-POLICY-SIG-OVERLAP",
-                "KSR-POLICY-SIG-VALIDITY",
+                CheckId::KsrPolicyAlg,
+                CheckId::KsrPolicySigHorizon,
+                CheckId::KsrPolicySigOverlap,
+                CheckId::KsrPolicySigValidity,
             ],
         ),
         (
             |r| r.rsa_sizes = Some(vec![1024, 2048]),
-            &["KSR-POLICY-SIG-HORIZON", "KSR-POLICY-SIG-OVERLAP", "KSR-POLICY-SIG-VALIDITY"],
+            &[CheckId::KsrPolicySigHorizon, CheckId::KsrPolicySigOverlap, CheckId::KsrPolicySigValidity],
         ),
-        (|r| r.slack = 1, &["KSR-POLICY-SIG-HORIZON", "KSR-POLICY-SIG-OVERLAP"]),
-        (|r| r.overlap = false, &["KSR-POLICY-SIG-HORIZON"]),
+        (|r| r.slack = 1, &[CheckId::KsrPolicySigHorizon, CheckId::KsrPolicySigOverlap]),
+        (|r| r.overlap = false, &[CheckId::KsrPolicySigHorizon]),
         (|r| r.not_expired = false, &[]),
     ];
     for (i, (switch, left)) in steps.iter().enumerate() {
@@ -170,14 +171,14 @@ fn exceptions_of_2010_one_by_one() {
     }
     // At its own time it had not expired.
     rules.not_expired = true;
-    assert_eq!(check(&rules, then), [""; 0]);
+    assert_eq!(check(&rules, then), []);
     // Each exception is needed: without it alone the reason is back.
     let all = rules;
     for (restore, want) in [
-        ((|r| r.exponents_match_policy = true) as fn(&mut Rules), "KSR-BUNDLE-KEYS"),
-        (|r| r.rsa_sizes = Some(vec![2048]), "KSR-POLICY-ALG"),
-        (|r| r.slack = 0, "KSR-POLICY-SIG-VALIDITY"),
-        (|r| r.overlap = true, "KSR-POLICY-SIG-OVERLAP"),
+        ((|r| r.exponents_match_policy = true) as fn(&mut Rules), CheckId::KsrBundleKeys),
+        (|r| r.rsa_sizes = Some(vec![2048]), CheckId::KsrPolicyAlg),
+        (|r| r.slack = 0, CheckId::KsrPolicySigValidity),
+        (|r| r.overlap = true, CheckId::KsrPolicySigOverlap),
     ] {
         let mut rules = all.clone();
         restore(&mut rules);
@@ -186,44 +187,52 @@ fn exceptions_of_2010_one_by_one() {
 }
 
 /// What is damaged in the request of 2017-Q2, the only checks that must refuse it, and how to switch them off.
-type Case = (&'static [&'static str], fn(&mut XmlRequest), Option<fn(&mut Rules)>);
+type Case = (&'static [CheckId], fn(&mut XmlRequest), Option<fn(&mut Rules)>);
 
 const DAMAGED: &[Case] = &[
-    (&["KSR-DOMAIN", "KSR-BUNDLE-POP"], |r| r.domain = Name::parse("example.").unwrap(), None),
-    (&["KSR-ID"], |r| r.id = previous().id, None),
-    (&["KSR-BUNDLE-UNIQUE"], |r| r.bundles[4].id = r.bundles[2].id.clone(), None),
-    (&["KSR-BUNDLE-UNIQUE"], |r| r.bundles[4].id = previous().bundles[0].id.clone(), None),
-    (&["KSR-BUNDLE-KEYS"], |r| r.bundles[3].keys[0].tag ^= 1, None),
+    (&[CheckId::KsrDomain, CheckId::KsrBundlePop], |r| r.domain = Name::parse("example.").unwrap(), None),
+    (&[CheckId::KsrId], |r| r.id = previous().id, None),
+    (&[CheckId::KsrBundleUnique], |r| r.bundles[4].id = r.bundles[2].id.clone(), None),
+    (&[CheckId::KsrBundleUnique], |r| r.bundles[4].id = previous().bundles[0].id.clone(), None),
+    (&[CheckId::KsrBundleKeys], |r| r.bundles[3].keys[0].tag ^= 1, None),
     (
         // Another key under an identifier that is known.
-        &["KSR-BUNDLE-KEYS", "KSR-BUNDLE-POP"],
+        &[CheckId::KsrBundleKeys, CheckId::KsrBundlePop],
         |r| r.bundles[3].keys[0].dnskey.public_key[77] ^= 1,
         None,
     ),
-    (&["KSR-BUNDLE-KEYS", "KSR-BUNDLE-POP"], |r| r.bundles[3].keys[0].dnskey.flags = 257, None),
-    (&["KSR-BUNDLE-KEYS"], |r| r.zsk_policy.algorithms[0].size = 1024, Some(|r| r.keys_match_policy = false)),
+    (&[CheckId::KsrBundleKeys, CheckId::KsrBundlePop], |r| r.bundles[3].keys[0].dnskey.flags = 257, None),
     (
-        &["KSR-BUNDLE-KEYS"],
+        &[CheckId::KsrBundleKeys],
+        |r| r.zsk_policy.algorithms[0].size = 1024,
+        Some(|r| r.keys_match_policy = false),
+    ),
+    (
+        &[CheckId::KsrBundleKeys],
         |r| r.zsk_policy.algorithms[0].exponent = Some(3),
         Some(|r| r.exponents_match_policy = false),
     ),
     (
-        &["KSR-BUNDLE-POP"],
+        &[CheckId::KsrBundlePop],
         |r| r.bundles[8].signatures[1].rrsig.signature[100] ^= 1,
         Some(|r| r.signatures = false),
     ),
     // Each key must have signed, not only one of them.
-    (&["KSR-BUNDLE-POP"], |r| drop(r.bundles[8].signatures.pop()), Some(|r| r.signatures = false)),
+    (&[CheckId::KsrBundlePop], |r| drop(r.bundles[8].signatures.pop()), Some(|r| r.signatures = false)),
     (
-        &["KSR-BUNDLE-POP"],
+        &[CheckId::KsrBundlePop],
         |r| r.bundles[8].signatures[1].identifier = Label::parse("nobody").unwrap(),
         Some(|r| r.signatures = false),
     ),
     // One key of the RRset left out of what was signed.
-    (&["KSR-BUNDLE-POP", "KSR-POLICY-KEYS"], |r| drop(r.bundles[0].keys.pop()), None),
-    (&["KSR-BUNDLE-COUNT", "KSR-BUNDLE-CYCLE-DURATION", "KSR-POLICY-KEYS"], |r| drop(r.bundles.pop()), None),
+    (&[CheckId::KsrBundlePop, CheckId::KsrPolicyKeys], |r| drop(r.bundles[0].keys.pop()), None),
     (
-        &["KSR-BUNDLE-COUNT"],
+        &[CheckId::KsrBundleCount, CheckId::KsrBundleCycleDuration, CheckId::KsrPolicyKeys],
+        |r| drop(r.bundles.pop()),
+        None,
+    ),
+    (
+        &[CheckId::KsrBundleCount],
         |r| {
             let mut more = r.bundles[8].clone();
             more.id = offline_ksk_keystore::exchange::xml::Uuid::of(b"more");
@@ -235,13 +244,17 @@ const DAMAGED: &[Case] = &[
         }),
     ),
     (
-        &["KSR-BUNDLE-CYCLE-DURATION", "KSR-POLICY-BUNDLE-INTERVALS", "KSR-POLICY-SIG-OVERLAP"],
+        &[CheckId::KsrBundleCycleDuration, CheckId::KsrPolicyBundleIntervals, CheckId::KsrPolicySigOverlap],
         |r| shift(&mut r.bundles[8], 2 * DAY + 1),
         Some(|r| (r.cycle, r.interval, r.overlap) = (None, None, false)),
     ),
-    (&["KSR-POLICY-BUNDLE-INTERVALS"], |r| shift(&mut r.bundles[4], DAY + 1), Some(|r| r.interval = None)),
     (
-        &["KSR-POLICY-ALG"],
+        &[CheckId::KsrPolicyBundleIntervals],
+        |r| shift(&mut r.bundles[4], DAY + 1),
+        Some(|r| r.interval = None),
+    ),
+    (
+        &[CheckId::KsrPolicyAlg],
         |r| {
             let more = offline_ksk_keystore::exchange::xml::SignatureAlgorithm {
                 algorithm: Algorithm(5),
@@ -253,7 +266,7 @@ const DAMAGED: &[Case] = &[
         None,
     ),
     (
-        &["KSR-POLICY-ALG"],
+        &[CheckId::KsrPolicyAlg],
         |r| {
             let more = offline_ksk_keystore::exchange::xml::SignatureAlgorithm {
                 algorithm: Algorithm::ECDSAP256SHA256,
@@ -265,33 +278,33 @@ const DAMAGED: &[Case] = &[
         Some(|r| r.algorithms = None),
     ),
     (
-        &["KSR-POLICY-SIG-OVERLAP"],
+        &[CheckId::KsrPolicySigOverlap],
         |r| r.zsk_policy.min_validity_overlap = 11 * DAY + 1,
         Some(|r| (r.overlap, r.chain_overlap) = (false, false)),
     ),
     (
         // A gap is refused whatever is switched off.
-        &["KSR-POLICY-SIG-OVERLAP", "KSR-POLICY-SIG-VALIDITY"],
+        &[CheckId::KsrPolicySigOverlap, CheckId::KsrPolicySigValidity],
         |r| r.bundles[2].expiration = r.bundles[3].inception.minus(1),
         None,
     ),
     (
-        &["KSR-POLICY-SIG-VALIDITY"],
+        &[CheckId::KsrPolicySigValidity],
         |r| r.zsk_policy.max_signature_validity = 21 * DAY - 1,
         Some(|r| r.validity = false),
     ),
     (
-        &["KSR-POLICY-SIG-VALIDITY"],
+        &[CheckId::KsrPolicySigValidity],
         |r| r.zsk_policy.min_signature_validity = 21 * DAY + 1,
         Some(|r| r.validity = false),
     ),
     (
-        &["KSR-CHAIN-KEYS", "KSR-BUNDLE-KEYS"],
+        &[CheckId::KsrChainKeys, CheckId::KsrBundleKeys],
         |r| r.bundles[0].keys[0].ttl = 3600,
         Some(|r| r.chain_keys = false),
     ),
     (
-        &["KSR-CHAIN-OVERLAP"],
+        &[CheckId::KsrChainOverlap],
         |r| r.bundles[0].inception = Timestamp::parse_stamp("20170411000001").unwrap(),
         Some(|r| {
             (r.chain_overlap, r.validity, r.interval, r.cycle, r.overlap) = (false, false, None, None, false);
@@ -326,10 +339,9 @@ fn each_check_refuses_what_is_damaged_for_it() {
         }
     }
     // Between them the cases refuse by every check of requests.
-    for check in CHECKS
-        .iter()
-        .filter(|c| !matches!(c.id, "SKR-VERIFY" | "KSR-POLICY-SAFETY" | "KSR-POLICY-SIG-HORIZON"))
-    {
+    for check in CHECKS.iter().filter(|c| {
+        !matches!(c.id, CheckId::SkrVerify | CheckId::KsrPolicySafety | CheckId::KsrPolicySigHorizon)
+    }) {
         assert!(DAMAGED.iter().any(|(want, ..)| want.contains(&check.id)), "{} has no case", check.id);
     }
 }
@@ -339,35 +351,37 @@ fn horizon() {
     let last = request().bundles[8].expiration;
     let check = |now: Timestamp, rules: &Rules| ids(&check_request(&request(), rules, now));
     let root = Rules::root();
-    assert_eq!(check(last.minus(180 * DAY), &root), [""; 0]);
-    assert_eq!(check(last.minus(180 * DAY + 1), &root), ["KSR-POLICY-SIG-HORIZON"]);
-    assert_eq!(check(last.minus(180 * DAY + 1), &Rules { horizon: None, ..root.clone() }), [""; 0]);
+    assert_eq!(check(last.minus(180 * DAY), &root), []);
+    assert_eq!(check(last.minus(180 * DAY + 1), &root), [CheckId::KsrPolicySigHorizon]);
+    assert_eq!(check(last.minus(180 * DAY + 1), &Rules { horizon: None, ..root.clone() }), []);
     let first = request().bundles[0].expiration;
-    assert_eq!(check(first.minus(1), &root), [""; 0]);
-    assert_eq!(check(first, &root), ["KSR-POLICY-SIG-HORIZON"]);
+    assert_eq!(check(first.minus(1), &root), []);
+    assert_eq!(check(first, &root), [CheckId::KsrPolicySigHorizon]);
 }
 
 #[test]
 fn responses_that_do_not_answer() {
     let damages: &[Damage] = &[
-        ("SKR-VERIFY", |r| r.serial += 1),
-        ("SKR-VERIFY", |r| r.id = previous().id),
-        ("SKR-VERIFY", |r| r.bundles.swap(2, 3)),
-        ("SKR-VERIFY", |r| r.zsk_policy.publish_safety += 1),
-        ("SKR-VERIFY", |r| r.bundles[3].expiration = r.bundles[3].expiration.plus(1)),
-        ("SKR-VERIFY", |r| r.bundles[3].signatures[0].rrsig.signature[1] ^= 1),
-        ("SKR-VERIFY", |r| r.bundles[3].signatures[0].rrsig.expiration += 1),
-        ("SKR-VERIFY", |r| drop(r.bundles[0].keys.remove(0))),
-        ("SKR-VERIFY", |r| r.bundles[3].signatures.clear()),
-        ("SKR-VERIFY", |r| r.bundles[3].signatures[0].identifier = r.bundles[3].keys[0].identifier.clone()),
+        (CheckId::SkrVerify, |r| r.serial += 1),
+        (CheckId::SkrVerify, |r| r.id = previous().id),
+        (CheckId::SkrVerify, |r| r.bundles.swap(2, 3)),
+        (CheckId::SkrVerify, |r| r.zsk_policy.publish_safety += 1),
+        (CheckId::SkrVerify, |r| r.bundles[3].expiration = r.bundles[3].expiration.plus(1)),
+        (CheckId::SkrVerify, |r| r.bundles[3].signatures[0].rrsig.signature[1] ^= 1),
+        (CheckId::SkrVerify, |r| r.bundles[3].signatures[0].rrsig.expiration += 1),
+        (CheckId::SkrVerify, |r| drop(r.bundles[0].keys.remove(0))),
+        (CheckId::SkrVerify, |r| r.bundles[3].signatures.clear()),
+        (CheckId::SkrVerify, |r| {
+            r.bundles[3].signatures[0].identifier = r.bundles[3].keys[0].identifier.clone()
+        }),
         // The KSK is gone from the last bundle.
-        ("KSR-POLICY-SAFETY", |r| r.bundles[8].keys.retain(|k| !k.dnskey.is_ksk())),
+        (CheckId::KsrPolicySafety, |r| r.bundles[8].keys.retain(|k| !k.dnskey.is_ksk())),
         // The new KSK signs at once, and nobody saw it before.
-        ("KSR-POLICY-SAFETY", |r| {
+        (CheckId::KsrPolicySafety, |r| {
             r.bundles[0].signatures[0].identifier = Label::parse("Kfresh").unwrap();
             r.bundles[0].keys[2].identifier = Label::parse("Kfresh").unwrap();
         }),
-        ("KSR-POLICY-SAFETY", |r| r.ksk_policy.publish_safety = 11 * DAY + 1),
+        (CheckId::KsrPolicySafety, |r| r.ksk_policy.publish_safety = 11 * DAY + 1),
     ];
     for (i, (id, damage)) in damages.iter().enumerate() {
         let mut response = response();
@@ -376,6 +390,6 @@ fn responses_that_do_not_answer() {
         assert!(found.contains(id), "case {i}: {id} in {found:?}");
         let off = Rules { publish_safety: false, retire_safety: false, ..Rules::root() };
         let found = ids(&check_response(&response, &request(), Some(&previous()), &off));
-        assert!(!found.contains(&"KSR-POLICY-SAFETY"), "case {i}");
+        assert!(!found.contains(&CheckId::KsrPolicySafety), "case {i}");
     }
 }

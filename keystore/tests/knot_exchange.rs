@@ -1,6 +1,7 @@
 //! What Knot's `keymgr` made is read, judged rightly, and printed back octet by octet.
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
+use offline_ksk_keystore::check::CheckId;
 use std::path::Path;
 
 use offline_ksk_keystore::dns::Name;
@@ -65,7 +66,7 @@ fn accepts_what_knot_made() {
         let mut context = VerifyContext::new(&zone, &anchors);
         if *name == "04-delete-dnssec" {
             let refused = verify(skr.clone(), &context, now()).unwrap_err();
-            assert!(refused.iter().filter(|f| f.rejects()).all(|f| f.id == "SKR-CDS"), "{refused:#?}");
+            assert!(refused.iter().filter(|f| f.rejects()).all(|f| f.id == CheckId::SkrCds), "{refused:#?}");
             context.allow_delete = true;
         }
         let count = skr.bundles.len();
@@ -89,7 +90,7 @@ fn cds_keep_their_ttl() {
     let mut altered = skr;
     altered.bundles[3].cds.as_mut().unwrap().ttl = 1;
     let refused = verify(altered, &VerifyContext::new(&zone(), &anchors), now()).unwrap_err();
-    assert!(refused.iter().any(|f| f.id == "SKR-BAD-SIGNATURE" && f.rejects()), "{refused:#?}");
+    assert!(refused.iter().any(|f| f.id == CheckId::SkrBadSignature && f.rejects()), "{refused:#?}");
 }
 
 #[test]
@@ -104,7 +105,7 @@ fn knot_to_bind_and_back() {
 }
 
 /// The IDs that reject, each once.
-fn verdict(name: &str, skr: &UnverifiedSkr, anchors: &[TrustAnchor]) -> Vec<&'static str> {
+fn verdict(name: &str, skr: &UnverifiedSkr, anchors: &[TrustAnchor]) -> Vec<CheckId> {
     let zone = zone();
     let found = findings(skr, &VerifyContext::new(&zone, anchors), now());
     let mut ids: Vec<_> = found.iter().filter(|f| f.severity == Severity::Reject).map(|f| f.id).collect();
@@ -118,17 +119,17 @@ fn verdict(name: &str, skr: &UnverifiedSkr, anchors: &[TrustAnchor]) -> Vec<&'st
 fn faulty_files_are_rejected_for_what_they_are() {
     let pinned = anchors(&skr("01-zsk-rollover.skr"));
     for (name, want) in [
-        ("05-bad-signature-bundle6.skr", &["SKR-BAD-SIGNATURE", "SKR-UNKNOWN-KSK"][..]),
-        ("06-coverage-gap.skr", &["SKR-GAP"]),
-        ("07-foreign-ksk.skr", &["SKR-UNKNOWN-KSK"]),
+        ("05-bad-signature-bundle6.skr", &[CheckId::SkrBadSignature, CheckId::SkrUnknownKsk][..]),
+        ("06-coverage-gap.skr", &[CheckId::SkrGap]),
+        ("07-foreign-ksk.skr", &[CheckId::SkrUnknownKsk]),
     ] {
         assert_eq!(verdict(name, &skr(name), &pinned), want, "{name}");
     }
     // Each of its bundles is good, by a KSK of its own; only the request tells that four weeks are missing.
     let truncated = skr("11-truncated-coverage.skr");
-    assert_eq!(verdict("11-truncated-coverage.skr", &truncated, &anchors(&truncated)), Vec::<&str>::new());
+    assert_eq!(verdict("11-truncated-coverage.skr", &truncated, &anchors(&truncated)), Vec::<CheckId>::new());
     let cut = parse_skr(fixture("08-no-trailer.skr").as_bytes(), &zone()).unwrap_err();
-    assert_eq!(cut.id, "SKR-TRUNCATED", "{cut}");
+    assert_eq!(cut.id, CheckId::SkrTruncated, "{cut}");
     // 6: what is wrong is told with the bundle it concerns.
     let zone = zone();
     let found = findings(&skr("05-bad-signature-bundle6.skr"), &VerifyContext::new(&zone, &pinned), now());
@@ -142,14 +143,14 @@ fn bind_files_of_the_same_ceremony() {
     let unsigned = read("09-knot-request-signed-by-bind-9.20.skr");
     assert!(unsigned.bundles[0].signatures.is_empty());
     let pinned: Vec<_> = unsigned.bundles[1].keys().filter(|k| k.is_ksk()).map(TrustAnchor::Dnskey).collect();
-    assert!(verdict("09", &unsigned, &pinned).contains(&"SKR-UNKNOWN-KSK"));
+    assert!(verdict("09", &unsigned, &pinned).contains(&CheckId::SkrUnknownKsk));
     let good = read("10-bind-9.20-response.skr");
     let pinned: Vec<_> = good.bundles[0].keys().filter(|k| k.is_ksk()).map(TrustAnchor::Dnskey).collect();
-    assert_eq!(verdict("10", &good, &pinned), [""; 0]);
+    assert_eq!(verdict("10", &good, &pinned), []);
     // In Knot's layout and back nothing is lost.
     let text = print_skr(&good, Stamps::Unix, now(), "a test");
     let back = parse_skr(text.as_bytes(), &zone()).unwrap();
-    assert_eq!(verdict("10 in Knot's layout", &back, &pinned), [""; 0]);
+    assert_eq!(verdict("10 in Knot's layout", &back, &pinned), []);
     assert_eq!(back.bundles.len(), good.bundles.len());
     parse_ksr(fixture("10-bind-9.20-request.ksr").as_bytes(), &zone()).unwrap();
 }
@@ -162,7 +163,7 @@ fn signatures_of_a_departed_ksk() {
     let pinned = anchors(&skr);
     let zone = zone();
     let found = findings(&skr, &VerifyContext::new(&zone, &pinned), now());
-    let told = found.iter().filter(|f| f.id == "SKR-BAD-SIGNATURE").count();
+    let told = found.iter().filter(|f| f.id == CheckId::SkrBadSignature).count();
     assert_eq!((told, found.iter().any(|f| f.rejects())), (2, false), "{found:#?}");
     let absent = |b: &offline_ksk_keystore::exchange::Bundle, tag| b.keys().all(|k| k.tag() != tag);
     let (i, j) = skr
@@ -178,6 +179,6 @@ fn signatures_of_a_departed_ksk() {
     ] {
         let mut altered = skr.clone();
         alter(&mut altered.bundles[i].signatures[j]);
-        assert_eq!(verdict("altered", &altered, &pinned), ["SKR-BAD-SIGNATURE"]);
+        assert_eq!(verdict("altered", &altered, &pinned), [CheckId::SkrBadSignature]);
     }
 }

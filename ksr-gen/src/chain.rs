@@ -1,5 +1,6 @@
 //! Whether a request follows the SKR before.
 
+use keystore::check::CheckId;
 use keystore::dns::{Rtype, rrsig};
 use keystore::exchange::{Bundle, Ksr, TrustAnchor, UnverifiedSkr, VerifyContext, verify};
 use keystore::keys::Dnskey;
@@ -33,24 +34,24 @@ pub(crate) fn check(
         && let Some(finding) = findings.iter().find(|f| f.rejects())
     {
         let what = format!("the SKR before does not verify ({finding}); take the one that is in force");
-        out.never("KSR-CHAIN-SKR", None, what);
+        out.never(CheckId::KsrChainSkr, None, what);
         return;
     }
     let at = first.inception;
     if let Some((bundle, what)) = foreign(previous, at, known) {
-        out.unless(allow.chain, "KSR-CHAIN-SKR", Some(bundle), what, "--allow-broken-chain");
+        out.unless(allow.chain, CheckId::KsrChainSkr, Some(bundle), what, "--allow-broken-chain");
     }
     if at > last.expiration() {
         let what = format!(
             "it begins after the SKR before has ended ({}): nothing covers the time between; ask for a request that begins earlier",
             last.expiration()
         );
-        out.unless(allow.chain, "KSR-CHAIN-OVERLAP", Some(at), what, "--allow-broken-chain");
+        out.unless(allow.chain, CheckId::KsrChainOverlap, Some(at), what, "--allow-broken-chain");
     }
     let in_force = previous.bundles.partition_point(|bundle| bundle.inception <= at).checked_sub(1);
     let Some(before) = in_force.map(|i| &previous.bundles[i]) else {
         let what = "it begins before the SKR before does: this is not the SKR that it follows".to_owned();
-        out.unless(allow.chain, "KSR-CHAIN-OVERLAP", Some(at), what, "--allow-broken-chain");
+        out.unless(allow.chain, CheckId::KsrChainOverlap, Some(at), what, "--allow-broken-chain");
         return;
     };
     let zsks: Vec<Dnskey> = before.keys().filter(|key| !key.is_ksk()).collect();
@@ -63,7 +64,7 @@ pub(crate) fn check(
             key_name(key),
             before.inception
         );
-        out.unless(allow.chain, "KSR-CHAIN-KEYS", Some(at), what, "--allow-broken-chain");
+        out.unless(allow.chain, CheckId::KsrChainKeys, Some(at), what, "--allow-broken-chain");
     }
     let gone = |key: &&Dnskey| !first.keys.contains(key) && known_algorithm(key, &first.keys);
     for key in zsks.iter().filter(gone) {
@@ -72,7 +73,7 @@ pub(crate) fn check(
             key_name(key),
             before.inception
         );
-        out.unless(allow.chain, "KSR-CHAIN-KEYS", Some(at), what, "--allow-broken-chain");
+        out.unless(allow.chain, CheckId::KsrChainKeys, Some(at), what, "--allow-broken-chain");
     }
 }
 

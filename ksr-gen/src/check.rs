@@ -1,12 +1,13 @@
 //! What is looked at before a KSR is signed. Each check has a stable ID; what BIND would sign and we refuse has a flag to go on.
 
+use keystore::check::CheckId;
 use std::collections::HashSet;
 use std::fmt;
 
+use keystore::check::Check;
 use keystore::crypto;
 use keystore::exchange::Ksr;
 use keystore::exchange::possession::{self, Flaw, FlawKind};
-use keystore::exchange::verify::Check;
 use keystore::keys::plan::END_TOLERANCE;
 use keystore::keys::{Dnskey, FLAG_REVOKE, FLAG_ZONE, KeyFile};
 use keystore::policy::{Policy, Role};
@@ -43,7 +44,7 @@ pub struct Allow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// The check, `KSR-…`.
-    pub id: &'static str,
+    pub id: CheckId,
     /// The first bundle it speaks of, by its inception.
     pub bundle: Option<Timestamp>,
     /// What is wrong, and what to do.
@@ -70,30 +71,39 @@ impl fmt::Display for Finding {
 
 /// The checks, in the order in which they are reported.
 pub const CHECKS: &[Check] = &[
-    Check { id: "KSR-EMPTY", holds: "there are bundles, and each has a ZSK" },
-    Check { id: "KSR-ORDER", holds: "bundles come in the order of their times" },
-    Check { id: "KSR-END", holds: "the end is not before the first bundle" },
-    Check { id: "KSR-BEYOND-END", holds: "no bundle begins after the end" },
-    Check { id: "KSR-SPAN", holds: "the end is not far behind what was asked for" },
-    Check { id: "KSR-HORIZON", holds: "it is not over, and does not reach more than eleven years ahead" },
-    Check { id: "KSR-KEY-PROTOCOL", holds: "each key has protocol 3" },
-    Check { id: "KSR-KEY-FLAGS", holds: "each key is a ZSK: flags 256" },
-    Check { id: "KSR-KEY-INVALID", holds: "each key is well-formed" },
-    Check { id: "KSR-KEY-ALGORITHM", holds: "the policy has a ZSK of that algorithm and size" },
-    Check { id: "KSR-KEY-COLLISION", holds: "no two keys have one tag, ZSKs and KSKs, revoked or not" },
-    Check { id: "KSR-POP-MISSING", holds: "each ZSK has signed its bundle" },
-    Check { id: "KSR-POP-INVALID", holds: "each of these signatures verifies, for the bundle's time" },
-    Check { id: "KSR-POLICY-TTL", holds: "the TTL is the policy's dnskey-ttl" },
-    Check { id: "KSR-CHAIN-SKR", holds: "the SKR before verifies, signed by a KSK known here" },
-    Check { id: "KSR-CHAIN-OVERLAP", holds: "it begins before the SKR before ends" },
-    Check { id: "KSR-CHAIN-KEYS", holds: "its first bundle has the ZSKs that the SKR before has then" },
-    Check { id: "KSR-NO-KSK", holds: "a KSK signs each bundle" },
-    Check { id: "KSR-PARENT-DS", holds: "the DS at the parent are of KSKs of this folder" },
-    Check { id: "KSR-KSK-HELD", holds: "no KSK waits for the parent" },
-    Check { id: "KSR-KSK-LEFT", holds: "of each KSK whose time is over it is known whether it has left" },
-    Check { id: "KSR-ALGORITHM-SET", holds: "each algorithm has a KSK and a ZSK in every bundle" },
-    Check { id: "KSR-CDS-DELETE", holds: "nothing asks the parent to remove the DS" },
-    Check { id: "KSR-PROVE", holds: "every resolver validates at every second, whatever caches still hold" },
+    Check { id: CheckId::KsrEmpty, holds: "there are bundles, and each has a ZSK" },
+    Check { id: CheckId::KsrOrder, holds: "bundles come in the order of their times" },
+    Check { id: CheckId::KsrEnd, holds: "the end is not before the first bundle" },
+    Check { id: CheckId::KsrBeyondEnd, holds: "no bundle begins after the end" },
+    Check { id: CheckId::KsrSpan, holds: "the end is not far behind what was asked for" },
+    Check {
+        id: CheckId::KsrHorizon,
+        holds: "it is not over, and does not reach more than eleven years ahead",
+    },
+    Check { id: CheckId::KsrKeyProtocol, holds: "each key has protocol 3" },
+    Check { id: CheckId::KsrKeyFlags, holds: "each key is a ZSK: flags 256" },
+    Check { id: CheckId::KsrKeyInvalid, holds: "each key is well-formed" },
+    Check { id: CheckId::KsrKeyAlgorithm, holds: "the policy has a ZSK of that algorithm and size" },
+    Check { id: CheckId::KsrKeyCollision, holds: "no two keys have one tag, ZSKs and KSKs, revoked or not" },
+    Check { id: CheckId::KsrPopMissing, holds: "each ZSK has signed its bundle" },
+    Check { id: CheckId::KsrPopInvalid, holds: "each of these signatures verifies, for the bundle's time" },
+    Check { id: CheckId::KsrPolicyTtl, holds: "the TTL is the policy's dnskey-ttl" },
+    Check { id: CheckId::KsrChainSkr, holds: "the SKR before verifies, signed by a KSK known here" },
+    Check { id: CheckId::KsrChainOverlap, holds: "it begins before the SKR before ends" },
+    Check { id: CheckId::KsrChainKeys, holds: "its first bundle has the ZSKs that the SKR before has then" },
+    Check { id: CheckId::KsrNoKsk, holds: "a KSK signs each bundle" },
+    Check { id: CheckId::KsrParentDs, holds: "the DS at the parent are of KSKs of this folder" },
+    Check { id: CheckId::KsrKskHeld, holds: "no KSK waits for the parent" },
+    Check {
+        id: CheckId::KsrKskLeft,
+        holds: "of each KSK whose time is over it is known whether it has left",
+    },
+    Check { id: CheckId::KsrAlgorithmSet, holds: "each algorithm has a KSK and a ZSK in every bundle" },
+    Check { id: CheckId::KsrCdsDelete, holds: "nothing asks the parent to remove the DS" },
+    Check {
+        id: CheckId::KsrProve,
+        holds: "every resolver validates at every second, whatever caches still hold",
+    },
 ];
 
 /// Eleven years, in seconds: the loader's own horizon (SKR-HORIZON).
@@ -106,7 +116,7 @@ const LONG: u64 = 5 * 365 * 86_400;
 pub fn check(ksr: &Ksr, policy: &Policy, ksks: &[&KeyFile], end: Timestamp, allow: Allow) -> Vec<Finding> {
     let mut out = Findings(Vec::new());
     if ksr.bundles.is_empty() {
-        out.never("KSR-EMPTY", None, "the KSR has no bundles".to_owned());
+        out.never(CheckId::KsrEmpty, None, "the KSR has no bundles".to_owned());
     }
     check_times(ksr, end, allow, &mut out);
     // A key stands in many bundles; it is judged once, where it is seen first.
@@ -115,7 +125,7 @@ pub fn check(ksr: &Ksr, policy: &Policy, ksks: &[&KeyFile], end: Timestamp, allo
     for bundle in &ksr.bundles {
         let at = Some(bundle.inception);
         if bundle.keys.is_empty() {
-            out.never("KSR-EMPTY", at, "no ZSK; make the request anew".to_owned());
+            out.never(CheckId::KsrEmpty, at, "no ZSK; make the request anew".to_owned());
         }
         for (i, key) in bundle.keys.iter().enumerate() {
             if seen.insert(key) {
@@ -130,7 +140,13 @@ pub fn check(ksr: &Ksr, policy: &Policy, ksks: &[&KeyFile], end: Timestamp, allo
                         other.algorithm,
                         key.tag()
                     );
-                    out.unless(allow.tag_collision, "KSR-KEY-COLLISION", at, what, "--allow-tag-collision");
+                    out.unless(
+                        allow.tag_collision,
+                        CheckId::KsrKeyCollision,
+                        at,
+                        what,
+                        "--allow-tag-collision",
+                    );
                 }
             }
         }
@@ -141,7 +157,7 @@ pub fn check(ksr: &Ksr, policy: &Policy, ksks: &[&KeyFile], end: Timestamp, allo
             "TTL {} where policy '{}' has dnskey-ttl {}: the SKR gets the policy's; make both sides the same",
             other.ttl, policy.name, policy.dnskey_ttl
         );
-        out.note("KSR-POLICY-TTL", Some(other.inception), what);
+        out.note(CheckId::KsrPolicyTtl, Some(other.inception), what);
     }
     out.0
 }
@@ -152,11 +168,11 @@ pub(crate) fn check_horizon(ksr: &Ksr, end: Timestamp, now: Timestamp, allow: Al
         let what = format!(
             "the interval is over: it ended at {end}, and now it is {now}; look at the clock, and at the request"
         );
-        out.note("KSR-HORIZON", ksr.bundles.last().map(|bundle| bundle.inception), what);
+        out.note(CheckId::KsrHorizon, ksr.bundles.last().map(|bundle| bundle.inception), what);
     }
     if end > now.plus(HORIZON) {
         let what = format!("it reaches to {end}, more than eleven years ahead; no loader takes that");
-        out.unless(allow.long_span, "KSR-HORIZON", None, what, "--allow-long-span");
+        out.unless(allow.long_span, CheckId::KsrHorizon, None, what, "--allow-long-span");
     }
 }
 
@@ -174,19 +190,19 @@ fn check_possession(ksr: &Ksr, allow: Allow, out: &mut Findings) {
                 let what = format!(
                     "{name} has no proof of possession: nothing shows that the sender of this KSR holds its private key"
                 );
-                out.unless(allow.no_pop, "KSR-POP-MISSING", Some(bundle), what, "--allow-no-pop");
+                out.unless(allow.no_pop, CheckId::KsrPopMissing, Some(bundle), what, "--allow-no-pop");
             }
             FlawKind::WrongTimes { proof: (from, to) } => {
                 let what = format!(
                     "the proof of possession of {name} is for another time, {from} to {to}: the times of the KSR were altered; ask for it anew"
                 );
-                out.never("KSR-POP-INVALID", Some(bundle), what);
+                out.never(CheckId::KsrPopInvalid, Some(bundle), what);
             }
             FlawKind::BadSignature => {
                 let what = format!(
                     "the proof of possession of {name} does not verify: the bundle was altered, or the sender does not hold the key; ask for it anew"
                 );
-                out.never("KSR-POP-INVALID", Some(bundle), what);
+                out.never(CheckId::KsrPopInvalid, Some(bundle), what);
             }
         }
     }
@@ -198,15 +214,21 @@ fn check_times(ksr: &Ksr, end: Timestamp, allow: Allow, out: &mut Findings) {
         let (before, after) = (pair[0].inception, pair[1].inception);
         if after <= before {
             let what = format!("does not begin after the bundle before it ({before}); make the request anew");
-            out.never("KSR-ORDER", Some(after), what);
+            out.never(CheckId::KsrOrder, Some(after), what);
         }
     }
     if let Some(first) = ksr.bundles.first().filter(|first| first.inception > end) {
         let what = format!("the end {end} lies before the first bundle; give the end of the request with -e");
-        out.never("KSR-END", Some(first.inception), what);
+        out.never(CheckId::KsrEnd, Some(first.inception), what);
     } else if let Some(beyond) = ksr.bundles.iter().find(|bundle| bundle.inception > end) {
         let what = format!("begins after the end {end}; give the end of the request with -e");
-        out.unless(allow.beyond_end, "KSR-BEYOND-END", Some(beyond.inception), what, "--allow-beyond-end");
+        out.unless(
+            allow.beyond_end,
+            CheckId::KsrBeyondEnd,
+            Some(beyond.inception),
+            what,
+            "--allow-beyond-end",
+        );
     }
     let (Some(first), Some(last)) = (ksr.bundles.first(), ksr.bundles.last()) else { return };
     match possession::end(ksr) {
@@ -215,13 +237,13 @@ fn check_times(ksr: &Ksr, end: Timestamp, allow: Allow, out: &mut Findings) {
             let what = format!(
                 "the end {end} lies behind that of the request, {asked}: nobody asked for bundles there, and their ZSKs may sign no more; give -e {asked}"
             );
-            out.unless(allow.long_span, "KSR-SPAN", Some(last.inception), what, "--allow-long-span");
+            out.unless(allow.long_span, CheckId::KsrSpan, Some(last.inception), what, "--allow-long-span");
         }
         Some(asked) if end.plus(END_TOLERANCE) < asked => {
             let what = format!(
                 "the end {end} lies before that of the request, {asked}: the coverage is shorter than was asked for"
             );
-            out.note("KSR-SPAN", Some(last.inception), what);
+            out.note(CheckId::KsrSpan, Some(last.inception), what);
         }
         // A request by dnssec-ksr does not say its end.
         None if end.since(last.inception) > LONG.max(2 * last.inception.since(first.inception)) => {
@@ -229,7 +251,7 @@ fn check_times(ksr: &Ksr, end: Timestamp, allow: Allow, out: &mut Findings) {
                 "the end {end} lies {} days behind the last bundle of the request; look at -e",
                 end.since(last.inception) / 86_400
             );
-            out.unless(allow.long_span, "KSR-SPAN", Some(last.inception), what, "--allow-long-span");
+            out.unless(allow.long_span, CheckId::KsrSpan, Some(last.inception), what, "--allow-long-span");
         }
         _ => {}
     }
@@ -240,11 +262,11 @@ fn check_key(key: &Dnskey, policy: &Policy, at: Option<Timestamp>, allow: Allow,
     let name = format!("the DNSKEY with tag {} and algorithm {}", key.tag(), key.algorithm);
     if key.protocol != 3 {
         let what = format!("{name} has protocol {}, expected 3", key.protocol);
-        out.never("KSR-KEY-PROTOCOL", at, what);
+        out.never(CheckId::KsrKeyProtocol, at, what);
     }
     if key.flags != FLAG_ZONE {
         let what = format!("{name} has flags {}; a ZSK has {FLAG_ZONE}", key.flags);
-        out.unless(allow.foreign_flags, "KSR-KEY-FLAGS", at, what, "--allow-foreign-flags");
+        out.unless(allow.foreign_flags, CheckId::KsrKeyFlags, at, what, "--allow-foreign-flags");
     }
     let wanted = |bits: Option<u16>| {
         policy.keys.iter().any(|entry| {
@@ -258,13 +280,13 @@ fn check_key(key: &Dnskey, policy: &Policy, at: Option<Timestamp>, allow: Allow,
         Ok(bits) if wanted(Some(bits)) => {}
         Ok(bits) => {
             let what = format!("{name} has {bits} bits; policy '{}' has no zsk of that kind", policy.name);
-            out.unless(allow.foreign_algorithms, "KSR-KEY-ALGORITHM", at, what, FLAG);
+            out.unless(allow.foreign_algorithms, CheckId::KsrKeyAlgorithm, at, what, FLAG);
         }
         Err(_) if !wanted(None) => {
             let what = format!("{name}: policy '{}' has no zsk of that algorithm", policy.name);
-            out.unless(allow.foreign_algorithms, "KSR-KEY-ALGORITHM", at, what, FLAG);
+            out.unless(allow.foreign_algorithms, CheckId::KsrKeyAlgorithm, at, what, FLAG);
         }
-        Err(why) => out.never("KSR-KEY-INVALID", at, format!("{name}: {why}; make a new ZSK")),
+        Err(why) => out.never(CheckId::KsrKeyInvalid, at, format!("{name}: {why}; make a new ZSK")),
     }
 }
 
@@ -284,18 +306,18 @@ pub(crate) struct Findings(pub(crate) Vec<Finding>);
 
 impl Findings {
     /// Only tells.
-    pub(crate) fn note(&mut self, id: &'static str, bundle: Option<Timestamp>, what: String) {
+    pub(crate) fn note(&mut self, id: CheckId, bundle: Option<Timestamp>, what: String) {
         self.0.push(Finding { id, bundle, what, flag: None, allowed: true });
     }
 
-    pub(crate) fn never(&mut self, id: &'static str, bundle: Option<Timestamp>, what: String) {
+    pub(crate) fn never(&mut self, id: CheckId, bundle: Option<Timestamp>, what: String) {
         self.0.push(Finding { id, bundle, what, flag: None, allowed: false });
     }
 
     pub(crate) fn unless(
         &mut self,
         allowed: bool,
-        id: &'static str,
+        id: CheckId,
         bundle: Option<Timestamp>,
         what: String,
         flag: &'static str,
@@ -345,10 +367,10 @@ mod tests {
         Ksr { zone: Name::root(), bundles: bundles.collect() }
     }
 
-    fn ids(ksr: &Ksr, allow: Allow) -> Vec<(&'static str, bool)> {
+    fn ids(ksr: &Ksr, allow: Allow) -> Vec<(CheckId, bool)> {
         let findings = check(ksr, &policy(), &[], at(100), Allow { no_pop: true, ..allow });
         // The keys of these tests have no proofs; `possession_is_proved` is about that.
-        findings.iter().filter(|f| f.id != "KSR-POP-MISSING").map(|f| (f.id, f.allowed)).collect()
+        findings.iter().filter(|f| f.id != CheckId::KsrPopMissing).map(|f| (f.id, f.allowed)).collect()
     }
 
     #[test]
@@ -362,8 +384,8 @@ mod tests {
             let findings = check(ksr, &policy, &[], at(100), Allow { no_pop, ..Allow::default() });
             findings.iter().map(|f| (f.id, f.allowed)).collect::<Vec<_>>()
         };
-        assert_eq!(judge(&good, false), [("KSR-POP-MISSING", false); 2], "once a key");
-        assert_eq!(judge(&good, true), [("KSR-POP-MISSING", true); 2]);
+        assert_eq!(judge(&good, false), [(CheckId::KsrPopMissing, false); 2], "once a key");
+        assert_eq!(judge(&good, true), [(CheckId::KsrPopMissing, true); 2]);
         possession::prove::<keystore::crypto::SignError>(&mut good, at(100), |key| {
             Ok(keys.iter().find(|k| k.dnskey == *key).expect("a key of ours").signer())
         })
@@ -396,7 +418,7 @@ mod tests {
             let found = judge(&bad, true);
             let first_left = what == "a bundle less";
             assert_eq!(
-                found.iter().any(|(id, _)| *id == "KSR-POP-INVALID"),
+                found.iter().any(|(id, _)| *id == CheckId::KsrPopInvalid),
                 !first_left,
                 "{what}: {found:?}"
             );
@@ -416,16 +438,16 @@ mod tests {
         let damaged = Dnskey { public_key: vec![1; 63], ..good.clone() };
         let off_curve = Dnskey { public_key: vec![0xff; 64], ..good.clone() };
         for (key, id) in [
-            (Dnskey { flags: 257, ..good.clone() }, "KSR-KEY-FLAGS"),
-            (Dnskey { flags: 385, ..good.clone() }, "KSR-KEY-FLAGS"),
-            (Dnskey { flags: 0, ..good.clone() }, "KSR-KEY-FLAGS"),
-            (Dnskey { flags: 384, ..good.clone() }, "KSR-KEY-FLAGS"),
-            (Dnskey { protocol: 2, ..good.clone() }, "KSR-KEY-PROTOCOL"),
-            (zsk(Algorithm::ED25519), "KSR-KEY-ALGORITHM"),
-            (zsk(Algorithm::RSASHA256), "KSR-KEY-ALGORITHM"),
-            (Dnskey { algorithm: Algorithm(3), ..good.clone() }, "KSR-KEY-ALGORITHM"),
-            (damaged, "KSR-KEY-INVALID"),
-            (off_curve, "KSR-KEY-INVALID"),
+            (Dnskey { flags: 257, ..good.clone() }, CheckId::KsrKeyFlags),
+            (Dnskey { flags: 385, ..good.clone() }, CheckId::KsrKeyFlags),
+            (Dnskey { flags: 0, ..good.clone() }, CheckId::KsrKeyFlags),
+            (Dnskey { flags: 384, ..good.clone() }, CheckId::KsrKeyFlags),
+            (Dnskey { protocol: 2, ..good.clone() }, CheckId::KsrKeyProtocol),
+            (zsk(Algorithm::ED25519), CheckId::KsrKeyAlgorithm),
+            (zsk(Algorithm::RSASHA256), CheckId::KsrKeyAlgorithm),
+            (Dnskey { algorithm: Algorithm(3), ..good.clone() }, CheckId::KsrKeyAlgorithm),
+            (damaged, CheckId::KsrKeyInvalid),
+            (off_curve, CheckId::KsrKeyInvalid),
         ] {
             let text = format!("{key:?}");
             // Twice, and told once.
@@ -439,7 +461,7 @@ mod tests {
         let good = zsk(Algorithm::ECDSAP256SHA256);
         let allow = Allow { foreign_flags: true, foreign_algorithms: true, ..Allow::default() };
         let odd = ksr(vec![(0, vec![Dnskey { flags: 257, ..good }, zsk(Algorithm::ED25519)])]);
-        assert_eq!(ids(&odd, allow), [("KSR-KEY-FLAGS", true), ("KSR-KEY-ALGORITHM", true)]);
+        assert_eq!(ids(&odd, allow), [(CheckId::KsrKeyFlags, true), (CheckId::KsrKeyAlgorithm, true)]);
     }
 
     #[test]
@@ -450,28 +472,32 @@ mod tests {
         let small = ksr(vec![(0, vec![zsk(Algorithm::RSASHA256)])]);
         let allow = Allow { no_pop: true, ..Allow::default() };
         let mut findings = check(&small, &policy, &[], at(100), allow);
-        findings.retain(|f| f.id != "KSR-POP-MISSING");
-        assert_eq!(findings.iter().map(|f| f.id).collect::<Vec<_>>(), ["KSR-KEY-ALGORITHM"]);
+        findings.retain(|f| f.id != CheckId::KsrPopMissing);
+        assert_eq!(findings.iter().map(|f| f.id).collect::<Vec<_>>(), [CheckId::KsrKeyAlgorithm]);
         assert!(findings[0].what.contains("2048 bits"), "{}", findings[0]);
         policy.keys[1].bits = 2048;
-        assert!(check(&small, &policy, &[], at(100), allow).iter().all(|f| f.id == "KSR-POP-MISSING"));
+        assert!(check(&small, &policy, &[], at(100), allow).iter().all(|f| f.id == CheckId::KsrPopMissing));
     }
 
     #[test]
     fn times() {
         let key = || vec![zsk(Algorithm::ECDSAP256SHA256)];
         for (days, allow, expected) in [
-            (vec![], Allow::default(), vec![("KSR-EMPTY", false)]),
-            (vec![3, 2], Allow::default(), vec![("KSR-ORDER", false)]),
-            (vec![3, 3], Allow::default(), vec![("KSR-ORDER", false)]),
-            (vec![3, 101], Allow::default(), vec![("KSR-BEYOND-END", false)]),
-            (vec![3, 101], Allow { beyond_end: true, ..Allow::default() }, vec![("KSR-BEYOND-END", true)]),
-            (vec![101], Allow { beyond_end: true, ..Allow::default() }, vec![("KSR-END", false)]),
+            (vec![], Allow::default(), vec![(CheckId::KsrEmpty, false)]),
+            (vec![3, 2], Allow::default(), vec![(CheckId::KsrOrder, false)]),
+            (vec![3, 3], Allow::default(), vec![(CheckId::KsrOrder, false)]),
+            (vec![3, 101], Allow::default(), vec![(CheckId::KsrBeyondEnd, false)]),
+            (
+                vec![3, 101],
+                Allow { beyond_end: true, ..Allow::default() },
+                vec![(CheckId::KsrBeyondEnd, true)],
+            ),
+            (vec![101], Allow { beyond_end: true, ..Allow::default() }, vec![(CheckId::KsrEnd, false)]),
         ] {
             let request = ksr(days.iter().map(|day| (*day, key())).collect());
             assert_eq!(ids(&request, allow), expected, "{days:?}");
         }
-        assert_eq!(ids(&ksr(vec![(0, vec![])]), Allow::default()), [("KSR-EMPTY", false)]);
+        assert_eq!(ids(&ksr(vec![(0, vec![])]), Allow::default()), [(CheckId::KsrEmpty, false)]);
     }
 
     #[test]
@@ -485,6 +511,6 @@ mod tests {
         b.public_key.swap(1, 3);
         assert_eq!((a.tag(), a == b), (b.tag(), false));
         let found = ids(&ksr(vec![(0, vec![a.clone(), b.clone()]), (50, vec![a, b])]), Allow::default());
-        assert_eq!(found.iter().filter(|(id, _)| *id == "KSR-KEY-COLLISION").count(), 1);
+        assert_eq!(found.iter().filter(|(id, _)| *id == CheckId::KsrKeyCollision).count(), 1);
     }
 }

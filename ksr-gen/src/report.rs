@@ -1,11 +1,12 @@
 //! What people read before a KSR is signed: the file, what it asks for, and what each check says; as text to read aloud, or JSON.
 
+use keystore::check::CheckId;
 use std::fmt::Write as _;
 
 use data_encoding::HEXUPPER;
+use keystore::check::Check;
 use keystore::crypto;
 use keystore::exchange::format::{self, Format};
-use keystore::exchange::verify::Check;
 use keystore::exchange::{Ksr, possession, xml};
 use keystore::keys::Dnskey;
 use keystore::store;
@@ -95,8 +96,11 @@ impl Report<'_> {
 
     /// The findings that count: without KSKs those that speak of their lack are left out.
     fn findings(&self) -> impl Iterator<Item = &Finding> {
-        let of_merged = |f: &Finding| !self.sources.is_empty() && f.id == "KSR-POP-MISSING";
-        self.plan.findings.iter().filter(move |f| (self.has_ksks || f.id != "KSR-NO-KSK") && !of_merged(f))
+        let of_merged = |f: &Finding| !self.sources.is_empty() && f.id == CheckId::KsrPopMissing;
+        self.plan
+            .findings
+            .iter()
+            .filter(move |f| (self.has_ksks || f.id != CheckId::KsrNoKsk) && !of_merged(f))
     }
 
     /// The keys whose possession is not proved.
@@ -109,41 +113,52 @@ impl Report<'_> {
         }
     }
 
-    fn refusing(&self) -> Vec<&'static str> {
+    fn refusing(&self) -> Vec<CheckId> {
         if let Some(xml) = &self.xml {
-            let counts =
-                |f: &&keystore::exchange::Finding| f.rejects() && (self.has_ksks || f.id != "KSR-NO-KSK");
-            let mut ids: Vec<&'static str> = xml.findings.iter().filter(counts).map(|f| f.id).collect();
+            let counts = |f: &&keystore::exchange::Finding| {
+                f.rejects() && (self.has_ksks || f.id != CheckId::KsrNoKsk)
+            };
+            let mut ids: Vec<CheckId> = xml.findings.iter().filter(counts).map(|f| f.id).collect();
             ids.dedup();
             return ids;
         }
-        let mut ids: Vec<&'static str> = self.findings().filter(|f| !f.allowed).map(|f| f.id).collect();
+        let mut ids: Vec<CheckId> = self.findings().filter(|f| !f.allowed).map(|f| f.id).collect();
         ids.dedup();
         ids
     }
 
-    fn verdict(&self, id: &str) -> Verdict {
+    fn verdict(&self, id: CheckId) -> Verdict {
         let mut of_it = self.findings().filter(|f| f.id == id).peekable();
         if of_it.peek().is_some() {
             return if of_it.any(|f| !f.allowed) { Verdict::Refused } else { Verdict::Warning };
         }
         match id {
-            _ if id.starts_with("KSR-CHAIN") && !self.plan.has_previous() => {
+            CheckId::KsrChainSkr | CheckId::KsrChainOverlap | CheckId::KsrChainKeys
+                if !self.plan.has_previous() =>
+            {
                 Verdict::Skipped("no --previous SKR")
             }
-            "KSR-CHAIN-SKR" if !self.has_ksks && !self.plan.has_parent() => {
+            CheckId::KsrChainSkr if !self.has_ksks && !self.plan.has_parent() => {
                 Verdict::Skipped("it verifies; whose it is tells a KSK in the key folder, or --parent-ds")
             }
-            "KSR-NO-KSK" | "KSR-PROVE" | "KSR-KSK-HELD" | "KSR-KSK-LEFT" | "KSR-ALGORITHM-SET"
+            CheckId::KsrNoKsk
+            | CheckId::KsrProve
+            | CheckId::KsrKskHeld
+            | CheckId::KsrKskLeft
+            | CheckId::KsrAlgorithmSet
                 if !self.has_ksks =>
             {
                 Verdict::Skipped("no KSK in the key folder")
             }
             // Without --allow-no-pop they would not have been merged.
-            "KSR-POP-MISSING" if !self.sources.is_empty() && !self.unproved().is_empty() => Verdict::Warning,
-            "KSR-PROVE" if !self.is_good() => Verdict::Skipped("other checks refuse"),
-            "KSR-PROVE" if !self.plan.is_proved() => Verdict::Skipped("not with what was allowed above"),
-            "KSR-PARENT-DS" if !self.plan.has_parent() => Verdict::Skipped("no --parent-ds"),
+            CheckId::KsrPopMissing if !self.sources.is_empty() && !self.unproved().is_empty() => {
+                Verdict::Warning
+            }
+            CheckId::KsrProve if !self.is_good() => Verdict::Skipped("other checks refuse"),
+            CheckId::KsrProve if !self.plan.is_proved() => {
+                Verdict::Skipped("not with what was allowed above")
+            }
+            CheckId::KsrParentDs if !self.plan.has_parent() => Verdict::Skipped("no --parent-ds"),
             _ => Verdict::Ok,
         }
     }
@@ -153,20 +168,22 @@ impl Report<'_> {
         let line = |f: &Finding| json!({ "bundle": f.bundle.map(Timestamp::iso), "what": f.what, "flag": f.flag, "allowed": f.allowed });
         if let Some(xml) = &self.xml {
             let row = |check: &'static Check| {
-                let counts = self.has_ksks || check.id != "KSR-NO-KSK";
+                let counts = self.has_ksks || check.id != CheckId::KsrNoKsk;
                 let found: Vec<_> = xml.findings.iter().filter(|f| counts && f.id == check.id).collect();
                 let verdict = match found.iter().any(|f| f.rejects()) {
                     true => Verdict::Refused,
                     false if !found.is_empty() => Verdict::Warning,
                     false => match check.id {
-                        "SKR-VERIFY" => Verdict::Skipped("made when it is signed"),
-                        id if id.starts_with("KSR-CHAIN") && !xml.has_previous => {
+                        CheckId::SkrVerify => Verdict::Skipped("made when it is signed"),
+                        CheckId::KsrChainSkr | CheckId::KsrChainOverlap | CheckId::KsrChainKeys
+                            if !xml.has_previous =>
+                        {
                             Verdict::Skipped("no --previous SKR")
                         }
-                        "KSR-CHAIN-SKR" | "KSR-NO-KSK" | "KSR-PROVE" if !self.has_ksks => {
+                        CheckId::KsrChainSkr | CheckId::KsrNoKsk | CheckId::KsrProve if !self.has_ksks => {
                             Verdict::Skipped("no KSK in the key folder")
                         }
-                        "KSR-PROVE" if !self.is_good() => Verdict::Skipped("other checks refuse"),
+                        CheckId::KsrProve if !self.is_good() => Verdict::Skipped("other checks refuse"),
                         _ => Verdict::Ok,
                     },
                 };
@@ -281,7 +298,7 @@ impl Report<'_> {
         }
         let _ = match self.refusing().as_slice() {
             [] => writeln!(out, "verdict    fit to be signed"),
-            ids => writeln!(out, "verdict    REFUSED by {}", ids.join(", ")),
+            ids => writeln!(out, "verdict    REFUSED by {}", keystore::check::join(ids, ", ")),
         };
         out
     }

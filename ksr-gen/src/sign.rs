@@ -9,6 +9,7 @@
 //! which a KSK becomes inactive it still signs, beside its successor. Unlike there, a key acts as KSK only when it is one, the KSR
 //! is held against the policy, nothing unsigned comes out, no bundle is made twice, and a DNSKEY is listed once.
 
+use keystore::check::CheckId;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keystore::crypto::{SignError, SigningKey, VerifyError};
@@ -170,7 +171,7 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
         let what = format!(
             "from {from} on CDS and CDNSKEY ask the parent to remove the DS RRset: the zone becomes insecure when it does"
         );
-        findings.note("KSR-CDS-DELETE", Some(from), what);
+        findings.note(CheckId::KsrCdsDelete, Some(from), what);
     }
     let mut groups = Vec::with_capacity(ksr.bundles.len());
     let mut left = MAX_BUNDLES;
@@ -193,7 +194,7 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
                 "none of the {n} KSK(s) is active, the bundle would be unsigned; make a KSK for it (keygen -o)"
             ),
         };
-        findings.unless(allow.unsigned, "KSR-NO-KSK", Some(*at), what, "--allow-unsigned");
+        findings.unless(allow.unsigned, CheckId::KsrNoKsk, Some(*at), what, "--allow-unsigned");
     }
     let one_sided = groups.iter().find_map(|(i, inceptions)| {
         let of =
@@ -202,7 +203,7 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
     });
     if let Some((at, what)) = one_sided.filter(|_| !allow.foreign_algorithms) {
         let go_on = allow.unconfirmed_ksk_roll;
-        findings.unless(go_on, "KSR-ALGORITHM-SET", Some(at), what, "--allow-unconfirmed-ksk-roll");
+        findings.unless(go_on, CheckId::KsrAlgorithmSet, Some(at), what, "--allow-unconfirmed-ksk-roll");
     }
     let mut plan = SigningPlan { signing, ksks, groups, findings: findings.0, proved: false, left_out };
     plan.prove();
@@ -214,7 +215,7 @@ fn uses<'a>(signing: &Signing<'a>, ksks: &[&'a KeyFile], findings: &mut Findings
     let Signing { zone, policy, ksr, parent, previous, allow, .. } = *signing;
     if let Some(what) = parent.and_then(|parent| parent.fault(zone, ksks)) {
         let what = format!("{what}; look at the parent again, and at the key folder");
-        findings.never("KSR-PARENT-DS", None, what);
+        findings.never(CheckId::KsrParentDs, None, what);
     }
     if allow.unconfirmed_ksk_roll {
         return rollover::by_times(ksks);
@@ -233,7 +234,7 @@ fn uses<'a>(signing: &Signing<'a>, ksks: &[&'a KeyFile], findings: &mut Findings
             "KSK {} was to be gone before this request, and nothing says whether it is: give the SKR before (--previous) or what the parent has (--parent-ds); once it has left and its DS too, take its files out of this folder",
             ksk.base_name()
         );
-        findings.unless(false, "KSR-KSK-LEFT", Some(from), what, "--allow-unconfirmed-ksk-roll");
+        findings.unless(false, CheckId::KsrKskLeft, Some(from), what, "--allow-unconfirmed-ksk-roll");
     }
     for ksk in uses.iter().filter(|ksk| ksk.held) {
         let planned = ksk.file.timing.inactive.or(ksk.file.timing.delete);
@@ -249,7 +250,7 @@ fn uses<'a>(signing: &Signing<'a>, ksks: &[&'a KeyFile], findings: &mut Findings
             ksk.file.base_name(),
             planned.unwrap_or(from)
         );
-        findings.note("KSR-KSK-HELD", planned, what);
+        findings.note(CheckId::KsrKskHeld, planned, what);
     }
     uses
 }
@@ -388,7 +389,7 @@ impl SigningPlan<'_> {
     fn prove(&mut self) {
         let Signing { zone, policy, previous, parent, allow, .. } = self.signing;
         // What lacks keys or signatures was told.
-        let told = |f: &Finding| !f.allowed || f.id == "KSR-NO-KSK" || f.id == "KSR-KEY-FLAGS";
+        let told = |f: &Finding| !f.allowed || f.id == CheckId::KsrNoKsk || f.id == CheckId::KsrKeyFlags;
         if self.findings.iter().any(told) {
             return;
         }
@@ -410,9 +411,9 @@ impl SigningPlan<'_> {
             let what = fault.to_string();
             // By the times alone, as BIND does it, no KSK roll proves good.
             if fault.rejects() && !(allow.unconfirmed_ksk_roll && fault.fault.is_of_parent()) {
-                findings.unless(allow.unproven, "KSR-PROVE", Some(fault.at), what, "--allow-unproven");
+                findings.unless(allow.unproven, CheckId::KsrProve, Some(fault.at), what, "--allow-unproven");
             } else {
-                findings.note("KSR-PROVE", Some(fault.at), what);
+                findings.note(CheckId::KsrProve, Some(fault.at), what);
             }
         }
         self.findings = findings.0;

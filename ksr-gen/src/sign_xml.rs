@@ -3,6 +3,7 @@
 //! The request says more than one in text, and more is checked: that each ZSK proves its possession, that the bundles keep the
 //! request's own claims, and that it follows the SKR before. Bundles and times are those of the request.
 
+use keystore::check::CheckId;
 use std::collections::BTreeSet;
 
 use keystore::crypto::SigningKey;
@@ -47,7 +48,8 @@ pub(crate) enum SigningXmlError {
 }
 
 /// The checks on top of those of the form, as [`crate::check::CHECKS`] has them.
-pub(crate) const MORE_CHECKS: &[&str] = &["KSR-KEY-COLLISION", "KSR-CHAIN-SKR", "KSR-NO-KSK", "KSR-PROVE"];
+pub(crate) const MORE_CHECKS: &[CheckId] =
+    &[CheckId::KsrKeyCollision, CheckId::KsrChainSkr, CheckId::KsrNoKsk, CheckId::KsrProve];
 
 impl<'a> SigningXml<'a> {
     /// The KSKs of the folder.
@@ -84,7 +86,7 @@ impl<'a> SigningXml<'a> {
             self.ksks().iter().map(|ksk| TrustAnchor::Dnskey(ksk.dnskey.clone())).collect();
         if let Some((bundle, what)) = chain::foreign(&previous.to_skr(), first.inception, &known) {
             let severity = if self.allow.chain { Severity::Warning } else { Severity::Reject };
-            out.push(Finding { id: "KSR-CHAIN-SKR", severity, bundle: Some(bundle), what });
+            out.push(Finding { id: CheckId::KsrChainSkr, severity, bundle: Some(bundle), what });
         }
     }
 
@@ -104,7 +106,7 @@ impl<'a> SigningXml<'a> {
             let what = format!(
                 "a ZSK and another key, of algorithm {other}, have the same tag {tag} (or will, once revoked); make a new ZSK, or go on with --allow-tag-collision"
             );
-            out.push(Finding { id: "KSR-KEY-COLLISION", severity, bundle: Some(at), what });
+            out.push(Finding { id: CheckId::KsrKeyCollision, severity, bundle: Some(at), what });
         }
     }
 
@@ -125,7 +127,7 @@ impl<'a> SigningXml<'a> {
                     "of the {n} KSK(s) none is active from its inception to its expiration for each algorithm of its ZSKs; look at their times (dnssec-settime), or make a KSK for it (keygen -o)"
                 ),
             };
-            out.push(Finding::reject("KSR-NO-KSK", Some(bundle.inception), what));
+            out.push(Finding::reject(CheckId::KsrNoKsk, Some(bundle.inception), what));
         }
     }
 
@@ -183,7 +185,7 @@ impl<'a> SigningXml<'a> {
             let severity = if binding { Severity::Reject } else { Severity::Warning };
             let go_on = if binding { "; to go on nonetheless: --allow-unproven" } else { "" };
             out.push(Finding {
-                id: "KSR-PROVE",
+                id: CheckId::KsrProve,
                 severity,
                 bundle: Some(fault.at),
                 what: format!("{fault}{go_on}"),

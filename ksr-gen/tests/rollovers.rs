@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Site, signers, stamp, tag, zone};
+use keystore::check::CheckId;
 use keystore::exchange::prove::{Delays, Parent, ParentDs, Plan, Report, Signing, prove};
 use keystore::exchange::{Bundle, TrustAnchor, VerifyContext, bind, verify};
 use keystore::keys::files;
@@ -205,7 +206,7 @@ fn cds_delete_asks_for_the_removal_of_the_ds() {
     let (zone, parsed) = (zone(), || bind::parse_skr(skr.as_bytes(), &common::zone()).expect("an SKR"));
     let mut context = VerifyContext::new(&zone, &anchors);
     let refused = verify(parsed(), &context, stamp(START)).expect_err("not allowed");
-    assert!(refused.iter().any(|f| f.id == "SKR-CDS" && f.rejects()), "{refused:?}");
+    assert!(refused.iter().any(|f| f.id == CheckId::SkrCds && f.rejects()), "{refused:?}");
     context.allow_delete = true;
     verify(parsed(), &context, stamp(START)).expect("allowed");
 }

@@ -5,12 +5,13 @@
 #[cfg(test)]
 mod tests;
 
+use keystore::check::CheckId;
 use std::collections::HashSet;
 
+use keystore::check::Check;
 use keystore::config::ParentCheck;
 use keystore::dns::{Name, Rrsig, Rtype};
 use keystore::exchange::format::{self, Format};
-use keystore::exchange::verify::Check;
 use keystore::exchange::{
     Bundle, Finding, Ksr, TrustAnchor, UnverifiedSkr, VerifiedSkr, VerifyContext, bind, prove, verify,
 };
@@ -26,13 +27,19 @@ use crate::store::{Digest, ZoneState};
 /// The checks of this module, in the order in which they are reported. `SKR-GAP` is also one of
 /// [`keystore::exchange::verify`]'s: there between the bundles, here towards the coverage in force.
 pub const CHECKS: &[Check] = &[
-    Check { id: "SKR-OPERATOR", holds: "the KSK operator has signed the file" },
-    Check { id: "SKR-PARENT-DS", holds: "the DS RRset at the parent vouches for a KSK that signs" },
-    Check { id: "SKR-REPLAY", holds: "it is not older than what is in force" },
-    Check { id: "SKR-NO-PRIVATE-KEY", holds: "the private key of every ZSK is in the key folder" },
-    Check { id: "SKR-KEYSET", holds: "its ZSKs are those that were asked for, and those of the key folder" },
-    Check { id: "SKR-NOT-ASKED", holds: "it answers an open request, if there is one" },
-    Check { id: "SKR-PROVE", holds: "every resolver validates at every second, whatever caches still hold" },
+    Check { id: CheckId::SkrOperator, holds: "the KSK operator has signed the file" },
+    Check { id: CheckId::SkrParentDs, holds: "the DS RRset at the parent vouches for a KSK that signs" },
+    Check { id: CheckId::SkrReplay, holds: "it is not older than what is in force" },
+    Check { id: CheckId::SkrNoPrivateKey, holds: "the private key of every ZSK is in the key folder" },
+    Check {
+        id: CheckId::SkrKeyset,
+        holds: "its ZSKs are those that were asked for, and those of the key folder",
+    },
+    Check { id: CheckId::SkrNotAsked, holds: "it answers an open request, if there is one" },
+    Check {
+        id: CheckId::SkrProve,
+        holds: "every resolver validates at every second, whatever caches still hold",
+    },
 ];
 
 /// What a verified SKR is held against.
@@ -92,7 +99,7 @@ fn check_proof(skr: &VerifiedSkr, context: &Context<'_>, now: Timestamp, finding
     }
     let keys = context.keys.map(|found| &*found.keys);
     let report = prove::prove_skr(skr.zone(), (before, &bundles), anchors, keys, policy, now);
-    findings.extend(report.as_findings("SKR-PROVE", !report.derived));
+    findings.extend(report.as_findings(CheckId::SkrProve, !report.derived));
 }
 
 /// What to commit instead of the octets of the dropped file, when its first bundle is yet to come: the bundles in force
@@ -128,7 +135,7 @@ pub fn join(
             "its first bundle begins only at {first}, and it cannot be joined to the bundles in force until then ({why}); \
              keep the KSKs of both pinned, or drop it again when that moment has come"
         );
-        Err(Finding::reject("SKR-GAP", Some(first), what))
+        Err(Finding::reject(CheckId::SkrGap, Some(first), what))
     };
     match bind::parse_skr(&octets, skr.zone()) {
         Err(error) => failed(error.to_string()),
@@ -165,7 +172,7 @@ fn check_operator(operator: Option<(&Operator, bool)>, findings: &mut Vec<Findin
         }
         Some((Operator::Bad(why), _)) => format!("the signature beside it (.p7s) does not count: {why}"),
     };
-    findings.push(Finding::reject("SKR-OPERATOR", None, what));
+    findings.push(Finding::reject(CheckId::SkrOperator, None, what));
 }
 
 /// SKR-PARENT-DS: each bundle from now on is signed by a KSK that a DS record at the parent is of. A later bundle whose KSK the parent is
@@ -179,12 +186,12 @@ fn check_parent(
     let Some((parent, meaning)) = parent else { return };
     match parent {
         Parent::NoAnswer(_) => {
-            findings.push(Finding::warning("SKR-PARENT-DS", None, parent.describe()));
+            findings.push(Finding::warning(CheckId::SkrParentDs, None, parent.describe()));
             return;
         }
         Parent::Records { ds, .. } if ds.is_empty() => {
             let what = format!("{}: nobody validates the zone", parent.describe());
-            findings.push(Finding::warning("SKR-PARENT-DS", None, what));
+            findings.push(Finding::warning(CheckId::SkrParentDs, None, what));
             return;
         }
         Parent::Records { .. } => {}
@@ -222,9 +229,9 @@ fn check_parent(
             (meaning == ParentCheck::Reject, what)
         };
         findings.push(if rejects {
-            Finding::reject("SKR-PARENT-DS", Some(bundle.inception), what)
+            Finding::reject(CheckId::SkrParentDs, Some(bundle.inception), what)
         } else {
-            Finding::warning("SKR-PARENT-DS", Some(bundle.inception), what)
+            Finding::warning(CheckId::SkrParentDs, Some(bundle.inception), what)
         });
         // The bundles behind it say the same.
         return;
@@ -245,7 +252,7 @@ fn check_replay(
             "this file was accepted before, as generation {generation}; generation {} is in force",
             in_force.generation
         );
-        findings.push(Finding::reject("SKR-REPLAY", None, what));
+        findings.push(Finding::reject(CheckId::SkrReplay, None, what));
         return;
     }
     let (old, new) = (end_of(&in_force.bundles), skr.coverage_end());
@@ -254,7 +261,7 @@ fn check_replay(
             "its coverage ends at {new}, before that of generation {} in force, {old}; drop the SKR of the newest request",
             in_force.generation
         );
-        findings.push(Finding::reject("SKR-REPLAY", None, what));
+        findings.push(Finding::reject(CheckId::SkrReplay, None, what));
     }
 }
 
@@ -265,7 +272,7 @@ fn check_chain(skr: &VerifiedSkr, state: &ZoneState, now: Timestamp, findings: &
     match covered {
         // The very second of the expiration is still covered (RFC 4035 section 5.3.1).
         Some(end) if first > end.plus(1) => findings.push(Finding::reject(
-            "SKR-GAP",
+            CheckId::SkrGap,
             Some(first),
             format!(
                 "the coverage in force ends at {end}, and nothing covers the {} seconds until this first bundle; ask for an SKR that begins earlier",
@@ -274,7 +281,7 @@ fn check_chain(skr: &VerifiedSkr, state: &ZoneState, now: Timestamp, findings: &
         )),
         Some(_) => {}
         None => findings.push(Finding::warning(
-            "SKR-GAP",
+            CheckId::SkrGap,
             Some(first),
             format!("nothing is in force, and the first bundle begins only in {} seconds", first.since(now)),
         )),
@@ -298,7 +305,7 @@ fn check_private_keys(
         && let Some(bundle) = remaining.iter().find(|b| !b.keys().any(|k| is_zsk(&k) && is_ours(&k)))
     {
         let what = "no ZSK of the bundle is in the key folder; the zone could not be signed here".to_owned();
-        findings.push(Finding::reject("SKR-NO-PRIVATE-KEY", Some(bundle.inception), what));
+        findings.push(Finding::reject(CheckId::SkrNoPrivateKey, Some(bundle.inception), what));
     }
     for (key, bundle) in distinct_zsks(remaining) {
         if multi_signer && !is_ours(&key) {
@@ -312,7 +319,7 @@ fn check_private_keys(
                         "the private key of ZSK {name} is there and may not be read by this user, and no request in the outbox proves \
                          that it fits; a KSR of `ksr-gen request` does"
                     );
-                    findings.push(Finding::warning("SKR-NO-PRIVATE-KEY", Some(bundle), what));
+                    findings.push(Finding::warning(CheckId::SkrNoPrivateKey, Some(bundle), what));
                 }
                 continue;
             }
@@ -336,7 +343,7 @@ fn check_private_keys(
                 }
             },
         };
-        findings.push(Finding::reject("SKR-NO-PRIVATE-KEY", Some(bundle), what));
+        findings.push(Finding::reject(CheckId::SkrNoPrivateKey, Some(bundle), what));
     }
 }
 
@@ -349,7 +356,7 @@ fn check_folder(remaining: &[Bundle], keys: &Found, findings: &mut Vec<Finding>)
             let what = format!(
                 "KSK {name} lies in the key folder of this host; a KSK that is offline has no file here: move it away"
             );
-            findings.push(Finding::warning("SKR-KEYSET", None, what));
+            findings.push(Finding::warning(CheckId::SkrKeyset, None, what));
             continue;
         }
         let lacking = remaining.iter().find(|bundle| {
@@ -359,7 +366,7 @@ fn check_folder(remaining: &[Bundle], keys: &Found, findings: &mut Vec<Finding>)
             let what = format!(
                 "ZSK {name} of the key folder is published by its times and missing in the bundle; it cannot be used then"
             );
-            findings.push(Finding::warning("SKR-KEYSET", Some(bundle.inception), what));
+            findings.push(Finding::warning(CheckId::SkrKeyset, Some(bundle.inception), what));
         }
     }
 }
@@ -385,9 +392,9 @@ fn check_requests(skr: &VerifiedSkr, requests: &[Ksr], multi_signer: bool, findi
         // Before everything that is asked for: the answer to a request that is answered or void.
         let too_old = spans.iter().all(|(_, start, _)| last.expiration() < *start);
         findings.push(if too_old {
-            Finding::reject("SKR-NOT-ASKED", None, what)
+            Finding::reject(CheckId::SkrNotAsked, None, what)
         } else {
-            Finding::warning("SKR-NOT-ASKED", None, what)
+            Finding::warning(CheckId::SkrNotAsked, None, what)
         });
         return;
     };
@@ -397,11 +404,11 @@ fn check_requests(skr: &VerifiedSkr, requests: &[Ksr], multi_signer: bool, findi
         let given: Vec<Dnskey> = bundle.keys().filter(is_zsk).collect();
         for key in given.iter().filter(|key| !multi_signer && !asked.keys.contains(key)) {
             let what = format!("ZSK {} was not asked for", key_name(key));
-            findings.push(Finding::reject("SKR-KEYSET", Some(bundle.inception), what));
+            findings.push(Finding::reject(CheckId::SkrKeyset, Some(bundle.inception), what));
         }
         for key in asked.keys.iter().filter(|key| !given.contains(key)) {
             let what = format!("ZSK {} was asked for and is missing", key_name(key));
-            findings.push(Finding::reject("SKR-KEYSET", Some(bundle.inception), what));
+            findings.push(Finding::reject(CheckId::SkrKeyset, Some(bundle.inception), what));
         }
     }
 }

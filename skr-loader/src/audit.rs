@@ -1,6 +1,7 @@
 //! The audit log: one JSON object a line, each with the SHA-256 of the line before, so that a changed, removed or
 //! inserted line shows.
 
+use keystore::check::CheckId;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -100,12 +101,12 @@ impl Record {
 
     /// The same, with who ordered it and why.
     #[must_use]
-    pub fn ordered(self, order: Option<&Order>, forced: &[&'static str]) -> Self {
+    pub fn ordered(self, order: Option<&Order>, forced: &[CheckId]) -> Self {
         let Some(order) = order else { return self };
         Self {
             uid: Some(order.who.uid),
             user: order.who.name.clone(),
-            forced: forced.iter().map(|id| (*id).to_owned()).collect(),
+            forced: forced.iter().map(ToString::to_string).collect(),
             reason: order.reason.clone(),
             ..self
         }

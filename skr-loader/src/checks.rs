@@ -1,7 +1,8 @@
 //! The checks of a dropped file by their IDs, from the file itself to what is in force, and the way through all of them.
 
+use keystore::check::{Check, CheckId};
 use keystore::dns::Name;
-use keystore::exchange::verify::{self, Check, Limits};
+use keystore::exchange::verify::{self, Limits};
 use keystore::exchange::{Finding, UnverifiedSkr, VerifiedSkr, VerifyContext, format};
 use keystore::time::Timestamp;
 
@@ -11,8 +12,8 @@ use crate::store::Digest;
 
 /// The checks of the file, before anything in it is read.
 pub const FILE_CHECKS: &[Check] = &[
-    Check { id: "SKR-IO", holds: "the file can be read" },
-    Check { id: "SKR-UNSAFE", holds: "it is a plain file" },
+    Check { id: CheckId::SkrIo, holds: "the file can be read" },
+    Check { id: CheckId::SkrUnsafe, holds: "it is a plain file" },
 ];
 
 /// Every check, in the order in which they are reported.
@@ -31,7 +32,7 @@ pub fn parse(
         // Whatever the zone: it does not read.
         return match format::parse_skr(octets, &Name::root()) {
             Err(error) => Err((None, (&error).into())),
-            Ok(_) => Err((None, Finding::reject("SKR-SYNTAX", None, "it has no record"))),
+            Ok(_) => Err((None, Finding::reject(CheckId::SkrSyntax, None, "it has no record"))),
         };
     };
     let parsed = format::parse_skr(octets, &zone);
@@ -42,7 +43,7 @@ pub fn parse(
         (None, Err(error)) => Err((None, (&error).into())),
         (None, Ok(_)) => {
             let what = format!("it is for {zone}, which is no `[[zone]]` of the configuration");
-            Err((None, Finding::reject("SKR-WRONG-ZONE", None, what)))
+            Err((None, Finding::reject(CheckId::SkrWrongZone, None, what)))
         }
     }
 }
@@ -53,7 +54,7 @@ pub fn several_parts(parts: usize) -> Finding {
     let what = format!(
         "the zone has {parts} parts in one file, and which of them counts is not clear; drop one file for each"
     );
-    Finding::reject("SKR-SYNTAX", None, what)
+    Finding::reject(CheckId::SkrSyntax, None, what)
 }
 
 /// An SKR that passed every check, or all but those that were forced.
@@ -64,7 +65,7 @@ pub struct Passed {
     /// The warnings, and what was overruled.
     pub warnings: Vec<Finding>,
     /// The checks that were overruled, and would have rejected.
-    pub forced: Vec<&'static str>,
+    pub forced: Vec<CheckId>,
 }
 
 /// Runs all checks that follow on parsing; those towards what is in force only on an SKR that verifies. What a check in `forced`
@@ -74,10 +75,10 @@ pub fn run(
     digest: &Digest,
     verify_context: &VerifyContext<'_>,
     context: &Context<'_>,
-    forced: &[&'static str],
+    forced: &[CheckId],
     now: Timestamp,
 ) -> Result<Passed, Vec<Finding>> {
-    const HORIZON: &str = "SKR-HORIZON";
+    const HORIZON: CheckId = CheckId::SkrHorizon;
     let (skr, mut findings) = if forced.contains(&HORIZON) {
         let far =
             verify::findings(&skr, verify_context, now).into_iter().filter(|f| f.id == HORIZON).collect();
@@ -97,7 +98,7 @@ pub fn run(
 
 /// The IDs of the checks that rejected, each once, in the order of the findings.
 #[must_use]
-pub fn rejecting(findings: &[Finding]) -> Vec<&'static str> {
+pub fn rejecting(findings: &[Finding]) -> Vec<CheckId> {
     let mut ids = Vec::new();
     for finding in findings.iter().filter(|f| f.rejects()) {
         if !ids.contains(&finding.id) {
@@ -115,7 +116,7 @@ mod tests {
     fn each_id_is_there_once() {
         let ids: Vec<_> = all().map(|c| c.id).collect();
         for (i, id) in ids.iter().enumerate() {
-            assert!(id.starts_with("SKR-") && !ids[..i].contains(id), "{id}");
+            assert!(id.as_str().starts_with("SKR-") && !ids[..i].contains(id), "{id}");
         }
     }
 
@@ -124,6 +125,6 @@ mod tests {
         let manual = include_str!("../../docs/skr-checks.md");
         let sections: Vec<_> = manual.lines().filter_map(|l| l.strip_prefix("### ")).collect();
         let ids: Vec<_> = all().map(|c| c.id).collect();
-        assert_eq!(sections, ids, "in this order");
+        assert_eq!(sections, ids.iter().map(|id| id.as_str()).collect::<Vec<_>>(), "in this order");
     }
 }

@@ -9,6 +9,7 @@
 pub mod job;
 pub mod server;
 
+use keystore::check::CheckId;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -183,7 +184,7 @@ pub struct FindingReport {
 impl From<&Finding> for FindingReport {
     fn from(finding: &Finding) -> Self {
         Self {
-            id: finding.id.to_owned(),
+            id: finding.id.to_string(),
             rejects: finding.rejects(),
             bundle: finding.bundle.map(|b| b.to_string()),
             what: one_line(&finding.what),
@@ -320,8 +321,8 @@ impl RollbackReport {
     }
 }
 
-fn owned(ids: &[&'static str]) -> Vec<String> {
-    ids.iter().map(|id| (*id).to_owned()).collect()
+fn owned(ids: &[CheckId]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
 }
 
 /// Why there is no answer.

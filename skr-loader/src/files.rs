@@ -1,6 +1,7 @@
 //! Reading files that a stranger may have put there: never blocks, never follows a link in the inbox, never reads more
 //! than the limit.
 
+use keystore::check::CheckId;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -109,11 +110,11 @@ pub enum FileError {
 impl FileError {
     /// ID of the check that it failed.
     #[must_use]
-    pub const fn id(&self) -> &'static str {
+    pub const fn id(&self) -> CheckId {
         match self {
-            Self::Io(_) | Self::Changing => "SKR-IO",
-            Self::TooLarge { .. } => "SKR-LIMITS",
-            Self::NotRegular(_) | Self::Linked(_) | Self::WorldWritable(_) => "SKR-UNSAFE",
+            Self::Io(_) | Self::Changing => CheckId::SkrIo,
+            Self::TooLarge { .. } => CheckId::SkrLimits,
+            Self::NotRegular(_) | Self::Linked(_) | Self::WorldWritable(_) => CheckId::SkrUnsafe,
         }
     }
 }
@@ -238,7 +239,7 @@ mod tests {
         fs::set_permissions(at("plain"), fs::Permissions::from_mode(0o640)).unwrap();
         fs::hard_link(at("plain"), at("second")).unwrap();
         assert!(matches!(read(&at("plain"), Named::ByDrop, 3), Err(FileError::Linked(2))));
-        assert_eq!(read(&at("gone"), Named::ByDrop, 3).unwrap_err().id(), "SKR-IO");
+        assert_eq!(read(&at("gone"), Named::ByDrop, 3).unwrap_err().id(), CheckId::SkrIo);
     }
 
     #[test]

@@ -17,6 +17,7 @@
 mod tests;
 mod watch;
 
+use keystore::check::CheckId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -66,7 +67,7 @@ pub struct Inbox {
     blind: Option<String>,
     files: HashMap<OsString, Seen>,
     /// Why files are left: the ID of the check, and the text.
-    reasons: HashMap<OsString, (&'static str, String)>,
+    reasons: HashMap<OsString, (CheckId, String)>,
     /// Names to look at in the next step; true when a writer was seen to close the file.
     due: BTreeMap<OsString, bool>,
     claims: u64,
@@ -372,7 +373,7 @@ impl Inbox {
         if let Err(error) = &result {
             // Judged already: not again before it changes.
             let why = format!("it was judged, and cannot be taken out of the inbox: {error}");
-            self.set_left(&file.name, file.fingerprint, "SKR-IO", why);
+            self.set_left(&file.name, file.fingerprint, CheckId::SkrIo, why);
         } else {
             self.files.remove(&file.name);
         }
@@ -404,10 +405,10 @@ impl Inbox {
             self.part_kept = true;
             return;
         }
-        self.set_left(&file.name, file.fingerprint, "SKR-IO", why);
+        self.set_left(&file.name, file.fingerprint, CheckId::SkrIo, why);
     }
 
-    fn set_left(&mut self, name: &OsStr, print: Fingerprint, id: &'static str, why: String) {
+    fn set_left(&mut self, name: &OsStr, print: Fingerprint, id: CheckId, why: String) {
         self.files.insert(name.to_owned(), Seen::Left(print));
         self.reasons.insert(name.to_owned(), (id, why));
     }
@@ -471,7 +472,7 @@ impl Inbox {
             Pending {
                 file: printable(name),
                 state: state.to_owned(),
-                id: left.map(|(id, _)| (*id).to_owned()),
+                id: left.map(|(id, _)| id.to_string()),
                 reason: left.map(|(_, why)| files::one_line(why)),
             }
         };

@@ -4,6 +4,7 @@
 //! whose KSK is not pinned, never comes into force, whoever orders it.
 //! **Invariant:** what is forced, and each rollback, stands in the audit log before anything is changed.
 
+use keystore::check::{self, CheckId};
 use std::fmt;
 
 use keystore::exchange::Finding;
@@ -16,16 +17,16 @@ use crate::files::one_line;
 /// so that what comes into force is usable where that person knows better.
 ///
 /// SKR-GAP only towards what is in force: a hole between the bundles of one SKR is not overruled.
-pub const FORCEABLE: &[&str] = &[
-    "SKR-HORIZON",
-    "SKR-GAP",
-    "SKR-OPERATOR",
-    "SKR-PARENT-DS",
-    "SKR-REPLAY",
-    "SKR-NO-PRIVATE-KEY",
-    "SKR-KEYSET",
-    "SKR-NOT-ASKED",
-    "SKR-PROVE",
+pub const FORCEABLE: &[CheckId] = &[
+    CheckId::SkrHorizon,
+    CheckId::SkrGap,
+    CheckId::SkrOperator,
+    CheckId::SkrParentDs,
+    CheckId::SkrReplay,
+    CheckId::SkrNoPrivateKey,
+    CheckId::SkrKeyset,
+    CheckId::SkrNotAsked,
+    CheckId::SkrProve,
 ];
 
 /// Characters that a reason may have.
@@ -70,7 +71,7 @@ pub struct Order {
     /// Who.
     pub who: Who,
     /// The checks that are overruled; all of [`FORCEABLE`].
-    pub force: Vec<&'static str>,
+    pub force: Vec<CheckId>,
     /// Why.
     pub reason: Option<String>,
     /// Only say what would be done.
@@ -82,13 +83,13 @@ pub struct Order {
 #[non_exhaustive]
 pub enum OrderError {
     /// No check has this ID.
-    #[error("--force {0}: no check has this ID; these may be forced: {list}", list = FORCEABLE.join(", "))]
+    #[error("--force {0}: no check has this ID; these may be forced: {list}", list = check::join(FORCEABLE, ", "))]
     NoSuchCheck(String),
     /// It cannot be overruled.
-    #[error("--force {id}: it cannot be forced: {why}; these may be forced: {list}", list = FORCEABLE.join(", "))]
+    #[error("--force {id}: it cannot be forced: {why}; these may be forced: {list}", list = check::join(FORCEABLE, ", "))]
     NotForceable {
         /// The check.
-        id: &'static str,
+        id: CheckId,
         /// What would follow.
         why: &'static str,
     },
@@ -133,42 +134,40 @@ impl Order {
 
     /// True when `id` is overruled.
     #[must_use]
-    pub fn forces(&self, id: &str) -> bool {
+    pub fn forces(&self, id: CheckId) -> bool {
         self.force.contains(&id)
     }
 
     /// Those of [`Self::force`] that no finding in `used` needed.
     #[must_use]
-    pub fn unneeded(&self, used: &[&'static str]) -> Vec<&'static str> {
+    pub fn unneeded(&self, used: &[CheckId]) -> Vec<CheckId> {
         self.force.iter().copied().filter(|id| !used.contains(id)).collect()
     }
 }
 
-/// The ID as [`FORCEABLE`] has it; letter case does not matter.
-fn forceable(id: &str) -> Result<&'static str, OrderError> {
-    let same = |known: &&str| known.eq_ignore_ascii_case(id);
-    if let Some(id) = FORCEABLE.iter().copied().find(|known| same(known)) {
-        return Ok(id);
-    }
-    match checks::all().map(|check| check.id).find(|known| same(known)) {
+/// The check with this ID, if a person may overrule it; letter case does not matter.
+fn forceable(text: &str) -> Result<CheckId, OrderError> {
+    let known = text.parse().ok().filter(|id| checks::all().any(|check| check.id == *id));
+    match known {
+        Some(id) if FORCEABLE.contains(&id) => Ok(id),
         Some(id) => Err(OrderError::NotForceable { id, why: why_not(id) }),
-        None => Err(OrderError::NoSuchCheck(one_line(&id.chars().take(40).collect::<String>()))),
+        None => Err(OrderError::NoSuchCheck(one_line(&text.chars().take(40).collect::<String>()))),
     }
 }
 
 /// What would follow if `id` were overruled.
-fn why_not(id: &str) -> &'static str {
+fn why_not(id: CheckId) -> &'static str {
     match id {
-        "SKR-BAD-SIGNATURE" | "SKR-UNKNOWN-KSK" => {
+        CheckId::SkrBadSignature | CheckId::SkrUnknownKsk => {
             "every validating resolver would refuse the zone; a new KSK is pinned in the configuration (trust-anchors), a damaged file is signed again"
         }
-        "SKR-EXPIRED" | "SKR-NOT-YET" | "SKR-VALIDITY" => {
+        CheckId::SkrExpired | CheckId::SkrNotYet | CheckId::SkrValidity => {
             "its signatures are not valid when they would be used, and every validating resolver would refuse the zone"
         }
-        "SKR-LIMITS" => "the limits keep the loader and the servers alive",
-        "SKR-IO" | "SKR-UNSAFE" => "what was not read cannot be judged; hand over a plain file",
-        "SKR-CDS" => "the parent would take it for a wish; see allow-cds-delete in the configuration",
-        "SKR-WRONG-ZONE" => "it is for another zone; add that zone to the configuration",
+        CheckId::SkrLimits => "the limits keep the loader and the servers alive",
+        CheckId::SkrIo | CheckId::SkrUnsafe => "what was not read cannot be judged; hand over a plain file",
+        CheckId::SkrCds => "the parent would take it for a wish; see allow-cds-delete in the configuration",
+        CheckId::SkrWrongZone => "it is for another zone; add that zone to the configuration",
         _ => "there is no SKR in it that could be served",
     }
 }
@@ -176,8 +175,8 @@ fn why_not(id: &str) -> &'static str {
 /// Turns what the checks in `forced` reject into warnings that say so. Gives the findings, and the IDs that were needed.
 pub fn overrule(
     findings: impl IntoIterator<Item = Finding>,
-    forced: &[&'static str],
-) -> (Vec<Finding>, Vec<&'static str>) {
+    forced: &[CheckId],
+) -> (Vec<Finding>, Vec<CheckId>) {
     let mut used = Vec::new();
     let findings = findings
         .into_iter()
@@ -206,11 +205,14 @@ mod tests {
     #[test]
     fn each_check_may_be_forced_or_says_why_not() {
         for check in checks::all() {
-            match order(&[check.id], Some("a reason")) {
+            match order(&[check.id.as_str()], Some("a reason")) {
                 Ok(order) => assert!(FORCEABLE.contains(&check.id) && order.forces(check.id)),
                 Err(error @ OrderError::NotForceable { .. }) => {
                     assert!(!FORCEABLE.contains(&check.id), "{error}");
-                    assert!(error.to_string().contains(check.id) && error.to_string().contains("SKR-REPLAY"));
+                    assert!(
+                        error.to_string().contains(check.id.as_str())
+                            && error.to_string().contains("SKR-REPLAY")
+                    );
                 }
                 Err(other) => panic!("{other}"),
             }
@@ -218,7 +220,13 @@ mod tests {
         for id in FORCEABLE {
             assert!(checks::all().any(|check| check.id == *id), "{id}");
         }
-        for id in ["SKR-BAD-SIGNATURE", "SKR-UNKNOWN-KSK", "SKR-SYNTAX", "SKR-LIMITS", "SKR-EXPIRED"] {
+        for id in [
+            CheckId::SkrBadSignature,
+            CheckId::SkrUnknownKsk,
+            CheckId::SkrSyntax,
+            CheckId::SkrLimits,
+            CheckId::SkrExpired,
+        ] {
             assert!(!FORCEABLE.contains(&id), "{id}");
         }
     }
@@ -226,7 +234,7 @@ mod tests {
     #[test]
     fn who_forces_says_why() {
         assert_eq!(order(&["SKR-REPLAY"], None), Err(OrderError::NoReason));
-        assert_eq!(order(&["skr-replay", "SKR-REPLAY"], Some(" x ")).unwrap().force, ["SKR-REPLAY"]);
+        assert_eq!(order(&["skr-replay", "SKR-REPLAY"], Some(" x ")).unwrap().force, [CheckId::SkrReplay]);
         assert_eq!(order(&[], None).unwrap().reason, None);
         for bad in ["", "  ", "a\nb", "\u{1b}[31m", &"x".repeat(MAX_REASON + 1)] {
             assert_eq!(order(&[], Some(bad)), Err(OrderError::BadReason), "{bad:?}");
@@ -238,17 +246,19 @@ mod tests {
     #[test]
     fn only_what_was_forced_is_overruled() {
         let finding = |id| Finding::reject(id, None, "what");
-        let (findings, used) =
-            overrule([finding("SKR-REPLAY"), finding("SKR-GAP")], &["SKR-REPLAY", "SKR-PROVE"]);
-        assert_eq!(used, ["SKR-REPLAY"]);
+        let (findings, used) = overrule(
+            [finding(CheckId::SkrReplay), finding(CheckId::SkrGap)],
+            &[CheckId::SkrReplay, CheckId::SkrProve],
+        );
+        assert_eq!(used, [CheckId::SkrReplay]);
         assert!(!findings[0].rejects() && findings[0].what == "forced: what");
         assert!(findings[1].rejects());
         let order = Order {
             who: Who { uid: 0, name: None },
-            force: vec!["SKR-REPLAY", "SKR-PROVE"],
+            force: vec![CheckId::SkrReplay, CheckId::SkrProve],
             reason: None,
             dry_run: false,
         };
-        assert_eq!(order.unneeded(&used), ["SKR-PROVE"]);
+        assert_eq!(order.unneeded(&used), [CheckId::SkrProve]);
     }
 }

@@ -1,5 +1,6 @@
 //! What the loader tells through [`Metrics`].
 
+use keystore::check::CheckId;
 use keystore::config::LoaderConfig;
 use keystore::dns::Name;
 use keystore::exchange::Finding;
@@ -78,7 +79,7 @@ pub fn import(metrics: &Metrics, zone: &str, result: &str, now: Timestamp) {
 /// A good SKR could not be stored.
 pub fn failure(metrics: &Metrics, zone: &str) {
     metrics.skr_last_import_success.with_label_values(&[zone]).set(0);
-    metrics.skr_rejections_total.with_label_values(&["SKR-IO"]).inc();
+    metrics.skr_rejections_total.with_label_values(&[CheckId::SkrIo]).inc();
 }
 
 /// The configuration was read again, or not.

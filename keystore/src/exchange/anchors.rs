@@ -2,6 +2,7 @@
 
 use super::bind::SyntaxError;
 use super::verify::key_fault;
+use crate::check::CheckId;
 use crate::crypto::Algorithm;
 use crate::dns::presentation::Entries;
 use crate::dns::{Class, Name, Rtype};
@@ -44,28 +45,31 @@ impl TrustAnchor {
 pub fn parse_trust_anchors(text: &str, zone: &Name) -> Result<Vec<TrustAnchor>, SyntaxError> {
     let mut anchors = Vec::new();
     for entry in Entries::new(text.as_bytes()) {
-        let entry = entry.map_err(|e| error("ANCHOR-SYNTAX", e.line, e.what.to_string()))?;
+        let entry = entry.map_err(|e| error(CheckId::AnchorSyntax, e.line, e.what.to_string()))?;
         if entry.tokens.is_empty() {
             continue;
         }
         let record =
-            entry.record(None, None).map_err(|e| error("ANCHOR-SYNTAX", entry.line, e.to_string()))?;
+            entry.record(None, None).map_err(|e| error(CheckId::AnchorSyntax, entry.line, e.to_string()))?;
         let fault = |id, what: String| error(id, entry.line, what);
         if record.owner != *zone {
             let what = format!("owner {}, where {zone} was expected", record.owner);
-            return Err(fault("ANCHOR-WRONG-ZONE", what));
+            return Err(fault(CheckId::AnchorWrongZone, what));
         }
         if let Some(class) = record.class.filter(|c| *c != Class::IN) {
-            return Err(fault("ANCHOR-TYPE", format!("class {class}, where IN was expected")));
+            return Err(fault(CheckId::AnchorType, format!("class {class}, where IN was expected")));
         }
         let anchor = match record.rtype {
             Rtype::DS => ds_anchor(record.rdata),
             Rtype::DNSKEY => dnskey_anchor(&record.rdata),
             other => {
-                return Err(fault("ANCHOR-TYPE", format!("type {other}, where DS or DNSKEY was expected")));
+                return Err(fault(
+                    CheckId::AnchorType,
+                    format!("type {other}, where DS or DNSKEY was expected"),
+                ));
             }
         };
-        let anchor = anchor.map_err(|what| fault("ANCHOR-KEY", what))?;
+        let anchor = anchor.map_err(|what| fault(CheckId::AnchorKey, what))?;
         if !anchors.contains(&anchor) {
             anchors.push(anchor);
         }
@@ -73,7 +77,7 @@ pub fn parse_trust_anchors(text: &str, zone: &Name) -> Result<Vec<TrustAnchor>, 
     Ok(anchors)
 }
 
-fn error(id: &'static str, line: u32, what: impl Into<String>) -> SyntaxError {
+fn error(id: CheckId, line: u32, what: impl Into<String>) -> SyntaxError {
     SyntaxError { id, line, what: what.into() }
 }
 
@@ -146,22 +150,22 @@ mod tests {
         let key = data_encoding::BASE64.encode(&TestKey::ksk(1).dnskey.public_key);
         let digest = "00".repeat(32);
         for (id, record) in [
-            ("ANCHOR-SYNTAX", "example. DNSKEY 257 3 15".to_owned()),
-            ("ANCHOR-SYNTAX", "example. DS 1 15 2 (00".to_owned()),
-            ("ANCHOR-SYNTAX", "@ DS 1 15 2 00".to_owned()),
-            ("ANCHOR-SYNTAX", "  DS 1 15 2 00".to_owned()),
-            ("ANCHOR-SYNTAX", "$INCLUDE /etc/passwd".to_owned()),
-            ("ANCHOR-WRONG-ZONE", format!("a.example. DS 1 15 2 {digest}")),
-            ("ANCHOR-TYPE", format!("example. CH DS 1 15 2 {digest}")),
-            ("ANCHOR-TYPE", format!("example. CDS 1 15 2 {digest}")),
-            ("ANCHOR-KEY", format!("example. DS 1 15 1 {}", "00".repeat(20))),
-            ("ANCHOR-KEY", format!("example. DS 1 15 3 {digest}")),
-            ("ANCHOR-SYNTAX", format!("example. DS 1 15 2 {}", "00".repeat(31))),
-            ("ANCHOR-KEY", format!("example. DS 1 5 2 {digest}")),
-            ("ANCHOR-KEY", format!("example. DNSKEY 256 3 15 {key}")),
-            ("ANCHOR-KEY", format!("example. DNSKEY 385 3 15 {key}")),
-            ("ANCHOR-KEY", format!("example. DNSKEY 257 3 7 {key}")),
-            ("ANCHOR-KEY", "example. DNSKEY 257 3 15 AQID".to_owned()),
+            (CheckId::AnchorSyntax, "example. DNSKEY 257 3 15".to_owned()),
+            (CheckId::AnchorSyntax, "example. DS 1 15 2 (00".to_owned()),
+            (CheckId::AnchorSyntax, "@ DS 1 15 2 00".to_owned()),
+            (CheckId::AnchorSyntax, "  DS 1 15 2 00".to_owned()),
+            (CheckId::AnchorSyntax, "$INCLUDE /etc/passwd".to_owned()),
+            (CheckId::AnchorWrongZone, format!("a.example. DS 1 15 2 {digest}")),
+            (CheckId::AnchorType, format!("example. CH DS 1 15 2 {digest}")),
+            (CheckId::AnchorType, format!("example. CDS 1 15 2 {digest}")),
+            (CheckId::AnchorKey, format!("example. DS 1 15 1 {}", "00".repeat(20))),
+            (CheckId::AnchorKey, format!("example. DS 1 15 3 {digest}")),
+            (CheckId::AnchorSyntax, format!("example. DS 1 15 2 {}", "00".repeat(31))),
+            (CheckId::AnchorKey, format!("example. DS 1 5 2 {digest}")),
+            (CheckId::AnchorKey, format!("example. DNSKEY 256 3 15 {key}")),
+            (CheckId::AnchorKey, format!("example. DNSKEY 385 3 15 {key}")),
+            (CheckId::AnchorKey, format!("example. DNSKEY 257 3 7 {key}")),
+            (CheckId::AnchorKey, "example. DNSKEY 257 3 15 AQID".to_owned()),
         ] {
             let error = parse_trust_anchors(&format!("; one\n{record}\n"), &zone).expect_err(&record);
             assert_eq!((error.id, error.line), (id, 2), "{record}: {error}");

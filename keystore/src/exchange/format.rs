@@ -1,5 +1,6 @@
 //! Which form a file has, told from its content and never from its name; and one door to all of them.
 
+use crate::check::CheckId;
 use std::fmt;
 use std::str::FromStr;
 
@@ -115,7 +116,7 @@ pub fn parse_skr(octets: &[u8], zone: &Name) -> Result<UnverifiedSkr, SyntaxErro
         Format::Knot => knot::parse_skr(octets, zone),
         Format::Xml => {
             let response = xml::parse_response(octets)?;
-            check_domain("SKR-WRONG-ZONE", &response.domain, zone)?;
+            check_domain(CheckId::SkrWrongZone, &response.domain, zone)?;
             Ok(response.to_skr())
         }
     }
@@ -128,13 +129,13 @@ pub fn parse_ksr(octets: &[u8], zone: &Name) -> Result<Ksr, SyntaxError> {
         Format::Knot => knot::parse_ksr(octets, zone),
         Format::Xml => {
             let request = xml::parse_request(octets)?;
-            check_domain("KSR-WRONG-ZONE", &request.domain, zone)?;
+            check_domain(CheckId::KsrWrongZone, &request.domain, zone)?;
             Ok(request.to_ksr())
         }
     }
 }
 
-fn check_domain(id: &'static str, domain: &Name, zone: &Name) -> Result<(), SyntaxError> {
+fn check_domain(id: CheckId, domain: &Name, zone: &Name) -> Result<(), SyntaxError> {
     if domain == zone {
         return Ok(());
     }
@@ -173,7 +174,7 @@ mod tests {
                 false => (parse_skr(octets, &zone).map(drop), parse_skr(octets, &other).map(drop)),
             };
             assert_eq!(ours, Ok(()));
-            assert!(theirs.expect_err("another zone").id.ends_with("-WRONG-ZONE"));
+            assert!(theirs.expect_err("another zone").id.as_str().ends_with("-WRONG-ZONE"));
             let text = format!("\n \r\n{}", String::from_utf8_lossy(octets));
             assert_eq!(detect(text.as_bytes()), format);
             assert_eq!(format.to_string().parse(), Ok(format));

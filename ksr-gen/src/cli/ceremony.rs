@@ -1,5 +1,6 @@
 //! `sign` and `check`: the ceremony.
 
+use keystore::check::CheckId;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -300,7 +301,7 @@ impl Job<'_> {
             let text = printable_lines(&report.text());
             Self::ask(&text, report.is_good(), stdin, console)?;
         }
-        let checked_before = |id: &str| merged && id == "KSR-POP-MISSING";
+        let checked_before = |id: CheckId| merged && id == CheckId::KsrPopMissing;
         for finding in plan.findings.iter().filter(|f| !checked_before(f.id)) {
             let level = if finding.allowed { Level::Warning } else { Level::Error };
             console.say(level, &finding.to_string());

@@ -1,5 +1,6 @@
 //! Each check once accepting and once rejecting; the tables name the ID.
 
+use keystore::check::CheckId;
 use std::collections::BTreeMap;
 
 use keystore::exchange::KsrBundle;
@@ -13,7 +14,7 @@ use crate::store::InForce;
 use crate::testing::{DAY, KSK, ZSK, anchors, skr, start, verified, write_key, zone};
 
 /// What rejects, and what warns, by ID.
-fn ids(findings: &[Finding]) -> (Vec<&str>, Vec<&str>) {
+fn ids(findings: &[Finding]) -> (Vec<CheckId>, Vec<CheckId>) {
     let pick = |rejects| findings.iter().filter(move |f| f.rejects() == rejects).map(|f| f.id).collect();
     (pick(true), pick(false))
 }
@@ -45,7 +46,7 @@ fn skr_replay() {
         ("ends a bundle earlier", skr(0).bundles(4), true),
     ] {
         let found = check_against(&builder, &state, now);
-        assert_eq!(ids(&found).0 == ["SKR-REPLAY"], rejects, "{what}: {found:?}");
+        assert_eq!(ids(&found).0 == [CheckId::SkrReplay], rejects, "{what}: {found:?}");
         assert_eq!(found.is_empty(), !rejects, "{what}: {found:?}");
     }
 
@@ -53,7 +54,7 @@ fn skr_replay() {
     let old = skr(9);
     state.known.insert(digest(old.text().as_bytes()), 3);
     let found = check_against(&old, &state, now);
-    assert_eq!(ids(&found).0, ["SKR-REPLAY"]);
+    assert_eq!(ids(&found).0, [CheckId::SkrReplay]);
     assert!(found[0].what.contains("as generation 3"), "{found:?}");
 
     // What is in force has run out: anything that verifies is better.
@@ -71,8 +72,8 @@ fn skr_gap_towards_what_is_in_force() {
         (end.minus(1), (vec![], vec![])),
         (end, (vec![], vec![])),
         (end.plus(1), (vec![], vec![])),
-        (end.plus(2), (vec!["SKR-GAP"], vec![])),
-        (end.plus(30 * DAY), (vec!["SKR-GAP"], vec![])),
+        (end.plus(2), (vec![CheckId::SkrGap], vec![])),
+        (end.plus(30 * DAY), (vec![CheckId::SkrGap], vec![])),
     ] {
         let found = check_against(&SkrBuilder::new("example.", first), &state, now);
         assert_eq!(ids(&found), want, "first bundle at {first}: {found:?}");
@@ -80,7 +81,7 @@ fn skr_gap_towards_what_is_in_force() {
     // Nothing in force (never, or no more): what begins later is a warning, what covers now is fine.
     for (state, now) in [(ZoneState::default(), start()), (state, end.plus(DAY))] {
         let found = check_against(&SkrBuilder::new("example.", now.plus(10)), &state, now);
-        assert_eq!(ids(&found), (vec![], vec!["SKR-GAP"]), "{found:?}");
+        assert_eq!(ids(&found), (vec![], vec![CheckId::SkrGap]), "{found:?}");
         assert_eq!(check_against(&SkrBuilder::new("example.", now), &state, now), []);
     }
 }
@@ -97,7 +98,7 @@ fn skr_no_private_key() {
     let now = start();
     let builder = skr(0);
     let found = check_keys(&builder, dir.path(), now);
-    assert_eq!(ids(&found).0, ["SKR-NO-PRIVATE-KEY"], "nothing there: {found:?}");
+    assert_eq!(ids(&found).0, [CheckId::SkrNoPrivateKey], "nothing there: {found:?}");
 
     let file = write_key(dir.path(), &TestKey::zsk(ZSK), ZSK, Timing::default());
     assert_eq!(check_keys(&builder, dir.path(), now), []);
@@ -121,7 +122,7 @@ fn skr_no_private_key() {
     for (what, harm) in harms {
         harm(&private, &good);
         let found = check_keys(&builder, dir.path(), now);
-        assert_eq!(ids(&found).0, ["SKR-NO-PRIVATE-KEY"], "{what}: {found:?}");
+        assert_eq!(ids(&found).0, [CheckId::SkrNoPrivateKey], "{what}: {found:?}");
         let _ = std::fs::remove_file(&private);
         file.write(&keystore::crypto::PrivateKey::Raw(vec![ZSK; 32])).unwrap();
         assert_eq!(check_keys(&builder, dir.path(), now), [], "whole again after: {what}");
@@ -144,11 +145,11 @@ fn skr_no_private_key_of_a_sealed_key_hangs_on_the_proof() {
     };
     assert_eq!(run(&found, std::slice::from_ref(&zsk)), []);
     let warned = run(&found, &[TestKey::zsk(9).dnskey]);
-    assert_eq!(ids(&warned), (vec![], vec!["SKR-NO-PRIVATE-KEY"]), "{warned:?}");
+    assert_eq!(ids(&warned), (vec![], vec![CheckId::SkrNoPrivateKey]), "{warned:?}");
     assert!(warned[0].what.contains("no request in the outbox proves"), "{warned:?}");
     // Without any file it is missing, whatever is proven.
     found.keys.clear();
-    assert_eq!(ids(&run(&found, std::slice::from_ref(&zsk))).0, ["SKR-NO-PRIVATE-KEY"]);
+    assert_eq!(ids(&run(&found, std::slice::from_ref(&zsk))).0, [CheckId::SkrNoPrivateKey]);
 }
 
 #[test]
@@ -170,7 +171,7 @@ fn skr_operator() {
         (Some((&bad, false)), false),
     ] {
         let found = run(operator);
-        let want = if accepts { vec![] } else { vec!["SKR-OPERATOR"] };
+        let want = if accepts { vec![] } else { vec![CheckId::SkrOperator] };
         assert_eq!(ids(&found).0, want, "{operator:?}: {found:?}");
     }
 }
@@ -205,7 +206,7 @@ fn skr_parent_ds() {
     ] {
         let context = Context { parent: Some((&parent, meaning)), ..Context::default() };
         let found = check(&verified(builder, start()), &digest(builder.text().as_bytes()), &context, start());
-        let want = |is| if is { vec!["SKR-PARENT-DS"] } else { vec![] };
+        let want = |is| if is { vec![CheckId::SkrParentDs] } else { vec![] };
         assert_eq!(ids(&found), (want(rejects), want(warns)), "{what}: {found:?}");
     }
     assert_eq!(check(&verified(&plain, start()), &[0; 32], &Context::default(), start()), [], "not asked");
@@ -222,7 +223,7 @@ fn skr_no_private_key_looks_at_the_bundles_that_remain() {
         Timestamp::MAX,
     );
     let found = check_keys(&builder, dir.path(), switch.minus(1));
-    assert_eq!(ids(&found).0, ["SKR-NO-PRIVATE-KEY"], "still in the bundle in force: {found:?}");
+    assert_eq!(ids(&found).0, [CheckId::SkrNoPrivateKey], "still in the bundle in force: {found:?}");
     assert_eq!(check_keys(&builder, dir.path(), switch), [], "in past bundles only");
 }
 
@@ -243,7 +244,7 @@ fn skr_keyset_towards_the_key_folder() {
     let later = Timing { publish: Some(start().plus(20 * DAY)), ..Timing::default() };
     write_key(dir.path(), &TestKey::zsk(5), 5, later);
     let found = check_keys(&skr(0), dir.path(), now.plus(9 * DAY));
-    assert_eq!(ids(&found), (vec![], vec!["SKR-KEYSET"]), "{found:?}");
+    assert_eq!(ids(&found), (vec![], vec![CheckId::SkrKeyset]), "{found:?}");
     assert_eq!(found[0].bundle, Some(start().plus(27 * DAY)), "the first bundle that lacks it");
     std::fs::remove_dir_all(dir.path()).unwrap();
     std::fs::create_dir(dir.path()).unwrap();
@@ -251,7 +252,7 @@ fn skr_keyset_towards_the_key_folder() {
     write_key(dir.path(), &TestKey::zsk(ZSK), ZSK, always);
     write_key(dir.path(), &TestKey::ksk(KSK), KSK, always);
     let found = check_keys(&skr(0), dir.path(), now);
-    assert_eq!(ids(&found), (vec![], vec!["SKR-KEYSET"]), "a KSK online: {found:?}");
+    assert_eq!(ids(&found), (vec![], vec![CheckId::SkrKeyset]), "a KSK online: {found:?}");
 }
 
 fn request(days: u64, bundles: u64, seeds: &[u8]) -> Ksr {
@@ -272,7 +273,7 @@ fn check_requests_of(builder: &SkrBuilder, requests: &[Ksr]) -> Vec<Finding> {
 #[test]
 fn skr_keyset_towards_the_request() {
     for (seeds, want) in
-        [(&[ZSK][..], vec![]), (&[ZSK, 3], vec!["SKR-KEYSET"; 5]), (&[3], vec!["SKR-KEYSET"; 10])]
+        [(&[ZSK][..], vec![]), (&[ZSK, 3], vec![CheckId::SkrKeyset; 5]), (&[3], vec![CheckId::SkrKeyset; 10])]
     {
         let found = check_requests_of(&skr(0), &[request(0, 5, seeds)]);
         assert_eq!(ids(&found), (want, vec![]), "asked for {seeds:?}: {found:?}");
@@ -285,9 +286,9 @@ fn skr_not_asked() {
         ("no request is open", vec![], (vec![], vec![])),
         ("the request it answers", vec![request(0, 5, &[ZSK])], (vec![], vec![])),
         ("one of two", vec![request(40, 5, &[3]), request(0, 5, &[ZSK])], (vec![], vec![])),
-        ("a request of another begin", vec![request(1, 5, &[ZSK])], (vec![], vec!["SKR-NOT-ASKED"])),
-        ("requests from its end on", vec![request(50, 5, &[ZSK])], (vec![], vec!["SKR-NOT-ASKED"])),
-        ("only requests behind its end", vec![request(51, 5, &[ZSK])], (vec!["SKR-NOT-ASKED"], vec![])),
+        ("a request of another begin", vec![request(1, 5, &[ZSK])], (vec![], vec![CheckId::SkrNotAsked])),
+        ("requests from its end on", vec![request(50, 5, &[ZSK])], (vec![], vec![CheckId::SkrNotAsked])),
+        ("only requests behind its end", vec![request(51, 5, &[ZSK])], (vec![CheckId::SkrNotAsked], vec![])),
         ("an empty request", vec![request(0, 0, &[])], (vec![], vec![])),
     ] {
         let found = check_requests_of(&skr(0), &requests);
@@ -355,7 +356,7 @@ fn skr_prove() {
         let context =
             Context { keys: keys.then_some(&files), proof: Some((&policy, &anchors)), ..Context::default() };
         let findings = check(&verified(&builder, now), &[0; 32], &context, now);
-        findings.into_iter().filter(|f| f.id == "SKR-PROVE").collect::<Vec<_>>()
+        findings.into_iter().filter(|f| f.id == CheckId::SkrProve).collect::<Vec<_>>()
     };
     assert_eq!(found(roll.minus(4 * DAY), true), [], "published at day 27, for day 30");
     let late = found(roll.plus(DAY), true);
@@ -390,7 +391,7 @@ fn skr_prove_counts_what_was_in_force_until_now() {
             ..Context::default()
         };
         let findings = check(&verified(&new, now), &[0; 32], &context, now);
-        findings.into_iter().filter(|f| f.id == "SKR-PROVE" && f.rejects()).count()
+        findings.into_iter().filter(|f| f.id == CheckId::SkrProve && f.rejects()).count()
     };
     let (day, late) = (begin.plus(DAY), 1);
     for (what, old, switch, now, rejected) in [
@@ -429,7 +430,7 @@ fn skr_parent_ds_wants_the_signature_over_dnskey() {
     for bundle in &mut edited.bundles {
         bundle.signatures.retain(|s| s.covered != Rtype::DNSKEY || s.key_tag != vouched.tag());
     }
-    assert_eq!(ids(&found(&edited)).0, ["SKR-PARENT-DS"]);
+    assert_eq!(ids(&found(&edited)).0, [CheckId::SkrParentDs]);
 }
 
 #[test]
@@ -442,7 +443,7 @@ fn skr_no_private_key_with_several_providers() {
         check(&verified(&builder, start()), &[0; 32], &context, start())
     };
     let none = find(dir.path(), &zone()).unwrap();
-    let no_key = "SKR-NO-PRIVATE-KEY";
+    let no_key = CheckId::SkrNoPrivateKey;
     assert_eq!(ids(&found(&none, false)).0, [no_key; 2], "alone, each is missing");
     let said = found(&none, true);
     assert!(said.len() == 1 && said[0].what.contains("no ZSK of the bundle"), "{said:?}");
@@ -468,9 +469,9 @@ fn skr_no_private_key_with_several_providers() {
 fn skr_not_asked_with_several_providers() {
     for (what, days, bundles, alone, several) in [
         ("begins with it", 20, 5, vec![], vec![]),
-        ("began before", 2, 5, vec!["SKR-NOT-ASKED"], vec![]),
-        ("ends as it begins", 2, 3, vec!["SKR-NOT-ASKED"], vec!["SKR-NOT-ASKED"]),
-        ("begins later", 21, 5, vec!["SKR-NOT-ASKED"], vec!["SKR-NOT-ASKED"]),
+        ("began before", 2, 5, vec![CheckId::SkrNotAsked], vec![]),
+        ("ends as it begins", 2, 3, vec![CheckId::SkrNotAsked], vec![CheckId::SkrNotAsked]),
+        ("begins later", 21, 5, vec![CheckId::SkrNotAsked], vec![CheckId::SkrNotAsked]),
     ] {
         for (multi_signer, want) in [(false, alone), (true, several)] {
             let requests = [request(days, bundles, &[ZSK])];

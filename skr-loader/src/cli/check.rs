@@ -3,6 +3,7 @@
 mod report;
 mod subject;
 
+use keystore::check::{Check, CheckId};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use anyhow::anyhow;
 use keystore::config::Config;
 use keystore::dns::Name;
 use keystore::exchange::many;
-use keystore::exchange::verify::{self, Check, verdicts, verdicts_unread};
+use keystore::exchange::verify::{self, verdicts, verdicts_unread};
 use keystore::exchange::{Finding, UnverifiedSkr, VerifyContext};
 use keystore::store::{MAX_SKR_OCTETS, digest};
 use keystore::time::{Timestamp, syntax};
@@ -173,7 +174,7 @@ fn check_file(
         Err(error) => {
             let mut report = blank(None);
             report.checks = rows(verdicts(FILE_CHECKS, &[]), "");
-            unread(&mut report, &Finding::reject("SKR-LIMITS", None, error.to_string()));
+            unread(&mut report, &Finding::reject(CheckId::SkrLimits, None, error.to_string()));
             reports.push(report);
             return Ok(());
         }
@@ -286,16 +287,18 @@ const NOT_READ: &str = "the SKR does not read";
 /// What a check would need.
 fn missing(check: &Check, context: &Context<'_>) -> Option<&'static str> {
     match check.id {
-        "SKR-OPERATOR" if context.operator.is_none() => Some("no operator-certificates"),
-        "SKR-PARENT-DS" if context.parent.is_none() => Some("no parent-resolver"),
-        "SKR-REPLAY" if context.state.is_none() => Some("no --accepted"),
-        "SKR-NO-PRIVATE-KEY" if context.keys.is_none() => Some("no --key-directory"),
-        "SKR-KEYSET" if context.keys.is_none() && context.requests.is_empty() => {
+        CheckId::SkrOperator if context.operator.is_none() => Some("no operator-certificates"),
+        CheckId::SkrParentDs if context.parent.is_none() => Some("no parent-resolver"),
+        CheckId::SkrReplay if context.state.is_none() => Some("no --accepted"),
+        CheckId::SkrNoPrivateKey if context.keys.is_none() => Some("no --key-directory"),
+        CheckId::SkrKeyset if context.keys.is_none() && context.requests.is_empty() => {
             Some("no --key-directory, no --request")
         }
-        "SKR-NOT-ASKED" if context.requests.is_empty() && context.state.is_some() => Some("no open request"),
-        "SKR-NOT-ASKED" if context.requests.is_empty() => Some("no --request"),
-        "SKR-PROVE" if context.proof.is_none() => Some("no --policy-file, no --policy"),
+        CheckId::SkrNotAsked if context.requests.is_empty() && context.state.is_some() => {
+            Some("no open request")
+        }
+        CheckId::SkrNotAsked if context.requests.is_empty() => Some("no --request"),
+        CheckId::SkrProve if context.proof.is_none() => Some("no --policy-file, no --policy"),
         _ => None,
     }
 }

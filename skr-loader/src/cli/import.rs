@@ -61,7 +61,9 @@ pub struct Args {
 /// An ID that may be forced.
 pub fn forceable(id: &str) -> Result<String, String> {
     let order = crate::order::Order::new(Who { uid: 0, name: None }, &[id.to_owned()], None, true, false);
-    order.map(|order| order.force.concat()).map_err(|error| error.to_string())
+    order
+        .map(|order| order.force.iter().map(ToString::to_string).collect())
+        .map_err(|error| error.to_string())
 }
 
 /// Runs the command; true when every SKR of the file is in force.

@@ -1,5 +1,6 @@
 //! How a command reaches the loader: over its socket when one runs, else by doing the work itself, under the same lock.
 
+use keystore::check::CheckId;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -219,11 +220,12 @@ pub fn print_findings(findings: &[FindingReport], style: Style, out: &mut impl W
 
 /// What can be done about what was refused.
 pub fn print_advice(findings: &[FindingReport], out: &mut impl Write) -> io::Result<()> {
-    let rejecting: Vec<&str> = findings.iter().filter(|f| f.rejects).map(|f| f.id.as_str()).collect();
-    let is_forceable = |id: &&str| FORCEABLE.contains(id);
-    if rejecting.contains(&"SKR-EXPIRED") {
+    let rejecting: Vec<CheckId> =
+        findings.iter().filter(|f| f.rejects).filter_map(|f| f.id.parse().ok()).collect();
+    let is_forceable = |id: &CheckId| FORCEABLE.contains(id);
+    if rejecting.contains(&CheckId::SkrExpired) {
         writeln!(out, "  next: ask for a new SKR (`ksr-gen request`, or the request in the outbox)")?;
-    } else if rejecting.contains(&"SKR-NO-PRIVATE-KEY") {
+    } else if rejecting.contains(&CheckId::SkrNoPrivateKey) {
         writeln!(
             out,
             "  next: put the key files back into the key folder, from a backup or the other signer"

@@ -1,5 +1,6 @@
 //! From a look into the inbox to what became of the file: parse, judge, commit or reject.
 
+use keystore::check::{self, CheckId};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -35,7 +36,7 @@ pub struct Import {
     /// The zone, when it is known from the content and configured.
     pub zone: Option<Name>,
     /// The checks that were overruled, and would have rejected it.
-    pub forced: Vec<&'static str>,
+    pub forced: Vec<CheckId>,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -249,7 +250,7 @@ impl Loader {
         &mut self,
         zone: &Name,
         generation: u64,
-        (warnings, forced): (Vec<Finding>, Vec<&'static str>),
+        (warnings, forced): (Vec<Finding>, Vec<CheckId>),
         file: &Dropped,
         sha256: Digest,
         now: Timestamp,
@@ -257,13 +258,13 @@ impl Loader {
     ) -> Import {
         let name = printable(&file.name);
         for warning in &warnings {
-            tracing::warn!(%zone, file = name, id = warning.id, "{}", one_line(&warning.to_string()));
+            tracing::warn!(%zone, file = name, id = %warning.id, "{}", one_line(&warning.to_string()));
         }
         let bundles = self.in_force(zone).map_or(0, |f| f.bundles.len());
         tracing::info!(%zone, generation, bundles, file = name, sha256 = hex(&sha256), by = by(file.order()), forced = list(&forced), "SKR accepted");
         let record = Record {
             generation: Some(generation),
-            checks: warnings.iter().map(|w| w.id.to_owned()).collect(),
+            checks: warnings.iter().map(|w| w.id.to_string()).collect(),
             signer: file.operator.as_ref().and_then(|o| Some(o.signer()?.to_owned())),
             ..of_file("accepted", Some(zone), file, &sha256, now)
         };
@@ -314,7 +315,7 @@ impl Loader {
             zone = of_zone,
             file = name,
             sha256 = hex(&digest),
-            checks = ids.join(","),
+            checks = check::join(&ids, ","),
             findings = findings.len(),
             "SKR rejected: {}",
             one_line(&first)
@@ -324,7 +325,7 @@ impl Loader {
             report::import(&self.metrics, &of_zone, "rejected", now);
         }
         let record = Record {
-            checks: ids.iter().map(|id| (*id).to_owned()).collect(),
+            checks: ids.iter().map(|id| id.to_string()).collect(),
             ..of_file("rejected", zone.as_ref(), file, &digest, now)
         };
         self.record_unsynced(record.ordered(file.order(), &[]));
@@ -340,7 +341,7 @@ impl Loader {
 
     fn failed(&mut self, zone: &Name, file: &Dropped, error: &str, now: Timestamp) -> Import {
         let name = printable(&file.name);
-        tracing::error!(%zone, file = name, id = "SKR-IO", error, "the SKR is good and could not be stored; a dropped file is tried again");
+        tracing::error!(%zone, file = name, id = %CheckId::SkrIo, error, "the SKR is good and could not be stored; a dropped file is tried again");
         report::failure(&self.metrics, &report::label(zone));
         self.inbox.put_back(file, now);
         let outcome = Outcome::Failed { what: error.to_owned() };
@@ -348,7 +349,7 @@ impl Loader {
     }
 
     fn refuse(&self, name: &str, error: &FileError) {
-        tracing::error!(file = name, id = error.id(), "left in the inbox: {error}");
+        tracing::error!(file = name, id = %error.id(), "left in the inbox: {error}");
         report::file(&self.metrics, "unsafe");
         report::rejection(&self.metrics, &[Finding::reject(error.id(), None, "")]);
     }
@@ -401,7 +402,7 @@ fn import(
     file: &Dropped,
     digest: Digest,
     zone: Option<Name>,
-    forced: Vec<&'static str>,
+    forced: Vec<CheckId>,
     outcome: Outcome,
 ) -> Import {
     Import { file: printable(&file.name), digest, zone, forced, outcome }
@@ -416,8 +417,8 @@ fn by(order: Option<&Order>) -> Option<String> {
     order.map(|order| order.who.to_string())
 }
 
-fn list(ids: &[&str]) -> Option<String> {
-    (!ids.is_empty()).then(|| ids.join(","))
+fn list(ids: &[CheckId]) -> Option<String> {
+    (!ids.is_empty()).then(|| check::join(ids, ","))
 }
 
 fn of_file(event: &str, zone: Option<&Name>, file: &Dropped, sha256: &Digest, now: Timestamp) -> Record {

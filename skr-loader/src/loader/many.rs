@@ -9,6 +9,7 @@
 //! After a kill in the middle the file still lies there: what was accepted is `unchanged` then. Section by section, so that the memory
 //! in use is that of the file and of one zone.
 
+use keystore::check::CheckId;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -45,7 +46,7 @@ impl Loader {
         let sections = match many::split_zones(&file.octets) {
             Ok(sections) => sections.unwrap_or_default(),
             Err(error) => {
-                let findings = vec![Finding::reject("SKR-LIMITS", None, error.to_string())];
+                let findings = vec![Finding::reject(CheckId::SkrLimits, None, error.to_string())];
                 imports.push(self.reject(file, None, findings, now, Instant::now()));
                 return;
             }
@@ -229,7 +230,7 @@ mod tests {
         let outcome = |outcome: &Outcome| match outcome {
             Outcome::Accepted { generation, .. } => format!("accepted {generation}"),
             Outcome::Unchanged { generation } => format!("unchanged {generation}"),
-            Outcome::Rejected { findings } => findings[0].id.to_owned(),
+            Outcome::Rejected { findings } => findings[0].id.to_string(),
             Outcome::Failed { what } => what.clone(),
         };
         let zone = |zone: &Option<Name>| zone.as_ref().map_or_else(|| "?".to_owned(), Name::to_string);

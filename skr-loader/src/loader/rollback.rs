@@ -8,6 +8,7 @@
 //! Nothing is removed and no number is used twice. The file of generation 2 is an older one from then on (SKR-REPLAY), so that nobody
 //! brings it back by accident.
 
+use keystore::check::CheckId;
 use keystore::dns::Name;
 use keystore::exchange::{Finding, VerifyContext, bind};
 use keystore::store::digest;
@@ -47,7 +48,7 @@ pub struct Rollback {
     /// What the checks found that does not reject, and what was overruled.
     pub warnings: Vec<Finding>,
     /// The checks that were overruled.
-    pub forced: Vec<&'static str>,
+    pub forced: Vec<CheckId>,
 }
 
 /// Why a rollback is not done. What was in force stays so.
@@ -152,7 +153,7 @@ impl Loader {
             let record = Record {
                 zone: Some(report::label(&name)),
                 back_to: to,
-                checks: checks::rejecting(error.findings()).into_iter().map(str::to_owned).collect(),
+                checks: checks::rejecting(error.findings()).into_iter().map(|id| id.to_string()).collect(),
                 ..Record::new(now, "rollback-refused")
             };
             self.record(record.ordered(Some(order), &[]));
@@ -214,7 +215,7 @@ impl Loader {
         };
         let skr = bind::parse_skr(&octets, name).map_err(|error| refused(vec![(&error).into()]))?;
         // That it is an older one is what a rollback is about.
-        let force: Vec<&'static str> = order.force.iter().copied().chain([REPLAY]).collect();
+        let force: Vec<CheckId> = order.force.iter().copied().chain([REPLAY]).collect();
         let sha256 = digest(&octets);
         let Passed { skr, mut warnings, mut forced } =
             checks::run(skr, &sha256, &verify_context, &context, &force, now).map_err(refused)?;
@@ -223,7 +224,7 @@ impl Loader {
         let after = coverage::at(skr.bundles(), now).filter(|c| c.active.is_some()).ok_or_else(|| {
             let what =
                 "none of its bundles is in force now, with signatures that are valid; ask for a new SKR";
-            refused(vec![Finding::reject("SKR-EXPIRED", None, what)])
+            refused(vec![Finding::reject(CheckId::SkrExpired, None, what)])
         })?;
         let mut rollback = Rollback {
             zone: name.clone(),
@@ -245,7 +246,7 @@ impl Loader {
                 sha256: Some(hex(&sha256)),
                 generation: Some(rollback.generation),
                 back_to: Some(to),
-                checks: rollback.warnings.iter().map(|w| w.id.to_owned()).collect(),
+                checks: rollback.warnings.iter().map(|w| w.id.to_string()).collect(),
                 ..Record::new(now, event)
             };
             record.ordered(Some(order), &rollback.forced)
@@ -273,7 +274,7 @@ impl Loader {
     }
 }
 
-const REPLAY: &str = "SKR-REPLAY";
+const REPLAY: CheckId = CheckId::SkrReplay;
 
 /// The newest generation before the first one with the content in force, so that two rollbacks do not undo each other.
 fn previous(kept: &[Kept], in_force: Digest) -> Option<u64> {

@@ -1,5 +1,6 @@
 //! The loader on a state folder of its own; time is stepped.
 
+use keystore::check::CheckId;
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -104,7 +105,7 @@ fn sha256(builder: &SkrBuilder) -> String {
     hex(&digest(builder.text().as_bytes()))
 }
 
-fn rejecting_ids(outcome: &Outcome) -> Vec<&'static str> {
+fn rejecting_ids(outcome: &Outcome) -> Vec<CheckId> {
     match outcome {
         Outcome::Rejected { findings } => checks::rejecting(findings),
         other => panic!("{other:?}"),
@@ -198,7 +199,7 @@ fn a_bad_file_never_replaces_what_is_in_force() {
     for (what, text, id) in &cases {
         let outcome = bench.import("same name.skr", text);
         let ids = rejecting_ids(&outcome);
-        assert!(ids.iter().any(|found| found.starts_with(id)), "{what}: {outcome:?}");
+        assert!(ids.iter().any(|found| found.as_str().starts_with(id)), "{what}: {outcome:?}");
         assert_eq!(bench.current(), Some((1, sha256(&skr(0)))), "{what}");
         for id in ids {
             let series = format!("skr_rejections_total{{reason=\"{id}\"}}");
@@ -255,7 +256,7 @@ fn an_skr_that_begins_later_leaves_no_hole() {
 
     let mut bench = bench.restart();
     assert_eq!(bench.import("again.skr", &later), Outcome::Unchanged { generation: 2 });
-    assert_eq!(rejecting_ids(&bench.import("old.skr", skr(0).text())), ["SKR-REPLAY"]);
+    assert_eq!(rejecting_ids(&bench.import("old.skr", skr(0).text())), [CheckId::SkrReplay]);
 }
 
 #[test]
@@ -355,7 +356,7 @@ fn zones_come_and_go_with_the_configuration() {
     bench.loader.reload(config.clone(), start()).unwrap();
     let text = bench.metrics.encode().unwrap();
     assert!(!text.contains("zone=\"example.\"") && text.contains("zone=\"other.\""), "{text}");
-    assert_eq!(rejecting_ids(&bench.import("b.skr", skr(9).text())), ["SKR-WRONG-ZONE"]);
+    assert_eq!(rejecting_ids(&bench.import("b.skr", skr(9).text())), [CheckId::SkrWrongZone]);
 
     bench.loader.reload(bench.state.config(), start()).unwrap();
     assert_eq!(bench.loader.in_force(&zone()).map(|f| f.generation), Some(1), "read back");
@@ -423,15 +424,15 @@ fn takes_every_form() {
     assert!(matches!(bench.import("a.skr", &text), Outcome::Unchanged { .. }));
     // Damage in that form has the same IDs.
     let (cut, _) = text.rsplit_once(";; ").unwrap();
-    assert_eq!(rejecting_ids(&bench.import("b.skr", cut)), ["SKR-TRUNCATED"]);
+    assert_eq!(rejecting_ids(&bench.import("b.skr", cut)), [CheckId::SkrTruncated]);
     let other = text.replace(ZONE.trim_end_matches('.'), "other.test");
-    assert_eq!(rejecting_ids(&bench.import("c.skr", other)), ["SKR-WRONG-ZONE"]);
-    assert_eq!(rejecting_ids(&bench.import("d.xml", "<KSR>")), ["SKR-SYNTAX"]);
+    assert_eq!(rejecting_ids(&bench.import("c.skr", other)), [CheckId::SkrWrongZone]);
+    assert_eq!(rejecting_ids(&bench.import("d.xml", "<KSR>")), [CheckId::SkrSyntax]);
     let rsa = |flags| TestKey::generate(flags, Algorithm::ECDSAP256SHA256, 0);
     let foreign = SkrBuilder::new(ZONE, start()).ksk(rsa(FLAG_ZONE | FLAG_SEP)).zsk(rsa(FLAG_ZONE).dnskey);
     let xml = xml::convert::from_skr(&foreign.without_cds().build()).unwrap().response;
     let ids = rejecting_ids(&bench.import("e.xml", xml::print_response(&xml)));
-    assert!(ids.contains(&"SKR-UNKNOWN-KSK"), "{ids:?}");
+    assert!(ids.contains(&CheckId::SkrUnknownKsk), "{ids:?}");
     assert_eq!(bench.current().unwrap().0, 1);
 }
 

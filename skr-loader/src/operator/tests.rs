@@ -74,7 +74,7 @@ impl Bench {
 fn word(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Accepted { .. } => "accepted".to_owned(),
-        Outcome::Rejected { findings } => crate::checks::rejecting(findings).join(","),
+        Outcome::Rejected { findings } => keystore::check::join(&crate::checks::rejecting(findings), ","),
         other => format!("{other:?}"),
     }
 }

@@ -1,5 +1,6 @@
 //! A resolver on the loopback that says what it is told to.
 
+use keystore::check::CheckId;
 use std::net::UdpSocket;
 use std::thread;
 
@@ -122,8 +123,8 @@ fn a_way_back_is_held_against_the_parent_too() {
     config.loader.parent_check = ParentCheck::Reject;
     loader.reload(config, start()).unwrap();
     let error = loader.roll_back(&zone(), None, &order(&[]), now).unwrap_err();
-    assert_eq!(crate::checks::rejecting(error.findings()), ["SKR-PARENT-DS"], "{error}");
+    assert_eq!(crate::checks::rejecting(error.findings()), [CheckId::SkrParentDs], "{error}");
     let rollback = loader.roll_back(&zone(), None, &order(&["SKR-PARENT-DS"]), now).unwrap();
-    assert_eq!((rollback.generation, &*rollback.forced), (3, &["SKR-PARENT-DS"][..]));
+    assert_eq!((rollback.generation, &*rollback.forced), (3, &[CheckId::SkrParentDs][..]));
     assert_eq!(asked.join().unwrap().len(), 2);
 }

@@ -42,7 +42,7 @@ pub fn now() -> Timestamp {
 pub fn judge(path: &Path) -> String {
     let file = match files::read(path, Named::ByDrop, many::max_octets(1)) {
         Ok(file) => file,
-        Err(error) => return error.id().to_owned(),
+        Err(error) => return error.id().to_string(),
     };
     let sections = match many::split_zones(&file.octets) {
         Err(_) => return "SKR-LIMITS".to_owned(),
@@ -61,7 +61,7 @@ fn judge_part(octets: &[u8]) -> String {
     let (zone, skr) =
         match checks::parse(octets, |zone| (*zone == Name::parse(ZONE).unwrap()).then(|| zone.clone())) {
             Ok(parsed) => parsed,
-            Err((_, finding)) => return finding.id.to_owned(),
+            Err((_, finding)) => return finding.id.to_string(),
         };
     let anchors = [TrustAnchor::Dnskey(TestKey::ksk(1).dnskey)];
     let (state, policy) = (ZoneState { next: 1, ..ZoneState::default() }, Policy::with_defaults("test"));
@@ -77,7 +77,7 @@ fn judge_part(octets: &[u8]) -> String {
     };
     match checks::run(skr, &digest(octets), &VerifyContext::new(&zone, &anchors), &context, &[], now()) {
         Ok(_) => "good".to_owned(),
-        Err(findings) => checks::rejecting(&findings).join(","),
+        Err(findings) => keystore::check::join(&checks::rejecting(&findings), ","),
     }
 }
 

@@ -3,6 +3,7 @@
 mod parse;
 mod print;
 
+use crate::check::CheckId;
 pub(super) use parse::{Dialect, read_ksr, read_skr};
 pub use parse::{parse_ksr, parse_skr};
 pub use print::{
@@ -15,7 +16,7 @@ pub use print::{
 pub struct SyntaxError {
     /// `SKR-SYNTAX`, `SKR-TYPE`, `SKR-CLASS`, `SKR-TTL`, `SKR-WRONG-ZONE`, `SKR-LIMITS`, `SKR-TRUNCATED`; the same with
     /// `KSR-` for a request, with `ANCHOR-` for trust anchors.
-    pub id: &'static str,
+    pub id: CheckId,
     /// Line, from 1.
     pub line: u32,
     /// What was expected, and what to do.

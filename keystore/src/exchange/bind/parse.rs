@@ -5,6 +5,7 @@
 //! are taken anywhere. A record that occurs twice counts once (RFC 2181 section 5).
 
 use super::{MAX_BUNDLES, MAX_KEYS, MAX_LINE, MAX_OCTETS, MAX_SIGNATURES, SyntaxError};
+use crate::check::CheckId;
 use crate::dns::presentation::{Lexer, RecordError, RecordHead, Token, record_head};
 use crate::dns::{Class, Name, Rrset, Rrsig, Rtype, rdata};
 use crate::exchange::{Bundle, Ksr, KsrBundle, UnverifiedSkr, possession};
@@ -85,42 +86,42 @@ struct Kind {
     word: &'static str,
     other: &'static str,
     types: &'static [Rtype],
-    syntax: &'static str,
-    truncated: &'static str,
-    limits: &'static str,
-    wrong_type: &'static str,
-    wrong_class: &'static str,
-    wrong_ttl: &'static str,
-    wrong_zone: &'static str,
+    syntax: CheckId,
+    truncated: CheckId,
+    limits: CheckId,
+    wrong_type: CheckId,
+    wrong_class: CheckId,
+    wrong_ttl: CheckId,
+    wrong_zone: CheckId,
 }
 
 static SKR: Kind = Kind {
     word: "SignedKeyResponse",
     other: "KeySigningRequest",
     types: &[Rtype::DNSKEY, Rtype::CDNSKEY, Rtype::CDS, Rtype::RRSIG],
-    syntax: "SKR-SYNTAX",
-    truncated: "SKR-TRUNCATED",
-    limits: "SKR-LIMITS",
-    wrong_type: "SKR-TYPE",
-    wrong_class: "SKR-CLASS",
-    wrong_ttl: "SKR-TTL",
-    wrong_zone: "SKR-WRONG-ZONE",
+    syntax: CheckId::SkrSyntax,
+    truncated: CheckId::SkrTruncated,
+    limits: CheckId::SkrLimits,
+    wrong_type: CheckId::SkrType,
+    wrong_class: CheckId::SkrClass,
+    wrong_ttl: CheckId::SkrTtl,
+    wrong_zone: CheckId::SkrWrongZone,
 };
 
 static KSR: Kind = Kind {
     word: "KeySigningRequest",
     other: "SignedKeyResponse",
     types: &[Rtype::DNSKEY],
-    syntax: "KSR-SYNTAX",
-    truncated: "KSR-TRUNCATED",
-    limits: "KSR-LIMITS",
-    wrong_type: "KSR-TYPE",
-    wrong_class: "KSR-CLASS",
-    wrong_ttl: "KSR-TTL",
-    wrong_zone: "KSR-WRONG-ZONE",
+    syntax: CheckId::KsrSyntax,
+    truncated: CheckId::KsrTruncated,
+    limits: CheckId::KsrLimits,
+    wrong_type: CheckId::KsrType,
+    wrong_class: CheckId::KsrClass,
+    wrong_ttl: CheckId::KsrTtl,
+    wrong_zone: CheckId::KsrWrongZone,
 };
 
-fn error(id: &'static str, line: u32, what: impl Into<String>) -> SyntaxError {
+fn error(id: CheckId, line: u32, what: impl Into<String>) -> SyntaxError {
     SyntaxError { id, line, what: what.into() }
 }
 

@@ -1,3 +1,4 @@
+use crate::check::CheckId;
 use std::fmt::Write;
 
 use proptest::prelude::*;
@@ -33,79 +34,84 @@ example.\t\t3600\tIN\tDNSKEY\t257 3 15 AQID
 ";
 
 /// ID, line, what is replaced in [`SHORT`] (its first occurrence), by what.
-pub(crate) const REJECTED: &[(&str, u32, &str, &str)] = &[
-    ("SKR-SYNTAX", 1, SHORT, ""),
-    ("SKR-SYNTAX", 2, SHORT, "; nothing\n\n"),
+pub(crate) const REJECTED: &[(CheckId, u32, &str, &str)] = &[
+    (CheckId::SkrSyntax, 1, SHORT, ""),
+    (CheckId::SkrSyntax, 2, SHORT, "; nothing\n\n"),
     (
-        "SKR-SYNTAX",
+        CheckId::SkrSyntax,
         1,
         ";; SignedKeyResponse 1.0 20270101000000",
         "example. 3600 IN DNSKEY 257 3 15 AQID\n;; SignedKeyResponse 1.0 20270101000000",
     ),
-    ("SKR-SYNTAX", 1, "SignedKeyResponse", "SignedKeyResponses"),
-    ("SKR-SYNTAX", 1, "SignedKeyResponse", "signedkeyresponse"),
-    ("SKR-SYNTAX", 1, "SignedKeyResponse", "KeySigningRequest"),
-    ("SKR-SYNTAX", 1, ";; ", ";;"),
-    ("SKR-SYNTAX", 1, ";; ", "; "),
-    ("SKR-SYNTAX", 1, ";; ", " ;; "),
-    ("SKR-SYNTAX", 1, " 1.0", " 1.1"),
-    ("SKR-SYNTAX", 1, " 1.0", ""),
-    ("SKR-SYNTAX", 1, " 1.0 20270101000000 (Fri Jan  1 00:00:00 2027)", " 1.0"),
-    ("SKR-SYNTAX", 1, "20270101000000", "2027010100000"),
-    ("SKR-SYNTAX", 1, "20270101000000", "20260231000000"),
-    ("SKR-SYNTAX", 1, "20270101000000", "20270101000060"),
-    ("SKR-SYNTAX", 1, "20270101000000", "20270101"),
-    ("SKR-SYNTAX", 1, "20270101000000", "1798761600"),
-    ("SKR-SYNTAX", 1, "20270101000000", "now"),
-    ("SKR-SYNTAX", 1, "20270101000000", "now+40d"),
-    ("SKR-SYNTAX", 1, "20270101000000 (Fri Jan  1 00:00:00 2027)", "21060207062816"),
-    ("SKR-SYNTAX", 1, "20270101000000", "20270101000001"),
-    ("SKR-SYNTAX", 1, "20270101000000", "20270101001000"),
-    ("SKR-SYNTAX", 1, "20270101000000", "20270102000000"),
-    ("SKR-SYNTAX", 2, "example.\t\t3600\tIN\tDNSKEY", ";example.\t\t3600\tIN\tDNSKEY"),
-    ("SKR-SYNTAX", 3, "AQID\n;; S", "AQID;; S"),
-    ("SKR-SYNTAX", 2, "DNSKEY\t257 3 15 AQID", "DNSKEY\t257 3 15 ( AQID"),
-    ("SKR-SYNTAX", 2, "AQID", "AQID )"),
-    ("SKR-SYNTAX", 2, "AQID", "\"AQID\""),
-    ("SKR-SYNTAX", 2, "AQID", "A*ID"),
-    ("SKR-SYNTAX", 2, "257 3 15", "70000 3 15"),
-    ("SKR-SYNTAX", 2, "257 3 15 AQID", "257 3"),
-    ("SKR-SYNTAX", 2, "example.\t", "@\t"),
-    ("SKR-SYNTAX", 2, "example.\t", "exam..ple.\t"),
-    ("SKR-SYNTAX", 2, "example.\t", "$ORIGIN example.\nexample.\t"),
-    ("SKR-SYNTAX", 2, "example.\t", "$INCLUDE /etc/passwd\nexample.\t"),
-    ("SKR-SYNTAX", 2, "example.\t", "$TTL 3600\nexample.\t"),
-    ("SKR-SYNTAX", 2, "AQID", "AQ\0ID"),
-    ("SKR-SYNTAX", 2, "AQID\n", "AQID\r\r\n"),
+    (CheckId::SkrSyntax, 1, "SignedKeyResponse", "SignedKeyResponses"),
+    (CheckId::SkrSyntax, 1, "SignedKeyResponse", "signedkeyresponse"),
+    (CheckId::SkrSyntax, 1, "SignedKeyResponse", "KeySigningRequest"),
+    (CheckId::SkrSyntax, 1, ";; ", ";;"),
+    (CheckId::SkrSyntax, 1, ";; ", "; "),
+    (CheckId::SkrSyntax, 1, ";; ", " ;; "),
+    (CheckId::SkrSyntax, 1, " 1.0", " 1.1"),
+    (CheckId::SkrSyntax, 1, " 1.0", ""),
+    (CheckId::SkrSyntax, 1, " 1.0 20270101000000 (Fri Jan  1 00:00:00 2027)", " 1.0"),
+    (CheckId::SkrSyntax, 1, "20270101000000", "2027010100000"),
+    (CheckId::SkrSyntax, 1, "20270101000000", "20260231000000"),
+    (CheckId::SkrSyntax, 1, "20270101000000", "20270101000060"),
+    (CheckId::SkrSyntax, 1, "20270101000000", "20270101"),
+    (CheckId::SkrSyntax, 1, "20270101000000", "1798761600"),
+    (CheckId::SkrSyntax, 1, "20270101000000", "now"),
+    (CheckId::SkrSyntax, 1, "20270101000000", "now+40d"),
+    (CheckId::SkrSyntax, 1, "20270101000000 (Fri Jan  1 00:00:00 2027)", "21060207062816"),
+    (CheckId::SkrSyntax, 1, "20270101000000", "20270101000001"),
+    (CheckId::SkrSyntax, 1, "20270101000000", "20270101001000"),
+    (CheckId::SkrSyntax, 1, "20270101000000", "20270102000000"),
+    (CheckId::SkrSyntax, 2, "example.\t\t3600\tIN\tDNSKEY", ";example.\t\t3600\tIN\tDNSKEY"),
+    (CheckId::SkrSyntax, 3, "AQID\n;; S", "AQID;; S"),
+    (CheckId::SkrSyntax, 2, "DNSKEY\t257 3 15 AQID", "DNSKEY\t257 3 15 ( AQID"),
+    (CheckId::SkrSyntax, 2, "AQID", "AQID )"),
+    (CheckId::SkrSyntax, 2, "AQID", "\"AQID\""),
+    (CheckId::SkrSyntax, 2, "AQID", "A*ID"),
+    (CheckId::SkrSyntax, 2, "257 3 15", "70000 3 15"),
+    (CheckId::SkrSyntax, 2, "257 3 15 AQID", "257 3"),
+    (CheckId::SkrSyntax, 2, "example.\t", "@\t"),
+    (CheckId::SkrSyntax, 2, "example.\t", "exam..ple.\t"),
+    (CheckId::SkrSyntax, 2, "example.\t", "$ORIGIN example.\nexample.\t"),
+    (CheckId::SkrSyntax, 2, "example.\t", "$INCLUDE /etc/passwd\nexample.\t"),
+    (CheckId::SkrSyntax, 2, "example.\t", "$TTL 3600\nexample.\t"),
+    (CheckId::SkrSyntax, 2, "AQID", "AQ\0ID"),
+    (CheckId::SkrSyntax, 2, "AQID\n", "AQID\r\r\n"),
     (
-        "SKR-SYNTAX",
+        CheckId::SkrSyntax,
         4,
         "example.\t\t3600\tIN\tDNSKEY\t257 3 15 AQID\n;; SignedKeyResponse 1.0 g",
         ";; SignedKeyResponse 1.0 g",
     ),
-    ("SKR-SYNTAX", 7, "by a test\n", "by a test\nexample. 3600 IN DNSKEY 257 3 15 AQID\n"),
-    ("SKR-SYNTAX", 7, "by a test\n", "by a test\n;; SignedKeyResponse 1.0 20280101000000\n"),
-    ("SKR-SYNTAX", 7, "by a test\n", "by a test\n;; SignedKeyResponse 1.0 generated\n"),
-    ("SKR-TRUNCATED", 5, ";; SignedKeyResponse 1.0 generated at Fri Jan  1 00:00:00 2027 by a test\n", ""),
-    ("SKR-TYPE", 2, "DNSKEY", "TXT"),
-    ("SKR-TYPE", 2, "DNSKEY", "NOTYPE"),
-    ("SKR-TYPE", 2, "DNSKEY", "ANY"),
-    ("SKR-TYPE", 3, "RRSIG\tDNSKEY", "RRSIG\tA"),
-    ("SKR-TYPE", 3, "RRSIG\tDNSKEY", "RRSIG\tCDS"),
-    ("SKR-CLASS", 2, "IN", "CH"),
-    ("SKR-CLASS", 2, "IN", "CLASS2"),
-    ("SKR-TTL", 2, "3600", "4294967296"),
-    ("SKR-TTL", 2, "3600\t", ""),
-    ("SKR-TTL", 3, "3600\tIN\tRRSIG", "3601\tIN\tRRSIG"),
+    (CheckId::SkrSyntax, 7, "by a test\n", "by a test\nexample. 3600 IN DNSKEY 257 3 15 AQID\n"),
+    (CheckId::SkrSyntax, 7, "by a test\n", "by a test\n;; SignedKeyResponse 1.0 20280101000000\n"),
+    (CheckId::SkrSyntax, 7, "by a test\n", "by a test\n;; SignedKeyResponse 1.0 generated\n"),
     (
-        "SKR-TTL",
+        CheckId::SkrTruncated,
+        5,
+        ";; SignedKeyResponse 1.0 generated at Fri Jan  1 00:00:00 2027 by a test\n",
+        "",
+    ),
+    (CheckId::SkrType, 2, "DNSKEY", "TXT"),
+    (CheckId::SkrType, 2, "DNSKEY", "NOTYPE"),
+    (CheckId::SkrType, 2, "DNSKEY", "ANY"),
+    (CheckId::SkrType, 3, "RRSIG\tDNSKEY", "RRSIG\tA"),
+    (CheckId::SkrType, 3, "RRSIG\tDNSKEY", "RRSIG\tCDS"),
+    (CheckId::SkrClass, 2, "IN", "CH"),
+    (CheckId::SkrClass, 2, "IN", "CLASS2"),
+    (CheckId::SkrTtl, 2, "3600", "4294967296"),
+    (CheckId::SkrTtl, 2, "3600\t", ""),
+    (CheckId::SkrTtl, 3, "3600\tIN\tRRSIG", "3601\tIN\tRRSIG"),
+    (
+        CheckId::SkrTtl,
         3,
         "example.\t\t3600\tIN\tRRSIG",
         "example. 7200 IN DNSKEY 256 3 15 AQIE\nexample.\t\t3600\tIN\tRRSIG",
     ),
-    ("SKR-WRONG-ZONE", 2, "example.\t", "example.test.\t"),
-    ("SKR-WRONG-ZONE", 2, "example.\t", "a.example.\t"),
-    ("SKR-WRONG-ZONE", 2, "example.\t", ".\t"),
+    (CheckId::SkrWrongZone, 2, "example.\t", "example.test.\t"),
+    (CheckId::SkrWrongZone, 2, "example.\t", "a.example.\t"),
+    (CheckId::SkrWrongZone, 2, "example.\t", ".\t"),
 ];
 
 #[test]
@@ -117,9 +123,12 @@ fn refuses_with_id_and_line() {
         assert_eq!((error.id, error.line), (*id, *line), "{from:?} by {to:?}: {error}");
     }
     for (id, octets) in [
-        ("SKR-SYNTAX", &b"\xef\xbb\xbf;; SignedKeyResponse 1.0 20270101000000\n"[..]),
-        ("SKR-SYNTAX", b";; SignedKeyResponse 1.0 20270101000000 (\xff)\n"),
-        ("SKR-SYNTAX", b";; SignedKeyResponse 1.0 20270101000000\nex\xe9mple. 60 IN DNSKEY 257 3 15 AQID\n"),
+        (CheckId::SkrSyntax, &b"\xef\xbb\xbf;; SignedKeyResponse 1.0 20270101000000\n"[..]),
+        (CheckId::SkrSyntax, b";; SignedKeyResponse 1.0 20270101000000 (\xff)\n"),
+        (
+            CheckId::SkrSyntax,
+            b";; SignedKeyResponse 1.0 20270101000000\nex\xe9mple. 60 IN DNSKEY 257 3 15 AQID\n",
+        ),
     ] {
         assert_eq!(parse_skr(octets, &zone()).expect_err("octets").id, id);
     }
@@ -202,7 +211,7 @@ fn limits_cost_no_time() {
         format!("{head}; {}\n", "x".repeat(10_000_000)),
         format!("{head}{folded}"),
     ] {
-        assert_eq!(parse_skr(text.as_bytes(), &zone()).expect_err("too much").id, "SKR-LIMITS");
+        assert_eq!(parse_skr(text.as_bytes(), &zone()).expect_err("too much").id, CheckId::SkrLimits);
     }
 }
 
@@ -217,11 +226,11 @@ fn cut_anywhere_it_is_noticed() {
             let error = cut.expect_err("cut");
             let at_line_end = end > 0 && text.as_bytes()[end - 1] == b'\n';
             assert!(
-                !at_line_end || error.id == "SKR-TRUNCATED" || error.id == "SKR-SYNTAX",
+                !at_line_end || error.id == CheckId::SkrTruncated || error.id == CheckId::SkrSyntax,
                 "{end}: {error}"
             );
             if at_line_end && !text[..end].lines().last().is_some_and(|l| l.starts_with(";;")) {
-                assert_eq!(error.id, "SKR-TRUNCATED", "{end}: {error}");
+                assert_eq!(error.id, CheckId::SkrTruncated, "{end}: {error}");
             }
         } else {
             // What is missing is a remark, up to a word of it that the reader may not know.
@@ -373,22 +382,22 @@ fn reads_a_request() {
 #[test]
 fn refuses_a_request_with_id_and_line() {
     for (id, line, from, to) in [
-        ("KSR-SYNTAX", 1, REQUEST, ""),
-        ("KSR-SYNTAX", 1, "KeySigningRequest", "SignedKeyResponse"),
-        ("KSR-SYNTAX", 1, ";; KeySigningRequest 1.0 20270101000000 (Fri Jan  1 00:00:00 2027)\n", ""),
-        ("KSR-SYNTAX", 1, "20270101000000", "now"),
-        ("KSR-SYNTAX", 1, "20270101000000", "now+40d"),
-        ("KSR-SYNTAX", 1, "20270101000000", "+40d"),
-        ("KSR-SYNTAX", 1, "20270101000000", "-40d"),
-        ("KSR-SYNTAX", 1, "20270101000000", "9999999999"),
-        ("KSR-SYNTAX", 1, "20270101000000", "20270231"),
-        ("KSR-TYPE", 2, "DNSKEY", "CDNSKEY"),
-        ("KSR-TYPE", 2, "DNSKEY\t256 3 15 AQID", "TXT\tx"),
-        ("KSR-CLASS", 2, "IN", "CH"),
-        ("KSR-TTL", 5, "3600\tIN\tDNSKEY\t256 3 15 AQIE", "60\tIN\tDNSKEY\t256 3 15 AQIE"),
-        ("KSR-WRONG-ZONE", 2, "example.\t", "example.test.\t"),
+        (CheckId::KsrSyntax, 1, REQUEST, ""),
+        (CheckId::KsrSyntax, 1, "KeySigningRequest", "SignedKeyResponse"),
+        (CheckId::KsrSyntax, 1, ";; KeySigningRequest 1.0 20270101000000 (Fri Jan  1 00:00:00 2027)\n", ""),
+        (CheckId::KsrSyntax, 1, "20270101000000", "now"),
+        (CheckId::KsrSyntax, 1, "20270101000000", "now+40d"),
+        (CheckId::KsrSyntax, 1, "20270101000000", "+40d"),
+        (CheckId::KsrSyntax, 1, "20270101000000", "-40d"),
+        (CheckId::KsrSyntax, 1, "20270101000000", "9999999999"),
+        (CheckId::KsrSyntax, 1, "20270101000000", "20270231"),
+        (CheckId::KsrType, 2, "DNSKEY", "CDNSKEY"),
+        (CheckId::KsrType, 2, "DNSKEY\t256 3 15 AQID", "TXT\tx"),
+        (CheckId::KsrClass, 2, "IN", "CH"),
+        (CheckId::KsrTtl, 5, "3600\tIN\tDNSKEY\t256 3 15 AQIE", "60\tIN\tDNSKEY\t256 3 15 AQIE"),
+        (CheckId::KsrWrongZone, 2, "example.\t", "example.test.\t"),
         (
-            "KSR-TRUNCATED",
+            CheckId::KsrTruncated,
             5,
             ";; KeySigningRequest 1.0 generated at Fri Jan  1 00:00:00 2027 by a test\n",
             "",

@@ -1,3 +1,4 @@
+use crate::check::CheckId;
 use proptest::prelude::*;
 
 use super::*;
@@ -37,38 +38,43 @@ example.            \t0 RRSIG CDS 15 1 0 20270115000000 (
 ";
 
 /// ID, line, what is replaced in [`SHORT`] (its first occurrence), by what.
-const REJECTED: &[(&str, u32, &str, &str)] = &[
-    ("SKR-SYNTAX", 1, SHORT, ""),
-    ("SKR-SYNTAX", 1, "1798761600", "179876160"),
-    ("SKR-SYNTAX", 1, "1798761600", "17987616000"),
-    ("SKR-SYNTAX", 1, "1798761600", "20270101"),
-    ("SKR-SYNTAX", 1, "1798761600", "4294967296"),
-    ("SKR-SYNTAX", 1, "1798761600", "1798761601"),
-    ("SKR-SYNTAX", 1, "1798761600", "20270101000001"),
-    ("SKR-SYNTAX", 1, "1798761600", "20270230000000"),
-    ("SKR-SYNTAX", 1, "1798761600", "+5"),
-    ("SKR-SYNTAX", 1, "1798761600 (2027", "1798761600 (2028"),
-    ("SKR-SYNTAX", 1, " 1.0", " 2.0"),
-    ("SKR-SYNTAX", 1, "SignedKeyResponse", "signedKeyResponse"),
-    ("SKR-SYNTAX", 1, "SignedKeyResponse", "KeySigningRequest"),
-    ("SKR-SYNTAX", 1, ";; ", "; "),
-    ("SKR-SYNTAX", 2, "AQID", "AQIE"),
-    ("SKR-SYNTAX", 2, "id = 2066", "id = 2067"),
+const REJECTED: &[(CheckId, u32, &str, &str)] = &[
+    (CheckId::SkrSyntax, 1, SHORT, ""),
+    (CheckId::SkrSyntax, 1, "1798761600", "179876160"),
+    (CheckId::SkrSyntax, 1, "1798761600", "17987616000"),
+    (CheckId::SkrSyntax, 1, "1798761600", "20270101"),
+    (CheckId::SkrSyntax, 1, "1798761600", "4294967296"),
+    (CheckId::SkrSyntax, 1, "1798761600", "1798761601"),
+    (CheckId::SkrSyntax, 1, "1798761600", "20270101000001"),
+    (CheckId::SkrSyntax, 1, "1798761600", "20270230000000"),
+    (CheckId::SkrSyntax, 1, "1798761600", "+5"),
+    (CheckId::SkrSyntax, 1, "1798761600 (2027", "1798761600 (2028"),
+    (CheckId::SkrSyntax, 1, " 1.0", " 2.0"),
+    (CheckId::SkrSyntax, 1, "SignedKeyResponse", "signedKeyResponse"),
+    (CheckId::SkrSyntax, 1, "SignedKeyResponse", "KeySigningRequest"),
+    (CheckId::SkrSyntax, 1, ";; ", "; "),
+    (CheckId::SkrSyntax, 2, "AQID", "AQIE"),
+    (CheckId::SkrSyntax, 2, "id = 2066", "id = 2067"),
     (
-        "SKR-TRUNCATED",
+        CheckId::SkrTruncated,
         16,
         ";; SignedKeyResponse 1.0 generated at 2027-01-01T00:00:00Z by Knot DNS 3.4.6\n",
         "",
     ),
-    ("SKR-SYNTAX", 18, "Knot DNS 3.4.6\n", "Knot DNS 3.4.6\nexample. 3600 DNSKEY 257 3 15 AQID\n"),
-    ("SKR-SYNTAX", 1, ";; SignedKeyResponse", "example. 3600 DNSKEY 257 3 15 AQID\n;; SignedKeyResponse"),
-    ("SKR-WRONG-ZONE", 2, "example.            \t3600 D", "example.net. 3600 D"),
-    ("SKR-TYPE", 5, "\t0 CDS 2066 15 2 (", "\t0 TXT ("),
-    ("SKR-TYPE", 9, "3600 RRSIG DNSKEY", "3600 RRSIG CDNSKEY"),
-    ("SKR-CLASS", 2, "3600 DNSKEY", "3600 CH DNSKEY"),
-    ("SKR-TTL", 13, "0 RRSIG CDS", "3600 RRSIG CDS"),
-    ("SKR-TTL", 2, "\t3600 DNSKEY", "\t2147483648 DNSKEY"),
-    ("SKR-SYNTAX", 2, "\t\t\t\t) ; KSK", "\t\t\t\t; KSK"),
+    (CheckId::SkrSyntax, 18, "Knot DNS 3.4.6\n", "Knot DNS 3.4.6\nexample. 3600 DNSKEY 257 3 15 AQID\n"),
+    (
+        CheckId::SkrSyntax,
+        1,
+        ";; SignedKeyResponse",
+        "example. 3600 DNSKEY 257 3 15 AQID\n;; SignedKeyResponse",
+    ),
+    (CheckId::SkrWrongZone, 2, "example.            \t3600 D", "example.net. 3600 D"),
+    (CheckId::SkrType, 5, "\t0 CDS 2066 15 2 (", "\t0 TXT ("),
+    (CheckId::SkrType, 9, "3600 RRSIG DNSKEY", "3600 RRSIG CDNSKEY"),
+    (CheckId::SkrClass, 2, "3600 DNSKEY", "3600 CH DNSKEY"),
+    (CheckId::SkrTtl, 13, "0 RRSIG CDS", "3600 RRSIG CDS"),
+    (CheckId::SkrTtl, 2, "\t3600 DNSKEY", "\t2147483648 DNSKEY"),
+    (CheckId::SkrSyntax, 2, "\t\t\t\t) ; KSK", "\t\t\t\t; KSK"),
 ];
 
 #[test]
@@ -139,7 +145,7 @@ fn every_cut_is_noticed() {
         match parse_skr(&SHORT.as_bytes()[..end], &zone()) {
             // Within the closing line nothing is lost but who made it.
             Ok(skr) => assert!(skr == whole && SHORT[..end].contains("1.0 generated"), "{end}"),
-            Err(e) => assert!(e.id.starts_with("SKR-"), "{e}"),
+            Err(e) => assert!(e.id.as_str().starts_with("SKR-"), "{e}"),
         }
     }
 }
@@ -161,9 +167,9 @@ fn requests_read_and_print() {
     assert_eq!(bind::parse_ksr(text.as_bytes(), &zone()).as_ref(), Ok(&ksr));
     // One character of a key, and nothing but its tag tells.
     let damaged = text.replacen("\t\t\t\t", "\t\t\t\tA", 1);
-    assert_eq!(parse_ksr(damaged.as_bytes(), &zone()).expect_err("damaged").id, "KSR-SYNTAX");
+    assert_eq!(parse_ksr(damaged.as_bytes(), &zone()).expect_err("damaged").id, CheckId::KsrSyntax);
     let foreign = text.replacen("7200 DNSKEY 256 3 15 (", "7200 TXT (", 1);
-    assert_eq!(parse_ksr(foreign.as_bytes(), &zone()).expect_err("damaged").id, "KSR-TYPE");
+    assert_eq!(parse_ksr(foreign.as_bytes(), &zone()).expect_err("damaged").id, CheckId::KsrType);
 }
 
 #[test]

@@ -1,46 +1,50 @@
 //! What can be wrong with a schedule: each with a stable ID and a sentence.
 
+use crate::check::CheckId;
 use std::fmt;
 
+use crate::check::Check;
 use crate::crypto::Algorithm;
-use crate::exchange::verify::Check;
 use crate::keys::{Dnskey, FLAG_REVOKE};
 use crate::time::Timestamp;
 
 /// The IDs, in the order in which they are reported.
 pub const CHECKS: &[Check] = &[
-    Check { id: "PROVE-LIMITS", holds: "there are bundles, and not too many things to look at" },
-    Check { id: "PROVE-NO-ZSK", holds: "at each second a ZSK signs" },
-    Check { id: "PROVE-UNPUBLISHED", holds: "each ZSK that signs is in the bundles" },
-    Check { id: "PROVE-LATE-PUBLICATION", holds: "each ZSK is in every cache before it signs" },
+    Check { id: CheckId::ProveLimits, holds: "there are bundles, and not too many things to look at" },
+    Check { id: CheckId::ProveNoZsk, holds: "at each second a ZSK signs" },
+    Check { id: CheckId::ProveUnpublished, holds: "each ZSK that signs is in the bundles" },
+    Check { id: CheckId::ProveLatePublication, holds: "each ZSK is in every cache before it signs" },
     Check {
-        id: "PROVE-EARLY-REMOVAL",
+        id: CheckId::ProveEarlyRemoval,
         holds: "each ZSK stays until the last signature by it has left the caches",
     },
-    Check { id: "PROVE-UNSIGNED", holds: "a key signs each DNSKEY RRset" },
-    Check { id: "PROVE-KSK-UNKNOWN", holds: "the DS at the parent names keys of this schedule" },
-    Check { id: "PROVE-KSK-LATE", holds: "each KSK is in every cache before a DS names it alone" },
+    Check { id: CheckId::ProveUnsigned, holds: "a key signs each DNSKEY RRset" },
+    Check { id: CheckId::ProveKskUnknown, holds: "the DS at the parent names keys of this schedule" },
+    Check { id: CheckId::ProveKskLate, holds: "each KSK is in every cache before a DS names it alone" },
     Check {
-        id: "PROVE-KSK-REMOVED",
+        id: CheckId::ProveKskRemoved,
         holds: "each KSK stays and signs until no cache has a DS that names it alone",
     },
-    Check { id: "PROVE-KSK-BEFORE-DS", holds: "no KSK signs alone before its DS is in every cache" },
-    Check { id: "PROVE-REVOKED", holds: "nothing in sight depends on a revoked key" },
+    Check { id: CheckId::ProveKskBeforeDs, holds: "no KSK signs alone before its DS is in every cache" },
+    Check { id: CheckId::ProveRevoked, holds: "nothing in sight depends on a revoked key" },
     Check {
-        id: "PROVE-NOT-YET",
+        id: CheckId::ProveNotYet,
         holds: "signatures over the DNSKEY RRset are valid when it comes into force",
     },
-    Check { id: "PROVE-EXPIRED", holds: "they are valid for as long as it is in force" },
-    Check { id: "PROVE-ALGORITHM", holds: "each algorithm in the DS RRset signs DNSKEY RRset and zone" },
-    Check { id: "PROVE-TAG-CLASH", holds: "no two keys in sight share tag and algorithm" },
+    Check { id: CheckId::ProveExpired, holds: "they are valid for as long as it is in force" },
     Check {
-        id: "PROVE-CDS",
+        id: CheckId::ProveAlgorithm,
+        holds: "each algorithm in the DS RRset signs DNSKEY RRset and zone",
+    },
+    Check { id: CheckId::ProveTagClash, holds: "no two keys in sight share tag and algorithm" },
+    Check {
+        id: CheckId::ProveCds,
         holds: "CDS and CDNSKEY name keys that are in the DNSKEY RRset, and one that signs it",
     },
-    Check { id: "PROVE-TTL", holds: "the DNSKEY TTL is the planned one, and that of the signatures" },
-    Check { id: "PROVE-EXPIRED-CACHED", holds: "signatures also outlive the TTL of what they sign" },
-    Check { id: "PROVE-ALGORITHM-ZONE", holds: "each algorithm in the DNSKEY RRset signs the zone" },
-    Check { id: "PROVE-DS-EARLY", holds: "the parent may take the CDS as soon as they are there" },
+    Check { id: CheckId::ProveTtl, holds: "the DNSKEY TTL is the planned one, and that of the signatures" },
+    Check { id: CheckId::ProveExpiredCached, holds: "signatures also outlive the TTL of what they sign" },
+    Check { id: CheckId::ProveAlgorithmZone, holds: "each algorithm in the DNSKEY RRset signs the zone" },
+    Check { id: CheckId::ProveDsEarly, holds: "the parent may take the CDS as soon as they are there" },
 ];
 
 /// A key, for people.
@@ -251,28 +255,28 @@ pub enum Fault {
 impl Fault {
     /// The stable ID, `PROVE-…`.
     #[must_use]
-    pub fn id(&self) -> &'static str {
+    pub fn id(&self) -> CheckId {
         match self {
-            Self::Limits { .. } => "PROVE-LIMITS",
-            Self::NoZsk { .. } => "PROVE-NO-ZSK",
-            Self::Unpublished { .. } => "PROVE-UNPUBLISHED",
-            Self::LatePublication { .. } => "PROVE-LATE-PUBLICATION",
-            Self::EarlyRemoval { .. } => "PROVE-EARLY-REMOVAL",
-            Self::Unsigned { .. } => "PROVE-UNSIGNED",
-            Self::KskUnknown { .. } => "PROVE-KSK-UNKNOWN",
-            Self::KskLate { .. } => "PROVE-KSK-LATE",
-            Self::KskRemoved { .. } => "PROVE-KSK-REMOVED",
-            Self::KskBeforeDs { .. } => "PROVE-KSK-BEFORE-DS",
-            Self::Revoked { .. } | Self::RevokedUnsigned { .. } => "PROVE-REVOKED",
-            Self::NotYet { .. } => "PROVE-NOT-YET",
-            Self::Expired { .. } => "PROVE-EXPIRED",
-            Self::DnskeyAlgorithm { .. } | Self::DsAlgorithm { .. } => "PROVE-ALGORITHM",
-            Self::TagClash { .. } => "PROVE-TAG-CLASH",
-            Self::CdsNoKey { .. } | Self::CdsNotSigning { .. } => "PROVE-CDS",
-            Self::TtlPlan { .. } | Self::TtlOverOriginal { .. } => "PROVE-TTL",
-            Self::ExpiredCached { .. } => "PROVE-EXPIRED-CACHED",
-            Self::ZoneAlgorithm { .. } => "PROVE-ALGORITHM-ZONE",
-            Self::DsEarly { .. } => "PROVE-DS-EARLY",
+            Self::Limits { .. } => CheckId::ProveLimits,
+            Self::NoZsk { .. } => CheckId::ProveNoZsk,
+            Self::Unpublished { .. } => CheckId::ProveUnpublished,
+            Self::LatePublication { .. } => CheckId::ProveLatePublication,
+            Self::EarlyRemoval { .. } => CheckId::ProveEarlyRemoval,
+            Self::Unsigned { .. } => CheckId::ProveUnsigned,
+            Self::KskUnknown { .. } => CheckId::ProveKskUnknown,
+            Self::KskLate { .. } => CheckId::ProveKskLate,
+            Self::KskRemoved { .. } => CheckId::ProveKskRemoved,
+            Self::KskBeforeDs { .. } => CheckId::ProveKskBeforeDs,
+            Self::Revoked { .. } | Self::RevokedUnsigned { .. } => CheckId::ProveRevoked,
+            Self::NotYet { .. } => CheckId::ProveNotYet,
+            Self::Expired { .. } => CheckId::ProveExpired,
+            Self::DnskeyAlgorithm { .. } | Self::DsAlgorithm { .. } => CheckId::ProveAlgorithm,
+            Self::TagClash { .. } => CheckId::ProveTagClash,
+            Self::CdsNoKey { .. } | Self::CdsNotSigning { .. } => CheckId::ProveCds,
+            Self::TtlPlan { .. } | Self::TtlOverOriginal { .. } => CheckId::ProveTtl,
+            Self::ExpiredCached { .. } => CheckId::ProveExpiredCached,
+            Self::ZoneAlgorithm { .. } => CheckId::ProveAlgorithmZone,
+            Self::DsEarly { .. } => CheckId::ProveDsEarly,
         }
     }
 

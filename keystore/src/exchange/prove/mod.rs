@@ -23,6 +23,7 @@ mod fault;
 mod model;
 mod spans;
 
+use crate::check::CheckId;
 pub use fault::{CHECKS, Fault, Finding, KeyRef, Kind};
 
 use super::verify::{self, Severity};
@@ -204,7 +205,7 @@ impl Report {
     /// That the ZSKs end with the last bundle is left out as long as that bundle is yet to come: they are made for the time that was
     /// asked for, which ends within it, and the next SKR brings others.
     #[must_use]
-    pub fn as_findings(&self, id: &'static str, binding: bool) -> Vec<verify::Finding> {
+    pub fn as_findings(&self, id: CheckId, binding: bool) -> Vec<verify::Finding> {
         let turn = |f: &Finding| {
             let binding = binding && !(self.assumed_parent && f.fault.is_of_parent());
             let severity = if binding && f.rejects() { Severity::Reject } else { Severity::Warning };

@@ -1,6 +1,7 @@
 //! Planted faults: each in a schedule that is good without it, each with its ID and its exact second.
 
 use super::*;
+use crate::check::CheckId;
 use crate::crypto::Algorithm;
 use crate::exchange::testing::{SkrBuilder, TestKey};
 use crate::keys::{FLAG_REVOKE, FLAG_SEP, FLAG_ZONE};
@@ -107,7 +108,7 @@ impl World {
 }
 
 /// The first finding of that ID, and that nothing of another kind comes before.
-fn assert_planted(name: &str, world: &World, id: &str, at: Timestamp) {
+fn assert_planted(name: &str, world: &World, id: CheckId, at: Timestamp) {
     let report = world.prove();
     let first = report.findings.iter().find(|f| f.fault.kind() != Kind::Advice);
     let first = first.unwrap_or_else(|| panic!("{name}: nothing found"));
@@ -163,75 +164,80 @@ fn sign_again(bundle: &mut Bundle, from: Timestamp, to: Timestamp) {
 fn each_planted_fault_is_found_at_its_second() {
     let ksk = start().plus(150 * DAY);
     let gone = ksk.plus(SET + DS);
-    let cases: &[(&str, &str, Timestamp, Change)] = &[
-        ("a ZSK leaves a second too early", "PROVE-EARLY-REMOVAL", roll().plus(SIGNATURES - 1), |w| {
+    let cases: &[(&str, CheckId, Timestamp, Change)] = &[
+        ("a ZSK leaves a second too early", CheckId::ProveEarlyRemoval, roll().plus(SIGNATURES - 1), |w| {
             w.zsk2_delete = w.zsk2_delete.minus(1);
         }),
-        ("a ZSK leaves while it signs, as in .nz 2023", "PROVE-EARLY-REMOVAL", at_day(81), |w| {
+        ("a ZSK leaves while it signs, as in .nz 2023", CheckId::ProveEarlyRemoval, at_day(81), |w| {
             w.zsk3_publish = at_day(60);
             w.zsk2_delete = at_day(81);
         }),
-        ("a ZSK comes a second too late", "PROVE-LATE-PUBLICATION", roll(), |w| {
+        ("a ZSK comes a second too late", CheckId::ProveLatePublication, roll(), |w| {
             w.zsk3_publish = w.zsk3_publish.plus(1);
         }),
-        ("a ZSK signs a second too early", "PROVE-LATE-PUBLICATION", roll().minus(1), |w| {
+        ("a ZSK signs a second too early", CheckId::ProveLatePublication, roll().minus(1), |w| {
             w.zsk3_activate = w.zsk3_activate.minus(1);
         }),
-        ("a ZSK is published after it began to sign", "PROVE-LATE-PUBLICATION", roll(), |w| {
+        ("a ZSK is published after it began to sign", CheckId::ProveLatePublication, roll(), |w| {
             w.zsk3_publish = roll().plus(500);
         }),
-        ("a TTL a second too large before the roll", "PROVE-LATE-PUBLICATION", roll(), |w| {
+        ("a TTL a second too large before the roll", CheckId::ProveLatePublication, roll(), |w| {
             w.edit = |bundles, builder| {
                 let builder = builder.clone().ttl(3601);
                 let before = bundles.iter().position(|b| b.inception == roll().minus(SET)).expect("a bundle");
                 bundles[before - 1] = builder.bundle(bundles[before - 1].inception);
             };
         }),
-        ("a ZSK that nobody published signs", "PROVE-UNPUBLISHED", at_day(33), |w| {
+        ("a ZSK that nobody published signs", CheckId::ProveUnpublished, at_day(33), |w| {
             let zsk =
                 |seed, activate| SigningPeriod { key: TestKey::zsk(seed).dnskey, activate, inactive: None };
             w.signing = Some(Signing::Known(vec![zsk(2, start()), zsk(9, at_day(33))]));
         }),
-        ("no ZSK signs for a minute", "PROVE-NO-ZSK", roll(), |w| w.zsk3_activate = roll().plus(60)),
-        ("without key files, no ZSK can sign for a second", "PROVE-NO-ZSK", roll().minus(1), |w| {
+        ("no ZSK signs for a minute", CheckId::ProveNoZsk, roll(), |w| w.zsk3_activate = roll().plus(60)),
+        ("without key files, no ZSK can sign for a second", CheckId::ProveNoZsk, roll().minus(1), |w| {
             w.signing = Some(Signing::Derived);
             w.zsk2_delete = w.zsk2_delete.minus(1);
         }),
-        ("a gap of one second", "PROVE-EXPIRED", at_day(63).minus(1), |w| {
+        ("a gap of one second", CheckId::ProveExpired, at_day(63).minus(1), |w| {
             w.edit = |bundles, _| {
                 let at = middle(bundles);
                 sign_again(&mut bundles[at], at_day(54), at_day(63).minus(2));
             };
         }),
-        ("a bundle is missing", "PROVE-EXPIRED", at_day(45 + 14).plus(1), |w| {
+        ("a bundle is missing", CheckId::ProveExpired, at_day(45 + 14).plus(1), |w| {
             w.edit = |bundles, _| {
                 let at = middle(bundles);
                 bundles.remove(at);
             };
         }),
-        ("signatures begin a second after the bundle", "PROVE-NOT-YET", at_day(54), |w| {
+        ("signatures begin a second after the bundle", CheckId::ProveNotYet, at_day(54), |w| {
             w.edit = |bundles, _| {
                 let at = middle(bundles);
                 sign_again(&mut bundles[at], at_day(54).plus(1), at_day(70));
             };
         }),
-        ("a bundle without signatures", "PROVE-UNSIGNED", at_day(54), |w| {
+        ("a bundle without signatures", CheckId::ProveUnsigned, at_day(54), |w| {
             w.edit = |bundles, _| {
                 let at = middle(bundles);
                 bundles[at].signatures.clear();
             };
         }),
-        ("a ZSK with the tag of another, as in .ru 2024", "PROVE-TAG-CLASH", at_day(30), |w| {
+        ("a ZSK with the tag of another, as in .ru 2024", CheckId::ProveTagClash, at_day(30), |w| {
             w.more = Some((twin(&TestKey::zsk(2).dnskey, FLAG_ZONE), at_day(30), at_day(40)));
         }),
-        ("a ZSK with the tag of the KSK", "PROVE-TAG-CLASH", at_day(30), |w| {
+        ("a ZSK with the tag of the KSK", CheckId::ProveTagClash, at_day(30), |w| {
             w.more = Some((twin(&TestKey::ksk(1).dnskey, FLAG_ZONE), at_day(30), at_day(40)));
         }),
-        ("the tag of a key that has just left", "PROVE-TAG-CLASH", roll().plus(SIGNATURES + SET - 1), |w| {
-            let from = w.zsk2_delete.plus(SET - 1);
-            w.more = Some((twin(&TestKey::zsk(2).dnskey, FLAG_ZONE), from, at_day(120)));
-        }),
-        ("a CDS for a KSK that is not there", "PROVE-CDS", at_day(54), |w| {
+        (
+            "the tag of a key that has just left",
+            CheckId::ProveTagClash,
+            roll().plus(SIGNATURES + SET - 1),
+            |w| {
+                let from = w.zsk2_delete.plus(SET - 1);
+                w.more = Some((twin(&TestKey::zsk(2).dnskey, FLAG_ZONE), from, at_day(120)));
+            },
+        ),
+        ("a CDS for a KSK that is not there", CheckId::ProveCds, at_day(54), |w| {
             w.edit = |bundles, _| {
                 let at = middle(bundles);
                 let cds = TestKey::ksk(9).dnskey.ds_rdata(&Name::parse("example.").expect("a name"), 2);
@@ -239,7 +245,7 @@ fn each_planted_fault_is_found_at_its_second() {
                 rdatas.push(cds.expect("a digest").into());
             };
         }),
-        ("CDS only for a KSK that does not sign", "PROVE-CDS", ksk, |w| {
+        ("CDS only for a KSK that does not sign", CheckId::ProveCds, ksk, |w| {
             w.ksk4_sign = at_day(152);
             w.ds_change = at_day(154);
             (w.ksk1_stop, w.ksk1_delete) = (at_day(154).plus(DS), at_day(154).plus(DS));
@@ -252,13 +258,13 @@ fn each_planted_fault_is_found_at_its_second() {
         }),
         (
             "the old KSK leaves a second before its DS leaves the caches",
-            "PROVE-KSK-REMOVED",
+            CheckId::ProveKskRemoved,
             gone.minus(1),
             |w| {
                 (w.ksk1_stop, w.ksk1_delete) = (w.ksk1_stop.minus(1), w.ksk1_delete.minus(1));
             },
         ),
-        ("the old KSK leaves, and the parent did nothing", "PROVE-KSK-REMOVED", gone, |w| {
+        ("the old KSK leaves, and the parent did nothing", CheckId::ProveKskRemoved, gone, |w| {
             w.parent = Some(Parent::Timeline(vec![ParentDs {
                 from: Timestamp::EPOCH,
                 ds: vec![TrustAnchor::Dnskey(TestKey::ksk(1).dnskey)],
@@ -267,7 +273,7 @@ fn each_planted_fault_is_found_at_its_second() {
         }),
         (
             "the new KSK signs alone a second before its DS is everywhere",
-            "PROVE-KSK-BEFORE-DS",
+            CheckId::ProveKskBeforeDs,
             gone.minus(1),
             |w| {
                 w.ksk1_stop = w.ksk1_stop.minus(1);
@@ -275,16 +281,16 @@ fn each_planted_fault_is_found_at_its_second() {
         ),
         (
             "the DS changes a second before the new KSK is everywhere",
-            "PROVE-KSK-LATE",
+            CheckId::ProveKskLate,
             ksk.plus(SET - 1),
             |w| {
                 w.ds_change = w.ds_change.minus(1);
             },
         ),
-        ("the DS names another key", "PROVE-KSK-UNKNOWN", start(), |w| {
+        ("the DS names another key", CheckId::ProveKskUnknown, start(), |w| {
             w.parent = Some(Parent::FollowsCds(vec![TrustAnchor::Dnskey(TestKey::ksk(9).dnskey)]));
         }),
-        ("the KSK in the DS is revoked", "PROVE-REVOKED", at_day(54), |w| {
+        ("the KSK in the DS is revoked", CheckId::ProveRevoked, at_day(54), |w| {
             w.edit = |bundles, _| {
                 let at = middle(bundles);
                 let revoked = Dnskey { flags: FLAG_ZONE | FLAG_SEP | FLAG_REVOKE, ..TestKey::ksk(1).dnskey };
@@ -294,7 +300,7 @@ fn each_planted_fault_is_found_at_its_second() {
                 }
             };
         }),
-        ("the ZSK that signs is revoked", "PROVE-REVOKED", at_day(54), |w| {
+        ("the ZSK that signs is revoked", CheckId::ProveRevoked, at_day(54), |w| {
             w.edit = |bundles, _| {
                 let at = middle(bundles);
                 let zsk = TestKey::zsk(2).dnskey;
@@ -303,20 +309,25 @@ fn each_planted_fault_is_found_at_its_second() {
                 rdatas[place] = Dnskey { flags: FLAG_ZONE | FLAG_REVOKE, ..zsk }.to_rdata().into();
             };
         }),
-        ("an algorithm in the DS that does not sign the DNSKEY RRset", "PROVE-ALGORITHM", at_day(20), |w| {
-            let p256 = Dnskey { algorithm: Algorithm::ECDSAP256SHA256, ..TestKey::ksk(1).dnskey };
-            let both = vec![TrustAnchor::Dnskey(TestKey::ksk(1).dnskey), TrustAnchor::Dnskey(p256)];
-            let one = vec![TrustAnchor::Dnskey(TestKey::ksk(1).dnskey)];
-            w.parent = Some(Parent::Timeline(vec![
-                ParentDs { from: start(), ds: one, ttl: 86_400 },
-                ParentDs { from: at_day(20), ds: both, ttl: 86_400 },
-            ]));
-        }),
+        (
+            "an algorithm in the DS that does not sign the DNSKEY RRset",
+            CheckId::ProveAlgorithm,
+            at_day(20),
+            |w| {
+                let p256 = Dnskey { algorithm: Algorithm::ECDSAP256SHA256, ..TestKey::ksk(1).dnskey };
+                let both = vec![TrustAnchor::Dnskey(TestKey::ksk(1).dnskey), TrustAnchor::Dnskey(p256)];
+                let one = vec![TrustAnchor::Dnskey(TestKey::ksk(1).dnskey)];
+                w.parent = Some(Parent::Timeline(vec![
+                    ParentDs { from: start(), ds: one, ttl: 86_400 },
+                    ParentDs { from: at_day(20), ds: both, ttl: 86_400 },
+                ]));
+            },
+        ),
     ];
     for (name, id, at, change) in cases {
         let mut world = World::good();
         change(&mut world);
-        assert_planted(name, &world, id, *at);
+        assert_planted(name, &world, *id, *at);
     }
     assert!(cases.len() >= 15);
 }
@@ -340,7 +351,10 @@ fn an_algorithm_in_the_ds_that_does_not_sign_the_zone() {
         from: Timestamp::EPOCH,
     });
     let found: Vec<_> = report.findings.iter().map(|f| (f.fault.id(), f.at, f.rejects())).collect();
-    assert_eq!(found, [("PROVE-ALGORITHM-ZONE", start(), false), ("PROVE-ALGORITHM", at_day(20), true)]);
+    assert_eq!(
+        found,
+        [(CheckId::ProveAlgorithmZone, start(), false), (CheckId::ProveAlgorithm, at_day(20), true)]
+    );
 }
 
 #[test]
@@ -352,7 +366,7 @@ fn ttl_is_compared_with_policy_and_signatures() {
     };
     let report = world.prove();
     let found: Vec<_> = report.findings.iter().map(|f| (f.fault.id(), f.at)).collect();
-    assert_eq!(found, [("PROVE-TTL", at_day(54)); 2], "{:#?}", report.findings);
+    assert_eq!(found, [(CheckId::ProveTtl, at_day(54)); 2], "{:#?}", report.findings);
     assert!(report.is_good(), "advice only");
 }
 
@@ -368,7 +382,7 @@ fn what_a_newer_skr_can_heal_does_not_reject() {
     ]));
     let report = world.prove();
     let found: Vec<_> = report.findings.iter().map(|f| (f.fault.id(), f.at, f.rejects())).collect();
-    assert_eq!(found, [("PROVE-UNPUBLISHED", at_day(205), false)]);
+    assert_eq!(found, [(CheckId::ProveUnpublished, at_day(205), false)]);
     assert_eq!(report.proved_until(), Some(at_day(205).minus(1)));
     assert!(report.findings[0].what().ends_with("; a newer SKR must be in force by then"));
 }
@@ -382,8 +396,8 @@ fn zsks_that_end_with_the_last_bundle_are_told_when_it_has_begun() {
     for (from, told) in [(start(), 0), (at_day(198).minus(1), 0), (at_day(198), 1)] {
         let report = world.prove_since(from);
         let found: Vec<_> = report.findings.iter().map(|f| (f.fault.id(), f.at)).collect();
-        assert_eq!(found, [("PROVE-NO-ZSK", at_day(205))]);
-        let findings = report.as_findings("SKR-PROVE", true);
+        assert_eq!(found, [(CheckId::ProveNoZsk, at_day(205))]);
+        let findings = report.as_findings(CheckId::SkrProve, true);
         assert_eq!(findings.len(), told, "from {from}: {findings:?}");
         assert!(findings.iter().all(|f| !f.rejects()));
     }
@@ -402,7 +416,7 @@ fn only_what_is_asked_for_is_looked_at() {
     assert_eq!(late(roll().plus(500 + SET - 1)), Some(roll().plus(500 + SET - 1)));
     assert_eq!(late(roll().plus(500 + SET)), None);
     let over = world.prove_from(at_day(300));
-    assert_eq!(over.findings.iter().map(|f| f.fault.id()).collect::<Vec<_>>(), ["PROVE-LIMITS"]);
+    assert_eq!(over.findings.iter().map(|f| f.fault.id()).collect::<Vec<_>>(), [CheckId::ProveLimits]);
     assert!(!over.is_good());
 }
 
@@ -454,7 +468,7 @@ fn a_parent_that_follows_cds_has_a_window() {
     };
     let report = world.prove();
     let found: Vec<_> = report.findings.iter().map(|f| (f.fault.id(), f.at, f.rejects())).collect();
-    assert_eq!(found, [("PROVE-DS-EARLY", at_day(150), false)]);
+    assert_eq!(found, [(CheckId::ProveDsEarly, at_day(150), false)]);
     let change = &report.ds_changes[0];
     // A DS change that waits for the caches is 5 minutes too late for BIND's removal: 3900 s + 90 000 s > 93 600 s.
     assert_eq!((change.earliest, change.latest), (at_day(150).plus(SET), Some(at_day(150).plus(3600))));
@@ -466,7 +480,10 @@ fn a_parent_that_follows_cds_has_a_window() {
     let report = world.prove();
     let found: Vec<_> = report.findings.iter().map(|f| (f.fault.id(), f.at, f.rejects())).collect();
     let removed = at_day(150).plus(DS - 1);
-    assert_eq!(found, [("PROVE-DS-EARLY", at_day(150), false), ("PROVE-KSK-REMOVED", removed, true)]);
+    assert_eq!(
+        found,
+        [(CheckId::ProveDsEarly, at_day(150), false), (CheckId::ProveKskRemoved, removed, true)]
+    );
 }
 
 #[test]
@@ -479,14 +496,14 @@ fn no_bundles() {
         delays: Delays::from(&Policy::with_defaults("default")),
         from: Timestamp::EPOCH,
     });
-    assert_eq!(report.findings.iter().map(|f| f.fault.id()).collect::<Vec<_>>(), ["PROVE-LIMITS"]);
+    assert_eq!(report.findings.iter().map(|f| f.fault.id()).collect::<Vec<_>>(), [CheckId::ProveLimits]);
     assert!(!report.is_good());
 }
 
 #[test]
 fn each_id_is_listed_once() {
     for (i, check) in CHECKS.iter().enumerate() {
-        assert!(check.id.starts_with("PROVE-"), "{}", check.id);
+        assert!(check.id.as_str().starts_with("PROVE-"), "{}", check.id);
         assert!(CHECKS[..i].iter().all(|c| c.id != check.id), "{}", check.id);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::report::Report;
 use super::{BundleView, Subject};
+use crate::check::CheckId;
 use crate::crypto::{self, Algorithm};
 use crate::keys::{Dnskey, FLAG_REVOKE, FLAG_SEP, FLAG_ZONE};
 
@@ -10,7 +11,7 @@ const MIN_RSA_EXPONENT: u64 = 65_537;
 
 /// SKR-KEY: every key is a zone key with protocol 3, ZSK (256) or KSK (257), not revoked, and its public key is well-formed.
 pub(super) fn check_keys(subject: &Subject<'_>, report: &mut Report) {
-    const ID: &str = "SKR-KEY";
+    const ID: CheckId = CheckId::SkrKey;
     for view in &subject.bundles {
         if view.keys.len() < view.bundle.dnskey.rdatas.len() {
             report.reject(ID, Some(view.bundle), "a DNSKEY record is too short to hold a key");
@@ -62,7 +63,7 @@ fn rsa_exponent(field: &[u8]) -> Option<u64> {
 /// Of each algorithm in the DNSKEY RRset a key must sign it (RFC 4035 section 2.2). Validators do not insist
 /// (RFC 6840 section 5.11), so its lack is a warning.
 pub(super) fn check_algorithms(subject: &Subject<'_>, report: &mut Report) {
-    const ID: &str = "SKR-ALGORITHM";
+    const ID: CheckId = CheckId::SkrAlgorithm;
     for BundleView { bundle, keys, .. } in &subject.bundles {
         for kv in keys.iter().filter(|kv| !kv.key.algorithm.can_sign()) {
             let (tag, number) = (kv.tag, kv.key.algorithm.0);
@@ -97,7 +98,7 @@ pub(super) fn check_algorithms(subject: &Subject<'_>, report: &mut Report) {
 /// A validator has to try every key that fits a signature (CVE-2023-50387), and who chooses a signature by tag, as BIND
 /// does on import, chooses the wrong one. The same tag with another algorithm is a warning.
 pub(super) fn check_collisions(subject: &Subject<'_>, report: &mut Report) {
-    const ID: &str = "SKR-COLLISION";
+    const ID: CheckId = CheckId::SkrCollision;
     for BundleView { bundle, keys, .. } in &subject.bundles {
         for (i, kv) in keys.iter().enumerate() {
             let Some(twin) = keys[..i].iter().find(|other| other.tag == kv.tag && other.key != kv.key) else {

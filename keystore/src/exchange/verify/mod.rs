@@ -10,7 +10,8 @@ mod signatures;
 mod times;
 
 pub use super::anchors::{TrustAnchor, parse_trust_anchors};
-pub use report::{CHECKS, Check, Finding, Outcome, Severity, Verdict, verdicts, verdicts_unread};
+use crate::check::CheckId;
+pub use report::{CHECKS, Finding, Outcome, Severity, Verdict, verdicts, verdicts_unread};
 
 pub(super) use keys::key_fault;
 use report::Report;
@@ -199,7 +200,7 @@ pub fn findings(skr: &UnverifiedSkr, context: &VerifyContext<'_>, now: Timestamp
 
 /// SKR-LIMITS: bundles, keys and signatures stay below their limits, so that no file takes the verifier's time.
 fn check_limits(skr: &UnverifiedSkr, report: &mut Report) {
-    const ID: &str = "SKR-LIMITS";
+    const ID: CheckId = CheckId::SkrLimits;
     if skr.bundles.len() > bind::MAX_BUNDLES {
         let count = skr.bundles.len();
         report.reject(ID, None, format!("{count} bundles; the limit is {}", bind::MAX_BUNDLES));
@@ -226,7 +227,7 @@ fn check_limits(skr: &UnverifiedSkr, report: &mut Report) {
 
 /// SKR-SYNTAX: there is a bundle, and each has a DNSKEY RRset.
 fn check_not_empty(skr: &UnverifiedSkr, report: &mut Report) {
-    const ID: &str = "SKR-SYNTAX";
+    const ID: CheckId = CheckId::SkrSyntax;
     if skr.bundles.is_empty() {
         report.reject(ID, None, "there are no bundles");
     }

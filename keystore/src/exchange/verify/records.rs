@@ -1,5 +1,6 @@
 //! Checks of the records: zone, types, TTLs, CDS and CDNSKEY.
 
+use crate::check::CheckId;
 use std::collections::BTreeSet;
 
 use super::report::Report;
@@ -18,7 +19,7 @@ const CDNSKEY_DELETE: &[u8] = &[0, 0, 3, 0, 0];
 
 /// SKR-WRONG-ZONE: the SKR, every owner and every signer is the zone.
 pub(super) fn check_zone(subject: &Subject<'_>, report: &mut Report) {
-    const ID: &str = "SKR-WRONG-ZONE";
+    const ID: CheckId = CheckId::SkrWrongZone;
     let zone = subject.context.zone;
     if subject.zone != zone {
         report.reject(ID, None, format!("the SKR is for {}, not for {zone}", subject.zone));
@@ -32,7 +33,7 @@ pub(super) fn check_zone(subject: &Subject<'_>, report: &mut Report) {
 
 /// SKR-TYPE: the RRsets have the types of their places, and each signature covers one of them.
 pub(super) fn check_types(subject: &Subject<'_>, report: &mut Report) {
-    const ID: &str = "SKR-TYPE";
+    const ID: CheckId = CheckId::SkrType;
     for BundleView { bundle, .. } in &subject.bundles {
         let places = [
             (Some(&bundle.dnskey), Rtype::DNSKEY),
@@ -56,7 +57,7 @@ pub(super) fn check_types(subject: &Subject<'_>, report: &mut Report) {
 
 /// SKR-TTL: no TTL is over 2^31-1; one over a week is a warning.
 pub(super) fn check_ttls(subject: &Subject<'_>, report: &mut Report) {
-    const ID: &str = "SKR-TTL";
+    const ID: CheckId = CheckId::SkrTtl;
     for BundleView { bundle, .. } in &subject.bundles {
         for rrset in bundle.rrsets() {
             let what = format!("the TTL of {} is {} s", rrset.rtype, rrset.ttl);
@@ -76,7 +77,7 @@ pub(super) fn check_ttls(subject: &Subject<'_>, report: &mut Report) {
 pub(super) fn check_cds(subject: &Subject<'_>, report: &mut Report) {
     for view in &subject.bundles {
         if let Err(what) = cds_named(view, subject.context.allow_delete, report) {
-            report.reject("SKR-CDS", Some(view.bundle), what);
+            report.reject(CheckId::SkrCds, Some(view.bundle), what);
         }
     }
 }
@@ -140,7 +141,7 @@ fn keys_of_cds(view: &BundleView<'_>, cds: &Rrset, report: &mut Report) -> Resul
         if digest_type == 1 {
             let what =
                 format!("the CDS for key {tag} has digest type 1, SHA-1, which is deprecated (RFC 9905)");
-            report.warn("SKR-CDS", Some(view.bundle), what);
+            report.warn(CheckId::SkrCds, Some(view.bundle), what);
         }
     }
     Ok(named)

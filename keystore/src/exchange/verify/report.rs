@@ -1,5 +1,6 @@
 //! Findings, and the verdict of each check.
 
+use crate::check::{Check, CheckId};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -11,7 +12,7 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// The check, `SKR-…`.
-    pub id: &'static str,
+    pub id: CheckId,
     /// Whether it rejects.
     pub severity: Severity,
     /// The bundle it speaks of, by its inception.
@@ -32,13 +33,13 @@ pub enum Severity {
 impl Finding {
     /// A finding that rejects.
     #[must_use]
-    pub fn reject(id: &'static str, bundle: Option<Timestamp>, what: impl Into<String>) -> Self {
+    pub fn reject(id: CheckId, bundle: Option<Timestamp>, what: impl Into<String>) -> Self {
         Self { id, severity: Severity::Reject, bundle, what: what.into() }
     }
 
     /// A finding that does not reject.
     #[must_use]
-    pub fn warning(id: &'static str, bundle: Option<Timestamp>, what: impl Into<String>) -> Self {
+    pub fn warning(id: CheckId, bundle: Option<Timestamp>, what: impl Into<String>) -> Self {
         Self { id, severity: Severity::Warning, bundle, what: what.into() }
     }
 
@@ -75,20 +76,20 @@ const MAX_TOLD: usize = 20;
 #[derive(Default)]
 pub(super) struct Report {
     findings: Vec<Finding>,
-    untold: BTreeMap<(&'static str, Severity), usize>,
+    untold: BTreeMap<(CheckId, Severity), usize>,
 }
 
 impl Report {
-    pub(super) fn reject(&mut self, id: &'static str, bundle: Option<&Bundle>, what: impl Into<String>) {
+    pub(super) fn reject(&mut self, id: CheckId, bundle: Option<&Bundle>, what: impl Into<String>) {
         self.add(Finding::reject(id, bundle.map(|b| b.inception), what));
     }
 
-    pub(super) fn warn(&mut self, id: &'static str, bundle: Option<&Bundle>, what: impl Into<String>) {
+    pub(super) fn warn(&mut self, id: CheckId, bundle: Option<&Bundle>, what: impl Into<String>) {
         self.add(Finding::warning(id, bundle.map(|b| b.inception), what));
     }
 
     /// Rejects, and is told however many findings there are.
-    pub(super) fn give_up(&mut self, id: &'static str, what: &str) {
+    pub(super) fn give_up(&mut self, id: CheckId, what: &str) {
         self.findings.push(Finding::reject(id, None, what));
     }
 
@@ -119,42 +120,33 @@ impl Report {
     }
 }
 
-/// One check by its ID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Check {
-    /// The stable ID, `SKR-…`.
-    pub id: &'static str,
-    /// What holds when it passes, in one line.
-    pub holds: &'static str,
-}
-
 macro_rules! checks {
-    ($($id:literal $holds:literal,)*) => { &[$(Check { id: $id, holds: $holds }),*] };
+    ($($id:ident $holds:literal,)*) => { &[$(Check { id: CheckId::$id, holds: $holds }),*] };
 }
 
 /// The checks of reading and verifying, in the order in which they are reported.
 pub const CHECKS: &[Check] = checks! {
-    "SKR-LIMITS" "octets, bundles, keys and signatures stay below their limits",
-    "SKR-SYNTAX" "the text reads, and has at least one bundle",
-    "SKR-TRUNCATED" "the closing line is there",
-    "SKR-TYPE" "there are only DNSKEY, CDNSKEY, CDS, and RRSIG records that cover them",
-    "SKR-CLASS" "every record has class IN",
-    "SKR-TTL" "each RRset has one TTL, not over 2^31-1",
-    "SKR-WRONG-ZONE" "every record and signature belongs to the zone",
-    "SKR-ORDER" "bundles come in the order of their inceptions",
-    "SKR-DUPLICATE" "no two bundles share an inception",
-    "SKR-KEY" "every key is a well-formed ZSK (256) or KSK (257), not revoked",
-    "SKR-ALGORITHM" "every key has a supported algorithm that is not deprecated",
-    "SKR-COLLISION" "no two keys of a bundle share tag and algorithm",
-    "SKR-CDS" "CDS and CDNSKEY name KSKs of their bundle, agree, and do not break the delegation",
-    "SKR-VALIDITY" "signatures begin before they end, and do not last too long",
-    "SKR-NOT-YET" "signatures are valid when their bundle comes into force",
-    "SKR-GAP" "signatures stay valid until the next bundle comes into force",
-    "SKR-OVERLAP" "signatures do not outlive their bundle for too long",
-    "SKR-EXPIRED" "signatures end after their bundle's inception, and not all of them in the past",
-    "SKR-HORIZON" "the last signature ends in a foreseeable future",
-    "SKR-UNKNOWN-KSK" "each DNSKEY RRset is signed by a trusted KSK that it contains",
-    "SKR-BAD-SIGNATURE" "every signature verifies, and every RRset has one by a trusted KSK",
+    SkrLimits "octets, bundles, keys and signatures stay below their limits",
+    SkrSyntax "the text reads, and has at least one bundle",
+    SkrTruncated "the closing line is there",
+    SkrType "there are only DNSKEY, CDNSKEY, CDS, and RRSIG records that cover them",
+    SkrClass "every record has class IN",
+    SkrTtl "each RRset has one TTL, not over 2^31-1",
+    SkrWrongZone "every record and signature belongs to the zone",
+    SkrOrder "bundles come in the order of their inceptions",
+    SkrDuplicate "no two bundles share an inception",
+    SkrKey "every key is a well-formed ZSK (256) or KSK (257), not revoked",
+    SkrAlgorithm "every key has a supported algorithm that is not deprecated",
+    SkrCollision "no two keys of a bundle share tag and algorithm",
+    SkrCds "CDS and CDNSKEY name KSKs of their bundle, agree, and do not break the delegation",
+    SkrValidity "signatures begin before they end, and do not last too long",
+    SkrNotYet "signatures are valid when their bundle comes into force",
+    SkrGap "signatures stay valid until the next bundle comes into force",
+    SkrOverlap "signatures do not outlive their bundle for too long",
+    SkrExpired "signatures end after their bundle's inception, and not all of them in the past",
+    SkrHorizon "the last signature ends in a foreseeable future",
+    SkrUnknownKsk "each DNSKEY RRset is signed by a trusted KSK that it contains",
+    SkrBadSignature "every signature verifies, and every RRset has one by a trusted KSK",
 };
 
 /// The verdict of one check.

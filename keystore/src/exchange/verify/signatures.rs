@@ -1,5 +1,6 @@
 //! Checks of the signatures: each verifies, and a trusted KSK stands behind each RRset.
 
+use crate::check::CheckId;
 use std::collections::HashSet;
 
 use rayon::prelude::*;
@@ -26,7 +27,7 @@ pub(super) fn check_signatures(subject: &Subject<'_>, report: &mut Report) {
     for batch in subject.bundles.chunks(BATCH) {
         if in_vain && tried >= MAX_TRIED_IN_VAIN {
             report.warn(
-                "SKR-BAD-SIGNATURE",
+                CheckId::SkrBadSignature,
                 Some(batch[0].bundle),
                 "the signatures from here on were not tried, since other checks reject the SKR",
             );
@@ -37,16 +38,16 @@ pub(super) fn check_signatures(subject: &Subject<'_>, report: &mut Report) {
         for (view, verdict) in batch.iter().zip(verdicts) {
             bad += verdict.faults.len();
             for what in verdict.departed {
-                report.warn("SKR-BAD-SIGNATURE", Some(view.bundle), what);
+                report.warn(CheckId::SkrBadSignature, Some(view.bundle), what);
             }
             for fault in verdict.faults {
-                report.reject("SKR-BAD-SIGNATURE", Some(view.bundle), fault);
+                report.reject(CheckId::SkrBadSignature, Some(view.bundle), fault);
             }
             bad += usize::from(!trust.check_bundle(view, &verdict.good, report));
         }
         if bad > MAX_BAD {
             report.give_up(
-                "SKR-BAD-SIGNATURE",
+                CheckId::SkrBadSignature,
                 "too many signatures that are bad or not by a trusted KSK; the rest was not tried",
             );
             return;
@@ -169,14 +170,14 @@ impl<'a> Trust<'a> {
             good.iter().any(|(covered, place)| *covered == rtype && self.is_trusted(&view.keys[*place].key))
         };
         if !vouched(Rtype::DNSKEY) {
-            report.reject("SKR-UNKNOWN-KSK", Some(bundle), self.why_unknown(view));
+            report.reject(CheckId::SkrUnknownKsk, Some(bundle), self.why_unknown(view));
             return false;
         }
         let mut all_vouched = true;
         for rrset in bundle.rrsets().filter(|r| r.rtype != Rtype::DNSKEY && !vouched(r.rtype)) {
             all_vouched = false;
             let what = format!("{} has no good signature by a trusted KSK", rrset.rtype);
-            report.reject("SKR-BAD-SIGNATURE", Some(bundle), what);
+            report.reject(CheckId::SkrBadSignature, Some(bundle), what);
         }
         if all_vouched {
             let named: Vec<Dnskey> =

@@ -1,5 +1,6 @@
 //! Checks of times: order, gaps, validity.
 
+use crate::check::CheckId;
 use std::collections::BTreeMap;
 
 use super::report::Report;
@@ -35,7 +36,7 @@ pub(super) fn superseded(bundles: &[Bundle]) -> Vec<bool> {
 pub(super) fn check_order(subject: &Subject<'_>, report: &mut Report) {
     for (before, bundle) in subject.switches().filter(|(a, b)| a.inception > b.inception) {
         let what = format!("comes after the bundle of {}, which begins later", before.inception);
-        report.reject("SKR-ORDER", Some(bundle), what);
+        report.reject(CheckId::SkrOrder, Some(bundle), what);
     }
 }
 
@@ -46,12 +47,12 @@ pub(super) fn check_duplicates(subject: &Subject<'_>, report: &mut Report) {
         let count = seen.entry(bundle.inception).or_default();
         *count += 1;
         if *count == 2 {
-            report.reject("SKR-DUPLICATE", Some(bundle), "another bundle has the same inception");
+            report.reject(CheckId::SkrDuplicate, Some(bundle), "another bundle has the same inception");
         }
     }
     for view in subject.bundles.iter().filter(|v| v.superseded) {
         let what = "is left out: it has the ZSKs of before, and the next one begins at the same second";
-        report.warn("SKR-DUPLICATE", Some(view.bundle), what);
+        report.warn(CheckId::SkrDuplicate, Some(view.bundle), what);
     }
 }
 
@@ -62,7 +63,7 @@ fn period(bundle: &Bundle, signature: &Rrsig) -> (Timestamp, Timestamp) {
 
 /// SKR-VALIDITY: each signature begins before it ends, and does not last longer than the limit.
 pub(super) fn check_validity(subject: &Subject<'_>, report: &mut Report) {
-    const ID: &str = "SKR-VALIDITY";
+    const ID: CheckId = CheckId::SkrValidity;
     for (bundle, signature) in all_signatures(subject) {
         let (start, end) = period(bundle, signature);
         let covered = signature.covered;
@@ -99,7 +100,7 @@ pub(super) fn check_headers(subject: &Subject<'_>, report: &mut Report) {
         if view.bundle.signatures.iter().any(|s| lead(view.bundle, s) != usual) {
             let what = "its header's time does not stand to the begin of its signatures as in the other bundles: \
                         the header is damaged; sign again";
-            report.reject("SKR-VALIDITY", Some(view.bundle), what);
+            report.reject(CheckId::SkrValidity, Some(view.bundle), what);
         }
     }
 }
@@ -113,7 +114,7 @@ pub(super) fn check_not_yet(subject: &Subject<'_>, report: &mut Report) {
                 "the signature over {} only begins at {start}, after the bundle came into force",
                 signature.covered
             );
-            report.reject("SKR-NOT-YET", Some(bundle), what);
+            report.reject(CheckId::SkrNotYet, Some(bundle), what);
         }
     }
 }
@@ -124,7 +125,7 @@ pub(super) fn check_not_yet(subject: &Subject<'_>, report: &mut Report) {
 /// signature that outlives the switch by less than the TTL only costs queries: a warning. Of a bundle without
 /// signatures SKR-UNKNOWN-KSK speaks.
 pub(super) fn check_gaps(subject: &Subject<'_>, report: &mut Report) {
-    const ID: &str = "SKR-GAP";
+    const ID: CheckId = CheckId::SkrGap;
     for (bundle, next) in subject.switches().filter(|(bundle, _)| !bundle.signatures.is_empty()) {
         let end = bundle.expiration();
         if end < next.inception {
@@ -184,9 +185,9 @@ pub(super) fn check_missing(subject: &Subject<'_>, report: &mut Report) {
 
 fn note_gap(subject: &Subject<'_>, report: &mut Report, bundle: &Bundle, what: String) {
     if subject.context.allow_gaps {
-        report.warn("SKR-GAP", Some(bundle), what);
+        report.warn(CheckId::SkrGap, Some(bundle), what);
     } else {
-        report.reject("SKR-GAP", Some(bundle), what);
+        report.reject(CheckId::SkrGap, Some(bundle), what);
     }
 }
 
@@ -202,14 +203,14 @@ pub(super) fn check_overlap(subject: &Subject<'_>, report: &mut Report) {
                 span(over),
                 span(subject.context.limits.overlap)
             );
-            report.reject("SKR-OVERLAP", Some(bundle), what);
+            report.reject(CheckId::SkrOverlap, Some(bundle), what);
         }
     }
 }
 
 /// SKR-EXPIRED: no signature ends before its bundle comes into force, and a new SKR is not all in the past.
 pub(super) fn check_expired(subject: &Subject<'_>, report: &mut Report) {
-    const ID: &str = "SKR-EXPIRED";
+    const ID: CheckId = CheckId::SkrExpired;
     for (bundle, signature) in all_signatures(subject) {
         let (start, end) = period(bundle, signature);
         if start < end && end <= bundle.inception {
@@ -237,7 +238,7 @@ pub(super) fn check_horizon(subject: &Subject<'_>, report: &mut Report) {
     let far = |b: &&Bundle| b.inception.max(b.expiration()) > horizon;
     if let Some(bundle) = subject.bundles.iter().map(|v| v.bundle).find(far) {
         let what = format!("reaches further than {} from now; is the clock right?", span(limit));
-        report.reject("SKR-HORIZON", Some(bundle), what);
+        report.reject(CheckId::SkrHorizon, Some(bundle), what);
     }
 }
 

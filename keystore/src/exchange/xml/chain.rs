@@ -1,5 +1,6 @@
 //! What a KSK's operator checks on a request against the SKR before, and on the response before it leaves.
 
+use crate::check::CheckId;
 use std::collections::BTreeSet;
 
 use super::check::{Rules, days, reject, same_ids, verify};
@@ -43,7 +44,7 @@ fn check_id(request: &XmlRequest, previous: &XmlResponse) -> Vec<Finding> {
         return Vec::new();
     }
     let what = format!("the request {} was answered by the SKR before: a replay", request.id);
-    vec![reject("KSR-ID", None, what)]
+    vec![reject(CheckId::KsrId, None, what)]
 }
 
 /// KSR-BUNDLE-UNIQUE: no bundle id is one of the SKR before.
@@ -52,7 +53,7 @@ fn check_unique(request: &XmlRequest, previous: &XmlResponse) -> Vec<Finding> {
     let known: BTreeSet<String> = previous.bundles.iter().map(lower).collect();
     let again = request.bundles.iter().filter(|b| known.contains(&lower(b)));
     let what = |b: &XmlBundle| format!("the id {} is that of a bundle of the SKR before", b.id);
-    again.map(|b| reject("KSR-BUNDLE-UNIQUE", Some(b), what(b))).collect()
+    again.map(|b| reject(CheckId::KsrBundleUnique, Some(b), what(b))).collect()
 }
 
 /// KSR-CHAIN-KEYS: every key of the first bundle is in the last bundle of the SKR before, equal in all, the identifier and the TTL
@@ -65,12 +66,12 @@ fn check_chain_keys(request: &XmlRequest, previous: &XmlResponse, rules: &Rules)
     let what = |k: &XmlKey| {
         format!("key {} (tag {}) is not in the last bundle of the SKR before", k.identifier, k.tag)
     };
-    first.keys.iter().filter(missing).map(|k| reject("KSR-CHAIN-KEYS", Some(first), what(k))).collect()
+    first.keys.iter().filter(missing).map(|k| reject(CheckId::KsrChainKeys, Some(first), what(k))).collect()
 }
 
 /// KSR-CHAIN-OVERLAP: the last bundle of the SKR before overlaps the first one as the request claims.
 fn check_chain_overlap(request: &XmlRequest, previous: &XmlResponse, rules: &Rules) -> Vec<Finding> {
-    const ID: &str = "KSR-CHAIN-OVERLAP";
+    const ID: CheckId = CheckId::KsrChainOverlap;
     let (Some(first), Some(last)) = (request.bundles.first(), previous.bundles.last()) else {
         return Vec::new();
     };
@@ -96,7 +97,7 @@ fn check_chain_overlap(request: &XmlRequest, previous: &XmlResponse, rules: &Rul
 /// SKR-VERIFY: id, serial, zone and the ZSKs' policy are those of the request; so are the bundles' ids and times; each has the keys
 /// that were asked for, and no other ZSK; the algorithms of ZSKs and signatures are the same.
 fn check_answer(response: &XmlResponse, request: &XmlRequest) -> Vec<Finding> {
-    const ID: &str = "SKR-VERIFY";
+    const ID: CheckId = CheckId::SkrVerify;
     let mut findings = Vec::new();
     let heads = (&response.id, response.serial, &response.domain, &response.zsk_policy)
         == (&request.id, request.serial, &request.domain, &request.zsk_policy);
@@ -127,7 +128,7 @@ fn check_answer(response: &XmlResponse, request: &XmlRequest) -> Vec<Finding> {
 fn check_signatures(response: &XmlResponse) -> Vec<Finding> {
     let mut findings = Vec::new();
     for bundle in &response.bundles {
-        let mut fault = |what: String| findings.push(reject("SKR-VERIFY", Some(bundle), what));
+        let mut fault = |what: String| findings.push(reject(CheckId::SkrVerify, Some(bundle), what));
         for signature in &bundle.signatures {
             let (name, rrsig) = (&signature.identifier, &signature.rrsig);
             let by_ksk = |k: &XmlKey| k.identifier == *name && k.dnskey.is_ksk();
@@ -158,7 +159,7 @@ fn has(bundle: &XmlBundle, key: &XmlKey) -> bool {
 /// KSR-POLICY-SAFETY: each key that signs the first bundle was in the last one of the SKR before, and that for as long as the KSKs'
 /// policy claims.
 fn check_publish_safety(response: &XmlResponse, previous: &XmlResponse, rules: &Rules) -> Vec<Finding> {
-    const ID: &str = "KSR-POLICY-SAFETY";
+    const ID: CheckId = CheckId::KsrPolicySafety;
     let (Some(first), Some(last)) = (response.bundles.first(), previous.bundles.last()) else {
         return Vec::new();
     };
@@ -186,7 +187,7 @@ fn check_retire_safety(
     previous: Option<&XmlResponse>,
     rules: &Rules,
 ) -> Vec<Finding> {
-    const ID: &str = "KSR-POLICY-SAFETY";
+    const ID: CheckId = CheckId::KsrPolicySafety;
     let mut findings = Vec::new();
     if !rules.retire_safety {
         return findings;

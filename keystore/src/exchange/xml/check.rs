@@ -2,15 +2,16 @@
 //!
 //! [`super::chain`] has the checks against the SKR before.
 
+use crate::check::CheckId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use super::convert::claim;
 use super::{Label, SignatureAlgorithm, Uuid, XmlBundle, XmlKey, XmlRequest};
+use crate::check::Check;
 use crate::crypto::Algorithm;
 use crate::dns::{Name, rrsig};
 use crate::exchange::Finding;
-use crate::exchange::verify::Check;
 use crate::keys::FLAG_ZONE;
 use crate::time::Timestamp;
 
@@ -18,33 +19,42 @@ const DAY: u64 = 86_400;
 
 /// The checks of requests in XML, in the order in which they are reported.
 pub const CHECKS: &[Check] = &[
-    Check { id: "KSR-DOMAIN", holds: "the request is for a zone that is signed here" },
-    Check { id: "KSR-ID", holds: "its id is not that of the SKR before" },
-    Check { id: "KSR-BUNDLE-UNIQUE", holds: "no bundle id stands twice, here or in the SKR before" },
+    Check { id: CheckId::KsrDomain, holds: "the request is for a zone that is signed here" },
+    Check { id: CheckId::KsrId, holds: "its id is not that of the SKR before" },
+    Check { id: CheckId::KsrBundleUnique, holds: "no bundle id stands twice, here or in the SKR before" },
     Check {
-        id: "KSR-BUNDLE-KEYS",
+        id: CheckId::KsrBundleKeys,
         holds: "each key is a ZSK, the same under its identifier, and as claimed",
     },
-    Check { id: "KSR-BUNDLE-POP", holds: "each key signed its bundle, and each signature verifies" },
-    Check { id: "KSR-BUNDLE-COUNT", holds: "there are as many bundles as agreed" },
-    Check { id: "KSR-BUNDLE-CYCLE-DURATION", holds: "from first to last inception it is as long as agreed" },
-    Check { id: "KSR-POLICY-KEYS", holds: "each bundle has as many keys as agreed" },
-    Check { id: "KSR-POLICY-ALG", holds: "algorithms, key sizes and exponents are approved" },
-    Check { id: "KSR-POLICY-SIG-OVERLAP", holds: "bundles overlap as the request claims, without a gap" },
-    Check { id: "KSR-POLICY-SIG-VALIDITY", holds: "bundles are as long as the request claims" },
-    Check { id: "KSR-POLICY-SIG-HORIZON", holds: "no bundle ends in the past, or too far in the future" },
-    Check { id: "KSR-POLICY-BUNDLE-INTERVALS", holds: "bundles follow each other at the agreed distance" },
-    Check { id: "KSR-POLICY-SAFETY", holds: "keys are published before their use and after it, as claimed" },
+    Check { id: CheckId::KsrBundlePop, holds: "each key signed its bundle, and each signature verifies" },
+    Check { id: CheckId::KsrBundleCount, holds: "there are as many bundles as agreed" },
     Check {
-        id: "KSR-CHAIN-KEYS",
+        id: CheckId::KsrBundleCycleDuration,
+        holds: "from first to last inception it is as long as agreed",
+    },
+    Check { id: CheckId::KsrPolicyKeys, holds: "each bundle has as many keys as agreed" },
+    Check { id: CheckId::KsrPolicyAlg, holds: "algorithms, key sizes and exponents are approved" },
+    Check { id: CheckId::KsrPolicySigOverlap, holds: "bundles overlap as the request claims, without a gap" },
+    Check { id: CheckId::KsrPolicySigValidity, holds: "bundles are as long as the request claims" },
+    Check { id: CheckId::KsrPolicySigHorizon, holds: "no bundle ends in the past, or too far in the future" },
+    Check {
+        id: CheckId::KsrPolicyBundleIntervals,
+        holds: "bundles follow each other at the agreed distance",
+    },
+    Check {
+        id: CheckId::KsrPolicySafety,
+        holds: "keys are published before their use and after it, as claimed",
+    },
+    Check {
+        id: CheckId::KsrChainKeys,
         holds: "the keys of the first bundle are in the last one of the SKR before",
     },
     Check {
-        id: "KSR-CHAIN-OVERLAP",
+        id: CheckId::KsrChainOverlap,
         holds: "the first bundle overlaps the last one of the SKR before as claimed",
     },
     Check {
-        id: "SKR-VERIFY",
+        id: CheckId::SkrVerify,
         holds: "the response answers the request, and each of its signatures verifies",
     },
 ];
@@ -169,7 +179,7 @@ pub fn check_request(request: &XmlRequest, rules: &Rules, now: Timestamp) -> Vec
     .concat()
 }
 
-pub(super) fn reject(id: &'static str, bundle: Option<&XmlBundle>, what: impl Into<String>) -> Finding {
+pub(super) fn reject(id: CheckId, bundle: Option<&XmlBundle>, what: impl Into<String>) -> Finding {
     Finding::reject(id, bundle.map(|b| b.inception), what)
 }
 
@@ -184,7 +194,7 @@ fn check_domain(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
         return Vec::new();
     }
     let what = format!("the request is for {}, which is not signed here", request.domain);
-    vec![reject("KSR-DOMAIN", None, what)]
+    vec![reject(CheckId::KsrDomain, None, what)]
 }
 
 /// KSR-BUNDLE-UNIQUE: no bundle id stands twice in the request.
@@ -193,14 +203,16 @@ fn check_unique(request: &XmlRequest) -> Vec<Finding> {
     let twice = |b: &&XmlBundle| !seen.insert(b.id.to_string().to_ascii_lowercase());
     let found = request.bundles.iter().filter(twice);
     found
-        .map(|b| reject("KSR-BUNDLE-UNIQUE", Some(b), format!("the id {} is that of another bundle", b.id)))
+        .map(|b| {
+            reject(CheckId::KsrBundleUnique, Some(b), format!("the id {} is that of another bundle", b.id))
+        })
         .collect()
 }
 
 /// KSR-BUNDLE-KEYS: one identifier stands for one key in all bundles; flags are 256; the tag is what the file says; algorithm,
 /// size and exponent are among those that the request claims.
 fn check_keys(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
-    const ID: &str = "KSR-BUNDLE-KEYS";
+    const ID: CheckId = CheckId::KsrBundleKeys;
     let mut first: BTreeMap<&Label, &XmlKey> = BTreeMap::new();
     let mut findings = Vec::new();
     for bundle in &request.bundles {
@@ -252,7 +264,7 @@ fn shown(is: &SignatureAlgorithm) -> String {
 /// KSR-BUNDLE-POP: every signature verifies over the whole DNSKEY RRset of its bundle, and every key has made one. Their times
 /// do not count: they prove possession when the request was made.
 fn check_possession(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
-    const ID: &str = "KSR-BUNDLE-POP";
+    const ID: CheckId = CheckId::KsrBundlePop;
     let mut findings = Vec::new();
     for bundle in request.bundles.iter().filter(|_| rules.signatures) {
         for signature in &bundle.signatures {
@@ -293,7 +305,8 @@ pub(super) fn verify(
 fn check_count(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
     let is = request.bundles.len();
     let wrong = rules.bundles.filter(|want| *want != is);
-    let finding = |want| reject("KSR-BUNDLE-COUNT", None, format!("{is} bundles, where {want} were agreed"));
+    let finding =
+        |want| reject(CheckId::KsrBundleCount, None, format!("{is} bundles, where {want} were agreed"));
     wrong.map(finding).into_iter().collect()
 }
 
@@ -310,12 +323,12 @@ fn check_cycle(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
     }
     let (is, from, to) = (days(is), days(*agreed.start()), days(*agreed.end()));
     let what = format!("from first to last inception it is {is}, where {from} to {to} was agreed");
-    vec![reject("KSR-BUNDLE-CYCLE-DURATION", None, what)]
+    vec![reject(CheckId::KsrBundleCycleDuration, None, what)]
 }
 
 /// KSR-POLICY-KEYS: each bundle has as many keys as agreed, and there are as many different ones in all.
 fn check_key_numbers(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
-    const ID: &str = "KSR-POLICY-KEYS";
+    const ID: CheckId = CheckId::KsrPolicyKeys;
     let mut findings = Vec::new();
     if let Some(agreed) = &rules.keys_per_bundle {
         for (bundle, want) in request.bundles.iter().zip(agreed) {
@@ -336,7 +349,7 @@ fn check_key_numbers(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
 /// KSR-POLICY-ALG: no claimed algorithm is deprecated (1, 3, 5, 6, 7, 12) or unknown; algorithms, RSA sizes and exponents, of the
 /// claims and of the keys, are approved.
 fn check_algorithms(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
-    const ID: &str = "KSR-POLICY-ALG";
+    const ID: CheckId = CheckId::KsrPolicyAlg;
     let mut all = request.zsk_policy.algorithms.clone();
     for claim in request.bundles.iter().flat_map(|b| &b.keys).filter_map(|k| claim(&k.dnskey)) {
         if !all.contains(&claim) {
@@ -369,7 +382,7 @@ fn check_algorithms(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
 
 /// KSR-POLICY-SIG-OVERLAP: no gap between two bundles, and the overlap is within what the request claims.
 fn check_overlap(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
-    const ID: &str = "KSR-POLICY-SIG-OVERLAP";
+    const ID: CheckId = CheckId::KsrPolicySigOverlap;
     let (min, max) = (request.zsk_policy.min_validity_overlap, request.zsk_policy.max_validity_overlap);
     let mut findings = Vec::new();
     for pair in request.bundles.windows(2) {
@@ -400,12 +413,12 @@ fn check_validity(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
     let wrong = |b: &&XmlBundle| rules.validity && !rules.within(length(b), min, max);
     let what = |b| format!("lasts {}; the request claims {} to {}", days(length(b)), days(min), days(max));
     let found = request.bundles.iter().filter(wrong);
-    found.map(|b| reject("KSR-POLICY-SIG-VALIDITY", Some(b), what(b))).collect()
+    found.map(|b| reject(CheckId::KsrPolicySigValidity, Some(b), what(b))).collect()
 }
 
 /// KSR-POLICY-SIG-HORIZON: no bundle has ended, and none ends too far in the future.
 fn check_horizon(request: &XmlRequest, rules: &Rules, now: Timestamp) -> Vec<Finding> {
-    const ID: &str = "KSR-POLICY-SIG-HORIZON";
+    const ID: CheckId = CheckId::KsrPolicySigHorizon;
     let mut findings = Vec::new();
     for bundle in &request.bundles {
         let end = bundle.expiration;
@@ -429,7 +442,7 @@ fn check_intervals(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
         .map(|pair| {
             let (is, from, to) = (days(distance(pair)), days(*agreed.start()), days(*agreed.end()));
             let what = format!("begins {is} after the bundle before, where {from} to {to} was agreed");
-            reject("KSR-POLICY-BUNDLE-INTERVALS", Some(&pair[1]), what)
+            reject(CheckId::KsrPolicyBundleIntervals, Some(&pair[1]), what)
         })
         .collect()
 }

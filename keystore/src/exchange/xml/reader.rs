@@ -1,5 +1,6 @@
 //! Walks through the elements of a file in the order that the schema says; whatever else comes is refused.
 
+use crate::check::CheckId;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
@@ -13,33 +14,33 @@ const MAX_VALUE: usize = 255;
 
 /// The IDs of errors, for requests and responses.
 pub(super) struct Ids {
-    pub syntax: &'static str,
-    pub truncated: &'static str,
-    pub limits: &'static str,
-    pub wrong_type: &'static str,
-    pub ttl: &'static str,
-    pub wrong_zone: &'static str,
-    pub key: &'static str,
+    pub syntax: CheckId,
+    pub truncated: CheckId,
+    pub limits: CheckId,
+    pub wrong_type: CheckId,
+    pub ttl: CheckId,
+    pub wrong_zone: CheckId,
+    pub key: CheckId,
 }
 
 pub(super) static KSR: Ids = Ids {
-    syntax: "KSR-SYNTAX",
-    truncated: "KSR-TRUNCATED",
-    limits: "KSR-LIMITS",
-    wrong_type: "KSR-TYPE",
-    ttl: "KSR-TTL",
-    wrong_zone: "KSR-WRONG-ZONE",
-    key: "KSR-KEY",
+    syntax: CheckId::KsrSyntax,
+    truncated: CheckId::KsrTruncated,
+    limits: CheckId::KsrLimits,
+    wrong_type: CheckId::KsrType,
+    ttl: CheckId::KsrTtl,
+    wrong_zone: CheckId::KsrWrongZone,
+    key: CheckId::KsrKey,
 };
 
 pub(super) static SKR: Ids = Ids {
-    syntax: "SKR-SYNTAX",
-    truncated: "SKR-TRUNCATED",
-    limits: "SKR-LIMITS",
-    wrong_type: "SKR-TYPE",
-    ttl: "SKR-TTL",
-    wrong_zone: "SKR-WRONG-ZONE",
-    key: "SKR-KEY",
+    syntax: CheckId::SkrSyntax,
+    truncated: CheckId::SkrTruncated,
+    limits: CheckId::SkrLimits,
+    wrong_type: CheckId::SkrType,
+    ttl: CheckId::SkrTtl,
+    wrong_zone: CheckId::SkrWrongZone,
+    key: CheckId::SkrKey,
 };
 
 /// The place in the file. Between elements blanks and comments are read over. There are no entities, CDATA sections,

@@ -1,3 +1,4 @@
+use crate::check::CheckId;
 use proptest::prelude::*;
 
 use super::convert::{NoXmlForm, from_skr};
@@ -104,11 +105,11 @@ fn ceremonies() {
         let second = ask(zone, &b, &c, 4, start().plus(40 * DAY));
         // The TTL of the request is not that of the SKR: a request whose keys come back otherwise is no continuation.
         let chain = check_chain(&second, &answered, &rules);
-        assert!(chain.iter().any(|f| f.id == "KSR-CHAIN-KEYS"), "{chain:#?}");
+        assert!(chain.iter().any(|f| f.id == CheckId::KsrChainKeys), "{chain:#?}");
         let kept = respond(&first, &[ksk.ksk(&always)], 172_800, &policy()).expect("working keys");
         let chain = check_chain(&second, &kept, &rules);
         // The new ZSK was not in the last bundle: the requester must put it there before.
-        assert_eq!(chain.iter().map(|f| f.id).collect::<Vec<_>>(), ["KSR-CHAIN-KEYS"], "{chain:#?}");
+        assert_eq!(chain.iter().map(|f| f.id).collect::<Vec<_>>(), [CheckId::KsrChainKeys], "{chain:#?}");
         let second = ask(zone, &b, &b, 4, start().plus(40 * DAY));
         assert_eq!(check_chain(&second, &kept, &rules).len(), 0, "{algorithm}");
     }
@@ -141,7 +142,7 @@ fn roles_of_ksks() {
     let gone = |b: &XmlBundle| if b.inception < until(2) { Role::Signing } else { Role::Absent };
     let made = respond(&asked, &[old.ksk(&gone), new.ksk(&new_role)], 3600, &policy()).expect("working keys");
     let found = check_response(&made, &asked, None, &Rules::zone(Name::root()));
-    assert_eq!(found.iter().map(|f| f.id).collect::<Vec<_>>(), ["KSR-POLICY-SAFETY"], "{found:#?}");
+    assert_eq!(found.iter().map(|f| f.id).collect::<Vec<_>>(), [CheckId::KsrPolicySafety], "{found:#?}");
 }
 
 #[test]
@@ -226,58 +227,58 @@ fn parse_either(octets: &[u8]) -> Result<(), SyntaxError> {
 }
 
 /// ID, line, what is replaced in the KSR of 2017-Q2 (its first occurrence), by what.
-const REJECTED: &[(&str, u32, &str, &str)] = &[
-    ("KSR-SYNTAX", 1, "<KSR id", "<Ksr id"),
-    ("KSR-SYNTAX", 1, "<KSR id", "<?xml version=\"1.1\"?><KSR id"),
-    ("KSR-SYNTAX", 1, "<KSR id", "<?xml version=\"1.0\" encoding=\"UTF-16\"?><KSR id"),
-    ("KSR-SYNTAX", 1, "<KSR id", " <?xml version=\"1.0\"?><KSR id"),
-    ("KSR-SYNTAX", 1, "<KSR id", "<?stylesheet x?><KSR id"),
-    ("KSR-SYNTAX", 1, "<KSR id", "<!DOCTYPE KSR [<!ENTITY a \"b\">]><KSR id"),
-    ("KSR-SYNTAX", 1, "<KSR id", "some text <KSR id"),
-    ("KSR-SYNTAX", 1, "<KSR id", "\u{feff}<KSR id"),
-    ("KSR-SYNTAX", 1, "<KSR id", "<KSR xmlns=\"urn:x\" id"),
-    ("KSR-SYNTAX", 1, "serial=\"1\"", "serial=\"1\" serial=\"2\""),
-    ("KSR-SYNTAX", 1, "serial=\"1\"", "serial=\"-1\""),
-    ("KSR-SYNTAX", 1, "serial=\"1\"", "serial=\"18446744073709551616\""),
-    ("KSR-SYNTAX", 1, "serial=\"1\"", "serial=1"),
-    ("KSR-SYNTAX", 1, "serial=\"1\"", ""),
-    ("KSR-SYNTAX", 1, "serial=\"1\"", "serial=\"&#49;\""),
-    ("KSR-SYNTAX", 1, "id=\"23e34059-7725", "id=\"23e34059_7725"),
-    ("KSR-SYNTAX", 1, "id=\"23e34059-7725", "id=\"23e3405-97725"),
-    ("KSR-SYNTAX", 1, "domain=\".\"", "domain=\"a..b\""),
-    ("KSR-SYNTAX", 2, "<Request>", "<Response>"),
-    ("KSR-SYNTAX", 2, "<Request>", "<Request timestamp=\"yesterday\">"),
-    ("KSR-SYNTAX", 3, "<RequestPolicy>", "<RequestPolicy/>"),
-    ("KSR-SYNTAX", 5, "P10D", "P1M"),
-    ("KSR-SYNTAX", 5, "P10D", "P1<!-- -->0D"),
-    ("KSR-SYNTAX", 5, "P10D", "<![CDATA[P10D]]>"),
-    ("KSR-SYNTAX", 5, "P10D", "&amp;P10D"),
-    ("KSR-SYNTAX", 5, "P10D", "P10D<?a b?>"),
-    ("KSR-SYNTAX", 5, "P10D", "<b>P10D</b>"),
-    ("KSR-SYNTAX", 5, "P10D", ""),
-    ("KSR-SYNTAX", 5, "<PublishSafety>", "<PublishSafety unit=\"d\">"),
-    ("KSR-SYNTAX", 5, "<PublishSafety>P10D</PublishSafety>", "<PublishSafety>P10D</RetireSafety>"),
-    ("KSR-SYNTAX", 6, "RetireSafety>P10D</RetireSafety", "PublishSafety>P10D</PublishSafety"),
-    ("KSR-SYNTAX", 12, "RSA size", "ECDSA size"),
-    ("KSR-SYNTAX", 12, "exponent=\"65537\"", ""),
-    ("KSR-SYNTAX", 12, "size=\"2048\"", "size=\"2 048\""),
-    ("KSR-SYNTAX", 17, "<Inception>2017-04-01T00:00:00", "<Inception>2017-04-31T00:00:00"),
-    ("KSR-SYNTAX", 18, "<Expiration>2017-04-22T00:00:00", "<Expiration>2017-04-01T00:00:00"),
-    ("KSR-SYNTAX", 18, "<Expiration>2017-04-22T00:00:00", "<Expiration>2017-04-22T00:00:00+02:00"),
-    ("KSR-SYNTAX", 19, "keyTag=\"14796\"", "keyTag=\"65536\""),
-    ("KSR-TTL", 20, "<TTL>172800", "<TTL>2147483648"),
-    ("KSR-TTL", 32, "<TTL>172800", "<TTL>172801"),
-    ("KSR-SYNTAX", 21, "<Flags>256", "<Flags>0"),
-    ("KSR-SYNTAX", 22, "<Protocol>3", "<Protocol>2"),
-    ("KSR-SYNTAX", 23, "<Algorithm>8", "<Algorithm>256"),
-    ("KSR-SYNTAX", 24, "<PublicKey>AwEAAZ", "<PublicKey>AwEAA!"),
-    ("KSR-SYNTAX", 24, "<PublicKey>AwEAAZ", "<PublicKey>AwEAZ"),
-    ("KSR-TTL", 37, "<OriginalTTL>172800", "<OriginalTTL>3600"),
-    ("KSR-TYPE", 34, "<TypeCovered>DNSKEY", "<TypeCovered>SOA"),
-    ("KSR-SYNTAX", 36, "<Labels>0", "<Labels>256"),
-    ("KSR-WRONG-ZONE", 41, "<SignersName>.", "<SignersName>example."),
-    ("KSR-SYNTAX", 43, "</Signature>", "</Signature>x"),
-    ("KSR-SYNTAX", 57, "</RequestBundle>", "</RequestBundle><RequestBundles/>"),
+const REJECTED: &[(CheckId, u32, &str, &str)] = &[
+    (CheckId::KsrSyntax, 1, "<KSR id", "<Ksr id"),
+    (CheckId::KsrSyntax, 1, "<KSR id", "<?xml version=\"1.1\"?><KSR id"),
+    (CheckId::KsrSyntax, 1, "<KSR id", "<?xml version=\"1.0\" encoding=\"UTF-16\"?><KSR id"),
+    (CheckId::KsrSyntax, 1, "<KSR id", " <?xml version=\"1.0\"?><KSR id"),
+    (CheckId::KsrSyntax, 1, "<KSR id", "<?stylesheet x?><KSR id"),
+    (CheckId::KsrSyntax, 1, "<KSR id", "<!DOCTYPE KSR [<!ENTITY a \"b\">]><KSR id"),
+    (CheckId::KsrSyntax, 1, "<KSR id", "some text <KSR id"),
+    (CheckId::KsrSyntax, 1, "<KSR id", "\u{feff}<KSR id"),
+    (CheckId::KsrSyntax, 1, "<KSR id", "<KSR xmlns=\"urn:x\" id"),
+    (CheckId::KsrSyntax, 1, "serial=\"1\"", "serial=\"1\" serial=\"2\""),
+    (CheckId::KsrSyntax, 1, "serial=\"1\"", "serial=\"-1\""),
+    (CheckId::KsrSyntax, 1, "serial=\"1\"", "serial=\"18446744073709551616\""),
+    (CheckId::KsrSyntax, 1, "serial=\"1\"", "serial=1"),
+    (CheckId::KsrSyntax, 1, "serial=\"1\"", ""),
+    (CheckId::KsrSyntax, 1, "serial=\"1\"", "serial=\"&#49;\""),
+    (CheckId::KsrSyntax, 1, "id=\"23e34059-7725", "id=\"23e34059_7725"),
+    (CheckId::KsrSyntax, 1, "id=\"23e34059-7725", "id=\"23e3405-97725"),
+    (CheckId::KsrSyntax, 1, "domain=\".\"", "domain=\"a..b\""),
+    (CheckId::KsrSyntax, 2, "<Request>", "<Response>"),
+    (CheckId::KsrSyntax, 2, "<Request>", "<Request timestamp=\"yesterday\">"),
+    (CheckId::KsrSyntax, 3, "<RequestPolicy>", "<RequestPolicy/>"),
+    (CheckId::KsrSyntax, 5, "P10D", "P1M"),
+    (CheckId::KsrSyntax, 5, "P10D", "P1<!-- -->0D"),
+    (CheckId::KsrSyntax, 5, "P10D", "<![CDATA[P10D]]>"),
+    (CheckId::KsrSyntax, 5, "P10D", "&amp;P10D"),
+    (CheckId::KsrSyntax, 5, "P10D", "P10D<?a b?>"),
+    (CheckId::KsrSyntax, 5, "P10D", "<b>P10D</b>"),
+    (CheckId::KsrSyntax, 5, "P10D", ""),
+    (CheckId::KsrSyntax, 5, "<PublishSafety>", "<PublishSafety unit=\"d\">"),
+    (CheckId::KsrSyntax, 5, "<PublishSafety>P10D</PublishSafety>", "<PublishSafety>P10D</RetireSafety>"),
+    (CheckId::KsrSyntax, 6, "RetireSafety>P10D</RetireSafety", "PublishSafety>P10D</PublishSafety"),
+    (CheckId::KsrSyntax, 12, "RSA size", "ECDSA size"),
+    (CheckId::KsrSyntax, 12, "exponent=\"65537\"", ""),
+    (CheckId::KsrSyntax, 12, "size=\"2048\"", "size=\"2 048\""),
+    (CheckId::KsrSyntax, 17, "<Inception>2017-04-01T00:00:00", "<Inception>2017-04-31T00:00:00"),
+    (CheckId::KsrSyntax, 18, "<Expiration>2017-04-22T00:00:00", "<Expiration>2017-04-01T00:00:00"),
+    (CheckId::KsrSyntax, 18, "<Expiration>2017-04-22T00:00:00", "<Expiration>2017-04-22T00:00:00+02:00"),
+    (CheckId::KsrSyntax, 19, "keyTag=\"14796\"", "keyTag=\"65536\""),
+    (CheckId::KsrTtl, 20, "<TTL>172800", "<TTL>2147483648"),
+    (CheckId::KsrTtl, 32, "<TTL>172800", "<TTL>172801"),
+    (CheckId::KsrSyntax, 21, "<Flags>256", "<Flags>0"),
+    (CheckId::KsrSyntax, 22, "<Protocol>3", "<Protocol>2"),
+    (CheckId::KsrSyntax, 23, "<Algorithm>8", "<Algorithm>256"),
+    (CheckId::KsrSyntax, 24, "<PublicKey>AwEAAZ", "<PublicKey>AwEAA!"),
+    (CheckId::KsrSyntax, 24, "<PublicKey>AwEAAZ", "<PublicKey>AwEAZ"),
+    (CheckId::KsrTtl, 37, "<OriginalTTL>172800", "<OriginalTTL>3600"),
+    (CheckId::KsrType, 34, "<TypeCovered>DNSKEY", "<TypeCovered>SOA"),
+    (CheckId::KsrSyntax, 36, "<Labels>0", "<Labels>256"),
+    (CheckId::KsrWrongZone, 41, "<SignersName>.", "<SignersName>example."),
+    (CheckId::KsrSyntax, 43, "</Signature>", "</Signature>x"),
+    (CheckId::KsrSyntax, 57, "</RequestBundle>", "</RequestBundle><RequestBundles/>"),
 ];
 
 #[test]
@@ -290,24 +291,27 @@ fn damage_is_refused_with_id_and_line() {
         assert!(error.line.abs_diff(*line) <= 1, "{from:?} by {to:?}: {error}");
     }
     for (text, id) in [
-        (String::new(), "KSR-SYNTAX"),
-        (" \n".to_owned(), "KSR-SYNTAX"),
-        ("<KSR".to_owned(), "KSR-TRUNCATED"),
-        (format!("{KSR}{KSR}"), "KSR-SYNTAX"),
-        (format!("{KSR}x"), "KSR-SYNTAX"),
-        (format!("{KSR}<a/>"), "KSR-SYNTAX"),
-        (KSR.replace('\n', "\u{b}"), "KSR-SYNTAX"),
-        (format!("{KSR}{}", " ".repeat(MAX_OCTETS)), "KSR-LIMITS"),
-        (SKR.to_owned(), "KSR-SYNTAX"),
+        (String::new(), CheckId::KsrSyntax),
+        (" \n".to_owned(), CheckId::KsrSyntax),
+        ("<KSR".to_owned(), CheckId::KsrTruncated),
+        (format!("{KSR}{KSR}"), CheckId::KsrSyntax),
+        (format!("{KSR}x"), CheckId::KsrSyntax),
+        (format!("{KSR}<a/>"), CheckId::KsrSyntax),
+        (KSR.replace('\n', "\u{b}"), CheckId::KsrSyntax),
+        (format!("{KSR}{}", " ".repeat(MAX_OCTETS)), CheckId::KsrLimits),
+        (SKR.to_owned(), CheckId::KsrSyntax),
     ] {
         assert_eq!(parse_request(text.as_bytes()).expect_err("refused").id, id);
     }
-    assert_eq!(parse_request(b"<KSR>\xff").expect_err("not UTF-8").id, "KSR-SYNTAX");
-    assert_eq!(parse_response(KSR.as_bytes()).expect_err("the other kind").id, "SKR-SYNTAX");
+    assert_eq!(parse_request(b"<KSR>\xff").expect_err("not UTF-8").id, CheckId::KsrSyntax);
+    assert_eq!(parse_response(KSR.as_bytes()).expect_err("the other kind").id, CheckId::SkrSyntax);
     let altered = SKR.replacen("keyTag=\"61045\"", "keyTag=\"61046\"", 1);
-    assert_eq!(parse_response(altered.as_bytes()).expect_err("a wrong tag").id, "SKR-KEY");
+    assert_eq!(parse_response(altered.as_bytes()).expect_err("a wrong tag").id, CheckId::SkrKey);
     let signer = SKR.replacen("<Key ", "<Signer keyIdentifier=\"a\"/><Key ", 1);
-    assert_eq!(parse_response(signer.as_bytes()).expect_err("no wishes in a response").id, "SKR-SYNTAX");
+    assert_eq!(
+        parse_response(signer.as_bytes()).expect_err("no wishes in a response").id,
+        CheckId::SkrSyntax
+    );
 }
 
 /// What carries nothing: the declaration, blanks, comments between elements, the zone of times, the order of attributes.
@@ -351,9 +355,9 @@ fn every_cut_is_noticed() {
     let short = SKR.len() - "</KSR>\n".len();
     for end in (0..short).step_by(7).chain(short..SKR.len() - 2) {
         let error = parse_response(&SKR.as_bytes()[..end]).expect_err("cut");
-        assert!(matches!(error.id, "SKR-TRUNCATED" | "SKR-SYNTAX"), "{end}: {error}");
+        assert!(matches!(error.id, CheckId::SkrTruncated | CheckId::SkrSyntax), "{end}: {error}");
     }
-    assert_eq!(parse_response(&SKR.as_bytes()[..9000]).expect_err("cut").id, "SKR-TRUNCATED");
+    assert_eq!(parse_response(&SKR.as_bytes()[..9000]).expect_err("cut").id, CheckId::SkrTruncated);
     assert!(parse_response(&SKR.as_bytes()[..SKR.len() - 1]).is_ok());
 }
 

@@ -1,8 +1,9 @@
 //! What was found out about one SKR, as text and as JSON.
 
+use keystore::check::{Check, CheckId};
 use std::io::{self, Write};
 
-use keystore::exchange::verify::{Check, Outcome, Verdict};
+use keystore::exchange::verify::{Outcome, Verdict};
 use keystore::exchange::{Bundle, UnverifiedSkr};
 use keystore::time::Timestamp;
 use serde::Serialize;
@@ -49,7 +50,7 @@ pub struct Summary {
 
 #[derive(Debug, Serialize)]
 pub struct Row {
-    pub id: &'static str,
+    pub id: CheckId,
     pub verdict: Word,
     pub holds: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -167,7 +168,7 @@ pub fn print(
         return writeln!(out, "verdict   {}", style.good("good"));
     }
     let mut failed: Vec<&str> =
-        report.checks.iter().filter(|row| row.verdict == Word::Fail).map(|row| row.id).collect();
+        report.checks.iter().filter(|row| row.verdict == Word::Fail).map(|row| row.id.as_str()).collect();
     failed.dedup();
     writeln!(out, "verdict   {}", style.bad(&format!("rejected by {}", failed.join(", "))))
 }

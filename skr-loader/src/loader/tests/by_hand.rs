@@ -1,5 +1,6 @@
 //! What people order: imports by hand, forced checks, going back.
 
+use keystore::check::CheckId;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -16,11 +17,11 @@ fn who() -> Who {
     Who { uid: 4711, name: Some("jo".to_owned()) }
 }
 
-fn order(force: &[&'static str]) -> Order {
+fn order(force: &[CheckId]) -> Order {
     Order { who: who(), force: force.to_vec(), reason: Some("a test".to_owned()), dry_run: false }
 }
 
-fn dry(force: &[&'static str]) -> Order {
+fn dry(force: &[CheckId]) -> Order {
     Order { dry_run: true, reason: None, ..order(force) }
 }
 
@@ -79,7 +80,7 @@ fn a_file_by_hand_is_judged_like_a_dropped_one() {
     assert_eq!(bench.value("watch_files_total{outcome=\"imported\"}"), 0, "it never lay in the inbox");
     assert_eq!(bench.by_hand(&skr(0).text(), order(&[])).outcome, Outcome::Unchanged { generation: 1 });
     let rejected = bench.by_hand(&skr(9).ksk(TestKey::ksk(9)).text(), order(&[]));
-    assert!(rejecting_ids(&rejected.outcome).contains(&"SKR-UNKNOWN-KSK"), "{rejected:?}");
+    assert!(rejecting_ids(&rejected.outcome).contains(&CheckId::SkrUnknownKsk), "{rejected:?}");
     assert_eq!(bench.files("rejected"), [""; 0], "the file stays where it is");
     let records = bench.records();
     let events: Vec<_> = records.iter().map(|r| (r.event.as_str(), r.uid, r.user.as_deref())).collect();
@@ -100,9 +101,9 @@ fn a_dry_run_changes_nothing() {
     assert_eq!(accepted(&bench.by_hand(&new, dry(&[])).outcome), 3);
     assert_eq!(bench.by_hand(&skr(9).text(), dry(&[])).outcome, Outcome::Unchanged { generation: 2 });
     let replay = skr(0).text();
-    assert_eq!(rejecting_ids(&bench.by_hand(&replay, dry(&[])).outcome), ["SKR-REPLAY"]);
-    let forced = bench.by_hand(&replay, dry(&["SKR-REPLAY"]));
-    assert_eq!((accepted(&forced.outcome), &*forced.forced), (3, &["SKR-REPLAY"][..]));
+    assert_eq!(rejecting_ids(&bench.by_hand(&replay, dry(&[])).outcome), [CheckId::SkrReplay]);
+    let forced = bench.by_hand(&replay, dry(&[CheckId::SkrReplay]));
+    assert_eq!((accepted(&forced.outcome), &*forced.forced), (3, &[CheckId::SkrReplay][..]));
     assert_eq!(bench.roll_back(None, &dry(&[])).unwrap().generation, 3);
     assert!(bench.roll_back(Some(7), &dry(&[])).is_err());
     assert_eq!(series(&bench), metrics);
@@ -113,11 +114,17 @@ fn a_dry_run_changes_nothing() {
 fn force_replay_and_nothing_else() {
     let mut bench = two_generations();
     let old = skr(0).text();
-    assert_eq!(rejecting_ids(&bench.by_hand(&old, order(&["SKR-GAP"])).outcome), ["SKR-REPLAY"]);
-    let import = bench.by_hand(&old, order(&["SKR-REPLAY", "SKR-NOT-ASKED"]));
+    assert_eq!(rejecting_ids(&bench.by_hand(&old, order(&[CheckId::SkrGap])).outcome), [CheckId::SkrReplay]);
+    let import = bench.by_hand(&old, order(&[CheckId::SkrReplay, CheckId::SkrNotAsked]));
     let Outcome::Accepted { generation: 3, warnings } = &import.outcome else { panic!("{import:?}") };
-    assert!(warnings.iter().any(|w| w.id == "SKR-REPLAY" && w.what.starts_with("forced: ")), "{warnings:?}");
-    assert_eq!(order(&["SKR-REPLAY", "SKR-NOT-ASKED"]).unneeded(&import.forced), ["SKR-NOT-ASKED"]);
+    assert!(
+        warnings.iter().any(|w| w.id == CheckId::SkrReplay && w.what.starts_with("forced: ")),
+        "{warnings:?}"
+    );
+    assert_eq!(
+        order(&[CheckId::SkrReplay, CheckId::SkrNotAsked]).unneeded(&import.forced),
+        [CheckId::SkrNotAsked]
+    );
     let records = bench.records();
     let [.., ordered, done] = &records[..] else { panic!() };
     for (record, event) in [(ordered, "ordered"), (done, "accepted")] {
@@ -130,7 +137,7 @@ fn force_replay_and_nothing_else() {
         if restarts == 1 {
             bench = bench.restart();
         }
-        assert_eq!(rejecting_ids(&bench.import("b.skr", skr(9).text())), ["SKR-REPLAY"]);
+        assert_eq!(rejecting_ids(&bench.import("b.skr", skr(9).text())), [CheckId::SkrReplay]);
         assert_eq!(bench.import("a.skr", &old), Outcome::Unchanged { generation: 3 });
     }
 }
@@ -143,8 +150,8 @@ fn row_12_skr_gap_forced_keeps_the_old_bundles_until_their_end() {
     // What is in force ends at day 50, this one begins at day 60.
     let late = skr(60).text();
     let ids = rejecting_ids(&bench.by_hand(&late, order(&[])).outcome);
-    assert!(ids.contains(&"SKR-GAP"), "{ids:?}");
-    let import = bench.by_hand(&late, order(&["SKR-GAP", "SKR-PROVE"]));
+    assert!(ids.contains(&CheckId::SkrGap), "{ids:?}");
+    let import = bench.by_hand(&late, order(&[CheckId::SkrGap, CheckId::SkrProve]));
     assert_eq!(accepted(&import.outcome), 2, "{import:?}");
     for restarts in 0..2 {
         if restarts == 1 {
@@ -166,32 +173,32 @@ fn row_12_skr_gap_forced_keeps_the_old_bundles_until_their_end() {
         assert!(verify(parse(), &context, bench.now).is_err(), "a hole is none that goes unseen");
         context.allow_gaps = true;
         let skr = verify(parse(), &context, bench.now).unwrap();
-        assert!(skr.warnings().iter().any(|w| w.id == "SKR-GAP"));
+        assert!(skr.warnings().iter().any(|w| w.id == CheckId::SkrGap));
     }
     // A hole inside of one SKR is not forced.
     let mut holed = skr(60).build();
     holed.bundles.remove(2);
     let holed = bind::print_skr(&holed, start(), "a test");
-    assert_eq!(rejecting_ids(&bench.by_hand(&holed, order(FORCEABLE)).outcome), ["SKR-GAP"]);
+    assert_eq!(rejecting_ids(&bench.by_hand(&holed, order(FORCEABLE)).outcome), [CheckId::SkrGap]);
 }
 
 #[test]
 fn force_missing_keys_unasked_and_far() {
     let mut bench = Bench::new();
     let other = skr(0).zsk(TestKey::zsk(9).dnskey).text();
-    assert_eq!(rejecting_ids(&bench.by_hand(&other, order(&[])).outcome), ["SKR-NO-PRIVATE-KEY"]);
-    let import = bench.by_hand(&other, order(&["SKR-NO-PRIVATE-KEY"]));
-    assert_eq!((accepted(&import.outcome), &*import.forced), (1, &["SKR-NO-PRIVATE-KEY"][..]));
+    assert_eq!(rejecting_ids(&bench.by_hand(&other, order(&[])).outcome), [CheckId::SkrNoPrivateKey]);
+    let import = bench.by_hand(&other, order(&[CheckId::SkrNoPrivateKey]));
+    assert_eq!((accepted(&import.outcome), &*import.forced), (1, &[CheckId::SkrNoPrivateKey][..]));
 
     let far = skr(0).step(3000 * DAY).validity(3001 * DAY).bundles(2);
     let ids = rejecting_ids(&bench.by_hand(&far.text(), order(FORCEABLE)).outcome);
-    assert_eq!(ids, ["SKR-VALIDITY"], "forced is the horizon alone");
+    assert_eq!(ids, [CheckId::SkrValidity], "forced is the horizon alone");
     let bundles = 366 * 12 / 45;
     let far = skr(0).step(45 * DAY).validity(50 * DAY).bundles(bundles).text();
     let ids = rejecting_ids(&bench.by_hand(&far, order(&[])).outcome);
-    assert_eq!(ids, ["SKR-HORIZON"]);
-    let import = bench.by_hand(&far, order(&["SKR-HORIZON"]));
-    assert_eq!((accepted(&import.outcome), &*import.forced), (2, &["SKR-HORIZON"][..]));
+    assert_eq!(ids, [CheckId::SkrHorizon]);
+    let import = bench.by_hand(&far, order(&[CheckId::SkrHorizon]));
+    assert_eq!((accepted(&import.outcome), &*import.forced), (2, &[CheckId::SkrHorizon][..]));
 }
 
 #[test]
@@ -202,11 +209,11 @@ fn what_is_not_signed_is_never_forced() {
     flipped.bundles[3].signatures[0].signature[7] ^= 1;
     let past = SkrBuilder::new(ZONE, start().minus(80 * DAY)).text();
     for (text, id) in [
-        (bind::print_skr(&flipped, start(), "a test"), "SKR-BAD-SIGNATURE"),
-        (skr(9).ksk(TestKey::ksk(9)).text(), "SKR-UNKNOWN-KSK"),
-        (past, "SKR-EXPIRED"),
-        (String::new(), "SKR-SYNTAX"),
-        (SkrBuilder::new("other.", start()).text(), "SKR-WRONG-ZONE"),
+        (bind::print_skr(&flipped, start(), "a test"), CheckId::SkrBadSignature),
+        (skr(9).ksk(TestKey::ksk(9)).text(), CheckId::SkrUnknownKsk),
+        (past, CheckId::SkrExpired),
+        (String::new(), CheckId::SkrSyntax),
+        (SkrBuilder::new("other.", start()).text(), CheckId::SkrWrongZone),
     ] {
         let ids = rejecting_ids(&bench.by_hand(&text, order(FORCEABLE)).outcome);
         assert!(ids.contains(&id), "{id}: {ids:?}");
@@ -239,12 +246,12 @@ fn back_to_the_one_before_as_a_new_generation() {
     let error = bench.roll_back(None, &order(&[])).unwrap_err();
     assert!(matches!(error, RollbackError::NoOlder { .. }), "{error}");
     let mut bench = bench.restart();
-    assert_eq!(rejecting_ids(&bench.import("b.skr", skr(9).text())), ["SKR-REPLAY"]);
+    assert_eq!(rejecting_ids(&bench.import("b.skr", skr(9).text())), [CheckId::SkrReplay]);
     assert_eq!(bench.import("a.skr", skr(0).text()), Outcome::Unchanged { generation: 3 });
     // By name, or by force, what was left comes back.
     assert_eq!(bench.roll_back(Some(2), &order(&[])).unwrap().generation, 4);
     assert_eq!(bench.current(), Some((4, sha256(&skr(9)))));
-    assert_eq!(accepted(&bench.by_hand(&skr(0).text(), order(&["SKR-REPLAY"])).outcome), 5);
+    assert_eq!(accepted(&bench.by_hand(&skr(0).text(), order(&[CheckId::SkrReplay])).outcome), 5);
     // And a newer one is taken as ever.
     assert_eq!(accepted(&bench.import("c.skr", skr(12).text())), 6);
 }
@@ -318,12 +325,12 @@ fn the_way_back_is_proven_from_what_caches_hold_now() {
     // The wrong one: it lacks the ZSK that signs.
     let wrong = skr(9).zsk(b.dnskey.clone()).text();
     let ids = rejecting_ids(&bench.by_hand(&wrong, order(&[])).outcome);
-    assert_eq!(ids, ["SKR-PROVE"]);
-    assert_eq!(accepted(&bench.by_hand(&wrong, order(&["SKR-PROVE"])).outcome), 2);
+    assert_eq!(ids, [CheckId::SkrProve]);
+    assert_eq!(accepted(&bench.by_hand(&wrong, order(&[CheckId::SkrProve])).outcome), 2);
     let error = bench.roll_back(None, &order(&[])).unwrap_err();
-    assert_eq!(checks::rejecting(error.findings()), ["SKR-PROVE"], "{error}");
-    let rollback = bench.roll_back(None, &order(&["SKR-PROVE"])).unwrap();
-    assert_eq!((rollback.generation, &*rollback.forced), (3, &["SKR-PROVE"][..]));
+    assert_eq!(checks::rejecting(error.findings()), [CheckId::SkrProve], "{error}");
+    let rollback = bench.roll_back(None, &order(&[CheckId::SkrProve])).unwrap();
+    assert_eq!((rollback.generation, &*rollback.forced), (3, &[CheckId::SkrProve][..]));
 }
 
 /// What was joined, or rewritten from another form, comes back with the file that was dropped: that is `unchanged` then.

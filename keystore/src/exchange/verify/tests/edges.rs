@@ -1,6 +1,7 @@
 //! The very edges of limits and conditions: one more, one less, one of two.
 
 use super::*;
+use crate::check::CheckId;
 use crate::exchange::bind::{MAX_BUNDLES, MAX_SIGNATURES};
 
 fn limits(skr: &UnverifiedSkr) -> Vec<Finding> {
@@ -17,7 +18,7 @@ fn skr_limits_are_met_exactly() {
     skr.bundles = vec![one.clone(); MAX_BUNDLES];
     assert_eq!(limits(&skr), [], "as many bundles as allowed");
     skr.bundles.push(one.clone());
-    assert_eq!(rejecting(&limits(&skr)), ["SKR-LIMITS"]);
+    assert_eq!(rejecting(&limits(&skr)), [CheckId::SkrLimits]);
 
     let keyed = |count: usize| {
         let mut skr = builder().build();
@@ -31,14 +32,14 @@ fn skr_limits_are_met_exactly() {
         skr
     };
     assert_eq!(limits(&keyed(MAX_DISTINCT_KEYS)), [], "as many keys as allowed");
-    assert_eq!(rejecting(&limits(&keyed(MAX_DISTINCT_KEYS + 1))), ["SKR-LIMITS"]);
+    assert_eq!(rejecting(&limits(&keyed(MAX_DISTINCT_KEYS + 1))), [CheckId::SkrLimits]);
 
     let mut skr = builder().build();
     let signature = skr.bundles[1].signatures[0].clone();
     skr.bundles[1].signatures = vec![signature.clone(); 3 * MAX_SIGNATURES];
     assert_eq!(limits(&skr), [], "as many signatures as allowed");
     skr.bundles[1].signatures.push(signature);
-    assert_eq!(rejecting(&limits(&skr)), ["SKR-LIMITS"]);
+    assert_eq!(rejecting(&limits(&skr)), [CheckId::SkrLimits]);
 }
 
 #[test]
@@ -46,16 +47,16 @@ fn skr_ttl_warns_over_a_week_and_not_before() {
     for (ttl, warned) in [(0, false), (2 * 86_400, false), (7 * 86_400, false), (7 * 86_400 + 1, true)] {
         let builder = builder().ttl(ttl);
         let findings = judge(&builder, &builder.build());
-        assert_eq!(findings.iter().any(|f| f.id == "SKR-TTL"), warned, "{ttl}: {findings:#?}");
+        assert_eq!(findings.iter().any(|f| f.id == CheckId::SkrTtl), warned, "{ttl}: {findings:#?}");
     }
     let builder = builder().ttl(0x7fff_ffff);
-    assert!(!rejecting(&judge(&builder, &builder.build())).contains(&"SKR-TTL"), "the largest TTL");
+    assert!(!rejecting(&judge(&builder, &builder.build())).contains(&CheckId::SkrTtl), "the largest TTL");
 }
 
 #[test]
 fn skr_algorithm_warns_of_keys_whose_algorithm_signs_no_dnskey_rrset() {
     let told = |skr: &UnverifiedSkr| {
-        judge(&builder(), skr).iter().filter(|f| f.id == "SKR-ALGORITHM" && !f.rejects()).count()
+        judge(&builder(), skr).iter().filter(|f| f.id == CheckId::SkrAlgorithm && !f.rejects()).count()
     };
     assert_eq!(told(&builder().build()), 0);
     // A signature of that algorithm over CDS is none over DNSKEY.
@@ -114,7 +115,7 @@ fn skr_cds_delete_in_one_of_the_two() {
         change(&mut skr.bundles[1]);
         sign_again(&builder(), &mut skr.bundles[1]);
         let findings = findings(&skr, &context, start());
-        assert_eq!(!rejecting(&findings).contains(&"SKR-CDS"), good, "{what}: {findings:#?}");
+        assert_eq!(!rejecting(&findings).contains(&CheckId::SkrCds), good, "{what}: {findings:#?}");
     }
 }
 
@@ -129,10 +130,10 @@ fn skr_cds_wants_the_named_key_over_dnskey_itself() {
     bundle.cds.as_mut().expect("there is CDS").rdatas = vec![ds.into()];
     bundle.cdnskey.as_mut().expect("there is CDNSKEY").rdatas = vec![two.dnskey.to_rdata().into()];
     builder.resign(bundle, &[&one, &two]);
-    assert_eq!(rejecting(&judge(&builder, &skr)), [""; 0], "both sign all");
+    assert_eq!(rejecting(&judge(&builder, &skr)), [], "both sign all");
     let bundle = &mut skr.bundles[1];
     bundle.signatures.retain(|s| s.covered != Rtype::DNSKEY || s.key_tag == one.dnskey.tag());
-    assert_eq!(rejecting(&judge(&builder, &skr)), ["SKR-CDS"]);
+    assert_eq!(rejecting(&judge(&builder, &skr)), [CheckId::SkrCds]);
 }
 
 #[test]
@@ -147,10 +148,10 @@ fn a_signature_by_a_ksk_that_has_left_is_told_and_counts_for_nothing() {
     let extra = old.sign(&skr.bundles[1].dnskey, from, to);
     skr.bundles[1].signatures.push(extra);
     let found = judge(&builder, &skr);
-    let bad: Vec<_> = found.iter().filter(|f| f.id == "SKR-BAD-SIGNATURE").collect();
+    let bad: Vec<_> = found.iter().filter(|f| f.id == CheckId::SkrBadSignature).collect();
     assert!(bad.len() == 1 && !bad[0].rejects(), "{found:#?}");
     skr.bundles[1].signatures.last_mut().expect("one").signature[5] ^= 1;
-    assert!(rejecting(&judge(&builder, &skr)).contains(&"SKR-BAD-SIGNATURE"));
+    assert!(rejecting(&judge(&builder, &skr)).contains(&CheckId::SkrBadSignature));
 }
 
 #[test]
@@ -174,14 +175,14 @@ fn twenty_findings_of_a_kind_are_told_and_the_rest_is_counted() {
     for (count, told, more) in [(20, 20, None), (21, 21, Some(1)), (25, 21, Some(5))] {
         let mut report = Report::default();
         for _ in 0..count {
-            report.reject("SKR-KEY", None, "a".to_owned());
+            report.reject(CheckId::SkrKey, None, "a".to_owned());
         }
         for _ in 0..19 {
-            report.warn("SKR-KEY", None, "b".to_owned());
-            report.reject("SKR-TTL", None, "c".to_owned());
+            report.warn(CheckId::SkrKey, None, "b".to_owned());
+            report.reject(CheckId::SkrTtl, None, "c".to_owned());
         }
         let findings = report.into_findings();
-        let of_it: Vec<_> = findings.iter().filter(|f| f.id == "SKR-KEY" && f.rejects()).collect();
+        let of_it: Vec<_> = findings.iter().filter(|f| f.id == CheckId::SkrKey && f.rejects()).collect();
         assert_eq!(of_it.len(), told, "{count}");
         assert_eq!(findings.len(), told + 38, "each kind has its own count");
         let says = more.map(|n| format!("and {n} more of this kind"));
@@ -207,12 +208,12 @@ fn warnings_stay_with_the_verified_skr() {
     let builder = builder().ttl(8 * 86_400);
     let (zone, anchors) = (Name::parse("example.").expect("a name"), builder.anchors());
     let skr = verify(builder.build(), &VerifyContext::new(&zone, &anchors), start()).expect("good");
-    assert!(skr.warnings().iter().any(|f| f.id == "SKR-TTL"));
+    assert!(skr.warnings().iter().any(|f| f.id == CheckId::SkrTtl));
 }
 
 #[test]
 fn verdicts_of_what_did_not_read_name_every_check() {
-    let finding = Finding::reject("SKR-TYPE", None, "no");
+    let finding = Finding::reject(CheckId::SkrType, None, "no");
     assert_eq!(verdicts_unread(CHECKS, &finding).len(), CHECKS.len());
     assert_eq!(span(3661), "1h 1min");
 }
@@ -236,7 +237,7 @@ fn skr_unknown_ksk_follows_an_announcement_by_cds_or_by_cdnskey_alone() {
                 bundle.signatures.retain(|s| s.covered != left_out);
             }
             let found = findings(&skr, &VerifyContext::new(&zone, &anchors), start());
-            let expected: &[&str] = if announced { &[] } else { &["SKR-UNKNOWN-KSK"] };
+            let expected: &[CheckId] = if announced { &[] } else { &[CheckId::SkrUnknownKsk] };
             assert_eq!(rejecting(&found), expected, "without {left_out}, announced: {announced}");
         }
     }
@@ -263,7 +264,7 @@ fn skr_unknown_ksk_says_why() {
         let mut skr = builder().build();
         change(&mut skr);
         let found = findings(&skr, &VerifyContext::new(&zone, anchors), start());
-        let why = found.iter().find(|f| f.id == "SKR-UNKNOWN-KSK" && f.rejects());
+        let why = found.iter().find(|f| f.id == CheckId::SkrUnknownKsk && f.rejects());
         assert!(why.is_some_and(|why| why.what.contains(says)), "{says}: {found:#?}");
     }
 }
