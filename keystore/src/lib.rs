@@ -9,6 +9,7 @@
 
 pub mod check;
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod crypto;
 pub mod dns;

@@ -15,7 +15,6 @@
 //! [`Rounds`] looks at many zones again and again ([`Timer`]) and tells people ([`Notices`]); [`TimerLock`] keeps a second timer away.
 
 mod fit;
-mod hook;
 mod lock;
 mod mail;
 mod memory;
@@ -38,7 +37,6 @@ use keystore::time::Timestamp;
 use crate::keygen::KeygenError;
 use crate::request::RequestError;
 
-pub use hook::HookError;
 pub use lock::{LockError, TimerLock};
 pub use notice::{NoticeError, Notices, Told};
 pub use outbox::OpenRequest;

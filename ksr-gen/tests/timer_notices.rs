@@ -7,8 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use common::COMMON;
 use common::host::{DAY, Host, files};
+use keystore::command::RunError;
 use keystore::store::digest;
-use offline_ksk_ksr_gen::daemon::{HookError, NoticeError, Notices, TimerOutcome, Told, Urgency};
+use offline_ksk_ksr_gen::daemon::{NoticeError, Notices, TimerOutcome, Told, Urgency};
 
 /// A hook that appends its urgency and attempt to `calls`, keeps the mail as `mail`, and ends as the file `status` says.
 fn install(host: &mut Host) {
@@ -216,7 +217,7 @@ fn a_hook_that_fails_is_tried_again_less_and_less_often() {
     let mut tries = Vec::new();
     for _ in 0..400 {
         match step(&host, &mut notices) {
-            Told::Failed(Urgency::Notice, NoticeError::Hook(HookError::Failed { .. })) => {
+            Told::Failed(Urgency::Notice, NoticeError::Hook(RunError::Failed { .. })) => {
                 tries.push(host.now.since(began) / 60);
             }
             Told::Waits(Urgency::Notice) => {}
@@ -248,7 +249,7 @@ fn a_hook_that_hangs_holds_up_the_zones_once_a_minute() {
     let mut notices = Notices::default();
     let begun = std::time::Instant::now();
     let told = step(&host, &mut notices);
-    assert!(matches!(told, Told::Failed(_, NoticeError::Hook(HookError::Hangs { .. }))), "{told:?}");
+    assert!(matches!(told, Told::Failed(_, NoticeError::Hook(RunError::TimedOut { .. }))), "{told:?}");
     let config = host.config();
     let report =
         offline_ksk_ksr_gen::daemon::tick(&other, &host.ksr, &host.site.path(""), host.now).expect("a look");

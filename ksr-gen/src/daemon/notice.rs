@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
+use keystore::command::{Invocation, RunError};
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
 use keystore::durable;
 use keystore::store::digest;
 use keystore::time::Timestamp;
 
-use super::hook::{self, HookError};
 use super::mail::{self, Subject};
 use super::outbox::{OpenRequest, mail_path, read_request, told_path};
 use super::urgency::Urgency;
@@ -54,7 +54,7 @@ pub enum NoticeError {
     },
     /// The hook.
     #[error("on-request: {0}")]
-    Hook(#[from] HookError),
+    Hook(#[from] RunError),
 }
 
 /// Seconds until a failed hook is tried again; doubled each time up to [`LONGEST_WAIT`].
@@ -118,7 +118,7 @@ impl Notices {
                 let seconds = FIRST_WAIT.saturating_mul(1 << failures.min(6)).min(LONGEST_WAIT);
                 let wait = Wait { failures: failures.saturating_add(1), from: now, until: now.plus(seconds) };
                 self.waits.insert(zone.name.clone(), wait);
-                if matches!(error, NoticeError::Hook(HookError::Hangs { .. })) {
+                if matches!(error, NoticeError::Hook(RunError::TimedOut { .. })) {
                     self.rest = Some(Wait { until: now.plus(FIRST_WAIT - 1), ..wait });
                 }
                 Told::Failed(urgency, error)
@@ -171,7 +171,8 @@ fn try_to_tell(
             ("OFFLINE_KSK_ATTEMPT", failures.saturating_add(1).to_string()),
         ];
         let timeout = Duration::from_secs(u64::from(config.ksr.on_request_timeout));
-        hook::run(&config.ksr.on_request, &environment, &path, timeout)?;
+        let words = &config.ksr.on_request;
+        Invocation { words, environment: &environment, input: Some(&path), timeout, stop: None }.run()?;
     }
     let note = told_path(&request.path);
     let mut text = fs::read_to_string(&note).unwrap_or_default();

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use keystore::command::RunError;
 use keystore::dns::Name;
 use keystore::durable;
 use keystore::exchange::Bundle;
@@ -216,7 +217,7 @@ impl Worker {
                 }
             }
             // We stop: that says nothing of the server.
-            Err(CommandError::Stopped { .. }) => {}
+            Err(CommandError::Run(RunError::Stopped { .. })) => {}
             Err(error) => {
                 up.set(0);
                 if !std::mem::replace(&mut self.down_told, true) {
