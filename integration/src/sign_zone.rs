@@ -12,6 +12,7 @@ use keystore::dns::Name;
 use keystore::exchange::{VerifyContext, bind, format, parse_trust_anchors, verify};
 use keystore::policy::{self, Policy};
 use keystore::time::{Timestamp, syntax};
+use signer_plugin::rules::ZoneRules;
 use signer_plugin::runtime::Keyring;
 use signer_plugin::signing::{SigningTimes, sign};
 use signer_plugin::zone::Zone;
@@ -62,7 +63,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         (Some(file), Some(name)) => policy::load(file)?.get(name)?.clone(),
         _ => Policy::with_defaults("default"),
     };
-    let zone = Arc::new(Zone::load(&options.zone_file, &options.zone)?);
+    let zone = Arc::new(Zone::load(&options.zone_file, &options.zone, ZoneRules::default())?);
     let warnings = zone.warnings();
     for warning in &warnings.texts {
         eprintln!("offline-ksk: warning: {warning}");

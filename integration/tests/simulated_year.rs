@@ -42,6 +42,7 @@ use ksr_gen::sign::{self, Allow, Signing};
 use metrics::Metrics;
 use signer_plugin::answer::{Context, Outcome, Transport, answer};
 use signer_plugin::hosted::{Hosted, Responder};
+use signer_plugin::rules::ZoneRules;
 use signer_plugin::runtime::{SignerZone, ZoneRuntime, ZoneSetup};
 use signer_plugin::signing::{self, SignedZone, SigningTimes, ZoneKey};
 use signer_plugin::zone::Zone;
@@ -155,7 +156,7 @@ impl Root {
             ksk.algorithm.0
         );
         std::fs::write(&file, text).unwrap();
-        let zone = Arc::new(Zone::load(&file, &name).unwrap());
+        let zone = Arc::new(Zone::load(&file, &name, ZoneRules::default()).unwrap());
         let signer = PrivateKey::Raw(vec![2; 32]).signer(Algorithm::ED25519).unwrap();
         let zsk = ZoneKey { dnskey: TestKey::zsk(2).dnskey, signer: Arc::from(signer) };
         Self { name, zone, key: TestKey::ksk(1), zsk, signed: Mutex::new(None) }

@@ -27,7 +27,9 @@
 pub mod answer;
 pub mod border;
 pub mod hosted;
+mod index;
 pub mod reply;
+pub mod rules;
 pub mod runtime;
 pub mod signing;
 #[cfg(test)]

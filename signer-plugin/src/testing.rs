@@ -9,9 +9,10 @@ use keystore::exchange::Bundle;
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 
+use crate::rules::ZoneRules;
 use crate::signing::{self, SignedZone, SigningTimes, ZoneKey};
 use crate::zone::{Zone, ZoneBuilder};
-use crate::zonefile::{Record, Source, ZoneFileError};
+use crate::zonefile::{Record, RecordPlace, ZoneFileError, ZoneFiles};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 pub(crate) const DAY: u64 = 86_400;
@@ -24,29 +25,30 @@ pub(crate) fn name(text: &str) -> Name {
 
 /// A zone from records in presentation form, one an entry, TTL 3600 where none is written.
 pub(crate) fn zone(origin: &str, text: &str) -> Result<Zone, ZoneFileError> {
+    zone_by_rules(origin, text, ZoneRules::default())
+}
+
+/// The same, judged by `rules`.
+pub(crate) fn zone_by_rules(origin: &str, text: &str, rules: ZoneRules) -> Result<Zone, ZoneFileError> {
     let origin = name(origin);
-    let mut builder = ZoneBuilder::new(&origin);
+    let mut builder = ZoneBuilder::with_rules(&origin, rules);
     let mut previous = None;
-    let source = Source { files: vec!["test.zone".into()] };
+    let files = ZoneFiles { paths: vec!["test.zone".into()] };
     for entry in Entries::new(text.as_bytes()) {
         let entry = entry.expect("the test's zone lexes");
         let record = entry.record(Some(&origin), previous.as_ref()).expect("the test's records read");
+        let place = RecordPlace { file: 0, line: entry.line };
         let pushed = builder.push(&Record {
             owner: record.owner.as_wire(),
             rtype: record.rtype,
             ttl: record.ttl.unwrap_or(3600),
             rdata: &record.rdata,
-            file: 0,
-            line: entry.line,
+            place,
         });
-        pushed.map_err(|what| ZoneFileError::Syntax {
-            path: source.files[0].clone(),
-            line: entry.line,
-            what,
-        })?;
+        pushed.map_err(|problem| ZoneFileError::refused(&files, place, problem))?;
         previous = Some(record.owner);
     }
-    builder.finish(source)
+    builder.finish(files)
 }
 
 /// A key pair, with the flags of its DNSKEY.

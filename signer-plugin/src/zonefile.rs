@@ -6,8 +6,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use keystore::dns::presentation::{self, EntryHead, Lexer, MAX_TTL, RecordError, Token};
+use keystore::dns::presentation::{self, EntryHead, LexErrorKind, Lexer, MAX_TTL, RecordError, Token};
 use keystore::dns::{Class, Name, Rtype, name, rdata};
+
+use crate::rules::RecordProblem;
 
 /// Most files that stand open at once through `$INCLUDE`, the first one included.
 pub const MAX_DEPTH: usize = 16;
@@ -27,17 +29,35 @@ pub struct Record<'a> {
     pub ttl: u32,
     /// RDATA, uncompressed wire form.
     pub rdata: &'a [u8],
-    /// Index of its file, see [`Source::files`].
+    /// Where it stands.
+    pub place: RecordPlace,
+}
+
+/// Where a record stands in the files of a zone; ordered by file, then by line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RecordPlace {
+    /// Index of its file in [`ZoneFiles::paths`].
     pub file: u32,
     /// Its line, from 1.
     pub line: u32,
 }
 
-/// The files that were read, the first one and those it included.
+/// The files that a zone was read from, the first one and those it included.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Source {
+pub struct ZoneFiles {
     /// Paths, in the order of opening.
-    pub files: Vec<PathBuf>,
+    pub paths: Vec<PathBuf>,
+}
+
+impl ZoneFiles {
+    /// `FILE:LINE` of a place; `record LINE` for records that come from no file.
+    #[must_use]
+    pub fn describe(&self, place: RecordPlace) -> String {
+        match self.paths.get(place.file as usize) {
+            Some(path) => format!("{}:{}", path.display(), place.line),
+            None => format!("record {}", place.line),
+        }
+    }
 }
 
 /// What is wrong with a zone file, and where.
@@ -49,10 +69,10 @@ pub enum ZoneFileError {
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the call that opened or read it.
         source: std::io::Error,
     },
-    /// A line does not read.
+    /// A line is no record and no directive.
     #[error("{path}:{line}: {what}", path = path.display())]
     Syntax {
         /// The file.
@@ -60,11 +80,30 @@ pub enum ZoneFileError {
         /// Line, from 1.
         line: u32,
         /// What was expected, and what to do.
-        what: String,
+        what: SyntaxError,
+    },
+    /// A record cannot be part of the zone.
+    #[error("{path}:{line}: {what}", path = path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: u32,
+        /// What is wrong with it, and what to do.
+        what: RecordProblem,
     },
 }
 
-/// Reads `path` and hands each record to `sink`; a sink that refuses gives the reason, which becomes a `Syntax` error with the place.
+impl ZoneFileError {
+    /// The error for a record that refuses the zone.
+    pub(crate) fn refused(files: &ZoneFiles, place: RecordPlace, what: RecordProblem) -> Self {
+        let path = files.paths.get(place.file as usize).cloned().unwrap_or_default();
+        Self::Record { path, line: place.line, what }
+    }
+}
+
+/// Reads `path` and hands each record to `sink`; a problem that the sink returns ends the reading, and becomes a
+/// [`ZoneFileError::Record`] with the place.
 ///
 /// Directives: `$ORIGIN`, `$TTL`, `$INCLUDE` (a relative path counts from the folder of the file that includes; origin and
 /// owner are as before afterwards, the TTL of a `$TTL` inside stays, as in BIND), `$GENERATE`. A record without TTL gets
@@ -73,14 +112,14 @@ pub enum ZoneFileError {
 pub fn read(
     path: &Path,
     origin: &Name,
-    sink: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
-) -> Result<Source, ZoneFileError> {
+    sink: &mut dyn FnMut(Record<'_>) -> Result<(), RecordProblem>,
+) -> Result<ZoneFiles, ZoneFileError> {
     let io = |source| ZoneFileError::Io { path: path.to_owned(), source };
     let (place, text) = load(path).map_err(io)?;
     let mut reader = Reader {
         sink,
-        files: vec![path.to_owned()],
-        places: vec![place],
+        paths: vec![path.to_owned()],
+        resolved: vec![place],
         open: vec![0],
         includes: 0,
         generated: 0,
@@ -90,7 +129,7 @@ pub fn read(
         rdata: Vec::new(),
     };
     reader.file(0, &text, origin.clone())?;
-    Ok(Source { files: reader.files })
+    Ok(ZoneFiles { paths: reader.paths })
 }
 
 /// The resolved path and the octets of a regular file.
@@ -101,6 +140,27 @@ fn load(path: &Path) -> std::io::Result<(PathBuf, Vec<u8>)> {
     }
     let text = std::fs::read(&place)?;
     Ok((place, text))
+}
+
+/// Why a line is no record and no directive, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct SyntaxError(Box<Fault>);
+
+/// Why the reading of an entry ended.
+enum Stop {
+    /// The entry does not read.
+    Syntax(Fault),
+    /// The sink refused the record.
+    Refused(RecordProblem),
+    /// An error of an included file, which has its own place.
+    Inside(ZoneFileError),
+}
+
+impl<F: Into<Fault>> From<F> for Stop {
+    fn from(fault: F) -> Self {
+        Self::Syntax(fault.into())
+    }
 }
 
 /// What is wrong with an entry, and what to do.
@@ -116,8 +176,8 @@ enum Fault {
         "the SOA has no TTL, and its minimum of {0} seconds is none; write `$TTL 3600` at the start of the file"
     )]
     SoaMinimum(u32),
-    #[error("{0}")]
-    Refused(String),
+    #[error(transparent)]
+    Lexical(#[from] LexErrorKind),
     #[error(
         "`{0}` is no directive; there are $ORIGIN, $TTL, $INCLUDE and $GENERATE; a name that starts with $ is written \\$..."
     )]
@@ -136,19 +196,18 @@ enum Fault {
     Generate(#[from] generate::GenerateError),
     #[error("$GENERATE at {value}: {source}")]
     Generated { value: u32, source: Box<Fault> },
+    #[error("$GENERATE at {value}: {source}")]
+    GeneratedRecord { value: u32, source: RecordProblem },
     #[error("the $GENERATE directives of the zone make more than {MAX_GENERATED} records; narrow the range")]
     TooManyGenerated,
-    /// An error of an included file, which has its own place.
-    #[error(transparent)]
-    Inside(ZoneFileError),
 }
 
 struct Reader<'s> {
-    sink: &'s mut dyn FnMut(Record<'_>) -> Result<(), String>,
-    files: Vec<PathBuf>,
-    /// The resolved paths of `files`.
-    places: Vec<PathBuf>,
-    /// The files being read, as indices of `files`; the last one is read now.
+    sink: &'s mut dyn FnMut(Record<'_>) -> Result<(), RecordProblem>,
+    paths: Vec<PathBuf>,
+    /// `paths` without symbolic links, to find files that include each other.
+    resolved: Vec<PathBuf>,
+    /// The files being read, as indices of `paths`; the last one is read now.
     open: Vec<usize>,
     includes: usize,
     generated: u64,
@@ -170,20 +229,22 @@ impl Reader<'_> {
             let (line, read) = match lexer.next_into(&mut tokens) {
                 Ok(None) => return Ok(()),
                 Ok(Some(head)) => (head.line, self.entry(head, &tokens, &mut origin)),
-                Err(error) => (error.line, Err(Fault::Refused(error.what.to_string()))),
+                Err(error) => (error.line, Err(Stop::Syntax(error.what.into()))),
             };
+            let path = || self.paths[file].clone();
             match read {
                 Ok(()) => {}
-                Err(Fault::Inside(error)) => return Err(error),
-                Err(fault) => {
-                    let path = self.files[file].clone();
-                    return Err(ZoneFileError::Syntax { path, line, what: fault.to_string() });
+                Err(Stop::Inside(error)) => return Err(error),
+                Err(Stop::Refused(what)) => return Err(ZoneFileError::Record { path: path(), line, what }),
+                Err(Stop::Syntax(fault)) => {
+                    let what = SyntaxError(Box::new(fault));
+                    return Err(ZoneFileError::Syntax { path: path(), line, what });
                 }
             }
         }
     }
 
-    fn entry(&mut self, head: EntryHead<'_>, tokens: &[Token<'_>], origin: &mut Name) -> Result<(), Fault> {
+    fn entry(&mut self, head: EntryHead<'_>, tokens: &[Token<'_>], origin: &mut Name) -> Result<(), Stop> {
         let Some((first, rest)) = tokens.split_first() else {
             return Ok(());
         };
@@ -202,7 +263,7 @@ impl Reader<'_> {
     }
 
     /// Reads `[TTL] [class] type RDATA`.
-    fn record(&mut self, tokens: &[Token<'_>], origin: &Name, line: u32) -> Result<(), Fault> {
+    fn record(&mut self, tokens: &[Token<'_>], origin: &Name, line: u32) -> Result<(), Stop> {
         let head = presentation::record_head(tokens)?;
         let rtype = head.rtype;
         self.rdata.clear();
@@ -213,10 +274,11 @@ impl Reader<'_> {
         self.hand_over(rtype, ttl, line)
     }
 
-    fn hand_over(&mut self, rtype: Rtype, ttl: u32, line: u32) -> Result<(), Fault> {
+    fn hand_over(&mut self, rtype: Rtype, ttl: u32, line: u32) -> Result<(), Stop> {
         let file = self.open.last().map_or(0, |file| *file as u32);
-        let record = Record { owner: &self.owner, rtype, ttl, rdata: &self.rdata, file, line };
-        (self.sink)(record).map_err(Fault::Refused)
+        let place = RecordPlace { file, line };
+        let record = Record { owner: &self.owner, rtype, ttl, rdata: &self.rdata, place };
+        (self.sink)(record).map_err(Stop::Refused)
     }
 
     /// The TTL of a record whose RDATA is in `self.rdata`.
@@ -247,14 +309,16 @@ impl Reader<'_> {
         arguments: &[Token<'_>],
         origin: &mut Name,
         line: u32,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Stop> {
         if word.is("$ORIGIN") {
-            let [name] = arguments else { return Err(Fault::Usage("expected one name: $ORIGIN NAME")) };
+            let [name] = arguments else {
+                return Err(Fault::Usage("expected one name: $ORIGIN NAME").into());
+            };
             *origin = new_origin(*name, origin)?;
             Ok(())
         } else if word.is("$TTL") {
             let [ttl] = arguments else {
-                return Err(Fault::Usage("expected one TTL: $TTL 3600, or $TTL 1h"));
+                return Err(Fault::Usage("expected one TTL: $TTL 3600, or $TTL 1h").into());
             };
             let seconds = presentation::parse_ttl(ttl.text).filter(|seconds| *seconds <= MAX_TTL);
             self.default_ttl = Some(seconds.ok_or_else(|| RecordError::BadTtl(ttl.to_string()))?);
@@ -263,110 +327,113 @@ impl Reader<'_> {
             match arguments {
                 [path] => self.include(*path, origin.clone()),
                 [path, name] => self.include(*path, new_origin(*name, origin)?),
-                _ => Err(Fault::Usage("expected a file, and maybe an origin: $INCLUDE FILE [NAME]")),
+                _ => Err(Fault::Usage("expected a file, and maybe an origin: $INCLUDE FILE [NAME]").into()),
             }
         } else if word.is("$GENERATE") {
             self.generate(arguments, origin, line)
         } else {
-            Err(Fault::Directive(word.to_string()))
+            Err(Fault::Directive(word.to_string()).into())
         }
     }
 
-    fn include(&mut self, path: Token<'_>, origin: Name) -> Result<(), Fault> {
+    fn include(&mut self, path: Token<'_>, origin: Name) -> Result<(), Stop> {
         if self.open.len() >= MAX_DEPTH {
-            return Err(Fault::Depth);
+            return Err(Fault::Depth.into());
         }
         self.includes += 1;
         if self.includes > MAX_INCLUDES {
-            return Err(Fault::Includes);
+            return Err(Fault::Includes.into());
         }
         let mut written = Vec::new();
         path.unescape_into(&mut written).ok_or(Fault::Usage("the file name ends in half an escape"))?;
         let this = self.open.last().map_or(0, |file| *file);
-        let folder = self.files[this].parent().unwrap_or(Path::new(""));
+        let folder = self.paths[this].parent().unwrap_or(Path::new(""));
         let path = folder.join(OsStr::from_bytes(&written));
         let (place, text) = load(&path).map_err(|source| Fault::Include { path: path.clone(), source })?;
-        let number = match self.places.iter().position(|known| *known == place) {
-            Some(number) if self.open.contains(&number) => return Err(Fault::Loop(path)),
+        let number = match self.resolved.iter().position(|known| *known == place) {
+            Some(number) if self.open.contains(&number) => return Err(Fault::Loop(path).into()),
             Some(number) => number,
             None => {
-                self.files.push(path);
-                self.places.push(place);
-                self.files.len() - 1
+                self.paths.push(path);
+                self.resolved.push(place);
+                self.paths.len() - 1
             }
         };
         let owner = self.owner.clone();
         self.open.push(number);
-        self.file(number, &text, origin).map_err(Fault::Inside)?;
+        self.file(number, &text, origin).map_err(Stop::Inside)?;
         self.open.pop();
         self.owner = owner;
         Ok(())
     }
 
     /// `$GENERATE RANGE OWNER [TTL] [class] type RDATA`.
-    fn generate(&mut self, arguments: &[Token<'_>], origin: &Name, line: u32) -> Result<(), Fault> {
+    fn generate(&mut self, arguments: &[Token<'_>], origin: &Name, line: u32) -> Result<(), Stop> {
         const USAGE: Fault =
             Fault::Usage("expected $GENERATE START-STOP[/STEP] OWNER [TTL] [CLASS] TYPE DATA");
-        let [range, owner, rest @ ..] = arguments else { return Err(USAGE) };
+        let [range, owner, rest @ ..] = arguments else { return Err(USAGE.into()) };
         let range = generate::Range::parse(range.text)
             .ok_or_else(|| generate::GenerateError::Range(range.to_string()))?;
         let head = presentation::record_head(rest)?;
         check_class(head.class)?;
         if rest.len() == head.len {
-            return Err(USAGE);
+            return Err(USAGE.into());
         }
         let owner = generate::Template::parse(owner.text)?;
         let data = generate::Template::parse(&generate::data_text(&rest[head.len..]))?;
         self.generated += range.count();
         if self.generated > MAX_GENERATED {
-            return Err(Fault::TooManyGenerated);
+            return Err(Fault::TooManyGenerated.into());
         }
         // A SOA's minimum is no TTL for what a range makes.
         self.rdata.clear();
         let ttl = self.ttl(head.ttl, head.rtype)?;
         let before = self.owner.clone();
+        let templates = Templates { owner, data, rtype: head.rtype, ttl, line };
         for value in range.values() {
-            self.generate_one(value, &owner, &data, head.rtype, ttl, origin, line)
-                .map_err(|source| Fault::Generated { value, source: Box::new(source) })?;
+            self.generate_one(value, &templates, origin).map_err(|stop| match stop {
+                Stop::Syntax(fault) => Stop::Syntax(Fault::Generated { value, source: Box::new(fault) }),
+                Stop::Refused(source) => Stop::Syntax(Fault::GeneratedRecord { value, source }),
+                Stop::Inside(error) => Stop::Inside(error),
+            })?;
         }
         self.owner = before;
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of one directive")]
-    fn generate_one(
-        &mut self,
-        value: u32,
-        owner: &generate::Template,
-        data: &generate::Template,
-        rtype: Rtype,
-        ttl: u32,
-        origin: &Name,
-        line: u32,
-    ) -> Result<(), Fault> {
-        let text = owner.fill(value)?;
+    fn generate_one(&mut self, value: u32, templates: &Templates, origin: &Name) -> Result<(), Stop> {
+        let rtype = templates.rtype;
+        let text = templates.owner.fill(value)?;
         self.owner.clear();
         put_name(Token::plain(&text), origin, &mut self.owner)?;
-        let text = data.fill(value)?;
+        let text = templates.data.fill(value)?;
         let mut tokens = Vec::new();
-        let entry = Lexer::new(&text).next_into(&mut tokens);
-        entry.map_err(|error| Fault::Refused(error.what.to_string()))?;
+        Lexer::new(&text).next_into(&mut tokens).map_err(|error| Fault::from(error.what))?;
         self.rdata.clear();
         rdata::from_tokens(rtype, &tokens, Some(origin), &mut self.rdata)
             .map_err(|source| RecordError::Rdata { rtype, source })?;
-        self.hand_over(rtype, ttl, line)
+        self.hand_over(rtype, templates.ttl, templates.line)
     }
 }
 
-fn check_class(class: Option<Class>) -> Result<(), Fault> {
+/// What a `$GENERATE` directive makes for each number of its range.
+struct Templates {
+    owner: generate::Template,
+    data: generate::Template,
+    rtype: Rtype,
+    ttl: u32,
+    line: u32,
+}
+
+fn check_class(class: Option<Class>) -> Result<(), Stop> {
     match class {
         None | Some(Class::IN) => Ok(()),
-        Some(other) => Err(Fault::Class(other)),
+        Some(other) => Err(Fault::Class(other).into()),
     }
 }
 
 /// Appends the owner that `token` names.
-fn put_name(token: Token<'_>, origin: &Name, out: &mut Vec<u8>) -> Result<(), Fault> {
+fn put_name(token: Token<'_>, origin: &Name, out: &mut Vec<u8>) -> Result<(), Stop> {
     if token.is_at() {
         out.extend_from_slice(origin.as_wire());
         return Ok(());

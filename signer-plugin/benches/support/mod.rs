@@ -9,7 +9,7 @@ use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 use offline_ksk_signer::signing::{SigningTimes, ZoneKey};
 use offline_ksk_signer::zone::{Zone, ZoneBuilder};
-use offline_ksk_signer::zonefile::{Record, Source};
+use offline_ksk_signer::zonefile::{Record, RecordPlace, ZoneFiles};
 
 pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 pub const TIMES: SigningTimes =
@@ -25,7 +25,8 @@ pub fn zone(names: u32) -> Zone {
     let mut builder = ZoneBuilder::new(&origin);
     let mut add = |owner: &str, rtype: Rtype, rdata: &[u8]| {
         let owner = Name::parse_bytes(owner.as_bytes(), Some(&origin)).expect("a name");
-        let record = Record { owner: owner.as_wire(), rtype, ttl: 3600, rdata, file: 0, line: 1 };
+        let record =
+            Record { owner: owner.as_wire(), rtype, ttl: 3600, rdata, place: RecordPlace::default() };
         builder.push(&record).expect("a record of the zone");
     };
     let at = "bench.example.";
@@ -46,7 +47,7 @@ pub fn zone(names: u32) -> Zone {
             add(&owner, Rtype::TXT, &[&[11][..], b"host number"].concat());
         }
     }
-    builder.finish(Source::default()).expect("a zone")
+    builder.finish(ZoneFiles::default()).expect("a zone")
 }
 
 fn key(flags: u16) -> ZoneKey {

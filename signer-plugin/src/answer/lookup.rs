@@ -9,7 +9,7 @@ use super::Kind;
 use super::compose::{Composer, Owner, Rcode, Section, Stop};
 use super::query::Query;
 use crate::signing::{RrsetView, SignedZone};
-use crate::zone::{KeyBuf, Labels, NONE, Place, Records, Zone};
+use crate::zone::{KeyBuf, Labels, NodeId, Place, Records, Zone};
 
 /// Aliases followed within the zone, as many as BIND does; resolvers take the rest up from there.
 const MAX_ALIASES: usize = 16;
@@ -39,33 +39,40 @@ struct Lookup<'z, 'c, 'o> {
     rtype: Rtype,
     dnssec_ok: bool,
     /// Nodes whose DNAME is in the answer.
-    dnames: Seen,
+    dnames: SeenInChain,
     /// Nodes whose NSEC is in the answer.
-    denials: Seen,
+    denials: SeenInChain,
     /// Nodes in front of names that wildcards were expanded for.
-    expansions: Seen,
+    expansions: SeenInChain,
     kind: Kind,
 }
 
-/// Nodes that were used; a chain of aliases ends before it is full.
-struct Seen {
-    nodes: [u32; 2 * (MAX_ALIASES + 2)],
+/// Nodes that were used, at most `N`, each once.
+struct Seen<const N: usize> {
+    nodes: [NodeId; N],
     len: usize,
 }
 
-impl Seen {
-    const NOTHING: Self = Self { nodes: [NONE; 2 * (MAX_ALIASES + 2)], len: 0 };
+impl<const N: usize> Seen<N> {
+    const NOTHING: Self = Self { nodes: [NodeId::APEX; N], len: 0 };
 
-    /// True when `node` was not there.
-    fn add(&mut self, node: u32) -> bool {
-        let new = !self.nodes[..self.len].contains(&node);
+    /// True when `node` was not there. One that finds no room counts as new.
+    fn add(&mut self, node: NodeId) -> bool {
+        let new = !self.as_slice().contains(&node);
         if new && let Some(room) = self.nodes.get_mut(self.len) {
             *room = node;
             self.len += 1;
         }
         new
     }
+
+    fn as_slice(&self) -> &[NodeId] {
+        &self.nodes[..self.len]
+    }
 }
+
+/// A chain of aliases uses fewer nodes than this.
+type SeenInChain = Seen<{ 2 * (MAX_ALIASES + 2) }>;
 
 /// A name on the way through a chain of aliases.
 struct Target<'a> {
@@ -135,7 +142,9 @@ impl<'z> Lookup<'z, '_, '_> {
             Place::Behind(before) => (None, self.zone.closest_encloser(key.as_slice(), before)),
         };
         let cut = self.zone.node(encloser).cut;
-        if cut != NONE && !(node == Some(cut) && self.rtype == Rtype::DS) {
+        if let Some(cut) = cut
+            && !(node == Some(cut) && self.rtype == Rtype::DS)
+        {
             return self.referral(cut).map(|()| Step::Done);
         }
         match place {
@@ -145,8 +154,8 @@ impl<'z> Lookup<'z, '_, '_> {
                     return self.dname(encloser, &dname, target);
                 }
                 match self.zone.node(encloser).wildcard {
-                    NONE => self.name_error(encloser, before).map(|()| Step::Done),
-                    wildcard => self.at(wildcard, target, Some(before)),
+                    None => self.name_error(encloser, before).map(|()| Step::Done),
+                    Some(wildcard) => self.at(wildcard, target, Some(before)),
                 }
             }
         }
@@ -154,13 +163,12 @@ impl<'z> Lookup<'z, '_, '_> {
 
     /// The answer from a node, for the name `target`. With `expanded` the node is a wildcard that stands for it, and the node in front of
     /// the name is given.
-    fn at(&mut self, node: u32, target: &Target<'_>, expanded: Option<u32>) -> Result<Step<'z>, Stop> {
+    fn at(&mut self, node: NodeId, target: &Target<'_>, expanded: Option<NodeId>) -> Result<Step<'z>, Stop> {
         let owner = target.owner();
         let found = match self.rtype {
             Rtype::ANY | Rtype::RRSIG => self.signed.rrsets(node).next(),
-            // NSEC is never made from a wildcard: it would deny what it does not cover.
-            Rtype::NSEC if expanded.is_none() => self.signed.nsec_at(node),
-            Rtype::NSEC => None,
+            // From a wildcard as well: its type bitmap has NSEC, so that no proof of its absence would hold.
+            Rtype::NSEC => self.signed.nsec_at(node),
             rtype => match self.signed.find(node, rtype) {
                 None => match self.signed.find(node, Rtype::CNAME) {
                     Some(cname) => {
@@ -189,14 +197,14 @@ impl<'z> Lookup<'z, '_, '_> {
 
     /// RFC 4035 section 3.1.3.3: beside what a wildcard gave, the proof that no closer name exists. It is put in once the answer section
     /// is complete.
-    fn expand(&mut self, expanded: Option<u32>) {
+    fn expand(&mut self, expanded: Option<NodeId>) {
         if let Some(before) = expanded {
             self.expansions.add(before);
         }
     }
 
     /// RFC 6672 section 3.1.
-    fn dname(&mut self, owner: u32, dname: &RrsetView<'z>, target: &Target<'_>) -> Result<Step<'z>, Stop> {
+    fn dname(&mut self, owner: NodeId, dname: &RrsetView<'z>, target: &Target<'_>) -> Result<Step<'z>, Stop> {
         if self.dnames.add(owner) {
             self.composer.put(
                 Section::Answer,
@@ -223,14 +231,14 @@ impl<'z> Lookup<'z, '_, '_> {
         Ok(Step::Follow(Cow::Owned(wire)))
     }
 
-    fn no_data(&mut self, node: u32, expanded: Option<u32>) -> Result<(), Stop> {
+    fn no_data(&mut self, node: NodeId, expanded: Option<NodeId>) -> Result<(), Stop> {
         self.kind = Kind::NoData;
         self.put_soa()?;
         self.expand(expanded);
         self.deny(&[node])
     }
 
-    fn name_error(&mut self, encloser: u32, before: u32) -> Result<(), Stop> {
+    fn name_error(&mut self, encloser: NodeId, before: NodeId) -> Result<(), Stop> {
         self.kind = Kind::NxDomain;
         self.composer.set_rcode(Rcode::NXDOMAIN);
         self.put_soa()?;
@@ -242,7 +250,7 @@ impl<'z> Lookup<'z, '_, '_> {
         let (soa, ttl) = (self.signed.soa(), self.signed.negative_ttl());
         self.composer.put(
             Section::Authority,
-            Owner::Name(self.zone.owner(0)),
+            Owner::Name(self.zone.owner(NodeId::APEX)),
             &soa,
             Some(ttl),
             self.dnssec_ok,
@@ -250,14 +258,12 @@ impl<'z> Lookup<'z, '_, '_> {
     }
 
     /// Puts in the NSEC records that cover, or stand at, these nodes and those that wildcards were expanded for, each once.
-    fn deny(&mut self, nodes: &[u32]) -> Result<(), Stop> {
+    fn deny(&mut self, nodes: &[NodeId]) -> Result<(), Stop> {
         if !self.dnssec_ok {
             return Ok(());
         }
-        for index in 0..nodes.len() + self.expansions.len {
-            let node =
-                nodes.get(index).copied().unwrap_or_else(|| self.expansions.nodes[index - nodes.len()]);
-            let (owner, nsec) = self.signed.nsec_covering(node);
+        for node in nodes.iter().chain(self.expansions.as_slice()) {
+            let (owner, nsec) = self.signed.nsec_covering(*node);
             if self.denials.add(owner) {
                 self.composer.put(
                     Section::Authority,
@@ -272,7 +278,7 @@ impl<'z> Lookup<'z, '_, '_> {
     }
 
     /// RFC 4035 section 3.1.4: NS, then DS or the proof that there is none, then glue.
-    fn referral(&mut self, cut: u32) -> Result<(), Stop> {
+    fn referral(&mut self, cut: NodeId) -> Result<(), Stop> {
         // Behind an alias, the alias is what we are asked for and have authority over.
         if self.composer.answers() == 0 {
             self.kind = Kind::Referral;
@@ -294,22 +300,18 @@ impl<'z> Lookup<'z, '_, '_> {
 
     /// RFC 9471: addresses of name servers below the cut must be in the answer, or TC says that they are not; addresses of others in the
     /// zone may be.
-    fn glue(&mut self, cut: u32, ns: &RrsetView<'_>) {
-        let mut optional = [NONE; MAX_OPTIONAL];
-        let mut count = 0;
+    fn glue(&mut self, cut: NodeId, ns: &RrsetView<'_>) {
+        let mut optional: Seen<MAX_OPTIONAL> = Seen::NOTHING;
         for target in Records(ns.data) {
             let Some(node) = self.zone.lookup(target) else { continue };
-            if self.zone.node(node).cut != cut {
-                if count < MAX_OPTIONAL {
-                    optional[count] = node;
-                    count += 1;
-                }
+            if self.zone.node(node).cut != Some(cut) {
+                optional.add(node);
             } else if self.put_addresses(node) == Err(Stop::Full) {
                 self.composer.set_truncated();
                 return;
             }
         }
-        for node in &optional[..count] {
+        for node in optional.as_slice() {
             if self.put_addresses(*node).is_err() {
                 return;
             }
@@ -324,22 +326,18 @@ impl<'z> Lookup<'z, '_, '_> {
             Rtype::SRV => 6,
             _ => return,
         };
-        let mut done = [NONE; MAX_OPTIONAL];
-        for (number, rdata) in Records(view.data).take(MAX_OPTIONAL).enumerate() {
+        let mut done: Seen<MAX_OPTIONAL> = Seen::NOTHING;
+        for rdata in Records(view.data).take(MAX_OPTIONAL) {
             let Some(node) = rdata.get(before_name..).and_then(|target| self.zone.lookup(target)) else {
                 continue;
             };
-            if done.contains(&node) {
-                continue;
-            }
-            done[number] = node;
-            if self.put_addresses(node).is_err() {
+            if done.add(node) && self.put_addresses(node).is_err() {
                 return;
             }
         }
     }
 
-    fn put_addresses(&mut self, node: u32) -> Result<(), Stop> {
+    fn put_addresses(&mut self, node: NodeId) -> Result<(), Stop> {
         for rtype in [Rtype::A, Rtype::AAAA] {
             if let Some(view) = self.signed.find(node, rtype) {
                 let owner = Owner::Name(self.zone.owner(node));

@@ -18,6 +18,7 @@ use super::keyring::Keyring;
 use super::serial::SerialFile;
 use super::served::{SignerZone, label};
 use super::watch::Stamp;
+use crate::rules::ZoneRules;
 use crate::signing::{SignedZone, SigningError, SigningTimes, ZoneKey, sign};
 use crate::zone::Zone;
 
@@ -233,7 +234,7 @@ impl ZoneRuntime {
             }
             return false;
         }
-        let loaded = Zone::load(&self.setup.file, &self.setup.name);
+        let loaded = Zone::load(&self.setup.file, &self.setup.name, ZoneRules::default());
         let result = if loaded.is_ok() { "ok" } else { "failed" };
         self.metrics.zone_loads_total.with_label_values(&[&self.label, result]).inc();
         self.metrics.zone_last_load_success.with_label_values(&[&self.label]).set(loaded.is_ok().into());
@@ -265,7 +266,7 @@ impl ZoneRuntime {
 
     /// Of the zone file and of the includes that it had when it was last read.
     fn source_stamps(&self) -> Vec<Stamp> {
-        let includes = self.source.zone.iter().flat_map(|zone| &zone.source().files).map(PathBuf::as_path);
+        let includes = self.source.zone.iter().flat_map(|zone| &zone.files().paths).map(PathBuf::as_path);
         let includes = includes.filter(|path| *path != self.setup.file);
         Stamp::of_all(std::iter::once::<&Path>(&self.setup.file).chain(includes))
     }

@@ -5,7 +5,7 @@ use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 
 use super::{RrsetView, SignedZone, make};
-use crate::zone::Records;
+use crate::zone::{NodeId, Records};
 
 /// What a signed zone must not be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,18 +46,17 @@ impl SignedZone {
     /// the apex key RRsets and of some `samples` RRsets spread over the zone, by another code path than the one that made them.
     pub fn self_check(&self, now: Timestamp, samples: usize) -> Result<(), CheckError> {
         self.check_chain()?;
-        let names = self.zone.name_count() as u32;
-        let every = (names as usize / samples.max(1)).max(1) as u32;
-        for node in 0..names {
+        let every = (self.zone.name_count() / samples.max(1)).max(1);
+        for node in self.zone.node_ids() {
             let cut = self.zone.is_cut(node);
             for view in self.rrsets(node).chain(self.nsec_at(node)) {
                 let signed =
                     !self.zone.is_below_cut(node) && (!cut || matches!(view.rtype, Rtype::DS | Rtype::NSEC));
                 let from_bundle =
-                    node == 0 && matches!(view.rtype, Rtype::DNSKEY | Rtype::CDS | Rtype::CDNSKEY);
+                    node == NodeId::APEX && matches!(view.rtype, Rtype::DNSKEY | Rtype::CDS | Rtype::CDNSKEY);
                 let wanted = if from_bundle { usize::MAX } else { usize::from(signed) * self.keys.len() };
                 self.check_times(node, &view, wanted, now)?;
-                if view.rtype == Rtype::SOA || from_bundle || samples > 0 && node % every == 0 {
+                if view.rtype == Rtype::SOA || from_bundle || samples > 0 && node.position() % every == 0 {
                     self.verify(node, view)?;
                 }
             }
@@ -65,18 +64,18 @@ impl SignedZone {
         Ok(())
     }
 
-    fn owner_name(&self, node: u32) -> Name {
+    fn owner_name(&self, node: NodeId) -> Name {
         Name::from_wire(self.zone.owner(node)).unwrap_or_else(|_| self.zone.origin().clone())
     }
 
     fn check_chain(&self) -> Result<(), CheckError> {
-        let owners: Vec<(u32, u32)> = self.nsec.iter().collect();
-        for (position, (index, node)) in owners.iter().enumerate() {
-            let next = owners.get(position + 1).map_or(0, |(_, next)| *next);
-            let rdata = Records(self.nsec.data(*index)).next().unwrap_or_default();
+        let owners: Vec<_> = self.nsec.iter().collect();
+        for (position, (link, node)) in owners.iter().enumerate() {
+            let next = owners.get(position + 1).map_or(NodeId::APEX, |(_, next)| *next);
+            let rdata = Records(self.nsec.data(*link)).next().unwrap_or_default();
             let points_on = name::wire_len(rdata)
                 .is_some_and(|len| rdata[..len].eq_ignore_ascii_case(self.zone.owner(next)));
-            let ascends = next == 0 || self.zone.key(*node) < self.zone.key(next);
+            let ascends = next == NodeId::APEX || self.zone.key(*node) < self.zone.key(next);
             if !points_on || !ascends {
                 return Err(CheckError::Chain { owner: self.owner_name(*node) });
             }
@@ -87,7 +86,7 @@ impl SignedZone {
     /// Number of signatures (`usize::MAX`: at least one) and their times.
     fn check_times(
         &self,
-        node: u32,
+        node: NodeId,
         view: &RrsetView<'_>,
         wanted: usize,
         now: Timestamp,
@@ -109,13 +108,13 @@ impl SignedZone {
         Ok(())
     }
 
-    fn invalid(&self, node: u32, view: &RrsetView<'_>, rrsig: &[u8]) -> CheckError {
+    fn invalid(&self, node: NodeId, view: &RrsetView<'_>, rrsig: &[u8]) -> CheckError {
         let tag = rrsig.get(16..18).map_or(0, |t| u16::from_be_bytes([t[0], t[1]]));
         CheckError::Invalid { owner: self.owner_name(node), rtype: view.rtype, tag }
     }
 
     /// Every signature of an RRset must verify with a key of the DNSKEY RRset.
-    fn verify(&self, node: u32, view: RrsetView<'_>) -> Result<(), CheckError> {
+    fn verify(&self, node: NodeId, view: RrsetView<'_>) -> Result<(), CheckError> {
         let dnskeys =
             self.apex.iter().filter(|set| set.rtype == Rtype::DNSKEY).flat_map(|set| Records(&set.data));
         let keys: Vec<Dnskey> = dnskeys.filter_map(Dnskey::from_rdata).collect();

@@ -9,8 +9,9 @@ use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 
-use super::{RrsetView, SignedZone, SigningError, SigningTimes, ZoneKey, nsec::Chain};
-use crate::zone::{NONE, Records, Zone};
+use super::nsec::{Chain, LinkId};
+use super::{RrsetView, SignedZone, SigningError, SigningTimes, ZoneKey};
+use crate::zone::{NodeId, Records, RrsetId, Zone};
 
 /// RRSIG RDATA in front of the signer's name.
 const FIXED: usize = 18;
@@ -75,17 +76,17 @@ impl Plan {
 /// One RRset to sign.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Task {
-    pub node: u32,
+    pub node: NodeId,
     pub subject: Subject,
 }
 
 /// Which RRset of the node.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Subject {
-    /// Index in the zone.
-    Rrset(u32),
-    /// Index in the chain.
-    Nsec(u32),
+    /// An RRset of the zone.
+    Rrset(RrsetId),
+    /// A record of the chain.
+    Nsec(LinkId),
 }
 
 /// What came of it.
@@ -135,7 +136,7 @@ impl<'a> Maker<'a> {
         let signer = zone.origin().canonical_wire();
         let apex_labels = zone.origin().label_count() as u8;
         let mut maker = Self { zone, soa, chain, negative_ttl, plan, keys: Vec::new(), signer, apex_labels };
-        let task = Task { node: 0, subject: Subject::Rrset(zone.soa().0) };
+        let task = Task { node: NodeId::APEX, subject: Subject::Rrset(zone.soa().0) };
         let mut offset = 0;
         for key in keys {
             let mut slot = KeySlot { tag: key.dnskey.tag(), dnskey: key.dnskey.clone(), offset, len: 0 };
@@ -304,8 +305,8 @@ pub(super) fn times(rdata: &[u8], near: Timestamp) -> Option<(Timestamp, Timesta
 /// Finds the signatures of the version before.
 struct Reuse<'a> {
     previous: &'a SignedZone,
-    /// For each node of the new zone that of the old, or [`NONE`]; `None` when it is the same zone.
-    node_of: Option<Vec<u32>>,
+    /// For each node of the new zone that of the old, if there is one; `None` when it is the same zone.
+    node_of: Option<Vec<Option<NodeId>>>,
     /// For each key now where its RRSIG stands in an old slot.
     key_of: Vec<Option<std::ops::Range<usize>>>,
 }
@@ -336,13 +337,11 @@ impl<'a> Reuse<'a> {
             .collect();
         // Both zones are sorted by the same keys, so one pass finds the common names.
         let node_of = (!same && old.origin() == zone.origin()).then(|| {
-            let mut at = 0;
-            (0..zone.name_count() as u32)
+            let mut candidates = old.node_ids().peekable();
+            zone.node_ids()
                 .map(|node| {
-                    while at < old.name_count() as u32 && old.key(at) < zone.key(node) {
-                        at += 1;
-                    }
-                    if at < old.name_count() as u32 && old.key(at) == zone.key(node) { at } else { NONE }
+                    while candidates.next_if(|old_node| old.key(*old_node) < zone.key(node)).is_some() {}
+                    candidates.peek().copied().filter(|old_node| old.key(*old_node) == zone.key(node))
                 })
                 .collect()
         });
@@ -354,7 +353,7 @@ impl<'a> Reuse<'a> {
     fn slot(&self, task: &Task, view: &RrsetView<'_>) -> Option<OldSlot<'_>> {
         let node = match &self.node_of {
             None => task.node,
-            Some(map) => *map.get(task.node as usize).filter(|n| **n != NONE)?,
+            Some(map) => (*map.get(task.node.position())?)?,
         };
         let old = match task.subject {
             Subject::Rrset(_) => self.previous.view(self.previous.zone.find(node, view.rtype)?),

@@ -35,8 +35,10 @@ use keystore::exchange::Bundle;
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 
-use crate::zone::{NONE, Records, Zone};
+use crate::index::Index;
+use crate::zone::{NodeId, Records, RrsetId, Zone};
 use make::{KeySlot, Maker};
+use nsec::LinkId;
 
 /// An active ZSK.
 #[derive(Clone)]
@@ -68,10 +70,10 @@ pub struct SignedZone {
     /// RRSIGs made here, `slot_len` octets for each signed RRset: first the zone's RRsets in their order, then the NSECs.
     slots: Vec<u8>,
     slot_len: usize,
-    /// For each RRset of the zone its slot, or [`NONE`].
-    slot_of: Vec<u32>,
+    /// For each RRset of the zone its slot; none for what is not signed.
+    slot_of: Vec<Option<SlotId>>,
     /// The slot of the first NSEC.
-    nsec_slot: u32,
+    nsec_slot: SlotId,
     nsec: nsec::Chain,
     /// The SOA record with the serial to serve, with its length in front.
     soa: Vec<u8>,
@@ -83,6 +85,12 @@ pub struct SignedZone {
     next_refresh: Timestamp,
     tally: make::Tally,
 }
+
+/// The RRSIGs of one RRset.
+#[derive(Debug)]
+enum Slot {}
+
+type SlotId = Index<Slot>;
 
 /// An apex key RRset as octets: each record with two octets of length in front.
 #[derive(Debug)]
@@ -131,21 +139,18 @@ pub fn sign(
     let chain = nsec::Chain::build(zone, apex.iter().map(|set| set.rtype));
 
     // Which RRsets are signed, in the order of their slots.
-    let mut slot_of = vec![NONE; zone.rrset_count()];
+    let mut slot_of = vec![None; zone.rrset_count()];
     let mut tasks = Vec::with_capacity(zone.rrset_count() + chain.len());
-    for node in 0..zone.name_count() as u32 {
-        if zone.is_below_cut(node) {
-            continue;
-        }
-        for rrset in zone.rrset_range(node) {
+    for node in zone.node_ids().filter(|node| !zone.is_below_cut(*node)) {
+        for rrset in zone.rrsets_of(node) {
             if !zone.is_cut(node) || zone.rrset(rrset).rtype == Rtype::DS {
-                slot_of[rrset as usize] = tasks.len() as u32;
+                slot_of[rrset.position()] = Some(SlotId::at(tasks.len()));
                 tasks.push(make::Task { node, subject: make::Subject::Rrset(rrset) });
             }
         }
     }
-    let nsec_slot = tasks.len() as u32;
-    tasks.extend(chain.iter().map(|(index, node)| make::Task { node, subject: make::Subject::Nsec(index) }));
+    let nsec_slot = SlotId::at(tasks.len());
+    tasks.extend(chain.iter().map(|(link, node)| make::Task { node, subject: make::Subject::Nsec(link) }));
 
     let plan = make::Plan::new(times, now);
     let maker = Maker::new(zone, &soa, &chain, negative_ttl, &keys, &plan)?;
@@ -318,21 +323,21 @@ impl SignedZone {
         self.negative_ttl
     }
 
-    /// The RRset `index` of the zone.
-    pub(crate) fn view(&self, index: u32) -> RrsetView<'_> {
-        let entry = self.zone.rrset(index);
-        let data = if index == self.zone.soa().0 { self.soa.as_slice() } else { self.zone.data(entry) };
+    /// An RRset of the zone.
+    pub(crate) fn view(&self, id: RrsetId) -> RrsetView<'_> {
+        let entry = self.zone.rrset(id);
+        let data = if id == self.zone.soa().0 { self.soa.as_slice() } else { self.zone.data(entry) };
         RrsetView {
             rtype: entry.rtype,
             ttl: entry.ttl,
             data,
-            signatures: self.slot(self.slot_of[index as usize]),
+            signatures: self.slot_of[id.position()].map_or(&[], |slot| self.slot(slot)),
         }
     }
 
     /// The RRset of type `rtype` at a node; NSEC is not looked for.
-    pub(crate) fn find(&self, node: u32, rtype: Rtype) -> Option<RrsetView<'_>> {
-        if node == 0
+    pub(crate) fn find(&self, node: NodeId, rtype: Rtype) -> Option<RrsetView<'_>> {
+        if node == NodeId::APEX
             && let Some(set) = self.apex.iter().find(|set| set.rtype == rtype)
         {
             return Some(set.view());
@@ -341,9 +346,9 @@ impl SignedZone {
     }
 
     /// All RRsets of a node but NSEC: the zone's, then the bundle's.
-    pub(crate) fn rrsets(&self, node: u32) -> impl Iterator<Item = RrsetView<'_>> {
-        let apex = if node == 0 { self.apex.as_slice() } else { &[] };
-        self.zone.rrset_range(node).map(|index| self.view(index)).chain(apex.iter().map(ApexRrset::view))
+    pub(crate) fn rrsets(&self, node: NodeId) -> impl Iterator<Item = RrsetView<'_>> {
+        let apex = if node == NodeId::APEX { self.apex.as_slice() } else { &[] };
+        self.zone.rrsets_of(node).map(|id| self.view(id)).chain(apex.iter().map(ApexRrset::view))
     }
 
     pub(crate) fn soa(&self) -> RrsetView<'_> {
@@ -351,28 +356,28 @@ impl SignedZone {
     }
 
     /// The NSEC record that a node owns.
-    pub(crate) fn nsec_at(&self, node: u32) -> Option<RrsetView<'_>> {
-        let (index, owner) = self.nsec.at_or_before(node);
-        (owner == node).then(|| self.nsec_view(index))
+    pub(crate) fn nsec_at(&self, node: NodeId) -> Option<RrsetView<'_>> {
+        let (link, owner) = self.nsec.at_or_before(node);
+        (owner == node).then(|| self.nsec_view(link))
     }
 
     /// Owner and NSEC record that covers the names behind `node` up to the next owner (or matches `node` itself).
-    pub(crate) fn nsec_covering(&self, node: u32) -> (u32, RrsetView<'_>) {
-        let (index, owner) = self.nsec.at_or_before(node);
-        (owner, self.nsec_view(index))
+    pub(crate) fn nsec_covering(&self, node: NodeId) -> (NodeId, RrsetView<'_>) {
+        let (link, owner) = self.nsec.at_or_before(node);
+        (owner, self.nsec_view(link))
     }
 
-    fn nsec_view(&self, index: u32) -> RrsetView<'_> {
+    fn nsec_view(&self, link: LinkId) -> RrsetView<'_> {
         RrsetView {
             rtype: Rtype::NSEC,
             ttl: self.negative_ttl,
-            data: self.nsec.data(index),
-            signatures: self.slot(self.nsec_slot + index),
+            data: self.nsec.data(link),
+            signatures: self.slot(SlotId::at(self.nsec_slot.position() + link.position())),
         }
     }
 
-    fn slot(&self, slot: u32) -> &[u8] {
-        if slot == NONE { &[] } else { &self.slots[slot as usize * self.slot_len..][..self.slot_len] }
+    fn slot(&self, slot: SlotId) -> &[u8] {
+        &self.slots[slot.position() * self.slot_len..][..self.slot_len]
     }
 }
 

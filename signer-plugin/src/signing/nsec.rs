@@ -2,7 +2,8 @@
 
 use keystore::dns::Rtype;
 
-use crate::zone::Zone;
+use crate::index::Index;
+use crate::zone::{NodeId, Zone};
 
 /// The NSEC records of a zone, in canonical order.
 #[derive(Debug, Default)]
@@ -11,12 +12,15 @@ pub(super) struct Chain {
     /// Records, each with two octets of length in front.
     data: Vec<u8>,
     /// For each node the index of the last link at or in front of it.
-    at_or_before: Vec<u32>,
+    at_or_before: Vec<LinkId>,
 }
 
+/// Index of an NSEC record in the chain.
+pub(super) type LinkId = Index<Link>;
+
 #[derive(Debug, Clone, Copy)]
-struct Link {
-    node: u32,
+pub(super) struct Link {
+    node: NodeId,
     offset: u32,
 }
 
@@ -25,18 +29,18 @@ impl Chain {
     pub fn build(zone: &Zone, apex_types: impl Iterator<Item = Rtype>) -> Self {
         let mut chain = Self::default();
         chain.at_or_before.reserve_exact(zone.name_count());
-        for node in 0..zone.name_count() as u32 {
-            if node == 0 || zone.is_cut(node) || !zone.is_below_cut(node) && !zone.is_empty(node) {
+        for node in zone.node_ids() {
+            if node == NodeId::APEX || zone.is_cut(node) || !zone.is_below_cut(node) && !zone.is_empty(node) {
                 chain.links.push(Link { node, offset: 0 });
             }
-            chain.at_or_before.push(chain.links.len() as u32 - 1);
+            chain.at_or_before.push(LinkId::at(chain.links.len() - 1));
         }
         let mut types: Vec<Rtype> = Vec::new();
         let apex_types: Vec<Rtype> = apex_types.collect();
         for index in 0..chain.links.len() {
             let node = chain.links[index].node;
             // The last record points back to the apex.
-            let next = chain.links.get(index + 1).map_or(0, |link| link.node);
+            let next = chain.links.get(index + 1).map_or(NodeId::APEX, |link| link.node);
             chain.links[index].offset = chain.data.len() as u32;
             let start = chain.data.len();
             chain.data.extend_from_slice(&[0, 0]);
@@ -45,9 +49,9 @@ impl Chain {
             types.clear();
             types.extend([Rtype::RRSIG, Rtype::NSEC]);
             let cut = zone.is_cut(node);
-            let own = zone.rrset_range(node).map(|r| zone.rrset(r).rtype);
+            let own = zone.rrsets_of(node).map(|r| zone.rrset(r).rtype);
             types.extend(own.filter(|t| !cut || matches!(*t, Rtype::NS | Rtype::DS)));
-            if node == 0 {
+            if node == NodeId::APEX {
                 types.extend(&apex_types);
             }
             types.sort_unstable();
@@ -63,20 +67,21 @@ impl Chain {
     }
 
     /// Index and node of each record.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
-        (0..).zip(self.links.iter().map(|link| link.node))
+    pub fn iter(&self) -> impl Iterator<Item = (LinkId, NodeId)> {
+        LinkId::range(0..self.links.len()).zip(self.links.iter().map(|link| link.node))
     }
 
     /// Index and owner node of the last record at or in front of `node`.
-    pub fn at_or_before(&self, node: u32) -> (u32, u32) {
-        let index = self.at_or_before[node as usize];
-        (index, self.links[index as usize].node)
+    pub fn at_or_before(&self, node: NodeId) -> (LinkId, NodeId) {
+        let link = self.at_or_before[node.position()];
+        (link, self.links[link.position()].node)
     }
 
-    /// The record `index`, with its length in front.
-    pub fn data(&self, index: u32) -> &[u8] {
-        let end = self.links.get(index as usize + 1).map_or(self.data.len(), |link| link.offset as usize);
-        &self.data[self.links[index as usize].offset as usize..end]
+    /// A record, with its length in front.
+    pub fn data(&self, link: LinkId) -> &[u8] {
+        let position = link.position();
+        let end = self.links.get(position + 1).map_or(self.data.len(), |link| link.offset as usize);
+        &self.data[self.links[position].offset as usize..end]
     }
 }
 

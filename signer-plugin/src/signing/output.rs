@@ -7,7 +7,7 @@ use keystore::dns::{Rtype, rdata};
 use rayon::prelude::*;
 
 use super::{RrsetView, SignedZone};
-use crate::zone::Records;
+use crate::zone::{NodeId, Records};
 
 /// A record of a signed zone, borrowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +23,14 @@ pub struct SignedRecord<'a> {
 }
 
 /// Nodes that one task prints; a few hundred kilobytes of text.
-const CHUNK: u32 = 1024;
+const CHUNK: usize = 1024;
 /// Chunks printed before any is written: bounds what is held in memory.
-const ROUND: u32 = 64;
+const ROUND: usize = 64;
 
 impl SignedZone {
     /// All records: the SOA first, then name by name in canonical order, each RRset followed by its RRSIGs.
     pub fn records(&self) -> impl Iterator<Item = SignedRecord<'_>> {
-        (0..self.zone.name_count() as u32).flat_map(move |node| {
+        self.zone.node_ids().flat_map(move |node| {
             let owner = self.zone.owner(node);
             self.rrsets_in_order(node).flat_map(move |view| {
                 let record = move |rtype, rdata| SignedRecord { owner, rtype, ttl: view.ttl, rdata };
@@ -41,23 +41,23 @@ impl SignedZone {
     }
 
     /// The RRsets of a node, SOA first, NSEC last.
-    fn rrsets_in_order(&self, node: u32) -> impl Iterator<Item = RrsetView<'_>> {
-        let soa = (node == 0).then(|| self.soa());
-        let others = self.rrsets(node).filter(move |view| node != 0 || view.rtype != Rtype::SOA);
+    fn rrsets_in_order(&self, node: NodeId) -> impl Iterator<Item = RrsetView<'_>> {
+        let soa = (node == NodeId::APEX).then(|| self.soa());
+        let others = self.rrsets(node).filter(move |view| node != NodeId::APEX || view.rtype != Rtype::SOA);
         soa.into_iter().chain(others).chain(self.nsec_at(node))
     }
 
     /// Writes the whole signed zone as a master file that other signers' validators read.
     pub fn write_to(&self, out: &mut dyn io::Write) -> io::Result<()> {
-        let names = self.zone.name_count() as u32;
-        for round in (0..names).step_by((CHUNK * ROUND) as usize) {
-            let end = names.min(round.saturating_add(CHUNK * ROUND));
-            let starts: Vec<u32> = (round..end).step_by(CHUNK as usize).collect();
+        let names = self.zone.name_count();
+        for round in (0..names).step_by(CHUNK * ROUND) {
+            let end = names.min(round + CHUNK * ROUND);
+            let starts: Vec<usize> = (round..end).step_by(CHUNK).collect();
             let texts: Vec<String> = starts
                 .par_iter()
                 .map(|start| {
                     let mut text = String::new();
-                    for node in *start..end.min(start + CHUNK) {
+                    for node in NodeId::range(*start..end.min(start + CHUNK)) {
                         self.print_node(node, &mut text);
                     }
                     text
@@ -70,7 +70,7 @@ impl SignedZone {
         out.flush()
     }
 
-    fn print_node(&self, node: u32, out: &mut String) {
+    fn print_node(&self, node: NodeId, out: &mut String) {
         let mut owner = String::new();
         print_name(self.zone.owner(node), &mut owner);
         for view in self.rrsets_in_order(node) {

@@ -87,7 +87,7 @@ fn signatures_verify_by_the_other_path() {
     let zone = example();
     let (_, zsk) = keys();
     let mut checked = 0;
-    for node in 0..zone.zone().name_count() as u32 {
+    for node in zone.zone().node_ids() {
         for view in zone.rrsets(node).chain(zone.nsec_at(node)) {
             for rdata in Records(view.signatures) {
                 let sig = Rrsig::from_rdata(rdata).expect("an RRSIG");
@@ -299,7 +299,7 @@ fn the_self_check_sees_damage() {
     *bad.slots.last_mut().expect("slots") ^= 1;
     assert!(matches!(bad.self_check(NOW, usize::MAX), Err(CheckError::Invalid { rtype: Rtype::NSEC, .. })));
     let mut bad = example();
-    bad.slot_of[0] = NONE;
+    bad.slot_of[0] = None;
     assert!(matches!(bad.self_check(NOW, 0), Err(CheckError::Missing { found: 0, wanted: 1, .. })));
     let mut bad = example();
     bad.apex[0].signatures.clear();

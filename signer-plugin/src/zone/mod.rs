@@ -11,28 +11,47 @@
 //! Every name between the apex and an owner has a node, so that the closest encloser of a name that is not there
 //! is an ancestor of the node in front of it.
 
+mod audit;
 mod build;
 mod key;
+mod layout;
+mod pack;
 #[cfg(test)]
 mod tests;
+mod warnings;
 
 pub use build::ZoneBuilder;
 pub(crate) use key::{KeyBuf, Labels};
+pub use warnings::Warnings;
 
 use std::path::Path;
 
 use keystore::dns::{Name, Rtype};
 
-use crate::zonefile::{self, Source, ZoneFileError};
+use crate::index::Index;
+use crate::rules::ZoneRules;
+use crate::zonefile::{self, ZoneFileError, ZoneFiles};
 
-/// "No such index" in the tables.
-pub(crate) const NONE: u32 = u32::MAX;
+/// Index of a name of a zone; names stand in canonical order.
+pub(crate) type NodeId = Index<Node>;
+/// Index of an RRset of a zone; RRsets stand by node, then by type.
+pub(crate) type RrsetId = Index<RrsetEntry>;
+
+impl NodeId {
+    /// The apex, which is the first name in canonical order.
+    pub const APEX: Self = Self::at(0);
+
+    /// The node behind this one, which may not exist.
+    pub const fn next(self) -> Self {
+        Self::at(self.position() + 1)
+    }
+}
 
 /// An unsigned zone, checked (one SOA, CNAME alone, nothing outside, no foreign DNSSEC records).
 #[derive(Debug)]
 pub struct Zone {
     origin: Name,
-    source: Source,
+    files: ZoneFiles,
     warnings: Warnings,
     /// Owner names and RRset data.
     arena: Box<[u8]>,
@@ -42,29 +61,7 @@ pub struct Zone {
     prefixes: Box<[u64]>,
     nodes: Box<[Node]>,
     rrsets: Box<[RrsetEntry]>,
-    /// Index of the SOA in `rrsets`.
-    soa: u32,
-}
-
-/// What a zone has that is odd but can be served.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Warnings {
-    /// The first of them, each with file and line.
-    pub texts: Vec<String>,
-    /// How many there were in all.
-    pub total: usize,
-}
-
-impl Warnings {
-    /// So many are kept as text; a zone of a million stripped RRSIGs shall not fill the memory with their story.
-    const KEPT: usize = 100;
-
-    fn add(&mut self, text: impl FnOnce() -> String) {
-        if self.texts.len() < Self::KEPT {
-            self.texts.push(text());
-        }
-        self.total += 1;
-    }
+    soa: RrsetId,
 }
 
 /// A name of the zone.
@@ -73,12 +70,12 @@ pub(crate) struct Node {
     owner: u32,
     key: u32,
     first_rrset: u32,
-    /// Index of the parent; the apex is its own.
-    pub parent: u32,
-    /// Index of the child `*`, or [`NONE`].
-    pub wildcard: u32,
-    /// Index of the topmost delegation at or above it, or [`NONE`].
-    pub cut: u32,
+    /// The parent; the apex is its own.
+    pub parent: NodeId,
+    /// The child `*`.
+    pub wildcard: Option<NodeId>,
+    /// The topmost delegation at or above it.
+    pub cut: Option<NodeId>,
     key_len: u16,
     owner_len: u8,
     /// Labels below the apex.
@@ -101,17 +98,20 @@ pub(crate) struct RrsetEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     /// It is this node.
-    At(u32),
+    At(NodeId),
     /// It does not exist; this node is the last one in front of it.
-    Behind(u32),
+    Behind(NodeId),
 }
 
 impl Zone {
-    /// Reads and checks a zone file.
-    pub fn load(path: &Path, origin: &Name) -> Result<Self, ZoneFileError> {
-        let mut builder = ZoneBuilder::new(origin);
-        let source = zonefile::read(path, origin, &mut |record| builder.push(&record))?;
-        builder.finish(source)
+    /// Reads a zone file and judges it by `rules`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, a line is no record, or a record refuses the zone ([`crate::rules::Handling::Refuse`]).
+    pub fn load(path: &Path, origin: &Name, rules: ZoneRules) -> Result<Self, ZoneFileError> {
+        let mut builder = ZoneBuilder::with_rules(origin, rules);
+        let files = zonefile::read(path, origin, &mut |record| builder.push(&record))?;
+        builder.finish(files)
     }
 
     /// The apex.
@@ -122,11 +122,11 @@ impl Zone {
 
     /// The files it came from, to notice changes.
     #[must_use]
-    pub const fn source(&self) -> &Source {
-        &self.source
+    pub const fn files(&self) -> &ZoneFiles {
+        &self.files
     }
 
-    /// What is odd in it, with file and line: stripped DNSSEC records, differing TTLs, missing glue.
+    /// What is odd in it, with file and line: records left out, differing TTLs, missing glue.
     #[must_use]
     pub const fn warnings(&self) -> &Warnings {
         &self.warnings
@@ -158,41 +158,51 @@ impl Zone {
     }
 
     /// Index and entry of the SOA.
-    pub(crate) fn soa(&self) -> (u32, &RrsetEntry) {
-        (self.soa, &self.rrsets[self.soa as usize])
+    pub(crate) fn soa(&self) -> (RrsetId, &RrsetEntry) {
+        (self.soa, self.rrset(self.soa))
     }
 
-    pub(crate) fn node(&self, index: u32) -> &Node {
-        &self.nodes[index as usize]
+    /// All names in canonical order, empty non-terminals included.
+    pub(crate) fn node_ids(&self) -> impl ExactSizeIterator<Item = NodeId> {
+        NodeId::range(0..self.nodes.len())
+    }
+
+    pub(crate) fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.position()]
     }
 
     /// The owner of a node, wire form, case kept.
-    pub(crate) fn owner(&self, index: u32) -> &[u8] {
-        let node = self.node(index);
+    pub(crate) fn owner(&self, id: NodeId) -> &[u8] {
+        let node = self.node(id);
         &self.arena[node.owner as usize..][..usize::from(node.owner_len)]
     }
 
-    pub(crate) fn key(&self, index: u32) -> &[u8] {
-        let node = self.node(index);
+    /// The search key of a node.
+    pub(crate) fn key(&self, id: NodeId) -> &[u8] {
+        let node = self.node(id);
         &self.keys[node.key as usize..][..usize::from(node.key_len)]
     }
 
-    /// The range of a node's RRsets in [`Self::rrset`].
-    pub(crate) fn rrset_range(&self, index: u32) -> std::ops::Range<u32> {
-        let end = self.nodes.get(index as usize + 1).map_or(self.rrsets.len() as u32, |n| n.first_rrset);
-        self.node(index).first_rrset..end
+    /// The RRsets of a node, by type.
+    pub(crate) fn rrsets_of(&self, id: NodeId) -> impl ExactSizeIterator<Item = RrsetId> + use<> {
+        RrsetId::range(self.rrset_range(id))
     }
 
-    pub(crate) fn rrset(&self, index: u32) -> &RrsetEntry {
-        &self.rrsets[index as usize]
+    fn rrset_range(&self, id: NodeId) -> std::ops::Range<usize> {
+        let end = self.nodes.get(id.next().position()).map_or(self.rrsets.len(), |n| n.first_rrset as usize);
+        self.node(id).first_rrset as usize..end
     }
 
-    /// The index of a node's RRset of type `rtype`.
-    pub(crate) fn find(&self, node: u32, rtype: Rtype) -> Option<u32> {
+    pub(crate) fn rrset(&self, id: RrsetId) -> &RrsetEntry {
+        &self.rrsets[id.position()]
+    }
+
+    /// A node's RRset of type `rtype`.
+    pub(crate) fn find(&self, node: NodeId, rtype: Rtype) -> Option<RrsetId> {
         let range = self.rrset_range(node);
-        let entries = &self.rrsets[range.start as usize..range.end as usize];
+        let entries = &self.rrsets[range.clone()];
         let at = entries.partition_point(|e| e.rtype < rtype);
-        entries.get(at).filter(|e| e.rtype == rtype).map(|_| range.start + at as u32)
+        entries.get(at).filter(|e| e.rtype == rtype).map(|_| RrsetId::at(range.start + at))
     }
 
     /// The records of an RRset: each two octets of length, then the RDATA.
@@ -201,18 +211,17 @@ impl Zone {
     }
 
     /// True for a delegation point (not for what is below it).
-    pub(crate) fn is_cut(&self, node: u32) -> bool {
-        self.node(node).cut == node
+    pub(crate) fn is_cut(&self, node: NodeId) -> bool {
+        self.node(node).cut == Some(node)
     }
 
     /// True for names below a delegation: glue, or hidden by it.
-    pub(crate) fn is_below_cut(&self, node: u32) -> bool {
-        let cut = self.node(node).cut;
-        cut != NONE && cut != node
+    pub(crate) fn is_below_cut(&self, node: NodeId) -> bool {
+        self.node(node).cut.is_some_and(|cut| cut != node)
     }
 
     /// True when the node has no RRset.
-    pub(crate) fn is_empty(&self, node: u32) -> bool {
+    pub(crate) fn is_empty(&self, node: NodeId) -> bool {
         self.rrset_range(node).is_empty()
     }
 
@@ -228,19 +237,19 @@ impl Zone {
         }
         while low < high {
             let mid = low + (high - low) / 2;
-            if self.prefixes[mid] == prefix && self.key(mid as u32) <= key {
+            if self.prefixes[mid] == prefix && self.key(NodeId::at(mid)) <= key {
                 low = mid + 1;
             } else {
                 high = mid;
             }
         }
         // The apex has the empty key, the least of all, so something always stands in front.
-        let before = (low - 1) as u32;
+        let before = NodeId::at(low - 1);
         if self.key(before) == key { Place::At(before) } else { Place::Behind(before) }
     }
 
     /// The closest encloser (RFC 4592 section 3.3.1) of a name that is not there: `before` is the node in front of it.
-    pub(crate) fn closest_encloser(&self, key: &[u8], before: u32) -> u32 {
+    pub(crate) fn closest_encloser(&self, key: &[u8], before: NodeId) -> NodeId {
         let common = key::common_labels(key, self.key(before));
         let mut node = before;
         while usize::from(self.node(node).depth) > common {
@@ -250,13 +259,13 @@ impl Zone {
     }
 
     /// The node in front of the child `*`, which does not exist, of `encloser`.
-    pub(crate) fn before_wildcard(&self, encloser: u32) -> u32 {
+    pub(crate) fn before_wildcard(&self, encloser: NodeId) -> NodeId {
         let mut key = KeyBuf::new();
         key.append(self.key(encloser));
         key.append(b"*\0");
         // Hardly a name sorts in front of `*`: look at the next node before searching.
-        match self.nodes.get(encloser as usize + 1) {
-            Some(_) if self.key(encloser + 1) < key.as_slice() => match self.search(key.as_slice()) {
+        match self.nodes.get(encloser.next().position()) {
+            Some(_) if self.key(encloser.next()) < key.as_slice() => match self.search(key.as_slice()) {
                 Place::At(node) | Place::Behind(node) => node,
             },
             _ => encloser,
@@ -264,7 +273,7 @@ impl Zone {
     }
 
     /// The node of an uncompressed name, when the zone has it.
-    pub(crate) fn lookup(&self, wire: &[u8]) -> Option<u32> {
+    pub(crate) fn lookup(&self, wire: &[u8]) -> Option<NodeId> {
         match self.place(wire)?.0 {
             Place::At(node) => Some(node),
             Place::Behind(_) => None,

@@ -19,17 +19,17 @@ fn records(files: &[(&str, &[u8])]) -> Result<(Vec<String>, Vec<String>), String
     let (folder, path) = zone(files);
     let mut lines = Vec::new();
     let read = read(&path, &Name::parse("example.").expect("a name"), &mut |r| {
-        let owner = Name::from_wire(r.owner).map_err(|e| e.to_string())?;
-        rdata::check(r.rtype, r.rdata).map_err(|e| e.to_string())?;
+        let owner = Name::from_wire(r.owner).expect("the reader hands over names");
+        rdata::check(r.rtype, r.rdata)?;
         let data = rdata::to_text(r.rtype, r.rdata, None);
-        lines.push(format!("{}:{} {owner} {} {} {data}", r.file, r.line, r.ttl, r.rtype));
+        lines.push(format!("{}:{} {owner} {} {} {data}", r.place.file, r.place.line, r.ttl, r.rtype));
         Ok(())
     });
     let folder = format!("{}/", folder.path().display());
     match read {
         Ok(source) => {
             let name = |path: &PathBuf| path.display().to_string().replace(&folder, "");
-            Ok((lines, source.files.iter().map(name).collect()))
+            Ok((lines, source.paths.iter().map(name).collect()))
         }
         Err(error) => Err(error.to_string().replace(&folder, "")),
     }
@@ -239,10 +239,10 @@ fn a_refusing_sink_stops_with_the_place() {
     let mut seen = 0;
     let error = read(&path, &Name::root(), &mut |r| {
         seen += 1;
-        if r.line < 9 { Ok(()) } else { Err("outside".into()) }
+        if r.place.line < 9 { Ok(()) } else { Err(RecordProblem::ZoneTooLarge) }
     });
     let error = error.expect_err("refused");
-    assert_eq!(error.to_string(), format!("{}:9: outside", path.display()));
+    assert_eq!(error.to_string(), format!("{}:9: the zone is larger than 4 GiB; split it", path.display()));
     assert_eq!(seen, 5);
     let missing = read(Path::new("/nonexistent/zone"), &Name::root(), &mut |_| Ok(()));
     assert!(missing.expect_err("no file").to_string().starts_with("/nonexistent/zone: No such file"));

@@ -309,6 +309,48 @@ fn type_missing_at_the_wildcard() {
 }
 
 #[test]
+fn kind_13_every_type_of_a_wildcard_is_expanded_nsec_too() {
+    for (asked, want) in [
+        (
+            "x.wild",
+            "NOERROR aa | x.wild NSEC, x.wild RRSIG(NSEC) | exact.wild NSEC, exact.wild RRSIG(NSEC) | ",
+        ),
+        ("a.b.wild", "NOERROR aa | a.b.wild NSEC, a.b.wild RRSIG(NSEC) | *.wild NSEC, *.wild RRSIG(NSEC) | "),
+        (
+            "X.WILD",
+            "NOERROR aa | X.WILD NSEC, X.WILD RRSIG(NSEC) | exact.WILD NSEC, exact.WILD RRSIG(NSEC) | ",
+        ),
+        // A wildcard of a CNAME has an NSEC of its own, which is what is asked for.
+        ("q.cw", "NOERROR aa | q.cw NSEC, q.cw RRSIG(NSEC) | *.cw NSEC, *.cw RRSIG(NSEC) | "),
+    ] {
+        case(asked, Rtype::NSEC, Kind::Positive, want);
+    }
+    // An empty wildcard has no NSEC, and neither has what it stands for.
+    let want = "NOERROR aa |  | @ SOA, @ RRSIG(SOA), *.cw NSEC, *.cw RRSIG(NSEC), f.*.empty NSEC, f.*.empty RRSIG(NSEC) | ";
+    case("x.empty", Rtype::NSEC, Kind::NoData, want);
+}
+
+#[test]
+fn kind_14_names_below_a_dname_are_redirected_whatever_the_file_has_there() {
+    let text = "d DNAME b\nx.d NS ns1\ny.d A 192.0.2.1\nz.d DNAME c\nx.b A 192.0.2.9\ny.b A 192.0.2.9\nu.z.b A 192.0.2.9\n";
+    let zone = signed(
+        zone("example", &format!("@ SOA ns1 admin 7 1h 5m 1w 10m\n@ NS ns.other.\n{text}")).expect("a zone"),
+    );
+    for (asked, rtype) in
+        [("x.d", Rtype::A), ("y.d", Rtype::A), ("u.z.d", Rtype::A), ("x.d", Rtype::DS), ("x.d", Rtype::NS)]
+    {
+        let ask = Ask::new(asked, rtype);
+        let (_, message, _) = reply(&zone, &ask.octets(), &STREAM);
+        assert!(
+            message.aa() && message.sections[0][0].rtype == Rtype::DNAME,
+            "{asked}: {}",
+            message.summary("example.")
+        );
+        validate(&message, &ask, NOW).unwrap_or_else(|why| panic!("{asked} {rtype}: {why}"));
+    }
+}
+
+#[test]
 fn empty_wildcard() {
     case(
         "x.empty",

@@ -47,6 +47,24 @@ impl Model {
         found
     }
 
+    /// Takes out the names that a DNAME hides (RFC 6672 section 2.4), as long as no delegation above hides the DNAME.
+    fn leave_out_what_dnames_hide(&mut self) {
+        let has = |name: &Name, rtype| self.types.get(name).is_some_and(|types| types.contains(&rtype));
+        let hidden = |owner: &Name| {
+            let ancestors = std::iter::successors(owner.parent(), Name::parent);
+            let mut above: Vec<Name> =
+                ancestors.take_while(|name| name.is_at_or_below(&Self::origin())).collect();
+            above.reverse();
+            let cut = |name: &Name| *name != Self::origin() && has(name, Rtype::NS);
+            let topmost = above.iter().find(|name| cut(name) || has(name, Rtype::DNAME));
+            topmost.is_some_and(|name| !cut(name))
+        };
+        let hidden: Vec<Name> = self.types.keys().filter(|owner| hidden(owner)).cloned().collect();
+        for owner in hidden {
+            self.types.remove(&owner);
+        }
+    }
+
     fn ask(&self, asked: &Name, rtype: Rtype) -> Expected {
         let mut expected =
             Expected { rcode: 0, aa: true, answer: BTreeSet::new(), authority: BTreeSet::new() };
@@ -165,6 +183,7 @@ fn build(lines: &[(String, Rtype, String)]) -> (SignedZone, Model) {
             model.types.entry(full).or_default().insert(*rtype);
         }
     }
+    model.leave_out_what_dnames_hide();
     (signed(zone("example", &text).expect("a zone")), model)
 }
 

@@ -1,3 +1,5 @@
+mod kinds;
+
 use super::*;
 use crate::testing::{name, zone};
 use proptest::prelude::*;
@@ -9,9 +11,7 @@ fn load(more: &str) -> Zone {
 }
 
 fn owners(zone: &Zone) -> Vec<String> {
-    (0..zone.name_count() as u32)
-        .map(|n| Name::from_wire(zone.owner(n)).expect("a name").to_string())
-        .collect()
+    zone.node_ids().map(|n| Name::from_wire(zone.owner(n)).expect("a name").to_string()).collect()
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn names_stand_in_canonical_order_with_empty_non_terminals() {
     assert!(zone.is_empty(node("c.example")) && zone.is_empty(node("z.sub.example")));
     assert!(zone.is_cut(node("sub.example")) && !zone.is_below_cut(node("sub.example")));
     assert!(zone.is_below_cut(node("z.z.sub.example")));
-    assert_eq!(zone.node(node("c.example")).wildcard, node("*.c.example"));
+    assert_eq!(zone.node(node("c.example")).wildcard, Some(node("*.c.example")));
     assert_eq!((zone.serial(), zone.negative_ttl()), (7, 600));
 }
 
@@ -76,7 +76,6 @@ fn foreign_dnssec_records_are_left_out_with_a_warning() {
 #[test]
 fn refuses_with_line() {
     let cases = [
-        ("www.elsewhere. A 192.0.2.1", 4, "outside the zone"),
         ("@ SOA ns admin 8 1h 5m 1w 10m", 4, "a second, different SOA"),
         ("x SOA ns admin 8 1h 5m 1w 10m", 4, "has one SOA, at its apex"),
         ("c CNAME a\nc A 192.0.2.1", 4, "stands alone"),
@@ -84,16 +83,10 @@ fn refuses_with_line() {
         ("@ CNAME a", 4, "stands alone"),
         ("d DNAME a\nd DNAME b", 5, "a second, different DNAME"),
         ("d DNAME a\nd CNAME b", 5, "stands alone"),
-        ("d DNAME a\nx.y.d A 192.0.2.1", 5, "below a DNAME"),
         ("d DNAME a\nd NS b", 4, "beside NS"),
-        ("@ DNAME elsewhere.", 3, "below a DNAME"),
+        ("@ DNAME elsewhere.", 2, "below a DNAME"),
         ("x DS 1 13 2 0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF", 4, "no delegation"),
         ("@ DS 1 13 2 0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF", 4, "no delegation"),
-        (
-            "s NS x\nb.s DS 1 13 2 0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF",
-            5,
-            "no delegation",
-        ),
         ("*.s NS x", 4, "wildcard"),
     ];
     for (text, line, want) in cases {
@@ -124,16 +117,16 @@ fn an_rrset_that_no_message_holds_is_refused() {
 }
 
 #[test]
-fn meta_types_and_large_ttls_are_refused() {
+fn meta_types_bad_data_and_bad_owners_are_refused() {
     let origin = name("example");
     let push = |rtype: u16, ttl: u32, rdata: &[u8], owner: &[u8]| {
-        let record = zonefile::Record { owner, rtype: Rtype(rtype), ttl, rdata, file: 0, line: 1 };
+        let place = zonefile::RecordPlace::default();
+        let record = zonefile::Record { owner, rtype: Rtype(rtype), ttl, rdata, place };
         ZoneBuilder::new(&origin).push(&record)
     };
     for rtype in [0, 41, 128, 249, 250, 252, 255] {
         assert!(push(rtype, 1, &[], origin.as_wire()).is_err(), "{rtype}");
     }
-    assert!(push(1, 0x8000_0000, &[192, 0, 2, 1], origin.as_wire()).is_err());
     assert!(push(1, 0x7fff_ffff, &[192, 0, 2, 1], origin.as_wire()).is_ok());
     assert!(push(1, 1, &[192, 0, 2], origin.as_wire()).is_err());
     assert!(push(1, 1, &[192, 0, 2, 1], b"\x01a").is_err());
@@ -145,7 +138,9 @@ fn name_servers_without_address_are_told_of() {
     let zone = load("sub NS ns.sub\nother NS host.wild\nother NS x.elsewhere.\n*.wild A 192.0.2.9\n");
     assert_eq!(
         zone.warnings().texts,
-        ["test.zone:4: the name server ns.sub.example. is in the zone and has no address there"]
+        [
+            "test.zone:4: the name server ns.sub.example. is below the delegation sub.example. and has no address there; resolvers cannot reach it without glue"
+        ]
     );
 }
 
@@ -184,18 +179,18 @@ proptest! {
             let query = name(&labels.iter().map(|l| format!("{l}.")).chain(["example.".to_owned()]).collect::<String>());
             let (place, key) = zone.place(query.as_wire()).expect("inside");
             match all.binary_search(&query) {
-                Ok(at) => prop_assert_eq!(place, Place::At(at as u32)),
+                Ok(at) => prop_assert_eq!(place, Place::At(NodeId::at(at))),
                 Err(at) => {
-                    prop_assert_eq!(place, Place::Behind(at as u32 - 1));
-                    let encloser = zone.closest_encloser(key.as_slice(), at as u32 - 1);
+                    prop_assert_eq!(place, Place::Behind(NodeId::at(at - 1)));
+                    let encloser = zone.closest_encloser(key.as_slice(), NodeId::at(at - 1));
                     let mut want = query.parent().expect("not the root");
                     while !all.contains(&want) {
                         want = want.parent().expect("not the root");
                     }
-                    prop_assert_eq!(&all[encloser as usize], &want);
+                    prop_assert_eq!(&all[encloser.position()], &want);
                     if !all.contains(&name(&format!("*.{want}"))) {
                         let star = all.binary_search(&name(&format!("*.{want}"))).expect_err("absent");
-                        prop_assert_eq!(zone.before_wildcard(encloser), star as u32 - 1);
+                        prop_assert_eq!(zone.before_wildcard(encloser), NodeId::at(star - 1));
                     }
                 }
             }
