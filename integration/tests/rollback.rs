@@ -11,8 +11,8 @@ use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::files::find;
 use offline_ksk_integration::serve::Serving;
 use offline_ksk_integration::validator::Validator;
+use skr_loader::checks::FORCEABLE;
 use skr_loader::control::{Answer, Request, call};
-use skr_loader::order::FORCEABLE;
 
 const ZONE: &str = "example.test.";
 const DAY: u64 = 86_400;

@@ -383,7 +383,7 @@ mod tests {
             writer.join().unwrap();
         }
         assert_eq!(verify(&path).unwrap(), 150);
-        // Who keeps the lock stops nobody for ever.
+        // User keeps the lock stops nobody for ever.
         let mut audit = Audit::open(&path).unwrap();
         let reader = File::open(&path).unwrap();
         flock(&reader, FlockOperation::NonBlockingLockExclusive).unwrap();

@@ -7,13 +7,28 @@ use keystore::exchange::{Finding, UnverifiedSkr, VerifiedSkr, VerifyContext, for
 use keystore::time::Timestamp;
 
 use crate::accept::{self, Context};
-use crate::order::overrule;
 use crate::store::Digest;
 
 /// The checks of the file, before anything in it is read.
 pub const FILE_CHECKS: &[Check] = &[
     Check { id: CheckId::SkrIo, holds: "the file can be read" },
     Check { id: CheckId::SkrUnsafe, holds: "it is a plain file" },
+];
+
+/// The checks that a person may overrule. Each of them holds an SKR whose signatures are good against what else is known here,
+/// so that what comes into force is usable where that person knows better.
+///
+/// SKR-GAP only towards what is in force: a hole between the bundles of one SKR is not overruled.
+pub const FORCEABLE: &[CheckId] = &[
+    CheckId::SkrHorizon,
+    CheckId::SkrGap,
+    CheckId::SkrOperator,
+    CheckId::SkrParentDs,
+    CheckId::SkrReplay,
+    CheckId::SkrNoPrivateKey,
+    CheckId::SkrKeyset,
+    CheckId::SkrNotAsked,
+    CheckId::SkrProve,
 ];
 
 /// Every check, in the order in which they are reported.
@@ -69,7 +84,7 @@ pub struct Passed {
 }
 
 /// Runs all checks that follow on parsing; those towards what is in force only on an SKR that verifies. What a check in `forced`
-/// rejects is a warning; see [`crate::order::FORCEABLE`].
+/// rejects is a warning; see [`FORCEABLE`].
 pub fn run(
     skr: UnverifiedSkr,
     digest: &Digest,
@@ -96,6 +111,44 @@ pub fn run(
     Ok(Passed { skr, warnings, forced })
 }
 
+/// What would follow if `id` were overruled.
+pub(crate) fn why_not_forceable(id: CheckId) -> &'static str {
+    match id {
+        CheckId::SkrBadSignature | CheckId::SkrUnknownKsk => {
+            "every validating resolver would refuse the zone; a new KSK is pinned in the configuration (trust-anchors), a damaged file is signed again"
+        }
+        CheckId::SkrExpired | CheckId::SkrNotYet | CheckId::SkrValidity => {
+            "its signatures are not valid when they would be used, and every validating resolver would refuse the zone"
+        }
+        CheckId::SkrLimits => "the limits keep the loader and the servers alive",
+        CheckId::SkrIo | CheckId::SkrUnsafe => "what was not read cannot be judged; hand over a plain file",
+        CheckId::SkrCds => "the parent would take it for a wish; see allow-cds-delete in the configuration",
+        CheckId::SkrWrongZone => "it is for another zone; add that zone to the configuration",
+        _ => "there is no SKR in it that could be served",
+    }
+}
+
+/// Turns what the checks in `forced` reject into warnings that say so. Gives the findings, and the IDs that were needed.
+pub fn overrule(
+    findings: impl IntoIterator<Item = Finding>,
+    forced: &[CheckId],
+) -> (Vec<Finding>, Vec<CheckId>) {
+    let mut used = Vec::new();
+    let findings = findings
+        .into_iter()
+        .map(|finding| {
+            if !finding.rejects() || !forced.contains(&finding.id) {
+                return finding;
+            }
+            if !used.contains(&finding.id) {
+                used.push(finding.id);
+            }
+            Finding::warning(finding.id, finding.bundle, format!("forced: {}", finding.what))
+        })
+        .collect();
+    (findings, used)
+}
+
 /// The IDs of the checks that rejected, each once, in the order of the findings.
 #[must_use]
 pub fn rejecting(findings: &[Finding]) -> Vec<CheckId> {
@@ -111,6 +164,18 @@ pub fn rejecting(findings: &[Finding]) -> Vec<CheckId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_was_forced_is_overruled() {
+        let finding = |id| Finding::reject(id, None, "what");
+        let (findings, used) = overrule(
+            [finding(CheckId::SkrReplay), finding(CheckId::SkrGap)],
+            &[CheckId::SkrReplay, CheckId::SkrProve],
+        );
+        assert_eq!(used, [CheckId::SkrReplay]);
+        assert!(!findings[0].rejects() && findings[0].what == "forced: what");
+        assert!(findings[1].rejects());
+    }
 
     #[test]
     fn each_id_is_there_once() {

@@ -13,6 +13,9 @@
 //! A name says nothing about the zone. Whoever may write in the folder may drop a file, whatever its owner: what
 //! counts is the KSK's signature inside; a folder that everyone can write to is refused as a whole.
 
+mod dropped;
+mod pending;
+mod signature;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -24,22 +27,20 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
 use keystore::config::LoaderConfig;
-use keystore::crypto::cms::MAX_SIGNATURE_OCTETS;
 use keystore::durable;
 use keystore::exchange::many;
 use keystore::time::Timestamp;
 
-use crate::files::{self, FileError, Fingerprint, Named, printable};
-use crate::loader::Wake;
-use crate::operator::{self, Operator};
-use crate::order::Order;
-use crate::status::Pending;
+use crate::files::{self, FileError, Fingerprint, Named};
+use crate::operator;
+pub use dropped::Dropped;
+use dropped::Origin;
+pub use pending::{Pending, PendingState};
+pub use signature::Paired;
 use watch::Watch;
-pub use watch::{Event, State as WatchState, WatchError};
+pub use watch::{Event, OnEvent, Taken, WatchError, WatchState};
 
 /// Seconds that a file without closing line must not have changed, after its writer closed it.
 const SETTLE_CLOSED: u64 = 2;
@@ -48,8 +49,6 @@ const SETTLE_OPEN: u64 = 30;
 /// Files and octets that are given out in one go, so that signals are heard in between.
 const BATCH_FILES: usize = 64;
 const BATCH_OCTETS: usize = 32 << 20;
-/// Seconds that a file waits for the signature that must lie beside it.
-const SIGNATURE_WAIT: u64 = 60;
 /// Octets at the end of a file in which its closing line is looked for.
 const CLOSING: usize = 1024;
 /// What files are renamed to, in the inbox, while they are taken out of it.
@@ -64,7 +63,7 @@ pub struct Inbox {
     poll_interval: u64,
     last_scan: Option<Timestamp>,
     /// Why the last scan failed.
-    blind: Option<String>,
+    scan_error: Option<String>,
     files: HashMap<OsString, Seen>,
     /// Why files are left: the ID of the check, and the text.
     reasons: HashMap<OsString, (CheckId, String)>,
@@ -93,76 +92,6 @@ enum Seen {
     Left(Fingerprint),
 }
 
-/// A file that may be judged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dropped {
-    /// Its name in the inbox.
-    pub name: OsString,
-    /// The very octets to judge.
-    pub octets: Arc<Vec<u8>>,
-    fingerprint: Fingerprint,
-    /// It is one zone's part of a file that lies in the inbox as a whole.
-    is_part: bool,
-    /// It never lay in the inbox: a person handed it over.
-    order: Option<Arc<Order>>,
-    /// What the signature of the KSK operator says; `None` = not looked for.
-    pub operator: Option<Operator>,
-    /// The file with that signature: it goes where this one goes.
-    pub signature: Option<Box<Self>>,
-}
-
-impl Dropped {
-    /// A file that a person handed over. Nothing is ever done to that person's file.
-    #[must_use]
-    pub fn by_hand(name: OsString, octets: Vec<u8>, order: Arc<Order>) -> Self {
-        Self { order: Some(order), ..Self::new(name, octets, Fingerprint::default()) }
-    }
-
-    /// Who handed it over; `None` = it was dropped.
-    #[must_use]
-    pub fn order(&self) -> Option<&Order> {
-        self.order.as_deref()
-    }
-
-    /// Octets of the file, which were not read when there are too many.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        if self.is_part || self.order.is_some() { self.octets.len() as u64 } else { self.fingerprint.size() }
-    }
-
-    /// It is the part of one zone in a file of several.
-    #[must_use]
-    pub const fn is_part(&self) -> bool {
-        self.is_part
-    }
-
-    /// A file as it was read.
-    fn new(name: OsString, octets: Vec<u8>, fingerprint: Fingerprint) -> Self {
-        let octets = Arc::new(octets);
-        Self { name, octets, fingerprint, is_part: false, operator: None, signature: None, order: None }
-    }
-
-    /// True when nobody has written to it for so many seconds.
-    #[must_use]
-    pub fn is_untouched_for(&self, seconds: u64, now: Timestamp) -> bool {
-        self.fingerprint.is_untouched_for(seconds, now)
-    }
-
-    /// The part of the file that is of one zone, to judge on its own; `name` is what a rejected one is called.
-    #[must_use]
-    pub fn part(&self, name: OsString, octets: &[u8]) -> Self {
-        Self {
-            name,
-            octets: Arc::new(octets.to_vec()),
-            fingerprint: self.fingerprint,
-            is_part: true,
-            operator: self.operator.clone(),
-            signature: None,
-            order: self.order.clone(),
-        }
-    }
-}
-
 /// What became of looking at a file.
 #[derive(Debug)]
 pub enum Look {
@@ -187,9 +116,9 @@ pub struct Looks {
     pub more: bool,
 }
 
-/// How the watch and the scans stand after [`Inbox::tend`].
+/// How the watch and the scans stand after [`Inbox::poll`].
 #[derive(Debug)]
-pub struct Tended {
+pub struct Polled {
     /// The folder is watched: by the kernel, or by polling where that is asked for.
     pub watched: bool,
     /// Why it is not, or cannot be listed; given once.
@@ -203,16 +132,16 @@ pub struct Tended {
 }
 
 impl Inbox {
-    /// The inbox in `dir`; events go to `wake`, and every `rescan_interval` seconds everything is looked at.
+    /// The inbox in `dir`; `on_event` is called with each event of the kernel, and every `rescan_interval` seconds everything is looked at.
     #[must_use]
-    pub fn new(dir: &Path, rescan_interval: u32, wake: SyncSender<Wake>) -> Self {
+    pub fn new(dir: &Path, rescan_interval: u32, on_event: OnEvent) -> Self {
         Self {
             dir: dir.to_owned(),
-            watch: Watch::new(dir, wake),
+            watch: Watch::new(dir, on_event),
             rescan_interval: u64::from(rescan_interval.max(1)),
             poll_interval: 1,
             last_scan: None,
-            blind: None,
+            scan_error: None,
             files: HashMap::new(),
             reasons: HashMap::new(),
             due: BTreeMap::new(),
@@ -277,10 +206,10 @@ impl Inbox {
     }
 
     /// Keeps the watch up, and scans when that is due.
-    pub fn tend(&mut self, now: Timestamp) -> Tended {
+    pub fn poll(&mut self, now: Timestamp) -> Polled {
         let overflowed = self.watch.take_lost() | std::mem::take(&mut self.overflowed);
         let had_trouble = self.trouble().is_some();
-        let (state, mut error) = self.watch.tend(now);
+        let (state, mut error) = self.watch.poll(now);
         let waited = self.last_scan.is_none_or(|last| {
             // A clock that went back must not delay the scan.
             now < last || now.since(last) >= self.scan_interval()
@@ -290,27 +219,27 @@ impl Inbox {
         if due {
             match self.scan() {
                 Ok(()) => {
-                    (self.last_scan, self.blind, scanned) = (Some(now), None, true);
+                    (self.last_scan, self.scan_error, scanned) = (Some(now), None, true);
                 }
                 Err(source) => {
                     // Tried again at each step, told once.
                     self.last_scan = None;
                     let failed = WatchError::Folder { path: self.dir.clone(), source };
-                    if self.blind.replace(failed.to_string()).is_none() {
+                    if self.scan_error.replace(failed.to_string()).is_none() {
                         error.get_or_insert(failed);
                     }
                 }
             }
         }
-        let watched = state != WatchState::Down && !(self.blind.is_some() && self.watch.polls());
+        let watched = state != WatchState::Down && !(self.scan_error.is_some() && self.watch.polls());
         let mended = had_trouble && self.trouble().is_none();
-        Tended { watched, error, mended, scanned, overflowed }
+        Polled { watched, error, mended, scanned, overflowed }
     }
 
     /// Why it is not watched, or cannot be listed.
     #[must_use]
     pub fn trouble(&self) -> Option<&str> {
-        self.watch.trouble().or(self.blind.as_deref())
+        self.watch.trouble().or(self.scan_error.as_deref())
     }
 
     /// Looks at the files that are due at `now`.
@@ -348,15 +277,16 @@ impl Inbox {
     /// Of a part only the copy at `to` is made, and the file stays as it is. Names are not synced: [`Inbox::sync`] does that for many
     /// files at once, after the folder of `to`.
     pub fn take_out(&mut self, file: &Dropped, to: Option<&Path>) -> io::Result<()> {
-        if file.order.is_some() {
-            return Ok(());
-        }
-        if file.is_part {
-            let result = to.map_or(Ok(()), |to| durable::write_new_unsynced(to, &file.octets, 0o640));
-            self.part_kept |= result.is_err();
-            return result;
-        }
-        let result = self.claim(file).and_then(|claim| {
+        let fingerprint = match &file.origin {
+            Origin::Order(_) => return Ok(()),
+            Origin::Part { .. } => {
+                let result = to.map_or(Ok(()), |to| durable::write_new_unsynced(to, &file.octets, 0o640));
+                self.part_kept |= result.is_err();
+                return result;
+            }
+            Origin::File { fingerprint, .. } => *fingerprint,
+        };
+        let result = self.claim(file, fingerprint).and_then(|claim| {
             let Some(claim) = claim else { return Ok(()) };
             match to {
                 None => durable::remove_each_unsynced(&[&claim]),
@@ -373,7 +303,7 @@ impl Inbox {
         if let Err(error) = &result {
             // Judged already: not again before it changes.
             let why = format!("it was judged, and cannot be taken out of the inbox: {error}");
-            self.set_left(&file.name, file.fingerprint, CheckId::SkrIo, why);
+            self.set_left(&file.name, fingerprint, CheckId::SkrIo, why);
         } else {
             self.files.remove(&file.name);
         }
@@ -387,25 +317,24 @@ impl Inbox {
 
     /// Leaves a judged file where it is, for another look once it has settled again: it could not be dealt with.
     pub fn put_back(&mut self, file: &Dropped, now: Timestamp) {
-        if file.order.is_some() {
-            return;
+        match &file.origin {
+            Origin::Order(_) => {}
+            Origin::Part { .. } => self.part_kept = true,
+            Origin::File { fingerprint, .. } => {
+                let waiting =
+                    Seen::Waiting { print: *fingerprint, since: now, closed: false, settle: SETTLE_OPEN };
+                self.files.insert(file.name.clone(), waiting);
+            }
         }
-        if file.is_part {
-            self.part_kept = true;
-            return;
-        }
-        let waiting =
-            Seen::Waiting { print: file.fingerprint, since: now, closed: false, settle: SETTLE_OPEN };
-        self.files.insert(file.name.clone(), waiting);
     }
 
     /// Leaves a judged file where it is until it changes, and why.
     pub fn leave(&mut self, file: &Dropped, why: String) {
-        if file.is_part {
-            self.part_kept = true;
-            return;
+        match &file.origin {
+            Origin::Order(_) => {}
+            Origin::Part { .. } => self.part_kept = true,
+            Origin::File { fingerprint, .. } => self.set_left(&file.name, *fingerprint, CheckId::SkrIo, why),
         }
-        self.set_left(&file.name, file.fingerprint, CheckId::SkrIo, why);
     }
 
     fn set_left(&mut self, name: &OsStr, print: Fingerprint, id: CheckId, why: String) {
@@ -413,76 +342,15 @@ impl Inbox {
         self.reasons.insert(name.to_owned(), (id, why));
     }
 
-    /// The signature beside a dropped file; `None` when there is none.
-    #[must_use]
-    pub fn signature_of(&self, file: &Dropped) -> Option<Result<Dropped, FileError>> {
-        let name = operator::signature_name(&file.name);
-        match files::read(&self.dir.join(&name), Named::ByDrop, MAX_SIGNATURE_OCTETS) {
-            Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => Some(Err(error)),
-            Ok(read) => Some(Ok(Dropped::new(name, read.octets, read.fingerprint))),
-        }
-    }
-
-    /// The same where it has more octets than are read.
-    #[must_use]
-    pub fn unread_signature(&self, file: &Dropped) -> Option<Dropped> {
-        let name = operator::signature_name(&file.name);
-        let print = files::fingerprint(&self.dir.join(&name)).ok()?;
-        Some(Dropped::new(name, Vec::new(), print))
-    }
-
-    /// Leaves the file until its signature comes, for a while; false when it has waited long enough.
-    pub fn wait_for_signature(&mut self, file: &Dropped, now: Timestamp) -> bool {
-        let since = match self.unsigned.get(&file.name) {
-            Some((print, since)) if *print == file.fingerprint && *since <= now => *since,
-            _ => {
-                self.unsigned.insert(file.name.clone(), (file.fingerprint, now));
-                now
-            }
-        };
-        if now.since(since) >= SIGNATURE_WAIT {
-            self.unsigned.remove(&file.name);
-            return false;
-        }
-        self.put_back(file, now);
-        true
-    }
-
     /// True when a part of a file could not be dealt with since the last call.
     pub const fn take_part_kept(&mut self) -> bool {
         std::mem::replace(&mut self.part_kept, false)
     }
 
-    /// The files that wait or were left, up to a hundred, by name.
-    #[must_use]
-    pub fn pending(&self) -> Vec<Pending> {
-        const SHOWN: usize = 100;
-        let state = |seen: &Seen| match seen {
-            Seen::Ignored => None,
-            Seen::Waiting { .. } => Some("waiting"),
-            Seen::Left(_) => Some("left"),
-        };
-        let seen = self.files.iter().filter_map(|(name, seen)| Some((name, state(seen)?)));
-        let all = seen.chain(self.due.keys().map(|name| (name, "waiting"))).collect::<BTreeMap<_, _>>();
-        // Nobody tells of a file that is removed.
-        let is_there = |name: &OsString| self.dir.join(name).symlink_metadata().is_ok();
-        let pending = |(name, state): (&OsString, &str)| {
-            let left = self.reasons.get(name).filter(|_| state == "left");
-            Pending {
-                file: printable(name),
-                state: state.to_owned(),
-                id: left.map(|(id, _)| id.to_string()),
-                reason: left.map(|(_, why)| files::one_line(why)),
-            }
-        };
-        all.into_iter().filter(|(name, _)| is_there(name)).take(SHOWN).map(pending).collect()
-    }
-
     /// True when the folder is watched.
     #[must_use]
     pub fn is_watched(&self) -> bool {
-        self.watch.is_up() && self.blind.is_none()
+        self.watch.is_up() && self.scan_error.is_none()
     }
 
     /// Seconds until the next scan finds what came meanwhile, where nothing else does.
@@ -492,13 +360,13 @@ impl Inbox {
     }
 
     /// Renames the file to a name of our own; `None` when another file has taken its place, which then stays.
-    fn claim(&mut self, file: &Dropped) -> io::Result<Option<PathBuf>> {
+    fn claim(&mut self, file: &Dropped, fingerprint: Fingerprint) -> io::Result<Option<PathBuf>> {
         let from = self.dir.join(&file.name);
-        let too_large = file.octets.is_empty() && file.fingerprint.size() > 0;
+        let too_large = file.octets.is_empty() && fingerprint.size() > 0;
         // One that grows for ever is taken out all the same.
         let is_it = |path: &Path| {
             files::fingerprint(path)
-                .map(|p| p.same_content(&file.fingerprint) || (too_large && p.same_file(&file.fingerprint)))
+                .map(|p| p.same_content(&fingerprint) || (too_large && p.same_file(&fingerprint)))
         };
         match is_it(&from) {
             Ok(true) => {}
@@ -598,8 +466,9 @@ impl Inbox {
         }
         match files::read(&path, Named::ByDrop, many::max_octets(self.zones)) {
             Ok(file) => {
-                let dropped = Dropped::new(name, file.octets, file.fingerprint);
-                self.settle(dropped, seen, closed, now)
+                let print = file.fingerprint;
+                let dropped = Dropped::in_inbox(name, file.octets, print);
+                self.settle(dropped, print, seen, closed, now)
             }
             Err(FileError::Changing) => {
                 let waiting = Seen::Waiting { print, since: now, closed: false, settle: SETTLE_OPEN };
@@ -608,7 +477,7 @@ impl Inbox {
             }
             Err(error @ FileError::TooLarge { .. }) => {
                 self.set_left(&name, print, error.id(), error.to_string());
-                let file = Dropped::new(name, Vec::new(), print);
+                let file = Dropped::in_inbox(name, Vec::new(), print);
                 Some(Look::TooLarge(file, error))
             }
             Err(error) => {
@@ -619,8 +488,14 @@ impl Inbox {
     }
 
     /// A file that was read: judged now, or later when it may still grow.
-    fn settle(&mut self, file: Dropped, seen: Option<Seen>, closed: bool, now: Timestamp) -> Option<Look> {
-        let print = file.fingerprint;
+    fn settle(
+        &mut self,
+        file: Dropped,
+        print: Fingerprint,
+        seen: Option<Seen>,
+        closed: bool,
+        now: Timestamp,
+    ) -> Option<Look> {
         // Behind one zone's closing line the next zone may follow: then its writer must be done.
         let done = self.zones <= 1 || closed || print.is_untouched_for(SETTLE_OPEN, now);
         let complete = done && is_complete(&file.octets);

@@ -34,5 +34,6 @@ pub mod status;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod user;
 
 pub use loader::Loader;

@@ -27,7 +27,7 @@ use metrics::zones::Part;
 
 use crate::audit::{Audit, Record};
 use crate::deliver::Deliveries;
-use crate::inbox::{Dropped, Event, Inbox, Tended};
+use crate::inbox::{Dropped, Event, Inbox, OnEvent, Polled, Taken};
 use crate::parent::Asker;
 use crate::rejected::Rejected;
 use crate::report;
@@ -68,7 +68,7 @@ pub struct Loader {
     asker: Asker,
     /// Rejected files that are yet to be moved.
     aside: Vec<aside::Aside>,
-    events: Receiver<Wake>,
+    messages: Receiver<Message>,
     control: Control,
     clock_told: bool,
     /// When [`Loader::run`] began.
@@ -83,9 +83,9 @@ pub struct Loader {
     not_durable: Vec<(Name, Dropped)>,
 }
 
-/// What wakes the loop.
+/// What the loop is told by other threads.
 #[derive(Debug)]
-pub enum Wake {
+enum Message {
     /// Something happened in the inbox.
     Inbox(Event),
     /// Take this configuration.
@@ -93,26 +93,26 @@ pub enum Wake {
     /// The new configuration does not read.
     ReloadFailed,
     /// Do this.
-    Ask(Ask),
+    Ask(Question),
     /// Look at the stop flag.
     Stop,
 }
 
 /// Something to do between two steps; gives what is to be told to who waits for imports.
-pub struct Ask(Box<Asked>);
+struct Question(Box<Asked>);
 
 type Asked = dyn FnOnce(&mut Loader, Timestamp) -> Vec<Import> + Send;
 
-impl std::fmt::Debug for Ask {
+impl std::fmt::Debug for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Ask")
+        f.write_str("Question")
     }
 }
 
 /// Steers a running loader from another thread.
 #[derive(Debug, Clone)]
 pub struct Control {
-    wake: SyncSender<Wake>,
+    messages: SyncSender<Message>,
     stop: Arc<AtomicBool>,
 }
 
@@ -120,14 +120,14 @@ impl Control {
     /// Ends [`Loader::run`] after the file that is being judged.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
-        // A full queue wakes the loop by itself.
-        let _ = self.wake.try_send(Wake::Stop);
+        // With a full queue the loop does not wait, and sees the flag.
+        let _ = self.messages.try_send(Message::Stop);
     }
 
     /// Hands over a new configuration. False when the loader has ended.
     #[must_use]
     pub fn reload(&self, config: Config) -> bool {
-        self.wake.send(Wake::Reload(Box::new(config))).is_ok()
+        self.messages.send(Message::Reload(Box::new(config))).is_ok()
     }
 
     /// Has the loader do something between two steps, and waits for what comes of it. `what` gives that, and the imports to tell of.
@@ -137,15 +137,15 @@ impl Control {
         what: impl FnOnce(&mut Loader, Timestamp) -> (T, Vec<Import>) + Send + 'static,
     ) -> Option<T> {
         let (reply, answer) = sync_channel(1);
-        let mut ask = Wake::Ask(Ask(Box::new(move |loader, now| {
+        let mut ask = Message::Ask(Question(Box::new(move |loader, now| {
             let (said, imports) = what(loader, now);
-            // Who asked may have given up.
+            // User asked may have given up.
             let _ = reply.send(said);
             imports
         })));
         let until = Instant::now() + ASK_TIME;
         loop {
-            ask = match self.wake.try_send(ask) {
+            ask = match self.messages.try_send(ask) {
                 Ok(()) => return answer.recv().ok(),
                 Err(TrySendError::Disconnected(_)) => return None,
                 Err(TrySendError::Full(_)) if Instant::now() > until => return None,
@@ -163,7 +163,7 @@ impl Control {
     /// Says that there is a new configuration and that it has errors.
     pub fn reload_failed(&self) {
         // The loader has ended, or hears of it.
-        let _ = self.wake.send(Wake::ReloadFailed);
+        let _ = self.messages.send(Message::ReloadFailed);
     }
 }
 
@@ -207,8 +207,13 @@ impl Loader {
         let store = Store::open(&config.state_dir)?;
         let path = config.state_dir.join("audit.jsonl");
         let audit = Audit::open(&path).map_err(|source| StartError::Audit { path, source })?;
-        let (wake, events) = sync_channel(QUEUE);
-        let inbox = Inbox::new(&config.state_dir.join("inbox"), config.loader.rescan_interval, wake.clone());
+        let (sender, messages) = sync_channel(QUEUE);
+        let events = sender.clone();
+        let on_event = OnEvent::new(move |event| match events.try_send(Message::Inbox(event)) {
+            Err(TrySendError::Full(_)) => Taken::Full,
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Taken::Yes,
+        });
+        let inbox = Inbox::new(&config.state_dir.join("inbox"), config.loader.rescan_interval, on_event);
         let mut loader = Self {
             rejected: Rejected::new(&config.state_dir.join("rejected")),
             config: config.clone(),
@@ -221,8 +226,8 @@ impl Loader {
             key_files: key_files::KeyFiles::default(),
             asker: Asker::default(),
             aside: Vec::new(),
-            events,
-            control: Control { wake, stop: Arc::new(AtomicBool::new(false)) },
+            messages,
+            control: Control { messages: sender, stop: Arc::new(AtomicBool::new(false)) },
             clock_told: false,
             started: None,
             audit_error: None,
@@ -273,9 +278,9 @@ impl Loader {
             let step = self.step(now);
             step.imports.iter().for_each(&mut on_import);
             let pause = if step.more { Duration::ZERO } else { self.pause(now) };
-            match self.events.recv_timeout(pause) {
+            match self.messages.recv_timeout(pause) {
                 // It may have waited for long.
-                Ok(wake) => self.wake(wake, clock()),
+                Ok(message) => self.handle(message, clock()),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
         }
@@ -285,14 +290,14 @@ impl Loader {
     /// Does everything that is due at `now`, and returns; call it again at once when it says that there is more.
     pub fn step(&mut self, now: Timestamp) -> Step {
         for _ in 0..QUEUE {
-            let Ok(wake) = self.events.try_recv() else { break };
-            self.wake(wake, now);
+            let Ok(message) = self.messages.try_recv() else { break };
+            self.handle(message, now);
         }
         let mut step = Step::default();
         self.retry_stores(now);
         self.retry_syncs();
-        let tended = self.inbox.tend(now);
-        self.tell_watch(&tended, now);
+        let polled = self.inbox.poll(now);
+        self.tell_watch(&polled, now);
         if self.clock_is_plausible(now) {
             let looks = self.inbox.look(now);
             step.more = looks.more;
@@ -322,17 +327,17 @@ impl Loader {
         due.map_or(PAUSE, |seconds| PAUSE.min(Duration::from_secs(seconds)))
     }
 
-    fn wake(&mut self, wake: Wake, now: Timestamp) {
-        match wake {
-            Wake::Inbox(event) => self.inbox.on_event(event),
-            Wake::Stop => {}
-            Wake::ReloadFailed => report::reload(&self.metrics, false, now),
-            Wake::Ask(Ask(what)) => {
+    fn handle(&mut self, message: Message, now: Timestamp) {
+        match message {
+            Message::Inbox(event) => self.inbox.on_event(event),
+            Message::Stop => {}
+            Message::ReloadFailed => report::reload(&self.metrics, false, now),
+            Message::Ask(Question(what)) => {
                 let imports = what(self, now);
                 self.ordered.extend(imports);
             }
             // Told by the log.
-            Wake::Reload(config) => drop(self.take_config(*config, now)),
+            Message::Reload(config) => drop(self.take_config(*config, now)),
         }
     }
 
@@ -423,15 +428,15 @@ impl Loader {
         plausible
     }
 
-    fn tell_watch(&self, tended: &Tended, now: Timestamp) {
-        report::watch(&self.metrics, tended, now);
-        if let Some(error) = &tended.error {
+    fn tell_watch(&self, polled: &Polled, now: Timestamp) {
+        report::watch(&self.metrics, polled, now);
+        if let Some(error) = &polled.error {
             tracing::error!(%error, "the inbox is not watched");
         }
-        if tended.mended {
+        if polled.mended {
             tracing::info!(inbox = %self.inbox.dir().display(), "the inbox is watched again, and all that lies in it is looked at");
         }
-        if tended.overflowed {
+        if polled.overflowed {
             tracing::warn!("events of the inbox were lost; scanned it");
         }
     }

@@ -12,12 +12,9 @@ use keystore::crypto::cms::{self, Certificate};
 use keystore::time::Timestamp;
 
 use crate::files::{self, FileError, Named};
-use crate::inbox::{Dropped, Inbox};
 
 /// What the signature of a file is called beside it.
 pub const SUFFIX: &str = ".p7s";
-/// Seconds that a signature must not have changed before it counts as whole when it does not read.
-const SETTLE: u64 = 2;
 
 /// What is known of the operator's signature over a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,41 +56,6 @@ impl Operator {
             Self::Absent | Self::Bad(_) => None,
         }
     }
-}
-
-/// Looks for the signature beside a dropped file; false when it is to be waited for, and the file was put back.
-pub fn pair(
-    file: &mut Dropped,
-    inbox: &mut Inbox,
-    pinned: &[Certificate],
-    required: bool,
-    now: Timestamp,
-) -> bool {
-    if pinned.is_empty() {
-        return true;
-    }
-    let found = inbox.signature_of(file);
-    let may_come = match &found {
-        None => required,
-        Some(Ok(signature)) => !cms::is_whole(&signature.octets) && !signature.is_untouched_for(SETTLE, now),
-        Some(Err(error)) => matches!(error, FileError::Changing),
-    };
-    if may_come && inbox.wait_for_signature(file, now) {
-        return false;
-    }
-    file.operator = Some(match &found {
-        None => Operator::Absent,
-        Some(signature) => {
-            Operator::judge(signature.as_ref().map(|s| s.octets.as_slice()), &file.octets, pinned, now)
-        }
-    });
-    file.signature = match found {
-        Some(Ok(signature)) => Some(Box::new(signature)),
-        Some(Err(FileError::TooLarge { .. })) => inbox.unread_signature(file).map(Box::new),
-        // What is no plain file is left alone.
-        Some(Err(_)) | None => None,
-    };
-    true
 }
 
 /// The signature beside a file that is checked by hand.

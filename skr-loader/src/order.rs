@@ -5,71 +5,19 @@
 //! **Invariant:** what is forced, and each rollback, stands in the audit log before anything is changed.
 
 use keystore::check::{self, CheckId};
-use std::fmt;
 
-use keystore::exchange::Finding;
-use serde::{Deserialize, Serialize};
-
-use crate::checks;
+use crate::checks::{self, FORCEABLE, why_not_forceable};
 use crate::files::one_line;
-
-/// The checks that a person may overrule. Each of them holds an SKR whose signatures are good against what else is known here,
-/// so that what comes into force is usable where that person knows better.
-///
-/// SKR-GAP only towards what is in force: a hole between the bundles of one SKR is not overruled.
-pub const FORCEABLE: &[CheckId] = &[
-    CheckId::SkrHorizon,
-    CheckId::SkrGap,
-    CheckId::SkrOperator,
-    CheckId::SkrParentDs,
-    CheckId::SkrReplay,
-    CheckId::SkrNoPrivateKey,
-    CheckId::SkrKeyset,
-    CheckId::SkrNotAsked,
-    CheckId::SkrProve,
-];
+use crate::user::User;
 
 /// Characters that a reason may have.
 const MAX_REASON: usize = 500;
-
-/// Who orders.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Who {
-    /// Number of the user, as the kernel says.
-    pub uid: u32,
-    /// Its name, when there is one.
-    pub name: Option<String>,
-}
-
-impl Who {
-    /// The user with this number.
-    #[must_use]
-    pub fn of(uid: u32) -> Self {
-        let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid));
-        Self { uid, name: user.ok().flatten().map(|user| one_line(&user.name)) }
-    }
-
-    /// The user of this process.
-    #[must_use]
-    pub fn this() -> Self {
-        Self::of(rustix::process::geteuid().as_raw())
-    }
-}
-
-impl fmt::Display for Who {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.name {
-            Some(name) => write!(f, "{name} (uid {})", self.uid),
-            None => write!(f, "uid {}", self.uid),
-        }
-    }
-}
 
 /// An order of a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     /// Who.
-    pub who: Who,
+    pub who: User,
     /// The checks that are overruled; all of [`FORCEABLE`].
     pub force: Vec<CheckId>,
     /// Why.
@@ -93,7 +41,7 @@ pub enum OrderError {
         /// What would follow.
         why: &'static str,
     },
-    /// Who overrules says why.
+    /// User overrules says why.
     #[error("--force and rollback need --reason TEXT: it stands in the audit log beside your name")]
     NoReason,
     /// It is too long, empty, or no text.
@@ -104,7 +52,7 @@ pub enum OrderError {
 impl Order {
     /// Checks an order. `needs_reason` when it is one that must say why even without `force`.
     pub fn new(
-        who: Who,
+        who: User,
         force: &[String],
         reason: Option<&str>,
         dry_run: bool,
@@ -150,47 +98,9 @@ fn forceable(text: &str) -> Result<CheckId, OrderError> {
     let known = text.parse().ok().filter(|id| checks::all().any(|check| check.id == *id));
     match known {
         Some(id) if FORCEABLE.contains(&id) => Ok(id),
-        Some(id) => Err(OrderError::NotForceable { id, why: why_not(id) }),
+        Some(id) => Err(OrderError::NotForceable { id, why: why_not_forceable(id) }),
         None => Err(OrderError::NoSuchCheck(one_line(&text.chars().take(40).collect::<String>()))),
     }
-}
-
-/// What would follow if `id` were overruled.
-fn why_not(id: CheckId) -> &'static str {
-    match id {
-        CheckId::SkrBadSignature | CheckId::SkrUnknownKsk => {
-            "every validating resolver would refuse the zone; a new KSK is pinned in the configuration (trust-anchors), a damaged file is signed again"
-        }
-        CheckId::SkrExpired | CheckId::SkrNotYet | CheckId::SkrValidity => {
-            "its signatures are not valid when they would be used, and every validating resolver would refuse the zone"
-        }
-        CheckId::SkrLimits => "the limits keep the loader and the servers alive",
-        CheckId::SkrIo | CheckId::SkrUnsafe => "what was not read cannot be judged; hand over a plain file",
-        CheckId::SkrCds => "the parent would take it for a wish; see allow-cds-delete in the configuration",
-        CheckId::SkrWrongZone => "it is for another zone; add that zone to the configuration",
-        _ => "there is no SKR in it that could be served",
-    }
-}
-
-/// Turns what the checks in `forced` reject into warnings that say so. Gives the findings, and the IDs that were needed.
-pub fn overrule(
-    findings: impl IntoIterator<Item = Finding>,
-    forced: &[CheckId],
-) -> (Vec<Finding>, Vec<CheckId>) {
-    let mut used = Vec::new();
-    let findings = findings
-        .into_iter()
-        .map(|finding| {
-            if !finding.rejects() || !forced.contains(&finding.id) {
-                return finding;
-            }
-            if !used.contains(&finding.id) {
-                used.push(finding.id);
-            }
-            Finding::warning(finding.id, finding.bundle, format!("forced: {}", finding.what))
-        })
-        .collect();
-    (findings, used)
 }
 
 #[cfg(test)]
@@ -199,7 +109,7 @@ mod tests {
 
     fn order(force: &[&str], reason: Option<&str>) -> Result<Order, OrderError> {
         let force: Vec<String> = force.iter().map(|id| (*id).to_owned()).collect();
-        Order::new(Who { uid: 7, name: None }, &force, reason, false, false)
+        Order::new(User { uid: 7, name: None }, &force, reason, false, false)
     }
 
     #[test]
@@ -241,24 +151,5 @@ mod tests {
         }
         let error = order(&["SKR-\u{1b}NOTHING"], Some("x")).unwrap_err().to_string();
         assert!(error.contains("no check has this ID") && !error.contains('\u{1b}'), "{error}");
-    }
-
-    #[test]
-    fn only_what_was_forced_is_overruled() {
-        let finding = |id| Finding::reject(id, None, "what");
-        let (findings, used) = overrule(
-            [finding(CheckId::SkrReplay), finding(CheckId::SkrGap)],
-            &[CheckId::SkrReplay, CheckId::SkrProve],
-        );
-        assert_eq!(used, [CheckId::SkrReplay]);
-        assert!(!findings[0].rejects() && findings[0].what == "forced: what");
-        assert!(findings[1].rejects());
-        let order = Order {
-            who: Who { uid: 0, name: None },
-            force: vec![CheckId::SkrReplay, CheckId::SkrProve],
-            reason: None,
-            dry_run: false,
-        };
-        assert_eq!(order.unneeded(&used), [CheckId::SkrProve]);
     }
 }

@@ -28,7 +28,7 @@ fn count(number: usize) -> i64 {
 /// Makes the series that do not belong to a zone.
 pub fn start(metrics: &Metrics) {
     metrics.add_process();
-    // Who runs has read its configuration.
+    // User runs has read its configuration.
     metrics.config_last_reload_successful.set(1);
     for check in checks::all() {
         metrics.skr_rejections_total.with_label_values(&[check.id]);
@@ -109,12 +109,12 @@ pub fn pruned(metrics: &Metrics, pruned: &crate::rejected::Pruned) {
 }
 
 /// How the watch stands.
-pub fn watch(metrics: &Metrics, tended: &crate::inbox::Tended, now: Timestamp) {
-    metrics.watch_up.set(tended.watched.into());
-    if tended.scanned {
+pub fn watch(metrics: &Metrics, polled: &crate::inbox::Polled, now: Timestamp) {
+    metrics.watch_up.set(polled.watched.into());
+    if polled.scanned {
         metrics.watch_last_scan_timestamp_seconds.set(unix(now));
     }
-    if tended.overflowed {
+    if polled.overflowed {
         metrics.watch_overflows_total.inc();
     }
 }

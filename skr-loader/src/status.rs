@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::{self, Record};
 use crate::coverage;
+use crate::inbox::Pending;
 use crate::report::label;
 use crate::store::{self, ZoneState};
 
@@ -62,22 +63,6 @@ pub struct InboxStatus {
     pub pending: Vec<Pending>,
 }
 
-/// A file in the inbox.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Pending {
-    /// Its name, escaped.
-    pub file: String,
-    /// `waiting` until it is whole, or `left` there until it changes.
-    pub state: String,
-    /// The check for which it is left.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub id: Option<String>,
-    /// What is wrong with it, and what to do.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub reason: Option<String>,
-}
-
 /// One zone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -124,7 +109,7 @@ pub struct LastImport {
     pub generation: Option<u64>,
     /// IDs of the checks that failed or warned.
     pub checks: Vec<String>,
-    /// Who ordered it; nobody drops.
+    /// User ordered it; nobody drops.
     pub by: Option<String>,
 }
 

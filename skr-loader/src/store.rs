@@ -21,7 +21,7 @@ use keystore::store::{self, StoreError, digest, zone_dir};
 use rustix::fs::FlockOperation;
 
 use crate::files::{self, FileError, Named};
-use crate::order::Who;
+use crate::user::User;
 
 /// SHA-256.
 pub type Digest = [u8; 32];
@@ -80,9 +80,9 @@ pub enum OpenError {
         /// The state folder, or what is there of it.
         folder: PathBuf,
         /// Whose that is.
-        owner: Who,
+        owner: User,
         /// The user of this process.
-        user: Who,
+        user: User,
     },
     /// Something else has the name of a folder.
     #[error("{path}: {what}, and a folder is needed there", path = path.display())]
@@ -115,8 +115,8 @@ impl OpenError {
                     .chain(state_dir.ancestors())
                     .find_map(|dir| Some((dir.to_owned(), dir.metadata().ok()?.uid())));
                 match found {
-                    Some((folder, uid)) if uid != Who::this().uid => {
-                        let (owner, user) = (Who::of(uid), Who::this());
+                    Some((folder, uid)) if uid != User::current().uid => {
+                        let (owner, user) = (User::of(uid), User::current());
                         Self::Denied { path, folder, owner, user }
                     }
                     _ => Self::Io { path, source },

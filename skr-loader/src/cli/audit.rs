@@ -109,7 +109,7 @@ fn event(record: &Record) -> String {
     add("checks ", (!record.checks.is_empty()).then(|| record.checks.join(",")).as_deref());
     add("back to ", record.back_to.map(|n| n.to_string()).as_deref());
     add("forced ", (!record.forced.is_empty()).then(|| record.forced.join(",")).as_deref());
-    let by = record.uid.map(|uid| crate::order::Who { uid, name: record.user.clone() }.to_string());
+    let by = record.uid.map(|uid| crate::user::User { uid, name: record.user.clone() }.to_string());
     add("by ", by.as_deref());
     add("reason ", record.reason.as_deref());
     text.trim_end().to_owned()

@@ -13,7 +13,7 @@ use super::style::Style;
 use crate::control::{Answer, ImportReport, Request};
 use crate::files::{self, Named, one_line, printable};
 use crate::operator::signature_path;
-use crate::order::Who;
+use crate::user::User;
 
 /// Hand a file to the loader, and say what became of it.
 ///
@@ -60,7 +60,7 @@ pub struct Args {
 
 /// An ID that may be forced.
 pub fn forceable(id: &str) -> Result<String, String> {
-    let order = crate::order::Order::new(Who { uid: 0, name: None }, &[id.to_owned()], None, true, false);
+    let order = crate::order::Order::new(User { uid: 0, name: None }, &[id.to_owned()], None, true, false);
     order
         .map(|order| order.force.iter().map(ToString::to_string).collect())
         .map_err(|error| error.to_string())

@@ -12,13 +12,14 @@ use metrics::Metrics;
 
 use super::style::Style;
 use crate::Loader;
+use crate::checks::FORCEABLE;
 use crate::control::job::Job;
 use crate::control::{Answer, CallError, FindingReport, Request, call};
 use crate::files;
 use crate::files::one_line;
 use crate::loader::StartError;
-use crate::order::{FORCEABLE, Who};
 use crate::store::OpenError;
+use crate::user::User;
 
 /// Where a loader is looked for that has no configuration here.
 pub const STATE_DIR: &str = "/var/lib/offline-ksk";
@@ -78,12 +79,12 @@ impl Reach {
         // With two users the state folder is root's, and what the loader writes its own.
         let accepted = std::fs::metadata(config.state_dir.join("accepted"));
         let owner = accepted.or_else(|_| std::fs::metadata(&config.state_dir)).map(|m| m.uid());
-        let user = Who::this();
+        let user = User::current();
         if let Ok(owner) = owner
             && user.uid == 0
             && owner != 0
         {
-            let name = Who::of(owner).name.unwrap_or_else(|| format!("#{owner}"));
+            let name = User::of(owner).name.unwrap_or_else(|| format!("#{owner}"));
             bail!(
                 "no skr-loader runs, and {} belongs to {name}: files of root in it would stop the loader later. Start the loader, or \
                  run this as that user (sudo -u {name} skr-loader … , with - for FILE where it cannot read it)",
@@ -171,7 +172,7 @@ pub fn is_there(state_dir: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Who did it.
+/// User did it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
     /// The running loader.

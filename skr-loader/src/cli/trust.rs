@@ -23,8 +23,8 @@ use serde::Serialize;
 use crate::accept;
 use crate::audit::{Audit, Record};
 use crate::files::{self, Named, hex, one_line};
-use crate::order::Who;
 use crate::report;
+use crate::user::User;
 
 /// Hex digits that a person types.
 const TYPED: usize = 8;
@@ -306,7 +306,7 @@ fn write(
     now: Timestamp,
 ) -> anyhow::Result<PathBuf> {
     let mut added = String::new();
-    let who = Who::this();
+    let who = User::current();
     for candidate in learnt {
         let from = one_line(&from.display().to_string());
         added.push_str(&format!("; learnt {} from {from} by {who}\n", now.iso()));

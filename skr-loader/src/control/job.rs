@@ -11,7 +11,8 @@ use crate::files::one_line;
 use crate::inbox::Dropped;
 use crate::loader::Import;
 use crate::operator::Operator;
-use crate::order::{Order, Who};
+use crate::order::Order;
+use crate::user::User;
 
 /// Something for the loader to do.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub enum Job {
 
 impl Job {
     /// Checks a request of `who`; an error says why it is refused.
-    pub fn new(request: Request, who: Who) -> Result<Self, String> {
+    pub fn new(request: Request, who: User) -> Result<Self, String> {
         let name = |zone: &str| Name::parse(zone).map_err(|error| format!("{}: {error}", one_line(zone)));
         let order = |force: &[String], reason: Option<&str>, dry_run, needs_reason| {
             Order::new(who, force, reason, dry_run, needs_reason).map_err(|e| e.to_string())

@@ -23,7 +23,7 @@ use super::job::Job;
 use super::{Answer, Request};
 use crate::files::one_line;
 use crate::loader::Control;
-use crate::order::Who;
+use crate::user::User;
 
 /// Connections at once, of one user and of all.
 const PER_USER: usize = 8;
@@ -283,7 +283,7 @@ fn serve(stream: &UnixStream, uid: u32, number: u64, desk: &Desk) {
         Ok(line) if line.is_empty() || !desk.guests().served(number) => return,
         Ok(line) => match serde_json::from_slice::<Request>(&line) {
             Ok(request) if request.is_privileged() && !ours => {
-                let who = Who::of(uid);
+                let who = User::of(uid);
                 tracing::warn!(%who, "a command was refused: only root and the user of the loader may give it");
                 Answer::refused(format!(
                     "{who} may not do this: only root and the user of the loader may (try sudo)"
@@ -369,7 +369,7 @@ fn late() -> io::Error {
 
 /// Does what is asked.
 fn act(request: Request, uid: u32, desk: &Desk) -> Answer {
-    match Job::new(request, Who::of(uid)) {
+    match Job::new(request, User::of(uid)) {
         Err(why) => Answer::refused(why),
         Ok(Job::Reload) => (desk.reload)(),
         Ok(job) => desk

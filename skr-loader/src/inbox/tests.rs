@@ -4,7 +4,7 @@ use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
 use keystore::config::WatchMode;
@@ -17,7 +17,7 @@ const WHOLE: &str = ";; SignedKeyResponse 1.0 20261124034842\nexample. 60 IN DNS
 struct Bench {
     dir: tempfile::TempDir,
     inbox: Inbox,
-    events: Receiver<Wake>,
+    events: Receiver<Event>,
     now: Timestamp,
 }
 
@@ -25,8 +25,12 @@ impl Bench {
     fn with_queue(queue: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("inbox")).unwrap();
-        let (wake, events) = sync_channel(queue);
-        let inbox = Inbox::new(&dir.path().join("inbox"), 60, wake);
+        let (sender, events) = sync_channel(queue);
+        let on_event = OnEvent::new(move |event| match sender.try_send(event) {
+            Err(TrySendError::Full(_)) => Taken::Full,
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Taken::Yes,
+        });
+        let inbox = Inbox::new(&dir.path().join("inbox"), 60, on_event);
         Self { dir, inbox, events, now: Timestamp::from_secs(1_800_000_000) }
     }
 
@@ -58,20 +62,18 @@ impl Bench {
 
     fn fetch(&mut self) -> usize {
         let mut fetched = 0;
-        while let Ok(wake) = self.events.try_recv() {
-            if let Wake::Inbox(event) = wake {
-                fetched += 1;
-                self.inbox.on_event(event);
-            }
+        while let Ok(event) = self.events.try_recv() {
+            fetched += 1;
+            self.inbox.on_event(event);
         }
         fetched
     }
 
-    /// Lets time pass, then fetches, tends and looks.
+    /// Lets time pass, then fetches, polls and looks.
     fn step(&mut self, seconds: u64) -> Vec<String> {
         self.now = self.now.plus(seconds);
         self.fetch();
-        let _ = self.inbox.tend(self.now);
+        let _ = self.inbox.poll(self.now);
         let mut told = Vec::new();
         loop {
             let looks = self.inbox.look(self.now);
@@ -103,7 +105,7 @@ impl Bench {
     fn whole(&mut self, name: &str) -> Dropped {
         let octets = std::fs::read(self.path(name)).unwrap();
         let fingerprint = files::fingerprint(&self.path(name)).unwrap();
-        Dropped::new(name.into(), octets, fingerprint)
+        Dropped::in_inbox(name.into(), octets, fingerprint)
     }
 }
 
@@ -234,7 +236,7 @@ fn row_25_skr_limits_a_file_that_grows_for_ever_is_taken_out() {
     let mut bench = Bench::new();
     let file = std::fs::File::create(bench.path("big.skr")).unwrap();
     file.set_len(MAX_SKR_OCTETS + 1).unwrap();
-    let looks = bench.inbox.tend(bench.now);
+    let looks = bench.inbox.poll(bench.now);
     assert!(looks.scanned);
     let looks = bench.inbox.look(bench.now).looks;
     let [Look::TooLarge(dropped, _)] = &looks[..] else { panic!("{looks:?}") };
@@ -285,38 +287,38 @@ fn row_29_lost_events_lead_to_a_scan() {
         bench.drop_file(&format!("{n}.skr"), WHOLE);
     }
     let until = Instant::now() + Duration::from_secs(5);
-    let tended = loop {
-        let tended = bench.inbox.tend(bench.now);
-        if tended.overflowed || Instant::now() > until {
-            break tended;
+    let polled = loop {
+        let polled = bench.inbox.poll(bench.now);
+        if polled.overflowed || Instant::now() > until {
+            break polled;
         }
         std::thread::sleep(Duration::from_millis(2));
     };
-    assert!(tended.overflowed && tended.scanned);
+    assert!(polled.overflowed && polled.scanned);
     let mut files: Vec<_> = bench.step(0);
     files.sort();
     files.dedup();
     assert_eq!(files.len(), 200);
 
     bench.inbox.on_event(Event::Overflow);
-    assert!(bench.inbox.tend(bench.now).overflowed, "the kernel's own overflow");
+    assert!(bench.inbox.poll(bench.now).overflowed, "the kernel's own overflow");
 }
 
 #[test]
 fn row_30_a_folder_that_goes_and_comes_back_is_watched_again() {
     let mut bench = Bench::new();
-    assert!(bench.inbox.tend(bench.now).watched);
+    assert!(bench.inbox.poll(bench.now).watched);
     let inbox = bench.inbox.dir().to_owned();
     std::fs::rename(&inbox, bench.dir.path().join("away")).unwrap();
-    let tended = bench.inbox.tend(bench.now.plus(1));
-    assert!(!tended.watched && matches!(tended.error, Some(WatchError::Folder { .. })), "{tended:?}");
-    let tended = bench.inbox.tend(bench.now.plus(2));
-    assert!(!tended.watched && tended.error.is_none(), "told once");
+    let polled = bench.inbox.poll(bench.now.plus(1));
+    assert!(!polled.watched && matches!(polled.error, Some(WatchError::Folder { .. })), "{polled:?}");
+    let polled = bench.inbox.poll(bench.now.plus(2));
+    assert!(!polled.watched && polled.error.is_none(), "told once");
 
     std::fs::create_dir(&inbox).unwrap();
     bench.drop_file("before.skr", WHOLE);
-    let tended = bench.inbox.tend(bench.now.plus(3));
-    assert!(tended.watched && tended.scanned);
+    let polled = bench.inbox.poll(bench.now.plus(3));
+    assert!(polled.watched && polled.scanned);
     assert_eq!(bench.step(3), [format!("whole before.skr {}", WHOLE.len())]);
     bench.drop_file("after.skr", WHOLE);
     let told = bench.wait();
@@ -335,19 +337,19 @@ fn row_30_without_events_a_folder_that_goes_and_comes_back_is_scanned_again() {
     let inbox = bench.inbox.dir().to_owned();
     let away = bench.dir.path().join("away");
     let whole = |name: &str| [format!("whole {name} {}", WHOLE.len())];
-    assert!(bench.inbox.tend(bench.now).watched);
+    assert!(bench.inbox.poll(bench.now).watched);
     // Gone: told once, and the watch is not said to be up.
     std::fs::rename(&inbox, &away).unwrap();
-    let tended = bench.inbox.tend(bench.now.plus(1));
-    assert!(!tended.watched && !tended.scanned, "{tended:?}");
-    assert!(matches!(tended.error, Some(WatchError::Folder { .. })), "{tended:?}");
-    let tended = bench.inbox.tend(bench.now.plus(2));
-    assert!(!tended.watched && tended.error.is_none(), "told once");
+    let polled = bench.inbox.poll(bench.now.plus(1));
+    assert!(!polled.watched && !polled.scanned, "{polled:?}");
+    assert!(matches!(polled.error, Some(WatchError::Folder { .. })), "{polled:?}");
+    let polled = bench.inbox.poll(bench.now.plus(2));
+    assert!(!polled.watched && polled.error.is_none(), "told once");
     // Made anew: looked at in the same step, whatever the interval is.
     std::fs::create_dir(&inbox).unwrap();
     bench.drop_file("new.skr", WHOLE);
-    let tended = bench.inbox.tend(bench.now.plus(3));
-    assert!(tended.watched && tended.scanned && tended.error.is_none(), "{tended:?}");
+    let polled = bench.inbox.poll(bench.now.plus(3));
+    assert!(polled.watched && polled.scanned && polled.error.is_none(), "{polled:?}");
     assert_eq!(bench.step(3), ["unstable new.skr"]);
     assert_eq!(bench.step(5), whole("new.skr"));
     // Replaced by rename, with a file of the same name as one that was judged and left.
@@ -415,12 +417,12 @@ fn without_events_a_cut_off_file_and_a_scan_that_fails() {
     }
     let inbox = bench.inbox.dir().to_owned();
     std::fs::set_permissions(&inbox, Permissions::from_mode(0o300)).unwrap();
-    let tended = bench.inbox.tend(bench.now.plus(1));
-    assert!(!tended.watched && !tended.scanned && tended.error.is_some(), "{tended:?}");
-    let tended = bench.inbox.tend(bench.now.plus(2));
-    assert!(!tended.watched && tended.error.is_none(), "told once: {tended:?}");
+    let polled = bench.inbox.poll(bench.now.plus(1));
+    assert!(!polled.watched && !polled.scanned && polled.error.is_some(), "{polled:?}");
+    let polled = bench.inbox.poll(bench.now.plus(2));
+    assert!(!polled.watched && polled.error.is_none(), "told once: {polled:?}");
     std::fs::set_permissions(&inbox, Permissions::from_mode(0o700)).unwrap();
-    assert!(bench.inbox.tend(bench.now.plus(3)).watched);
+    assert!(bench.inbox.poll(bench.now.plus(3)).watched);
 }
 
 #[test]
@@ -446,8 +448,8 @@ fn row_26_skr_unsafe_nothing_is_taken_from_a_folder_that_everyone_can_write() {
     let inbox = bench.inbox.dir().to_owned();
     std::fs::set_permissions(&inbox, Permissions::from_mode(0o777)).unwrap();
     bench.drop_file("a.skr", WHOLE);
-    let tended = bench.inbox.tend(bench.now);
-    assert!(matches!(tended.error, Some(WatchError::WorldWritable { mode: 0o777, .. })), "{tended:?}");
+    let polled = bench.inbox.poll(bench.now);
+    assert!(matches!(polled.error, Some(WatchError::WorldWritable { mode: 0o777, .. })), "{polled:?}");
     assert_eq!(bench.step(60), [""; 0]);
     std::fs::set_permissions(&inbox, Permissions::from_mode(0o770)).unwrap();
     assert_eq!(bench.step(1).len(), 1);
@@ -455,17 +457,17 @@ fn row_26_skr_unsafe_nothing_is_taken_from_a_folder_that_everyone_can_write() {
     for mode in [0o777, 0o737] {
         std::fs::set_permissions(&inbox, Permissions::from_mode(mode)).unwrap();
         bench.inbox.on_event(Event::Rescan);
-        let tended = bench.inbox.tend(bench.now);
-        assert!(matches!(tended.error, Some(WatchError::WorldWritable { mode: m, .. }) if m == mode));
+        let polled = bench.inbox.poll(bench.now);
+        assert!(matches!(polled.error, Some(WatchError::WorldWritable { mode: m, .. }) if m == mode));
         bench.inbox.on_event(Event::Rescan);
-        let tended = bench.inbox.tend(bench.now.plus(1));
-        assert!(tended.error.is_none() && !tended.watched, "told once: {tended:?}");
+        let polled = bench.inbox.poll(bench.now.plus(1));
+        assert!(polled.error.is_none() && !polled.watched, "told once: {polled:?}");
         assert!(bench.inbox.trouble().unwrap().contains("chmod o-w"));
     }
     std::fs::set_permissions(&inbox, Permissions::from_mode(0o770)).unwrap();
-    let tended = bench.inbox.tend(bench.now.plus(2));
-    assert!(tended.mended && tended.watched && tended.scanned && bench.inbox.trouble().is_none());
-    assert!(!bench.inbox.tend(bench.now.plus(3)).mended, "told once");
+    let polled = bench.inbox.poll(bench.now.plus(2));
+    assert!(polled.mended && polled.watched && polled.scanned && bench.inbox.trouble().is_none());
+    assert!(!bench.inbox.poll(bench.now.plus(3)).mended, "told once");
 }
 
 #[test]

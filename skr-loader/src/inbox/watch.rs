@@ -1,11 +1,11 @@
-//! The kernel's word that something happened in the inbox. Only a hint: the periodic scan finds what it misses.
+//! The events of the kernel for the inbox. They are only hints: the periodic scan finds what they miss.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::SystemTime;
 
 use keystore::config::WatchMode;
@@ -13,12 +13,10 @@ use keystore::time::Timestamp;
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
-use crate::loader::Wake;
-
 /// First and longest pause between two tries to set the watch, in seconds.
 const RETRY: (u64, u64) = (1, 60);
 
-/// What the kernel said.
+/// What happened in the inbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A writer closed the file, or it was renamed into the folder: it may be whole.
@@ -31,9 +29,36 @@ pub enum Event {
     Rescan,
 }
 
+/// Whether an event was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It will be handled, or nobody is there any more.
+    Yes,
+    /// There are too many of them; a scan must make up for it.
+    Full,
+}
+
+/// What is called with each event, in a thread of the watch. It must not wait.
+#[derive(Clone)]
+pub struct OnEvent(Arc<dyn Fn(Event) -> Taken + Send + Sync>);
+
+impl OnEvent {
+    /// Calls `f` with each event.
+    #[must_use]
+    pub fn new(f: impl Fn(Event) -> Taken + Send + Sync + 'static) -> Self {
+        Self(Arc::new(f))
+    }
+}
+
+impl fmt::Debug for OnEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnEvent")
+    }
+}
+
 /// How the watch stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum WatchState {
     /// As before, and up.
     Up,
     /// It was just set: what happened before has to be scanned for.
@@ -86,7 +111,7 @@ type Folder = (u64, u64, Option<SystemTime>);
 pub struct Watch {
     dir: PathBuf,
     mode: WatchMode,
-    wake: SyncSender<Wake>,
+    on_event: OnEvent,
     lost: Arc<AtomicBool>,
     watcher: Option<RecommendedWatcher>,
     folder: Option<Folder>,
@@ -96,14 +121,14 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Will watch `dir`, and send what happens there to `wake`. Sets nothing yet.
+    /// Will watch `dir`, and call `on_event` with what happens there. Sets nothing yet.
     #[must_use]
-    pub fn new(dir: &Path, wake: SyncSender<Wake>) -> Self {
+    pub fn new(dir: &Path, on_event: OnEvent) -> Self {
         let lost = Arc::new(AtomicBool::new(false));
         Self {
             dir: dir.to_owned(),
             mode: WatchMode::Events,
-            wake,
+            on_event,
             lost,
             watcher: None,
             folder: None,
@@ -114,9 +139,9 @@ impl Watch {
 
     /// Sees whether the folder is still the one that is watched, and sets the watch when it is not. The error is given
     /// beside the state, once until it is another, or gone.
-    pub fn tend(&mut self, now: Timestamp) -> (State, Option<WatchError>) {
+    pub fn poll(&mut self, now: Timestamp) -> (WatchState, Option<WatchError>) {
         let (state, error) = self.set_where_due(now);
-        if state != State::Down {
+        if state != WatchState::Down {
             self.trouble = None;
         }
         let news = error.filter(|error| {
@@ -132,37 +157,37 @@ impl Watch {
         self.trouble.as_deref()
     }
 
-    fn set_where_due(&mut self, now: Timestamp) -> (State, Option<WatchError>) {
+    fn set_where_due(&mut self, now: Timestamp) -> (WatchState, Option<WatchError>) {
         let folder = match look(&self.dir) {
             Ok(folder) => folder,
             Err(error) => {
                 self.reset();
                 self.retry = (now, RETRY.0);
-                return (State::Down, Some(error));
+                return (WatchState::Down, Some(error));
             }
         };
         if self.folder == Some(folder) && self.is_up() {
-            return (State::Up, None);
+            return (WatchState::Up, None);
         }
         if self.mode == WatchMode::Poll {
             self.folder = Some(folder);
             self.retry = (now, RETRY.0);
-            return (State::New, None);
+            return (WatchState::New, None);
         }
         let replaced = self.folder.replace(folder) != Some(folder);
         if !replaced && now < self.retry.0 && self.retry.0.since(now) <= RETRY.1 {
-            return (State::Down, None);
+            return (WatchState::Down, None);
         }
         match self.set() {
             Ok(watcher) => {
                 self.watcher = Some(watcher);
                 self.retry = (now, RETRY.0);
-                (State::New, None)
+                (WatchState::New, None)
             }
             Err(source) => {
                 self.watcher = None;
                 self.retry = (now.plus(self.retry.1), (self.retry.1 * 2).min(RETRY.1));
-                (State::Down, Some(WatchError::Kernel { path: self.dir.clone(), source }))
+                (WatchState::Down, Some(WatchError::Kernel { path: self.dir.clone(), source }))
             }
         }
     }
@@ -181,7 +206,7 @@ impl Watch {
         self.mode == WatchMode::Poll
     }
 
-    /// Sets the watch anew at the next [`Watch::tend`].
+    /// Sets the watch anew at the next [`Watch::poll`].
     pub fn reset(&mut self) {
         self.watcher = None;
         self.folder = None;
@@ -205,11 +230,10 @@ impl Watch {
     }
 
     fn set(&self) -> Result<RecommendedWatcher, notify::Error> {
-        let (wake, lost, dir) = (self.wake.clone(), Arc::clone(&self.lost), self.dir.clone());
+        let (on_event, lost, dir) = (self.on_event.clone(), Arc::clone(&self.lost), self.dir.clone());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             for event in translate(&event, &dir) {
-                // Never waits: a full queue means that a scan is due anyway.
-                if let Err(TrySendError::Full(_)) = wake.try_send(Wake::Inbox(event)) {
+                if on_event.0(event) == Taken::Full {
                     lost.store(true, Ordering::Relaxed);
                 }
             }

@@ -17,7 +17,7 @@ use crate::audit::Record;
 use crate::checks::{self, Passed};
 use crate::deliver::keys_are_knots;
 use crate::files::{self, FileError, Named, hex, one_line, printable};
-use crate::inbox::{Dropped, Look};
+use crate::inbox::{Dropped, Look, Paired};
 use crate::operator::{self, Operator};
 use crate::order::Order;
 use crate::parent::Asker;
@@ -93,7 +93,7 @@ impl Loader {
                 }
                 Look::Whole(mut file) => {
                     let started = Instant::now();
-                    if !self.find_signature(&mut file, now) {
+                    if self.find_signature(&mut file, now) == Paired::Waits {
                         continue;
                     }
                     if self.is_of_many(&file) {
@@ -361,11 +361,11 @@ impl Loader {
         }
     }
 
-    /// Looks for the signature of the KSK operator beside the file; false when it is waited for.
-    fn find_signature(&mut self, file: &mut Dropped, now: Timestamp) -> bool {
+    /// Looks for the signature of the KSK operator beside the file.
+    fn find_signature(&mut self, file: &mut Dropped, now: Timestamp) -> Paired {
         let pinned = &self.config.loader.operator_certificates;
         let required = !pinned.is_empty() && self.requires_signature(&file.octets);
-        operator::pair(file, &mut self.inbox, pinned, required, now)
+        self.inbox.pair(file, pinned, required, now)
     }
 
     /// True when a zone in the file requires it.
@@ -391,7 +391,7 @@ impl Loader {
             let name = printable(&file.name);
             tracing::error!(file = name, %error, "cannot take the judged file out of the inbox; remove it");
         }
-        if let Some(signature) = &file.signature {
+        if let Some(signature) = file.signature() {
             self.take_out(signature, to.map(operator::signature_path).as_deref());
         }
         taken.is_ok()
@@ -412,7 +412,7 @@ fn is_dry_run(file: &Dropped) -> bool {
     file.order().is_some_and(|order| order.dry_run)
 }
 
-/// Who ordered it, for the log.
+/// User ordered it, for the log.
 fn by(order: Option<&Order>) -> Option<String> {
     order.map(|order| order.who.to_string())
 }

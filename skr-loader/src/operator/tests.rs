@@ -10,6 +10,7 @@ use openssl::pkey::PKey;
 use openssl::x509::X509;
 
 use super::*;
+use crate::inbox::Dropped;
 use crate::loader::{Loader, Outcome};
 use crate::testing::{StateDir, skr, start};
 
@@ -139,7 +140,7 @@ fn the_signature_may_come_later_and_slowly() {
     assert_eq!(outcomes.iter().map(word).collect::<Vec<_>>(), ["accepted"]);
     assert_eq!(bench.names("inbox"), [""; 0]);
 
-    // Who signed is in the audit log.
+    // User signed is in the audit log.
     let audit = fs::read_to_string(bench.state.path("audit.jsonl")).unwrap();
     let certificate = &Certificate::read_pem(&fixture("operator.pem")).unwrap()[0];
     assert!(audit.contains(&format!("\"signer\":\"{}\"", certificate.sha256)), "{audit}");
@@ -185,11 +186,13 @@ fn names() {
 fn a_file_that_is_handed_over_has_no_signature_beside_it() {
     use std::sync::Arc;
 
-    use crate::order::{Order, Who};
+    use crate::order::Order;
+    use crate::user::User;
 
     let mut bench = Bench::new(true);
     let mut import = |force: &[String]| {
-        let order = Order::new(Who::this(), force, Some("the operator's key is lost"), false, false).unwrap();
+        let order =
+            Order::new(User::current(), force, Some("the operator's key is lost"), false, false).unwrap();
         let file = Dropped::by_hand("a.skr".into(), skr(0).text().into_bytes(), Arc::new(order));
         word(&bench.loader.import_by_hand(&file, start()).remove(0).outcome)
     };
@@ -201,7 +204,7 @@ fn a_file_that_is_handed_over_has_no_signature_beside_it() {
 fn a_file_that_is_handed_over_with_its_signature_is_taken() {
     use crate::control::job::Job;
     use crate::control::{Answer, Request};
-    use crate::order::Who;
+    use crate::user::User;
 
     let text = skr(0).text();
     let base64 = |octets: &[u8]| data_encoding::BASE64.encode(octets);
@@ -215,7 +218,7 @@ fn a_file_that_is_handed_over_with_its_signature_is_taken() {
             reason: None,
             dry_run: false,
         };
-        let (answer, _) = Job::new(request, Who::this()).unwrap().run(&mut bench.loader, start());
+        let (answer, _) = Job::new(request, User::current()).unwrap().run(&mut bench.loader, start());
         let Answer::Imported { imports } = answer else { panic!("{answer:?}") };
         let ids: Vec<String> = imports[0].findings.iter().map(|f| f.id.clone()).collect();
         (imports[0].result.clone(), ids.concat())

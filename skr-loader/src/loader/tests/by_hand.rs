@@ -8,13 +8,15 @@ use keystore::exchange::{VerifyContext, bind, verify};
 use keystore::keys::{KeyFile, Timing};
 
 use super::*;
+use crate::checks::FORCEABLE;
 use crate::coverage;
 use crate::inbox::Dropped;
-use crate::order::{FORCEABLE, Order, Who};
+use crate::order::Order;
 use crate::testing::{ZSK, write_key};
+use crate::user::User;
 
-fn who() -> Who {
-    Who { uid: 4711, name: Some("jo".to_owned()) }
+fn who() -> User {
+    User { uid: 4711, name: Some("jo".to_owned()) }
 }
 
 fn order(force: &[CheckId]) -> Order {
