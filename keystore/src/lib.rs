@@ -16,6 +16,8 @@ pub mod dns;
 pub mod durable;
 pub mod exchange;
 pub mod keys;
+pub mod lock;
+pub mod open;
 pub mod pgp_words;
 pub mod policy;
 pub mod store;

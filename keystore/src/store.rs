@@ -12,14 +12,11 @@
 //! SHA-256 of its SKR (`<generation> <hex>\n`), swapped by [`crate::durable::write`].
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-
 use crate::dns::Name;
+use crate::open::{self, Links, OpenError};
 
 /// Largest SKR that is read, in octets: ten years of bundles with RSA keys of 4096 bits take some 5 MB.
 pub const MAX_SKR_OCTETS: u64 = 8 << 20;
@@ -145,18 +142,13 @@ const MAX_CURRENT_OCTETS: u64 = 128;
 fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
     let io = |source| StoreError::Io { path: path.to_owned(), source };
     let damaged = |what| StoreError::Damaged { path: path.to_owned(), what };
-    // NONBLOCK: a FIFO of that name must not hold us up.
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file: File = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            return Err(damaged("is a symbolic link; only regular files are read here"));
+    let (file, _) = open::for_reading(path, Links::Refuse).map_err(|error| match error {
+        OpenError::Io(source) => io(source),
+        OpenError::NotRegular("symbolic link") => {
+            damaged("is a symbolic link; only regular files are read here")
         }
-        Err(e) => return Err(io(e)),
-    };
-    if !file.metadata().map_err(io)?.is_file() {
-        return Err(damaged("is no regular file; remove it, or accept an SKR anew"));
-    }
+        _ => damaged("is no regular file; remove it, or accept an SKR anew"),
+    })?;
     let mut octets = Vec::new();
     file.take(limit + 1).read_to_end(&mut octets).map_err(io)?;
     if octets.len() as u64 > limit {
@@ -213,10 +205,10 @@ mod tests {
                 fs::create_dir(d.join("1.skr")).unwrap();
             }),
             ("SKR huge and sparse", |d| {
-                File::create(d.join("1.skr")).unwrap().set_len(MAX_SKR_OCTETS + 1).unwrap();
+                fs::File::create(d.join("1.skr")).unwrap().set_len(MAX_SKR_OCTETS + 1).unwrap();
             }),
             ("current empty", |d| fs::write(d.join(CURRENT), "").unwrap()),
-            ("current huge", |d| File::create(d.join(CURRENT)).unwrap().set_len(5 << 30).unwrap()),
+            ("current huge", |d| fs::File::create(d.join(CURRENT)).unwrap().set_len(5 << 30).unwrap()),
             ("current a link", |d| {
                 fs::remove_file(d.join(CURRENT)).unwrap();
                 std::os::unix::fs::symlink("/dev/zero", d.join(CURRENT)).unwrap();

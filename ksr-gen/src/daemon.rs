@@ -37,7 +37,7 @@ use keystore::time::Timestamp;
 use crate::keygen::KeygenError;
 use crate::request::RequestError;
 
-pub use lock::{LockError, TimerLock};
+pub use lock::{TimerLock, TimerLockError};
 pub use notice::{NoticeError, Notices, Told};
 pub use outbox::OpenRequest;
 #[cfg(feature = "daemon")]

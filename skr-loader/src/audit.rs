@@ -2,9 +2,9 @@
 //! inserted line shows.
 
 use keystore::check::CheckId;
-use std::fs::{File, OpenOptions};
+use keystore::open::{self, Writing};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -157,7 +157,7 @@ impl Audit {
     /// Opens the log, or begins it. A last line without line end (the machine stopped while it was written) is moved to
     /// a file of its own beside the log, `NAME.torn-N`.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
+        let file = open::own(path, 0o640, Writing::Append)?;
         let mut audit = Self {
             path: path.to_owned(),
             file,

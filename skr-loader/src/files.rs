@@ -3,14 +3,14 @@
 
 use keystore::check::CheckId;
 use std::ffi::OsStr;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use keystore::open::{self, Links, OpenError};
 use keystore::time::Timestamp;
-use rustix::fs::OFlags;
 
 /// What tells one state of a file from another: a changed file differs in at least one of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,9 +85,9 @@ pub enum FileError {
     /// The system's word.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A link, a folder, a device, …
-    #[error("it is a {0}, and only regular files are read")]
-    NotRegular(&'static str),
+    /// A link, a folder, a device and so on.
+    #[error(transparent)]
+    NotRegular(OpenError),
     /// The file has other names, which may lie where it should not be moved away from.
     #[error("it has {0} names (hard links), and a dropped file must have one; copy it instead")]
     Linked(u64),
@@ -105,6 +105,15 @@ pub enum FileError {
     /// Written to while it was read.
     #[error("it changed while it was read")]
     Changing,
+}
+
+impl From<OpenError> for FileError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Io(source) => Self::Io(source),
+            other => Self::NotRegular(other),
+        }
+    }
 }
 
 impl FileError {
@@ -141,38 +150,21 @@ pub fn read(path: &Path, named: Named, limit: u64) -> Result<Octets, FileError> 
 }
 
 fn open_at_most(path: &Path, named: Named, limit: u64) -> Result<(File, Metadata), FileError> {
-    let by_drop = named == Named::ByDrop;
-    // Asked before opening, too: opening a device can have effects of its own.
-    check(&if by_drop { path.symlink_metadata()? } else { path.metadata()? }, by_drop, limit)?;
-    let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    flags.set(OFlags::NOFOLLOW, by_drop);
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
-    let metadata = file.metadata()?;
-    check(&metadata, by_drop, limit)?;
-    Ok((file, metadata))
-}
-
-fn check(metadata: &Metadata, by_drop: bool, limit: u64) -> Result<(), FileError> {
-    let kind = metadata.file_type();
-    if !kind.is_file() {
-        return Err(FileError::NotRegular(match () {
-            () if kind.is_symlink() => "symbolic link",
-            () if kind.is_dir() => "folder",
-            () if kind.is_fifo() => "FIFO",
-            () if kind.is_socket() => "socket",
-            () => "device",
-        }));
-    }
-    if by_drop && metadata.nlink() != 1 {
+    let links = match named {
+        Named::ByDrop => Links::Refuse,
+        Named::ByOperator => Links::Follow,
+    };
+    let (file, metadata) = open::for_reading(path, links)?;
+    if named == Named::ByDrop && metadata.nlink() != 1 {
         return Err(FileError::Linked(metadata.nlink()));
     }
-    if by_drop && metadata.mode() & 0o002 != 0 {
+    if named == Named::ByDrop && metadata.mode() & 0o002 != 0 {
         return Err(FileError::WorldWritable(metadata.mode() & 0o7777));
     }
     if metadata.size() > limit {
         return Err(FileError::TooLarge { size: metadata.size(), limit });
     }
-    Ok(())
+    Ok((file, metadata))
 }
 
 /// The fingerprint of the entry itself, not of what it may link to.
@@ -229,10 +221,13 @@ mod tests {
         }
         assert!(matches!(
             read(Path::new("/dev/zero"), Named::ByDrop, 10),
-            Err(FileError::NotRegular("device"))
+            Err(FileError::NotRegular(OpenError::NotRegular("device")))
         ));
         assert_eq!(read(&at("link"), Named::ByOperator, 3).unwrap().octets, b"abc");
-        assert!(matches!(read(&at("fifo"), Named::ByOperator, 3), Err(FileError::NotRegular("FIFO"))));
+        assert!(matches!(
+            read(&at("fifo"), Named::ByOperator, 3),
+            Err(FileError::NotRegular(OpenError::NotRegular("FIFO")))
+        ));
 
         fs::set_permissions(at("plain"), fs::Permissions::from_mode(0o666)).unwrap();
         assert!(matches!(read(&at("plain"), Named::ByDrop, 3), Err(FileError::WorldWritable(0o666))));

@@ -9,16 +9,17 @@
 //! **Invariant:** a number that `current` once named is never given out again.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use keystore::dns::Name;
 use keystore::durable;
 use keystore::exchange::{Bundle, bind};
+use keystore::lock::{LockError, LockFile};
+use keystore::open;
 use keystore::store::{self, StoreError, digest, zone_dir};
-use rustix::fs::FlockOperation;
 
 use crate::files::{self, FileError, Named};
 use crate::user::User;
@@ -35,7 +36,7 @@ const FOLDER_MODE: u32 = 0o755;
 pub struct Store {
     state_dir: PathBuf,
     /// Keeps the lock.
-    _lock: File,
+    _lock: LockFile,
 }
 
 /// A generation in force, read back.
@@ -92,6 +93,9 @@ pub enum OpenError {
         /// What has it.
         what: String,
     },
+    /// The lock file is none of ours.
+    #[error(transparent)]
+    Lock(LockError),
     /// A second daemon.
     #[error("{path}: another skr-loader{holder} works on this state folder; stop it first", path = path.display())]
     Locked {
@@ -143,9 +147,15 @@ impl Store {
         };
         durable::create_dir_durable(state_dir, FOLDER_MODE).map_err(at(state_dir))?;
         let path = state_dir.join("skr-loader.lock");
-        let lock = lock(&path).map_err(|error| match error {
-            OpenError::Io { path, source } => OpenError::of(state_dir, path, source),
-            other => other,
+        let lock = LockFile::take(&path).map_err(|error| match error {
+            LockError::File { path, source: open::OpenError::Io(source) } => {
+                OpenError::of(state_dir, path, source)
+            }
+            LockError::Held { path, holder } => {
+                let holder = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
+                OpenError::Locked { path, holder }
+            }
+            other => OpenError::Lock(other),
         })?;
         for (name, mode) in [("accepted", FOLDER_MODE), ("rejected", 0o750), ("inbox", 0o770)] {
             let folder = state_dir.join(name);
@@ -410,27 +420,4 @@ fn generation_of(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?;
     let stem = name.strip_suffix(".skr").or_else(|| name.strip_suffix(".received"))?;
     stem.parse().ok().filter(|n: &u64| n.to_string() == stem)
-}
-
-fn lock(path: &Path) -> Result<File, OpenError> {
-    let io = |source| OpenError::Io { path: path.to_owned(), source };
-    let mut options = OpenOptions::new();
-    let mut file =
-        options.read(true).write(true).create(true).truncate(false).mode(0o640).open(path).map_err(io)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut text = String::new();
-            let read = file.take(20).read_to_string(&mut text);
-            let holder = read.ok().and_then(|_| text.trim().parse::<u32>().ok());
-            let holder = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
-            return Err(OpenError::Locked { path: path.to_owned(), holder });
-        }
-        Err(error) => return Err(io(error.into())),
-    }
-    // The number is for people; the lock is what counts, and the kernel frees it when the process ends.
-    file.set_len(0).map_err(io)?;
-    file.seek(SeekFrom::Start(0)).map_err(io)?;
-    writeln!(file, "{}", std::process::id()).map_err(io)?;
-    Ok(file)
 }

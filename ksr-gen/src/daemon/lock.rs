@@ -1,53 +1,35 @@
 //! The lock of the request timer: two on one state folder would both write a request in the same minute.
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::FlockOperation;
+use keystore::lock::{LockError, LockFile};
 
-/// The state folder, held by the one request timer of it until this is dropped; the kernel frees it when the process ends.
+/// The state folder, held by the one request timer of it until this is dropped.
 #[derive(Debug)]
-pub struct TimerLock(#[allow(dead_code, reason = "closing the file releases the lock")] File);
+pub struct TimerLock(#[allow(dead_code, reason = "dropping it releases the lock")] LockFile);
 
-/// Why the lock was not taken.
+/// Why the timer does not run on a state folder.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum LockError {
-    /// The file cannot be made or locked.
-    #[error("{path}: {source}", path = path.display())]
-    Io {
-        /// The lock file.
-        path: PathBuf,
-        /// Error of the system call that failed.
-        source: io::Error,
-    },
-    /// Another process holds it.
+pub enum TimerLockError {
+    /// The lock file cannot be used.
+    #[error(transparent)]
+    File(LockError),
+    /// Another timer runs.
     #[error(
-        "{path}: another request timer runs in this folder (offline-ksk serve, or offline-ksk requests); stop it, or set \
-         `[ksr] enabled = false` for it",
-        path = path.display()
+        "{0}: another request timer runs in this folder (offline-ksk serve, or offline-ksk requests); stop it, or set \
+         `[ksr] enabled = false` for it"
     )]
-    Held {
-        /// The lock file.
-        path: PathBuf,
-    },
+    Held(LockError),
 }
 
 impl TimerLock {
-    /// Takes the lock of a state folder, or says who holds it; never waits.
-    pub fn take(state_dir: &Path) -> Result<Self, LockError> {
-        let path = state_dir.join("ksr-gen.lock");
-        let io = |source| LockError::Io { path: path.clone(), source };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o640);
-        let file = options.open(&path).map_err(io)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(LockError::Held { path }),
-            Err(error) => Err(io(error.into())),
-        }
+    /// Takes the lock of a state folder; never waits.
+    pub fn take(state_dir: &Path) -> Result<Self, TimerLockError> {
+        LockFile::take(&state_dir.join("ksr-gen.lock")).map(Self).map_err(|error| match error {
+            held @ LockError::Held { .. } => TimerLockError::Held(held),
+            other => TimerLockError::File(other),
+        })
     }
 }
 
@@ -56,12 +38,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_at_a_time() {
+    fn second_timer_on_a_folder_is_refused() {
         let dir = tempfile::tempdir().expect("a folder");
         let first = TimerLock::take(dir.path()).expect("free");
-        assert!(matches!(TimerLock::take(dir.path()), Err(LockError::Held { .. })));
+        assert!(matches!(TimerLock::take(dir.path()), Err(TimerLockError::Held(_))));
         drop(first);
         TimerLock::take(dir.path()).expect("free again");
-        assert!(matches!(TimerLock::take(Path::new("/nonexistent")), Err(LockError::Io { .. })));
+        assert!(matches!(TimerLock::take(Path::new("/nonexistent")), Err(TimerLockError::File(_))));
     }
 }

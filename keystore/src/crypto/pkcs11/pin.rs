@@ -1,15 +1,14 @@
 //! The PIN of a token: from a file that only its owner reads, or from a person. Never from a command line, the environment or a URI.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
 use super::TokenError;
+use crate::open::{self, Links, OpenError};
 
 /// Longest PIN that is read, in octets.
 const MAX_PIN: usize = 255;
@@ -49,12 +48,10 @@ impl Pin {
     pub(super) fn read(path: &Path) -> Result<Self, TokenError> {
         let refuse = |what| TokenError::PinFile { path: path.to_owned(), what };
         let io = |source: io::Error| TokenError::PinFileIo { path: path.to_owned(), source };
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let mut file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|e| io(e.into()))?);
-        let metadata = file.metadata().map_err(io)?;
-        if !metadata.is_file() {
-            return Err(refuse("not a regular file; put the PIN in a file of mode 0600"));
-        }
+        let (mut file, metadata) = open::for_reading(path, Links::Follow).map_err(|error| match error {
+            OpenError::Io(source) => io(source),
+            _ => refuse("not a regular file; put the PIN in a file of mode 0600"),
+        })?;
         if metadata.mode() & 0o077 != 0 {
             return Err(refuse("others can read the PIN; chmod 600 it"));
         }

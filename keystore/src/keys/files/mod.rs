@@ -19,12 +19,10 @@ mod state;
 mod tests;
 mod token;
 
-use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
 use super::Dnskey;
@@ -32,6 +30,7 @@ use super::timing::{State, Timing};
 use crate::crypto::{Algorithm, PrivateKey, SignError, SigningKey, VerifyError, check_public_key};
 use crate::dns::Name;
 use crate::durable;
+use crate::open::{self, Links, OpenError};
 
 pub use create::{NewKey, generate_key, generate_key_in};
 pub use folder::{Folder, TakenTag, find, find_online, find_sealed};
@@ -394,19 +393,13 @@ enum Secrecy {
 fn read(path: &Path, secrecy: Secrecy) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     let io = |source: std::io::Error| KeyFileError::Io { path: path.to_owned(), source };
     let refuse = |what| KeyFileError::NotAKeyFile { path: path.to_owned(), what };
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let mut file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(fd) => File::from(fd),
-        Err(rustix::io::Errno::LOOP) => {
-            return Err(refuse("a symbolic link, which is not followed; put the file itself here"));
+    let (mut file, metadata) = open::for_reading(path, Links::Refuse).map_err(|error| match error {
+        OpenError::Io(source) => io(source),
+        OpenError::NotRegular("symbolic link") => {
+            refuse("a symbolic link, which is not followed; put the file itself here")
         }
-        Err(rustix::io::Errno::NXIO) => return Err(refuse("not a regular file; remove it")),
-        Err(error) => return Err(io(error.into())),
-    };
-    let metadata = file.metadata().map_err(io)?;
-    if !metadata.is_file() {
-        return Err(refuse("not a regular file; remove it"));
-    }
+        _ => refuse("not a regular file; remove it"),
+    })?;
     if metadata.len() > MAX_FILE {
         return Err(refuse("larger than 64 KiB, which no key file is; restore it from a backup"));
     }

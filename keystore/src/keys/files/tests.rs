@@ -341,14 +341,8 @@ fn links_pipes_folders_and_giants_are_refused() {
                 "link" => symlink(&aside, &path).expect("link"),
                 "folder" => fs::create_dir(&path).expect("folder"),
                 "giant" => fs::write(&path, vec![b'\n'; MAX_FILE as usize + 1]).expect("file"),
-                _ => rustix::fs::mknodat(
-                    rustix::fs::CWD,
-                    &path,
-                    rustix::fs::FileType::Fifo,
-                    Mode::from_raw_mode(0o600),
-                    0,
-                )
-                .expect("pipe"),
+                _ => rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+                    .expect("pipe"),
             }
             let found = find(dir.path(), &name("example.test")).expect("folder");
             assert!(found.keys.is_empty(), "{suffix} {kind}");
