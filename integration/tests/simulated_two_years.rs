@@ -19,7 +19,7 @@ use keystore::policy::{self, Policy, Role};
 use keystore::time::Timestamp;
 use ksr_gen::daemon::{self, Closed, OpenRequest, Rounds, TimerReport, Told, Urgency};
 use ksr_gen::keygen::{self, Keygen};
-use ksr_gen::sign::{self, Allow, Signing};
+use ksr_gen::sign::{self, Signing, Waivers};
 use metrics::Metrics;
 use skr_loader::Loader;
 use skr_loader::loader::Outcome;
@@ -133,7 +133,7 @@ impl World {
             cds_delete: None,
             previous: None,
             now,
-            allow: Allow::default(),
+            waivers: Waivers::NONE,
         };
         let groups = sign::plan(signing).unwrap().sign(&|_| ()).unwrap();
         UnverifiedSkr { zone: self.name.clone(), bundles: groups.concat() }

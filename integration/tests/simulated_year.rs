@@ -37,8 +37,8 @@ use keystore::keys::{Dnskey, KeyFile};
 use keystore::policy::{KeyPolicy, Policy, Role};
 use keystore::time::Timestamp;
 use ksr_gen::keygen::{self, Keygen};
-use ksr_gen::request::{prove, request};
-use ksr_gen::sign::{self, Allow, Signing};
+use ksr_gen::request::{InactiveZsk, prove, request};
+use ksr_gen::sign::{self, Signing, Waivers};
 use metrics::Metrics;
 use signer_plugin::answer::{Context, Outcome, Transport, answer};
 use signer_plugin::hosted::{Hosted, Responder};
@@ -432,7 +432,7 @@ impl Year {
     /// A ceremony: ZSKs and KSR on the online side, SKR on the offline side.
     fn ceremony(&self, interval: Interval, now: Timestamp) -> String {
         self.keygen(&self.path("online/keys"), Role::Zsk, interval, now);
-        let mut ksr = request(&self.zsks(), &self.name, &self.policy, interval, false).unwrap();
+        let mut ksr = request(&self.zsks(), &self.name, &self.policy, interval, InactiveZsk::Refuse).unwrap();
         prove(&mut ksr, &self.zsks(), interval.end).unwrap();
         let crossed = print_ksr(&ksr, now, "a test");
         let ksr = parse_ksr(crossed.as_bytes(), &self.name).unwrap();
@@ -447,7 +447,7 @@ impl Year {
             cds_delete: None,
             previous: None,
             now,
-            allow: Allow::default(),
+            waivers: Waivers::NONE,
         };
         let groups = sign::plan(signing).unwrap().sign(&|_| ()).unwrap();
         let groups: Vec<_> = groups.iter().map(Vec::as_slice).collect();

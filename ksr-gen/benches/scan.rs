@@ -21,7 +21,7 @@ use keystore::time::Timestamp;
 use offline_ksk_ksr_gen::daemon::{Rounds, TimerOutcome};
 use offline_ksk_ksr_gen::keygen::{self, Keygen};
 use offline_ksk_ksr_gen::request;
-use offline_ksk_ksr_gen::sign::{self, Allow, Signing};
+use offline_ksk_ksr_gen::sign::{self, Signing, Waivers};
 
 const ZONES: usize = 10_000;
 /// Zones whose requests are due in the last part.
@@ -125,7 +125,7 @@ impl Model {
         let (ksks, _) = make("model-ksk", Role::Ksk);
         let (zsks, folder): (_, PathBuf) = make("model-zsk", Role::Zsk);
         assert_eq!(zsks.len(), 2);
-        let mut ksr = request::request(&zsks, &zone, policy, interval, false).unwrap();
+        let mut ksr = request::request(&zsks, &zone, policy, interval, request::InactiveZsk::Refuse).unwrap();
         request::prove(&mut ksr, &zsks, interval.end).unwrap();
         let signing = Signing {
             zone: &zone,
@@ -137,7 +137,7 @@ impl Model {
             cds_delete: None,
             previous: None,
             now: interval.start,
-            allow: Allow::default(),
+            waivers: Waivers::NONE,
         };
         let bundles = sign::plan(signing).unwrap().sign(&|_| ()).unwrap().concat();
         let skr = bind::print_skr(&UnverifiedSkr { zone, bundles }, interval.start, "a benchmark");

@@ -6,7 +6,8 @@ use keystore::exchange::{Bundle, Ksr, TrustAnchor, UnverifiedSkr, VerifyContext,
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 
-use crate::check::{Allow, Findings, key_name};
+use crate::check::key_name;
+use crate::finding::{Findings, Waiver};
 
 /// KSR-CHAIN-SKR, KSR-CHAIN-OVERLAP and KSR-CHAIN-KEYS.
 ///
@@ -15,7 +16,6 @@ pub(crate) fn check(
     ksr: &Ksr,
     previous: &UnverifiedSkr,
     known: &[TrustAnchor],
-    allow: Allow,
     now: Timestamp,
     out: &mut Findings,
 ) {
@@ -34,24 +34,24 @@ pub(crate) fn check(
         && let Some(finding) = findings.iter().find(|f| f.rejects())
     {
         let what = format!("the SKR before does not verify ({finding}); take the one that is in force");
-        out.never(CheckId::KsrChainSkr, None, what);
+        out.refuse(CheckId::KsrChainSkr, None, what);
         return;
     }
     let at = first.inception;
     if let Some((bundle, what)) = foreign(previous, at, known) {
-        out.unless(allow.chain, CheckId::KsrChainSkr, Some(bundle), what, "--allow-broken-chain");
+        out.refuse_unless(Waiver::BrokenChain, CheckId::KsrChainSkr, Some(bundle), what);
     }
     if at > last.expiration() {
         let what = format!(
             "it begins after the SKR before has ended ({}): nothing covers the time between; ask for a request that begins earlier",
             last.expiration()
         );
-        out.unless(allow.chain, CheckId::KsrChainOverlap, Some(at), what, "--allow-broken-chain");
+        out.refuse_unless(Waiver::BrokenChain, CheckId::KsrChainOverlap, Some(at), what);
     }
     let in_force = previous.bundles.partition_point(|bundle| bundle.inception <= at).checked_sub(1);
     let Some(before) = in_force.map(|i| &previous.bundles[i]) else {
         let what = "it begins before the SKR before does: this is not the SKR that it follows".to_owned();
-        out.unless(allow.chain, CheckId::KsrChainOverlap, Some(at), what, "--allow-broken-chain");
+        out.refuse_unless(Waiver::BrokenChain, CheckId::KsrChainOverlap, Some(at), what);
         return;
     };
     let zsks: Vec<Dnskey> = before.keys().filter(|key| !key.is_ksk()).collect();
@@ -64,7 +64,7 @@ pub(crate) fn check(
             key_name(key),
             before.inception
         );
-        out.unless(allow.chain, CheckId::KsrChainKeys, Some(at), what, "--allow-broken-chain");
+        out.refuse_unless(Waiver::BrokenChain, CheckId::KsrChainKeys, Some(at), what);
     }
     let gone = |key: &&Dnskey| !first.keys.contains(key) && known_algorithm(key, &first.keys);
     for key in zsks.iter().filter(gone) {
@@ -73,7 +73,7 @@ pub(crate) fn check(
             key_name(key),
             before.inception
         );
-        out.unless(allow.chain, CheckId::KsrChainKeys, Some(at), what, "--allow-broken-chain");
+        out.refuse_unless(Waiver::BrokenChain, CheckId::KsrChainKeys, Some(at), what);
     }
 }
 

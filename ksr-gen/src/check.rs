@@ -1,10 +1,8 @@
-//! What is looked at before a KSR is signed. Each check has a stable ID; what BIND would sign and we refuse has a flag to go on.
+//! The checks of a KSR before it is signed. Each has a stable ID; what BIND would sign and is refused here can be waived.
 
-use keystore::check::CheckId;
 use std::collections::HashSet;
-use std::fmt;
 
-use keystore::check::Check;
+use keystore::check::{Check, CheckId};
 use keystore::crypto;
 use keystore::exchange::Ksr;
 use keystore::exchange::possession::{self, Flaw, FlawKind};
@@ -13,61 +11,7 @@ use keystore::keys::{Dnskey, FLAG_REVOKE, FLAG_ZONE, KeyFile};
 use keystore::policy::{Policy, Role};
 use keystore::time::Timestamp;
 
-/// What goes on although a check failed: the `--allow-…` flags.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Allow {
-    /// DNSKEYs with flags other than 256.
-    pub foreign_flags: bool,
-    /// DNSKEYs of an algorithm or size that the policy has no ZSK entry for.
-    pub foreign_algorithms: bool,
-    /// Bundles without an active KSK, which come out unsigned.
-    pub unsigned: bool,
-    /// Keys without SEP flag or KSK role in the key folder act as KSKs.
-    pub zsk_as_ksk: bool,
-    /// KSR bundles that begin after the end; those that nothing follows are left out.
-    pub beyond_end: bool,
-    /// Two keys of one bundle with the same tag.
-    pub tag_collision: bool,
-    /// KSKs come and go by the times in their files, whatever the parent has.
-    pub unconfirmed_ksk_roll: bool,
-    /// An end far behind the request, or far in the future.
-    pub long_span: bool,
-    /// A request that does not follow the SKR before.
-    pub chain: bool,
-    /// An SKR that does not prove good for every cache at every second.
-    pub unproven: bool,
-    /// Keys without proof of possession. A proof that is there and wrong is never allowed.
-    pub no_pop: bool,
-}
-
-/// What one check found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The check, `KSR-…`.
-    pub id: CheckId,
-    /// The first bundle it speaks of, by its inception.
-    pub bundle: Option<Timestamp>,
-    /// What is wrong, and what to do.
-    pub what: String,
-    /// The flag that goes on nonetheless; `None` = never.
-    pub flag: Option<&'static str>,
-    /// True when that flag was given: the finding is a warning.
-    pub allowed: bool,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.id)?;
-        if let Some(bundle) = self.bundle {
-            write!(f, "bundle {bundle} ({}): ", bundle.ctime())?;
-        }
-        f.write_str(&self.what)?;
-        match self.flag {
-            Some(flag) if !self.allowed => write!(f, "; to go on nonetheless: {flag}"),
-            _ => Ok(()),
-        }
-    }
-}
+use crate::finding::{Advice, Findings, Waiver};
 
 /// The checks, in the order in which they are reported.
 pub const CHECKS: &[Check] = &[
@@ -112,24 +56,35 @@ const HORIZON: u64 = 11 * 365 * 86_400;
 const LONG: u64 = 5 * 365 * 86_400;
 
 /// Holds a KSR against the policy, the KSKs and the end of the interval; all findings at once, in the order of the KSR.
-#[must_use]
-pub fn check(ksr: &Ksr, policy: &Policy, ksks: &[&KeyFile], end: Timestamp, allow: Allow) -> Vec<Finding> {
-    let mut out = Findings(Vec::new());
+pub(crate) fn check(ksr: &Ksr, policy: &Policy, ksks: &[&KeyFile], end: Timestamp, out: &mut Findings) {
     if ksr.bundles.is_empty() {
-        out.never(CheckId::KsrEmpty, None, "the KSR has no bundles".to_owned());
+        out.refuse(CheckId::KsrEmpty, None, "the KSR has no bundles".to_owned());
     }
-    check_times(ksr, end, allow, &mut out);
-    // A key stands in many bundles; it is judged once, where it is seen first.
+    check_times(ksr, end, out);
+    check_keys(ksr, policy, ksks, out);
+    check_possession(ksr, out);
+    if let Some(other) = ksr.bundles.iter().find(|bundle| bundle.ttl != policy.dnskey_ttl) {
+        let what = format!(
+            "TTL {} where policy '{}' has dnskey-ttl {}: the SKR gets the policy's; make both sides the same",
+            other.ttl, policy.name, policy.dnskey_ttl
+        );
+        out.note(CheckId::KsrPolicyTtl, Some(other.inception), what);
+    }
+}
+
+/// KSR-EMPTY, KSR-KEY-COLLISION and what [`check_key`] looks at. A key stands in many bundles; it is judged once, where it is seen
+/// first.
+fn check_keys(ksr: &Ksr, policy: &Policy, ksks: &[&KeyFile], out: &mut Findings) {
     let mut seen = HashSet::new();
     let mut collisions = HashSet::new();
     for bundle in &ksr.bundles {
         let at = Some(bundle.inception);
         if bundle.keys.is_empty() {
-            out.never(CheckId::KsrEmpty, at, "no ZSK; make the request anew".to_owned());
+            out.refuse(CheckId::KsrEmpty, at, "no ZSK; make the request anew".to_owned());
         }
         for (i, key) in bundle.keys.iter().enumerate() {
             if seen.insert(key) {
-                check_key(key, policy, at, allow, &mut out);
+                check_key(key, policy, at, out);
             }
             let others = bundle.keys[..i].iter().chain(ksks.iter().map(|ksk| &ksk.dnskey));
             for other in others.filter(|other| *other != key && collide(key, other)) {
@@ -140,30 +95,15 @@ pub fn check(ksr: &Ksr, policy: &Policy, ksks: &[&KeyFile], end: Timestamp, allo
                         other.algorithm,
                         key.tag()
                     );
-                    out.unless(
-                        allow.tag_collision,
-                        CheckId::KsrKeyCollision,
-                        at,
-                        what,
-                        "--allow-tag-collision",
-                    );
+                    out.refuse_unless(Waiver::TagCollision, CheckId::KsrKeyCollision, at, what);
                 }
             }
         }
     }
-    check_possession(ksr, allow, &mut out);
-    if let Some(other) = ksr.bundles.iter().find(|bundle| bundle.ttl != policy.dnskey_ttl) {
-        let what = format!(
-            "TTL {} where policy '{}' has dnskey-ttl {}: the SKR gets the policy's; make both sides the same",
-            other.ttl, policy.name, policy.dnskey_ttl
-        );
-        out.note(CheckId::KsrPolicyTtl, Some(other.inception), what);
-    }
-    out.0
 }
 
 /// KSR-HORIZON; `now` is the time of the ceremony.
-pub(crate) fn check_horizon(ksr: &Ksr, end: Timestamp, now: Timestamp, allow: Allow, out: &mut Findings) {
+pub(crate) fn check_horizon(ksr: &Ksr, end: Timestamp, now: Timestamp, out: &mut Findings) {
     if end < now {
         let what = format!(
             "the interval is over: it ended at {end}, and now it is {now}; look at the clock, and at the request"
@@ -172,12 +112,12 @@ pub(crate) fn check_horizon(ksr: &Ksr, end: Timestamp, now: Timestamp, allow: Al
     }
     if end > now.plus(HORIZON) {
         let what = format!("it reaches to {end}, more than eleven years ahead; no loader takes that");
-        out.unless(allow.long_span, CheckId::KsrHorizon, None, what, "--allow-long-span");
+        out.refuse_unless(Waiver::LongSpan, CheckId::KsrHorizon, None, what);
     }
 }
 
 /// KSR-POP-MISSING and KSR-POP-INVALID: one finding a key and kind, at the first bundle.
-fn check_possession(ksr: &Ksr, allow: Allow, out: &mut Findings) {
+fn check_possession(ksr: &Ksr, out: &mut Findings) {
     let mut told = HashSet::new();
     for Flaw { bundle, key, kind } in possession::check(ksr) {
         let missing = kind == FlawKind::Missing;
@@ -190,54 +130,50 @@ fn check_possession(ksr: &Ksr, allow: Allow, out: &mut Findings) {
                 let what = format!(
                     "{name} has no proof of possession: nothing shows that the sender of this KSR holds its private key"
                 );
-                out.unless(allow.no_pop, CheckId::KsrPopMissing, Some(bundle), what, "--allow-no-pop");
+                out.refuse_unless(Waiver::NoPossession, CheckId::KsrPopMissing, Some(bundle), what);
             }
             FlawKind::WrongTimes { proof: (from, to) } => {
                 let what = format!(
                     "the proof of possession of {name} is for another time, {from} to {to}: the times of the KSR were altered; ask for it anew"
                 );
-                out.never(CheckId::KsrPopInvalid, Some(bundle), what);
+                out.refuse(CheckId::KsrPopInvalid, Some(bundle), what);
             }
             FlawKind::BadSignature => {
                 let what = format!(
                     "the proof of possession of {name} does not verify: the bundle was altered, or the sender does not hold the key; ask for it anew"
                 );
-                out.never(CheckId::KsrPopInvalid, Some(bundle), what);
+                out.refuse(CheckId::KsrPopInvalid, Some(bundle), what);
             }
         }
     }
 }
 
 /// KSR-ORDER, KSR-END and KSR-BEYOND-END.
-fn check_times(ksr: &Ksr, end: Timestamp, allow: Allow, out: &mut Findings) {
+fn check_times(ksr: &Ksr, end: Timestamp, out: &mut Findings) {
     for pair in ksr.bundles.windows(2) {
         let (before, after) = (pair[0].inception, pair[1].inception);
         if after <= before {
             let what = format!("does not begin after the bundle before it ({before}); make the request anew");
-            out.never(CheckId::KsrOrder, Some(after), what);
+            out.refuse(CheckId::KsrOrder, Some(after), what);
         }
     }
     if let Some(first) = ksr.bundles.first().filter(|first| first.inception > end) {
-        let what = format!("the end {end} lies before the first bundle; give the end of the request with -e");
-        out.never(CheckId::KsrEnd, Some(first.inception), what);
+        let what = format!("the end {end} lies before the first bundle");
+        out.refuse(CheckId::KsrEnd, Some(first.inception), what).advise(Advice::GiveEnd(None));
     } else if let Some(beyond) = ksr.bundles.iter().find(|bundle| bundle.inception > end) {
-        let what = format!("begins after the end {end}; give the end of the request with -e");
-        out.unless(
-            allow.beyond_end,
-            CheckId::KsrBeyondEnd,
-            Some(beyond.inception),
-            what,
-            "--allow-beyond-end",
-        );
+        let what = format!("begins after the end {end}");
+        out.refuse_unless(Waiver::BeyondEnd, CheckId::KsrBeyondEnd, Some(beyond.inception), what)
+            .advise(Advice::GiveEnd(None));
     }
     let (Some(first), Some(last)) = (ksr.bundles.first(), ksr.bundles.last()) else { return };
     match possession::end(ksr) {
         // `-e now+1y` is another second for each command.
         Some(asked) if end > asked.plus(END_TOLERANCE) => {
             let what = format!(
-                "the end {end} lies behind that of the request, {asked}: nobody asked for bundles there, and their ZSKs may sign no more; give -e {asked}"
+                "the end {end} lies behind that of the request, {asked}: nobody asked for bundles there, and their ZSKs may sign no more"
             );
-            out.unless(allow.long_span, CheckId::KsrSpan, Some(last.inception), what, "--allow-long-span");
+            out.refuse_unless(Waiver::LongSpan, CheckId::KsrSpan, Some(last.inception), what)
+                .advise(Advice::GiveEnd(Some(asked)));
         }
         Some(asked) if end.plus(END_TOLERANCE) < asked => {
             let what = format!(
@@ -248,25 +184,26 @@ fn check_times(ksr: &Ksr, end: Timestamp, allow: Allow, out: &mut Findings) {
         // A request by dnssec-ksr does not say its end.
         None if end.since(last.inception) > LONG.max(2 * last.inception.since(first.inception)) => {
             let what = format!(
-                "the end {end} lies {} days behind the last bundle of the request; look at -e",
+                "the end {end} lies {} days behind the last bundle of the request",
                 end.since(last.inception) / 86_400
             );
-            out.unless(allow.long_span, CheckId::KsrSpan, Some(last.inception), what, "--allow-long-span");
+            out.refuse_unless(Waiver::LongSpan, CheckId::KsrSpan, Some(last.inception), what)
+                .advise(Advice::GiveEnd(None));
         }
         _ => {}
     }
 }
 
 /// KSR-KEY-PROTOCOL, KSR-KEY-FLAGS, KSR-KEY-INVALID and KSR-KEY-ALGORITHM.
-fn check_key(key: &Dnskey, policy: &Policy, at: Option<Timestamp>, allow: Allow, out: &mut Findings) {
+fn check_key(key: &Dnskey, policy: &Policy, at: Option<Timestamp>, out: &mut Findings) {
     let name = format!("the DNSKEY with tag {} and algorithm {}", key.tag(), key.algorithm);
     if key.protocol != 3 {
         let what = format!("{name} has protocol {}, expected 3", key.protocol);
-        out.never(CheckId::KsrKeyProtocol, at, what);
+        out.refuse(CheckId::KsrKeyProtocol, at, what);
     }
     if key.flags != FLAG_ZONE {
         let what = format!("{name} has flags {}; a ZSK has {FLAG_ZONE}", key.flags);
-        out.unless(allow.foreign_flags, CheckId::KsrKeyFlags, at, what, "--allow-foreign-flags");
+        out.refuse_unless(Waiver::ForeignFlags, CheckId::KsrKeyFlags, at, what);
     }
     let wanted = |bits: Option<u16>| {
         policy.keys.iter().any(|entry| {
@@ -275,18 +212,19 @@ fn check_key(key: &Dnskey, policy: &Policy, at: Option<Timestamp>, allow: Allow,
                 && bits.is_none_or(|bits| bits == entry.bits)
         })
     };
-    const FLAG: &str = "--allow-foreign-algorithms";
     match crypto::check_public_key(key.algorithm, &key.public_key) {
         Ok(bits) if wanted(Some(bits)) => {}
         Ok(bits) => {
             let what = format!("{name} has {bits} bits; policy '{}' has no zsk of that kind", policy.name);
-            out.unless(allow.foreign_algorithms, CheckId::KsrKeyAlgorithm, at, what, FLAG);
+            out.refuse_unless(Waiver::ForeignAlgorithms, CheckId::KsrKeyAlgorithm, at, what);
         }
         Err(_) if !wanted(None) => {
             let what = format!("{name}: policy '{}' has no zsk of that algorithm", policy.name);
-            out.unless(allow.foreign_algorithms, CheckId::KsrKeyAlgorithm, at, what, FLAG);
+            out.refuse_unless(Waiver::ForeignAlgorithms, CheckId::KsrKeyAlgorithm, at, what);
         }
-        Err(why) => out.never(CheckId::KsrKeyInvalid, at, format!("{name}: {why}; make a new ZSK")),
+        Err(why) => {
+            out.refuse(CheckId::KsrKeyInvalid, at, format!("{name}: {why}; make a new ZSK"));
+        }
     }
 }
 
@@ -301,34 +239,10 @@ pub(crate) fn key_name(key: &Dnskey) -> String {
     format!("the ZSK with tag {} and algorithm {}", key.tag(), key.algorithm)
 }
 
-/// Collects findings.
-pub(crate) struct Findings(pub(crate) Vec<Finding>);
-
-impl Findings {
-    /// Only tells.
-    pub(crate) fn note(&mut self, id: CheckId, bundle: Option<Timestamp>, what: String) {
-        self.0.push(Finding { id, bundle, what, flag: None, allowed: true });
-    }
-
-    pub(crate) fn never(&mut self, id: CheckId, bundle: Option<Timestamp>, what: String) {
-        self.0.push(Finding { id, bundle, what, flag: None, allowed: false });
-    }
-
-    pub(crate) fn unless(
-        &mut self,
-        allowed: bool,
-        id: CheckId,
-        bundle: Option<Timestamp>,
-        what: String,
-        flag: &'static str,
-    ) {
-        self.0.push(Finding { id, bundle, what, flag: Some(flag), allowed });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::{KsrFinding, Waivers};
     use keystore::crypto::{Algorithm, PrivateKey};
     use keystore::dns::Name;
     use keystore::exchange::KsrBundle;
@@ -367,10 +281,17 @@ mod tests {
         Ksr { zone: Name::root(), bundles: bundles.collect() }
     }
 
-    fn ids(ksr: &Ksr, allow: Allow) -> Vec<(CheckId, bool)> {
-        let findings = check(ksr, &policy(), &[], at(100), Allow { no_pop: true, ..allow });
+    fn findings(ksr: &Ksr, policy: &Policy, waivers: Waivers) -> Vec<KsrFinding> {
+        let mut out = Findings::new(waivers);
+        check(ksr, policy, &[], at(100), &mut out);
+        out.all
+    }
+
+    /// Each finding with whether the request can be signed nonetheless.
+    fn ids(ksr: &Ksr, waivers: Waivers) -> Vec<(CheckId, bool)> {
+        let findings = findings(ksr, &policy(), waivers.with(Waiver::NoPossession));
         // The keys of these tests have no proofs; `possession_is_proved` is about that.
-        findings.iter().filter(|f| f.id != CheckId::KsrPopMissing).map(|f| (f.id, f.allowed)).collect()
+        findings.iter().filter(|f| f.id != CheckId::KsrPopMissing).map(|f| (f.id, !f.refuses())).collect()
     }
 
     #[test]
@@ -380,17 +301,18 @@ mod tests {
         let mut policy = policy();
         policy.keys[1].algorithm = Algorithm::ED25519;
         let mut good = ksr(vec![(0, dnskeys[..1].to_vec()), (50, dnskeys)]);
-        let judge = |ksr: &Ksr, no_pop| {
-            let findings = check(ksr, &policy, &[], at(100), Allow { no_pop, ..Allow::default() });
-            findings.iter().map(|f| (f.id, f.allowed)).collect::<Vec<_>>()
+        let no_possession = Waivers::NONE.with(Waiver::NoPossession);
+        let judge = |ksr: &Ksr, waivers| {
+            let findings = findings(ksr, &policy, waivers);
+            findings.iter().map(|f| (f.id, !f.refuses())).collect::<Vec<_>>()
         };
-        assert_eq!(judge(&good, false), [(CheckId::KsrPopMissing, false); 2], "once a key");
-        assert_eq!(judge(&good, true), [(CheckId::KsrPopMissing, true); 2]);
+        assert_eq!(judge(&good, Waivers::NONE), [(CheckId::KsrPopMissing, false); 2], "once a key");
+        assert_eq!(judge(&good, no_possession), [(CheckId::KsrPopMissing, true); 2]);
         possession::prove::<keystore::crypto::SignError>(&mut good, at(100), |key| {
             Ok(keys.iter().find(|k| k.dnskey == *key).expect("a key of ours").signer())
         })
         .expect("working keys");
-        assert_eq!(judge(&good, false), []);
+        assert_eq!(judge(&good, Waivers::NONE), []);
         assert_eq!(possession::end(&good), Some(at(100)));
         type Change = fn(&mut Ksr);
         let changes: [(&str, Change); 10] = [
@@ -415,7 +337,7 @@ mod tests {
         for (what, change) in changes {
             let mut bad = good.clone();
             change(&mut bad);
-            let found = judge(&bad, true);
+            let found = judge(&bad, no_possession);
             let first_left = what == "a bundle less";
             assert_eq!(
                 found.iter().any(|(id, _)| *id == CheckId::KsrPopInvalid),
@@ -429,7 +351,7 @@ mod tests {
     fn a_good_request_passes() {
         let (a, b) = (zsk(Algorithm::ECDSAP256SHA256), zsk(Algorithm::ECDSAP256SHA256));
         let good = ksr(vec![(0, vec![a.clone()]), (50, vec![a, b.clone()]), (100, vec![b])]);
-        assert_eq!(ids(&good, Allow::default()), []);
+        assert_eq!(ids(&good, Waivers::NONE), []);
     }
 
     #[test]
@@ -452,16 +374,16 @@ mod tests {
             let text = format!("{key:?}");
             // Twice, and told once.
             let bad = ksr(vec![(0, vec![key.clone()]), (50, vec![key])]);
-            assert_eq!(ids(&bad, Allow::default()), [(id, false)], "{text}");
+            assert_eq!(ids(&bad, Waivers::NONE), [(id, false)], "{text}");
         }
     }
 
     #[test]
-    fn flags_turn_findings_into_warnings() {
+    fn waivers_turn_findings_into_warnings() {
         let good = zsk(Algorithm::ECDSAP256SHA256);
-        let allow = Allow { foreign_flags: true, foreign_algorithms: true, ..Allow::default() };
+        let waivers = [Waiver::ForeignFlags, Waiver::ForeignAlgorithms].into_iter().collect();
         let odd = ksr(vec![(0, vec![Dnskey { flags: 257, ..good }, zsk(Algorithm::ED25519)])]);
-        assert_eq!(ids(&odd, allow), [(CheckId::KsrKeyFlags, true), (CheckId::KsrKeyAlgorithm, true)]);
+        assert_eq!(ids(&odd, waivers), [(CheckId::KsrKeyFlags, true), (CheckId::KsrKeyAlgorithm, true)]);
     }
 
     #[test]
@@ -470,34 +392,30 @@ mod tests {
         policy.keys[1].algorithm = Algorithm::RSASHA256;
         policy.keys[1].bits = 3072;
         let small = ksr(vec![(0, vec![zsk(Algorithm::RSASHA256)])]);
-        let allow = Allow { no_pop: true, ..Allow::default() };
-        let mut findings = check(&small, &policy, &[], at(100), allow);
-        findings.retain(|f| f.id != CheckId::KsrPopMissing);
-        assert_eq!(findings.iter().map(|f| f.id).collect::<Vec<_>>(), [CheckId::KsrKeyAlgorithm]);
-        assert!(findings[0].what.contains("2048 bits"), "{}", findings[0]);
+        let waivers = Waivers::NONE.with(Waiver::NoPossession);
+        let mut found = findings(&small, &policy, waivers);
+        found.retain(|f| f.id != CheckId::KsrPopMissing);
+        assert_eq!(found.iter().map(|f| f.id).collect::<Vec<_>>(), [CheckId::KsrKeyAlgorithm]);
+        assert!(found[0].what.contains("2048 bits"), "{}", found[0]);
         policy.keys[1].bits = 2048;
-        assert!(check(&small, &policy, &[], at(100), allow).iter().all(|f| f.id == CheckId::KsrPopMissing));
+        assert!(findings(&small, &policy, waivers).iter().all(|f| f.id == CheckId::KsrPopMissing));
     }
 
     #[test]
     fn times() {
         let key = || vec![zsk(Algorithm::ECDSAP256SHA256)];
-        for (days, allow, expected) in [
-            (vec![], Allow::default(), vec![(CheckId::KsrEmpty, false)]),
-            (vec![3, 2], Allow::default(), vec![(CheckId::KsrOrder, false)]),
-            (vec![3, 3], Allow::default(), vec![(CheckId::KsrOrder, false)]),
-            (vec![3, 101], Allow::default(), vec![(CheckId::KsrBeyondEnd, false)]),
-            (
-                vec![3, 101],
-                Allow { beyond_end: true, ..Allow::default() },
-                vec![(CheckId::KsrBeyondEnd, true)],
-            ),
-            (vec![101], Allow { beyond_end: true, ..Allow::default() }, vec![(CheckId::KsrEnd, false)]),
+        for (days, waivers, expected) in [
+            (vec![], Waivers::NONE, vec![(CheckId::KsrEmpty, false)]),
+            (vec![3, 2], Waivers::NONE, vec![(CheckId::KsrOrder, false)]),
+            (vec![3, 3], Waivers::NONE, vec![(CheckId::KsrOrder, false)]),
+            (vec![3, 101], Waivers::NONE, vec![(CheckId::KsrBeyondEnd, false)]),
+            (vec![3, 101], Waivers::NONE.with(Waiver::BeyondEnd), vec![(CheckId::KsrBeyondEnd, true)]),
+            (vec![101], Waivers::NONE.with(Waiver::BeyondEnd), vec![(CheckId::KsrEnd, false)]),
         ] {
             let request = ksr(days.iter().map(|day| (*day, key())).collect());
-            assert_eq!(ids(&request, allow), expected, "{days:?}");
+            assert_eq!(ids(&request, waivers), expected, "{days:?}");
         }
-        assert_eq!(ids(&ksr(vec![(0, vec![])]), Allow::default()), [(CheckId::KsrEmpty, false)]);
+        assert_eq!(ids(&ksr(vec![(0, vec![])]), Waivers::NONE), [(CheckId::KsrEmpty, false)]);
     }
 
     #[test]
@@ -510,7 +428,7 @@ mod tests {
         b.public_key.swap(0, 2);
         b.public_key.swap(1, 3);
         assert_eq!((a.tag(), a == b), (b.tag(), false));
-        let found = ids(&ksr(vec![(0, vec![a.clone(), b.clone()]), (50, vec![a, b])]), Allow::default());
+        let found = ids(&ksr(vec![(0, vec![a.clone(), b.clone()]), (50, vec![a, b])]), Waivers::NONE);
         assert_eq!(found.iter().filter(|(id, _)| *id == CheckId::KsrKeyCollision).count(), 1);
     }
 }

@@ -10,8 +10,8 @@ use keystore::dns::Name;
 use keystore::durable;
 use keystore::keys::files::{self, Folder, KeyFileError, NewKey, TokenPlace};
 use keystore::keys::plan::{self, Holes, Interval, PlanError, PlannedKey};
-use keystore::keys::{FLAG_SEP, FLAG_ZONE, KeyFile};
-use keystore::policy::{Policy, Role};
+use keystore::keys::{FLAG_SEP, FLAG_ZONE, KeyFile, Timing};
+use keystore::policy::{KeyPolicy, Policy, Role};
 use keystore::time::Timestamp;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
@@ -36,7 +36,7 @@ pub struct Keygen<'a> {
 
 /// What a run did.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct KeygenOutcome {
     /// One entry for each round of the plan, in its order.
     pub keys: Vec<PlacedKey>,
     /// All key sets of the zone in the folder by now, sorted by algorithm and tag.
@@ -63,7 +63,7 @@ pub struct PlacedKey {
 #[non_exhaustive]
 pub enum KeygenError {
     /// The key folder cannot be opened or locked.
-    #[error("cannot open directory {}: {}; give the key folder with -K (for the daemons: key-directory)", path.display(), reason(source))]
+    #[error("cannot open directory {}: {}", path.display(), reason(source))]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -81,7 +81,7 @@ pub enum KeygenError {
         "{source} ({} key(s) of this run are written and will be used by the next one)", written.len()
     )]
     Generate {
-        /// Why.
+        /// What failed.
         source: KeyFileError,
         /// Keys written before.
         written: Vec<String>,
@@ -127,8 +127,8 @@ pub fn lock(dir: &Path, waiting: impl FnOnce()) -> Result<FolderLock, KeygenErro
 }
 
 /// Selects and makes the keys of an interval. `waiting` is called when another run holds the folder.
-pub fn run(keygen: &Keygen<'_>, waiting: impl FnOnce()) -> Result<Outcome, KeygenError> {
-    carry_out(keygen, false, None, waiting)
+pub fn run(keygen: &Keygen<'_>, waiting: impl FnOnce()) -> Result<KeygenOutcome, KeygenError> {
+    carry_out(keygen, Purpose::Interval, None, waiting)
 }
 
 /// The same in a folder whose names were read already, and are read again only when they have changed: for many zones in one folder.
@@ -136,21 +136,30 @@ pub fn run_in(
     keygen: &Keygen<'_>,
     folder: &mut Folder,
     waiting: impl FnOnce(),
-) -> Result<Outcome, KeygenError> {
-    carry_out(keygen, false, Some(folder), waiting)
+) -> Result<KeygenOutcome, KeygenError> {
+    carry_out(keygen, Purpose::Interval, Some(folder), waiting)
 }
 
 /// Makes one standby key for each entry of the policy, where there is none yet: [`plan::standby`].
-pub fn standby(keygen: &Keygen<'_>, waiting: impl FnOnce()) -> Result<Outcome, KeygenError> {
-    carry_out(keygen, true, None, waiting)
+pub fn standby(keygen: &Keygen<'_>, waiting: impl FnOnce()) -> Result<KeygenOutcome, KeygenError> {
+    carry_out(keygen, Purpose::Standby, None, waiting)
+}
+
+/// What the keys of a run are for.
+#[derive(Debug, Clone, Copy)]
+enum Purpose {
+    /// To be used in the interval.
+    Interval,
+    /// To stand by.
+    Standby,
 }
 
 fn carry_out(
     keygen: &Keygen<'_>,
-    standby: bool,
+    purpose: Purpose,
     folder: Option<&mut Folder>,
     waiting: impl FnOnce(),
-) -> Result<Outcome, KeygenError> {
+) -> Result<KeygenOutcome, KeygenError> {
     let Keygen { dir, zone, policy, role, interval, holes, now } = *keygen;
     let _lock = lock(dir, waiting)?;
     let mut read_now;
@@ -173,45 +182,24 @@ fn carry_out(
     let found = if role == Role::Zsk { folder.find_online(zone) } else { folder.find(zone) };
     let mut keys: Vec<PlacedKey> = Vec::new();
     let mut new_files: Vec<KeyFile> = Vec::new();
-    let steps = if standby {
-        plan::standby(&found.keys, policy, role, interval.start, now)?
-    } else {
-        plan::keygen(&found.keys, policy, role, interval, holes, now)?
+    let steps = match purpose {
+        Purpose::Interval => plan::keygen(&found.keys, policy, role, interval, holes, now)?,
+        Purpose::Standby => plan::standby(&found.keys, policy, role, interval.start, now)?,
     };
     for step in steps {
         let (name, made) = match step.key {
             PlannedKey::Selected(key) => (key.base_name(), false),
-            PlannedKey::Generate(timing) => {
-                let new = NewKey {
-                    zone,
-                    ttl: policy.dnskey_ttl,
-                    flags: FLAG_ZONE | if role == Role::Zsk { 0 } else { FLAG_SEP },
-                    algorithm: step.entry.algorithm,
-                    bits: step.entry.bits,
-                    tag_range: step.entry.tag_range.0..=step.entry.tag_range.1,
-                    timing,
-                    state: Some(plan::state(step.entry)),
-                };
-                let token = step.entry.key_store.as_ref().and_then(|store| store.pkcs11_uri.as_deref());
-                let made = match token {
-                    Some(uri) => {
-                        let place = TokenPlace { uri, policy: &policy.name, now };
-                        files::generate_token_key(dir, &new, &[], place)
-                    }
-                    None => files::generate_key_in(folder, &new, &[]),
-                };
-                match made {
-                    Ok(key) => {
-                        let name = key.base_name();
-                        new_files.push(key);
-                        (name, true)
-                    }
-                    Err(source) => {
-                        let written = keys.into_iter().filter(|key| key.made).map(|key| key.name).collect();
-                        return Err(KeygenError::Generate { source, written });
-                    }
+            PlannedKey::Generate(timing) => match make(keygen, step.entry, timing, folder) {
+                Ok(key) => {
+                    let name = key.base_name();
+                    new_files.push(key);
+                    (name, true)
                 }
-            }
+                Err(source) => {
+                    let written = keys.into_iter().filter(|key| key.made).map(|key| key.name).collect();
+                    return Err(KeygenError::Generate { source, written });
+                }
+            },
         };
         keys.push(PlacedKey { name, bundle: step.bundle, made, fills_hole: step.fills_hole });
     }
@@ -220,5 +208,29 @@ fn carry_out(
     let mut files = found.keys;
     files.extend(new_files);
     files.sort_by_key(|key| (key.dnskey.algorithm.0, key.dnskey.tag()));
-    Ok(Outcome { keys, files, warnings })
+    Ok(KeygenOutcome { keys, files, warnings })
+}
+
+/// Makes one key, in files or in the token of the entry's key store.
+fn make(
+    keygen: &Keygen<'_>,
+    entry: &KeyPolicy,
+    timing: Timing,
+    folder: &mut Folder,
+) -> Result<KeyFile, KeyFileError> {
+    let Keygen { dir, zone, policy, role, now, .. } = *keygen;
+    let new = NewKey {
+        zone,
+        ttl: policy.dnskey_ttl,
+        flags: FLAG_ZONE | if role == Role::Zsk { 0 } else { FLAG_SEP },
+        algorithm: entry.algorithm,
+        bits: entry.bits,
+        tag_range: entry.tag_range.0..=entry.tag_range.1,
+        timing,
+        state: Some(plan::state(entry)),
+    };
+    match entry.key_store.as_ref().and_then(|store| store.pkcs11_uri.as_deref()) {
+        Some(uri) => files::generate_token_key(dir, &new, &[], TokenPlace { uri, policy: &policy.name, now }),
+        None => files::generate_key_in(folder, &new, &[]),
+    }
 }

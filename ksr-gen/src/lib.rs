@@ -14,10 +14,10 @@ mod chain;
 pub mod check;
 pub mod cli;
 pub mod daemon;
+pub mod finding;
 pub mod keygen;
 pub mod merge;
 mod policy_file;
-pub mod report;
 pub mod request;
 pub mod rollover;
 mod schedule;
@@ -26,5 +26,3 @@ mod sign_xml;
 
 /// Name and version, as it stands in the last line of a KSR and an SKR.
 pub const PROGRAM: &str = concat!("ksr-gen ", env!("CARGO_PKG_VERSION"));
-
-pub use keystore::pgp_words;

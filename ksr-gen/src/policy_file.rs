@@ -1,16 +1,33 @@
 //! The file of `-l`: a `named.conf`, or the same words as TOML.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use keystore::policy::{self, Policy, PolicyErrors};
 
 use crate::keygen;
 
-/// A policy with what is to be said about it; or the errors, each a message of its own, the last one fatal.
-pub(crate) type Loaded = Result<(Policy, Vec<String>), (Vec<String>, String)>;
+/// Why there is no policy of a name in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PolicyRefused {
+    name: String,
+    path: PathBuf,
+    /// What is wrong with the file, a message each. Empty when the file has no such policy, and then `what` says so.
+    pub(crate) findings: Vec<String>,
+    what: Option<String>,
+}
 
-/// Reads the policy `name` of the file.
-pub(crate) fn load(path: &Path, name: &str) -> Loaded {
+impl fmt::Display for PolicyRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            Some(what) => f.write_str(what),
+            None => write!(f, "unable to load dnssec-policy '{}' from '{}'", self.name, self.path.display()),
+        }
+    }
+}
+
+/// Reads the policy `name` of the file; the policy with what is to be said about it.
+pub(crate) fn load(path: &Path, name: &str) -> Result<(Policy, Vec<String>), PolicyRefused> {
     let policies = policy::load(path).map_err(|e| explain(path, name, e))?;
     let policy = policies.get(name).map_err(|e| explain(path, name, e))?.clone();
     let warnings =
@@ -18,13 +35,14 @@ pub(crate) fn load(path: &Path, name: &str) -> Loaded {
     Ok((policy, warnings))
 }
 
-fn explain(path: &Path, name: &str, error: PolicyErrors) -> (Vec<String>, String) {
-    let unable = format!("unable to load dnssec-policy '{name}' from '{}'", path.display());
+fn explain(path: &Path, name: &str, error: PolicyErrors) -> PolicyRefused {
+    let refused =
+        |findings, what| PolicyRefused { name: name.to_owned(), path: path.to_owned(), findings, what };
     match error {
         PolicyErrors::Io { path, source } => {
-            (vec![format!("open: {}: {}", path.display(), keygen::reason(&source))], unable)
+            refused(vec![format!("open: {}: {}", path.display(), keygen::reason(&source))], None)
         }
-        PolicyErrors::Findings(findings) => (findings.iter().map(ToString::to_string).collect(), unable),
-        other => (Vec::new(), other.to_string()),
+        PolicyErrors::Findings(findings) => refused(findings.iter().map(ToString::to_string).collect(), None),
+        other => refused(Vec::new(), Some(other.to_string())),
     }
 }

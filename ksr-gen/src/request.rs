@@ -14,7 +14,7 @@ use keystore::keys::{Dnskey, KeyFile};
 use keystore::policy::{Policy, Role};
 use keystore::time::Timestamp;
 
-use crate::schedule;
+use crate::schedule::{self, Step, Until};
 
 /// Why there is no request.
 #[derive(Debug, thiserror::Error)]
@@ -25,8 +25,7 @@ pub enum RequestError {
     Plan(#[from] PlanError),
     /// A published key is there but none signs.
     #[error(
-        "no active {algorithm} zsk from {} on: the zone could not be signed there; run keygen for this interval first, \
-         or go on with --allow-inactive-zsk",
+        "no active {algorithm} zsk from {} on: the zone could not be signed there; run keygen for this interval first",
         at.ctime()
     )]
     NoActiveZsk {
@@ -36,40 +35,47 @@ pub enum RequestError {
         at: Timestamp,
     },
     /// The private part of a ZSK cannot be used.
-    #[error(
-        "ZSK {name} cannot prove that it is held here: {source}; to go on without proof of possession: --no-pop"
-    )]
+    #[error("ZSK {name} cannot prove that it is held here: {source}")]
     Key {
         /// The key.
         name: String,
-        /// Why.
+        /// What is wrong with the key files.
         source: KeyFileError,
     },
     /// A ZSK made no signature.
-    #[error("no proof of possession was made: {0}; to go on without it: --no-pop")]
+    #[error("no proof of possession was made: {0}")]
     Sign(#[from] SignError),
     /// The policy leaves no time between two bundles.
     #[error("signatures-refresh must be shorter than signatures-validity-dnskey")]
     NoStep,
     /// The interval and the policy would make a request that nobody reads.
-    #[error("the request would have more than {MAX_BUNDLES} bundles; give an earlier end with -e")]
+    #[error("the request would have more than {MAX_BUNDLES} bundles; give an earlier end")]
     TooManyBundles,
     /// The XML form cannot carry the request.
     #[error(transparent)]
     Xml(#[from] RespondError),
 }
 
+/// What to do where the policy has no active ZSK for a part of the interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InactiveZsk {
+    /// There is no request.
+    Refuse,
+    /// As BIND, which asks for a published key only.
+    Accept,
+}
+
 /// Makes the KSR of `zone` for `interval`; `keys` are sorted by algorithm and tag, as
 /// [`files::find`](keystore::keys::files::find) gives them.
 ///
-/// Unless `allow_inactive_zsk`, each ZSK entry of the policy must have an active key from start to end, but for the last
+/// With [`InactiveZsk::Refuse`] each ZSK entry of the policy must have an active key from start to end, but for the last
 /// seconds ([`plan::END_TOLERANCE`]); BIND asks for a published one only. [`plan::first_without_active_zsk`] tells the rest.
 pub fn request(
     keys: &[KeyFile],
     zone: &Name,
     policy: &Policy,
     interval: Interval,
-    allow_inactive_zsk: bool,
+    inactive: InactiveZsk,
 ) -> Result<Ksr, RequestError> {
     let has = |role| policy.keys.iter().any(|entry| entry.role == role);
     if !has(Role::Zsk) {
@@ -77,7 +83,7 @@ pub fn request(
         return Err(PlanError::NoEntry { policy, role, csk }.into());
     }
     let bundles = plan::bundles(keys, zone, policy, interval)?;
-    if !allow_inactive_zsk
+    if inactive == InactiveZsk::Refuse
         && let Some((at, entry)) = plan::first_without_active_zsk(keys, policy, interval)
         && at.plus(plan::END_TOLERANCE) < interval.end
     {
@@ -131,9 +137,8 @@ pub fn xml(
     end: Timestamp,
     serial: u64,
 ) -> Result<XmlRequest, RequestError> {
-    let (validity, refresh) =
-        (u64::from(policy.signatures_validity_dnskey), u64::from(policy.signatures_refresh));
-    let step = validity.checked_sub(refresh).filter(|step| *step > 0).ok_or(RequestError::NoStep)?;
+    let step = Step::of(policy).ok_or(RequestError::NoStep)?;
+    let validity = u64::from(policy.signatures_validity_dnskey);
     let signers = signers(ksr, keys)?;
     let labels: HashMap<&Dnskey, Label> =
         signers.keys().map(|key| (key, Label::of(&ksr.zone, key))).collect();
@@ -141,9 +146,8 @@ pub fn xml(
     for (i, bundle) in ksr.bundles.iter().enumerate() {
         let next = ksr.bundles.get(i + 1).map(|next| next.inception);
         let most = MAX_BUNDLES + 1 - bundles.len();
-        let until = next.unwrap_or(end);
-        let inceptions =
-            schedule::inceptions(bundle.inception, until, next.is_none(), (step, validity), &[], most);
+        let until = next.map_or(Until::End(end), Until::Next);
+        let inceptions = schedule::inceptions(bundle.inception, until, step, &[], most);
         for at in inceptions {
             let zsk = |key: &'_ Dnskey| {
                 let (dnskey, identifier) =

@@ -205,14 +205,23 @@ impl Circumstances<'_> {
             && !self.parent.is_some_and(|parent| parent.has(self.zone, key))
     }
 
-    /// The first second at or after `at` when the request has (`wanted`) or lacks a ZSK of `algorithm`; `None` = never.
-    fn first(&self, algorithm: Algorithm, wanted: bool, at: Timestamp) -> Option<Timestamp> {
+    /// The first second at or after `at` when the request has a ZSK of `algorithm`; `None` = never.
+    fn enters(&self, algorithm: Algorithm, at: Timestamp) -> Option<Timestamp> {
+        self.first(at, |keys| keys.iter().any(|key| key.algorithm == algorithm))
+    }
+
+    /// The first second at or after `at` when the request has no ZSK of `algorithm`; `None` = never.
+    fn leaves(&self, algorithm: Algorithm, at: Timestamp) -> Option<Timestamp> {
+        self.first(at, |keys| keys.iter().all(|key| key.algorithm != algorithm))
+    }
+
+    /// The first second at or after `at` when the ZSKs of the request are `such`.
+    fn first(&self, at: Timestamp, such: impl Fn(&[Dnskey]) -> bool) -> Option<Timestamp> {
         let now = self.ksr.bundles.partition_point(|bundle| bundle.inception <= at).saturating_sub(1);
-        let bundle = self.ksr.bundles[now.min(self.ksr.bundles.len())..].iter().find(|bundle| {
-            let has = bundle.keys.iter().any(|key| key.algorithm == algorithm);
-            // An empty bundle says nothing; KSR-EMPTY does.
-            has == wanted || bundle.keys.is_empty()
-        })?;
+        // An empty bundle says nothing; KSR-EMPTY does.
+        let bundle = self.ksr.bundles[now.min(self.ksr.bundles.len())..]
+            .iter()
+            .find(|bundle| bundle.keys.is_empty() || such(&bundle.keys))?;
         Some(bundle.inception.max(at))
     }
 
@@ -223,7 +232,7 @@ impl Circumstances<'_> {
         let algorithm = file.dnskey.algorithm;
         let from = self.from();
         let known = self.before.is_empty() || self.before.iter().any(|key| key.algorithm == algorithm);
-        let enters = match self.first(algorithm, true, from) {
+        let enters = match self.enters(algorithm, from) {
             Some(at) if at > from || !known => Some(at),
             _ => None,
         };
@@ -274,7 +283,7 @@ pub(crate) fn by_parent<'a>(ksks: &[&'a KeyFile], about: Circumstances<'_>) -> V
         // The last KSK of an algorithm leaves with its ZSKs, in the same second.
         let algorithm = file.dnskey.algorithm;
         if !after().any(|k| k.dnskey.algorithm == algorithm) {
-            leave = leave.and_then(|at| about.first(algorithm, false, at));
+            leave = leave.and_then(|at| about.leaves(algorithm, at));
         }
         timing.inactive = leave.map(|at| at.minus(1));
         timing.delete = leave;
@@ -295,13 +304,13 @@ pub(crate) fn one_sided(policy: &Policy, ksks: &[Use<'_>], zsks: &[Dnskey], at: 
     }
     if let Some(zsk) = zsks.iter().filter(asked_for).find(|zsk| !there.contains(&zsk.algorithm)) {
         return Some(format!(
-            "ZSKs of algorithm {} and no KSK of it: validators that look for each algorithm (RFC 4035 section 2.2) find none; make that KSK (keygen -o), or take the ZSK out of the request",
+            "ZSKs of algorithm {} and no KSK of it: validators that look for each algorithm (RFC 4035 section 2.2) find none; make that KSK, or take the ZSK out of the request",
             zsk.algorithm
         ));
     }
     let alone = there.iter().find(|algorithm| !zsks.iter().any(|zsk| zsk.algorithm == **algorithm))?;
     Some(format!(
-        "a KSK of algorithm {alone} and no ZSK of it, while the parent or a cache may still have its DS: the zone is bogus where each algorithm of the DS is asked for; the request must have that ZSK until the parent was seen without this DS (--parent-ds), and the delays are over"
+        "a KSK of algorithm {alone} and no ZSK of it, while the parent or a cache may still have its DS: the zone is bogus where each algorithm of the DS is asked for; the request must have that ZSK until the parent was seen without this DS, and the delays are over"
     ))
 }
 

@@ -26,28 +26,55 @@ pub(crate) fn events(ksks: &[Use<'_>], policy: &Policy) -> Vec<Timestamp> {
     events
 }
 
-/// Inceptions of the SKR bundles of the KSR bundle in force from `from` to `until`, at most `most` of them; `last`: no KSR bundle
-/// follows.
-///
-/// `step` is `signatures-validity-dnskey - signatures-refresh`, more than 0; `validity` the former.
+/// How long one bundle after the other lasts; see [`Step::of`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Step {
+    /// Seconds until the signatures of a bundle need a refresh; more than 0.
+    refresh: u64,
+    /// Seconds for which they are valid.
+    validity: u64,
+}
+
+impl Step {
+    /// `signatures-validity-dnskey - signatures-refresh`, and the former; `None` when that leaves no time between two bundles.
+    pub(crate) fn of(policy: &Policy) -> Option<Self> {
+        let (validity, refresh) = (policy.signatures_validity_dnskey, policy.signatures_refresh);
+        let step = validity.checked_sub(refresh).filter(|step| *step > 0)?;
+        Some(Self { refresh: step.into(), validity: validity.into() })
+    }
+}
+
+/// What ends the time of a KSR bundle.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Until {
+    /// The next KSR bundle, which begins then.
+    Next(Timestamp),
+    /// The end of the interval, at which the last KSR bundle has still an SKR bundle.
+    End(Timestamp),
+}
+
+/// Inceptions of the SKR bundles of the KSR bundle that is in force from `from` on, at most `most` of them.
 pub(crate) fn inceptions(
     from: Timestamp,
-    until: Timestamp,
-    last: bool,
-    (step, validity): (u64, u64),
+    until: Until,
+    step: Step,
     events: &[Timestamp],
     most: usize,
 ) -> Vec<Timestamp> {
     let mut out = Vec::new();
+    let (until, last) = match until {
+        Until::Next(at) => (at, false),
+        Until::End(at) => (at, true),
+    };
     let (mut inception, mut limit) = (from, until);
     while (inception < until || (last && inception == until)) && out.len() < most {
         out.push(inception);
         let next = events.get(events.partition_point(|e| *e <= inception)).filter(|e| **e < limit);
-        let refresh = inception.plus(step);
+        let refresh = inception.plus(step.refresh);
         // Only a KSR bundle that begins at its very end has its limit behind it.
         let limited = next.copied().unwrap_or(limit);
         inception = if limited > inception { refresh.min(limited) } else { refresh };
-        limit = inception.plus(validity);
+        limit = inception.plus(step.validity);
     }
     out
 }
@@ -61,7 +88,9 @@ mod tests {
     fn days(from: u64, until: u64, last: bool, events: &[u64]) -> Vec<u64> {
         let at = |day: u64| Timestamp::from_secs(day * DAY);
         let events: Vec<_> = events.iter().map(|d| at(*d)).collect();
-        let made = inceptions(at(from), at(until), last, (9 * DAY, 14 * DAY), &events, 100);
+        let until = if last { Until::End(at(until)) } else { Until::Next(at(until)) };
+        let step = Step { refresh: 9 * DAY, validity: 14 * DAY };
+        let made = inceptions(at(from), until, step, &events, 100);
         made.iter().map(|t| t.secs() / DAY).collect()
     }
 
@@ -89,6 +118,7 @@ mod tests {
     #[test]
     fn never_more_than_asked_for() {
         let end = Timestamp::from_secs(u64::from(u32::MAX));
-        assert_eq!(inceptions(Timestamp::EPOCH, end, true, (1, 2), &[], 7).len(), 7);
+        let step = Step { refresh: 1, validity: 2 };
+        assert_eq!(inceptions(Timestamp::EPOCH, Until::End(end), step, &[], 7).len(), 7);
     }
 }

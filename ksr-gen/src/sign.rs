@@ -9,29 +9,23 @@
 //! which a KSK becomes inactive it still signs, beside its successor. Unlike there, a key acts as KSK only when it is one, the KSR
 //! is held against the policy, nothing unsigned comes out, no bundle is made twice, and a DNSKEY is listed once.
 
-use keystore::check::CheckId;
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod bundles;
 
-use keystore::crypto::{SignError, SigningKey, VerifyError};
-use keystore::dns::{Name, Rrset, Rrsig, Rtype, rrsig};
+use keystore::check::CheckId;
+use keystore::crypto::{SignError, VerifyError};
+use keystore::dns::{Name, Rtype};
 use keystore::exchange::bind::MAX_BUNDLES;
-use keystore::exchange::{Bundle, Ksr, TrustAnchor, UnverifiedSkr, prove};
+use keystore::exchange::{Ksr, TrustAnchor, UnverifiedSkr, prove};
 use keystore::keys::{Dnskey, KeyFile, files::KeyFileError};
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
-use rayon::prelude::*;
 
 use crate::chain;
-use crate::check::{self, Findings};
-pub use crate::check::{Allow, Finding};
+use crate::check;
+use crate::finding::Findings;
+pub use crate::finding::{Advice, KsrFinding, KsrSeverity, Waiver, Waivers};
 use crate::rollover::{self, Circumstances, ParentDs, Use, signs};
-use crate::schedule;
-
-/// Seconds between the inception of a signature and that of its bundle, for clocks that are behind.
-const INCEPTION_OFFSET: u64 = 3600;
-/// `CDS 0 0 0 00` and `CDNSKEY 0 3 0 AA==`: the parent is asked to remove the DS RRset (RFC 8078 section 4).
-const CDS_DELETE: &[u8] = &[0, 0, 0, 0, 0];
-const CDNSKEY_DELETE: &[u8] = &[0, 0, 3, 0, 0];
+use crate::schedule::{self, Step, Until};
 
 /// What to sign, and with what.
 #[derive(Debug, Clone, Copy)]
@@ -54,8 +48,8 @@ pub struct Signing<'a> {
     pub previous: Option<&'a UnverifiedSkr>,
     /// The time of the ceremony.
     pub now: Timestamp,
-    /// What goes on although a check failed.
-    pub allow: Allow,
+    /// The checks that the operator waives.
+    pub waivers: Waivers,
 }
 
 impl Signing<'_> {
@@ -74,14 +68,17 @@ pub struct SigningPlan<'a> {
     signing: Signing<'a>,
     ksks: Vec<Use<'a>>,
     /// For each bundle of the KSR: its index, and the inceptions of its bundles in the SKR.
-    groups: Vec<(usize, Vec<Timestamp>)>,
-    /// All findings; the plan is signed only when each is allowed.
-    pub findings: Vec<Finding>,
+    groups: Vec<Group>,
+    /// All findings; the plan is signed only when none refuses.
+    pub findings: Vec<KsrFinding>,
     /// KSR-PROVE was looked at.
     proved: bool,
     /// Keys of the folder that are no KSKs and take no part.
     pub left_out: Vec<&'a KeyFile>,
 }
+
+/// The index of a bundle of the KSR, and the inceptions of its bundles in the SKR.
+type Group = (usize, Vec<Timestamp>);
 
 /// Why there is no SKR. Nothing was made.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +86,7 @@ pub struct SigningPlan<'a> {
 pub enum SigningError {
     /// A finding of the plan is not allowed.
     #[error("the KSR is refused and nothing is signed: {} finding(s)", .0.len())]
-    Refused(Vec<Finding>),
+    Refused(Vec<KsrFinding>),
     /// The policy leaves no time between two bundles.
     #[error(
         "policy '{policy}': signatures-refresh ({refresh} s) must be shorter than signatures-validity-dnskey ({validity} s)"
@@ -104,7 +101,7 @@ pub enum SigningError {
     },
     /// The interval and the policy would make an SKR that nobody reads.
     #[error(
-        "the SKR would have more than {MAX_BUNDLES} bundles; give an earlier end with -e, or a longer signatures-validity-dnskey"
+        "the SKR would have more than {MAX_BUNDLES} bundles; give an earlier end, or a longer signatures-validity-dnskey"
     )]
     TooManyBundles,
     /// The private part of a KSK cannot be used.
@@ -142,26 +139,28 @@ pub enum SigningError {
 }
 
 /// The KSKs among `keys`: SEP flag, and not declared to be something else by `.state`; and the others.
-fn part(keys: &[KeyFile], all: bool) -> (Vec<&KeyFile>, Vec<&KeyFile>) {
+fn part(keys: &[KeyFile], waivers: Waivers) -> (Vec<&KeyFile>, Vec<&KeyFile>) {
     let is_ksk = |key: &&KeyFile| {
-        all || key.dnskey.is_ksk() && key.state.as_ref().and_then(|state| state.ksk) != Some(false)
+        waivers.contains(Waiver::ZskAsKsk)
+            || key.dnskey.is_ksk() && key.state.as_ref().and_then(|state| state.ksk) != Some(false)
     };
     keys.iter().partition(is_ksk)
 }
 
 /// Plans the bundles and runs the checks.
 pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
-    let Signing { policy, ksr, end, allow, .. } = signing;
-    let (validity, refresh) = (policy.signatures_validity_dnskey, policy.signatures_refresh);
-    if refresh >= validity {
-        return Err(SigningError::Policy { policy: policy.name.clone(), refresh, validity });
-    }
-    let times = (u64::from(validity - refresh), u64::from(validity));
-    let (ksks, left_out) = part(signing.keys, allow.zsk_as_ksk);
-    let mut findings = Findings(check::check(ksr, policy, &ksks, end, allow));
-    check::check_horizon(ksr, end, signing.now, allow, &mut findings);
+    let Signing { policy, ksr, end, waivers, .. } = signing;
+    let step = Step::of(policy).ok_or_else(|| SigningError::Policy {
+        policy: policy.name.clone(),
+        refresh: policy.signatures_refresh,
+        validity: policy.signatures_validity_dnskey,
+    })?;
+    let (ksks, left_out) = part(signing.keys, waivers);
+    let mut findings = Findings::new(waivers);
+    check::check(ksr, policy, &ksks, end, &mut findings);
+    check::check_horizon(ksr, end, signing.now, &mut findings);
     if let Some(previous) = signing.previous {
-        chain::check(ksr, previous, &signing.known(&ksks), allow, signing.now, &mut findings);
+        chain::check(ksr, previous, &signing.known(&ksks), signing.now, &mut findings);
     }
     let ksks = uses(&signing, &ksks, &mut findings);
     let mut events = schedule::events(&ksks, policy);
@@ -173,51 +172,98 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
         );
         findings.note(CheckId::KsrCdsDelete, Some(from), what);
     }
+    let groups = groups(&signing, step, &events)?;
+    check_ksks(&signing, &ksks, &groups, &mut findings);
+    let mut plan = SigningPlan { signing, ksks, groups, findings: Vec::new(), proved: false, left_out };
+    plan.prove(&mut findings);
+    plan.findings = findings.all;
+    Ok(plan)
+}
+
+/// For each bundle of the KSR the inceptions of the bundles that the SKR has in its place.
+fn groups(signing: &Signing<'_>, step: Step, events: &[Timestamp]) -> Result<Vec<Group>, SigningError> {
+    let Signing { ksr, end, .. } = *signing;
     let mut groups = Vec::with_capacity(ksr.bundles.len());
     let mut left = MAX_BUNDLES;
     for (i, bundle) in ksr.bundles.iter().enumerate() {
         let next = ksr.bundles.get(i + 1).map(|next| next.inception);
-        let until = next.unwrap_or(end);
-        let inceptions =
-            schedule::inceptions(bundle.inception, until, next.is_none(), times, &events, left + 1);
+        let until = next.map_or(Until::End(end), Until::Next);
+        let inceptions = schedule::inceptions(bundle.inception, until, step, events, left + 1);
         left = left.checked_sub(inceptions.len()).ok_or(SigningError::TooManyBundles)?;
         if !inceptions.is_empty() {
             groups.push((i, inceptions));
         }
     }
-    let unsigned = |at: &Timestamp| !ksks.iter().any(|ksk| signs(ksk, &ksks, *at));
-    if let Some(at) = groups.iter().flat_map(|(_, inceptions)| inceptions).find(|at| unsigned(at)) {
-        let what = match ksks.len() {
-            0 => "the key folder has no KSK, the SKR would be unsigned; give the folder of the KSKs with -K"
-                .to_owned(),
-            n => format!(
-                "none of the {n} KSK(s) is active, the bundle would be unsigned; make a KSK for it (keygen -o)"
-            ),
-        };
-        findings.unless(allow.unsigned, CheckId::KsrNoKsk, Some(*at), what, "--allow-unsigned");
+    Ok(groups)
+}
+
+/// KSR-NO-KSK and KSR-ALGORITHM-SET: each bundle is signed, by a KSK of each algorithm.
+fn check_ksks(signing: &Signing<'_>, ksks: &[Use<'_>], groups: &[Group], findings: &mut Findings) {
+    let Signing { policy, ksr, waivers, .. } = *signing;
+    let unsigned = |at: &&Timestamp| !ksks.iter().any(|ksk| signs(ksk, ksks, **at));
+    if let Some(at) = groups.iter().flat_map(|(_, inceptions)| inceptions).find(unsigned) {
+        let (what, advice) = no_ksk(ksks, *at);
+        findings.refuse_unless(Waiver::Unsigned, CheckId::KsrNoKsk, Some(*at), what).advise(advice);
+    }
+    if waivers.contains(Waiver::ForeignAlgorithms) {
+        return;
     }
     let one_sided = groups.iter().find_map(|(i, inceptions)| {
-        let of =
-            |at: &Timestamp| Some((*at, rollover::one_sided(policy, &ksks, &ksr.bundles[*i].keys, *at)?));
+        let of = |at: &Timestamp| Some((*at, rollover::one_sided(policy, ksks, &ksr.bundles[*i].keys, *at)?));
         inceptions.iter().find_map(of)
     });
-    if let Some((at, what)) = one_sided.filter(|_| !allow.foreign_algorithms) {
-        let go_on = allow.unconfirmed_ksk_roll;
-        findings.unless(go_on, CheckId::KsrAlgorithmSet, Some(at), what, "--allow-unconfirmed-ksk-roll");
+    if let Some((at, what)) = one_sided {
+        findings.refuse_unless(Waiver::UnconfirmedKskRoll, CheckId::KsrAlgorithmSet, Some(at), what);
     }
-    let mut plan = SigningPlan { signing, ksks, groups, findings: findings.0, proved: false, left_out };
-    plan.prove();
-    Ok(plan)
+}
+
+/// Why no KSK signs the bundle that begins at `at`, and what would mend it.
+fn no_ksk(ksks: &[Use<'_>], at: Timestamp) -> (String, Advice) {
+    const UNSIGNED: &str = "the bundle would be unsigned";
+    let named = |ksk: &Use<'_>| format!("KSK {}", ksk.file.base_name());
+    if ksks.is_empty() {
+        return (format!("the key folder has no KSK, {UNSIGNED}"), Advice::GiveKskFolder);
+    }
+    let begins = |ksk: &&Use<'_>| ksk.timing.activate.filter(|activate| *activate > at);
+    if let Some(ksk) = ksks.iter().filter(|ksk| begins(ksk).is_some()).min_by_key(begins)
+        && let Some(activate) = begins(&ksk)
+    {
+        let what = format!(
+            "{} begins to sign at {activate}, {} after the bundle: {UNSIGNED}",
+            named(ksk),
+            duration_text(activate.since(at))
+        );
+        return (what, Advice::MoveKskTimes(at));
+    }
+    let ended = |ksk: &&Use<'_>| ksk.timing.inactive.or(ksk.timing.delete).filter(|end| *end <= at);
+    if let Some(ksk) = ksks.iter().filter(|ksk| ended(ksk).is_some()).max_by_key(ended)
+        && let Some(end) = ended(&ksk)
+    {
+        let what = format!("{} has signed until {end} and does so no more: {UNSIGNED}", named(ksk));
+        return (what, Advice::MakeKsk);
+    }
+    (format!("none of the {} KSK(s) is active, {UNSIGNED}", ksks.len()), Advice::MakeKsk)
+}
+
+/// A time as people say it: the largest unit that it fills.
+fn duration_text(seconds: u64) -> String {
+    let (number, unit) = match seconds {
+        0..120 => (seconds, "second"),
+        120..7200 => (seconds / 60, "minute"),
+        7200..172_800 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
 }
 
 /// When each KSK is used, and what is to be said of that: KSR-PARENT-DS, KSR-KSK-HELD, KSR-KSK-LEFT.
 fn uses<'a>(signing: &Signing<'a>, ksks: &[&'a KeyFile], findings: &mut Findings) -> Vec<Use<'a>> {
-    let Signing { zone, policy, ksr, parent, previous, allow, .. } = *signing;
+    let Signing { zone, policy, ksr, parent, previous, waivers, .. } = *signing;
     if let Some(what) = parent.and_then(|parent| parent.fault(zone, ksks)) {
         let what = format!("{what}; look at the parent again, and at the key folder");
-        findings.never(CheckId::KsrParentDs, None, what);
+        findings.refuse(CheckId::KsrParentDs, None, what);
     }
-    if allow.unconfirmed_ksk_roll {
+    if waivers.contains(Waiver::UnconfirmedKskRoll) {
         return rollover::by_times(ksks);
     }
     let from = ksr.bundles.first().map_or(Timestamp::EPOCH, |bundle| bundle.inception);
@@ -231,10 +277,12 @@ fn uses<'a>(signing: &Signing<'a>, ksks: &[&'a KeyFile], findings: &mut Findings
         && let Some(ksk) = ksks.iter().find(unknown)
     {
         let what = format!(
-            "KSK {} was to be gone before this request, and nothing says whether it is: give the SKR before (--previous) or what the parent has (--parent-ds); once it has left and its DS too, take its files out of this folder",
+            "KSK {} was to be gone before this request, and nothing says whether it is; once it has left and its DS too, take its files out of this folder",
             ksk.base_name()
         );
-        findings.unless(false, CheckId::KsrKskLeft, Some(from), what, "--allow-unconfirmed-ksk-roll");
+        findings
+            .refuse_unless(Waiver::UnconfirmedKskRoll, CheckId::KsrKskLeft, Some(from), what)
+            .advise(Advice::GivePreviousOrParentDs);
     }
     for ksk in uses.iter().filter(|ksk| ksk.held) {
         let planned = ksk.file.timing.inactive.or(ksk.file.timing.delete);
@@ -246,21 +294,13 @@ fn uses<'a>(signing: &Signing<'a>, ksks: &[&'a KeyFile], findings: &mut Findings
             Some(_) => "the parent has no DS of a KSK that goes on after it",
         };
         let what = format!(
-            "KSK {} stays and signs beyond {}: {seen}; once the parent has the DS of its successor, give it with --parent-ds",
+            "KSK {} stays and signs beyond {}: {seen}",
             ksk.file.base_name(),
             planned.unwrap_or(from)
         );
-        findings.note(CheckId::KsrKskHeld, planned, what);
+        findings.note(CheckId::KsrKskHeld, planned, what).advise(Advice::GiveParentDs);
     }
     uses
-}
-
-/// A KSK that is ready to sign.
-struct Signer<'a> {
-    ksk: &'a Use<'a>,
-    file: &'a KeyFile,
-    tag: u16,
-    key: Box<dyn SigningKey>,
 }
 
 impl SigningPlan<'_> {
@@ -319,78 +359,13 @@ impl SigningPlan<'_> {
         self.groups.iter().map(|(_, inceptions)| inceptions.len()).sum()
     }
 
-    /// Makes the bundles, those of one KSR bundle in one group, on all cores; each signature is verified before this returns.
-    /// `progress` is told the number of bundles done, from any thread.
-    pub fn sign(&self, progress: &(dyn Fn(usize) + Sync)) -> Result<Vec<Vec<Bundle>>, SigningError> {
-        let refused: Vec<Finding> = self.findings.iter().filter(|f| !f.allowed).cloned().collect();
-        if !refused.is_empty() {
-            return Err(SigningError::Refused(refused));
-        }
-        let signers = self.load_signers()?;
-        let done = AtomicUsize::new(0);
-        let one = |i: usize, at: Timestamp| {
-            let bundle = self.bundle(&self.signing.ksr.bundles[i].keys, at, &signers)?;
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-            Ok(bundle)
-        };
-        self.groups
-            .par_iter()
-            .map(|(i, inceptions)| inceptions.par_iter().map(|at| one(*i, *at)).collect())
-            .collect()
-    }
-
-    /// Reads the private parts of those KSKs that sign any bundle.
-    fn load_signers(&self) -> Result<Vec<Signer<'_>>, SigningError> {
-        let needed = |ksk: &Use<'_>| {
-            self.groups.iter().flat_map(|(_, inceptions)| inceptions).any(|at| signs(ksk, &self.ksks, *at))
-        };
-        let ksks = self.ksks.iter().filter(|ksk| needed(ksk));
-        ksks.map(|ksk| {
-            let file = ksk.file;
-            let key =
-                file.load_private().map_err(|source| SigningError::Key { name: file.base_name(), source })?;
-            Ok(Signer { ksk, file, tag: file.dnskey.tag(), key })
-        })
-        .collect()
-    }
-
-    /// The bundles as they will be, their signatures without octets.
-    pub fn outline(&self) -> Vec<Bundle> {
-        let Signing { zone, ksr, .. } = self.signing;
-        let mut bundles = Vec::with_capacity(self.bundle_count());
-        for (i, inceptions) in &self.groups {
-            for at in inceptions {
-                let mut bundle = self.unsigned(&ksr.bundles[*i].keys, *at);
-                let (inception, expiration) = self.validity(*at);
-                let signers = self.ksks.iter().filter(|ksk| signs(ksk, &self.ksks, *at));
-                let signatures = signers.flat_map(|ksk| {
-                    let signature = |rrset: &Rrset| Rrsig {
-                        covered: rrset.rtype,
-                        algorithm: ksk.file.dnskey.algorithm,
-                        labels: zone.rrsig_labels(),
-                        original_ttl: rrset.ttl,
-                        expiration: expiration.to_rrsig(),
-                        inception: inception.to_rrsig(),
-                        key_tag: ksk.file.dnskey.tag(),
-                        signer: zone.clone(),
-                        signature: Vec::new(),
-                    };
-                    bundle.rrsets().map(signature).collect::<Vec<_>>()
-                });
-                bundle.signatures = signatures.collect();
-                bundles.push(bundle);
-            }
-        }
-        bundles
-    }
-
     /// KSR-PROVE: the SKR that this plan makes, behind the one before, over all caches. What the parent does not have, it is taken to
     /// take from CDS.
-    fn prove(&mut self) {
-        let Signing { zone, policy, previous, parent, allow, .. } = self.signing;
+    fn prove(&mut self, findings: &mut Findings) {
+        let Signing { zone, policy, previous, parent, waivers, .. } = self.signing;
         // What lacks keys or signatures was told.
-        let told = |f: &Finding| !f.allowed || f.id == CheckId::KsrNoKsk || f.id == CheckId::KsrKeyFlags;
-        if self.findings.iter().any(told) {
+        let told = |f: &KsrFinding| f.refuses() || f.id == CheckId::KsrNoKsk || f.id == CheckId::KsrKeyFlags;
+        if findings.all.iter().any(told) {
             return;
         }
         let bundles = self.outline();
@@ -406,85 +381,25 @@ impl SigningPlan<'_> {
         let before = previous.map_or(&[][..], |skr| &skr.bundles);
         self.proved = true;
         let report = prove::prove_skr(zone, (before, &bundles), &anchors, None, policy, first.inception);
-        let mut findings = Findings(std::mem::take(&mut self.findings));
         for fault in &report.findings {
             let what = fault.to_string();
             // By the times alone, as BIND does it, no KSK roll proves good.
-            if fault.rejects() && !(allow.unconfirmed_ksk_roll && fault.fault.is_of_parent()) {
-                findings.unless(allow.unproven, CheckId::KsrProve, Some(fault.at), what, "--allow-unproven");
+            if fault.rejects()
+                && !(waivers.contains(Waiver::UnconfirmedKskRoll) && fault.fault.is_of_parent())
+            {
+                findings.refuse_unless(Waiver::Unproven, CheckId::KsrProve, Some(fault.at), what);
             } else {
                 findings.note(CheckId::KsrProve, Some(fault.at), what);
             }
         }
-        self.findings = findings.0;
-    }
-
-    fn bundle(&self, zsks: &[Dnskey], at: Timestamp, signers: &[Signer<'_>]) -> Result<Bundle, SigningError> {
-        let mut bundle = self.unsigned(zsks, at);
-        let mut signatures = Vec::new();
-        for rrset in bundle.rrsets() {
-            for signer in signers.iter().filter(|signer| signs(signer.ksk, &self.ksks, at)) {
-                signatures.push(self.signature(rrset, signer, at)?);
-            }
-        }
-        bundle.signatures = signatures;
-        Ok(bundle)
-    }
-
-    /// The RRsets of a bundle.
-    fn unsigned(&self, zsks: &[Dnskey], at: Timestamp) -> Bundle {
-        let Signing { zone, policy, .. } = self.signing;
-        let rrset = |rtype, rdatas: Vec<Box<[u8]>>| {
-            (!rdatas.is_empty()).then(|| Rrset { owner: zone.clone(), rtype, ttl: policy.dnskey_ttl, rdatas })
-        };
-        let mut keys: Vec<Box<[u8]>> = Vec::new();
-        let ksks = self.ksks.iter().filter(|ksk| ksk.is_published(at)).map(|ksk| &ksk.file.dnskey);
-        for rdata in ksks.chain(zsks).map(Dnskey::to_rdata) {
-            if !keys.iter().any(|known| **known == *rdata) {
-                keys.push(rdata.into());
-            }
-        }
-        let synced: Vec<&Dnskey> =
-            self.ksks.iter().filter(|ksk| ksk.is_synced(at)).map(|ksk| &ksk.file.dnskey).collect();
-        let cdnskey =
-            if policy.cdnskey { synced.iter().map(|key| key.to_rdata().into()).collect() } else { vec![] };
-        let cds = synced.iter().flat_map(|key| {
-            policy.cds_digest_types.iter().filter_map(|digest| key.ds_rdata(zone, *digest).map(Into::into))
-        });
-        let delete = self.signing.cds_delete.is_some_and(|from| from <= at);
-        let cdnskey = if delete { vec![CDNSKEY_DELETE.into()] } else { cdnskey };
-        let cds = if delete { vec![CDS_DELETE.into()] } else { cds.collect() };
-        Bundle {
-            inception: at,
-            dnskey: Rrset { owner: zone.clone(), rtype: Rtype::DNSKEY, ttl: policy.dnskey_ttl, rdatas: keys },
-            cdnskey: rrset(Rtype::CDNSKEY, cdnskey),
-            cds: rrset(Rtype::CDS, cds),
-            signatures: Vec::new(),
-        }
-    }
-
-    /// Inception and expiration of the signatures of the bundle that begins at `at`.
-    fn validity(&self, at: Timestamp) -> (Timestamp, Timestamp) {
-        (at.minus(INCEPTION_OFFSET), at.plus(u64::from(self.signing.policy.signatures_validity_dnskey)))
-    }
-
-    /// Makes one signature, and verifies it with the public key of the `.key` file.
-    fn signature(&self, rrset: &Rrset, signer: &Signer<'_>, at: Timestamp) -> Result<Rrsig, SigningError> {
-        let (inception, expiration) = self.validity(at);
-        let name = || signer.file.base_name();
-        let made = rrsig::sign(rrset, &*signer.key, signer.tag, self.signing.zone, inception, expiration)
-            .map_err(|source| SigningError::Sign { name: name(), bundle: at, source })?;
-        rrsig::verify(&made, rrset, &signer.file.dnskey.public_key).map_err(|source| {
-            SigningError::Verify { name: name(), bundle: at, covered: rrset.rtype, source }
-        })?;
-        Ok(made)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::bundles::Signer;
     use super::*;
-    use keystore::crypto::{Algorithm, PrivateKey};
+    use keystore::crypto::{Algorithm, PrivateKey, SigningKey};
     use keystore::exchange::KsrBundle;
 
     /// A key store that answers with something else than asked for: the real signature with one bit turned.
@@ -528,7 +443,8 @@ mod tests {
             bundles: vec![KsrBundle { inception: at, ttl: 60, keys: vec![zsk], proofs: Vec::new() }],
         };
         let policy = Policy::with_defaults("p");
-        let allow = Allow { foreign_algorithms: true, tag_collision: true, no_pop: true, ..Allow::default() };
+        let waivers =
+            [Waiver::ForeignAlgorithms, Waiver::TagCollision, Waiver::NoPossession].into_iter().collect();
         let plan = plan(Signing {
             zone: &zone,
             policy: &policy,
@@ -539,7 +455,7 @@ mod tests {
             cds_delete: None,
             previous: None,
             now: at,
-            allow,
+            waivers,
         })
         .expect("a plan");
         let ksk = &plan.ksks[0];
@@ -571,7 +487,7 @@ mod tests {
                 cds_delete: None,
                 previous: None,
                 now: at,
-                allow: Allow::default(),
+                waivers: Waivers::NONE,
             };
             plan(signing).map(|plan| plan.bundle_count()).map_err(|e| e.to_string())
         };

@@ -3,12 +3,11 @@
 //! The request says more than one in text, and more is checked: that each ZSK proves its possession, that the bundles keep the
 //! request's own claims, and that it follows the SKR before. Bundles and times are those of the request.
 
-use keystore::check::CheckId;
 use std::collections::BTreeSet;
 
+use keystore::check::CheckId;
 use keystore::crypto::SigningKey;
 use keystore::dns::{Name, Rrset, Rrsig, Rtype};
-use keystore::exchange::verify::Severity;
 use keystore::exchange::xml::{
     Ksk, Label, RespondError, Role, Rules, XmlBundle, XmlRequest, XmlResponse, check_chain, check_request,
     check_response, convert, respond,
@@ -20,7 +19,8 @@ use keystore::policy::Policy;
 use keystore::time::Timestamp;
 
 use crate::chain;
-use crate::check::{Allow, collide};
+use crate::check::collide;
+use crate::finding::{Advice, Findings, KsrFinding, Waiver, Waivers};
 
 /// What to sign, and with what.
 pub(crate) struct SigningXml<'a> {
@@ -33,14 +33,14 @@ pub(crate) struct SigningXml<'a> {
     /// Keys of the KSK folder.
     pub keys: &'a [KeyFile],
     pub now: Timestamp,
-    pub allow: Allow,
+    pub waivers: Waivers,
 }
 
 /// Why there is no SKR. Nothing was made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SigningXmlError {
     #[error("the KSR is refused and nothing is signed: {} finding(s)", .0.len())]
-    Refused(Vec<Finding>),
+    Refused(Vec<KsrFinding>),
     #[error("KSK {name}: {source}")]
     Key { name: String, source: KeyFileError },
     #[error(transparent)]
@@ -66,32 +66,34 @@ impl<'a> SigningXml<'a> {
     }
 
     /// All findings before anything is signed; no private key is looked at.
-    pub(crate) fn check(&self) -> Vec<Finding> {
+    pub(crate) fn check(&self) -> Vec<KsrFinding> {
         let rules = Rules::zone(self.zone.clone());
-        let mut out = check_request(self.request, &rules, self.now);
-        out.extend(self.previous.iter().flat_map(|previous| check_chain(self.request, previous, &rules)));
+        let mut out = Findings::new(self.waivers);
+        of_form(&mut out, check_request(self.request, &rules, self.now));
+        if let Some(previous) = self.previous {
+            of_form(&mut out, check_chain(self.request, previous, &rules));
+        }
         self.check_previous(&mut out);
         self.check_collisions(&mut out);
         self.check_ksks(&mut out);
-        if !out.iter().any(Finding::rejects) && !self.ksks().is_empty() {
+        if !out.all.iter().any(KsrFinding::refuses) && !self.ksks().is_empty() {
             self.prove(&mut out);
         }
-        out
+        out.all
     }
 
     /// KSR-CHAIN-SKR: it verifies, by a KSK of this folder.
-    fn check_previous(&self, out: &mut Vec<Finding>) {
+    fn check_previous(&self, out: &mut Findings) {
         let (Some(previous), Some(first)) = (self.previous, self.request.bundles.first()) else { return };
         let known: Vec<TrustAnchor> =
             self.ksks().iter().map(|ksk| TrustAnchor::Dnskey(ksk.dnskey.clone())).collect();
         if let Some((bundle, what)) = chain::foreign(&previous.to_skr(), first.inception, &known) {
-            let severity = if self.allow.chain { Severity::Warning } else { Severity::Reject };
-            out.push(Finding { id: CheckId::KsrChainSkr, severity, bundle: Some(bundle), what });
+            out.refuse_unless(Waiver::BrokenChain, CheckId::KsrChainSkr, Some(bundle), what);
         }
     }
 
     /// KSR-KEY-COLLISION, among the ZSKs of a bundle and with the KSKs.
-    fn check_collisions(&self, out: &mut Vec<Finding>) {
+    fn check_collisions(&self, out: &mut Findings) {
         let ksks = self.ksks();
         let clash = |bundle: &XmlBundle| {
             bundle.keys.iter().enumerate().find_map(|(i, key)| {
@@ -102,16 +104,15 @@ impl<'a> SigningXml<'a> {
             })
         };
         if let Some((at, tag, other)) = self.request.bundles.iter().find_map(clash) {
-            let severity = if self.allow.tag_collision { Severity::Warning } else { Severity::Reject };
             let what = format!(
-                "a ZSK and another key, of algorithm {other}, have the same tag {tag} (or will, once revoked); make a new ZSK, or go on with --allow-tag-collision"
+                "a ZSK and another key, of algorithm {other}, have the same tag {tag} (or will, once revoked); make a new ZSK"
             );
-            out.push(Finding { id: CheckId::KsrKeyCollision, severity, bundle: Some(at), what });
+            out.refuse_unless(Waiver::TagCollision, CheckId::KsrKeyCollision, Some(at), what);
         }
     }
 
     /// KSR-NO-KSK: a KSK signs each bundle for each algorithm of its ZSKs.
-    fn check_ksks(&self, out: &mut Vec<Finding>) {
+    fn check_ksks(&self, out: &mut Findings) {
         let ksks = self.ksks();
         let algorithms =
             |keys: &mut dyn Iterator<Item = &Dnskey>| keys.map(|key| key.algorithm).collect::<BTreeSet<_>>();
@@ -121,13 +122,17 @@ impl<'a> SigningXml<'a> {
             by.is_empty() || by != algorithms(&mut bundle.keys.iter().map(|key| &key.dnskey))
         };
         if let Some(bundle) = self.request.bundles.iter().find(lacks) {
-            let what = match ksks.len() {
-                0 => "the key folder has no KSK; give the folder of the KSKs with -K".to_owned(),
-                n => format!(
-                    "of the {n} KSK(s) none is active from its inception to its expiration for each algorithm of its ZSKs; look at their times (dnssec-settime), or make a KSK for it (keygen -o)"
-                ),
-            };
-            out.push(Finding::reject(CheckId::KsrNoKsk, Some(bundle.inception), what));
+            let at = Some(bundle.inception);
+            if ksks.is_empty() {
+                let what = "the key folder has no KSK".to_owned();
+                out.refuse(CheckId::KsrNoKsk, at, what).advise(Advice::GiveKskFolder);
+                return;
+            }
+            let what = format!(
+                "of the {} KSK(s) none is active from its inception to its expiration for each algorithm of its ZSKs; look at their times (dnssec-settime)",
+                ksks.len()
+            );
+            out.refuse(CheckId::KsrNoKsk, at, what).advise(Advice::MakeKsk);
         }
     }
 
@@ -166,7 +171,7 @@ impl<'a> SigningXml<'a> {
     }
 
     /// KSR-PROVE: the SKR behind the one before, over all caches. The form has no CDS, so the parent stays as it is.
-    fn prove(&self, out: &mut Vec<Finding>) {
+    fn prove(&self, out: &mut Findings) {
         let bundles = self.outline();
         let Some(first) = self.request.bundles.first() else { return };
         let anchors: Vec<TrustAnchor> = self
@@ -179,23 +184,32 @@ impl<'a> SigningXml<'a> {
         let report =
             prove::prove_skr(self.zone, (&before, &bundles), &anchors, None, self.policy, first.inception);
         for fault in &report.findings {
-            let binding = fault.rejects()
-                && !self.allow.unproven
-                && !(self.allow.unconfirmed_ksk_roll && fault.fault.is_of_parent());
-            let severity = if binding { Severity::Reject } else { Severity::Warning };
-            let go_on = if binding { "; to go on nonetheless: --allow-unproven" } else { "" };
-            out.push(Finding {
-                id: CheckId::KsrProve,
-                severity,
-                bundle: Some(fault.at),
-                what: format!("{fault}{go_on}"),
-            });
+            let by_times = self.waivers.contains(Waiver::UnconfirmedKskRoll) && fault.fault.is_of_parent();
+            if fault.rejects() && !by_times {
+                out.refuse_unless(Waiver::Unproven, CheckId::KsrProve, Some(fault.at), fault.to_string());
+            } else {
+                out.note(CheckId::KsrProve, Some(fault.at), fault.to_string());
+            }
+        }
+    }
+}
+
+/// What the checks of the form itself have found.
+fn of_form(out: &mut Findings, findings: Vec<Finding>) {
+    for finding in findings {
+        if finding.rejects() {
+            out.refuse(finding.id, finding.bundle, finding.what);
+        } else {
+            out.note(finding.id, finding.bundle, finding.what);
         }
     }
 }
 
 /// Signs the request and checks the response. `findings` are those of [`SigningXml::check`].
-pub(crate) fn sign(signing: &SigningXml<'_>, findings: Vec<Finding>) -> Result<XmlResponse, SigningXmlError> {
+pub(crate) fn sign(
+    signing: &SigningXml<'_>,
+    findings: Vec<KsrFinding>,
+) -> Result<XmlResponse, SigningXmlError> {
     let SigningXml { zone, policy, request, previous, .. } = *signing;
     let rules = Rules::zone(zone.clone());
     refuse(findings)?;
@@ -217,12 +231,14 @@ pub(crate) fn sign(signing: &SigningXml<'_>, findings: Vec<Finding>) -> Result<X
     claims.publish_safety = policy.publish_safety.into();
     claims.retire_safety = policy.retire_safety.into();
     let response = respond(request, &ksks, policy.dnskey_ttl, &claims)?;
-    refuse(check_response(&response, request, previous, &rules))?;
+    let mut of_response = Findings::new(signing.waivers);
+    of_form(&mut of_response, check_response(&response, request, previous, &rules));
+    refuse(of_response.all)?;
     Ok(response)
 }
 
-fn refuse(findings: Vec<Finding>) -> Result<(), SigningXmlError> {
-    match findings.iter().any(Finding::rejects) {
+fn refuse(findings: Vec<KsrFinding>) -> Result<(), SigningXmlError> {
+    match findings.iter().any(KsrFinding::refuses) {
         true => Err(SigningXmlError::Refused(findings)),
         false => Ok(()),
     }

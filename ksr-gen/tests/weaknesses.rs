@@ -112,7 +112,8 @@ fn s3_nothing_unsigned_comes_out() {
     std::fs::create_dir(site.path("empty")).expect("a folder");
     std::fs::create_dir(site.path("late")).expect("a folder");
     site.command("common", "20270301000000", YEAR, "-o -K @late keygen").ok();
-    for (folder, says) in [("empty", "the key folder has no KSK"), ("late", "none of the 1 KSK(s) is active")]
+    for (folder, says) in
+        [("empty", "the key folder has no KSK"), ("late", "begins to sign at 20270301000000")]
     {
         let stderr = run(&site, &format!("-K @{folder} -f @ksr sign")).fails(1);
         assert!(stderr.contains("KSR-NO-KSK") && stderr.contains(says), "{stderr}");

@@ -11,12 +11,14 @@ use keystore::dns::Name;
 use keystore::exchange::many::{self, MAX_FILE_OCTETS, Section};
 use keystore::keys::files::Folder;
 use keystore::policy::Policy;
-use keystore::time::{Timestamp, syntax};
+use keystore::time::Timestamp;
 
-use super::ceremony::{printable_lines, read_line, read_up_to};
-use super::{Console, Failure, Job, Level, Options, load_policy};
+use super::ceremony::{Ceremony, printable_lines};
+use super::files::{read_line, read_up_to};
+use super::options::CommandLine;
+use super::{Console, Failure, Job, Level, Listener, check, load_policy, report, request, sign, time};
+use crate::keygen;
 use crate::rollover::ParentDs;
-use crate::{keygen, report};
 
 /// What is read once for all zones.
 #[derive(Debug)]
@@ -40,13 +42,13 @@ struct Zone {
 
 /// Runs `request --all`, `check --all` or `sign --all`; the text, and whether all in it is fit to be signed.
 pub(super) fn run(
-    o: &Options,
+    line: &CommandLine,
     now: Timestamp,
     stdin: &mut dyn Read,
-    asks: bool,
+    listener: Listener,
     console: &mut Console<'_>,
 ) -> Result<(String, bool), Failure> {
-    let (word, file) = match o.words.as_slice() {
+    let (word, file) = match line.words.as_slice() {
         [word] if word == "request" || word == "sign" => (word.as_str(), None),
         [word, file] if word == "check" => (word.as_str(), Some(Path::new(file))),
         [_] | [] => {
@@ -56,63 +58,60 @@ pub(super) fn run(
         }
         _ => return Err(Failure::usage("with --all give no zone name")),
     };
-    if !o.parent_has.is_empty() {
+    if !line.ceremony.parent_has.is_empty() {
         return Err(Failure::usage("--parent-has names the key of one zone; with --all give --parent-ds"));
     }
-    let Some(config) = &o.config else {
+    let Some(config) = &line.common.config else {
         return Err(Failure::Usage(format!("{word} requires a configuration file; give it with -l FILE")));
     };
-    let time = |text: &Option<String>| match text {
-        Some(text) => syntax::parse(text, now).map_err(Failure::usage),
-        None => Ok(None),
-    };
-    let (start, end) = (time(&o.start)?, time(&o.end)?);
+    let (start, end) = (time(&line.common.start, now)?, time(&line.common.end, now)?);
     if end.is_none() && file.is_none() {
         return Err(Failure::Usage(format!("{word} requires an end date; give it with -e TIME")));
     }
-    let source = Source::new(o, config, console)?;
-    let all = All { o, now, start, end, source };
+    let source = ZoneSource::new(line, config, console)?;
+    let all = All { line, now, start, end, source };
     match file {
         Some(file) => all.check(file, stdin, console),
         None if word == "request" => Ok((all.request(console)?, true)),
-        None => Ok((all.sign(stdin, asks, console)?, true)),
+        None => Ok((all.sign(stdin, listener, console)?, true)),
     }
 }
 
 /// Where zones, policies and key folders come from.
-enum Source {
+enum ZoneSource {
     /// The `[[zone]]` tables of an `offline-ksk.toml`, by the name in lower case.
     Tables(BTreeMap<Name, Zone>),
     /// One policy and one folder for all.
     Same(Box<Policy>),
 }
 
-impl Source {
-    fn new(o: &Options, path: &Path, console: &mut Console<'_>) -> Result<Self, Failure> {
+impl ZoneSource {
+    fn new(line: &CommandLine, path: &Path, console: &mut Console<'_>) -> Result<Self, Failure> {
         if has_tables(path) {
             let config = Config::load(path).map_err(Failure::fatal)?;
             config.warnings.iter().for_each(|warning| console.say(Level::Warning, &warning.to_string()));
-            let wanted = |policy: &Policy| o.policy.as_ref().is_none_or(|name| *name == policy.name);
+            let wanted =
+                |policy: &Policy| line.common.policy.as_ref().is_none_or(|name| *name == policy.name);
             let tables = config.zones.into_iter().filter(|zone| wanted(&zone.policy)).map(|zone| {
                 let folder = zone.key_directory;
                 (zone.name.to_lowercase(), Zone { name: zone.name, policy: zone.policy, folder })
             });
             return Ok(Self::Tables(tables.collect()));
         }
-        let Some(policy) = &o.policy else {
+        let Some(policy) = &line.common.policy else {
             return Err(Failure::usage("a dnssec-policy is required; give its name with -k POLICY"));
         };
         Ok(Self::Same(Box::new(load_policy(path, policy, console)?)))
     }
 
     /// The zone, with the key folder of the command line where this is about KSKs.
-    fn zone(&self, name: &Name, ksks: Option<&Path>, o: &Options) -> Option<Zone> {
+    fn zone(&self, name: &Name, ksks: Option<&Path>, line: &CommandLine) -> Option<Zone> {
         let (policy, folder) = match self {
             Self::Tables(tables) => {
                 let zone = tables.get(&name.to_lowercase())?;
                 (zone.policy.clone(), zone.folder.as_path())
             }
-            Self::Same(policy) => ((**policy).clone(), o.folder.as_path()),
+            Self::Same(policy) => ((**policy).clone(), line.common.folder.as_path()),
         };
         Some(Zone { name: name.clone(), policy, folder: ksks.unwrap_or(folder).to_owned() })
     }
@@ -125,12 +124,12 @@ fn has_tables(path: &Path) -> bool {
 }
 
 struct All<'a> {
-    o: &'a Options,
+    line: &'a CommandLine,
     now: Timestamp,
     start: Option<Timestamp>,
     /// `check` takes the end that each request names, where none is given.
     end: Option<Timestamp>,
-    source: Source,
+    source: ZoneSource,
 }
 
 /// The files of a ceremony, read once.
@@ -147,14 +146,14 @@ impl All<'_> {
     fn request(&self, console: &mut Console<'_>) -> Result<String, Failure> {
         let mut folders = Folders::default();
         let zones: Vec<Zone> = match &self.source {
-            Source::Tables(tables) => {
-                tables.values().filter_map(|zone| self.source.zone(&zone.name, None, self.o)).collect()
+            ZoneSource::Tables(tables) => {
+                tables.values().filter_map(|zone| self.source.zone(&zone.name, None, self.line)).collect()
             }
-            Source::Same(_) => {
+            ZoneSource::Same(_) => {
                 let mut names: Vec<Name> =
-                    folders.get(&self.o.folder)?.zones().filter_map(zone_of_file_name).collect();
+                    folders.get(&self.line.common.folder)?.zones().filter_map(zone_of_file_name).collect();
                 names.sort_unstable();
-                names.iter().filter_map(|name| self.source.zone(name, None, self.o)).collect()
+                names.iter().filter_map(|name| self.source.zone(name, None, self.line)).collect()
             }
         };
         if zones.is_empty() {
@@ -167,20 +166,24 @@ impl All<'_> {
             let folder = folders.get(&zone.folder)?;
             let part = Part { folder, request: None, previous: None, parent: None };
             out.add(zone, console, |console| {
-                self.job(zone, part, |job| job.request(self.start.unwrap_or(self.now), console))
+                self.job(zone, part, |job| request::request(job, self.line, console))
             });
         }
         out.finish(zones.len(), console)
     }
 
-    fn sign(&self, stdin: &mut dyn Read, asks: bool, console: &mut Console<'_>) -> Result<String, Failure> {
-        let o = self.o;
-        let [path] = o.ksr.as_slice() else {
+    fn sign(
+        &self,
+        stdin: &mut dyn Read,
+        listener: Listener,
+        console: &mut Console<'_>,
+    ) -> Result<String, Failure> {
+        let [path] = self.line.sign.ksr.as_slice() else {
             return Err(Failure::usage("'sign --all' requires one KSR file; give it with -f FILE"));
         };
         let files = self.read(path, stdin)?;
         let requests = self.sections(path, &files)?;
-        if asks && !o.yes && path != Path::new("-") {
+        if listener == Listener::Person && !self.line.sign.yes && path != Path::new("-") {
             let (text, good) = self.reports(path, &files, &requests, console)?;
             let _ = write!(console.stderr, "{text}");
             if !good {
@@ -193,18 +196,21 @@ impl All<'_> {
             }
         }
         let mut folders = Folders::default();
-        let folder = folders.get(&o.folder)?;
+        let folder = folders.get(&self.line.common.folder)?;
         let mut out = Collected::default();
         for (name, part) in self.parts(folder, &requests) {
-            let Some(zone) = self.source.zone(name, Some(&o.folder), o) else {
+            let Some(zone) = self.source.zone(name, Some(&self.line.common.folder), self.line) else {
                 out.fail(name, "it is no [[zone]] of the configuration", console);
                 continue;
             };
             out.add(&zone, console, |console| {
-                if o.previous.is_some() && part.previous.is_none() {
+                if self.line.ceremony.previous.is_some() && part.previous.is_none() {
                     console.say(Level::Warning, "the file of --previous has nothing for it");
                 }
-                self.job(&zone, part, |job| job.sign(self.start, &mut io::empty(), false, console))
+                self.job(&zone, part, |job| {
+                    let ceremony = Ceremony::new(job, self.line);
+                    sign::sign(&ceremony, self.line, &mut io::empty(), Listener::Nobody, console)
+                })
             });
         }
         out.finish(requests.len(), console)
@@ -229,19 +235,22 @@ impl All<'_> {
         requests: &[Request<'_>],
         console: &mut Console<'_>,
     ) -> Result<(String, bool), Failure> {
-        let (file, json) = (path.display().to_string(), self.o.json);
+        let (file, json) = (path.display().to_string(), self.line.check.json);
         let mut folders = Folders::default();
-        let folder = folders.get(&self.o.folder)?;
+        let folder = folders.get(&self.line.common.folder)?;
         let (mut text, mut zones) = (printable_lines(&report::file_text(&file, &files.requests)), Vec::new());
         let mut refused: Vec<String> = Vec::new();
         for (name, part) in self.parts(folder, requests) {
             let octets = part.request.map_or(&[][..], |section| section.octets);
-            let zone = self.source.zone(name, Some(&self.o.folder), self.o);
+            let zone = self.source.zone(name, Some(&self.line.common.folder), self.line);
             let zone = zone.ok_or_else(|| Failure::fatal("it is no [[zone]] of the configuration"));
             console.zone = Some(name.to_string());
             let report = zone.and_then(|zone| {
                 let part_of = format!("{file}, the part of {name}");
-                self.job(&zone, part, |job| job.check(octets, &part_of, &mut io::empty(), console))
+                self.job(&zone, part, |job| {
+                    let ceremony = Ceremony::new(job, self.line);
+                    check::check(&ceremony, octets, &part_of, json, &mut io::empty(), console)
+                })
             });
             console.zone = None;
             let (report, good) = match report {
@@ -283,16 +292,13 @@ impl All<'_> {
     }
 
     fn read(&self, path: &Path, stdin: &mut dyn Read) -> Result<Files, Failure> {
-        let o = self.o;
+        let o = &self.line.ceremony;
         let requests = read_up_to(path, stdin, MAX_FILE_OCTETS)?;
         let previous = match &o.previous {
             Some(path) => read_up_to(path, stdin, MAX_FILE_OCTETS)?,
             None => Vec::new(),
         };
-        let seen = match &o.parent_ds_seen {
-            Some(text) => syntax::parse(text, self.now).map_err(Failure::usage)?.unwrap_or(self.now),
-            None => self.now,
-        };
+        let seen = time(&o.parent_ds_seen, self.now)?.unwrap_or(self.now);
         let parents = match &o.parent_ds {
             Some(path) => {
                 let octets = read_up_to(path, stdin, MAX_FILE_OCTETS)?;
@@ -306,7 +312,7 @@ impl All<'_> {
 
     /// The requests, each with what else there is of its zone.
     fn sections<'a>(&self, path: &Path, files: &'a Files) -> Result<Vec<Request<'a>>, Failure> {
-        let previous: HashMap<Name, &[u8]> = match &self.o.previous {
+        let previous: HashMap<Name, &[u8]> = match &self.line.ceremony.previous {
             Some(path) => {
                 let sections = sections(path, &files.previous)?;
                 sections.into_iter().map(|(zone, s)| (zone.to_lowercase(), s.octets)).collect()
@@ -339,15 +345,13 @@ impl All<'_> {
         part: Part<'_>,
         run: impl FnOnce(&Job<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let mut options = self.o.clone();
-        options.folder.clone_from(&zone.folder);
         let job = Job {
-            options: &options,
             zone: &zone.name,
             policy: &zone.policy,
+            folder: &zone.folder,
             now: self.now,
-            end: self.end.unwrap_or(self.now),
-            end_given: self.end,
+            start: self.start,
+            end: self.end,
             part: Some(part),
         };
         run(&job)
@@ -401,7 +405,7 @@ struct Folders(HashMap<PathBuf, Folder>);
 impl Folders {
     fn get(&mut self, dir: &Path) -> Result<&Folder, Failure> {
         if !self.0.contains_key(dir) {
-            keygen::open_folder(dir).map_err(Failure::fatal)?;
+            keygen::open_folder(dir)?;
             self.0.insert(dir.to_owned(), Folder::scan(dir).map_err(Failure::fatal)?);
         }
         self.0.get(dir).ok_or_else(|| Failure::Fatal(format!("{}: not listed", dir.display())))

@@ -10,7 +10,7 @@ use keystore::keys::{Dnskey, KeyFile};
 use keystore::policy::Role;
 use keystore::time::Timestamp;
 
-use crate::request;
+use crate::request::{self, InactiveZsk};
 
 /// What of an open request that ends at `end` is not what the keys would ask for now, from now on; `None` when all is.
 pub(super) fn against_request(
@@ -25,7 +25,13 @@ pub(super) fn against_request(
         return None;
     }
     // What was before has been; key files whose Delete is over may be gone.
-    let fresh = match request::request(keys, &zone.name, &zone.policy, Interval { start: from, end }, false) {
+    let fresh = match request::request(
+        keys,
+        &zone.name,
+        &zone.policy,
+        Interval { start: from, end },
+        InactiveZsk::Refuse,
+    ) {
         Ok(fresh) => fresh,
         Err(error) => return Some(error.to_string()),
     };

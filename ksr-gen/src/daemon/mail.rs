@@ -11,7 +11,7 @@ use keystore::time::Timestamp;
 
 use super::outbox::OpenRequest;
 use super::urgency::Urgency;
-use crate::pgp_words;
+use keystore::pgp_words;
 
 /// Characters of a zone name that a subject shows; a name can have a thousand, and a line no more than that.
 const SUBJECT_NAME: usize = 200;

@@ -19,7 +19,7 @@ use super::memory::{Memory, Sides, due};
 use super::outbox::{OpenRequest, footer, newest, open_requests, set_aside};
 use super::{Closed, TickError, TimerOutcome, TimerReport};
 use crate::keygen::{self, Keygen};
-use crate::request;
+use crate::request::{self, InactiveZsk};
 
 /// 2020-01-01: a clock that shows an earlier time is wrong.
 const EARLIEST: Timestamp = Timestamp::from_secs(1_577_836_800);
@@ -220,7 +220,7 @@ fn make_request(
     let made = keygen::run_in(&keygen, folder, || {})?;
     report.keys_made = made.keys.into_iter().filter(|key| key.made).map(|key| key.name).collect();
     report.warnings.extend(made.warnings.iter().map(ToString::to_string));
-    let mut ksr = request::request(&made.files, &zone.name, policy, interval, false)?;
+    let mut ksr = request::request(&made.files, &zone.name, policy, interval, InactiveZsk::Refuse)?;
     request::prove(&mut ksr, &made.files, interval.end)?;
     let text = bind::print_ksr(&ksr, now, &footer(interval, now));
     let fail = |source| TickError::Outbox { path: outbox.to_owned(), source };

@@ -1,24 +1,26 @@
 //! What people read before a KSR is signed: the file, what it asks for, and what each check says; as text to read aloud, or JSON.
 
-use keystore::check::CheckId;
 use std::fmt::Write as _;
 
 use data_encoding::HEXUPPER;
-use keystore::check::Check;
+use keystore::check::{Check, CheckId};
 use keystore::crypto;
 use keystore::exchange::format::{self, Format};
 use keystore::exchange::{Ksr, possession, xml};
 use keystore::keys::Dnskey;
+use keystore::pgp_words;
 use keystore::store;
 use keystore::time::Timestamp;
 use serde_json::{Value, json};
 
-use crate::check::{CHECKS, Finding};
+use super::options::{advice_text, waiver_flag};
+use crate::check::CHECKS;
+use crate::finding::KsrFinding;
 use crate::sign::SigningPlan;
-use crate::{pgp_words, sign_xml};
+use crate::sign_xml;
 
 /// A file and what signing it would mean.
-pub struct Report<'a> {
+pub(super) struct KsrReport<'a> {
     /// The file, as people name it.
     pub file: &'a str,
     /// Its content.
@@ -29,7 +31,7 @@ pub struct Report<'a> {
     pub plan: &'a SigningPlan<'a>,
     /// The requests that were merged, this file first; empty when there is one request. Their proofs were looked at before, since the
     /// merged bundles are nobody's.
-    pub sources: &'a [Source],
+    pub sources: &'a [RequestFile],
     /// What a request in XML has of its own.
     pub xml: Option<XmlPart<'a>>,
     /// Without KSKs what hangs on them is not looked at.
@@ -37,7 +39,7 @@ pub struct Report<'a> {
 }
 
 /// One of several requests.
-pub struct Source {
+pub(super) struct RequestFile {
     /// The file, as people name it.
     pub file: String,
     /// Its content.
@@ -47,9 +49,9 @@ pub struct Source {
 }
 
 /// Bundles and times of a request in XML are its own, and so are its checks.
-pub struct XmlPart<'a> {
+pub(super) struct XmlPart<'a> {
     /// All findings.
-    pub findings: Vec<keystore::exchange::Finding>,
+    pub findings: Vec<KsrFinding>,
     /// The expiration of the last bundle.
     pub end: Timestamp,
     /// Each KSK with the inceptions of the first and the last bundle that it signs.
@@ -87,7 +89,7 @@ struct KeyLine<'a> {
     proved: bool,
 }
 
-impl Report<'_> {
+impl KsrReport<'_> {
     /// True when nothing refuses it.
     #[must_use]
     pub fn is_good(&self) -> bool {
@@ -95,12 +97,10 @@ impl Report<'_> {
     }
 
     /// The findings that count: without KSKs those that speak of their lack are left out.
-    fn findings(&self) -> impl Iterator<Item = &Finding> {
-        let of_merged = |f: &Finding| !self.sources.is_empty() && f.id == CheckId::KsrPopMissing;
-        self.plan
-            .findings
-            .iter()
-            .filter(move |f| (self.has_ksks || f.id != CheckId::KsrNoKsk) && !of_merged(f))
+    fn findings(&self) -> impl Iterator<Item = &KsrFinding> {
+        let of_merged = |f: &KsrFinding| !self.sources.is_empty() && f.id == CheckId::KsrPopMissing;
+        let all = self.xml.as_ref().map_or(&self.plan.findings, |xml| &xml.findings);
+        all.iter().filter(move |f| (self.has_ksks || f.id != CheckId::KsrNoKsk) && !of_merged(f))
     }
 
     /// The keys whose possession is not proved.
@@ -114,15 +114,7 @@ impl Report<'_> {
     }
 
     fn refusing(&self) -> Vec<CheckId> {
-        if let Some(xml) = &self.xml {
-            let counts = |f: &&keystore::exchange::Finding| {
-                f.rejects() && (self.has_ksks || f.id != CheckId::KsrNoKsk)
-            };
-            let mut ids: Vec<CheckId> = xml.findings.iter().filter(counts).map(|f| f.id).collect();
-            ids.dedup();
-            return ids;
-        }
-        let mut ids: Vec<CheckId> = self.findings().filter(|f| !f.allowed).map(|f| f.id).collect();
+        let mut ids: Vec<CheckId> = self.findings().filter(|f| f.refuses()).map(|f| f.id).collect();
         ids.dedup();
         ids
     }
@@ -130,8 +122,16 @@ impl Report<'_> {
     fn verdict(&self, id: CheckId) -> Verdict {
         let mut of_it = self.findings().filter(|f| f.id == id).peekable();
         if of_it.peek().is_some() {
-            return if of_it.any(|f| !f.allowed) { Verdict::Refused } else { Verdict::Warning };
+            return if of_it.any(KsrFinding::refuses) { Verdict::Refused } else { Verdict::Warning };
         }
+        match &self.xml {
+            Some(xml) => self.silent_verdict_xml(id, xml),
+            None => self.silent_verdict(id),
+        }
+    }
+
+    /// What a check says that has found nothing.
+    fn silent_verdict(&self, id: CheckId) -> Verdict {
         match id {
             CheckId::KsrChainSkr | CheckId::KsrChainOverlap | CheckId::KsrChainKeys
                 if !self.plan.has_previous() =>
@@ -163,43 +163,33 @@ impl Report<'_> {
         }
     }
 
-    /// Each check with its verdict and what it found.
-    fn rows(&self) -> Vec<(&'static Check, Verdict, Vec<Value>)> {
-        let line = |f: &Finding| json!({ "bundle": f.bundle.map(Timestamp::iso), "what": f.what, "flag": f.flag, "allowed": f.allowed });
-        if let Some(xml) = &self.xml {
-            let row = |check: &'static Check| {
-                let counts = self.has_ksks || check.id != CheckId::KsrNoKsk;
-                let found: Vec<_> = xml.findings.iter().filter(|f| counts && f.id == check.id).collect();
-                let verdict = match found.iter().any(|f| f.rejects()) {
-                    true => Verdict::Refused,
-                    false if !found.is_empty() => Verdict::Warning,
-                    false => match check.id {
-                        CheckId::SkrVerify => Verdict::Skipped("made when it is signed"),
-                        CheckId::KsrChainSkr | CheckId::KsrChainOverlap | CheckId::KsrChainKeys
-                            if !xml.has_previous =>
-                        {
-                            Verdict::Skipped("no --previous SKR")
-                        }
-                        CheckId::KsrChainSkr | CheckId::KsrNoKsk | CheckId::KsrProve if !self.has_ksks => {
-                            Verdict::Skipped("no KSK in the key folder")
-                        }
-                        CheckId::KsrProve if !self.is_good() => Verdict::Skipped("other checks refuse"),
-                        _ => Verdict::Ok,
-                    },
-                };
-                let line = |f: &&keystore::exchange::Finding| json!({ "bundle": f.bundle.map(Timestamp::iso), "what": f.what, "flag": null, "allowed": !f.rejects() });
-                (check, verdict, found.iter().map(line).collect())
-            };
-            let more = CHECKS.iter().filter(|check| sign_xml::MORE_CHECKS.contains(&check.id));
-            return xml::CHECKS.iter().chain(more).map(row).collect();
+    /// The same for a request in XML.
+    fn silent_verdict_xml(&self, id: CheckId, xml: &XmlPart<'_>) -> Verdict {
+        match id {
+            CheckId::SkrVerify => Verdict::Skipped("made when it is signed"),
+            CheckId::KsrChainSkr | CheckId::KsrChainOverlap | CheckId::KsrChainKeys if !xml.has_previous => {
+                Verdict::Skipped("no --previous SKR")
+            }
+            CheckId::KsrChainSkr | CheckId::KsrNoKsk | CheckId::KsrProve if !self.has_ksks => {
+                Verdict::Skipped("no KSK in the key folder")
+            }
+            CheckId::KsrProve if !self.is_good() => Verdict::Skipped("other checks refuse"),
+            _ => Verdict::Ok,
         }
-        CHECKS
-            .iter()
-            .map(|check| {
-                let found = self.findings().filter(|f| f.id == check.id).map(line).collect();
-                (check, self.verdict(check.id), found)
-            })
-            .collect()
+    }
+
+    /// Each check with its verdict and what it found.
+    fn rows(&self) -> Vec<(&'static Check, Verdict, Vec<&KsrFinding>)> {
+        let more = CHECKS.iter().filter(|check| sign_xml::MORE_CHECKS.contains(&check.id));
+        let checks: Vec<&'static Check> = match &self.xml {
+            Some(_) => xml::CHECKS.iter().chain(more).collect(),
+            None => CHECKS.iter().collect(),
+        };
+        let row = |check: &'static Check| {
+            let found = self.findings().filter(|f| f.id == check.id).collect();
+            (check, self.verdict(check.id), found)
+        };
+        checks.into_iter().map(row).collect()
     }
 
     fn keys(&self) -> Vec<KeyLine<'_>> {
@@ -287,13 +277,8 @@ impl Report<'_> {
             };
             let _ = writeln!(out, "{:<9}  {:<19}  {why}", verdict.word(), check.id);
             for finding in found {
-                let text = |key: &str| finding[key].as_str().unwrap_or_default().to_owned();
-                let bundle = if finding["bundle"].is_null() { String::new() } else { text("bundle") + ": " };
-                let flag = match finding["allowed"] == false && !finding["flag"].is_null() {
-                    true => format!("; to go on nonetheless: {}", text("flag")),
-                    false => String::new(),
-                };
-                let _ = writeln!(out, "           - {bundle}{}{flag}", text("what"));
+                let bundle = finding.bundle.map_or_else(String::new, |at| at.iso() + ": ");
+                let _ = writeln!(out, "           - {bundle}{}", what_and_options(finding));
             }
         }
         let _ = match self.refusing().as_slice() {
@@ -333,7 +318,7 @@ impl Report<'_> {
             };
             json!({
                 "id": check.id, "holds": check.holds, "verdict": verdict.word().to_lowercase(), "why": why,
-                "findings": findings,
+                "findings": findings.into_iter().map(finding_json).collect::<Vec<_>>(),
             })
         });
         json!({
@@ -352,6 +337,28 @@ impl Report<'_> {
         let ds = key.ds_rdata(&self.plan.ksr().zone, 2).unwrap_or_default();
         HEXUPPER.encode(ds.get(4..).unwrap_or_default())
     }
+}
+
+/// What a finding says, and the options that would mend or waive it.
+pub(super) fn what_and_options(finding: &KsrFinding) -> String {
+    let mut text = finding.what.clone();
+    if let Some(advice) = finding.advice {
+        text.push_str("; ");
+        text.push_str(&advice_text(advice));
+    }
+    if let Some(waiver) = finding.waiver().filter(|_| finding.refuses()) {
+        text.push_str("; to go on nonetheless: ");
+        text.push_str(waiver_flag(waiver));
+    }
+    text
+}
+
+fn finding_json(finding: &KsrFinding) -> Value {
+    json!({
+        "bundle": finding.bundle.map(Timestamp::iso), "what": finding.what,
+        "advice": finding.advice.map(advice_text), "flag": finding.waiver().map(waiver_flag),
+        "allowed": !finding.refuses(),
+    })
 }
 
 fn bits(key: &Dnskey) -> Option<u16> {

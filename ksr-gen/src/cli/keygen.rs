@@ -1,0 +1,50 @@
+//! `keygen`.
+
+use keystore::keys::plan::Holes;
+use keystore::policy::Role;
+
+use super::console::{Console, Level};
+use super::options::{AllowOptions, KeygenOptions};
+use super::{Failure, Job};
+use crate::keygen::{self, Keygen};
+
+/// Makes the keys; their names, one a line.
+pub(super) fn keygen(
+    job: &Job<'_>,
+    options: &KeygenOptions,
+    allow: &AllowOptions,
+    console: &mut Console<'_>,
+) -> Result<String, Failure> {
+    let keygen = Keygen {
+        dir: job.folder,
+        zone: job.zone,
+        policy: job.policy,
+        role: if options.ksk { Role::Ksk } else { Role::Zsk },
+        interval: job.interval(allow)?,
+        holes: if allow.holes { Holes::Leave } else { Holes::Fill },
+        now: job.now,
+    };
+    let waiting = || console.say(Level::Plain, "waiting for another run that holds the key folder");
+    let outcome =
+        if options.standby { keygen::standby(&keygen, waiting)? } else { keygen::run(&keygen, waiting)? };
+    console.folder(&outcome.warnings);
+    let mut text = String::new();
+    for key in &outcome.keys {
+        let word = if key.made { "Generating" } else { "Selecting" };
+        console.detail(&format!("{word} key pair for bundle {}: {}", key.bundle.ctime(), key.name));
+        if key.fills_hole {
+            let what = if key.made { "made" } else { "selected" };
+            console.say(
+                Level::Warning,
+                &format!(
+                    "{} {what} for {}, where no other key would be active (dnssec-ksr leaves this hole; --allow-holes does too)",
+                    key.name,
+                    key.bundle.ctime()
+                ),
+            );
+        }
+        text.push_str(&key.name);
+        text.push('\n');
+    }
+    Ok(text)
+}

@@ -1,0 +1,160 @@
+//! The bundles of an SKR: their RRsets, and the signatures over them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use keystore::crypto::SigningKey;
+use keystore::dns::{Rrset, Rrsig, Rtype, rrsig};
+use keystore::exchange::Bundle;
+use keystore::keys::{Dnskey, KeyFile};
+use keystore::time::Timestamp;
+use rayon::prelude::*;
+
+use super::{KsrFinding, Signing, SigningError, SigningPlan};
+use crate::rollover::{Use, signs};
+
+/// Seconds between the inception of a signature and that of its bundle, for clocks that are behind.
+const INCEPTION_OFFSET: u64 = 3600;
+/// `CDS 0 0 0 00` and `CDNSKEY 0 3 0 AA==`: the parent is asked to remove the DS RRset (RFC 8078 section 4).
+const CDS_DELETE: &[u8] = &[0, 0, 0, 0, 0];
+const CDNSKEY_DELETE: &[u8] = &[0, 0, 3, 0, 0];
+
+/// A KSK that is ready to sign.
+pub(super) struct Signer<'a> {
+    pub(super) ksk: &'a Use<'a>,
+    pub(super) file: &'a KeyFile,
+    pub(super) tag: u16,
+    pub(super) key: Box<dyn SigningKey>,
+}
+
+impl SigningPlan<'_> {
+    /// Makes the bundles, those of one KSR bundle in one group, on all cores; each signature is verified before this returns.
+    /// `progress` is told the number of bundles done, from any thread.
+    pub fn sign(&self, progress: &(dyn Fn(usize) + Sync)) -> Result<Vec<Vec<Bundle>>, SigningError> {
+        let refused: Vec<KsrFinding> = self.findings.iter().filter(|f| f.refuses()).cloned().collect();
+        if !refused.is_empty() {
+            return Err(SigningError::Refused(refused));
+        }
+        let signers = self.load_signers()?;
+        let done = AtomicUsize::new(0);
+        let one = |i: usize, at: Timestamp| {
+            let bundle = self.bundle(&self.signing.ksr.bundles[i].keys, at, &signers)?;
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+            Ok(bundle)
+        };
+        self.groups
+            .par_iter()
+            .map(|(i, inceptions)| inceptions.par_iter().map(|at| one(*i, *at)).collect())
+            .collect()
+    }
+
+    /// Reads the private parts of those KSKs that sign any bundle.
+    fn load_signers(&self) -> Result<Vec<Signer<'_>>, SigningError> {
+        let needed = |ksk: &Use<'_>| {
+            self.groups.iter().flat_map(|(_, inceptions)| inceptions).any(|at| signs(ksk, &self.ksks, *at))
+        };
+        let ksks = self.ksks.iter().filter(|ksk| needed(ksk));
+        ksks.map(|ksk| {
+            let file = ksk.file;
+            let key =
+                file.load_private().map_err(|source| SigningError::Key { name: file.base_name(), source })?;
+            Ok(Signer { ksk, file, tag: file.dnskey.tag(), key })
+        })
+        .collect()
+    }
+
+    /// The bundles as they will be, their signatures without octets.
+    pub fn outline(&self) -> Vec<Bundle> {
+        let Signing { zone, ksr, .. } = self.signing;
+        let mut bundles = Vec::with_capacity(self.bundle_count());
+        for (i, inceptions) in &self.groups {
+            for at in inceptions {
+                let mut bundle = self.unsigned(&ksr.bundles[*i].keys, *at);
+                let (inception, expiration) = self.validity(*at);
+                let signers = self.ksks.iter().filter(|ksk| signs(ksk, &self.ksks, *at));
+                let signatures = signers.flat_map(|ksk| {
+                    let signature = |rrset: &Rrset| Rrsig {
+                        covered: rrset.rtype,
+                        algorithm: ksk.file.dnskey.algorithm,
+                        labels: zone.rrsig_labels(),
+                        original_ttl: rrset.ttl,
+                        expiration: expiration.to_rrsig(),
+                        inception: inception.to_rrsig(),
+                        key_tag: ksk.file.dnskey.tag(),
+                        signer: zone.clone(),
+                        signature: Vec::new(),
+                    };
+                    bundle.rrsets().map(signature).collect::<Vec<_>>()
+                });
+                bundle.signatures = signatures.collect();
+                bundles.push(bundle);
+            }
+        }
+        bundles
+    }
+
+    pub(super) fn bundle(
+        &self,
+        zsks: &[Dnskey],
+        at: Timestamp,
+        signers: &[Signer<'_>],
+    ) -> Result<Bundle, SigningError> {
+        let mut bundle = self.unsigned(zsks, at);
+        let mut signatures = Vec::new();
+        for rrset in bundle.rrsets() {
+            for signer in signers.iter().filter(|signer| signs(signer.ksk, &self.ksks, at)) {
+                signatures.push(self.signature(rrset, signer, at)?);
+            }
+        }
+        bundle.signatures = signatures;
+        Ok(bundle)
+    }
+
+    /// The RRsets of a bundle.
+    fn unsigned(&self, zsks: &[Dnskey], at: Timestamp) -> Bundle {
+        let Signing { zone, policy, .. } = self.signing;
+        let rrset = |rtype, rdatas: Vec<Box<[u8]>>| {
+            (!rdatas.is_empty()).then(|| Rrset { owner: zone.clone(), rtype, ttl: policy.dnskey_ttl, rdatas })
+        };
+        let mut keys: Vec<Box<[u8]>> = Vec::new();
+        let ksks = self.ksks.iter().filter(|ksk| ksk.is_published(at)).map(|ksk| &ksk.file.dnskey);
+        for rdata in ksks.chain(zsks).map(Dnskey::to_rdata) {
+            if !keys.iter().any(|known| **known == *rdata) {
+                keys.push(rdata.into());
+            }
+        }
+        let synced: Vec<&Dnskey> =
+            self.ksks.iter().filter(|ksk| ksk.is_synced(at)).map(|ksk| &ksk.file.dnskey).collect();
+        let cdnskey =
+            if policy.cdnskey { synced.iter().map(|key| key.to_rdata().into()).collect() } else { vec![] };
+        let cds = synced.iter().flat_map(|key| {
+            policy.cds_digest_types.iter().filter_map(|digest| key.ds_rdata(zone, *digest).map(Into::into))
+        });
+        let delete = self.signing.cds_delete.is_some_and(|from| from <= at);
+        let cdnskey = if delete { vec![CDNSKEY_DELETE.into()] } else { cdnskey };
+        let cds = if delete { vec![CDS_DELETE.into()] } else { cds.collect() };
+        Bundle {
+            inception: at,
+            dnskey: Rrset { owner: zone.clone(), rtype: Rtype::DNSKEY, ttl: policy.dnskey_ttl, rdatas: keys },
+            cdnskey: rrset(Rtype::CDNSKEY, cdnskey),
+            cds: rrset(Rtype::CDS, cds),
+            signatures: Vec::new(),
+        }
+    }
+
+    /// Inception and expiration of the signatures of the bundle that begins at `at`.
+    fn validity(&self, at: Timestamp) -> (Timestamp, Timestamp) {
+        (at.minus(INCEPTION_OFFSET), at.plus(u64::from(self.signing.policy.signatures_validity_dnskey)))
+    }
+
+    /// Makes one signature, and verifies it with the public key of the `.key` file.
+    fn signature(&self, rrset: &Rrset, signer: &Signer<'_>, at: Timestamp) -> Result<Rrsig, SigningError> {
+        let (inception, expiration) = self.validity(at);
+        let name = || signer.file.base_name();
+        let made = rrsig::sign(rrset, &*signer.key, signer.tag, self.signing.zone, inception, expiration)
+            .map_err(|source| SigningError::Sign { name: name(), bundle: at, source })?;
+        rrsig::verify(&made, rrset, &signer.file.dnskey.public_key).map_err(|source| {
+            SigningError::Verify { name: name(), bundle: at, covered: rrset.rtype, source }
+        })?;
+        Ok(made)
+    }
+}
