@@ -122,7 +122,8 @@ impl Serving {
         let dns = match &config.signer {
             Some(wanted) => Some(runtime.block_on(async {
                 let handler = SignerHandler::alone(signer.hosted());
-                DnsServer::start(&Listen::on(wanted.listen.clone()), &handler)
+                let listen = Listen::on(wanted.listen.clone()).with_metrics(&metrics);
+                DnsServer::start(&listen, &handler)
             })?),
             None => None,
         };

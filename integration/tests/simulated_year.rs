@@ -40,7 +40,7 @@ use ksr_gen::keygen::{self, Keygen};
 use ksr_gen::request::{InactiveZsk, prove, request};
 use ksr_gen::sign::{self, Signing, Waivers};
 use metrics::Metrics;
-use signer_plugin::answer::{Context, Outcome, Transport, answer};
+use signer_plugin::answer::{AnswerOutcome, Context, Transport, answer};
 use signer_plugin::hosted::{Hosted, Responder};
 use signer_plugin::rules::ZoneRules;
 use signer_plugin::runtime::{SignerZone, ZoneRuntime, ZoneSetup};
@@ -174,7 +174,7 @@ impl Responder for Root {
         &self.name
     }
 
-    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> Outcome {
+    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> AnswerOutcome {
         let now = simulated_now();
         let mut signed = self.signed.lock().unwrap();
         if signed.as_ref().is_none_or(|(at, _)| now < *at || now.since(*at) > 5 * DAY) {
@@ -197,7 +197,7 @@ impl InProcess {
             self.0.find(&query[12..end].to_ascii_lowercase(), qtype).expect("the root has every name");
         let mut out = Vec::new();
         let outcome = server.respond(query, Transport::Stream, 1232, &mut out);
-        assert!(matches!(outcome, Outcome::Reply(_)), "{outcome:?}");
+        assert!(matches!(outcome, AnswerOutcome::Reply(_)), "{outcome:?}");
         out
     }
 

@@ -131,6 +131,8 @@ families! {
     resign_next_timestamp_seconds: IntGaugeVec ["zone"] = "When signatures are next renewed; 0 unknown.";
     signatures_total: IntCounterVec ["algorithm", "result"] = "Signatures made: ok, failed.";
     answers_total: IntCounterVec ["zone", "kind", "dnssec"] = "Answers: positive, nodata, nxdomain, referral, error; dnssec yes when the query asked for it.";
+    queries_refused_total: IntCounterVec ["reason"] = "Queries for none of our zones, which are refused or left to another handler: other_zone, opcode, edns_version, malformed.";
+    tcp_connections_refused_total: IntCounterVec ["limit"] = "TCP connections closed at once because a limit was met: connections, network, client.";
     answer_duration_seconds: Histogram [] buckets(ANSWER_BUCKETS) = "Time to find an answer with its proofs.";
 }
 

@@ -4,6 +4,7 @@
 
 pub mod families;
 pub mod http;
+pub mod queries;
 pub mod zones;
 
 pub use families::Metrics;

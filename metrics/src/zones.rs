@@ -4,6 +4,7 @@
 //! from a closed set exists from the start.
 
 use crate::Metrics;
+use crate::queries::{CONNECTION_LIMITS, RefusedQuery};
 
 /// Severities of the coverage thresholds.
 pub const SEVERITIES: [&str; 3] = ["info", "warning", "critical"];
@@ -194,6 +195,12 @@ impl Metrics {
     pub fn add_process(&self) {
         for outcome in WATCH_OUTCOMES {
             self.watch_files_total.with_label_values(&[outcome]);
+        }
+        for reason in RefusedQuery::ALL {
+            self.queries_refused_total.with_label_values(&[reason.label()]);
+        }
+        for limit in CONNECTION_LIMITS {
+            self.tcp_connections_refused_total.with_label_values(&[limit]);
         }
         for direction in DIRECTIONS {
             self.clock_jumps_total.with_label_values(&[direction]);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use keystore::dns::Rtype;
-use offline_ksk_signer::answer::{Context, Kind, Outcome, Transport, answer};
+use offline_ksk_signer::answer::{AnswerKind, AnswerOutcome, Context, Transport, answer};
 use offline_ksk_signer::signing::{SignedZone, sign};
 use support::{NOW, TIMES};
 
@@ -40,13 +40,13 @@ fn bench(c: &mut Criterion) {
         let zone = signed(names);
         let mut group = c.benchmark_group(format!("{names} names"));
         type Make = fn(u32) -> Vec<u8>;
-        let kinds: [(&str, Kind, Make); 6] = [
-            ("positive", Kind::Positive, |i| query(&format!("h{i:07}"), Rtype::A)),
-            ("no data", Kind::NoData, |i| query(&format!("h{i:07}"), Rtype::MX)),
-            ("no such name", Kind::NxDomain, |i| query(&format!("h{i:07}x"), Rtype::A)),
-            ("no such name, deep", Kind::NxDomain, |i| query(&format!("a.b.c.h{i:07}"), Rtype::A)),
-            ("wildcard", Kind::Positive, |i| query(&format!("h{i}.wild"), Rtype::A)),
-            ("referral", Kind::Referral, |i| query(&format!("h{i}.cut"), Rtype::A)),
+        let kinds: [(&str, AnswerKind, Make); 6] = [
+            ("positive", AnswerKind::Positive, |i| query(&format!("h{i:07}"), Rtype::A)),
+            ("no data", AnswerKind::NoData, |i| query(&format!("h{i:07}"), Rtype::MX)),
+            ("no such name", AnswerKind::NxDomain, |i| query(&format!("h{i:07}x"), Rtype::A)),
+            ("no such name, deep", AnswerKind::NxDomain, |i| query(&format!("a.b.c.h{i:07}"), Rtype::A)),
+            ("wildcard", AnswerKind::Positive, |i| query(&format!("h{i}.wild"), Rtype::A)),
+            ("referral", AnswerKind::Referral, |i| query(&format!("h{i}.cut"), Rtype::A)),
         ];
         for (label, kind, make) in kinds {
             let queries: Vec<Vec<u8>> = scattered(names).map(make).collect();
@@ -57,7 +57,7 @@ fn bench(c: &mut Criterion) {
                 b.iter(|| {
                     let query = next.next().expect("a cycle");
                     let outcome = answer(&zone, black_box(query), &context, &mut out);
-                    assert_eq!(outcome, Outcome::Reply(kind));
+                    assert_eq!(outcome, AnswerOutcome::Reply(kind));
                     out.len()
                 });
             });

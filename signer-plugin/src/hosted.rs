@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use keystore::dns::{Name, Rtype};
 
-use crate::answer::{Outcome, Transport};
+pub use crate::answer::{AnswerKind, AnswerOutcome, Transport};
 
 /// A zone that answers queries for names at and below its apex.
 pub trait Responder: Send + Sync + 'static {
@@ -15,7 +15,7 @@ pub trait Responder: Send + Sync + 'static {
     fn origin(&self) -> &Name;
 
     /// Answers `query`, a whole DNS message; `out` is cleared first. `max_udp` is the largest UDP answer to send, in octets.
-    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> Outcome;
+    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> AnswerOutcome;
 }
 
 /// Zones by apex. Cheap to clone; clones see the same zones, also after [`Hosted::replace`].
@@ -123,8 +123,8 @@ mod tests {
         fn origin(&self) -> &Name {
             &self.0
         }
-        fn respond(&self, _: &[u8], _: Transport, _: u16, _: &mut Vec<u8>) -> Outcome {
-            Outcome::Drop
+        fn respond(&self, _: &[u8], _: Transport, _: u16, _: &mut Vec<u8>) -> AnswerOutcome {
+            AnswerOutcome::Drop
         }
     }
 

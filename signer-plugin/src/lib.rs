@@ -4,7 +4,8 @@
 //! zone file ──zonefile──▶ Zone ──signing::sign(bundle, ZSKs)──▶ SignedZone (immutable) ──answer──▶ octets ──border──▶ hickory
 //! ```
 //!
-//! [`runtime`] does that again whenever a bundle, a ZSK, the zone file or the time asks for it. A host that serves:
+//! [`runtime`] does that again whenever a bundle, a ZSK, the zone file or the time asks for it. The modules that this page does not list
+//! are for the sister crates and may change in any version. A host that serves:
 //!
 //! ```no_run
 //! use std::{path::Path, sync::Arc};
@@ -24,17 +25,22 @@
 //! **Invariant:** the engine (`zonefile`, `zone`, `signing`, `answer`) works on octets; no hickory type leaves [`border`].
 //! **Invariant:** no code path here opens a KSK's private key.
 
+#[doc(hidden)]
 pub mod answer;
 pub mod border;
 pub mod hosted;
 mod index;
+#[doc(hidden)]
 pub mod reply;
 pub mod rules;
 pub mod runtime;
+#[doc(hidden)]
 pub mod signing;
 #[cfg(test)]
 mod testing;
+#[doc(hidden)]
 pub mod zone;
+#[doc(hidden)]
 pub mod zonefile;
 
 pub use border::server;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use keystore::dns::Rtype;
 use keystore::dns::name::MAX_NAME;
 
-use super::Kind;
+use super::AnswerKind;
 use super::compose::{Composer, Owner, Rcode, Section, Stop};
 use super::query::Query;
 use crate::signing::{RrsetView, SignedZone};
@@ -17,7 +17,7 @@ const MAX_ALIASES: usize = 16;
 const MAX_OPTIONAL: usize = 32;
 
 /// Answers into `composer`.
-pub(super) fn run(zone: &SignedZone, query: &Query<'_>, composer: &mut Composer<'_>) -> Kind {
+pub(super) fn run(zone: &SignedZone, query: &Query<'_>, composer: &mut Composer<'_>) -> AnswerKind {
     let lookup = Lookup {
         signed: zone,
         zone: zone.zone(),
@@ -27,7 +27,7 @@ pub(super) fn run(zone: &SignedZone, query: &Query<'_>, composer: &mut Composer<
         dnames: Seen::NOTHING,
         denials: Seen::NOTHING,
         expansions: Seen::NOTHING,
-        kind: Kind::Positive,
+        kind: AnswerKind::Positive,
     };
     lookup.run(query)
 }
@@ -44,7 +44,7 @@ struct Lookup<'z, 'c, 'o> {
     denials: SeenInChain,
     /// Nodes in front of names that wildcards were expanded for.
     expansions: SeenInChain,
-    kind: Kind,
+    kind: AnswerKind,
 }
 
 /// Nodes that were used, at most `N`, each once.
@@ -94,7 +94,7 @@ enum Step<'z> {
 }
 
 impl<'z> Lookup<'z, '_, '_> {
-    fn run(mut self, query: &Query<'_>) -> Kind {
+    fn run(mut self, query: &Query<'_>) -> AnswerKind {
         match self.chain(query) {
             Ok(kind) => kind,
             Err(Stop::Full) => {
@@ -103,13 +103,13 @@ impl<'z> Lookup<'z, '_, '_> {
             }
             Err(Stop::Expired) => {
                 self.composer.expired();
-                Kind::Error
+                AnswerKind::Error
             }
         }
     }
 
     /// The name asked for, then those that aliases lead to.
-    fn chain(&mut self, query: &Query<'_>) -> Result<Kind, Stop> {
+    fn chain(&mut self, query: &Query<'_>) -> Result<AnswerKind, Stop> {
         let question = &query.question;
         let mut key = KeyBuf::of(question.name, &question.labels, query.below);
         let mut target = Target { wire: Cow::Borrowed(question.name), asked: true };
@@ -218,7 +218,7 @@ impl<'z> Lookup<'z, '_, '_> {
         let head = target.wire.len().saturating_sub(self.zone.owner(owner).len());
         if head + new_tail.len() > MAX_NAME {
             self.composer.set_rcode(Rcode::YXDOMAIN);
-            self.kind = Kind::Error;
+            self.kind = AnswerKind::Error;
             self.deny(&[])?;
             return Ok(Step::Done);
         }
@@ -232,14 +232,14 @@ impl<'z> Lookup<'z, '_, '_> {
     }
 
     fn no_data(&mut self, node: NodeId, expanded: Option<NodeId>) -> Result<(), Stop> {
-        self.kind = Kind::NoData;
+        self.kind = AnswerKind::NoData;
         self.put_soa()?;
         self.expand(expanded);
         self.deny(&[node])
     }
 
     fn name_error(&mut self, encloser: NodeId, before: NodeId) -> Result<(), Stop> {
-        self.kind = Kind::NxDomain;
+        self.kind = AnswerKind::NxDomain;
         self.composer.set_rcode(Rcode::NXDOMAIN);
         self.put_soa()?;
         self.deny(&[before, self.zone.before_wildcard(encloser)])
@@ -281,7 +281,7 @@ impl<'z> Lookup<'z, '_, '_> {
     fn referral(&mut self, cut: NodeId) -> Result<(), Stop> {
         // Behind an alias, the alias is what we are asked for and have authority over.
         if self.composer.answers() == 0 {
-            self.kind = Kind::Referral;
+            self.kind = AnswerKind::Referral;
             self.composer.clear_authoritative();
         }
         let owner = Owner::Name(self.zone.owner(cut));

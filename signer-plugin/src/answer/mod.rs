@@ -42,19 +42,19 @@ pub struct Context {
 
 /// What became of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AnswerOutcome {
     /// `out` holds the answer, of this kind.
-    Reply(Kind),
+    Reply(AnswerKind),
     /// The name is in none of our zones: the next handler's.
     NotOurs,
     /// No answer is due (a response, or too short to answer).
     Drop,
 }
 
-/// Kind of an answer, for the counters.
+/// AnswerKind of an answer, for the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the words are RFC 2308's and RFC 1034's")]
-pub enum Kind {
+pub enum AnswerKind {
     Positive,
     NoData,
     NxDomain,
@@ -74,16 +74,16 @@ const MIN_UDP: u16 = 512;
 /// - What must be in the answer and does not fit sets TC, with OPT kept and never part of an RRset; what may be left out is left out
 ///   (RFC 2181 section 9, RFC 9471).
 /// - Transfers are REFUSED, other opcodes NOTIMP; TSIG is refused with BADKEY (RFC 8945 section 5.2.1), as no keys are known here.
-pub fn answer(zone: &SignedZone, query: &[u8], context: &Context, out: &mut Vec<u8>) -> Outcome {
+pub fn answer(zone: &SignedZone, query: &[u8], context: &Context, out: &mut Vec<u8>) -> AnswerOutcome {
     out.clear();
-    let Some(head) = Head::parse(query) else { return Outcome::Drop };
+    let Some(head) = Head::parse(query) else { return AnswerOutcome::Drop };
     let Some(question) = head.question(query) else {
         let rcode = if head.opcode() == 0 { Rcode::FORMERR } else { Rcode::NOTIMP };
         Composer::without_question(&head, rcode, out);
-        return Outcome::Reply(Kind::Error);
+        return AnswerOutcome::Reply(AnswerKind::Error);
     };
     let Some(below) = question.labels.below(question.name, zone.zone().origin().as_wire()) else {
-        return Outcome::NotOurs;
+        return AnswerOutcome::NotOurs;
     };
     let rest = question.rest(query);
     let well_formed = rest.is_some();
@@ -103,11 +103,17 @@ pub fn answer(zone: &SignedZone, query: &[u8], context: &Context, out: &mut Vec<
     };
     if rcode != Rcode::NOERROR {
         composer.refuse(rcode);
-        return Outcome::Reply(Kind::Error);
+        return AnswerOutcome::Reply(AnswerKind::Error);
     }
     let kind = lookup::run(zone, &query, &mut composer);
     composer.finish();
-    Outcome::Reply(kind)
+    AnswerOutcome::Reply(kind)
+}
+
+/// The name (uncompressed wire form, letter case as it came) and the type that `query` asks for, when it has exactly one question.
+pub(crate) fn question(query: &[u8]) -> Option<(&[u8], Rtype)> {
+    let question = Head::parse(query)?.question(query)?;
+    Some((question.name, question.rtype))
 }
 
 fn size_limit(query: &Query<'_>, context: &Context) -> usize {

@@ -9,8 +9,12 @@
 //! any crate of a build turns on is on for all of them.
 
 mod convert;
+mod front;
+mod limits;
+mod refuse;
 pub mod server;
 mod tcp;
+mod udp;
 mod zone_handler;
 
 #[cfg(test)]
@@ -23,15 +27,15 @@ use hickory_proto::op::{Header, HeaderCounts, MessageType, Metadata};
 use hickory_server::net::runtime::Time;
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::zone_handler::Catalog;
 use keystore::dns::Rtype;
 
-use crate::answer::{Outcome, Transport};
+use crate::answer::{AnswerOutcome, Transport};
 use crate::hosted::{Hosted, Responder};
 use crate::reply::Reply;
 use convert::Answer;
 
-pub use tcp::{TcpLimits, serve_tcp};
+pub use limits::TcpLimits;
+pub use refuse::RefuseOthers;
 pub use zone_handler::SignerZoneHandler;
 
 /// Largest UDP answer, in octets: fits every path of today without fragments (DNS flag day 2020).
@@ -52,11 +56,11 @@ impl<H> Clone for SignerHandler<H> {
     }
 }
 
-impl SignerHandler<Catalog> {
+impl SignerHandler<RefuseOthers> {
     /// Our zones alone; names outside of them are REFUSED.
     #[must_use]
     pub fn alone(zones: Hosted) -> Self {
-        Self::new(zones, Catalog::new())
+        Self::new(zones, RefuseOthers)
     }
 }
 
@@ -127,9 +131,9 @@ fn ask(zone: &dyn Responder, request: &Request, max_udp: u16) -> Asked {
     let mut allowed = max_udp;
     loop {
         match zone.respond(request.as_slice(), transport, allowed, &mut octets) {
-            Outcome::Reply(_) => {}
-            Outcome::NotOurs => return Asked::NotOurs,
-            Outcome::Drop => return Asked::Drop,
+            AnswerOutcome::Reply(_) => {}
+            AnswerOutcome::NotOurs => return Asked::NotOurs,
+            AnswerOutcome::Drop => return Asked::Drop,
         }
         let reply = match Reply::read(&octets) {
             Ok(reply) => reply,

@@ -5,32 +5,51 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use hickory_server::Server as UdpServer;
 use hickory_server::server::RequestHandler;
+use metrics::Metrics;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{SignerHandler, TcpLimits, serve_tcp};
+use super::SignerHandler;
+use super::front::FrontEnd;
+use super::limits::{ConnectionLimiter, TcpLimits};
+use super::tcp::serve_tcp;
+use super::udp::serve_udp;
 
 /// How to listen.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
+#[non_exhaustive]
 pub struct Listen {
     /// Addresses; port 0 = the kernel's choice, the same one for UDP and TCP. On a host with several addresses name each: on a
     /// wildcard address the kernel picks the source address of a UDP answer.
     pub addresses: Vec<SocketAddr>,
     /// UDP sockets per address (SO_REUSEPORT); 0 = one per core.
     pub udp_sockets: usize,
-    /// Limits of TCP, per address.
-    pub tcp: TcpLimits,
+    /// Limits of TCP, over all addresses; `None`: those that [`TcpLimits::of_this_process`] gives.
+    pub tcp: Option<TcpLimits>,
+    /// Where refused queries and connections are counted.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 impl Listen {
     /// These addresses, all else by default.
     #[must_use]
     pub fn on(addresses: Vec<SocketAddr>) -> Self {
-        Self { addresses, udp_sockets: 0, tcp: TcpLimits::default() }
+        Self { addresses, udp_sockets: 0, tcp: None, metrics: None }
+    }
+
+    /// The same with these limits of TCP.
+    #[must_use]
+    pub fn with_tcp_limits(self, limits: TcpLimits) -> Self {
+        Self { tcp: Some(limits), ..self }
+    }
+
+    /// The same, with refused queries and connections counted in `metrics`.
+    #[must_use]
+    pub fn with_metrics(self, metrics: &Metrics) -> Self {
+        Self { metrics: Some(Arc::new(metrics.clone())), ..self }
     }
 }
 
@@ -42,7 +61,7 @@ pub struct BindError {
     pub address: SocketAddr,
     /// `UDP` or `TCP`.
     pub transport: &'static str,
-    /// The system's word.
+    /// Error of the call that made, set up or bound the socket.
     pub source: io::Error,
 }
 
@@ -77,13 +96,16 @@ impl Server {
         for address in &listen.addresses {
             bound.push(bind(*address, udp_sockets)?);
         }
+        let front = FrontEnd::new(handler.clone(), listen.metrics.clone());
+        let limiter = ConnectionLimiter::new(listen.tcp.unwrap_or_else(TcpLimits::of_this_process));
         let (stop, stopped) = watch::channel(false);
         let mut server = Self { addresses: Vec::new(), stop, tasks: Vec::new() };
         for Bound { address, udp, tcp } in bound {
             server.addresses.push(address);
-            server.tasks.push(tokio::spawn(serve_udp(udp, handler.clone(), stopped.clone())));
-            let handler = Arc::new(handler.clone());
-            server.tasks.push(tokio::spawn(serve_tcp(tcp, handler, listen.tcp, stopped.clone())));
+            for socket in udp {
+                server.tasks.push(tokio::spawn(serve_udp(socket, front.clone(), stopped.clone())));
+            }
+            server.tasks.push(tokio::spawn(serve_tcp(tcp, front.clone(), limiter.clone(), stopped.clone())));
         }
         Ok(server)
     }
@@ -108,29 +130,6 @@ impl Drop for Server {
         for task in &self.tasks {
             task.abort();
         }
-    }
-}
-
-/// Runs hickory's UDP server on `sockets` until `stopped` is set.
-async fn serve_udp<H: RequestHandler>(
-    sockets: Vec<UdpSocket>,
-    handler: SignerHandler<H>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let mut server = UdpServer::new(handler);
-    for socket in sockets {
-        server.register_socket(socket);
-    }
-    let token = server.shutdown_token().clone();
-    let stopper = tokio::spawn(async move {
-        // Set, or its sender dropped.
-        let _ = stopped.wait_for(|stop| *stop).await;
-        token.cancel();
-    });
-    let ended = server.block_until_done().await;
-    stopper.abort();
-    if let Err(error) = ended {
-        tracing::error!(%error, "a UDP socket failed; queries to it are not answered any more");
     }
 }
 

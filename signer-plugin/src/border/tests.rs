@@ -6,12 +6,13 @@ use std::time::Duration;
 use hickory_proto::op::Message;
 use hickory_server::zone_handler::Catalog;
 use keystore::dns::Name;
+use metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 use super::server::{Listen, Server};
 use super::*;
-use crate::answer::Kind;
+use crate::answer::AnswerKind;
 use crate::reply::{Opt, Rr};
 
 // ---- a scripted zone ------------------------------------------------------------------------------------------------
@@ -46,17 +47,17 @@ impl Responder for Scripted {
         &self.origin
     }
 
-    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> Outcome {
+    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> AnswerOutcome {
         let (end, opt) = dissect(query);
         let qname = Name::from_wire(&query[12..end - 4]).unwrap();
         if !qname.is_at_or_below(&self.origin) {
-            return Outcome::NotOurs;
+            return AnswerOutcome::NotOurs;
         }
         let qtype = u16::from_be_bytes([query[end - 4], query[end - 3]]);
         let dnssec_ok = opt.is_some_and(|o| o.1);
         let Some((flags, records)) = (self.script)(&qname.to_lowercase().to_string(), qtype, dnssec_ok)
         else {
-            return Outcome::Drop;
+            return AnswerOutcome::Drop;
         };
         out.clear();
         out.extend_from_slice(&query[..2]);
@@ -118,7 +119,7 @@ impl Responder for Scripted {
         }
         out[11] += u8::from(opt.is_some());
         out.extend_from_slice(&opt_octets);
-        Outcome::Reply(Kind::Positive)
+        AnswerOutcome::Reply(AnswerKind::Positive)
     }
 }
 
@@ -249,14 +250,32 @@ async fn exchange(stream: &mut TcpStream, query: &[u8]) -> std::io::Result<Vec<u
 }
 
 fn start(zones: Hosted, inner: Catalog, tcp: TcpLimits) -> (Server, SocketAddr) {
-    let listen = Listen { udp_sockets: 2, tcp, ..Listen::on(vec!["127.0.0.1:0".parse().unwrap()]) };
+    let listen = Listen { udp_sockets: 2, ..Listen::on(vec!["127.0.0.1:0".parse().unwrap()]) };
+    let listen = listen.with_tcp_limits(tcp);
     let server = Server::start(&listen, &SignerHandler::new(zones, inner)).unwrap();
     let address = server.addresses()[0];
     (server, address)
 }
 
 fn standard() -> (Server, SocketAddr) {
-    start(Hosted::new([Scripted::zone("example", all_kinds)]), Catalog::new(), TcpLimits::default())
+    start(Hosted::new([Scripted::zone("example", all_kinds)]), Catalog::new(), TcpLimits::new(100))
+}
+
+/// The same zones in hickory's own server, which encodes the answers anew.
+async fn start_in_hickory(
+    zones: Hosted,
+) -> (hickory_server::Server<SignerHandler<RefuseOthers>>, SocketAddr) {
+    let mut server = hickory_server::Server::new(SignerHandler::alone(zones));
+    loop {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // The port may be taken for UDP.
+        if let Ok(socket) = UdpSocket::bind(address).await {
+            server.register_socket(socket);
+            server.register_listener(listener, Duration::from_secs(5), 32);
+            return (server, address);
+        }
+    }
 }
 
 // ---- SignerHandler --------------------------------------------------------------------------------------------------
@@ -265,6 +284,7 @@ fn standard() -> (Server, SocketAddr) {
 async fn every_part_of_an_answer_arrives() {
     let (server, address) = standard();
     let zone = Scripted::zone("example", all_kinds);
+    let (mut in_hickory, there) = start_in_hickory(Hosted::new([Arc::clone(&zone)])).await;
     for host in ["a", "mx", "odd", "wild", "nodata", "nx", "cname-nx", "cut", "servfail", "refused", "bits"] {
         for edns in [None, Some((1232, false)), Some((4096, true))] {
             // Mixed case in the question must come back as it was.
@@ -273,7 +293,12 @@ async fn every_part_of_an_answer_arrives() {
             zone.respond(&query, Transport::Stream, MAX_UDP, &mut engine);
             let expected = Reply::read(&engine).unwrap();
             let (end, _) = dissect(&query);
-            for octets in [ask_udp(address, &query).await.unwrap(), ask_tcp(address, &query).await] {
+            assert_eq!(ask_tcp(address, &query).await, engine, "our server sends the engine's octets");
+            for octets in [
+                ask_udp(address, &query).await.unwrap(),
+                ask_udp(there, &query).await.unwrap(),
+                ask_tcp(there, &query).await,
+            ] {
                 assert_eq!(Reply::read(&octets).unwrap(), expected, "{host} {edns:?}");
                 assert_eq!(octets[12..end], query[12..end], "{host} {edns:?}");
                 if matches!(host, "mx" | "servfail" | "refused" | "bits") {
@@ -284,24 +309,29 @@ async fn every_part_of_an_answer_arrives() {
         }
     }
     server.shutdown().await;
+    in_hickory.shutdown_gracefully().await.unwrap();
 }
 
 #[tokio::test]
 async fn extended_rcode_and_error_option_arrive() {
     let zone = Scripted { origin: Name::parse("example").unwrap(), script: all_kinds, extended_rcode: 1 };
-    let (server, address) =
-        start(Hosted::new([Arc::new(zone) as Arc<dyn Responder>]), Catalog::new(), TcpLimits::default());
-    let octets = ask_udp(address, &question("servfail.example", 1, Some((1232, true)))).await.unwrap();
-    let reply = Reply::read(&octets).unwrap();
-    assert_eq!(reply.rcode(), 0x12);
-    assert_eq!(reply.opt, Some(Opt { payload: 1232, ttl: 0x0100_8000, options: vec![(15, vec![0, 9])] }));
+    let zones = Hosted::new([Arc::new(zone) as Arc<dyn Responder>]);
+    let (server, ours) = start(zones.clone(), Catalog::new(), TcpLimits::new(100));
+    let (mut in_hickory, there) = start_in_hickory(zones).await;
+    for address in [ours, there] {
+        let octets = ask_udp(address, &question("servfail.example", 1, Some((1232, true)))).await.unwrap();
+        let reply = Reply::read(&octets).unwrap();
+        assert_eq!(reply.rcode(), 0x12);
+        assert_eq!(reply.opt, Some(Opt { payload: 1232, ttl: 0x0100_8000, options: vec![(15, vec![0, 9])] }));
+    }
     server.shutdown().await;
+    in_hickory.shutdown_gracefully().await.unwrap();
 }
 
 #[tokio::test]
 async fn an_answer_that_hickory_makes_larger_is_cut_by_the_engine_not_by_hickory() {
-    let (server, address) = standard();
     let zone = Scripted::zone("example", all_kinds);
+    let (mut server, address) = start_in_hickory(Hosted::new([Arc::clone(&zone)])).await;
     let (mut cut, mut whole) = (0, 0);
     // Sizes around what the engine needs: each answer is whole or empty with TC, within the size, with OPT.
     for host in ["many", "few"] {
@@ -324,7 +354,10 @@ async fn an_answer_that_hickory_makes_larger_is_cut_by_the_engine_not_by_hickory
     // The engine alone would have needed less: hickory's octets decide.
     let query = question("few.example", 1, Some((1000, false)));
     let mut engine = Vec::new();
-    assert_eq!(zone.respond(&query, Transport::Udp, MAX_UDP, &mut engine), Outcome::Reply(Kind::Positive));
+    assert_eq!(
+        zone.respond(&query, Transport::Udp, MAX_UDP, &mut engine),
+        AnswerOutcome::Reply(AnswerKind::Positive)
+    );
     assert_eq!(engine[2] & 2, 0);
     assert_eq!(ask_udp(address, &query).await.unwrap()[2] & 2, 2);
     let query = question("many.example", 1, Some((512, false)));
@@ -333,7 +366,7 @@ async fn an_answer_that_hickory_makes_larger_is_cut_by_the_engine_not_by_hickory
     // Without EDNS the limit is 512.
     let octets = ask_udp(address, &question("few.example", 1, None)).await.unwrap();
     assert!(octets.len() <= 512 && octets[2] & 2 != 0 && Reply::read(&octets).unwrap().answers.is_empty());
-    server.shutdown().await;
+    server.shutdown_gracefully().await.unwrap();
 }
 
 #[tokio::test]
@@ -344,7 +377,7 @@ async fn other_names_go_to_the_inner_handler() {
     catalog.upsert(apex.into(), vec![Arc::new(SignerZoneHandler::new(inner))]);
     let zones =
         Hosted::new([Scripted::zone("example", all_kinds)]).besides([Name::parse("Inner.example").unwrap()]);
-    let (server, address) = start(zones, catalog, TcpLimits::default());
+    let (server, address) = start(zones, catalog, TcpLimits::new(100));
     let ask = |qname: &'static str, qtype| async move {
         Reply::read(&ask_udp(address, &question(qname, qtype, None)).await.unwrap()).unwrap()
     };
@@ -396,7 +429,7 @@ async fn a_connection_takes_many_queries_and_survives_a_bad_one() {
 
 #[tokio::test]
 async fn too_many_and_too_slow_connections_are_closed() {
-    let limits = TcpLimits { connections: 3, per_client: 2, patience: Duration::from_millis(400) };
+    let limits = TcpLimits { per_client: 2, per_network: 3, ..short_lived(3) };
     let zones = Hosted::new([Scripted::zone("example", all_kinds)]);
     let (server, address) = start(zones, Catalog::new(), limits);
     let query = question("a.example", 1, None);
@@ -406,13 +439,143 @@ async fn too_many_and_too_slow_connections_are_closed() {
     exchange(&mut two, &query).await.unwrap();
     let mut three = TcpStream::connect(address).await.unwrap();
     assert!(exchange(&mut three, &query).await.is_err(), "the third of one client");
-    // Half a query, then nothing: closed when patience ends, and the seats are free again.
+    // Half a query, then nothing: closed when the idle time ends, and others may connect again.
     one.write_all(&[0, 40, 0xab]).await.unwrap();
     assert_eq!(one.read(&mut [0]).await.unwrap_or(0), 0);
     assert_eq!(two.read(&mut [0]).await.unwrap_or(0), 0);
     let mut four = TcpStream::connect(address).await.unwrap();
     assert!(exchange(&mut four, &query).await.is_ok());
     server.shutdown().await;
+}
+
+fn short_lived(connections: usize) -> TcpLimits {
+    TcpLimits { idle_timeout: Duration::from_millis(400), ..TcpLimits::new(connections) }
+}
+
+/// A connection from `client`, an address of the loopback network, to `server`.
+async fn connect_from(client: [u8; 4], server: SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((client, 0).into()).unwrap();
+    socket.connect(server).await.unwrap()
+}
+
+#[tokio::test]
+async fn kind_05_one_network_leaves_connections_for_others_over_all_addresses_of_the_server() {
+    let metrics = Metrics::new().unwrap();
+    let addresses = ["127.0.0.1:0", "127.0.0.2:0"].map(|a| a.parse().unwrap());
+    let limits = TcpLimits { per_network: 6, per_client: 3, ..TcpLimits::new(8) };
+    let listen = Listen::on(addresses.to_vec()).with_tcp_limits(limits).with_metrics(&metrics);
+    let zones = Hosted::new([Scripted::zone("example", all_kinds)]);
+    let server = Server::start(&listen, &SignerHandler::alone(zones)).unwrap();
+    let query = question("a.example", 1, None);
+    let refused = |limit| metrics.tcp_connections_refused_total.with_label_values(&[limit]).get();
+    // Client, listener, and the limit that it meets.
+    let mut open = Vec::new();
+    for (number, (client, limit)) in [
+        ([127, 1, 1, 1], None),
+        ([127, 1, 1, 1], None),
+        ([127, 1, 1, 1], None),
+        ([127, 1, 1, 1], Some("client")),
+        ([127, 1, 1, 2], None),
+        ([127, 1, 1, 3], None),
+        ([127, 1, 1, 4], None),
+        ([127, 1, 1, 5], Some("network")),
+        ([127, 1, 2, 1], None),
+        ([127, 1, 2, 1], None),
+        ([127, 1, 3, 1], Some("connections")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut stream = connect_from(client, server.addresses()[number % 2]).await;
+        let answered = exchange(&mut stream, &query).await.is_ok();
+        assert_eq!(answered, limit.is_none(), "{client:?}");
+        if let Some(limit) = limit {
+            assert_eq!(refused(limit), 1, "{limit}");
+        }
+        open.push(stream);
+    }
+    // Those that are open go on being answered, and what they give back is free for others.
+    assert!(exchange(&mut open[0], &query).await.is_ok());
+    open.clear();
+    let free = async {
+        while exchange(&mut connect_from([127, 1, 3, 1], server.addresses()[0]).await, &query).await.is_err()
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), free).await.expect("a connection is free again");
+    server.shutdown().await;
+}
+
+/// Counts the events of this thread that a daemon would write at its default level.
+struct CountLines(Arc<std::sync::atomic::AtomicUsize>);
+
+impl tracing::Subscriber for CountLines {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::INFO
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn kind_07_what_strangers_send_is_counted_and_writes_no_log_line() {
+    const REPEATS: u64 = 50;
+    let lines = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let _guard = tracing::subscriber::set_default(CountLines(Arc::clone(&lines)));
+    let metrics = Metrics::new().unwrap();
+    let listen = Listen::on(vec!["127.0.0.1:0".parse().unwrap()]).with_metrics(&metrics);
+    let listen = listen.with_tcp_limits(TcpLimits::new(100));
+    let zones = Hosted::new([Scripted::zone("example", all_kinds)]);
+    let server = Server::start(&listen, &SignerHandler::alone(zones)).unwrap();
+    let address = server.addresses()[0];
+    let with = |query: Vec<u8>, at: usize, octet: u8| {
+        let mut query = query;
+        query[at] = octet;
+        query
+    };
+    let foreign = || question("www.elsewhere.test", 1, None);
+    let foreign_edns = || question("www.elsewhere.test", 1, Some((1232, true)));
+    let version_at = foreign_edns().len() - 5;
+    let kinds = [
+        ("other_zone", foreign(), 5),
+        ("other_zone", foreign_edns(), 5),
+        ("other_zone", question(".", 2, None), 5),
+        ("opcode", with(foreign(), 2, 0x10), 4),
+        ("opcode", with(foreign(), 2, 0x78), 4),
+        ("edns_version", with(foreign_edns(), version_at, 1), 0),
+        ("edns_version", with(foreign_edns(), version_at, 255), 0),
+        ("malformed", with(foreign(), 12, 0xff), 1),
+        ("malformed", [&foreign()[..12], &[0xff; 9]].concat(), 1),
+    ];
+    for (reason, query, rcode) in &kinds {
+        let before = metrics.queries_refused_total.with_label_values(&[reason]).get();
+        for _ in 0..REPEATS {
+            let answer = ask_udp(address, query).await.unwrap_or_else(|| panic!("{reason}: no answer"));
+            assert_eq!(u16::from(answer[3] & 15), *rcode, "{reason}");
+        }
+        let over_tcp = ask_tcp(address, query).await;
+        assert_eq!(u16::from(over_tcp[3] & 15), *rcode, "{reason}");
+        let after = metrics.queries_refused_total.with_label_values(&[reason]).get();
+        assert_eq!(after - before, REPEATS + 1, "{reason}");
+    }
+    // Our own zone's odd queries, answers to nobody, and no message at all.
+    for query in [question("silent.example", 1, None), with(foreign(), 2, 0x80), vec![0; 11]] {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.send_to(&query, address).await.unwrap();
+    }
+    assert!(ask_udp(address, &question("a.example", 1, None)).await.is_some());
+    server.shutdown().await;
+    assert_eq!(lines.load(std::sync::atomic::Ordering::Relaxed), 0, "log lines");
 }
 
 #[tokio::test]
@@ -435,7 +598,7 @@ async fn as_a_zone_handler_inside_a_catalog() {
     let mut catalog = Catalog::new();
     let apex = convert::name(&Name::parse("example").unwrap());
     catalog.upsert(apex.into(), vec![Arc::new(SignerZoneHandler::new(Scripted::zone("example", all_kinds)))]);
-    let (server, address) = start(Hosted::default(), catalog, TcpLimits::default());
+    let (server, address) = start(Hosted::default(), catalog, TcpLimits::new(100));
     // name, type, RCODE, types of answer, authority with DO, authority without, additional
     type Row = (&'static str, u16, u16, &'static [u16], &'static [u16], &'static [u16], &'static [u16]);
     let table: &[Row] = &[
@@ -479,7 +642,7 @@ impl Responder for Engine {
         self.0.zone().origin()
     }
 
-    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> Outcome {
+    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> AnswerOutcome {
         let context = crate::answer::Context { transport, max_udp, now: crate::testing::NOW };
         crate::answer::answer(&self.0, query, &context, out)
     }
@@ -558,7 +721,7 @@ fn full_name(name: &str) -> String {
 #[tokio::test]
 async fn what_the_engine_says_is_what_arrives() {
     let zone: Arc<dyn Responder> = Arc::new(engine());
-    let (server, address) = start(Hosted::new([Arc::clone(&zone)]), Catalog::new(), TcpLimits::default());
+    let (mut server, address) = start_in_hickory(Hosted::new([Arc::clone(&zone)])).await;
     let (mut whole, mut cut) = (0, 0);
     for name in NAMES {
         let qname = full_name(name);
@@ -601,7 +764,7 @@ async fn what_the_engine_says_is_what_arrives() {
         }
     }
     assert!(whole > 1000 && cut > 50, "{whole} whole, {cut} cut");
-    server.shutdown().await;
+    server.shutdown_gracefully().await.unwrap();
 }
 
 #[tokio::test]
@@ -610,7 +773,7 @@ async fn as_a_zone_handler_it_says_the_same_but_for_what_is_documented() {
     let mut catalog = Catalog::new();
     let apex = convert::name(zone.origin());
     catalog.upsert(apex.into(), vec![Arc::new(SignerZoneHandler::new(Arc::clone(&zone)))]);
-    let (server, address) = start(Hosted::default(), catalog, TcpLimits::default());
+    let (server, address) = start(Hosted::default(), catalog, TcpLimits::new(100));
     let sorted = |rrs: &[Rr]| {
         let mut rrs: Vec<_> =
             rrs.iter().map(|r| (r.owner.canonical_wire(), r.rtype, r.ttl, r.rdata.clone())).collect();

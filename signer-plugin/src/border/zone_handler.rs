@@ -16,7 +16,7 @@ use hickory_server::zone_handler::{
 use keystore::dns::Rtype;
 
 use super::convert::{name, record, wire};
-use crate::answer::{Outcome, Transport};
+use crate::answer::{AnswerOutcome, Transport};
 use crate::hosted::Responder;
 use crate::reply::{Reply, Rr};
 
@@ -57,8 +57,8 @@ impl SignerZoneHandler {
     fn ask(&self, query: &[u8]) -> Option<Reply> {
         let mut octets = Vec::with_capacity(512);
         match self.zone.respond(query, Transport::Stream, super::MAX_UDP, &mut octets) {
-            Outcome::Reply(_) => Reply::read(&octets).ok(),
-            Outcome::NotOurs | Outcome::Drop => None,
+            AnswerOutcome::Reply(_) => Reply::read(&octets).ok(),
+            AnswerOutcome::NotOurs | AnswerOutcome::Drop => None,
         }
     }
 }

@@ -10,7 +10,7 @@ use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::zones::ANSWER_KINDS;
 
-use crate::answer::{Context, Kind, Outcome, Transport, answer};
+use crate::answer::{AnswerKind, AnswerOutcome, Context, Transport, answer};
 use crate::hosted::Responder;
 use crate::signing::SignedZone;
 
@@ -53,7 +53,7 @@ impl SignerZone {
         self.signed.store(Some(signed));
     }
 
-    fn answer(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> Outcome {
+    fn answer(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> AnswerOutcome {
         let context = Context { transport, max_udp, now: (self.clock)() };
         match &*self.signed.load() {
             Some(signed) => answer(signed, query, &context, out),
@@ -72,21 +72,21 @@ impl Responder for SignerZone {
         &self.origin
     }
 
-    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> Outcome {
+    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> AnswerOutcome {
         let timed = self.turn.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED);
         let start = timed.then(Instant::now);
         let outcome = self.answer(query, transport, max_udp, out);
         if let Some(start) = start {
             self.duration.observe(start.elapsed().as_secs_f64());
         }
-        if let Outcome::Reply(kind) = outcome {
+        if let AnswerOutcome::Reply(kind) = outcome {
             // In the order of ANSWER_KINDS.
             let kind = match kind {
-                Kind::Positive => 0,
-                Kind::NoData => 1,
-                Kind::NxDomain => 2,
-                Kind::Referral => 3,
-                Kind::Error => 4,
+                AnswerKind::Positive => 0,
+                AnswerKind::NoData => 1,
+                AnswerKind::NxDomain => 2,
+                AnswerKind::Referral => 3,
+                AnswerKind::Error => 4,
             };
             self.counters[kind][usize::from(opt(query).is_some_and(|opt| opt.dnssec_ok))].inc();
         }
@@ -114,16 +114,16 @@ fn question_end(query: &[u8]) -> Option<usize> {
 }
 
 /// SERVFAIL, with the extended error Not Ready (RFC 8914 section 4.15).
-fn not_ready(query: &[u8], out: &mut Vec<u8>) -> Outcome {
+fn not_ready(query: &[u8], out: &mut Vec<u8>) -> AnswerOutcome {
     const QR: u8 = 0x80;
     const OPCODE_AND_RD: u8 = 0x79;
     const NOT_READY: u8 = 14;
     out.clear();
     let (Some(end), Some(head)) = (question_end(query), query.first_chunk::<12>()) else {
-        return Outcome::Drop;
+        return AnswerOutcome::Drop;
     };
     if head[2] & QR != 0 {
-        return Outcome::Drop;
+        return AnswerOutcome::Drop;
     }
     let opt = opt(query);
     out.extend_from_slice(&[head[0], head[1], QR | head[2] & OPCODE_AND_RD, 2, 0, 1, 0, 0, 0, 0, 0]);
@@ -136,7 +136,7 @@ fn not_ready(query: &[u8], out: &mut Vec<u8>) -> Outcome {
             0, 0, 41, size_high, size_low, 0, 0, flags, 0, 0, 6, 0, 15, 0, 2, 0, NOT_READY,
         ]);
     }
-    Outcome::Reply(Kind::Error)
+    AnswerOutcome::Reply(AnswerKind::Error)
 }
 
 #[cfg(test)]
@@ -153,7 +153,10 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let zone = SignerZone::new(Name::parse("Example").unwrap(), &metrics, Arc::new(|| Timestamp::EPOCH));
         let mut out = vec![1];
-        assert_eq!(zone.respond(QUERY, Transport::Udp, 1232, &mut out), Outcome::Reply(Kind::Error));
+        assert_eq!(
+            zone.respond(QUERY, Transport::Udp, 1232, &mut out),
+            AnswerOutcome::Reply(AnswerKind::Error)
+        );
         let reply = Reply::read(&out).unwrap();
         assert_eq!((reply.id, reply.flags), (0x1234, 0x8102));
         assert_eq!(reply.opt.unwrap().options, [(15, vec![0, 14])]);
@@ -165,6 +168,6 @@ mod tests {
         }
         let mut response = QUERY.to_vec();
         response[2] |= 0x80;
-        assert_eq!(zone.respond(&response, Transport::Udp, 1232, &mut out), Outcome::Drop);
+        assert_eq!(zone.respond(&response, Transport::Udp, 1232, &mut out), AnswerOutcome::Drop);
     }
 }

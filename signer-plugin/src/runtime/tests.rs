@@ -15,7 +15,7 @@ use keystore::keys::{Dnskey, KeyFile, Timing};
 use keystore::{durable, store};
 
 use super::*;
-use crate::answer::{Outcome, Transport};
+use crate::answer::{AnswerOutcome, Transport};
 use crate::reply::{Reply, Rr};
 use crate::signing::SigningTimes;
 
@@ -156,7 +156,7 @@ fn ask(zone: &ZoneRuntime, qname: &str, qtype: Rtype) -> Reply {
     query.extend_from_slice(&[0, 1, 0, 0, 41, 0x10, 0, 0, 0, 0x80, 0, 0, 0]);
     let mut out = Vec::new();
     let outcome = zone.served().respond(&query, Transport::Stream, 1232, &mut out);
-    assert!(matches!(outcome, Outcome::Reply(_)), "{outcome:?}");
+    assert!(matches!(outcome, AnswerOutcome::Reply(_)), "{outcome:?}");
     Reply::read(&out).unwrap()
 }
 

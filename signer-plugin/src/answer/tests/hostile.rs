@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 fn rcode(query: &[u8]) -> (u16, Message) {
     let (kind, message, _) = reply(example(), query, &UDP);
-    assert_eq!(kind, Kind::Error);
+    assert_eq!(kind, AnswerKind::Error);
     assert!(!message.aa() && message.sections.iter().all(|s| s.is_empty() || s[0].rtype == Rtype::TSIG));
     (message.rcode, message)
 }
@@ -18,11 +18,11 @@ fn www() -> Vec<u8> {
 fn dropped() {
     let mut out = Vec::new();
     for len in 0..12 {
-        assert_eq!(answer(example(), &www()[..len], &UDP, &mut out), Outcome::Drop);
+        assert_eq!(answer(example(), &www()[..len], &UDP, &mut out), AnswerOutcome::Drop);
     }
     let mut response = www();
     response[2] |= 0x80;
-    assert_eq!(answer(example(), &response, &UDP, &mut out), Outcome::Drop);
+    assert_eq!(answer(example(), &response, &UDP, &mut out), AnswerOutcome::Drop);
     assert!(out.is_empty());
 }
 
@@ -31,19 +31,19 @@ fn not_ours() {
     let mut out = Vec::new();
     for other in ["other.", ".", "com.", "wwwexample.", "xexample.", "example.com."] {
         let ask = Ask { name: name(other).as_wire().to_vec(), ..Ask::new("@", Rtype::A) };
-        assert_eq!(answer(example(), &ask.octets(), &UDP, &mut out), Outcome::NotOurs, "{other}");
+        assert_eq!(answer(example(), &ask.octets(), &UDP, &mut out), AnswerOutcome::NotOurs, "{other}");
         for flags in [0x2000, 0x2800] {
             let ask = Ask { flags, ..ask.clone() };
             assert_eq!(
                 answer(example(), &ask.octets(), &UDP, &mut out),
-                Outcome::NotOurs,
+                AnswerOutcome::NotOurs,
                 "NOTIFY or UPDATE for {other}"
             );
         }
     }
     // Octets of the zone's name inside a label are not the zone.
     let inside = Ask { name: b"\x0bwww\x07example\x00".to_vec(), ..Ask::new("@", Rtype::A) };
-    assert_eq!(answer(example(), &inside.octets(), &UDP, &mut out), Outcome::NotOurs);
+    assert_eq!(answer(example(), &inside.octets(), &UDP, &mut out), AnswerOutcome::NotOurs);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn types_that_are_no_data() {
         }
     }
     let (kind, message, _) = reply(example(), &Ask::new("www", Rtype(65_535)).octets(), &UDP);
-    assert_eq!((kind, message.rcode), (Kind::NoData, 0));
+    assert_eq!((kind, message.rcode), (AnswerKind::NoData, 0));
 }
 
 #[test]
@@ -155,14 +155,14 @@ fn malformed_edns() {
         assert_eq!(rcode(&with_options(bad)).0, 1, "{bad:?}");
     }
     for good in [&[0, 3, 0, 0][..], &[0, 10, 0, 2, 1, 2, 0, 3, 0, 0]] {
-        assert_eq!(reply(example(), &with_options(good), &UDP).0, Kind::Positive);
+        assert_eq!(reply(example(), &with_options(good), &UDP).0, AnswerKind::Positive);
     }
     let mut cut = Ask::new("www", Rtype::A).octets();
     cut.pop();
     assert_eq!(rcode(&cut).0, 1, "OPT cut short");
     let mut more = www();
     more.extend(b"garbage behind the message");
-    assert_eq!(reply(example(), &more, &UDP).0, Kind::Positive);
+    assert_eq!(reply(example(), &more, &UDP).0, AnswerKind::Positive);
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn survive(octets: &[u8]) {
     for context in [UDP, STREAM, Context { max_udp: 0, ..UDP }, Context { now: NOW.plus(100 * DAY), ..UDP }] {
         let mut out = Vec::new();
         match answer(example(), octets, &context, &mut out) {
-            Outcome::Reply(_) => {
+            AnswerOutcome::Reply(_) => {
                 let message = Message::read(&out);
                 assert_eq!(out[..2], octets[..2]);
                 assert!(message.flags & 0x8000 != 0);
@@ -228,7 +228,7 @@ fn survive(octets: &[u8]) {
                     assert!(out.len() <= 1232);
                 }
             }
-            Outcome::NotOurs | Outcome::Drop => assert!(out.is_empty()),
+            AnswerOutcome::NotOurs | AnswerOutcome::Drop => assert!(out.is_empty()),
         }
     }
 }

@@ -6,7 +6,7 @@ mod reader;
 
 use std::sync::OnceLock;
 
-use super::{Context, Kind, Outcome, Transport, answer};
+use super::{AnswerKind, AnswerOutcome, Context, Transport, answer};
 use crate::signing::SignedZone;
 use crate::testing::{DAY, NOW, TIMES, bundle, keys, name, signed, zone};
 use keystore::dns::{Name, Rtype};
@@ -122,10 +122,10 @@ impl Ask {
 const UDP: Context = Context { transport: Transport::Udp, max_udp: 1232, now: NOW };
 const STREAM: Context = Context { transport: Transport::Stream, ..UDP };
 
-fn reply(zone: &SignedZone, query: &[u8], context: &Context) -> (Kind, Message, usize) {
+fn reply(zone: &SignedZone, query: &[u8], context: &Context) -> (AnswerKind, Message, usize) {
     let mut out = vec![0xee; 7];
     match answer(zone, query, context, &mut out) {
-        Outcome::Reply(kind) => (kind, Message::read(&out), out.len()),
+        AnswerOutcome::Reply(kind) => (kind, Message::read(&out), out.len()),
         other => panic!("{other:?}"),
     }
 }
@@ -143,7 +143,7 @@ fn validate(message: &Message, ask: &Ask, now: Timestamp) -> Result<(), String> 
 
 /// Asks over a stream with DO; the answer must be `want` and prove itself. Then without DO, which must give the same without DNSSEC.
 #[track_caller]
-fn case(text: &str, rtype: Rtype, kind: Kind, want: &str) {
+fn case(text: &str, rtype: Rtype, kind: AnswerKind, want: &str) {
     let ask = Ask::new(text, rtype);
     let (got, message, _) = reply(example(), &ask.octets(), &STREAM);
     assert_eq!(message.summary("example.").trim_end(), want.trim_end());
@@ -165,24 +165,29 @@ fn case(text: &str, rtype: Rtype, kind: Kind, want: &str) {
 
 #[test]
 fn existing_name() {
-    case("www", Rtype::A, Kind::Positive, "NOERROR aa | www A, www A, www RRSIG(A) |  | ");
-    case("www", Rtype::MX, Kind::NoData, "NOERROR aa |  | @ SOA, @ RRSIG(SOA), www NSEC, www RRSIG(NSEC) | ");
-    case("@", Rtype::SOA, Kind::Positive, "NOERROR aa | @ SOA, @ RRSIG(SOA) |  | ");
+    case("www", Rtype::A, AnswerKind::Positive, "NOERROR aa | www A, www A, www RRSIG(A) |  | ");
+    case(
+        "www",
+        Rtype::MX,
+        AnswerKind::NoData,
+        "NOERROR aa |  | @ SOA, @ RRSIG(SOA), www NSEC, www RRSIG(NSEC) | ",
+    );
+    case("@", Rtype::SOA, AnswerKind::Positive, "NOERROR aa | @ SOA, @ RRSIG(SOA) |  | ");
 }
 
 #[test]
 fn hosts_that_an_answer_names_come_along() {
-    case("@", Rtype::MX, Kind::Positive, "NOERROR aa | @ MX, @ RRSIG(MX) |  | mail A, mail RRSIG(A)");
+    case("@", Rtype::MX, AnswerKind::Positive, "NOERROR aa | @ MX, @ RRSIG(MX) |  | mail A, mail RRSIG(A)");
     case(
         "_sip",
         Rtype::SRV,
-        Kind::Positive,
+        AnswerKind::Positive,
         "NOERROR aa | _sip SRV, _sip RRSIG(SRV) |  | mail A, mail RRSIG(A)",
     );
     case(
         "@",
         Rtype::NS,
-        Kind::Positive,
+        AnswerKind::Positive,
         "NOERROR aa | @ NS, @ NS, @ RRSIG(NS) |  | ns1 A, ns1 RRSIG(A), ns1 AAAA, ns1 RRSIG(AAAA)",
     );
 }
@@ -193,13 +198,13 @@ fn no_such_name_one_label_below_the_apex() {
     case(
         "nothing",
         Rtype::A,
-        Kind::NxDomain,
+        AnswerKind::NxDomain,
         "NXDOMAIN aa |  | @ SOA, @ RRSIG(SOA), www.new NSEC, www.new RRSIG(NSEC), @ NSEC, @ RRSIG(NSEC) | ",
     );
     case(
         "aaa",
         Rtype::A,
-        Kind::NxDomain,
+        AnswerKind::NxDomain,
         "NXDOMAIN aa |  | @ SOA, @ RRSIG(SOA), _sip NSEC, _sip RRSIG(NSEC), @ NSEC, @ RRSIG(NSEC) | ",
     );
 }
@@ -209,19 +214,19 @@ fn no_such_name_two_labels_below() {
     case(
         "x.y",
         Rtype::A,
-        Kind::NxDomain,
+        AnswerKind::NxDomain,
         "NXDOMAIN aa |  | @ SOA, @ RRSIG(SOA), www NSEC, www RRSIG(NSEC), @ NSEC, @ RRSIG(NSEC) | ",
     );
     case(
         "x.y.www",
         Rtype::A,
-        Kind::NxDomain,
+        AnswerKind::NxDomain,
         "NXDOMAIN aa |  | @ SOA, @ RRSIG(SOA), www NSEC, www RRSIG(NSEC) | ",
     );
     case(
         "x.c.b.ent",
         Rtype::A,
-        Kind::NxDomain,
+        AnswerKind::NxDomain,
         "NXDOMAIN aa |  | @ SOA, @ RRSIG(SOA), a.b.ent NSEC, a.b.ent RRSIG(NSEC), f.*.empty NSEC, f.*.empty RRSIG(NSEC) | ",
     );
 }
@@ -231,19 +236,19 @@ fn empty_non_terminal() {
     case(
         "ent",
         Rtype::A,
-        Kind::NoData,
+        AnswerKind::NoData,
         "NOERROR aa |  | @ SOA, @ RRSIG(SOA), f.*.empty NSEC, f.*.empty RRSIG(NSEC) | ",
     );
     case(
         "b.ent",
         Rtype::NSEC,
-        Kind::NoData,
+        AnswerKind::NoData,
         "NOERROR aa |  | @ SOA, @ RRSIG(SOA), f.*.empty NSEC, f.*.empty RRSIG(NSEC) | ",
     );
     case(
         "b.ent",
         Rtype::ANY,
-        Kind::NoData,
+        AnswerKind::NoData,
         "NOERROR aa |  | @ SOA, @ RRSIG(SOA), f.*.empty NSEC, f.*.empty RRSIG(NSEC) | ",
     );
 }
@@ -253,21 +258,21 @@ fn wildcard() {
     case(
         "x.wild",
         Rtype::A,
-        Kind::Positive,
+        AnswerKind::Positive,
         "NOERROR aa | x.wild A, x.wild RRSIG(A) | exact.wild NSEC, exact.wild RRSIG(NSEC) | ",
     );
     case(
         "a.b.wild",
         Rtype::A,
-        Kind::Positive,
+        AnswerKind::Positive,
         "NOERROR aa | a.b.wild A, a.b.wild RRSIG(A) | *.wild NSEC, *.wild RRSIG(NSEC) | ",
     );
     // The wildcard itself is a name like others.
-    case("*.wild", Rtype::A, Kind::Positive, "NOERROR aa | *.wild A, *.wild RRSIG(A) |  | ");
+    case("*.wild", Rtype::A, AnswerKind::Positive, "NOERROR aa | *.wild A, *.wild RRSIG(A) |  | ");
     case(
         "x.*.wild",
         Rtype::A,
-        Kind::NxDomain,
+        AnswerKind::NxDomain,
         "NXDOMAIN aa |  | @ SOA, @ RRSIG(SOA), *.wild NSEC, *.wild RRSIG(NSEC) | ",
     );
 }
@@ -277,7 +282,7 @@ fn type_missing_at_an_existing_name_below_a_wildcard() {
     case(
         "exact.wild",
         Rtype::A,
-        Kind::NoData,
+        AnswerKind::NoData,
         "NOERROR aa |  | @ SOA, @ RRSIG(SOA), exact.wild NSEC, exact.wild RRSIG(NSEC) | ",
     );
 }
@@ -287,7 +292,7 @@ fn name_below_an_existing_name_with_a_wildcard_higher_up() {
     case(
         "x.exact.wild",
         Rtype::TXT,
-        Kind::NxDomain,
+        AnswerKind::NxDomain,
         "NXDOMAIN aa |  | @ SOA, @ RRSIG(SOA), exact.wild NSEC, exact.wild RRSIG(NSEC) | ",
     );
 }
@@ -297,13 +302,13 @@ fn type_missing_at_the_wildcard() {
     case(
         "x.wild",
         Rtype::MX,
-        Kind::NoData,
+        AnswerKind::NoData,
         "NOERROR aa |  | @ SOA, @ RRSIG(SOA), *.wild NSEC, *.wild RRSIG(NSEC), exact.wild NSEC, exact.wild RRSIG(NSEC) | ",
     );
     case(
         "b.wild",
         Rtype::MX,
-        Kind::NoData,
+        AnswerKind::NoData,
         "NOERROR aa |  | @ SOA, @ RRSIG(SOA), *.wild NSEC, *.wild RRSIG(NSEC) | ",
     );
 }
@@ -323,11 +328,11 @@ fn kind_13_every_type_of_a_wildcard_is_expanded_nsec_too() {
         // A wildcard of a CNAME has an NSEC of its own, which is what is asked for.
         ("q.cw", "NOERROR aa | q.cw NSEC, q.cw RRSIG(NSEC) | *.cw NSEC, *.cw RRSIG(NSEC) | "),
     ] {
-        case(asked, Rtype::NSEC, Kind::Positive, want);
+        case(asked, Rtype::NSEC, AnswerKind::Positive, want);
     }
     // An empty wildcard has no NSEC, and neither has what it stands for.
     let want = "NOERROR aa |  | @ SOA, @ RRSIG(SOA), *.cw NSEC, *.cw RRSIG(NSEC), f.*.empty NSEC, f.*.empty RRSIG(NSEC) | ";
-    case("x.empty", Rtype::NSEC, Kind::NoData, want);
+    case("x.empty", Rtype::NSEC, AnswerKind::NoData, want);
 }
 
 #[test]
@@ -355,7 +360,7 @@ fn empty_wildcard() {
     case(
         "x.empty",
         Rtype::A,
-        Kind::NoData,
+        AnswerKind::NoData,
         "NOERROR aa |  | @ SOA, @ RRSIG(SOA), *.cw NSEC, *.cw RRSIG(NSEC), f.*.empty NSEC, f.*.empty RRSIG(NSEC) | ",
     );
 }
@@ -365,12 +370,17 @@ fn chain_of_cnames() {
     case(
         "alias2",
         Rtype::A,
-        Kind::Positive,
+        AnswerKind::Positive,
         "NOERROR aa | alias2 CNAME, alias2 RRSIG(CNAME), alias CNAME, alias RRSIG(CNAME), www A, www A, www RRSIG(A) |  | ",
     );
-    case("alias2", Rtype::CNAME, Kind::Positive, "NOERROR aa | alias2 CNAME, alias2 RRSIG(CNAME) |  | ");
-    case("alias2", Rtype::ANY, Kind::Positive, "NOERROR aa | alias2 CNAME, alias2 RRSIG(CNAME) |  | ");
-    case("out", Rtype::A, Kind::Positive, "NOERROR aa | out CNAME, out RRSIG(CNAME) |  | ");
+    case(
+        "alias2",
+        Rtype::CNAME,
+        AnswerKind::Positive,
+        "NOERROR aa | alias2 CNAME, alias2 RRSIG(CNAME) |  | ",
+    );
+    case("alias2", Rtype::ANY, AnswerKind::Positive, "NOERROR aa | alias2 CNAME, alias2 RRSIG(CNAME) |  | ");
+    case("out", Rtype::A, AnswerKind::Positive, "NOERROR aa | out CNAME, out RRSIG(CNAME) |  | ");
 }
 
 #[test]
@@ -378,14 +388,14 @@ fn cnames_that_lead_in_a_ring() {
     case(
         "loop1",
         Rtype::A,
-        Kind::Positive,
+        AnswerKind::Positive,
         "NOERROR aa | loop1 CNAME, loop1 RRSIG(CNAME), loop2 CNAME, loop2 RRSIG(CNAME) |  | ",
     );
-    case("self", Rtype::A, Kind::Positive, "NOERROR aa | self CNAME, self RRSIG(CNAME) |  | ");
+    case("self", Rtype::A, AnswerKind::Positive, "NOERROR aa | self CNAME, self RRSIG(CNAME) |  | ");
     case(
         "q.cc",
         Rtype::A,
-        Kind::Positive,
+        AnswerKind::Positive,
         "NOERROR aa | q.cc CNAME, q.cc RRSIG(CNAME), x.cc CNAME, x.cc RRSIG(CNAME) | *.cc NSEC, *.cc RRSIG(NSEC) | ",
     );
 }
@@ -395,19 +405,19 @@ fn cname_to_nothing() {
     case(
         "lost",
         Rtype::A,
-        Kind::NxDomain,
+        AnswerKind::NxDomain,
         "NXDOMAIN aa | lost CNAME, lost RRSIG(CNAME) | @ SOA, @ RRSIG(SOA), www.new NSEC, www.new RRSIG(NSEC), @ NSEC, @ RRSIG(NSEC) | ",
     );
     case(
         "lost2",
         Rtype::A,
-        Kind::NxDomain,
+        AnswerKind::NxDomain,
         "NXDOMAIN aa | lost2 CNAME, lost2 RRSIG(CNAME) | @ SOA, @ RRSIG(SOA), a.b.ent NSEC, a.b.ent RRSIG(NSEC), f.*.empty NSEC, f.*.empty RRSIG(NSEC) | ",
     );
     case(
         "tomail",
         Rtype::TXT,
-        Kind::NoData,
+        AnswerKind::NoData,
         "NOERROR aa | tomail CNAME, tomail RRSIG(CNAME) | @ SOA, @ RRSIG(SOA), mail NSEC, mail RRSIG(NSEC) | ",
     );
 }
@@ -417,19 +427,19 @@ fn cname_and_wildcard() {
     case(
         "towild",
         Rtype::A,
-        Kind::Positive,
+        AnswerKind::Positive,
         "NOERROR aa | towild CNAME, towild RRSIG(CNAME), q.wild A, q.wild RRSIG(A) | exact.wild NSEC, exact.wild RRSIG(NSEC) | ",
     );
     case(
         "q.cw",
         Rtype::A,
-        Kind::Positive,
+        AnswerKind::Positive,
         "NOERROR aa | q.cw CNAME, q.cw RRSIG(CNAME), www A, www A, www RRSIG(A) | *.cw NSEC, *.cw RRSIG(NSEC) | ",
     );
     case(
         "q.cl",
         Rtype::A,
-        Kind::NxDomain,
+        AnswerKind::NxDomain,
         "NXDOMAIN aa | q.cl CNAME, q.cl RRSIG(CNAME) | @ SOA, @ RRSIG(SOA), www.new NSEC, www.new RRSIG(NSEC), @ NSEC, @ RRSIG(NSEC), *.cl NSEC, *.cl RRSIG(NSEC) | ",
     );
 }
@@ -439,23 +449,33 @@ fn dname() {
     case(
         "www.old",
         Rtype::A,
-        Kind::Positive,
+        AnswerKind::Positive,
         "NOERROR aa | old DNAME, old RRSIG(DNAME), www.old CNAME, www.new A, www.new RRSIG(A) |  | ",
     );
-    case("old", Rtype::DNAME, Kind::Positive, "NOERROR aa | old DNAME, old RRSIG(DNAME) |  | ");
-    case("old", Rtype::A, Kind::NoData, "NOERROR aa |  | @ SOA, @ RRSIG(SOA), old NSEC, old RRSIG(NSEC) | ");
-    case("x.up", Rtype::A, Kind::Positive, "NOERROR aa | up DNAME, up RRSIG(DNAME), x.up CNAME |  | ");
-    case("x.up", Rtype::CNAME, Kind::Positive, "NOERROR aa | up DNAME, up RRSIG(DNAME), x.up CNAME |  | ");
+    case("old", Rtype::DNAME, AnswerKind::Positive, "NOERROR aa | old DNAME, old RRSIG(DNAME) |  | ");
+    case(
+        "old",
+        Rtype::A,
+        AnswerKind::NoData,
+        "NOERROR aa |  | @ SOA, @ RRSIG(SOA), old NSEC, old RRSIG(NSEC) | ",
+    );
+    case("x.up", Rtype::A, AnswerKind::Positive, "NOERROR aa | up DNAME, up RRSIG(DNAME), x.up CNAME |  | ");
+    case(
+        "x.up",
+        Rtype::CNAME,
+        AnswerKind::Positive,
+        "NOERROR aa | up DNAME, up RRSIG(DNAME), x.up CNAME |  | ",
+    );
     case(
         "toold",
         Rtype::A,
-        Kind::Positive,
+        AnswerKind::Positive,
         "NOERROR aa | toold CNAME, toold RRSIG(CNAME), old DNAME, old RRSIG(DNAME), www.old CNAME, www.new A, www.new RRSIG(A) |  | ",
     );
     case(
         "no.old",
         Rtype::A,
-        Kind::NxDomain,
+        AnswerKind::NxDomain,
         "NXDOMAIN aa | old DNAME, old RRSIG(DNAME), no.old CNAME | @ SOA, @ RRSIG(SOA), Mixed NSEC, Mixed RRSIG(NSEC) | ",
     );
 }
@@ -463,7 +483,7 @@ fn dname() {
 #[test]
 fn dname_that_leads_to_its_own_owner() {
     let want = "NOERROR aa | in.ring DNAME, in.ring RRSIG(DNAME), in.in.ring CNAME |  | ";
-    case("in.in.ring", Rtype::DNAME, Kind::Positive, want);
+    case("in.in.ring", Rtype::DNAME, AnswerKind::Positive, want);
 }
 
 #[test]
@@ -471,7 +491,7 @@ fn dname_whose_target_is_too_long() {
     let ask = Ask::new(&format!("{}.grow", "b".repeat(60)), Rtype::A);
     let (kind, message, _) = reply(example(), &ask.octets(), &STREAM);
     assert_eq!(message.summary("example."), "YXDOMAIN aa | grow DNAME, grow RRSIG(DNAME) |  | ");
-    assert_eq!(kind, Kind::Error);
+    assert_eq!(kind, AnswerKind::Error);
     let (_, message, _) = reply(example(), &Ask::new("b.grow", Rtype::A).octets(), &STREAM);
     assert_eq!(message.rcode, 0);
 }
@@ -479,7 +499,7 @@ fn dname_whose_target_is_too_long() {
 #[test]
 fn dnames_that_grow_a_name_end() {
     let (kind, message, _) = reply(example(), &Ask::new("x.rec", Rtype::A).octets(), &STREAM);
-    assert_eq!((kind, message.rcode), (Kind::Positive, 0));
+    assert_eq!((kind, message.rcode), (AnswerKind::Positive, 0));
     let dnames = message.sections[0].iter().filter(|rr| rr.rtype == Rtype::DNAME).count();
     let cnames = message.sections[0].iter().filter(|rr| rr.rtype == Rtype::CNAME).count();
     assert_eq!((dnames, cnames), (2, 17));
@@ -490,20 +510,20 @@ fn referral() {
     let secure = "NOERROR |  | safe NS, safe DS, safe RRSIG(DS) | ns.safe A, ns.safe AAAA";
     let insecure = "NOERROR |  | bare NS, bare NS, bare NS, bare NS, bare NSEC, bare RRSIG(NSEC) | ns.bare A, \
                     ns.safe A, ns.safe AAAA, ns1 A, ns1 RRSIG(A), ns1 AAAA, ns1 RRSIG(AAAA)";
-    case("www.safe", Rtype::A, Kind::Referral, secure);
-    case("a.b.c.safe", Rtype::ANY, Kind::Referral, secure);
-    case("x.safe", Rtype::DS, Kind::Referral, secure);
-    case("www.bare", Rtype::A, Kind::Referral, insecure);
+    case("www.safe", Rtype::A, AnswerKind::Referral, secure);
+    case("a.b.c.safe", Rtype::ANY, AnswerKind::Referral, secure);
+    case("x.safe", Rtype::DS, AnswerKind::Referral, secure);
+    case("www.bare", Rtype::A, AnswerKind::Referral, insecure);
     case(
         "x.cut.mid",
         Rtype::A,
-        Kind::Referral,
+        AnswerKind::Referral,
         "NOERROR |  | cut.mid NS, cut.mid NSEC, cut.mid RRSIG(NSEC) | ",
     );
     case(
         "mid",
         Rtype::A,
-        Kind::NoData,
+        AnswerKind::NoData,
         "NOERROR aa |  | @ SOA, @ RRSIG(SOA), mail NSEC, mail RRSIG(NSEC) | ",
     );
 }
@@ -512,27 +532,27 @@ fn referral() {
 fn name_server_query_at_the_cut_is_a_referral() {
     let want = "NOERROR |  | safe NS, safe DS, safe RRSIG(DS) | ns.safe A, ns.safe AAAA";
     for rtype in [Rtype::NS, Rtype::A, Rtype::SOA, Rtype::ANY, Rtype::NSEC, Rtype::DNSKEY] {
-        case("safe", rtype, Kind::Referral, want);
+        case("safe", rtype, AnswerKind::Referral, want);
     }
 }
 
 #[test]
 fn delegation_signer_at_the_cut() {
-    case("safe", Rtype::DS, Kind::Positive, "NOERROR aa | safe DS, safe RRSIG(DS) |  | ");
+    case("safe", Rtype::DS, AnswerKind::Positive, "NOERROR aa | safe DS, safe RRSIG(DS) |  | ");
     case(
         "bare",
         Rtype::DS,
-        Kind::NoData,
+        AnswerKind::NoData,
         "NOERROR aa |  | @ SOA, @ RRSIG(SOA), bare NSEC, bare RRSIG(NSEC) | ",
     );
     // That of the apex stands in the parent; from us, the child, it is not there.
-    case("@", Rtype::DS, Kind::NoData, "NOERROR aa |  | @ SOA, @ RRSIG(SOA), @ NSEC, @ RRSIG(NSEC) | ");
+    case("@", Rtype::DS, AnswerKind::NoData, "NOERROR aa |  | @ SOA, @ RRSIG(SOA), @ NSEC, @ RRSIG(NSEC) | ");
 }
 
 #[test]
 fn glue_is_no_answer() {
     let want = "NOERROR |  | safe NS, safe DS, safe RRSIG(DS) | ns.safe A, ns.safe AAAA";
-    case("ns.safe", Rtype::A, Kind::Referral, want);
+    case("ns.safe", Rtype::A, AnswerKind::Referral, want);
 }
 
 #[test]
@@ -540,18 +560,18 @@ fn alias_into_a_delegation() {
     case(
         "tosafe",
         Rtype::A,
-        Kind::Positive,
+        AnswerKind::Positive,
         "NOERROR aa | tosafe CNAME, tosafe RRSIG(CNAME) | safe NS, safe DS, safe RRSIG(DS) | ns.safe A, ns.safe AAAA",
     );
 }
 
 #[test]
 fn any_gets_one_rrset() {
-    case("www", Rtype::ANY, Kind::Positive, "NOERROR aa | www A, www A, www RRSIG(A) |  | ");
+    case("www", Rtype::ANY, AnswerKind::Positive, "NOERROR aa | www A, www A, www RRSIG(A) |  | ");
     case(
         "x.wild",
         Rtype::ANY,
-        Kind::Positive,
+        AnswerKind::Positive,
         "NOERROR aa | x.wild A, x.wild RRSIG(A) | exact.wild NSEC, exact.wild RRSIG(NSEC) | ",
     );
 }
@@ -562,24 +582,24 @@ fn dnssec_records_asked_by_type() {
         let (_, message, _) = reply(example(), &ask.octets(), &STREAM);
         assert_eq!(message.summary("example."), "NOERROR aa | www RRSIG(A) |  | ");
     }
-    case("www", Rtype::NSEC, Kind::Positive, "NOERROR aa | www NSEC, www RRSIG(NSEC) |  | ");
+    case("www", Rtype::NSEC, AnswerKind::Positive, "NOERROR aa | www NSEC, www RRSIG(NSEC) |  | ");
     case(
         "nothing",
         Rtype::NSEC,
-        Kind::NxDomain,
+        AnswerKind::NxDomain,
         "NXDOMAIN aa |  | @ SOA, @ RRSIG(SOA), www.new NSEC, www.new RRSIG(NSEC), @ NSEC, @ RRSIG(NSEC) | ",
     );
 }
 
 #[test]
 fn apex_keys_come_from_the_bundle() {
-    case("@", Rtype::DNSKEY, Kind::Positive, "NOERROR aa | @ DNSKEY, @ DNSKEY, @ RRSIG(DNSKEY) |  | ");
-    case("@", Rtype::CDS, Kind::Positive, "NOERROR aa | @ CDS, @ RRSIG(CDS) |  | ");
-    case("@", Rtype::CDNSKEY, Kind::Positive, "NOERROR aa | @ CDNSKEY, @ RRSIG(CDNSKEY) |  | ");
+    case("@", Rtype::DNSKEY, AnswerKind::Positive, "NOERROR aa | @ DNSKEY, @ DNSKEY, @ RRSIG(DNSKEY) |  | ");
+    case("@", Rtype::CDS, AnswerKind::Positive, "NOERROR aa | @ CDS, @ RRSIG(CDS) |  | ");
+    case("@", Rtype::CDNSKEY, AnswerKind::Positive, "NOERROR aa | @ CDNSKEY, @ RRSIG(CDNSKEY) |  | ");
     case(
         "www",
         Rtype::DNSKEY,
-        Kind::NoData,
+        AnswerKind::NoData,
         "NOERROR aa |  | @ SOA, @ RRSIG(SOA), www NSEC, www RRSIG(NSEC) | ",
     );
 }
@@ -662,7 +682,7 @@ fn glue_that_does_not_fit_sets_tc() {
     assert_eq!((full.sections[1].len(), full.sections[2].len(), full.tc()), (30, 30, false));
     let ask = Ask { edns: Some((full_len as u16 - 1, 0)), ..ask };
     let (kind, message, _) = reply(example(), &ask.octets(), &UDP);
-    assert_eq!((kind, message.tc(), message.aa()), (Kind::Referral, true, false));
+    assert_eq!((kind, message.tc(), message.aa()), (AnswerKind::Referral, true, false));
     assert_eq!((message.sections[1].len(), message.sections[2].len()), (30, 29));
     // Sibling and authoritative addresses may be left out.
     let bare = Ask { edns: Some((512, 0)), ..Ask::new("x.bare", Rtype::A) };
@@ -690,7 +710,7 @@ fn expired_signatures_are_never_sent() {
         let valid = |now| {
             let (kind, message, _) = reply(zone, &ask.octets(), &context(now));
             if message.rcode == 2 {
-                assert_eq!(kind, Kind::Error);
+                assert_eq!(kind, AnswerKind::Error);
                 assert!(message.sections.iter().all(Vec::is_empty) && !message.aa());
                 assert_eq!(message.opt, Some((1232, DO, vec![0, 15, 0, 2, 0, 7])), "EDE 7");
                 return false;

@@ -211,11 +211,11 @@ proptest! {
                 prop_assert_eq!(validate(&message, &ask, NOW), Ok(()), "{} {}: {}", owner, rtype, message.summary("example."));
             }
             let want_kind = match (want.rcode, want.authority.iter().next()) {
-                (6, _) => Kind::Error,
-                (3, _) => Kind::NxDomain,
-                (_, Some((_, Rtype::SOA))) => Kind::NoData,
-                (_, Some(_)) if want.answer.is_empty() => Kind::Referral,
-                _ => Kind::Positive,
+                (6, _) => AnswerKind::Error,
+                (3, _) => AnswerKind::NxDomain,
+                (_, Some((_, Rtype::SOA))) => AnswerKind::NoData,
+                (_, Some(_)) if want.answer.is_empty() => AnswerKind::Referral,
+                _ => AnswerKind::Positive,
             };
             prop_assert_eq!(kind, want_kind);
         }
