@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::crypto::cms::Certificate;
 use crate::dns::Name;
-use crate::exchange::verify::TrustAnchor;
+use crate::exchange::TrustAnchor;
 use crate::policy::{Policy, PolicyFinding};
 
 /// The file, checked: policies resolved, trust anchors read, paths made absolute against the folder of the file.

@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+pub use crate::crypto::sha256 as digest;
 use crate::dns::Name;
 use crate::open::{self, Links, OpenError};
 
@@ -104,14 +105,6 @@ pub fn read_current(accepted: &Path, zone: &Name) -> Result<Option<Current>, Sto
 #[must_use]
 pub fn skr_path(zone_dir: &Path, generation: u64) -> PathBuf {
     zone_dir.join(format!("{generation}.skr"))
-}
-
-/// SHA-256 of an SKR's octets.
-#[must_use]
-pub fn digest(octets: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, octets).as_ref());
-    out
 }
 
 /// The content of `current`: `<generation> <hex>\n`.

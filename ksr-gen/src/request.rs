@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use keystore::crypto::{Algorithm, SignError, SigningKey};
 use keystore::dns::Name;
 use keystore::exchange::bind::MAX_BUNDLES;
+use keystore::exchange::request::bundles;
 use keystore::exchange::xml::respond::{self, RespondError, Zsk};
 use keystore::exchange::xml::{Label, XmlRequest};
 use keystore::exchange::{Ksr, KsrBundle, possession};
@@ -82,7 +83,7 @@ pub fn request(
         let (policy, role, csk) = (policy.name.clone(), Role::Zsk, has(Role::Csk));
         return Err(PlanError::NoEntry { policy, role, csk }.into());
     }
-    let bundles = plan::bundles(keys, zone, policy, interval)?;
+    let bundles = bundles(keys, zone, policy, interval)?;
     if inactive == InactiveZsk::Refuse
         && let Some((at, entry)) = plan::first_without_active_zsk(keys, policy, interval)
         && at.plus(plan::END_TOLERANCE) < interval.end

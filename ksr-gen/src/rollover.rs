@@ -16,7 +16,8 @@
 use keystore::crypto::Algorithm;
 use std::collections::HashMap;
 
-use keystore::dns::presentation::Entries;
+use keystore::dns::lexer::Entries;
+use keystore::dns::record;
 use keystore::dns::{Name, Rtype};
 use keystore::exchange::{Ksr, TrustAnchor};
 use keystore::keys::{Dnskey, KeyFile, Timing};
@@ -124,8 +125,8 @@ fn records(text: &str) -> Result<Vec<(u32, Name, Vec<u8>)>, ParentDsError> {
             continue;
         }
         let line = entry.line;
-        let record =
-            entry.record(None, None).map_err(|e| ParentDsError::Syntax { line, what: e.to_string() })?;
+        let record = record::parse(&entry, None, None)
+            .map_err(|e| ParentDsError::Syntax { line, what: e.to_string() })?;
         match record.rtype {
             Rtype::RRSIG => {}
             Rtype::DS => out.push((line, record.owner, record.rdata)),

@@ -3,7 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use keystore::crypto::{Algorithm, PrivateKey, SigningKey};
-use keystore::dns::presentation::Entries;
+use keystore::dns::lexer::Entries;
+use keystore::dns::record;
 use keystore::dns::{Name, Rrset, Rtype, rrsig};
 use keystore::exchange::Bundle;
 use keystore::keys::Dnskey;
@@ -36,7 +37,8 @@ pub(crate) fn zone_by_rules(origin: &str, text: &str, rules: ZoneRules) -> Resul
     let files = ZoneFiles { paths: vec!["test.zone".into()] };
     for entry in Entries::new(text.as_bytes()) {
         let entry = entry.expect("the test's zone lexes");
-        let record = entry.record(Some(&origin), previous.as_ref()).expect("the test's records read");
+        let record =
+            record::parse(&entry, Some(&origin), previous.as_ref()).expect("the test's records read");
         let place = RecordPlace { file: 0, line: entry.line };
         let pushed = builder.push(&Record {
             owner: record.owner.as_wire(),

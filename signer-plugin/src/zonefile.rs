@@ -6,8 +6,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use keystore::dns::presentation::{self, EntryHead, LexErrorKind, Lexer, MAX_TTL, RecordError, Token};
-use keystore::dns::{Class, Name, Rtype, name, rdata};
+use keystore::dns::lexer::{EntryHead, LexErrorKind, Lexer};
+use keystore::dns::record::{self, RecordError};
+use keystore::dns::ttl::{self, MAX_TTL};
+use keystore::dns::{Class, Name, Rtype, Token, name, rdata};
 
 use crate::rules::RecordProblem;
 
@@ -264,7 +266,7 @@ impl Reader<'_> {
 
     /// Reads `[TTL] [class] type RDATA`.
     fn record(&mut self, tokens: &[Token<'_>], origin: &Name, line: u32) -> Result<(), Stop> {
-        let head = presentation::record_head(tokens)?;
+        let head = record::record_head(tokens)?;
         let rtype = head.rtype;
         self.rdata.clear();
         rdata::from_tokens(rtype, &tokens[head.len..], Some(origin), &mut self.rdata)
@@ -320,7 +322,7 @@ impl Reader<'_> {
             let [ttl] = arguments else {
                 return Err(Fault::Usage("expected one TTL: $TTL 3600, or $TTL 1h").into());
             };
-            let seconds = presentation::parse_ttl(ttl.text).filter(|seconds| *seconds <= MAX_TTL);
+            let seconds = ttl::parse(ttl.text).filter(|seconds| *seconds <= MAX_TTL);
             self.default_ttl = Some(seconds.ok_or_else(|| RecordError::BadTtl(ttl.to_string()))?);
             Ok(())
         } else if word.is("$INCLUDE") {
@@ -374,7 +376,7 @@ impl Reader<'_> {
         let [range, owner, rest @ ..] = arguments else { return Err(USAGE.into()) };
         let range = generate::Range::parse(range.text)
             .ok_or_else(|| generate::GenerateError::Range(range.to_string()))?;
-        let head = presentation::record_head(rest)?;
+        let head = record::record_head(rest)?;
         check_class(head.class)?;
         if rest.len() == head.len {
             return Err(USAGE.into());

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::crypto::cms::Certificate;
 use crate::dns::Name;
-use crate::exchange::verify::{TrustAnchor, parse_trust_anchors};
+use crate::exchange::{TrustAnchor, parse_trust_anchors};
 use crate::policy::named_conf::read_regular;
 use crate::policy::table::{Document, DocumentError, Table, Value};
 use crate::policy::toml::{self, Section};

@@ -69,7 +69,7 @@ impl Certificate {
             .iter()
             .map(|certificate| {
                 let der = certificate.to_der().map_err(|error| error.to_string())?;
-                let sha256 = data_encoding::HEXLOWER.encode(&crate::store::digest(&der));
+                let sha256 = data_encoding::HEXLOWER.encode(&super::sha256(&der));
                 let subject = certificate.subject_name().entries().filter_map(|entry| {
                     let (name, value) =
                         (entry.object().nid().short_name().ok()?, entry.data().to_string().ok()?);

@@ -4,9 +4,11 @@
 pub mod cms;
 mod openssl;
 pub mod pkcs11;
-pub mod private_key;
-pub mod public_key;
+mod private_key;
+mod public_key;
 mod ring;
+pub mod rsa;
+mod signer;
 
 pub use private_key::PrivateKey;
 pub use public_key::check_public_key;
@@ -103,6 +105,17 @@ impl fmt::Display for Algorithm {
             None => write!(f, "{}", self.0),
         }
     }
+}
+
+/// What a new signer signs once. No RRSIG can cover it: its first two octets would be an unassigned type covered.
+const SELF_CHECK: &[u8] = b"offline-ksk: a signature to check a key with";
+
+/// SHA-256 of `octets`.
+#[must_use]
+pub fn sha256(octets: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(::ring::digest::digest(&::ring::digest::SHA256, octets).as_ref());
+    out
 }
 
 /// A private key that makes DNSSEC signatures.

@@ -10,7 +10,7 @@ use ::ring::signature::{
     self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaEncoding, RsaKeyPair, UnparsedPublicKey,
 };
 
-use super::public_key::RsaPublicKey;
+use super::rsa::RsaPublicKey;
 use super::{Algorithm, SignError, SigningKey, VerifyError};
 
 /// A key pair of ring.

@@ -426,7 +426,7 @@ mod by_openssl {
                 verifier.verify_oneshot(signature, data).expect("verdict")
             }
             _ => {
-                let parts = public_key::RsaPublicKey::parse(public).expect("field");
+                let parts = rsa::RsaPublicKey::parse(public).expect("field");
                 let rsa = Rsa::from_public_components(number(parts.modulus), number(parts.exponent));
                 let key = PKey::from_rsa(rsa.expect("key")).expect("key");
                 let mut verifier = Verifier::new(digest(algorithm), &key).expect("verifier");

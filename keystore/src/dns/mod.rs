@@ -2,14 +2,18 @@
 //!
 //! Knows nothing of keys, policies or files.
 
+pub mod lexer;
 pub mod name;
-pub mod presentation;
 pub mod rdata;
+pub mod record;
 pub mod rrset;
 pub mod rrsig;
 pub mod rtype;
+pub mod token;
+pub mod ttl;
 
 pub use name::{Name, NameError};
 pub use rrset::Rrset;
 pub use rrsig::Rrsig;
 pub use rtype::{Class, Rtype};
+pub use token::Token;

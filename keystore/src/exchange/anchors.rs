@@ -1,11 +1,11 @@
 //! Trust anchors: the KSKs that the operator pinned, as DNSKEY or DS records.
 
 use super::bind::SyntaxError;
-use super::verify::key_fault;
+use super::key_fault::key_fault;
 use crate::check::CheckId;
 use crate::crypto::Algorithm;
-use crate::dns::presentation::Entries;
-use crate::dns::{Class, Name, Rtype};
+use crate::dns::lexer::Entries;
+use crate::dns::{Class, Name, Rtype, record};
 use crate::keys::Dnskey;
 
 /// A pinned KSK.
@@ -49,8 +49,8 @@ pub fn parse_trust_anchors(text: &str, zone: &Name) -> Result<Vec<TrustAnchor>, 
         if entry.tokens.is_empty() {
             continue;
         }
-        let record =
-            entry.record(None, None).map_err(|e| error(CheckId::AnchorSyntax, entry.line, e.to_string()))?;
+        let record = record::parse(&entry, None, None)
+            .map_err(|e| error(CheckId::AnchorSyntax, entry.line, e.to_string()))?;
         let fault = |id, what: String| error(id, entry.line, what);
         if record.owner != *zone {
             let what = format!("owner {}, where {zone} was expected", record.owner);

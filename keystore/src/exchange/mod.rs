@@ -10,10 +10,12 @@
 mod anchors;
 pub mod bind;
 pub mod format;
+mod key_fault;
 pub mod knot;
 pub mod many;
 pub mod possession;
 pub mod prove;
+pub mod request;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod verify;

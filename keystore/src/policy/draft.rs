@@ -1,8 +1,7 @@
 //! A policy as written, before it is checked; and the checks, the same for both syntaxes.
 
 use super::finding::{Place, PolicyFinding};
-use super::set::KeyStore;
-use super::{KeyPolicy, Nsec3Param, Policy, Role};
+use super::{KeyPolicy, KeyStore, Nsec3Param, Policy, Role};
 use crate::crypto::Algorithm;
 
 /// A policy as a file has it: every value with its line.

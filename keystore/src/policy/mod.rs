@@ -1,5 +1,4 @@
 //! `dnssec-policy`: the vocabulary, defaults and checks of BIND 9.20, from TOML or from a `named.conf`.
-
 //!
 //! ```text
 //! named.conf ──named_conf──┐
@@ -16,7 +15,9 @@ pub(crate) mod table;
 pub mod toml;
 
 pub use finding::{PolicyErrors, PolicyFinding, Severity};
-pub use set::{KeyStore, Policies};
+pub use set::Policies;
+
+use std::path::PathBuf;
 
 use crate::crypto::Algorithm;
 
@@ -181,4 +182,15 @@ impl Policy {
             + u64::from(self.parent_propagation_delay)
             + u64::from(self.retire_safety)
     }
+}
+
+/// `key-store`: where a key entry that names it has its keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyStore {
+    /// Its name, case-sensitive.
+    pub name: String,
+    /// `directory`, as written (relative to the working folder).
+    pub directory: Option<PathBuf>,
+    /// `pkcs11-uri` (RFC 7512).
+    pub pkcs11_uri: Option<String>,
 }

@@ -16,10 +16,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::KeyStore;
 use super::draft::{KEY_DIRECTORY, PolicyDraft};
 use super::finding::{MAX_FINDINGS, Place, PolicyErrors, PolicyFinding, hint};
 use super::lexer::{Kind, LexError, Lexer, Token};
-use super::set::{KeyStore, Policies};
+use super::set::Policies;
 use options::{Words, policy_option};
 
 /// Largest file that is read, in octets; a hundred thousand zones take some 20 MB.

@@ -1,9 +1,7 @@
 //! The policies and key stores of a file.
 
-use std::path::PathBuf;
-
 use super::finding::{PolicyErrors, PolicyFinding, Severity, has_errors};
-use super::{Policy, draft::PolicyDraft};
+use super::{KeyStore, Policy, draft::PolicyDraft};
 
 /// All policies and key stores that a file (and what it includes) defines.
 #[derive(Debug, Clone, Default)]
@@ -11,17 +9,6 @@ pub struct Policies {
     policies: Vec<Checked>,
     key_stores: Vec<KeyStore>,
     warnings: Vec<PolicyFinding>,
-}
-
-/// `key-store`: where a key entry that names it has its keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyStore {
-    /// Its name, case-sensitive.
-    pub name: String,
-    /// `directory`, as written (relative to the working folder).
-    pub directory: Option<PathBuf>,
-    /// `pkcs11-uri` (RFC 7512).
-    pub pkcs11_uri: Option<String>,
 }
 
 #[derive(Debug, Clone)]

@@ -19,11 +19,12 @@
 
 use std::path::Path;
 
+use super::KeyStore;
 use super::Role;
 use super::draft::{KEY_DIRECTORY, KeyDraft, Nsec3Draft, OPTIONS, PolicyDraft};
 use super::finding::PolicyErrors;
 use super::named_conf::{self, MAX_BLOCKS};
-use super::set::{KeyStore, Policies};
+use super::set::Policies;
 use super::table::{Document, Table, Value};
 
 /// Reads the policies and key stores of the TOML file at `path`, and of the `named.conf` that its key `named-conf` names.

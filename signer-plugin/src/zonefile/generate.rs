@@ -1,7 +1,7 @@
 //! The texts of `$GENERATE`, as BIND has them: ranges `START-STOP[/STEP]`, and templates in which `$` or
 //! `${OFFSET[,WIDTH[,BASE]]}` stands for the number, `$$` and `\$` for the dollar sign.
 
-use keystore::dns::presentation::Token;
+use keystore::dns::Token;
 
 /// Widest number, in characters.
 const MAX_WIDTH: u32 = 127;

@@ -1,8 +1,8 @@
 //! Holding what a token answers against what was asked: public keys read, signatures verified.
 
 use super::TokenError;
-use crate::crypto::private_key::SELF_CHECK;
-use crate::crypto::public_key::RsaPublicKey;
+use crate::crypto::SELF_CHECK;
+use crate::crypto::rsa::RsaPublicKey;
 use crate::crypto::{Algorithm, SignError, SigningKey, check_public_key, verify};
 
 /// What makes signatures that are not to be trusted before they are verified.

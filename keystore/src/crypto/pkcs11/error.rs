@@ -213,3 +213,12 @@ fn tries(last: bool, locked: bool) -> &'static str {
         _ => "; tokens lock after a few wrong ones, so make sure of it before the next try",
     }
 }
+
+/// Function and return value, without cryptoki's explanations, which quote the standard at length.
+#[cfg(feature = "pkcs11")]
+pub(super) fn code(error: &cryptoki::error::Error) -> String {
+    match error {
+        cryptoki::error::Error::Pkcs11(value, function) => format!("C_{function:?}: {value:?}"),
+        other => other.to_string(),
+    }
+}

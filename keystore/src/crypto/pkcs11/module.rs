@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Function, Pkcs11};
 use cryptoki::error::{Error, RvError};
 
+use super::error::code;
 use super::{Pkcs11Uri, TokenError};
 
 /// Where distributions put PKCS#11 modules; a `*` stands for any one folder.
@@ -73,7 +74,7 @@ pub(super) fn load(path: &Path) -> Result<Pkcs11, TokenError> {
         Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, Function::Initialize)) => Ok(module),
         Err(error) => Err(fail(format!(
             "it does not start ({}); check its configuration, and that this user may read it",
-            super::token::code(&error)
+            code(&error)
         ))),
     }
 }

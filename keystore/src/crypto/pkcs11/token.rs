@@ -16,6 +16,7 @@ use cryptoki::types::RawAuthPin;
 use ring::digest;
 
 use super::answer::{RawSigner, Verified, point_field, rsa_field};
+use super::error::code;
 use super::{NewTokenKey, Pin, PinRequest, Pkcs11Uri, TokenError, module, pin};
 use crate::crypto::{Algorithm, SigningKey};
 
@@ -536,12 +537,4 @@ const fn is_gone(value: RvError) -> bool {
             | RvError::ObjectHandleInvalid
             | RvError::CryptokiNotInitialized
     )
-}
-
-/// Function and return value, without cryptoki's explanations, which quote the standard at length.
-pub(super) fn code(error: &Error) -> String {
-    match error {
-        Error::Pkcs11(value, function) => format!("C_{function:?}: {value:?}"),
-        other => other.to_string(),
-    }
 }

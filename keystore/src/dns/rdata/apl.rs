@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Token;
-use super::print::{ip, put};
-use super::read::{decimal, parse};
+use super::input::{decimal, parse};
+use super::output::{ip, put};
 
 /// The address families and the octets of their addresses.
 const fn address_len(family: u16) -> Option<usize> {

@@ -1,7 +1,7 @@
 //! LOC records (RFC 1876).
 
-use super::print::{integer, put};
-use super::read::{Tokens, bad, decimal};
+use super::input::{Tokens, bad, decimal};
+use super::output::{integer, put};
 use super::{RdataError, Token};
 
 /// The equator and the prime meridian, in thousandths of an arc second.

@@ -4,41 +4,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use data_encoding::{BASE32HEX_NOPAD, BASE64, HEXLOWER_PERMISSIVE};
 
+use super::input::{Tokens, bad, decimal, decode, number, parse, unescape};
 use super::{
     ALGORITHMS, CERT_TYPES, DIGEST_TYPES, Field, MAX_RDATA, RdataError, Rtype, Token, apl, fields, loc, svcb,
     wire,
 };
-use crate::dns::{name, presentation};
+use crate::dns::{name, ttl};
 use crate::time::Timestamp;
-
-/// The tokens of a record, taken one by one.
-pub(super) struct Tokens<'t, 'a> {
-    rest: &'t [Token<'a>],
-}
-
-impl<'t, 'a> Tokens<'t, 'a> {
-    pub(super) fn next(&mut self, expected: &'static str) -> Result<Token<'a>, RdataError> {
-        self.next_if_any().ok_or(RdataError::Missing { expected })
-    }
-
-    pub(super) fn next_if_any(&mut self) -> Option<Token<'a>> {
-        let (first, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        Some(*first)
-    }
-
-    pub(super) fn peek(&self) -> Option<Token<'a>> {
-        self.rest.first().copied()
-    }
-
-    fn take_all(&mut self) -> &'t [Token<'a>] {
-        std::mem::take(&mut self.rest)
-    }
-}
-
-pub(super) fn bad(token: Token<'_>, expected: &'static str) -> RdataError {
-    RdataError::BadField { found: token.to_string(), expected }
-}
 
 pub(super) fn rdata(
     rtype: Rtype,
@@ -47,7 +19,7 @@ pub(super) fn rdata(
     out: &mut Vec<u8>,
 ) -> Result<(), RdataError> {
     let start = out.len();
-    let mut tokens = Tokens { rest: tokens };
+    let mut tokens = Tokens::new(tokens);
     if tokens.peek().is_some_and(|t| !t.quoted && t.text == b"\\#") {
         generic(&mut tokens, out)?;
     } else {
@@ -103,7 +75,7 @@ fn field(
         }
         Field::Period => {
             let token = tokens.next("a time in seconds, or with units as in 1h30m")?;
-            let value = Some(token.text).filter(|_| !token.quoted).and_then(presentation::parse_ttl);
+            let value = Some(token.text).filter(|_| !token.quoted).and_then(ttl::parse);
             let value = value.ok_or_else(|| bad(token, "time in seconds, or with units as in 1h30m"))?;
             out.extend_from_slice(&value.to_be_bytes());
         }
@@ -240,20 +212,6 @@ fn domain_name(token: Token<'_>, origin: Option<&[u8]>, out: &mut Vec<u8>) -> Re
         .map_err(|source| RdataError::BadName { found: token.to_string(), source })
 }
 
-/// A decimal number of at most `max`.
-pub(super) fn number(token: Token<'_>, max: u32, expected: &'static str) -> Result<u32, RdataError> {
-    decimal(token.text).filter(|v| *v <= max && !token.quoted).ok_or_else(|| bad(token, expected))
-}
-
-/// A decimal number without sign.
-pub(super) fn decimal(text: &[u8]) -> Option<u32> {
-    if text.is_empty() || text.len() > 10 || !text.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let value = text.iter().fold(0u64, |v, d| v * 10 + u64::from(d - b'0'));
-    u32::try_from(value).ok()
-}
-
 fn mnemonic(
     token: Token<'_>,
     table: &[(&str, u16)],
@@ -275,10 +233,6 @@ fn time(token: Token<'_>) -> Option<u32> {
         return Timestamp::parse_stamp(std::str::from_utf8(token.text).ok()?).map(Timestamp::to_rrsig);
     }
     decimal(token.text)
-}
-
-pub(super) fn parse<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn ip4(token: Token<'_>) -> Result<[u8; 4], RdataError> {
@@ -318,13 +272,6 @@ fn locator(token: Token<'_>, out: &mut Vec<u8>) -> Result<(), RdataError> {
     if groups == 4 { Ok(()) } else { Err(bad(token, EXPECTED)) }
 }
 
-/// Appends the octets of `token` with its escapes resolved.
-pub(super) fn unescape(token: Token<'_>, out: &mut Vec<u8>) -> Result<(), RdataError> {
-    token
-        .unescape_into(out)
-        .ok_or_else(|| bad(token, "text: a backslash needs a character or three digits up to 255 behind it"))
-}
-
 /// A character string: length octet and up to 255 octets.
 fn string(token: Token<'_>, out: &mut Vec<u8>) -> Result<(), RdataError> {
     let at = out.len();
@@ -361,29 +308,6 @@ fn encoded(
         many => decode(&many.iter().flat_map(|t| t.text).copied().collect::<Vec<u8>>(), out),
     };
     if good { Ok(()) } else { Err(bad(all[0], expected)) }
-}
-
-/// Appends what `text` decodes to; false when it is not of the encoding.
-pub(super) fn decode(encoding: &data_encoding::Encoding, text: &[u8], out: &mut Vec<u8>) -> bool {
-    // The library takes padded pieces one behind the other; here padding ends the text (RFC 4648 section 3.2).
-    if text.iter().position(|b| *b == b'=').is_some_and(|first| first + 2 < text.len()) {
-        return false;
-    }
-    let at = out.len();
-    let Ok(len) = encoding.decode_len(text.len()) else {
-        return false;
-    };
-    out.resize(at + len, 0);
-    match encoding.decode_mut(text, &mut out[at..]) {
-        Ok(len) => {
-            out.truncate(at + len);
-            true
-        }
-        Err(_) => {
-            out.truncate(at);
-            false
-        }
-    }
 }
 
 fn bitmap(tokens: &[Token<'_>], out: &mut Vec<u8>) -> Result<(), RdataError> {

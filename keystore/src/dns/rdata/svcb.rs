@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use data_encoding::BASE64;
 
-use super::print::{integer, ip, join, put, quoted};
-use super::read::{Tokens, bad, decimal, decode, parse, unescape};
+use super::input::{Tokens, bad, decimal, decode, parse, unescape};
+use super::output::{integer, ip, join, put, quoted};
 use super::{RdataError, Token};
 
 const MANDATORY: u16 = 0;

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::dns::presentation::Entries;
+use crate::dns::lexer::Entries;
 
 /// Reads `TYPE DATA` against the origin `example.`.
 fn read(text: &str) -> Result<(Rtype, Vec<u8>), RdataError> {

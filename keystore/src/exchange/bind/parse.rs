@@ -6,7 +6,9 @@
 
 use super::{MAX_BUNDLES, MAX_KEYS, MAX_LINE, MAX_OCTETS, MAX_SIGNATURES, SyntaxError};
 use crate::check::CheckId;
-use crate::dns::presentation::{Lexer, RecordError, RecordHead, Token, record_head};
+use crate::dns::Token;
+use crate::dns::lexer::Lexer;
+use crate::dns::record::{RecordError, RecordHead, record_head};
 use crate::dns::{Class, Name, Rrset, Rrsig, Rtype, rdata};
 use crate::exchange::{Bundle, Ksr, KsrBundle, UnverifiedSkr, possession};
 use crate::keys::Dnskey;

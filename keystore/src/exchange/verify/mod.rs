@@ -9,17 +9,16 @@ mod report;
 mod signatures;
 mod times;
 
-pub use super::anchors::{TrustAnchor, parse_trust_anchors};
 use crate::check::CheckId;
 pub use report::{CHECKS, Finding, Outcome, Severity, Verdict, verdicts, verdicts_unread};
 
-pub(super) use keys::key_fault;
 use report::Report;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Bundle, UnverifiedSkr, bind};
+use super::key_fault::key_fault;
+use super::{Bundle, TrustAnchor, UnverifiedSkr, bind};
 use crate::crypto::Algorithm;
 use crate::dns::Name;
 use crate::keys::Dnskey;
@@ -267,8 +266,7 @@ impl<'a> Subject<'a> {
         // The same keys come again in bundle after bundle, and looking at one costs arithmetic.
         let mut faults = HashMap::<Dnskey, Option<Arc<str>>>::new();
         let mut view_key = |key: Dnskey| {
-            let fault =
-                faults.entry(key.clone()).or_insert_with(|| keys::key_fault(&key).map(Arc::from)).clone();
+            let fault = faults.entry(key.clone()).or_insert_with(|| key_fault(&key).map(Arc::from)).clone();
             KeyView { tag: key.tag(), key, fault }
         };
         let superseded = times::superseded(&skr.bundles);

@@ -6,7 +6,7 @@ use super::{
     ClaimedPolicy, Label, SignatureAlgorithm, Uuid, XmlBundle, XmlKey, XmlRequest, XmlResponse, XmlSignature,
 };
 use crate::crypto::Algorithm;
-use crate::crypto::public_key::RsaPublicKey;
+use crate::crypto::rsa::RsaPublicKey;
 use crate::dns::{Name, Rtype};
 use crate::exchange::{Bundle, Ksr, KsrBundle, UnverifiedSkr};
 use crate::keys::Dnskey;

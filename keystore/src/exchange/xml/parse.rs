@@ -9,7 +9,7 @@ use super::{
     XmlResponse, XmlSignature,
 };
 use crate::crypto::Algorithm;
-use crate::dns::presentation::MAX_TTL;
+use crate::dns::ttl::MAX_TTL;
 use crate::dns::{Name, Rrsig, Rtype};
 use crate::exchange::bind::SyntaxError;
 use crate::keys::{Dnskey, FLAG_REVOKE, FLAG_SEP, FLAG_ZONE};

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{KeyFile, KeyFileError, lines, number, printable, split_tag, stamp};
 use crate::crypto::pkcs11::Pkcs11Uri;
-use crate::crypto::public_key::RsaPublicKey;
+use crate::crypto::rsa::RsaPublicKey;
 use crate::crypto::{Algorithm, PrivateKey};
 use crate::keys::timing::{TIMES, Timing};
 

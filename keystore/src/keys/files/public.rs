@@ -6,7 +6,8 @@ use std::path::Path;
 use data_encoding::BASE64;
 
 use super::{KeyFile, KeyFileError, lines, split_tag, stamp};
-use crate::dns::presentation::Entries;
+use crate::dns::lexer::Entries;
+use crate::dns::record;
 use crate::dns::{Class, Name, Rtype};
 use crate::keys::timing::{TIMES, Timing};
 use crate::keys::{Dnskey, FLAG_REVOKE};
@@ -33,7 +34,7 @@ pub(super) fn parse(path: &Path, text: &[u8]) -> Result<PublicFile, KeyFileError
         if found.is_some() {
             return Err(syntax("a second record; a .key file holds one".to_owned()));
         }
-        let record = entry.record(None, None).map_err(|e| syntax(e.to_string()))?;
+        let record = record::parse(&entry, None, None).map_err(|e| syntax(e.to_string()))?;
         if record.class.is_some_and(|class| class != Class::IN) {
             return Err(syntax("a class other than IN".to_owned()));
         }

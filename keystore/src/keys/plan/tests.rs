@@ -1,4 +1,6 @@
 use super::*;
+use crate::dns::Name;
+use crate::exchange::request::bundles;
 use crate::keys::Dnskey;
 use std::path::PathBuf;
 
