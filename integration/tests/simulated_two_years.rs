@@ -13,13 +13,13 @@ use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
 use keystore::dns::Name;
 use keystore::exchange::prove::prove_skr;
 use keystore::exchange::{Bundle, TrustAnchor, UnverifiedSkr, bind};
-use keystore::keys::plan::{Holes, Interval};
+use keystore::keys::plan::Interval;
 use keystore::keys::{Dnskey, files};
 use keystore::policy::{self, Policy, Role};
 use keystore::time::Timestamp;
 use ksr_gen::daemon::{self, Closed, OpenRequest, Rounds, TimerReport, Told, Urgency};
 use ksr_gen::keygen::{self, Keygen};
-use ksr_gen::sign::{self, Signing, Waivers};
+use ksr_gen::sign::{self, Signing};
 use metrics::Metrics;
 use skr_loader::Loader;
 use skr_loader::loader::Outcome;
@@ -50,15 +50,8 @@ impl World {
         let world = Self { dir, name: Name::parse("example.test").unwrap(), policy, start };
         for folder in ["safe", "stranger"] {
             let interval = Interval { start: start.minus(DAY), end: start.plus(3 * 365 * DAY) };
-            let keygen = Keygen {
-                dir: &world.path(folder),
-                zone: &world.name,
-                policy: &world.policy,
-                role: Role::Ksk,
-                interval,
-                holes: Holes::Fill,
-                now: start,
-            };
+            let dir = world.path(folder);
+            let keygen = Keygen::new(&dir, &world.name, &world.policy, Role::Ksk, interval, start);
             keygen::run(&keygen, || {}).unwrap();
         }
         world
@@ -89,15 +82,7 @@ impl World {
         let dir = self.path("spare");
         std::fs::create_dir_all(&dir).unwrap();
         let interval = Interval { start: at, end: at.plus(30 * DAY) };
-        let keygen = Keygen {
-            dir: &dir,
-            zone: &self.name,
-            policy: &self.policy,
-            role: Role::Zsk,
-            interval,
-            holes: Holes::Fill,
-            now: at,
-        };
+        let keygen = Keygen::new(&dir, &self.name, &self.policy, Role::Zsk, interval, at);
         keygen::run(&keygen, || {}).unwrap();
         for entry in std::fs::read_dir(&dir).unwrap() {
             let path = entry.unwrap().path();
@@ -123,18 +108,7 @@ impl World {
         let octets = std::fs::read(&request.path).unwrap();
         let ksr = bind::parse_ksr(&octets, &self.name).unwrap();
         let keys = files::find(&self.path(safe), &self.name).unwrap().keys;
-        let signing = Signing {
-            zone: &self.name,
-            policy: &self.policy,
-            ksr: &ksr,
-            keys: &keys,
-            end: request.end,
-            parent: None,
-            cds_delete: None,
-            previous: None,
-            now,
-            waivers: Waivers::NONE,
-        };
+        let signing = Signing::new(&self.name, &self.policy, &ksr, &keys, request.end, now);
         let groups = sign::plan(signing).unwrap().sign(&|_| ()).unwrap();
         UnverifiedSkr { zone: self.name.clone(), bundles: groups.concat() }
     }

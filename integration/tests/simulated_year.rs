@@ -32,13 +32,13 @@ use keystore::exchange::TrustAnchor;
 use keystore::exchange::bind::{parse_ksr, print_ksr, print_skr_grouped};
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::files::{find, find_online};
-use keystore::keys::plan::{Holes, Interval};
+use keystore::keys::plan::Interval;
 use keystore::keys::{Dnskey, KeyFile};
 use keystore::policy::{KeyPolicy, Policy, Role};
 use keystore::time::Timestamp;
 use ksr_gen::keygen::{self, Keygen};
 use ksr_gen::request::{InactiveZsk, prove, request};
-use ksr_gen::sign::{self, Signing, Waivers};
+use ksr_gen::sign::{self, Signing};
 use metrics::Metrics;
 use signer_plugin::answer::{AnswerOutcome, Context, Transport, answer};
 use signer_plugin::hosted::{Hosted, Responder};
@@ -418,7 +418,7 @@ impl Year {
 
     fn keygen(&self, dir: &Path, role: Role, interval: Interval, now: Timestamp) {
         let (zone, policy) = (&self.name, &self.policy);
-        keygen::run(&Keygen { dir, zone, policy, role, interval, holes: Holes::Fill, now }, || ()).unwrap();
+        keygen::run(&Keygen::new(dir, zone, policy, role, interval, now), || ()).unwrap();
     }
 
     fn ksk(&self) -> Dnskey {
@@ -437,18 +437,7 @@ impl Year {
         let crossed = print_ksr(&ksr, now, "a test");
         let ksr = parse_ksr(crossed.as_bytes(), &self.name).unwrap();
         let keys = find(&self.path("offline/keys"), &self.name).unwrap().keys;
-        let signing = Signing {
-            zone: &self.name,
-            policy: &self.policy,
-            ksr: &ksr,
-            keys: &keys,
-            end: interval.end,
-            parent: None,
-            cds_delete: None,
-            previous: None,
-            now,
-            waivers: Waivers::NONE,
-        };
+        let signing = Signing::new(&self.name, &self.policy, &ksr, &keys, interval.end, now);
         let groups = sign::plan(signing).unwrap().sign(&|_| ()).unwrap();
         let groups: Vec<_> = groups.iter().map(Vec::as_slice).collect();
         print_skr_grouped(&groups, now, "a test")

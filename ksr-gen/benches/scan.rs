@@ -14,14 +14,14 @@ use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
 use keystore::dns::Name;
 use keystore::exchange::{TrustAnchor, UnverifiedSkr, bind};
 use keystore::keys::files;
-use keystore::keys::plan::{Holes, Interval};
+use keystore::keys::plan::Interval;
 use keystore::policy::{self, Policy, Role};
 use keystore::store::{digest, format_current, skr_path, zone_dir};
 use keystore::time::Timestamp;
 use offline_ksk_ksr_gen::daemon::{Rounds, TimerOutcome};
 use offline_ksk_ksr_gen::keygen::{self, Keygen};
 use offline_ksk_ksr_gen::request;
-use offline_ksk_ksr_gen::sign::{self, Signing, Waivers};
+use offline_ksk_ksr_gen::sign::{self, Signing};
 
 const ZONES: usize = 10_000;
 /// Zones whose requests are due in the last part.
@@ -118,7 +118,7 @@ impl Model {
             let dir = dir.join(folder);
             fs::create_dir(&dir).unwrap();
             let now = interval.start;
-            let keygen = Keygen { dir: &dir, zone: &zone, policy, role, interval, holes: Holes::Fill, now };
+            let keygen = Keygen::new(&dir, &zone, policy, role, interval, now);
             keygen::run(&keygen, || {}).unwrap();
             (files::find(&dir, &zone).unwrap().keys, dir)
         };
@@ -127,18 +127,7 @@ impl Model {
         assert_eq!(zsks.len(), 2);
         let mut ksr = request::request(&zsks, &zone, policy, interval, request::InactiveZsk::Refuse).unwrap();
         request::prove(&mut ksr, &zsks, interval.end).unwrap();
-        let signing = Signing {
-            zone: &zone,
-            policy,
-            ksr: &ksr,
-            keys: &ksks,
-            end: interval.end,
-            parent: None,
-            cds_delete: None,
-            previous: None,
-            now: interval.start,
-            waivers: Waivers::NONE,
-        };
+        let signing = Signing::new(&zone, policy, &ksr, &ksks, interval.end, interval.start);
         let bundles = sign::plan(signing).unwrap().sign(&|_| ()).unwrap().concat();
         let skr = bind::print_skr(&UnverifiedSkr { zone, bundles }, interval.start, "a benchmark");
         let keys = fs::read_dir(folder).unwrap().map(|entry| {

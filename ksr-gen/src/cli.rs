@@ -56,7 +56,7 @@ pub struct Env<'a> {
     pub interactive: bool,
 }
 
-/// Why a run ends without output.
+/// A run that ends without output.
 #[derive(Debug)]
 enum Failure {
     /// The command line is wrong; the text is the message.
@@ -333,7 +333,7 @@ impl Job<'_> {
         Ok(found.keys)
     }
 
-    /// The same without a look at the private key of any KSK.
+    /// The keys of a folder for a request: the private key of a KSK is not opened.
     fn keys_online(&self, folder: &Path, console: &mut Console<'_>) -> Result<Vec<KeyFile>, Failure> {
         open_folder(folder)?;
         let listed = self.part.as_ref().filter(|_| folder == self.folder).map(|part| part.folder);

@@ -47,12 +47,13 @@ pub use urgency::Urgency;
 
 /// What one look at a zone found and did.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TimerReport {
-    /// What was done.
+    /// What the look did.
     pub outcome: TimerOutcome,
     /// End of the accepted coverage; `None` = nothing was ever accepted.
     pub coverage_end: Option<Timestamp>,
-    /// When the next request must exist.
+    /// Time at which the next request must exist.
     pub due: Timestamp,
     /// The open request, if any.
     pub open: Option<OpenRequest>,
@@ -60,9 +61,9 @@ pub struct TimerReport {
     pub closed: Vec<(PathBuf, Closed)>,
     /// Names of keys made by this look.
     pub keys_made: Vec<String>,
-    /// What the key files are like; `None` = as at the look before.
+    /// State of the key files; `None` when it has not changed since the look before.
     pub key_files: Option<KeyFiles>,
-    /// What a person should know; one sentence each.
+    /// Warnings for the log, one sentence each.
     pub warnings: Vec<String>,
 }
 
@@ -99,16 +100,16 @@ pub enum Closed {
     KeysChanged,
 }
 
-/// Why a look failed. Nothing was replaced; the next look tries again.
+/// Error of a look. Nothing was replaced; the next look tries again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TickError {
     /// The clock cannot be right.
     #[error("the clock says {now}, and that cannot be ({why}); no request is made before it is right")]
     Clock {
-        /// What it says.
+        /// The time of the clock.
         now: Timestamp,
-        /// Against what it was held.
+        /// The file or time that contradicts the clock.
         why: String,
     },
     /// The accepted store.
@@ -117,9 +118,9 @@ pub enum TickError {
     /// The SKR in the accepted store does not read.
     #[error("the accepted SKR, generation {generation}, {error}")]
     Accepted {
-        /// Its number.
+        /// Number of the generation in force.
         generation: u64,
-        /// Where and why.
+        /// Line and cause.
         error: SyntaxError,
     },
     /// The outbox.
@@ -135,9 +136,9 @@ pub enum TickError {
         "KSR-KEY-FILES: {count} damaged key file(s), such as {first}; the request waits a day for them to be put back or removed"
     )]
     Damaged {
-        /// How many.
+        /// Number of damaged key files.
         count: usize,
-        /// What is wrong with the first.
+        /// The first of them, and what is wrong with it.
         first: String,
     },
     /// Making keys.
@@ -151,7 +152,7 @@ pub enum TickError {
     Request(#[from] RequestError),
 }
 
-/// Looks at one zone once, with nothing remembered; see [`Timer::look`].
+/// Looks at one zone once with a [`Timer`] that remembers nothing; see [`Timer::look`].
 pub fn tick(
     zone: &ZoneConfig,
     config: &KsrConfig,

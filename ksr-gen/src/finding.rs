@@ -7,6 +7,7 @@ use keystore::time::Timestamp;
 
 /// What one check found in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KsrFinding {
     /// The check.
     pub id: CheckId,

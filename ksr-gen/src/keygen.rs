@@ -15,8 +15,9 @@ use keystore::policy::{KeyPolicy, Policy, Role};
 use keystore::time::Timestamp;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
-/// What keys to make, and where.
+/// The keys to make, and the folder for them.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Keygen<'a> {
     /// The key folder.
     pub dir: &'a Path,
@@ -26,7 +27,7 @@ pub struct Keygen<'a> {
     pub policy: &'a Policy,
     /// [`Role::Zsk`] or [`Role::Ksk`].
     pub role: Role,
-    /// For which time.
+    /// The time that the keys are for.
     pub interval: Interval,
     /// What to do where BIND leaves the zone without an active key.
     pub holes: Holes,
@@ -34,8 +35,25 @@ pub struct Keygen<'a> {
     pub now: Timestamp,
 }
 
-/// What a run did.
+impl<'a> Keygen<'a> {
+    /// The keys of a role that a zone needs in an interval, at the time `now`; where BIND would leave the zone without an active
+    /// key, one more is made.
+    #[must_use]
+    pub const fn new(
+        dir: &'a Path,
+        zone: &'a Name,
+        policy: &'a Policy,
+        role: Role,
+        interval: Interval,
+        now: Timestamp,
+    ) -> Self {
+        Self { dir, zone, policy, role, interval, holes: Holes::Fill, now }
+    }
+}
+
+/// Result of a run of `keygen`.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct KeygenOutcome {
     /// One entry for each round of the plan, in its order.
     pub keys: Vec<PlacedKey>,
@@ -47,6 +65,7 @@ pub struct KeygenOutcome {
 
 /// The key of one round.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PlacedKey {
     /// `K<zone>+<AAA>+<TTTTT>`.
     pub name: String,
@@ -58,7 +77,7 @@ pub struct PlacedKey {
     pub fills_hole: bool,
 }
 
-/// Why no keys were made.
+/// Error of a run of `keygen`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeygenError {
@@ -81,7 +100,7 @@ pub enum KeygenError {
         "{source} ({} key(s) of this run are written and will be used by the next one)", written.len()
     )]
     Generate {
-        /// What failed.
+        /// Error of the key that could not be made.
         source: KeyFileError,
         /// Keys written before.
         written: Vec<String>,
@@ -131,7 +150,8 @@ pub fn run(keygen: &Keygen<'_>, waiting: impl FnOnce()) -> Result<KeygenOutcome,
     carry_out(keygen, Purpose::Interval, None, waiting)
 }
 
-/// The same in a folder whose names were read already, and are read again only when they have changed: for many zones in one folder.
+/// Selects and makes the keys of an interval in a folder that was listed before. The listing is read again only when the folder has
+/// changed, so that many zones can share it.
 pub fn run_in(
     keygen: &Keygen<'_>,
     folder: &mut Folder,

@@ -21,22 +21,22 @@ pub const LARGE_OCTETS: usize = 4096;
 /// A request, and what to call it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// Its file.
+    /// Name of the file.
     pub name: String,
     /// The request.
     pub ksr: Ksr,
 }
 
-/// Why requests cannot be merged.
+/// Error of requests that cannot be merged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MergeError {
     /// A request of another zone.
     #[error("{name} is a request for {zone}, {first} for {other}; only requests of one zone are merged")]
     Zone {
-        /// Its file.
+        /// Name of the file.
         name: String,
-        /// Its zone.
+        /// Zone of the request.
         zone: Name,
         /// The first file.
         first: String,

@@ -17,7 +17,7 @@ use keystore::time::Timestamp;
 
 use crate::schedule::{self, Step, Until};
 
-/// Why there is no request.
+/// Error of a request that cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -38,7 +38,7 @@ pub enum RequestError {
     /// The private part of a ZSK cannot be used.
     #[error("ZSK {name} cannot prove that it is held here: {source}")]
     Key {
-        /// The key.
+        /// Base name of the key.
         name: String,
         /// What is wrong with the key files.
         source: KeyFileError,

@@ -27,22 +27,22 @@ use keystore::time::Timestamp;
 /// The DS RRset that the parent was seen to have, or the operator's word for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParentDs {
-    /// Its records, or the keys that they name.
+    /// The DS records, or the DNSKEYs that they are made of.
     pub ds: Vec<TrustAnchor>,
-    /// When it was seen. What it replaced may be in caches for the DS TTL from then on.
+    /// Time at which the RRset was seen. An older one may be in caches for the TTL of the DS from then on.
     pub seen: Timestamp,
 }
 
-/// Why a file is no DS RRset.
+/// Error of a file that should hold DS records.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParentDsError {
-    /// It does not read as records.
+    /// A line is no record.
     #[error("line {line}: {what}")]
     Syntax {
         /// The line.
         line: u32,
-        /// Why.
+        /// The syntax error.
         what: String,
     },
     /// A record of another zone.
@@ -50,9 +50,9 @@ pub enum ParentDsError {
     WrongZone {
         /// The line.
         line: u32,
-        /// Whose it is.
+        /// Owner of the record.
         owner: Name,
-        /// Whose it should be.
+        /// The zone of the ceremony.
         zone: Name,
     },
     /// Nothing in it.
@@ -73,7 +73,7 @@ impl ParentDs {
         if ds.is_empty() { Err(ParentDsError::Empty(zone.clone())) } else { Ok(Self { ds, seen }) }
     }
 
-    /// The same of a file with the DS records of many zones, by the zone in lower case.
+    /// Reads a file with the DS records of many zones; the key of the map is the zone in lower case.
     pub fn parse_all(text: &str, seen: Timestamp) -> Result<HashMap<Name, Self>, ParentDsError> {
         let mut zones: HashMap<Name, Self> = HashMap::new();
         for (_, owner, rdata) in records(text)? {
@@ -145,9 +145,9 @@ pub(crate) struct Use<'a> {
     pub file: &'a KeyFile,
     /// The times that count; those of the file, but for what the parent holds back.
     pub timing: Timing,
-    /// It signs from when it is published.
+    /// True when the KSK signs as soon as it is published.
     signs_early: bool,
-    /// It stays longer than its file says, because the parent was not seen to have its successor's DS.
+    /// True when the KSK stays longer than its file says, because the parent was not seen to have its successor's DS.
     pub held: bool,
 }
 
@@ -178,7 +178,7 @@ pub(crate) fn signs(ksk: &Use<'_>, all: &[Use<'_>], at: Timestamp) -> bool {
         || (ksk.signs_early && ksk.is_published(at) && all.iter().any(|other| other.is_active(at)))
 }
 
-/// By the times in the key files alone, as `dnssec-ksr` does.
+/// Uses the KSKs by the times in their key files alone, as `dnssec-ksr` does.
 pub(crate) fn by_times<'a>(ksks: &[&'a KeyFile]) -> Vec<Use<'a>> {
     ksks.iter().map(|file| Use { file, timing: file.timing, signs_early: false, held: false }).collect()
 }
@@ -251,7 +251,7 @@ impl Circumstances<'_> {
     }
 }
 
-/// With what the parent has. A KSK that [is gone](Circumstances::is_gone) goes by its times.
+/// Uses the KSKs by their times and by what the parent has. A KSK that [is gone](Circumstances::is_gone) goes by its times.
 pub(crate) fn by_parent<'a>(ksks: &[&'a KeyFile], about: Circumstances<'_>) -> Vec<Use<'a>> {
     let Circumstances { zone, policy, parent, .. } = about;
     let one = |file: &'a KeyFile| {

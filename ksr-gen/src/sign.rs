@@ -27,8 +27,9 @@ pub use crate::finding::{Advice, KsrFinding, KsrSeverity, Waiver, Waivers};
 use crate::rollover::{self, Circumstances, ParentDs, Use, signs};
 use crate::schedule::{self, Step, Until};
 
-/// What to sign, and with what.
+/// The input of [`plan`].
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Signing<'a> {
     /// The zone; its letter case goes into the records.
     pub zone: &'a Name,
@@ -52,7 +53,32 @@ pub struct Signing<'a> {
     pub waivers: Waivers,
 }
 
-impl Signing<'_> {
+impl<'a> Signing<'a> {
+    /// The request of a zone, to be signed by the KSKs among `keys` with bundles until `end`, with nothing known of the parent and
+    /// of the SKR before, and nothing waived; `now` is the time of the ceremony.
+    #[must_use]
+    pub const fn new(
+        zone: &'a Name,
+        policy: &'a Policy,
+        ksr: &'a Ksr,
+        keys: &'a [KeyFile],
+        end: Timestamp,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            zone,
+            policy,
+            ksr,
+            keys,
+            end,
+            parent: None,
+            cds_delete: None,
+            previous: None,
+            now,
+            waivers: Waivers::NONE,
+        }
+    }
+
     /// The KSKs that the operator knows without the request and the SKR before: those of the folder, else those of the parent's DS.
     fn known(&self, ksks: &[&KeyFile]) -> Vec<TrustAnchor> {
         match (ksks, self.parent) {
@@ -80,7 +106,7 @@ pub struct SigningPlan<'a> {
 /// The index of a bundle of the KSR, and the inceptions of its bundles in the SKR.
 type Group = (usize, Vec<Timestamp>);
 
-/// Why there is no SKR. Nothing was made.
+/// Error of a ceremony. There is no SKR.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SigningError {
@@ -92,11 +118,11 @@ pub enum SigningError {
         "policy '{policy}': signatures-refresh ({refresh} s) must be shorter than signatures-validity-dnskey ({validity} s)"
     )]
     Policy {
-        /// Its name.
+        /// Name of the policy.
         policy: String,
-        /// Seconds.
+        /// Value of signatures-refresh, in seconds.
         refresh: u32,
-        /// Seconds.
+        /// Value of signatures-validity-dnskey, in seconds.
         validity: u32,
     },
     /// The interval and the policy would make an SKR that nobody reads.
@@ -107,19 +133,19 @@ pub enum SigningError {
     /// The private part of a KSK cannot be used.
     #[error("KSK {name}: {source}")]
     Key {
-        /// The key.
+        /// Base name of the key.
         name: String,
-        /// Why.
+        /// Error of the key files or the token.
         source: KeyFileError,
     },
     /// A signature could not be made.
     #[error("KSK {name} made no signature for bundle {bundle}: {source}")]
     Sign {
-        /// The key.
+        /// Base name of the key.
         name: String,
         /// Inception.
         bundle: Timestamp,
-        /// Why.
+        /// Error of the signing key.
         source: SignError,
     },
     /// A signature was made and does not verify: a broken key, token or machine.
@@ -127,13 +153,13 @@ pub enum SigningError {
         "the {covered} signature that KSK {name} made for bundle {bundle} does not verify: {source}; do not use this key store or machine before the cause is known"
     )]
     Verify {
-        /// The key.
+        /// Base name of the key.
         name: String,
         /// Inception.
         bundle: Timestamp,
         /// The RRset.
         covered: Rtype,
-        /// Why.
+        /// Error of the verification.
         source: VerifyError,
     },
 }
@@ -256,7 +282,7 @@ fn duration_text(seconds: u64) -> String {
     format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
 }
 
-/// When each KSK is used, and what is to be said of that: KSR-PARENT-DS, KSR-KSK-HELD, KSR-KSK-LEFT.
+/// Decides when each KSK is used; finds KSR-PARENT-DS, KSR-KSK-HELD and KSR-KSK-LEFT.
 fn uses<'a>(signing: &Signing<'a>, ksks: &[&'a KeyFile], findings: &mut Findings) -> Vec<Use<'a>> {
     let Signing { zone, policy, ksr, parent, previous, waivers, .. } = *signing;
     if let Some(what) = parent.and_then(|parent| parent.fault(zone, ksks)) {
@@ -304,7 +330,7 @@ fn uses<'a>(signing: &Signing<'a>, ksks: &[&'a KeyFile], findings: &mut Findings
 }
 
 impl SigningPlan<'_> {
-    /// What is signed.
+    /// The request that is signed.
     #[must_use]
     pub fn ksr(&self) -> &Ksr {
         self.signing.ksr
@@ -445,19 +471,8 @@ mod tests {
         let policy = Policy::with_defaults("p");
         let waivers =
             [Waiver::ForeignAlgorithms, Waiver::TagCollision, Waiver::NoPossession].into_iter().collect();
-        let plan = plan(Signing {
-            zone: &zone,
-            policy: &policy,
-            ksr: &ksr,
-            keys: &keys,
-            end: at,
-            parent: None,
-            cds_delete: None,
-            previous: None,
-            now: at,
-            waivers,
-        })
-        .expect("a plan");
+        let plan =
+            plan(Signing { waivers, ..Signing::new(&zone, &policy, &ksr, &keys, at, at) }).expect("a plan");
         let ksk = &plan.ksks[0];
         let signer = |key| Signer { ksk, file: &keys[0], tag: keys[0].dnskey.tag(), key };
         let sound = private.signer(algorithm).expect("a signer");
@@ -477,18 +492,7 @@ mod tests {
         let mut policy = Policy::with_defaults("p");
         let plan_for = |policy: &Policy| {
             let end = at.plus(30_000 * 9);
-            let signing = Signing {
-                zone: &zone,
-                policy,
-                ksr: &ksr,
-                keys: &[],
-                end,
-                parent: None,
-                cds_delete: None,
-                previous: None,
-                now: at,
-                waivers: Waivers::NONE,
-            };
+            let signing = Signing::new(&zone, policy, &ksr, &[], end, at);
             plan(signing).map(|plan| plan.bundle_count()).map_err(|e| e.to_string())
         };
         // The second one at the very end, as BIND has it.

@@ -22,7 +22,7 @@ use crate::chain;
 use crate::check::collide;
 use crate::finding::{Advice, Findings, KsrFinding, Waiver, Waivers};
 
-/// What to sign, and with what.
+/// The input of the checks and of [`sign`].
 pub(crate) struct SigningXml<'a> {
     pub zone: &'a Name,
     /// TTL and safety times of the KSKs.
@@ -36,7 +36,7 @@ pub(crate) struct SigningXml<'a> {
     pub waivers: Waivers,
 }
 
-/// Why there is no SKR. Nothing was made.
+/// Error of a ceremony. There is no SKR.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SigningXmlError {
     #[error("the KSR is refused and nothing is signed: {} finding(s)", .0.len())]
@@ -194,7 +194,7 @@ impl<'a> SigningXml<'a> {
     }
 }
 
-/// What the checks of the form itself have found.
+/// Takes over the findings of the checks of the XML form.
 fn of_form(out: &mut Findings, findings: Vec<Finding>) {
     for finding in findings {
         if finding.rejects() {
@@ -266,7 +266,7 @@ struct Loaded {
 }
 
 impl Loaded {
-    /// It keeps the identifier that the SKR before gave it.
+    /// Loads the private key. The KSK keeps the identifier that the SKR before gave it.
     fn new(file: &KeyFile, zone: &Name, previous: Option<&XmlResponse>) -> Result<Self, SigningXmlError> {
         let key =
             file.load_private().map_err(|source| SigningXmlError::Key { name: file.base_name(), source })?;

@@ -39,7 +39,7 @@ impl<'a> Ceremony<'a> {
         Self { job, options: &line.ceremony, waivers: line.allow.waivers() }
     }
 
-    /// What is signed, and with what.
+    /// The input of [`sign::plan`].
     pub(super) fn signing<'b>(
         &'b self,
         ksr: &'b Ksr,
@@ -62,7 +62,7 @@ impl<'a> Ceremony<'a> {
         })
     }
 
-    /// The same of a request in XML.
+    /// The input of the checks and the signing of a request in XML.
     pub(super) fn signing_xml<'b>(
         &'b self,
         request: &'b xml::XmlRequest,

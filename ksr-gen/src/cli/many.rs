@@ -33,7 +33,7 @@ pub(super) struct Part<'a> {
     pub(super) parent: Option<&'a ParentDs>,
 }
 
-/// How a zone is made and signed.
+/// A zone with its policy and key folder.
 struct Zone {
     name: Name,
     policy: Policy,
@@ -412,7 +412,7 @@ impl Folders {
     }
 }
 
-/// What the zones gave so far.
+/// The texts of the zones so far, and the zones that failed.
 #[derive(Default)]
 struct Collected {
     text: String,

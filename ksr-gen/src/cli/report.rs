@@ -23,18 +23,18 @@ use crate::sign_xml;
 pub(super) struct KsrReport<'a> {
     /// The file, as people name it.
     pub file: &'a str,
-    /// Its content.
+    /// Content of the file.
     pub octets: &'a [u8],
-    /// Its form.
+    /// Form of the file.
     pub format: Format,
-    /// What would be signed.
+    /// The plan of what would be signed.
     pub plan: &'a SigningPlan<'a>,
     /// The requests that were merged, this file first; empty when there is one request. Their proofs were looked at before, since the
     /// merged bundles are nobody's.
     pub sources: &'a [RequestFile],
-    /// What a request in XML has of its own.
+    /// For a request in XML: its own findings and times.
     pub xml: Option<XmlPart<'a>>,
-    /// Without KSKs what hangs on them is not looked at.
+    /// False when the key folder has no KSK; then the checks that need one are skipped.
     pub has_ksks: bool,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct KsrReport<'a> {
 pub(super) struct RequestFile {
     /// The file, as people name it.
     pub file: String,
-    /// Its content.
+    /// Content of the file.
     pub octets: Vec<u8>,
     /// The request.
     pub ksr: Ksr,
@@ -60,7 +60,7 @@ pub(super) struct XmlPart<'a> {
     pub has_previous: bool,
 }
 
-/// What a check said.
+/// The verdict of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Ok,
@@ -163,7 +163,7 @@ impl KsrReport<'_> {
         }
     }
 
-    /// The same for a request in XML.
+    /// What a check of a request in XML says that has found nothing.
     fn silent_verdict_xml(&self, id: CheckId, xml: &XmlPart<'_>) -> Verdict {
         match id {
             CheckId::SkrVerify => Verdict::Skipped("made when it is signed"),
@@ -288,7 +288,7 @@ impl KsrReport<'_> {
         out
     }
 
-    /// The same for scripts.
+    /// The report as JSON, for scripts.
     #[must_use]
     pub fn json(&self) -> Value {
         let (from, to) = self.span();
@@ -372,14 +372,14 @@ fn kind(key: &Dnskey) -> String {
     }
 }
 
-/// What names a file of many zones beyond doubt, for people.
+/// Size, SHA-256 and PGP words of a file of many zones, for people.
 pub(crate) fn file_text(file: &str, octets: &[u8]) -> String {
     let mut out = String::new();
     put_file(&mut out, file, format::detect(octets), octets);
     out
 }
 
-/// The same for scripts.
+/// The hash of a file of many zones and the reports on them as JSON, for scripts.
 pub(crate) fn file_json(file: &str, octets: &[u8], zones: Vec<Value>) -> Value {
     let sha256 = store::digest(octets);
     let good = zones.iter().all(|zone| zone["good"] == true);
@@ -393,7 +393,7 @@ fn groups(text: &str, size: usize) -> Vec<String> {
     text.as_bytes().chunks(size).map(|chunk| String::from_utf8_lossy(chunk).into_owned()).collect()
 }
 
-/// What names a file beyond doubt.
+/// Writes size, SHA-256 and PGP words of a file.
 fn put_file(out: &mut String, file: &str, format: Format, octets: &[u8]) {
     let sha256 = store::digest(octets);
     let _ = writeln!(out, "file       {file} ({format}, {} octets)", octets.len());

@@ -12,7 +12,8 @@ use keystore::time::Timestamp;
 
 use crate::request::{self, InactiveZsk};
 
-/// What of an open request that ends at `end` is not what the keys would ask for now, from now on; `None` when all is.
+/// The first difference between an open request that ends at `end` and the request that would be made from the key files now, from
+/// `now` on; `None` when there is none.
 pub(super) fn against_request(
     asked: &Ksr,
     zone: &ZoneConfig,
@@ -48,7 +49,7 @@ pub(super) fn against_request(
     })
 }
 
-/// What of an accepted SKR the keys have left behind, from now on until its last bundle: a ZSK that is published by its times and
+/// The first reason why an accepted SKR does not fit the key files, from now on until its last bundle: a ZSK that is published by its times and
 /// not in the bundle, or (`whole`: when no key file is damaged) a time for which no active ZSK is there. ZSKs that are only in the
 /// SKR are another provider's, or lie elsewhere for an emergency.
 pub(super) fn against_skr(
@@ -123,7 +124,7 @@ fn in_force(bundles: &[KsrBundle], at: Timestamp) -> Option<&KsrBundle> {
     bundles.get(after.checked_sub(1)?)
 }
 
-/// How two key sets differ, by tags.
+/// The difference between two key sets, by key tags.
 fn difference(old: &[Dnskey], new: &[Dnskey]) -> Option<String> {
     let only = |these: &[Dnskey], those: &[Dnskey]| -> BTreeSet<u16> {
         these.iter().filter(|key| !those.contains(key)).map(Dnskey::tag).collect()

@@ -17,12 +17,12 @@ use super::fit;
 use super::outbox::{OpenRequest, read_request};
 use super::{KeyFiles, TickError};
 
-/// What is remembered of a zone.
+/// The memory of one zone.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     accepted: Option<(AcceptedMark, Coverage)>,
     pub(super) judged: Option<Judged>,
-    /// What was found and is still to be reported.
+    /// Findings that no report has had yet.
     pub(super) unsaid: Option<(KeyFiles, Vec<String>)>,
 }
 
@@ -40,21 +40,21 @@ pub(super) struct Coverage {
     last_inception: Timestamp,
 }
 
-/// What was found about the keys, and what it was found about.
+/// The result of the last comparison of the key files with SKR and request, and the marks of what was compared.
 #[derive(Debug)]
 pub(super) struct Judged {
     keys: u64,
     accepted: Option<AcceptedMark>,
     open: Option<PathBuf>,
-    /// Why the accepted SKR does not fit the keys.
+    /// The reason why the accepted SKR does not fit the keys, if it does not.
     pub(super) coverage: Option<String>,
-    /// Why the open request does not.
+    /// The reason why the open request does not fit the keys, if it does not.
     pub(super) request: Option<String>,
-    /// How many key sets are damaged, and what is wrong with the first.
+    /// Number of damaged key sets, and what is wrong with the first.
     pub(super) damaged: Option<(usize, String)>,
 }
 
-/// What is held against each other.
+/// The inputs of [`Memory::judge`].
 pub(super) struct Sides<'a> {
     pub(super) zone: &'a ZoneConfig,
     pub(super) folder: &'a Folder,

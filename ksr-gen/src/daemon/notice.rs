@@ -25,7 +25,7 @@ use super::mail::{self, Subject};
 use super::outbox::{OpenRequest, mail_path, read_request, told_path};
 use super::urgency::Urgency;
 
-/// What became of a notice.
+/// Result of a notice.
 #[derive(Debug)]
 pub enum Told {
     /// No request is open.
@@ -40,7 +40,7 @@ pub enum Told {
     Failed(Urgency, NoticeError),
 }
 
-/// Why nobody was told.
+/// Error of a notice: nobody was told.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoticeError {

@@ -29,9 +29,9 @@ pub struct OpenRequest {
     pub start: Timestamp,
     /// End of the time it asks for; what the KSK side gives to `sign -e`.
     pub end: Timestamp,
-    /// When it was written.
+    /// Time at which the request was written.
     pub written: Timestamp,
-    /// It was written by this timer; others put theirs here, too.
+    /// True when this timer has written the request; an operator may put others into the outbox.
     pub ours: bool,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn newest(open: &[OpenRequest]) -> Option<&OpenRequest> {
     open.iter().max_by_key(|request| request.written)
 }
 
-/// What stands behind `by` in the last line of a request: BIND reads over it, people and [`open_requests`] read it.
+/// The text behind `by` in the last line of a request: it names the time that the request asks for. BIND ignores it.
 pub(super) fn footer(interval: Interval, now: Timestamp) -> String {
     format!("{PROGRAM} for {} to {} written {now}", interval.start, interval.end)
 }
@@ -102,7 +102,7 @@ pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
             other => break other.map(|()| to)?,
         }
     };
-    // They are for people, and made again where they are needed: nothing hangs on them.
+    // The mail and the note are made again where they are needed, so that it does not matter when they cannot be moved.
     let _ = fs::rename(mail_path(path), mail_path(&to));
     let _ = fs::remove_file(told_path(path));
     Ok(to)

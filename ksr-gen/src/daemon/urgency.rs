@@ -6,7 +6,7 @@ use keystore::time::Timestamp;
 /// How urgent a request is, by the coverage that is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// It was written.
+    /// The request was written, and there is time.
     Notice = 1,
     /// Less than `coverage-info` is left.
     Reminder,
