@@ -23,7 +23,7 @@ use signer_plugin::border::server::{Listen, Server as DnsServer};
 use signer_plugin::runtime::Signer;
 use skr_loader::control::Answer;
 use skr_loader::control::server::Server as ControlServer;
-use skr_loader::loader::{Control, Loader, Outcome};
+use skr_loader::loader::{Control, ImportOutcome, Loader};
 use skr_loader::preflight::{self, Daemon};
 use skr_loader::service;
 
@@ -369,7 +369,7 @@ async fn serve_http(server: HttpServer, mut stopped: tokio::sync::watch::Receive
 }
 
 fn wake_others(import: &skr_loader::loader::Import, signer: &Signer, timer: &Sender<crate::requests::Wake>) {
-    if matches!(import.outcome, Outcome::Accepted { .. }) {
+    if matches!(import.outcome, ImportOutcome::Accepted { .. }) {
         signer.notify_accept();
         // The timer has ended when nobody listens: the process is stopping.
         let _ = timer.send(crate::requests::Wake::Look);

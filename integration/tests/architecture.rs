@@ -136,29 +136,7 @@ fn the_online_crates_never_write_beside_the_durable_helper() {
 }
 
 /// Rings that are still to be mended: crate, level, members. A ring may lose members; one that is gone must leave the list.
-const KNOWN_RINGS: &[(&str, &str, &[&str])] = &[
-    (
-        "skr-loader",
-        "",
-        &[
-            "accept",
-            "audit",
-            "checks",
-            "deliver",
-            "inbox",
-            "loader",
-            "operator",
-            "order",
-            "parent",
-            "possession",
-            "rejected",
-            "report",
-            "status",
-            "store",
-        ],
-    ),
-    ("integration", "", &["requests", "serve"]),
-];
+const KNOWN_RINGS: &[(&str, &str, &[&str])] = &[("integration", "", &["requests", "serve"])];
 
 /// The crates of this workspace, each with its modules.
 fn crates() -> Vec<(&'static str, Crate)> {

@@ -11,7 +11,7 @@ use keystore::config::Config;
 use keystore::dns::Name;
 use keystore::exchange::{format, many};
 use metrics::Metrics;
-use skr_loader::loader::{Loader, Outcome};
+use skr_loader::loader::{ImportOutcome, Loader};
 
 const ZONES: [&str; 3] = ["a.test.", "b.test.", "c.test."];
 const POLICY: &str = "dnssec-policy many {\n  offline-ksk yes;\n  keys { ksk lifetime unlimited algorithm ecdsap256sha256; \
@@ -68,7 +68,7 @@ fn load(dir: &Path, state: &str, skr: &str) -> Vec<(String, bool)> {
     let now = clock::now().plus(31);
     let imports = loader.step(now).imports;
     let told = imports.iter().map(|import| {
-        let accepted = matches!(import.outcome, Outcome::Accepted { .. });
+        let accepted = matches!(import.outcome, ImportOutcome::Accepted { .. });
         if !accepted {
             eprintln!("{import:?}");
         }

@@ -13,7 +13,7 @@ use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::{KeyFile, Timing};
 use metrics::Metrics;
 use skr_loader::Loader;
-use skr_loader::loader::Outcome;
+use skr_loader::loader::ImportOutcome;
 
 /// KSK and ZSK of [`SkrBuilder`].
 const KSK: u8 = 1;
@@ -59,8 +59,8 @@ fn outcomes(dir: &Path, port: u16, check: &str) -> Vec<(String, bool, bool)> {
         }
         let [import] = &imports[..] else { panic!("{imports:?}") };
         let (accepted, findings) = match &import.outcome {
-            Outcome::Accepted { warnings, .. } => (true, warnings),
-            Outcome::Rejected { findings } => (false, findings),
+            ImportOutcome::Accepted { warnings, .. } => (true, warnings),
+            ImportOutcome::Rejected { findings } => (false, findings),
             other => panic!("{other:?}"),
         };
         let named = findings.iter().any(|finding| finding.id == CheckId::SkrParentDs);

@@ -22,7 +22,7 @@ use ksr_gen::keygen::{self, Keygen};
 use ksr_gen::sign::{self, Signing};
 use metrics::Metrics;
 use skr_loader::Loader;
-use skr_loader::loader::Outcome;
+use skr_loader::loader::ImportOutcome;
 
 const DAY: u64 = 86_400;
 const STEP: u64 = 6 * 3600;
@@ -114,7 +114,7 @@ impl World {
     }
 
     /// Drops an SKR and lets the loader look; gives what became of it.
-    fn drop_skr(&self, loader: &mut Loader, skr: &UnverifiedSkr, now: Timestamp) -> Outcome {
+    fn drop_skr(&self, loader: &mut Loader, skr: &UnverifiedSkr, now: Timestamp) -> ImportOutcome {
         std::fs::write(self.path("aside"), bind::print_skr(skr, now, "a test")).unwrap();
         std::fs::rename(self.path("aside"), self.path("state/inbox/a.skr")).unwrap();
         // The inbox is scanned once a minute; the kernel's events may come later than this step.
@@ -322,7 +322,7 @@ fn two_years_with_three_ceremonies_each() {
             let request = report.open.unwrap();
             let good = world.ceremony(&request, "safe", now);
             let outcome = world.drop_skr(&mut loader, &good, now);
-            assert!(matches!(outcome, Outcome::Accepted { .. }), "{now}: {outcome:?}");
+            assert!(matches!(outcome, ImportOutcome::Accepted { .. }), "{now}: {outcome:?}");
             if let Some((bundles, since)) = in_force.take() {
                 covered(&bundles, since, now);
             }
@@ -372,7 +372,7 @@ fn two_years_with_three_ceremonies_each() {
                         [(world.ceremony(&request, "stranger", now), "SKR-UNKNOWN-KSK"), (holed, "SKR-GAP")]
                     {
                         let outcome = world.drop_skr(&mut loader, &bad, now);
-                        let Outcome::Rejected { findings } = &outcome else { panic!("{outcome:?}") };
+                        let ImportOutcome::Rejected { findings } = &outcome else { panic!("{outcome:?}") };
                         assert!(findings.iter().any(|f| f.rejects() && f.id.as_str() == id), "{findings:?}");
                         assert_eq!(value(&metrics, &format!("skr_rejections_total{{reason=\"{id}\"}}")), 1);
                         assert_eq!(gauge("skr_last_import_success"), 0, "an alert of its own");
@@ -383,7 +383,7 @@ fn two_years_with_three_ceremonies_each() {
                     }
                 }
                 let outcome = world.drop_skr(&mut loader, &good, now);
-                assert!(matches!(outcome, Outcome::Accepted { .. }), "{now}: {outcome:?}");
+                assert!(matches!(outcome, ImportOutcome::Accepted { .. }), "{now}: {outcome:?}");
                 assert_eq!(gauge("skr_last_import_success"), 1);
                 let bundles = loader.in_force(&world.name).unwrap().bundles.clone();
                 let before = in_force.take();

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use keystore::check::Check;
 use keystore::config::ParentCheck;
 use keystore::dns::{Name, Rrsig, Rtype};
-use keystore::exchange::format::{self, Format};
+use keystore::exchange::format;
 use keystore::exchange::{
     Bundle, Finding, Ksr, TrustAnchor, UnverifiedSkr, VerifiedSkr, VerifyContext, bind, prove, verify,
 };
@@ -154,13 +154,11 @@ pub fn zone_of(octets: &[u8]) -> Option<Name> {
     format::zone_of(octets)
 }
 
-/// The octets to commit for a file of another form than BIND's; `None` when it has BIND's and stays as it is.
+/// The octets to commit for a file of another form than BIND's.
 #[must_use]
-pub fn rewritten(skr: &VerifiedSkr, dropped: &[u8], now: Timestamp, program: &str) -> Option<Vec<u8>> {
-    (format::detect(dropped) != Format::Bind).then(|| {
-        let skr = UnverifiedSkr { zone: skr.zone().clone(), bundles: skr.bundles().to_vec() };
-        bind::print_skr(&skr, now, program).into_bytes()
-    })
+pub fn rewritten(skr: &VerifiedSkr, now: Timestamp, program: &str) -> Vec<u8> {
+    let skr = UnverifiedSkr { zone: skr.zone().clone(), bundles: skr.bundles().to_vec() };
+    bind::print_skr(&skr, now, program).into_bytes()
 }
 
 /// SKR-OPERATOR: signed by a pinned certificate where that is required, and never by another.

@@ -1,13 +1,10 @@
-//! The checks of a dropped file by their IDs, from the file itself to what is in force, and the way through all of them.
+//! The checks of a dropped file by their IDs, from the file itself to what is in force, and which of them a person may overrule.
 
 use keystore::check::{Check, CheckId};
 use keystore::dns::Name;
-use keystore::exchange::verify::{self, Limits};
-use keystore::exchange::{Finding, UnverifiedSkr, VerifiedSkr, VerifyContext, format};
-use keystore::time::Timestamp;
+use keystore::exchange::{Finding, UnverifiedSkr, format, verify};
 
-use crate::accept::{self, Context};
-use crate::store::Digest;
+use crate::accept;
 
 /// The checks of the file, before anything in it is read.
 pub const FILE_CHECKS: &[Check] = &[
@@ -70,45 +67,6 @@ pub fn several_parts(parts: usize) -> Finding {
         "the zone has {parts} parts in one file, and which of them counts is not clear; drop one file for each"
     );
     Finding::reject(CheckId::SkrSyntax, None, what)
-}
-
-/// An SKR that passed every check, or all but those that were forced.
-#[derive(Debug)]
-pub struct Passed {
-    /// The SKR.
-    pub skr: VerifiedSkr,
-    /// The warnings, and what was overruled.
-    pub warnings: Vec<Finding>,
-    /// The checks that were overruled, and would have rejected.
-    pub forced: Vec<CheckId>,
-}
-
-/// Runs all checks that follow on parsing; those towards what is in force only on an SKR that verifies. What a check in `forced`
-/// rejects is a warning; see [`FORCEABLE`].
-pub fn run(
-    skr: UnverifiedSkr,
-    digest: &Digest,
-    verify_context: &VerifyContext<'_>,
-    context: &Context<'_>,
-    forced: &[CheckId],
-    now: Timestamp,
-) -> Result<Passed, Vec<Finding>> {
-    const HORIZON: CheckId = CheckId::SkrHorizon;
-    let (skr, mut findings) = if forced.contains(&HORIZON) {
-        let far =
-            verify::findings(&skr, verify_context, now).into_iter().filter(|f| f.id == HORIZON).collect();
-        let limits = Limits { horizon: u64::MAX, ..verify_context.limits };
-        (verify::verify(skr, &VerifyContext { limits, ..verify_context.clone() }, now)?, far)
-    } else {
-        (verify::verify(skr, verify_context, now)?, Vec::new())
-    };
-    findings.extend(skr.warnings().iter().cloned());
-    findings.extend(accept::check(&skr, digest, context, now));
-    let (warnings, forced) = overrule(findings, forced);
-    if warnings.iter().any(Finding::rejects) {
-        return Err(warnings);
-    }
-    Ok(Passed { skr, warnings, forced })
 }
 
 /// What would follow if `id` were overruled.

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::coverage::Coverage;
 use crate::files::{hex, one_line};
-use crate::loader::{Import, Outcome, Rollback, RollbackError};
+use crate::loader::{Import, ImportOutcome, Rollback, RollbackError};
 use crate::order::Order;
 use crate::status::Status;
 
@@ -223,12 +223,15 @@ impl ImportReport {
     #[must_use]
     pub fn new(import: &Import, order: &Order) -> Self {
         let (result, generation, findings, error): (_, _, &[Finding], _) = match &import.outcome {
-            Outcome::Accepted { generation, warnings } => ("accepted", Some(*generation), warnings, None),
-            Outcome::Unchanged { generation } => ("unchanged", Some(*generation), &[], None),
-            Outcome::Rejected { findings } => ("rejected", None, findings, None),
-            Outcome::Failed { what } => ("failed", None, &[], Some(what.clone())),
+            ImportOutcome::Accepted { generation, warnings } => {
+                ("accepted", Some(*generation), warnings, None)
+            }
+            ImportOutcome::Unchanged { generation } => ("unchanged", Some(*generation), &[], None),
+            ImportOutcome::Rejected { findings } => ("rejected", None, findings, None),
+            ImportOutcome::Failed { what } => ("failed", None, &[], Some(what.clone())),
         };
-        let known = matches!(import.outcome, Outcome::Accepted { .. } | Outcome::Unchanged { .. });
+        let known =
+            matches!(import.outcome, ImportOutcome::Accepted { .. } | ImportOutcome::Unchanged { .. });
         Self {
             file: import.file.clone(),
             sha256: hex(&import.digest),

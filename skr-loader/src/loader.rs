@@ -3,9 +3,10 @@
 //! [`Loader::step`] does everything that is due at one moment, without waiting; [`Loader::run`] is a loop around it.
 
 mod aside;
-pub(crate) mod import;
+mod carry_out;
+mod import;
 mod key_files;
-pub(crate) mod many;
+mod many;
 mod rollback;
 mod status;
 #[cfg(test)]
@@ -28,18 +29,15 @@ use metrics::zones::Part;
 use crate::audit::{Audit, Record};
 use crate::deliver::Deliveries;
 use crate::inbox::{Dropped, Event, Inbox, OnEvent, Polled, Taken};
-use crate::parent::Asker;
 use crate::rejected::Rejected;
 use crate::report;
 use crate::status::{is_outcome, last_imports};
 use crate::store::{Digest, InForce, OpenError, Store};
 use zone::{Damage, Zone};
 
-pub use import::{Import, Outcome};
+pub use import::{Import, ImportOutcome};
 pub use rollback::{Rollback, RollbackError};
 
-/// What the joined SKRs say that made them.
-pub(crate) const PROGRAM: &str = concat!("skr-loader ", env!("CARGO_PKG_VERSION"));
 /// Events that wait to be fetched at most; more are replaced by one scan.
 const QUEUE: usize = 4096;
 /// Longest pause between two steps, and pause while a file or the watch is waited for.
@@ -64,8 +62,6 @@ pub struct Loader {
     zones: BTreeMap<Name, Zone>,
     deliveries: Deliveries,
     key_files: key_files::KeyFiles,
-    /// Asks for the DS at the parent; a new one for each look into the inbox.
-    asker: Asker,
     /// Rejected files that are yet to be moved.
     aside: Vec<aside::Aside>,
     messages: Receiver<Message>,
@@ -224,7 +220,6 @@ impl Loader {
             zones: BTreeMap::new(),
             deliveries: Deliveries::default(),
             key_files: key_files::KeyFiles::default(),
-            asker: Asker::default(),
             aside: Vec::new(),
             messages,
             control: Control { messages: sender, stop: Arc::new(AtomicBool::new(false)) },

@@ -59,8 +59,8 @@ impl Operator {
 }
 
 /// The signature beside a file that is checked by hand.
-pub fn beside(path: &Path, content: &[u8], pinned: &[Certificate], now: Timestamp) -> Operator {
-    match files::read(&signature_path(path), Named::ByOperator, cms::MAX_SIGNATURE_OCTETS) {
+pub fn beside(path: &Path, named: Named, content: &[u8], pinned: &[Certificate], now: Timestamp) -> Operator {
+    match files::read(&signature_path(path), named, cms::MAX_SIGNATURE_OCTETS) {
         Err(FileError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Operator::Absent,
         read => Operator::judge(read.as_ref().map(|f| &*f.octets), content, pinned, now),
     }

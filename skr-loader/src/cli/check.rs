@@ -1,7 +1,7 @@
 //! `skr-loader check`: every check on SKRs, a line each.
 
+mod evidence;
 mod report;
-mod subject;
 
 use keystore::check::{Check, CheckId};
 use std::io::Write;
@@ -10,21 +10,20 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use keystore::config::Config;
 use keystore::dns::Name;
+use keystore::exchange::Finding;
 use keystore::exchange::many;
 use keystore::exchange::verify::{self, verdicts, verdicts_unread};
-use keystore::exchange::{Finding, UnverifiedSkr, VerifyContext};
 use keystore::store::{MAX_SKR_OCTETS, digest};
 use keystore::time::{Timestamp, syntax};
 
 use super::style::Style;
 use crate::accept::{self, Context};
-use crate::checks::{self, FILE_CHECKS};
+use crate::checks::FILE_CHECKS;
 use crate::files::{self, Named, hex};
-use crate::loader::PROGRAM;
+use crate::judge::{self, Candidate, Content, InForceAlready, Overrides, Stage, Unread, Verdict};
 use crate::operator::{self, Operator};
-use crate::store::Digest;
+use evidence::Gatherer;
 use report::{Report, Row, Summary, Word, rows};
-use subject::{Sources, Subject};
 
 /// Check SKRs, and say for each check how it went.
 ///
@@ -98,10 +97,10 @@ pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result
         Some(text) => syntax::parse(text, now)?.ok_or_else(|| anyhow!("--now {text}: that is no time"))?,
     };
     let config = args.config.as_deref().map(Config::load).transpose()?;
-    let mut sources = Sources::new(args, config.as_ref())?;
+    let mut gatherer = Gatherer::new(args, config.as_ref())?;
     let mut reports = Vec::new();
     for path in &args.skr {
-        check_file(path, &mut sources, now, &mut reports)?;
+        check_file(path, &mut gatherer, now, &mut reports)?;
     }
     if args.json {
         let result = match &*reports {
@@ -129,12 +128,12 @@ pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result
 /// One file: a report for each zone in it.
 fn check_file(
     path: &Path,
-    sources: &mut Sources<'_>,
+    gatherer: &mut Gatherer<'_>,
     now: Timestamp,
     reports: &mut Vec<Report>,
 ) -> anyhow::Result<()> {
-    let config = sources.config;
-    let zone = sources.args.zone.as_ref().filter(|_| config.is_none()).map(Name::to_string);
+    let config = gatherer.config;
+    let zone = gatherer.args.zone.as_ref().filter(|_| config.is_none()).map(Name::to_string);
     let blank = |line| Report {
         accepted: false,
         unchanged: None,
@@ -146,8 +145,12 @@ fn check_file(
         notes: Vec::new(),
         checks: Vec::new(),
     };
-    let limit = config.map_or(MAX_SKR_OCTETS, |c| many::max_octets(c.zones.len()));
-    let octets = match files::read(path, Named::ByOperator, limit) {
+    // With a configuration it is judged as the daemon would judge it in the inbox; without one, links are followed.
+    let (named, limit) = match config {
+        Some(config) => (Named::ByDrop, many::max_octets(config.zones.len())),
+        None => (Named::ByOperator, MAX_SKR_OCTETS),
+    };
+    let octets = match files::read(path, named, limit) {
         Ok(file) => file.octets,
         Err(error) => {
             let finding = Finding::reject(error.id(), None, error.to_string());
@@ -159,121 +162,75 @@ fn check_file(
         }
     };
     let pinned = config.map_or(&[][..], |c| &c.loader.operator_certificates);
-    let operator = (!pinned.is_empty()).then(|| operator::beside(path, &octets, pinned, now));
+    let operator = (!pinned.is_empty()).then(|| operator::beside(path, named, &octets, pinned, now));
     let operator = operator.as_ref();
     // Without a configuration one SKR is meant.
-    let sections = config.map_or(Ok(None), |_| many::split_zones(&octets));
-    let sections = match sections {
-        Ok(Some(sections)) => sections,
-        Ok(None) => {
-            let mut report = blank(None);
-            judge((&octets, None, operator), sources, now, &mut report)?;
-            reports.push(report);
-            return Ok(());
-        }
-        Err(error) => {
-            let mut report = blank(None);
-            report.checks = rows(verdicts(FILE_CHECKS, &[]), "");
-            unread(&mut report, &Finding::reject(CheckId::SkrLimits, None, error.to_string()));
-            reports.push(report);
-            return Ok(());
-        }
-    };
-    let counts = many::count(&sections);
-    for (zone, section) in &sections {
-        let twice = zone.as_ref().and_then(|z| counts.get(&z.to_lowercase())).filter(|n| **n > 1);
-        let mut report = blank(Some(section.line));
-        judge((section.octets, twice.copied(), operator), sources, now, &mut report)?;
+    let content = if config.is_some() { judge::split(&octets) } else { Ok(Content::One) };
+    let mut check = |gatherer: &mut Gatherer<'_>, line, octets: &[u8], candidate| -> anyhow::Result<()> {
+        let mut report = blank(line);
+        check_candidate((octets, candidate, operator), gatherer, now, &mut report)?;
         reports.push(report);
+        Ok(())
+    };
+    match content {
+        Ok(Content::One) => {
+            let candidate = gatherer.read(&octets);
+            check(gatherer, None, &octets, candidate)
+        }
+        Ok(Content::Many(parts)) => parts.iter().try_for_each(|part| {
+            let candidate = part.read(|zone| gatherer.ours(zone));
+            check(gatherer, Some(part.line), part.octets, candidate)
+        }),
+        Err(error) => check(gatherer, None, &octets, Err(error)),
     }
-    Ok(())
 }
 
-/// Every check on the SKR of one zone; `parts` of this zone are in the file.
-fn judge(
-    (octets, parts, operator): (&[u8], Option<usize>, Option<&Operator>),
-    sources: &mut Sources<'_>,
+/// Has the SKR of one zone judged, and reports the verdict.
+fn check_candidate(
+    (octets, candidate, operator): (&[u8], Result<Candidate, Unread>, Option<&Operator>),
+    gatherer: &mut Gatherer<'_>,
     now: Timestamp,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     report.checks = rows(verdicts(FILE_CHECKS, &[]), "");
-    let sha256 = digest(octets);
-    let mut summary = Summary { octets: octets.len(), sha256: hex(&sha256), ..Summary::default() };
-    let parsed = match parts {
-        None => sources.parse(octets),
-        Some(parts) => {
-            let zone = accept::zone_of(octets).and_then(|zone| sources.ours(&zone));
-            Err((zone, checks::several_parts(parts)))
-        }
-    };
-    let (zone, skr) = match parsed {
-        Ok(parsed) => parsed,
-        Err((zone, finding)) => {
+    let mut summary = Summary { octets: octets.len(), sha256: hex(&digest(octets)), ..Summary::default() };
+    let candidate = match candidate {
+        Ok(candidate) => candidate,
+        Err(Unread { zone, finding }) => {
             report.zone = zone.map(|zone| zone.to_string());
             unread(report, &finding);
             report.summary = Some(summary);
             return Ok(());
         }
     };
-    report.zone = Some(zone.to_string());
-    summary.of(&skr);
+    report.zone = Some(candidate.zone.to_string());
+    summary.of(&candidate.skr);
     report.summary = Some(summary);
-    let mut subject = sources.subject(&zone)?;
-    report.notes.append(&mut subject.notes);
-    report.unchanged = subject.state.as_ref().and_then(|state| {
-        let in_force = state.in_force.as_ref()?;
-        (state.known.get(&sha256) == Some(&in_force.generation)).then_some(in_force.generation)
-    });
-    if report.unchanged.is_some() {
-        report.accepted = true;
-        let all = verify::CHECKS.iter().chain(accept::CHECKS);
-        report.checks.extend(all.map(|check| Row::skipped(check, "it is in force already")));
-        return Ok(());
-    }
-    run_checks((&zone, &sha256, operator), skr, &subject, now, report);
-    Ok(())
-}
-
-fn run_checks(
-    (zone, sha256, operator): (&Name, &Digest, Option<&Operator>),
-    skr: UnverifiedSkr,
-    subject: &Subject,
-    now: Timestamp,
-    report: &mut Report,
-) {
-    let context = Context {
-        state: subject.state.as_ref(),
-        keys: subject.keys.as_ref(),
-        requests: &subject.requests,
-        proof: subject.policy.as_ref().map(|policy| (policy, &*subject.anchors)),
-        multi_signer: subject.multi_signer,
-        proven: &subject.proven,
-        operator: operator.map(|operator| (operator, subject.require_signature)),
-        parent: subject.parent.as_ref().map(|(parent, meaning)| (parent, *meaning)),
-    };
-    let mut verify_context = VerifyContext::new(zone, &subject.anchors);
-    verify_context.allow_delete = subject.allow_delete;
-    let (findings, verified) = match verify::verify(skr, &verify_context, now) {
-        Ok(skr) => {
-            let mut findings = skr.warnings().to_vec();
-            findings.extend(accept::check(&skr, sha256, &context, now));
-            if let (Some(state), false) = (&subject.state, findings.iter().any(Finding::rejects)) {
-                findings.extend(accept::join(&skr, state, &subject.anchors, now, PROGRAM).err());
-            }
-            (findings, true)
+    let mut gathered = gatherer.gather(&candidate.zone, operator)?;
+    report.notes.append(&mut gathered.notes);
+    let overrides = Overrides { in_force: InForceAlready::Check, ..Overrides::default() };
+    let verdict = judge::judge(candidate, &gathered.evidence, &overrides, now);
+    let (findings, stage) = match verdict {
+        Verdict::Accept(acceptance) => (acceptance.warnings, Stage::Accept),
+        Verdict::Unchanged { generation, findings, stage } => {
+            report.unchanged = Some(generation);
+            (findings, stage)
         }
-        Err(findings) => (findings, false),
+        Verdict::Reject(rejection) => (rejection.findings, rejection.stage),
     };
     report.accepted = !findings.iter().any(Finding::rejects);
     report.checks.extend(rows(verdicts(verify::CHECKS, &findings), ""));
+    let context = gathered.evidence.context();
     for check in accept::CHECKS {
         let row = rows(verdicts(std::slice::from_ref(check), &findings), "");
-        let skipped = if verified { missing(check, &context) } else { Some("the SKR does not verify") };
+        let skipped =
+            if stage == Stage::Accept { missing(check, &context) } else { Some("the SKR does not verify") };
         report.checks.extend(row.into_iter().map(|row| match skipped {
             Some(why) if row.findings.is_empty() => Row { verdict: Word::Skip, why_not: Some(why), ..row },
             _ => row,
         }));
     }
+    Ok(())
 }
 
 /// The rows of an SKR that does not read.

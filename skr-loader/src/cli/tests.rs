@@ -313,7 +313,7 @@ fn rejected_by(report: &serde_json::Value) -> Vec<String> {
 
 #[test]
 fn check_with_the_configuration_says_what_the_daemon_then_does() {
-    use crate::loader::Outcome;
+    use crate::loader::ImportOutcome;
 
     let bench = Bench::new();
     let config = bench.config("");
@@ -358,17 +358,19 @@ fn check_with_the_configuration_says_what_the_daemon_then_does() {
         for (import, report) in imports.iter().zip(reports) {
             let ids = rejected_by(report);
             match &import.outcome {
-                Outcome::Accepted { .. } => {
+                ImportOutcome::Accepted { .. } => {
                     assert!(report["accepted"] == true && report["unchanged"].is_null());
                 }
-                Outcome::Unchanged { generation } => assert_eq!(report["unchanged"], *generation, "{what}"),
-                Outcome::Rejected { findings } => {
+                ImportOutcome::Unchanged { generation } => {
+                    assert_eq!(report["unchanged"], *generation, "{what}")
+                }
+                ImportOutcome::Rejected { findings } => {
                     assert_eq!(report["accepted"], false, "{what}");
                     let want: Vec<String> =
                         crate::checks::rejecting(findings).iter().map(ToString::to_string).collect();
                     assert_eq!(ids, want, "{what}");
                 }
-                Outcome::Failed { what } => panic!("{what}"),
+                ImportOutcome::Failed { what } => panic!("{what}"),
             }
             told.extend(ids);
         }

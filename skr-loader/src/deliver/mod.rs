@@ -24,11 +24,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use keystore::clock;
-use keystore::config::deliver::{Method, TargetConfig};
-use keystore::config::{Config, ZoneConfig};
+use keystore::config::Config;
+use keystore::config::deliver::TargetConfig;
 use keystore::dns::Name;
 use keystore::exchange::Bundle;
-use keystore::keys::files::Found;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 
@@ -36,19 +35,6 @@ use crate::store::InForce;
 use command::CommandError;
 use plan::Plan;
 use worker::Worker;
-
-/// True where the ZSKs of `zone` are Knot's: a `[[deliver.knot]]` takes it, nobody here or at a named signs it, and `found`, what its
-/// key folder holds, is nothing. Then their private keys cannot be looked for; that the SOA is signed by them is proven at Knot.
-#[must_use]
-pub fn keys_are_knots(config: &Config, zone: &ZoneConfig, found: &Found) -> bool {
-    let takes = |target: &&TargetConfig| target.zones.as_ref().is_none_or(|zones| zones.contains(&zone.name));
-    let mut targets = config.deliver.iter().filter(takes).map(|target| &target.method).peekable();
-    let nothing = found.keys.is_empty() && found.sealed.is_empty();
-    nothing
-        && zone.file.is_none()
-        && targets.peek().is_some()
-        && targets.all(|m| matches!(m, Method::Knot { .. }))
-}
 
 /// A server, as the worker sees it.
 pub trait Deliver: Send {

@@ -3,6 +3,8 @@
 use std::net::UdpSocket;
 use std::time::Instant;
 
+use keystore::config::deliver::Method;
+
 use super::*;
 use crate::testing::{self, StateDir};
 
@@ -70,35 +72,4 @@ fn a_reload_never_waits_for_a_target() {
     assert!(deliveries.is_empty());
     drop(deliveries);
     assert!(!metrics.encode().unwrap().contains("\"slow\""));
-}
-
-/// Only a zone that is Knot's alone, and of which no key is here.
-#[test]
-fn keys_that_are_knots() {
-    let state = StateDir::new();
-    let held = keystore::keys::files::find_sealed(&state.path("keys"), &testing::zone()).unwrap();
-    let none = Found::default();
-    assert_eq!(held.keys.len(), 1);
-    let target = |method, zones: Option<&str>| TargetConfig {
-        method,
-        zones: zones.map(|zone| vec![Name::parse(zone).unwrap()]),
-        ..hook("a", Path::new("/dev/null"), None)
-    };
-    let (keymgr, folder) = (Vec::new(), PathBuf::new());
-    let knot = Method::Knot { keymgr: keymgr.clone(), knotc: Vec::new(), folder: folder.clone() };
-    let named = Method::Named { rndc: keymgr, view: None, folder };
-    for (targets, found, file, expected) in [
-        (vec![target(knot.clone(), None)], &none, false, true),
-        (vec![target(knot.clone(), Some(testing::ZONE))], &none, false, true),
-        (vec![target(knot.clone(), Some("other."))], &none, false, false),
-        (vec![target(knot.clone(), None)], &held, false, false),
-        (vec![target(knot.clone(), None)], &none, true, false),
-        (vec![target(knot.clone(), None), target(named, None)], &none, false, false),
-        (vec![], &none, false, false),
-    ] {
-        let mut config = state.config();
-        config.deliver = targets;
-        config.zones[0].file = file.then(|| PathBuf::from("/zone"));
-        assert_eq!(keys_are_knots(&config, &config.zones[0], found), expected, "{:?}", config.deliver);
-    }
 }

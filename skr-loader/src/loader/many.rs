@@ -9,84 +9,59 @@
 //! After a kill in the middle the file still lies there: what was accepted is `unchanged` then. Section by section, so that the memory
 //! in use is that of the file and of one zone.
 
-use keystore::check::CheckId;
-use std::collections::HashMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::time::Instant;
 
-use keystore::config::ZoneConfig;
-use keystore::dns::Name;
-use keystore::exchange::Finding;
-use keystore::exchange::many::{self, Section};
-use keystore::keys::files::{Folder, Found};
 use keystore::store::digest;
 use keystore::time::Timestamp;
 
 use super::Loader;
-use super::import::{Import, Outcome};
-use crate::checks;
+use super::import::{Import, ImportOutcome};
+use crate::files::printable;
 use crate::inbox::Dropped;
+use crate::judge::{self, Content, Part, Sources};
 
 /// Octets of the file's name in the name of a rejected part; the zone comes behind it.
 const NAME_OCTETS: usize = 48;
 
-/// Key folders, each listed once for a file: a folder may hold the keys of all zones.
-pub(crate) type Folders = HashMap<PathBuf, Option<Folder>>;
-
 impl Loader {
-    /// True when the file is to be split.
-    pub(super) fn is_of_many(&self, file: &Dropped) -> bool {
-        // Too many zones is for `import_many` to say.
-        many::split_zones(&file.octets).map_or(true, |sections| sections.is_some())
-    }
-
-    /// Judges each section of the file.
-    pub(super) fn import_many(&mut self, file: &Dropped, now: Timestamp, imports: &mut Vec<Import>) {
-        let sections = match many::split_zones(&file.octets) {
-            Ok(sections) => sections.unwrap_or_default(),
-            Err(error) => {
-                let findings = vec![Finding::reject(CheckId::SkrLimits, None, error.to_string())];
-                imports.push(self.reject(file, None, findings, now, Instant::now()));
-                return;
-            }
-        };
-        let counts = many::count(&sections);
-        let mut folders = Folders::new();
+    /// Judges each part of the file.
+    pub(super) fn import_many(
+        &mut self,
+        file: &Dropped,
+        sources: &mut Sources,
+        now: Timestamp,
+        imports: &mut Vec<Import>,
+    ) {
+        // The caller has split it before.
+        let Ok(Content::Many(parts)) = judge::split(&file.octets) else { return };
         let (mut good, mut bad) = (0usize, 0usize);
         self.inbox.take_part_kept();
-        for (zone, section) in &sections {
+        for part in &parts {
+            let dropped = file.part(part_name(file, part), part.octets);
             if self.is_stopping() {
                 // A dropped file stays, and the next loader begins again; one that was handed over is only here.
-                if file.order().is_some() {
-                    let part = file.part(part_name(file, zone.as_ref(), section), section.octets);
-                    let what = "skr-loader stops; import the file again".to_owned();
-                    imports.push(Import {
-                        file: crate::files::printable(&part.name),
-                        digest: digest(&part.octets),
-                        zone: zone.clone(),
-                        forced: Vec::new(),
-                        outcome: Outcome::Failed { what },
-                    });
-                    continue;
+                if file.order().is_none() {
+                    return;
                 }
-                return;
-            }
-            let part = file.part(part_name(file, zone.as_ref(), section), section.octets);
-            let sha256 = digest(&part.octets);
-            if file.order().is_none() && self.rejected_parts.contains(&sha256) {
+                let what = "skr-loader stops; import the file again".to_owned();
+                imports.push(Import::failed(&dropped, part.zone.clone(), what));
                 continue;
             }
-            let twice = zone.as_ref().and_then(|z| counts.get(&z.to_lowercase())).filter(|n| **n > 1);
-            let import = self.import_part(&part, zone.as_ref(), twice.copied(), section, &mut folders, now);
+            if file.order().is_none() && self.rejected_parts.contains(&digest(&dropped.octets)) {
+                continue;
+            }
+            let import = match part.read(|zone| self.ours(zone)) {
+                Ok(candidate) => self.judge(candidate, &dropped, sources, now),
+                Err(unread) => self.reject_unread(&dropped, unread.zone, unread.finding, now),
+            };
             match import.outcome {
-                Outcome::Rejected { .. } => bad += 1,
-                Outcome::Accepted { .. } | Outcome::Unchanged { .. } => good += 1,
-                Outcome::Failed { .. } => {}
+                ImportOutcome::Rejected { .. } => bad += 1,
+                ImportOutcome::Accepted { .. } | ImportOutcome::Unchanged { .. } => good += 1,
+                ImportOutcome::Failed { .. } => {}
             }
             imports.push(import);
         }
-        let name = crate::files::printable(&file.name);
+        let name = printable(&file.name);
         // Now, as the file itself goes only when each part has its place.
         self.clear();
         if self.inbox.take_part_kept() {
@@ -99,7 +74,7 @@ impl Loader {
         }
         tracing::info!(
             file = name,
-            zones = sections.len(),
+            zones = parts.len(),
             accepted = good,
             rejected = bad,
             "file of several zones done"
@@ -109,49 +84,14 @@ impl Loader {
         }
         self.take_out(file, None);
     }
-
-    fn import_part(
-        &mut self,
-        part: &Dropped,
-        zone: Option<&Name>,
-        twice: Option<usize>,
-        section: &Section<'_>,
-        folders: &mut Folders,
-        now: Timestamp,
-    ) -> Import {
-        let started = Instant::now();
-        if let Some(n) = twice {
-            let ours = zone.and_then(|zone| self.zones.get_key_value(zone)).map(|(name, _)| name.clone());
-            let findings = vec![checks::several_parts(n)];
-            return self.reject(part, ours, findings, now, started);
-        }
-        match self.parse(part) {
-            Ok((zone, skr)) => {
-                let keys = keys_in(folders, &self.zones[&zone].config);
-                self.judge(&zone, skr, part, &keys, now)
-            }
-            Err((zone, mut finding)) => {
-                finding.what = format!("{} (in the part that begins at line {})", finding.what, section.line);
-                self.reject(part, zone, vec![finding], now, started)
-            }
-        }
-    }
-}
-
-/// The keys of the zone; a folder that cannot be read has none, and says why.
-pub(crate) fn keys_in(folders: &mut Folders, config: &ZoneConfig) -> Found {
-    let dir = &config.key_directory;
-    let folder = folders.entry(dir.clone()).or_insert_with(|| Folder::scan(dir).ok());
-    folder.as_ref().map_or_else(|| super::import::keys_of(config), |folder| folder.find_sealed(&config.name))
 }
 
 /// `<file>.<zone>`, or the line where there is no zone.
-fn part_name(file: &Dropped, zone: Option<&Name>, section: &Section<'_>) -> OsString {
-    let name = crate::files::printable(&file.name);
-    let name: String = name.chars().take(NAME_OCTETS).collect();
-    match zone {
+fn part_name(file: &Dropped, part: &Part<'_>) -> OsString {
+    let name: String = printable(&file.name).chars().take(NAME_OCTETS).collect();
+    match &part.zone {
         Some(zone) => format!("{name}.{}", zone.to_lowercase().to_string().trim_end_matches('.')).into(),
-        None => format!("{name}.line-{}", section.line).into(),
+        None => format!("{name}.line-{}", part.line).into(),
     }
 }
 
@@ -159,8 +99,9 @@ fn part_name(file: &Dropped, zone: Option<&Name>, section: &Section<'_>) -> OsSt
 mod tests {
     use std::fs;
 
-    use keystore::config::Config;
+    use keystore::config::{Config, ZoneConfig};
     use keystore::crypto::PrivateKey;
+    use keystore::dns::Name;
     use keystore::exchange::testing::{SkrBuilder, TestKey};
     use keystore::keys::{KeyFile, Timing};
     use metrics::Metrics;
@@ -227,11 +168,11 @@ mod tests {
 
     /// The zone of each import and what became of it: its generation, or the first ID.
     fn told(imports: &[Import]) -> Vec<(String, String)> {
-        let outcome = |outcome: &Outcome| match outcome {
-            Outcome::Accepted { generation, .. } => format!("accepted {generation}"),
-            Outcome::Unchanged { generation } => format!("unchanged {generation}"),
-            Outcome::Rejected { findings } => findings[0].id.to_string(),
-            Outcome::Failed { what } => what.clone(),
+        let outcome = |outcome: &ImportOutcome| match outcome {
+            ImportOutcome::Accepted { generation, .. } => format!("accepted {generation}"),
+            ImportOutcome::Unchanged { generation } => format!("unchanged {generation}"),
+            ImportOutcome::Rejected { findings } => findings[0].id.to_string(),
+            ImportOutcome::Failed { what } => what.clone(),
         };
         let zone = |zone: &Option<Name>| zone.as_ref().map_or_else(|| "?".to_owned(), Name::to_string);
         imports.iter().map(|i| (zone(&i.zone), outcome(&i.outcome))).collect()
@@ -288,7 +229,7 @@ mod tests {
         let [(_, first), (zone, second)] = &told(&imports)[..] else { panic!("{imports:?}") };
         assert_eq!((first.as_str(), zone.as_str()), ("accepted 1", "c.example."));
         assert!(["SKR-TRUNCATED", "SKR-SYNTAX"].contains(&second.as_str()), "{second}");
-        let Outcome::Rejected { findings } = &imports[1].outcome else { panic!("{imports:?}") };
+        let ImportOutcome::Rejected { findings } = &imports[1].outcome else { panic!("{imports:?}") };
         let line = a.lines().count() + 1;
         assert!(findings[0].what.contains(&format!("begins at line {line}")), "{}", findings[0].what);
     }

@@ -8,23 +8,20 @@
 //! Nothing is removed and no number is used twice. The file of generation 2 is an older one from then on (SKR-REPLAY), so that nobody
 //! brings it back by accident.
 
+use std::borrow::Cow;
+
 use keystore::check::CheckId;
 use keystore::dns::Name;
-use keystore::exchange::{Finding, VerifyContext, bind};
-use keystore::store::digest;
+use keystore::exchange::Finding;
 use keystore::time::Timestamp;
 
-use super::import::keys_of;
-use super::{Import, Loader, Outcome};
-use crate::accept::Context;
+use super::{Import, ImportOutcome, Loader};
 use crate::audit::Record;
-use crate::checks::{self, Passed};
+use crate::checks;
 use crate::coverage::{self, Coverage};
-use crate::deliver::keys_are_knots;
 use crate::files::{hex, one_line};
+use crate::judge::{self, Acceptance, Candidate, Evidence, Origin, Overrides, Sources, Verdict};
 use crate::order::Order;
-use crate::parent::Asker;
-use crate::possession;
 use crate::report;
 use crate::store::{self, CommitError, Digest, Kept};
 
@@ -116,7 +113,7 @@ impl Rollback {
             digest: self.digest,
             zone: Some(self.zone.clone()),
             forced: self.forced.clone(),
-            outcome: Outcome::Accepted { generation, warnings },
+            outcome: ImportOutcome::Accepted { generation, warnings },
         }
     }
 }
@@ -194,38 +191,22 @@ impl Loader {
         let (octets, received) =
             store::read_kept(&self.store.accepted(), name, to).map_err(|e| failed(e.to_string()))?;
 
-        let keys = keys_of(&zone.config);
-        self.asker = Asker::default();
-        let parent = self.config.loader.parent_resolver.map(|resolver| self.asker.ask(resolver, name));
-        let mut verify_context = VerifyContext::new(&zone.config.name, &zone.config.anchors);
-        verify_context.allow_delete = zone.config.allow_cds_delete;
-        // Settled when it was accepted; whether one is here now is asked below.
-        verify_context.allow_gaps = true;
-        let context = Context {
-            state: Some(&zone.state),
-            keys: Some(&keys).filter(|keys| !keys_are_knots(&self.config, &zone.config, keys)),
-            // It answers none of them.
-            requests: &[],
-            proof: Some((&zone.config.policy, &zone.config.anchors)),
-            multi_signer: zone.config.multi_signer,
-            proven: &possession::proven(&self.config.state_dir, name, &keys, &[]),
-            // Settled when it was accepted.
-            operator: None,
-            parent: parent.as_ref().map(|parent| (parent, self.config.loader.parent_check)),
+        let candidate = Candidate::read_of_zone(&octets, name).map_err(|u| refused(vec![u.finding]))?;
+        let sha256 = candidate.digest;
+        let overrides = Overrides { force: &order.force, origin: Origin::Kept, ..Overrides::default() };
+        let mut sources = Sources::default();
+        let (config, state) = (&zone.config, Cow::Borrowed(&zone.state));
+        let evidence = Evidence::gather(&self.config, config, state, None, overrides.origin, &mut sources);
+        let acceptance = match judge::judge(candidate, &evidence, &overrides, now) {
+            Verdict::Accept(acceptance) => acceptance,
+            Verdict::Reject(rejection) => return Err(refused(rejection.findings)),
+            Verdict::Unchanged { generation, .. } => {
+                return Err(RollbackError::InForceAlready { to, in_force: generation });
+            }
         };
-        let skr = bind::parse_skr(&octets, name).map_err(|error| refused(vec![(&error).into()]))?;
-        // That it is an older one is what a rollback is about.
-        let force: Vec<CheckId> = order.force.iter().copied().chain([REPLAY]).collect();
-        let sha256 = digest(&octets);
-        let Passed { skr, mut warnings, mut forced } =
-            checks::run(skr, &sha256, &verify_context, &context, &force, now).map_err(refused)?;
-        warnings.retain(|finding| finding.id != REPLAY);
-        forced.retain(|id| *id != REPLAY);
-        let after = coverage::at(skr.bundles(), now).filter(|c| c.active.is_some()).ok_or_else(|| {
-            let what =
-                "none of its bundles is in force now, with signatures that are valid; ask for a new SKR";
-            refused(vec![Finding::reject(CheckId::SkrExpired, None, what)])
-        })?;
+        let Acceptance { warnings, forced, coverage: Some(after), .. } = *acceptance else {
+            return Err(failed("it has no bundle".to_owned()));
+        };
         let mut rollback = Rollback {
             zone: name.clone(),
             from: in_force.as_ref().map(|f| f.generation),
@@ -273,8 +254,6 @@ impl Loader {
         Ok(rollback)
     }
 }
-
-const REPLAY: CheckId = CheckId::SkrReplay;
 
 /// The newest generation before the first one with the content in force, so that two rollbacks do not undo each other.
 fn previous(kept: &[Kept], in_force: Digest) -> Option<u64> {

@@ -63,7 +63,7 @@ impl Bench {
     }
 
     /// Drops one file and gives what became of it.
-    fn import(&mut self, name: &str, octets: impl AsRef<[u8]>) -> Outcome {
+    fn import(&mut self, name: &str, octets: impl AsRef<[u8]>) -> ImportOutcome {
         self.drop_file(name, octets);
         let mut imports = self.settle();
         assert_eq!(imports.len(), 1, "{imports:?}");
@@ -105,16 +105,16 @@ fn sha256(builder: &SkrBuilder) -> String {
     hex(&digest(builder.text().as_bytes()))
 }
 
-fn rejecting_ids(outcome: &Outcome) -> Vec<CheckId> {
+fn rejecting_ids(outcome: &ImportOutcome) -> Vec<CheckId> {
     match outcome {
-        Outcome::Rejected { findings } => checks::rejecting(findings),
+        ImportOutcome::Rejected { findings } => checks::rejecting(findings),
         other => panic!("{other:?}"),
     }
 }
 
-fn accepted(outcome: &Outcome) -> u64 {
+fn accepted(outcome: &ImportOutcome) -> u64 {
     match outcome {
-        Outcome::Accepted { generation, .. } => *generation,
+        ImportOutcome::Accepted { generation, .. } => *generation,
         other => panic!("{other:?}"),
     }
 }
@@ -142,7 +142,7 @@ fn a_good_skr_comes_into_force_and_outlives_a_restart() {
     assert_eq!(bench.value("watch_up"), 1);
 
     let again = bench.import("again.skr", &text);
-    assert_eq!(again, Outcome::Unchanged { generation: 1 });
+    assert_eq!(again, ImportOutcome::Unchanged { generation: 1 });
     assert_eq!(bench.value("skr_imports_total{result=\"unchanged\",zone=\"example.\"}"), 1);
     assert_eq!(bench.current(), Some((1, sha256(&skr(0)))));
     assert_eq!(bench.events(), ["accepted ", "unchanged "]);
@@ -255,7 +255,7 @@ fn an_skr_that_begins_later_leaves_no_hole() {
     assert_eq!(bench.value("skr_gap_seconds{zone=\"example.\"}"), 0);
 
     let mut bench = bench.restart();
-    assert_eq!(bench.import("again.skr", &later), Outcome::Unchanged { generation: 2 });
+    assert_eq!(bench.import("again.skr", &later), ImportOutcome::Unchanged { generation: 2 });
     assert_eq!(rejecting_ids(&bench.import("old.skr", skr(0).text())), [CheckId::SkrReplay]);
 }
 
@@ -266,7 +266,7 @@ fn an_skr_that_cannot_be_written_waits_and_goes_in_later() {
     fs::write(&dir, "in the way").unwrap();
     bench.drop_file("a.skr", skr(0).text());
     let imports = bench.loader.step(bench.now).imports;
-    assert!(matches!(imports[..], [Import { outcome: Outcome::Failed { .. }, .. }]), "{imports:?}");
+    assert!(matches!(imports[..], [Import { outcome: ImportOutcome::Failed { .. }, .. }]), "{imports:?}");
     assert_eq!(bench.value("skr_last_import_success{zone=\"example.\"}"), 0);
     assert_eq!(bench.loader.step(bench.now.plus(1)).imports, [], "no busy loop");
     fs::remove_file(&dir).unwrap();
@@ -331,7 +331,11 @@ fn a_damaged_store_is_repaired_by_the_next_good_skr() {
         harm(&zone_dir(&bench.state.path("accepted"), &zone()));
         assert_eq!(accepted(&bench.import("b.skr", skr(0).text())), 2, "{what}: no number twice");
         assert_eq!(bench.current(), Some((2, sha256(&skr(0)))), "{what}");
-        assert_eq!(bench.import("c.skr", skr(0).text()), Outcome::Unchanged { generation: 2 }, "{what}");
+        assert_eq!(
+            bench.import("c.skr", skr(0).text()),
+            ImportOutcome::Unchanged { generation: 2 },
+            "{what}"
+        );
     }
 }
 
@@ -421,7 +425,7 @@ fn takes_every_form() {
     assert_eq!(fs::read_to_string(received).unwrap(), text);
     // The same again is no news, after a restart too.
     let mut bench = bench.restart();
-    assert!(matches!(bench.import("a.skr", &text), Outcome::Unchanged { .. }));
+    assert!(matches!(bench.import("a.skr", &text), ImportOutcome::Unchanged { .. }));
     // Damage in that form has the same IDs.
     let (cut, _) = text.rsplit_once(";; ").unwrap();
     assert_eq!(rejecting_ids(&bench.import("b.skr", cut)), [CheckId::SkrTruncated]);

@@ -40,8 +40,7 @@ impl Damage {
     /// `before` is what was wrong at the last try: the pauses grow.
     fn new(error: &StoreError, before: Option<&Self>, now: Timestamp) -> Self {
         let pause = before.and_then(|before| Some(before.retry?.1)).unwrap_or(RETRY.0);
-        let passes = matches!(error, StoreError::Io { .. });
-        let retry = passes.then(|| (now.plus(pause), (2 * pause).min(RETRY.1)));
+        let retry = may_pass(error).then(|| (now.plus(pause), (2 * pause).min(RETRY.1)));
         Self { what: error.to_string(), retry }
     }
 
@@ -56,12 +55,20 @@ impl Damage {
     }
 }
 
+/// True for an error of the system that may be gone at the next try. A file that is not there does not come back by itself.
+fn may_pass(error: &StoreError) -> bool {
+    match error {
+        StoreError::Io { source, .. } => source.kind() != std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
 impl Loader {
     /// Reads the store of a zone that is new in the configuration, and tells how it stands.
     pub(super) fn read_zone(&self, zone: &Name, now: Timestamp) -> (ZoneState, Option<Damage>) {
         let (state, error) = self.store.load(zone);
         match (&state.in_force, &error) {
-            (_, Some(error @ StoreError::Io { .. })) => {
+            (_, Some(error)) if may_pass(error) => {
                 tracing::error!(%zone, %error, "the accepted store cannot be read; it is tried again");
             }
             (_, Some(error)) => {
@@ -83,7 +90,7 @@ impl Loader {
         let before = zone.state.in_force.as_ref().map(|f| (f.generation, f.digest));
         let (found, error) = self.store.load(name);
         match error {
-            Some(error @ StoreError::Io { .. }) => {
+            Some(error) if may_pass(&error) => {
                 tracing::error!(zone = %name, %error, "the accepted store cannot be read; it is tried again");
                 zone.damage = Some(Damage::new(&error, zone.damage.as_ref(), now));
                 return;

@@ -11,7 +11,7 @@ use openssl::x509::X509;
 
 use super::*;
 use crate::inbox::Dropped;
-use crate::loader::{Loader, Outcome};
+use crate::loader::{ImportOutcome, Loader};
 use crate::testing::{StateDir, skr, start};
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -58,7 +58,7 @@ impl Bench {
     }
 
     /// Steps once, `seconds` later; every file is looked at.
-    fn step(&mut self, seconds: u64) -> Vec<Outcome> {
+    fn step(&mut self, seconds: u64) -> Vec<ImportOutcome> {
         self.now = self.now.plus(seconds);
         self.loader.step(self.now).imports.into_iter().map(|import| import.outcome).collect()
     }
@@ -72,10 +72,12 @@ impl Bench {
 }
 
 /// `accepted`, or the IDs that rejected.
-fn word(outcome: &Outcome) -> String {
+fn word(outcome: &ImportOutcome) -> String {
     match outcome {
-        Outcome::Accepted { .. } => "accepted".to_owned(),
-        Outcome::Rejected { findings } => keystore::check::join(&crate::checks::rejecting(findings), ","),
+        ImportOutcome::Accepted { .. } => "accepted".to_owned(),
+        ImportOutcome::Rejected { findings } => {
+            keystore::check::join(&crate::checks::rejecting(findings), ",")
+        }
         other => format!("{other:?}"),
     }
 }

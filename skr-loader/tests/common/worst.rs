@@ -6,20 +6,20 @@
     reason = "the test and the benchmark use a part each; a failure here is theirs"
 )]
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use keystore::crypto::Algorithm;
 use keystore::dns::Name;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
-use keystore::exchange::{TrustAnchor, UnverifiedSkr, VerifyContext, bind, many};
+use keystore::exchange::{TrustAnchor, UnverifiedSkr, bind, many};
 use keystore::keys::{Dnskey, FLAG_SEP, FLAG_ZONE};
 use keystore::policy::Policy;
-use keystore::store::digest;
 use keystore::time::Timestamp;
-use offline_ksk_skr_loader::accept::Context;
 use offline_ksk_skr_loader::checks;
 use offline_ksk_skr_loader::files::{self, Named};
+use offline_ksk_skr_loader::judge::{self, Candidate, Content, Evidence, Overrides, Unread, Verdict};
 use offline_ksk_skr_loader::store::ZoneState;
 
 pub const ZONE: &str = "example.";
@@ -44,40 +44,30 @@ pub fn judge(path: &Path) -> String {
         Ok(file) => file,
         Err(error) => return error.id().to_string(),
     };
-    let sections = match many::split_zones(&file.octets) {
-        Err(_) => return "SKR-LIMITS".to_owned(),
-        Ok(sections) => sections,
+    let ours = |zone: &Name| (*zone == Name::parse(ZONE).unwrap()).then(|| zone.clone());
+    let candidates = match judge::split(&file.octets) {
+        Err(unread) => vec![Err(unread)],
+        Ok(Content::One) => vec![Candidate::read(&file.octets, ours)],
+        Ok(Content::Many(parts)) => parts.iter().map(|part| part.read(ours)).collect(),
     };
-    match sections {
-        None => judge_part(&file.octets),
-        Some(sections) => sections
-            .iter()
-            .map(|(_, section)| judge_part(section.octets))
-            .fold(String::new(), |all, one| if all.is_empty() || all == "good" { one } else { all }),
-    }
+    let verdicts = candidates.into_iter().map(judge_candidate);
+    verdicts.fold(String::new(), |all, one| if all.is_empty() || all == "good" { one } else { all })
 }
 
-fn judge_part(octets: &[u8]) -> String {
-    let (zone, skr) =
-        match checks::parse(octets, |zone| (*zone == Name::parse(ZONE).unwrap()).then(|| zone.clone())) {
-            Ok(parsed) => parsed,
-            Err((_, finding)) => return finding.id.to_string(),
-        };
-    let anchors = [TrustAnchor::Dnskey(TestKey::ksk(1).dnskey)];
-    let (state, policy) = (ZoneState { next: 1, ..ZoneState::default() }, Policy::with_defaults("test"));
-    let context = Context {
-        state: Some(&state),
-        keys: None,
-        requests: &[],
-        proof: Some((&policy, &anchors)),
-        multi_signer: false,
-        proven: &[],
-        operator: None,
-        parent: None,
+fn judge_candidate(candidate: Result<Candidate, Unread>) -> String {
+    let candidate = match candidate {
+        Ok(candidate) => candidate,
+        Err(unread) => return unread.finding.id.to_string(),
     };
-    match checks::run(skr, &digest(octets), &VerifyContext::new(&zone, &anchors), &context, &[], now()) {
-        Ok(_) => "good".to_owned(),
-        Err(findings) => keystore::check::join(&checks::rejecting(&findings), ","),
+    let evidence = Evidence {
+        anchors: vec![TrustAnchor::Dnskey(TestKey::ksk(1).dnskey)].into(),
+        policy: Some(Cow::Owned(Policy::with_defaults("test"))),
+        state: Some(Cow::Owned(ZoneState { next: 1, ..ZoneState::default() })),
+        ..Evidence::default()
+    };
+    match judge::judge(candidate, &evidence, &Overrides::default(), now()) {
+        Verdict::Reject(rejection) => keystore::check::join(&checks::rejecting(&rejection.findings), ","),
+        Verdict::Accept(_) | Verdict::Unchanged { .. } => "good".to_owned(),
     }
 }
 

@@ -14,7 +14,7 @@ use keystore::policy::Policy;
 use keystore::store::{digest, read_current};
 use keystore::time::Timestamp;
 use metrics::Metrics;
-use offline_ksk_skr_loader::loader::{Import, Loader, Outcome};
+use offline_ksk_skr_loader::loader::{Import, ImportOutcome, Loader};
 use offline_ksk_skr_loader::store::Digest;
 use offline_ksk_skr_loader::{audit, checks};
 
@@ -124,7 +124,7 @@ impl Bench {
     }
 
     /// Drops one file and gives what became of it.
-    pub fn import(&mut self, name: &str, octets: impl AsRef<[u8]>) -> Outcome {
+    pub fn import(&mut self, name: &str, octets: impl AsRef<[u8]>) -> ImportOutcome {
         self.drop_file(name, octets);
         let mut imports = self.settle();
         assert_eq!(imports.len(), 1, "{imports:?}");
@@ -223,17 +223,17 @@ pub fn write_key(dir: &Path, key: &TestKey, seed: u8, timing: Timing) -> KeyFile
 }
 
 #[track_caller]
-pub fn accepted(outcome: &Outcome) -> u64 {
+pub fn accepted(outcome: &ImportOutcome) -> u64 {
     match outcome {
-        Outcome::Accepted { generation, .. } => *generation,
+        ImportOutcome::Accepted { generation, .. } => *generation,
         other => panic!("{other:?}"),
     }
 }
 
 #[track_caller]
-pub fn rejected(outcome: &Outcome) -> &[Finding] {
+pub fn rejected(outcome: &ImportOutcome) -> &[Finding] {
     match outcome {
-        Outcome::Rejected { findings } => findings,
+        ImportOutcome::Rejected { findings } => findings,
         other => panic!("{other:?}"),
     }
 }

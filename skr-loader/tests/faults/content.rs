@@ -7,7 +7,7 @@ use keystore::dns::{Name, Rtype};
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::exchange::{Bundle, Ksr, KsrBundle, bind};
 use keystore::keys::{Dnskey, FLAG_ZONE, Timing};
-use offline_ksk_skr_loader::loader::Outcome;
+use offline_ksk_skr_loader::loader::ImportOutcome;
 
 use crate::bench::*;
 
@@ -63,7 +63,7 @@ fn row_02_skr_truncated_cut_at_every_line_and_within() {
     }
     for at in lines[..lines.len() - 2].iter().map(|at| at + 11).chain([0, 1, 2]) {
         let outcome = bench.import("cut.skr", &good[..at]);
-        assert!(matches!(outcome, Outcome::Rejected { .. }), "{at}: {outcome:?}");
+        assert!(matches!(outcome, ImportOutcome::Rejected { .. }), "{at}: {outcome:?}");
     }
     assert_eq!(bench.current().unwrap().0, 1);
     bench.next_good_one_goes_in();
@@ -337,7 +337,7 @@ fn row_15_skr_replay_unchanged_and_not_asked() {
     bench.reject("an older generation again", skr(0).text(), "SKR-REPLAY");
     bench.reject("another one that ends earlier", skr(3).text(), "SKR-REPLAY");
     let again = bench.import("again.skr", skr(9).text());
-    assert_eq!(again, Outcome::Unchanged { generation: 2 }, "no new generation");
+    assert_eq!(again, ImportOutcome::Unchanged { generation: 2 }, "no new generation");
     // The request that is open asks for later times.
     request(&bench, 200, &TestKey::zsk(ZSK).dnskey);
     bench.reject("an answer to an older request", skr(18).text(), "SKR-NOT-ASKED");

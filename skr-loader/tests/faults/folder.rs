@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 
 use keystore::exchange::testing::SkrBuilder;
-use offline_ksk_skr_loader::loader::Outcome;
+use offline_ksk_skr_loader::loader::ImportOutcome;
 
 use crate::bench::*;
 
@@ -52,7 +52,7 @@ fn row_28_many_at_once_are_each_handled_once_and_two_go_by_content() {
     let generations: Vec<u64> = imports
         .iter()
         .filter_map(|import| match &import.outcome {
-            Outcome::Accepted { generation, .. } => Some(*generation),
+            ImportOutcome::Accepted { generation, .. } => Some(*generation),
             _ => None,
         })
         .collect();

@@ -1,6 +1,6 @@
 //! What was found out about one SKR, as text and as JSON.
 
-use keystore::check::{Check, CheckId};
+use keystore::check::CheckId;
 use std::io::{self, Write};
 
 use keystore::exchange::verify::{Outcome, Verdict};
@@ -87,19 +87,6 @@ impl Summary {
     }
 }
 
-impl Row {
-    /// A check that was not run.
-    pub const fn skipped(check: &Check, why_not: &'static str) -> Self {
-        Self {
-            id: check.id,
-            verdict: Word::Skip,
-            holds: check.holds,
-            why_not: Some(why_not),
-            findings: Vec::new(),
-        }
-    }
-}
-
 /// A row for each verdict; `why_not` says why one was not reached.
 pub fn rows(verdicts: Vec<Verdict<'_>>, why_not: &'static str) -> Vec<Row> {
     let row = |verdict: Verdict<'_>| Row {
@@ -157,20 +144,25 @@ pub fn print(
     for note in &report.notes {
         writeln!(out, "note      {}", style.warn(&one_line(note)))?;
     }
-    if let Some(generation) = report.unchanged {
-        return writeln!(
-            out,
-            "verdict   {}",
-            style.good(&format!("good: it is in force already, as generation {generation}"))
-        );
-    }
-    if report.accepted {
-        return writeln!(out, "verdict   {}", style.good("good"));
+    match (report.accepted, report.unchanged) {
+        (true, None) => return writeln!(out, "verdict   {}", style.good("good")),
+        (true, Some(generation)) => {
+            let text = format!("good: it is in force already, as generation {generation}");
+            return writeln!(out, "verdict   {}", style.good(&text));
+        }
+        (false, _) => {}
     }
     let mut failed: Vec<&str> =
         report.checks.iter().filter(|row| row.verdict == Word::Fail).map(|row| row.id.as_str()).collect();
     failed.dedup();
-    writeln!(out, "verdict   {}", style.bad(&format!("rejected by {}", failed.join(", "))))
+    let failed = failed.join(", ");
+    let text = match report.unchanged {
+        Some(generation) => {
+            format!("it is in force, as generation {generation}, and would be rejected now by {failed}")
+        }
+        None => format!("rejected by {failed}"),
+    };
+    writeln!(out, "verdict   {}", style.bad(&text))
 }
 
 fn print_row(row: &Row, all: bool, style: Style, out: &mut impl Write) -> io::Result<()> {

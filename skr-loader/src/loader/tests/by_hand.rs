@@ -80,7 +80,7 @@ fn a_file_by_hand_is_judged_like_a_dropped_one() {
     assert_eq!(bench.current(), Some((1, sha256(&skr(0)))));
     assert_eq!(bench.value("skr_imports_total{result=\"accepted\",zone=\"example.\"}"), 1);
     assert_eq!(bench.value("watch_files_total{outcome=\"imported\"}"), 0, "it never lay in the inbox");
-    assert_eq!(bench.by_hand(&skr(0).text(), order(&[])).outcome, Outcome::Unchanged { generation: 1 });
+    assert_eq!(bench.by_hand(&skr(0).text(), order(&[])).outcome, ImportOutcome::Unchanged { generation: 1 });
     let rejected = bench.by_hand(&skr(9).ksk(TestKey::ksk(9)).text(), order(&[]));
     assert!(rejecting_ids(&rejected.outcome).contains(&CheckId::SkrUnknownKsk), "{rejected:?}");
     assert_eq!(bench.files("rejected"), [""; 0], "the file stays where it is");
@@ -101,7 +101,7 @@ fn a_dry_run_changes_nothing() {
     let (tree, metrics) = (bench.tree(), series(&bench));
     let new = skr(12).text();
     assert_eq!(accepted(&bench.by_hand(&new, dry(&[])).outcome), 3);
-    assert_eq!(bench.by_hand(&skr(9).text(), dry(&[])).outcome, Outcome::Unchanged { generation: 2 });
+    assert_eq!(bench.by_hand(&skr(9).text(), dry(&[])).outcome, ImportOutcome::Unchanged { generation: 2 });
     let replay = skr(0).text();
     assert_eq!(rejecting_ids(&bench.by_hand(&replay, dry(&[])).outcome), [CheckId::SkrReplay]);
     let forced = bench.by_hand(&replay, dry(&[CheckId::SkrReplay]));
@@ -118,7 +118,7 @@ fn force_replay_and_nothing_else() {
     let old = skr(0).text();
     assert_eq!(rejecting_ids(&bench.by_hand(&old, order(&[CheckId::SkrGap])).outcome), [CheckId::SkrReplay]);
     let import = bench.by_hand(&old, order(&[CheckId::SkrReplay, CheckId::SkrNotAsked]));
-    let Outcome::Accepted { generation: 3, warnings } = &import.outcome else { panic!("{import:?}") };
+    let ImportOutcome::Accepted { generation: 3, warnings } = &import.outcome else { panic!("{import:?}") };
     assert!(
         warnings.iter().any(|w| w.id == CheckId::SkrReplay && w.what.starts_with("forced: ")),
         "{warnings:?}"
@@ -140,7 +140,7 @@ fn force_replay_and_nothing_else() {
             bench = bench.restart();
         }
         assert_eq!(rejecting_ids(&bench.import("b.skr", skr(9).text())), [CheckId::SkrReplay]);
-        assert_eq!(bench.import("a.skr", &old), Outcome::Unchanged { generation: 3 });
+        assert_eq!(bench.import("a.skr", &old), ImportOutcome::Unchanged { generation: 3 });
     }
 }
 
@@ -249,7 +249,7 @@ fn back_to_the_one_before_as_a_new_generation() {
     assert!(matches!(error, RollbackError::NoOlder { .. }), "{error}");
     let mut bench = bench.restart();
     assert_eq!(rejecting_ids(&bench.import("b.skr", skr(9).text())), [CheckId::SkrReplay]);
-    assert_eq!(bench.import("a.skr", skr(0).text()), Outcome::Unchanged { generation: 3 });
+    assert_eq!(bench.import("a.skr", skr(0).text()), ImportOutcome::Unchanged { generation: 3 });
     // By name, or by force, what was left comes back.
     assert_eq!(bench.roll_back(Some(2), &order(&[])).unwrap().generation, 4);
     assert_eq!(bench.current(), Some((4, sha256(&skr(9)))));
@@ -348,8 +348,8 @@ fn the_way_back_keeps_the_dropped_file() {
     assert_eq!((rollback.to, rollback.generation), (2, 4));
     let dir = zone_dir(&bench.state.path("accepted"), &zone());
     assert_eq!(fs::read_to_string(dir.join("4.received")).unwrap(), later);
-    assert_eq!(bench.import("b.skr", &later), Outcome::Unchanged { generation: 4 });
-    assert_eq!(bench.restart().import("b.skr", &later), Outcome::Unchanged { generation: 4 });
+    assert_eq!(bench.import("b.skr", &later), ImportOutcome::Unchanged { generation: 4 });
+    assert_eq!(bench.restart().import("b.skr", &later), ImportOutcome::Unchanged { generation: 4 });
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn row_37_nobody_orders_by_a_clock_that_is_far_behind() {
     let mut bench = two_generations();
     bench.now = Timestamp::from_secs(7);
     let outcome = bench.by_hand(&skr(12).text(), order(&[])).outcome;
-    assert!(matches!(&outcome, Outcome::Failed { what } if what.contains("clock")), "{outcome:?}");
+    assert!(matches!(&outcome, ImportOutcome::Failed { what } if what.contains("clock")), "{outcome:?}");
     let error = bench.roll_back(None, &order(&[])).unwrap_err();
     assert!(error.to_string().contains("clock"), "{error}");
     assert_eq!(bench.current(), Some((2, sha256(&skr(9)))));

@@ -1,0 +1,80 @@
+//! What a file holds: the SKR of one zone, or one part for each of several.
+
+use keystore::check::CheckId;
+use keystore::dns::Name;
+use keystore::exchange::{Finding, many};
+
+use super::{Candidate, Rejection, Stage};
+use crate::checks;
+
+/// What a file holds.
+#[derive(Debug)]
+pub enum Content<'a> {
+    /// At most one SKR.
+    One,
+    /// The SKRs of several zones.
+    Many(Vec<Part<'a>>),
+}
+
+/// The part of one zone in a file of several.
+#[derive(Debug, Clone)]
+pub struct Part<'a> {
+    /// The zone that its first record names.
+    pub zone: Option<Name>,
+    /// Line of the file where it begins, from 1.
+    pub line: u32,
+    /// Its octets.
+    pub octets: &'a [u8],
+    /// Parts of this zone in the file.
+    count: usize,
+}
+
+/// Why something does not read as an SKR of a zone of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// The zone, when it is known and ours.
+    pub zone: Option<Name>,
+    /// What is wrong.
+    pub finding: Finding,
+}
+
+impl From<Unread> for Rejection {
+    fn from(unread: Unread) -> Self {
+        Self { stage: Stage::Read, findings: vec![unread.finding] }
+    }
+}
+
+/// Finds the parts of a file. The error is that it has more of them than are read.
+pub fn split(octets: &[u8]) -> Result<Content<'_>, Unread> {
+    let sections = many::split_zones(octets).map_err(|error| Unread {
+        zone: None,
+        finding: Finding::reject(CheckId::SkrLimits, None, error.to_string()),
+    })?;
+    let Some(sections) = sections else { return Ok(Content::One) };
+    let counts = many::count(&sections);
+    let count = |zone: &Option<Name>| {
+        zone.as_ref().and_then(|zone| counts.get(&zone.to_lowercase()).copied()).unwrap_or(1)
+    };
+    let parts = sections.iter().map(|(zone, section)| Part {
+        zone: zone.clone(),
+        line: section.line,
+        octets: section.octets,
+        count: count(zone),
+    });
+    Ok(Content::Many(parts.collect()))
+}
+
+impl Part<'_> {
+    /// Reads the SKR. `ours` gives the zone as the configuration writes it.
+    pub fn read(&self, ours: impl Fn(&Name) -> Option<Name>) -> Result<Candidate, Unread> {
+        if self.count > 1 {
+            let zone = self.zone.as_ref().and_then(&ours);
+            return Err(Unread { zone, finding: checks::several_parts(self.count) });
+        }
+        Candidate::read(self.octets, ours).map_err(|mut unread| {
+            let what = &mut unread.finding.what;
+            *what = format!("{what} (in the part that begins at line {})", self.line);
+            unread
+        })
+    }
+}

@@ -1,0 +1,189 @@
+//! Everything besides the SKR itself that a verdict depends on, and where it is gathered from.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use keystore::config::deliver::{Method, TargetConfig};
+use keystore::config::{Config, ParentCheck, ZoneConfig};
+use keystore::dns::Name;
+use keystore::exchange::{Ksr, TrustAnchor};
+use keystore::keys::Dnskey;
+use keystore::keys::files::{self as key_files, Folder, Found};
+use keystore::policy::Policy;
+use keystore::time::Timestamp;
+
+use super::{Candidate, Origin, requests};
+use crate::accept::Context;
+use crate::operator::Operator;
+use crate::parent::{Asker, Parent};
+use crate::store::ZoneState;
+
+/// Everything besides the SKR itself that a verdict depends on. What is `None` was not asked for, and its checks do not run.
+#[derive(Debug, Default)]
+pub struct Evidence<'a> {
+    /// The pinned KSKs of the zone.
+    pub anchors: Cow<'a, [TrustAnchor]>,
+    /// The policy of the zone, for the proof over caches.
+    pub policy: Option<Cow<'a, Policy>>,
+    /// Other providers sign the zone too: their ZSKs have no files here (RFC 8901 model 1).
+    pub multi_signer: bool,
+    /// The SKR may ask the parent to remove the DS RRset (RFC 8078 section 4).
+    pub allow_delete: bool,
+    /// What the store holds for the zone.
+    pub state: Option<Cow<'a, ZoneState>>,
+    /// What the key folder holds for the zone.
+    pub keys: Option<Found>,
+    /// ZSKs whose private keys may not be read here, and that a request proves to be held.
+    pub proven: Vec<Dnskey>,
+    /// The requests that are not answered yet.
+    pub requests: Vec<Ksr>,
+    /// What the signature of the KSK operator over the file says; `None` where no certificate is pinned.
+    pub operator: Option<Operator>,
+    /// The zone takes only files with such a signature.
+    pub require_signature: bool,
+    /// What the resolver says of the DS RRset at the parent, and what it means.
+    pub parent: Option<(Parent, ParentCheck)>,
+}
+
+/// What is read or asked once for many zones.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// Key folders, each listed once: a folder may hold the keys of all zones. `None` = it could not be listed.
+    folders: HashMap<PathBuf, Option<Folder>>,
+    /// Asks for the DS RRset at the parent, within the time for all of them.
+    asker: Asker,
+}
+
+impl Sources {
+    /// The keys of the zone; a folder that cannot be read has none, and says why.
+    fn keys(&mut self, zone: &ZoneConfig) -> Found {
+        let dir = &zone.key_directory;
+        let folder = self.folders.entry(dir.clone()).or_insert_with(|| Folder::scan(dir).ok());
+        match folder {
+            Some(folder) => folder.find_sealed(&zone.name),
+            None => key_files::find_sealed(dir, &zone.name)
+                .unwrap_or_else(|error| Found { skipped: vec![error], ..Found::default() }),
+        }
+    }
+}
+
+impl<'a> Evidence<'a> {
+    /// Reads and asks everything that counts for a zone of the configuration. `state` is what the store holds, `operator` what the signature
+    /// of the KSK operator over the file says, if anybody's counts.
+    pub fn gather(
+        config: &'a Config,
+        zone: &'a ZoneConfig,
+        state: Cow<'a, ZoneState>,
+        operator: Option<&Operator>,
+        origin: Origin,
+        sources: &mut Sources,
+    ) -> Self {
+        let keys = sources.keys(zone);
+        let (requests, operator) = match origin {
+            Origin::Received => (requests::open(&config.state_dir, &zone.name), operator.cloned()),
+            // It answers none of them, and was signed when it was accepted.
+            Origin::Kept => (Vec::new(), None),
+        };
+        let parent = config
+            .loader
+            .parent_resolver
+            .map(|resolver| (sources.asker.ask(resolver, &zone.name), config.loader.parent_check));
+        Self {
+            anchors: Cow::Borrowed(&zone.anchors),
+            policy: Some(Cow::Borrowed(&zone.policy)),
+            multi_signer: zone.multi_signer,
+            allow_delete: zone.allow_cds_delete,
+            state: Some(state),
+            proven: requests::proven(&config.state_dir, &zone.name, &keys, &requests),
+            keys: Some(keys).filter(|keys| !keys_are_knots(config, zone, keys)),
+            requests,
+            operator: operator.filter(|_| !config.loader.operator_certificates.is_empty()),
+            require_signature: zone.require_signature,
+            parent,
+        }
+    }
+
+    /// The same with other keys than those of the zone's key folder.
+    #[must_use]
+    pub fn with_keys(self, keys: Found) -> Self {
+        let proven = requests::proven_by(&keys, &self.requests);
+        Self { keys: Some(keys), proven, ..self }
+    }
+
+    /// What the checks of [`crate::accept`] look at.
+    #[must_use]
+    pub fn context(&self) -> Context<'_> {
+        Context {
+            state: self.state.as_deref(),
+            keys: self.keys.as_ref(),
+            requests: &self.requests,
+            proof: self.policy.as_deref().map(|policy| (policy, &*self.anchors)),
+            multi_signer: self.multi_signer,
+            proven: &self.proven,
+            operator: self.operator.as_ref().map(|operator| (operator, self.require_signature)),
+            parent: self.parent.as_ref().map(|(parent, meaning)| (parent, *meaning)),
+        }
+    }
+
+    /// The generation in force, when the candidate is that one.
+    pub(super) fn generation_of(&self, candidate: &Candidate, _now: Timestamp) -> Option<u64> {
+        let state = self.state.as_deref()?;
+        let in_force = state.in_force.as_ref()?;
+        (state.known.get(&candidate.digest) == Some(&in_force.generation)).then_some(in_force.generation)
+    }
+}
+
+/// True where the ZSKs of `zone` are Knot's: a `[[deliver.knot]]` takes it, nobody here or at a named signs it, and `found`, what its
+/// key folder holds, is nothing. Then their private keys cannot be looked for; that the SOA is signed by them is proven at Knot.
+fn keys_are_knots(config: &Config, zone: &ZoneConfig, found: &Found) -> bool {
+    let takes = |target: &&TargetConfig| {
+        target.zones.as_ref().is_none_or(|zones: &Vec<Name>| zones.contains(&zone.name))
+    };
+    let mut targets = config.deliver.iter().filter(takes).map(|target| &target.method).peekable();
+    let nothing = found.keys.is_empty() && found.sealed.is_empty();
+    nothing
+        && zone.file.is_none()
+        && targets.peek().is_some()
+        && targets.all(|m| matches!(m, Method::Knot { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, StateDir};
+
+    /// Only a zone that is Knot's alone, and of which no key is here.
+    #[test]
+    fn keys_that_are_knots() {
+        let state = StateDir::new();
+        let held = keystore::keys::files::find_sealed(&state.path("keys"), &testing::zone()).unwrap();
+        let none = Found::default();
+        assert_eq!(held.keys.len(), 1);
+        let target = |method, zones: Option<&str>| TargetConfig {
+            method,
+            zones: zones.map(|zone| vec![Name::parse(zone).unwrap()]),
+            name: "a".to_owned(),
+            timeout: 1,
+            address: None,
+            source: None,
+        };
+        let (keymgr, folder) = (Vec::new(), PathBuf::new());
+        let knot = Method::Knot { keymgr: keymgr.clone(), knotc: Vec::new(), folder: folder.clone() };
+        let named = Method::Named { rndc: keymgr, view: None, folder };
+        for (targets, found, file, expected) in [
+            (vec![target(knot.clone(), None)], &none, false, true),
+            (vec![target(knot.clone(), Some(testing::ZONE))], &none, false, true),
+            (vec![target(knot.clone(), Some("other."))], &none, false, false),
+            (vec![target(knot.clone(), None)], &held, false, false),
+            (vec![target(knot.clone(), None)], &none, true, false),
+            (vec![target(knot.clone(), None), target(named, None)], &none, false, false),
+            (vec![], &none, false, false),
+        ] {
+            let mut config = state.config();
+            config.deliver = targets;
+            config.zones[0].file = file.then(|| PathBuf::from("/zone"));
+            assert_eq!(keys_are_knots(&config, &config.zones[0], found), expected, "{:?}", config.deliver);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Carries a verdict out: the store, the audit log, the metrics, the log, and where the file goes.
+
+use std::path::Path;
+
+use keystore::check::{self, CheckId};
+use keystore::dns::Name;
+use keystore::exchange::Finding;
+use keystore::store::digest;
+use keystore::time::Timestamp;
+
+use super::Loader;
+use super::import::{Import, ImportOutcome, is_dry_run};
+use crate::audit::Record;
+use crate::checks;
+use crate::files::{FileError, hex, one_line, printable};
+use crate::inbox::Dropped;
+use crate::judge::{Acceptance, Commit, Rejection, Verdict};
+use crate::operator;
+use crate::order::Order;
+use crate::rejected;
+use crate::report;
+use crate::store::{CommitError, Digest};
+
+impl Loader {
+    /// Does what the verdict on `file` says. Of a dry run nothing is done.
+    pub(super) fn carry_out(
+        &mut self,
+        zone: &Name,
+        digest: Digest,
+        verdict: Verdict,
+        file: &Dropped,
+        now: Timestamp,
+    ) -> Import {
+        match verdict {
+            Verdict::Unchanged { generation, .. } => self.unchanged(zone, generation, file, now),
+            Verdict::Reject(rejection) => self.reject(file, Some(zone.clone()), rejection, now),
+            Verdict::Accept(acceptance) if is_dry_run(file) => {
+                let generation = self.zones.get(zone).map_or(1, |zone| zone.state.next);
+                let outcome = ImportOutcome::Accepted { generation, warnings: acceptance.warnings };
+                let import = Import::of(file, digest, Some(zone.clone()), outcome);
+                Import { forced: acceptance.forced, ..import }
+            }
+            Verdict::Accept(acceptance) => self.accept(zone, digest, *acceptance, file, now),
+        }
+    }
+
+    fn accept(
+        &mut self,
+        zone: &Name,
+        digest: Digest,
+        acceptance: Acceptance,
+        file: &Dropped,
+        now: Timestamp,
+    ) -> Import {
+        if let Some(order) = file.order().filter(|_| !acceptance.forced.is_empty()) {
+            let next = self.zones.get(zone).map_or(1, |zone| zone.state.next);
+            let ordered =
+                Record { generation: Some(next), ..of_file("ordered", Some(zone), file, &digest, now) };
+            if let Err(error) = self.audit.append(ordered.ordered(Some(order), &acceptance.forced)) {
+                let what =
+                    format!("the audit log cannot be written ({error}), and nothing is forced without it");
+                return self.failed(zone, file, &what, now);
+            }
+        }
+        let (octets, received) = match &acceptance.commit {
+            Commit::AsReceived => (&file.octets[..], None),
+            Commit::Written(octets) => (&octets[..], Some(&file.octets[..])),
+        };
+        match self.commit(zone, octets, received, now) {
+            Ok(generation) => {
+                let import = self.accepted(zone, generation, acceptance, file, now);
+                self.take_out(file, None);
+                import
+            }
+            Err(CommitError::NotDurable { generation, source }) => {
+                tracing::error!(%zone, generation, id = "SKR-IO", error = %source, "the SKR is in force and may not outlive a power loss; a dropped file stays in the inbox until it does");
+                self.keep_until_durable(zone, file, now);
+                self.accepted(zone, generation, acceptance, file, now)
+            }
+            Err(error) => self.failed(zone, file, &error.to_string(), now),
+        }
+    }
+
+    /// Tells that the SKR is in force.
+    fn accepted(
+        &mut self,
+        zone: &Name,
+        generation: u64,
+        acceptance: Acceptance,
+        file: &Dropped,
+        now: Timestamp,
+    ) -> Import {
+        let Acceptance { warnings, forced, .. } = acceptance;
+        let (name, digest) = (printable(&file.name), digest(&file.octets));
+        for warning in &warnings {
+            tracing::warn!(%zone, file = name, id = warning.id.as_str(), "{}", one_line(&warning.to_string()));
+        }
+        let bundles = self.in_force(zone).map_or(0, |f| f.bundles.len());
+        tracing::info!(%zone, generation, bundles, file = name, sha256 = hex(&digest), by = by(file.order()), forced = list(&forced), "SKR accepted");
+        let record = Record {
+            generation: Some(generation),
+            checks: warnings.iter().map(|w| w.id.to_string()).collect(),
+            signer: file.operator.as_ref().and_then(|o| Some(o.signer()?.to_owned())),
+            ..of_file("accepted", Some(zone), file, &digest, now)
+        };
+        self.record(record.ordered(file.order(), &forced));
+        report::import(&self.metrics, &report::label(zone), "accepted", now);
+        self.tell_file(file);
+        let outcome = ImportOutcome::Accepted { generation, warnings };
+        Import { forced, ..Import::of(file, digest, Some(zone.clone()), outcome) }
+    }
+
+    fn unchanged(&mut self, zone: &Name, generation: u64, file: &Dropped, now: Timestamp) -> Import {
+        let (name, digest) = (printable(&file.name), digest(&file.octets));
+        let unchanged = Import::of(file, digest, Some(zone.clone()), ImportOutcome::Unchanged { generation });
+        if is_dry_run(file) {
+            return unchanged;
+        }
+        // A sync that failed when it was committed is made good before its file goes.
+        if let Err(error) = self.store.make_durable(zone) {
+            return self.failed(zone, file, &error.to_string(), now);
+        }
+        tracing::info!(%zone, generation, file = name, "SKR unchanged: it is in force already");
+        let record =
+            Record { generation: Some(generation), ..of_file("unchanged", Some(zone), file, &digest, now) };
+        self.record(record.ordered(file.order(), &[]));
+        report::import(&self.metrics, &report::label(zone), "unchanged", now);
+        self.tell_file(file);
+        self.take_out(file, None);
+        unchanged
+    }
+
+    /// Tells that the file is rejected, and moves a dropped one to `rejected/` with its reason.
+    pub(super) fn reject(
+        &mut self,
+        file: &Dropped,
+        zone: Option<Name>,
+        rejection: Rejection,
+        now: Timestamp,
+    ) -> Import {
+        let findings = rejection.findings;
+        let (name, digest) = (printable(&file.name), digest(&file.octets));
+        if is_dry_run(file) {
+            return Import::of(file, digest, zone, ImportOutcome::Rejected { findings });
+        }
+        let ids = checks::rejecting(&findings);
+        let first = findings.iter().find(|f| f.rejects()).map_or_else(String::new, ToString::to_string);
+        let of_zone = zone.as_ref().map_or_else(|| "unknown".to_owned(), report::label);
+        tracing::error!(
+            zone = of_zone,
+            file = name,
+            sha256 = hex(&digest),
+            checks = check::join(&ids, ","),
+            findings = findings.len(),
+            "SKR rejected: {}",
+            one_line(&first)
+        );
+        report::rejection(&self.metrics, &findings);
+        if zone.is_some() {
+            report::import(&self.metrics, &of_zone, "rejected", now);
+        }
+        let record = Record {
+            checks: ids.iter().map(ToString::to_string).collect(),
+            ..of_file("rejected", zone.as_ref(), file, &digest, now)
+        };
+        self.record_unsynced(record.ordered(file.order(), &[]));
+        if file.order().is_none() {
+            let in_force = zone.as_ref().and_then(|z| self.in_force(z)).map(|f| f.generation);
+            self.put_aside(file, rejected::reason(file, zone.as_ref(), in_force, &findings, now));
+        }
+        Import::of(file, digest, zone, ImportOutcome::Rejected { findings })
+    }
+
+    fn failed(&mut self, zone: &Name, file: &Dropped, error: &str, now: Timestamp) -> Import {
+        let name = printable(&file.name);
+        tracing::error!(%zone, file = name, id = "SKR-IO", error, "the SKR is good and could not be stored; a dropped file is tried again");
+        report::failure(&self.metrics, &report::label(zone));
+        self.inbox.put_back(file, now);
+        Import::failed(file, Some(zone.clone()), error.to_owned())
+    }
+
+    /// Tells that a file of the inbox cannot be read.
+    pub(super) fn refuse(&self, name: &str, error: &FileError) {
+        tracing::error!(file = name, id = error.id().as_str(), "left in the inbox: {error}");
+        report::file(&self.metrics, "unsafe");
+        report::rejection(&self.metrics, &[Finding::reject(error.id(), None, "")]);
+    }
+
+    /// One that never lay in the inbox counts as no file of it.
+    fn tell_file(&self, file: &Dropped) {
+        if file.order().is_none() {
+            report::file(&self.metrics, "imported");
+        }
+    }
+
+    /// Takes a file out of the inbox, with its signature: away, or to `to`. False when it could not be taken out, or its copy not be written;
+    /// that is told.
+    pub(super) fn take_out(&mut self, file: &Dropped, to: Option<&Path>) -> bool {
+        let taken = self.inbox.take_out(file, to);
+        if let Err(error) = &taken {
+            let name = printable(&file.name);
+            tracing::error!(file = name, %error, "cannot take the judged file out of the inbox; remove it");
+        }
+        if let Some(signature) = file.signature() {
+            self.take_out(signature, to.map(operator::signature_path).as_deref());
+        }
+        taken.is_ok()
+    }
+}
+
+/// Who ordered it, for the log.
+fn by(order: Option<&Order>) -> Option<String> {
+    order.map(|order| order.who.to_string())
+}
+
+fn list(ids: &[CheckId]) -> Option<String> {
+    (!ids.is_empty()).then(|| check::join(ids, ","))
+}
+
+fn of_file(event: &str, zone: Option<&Name>, file: &Dropped, sha256: &Digest, now: Timestamp) -> Record {
+    Record {
+        zone: zone.map(report::label),
+        file: Some(printable(&file.name)),
+        sha256: Some(hex(sha256)),
+        ..Record::new(now, event)
+    }
+}
