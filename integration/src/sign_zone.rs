@@ -77,7 +77,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         format!("{}: no bundle is in force at {now}{next}", options.skr.display())
     })?;
     let mut keyring = Keyring::new(options.zone.clone(), options.key_directory.clone());
-    keyring.look();
+    keyring.poll(now);
     let keys = keyring.active(bundle, now);
     let times = SigningTimes {
         validity: policy.signatures_validity,

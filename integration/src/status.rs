@@ -11,6 +11,7 @@ use keystore::config::{Config, ZoneConfig};
 use keystore::store;
 use keystore::time::Timestamp;
 use serde::Serialize;
+use signer_plugin::runtime::CONDITIONS;
 use skr_loader::coverage;
 
 /// One zone, as it is printed. Times are ISO 8601 in UTC.
@@ -33,6 +34,8 @@ struct ZoneStatus {
     open_requests: Vec<PathBuf>,
     /// What is wrong with the store.
     error: Option<String>,
+    /// What keeps the signer from following its files, one sentence each.
+    signer_conditions: Vec<String>,
 }
 
 /// Prints the status of every configured zone; exit status 1 when one of them is not covered now.
@@ -66,6 +69,16 @@ fn look(config: &Config, zone: &ZoneConfig, now: Timestamp) -> ZoneStatus {
         bundles_left: seen.map_or(0, |c| c.future),
         open_requests: requests(&store::zone_dir(&config.state_dir.join("outbox"), &zone.name)),
         error: error.map(|e| e.to_string()),
+        signer_conditions: signer_conditions(&store::zone_dir(&config.state_dir.join("zones"), &zone.name)),
+    }
+}
+
+/// The conditions that the signer has written down; none when the file is not there.
+fn signer_conditions(state: &Path) -> Vec<String> {
+    match std::fs::read_to_string(state.join(CONDITIONS)) {
+        Ok(text) => text.lines().map(str::to_owned).collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => vec![format!("{}: {error}", state.join(CONDITIONS).display())],
     }
 }
 
@@ -83,6 +96,9 @@ fn print(zone: &ZoneStatus) {
     let line = |what: &str, value: &str| outln!("  {what:<16} {value}");
     if let Some(error) = &zone.error {
         line("ERROR", error);
+    }
+    for condition in &zone.signer_conditions {
+        line("CONDITION", condition);
     }
     if zone.generation == 0 {
         line("accepted", "nothing yet; drop an SKR into the inbox");

@@ -97,6 +97,17 @@ pub enum ZoneFileError {
 }
 
 impl ZoneFileError {
+    /// True when a file could not be opened or read: another try may go well although no file changes. Otherwise the files must be
+    /// mended first.
+    #[must_use]
+    pub fn is_unreadable_file(&self) -> bool {
+        match self {
+            Self::Io { .. } => true,
+            Self::Syntax { what, .. } => matches!(*what.0, Fault::Include { .. }),
+            Self::Record { .. } => false,
+        }
+    }
+
     /// The error for a record that refuses the zone.
     pub(crate) fn refused(files: &ZoneFiles, place: RecordPlace, what: RecordProblem) -> Self {
         let path = files.paths.get(place.file as usize).cloned().unwrap_or_default();

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use keystore::crypto::SigningKey;
 use keystore::dns::Name;
 use keystore::exchange::{Bundle, VerifiedSkr};
-use keystore::keys::files::{self, KeyFile};
+use keystore::keys::files::{self, KeyFile, KeyFileError};
 use keystore::keys::{Dnskey, Timing};
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::zones::KEY_STATES;
 
+use super::retry::Retry;
 use super::served::label;
 use super::watch::{Stamp, folder};
 use crate::signing::ZoneKey;
@@ -22,8 +23,12 @@ use crate::signing::ZoneKey;
 pub struct Keyring {
     zone: Name,
     dir: PathBuf,
-    /// As the folder was when it was last read.
+    /// The zone's files as they were when the folder was last read.
     seen: Option<Vec<(OsString, Stamp)>>,
+    /// Set while a folder or file could not be opened or read.
+    retry: Retry,
+    /// The first of the errors for which the folder is read again.
+    unreadable: Option<String>,
     /// Usable key sets. Of KSKs only the public part is ever read.
     keys: Vec<KeyFile>,
     /// Sets that did not read.
@@ -37,30 +42,50 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// A ring of the keys of `zone` in `dir`; nothing is read before [`Self::look`].
+    /// A ring of the keys of `zone` in `dir`; nothing is read before [`Self::poll`].
     #[must_use]
     pub fn new(zone: Name, dir: PathBuf) -> Self {
-        let (keys, private, labelled) = (Vec::new(), HashMap::new(), BTreeSet::new());
-        Self { zone, dir, seen: None, keys, damaged: 0, private, missing: 0, labelled }
+        Self {
+            zone,
+            dir,
+            seen: None,
+            retry: Retry::default(),
+            unreadable: None,
+            keys: Vec::new(),
+            damaged: 0,
+            private: HashMap::new(),
+            missing: 0,
+            labelled: BTreeSet::new(),
+        }
     }
 
-    /// Reads the folder again when one of the zone's files changed; true when it did.
-    pub fn look(&mut self) -> bool {
-        let now = folder(&self.dir, &format!("K{}+", self.zone.file_name()));
-        if self.seen.as_ref() == Some(&now) {
+    /// Reads the folder again when one of the zone's files changed, or when an earlier read failed for a passing reason and is due
+    /// again; true when it did.
+    pub fn poll(&mut self, now: Timestamp) -> bool {
+        let files = folder(&self.dir, &format!("K{}+", self.zone.file_name()));
+        if self.seen.as_ref() == Some(&files) && !self.retry.is_due(now) {
             return false;
         }
+        self.seen = Some(files);
+        self.unreadable = None;
         match files::find_online(&self.dir, &self.zone) {
             Ok(found) => {
                 for error in &found.skipped {
                     tracing::error!(zone = %self.zone, %error, "a key is not used");
+                    self.note_unreadable(error);
                 }
                 self.damaged = found.skipped.len();
                 self.keys = found.keys;
             }
             Err(error) => {
                 tracing::error!(zone = %self.zone, %error, "the key folder cannot be read; the keys known so far are used");
+                self.note_unreadable(&error);
             }
+        }
+        if self.unreadable.is_some() {
+            self.retry.failed(now);
+        } else {
+            self.retry.settled();
         }
         for ksk in self.keys.iter().filter(|key| key.dnskey.is_ksk()) {
             tracing::error!(
@@ -70,8 +95,19 @@ impl Keyring {
         }
         // What did not load may load now; what did is kept as long as its files are there.
         self.private.retain(|dnskey, key| key.is_some() && self.keys.iter().any(|k| k.dnskey == *dnskey));
-        self.seen = Some(now);
         true
+    }
+
+    /// The error for which the key folder is read again soon; `None` when all that is there could be opened and read.
+    #[must_use]
+    pub fn unreadable(&self) -> Option<&str> {
+        self.unreadable.as_deref()
+    }
+
+    fn note_unreadable(&mut self, error: &KeyFileError) {
+        if matches!(error, KeyFileError::Io { .. }) {
+            self.unreadable.get_or_insert_with(|| error.to_string());
+        }
     }
 
     /// The ZSKs that sign at `now` with the key set of `bundle`: active by their times, published in the bundle, private part
@@ -87,11 +123,11 @@ impl Keyring {
             .cloned()
             .collect();
         due.iter()
-            .filter_map(|key| Some(ZoneKey { dnskey: key.dnskey.clone(), signer: self.private(key)? }))
+            .filter_map(|key| Some(ZoneKey { dnskey: key.dnskey.clone(), signer: self.private(key, now)? }))
             .collect()
     }
 
-    fn private(&mut self, key: &KeyFile) -> Option<Arc<dyn SigningKey>> {
+    fn private(&mut self, key: &KeyFile, now: Timestamp) -> Option<Arc<dyn SigningKey>> {
         if let Some(known) = self.private.get(&key.dnskey) {
             return known.clone();
         }
@@ -99,6 +135,10 @@ impl Keyring {
             Ok(signer) => Some(Arc::from(signer)),
             Err(error) => {
                 tracing::error!(zone = %self.zone, key = key.dnskey.tag(), %error, "a ZSK cannot sign");
+                if self.unreadable.is_none() && matches!(error, KeyFileError::Io { .. }) {
+                    self.note_unreadable(&error);
+                    self.retry.failed(now);
+                }
                 None
             }
         };
@@ -106,14 +146,14 @@ impl Keyring {
         loaded
     }
 
-    /// The first time after `now` at which a key begins or ceases to sign.
+    /// The first time after `now` at which a key begins or ceases to sign, or the folder is read again after an error.
     pub fn next_event(&self, now: Timestamp) -> Option<Timestamp> {
         let times = self
             .keys
             .iter()
             .filter(|k| !k.dnskey.is_ksk())
             .flat_map(|k| [k.timing.activate, k.timing.inactive]);
-        times.flatten().filter(|t| *t > now).min()
+        times.flatten().chain(self.retry.at()).filter(|t| *t > now).min()
     }
 
     /// Sets the series of keys and key files.

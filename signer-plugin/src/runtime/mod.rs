@@ -9,25 +9,32 @@
 //! [`ZoneRuntime::step`] does all of it for one zone and one point in time; [`Signer`] steps it by the clock. Whatever fails is
 //! reported and tried again, and what was served before stays.
 
+mod condition;
 mod keyring;
+mod retry;
 mod serial;
 mod served;
+mod setup;
+mod skr;
+mod source;
 mod watch;
 mod zone;
 
 #[cfg(test)]
 mod tests;
 
+pub use condition::{CONDITIONS, ConditionId};
 pub use keyring::Keyring;
 pub use served::{Clock, SignerZone};
-pub use zone::{ZoneRuntime, ZoneSetup};
+pub use setup::ZoneSetup;
+pub use zone::ZoneRuntime;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, available_parallelism};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keystore::config::Config;
 use keystore::dns::Name;
@@ -38,6 +45,8 @@ use crate::hosted::{Hosted, Responder};
 
 /// How late a switch may come: the time between two looks at the clock.
 const TICK: Duration = Duration::from_millis(50);
+/// Longest time that the orderly end of a thread's zones takes; what is left skips some serials at the next start.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// Zones at work, stepped by threads of their own. Dropping it ends them; what is published stays served by whoever holds it.
 pub struct Signer {
@@ -183,20 +192,41 @@ fn live(metrics: &Metrics, clock: &Clock, wakes: &Receiver<Wake>) {
         match wakes.recv_timeout(TICK) {
             Ok(Wake::Look) => stepped = None,
             Ok(Wake::Take(setup, served)) => {
-                zones.retain(|zone| *zone.served().origin() != setup.name);
+                zones.retain_mut(|zone| {
+                    let stays = *zone.served().origin() != setup.name;
+                    if !stays {
+                        zone.close();
+                    }
+                    stays
+                });
                 zones.push(ZoneRuntime::new(*setup, metrics.clone(), served));
                 stepped = None;
             }
             Ok(Wake::Leave(name)) => zones.retain_mut(|zone| {
                 let stays = *zone.served().origin() != name;
                 if !stays {
+                    zone.close();
                     zone.leave();
                 }
                 stays
             }),
             Err(RecvTimeoutError::Timeout) => {}
-            Ok(Wake::End) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Wake::End) | Err(RecvTimeoutError::Disconnected) => {
+                close_all(&mut zones);
+                return;
+            }
         }
+    }
+}
+
+/// Closes as many zones as the end of the process has time for.
+fn close_all(zones: &mut [ZoneRuntime]) {
+    let started = Instant::now();
+    for zone in zones {
+        if started.elapsed() > CLOSING {
+            return;
+        }
+        zone.close();
     }
 }
 

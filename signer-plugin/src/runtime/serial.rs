@@ -1,40 +1,58 @@
-//! The SOA serial that is served: never goes back, over restarts too (RFC 1982, RFC 1912 section 2.2).
+//! The SOA serial that is served: never goes back and never stands for two versions, over restarts too (RFC 1982, RFC 1912 section 2.2).
+//!
+//! The file has the serial that was served last, and up to which serial versions may be served without being written down. A disk that
+//! fills up leaves so many versions time; after a `kill -9` the next serial is behind all of them. An orderly end writes the exact serial.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use keystore::durable;
+use keystore::time::Timestamp;
+
+use super::retry::Retry;
+
+/// So many serials are reserved ahead of the one that is served.
+const RESERVED: u32 = 16;
 
 /// The last serial served, and where it is kept.
 #[derive(Debug)]
 pub(super) struct SerialFile {
     path: PathBuf,
+    /// The last serial that was, or may have been, served.
     last: Option<u32>,
+    /// What the file says.
+    on_disk: OnDisk,
+    retry: Retry,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct OnDisk {
+    served: Option<u32>,
+    /// The last serial that may be served without being written down.
+    reserved: Option<u32>,
 }
 
 impl SerialFile {
     /// Reads `STATE/serial`; a file that does not read is reported, and counts as none.
     pub fn open(state: &Path) -> Self {
         let path = state.join("serial");
-        let last = match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                let last = text.trim_end().parse().ok();
-                if last.is_none() {
-                    tracing::error!(
-                        file = %path.display(),
-                        "expected one line with the last SOA serial served; the serial of the zone file counts now. \
-                         Write the serial that the secondaries have into the file and restart, if it is higher"
-                    );
-                }
-                last
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        let on_disk = match std::fs::read_to_string(&path) {
+            Ok(text) => parse(&text).unwrap_or_else(|| {
+                tracing::error!(
+                    file = %path.display(),
+                    "expected one line with the last SOA serial served; the serial of the zone file counts now. \
+                     Write the serial that the secondaries have into the file and restart, if it is higher"
+                );
+                OnDisk::default()
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => OnDisk::default(),
             Err(error) => {
                 tracing::error!(file = %path.display(), %error, "the last SOA serial served cannot be read");
-                None
+                OnDisk::default()
             }
         };
-        Self { path, last }
+        let last = on_disk.reserved.or(on_disk.served);
+        Self { path, last, on_disk, retry: Retry::default() }
     }
 
     /// The serial for new content of a zone whose file says `file`.
@@ -42,14 +60,107 @@ impl SerialFile {
         self.last.map_or(file, |last| next_serial(file, last))
     }
 
-    /// Notes durably that `serial` is served from now on; call it before serving.
-    pub fn keep(&mut self, serial: u32) -> io::Result<()> {
-        self.last = Some(serial);
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        if !folder.is_dir() {
-            durable::create_dir_durable(folder, 0o700)?;
+    /// Makes sure that `serial` cannot be given to another version after a restart; call it before a version is served. An error says
+    /// that the file could not be written.
+    pub fn reserve(&self, serial: u32) -> io::Result<Reservation> {
+        let covered = self.on_disk.reserved.is_some_and(|reserved| !is_later(serial, reserved))
+            && self.on_disk.served.is_some_and(|served| is_later(serial, served));
+        if covered {
+            return Ok(Reservation { serial, on_disk: self.on_disk });
         }
-        durable::write(&self.path, format!("{serial}\n").as_bytes(), 0o644)
+        let on_disk = OnDisk { served: self.on_disk.served.or(Some(serial)), reserved: Some(ahead(serial)) };
+        write(&self.path, on_disk)?;
+        Ok(Reservation { serial, on_disk })
+    }
+
+    /// Notes that a version with this serial is served from now on, in the file as well if that can be written.
+    pub fn served(&mut self, reservation: Reservation, now: Timestamp) -> io::Result<()> {
+        self.on_disk = reservation.on_disk;
+        self.last = Some(reservation.serial);
+        self.write_served(now)
+    }
+
+    /// Notes a version whose serial could not be reserved, since nothing at all would be served without it.
+    pub fn served_unreserved(&mut self, serial: u32, now: Timestamp) -> io::Result<()> {
+        self.last = Some(serial);
+        self.write_served(now)
+    }
+
+    /// Writes the file again when an earlier write failed and its next try is due; `None` when there is nothing to do.
+    pub fn retry(&mut self, now: Timestamp) -> Option<io::Result<()>> {
+        self.retry.is_due(now).then(|| self.write_served(now))
+    }
+
+    /// Time of the next try to write the file.
+    pub const fn next_try(&self) -> Option<Timestamp> {
+        self.retry.at()
+    }
+
+    fn write_served(&mut self, now: Timestamp) -> io::Result<()> {
+        let Some(last) = self.last else { return Ok(()) };
+        let on_disk = OnDisk { served: Some(last), reserved: Some(ahead(last)) };
+        let written = write(&self.path, on_disk);
+        match written {
+            Ok(()) => {
+                self.on_disk = on_disk;
+                self.retry.settled();
+            }
+            Err(_) => self.retry.failed(now),
+        }
+        written
+    }
+
+    /// Gives the reserved serials back; for an orderly end.
+    pub fn close(&mut self) {
+        let exact = OnDisk { served: self.last, reserved: None };
+        if self.last.is_some() && self.on_disk != exact {
+            match write(&self.path, exact) {
+                Ok(()) => self.on_disk = exact,
+                Err(error) => {
+                    tracing::warn!(file = %self.path.display(), %error, "the last SOA serial could not be written down; the next one skips some");
+                }
+            }
+        }
+    }
+}
+
+/// A serial that no version after a restart can get.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reservation {
+    serial: u32,
+    on_disk: OnDisk,
+}
+
+/// `SERIAL [reserved SERIAL]`
+fn parse(text: &str) -> Option<OnDisk> {
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    match words.as_slice() {
+        [served] => Some(OnDisk { served: Some(served.parse().ok()?), reserved: None }),
+        [served, "reserved", reserved] => {
+            Some(OnDisk { served: Some(served.parse().ok()?), reserved: Some(reserved.parse().ok()?) })
+        }
+        _ => None,
+    }
+}
+
+fn write(path: &Path, on_disk: OnDisk) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        durable::create_dir_durable(folder, 0o700)?;
+    }
+    let served = on_disk.served.unwrap_or_default();
+    let text = match on_disk.reserved {
+        Some(reserved) => format!("{served} reserved {reserved}\n"),
+        None => format!("{served}\n"),
+    };
+    durable::write(path, text.as_bytes(), 0o644)
+}
+
+/// The last serial that is reserved when `serial` is served.
+const fn ahead(serial: u32) -> u32 {
+    match serial.wrapping_add(RESERVED) {
+        0 => 1,
+        ahead => ahead,
     }
 }
 
@@ -74,8 +185,10 @@ mod tests {
 
     use super::*;
 
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
     #[test]
-    fn the_later_one() {
+    fn the_later_one_of_the_file_and_the_last_served() {
         for (file, last, expected) in [
             (5, 4, 5),
             (5, 5, 6),
@@ -98,19 +211,103 @@ mod tests {
         }
     }
 
+    /// Serves the next version, as the runtime does; gives its serial, and an error when it may not be served.
+    fn serve(file: &mut SerialFile, in_zone_file: u32) -> io::Result<u32> {
+        let serial = file.next(in_zone_file);
+        let reservation = file.reserve(serial)?;
+        // The version may be served although the file could not be written.
+        drop(file.served(reservation, NOW));
+        Ok(serial)
+    }
+
     #[test]
     fn survives_a_restart_and_a_damaged_file() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("zones/example");
         let mut file = SerialFile::open(&state);
-        assert_eq!(file.next(7), 7);
-        file.keep(7).unwrap();
+        assert_eq!(serve(&mut file, 7).unwrap(), 7);
         assert_eq!(file.next(7), 8);
+        file.close();
+        assert_eq!(std::fs::read_to_string(state.join("serial")).unwrap(), "7\n");
         assert_eq!(SerialFile::open(&state).next(7), 8);
-        std::fs::write(state.join("serial"), "seven\n").unwrap();
+        for damaged in ["seven\n", "", "7 8\n", "7 reserved\n", "7 reserved -1\n"] {
+            std::fs::write(state.join("serial"), damaged).unwrap();
+            assert_eq!(SerialFile::open(&state).next(7), 7, "{damaged:?}");
+        }
         let mut file = SerialFile::open(&state);
-        assert_eq!(file.next(7), 7);
-        file.keep(9).unwrap();
+        assert_eq!(serve(&mut file, 9).unwrap(), 9);
+        file.close();
         assert_eq!(SerialFile::open(&state).next(1), 10);
+    }
+
+    /// A folder that cannot be written until it is given back: a file stands at its place.
+    fn without_folder<T>(state: &Path, during: impl FnOnce() -> T) -> T {
+        let away = state.with_extension("away");
+        std::fs::rename(state, &away).unwrap();
+        std::fs::write(state, "").unwrap();
+        let result = during();
+        std::fs::remove_file(state).unwrap();
+        std::fs::rename(&away, state).unwrap();
+        result
+    }
+
+    #[test]
+    fn kind_10_no_serial_is_given_twice_although_the_disk_was_full() {
+        // First serial, versions served before and while the disk is full, whether it has space again before the kill.
+        for (first, before, during, mended) in [
+            (7, 1, 3, true),
+            (7, 1, 3, false),
+            (7, 5, 16, false),
+            (u32::MAX - 1, 1, 3, false),
+            (2_027_010_100, 2, 16, true),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let state = dir.path().join("example");
+            let mut file = SerialFile::open(&state);
+            let mut served: Vec<u32> = (0..before).map(|_| serve(&mut file, first).unwrap()).collect();
+            without_folder(&state, || {
+                served.extend((0..during).map(|_| serve(&mut file, first).unwrap()));
+                assert!(file.next_try().is_some_and(|at| at > NOW));
+                assert!(file.retry(NOW.plus(60)).is_some_and(|tried| tried.is_err()));
+            });
+            if mended {
+                assert!(file.retry(NOW.plus(200)).is_some_and(|tried| tried.is_ok()));
+                assert!(file.next_try().is_none() && file.retry(NOW.plus(300)).is_none());
+            }
+            // Killed: nobody closes the file.
+            drop(file);
+            let next = SerialFile::open(&state).next(first);
+            assert!(served.iter().all(|serial| is_later(next, *serial)), "{served:?} then {next}");
+        }
+    }
+
+    #[test]
+    fn kind_10_when_the_reserve_is_used_up_nothing_new_is_served_until_the_disk_has_space() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("example");
+        let mut file = SerialFile::open(&state);
+        serve(&mut file, 7).unwrap();
+        without_folder(&state, || {
+            for number in 1..=RESERVED {
+                assert_eq!(serve(&mut file, 7).unwrap(), 7 + number);
+            }
+            assert!(serve(&mut file, 7).is_err() && serve(&mut file, 1_000).is_err());
+        });
+        assert_eq!(serve(&mut file, 7).unwrap(), 7 + RESERVED + 1);
+    }
+
+    #[test]
+    fn kind_10_a_serial_of_the_zone_file_beyond_the_reserve_is_written_before_it_is_served() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("example");
+        let mut file = SerialFile::open(&state);
+        serve(&mut file, 7).unwrap();
+        // The zone's serial jumps: it is on disk as reserved before it is served, whatever comes then.
+        let serial = file.next(5_000);
+        let reservation = file.reserve(serial).unwrap();
+        assert!(is_later(SerialFile::open(&state).next(1), serial));
+        without_folder(&state, || assert!(file.served(reservation, NOW).is_err()));
+        drop(file);
+        assert!(is_later(SerialFile::open(&state).next(1), serial));
     }
 }

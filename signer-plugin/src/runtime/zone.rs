@@ -1,65 +1,24 @@
 //! One zone, stepped: what it looks at, what it serves from when on, and when it wants to be looked at again.
 
-use std::path::{Path, PathBuf};
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use keystore::config::{Config, ZoneConfig};
-use keystore::dns::Name;
-use keystore::exchange::bind::parse_skr;
-use keystore::exchange::{Bundle, TrustAnchor, VerifiedSkr, VerifyContext, verify};
+use keystore::exchange::Bundle;
 use keystore::keys::Dnskey;
-use keystore::store::{self, read_current};
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::zones::Part;
 
+use super::condition::{ConditionId, Conditions};
 use super::keyring::Keyring;
-use super::serial::SerialFile;
+use super::serial::{Reservation, SerialFile};
 use super::served::{SignerZone, label};
-use super::watch::Stamp;
-use crate::rules::ZoneRules;
-use crate::signing::{SignedZone, SigningError, SigningTimes, ZoneKey, sign};
+use super::setup::ZoneSetup;
+use super::skr::{InUse, SkrWatch};
+use super::source::ZoneFileWatch;
+use crate::signing::{CheckError, SignedZone, SigningError, ZoneKey, sign};
 use crate::zone::Zone;
-
-/// What a zone is made from, and where that lies.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ZoneSetup {
-    /// The apex.
-    pub name: Name,
-    /// The unsigned zone.
-    pub file: PathBuf,
-    /// Where its ZSKs lie.
-    pub key_directory: PathBuf,
-    /// The accepted store of all zones.
-    pub accepted: PathBuf,
-    /// Folder of its own for what must outlive a restart.
-    pub state: PathBuf,
-    /// The pinned KSKs.
-    pub anchors: Vec<TrustAnchor>,
-    /// How long signatures live.
-    pub times: SigningTimes,
-}
-
-impl ZoneSetup {
-    /// From the configuration; `None` for a zone without a file, which is not served.
-    #[must_use]
-    pub fn from_config(config: &Config, zone: &ZoneConfig) -> Option<Self> {
-        Some(Self {
-            name: zone.name.clone(),
-            file: zone.file.clone()?,
-            key_directory: zone.key_directory.clone(),
-            accepted: config.state_dir.join("accepted"),
-            state: store::zone_dir(&config.state_dir.join("zones"), &zone.name),
-            anchors: zone.anchors.clone(),
-            times: SigningTimes {
-                validity: zone.policy.signatures_validity,
-                refresh: zone.policy.signatures_refresh,
-                jitter: zone.policy.signatures_jitter,
-            },
-        })
-    }
-}
 
 /// Seconds between two attempts at what failed, as long as nothing it depends on changes.
 const RETRY: u64 = 10;
@@ -68,37 +27,24 @@ const ALARM: u64 = 600;
 /// RRsets whose signatures are verified before a version is served, besides the apex.
 const SAMPLES: usize = 256;
 
+/// Most warnings of a zone file that are written to the log.
+const LOGGED_WARNINGS: usize = 10;
+
 /// The life of one zone. [`ZoneRuntime::step`] does what is due; nothing here sleeps or asks the clock.
 pub struct ZoneRuntime {
     setup: ZoneSetup,
     label: String,
     metrics: Metrics,
     served: Arc<SignerZone>,
-    skr: Option<InUse>,
-    skr_seen: Option<Stamp>,
-    source: Source,
+    skr: SkrWatch,
+    source: ZoneFileWatch,
     keys: Keyring,
     serial: SerialFile,
+    conditions: Conditions,
     made: Option<Made>,
-    /// Not before this time is tried again what failed.
+    /// Earliest time of the next try after a failed signing run; `None` when nothing failed.
     retry_at: Option<Timestamp>,
     alarmed: Option<Timestamp>,
-}
-
-/// The accepted generation in use.
-struct InUse {
-    generation: u64,
-    skr: VerifiedSkr,
-}
-
-/// The zone file and what it was read to.
-#[derive(Default)]
-struct Source {
-    zone: Option<Arc<Zone>>,
-    /// Of the file and its includes, when they were last read, successfully or not.
-    read: Vec<Stamp>,
-    /// As they look since a change that is not read yet, and the time of the look: a file is read when it has rested.
-    changed: Option<(Vec<Stamp>, Timestamp)>,
 }
 
 /// What the version that is served was made of.
@@ -127,9 +73,9 @@ impl ZoneRuntime {
             label,
             metrics,
             served,
-            skr: None,
-            skr_seen: None,
-            source: Source::default(),
+            skr: SkrWatch::default(),
+            source: ZoneFileWatch::default(),
+            conditions: Conditions::new(&setup.state),
             made: None,
             retry_at: None,
             alarmed: None,
@@ -143,98 +89,73 @@ impl ZoneRuntime {
         self.metrics.remove_zone(&self.label, Part::Signer);
     }
 
+    /// Writes down exactly which serial was served last; call it at an orderly end. Without it the next start skips some serials.
+    pub fn close(&mut self) {
+        self.serial.close();
+    }
+
     /// The zone as queries see it.
     #[must_use]
     pub fn served(&self) -> &Arc<SignerZone> {
         &self.served
     }
 
+    /// What keeps the zone from following its files now.
+    pub fn conditions(&self) -> impl Iterator<Item = ConditionId> {
+        self.conditions.ids()
+    }
+
     /// Does what is due at `now`, and gives the time of the next step that is known to be due. Files are only seen to change in
     /// a step, so step every second besides.
     pub fn step(&mut self, now: Timestamp) -> Timestamp {
-        let mut changed = self.look_at_skr(now);
-        changed |= self.look_at_zone_file(now);
-        changed |= self.keys.look();
+        let mut changed = self.skr.poll(&self.setup, now);
+        self.set_condition(ConditionId::SkrUnreadable, self.skr.unreadable().map(str::to_owned), now);
+        changed |= self.poll_zone_file(now);
+        self.set_condition(ConditionId::ZoneFileUnreadable, self.source.unreadable().map(str::to_owned), now);
+        changed |= self.keys.poll(now);
         if changed || self.retry_at.is_some_and(|at| at <= now || at.since(now) > RETRY) {
             self.retry_at = None;
         }
         if self.retry_at.is_none() {
             changed |= self.renew(now);
         }
-        if changed && let Some(in_use) = &self.skr {
+        self.set_condition(ConditionId::KeysUnreadable, self.keys.unreadable().map(str::to_owned), now);
+        if let Some(written) = self.serial.retry(now) {
+            self.note_serial_written(written, now);
+        }
+        if changed && let Some(in_use) = self.skr.in_use() {
             self.keys.count_missing(&in_use.skr, now);
         }
+        self.write_conditions();
         self.report(now);
         self.next_step(now)
     }
 
-    /// Takes a new generation over. One that does not read or verify is reported; the one in use stays.
-    fn look_at_skr(&mut self, now: Timestamp) -> bool {
-        let current = store::zone_dir(&self.setup.accepted, &self.setup.name).join(store::CURRENT);
-        let stamp = Stamp::of(&current);
-        if self.skr_seen == Some(stamp) {
-            return false;
-        }
-        match self.read_skr(now) {
-            Ok(Some(new)) => {
-                tracing::info!(
-                    zone = %self.setup.name, generation = new.generation, until = %new.skr.coverage_end().iso(),
-                    "a generation of the SKR is in use"
-                );
-                self.skr = Some(new);
+    /// Raises or clears a condition, and says so when it begins and when it ends.
+    fn set_condition(&mut self, id: ConditionId, cause: Option<String>, now: Timestamp) {
+        match cause {
+            Some(cause) => {
+                if self.conditions.raise(id, cause.clone(), now) {
+                    tracing::error!(zone = %self.setup.name, condition = %id, cause, "this is tried again until it goes well");
+                }
             }
-            Ok(None) if self.skr.is_none() => {
-                tracing::warn!(zone = %self.setup.name, "no SKR was accepted yet; the zone is not served until one is");
-            }
-            Ok(None) => tracing::error!(
-                zone = %self.setup.name, file = %current.display(),
-                "the accepted SKR is gone; the generation read before stays in use until a restart. Restore the store"
-            ),
-            Err(error) => {
-                tracing::error!(zone = %self.setup.name, error, "the accepted SKR is not taken; the one in use stays");
+            None => {
+                if self.conditions.clear(id) {
+                    tracing::info!(zone = %self.setup.name, condition = %id, "this is in order again");
+                }
             }
         }
-        self.skr_seen = Some(stamp);
-        true
     }
 
-    fn read_skr(&self, now: Timestamp) -> Result<Option<InUse>, String> {
-        let zone = &self.setup.name;
-        let Some(current) = read_current(&self.setup.accepted, zone).map_err(|e| e.to_string())? else {
-            return Ok(None);
-        };
-        let path = store::skr_path(&store::zone_dir(&self.setup.accepted, zone), current.generation);
-        let skr =
-            parse_skr(&current.octets, zone).map_err(|e| format!("{}: {}: {e}", path.display(), e.id))?;
-        let mut context = VerifyContext::new(zone, &self.setup.anchors).for_reload();
-        // Whether the parent may be asked to remove the DS was settled when the SKR was accepted.
-        context.allow_delete = true;
-        // And so was a hole, or a short overlap, between what was in force and an SKR that begins later.
-        context.allow_gaps = true;
-        let skr = verify(skr, &context, now).map_err(|findings| {
-            let rejecting = findings.iter().filter(|f| f.rejects()).map(|f| format!("{}: {}", f.id, f.what));
-            format!("{}: {}", path.display(), rejecting.collect::<Vec<_>>().join("; "))
-        })?;
-        Ok(Some(InUse { generation: current.generation, skr }))
+    fn write_conditions(&mut self) {
+        if let Err(error) = self.conditions.write() {
+            tracing::debug!(zone = %self.setup.name, %error, "the conditions could not be written down; the next step tries again");
+        }
     }
 
-    /// Reads the zone file when it or one of its includes changed and has rested since the step before. One that does not read is
-    /// reported; the zone read before stays.
-    fn look_at_zone_file(&mut self, now: Timestamp) -> bool {
-        let stamps = self.source_stamps();
-        if stamps == self.source.read {
-            self.source.changed = None;
-            return false;
-        }
-        let first = self.source.read.is_empty();
-        let rested = self.source.changed.as_ref().is_some_and(|(seen, at)| *seen == stamps && *at != now);
-        if !first && !rested {
-            if self.source.changed.as_ref().is_none_or(|(seen, _)| *seen != stamps) {
-                self.source.changed = Some((stamps, now));
-            }
-            return false;
-        }
-        let loaded = Zone::load(&self.setup.file, &self.setup.name, ZoneRules::default());
+    /// Reads the zone file when it has changed; a zone that does not read is reported, and the one read before stays.
+    fn poll_zone_file(&mut self, now: Timestamp) -> bool {
+        let Some(loaded) = self.source.poll(&self.setup, now) else { return false };
         let result = if loaded.is_ok() { "ok" } else { "failed" };
         self.metrics.zone_loads_total.with_label_values(&[&self.label, result]).inc();
         self.metrics.zone_last_load_success.with_label_values(&[&self.label]).set(loaded.is_ok().into());
@@ -243,32 +164,25 @@ impl ZoneRuntime {
                 tracing::info!(
                     zone = %self.setup.name, serial = zone.serial(), names = zone.name_count(), "the zone file was read"
                 );
-                self.source.zone = Some(Arc::new(zone));
-                // Includes may be others now. When one was written during the reading, its stamp is not the one from before.
-                self.source.read = self.source_stamps();
-                if self.source.read.len() == stamps.len() {
-                    self.source.read = stamps;
+                let warnings = zone.warnings();
+                for warning in warnings.texts.iter().take(LOGGED_WARNINGS) {
+                    tracing::warn!(zone = %self.setup.name, "{warning}");
+                }
+                if warnings.total > LOGGED_WARNINGS {
+                    let more = warnings.total - LOGGED_WARNINGS;
+                    tracing::warn!(zone = %self.setup.name, more, left_out = warnings.left_out, "the zone file has more warnings; sign-zone shows them");
                 }
             }
             Err(error) => {
-                let stays = if self.source.zone.is_some() {
+                let stays = if self.source.zone().is_some() {
                     "the zone read before stays"
                 } else {
                     "the zone is not served"
                 };
                 tracing::error!(zone = %self.setup.name, %error, "the zone file does not read; {stays}");
-                self.source.read = stamps;
             }
         }
-        self.source.changed = None;
         true
-    }
-
-    /// Of the zone file and of the includes that it had when it was last read.
-    fn source_stamps(&self) -> Vec<Stamp> {
-        let includes = self.source.zone.iter().flat_map(|zone| &zone.files().paths).map(PathBuf::as_path);
-        let includes = includes.filter(|path| *path != self.setup.file);
-        Stamp::of_all(std::iter::once::<&Path>(&self.setup.file).chain(includes))
     }
 
     /// The bundle to serve at `now`, and the time by which keys are chosen.
@@ -276,7 +190,7 @@ impl ZoneRuntime {
     /// It is the last one whose inception is reached. When the clock went back behind the inception of the bundle in use, that one
     /// stays as long as its signatures are valid: caches have it, and its keys must not be unpublished.
     fn bundle(&self, now: Timestamp) -> Option<(&Bundle, Timestamp)> {
-        let InUse { generation, skr } = self.skr.as_ref()?;
+        let InUse { generation, skr } = self.skr.in_use()?;
         let in_use = self.made.as_ref().filter(|made| made.generation == *generation && made.bundle > now);
         let kept = in_use.and_then(|made| skr.bundle_at(made.bundle)).filter(|bundle| is_valid(bundle, now));
         match kept {
@@ -287,23 +201,28 @@ impl ZoneRuntime {
 
     /// Makes and publishes a new version, if there is a reason; true when it tried.
     fn renew(&mut self, now: Timestamp) -> bool {
-        let Some(zone) = self.source.zone.clone() else { return false };
+        let Some(zone) = self.source.zone().cloned() else { return false };
         let Some((bundle, key_time)) = self.bundle(now).map(|(bundle, at)| (bundle.clone(), at)) else {
             return false;
         };
-        let generation = self.skr.as_ref().map_or(0, |in_use| in_use.generation);
+        let generation = self.skr.in_use().map_or(0, |in_use| in_use.generation);
         let mut keys = self.keys.active(&bundle, key_time);
         self.stand_in(&bundle, &mut keys);
         let reason = self.reason(&zone, generation, &bundle, &keys, now);
         let Some(reason) = reason else { return false };
         match self.make(&zone, &bundle, &keys, now) {
-            Ok(signed) => {
+            Ok(Fresh { signed, reservation }) => {
                 tracing::info!(
                     zone = %self.setup.name, serial = signed.serial(), bundle = %bundle.inception.iso(), reason,
                     made = signed.signatures_made(), kept = signed.signatures_reused(), "the zone was signed"
                 );
                 let signed = Arc::new(signed);
                 self.served.publish(Arc::clone(&signed));
+                let written = match reservation {
+                    Some(reservation) => self.serial.served(reservation, now),
+                    None => self.serial.served_unreserved(signed.serial(), now),
+                };
+                self.note_serial_written(written, now);
                 if signed.next_refresh() <= now {
                     self.retry_at = Some(now.plus(RETRY));
                 }
@@ -322,7 +241,7 @@ impl ZoneRuntime {
             Err(error) => {
                 let stays =
                     if self.made.is_some() { "the version before stays" } else { "nothing is served" };
-                tracing::error!(zone = %self.setup.name, reason, error, "the zone could not be signed; {stays}");
+                tracing::error!(zone = %self.setup.name, reason, %error, "the zone could not be signed; {stays}");
                 self.retry_at = Some(now.plus(RETRY));
             }
         }
@@ -369,15 +288,46 @@ impl ZoneRuntime {
         }
     }
 
-    /// Signs, checks, and notes the serial.
+    /// Signs and checks, and reserves the serial. Where the serial cannot be reserved, new content waits; what is served goes on to
+    /// be signed under the serial that it has, and a zone that serves nothing yet is served nevertheless: that it is dark would be worse
+    /// than a serial that may come a second time after a restart.
     fn make(
         &mut self,
         zone: &Arc<Zone>,
         bundle: &Bundle,
         keys: &[ZoneKey],
         now: Timestamp,
-    ) -> Result<SignedZone, String> {
+    ) -> Result<Fresh, MakeError> {
         let serial = self.serial.next(zone.serial());
+        let signed = self.sign_and_check(zone, bundle, keys, serial, now)?;
+        let error = match self.serial.reserve(serial) {
+            Ok(reservation) => return Ok(Fresh { signed, reservation: Some(reservation) }),
+            Err(error) => error,
+        };
+        self.set_condition(ConditionId::SerialNotWritten, Some(error.to_string()), now);
+        match &self.made {
+            None => Ok(Fresh { signed, reservation: None }),
+            Some(made) if Arc::ptr_eq(&made.zone, zone) => {
+                let serial = made.signed.serial();
+                let signed = self.sign_and_check(zone, bundle, keys, serial, now)?;
+                Ok(Fresh { signed, reservation: None })
+            }
+            Some(_) => Err(MakeError::SerialNotWritten(error)),
+        }
+    }
+
+    fn note_serial_written(&mut self, written: io::Result<()>, now: Timestamp) {
+        self.set_condition(ConditionId::SerialNotWritten, written.err().map(|error| error.to_string()), now);
+    }
+
+    fn sign_and_check(
+        &self,
+        zone: &Arc<Zone>,
+        bundle: &Bundle,
+        keys: &[ZoneKey],
+        serial: u32,
+        now: Timestamp,
+    ) -> Result<SignedZone, MakeError> {
         let previous = self.made.as_ref().map(|made| &*made.signed);
         let started = Instant::now();
         let signed = sign(zone, bundle, keys, &self.setup.times, serial, previous, now);
@@ -388,10 +338,7 @@ impl ZoneRuntime {
         };
         let result = if signed.is_ok() { "ok" } else { "failed" };
         self.metrics.zone_sign_runs_total.with_label_values(&[&self.label, mode, result]).inc();
-        let signed = signed.map_err(|error| {
-            self.count_failure(&error, keys);
-            error.to_string()
-        })?;
+        let signed = signed.inspect_err(|error| self.count_failure(error, keys))?;
         self.metrics
             .zone_sign_duration_seconds
             .with_label_values(&[mode])
@@ -403,12 +350,7 @@ impl ZoneRuntime {
         let check = if is_valid(bundle, now) { check } else { Ok(()) };
         let result = if check.is_ok() { "ok" } else { "failed" };
         self.metrics.zone_self_checks_total.with_label_values(&[&self.label, result]).inc();
-        check.map_err(|error| format!("the check of the fresh signatures failed: {error}"))?;
-
-        if let Err(error) = self.serial.keep(serial) {
-            // Not to serve would let signatures expire, which is worse than a serial that may go back after a restart.
-            tracing::error!(zone = %self.setup.name, serial, %error, "the SOA serial could not be written down");
-        }
+        check?;
         Ok(signed)
     }
 
@@ -438,7 +380,7 @@ impl ZoneRuntime {
         };
         let metrics = &self.metrics;
         let mut valid = false;
-        gauge(&metrics.signer_skr_generation, self.skr.as_ref().map_or(0, |in_use| in_use.generation));
+        gauge(&metrics.signer_skr_generation, self.skr.in_use().map_or(0, |in_use| in_use.generation));
         if let Some(made) = &self.made {
             let (zsk, ksk) = (made.signed.earliest_zsk_expiration(), made.signed.earliest_ksk_expiration());
             valid = made.valid_from <= now && now <= zsk && now <= ksk;
@@ -467,7 +409,7 @@ impl ZoneRuntime {
             return;
         }
         self.alarmed = Some(now);
-        let why = match (&self.skr, &self.source.zone, self.bundle(now)) {
+        let why = match (self.skr.in_use(), self.source.zone(), self.bundle(now)) {
             (None, ..) => "no SKR is in use; have a ceremony's SKR accepted",
             (_, None, _) => "the zone file does not read; mend it",
             (.., None) => {
@@ -485,8 +427,8 @@ impl ZoneRuntime {
     /// The first time after `now` at which something is known to be due.
     fn next_step(&self, now: Timestamp) -> Timestamp {
         let mut times = vec![self.keys.next_event(now), self.retry_at];
-        times.push(self.source.changed.is_some().then(|| now.plus(1)));
-        if let Some(in_use) = &self.skr {
+        times.extend([self.skr.next_try(), self.source.next_try(now), self.serial.next_try()]);
+        if let Some(in_use) = self.skr.in_use() {
             times.push(in_use.skr.next_switch(now));
         }
         if let Some(made) = &self.made {
@@ -496,6 +438,26 @@ impl ZoneRuntime {
         }
         times.into_iter().flatten().filter(|time| *time > now).min().unwrap_or(Timestamp::MAX)
     }
+}
+
+/// A version that may be served.
+struct Fresh {
+    signed: SignedZone,
+    /// `None` when the serial could not be reserved.
+    reservation: Option<Reservation>,
+}
+
+/// Why no new version was made.
+#[derive(Debug, thiserror::Error)]
+enum MakeError {
+    #[error(transparent)]
+    Sign(#[from] SigningError),
+    #[error("the check of the fresh signatures failed: {0}")]
+    SelfCheck(#[from] CheckError),
+    #[error(
+        "the SOA serial cannot be written down ({0}); the new content waits, so that no serial comes twice"
+    )]
+    SerialNotWritten(io::Error),
 }
 
 /// Seconds that signatures reach back before the time they are made.

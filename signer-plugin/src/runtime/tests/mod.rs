@@ -1,11 +1,12 @@
 //! A zone stepped through its life on a clock of our own; what it serves is asked for and verified at each stop.
 
+mod kinds;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use keystore::crypto::PrivateKey;
 use keystore::dns::{Name, Rrset, Rrsig, Rtype, rrsig};
@@ -17,6 +18,7 @@ use keystore::{durable, store};
 use super::*;
 use crate::answer::{AnswerOutcome, Transport};
 use crate::reply::{Reply, Rr};
+use crate::rules::ZoneRules;
 use crate::signing::SigningTimes;
 
 const HOUR: u64 = 3600;
@@ -101,6 +103,7 @@ impl Site {
                 refresh: 5 * DAY as u32,
                 jitter: 12 * HOUR as u32,
             },
+            rules: ZoneRules::default(),
         }
     }
 

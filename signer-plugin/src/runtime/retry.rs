@@ -1,0 +1,58 @@
+//! When something that failed for a passing reason is tried again.
+
+use keystore::time::Timestamp;
+
+/// Longest time between two tries, in seconds.
+const LONGEST: u64 = 60;
+
+/// Tries that double their distance from one second to a minute.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Retry {
+    failures: u32,
+    at: Option<Timestamp>,
+}
+
+impl Retry {
+    /// True when something failed, and the time of the next try has come. A time far ahead is from a clock that was set back since.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.at.is_some_and(|at| at <= now || at.since(now) > LONGEST)
+    }
+
+    /// Notes a failure at `now`, and plans the next try.
+    pub fn failed(&mut self, now: Timestamp) {
+        let delay = 1u64.checked_shl(self.failures).unwrap_or(LONGEST).min(LONGEST);
+        self.failures = (self.failures + 1).min(u64::BITS - 1);
+        self.at = Some(now.plus(delay));
+    }
+
+    /// Nothing is to be tried again: it went well, or failed for good.
+    pub fn settled(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Time of the next try.
+    pub const fn at(&self) -> Option<Timestamp> {
+        self.at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_come_at_growing_distance_until_one_goes_well() {
+        let mut retry = Retry::default();
+        let mut now = Timestamp::from_secs(1_000_000);
+        assert!(!retry.is_due(now) && retry.at().is_none());
+        for delay in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
+            retry.failed(now);
+            assert!(!retry.is_due(now.plus(delay - 1)), "{delay}");
+            now = now.plus(delay);
+            assert!(retry.is_due(now), "{delay}");
+        }
+        assert!(retry.is_due(now.minus(3600)), "after the clock went back");
+        retry.settled();
+        assert!(!retry.is_due(now.plus(3600)));
+    }
+}

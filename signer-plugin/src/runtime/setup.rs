@@ -1,0 +1,56 @@
+//! What a zone is made from, from the configuration.
+
+use std::path::PathBuf;
+
+use keystore::config::{Config, ZoneConfig};
+use keystore::dns::Name;
+use keystore::exchange::TrustAnchor;
+use keystore::store;
+
+use crate::rules::{ZoneCheck, ZoneRules};
+use crate::signing::SigningTimes;
+
+/// What a zone is made from, and where that lies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ZoneSetup {
+    /// The apex.
+    pub name: Name,
+    /// The unsigned zone.
+    pub file: PathBuf,
+    /// Where its ZSKs lie.
+    pub key_directory: PathBuf,
+    /// The accepted store of all zones.
+    pub accepted: PathBuf,
+    /// Folder of its own for what must outlive a restart.
+    pub state: PathBuf,
+    /// The pinned KSKs.
+    pub anchors: Vec<TrustAnchor>,
+    /// How long signatures live.
+    pub times: SigningTimes,
+    /// How the zone file is judged.
+    pub rules: ZoneRules,
+}
+
+impl ZoneSetup {
+    /// From the configuration; `None` for a zone without a file, which is not served.
+    #[must_use]
+    pub fn from_config(config: &Config, zone: &ZoneConfig) -> Option<Self> {
+        Some(Self {
+            name: zone.name.clone(),
+            file: zone.file.clone()?,
+            key_directory: zone.key_directory.clone(),
+            accepted: config.state_dir.join("accepted"),
+            state: store::zone_dir(&config.state_dir.join("zones"), &zone.name),
+            anchors: zone.anchors.clone(),
+            times: SigningTimes {
+                validity: zone.policy.signatures_validity,
+                refresh: zone.policy.signatures_refresh,
+                jitter: zone.policy.signatures_jitter,
+            },
+            rules: ZoneRules {
+                check: ZoneCheck::Lenient,
+                max_ttl: Some(zone.policy.max_zone_ttl).filter(|ttl| *ttl > 0),
+            },
+        })
+    }
+}

@@ -1,0 +1,91 @@
+//! The zone file, read again when it or a file that it includes has changed and has rested.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use keystore::time::Timestamp;
+
+use super::retry::Retry;
+use super::setup::ZoneSetup;
+use super::watch::Stamp;
+use crate::zone::Zone;
+use crate::zonefile::ZoneFileError;
+
+/// The zone file and the zone that it was read to.
+#[derive(Default)]
+pub(super) struct ZoneFileWatch {
+    zone: Option<Arc<Zone>>,
+    /// Of the file and its includes, when they were last read, successfully or not.
+    read: Vec<Stamp>,
+    /// As they look since a change that is not read yet, and the time of the look: a file is read when it has rested.
+    changed: Option<(Vec<Stamp>, Timestamp)>,
+    retry: Retry,
+    unreadable: Option<String>,
+}
+
+impl ZoneFileWatch {
+    /// The zone that was read last.
+    pub const fn zone(&self) -> Option<&Arc<Zone>> {
+        self.zone.as_ref()
+    }
+
+    /// The error for which the file is read again soon.
+    pub fn unreadable(&self) -> Option<&str> {
+        self.unreadable.as_deref()
+    }
+
+    /// Time of the next look that is known to be due.
+    pub fn next_try(&self, now: Timestamp) -> Option<Timestamp> {
+        self.retry.at().into_iter().chain(self.changed.is_some().then(|| now.plus(1))).min()
+    }
+
+    /// Reads the zone file when it or one of its includes changed and has rested since the look before, and when it could not be opened
+    /// or read and its next try is due. `None` when it was not read. On an error the zone read before stays.
+    pub fn poll(&mut self, setup: &ZoneSetup, now: Timestamp) -> Option<Result<Arc<Zone>, ZoneFileError>> {
+        let stamps = self.stamps(&setup.file);
+        let same = stamps == self.read;
+        if same && !self.retry.is_due(now) {
+            self.changed = None;
+            return None;
+        }
+        let first = self.read.is_empty();
+        let rested = self.changed.as_ref().is_some_and(|(seen, at)| *seen == stamps && *at != now);
+        if !same && !first && !rested {
+            if self.changed.as_ref().is_none_or(|(seen, _)| *seen != stamps) {
+                self.changed = Some((stamps, now));
+            }
+            return None;
+        }
+        self.changed = None;
+        self.unreadable = None;
+        let loaded = Zone::load(&setup.file, &setup.name, setup.rules).map(Arc::new);
+        match &loaded {
+            Ok(zone) => {
+                self.zone = Some(Arc::clone(zone));
+                // Includes may be others now. When one was written during the reading, its stamp is not the one from before.
+                self.read = self.stamps(&setup.file);
+                if self.read.len() == stamps.len() {
+                    self.read = stamps;
+                }
+                self.retry.settled();
+            }
+            Err(error) => {
+                self.read = stamps;
+                if error.is_unreadable_file() {
+                    self.unreadable = Some(error.to_string());
+                    self.retry.failed(now);
+                } else {
+                    self.retry.settled();
+                }
+            }
+        }
+        Some(loaded)
+    }
+
+    /// Of the zone file and of the includes that it had when it was last read.
+    fn stamps(&self, file: &Path) -> Vec<Stamp> {
+        let includes = self.zone.iter().flat_map(|zone| &zone.files().paths).map(PathBuf::as_path);
+        let includes = includes.filter(|path| *path != file);
+        Stamp::of_all(std::iter::once(file).chain(includes))
+    }
+}

@@ -1,0 +1,140 @@
+//! Kinds of faults of the host; see the table of kinds in `docs/manual/faults.md`.
+
+use super::*;
+
+fn conditions(zone: &ZoneRuntime) -> Vec<ConditionId> {
+    zone.conditions().collect()
+}
+
+/// The file for `offline-ksk status`.
+fn conditions_file(site: &Site) -> String {
+    fs::read_to_string(site.path("zones/example./conditions")).unwrap_or_default()
+}
+
+/// Puts something that cannot be opened at the place of a file, and gives the way back. The stamps of the file are the same then.
+fn make_unreadable(path: &std::path::Path) -> impl FnOnce() + use<> {
+    let away = path.with_extension("away");
+    fs::rename(path, &away).unwrap();
+    std::os::unix::fs::symlink(path, path).unwrap();
+    let path = path.to_owned();
+    move || {
+        fs::remove_file(&path).unwrap();
+        fs::rename(away, path).unwrap();
+    }
+}
+
+#[test]
+fn kind_06_what_cannot_be_opened_is_tried_again_and_is_a_condition_meanwhile() {
+    for (file, condition) in [
+        ("zone", ConditionId::ZoneFileUnreadable),
+        ("accepted/example./current", ConditionId::SkrUnreadable),
+        ("accepted/example./1.skr", ConditionId::SkrUnreadable),
+    ] {
+        let site = Site::with_skr(3);
+        let mut zone = site.zone();
+        let mend = make_unreadable(&site.path(file));
+        site.step(&mut zone, start());
+        assert_eq!(ask(&zone, "www.example.", Rtype::A).rcode(), SERVFAIL, "{file}");
+        assert_eq!(conditions(&zone), [condition], "{file}");
+        let told = conditions_file(&site);
+        assert!(told.starts_with(condition.as_str()) && told.contains(file), "{file}: {told}");
+        assert!(!site.signed());
+        mend();
+        // No more than the distance of the next try passes, and nobody does anything.
+        let next = zone.step(start());
+        assert!(next <= start().plus(2), "{file}: {next}");
+        site.step(&mut zone, next);
+        validate(&zone, "www.example.", Rtype::A, next);
+        assert_eq!((conditions(&zone), conditions_file(&site)), (vec![], String::new()), "{file}");
+    }
+}
+
+#[test]
+fn kind_06_content_that_is_bad_is_final_until_the_file_changes() {
+    let site = Site::with_skr(3);
+    site.write("zone", "@ 300 SOA broken\n");
+    let mut zone = site.zone();
+    let loads = || site.metrics.zone_loads_total.with_label_values(&[ZONE, "failed"]).get();
+    for second in 0..200 {
+        site.step(&mut zone, start().plus(second));
+    }
+    assert_eq!((loads(), conditions(&zone)), (1, vec![]));
+    site.write("zone", FILE);
+    site.step(&mut zone, start().plus(200));
+    site.step(&mut zone, start().plus(201));
+    validate(&zone, "www.example.", Rtype::A, start().plus(201));
+}
+
+#[test]
+fn kind_06_an_include_that_cannot_be_opened_is_tried_again() {
+    let site = Site::with_skr(3);
+    site.write("more", "inc A 192.0.2.7\n");
+    site.write("zone", &format!("{FILE}$INCLUDE more\n"));
+    let mend = make_unreadable(&site.path("more"));
+    let mut zone = site.zone();
+    site.step(&mut zone, start());
+    assert_eq!(conditions(&zone), [ConditionId::ZoneFileUnreadable]);
+    mend();
+    let next = zone.step(start());
+    site.step(&mut zone, next);
+    validate(&zone, "inc.example.", Rtype::A, next);
+}
+
+/// Edits of the zone file, each with another address, while the state folder cannot be written; then a kill.
+#[test]
+fn kind_10_edits_while_the_disk_is_full_never_lead_to_a_serial_that_comes_twice() {
+    // Edits while the disk is full; whether it has space again before the kill.
+    for (edits, space_again) in [(3, true), (3, false), (1, true), (20, true), (20, false)] {
+        let what = format!("{edits} edits, space again: {space_again}");
+        let site = Site::with_skr(3);
+        let mut zone = site.zone();
+        let mut now = start();
+        site.step(&mut zone, now);
+        let mut served = std::collections::BTreeMap::new();
+        let mut note = |zone: &ZoneRuntime| {
+            let content = ask(zone, "www.example.", Rtype::A).answers[0].rdata.clone();
+            let before = served.insert(serial(zone), content.clone());
+            assert!(before.is_none_or(|before| before == content), "{what}: a serial came twice");
+        };
+        note(&zone);
+        let (state, away) = (site.path("zones/example."), site.path("zones/away"));
+        fs::rename(&state, &away).unwrap();
+        fs::write(&state, "").unwrap();
+        let edit = |zone: &mut ZoneRuntime, now: &mut Timestamp, number: u8| {
+            site.write("zone", &FILE.replace("192.0.2.2", &format!("192.0.2.{number}")));
+            for _ in 0..3 {
+                *now = now.plus(1);
+                site.step(zone, *now);
+            }
+        };
+        for number in 0..edits {
+            edit(&mut zone, &mut now, 100 + number);
+            note(&zone);
+            assert!(conditions(&zone).contains(&ConditionId::SerialNotWritten), "{what}");
+        }
+        let wanted = 100 + edits - 1;
+        let current = |zone: &ZoneRuntime| ask(zone, "www.example.", Rtype::A).answers[0].rdata[3];
+        // The reserve is enough for a few edits; then new content waits.
+        assert_eq!(current(&zone) == wanted, edits <= 16, "{what}");
+        fs::remove_file(&state).unwrap();
+        fs::rename(&away, &state).unwrap();
+        if space_again {
+            now = now.plus(60);
+            site.step(&mut zone, now);
+            note(&zone);
+            assert_eq!((current(&zone), conditions(&zone)), (wanted, vec![]), "{what}");
+        }
+        drop(zone); // killed
+        now = now.plus(1);
+        site.write("zone", &FILE.replace("192.0.2.2", "192.0.2.99"));
+        let mut zone = site.zone();
+        site.step(&mut zone, now);
+        note(&zone);
+        let (last, content) = served.last_key_value().unwrap();
+        assert_eq!(
+            (*last, content[3]),
+            (serial(&zone), 99),
+            "{what}: the newest serial is that of the newest content"
+        );
+    }
+}
