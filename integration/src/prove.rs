@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use keystore::clock;
 use keystore::dns::Name;
 use keystore::exchange::prove::{
-    CHECKS, Delays, DsChange, Finding, Kind, Parent, ParentDs, Plan, Report, Signing, prove,
+    CHECKS, Delays, DsChange, Kind, Parent, ParentDs, Plan, ProofFinding, ProofReport, Signing, prove,
 };
 use keystore::exchange::{Bundle, TrustAnchor, VerifyContext, parse_trust_anchors, verify};
 use keystore::keys::files as key_files;
@@ -87,8 +87,8 @@ struct Outcome {
     zone: Name,
     bundles: usize,
     /// What [`verify`] rejects: the proof takes signatures for good ones.
-    rejected: Vec<verify::Finding>,
-    report: Report,
+    rejected: Vec<verify::SkrFinding>,
+    report: ProofReport,
     /// The parent is taken to follow CDS.
     follows: bool,
     default_policy: bool,
@@ -131,7 +131,7 @@ fn outcome(options: &Options, now: Timestamp) -> Result<Outcome> {
     let context = VerifyContext::new(zone, &anchors).for_reload();
     let rejected = match verify(skr, &context, now) {
         Ok(_) => Vec::new(),
-        Err(findings) => findings.into_iter().filter(verify::Finding::rejects).collect(),
+        Err(findings) => findings.into_iter().filter(verify::SkrFinding::rejects).collect(),
     };
     let follows = matches!(parent, Parent::FollowsCds(_));
     let report = prove(&Plan {
@@ -263,11 +263,11 @@ impl Outcome {
         self.report.is_good() && self.rejected.is_empty()
     }
 
-    fn of(&self, id: CheckId) -> Vec<&Finding> {
+    fn of(&self, id: CheckId) -> Vec<&ProofFinding> {
         self.report.findings.iter().filter(|f| f.fault.id() == id).collect()
     }
 
-    fn verdict(findings: &[&Finding]) -> &'static str {
+    fn verdict(findings: &[&ProofFinding]) -> &'static str {
         match findings {
             [] => "ok",
             _ if findings.iter().any(|f| f.rejects()) => "fail",
@@ -276,7 +276,7 @@ impl Outcome {
     }
 
     fn json(&self, options: &Options) -> Json<'_> {
-        let row = |f: &&Finding| FindingRow {
+        let row = |f: &&ProofFinding| FindingRow {
             at: f.at.iso(),
             until: f.until.map(Timestamp::iso),
             rejects: f.rejects(),

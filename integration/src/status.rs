@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use keystore::clock;
 use keystore::config::{Config, ZoneConfig};
+use keystore::exchange::Coverage;
 use keystore::store;
 use keystore::time::Timestamp;
 use serde::Serialize;
 use signer_plugin::runtime::CONDITIONS;
-use skr_loader::coverage;
 
 /// One zone, as it is printed. Times are ISO 8601 in UTC.
 #[derive(Debug, Serialize)]
@@ -55,7 +55,7 @@ pub fn run(path: &Path, json: bool) -> Result<ExitCode> {
 fn look(config: &Config, zone: &ZoneConfig, now: Timestamp) -> ZoneStatus {
     let (state, error) = skr_loader::store::peek(&config.state_dir.join("accepted"), &zone.name);
     let in_force = state.in_force.as_ref();
-    let seen = in_force.and_then(|skr| coverage::at(&skr.bundles, now));
+    let seen = in_force.and_then(|skr| Coverage::at(&skr.bundles, now));
     let iso = |time: Timestamp| time.iso();
     ZoneStatus {
         zone: zone.name.to_lowercase().to_string(),

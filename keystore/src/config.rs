@@ -3,6 +3,7 @@
 //! `docs/offline-ksk.example.toml` shows and explains every key. Durations are integers (seconds) or strings as in `dnssec-policy`.
 
 pub mod deliver;
+mod name;
 mod read;
 
 use std::net::SocketAddr;

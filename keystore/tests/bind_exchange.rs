@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use offline_ksk_keystore::dns::Name;
 use offline_ksk_keystore::exchange::bind::{parse_ksr, parse_skr, print_ksr, print_skr_grouped};
-use offline_ksk_keystore::exchange::verify::{Outcome, verdicts};
+use offline_ksk_keystore::exchange::verify::{CheckOutcome, verdicts};
 use offline_ksk_keystore::exchange::{
-    Bundle, Finding, TrustAnchor, UnverifiedSkr, VerifyContext, parse_trust_anchors, verify,
+    Bundle, SkrFinding, TrustAnchor, UnverifiedSkr, VerifyContext, parse_trust_anchors, verify,
 };
 use offline_ksk_keystore::time::Timestamp;
 
@@ -41,7 +41,11 @@ fn now() -> Timestamp {
     Timestamp::parse_stamp("20270101000000").unwrap()
 }
 
-fn check(skr: UnverifiedSkr, zone: &Name, anchors: &[TrustAnchor]) -> Result<Vec<Finding>, Vec<Finding>> {
+fn check(
+    skr: UnverifiedSkr,
+    zone: &Name,
+    anchors: &[TrustAnchor],
+) -> Result<Vec<SkrFinding>, Vec<SkrFinding>> {
     verify(skr, &VerifyContext::new(zone, anchors), now()).map(|good| good.warnings().to_vec())
 }
 
@@ -54,7 +58,7 @@ fn accepts_all_that_bind_made() {
         let warnings = check(skr, &zone, &anchors).unwrap_or_else(|f| panic!("{name}: {f:#?}"));
         let told: Vec<_> = verdicts(offline_ksk_keystore::exchange::verify::CHECKS, &warnings)
             .into_iter()
-            .filter(|v| v.outcome != Outcome::Passed)
+            .filter(|v| v.outcome != CheckOutcome::Passed)
             .map(|v| v.check.id)
             .collect();
         let want: &[CheckId] = match *name {

@@ -7,7 +7,7 @@ use std::path::Path;
 use offline_ksk_keystore::dns::Name;
 use offline_ksk_keystore::exchange::bind::parse_skr;
 use offline_ksk_keystore::exchange::parse_trust_anchors;
-use offline_ksk_keystore::exchange::prove::{Delays, Parent, Plan, Report, Signing, prove};
+use offline_ksk_keystore::exchange::prove::{Delays, Parent, Plan, ProofReport, Signing, prove};
 use offline_ksk_keystore::policy;
 use offline_ksk_keystore::time::Timestamp;
 
@@ -20,7 +20,7 @@ fn run(
     zone: &str,
     policy: &str,
     edit: impl Fn(&mut offline_ksk_keystore::exchange::UnverifiedSkr),
-) -> Report {
+) -> ProofReport {
     let zone = Name::parse(zone).unwrap();
     let mut skr = parse_skr(&std::fs::read(fixture(&format!("{name}.skr"))).unwrap(), &zone).unwrap();
     edit(&mut skr);

@@ -12,7 +12,7 @@ use offline_ksk_keystore::exchange::xml::{
     Label, Rules, XmlBundle, XmlRequest, XmlResponse, check_chain, check_request, check_response,
     parse_request, parse_response, print_request, print_response,
 };
-use offline_ksk_keystore::exchange::{Finding, TrustAnchor, VerifyContext, verify};
+use offline_ksk_keystore::exchange::{SkrFinding, TrustAnchor, VerifyContext, verify};
 use offline_ksk_keystore::time::Timestamp;
 
 const DAY: u64 = 86_400;
@@ -116,7 +116,7 @@ fn responses_pass_as_any_skr() {
 }
 
 /// The IDs that reject, each once, sorted.
-fn ids(findings: &[Finding]) -> Vec<CheckId> {
+fn ids(findings: &[SkrFinding]) -> Vec<CheckId> {
     let mut ids: Vec<_> = findings.iter().filter(|f| f.rejects()).map(|f| f.id).collect();
     ids.sort_unstable();
     ids.dedup();

@@ -111,7 +111,10 @@ fn verdict(name: &str, skr: &UnverifiedSkr, anchors: &[TrustAnchor]) -> Vec<Chec
     let mut ids: Vec<_> = found.iter().filter(|f| f.severity == Severity::Reject).map(|f| f.id).collect();
     ids.sort_unstable();
     ids.dedup();
-    assert!(!ids.is_empty() || !found.iter().any(offline_ksk_keystore::exchange::Finding::rejects), "{name}");
+    assert!(
+        !ids.is_empty() || !found.iter().any(offline_ksk_keystore::exchange::SkrFinding::rejects),
+        "{name}"
+    );
     ids
 }
 

@@ -12,7 +12,7 @@ use keystore::exchange::xml::{
     Ksk, Label, RespondError, Role, Rules, XmlBundle, XmlRequest, XmlResponse, check_chain, check_request,
     check_response, convert, respond,
 };
-use keystore::exchange::{Bundle, Finding, TrustAnchor, prove, xml};
+use keystore::exchange::{Bundle, SkrFinding as Finding, TrustAnchor, prove, xml};
 use keystore::keys::files::KeyFileError;
 use keystore::keys::{Dnskey, KeyFile, Timing};
 use keystore::policy::Policy;

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Site, signers, stamp, tag, zone};
 use keystore::check::CheckId;
-use keystore::exchange::prove::{Delays, Parent, ParentDs, Plan, Report, Signing, prove};
+use keystore::exchange::prove::{Delays, Parent, ParentDs, Plan, ProofReport, Signing, prove};
 use keystore::exchange::{Bundle, TrustAnchor, VerifyContext, bind, verify};
 use keystore::keys::files;
 use keystore::policy::Policy;
@@ -48,7 +48,7 @@ fn ds_file(site: &Site, tags: &[&String]) -> String {
 }
 
 /// Proves the bundles with a parent that has these DS RRsets at these times.
-fn proof(bundles: &[Bundle], ds: &[(&str, Vec<TrustAnchor>)]) -> Report {
+fn proof(bundles: &[Bundle], ds: &[(&str, Vec<TrustAnchor>)]) -> ProofReport {
     let policy = Policy::with_defaults("roll");
     let timeline = ds.iter().map(|(from, ds)| ParentDs { from: stamp(from), ds: ds.clone(), ttl: 86_400 });
     let zone = zone();
@@ -62,7 +62,7 @@ fn proof(bundles: &[Bundle], ds: &[(&str, Vec<TrustAnchor>)]) -> Report {
     })
 }
 
-fn breaks(report: &Report) -> Vec<String> {
+fn breaks(report: &ProofReport) -> Vec<String> {
     report.findings.iter().filter(|f| f.rejects()).map(ToString::to_string).collect()
 }
 

@@ -13,7 +13,8 @@ use keystore::config::ParentCheck;
 use keystore::dns::{Name, Rrsig, Rtype};
 use keystore::exchange::format;
 use keystore::exchange::{
-    Bundle, Finding, Ksr, TrustAnchor, UnverifiedSkr, VerifiedSkr, VerifyContext, bind, prove, verify,
+    Bundle, Ksr, SkrFinding as Finding, TrustAnchor, UnverifiedSkr, VerifiedSkr, VerifyContext, bind, prove,
+    verify,
 };
 use keystore::keys::files::Found;
 use keystore::keys::{Dnskey, FLAG_ZONE, KeyFile};

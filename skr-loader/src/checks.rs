@@ -2,7 +2,7 @@
 
 use keystore::check::{Check, CheckId};
 use keystore::dns::Name;
-use keystore::exchange::{Finding, UnverifiedSkr, format, verify};
+use keystore::exchange::{SkrFinding as Finding, UnverifiedSkr, format, verify};
 
 use crate::accept;
 

@@ -17,16 +17,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keystore::config::ConfigErrors;
-use keystore::exchange::Finding;
+use keystore::exchange::SkrFinding as Finding;
 use keystore::policy::PolicyFinding;
 use keystore::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::coverage::Coverage;
 use crate::files::{hex, one_line};
 use crate::loader::{Import, ImportOutcome, Rollback, RollbackError};
 use crate::order::Order;
 use crate::status::Status;
+use keystore::exchange::Coverage;
 
 /// Longest answer that is read, in octets: the status of 10 000 zones has some 10 MB.
 const MAX_ANSWER: u64 = 256 << 20;

@@ -20,14 +20,14 @@ use keystore::check::CheckId;
 use keystore::dns::Name;
 use keystore::exchange::format::{self, Format};
 use keystore::exchange::verify::{self, Limits};
-use keystore::exchange::{Finding, UnverifiedSkr, VerifiedSkr, VerifyContext};
+use keystore::exchange::{SkrFinding as Finding, UnverifiedSkr, VerifiedSkr, VerifyContext};
 use keystore::store::digest;
 use keystore::time::Timestamp;
 
 use crate::accept;
 use crate::checks::{self, overrule};
-use crate::coverage::{self, Coverage};
 use crate::store::Digest;
+use keystore::exchange::Coverage;
 
 pub use content::{Content, Part, Unread, split};
 pub use evidence::{Evidence, Sources};
@@ -210,7 +210,7 @@ fn examine(
         found.retain(|finding| finding.id != CheckId::SkrReplay);
     }
     findings.extend(found);
-    let coverage = coverage::at(skr.bundles(), now);
+    let coverage = Coverage::at(skr.bundles(), now);
     if overrides.origin == Origin::Kept && coverage.is_none_or(|c| c.active.is_none()) {
         let what = "none of its bundles is in force now, with signatures that are valid; ask for a new SKR";
         findings.push(Finding::reject(CheckId::SkrExpired, None, what));

@@ -16,7 +16,6 @@ pub mod audit;
 pub mod checks;
 pub mod cli;
 pub mod control;
-pub mod coverage;
 pub mod deliver;
 pub mod files;
 pub mod inbox;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use keystore::config::LoaderConfig;
 use keystore::dns::Name;
 use keystore::durable;
-use keystore::exchange::Finding;
+use keystore::exchange::SkrFinding as Finding;
 use keystore::store::digest;
 use keystore::time::Timestamp;
 

@@ -3,14 +3,14 @@
 use keystore::check::CheckId;
 use keystore::config::LoaderConfig;
 use keystore::dns::Name;
-use keystore::exchange::Finding;
+use keystore::exchange::SkrFinding as Finding;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::zones::{BUNDLE_STATES, SEVERITIES};
 
 use crate::checks;
-use crate::coverage;
 use crate::store::{InForce, ZoneState};
+use keystore::exchange::Coverage;
 
 /// The `zone` label: absolute, lower case.
 pub fn label(zone: &Name) -> String {
@@ -47,9 +47,8 @@ pub fn thresholds(metrics: &Metrics, zone: &str, config: &LoaderConfig) {
 /// What is in force for a zone, seen from `now`.
 pub fn zone(metrics: &Metrics, zone: &str, state: &ZoneState, now: Timestamp) {
     let in_force = state.in_force.as_ref();
-    let coverage = in_force.and_then(|f| coverage::at(&f.bundles, now));
-    let time =
-        |pick: fn(&coverage::Coverage) -> Option<Timestamp>| coverage.as_ref().and_then(pick).map_or(0, unix);
+    let coverage = in_force.and_then(|f| Coverage::at(&f.bundles, now));
+    let time = |pick: fn(&Coverage) -> Option<Timestamp>| coverage.as_ref().and_then(pick).map_or(0, unix);
     let generation = in_force.map_or(0, |f: &InForce| i64::try_from(f.generation).unwrap_or(i64::MAX));
     for (gauge, value) in [
         (&metrics.skr_coverage_start_timestamp_seconds, time(|c| Some(c.start))),

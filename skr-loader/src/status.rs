@@ -9,10 +9,10 @@ use keystore::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{self, Record};
-use crate::coverage;
 use crate::inbox::Pending;
 use crate::report::label;
 use crate::store::{self, ZoneState};
+use keystore::exchange::Coverage;
 
 /// How things stand. Times are ISO 8601 in UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,7 +174,7 @@ pub(crate) struct ZoneParts<'a> {
 pub(crate) fn zone(parts: ZoneParts<'_>, now: Timestamp) -> ZoneStatus {
     let ZoneParts { zone, state, damage, last_import, deliveries, thresholds } = parts;
     let in_force = state.in_force.as_ref();
-    let seen = in_force.and_then(|skr| coverage::at(&skr.bundles, now));
+    let seen = in_force.and_then(|skr| Coverage::at(&skr.bundles, now));
     let active = seen.and_then(|c| c.active);
     let mut conditions = Vec::new();
     let mut tell = |severity, what: String| conditions.push(Condition::new(severity, what));

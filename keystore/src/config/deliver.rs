@@ -211,16 +211,13 @@ fn only(value: &Value<'_, '_>, zones: Option<&[super::ZoneConfig]>) -> Option<Ve
     let mut names = Vec::new();
     let mut whole = true;
     for value in &values {
-        match value.string().and_then(|text| Name::parse(text).ok()) {
+        match super::name::read(value) {
             Some(name) if zones.is_none_or(|zones| zones.iter().any(|z| z.name == name)) => names.push(name),
             Some(name) => {
                 value.error(format!("{name} is no [[zone]] of this file"));
                 whole = false;
             }
-            None => {
-                value.error("is no domain name");
-                whole = false;
-            }
+            None => whole = false,
         }
     }
     whole.then_some(names)

@@ -57,18 +57,29 @@ pub enum CmsError {
     },
 }
 
+/// Why a file of certificates is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// It is no PEM file of certificates.
+    #[error("does not read as PEM certificates")]
+    Syntax,
+    /// It is PEM of something else, or empty.
+    #[error("holds no certificate (-----BEGIN CERTIFICATE-----)")]
+    None,
+}
+
 impl Certificate {
-    /// Reads every certificate of a PEM file; an error says what is wrong.
-    pub fn read_pem(pem: &[u8]) -> Result<Vec<Self>, String> {
-        let certificates =
-            X509::stack_from_pem(pem).map_err(|_| "does not read as PEM certificates".to_owned())?;
+    /// Reads every certificate of a PEM file.
+    pub fn read_pem(pem: &[u8]) -> Result<Vec<Self>, CertificateError> {
+        let certificates = X509::stack_from_pem(pem).map_err(|_| CertificateError::Syntax)?;
         if certificates.is_empty() {
-            return Err("holds no certificate (-----BEGIN CERTIFICATE-----)".to_owned());
+            return Err(CertificateError::None);
         }
         certificates
             .iter()
             .map(|certificate| {
-                let der = certificate.to_der().map_err(|error| error.to_string())?;
+                let der = certificate.to_der().map_err(|_| CertificateError::Syntax)?;
                 let sha256 = data_encoding::HEXLOWER.encode(&super::sha256(&der));
                 let subject = certificate.subject_name().entries().filter_map(|entry| {
                     let (name, value) =

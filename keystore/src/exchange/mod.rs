@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! octets ──bind::parse_skr──▶ UnverifiedSkr ──verify──▶ VerifiedSkr
-//!                                   └──── Vec<Finding> ◀───┘
+//!                                   └──── Vec<SkrFinding> ◀───┘
 //! ```
 //!
 //! Knows nothing of files.
 
 mod anchors;
 pub mod bind;
+mod coverage;
 pub mod format;
 mod key_fault;
 pub mod knot;
@@ -22,7 +23,8 @@ pub mod verify;
 pub mod xml;
 
 pub use anchors::{TrustAnchor, parse_trust_anchors};
-pub use verify::{Finding, VerifiedSkr, VerifyContext, verify};
+pub use coverage::Coverage;
+pub use verify::{SkrFinding, VerifiedSkr, VerifyContext, verify};
 
 use crate::dns::{Name, Rrset, Rrsig};
 use crate::keys::Dnskey;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use keystore::config::Config;
 use keystore::dns::Name;
-use keystore::exchange::Finding;
+use keystore::exchange::SkrFinding as Finding;
 use keystore::exchange::many;
 use keystore::exchange::verify::{self, verdicts, verdicts_unread};
 use keystore::store::{MAX_SKR_OCTETS, digest};

@@ -2,7 +2,7 @@
 
 use keystore::check::CheckId;
 use keystore::dns::Name;
-use keystore::exchange::{Finding, many};
+use keystore::exchange::{SkrFinding as Finding, many};
 
 use super::{Candidate, Rejection, Stage};
 use crate::checks;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use keystore::check::{self, CheckId};
 use keystore::dns::Name;
-use keystore::exchange::Finding;
+use keystore::exchange::SkrFinding as Finding;
 use keystore::store::digest;
 use keystore::time::Timestamp;
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use keystore::check::CheckId;
 use keystore::dns::Name;
-use keystore::exchange::{Bundle, Finding};
+use keystore::exchange::{Bundle, SkrFinding as Finding};
 use keystore::store::digest;
 use keystore::time::Timestamp;
 

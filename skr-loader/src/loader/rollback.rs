@@ -12,18 +12,18 @@ use std::borrow::Cow;
 
 use keystore::check::CheckId;
 use keystore::dns::Name;
-use keystore::exchange::Finding;
+use keystore::exchange::SkrFinding as Finding;
 use keystore::time::Timestamp;
 
 use super::{Import, ImportOutcome, Loader};
 use crate::audit::Record;
 use crate::checks;
-use crate::coverage::{self, Coverage};
 use crate::files::{hex, one_line};
 use crate::judge::{self, Acceptance, Candidate, Evidence, Origin, Overrides, Sources, Verdict};
 use crate::order::Order;
 use crate::report;
 use crate::store::{self, CommitError, Digest, Kept};
+use keystore::exchange::Coverage;
 
 /// What a rollback did, or would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,7 +213,7 @@ impl Loader {
             to,
             digest: sha256,
             generation: zone.state.next,
-            before: in_force.as_ref().and_then(|f| coverage::at(&f.bundles, now)),
+            before: in_force.as_ref().and_then(|f| Coverage::at(&f.bundles, now)),
             after,
             warnings,
             forced,

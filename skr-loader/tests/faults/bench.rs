@@ -8,7 +8,7 @@ use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
 use keystore::crypto::PrivateKey;
 use keystore::dns::Name;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
-use keystore::exchange::{Bundle, Finding, TrustAnchor, UnverifiedSkr, bind};
+use keystore::exchange::{Bundle, SkrFinding as Finding, TrustAnchor, UnverifiedSkr, bind};
 use keystore::keys::{Dnskey, KeyFile, Timing};
 use keystore::policy::Policy;
 use keystore::store::{digest, read_current};

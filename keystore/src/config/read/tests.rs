@@ -1,4 +1,9 @@
+use super::loader::MAX_SOCKET_PATH;
 use super::*;
+use crate::config::{KsrConfig, LoaderConfig, MetricsConfig, ParentCheck, SignerConfig};
+use crate::dns::Name;
+use crate::exchange::TrustAnchor;
+use crate::policy::Policy;
 
 use proptest::prelude::*;
 
@@ -389,4 +394,33 @@ proptest! {
             Err(other) => prop_assert!(false, "{}", other),
         }
     }
+}
+
+/// Names that DNS does not carry as they are: in `[[zone]]` and where a target names its zones.
+#[test]
+fn kind_20_u_labels_are_refused_with_the_a_label_to_write() {
+    const CASES: [(&str, &str); 6] = [
+        ("bücher.example", "is not ASCII; write \"xn--bcher-kva.example\""),
+        ("BÜCHER.example.", "is not ASCII; write \"xn--bcher-kva.example.\""),
+        ("例え.テスト", "is not ASCII; write \"xn--r8jz45g.xn--zckzah\""),
+        ("straße.example", "is not ASCII; write \"xn--strae-oqa.example\""),
+        ("ex\u{ad}ample.example", "is not ASCII; write \"example.example\""),
+        ("\u{fffd}.example", "is not ASCII, and there is no A-label for it"),
+    ];
+    for (name, want) in CASES {
+        let text = EXAMPLE.replacen("name = \"example.com\"", &format!("name = \"{name}\""), 1);
+        let found = errors(&text);
+        assert!(found.iter().any(|e| e.contains(&format!("zone[1].name: {want}"))), "{name}: {found:?}");
+        let text = format!(
+            "{}\n[[deliver.hook]]\nname = \"h\"\ncommand = [\"/bin/push\"]\nzones = [\"{name}\"]\n",
+            EXAMPLE.split("\n[deliver").next().unwrap()
+        );
+        let found = errors(&text);
+        assert!(
+            found.iter().any(|e| e.contains(&format!("deliver.hook[1].zones[1]: {want}"))),
+            "{name}: {found:?}"
+        );
+    }
+    let text = EXAMPLE.replacen("name = \"example.com\"", "name = \"xn--bcher-kva.example\"", 1);
+    assert!(errors(&text).iter().all(|e| !e.contains("zone[1].name")), "the A-label itself is taken");
 }

@@ -470,7 +470,7 @@ impl fmt::Display for Fault {
 
 /// One fault and its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct ProofFinding {
     /// What is wrong.
     pub fault: Fault,
     /// The first second of it.
@@ -481,7 +481,7 @@ pub struct Finding {
     pub in_last_bundle: bool,
 }
 
-impl Finding {
+impl ProofFinding {
     /// True when the schedule should not be used: the zone breaks before the last bundle begins, or a rule is broken.
     #[must_use]
     pub fn rejects(&self) -> bool {
@@ -496,7 +496,7 @@ impl Finding {
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for ProofFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.fault.id(), self.at.iso(), self.what())
     }

@@ -24,7 +24,7 @@ mod model;
 mod spans;
 
 use crate::check::CheckId;
-pub use fault::{CHECKS, Fault, Finding, KeyRef, Kind};
+pub use fault::{CHECKS, Fault, KeyRef, Kind, ProofFinding};
 
 use super::verify::{self, Severity};
 use super::{Bundle, TrustAnchor};
@@ -57,7 +57,7 @@ pub enum Parent {
     /// These DS RRsets, one after the other; the first one also before its time.
     Timeline(Vec<ParentDs>),
     /// These DS at first, and then what CDS and CDNSKEY ask for (RFC 7344): the old ones are in sight no longer than if the parent
-    /// changed them at once, the new ones not before it is safe. [`Report::ds_changes`] says what is so taken for granted.
+    /// changed them at once, the new ones not before it is safe. [`ProofReport::ds_changes`] says what is so taken for granted.
     FollowsCds(Vec<TrustAnchor>),
 }
 
@@ -140,13 +140,13 @@ impl From<&Policy> for Delays {
 
 /// What came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct ProofReport {
     /// The first second that was looked at.
     pub from: Timestamp,
     /// The last one: the earliest expiration of the last bundle's signatures.
     pub to: Timestamp,
     /// What was found, by time.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<ProofFinding>,
     /// Changes of the DS RRset that the proof takes for granted.
     pub ds_changes: Vec<DsChange>,
     /// The times of the ZSKs were not known.
@@ -170,16 +170,16 @@ pub struct DsChange {
     pub latest: Option<Timestamp>,
 }
 
-impl Report {
-    /// True when nothing found [rejects](Finding::rejects).
+impl ProofReport {
+    /// True when nothing found [rejects](ProofFinding::rejects).
     #[must_use]
     pub fn is_good(&self) -> bool {
-        !self.findings.iter().any(Finding::rejects)
+        !self.findings.iter().any(ProofFinding::rejects)
     }
 
     /// The first second at which some resolver fails, faults that a newer SKR may still heal included.
     #[must_use]
-    pub fn first_break(&self) -> Option<&Finding> {
+    pub fn first_break(&self) -> Option<&ProofFinding> {
         self.findings.iter().filter(|f| f.fault.kind() == Kind::Chain).min_by_key(|f| f.at)
     }
 
@@ -198,20 +198,20 @@ impl Report {
     }
 }
 
-impl Report {
+impl ProofReport {
     /// The findings as those of one check `id`, for who lists them among other checks: what rejects here rejects there when
     /// `binding`, else it is a warning; advice is a warning, and so is what hangs on a parent whose times are only assumed.
     ///
     /// That the ZSKs end with the last bundle is left out as long as that bundle is yet to come: they are made for the time that was
     /// asked for, which ends within it, and the next SKR brings others.
     #[must_use]
-    pub fn as_findings(&self, id: CheckId, binding: bool) -> Vec<verify::Finding> {
-        let turn = |f: &Finding| {
+    pub fn as_findings(&self, id: CheckId, binding: bool) -> Vec<verify::SkrFinding> {
+        let turn = |f: &ProofFinding| {
             let binding = binding && !(self.assumed_parent && f.fault.is_of_parent());
             let severity = if binding && f.rejects() { Severity::Reject } else { Severity::Warning };
-            verify::Finding { id, severity, bundle: None, what: f.to_string() }
+            verify::SkrFinding { id, severity, bundle: None, what: f.to_string() }
         };
-        let is_told = |f: &&Finding| {
+        let is_told = |f: &&ProofFinding| {
             !(f.in_last_bundle && matches!(f.fault, Fault::NoZsk { .. }) && self.from < self.last_begins)
         };
         self.findings.iter().filter(is_told).map(turn).collect()
@@ -228,7 +228,7 @@ pub fn prove_skr(
     keys: Option<&[KeyFile]>,
     policy: &Policy,
     from: Timestamp,
-) -> Report {
+) -> ProofReport {
     let first = bundles.iter().map(|b| b.inception).min().unwrap_or(Timestamp::MAX);
     let before = before.iter().filter(|b| b.inception < first);
     prove(&Plan {
@@ -243,7 +243,7 @@ pub fn prove_skr(
 
 /// Runs the proof.
 #[must_use]
-pub fn prove(plan: &Plan<'_>) -> Report {
+pub fn prove(plan: &Plan<'_>) -> ProofReport {
     model::Model::new(plan).prove()
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::fault::{Fault, Finding, KeyRef, Kind};
+use super::fault::{Fault, KeyRef, Kind, ProofFinding};
 use super::spans::{Span, both, common, joined, missing, span};
-use super::{DsChange, Parent, Plan, Report, Signing};
+use super::{DsChange, Parent, Plan, ProofReport, Signing};
 use crate::crypto::Algorithm;
 use crate::dns::Rtype;
 use crate::exchange::{Bundle, TrustAnchor};
@@ -139,7 +139,7 @@ impl<'a> Model<'a> {
         model
     }
 
-    pub(super) fn prove(mut self) -> Report {
+    pub(super) fn prove(mut self) -> ProofReport {
         let work = self.sets.len().saturating_mul((self.zone.len() + 1).saturating_mul(self.ds.len() + 1));
         if self.sets.is_empty() {
             self.window = (self.window.0, self.window.0 + 1);
@@ -163,21 +163,21 @@ impl<'a> Model<'a> {
         self.into_report()
     }
 
-    fn into_report(self) -> Report {
+    fn into_report(self) -> ProofReport {
         let last = self.sets.last().map_or(u64::MAX, |s| s.in_force.0);
         let end = self.window.1;
-        let mut findings: Vec<Finding> = self
+        let mut findings: Vec<ProofFinding> = self
             .found
             .into_values()
             .filter_map(|(fault, spans)| {
                 let (at, until) = *joined(spans).first()?;
                 let in_last_bundle = at > last && fault.kind() == Kind::Chain;
                 let until = (until < end).then(|| Timestamp::from_secs(until));
-                Some(Finding { fault, at: Timestamp::from_secs(at), until, in_last_bundle })
+                Some(ProofFinding { fault, at: Timestamp::from_secs(at), until, in_last_bundle })
             })
             .collect();
         findings.sort_by(|a, b| (a.at, a.fault.kind(), &a.fault).cmp(&(b.at, b.fault.kind(), &b.fault)));
-        Report {
+        ProofReport {
             from: Timestamp::from_secs(self.window.0),
             to: Timestamp::from_secs(end.saturating_sub(1)),
             findings,

@@ -64,11 +64,11 @@ impl World {
         }
     }
 
-    fn prove(&self) -> Report {
+    fn prove(&self) -> ProofReport {
         self.prove_since(Timestamp::EPOCH)
     }
 
-    fn prove_since(&self, from: Timestamp) -> Report {
+    fn prove_since(&self, from: Timestamp) -> ProofReport {
         let end = start().plus(200 * DAY);
         let (zero, never) = (Timestamp::EPOCH, Timestamp::MAX);
         let mut builder = SkrBuilder::new("example.", start())
@@ -421,7 +421,7 @@ fn only_what_is_asked_for_is_looked_at() {
 }
 
 impl World {
-    fn prove_from(&self, from: Timestamp) -> Report {
+    fn prove_from(&self, from: Timestamp) -> ProofReport {
         let (zero, never) = (Timestamp::EPOCH, Timestamp::MAX);
         let builder = SkrBuilder::new("example.", start())
             .zsk_during(TestKey::zsk(2).dnskey, zero, never)

@@ -1,12 +1,12 @@
 //! Checks of the keys, before any signature is tried with them.
 
-use super::report::Report;
+use super::report::FindingList;
 use super::{BundleView, Subject};
 use crate::check::CheckId;
 use crate::crypto::Algorithm;
 
 /// SKR-KEY: every key is a zone key with protocol 3, ZSK (256) or KSK (257), not revoked, and its public key is well-formed.
-pub(super) fn check_keys(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_keys(subject: &Subject<'_>, report: &mut FindingList) {
     const ID: CheckId = CheckId::SkrKey;
     for view in &subject.bundles {
         if view.keys.len() < view.bundle.dnskey.rdatas.len() {
@@ -24,7 +24,7 @@ pub(super) fn check_keys(subject: &Subject<'_>, report: &mut Report) {
 ///
 /// Of each algorithm in the DNSKEY RRset a key must sign it (RFC 4035 section 2.2). Validators do not insist
 /// (RFC 6840 section 5.11), so its lack is a warning.
-pub(super) fn check_algorithms(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_algorithms(subject: &Subject<'_>, report: &mut FindingList) {
     const ID: CheckId = CheckId::SkrAlgorithm;
     for BundleView { bundle, keys, .. } in &subject.bundles {
         for kv in keys.iter().filter(|kv| !kv.key.algorithm.can_sign()) {
@@ -59,7 +59,7 @@ pub(super) fn check_algorithms(subject: &Subject<'_>, report: &mut Report) {
 ///
 /// A validator has to try every key that fits a signature (CVE-2023-50387), and who chooses a signature by tag, as BIND
 /// does on import, chooses the wrong one. The same tag with another algorithm is a warning.
-pub(super) fn check_collisions(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_collisions(subject: &Subject<'_>, report: &mut FindingList) {
     const ID: CheckId = CheckId::SkrCollision;
     for BundleView { bundle, keys, .. } in &subject.bundles {
         for (i, kv) in keys.iter().enumerate() {

@@ -10,9 +10,9 @@ mod signatures;
 mod times;
 
 use crate::check::CheckId;
-pub use report::{CHECKS, Finding, Outcome, Severity, Verdict, verdicts, verdicts_unread};
+pub use report::{CHECKS, CheckOutcome, CheckVerdict, Severity, SkrFinding, verdicts, verdicts_unread};
 
-use report::Report;
+use report::FindingList;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -105,7 +105,7 @@ impl Default for Limits {
 pub struct VerifiedSkr {
     zone: Name,
     bundles: Vec<Bundle>,
-    warnings: Vec<Finding>,
+    warnings: Vec<SkrFinding>,
 }
 
 impl VerifiedSkr {
@@ -123,7 +123,7 @@ impl VerifiedSkr {
 
     /// What the checks found that does not reject.
     #[must_use]
-    pub fn warnings(&self) -> &[Finding] {
+    pub fn warnings(&self) -> &[SkrFinding] {
         &self.warnings
     }
 
@@ -155,9 +155,9 @@ pub fn verify(
     skr: UnverifiedSkr,
     context: &VerifyContext<'_>,
     now: Timestamp,
-) -> Result<VerifiedSkr, Vec<Finding>> {
+) -> Result<VerifiedSkr, Vec<SkrFinding>> {
     let findings = findings(&skr, context, now);
-    if findings.iter().any(Finding::rejects) {
+    if findings.iter().any(SkrFinding::rejects) {
         return Err(findings);
     }
     let superseded = times::superseded(&skr.bundles);
@@ -167,8 +167,8 @@ pub fn verify(
 
 /// Everything that the checks find in an SKR, warnings included.
 #[must_use]
-pub fn findings(skr: &UnverifiedSkr, context: &VerifyContext<'_>, now: Timestamp) -> Vec<Finding> {
-    let mut report = Report::default();
+pub fn findings(skr: &UnverifiedSkr, context: &VerifyContext<'_>, now: Timestamp) -> Vec<SkrFinding> {
+    let mut report = FindingList::default();
     check_limits(skr, &mut report);
     check_not_empty(skr, &mut report);
     if report.rejects() {
@@ -198,7 +198,7 @@ pub fn findings(skr: &UnverifiedSkr, context: &VerifyContext<'_>, now: Timestamp
 }
 
 /// SKR-LIMITS: bundles, keys and signatures stay below their limits, so that no file takes the verifier's time.
-fn check_limits(skr: &UnverifiedSkr, report: &mut Report) {
+fn check_limits(skr: &UnverifiedSkr, report: &mut FindingList) {
     const ID: CheckId = CheckId::SkrLimits;
     if skr.bundles.len() > bind::MAX_BUNDLES {
         let count = skr.bundles.len();
@@ -225,7 +225,7 @@ fn check_limits(skr: &UnverifiedSkr, report: &mut Report) {
 }
 
 /// SKR-SYNTAX: there is a bundle, and each has a DNSKEY RRset.
-fn check_not_empty(skr: &UnverifiedSkr, report: &mut Report) {
+fn check_not_empty(skr: &UnverifiedSkr, report: &mut FindingList) {
     const ID: CheckId = CheckId::SkrSyntax;
     if skr.bundles.is_empty() {
         report.reject(ID, None, "there are no bundles");

@@ -3,7 +3,7 @@
 use crate::check::CheckId;
 use std::collections::BTreeSet;
 
-use super::report::Report;
+use super::report::FindingList;
 use super::{BundleView, Subject};
 use crate::dns::{Rrset, Rrsig, Rtype};
 use crate::keys::Dnskey;
@@ -18,7 +18,7 @@ const CDS_DELETE: &[u8] = &[0, 0, 0, 0, 0];
 const CDNSKEY_DELETE: &[u8] = &[0, 0, 3, 0, 0];
 
 /// SKR-WRONG-ZONE: the SKR, every owner and every signer is the zone.
-pub(super) fn check_zone(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_zone(subject: &Subject<'_>, report: &mut FindingList) {
     const ID: CheckId = CheckId::SkrWrongZone;
     let zone = subject.context.zone;
     if subject.zone != zone {
@@ -32,7 +32,7 @@ pub(super) fn check_zone(subject: &Subject<'_>, report: &mut Report) {
 }
 
 /// SKR-TYPE: the RRsets have the types of their places, and each signature covers one of them.
-pub(super) fn check_types(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_types(subject: &Subject<'_>, report: &mut FindingList) {
     const ID: CheckId = CheckId::SkrType;
     for BundleView { bundle, .. } in &subject.bundles {
         let places = [
@@ -56,7 +56,7 @@ pub(super) fn check_types(subject: &Subject<'_>, report: &mut Report) {
 }
 
 /// SKR-TTL: no TTL is over 2^31-1; one over a week is a warning.
-pub(super) fn check_ttls(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_ttls(subject: &Subject<'_>, report: &mut FindingList) {
     const ID: CheckId = CheckId::SkrTtl;
     for BundleView { bundle, .. } in &subject.bundles {
         for rrset in bundle.rrsets() {
@@ -74,7 +74,7 @@ pub(super) fn check_ttls(subject: &Subject<'_>, report: &mut Report) {
 /// not break the delegation (RFC 7344 section 4.1): a key that they name signs the DNSKEY RRset.
 ///
 /// The delete form (RFC 8078 section 4) stands alone, in both RRsets where there are both, and only where it is allowed.
-pub(super) fn check_cds(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_cds(subject: &Subject<'_>, report: &mut FindingList) {
     for view in &subject.bundles {
         if let Err(what) = cds_named(view, subject.context.allow_delete, report) {
             report.reject(CheckId::SkrCds, Some(view.bundle), what);
@@ -82,7 +82,7 @@ pub(super) fn check_cds(subject: &Subject<'_>, report: &mut Report) {
     }
 }
 
-fn cds_named(view: &BundleView<'_>, allow_delete: bool, report: &mut Report) -> Result<(), String> {
+fn cds_named(view: &BundleView<'_>, allow_delete: bool, report: &mut FindingList) -> Result<(), String> {
     let bundle = view.bundle;
     let deletes = |r: Option<&Rrset>, form: &[u8]| r.is_some_and(|r| r.rdatas.iter().any(|d| **d == *form));
     let by_cds = deletes(bundle.cds.as_ref(), CDS_DELETE);
@@ -123,7 +123,11 @@ fn cds_named(view: &BundleView<'_>, allow_delete: bool, report: &mut Report) -> 
 }
 
 /// The keys, by their place, that the CDS RRset names.
-fn keys_of_cds(view: &BundleView<'_>, cds: &Rrset, report: &mut Report) -> Result<BTreeSet<usize>, String> {
+fn keys_of_cds(
+    view: &BundleView<'_>,
+    cds: &Rrset,
+    report: &mut FindingList,
+) -> Result<BTreeSet<usize>, String> {
     let mut named = BTreeSet::new();
     for rdata in &cds.rdatas {
         let [tag_high, tag_low, _, digest_type, ..] = **rdata else {

@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 
 /// What one check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct SkrFinding {
     /// The check, `SKR-…`.
     pub id: CheckId,
     /// Whether it rejects.
@@ -30,7 +30,7 @@ pub enum Severity {
     Reject,
 }
 
-impl Finding {
+impl SkrFinding {
     /// A finding that rejects.
     #[must_use]
     pub fn reject(id: CheckId, bundle: Option<Timestamp>, what: impl Into<String>) -> Self {
@@ -50,7 +50,7 @@ impl Finding {
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for SkrFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.id)?;
         if self.severity == Severity::Warning {
@@ -63,7 +63,7 @@ impl fmt::Display for Finding {
     }
 }
 
-impl From<&SyntaxError> for Finding {
+impl From<&SyntaxError> for SkrFinding {
     fn from(error: &SyntaxError) -> Self {
         Self::reject(error.id, None, format!("line {}: {}", error.line, error.what))
     }
@@ -74,26 +74,26 @@ const MAX_TOLD: usize = 20;
 
 /// Collects findings; what goes beyond [`MAX_TOLD`] of a check is only counted.
 #[derive(Default)]
-pub(super) struct Report {
-    findings: Vec<Finding>,
+pub(super) struct FindingList {
+    findings: Vec<SkrFinding>,
     untold: BTreeMap<(CheckId, Severity), usize>,
 }
 
-impl Report {
+impl FindingList {
     pub(super) fn reject(&mut self, id: CheckId, bundle: Option<&Bundle>, what: impl Into<String>) {
-        self.add(Finding::reject(id, bundle.map(|b| b.inception), what));
+        self.add(SkrFinding::reject(id, bundle.map(|b| b.inception), what));
     }
 
     pub(super) fn warn(&mut self, id: CheckId, bundle: Option<&Bundle>, what: impl Into<String>) {
-        self.add(Finding::warning(id, bundle.map(|b| b.inception), what));
+        self.add(SkrFinding::warning(id, bundle.map(|b| b.inception), what));
     }
 
     /// Rejects, and is told however many findings there are.
     pub(super) fn give_up(&mut self, id: CheckId, what: &str) {
-        self.findings.push(Finding::reject(id, None, what));
+        self.findings.push(SkrFinding::reject(id, None, what));
     }
 
-    fn add(&mut self, finding: Finding) {
+    fn add(&mut self, finding: SkrFinding) {
         let told =
             self.findings.iter().filter(|f| f.id == finding.id && f.severity == finding.severity).count();
         if told < MAX_TOLD {
@@ -104,12 +104,12 @@ impl Report {
     }
 
     pub(super) fn rejects(&self) -> bool {
-        self.findings.iter().any(Finding::rejects)
+        self.findings.iter().any(SkrFinding::rejects)
     }
 
-    pub(super) fn into_findings(mut self) -> Vec<Finding> {
+    pub(super) fn into_findings(mut self) -> Vec<SkrFinding> {
         for ((id, severity), count) in self.untold {
-            self.findings.push(Finding {
+            self.findings.push(SkrFinding {
                 id,
                 severity,
                 bundle: None,
@@ -151,18 +151,18 @@ pub const CHECKS: &[Check] = checks! {
 
 /// The verdict of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict<'a> {
+pub struct CheckVerdict<'a> {
     /// The check.
     pub check: Check,
     /// How it went.
-    pub outcome: Outcome,
+    pub outcome: CheckOutcome,
     /// What it found.
-    pub findings: Vec<&'a Finding>,
+    pub findings: Vec<&'a SkrFinding>,
 }
 
 /// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CheckOutcome {
     /// Nothing found.
     Passed,
     /// Warnings only.
@@ -175,17 +175,17 @@ pub enum Outcome {
 
 /// A verdict for each of `checks`, given the findings of a run. Findings of other checks are left out.
 #[must_use]
-pub fn verdicts<'a>(checks: &[Check], findings: &'a [Finding]) -> Vec<Verdict<'a>> {
+pub fn verdicts<'a>(checks: &[Check], findings: &'a [SkrFinding]) -> Vec<CheckVerdict<'a>> {
     checks
         .iter()
         .map(|check| {
             let findings: Vec<_> = findings.iter().filter(|f| f.id == check.id).collect();
             let outcome = match findings.iter().map(|f| f.severity).max() {
-                None => Outcome::Passed,
-                Some(Severity::Warning) => Outcome::Warned,
-                Some(Severity::Reject) => Outcome::Rejected,
+                None => CheckOutcome::Passed,
+                Some(Severity::Warning) => CheckOutcome::Warned,
+                Some(Severity::Reject) => CheckOutcome::Rejected,
             };
-            Verdict { check: *check, outcome, findings }
+            CheckVerdict { check: *check, outcome, findings }
         })
         .collect()
 }
@@ -193,10 +193,10 @@ pub fn verdicts<'a>(checks: &[Check], findings: &'a [Finding]) -> Vec<Verdict<'a
 /// A verdict for each of `checks` when the text did not read: `finding` (made from the [`SyntaxError`]) stands
 /// alone, all others were not reached.
 #[must_use]
-pub fn verdicts_unread<'a>(checks: &[Check], finding: &'a Finding) -> Vec<Verdict<'a>> {
+pub fn verdicts_unread<'a>(checks: &[Check], finding: &'a SkrFinding) -> Vec<CheckVerdict<'a>> {
     let mut all = verdicts(checks, std::slice::from_ref(finding));
     for verdict in all.iter_mut().filter(|v| v.findings.is_empty()) {
-        verdict.outcome = Outcome::NotReached;
+        verdict.outcome = CheckOutcome::NotReached;
     }
     all
 }

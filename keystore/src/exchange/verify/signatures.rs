@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use rayon::prelude::*;
 
-use super::report::Report;
+use super::report::FindingList;
 use super::{BundleView, Subject};
 use crate::dns::{Rrset, Rrsig, Rtype, rrsig};
 use crate::keys::Dnskey;
@@ -20,7 +20,7 @@ const MAX_BAD: usize = 32;
 const MAX_TRIED_IN_VAIN: usize = 512;
 
 /// SKR-BAD-SIGNATURE and SKR-UNKNOWN-KSK, bundle by bundle.
-pub(super) fn check_signatures(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_signatures(subject: &Subject<'_>, report: &mut FindingList) {
     let mut trust = Trust::new(subject);
     let in_vain = report.rejects();
     let (mut bad, mut tried) = (0, 0);
@@ -164,7 +164,12 @@ impl<'a> Trust<'a> {
 
     /// SKR-UNKNOWN-KSK: the DNSKEY RRset is signed by a trusted KSK that it contains.
     /// SKR-BAD-SIGNATURE: so are CDNSKEY and CDS (RFC 7344 section 4.1). Gives false when nothing of it is trusted.
-    fn check_bundle(&mut self, view: &BundleView<'_>, good: &[(Rtype, usize)], report: &mut Report) -> bool {
+    fn check_bundle(
+        &mut self,
+        view: &BundleView<'_>,
+        good: &[(Rtype, usize)],
+        report: &mut FindingList,
+    ) -> bool {
         let bundle = view.bundle;
         let vouched = |rtype: Rtype| {
             good.iter().any(|(covered, place)| *covered == rtype && self.is_trusted(&view.keys[*place].key))

@@ -18,16 +18,16 @@ fn builder() -> SkrBuilder {
 }
 
 /// The findings at the start of the first bundle, held against the builder's own KSKs.
-fn judge(builder: &SkrBuilder, skr: &UnverifiedSkr) -> Vec<Finding> {
+fn judge(builder: &SkrBuilder, skr: &UnverifiedSkr) -> Vec<SkrFinding> {
     let (zone, anchors) = (Name::parse("example.").expect("a name"), builder.anchors());
     let context = VerifyContext::new(&zone, &anchors);
     let findings = findings(skr, &context, start());
-    assert_eq!(verify(skr.clone(), &context, start()).is_err(), findings.iter().any(Finding::rejects));
+    assert_eq!(verify(skr.clone(), &context, start()).is_err(), findings.iter().any(SkrFinding::rejects));
     assert!(findings.iter().all(|f| CHECKS.iter().any(|c| c.id == f.id)), "{findings:#?}");
     findings
 }
 
-fn rejecting(findings: &[Finding]) -> Vec<CheckId> {
+fn rejecting(findings: &[SkrFinding]) -> Vec<CheckId> {
     let mut ids: Vec<_> = findings.iter().filter(|f| f.rejects()).map(|f| f.id).collect();
     ids.dedup();
     ids
@@ -712,26 +712,26 @@ fn good_signatures_by_nobody_are_given_up_early_too() {
 #[test]
 fn verdicts_name_every_check() {
     let findings = vec![
-        Finding::warning(CheckId::SkrGap, None, "a"),
-        Finding::reject(CheckId::SkrCds, Some(start()), "b"),
-        Finding::warning(CheckId::SkrCds, None, "c"),
+        SkrFinding::warning(CheckId::SkrGap, None, "a"),
+        SkrFinding::reject(CheckId::SkrCds, Some(start()), "b"),
+        SkrFinding::warning(CheckId::SkrCds, None, "c"),
     ];
     let all = verdicts(CHECKS, &findings);
     assert_eq!(all.len(), CHECKS.len());
     for verdict in &all {
         let want = match verdict.check.id {
-            CheckId::SkrGap => Outcome::Warned,
-            CheckId::SkrCds => Outcome::Rejected,
-            _ => Outcome::Passed,
+            CheckId::SkrGap => CheckOutcome::Warned,
+            CheckId::SkrCds => CheckOutcome::Rejected,
+            _ => CheckOutcome::Passed,
         };
         assert_eq!(verdict.outcome, want, "{}", verdict.check.id);
     }
     assert_eq!(findings[1].to_string(), "SKR-CDS: bundle 20270101000000: b");
     assert_eq!(findings[0].to_string(), "SKR-GAP: warning: a");
-    let finding = Finding::reject(CheckId::SkrType, None, "no");
+    let finding = SkrFinding::reject(CheckId::SkrType, None, "no");
     for verdict in verdicts_unread(CHECKS, &finding) {
         let here = verdict.check.id == CheckId::SkrType;
-        assert_eq!(verdict.outcome, if here { Outcome::Rejected } else { Outcome::NotReached });
+        assert_eq!(verdict.outcome, if here { CheckOutcome::Rejected } else { CheckOutcome::NotReached });
     }
     let mut ids: Vec<_> = CHECKS.iter().map(|c| c.id).collect();
     ids.sort_unstable();

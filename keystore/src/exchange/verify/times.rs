@@ -3,7 +3,7 @@
 use crate::check::CheckId;
 use std::collections::BTreeMap;
 
-use super::report::Report;
+use super::report::FindingList;
 use super::{Purpose, Subject, span};
 use crate::dns::Rrsig;
 use crate::exchange::Bundle;
@@ -33,7 +33,7 @@ pub(super) fn superseded(bundles: &[Bundle]) -> Vec<bool> {
 }
 
 /// SKR-ORDER: bundles come in the order of their inceptions.
-pub(super) fn check_order(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_order(subject: &Subject<'_>, report: &mut FindingList) {
     for (before, bundle) in subject.switches().filter(|(a, b)| a.inception > b.inception) {
         let what = format!("comes after the bundle of {}, which begins later", before.inception);
         report.reject(CheckId::SkrOrder, Some(bundle), what);
@@ -41,7 +41,7 @@ pub(super) fn check_order(subject: &Subject<'_>, report: &mut Report) {
 }
 
 /// SKR-DUPLICATE: no two bundles share an inception (but see [`superseded`]).
-pub(super) fn check_duplicates(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_duplicates(subject: &Subject<'_>, report: &mut FindingList) {
     let mut seen = BTreeMap::<Timestamp, usize>::new();
     for bundle in subject.in_force() {
         let count = seen.entry(bundle.inception).or_default();
@@ -62,7 +62,7 @@ fn period(bundle: &Bundle, signature: &Rrsig) -> (Timestamp, Timestamp) {
 }
 
 /// SKR-VALIDITY: each signature begins before it ends, and does not last longer than the limit.
-pub(super) fn check_validity(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_validity(subject: &Subject<'_>, report: &mut FindingList) {
     const ID: CheckId = CheckId::SkrValidity;
     for (bundle, signature) in all_signatures(subject) {
         let (start, end) = period(bundle, signature);
@@ -82,7 +82,7 @@ pub(super) fn check_validity(subject: &Subject<'_>, report: &mut Report) {
 ///
 /// A signer makes all signatures begin by the same time before their bundle (an hour in BIND). Where most bundles agree
 /// and one does not, its header is damaged: nothing else in the file covers that time.
-pub(super) fn check_headers(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_headers(subject: &Subject<'_>, report: &mut FindingList) {
     let lead =
         |b: &Bundle, s: &Rrsig| i128::from(b.inception.secs()) - i128::from(s.incepts(b.inception).secs());
     let mut counts = BTreeMap::<i128, usize>::new();
@@ -106,7 +106,7 @@ pub(super) fn check_headers(subject: &Subject<'_>, report: &mut Report) {
 }
 
 /// SKR-NOT-YET: each signature is valid when its bundle comes into force.
-pub(super) fn check_not_yet(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_not_yet(subject: &Subject<'_>, report: &mut FindingList) {
     for (bundle, signature) in all_signatures(subject) {
         let (start, _) = period(bundle, signature);
         if start > bundle.inception {
@@ -124,7 +124,7 @@ pub(super) fn check_not_yet(subject: &Subject<'_>, report: &mut Report) {
 /// A cache keeps an RRset for its TTL, but never longer than its signature (RFC 4035 section 5.3.3), so that a
 /// signature that outlives the switch by less than the TTL only costs queries: a warning. Of a bundle without
 /// signatures SKR-UNKNOWN-KSK speaks.
-pub(super) fn check_gaps(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_gaps(subject: &Subject<'_>, report: &mut FindingList) {
     const ID: CheckId = CheckId::SkrGap;
     for (bundle, next) in subject.switches().filter(|(bundle, _)| !bundle.signatures.is_empty()) {
         let end = bundle.expiration();
@@ -154,7 +154,7 @@ pub(super) fn check_gaps(subject: &Subject<'_>, report: &mut Report) {
 /// means that the bundle that should have come before it is gone, although signatures still reach across. Only told where
 /// three or more switches between equal key sets agree on the margin (key changes at regular distances agree, too, and say
 /// nothing), and where signatures do not end before the switch anyway.
-pub(super) fn check_missing(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_missing(subject: &Subject<'_>, report: &mut FindingList) {
     let margins: Vec<(&Bundle, &Bundle, u64)> = subject
         .switches()
         .filter(|(bundle, next)| bundle.expiration() >= next.inception)
@@ -183,7 +183,7 @@ pub(super) fn check_missing(subject: &Subject<'_>, report: &mut Report) {
     }
 }
 
-fn note_gap(subject: &Subject<'_>, report: &mut Report, bundle: &Bundle, what: String) {
+fn note_gap(subject: &Subject<'_>, report: &mut FindingList, bundle: &Bundle, what: String) {
     if subject.context.allow_gaps {
         report.warn(CheckId::SkrGap, Some(bundle), what);
     } else {
@@ -193,7 +193,7 @@ fn note_gap(subject: &Subject<'_>, report: &mut Report, bundle: &Bundle, what: S
 
 /// SKR-OVERLAP: no signature outlives its bundle by more than the limit. Until it expires, a replaced key set can be
 /// replayed to validators.
-pub(super) fn check_overlap(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_overlap(subject: &Subject<'_>, report: &mut FindingList) {
     for (bundle, next) in subject.switches() {
         let end = bundle.signatures.iter().map(|s| s.expires(bundle.inception)).max();
         let over = end.map_or(0, |end| end.since(next.inception));
@@ -209,7 +209,7 @@ pub(super) fn check_overlap(subject: &Subject<'_>, report: &mut Report) {
 }
 
 /// SKR-EXPIRED: no signature ends before its bundle comes into force, and a new SKR is not all in the past.
-pub(super) fn check_expired(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_expired(subject: &Subject<'_>, report: &mut FindingList) {
     const ID: CheckId = CheckId::SkrExpired;
     for (bundle, signature) in all_signatures(subject) {
         let (start, end) = period(bundle, signature);
@@ -229,7 +229,7 @@ pub(super) fn check_expired(subject: &Subject<'_>, report: &mut Report) {
 }
 
 /// SKR-HORIZON: a new SKR does not reach further into the future than the limit.
-pub(super) fn check_horizon(subject: &Subject<'_>, report: &mut Report) {
+pub(super) fn check_horizon(subject: &Subject<'_>, report: &mut FindingList) {
     if subject.context.purpose == Purpose::Reload {
         return;
     }

@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use super::check::{Rules, days, reject, same_ids, verify};
 use super::{XmlBundle, XmlKey, XmlRequest, XmlResponse};
 use crate::crypto::Algorithm;
-use crate::exchange::Finding;
+use crate::exchange::SkrFinding;
 use crate::keys::FLAG_REVOKE;
 
 /// Runs the checks of a request against the SKR before; an empty list means that all hold.
 #[must_use]
-pub fn check_chain(request: &XmlRequest, previous: &XmlResponse, rules: &Rules) -> Vec<Finding> {
+pub fn check_chain(request: &XmlRequest, previous: &XmlResponse, rules: &Rules) -> Vec<SkrFinding> {
     [
         check_id(request, previous),
         check_unique(request, previous),
@@ -28,7 +28,7 @@ pub fn check_response(
     request: &XmlRequest,
     previous: Option<&XmlResponse>,
     rules: &Rules,
-) -> Vec<Finding> {
+) -> Vec<SkrFinding> {
     let mut findings = check_answer(response, request);
     findings.extend(check_signatures(response));
     if let Some(previous) = previous {
@@ -39,7 +39,7 @@ pub fn check_response(
 }
 
 /// KSR-ID: the request is not the one that the SKR before answered.
-fn check_id(request: &XmlRequest, previous: &XmlResponse) -> Vec<Finding> {
+fn check_id(request: &XmlRequest, previous: &XmlResponse) -> Vec<SkrFinding> {
     if request.id != previous.id {
         return Vec::new();
     }
@@ -48,7 +48,7 @@ fn check_id(request: &XmlRequest, previous: &XmlResponse) -> Vec<Finding> {
 }
 
 /// KSR-BUNDLE-UNIQUE: no bundle id is one of the SKR before.
-fn check_unique(request: &XmlRequest, previous: &XmlResponse) -> Vec<Finding> {
+fn check_unique(request: &XmlRequest, previous: &XmlResponse) -> Vec<SkrFinding> {
     let lower = |b: &XmlBundle| b.id.to_string().to_ascii_lowercase();
     let known: BTreeSet<String> = previous.bundles.iter().map(lower).collect();
     let again = request.bundles.iter().filter(|b| known.contains(&lower(b)));
@@ -58,7 +58,7 @@ fn check_unique(request: &XmlRequest, previous: &XmlResponse) -> Vec<Finding> {
 
 /// KSR-CHAIN-KEYS: every key of the first bundle is in the last bundle of the SKR before, equal in all, the identifier and the TTL
 /// too: who holds these ZSKs is who held them then.
-fn check_chain_keys(request: &XmlRequest, previous: &XmlResponse, rules: &Rules) -> Vec<Finding> {
+fn check_chain_keys(request: &XmlRequest, previous: &XmlResponse, rules: &Rules) -> Vec<SkrFinding> {
     let (Some(first), Some(last)) = (request.bundles.first(), previous.bundles.last()) else {
         return Vec::new();
     };
@@ -70,7 +70,7 @@ fn check_chain_keys(request: &XmlRequest, previous: &XmlResponse, rules: &Rules)
 }
 
 /// KSR-CHAIN-OVERLAP: the last bundle of the SKR before overlaps the first one as the request claims.
-fn check_chain_overlap(request: &XmlRequest, previous: &XmlResponse, rules: &Rules) -> Vec<Finding> {
+fn check_chain_overlap(request: &XmlRequest, previous: &XmlResponse, rules: &Rules) -> Vec<SkrFinding> {
     const ID: CheckId = CheckId::KsrChainOverlap;
     let (Some(first), Some(last)) = (request.bundles.first(), previous.bundles.last()) else {
         return Vec::new();
@@ -96,7 +96,7 @@ fn check_chain_overlap(request: &XmlRequest, previous: &XmlResponse, rules: &Rul
 
 /// SKR-VERIFY: id, serial, zone and the ZSKs' policy are those of the request; so are the bundles' ids and times; each has the keys
 /// that were asked for, and no other ZSK; the algorithms of ZSKs and signatures are the same.
-fn check_answer(response: &XmlResponse, request: &XmlRequest) -> Vec<Finding> {
+fn check_answer(response: &XmlResponse, request: &XmlRequest) -> Vec<SkrFinding> {
     const ID: CheckId = CheckId::SkrVerify;
     let mut findings = Vec::new();
     let heads = (&response.id, response.serial, &response.domain, &response.zsk_policy)
@@ -125,7 +125,7 @@ fn check_answer(response: &XmlResponse, request: &XmlRequest) -> Vec<Finding> {
 }
 
 /// SKR-VERIFY: each signature is by a KSK of its bundle, verifies, and begins and ends with the bundle.
-fn check_signatures(response: &XmlResponse) -> Vec<Finding> {
+fn check_signatures(response: &XmlResponse) -> Vec<SkrFinding> {
     let mut findings = Vec::new();
     for bundle in &response.bundles {
         let mut fault = |what: String| findings.push(reject(CheckId::SkrVerify, Some(bundle), what));
@@ -158,7 +158,7 @@ fn has(bundle: &XmlBundle, key: &XmlKey) -> bool {
 
 /// KSR-POLICY-SAFETY: each key that signs the first bundle was in the last one of the SKR before, and that for as long as the KSKs'
 /// policy claims.
-fn check_publish_safety(response: &XmlResponse, previous: &XmlResponse, rules: &Rules) -> Vec<Finding> {
+fn check_publish_safety(response: &XmlResponse, previous: &XmlResponse, rules: &Rules) -> Vec<SkrFinding> {
     const ID: CheckId = CheckId::KsrPolicySafety;
     let (Some(first), Some(last)) = (response.bundles.first(), previous.bundles.last()) else {
         return Vec::new();
@@ -186,7 +186,7 @@ fn check_retire_safety(
     response: &XmlResponse,
     previous: Option<&XmlResponse>,
     rules: &Rules,
-) -> Vec<Finding> {
+) -> Vec<SkrFinding> {
     const ID: CheckId = CheckId::KsrPolicySafety;
     let mut findings = Vec::new();
     if !rules.retire_safety {

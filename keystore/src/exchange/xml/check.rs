@@ -11,7 +11,7 @@ use super::{Label, SignatureAlgorithm, Uuid, XmlBundle, XmlKey, XmlRequest};
 use crate::check::Check;
 use crate::crypto::Algorithm;
 use crate::dns::{Name, rrsig};
-use crate::exchange::Finding;
+use crate::exchange::SkrFinding;
 use crate::keys::FLAG_ZONE;
 use crate::time::Timestamp;
 
@@ -161,7 +161,7 @@ impl Rules {
 
 /// Runs all checks of this module; an empty list means that all hold.
 #[must_use]
-pub fn check_request(request: &XmlRequest, rules: &Rules, now: Timestamp) -> Vec<Finding> {
+pub fn check_request(request: &XmlRequest, rules: &Rules, now: Timestamp) -> Vec<SkrFinding> {
     [
         check_domain(request, rules),
         check_unique(request),
@@ -179,8 +179,8 @@ pub fn check_request(request: &XmlRequest, rules: &Rules, now: Timestamp) -> Vec
     .concat()
 }
 
-pub(super) fn reject(id: CheckId, bundle: Option<&XmlBundle>, what: impl Into<String>) -> Finding {
-    Finding::reject(id, bundle.map(|b| b.inception), what)
+pub(super) fn reject(id: CheckId, bundle: Option<&XmlBundle>, what: impl Into<String>) -> SkrFinding {
+    SkrFinding::reject(id, bundle.map(|b| b.inception), what)
 }
 
 /// Seconds for people.
@@ -189,7 +189,7 @@ pub(super) fn days(seconds: u64) -> String {
 }
 
 /// KSR-DOMAIN: the request is for a zone that is signed here.
-fn check_domain(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
+fn check_domain(request: &XmlRequest, rules: &Rules) -> Vec<SkrFinding> {
     if rules.domains.contains(&request.domain) {
         return Vec::new();
     }
@@ -198,7 +198,7 @@ fn check_domain(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
 }
 
 /// KSR-BUNDLE-UNIQUE: no bundle id stands twice in the request.
-fn check_unique(request: &XmlRequest) -> Vec<Finding> {
+fn check_unique(request: &XmlRequest) -> Vec<SkrFinding> {
     let mut seen = BTreeSet::new();
     let twice = |b: &&XmlBundle| !seen.insert(b.id.to_string().to_ascii_lowercase());
     let found = request.bundles.iter().filter(twice);
@@ -211,7 +211,7 @@ fn check_unique(request: &XmlRequest) -> Vec<Finding> {
 
 /// KSR-BUNDLE-KEYS: one identifier stands for one key in all bundles; flags are 256; the tag is what the file says; algorithm,
 /// size and exponent are among those that the request claims.
-fn check_keys(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
+fn check_keys(request: &XmlRequest, rules: &Rules) -> Vec<SkrFinding> {
     const ID: CheckId = CheckId::KsrBundleKeys;
     let mut first: BTreeMap<&Label, &XmlKey> = BTreeMap::new();
     let mut findings = Vec::new();
@@ -263,7 +263,7 @@ fn shown(is: &SignatureAlgorithm) -> String {
 
 /// KSR-BUNDLE-POP: every signature verifies over the whole DNSKEY RRset of its bundle, and every key has made one. Their times
 /// do not count: they prove possession when the request was made.
-fn check_possession(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
+fn check_possession(request: &XmlRequest, rules: &Rules) -> Vec<SkrFinding> {
     const ID: CheckId = CheckId::KsrBundlePop;
     let mut findings = Vec::new();
     for bundle in request.bundles.iter().filter(|_| rules.signatures) {
@@ -302,7 +302,7 @@ pub(super) fn verify(
 }
 
 /// KSR-BUNDLE-COUNT: there are as many bundles as agreed.
-fn check_count(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
+fn check_count(request: &XmlRequest, rules: &Rules) -> Vec<SkrFinding> {
     let is = request.bundles.len();
     let wrong = rules.bundles.filter(|want| *want != is);
     let finding =
@@ -311,7 +311,7 @@ fn check_count(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
 }
 
 /// KSR-BUNDLE-CYCLE-DURATION: from the first to the last inception it is as long as agreed.
-fn check_cycle(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
+fn check_cycle(request: &XmlRequest, rules: &Rules) -> Vec<SkrFinding> {
     let (Some(first), Some(last), Some(agreed)) =
         (request.bundles.first(), request.bundles.last(), &rules.cycle)
     else {
@@ -327,7 +327,7 @@ fn check_cycle(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
 }
 
 /// KSR-POLICY-KEYS: each bundle has as many keys as agreed, and there are as many different ones in all.
-fn check_key_numbers(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
+fn check_key_numbers(request: &XmlRequest, rules: &Rules) -> Vec<SkrFinding> {
     const ID: CheckId = CheckId::KsrPolicyKeys;
     let mut findings = Vec::new();
     if let Some(agreed) = &rules.keys_per_bundle {
@@ -348,7 +348,7 @@ fn check_key_numbers(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
 
 /// KSR-POLICY-ALG: no claimed algorithm is deprecated (1, 3, 5, 6, 7, 12) or unknown; algorithms, RSA sizes and exponents, of the
 /// claims and of the keys, are approved.
-fn check_algorithms(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
+fn check_algorithms(request: &XmlRequest, rules: &Rules) -> Vec<SkrFinding> {
     const ID: CheckId = CheckId::KsrPolicyAlg;
     let mut all = request.zsk_policy.algorithms.clone();
     for claim in request.bundles.iter().flat_map(|b| &b.keys).filter_map(|k| claim(&k.dnskey)) {
@@ -381,7 +381,7 @@ fn check_algorithms(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
 }
 
 /// KSR-POLICY-SIG-OVERLAP: no gap between two bundles, and the overlap is within what the request claims.
-fn check_overlap(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
+fn check_overlap(request: &XmlRequest, rules: &Rules) -> Vec<SkrFinding> {
     const ID: CheckId = CheckId::KsrPolicySigOverlap;
     let (min, max) = (request.zsk_policy.min_validity_overlap, request.zsk_policy.max_validity_overlap);
     let mut findings = Vec::new();
@@ -407,7 +407,7 @@ fn check_overlap(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
 }
 
 /// KSR-POLICY-SIG-VALIDITY: each bundle is as long as the request claims.
-fn check_validity(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
+fn check_validity(request: &XmlRequest, rules: &Rules) -> Vec<SkrFinding> {
     let (min, max) = (request.zsk_policy.min_signature_validity, request.zsk_policy.max_signature_validity);
     let length = |b: &XmlBundle| b.expiration.since(b.inception);
     let wrong = |b: &&XmlBundle| rules.validity && !rules.within(length(b), min, max);
@@ -417,7 +417,7 @@ fn check_validity(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
 }
 
 /// KSR-POLICY-SIG-HORIZON: no bundle has ended, and none ends too far in the future.
-fn check_horizon(request: &XmlRequest, rules: &Rules, now: Timestamp) -> Vec<Finding> {
+fn check_horizon(request: &XmlRequest, rules: &Rules, now: Timestamp) -> Vec<SkrFinding> {
     const ID: CheckId = CheckId::KsrPolicySigHorizon;
     let mut findings = Vec::new();
     for bundle in &request.bundles {
@@ -434,7 +434,7 @@ fn check_horizon(request: &XmlRequest, rules: &Rules, now: Timestamp) -> Vec<Fin
 }
 
 /// KSR-POLICY-BUNDLE-INTERVALS: bundles follow each other at the agreed distance.
-fn check_intervals(request: &XmlRequest, rules: &Rules) -> Vec<Finding> {
+fn check_intervals(request: &XmlRequest, rules: &Rules) -> Vec<SkrFinding> {
     let Some(agreed) = &rules.interval else { return Vec::new() };
     let distance = |pair: &[XmlBundle]| pair[1].inception.since(pair[0].inception);
     let wrong = request.bundles.windows(2).filter(|pair| !agreed.contains(&distance(pair)));

@@ -3,7 +3,7 @@
 use keystore::check::CheckId;
 use std::io::{self, Write};
 
-use keystore::exchange::verify::{Outcome, Verdict};
+use keystore::exchange::verify::{CheckOutcome as Outcome, CheckVerdict as Verdict};
 use keystore::exchange::{Bundle, UnverifiedSkr};
 use keystore::time::Timestamp;
 use serde::Serialize;

@@ -9,11 +9,11 @@ use keystore::keys::{KeyFile, Timing};
 
 use super::*;
 use crate::checks::FORCEABLE;
-use crate::coverage;
 use crate::inbox::Dropped;
 use crate::order::Order;
 use crate::testing::{ZSK, write_key};
 use crate::user::User;
+use keystore::exchange::Coverage;
 
 fn who() -> User {
     User { uid: 4711, name: Some("jo".to_owned()) }
@@ -163,7 +163,7 @@ fn row_12_skr_gap_forced_keeps_the_old_bundles_until_their_end() {
         let bundles = bench.loader.in_force(&zone()).unwrap().bundles.clone();
         let inceptions: Vec<u64> = bundles.iter().map(|b| b.inception.since(start()) / DAY).collect();
         assert_eq!(inceptions, [36, 60, 69, 78, 87, 96]);
-        let see = |day: u64| coverage::at(&bundles, start().plus(day * DAY)).unwrap();
+        let see = |day: u64| Coverage::at(&bundles, start().plus(day * DAY)).unwrap();
         assert_eq!((see(41).end, see(41).longest_gap), (start().plus(50 * DAY), 10 * DAY));
         assert!(see(50).active.is_some() && see(51).active.is_none() && see(60).active.is_some());
         assert_eq!(bench.value("skr_gap_seconds{zone=\"example.\"}"), (10 * DAY).cast_signed());

@@ -4,8 +4,8 @@ use super::*;
 use crate::check::CheckId;
 use crate::exchange::bind::{MAX_BUNDLES, MAX_SIGNATURES};
 
-fn limits(skr: &UnverifiedSkr) -> Vec<Finding> {
-    let mut report = Report::default();
+fn limits(skr: &UnverifiedSkr) -> Vec<SkrFinding> {
+    let mut report = FindingList::default();
     check_limits(skr, &mut report);
     report.into_findings()
 }
@@ -173,7 +173,7 @@ fn a_key_that_cannot_be_used_is_not_tried() {
 #[test]
 fn twenty_findings_of_a_kind_are_told_and_the_rest_is_counted() {
     for (count, told, more) in [(20, 20, None), (21, 21, Some(1)), (25, 21, Some(5))] {
-        let mut report = Report::default();
+        let mut report = FindingList::default();
         for _ in 0..count {
             report.reject(CheckId::SkrKey, None, "a".to_owned());
         }
@@ -213,7 +213,7 @@ fn warnings_stay_with_the_verified_skr() {
 
 #[test]
 fn verdicts_of_what_did_not_read_name_every_check() {
-    let finding = Finding::reject(CheckId::SkrType, None, "no");
+    let finding = SkrFinding::reject(CheckId::SkrType, None, "no");
     assert_eq!(verdicts_unread(CHECKS, &finding).len(), CHECKS.len());
     assert_eq!(span(3661), "1h 1min");
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::check::CheckId;
 
-fn judge_by(skr: &UnverifiedSkr, limits: Limits) -> Vec<Finding> {
+fn judge_by(skr: &UnverifiedSkr, limits: Limits) -> Vec<SkrFinding> {
     let (zone, anchors) = (Name::parse("example.").expect("a name"), builder().anchors());
     findings(skr, &VerifyContext { limits, ..VerifyContext::new(&zone, &anchors) }, start())
 }

@@ -1,10 +1,11 @@
 //! What a schedule covers at a moment: the unbroken run of bundles, holes, the bundle in force.
 
-use keystore::exchange::Bundle;
-use keystore::time::Timestamp;
+use super::Bundle;
+use crate::time::Timestamp;
 
 /// What a schedule covers, seen from one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Coverage {
     /// Start of the unbroken run that holds the moment, or of the first run when none has begun.
     pub start: Timestamp,
@@ -24,36 +25,38 @@ pub struct Coverage {
     pub next: Option<Timestamp>,
 }
 
-/// Sees `bundles`, ordered by inception, from `now`; `None` when there are none.
-#[must_use]
-pub fn at(bundles: &[Bundle], now: Timestamp) -> Option<Coverage> {
-    let last = bundles.len().checked_sub(1)?;
-    let started = bundles.partition_point(|b| b.inception <= now);
-    let here = started.saturating_sub(1);
-    let hole = |i: usize| bundles[i + 1].inception.since(bundles[i].expiration());
-    let first_of_run = (0..here).rev().find(|i| hole(*i) > 0).map_or(0, |i| i + 1);
-    let last_of_run = (here..last).find(|i| hole(*i) > 0).unwrap_or(last);
-    let active = started
-        .checked_sub(1)
-        .map(|i| (bundles[i].inception, bundles[i].expiration()))
-        .filter(|(_, expiration)| now <= *expiration);
-    Some(Coverage {
-        start: bundles[first_of_run].inception,
-        end: bundles[last_of_run].expiration(),
-        schedule_end: bundles[last].expiration(),
-        longest_gap: (here..last).map(hole).max().unwrap_or(0),
-        past: started - usize::from(active.is_some()),
-        future: bundles.len() - started,
-        active,
-        next: bundles.get(started).map(|b| b.inception),
-    })
+impl Coverage {
+    /// Sees `bundles`, ordered by inception, from `now`; `None` when there are none.
+    #[must_use]
+    pub fn at(bundles: &[Bundle], now: Timestamp) -> Option<Self> {
+        let last = bundles.len().checked_sub(1)?;
+        let started = bundles.partition_point(|b| b.inception <= now);
+        let here = started.saturating_sub(1);
+        let hole = |i: usize| bundles[i + 1].inception.since(bundles[i].expiration());
+        let first_of_run = (0..here).rev().find(|i| hole(*i) > 0).map_or(0, |i| i + 1);
+        let last_of_run = (here..last).find(|i| hole(*i) > 0).unwrap_or(last);
+        let active = started
+            .checked_sub(1)
+            .map(|i| (bundles[i].inception, bundles[i].expiration()))
+            .filter(|(_, expiration)| now <= *expiration);
+        Some(Self {
+            start: bundles[first_of_run].inception,
+            end: bundles[last_of_run].expiration(),
+            schedule_end: bundles[last].expiration(),
+            longest_gap: (here..last).map(hole).max().unwrap_or(0),
+            past: started - usize::from(active.is_some()),
+            future: bundles.len() - started,
+            active,
+            next: bundles.get(started).map(|b| b.inception),
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keystore::crypto::Algorithm;
-    use keystore::dns::{Name, Rrset, Rrsig, Rtype};
+    use crate::crypto::Algorithm;
+    use crate::dns::{Name, Rrset, Rrsig, Rtype};
 
     fn t(secs: u64) -> Timestamp {
         Timestamp::from_secs(1_800_000_000 + secs)
@@ -79,7 +82,7 @@ mod tests {
     fn runs_and_holes() {
         // 100..350 without a hole, a hole of 50, then 400..600.
         let bundles = [bundle(100, 220), bundle(200, 350), bundle(400, 500), bundle(480, 600)];
-        let see = |now| at(&bundles, t(now)).unwrap();
+        let see = |now| Coverage::at(&bundles, t(now)).unwrap();
         for (now, start, end, gap, past, active, future, next) in [
             (50, 100, 350, 50, 0, None, 4, Some(100)),
             (100, 100, 350, 50, 0, Some((100, 220)), 3, Some(200)),
@@ -103,6 +106,6 @@ mod tests {
             };
             assert_eq!(see(now), want, "at {now}");
         }
-        assert_eq!(at(&[], t(0)), None);
+        assert_eq!(Coverage::at(&[], t(0)), None);
     }
 }

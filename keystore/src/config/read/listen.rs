@@ -1,0 +1,52 @@
+//! `[signer]` and `[metrics]`: the addresses that the daemons listen on.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+
+use crate::config::{MetricsConfig, SignerConfig};
+use crate::policy::table::Value;
+
+pub(super) fn signer(value: &Value<'_, '_>) -> Option<SignerConfig> {
+    let mut table = value.table()?;
+    let listen = table.require("listen", "[\"127.0.0.1:53\", \"[::1]:53\"]").and_then(|v| {
+        let values = v.array()?;
+        if values.is_empty() {
+            v.error("names no address; leave [signer] out where this host does not serve");
+        }
+        let addresses: Option<Vec<_>> = values.iter().map(address).collect();
+        let mut seen = HashSet::new();
+        for (address, value) in addresses.iter().flatten().zip(&values) {
+            if address.port() != 0 && !seen.insert(address) {
+                value.error(format!("{address} is given twice"));
+            }
+        }
+        addresses
+    });
+    table.finish();
+    Some(SignerConfig { listen: listen? })
+}
+
+pub(super) fn metrics(value: &Value<'_, '_>) -> Option<MetricsConfig> {
+    let mut table = value.table()?;
+    let remote = table.get("allow-remote").and_then(|v| v.boolean()).unwrap_or(false);
+    let listen = table.require("listen", "\"127.0.0.1:9753\"").and_then(|v| {
+        let address = address(&v)?;
+        if !remote && !address.ip().to_canonical().is_loopback() {
+            v.error(format!(
+                "{address} can be reached by others, and the endpoint has neither password nor encryption; use 127.0.0.1 or [::1], or say allow-remote = true"
+            ));
+        }
+        Some(address)
+    });
+    table.finish();
+    Some(MetricsConfig { listen: listen? })
+}
+
+pub(super) fn address(value: &Value<'_, '_>) -> Option<SocketAddr> {
+    let text = value.string()?;
+    let address = text.parse().ok();
+    if address.is_none() {
+        value.error("must be an IP address and a port, such as \"127.0.0.1:5300\" or \"[::1]:5300\"");
+    }
+    address
+}

@@ -1,0 +1,168 @@
+//! `[[zone]]`: names, policies, trust anchors.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use super::{Anchors, transposed};
+use crate::config::{ZoneConfig, name};
+use crate::dns::Name;
+use crate::exchange::{TrustAnchor, parse_trust_anchors};
+use crate::policy::named_conf::read_regular;
+use crate::policy::table::{Table, Value};
+use crate::policy::toml::Section;
+use crate::policy::{Policies, Policy, PolicyErrors};
+
+/// Largest trust anchor file that is read, in octets; the largest DNSKEY record takes some 90 000.
+const MAX_ANCHOR_FILE: u64 = 1 << 20;
+/// Most trust anchors of a zone; a KSK rollover needs two.
+const MAX_ANCHORS: usize = 64;
+
+pub(super) fn read_all<'a>(
+    top: &mut Table<'a, '_>,
+    policies: &Policies,
+    used: &mut HashSet<&'a str>,
+    place: (Option<&Path>, Anchors),
+) -> Option<Vec<(ZoneConfig, Option<bool>)>> {
+    let Some(value) = top.get(Section::Zone.key()) else {
+        top.error("no zone is configured; write at least one [[zone]] with name and policy");
+        return None;
+    };
+    let tables = value.array()?;
+    if tables.is_empty() {
+        value.error("no zone is configured; write at least one [[zone]] with name and policy");
+    }
+    let mut seen = HashMap::new();
+    // All are looked at, so that all findings come at once.
+    let zones: Vec<_> = tables.iter().map(|v| zone(v.table()?, policies, used, place, &mut seen)).collect();
+    zones.into_iter().collect()
+}
+
+fn zone<'a>(
+    mut table: Table<'a, '_>,
+    policies: &Policies,
+    used: &mut HashSet<&'a str>,
+    (state_dir, need): (Option<&Path>, Anchors),
+    seen: &mut HashMap<Name, u32>,
+) -> Option<(ZoneConfig, Option<bool>)> {
+    let name_value = table.require("name", "\"example.com\"");
+    let name = name_value.as_ref().and_then(name::read);
+    if let (Some(name), Some(value)) = (&name, &name_value)
+        && let Some(line) = seen.insert(name.clone(), value.at.line)
+    {
+        value.error(format!("the zone {name} is already configured in line {line}"));
+    }
+    let policy = table.require("policy", "\"common\"").and_then(|v| {
+        used.insert(v.string()?);
+        policy(&v, policies)
+    });
+    let anchors = anchors(&mut table, name.as_ref(), need);
+    let file_given = table.get("file");
+    let file = file_given.as_ref().map(Value::path);
+    let directory = match table.get("key-directory") {
+        Some(value) => value.path(),
+        None => state_dir.map(|dir| dir.join("keys")),
+    };
+    let multi_signer = table.get("multi-signer").map_or(Some(false), |v| v.boolean());
+    let allow_cds_delete = table.get("allow-cds-delete").map_or(Some(false), |v| v.boolean());
+    let require = table.get("require-signature").map(|v| v.boolean());
+    table.finish();
+    let (anchors, anchor_file) = anchors?;
+    let zone = ZoneConfig {
+        anchor_file,
+        // Settled when [loader] is read.
+        require_signature: false,
+        multi_signer: multi_signer?,
+        allow_cds_delete: allow_cds_delete?,
+        name: name?,
+        policy: policy?,
+        anchors,
+        file: transposed(file)?,
+        key_directory: directory?,
+    };
+    Some((zone, transposed(require)?))
+}
+
+fn policy(value: &Value<'_, '_>, policies: &Policies) -> Option<Policy> {
+    let name = value.string()?;
+    match policies.get(name) {
+        Ok(policy) => {
+            if !policy.offline_ksk {
+                let what = format!(
+                    "policy '{name}' does not say `offline-ksk`: a named with this policy wants to manage the KSK itself"
+                );
+                value.doc.note(value.at.warning(what));
+            }
+            Some(policy.clone())
+        }
+        // Noted once for all zones that use the policy.
+        Err(PolicyErrors::Findings(_)) => None,
+        Err(other) => {
+            value.error(other.to_string());
+            None
+        }
+    }
+}
+
+/// The anchors, and the file that some are in.
+fn anchors(
+    table: &mut Table<'_, '_>,
+    zone: Option<&Name>,
+    need: Anchors,
+) -> Option<(Vec<TrustAnchor>, Option<PathBuf>)> {
+    let (inline, file) = (table.get("trust-anchors"), table.get("trust-anchor-file"));
+    if inline.is_none() && file.is_none() {
+        table.error(
+            "no trust anchor; write trust-anchors = [\"example.com. DS …\"] or trust-anchor-file = \"FILE\" with the DS or DNSKEY of the KSK",
+        );
+        return None;
+    }
+    let zone = zone?;
+    let mut anchors: Vec<TrustAnchor> = Vec::new();
+    let mut add = |value: &Value<'_, '_>, found: Result<Vec<TrustAnchor>, String>| match found {
+        Ok(found) if found.is_empty() => value.error("holds no DS or DNSKEY record"),
+        Ok(found) => {
+            for anchor in found {
+                if !anchors.contains(&anchor) {
+                    anchors.push(anchor);
+                }
+            }
+        }
+        Err(what) => value.error(what),
+    };
+    if let Some(value) = inline {
+        let texts = value.array()?;
+        if texts.is_empty() || texts.len() > MAX_ANCHORS {
+            value.error(format!("expected 1 to {MAX_ANCHORS} DS or DNSKEY records"));
+            return None;
+        }
+        for value in &texts {
+            if let Some(text) = value.string() {
+                add(value, parse_trust_anchors(text, zone).map_err(|e| format!("{} {}", e.id, e.what)));
+            }
+        }
+    }
+    let mut path = None;
+    if let Some(value) = file {
+        let named = value.path()?;
+        let learnt = match anchor_file(&named, zone) {
+            Ok(found) if found.is_empty() => need == Anchors::Needed,
+            Err(_) => need == Anchors::Needed || named.exists(),
+            Ok(_) => true,
+        };
+        if learnt {
+            add(&value, anchor_file(&named, zone));
+        }
+        path = Some(named);
+    }
+    (!anchors.is_empty() || need == Anchors::ToBeLearnt).then_some((anchors, path))
+}
+
+fn anchor_file(path: &Path, zone: &Name) -> Result<Vec<TrustAnchor>, String> {
+    let shown = path.display();
+    let octets = read_regular(path, MAX_ANCHOR_FILE).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => format!("{shown}: {e}; `skr-loader trust learn` writes it"),
+        _ => format!("{shown}: {e}"),
+    })?;
+    let text = String::from_utf8_lossy(&octets);
+    parse_trust_anchors(&text, zone).map_err(|e| format!("{shown}:{}: {} {}", e.line, e.id, e.what))
+}
