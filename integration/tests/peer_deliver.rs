@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use common::Named;
 use delivery::{
-    CALM, FAST, RECORDS, Seen, Site, ZONE, dig, imports, look, seconds, target, wait_for_log, zone_statement,
+    CALM, FAST, RECORDS, Seen, Site, ZONE, dig, imports, look, seconds, seconds_of_validity, target,
+    wait_for_log, zone_statement,
 };
 
 /// With signatures of 6 seconds, across a restart of named, a validator sees no bad answer, and serials go slowly.
@@ -25,6 +26,10 @@ fn boundaries_of_six_second_signatures_are_never_missed() {
     seen.watch(named.port, &site.ksk, seconds / 2);
     println!("SOAK before the restart of named: {seen:?}");
 
+    // named has no SKR until the loader has seen the restart, a second or two later: nothing may expire meanwhile.
+    common::wait_for("fresh signatures", Duration::from_secs(20), || {
+        (seconds_of_validity(named.port) >= 4).then_some(())
+    });
     let named = named.stop().start();
     let (up, log) = (Instant::now(), site.path("named/named.log"));
     let back = std::thread::spawn(move || {

@@ -9,7 +9,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use delivery::{CALM, FAST, Seen, Site, ZONE, dig, imports, look, serial, target, wait_for_log};
+use delivery::{
+    CALM, FAST, Seen, Site, ZONE, dig, imports, look, restart_with_everything_expired, serial, target,
+    wait_for_log,
+};
 use keystore::clock;
 use keystore::crypto::Algorithm;
 use keystore::dns::Name;
@@ -44,16 +47,14 @@ fn n01_the_skr_is_lost_at_a_restart() {
     }
 }
 
-/// Signatures of six seconds, all expired while named was down. Whatever is imported, named alone puts the renewal off by five
-/// minutes; the loader mends it in seconds.
+/// The signatures last for six seconds, and all have expired while named was down. Whatever is imported, named alone puts the renewal
+/// off by five minutes; the loader mends it in seconds.
 #[test]
 fn n01_a_renewal_that_failed_without_an_skr() {
     let Some(site) = Site::new(FAST, "+1h") else { return };
     let skr = site.ceremony("+1h", "skr");
     let (named, _) = site.alone(&skr);
-    let down = named.crash();
-    std::thread::sleep(Duration::from_secs(6));
-    let named = down.start();
+    let named = restart_with_everything_expired(named);
     let log = || named.log().contains("zone_resigninc:add_sigs -> ").then_some(());
     common::wait_for("a renewal that fails", Duration::from_secs(10), log);
     for _ in 0..3 {
@@ -68,9 +69,7 @@ fn n01_a_renewal_that_failed_without_an_skr() {
     let (mut named, loader) = site.beside("n01b", &skr);
     loader.wait("n01b", 1);
     for _ in 0..2 {
-        let down = named.crash();
-        std::thread::sleep(Duration::from_secs(6));
-        named = down.start();
+        named = restart_with_everything_expired(named);
         let up = Instant::now();
         common::wait_for("the first good answers", Duration::from_secs(4), || {
             (look(named.port, &site.ksk).bad == 0).then_some(())
@@ -295,8 +294,9 @@ fn n10_the_end_of_the_skr() {
     named.rndc(&["loadkeys", ZONE]);
     let said = || named.log().contains("zone_resigninc:add_sigs -> no available SKR bundle").then_some(());
     common::wait_for("its complaint", Duration::from_secs(10), said);
-    std::thread::sleep(Duration::from_secs(6));
-    assert_eq!(look(named.port, &site.ksk).bad, 4, "all of the zone");
+    common::wait_for("all of the zone to be bogus", Duration::from_secs(15), || {
+        (look(named.port, &site.ksk).bad == 4).then_some(())
+    });
     let next = site.ceremony("+1h", "next");
     named.rndc(&["skr", "-import", &next.to_string_lossy(), ZONE]);
     std::thread::sleep(Duration::from_secs(4));

@@ -18,6 +18,7 @@ use keystore::config::Config;
 use keystore::dns::Name;
 use keystore::exchange::testing::SkrBuilder;
 use keystore::keys::files::find_online;
+use keystore::time::Timestamp;
 use metrics::Metrics;
 use offline_ksk_integration::validator::{Answer, Validator};
 use skr_loader::Loader;
@@ -28,6 +29,9 @@ pub const ZONE: &str = "fast.test";
 pub const FAST: &str = "dnssec-policy p { offline-ksk yes; keys { ksk lifetime unlimited algorithm 13; zsk lifetime 8792 algorithm 13; };
     dnskey-ttl 439; max-zone-ttl 4396; zone-propagation-delay 439; signatures-validity 6; signatures-validity-dnskey 6;
     signatures-refresh 2; signatures-jitter 0; publish-safety 1; retire-safety 1; parent-ds-ttl 5; parent-propagation-delay 5; };\n";
+/// Longest time, in seconds, from now to the end of a signature that named serves with [`FAST`]: the validity, and the two seconds by
+/// which the loader has named switch to a bundle before it begins.
+const FAST_VALIDITY: u64 = 6 + 2;
 /// A zone whose bundles last for days.
 pub const CALM: &str = "dnssec-policy p { offline-ksk yes; keys { ksk lifetime unlimited algorithm 13; zsk lifetime P1Y algorithm 13; }; };\n";
 pub const RECORDS: &str =
@@ -358,6 +362,30 @@ pub fn dig(port: u16, name: &str, rtype: &str) -> String {
         name,
         rtype,
     ]))
+}
+
+/// Crashes a named with the policy [`FAST`], and starts it again when every signature that it had has expired. A signature is still
+/// valid in the very second of its expiration.
+pub fn restart_with_everything_expired(named: Named) -> Named {
+    let down = named.crash();
+    let expired = clock::now().plus(FAST_VALIDITY + 1);
+    std::thread::sleep(clock::until(expired));
+    down.start()
+}
+
+/// Seconds until the first of the signatures over the SOA, the DNSKEY and a positive and a negative answer expires.
+pub fn seconds_of_validity(port: u16) -> u64 {
+    let mut dig = common::peer("dig").expect("dig is there");
+    dig.args(["+dnssec", "+noall", "+answer", "+authority", "@127.0.0.1", "-p", &port.to_string()]);
+    for (label, rtype) in [("", "SOA"), ("", "DNSKEY"), ("a.", "A"), ("nobody.", "A")] {
+        dig.args([&format!("{label}{ZONE}"), rtype]);
+    }
+    let said = common::stdout(&mut dig);
+    let expirations = said.lines().filter_map(|line| {
+        let mut words = line.split_whitespace().skip_while(|word| *word != "RRSIG");
+        Timestamp::parse_stamp(words.nth(5)?)
+    });
+    expirations.min().unwrap_or_else(|| panic!("no signatures in {said}")).since(clock::now())
 }
 
 pub fn serial(port: u16) -> u32 {
