@@ -7,7 +7,7 @@ mod delivery;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use delivery::{Running, ZONE, dig, look, wait_for_log};
 use keystore::dns::Name;
@@ -136,6 +136,12 @@ impl Knotd {
 impl Drop for Knotd {
     fn drop(&mut self) {
         let _ = self.knotc(&["stop"]);
+        // Knot 3.4 can lose a `stop` that comes while another command is at work.
+        let end = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < end && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }

@@ -79,9 +79,9 @@ fn n01_a_renewal_that_failed_without_an_skr() {
         seen.watch(named.port, &site.ksk, 8);
         assert_eq!(seen.bad, 0, "{seen:?}");
     }
-    let wakes =
-        loader.metrics.skr_delivery_wakes_total.with_label_values(&[&format!("{ZONE}."), "n01b"]).get();
-    assert!(wakes >= 3, "after each start: {wakes}");
+    let refreshes =
+        loader.metrics.skr_delivery_refreshes_total.with_label_values(&[&format!("{ZONE}."), "n01b"]).get();
+    assert!(refreshes >= 3, "after each start: {refreshes}");
 }
 
 /// Twelve seconds with bundles every four: alone, and beside the loader.

@@ -1,16 +1,18 @@
 //! Runs a command of somebody else, which may hang, fail, or print without end: bounded in time and output, with neither a
 //! shell nor a thread.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, PipeReader, Read};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 /// Most octets of its output that are kept; the rest is read and dropped.
 const MAX_OUTPUT: usize = 64 << 10;
@@ -167,6 +169,26 @@ fn kill(child: &mut Child) {
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
     let _ = child.wait();
+}
+
+/// The file of `program`: a path when it has a slash, otherwise the first match among the folders of `path`, the value of `PATH`.
+/// An error says that there is none, or that this user may not run it.
+pub fn find_program(program: &str, path: Option<&OsStr>) -> io::Result<PathBuf> {
+    let candidates: Vec<PathBuf> = if program.contains('/') {
+        vec![PathBuf::from(program)]
+    } else {
+        path.into_iter().flat_map(std::env::split_paths).map(|folder| folder.join(program)).collect()
+    };
+    let mut last = io::Error::from(Errno::NOENT);
+    for candidate in candidates {
+        match rustix::fs::access(&candidate, rustix::fs::Access::EXEC_OK) {
+            Ok(()) if candidate.is_file() => return Ok(candidate),
+            Ok(()) => last = Errno::ISDIR.into(),
+            Err(error) if error == Errno::NOENT => {}
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
 }
 
 /// The beginning of an output, in one line without control characters, for a message.

@@ -94,7 +94,7 @@ families! {
     rejected_removed_total: IntCounter [] = "Rejected files that were removed because there were too many, the oldest first.";
     // delivery
     skr_deliveries_total: IntCounterVec ["zone", "target", "result"] = "Deliveries and bundle switches at a server: ok when proven over DNS, failed.";
-    skr_delivery_wakes_total: IntCounterVec ["zone", "target"] = "Times that a server was made to look at which signatures are due, or to take them anew.";
+    skr_delivery_refreshes_total: IntCounterVec ["zone", "target"] = "Times that a server was made to look at which signatures are due, or to take them anew.";
     skr_delivered_generation: IntGaugeVec ["zone", "target"] = "Number of the generation that was last proven to be served; 0 never.";
     skr_delivery_current: IntGaugeVec ["zone", "target"] = "1 when the server was proven to serve the bundle in force, 0 when not, or not yet.";
     skr_delivery_last_proof_timestamp_seconds: IntGaugeVec ["zone", "target"] = "Unix time of the last proof; 0 never.";

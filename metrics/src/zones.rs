@@ -86,7 +86,7 @@ impl Metrics {
         for result in RESULTS {
             visit(&self.skr_deliveries_total, &[zone, target, result]);
         }
-        visit(&self.skr_delivery_wakes_total, &[zone, target]);
+        visit(&self.skr_delivery_refreshes_total, &[zone, target]);
         visit(&self.skr_delivered_generation, &[zone, target]);
         visit(&self.skr_delivery_current, &[zone, target]);
         visit(&self.skr_delivery_last_proof_timestamp_seconds, &[zone, target]);

@@ -213,12 +213,12 @@ impl Loader {
         let mut loader = Self {
             rejected: Rejected::new(&config.state_dir.join("rejected")),
             config: config.clone(),
-            metrics,
+            metrics: metrics.clone(),
             store,
             audit,
             inbox,
             zones: BTreeMap::new(),
-            deliveries: Deliveries::default(),
+            deliveries: Deliveries::new(&metrics),
             key_files: key_files::KeyFiles::default(),
             aside: Vec::new(),
             messages,
@@ -387,7 +387,7 @@ impl Loader {
                 |(name, zone): (&Name, &Zone)| Some((name.clone(), Arc::new(zone.state.in_force.clone()?)));
             self.zones.iter().filter_map(of_zone).collect()
         };
-        self.deliveries.configure(&config, &self.metrics, &in_force);
+        self.deliveries.configure(&config, &in_force);
         self.inbox.configure(&config.loader);
         self.rejected.set_limits((&config.loader).into());
         self.prune_rejected();

@@ -8,8 +8,9 @@ use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use keystore::command::find_program;
 use keystore::config::Config;
 use keystore::config::deliver::Method;
 use keystore::policy::Severity;
@@ -225,18 +226,12 @@ impl Host<'_> {
     /// A program, by its path or in `PATH`.
     fn program(&mut self, what: &str, program: Option<&String>) {
         let Some(program) = program else { return };
-        let is_program = |path: &PathBuf| path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok();
-        if program.contains('/') {
-            if !is_program(&PathBuf::from(program)) {
+        match find_program(program, self.path) {
+            Ok(_) => {}
+            Err(_) if program.contains('/') => {
                 self.error(format!("{what}: {program} is no program that this user can run"));
             }
-            return;
-        }
-        let found = self
-            .path
-            .is_some_and(|path| std::env::split_paths(path).any(|dir| is_program(&dir.join(program))));
-        if !found {
-            self.error(format!("{what}: {program} is not found in PATH; give its whole path"));
+            Err(_) => self.error(format!("{what}: {program} is not found in PATH; give its whole path")),
         }
     }
 

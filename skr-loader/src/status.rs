@@ -127,6 +127,9 @@ pub struct DeliveryStatus {
     pub generation: u64,
     /// When that was.
     pub last_proof: Option<String>,
+    /// Why the target is not reached, or why the last try failed.
+    #[serde(default)]
+    pub cause: Option<String>,
 }
 
 /// Something that somebody should look at.
@@ -208,7 +211,8 @@ pub(crate) fn zone(parts: ZoneParts<'_>, now: Timestamp) -> ZoneStatus {
     }
     for delivery in deliveries.iter().filter(|d| !d.current && in_force.is_some()) {
         let why = if delivery.up { "is not proven to serve what is in force" } else { "is not reached" };
-        tell(Severity::Warning, format!("{} {why}", delivery.target));
+        let cause = delivery.cause.as_ref().map_or_else(String::new, |cause| format!(": {cause}"));
+        tell(Severity::Warning, format!("{} {why}{cause}", delivery.target));
     }
     conditions.sort_by_key(|condition| condition.severity);
     ZoneStatus {

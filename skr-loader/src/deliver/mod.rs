@@ -3,14 +3,19 @@
 //! ```text
 //! new generation, or the server was started again ─▶ import ─▶ prove ─▶ watch
 //! a slot of the plan begins ───────────────────────▶ switch ─▶ prove      │
-//!            import again, later and later ◀── alarm ◀── not proven ◀─────┘
+//!            import again, with backoff ◀── alarm ◀── not proven ◀────────┘
 //! ```
+//!
+//! The states of one zone at one target, with their transitions, are in [`worker`].
+//!
 //! **Invariant:** each target has a thread of its own; the inbox never waits for a server.
 //! **Invariant:** an exit status proves nothing; what a server answers over DNS does.
 
 pub mod command;
+mod note;
 pub mod plan;
 mod servers;
+pub mod state;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -33,7 +38,9 @@ use metrics::Metrics;
 
 use crate::store::InForce;
 use command::CommandError;
+use note::Notes;
 use plan::Plan;
+use state::DeliveryStates;
 use worker::Worker;
 
 /// A server, as the worker sees it.
@@ -47,13 +54,14 @@ pub trait Deliver: Send {
     fn import(&mut self, task: &Task<'_>) -> Result<(), CommandError>;
     /// Tells it that a slot of the plan has begun.
     fn switch(&mut self, task: &Task<'_>) -> Result<(), CommandError>;
-    /// An import has not helped: makes it take all signatures of the bundle anew, or load the zone; false where nothing is known that
-    /// does. What is in force follows by [`Self::import`].
-    fn shake(&mut self, _task: &Task<'_>) -> Result<bool, CommandError> {
+    /// Makes the server take all signatures of the bundle anew, or load the zone, after an import that changed nothing. False where no
+    /// command is known that does so. The caller imports what is in force a moment later.
+    fn force_reimport(&mut self, _task: &Task<'_>) -> Result<bool, CommandError> {
         Ok(false)
     }
-    /// Makes it look at once at which signatures are due, where it has put that off; false where nothing is known that does.
-    fn wake(&mut self) -> Result<bool, CommandError> {
+    /// Makes the server look at once at which signatures are due, where it has put that off. False where no command is known that does
+    /// so.
+    fn refresh(&mut self) -> Result<bool, CommandError> {
         Ok(false)
     }
 }
@@ -75,9 +83,11 @@ pub struct Task<'a> {
     pub now: Timestamp,
 }
 
-/// All targets at work; dropping it stops them.
-#[derive(Debug, Default)]
+/// All targets and their workers; dropping it stops them.
+#[derive(Debug)]
 pub struct Deliveries {
+    metrics: Metrics,
+    states: DeliveryStates,
     config: Vec<TargetConfig>,
     targets: Vec<Target>,
     /// Key folder of each zone.
@@ -107,11 +117,30 @@ enum Order {
 }
 
 impl Deliveries {
+    /// No targets yet.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            metrics: metrics.clone(),
+            states: DeliveryStates::new(metrics.clone()),
+            config: Vec::new(),
+            targets: Vec::new(),
+            keys: BTreeMap::new(),
+            ending: Vec::new(),
+        }
+    }
+
+    /// How the deliveries stand.
+    #[must_use]
+    pub const fn states(&self) -> &DeliveryStates {
+        &self.states
+    }
+
     /// Brings the targets in line with the configuration. `in_force` = what every zone has in force.
     ///
     /// Targets that did not change go on. Never waits for one that goes: a changed one is followed by a thread that begins when the
     /// one before it has ended.
-    pub fn configure(&mut self, config: &Config, metrics: &Metrics, in_force: &BTreeMap<Name, Arc<InForce>>) {
+    pub fn configure(&mut self, config: &Config, in_force: &BTreeMap<Name, Arc<InForce>>) {
         if self.config != config.deliver {
             self.ending.retain(|ending| !ending.thread.is_finished());
             let (mut kept, gone): (Vec<_>, Vec<_>) =
@@ -124,7 +153,8 @@ impl Deliveries {
                         let (before, others) =
                             self.ending.drain(..).partition(|ending| ending.name == wanted.name);
                         self.ending = others;
-                        self.targets.extend(Target::start(wanted, &config.state_dir, metrics, before));
+                        let shared = (&self.states, &self.metrics);
+                        self.targets.extend(Target::start(wanted, &config.state_dir, shared, before));
                     }
                 }
             }
@@ -162,7 +192,7 @@ impl Target {
     fn start(
         config: &TargetConfig,
         state_dir: &Path,
-        metrics: &Metrics,
+        (states, metrics): (&DeliveryStates, &Metrics),
         before: Vec<Ending>,
     ) -> Option<Self> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -170,9 +200,15 @@ impl Target {
         let prover = probe.map(|probe| -> worker::Prover {
             Box::new(move |zone, bundle, refresh, now| probe.prove(zone, bundle, refresh, now))
         });
-        let folder: PathBuf = state_dir.join("delivered").join(&config.name);
-        let worker =
-            Worker::new(&config.name, server, prover, folder, state_dir.join("accepted"), metrics.clone());
+        let worker = Worker::new(
+            &config.name,
+            server,
+            prover,
+            Notes::new(state_dir.join("delivered").join(&config.name)),
+            state_dir.join("accepted"),
+            states.clone(),
+            metrics.clone(),
+        );
         let (sender, orders) = channel();
         let stopping = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name(format!("deliver {}", config.name));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use keystore::command::{RunError, find_program};
 use keystore::config::deliver::{Method, TargetConfig};
 use keystore::durable;
 use keystore::exchange::knot;
@@ -60,6 +61,16 @@ fn words(start: &[String], more: &[&str]) -> Vec<String> {
     start.iter().cloned().chain(more.iter().map(|w| (*w).to_owned())).collect()
 }
 
+/// The name of the run of a server that forgets nothing, when the programs of these commands can be run.
+fn are_there<'a>(commands: impl IntoIterator<Item = &'a Vec<String>>) -> Result<String, CommandError> {
+    let path = std::env::var_os("PATH");
+    for program in commands.into_iter().map(|words| words.first().map_or("", String::as_str)) {
+        find_program(program, path.as_deref())
+            .map_err(|source| RunError::Start { program: program.to_owned(), source })?;
+    }
+    Ok(String::new())
+}
+
 // --- named ----------------------------------------------------------------------------------------------------------
 
 struct Named {
@@ -109,7 +120,7 @@ impl Deliver for Named {
 
     /// named takes the signatures of an RRset out of the SKR when one is due, or when its records have changed; not when there is none,
     /// as after `rndc sign`. So the TTL of the RRsets changes by a second for a moment; validators take one that is shorter.
-    fn shake(&mut self, task: &Task<'_>) -> Result<bool, CommandError> {
+    fn force_reimport(&mut self, task: &Task<'_>) -> Result<bool, CommandError> {
         check_keys(task)?;
         let text = task.plan.with_shorter_ttl().text(task.zone, task.now, PROGRAM);
         let path = put(&self.folder, &self.name, task, &text)?;
@@ -119,7 +130,7 @@ impl Deliver for Named {
 
     /// A renewal of signatures that failed, as each does while named has no SKR, is tried again five minutes later, whatever is
     /// imported in between. Reading its configuration sets that time anew. (`rndc sign` takes the KSK's signature away.)
-    fn wake(&mut self) -> Result<bool, CommandError> {
+    fn refresh(&mut self) -> Result<bool, CommandError> {
         self.runner.run(&words(&self.rndc, &["reconfig"]), &[])?;
         Ok(true)
     }
@@ -165,8 +176,10 @@ struct Knot {
 }
 
 impl Deliver for Knot {
+    /// Knot keeps what it was given, so every run of it is the same, and it is reached when its programs are there. knotd is not asked:
+    /// Knot 3.4 can lose a `knotc stop` that comes while another command is at work, and a poll every second would make that likely.
     fn instance(&mut self) -> Result<String, CommandError> {
-        Ok(String::new())
+        are_there([&self.keymgr, &self.knotc])
     }
 
     fn plan(&self, bundles: &[Bundle], now: Timestamp) -> Plan {
@@ -188,7 +201,7 @@ impl Deliver for Knot {
     }
 
     /// A zone that could not be signed when knotd was started, for want of an SKR, was not loaded; and keys are loaded for zones that are.
-    fn shake(&mut self, task: &Task<'_>) -> Result<bool, CommandError> {
+    fn force_reimport(&mut self, task: &Task<'_>) -> Result<bool, CommandError> {
         let zone = task.zone.to_string();
         self.runner.run(&words(&self.knotc, &["zone-reload", &zone]), &[])?;
         Ok(true)
@@ -221,8 +234,9 @@ impl Hook {
 }
 
 impl Deliver for Hook {
+    /// A hook is reached when its program is there; whether what is behind it can be reached, only running it tells.
     fn instance(&mut self) -> Result<String, CommandError> {
-        Ok(String::new())
+        are_there([&self.command])
     }
 
     fn plan(&self, bundles: &[Bundle], now: Timestamp) -> Plan {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use keystore::config::deliver::Method;
 
 use super::*;
+use crate::deliver::state::Reachability;
 use crate::testing::{self, StateDir};
 
 const SLOW: Duration = Duration::from_millis(1500);
@@ -48,17 +49,17 @@ fn a_reload_never_waits_for_a_target() {
     let mut config = state.config();
     let slow = hook("slow", &slow_log, silent.local_addr().ok());
     config.deliver = vec![slow, hook("quick", &quick_log, None)];
-    let mut deliveries = Deliveries::default();
-    deliveries.configure(&config, &metrics, &in_force);
+    let mut deliveries = Deliveries::new(&metrics);
+    deliveries.configure(&config, &in_force);
     wait_for("both are called", || calls(&slow_log) == 1 && calls(&quick_log) == 1);
 
     let started = Instant::now();
     for timeout in 11..=13 {
         config.deliver[0].timeout = timeout;
-        deliveries.configure(&config, &metrics, &in_force);
+        deliveries.configure(&config, &in_force);
     }
     config.deliver[0].address = None;
-    deliveries.configure(&config, &metrics, &in_force);
+    deliveries.configure(&config, &in_force);
     assert!(started.elapsed() < SLOW, "it waited {:?}", started.elapsed());
     assert_eq!(calls(&slow_log), 1, "the one before is still at it");
     wait_for("the target in its place is at work", || calls(&slow_log) == 2);
@@ -68,8 +69,56 @@ fn a_reload_never_waits_for_a_target() {
     wait_for("its metrics are there", || metrics.skr_delivery_current.with_label_values(&labels).get() == 1);
 
     config.deliver.clear();
-    deliveries.configure(&config, &metrics, &in_force);
+    deliveries.configure(&config, &in_force);
     assert!(deliveries.is_empty());
     drop(deliveries);
     assert!(!metrics.encode().unwrap().contains("\"slow\""));
+}
+
+/// A target whose program cannot be run is not reached, with the cause, until the program is there.
+#[test]
+fn a_target_without_its_program_is_unreachable_with_the_cause_until_it_is_there() {
+    let state = StateDir::new();
+    let folder = state.path("folder");
+    std::fs::create_dir(&folder).unwrap();
+    let file = state.path("not-executable");
+    std::fs::write(&file, "").unwrap();
+    let program = |path: &Path| Method::Hook { command: vec![path.display().to_string()] };
+    let knot = Method::Knot {
+        keymgr: vec!["/bin/true".to_owned()],
+        knotc: vec![state.path("no-knotc").display().to_string()],
+        folder: state.path("knot"),
+    };
+    for (name, method, cause) in [
+        ("hook", program(&state.path("absent")), "No such file"),
+        ("path", program(Path::new("no-such-program-anywhere")), "No such file"),
+        ("folder", program(&folder), "Is a directory"),
+        ("file", program(&file), "Permission denied"),
+        ("knotc", knot, "No such file"),
+    ] {
+        let server = TargetConfig { method, ..hook(name, Path::new("/dev/null"), None) };
+        let (mut server, _) = servers::server(&server, Arc::default());
+        let error = server.instance().expect_err(name).to_string();
+        assert!(error.contains(cause), "{name}: {error}");
+    }
+
+    let metrics = Metrics::new().unwrap();
+    let bundles = keystore::exchange::testing::SkrBuilder::new(testing::ZONE, clock::now()).build().bundles;
+    let in_force = Arc::new(InForce { generation: 1, digest: [1; 32], bundles });
+    let mut config = state.config();
+    let absent = state.path("absent");
+    config.deliver =
+        vec![TargetConfig { method: program(&absent), ..hook("late", Path::new("/dev/null"), None) }];
+    let mut deliveries = Deliveries::new(&metrics);
+    deliveries.configure(&config, &[(testing::zone(), in_force)].into());
+    let states = deliveries.states().clone();
+    let reach = || states.zone("late", &testing::zone()).0;
+    wait_for("it is unreachable", || matches!(reach(), Reachability::Unreachable { .. }));
+    assert_eq!(metrics.delivery_server_up.with_label_values(&["late"]).get(), 0);
+    std::os::unix::fs::symlink("/bin/true", &absent).unwrap();
+    wait_for("it is delivered to", || states.zone("late", &testing::zone()).1.is_current);
+    assert_eq!(
+        (reach(), metrics.delivery_server_up.with_label_values(&["late"]).get()),
+        (Reachability::Reached, 1)
+    );
 }

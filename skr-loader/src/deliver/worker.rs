@@ -1,4 +1,4 @@
-//! What one target is due for, zone by zone. [`Worker::step`] does what is due at one moment.
+//! What is due at one target, zone by zone. [`Worker::step`] does what is due at one moment.
 
 #[cfg(test)]
 mod tests;
@@ -9,36 +9,38 @@ use std::sync::Arc;
 
 use keystore::command::RunError;
 use keystore::dns::Name;
-use keystore::durable;
 use keystore::exchange::Bundle;
 use keystore::store::{skr_path, zone_dir};
 use keystore::time::Timestamp;
 use metrics::Metrics;
-use serde::{Deserialize, Serialize};
 
 use super::command::CommandError;
+use super::note::{Note, Notes};
 use super::plan::Plan;
+use super::state::DeliveryStates;
 use super::{Deliver, Task};
-use crate::files::{self, Named, hex, one_line};
+use crate::files::{hex, one_line};
 use crate::probe::{ProofError, Served};
 use crate::report;
 use crate::store::InForce;
 
-/// Seconds between two looks at whether the server was started again.
-const LOOK: u64 = 1;
+/// Seconds between two polls of whether the server was started again.
+const POLL_INTERVAL: u64 = 1;
 /// Seconds between two proofs while nothing happens.
-const WATCH: u64 = 60;
-/// Seconds that a server may take from an import or switch until it is proven.
-const SETTLE: u64 = 15;
-/// named tries a renewal of signatures that failed again after 300 seconds. Where signatures are due no more than this before their end,
-/// in seconds, that may be too late.
-const SHORT: u64 = 600;
-/// Seconds from one time that a server is woken to the next.
-const REST: u64 = 5;
-/// Longest pause between two tries, in seconds.
-const MAX_PAUSE: u64 = 300;
-/// Largest state file of ours, in octets.
-const MAX_STATE: u64 = 4096;
+const PROOF_INTERVAL: u64 = 60;
+/// Seconds that a server may take from an import or switch until it serves the bundle.
+const SETTLE_TIME: u64 = 15;
+/// named retries a renewal of signatures that failed after 300 seconds. Where signatures are due no more than this before their end, in
+/// seconds, that may be too late.
+const SHORT_REFRESH: u64 = 600;
+/// Least number of seconds between two refreshes of a server.
+const REFRESH_PAUSE: u64 = 5;
+/// Seconds from a forced re-import to the import of what is in force.
+const REIMPORT_PAUSE: u64 = 2;
+/// Longest pause between two retries, in seconds.
+const MAX_RETRY_PAUSE: u64 = 300;
+/// Least number of seconds between two log lines that say why the server is not reached.
+const UNREACHABLE_LOG_PAUSE: u64 = 60;
 
 /// Proves what a server serves, see [`crate::probe::Probe::prove`].
 pub type Prover = Box<dyn Fn(&Name, &Bundle, u64, Timestamp) -> Result<Served, ProofError> + Send>;
@@ -48,19 +50,21 @@ pub struct Worker {
     name: String,
     server: Box<dyn Deliver>,
     prover: Option<Prover>,
-    /// `delivered/TARGET`.
-    folder: PathBuf,
+    notes: Notes,
     accepted: PathBuf,
+    states: DeliveryStates,
     metrics: Metrics,
     jobs: BTreeMap<Name, Job>,
     due: BTreeSet<(Timestamp, Name)>,
-    /// The run of the server that was last seen; `None` = it is not reached.
+    /// The run of the server that was last seen; `None` while it is not reached.
     instance: Option<String>,
-    next_look: Timestamp,
-    last_wake: Timestamp,
-    down_told: bool,
+    next_poll: Timestamp,
+    last_refresh: Timestamp,
+    /// What the log was last told of why the server is not reached, and when.
+    unreachable_logged: Option<(String, Timestamp)>,
 }
 
+/// The delivery of one zone.
 struct Job {
     in_force: Arc<InForce>,
     /// The folder of the zone's ZSKs.
@@ -68,39 +72,56 @@ struct Job {
     plan: Plan,
     /// The slot that the server was last told of.
     slot: Option<usize>,
-    next: Next,
+    state: JobState,
     due: Timestamp,
+    /// Failed tries in a row.
     failures: u32,
-    /// The server was without an SKR until the next import.
-    restarted: bool,
-    /// It was woken since the last import.
-    woken: bool,
-    /// It serves the RRsets without the signatures of the bundle, whatever it was given.
-    bare: bool,
-    /// What was proven last.
-    served: Option<Served>,
 }
 
+/// The state of a [`Job`].
+///
+/// ```text
+///         the note says: this generation, this run of the server
+/// Start ─────────────────────────────────────────────────────▶ Watch ◀─┐
+///   │                                                           │  │   │
+///   │ no such note                         the proof fails      │  │   │ proven
+///   ▼               ┌───────────────────────────────────────────┘  │   │
+/// Import ◀──────────┤                                              │   │
+///   │               └── not proven within SETTLE_TIME ── Prove ────┼───┘
+///   └── handed over ────────────────────────────────────▶ ▲ ▲      │
+///                 signatures overdue: refreshed once ─────┘ └──────┘ a slot of the plan begins: switched
+/// ```
+///
+/// A new generation leads to Import, and a server that was started again to Start, from every state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    /// Not looked at in this run of ours.
+enum JobState {
+    /// Nothing is known of what the server has: the loader or the server was started.
     Start,
-    Import,
-    /// Imported or switched at this time.
-    Prove(Timestamp),
-    Watch,
+    /// The generation in force is handed over next.
+    Import(ImportReason),
+    /// The server was told something and has not been proven to serve it.
+    Prove {
+        /// When it was handed the generation, told of a slot, or refreshed.
+        since: Timestamp,
+        /// It was refreshed since the last import.
+        is_refreshed: bool,
+    },
+    /// The generation is served.
+    Watch {
+        /// What was proven last; `None` when only the note says so.
+        served: Option<Served>,
+    },
 }
 
-/// `delivered/TARGET/ZONE`: what was last proven.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Delivered {
-    generation: u64,
-    sha256: String,
-    /// The run of the server, in its own words.
-    instance: String,
-    /// When, in seconds since 1970.
-    proven: u64,
+/// Why a generation is handed over, where that makes a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ImportReason {
+    /// It is new, or a try failed.
+    NewOrRetry,
+    /// The server was without an SKR until now; a renewal of signatures may have failed meanwhile.
+    Restarted,
+    /// The server serves the RRsets without the signatures of the bundle although it was handed them.
+    Unsigned,
 }
 
 impl Worker {
@@ -108,29 +129,31 @@ impl Worker {
         name: &str,
         server: Box<dyn Deliver>,
         prover: Option<Prover>,
-        folder: PathBuf,
+        notes: Notes,
         accepted: PathBuf,
+        states: DeliveryStates,
         metrics: Metrics,
     ) -> Self {
         Self {
             name: name.to_owned(),
             server,
             prover,
-            folder,
+            notes,
             accepted,
+            states,
             metrics,
             jobs: BTreeMap::new(),
             due: BTreeSet::new(),
             instance: None,
-            next_look: Timestamp::EPOCH,
-            last_wake: Timestamp::EPOCH,
-            down_told: false,
+            next_poll: Timestamp::EPOCH,
+            last_refresh: Timestamp::EPOCH,
+            unreachable_logged: None,
         }
     }
 
-    /// A generation is in force for `zone`; the same again changes nothing.
+    /// A generation is in force for `zone`, whose ZSKs are in the folder `keys`. The same generation again changes nothing.
     pub fn take(&mut self, zone: Name, in_force: Arc<InForce>, keys: PathBuf, now: Timestamp) {
-        let next = match self.jobs.get_mut(&zone) {
+        let state = match self.jobs.get_mut(&zone) {
             Some(job)
                 if (job.in_force.generation, job.in_force.digest)
                     == (in_force.generation, in_force.digest) =>
@@ -138,47 +161,47 @@ impl Worker {
                 job.keys = keys;
                 return;
             }
-            Some(_) => Next::Import,
-            None => Next::Start,
+            Some(_) => JobState::Import(ImportReason::NewOrRetry),
+            None => {
+                self.states.add_zone(&self.name, &zone);
+                JobState::Start
+            }
         };
         self.forget_due(&zone);
-        self.metrics.add_delivery(&report::label(&zone), &self.name);
         let plan = Plan { slots: Vec::new(), warnings: Vec::new() };
-        let restarted = next == Next::Start;
-        let (slot, due, failures, woken, bare, served) = (None, now, 0, false, false, None);
-        let job = Job { in_force, keys, plan, slot, next, due, failures, restarted, woken, bare, served };
+        let job = Job { in_force, keys, plan, slot: None, state, due: now, failures: 0 };
         self.due.insert((now, zone.clone()));
         self.jobs.insert(zone, job);
     }
 
-    /// The zone is ours no more. What the server has is left to it.
+    /// Delivers `zone` no more. The server keeps what it has.
     pub fn forget(&mut self, zone: &Name) {
         self.forget_due(zone);
         if self.jobs.remove(zone).is_some() {
-            self.metrics.remove_delivery(&report::label(zone), &self.name);
+            self.states.remove_zone(&self.name, zone);
         }
     }
 
-    /// The target leaves.
+    /// Ends the target: its states and metrics are removed.
     pub fn end(&mut self) {
         for zone in self.jobs.keys().cloned().collect::<Vec<_>>() {
             self.forget(&zone);
         }
-        self.metrics.remove_delivery_target(&self.name);
+        self.states.remove_target(&self.name);
     }
 
-    /// Does at most one thing that is due at `now`, and says when to come again.
+    /// Does at most one thing that is due at `now`, and returns when the next one is due.
     pub fn step(&mut self, now: Timestamp) -> Timestamp {
         if self.jobs.is_empty() {
-            return now.plus(WATCH);
+            return now.plus(PROOF_INTERVAL);
         }
-        // The clock may have been set back.
-        if now >= self.next_look || self.next_look.since(now) > LOOK {
-            self.next_look = now.plus(LOOK);
-            self.look(now);
+        // Also when the clock was set back.
+        if now >= self.next_poll || self.next_poll.since(now) > POLL_INTERVAL {
+            self.next_poll = now.plus(POLL_INTERVAL);
+            self.poll_instance(now);
         }
         if self.instance.is_none() {
-            return self.next_look;
+            return self.next_poll;
         }
         if let Some((_, zone)) = self.due.first().filter(|(due, _)| *due <= now).cloned() {
             self.forget_due(&zone);
@@ -188,7 +211,7 @@ impl Worker {
                 self.jobs.insert(zone, job);
             }
         }
-        self.due.first().map_or(self.next_look, |(due, _)| (*due).min(self.next_look))
+        self.due.first().map_or(self.next_poll, |(due, _)| (*due).min(self.next_poll))
     }
 
     fn forget_due(&mut self, zone: &Name) {
@@ -197,13 +220,12 @@ impl Worker {
         }
     }
 
-    /// Looks at whether the server is there, and the one that it was.
-    fn look(&mut self, now: Timestamp) {
-        let up = &self.metrics.delivery_server_up.with_label_values(&[&self.name]);
+    /// Asks the server which run of it this is. Another run than before has forgotten every SKR.
+    fn poll_instance(&mut self, now: Timestamp) {
         match self.server.instance() {
             Ok(instance) => {
-                up.set(1);
-                self.down_told = false;
+                self.states.reached(&self.name);
+                self.unreachable_logged = None;
                 if self.instance.as_ref() == Some(&instance) {
                     return;
                 }
@@ -211,145 +233,182 @@ impl Worker {
                 self.instance = Some(instance);
                 self.due.clear();
                 for (zone, job) in &mut self.jobs {
-                    // What was begun before is settled against what was delivered to this very run.
-                    (job.next, job.due, job.failures, job.restarted) = (Next::Start, now, 0, true);
+                    // The note tells whether what was handed over before was handed to this very run.
+                    (job.state, job.due, job.failures) = (JobState::Start, now, 0);
                     self.due.insert((now, zone.clone()));
                 }
             }
-            // We stop: that says nothing of the server.
+            // The loader stops: that says nothing of the server.
             Err(CommandError::Run(RunError::Stopped { .. })) => {}
             Err(error) => {
-                up.set(0);
-                if !std::mem::replace(&mut self.down_told, true) {
-                    tracing::error!(target = self.name, %error, "the server is not reached; nothing is delivered until it is");
+                let cause = one_line(&error.to_string());
+                let is_news = self
+                    .unreachable_logged
+                    .as_ref()
+                    .is_none_or(|(logged, at)| *logged != cause && now.since(*at) >= UNREACHABLE_LOG_PAUSE);
+                if is_news {
+                    tracing::error!(
+                        target = self.name,
+                        error = cause,
+                        "the server is not reached; nothing is delivered until it is"
+                    );
+                    self.unreachable_logged = Some((cause.clone(), now));
                 }
-                if self.instance.take().is_some() {
-                    for zone in self.jobs.keys() {
-                        self.metrics
-                            .skr_delivery_current
-                            .with_label_values(&[&report::label(zone), &self.name])
-                            .set(0);
-                    }
-                }
+                self.states.unreachable(&self.name, cause);
+                self.instance = None;
             }
         }
     }
 
-    /// Does what is next for one zone, and says when it is due again.
+    /// Does what is next for one zone, and returns when it is due again.
     fn handle(&mut self, zone: &Name, job: &mut Job, now: Timestamp) -> Timestamp {
-        if job.next == Next::Start {
-            job.plan = self.server.plan(&job.in_force.bundles, now);
-            job.slot = job.plan.at(now);
-            job.next = if self.was_delivered(zone, job) { Next::Watch } else { Next::Import };
-            job.restarted &= job.next == Next::Import;
+        if job.state == JobState::Start {
+            self.start(zone, job, now);
         }
-        if job.next == Next::Import {
-            job.plan = self.server.plan(&job.in_force.bundles, now);
-            for warning in &job.plan.warnings {
-                tracing::warn!(target = self.name, %zone, "{warning}");
+        let done = match job.state {
+            JobState::Import(reason) => self.import(zone, job, reason, now),
+            _ if job.plan.at(now) != job.slot => self.switch(zone, job, now),
+            _ => Ok(None),
+        };
+        match done {
+            Ok(None) => self.prove(zone, job, now),
+            Ok(Some(due)) => due,
+            Err(error) => {
+                let reason = match job.state {
+                    // Whatever it had to do with a restart is still to be done.
+                    JobState::Import(ImportReason::Restarted) => ImportReason::Restarted,
+                    _ => ImportReason::NewOrRetry,
+                };
+                self.failed(zone, job, reason, &error.to_string(), now)
             }
-            job.slot = job.plan.at(now);
-            let skr = skr_path(&zone_dir(&self.accepted, zone), job.in_force.generation);
-            if std::mem::take(&mut job.bare) {
-                // Whatever happens in between: what it has then is not what was delivered.
-                self.forget_delivered(zone);
-                match self.server.shake(&task(zone, job, &skr, now)) {
-                    Ok(true) => {
-                        tracing::warn!(target = self.name, %zone, "an import has not helped; it was made to take the signatures anew");
-                        let wakes = &self.metrics.skr_delivery_wakes_total;
-                        wakes.with_label_values(&[&report::label(zone), &self.name]).inc();
-                        // What is in force follows in a moment.
-                        return now.plus(2);
-                    }
-                    Ok(false) => {}
-                    Err(error) => return self.failed(zone, job, &error.to_string(), now),
-                }
-            }
-            let done = self.server.import(&task(zone, job, &skr, now));
-            if let Err(error) = done {
-                return self.failed(zone, job, &error.to_string(), now);
-            }
-            tracing::info!(target = self.name, %zone, generation = job.in_force.generation, "handed over");
-            job.next = Next::Prove(now);
-            job.woken = false;
-            let short = job.slot.is_some_and(|i| job.plan.refresh(i) <= SHORT);
-            if std::mem::take(&mut job.restarted)
-                && short
-                && let Err(error) =
-                    self.wake(zone, job, "signatures may have been due while it had no SKR", now)
-            {
-                return self.failed(zone, job, &error.to_string(), now);
-            }
-        } else if job.plan.at(now) != job.slot {
-            job.slot = job.plan.at(now);
-            let skr = skr_path(&zone_dir(&self.accepted, zone), job.in_force.generation);
-            let done = self.server.switch(&task(zone, job, &skr, now));
-            if let Err(error) = done {
-                return self.failed(zone, job, &error.to_string(), now);
-            }
-            job.next = Next::Prove(now);
-            return self.not_after_switch(job, now, 1);
         }
+    }
+
+    /// Decides by the note of the last delivery whether the server has the generation.
+    fn start(&mut self, zone: &Name, job: &mut Job, now: Timestamp) {
+        job.plan = self.server.plan(&job.in_force.bundles, now);
+        job.slot = job.plan.at(now);
+        job.state = if self.was_delivered(zone, job) {
+            JobState::Watch { served: None }
+        } else {
+            JobState::Import(ImportReason::Restarted)
+        };
+    }
+
+    /// Hands the generation over. Returns when to go on, or `None` when it can be proven at once.
+    fn import(
+        &mut self,
+        zone: &Name,
+        job: &mut Job,
+        reason: ImportReason,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, CommandError> {
+        job.plan = self.server.plan(&job.in_force.bundles, now);
+        for warning in &job.plan.warnings {
+            tracing::warn!(target = self.name, %zone, "{warning}");
+        }
+        job.slot = job.plan.at(now);
+        let skr = skr_path(&zone_dir(&self.accepted, zone), job.in_force.generation);
+        if reason == ImportReason::Unsigned {
+            // What the server has after a forced re-import is not the generation, however the import after it ends.
+            self.remove_note(zone);
+            if self.server.force_reimport(&task(zone, job, &skr, now))? {
+                tracing::warn!(target = self.name, %zone, "the server serves RRsets without their signatures after an import; it was made to take the signatures anew");
+                self.count_refresh(zone);
+                job.state = JobState::Import(ImportReason::NewOrRetry);
+                return Ok(Some(now.plus(REIMPORT_PAUSE)));
+            }
+        }
+        self.server.import(&task(zone, job, &skr, now))?;
+        tracing::info!(target = self.name, %zone, generation = job.in_force.generation, "handed over");
+        let is_short = job.slot.is_some_and(|slot| job.plan.refresh(slot) <= SHORT_REFRESH);
+        let is_refreshed = reason == ImportReason::Restarted
+            && is_short
+            && self.refresh(zone, "signatures may have been due while the server had no SKR", now)?;
+        job.state = JobState::Prove { since: now, is_refreshed };
+        Ok(None)
+    }
+
+    /// Tells the server that another slot of the plan has begun. Returns when to prove it.
+    fn switch(
+        &mut self,
+        zone: &Name,
+        job: &mut Job,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, CommandError> {
+        job.slot = job.plan.at(now);
+        let skr = skr_path(&zone_dir(&self.accepted, zone), job.in_force.generation);
+        self.server.switch(&task(zone, job, &skr, now))?;
+        job.state = JobState::Prove { since: now, is_refreshed: job.state.is_refreshed() };
+        Ok(Some(job.not_after_switch(now, 1)))
+    }
+
+    /// Asks the server over DNS whether it serves the bundle in force, and returns when the zone is due again.
+    fn prove(&mut self, zone: &Name, job: &mut Job, now: Timestamp) -> Timestamp {
         let Some((i, slot)) = job.slot.and_then(|i| Some((i, job.plan.slots.get(i)?))) else {
-            // Nothing is in force yet: there is nothing to prove.
+            // No bundle is in force yet, so there is nothing to prove.
             return self.proven(zone, job, Served::Exactly, now);
         };
-        let prove = |prove: &Prover| prove(zone, &slot.bundle, job.plan.refresh(i), now);
-        let error = match self.prover.as_ref().map_or(Ok(Served::Exactly), prove) {
+        let ask = |prove: &Prover| prove(zone, &slot.bundle, job.plan.refresh(i), now);
+        let error = match self.prover.as_ref().map_or(Ok(Served::Exactly), ask) {
             Ok(served) => return self.proven(zone, job, served, now),
             Err(error) => error,
         };
         let is_good = slot.bundle.signatures.iter().all(|s| s.is_valid_at(now));
-        let may_be_renewed = error.is_overdue() && is_good;
-        match job.next {
-            // It has had no time yet.
-            Next::Prove(since) if since == now => self.not_after_switch(job, now, 1),
-            // While it rests, having been told for another zone, this one goes the way of every failed proof.
-            _ if may_be_renewed && !job.woken && !self.rests(now) => {
-                if let Err(error) = self.wake(zone, job, &error.to_string(), now) {
-                    return self.failed(zone, job, &error.to_string(), now);
+        let (state, is_refreshed) = (job.state, job.state.is_refreshed());
+        match state {
+            // The server has had no time yet.
+            JobState::Prove { since, .. } if since == now => job.not_after_switch(now, 1),
+            // A server that was refreshed a moment ago for another zone renews this one too; the alarm of this zone does not wait.
+            _ if error.is_overdue() && is_good && !is_refreshed && !self.is_refresh_too_soon(now) => {
+                if let Err(error) = self.refresh(zone, &error.to_string(), now) {
+                    return self.failed(zone, job, ImportReason::NewOrRetry, &error.to_string(), now);
                 }
-                job.next = Next::Prove(now);
-                self.not_after_switch(job, now, 1)
+                job.state = JobState::Prove { since: now, is_refreshed: true };
+                job.not_after_switch(now, 1)
             }
-            Next::Prove(since) if since < now && now.since(since) < SETTLE => {
-                self.not_after_switch(job, now, 1)
+            JobState::Prove { since, .. } if since < now && now.since(since) < SETTLE_TIME => {
+                job.not_after_switch(now, 1)
             }
-            _ => {
-                // Once an import has not helped.
-                job.bare = job.next != Next::Watch && error.lacks_signatures() && is_good;
-                self.failed(zone, job, &error.to_string(), now)
+            JobState::Prove { .. } if error.lacks_signatures() && is_good => {
+                self.failed(zone, job, ImportReason::Unsigned, &error.to_string(), now)
             }
+            _ => self.failed(zone, job, ImportReason::NewOrRetry, &error.to_string(), now),
         }
     }
 
-    /// It was told to look at what is due a moment ago, and does so for all its zones.
-    fn rests(&self, now: Timestamp) -> bool {
-        self.last_wake <= now && now.since(self.last_wake) < REST
+    fn is_refresh_too_soon(&self, now: Timestamp) -> bool {
+        self.last_refresh <= now && now.since(self.last_refresh) < REFRESH_PAUSE
     }
 
-    /// Makes the server look at what is due: once for each import, and seldom.
-    fn wake(&mut self, zone: &Name, job: &mut Job, why: &str, now: Timestamp) -> Result<(), CommandError> {
-        if self.rests(now) {
-            return Ok(());
+    /// Makes the server look at once at which signatures are due, in all its zones. True when it was told to; false when it was told
+    /// a moment ago.
+    fn refresh(&mut self, zone: &Name, why: &str, now: Timestamp) -> Result<bool, CommandError> {
+        if self.is_refresh_too_soon(now) {
+            return Ok(false);
         }
-        (job.woken, self.last_wake) = (true, now);
-        if self.server.wake()? {
+        self.last_refresh = now;
+        if self.server.refresh()? {
             tracing::warn!(target = self.name, %zone, "{}; it was told to look at once at what is due", one_line(why));
-            self.metrics
-                .skr_delivery_wakes_total
-                .with_label_values(&[&report::label(zone), &self.name])
-                .inc();
+            self.count_refresh(zone);
         }
-        Ok(())
+        Ok(true)
+    }
+
+    fn count_refresh(&self, zone: &Name) {
+        self.metrics
+            .skr_delivery_refreshes_total
+            .with_label_values(&[&report::label(zone), &self.name])
+            .inc();
     }
 
     fn proven(&mut self, zone: &Name, job: &mut Job, served: Served, now: Timestamp) -> Timestamp {
-        let label = report::label(zone);
-        let labels = [label.as_str(), self.name.as_str()];
-        let is_news = job.failures > 0 || job.next != Next::Watch;
-        if is_news || job.served != Some(served) {
-            let generation = job.in_force.generation;
+        let generation = job.in_force.generation;
+        let before = match job.state {
+            JobState::Watch { served } if job.failures == 0 => Some(served),
+            _ => None,
+        };
+        if before != Some(Some(served)) {
             match served {
                 Served::Exactly => {
                     tracing::info!(target = self.name, %zone, generation, "what is served is the bundle in force");
@@ -359,89 +418,87 @@ impl Worker {
                 }
             }
         }
-        if is_news {
-            self.metrics.skr_deliveries_total.with_label_values(&[labels[0], labels[1], "ok"]).inc();
+        if before.is_none() {
+            self.count(zone, "ok");
         }
-        let generation = i64::try_from(job.in_force.generation).unwrap_or(i64::MAX);
-        self.metrics.skr_delivered_generation.with_label_values(&labels).set(generation);
-        self.metrics.skr_delivery_current.with_label_values(&labels).set(1);
-        let last = &self.metrics.skr_delivery_last_proof_timestamp_seconds;
-        last.with_label_values(&labels).set(i64::try_from(now.secs()).unwrap_or(i64::MAX));
+        self.states.proven(&self.name, zone, generation, now);
         if !self.was_delivered(zone, job) {
-            self.remember(zone, job, now);
+            self.write_note(zone, job, now);
         }
-        (job.failures, job.woken, job.served, job.next) = (0, false, Some(served), Next::Watch);
+        (job.failures, job.state) = (0, JobState::Watch { served: Some(served) });
         let next = match served {
-            Served::Exactly => WATCH,
+            Served::Exactly => PROOF_INTERVAL,
             // Until the renewal, then each second.
-            Served::Still(due) => due.since(now).clamp(1, WATCH),
+            Served::Still(due) => due.since(now).clamp(1, PROOF_INTERVAL),
         };
-        self.not_after_switch(job, now, next)
+        job.not_after_switch(now, next)
     }
 
-    fn failed(&mut self, zone: &Name, job: &mut Job, why: &str, now: Timestamp) -> Timestamp {
-        let label = report::label(zone);
-        let labels = [label.as_str(), self.name.as_str()];
-        self.metrics.skr_deliveries_total.with_label_values(&[labels[0], labels[1], "failed"]).inc();
-        self.metrics.skr_delivery_current.with_label_values(&labels).set(0);
-        let pause = (1 << job.failures.min(16)).min(MAX_PAUSE);
+    fn failed(
+        &self,
+        zone: &Name,
+        job: &mut Job,
+        reason: ImportReason,
+        why: &str,
+        now: Timestamp,
+    ) -> Timestamp {
+        self.count(zone, "failed");
+        self.states.failed(&self.name, zone, one_line(why));
+        let pause = (1 << job.failures.min(16)).min(MAX_RETRY_PAUSE);
         job.failures = job.failures.saturating_add(1);
         tracing::error!(
             target = self.name, %zone, generation = job.in_force.generation, retry_in = pause,
             "what is in force was not delivered: {}", one_line(why)
         );
-        (job.next, job.served) = (Next::Import, None);
-        self.not_after_switch(job, now, pause)
+        job.state = JobState::Import(reason);
+        job.not_after_switch(now, pause)
     }
 
-    /// In `seconds`, and not after the next slot begins, or the signatures of this one end.
-    fn not_after_switch(&self, job: &Job, now: Timestamp, seconds: u64) -> Timestamp {
-        let due = now.plus(seconds);
-        let slot = job.slot.and_then(|i| job.plan.slots.get(i));
-        let end = slot.map(|slot| slot.bundle.expiration().plus(1)).filter(|end| now < *end);
-        job.plan.next(now).into_iter().chain(end).fold(due, Timestamp::min)
+    fn count(&self, zone: &Name, result: &str) {
+        let label = report::label(zone);
+        self.metrics.skr_deliveries_total.with_label_values(&[label.as_str(), &self.name, result]).inc();
     }
 
     /// True when this very generation was proven to be served by this very run of the server.
     fn was_delivered(&self, zone: &Name, job: &Job) -> bool {
-        let Ok(file) = files::read(&self.state_file(zone), Named::ByOperator, MAX_STATE) else {
-            return false;
-        };
-        // One that does not read is as good as none.
-        let Ok(delivered) = serde_json::from_slice::<Delivered>(&file.octets) else { return false };
-        (delivered.generation, &delivered.sha256) == (job.in_force.generation, &hex(&job.in_force.digest))
-            && Some(&delivered.instance) == self.instance.as_ref()
+        self.notes.read(zone).is_some_and(|note| {
+            (note.generation, note.sha256) == (job.in_force.generation, hex(&job.in_force.digest))
+                && Some(&note.instance) == self.instance.as_ref()
+        })
     }
 
-    fn remember(&self, zone: &Name, job: &Job, now: Timestamp) {
-        let delivered = Delivered {
+    fn write_note(&self, zone: &Name, job: &Job, now: Timestamp) {
+        let note = Note {
             generation: job.in_force.generation,
             sha256: hex(&job.in_force.digest),
             instance: self.instance.clone().unwrap_or_default(),
             proven: now.secs(),
         };
-        let written = serde_json::to_vec(&delivered).map_err(std::io::Error::other).and_then(|octets| {
-            durable::create_dir_durable(&self.folder, 0o755)?;
-            durable::sweep_temps(&self.folder)?;
-            durable::write(&self.state_file(zone), &octets, 0o644)
-        });
-        if let Err(error) = written {
+        if let Err(error) = self.notes.write(zone, &note) {
             tracing::error!(target = self.name, %zone, %error, "cannot note the delivery; it is repeated after a restart");
         }
     }
 
-    fn forget_delivered(&self, zone: &Name) {
-        let path = self.state_file(zone);
-        match durable::remove(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::error!(target = self.name, %zone, %error, "cannot forget the delivery");
-            }
-            _ => {}
+    fn remove_note(&self, zone: &Name) {
+        if let Err(error) = self.notes.remove(zone) {
+            tracing::error!(target = self.name, %zone, %error, "cannot remove the note of the last delivery");
         }
     }
+}
 
-    fn state_file(&self, zone: &Name) -> PathBuf {
-        zone_dir(&self.folder, zone)
+impl JobState {
+    const fn is_refreshed(self) -> bool {
+        matches!(self, Self::Prove { is_refreshed: true, .. })
+    }
+}
+
+impl Job {
+    /// `seconds` from now, but not after the next slot begins or the signatures of this one end.
+    fn not_after_switch(&self, now: Timestamp, seconds: u64) -> Timestamp {
+        let due = now.plus(seconds);
+        let slot = self.slot.and_then(|i| self.plan.slots.get(i));
+        let end = slot.map(|slot| slot.bundle.expiration().plus(1)).filter(|end| now < *end);
+        self.plan.next(now).into_iter().chain(end).fold(due, Timestamp::min)
     }
 }
 

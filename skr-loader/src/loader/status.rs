@@ -4,6 +4,7 @@ use keystore::dns::Name;
 use keystore::time::Timestamp;
 
 use super::{Loader, Zone};
+use crate::deliver::state::Reachability;
 use crate::report;
 use crate::status::{
     self, Condition, Daemon, DeliveryStatus, InboxStatus, Severity, Status, ZoneParts, ZoneStatus,
@@ -38,23 +39,22 @@ impl Loader {
         status::zone(parts, now)
     }
 
-    /// By the gauges that the workers set.
     fn deliveries_of(&self, zone: &Zone) -> Vec<DeliveryStatus> {
         let wanted = |zones: &Option<Vec<Name>>| zones.as_ref().is_none_or(|z| z.contains(&zone.config.name));
         let targets =
             self.config.deliver.iter().filter(|t| wanted(&t.zones) && zone.state.in_force.is_some());
         let look = |target: &keystore::config::deliver::TargetConfig| {
-            let labels = [zone.label.as_str(), target.name.as_str()];
-            let proof =
-                self.metrics.skr_delivery_last_proof_timestamp_seconds.with_label_values(&labels).get();
-            let proof = u64::try_from(proof).ok().filter(|at| *at > 0);
-            let generation = self.metrics.skr_delivered_generation.with_label_values(&labels).get();
+            let (reach, delivery) = self.deliveries.states().zone(&target.name, &zone.config.name);
             DeliveryStatus {
                 target: target.name.clone(),
-                up: self.metrics.delivery_server_up.with_label_values(&labels[1..]).get() == 1,
-                current: self.metrics.skr_delivery_current.with_label_values(&labels).get() == 1,
-                generation: u64::try_from(generation).unwrap_or(0),
-                last_proof: proof.map(|at| Timestamp::from_secs(at).iso()),
+                up: reach == Reachability::Reached,
+                current: delivery.is_current,
+                generation: delivery.generation,
+                last_proof: delivery.last_proof.map(Timestamp::iso),
+                cause: match reach {
+                    Reachability::Unreachable { cause } => Some(cause),
+                    Reachability::Unknown | Reachability::Reached => delivery.cause,
+                },
             }
         };
         targets.map(look).collect()

@@ -4,7 +4,7 @@ use keystore::exchange::bind;
 use keystore::exchange::testing::SkrBuilder;
 
 use super::*;
-use crate::deliver::command::CommandError;
+use crate::deliver::state::Reachability;
 
 const DAY: u64 = 86_400;
 
@@ -14,11 +14,11 @@ struct Fake {
     instance: Option<String>,
     imports_fail: bool,
     wrong: bool,
-    /// The signatures that are served have run out, until it is woken.
+    /// The signatures that are served have expired, until it is woken.
     expired: bool,
-    waking_helps: bool,
-    /// What is served has no signature, until it is shaken.
-    bare: bool,
+    refresh_helps: bool,
+    /// What is served is unsigned, until a re-import is forced.
+    unsigned: bool,
     did: Vec<(&'static str, u64)>,
 }
 
@@ -56,17 +56,17 @@ impl Deliver for Server {
         self.with(|fake| fake.did.push(("switch", task.now.secs() - t(0).secs())));
         Ok(())
     }
-    fn shake(&mut self, task: &Task<'_>) -> Result<bool, CommandError> {
+    fn force_reimport(&mut self, task: &Task<'_>) -> Result<bool, CommandError> {
         self.with(|fake| {
-            fake.did.push(("shake", task.now.secs() - t(0).secs()));
-            fake.bare = false;
+            fake.did.push(("re-import", task.now.secs() - t(0).secs()));
+            fake.unsigned = false;
         });
         Ok(true)
     }
-    fn wake(&mut self) -> Result<bool, CommandError> {
+    fn refresh(&mut self) -> Result<bool, CommandError> {
         self.with(|fake| {
-            fake.did.push(("wake", 0));
-            fake.expired &= !fake.waking_helps;
+            fake.did.push(("refresh", 0));
+            fake.expired &= !fake.refresh_helps;
         });
         Ok(true)
     }
@@ -117,19 +117,20 @@ impl Bench {
 fn worker(dir: &tempfile::TempDir, server: &Server, metrics: &Metrics) -> Worker {
     let judged = server.clone();
     let prover: Prover = Box::new(move |_, bundle, _, _| {
-        let (wrong, expired, bare) = judged.with(|fake| (fake.wrong, fake.expired, fake.bare));
+        let (wrong, expired, unsigned) = judged.with(|fake| (fake.wrong, fake.expired, fake.unsigned));
         if wrong {
             let (rtype, bundle) = (bundle.dnskey.rtype, bundle.inception);
             return Err(ProofError::Differs { rtype, bundle, missing: 0, extra: 1 });
         }
-        if expired || bare {
+        if expired || unsigned {
             return Err(ProofError::NotValid { rtype: bundle.dnskey.rtype, what: "a test", expired });
         }
         Ok(Served::Exactly)
     });
-    let (folder, accepted) = (dir.path().join("delivered/ns1"), dir.path().join("accepted"));
-    let mut worker =
-        Worker::new("ns1", Box::new(server.clone()), Some(prover), folder, accepted, metrics.clone());
+    let (notes, accepted) = (Notes::new(dir.path().join("delivered/ns1")), dir.path().join("accepted"));
+    let states = DeliveryStates::new(metrics.clone());
+    let server = Box::new(server.clone());
+    let mut worker = Worker::new("ns1", server, Some(prover), notes, accepted, states, metrics.clone());
     worker.take(zone(), in_force(1), PathBuf::new(), t(0));
     worker
 }
@@ -163,6 +164,8 @@ fn a_restart_of_the_server_imports_again_and_one_of_ours_does_not() {
     bench.server.with(|fake| fake.instance = None);
     bench.run(21, 30);
     assert!(!bench.is_current(), "it is down");
+    let (reach, _) = bench.worker.states.zone("ns1", &zone());
+    assert_eq!(reach, Reachability::Unreachable { cause: "rndc says: import failed: success".into() });
     assert_eq!(bench.metrics.delivery_server_up.with_label_values(&["ns1"]).get(), 0);
     bench.server.with(|fake| fake.instance = Some("boot 1".into()));
     bench.run(31, 35);
@@ -175,7 +178,7 @@ fn a_restart_of_the_server_imports_again_and_one_of_ours_does_not() {
 }
 
 #[test]
-fn each_boundary_is_nudged_and_checked_a_second_later() {
+fn the_server_is_told_of_each_slot_and_proven_a_second_later() {
     let mut bench = Bench::new();
     bench.run(0, 5);
     bench.server.did();
@@ -205,66 +208,66 @@ fn a_failed_command_is_tried_again_later_and_later() {
 fn an_exit_status_of_0_proves_nothing() {
     let mut bench = Bench::new();
     bench.server.with(|fake| fake.wrong = true);
-    bench.run(0, SETTLE + 1);
-    assert_eq!(bench.server.did(), [("import", 0), ("import", SETTLE + 1)]);
+    bench.run(0, SETTLE_TIME + 1);
+    assert_eq!(bench.server.did(), [("import", 0), ("import", SETTLE_TIME + 1)]);
     assert_eq!((bench.count("ok"), bench.count("failed"), bench.is_current()), (0, 1, false));
     // What was served goes wrong later: noticed by the watch.
     bench.server.with(|fake| fake.wrong = false);
-    bench.run(SETTLE + 2, SETTLE + 5);
+    bench.run(SETTLE_TIME + 2, SETTLE_TIME + 5);
     assert!(bench.is_current());
     bench.server.did();
     bench.server.with(|fake| fake.wrong = true);
-    bench.run(SETTLE + 6, SETTLE + 5 + WATCH);
+    bench.run(SETTLE_TIME + 6, SETTLE_TIME + 5 + PROOF_INTERVAL);
     assert!(!bench.is_current());
     assert_eq!(bench.server.did().len(), 1);
 }
 
 /// As after a start of named without an SKR, at the time when signatures were due.
 #[test]
-fn a_server_that_does_not_renew_signatures_is_woken_once_for_each_import() {
+fn a_server_that_does_not_renew_signatures_is_refreshed_once_for_each_import() {
     let mut bench = Bench::new();
-    bench.server.with(|fake| (fake.expired, fake.waking_helps) = (true, true));
+    bench.server.with(|fake| (fake.expired, fake.refresh_helps) = (true, true));
     bench.run(0, 5);
-    assert_eq!(bench.server.did(), [("import", 0), ("wake", 0)]);
+    assert_eq!(bench.server.did(), [("import", 0), ("refresh", 0)]);
     assert_eq!((bench.count("ok"), bench.count("failed"), bench.is_current()), (1, 0, true));
-    bench.server.with(|fake| (fake.expired, fake.waking_helps) = (true, false));
+    bench.server.with(|fake| (fake.expired, fake.refresh_helps) = (true, false));
     bench.run(6, 100);
     let did = bench.server.did();
     let kinds: Vec<_> = did.iter().map(|d| d.0).collect();
-    assert_eq!(kinds, ["wake", "shake", "import", "wake", "shake", "import"], "{did:?}");
+    assert_eq!(kinds, ["refresh", "re-import", "import", "refresh", "re-import", "import"], "{did:?}");
     assert!(!bench.is_current());
-    assert_eq!(bench.metrics.skr_delivery_wakes_total.with_label_values(&["example.", "ns1"]).get(), 5);
+    assert_eq!(bench.metrics.skr_delivery_refreshes_total.with_label_values(&["example.", "ns1"]).get(), 5);
 }
 
 /// As after `rndc sign`, which takes the KSK's signatures away.
 #[test]
-fn a_server_without_the_signatures_is_shaken_once_an_import_has_not_helped() {
+fn a_server_that_stays_unsigned_after_an_import_is_forced_to_reimport() {
     let mut bench = Bench::new();
     bench.run(0, 5);
     bench.server.did();
-    bench.server.with(|fake| fake.bare = true);
+    bench.server.with(|fake| fake.unsigned = true);
     bench.run(6, 100);
     let did = bench.server.did();
     assert!(
-        matches!(did[..], [("import", 61), ("shake", at), ("import", after)] if at < 80 && after == at + 2),
+        matches!(did[..], [("import", 61), ("re-import", at), ("import", after)] if at < 80 && after == at + 2),
         "{did:?}"
     );
     assert!(bench.is_current());
 }
 
-/// Signatures of seconds have no time for that: it is woken at once after a start.
+/// Signatures that last for seconds leave no time for a proof to fail first.
 #[test]
-fn a_server_with_short_signatures_is_woken_after_each_start() {
+fn a_server_with_short_signatures_is_refreshed_after_each_start() {
     let mut bench = Bench::new();
     let bundles = SkrBuilder::new("example.", t(0)).bundles(100).step(4).validity(6).build().bundles;
     bench.worker.forget(&zone());
     let in_force = Arc::new(InForce { generation: 1, digest: [1; 32], bundles });
     bench.worker.take(zone(), Arc::clone(&in_force), PathBuf::new(), t(0));
     bench.run(0, 1);
-    assert_eq!(bench.server.did(), [("import", 0), ("wake", 0)]);
+    assert_eq!(bench.server.did(), [("import", 0), ("refresh", 0)]);
     bench.server.with(|fake| fake.instance = Some("boot 2".into()));
     bench.run(10, 10);
-    assert_eq!(bench.server.did(), [("import", 10), ("wake", 0)]);
+    assert_eq!(bench.server.did(), [("import", 10), ("refresh", 0)]);
     let other = InForce { generation: 2, digest: [2; 32], bundles: in_force.bundles.clone() };
     bench.worker.take(zone(), Arc::new(other), PathBuf::new(), t(20));
     bench.run(20, 20);
@@ -272,14 +275,14 @@ fn a_server_with_short_signatures_is_woken_after_each_start() {
 }
 
 #[test]
-fn after_the_end_of_the_skr_nobody_is_woken() {
+fn after_the_end_of_the_skr_no_server_is_refreshed() {
     let mut bench = Bench::new();
     bench.run(0, 5);
     bench.server.did();
     bench.server.with(|fake| fake.expired = true);
     let end = 18 * DAY + 14 * DAY;
-    bench.run(end, end + 2 * SETTLE);
-    assert!(bench.server.did().iter().all(|d| d.0 != "wake"));
+    bench.run(end, end + 2 * SETTLE_TIME);
+    assert!(bench.server.did().iter().all(|d| d.0 != "refresh"));
     assert!(!bench.is_current(), "the alarm is raised");
 }
 
