@@ -119,6 +119,7 @@ check_ids! {
     ProveEarlyRemoval = "PROVE-EARLY-REMOVAL",
     ProveExpired = "PROVE-EXPIRED",
     ProveExpiredCached = "PROVE-EXPIRED-CACHED",
+    ProveHoldDown = "PROVE-HOLD-DOWN",
     ProveKskBeforeDs = "PROVE-KSK-BEFORE-DS",
     ProveKskLate = "PROVE-KSK-LATE",
     ProveKskRemoved = "PROVE-KSK-REMOVED",

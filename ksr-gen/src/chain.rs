@@ -3,7 +3,7 @@
 use keystore::check::CheckId;
 use keystore::dns::{Rtype, rrsig};
 use keystore::exchange::{Bundle, Ksr, TrustAnchor, UnverifiedSkr, VerifyContext, verify};
-use keystore::keys::Dnskey;
+use keystore::keys::{Dnskey, FLAG_REVOKE};
 use keystore::time::Timestamp;
 
 use crate::check::key_name;
@@ -25,7 +25,7 @@ pub(crate) fn check(
         .bundles
         .iter()
         .flat_map(|bundle| bundle.keys())
-        .filter(Dnskey::is_ksk)
+        .filter(|key| key.is_ksk() && key.flags & FLAG_REVOKE == 0)
         .map(TrustAnchor::Dnskey)
         .collect();
     let mut context = VerifyContext::new(&previous.zone, &anchors).for_reload();

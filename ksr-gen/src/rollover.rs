@@ -12,6 +12,10 @@
 //!   CDS    old    old           │ new                                                                  new
 //! ```
 //! A new KSK signs as soon as it is published: named cannot serve a bundle with a published KSK that does not sign.
+//!
+//! A KSK with a Revoke time (`dnssec-settime -R`) has the REVOKE flag from then on, and with it another tag; it signs the DNSKEY RRset so
+//! that resolvers heed the revocation (RFC 5011 section 2.1), and is named by neither CDS nor CDNSKEY. Nobody can use it as a
+//! trust anchor any more, so the revocation waits for the parent as the end of signing does.
 
 use keystore::crypto::Algorithm;
 use std::collections::HashMap;
@@ -20,7 +24,7 @@ use keystore::dns::lexer::Entries;
 use keystore::dns::record;
 use keystore::dns::{Name, Rtype};
 use keystore::exchange::{Ksr, TrustAnchor};
-use keystore::keys::{Dnskey, KeyFile, Timing};
+use keystore::keys::{Dnskey, FLAG_REVOKE, KeyFile, Timing};
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
 
@@ -158,9 +162,23 @@ impl Use<'_> {
         t.publish.is_none_or(|publish| publish <= at) && t.delete.is_none_or(|delete| at < delete)
     }
 
+    /// Has the REVOKE flag in the bundle that begins at `at`, by its Revoke time or because its file has it.
+    pub fn is_revoked(&self, at: Timestamp) -> bool {
+        is_revoked_file(self.file) || self.timing.revoke.is_some_and(|revoke| revoke <= at)
+    }
+
+    /// The DNSKEY in the bundle that begins at `at`.
+    pub fn dnskey(&self, at: Timestamp) -> Dnskey {
+        let flags = self.file.dnskey.flags | if self.is_revoked(at) { FLAG_REVOKE } else { 0 };
+        Dnskey { flags, ..self.file.dnskey.clone() }
+    }
+
+    /// True when the key can lead a resolver to the zone in the bundle that begins at `at`: active, and not revoked.
     fn is_active(&self, at: Timestamp) -> bool {
         let t = &self.timing;
-        t.activate.is_none_or(|activate| activate <= at) && t.inactive.is_none_or(|inactive| at <= inactive)
+        !self.is_revoked(at)
+            && t.activate.is_none_or(|activate| activate <= at)
+            && t.inactive.is_none_or(|inactive| at <= inactive)
     }
 
     /// Has CDS and CDNSKEY in the bundle that begins at `at`.
@@ -169,13 +187,27 @@ impl Use<'_> {
         t.sync_publish.is_none_or(|publish| publish <= at)
             && t.sync_delete.is_none_or(|delete| at < delete)
             && (!self.signs_early || self.is_published(at))
+            && !self.is_revoked(at)
     }
 }
 
-/// True when `ksk` signs the bundle that begins at `at`, the second of Inactive included.
+/// True when the REVOKE flag is in the key file itself, as `dnssec-revoke` sets it.
+pub(crate) fn is_revoked_file(file: &KeyFile) -> bool {
+    file.dnskey.flags & FLAG_REVOKE != 0
+}
+
+/// True when `ksk` signs the DNSKEY RRset of the bundle that begins at `at`, the second of Inactive included.
 pub(crate) fn signs(ksk: &Use<'_>, all: &[Use<'_>], at: Timestamp) -> bool {
+    signs_as_anchor(ksk, all, at) || (ksk.is_revoked(at) && ksk.is_published(at))
+}
+
+/// True when `ksk` also signs it as a key that a resolver can trust: not a revoked one.
+pub(crate) fn signs_as_anchor(ksk: &Use<'_>, all: &[Use<'_>], at: Timestamp) -> bool {
     (ksk.is_active(at) && (!ksk.signs_early || ksk.is_published(at)))
-        || (ksk.signs_early && ksk.is_published(at) && all.iter().any(|other| other.is_active(at)))
+        || (ksk.signs_early
+            && ksk.is_published(at)
+            && !ksk.is_revoked(at)
+            && all.iter().any(|other| other.is_active(at)))
 }
 
 /// Uses the KSKs by the times in their key files alone, as `dnssec-ksr` does.
@@ -202,7 +234,7 @@ impl Circumstances<'_> {
     /// True when nobody says that `key` is still in use: neither the SKR before has it nor the parent its DS.
     pub fn is_gone(&self, key: &KeyFile) -> bool {
         key.timing.delete.is_some_and(|delete| delete <= self.from())
-            && !self.before.contains(&key.dnskey)
+            && !self.before.iter().any(|before| is_same_key(before, &key.dnskey))
             && !self.parent.is_some_and(|parent| parent.has(self.zone, key))
     }
 
@@ -257,14 +289,21 @@ pub(crate) fn by_parent<'a>(ksks: &[&'a KeyFile], about: Circumstances<'_>) -> V
     let one = |file: &'a KeyFile| {
         let mut timing = about.entry(file);
         let gone = about.is_gone(file);
-        let leaves = timing.inactive.is_some() || timing.delete.is_some();
-        let after = || ksks.iter().filter(|k| k.dnskey != file.dnskey && outlives(&k.timing, &file.timing));
+        if is_revoked_file(file) {
+            // That cannot be taken back.
+            return Use { file, timing, signs_early: !gone, held: false };
+        }
+        let leaves = timing.revoke.or(timing.inactive).or(timing.delete).is_some();
+        let after = || {
+            let is_other = |k: &&&KeyFile| k.dnskey != file.dnskey && !is_revoked_file(k);
+            ksks.iter().filter(is_other).filter(|k| outlives(&k.timing, &file.timing))
+        };
         // Without any other KSK nothing is rolled; then a KSK that ends is a lack of KSKs, and told as that.
         if gone || !leaves || !ksks.iter().any(|k| k.dnskey != file.dnskey) {
             return Use { file, timing, signs_early: !gone, held: false };
         }
         // CDS asks for the old DS until it asks for the new one, and no longer.
-        let asks_no_more = timing.sync_delete.or(timing.inactive).or(timing.delete);
+        let asks_no_more = timing.sync_delete.or(timing.inactive).or(timing.revoke).or(timing.delete);
         let successor_asks = after().map(|k| about.entry(k).sync_publish).min().flatten();
         timing.sync_delete = asks_no_more.max(successor_asks);
         let may_leave = parent.filter(|parent| {
@@ -277,8 +316,8 @@ pub(crate) fn by_parent<'a>(ksks: &[&'a KeyFile], about: Circumstances<'_>) -> V
         let delay = u64::from(policy.parent_propagation_delay)
             + u64::from(policy.parent_ds_ttl)
             + u64::from(policy.retire_safety);
-        // Until it leaves it signs: its DS may be all that a resolver has.
-        let planned = timing.delete.or(timing.inactive);
+        // Until it leaves, or is revoked, it signs: its DS may be all that a resolver has.
+        let planned = timing.revoke.or(timing.delete).or(timing.inactive);
         let mut leave = may_leave.map(|parent| parent.seen.plus(delay).max(planned.unwrap_or(parent.seen)));
         let held = leave.is_none();
         // The last KSK of an algorithm leaves with its ZSKs, in the same second.
@@ -287,7 +326,12 @@ pub(crate) fn by_parent<'a>(ksks: &[&'a KeyFile], about: Circumstances<'_>) -> V
             leave = leave.and_then(|at| about.leaves(algorithm, at));
         }
         timing.inactive = leave.map(|at| at.minus(1));
-        timing.delete = leave;
+        timing.delete = match timing.revoke {
+            // A revoked key stays for as long as was planned (RFC 5011 section 6.2), however late it was revoked.
+            Some(revoke) => timing.delete.zip(leave).map(|(delete, at)| at.plus(delete.since(revoke))),
+            None => leave,
+        };
+        timing.revoke = timing.revoke.and(leave);
         Use { file, timing, signs_early: true, held }
     };
     ksks.iter().map(|file| one(file)).collect()
@@ -296,8 +340,11 @@ pub(crate) fn by_parent<'a>(ksks: &[&'a KeyFile], about: Circumstances<'_>) -> V
 /// The first bundle in which an algorithm has KSKs and no ZSK, or ZSKs and no KSK that signs (RFC 4035 section 2.2): what is wrong.
 /// Zones of one algorithm that is the same for both never have this fault.
 pub(crate) fn one_sided(policy: &Policy, ksks: &[Use<'_>], zsks: &[Dnskey], at: Timestamp) -> Option<String> {
-    let there: Vec<Algorithm> =
-        ksks.iter().filter(|k| k.is_published(at)).map(|k| k.file.dnskey.algorithm).collect();
+    let there: Vec<Algorithm> = ksks
+        .iter()
+        .filter(|k| k.is_published(at) && !k.is_revoked(at))
+        .map(|k| k.file.dnskey.algorithm)
+        .collect();
     // A bundle without KSK is KSR-NO-KSK, an algorithm that the policy does not have KSR-KEY-ALGORITHM.
     let asked_for = |zsk: &&Dnskey| policy.keys.iter().any(|entry| entry.algorithm == zsk.algorithm);
     if there.is_empty() || !zsks.iter().any(|zsk| asked_for(&zsk)) {
@@ -315,8 +362,14 @@ pub(crate) fn one_sided(policy: &Policy, ksks: &[Use<'_>], zsks: &[Dnskey], at: 
     ))
 }
 
-/// `a` goes on after `b` has become inactive.
+/// One key, revoked or not.
+pub(crate) fn is_same_key(a: &Dnskey, b: &Dnskey) -> bool {
+    (a.algorithm, &a.public_key) == (b.algorithm, &b.public_key)
+}
+
+/// `a` goes on after `b` has become inactive or was revoked.
 fn outlives(a: &Timing, b: &Timing) -> bool {
-    let end = |t: &Timing| t.inactive.or(t.delete).unwrap_or(Timestamp::MAX);
+    let end =
+        |t: &Timing| [t.revoke, t.inactive, t.delete].into_iter().flatten().min().unwrap_or(Timestamp::MAX);
     end(a) > end(b)
 }

@@ -18,7 +18,7 @@ pub(crate) fn events(ksks: &[Use<'_>], policy: &Policy) -> Vec<Timestamp> {
         .flat_map(|key| {
             let t = &key.timing;
             let sync = [t.sync_publish, t.sync_delete].into_iter().filter(move |_| sync);
-            [t.publish, t.activate, t.inactive, t.delete].into_iter().chain(sync).flatten()
+            [t.publish, t.activate, t.revoke, t.inactive, t.delete].into_iter().chain(sync).flatten()
         })
         .collect();
     events.sort_unstable();

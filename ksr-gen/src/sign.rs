@@ -16,7 +16,7 @@ use keystore::crypto::{SignError, VerifyError};
 use keystore::dns::{Name, Rtype};
 use keystore::exchange::bind::MAX_BUNDLES;
 use keystore::exchange::{Ksr, TrustAnchor, UnverifiedSkr, prove};
-use keystore::keys::{Dnskey, KeyFile, files::KeyFileError};
+use keystore::keys::{Dnskey, FLAG_REVOKE, KeyFile, files::KeyFileError};
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
 
@@ -24,7 +24,7 @@ use crate::chain;
 use crate::check;
 use crate::finding::Findings;
 pub use crate::finding::{Advice, KsrFinding, KsrSeverity, Waiver, Waivers};
-use crate::rollover::{self, Circumstances, ParentDs, Use, signs};
+use crate::rollover::{self, Circumstances, ParentDs, Use, is_revoked_file, signs, signs_as_anchor};
 use crate::schedule::{self, Step, Until};
 
 /// The input of [`plan`].
@@ -83,7 +83,10 @@ impl<'a> Signing<'a> {
     fn known(&self, ksks: &[&KeyFile]) -> Vec<TrustAnchor> {
         match (ksks, self.parent) {
             ([], Some(parent)) => parent.ds.clone(),
-            (ksks, _) => ksks.iter().map(|ksk| TrustAnchor::Dnskey(ksk.dnskey.clone())).collect(),
+            (ksks, _) => {
+                let trusted = ksks.iter().filter(|ksk| !is_revoked_file(ksk));
+                trusted.map(|ksk| TrustAnchor::Dnskey(ksk.dnskey.clone())).collect()
+            }
         }
     }
 }
@@ -101,6 +104,18 @@ pub struct SigningPlan<'a> {
     proved: bool,
     /// Keys of the folder that are no KSKs and take no part.
     pub left_out: Vec<&'a KeyFile>,
+}
+
+/// What a KSK does in the bundles of an SKR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KskUse<'a> {
+    /// The DNSKEY of the key file.
+    pub key: &'a Dnskey,
+    /// Inceptions of the first and the last bundle that it signs; `None` = it signs none.
+    pub signs: Option<(Timestamp, Timestamp)>,
+    /// Inception of the first bundle in which it is revoked.
+    pub revoked: Option<Timestamp>,
 }
 
 /// The index of a bundle of the KSR, and the inceptions of its bundles in the SKR.
@@ -226,7 +241,7 @@ fn groups(signing: &Signing<'_>, step: Step, events: &[Timestamp]) -> Result<Vec
 /// KSR-NO-KSK and KSR-ALGORITHM-SET: each bundle is signed, by a KSK of each algorithm.
 fn check_ksks(signing: &Signing<'_>, ksks: &[Use<'_>], groups: &[Group], findings: &mut Findings) {
     let Signing { policy, ksr, waivers, .. } = *signing;
-    let unsigned = |at: &&Timestamp| !ksks.iter().any(|ksk| signs(ksk, ksks, **at));
+    let unsigned = |at: &&Timestamp| !ksks.iter().any(|ksk| signs_as_anchor(ksk, ksks, **at));
     if let Some(at) = groups.iter().flat_map(|(_, inceptions)| inceptions).find(unsigned) {
         let (what, advice) = no_ksk(ksks, *at);
         findings.refuse_unless(Waiver::Unsigned, CheckId::KsrNoKsk, Some(*at), what).advise(advice);
@@ -260,6 +275,14 @@ fn no_ksk(ksks: &[Use<'_>], at: Timestamp) -> (String, Advice) {
             duration_text(activate.since(at))
         );
         return (what, Advice::MoveKskTimes(at));
+    }
+    if let Some(ksk) = ksks.iter().find(|ksk| ksk.is_published(at) && ksk.is_revoked(at)) {
+        let since = ksk.timing.revoke.map_or_else(String::new, |revoke| format!(" since {revoke}"));
+        let what = format!(
+            "{} is revoked{since}, and no other KSK signs: nobody can trust the bundle (RFC 5011)",
+            named(ksk)
+        );
+        return (what, Advice::MakeKsk);
     }
     let ended = |ksk: &&Use<'_>| ksk.timing.inactive.or(ksk.timing.delete).filter(|end| *end <= at);
     if let Some(ksk) = ksks.iter().filter(|ksk| ended(ksk).is_some()).max_by_key(ended)
@@ -361,22 +384,22 @@ impl SigningPlan<'_> {
         self.signing.parent.is_some()
     }
 
-    /// The KSKs, each with the inceptions of the first and the last bundle that it signs.
+    /// The KSKs, each with what it does in the bundles.
     #[must_use]
-    pub fn ksks(&self) -> Vec<(&Dnskey, Option<Timestamp>, Option<Timestamp>)> {
-        let inceptions = || self.groups.iter().flat_map(|(_, inceptions)| inceptions);
-        let line = |ksk: &Use<'_>| {
-            let mut signed = inceptions().filter(|at| signs(ksk, &self.ksks, **at));
+    pub fn ksks(&self) -> Vec<KskUse<'_>> {
+        let inceptions = || self.groups.iter().flat_map(|(_, inceptions)| inceptions).copied();
+        let use_of = |ksk: &'_ Use<'_>| {
+            let mut signed = inceptions().filter(|at| signs(ksk, &self.ksks, *at));
             let first = signed.next();
-            (first.copied(), signed.next_back().or(first).copied())
+            let last = signed.next_back().or(first);
+            let revoked = inceptions().find(|at| ksk.is_published(*at) && ksk.is_revoked(*at));
+            (first.zip(last), revoked)
         };
-        self.ksks
-            .iter()
-            .map(|ksk| {
-                let (first, last) = line(ksk);
-                (&ksk.file.dnskey, first, last)
-            })
-            .collect()
+        let ksks = self.ksks.iter().map(|ksk| {
+            let (signs, revoked) = use_of(ksk);
+            KskUse { key: &ksk.file.dnskey, signs, revoked }
+        });
+        ksks.collect()
     }
 
     /// Number of bundles that the SKR will have.
@@ -400,7 +423,8 @@ impl SigningPlan<'_> {
         let anchors: Vec<TrustAnchor> = match parent {
             Some(parent) => parent.ds.clone(),
             None => {
-                let ksks: Vec<Dnskey> = first.keys().filter(Dnskey::is_ksk).collect();
+                let trusted = |key: &Dnskey| key.is_ksk() && key.flags & FLAG_REVOKE == 0;
+                let ksks: Vec<Dnskey> = first.keys().filter(trusted).collect();
                 ksks.iter().filter(signing_first).cloned().map(TrustAnchor::Dnskey).collect()
             }
         };
@@ -474,7 +498,7 @@ mod tests {
         let plan =
             plan(Signing { waivers, ..Signing::new(&zone, &policy, &ksr, &keys, at, at) }).expect("a plan");
         let ksk = &plan.ksks[0];
-        let signer = |key| Signer { ksk, file: &keys[0], tag: keys[0].dnskey.tag(), key };
+        let signer = |key| Signer { ksk, file: &keys[0], key };
         let sound = private.signer(algorithm).expect("a signer");
         let bundle = plan.bundle(&ksr.bundles[0].keys, at, &[signer(sound)]).expect("a bundle");
         assert_eq!(bundle.signatures.len(), 3);

@@ -14,13 +14,14 @@ use keystore::exchange::xml::{
 };
 use keystore::exchange::{Bundle, SkrFinding as Finding, TrustAnchor, prove, xml};
 use keystore::keys::files::KeyFileError;
-use keystore::keys::{Dnskey, KeyFile, Timing};
+use keystore::keys::{Dnskey, FLAG_REVOKE, KeyFile};
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
 
 use crate::chain;
 use crate::check::collide;
 use crate::finding::{Advice, Findings, KsrFinding, Waiver, Waivers};
+use crate::rollover::{is_revoked_file, is_same_key};
 
 /// The input of the checks and of [`sign`].
 pub(crate) struct SigningXml<'a> {
@@ -60,9 +61,15 @@ impl<'a> SigningXml<'a> {
         self.keys.iter().filter(is_ksk).collect()
     }
 
-    /// Whether the KSK signs the bundle.
-    pub(crate) fn signs(ksk: &KeyFile, bundle: &XmlBundle) -> bool {
-        role(&ksk.timing, bundle) == Role::Signing
+    /// The KSKs of the folder as the bundles have them: one with a Revoke time is two keys, with and without the REVOKE flag.
+    pub(crate) fn forms(&self) -> Vec<KskForm<'a>> {
+        let forms = |file: &'a KeyFile| {
+            let form = |is_revoked| KskForm { file, dnskey: dnskey(file, is_revoked), is_revoked };
+            let plain = (!is_revoked_file(file)).then(|| form(false));
+            let revoked = (is_revoked_file(file) || file.timing.revoke.is_some()).then(|| form(true));
+            plain.into_iter().chain(revoked)
+        };
+        self.ksks().into_iter().flat_map(forms).collect()
     }
 
     /// All findings before anything is signed; no private key is looked at.
@@ -113,24 +120,25 @@ impl<'a> SigningXml<'a> {
 
     /// KSR-NO-KSK: a KSK signs each bundle for each algorithm of its ZSKs.
     fn check_ksks(&self, out: &mut Findings) {
-        let ksks = self.ksks();
+        let forms = self.forms();
         let algorithms =
             |keys: &mut dyn Iterator<Item = &Dnskey>| keys.map(|key| key.algorithm).collect::<BTreeSet<_>>();
         let lacks = |bundle: &&XmlBundle| {
-            let signing = ksks.iter().filter(|ksk| Self::signs(ksk, bundle));
+            // Nobody trusts a revoked key (RFC 5011).
+            let signing = forms.iter().filter(|ksk| !ksk.is_revoked && ksk.signs(bundle));
             let by = algorithms(&mut signing.map(|ksk| &ksk.dnskey));
             by.is_empty() || by != algorithms(&mut bundle.keys.iter().map(|key| &key.dnskey))
         };
         if let Some(bundle) = self.request.bundles.iter().find(lacks) {
             let at = Some(bundle.inception);
-            if ksks.is_empty() {
+            if forms.is_empty() {
                 let what = "the key folder has no KSK".to_owned();
                 out.refuse(CheckId::KsrNoKsk, at, what).advise(Advice::GiveKskFolder);
                 return;
             }
             let what = format!(
-                "of the {} KSK(s) none is active from its inception to its expiration for each algorithm of its ZSKs; look at their times (dnssec-settime)",
-                ksks.len()
+                "of the {} KSK(s) none is active and not revoked from its inception to its expiration for each algorithm of its ZSKs; look at their times (dnssec-settime)",
+                self.ksks().len()
             );
             out.refuse(CheckId::KsrNoKsk, at, what).advise(Advice::MakeKsk);
         }
@@ -138,12 +146,12 @@ impl<'a> SigningXml<'a> {
 
     /// The bundles as they will be, their signatures without octets.
     fn outline(&self) -> Vec<Bundle> {
-        let ksks = self.ksks();
+        let ksks = self.forms();
         let ttl = self.policy.dnskey_ttl;
         let bundle = |asked: &XmlBundle| {
-            let published = ksks.iter().filter(|ksk| role(&ksk.timing, asked) != Role::Absent);
+            let published = ksks.iter().filter(|ksk| ksk.role(asked) != Role::Absent);
             let keys = published.map(|ksk| &ksk.dnskey).chain(asked.keys.iter().map(|key| &key.dnskey));
-            let signature = |ksk: &&KeyFile| Rrsig {
+            let signature = |ksk: &KskForm<'_>| Rrsig {
                 covered: Rtype::DNSKEY,
                 algorithm: ksk.dnskey.algorithm,
                 labels: self.zone.rrsig_labels(),
@@ -164,7 +172,7 @@ impl<'a> SigningXml<'a> {
                 },
                 cdnskey: None,
                 cds: None,
-                signatures: ksks.iter().filter(|ksk| Self::signs(ksk, asked)).map(signature).collect(),
+                signatures: ksks.iter().filter(|ksk| ksk.signs(asked)).map(signature).collect(),
             }
         };
         self.request.bundles.iter().map(bundle).collect()
@@ -175,10 +183,10 @@ impl<'a> SigningXml<'a> {
         let bundles = self.outline();
         let Some(first) = self.request.bundles.first() else { return };
         let anchors: Vec<TrustAnchor> = self
-            .ksks()
+            .forms()
             .into_iter()
-            .filter(|ksk| Self::signs(ksk, first))
-            .map(|ksk| TrustAnchor::Dnskey(ksk.dnskey.clone()))
+            .filter(|ksk| !ksk.is_revoked && ksk.signs(first))
+            .map(|ksk| TrustAnchor::Dnskey(ksk.dnskey))
             .collect();
         let before = self.previous.map(|skr| skr.to_skr().bundles).unwrap_or_default();
         let report =
@@ -214,18 +222,18 @@ pub(crate) fn sign(
     let rules = Rules::zone(zone.clone());
     refuse(findings)?;
 
-    let used = |key: &&KeyFile| request.bundles.iter().any(|b| role(&key.timing, b) != Role::Absent);
-    let ksks: Vec<Loaded> = signing
-        .ksks()
+    let used = |ksk: &KskForm<'_>| request.bundles.iter().any(|b| ksk.role(b) != Role::Absent);
+    let ksks: Vec<Loaded<'_>> = signing
+        .forms()
         .into_iter()
         .filter(used)
-        .map(|key| Loaded::new(key, zone, previous))
+        .map(|ksk| Loaded::new(ksk, zone, previous))
         .collect::<Result<_, _>>()?;
-    let roles: Vec<_> = ksks.iter().map(|k| move |bundle: &XmlBundle| role(&k.timing, bundle)).collect();
+    let roles: Vec<_> = ksks.iter().map(|k| move |bundle: &XmlBundle| k.form.role(bundle)).collect();
     let ksks: Vec<Ksk<'_>> = ksks
         .iter()
         .zip(&roles)
-        .map(|(k, role)| Ksk { dnskey: &k.dnskey, key: &*k.key, identifier: &k.identifier, role })
+        .map(|(k, role)| Ksk { dnskey: &k.form.dnskey, key: &*k.key, identifier: &k.identifier, role })
         .collect();
     let mut claims = convert::claims(&request.bundles, true);
     claims.publish_safety = policy.publish_safety.into();
@@ -244,39 +252,67 @@ fn refuse(findings: Vec<KsrFinding>) -> Result<(), SigningXmlError> {
     }
 }
 
-/// A KSK is used where its times hold for the whole of a bundle, from its inception to its expiration.
-fn role(t: &Timing, bundle: &XmlBundle) -> Role {
-    let holds = |from: Option<Timestamp>, until: Option<Timestamp>| {
-        from.is_none_or(|from| from <= bundle.inception)
-            && until.is_none_or(|until| bundle.expiration <= until)
-    };
-    match (holds(t.publish, t.delete), holds(t.activate, t.inactive)) {
-        (false, _) => Role::Absent,
-        (true, false) => Role::Published,
-        (true, true) => Role::Signing,
+/// A KSK as a bundle has it.
+pub(crate) struct KskForm<'a> {
+    file: &'a KeyFile,
+    /// Its record, with the REVOKE flag or without.
+    dnskey: Dnskey,
+    /// This is the revoked form.
+    pub is_revoked: bool,
+}
+
+fn dnskey(file: &KeyFile, is_revoked: bool) -> Dnskey {
+    let flags = file.dnskey.flags | if is_revoked { FLAG_REVOKE } else { 0 };
+    Dnskey { flags, ..file.dnskey.clone() }
+}
+
+impl<'a> KskForm<'a> {
+    /// The DNSKEY of the key file.
+    pub fn of_file(&self) -> &'a Dnskey {
+        &self.file.dnskey
+    }
+
+    /// Whether the bundle has a signature by it.
+    pub fn signs(&self, bundle: &XmlBundle) -> bool {
+        self.role(bundle) == Role::Signing
+    }
+
+    /// A KSK is used where its times hold for the whole of a bundle, from its inception to its expiration; it is revoked in the
+    /// bundles that begin at or after its Revoke time, and signs there as long as it is published (RFC 5011 section 2.1).
+    fn role(&self, bundle: &XmlBundle) -> Role {
+        let t = &self.file.timing;
+        let holds = |from: Option<Timestamp>, until: Option<Timestamp>| {
+            from.is_none_or(|from| from <= bundle.inception)
+                && until.is_none_or(|until| bundle.expiration <= until)
+        };
+        let is_revoked =
+            is_revoked_file(self.file) || t.revoke.is_some_and(|revoke| revoke <= bundle.inception);
+        match (holds(t.publish, t.delete), holds(t.activate, t.inactive)) {
+            (false, _) => Role::Absent,
+            _ if is_revoked != self.is_revoked => Role::Absent,
+            (true, _) if is_revoked => Role::Signing,
+            (true, false) => Role::Published,
+            (true, true) => Role::Signing,
+        }
     }
 }
 
 /// A KSK, ready to sign.
-struct Loaded {
-    dnskey: Dnskey,
+struct Loaded<'a> {
+    form: KskForm<'a>,
     key: Box<dyn SigningKey>,
-    timing: Timing,
     identifier: Label,
 }
 
-impl Loaded {
-    /// Loads the private key. The KSK keeps the identifier that the SKR before gave it.
-    fn new(file: &KeyFile, zone: &Name, previous: Option<&XmlResponse>) -> Result<Self, SigningXmlError> {
+impl<'a> Loaded<'a> {
+    /// Loads the private key. The KSK keeps the identifier that the SKR before gave it, also when it is revoked.
+    fn new(form: KskForm<'a>, zone: &Name, previous: Option<&XmlResponse>) -> Result<Self, SigningXmlError> {
+        let file = form.file;
         let key =
             file.load_private().map_err(|source| SigningXmlError::Key { name: file.base_name(), source })?;
-        let known = |k: &&xml::XmlKey| k.dnskey == file.dnskey;
+        let known = |k: &&xml::XmlKey| is_same_key(&k.dnskey, &form.dnskey);
         let before = previous.iter().flat_map(|p| &p.bundles).flat_map(|b| &b.keys).find(known);
-        Ok(Self {
-            dnskey: file.dnskey.clone(),
-            key,
-            timing: file.timing,
-            identifier: before.map_or_else(|| Label::of(zone, &file.dnskey), |k| k.identifier.clone()),
-        })
+        let identifier = before.map_or_else(|| Label::of(zone, &file.dnskey), |k| k.identifier.clone());
+        Ok(Self { form, key, identifier })
     }
 }

@@ -15,7 +15,7 @@ use super::report::{KsrReport, XmlPart};
 use super::{Failure, Job, time};
 use crate::finding::{KsrFinding, Waiver, Waivers};
 use crate::rollover::ParentDs;
-use crate::sign::{self, Signing, SigningError};
+use crate::sign::{self, KskUse, Signing, SigningError};
 use crate::sign_xml::SigningXml;
 
 /// A request that is checked or signed, and what the operator knows beside it.
@@ -102,12 +102,17 @@ impl<'a> Ceremony<'a> {
             ..shown
         });
         let plan = plan.map_err(ceremony_error)?;
-        let ksks = signing.ksks();
-        let lines = ksks.iter().map(|ksk| {
-            let mut signed = request.bundles.iter().filter(|b| SigningXml::signs(ksk, b));
-            let first = signed.next();
-            let last = signed.next_back().or(first);
-            (&ksk.dnskey, first.map(|b| b.inception), last.map(|b| b.inception))
+        let forms = signing.forms();
+        let lines = signing.ksks().into_iter().map(|file| {
+            let bundles_of = |is_revoked: Option<bool>| {
+                let forms = forms.iter().filter(move |form| {
+                    *form.of_file() == file.dnskey && is_revoked.is_none_or(|is| is == form.is_revoked)
+                });
+                let forms: Vec<_> = forms.collect();
+                request.bundles.iter().filter(move |b| forms.iter().any(|f| f.signs(b))).map(|b| b.inception)
+            };
+            let signs = bundles_of(None).min().zip(bundles_of(None).max());
+            KskUse { key: &file.dnskey, signs, revoked: bundles_of(Some(true)).min() }
         });
         let part = XmlPart {
             findings: findings.clone(),
@@ -120,7 +125,7 @@ impl<'a> Ceremony<'a> {
             octets,
             format: Format::Xml,
             plan: &plan,
-            has_ksks: !ksks.is_empty(),
+            has_ksks: !forms.is_empty(),
             sources: &[],
             xml: Some(part),
         };

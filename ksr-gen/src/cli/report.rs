@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::options::{advice_text, waiver_flag};
 use crate::check::CHECKS;
 use crate::finding::KsrFinding;
-use crate::sign::SigningPlan;
+use crate::sign::{KskUse, SigningPlan};
 use crate::sign_xml;
 
 /// A file and what signing it would mean.
@@ -54,8 +54,8 @@ pub(super) struct XmlPart<'a> {
     pub findings: Vec<KsrFinding>,
     /// The expiration of the last bundle.
     pub end: Timestamp,
-    /// Each KSK with the inceptions of the first and the last bundle that it signs.
-    pub ksks: Vec<(&'a Dnskey, Option<Timestamp>, Option<Timestamp>)>,
+    /// What each KSK does in the bundles.
+    pub ksks: Vec<KskUse<'a>>,
     /// Whether the SKR before is there.
     pub has_previous: bool,
 }
@@ -221,7 +221,7 @@ impl KsrReport<'_> {
         }
     }
 
-    fn ksks(&self) -> Vec<(&Dnskey, Option<Timestamp>, Option<Timestamp>)> {
+    fn ksks(&self) -> Vec<KskUse<'_>> {
         match &self.xml {
             Some(xml) => xml.ksks.clone(),
             None => self.plan.ksks(),
@@ -262,12 +262,15 @@ impl KsrReport<'_> {
             );
             put_lines(&mut out, "", &groups(&self.digest(line.key), 4), 8);
         }
-        for (key, first, last) in self.ksks() {
-            let signs = match (first, last) {
-                (Some(first), Some(last)) => format!("signs {} to {}", first.iso(), last.iso()),
-                _ => "signs nothing".to_owned(),
+        for KskUse { key, signs, revoked, .. } in self.ksks() {
+            let signs = match signs {
+                Some((first, last)) => format!("signs {} to {}", first.iso(), last.iso()),
+                None => "signs nothing".to_owned(),
             };
-            let _ = writeln!(out, "KSK        {}  {}  {signs}", key.tag(), kind(key));
+            let revoked = revoked.map_or_else(String::new, |at| {
+                format!("; REVOKED from {} on, with tag {}", at.iso(), key.revoked_tag())
+            });
+            let _ = writeln!(out, "KSK        {}  {}  {signs}{revoked}", key.tag(), kind(key));
             put_lines(&mut out, "", &groups(&self.digest(key), 4), 8);
         }
         for (check, verdict, found) in self.rows() {
@@ -305,10 +308,11 @@ impl KsrReport<'_> {
                 "first_bundle": line.bundles.0, "last_bundle": line.bundles.1, "possession_proved": line.proved,
             })
         });
-        let ksks = self.ksks().into_iter().map(|(key, first, last)| {
+        let ksks = self.ksks().into_iter().map(|KskUse { key, signs, revoked, .. }| {
             json!({
                 "tag": key.tag(), "algorithm": key.algorithm.0, "bits": bits(key), "ds_sha256": self.digest(key),
-                "signs_from": first.map(Timestamp::iso), "signs_to": last.map(Timestamp::iso),
+                "signs_from": signs.map(|(first, _)| first.iso()), "signs_to": signs.map(|(_, last)| last.iso()),
+                "revoked_from": revoked.map(Timestamp::iso),
             })
         });
         let checks = self.rows().into_iter().map(|(check, verdict, findings)| {

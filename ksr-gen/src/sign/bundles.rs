@@ -22,8 +22,13 @@ const CDNSKEY_DELETE: &[u8] = &[0, 0, 3, 0, 0];
 pub(super) struct Signer<'a> {
     pub(super) ksk: &'a Use<'a>,
     pub(super) file: &'a KeyFile,
-    pub(super) tag: u16,
     pub(super) key: Box<dyn SigningKey>,
+}
+
+/// Whether a KSK that signs the bundle that begins at `at` signs this RRset of it: a revoked one only the DNSKEY RRset, since its
+/// signatures count for nothing else (RFC 5011 section 2.1).
+fn covers(ksk: &Use<'_>, rrset: &Rrset, at: Timestamp) -> bool {
+    rrset.rtype == Rtype::DNSKEY || !ksk.is_revoked(at)
 }
 
 impl SigningPlan<'_> {
@@ -57,7 +62,7 @@ impl SigningPlan<'_> {
             let file = ksk.file;
             let key =
                 file.load_private().map_err(|source| SigningError::Key { name: file.base_name(), source })?;
-            Ok(Signer { ksk, file, tag: file.dnskey.tag(), key })
+            Ok(Signer { ksk, file, key })
         })
         .collect()
     }
@@ -72,18 +77,19 @@ impl SigningPlan<'_> {
                 let (inception, expiration) = self.validity(*at);
                 let signers = self.ksks.iter().filter(|ksk| signs(ksk, &self.ksks, *at));
                 let signatures = signers.flat_map(|ksk| {
+                    let dnskey = ksk.dnskey(*at);
                     let signature = |rrset: &Rrset| Rrsig {
                         covered: rrset.rtype,
-                        algorithm: ksk.file.dnskey.algorithm,
+                        algorithm: dnskey.algorithm,
                         labels: zone.rrsig_labels(),
                         original_ttl: rrset.ttl,
                         expiration: expiration.to_rrsig(),
                         inception: inception.to_rrsig(),
-                        key_tag: ksk.file.dnskey.tag(),
+                        key_tag: dnskey.tag(),
                         signer: zone.clone(),
                         signature: Vec::new(),
                     };
-                    bundle.rrsets().map(signature).collect::<Vec<_>>()
+                    bundle.rrsets().filter(|rrset| covers(ksk, rrset, *at)).map(signature).collect::<Vec<_>>()
                 });
                 bundle.signatures = signatures.collect();
                 bundles.push(bundle);
@@ -101,7 +107,9 @@ impl SigningPlan<'_> {
         let mut bundle = self.unsigned(zsks, at);
         let mut signatures = Vec::new();
         for rrset in bundle.rrsets() {
-            for signer in signers.iter().filter(|signer| signs(signer.ksk, &self.ksks, at)) {
+            let signing =
+                |signer: &&Signer<'_>| signs(signer.ksk, &self.ksks, at) && covers(signer.ksk, rrset, at);
+            for signer in signers.iter().filter(signing) {
                 signatures.push(self.signature(rrset, signer, at)?);
             }
         }
@@ -116,8 +124,8 @@ impl SigningPlan<'_> {
             (!rdatas.is_empty()).then(|| Rrset { owner: zone.clone(), rtype, ttl: policy.dnskey_ttl, rdatas })
         };
         let mut keys: Vec<Box<[u8]>> = Vec::new();
-        let ksks = self.ksks.iter().filter(|ksk| ksk.is_published(at)).map(|ksk| &ksk.file.dnskey);
-        for rdata in ksks.chain(zsks).map(Dnskey::to_rdata) {
+        let ksks = self.ksks.iter().filter(|ksk| ksk.is_published(at)).map(|ksk| ksk.dnskey(at));
+        for rdata in ksks.chain(zsks.iter().cloned()).map(|key| key.to_rdata()) {
             if !keys.iter().any(|known| **known == *rdata) {
                 keys.push(rdata.into());
             }
@@ -150,8 +158,15 @@ impl SigningPlan<'_> {
     fn signature(&self, rrset: &Rrset, signer: &Signer<'_>, at: Timestamp) -> Result<Rrsig, SigningError> {
         let (inception, expiration) = self.validity(at);
         let name = || signer.file.base_name();
-        let made = rrsig::sign(rrset, &*signer.key, signer.tag, self.signing.zone, inception, expiration)
-            .map_err(|source| SigningError::Sign { name: name(), bundle: at, source })?;
+        let made = rrsig::sign(
+            rrset,
+            &*signer.key,
+            signer.ksk.dnskey(at).tag(),
+            self.signing.zone,
+            inception,
+            expiration,
+        )
+        .map_err(|source| SigningError::Sign { name: name(), bundle: at, source })?;
         rrsig::verify(&made, rrset, &signer.file.dnskey.public_key).map_err(|source| {
             SigningError::Verify { name: name(), bundle: at, covered: rrset.rtype, source }
         })?;

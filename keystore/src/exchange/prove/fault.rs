@@ -28,6 +28,10 @@ pub const CHECKS: &[Check] = &[
     Check { id: CheckId::ProveKskBeforeDs, holds: "no KSK signs alone before its DS is in every cache" },
     Check { id: CheckId::ProveRevoked, holds: "nothing in sight depends on a revoked key" },
     Check {
+        id: CheckId::ProveHoldDown,
+        holds: "a KSK is revoked after its successor was there for 30 days, and then stays for 30 (RFC 5011)",
+    },
+    Check {
         id: CheckId::ProveNotYet,
         holds: "signatures over the DNSKEY RRset are valid when it comes into force",
     },
@@ -169,6 +173,26 @@ pub enum Fault {
         /// The key.
         key: KeyRef,
     },
+    /// A KSK is revoked before resolvers that follow RFC 5011 trust another one (section 2.4.1).
+    HoldDown {
+        /// The revoked key.
+        key: KeyRef,
+        /// The KSK that has been there for the longest time.
+        successor: KeyRef,
+        /// Inception of the first bundle that has it, without a gap since.
+        published: Timestamp,
+        /// The first second when the other key may be revoked.
+        earliest: Timestamp,
+        /// The successor is in the first bundle of all, so that it may have been there before.
+        maybe_before: bool,
+    },
+    /// A revoked key leaves before resolvers that follow RFC 5011 have seen it (section 2.4.2).
+    RevokedRemoved {
+        /// The key.
+        key: KeyRef,
+        /// The first second when it may leave.
+        needed: Timestamp,
+    },
     /// The bundle came into force before its signatures are valid.
     NotYet {
         /// Inception of the bundle.
@@ -206,6 +230,11 @@ pub enum Fault {
     },
     /// A CDS or CDNSKEY record names a key that the DNSKEY RRset lacks.
     CdsNoKey {
+        /// Its tag.
+        tag: u16,
+    },
+    /// A CDS or CDNSKEY record names a revoked key.
+    CdsRevoked {
         /// Its tag.
         tag: u16,
     },
@@ -268,11 +297,12 @@ impl Fault {
             Self::KskRemoved { .. } => CheckId::ProveKskRemoved,
             Self::KskBeforeDs { .. } => CheckId::ProveKskBeforeDs,
             Self::Revoked { .. } | Self::RevokedUnsigned { .. } => CheckId::ProveRevoked,
+            Self::HoldDown { .. } | Self::RevokedRemoved { .. } => CheckId::ProveHoldDown,
             Self::NotYet { .. } => CheckId::ProveNotYet,
             Self::Expired { .. } => CheckId::ProveExpired,
             Self::DnskeyAlgorithm { .. } | Self::DsAlgorithm { .. } => CheckId::ProveAlgorithm,
             Self::TagClash { .. } => CheckId::ProveTagClash,
-            Self::CdsNoKey { .. } | Self::CdsNotSigning { .. } => CheckId::ProveCds,
+            Self::CdsNoKey { .. } | Self::CdsRevoked { .. } | Self::CdsNotSigning { .. } => CheckId::ProveCds,
             Self::TtlPlan { .. } | Self::TtlOverOriginal { .. } => CheckId::ProveTtl,
             Self::ExpiredCached { .. } => CheckId::ProveExpiredCached,
             Self::ZoneAlgorithm { .. } => CheckId::ProveAlgorithmZone,
@@ -284,8 +314,14 @@ impl Fault {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Limits { .. } | Self::CdsNoKey { .. } | Self::CdsNotSigning { .. } => Kind::Rule,
+            Self::Limits { .. }
+            | Self::CdsNoKey { .. }
+            | Self::CdsRevoked { .. }
+            | Self::CdsNotSigning { .. }
+            | Self::HoldDown { maybe_before: false, .. } => Kind::Rule,
             Self::RevokedUnsigned { .. }
+            | Self::RevokedRemoved { .. }
+            | Self::HoldDown { maybe_before: true, .. }
             | Self::TtlPlan { .. }
             | Self::TtlOverOriginal { .. }
             | Self::ExpiredCached { .. }
@@ -406,6 +442,19 @@ impl fmt::Display for Fault {
             Self::RevokedUnsigned { key } => {
                 write!(f, "{key} does not sign the DNSKEY RRset, so that its revocation counts for nobody")
             }
+            Self::HoldDown { key, successor, published, earliest, maybe_before } => write!(
+                f,
+                "{key} is revoked, and resolvers that follow RFC 5011 do not trust {successor} before {earliest}: {}; revoke it later",
+                if *maybe_before {
+                    format!("the bundles show it from {published} on (those of before would tell whether it was there)")
+                } else {
+                    format!("it was published at {published}, and their hold-down is 30 days")
+                }
+            ),
+            Self::RevokedRemoved { key, needed } => write!(
+                f,
+                "{key} leaves before {needed}: resolvers that follow RFC 5011 may not have seen the revocation, and go on to trust it"
+            ),
             Self::NotYet { bundle, begins } => write!(
                 f,
                 "bundle {bundle} comes into force, and the signatures over its DNSKEY RRset only begin at {begins}"
@@ -428,6 +477,9 @@ impl fmt::Display for Fault {
             ),
             Self::CdsNoKey { tag } => {
                 write!(f, "CDS or CDNSKEY name tag {tag}, a key that is not in the DNSKEY RRset of the bundle")
+            }
+            Self::CdsRevoked { tag } => {
+                write!(f, "CDS or CDNSKEY name tag {tag}, a revoked key, which no DS may name")
             }
             Self::CdsNotSigning { tags } => write!(
                 f,

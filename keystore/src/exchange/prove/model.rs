@@ -1,5 +1,7 @@
 //! The states that caches can be in, as spans of seconds, and the combinations that fail.
 
+mod revocation;
+
 use std::collections::{BTreeMap, HashMap};
 
 use super::fault::{Fault, KeyRef, Kind, ProofFinding};
@@ -159,6 +161,7 @@ impl<'a> Model<'a> {
             self.check_active();
             self.check_clashes();
             self.check_rules();
+            self.check_revocations();
         }
         self.into_report()
     }
@@ -503,6 +506,9 @@ impl<'a> Model<'a> {
                     signed |= ids.iter().any(|id| set.signs(*id));
                     if !ids.iter().any(|id| set.has(*id)) {
                         faults.push((Fault::CdsNoKey { tag: anchor.tag() }, when));
+                    }
+                    if ids.iter().any(|id| self.keys[*id].key.flags & FLAG_REVOKE != 0) {
+                        faults.push((Fault::CdsRevoked { tag: anchor.tag() }, when));
                     }
                 }
             }
