@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use skr_loader::preflight::Daemon;
 
-use crate::{convert, demo, inspect, output, prove, requests, serve, sign_zone, status};
+use crate::{convert, daemon, demo, inspect, output, prove, requests, serve, sign_zone, status};
 
 /// Keeps a zone valid whose KSK is offline: takes SKRs, signs with ZSKs, serves, and tells long before the coverage ends.
 #[derive(Debug, Parser)]
@@ -108,7 +108,7 @@ fn whole(error: &anyhow::Error) -> String {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Serve { config, check_config: true } => serve::check_config(&config, Daemon::All),
+        Command::Serve { config, check_config: true } => daemon::check_config(&config, Daemon::All),
         Command::Serve { config, check_config: false } => serve::run(&config),
         Command::Requests(options) => requests::run(&options),
         Command::Demo(options) => demo::run(&options),

@@ -12,70 +12,32 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
 use keystore::clock;
-use keystore::config::{Config, ConfigErrors};
-use keystore::time::Timestamp;
-use metrics::Metrics;
-use metrics::http::{Endpoint, Server as HttpServer};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use keystore::config::Config;
+use keystore::dns::Name;
+use metrics::http::{self, Endpoint, Serving as HttpServing};
 use signer_plugin::border::SignerHandler;
 use signer_plugin::border::server::{Listen, Server as DnsServer};
 use signer_plugin::runtime::Signer;
 use skr_loader::control::Answer;
 use skr_loader::control::server::Server as ControlServer;
 use skr_loader::loader::{Control, ImportOutcome, Loader};
-use skr_loader::preflight::{self, Daemon};
-use skr_loader::service;
+use skr_loader::service::{self, ConfigurationState};
+use skr_loader::standing::Standing;
 
 use crate::clock_watch::ClockWatch;
-use crate::requests::RequestTimer;
+use crate::daemon::{make_folders, metrics_of};
+use crate::timer::{self, RequestTimer};
 
-/// Reads the configuration, and prints every finding in it and on this host.
-pub fn check_config(path: &Path, daemon: Daemon) -> Result<ExitCode> {
-    let config = Config::load(path)?;
-    let mut out = Vec::new();
-    let good = preflight::report(&config, daemon, path, &mut out)?;
-    out!("{}", String::from_utf8_lossy(&out));
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
+/// What the service manager shows.
+const STATUS: &str = "serving";
 
 /// Serves until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 pub fn run(path: &Path) -> Result<ExitCode> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot watch for signals")?;
-    let mut serving = Serving::start(path)?;
-    service::ready("serving");
-    for signal in signals.forever() {
-        if signal == SIGHUP {
-            service::reloading();
-            serving.reload();
-            service::ready("serving");
-        } else {
-            service::stopping();
-            tracing::info!("stopping");
-            break;
-        }
-    }
+    let mut signals = service::signals().context("cannot watch for signals")?;
+    let serving = Serving::start(path)?;
+    service::run_until_stopped(&mut signals, STATUS, || serving.reload());
     serving.stop();
     Ok(ExitCode::SUCCESS)
-}
-
-/// Waits for SIGINT or SIGTERM.
-pub fn wait_for_signal() -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot watch for signals")?;
-    signals.forever().next();
-    Ok(())
-}
-
-pub(crate) fn load(path: &Path) -> Result<Config> {
-    Ok(load_config(path)?)
-}
-
-fn load_config(path: &Path) -> Result<Config, ConfigErrors> {
-    let config = Config::load(path)?;
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-    Ok(config)
 }
 
 /// All parts at work. [`Serving::stop`] ends them in order; dropping it ends the process's parts at once.
@@ -89,8 +51,7 @@ pub struct Serving {
     clock_watch: ClockWatch,
     signer: Arc<Signer>,
     dns: Option<DnsServer>,
-    metrics_address: Option<SocketAddr>,
-    stop_http: tokio::sync::watch::Sender<bool>,
+    endpoint: Option<HttpServing>,
     reloading: Arc<Mutex<Reloading>>,
 }
 
@@ -98,7 +59,7 @@ pub struct Serving {
 struct Reloading {
     path: PathBuf,
     loader: Control,
-    timer: Sender<crate::requests::Wake>,
+    timer: Sender<timer::Wake>,
     signer: Arc<Signer>,
     /// The configuration in use.
     config: Config,
@@ -109,9 +70,8 @@ struct Reloading {
 impl Serving {
     /// Reads the configuration and starts every part. An error means that nothing runs.
     pub fn start(path: &Path) -> Result<Self> {
-        let config = load(path)?;
-        let metrics = Metrics::new().context("the metric families do not register")?;
-        start_metrics(&metrics);
+        let config = service::load(path)?;
+        let metrics = metrics_of("serve")?;
         make_folders(&config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
 
@@ -128,16 +88,13 @@ impl Serving {
             None => None,
         };
         let zones = Arc::new(Mutex::new(ready_zones(&config)));
-        let (stop_http, stopped) = tokio::sync::watch::channel(false);
-        let metrics_address = match &config.metrics {
-            Some(wanted) => {
-                let server = runtime.block_on(HttpServer::bind(wanted.listen, endpoint(&zones, &metrics)))?;
-                let address = server.address();
-                runtime.spawn(serve_http(server, stopped));
-                Some(address)
-            }
-            None => None,
-        };
+        let endpoint = Endpoint::new(
+            metrics.clone(),
+            || clock::now().secs(),
+            not_ready(&zones, loader.standing(), Arc::clone(&signer)),
+        );
+        let listen = config.metrics.as_ref().map(|metrics| metrics.listen);
+        let endpoint = listen.map(|address| http::serve(address, endpoint)).transpose()?;
         let timer = RequestTimer::start(config.clone(), metrics.clone())?;
         let clock_watch = ClockWatch::start(metrics.clone())?;
         let control = loader.control();
@@ -162,10 +119,9 @@ impl Serving {
         }));
         let at_socket = Arc::clone(&reloading);
         let reload = Arc::new(move || {
-            service::reloading();
-            let answer = at_socket.lock().unwrap_or_else(PoisonError::into_inner).reload();
-            service::ready("serving");
-            answer
+            service::reloading(STATUS, || {
+                at_socket.lock().unwrap_or_else(PoisonError::into_inner).reload().with_state()
+            })
         });
         let socket = match ControlServer::start(&config, control.clone(), reload) {
             Ok(socket) => Some(socket),
@@ -184,15 +140,11 @@ impl Serving {
             clock_watch,
             signer,
             dns,
-            metrics_address,
-            stop_http,
+            endpoint,
             reloading,
         };
         for address in serving.dns() {
             tracing::info!(%address, "serving");
-        }
-        if let Some(address) = serving.metrics_address {
-            tracing::info!(%address, "metrics on /metrics");
         }
         Ok(serving)
     }
@@ -205,14 +157,13 @@ impl Serving {
 
     /// Address of the HTTP endpoint.
     #[must_use]
-    pub const fn metrics(&self) -> Option<SocketAddr> {
-        self.metrics_address
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        self.endpoint.as_ref().map(HttpServing::address)
     }
 
     /// Reads the configuration again; the old one stays in use when it is wrong.
-    pub fn reload(&mut self) {
-        // Told by the log.
-        drop(self.reloading.lock().unwrap_or_else(PoisonError::into_inner).reload());
+    pub fn reload(&self) -> ConfigurationState {
+        self.reloading.lock().unwrap_or_else(PoisonError::into_inner).reload().configuration()
     }
 
     /// Ends every part: takes no more queries, finishes the import under way.
@@ -221,7 +172,7 @@ impl Serving {
         if let Some(dns) = self.dns.take() {
             self.runtime.block_on(dns.shutdown());
         }
-        self.stop_http.send_replace(true);
+        drop(self.endpoint.take());
         self.loader.stop();
         if self.loader_thread.join().is_err() {
             tracing::error!("the loader ended in a way that it should not; please report this");
@@ -236,7 +187,7 @@ impl Serving {
 
 impl Reloading {
     fn reload(&mut self) -> Answer {
-        let config = match load_config(&self.path) {
+        let config = match service::load(&self.path) {
             Ok(config) => config,
             Err(error) => {
                 tracing::error!("{error:#}; the old configuration stays in use");
@@ -258,7 +209,7 @@ impl Reloading {
         *self.zones.lock().unwrap_or_else(PoisonError::into_inner) = ready_zones(&config);
         self.signer.reload(&config);
         // The timer has ended when nobody listens: the process is stopping.
-        let _ = self.timer.send(crate::requests::Wake::Reload(Box::new(config.clone())));
+        let _ = self.timer.send(timer::Wake::Reload(Box::new(config.clone())));
         let taken = self.loader.reload_and_wait(config.clone());
         let (zones, warnings) = (config.zones.len(), config.warnings.clone());
         self.config = config;
@@ -273,29 +224,6 @@ impl Reloading {
     }
 }
 
-/// Makes the series of the process; the parts make their own.
-fn start_metrics(metrics: &Metrics) {
-    metrics.add_process();
-    let labels = ["serve", env!("CARGO_PKG_VERSION"), option_env!("OFFLINE_KSK_REVISION").unwrap_or("")];
-    metrics.build_info.with_label_values(&labels).set(1);
-    metrics.config_last_reload_successful.set(1);
-    metrics.config_last_reload_success_timestamp_seconds.set(seconds(clock::now()));
-}
-
-/// Makes the key folders that are missing: on a new host nobody has put a key there yet.
-pub(crate) fn make_folders(config: &Config) -> Result<()> {
-    keystore::durable::create_dir_durable(&config.state_dir, 0o755)
-        .with_context(|| format!("cannot make the state folder {}", config.state_dir.display()))?;
-    for zone in &config.zones {
-        let dir = &zone.key_directory;
-        if !dir.exists() && dir.starts_with(&config.state_dir) {
-            keystore::durable::create_dir_durable(dir, 0o700)
-                .with_context(|| format!("cannot make the key folder {}", dir.display()))?;
-        }
-    }
-    Ok(())
-}
-
 /// What differs between two configurations and is fixed while the process runs.
 fn fixed(old: &Config, new: &Config) -> Option<&'static str> {
     let listen = |config: &Config| config.signer.as_ref().map(|signer| signer.listen.clone());
@@ -308,13 +236,9 @@ fn fixed(old: &Config, new: &Config) -> Option<&'static str> {
     }
 }
 
-pub(crate) fn seconds(time: Timestamp) -> i64 {
-    i64::try_from(time.secs()).unwrap_or(i64::MAX)
-}
-
 /// A zone whose state decides whether this process is ready.
 struct ReadyZone {
-    label: String,
+    name: Name,
     /// It must be served, too.
     signed: bool,
 }
@@ -322,56 +246,37 @@ struct ReadyZone {
 fn ready_zones(config: &Config) -> Vec<ReadyZone> {
     let signed = config.signer.is_some();
     let zone = |zone: &keystore::config::ZoneConfig| ReadyZone {
-        label: zone.name.to_lowercase().to_string(),
+        name: zone.name.clone(),
         signed: signed && zone.file.is_some(),
     };
     config.zones.iter().map(zone).collect()
 }
 
-fn endpoint(zones: &Arc<Mutex<Vec<ReadyZone>>>, metrics: &Metrics) -> Endpoint {
+/// What keeps the process from being ready, asked of the parts themselves.
+fn not_ready(
+    zones: &Arc<Mutex<Vec<ReadyZone>>>,
+    loader: Standing,
+    signer: Arc<Signer>,
+) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
     let zones = Arc::clone(zones);
-    let seen = metrics.clone();
-    Endpoint {
-        metrics: metrics.clone(),
-        refresh: Arc::new(|metrics| metrics.clock_time_seconds.set(seconds(clock::now()))),
-        not_ready: Arc::new(move || {
-            let now = seconds(clock::now());
-            let zones = zones.lock().unwrap_or_else(PoisonError::into_inner);
-            zones
-                .iter()
-                .filter_map(|zone| Some(format!("{}: {}", zone.label, missing(&seen, zone, now)?)))
-                .collect()
-        }),
+    move || {
+        let now = clock::now();
+        let lacks = |zone: &ReadyZone| {
+            let unsigned = zone.signed && !signer.is_validly_signed(&zone.name);
+            loader.zone(&zone.name).lacks(now).or(unsigned.then_some("not served with valid signatures"))
+        };
+        let zones = zones.lock().unwrap_or_else(PoisonError::into_inner);
+        zones
+            .iter()
+            .filter_map(|zone| Some(format!("{}: {}", zone.name.to_lowercase(), lacks(zone)?)))
+            .collect()
     }
 }
 
-/// What `zone` lacks at `now` (Unix time), by the gauges that its parts have set.
-fn missing(metrics: &Metrics, zone: &ReadyZone, now: i64) -> Option<&'static str> {
-    let gauge = |family: &prometheus::IntGaugeVec| family.with_label_values(&[&zone.label]).get();
-    match () {
-        () if gauge(&metrics.skr_generation) == 0 => Some("no SKR is accepted"),
-        () if gauge(&metrics.skr_active_bundle_expiration_timestamp_seconds) <= now => {
-            Some("no bundle is in force")
-        }
-        () if zone.signed && gauge(&metrics.zone_signed) == 0 => Some("not served with valid signatures"),
-        () => None,
-    }
-}
-
-async fn serve_http(server: HttpServer, mut stopped: tokio::sync::watch::Receiver<bool>) {
-    let stop = async move {
-        // An error means that the other end is gone, which is the end too.
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
-    if let Err(error) = server.run(stop).await {
-        tracing::error!(%error, "the metrics endpoint ended");
-    }
-}
-
-fn wake_others(import: &skr_loader::loader::Import, signer: &Signer, timer: &Sender<crate::requests::Wake>) {
+fn wake_others(import: &skr_loader::loader::Import, signer: &Signer, timer: &Sender<timer::Wake>) {
     if matches!(import.outcome, ImportOutcome::Accepted { .. }) {
         signer.notify_accept();
         // The timer has ended when nobody listens: the process is stopping.
-        let _ = timer.send(crate::requests::Wake::Look);
+        let _ = timer.send(timer::Wake::Look);
     }
 }

@@ -135,9 +135,6 @@ fn the_online_crates_never_write_beside_the_durable_helper() {
     }
 }
 
-/// Rings that are still to be mended: crate, level, members. A ring may lose members; one that is gone must leave the list.
-const KNOWN_RINGS: &[(&str, &str, &[&str])] = &[("integration", "", &["requests", "serve"])];
-
 /// The crates of this workspace, each with its modules.
 fn crates() -> Vec<(&'static str, Crate)> {
     CRATES.iter().map(|name| (*name, Crate::read(&top().join(name).join("src/lib.rs")))).collect()
@@ -149,29 +146,14 @@ fn sibling_modules_form_an_order() {
         .into_iter()
         .flat_map(|(name, krate)| krate.rings().into_iter().map(move |ring| (name, ring)))
         .collect();
-    let known = |name: &str, ring: &Ring| {
-        KNOWN_RINGS.iter().position(|(krate, level, members)| {
-            let shrunk = ring.members.iter().all(|member| members.contains(&member.as_str()));
-            *krate == name && *level == ring.level && shrunk
-        })
-    };
-    let new: Vec<String> = rings
+    let rings: Vec<String> = rings
         .iter()
-        .filter(|(name, ring)| known(name, ring).is_none())
         .map(|(name, ring)| {
-            format!(
-                "(\"{name}\", \"{}\", &{:?}),\n    {}",
-                ring.level,
-                ring.members,
-                ring.references.join("\n    ")
-            )
+            let references = ring.references.join("\n    ");
+            format!("{name}: {} below `{}`:\n    {references}", ring.members.join(", "), ring.level)
         })
         .collect();
-    assert!(new.is_empty(), "modules refer to each other in a ring:\n{}", new.join("\n"));
-    let met: BTreeSet<usize> = rings.iter().filter_map(|(name, ring)| known(name, ring)).collect();
-    for (at, ring) in KNOWN_RINGS.iter().enumerate() {
-        assert!(met.contains(&at), "{ring:?} is gone: take it out of KNOWN_RINGS");
-    }
+    assert!(rings.is_empty(), "modules refer to each other in a ring:\n{}", rings.join("\n"));
 }
 
 #[test]

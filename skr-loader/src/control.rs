@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::files::{hex, one_line};
 use crate::loader::{Import, ImportOutcome, Rollback, RollbackError};
 use crate::order::Order;
+use crate::service::ConfigurationState;
 use crate::status::Status;
 use keystore::exchange::Coverage;
 
@@ -141,6 +142,22 @@ impl Answer {
             Ok(zones) => Self::Reloaded { zones, warnings: warnings.collect() },
             Err(error) => Self::NotReloaded { findings: std::iter::once(error).chain(warnings).collect() },
         }
+    }
+
+    /// The answer to a reload: whether the configuration was taken.
+    #[must_use]
+    pub const fn configuration(&self) -> ConfigurationState {
+        match self {
+            Self::Reloaded { .. } => ConfigurationState::Taken,
+            _ => ConfigurationState::Refused,
+        }
+    }
+
+    /// The answer to a reload with [`Answer::configuration`].
+    #[must_use]
+    pub fn with_state(self) -> (Self, ConfigurationState) {
+        let state = self.configuration();
+        (self, state)
     }
 
     /// A configuration that does not read.

@@ -29,6 +29,7 @@ pub mod probe;
 mod rejected;
 mod report;
 pub mod service;
+pub mod standing;
 pub mod status;
 pub mod store;
 #[cfg(test)]

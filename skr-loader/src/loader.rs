@@ -31,6 +31,8 @@ use crate::deliver::Deliveries;
 use crate::inbox::{Dropped, Event, Inbox, OnEvent, Polled, Taken};
 use crate::rejected::Rejected;
 use crate::report;
+use crate::service::ConfigurationState;
+use crate::standing::{Standing, ZoneStanding};
 use crate::status::{is_outcome, last_imports};
 use crate::store::{Digest, InForce, OpenError, Store};
 use zone::{Damage, Zone};
@@ -66,6 +68,8 @@ pub struct Loader {
     aside: Vec<aside::Aside>,
     messages: Receiver<Message>,
     control: Control,
+    /// How it stands, for other threads.
+    standing: Standing,
     clock_told: bool,
     /// When [`Loader::run`] began.
     started: Option<Timestamp>,
@@ -223,6 +227,7 @@ impl Loader {
             aside: Vec::new(),
             messages,
             control: Control { messages: sender, stop: Arc::new(AtomicBool::new(false)) },
+            standing: Standing::default(),
             clock_told: false,
             started: None,
             audit_error: None,
@@ -240,6 +245,12 @@ impl Loader {
     #[must_use]
     pub fn control(&self) -> Control {
         self.control.clone()
+    }
+
+    /// How it stands, for other threads; it follows each step.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.standing.clone()
     }
 
     /// The configuration in use.
@@ -303,6 +314,8 @@ impl Loader {
         for zone in self.zones.values() {
             report::zone(&self.metrics, &zone.label, &zone.state, now);
         }
+        let standing = |(name, zone): (&Name, &Zone)| (name.clone(), ZoneStanding::of(&zone.state, now));
+        self.standing.set_zones(self.zones.iter().map(standing));
         step
     }
 
@@ -326,7 +339,7 @@ impl Loader {
         match message {
             Message::Inbox(event) => self.inbox.on_event(event),
             Message::Stop => {}
-            Message::ReloadFailed => report::reload(&self.metrics, false, now),
+            Message::ReloadFailed => self.tell_reload(ConfigurationState::Refused, now),
             Message::Ask(Question(what)) => {
                 let imports = what(self, now);
                 self.ordered.extend(imports);
@@ -346,12 +359,18 @@ impl Loader {
             tracing::warn!("`control-socket` and `control-group` change at the next start");
         }
         let result = self.reload(config, now);
-        report::reload(&self.metrics, result.is_ok(), now);
+        let taken = if result.is_ok() { ConfigurationState::Taken } else { ConfigurationState::Refused };
+        self.tell_reload(taken, now);
         match &result {
             Ok(()) => tracing::info!(zones = self.zones.len(), "configuration reloaded"),
             Err(error) => tracing::error!(%error, "configuration not taken; the old one stays in use"),
         }
         result
+    }
+
+    fn tell_reload(&self, state: ConfigurationState, now: Timestamp) {
+        self.standing.set_configuration(state);
+        report::reload(&self.metrics, state, now);
     }
 
     fn is_stopping(&self) -> bool {
@@ -424,6 +443,10 @@ impl Loader {
     }
 
     fn tell_watch(&self, polled: &Polled, now: Timestamp) {
+        self.standing.set_watched(polled.watched);
+        if polled.scanned {
+            self.standing.set_scanned(now);
+        }
         report::watch(&self.metrics, polled, now);
         if let Some(error) = &polled.error {
             tracing::error!(%error, "the inbox is not watched");

@@ -9,6 +9,7 @@ use metrics::Metrics;
 use metrics::zones::{BUNDLE_STATES, SEVERITIES};
 
 use crate::checks;
+use crate::service::ConfigurationState;
 use crate::store::{InForce, ZoneState};
 use keystore::exchange::Coverage;
 
@@ -82,7 +83,8 @@ pub fn failure(metrics: &Metrics, zone: &str) {
 }
 
 /// The configuration was read again, or not.
-pub fn reload(metrics: &Metrics, taken: bool, now: Timestamp) {
+pub fn reload(metrics: &Metrics, state: ConfigurationState, now: Timestamp) {
+    let taken = state == ConfigurationState::Taken;
     metrics.config_last_reload_successful.set(taken.into());
     if taken {
         metrics.config_last_reload_success_timestamp_seconds.set(unix(now));

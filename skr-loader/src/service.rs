@@ -1,27 +1,74 @@
-//! What the service manager is told: ready, reloading, stopping, and that the loop is alive (sd_notify(3)).
+//! What each daemon of this workspace does between its start and its end: it reads the configuration, tells the service manager
+//! how it stands (sd_notify(3)), reads the configuration again at SIGHUP, and stops at SIGTERM or SIGINT.
 //!
-//! Without `NOTIFY_SOCKET` in the environment nothing is told, and nothing of this matters.
+//! Without `NOTIFY_SOCKET` in the environment the service manager is told nothing.
 
+use std::path::Path;
+
+use keystore::config::{Config, ConfigErrors};
 use sd_notify::NotifyState;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
-/// All parts run; READY=1.
-pub fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+/// What the service manager shows while the file of the configuration is not what is in use.
+const REFUSED: &str = "the configuration has errors, the old one stays in use";
+
+/// Whether the configuration in use is the one in the file, as it was when it was last read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ConfigurationState {
+    /// It is.
+    #[default]
+    Taken,
+    /// The one in the file was refused, and the one before stays in use.
+    Refused,
 }
 
-/// The configuration is read again; RELOADING=1. [`ready`] follows, whether it was taken or not.
-pub fn reloading() {
-    tell(&[NotifyState::Reloading]);
+/// Reads the configuration; its warnings go to the log.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let config = Config::load(path)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(config)
 }
 
-/// The process ends; STOPPING=1.
-pub fn stopping() {
+/// The signals that a daemon follows, from now on. Made before anything starts, so that no signal ends the process half-way.
+pub fn signals() -> std::io::Result<Signals> {
+    Signals::new([SIGHUP, SIGINT, SIGTERM])
+}
+
+/// Tells the service manager that all parts run, with the line that it shows, and calls `reload` at each SIGHUP. Returns at
+/// SIGTERM or SIGINT, after it has told that the process stops.
+pub fn run_until_stopped(signals: &mut Signals, status: &str, reload: impl Fn() -> ConfigurationState) {
+    ready(status);
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            break;
+        }
+        reloading(status, || ((), reload()));
+    }
     tell(&[NotifyState::Stopping]);
+    tracing::info!("stopping");
+}
+
+/// Reads the configuration again by `reload`, and tells the service manager when that begins and how it has ended.
+pub fn reloading<T>(status: &str, reload: impl FnOnce() -> (T, ConfigurationState)) -> T {
+    tell(&[NotifyState::Reloading]);
+    let (answer, state) = reload();
+    match state {
+        ConfigurationState::Taken => ready(status),
+        ConfigurationState::Refused => ready(REFUSED),
+    }
+    answer
 }
 
 /// The loop has come round; WATCHDOG=1. It does so at least once a `rescan-interval`: `WatchdogSec` must be longer.
 pub fn alive() {
     tell(&[NotifyState::Watchdog]);
+}
+
+fn ready(status: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 fn tell(states: &[NotifyState<'_>]) {

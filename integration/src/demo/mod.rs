@@ -18,6 +18,7 @@ use keystore::durable;
 use keystore::keys::files;
 use keystore::store;
 use keystore::time::Timestamp;
+use skr_loader::service;
 
 use crate::serve::Serving;
 use crate::validator::Validator;
@@ -108,7 +109,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     if !options.once {
         outln!("serving until Ctrl-C");
-        crate::serve::wait_for_signal()?;
+        service::run_until_stopped(&mut service::signals()?, "serving", || serving.reload());
     }
     serving.stop();
     Ok(ExitCode::SUCCESS)

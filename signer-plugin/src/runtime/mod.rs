@@ -147,6 +147,13 @@ impl Signer {
         self.hosted.clone()
     }
 
+    /// True when `zone` is served with a full set of valid signatures, as of its last step.
+    #[must_use]
+    pub fn is_validly_signed(&self, zone: &Name) -> bool {
+        let roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
+        roster.get(zone).is_some_and(|seat| seat.served.is_validly_signed())
+    }
+
     /// Looks at the files now, because an SKR was accepted; without it they are looked at within a second.
     pub fn notify_accept(&self) {
         for thread in 0..self.wakers.len() {

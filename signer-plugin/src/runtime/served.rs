@@ -1,7 +1,7 @@
 //! A zone as queries see it: the snapshot in force, and the counters of its answers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
@@ -28,6 +28,8 @@ pub struct SignerZone {
     counters: [[prometheus::IntCounter; 2]; 5],
     duration: prometheus::Histogram,
     turn: AtomicU32,
+    /// What is served has only signatures that are valid, as of the last step of the zone.
+    valid: AtomicBool,
 }
 
 impl SignerZone {
@@ -40,13 +42,31 @@ impl SignerZone {
                 .map(|dnssec| metrics.answers_total.with_label_values(&[label.as_str(), kind, dnssec]))
         });
         let duration = metrics.answer_duration_seconds.clone();
-        Self { origin, signed: ArcSwapOption::empty(), clock, counters, duration, turn: AtomicU32::new(0) }
+        Self {
+            origin,
+            signed: ArcSwapOption::empty(),
+            clock,
+            counters,
+            duration,
+            turn: AtomicU32::new(0),
+            valid: AtomicBool::new(false),
+        }
     }
 
     /// The snapshot in force.
     #[must_use]
     pub fn signed(&self) -> Option<Arc<SignedZone>> {
         self.signed.load_full()
+    }
+
+    /// True when a full set of valid signatures is served, as of the last step of the zone.
+    #[must_use]
+    pub fn is_validly_signed(&self) -> bool {
+        self.valid.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_validly_signed(&self, valid: bool) {
+        self.valid.store(valid, Ordering::Relaxed);
     }
 
     pub(super) fn publish(&self, signed: Arc<SignedZone>) {

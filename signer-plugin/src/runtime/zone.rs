@@ -393,6 +393,7 @@ impl ZoneRuntime {
             gauge(&metrics.zone_records, made.records);
             gauge(&metrics.resign_next_timestamp_seconds, made.signed.next_refresh().secs());
         }
+        self.served.set_validly_signed(valid);
         gauge(&metrics.zone_signed, valid.into());
         self.keys.report(now, metrics);
         self.alarm(valid, now);

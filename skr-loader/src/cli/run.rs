@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context as _;
-use keystore::config::{Config, ConfigErrors};
-use keystore::time::Timestamp;
+use keystore::clock;
+use keystore::config::Config;
 use metrics::Metrics;
-use metrics::http::{Endpoint, Server};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use metrics::http::{self, Endpoint};
 use tracing_subscriber::EnvFilter;
 
 use crate::control::Answer;
@@ -18,6 +16,9 @@ use crate::control::server::Server as ControlServer;
 use crate::loader::{Control, Loader};
 use crate::preflight::{self, Daemon};
 use crate::service;
+
+/// What the service manager shows.
+const STATUS: &str = "watching the inbox";
 
 /// Watch the inbox, and accept or reject what is dropped there, until SIGTERM.
 ///
@@ -57,23 +58,28 @@ pub fn main(args: &Args, out: &mut impl std::io::Write) -> anyhow::Result<bool> 
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    let config = load(&args.config)?;
+    let config = service::load(&args.config)?;
     let listen = config.metrics.as_ref().map(|m| m.listen);
     let metrics = Metrics::new().context("metrics")?;
     // Before the loader, so that no signal ends us half-way.
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("signal handlers")?;
+    let mut signals = service::signals().context("signal handlers")?;
     let mut loader = Loader::new(config, metrics.clone())?;
     // There is neither signer nor request timer in this process.
     loader.watch_key_files();
     metrics.build_info.with_label_values(&["skr-loader", env!("CARGO_PKG_VERSION"), ""]).set(1);
-    if let Some(address) = listen {
-        serve_metrics(address, metrics)?;
-    }
+    let standing = loader.standing();
+    let not_ready = move || match standing.watch().watched {
+        true => Vec::new(),
+        false => vec!["the inbox is not watched".to_owned()],
+    };
+    let endpoint = Endpoint::new(metrics, || clock::now().secs(), not_ready);
+    let _endpoint = listen.map(|address| http::serve(address, endpoint)).transpose()?;
     let control = loader.control();
-    let path = args.config.clone();
-    let (reloading, reload_path) = (control.clone(), path.clone());
-    let reload = Arc::new(move || reload(&reloading, &reload_path));
-    let _socket = match ControlServer::start(loader.config(), control.clone(), reload) {
+    let (reloading, path) = (control.clone(), args.config.clone());
+    let reload = Arc::new(move || reload(&reloading, &path));
+    let by_command = Arc::clone(&reload);
+    let at_socket = Arc::new(move || service::reloading(STATUS, || by_command().with_state()));
+    let _socket = match ControlServer::start(loader.config(), control.clone(), at_socket) {
         Ok(socket) => Some(socket),
         // Nobody can give commands then; what is dropped is taken all the same.
         Err(error) => {
@@ -81,24 +87,26 @@ fn run(args: &Args) -> anyhow::Result<()> {
             None
         }
     };
-    let thread = thread::Builder::new().name("signals".to_owned());
-    thread.spawn(move || on_signals(signals, &control, &path)).context("signal thread")?;
     tracing::info!(config = %args.config.display(), "skr-loader runs");
-    service::ready("watching the inbox");
+    let thread = thread::Builder::new().name("signals".to_owned());
+    thread
+        .spawn(move || {
+            service::run_until_stopped(&mut signals, STATUS, || reload().configuration());
+            control.stop();
+        })
+        .context("signal thread")?;
     let clock = || {
         service::alive();
-        keystore::clock::now()
+        clock::now()
     };
     loader.run(clock, |_| ());
-    service::stopping();
     tracing::info!("skr-loader stops");
     Ok(())
 }
 
-/// What a reload over the control socket does.
+/// Reads the configuration again, and has the loader take it.
 fn reload(control: &Control, path: &Path) -> Answer {
-    service::reloading();
-    let answer = match load(path) {
+    match service::load(path) {
         Ok(config) => {
             let (zones, warnings) = (config.zones.len(), config.warnings.clone());
             control.reload_and_wait(config).map_or_else(
@@ -111,39 +119,6 @@ fn reload(control: &Control, path: &Path) -> Answer {
             control.reload_failed();
             Answer::of_errors(&error)
         }
-    };
-    service::ready("watching the inbox");
-    answer
-}
-
-fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    let config = Config::load(path)?;
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-    Ok(config)
-}
-
-fn on_signals(mut signals: Signals, control: &Control, path: &Path) {
-    for signal in signals.forever() {
-        if signal != SIGHUP {
-            control.stop();
-            continue;
-        }
-        service::reloading();
-        match load(path) {
-            Ok(config) => {
-                if !control.reload(config) {
-                    return;
-                }
-                service::ready("watching the inbox");
-            }
-            Err(error) => {
-                tracing::error!("the configuration has errors, the old one stays in use: {error}");
-                control.reload_failed();
-                service::ready("the configuration has errors, the old one stays in use");
-            }
-        }
     }
 }
 
@@ -154,31 +129,4 @@ fn start_log(form: LogForm) {
         LogForm::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
         LogForm::Json => log.json().init(),
     }
-}
-
-/// Serves `/metrics` in a thread of its own, until the process ends.
-fn serve_metrics(address: std::net::SocketAddr, metrics: Metrics) -> anyhow::Result<()> {
-    let watch_up = metrics.watch_up.clone();
-    let endpoint = Endpoint {
-        metrics,
-        refresh: Arc::new(|metrics| metrics.clock_time_seconds.set(unix(keystore::clock::now()))),
-        not_ready: Arc::new(move || match watch_up.get() {
-            0 => vec!["the inbox is not watched".to_owned()],
-            _ => Vec::new(),
-        }),
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let server = runtime.block_on(Server::bind(address, endpoint))?;
-    tracing::info!(address = %server.address(), "metrics are served");
-    let thread = thread::Builder::new().name("metrics".to_owned());
-    thread.spawn(move || {
-        if let Err(error) = runtime.block_on(server.run(std::future::pending())) {
-            tracing::error!(%error, "metrics are served no more");
-        }
-    })?;
-    Ok(())
-}
-
-fn unix(time: Timestamp) -> i64 {
-    i64::try_from(time.secs()).unwrap_or(i64::MAX)
 }

@@ -6,6 +6,8 @@ use keystore::time::Timestamp;
 use super::{Loader, Zone};
 use crate::deliver::state::Reachability;
 use crate::report;
+use crate::service::ConfigurationState;
+use crate::standing::WatchState;
 use crate::status::{
     self, Condition, Daemon, DeliveryStatus, InboxStatus, Severity, Status, ZoneParts, ZoneStatus,
 };
@@ -69,13 +71,13 @@ impl Loader {
                 "the clock stands before the last line of the audit log; nothing is imported until it is set",
             );
         }
-        let watched = self.metrics.watch_up.get() == 1;
+        let WatchState { watched, last_scan } = self.standing.watch();
         match self.inbox.trouble() {
             Some(why) => tell(Severity::Warning, why),
             None if !watched => tell(Severity::Warning, "the inbox is not watched yet"),
             None => {}
         }
-        let taken = self.metrics.config_last_reload_successful.get() == 1;
+        let taken = self.standing.configuration() == ConfigurationState::Taken;
         if !taken {
             tell(
                 Severity::Warning,
@@ -85,7 +87,6 @@ impl Loader {
         if let Some(error) = &self.audit_error {
             tell(Severity::Warning, &format!("the audit log cannot be written: {error}"));
         }
-        let last_scan = u64::try_from(self.metrics.watch_last_scan_timestamp_seconds.get()).ok();
         Daemon {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -95,7 +96,7 @@ impl Loader {
                 folder: self.inbox.dir().display().to_string(),
                 watched,
                 trouble: self.inbox.trouble().map(str::to_owned),
-                last_scan: last_scan.filter(|at| *at > 0).map(|at| Timestamp::from_secs(at).iso()),
+                last_scan: last_scan.map(Timestamp::iso),
                 pending: self.inbox.pending(),
             },
             configuration_taken: taken,

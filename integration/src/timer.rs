@@ -1,0 +1,186 @@
+//! The request timer as a thread: it looks at every zone again and again, and tells log and metrics what it found.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use keystore::clock;
+use keystore::config::{Config, ZoneConfig};
+use ksr_gen::daemon::{self, Rounds, TickError, TimerLock, TimerOutcome, TimerReport, Told};
+use metrics::Metrics;
+use metrics::zones::Part;
+
+/// Time between two looks. Requests are due weeks ahead; keys that somebody changed are seen soon enough.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// What the thread is woken for.
+pub enum Wake {
+    /// Look now.
+    Look,
+    /// Take this configuration, and look.
+    Reload(Box<Config>),
+    /// End.
+    Stop,
+}
+
+/// The running timer.
+pub struct RequestTimer {
+    wake: Sender<Wake>,
+    thread: JoinHandle<()>,
+}
+
+impl RequestTimer {
+    /// Starts it. With `[ksr] enabled = false` it only waits for another configuration.
+    pub fn start(config: Config, metrics: Metrics) -> Result<Self> {
+        let lock = if config.ksr.enabled { Some(TimerLock::take(&config.state_dir)?) } else { None };
+        Self::start_with(config, metrics, lock, || ())
+    }
+
+    /// Starts it with a lock that was taken; `alive` is called again and again.
+    pub(crate) fn start_with(
+        config: Config,
+        metrics: Metrics,
+        lock: Option<TimerLock>,
+        alive: impl Fn() + Send + 'static,
+    ) -> Result<Self> {
+        let (wake, wakes) = channel();
+        add_series(&metrics, &config);
+        let thread = std::thread::Builder::new()
+            .name("requests".to_owned())
+            .spawn(move || live(config, &metrics, &wakes, lock, alive))
+            .context("cannot start the request timer")?;
+        Ok(Self { wake, thread })
+    }
+
+    /// What wakes it from other threads.
+    #[must_use]
+    pub fn waker(&self) -> Sender<Wake> {
+        self.wake.clone()
+    }
+
+    /// Hands over a new configuration.
+    pub fn reload(&self, config: Config) {
+        // The thread ends only when told to.
+        let _ = self.wake.send(Wake::Reload(Box::new(config)));
+    }
+
+    /// Ends it after the look under way.
+    pub fn stop(self) {
+        let _ = self.wake.send(Wake::Stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the request timer ended in a way that it should not; please report this");
+        }
+    }
+}
+
+fn live(
+    mut config: Config,
+    metrics: &Metrics,
+    wakes: &Receiver<Wake>,
+    mut lock: Option<TimerLock>,
+    alive: impl Fn(),
+) {
+    let mut rounds = Rounds::default();
+    loop {
+        alive();
+        if !config.ksr.enabled {
+            lock = None;
+        } else if lock.is_none() {
+            // A reload has turned the timer on.
+            lock = TimerLock::take(&config.state_dir)
+                .inspect_err(|error| tracing::error!("no requests: {error}"))
+                .ok();
+        }
+        if lock.is_some() {
+            rounds.round(&config, clock::now, |zone, result, told| {
+                alive();
+                tell(&config, zone, result, told, metrics);
+            });
+        }
+        match wakes.recv_timeout(PAUSE) {
+            Ok(Wake::Look) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Wake::Reload(new)) => {
+                remove_series(metrics, &config, &new);
+                config = *new;
+                add_series(metrics, &config);
+                rounds.forget();
+            }
+            Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// True for a zone whose key files no signer looks at.
+fn looks_at_key_files(config: &Config, zone: &ZoneConfig) -> bool {
+    config.signer.is_none() || zone.file.is_none()
+}
+
+/// Makes every series of the timer, so that alerts have something to see from the first scrape on.
+fn add_series(metrics: &Metrics, config: &Config) {
+    for zone in config.zones.iter().filter(|_| config.ksr.enabled) {
+        let label = zone.name.to_lowercase().to_string();
+        metrics.add_zone(&label, Part::Requests);
+        if looks_at_key_files(config, zone) {
+            metrics.add_zone(&label, Part::KeyFiles);
+        }
+    }
+}
+
+/// Removes the series of the zones that `new` has no more.
+fn remove_series(metrics: &Metrics, old: &Config, new: &Config) {
+    let gone = |zone: &&ZoneConfig| !new.ksr.enabled || !new.zones.iter().any(|kept| kept.name == zone.name);
+    for zone in old.zones.iter().filter(gone) {
+        let label = zone.name.to_lowercase().to_string();
+        metrics.remove_zone(&label, Part::Requests);
+        if looks_at_key_files(old, zone) {
+            metrics.remove_zone(&label, Part::KeyFiles);
+        }
+    }
+}
+
+/// Log and metrics of one look.
+fn tell(
+    config: &Config,
+    zone: &ZoneConfig,
+    result: &Result<TimerReport, TickError>,
+    told: Option<&Told>,
+    metrics: &Metrics,
+) {
+    let label = zone.name.to_lowercase().to_string();
+    daemon::record(result, &label, looks_at_key_files(config, zone), metrics);
+    if let Some(told) = told {
+        daemon::record_notice(told, &label, metrics);
+    }
+    let report = match result {
+        Ok(report) => report,
+        Err(error) => {
+            tracing::error!(zone = %label, "no request: {error}; the next look tries again");
+            return;
+        }
+    };
+    for name in &report.keys_made {
+        tracing::info!(zone = %label, key = %name, "key made");
+    }
+    for (path, why) in &report.closed {
+        tracing::info!(zone = %label, request = %path.display(), ?why, "request closed");
+    }
+    for warning in &report.warnings {
+        tracing::warn!(zone = %label, "{warning}");
+    }
+    if let (TimerOutcome::Written, Some(open)) = (report.outcome, &report.open) {
+        tracing::warn!(
+            zone = %label, request = %open.path.display(), from = %open.start, until = %open.end,
+            "request written; bring it to the KSK operator, sign it with -e {}", open.end
+        );
+    }
+    match told {
+        Some(Told::Now(urgency, mail)) => tracing::warn!(
+            zone = %label, urgency = urgency.word(), mail = %mail.display(), "a request waits for its answer"
+        ),
+        Some(Told::Failed(urgency, error)) => tracing::error!(
+            zone = %label, urgency = urgency.word(), "nobody was told of the request: {error}; it is tried again"
+        ),
+        _ => {}
+    }
+}

@@ -1,0 +1,311 @@
+//! What the clients of the endpoint may take up. A connection is for one request and short; one that drips or is silent makes
+//! room for the next one of its address, so that nobody keeps a health check away or uses up the descriptors that the daemon needs.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Connections open at once.
+const CONNECTIONS: usize = 64;
+/// Connections of one address (IPv6: of one /64) open at once.
+const PER_ADDRESS: usize = 16;
+/// Time for the whole head of a request, from its connection on.
+const HEAD_TIME: Duration = Duration::from_secs(5);
+/// Time to take the whole response: a scrape of ten thousand zones has some megabytes.
+const RESPONSE_TIME: Duration = Duration::from_secs(30);
+/// Time to wait for the client to close, so that it reads the response before the connection ends.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+/// Pause after an accept that failed: descriptors have run out, which passes.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Largest head of a request, in octets.
+const MAX_HEAD: usize = 8 << 10;
+
+/// Gives the octets of the response to a method and path.
+pub(super) trait Respond: Fn(&str, &str) -> Vec<u8> + Send + Sync + 'static {}
+
+impl<F: Fn(&str, &str) -> Vec<u8> + Send + Sync + 'static> Respond for F {}
+
+/// Takes connections until it is dropped, which ends those that are open.
+pub(super) async fn accept(listener: TcpListener, respond: Arc<impl Respond>) {
+    let mut open = Open::default();
+    loop {
+        let (stream, client) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // The client may be gone already; else it is this host.
+                if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+                {
+                    tracing::warn!(%error, "no connection to the metrics endpoint can be taken");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+                continue;
+            }
+        };
+        open.make_room(client);
+        let respond = Arc::clone(&respond);
+        let task = tokio::spawn(async move {
+            if let Err(error) = talk(stream, &*respond).await {
+                tracing::debug!(%client, %error, "an HTTP connection ended early");
+            }
+        });
+        open.0.push(Connection { from: network(client.ip()), task });
+    }
+}
+
+/// The open connections, oldest first.
+#[derive(Default)]
+struct Open(Vec<Connection>);
+
+struct Connection {
+    from: IpAddr,
+    task: JoinHandle<()>,
+}
+
+impl Open {
+    /// Ends the oldest connection of this client's network when that has all it may have, and of the network with the most
+    /// connections when there are too many in all. Whoever sends its request at once is done long before it is the oldest.
+    fn make_room(&mut self, client: SocketAddr) {
+        self.0.retain(|connection| !connection.task.is_finished());
+        let from = network(client.ip());
+        let count = |open: &Self, from| open.0.iter().filter(|c| c.from == from).count();
+        if count(self, from) >= PER_ADDRESS {
+            self.end_oldest(from);
+        } else if self.0.len() >= CONNECTIONS
+            && let Some(most) = self.0.iter().map(|c| c.from).max_by_key(|from| count(self, *from))
+        {
+            self.end_oldest(most);
+        }
+    }
+
+    fn end_oldest(&mut self, from: IpAddr) {
+        if let Some(at) = self.0.iter().position(|connection| connection.from == from) {
+            tracing::debug!(client = %from, "too many HTTP connections; the oldest one is closed");
+            self.0.remove(at).task.abort();
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|connection| connection.task.abort());
+    }
+}
+
+/// An IPv4 address, also where it comes in IPv6; the /64 of an IPv6 address, since a client has all of that.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// Reads one request and answers it.
+async fn talk(mut stream: TcpStream, respond: &impl Respond) -> io::Result<()> {
+    let head = timeout(HEAD_TIME, read_head(&mut stream)).await??;
+    let response = match head.as_deref().map(request) {
+        Some(Some((method, path))) => respond(method, path),
+        Some(None) => refusal("400 Bad Request"),
+        None => refusal("431 Request Header Fields Too Large"),
+    };
+    timeout(RESPONSE_TIME, async {
+        stream.write_all(&response).await?;
+        stream.shutdown().await
+    })
+    .await??;
+    // Closing with unread octets would reset the connection, and the client might lose the response.
+    let mut rest = [0; 4096];
+    let drain = async { while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {} };
+    // The client may keep its end open as long as it likes.
+    let _ = timeout(CLOSE_TIME, drain).await;
+    Ok(())
+}
+
+/// The head of a request up to the empty line; `None` when it is too long.
+async fn read_head(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
+    let mut head = Vec::with_capacity(1024);
+    loop {
+        if stream.read_buf(&mut head).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let ends = |end: &[u8]| head.windows(end.len()).any(|window| window == end);
+        if ends(b"\r\n\r\n") || ends(b"\n\n") {
+            return Ok(Some(head));
+        }
+        if head.len() > MAX_HEAD {
+            return Ok(None);
+        }
+    }
+}
+
+/// Method and path of a head; `None` when it is no request of HTTP/1.
+fn request(head: &[u8]) -> Option<(&str, &str)> {
+    let line = std::str::from_utf8(head.split(|octet| *octet == b'\n').next()?).ok()?;
+    let mut words = line.trim_end_matches('\r').split(' ');
+    let (method, target, version) = (words.next()?, words.next()?, words.next()?);
+    let good = version.starts_with("HTTP/1.") && words.next().is_none() && target.starts_with('/');
+    good.then(|| (method, target.split('?').next().unwrap_or(target)))
+}
+
+fn refusal(status: &str) -> Vec<u8> {
+    let body = format!("{status}\n");
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpStream as Client};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::Metrics;
+    use crate::http::{Endpoint, Serving, serve};
+
+    fn serving() -> Serving {
+        let endpoint = Endpoint::new(Metrics::new().expect("families register"), || 0, Vec::new);
+        serve("127.0.0.1:0".parse().expect("an address"), endpoint).expect("bind")
+    }
+
+    /// True when `/healthz` is answered within two seconds.
+    fn is_healthy(address: SocketAddr) -> bool {
+        let Ok(mut client) = Client::connect(address) else { return false };
+        client.set_read_timeout(Some(Duration::from_secs(2))).expect("a limit");
+        let mut answer = String::new();
+        client.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").is_ok()
+            && client.read_to_string(&mut answer).is_ok()
+            && answer.starts_with("HTTP/1.1 200 ")
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Attack {
+        /// An octet of a header from time to time.
+        Drip,
+        /// Nothing at all.
+        Silence,
+        /// Headers without end.
+        EndlessHead,
+        /// Requests for the longest page, of which nothing is read.
+        NothingRead,
+        /// As [`Attack::Drip`], and all that are closed are opened again.
+        DripAnew,
+    }
+
+    fn attack(kind: Attack, address: SocketAddr, stop: &AtomicBool) {
+        let connect = || Client::connect(address).expect("connect");
+        let mut clients: Vec<Client> = (0..70).map(|_| connect()).collect();
+        let text: &[u8] = match kind {
+            Attack::NothingRead => b"GET /metrics HTTP/1.1\r\n\r\n",
+            _ => b"GET /healthz HTTP/1.1\r\nX: ",
+        };
+        for client in &mut clients {
+            client.set_nonblocking(true).expect("a flag");
+            let _ = client.write_all(text);
+        }
+        while !stop.load(Ordering::Relaxed) {
+            for client in &mut clients {
+                let written = match kind {
+                    Attack::Drip | Attack::DripAnew => client.write_all(b"x"),
+                    Attack::EndlessHead => client.write_all(&[b'x'; 4096]),
+                    Attack::Silence | Attack::NothingRead => Ok(()),
+                };
+                if written.is_err() && matches!(kind, Attack::DripAnew) {
+                    *client = connect();
+                }
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn kind_08_health_is_answered_beside_70_connections_that_drip_or_hang() {
+        for kind in
+            [Attack::Drip, Attack::Silence, Attack::EndlessHead, Attack::NothingRead, Attack::DripAnew]
+        {
+            let serving = serving();
+            let address = serving.address();
+            let stop = AtomicBool::new(false);
+            let healthy = std::thread::scope(|scope| {
+                scope.spawn(|| attack(kind, address, &stop));
+                std::thread::sleep(Duration::from_millis(100));
+                let healthy = (0..120).filter(|_| is_healthy(address)).count();
+                stop.store(true, Ordering::Relaxed);
+                healthy
+            });
+            assert_eq!(healthy, 120, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn kind_08_other_addresses_are_answered_beside_an_attack_from_many() {
+        let serving = serving();
+        let address = serving.address();
+        let clients: Vec<Client> = (0..200u32)
+            .map(|n| {
+                // Each from an address of its own; the network 127/8 is this host.
+                let from = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 1).to_bits() + n);
+                let socket =
+                    socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("socket");
+                socket.bind(&SocketAddr::from((from, 0)).into()).expect("bind");
+                socket.connect(&address.into()).expect("connect");
+                socket.into()
+            })
+            .collect();
+        assert!((0..20).all(|_| is_healthy(address)));
+        drop(clients);
+    }
+
+    #[test]
+    fn kind_08_head_that_never_ends_ends_at_its_deadline() {
+        let serving = serving();
+        let started = Instant::now();
+        let mut client = Client::connect(serving.address()).expect("connect");
+        let mut writer = client.try_clone().expect("a clone");
+        let drip = std::thread::spawn(move || {
+            while writer.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let mut answer = Vec::new();
+        // A reset is an end, too.
+        let _ = client.read_to_end(&mut answer);
+        let took = started.elapsed();
+        assert!(answer.is_empty(), "nothing was asked");
+        assert!(HEAD_TIME <= took && took < HEAD_TIME * 4, "{took:?}");
+        drip.join().expect("the client notices");
+    }
+
+    #[test]
+    fn head_of_more_than_8_kib_is_refused_with_a_status() {
+        let serving = serving();
+        let mut client = Client::connect(serving.address()).expect("connect");
+        client.write_all(b"GET / HTTP/1.1\r\nX: ").expect("write");
+        client.write_all(&[b'x'; 3 * MAX_HEAD]).expect("write");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("read");
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
+
+    #[test]
+    fn addresses_are_counted_by_what_a_client_has() {
+        for (address, counted) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("::1", "::"),
+        ] {
+            let parse = |text: &str| text.parse::<IpAddr>().expect("an address");
+            assert_eq!(network(parse(address)), parse(counted), "{address}");
+        }
+    }
+}
