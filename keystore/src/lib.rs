@@ -8,17 +8,24 @@
 //! one SKR; a *generation* is the number of an accepted SKR.
 
 pub mod check;
+#[doc(hidden)]
 pub mod clock;
+#[doc(hidden)]
 pub mod command;
 pub mod config;
 pub mod crypto;
 pub mod dns;
+#[doc(hidden)]
 pub mod durable;
 pub mod exchange;
 pub mod keys;
+#[doc(hidden)]
 pub mod lock;
+#[doc(hidden)]
 pub mod open;
+#[doc(hidden)]
 pub mod pgp_words;
 pub mod policy;
+#[doc(hidden)]
 pub mod store;
 pub mod time;

@@ -5,9 +5,11 @@ use std::sync::{Arc, OnceLock};
 use keystore::crypto::{Algorithm, PrivateKey, SigningKey};
 use keystore::dns::lexer::Entries;
 use keystore::dns::record;
-use keystore::dns::{Name, Rrset, Rtype, rrsig};
+use keystore::dns::rrsig::Validity;
+use keystore::dns::{Name, Rrset, Rtype};
 use keystore::exchange::Bundle;
 use keystore::keys::Dnskey;
+use keystore::keys::signature;
 use keystore::time::Timestamp;
 
 use crate::rules::ZoneRules;
@@ -89,15 +91,9 @@ pub(crate) fn bundle(
     let signatures = [&dnskey, &cdnskey, &cds]
         .into_iter()
         .map(|set| {
-            rrsig::sign(
-                set,
-                &*ksk.signer,
-                ksk.dnskey.tag(),
-                origin,
-                inception.minus(3600),
-                inception.plus(validity),
-            )
-            .expect("a signature")
+            let validity =
+                Validity { inception: inception.minus(3600), expiration: inception.plus(validity) };
+            signature::sign(set, origin, &ksk.dnskey, &*ksk.signer, validity).expect("a signature")
         })
         .collect();
     Bundle { inception, dnskey, cdnskey: Some(cdnskey), cds: Some(cds), signatures }

@@ -103,22 +103,31 @@ impl Rrsig {
     }
 }
 
-/// Signs `rrset` with `key` for the validity period from `inception` to `expiration`; `signer` is the zone.
-pub fn sign(
+/// When a signature is valid, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// The first second.
+    pub inception: Timestamp,
+    /// The last second.
+    pub expiration: Timestamp,
+}
+
+/// Makes the signature over `rrset` itself; that `key` is the private key behind `key_tag`, and that the zone `signer` holds the
+/// owner, is the caller's matter. `keys::signature::sign` checks it all.
+pub fn sign_raw(
     rrset: &Rrset,
-    key: &dyn SigningKey,
-    key_tag: u16,
     signer: &Name,
-    inception: Timestamp,
-    expiration: Timestamp,
+    key_tag: u16,
+    key: &dyn SigningKey,
+    validity: Validity,
 ) -> Result<Rrsig, crypto::SignError> {
     let mut rrsig = Rrsig {
         covered: rrset.rtype,
         algorithm: key.algorithm(),
         labels: rrset.owner.rrsig_labels(),
         original_ttl: rrset.ttl,
-        expiration: expiration.to_rrsig(),
-        inception: inception.to_rrsig(),
+        expiration: validity.expiration.to_rrsig(),
+        inception: validity.inception.to_rrsig(),
         key_tag,
         signer: signer.clone(),
         signature: Vec::new(),
@@ -128,8 +137,8 @@ pub fn sign(
 }
 
 /// Verifies the signature itself: type covered, labels, and the octets against `public_key` (the Public Key field of a
-/// DNSKEY). Times, key tag, signer and flags are the caller's matter.
-pub fn verify(rrsig: &Rrsig, rrset: &Rrset, public_key: &[u8]) -> Result<(), crypto::VerifyError> {
+/// DNSKEY). Times, key tag, signer and flags are the caller's matter; `keys::signature::verify` checks it all.
+pub fn verify_raw(rrset: &Rrset, public_key: &[u8], rrsig: &Rrsig) -> Result<(), crypto::VerifyError> {
     if rrsig.covered != rrset.rtype || usize::from(rrsig.labels) > rrset.owner.label_count() {
         return Err(crypto::VerifyError::BadSignature);
     }

@@ -9,7 +9,8 @@ use data_encoding::BASE64;
 use rayon::prelude::*;
 
 use crate::crypto::{SignError, SigningKey};
-use crate::dns::{Rrset, Rrsig, Rtype, rrsig};
+use crate::dns::rrsig::{self, Validity};
+use crate::dns::{Rrset, Rrsig, Rtype};
 use crate::exchange::{Ksr, KsrBundle};
 use crate::keys::Dnskey;
 use crate::time::Timestamp;
@@ -55,7 +56,8 @@ pub fn prove<'a, E: From<SignError>>(
         let (from, to) = (ksr.bundles[i].inception, next(ksr, i).unwrap_or(end));
         let proofs = ksr.bundles[i].keys.iter().map(|key| {
             let signer = signer(key)?;
-            Ok(rrsig::sign(&rrset, signer, key.tag(), &ksr.zone, from, to)?)
+            let validity = Validity { inception: from, expiration: to };
+            Ok(rrsig::sign_raw(&rrset, &ksr.zone, key.tag(), signer, validity)?)
         });
         ksr.bundles[i].proofs = proofs.collect::<Result<_, E>>()?;
     }
@@ -107,7 +109,7 @@ fn flaw(ksr: &Ksr, i: usize, rrset: &Rrset, key: &Dnskey) -> Option<FlawKind> {
     let fits = |proof: &&&Rrsig| {
         proof.original_ttl == bundle.ttl
             && proof.signer == ksr.zone
-            && rrsig::verify(proof, rrset, &key.public_key).is_ok()
+            && rrsig::verify_raw(rrset, &key.public_key, proof).is_ok()
     };
     let Some(good) = proofs.iter().find(fits) else { return Some(FlawKind::BadSignature) };
     let (from, to) = (good.incepts(bundle.inception), good.expires(bundle.inception));

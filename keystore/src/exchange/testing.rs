@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::bind::print_skr;
 use super::{Bundle, TrustAnchor, UnverifiedSkr};
 use crate::crypto::{Algorithm, PrivateKey, SigningKey};
-use crate::dns::{Name, Rrset, Rtype, rrsig};
+use crate::dns::rrsig::{self, Validity};
+use crate::dns::{Name, Rrset, Rtype};
 use crate::keys::{Dnskey, FLAG_SEP, FLAG_ZONE};
 use crate::time::Timestamp;
 
@@ -59,8 +60,9 @@ impl TestKey {
     /// Signs an RRset.
     #[must_use]
     pub fn sign(&self, rrset: &Rrset, from: Timestamp, to: Timestamp) -> crate::dns::Rrsig {
-        let (signer, tag) = (&*self.signer, self.dnskey.tag());
-        rrsig::sign(rrset, signer, tag, &rrset.owner, from, to).expect("a working key")
+        let validity = Validity { inception: from, expiration: to };
+        rrsig::sign_raw(rrset, &rrset.owner, self.dnskey.tag(), &*self.signer, validity)
+            .expect("a working key")
     }
 }
 

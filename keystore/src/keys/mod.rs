@@ -5,6 +5,7 @@
 
 pub mod files;
 pub mod plan;
+pub mod signature;
 pub mod timing;
 
 pub use files::KeyFile;

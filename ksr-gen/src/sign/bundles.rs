@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keystore::crypto::SigningKey;
-use keystore::dns::{Rrset, Rrsig, Rtype, rrsig};
+use keystore::dns::rrsig::{self, Validity};
+use keystore::dns::{Rrset, Rrsig, Rtype};
 use keystore::exchange::Bundle;
 use keystore::keys::{Dnskey, KeyFile};
 use keystore::time::Timestamp;
@@ -158,16 +159,11 @@ impl SigningPlan<'_> {
     fn signature(&self, rrset: &Rrset, signer: &Signer<'_>, at: Timestamp) -> Result<Rrsig, SigningError> {
         let (inception, expiration) = self.validity(at);
         let name = || signer.file.base_name();
-        let made = rrsig::sign(
-            rrset,
-            &*signer.key,
-            signer.ksk.dnskey(at).tag(),
-            self.signing.zone,
-            inception,
-            expiration,
-        )
-        .map_err(|source| SigningError::Sign { name: name(), bundle: at, source })?;
-        rrsig::verify(&made, rrset, &signer.file.dnskey.public_key).map_err(|source| {
+        let validity = Validity { inception, expiration };
+        let made =
+            rrsig::sign_raw(rrset, self.signing.zone, signer.ksk.dnskey(at).tag(), &*signer.key, validity)
+                .map_err(|source| SigningError::Sign { name: name(), bundle: at, source })?;
+        rrsig::verify_raw(rrset, &signer.file.dnskey.public_key, &made).map_err(|source| {
             SigningError::Verify { name: name(), bundle: at, covered: rrset.rtype, source }
         })?;
         Ok(made)

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use keystore::crypto::{Algorithm, PrivateKey, SigningKey};
-use keystore::dns::{Name, Rrset, Rtype, rrsig};
+use keystore::dns::rrsig::Validity;
+use keystore::dns::{Name, Rrset, Rtype};
 use keystore::exchange::Bundle;
 use keystore::keys::Dnskey;
+use keystore::keys::signature;
 use keystore::time::Timestamp;
 use offline_ksk_signer::signing::{SigningTimes, ZoneKey};
 use offline_ksk_signer::zone::{Zone, ZoneBuilder};
@@ -63,8 +65,8 @@ pub fn keys(origin: &Name) -> (Bundle, ZoneKey) {
     let (ksk, zsk) = (key(257), key(256));
     let rdatas = [&ksk, &zsk].map(|k| k.dnskey.to_rdata().into()).to_vec();
     let dnskey = Rrset { owner: origin.clone(), rtype: Rtype::DNSKEY, ttl: 3600, rdatas };
-    let (from, to) = (NOW.minus(3600), NOW.plus(30 * 86_400));
+    let validity = Validity { inception: NOW.minus(3600), expiration: NOW.plus(30 * 86_400) };
     let signature =
-        rrsig::sign(&dnskey, &*ksk.signer, ksk.dnskey.tag(), origin, from, to).expect("a signature");
+        signature::sign(&dnskey, origin, &ksk.dnskey, &*ksk.signer, validity).expect("a signature");
     (Bundle { inception: NOW, dnskey, cdnskey: None, cds: None, signatures: vec![signature] }, zsk)
 }

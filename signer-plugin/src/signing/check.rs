@@ -124,7 +124,7 @@ impl SignedZone {
                 let rrset = view.to_rrset(self.zone.owner(node))?;
                 let mut candidates =
                     keys.iter().filter(|k| k.algorithm == rrsig.algorithm && k.tag() == rrsig.key_tag);
-                candidates.find(|key| rrsig::verify(&rrsig, &rrset, &key.public_key).is_ok())
+                candidates.find(|key| rrsig::verify_raw(&rrset, &key.public_key, &rrsig).is_ok())
             })();
             if verified.is_none() {
                 return Err(self.invalid(node, &view, rdata));

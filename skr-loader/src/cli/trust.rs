@@ -232,7 +232,8 @@ fn of_skr(skr: &UnverifiedSkr) -> Vec<Candidate> {
                 };
                 if let Some(signature) = bundle.signatures.iter().find(of_key) {
                     signed += 1;
-                    good += usize::from(rrsig::verify(signature, &bundle.dnskey, &key.public_key).is_ok());
+                    good +=
+                        usize::from(rrsig::verify_raw(&bundle.dnskey, &key.public_key, signature).is_ok());
                 }
             }
             let all = skr.bundles.len();

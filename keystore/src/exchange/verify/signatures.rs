@@ -125,7 +125,7 @@ fn verify_one(
     let mut fitting = view.keys.iter().enumerate().filter(fits);
     let Some((place, kv)) = fitting.next() else {
         let departed = subject.only_key(signature.key_tag, signature.algorithm);
-        if departed.is_some_and(|key| rrsig::verify(signature, rrset, &key.public_key).is_ok()) {
+        if departed.is_some_and(|key| rrsig::verify_raw(rrset, &key.public_key, signature).is_ok()) {
             return Ok(Signer::Departed);
         }
         return Err(format!("of algorithm {} has no key in the DNSKEY RRset", signature.algorithm));
@@ -136,7 +136,7 @@ fn verify_one(
     if !kv.key.algorithm.can_sign() || kv.fault.is_some() {
         return Err("is by an unusable key, and was not tried".to_owned());
     }
-    rrsig::verify(signature, rrset, &kv.key.public_key)
+    rrsig::verify_raw(rrset, &kv.key.public_key, signature)
         .map(|()| Signer::InSet(place))
         .map_err(|_| "does not verify: the file was altered, or signed with another key".to_owned())
 }

@@ -3,7 +3,8 @@
 use super::convert::{claim, claims};
 use super::{ClaimedPolicy, Label, Uuid, XmlBundle, XmlKey, XmlRequest, XmlResponse, XmlSignature};
 use crate::crypto::{Algorithm, SignError, SigningKey, VerifyError};
-use crate::dns::{Name, Rrset, rrsig};
+use crate::dns::rrsig::{self, Validity};
+use crate::dns::{Name, Rrset};
 use crate::keys::Dnskey;
 use crate::time::Timestamp;
 
@@ -168,9 +169,10 @@ fn sign(
     (from, to): (Timestamp, Timestamp),
 ) -> Result<XmlSignature, RespondError> {
     let name = || identifier.clone();
-    let rrsig = rrsig::sign(rrset, key, dnskey.tag(), &rrset.owner, from, to)
+    let validity = Validity { inception: from, expiration: to };
+    let rrsig = rrsig::sign_raw(rrset, &rrset.owner, dnskey.tag(), key, validity)
         .map_err(|source| RespondError::Sign { identifier: name(), bundle: from, source })?;
-    rrsig::verify(&rrsig, rrset, &dnskey.public_key).map_err(|source| RespondError::Verify {
+    rrsig::verify_raw(rrset, &dnskey.public_key, &rrsig).map_err(|source| RespondError::Verify {
         identifier: name(),
         bundle: from,
         source,

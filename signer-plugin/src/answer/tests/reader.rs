@@ -284,7 +284,8 @@ impl Validator<'_> {
                         && sig.signer == self.origin
                         && records.iter().all(|rr| rr.ttl <= sig.original_ttl && rr.ttl == records[0].ttl)
                         && self.keys.iter().any(|key| {
-                            key.tag() == sig.key_tag && rrsig::verify(sig, &rrset, &key.public_key).is_ok()
+                            key.tag() == sig.key_tag
+                                && rrsig::verify_raw(&rrset, &key.public_key, sig).is_ok()
                         });
                     if !valid {
                         return Err(format!("signature of {owner} {rtype} is not valid"));
