@@ -10,6 +10,7 @@ use keystore::dns::Name;
 use keystore::exchange::bind::SyntaxError;
 use keystore::exchange::format::{self, Format};
 use keystore::exchange::{bind, knot, xml};
+use keystore::output::Protected;
 use keystore::store::MAX_SKR_OCTETS;
 use keystore::time::Timestamp;
 use keystore::{clock, durable};
@@ -49,6 +50,8 @@ pub struct Options {
 
 /// Converts, and prints or writes.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    let protected = Protected::new().input(&options.file);
+    let target = options.output.as_ref().map(|path| protected.target(path)).transpose()?;
     let octets = match options.file.as_os_str() == "-" {
         true => {
             let mut octets = Vec::new();
@@ -61,9 +64,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     for note in &converted.notes {
         eprintln!("offline-ksk: {note}");
     }
-    match &options.output {
-        Some(path) => durable::output_path(path)
-            .and_then(|path| durable::write(&path, converted.text.as_bytes(), 0o644))
+    match &target {
+        Some(path) => durable::write(path, converted.text.as_bytes(), 0o644)
             .with_context(|| path.display().to_string())?,
         None => out!("{}", converted.text),
     }

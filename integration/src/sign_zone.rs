@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use keystore::clock;
 use keystore::dns::Name;
 use keystore::exchange::{VerifyContext, bind, format, parse_trust_anchors, verify};
+use keystore::output::Protected;
 use keystore::policy::{self, Policy};
 use keystore::time::{Timestamp, syntax};
 use signer_plugin::rules::ZoneRules;
@@ -59,6 +60,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         None => clock::now(),
         Some(text) => syntax::parse(text, clock::now())?.context("--now needs a time")?,
     };
+    let target = target(options)?;
     let policy = match (&options.policy_file, &options.policy) {
         (Some(file), Some(name)) => policy::load(file)?.get(name)?.clone(),
         _ => Policy::with_defaults("default"),
@@ -87,7 +89,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let serial = options.serial.unwrap_or_else(|| zone.serial());
     let signed = sign(&zone, bundle, &keys, &times, serial, None, now)?;
     signed.self_check(now, 64).context("the signed zone fails its own check; nothing is written")?;
-    write(&options.output, |out| signed.write_to(out))?;
+    write(&target, |out| signed.write_to(out))?;
     if std::io::stderr().is_terminal() {
         eprintln!(
             "{}: serial {serial}, {} ZSKs, signatures until {}, {:.2} s",
@@ -125,6 +127,18 @@ fn accepted(
     }
 }
 
+/// Where the signed zone goes; not over what is read, nor among the keys.
+fn target(options: &Options) -> Result<PathBuf> {
+    if options.output == Path::new("-") {
+        return Ok(options.output.clone());
+    }
+    let protected = Protected::new()
+        .inputs([&options.zone_file, &options.skr, &options.trust_anchor])
+        .inputs(&options.policy_file)
+        .key_folder(&options.key_directory);
+    Ok(protected.target(&options.output)?)
+}
+
 /// Writes beside the target and renames, so that a reader never sees half a zone.
 fn write(target: &Path, fill: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> Result<()> {
     if target == Path::new("-") {
@@ -133,7 +147,6 @@ fn write(target: &Path, fill: impl FnOnce(&mut dyn std::io::Write) -> std::io::R
         return Ok(out.flush()?);
     }
     let failed = || format!("cannot write {}", target.display());
-    let target = &keystore::durable::output_path(target).with_context(failed)?;
     let dir = match target.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),

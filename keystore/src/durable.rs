@@ -31,24 +31,6 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     temp.done(path)
 }
 
-/// Where a file that the operator named for output is to be written: `path` with symbolic links followed, so that
-/// [`write`] replaces the file and not the link.
-///
-/// Anything there that is no regular file is refused: renaming onto `/dev/null` takes the device away from the whole host.
-pub fn output_path(path: &Path) -> io::Result<PathBuf> {
-    let is_file = match fs::metadata(path) {
-        Ok(found) => found.is_file(),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(path.to_owned()),
-        Err(e) => return Err(e),
-    };
-    if !is_file {
-        const ADVICE: &str =
-            "it is there and no regular file; name a file, or write to standard output and redirect that";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, ADVICE));
-    }
-    fs::canonicalize(path)
-}
-
 /// Like [`write`], but fails with [`io::ErrorKind::AlreadyExists`] when there is anything at `path`, and leaves that untouched.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let temp = Temp::create(path, bytes, mode)?;
@@ -306,24 +288,6 @@ mod tests {
             .collect();
         names.sort();
         names
-    }
-
-    #[test]
-    fn output_goes_to_files_only() {
-        let dir = tempfile::tempdir().unwrap();
-        let (file, link, fifo) = (dir.path().join("file"), dir.path().join("link"), dir.path().join("fifo"));
-        let folder = fs::canonicalize(dir.path()).unwrap();
-        assert_eq!(output_path(&file).unwrap(), file, "not there yet");
-        fs::write(&file, "old").unwrap();
-        symlink("file", &link).unwrap();
-        assert_eq!(output_path(&file).unwrap(), folder.join("file"));
-        assert_eq!(output_path(&link).unwrap(), folder.join("file"), "the link stays");
-        let mode = rustix::fs::Mode::RUSR;
-        rustix::fs::mknodat(CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        for path in [&fifo, dir.path(), Path::new("/dev/null")] {
-            let error = output_path(path).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{}", path.display());
-        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub mod lock;
 #[doc(hidden)]
 pub mod open;
 #[doc(hidden)]
+pub mod output;
+#[doc(hidden)]
 pub mod pgp_words;
 pub mod policy;
 #[doc(hidden)]

@@ -28,6 +28,7 @@ use keystore::exchange::format;
 use keystore::keys::KeyFile;
 use keystore::keys::files::{Found, KeyFileError};
 use keystore::keys::plan::{Interval, PlanError, check_interval};
+use keystore::output::Protected;
 use keystore::policy::Policy;
 use keystore::time::{Timestamp, syntax};
 use options::CommandLine;
@@ -123,6 +124,7 @@ enum Listener {
 /// Text that is printed once all went well.
 struct Output {
     text: String,
+    /// The file to write it to, in place of standard output.
     path: Option<PathBuf>,
     /// False when the text says that something is refused.
     good: bool,
@@ -131,13 +133,12 @@ struct Output {
 impl Output {
     fn deliver(&self, stdout: &mut dyn Write) -> Result<(), Failure> {
         match &self.path {
-            Some(path) => durable::output_path(path)
-                .and_then(|target| {
-                    // What a run that was killed left; it is in nobody's way when it cannot be removed.
-                    let _ = durable::sweep_temps_of(&target);
-                    durable::write(&target, self.text.as_bytes(), 0o644)
-                })
-                .map_err(|e| Failure::Fatal(format!("cannot write {}: {e}", path.display()))),
+            Some(path) => {
+                // What a run that was killed left; it is in nobody's way when it cannot be removed.
+                let _ = durable::sweep_temps_of(path);
+                durable::write(path, self.text.as_bytes(), 0o644)
+                    .map_err(|e| Failure::Fatal(format!("cannot write {}: {e}", path.display())))
+            }
             None => stdout
                 .write_all(self.text.as_bytes())
                 .and_then(|()| stdout.flush())
@@ -172,13 +173,26 @@ fn command(
             "-F: FIPS mode is not available, because not every cryptographic library used here is validated; leave the option out",
         ));
     }
-    let path = line.common.output.clone();
+    let path = line.common.output.as_ref().map(|path| protected(&line).target(path)).transpose();
+    let path = path.map_err(|e| Failure::Fatal(format!("cannot write {e}")))?;
     let (text, good) = if line.common.all {
         many::run(&line, now, stdin, listener, console)?
     } else {
         one_zone(&line, now, stdin, listener, console)?
     };
     Ok(Output { text, path, good })
+}
+
+/// The files that the command line names to be read, and the folders with keys: no output goes there.
+fn protected(line: &CommandLine) -> Protected {
+    let (common, ceremony) = (&line.common, &line.ceremony);
+    let files = [&common.config, &ceremony.previous, &ceremony.parent_ds].into_iter().flatten();
+    let checked = line.words.iter().skip_while(|word| *word != "check").skip(1);
+    let mut protected = Protected::new().inputs(files).inputs(&line.sign.ksr).inputs(checked);
+    for folder in line.request.spare.iter().chain([&common.folder]) {
+        protected = protected.key_folder(folder);
+    }
+    protected
 }
 
 /// The text of `-h` and `-V`.

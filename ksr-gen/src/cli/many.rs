@@ -10,6 +10,7 @@ use keystore::config::Config;
 use keystore::dns::Name;
 use keystore::exchange::many::{self, MAX_FILE_OCTETS, Section};
 use keystore::keys::files::Folder;
+use keystore::output::Protected;
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
 
@@ -69,6 +70,11 @@ pub(super) fn run(
         return Err(Failure::Usage(format!("{word} requires an end date; give it with -e TIME")));
     }
     let source = ZoneSource::new(line, config, console)?;
+    if let (Some(output), ZoneSource::Tables(zones)) = (&line.common.output, &source) {
+        let folders = zones.values().map(|zone| &zone.folder);
+        let protected = folders.fold(Protected::new(), Protected::key_folder);
+        protected.target(output).map_err(|e| Failure::Fatal(format!("cannot write {e}")))?;
+    }
     let all = All { line, now, start, end, source };
     match file {
         Some(file) => all.check(file, stdin, console),

@@ -15,6 +15,7 @@ use keystore::dns::{Name, Rtype, rrsig};
 use keystore::durable;
 use keystore::exchange::{TrustAnchor, UnverifiedSkr, format, parse_trust_anchors};
 use keystore::keys::Dnskey;
+use keystore::output::Protected;
 use keystore::pgp_words;
 use keystore::store::{MAX_SKR_OCTETS, digest};
 use keystore::time::Timestamp;
@@ -323,7 +324,7 @@ fn write(
             learnt.iter().map(|c| record(&zone.name, &c.ds)).collect::<Vec<_>>().join("\n")
         );
     };
-    let path = durable::output_path(path).with_context(|| path.display().to_string())?;
+    let path = Protected::new().target(path)?;
     let (mut text, before) = match fs::read(&path) {
         Ok(text) => (text, Some(fs::metadata(&path)?)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), None),

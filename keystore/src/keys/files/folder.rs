@@ -347,6 +347,12 @@ fn tidy(entries: &mut Vec<Entry>) {
     });
 }
 
+/// True for `K<zone>+ddd+ddddd.key`, `.private` and `.state`, letter case ignored.
+#[must_use]
+pub fn is_key_file_name(name: &str) -> bool {
+    split_name(name).is_some()
+}
+
 /// Splits `K<zone>+ddd+ddddd.<suffix>`, letter case ignored, into zone and entry; `None` for other names.
 fn split_name(name: &str) -> Option<(String, Entry)> {
     let (base, suffix) = name.rsplit_once('.')?;

@@ -1,0 +1,77 @@
+//! What `-O` may be: never a file that is read, nor a key.
+
+mod common;
+
+use std::os::unix::fs::symlink;
+
+use common::{COMMON, Site};
+
+const TIMES: &str = "-l @policy -k common -i 20270101 -e 20280101";
+
+/// A KSK, ZSKs, a request, an SKR and DS records.
+fn site() -> Site {
+    let site = Site::new(COMMON);
+    site.run(&format!("{TIMES} -o -K @ksk keygen example.test")).ok();
+    site.run(&format!("{TIMES} -K @zsk keygen example.test")).ok();
+    site.run(&format!("{TIMES} -K @zsk -O @t.ksr request example.test")).ok();
+    site.run(&format!("{TIMES} -K @ksk -f @t.ksr -O @t.skr sign example.test")).ok();
+    std::fs::create_dir(site.path("spare")).expect("a folder");
+    site.run(&format!("{TIMES} -K @spare --standby keygen example.test")).ok();
+    symlink("t.ksr", site.path("link")).expect("a link");
+    std::fs::hard_link(site.path("t.ksr"), site.path("hard")).expect("a link");
+    site
+}
+
+/// Every file below the folder of the site.
+fn all(site: &Site) -> Vec<(String, String)> {
+    let mut out = site.content("zsk");
+    out.extend(site.content("ksk"));
+    out.extend(site.content("spare"));
+    for name in ["policy", "t.ksr", "t.skr"] {
+        out.push((name.to_owned(), std::fs::read_to_string(site.path(name)).expect("text")));
+    }
+    out
+}
+
+#[test]
+fn kind_11_output_over_an_input_or_a_key_is_refused_and_changes_nothing() {
+    let site = site();
+    let before = all(&site);
+    let private = |folder: &str| {
+        let names = site.names(folder);
+        let name = names.iter().find(|name| name.ends_with(".private")).expect("a key");
+        format!("@{folder}/{name}")
+    };
+    let key = |folder: &str| private(folder).replace(".private", ".key");
+    let (sign, check) = ("-K @ksk -f @t.ksr", "-K @ksk");
+    for (line, reason) in [
+        (format!("{sign} -O @t.ksr sign example.test"), "which this run reads"),
+        (format!("{sign} -O @link sign example.test"), "which this run reads"),
+        (format!("{sign} -O @hard sign example.test"), "which this run reads"),
+        (format!("{sign} -O @policy sign example.test"), "which this run reads"),
+        (format!("{sign} --previous @t.skr -O @t.skr sign example.test"), "which this run reads"),
+        (format!("{check} -O @t.ksr check @t.ksr"), "which this run reads"),
+        (format!("{check} --json -O @link check @t.ksr"), "which this run reads"),
+        (format!("{sign} -O {} sign example.test", private("ksk")), "key file"),
+        (format!("{sign} -O {} sign example.test", key("ksk")), "key file"),
+        (format!("{sign} -O {} sign example.test", private("zsk")), "key file"),
+        (format!("-K @zsk -O {} request example.test", private("zsk")), "key file"),
+        (format!("-K @ksk -O {} -o keygen example.test", private("ksk")), "key file"),
+        (format!("-K @zsk -O {} request --all", private("ksk")), "key file"),
+        ("-K @zsk -O @Kother.test.+013+00001.state request example.test".to_owned(), "key file"),
+        (format!("{sign} -O @ksk/t.skr sign example.test"), "key folder"),
+        ("-K @zsk -O @zsk/new.ksr request example.test".to_owned(), "key folder"),
+        ("-K @zsk --spare @spare -O @spare/new.ksr request example.test".to_owned(), "key folder"),
+        ("-K @zsk -O @zsk/all.ksr request --all".to_owned(), "key folder"),
+    ] {
+        let refused = site.run(&format!("{TIMES} {line}")).fails(1);
+        assert!(refused.contains("cannot write ") && refused.contains(reason), "{line}: {refused}");
+        assert_eq!(all(&site), before, "{line}");
+    }
+    // Before a person is asked.
+    let line = format!("{TIMES} {sign} -O @t.ksr sign example.test");
+    assert!(!site.run_at_terminal(&line, "yes\n").fails(1).contains("Type yes"));
+    // An output of before is written again.
+    site.run(&format!("{TIMES} {sign} -O @t.skr sign example.test")).ok();
+    assert_ne!(all(&site), before);
+}
