@@ -3,8 +3,8 @@
 
 use keystore::dns::{Name, Rtype};
 
-use super::build::{PlacedRecord, to_name};
 use super::layout::Names;
+use super::placed::{PlacedRecord, to_name};
 use super::warnings::Judge;
 use super::{Node, NodeId, Place, Zone};
 use crate::rules::RecordProblem;

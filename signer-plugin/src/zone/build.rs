@@ -6,13 +6,12 @@ use rayon::prelude::*;
 
 use super::layout::{Layout, NameEntry, Names};
 use super::pack::Packer;
+use super::placed::{MAX_TABLE, PlacedRecord, to_name};
 use super::warnings::{Fate, Judge};
-use super::{KeyBuf, Labels, NodeId, Zone, audit, key};
+use super::{KeyBuf, Labels, Zone, audit, key};
 use crate::rules::{RecordProblem, ZoneRules};
 use crate::zonefile::{Record, RecordPlace, ZoneFileError, ZoneFiles};
 
-/// Largest table, in entries or octets: offsets and indices have 32 bits.
-pub(super) const MAX_TABLE: usize = u32::MAX as usize;
 /// Largest TTL in seconds (RFC 2181 section 8).
 const MAX_TTL: u32 = i32::MAX.unsigned_abs();
 
@@ -36,24 +35,6 @@ struct NewRecord {
     /// Where its RDATA stands in [`Names::octets`].
     offset: u32,
     place: RecordPlace,
-}
-
-/// A record and the node that it belongs to.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PlacedRecord {
-    pub node: NodeId,
-    pub rtype: Rtype,
-    pub len: u16,
-    pub ttl: u32,
-    pub offset: u32,
-    pub place: RecordPlace,
-    name: u32,
-}
-
-impl PlacedRecord {
-    pub fn rdata<'a>(&self, names: &'a Names) -> &'a [u8] {
-        &names.octets[self.offset as usize..][..usize::from(self.len)]
-    }
 }
 
 impl ZoneBuilder {
@@ -236,10 +217,4 @@ impl ZoneBuilder {
         });
         refusal.map_or(Ok(records.len() < before), Err)
     }
-}
-
-/// The name that `wire` starts with; the root when it is none.
-pub(super) fn to_name(wire: &[u8]) -> Name {
-    let len = name::wire_len(wire).unwrap_or(0);
-    Name::from_wire(&wire[..len]).unwrap_or_else(|_| Name::root())
 }

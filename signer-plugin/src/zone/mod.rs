@@ -16,6 +16,7 @@ mod build;
 mod key;
 mod layout;
 mod pack;
+mod placed;
 #[cfg(test)]
 mod tests;
 mod warnings;

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use keystore::dns::{Name, Rtype, rdata};
 
-use super::build::{MAX_TABLE, PlacedRecord, to_name};
 use super::layout::Names;
+use super::placed::{MAX_TABLE, PlacedRecord, to_name};
 use super::warnings::Judge;
 use super::{Node, NodeId, RrsetEntry, RrsetId};
 use crate::rules::RecordProblem;
