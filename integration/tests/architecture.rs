@@ -304,3 +304,27 @@ fn keystore_opens_no_socket() {
     }
     assert!(seen > 0, "keystore names addresses");
 }
+
+#[test]
+fn only_the_http_endpoint_reads_a_metric() {
+    // Values are read with the feature `testing` of `metrics` only, so that code outside of tests that reads one does not compile.
+    for krate in CRATES {
+        let manifest = std::fs::read_to_string(top().join(krate).join("Cargo.toml")).expect("a manifest");
+        let normal = manifest.split("[dev-dependencies]").next().unwrap_or_default();
+        let metrics = |text: &str| text.lines().any(|l| l.starts_with("metrics =") && l.contains("testing"));
+        assert!(!metrics(normal), "{krate} reads metrics outside of tests");
+        assert!(
+            krate == "metrics" || !manifest.contains("prometheus"),
+            "{krate} has prometheus' own types, which read"
+        );
+    }
+    let readers = |needle: &str| -> Vec<String> {
+        let name = |file: PathBuf| file.strip_prefix(top()).expect("ours").display().to_string();
+        sources_naming(&CRATES, needle).into_iter().map(name).collect()
+    };
+    assert_eq!(readers(".exposition()"), ["metrics/src/families.rs", "metrics/src/http.rs"]);
+    assert_eq!(readers(".gather()"), ["metrics/src/families.rs"]);
+    let values = std::fs::read_to_string(top().join("metrics/src/values.rs")).expect("readable");
+    let gates = values.matches("#[cfg(any(test, feature = \"testing\"))]").count();
+    assert_eq!(values.matches("self.0.get").count(), gates, "each behind the feature");
+}

@@ -1,10 +1,9 @@
 //! Every metric family by its name, with type, labels and help: the one list that code, rules and dashboards follow.
 
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-};
+use prometheus::{HistogramOpts, Opts, Registry, TextEncoder};
+
+use crate::values::{Counter, CounterFamily, Gauge, GaugeFamily, Histogram, HistogramFamily};
 
 /// Prefix of every family.
 pub const PREFIX: &str = "offlineksk_";
@@ -26,30 +25,33 @@ macro_rules! families {
 
         impl Metrics {
             /// Makes and registers every family.
-            pub fn new() -> Result<Self, prometheus::Error> {
+            pub fn new() -> Result<Self, MetricsError> {
                 let registry = Registry::new();
                 registry.register(Box::new(ProcessCollector::for_self()))?;
                 $(
                     let $field = families!(@make $ty, concat!("offlineksk_", stringify!($field)), $help, [$($label),*] $(, $buckets)?);
-                    registry.register(Box::new($field.clone()))?;
+                    registry.register(Box::new($field.0.clone()))?;
                 )*
                 Ok(Self { registry, $($field,)* })
             }
         }
     };
-    (@make IntGauge, $name:expr, $help:expr, []) => { IntGauge::new($name, $help)? };
-    (@make IntCounter, $name:expr, $help:expr, []) => { IntCounter::new($name, $help)? };
-    (@make IntGaugeVec, $name:expr, $help:expr, [$($label:literal),*]) => {
-        IntGaugeVec::new(Opts::new($name, $help), &[$($label),*])?
+    (@make Gauge, $name:expr, $help:expr, []) => { Gauge(prometheus::IntGauge::new($name, $help)?) };
+    (@make Counter, $name:expr, $help:expr, []) => { Counter(prometheus::IntCounter::new($name, $help)?) };
+    (@make GaugeFamily, $name:expr, $help:expr, [$($label:literal),*]) => {
+        GaugeFamily(prometheus::IntGaugeVec::new(Opts::new($name, $help), &[$($label),*])?)
     };
-    (@make IntCounterVec, $name:expr, $help:expr, [$($label:literal),*]) => {
-        IntCounterVec::new(Opts::new($name, $help), &[$($label),*])?
+    (@make CounterFamily, $name:expr, $help:expr, [$($label:literal),*]) => {
+        CounterFamily(prometheus::IntCounterVec::new(Opts::new($name, $help), &[$($label),*])?)
     };
     (@make Histogram, $name:expr, $help:expr, [], $buckets:expr) => {
-        Histogram::with_opts(HistogramOpts::new($name, $help).buckets($buckets.to_vec()))?
+        Histogram(prometheus::Histogram::with_opts(HistogramOpts::new($name, $help).buckets($buckets.to_vec()))?)
     };
-    (@make HistogramVec, $name:expr, $help:expr, [$($label:literal),*], $buckets:expr) => {
-        HistogramVec::new(HistogramOpts::new($name, $help).buckets($buckets.to_vec()), &[$($label),*])?
+    (@make HistogramFamily, $name:expr, $help:expr, [$($label:literal),*], $buckets:expr) => {
+        HistogramFamily(prometheus::HistogramVec::new(
+            HistogramOpts::new($name, $help).buckets($buckets.to_vec()),
+            &[$($label),*],
+        )?)
     };
 }
 
@@ -62,83 +64,93 @@ const ANSWER_BUCKETS: [f64; 8] = [0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_
 
 families! {
     // process
-    build_info: IntGaugeVec ["component", "version", "revision"] = "Constant 1; labels name what runs.";
-    config_last_reload_successful: IntGauge [] = "1 when the last load of the configuration succeeded, 0 when the old one is still in use.";
-    config_last_reload_success_timestamp_seconds: IntGauge [] = "Unix time of the last successful load of the configuration; 0 never.";
-    clock_time_seconds: IntGauge [] = "The wall clock of this process at the scrape.";
-    clock_jumps_total: IntCounterVec ["direction"] = "Times the wall clock moved against the monotonic clock by more than 2 seconds.";
+    build_info: GaugeFamily ["component", "version", "revision"] = "Constant 1; labels name what runs.";
+    config_last_reload_successful: Gauge [] = "1 when the last load of the configuration succeeded, 0 when the old one is still in use.";
+    config_last_reload_success_timestamp_seconds: Gauge [] = "Unix time of the last successful load of the configuration; 0 never.";
+    clock_time_seconds: Gauge [] = "The wall clock of this process at the scrape.";
+    clock_jumps_total: CounterFamily ["direction"] = "Times the wall clock moved against the monotonic clock by more than 2 seconds.";
     // policy
-    policy_skr_coverage_threshold_seconds: IntGaugeVec ["zone", "severity"] = "Remaining coverage at which info, warning and critical are due.";
-    policy_signature_refresh_seconds: IntGaugeVec ["zone"] = "Remaining validity at which a signature is replaced.";
+    policy_skr_coverage_threshold_seconds: GaugeFamily ["zone", "severity"] = "Remaining coverage at which info, warning and critical are due.";
+    policy_signature_refresh_seconds: GaugeFamily ["zone"] = "Remaining validity at which a signature is replaced.";
     // SKR
-    skr_coverage_start_timestamp_seconds: IntGaugeVec ["zone"] = "Start of the unbroken run of bundles that holds now; 0 never.";
-    skr_coverage_end_timestamp_seconds: IntGaugeVec ["zone"] = "End of the unbroken run of bundles that holds now: the earliest KSK signature expiration of its last bundle; 0 never.";
-    skr_schedule_end_timestamp_seconds: IntGaugeVec ["zone"] = "The same for the very last bundle, holes ignored; 0 never.";
-    skr_gap_seconds: IntGaugeVec ["zone"] = "Longest hole in the remaining schedule; 0 none.";
-    skr_bundles: IntGaugeVec ["zone", "state"] = "Bundles of the accepted SKR that are past, active or future.";
-    skr_active_bundle_inception_timestamp_seconds: IntGaugeVec ["zone"] = "Inception of the bundle in force; 0 none.";
-    skr_active_bundle_expiration_timestamp_seconds: IntGaugeVec ["zone"] = "Earliest signature expiration of the bundle in force; 0 none.";
-    skr_next_bundle_timestamp_seconds: IntGaugeVec ["zone"] = "When the next bundle comes into force; 0 none.";
-    skr_generation: IntGaugeVec ["zone"] = "Number of the accepted generation; 0 never.";
-    signer_skr_generation: IntGaugeVec ["zone"] = "Number of the generation that the signer uses; 0 none.";
-    skr_imports_total: IntCounterVec ["zone", "result"] = "Dropped SKRs by result: accepted, rejected, unchanged.";
-    skr_rejections_total: IntCounterVec ["reason"] = "Rejected files by the check that failed.";
-    skr_last_import_success: IntGaugeVec ["zone"] = "1 when the newest drop was accepted or unchanged, 0 when it was rejected.";
-    skr_last_import_timestamp_seconds: IntGaugeVec ["zone", "result"] = "Unix time of the last import by result; 0 never.";
+    skr_coverage_start_timestamp_seconds: GaugeFamily ["zone"] = "Start of the unbroken run of bundles that holds now; 0 never.";
+    skr_coverage_end_timestamp_seconds: GaugeFamily ["zone"] = "End of the unbroken run of bundles that holds now: the earliest KSK signature expiration of its last bundle; 0 never.";
+    skr_schedule_end_timestamp_seconds: GaugeFamily ["zone"] = "The same for the very last bundle, holes ignored; 0 never.";
+    skr_gap_seconds: GaugeFamily ["zone"] = "Longest hole in the remaining schedule; 0 none.";
+    skr_bundles: GaugeFamily ["zone", "state"] = "Bundles of the accepted SKR that are past, active or future.";
+    skr_active_bundle_inception_timestamp_seconds: GaugeFamily ["zone"] = "Inception of the bundle in force; 0 none.";
+    skr_active_bundle_expiration_timestamp_seconds: GaugeFamily ["zone"] = "Earliest signature expiration of the bundle in force; 0 none.";
+    skr_next_bundle_timestamp_seconds: GaugeFamily ["zone"] = "When the next bundle comes into force; 0 none.";
+    skr_generation: GaugeFamily ["zone"] = "Number of the accepted generation; 0 never.";
+    signer_skr_generation: GaugeFamily ["zone"] = "Number of the generation that the signer uses; 0 none.";
+    skr_imports_total: CounterFamily ["zone", "result"] = "Dropped SKRs by result: accepted, rejected, unchanged.";
+    skr_rejections_total: CounterFamily ["reason"] = "Rejected files by the check that failed.";
+    skr_last_import_success: GaugeFamily ["zone"] = "1 when the newest drop was accepted or unchanged, 0 when it was rejected.";
+    skr_last_import_timestamp_seconds: GaugeFamily ["zone", "result"] = "Unix time of the last import by result; 0 never.";
     skr_import_duration_seconds: Histogram [] buckets(IMPORT_BUCKETS) = "Time from reading a dropped file to its commit.";
-    watch_up: IntGauge [] = "1 when the inbox is watched in the way that is configured (events of the kernel, or polling), 0 when it cannot be, or only the periodic scan sees it.";
-    watch_last_scan_timestamp_seconds: IntGauge [] = "Unix time of the last full scan of the inbox; 0 never.";
-    watch_overflows_total: IntCounter [] = "Overflows of the kernel's event queue, each followed by a full scan.";
-    watch_files_total: IntCounterVec ["outcome"] = "Files seen in the inbox: imported, ignored, unsafe, unstable.";
-    rejected_files: IntGauge [] = "Rejected files that are kept, each with its reason.";
-    rejected_removed_total: IntCounter [] = "Rejected files that were removed because there were too many, the oldest first.";
+    watch_up: Gauge [] = "1 when the inbox is watched in the way that is configured (events of the kernel, or polling), 0 when it cannot be, or only the periodic scan sees it.";
+    watch_last_scan_timestamp_seconds: Gauge [] = "Unix time of the last full scan of the inbox; 0 never.";
+    watch_overflows_total: Counter [] = "Overflows of the kernel's event queue, each followed by a full scan.";
+    watch_files_total: CounterFamily ["outcome"] = "Files seen in the inbox: imported, ignored, unsafe, unstable.";
+    rejected_files: Gauge [] = "Rejected files that are kept, each with its reason.";
+    rejected_removed_total: Counter [] = "Rejected files that were removed because there were too many, the oldest first.";
     // delivery
-    skr_deliveries_total: IntCounterVec ["zone", "target", "result"] = "Deliveries and bundle switches at a server: ok when proven over DNS, failed.";
-    skr_delivery_refreshes_total: IntCounterVec ["zone", "target"] = "Times that a server was made to look at which signatures are due, or to take them anew.";
-    skr_delivered_generation: IntGaugeVec ["zone", "target"] = "Number of the generation that was last proven to be served; 0 never.";
-    skr_delivery_current: IntGaugeVec ["zone", "target"] = "1 when the server was proven to serve the bundle in force, 0 when not, or not yet.";
-    skr_delivery_last_proof_timestamp_seconds: IntGaugeVec ["zone", "target"] = "Unix time of the last proof; 0 never.";
-    delivery_server_up: IntGaugeVec ["target"] = "1 when the server answers its control commands, else 0.";
+    skr_deliveries_total: CounterFamily ["zone", "target", "result"] = "Deliveries and bundle switches at a server: ok when proven over DNS, failed.";
+    skr_delivery_refreshes_total: CounterFamily ["zone", "target"] = "Times that a server was made to look at which signatures are due, or to take them anew.";
+    skr_delivered_generation: GaugeFamily ["zone", "target"] = "Number of the generation that was last proven to be served; 0 never.";
+    skr_delivery_current: GaugeFamily ["zone", "target"] = "1 when the server was proven to serve the bundle in force, 0 when not, or not yet.";
+    skr_delivery_last_proof_timestamp_seconds: GaugeFamily ["zone", "target"] = "Unix time of the last proof; 0 never.";
+    delivery_server_up: GaugeFamily ["target"] = "1 when the server answers its control commands, else 0.";
     // KSR
-    ksr_last_generated_timestamp_seconds: IntGaugeVec ["zone"] = "Unix time of the last request written; 0 never.";
-    ksr_generations_total: IntCounterVec ["zone", "result"] = "Requests by result: written, failed.";
-    ksr_due_timestamp_seconds: IntGaugeVec ["zone"] = "When the next request must exist; 0 unknown.";
-    ksr_period_end_timestamp_seconds: IntGaugeVec ["zone"] = "End of the period that the newest request asks for; 0 none.";
-    ksr_pending_since_timestamp_seconds: IntGaugeVec ["zone"] = "When the oldest unanswered request was written; 0 none.";
-    ksr_requests_closed_total: IntCounterVec ["zone", "reason"] = "Requests that need no answer any more: answered, superseded, expired, keys_changed.";
-    ksr_urgency: IntGaugeVec ["zone"] = "How much the open request presses: 0 none is open, 1 notice, 2 reminder, 3 warning, 4 critical.";
-    ksr_notices_total: IntCounterVec ["zone", "result"] = "Notices of open requests by result: ok, failed.";
-    ksr_last_notice_success: IntGaugeVec ["zone"] = "1 when nobody has to be told of an open request, 0 when the last try failed.";
+    ksr_last_generated_timestamp_seconds: GaugeFamily ["zone"] = "Unix time of the last request written; 0 never.";
+    ksr_generations_total: CounterFamily ["zone", "result"] = "Requests by result: written, failed.";
+    ksr_due_timestamp_seconds: GaugeFamily ["zone"] = "When the next request must exist; 0 unknown.";
+    ksr_period_end_timestamp_seconds: GaugeFamily ["zone"] = "End of the period that the newest request asks for; 0 none.";
+    ksr_pending_since_timestamp_seconds: GaugeFamily ["zone"] = "When the oldest unanswered request was written; 0 none.";
+    ksr_requests_closed_total: CounterFamily ["zone", "reason"] = "Requests that need no answer any more: answered, superseded, expired, keys_changed.";
+    ksr_urgency: GaugeFamily ["zone"] = "How much the open request presses: 0 none is open, 1 notice, 2 reminder, 3 warning, 4 critical.";
+    ksr_notices_total: CounterFamily ["zone", "result"] = "Notices of open requests by result: ok, failed.";
+    ksr_last_notice_success: GaugeFamily ["zone"] = "1 when nobody has to be told of an open request, 0 when the last try failed.";
     // keys
-    key_info: IntGaugeVec ["zone", "role", "key_tag", "algorithm"] = "Constant 1 for each key found.";
-    key_timing_timestamp_seconds: IntGaugeVec ["zone", "role", "key_tag", "event"] = "BIND timing of a key: publish, activate, inactive, delete; 0 unset.";
-    keys: IntGaugeVec ["zone", "role", "state"] = "Keys found: future, published, active, retired, removed.";
-    keystore_mismatched_keys: IntGaugeVec ["zone"] = "Key file sets that are damaged or contradict each other.";
-    keystore_missing_private_keys: IntGaugeVec ["zone"] = "Scheduled ZSKs whose private key is not here.";
-    keystore_ksk_private_files: IntGaugeVec ["zone"] = "Private KSK files found on this online host; must be 0.";
-    keystore_last_check_timestamp_seconds: IntGaugeVec ["zone"] = "Unix time of the last look at the key files; 0 never.";
+    key_info: GaugeFamily ["zone", "role", "key_tag", "algorithm"] = "Constant 1 for each key found.";
+    key_timing_timestamp_seconds: GaugeFamily ["zone", "role", "key_tag", "event"] = "BIND timing of a key: publish, activate, inactive, delete; 0 unset.";
+    keys: GaugeFamily ["zone", "role", "state"] = "Keys found: future, published, active, retired, removed.";
+    keystore_mismatched_keys: GaugeFamily ["zone"] = "Key file sets that are damaged or contradict each other.";
+    keystore_missing_private_keys: GaugeFamily ["zone"] = "Scheduled ZSKs whose private key is not here.";
+    keystore_ksk_private_files: GaugeFamily ["zone"] = "Private KSK files found on this online host; must be 0.";
+    keystore_last_check_timestamp_seconds: GaugeFamily ["zone"] = "Unix time of the last look at the key files; 0 never.";
     // signing and serving
-    zone_rrsig_earliest_expiration_timestamp_seconds: IntGaugeVec ["zone", "role"] = "Soonest expiring RRSIG that is served, made by a ksk or a zsk; 0 none.";
-    zone_signed: IntGaugeVec ["zone"] = "1 when a full set of valid signatures is served, else 0.";
-    zone_serial: IntGaugeVec ["zone"] = "SOA serial that is served.";
-    zone_loads_total: IntCounterVec ["zone", "result"] = "Times the zone file was read: ok, failed.";
-    zone_last_load_success: IntGaugeVec ["zone"] = "1 when the zone file as it lies there was read, 0 when an older version is served or none.";
-    zone_records: IntGaugeVec ["zone"] = "Records that are served.";
-    zone_last_signed_timestamp_seconds: IntGaugeVec ["zone"] = "Unix time of the last finished signing run; 0 never.";
-    zone_sign_runs_total: IntCounterVec ["zone", "mode", "result"] = "Signing runs: full or incremental, ok or failed.";
-    zone_sign_duration_seconds: HistogramVec ["mode"] buckets(SIGN_BUCKETS) = "Duration of a signing run.";
-    zone_self_checks_total: IntCounterVec ["zone", "result"] = "Checks of fresh signatures before they are served: ok, failed.";
-    resign_next_timestamp_seconds: IntGaugeVec ["zone"] = "When signatures are next renewed; 0 unknown.";
-    signatures_total: IntCounterVec ["algorithm", "result"] = "Signatures made: ok, failed.";
-    answers_total: IntCounterVec ["zone", "kind", "dnssec"] = "Answers: positive, nodata, nxdomain, referral, error; dnssec yes when the query asked for it.";
-    queries_refused_total: IntCounterVec ["reason"] = "Queries for none of our zones, which are refused or left to another handler: other_zone, opcode, edns_version, malformed.";
-    tcp_connections_refused_total: IntCounterVec ["limit"] = "TCP connections closed at once because a limit was met: connections, network, client.";
+    zone_rrsig_earliest_expiration_timestamp_seconds: GaugeFamily ["zone", "role"] = "Soonest expiring RRSIG that is served, made by a ksk or a zsk; 0 none.";
+    zone_signed: GaugeFamily ["zone"] = "1 when a full set of valid signatures is served, else 0.";
+    zone_serial: GaugeFamily ["zone"] = "SOA serial that is served.";
+    zone_loads_total: CounterFamily ["zone", "result"] = "Times the zone file was read: ok, failed.";
+    zone_last_load_success: GaugeFamily ["zone"] = "1 when the zone file as it lies there was read, 0 when an older version is served or none.";
+    zone_records: GaugeFamily ["zone"] = "Records that are served.";
+    zone_last_signed_timestamp_seconds: GaugeFamily ["zone"] = "Unix time of the last finished signing run; 0 never.";
+    zone_sign_runs_total: CounterFamily ["zone", "mode", "result"] = "Signing runs: full or incremental, ok or failed.";
+    zone_sign_duration_seconds: HistogramFamily ["mode"] buckets(SIGN_BUCKETS) = "Duration of a signing run.";
+    zone_self_checks_total: CounterFamily ["zone", "result"] = "Checks of fresh signatures before they are served: ok, failed.";
+    resign_next_timestamp_seconds: GaugeFamily ["zone"] = "When signatures are next renewed; 0 unknown.";
+    signatures_total: CounterFamily ["algorithm", "result"] = "Signatures made: ok, failed.";
+    answers_total: CounterFamily ["zone", "kind", "dnssec"] = "Answers: positive, nodata, nxdomain, referral, error; dnssec yes when the query asked for it.";
+    queries_refused_total: CounterFamily ["reason"] = "Queries for none of our zones, which are refused or left to another handler: other_zone, opcode, edns_version, malformed.";
+    tcp_connections_refused_total: CounterFamily ["limit"] = "TCP connections closed at once because a limit was met: connections, network, client.";
     answer_duration_seconds: Histogram [] buckets(ANSWER_BUCKETS) = "Time to find an answer with its proofs.";
 }
 
 impl Metrics {
-    /// The text exposition of every family that has a series.
-    pub fn encode(&self) -> Result<String, prometheus::Error> {
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+    /// The text exposition of every family that has a series. For the endpoint, and for tests.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn encode(&self) -> Result<String, MetricsError> {
+        self.exposition()
+    }
+
+    pub(crate) fn exposition(&self) -> Result<String, MetricsError> {
+        Ok(TextEncoder::new().encode_to_string(&self.registry.gather())?)
     }
 }
+
+/// A family that cannot be made, registered or printed: a bug of ours.
+#[derive(Debug, thiserror::Error)]
+#[error("metrics: {0}; please report this")]
+pub struct MetricsError(#[from] prometheus::Error);

@@ -153,7 +153,7 @@ impl Endpoint {
 
     fn scrape(&self) -> Response {
         self.metrics.clock_time_seconds.set(i64::try_from((self.clock)()).unwrap_or(i64::MAX));
-        match self.metrics.encode() {
+        match self.metrics.exposition() {
             Ok(text) => Response::new("200 OK", EXPOSITION, text),
             Err(error) => {
                 tracing::error!(%error, "metrics cannot be encoded");

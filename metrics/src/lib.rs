@@ -5,6 +5,7 @@
 pub mod families;
 pub mod http;
 pub mod queries;
+pub mod values;
 pub mod zones;
 
-pub use families::Metrics;
+pub use families::{Metrics, MetricsError};

@@ -5,6 +5,7 @@
 
 use crate::Metrics;
 use crate::queries::{CONNECTION_LIMITS, RefusedQuery};
+use crate::values::{CounterFamily, GaugeFamily};
 
 /// Severities of the coverage thresholds.
 pub const SEVERITIES: [&str; 3] = ["info", "warning", "critical"];
@@ -69,7 +70,7 @@ impl Metrics {
     /// Makes every series of a zone at a target of the delivery, with 0.
     pub fn add_delivery(&self, zone: &str, target: &str) {
         self.delivery_series(zone, target, |family, labels| family.touch(labels));
-        Family::touch(&self.delivery_server_up, &[target]);
+        self.delivery_server_up.touch(&[target]);
     }
 
     /// Removes every series of a zone at a target.
@@ -79,7 +80,7 @@ impl Metrics {
 
     /// Removes the series of a target that belong to no zone.
     pub fn remove_delivery_target(&self, target: &str) {
-        Family::remove(&self.delivery_server_up, &[target]);
+        self.delivery_server_up.remove(&[target]);
     }
 
     fn delivery_series(&self, zone: &str, target: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {
@@ -194,16 +195,16 @@ impl Metrics {
     /// Makes the series that belong to no zone, with 0.
     pub fn add_process(&self) {
         for outcome in WATCH_OUTCOMES {
-            self.watch_files_total.with_label_values(&[outcome]);
+            self.watch_files_total.touch(&[outcome]);
         }
         for reason in RefusedQuery::ALL {
-            self.queries_refused_total.with_label_values(&[reason.label()]);
+            self.queries_refused_total.touch(&[reason.label()]);
         }
         for limit in CONNECTION_LIMITS {
-            self.tcp_connections_refused_total.with_label_values(&[limit]);
+            self.tcp_connections_refused_total.touch(&[limit]);
         }
         for direction in DIRECTIONS {
-            self.clock_jumps_total.with_label_values(&[direction]);
+            self.clock_jumps_total.touch(&[direction]);
         }
     }
 }
@@ -214,23 +215,21 @@ trait Family {
     fn remove(&self, labels: &[&str]);
 }
 
-impl<P: prometheus::core::Atomic> Family for prometheus::core::GenericGaugeVec<P> {
+impl Family for GaugeFamily {
     fn touch(&self, labels: &[&str]) {
-        self.with_label_values(labels);
+        Self::touch(self, labels);
     }
     fn remove(&self, labels: &[&str]) {
-        // An error says that the series did not exist, which is the aim.
-        let _ = self.remove_label_values(labels);
+        Self::remove(self, labels);
     }
 }
 
-impl<P: prometheus::core::Atomic> Family for prometheus::core::GenericCounterVec<P> {
+impl Family for CounterFamily {
     fn touch(&self, labels: &[&str]) {
-        self.with_label_values(labels);
+        Self::touch(self, labels);
     }
     fn remove(&self, labels: &[&str]) {
-        // An error says that the series did not exist, which is the aim.
-        let _ = self.remove_label_values(labels);
+        Self::remove(self, labels);
     }
 }
 

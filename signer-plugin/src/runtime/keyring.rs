@@ -186,7 +186,7 @@ impl Keyring {
         }
         let unreadable = self.private.values().filter(|key| key.is_none()).count();
         let ksks = self.keys.iter().filter(|key| key.dnskey.is_ksk()).count();
-        let gauge = |family: &prometheus::IntGaugeVec, value: usize| {
+        let gauge = |family: &metrics::values::GaugeFamily, value: usize| {
             family.with_label_values(&[zone]).set(value as i64);
         };
         gauge(&metrics.keystore_mismatched_keys, self.damaged + unreadable);
@@ -208,9 +208,9 @@ impl Keyring {
         let zone = label(&self.zone);
         for [role, tag, algorithm] in self.labelled.difference(&labelled) {
             // An error says that the series did not exist, which is the aim.
-            let _ = metrics.key_info.remove_label_values(&[&zone, role, tag, algorithm]);
+            metrics.key_info.remove(&[&zone, role, tag, algorithm]);
             for (event, _) in events(&Timing::default()) {
-                let _ = metrics.key_timing_timestamp_seconds.remove_label_values(&[&zone, role, tag, event]);
+                metrics.key_timing_timestamp_seconds.remove(&[&zone, role, tag, event]);
             }
         }
         self.labelled = labelled;

@@ -25,8 +25,8 @@ pub struct SignerZone {
     origin: Name,
     signed: ArcSwapOption<SignedZone>,
     clock: Clock,
-    counters: [[prometheus::IntCounter; 2]; 5],
-    duration: prometheus::Histogram,
+    counters: [[metrics::values::Counter; 2]; 5],
+    duration: metrics::values::Histogram,
     turn: AtomicU32,
     /// What is served has only signatures that are valid, as of the last step of the zone.
     valid: AtomicBool,

@@ -360,7 +360,7 @@ impl ZoneRuntime {
         for key in keys {
             let algorithm = key.dnskey.algorithm.to_string();
             self.metrics.signatures_total.with_label_values(&[algorithm.as_str(), "ok"]).inc_by(share);
-            self.metrics.signatures_total.with_label_values(&[algorithm.as_str(), "failed"]);
+            self.metrics.signatures_total.touch(&[algorithm.as_str(), "failed"]);
         }
     }
 
@@ -375,7 +375,7 @@ impl ZoneRuntime {
 
     /// Sets the gauges, and says again and again what is wrong.
     fn report(&mut self, now: Timestamp) {
-        let gauge = |family: &prometheus::IntGaugeVec, value: u64| {
+        let gauge = |family: &metrics::values::GaugeFamily, value: u64| {
             family.with_label_values(&[&self.label]).set(value.cast_signed());
         };
         let metrics = &self.metrics;

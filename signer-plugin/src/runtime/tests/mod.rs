@@ -143,7 +143,7 @@ impl Site {
         zone.step(now)
     }
 
-    fn gauge(&self, family: &prometheus::IntGaugeVec) -> i64 {
+    fn gauge(&self, family: &metrics::values::GaugeFamily) -> i64 {
         family.with_label_values(&[ZONE]).get()
     }
 
