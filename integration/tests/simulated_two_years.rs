@@ -65,6 +65,7 @@ impl World {
         let ksks: Vec<Dnskey> =
             files::find(&self.path("safe"), &self.name).unwrap().keys.into_iter().map(|k| k.dnskey).collect();
         ZoneConfig {
+            announced: Vec::new(),
             anchor_file: None,
             require_signature: false,
             multi_signer: false,

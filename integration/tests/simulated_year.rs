@@ -445,6 +445,7 @@ impl Year {
 
     fn config(&self) -> Config {
         let zone = ZoneConfig {
+            announced: Vec::new(),
             anchor_file: None,
             require_signature: false,
             multi_signer: false,

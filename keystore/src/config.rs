@@ -101,6 +101,8 @@ pub struct ZoneConfig {
     pub policy: Policy,
     /// `trust-anchors` (presentation form) and `trust-anchor-file`, read. Never empty where SKRs are checked.
     pub anchors: Vec<TrustAnchor>,
+    /// `announced-ksks`: standby and successor KSKs. They may stand in the DNSKEY RRset, and are not trusted.
+    pub announced: Vec<TrustAnchor>,
     /// `trust-anchor-file`: also where `skr-loader trust learn` writes.
     pub anchor_file: Option<PathBuf>,
     /// `require-signature`: a dropped SKR needs the detached signature of the KSK operator; by default as in `[loader]`.
@@ -124,6 +126,12 @@ pub struct LoaderConfig {
     pub rescan_interval: u32,
     /// `poll-interval`: seconds between full scans of the inbox where the kernel is not asked for events.
     pub poll_interval: u32,
+    /// `accepted-max-generations`: generations of a zone that are kept, the one in force among them; the oldest go first.
+    pub accepted_max_generations: u32,
+    /// `accepted-max-days`: days after which a generation that was replaced is removed, whatever their number is.
+    pub accepted_max_days: u32,
+    /// `accepted-min-days`: days for which a generation that was replaced is kept, whatever their number is.
+    pub accepted_min_days: u32,
     /// `rejected-max-files`: rejected files that are kept, each with its reason; the oldest go first.
     pub rejected_max_files: u32,
     /// `rejected-max-octets`: octets of disk that they take at most.
@@ -208,6 +216,11 @@ impl Default for LoaderConfig {
             rescan_interval: 60,
             poll_interval: 5,
             // A rejected file is there for people to look at; nobody looks at more than these.
+            accepted_max_generations: 100,
+            // Five years: auditors ask for less.
+            accepted_max_days: 1827,
+            // Time enough to notice a bad generation and to go back.
+            accepted_min_days: 30,
             rejected_max_files: 1000,
             rejected_max_octets: 256 << 20,
             control_socket: None,

@@ -155,6 +155,7 @@ impl Model {
         fs::write(skr_path(&folder, 1), &skr).unwrap();
         fs::write(folder.join("current"), format_current(1, &digest(skr.as_bytes()))).unwrap();
         ZoneConfig {
+            announced: Vec::new(),
             anchor_file: None,
             require_signature: false,
             multi_signer: false,

@@ -6,7 +6,7 @@
 mod tests;
 
 use keystore::check::CheckId;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use keystore::check::Check;
 use keystore::config::ParentCheck;
@@ -17,20 +17,22 @@ use keystore::exchange::{
     verify,
 };
 use keystore::keys::files::Found;
-use keystore::keys::{Dnskey, FLAG_ZONE, KeyFile};
+use keystore::keys::{Dnskey, FLAG_REVOKE, FLAG_ZONE, KeyFile};
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
 
 use crate::operator::Operator;
 use crate::parent::Parent;
-use crate::store::{Digest, ZoneState};
+use crate::store::history::{History, Mark, marks};
+use crate::store::{Digest, InForce, ZoneState};
 
 /// The checks of this module, in the order in which they are reported. `SKR-GAP` is also one of
 /// [`keystore::exchange::verify`]'s: there between the bundles, here towards the coverage in force.
 pub const CHECKS: &[Check] = &[
     Check { id: CheckId::SkrOperator, holds: "the KSK operator has signed the file" },
     Check { id: CheckId::SkrParentDs, holds: "the DS RRset at the parent vouches for a KSK that signs" },
-    Check { id: CheckId::SkrReplay, holds: "it is not older than what is in force" },
+    Check { id: CheckId::SkrUnknownKey, holds: "every KSK in it is pinned or announced" },
+    Check { id: CheckId::SkrReplay, holds: "nothing of it is older than what is in force" },
     Check { id: CheckId::SkrNoPrivateKey, holds: "the private key of every ZSK is in the key folder" },
     Check {
         id: CheckId::SkrKeyset,
@@ -48,8 +50,14 @@ pub const CHECKS: &[Check] = &[
 pub struct Context<'a> {
     /// What the store holds for the zone; `None` = not asked (no chain and replay checks).
     pub state: Option<&'a ZoneState>,
+    /// What the generations before it have signed.
+    pub history: Option<&'a History>,
     /// What the key folder holds for the zone; `None` = not asked (no key checks).
     pub keys: Option<&'a Found>,
+    /// The keys of it whose private key is there and cannot be used, and why.
+    pub unusable: &'a [(Dnskey, String)],
+    /// The pinned KSKs, and those that were announced; `None` = not asked.
+    pub ksks: Option<(&'a [TrustAnchor], &'a [TrustAnchor])>,
     /// The requests of the zone that are not answered yet.
     pub requests: &'a [Ksr],
     /// The policy of the zone and its pinned KSKs, for the proof over caches; `None` = not asked.
@@ -73,8 +81,10 @@ pub fn check(skr: &VerifiedSkr, digest: &Digest, context: &Context<'_>, now: Tim
     let remaining = &skr.bundles()[current..];
     check_operator(context.operator, &mut findings);
     check_parent(skr, remaining, context.parent, &mut findings);
+    check_unknown_keys(skr.zone(), remaining, context.ksks, &mut findings);
     if let Some(state) = context.state {
         check_replay(skr, digest, state, now, &mut findings);
+        check_older_bundles(remaining, state, context.history, now, &mut findings);
         check_chain(skr, state, now, &mut findings);
     }
     if let Some(keys) = context.keys {
@@ -237,6 +247,100 @@ fn check_parent(
     }
 }
 
+/// SKR-UNKNOWN-KEY: every key with the SEP flag is a pinned KSK or one that was announced, revoked or not. Validators let any zone key
+/// sign, whatever its SEP flag says (RFC 4034 section 2.1.1), so a key that nobody knows could sign the zone.
+fn check_unknown_keys(
+    zone: &Name,
+    remaining: &[Bundle],
+    ksks: Option<(&[TrustAnchor], &[TrustAnchor])>,
+    findings: &mut Vec<Finding>,
+) {
+    let Some((pinned, announced)) = ksks else { return };
+    let mut known = HashMap::new();
+    let mut is_known = |key: &Dnskey| -> bool {
+        *known.entry(key.clone()).or_insert_with(|| {
+            let key = Dnskey { flags: key.flags & !FLAG_REVOKE, ..key.clone() };
+            pinned.iter().chain(announced).any(|anchor| anchor.matches(zone, &key))
+        })
+    };
+    let mut told = HashSet::new();
+    for bundle in remaining {
+        for key in bundle.keys().filter(|key| key.is_ksk() && !is_known(key)) {
+            if !told.insert(key.clone()) {
+                continue;
+            }
+            let what = format!(
+                "KSK {} is neither pinned nor announced, and could sign the zone; if it is a standby or successor KSK, learn it by a \
+                 second way and add it to announced-ksks or trust-anchors",
+                key_name(&key)
+            );
+            findings.push(Finding::reject(CheckId::SkrUnknownKey, Some(bundle.inception), what));
+        }
+    }
+}
+
+/// SKR-REPLAY: no bundle from now on holds what an older generation had signed and the one in force has not, whatever the file looks
+/// like; and it is not a part of what is in force.
+fn check_older_bundles(
+    remaining: &[Bundle],
+    state: &ZoneState,
+    history: Option<&History>,
+    now: Timestamp,
+    findings: &mut Vec<Finding>,
+) {
+    let in_force = state.in_force.as_ref();
+    let current: HashSet<Mark> = in_force.map_or(&[][..], |f| &f.bundles).iter().flat_map(marks).collect();
+    let of_older = |bundle: &Bundle| {
+        marks(bundle).filter(|mark| !current.contains(mark)).find_map(|mark| history?.generation_of(&mark))
+    };
+    let older = remaining.iter().find_map(|bundle| Some((bundle.inception, of_older(bundle)?)));
+    if let Some((inception, generation)) = older {
+        let now_in_force = in_force.map_or_else(
+            || "nothing is in force".to_owned(),
+            |f| format!("generation {}, which is in force, has not", f.generation),
+        );
+        let what = format!(
+            "generation {generation} had signed this, and {now_in_force}; to go back to it: skr-loader rollback"
+        );
+        findings.push(Finding::reject(CheckId::SkrReplay, Some(inception), what));
+        return;
+    }
+    // One that ends earlier was told of above.
+    let ends_with = |f: &&InForce| now <= end_of(&f.bundles) && end_of(remaining) >= end_of(&f.bundles);
+    let Some(in_force) = in_force.filter(ends_with) else { return };
+    let is_new = |bundle: &Bundle| marks(bundle).any(|mark| !current.contains(&mark));
+    if !remaining.iter().any(is_new) && !is_same_schedule(remaining, &in_force.bundles, now) {
+        let what = format!(
+            "everything in it was signed for generation {}, which is in force, and it is another choice of that; drop the SKR as it was signed",
+            in_force.generation
+        );
+        findings.push(Finding::reject(CheckId::SkrReplay, None, what));
+    }
+}
+
+/// True when `bundles` bring nothing about that `in_force` does not, from `now` on: the same bundles come into force at the same moments.
+/// A bundle is the same when it says the same, also where it was signed a second time.
+#[must_use]
+pub fn is_same_schedule(bundles: &[Bundle], in_force: &[Bundle], now: Timestamp) -> bool {
+    let from_now = |bundles: &[Bundle]| -> Vec<(Timestamp, BTreeSet<Mark>, usize)> {
+        let current = bundles.partition_point(|b| b.inception <= now).saturating_sub(1);
+        let seen = |b: &Bundle| (b.inception, marks(b).collect(), b.rrsets().count());
+        let mut seen: Vec<_> = bundles[current..].iter().map(seen).collect();
+        // Of two bundles with one inception the second one counts.
+        seen.reverse();
+        seen.dedup_by_key(|(inception, ..)| *inception);
+        seen.reverse();
+        seen
+    };
+    let (new, old) = (from_now(bundles), from_now(in_force));
+    let Some((first, ..)) = new.first() else { return false };
+    if *first <= now {
+        return new == old;
+    }
+    // Until it begins, what is in force stays: that is how it would be joined.
+    old.ends_with(&new) && old[..old.len() - new.len()].iter().all(|(inception, ..)| inception < first)
+}
+
 /// SKR-REPLAY: not an older generation again, and not shorter than the coverage in force.
 fn check_replay(
     skr: &VerifiedSkr,
@@ -322,9 +426,9 @@ fn check_private_keys(
                 }
                 continue;
             }
-            Some(file) => match file.load_private() {
-                Ok(_) => continue,
-                Err(error) => format!("the private key of ZSK {name} is unusable: {error}"),
+            Some(_) => match context.unusable.iter().find(|(unusable, _)| *unusable == key) {
+                None => continue,
+                Some((_, why)) => format!("the private key of ZSK {name} is unusable: {why}"),
             },
             None => match keys.keys.iter().find(|k| is_named_alike(k, &key)) {
                 Some(other) => format!(

@@ -30,7 +30,7 @@ use crate::store::Digest;
 use keystore::exchange::Coverage;
 
 pub use content::{Content, Part, Unread, split};
-pub use evidence::{Evidence, Sources};
+pub use evidence::{Evidence, EvidenceError, Sources, Subject};
 
 /// What the SKRs that the loader writes itself say that made them.
 const PROGRAM: &str = concat!("skr-loader ", env!("CARGO_PKG_VERSION"));
@@ -170,39 +170,52 @@ pub fn judge(
     overrides: &Overrides<'_>,
     now: Timestamp,
 ) -> Verdict {
-    let unchanged = match overrides.origin {
-        Origin::Received => evidence.generation_of(&candidate, now),
-        Origin::Kept => None,
+    let is_new = overrides.origin == Origin::Received;
+    let is_skipped = overrides.in_force == InForceAlready::Skip;
+    let mut unchanged = evidence.generation_of(&candidate).filter(|_| is_new);
+    if let Some(generation) = unchanged.filter(|_| is_skipped) {
+        return Verdict::Unchanged { generation, findings: Vec::new(), stage: Stage::Read };
+    }
+    let Candidate { zone, digest, skr, form } = candidate;
+    let (stage, result) = match verify_candidate(skr, &zone, evidence, overrides, now) {
+        Err(findings) => (Stage::Verify, Err(findings)),
+        Ok((skr, far)) => {
+            unchanged =
+                unchanged.or_else(|| evidence.generation_saying(skr.bundles(), now)).filter(|_| is_new);
+            if let Some(generation) = unchanged.filter(|_| is_skipped) {
+                return Verdict::Unchanged { generation, findings: Vec::new(), stage: Stage::Verify };
+            }
+            let verified = Verified { skr, digest, form, far };
+            (Stage::Accept, examine(verified, evidence, overrides, now))
+        }
     };
-    match (unchanged, overrides.in_force) {
-        (Some(generation), InForceAlready::Skip) => {
-            Verdict::Unchanged { generation, findings: Vec::new(), stage: Stage::Read }
+    match (unchanged, result) {
+        (Some(generation), Ok(accepted)) => {
+            Verdict::Unchanged { generation, findings: accepted.warnings, stage }
         }
-        (Some(generation), InForceAlready::Check) => {
-            let (findings, stage) = match examine(candidate, evidence, overrides, now) {
-                Ok(accepted) => (accepted.warnings, Stage::Accept),
-                Err(rejection) => (rejection.findings, rejection.stage),
-            };
-            Verdict::Unchanged { generation, findings, stage }
-        }
-        (None, _) => match examine(candidate, evidence, overrides, now) {
-            Ok(acceptance) => Verdict::Accept(Box::new(acceptance)),
-            Err(rejection) => Verdict::Reject(rejection),
-        },
+        (Some(generation), Err(findings)) => Verdict::Unchanged { generation, findings, stage },
+        (None, Ok(acceptance)) => Verdict::Accept(Box::new(acceptance)),
+        (None, Err(findings)) => Verdict::Reject(Rejection { stage, findings }),
     }
 }
 
-/// Runs every check, and makes the octets to commit.
+/// A candidate whose signatures hold.
+struct Verified {
+    skr: VerifiedSkr,
+    digest: Digest,
+    form: Format,
+    /// The findings of SKR-HORIZON, where that is overruled.
+    far: Vec<Finding>,
+}
+
+/// Runs the checks of [`accept`], and makes the octets to commit.
 fn examine(
-    candidate: Candidate,
+    Verified { skr, digest, form, far }: Verified,
     evidence: &Evidence<'_>,
     overrides: &Overrides<'_>,
     now: Timestamp,
-) -> Result<Acceptance, Rejection> {
-    let Candidate { zone, digest, skr, form } = candidate;
-    let reject = |stage, findings| Rejection { stage, findings };
-    let (skr, mut findings) = verify_candidate(skr, &zone, evidence, overrides, now)
-        .map_err(|findings| reject(Stage::Verify, findings))?;
+) -> Result<Acceptance, Vec<Finding>> {
+    let mut findings = far;
     findings.extend(skr.warnings().iter().cloned());
     let mut found = accept::check(&skr, &digest, &evidence.context(), now);
     if overrides.origin == Origin::Kept {
@@ -217,7 +230,7 @@ fn examine(
     }
     let (mut warnings, forced) = overrule(findings, overrides.force);
     if warnings.iter().any(Finding::rejects) {
-        return Err(reject(Stage::Accept, warnings));
+        return Err(warnings);
     }
     let joined = match evidence.state.as_deref() {
         Some(state) if overrides.origin == Origin::Received => {
@@ -232,7 +245,7 @@ fn examine(
         Ok(None) => Commit::AsReceived,
         Err(finding) => {
             warnings.push(finding);
-            return Err(reject(Stage::Accept, warnings));
+            return Err(warnings);
         }
     };
     Ok(Acceptance { skr, commit, warnings, forced, coverage })

@@ -75,6 +75,7 @@ impl StateDir {
 
     pub fn config(&self) -> Config {
         let zone = ZoneConfig {
+            announced: Vec::new(),
             anchor_file: None,
             require_signature: false,
             multi_signer: false,

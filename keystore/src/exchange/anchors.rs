@@ -107,6 +107,9 @@ fn dnskey_anchor(rdata: &[u8]) -> Result<TrustAnchor, String> {
         let number = key.algorithm.0;
         return Err(format!("a key of algorithm {number} cannot be pinned: deprecated, or not supported"));
     }
+    if key.is_revoked_ksk() {
+        return Err(format!("flags {}: the key is revoked", key.flags));
+    }
     match key_fault(&key) {
         Some(fault) => Err(fault),
         None => Ok(TrustAnchor::Dnskey(key)),

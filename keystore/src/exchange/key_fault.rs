@@ -6,12 +6,13 @@ use crate::keys::{Dnskey, FLAG_REVOKE, FLAG_SEP, FLAG_ZONE};
 /// Smallest RSA exponent taken. Small ones are only sound with a perfect verifier, and every tool makes 65537.
 const MIN_RSA_EXPONENT: u64 = 65_537;
 
-/// What is wrong with a key; `None` when nothing is. The algorithm is SKR-ALGORITHM's matter.
+/// What is wrong with a key; `None` when nothing is. The algorithm is SKR-ALGORITHM's matter. Whether a revoked KSK stands where it may
+/// is the caller's.
 pub(super) fn key_fault(key: &Dnskey) -> Option<String> {
-    if key.flags & FLAG_REVOKE != 0 {
-        return Some(format!("flags {}: the key is revoked", key.flags));
+    if key.flags & FLAG_REVOKE != 0 && !key.is_revoked_ksk() {
+        return Some(format!("flags {}: the key is revoked, and no KSK", key.flags));
     }
-    if key.flags & !FLAG_SEP != FLAG_ZONE {
+    if key.flags & !FLAG_SEP != FLAG_ZONE && !key.is_revoked_ksk() {
         return Some(format!("flags {}, where 256 (ZSK) or 257 (KSK) was expected", key.flags));
     }
     if key.protocol != 3 {

@@ -75,6 +75,12 @@ impl Dnskey {
         self.flags & FLAG_SEP != 0
     }
 
+    /// True for a KSK with the REVOKE flag (RFC 5011 section 2.1): it still signs the DNSKEY RRset, and nobody may trust it.
+    #[must_use]
+    pub const fn is_revoked_ksk(&self) -> bool {
+        self.flags == FLAG_ZONE | FLAG_SEP | FLAG_REVOKE
+    }
+
     /// RDATA of the DS (or CDS) record for it at `owner`; digest types 1 (SHA-1), 2 (SHA-256), 4 (SHA-384);
     /// `None` for others (RFC 4034 section 5, RFC 4509, RFC 6605).
     #[must_use]

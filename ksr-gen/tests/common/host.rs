@@ -26,6 +26,7 @@ impl Host {
     pub fn new(named_conf: &str) -> Self {
         let site = Site::new(named_conf);
         let zone = ZoneConfig {
+            announced: Vec::new(),
             anchor_file: None,
             require_signature: false,
             multi_signer: false,

@@ -97,7 +97,7 @@ pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result
         Some(text) => syntax::parse(text, now)?.ok_or_else(|| anyhow!("--now {text}: that is no time"))?,
     };
     let config = args.config.as_deref().map(Config::load).transpose()?;
-    let mut gatherer = Gatherer::new(args, config.as_ref())?;
+    let mut gatherer = Gatherer::new(args, config.as_ref(), now)?;
     let mut reports = Vec::new();
     for path in &args.skr {
         check_file(path, &mut gatherer, now, &mut reports)?;
@@ -206,7 +206,7 @@ fn check_candidate(
     report.zone = Some(candidate.zone.to_string());
     summary.of(&candidate.skr);
     report.summary = Some(summary);
-    let mut gathered = gatherer.gather(&candidate.zone, operator)?;
+    let mut gathered = gatherer.gather(&candidate.zone, Some(&candidate), operator.cloned(), now)?;
     report.notes.append(&mut gathered.notes);
     let overrides = Overrides { in_force: InForceAlready::Check, ..Overrides::default() };
     let verdict = judge::judge(candidate, &gathered.evidence, &overrides, now);

@@ -1,29 +1,33 @@
 //! Everything besides the SKR itself that a verdict depends on, and where it is gathered from.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use keystore::config::deliver::{Method, TargetConfig};
 use keystore::config::{Config, ParentCheck, ZoneConfig};
 use keystore::dns::Name;
-use keystore::exchange::{Ksr, TrustAnchor};
-use keystore::keys::Dnskey;
-use keystore::keys::files::{self as key_files, Folder, Found};
+use keystore::exchange::{Bundle, Ksr, TrustAnchor};
+use keystore::keys::files::{self as key_files, Folder, Found, KeyFileError};
+use keystore::keys::{Dnskey, KeyFile};
 use keystore::policy::Policy;
+use keystore::store::StoreError;
 use keystore::time::Timestamp;
 
 use super::{Candidate, Origin, requests};
-use crate::accept::Context;
+use crate::accept::{self, Context};
 use crate::operator::Operator;
 use crate::parent::{Asker, Parent};
 use crate::store::ZoneState;
+use crate::store::history::History;
 
 /// Everything besides the SKR itself that a verdict depends on. What is `None` was not asked for, and its checks do not run.
 #[derive(Debug, Default)]
 pub struct Evidence<'a> {
     /// The pinned KSKs of the zone.
     pub anchors: Cow<'a, [TrustAnchor]>,
+    /// The KSKs that were announced: they may stand in the DNSKEY RRset.
+    pub announced: Cow<'a, [TrustAnchor]>,
     /// The policy of the zone, for the proof over caches.
     pub policy: Option<Cow<'a, Policy>>,
     /// Other providers sign the zone too: their ZSKs have no files here (RFC 8901 model 1).
@@ -32,8 +36,12 @@ pub struct Evidence<'a> {
     pub allow_delete: bool,
     /// What the store holds for the zone.
     pub state: Option<Cow<'a, ZoneState>>,
+    /// What the generations before the one in force have signed.
+    pub history: History,
     /// What the key folder holds for the zone.
     pub keys: Option<Found>,
+    /// The ZSKs of the candidate whose private key is there and cannot be used, and why.
+    pub unusable: Vec<(Dnskey, String)>,
     /// ZSKs whose private keys may not be read here, and that a request proves to be held.
     pub proven: Vec<Dnskey>,
     /// The requests that are not answered yet.
@@ -55,33 +63,99 @@ pub struct Sources {
     asker: Asker,
 }
 
+/// What the evidence is gathered for.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    /// The configuration of the loader.
+    pub config: &'a Config,
+    /// The zone in it.
+    pub zone: &'a ZoneConfig,
+    /// What the store holds for the zone.
+    pub state: Cow<'a, ZoneState>,
+    /// What the signature of the KSK operator over the file says, if anybody's counts.
+    pub operator: Option<Operator>,
+    /// Where the candidate comes from.
+    pub origin: Origin,
+}
+
+/// Why evidence cannot be gathered just now. It is a fault of this host that may pass.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvidenceError {
+    /// The key folder, or a file in it, cannot be read.
+    #[error("the keys of the zone cannot be read: {0}")]
+    Keys(#[source] KeyFileError),
+    /// The older generations cannot be read.
+    #[error("the accepted generations cannot be read: {0}")]
+    Store(#[from] StoreError),
+    /// It was there a moment ago.
+    #[error("the key folder changed while it was read")]
+    Gone,
+}
+
+/// True for an error of the system that says nothing about the file: no descriptor, no memory, a disk that fails, no
+/// permission. That a file is not there is a fact that counts.
+fn may_pass(error: &KeyFileError) -> bool {
+    use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+    match error {
+        KeyFileError::Io { source, .. } => !matches!(source.kind(), NotFound | NotADirectory | IsADirectory),
+        _ => false,
+    }
+}
+
+/// The ZSKs of the folder that are wanted, and whose private key cannot be used.
+fn unusable(
+    keys: &Found,
+    is_wanted: impl Fn(&Dnskey) -> bool,
+) -> Result<Vec<(Dnskey, String)>, EvidenceError> {
+    let may_be_read = |file: &&KeyFile| !file.dnskey.is_ksk() && !keys.sealed.contains(&file.dnskey);
+    let mut unusable = Vec::new();
+    for file in keys.keys.iter().filter(|file| is_wanted(&file.dnskey)).filter(may_be_read) {
+        match file.load_private() {
+            Ok(_) => {}
+            Err(error) if may_pass(&error) => return Err(EvidenceError::Keys(error)),
+            Err(error) => unusable.push((file.dnskey.clone(), error.to_string())),
+        }
+    }
+    Ok(unusable)
+}
+
 impl Sources {
     /// The keys of the zone; a folder that cannot be read has none, and says why.
-    fn keys(&mut self, zone: &ZoneConfig) -> Found {
+    fn keys(&mut self, zone: &ZoneConfig) -> Result<Found, EvidenceError> {
         let dir = &zone.key_directory;
         let folder = self.folders.entry(dir.clone()).or_insert_with(|| Folder::scan(dir).ok());
-        match folder {
+        let found = match folder {
             Some(folder) => folder.find_sealed(&zone.name),
             None => key_files::find_sealed(dir, &zone.name)
                 .unwrap_or_else(|error| Found { skipped: vec![error], ..Found::default() }),
+        };
+        match found.skipped.iter().position(may_pass) {
+            Some(at) => {
+                self.folders.remove(dir);
+                Err(found.skipped.into_iter().nth(at).map_or(EvidenceError::Gone, EvidenceError::Keys))
+            }
+            None => Ok(found),
         }
     }
 }
 
 impl<'a> Evidence<'a> {
-    /// Reads and asks everything that counts for a zone of the configuration. `state` is what the store holds, `operator` what the signature
-    /// of the KSK operator over the file says, if anybody's counts.
+    /// Reads and asks everything that counts for a candidate of a zone of the configuration.
+    ///
+    /// An error is one of this host that may pass: nothing can be said of the candidate then, and it is to be judged again.
     pub fn gather(
-        config: &'a Config,
-        zone: &'a ZoneConfig,
-        state: Cow<'a, ZoneState>,
-        operator: Option<&Operator>,
-        origin: Origin,
+        Subject { config, zone, state, operator, origin }: Subject<'a>,
+        candidate: &Candidate,
         sources: &mut Sources,
-    ) -> Self {
-        let keys = sources.keys(zone);
+        now: Timestamp,
+    ) -> Result<Self, EvidenceError> {
+        let keys = sources.keys(zone)?;
+        let wanted: HashSet<Dnskey> = candidate.skr.bundles.iter().flat_map(|b| b.keys()).collect();
+        let in_force = state.in_force.as_ref().map(|f| f.generation);
+        let history = History::read(&config.state_dir.join("accepted"), &zone.name, in_force, now)?;
         let (requests, operator) = match origin {
-            Origin::Received => (requests::open(&config.state_dir, &zone.name), operator.cloned()),
+            Origin::Received => (requests::open(&config.state_dir, &zone.name), operator),
             // It answers none of them, and was signed when it was accepted.
             Origin::Kept => (Vec::new(), None),
         };
@@ -89,26 +163,29 @@ impl<'a> Evidence<'a> {
             .loader
             .parent_resolver
             .map(|resolver| (sources.asker.ask(resolver, &zone.name), config.loader.parent_check));
-        Self {
+        Ok(Self {
             anchors: Cow::Borrowed(&zone.anchors),
+            announced: Cow::Borrowed(&zone.announced),
             policy: Some(Cow::Borrowed(&zone.policy)),
             multi_signer: zone.multi_signer,
             allow_delete: zone.allow_cds_delete,
             state: Some(state),
+            history,
+            unusable: unusable(&keys, |key| wanted.contains(key))?,
             proven: requests::proven(&config.state_dir, &zone.name, &keys, &requests),
             keys: Some(keys).filter(|keys| !keys_are_knots(config, zone, keys)),
             requests,
             operator: operator.filter(|_| !config.loader.operator_certificates.is_empty()),
             require_signature: zone.require_signature,
             parent,
-        }
+        })
     }
 
     /// The same with other keys than those of the zone's key folder.
-    #[must_use]
-    pub fn with_keys(self, keys: Found) -> Self {
+    pub fn with_keys(self, keys: Found) -> Result<Self, EvidenceError> {
         let proven = requests::proven_by(&keys, &self.requests);
-        Self { keys: Some(keys), proven, ..self }
+        let unusable = unusable(&keys, |_| true)?;
+        Ok(Self { keys: Some(keys), unusable, proven, ..self })
     }
 
     /// What the checks of [`crate::accept`] look at.
@@ -116,6 +193,9 @@ impl<'a> Evidence<'a> {
     pub fn context(&self) -> Context<'_> {
         Context {
             state: self.state.as_deref(),
+            history: Some(&self.history),
+            unusable: &self.unusable,
+            ksks: Some((&*self.anchors, &*self.announced)),
             keys: self.keys.as_ref(),
             requests: &self.requests,
             proof: self.policy.as_deref().map(|policy| (policy, &*self.anchors)),
@@ -126,11 +206,17 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// The generation in force, when the candidate is that one.
-    pub(super) fn generation_of(&self, candidate: &Candidate, _now: Timestamp) -> Option<u64> {
+    /// The generation in force, when the candidate is the very file that was dropped for it.
+    pub(super) fn generation_of(&self, candidate: &Candidate) -> Option<u64> {
         let state = self.state.as_deref()?;
         let in_force = state.in_force.as_ref()?;
         (state.known.get(&candidate.digest) == Some(&in_force.generation)).then_some(in_force.generation)
+    }
+
+    /// The generation in force, when these bundles say the same as it does from `now` on.
+    pub(super) fn generation_saying(&self, bundles: &[Bundle], now: Timestamp) -> Option<u64> {
+        let in_force = self.state.as_deref()?.in_force.as_ref()?;
+        accept::is_same_schedule(bundles, &in_force.bundles, now).then_some(in_force.generation)
     }
 }
 

@@ -171,9 +171,10 @@ impl Loader {
         Import::of(file, digest, zone, ImportOutcome::Rejected { findings })
     }
 
-    fn failed(&mut self, zone: &Name, file: &Dropped, error: &str, now: Timestamp) -> Import {
+    /// Tells that the file could not be dealt with, and leaves a dropped one for another try.
+    pub(super) fn failed(&mut self, zone: &Name, file: &Dropped, error: &str, now: Timestamp) -> Import {
         let name = printable(&file.name);
-        tracing::error!(%zone, file = name, id = "SKR-IO", error, "the SKR is good and could not be stored; a dropped file is tried again");
+        tracing::error!(%zone, file = name, id = "SKR-IO", error, "the SKR could not be judged or stored; a dropped file is tried again");
         report::failure(&self.metrics, &report::label(zone));
         self.inbox.put_back(file, now);
         Import::failed(file, Some(zone.clone()), error.to_owned())

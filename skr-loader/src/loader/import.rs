@@ -12,7 +12,9 @@ use keystore::time::Timestamp;
 use super::Loader;
 use crate::files::printable;
 use crate::inbox::{Dropped, Look, Paired};
-use crate::judge::{self, Candidate, Content, Evidence, Overrides, Rejection, Sources, Stage, Verdict};
+use crate::judge::{
+    self, Candidate, Content, Evidence, EvidenceError, Overrides, Rejection, Sources, Stage, Subject, Verdict,
+};
 use crate::operator::Operator;
 use crate::report;
 use crate::store::Digest;
@@ -159,14 +161,17 @@ impl Loader {
         let started = Instant::now();
         let (name, digest) = (candidate.zone.clone(), candidate.digest);
         let mut verdict = self.verdict(candidate.clone(), file, sources, now);
-        if let Verdict::Unchanged { .. } = &verdict
+        if let Ok(Verdict::Unchanged { .. }) = &verdict
             && !self.is_as_on_disk(&name)
         {
             // Whoever drops it again may do so to repair a store that was altered under us.
             self.reread_zone(&name, now);
             verdict = self.verdict(candidate, file, sources, now);
         }
-        let import = self.carry_out(&name, digest, verdict, file, now);
+        let import = match verdict {
+            Ok(verdict) => self.carry_out(&name, digest, verdict, file, now),
+            Err(error) => self.failed(&name, file, &error.to_string(), now),
+        };
         if !is_dry_run(file) {
             self.metrics.skr_import_duration_seconds.observe(started.elapsed().as_secs_f64());
         }
@@ -179,24 +184,24 @@ impl Loader {
         file: &Dropped,
         sources: &mut Sources,
         now: Timestamp,
-    ) -> Verdict {
+    ) -> Result<Verdict, EvidenceError> {
         let zone = &self.zones[&candidate.zone];
         let operator = match (&file.operator, file.order()) {
             // A person may hand over a file without a signature of its own.
-            (None, Some(_)) => Some(&Operator::Absent),
-            (operator, _) => operator.as_ref(),
+            (None, Some(_)) => Some(Operator::Absent),
+            (operator, _) => operator.clone(),
         };
         let overrides =
             Overrides { force: file.order().map_or(&[], |order| &*order.force), ..Overrides::default() };
-        let evidence = Evidence::gather(
-            &self.config,
-            &zone.config,
-            Cow::Borrowed(&zone.state),
+        let subject = Subject {
+            config: &self.config,
+            zone: &zone.config,
+            state: Cow::Borrowed(&zone.state),
             operator,
-            overrides.origin,
-            sources,
-        );
-        judge::judge(candidate, &evidence, &overrides, now)
+            origin: overrides.origin,
+        };
+        let evidence = Evidence::gather(subject, &candidate, sources, now)?;
+        Ok(judge::judge(candidate, &evidence, &overrides, now))
     }
 
     /// True when the generation in force is the one that lies on disk.

@@ -19,7 +19,7 @@ use super::{Import, ImportOutcome, Loader};
 use crate::audit::Record;
 use crate::checks;
 use crate::files::{hex, one_line};
-use crate::judge::{self, Acceptance, Candidate, Evidence, Origin, Overrides, Sources, Verdict};
+use crate::judge::{self, Acceptance, Candidate, Evidence, Origin, Overrides, Sources, Subject, Verdict};
 use crate::order::Order;
 use crate::report;
 use crate::store::{self, CommitError, Digest, Kept};
@@ -195,8 +195,15 @@ impl Loader {
         let sha256 = candidate.digest;
         let overrides = Overrides { force: &order.force, origin: Origin::Kept, ..Overrides::default() };
         let mut sources = Sources::default();
-        let (config, state) = (&zone.config, Cow::Borrowed(&zone.state));
-        let evidence = Evidence::gather(&self.config, config, state, None, overrides.origin, &mut sources);
+        let subject = Subject {
+            config: &self.config,
+            zone: &zone.config,
+            state: Cow::Borrowed(&zone.state),
+            operator: None,
+            origin: overrides.origin,
+        };
+        let evidence = Evidence::gather(subject, &candidate, &mut sources, now)
+            .map_err(|error| failed(error.to_string()))?;
         let acceptance = match judge::judge(candidate, &evidence, &overrides, now) {
             Verdict::Accept(acceptance) => acceptance,
             Verdict::Reject(rejection) => return Err(refused(rejection.findings)),

@@ -11,7 +11,7 @@ use super::Loader;
 use crate::audit::Record;
 use crate::inbox::Dropped;
 use crate::report;
-use crate::store::{CommitError, ZoneState};
+use crate::store::{CommitError, ZoneState, history};
 
 /// First and longest pause, in seconds, between two tries to read a store that could not be read.
 const RETRY: (u64, u64) = (1, 60);
@@ -139,7 +139,24 @@ impl Loader {
             _ => None,
         };
         self.hand_on(name, before, now);
+        if let Ok(generation) = result {
+            self.prune_generations(name, generation, now);
+        }
         result
+    }
+
+    /// Removes generations that are not to be kept any more.
+    fn prune_generations(&self, name: &Name, in_force: u64, now: Timestamp) {
+        let keep = (&self.config.loader).into();
+        match history::prune(&self.store.accepted(), name, in_force, keep, now) {
+            Ok(gone) if gone.is_empty() => {}
+            Ok(gone) => {
+                tracing::info!(zone = %name, ?gone, "removed old generations: there were more than `accepted-max-generations` or `accepted-max-days` allow");
+            }
+            Err(error) => {
+                tracing::error!(zone = %name, %error, "cannot remove old generations; it is tried again at the next SKR")
+            }
+        }
     }
 
     /// Keeps a dropped file whose SKR is in force until the names in the store are on disk.

@@ -75,11 +75,18 @@ pub struct Bench {
 impl Bench {
     /// An empty store.
     pub fn empty() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// An empty store, with a configuration of the test's own.
+    pub fn with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("keys")).unwrap();
         write_key(&dir.path().join("keys"), &TestKey::zsk(ZSK), ZSK, Timing::default());
         let metrics = Metrics::new().unwrap();
-        let loader = Loader::new(config(dir.path()), metrics.clone()).unwrap();
+        let mut config = config(dir.path());
+        change(&mut config);
+        let loader = Loader::new(config, metrics.clone()).unwrap();
         Self { dir, metrics, loader, now: start() }
     }
 
@@ -96,9 +103,10 @@ impl Bench {
 
     pub fn restart(self) -> Self {
         let Self { dir, loader, now, .. } = self;
+        let config = loader.config().clone();
         drop(loader);
         let metrics = Metrics::new().unwrap();
-        let loader = Loader::new(config(dir.path()), metrics.clone()).unwrap();
+        let loader = Loader::new(config, metrics.clone()).unwrap();
         Self { dir, metrics, loader, now }
     }
 
@@ -192,6 +200,7 @@ impl Bench {
 
 fn config(state_dir: &Path) -> Config {
     let zone = ZoneConfig {
+        announced: Vec::new(),
         anchor_file: None,
         require_signature: false,
         multi_signer: false,

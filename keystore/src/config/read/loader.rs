@@ -62,6 +62,9 @@ fn inbox(table: &mut Table<'_, '_>, loader: &mut LoaderConfig) {
     let mut limit = |key, range, field: &mut u32| {
         *field = table.get(key).and_then(|v| v.integer(range)).unwrap_or(*field);
     };
+    limit("accepted-max-generations", 1..=1_000_000, &mut loader.accepted_max_generations);
+    limit("accepted-max-days", 1..=100_000, &mut loader.accepted_max_days);
+    limit("accepted-min-days", 0..=100_000, &mut loader.accepted_min_days);
     limit("rejected-max-files", 1..=1_000_000, &mut loader.rejected_max_files);
     limit("rejected-max-octets", 1 << 20..=u32::MAX, &mut loader.rejected_max_octets);
 }

@@ -56,6 +56,7 @@ fn zone<'a>(
         policy(&v, policies)
     });
     let anchors = anchors(&mut table, name.as_ref(), need);
+    let announced = announced(&mut table, name.as_ref());
     let file_given = table.get("file");
     let file = file_given.as_ref().map(Value::path);
     let directory = match table.get("key-directory") {
@@ -76,6 +77,7 @@ fn zone<'a>(
         name: name?,
         policy: policy?,
         anchors,
+        announced: announced?,
         file: transposed(file)?,
         key_directory: directory?,
     };
@@ -155,6 +157,25 @@ fn anchors(
         path = Some(named);
     }
     (!anchors.is_empty() || need == Anchors::ToBeLearnt).then_some((anchors, path))
+}
+
+/// The standby and successor KSKs of `announced-ksks`.
+fn announced(table: &mut Table<'_, '_>, zone: Option<&Name>) -> Option<Vec<TrustAnchor>> {
+    let Some(value) = table.get("announced-ksks") else { return Some(Vec::new()) };
+    let texts = value.array()?;
+    if texts.len() > MAX_ANCHORS {
+        value.error(format!("expected at most {MAX_ANCHORS} DS or DNSKEY records"));
+        return None;
+    }
+    let (zone, mut announced) = (zone?, Vec::new());
+    for value in &texts {
+        match parse_trust_anchors(value.string()?, zone) {
+            Ok(found) if found.is_empty() => value.error("holds no DS or DNSKEY record"),
+            Ok(found) => announced.extend(found),
+            Err(error) => value.error(format!("{} {}", error.id, error.what)),
+        }
+    }
+    Some(announced)
 }
 
 fn anchor_file(path: &Path, zone: &Name) -> Result<Vec<TrustAnchor>, String> {

@@ -1,11 +1,12 @@
 //! Checks of the keys, before any signature is tried with them.
 
 use super::report::FindingList;
-use super::{BundleView, Subject};
+use super::{BundleView, KeyView, Subject};
 use crate::check::CheckId;
 use crate::crypto::Algorithm;
 
-/// SKR-KEY: every key is a zone key with protocol 3, ZSK (256) or KSK (257), not revoked, and its public key is well-formed.
+/// SKR-KEY: every key is a zone key with protocol 3, ZSK (256) or KSK (257), and its public key is well-formed. A revoked KSK (385)
+/// signs the DNSKEY RRset itself, as otherwise nobody may heed the revocation (RFC 5011 section 2.1).
 pub(super) fn check_keys(subject: &Subject<'_>, report: &mut FindingList) {
     const ID: CheckId = CheckId::SkrKey;
     for view in &subject.bundles {
@@ -15,9 +16,22 @@ pub(super) fn check_keys(subject: &Subject<'_>, report: &mut FindingList) {
         for kv in &view.keys {
             if let Some(fault) = &kv.fault {
                 report.reject(ID, Some(view.bundle), format!("key {}: {fault}", kv.tag));
+            } else if kv.key.is_revoked_ksk() && !signs_dnskey(view, kv) {
+                let what = format!(
+                    "key {}: flags {}: the key is revoked and does not sign the DNSKEY RRset, so that no resolver may heed it",
+                    kv.tag, kv.key.flags
+                );
+                report.reject(ID, Some(view.bundle), what);
             }
         }
     }
+}
+
+/// True when there is a signature over the DNSKEY RRset by this key. Whether it verifies is SKR-BAD-SIGNATURE's matter.
+fn signs_dnskey(view: &BundleView<'_>, kv: &KeyView) -> bool {
+    let rtype = view.bundle.dnskey.rtype;
+    let signatures = &view.bundle.signatures;
+    signatures.iter().any(|s| s.covered == rtype && (s.key_tag, s.algorithm) == (kv.tag, kv.key.algorithm))
 }
 
 /// SKR-ALGORITHM: every key and signature has an algorithm that is supported and not deprecated.

@@ -141,6 +141,9 @@ fn keys_of_cds(
         }
         let names = |key: &Dnskey| key.ds_rdata(&cds.owner, digest_type).is_some_and(|made| made == **rdata);
         let place = view.keys.iter().position(|kv| kv.tag == tag && kv.key.is_ksk() && names(&kv.key));
+        if place.is_some_and(|place| view.keys[place].key.is_revoked_ksk()) {
+            return Err(format!("the CDS for key {tag} names a revoked KSK"));
+        }
         named.insert(place.ok_or_else(|| format!("the CDS for key {tag} names no KSK of the DNSKEY RRset"))?);
         if digest_type == 1 {
             let what =
@@ -156,6 +159,9 @@ fn keys_of_cdnskey(view: &BundleView<'_>, cdnskey: &Rrset) -> Result<BTreeSet<us
     let find = |rdata: &[u8]| {
         let key = Dnskey::from_rdata(rdata).ok_or("a CDNSKEY record is too short")?;
         let place = view.keys.iter().position(|kv| kv.key.is_ksk() && kv.key == key);
+        if key.is_revoked_ksk() {
+            return Err(format!("the CDNSKEY for key {} names a revoked KSK", key.tag()));
+        }
         place.ok_or_else(|| format!("the CDNSKEY for key {} names no KSK of the DNSKEY RRset", key.tag()))
     };
     cdnskey.rdatas.iter().map(|rdata| find(rdata)).collect()

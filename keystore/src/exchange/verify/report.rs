@@ -135,7 +135,7 @@ pub const CHECKS: &[Check] = checks! {
     SkrWrongZone "every record and signature belongs to the zone",
     SkrOrder "bundles come in the order of their inceptions",
     SkrDuplicate "no two bundles share an inception",
-    SkrKey "every key is a well-formed ZSK (256) or KSK (257), not revoked",
+    SkrKey "every key is a well-formed ZSK (256) or KSK (257); a revoked KSK (385) signs",
     SkrAlgorithm "every key has a supported algorithm that is not deprecated",
     SkrCollision "no two keys of a bundle share tag and algorithm",
     SkrCds "CDS and CDNSKEY name KSKs of their bundle, agree, and do not break the delegation",

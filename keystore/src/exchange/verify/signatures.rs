@@ -159,6 +159,7 @@ impl<'a> Trust<'a> {
     fn is_trusted(&self, key: &Dnskey) -> bool {
         let context = self.subject.context;
         key.is_ksk()
+            && !key.is_revoked_ksk()
             && (self.learnt.contains(key) || context.anchors.iter().any(|a| a.matches(context.zone, key)))
     }
 
@@ -202,6 +203,8 @@ impl<'a> Trust<'a> {
             "no KSK is pinned for the zone; pin the DS or DNSKEY of its KSK".to_owned()
         } else if ksks.is_empty() {
             "there is no KSK in the DNSKEY RRset".to_owned()
+        } else if ksks.iter().all(|kv| kv.key.is_revoked_ksk()) {
+            format!("all KSKs in the DNSKEY RRset are revoked (pinned: {pinned}; in the set: {in_set})")
         } else if ksks.iter().any(|kv| self.is_trusted(&kv.key)) {
             "no good signature by a trusted KSK covers the DNSKEY RRset; was the KSK active at that time?"
                 .to_owned()
@@ -225,6 +228,7 @@ fn is_named(view: &BundleView<'_>, key: &Dnskey) -> bool {
     };
     let in_cdnskey = |r: &Rrset| r.rdatas.iter().any(|rdata| Dnskey::from_rdata(rdata).as_ref() == Some(key));
     key.is_ksk()
+        && !key.is_revoked_ksk()
         && (cds.is_some() || cdnskey.is_some())
         && cds.is_none_or(in_cds)
         && cdnskey.is_none_or(in_cdnskey)

@@ -10,11 +10,13 @@ use keystore::exchange::{Ksr, TrustAnchor, format, parse_trust_anchors};
 use keystore::keys::files as key_files;
 use keystore::policy::{self, Policy};
 use keystore::store::MAX_SKR_OCTETS;
+use keystore::time::Timestamp;
 
 use super::Args;
 use crate::files::{self, Named, one_line};
-use crate::judge::{Candidate, Evidence, Origin, Sources, Unread};
+use crate::judge::{Candidate, Evidence, Origin, Sources, Subject, Unread};
 use crate::operator::Operator;
+use crate::store::history::History;
 use crate::store::{self, ZoneState};
 
 /// Longest trust anchor file, in octets.
@@ -39,7 +41,7 @@ pub struct Gathered<'a> {
 
 impl<'a> Gatherer<'a> {
     /// Reads what is the same for every zone.
-    pub fn new(args: &'a Args, config: Option<&'a Config>) -> anyhow::Result<Self> {
+    pub fn new(args: &'a Args, config: Option<&'a Config>, now: Timestamp) -> anyhow::Result<Self> {
         let policy = match (&args.policy_file, &args.policy) {
             (Some(file), Some(name)) => Some(policy::load(file)?.get(name)?.clone()),
             _ => None,
@@ -47,7 +49,7 @@ impl<'a> Gatherer<'a> {
         let mut gatherer = Self { args, config, policy, sources: Sources::default(), first: None };
         if let (None, Some(zone)) = (config, &args.zone) {
             // What is wrong with a flag is told before what is wrong with a file.
-            gatherer.first = Some(gatherer.gather(zone, None)?);
+            gatherer.first = Some(gatherer.gather(zone, None, None, now)?);
         }
         Ok(gatherer)
     }
@@ -73,23 +75,33 @@ impl<'a> Gatherer<'a> {
     }
 
     /// Gathers what there is for `zone`: what a flag names, else what the configuration does.
-    pub fn gather(&mut self, zone: &Name, operator: Option<&Operator>) -> anyhow::Result<Gathered<'a>> {
+    pub fn gather(
+        &mut self,
+        zone: &Name,
+        candidate: Option<&Candidate>,
+        operator: Option<Operator>,
+        now: Timestamp,
+    ) -> anyhow::Result<Gathered<'a>> {
         if let Some(first) = self.first.take() {
             return Ok(first);
         }
         let args = self.args;
-        let (mut evidence, notes) = self.of_config(zone, operator);
+        let (mut evidence, notes) = self.of_config(candidate, operator, now)?;
         if let Some(path) = &args.trust_anchor {
             evidence.anchors = Cow::Owned(read_anchors(path, zone)?);
         }
         if let Some(dir) = &args.accepted {
-            evidence.state = Some(Cow::Owned(accepted(dir, zone)?));
+            let state = accepted(dir, zone)?;
+            let in_force = state.in_force.as_ref().map(|f| f.generation);
+            evidence.history = History::read(dir, zone, in_force, now).context("--accepted")?;
+            evidence.state = Some(Cow::Owned(state));
         }
         if let Some(path) = &args.request {
             evidence.requests = vec![read_request(path, zone)?];
         }
         if let Some(dir) = &args.key_directory {
-            evidence = evidence.with_keys(key_files::find_sealed(dir, zone).context("--key-directory")?);
+            let keys = key_files::find_sealed(dir, zone).context("--key-directory")?;
+            evidence = evidence.with_keys(keys)?;
         }
         if let Some(policy) = &self.policy {
             evidence.policy = Some(Cow::Owned(policy.clone()));
@@ -100,19 +112,26 @@ impl<'a> Gatherer<'a> {
     }
 
     /// The evidence that the daemon would have, and what is worth a note.
-    fn of_config(&mut self, zone: &Name, operator: Option<&Operator>) -> (Evidence<'a>, Vec<String>) {
-        let of_zone = |config: &'a Config| Some((config, config.zones.iter().find(|z| z.name == *zone)?));
-        let Some((config, of_zone)) = self.config.and_then(of_zone) else {
-            return (Evidence::default(), Vec::new());
+    fn of_config(
+        &mut self,
+        candidate: Option<&Candidate>,
+        operator: Option<Operator>,
+        now: Timestamp,
+    ) -> anyhow::Result<(Evidence<'a>, Vec<String>)> {
+        let (Some(config), Some(candidate)) = (self.config, candidate) else {
+            return Ok((Evidence::default(), Vec::new()));
         };
-        let (state, error) = store::peek(&config.state_dir.join("accepted"), zone);
+        let Some(zone) = config.zones.iter().find(|z| z.name == candidate.zone) else {
+            return Ok((Evidence::default(), Vec::new()));
+        };
+        let (state, error) = store::peek(&config.state_dir.join("accepted"), &zone.name);
         // The daemon goes on with what it has, too.
         let mut notes: Vec<String> =
             error.map(|error| format!("the accepted store is damaged: {error}")).into_iter().collect();
-        let (state, origin) = (Cow::Owned(state), Origin::Received);
-        let evidence = Evidence::gather(config, of_zone, state, operator, origin, &mut self.sources);
+        let subject = Subject { config, zone, state: Cow::Owned(state), operator, origin: Origin::Received };
+        let evidence = Evidence::gather(subject, candidate, &mut self.sources, now)?;
         notes.extend(evidence.parent.as_ref().map(|(parent, _)| parent.describe()));
-        (evidence, notes)
+        Ok((evidence, notes))
     }
 }
 

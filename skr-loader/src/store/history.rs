@@ -1,0 +1,307 @@
+//! What generations that were replaced have signed, so that nothing of them comes into force again by itself; and how many are kept.
+//!
+//! A signature is known by what it signs ([`Mark`]), not by its octets: an SKR that was signed twice has other octets and says the same.
+//!
+//! ```text
+//! accepted/ZONE/1.skr 2.skr ─┐
+//! accepted/ZONE/replaced ────┴─▶ History: Mark → the generation that had it last
+//! ```
+//! `replaced` keeps the marks of generations whose files were removed, a line each: `<expiration> <generation> <mark in hex>`.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use keystore::config::LoaderConfig;
+use keystore::dns::Name;
+use keystore::durable;
+use keystore::exchange::{Bundle, bind};
+use keystore::store::{self, StoreError, digest, zone_dir};
+use keystore::time::Timestamp;
+
+use super::{Digest, generation_of, received_path};
+use crate::files::{self, FileError, Named, hex};
+
+/// The file of the marks whose generations are gone.
+const REPLACED: &str = "replaced";
+/// Longest such file, in octets. A line has some ninety.
+const MAX_OCTETS: u64 = 64 << 20;
+
+/// SHA-256 of what a signature signs: its own times and key tag, and the RRset (RFC 4034 section 3.1.8.1).
+pub type Mark = Digest;
+
+/// The marks of the signatures of a bundle.
+pub fn marks(bundle: &Bundle) -> impl Iterator<Item = Mark> + '_ {
+    bundle.signatures.iter().filter_map(|signature| {
+        let rrset = bundle.rrsets().find(|rrset| rrset.rtype == signature.covered)?;
+        Some(digest(&signature.signed_data(rrset)))
+    })
+}
+
+/// What generations that were replaced have signed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    marks: HashMap<Mark, u64>,
+}
+
+impl History {
+    /// Reads the generations before `in_force`, or before the newest one where none is in force. What has expired by `now` is left out.
+    pub fn read(
+        accepted: &Path,
+        zone: &Name,
+        in_force: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let dir = zone_dir(accepted, zone);
+        let mut history = Self::default();
+        for (mark, line) in read_replaced(&dir)? {
+            if line.expiration >= now {
+                history.marks.insert(mark, line.generation);
+            }
+        }
+        let mut generations = generations(&dir)?;
+        let end = in_force.or_else(|| generations.last().copied()).unwrap_or(0);
+        generations.retain(|generation| *generation < end);
+        for generation in generations {
+            for (mark, line) in marks_of_file(&dir, zone, generation)? {
+                if line.expiration >= now {
+                    history.marks.insert(mark, generation);
+                }
+            }
+        }
+        Ok(history)
+    }
+
+    /// The marks of `bundles`, as those of `generation`.
+    #[cfg(test)]
+    pub fn of(bundles: &[Bundle], generation: u64) -> Self {
+        Self { marks: bundles.iter().flat_map(marks).map(|mark| (mark, generation)).collect() }
+    }
+
+    /// The replaced generation that has signed this.
+    #[must_use]
+    pub fn generation_of(&self, mark: &Mark) -> Option<u64> {
+        self.marks.get(mark).copied()
+    }
+}
+
+/// How many generations are kept, and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Generations of a zone at most, the one in force among them.
+    pub generations: usize,
+    /// Seconds after which a generation that was replaced goes, whatever their number is.
+    pub longest: u64,
+    /// Seconds for which a generation that was replaced stays, whatever their number is.
+    pub shortest: u64,
+}
+
+impl From<&LoaderConfig> for Keep {
+    fn from(config: &LoaderConfig) -> Self {
+        const DAY: u64 = 86_400;
+        Self {
+            generations: usize::try_from(config.accepted_max_generations).unwrap_or(usize::MAX),
+            longest: u64::from(config.accepted_max_days) * DAY,
+            shortest: u64::from(config.accepted_min_days) * DAY,
+        }
+    }
+}
+
+/// Removes generations of `zone` that are older than `in_force` and not to be kept at `now`. Gives their numbers. Their marks are kept
+/// until they expire, and are on disk before anything is removed.
+pub fn prune(
+    accepted: &Path,
+    zone: &Name,
+    in_force: u64,
+    keep: Keep,
+    now: Timestamp,
+) -> Result<Vec<u64>, StoreError> {
+    let dir = zone_dir(accepted, zone);
+    let generations: Vec<u64> = generations(&dir)?.into_iter().filter(|n| *n <= in_force).collect();
+    let mut gone = Vec::new();
+    for (i, pair) in generations.windows(2).enumerate() {
+        let [generation, next] = [pair[0], pair[1]];
+        let Some(age) = age(&store::skr_path(&dir, next), now) else { continue };
+        let too_many = generations.len() - i > keep.generations;
+        if age > keep.shortest && (too_many || age > keep.longest) {
+            gone.push(generation);
+        }
+    }
+    if gone.is_empty() {
+        return Ok(gone);
+    }
+    let mut replaced = read_replaced(&dir)?;
+    replaced.retain(|_, line| line.expiration >= now);
+    for generation in &gone {
+        let marks = marks_of_file(&dir, zone, *generation)?;
+        replaced.extend(marks.into_iter().filter(|(_, line)| line.expiration >= now));
+    }
+    write_replaced(&dir, &replaced)?;
+    let paths: Vec<PathBuf> = gone
+        .iter()
+        .flat_map(|generation| [store::skr_path(&dir, *generation), received_path(&dir, *generation)])
+        .collect();
+    let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    durable::remove_each(&paths).map_err(|source| StoreError::Io { path: dir.clone(), source })?;
+    Ok(gone)
+}
+
+/// Seconds since the file was written; `None` when that is not known, or lies in the future.
+fn age(path: &Path, now: Timestamp) -> Option<u64> {
+    let written = path.symlink_metadata().ok()?.modified().ok()?;
+    let written = written.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
+    now.secs().checked_sub(written)
+}
+
+/// The numbers of the generations in the folder, in order.
+fn generations(dir: &Path) -> Result<Vec<u64>, StoreError> {
+    let io = |source| StoreError::Io { path: dir.to_owned(), source };
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(io)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(io)?.path();
+        if path.extension().is_some_and(|e| e == "skr") {
+            found.extend(generation_of(&path));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Where a mark comes from, and how long it counts.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    expiration: Timestamp,
+    generation: u64,
+}
+
+fn marks_of_file(dir: &Path, zone: &Name, generation: u64) -> Result<HashMap<Mark, Line>, StoreError> {
+    let path = store::skr_path(dir, generation);
+    let octets = match files::read(&path, Named::ByDrop, store::MAX_SKR_OCTETS) {
+        Ok(file) => file.octets,
+        Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(FileError::Io(source)) => return Err(StoreError::Io { path, source }),
+        // Altered from outside: what it had signed is not known any more.
+        Err(error) => {
+            tracing::warn!(file = %path.display(), %error, "an old generation does not read");
+            return Ok(HashMap::new());
+        }
+    };
+    let Ok(skr) = bind::parse_skr(&octets, zone) else {
+        tracing::warn!(file = %path.display(), "an old generation does not read");
+        return Ok(HashMap::new());
+    };
+    let line = |bundle: &Bundle| Line { expiration: bundle.expiration(), generation };
+    Ok(skr.bundles.iter().flat_map(|bundle| marks(bundle).map(move |mark| (mark, line(bundle)))).collect())
+}
+
+fn read_replaced(dir: &Path) -> Result<HashMap<Mark, Line>, StoreError> {
+    let path = dir.join(REPLACED);
+    let octets = match files::read(&path, Named::ByDrop, MAX_OCTETS) {
+        Ok(file) => file.octets,
+        Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(FileError::Io(source)) => return Err(StoreError::Io { path, source }),
+        Err(_) => return Err(altered(path)),
+    };
+    let parse = |line: &str| {
+        let mut words = line.split(' ');
+        let expiration = Timestamp::from_secs(words.next()?.parse().ok()?);
+        let generation = words.next()?.parse().ok()?;
+        let mark = data_encoding::HEXLOWER.decode(words.next()?.as_bytes()).ok()?.try_into().ok()?;
+        words.next().is_none().then_some((mark, Line { expiration, generation }))
+    };
+    let text = String::from_utf8(octets).ok();
+    let lines = text.as_deref().and_then(|text| text.lines().map(parse).collect());
+    lines.ok_or_else(|| altered(path))
+}
+
+fn altered(path: PathBuf) -> StoreError {
+    StoreError::Damaged { path, what: "it was altered from outside; restore it, or move it away" }
+}
+
+fn write_replaced(dir: &Path, lines: &HashMap<Mark, Line>) -> Result<(), StoreError> {
+    let path = dir.join(REPLACED);
+    let mut sorted: Vec<_> =
+        lines.iter().map(|(mark, l)| (l.expiration.secs(), l.generation, mark)).collect();
+    sorted.sort_unstable();
+    let text = sorted.into_iter().fold(String::new(), |mut text, (expiration, generation, mark)| {
+        let _ = writeln!(text, "{expiration} {generation} {}", hex(mark));
+        text
+    });
+    durable::write(&path, text.as_bytes(), super::SKR_MODE).map_err(|source| StoreError::Io { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{DAY, skr, start, zone};
+
+    /// A folder with generations 1 to `count`; each was written `step` days after the one before, the last one at `start`.
+    fn folder(count: u64, step: u64) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let of_zone = zone_dir(dir.path(), &zone());
+        fs::create_dir(&of_zone).unwrap();
+        for n in 1..=count {
+            let path = store::skr_path(&of_zone, n);
+            fs::write(&path, skr(9 * n).text()).unwrap();
+            let time = start().minus((count - n) * step * DAY);
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(time.secs());
+            fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn generations_go_by_number_and_age_and_never_when_they_were_in_force_lately() {
+        let keep = |generations, longest: u64, shortest: u64| Keep {
+            generations,
+            longest: longest * DAY,
+            shortest: shortest * DAY,
+        };
+        // Six generations, ten days apart: generation 5 was replaced now, 4 ten days ago, … 1 forty days ago.
+        for (what, keep, gone) in [
+            ("few enough", keep(6, 1000, 5), &[][..]),
+            ("too many", keep(3, 1000, 5), &[1, 2, 3]),
+            ("too many, and one was in force lately", keep(3, 1000, 25), &[1, 2]),
+            ("all were in force lately", keep(1, 1000, 50), &[]),
+            ("too old", keep(100, 25, 5), &[1, 2]),
+            ("one only", keep(1, 1000, 0), &[1, 2, 3, 4]),
+        ] {
+            let dir = folder(6, 10);
+            let before = History::read(dir.path(), &zone(), Some(6), start()).unwrap();
+            assert_eq!(prune(dir.path(), &zone(), 6, keep, start()).unwrap(), gone, "{what}");
+            let after = History::read(dir.path(), &zone(), Some(6), start()).unwrap();
+            assert_eq!(
+                before.marks.keys().collect::<std::collections::BTreeSet<_>>(),
+                after.marks.keys().collect(),
+                "{what}: nothing is forgotten"
+            );
+            let left = generations(&zone_dir(dir.path(), &zone())).unwrap();
+            assert!(
+                left.iter().all(|n| !gone.contains(n)) && left.len() == 6 - gone.len(),
+                "{what}: {left:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn marks_are_kept_until_they_expire() {
+        let dir = folder(3, 10);
+        let keep = Keep { generations: 1, longest: 0, shortest: 0 };
+        assert_eq!(prune(dir.path(), &zone(), 3, keep, start().plus(DAY)).unwrap(), [1, 2]);
+        let read =
+            |days| History::read(dir.path(), &zone(), Some(3), start().plus(days * DAY)).unwrap().marks.len();
+        assert!(read(1) > read(40) && read(40) > 0 && read(200) == 0, "{} {}", read(1), read(40));
+        // A damaged file is no empty one.
+        fs::write(zone_dir(dir.path(), &zone()).join(REPLACED), "garbage\n").unwrap();
+        assert!(matches!(
+            History::read(dir.path(), &zone(), Some(3), start()),
+            Err(StoreError::Damaged { .. })
+        ));
+    }
+}
