@@ -78,6 +78,7 @@ check_ids! {
     KsrChainOverlap = "KSR-CHAIN-OVERLAP",
     KsrChainSkr = "KSR-CHAIN-SKR",
     KsrClass = "KSR-CLASS",
+    KsrClock = "KSR-CLOCK",
     KsrDomain = "KSR-DOMAIN",
     KsrEmpty = "KSR-EMPTY",
     KsrEnd = "KSR-END",

@@ -24,6 +24,7 @@ pub const CHECKS: &[Check] = &[
         id: CheckId::KsrHorizon,
         holds: "it is not over, and does not reach more than eleven years ahead",
     },
+    Check { id: CheckId::KsrClock, holds: "it was written before now, by the clock of this machine" },
     Check { id: CheckId::KsrKeyProtocol, holds: "each key has protocol 3" },
     Check { id: CheckId::KsrKeyFlags, holds: "each key is a ZSK: flags 256" },
     Check { id: CheckId::KsrKeyInvalid, holds: "each key is well-formed" },
@@ -52,6 +53,8 @@ pub const CHECKS: &[Check] = &[
 
 /// Eleven years, in seconds: the loader's own horizon (SKR-HORIZON).
 const HORIZON: u64 = 11 * 365 * 86_400;
+/// Seconds by which the clocks of the two sides may differ.
+const CLOCK_SKEW: u64 = 300;
 /// Five years, in seconds.
 const LONG: u64 = 5 * 365 * 86_400;
 
@@ -114,6 +117,28 @@ pub(crate) fn check_horizon(ksr: &Ksr, end: Timestamp, now: Timestamp, out: &mut
         let what = format!("it reaches to {end}, more than eleven years ahead; no loader takes that");
         out.refuse_unless(Waiver::LongSpan, CheckId::KsrHorizon, None, what);
     }
+}
+
+/// KSR-CLOCK: the request was written before `now`, the time of the ceremony; clocks may differ by some minutes.
+pub(crate) fn check_clock(written: Option<Timestamp>, now: Timestamp, out: &mut Findings) {
+    if let Some(written) = written.filter(|written| *written > now.plus(CLOCK_SKEW)) {
+        let what = format!(
+            "it says that it was written at {written} or later, {} after the time of this machine, {now}: one of the two clocks is wrong; compare them before anything is signed",
+            duration_text(written.since(now))
+        );
+        out.note(CheckId::KsrClock, None, what);
+    }
+}
+
+/// A time span as people say it: in the largest unit that it fills.
+pub(crate) fn duration_text(seconds: u64) -> String {
+    let (number, unit) = match seconds {
+        0..120 => (seconds, "second"),
+        120..7200 => (seconds / 60, "minute"),
+        7200..172_800 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
 }
 
 /// KSR-POP-MISSING and KSR-POP-INVALID: one finding a key and kind, at the first bundle.

@@ -173,6 +173,14 @@ fn command(
             "-F: FIPS mode is not available, because not every cryptographic library used here is validated; leave the option out",
         ));
     }
+    let now = match &line.check.now {
+        Some(_) if line.words.first().is_none_or(|word| word != "check") => {
+            return Err(Failure::usage(
+                "--now goes with check; the other commands take the time of the clock",
+            ));
+        }
+        given => time(given, now)?.unwrap_or(now),
+    };
     let path = line.common.output.as_ref().map(|path| protected(&line).target(path)).transpose();
     let path = path.map_err(|e| Failure::Fatal(format!("cannot write {e}")))?;
     let (text, good) = if line.common.all {

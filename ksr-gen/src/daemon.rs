@@ -14,6 +14,7 @@
 //!
 //! [`Rounds`] looks at many zones again and again ([`Timer`]) and tells people ([`Notices`]); [`TimerLock`] keeps a second timer away.
 
+mod clock;
 mod fit;
 mod lock;
 mod mail;
@@ -98,6 +99,8 @@ pub enum Closed {
     Expired,
     /// KSR-KEYS-CHANGED: the key files or the policy are others by now; a new request takes its place.
     KeysChanged,
+    /// It was written by a clock that ran ahead, and the clock has been right again for some time.
+    FromTheFuture,
 }
 
 /// Error of a look. Nothing was replaced; the next look tries again.

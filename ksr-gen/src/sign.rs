@@ -51,6 +51,8 @@ pub struct Signing<'a> {
     pub now: Timestamp,
     /// The checks that the operator waives.
     pub waivers: Waivers,
+    /// The time at which the request says that it was written.
+    pub written: Option<Timestamp>,
 }
 
 impl<'a> Signing<'a> {
@@ -76,6 +78,7 @@ impl<'a> Signing<'a> {
             previous: None,
             now,
             waivers: Waivers::NONE,
+            written: None,
         }
     }
 
@@ -200,6 +203,7 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
     let mut findings = Findings::new(waivers);
     check::check(ksr, policy, &ksks, end, &mut findings);
     check::check_horizon(ksr, end, signing.now, &mut findings);
+    check::check_clock(signing.written, signing.now, &mut findings);
     if let Some(previous) = signing.previous {
         chain::check(ksr, previous, &signing.known(&ksks), signing.now, &mut findings);
     }
@@ -272,7 +276,7 @@ fn no_ksk(ksks: &[Use<'_>], at: Timestamp) -> (String, Advice) {
         let what = format!(
             "{} begins to sign at {activate}, {} after the bundle: {UNSIGNED}",
             named(ksk),
-            duration_text(activate.since(at))
+            check::duration_text(activate.since(at))
         );
         return (what, Advice::MoveKskTimes(at));
     }
@@ -292,17 +296,6 @@ fn no_ksk(ksks: &[Use<'_>], at: Timestamp) -> (String, Advice) {
         return (what, Advice::MakeKsk);
     }
     (format!("none of the {} KSK(s) is active, {UNSIGNED}", ksks.len()), Advice::MakeKsk)
-}
-
-/// A time as people say it: the largest unit that it fills.
-fn duration_text(seconds: u64) -> String {
-    let (number, unit) = match seconds {
-        0..120 => (seconds, "second"),
-        120..7200 => (seconds / 60, "minute"),
-        7200..172_800 => (seconds / 3600, "hour"),
-        _ => (seconds / 86_400, "day"),
-    };
-    format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Decides when each KSK is used; finds KSR-PARENT-DS, KSR-KSK-HELD and KSR-KSK-LEFT.

@@ -19,7 +19,7 @@ use keystore::policy::Policy;
 use keystore::time::Timestamp;
 
 use crate::chain;
-use crate::check::collide;
+use crate::check::{check_clock, collide};
 use crate::finding::{Advice, Findings, KsrFinding, Waiver, Waivers};
 use crate::rollover::{is_revoked_file, is_same_key};
 
@@ -49,8 +49,13 @@ pub(crate) enum SigningXmlError {
 }
 
 /// The checks on top of those of the form, as [`crate::check::CHECKS`] has them.
-pub(crate) const MORE_CHECKS: &[CheckId] =
-    &[CheckId::KsrKeyCollision, CheckId::KsrChainSkr, CheckId::KsrNoKsk, CheckId::KsrProve];
+pub(crate) const MORE_CHECKS: &[CheckId] = &[
+    CheckId::KsrClock,
+    CheckId::KsrKeyCollision,
+    CheckId::KsrChainSkr,
+    CheckId::KsrNoKsk,
+    CheckId::KsrProve,
+];
 
 impl<'a> SigningXml<'a> {
     /// The KSKs of the folder.
@@ -80,6 +85,7 @@ impl<'a> SigningXml<'a> {
         if let Some(previous) = self.previous {
             of_form(&mut out, check_chain(self.request, previous, &rules));
         }
+        check_clock(self.request.timestamp, self.now, &mut out);
         self.check_previous(&mut out);
         self.check_collisions(&mut out);
         self.check_ksks(&mut out);

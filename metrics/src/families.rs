@@ -107,7 +107,7 @@ families! {
     ksr_due_timestamp_seconds: GaugeFamily ["zone"] = "When the next request must exist; 0 unknown.";
     ksr_period_end_timestamp_seconds: GaugeFamily ["zone"] = "End of the period that the newest request asks for; 0 none.";
     ksr_pending_since_timestamp_seconds: GaugeFamily ["zone"] = "When the oldest unanswered request was written; 0 none.";
-    ksr_requests_closed_total: CounterFamily ["zone", "reason"] = "Requests that need no answer any more: answered, superseded, expired, keys_changed.";
+    ksr_requests_closed_total: CounterFamily ["zone", "reason"] = "Requests that need no answer any more: answered, superseded, expired, keys_changed, clock.";
     ksr_urgency: GaugeFamily ["zone"] = "How much the open request presses: 0 none is open, 1 notice, 2 reminder, 3 warning, 4 critical.";
     ksr_notices_total: CounterFamily ["zone", "result"] = "Notices of open requests by result: ok, failed.";
     ksr_last_notice_success: GaugeFamily ["zone"] = "1 when nobody has to be told of an open request, 0 when the last try failed.";

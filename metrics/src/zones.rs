@@ -16,7 +16,7 @@ pub const IMPORT_RESULTS: [&str; 3] = ["accepted", "rejected", "unchanged"];
 /// Results of writing a request.
 pub const KSR_RESULTS: [&str; 2] = ["written", "failed"];
 /// Reasons for which a request needs no answer any more.
-pub const CLOSE_REASONS: [&str; 4] = ["answered", "superseded", "expired", "keys_changed"];
+pub const CLOSE_REASONS: [&str; 5] = ["answered", "superseded", "expired", "keys_changed", "clock"];
 /// Roles of a key.
 pub const ROLES: [&str; 2] = ["ksk", "zsk"];
 /// States of a key by its times.

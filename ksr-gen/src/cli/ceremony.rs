@@ -59,6 +59,7 @@ impl<'a> Ceremony<'a> {
             previous,
             now: self.job.now,
             waivers: self.waivers,
+            written: None,
         })
     }
 

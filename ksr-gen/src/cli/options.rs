@@ -119,6 +119,9 @@ pub(super) struct CheckOptions {
     /// Print the report as JSON
     #[arg(long)]
     pub(super) json: bool,
+    /// Judge as at TIME, in place of the time of the clock
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(super) now: Option<String>,
 }
 
 /// Options of `sign` alone.

@@ -38,7 +38,8 @@ pub(super) fn request(
             return Err(Failure::usage(text));
         }
         let serial = job.now.secs();
-        let xml = request::xml(&ksr, &keys, job.policy, interval.end, serial).map_err(with_option)?;
+        let mut xml = request::xml(&ksr, &keys, job.policy, interval.end, serial).map_err(with_option)?;
+        xml.timestamp = Some(job.now);
         return Ok(xml::print_request(&xml));
     }
     if form == Format::Knot {

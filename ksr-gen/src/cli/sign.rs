@@ -17,6 +17,7 @@ use super::{Failure, Listener};
 use crate::finding::{Findings, KsrFinding, Waiver};
 use crate::merge::{self, Named};
 use crate::sign::{self, SigningPlan};
+use crate::written::written_at;
 use crate::{PROGRAM, check, sign_xml};
 
 /// The first request of a ceremony.
@@ -72,6 +73,7 @@ fn sign_text(
         (ksr, sources) = merge_requests(ceremony, &line.sign.ksr[1..], first, stdin, console)?;
     }
     let mut signing = ceremony.signing(&ksr, keys, end, parent.as_ref(), previous.as_ref())?;
+    signing.written = written_at(&first.octets);
     if merged {
         // The proofs of each request were looked at; nobody has signed the merged bundles.
         signing.waivers = signing.waivers.with(Waiver::NoPossession);

@@ -36,6 +36,7 @@ struct AcceptedMark {
 /// What the timer needs of an accepted SKR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Coverage {
+    pub(super) begin: Timestamp,
     pub(super) end: Timestamp,
     last_inception: Timestamp,
 }
@@ -84,24 +85,13 @@ impl Memory {
         let coverage = skr.as_ref().map(|skr| {
             let last = skr.bundles.last();
             Coverage {
+                begin: skr.bundles.first().map_or(Timestamp::EPOCH, |first| first.inception),
                 end: last.map_or(Timestamp::EPOCH, Bundle::expiration),
                 last_inception: last.map_or(Timestamp::EPOCH, |last| last.inception),
             }
         });
         self.accepted = mark.zip(coverage);
         Ok((coverage, skr))
-    }
-
-    /// A request that was written later than `now` means that the clock is wrong, or was wrong when the request was written.
-    pub(super) fn refuse_requests_of_the_future(
-        &mut self,
-        open: &[OpenRequest],
-        now: Timestamp,
-    ) -> Result<(), TickError> {
-        let Some(request) = open.iter().find(|request| request.written > now) else { return Ok(()) };
-        let path = request.path.display();
-        let why = format!("{path} was written later; remove that file if the clock was ahead at the time");
-        Err(TickError::Clock { now, why })
     }
 
     /// Holds the keys against the open request and, where none is due by the coverage, against the accepted SKR. Does nothing when

@@ -105,6 +105,7 @@ pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     // The mail and the note are made again where they are needed, so that it does not matter when they cannot be moved.
     let _ = fs::rename(mail_path(path), mail_path(&to));
     let _ = fs::remove_file(told_path(path));
+    let _ = fs::remove_file(future_path(path));
     Ok(to)
 }
 
@@ -116,4 +117,9 @@ pub(super) fn mail_path(request: &Path) -> PathBuf {
 /// The note of the levels told, beside a request.
 pub(super) fn told_path(request: &Path) -> PathBuf {
     request.with_extension("told")
+}
+
+/// The note of since when the clock has been before the time of a request, beside the request.
+pub(super) fn future_path(request: &Path) -> PathBuf {
+    request.with_extension("future")
 }

@@ -46,6 +46,7 @@ const fn reason(why: Closed) -> &'static str {
         Closed::Superseded => "superseded",
         Closed::Expired => "expired",
         Closed::KeysChanged => "keys_changed",
+        Closed::FromTheFuture => "clock",
     }
 }
 

@@ -15,6 +15,7 @@ use keystore::store;
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 
+use super::clock::set_aside_requests_of_the_future;
 use super::memory::{Memory, Sides, due};
 use super::outbox::{OpenRequest, footer, newest, open_requests, set_aside};
 use super::{Closed, TickError, TimerOutcome, TimerReport};
@@ -96,14 +97,15 @@ impl Timer {
         let coverage_end = coverage.map(|coverage| coverage.end);
         let planned = due(coverage, &zone.policy, config.lead, now);
         let mut open = open_requests(&outbox, config.period)?;
-        memory.refuse_requests_of_the_future(&open, now)?;
+        let begin = coverage.map(|coverage| coverage.begin);
+        let mut closed = set_aside_requests_of_the_future(&mut open, begin, now)?;
         let sides = Sides { zone, folder, accepted: &accepted, skr, open: newest(&open), planned, now };
         memory.judge(sides)?;
         let (key_files, warnings) = memory.unsaid.take().unzip();
         let judged = memory.judged.as_ref();
         let left_behind = judged.is_some_and(|judged| judged.coverage.is_some());
         let due = if left_behind { planned.min(now) } else { planned };
-        let closed = close(&mut open, |request| close_reason(request, coverage_end, due, now))?;
+        closed.extend(close(&mut open, |request| close_reason(request, coverage_end, due, now))?);
         let open = newest(&open).cloned();
         let damaged = judged.and_then(|judged| judged.damaged.clone());
         let changed = judged.and_then(|judged| judged.request.clone());
