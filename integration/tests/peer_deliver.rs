@@ -223,3 +223,55 @@ fn a_hook_gets_the_documented_environment() {
         last = Some(at);
     }
 }
+
+/// While named's key folder has a ZSK without a Publish or Activate time, published or not, named switches to no bundle. The loader
+/// names the key and the command that mends it, and that command does.
+#[test]
+fn a_zsk_whose_times_named_cannot_stand_holds_the_delivery_back_until_it_has_them() {
+    const TIMES: [(&str, &[&str]); 4] = [
+        ("no-activate", &["-P", "now", "-A", "none"]),
+        ("no-times", &["-P", "none", "-A", "none"]),
+        ("future", &["-P", "+1y", "-A", "none"]),
+        ("no-publish", &["-P", "none", "-A", "+1y"]),
+    ];
+    let Some(site) = Site::new(CALM, "+60d") else { return };
+    let (named, _) = site.alone(&site.ceremony("+30d", "skr"));
+    let keygen = |times: &[&str]| {
+        let mut keygen = common::peer("dnssec-keygen").expect("was there");
+        let base =
+            common::stdout(keygen.arg("-K").arg(site.path("named")).args(["-a", "13"]).args(times).arg(ZONE));
+        site.path("named").join(base.trim())
+    };
+    let remove = |base: &std::path::Path| {
+        for suffix in ["key", "private", "state"] {
+            // named and dnssec-settime write the state file; dnssec-keygen without a policy does not.
+            let _ = std::fs::remove_file(format!("{}.{suffix}", base.display()));
+        }
+    };
+    for (name, times) in TIMES {
+        let key = keygen(times);
+        let complaints = || named.log().matches("dns_keymgr_offline failed: not found").count();
+        let before = complaints();
+        named.rndc(&["loadkeys", ZONE]);
+        common::wait_for(&format!("{name}: a rekey that fails"), Duration::from_secs(10), || {
+            (complaints() > before).then_some(())
+        });
+        remove(&key);
+    }
+    let loader = site.load(&target("times", &named, ""));
+    loader.drop_file(&site.ceremony("+30d", "skr"));
+    loader.wait("times", 1);
+    // The first of them is published, so that named would add it to the bundle in any case.
+    for (generation, (name, times)) in (2..).zip(&TIMES[1..]) {
+        let key = keygen(times);
+        loader.drop_file(&site.ceremony(&format!("+{}d", 30 + generation), name));
+        let line = wait_for_log(&["times", "held back", &key.display().to_string()]);
+        let command = line.split_once("dnssec-settime ").expect("the command").1;
+        let mut settime = common::peer("dnssec-settime").expect("was there");
+        common::run(settime.args(command.split_whitespace().take_while(|word| !word.contains('='))));
+        loader.wait("times", generation);
+        assert_eq!(look(named.port, &site.ksk).bad, 0, "{name}");
+        // A key whose Publish has come would now be added to the bundle.
+        remove(&key);
+    }
+}

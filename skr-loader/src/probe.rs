@@ -58,13 +58,13 @@ pub enum ProofError {
         /// The system's word.
         source: io::Error,
     },
-    /// The answer is none.
-    #[error("the answer to {rtype} is {what}")]
+    /// What came is not an answer.
+    #[error("the answer to {rtype} is {fault}")]
     BadAnswer {
         /// What was asked for.
         rtype: Rtype,
-        /// What came.
-        what: String,
+        /// What is wrong with what came.
+        fault: AnswerFault,
     },
     /// An RRset is not that of the bundle.
     #[error(
@@ -104,6 +104,45 @@ pub enum ProofError {
     },
 }
 
+/// What is wrong with a message that came as an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnswerFault {
+    /// The query cannot be written, so none was sent.
+    #[error("none: the query cannot be written")]
+    NoQuery,
+    /// It is no DNS message.
+    #[error("malformed")]
+    Malformed,
+    /// Another ID, a query, or cut off over TCP.
+    #[error("none to our question")]
+    NotOurs,
+    /// The server reports an error.
+    #[error("{0}")]
+    Rcode(Rcode),
+    /// The AA bit is not set.
+    #[error("not authoritative")]
+    NotAuthoritative,
+    /// The question is missing.
+    #[error("without the question")]
+    NoQuestion,
+    /// It answers another question.
+    #[error("to another question")]
+    OtherQuestion,
+    /// It has records of another owner or class.
+    #[error("with records of another name")]
+    OtherName,
+    /// It has records of this type, which was not asked for.
+    #[error("with records of another type, {0}")]
+    OtherType(Rtype),
+    /// A record is longer than a record can be.
+    #[error("too long")]
+    TooLong,
+    /// It has no record where there must be one.
+    #[error("empty")]
+    Empty,
+}
+
 /// Asks one server.
 #[derive(Debug, Clone)]
 pub struct Probe {
@@ -131,6 +170,12 @@ impl ProofError {
             Self::NotValid { rtype, .. } => rtype.0 != Rtype::SOA.0,
             Self::NoAnswer { .. } | Self::Differs { .. } => false,
         }
+    }
+
+    /// True when the server has the zone in its configuration and cannot answer for it.
+    #[must_use]
+    pub const fn is_servfail(&self) -> bool {
+        matches!(self, Self::BadAnswer { fault: AnswerFault::Rcode(Rcode::SERVFAIL), .. })
     }
 
     /// True when what is served was good once and the server should have renewed it.
@@ -218,17 +263,16 @@ impl Probe {
         }
         let soa = self.ask(zone, Rtype::SOA, until)?;
         if soa.rrset.rdatas.is_empty() {
-            return Err(ProofError::BadAnswer { rtype: Rtype::SOA, what: "empty".to_owned() });
+            return Err(ProofError::BadAnswer { rtype: Rtype::SOA, fault: AnswerFault::Empty });
         }
         check_signatures(&soa, zone, &keys, now)?;
         Ok(served_is)
     }
 
     fn ask(&self, zone: &Name, rtype: Rtype, until: Instant) -> Result<Answer, ProofError> {
-        let bad = |what: String| ProofError::BadAnswer { rtype, what };
+        let bad = |fault| ProofError::BadAnswer { rtype, fault };
         let id = message_id();
-        let query = query(zone, rtype, id, self.recursive)
-            .ok_or_else(|| bad("none: the query cannot be written".to_owned()))?;
+        let query = query(zone, rtype, id, self.recursive).ok_or_else(|| bad(AnswerFault::NoQuery))?;
         let no_answer = |source| ProofError::NoAnswer { server: self.server, source };
         let mut reply = self.over_udp(&query, id, until).map_err(no_answer)?;
         if reply.get(2).is_some_and(|flags| flags & 0x02 != 0) {
@@ -372,44 +416,43 @@ fn is_zone(name: &impl ToName, zone: &Name) -> bool {
 }
 
 /// Takes the RRset asked for and its signatures out of an answer.
-fn read(reply: &[u8], zone: &Name, rtype: Rtype, id: u16, recursive: bool) -> Result<Answer, String> {
-    let malformed = |_| "malformed".to_owned();
-    let message = Message::from_octets(reply).map_err(|_| "shorter than a header".to_owned())?;
+fn read(reply: &[u8], zone: &Name, rtype: Rtype, id: u16, recursive: bool) -> Result<Answer, AnswerFault> {
+    let message = Message::from_octets(reply).map_err(|_| AnswerFault::Malformed)?;
     let header = message.header();
     if header.id() != id || !header.qr() || header.tc() {
-        return Err("none to our question".to_owned());
+        return Err(AnswerFault::NotOurs);
     }
     if header.rcode() != Rcode::NOERROR {
-        return Err(header.rcode().to_string());
+        return Err(AnswerFault::Rcode(header.rcode()));
     }
     if !recursive && !header.aa() {
-        return Err("not authoritative".to_owned());
+        return Err(AnswerFault::NotAuthoritative);
     }
-    let question = message.sole_question().map_err(|_| "without the question".to_owned())?;
+    let question = message.sole_question().map_err(|_| AnswerFault::NoQuestion)?;
     if !is_zone(question.qname(), zone) || question.qtype().to_int() != rtype.0 {
-        return Err("to another question".to_owned());
+        return Err(AnswerFault::OtherQuestion);
     }
     let mut rrset = Rrset { owner: zone.clone(), rtype, ttl: u32::MAX, rdatas: Vec::new() };
     let mut signatures = Vec::new();
-    for record in message.answer().map_err(malformed)? {
-        let record = record.map_err(malformed)?;
+    for record in message.answer().map_err(|_| AnswerFault::Malformed)? {
+        let record = record.map_err(|_| AnswerFault::Malformed)?;
         if !is_zone(&record.owner(), zone) || record.class() != Class::IN {
-            return Err("with records of another name".to_owned());
+            return Err(AnswerFault::OtherName);
         }
         let (found, ttl) = (Rtype(record.rtype().to_int()), record.ttl().as_secs());
         if found != rtype && found != Rtype::RRSIG {
-            return Err(format!("with records of another type, {found}"));
+            return Err(AnswerFault::OtherType(found));
         }
-        let record = record.into_record::<AllRecordData<_, _>>().map_err(malformed)?;
-        let Some(record) = record else { return Err("malformed".to_owned()) };
+        let record = record.into_record::<AllRecordData<_, _>>().map_err(|_| AnswerFault::Malformed)?;
+        let Some(record) = record else { return Err(AnswerFault::Malformed) };
         let mut rdata = Vec::new();
         domain::base::rdata::ComposeRecordData::compose_rdata(record.data(), &mut rdata)
-            .map_err(|_| "too long".to_owned())?;
+            .map_err(|_| AnswerFault::TooLong)?;
         if found == rtype {
             rrset.ttl = rrset.ttl.min(ttl);
             rrset.rdatas.push(rdata.into());
         } else {
-            let signature = Rrsig::from_rdata(&rdata).map_err(|_| "malformed".to_owned())?;
+            let signature = Rrsig::from_rdata(&rdata).map_err(|_| AnswerFault::Malformed)?;
             if signature.covered == rtype {
                 signatures.push(signature);
             }

@@ -136,9 +136,10 @@ impl Deliver for Named {
     }
 }
 
-/// named adds every key that its folder publishes to the DNSKEY RRset, which the KSK has not signed like that, and its rekey fails
-/// when there is a KSK. So it is not told anything while the folder has one more than the bundle: it then goes on with what it
-/// serves, and the alarm comes before that has run out.
+/// Holds a command back while named's key folder has a key that named cannot stand. named adds every key that its folder publishes to
+/// the DNSKEY RRset, which the KSK did not sign like that; and its rekey fails (`dns_keymgr_offline failed: not found`) while there is a
+/// KSK, or a ZSK without a Publish or Activate time. Left alone, named goes on with what it serves, and the alarm comes before that
+/// expires.
 fn check_keys(task: &Task<'_>) -> Result<(), CommandError> {
     let Some(slot) = task.plan.at(task.now).and_then(|i| task.plan.slots.get(i)) else { return Ok(()) };
     // One that we cannot read is no reason to stop; the proof will tell.
@@ -149,6 +150,20 @@ fn check_keys(task: &Task<'_>) -> Result<(), CommandError> {
         if file.dnskey.is_ksk() {
             let what = format!(
                 "{path} is a KSK in the key folder of named, which could not sign then; move it away"
+            );
+            return Err(CommandError::Held { what });
+        }
+        let missing: Vec<&str> = [("-P", file.timing.publish), ("-A", file.timing.activate)]
+            .into_iter()
+            .filter_map(|(option, time)| time.is_none().then_some(option))
+            .collect();
+        if !missing.is_empty() {
+            let options: Vec<String> = missing.iter().map(|option| format!("{option} +1y")).collect();
+            let what = format!(
+                "named cannot switch to another bundle while {path} has no {} time; give it one after the end of the SKR, or move it away: \
+                 dnssec-settime -s {} {path}",
+                if missing == ["-A"] { "Activate" } else { "Publish" },
+                options.join(" ")
             );
             return Err(CommandError::Held { what });
         }

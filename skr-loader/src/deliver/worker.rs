@@ -367,6 +367,14 @@ impl Worker {
                 job.state = JobState::Prove { since: now, is_refreshed: true };
                 job.not_after_switch(now, 1)
             }
+            // A zone that could not be loaded for want of an SKR does not load by itself when the SKR is there.
+            JobState::Prove { since, .. }
+                if since < now && job.failures == 0 && error.is_servfail() && is_good =>
+            {
+                tracing::warn!(target = self.name, %zone, "the server answers SERVFAIL after the import; it is made to load the zone");
+                (job.failures, job.state) = (1, JobState::Import(ImportReason::Unsigned));
+                now
+            }
             JobState::Prove { since, .. } if since < now && now.since(since) < SETTLE_TIME => {
                 job.not_after_switch(now, 1)
             }

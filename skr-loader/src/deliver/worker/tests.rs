@@ -5,6 +5,8 @@ use keystore::exchange::testing::SkrBuilder;
 
 use super::*;
 use crate::deliver::state::Reachability;
+use crate::probe::AnswerFault;
+use domain::base::iana::Rcode;
 
 const DAY: u64 = 86_400;
 
@@ -17,6 +19,9 @@ struct Fake {
     /// The signatures that are served have expired, until it is woken.
     expired: bool,
     refresh_helps: bool,
+    /// The zone is not loaded, until a re-import is forced.
+    servfail: bool,
+    reload_helps: bool,
     /// What is served is unsigned, until a re-import is forced.
     unsigned: bool,
     did: Vec<(&'static str, u64)>,
@@ -60,6 +65,7 @@ impl Deliver for Server {
         self.with(|fake| {
             fake.did.push(("re-import", task.now.secs() - t(0).secs()));
             fake.unsigned = false;
+            fake.servfail &= !fake.reload_helps;
         });
         Ok(true)
     }
@@ -117,7 +123,12 @@ impl Bench {
 fn worker(dir: &tempfile::TempDir, server: &Server, metrics: &Metrics) -> Worker {
     let judged = server.clone();
     let prover: Prover = Box::new(move |_, bundle, _, _| {
-        let (wrong, expired, unsigned) = judged.with(|fake| (fake.wrong, fake.expired, fake.unsigned));
+        let (wrong, expired, unsigned, servfail) =
+            judged.with(|fake| (fake.wrong, fake.expired, fake.unsigned, fake.servfail));
+        if servfail {
+            let fault = AnswerFault::Rcode(Rcode::SERVFAIL);
+            return Err(ProofError::BadAnswer { rtype: bundle.dnskey.rtype, fault });
+        }
         if wrong {
             let (rtype, bundle) = (bundle.dnskey.rtype, bundle.inception);
             return Err(ProofError::Differs { rtype, bundle, missing: 0, extra: 1 });
@@ -253,6 +264,23 @@ fn a_server_that_stays_unsigned_after_an_import_is_forced_to_reimport() {
         "{did:?}"
     );
     assert!(bench.is_current());
+}
+
+/// As Knot does when it was started before it had an SKR.
+#[test]
+fn a_server_that_answers_servfail_after_the_first_import_is_made_to_load_the_zone_at_once() {
+    let mut bench = Bench::new();
+    bench.server.with(|fake| (fake.servfail, fake.reload_helps) = (true, true));
+    bench.run(0, 5);
+    assert_eq!(bench.server.did(), [("import", 0), ("re-import", 1), ("import", 3)]);
+    assert_eq!((bench.count("ok"), bench.count("failed"), bench.is_current()), (1, 0, true));
+
+    let mut bench = Bench::new();
+    bench.server.with(|fake| fake.servfail = true);
+    bench.run(0, 60);
+    let kinds: Vec<_> = bench.server.did();
+    assert!(kinds.len() < 12, "it is not tried faster than other failures: {kinds:?}");
+    assert!(!bench.is_current());
 }
 
 /// Signatures that last for seconds leave no time for a proof to fail first.
