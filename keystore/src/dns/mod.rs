@@ -15,5 +15,5 @@ pub mod ttl;
 pub use name::{Name, NameError};
 pub use rrset::Rrset;
 pub use rrsig::Rrsig;
-pub use rtype::{Class, Rtype};
+pub use rtype::{Class, PortableRtype, Rtype};
 pub use token::Token;

@@ -215,6 +215,30 @@ fn read_labels(text: &[u8], origin: Option<&[u8]>, out: &mut Vec<u8>) -> Result<
     Ok(())
 }
 
+/// Writes the presentation form of an uncompressed name in wire form, with the final dot.
+///
+/// Letters, digits and `-`, `_`, `*`, `/` stand for themselves. Everything else is escaped: Knot refuses other characters that stand
+/// bare, and BIND takes `\\[` for the start of a binary label (RFC 2673), so that but for dot and backslash only `\\DDD` is read alike by
+/// BIND, Knot, NSD and ldns.
+pub fn print_wire(wire: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
+    if wire.first().is_none_or(|len| *len == 0) {
+        return out.write_char('.');
+    }
+    for label in Labels(wire) {
+        for &octet in label {
+            match octet {
+                b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' | b'*' | b'/' => {
+                    out.write_char(char::from(octet))?;
+                }
+                b'.' | b'\\' => write!(out, "\\{}", char::from(octet))?,
+                _ => write!(out, "\\{octet:03}")?,
+            }
+        }
+        out.write_char('.')?;
+    }
+    Ok(())
+}
+
 /// The octet that the text behind a backslash stands for, and how many octets of text that took:
 /// three digits up to 255, or a character.
 #[must_use]
@@ -297,23 +321,7 @@ impl<'a> Iterator for Labels<'a> {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use fmt::Write;
-        if self.is_root() {
-            return f.write_char('.');
-        }
-        for label in self.labels() {
-            for &b in label {
-                match b {
-                    b'"' | b'(' | b')' | b'.' | b';' | b'\\' | b'@' | b'$' => {
-                        write!(f, "\\{}", char::from(b))?
-                    }
-                    0x21..=0x7e => f.write_char(char::from(b))?,
-                    _ => write!(f, "\\{b:03}")?,
-                }
-            }
-            f.write_char('.')?;
-        }
-        Ok(())
+        print_wire(&self.wire, f)
     }
 }
 
@@ -375,6 +383,29 @@ mod tests {
             ("\u{fc}.test", "%C3%BC.test."),
         ] {
             assert_eq!(Name::parse(text).expect(text).file_name(), want);
+        }
+    }
+
+    #[test]
+    fn kind_15_every_octet_of_a_label_is_written_so_that_every_server_reads_it() {
+        for (written, printed) in [
+            ("[x", "\\091x."),
+            ("a\\+b", "a\\043b."),
+            ("a\\'b.c=d", "a\\039b.c\\061d."),
+            ("\\[x41/8]", "\\091x41/8\\093."),
+            ("\\@", "\\064."),
+            ("$x", "\\036x."),
+            ("0/25.2", "0/25.2."),
+            ("_x._*.*", "_x._*.*."),
+            ("a\\.b\\\\c", "a\\.b\\\\c."),
+            ("a\\;b\\\"c\\(d", "a\\059b\\034c\\040d."),
+        ] {
+            assert_eq!(Name::parse(written).expect(written).to_string(), printed);
+        }
+        for octet in 0..=u8::MAX {
+            let name = Name::from_wire(&[2, octet, octet, 0]).expect("a name");
+            let text = name.to_string();
+            assert_eq!(Name::parse(&text).expect(&text).as_wire(), name.as_wire(), "{text}");
         }
     }
 

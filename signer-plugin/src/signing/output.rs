@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io;
 
-use keystore::dns::{Rtype, rdata};
+use keystore::dns::{Rtype, name, rdata};
 use rayon::prelude::*;
 
 use super::{RrsetView, SignedZone};
@@ -72,40 +72,16 @@ impl SignedZone {
 
     fn print_node(&self, node: NodeId, out: &mut String) {
         let mut owner = String::new();
-        print_name(self.zone.owner(node), &mut owner);
+        // Writing to a String does not fail.
+        let _ = name::print_wire(self.zone.owner(node), &mut owner);
         for view in self.rrsets_in_order(node) {
             for (rtype, records) in [(view.rtype, view.data), (Rtype::RRSIG, view.signatures)] {
                 for record in Records(records) {
                     out.push_str(&owner);
                     // Writing to a String does not fail.
-                    let _ = write!(out, "\t{}\tIN\t{rtype}\t", view.ttl);
-                    out.push_str(&rdata::to_text(rtype, record, None));
-                    out.push('\n');
+                    let _ = writeln!(out, "\t{}\tIN\t{}", view.ttl, rdata::to_portable_text(rtype, record));
                 }
             }
         }
-    }
-}
-
-/// Presentation form of an uncompressed name, with the final dot.
-fn print_name(wire: &[u8], out: &mut String) {
-    let mut rest = wire;
-    if rest.first() == Some(&0) {
-        out.push('.');
-        return;
-    }
-    while let Some((len, tail)) = rest.split_first()
-        && *len > 0
-    {
-        let (label, tail) = tail.split_at(usize::from(*len).min(tail.len()));
-        for &octet in label {
-            match octet {
-                b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' | b'*' => out.push(char::from(octet)),
-                0x21..=0x7e => out.extend(['\\', char::from(octet)]),
-                _ => drop(write!(out, "\\{octet:03}")),
-            }
-        }
-        out.push('.');
-        rest = tail;
     }
 }

@@ -218,7 +218,7 @@ fn refuses_with_file_line_and_advice() {
         refusal(" A 192.0.2.1"),
         "zone:1: the first record has no owner name; write it at the start of the line"
     );
-    assert_eq!(lines("\\$5 9 A 192.0.2.1"), ["0:1 \\$5.example. 9 A 192.0.2.1"]);
+    assert_eq!(lines("\\$5 9 A 192.0.2.1"), ["0:1 \\0365.example. 9 A 192.0.2.1"]);
 }
 
 #[test]

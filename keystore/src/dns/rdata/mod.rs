@@ -4,16 +4,18 @@
 //! ([`to_text`]), checking ([`check`]) and the canonical form ([`canonical`]) all follow the table.
 
 mod apl;
+mod historic;
 mod input;
 mod loc;
 mod output;
 mod print;
 mod read;
+mod relay;
 mod svcb;
 mod wire;
 
 use super::token::Token;
-use super::{Name, Rtype};
+use super::{Name, PortableRtype, Rtype};
 
 /// Most octets of one RDATA.
 pub const MAX_RDATA: usize = 65535;
@@ -100,6 +102,18 @@ pub fn to_text(rtype: Rtype, rdata: &[u8], columns: Option<usize>) -> String {
     print::rdata(rtype, rdata, columns)
 }
 
+/// Type and data of a record, one line, as BIND, Knot, NSD and ldns all read them: the generic form of RFC 3597 for types that one of
+/// them does not know.
+#[must_use]
+pub fn to_portable_text(rtype: Rtype, rdata: &[u8]) -> String {
+    let portable = PortableRtype(rtype);
+    let data = match portable.has_mnemonic() {
+        true => to_text(rtype, rdata, None),
+        false => print::generic(rdata, None),
+    };
+    format!("{portable}\t{data}")
+}
+
 /// What a part of RDATA holds, in wire form and in presentation form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
@@ -110,6 +124,7 @@ enum Field {
     U8,
     U16,
     U32,
+    U64,
     /// 32 bits: seconds, TTL units allowed.
     Period,
     /// 32 bits: time of a signature, 14 digits or seconds.
@@ -122,6 +137,8 @@ enum Field {
     DigestType,
     /// 16 bits: type of certificate, number or mnemonic (RFC 4398 section 2.1).
     CertType,
+    /// 8 bits: scheme of a DSYNC, number or mnemonic (RFC 9859 section 2.1).
+    DsyncScheme,
     Ip4,
     Ip6,
     /// 6 octets as `xx-xx-...`.
@@ -144,6 +161,8 @@ enum Field {
     Base64(usize),
     /// Key of a KEY record, which may be missing when the flags say so (RFC 2535 section 3.1.2).
     KeyBase64,
+    /// Data of a DOA record up to the end; `-` for none.
+    DoaData,
     /// Up to the end, at least one octet.
     Hex,
     /// Length octet and salt; `-` for none.
@@ -158,6 +177,16 @@ enum Field {
     NxtBitmap,
     /// Gateway of an IPSECKEY: by the type octet, nothing, IPv4, IPv6 or a name (RFC 4025 section 2.5).
     Gateway,
+    /// An AMTRELAY behind its precedence (RFC 8777 section 4.2).
+    AmtRelay,
+    /// All of a WKS record (RFC 1035 section 3.4.2).
+    Wks,
+    /// All of an NSAP record (RFC 1706 section 5).
+    Nsap,
+    /// All of an ATMA record.
+    Atma,
+    /// All of an A6 record (RFC 2874 section 3.1).
+    A6,
     /// All of a HIP record (RFC 8005 section 5).
     Hip,
     /// All of a LOC record (RFC 1876).
@@ -186,10 +215,14 @@ const fn fields(rtype: Rtype) -> Option<&'static [Field]> {
         Rtype::SOA => &[Name, Name, U32, Period, Period, Period, Period],
         Rtype::MX | Rtype::AFSDB | Rtype::RT | Rtype::KX => &[U16, Name],
         Rtype::LP => &[U16, NameCased],
-        Rtype::TXT | Rtype::SPF => &[Strings],
+        Rtype::TXT | Rtype::SPF | Rtype::NINFO | Rtype::AVC | Rtype::RESINFO | Rtype::WALLET | Rtype::CLA => {
+            &[Strings]
+        }
         Rtype::SRV => &[U16, U16, U16, Name],
         Rtype::NAPTR => &[U16, U16, String, String, String, Name],
         Rtype::RP | Rtype::MINFO => &[Name, Name],
+        Rtype::NSAP_PTR => &[NameCased],
+        Rtype::TALINK => &[NameCased, NameCased],
         Rtype::PX => &[U16, Name, Name],
         Rtype::HINFO => &[String, String],
         Rtype::X25 => &[String],
@@ -197,9 +230,10 @@ const fn fields(rtype: Rtype) -> Option<&'static [Field]> {
         Rtype::GPOS => &[String, String, String],
         Rtype::LOC => &[Loc],
         Rtype::APL => &[Apl],
-        Rtype::DS | Rtype::CDS => &[U16, Algorithm, DigestType, Hex],
+        Rtype::DS | Rtype::CDS | Rtype::TA | Rtype::DLV => &[U16, Algorithm, DigestType, Hex],
         Rtype::DNSKEY | Rtype::CDNSKEY => &[U16, U8, Algorithm, Base64(1)],
         Rtype::KEY => &[U16, U8, Algorithm, KeyBase64],
+        Rtype::RKEY => &[U16, U8, Algorithm, Base64(1)],
         Rtype::RRSIG | Rtype::SIG => &[Type, Algorithm, U8, U32, Time, Time, U16, Name, Base64(1)],
         Rtype::NSEC => &[NameCased, Bitmap],
         Rtype::NXT => &[Name, NxtBitmap],
@@ -210,8 +244,18 @@ const fn fields(rtype: Rtype) -> Option<&'static [Field]> {
         Rtype::SSHFP => &[U8, U8, Hex],
         Rtype::TLSA | Rtype::SMIMEA => &[U8, U8, U8, Hex],
         Rtype::CERT => &[CertType, U16, Algorithm, Base64(1)],
-        Rtype::OPENPGPKEY | Rtype::DHCID => &[Base64(1)],
-        Rtype::IPSECKEY => &[U8, U8, U8, Gateway, Base64(0)],
+        Rtype::OPENPGPKEY | Rtype::DHCID | Rtype::HHIT | Rtype::BRID => &[Base64(1)],
+        Rtype::IPSECKEY => &[U8, U8, U8, Gateway, Base64(1)],
+        Rtype::AMTRELAY => &[U8, AmtRelay],
+        Rtype::WKS => &[Wks],
+        Rtype::NSAP => &[Nsap],
+        Rtype::ATMA => &[Atma],
+        Rtype::A6 => &[A6],
+        Rtype::EID | Rtype::NIMLOC => &[Hex],
+        Rtype::SINK => &[U8, U8, U8, Base64(0)],
+        Rtype::DSYNC => &[Type, DsyncScheme, U16, NameCased],
+        Rtype::DOA => &[U32, U32, U8, String, DoaData],
+        Rtype::IPN => &[U64],
         Rtype::HIP => &[Hip],
         Rtype::SVCB | Rtype::HTTPS => &[U16, NameCased, SvcParams],
         Rtype::NID | Rtype::L64 => &[U16, Locator],
@@ -252,6 +296,9 @@ const ALGORITHMS: &[(&str, u16)] = &[
 /// Mnemonics of DS digest types that BIND reads.
 const DIGEST_TYPES: &[(&str, u16)] =
     &[("SHA-1", 1), ("SHA1", 1), ("SHA-256", 2), ("SHA256", 2), ("GOST", 3), ("SHA-384", 4), ("SHA384", 4)];
+
+/// Mnemonics of the schemes of DSYNC records.
+const DSYNC_SCHEMES: &[(&str, u16)] = &[("NOTIFY", 1)];
 
 /// Mnemonics of certificate types (RFC 4398 section 2.1).
 const CERT_TYPES: &[(&str, u16)] = &[

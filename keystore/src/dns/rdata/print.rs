@@ -3,13 +3,20 @@
 use data_encoding::{BASE32HEX_NOPAD, BASE64, HEXUPPER};
 
 use super::output::{integer, ip, join, put, quoted};
-use super::{Field, Rtype, apl, fields, loc, svcb, wire};
-use crate::dns::Name;
+use super::{Field, Rtype, apl, fields, historic, loc, relay, svcb, wire};
+use crate::dns::{Name, PortableRtype};
 use crate::time::Timestamp;
 
 pub(super) fn rdata(rtype: Rtype, rdata: &[u8], columns: Option<usize>) -> String {
     let mut out = String::with_capacity(rdata.len() * 2 + 16);
-    let has_text = || rtype != Rtype::LOC || loc::has_text(rdata);
+    let has_text = || match rtype {
+        Rtype::LOC => loc::has_text(rdata),
+        // Knot and NSD hold algorithm 0 and a key against each other.
+        Rtype::IPSECKEY => rdata.get(2) != Some(&0),
+        Rtype::ATMA => historic::has_atma_text(rdata),
+        Rtype::AMTRELAY => rdata.get(1..).is_some_and(relay::has_amt_text),
+        _ => true,
+    };
     if fields(rtype).is_some() && wire::check(rtype, rdata).is_ok() && has_text() {
         let walked = wire::walk(rtype, rdata, |kind, from, to| {
             let before = out.len();
@@ -30,7 +37,7 @@ pub(super) fn rdata(rtype: Rtype, rdata: &[u8], columns: Option<usize>) -> Strin
 }
 
 /// `\# LENGTH HEX` (RFC 3597 section 5).
-fn generic(rdata: &[u8], columns: Option<usize>) -> String {
+pub(super) fn generic(rdata: &[u8], columns: Option<usize>) -> String {
     let mut out = format!("\\# {}", rdata.len());
     if !rdata.is_empty() {
         out.push(' ');
@@ -49,11 +56,16 @@ fn field(kind: Field, octets: &[u8], rdata: &[u8], columns: Option<usize>, out: 
         | Field::Period
         | Field::Algorithm
         | Field::DigestType
-        | Field::CertType => {
+        | Field::CertType
+        | Field::DsyncScheme => {
             put(out, format_args!("{}", integer(octets)));
         }
+        Field::U64 => {
+            let value = octets.iter().fold(0u64, |value, octet| value << 8 | u64::from(*octet));
+            put(out, format_args!("{value}"));
+        }
         Field::Time => put(out, format_args!("{}", Timestamp::from_secs(integer(octets).into()))),
-        Field::Type => put(out, format_args!("{}", Rtype(integer(octets) as u16))),
+        Field::Type => put(out, format_args!("{}", PortableRtype(Rtype(integer(octets) as u16)))),
         Field::Ip4 | Field::Ip6 => ip(octets, out),
         Field::Eui48 | Field::Eui64 => {
             join(octets.chunks(1), '-', out, |b, out| put(out, format_args!("{:02x}", b[0])))
@@ -75,21 +87,24 @@ fn field(kind: Field, octets: &[u8], rdata: &[u8], columns: Option<usize>, out: 
         Field::Text(_) => quoted(octets, out),
         Field::Tag => out.extend(octets[1..].iter().map(|b| char::from(*b))),
         Field::Base64(_) | Field::KeyBase64 => cut(&BASE64.encode(octets), columns, out),
+        Field::DoaData if octets.is_empty() => out.push('-'),
+        Field::DoaData => cut(&BASE64.encode(octets), columns, out),
         Field::Hex => cut(&HEXUPPER.encode(octets), columns, out),
         Field::Salt if octets.len() == 1 => out.push('-'),
         Field::Salt => out.push_str(&HEXUPPER.encode(&octets[1..])),
         Field::Hash => out.push_str(&BASE32HEX_NOPAD.encode(&octets[1..])),
         Field::Bitmap | Field::OptBitmap => {
-            join(bitmap(octets), ' ', out, |t, out| put(out, format_args!("{t}")))
+            join(bitmap(octets), ' ', out, |t, out| put(out, format_args!("{}", PortableRtype(t))))
         }
         Field::NxtBitmap => {
-            join(bits(octets, 0), ' ', out, |t, out| put(out, format_args!("{t}")));
+            join(bits(octets, 0), ' ', out, |t, out| put(out, format_args!("{}", PortableRtype(t))));
         }
-        Field::Gateway => match rdata[1] {
-            0 => out.push('.'),
-            3 => name(octets, out),
-            _ => ip(octets, out),
-        },
+        Field::Gateway => relay::print(rdata[1], octets, out, name),
+        Field::AmtRelay => relay::print_amt(octets, out, name),
+        Field::Wks => historic::print_wks(octets, out),
+        Field::Nsap => historic::print_nsap(octets, out),
+        Field::Atma => historic::print_atma(octets, out),
+        Field::A6 => historic::print_a6(octets, out, name),
         Field::Hip => {
             let (hit, key) = (usize::from(octets[0]), integer(&octets[2..4]) as usize);
             let (tag, behind) = octets[4..].split_at(hit);

@@ -6,8 +6,8 @@ use data_encoding::{BASE32HEX_NOPAD, BASE64, HEXLOWER_PERMISSIVE};
 
 use super::input::{Tokens, bad, decimal, decode, number, parse, unescape};
 use super::{
-    ALGORITHMS, CERT_TYPES, DIGEST_TYPES, Field, MAX_RDATA, RdataError, Rtype, Token, apl, fields, loc, svcb,
-    wire,
+    ALGORITHMS, CERT_TYPES, DIGEST_TYPES, DSYNC_SCHEMES, Field, MAX_RDATA, RdataError, Rtype, Token, apl,
+    fields, historic, loc, relay, svcb, wire,
 };
 use crate::dns::{name, ttl};
 use crate::time::Timestamp;
@@ -58,8 +58,59 @@ fn field(
     out: &mut Vec<u8>,
     start: usize,
 ) -> Result<(), RdataError> {
+    let read_name = |token: Token<'_>, out: &mut Vec<u8>| domain_name(token, origin, out);
     match kind {
         Field::Name | Field::NameCased => domain_name(tokens.next("a domain name")?, origin, out)?,
+        Field::U8 | Field::U16 | Field::U32 | Field::U64 | Field::Period | Field::Time => {
+            number_field(kind, tokens, out)?;
+        }
+        Field::Type | Field::Algorithm | Field::DigestType | Field::CertType | Field::DsyncScheme => {
+            word_field(kind, tokens, out)?
+        }
+        Field::Ip4
+        | Field::Ip6
+        | Field::Eui48
+        | Field::Eui64
+        | Field::Locator
+        | Field::Nsap
+        | Field::Atma => address_field(kind, tokens, out)?,
+        Field::String | Field::OptString | Field::Strings | Field::Text(_) | Field::Tag => {
+            text_field(kind, tokens, out, start)?;
+        }
+        Field::Base64(_) | Field::KeyBase64 | Field::DoaData | Field::Hex | Field::Salt | Field::Hash => {
+            encoded_field(kind, tokens, out, start)?;
+        }
+        Field::Bitmap | Field::OptBitmap => {
+            if kind == Field::Bitmap && tokens.peek().is_none() {
+                return Err(RdataError::Missing { expected: "a type" });
+            }
+            bitmap(tokens.take_all(), out)?;
+        }
+        Field::NxtBitmap => nxt_bitmap(tokens, out)?,
+        Field::Gateway => {
+            let kind = out.get(start + 1).copied();
+            relay::read(kind, tokens.next("a gateway")?, out, read_name)?;
+        }
+        Field::AmtRelay => relay::read_amt(tokens, out, read_name)?,
+        Field::A6 => historic::read_a6(tokens, out, read_name)?,
+        Field::Wks => historic::read_wks(tokens, out)?,
+        Field::Hip => hip(tokens, origin, out, start)?,
+        Field::Loc => loc::read(tokens, out)?,
+        Field::Apl => {
+            while let Some(token) = tokens.next_if_any() {
+                apl::read(token, out)
+                    .ok_or_else(|| bad(token, "address prefix, [!]FAMILY:ADDRESS/LENGTH"))?;
+                within(out, start)?;
+            }
+        }
+        Field::SvcParams => svcb::read(tokens, out)?,
+    }
+    within(out, start)
+}
+
+/// Reads a number or a time.
+fn number_field(kind: Field, tokens: &mut Tokens<'_, '_>, out: &mut Vec<u8>) -> Result<(), RdataError> {
+    match kind {
         Field::U8 => {
             let value = number(tokens.next("a number from 0 to 255")?, 255, "number from 0 to 255")?;
             out.push(value as u8);
@@ -73,18 +124,39 @@ fn field(
             let value = number(tokens.next("a number from 0 to 4294967295")?, u32::MAX, EXPECTED)?;
             out.extend_from_slice(&value.to_be_bytes());
         }
+        Field::U64 => {
+            let token = tokens.next("a number of up to 64 bits")?;
+            let value = Some(token.text).filter(|_| !token.quoted).and_then(wide_number);
+            let value = value.ok_or_else(|| bad(token, "number of up to 64 bits"))?;
+            out.extend_from_slice(&value.to_be_bytes());
+        }
         Field::Period => {
             let token = tokens.next("a time in seconds, or with units as in 1h30m")?;
             let value = Some(token.text).filter(|_| !token.quoted).and_then(ttl::parse);
             let value = value.ok_or_else(|| bad(token, "time in seconds, or with units as in 1h30m"))?;
             out.extend_from_slice(&value.to_be_bytes());
         }
-        Field::Time => {
+        _ => {
             let token = tokens.next("a time, YYYYMMDDHHMMSS")?;
             let value =
                 time(token).ok_or_else(|| bad(token, "time: YYYYMMDDHHMMSS, or seconds since 1970"))?;
             out.extend_from_slice(&value.to_be_bytes());
         }
+    }
+    Ok(())
+}
+
+/// A number of 64 bits, or its halves with a dot between them (draft-johnson-dns-ipn-cla section 3.1).
+fn wide_number(text: &[u8]) -> Option<u64> {
+    match text.iter().position(|b| *b == b'.') {
+        Some(dot) => Some(u64::from(decimal(&text[..dot])?) << 32 | u64::from(decimal(&text[dot + 1..])?)),
+        None => parse(text).filter(|_| text.iter().all(u8::is_ascii_digit)),
+    }
+}
+
+/// Reads a number that has mnemonics.
+fn word_field(kind: Field, tokens: &mut Tokens<'_, '_>, out: &mut Vec<u8>) -> Result<(), RdataError> {
+    match kind {
         Field::Type => {
             let token = tokens.next("a type")?;
             let rtype = Rtype::from_mnemonic(token.text).filter(|_| !token.quoted);
@@ -98,103 +170,126 @@ fn field(
             let value = mnemonic(tokens.next("a digest type")?, DIGEST_TYPES, 255, "digest type")?;
             out.push(value as u8);
         }
-        Field::CertType => {
+        Field::DsyncScheme => {
+            let value = mnemonic(tokens.next("a scheme")?, DSYNC_SCHEMES, 255, "scheme, such as NOTIFY")?;
+            out.push(value as u8);
+        }
+        _ => {
             let value = mnemonic(tokens.next("a certificate type")?, CERT_TYPES, 65535, "certificate type")?;
             out.extend_from_slice(&value.to_be_bytes());
         }
-        Field::Ip4 => out.extend_from_slice(&ip4(tokens.next("an IPv4 address")?)?),
-        Field::Ip6 => out.extend_from_slice(&ip6(tokens.next("an IPv6 address")?)?),
-        Field::Eui48 => eui(tokens.next("an EUI-48 address")?, 6, "EUI-48 address, xx-xx-xx-xx-xx-xx", out)?,
+    }
+    Ok(())
+}
+
+/// Reads an address of some network.
+fn address_field(kind: Field, tokens: &mut Tokens<'_, '_>, out: &mut Vec<u8>) -> Result<(), RdataError> {
+    match kind {
+        Field::Ip4 => {
+            let token = tokens.next("an IPv4 address")?;
+            let address = parse::<Ipv4Addr>(token.text).ok_or_else(|| bad(token, "IPv4 address"))?;
+            out.extend_from_slice(&address.octets());
+            Ok(())
+        }
+        Field::Ip6 => {
+            let token = tokens.next("an IPv6 address")?;
+            let address = parse::<Ipv6Addr>(token.text).ok_or_else(|| bad(token, "IPv6 address"))?;
+            out.extend_from_slice(&address.octets());
+            Ok(())
+        }
+        Field::Eui48 => eui(tokens.next("an EUI-48 address")?, 6, "EUI-48 address, xx-xx-xx-xx-xx-xx", out),
         Field::Eui64 => {
-            eui(tokens.next("an EUI-64 address")?, 8, "EUI-64 address, xx-xx-xx-xx-xx-xx-xx-xx", out)?
+            eui(tokens.next("an EUI-64 address")?, 8, "EUI-64 address, xx-xx-xx-xx-xx-xx-xx-xx", out)
         }
-        Field::Locator => locator(tokens.next("a locator")?, out)?,
-        Field::String => string(tokens.next("a string")?, out)?,
-        Field::OptString => {
-            if let Some(token) = tokens.next_if_any() {
-                string(token, out)?;
-            }
+        Field::Nsap => {
+            let token = tokens.next("an NSAP address")?;
+            historic::read_nsap(token, out)
+                .ok_or_else(|| bad(token, "NSAP address, 0x and hexadecimal digits"))
         }
+        Field::Atma => {
+            let token = tokens.next("an ATM address")?;
+            historic::read_atma(token, out)
+                .ok_or_else(|| bad(token, "ATM address: + and digits, or hexadecimal digits"))
+        }
+        _ => locator(tokens.next("a locator")?, out),
+    }
+}
+
+/// Reads text: character strings, or all octets up to the end.
+fn text_field(
+    kind: Field,
+    tokens: &mut Tokens<'_, '_>,
+    out: &mut Vec<u8>,
+    start: usize,
+) -> Result<(), RdataError> {
+    match kind {
+        Field::OptString => tokens.next_if_any().map_or(Ok(()), |token| string(token, out)),
         Field::Strings => {
             string(tokens.next("a string")?, out)?;
             while let Some(token) = tokens.next_if_any() {
                 string(token, out)?;
                 within(out, start)?;
             }
+            Ok(())
         }
         Field::Text(min) => {
             let token = tokens.next("a text in quotes")?;
             let at = out.len();
             unescape(token, out)?;
-            if out.len() - at < min {
-                return Err(RdataError::Unfit("the text is empty"));
-            }
+            if out.len() - at < min { Err(RdataError::Unfit("the text is empty")) } else { Ok(()) }
         }
         Field::Tag => {
             let token = tokens.next("a property tag")?;
             if token.text.is_empty() || !token.text.iter().all(u8::is_ascii_alphanumeric) {
                 return Err(bad(token, "property tag of letters and digits"));
             }
-            string(token, out)?;
+            string(token, out)
         }
-        Field::Base64(_) | Field::KeyBase64 => {
-            let may_lack = match kind {
-                Field::Base64(min) => min == 0,
-                _ => out.get(start).is_some_and(|flags| flags & 0xc0 == 0xc0),
-            };
-            if tokens.peek().is_none() && !may_lack {
-                return Err(RdataError::Missing { expected: "base64 text" });
-            }
-            encoded(tokens, out, |text, out| decode(&BASE64, text, out), BASE64_TEXT)?;
-        }
+        _ => string(tokens.next("a string")?, out),
+    }
+}
+
+/// Reads octets in base64, base32hex or hexadecimal.
+fn encoded_field(
+    kind: Field,
+    tokens: &mut Tokens<'_, '_>,
+    out: &mut Vec<u8>,
+    start: usize,
+) -> Result<(), RdataError> {
+    match kind {
         Field::Hex => {
             if tokens.peek().is_none() {
                 return Err(RdataError::Missing { expected: "hexadecimal text" });
             }
-            encoded(tokens, out, |text, out| decode(&HEXLOWER_PERMISSIVE, text, out), HEX)?;
+            encoded(tokens, out, |text, out| decode(&HEXLOWER_PERMISSIVE, text, out), HEX)
         }
         Field::Salt => {
             let token = tokens.next("a salt, or `-` for none")?;
             counted(out, |out| {
                 (!token.quoted && token.text == b"-") || decode(&HEXLOWER_PERMISSIVE, token.text, out)
             })
-            .ok_or_else(|| bad(token, "salt of up to 255 octets in hexadecimal, `-` for none"))?;
+            .ok_or_else(|| bad(token, "salt of up to 255 octets in hexadecimal, `-` for none"))
         }
         Field::Hash => {
             let token = tokens.next("a hashed name")?;
             counted(out, |out| decode(&BASE32HEX_NOPAD, &token.text.to_ascii_uppercase(), out))
-                .ok_or_else(|| bad(token, "hashed name in base32hex"))?;
+                .ok_or_else(|| bad(token, "hashed name in base32hex"))
         }
-        Field::Bitmap | Field::OptBitmap => {
-            if kind == Field::Bitmap && tokens.peek().is_none() {
-                return Err(RdataError::Missing { expected: "a type" });
+        Field::DoaData if tokens.peek().is_some_and(|token| token.is("-")) => {
+            tokens.next("base64 text").map(drop)
+        }
+        _ => {
+            let may_lack = match kind {
+                Field::Base64(min) => min == 0,
+                Field::KeyBase64 => out.get(start).is_some_and(|flags| flags & 0xc0 == 0xc0),
+                _ => false,
+            };
+            if tokens.peek().is_none() && !may_lack {
+                return Err(RdataError::Missing { expected: "base64 text" });
             }
-            bitmap(tokens.take_all(), out)?;
+            encoded(tokens, out, |text, out| decode(&BASE64, text, out), BASE64_TEXT)
         }
-        Field::NxtBitmap => nxt_bitmap(tokens, out)?,
-        Field::Gateway => {
-            let token = tokens.next("a gateway")?;
-            match out.get(start + 1) {
-                Some(0) if token.text == b"." => {}
-                Some(1) => out.extend_from_slice(&ip4(token)?),
-                Some(2) => out.extend_from_slice(&ip6(token)?),
-                Some(3) => domain_name(token, origin, out)?,
-                Some(0) => return Err(bad(token, "missing gateway, which is written `.`")),
-                _ => return Err(RdataError::Unfit("the gateway type is none of 0, 1, 2 and 3 (RFC 4025)")),
-            }
-        }
-        Field::Hip => hip(tokens, origin, out, start)?,
-        Field::Loc => loc::read(tokens, out)?,
-        Field::Apl => {
-            while let Some(token) = tokens.next_if_any() {
-                apl::read(token, out)
-                    .ok_or_else(|| bad(token, "address prefix, [!]FAMILY:ADDRESS/LENGTH"))?;
-                within(out, start)?;
-            }
-        }
-        Field::SvcParams => svcb::read(tokens, out)?,
     }
-    within(out, start)
 }
 
 fn within(out: &[u8], start: usize) -> Result<(), RdataError> {
@@ -233,16 +328,6 @@ fn time(token: Token<'_>) -> Option<u32> {
         return Timestamp::parse_stamp(std::str::from_utf8(token.text).ok()?).map(Timestamp::to_rrsig);
     }
     decimal(token.text)
-}
-
-fn ip4(token: Token<'_>) -> Result<[u8; 4], RdataError> {
-    let address = parse::<Ipv4Addr>(token.text).ok_or_else(|| bad(token, "IPv4 address"))?;
-    Ok(address.octets())
-}
-
-fn ip6(token: Token<'_>) -> Result<[u8; 16], RdataError> {
-    let address = parse::<Ipv6Addr>(token.text).ok_or_else(|| bad(token, "IPv6 address"))?;
-    Ok(address.octets())
 }
 
 fn eui(token: Token<'_>, octets: usize, expected: &'static str, out: &mut Vec<u8>) -> Result<(), RdataError> {

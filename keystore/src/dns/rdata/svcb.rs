@@ -30,18 +30,29 @@ const KEYS: &[(&str, u16)] = &[
     ("ohttp", OHTTP),
 ];
 
+/// The last key that every server and tool reads by its word; those after it are printed as `keyNNNNN`.
+const LAST_PRINTED_BY_WORD: u16 = IPV6HINT;
+
+/// How a key was written, which says how its value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    /// By its word: the value has the form of that key.
+    Word,
+    /// As `keyNNNNN`: the value is the octets of the wire form (RFC 9460 section 2.1).
+    Number,
+}
+
 /// Reads a key: its word in lower case, or `keyNNNNN`.
-fn key(text: &[u8]) -> Option<u16> {
+fn key(text: &[u8]) -> Option<(u16, Spelling)> {
     if let Some((_, key)) = KEYS.iter().find(|(word, _)| word.as_bytes() == text) {
-        return Some(*key);
+        return Some((*key, Spelling::Word));
     }
     let digits = text.strip_prefix(b"key").filter(|d| *d == b"0" || d.first() != Some(&b'0'))?;
-    // Key 65535 is reserved as invalid.
-    decimal(digits).and_then(|k| u16::try_from(k).ok()).filter(|k| *k != 65535)
+    decimal(digits).and_then(|k| u16::try_from(k).ok()).map(|key| (key, Spelling::Number))
 }
 
 fn put_key(key: u16, out: &mut String) {
-    match KEYS.iter().find(|(_, number)| *number == key) {
+    match KEYS.iter().find(|(_, number)| *number == key && key <= LAST_PRINTED_BY_WORD) {
         Some((word, _)) => out.push_str(word),
         None => put(out, format_args!("key{key}")),
     }
@@ -65,23 +76,29 @@ fn params(mut octets: &[u8]) -> impl Iterator<Item = Param<'_>> {
     })
 }
 
-/// Keys rise, each value is one of its key, and the keys that `mandatory` names are there.
+/// Keys rise, each value is one of its key, and the keys fit together.
 pub(super) fn is_wire(octets: &[u8]) -> bool {
     let (mut rest, mut last) = (octets, None);
     while !rest.is_empty() {
         let Some(((key, value), behind)) = split(rest) else { return false };
-        if last.is_some_and(|last| last >= key) || key == 65535 || !is_value(key, value) {
+        if last.is_some_and(|last| last >= key) || !is_value(key, value) {
             return false;
         }
         (rest, last) = (behind, Some(key));
     }
-    match params(octets).next() {
-        Some((MANDATORY, named)) => {
-            let mut keys = params(octets).map(|(key, _)| key);
-            named.chunks(2).all(|want| keys.any(|key| u32::from(key) == integer(want)))
-        }
-        _ => true,
+    misfit(octets).is_none()
+}
+
+/// What is wrong with parameters that are well-formed each by itself.
+fn misfit(octets: &[u8]) -> Option<&'static str> {
+    let has = |wanted: u16| params(octets).any(|(key, _)| key == wanted);
+    if has(NO_DEFAULT_ALPN) && !has(ALPN) {
+        return Some("no-default-alpn stands without alpn (RFC 9460 section 7.1.1)");
     }
+    let named =
+        params(octets).next().filter(|(key, _)| *key == MANDATORY).map_or(&[][..], |(_, named)| named);
+    let lacking = named.chunks(2).any(|want| !has(integer(want) as u16));
+    lacking.then_some("a parameter that `mandatory` names is missing (RFC 9460 section 8)")
 }
 
 fn is_value(key: u16, value: &[u8]) -> bool {
@@ -103,11 +120,10 @@ fn is_value(key: u16, value: &[u8]) -> bool {
             }
             !value.is_empty()
         }
-        NO_DEFAULT_ALPN | OHTTP => value.is_empty(),
+        NO_DEFAULT_ALPN => value.is_empty(),
         PORT => value.len() == 2,
         IPV4HINT => !value.is_empty() && value.len().is_multiple_of(4),
         IPV6HINT => !value.is_empty() && value.len().is_multiple_of(16),
-        ECH => !value.is_empty(),
         DOHPATH => std::str::from_utf8(value).is_ok_and(has_dns_variable),
         _ => true,
     }
@@ -132,14 +148,15 @@ pub(super) fn read(tokens: &mut Tokens<'_, '_>, out: &mut Vec<u8>) -> Result<(),
             None => (token.text, None),
         };
         let key = key(word).filter(|_| !token.quoted);
-        let key = key.ok_or_else(|| bad(token, "service parameter, as alpn=h2 or key65280=text"))?;
+        let (key, spelling) =
+            key.ok_or_else(|| bad(token, "service parameter, as alpn=h2 or key65280=text"))?;
         let text = match inline {
             Some(b"") if tokens.peek().is_some_and(|t| t.quoted && t.glued) => tokens.next_if_any(),
             Some(text) => Some(Token { text, ..token }),
             None => None,
         };
-        let value = value(key, text).filter(|v| is_value(key, v) && v.len() <= 65535);
-        let value = value.ok_or_else(|| bad(text.unwrap_or(token), value_name(key)))?;
+        let value = value(key, spelling, text).filter(|v| is_value(key, v) && v.len() <= 65535);
+        let value = value.ok_or_else(|| bad(text.unwrap_or(token), value_name(key, spelling)))?;
         params.push((key, value));
     }
     params.sort_by_key(|(key, _)| *key);
@@ -152,14 +169,13 @@ pub(super) fn read(tokens: &mut Tokens<'_, '_>, out: &mut Vec<u8>) -> Result<(),
         out.extend_from_slice(&(value.len() as u16).to_be_bytes());
         out.extend_from_slice(value);
     }
-    if is_wire(&out[start..]) {
-        Ok(())
-    } else {
-        Err(RdataError::Unfit("a parameter that `mandatory` names is missing (RFC 9460 section 8)"))
-    }
+    misfit(&out[start..]).map_or(Ok(()), |what| Err(RdataError::Unfit(what)))
 }
 
-const fn value_name(key: u16) -> &'static str {
+const fn value_name(key: u16, spelling: Spelling) -> &'static str {
+    if matches!(spelling, Spelling::Number) && key <= OHTTP {
+        return "value of that key: behind keyNNNNN= stand the octets of the wire form, as in key3=\"\\001\\187\"";
+    }
     match key {
         MANDATORY => "list of service parameter keys, without `mandatory` itself and doubles",
         ALPN => "list of protocol identifiers of 1 to 255 octets",
@@ -173,15 +189,18 @@ const fn value_name(key: u16) -> &'static str {
     }
 }
 
-fn value(key: u16, text: Option<Token<'_>>) -> Option<Vec<u8>> {
+fn value(key: u16, spelling: Spelling, text: Option<Token<'_>>) -> Option<Vec<u8>> {
     let mut octets = Vec::new();
     if let Some(token) = text {
         unescape(token, &mut octets).ok()?;
     }
+    if spelling == Spelling::Number {
+        return Some(octets);
+    }
     let mut out = Vec::new();
     match key {
         MANDATORY => {
-            let keys = octets.split(|b| *b == b',').map(self::key);
+            let keys = octets.split(|b| *b == b',').map(|word| self::key(word).map(|(key, _)| key));
             let mut keys = keys.collect::<Option<Vec<u16>>>()?;
             keys.sort_unstable();
             out.extend(keys.iter().flat_map(|key| key.to_be_bytes()));
@@ -204,6 +223,7 @@ fn value(key: u16, text: Option<Token<'_>>) -> Option<Vec<u8>> {
             }
         }
         ECH => return decode(&BASE64, &octets, &mut out).then_some(out),
+        OHTTP if !octets.is_empty() => return None,
         _ => return Some(octets),
     }
     Some(out)

@@ -87,7 +87,7 @@ const GOOD: &[(&str, &str)] = &[
     ),
     ("SIG A 5 2 60 1 0 7 a AA==", "A 5 2 60 19700101000001 19700101000000 7 a.example. AA=="),
     ("NSEC b MX A RRSIG NSEC TYPE1234", "b.example. A MX RRSIG NSEC TYPE1234"),
-    ("NXT b A NXT", "b.example. A NXT"),
+    ("NXT b A NXT", "b.example. A TYPE30"),
     (
         "NSEC3 1 1 12 aabbccdd 2t7b4g4vsa5smi47k61mv5bv1a22bojr MX",
         "1 1 12 AABBCCDD 2T7B4G4VSA5SMI47K61MV5BV1A22BOJR MX",
@@ -103,7 +103,7 @@ const GOOD: &[(&str, &str)] = &[
     ("IPSECKEY 10 0 2 . AAAA", "10 0 2 . AAAA"),
     ("IPSECKEY 10 1 2 192.0.2.3 AAAA", "10 1 2 192.0.2.3 AAAA"),
     ("IPSECKEY 10 2 2 2001:db8::1 AAAA", "10 2 2 2001:db8::1 AAAA"),
-    ("IPSECKEY 10 3 0 gw", "10 3 0 gw.example."),
+    ("IPSECKEY 10 3 0 gw AAAA", "\\# 18 0A0300026777076578616D706C6500000000"),
     (
         "HIP 2 200100107B1A74DF365639CC39F1D578 AwEA r1 r2.test.",
         "2 200100107B1A74DF365639CC39F1D578 AwEA r1.example. r2.test.",
@@ -126,13 +126,55 @@ const GOOD: &[(&str, &str)] = &[
     ),
     (
         "SVCB 16 foo mandatory=ipv4hint,alpn alpn=h2 ipv4hint=192.0.2.1 key667=\"hello\\210qoo\" key8",
-        "16 foo.example. mandatory=alpn,ipv4hint alpn=\"h2\" ipv4hint=192.0.2.1 ohttp key667=\"hello\\210qoo\"",
+        "16 foo.example. mandatory=alpn,ipv4hint alpn=\"h2\" ipv4hint=192.0.2.1 key8 key667=\"hello\\210qoo\"",
     ),
     // RFC 9460 appendix D.2, the two spellings of one list.
     ("SVCB 16 foo alpn=\"f\\\\\\\\oo\\\\,bar,h2\"", "16 foo.example. alpn=\"f\\\\\\\\oo\\\\,bar,h2\""),
     ("SVCB 16 foo alpn=f\\\\\\092oo\\092,bar,h2", "16 foo.example. alpn=\"f\\\\\\\\oo\\\\,bar,h2\""),
-    ("HTTPS 1 . dohpath=/dns-query{?dns}", "1 . dohpath=\"/dns-query{?dns}\""),
-    ("WKS \\# 5 C000020106", "\\# 5 C000020106"),
+    ("HTTPS 1 . dohpath=/dns-query{?dns}", "1 . key7=\"/dns-query{?dns}\""),
+    ("WKS \\# 5 C000020106", "192.0.2.1 6"),
+    ("WKS 192.0.2.1 TCP smtp 80 telnet 25", "192.0.2.1 6 23 25 80"),
+    ("WKS 192.0.2.1 17 domain", "192.0.2.1 17 53"),
+    ("NSAP 0x47.0005.80.005a00.0000.0001.e133.ffffff000161.00", "0x47000580005A0000000001E133FFFFFF00016100"),
+    ("NSAP-PTR Foo", "Foo.example."),
+    ("EID 12 89aB", "1289AB"),
+    ("NIMLOC 32251A", "32251A"),
+    ("ATMA +61.200000000", "+61200000000"),
+    ("ATMA 39.246F.00", "39246f00"),
+    ("ATMA \\# 2 0201", "\\# 2 0201"),
+    ("A6 0 2001:db8::1", "0 2001:db8::1"),
+    ("A6 64 ff::1 Pre", "64 ::1 Pre.example."),
+    ("A6 61 ff:0:0:fd:0:0:0:1 pre", "61 ::5:0:0:0:1 pre.example."),
+    ("A6 128 pre.test.", "128 pre.test."),
+    ("SINK 8 0 2 l4ik AAAA", "8 0 2 l4ikAAAA"),
+    ("SINK 1 0 0", "1 0 0"),
+    ("NINFO \"a\" b", "\"a\" \"b\""),
+    ("RKEY 0 255 RSASHA256 AQME", "0 255 8 AQME"),
+    ("TALINK . Foo", ". Foo.example."),
+    ("DSYNC CDS NOTIFY 5359 Endpoint", "CDS 1 5359 Endpoint.example."),
+    ("DSYNC TYPE65280 77 1 x", "TYPE65280 77 1 x.example."),
+    ("HHIT AA AA", "AAAA"),
+    ("BRID AAAA", "AAAA"),
+    ("AVC \"app\" x", "\"app\" \"x\""),
+    ("DOA 1234567890 1 2 \"image/gif\" R0lG", "1234567890 1 2 \"image/gif\" R0lG"),
+    ("DOA 0 1 2 \"\" -", "0 1 2 \"\" -"),
+    ("AMTRELAY 0 0 0 .", "0 0 0 ."),
+    ("AMTRELAY 10 1 1 203.0.113.15", "10 1 1 203.0.113.15"),
+    ("AMTRELAY 10 0 2 2001:db8::15", "10 0 2 2001:db8::15"),
+    ("AMTRELAY 128 1 3 Relays", "128 1 3 Relays.example."),
+    ("AMTRELAY \\# 3 0A84FF", "\\# 3 0A84FF"),
+    ("RESINFO qnamemin exterr=15,16 infourl=x", "\"qnamemin\" \"exterr=15,16\" \"infourl=x\""),
+    ("WALLET EUR x", "\"EUR\" \"x\""),
+    ("CLA a b", "\"a\" \"b\""),
+    ("IPN 18446744073709551615", "18446744073709551615"),
+    ("IPN 1.2", "4294967298"),
+    (
+        "TA 60485 5 1 2BB183AF5F22588179A53B0A98631FAD1A292118",
+        "60485 5 1 2BB183AF5F22588179A53B0A98631FAD1A292118",
+    ),
+    ("DLV 1 RSASHA256 99 ab", "1 8 99 AB"),
+    ("UID \\# 1 05", "\\# 1 05"),
+    ("NULL \\# 1 05", "\\# 1 05"),
     ("TYPE65280 \\# 0", "\\# 0"),
     ("TYPE65280 \\# 3 ab cd ef", "\\# 3 ABCDEF"),
 ];
@@ -243,17 +285,29 @@ fn refuses_and_says_what_was_expected() {
             "SVCB 1 . dohpath=/dns-query{?udns}",
             "`/dns-query{?udns}` is no URI template in UTF-8 with the variable `dns`, as in /dns-query{?dns}",
         ),
-        ("IPSECKEY 1 4 1 . AA==", "the gateway type is none of 0, 1, 2 and 3 (RFC 4025)"),
+        (
+            "IPSECKEY 1 4 1 . AA==",
+            "the gateway or relay type is none of 0, 1, 2 and 3 (RFC 4025 section 2.3, RFC 8777 section 4.2.3)",
+        ),
         ("LOC 91 N 0 E 0", "`91` is no angle: degrees, minutes, seconds, then N or S, E or W"),
         ("LOC 90 0 1 N 0 E 0", "`N` is no direction of an angle in range"),
         ("APL 1:192.0.2.0/33", "`1:192.0.2.0/33` is no address prefix, [!]FAMILY:ADDRESS/LENGTH"),
         ("X25 123", "an X.121 address has at least 4 digits and nothing else"),
         ("EUI48 00-00-5e-00-53", "`00-00-5e-00-53` is no EUI-48 address, xx-xx-xx-xx-xx-xx"),
         ("NID 1 1:2:3", "`1:2:3` is no locator, four groups of hexadecimal digits parted by `:`"),
-        (
-            "WKS 192.0.2.1 6 25",
-            "type WKS can only be written in the generic form, `\\# LENGTH HEX` (RFC 3597)",
-        ),
+        ("WKS 192.0.2.1 6 65536", "`65536` is no service: a name such as smtp, or a port"),
+        ("WKS 192.0.2.1 tcp nothing", "`nothing` is no service: a name such as smtp, or a port"),
+        ("NSAP 4700", "`4700` is no NSAP address, 0x and hexadecimal digits"),
+        ("ATMA +", "`+` is no ATM address: + and digits, or hexadecimal digits"),
+        ("A6 129 ::1", "`129` is no prefix length from 0 to 128"),
+        ("A6 0 ::1 x", "unexpected `x` behind the record"),
+        ("RKEY 1 3 1 AQME", "the flags of an RKEY are 0"),
+        ("AMTRELAY 1 2 0 .", "`2` is no 0 or 1 for the discovery-optional bit"),
+        ("DOA 0 1 2 x", "the record ends where base64 text was expected"),
+        ("DSYNC CDS MAIL 1 x", "`MAIL` is no scheme, such as NOTIFY"),
+        ("IPN 18446744073709551616", "`18446744073709551616` is no number of up to 64 bits"),
+        ("IPN 1.4294967296", "`1.4294967296` is no number of up to 64 bits"),
+        ("IPSECKEY 10 0 0 .", "the record ends where base64 text was expected"),
         (
             "TYPE65280 x",
             "type TYPE65280 can only be written in the generic form, `\\# LENGTH HEX` (RFC 3597)",
@@ -397,5 +451,82 @@ proptest! {
                 prop_assert_eq!(check(rtype, &out), Ok(()));
             }
         }
+    }
+}
+
+/// Types that have a number and no form of their own: only the generic form (RFC 3597) writes them.
+const OPAQUE: [&str; 5] = ["NULL", "UINFO", "UID", "GID", "UNSPEC"];
+
+#[test]
+fn kind_17_every_type_of_the_iana_list_is_read_in_records_and_in_bitmaps() {
+    let list = include_str!("../../../tests/fixtures/iana/rr-types.csv");
+    let mut types = 0;
+    for line in list.lines().skip(1) {
+        let (name, number) = line.split_once(',').expect("TYPE,Value");
+        let rtype = Rtype(number.parse().expect("a number"));
+        let name = if name == "*" { "ANY" } else { name };
+        for spelling in [name.to_owned(), name.to_lowercase(), format!("TYPE{number}")] {
+            assert_eq!(Rtype::from_mnemonic(spelling.as_bytes()), Some(rtype), "{spelling}");
+            let (_, bitmap) = read(&format!("NSEC a {spelling}")).expect("a type in a bitmap");
+            assert_eq!(
+                to_text(Rtype::NSEC, &bitmap, None),
+                format!("a.example. {}", PortableRtype(rtype)),
+                "{spelling}"
+            );
+        }
+        assert_eq!(rtype.to_string(), name);
+        let form = !rtype.is_meta() && !OPAQUE.contains(&name);
+        assert_eq!(fields(rtype).is_some(), form, "{name} has a form of its own");
+        types += 1;
+    }
+    // The other way round: no type has a name that is not on the list.
+    let named = (0..=u16::MAX).filter(|number| !Rtype(*number).to_string().starts_with("TYPE")).count();
+    assert_eq!(types, named);
+}
+
+#[test]
+fn kind_16_value_of_a_numbered_key_is_the_wire_form_of_known_keys_too() {
+    // As written with the number, and as written with the word.
+    for (number, word) in [
+        ("alpn=h2 key0=\\000\\001", "mandatory=alpn alpn=h2"),
+        ("key1=\"\\002h2\"", "alpn=h2"),
+        ("key1=\\002h2\\002h3", "alpn=h2,h3"),
+        ("key2 key1=\\002h2", "no-default-alpn alpn=h2"),
+        ("key3=\"\\001\\187\"", "port=443"),
+        ("key4=\\192\\000\\002\\001", "ipv4hint=192.0.2.1"),
+        ("key5=\\001\\002", "ech=AQI="),
+        (
+            "key6=\\032\\001\\013\\184\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\001",
+            "ipv6hint=2001:db8::1",
+        ),
+        ("key7=/q{?dns}", "dohpath=/q{?dns}"),
+        ("key8", "ohttp"),
+    ] {
+        for rtype in ["SVCB", "HTTPS"] {
+            let (by_number, by_word) =
+                (read(&format!("{rtype} 1 . {number}")), read(&format!("{rtype} 1 . {word}")));
+            assert!(by_number.is_ok(), "{number}: {by_number:?}");
+            assert_eq!(by_number, by_word, "{number}");
+        }
+    }
+    for bad in ["key1=h2", "key2=x", "key3=443", "key3=\"443\"", "key4=192.0.2.1", "key6=::1", "key7=/q"] {
+        let error = read(&format!("SVCB 1 . {bad}")).expect_err(bad).to_string();
+        assert!(error.contains("the octets of the wire form"), "{bad}: {error}");
+    }
+}
+
+#[test]
+fn kind_15_parameters_and_records_that_bind_refuses_are_refused() {
+    for (text, want) in [
+        ("SVCB 1 . no-default-alpn", "no-default-alpn stands without alpn"),
+        ("HTTPS 1 . no-default-alpn port=1", "no-default-alpn stands without alpn"),
+        ("HTTPS 1 . key2", "no-default-alpn stands without alpn"),
+        ("IPSECKEY 10 0 0 .", "base64 text was expected"),
+        ("IPSECKEY 10 1 0 192.0.2.1", "base64 text was expected"),
+        ("IPSECKEY 10 3 2 gw", "base64 text was expected"),
+        ("IPSECKEY \\# 3 0a0000", "the octets are no IPSECKEY record data"),
+    ] {
+        let error = read(text).expect_err(text).to_string();
+        assert!(error.contains(want), "{text}: {error}");
     }
 }

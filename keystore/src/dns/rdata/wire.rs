@@ -1,6 +1,6 @@
 //! RDATA in wire form: the length of each field, what is well-formed, the canonical form.
 
-use super::{Field, RdataError, Rtype, apl, fields, loc, svcb};
+use super::{Field, RdataError, Rtype, apl, fields, historic, loc, relay, svcb};
 use crate::dns::name;
 
 /// Checks `rdata` against the fields of its type, and what its fields say of each other.
@@ -30,9 +30,15 @@ pub(super) fn walk(rtype: Rtype, rdata: &[u8], mut visit: impl FnMut(Field, usiz
 pub(super) fn canonical(rtype: Rtype, rdata: &[u8]) -> Vec<u8> {
     let mut out = rdata.to_vec();
     let walked = walk(rtype, rdata, |field, from, to| {
-        if field == Field::Name {
-            // Length octets are at most 63, below any letter.
-            out[from..to].make_ascii_lowercase();
+        // Length octets are at most 63, below any letter.
+        match field {
+            Field::Name => out[from..to].make_ascii_lowercase(),
+            Field::A6 => {
+                if let Some(name) = historic::a6_name(&rdata[from..to]) {
+                    out[from + name..to].make_ascii_lowercase();
+                }
+            }
+            _ => {}
         }
     });
     match walked {
@@ -48,11 +54,11 @@ fn len(field: Field, rdata: &[u8], at: usize) -> Option<usize> {
     let all_if = |good: bool| good.then_some(rest.len());
     match field {
         Field::Name | Field::NameCased => name::wire_len(rest),
-        Field::U8 | Field::Algorithm | Field::DigestType => fixed(1),
+        Field::U8 | Field::Algorithm | Field::DigestType | Field::DsyncScheme => fixed(1),
         Field::U16 | Field::Type | Field::CertType => fixed(2),
         Field::U32 | Field::Period | Field::Time | Field::Ip4 => fixed(4),
         Field::Eui48 => fixed(6),
-        Field::Eui64 | Field::Locator => fixed(8),
+        Field::Eui64 | Field::Locator | Field::U64 => fixed(8),
         Field::Ip6 => fixed(16),
         Field::String | Field::Salt => counted(rest),
         Field::OptString => {
@@ -75,6 +81,7 @@ fn len(field: Field, rdata: &[u8], at: usize) -> Option<usize> {
             all_if(!rest.is_empty())
         }
         Field::Text(min) | Field::Base64(min) => all_if(rest.len() >= min),
+        Field::DoaData => Some(rest.len()),
         Field::KeyBase64 => {
             all_if(!rest.is_empty() || rdata.first().is_some_and(|flags| flags & 0xc0 == 0xc0))
         }
@@ -85,13 +92,12 @@ fn len(field: Field, rdata: &[u8], at: usize) -> Option<usize> {
             let top_bit_clear = rest.first().is_some_and(|b| b & 0x80 == 0);
             all_if(top_bit_clear && rest.len() <= 16 && rest.last() != Some(&0))
         }
-        Field::Gateway => match rdata.get(1)? {
-            0 => Some(0),
-            1 => fixed(4),
-            2 => fixed(16),
-            3 => name::wire_len(rest),
-            _ => None,
-        },
+        Field::Gateway => relay::len(*rdata.get(1)?, rest),
+        Field::AmtRelay => all_if(relay::is_amt(rest)),
+        Field::Wks => all_if(historic::is_wks(rest)),
+        Field::Nsap => all_if(!rest.is_empty()),
+        Field::Atma => all_if(historic::is_atma(rest)),
+        Field::A6 => all_if(historic::is_a6(rest)),
         Field::Hip => {
             let [hit, _, hi, lo, ..] = *rest else { return None };
             let key = usize::from(u16::from_be_bytes([hi, lo]));
@@ -134,7 +140,7 @@ fn is_bitmap(mut octets: &[u8]) -> bool {
 fn fits(rtype: Rtype, rdata: &[u8]) -> Result<(), RdataError> {
     let octet = |at: usize| rdata.get(at).copied().unwrap_or(0);
     let lengths = match rtype {
-        Rtype::DS | Rtype::CDS => match octet(3) {
+        Rtype::DS | Rtype::CDS | Rtype::TA | Rtype::DLV => match octet(3) {
             1 => Some(4 + 20),
             2 | 3 => Some(4 + 32),
             4 => Some(4 + 48),
@@ -154,6 +160,9 @@ fn fits(rtype: Rtype, rdata: &[u8]) -> Result<(), RdataError> {
             }
             _ => None,
         },
+        Rtype::RKEY if octet(0) | octet(1) != 0 => {
+            return Err(RdataError::Unfit("the flags of an RKEY are 0"));
+        }
         Rtype::X25 if !(rdata.len() > 4 && rdata[1..].iter().all(u8::is_ascii_digit)) => {
             return Err(RdataError::Unfit("an X.121 address has at least 4 digits and nothing else"));
         }
