@@ -1,15 +1,16 @@
 //! Writes a response: header, question, RRsets, OPT.
 //!
-//! Names are compressed against the question alone: it ends in the zone's name and mostly is the owner, so this finds nearly all
-//! there is to find, and costs no search whatever the answer holds.
+//! Owner names, and the names in RDATA of the types that every resolver knows (RFC 3597 section 4), are compressed against all names
+//! written before.
 
 use keystore::dns::Rtype;
 use keystore::time::Timestamp;
 
 use super::Context;
+use super::names::{Case, WrittenNames};
 use super::query::{HEADER, Head, Query};
 use crate::signing::RrsetView;
-use crate::zone::{Labels, Records};
+use crate::zone::Records;
 
 /// A response code, with the upper bits that go to OPT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,15 +63,29 @@ const TSIG_BADKEY: u16 = 17;
 /// Octets of OPT without options.
 const OPT: usize = 11;
 
+/// Types of RFC 1035 section 3.3 that hardly a zone has.
+const MD: Rtype = Rtype(3);
+const MF: Rtype = Rtype(4);
+const MB: Rtype = Rtype(7);
+const MG: Rtype = Rtype(8);
+const MR: Rtype = Rtype(9);
+const MINFO: Rtype = Rtype(14);
+
 const QR: u16 = 0x8000;
 const AA: u16 = 0x0400;
 const TC: u16 = 0x0200;
-/// Opcode and RD are copied.
-const COPIED: u16 = 0x7900;
+const OPCODE: u16 = 0x7800;
+const RD: u16 = 0x0100;
+
+/// The flags of the query that the response repeats. RD means nothing to an opcode that is not implemented.
+const fn copied(flags: u16, rcode: Rcode) -> u16 {
+    if rcode.0 == Rcode::NOTIMP.0 { flags & OPCODE } else { flags & (OPCODE | RD) }
+}
 
 pub(super) struct Composer<'a> {
     query: &'a Query<'a>,
     out: &'a mut Vec<u8>,
+    names: WrittenNames,
     /// Octets that records may fill; what OPT needs is already taken off.
     limit: usize,
     now: Timestamp,
@@ -91,6 +106,7 @@ impl<'a> Composer<'a> {
         Self {
             query,
             out,
+            names: WrittenNames::of_question(query.question.name, &query.question.labels),
             limit: limit.saturating_sub(reserve),
             now: context.now,
             max_udp: context.max_udp.max(super::MIN_UDP),
@@ -105,7 +121,7 @@ impl<'a> Composer<'a> {
     /// The response to a query that has no question to repeat.
     pub fn without_question(head: &Head, rcode: Rcode, out: &mut Vec<u8>) {
         out.extend_from_slice(&head.id.to_be_bytes());
-        out.extend_from_slice(&(QR | head.flags & COPIED | rcode.0 & 0xf).to_be_bytes());
+        out.extend_from_slice(&(QR | copied(head.flags, rcode) | rcode.0 & 0xf).to_be_bytes());
         out.extend_from_slice(&[0; 8]);
     }
 
@@ -156,7 +172,7 @@ impl<'a> Composer<'a> {
             self.counts[section as usize + 1..].iter().all(|n| *n == 0),
             "sections are filled in order"
         );
-        let start = self.out.len();
+        let (start, mark) = (self.out.len(), self.names.mark());
         let mut pointer = match owner {
             Owner::Question => Some(0xc000 | HEADER as u16),
             Owner::Name(_) => None,
@@ -171,7 +187,7 @@ impl<'a> Composer<'a> {
                     (Some(pointer), _) => self.out.extend_from_slice(&pointer.to_be_bytes()),
                     (None, Owner::Name(name)) => {
                         let at = self.out.len();
-                        self.put_name(name, true);
+                        self.names.put(name, Case::Any, self.out);
                         // Later records point to this one; pointers reach no further than 14 bits.
                         pointer = u16::try_from(at).ok().filter(|at| *at < 0x4000).map(|at| 0xc000 | at);
                     }
@@ -192,7 +208,10 @@ impl<'a> Composer<'a> {
         });
         match result {
             Ok(()) => self.counts[section as usize] += count,
-            Err(_) => self.out.truncate(start),
+            Err(_) => {
+                self.out.truncate(start);
+                self.names.forget_since(mark);
+            }
         }
         result
     }
@@ -209,11 +228,13 @@ impl<'a> Composer<'a> {
         u32::from_be_bytes(*expiration).wrapping_sub(self.now.to_rrsig()).cast_signed() < 0
     }
 
-    /// Writes length and RDATA; names in the types of RFC 1035 are compressed.
+    /// Writes length and RDATA; names in the types of RFC 1035 are compressed (RFC 3597 section 4).
     fn put_rdata(&mut self, rtype: Rtype, rdata: &[u8]) {
-        let fixed = match rtype {
-            Rtype::NS | Rtype::CNAME | Rtype::PTR | Rtype::SOA => 0,
-            Rtype::MX => 2,
+        // Octets in front of the names, and how many names there are.
+        let (fixed, names) = match rtype {
+            Rtype::NS | Rtype::CNAME | Rtype::PTR | MD | MF | MB | MG | MR => (0, 1),
+            Rtype::SOA | MINFO => (0, 2),
+            Rtype::MX => (2, 1),
             _ => {
                 self.out.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
                 self.out.extend_from_slice(rdata);
@@ -224,8 +245,8 @@ impl<'a> Composer<'a> {
         self.out.extend_from_slice(&[0, 0]);
         let (head, mut rest) = rdata.split_at(fixed.min(rdata.len()));
         self.out.extend_from_slice(head);
-        for _ in 0..if rtype == Rtype::SOA { 2 } else { 1 } {
-            let read = self.put_name(rest, false);
+        for _ in 0..names {
+            let read = self.names.put(rest, Case::Exact, self.out);
             rest = &rest[read..];
         }
         self.out.extend_from_slice(rest);
@@ -233,35 +254,10 @@ impl<'a> Composer<'a> {
         self.out[at..at + 2].copy_from_slice(&len.to_be_bytes());
     }
 
-    /// Writes the name that `wire` starts with, its tail as a pointer into the question where they are the same; gives the octets read.
-    /// In RDATA letter case counts as well, so that a name is never spelt as the client spells it.
-    fn put_name(&mut self, wire: &[u8], any_case: bool) -> usize {
-        let Some(labels) = Labels::of(wire) else { return 0 };
-        let question = &self.query.question;
-        let label = |wire: &'_ [u8], start: usize| start..start + 1 + usize::from(wire[start]);
-        let (mut own, mut asked) = (labels.count(), question.labels.count());
-        while own > 0 && asked > 0 {
-            let a = &wire[label(wire, labels.offset(own - 1))];
-            let b = &question.name[label(question.name, question.labels.offset(asked - 1))];
-            if a != b && !(any_case && a.eq_ignore_ascii_case(b)) {
-                break;
-            }
-            own -= 1;
-            asked -= 1;
-        }
-        self.out.extend_from_slice(&wire[..labels.offset(own)]);
-        if own == labels.count() {
-            self.out.push(0);
-        } else {
-            let at = HEADER + question.labels.offset(asked);
-            self.out.extend_from_slice(&(0xc000 | at as u16).to_be_bytes());
-        }
-        usize::from(labels.len)
-    }
-
     /// Takes all records out again.
     fn clear(&mut self) {
         self.out.truncate(HEADER + self.query.question.octets.len());
+        self.names = WrittenNames::of_question(self.query.question.name, &self.query.question.labels);
         self.counts = [0; 3];
     }
 
@@ -316,7 +312,7 @@ impl<'a> Composer<'a> {
             self.out.extend_from_slice(&[0, 0]);
             additional += 1;
         }
-        let mut flags = QR | self.query.head.flags & COPIED | self.rcode.0 & 0xf;
+        let mut flags = QR | copied(self.query.head.flags, self.rcode) | self.rcode.0 & 0xf;
         if self.authoritative {
             flags |= AA;
         }

@@ -191,7 +191,7 @@ impl<'z> Lookup<'z, '_, '_> {
         }
         self.expand(expanded);
         self.deny(&[])?;
-        self.addresses(&view);
+        self.additional(node, &view);
         Ok(Step::Done)
     }
 
@@ -302,48 +302,121 @@ impl<'z> Lookup<'z, '_, '_> {
     /// zone may be.
     fn glue(&mut self, cut: NodeId, ns: &RrsetView<'_>) {
         let mut optional: Seen<MAX_OPTIONAL> = Seen::NOTHING;
+        let mut truncated = false;
         for target in Records(ns.data) {
             let Some(node) = self.zone.lookup(target) else { continue };
             if self.zone.node(node).cut != Some(cut) {
                 optional.add(node);
             } else if self.put_addresses(node) == Err(Stop::Full) {
+                // What follows may be smaller, and each address helps a resolver that cannot ask over TCP.
                 self.composer.set_truncated();
-                return;
+                truncated = true;
             }
         }
+        if truncated {
+            return;
+        }
         for node in optional.as_slice() {
-            if self.put_addresses(*node).is_err() {
-                return;
-            }
+            // What follows may be smaller and fit.
+            let _ = self.put_addresses(*node);
         }
     }
 
-    /// The addresses of the hosts that a positive answer names, as far as they fit.
-    fn addresses(&mut self, view: &RrsetView<'_>) {
-        let before_name = match view.rtype {
-            Rtype::NS => 0,
-            Rtype::MX | Rtype::SVCB | Rtype::HTTPS => 2,
-            Rtype::SRV => 6,
-            _ => return,
-        };
+    /// What resolvers need next of the hosts that a positive answer names, as far as it fits: addresses; behind NAPTR the SRV records too
+    /// (RFC 3403 section 4.2); behind an SVCB alias the SVCB records of its target (RFC 9460 section 5).
+    fn additional(&mut self, owner: NodeId, view: &RrsetView<'_>) {
         let mut done: Seen<MAX_OPTIONAL> = Seen::NOTHING;
         for rdata in Records(view.data).take(MAX_OPTIONAL) {
-            let Some(node) = rdata.get(before_name..).and_then(|target| self.zone.lookup(target)) else {
-                continue;
+            let Some(Referred { name, records }) = referred(view.rtype, rdata) else { continue };
+            let node = match name {
+                ReferredName::Owner => Some(owner),
+                ReferredName::Name(wire) => self.zone.lookup(wire),
             };
-            if done.add(node) && self.put_addresses(node).is_err() {
-                return;
+            let Some(node) = node.filter(|node| done.add(*node)) else { continue };
+            if let ReferredRecords::Rrset(rtype) = records {
+                let _ = self.put_additional(node, rtype);
             }
+            // What follows may be smaller and fit.
+            let _ = self.put_addresses(node);
         }
     }
 
     fn put_addresses(&mut self, node: NodeId) -> Result<(), Stop> {
-        for rtype in [Rtype::A, Rtype::AAAA] {
-            if let Some(view) = self.signed.find(node, rtype) {
+        self.put_additional(node, Rtype::A).and(self.put_additional(node, Rtype::AAAA))
+    }
+
+    fn put_additional(&mut self, node: NodeId, rtype: Rtype) -> Result<(), Stop> {
+        match self.signed.find(node, rtype) {
+            Some(view) => {
                 let owner = Owner::Name(self.zone.owner(node));
-                self.composer.put(Section::Additional, owner, &view, None, self.dnssec_ok)?;
+                self.composer.put(Section::Additional, owner, &view, None, self.dnssec_ok)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// A host that a record leads to, and which of its records come along.
+struct Referred<'a> {
+    name: ReferredName<'a>,
+    records: ReferredRecords,
+}
+
+enum ReferredName<'a> {
+    /// The owner of the record itself.
+    Owner,
+    Name(&'a [u8]),
+}
+
+enum ReferredRecords {
+    Addresses,
+    /// An RRset of this type, and the addresses.
+    Rrset(Rtype),
+}
+
+/// What a record leads to; `None` for types that lead nowhere.
+fn referred(rtype: Rtype, rdata: &[u8]) -> Option<Referred<'_>> {
+    const AFSDB: Rtype = Rtype(18);
+    const RT: Rtype = Rtype(21);
+    const KX: Rtype = Rtype(36);
+    let name = |before: usize| rdata.get(before..).map(ReferredName::Name);
+    let mut records = ReferredRecords::Addresses;
+    let name = match rtype {
+        Rtype::NS => name(0)?,
+        Rtype::MX | KX | AFSDB | RT => name(2)?,
+        Rtype::SRV => name(6)?,
+        Rtype::NAPTR => {
+            let (flags, replacement) = naptr_flags_and_replacement(rdata)?;
+            match flags.to_ascii_uppercase().as_slice() {
+                b"S" => records = ReferredRecords::Rrset(Rtype::SRV),
+                b"A" => {}
+                _ => return None,
+            }
+            ReferredName::Name(replacement)
+        }
+        Rtype::SVCB | Rtype::HTTPS => {
+            let is_alias = rdata.starts_with(&[0, 0]);
+            if is_alias {
+                records = ReferredRecords::Rrset(rtype);
+            }
+            match rdata.get(2..)? {
+                // The root stands for the owner; in an alias it means that the service does not exist.
+                [0, ..] if is_alias => return None,
+                [0, ..] => ReferredName::Owner,
+                target => ReferredName::Name(target),
             }
         }
-        Ok(())
-    }
+        _ => return None,
+    };
+    Some(Referred { name, records })
+}
+
+/// RFC 3403 section 4.1: order, preference, then flags, services and regular expression as strings, then the replacement.
+fn naptr_flags_and_replacement(rdata: &[u8]) -> Option<(&[u8], &[u8])> {
+    let string = |octets: &[u8]| octets.split_first().map(|(len, _)| 1 + usize::from(*len));
+    let flags = rdata.get(4..)?;
+    let services = flags.get(string(flags)?..)?;
+    let expression = services.get(string(services)?..)?;
+    let replacement = expression.get(string(expression)?..)?;
+    Some((flags.get(1..string(flags)?)?, replacement))
 }

@@ -9,6 +9,7 @@
 
 mod compose;
 mod lookup;
+mod names;
 mod query;
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,9 @@ impl RequestHandler for RefuseOthers {
             OpCode::Query => ResponseCode::Refused,
             _ => ResponseCode::NotImp,
         };
+        if metadata.response_code == ResponseCode::NotImp {
+            metadata.recursion_desired = false; // means nothing to such an opcode; named clears it, too
+        }
         let edns = request.edns.as_ref().map(|edns| {
             let mut ours = Edns::new();
             ours.set_max_payload(super::MAX_UDP);

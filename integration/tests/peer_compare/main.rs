@@ -1,0 +1,108 @@
+//! Four servers with one signed zone, asked the same: ours, named, NSD and Knot. And Unbound, which validates what ours says.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod compare;
+mod peers;
+mod queries;
+mod site;
+
+use std::collections::BTreeMap;
+
+use compare::{Answer, Class};
+use queries::Client;
+use site::Site;
+
+/// Queries that each server is asked at least, UDP and TCP together.
+const LEAST: usize = 10_000;
+
+#[test]
+fn four_servers_say_the_same_but_for_what_is_listed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let site = Site::start(dir.path());
+    let peers = peers::start_all(&site);
+    if peers.is_empty() {
+        return;
+    }
+    let queries = queries::all();
+    assert!(2 * queries.len() >= LEAST, "{} queries", 2 * queries.len());
+    let mut ours = Client::new(site.address);
+    let mut theirs: Vec<Client> = peers.iter().map(|peer| Client::new(peer.address)).collect();
+    let mut counts: BTreeMap<(&str, Class), usize> = BTreeMap::new();
+    let mut unexplained = Vec::new();
+    let mut sizes = BTreeMap::<&str, (usize, usize)>::new();
+    for query in &queries {
+        let octets = query.octets();
+        let whole = Answer::read(&ours.ask_tcp(&octets));
+        for tcp in [false, true] {
+            let ask =
+                |client: &mut Client| if tcp { client.ask_tcp(&octets) } else { client.ask_udp(&octets) };
+            let mine = ask(&mut ours);
+            let mine = Answer::read(&mine);
+            for (peer, client) in peers.iter().zip(&mut theirs) {
+                let answer = ask(client);
+                let answer = Answer::read(&answer);
+                let (same_records, classes) = compare::classes(peer.name, query, &whole, &mine, &answer);
+                if same_records {
+                    let sum = sizes.entry(peer.name).or_default();
+                    sum.0 += mine.octets;
+                    sum.1 += answer.octets;
+                }
+                for class in classes {
+                    if class == Class::Unexplained {
+                        let transport = if tcp { "TCP" } else { "UDP" };
+                        unexplained.push(format!(
+                            "{} {query} {transport}\n  ours:  {mine}\n  theirs: {answer}",
+                            peer.name
+                        ));
+                    }
+                    *counts.entry((peer.name, class)).or_default() += 1;
+                }
+            }
+        }
+    }
+    println!("{} queries to each of {} servers", 2 * queries.len(), peers.len() + 1);
+    for ((peer, class), count) in &counts {
+        println!("{peer:6} {count:6}  {}", class.reason());
+    }
+    let shown: Vec<&str> = unexplained.iter().take(20).map(String::as_str).collect();
+    assert!(
+        unexplained.is_empty(),
+        "{} differences without a reason:\n{}",
+        unexplained.len(),
+        shown.join("\n")
+    );
+    for (peer, (mine, answer)) in &sizes {
+        println!("{peer:6} octets of answers with the same records: ours {mine}, theirs {answer}");
+        let percent = *mine as f64 / *answer as f64 * 100.0;
+        assert!(percent <= 102.0, "our answers are larger than those of {peer}: {percent:.1} %");
+    }
+}
+
+#[test]
+fn unbound_in_front_finds_nothing_bogus_that_it_does_not_find_behind_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let site = Site::start(dir.path());
+    let (Some(named), Some(behind_ours)) =
+        (peers::named(&site), peers::unbound(&site, site.address, "unbound-ours"))
+    else {
+        return;
+    };
+    let behind_named = peers::unbound(&site, named.address, "unbound-named").expect("Unbound was there");
+    let queries = queries::for_validation();
+    let ours = peers::verdicts(&behind_ours, &queries);
+    let theirs = peers::verdicts(&behind_named, &queries);
+    let mut wrong = Vec::new();
+    let mut secure = 0;
+    for ((query, mine), named) in queries.iter().zip(&ours).zip(&theirs) {
+        secure += usize::from(mine.1);
+        if mine != named {
+            wrong.push(format!(
+                "{query}: behind ours RCODE {}, AD {}; behind named RCODE {}, AD {}",
+                mine.0, mine.1, named.0, named.1
+            ));
+        }
+    }
+    assert!(secure * 2 > queries.len(), "{secure} of {} answers are secure", queries.len());
+    assert!(wrong.is_empty(), "{} of {} verdicts differ:\n{}", wrong.len(), queries.len(), wrong.join("\n"));
+}

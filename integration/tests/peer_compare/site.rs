@@ -1,0 +1,99 @@
+//! The hard zone, signed: served by our server, and as a file for the others.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use keystore::clock;
+use keystore::crypto::PrivateKey;
+use keystore::dns::{Name, Rtype, rdata};
+use keystore::exchange::TrustAnchor;
+use keystore::exchange::testing::{SkrBuilder, TestKey};
+use keystore::keys::{KeyFile, Timing};
+use keystore::{durable, store};
+use metrics::Metrics;
+use signer_plugin::border::SignerHandler;
+use signer_plugin::hosted::{Hosted, Responder};
+use signer_plugin::rules::ZoneRules;
+use signer_plugin::runtime::{SignerZone, ZoneRuntime, ZoneSetup};
+use signer_plugin::server::{Listen, Server};
+use signer_plugin::signing::SigningTimes;
+
+pub const ZONE: &str = "hard.test.";
+const HARD: &str = include_str!("hard.zone");
+
+/// Our server with the zone.
+pub struct Site {
+    pub dir: PathBuf,
+    /// The signed zone as a master file.
+    pub signed: PathBuf,
+    /// DNSKEY of the KSK, as a record.
+    pub anchor: String,
+    pub address: SocketAddr,
+    runtime: tokio::runtime::Runtime,
+    server: Option<Server>,
+}
+
+impl Site {
+    pub fn start(dir: &Path) -> Self {
+        let name = Name::parse(ZONE).expect("a name");
+        let now = clock::now();
+        for folder in ["keys", "accepted/hard.test."] {
+            fs::create_dir_all(dir.join(folder)).expect("a folder");
+        }
+        fs::write(dir.join("zone"), HARD).expect("write the zone");
+        let timing = Timing { publish: Some(now), activate: Some(now), ..Timing::default() };
+        let dnskey = TestKey::zsk(2).dnskey;
+        let key =
+            KeyFile { zone: name.clone(), ttl: 3600, dnskey, timing, state: None, dir: dir.join("keys") };
+        key.write(&PrivateKey::Raw(vec![2; 32])).expect("write the ZSK");
+        let skr = SkrBuilder::new(ZONE, now).bundles(3);
+        let text = skr.text();
+        let write = |path: &str, text: &str| {
+            durable::write(&dir.join(path), text.as_bytes(), 0o600).expect("write the store");
+        };
+        write("accepted/hard.test./1.skr", &text);
+        write("accepted/hard.test./current", &store::format_current(1, &store::digest(text.as_bytes())));
+        let anchors = skr.anchors();
+        let TrustAnchor::Dnskey(ksk) = &anchors[0] else { panic!("the KSK is pinned by its key") };
+        let anchor = format!("{ZONE} IN DNSKEY {}", rdata::to_text(Rtype::DNSKEY, &ksk.to_rdata(), None));
+        let setup = ZoneSetup {
+            name: name.clone(),
+            file: dir.join("zone"),
+            key_directory: dir.join("keys"),
+            accepted: dir.join("accepted"),
+            state: dir.join("zones/hard.test."),
+            anchors,
+            times: SigningTimes { validity: 14 * 86_400, refresh: 5 * 86_400, jitter: 3600 },
+            rules: ZoneRules::default(),
+        };
+        let metrics = Metrics::new().expect("families");
+        let served = Arc::new(SignerZone::new(name, &metrics, Arc::new(clock::now)));
+        let mut zone = ZoneRuntime::new(setup, metrics, Arc::clone(&served));
+        zone.step(now);
+        let signed = dir.join("signed");
+        let mut text = Vec::new();
+        let version = served.signed().expect("the zone is signed");
+        assert_eq!(version.zone().warnings().left_out, 0, "{:?}", version.zone().warnings().texts);
+        version.write_to(&mut text).expect("memory");
+        fs::write(&signed, text).expect("write the signed zone");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let server = runtime.block_on(async {
+            let zones = Hosted::new([served as Arc<dyn Responder>]);
+            let listen = Listen::on(vec!["127.0.0.1:0".parse().expect("an address")]);
+            Server::start(&listen, &SignerHandler::alone(zones)).expect("our server starts")
+        });
+        let address = server.addresses()[0];
+        Self { dir: dir.to_owned(), signed, anchor, address, runtime, server: Some(server) }
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            self.runtime.block_on(server.shutdown());
+        }
+    }
+}
