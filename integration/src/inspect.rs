@@ -52,7 +52,7 @@ pub struct Options {
     path: PathBuf,
 }
 
-/// Prints.
+/// Prints what the files hold.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let now = match &options.now {
         None => clock::now(),

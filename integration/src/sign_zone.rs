@@ -53,7 +53,7 @@ pub struct Options {
     zone_file: PathBuf,
 }
 
-/// Signs.
+/// Signs the zone file and writes the result.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let start = Instant::now();
     let now = match &options.now {

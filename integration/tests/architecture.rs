@@ -2,6 +2,7 @@
 
 mod modules;
 mod source;
+mod syntax;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -14,6 +14,7 @@ fn run(program: &str, args: &[&str]) -> Option<Output> {
     match Command::new(program).args(args).output() {
         Ok(output) => Some(output),
         Err(error) => {
+            assert!(std::env::var_os("CI").is_none(), "{program} is missing: {error}");
             eprintln!("SKIPPED: {program}: {error}");
             None
         }

@@ -21,11 +21,11 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The zones.
     pub zones: Vec<ZoneConfig>,
-    /// `[loader]`.
+    /// Settings of the table `[loader]`.
     pub loader: LoaderConfig,
     /// `[deliver]`: the servers that accepted generations are handed to.
     pub deliver: Vec<deliver::TargetConfig>,
-    /// `[ksr]`.
+    /// Settings of the table `[ksr]`.
     pub ksr: KsrConfig,
     /// `[signer]`; `None` = this host does not serve.
     pub signer: Option<SignerConfig>,
@@ -95,7 +95,7 @@ pub const CONTROL_SOCKET: &str = "skr-loader.sock";
 /// One `[[zone]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ZoneConfig {
-    /// `name`.
+    /// Name of the zone (`name`).
     pub name: Name,
     /// `policy`, resolved.
     pub policy: Policy,
@@ -117,7 +117,7 @@ pub struct ZoneConfig {
     pub allow_cds_delete: bool,
 }
 
-/// `[loader]`.
+/// Settings of the table `[loader]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoaderConfig {
     /// `watch`: how new files in the inbox are noticed.
@@ -154,7 +154,7 @@ pub struct LoaderConfig {
     pub parent_check: ParentCheck,
 }
 
-/// `parent-check`.
+/// What a missing DS at the parent means for an SKR (`parent-check`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ParentCheck {
     /// `warn`: it is told.
@@ -174,7 +174,7 @@ pub enum WatchMode {
     Poll,
 }
 
-/// `[ksr]`.
+/// Settings of the table `[ksr]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KsrConfig {
     /// Write requests on a timer.
@@ -193,14 +193,14 @@ pub struct KsrConfig {
     pub mail_to: Vec<String>,
 }
 
-/// `[signer]`.
+/// Settings of the table `[signer]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignerConfig {
     /// UDP and TCP addresses, port 0 = the kernel's choice.
     pub listen: Vec<SocketAddr>,
 }
 
-/// `[metrics]`.
+/// Settings of the table `[metrics]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricsConfig {
     /// Address of the HTTP endpoint; loopback unless `allow-remote`.

@@ -67,7 +67,7 @@ pub struct KeygenOutcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlacedKey {
-    /// `K<zone>+<AAA>+<TTTTT>`.
+    /// Name of its files without suffix, `K<zone>+<AAA>+<TTTTT>`.
     pub name: String,
     /// Time of the round.
     pub bundle: Timestamp,

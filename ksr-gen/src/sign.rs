@@ -161,7 +161,7 @@ pub enum SigningError {
     Sign {
         /// Base name of the key.
         name: String,
-        /// Inception.
+        /// Inception of the bundle.
         bundle: Timestamp,
         /// Error of the signing key.
         source: SignError,
@@ -173,7 +173,7 @@ pub enum SigningError {
     Verify {
         /// Base name of the key.
         name: String,
-        /// Inception.
+        /// Inception of the bundle.
         bundle: Timestamp,
         /// The RRset.
         covered: Rtype,

@@ -9,11 +9,11 @@ use keystore::dns::{Name, Rtype};
 pub struct Rr {
     /// Owner, case kept.
     pub owner: Name,
-    /// Type.
+    /// Type of the record.
     pub rtype: Rtype,
     /// TTL in seconds.
     pub ttl: u32,
-    /// RDATA.
+    /// Record data in wire form.
     pub rdata: Vec<u8>,
 }
 
@@ -31,7 +31,7 @@ pub struct Opt {
 /// The parts of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// ID.
+    /// ID of the message.
     pub id: u16,
     /// The second 16 bits of the header: QR to RCODE.
     pub flags: u16,

@@ -25,7 +25,7 @@ pub const MAX_GENERATED: u64 = 1 << 20;
 pub struct Record<'a> {
     /// Owner, uncompressed wire form, case kept.
     pub owner: &'a [u8],
-    /// Type.
+    /// Type of the record.
     pub rtype: Rtype,
     /// TTL in seconds.
     pub ttl: u32,

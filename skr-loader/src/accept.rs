@@ -1,6 +1,6 @@
 //! The checks that need more than the SKR: what is in force, the keys that are here, the requests that are open.
 //!
-//! [`keystore::exchange::verify`] comes before; [`crate::store::Store::commit`] after. The IDs are those of [`CHECKS`].
+//! [`verify`](mod@keystore::exchange::verify) comes before; [`crate::store::Store::commit`] after. The IDs are those of [`CHECKS`].
 
 #[cfg(test)]
 mod tests;
@@ -27,7 +27,7 @@ use crate::store::history::{History, Mark, marks};
 use crate::store::{Digest, InForce, ZoneState};
 
 /// The checks of this module, in the order in which they are reported. `SKR-GAP` is also one of
-/// [`keystore::exchange::verify`]'s: there between the bundles, here towards the coverage in force.
+/// [`verify`](mod@keystore::exchange::verify)'s: there between the bundles, here towards the coverage in force.
 pub const CHECKS: &[Check] = &[
     Check { id: CheckId::SkrOperator, holds: "the KSK operator has signed the file" },
     Check { id: CheckId::SkrParentDs, holds: "the DS RRset at the parent vouches for a KSK that signs" },

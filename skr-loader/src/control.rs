@@ -58,7 +58,7 @@ pub enum Request {
         /// IDs of the checks to overrule.
         #[serde(default)]
         force: Vec<String>,
-        /// Why.
+        /// The reason that the person gave, for the audit log.
         #[serde(default)]
         reason: Option<String>,
         /// Only say what would be done.
@@ -75,7 +75,7 @@ pub enum Request {
         /// IDs of the checks to overrule.
         #[serde(default)]
         force: Vec<String>,
-        /// Why.
+        /// The reason that the person gave, for the audit log.
         #[serde(default)]
         reason: Option<String>,
         /// Only say what would be done.
@@ -381,7 +381,7 @@ pub enum CallError {
     Answer {
         /// The socket.
         path: PathBuf,
-        /// Why.
+        /// What is wrong, in words for a message.
         what: String,
     },
 }

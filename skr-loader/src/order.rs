@@ -16,11 +16,11 @@ const MAX_REASON: usize = 500;
 /// An order of a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    /// Who.
+    /// The person that gave the order.
     pub who: User,
     /// The checks that are overruled; all of [`FORCEABLE`].
     pub force: Vec<CheckId>,
-    /// Why.
+    /// The reason that the person gave, for the audit log.
     pub reason: Option<String>,
     /// Only say what would be done.
     pub dry_run: bool,

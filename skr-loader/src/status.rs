@@ -99,7 +99,7 @@ pub struct ZoneStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct LastImport {
-    /// When.
+    /// Time of the import, ISO 8601 in UTC.
     pub time: String,
     /// `accepted`, `unchanged`, `rejected` or `rolled-back`.
     pub result: String,
@@ -138,7 +138,7 @@ pub struct DeliveryStatus {
 pub struct Condition {
     /// How urgent.
     pub severity: Severity,
-    /// What.
+    /// What is the matter, in a sentence for people.
     pub what: String,
 }
 

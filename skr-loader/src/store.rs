@@ -171,7 +171,7 @@ impl Store {
         Ok(Self { state_dir: state_dir.to_owned(), _lock: lock })
     }
 
-    /// `accepted/`.
+    /// The folder `accepted/` of the state folder.
     #[must_use]
     pub fn accepted(&self) -> PathBuf {
         self.state_dir.join("accepted")

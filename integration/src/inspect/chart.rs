@@ -9,11 +9,11 @@ use super::{Paint, Span};
 /// How to draw.
 #[derive(Debug, Clone, Copy)]
 pub struct Style {
-    /// Columns.
+    /// Width of the chart, in columns.
     pub width: usize,
     /// No other characters than ASCII.
     pub ascii: bool,
-    /// Colours.
+    /// Whether colours are used.
     pub paint: Paint,
     /// A line for each bundle.
     pub all: bool,

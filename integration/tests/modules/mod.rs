@@ -11,7 +11,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use syn::{ImplItem, Item, UseTree};
 
-use crate::source::{is_test, parse};
+use crate::syntax::{is_test, parse};
 
 /// Steps after which the resolution of a path gives up, for re-exports that name each other.
 const MAX_DEPTH: usize = 16;

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use syn::Attribute;
-
 /// Folders of the crates of this workspace.
 pub const CRATES: [&str; 6] =
     ["keystore", "ksr-gen", "skr-loader", "signer-plugin", "metrics", "integration"];
@@ -25,20 +23,4 @@ pub fn rust_files(dir: &Path) -> Vec<PathBuf> {
     }
     files.sort();
     files
-}
-
-/// The syntax tree of a file.
-pub fn parse(file: &Path) -> syn::File {
-    let text = std::fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-    syn::parse_file(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
-}
-
-/// True for `#[test]`, and for a `#[cfg(…)]` that names `test` without `not`.
-pub fn is_test(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        let syn::Meta::List(list) = &attribute.meta else { return attribute.path().is_ident("test") };
-        let words = list.tokens.to_string();
-        let has = |word| words.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == word);
-        attribute.path().is_ident("cfg") && has("test") && !has("not")
-    })
 }

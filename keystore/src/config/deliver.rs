@@ -31,7 +31,7 @@ pub enum Method {
     Named {
         /// `rndc`: the command and its first arguments.
         rndc: Vec<String>,
-        /// `view`.
+        /// The view of the zone at named (`view`).
         view: Option<String>,
         /// `folder`: where named can read the file.
         folder: PathBuf,

@@ -7,15 +7,15 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub enum PrivateKey {
     /// RSA: big-endian numbers without leading zeros.
     Rsa {
-        /// n
+        /// The modulus n.
         modulus: Vec<u8>,
-        /// e
+        /// The public exponent e.
         public_exponent: Vec<u8>,
-        /// d
+        /// The private exponent d.
         private_exponent: Vec<u8>,
-        /// p
+        /// The first prime p.
         prime1: Vec<u8>,
-        /// q
+        /// The second prime q.
         prime2: Vec<u8>,
         /// d mod (p-1)
         exponent1: Vec<u8>,

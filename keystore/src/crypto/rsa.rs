@@ -11,9 +11,9 @@ const RSA_MAX_EXPONENT_BITS: usize = 33;
 /// The parts of an RSA Public Key field (RFC 3110 section 2): big-endian, without leading zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RsaPublicKey<'a> {
-    /// e
+    /// The public exponent e.
     pub exponent: &'a [u8],
-    /// n
+    /// The modulus n.
     pub modulus: &'a [u8],
 }
 

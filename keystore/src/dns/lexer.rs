@@ -56,7 +56,7 @@ pub struct Entry<'a> {
 pub struct LexError {
     /// Line, from 1.
     pub line: u32,
-    /// Why.
+    /// What is wrong, in words for a message.
     pub what: LexErrorKind,
 }
 

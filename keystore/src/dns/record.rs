@@ -10,13 +10,13 @@ use super::{Class, Name, Rtype};
 /// A record as it stands in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordText {
-    /// Owner.
+    /// Owner name of the record.
     pub owner: Name,
     /// TTL in seconds, where it is written.
     pub ttl: Option<u32>,
     /// Class, where it is written.
     pub class: Option<Class>,
-    /// Type.
+    /// Type of the record.
     pub rtype: Rtype,
     /// RDATA, uncompressed wire form.
     pub rdata: Vec<u8>,
@@ -29,7 +29,7 @@ pub struct RecordHead {
     pub ttl: Option<u32>,
     /// Class, where it is written.
     pub class: Option<Class>,
-    /// Type.
+    /// Type of the record.
     pub rtype: Rtype,
     /// How many tokens these fields took.
     pub len: usize,
@@ -47,7 +47,7 @@ pub enum RecordError {
     BadOwner {
         /// The text.
         text: String,
-        /// Why.
+        /// What is wrong with it, or the error of the call that failed.
         source: NameError,
     },
     /// `@` where there is no origin.
@@ -72,7 +72,7 @@ pub enum RecordError {
     Rdata {
         /// Type of the record.
         rtype: Rtype,
-        /// Why.
+        /// What is wrong with it, or the error of the call that failed.
         source: RdataError,
     },
 }

@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 pub struct Rrsig {
     /// Type Covered.
     pub covered: Rtype,
-    /// Algorithm.
+    /// Number of the DNSSEC algorithm.
     pub algorithm: Algorithm,
     /// Labels: of the owner, without root and leftmost `*`.
     pub labels: u8,
@@ -23,7 +23,7 @@ pub struct Rrsig {
     pub key_tag: u16,
     /// Signer's Name.
     pub signer: Name,
-    /// Signature.
+    /// The signature itself, in the form of its algorithm.
     pub signature: Vec<u8>,
 }
 

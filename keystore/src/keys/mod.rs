@@ -28,7 +28,7 @@ pub struct Dnskey {
     pub flags: u16,
     /// Protocol, always 3 in a valid key.
     pub protocol: u8,
-    /// Algorithm.
+    /// Number of the DNSSEC algorithm.
     pub algorithm: Algorithm,
     /// Public Key field, wire form.
     pub public_key: Vec<u8>,

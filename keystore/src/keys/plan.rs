@@ -76,9 +76,9 @@ pub enum PlanError {
     /// `end` lies before `start`.
     #[error("the end ({end}) lies before the start ({start}); exchange or correct -i and -e")]
     EndBeforeStart {
-        /// Start.
+        /// Start of the interval.
         start: Timestamp,
-        /// End.
+        /// End of the interval.
         end: Timestamp,
     },
     /// Nothing to do in an interval of no length.
@@ -90,9 +90,9 @@ pub enum PlanError {
     /// More than [`LONGEST_INTERVAL`].
     #[error("the interval {start} to {end} is longer than 20 years; check -i and -e")]
     TooLong {
-        /// Start.
+        /// Start of the interval.
         start: Timestamp,
-        /// End.
+        /// End of the interval.
         end: Timestamp,
     },
     /// A key would have to be published before 1970.
@@ -100,9 +100,9 @@ pub enum PlanError {
         "a key active from {start} must be published {prepublication} s earlier, before 1970; give a later start"
     )]
     StartTooEarly {
-        /// Start.
+        /// Start of the interval.
         start: Timestamp,
-        /// Seconds.
+        /// Seconds that a new key must be published before it signs.
         prepublication: u64,
     },
     /// A time does not fit into the 32 bits that BIND keeps times in.

@@ -113,8 +113,8 @@ pub struct State {
     pub ds_pub_count: Option<u32>,
     /// See `ds_pub_count`.
     pub ds_del_count: Option<u32>,
-    /// `SigPublish`.
+    /// Time from which signatures by the key are published (`SigPublish`).
     pub sig_publish: Option<Timestamp>,
-    /// `SigRemoved`.
+    /// Time at which signatures by the key are gone (`SigRemoved`).
     pub sig_delete: Option<Timestamp>,
 }

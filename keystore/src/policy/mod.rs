@@ -53,46 +53,46 @@ pub struct Policy {
     pub keys: Vec<KeyPolicy>,
     /// TTL of DNSKEY, CDS and CDNSKEY.
     pub dnskey_ttl: u32,
-    /// `publish-safety`.
+    /// The statement `publish-safety`, in seconds.
     pub publish_safety: u32,
-    /// `retire-safety`.
+    /// The statement `retire-safety`, in seconds.
     pub retire_safety: u32,
-    /// `zone-propagation-delay`.
+    /// The statement `zone-propagation-delay`, in seconds.
     pub zone_propagation_delay: u32,
-    /// `parent-propagation-delay`.
+    /// The statement `parent-propagation-delay`, in seconds.
     pub parent_propagation_delay: u32,
-    /// `parent-ds-ttl`.
+    /// The statement `parent-ds-ttl`, in seconds.
     pub parent_ds_ttl: u32,
     /// `max-zone-ttl`; 0 = no limit (see [`Policy::effective_max_zone_ttl`]).
     pub max_zone_ttl: u32,
-    /// `signatures-validity`.
+    /// The statement `signatures-validity`, in seconds.
     pub signatures_validity: u32,
-    /// `signatures-validity-dnskey`.
+    /// The statement `signatures-validity-dnskey`, in seconds.
     pub signatures_validity_dnskey: u32,
-    /// `signatures-refresh`.
+    /// The statement `signatures-refresh`, in seconds.
     pub signatures_refresh: u32,
-    /// `signatures-jitter`.
+    /// The statement `signatures-jitter`, in seconds.
     pub signatures_jitter: u32,
     /// `purge-keys`; 0 = never.
     pub purge_keys: u32,
     /// `cds-digest-types`, in order; empty = no CDS.
     pub cds_digest_types: Vec<u8>,
-    /// `cdnskey`.
+    /// Whether CDNSKEY records are published (`cdnskey`).
     pub cdnskey: bool,
-    /// `inline-signing`.
+    /// Whether named signs a copy of the zone (`inline-signing`).
     pub inline_signing: bool,
-    /// `offline-ksk`.
+    /// Whether the KSK is offline (`offline-ksk`).
     pub offline_ksk: bool,
-    /// `manual-mode`.
+    /// Whether named waits for an order before each step of a roll (`manual-mode`).
     pub manual_mode: bool,
     /// `nsec3param`; `None` = NSEC.
     pub nsec3: Option<Nsec3Param>,
 }
 
-/// `nsec3param`.
+/// Parameters of NSEC3 (`nsec3param`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nsec3Param {
-    /// `optout`.
+    /// Whether insecure delegations are left out of the chain (`optout`).
     pub opt_out: bool,
     /// `salt-length`, octets.
     pub salt_length: u8,
@@ -112,11 +112,11 @@ pub enum Role {
 /// One entry of `keys { … }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPolicy {
-    /// Role.
+    /// What the key signs: KSK, ZSK or both.
     pub role: Role,
     /// Lifetime in seconds; 0 = unlimited.
     pub lifetime: u32,
-    /// Algorithm.
+    /// Number of the DNSSEC algorithm.
     pub algorithm: Algorithm,
     /// Key size in bits (RSA 2048 by default, else fixed).
     pub bits: u16,

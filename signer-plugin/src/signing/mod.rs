@@ -52,7 +52,7 @@ pub struct ZoneKey {
 /// How long signatures live, from the policy. Seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SigningTimes {
-    /// `signatures-validity`.
+    /// Validity of signatures over the zone, in seconds (`signatures-validity`).
     pub validity: u32,
     /// `signatures-refresh`: remaining validity at which a signature is replaced.
     pub refresh: u32,
@@ -113,7 +113,7 @@ pub enum SigningError {
     Sign {
         /// Its tag.
         tag: u16,
-        /// Why.
+        /// What is wrong with it, or the error of the call that failed.
         source: SignError,
     },
 }

@@ -14,7 +14,7 @@ use crate::zone::{NodeId, Records};
 pub struct SignedRecord<'a> {
     /// Owner, uncompressed wire form, case kept.
     pub owner: &'a [u8],
-    /// Type.
+    /// Type of the record.
     pub rtype: Rtype,
     /// TTL in seconds.
     pub ttl: u32,

@@ -6,7 +6,7 @@
 //!            import again, with backoff ◀── alarm ◀── not proven ◀────────┘
 //! ```
 //!
-//! The states of one zone at one target, with their transitions, are in [`worker`].
+//! The states of one zone at one target, with their transitions, are in `worker`.
 //!
 //! **Invariant:** each target has a thread of its own; the inbox never waits for a server.
 //! **Invariant:** an exit status proves nothing; what a server answers over DNS does.

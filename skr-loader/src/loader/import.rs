@@ -56,7 +56,7 @@ pub enum ImportOutcome {
     },
     /// It passed and could not be written; a dropped file stays in the inbox for another try.
     Failed {
-        /// Why.
+        /// What is wrong, in words for a message.
         what: String,
     },
 }

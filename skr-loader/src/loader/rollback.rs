@@ -94,7 +94,7 @@ pub enum RollbackError {
     Failed {
         /// What was asked for.
         to: u64,
-        /// Why.
+        /// What is wrong, in words for a message.
         what: String,
     },
 }

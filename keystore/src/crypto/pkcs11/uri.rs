@@ -20,7 +20,7 @@ pub struct Pkcs11Uri {
     pub model: Option<String>,
     /// `serial` number of the token.
     pub serial: Option<String>,
-    /// `slot-id`.
+    /// Number of the slot (`slot-id`).
     pub slot_id: Option<u64>,
     /// `object`: label (CKA_LABEL) of the key.
     pub object: Option<String>,

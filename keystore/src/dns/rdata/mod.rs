@@ -1,6 +1,6 @@
 //! RDATA by type: which fields it has, its canonical form, its presentation form.
 //!
-//! One table, [`fields`], describes each type as a run of [`Field`]s; reading ([`from_tokens`]), printing
+//! One table, `fields`, describes each type as a run of `Field`s; reading ([`from_tokens`]), printing
 //! ([`to_text`]), checking ([`check`]) and the canonical form ([`canonical`]) all follow the table.
 
 mod apl;
@@ -50,7 +50,7 @@ pub enum RdataError {
     BadName {
         /// The text.
         found: String,
-        /// Why.
+        /// What is wrong with it, or the error of the call that failed.
         source: super::NameError,
     },
     /// Each field reads, but together they make no record data of the type.

@@ -56,9 +56,9 @@ pub const CHECKS: &[Check] = &[
 pub struct KeyRef {
     /// Key tag.
     pub tag: u16,
-    /// Algorithm.
+    /// Number of the DNSSEC algorithm.
     pub algorithm: Algorithm,
-    /// Flags.
+    /// Flags of the DNSKEY record.
     pub flags: u16,
 }
 
@@ -221,7 +221,7 @@ pub enum Fault {
     },
     /// Two keys share tag and algorithm.
     TagClash {
-        /// One.
+        /// One of the two keys.
         one: KeyRef,
         /// The other.
         other: KeyRef,

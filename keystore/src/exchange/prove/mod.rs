@@ -17,7 +17,7 @@
 //! - of some algorithm, and of each in the DS RRset, all signatures in sight are by keys of the DNSKEY RRset;
 //! - a signature over a DNSKEY RRset in force is valid.
 //!
-//! Signatures are taken to be good ones; [`super::verify`] sees to that.
+//! Signatures are taken to be good ones; [`verify`](mod@super::verify) sees to that.
 
 mod fault;
 mod model;

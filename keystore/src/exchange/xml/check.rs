@@ -71,7 +71,7 @@ pub struct Rules {
     pub exponents_match_policy: bool,
     /// KSR-BUNDLE-POP: signatures are verified.
     pub signatures: bool,
-    /// KSR-BUNDLE-COUNT.
+    /// Number of bundles that a request must have (KSR-BUNDLE-COUNT).
     pub bundles: Option<usize>,
     /// KSR-BUNDLE-CYCLE-DURATION, seconds.
     pub cycle: Option<RangeInclusive<u64>>,
@@ -79,15 +79,15 @@ pub struct Rules {
     pub keys_per_bundle: Option<Vec<usize>>,
     /// KSR-POLICY-KEYS: different keys in all.
     pub different_keys: Option<usize>,
-    /// KSR-POLICY-ALG.
+    /// Algorithms that keys may have (KSR-POLICY-ALG).
     pub algorithms: Option<Vec<Algorithm>>,
     /// KSR-POLICY-ALG, bits.
     pub rsa_sizes: Option<Vec<u16>>,
-    /// KSR-POLICY-ALG.
+    /// Exponents that RSA keys may have (KSR-POLICY-ALG).
     pub rsa_exponents: Option<Vec<u64>>,
     /// KSR-POLICY-SIG-OVERLAP: as claimed; a gap is refused in any case.
     pub overlap: bool,
-    /// KSR-POLICY-SIG-VALIDITY.
+    /// Bounds of the validity of signatures (KSR-POLICY-SIG-VALIDITY).
     pub validity: bool,
     /// KSR-POLICY-SIG-HORIZON: how far from now a bundle may end, in seconds.
     pub horizon: Option<u64>,
@@ -95,9 +95,9 @@ pub struct Rules {
     pub not_expired: bool,
     /// KSR-POLICY-BUNDLE-INTERVALS, seconds.
     pub interval: Option<RangeInclusive<u64>>,
-    /// KSR-CHAIN-KEYS.
+    /// Whether the first bundle must have the keys of the last one before (KSR-CHAIN-KEYS).
     pub chain_keys: bool,
-    /// KSR-CHAIN-OVERLAP.
+    /// Whether the first bundle must overlap with the last one before (KSR-CHAIN-OVERLAP).
     pub chain_overlap: bool,
     /// KSR-POLICY-SAFETY before use.
     pub publish_safety: bool,

@@ -80,13 +80,13 @@ pub enum NoXmlForm {
     Algorithm {
         /// Of the key.
         algorithm: Algorithm,
-        /// Inception.
+        /// Inception of the bundle.
         bundle: Timestamp,
     },
     /// A bundle in XML has at least one key and one signature.
     #[error("bundle {bundle} has no signed DNSKEY RRset, and the XML form needs one in each")]
     Unsigned {
-        /// Inception.
+        /// Inception of the bundle.
         bundle: Timestamp,
     },
     /// There is nothing to convert.

@@ -41,7 +41,7 @@ pub enum RespondError {
         "bundle {bundle}: its ZSKs have the algorithms {zsks}, and the KSKs that sign it {ksks}; each needs the other"
     )]
     Algorithms {
-        /// Inception.
+        /// Inception of the bundle.
         bundle: Timestamp,
         /// Those of the ZSKs.
         zsks: String,
@@ -57,7 +57,7 @@ pub enum RespondError {
     /// A key of the request is no ZSK, or has the identifier or the record of another key.
     #[error("bundle {bundle}: key {identifier} of the request is no ZSK, or is also one of the KSKs")]
     NoZsk {
-        /// Inception.
+        /// Inception of the bundle.
         bundle: Timestamp,
         /// Of the key.
         identifier: Label,
@@ -67,9 +67,9 @@ pub enum RespondError {
     Sign {
         /// Of the key.
         identifier: Label,
-        /// Inception.
+        /// Inception of the bundle.
         bundle: Timestamp,
-        /// Why.
+        /// What is wrong with it, or the error of the call that failed.
         source: SignError,
     },
     /// A signature was made and does not verify: a broken key, token or machine.
@@ -80,9 +80,9 @@ pub enum RespondError {
     Verify {
         /// Of the key.
         identifier: Label,
-        /// Inception.
+        /// Inception of the bundle.
         bundle: Timestamp,
-        /// Why.
+        /// What is wrong with it, or the error of the call that failed.
         source: VerifyError,
     },
 }

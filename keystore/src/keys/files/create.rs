@@ -22,13 +22,13 @@ pub struct NewKey<'a> {
     pub ttl: u32,
     /// Flags of the DNSKEY: 256 for a ZSK, 257 for a KSK.
     pub flags: u16,
-    /// Algorithm.
+    /// Number of the DNSSEC algorithm.
     pub algorithm: Algorithm,
     /// Bits of an RSA key; other algorithms have a fixed size.
     pub bits: u16,
     /// Where its tag and its tag once revoked must lie.
     pub tag_range: RangeInclusive<u16>,
-    /// Times.
+    /// Times that are written to its files.
     pub timing: Timing,
     /// The `.state` file; `None` writes none.
     pub state: Option<State>,

@@ -294,7 +294,7 @@ pub enum KeyFileError {
     PublicKey {
         /// The `.key` file.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with it, or the error of the call that failed.
         source: VerifyError,
     },
     /// The private key cannot be used.
@@ -302,7 +302,7 @@ pub enum KeyFileError {
     PrivateKey {
         /// The `.private` file.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with it, or the error of the call that failed.
         source: SignError,
     },
     /// The private key is in a token or on another machine.
@@ -338,7 +338,7 @@ pub enum KeyFileError {
         path: PathBuf,
         /// The algorithm.
         algorithm: Algorithm,
-        /// Why.
+        /// What is wrong with it, or the error of the call that failed.
         source: SignError,
     },
     /// No key with a free tag came out.
