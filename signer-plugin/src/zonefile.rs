@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use keystore::dns::lexer::{EntryHead, LexErrorKind, Lexer};
 use keystore::dns::record::{self, RecordError};
-use keystore::dns::ttl::{self, MAX_TTL};
+use keystore::dns::ttl;
 use keystore::dns::{Class, Name, Rtype, Token, name, rdata};
 
 use crate::rules::RecordProblem;
@@ -185,10 +185,6 @@ enum Fault {
     Class(Class),
     #[error("the record has no TTL, and there is none before it; write `$TTL 3600` at the start of the file")]
     NoTtl,
-    #[error(
-        "the SOA has no TTL, and its minimum of {0} seconds is none; write `$TTL 3600` at the start of the file"
-    )]
-    SoaMinimum(u32),
     #[error(transparent)]
     Lexical(#[from] LexErrorKind),
     #[error(
@@ -236,7 +232,7 @@ struct Reader<'s> {
 impl Reader<'_> {
     /// Reads `text`, which is that of file number `file`.
     fn file(&mut self, file: usize, text: &[u8], mut origin: Name) -> Result<(), ZoneFileError> {
-        let mut lexer = Lexer::new(text);
+        let mut lexer = Lexer::of_zone_file(text);
         let mut tokens = Vec::with_capacity(16);
         loop {
             let (line, read) = match lexer.next_into(&mut tokens) {
@@ -306,9 +302,6 @@ impl Reader<'_> {
         match self.rdata.last_chunk::<4>() {
             Some(minimum) if rtype == Rtype::SOA => {
                 let minimum = u32::from_be_bytes(*minimum);
-                if minimum > MAX_TTL {
-                    return Err(Fault::SoaMinimum(minimum));
-                }
                 self.default_ttl = Some(minimum);
                 Ok(minimum)
             }
@@ -333,7 +326,7 @@ impl Reader<'_> {
             let [ttl] = arguments else {
                 return Err(Fault::Usage("expected one TTL: $TTL 3600, or $TTL 1h").into());
             };
-            let seconds = ttl::parse(ttl.text).filter(|seconds| *seconds <= MAX_TTL);
+            let seconds = ttl::parse(ttl.text);
             self.default_ttl = Some(seconds.ok_or_else(|| RecordError::BadTtl(ttl.to_string()))?);
             Ok(())
         } else if word.is("$INCLUDE") {
@@ -421,7 +414,7 @@ impl Reader<'_> {
         put_name(Token::plain(&text), origin, &mut self.owner)?;
         let text = templates.data.fill(value)?;
         let mut tokens = Vec::new();
-        Lexer::new(&text).next_into(&mut tokens).map_err(|error| Fault::from(error.what))?;
+        Lexer::of_zone_file(&text).next_into(&mut tokens).map_err(|error| Fault::from(error.what))?;
         self.rdata.clear();
         rdata::from_tokens(rtype, &tokens, Some(origin), &mut self.rdata)
             .map_err(|source| RecordError::Rdata { rtype, source })?;

@@ -17,13 +17,24 @@ pub const MAX_TOKENS: usize = 128 * 1024;
 
 /// Reads entries from the octets of a master file.
 ///
-/// Lines end in LF or CRLF; the last one may lack it. Control octets other than tab are refused everywhere, those
-/// above 126 are taken as they are.
+/// Lines end in LF or CRLF; the last one may lack it. Octets above 127 are taken as they are; what becomes of control octets is said
+/// by [`Controls`].
 #[derive(Debug, Clone)]
 pub struct Lexer<'a> {
     text: &'a [u8],
     at: usize,
     line: u32,
+    controls: Controls,
+}
+
+/// What becomes of control octets other than tab and line end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Controls {
+    /// Refused everywhere: the text is made by programs, and they show that it is damaged.
+    Refuse,
+    /// As in the zone files that BIND reads: part of a comment, word or string, except for NUL outside of a comment. A run of CR before
+    /// LF ends a line, and so does CR at the end of the file. A line of nothing but form feeds and blanks is blank.
+    Take,
 }
 
 /// What precedes and follows the tokens of an entry.
@@ -133,7 +144,13 @@ impl<'a> Lexer<'a> {
     /// A lexer at the start of `text`.
     #[must_use]
     pub const fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0, line: 1 }
+        Self { text, at: 0, line: 1, controls: Controls::Refuse }
+    }
+
+    /// A lexer at the start of a zone file, which people and programs of all kinds have written: as BIND reads it.
+    #[must_use]
+    pub const fn of_zone_file(text: &'a [u8]) -> Self {
+        Self { text, at: 0, line: 1, controls: Controls::Take }
     }
 
     /// Reads the next entry into `tokens` (emptied first); `None` at the end. After an error nothing more comes.
@@ -196,14 +213,17 @@ impl<'a> Lexer<'a> {
                     glued = false;
                 }
                 Kind::Comment => comment = Some(self.read_comment()?),
-                Kind::Control => return Err(self.refuse(LexErrorKind::Control(octet))),
+                Kind::Control if self.is_page_break(tokens) => self.at += 1,
+                Kind::Control if !self.takes(octet) => {
+                    return Err(self.refuse(LexErrorKind::Control(octet)));
+                }
                 Kind::Quote => {
                     let token = self.read_quoted()?;
                     octets += token.len() + 1;
                     self.push(tokens, octets, Token { text: token, quoted: true, glued })?;
                     glued = true;
                 }
-                Kind::Plain | Kind::Escape => {
+                Kind::Plain | Kind::Escape | Kind::Control => {
                     let token = self.read_plain()?;
                     octets += token.len() + 1;
                     self.push(tokens, octets, Token { text: token, quoted: false, glued })?;
@@ -225,30 +245,59 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// Steps over LF or CRLF; a CR at the very end of the file is a line end too.
+    /// Steps over LF or CRLF; a CR at the very end of the file is a line end too, and in a zone file each run of CR before LF.
     fn end_line(&mut self) -> Result<(), LexError> {
-        if self.text[self.at] == b'\r' {
-            match self.text.get(self.at + 1) {
-                Some(b'\n') => self.at += 1,
-                None => {}
-                Some(_) => return Err(self.refuse(LexErrorKind::BareCr)),
+        match self.line_end_at(self.at) {
+            Some(len) => {
+                self.at += len;
+                self.line = self.line.saturating_add(1);
+                Ok(())
             }
+            None => Err(self.refuse(LexErrorKind::BareCr)),
         }
-        self.at += 1;
-        self.line = self.line.saturating_add(1);
-        Ok(())
+    }
+
+    /// Octets of the line end at `at`; `None` for a CR that ends no line.
+    fn line_end_at(&self, at: usize) -> Option<usize> {
+        let rest = self.text.get(at..)?;
+        let returns = rest.iter().take_while(|b| **b == b'\r').count();
+        let allowed = returns <= 1 || self.controls == Controls::Take;
+        match rest.get(returns) {
+            Some(b'\n') if allowed => Some(returns + 1),
+            None if allowed && returns > 0 => Some(returns),
+            _ => None,
+        }
+    }
+
+    /// True when `octet`, a control octet, stands for itself.
+    fn takes(&self, octet: u8) -> bool {
+        self.controls == Controls::Take && octet != 0
+    }
+
+    /// True at the first octet of a line that has nothing but form feeds and blanks.
+    fn is_page_break(&self, tokens: &[Token<'_>]) -> bool {
+        let line = self.text[self.at..].split(|b| *b == b'\n').next().unwrap_or_default();
+        let blank = |b: &u8| matches!(b, b'\x0c' | b' ' | b'\t' | b'\r');
+        self.controls == Controls::Take && tokens.is_empty() && line.iter().all(blank)
     }
 
     /// Reads from `;` up to the line end, which stays.
     fn read_comment(&mut self) -> Result<&'a [u8], LexError> {
-        let rest = &self.text[self.at + 1..];
-        let end = rest.iter().position(|b| matches!(kind(*b), Kind::Newline | Kind::Return | Kind::Control));
-        let end = end.unwrap_or(rest.len());
-        self.at += 1 + end;
-        match rest.get(end) {
-            Some(b) if kind(*b) == Kind::Control => Err(self.refuse(LexErrorKind::Control(*b))),
-            _ => Ok(&rest[..end]),
+        let start = self.at + 1;
+        let mut at = start;
+        while let Some(&octet) = self.text.get(at) {
+            match kind(octet) {
+                Kind::Newline => break,
+                Kind::Return if self.controls == Controls::Refuse || self.line_end_at(at).is_some() => break,
+                Kind::Control if self.controls == Controls::Refuse => {
+                    self.at = at;
+                    return Err(self.refuse(LexErrorKind::Control(octet)));
+                }
+                _ => at += 1,
+            }
         }
+        self.at = at;
+        Ok(&self.text[start..at])
     }
 
     fn read_quoted(&mut self) -> Result<&'a [u8], LexError> {
@@ -260,8 +309,13 @@ impl<'a> Lexer<'a> {
             };
             match kind(octet) {
                 Kind::Quote => break,
-                Kind::Newline | Kind::Return => return Err(self.refuse(LexErrorKind::OpenQuote)),
-                Kind::Control => return Err(self.refuse(LexErrorKind::Control(octet))),
+                Kind::Newline => return Err(self.refuse(LexErrorKind::OpenQuote)),
+                Kind::Return if self.controls == Controls::Refuse || self.line_end_at(at).is_some() => {
+                    return Err(self.refuse(LexErrorKind::OpenQuote));
+                }
+                Kind::Control if !self.takes(octet) => {
+                    return Err(self.refuse(LexErrorKind::Control(octet)));
+                }
                 Kind::Escape => at = self.escaped(at)?,
                 _ => at += 1,
             }
@@ -275,6 +329,7 @@ impl<'a> Lexer<'a> {
         while let Some(&octet) = self.text.get(at) {
             match kind(octet) {
                 Kind::Plain => at += 1,
+                Kind::Control if self.takes(octet) => at += 1,
                 Kind::Escape => at = self.escaped(at)?,
                 _ => break,
             }
@@ -287,7 +342,9 @@ impl<'a> Lexer<'a> {
     fn escaped(&self, at: usize) -> Result<usize, LexError> {
         match self.text.get(at + 1).map(|b| (*b, kind(*b))) {
             None | Some((_, Kind::Newline | Kind::Return)) => Err(self.refuse(LexErrorKind::OpenEscape)),
-            Some((octet, Kind::Control)) => Err(self.refuse(LexErrorKind::Control(octet))),
+            Some((octet, Kind::Control)) if !self.takes(octet) => {
+                Err(self.refuse(LexErrorKind::Control(octet)))
+            }
             Some(_) => Ok(at + 2),
         }
     }
@@ -295,6 +352,22 @@ impl<'a> Lexer<'a> {
     const fn refuse(&self, what: LexErrorKind) -> LexError {
         LexError { line: self.line, what }
     }
+}
+
+/// Where the comment of one line starts: at its first `;` that is neither escaped nor in quotes.
+#[must_use]
+pub fn comment_start(line: &[u8]) -> Option<usize> {
+    let (mut quoted, mut at) = (false, 0);
+    while let Some(octet) = line.get(at) {
+        match octet {
+            b'\\' => at += 1,
+            b'"' => quoted = !quoted,
+            b';' if !quoted => return Some(at),
+            _ => {}
+        }
+        at += 1;
+    }
+    None
 }
 
 /// The entries of a text, one after the other; ends after the first error.
@@ -399,6 +472,57 @@ mod tests {
         assert_eq!(lex(&long), Err(LexError { line: 2, what: LexErrorKind::TooLong }));
         let long = format!("a (\n{}", "0123456789\n".repeat(MAX_ENTRY / 10));
         assert_eq!(lex(&long).expect_err("too long").what, LexErrorKind::TooLong);
+    }
+
+    #[test]
+    fn kind_18_control_octets_in_a_zone_file_are_read_as_bind_reads_them() {
+        type Read<'a> = (&'a str, Option<&'a [&'a str]>);
+        let cases: [Read<'_>; 20] = [
+            ("x A 1 ; a\x01b\0\x7f\x0c\rd", Some(&["x", "A", "1"])),
+            ("x A 1\r\r", Some(&["x", "A", "1"])),
+            ("x A 1\r\r\ny", Some(&["x", "A", "1"])),
+            ("x A 1\r\r\r\r\n", Some(&["x", "A", "1"])),
+            ("x A 1 ; c\r\r\n", Some(&["x", "A", "1"])),
+            ("x (\r\r\n1 )", Some(&["x", "1"])),
+            ("\x0c\nx", Some(&["x"])),
+            ("\x0c \x0c\t\r\nx", Some(&["x"])),
+            ("x TXT a\x0cb", Some(&["x", "TXT", "a\x0cb"])),
+            ("\x0cx A 1", Some(&["\x0cx", "A", "1"])),
+            ("x TXT \"a\x01\rb\"", Some(&["x", "TXT", "a\x01\rb"])),
+            ("x TXT a\x7fb\\\x01", Some(&["x", "TXT", "a\x7fb\\\x01"])),
+            ("x \x0c", Some(&["x", "\x0c"])),
+            ("x\0", None),
+            ("\0", None),
+            ("x \"\0\"", None),
+            ("x \\\0", None),
+            ("x\ry", None),
+            ("x \"a\r\n\"", None),
+            ("\u{feff}x", None),
+        ];
+        for (text, want) in cases {
+            let mut tokens = Vec::new();
+            let read = Lexer::of_zone_file(text.as_bytes()).next_into(&mut tokens);
+            let got: Vec<&str> =
+                tokens.iter().map(|token| std::str::from_utf8(token.text).expect("text")).collect();
+            assert_eq!((read.is_ok(), want.map(|_| &*got)), (want.is_some(), want), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn kind_23_comment_starts_at_no_escaped_or_quoted_semicolon() {
+        for (line, want) in [
+            ("a\\;b.test. IN DNSKEY ; x", Some(21)),
+            ("a\\;b", None),
+            ("a\\\\;b", Some(3)),
+            ("a\\\\\\;b", None),
+            ("\"a;b\" ; c", Some(6)),
+            ("\"a\\\";b\"", None),
+            ("a\\059b;", Some(6)),
+            (";;", Some(0)),
+            ("\\", None),
+        ] {
+            assert_eq!(comment_start(line.as_bytes()), want, "{line}");
+        }
     }
 
     proptest! {

@@ -95,19 +95,29 @@ pub fn parse(
             (owner, rest)
         }
     };
-    let head = record_head(rest)?;
+    let head = record_head(rest)?.with_true_ttl()?;
     let mut data = Vec::new();
     rdata::from_tokens(head.rtype, &rest[head.len..], origin, &mut data)
         .map_err(|source| RecordError::Rdata { rtype: head.rtype, source })?;
     Ok(RecordText { owner, ttl: head.ttl, class: head.class, rtype: head.rtype, rdata: data })
 }
 
-/// Reads what stands between owner and RDATA at the start of `tokens`.
+impl RecordHead {
+    /// Refuses a TTL above [`MAX_TTL`], which a zone file may have and which counts as 0 there (RFC 2181 section 8).
+    pub fn with_true_ttl(self) -> Result<Self, RecordError> {
+        match self.ttl {
+            Some(ttl) if ttl > MAX_TTL => Err(RecordError::BadTtl(ttl.to_string())),
+            _ => Ok(self),
+        }
+    }
+}
+
+/// Reads what stands between owner and RDATA at the start of `tokens`. The TTL may be above [`MAX_TTL`].
 pub fn record_head(tokens: &[Token<'_>]) -> Result<RecordHead, RecordError> {
     let (mut ttl, mut class) = (None, None);
     for (at, token) in tokens.iter().enumerate() {
         if ttl.is_none() && !token.quoted && token.text.first().is_some_and(u8::is_ascii_digit) {
-            let seconds = ttl::parse(token.text).filter(|ttl| *ttl <= MAX_TTL);
+            let seconds = ttl::parse(token.text);
             ttl = Some(seconds.ok_or_else(|| RecordError::BadTtl(token.to_string()))?);
             continue;
         }

@@ -10,8 +10,8 @@ const LAST: u64 = u32::MAX as u64;
 
 /// Reads a time as `dnssec-ksr -i` and `-e` do; `Ok(None)` for `none`, `never`, `unset`.
 ///
-/// `now`, `YYYYMMDD`, `YYYYMMDDHHMMSS`, seconds since 1970 as 10 digits, or `Www Mmm DD HH:MM:SS YYYY`, all in UTC (BIND reads
-/// the last one in the local time zone), each with an optional `+offset` or `-offset`; an offset alone counts from `now`; `0` and
+/// `now`, `YYYYMMDD`, `YYYYMMDDHHMMSS`, `YYYY-MM-DD`, `YYYY-MM-DDTHH:MM:SSZ`, seconds since 1970 as 10 digits, or
+/// `Www Mmm DD HH:MM:SS YYYY`, all in UTC (BIND does not read the two with dashes, and the last one in the local time zone), each with an optional `+offset` or `-offset`; an offset alone counts from `now`; `0` and
 /// `-` are the epoch. An offset is a number and a unit: `y` 365 d, `mo` 30 d, `w`, `d`, `h`, `mi`, `s`, or their English words,
 /// or none for seconds. Second 60 is the second after 59.
 pub fn parse(text: &str, now: Timestamp) -> Result<Option<Timestamp>, TimeSyntaxError> {
@@ -39,13 +39,13 @@ pub fn parse(text: &str, now: Timestamp) -> Result<Option<Timestamp>, TimeSyntax
 #[non_exhaustive]
 pub enum TimeSyntaxError {
     /// Not readable at all.
-    #[error("time value {0} is invalid")]
+    #[error("time value {0} is invalid; {FORMS}")]
     Invalid(String),
     /// `m` alone.
     #[error("'{0}' ambiguous: use 'mi' for minutes or 'mo' for months")]
     Ambiguous(String),
     /// A date that does not exist, or a time outside of 1970 to 2106 (32 bits of seconds).
-    #[error("time value {0} is invalid: out of range")]
+    #[error("time value {0} is invalid: out of range; {FORMS}")]
     OutOfRange(String),
     /// A text that other tools take silently for something else than it looks like.
     #[error("time value {text} is invalid: {why}; write {instead}")]
@@ -58,6 +58,9 @@ pub enum TimeSyntaxError {
         instead: String,
     },
 }
+
+/// What to write in place of a time that does not read.
+const FORMS: &str = "write YYYYMMDD, YYYYMMDDHHMMSS, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ (all UTC, until 2106), or an offset such as now+90d";
 
 /// The base of a time, and the rest of the text.
 fn base(text: &str, now: Timestamp) -> Result<(Timestamp, &str), TimeSyntaxError> {
@@ -77,6 +80,7 @@ fn base(text: &str, now: Timestamp) -> Result<(Timestamp, &str), TimeSyntaxError
             let seconds = head.parse().map_err(|_| out_of_range())?;
             if seconds <= LAST { Ok((Timestamp::from_secs(seconds), rest)) } else { Err(out_of_range()) }
         }
+        4 if rest.starts_with('-') => iso(text),
         0 if text.starts_with("now") => Ok((now, &text[3..])),
         0 if text.starts_with(|c: char| c.is_ascii_uppercase()) => {
             let (head, rest) =
@@ -86,6 +90,39 @@ fn base(text: &str, now: Timestamp) -> Result<(Timestamp, &str), TimeSyntaxError
         0 if !text.is_empty() => Ok((now, rest)),
         _ => Err(TimeSyntaxError::Invalid(text.to_owned())),
     }
+}
+
+/// `YYYY-MM-DD` or `YYYY-MM-DDTHH:MM:SSZ` at the start of `text`, and the rest of it (ISO 8601, as times are printed).
+fn iso(text: &str) -> Result<(Timestamp, &str), TimeSyntaxError> {
+    let invalid = || TimeSyntaxError::Invalid(text.to_owned());
+    let fits = |shape: &[u8]| {
+        let head = text.as_bytes().get(..shape.len());
+        head.is_some_and(|head| {
+            head.iter().zip(shape).all(|(octet, want)| match want {
+                b'9' => octet.is_ascii_digit(),
+                other => octet.eq_ignore_ascii_case(other),
+            })
+        })
+    };
+    let (len, clock) = match () {
+        () if fits(b"9999-99-99T99:99:99Z") => (20, ""),
+        () if fits(b"9999-99-99T") => {
+            return Err(TimeSyntaxError::Misread {
+                text: text.to_owned(),
+                why: "a time of day is HH:MM:SS and ends in Z, for UTC",
+                instead: format!("{}T00:00:00Z", &text[..10]),
+            });
+        }
+        () if fits(b"9999-99-99") => (10, "000000"),
+        () => return Err(invalid()),
+    };
+    let (head, rest) = text.split_at(len);
+    if !rest.is_empty() && !rest.starts_with(['+', '-']) {
+        return Err(invalid());
+    }
+    let digits: String = head.chars().filter(char::is_ascii_digit).chain(clock.chars()).collect();
+    let time = stamp(&digits).filter(|time| time.secs() <= LAST);
+    time.map(|time| (time, rest)).ok_or_else(|| TimeSyntaxError::OutOfRange(text.to_owned()))
 }
 
 /// Fourteen digits, second 60 allowed.
@@ -214,6 +251,46 @@ mod tests {
     }
 
     #[test]
+    fn kind_27_times_are_read_as_they_are_printed_and_a_bad_one_is_answered_with_the_forms() {
+        let now = Timestamp::from_secs(1_800_000_000);
+        let read = |text: &str| parse(text, now);
+        for (text, stamp) in [
+            ("2027-11-01", "20271101000000"),
+            ("2027-11-01T00:00:00Z", "20271101000000"),
+            ("2027-11-01t12:34:56z", "20271101123456"),
+            ("2028-02-29T23:59:59Z", "20280229235959"),
+            ("2027-11-01+1d", "20271102000000"),
+            ("2027-11-01T00:00:00Z-1h", "20271031230000"),
+            ("2027-12-31T23:59:60Z", "20280101000000"),
+        ] {
+            assert_eq!(read(text), Ok(Timestamp::parse_stamp(stamp)), "{text}");
+        }
+        for secs in [0, 1, 951_782_400, 1_800_000_000, LAST] {
+            let time = Timestamp::from_secs(secs);
+            for printed in [time.iso(), time.to_string(), time.ctime()] {
+                assert_eq!(read(&printed), Ok(Some(time)), "{printed}");
+            }
+        }
+        for bad in [
+            "2027-11",
+            "2027-1-1",
+            "2027-11-01x",
+            "2027-11-31",
+            "2027-13-01",
+            "2200-01-01",
+            "tomorrow?",
+            "1.11.2027",
+        ] {
+            let error = read(bad).expect_err(bad).to_string();
+            assert!(error.contains("YYYY-MM-DDTHH:MM:SSZ") || error.contains("write"), "{bad}: {error}");
+        }
+        for bad in ["2027-11-01T00:00:00", "2027-11-01T00:00Z", "2027-11-01T00:00:00+02:00"] {
+            let error = read(bad).expect_err(bad).to_string();
+            assert!(error.contains("write 2027-11-01T00:00:00Z"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
     fn as_the_tools_read_them() {
         let now = at("20261124034657");
         let day = 86_400;
@@ -310,7 +387,8 @@ mod tests {
                 "time value Mon Nov 24 03:46:57 2026 is invalid: that date is another day of the week; write Tue Nov 24 03:46:57 2026",
             ),
         ] {
-            assert_eq!(parse(text, now).expect_err(text).to_string(), message);
+            let found = parse(text, now).expect_err(text).to_string();
+            assert_eq!(found.strip_suffix(&format!("; {FORMS}")).unwrap_or(&found), message);
         }
         for text in [
             "",

@@ -102,7 +102,9 @@ fn ttl_of_records_without_one() {
         ["0:2 a.example. 5 A 192.0.2.1", "0:3 b.example. 60 A 192.0.2.1", "0:5 c.example. 0 A 192.0.2.1",]
     );
     assert!(refusal("a A 192.0.2.1").starts_with("zone:1: the record has no TTL"));
-    assert!(refusal("\n@ SOA . . 1 1 1 1 2147483648").starts_with("zone:2: the SOA has no TTL"));
+    // RFC 2181 section 8: the zone counts it as 0.
+    assert_eq!(lines("@ SOA . . 1 1 1 1 2147483648")[0].split(' ').nth(2), Some("2147483648"));
+    assert_eq!(lines("$TTL 4294967295\na A 192.0.2.1"), ["0:2 a.example. 4294967295 A 192.0.2.1"]);
 }
 
 #[test]
@@ -197,14 +199,14 @@ fn refuses_with_file_line_and_advice() {
         ("a BOGUS x", "`BOGUS` is no known type; types without mnemonic are written TYPEnnn (RFC 3597)"),
         ("a 60 IN", "the record ends where its type was expected: OWNER [TTL] [CLASS] TYPE DATA"),
         ("a CH A 192.0.2.1", "class CH record; a zone file of class IN has no others"),
-        ("a 2147483648 A 192.0.2.1", "`2147483648` is no TTL"),
+        ("a 4294967296 A 192.0.2.1", "`4294967296` is no TTL"),
         ("a AXFR", "type AXFR is for queries and messages"),
         ("a A (192.0.2.1", "the file ends inside the parentheses that were opened here"),
         ("a TXT \"x", "the string has no closing quote on its line"),
         ("a\0 A 192.0.2.1", "control octet 0x00"),
         ("$TTL", "expected one TTL"),
         ("$TTL 1x", "`1x` is no TTL"),
-        ("$TTL 2147483648", "`2147483648` is no TTL"),
+        ("$TTL 4294967296", "`4294967296` is no TTL"),
         ("$ORIGIN a b", "expected one name"),
         ("$ORIGIN a..b", "`a..b` is no owner name"),
         ("$INCLUDE", "expected a file"),

@@ -7,7 +7,7 @@
 use super::{MAX_BUNDLES, MAX_KEYS, MAX_LINE, MAX_OCTETS, MAX_SIGNATURES, SyntaxError};
 use crate::check::CheckId;
 use crate::dns::Token;
-use crate::dns::lexer::Lexer;
+use crate::dns::lexer::{self, Lexer};
 use crate::dns::record::{RecordError, RecordHead, record_head};
 use crate::dns::{Class, Name, Rrset, Rrsig, Rtype, rdata};
 use crate::exchange::{Bundle, Ksr, KsrBundle, UnverifiedSkr, possession};
@@ -245,8 +245,8 @@ fn check_line<'a>(line: &'a [u8], number: u32, kind: &Kind) -> Result<Option<&'a
     if let Some(header) = text.strip_prefix(";;") {
         return Ok(Some(header));
     }
-    if let Some((_, comment)) = text.split_once(';') {
-        check_comment(comment).map_err(fault)?;
+    if let Some(start) = lexer::comment_start(line) {
+        check_comment(&text[start + 1..]).map_err(fault)?;
     }
     Ok(None)
 }
@@ -439,7 +439,8 @@ impl RecordReader<'_> {
             }
             _ => tokens,
         };
-        let RecordHead { ttl, class, rtype, len } = record_head(rest).map_err(|e| match e {
+        let head = record_head(rest).and_then(RecordHead::with_true_ttl);
+        let RecordHead { ttl, class, rtype, len } = head.map_err(|e| match e {
             RecordError::UnknownType(_) | RecordError::MetaType(_) => {
                 error(kind.wrong_type, line, e.to_string())
             }

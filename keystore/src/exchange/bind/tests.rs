@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::*;
 use crate::dns::{Name, Rtype};
 use crate::exchange::testing::{SkrBuilder, TestKey};
-use crate::exchange::{UnverifiedSkr, VerifyContext, verify};
+use crate::exchange::{Bundle, Ksr, KsrBundle, UnverifiedSkr, VerifyContext, verify};
 use crate::time::Timestamp;
 
 fn zone() -> Name {
@@ -434,4 +434,34 @@ fn nothing_of_a_model_is_lost_in_print() {
     put_skr_bundle(&mut out, &bundle);
     assert_eq!(out.matches("\tRRSIG\t").count(), bundle.signatures.len());
     assert!(out.contains("RRSIG\tTXT 15 "));
+}
+
+/// `dnssec-ksr` prints these characters with a backslash, and a comment may follow the record.
+#[test]
+fn kind_23_zone_names_with_escapes_are_read_back_as_ours_and_as_bind_prints_them() {
+    for written in
+        ["a\\;b.test.", "\\;.test.", "a\\\\\\;b.test.", "a\\(b.test.", "a\\\"b\\;.test.", "a\\;b\\;c.test."]
+    {
+        let zone = Name::parse(written).expect(written);
+        let skr = SkrBuilder::new(written, start()).bundles(2).ksk(TestKey::ksk(1)).build();
+        let ours = print_skr(&skr, start(), "a test");
+        let theirs = ours.replace(&zone.to_string(), written);
+        let commented = theirs.replace("\t257 3 15 ", "\t257 3 15 ( ; a comment with \\; and \" and (\n ) ");
+        for text in [ours, theirs, commented] {
+            assert_eq!(parse_skr(text.as_bytes(), &zone).as_ref(), Ok(&skr), "{written}\n{text}");
+        }
+        let keys = |bundle: &Bundle| bundle.keys().filter(|key| !key.is_ksk()).collect();
+        let bundles = skr.bundles.iter().map(|bundle| KsrBundle {
+            inception: bundle.inception,
+            ttl: 3600,
+            keys: keys(bundle),
+            proofs: Vec::new(),
+        });
+        let ksr = Ksr { zone: zone.clone(), bundles: bundles.collect() };
+        let ours = print_ksr(&ksr, start(), "a test");
+        let theirs = ours.replace(&zone.to_string(), written);
+        for text in [&ours, &theirs] {
+            assert_eq!(parse_ksr(text.as_bytes(), &zone).as_ref(), Ok(&ksr), "{written}\n{text}");
+        }
+    }
 }
