@@ -1,7 +1,9 @@
 //! A loader on a state folder of its own, whose clock is stepped.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
@@ -84,9 +86,12 @@ impl Bench {
         fs::create_dir(dir.path().join("keys")).unwrap();
         write_key(&dir.path().join("keys"), &TestKey::zsk(ZSK), ZSK, Timing::default());
         let metrics = Metrics::new().unwrap();
-        let mut config = config(dir.path());
-        change(&mut config);
-        let loader = Loader::new(config, metrics.clone()).unwrap();
+        let mut changed = config(dir.path());
+        change(&mut changed);
+        // By way of the file, so that `check -c` and the loader have the same.
+        let file = dir.path().join("offline-ksk.toml");
+        fs::write(&file, as_toml(&changed)).unwrap();
+        let loader = Loader::new(Config::load(&file).unwrap(), metrics.clone()).unwrap();
         Self { dir, metrics, loader, now: start() }
     }
 
@@ -131,12 +136,29 @@ impl Bench {
         imports
     }
 
-    /// Drops one file and gives what became of it.
+    /// Drops one file and gives what became of it, which is what `check` said before.
+    #[track_caller]
     pub fn import(&mut self, name: &str, octets: impl AsRef<[u8]>) -> ImportOutcome {
+        fs::write(self.path("to-check"), octets.as_ref()).unwrap();
+        let told = self.check(&self.path("to-check"));
         self.drop_file(name, octets);
         let mut imports = self.settle();
         assert_eq!(imports.len(), 1, "{imports:?}");
-        imports.remove(0).outcome
+        let outcome = imports.remove(0).outcome;
+        assert_eq!(told, [Told::by_loader(&outcome)], "check, and the loader");
+        outcome
+    }
+
+    /// What `check -c` says of the file: a verdict for each SKR in it.
+    pub fn check(&self, path: &Path) -> Vec<Told> {
+        let output = Command::new(env!("CARGO_BIN_EXE_skr-loader"))
+            .args(["check", "--json", "--now", &self.now.secs().to_string(), "-c"])
+            .args([&self.path("offline-ksk.toml"), path])
+            .output()
+            .unwrap();
+        let reports: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        reports.as_array().unwrap().iter().map(Told::by_check).collect()
     }
 
     /// Drops a bad file: it must be rejected by `id` (among others), and nothing else may change.
@@ -196,6 +218,73 @@ impl Bench {
             text.lines().find_map(|l| l.strip_prefix(&format!("offlineksk_{series} ")).map(str::to_owned));
         line.map_or(0, |value| value.parse().unwrap())
     }
+}
+
+/// A verdict, with the IDs of the checks that reject, or warn where it is good.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Told {
+    Accepted(BTreeSet<String>),
+    Unchanged(u64),
+    Rejected(BTreeSet<String>),
+}
+
+impl Told {
+    #[track_caller]
+    pub fn by_loader(outcome: &ImportOutcome) -> Self {
+        let ids = |findings: &[Finding], rejects| -> BTreeSet<String> {
+            findings.iter().filter(|f| f.rejects() == rejects).map(|f| f.id.to_string()).collect()
+        };
+        match outcome {
+            ImportOutcome::Accepted { warnings, .. } => Self::Accepted(ids(warnings, false)),
+            ImportOutcome::Unchanged { generation } => Self::Unchanged(*generation),
+            ImportOutcome::Rejected { findings } => Self::Rejected(ids(findings, true)),
+            ImportOutcome::Failed { what } => panic!("{what}"),
+        }
+    }
+
+    fn by_check(report: &serde_json::Value) -> Self {
+        let ids = |verdict: &str| -> BTreeSet<String> {
+            let rows = report["checks"].as_array().unwrap().iter();
+            rows.filter(|row| row["verdict"] == verdict)
+                .map(|row| row["id"].as_str().unwrap().to_owned())
+                .collect()
+        };
+        match (report["unchanged"].as_u64(), report["accepted"].as_bool().unwrap()) {
+            (Some(generation), _) => Self::Unchanged(generation),
+            (None, true) => Self::Accepted(ids("warn")),
+            (None, false) => Self::Rejected(ids("fail")),
+        }
+    }
+}
+
+/// The configuration as a file, as far as tests change it.
+fn as_toml(config: &Config) -> String {
+    let zone = &config.zones[0];
+    let records = |anchors: &[TrustAnchor]| {
+        let record = |anchor: &TrustAnchor| match anchor {
+            TrustAnchor::Dnskey(key) => {
+                let public_key = data_encoding::BASE64.encode(&key.public_key);
+                format!("\"{ZONE} DNSKEY {} {} {} {public_key}\"", key.flags, key.protocol, key.algorithm.0)
+            }
+            TrustAnchor::Ds(ds) => {
+                let digest = data_encoding::HEXUPPER.encode(&ds[4..]);
+                format!("\"{ZONE} DS {} {} {} {digest}\"", u16::from_be_bytes([ds[0], ds[1]]), ds[2], ds[3])
+            }
+        };
+        anchors.iter().map(record).collect::<Vec<_>>().join(", ")
+    };
+    format!(
+        "version = 1\nstate-dir = \"{}\"\n\n[[zone]]\nname = \"{ZONE}\"\npolicy = \"test\"\ntrust-anchors = [{}]\n\
+         announced-ksks = [{}]\n\n[policy.test]\noffline-ksk = true\nkeys = [\n\
+         {{ role = \"ksk\", lifetime = \"unlimited\", algorithm = \"ed25519\" }},\n\
+         {{ role = \"zsk\", lifetime = \"P6M\", algorithm = \"ed25519\" }},\n]\n\n\
+         [loader]\naccepted-max-generations = {}\naccepted-min-days = {}\n",
+        config.state_dir.display(),
+        records(&zone.anchors),
+        records(&zone.announced),
+        config.loader.accepted_max_generations,
+        config.loader.accepted_min_days,
+    )
 }
 
 fn config(state_dir: &Path) -> Config {

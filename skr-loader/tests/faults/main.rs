@@ -11,3 +11,6 @@ mod content;
 mod folder;
 mod kinds;
 mod process;
+mod same_verdict;
+#[path = "../common/worst.rs"]
+mod worst;
