@@ -123,7 +123,10 @@ fn a_rollback_reaches_the_served_zone_and_the_requests() {
     // The wrong one: far coverage, and a ZSK that nobody here has.
     let wrong = SkrBuilder::new(ZONE, start.plus(60)).zsk(zsk).zsk(TestKey::zsk(STRAY).dnskey).text();
     let answer = site.import(&wrong, &[]);
-    assert!(matches!(&answer, Answer::Imported { imports } if imports[0].result == "rejected"), "{answer:?}");
+    assert!(
+        matches!(&answer, Answer::Imported { imports } if imports[0].result.as_str() == "rejected"),
+        "{answer:?}"
+    );
     let answer = site.import(&wrong, &FORCEABLE.iter().map(|id| id.as_str()).collect::<Vec<_>>());
     assert!(
         matches!(&answer, Answer::Imported { imports } if imports[0].generation == Some(2)),

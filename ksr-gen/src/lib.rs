@@ -23,7 +23,6 @@ pub mod rollover;
 mod schedule;
 pub mod sign;
 mod sign_xml;
-mod written;
 
 /// Name and version, as it stands in the last line of a KSR and an SKR.
 pub const PROGRAM: &str = concat!("ksr-gen ", env!("CARGO_PKG_VERSION"));

@@ -3,6 +3,7 @@
 
 use keystore::check::CheckId;
 use keystore::open::{self, Writing};
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -27,14 +28,79 @@ const MAX_LINE: u64 = 1024 * 1024;
 const LOCK_TRIES: u32 = 200;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
+/// What a line of the log says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum AuditEvent {
+    /// The loader runs.
+    Started,
+    /// The loader has ended.
+    Stopped,
+    /// An SKR came into force.
+    Accepted,
+    /// A file was rejected.
+    Rejected,
+    /// An SKR is in force already.
+    Unchanged,
+    /// A person has ordered something that changes what is in force; what came of it follows.
+    Ordered,
+    /// An older generation is in force again.
+    RolledBack,
+    /// An order to go back was refused.
+    RollbackRefused,
+    /// A KSK is trusted from now on.
+    TrustLearnt,
+    /// A KSK was to be trusted, and could not be written down.
+    TrustFailed,
+    /// The clock was found right although earlier lines are later: it had run ahead when they were written.
+    ClockTaken,
+    /// A word that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl AuditEvent {
+    /// The word in the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Stopped => "stopped",
+            Self::Accepted => "accepted",
+            Self::Rejected => "rejected",
+            Self::Unchanged => "unchanged",
+            Self::Ordered => "ordered",
+            Self::RolledBack => "rolled-back",
+            Self::RollbackRefused => "rollback-refused",
+            Self::TrustLearnt => "trust-learnt",
+            Self::TrustFailed => "trust-failed",
+            Self::ClockTaken => "clock-taken",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// True for what says how a file, or a rollback, fared.
+    #[must_use]
+    pub const fn is_outcome(self) -> bool {
+        matches!(self, Self::Accepted | Self::Unchanged | Self::Rejected | Self::RolledBack)
+    }
+}
+
+impl fmt::Display for AuditEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Record {
     /// Seconds since 1970 (UTC).
     pub time: u64,
-    /// `started`, `stopped`, `accepted`, `rejected`, `unchanged`; `ordered`, `rolled-back`, `rollback-refused`; `trust-learnt`, `trust-failed`.
-    pub event: String,
+    /// What happened.
+    pub event: AuditEvent,
     /// The zone, when it is known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub zone: Option<String>,
@@ -79,10 +145,10 @@ pub struct Record {
 impl Record {
     /// An event without details.
     #[must_use]
-    pub fn new(now: Timestamp, event: &str) -> Self {
+    pub fn new(now: Timestamp, event: AuditEvent) -> Self {
         Self {
             time: now.secs(),
-            event: event.to_owned(),
+            event,
             zone: None,
             file: None,
             sha256: None,
@@ -345,7 +411,7 @@ mod tests {
         let path = dir.path().join("audit.jsonl");
         for n in 0..3 {
             let mut audit = Audit::open(&path).unwrap();
-            audit.append(Record { generation: Some(n), ..Record::new(t(n), "accepted") }).unwrap();
+            audit.append(Record { generation: Some(n), ..Record::new(t(n), AuditEvent::Accepted) }).unwrap();
         }
         assert_eq!(verify(&path).unwrap(), 3);
         let good = fs::read_to_string(&path).unwrap();
@@ -374,7 +440,10 @@ mod tests {
                 let mut audit = Audit::open(&path).unwrap();
                 for i in 0..50 {
                     audit
-                        .append(Record { generation: Some(n * 100 + i), ..Record::new(t(1), "accepted") })
+                        .append(Record {
+                            generation: Some(n * 100 + i),
+                            ..Record::new(t(1), AuditEvent::Accepted)
+                        })
                         .unwrap();
                 }
             })
@@ -388,11 +457,11 @@ mod tests {
         let reader = File::open(&path).unwrap();
         flock(&reader, FlockOperation::NonBlockingLockExclusive).unwrap();
         assert_eq!(
-            audit.append(Record::new(t(2), "accepted")).unwrap_err().kind(),
+            audit.append(Record::new(t(2), AuditEvent::Accepted)).unwrap_err().kind(),
             io::ErrorKind::WouldBlock
         );
         drop(reader);
-        audit.append(Record::new(t(2), "accepted")).unwrap();
+        audit.append(Record::new(t(2), AuditEvent::Accepted)).unwrap();
         assert_eq!(verify(&path).unwrap(), 151);
     }
 
@@ -401,16 +470,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
         let mut audit = Audit::open(&path).unwrap();
-        audit.append(Record::new(t(1), "started")).unwrap();
+        audit.append(Record::new(t(1), AuditEvent::Started)).unwrap();
         let first = fs::read(&path).unwrap();
-        audit.append(Record::new(t(2), "stopped")).unwrap();
+        audit.append(Record::new(t(2), AuditEvent::Stopped)).unwrap();
         let both = fs::read(&path).unwrap();
         for cut in first.len()..both.len() {
             fs::write(&path, &both[..cut]).unwrap();
             let mut audit = Audit::open(&path).unwrap();
             assert_eq!(audit.last_time(), Some(t(1)));
             assert_eq!(fs::read(&path).unwrap(), first);
-            audit.append(Record::new(t(3), "started")).unwrap();
+            audit.append(Record::new(t(3), AuditEvent::Started)).unwrap();
             assert_eq!(verify(&path).unwrap(), 2, "cut at {cut}");
         }
         let torn = fs::read_dir(dir.path()).unwrap().count() - 1;

@@ -219,8 +219,8 @@ pub struct ImportReport {
     pub sha256: String,
     /// The zone, when it is known and configured.
     pub zone: Option<String>,
-    /// `accepted`, `unchanged`, `rejected` or `failed`; of a dry run: what would be.
-    pub result: String,
+    /// What became of it; of a dry run: what would.
+    pub result: ImportResult,
     /// Nothing was done.
     pub dry_run: bool,
     /// Its generation, when it is in force.
@@ -235,17 +235,46 @@ pub struct ImportReport {
     pub error: Option<String>,
 }
 
+/// What became of a file, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImportResult {
+    /// It is in force.
+    Accepted,
+    /// It was in force already.
+    Unchanged,
+    /// A check rejects it.
+    Rejected,
+    /// It could not be judged or stored.
+    Failed,
+}
+
+impl ImportResult {
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Unchanged => "unchanged",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 impl ImportReport {
     /// What became of it, and which of `order`'s forces it needed.
     #[must_use]
     pub fn new(import: &Import, order: &Order) -> Self {
         let (result, generation, findings, error): (_, _, &[Finding], _) = match &import.outcome {
             ImportOutcome::Accepted { generation, warnings } => {
-                ("accepted", Some(*generation), warnings, None)
+                (ImportResult::Accepted, Some(*generation), warnings, None)
             }
-            ImportOutcome::Unchanged { generation } => ("unchanged", Some(*generation), &[], None),
-            ImportOutcome::Rejected { findings } => ("rejected", None, findings, None),
-            ImportOutcome::Failed { what } => ("failed", None, &[], Some(what.clone())),
+            ImportOutcome::Unchanged { generation } => {
+                (ImportResult::Unchanged, Some(*generation), &[], None)
+            }
+            ImportOutcome::Rejected { findings } => (ImportResult::Rejected, None, findings, None),
+            ImportOutcome::Failed { what } => (ImportResult::Failed, None, &[], Some(what.clone())),
         };
         let known =
             matches!(import.outcome, ImportOutcome::Accepted { .. } | ImportOutcome::Unchanged { .. });
@@ -253,7 +282,7 @@ impl ImportReport {
             file: import.file.clone(),
             sha256: hex(&import.digest),
             zone: import.zone.as_ref().map(|z| z.to_lowercase().to_string()),
-            result: result.to_owned(),
+            result,
             dry_run: order.dry_run,
             generation,
             findings: findings.iter().map(FindingReport::from).collect(),
@@ -266,7 +295,7 @@ impl ImportReport {
     /// True when it is in force, or would be.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        ["accepted", "unchanged"].contains(&self.result.as_str())
+        matches!(self.result, ImportResult::Accepted | ImportResult::Unchanged)
     }
 }
 

@@ -69,7 +69,7 @@ pub struct Octets {
     pub fingerprint: Fingerprint,
 }
 
-/// User named the file.
+/// Who named the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Named {
     /// The operator, on the command line or in the configuration: symbolic links are followed.
@@ -117,6 +117,17 @@ impl From<OpenError> for FileError {
 }
 
 impl FileError {
+    /// True when it may be gone at the next try, without anybody's help: an error of the system, or a second name that a rename by
+    /// link(2) and unlink(2) leaves for a moment.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Io(error) => error.kind() != io::ErrorKind::NotFound,
+            Self::Linked(_) | Self::Changing => true,
+            Self::NotRegular(_) | Self::WorldWritable(_) | Self::TooLarge { .. } => false,
+        }
+    }
+
     /// ID of the check that it failed.
     #[must_use]
     pub const fn id(&self) -> CheckId {

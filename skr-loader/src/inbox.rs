@@ -40,7 +40,7 @@ use dropped::Origin;
 pub use pending::{Pending, PendingState};
 pub use signature::Paired;
 use watch::Watch;
-pub use watch::{Event, OnEvent, Taken, WatchError, WatchState};
+pub use watch::{InboxEvent, OnEvent, Taken, WatchError, WatchState};
 
 /// Seconds that a file without closing line must not have changed, after its writer closed it.
 const SETTLE_CLOSED: u64 = 2;
@@ -49,6 +49,11 @@ const SETTLE_OPEN: u64 = 30;
 /// Files and octets that are given out in one go, so that signals are heard in between.
 const BATCH_FILES: usize = 64;
 const BATCH_OCTETS: usize = 32 << 20;
+/// First and longest pause, in seconds, between two tries to read a file that could not be read.
+const RETRY: (u64, u64) = (1, 60);
+/// A file with two names is told of when it is tried again only after this pause, in seconds: a rename by link(2) and unlink(2), as SFTP
+/// servers make it, has ended by then.
+const RENAMES_LAST: u64 = 4;
 /// Octets at the end of a file in which its closing line is looked for.
 const CLOSING: usize = 1024;
 /// What files are renamed to, in the inbox, while they are taken out of it.
@@ -90,6 +95,8 @@ enum Seen {
     Waiting { print: Fingerprint, since: Timestamp, closed: bool, settle: u64 },
     /// It was told about, or judged and could not be moved away; looked at again when it changes.
     Left(Fingerprint),
+    /// It could not be read, for a reason that may pass; looked at again at this time, and later and later.
+    Unreadable { at: Timestamp, pause: u64 },
 }
 
 /// What became of looking at a file.
@@ -178,15 +185,15 @@ impl Inbox {
     }
 
     /// Takes an event of the watch.
-    pub fn on_event(&mut self, event: Event) {
+    pub fn on_event(&mut self, event: InboxEvent) {
         let (name, closed) = match event {
-            Event::Closed(name) => (name, true),
-            Event::Touched(name) => (name, false),
-            Event::Overflow => {
+            InboxEvent::Closed(name) => (name, true),
+            InboxEvent::Touched(name) => (name, false),
+            InboxEvent::Overflow => {
                 self.overflowed = true;
                 return;
             }
-            Event::Rescan => {
+            InboxEvent::Rescan => {
                 self.watch.reset();
                 return;
             }
@@ -245,10 +252,16 @@ impl Inbox {
     /// Looks at the files that are due at `now`.
     pub fn look(&mut self, now: Timestamp) -> Looks {
         for (name, seen) in &self.files {
-            if let Seen::Waiting { since, closed, settle, .. } = seen
-                && (now < *since || now.since(*since) >= *settle)
-            {
-                self.due.entry(name.clone()).or_insert(*closed);
+            let is_due = match seen {
+                Seen::Waiting { since, closed, settle, .. } => {
+                    (now < *since || now.since(*since) >= *settle).then_some(*closed)
+                }
+                // A clock that went back must not delay it.
+                Seen::Unreadable { at, .. } => (now >= *at || at.since(now) > RETRY.1).then_some(false),
+                Seen::Ignored | Seen::Left(_) => None,
+            };
+            if let Some(closed) = is_due {
+                self.due.entry(name.clone()).or_insert(closed);
             }
         }
         let (mut looks, mut files, mut octets) = (Vec::new(), 0, 0);
@@ -268,7 +281,7 @@ impl Inbox {
     /// True when a file waits to become whole.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.files.values().any(|seen| matches!(seen, Seen::Waiting { .. }))
+        self.files.values().any(|seen| matches!(seen, Seen::Waiting { .. } | Seen::Unreadable { .. }))
     }
 
     /// Takes a judged file out of the inbox: to `to` (never replacing what is there), or away when `None`. A file that
@@ -455,17 +468,18 @@ impl Inbox {
         let path = self.dir.join(&name);
         let print = match files::fingerprint(&path) {
             Ok(print) => print,
-            Err(error) => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.files.remove(&name);
-                let gone = error.kind() == io::ErrorKind::NotFound;
-                return (!gone).then_some(Look::Refused(name, FileError::Io(error)));
+                return None;
             }
+            Err(error) => return self.try_later(name, seen, FileError::Io(error), now),
         };
         if matches!(seen, Some(Seen::Left(left)) if left == print) {
             return None;
         }
         match files::read(&path, Named::ByDrop, many::max_octets(self.zones)) {
             Ok(file) => {
+                self.reasons.remove(&name);
                 let print = file.fingerprint;
                 let dropped = Dropped::in_inbox(name, file.octets, print);
                 self.settle(dropped, print, seen, closed, now)
@@ -480,11 +494,33 @@ impl Inbox {
                 let file = Dropped::in_inbox(name, Vec::new(), print);
                 Some(Look::TooLarge(file, error))
             }
+            Err(error) if error.may_pass() => self.try_later(name, seen, error, now),
             Err(error) => {
                 self.set_left(&name, print, error.id(), error.to_string());
                 Some(Look::Refused(name, error))
             }
         }
+    }
+
+    /// A file that could not be read, for a reason that may pass. It is told of once: at once, or where a rename is under way when it lasts.
+    fn try_later(
+        &mut self,
+        name: OsString,
+        seen: Option<Seen>,
+        error: FileError,
+        now: Timestamp,
+    ) -> Option<Look> {
+        let pause = match seen {
+            Some(Seen::Unreadable { pause, .. }) => (2 * pause).min(RETRY.1),
+            _ => RETRY.0,
+        };
+        self.files.insert(name.clone(), Seen::Unreadable { at: now.plus(pause), pause });
+        let was_told = self.reasons.contains_key(&name);
+        if was_told || (matches!(error, FileError::Linked(_)) && pause < RENAMES_LAST) {
+            return None;
+        }
+        self.reasons.insert(name.clone(), (error.id(), error.to_string()));
+        Some(Look::Refused(name, error))
     }
 
     /// A file that was read: judged now, or later when it may still grow.
@@ -531,10 +567,18 @@ const fn settle(closed: bool) -> u64 {
     if closed { SETTLE_CLOSED } else { SETTLE_OPEN }
 }
 
-/// Names that writers use for files that are not finished, and that hidden files have.
+/// How names end that writers use for files that are not finished: rsync and Syncthing (`.tmp`, and hidden), browsers and curl (`.part`),
+/// rclone (`.partial`), WinSCP (`.filepart`), vim (`.swp` and the like, `~`), Chromium (`.crdownload`).
+const TEMP_ENDS: [&[u8]; 9] =
+    [b".tmp", b".temp", b".part", b".partial", b".filepart", b".swp", b".swx", b".crdownload", b"~"];
+/// How they begin: hidden files, Syncthing on Windows, and the lock files of office programs on shared folders.
+const TEMP_STARTS: [&[u8]; 3] = [b".", b"~syncthing~", b"~$"];
+
+/// Names that writers use for files that are not finished, and that hidden files have; letter case does not matter.
 fn is_temp_name(name: &OsStr) -> bool {
-    let name = name.as_bytes();
-    name.starts_with(b".") || [&b".tmp"[..], b".part", b"~"].iter().any(|end| name.ends_with(end))
+    let name = name.as_bytes().to_ascii_lowercase();
+    let ends = TEMP_ENDS.iter().any(|end| name.ends_with(end));
+    ends || TEMP_STARTS.iter().any(|start| name.starts_with(start))
 }
 
 /// True when the last line is the closing one, with its line end: nothing more will come.

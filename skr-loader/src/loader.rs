@@ -4,6 +4,7 @@
 
 mod aside;
 mod carry_out;
+mod clock;
 mod import;
 mod key_files;
 mod many;
@@ -26,15 +27,16 @@ use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::zones::Part;
 
-use crate::audit::{Audit, Record};
+use crate::audit::{self, Audit, AuditEvent, Record};
 use crate::deliver::Deliveries;
-use crate::inbox::{Dropped, Event, Inbox, OnEvent, Polled, Taken};
+use crate::inbox::{Dropped, Inbox, InboxEvent, OnEvent, Polled, Taken};
 use crate::rejected::Rejected;
 use crate::report;
 use crate::service::ConfigurationState;
 use crate::standing::{Standing, ZoneStanding};
-use crate::status::{is_outcome, last_imports};
+use crate::status::last_imports;
 use crate::store::{Digest, InForce, OpenError, Store};
+use clock::ClockGuard;
 use zone::{Damage, Zone};
 
 pub use import::{Import, ImportOutcome};
@@ -47,11 +49,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
 /// How long somebody waits for a place in the queue.
 const ASK_TIME: Duration = Duration::from_secs(10);
-/// What is said when [`CLOCK_TOLERANCE`] is exceeded.
-const CLOCK: &str = "the clock stands before the last line of the audit log; set it first";
-/// How far the clock may stand behind the last line of the audit log, in seconds, before nothing is judged by it.
-const CLOCK_TOLERANCE: u64 = 86_400;
-
+/// What is said while the clock is not plausible.
+const CLOCK: &str = "the clock stands before the last lines of the audit log; set it first";
 /// The loader with everything that it holds.
 #[derive(Debug)]
 pub struct Loader {
@@ -70,7 +69,7 @@ pub struct Loader {
     control: Control,
     /// How it stands, for other threads.
     standing: Standing,
-    clock_told: bool,
+    clock: ClockGuard,
     /// When [`Loader::run`] began.
     started: Option<Timestamp>,
     /// Why the last line of the audit log could not be written.
@@ -87,7 +86,7 @@ pub struct Loader {
 #[derive(Debug)]
 enum Message {
     /// Something happened in the inbox.
-    Inbox(Event),
+    Inbox(InboxEvent),
     /// Take this configuration.
     Reload(Box<Config>),
     /// The new configuration does not read.
@@ -206,6 +205,8 @@ impl Loader {
     pub fn new(config: Config, metrics: Metrics) -> Result<Self, StartError> {
         let store = Store::open(&config.state_dir)?;
         let path = config.state_dir.join("audit.jsonl");
+        // Before this loader writes anything.
+        let clock = ClockGuard::new(&audit::tail(&path).unwrap_or_default());
         let audit = Audit::open(&path).map_err(|source| StartError::Audit { path, source })?;
         let (sender, messages) = sync_channel(QUEUE);
         let events = sender.clone();
@@ -228,7 +229,7 @@ impl Loader {
             messages,
             control: Control { messages: sender, stop: Arc::new(AtomicBool::new(false)) },
             standing: Standing::default(),
-            clock_told: false,
+            clock,
             started: None,
             audit_error: None,
             ordered: Vec::new(),
@@ -278,7 +279,7 @@ impl Loader {
     /// Runs until [`Control::stop`]; `on_import` hears of each judged file, after its commit.
     pub fn run(&mut self, clock: impl Fn() -> Timestamp, mut on_import: impl FnMut(&Import)) {
         self.started = Some(clock());
-        self.record(Record::new(clock(), "started"));
+        self.record(Record::new(clock(), AuditEvent::Started));
         while !self.is_stopping() {
             let now = clock();
             let step = self.step(now);
@@ -290,7 +291,7 @@ impl Loader {
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
         }
-        self.record(Record::new(clock(), "stopped"));
+        self.record(Record::new(clock(), AuditEvent::Stopped));
     }
 
     /// Does everything that is due at `now`, and returns; call it again at once when it says that there is more.
@@ -432,16 +433,6 @@ impl Loader {
         report::pruned(&self.metrics, &pruned);
     }
 
-    /// A clock that stands far behind our own last word (1970 after a boot) would reject what is good.
-    fn clock_is_plausible(&mut self, now: Timestamp) -> bool {
-        let plausible = self.audit.last_time().is_none_or(|last| last.since(now) <= CLOCK_TOLERANCE);
-        if !plausible && !self.clock_told {
-            tracing::error!(now = %now.iso(), "the clock stands before the last line of the audit log; nothing is imported until it is set");
-        }
-        self.clock_told = !plausible;
-        plausible
-    }
-
     fn tell_watch(&self, polled: &Polled, now: Timestamp) {
         self.standing.set_watched(polled.watched);
         if polled.scanned {
@@ -482,7 +473,7 @@ impl Loader {
 
     /// Keeps the last outcome of a zone for the status.
     fn remember(&mut self, record: &Record) {
-        if is_outcome(&record.event)
+        if record.event.is_outcome()
             && let Some(zone) = record.zone.as_deref().and_then(|zone| Name::parse(zone).ok())
             && let Some(zone) = self.zones.get_mut(&zone)
         {

@@ -8,7 +8,7 @@ use keystore::dns::Name;
 use keystore::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{self, Record};
+use crate::audit::{self, AuditEvent, Record};
 use crate::inbox::Pending;
 use crate::report::label;
 use crate::store::{self, ZoneState};
@@ -101,8 +101,8 @@ pub struct ZoneStatus {
 pub struct LastImport {
     /// Time of the import, ISO 8601 in UTC.
     pub time: String,
-    /// `accepted`, `unchanged`, `rejected` or `rolled-back`.
-    pub result: String,
+    /// How it fared.
+    pub result: AuditEvent,
     /// The file.
     pub file: Option<String>,
     /// The generation.
@@ -206,7 +206,7 @@ pub(crate) fn zone(parts: ZoneParts<'_>, now: Timestamp) -> ZoneStatus {
     if let Some(gap) = seen.map(|c| c.longest_gap).filter(|gap| *gap > 0) {
         tell(Severity::Warning, format!("there is a hole of {gap} seconds between the bundles to come"));
     }
-    if let Some(record) = last_import.filter(|r| r.event == "rejected") {
+    if let Some(record) = last_import.filter(|r| r.event == AuditEvent::Rejected) {
         tell(Severity::Info, format!("the last file was rejected ({})", record.checks.join(", ")));
     }
     for delivery in deliveries.iter().filter(|d| !d.current && in_force.is_some()) {
@@ -240,7 +240,7 @@ impl From<&Record> for LastImport {
         });
         Self {
             time: Timestamp::from_secs(record.time).iso(),
-            result: record.event.clone(),
+            result: record.event,
             file: record.file.clone(),
             generation: record.generation,
             checks: record.checks.clone(),
@@ -249,15 +249,10 @@ impl From<&Record> for LastImport {
     }
 }
 
-/// True for the events that say how a file, or a rollback, fared.
-pub(crate) fn is_outcome(event: &str) -> bool {
-    ["accepted", "unchanged", "rejected", "rolled-back"].contains(&event)
-}
-
 /// The last outcome of each zone near the end of the audit log, by the `zone` label. A log that does not read has none.
 pub(crate) fn last_imports(state_dir: &Path) -> BTreeMap<String, Record> {
     let records = audit::tail(&state_dir.join("audit.jsonl")).unwrap_or_default();
-    let outcomes = records.into_iter().filter(|record| is_outcome(&record.event));
+    let outcomes = records.into_iter().filter(|record| record.event.is_outcome());
     outcomes.filter_map(|record| Some((record.zone.clone()?, record))).collect()
 }
 

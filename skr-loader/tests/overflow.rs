@@ -71,7 +71,7 @@ fn row_29_ten_thousand_drops_with_overflow_are_each_handled_once() {
     let mut verdicts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     audit::read(&bench.path("state/audit.jsonl"), |_, record| {
         if let Some(file) = &record.file {
-            verdicts.entry(file.clone()).or_default().push(record.event.clone());
+            verdicts.entry(file.clone()).or_default().push(record.event.to_string());
         }
         Ok(())
     })

@@ -337,10 +337,10 @@ fn each_was_accepted_once(dir: &Path, zones: usize, drops: usize) {
     let mut accepted = HashMap::<String, Vec<u64>>::new();
     skr_loader::audit::read(&dir.join("state/audit.jsonl"), |_, record| {
         if let Some(zone) = &record.zone {
-            if record.event == "unchanged" && record.generation == Some(1) {
+            if record.event.as_str() == "unchanged" && record.generation == Some(1) {
                 return Ok(()); // the first one, dropped twice
             }
-            assert_eq!(record.event, "accepted", "{record:?}");
+            assert_eq!(record.event.as_str(), "accepted", "{record:?}");
             accepted.entry(zone.clone()).or_default().push(record.generation.unwrap());
         }
         Ok(())

@@ -20,11 +20,13 @@ pub mod request;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod verify;
+mod written;
 pub mod xml;
 
 pub use anchors::{TrustAnchor, parse_trust_anchors};
 pub use coverage::Coverage;
 pub use verify::{SkrFinding, VerifiedSkr, VerifyContext, verify};
+pub use written::written_at;
 
 use crate::dns::{Name, Rrset, Rrsig};
 use crate::keys::Dnskey;

@@ -10,7 +10,7 @@ use super::ceremony::{Ceremony, ceremony_error, printed};
 use super::console::Console;
 use super::report::KsrReport;
 use crate::sign;
-use crate::written::written_at;
+use keystore::exchange::written_at;
 
 /// Holds a request against all checks; the report, and false when a check refuses the request. `name` is that of the file.
 pub(super) fn check(

@@ -17,8 +17,8 @@ use super::{Failure, Listener};
 use crate::finding::{Findings, KsrFinding, Waiver};
 use crate::merge::{self, Named};
 use crate::sign::{self, SigningPlan};
-use crate::written::written_at;
 use crate::{PROGRAM, check, sign_xml};
+use keystore::exchange::written_at;
 
 /// The first request of a ceremony.
 struct First {

@@ -10,7 +10,7 @@ use keystore::time::Timestamp;
 
 use super::reach::{Done, Reach, confirm, print_advice, print_findings};
 use super::style::Style;
-use crate::control::{Answer, ImportReport, Request};
+use crate::control::{Answer, ImportReport, ImportResult, Request};
 use crate::files::{self, Named, one_line, printable};
 use crate::operator::signature_path;
 use crate::user::User;
@@ -121,7 +121,7 @@ fn finish(
                 for import in imports {
                     print(import, style, out)?;
                 }
-                if !args.dry_run && imports.iter().any(|import| import.result == "accepted") {
+                if !args.dry_run && imports.iter().any(|import| import.result == ImportResult::Accepted) {
                     done.note(out)?;
                 }
             }
@@ -133,7 +133,8 @@ fn finish(
 }
 
 fn print(import: &ImportReport, style: Style, out: &mut impl Write) -> io::Result<()> {
-    let result = if import.is_good() { style.good(&import.result) } else { style.bad(&import.result) };
+    let result = import.result.as_str();
+    let result = if import.is_good() { style.good(result) } else { style.bad(result) };
     let would = if import.dry_run { "would be " } else { "" };
     let zone = import.zone.as_deref().unwrap_or("unknown zone");
     let generation = import.generation.map_or_else(String::new, |n| format!(", generation {n}"));

@@ -251,7 +251,7 @@ fn audit_verify_names_the_first_bad_line() {
         let record = crate::audit::Record {
             zone: Some(ZONE.to_owned()),
             generation: Some(n),
-            ..crate::audit::Record::new(start().plus(n), "accepted")
+            ..crate::audit::Record::new(start().plus(n), crate::audit::AuditEvent::Accepted)
         };
         log.append(record).unwrap();
     }

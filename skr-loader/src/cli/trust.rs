@@ -22,7 +22,7 @@ use keystore::time::Timestamp;
 use serde::Serialize;
 
 use crate::accept;
-use crate::audit::{Audit, Record};
+use crate::audit::{Audit, AuditEvent, Record};
 use crate::files::{self, Named, hex, one_line};
 use crate::report;
 use crate::user::User;
@@ -335,7 +335,7 @@ fn write(
     }
     text.extend(added.bytes());
     let mut audit = open_audit(&config.state_dir)?;
-    let mut tell = |event: &str| {
+    let mut tell = |event: AuditEvent| {
         for candidate in learnt {
             let line = Record {
                 zone: Some(report::label(&zone.name)),
@@ -350,7 +350,7 @@ fn write(
         }
         anyhow::Ok(())
     };
-    tell("trust-learnt")?;
+    tell(AuditEvent::TrustLearnt)?;
     let mode = before.as_ref().map_or(0o644, |m| m.mode() & 0o7777);
     let written = durable::write(&path, &text, mode).and_then(|()| match &before {
         // A new file takes the old one's place.
@@ -365,7 +365,7 @@ fn write(
         None => Ok(()),
     });
     if let Err(error) = written {
-        tell("trust-failed")?;
+        tell(AuditEvent::TrustFailed)?;
         return Err(error).with_context(|| path.display().to_string());
     }
     Ok(path)

@@ -36,6 +36,8 @@ pub enum PendingState {
     Waiting,
     /// It stays there until it changes.
     Left,
+    /// It could not be read, and is tried again.
+    Retried,
 }
 
 impl fmt::Display for PendingState {
@@ -43,6 +45,7 @@ impl fmt::Display for PendingState {
         f.write_str(match self {
             Self::Waiting => "waiting",
             Self::Left => "left",
+            Self::Retried => "retried",
         })
     }
 }
@@ -55,6 +58,7 @@ impl Inbox {
             Seen::Ignored => None,
             Seen::Waiting { .. } => Some(PendingState::Waiting),
             Seen::Left(_) => Some(PendingState::Left),
+            Seen::Unreadable { .. } => Some(PendingState::Retried),
         };
         let seen = self.files.iter().filter_map(|(name, seen)| Some((name, state(seen)?)));
         let due = self.due.keys().map(|name| (name, PendingState::Waiting));
@@ -62,7 +66,7 @@ impl Inbox {
         // The kernel does not always tell of a file that is removed.
         let is_there = |name: &OsString| self.dir.join(name).symlink_metadata().is_ok();
         let pending = |(name, state): (&OsString, PendingState)| {
-            let left = self.reasons.get(name).filter(|_| state == PendingState::Left);
+            let left = self.reasons.get(name).filter(|_| state != PendingState::Waiting);
             Pending {
                 file: printable(name),
                 state,

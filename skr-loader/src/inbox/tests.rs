@@ -17,7 +17,7 @@ const WHOLE: &str = ";; SignedKeyResponse 1.0 20261124034842\nexample. 60 IN DNS
 struct Bench {
     dir: tempfile::TempDir,
     inbox: Inbox,
-    events: Receiver<Event>,
+    events: Receiver<InboxEvent>,
     now: Timestamp,
 }
 
@@ -100,6 +100,12 @@ impl Bench {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// What is told until the kernel has told everything.
+    fn wait_for_nothing(&mut self) -> Vec<String> {
+        std::thread::sleep(Duration::from_millis(20));
+        self.step(0)
     }
 
     fn whole(&mut self, name: &str) -> Dropped {
@@ -218,7 +224,8 @@ fn row_24_skr_unsafe_files_are_told_once_and_a_good_one_gets_through() {
         std::fs::set_permissions(bench.path("mode.skr"), Permissions::from_mode(0o0)).unwrap();
         want.push("SKR-IO mode.skr".to_owned());
     }
-    let mut told = bench.step(0);
+    // The file with two names may be in the middle of a rename: it is told of when that lasts.
+    let mut told: Vec<String> = [0, 1, 2].into_iter().flat_map(|seconds| bench.step(seconds)).collect();
     told.sort();
     want.sort();
     assert_eq!(told, want);
@@ -300,7 +307,7 @@ fn row_29_lost_events_lead_to_a_scan() {
     files.dedup();
     assert_eq!(files.len(), 200);
 
-    bench.inbox.on_event(Event::Overflow);
+    bench.inbox.on_event(InboxEvent::Overflow);
     assert!(bench.inbox.poll(bench.now).overflowed, "the kernel's own overflow");
 }
 
@@ -456,10 +463,10 @@ fn row_26_skr_unsafe_nothing_is_taken_from_a_folder_that_everyone_can_write() {
     // While it is watched the kernel's word comes first.
     for mode in [0o777, 0o737] {
         std::fs::set_permissions(&inbox, Permissions::from_mode(mode)).unwrap();
-        bench.inbox.on_event(Event::Rescan);
+        bench.inbox.on_event(InboxEvent::Rescan);
         let polled = bench.inbox.poll(bench.now);
         assert!(matches!(polled.error, Some(WatchError::WorldWritable { mode: m, .. }) if m == mode));
-        bench.inbox.on_event(Event::Rescan);
+        bench.inbox.on_event(InboxEvent::Rescan);
         let polled = bench.inbox.poll(bench.now.plus(1));
         assert!(polled.error.is_none() && !polled.watched, "told once: {polled:?}");
         assert!(bench.inbox.trouble().unwrap().contains("chmod o-w"));
@@ -499,4 +506,97 @@ fn the_closing_line_makes_a_file_whole() {
     ] {
         assert_eq!(is_complete(text.as_bytes()), want, "{text:?}");
     }
+}
+
+#[test]
+fn kind_21_a_rename_by_link_and_unlink_is_judged_when_it_has_ended() {
+    // Seconds for which both names are there, and whether the event of the last unlink is heard.
+    for (lasts, heard) in [(0, true), (0, false), (1, false), (2, false)] {
+        let mut bench = Bench::new();
+        let _ = bench.step(0);
+        let aside = bench.dir.path().join("upload");
+        std::fs::write(&aside, WHOLE).unwrap();
+        std::fs::hard_link(&aside, bench.path("a.skr")).unwrap();
+        assert_eq!(bench.wait_for_nothing(), [""; 0], "{lasts} s: it has two names");
+        assert_eq!(bench.step(lasts), [""; 0], "{lasts} s");
+        std::fs::remove_file(aside).unwrap();
+        if !heard {
+            bench.fetch();
+        }
+        let mut told = bench.step(0);
+        for _ in 0..4 {
+            told.extend(bench.step(1));
+        }
+        assert_eq!(told, [format!("whole a.skr {}", WHOLE.len())], "{lasts} s");
+    }
+}
+
+#[test]
+fn kind_21_names_of_files_that_are_not_finished_wait() {
+    let mut bench = Bench::new();
+    // rsync, rclone, WinSCP, vim, Syncthing, macOS over SMB, office programs, browsers.
+    for name in [
+        ".a.skr.Xb12Cd",
+        "a.skr.a1b2c3d4.partial",
+        "a.skr.filepart",
+        ".a.skr.swp",
+        "a.skr~",
+        "a.skr.swx",
+        "~syncthing~a.skr.tmp",
+        ".syncthing.a.skr.tmp",
+        "._a.skr",
+        "~$a.skr",
+        "a.skr.crdownload",
+        "A.SKR.TMP",
+        "a.skr.part",
+    ] {
+        std::fs::write(bench.path(name), WHOLE).unwrap();
+        assert_eq!(bench.wait(), [format!("ignored {name}")]);
+        std::fs::rename(bench.path(name), bench.path("a.skr")).unwrap();
+        assert_eq!(bench.wait(), [format!("whole a.skr {}", WHOLE.len())], "{name}");
+        std::fs::remove_file(bench.path("a.skr")).unwrap();
+        let _ = bench.step(0);
+    }
+}
+
+#[test]
+fn kind_06_a_dropped_file_that_cannot_be_read_is_tried_again() {
+    // Errors that pass, and one that is a fact.
+    let io = |kind: io::ErrorKind| FileError::Io(kind.into());
+    for (error, passes) in [
+        (FileError::Io(rustix::io::Errno::MFILE.into()), true),
+        (FileError::Io(rustix::io::Errno::IO.into()), true),
+        (FileError::Io(rustix::io::Errno::NOMEM.into()), true),
+        (FileError::Io(rustix::io::Errno::STALE.into()), true),
+        (io(io::ErrorKind::PermissionDenied), true),
+        (io(io::ErrorKind::NotFound), false),
+        (FileError::WorldWritable(0o666), false),
+        (FileError::TooLarge { size: 9, limit: 8 }, false),
+    ] {
+        assert_eq!(error.may_pass(), passes, "{error}");
+    }
+    let mut bench = Bench::new();
+    bench.drop_file("a.skr", WHOLE);
+    let now = bench.now;
+    // Told once, tried later and later, and at least once a minute.
+    let mut pauses = Vec::new();
+    for n in 0..9 {
+        let seen = bench.inbox.files.get(OsStr::new("a.skr")).copied();
+        let told = bench.inbox.try_later("a.skr".into(), seen, io(io::ErrorKind::PermissionDenied), now);
+        assert_eq!(told.is_some(), n == 0);
+        let Some(Seen::Unreadable { at, pause }) = bench.inbox.files.get(OsStr::new("a.skr")) else {
+            panic!()
+        };
+        assert_eq!(at.since(now), *pause);
+        pauses.push(*pause);
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    let pending = bench.inbox.pending();
+    assert!(
+        matches!(&pending[..], [Pending { state: PendingState::Retried, reason: Some(_), .. }]),
+        "{pending:?}"
+    );
+    assert!(bench.inbox.is_waiting(), "the loop comes round for it");
+    assert_eq!(bench.step(60), [format!("whole a.skr {}", WHOLE.len())]);
+    assert_eq!(bench.inbox.pending(), []);
 }

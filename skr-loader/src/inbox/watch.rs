@@ -18,7 +18,7 @@ const RETRY: (u64, u64) = (1, 60);
 
 /// What happened in the inbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum InboxEvent {
     /// A writer closed the file, or it was renamed into the folder: it may be whole.
     Closed(OsString),
     /// The file came to be or was written to: somebody may be at it.
@@ -40,12 +40,12 @@ pub enum Taken {
 
 /// What is called with each event, in a thread of the watch. It must not wait.
 #[derive(Clone)]
-pub struct OnEvent(Arc<dyn Fn(Event) -> Taken + Send + Sync>);
+pub struct OnEvent(Arc<dyn Fn(InboxEvent) -> Taken + Send + Sync>);
 
 impl OnEvent {
     /// Calls `f` with each event.
     #[must_use]
-    pub fn new(f: impl Fn(Event) -> Taken + Send + Sync + 'static) -> Self {
+    pub fn new(f: impl Fn(InboxEvent) -> Taken + Send + Sync + 'static) -> Self {
         Self(Arc::new(f))
     }
 }
@@ -279,23 +279,23 @@ fn look(dir: &Path) -> Result<Folder, WatchError> {
     Ok((metadata.dev(), metadata.ino(), metadata.created().ok()))
 }
 
-fn translate(event: &notify::Result<notify::Event>, dir: &Path) -> Vec<Event> {
-    let Ok(event) = event else { return vec![Event::Rescan] };
+fn translate(event: &notify::Result<notify::Event>, dir: &Path) -> Vec<InboxEvent> {
+    let Ok(event) = event else { return vec![InboxEvent::Rescan] };
     if event.need_rescan() {
-        return vec![Event::Overflow];
+        return vec![InboxEvent::Overflow];
     }
-    let make: fn(OsString) -> Event = match event.kind {
+    let make: fn(OsString) -> InboxEvent = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write))
-        | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Event::Closed,
+        | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => InboxEvent::Closed,
         EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {
-            Event::Touched
+            InboxEvent::Touched
         }
         // What only polling platforms say.
         EventKind::Any | EventKind::Modify(ModifyKind::Any | ModifyKind::Name(RenameMode::Any)) => {
-            Event::Touched
+            InboxEvent::Touched
         }
         EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => {
-            return event.paths.iter().filter(|path| *path == dir).map(|_| Event::Rescan).collect();
+            return event.paths.iter().filter(|path| *path == dir).map(|_| InboxEvent::Rescan).collect();
         }
         // Reading is no change; our own reading least of all.
         _ => return Vec::new(),
@@ -305,9 +305,9 @@ fn translate(event: &notify::Result<notify::Event>, dir: &Path) -> Vec<Event> {
         .iter()
         .map(|path| match path.parent() {
             Some(parent) if parent == dir => {
-                path.file_name().map_or(Event::Rescan, |name| make(name.to_owned()))
+                path.file_name().map_or(InboxEvent::Rescan, |name| make(name.to_owned()))
             }
-            _ => Event::Rescan,
+            _ => InboxEvent::Rescan,
         })
         .collect()
 }

@@ -155,7 +155,7 @@ impl<'a> Evidence<'a> {
         let in_force = state.in_force.as_ref().map(|f| f.generation);
         let history = History::read(&config.state_dir.join("accepted"), &zone.name, in_force, now)?;
         let (requests, operator) = match origin {
-            Origin::Received => (requests::open(&config.state_dir, &zone.name), operator),
+            Origin::Received => (requests::open(&config.state_dir, &zone.name, now), operator),
             // It answers none of them, and was signed when it was accepted.
             Origin::Kept => (Vec::new(), None),
         };

@@ -10,7 +10,7 @@ use keystore::time::Timestamp;
 
 use super::Loader;
 use super::import::{Import, ImportOutcome, is_dry_run};
-use crate::audit::Record;
+use crate::audit::{AuditEvent, Record};
 use crate::checks;
 use crate::files::{FileError, hex, one_line, printable};
 use crate::inbox::Dropped;
@@ -54,8 +54,10 @@ impl Loader {
     ) -> Import {
         if let Some(order) = file.order().filter(|_| !acceptance.forced.is_empty()) {
             let next = self.zones.get(zone).map_or(1, |zone| zone.state.next);
-            let ordered =
-                Record { generation: Some(next), ..of_file("ordered", Some(zone), file, &digest, now) };
+            let ordered = Record {
+                generation: Some(next),
+                ..of_file(AuditEvent::Ordered, Some(zone), file, &digest, now)
+            };
             if let Err(error) = self.audit.append(ordered.ordered(Some(order), &acceptance.forced)) {
                 let what =
                     format!("the audit log cannot be written ({error}), and nothing is forced without it");
@@ -101,7 +103,7 @@ impl Loader {
             generation: Some(generation),
             checks: warnings.iter().map(|w| w.id.to_string()).collect(),
             signer: file.operator.as_ref().and_then(|o| Some(o.signer()?.to_owned())),
-            ..of_file("accepted", Some(zone), file, &digest, now)
+            ..of_file(AuditEvent::Accepted, Some(zone), file, &digest, now)
         };
         self.record(record.ordered(file.order(), &forced));
         report::import(&self.metrics, &report::label(zone), "accepted", now);
@@ -121,8 +123,10 @@ impl Loader {
             return self.failed(zone, file, &error.to_string(), now);
         }
         tracing::info!(%zone, generation, file = name, "SKR unchanged: it is in force already");
-        let record =
-            Record { generation: Some(generation), ..of_file("unchanged", Some(zone), file, &digest, now) };
+        let record = Record {
+            generation: Some(generation),
+            ..of_file(AuditEvent::Unchanged, Some(zone), file, &digest, now)
+        };
         self.record(record.ordered(file.order(), &[]));
         report::import(&self.metrics, &report::label(zone), "unchanged", now);
         self.tell_file(file);
@@ -161,7 +165,7 @@ impl Loader {
         }
         let record = Record {
             checks: ids.iter().map(ToString::to_string).collect(),
-            ..of_file("rejected", zone.as_ref(), file, &digest, now)
+            ..of_file(AuditEvent::Rejected, zone.as_ref(), file, &digest, now)
         };
         self.record_unsynced(record.ordered(file.order(), &[]));
         if file.order().is_none() {
@@ -218,7 +222,13 @@ fn list(ids: &[CheckId]) -> Option<String> {
     (!ids.is_empty()).then(|| check::join(ids, ","))
 }
 
-fn of_file(event: &str, zone: Option<&Name>, file: &Dropped, sha256: &Digest, now: Timestamp) -> Record {
+fn of_file(
+    event: AuditEvent,
+    zone: Option<&Name>,
+    file: &Dropped,
+    sha256: &Digest,
+    now: Timestamp,
+) -> Record {
     Record {
         zone: zone.map(report::label),
         file: Some(printable(&file.name)),

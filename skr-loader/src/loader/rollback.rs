@@ -16,7 +16,7 @@ use keystore::exchange::SkrFinding as Finding;
 use keystore::time::Timestamp;
 
 use super::{Import, ImportOutcome, Loader};
-use crate::audit::Record;
+use crate::audit::{AuditEvent, Record};
 use crate::checks;
 use crate::files::{hex, one_line};
 use crate::judge::{self, Acceptance, Candidate, Evidence, Origin, Overrides, Sources, Subject, Verdict};
@@ -151,7 +151,7 @@ impl Loader {
                 zone: Some(report::label(&name)),
                 back_to: to,
                 checks: checks::rejecting(error.findings()).into_iter().map(|id| id.to_string()).collect(),
-                ..Record::new(now, "rollback-refused")
+                ..Record::new(now, AuditEvent::RollbackRefused)
             };
             self.record(record.ordered(Some(order), &[]));
         }
@@ -239,7 +239,7 @@ impl Loader {
             };
             record.ordered(Some(order), &rollback.forced)
         };
-        let (ordered, done) = (record("ordered"), record("rolled-back"));
+        let (ordered, done) = (record(AuditEvent::Ordered), record(AuditEvent::RolledBack));
         if let Err(error) = self.audit.append(ordered) {
             return Err(failed(format!(
                 "the audit log cannot be written ({error}), and nothing is rolled back without it"

@@ -65,10 +65,10 @@ impl Loader {
     fn daemon_status(&self, now: Timestamp) -> Daemon {
         let mut conditions = Vec::new();
         let mut tell = |severity, what: &str| conditions.push(Condition::new(severity, what));
-        if self.clock_told {
+        if self.clock.is_behind() {
             tell(
                 Severity::Critical,
-                "the clock stands before the last line of the audit log; nothing is imported until it is set",
+                "the clock stands before the last lines of the audit log; nothing is imported until it is set, or has kept its time for an hour",
             );
         }
         let WatchState { watched, last_scan } = self.standing.watch();

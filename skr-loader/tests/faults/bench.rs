@@ -151,6 +151,11 @@ impl Bench {
 
     /// What `check -c` says of the file: a verdict for each SKR in it.
     pub fn check(&self, path: &Path) -> Vec<Told> {
+        self.check_report(path).iter().map(Told::by_check).collect()
+    }
+
+    /// The reports of `check -c --json`.
+    pub fn check_report(&self, path: &Path) -> Vec<serde_json::Value> {
         let output = Command::new(env!("CARGO_BIN_EXE_skr-loader"))
             .args(["check", "--json", "--now", &self.now.secs().to_string(), "-c"])
             .args([&self.path("offline-ksk.toml"), path])
@@ -158,7 +163,7 @@ impl Bench {
             .unwrap();
         let reports: serde_json::Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
-        reports.as_array().unwrap().iter().map(Told::by_check).collect()
+        reports.as_array().unwrap().clone()
     }
 
     /// Drops a bad file: it must be rejected by `id` (among others), and nothing else may change.

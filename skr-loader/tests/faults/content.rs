@@ -7,6 +7,7 @@ use keystore::dns::{Name, Rtype};
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::exchange::{Bundle, Ksr, KsrBundle, bind};
 use keystore::keys::{Dnskey, FLAG_ZONE, Timing};
+use keystore::time::Timestamp;
 use offline_ksk_skr_loader::loader::ImportOutcome;
 
 use crate::bench::*;
@@ -316,7 +317,12 @@ fn row_14_skr_horizon_validity_and_the_wrap_of_serial_times() {
     }
 }
 
-fn request(bench: &Bench, days: u64, zsk: &Dnskey) {
+pub fn request(bench: &Bench, days: u64, zsk: &Dnskey) {
+    request_written(bench, days, zsk, start());
+}
+
+/// A request for two bundles from `days` on, which says when it was written.
+pub fn request_written(bench: &Bench, days: u64, zsk: &Dnskey, written: Timestamp) {
     let inceptions = (0..2).map(|n| start().plus((days + n * 18) * DAY));
     let bundles = inceptions.map(|inception| KsrBundle {
         inception,
@@ -327,7 +333,7 @@ fn request(bench: &Bench, days: u64, zsk: &Dnskey) {
     let ksr = Ksr { zone: zone(), bundles: bundles.collect() };
     let dir = bench.path("outbox").join(ZONE);
     std::fs::create_dir_all(&dir).unwrap();
-    std::fs::write(dir.join(format!("{days}.ksr")), bind::print_ksr(&ksr, start(), "a test")).unwrap();
+    std::fs::write(dir.join(format!("{days}.ksr")), bind::print_ksr(&ksr, written, "a test")).unwrap();
 }
 
 #[test]

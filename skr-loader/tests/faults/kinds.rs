@@ -11,6 +11,7 @@ use keystore::time::Timestamp;
 use offline_ksk_skr_loader::loader::ImportOutcome;
 
 use crate::bench::*;
+use crate::content::request_written;
 
 const NEVER: (Timestamp, Timestamp) = (Timestamp::EPOCH, Timestamp::EPOCH);
 /// The ZSK that takes the place of the one that was lost.
@@ -323,4 +324,90 @@ fn kind_03_a_revoked_ksk_alone_vouches_for_nothing() {
             .push(Dnskey { flags: FLAG_ZONE | FLAG_REVOKE, ..TestKey::zsk(8).dnskey }.to_rdata().into());
     });
     bench.reject("a revoked ZSK", stranger, "SKR-KEY");
+}
+
+// --- 9: clocks ------------------------------------------------------------------------------------------------------
+
+#[test]
+fn kind_09_a_request_from_the_future_rejects_nothing() {
+    let zsk = TestKey::zsk(ZSK).dnskey;
+    for (what, written, rejects) in [
+        ("of today", start(), true),
+        ("of the day after tomorrow", start().plus(2 * DAY), false),
+        ("of next year", start().plus(400 * DAY), false),
+    ] {
+        let mut bench = Bench::new();
+        request_written(&bench, 200, &zsk, written);
+        if rejects {
+            bench.reject(what, skr(9).text(), "SKR-NOT-ASKED");
+        } else {
+            assert_eq!(accepted(&bench.import("a.skr", skr(9).text())), 2, "{what}");
+        }
+    }
+}
+
+#[test]
+fn kind_09_a_file_waits_while_the_clock_is_behind_and_is_judged_when_it_is_right() {
+    let mut bench = Bench::new();
+    let right = bench.now;
+    // The loader was running for a month by a clock that had run ahead.
+    bench.now = right.plus(30 * DAY);
+    assert_eq!(bench.settle(), []);
+    bench.now = right;
+    let mut bench = bench.restart();
+    bench.drop_file("a.skr", skr(9).text());
+    assert_eq!(
+        bench.settle().iter().map(|i| accepted(&i.outcome)).collect::<Vec<_>>(),
+        [2],
+        "nothing was written then"
+    );
+    // It has written a line by that clock.
+    bench.now = right.plus(30 * DAY);
+    bench.drop_file("bad.skr", "garbage\n;; SignedKeyResponse 1.0 generated\n");
+    assert_eq!(bench.settle().len(), 1);
+    bench.now = right.plus(600);
+    let mut bench = bench.restart();
+    bench.drop_file("b.skr", skr(18).text());
+    assert_eq!(bench.settle(), [], "which of the two clocks is right is not known yet");
+    assert_eq!(bench.files("inbox"), ["b.skr"], "it is not moved away");
+    bench.now = bench.now.plus(3600);
+    assert_eq!(bench.settle().iter().map(|i| accepted(&i.outcome)).collect::<Vec<_>>(), [3]);
+    // The next start knows.
+    let mut bench = bench.restart();
+    bench.drop_file("c.skr", skr(27).text());
+    assert_eq!(bench.settle().iter().map(|i| accepted(&i.outcome)).collect::<Vec<_>>(), [4]);
+}
+
+// --- 28: check of what is in force ----------------------------------------------------------------------------------
+
+#[test]
+fn kind_28_check_of_what_is_in_force_runs_every_check() {
+    let mut bench = Bench::new();
+    let verdict = |bench: &Bench, text: &str| {
+        std::fs::write(bench.path("in-force.skr"), text).unwrap();
+        bench.check_report(&bench.path("in-force.skr")).remove(0)
+    };
+    let failed = |report: &serde_json::Value| -> Vec<String> {
+        let rows = report["checks"].as_array().unwrap().iter();
+        rows.filter(|row| row["verdict"] == "fail")
+            .map(|row| row["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let good = verdict(&bench, &skr(0).text());
+    assert_eq!((good["unchanged"].as_u64(), good["accepted"].as_bool()), (Some(1), Some(true)));
+    let ran = good["checks"].as_array().unwrap().iter().filter(|row| row["verdict"] == "ok").count();
+    assert!(ran >= 24, "{ran}: {good}");
+    // The same content in another file.
+    let other = verdict(&bench, &format!("\n{}", skr(0).text()));
+    assert_eq!((other["unchanged"].as_u64(), other["accepted"].as_bool()), (Some(1), Some(true)));
+    // What it needs is gone, or it is over.
+    std::fs::rename(bench.path("keys"), bench.path("keys-away")).unwrap();
+    let report = verdict(&bench, &skr(0).text());
+    assert_eq!((report["unchanged"].as_u64(), report["accepted"].as_bool()), (Some(1), Some(false)));
+    assert_eq!(failed(&report), ["SKR-NO-PRIVATE-KEY"]);
+    std::fs::rename(bench.path("keys-away"), bench.path("keys")).unwrap();
+    bench.now = start().plus(60 * DAY);
+    let report = verdict(&bench, &skr(0).text());
+    assert_eq!((report["unchanged"].as_u64(), report["accepted"].as_bool()), (Some(1), Some(false)));
+    assert!(failed(&report).contains(&"SKR-EXPIRED".to_owned()), "{report}");
 }

@@ -13,6 +13,9 @@ use keystore::time::Timestamp;
 use crate::bench::*;
 use crate::worst;
 
+/// A change to a bundle.
+type Change = fn(&mut Bundle);
+
 /// A name and the octets of each file.
 fn corpus() -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
@@ -37,7 +40,7 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
             String::from_utf8(text).unwrap()
         });
     }
-    let changes: [(&str, fn(&mut Bundle)); 8] = [
+    let changes: [(&str, Change); 8] = [
         ("a key less", |b| drop(b.dnskey.rdatas.pop())),
         ("no CDS", |b| b.cds = None),
         ("no CDNSKEY", |b| b.cdnskey = None),

@@ -119,11 +119,11 @@ fn what_is_there_stays() {
     fs::set_permissions(bench.state.path("anchors"), fs::Permissions::from_mode(0o640)).unwrap();
     // While the daemon holds the log open.
     let mut daemon = Audit::open(&bench.state.path("audit.jsonl")).unwrap();
-    daemon.append(Record::new(start(), "started")).unwrap();
+    daemon.append(Record::new(start(), audit::AuditEvent::Started)).unwrap();
     let from = bench.file("K.key", &dnskey(7));
     let (result, out) = bench.learn(&["--yes", &digest_of(7).to_lowercase(), &from], "");
     assert_eq!(result, Ok(true), "{out}");
-    daemon.append(Record::new(start(), "stopped")).unwrap();
+    daemon.append(Record::new(start(), audit::AuditEvent::Stopped)).unwrap();
     assert_eq!(audit::verify(&bench.state.path("audit.jsonl")).unwrap(), 3);
     let text = bench.anchors().unwrap();
     assert!(text.starts_with(&format!("{before}\n; learnt 2027-01-01T00:00:00Z from ")), "{text}");

@@ -395,10 +395,14 @@ fn the_status_tells_what_somebody_should_look_at() {
     }
     bench.now = start().plus(12 * DAY);
     bench.import("b.skr", "garbage\n;; SignedKeyResponse 1.0 generated\n");
-    assert_eq!(tell(&bench).0.last_import.unwrap().result, "accepted", "nobody knows what zone that was");
+    assert_eq!(
+        tell(&bench).0.last_import.unwrap().result,
+        audit::AuditEvent::Accepted,
+        "nobody knows what zone that was"
+    );
     bench.import("b.skr", skr(9).ksk(TestKey::ksk(9)).text());
     let (zone, conditions) = tell(&bench);
-    assert_eq!(zone.last_import.unwrap().result, "rejected");
+    assert_eq!(zone.last_import.unwrap().result, audit::AuditEvent::Rejected);
     assert!(matches!(&conditions[..], [(Severity::Info, what)] if what.contains("SKR-UNKNOWN-KSK")));
     // What was is known after a restart, and from the files alone.
     let now = bench.now;
@@ -407,7 +411,7 @@ fn the_status_tells_what_somebody_should_look_at() {
     let of_files = crate::status::of_files(&dir, &[crate::testing::zone()], None, now).zones.remove(0);
     for zone in [tell(&bench).0, of_files] {
         assert_eq!((zone.covered, zone.generation), (true, 1));
-        assert_eq!(zone.last_import.unwrap().result, "rejected");
+        assert_eq!(zone.last_import.unwrap().result, audit::AuditEvent::Rejected);
     }
     fs::write(skr_path(&zone_dir(&bench.state.path("accepted"), &crate::testing::zone()), 1), "altered")
         .unwrap();

@@ -1,6 +1,6 @@
 //! When a request says that it was written: its last line, or the timestamp of the XML form.
 
-use keystore::time::{Timestamp, syntax};
+use crate::time::{Timestamp, syntax};
 
 /// BIND prints that time in the local time zone of the host, at most so many seconds ahead of UTC.
 const TIME_ZONES: u64 = 14 * 3600;
@@ -8,7 +8,8 @@ const TIME_ZONES: u64 = 14 * 3600;
 /// The earliest time that the last line of a request in a text form can mean; `None` when it says nothing.
 ///
 /// The request timer writes `… written YYYYMMDDHHMMSS`, in UTC; `dnssec-ksr` and `keymgr` write `generated at TIME by …`.
-pub(crate) fn written_at(octets: &[u8]) -> Option<Timestamp> {
+#[must_use]
+pub fn written_at(octets: &[u8]) -> Option<Timestamp> {
     let last = octets.trim_ascii_end().rsplit(|octet| *octet == b'\n').next()?;
     let line = String::from_utf8_lossy(last);
     if let Some((_, stamp)) = line.rsplit_once(" written ") {
