@@ -275,7 +275,10 @@ fn not_ready(
 
 fn wake_others(import: &skr_loader::loader::Import, signer: &Signer, timer: &Sender<timer::Wake>) {
     if matches!(import.outcome, ImportOutcome::Accepted { .. }) {
-        signer.notify_accept();
+        match &import.zone {
+            Some(zone) => signer.notify_accept_of(zone),
+            None => signer.notify_accept(),
+        }
         // The timer has ended when nobody listens: the process is stopping.
         let _ = timer.send(timer::Wake::Look);
     }

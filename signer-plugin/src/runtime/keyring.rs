@@ -8,21 +8,23 @@ use std::sync::Arc;
 use keystore::crypto::SigningKey;
 use keystore::dns::Name;
 use keystore::exchange::{Bundle, VerifiedSkr};
-use keystore::keys::files::{self, KeyFile, KeyFileError};
+use keystore::keys::files::{KeyFile, KeyFileError};
 use keystore::keys::{Dnskey, Timing};
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::zones::KEY_STATES;
 
+use super::folders::KeyFolders;
 use super::retry::Retry;
 use super::served::label;
-use super::watch::{Stamp, folder};
+use super::watch::Stamp;
 use crate::signing::ZoneKey;
 
 /// The key files of a zone.
 pub struct Keyring {
     zone: Name,
     dir: PathBuf,
+    folders: Arc<KeyFolders>,
     /// The zone's files as they were when the folder was last read.
     seen: Option<Vec<(OsString, Stamp)>>,
     /// Set while a folder or file could not be opened or read.
@@ -45,9 +47,15 @@ impl Keyring {
     /// A ring of the keys of `zone` in `dir`; nothing is read before [`Self::poll`].
     #[must_use]
     pub fn new(zone: Name, dir: PathBuf) -> Self {
+        Self::sharing(zone, dir, Arc::default())
+    }
+
+    /// The same, with listings of folders that other zones use as well.
+    pub(super) fn sharing(zone: Name, dir: PathBuf, folders: Arc<KeyFolders>) -> Self {
         Self {
             zone,
             dir,
+            folders,
             seen: None,
             retry: Retry::default(),
             unreadable: None,
@@ -62,13 +70,17 @@ impl Keyring {
     /// Reads the folder again when one of the zone's files changed, or when an earlier read failed for a passing reason and is due
     /// again; true when it did.
     pub fn poll(&mut self, now: Timestamp) -> bool {
-        let files = folder(&self.dir, &format!("K{}+", self.zone.file_name()));
-        if self.seen.as_ref() == Some(&files) && !self.retry.is_due(now) {
+        // A folder that cannot be listed is reported by the reading that follows.
+        let files = self.folders.files(&self.dir, &self.zone, now).ok();
+        if files.is_some() && self.seen == files && !self.retry.is_due(now) {
             return false;
         }
-        self.seen = Some(files);
+        if files.is_none() && self.unreadable.is_some() && !self.retry.is_due(now) {
+            return false;
+        }
+        self.seen = files;
         self.unreadable = None;
-        match files::find_online(&self.dir, &self.zone) {
+        match self.folders.find_online(&self.dir, &self.zone, now) {
             Ok(found) => {
                 for error in &found.skipped {
                     tracing::error!(zone = %self.zone, %error, "a key is not used");
@@ -146,13 +158,13 @@ impl Keyring {
         loaded
     }
 
-    /// The first time after `now` at which a key begins or ceases to sign, or the folder is read again after an error.
+    /// The first time after `now` at which a ZSK comes into another state, or the folder is read again after an error.
     pub fn next_event(&self, now: Timestamp) -> Option<Timestamp> {
         let times = self
             .keys
             .iter()
             .filter(|k| !k.dnskey.is_ksk())
-            .flat_map(|k| [k.timing.activate, k.timing.inactive]);
+            .flat_map(|k| events(&k.timing).map(|(_, time)| time));
         times.flatten().chain(self.retry.at()).filter(|t| *t > now).min()
     }
 
@@ -192,10 +204,13 @@ impl Keyring {
         gauge(&metrics.keystore_mismatched_keys, self.damaged + unreadable);
         gauge(&metrics.keystore_missing_private_keys, self.missing);
         gauge(&metrics.keystore_ksk_private_files, ksks);
-        metrics
-            .keystore_last_check_timestamp_seconds
-            .with_label_values(&[zone])
-            .set(now.secs().cast_signed());
+        self.report_check(now, metrics);
+    }
+
+    /// Sets the time of the last look at the key files.
+    pub(super) fn report_check(&self, now: Timestamp, metrics: &Metrics) {
+        let family = &metrics.keystore_last_check_timestamp_seconds;
+        family.with_label_values(&[label(&self.zone).as_str()]).set(now.secs().cast_signed());
     }
 
     /// Removes the series of single keys.

@@ -10,8 +10,10 @@
 //! reported and tried again, and what was served before stays.
 
 mod condition;
+mod folders;
 mod keyring;
 mod retry;
+mod schedule;
 mod serial;
 mod served;
 mod setup;
@@ -29,52 +31,36 @@ pub use served::{Clock, SignerZone};
 pub use setup::ZoneSetup;
 pub use zone::ZoneRuntime;
 
-use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, available_parallelism};
-use std::time::{Duration, Instant};
 
 use keystore::config::Config;
 use keystore::dns::Name;
-use keystore::time::Timestamp;
 use metrics::Metrics;
 
 use crate::hosted::{Hosted, Responder};
-
-/// How late a switch may come: the time between two looks at the clock.
-const TICK: Duration = Duration::from_millis(50);
-/// Longest time that the orderly end of a thread's zones takes; what is left skips some serials at the next start.
-const CLOSING: Duration = Duration::from_secs(2);
+use schedule::{Command, Schedule, Shared};
 
 /// Zones at work, stepped by threads of their own. Dropping it ends them; what is published stays served by whoever holds it.
 pub struct Signer {
     hosted: Hosted,
     metrics: Metrics,
     clock: Clock,
-    wakers: Vec<Sender<Wake>>,
+    stop: Arc<AtomicBool>,
+    commands: Vec<Sender<Command>>,
     threads: Vec<JoinHandle<()>>,
-    roster: Mutex<HashMap<Name, Seat>>,
+    zones: Mutex<HashMap<Name, ZoneAtWork>>,
 }
 
-/// Where a zone is at work.
-struct Seat {
+/// A zone, and where it is at work.
+struct ZoneAtWork {
     setup: ZoneSetup,
     served: Arc<SignerZone>,
     /// Index of its thread.
     thread: usize,
-}
-
-/// What a thread is woken for.
-enum Wake {
-    /// Look at the files now.
-    Look,
-    /// Take this zone over; one of the same name makes room, and what it serves goes on until there is something newer.
-    Take(Box<ZoneSetup>, Arc<SignerZone>),
-    /// Let the zone go.
-    Leave(Name),
-    End,
 }
 
 impl Signer {
@@ -90,16 +76,23 @@ impl Signer {
             hosted: Hosted::default(),
             metrics: metrics.clone(),
             clock,
-            wakers: Vec::new(),
+            stop: Arc::default(),
+            commands: Vec::new(),
             threads: Vec::new(),
-            roster: Mutex::default(),
+            zones: Mutex::default(),
+        };
+        let shared = Shared {
+            metrics: metrics.clone(),
+            clock: Arc::clone(&signer.clock),
+            folders: Arc::default(),
+            stop: Arc::clone(&signer.stop),
         };
         for _ in 0..count {
-            let (waker, wakes) = channel();
-            let (metrics, clock) = (metrics.clone(), Arc::clone(&signer.clock));
+            let (sender, commands) = channel();
+            let schedule = Schedule::new(shared.clone());
             let thread = std::thread::Builder::new().name("signer".to_owned());
-            signer.threads.push(thread.spawn(move || live(&metrics, &clock, &wakes))?);
-            signer.wakers.push(waker);
+            signer.threads.push(thread.spawn(move || schedule.run(&commands))?);
+            signer.commands.push(sender);
         }
         signer.reload(config);
         Ok(signer)
@@ -108,37 +101,37 @@ impl Signer {
     /// Takes a new configuration: zones that are new begin, zones that are gone are not answered for any more, zones whose
     /// settings changed work on with the new ones. What is served of them stays until there is something newer.
     pub fn reload(&self, config: &Config) {
-        let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
         let setups: Vec<ZoneSetup> =
             config.zones.iter().filter_map(|zone| ZoneSetup::from_config(config, zone)).collect();
-        let gone: Vec<Name> =
-            roster.keys().filter(|name| !setups.iter().any(|setup| setup.name == **name)).cloned().collect();
+        let names: HashSet<&Name> = setups.iter().map(|setup| &setup.name).collect();
+        let gone: Vec<Name> = zones.keys().filter(|name| !names.contains(name)).cloned().collect();
         for name in gone {
-            if let Some(seat) = roster.remove(&name) {
-                self.wake(seat.thread, Wake::Leave(name));
+            if let Some(zone) = zones.remove(&name) {
+                self.send(zone.thread, Command::Leave(name));
             }
         }
         for zone in config.zones.iter().filter(|zone| zone.file.is_some() && zone.policy.nsec3.is_some()) {
             tracing::warn!(zone = %zone.name, policy = %zone.policy.name, "nsec3param is not followed: the zone gets NSEC");
         }
         for setup in setups {
-            let (served, thread) = match roster.get(&setup.name) {
-                Some(seat) if seat.setup == setup => continue,
-                Some(seat) => (Arc::clone(&seat.served), seat.thread),
+            let (served, thread) = match zones.get(&setup.name) {
+                Some(zone) if zone.setup == setup => continue,
+                Some(zone) => (Arc::clone(&zone.served), zone.thread),
                 None => {
                     let served = SignerZone::new(setup.name.clone(), &self.metrics, Arc::clone(&self.clock));
-                    (Arc::new(served), roster.len() % self.wakers.len())
+                    (Arc::new(served), zones.len() % self.commands.len())
                 }
             };
-            self.wake(thread, Wake::Take(Box::new(setup.clone()), Arc::clone(&served)));
-            roster.insert(setup.name.clone(), Seat { setup, served, thread });
+            self.send(thread, Command::Take(Box::new(setup.clone()), Arc::clone(&served)));
+            zones.insert(setup.name.clone(), ZoneAtWork { setup, served, thread });
         }
-        self.hosted.replace(roster.values().map(|seat| Arc::clone(&seat.served) as Arc<dyn Responder>));
+        self.hosted.replace(zones.values().map(|zone| Arc::clone(&zone.served) as Arc<dyn Responder>));
     }
 
-    fn wake(&self, thread: usize, wake: Wake) {
+    fn send(&self, thread: usize, command: Command) {
         // A thread that is gone has said why.
-        let _ = self.wakers[thread].send(wake);
+        let _ = self.commands[thread].send(command);
     }
 
     /// The zones, to be answered for by [`crate::border::SignerHandler`]; follows [`Signer::reload`].
@@ -150,14 +143,23 @@ impl Signer {
     /// True when `zone` is served with a full set of valid signatures, as of its last step.
     #[must_use]
     pub fn is_validly_signed(&self, zone: &Name) -> bool {
-        let roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
-        roster.get(zone).is_some_and(|seat| seat.served.is_validly_signed())
+        let zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
+        zones.get(zone).is_some_and(|zone| zone.served.is_validly_signed())
     }
 
-    /// Looks at the files now, because an SKR was accepted; without it they are looked at within a second.
+    /// Looks at the files of all zones now, because an SKR was accepted. Without it files are looked at every second, with many zones
+    /// less often: each thread looks at 200 zones a second.
     pub fn notify_accept(&self) {
-        for thread in 0..self.wakers.len() {
-            self.wake(thread, Wake::Look);
+        for thread in 0..self.commands.len() {
+            self.send(thread, Command::LookAtAll);
+        }
+    }
+
+    /// The same for one zone.
+    pub fn notify_accept_of(&self, zone: &Name) {
+        let zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at_work) = zones.get(zone) {
+            self.send(at_work.thread, Command::Look(zone.clone()));
         }
     }
 
@@ -175,71 +177,9 @@ impl std::fmt::Debug for Signer {
 
 impl Drop for Signer {
     fn drop(&mut self) {
-        for waker in &self.wakers {
-            let _ = waker.send(Wake::End);
-        }
+        self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
-    }
-}
-
-/// Steps its zones once a second, and at once when woken.
-fn live(metrics: &Metrics, clock: &Clock, wakes: &Receiver<Wake>) {
-    let mut zones: Vec<ZoneRuntime> = Vec::new();
-    let mut stepped: Option<Timestamp> = None;
-    loop {
-        let now = clock();
-        if stepped != Some(now) {
-            for zone in &mut zones {
-                step(zone, now);
-            }
-            stepped = Some(now);
-        }
-        match wakes.recv_timeout(TICK) {
-            Ok(Wake::Look) => stepped = None,
-            Ok(Wake::Take(setup, served)) => {
-                zones.retain_mut(|zone| {
-                    let stays = *zone.served().origin() != setup.name;
-                    if !stays {
-                        zone.close();
-                    }
-                    stays
-                });
-                zones.push(ZoneRuntime::new(*setup, metrics.clone(), served));
-                stepped = None;
-            }
-            Ok(Wake::Leave(name)) => zones.retain_mut(|zone| {
-                let stays = *zone.served().origin() != name;
-                if !stays {
-                    zone.close();
-                    zone.leave();
-                }
-                stays
-            }),
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(Wake::End) | Err(RecvTimeoutError::Disconnected) => {
-                close_all(&mut zones);
-                return;
-            }
-        }
-    }
-}
-
-/// Closes as many zones as the end of the process has time for.
-fn close_all(zones: &mut [ZoneRuntime]) {
-    let started = Instant::now();
-    for zone in zones {
-        if started.elapsed() > CLOSING {
-            return;
-        }
-        zone.close();
-    }
-}
-
-/// One step that cannot take the thread down: the other zones live on, and what this one serves stays.
-fn step(zone: &mut ZoneRuntime, now: Timestamp) {
-    if catch_unwind(AssertUnwindSafe(|| zone.step(now))).is_err() {
-        tracing::error!(zone = %zone.served().origin(), "a step failed in a way that it should not; please report this");
     }
 }

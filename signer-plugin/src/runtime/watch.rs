@@ -27,28 +27,3 @@ impl Stamp {
         paths.into_iter().map(Self::of).collect()
     }
 }
-
-/// Stamps of the files in `dir` whose names begin with `prefix`, by name.
-pub(super) fn folder(dir: &Path, prefix: &str) -> Vec<(std::ffi::OsString, Stamp)> {
-    let mut files: Vec<_> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()))
-        .map(|entry| (entry.file_name(), Stamp::of(&entry.path())))
-        .collect();
-    files.sort();
-    files
-}
-
-impl PartialOrd for Stamp {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Stamp {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.cmp(&other.0)
-    }
-}

@@ -11,6 +11,7 @@ use metrics::Metrics;
 use metrics::zones::Part;
 
 use super::condition::{ConditionId, Conditions};
+use super::folders::KeyFolders;
 use super::keyring::Keyring;
 use super::serial::{Reservation, SerialFile};
 use super::served::{SignerZone, label};
@@ -45,6 +46,8 @@ pub struct ZoneRuntime {
     /// Earliest time of the next try after a failed signing run; `None` when nothing failed.
     retry_at: Option<Timestamp>,
     alarmed: Option<Timestamp>,
+    /// The time of the step before, and the time that it gave for the next.
+    stepped: Option<(Timestamp, Timestamp)>,
 }
 
 /// What the version that is served was made of.
@@ -64,11 +67,21 @@ impl ZoneRuntime {
     /// A zone that has not looked at anything yet; it publishes to `served`.
     #[must_use]
     pub fn new(setup: ZoneSetup, metrics: Metrics, served: Arc<SignerZone>) -> Self {
+        Self::sharing(setup, metrics, served, Arc::default())
+    }
+
+    /// The same, with listings of key folders that other zones use as well.
+    pub(super) fn sharing(
+        setup: ZoneSetup,
+        metrics: Metrics,
+        served: Arc<SignerZone>,
+        folders: Arc<KeyFolders>,
+    ) -> Self {
         let label = label(&setup.name);
         metrics.add_zone(&label, Part::Signer);
         metrics.policy_signature_refresh_seconds.with_label_values(&[&label]).set(setup.times.refresh.into());
         Self {
-            keys: Keyring::new(setup.name.clone(), setup.key_directory.clone()),
+            keys: Keyring::sharing(setup.name.clone(), setup.key_directory.clone(), folders),
             serial: SerialFile::open(&setup.state),
             label,
             metrics,
@@ -79,6 +92,7 @@ impl ZoneRuntime {
             made: None,
             retry_at: None,
             alarmed: None,
+            stepped: None,
             setup,
         }
     }
@@ -113,10 +127,14 @@ impl ZoneRuntime {
         changed |= self.poll_zone_file(now);
         self.set_condition(ConditionId::ZoneFileUnreadable, self.source.unreadable().map(str::to_owned), now);
         changed |= self.keys.poll(now);
+        // Time alone changes nothing between two times that are known; a clock that was set back may change everything.
+        let (stepped, due) = self.stepped.replace((now, Timestamp::MAX)).unwrap_or((now, now));
+        let alarm_is_due = self.alarmed.is_some_and(|at| at.plus(ALARM) <= now);
+        let look_closer = changed || due <= now || now < stepped || alarm_is_due;
         if changed || self.retry_at.is_some_and(|at| at <= now || at.since(now) > RETRY) {
             self.retry_at = None;
         }
-        if self.retry_at.is_none() {
+        if look_closer && self.retry_at.is_none() {
             changed |= self.renew(now);
         }
         self.set_condition(ConditionId::KeysUnreadable, self.keys.unreadable().map(str::to_owned), now);
@@ -127,8 +145,14 @@ impl ZoneRuntime {
             self.keys.count_missing(&in_use.skr, now);
         }
         self.write_conditions();
-        self.report(now);
-        self.next_step(now)
+        if look_closer {
+            self.report(now);
+        } else {
+            self.keys.report_check(now, &self.metrics);
+        }
+        let due = self.next_step(now);
+        self.stepped = Some((now, due));
+        due
     }
 
     /// Raises or clears a condition, and says so when it begins and when it ends.
@@ -433,6 +457,7 @@ impl ZoneRuntime {
             times.push(in_use.skr.next_switch(now));
         }
         if let Some(made) = &self.made {
+            times.push(Some(made.valid_from));
             times.push(Some(made.signed.next_refresh()));
             times.push(Some(made.signed.earliest_zsk_expiration().plus(1)));
             times.push(Some(made.signed.earliest_ksk_expiration().plus(1)));

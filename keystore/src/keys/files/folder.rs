@@ -185,6 +185,14 @@ impl Folder {
         self.read_sets(zone, Privates::Sealed)
     }
 
+    /// The files of the zone's key sets, in no order. No file is opened.
+    pub fn files(&self, zone: &Name) -> impl Iterator<Item = PathBuf> {
+        self.entries(zone).iter().flat_map(|entry| {
+            let suffixes = [(entry.key, "key"), (entry.private, "private"), (entry.state, "state")];
+            suffixes.into_iter().filter(|(there, _)| *there).map(|(_, suffix)| self.path(entry, suffix))
+        })
+    }
+
     /// The `.private` files of the zone's KSKs that lie in the folder. Only `.key` files are opened; a set whose `.key` does
     /// not read counts as none.
     #[must_use]

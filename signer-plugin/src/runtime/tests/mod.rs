@@ -1,18 +1,21 @@
 //! A zone stepped through its life on a clock of our own; what it serves is asked for and verified at each stop.
 
 mod kinds;
+mod many;
 
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use keystore::crypto::PrivateKey;
 use keystore::dns::{Name, Rrset, Rrsig, Rtype, rrsig};
 use keystore::exchange::TrustAnchor;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::{Dnskey, KeyFile, Timing};
+use keystore::time::Timestamp;
 use keystore::{durable, store};
 
 use super::*;

@@ -1,0 +1,195 @@
+//! The zones of one thread, stepped in the order in which they are due.
+
+use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use keystore::dns::Name;
+use keystore::time::Timestamp;
+use metrics::Metrics;
+
+use super::folders::KeyFolders;
+use super::served::{Clock, SignerZone};
+use super::setup::ZoneSetup;
+use super::zone::ZoneRuntime;
+use crate::hosted::Responder as _;
+
+/// How late a switch may come: the time between two looks at the clock.
+const TICK: Duration = Duration::from_millis(50);
+/// Longest time that the orderly end of a thread's zones takes; what is left skips some serials at the next start.
+const CLOSING: Duration = Duration::from_secs(2);
+/// Zones whose files one thread looks at in a second when nothing else is due. With more zones each is looked at less often.
+const LOOKS_PER_SECOND: usize = 200;
+
+/// What a thread is to do.
+pub(super) enum Command {
+    /// Look at the files of this zone now.
+    Look(Name),
+    /// Look at the files of all zones now.
+    LookAtAll,
+    /// Take this zone over; one of the same name makes room, and what it serves goes on until there is something newer.
+    Take(Box<ZoneSetup>, Arc<SignerZone>),
+    /// Let the zone go.
+    Leave(Name),
+}
+
+/// A zone of a thread; numbers are never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct ZoneNumber(u64);
+
+/// What the threads of a signer share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub metrics: Metrics,
+    pub clock: Clock,
+    pub folders: Arc<KeyFolders>,
+    /// Set when the threads are to end.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// The zones and when each is due.
+pub(super) struct Schedule {
+    shared: Shared,
+    zones: HashMap<ZoneNumber, Scheduled>,
+    by_name: HashMap<Name, ZoneNumber>,
+    queue: BTreeSet<(Timestamp, ZoneNumber)>,
+    next_number: u64,
+    /// The time of the last turn, to notice a clock that was set back.
+    last: Timestamp,
+}
+
+struct Scheduled {
+    zone: ZoneRuntime,
+    due: Timestamp,
+}
+
+impl Schedule {
+    pub fn new(shared: Shared) -> Self {
+        Self {
+            shared,
+            zones: HashMap::new(),
+            by_name: HashMap::new(),
+            queue: BTreeSet::new(),
+            next_number: 0,
+            last: Timestamp::EPOCH,
+        }
+    }
+
+    /// Steps zones as they are due and does what it is told, until the threads are to end.
+    pub fn run(mut self, commands: &Receiver<Command>) {
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            match commands.try_recv() {
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Empty) if self.step_one() => {}
+                Err(TryRecvError::Empty) => match commands.recv_timeout(TICK) {
+                    Ok(command) => self.obey(command),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
+                },
+            }
+        }
+        self.close();
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Look(name) => {
+                if let Some(number) = self.by_name.get(&name).copied() {
+                    self.set_due(number, Timestamp::EPOCH);
+                }
+            }
+            Command::LookAtAll => self.set_all_due(),
+            Command::Take(setup, served) => {
+                let name = setup.name.clone();
+                if let Some(mut before) = self.remove(&name) {
+                    before.close();
+                }
+                let Shared { metrics, folders, .. } = &self.shared;
+                let zone = ZoneRuntime::sharing(*setup, metrics.clone(), served, Arc::clone(folders));
+                let number = ZoneNumber(self.next_number);
+                self.next_number += 1;
+                self.by_name.insert(name, number);
+                self.zones.insert(number, Scheduled { zone, due: Timestamp::EPOCH });
+                self.queue.insert((Timestamp::EPOCH, number));
+            }
+            Command::Leave(name) => {
+                if let Some(mut zone) = self.remove(&name) {
+                    zone.close();
+                    zone.leave();
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, name: &Name) -> Option<ZoneRuntime> {
+        let number = self.by_name.remove(name)?;
+        let Scheduled { zone, due } = self.zones.remove(&number)?;
+        self.queue.remove(&(due, number));
+        Some(zone)
+    }
+
+    fn set_due(&mut self, number: ZoneNumber, due: Timestamp) {
+        if let Some(scheduled) = self.zones.get_mut(&number) {
+            self.queue.remove(&(scheduled.due, number));
+            scheduled.due = due;
+            self.queue.insert((due, number));
+        }
+    }
+
+    fn set_all_due(&mut self) {
+        for scheduled in self.zones.values_mut() {
+            scheduled.due = Timestamp::EPOCH;
+        }
+        self.queue = self.zones.keys().map(|number| (Timestamp::EPOCH, *number)).collect();
+    }
+
+    /// Steps the zone that is due first; false when none is due.
+    fn step_one(&mut self) -> bool {
+        let now = (self.shared.clock)();
+        if now < self.last {
+            self.set_all_due();
+        }
+        self.last = now;
+        let Some((_, number)) = self.queue.first().copied().filter(|(due, _)| *due <= now) else {
+            return false;
+        };
+        let look = now.plus(self.seconds_between_looks());
+        let Some(scheduled) = self.zones.get_mut(&number) else {
+            self.queue.pop_first();
+            return true;
+        };
+        let due = step(&mut scheduled.zone, now).unwrap_or(look).min(look);
+        // A step that is due at once would keep the others from theirs.
+        self.set_due(number, due.max(now.plus(1)));
+        true
+    }
+
+    /// Files are looked at every second, as long as the zones are few.
+    fn seconds_between_looks(&self) -> u64 {
+        self.zones.len().div_ceil(LOOKS_PER_SECOND).max(1) as u64
+    }
+
+    /// Closes as many zones as the end of the process has time for.
+    fn close(&mut self) {
+        let started = Instant::now();
+        for scheduled in self.zones.values_mut() {
+            if started.elapsed() > CLOSING {
+                return;
+            }
+            scheduled.zone.close();
+        }
+    }
+}
+
+/// One step that cannot take the thread down: the other zones live on, and what this one serves stays.
+fn step(zone: &mut ZoneRuntime, now: Timestamp) -> Option<Timestamp> {
+    let due = catch_unwind(AssertUnwindSafe(|| zone.step(now)));
+    if due.is_err() {
+        tracing::error!(zone = %zone.served().origin(), "a step failed in a way that it should not; please report this");
+    }
+    due.ok()
+}
