@@ -74,6 +74,11 @@ enum Command {
 /// Runs the program on the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Err(error) = keystore::dumps::forbid() {
+        eprintln!(
+            "offline-ksk: warning: core dumps of this process, which may hold a private key, stay on: {error}"
+        );
+    }
     let cli = Cli::parse();
     start_log(cli.log, matches!(cli.command, Command::Demo(_)));
     let code = run(cli.command).unwrap_or_else(|error| {

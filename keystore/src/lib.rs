@@ -16,6 +16,8 @@ pub mod config;
 pub mod crypto;
 pub mod dns;
 #[doc(hidden)]
+pub mod dumps;
+#[doc(hidden)]
 pub mod durable;
 pub mod exchange;
 pub mod keys;

@@ -80,6 +80,9 @@ impl From<KeygenError> for Failure {
     fn from(error: KeygenError) -> Self {
         match error {
             KeygenError::Folder { .. } => Self::Fatal(format!("{error}; give the key folder with -K")),
+            KeygenError::OtherOwner { owner, .. } => Self::Fatal(format!(
+                "{error} (sudo -u '#{owner}' ksr-gen …), or go on with --allow-other-owner and chown the files afterwards"
+            )),
             other => Self::fatal(other),
         }
     }

@@ -4,6 +4,7 @@
 //! `.private` (which makes the key exist) last; a run that breaks off is completed by the next one, which selects what is there.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use keystore::dns::Name;
@@ -14,6 +15,9 @@ use keystore::keys::{FLAG_SEP, FLAG_ZONE, KeyFile, Timing};
 use keystore::policy::{KeyPolicy, Policy, Role};
 use keystore::time::Timestamp;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+
+/// Most octets of the name of a key file: those that BIND 9.20 takes, two less than file systems do.
+const MAX_FILE_NAME: usize = 253;
 
 /// The keys to make, and the folder for them.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +37,17 @@ pub struct Keygen<'a> {
     pub holes: Holes,
     /// Goes into the keys as Created.
     pub now: Timestamp,
+    /// What to do where the owner of the folder, or of its keys, could not read the new ones.
+    pub owner: OtherOwner,
+}
+
+/// What to do where other users own the key folder or the private keys in it: a new ZSK is readable for this user only (mode 0600).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherOwner {
+    /// No key is made.
+    Refuse,
+    /// Keys are made nonetheless; the caller gives them to their owner.
+    Accept,
 }
 
 impl<'a> Keygen<'a> {
@@ -47,7 +62,8 @@ impl<'a> Keygen<'a> {
         interval: Interval,
         now: Timestamp,
     ) -> Self {
-        Self { dir, zone, policy, role, interval, holes: Holes::Fill, now }
+        let (holes, owner) = (Holes::Fill, OtherOwner::Refuse);
+        Self { dir, zone, policy, role, interval, holes, now, owner }
     }
 }
 
@@ -88,6 +104,33 @@ pub enum KeygenError {
         path: PathBuf,
         /// Error of the system call that failed.
         source: std::io::Error,
+    },
+    /// The names of the key files would be longer than BIND and file systems take.
+    #[error(
+        "the name of {zone} is too long for key files: {name} would have {octets} octets, and BIND and file systems take {MAX_FILE_NAME}; \
+         BIND does not shorten such names but fails, too; no key is made"
+    )]
+    NameTooLong {
+        /// The zone.
+        zone: Name,
+        /// The beginning of the name of the `.private` file.
+        name: String,
+        /// Octets of that name.
+        octets: usize,
+    },
+    /// The signer could not read the new ZSKs.
+    #[error(
+        "{} belongs to user {owner}, and a ZSK made now would be readable for user {user} only, who runs this: the zone could not be signed with \
+         it; run this as user {owner}",
+        path.display()
+    )]
+    OtherOwner {
+        /// The key folder, or a private key in it.
+        path: PathBuf,
+        /// User ID of its owner.
+        owner: u32,
+        /// User ID of this process.
+        user: u32,
     },
     /// No plan.
     #[error(transparent)]
@@ -180,7 +223,8 @@ fn carry_out(
     folder: Option<&mut Folder>,
     waiting: impl FnOnce(),
 ) -> Result<KeygenOutcome, KeygenError> {
-    let Keygen { dir, zone, policy, role, interval, holes, now } = *keygen;
+    let Keygen { dir, zone, policy, role, interval, holes, now, owner } = *keygen;
+    check_file_name(zone)?;
     let _lock = lock(dir, waiting)?;
     let mut read_now;
     let folder = match folder {
@@ -206,6 +250,10 @@ fn carry_out(
         Purpose::Interval => plan::keygen(&found.keys, policy, role, interval, holes, now)?,
         Purpose::Standby => plan::standby(&found.keys, policy, role, interval.start, now)?,
     };
+    let makes_one = steps.iter().any(|step| matches!(step.key, PlannedKey::Generate(_)));
+    if makes_one && role == Role::Zsk && owner == OtherOwner::Refuse {
+        check_owner(dir, &found.keys)?;
+    }
     for step in steps {
         let (name, made) = match step.key {
             PlannedKey::Selected(key) => (key.base_name(), false),
@@ -229,6 +277,30 @@ fn carry_out(
     files.extend(new_files);
     files.sort_by_key(|key| (key.dnskey.algorithm.0, key.dnskey.tag()));
     Ok(KeygenOutcome { keys, files, warnings })
+}
+
+/// The key files of the zone have names that BIND reads.
+fn check_file_name(zone: &Name) -> Result<(), KeygenError> {
+    let name = format!("K{}+000+00000.private", zone.file_name());
+    if name.len() <= MAX_FILE_NAME {
+        return Ok(());
+    }
+    let begin: String = name.chars().take(20).collect();
+    Err(KeygenError::NameTooLong { zone: zone.clone(), name: format!("{begin}…"), octets: name.len() })
+}
+
+/// The folder and the private ZSKs of the zone in it belong to this user, so that whoever reads those can read the new ones.
+fn check_owner(dir: &Path, keys: &[KeyFile]) -> Result<(), KeygenError> {
+    let user = rustix::process::geteuid().as_raw();
+    let zsks = keys.iter().filter(|key| !key.dnskey.is_ksk()).map(KeyFile::private_path);
+    for path in std::iter::once(dir.to_owned()).chain(zsks) {
+        // A key that has just gone is nobody's.
+        let Ok(metadata) = path.metadata() else { continue };
+        if metadata.uid() != user {
+            return Err(KeygenError::OtherOwner { path, owner: metadata.uid(), user });
+        }
+    }
+    Ok(())
 }
 
 /// Makes one key, in files or in the token of the entry's key store.

@@ -8,6 +8,11 @@ use offline_ksk_ksr_gen::cli::{self, Env};
 mod pin_prompt;
 
 fn main() -> ExitCode {
+    if let Err(error) = keystore::dumps::forbid() {
+        eprintln!(
+            "ksr-gen: warning: core dumps of this process, which may hold a private key, stay on: {error}"
+        );
+    }
     keystore::crypto::pkcs11::set_prompt(pin_prompt::ask);
     let stderr = io::stderr();
     let terminal = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();

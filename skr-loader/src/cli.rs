@@ -44,6 +44,11 @@ enum Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Err(error) = keystore::dumps::forbid() {
+        eprintln!(
+            "skr-loader: warning: core dumps of this process, which may hold a private key, stay on: {error}"
+        );
+    }
     end(run_command(&Cli::parse(), keystore::clock::now(), &mut io::stdout().lock()))
 }
 

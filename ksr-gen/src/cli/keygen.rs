@@ -6,7 +6,7 @@ use keystore::policy::Role;
 use super::console::{Console, Level};
 use super::options::{AllowOptions, KeygenOptions};
 use super::{Failure, Job};
-use crate::keygen::{self, Keygen};
+use crate::keygen::{self, Keygen, OtherOwner};
 
 /// Makes the keys; their names, one a line.
 pub(super) fn keygen(
@@ -15,14 +15,11 @@ pub(super) fn keygen(
     allow: &AllowOptions,
     console: &mut Console<'_>,
 ) -> Result<String, Failure> {
+    let role = if options.ksk { Role::Ksk } else { Role::Zsk };
     let keygen = Keygen {
-        dir: job.folder,
-        zone: job.zone,
-        policy: job.policy,
-        role: if options.ksk { Role::Ksk } else { Role::Zsk },
-        interval: job.interval(allow)?,
         holes: if allow.holes { Holes::Leave } else { Holes::Fill },
-        now: job.now,
+        owner: if allow.other_owner { OtherOwner::Accept } else { OtherOwner::Refuse },
+        ..Keygen::new(job.folder, job.zone, job.policy, role, job.interval(allow)?, job.now)
     };
     let waiting = || console.say(Level::Plain, "waiting for another run that holds the key folder");
     let outcome =

@@ -164,6 +164,9 @@ pub(super) struct AllowOptions {
     /// keygen: leave times without an active key, as dnssec-ksr does
     #[arg(long = "allow-holes")]
     pub(super) holes: bool,
+    /// keygen: make ZSKs in a folder of another user, who cannot read them before they are given to that user
+    #[arg(long = "allow-other-owner")]
+    pub(super) other_owner: bool,
     /// request: accept times at which no ZSK is active
     #[arg(long = "allow-inactive-zsk")]
     pub(super) inactive_zsk: bool,

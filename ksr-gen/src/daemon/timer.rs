@@ -9,7 +9,7 @@ use keystore::dns::Name;
 use keystore::durable;
 use keystore::exchange::bind;
 use keystore::keys::files::Folder;
-use keystore::keys::plan::{Holes, Interval};
+use keystore::keys::plan::Interval;
 use keystore::policy::Role;
 use keystore::store;
 use keystore::time::Timestamp;
@@ -218,7 +218,7 @@ fn make_request(
     report: &mut TimerReport,
 ) -> Result<MadeRequest, TickError> {
     let (dir, policy, now) = (&zone.key_directory, &zone.policy, interval.start);
-    let keygen = Keygen { dir, zone: &zone.name, policy, role: Role::Zsk, interval, holes: Holes::Fill, now };
+    let keygen = Keygen::new(dir, &zone.name, policy, Role::Zsk, interval, now);
     let made = keygen::run_in(&keygen, folder, || {})?;
     report.keys_made = made.keys.into_iter().filter(|key| key.made).map(|key| key.name).collect();
     report.warnings.extend(made.warnings.iter().map(ToString::to_string));
