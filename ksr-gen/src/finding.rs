@@ -50,6 +50,8 @@ pub enum Advice {
     GiveParentDs,
     /// Give the SKR before.
     GivePrevious,
+    /// Give the delays of the signer of the zone, in the policy and as the time that it takes to re-sign.
+    GiveSignerDelays,
     /// Give the SKR before, or what the parent has.
     GivePreviousOrParentDs,
 }

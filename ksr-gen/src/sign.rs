@@ -15,7 +15,8 @@ use keystore::check::CheckId;
 use keystore::crypto::{SignError, VerifyError};
 use keystore::dns::{Name, Rtype};
 use keystore::exchange::bind::MAX_BUNDLES;
-use keystore::exchange::{Ksr, TrustAnchor, UnverifiedSkr, prove};
+use keystore::exchange::prove::{self, Delays, Fault, Parent};
+use keystore::exchange::{Ksr, TrustAnchor, UnverifiedSkr};
 use keystore::keys::{Dnskey, FLAG_REVOKE, KeyFile, files::KeyFileError};
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
@@ -53,6 +54,9 @@ pub struct Signing<'a> {
     pub waivers: Waivers,
     /// The time at which the request says that it was written.
     pub written: Option<Timestamp>,
+    /// Seconds after its replacement for which the zone may still have signatures by a ZSK; `None` = as with BIND, which re-signs as
+    /// signatures become due: signatures-validity less signatures-refresh of the policy.
+    pub resigning: Option<u32>,
 }
 
 impl<'a> Signing<'a> {
@@ -79,6 +83,7 @@ impl<'a> Signing<'a> {
             now,
             waivers: Waivers::NONE,
             written: None,
+            resigning: None,
         }
     }
 
@@ -421,16 +426,42 @@ impl SigningPlan<'_> {
                 ksks.iter().filter(signing_first).cloned().map(TrustAnchor::Dnskey).collect()
             }
         };
-        let before = previous.map_or(&[][..], |skr| &skr.bundles);
+        let mut delays = Delays::from(policy);
+        if let Some(resigning) = self.signing.resigning {
+            delays.signature_retention = resigning.into();
+        }
+        let before = previous.iter().flat_map(|skr| &skr.bundles).filter(|b| b.inception < first.inception);
         self.proved = true;
-        let report = prove::prove_skr(zone, (before, &bundles), &anchors, None, policy, first.inception);
+        let report = prove::prove(&prove::Plan {
+            zone,
+            bundles: &before.chain(&bundles).collect::<Vec<_>>(),
+            parent: Parent::FollowsCds(anchors),
+            signing: prove::Signing::Derived,
+            delays,
+            from: first.inception,
+        });
         for fault in &report.findings {
-            let what = fault.to_string();
+            let mut what = fault.to_string();
+            let no_zsk = matches!(fault.fault, Fault::NoZsk { derived: true });
+            if no_zsk {
+                what.push_str(&format!(
+                    "; signatures by a ZSK are taken to stay in sight for {} after its replacement: {} until the zone is re-signed, {} of zone-propagation-delay, {} of max-zone-ttl",
+                    check::duration_text(
+                        delays.signature_retention + delays.zone_propagation + delays.max_zone_ttl
+                    ),
+                    check::duration_text(delays.signature_retention),
+                    check::duration_text(delays.zone_propagation),
+                    check::duration_text(delays.max_zone_ttl),
+                ));
+            }
             // By the times alone, as BIND does it, no KSK roll proves good.
             if fault.rejects()
                 && !(waivers.contains(Waiver::UnconfirmedKskRoll) && fault.fault.is_of_parent())
             {
-                findings.refuse_unless(Waiver::Unproven, CheckId::KsrProve, Some(fault.at), what);
+                let found = findings.refuse_unless(Waiver::Unproven, CheckId::KsrProve, Some(fault.at), what);
+                if no_zsk {
+                    found.advise(Advice::GiveSignerDelays);
+                }
             } else {
                 findings.note(CheckId::KsrProve, Some(fault.at), what);
             }

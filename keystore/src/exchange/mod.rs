@@ -26,7 +26,7 @@ pub mod xml;
 pub use anchors::{TrustAnchor, parse_trust_anchors};
 pub use coverage::Coverage;
 pub use verify::{SkrFinding, VerifiedSkr, VerifyContext, verify};
-pub use written::written_at;
+pub use written::{is_by_knot, written_at};
 
 use crate::dns::{Name, Rrset, Rrsig};
 use crate::keys::Dnskey;

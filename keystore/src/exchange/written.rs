@@ -1,4 +1,4 @@
-//! When a request says that it was written: its last line, or the timestamp of the XML form.
+//! Who wrote a request, and when: what its last line says.
 
 use crate::time::{Timestamp, syntax};
 
@@ -23,6 +23,13 @@ pub fn written_at(octets: &[u8]) -> Option<Timestamp> {
         '0'..='9' => digits.parse().ok().map(Timestamp::from_secs),
         _ => syntax::parse(time, Timestamp::EPOCH).ok().flatten().map(|time| time.minus(TIME_ZONES)),
     }
+}
+
+/// True for a request by Knot's keymgr: its last line says so.
+#[must_use]
+pub fn is_by_knot(octets: &[u8]) -> bool {
+    let last = octets.trim_ascii_end().rsplit(|octet| *octet == b'\n').next().unwrap_or_default();
+    String::from_utf8_lossy(last).contains(" by Knot DNS")
 }
 
 #[cfg(test)]

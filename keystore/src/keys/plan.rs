@@ -327,7 +327,7 @@ impl<'a> Rounds<'a, '_> {
         // BIND's variable: when the key of the round before ends, and the next new one starts.
         let mut next_activation = Some(start);
         while round < end {
-            let found = self.pick(round);
+            let found = self.pick(round).or_else(|| self.pick_soon(round).filter(|_| holes == Holes::Fill));
             if let Some(activate) = found.and_then(|key| key.timing.activate)
                 && holes == Holes::Fill
             {
@@ -360,6 +360,21 @@ impl<'a> Rounds<'a, '_> {
     /// The first key that matches and is active at `at`.
     fn pick(&self, at: Timestamp) -> Option<&'a KeyFile> {
         self.existing.iter().find(|key| matches(self.entry, key) && key.timing.is_active(at))
+    }
+
+    /// The KSK that is active from some moments after the start on. It is used although it is missing in these: a second KSK for them
+    /// would be in the zone for ever, and the request can begin later, or the KSK earlier.
+    fn pick_soon(&mut self, round: Timestamp) -> Option<&'a KeyFile> {
+        if self.entry.role != Role::Ksk || round != self.interval.start {
+            return None;
+        }
+        let soon = |key: &&KeyFile| {
+            let activate = key.timing.activate.filter(|at| *at > round && *at <= round.plus(END_TOLERANCE));
+            matches(self.entry, key) && activate.is_some_and(|at| key.timing.is_active(at))
+        };
+        let found = self.existing.iter().filter(soon).min_by_key(|key| key.timing.activate)?;
+        self.covered = found.timing.activate;
+        Some(found)
     }
 
     fn generate(

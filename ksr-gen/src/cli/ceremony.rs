@@ -4,9 +4,9 @@ use std::io::{self, Read};
 
 use keystore::exchange::bind::SyntaxError;
 use keystore::exchange::format::{self, Format};
-use keystore::exchange::{Ksr, TrustAnchor, UnverifiedSkr, xml};
+use keystore::exchange::{Ksr, TrustAnchor, UnverifiedSkr, is_by_knot, written_at, xml};
 use keystore::keys::KeyFile;
-use keystore::time::Timestamp;
+use keystore::time::{Timestamp, duration};
 
 use super::console::printable;
 use super::files::read_ksr;
@@ -39,15 +39,23 @@ impl<'a> Ceremony<'a> {
         Self { job, options: &line.ceremony, waivers: line.allow.waivers() }
     }
 
-    /// The input of [`sign::plan`].
+    /// The input of [`sign::plan`]; `octets` are those of the file.
     pub(super) fn signing<'b>(
         &'b self,
+        octets: &[u8],
         ksr: &'b Ksr,
         keys: &'b [KeyFile],
         end: Timestamp,
         parent: Option<&'b ParentDs>,
         previous: Option<&'b UnverifiedSkr>,
     ) -> Result<Signing<'b>, Failure> {
+        let given = self.options.resign_time.as_ref();
+        let read = |text: &String| {
+            duration::parse(text).ok_or_else(|| {
+                Failure::Usage(format!("--resign-time {text}: give a duration, such as 0, 12h or P9D"))
+            })
+        };
+        let resigning = given.map(read).transpose()?.or(is_by_knot(octets).then_some(0));
         Ok(Signing {
             zone: self.job.zone,
             policy: self.job.policy,
@@ -59,7 +67,8 @@ impl<'a> Ceremony<'a> {
             previous,
             now: self.job.now,
             waivers: self.waivers,
-            written: None,
+            written: written_at(octets),
+            resigning,
         })
     }
 
@@ -96,9 +105,10 @@ impl<'a> Ceremony<'a> {
         let last = request.bundles.last();
         // Its own checks look at proofs and times; this plan only shows what it asks for.
         let end = last.map_or(self.job.now, |b| b.inception);
-        let shown = self.signing(&ksr, &[], end, None, None)?;
+        let shown = self.signing(octets, &ksr, &[], end, None, None)?;
         let plan = sign::plan(Signing {
             cds_delete: None,
+            written: None,
             waivers: self.waivers.with(Waiver::NoPossession),
             ..shown
         });

@@ -10,7 +10,6 @@ use super::ceremony::{Ceremony, ceremony_error, printed};
 use super::console::Console;
 use super::report::KsrReport;
 use crate::sign;
-use keystore::exchange::written_at;
 
 /// Holds a request against all checks; the report, and false when a check refuses the request. `name` is that of the file.
 pub(super) fn check(
@@ -36,8 +35,7 @@ pub(super) fn check(
         return Err(Failure::usage("the KSR does not say its end; give it with -e TIME"));
     };
     let parent = ceremony.parent(&keys)?;
-    let mut signing = ceremony.signing(&ksr, &keys, end, parent.as_ref(), previous.as_ref())?;
-    signing.written = written_at(octets);
+    let signing = ceremony.signing(octets, &ksr, &keys, end, parent.as_ref(), previous.as_ref())?;
     let plan = sign::plan(signing).map_err(ceremony_error)?;
     let has_ksks = !plan.ksks().is_empty();
     let report = KsrReport { file: name, octets, format, plan: &plan, has_ksks, sources: &[], xml: None };

@@ -6,6 +6,7 @@ use keystore::policy::Role;
 use super::console::{Console, Level};
 use super::options::{AllowOptions, KeygenOptions};
 use super::{Failure, Job};
+use crate::check::duration_text;
 use crate::keygen::{self, Keygen, OtherOwner};
 
 /// Makes the keys; their names, one a line.
@@ -37,6 +38,19 @@ pub(super) fn keygen(
                     "{} {what} for {}, where no other key would be active (dnssec-ksr leaves this hole; --allow-holes does too)",
                     key.name,
                     key.bundle.ctime()
+                ),
+            );
+        }
+        let file = outcome.files.iter().find(|file| file.base_name() == key.name);
+        let begins = file.and_then(|file| file.timing.activate).filter(|at| *at > key.bundle);
+        if let Some(begins) = begins.filter(|_| options.ksk && !key.made) {
+            console.say(
+                Level::Warning,
+                &format!(
+                    "{} signs from {begins} on, {} after the start of the interval, and no other KSK was made for that time: let requests begin when it does (-i {begins}), or let it begin earlier (dnssec-settime -s -P {start} -A {start})",
+                    key.name,
+                    duration_text(begins.since(key.bundle)),
+                    start = key.bundle,
                 ),
             );
         }

@@ -150,6 +150,10 @@ pub(super) struct CeremonyOptions {
     /// Your word that the parent has the DS of the KSK with this tag, in place of --parent-ds; may be repeated
     #[arg(long, value_name = "TAG", conflicts_with = "parent_ds")]
     pub(super) parent_has: Vec<u16>,
+    /// How long signatures by a ZSK stay in the zone after its replacement [default: 0 for a KSR by Knot, which re-signs at once; else
+    /// signatures-validity less signatures-refresh of the policy, as with named]
+    #[arg(long, value_name = "DURATION")]
+    pub(super) resign_time: Option<String>,
     /// From TIME on, CDS and CDNSKEY ask the parent to remove the DS (RFC 8078): the zone becomes insecure
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(super) cds_delete: Option<String>,
@@ -258,6 +262,7 @@ pub(super) fn advice_text(advice: Advice) -> String {
         Advice::GiveParentDs => {
             "once the parent has the DS of its successor, give it with --parent-ds".to_owned()
         }
+        Advice::GiveSignerDelays => "give those of the signer of this zone: max-zone-ttl and zone-propagation-delay in the policy, --resign-time for the time until it is re-signed (0 for Knot, which re-signs at once)".to_owned(),
         Advice::GivePrevious => "give the SKR before with --previous".to_owned(),
         Advice::GivePreviousOrParentDs => {
             "give the SKR before (--previous) or what the parent has (--parent-ds)".to_owned()

@@ -18,7 +18,6 @@ use crate::finding::{Findings, KsrFinding, Waiver};
 use crate::merge::{self, Named};
 use crate::sign::{self, SigningPlan};
 use crate::{PROGRAM, check, sign_xml};
-use keystore::exchange::written_at;
 
 /// The first request of a ceremony.
 struct First {
@@ -72,8 +71,7 @@ fn sign_text(
         let first = RequestFile { file: name.clone(), octets: first.octets.clone(), ksr };
         (ksr, sources) = merge_requests(ceremony, &line.sign.ksr[1..], first, stdin, console)?;
     }
-    let mut signing = ceremony.signing(&ksr, keys, end, parent.as_ref(), previous.as_ref())?;
-    signing.written = written_at(&first.octets);
+    let mut signing = ceremony.signing(&first.octets, &ksr, keys, end, parent.as_ref(), previous.as_ref())?;
     if merged {
         // The proofs of each request were looked at; nobody has signed the merged bundles.
         signing.waivers = signing.waivers.with(Waiver::NoPossession);

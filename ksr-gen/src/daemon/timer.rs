@@ -19,11 +19,13 @@ use super::clock::set_aside_requests_of_the_future;
 use super::memory::{Memory, Sides, due};
 use super::outbox::{OpenRequest, footer, newest, open_requests, set_aside};
 use super::{Closed, TickError, TimerOutcome, TimerReport};
-use crate::keygen::{self, Keygen};
+use crate::keygen::{self, Keygen, KeygenError};
 use crate::request::{self, InactiveZsk};
 
 /// 2020-01-01: a clock that shows an earlier time is wrong.
 const EARLIEST: Timestamp = Timestamp::from_secs(1_577_836_800);
+/// Name of the key folder in the state folder.
+const KEYS: &str = "keys";
 /// While key files are damaged a request that is due waits so many seconds for somebody to put them back, before it goes on without.
 const REPAIR: u64 = 86_400;
 
@@ -87,7 +89,7 @@ impl Timer {
         }
         let folder = match self.folders.entry(zone.key_directory.clone()) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(read_folder(&zone.key_directory)?),
+            Entry::Vacant(unknown) => unknown.insert(open_folder(zone, state_dir)?),
         };
         let memory = self.zones.entry(zone.name.clone()).or_default();
         let outbox = store::zone_dir(&state_dir.join("outbox"), &zone.name);
@@ -166,6 +168,18 @@ fn close(
 
 fn set_aside_in_outbox(path: &Path) -> Result<PathBuf, TickError> {
     set_aside(path).map_err(|source| TickError::Outbox { path: path.to_owned(), source })
+}
+
+/// Lists the key folder of a zone. The one in the state folder is made at the first start; one that the configuration names must be
+/// there, since a new folder in its place would hide the keys.
+fn open_folder(zone: &ZoneConfig, state_dir: &Path) -> Result<Folder, TickError> {
+    let dir = &zone.key_directory;
+    let is_missing = dir.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
+    if is_missing && *dir == state_dir.join(KEYS) {
+        durable::create_dir_durable(dir, 0o700)
+            .map_err(|source| KeygenError::Folder { path: dir.clone(), source })?;
+    }
+    read_folder(dir)
 }
 
 fn read_folder(dir: &Path) -> Result<Folder, TickError> {
