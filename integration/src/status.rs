@@ -53,8 +53,8 @@ pub fn run(path: &Path, json: bool) -> Result<ExitCode> {
 }
 
 fn look(config: &Config, zone: &ZoneConfig, now: Timestamp) -> ZoneStatus {
-    let (state, error) = skr_loader::store::peek(&config.state_dir.join("accepted"), &zone.name);
-    let in_force = state.in_force.as_ref();
+    let stored = skr_loader::store::peek(&config.state_dir.join("accepted"), &zone.name);
+    let in_force = stored.in_force();
     let seen = in_force.and_then(|skr| Coverage::at(&skr.bundles, now));
     let iso = |time: Timestamp| time.iso();
     ZoneStatus {
@@ -68,7 +68,7 @@ fn look(config: &Config, zone: &ZoneConfig, now: Timestamp) -> ZoneStatus {
         gap_seconds: seen.map_or(0, |c| c.longest_gap),
         bundles_left: seen.map_or(0, |c| c.future),
         open_requests: requests(&store::zone_dir(&config.state_dir.join("outbox"), &zone.name)),
-        error: error.map(|e| e.to_string()),
+        error: stored.error().map(ToString::to_string),
         signer_conditions: signer_conditions(&store::zone_dir(&config.state_dir.join("zones"), &zone.name)),
     }
 }

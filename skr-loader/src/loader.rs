@@ -37,7 +37,7 @@ use crate::standing::{Standing, ZoneStanding};
 use crate::status::last_imports;
 use crate::store::{Digest, InForce, OpenError, Store};
 use clock::ClockGuard;
-use zone::{Damage, Zone};
+use zone::{Held, Zone};
 
 pub use import::{Import, ImportOutcome};
 pub use rollback::{Rollback, RollbackError};
@@ -263,7 +263,7 @@ impl Loader {
     /// What is in force for `zone`.
     #[must_use]
     pub fn in_force(&self, zone: &Name) -> Option<&InForce> {
-        self.zones.get(zone)?.state.in_force.as_ref()
+        self.zones.get(zone)?.held.in_force()
     }
 
     /// Takes a new configuration: zones that are new are read back, zones that are gone are let go.
@@ -313,9 +313,15 @@ impl Loader {
         step.imports.splice(0..0, self.ordered.drain(..));
         self.look_at_key_files(now);
         for zone in self.zones.values() {
-            report::zone(&self.metrics, &zone.label, &zone.state, now);
+            report::zone(&self.metrics, &zone.label, zone.held.in_force(), now);
         }
-        let standing = |(name, zone): (&Name, &Zone)| (name.clone(), ZoneStanding::of(&zone.state, now));
+        let standing = |(name, zone): (&Name, &Zone)| {
+            let nothing = match zone.held {
+                Held::Read { .. } => ZoneStanding::NothingAccepted,
+                Held::Unread(_) => ZoneStanding::Unread,
+            };
+            (name.clone(), ZoneStanding::of(zone.held.in_force(), nothing, now))
+        };
         self.standing.set_zones(self.zones.iter().map(standing));
         step
     }
@@ -323,13 +329,12 @@ impl Loader {
     /// How long nothing is due, unless something happens.
     #[must_use]
     pub fn pause(&self, now: Timestamp) -> Duration {
-        let retries = !self.not_durable.is_empty()
-            || self.zones.values().any(|zone| zone.damage.as_ref().is_some_and(Damage::is_retried));
+        let retries = !self.not_durable.is_empty() || self.zones.values().any(|zone| zone.held.is_unread());
         if retries || self.inbox.is_waiting() || !self.inbox.is_watched() {
             return SHORT_PAUSE;
         }
         let switches = self.zones.values().filter_map(|zone| {
-            let bundles = &zone.state.in_force.as_ref()?.bundles;
+            let bundles = &zone.held.in_force()?.bundles;
             bundles.get(bundles.partition_point(|b| b.inception <= now)).map(|b| b.inception.since(now))
         });
         let due = switches.chain(self.inbox.polled_every()).min();
@@ -389,9 +394,9 @@ impl Loader {
                 Some(known) => Zone { config, ..known },
                 None => {
                     self.metrics.add_zone(&label, Part::Loader);
-                    let (state, damage) = self.read_zone(&zone.name, now);
+                    let held = self.read_zone(&zone.name, now);
                     let last_import = last.get(&label).cloned();
-                    Zone { config, state, damage, last_import, label }
+                    Zone { config, held, last_import, label }
                 }
             };
             self.zones.insert(name, zone);
@@ -404,7 +409,7 @@ impl Loader {
             BTreeMap::new()
         } else {
             let of_zone =
-                |(name, zone): (&Name, &Zone)| Some((name.clone(), Arc::new(zone.state.in_force.clone()?)));
+                |(name, zone): (&Name, &Zone)| Some((name.clone(), Arc::new(zone.held.in_force()?.clone())));
             self.zones.iter().filter_map(of_zone).collect()
         };
         self.deliveries.configure(&config, &in_force);

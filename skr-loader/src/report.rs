@@ -10,7 +10,7 @@ use metrics::zones::{BUNDLE_STATES, SEVERITIES};
 
 use crate::checks;
 use crate::service::ConfigurationState;
-use crate::store::{InForce, ZoneState};
+use crate::store::InForce;
 use keystore::exchange::Coverage;
 
 /// The `zone` label: absolute, lower case.
@@ -46,8 +46,7 @@ pub fn thresholds(metrics: &Metrics, zone: &str, config: &LoaderConfig) {
 }
 
 /// What is in force for a zone, seen from `now`.
-pub fn zone(metrics: &Metrics, zone: &str, state: &ZoneState, now: Timestamp) {
-    let in_force = state.in_force.as_ref();
+pub fn zone(metrics: &Metrics, zone: &str, in_force: Option<&InForce>, now: Timestamp) {
     let coverage = in_force.and_then(|f| Coverage::at(&f.bundles, now));
     let time = |pick: fn(&Coverage) -> Option<Timestamp>| coverage.as_ref().and_then(pick).map_or(0, unix);
     let generation = in_force.map_or(0, |f: &InForce| i64::try_from(f.generation).unwrap_or(i64::MAX));

@@ -10,7 +10,7 @@ use keystore::exchange::Coverage;
 use keystore::time::Timestamp;
 
 use crate::service::ConfigurationState;
-use crate::store::ZoneState;
+use crate::store::InForce;
 
 /// How the inbox is watched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct WatchState {
 pub enum ZoneStanding {
     /// No SKR was accepted.
     NothingAccepted,
+    /// The accepted store could not be read yet, so that nobody knows what is in force.
+    Unread,
     /// An SKR was accepted, and no bundle of it is in force.
     NoBundle,
     /// A bundle is in force, and its signatures are valid until this time.
@@ -33,8 +35,9 @@ pub enum ZoneStanding {
 }
 
 impl ZoneStanding {
-    pub(crate) fn of(state: &ZoneState, now: Timestamp) -> Self {
-        let Some(in_force) = &state.in_force else { return Self::NothingAccepted };
+    /// `nothing` is what it means that nothing is known to be in force.
+    pub(crate) fn of(in_force: Option<&InForce>, nothing: Self, now: Timestamp) -> Self {
+        let Some(in_force) = in_force else { return nothing };
         match Coverage::at(&in_force.bundles, now).and_then(|coverage| coverage.active) {
             Some((_, until)) => Self::CoveredUntil(until),
             None => Self::NoBundle,
@@ -46,6 +49,7 @@ impl ZoneStanding {
     pub fn lacks(self, now: Timestamp) -> Option<&'static str> {
         match self {
             Self::NothingAccepted => Some("no SKR is accepted"),
+            Self::Unread => Some("the accepted store cannot be read"),
             Self::NoBundle => Some("no bundle is in force"),
             Self::CoveredUntil(end) => (end <= now).then_some("no bundle is in force"),
         }
@@ -112,6 +116,7 @@ mod tests {
         let now = Timestamp::from_secs(1_000);
         for (standing, ready) in [
             (ZoneStanding::NothingAccepted, false),
+            (ZoneStanding::Unread, false),
             (ZoneStanding::NoBundle, false),
             (ZoneStanding::CoveredUntil(now.minus(1)), false),
             (ZoneStanding::CoveredUntil(now), false),

@@ -1,6 +1,7 @@
 //! How things stand, for people and scripts: from the running loader, or from the files when there is none.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use keystore::config::LoaderConfig;
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{self, AuditEvent, Record};
 use crate::inbox::Pending;
 use crate::report::label;
-use crate::store::{self, ZoneState};
+use crate::store::{self, InForce, Stored};
 use keystore::exchange::Coverage;
 
 /// How things stand. Times are ISO 8601 in UTC.
@@ -160,13 +161,39 @@ impl Condition {
     }
 }
 
+/// What is wrong with the accepted store of a zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoreTrouble {
+    /// It was altered from outside; a new SKR repairs it.
+    Damaged(String),
+    /// It cannot be read just now; that may pass.
+    Unread(String),
+}
+
+impl StoreTrouble {
+    fn of(stored: &Stored) -> Option<Self> {
+        match stored {
+            Stored::Read { damage, .. } => damage.as_ref().map(|error| Self::Damaged(error.to_string())),
+            Stored::Unread { error, .. } => Some(Self::Unread(error.to_string())),
+        }
+    }
+}
+
+impl fmt::Display for StoreTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damaged(what) => write!(f, "the accepted store is damaged: {what}"),
+            Self::Unread(what) => write!(f, "the accepted store cannot be read: {what}"),
+        }
+    }
+}
+
 /// What one zone is made of.
 #[derive(Debug)]
 pub(crate) struct ZoneParts<'a> {
     pub zone: &'a Name,
-    pub state: &'a ZoneState,
-    /// What is wrong with the store.
-    pub damage: Option<String>,
+    pub in_force: Option<&'a InForce>,
+    pub trouble: Option<StoreTrouble>,
     pub last_import: Option<&'a Record>,
     pub deliveries: Vec<DeliveryStatus>,
     /// The thresholds of the alerts.
@@ -175,8 +202,7 @@ pub(crate) struct ZoneParts<'a> {
 
 /// Sees a zone from `now`.
 pub(crate) fn zone(parts: ZoneParts<'_>, now: Timestamp) -> ZoneStatus {
-    let ZoneParts { zone, state, damage, last_import, deliveries, thresholds } = parts;
-    let in_force = state.in_force.as_ref();
+    let ZoneParts { zone, in_force, trouble, last_import, deliveries, thresholds } = parts;
     let seen = in_force.and_then(|skr| Coverage::at(&skr.bundles, now));
     let active = seen.and_then(|c| c.active);
     let mut conditions = Vec::new();
@@ -184,13 +210,13 @@ pub(crate) fn zone(parts: ZoneParts<'_>, now: Timestamp) -> ZoneStatus {
     match (active, in_force) {
         (Some(_), _) => {}
         (None, Some(_)) => tell(Severity::Critical, "no bundle is in force; drop an SKR now".to_owned()),
-        (None, None) if damage.is_none() => {
+        (None, None) if trouble.is_none() => {
             tell(Severity::Critical, "no SKR was accepted yet; drop one into the inbox".to_owned());
         }
         (None, None) => {}
     }
-    if let Some(what) = damage {
-        tell(Severity::Critical, format!("the accepted store is damaged: {what}"));
+    if let Some(trouble) = trouble {
+        tell(Severity::Critical, trouble.to_string());
     }
     if let (Some(coverage), Some(limits)) = (seen.filter(|c| c.active.is_some()), thresholds) {
         let left = coverage.end.since(now);
@@ -266,11 +292,11 @@ pub fn of_files(
 ) -> Status {
     let last = last_imports(state_dir);
     let look = |name: &Name| {
-        let (state, damage) = store::peek(&state_dir.join("accepted"), name);
+        let stored = store::peek(&state_dir.join("accepted"), name);
         let parts = ZoneParts {
             zone: name,
-            state: &state,
-            damage: damage.map(|e| e.to_string()),
+            in_force: stored.in_force(),
+            trouble: StoreTrouble::of(&stored),
             last_import: last.get(&label(name)),
             deliveries: Vec::new(),
             thresholds,

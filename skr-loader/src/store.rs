@@ -53,6 +53,45 @@ pub struct InForce {
     pub bundles: Vec<Bundle>,
 }
 
+/// What a look at the store of a zone found.
+#[derive(Debug)]
+pub enum Stored {
+    /// It was read.
+    Read {
+        /// What it holds.
+        state: ZoneState,
+        /// What is damaged in it: that does not pass by itself, and the next good SKR repairs it.
+        damage: Option<StoreError>,
+    },
+    /// It was not read, because of an error of the system that may pass. That is no empty store: nobody knows what it holds.
+    Unread {
+        /// The generation in force, where that much was read.
+        in_force: Option<InForce>,
+        /// The error.
+        error: StoreError,
+    },
+}
+
+impl Stored {
+    /// The generation in force; `None` = nothing was ever accepted, or what was is damaged or was not read.
+    #[must_use]
+    pub const fn in_force(&self) -> Option<&InForce> {
+        match self {
+            Self::Read { state, .. } => state.in_force.as_ref(),
+            Self::Unread { in_force, .. } => in_force.as_ref(),
+        }
+    }
+
+    /// What is damaged, or why it was not read.
+    #[must_use]
+    pub const fn error(&self) -> Option<&StoreError> {
+        match self {
+            Self::Read { damage, .. } => damage.as_ref(),
+            Self::Unread { error, .. } => Some(error),
+        }
+    }
+}
+
 /// What the store holds for one zone.
 #[derive(Debug, Clone, Default)]
 pub struct ZoneState {
@@ -181,7 +220,8 @@ impl Store {
     /// generations above the one in force (their commit never ended, and their file still lies in the inbox).
     ///
     /// A damaged store is an error beside the state: the loader goes on, and the next good SKR repairs it.
-    pub fn load(&self, zone: &Name) -> (ZoneState, Option<StoreError>) {
+    #[must_use]
+    pub fn load(&self, zone: &Name) -> Stored {
         read(&self.accepted(), zone, true)
     }
 
@@ -193,7 +233,7 @@ impl Store {
     /// Makes `octets` the next generation of `zone` and the one in force: generation file first, then `current`. `received` are the
     /// octets of the dropped file when they differ.
     ///
-    /// The number is the store's choice, and `state` is what the store holds afterwards. After an error the zone is read back from disk,
+    /// The number is the store's choice. `state` is what was read of the store before, and what it holds afterwards. After an error the zone is read back from disk,
     /// because a call that fails may have done its work: whoever reads the store and whoever asks the loader are told the same.
     pub fn commit(
         &self,
@@ -203,7 +243,7 @@ impl Store {
         received: Option<&[u8]>,
     ) -> Result<u64, CommitError> {
         let dir = zone_dir(&self.accepted(), zone);
-        let generation = free_number(&dir, state.next);
+        let generation = self.next_number(zone, state);
         let wanted = (generation, digest(octets));
         let written = write_generation(&dir, wanted, octets, received);
         let failed = match written.and_then(|()| self.in_force(zone)) {
@@ -220,13 +260,14 @@ impl Store {
             },
             Err(error) => error,
         };
-        let (found, unread) = self.load(zone);
-        if let Some(unread) = unread {
-            // Nobody knows which generation the disk names now, so this number is not given out before it is read.
-            state.next = generation.saturating_add(1);
-            return Err(CommitError::Unread { failed, unread });
+        match self.load(zone) {
+            Stored::Read { state: found, damage: None } => *state = found,
+            Stored::Read { damage: Some(unread), .. } | Stored::Unread { error: unread, .. } => {
+                // Nobody knows which generation the disk names now, so this number is not given out before it is read.
+                state.next = generation.saturating_add(1);
+                return Err(CommitError::Unread { failed, unread });
+            }
         }
-        *state = found;
         let is_in = state.in_force.as_ref().is_some_and(|found| (found.generation, found.digest) == wanted);
         if !is_in {
             return Err(CommitError::NotInForce(failed));
@@ -235,6 +276,12 @@ impl Store {
             Ok(()) => Ok(generation),
             Err(source) => Err(CommitError::NotDurable { generation, source }),
         }
+    }
+
+    /// The number that the next generation of `zone` will have.
+    #[must_use]
+    pub fn next_number(&self, zone: &Name, state: &ZoneState) -> u64 {
+        free_number(&zone_dir(&self.accepted(), zone), state.next)
     }
 
     /// Waits until the names in the folder of `zone` are on disk: a commit whose last sync failed may not outlive a power loss before.
@@ -278,6 +325,9 @@ fn write_generation(
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
+    /// The store was not read before. What was in force stays so.
+    #[error("the accepted store was not read, and nothing is written to it before it is")]
+    NotRead,
     /// It could not be written. What was in force stays so.
     #[error("{0}")]
     NotInForce(#[source] StoreError),
@@ -299,40 +349,43 @@ pub enum CommitError {
     },
 }
 
-/// Reads what `accepted/` holds for `zone`, and changes nothing there. A damaged store is an error beside the state.
-pub fn peek(accepted: &Path, zone: &Name) -> (ZoneState, Option<StoreError>) {
+/// Reads what `accepted/` holds for `zone`, and changes nothing there.
+#[must_use]
+pub fn peek(accepted: &Path, zone: &Name) -> Stored {
     read(accepted, zone, false)
 }
 
-fn read(accepted: &Path, zone: &Name, tidy: bool) -> (ZoneState, Option<StoreError>) {
+/// True for an error of the system that may be gone at the next try. A file that is not there does not come back by itself.
+pub(crate) fn may_pass(error: &StoreError) -> bool {
+    match error {
+        StoreError::Io { source, .. } => source.kind() != io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+fn read(accepted: &Path, zone: &Name, tidy: bool) -> Stored {
     let dir = zone_dir(accepted, zone);
     match fs::metadata(&dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return (ZoneState { next: 1, ..ZoneState::default() }, None);
+        // The loader has made `accepted` at its start: where that is gone, too, a file system is not mounted.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && (!tidy || accepted.is_dir()) => {
+            return Stored::Read { state: ZoneState { next: 1, ..ZoneState::default() }, damage: None };
         }
         // Not "nothing was accepted yet": it may be there, and not be seen just now.
         Err(source) => {
-            return (
-                ZoneState { next: 1, ..ZoneState::default() },
-                Some(StoreError::Io { path: dir, source }),
-            );
+            return Stored::Unread { in_force: None, error: StoreError::Io { path: dir, source } };
         }
         Ok(_) => {}
     }
-    let (in_force, mut error) = match in_force(accepted, zone) {
+    let (in_force, damage) = match in_force(accepted, zone) {
         Ok(in_force) => (in_force, None),
+        Err(error) if may_pass(&error) => return Stored::Unread { in_force: None, error },
         Err(error) => (None, Some(error)),
     };
     let mut state = ZoneState { in_force, ..ZoneState::default() };
-    if let Err(source) = scan(&dir, &mut state, tidy) {
-        error.get_or_insert(StoreError::Io { path: dir.clone(), source });
+    match scan(&dir, &mut state, tidy) {
+        Ok(()) => Stored::Read { state, damage },
+        Err(error) => Stored::Unread { in_force: state.in_force, error },
     }
-    // A generation whose file is gone has had its number, too.
-    let current = files::read(&dir.join(store::CURRENT), Named::ByOperator, 1024);
-    if let Some((named, _)) = current.ok().and_then(|current| store::parse_current(&current.octets)) {
-        state.next = state.next.max(named.saturating_add(1));
-    }
-    (state, error)
 }
 
 /// A generation that is kept.
@@ -386,14 +439,15 @@ fn in_force(accepted: &Path, zone: &Name) -> Result<Option<InForce>, StoreError>
 }
 
 /// Collects the known digests and the next number; tidies up when asked to.
-fn scan(dir: &Path, state: &mut ZoneState, tidy: bool) -> io::Result<()> {
+fn scan(dir: &Path, state: &mut ZoneState, tidy: bool) -> Result<(), StoreError> {
+    let io = |source| StoreError::Io { path: dir.to_owned(), source };
     if tidy {
-        durable::sweep_temps(dir)?;
+        durable::sweep_temps(dir).map_err(io)?;
     }
     let in_force = state.in_force.as_ref().map(|f| f.generation);
     let mut highest = in_force.unwrap_or(0);
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
+    for entry in fs::read_dir(dir).map_err(io)? {
+        let path = entry.map_err(io)?.path();
         let Some(generation) = generation_of(&path) else { continue };
         let Some(in_force) = in_force else {
             // Without `current` nobody can say which of them were accepted: kept, and their numbers not used again.
@@ -402,21 +456,34 @@ fn scan(dir: &Path, state: &mut ZoneState, tidy: bool) -> io::Result<()> {
         };
         if generation > in_force {
             if tidy {
-                durable::remove(&path)?;
+                durable::remove(&path).map_err(io)?;
             }
             continue;
         }
-        match files::read(&path, Named::ByOperator, store::MAX_SKR_OCTETS) {
+        if let Some(octets) = read_if_good(&path, store::MAX_SKR_OCTETS)? {
             // A rollback has put the same content in force again: the later number counts.
-            Ok(file) => {
-                let known = state.known.entry(digest(&file.octets)).or_default();
-                *known = generation.max(*known);
-            }
-            Err(error) => tracing::warn!(file = %path.display(), %error, "an old generation does not read"),
+            let known = state.known.entry(digest(&octets)).or_default();
+            *known = generation.max(*known);
         }
     }
-    state.next = highest.saturating_add(1);
+    // A generation whose file is gone has had its number, too.
+    let current = read_if_good(&dir.join(store::CURRENT), 1024)?;
+    let named = current.and_then(|octets| store::parse_current(&octets)).map_or(0, |(named, _)| named);
+    state.next = highest.max(named).saturating_add(1);
     Ok(())
+}
+
+/// The octets of a file; `None` where it is not there, or was made something else from outside.
+fn read_if_good(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    match files::read(path, Named::ByOperator, limit) {
+        Ok(file) => Ok(Some(file.octets)),
+        Err(FileError::Io(source)) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(FileError::Io(source)) => Err(StoreError::Io { path: path.to_owned(), source }),
+        Err(error) => {
+            tracing::warn!(file = %path.display(), %error, "a file of the accepted store does not read");
+            Ok(None)
+        }
+    }
 }
 
 fn generation_of(path: &Path) -> Option<u64> {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::reach::Folder;
 use crate::accept::{self, key_name};
 use crate::files::{self, Named, hex};
-use crate::store;
+use crate::store::{self, Stored};
 
 /// List the accepted generations of a zone.
 #[derive(Debug, clap::Args)]
@@ -56,10 +56,10 @@ struct Generation {
 pub fn list(args: &ListArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let zone = Name::parse(&args.zone).with_context(|| args.zone.clone())?;
     let accepted = args.folder.locate()?.join("accepted");
-    let (state, error) = store::peek(&accepted, &zone);
-    if let Some(error) = error {
-        return Err(error.into());
-    }
+    let state = match store::peek(&accepted, &zone) {
+        Stored::Read { state, damage: None } => state,
+        Stored::Read { damage: Some(error), .. } | Stored::Unread { error, .. } => return Err(error.into()),
+    };
     let in_force = state.in_force.ok_or_else(|| anyhow!("nothing was accepted for {zone} yet"))?.generation;
     let dir = zone_dir(&accepted, &zone);
     let look = |kept: store::Kept| {

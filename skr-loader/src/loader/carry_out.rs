@@ -35,7 +35,10 @@ impl Loader {
             Verdict::Unchanged { generation, .. } => self.unchanged(zone, generation, file, now),
             Verdict::Reject(rejection) => self.reject(file, Some(zone.clone()), rejection, now),
             Verdict::Accept(acceptance) if is_dry_run(file) => {
-                let generation = self.zones.get(zone).map_or(1, |zone| zone.state.next);
+                let generation = match self.next_number(zone) {
+                    Ok(generation) => generation,
+                    Err(error) => return self.failed(zone, file, &error.to_string(), now),
+                };
                 let outcome = ImportOutcome::Accepted { generation, warnings: acceptance.warnings };
                 let import = Import::of(file, digest, Some(zone.clone()), outcome);
                 Import { forced: acceptance.forced, ..import }
@@ -53,7 +56,10 @@ impl Loader {
         now: Timestamp,
     ) -> Import {
         if let Some(order) = file.order().filter(|_| !acceptance.forced.is_empty()) {
-            let next = self.zones.get(zone).map_or(1, |zone| zone.state.next);
+            let next = match self.next_number(zone) {
+                Ok(next) => next,
+                Err(error) => return self.failed(zone, file, &error.to_string(), now),
+            };
             let ordered = Record {
                 generation: Some(next),
                 ..of_file(AuditEvent::Ordered, Some(zone), file, &digest, now)

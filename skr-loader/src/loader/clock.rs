@@ -77,7 +77,7 @@ impl Loader {
     /// True when files may be judged by this clock. A clock that is not plausible is told of once.
     pub(super) fn clock_is_plausible(&mut self, now: Timestamp) -> bool {
         let begins = self.zones.values().filter_map(|zone| {
-            let bundles = &zone.state.in_force.as_ref()?.bundles;
+            let bundles = &zone.held.in_force()?.bundles;
             Some(bundles.first()?.inception)
         });
         match self.clock.look(begins.max(), now) {

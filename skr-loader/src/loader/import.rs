@@ -10,6 +10,7 @@ use keystore::store::digest;
 use keystore::time::Timestamp;
 
 use super::Loader;
+use super::zone::NotRead;
 use crate::files::printable;
 use crate::inbox::{Dropped, Look, Paired};
 use crate::judge::{
@@ -71,6 +72,15 @@ impl Import {
     pub(super) fn failed(file: &Dropped, zone: Option<Name>, what: String) -> Self {
         Self::of(file, digest(&file.octets), zone, ImportOutcome::Failed { what })
     }
+}
+
+/// Why nothing can be said of a file just now. It is a fault of this host that may pass.
+#[derive(Debug, thiserror::Error)]
+enum NotJudged {
+    #[error(transparent)]
+    Store(#[from] NotRead),
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
 }
 
 impl Loader {
@@ -178,13 +188,15 @@ impl Loader {
         import
     }
 
+    /// The verdict by what the store holds: one that could not be read at the last try is read first.
     fn verdict(
-        &self,
+        &mut self,
         candidate: Candidate,
         file: &Dropped,
         sources: &mut Sources,
         now: Timestamp,
-    ) -> Result<Verdict, EvidenceError> {
+    ) -> Result<Verdict, NotJudged> {
+        self.read_if_unread(&candidate.zone, now);
         let zone = &self.zones[&candidate.zone];
         let operator = match (&file.operator, file.order()) {
             // A person may hand over a file without a signature of its own.
@@ -196,7 +208,7 @@ impl Loader {
         let subject = Subject {
             config: &self.config,
             zone: &zone.config,
-            state: Cow::Borrowed(&zone.state),
+            state: Cow::Borrowed(zone.held.state()?),
             operator,
             origin: overrides.origin,
         };

@@ -168,8 +168,11 @@ impl Loader {
         if !self.clock_is_plausible(now) {
             return Err(RollbackError::Failed { to: to.unwrap_or(0), what: super::CLOCK.to_owned() });
         }
+        self.read_if_unread(name, now);
         let zone = &self.zones[name];
-        let in_force = zone.state.in_force.clone();
+        let not_now = |what: String| RollbackError::Failed { to: to.unwrap_or(0), what };
+        let state = zone.held.state().map_err(|error| not_now(error.to_string()))?;
+        let in_force = state.in_force.clone();
         let kept = store::kept(&self.store.accepted(), name, in_force.as_ref().map(|f| f.generation));
         let number = in_force.as_ref().map_or_else(|| "none".to_owned(), |f| f.generation.to_string());
         let to = match to.or_else(|| previous(&kept, in_force.as_ref()?.digest)) {
@@ -198,7 +201,7 @@ impl Loader {
         let subject = Subject {
             config: &self.config,
             zone: &zone.config,
-            state: Cow::Borrowed(&zone.state),
+            state: Cow::Borrowed(state),
             operator: None,
             origin: overrides.origin,
         };
@@ -219,7 +222,7 @@ impl Loader {
             from: in_force.as_ref().map(|f| f.generation),
             to,
             digest: sha256,
-            generation: zone.state.next,
+            generation: self.store.next_number(name, state),
             before: in_force.as_ref().and_then(|f| Coverage::at(&f.bundles, now)),
             after,
             warnings,

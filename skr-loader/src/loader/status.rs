@@ -32,8 +32,8 @@ impl Loader {
     fn zone_status(&self, zone: &Zone, now: Timestamp) -> ZoneStatus {
         let parts = ZoneParts {
             zone: &zone.config.name,
-            state: &zone.state,
-            damage: zone.damage.as_ref().map(|damage| damage.what.clone()),
+            in_force: zone.held.in_force(),
+            trouble: zone.held.trouble(),
             last_import: zone.last_import.as_ref(),
             deliveries: self.deliveries_of(zone),
             thresholds: Some(&self.config.loader),
@@ -44,7 +44,7 @@ impl Loader {
     fn deliveries_of(&self, zone: &Zone) -> Vec<DeliveryStatus> {
         let wanted = |zones: &Option<Vec<Name>>| zones.as_ref().is_none_or(|z| z.contains(&zone.config.name));
         let targets =
-            self.config.deliver.iter().filter(|t| wanted(&t.zones) && zone.state.in_force.is_some());
+            self.config.deliver.iter().filter(|t| wanted(&t.zones) && zone.held.in_force().is_some());
         let look = |target: &keystore::config::deliver::TargetConfig| {
             let (reach, delivery) = self.deliveries.states().zone(&target.name, &zone.config.name);
             DeliveryStatus {
@@ -108,8 +108,8 @@ impl Loader {
 fn unknown(name: &Name, now: Timestamp) -> ZoneStatus {
     let parts = ZoneParts {
         zone: name,
-        state: &crate::store::ZoneState::default(),
-        damage: None,
+        in_force: None,
+        trouble: None,
         last_import: None,
         deliveries: Vec::new(),
         thresholds: None,

@@ -11,7 +11,8 @@ use super::Loader;
 use crate::audit::Record;
 use crate::inbox::Dropped;
 use crate::report;
-use crate::store::{CommitError, ZoneState, history};
+use crate::status::StoreTrouble;
+use crate::store::{self, CommitError, Digest, InForce, Stored, ZoneState, history};
 
 /// First and longest pause, in seconds, between two tries to read a store that could not be read.
 const RETRY: (u64, u64) = (1, 60);
@@ -19,102 +20,162 @@ const RETRY: (u64, u64) = (1, 60);
 #[derive(Debug)]
 pub(super) struct Zone {
     pub config: ZoneConfig,
-    pub state: ZoneState,
-    /// What was wrong when the store was last read.
-    pub damage: Option<Damage>,
+    /// What is known of its store.
+    pub held: Held,
     /// How the last file, or rollback, fared.
     pub last_import: Option<Record>,
     /// The `zone` label.
     pub label: String,
 }
 
-/// What is wrong with the store of a zone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Damage {
-    pub what: String,
-    /// When the store is read again, and the pause after that. `None` for damage of the content, which only a new SKR repairs.
-    retry: Option<(Timestamp, u64)>,
+/// What is known of the store of a zone.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// What it holds, and what is damaged in it.
+    Read { state: ZoneState, damage: Option<String> },
+    /// Nobody knows what it holds: nothing is judged against it and nothing is written to it before it is read.
+    Unread(Unread),
 }
 
-impl Damage {
-    /// `before` is what was wrong at the last try: the pauses grow.
-    fn new(error: &StoreError, before: Option<&Self>, now: Timestamp) -> Self {
-        let pause = before.and_then(|before| Some(before.retry?.1)).unwrap_or(RETRY.0);
-        let retry = may_pass(error).then(|| (now.plus(pause), (2 * pause).min(RETRY.1)));
-        Self { what: error.to_string(), retry }
+/// A store that could not be read at the last try.
+#[derive(Debug)]
+pub(super) struct Unread {
+    what: String,
+    /// What was known to be in force before. It is in force still, as far as anybody knows.
+    in_force: Option<InForce>,
+    /// When it is read again, and the pause after that, in seconds.
+    retry: (Timestamp, u64),
+}
+
+/// A store that cannot be read, at a moment when that is needed.
+#[derive(Debug, thiserror::Error)]
+#[error("the accepted store cannot be read: {0}")]
+pub(super) struct NotRead(String);
+
+impl Unread {
+    /// `before` is the pause that was set at the last try: they grow.
+    fn new(error: &StoreError, in_force: Option<InForce>, before: Option<u64>, now: Timestamp) -> Self {
+        let pause = before.unwrap_or(RETRY.0);
+        Self { what: error.to_string(), in_force, retry: (now.plus(pause), (2 * pause).min(RETRY.1)) }
     }
 
     fn is_due(&self, now: Timestamp) -> bool {
+        let (at, _) = self.retry;
         // A clock that went back must not delay it.
-        self.retry.is_some_and(|(at, _)| now >= at || at.since(now) > RETRY.1)
-    }
-
-    /// True when it may pass without anybody's help.
-    pub const fn is_retried(&self) -> bool {
-        self.retry.is_some()
+        now >= at || at.since(now) > RETRY.1
     }
 }
 
-/// True for an error of the system that may be gone at the next try. A file that is not there does not come back by itself.
-fn may_pass(error: &StoreError) -> bool {
-    match error {
-        StoreError::Io { source, .. } => source.kind() != std::io::ErrorKind::NotFound,
-        _ => false,
+impl Held {
+    /// What is in force, as far as it is known.
+    pub const fn in_force(&self) -> Option<&InForce> {
+        match self {
+            Self::Read { state, .. } => state.in_force.as_ref(),
+            Self::Unread(unread) => unread.in_force.as_ref(),
+        }
+    }
+
+    /// What the store holds.
+    pub fn state(&self) -> Result<&ZoneState, NotRead> {
+        match self {
+            Self::Read { state, .. } => Ok(state),
+            Self::Unread(unread) => Err(NotRead(unread.what.clone())),
+        }
+    }
+
+    pub const fn is_unread(&self) -> bool {
+        matches!(self, Self::Unread(_))
+    }
+
+    /// What somebody should know of the store.
+    pub fn trouble(&self) -> Option<StoreTrouble> {
+        match self {
+            Self::Read { damage, .. } => damage.clone().map(StoreTrouble::Damaged),
+            Self::Unread(unread) => Some(StoreTrouble::Unread(unread.what.clone())),
+        }
+    }
+
+    /// The pause that was set when it was not read.
+    const fn pause(&self) -> Option<u64> {
+        match self {
+            Self::Unread(unread) => Some(unread.retry.1),
+            Self::Read { .. } => None,
+        }
+    }
+
+    fn id(&self) -> Option<(u64, Digest)> {
+        self.in_force().map(|f| (f.generation, f.digest))
     }
 }
 
 impl Loader {
     /// Reads the store of a zone that is new in the configuration, and tells how it stands.
-    pub(super) fn read_zone(&self, zone: &Name, now: Timestamp) -> (ZoneState, Option<Damage>) {
-        let (state, error) = self.store.load(zone);
-        match (&state.in_force, &error) {
-            (_, Some(error)) if may_pass(error) => {
-                tracing::error!(%zone, %error, "the accepted store cannot be read; it is tried again");
+    pub(super) fn read_zone(&self, zone: &Name, now: Timestamp) -> Held {
+        match self.store.load(zone) {
+            Stored::Unread { in_force, error } => {
+                tell_unread(zone, &error);
+                Held::Unread(Unread::new(&error, in_force, None, now))
             }
-            (_, Some(error)) => {
-                tracing::error!(%zone, %error, "the accepted store is damaged; drop the SKR in force, or a newer one, to repair it");
+            Stored::Read { state, damage } => {
+                match (&state.in_force, &damage) {
+                    (_, Some(error)) => tell_damaged(zone, error),
+                    (Some(in_force), None) => {
+                        let until = in_force.bundles.last().map_or(Timestamp::EPOCH, |b| b.expiration());
+                        tracing::info!(%zone, generation = in_force.generation, until = %until.iso(), "read back what is in force");
+                    }
+                    (None, None) => {
+                        tracing::warn!(%zone, "no SKR was accepted yet; drop one into the inbox")
+                    }
+                }
+                Held::Read { state, damage: damage.map(|error| error.to_string()) }
             }
-            (Some(in_force), None) => {
-                let until = in_force.bundles.last().map_or(Timestamp::EPOCH, |b| b.expiration());
-                tracing::info!(%zone, generation = in_force.generation, until = %until.iso(), "read back what is in force");
-            }
-            (None, None) => tracing::warn!(%zone, "no SKR was accepted yet; drop one into the inbox"),
         }
-        let damage = error.map(|error| Damage::new(&error, None, now));
-        (state, damage)
     }
 
-    /// Reads the store of a zone again. What is in memory stays when the store cannot be read.
+    /// Reads the store of a zone again. What is in force in memory stays so when the store cannot be read.
     pub(super) fn reread_zone(&mut self, name: &Name, now: Timestamp) {
         let Some(zone) = self.zones.get_mut(name) else { return };
-        let before = zone.state.in_force.as_ref().map(|f| (f.generation, f.digest));
-        let (found, error) = self.store.load(name);
-        match error {
-            Some(error) if may_pass(&error) => {
-                tracing::error!(zone = %name, %error, "the accepted store cannot be read; it is tried again");
-                zone.damage = Some(Damage::new(&error, zone.damage.as_ref(), now));
-                return;
+        let before = zone.held.id();
+        match self.store.load(name) {
+            Stored::Unread { in_force, error } => {
+                tell_unread(name, &error);
+                let in_force = in_force.or_else(|| zone.held.in_force().cloned());
+                zone.held = Held::Unread(Unread::new(&error, in_force, zone.held.pause(), now));
             }
-            Some(error) => {
-                tracing::error!(zone = %name, %error, "the accepted store is damaged; drop the SKR in force, or a newer one, to repair it");
-                zone.damage = Some(Damage::new(&error, None, now));
+            Stored::Read { state: found, damage } => {
+                if let Some(error) = &damage {
+                    tell_damaged(name, error);
+                }
+                // A number that was in force is never given out again, even where the store was emptied from outside.
+                let next = found.next.max(before.map_or(0, |(generation, _)| generation.saturating_add(1)));
+                let damage = damage.map(|error| error.to_string());
+                zone.held = Held::Read { state: ZoneState { next, ..found }, damage };
             }
-            None => zone.damage = None,
         }
-        // A number that was in force is never given out again, even where the store was emptied from outside.
-        let next = found.next.max(before.map_or(0, |(generation, _)| generation.saturating_add(1)));
-        zone.state = ZoneState { next, ..found };
         self.hand_on(name, before, now);
     }
 
     /// Reads again the stores that could not be read, when that is due.
     pub(super) fn retry_stores(&mut self, now: Timestamp) {
-        let is_due = |zone: &Zone| zone.damage.as_ref().is_some_and(|damage| damage.is_due(now));
+        let is_due = |zone: &Zone| matches!(&zone.held, Held::Unread(unread) if unread.is_due(now));
         let due: Vec<Name> =
             self.zones.iter().filter(|(_, zone)| is_due(zone)).map(|(name, _)| name.clone()).collect();
         for name in due {
             self.reread_zone(&name, now);
         }
+    }
+
+    /// Reads the store of a zone that could not be read at the last try, whether that is due or not: a file is to be held against it.
+    pub(super) fn read_if_unread(&mut self, name: &Name, now: Timestamp) {
+        if self.zones.get(name).is_some_and(|zone| zone.held.is_unread()) {
+            self.reread_zone(name, now);
+        }
+    }
+
+    /// The number that the next generation of the zone will have.
+    pub(super) fn next_number(&self, name: &Name) -> Result<u64, CommitError> {
+        let state = self.zones.get(name).and_then(|zone| zone.held.state().ok());
+        state.map(|state| self.store.next_number(name, state)).ok_or(CommitError::NotRead)
     }
 
     /// Makes `octets` the next generation of the zone, and hands it on. `received` are the octets of the dropped file when they differ.
@@ -127,17 +188,19 @@ impl Loader {
         received: Option<&[u8]>,
         now: Timestamp,
     ) -> Result<u64, CommitError> {
-        let Some(zone) = self.zones.get_mut(name) else {
-            return self.store.commit(name, &mut ZoneState::default(), octets, received);
-        };
-        let before = zone.state.in_force.as_ref().map(|f| (f.generation, f.digest));
-        let result = self.store.commit(name, &mut zone.state, octets, received);
-        zone.damage = match &result {
-            Err(CommitError::Unread { unread, .. }) => Some(Damage::new(unread, zone.damage.as_ref(), now)),
+        let Some(zone) = self.zones.get_mut(name) else { return Err(CommitError::NotRead) };
+        let before = zone.held.id();
+        let Held::Read { state, damage } = &mut zone.held else { return Err(CommitError::NotRead) };
+        let result = self.store.commit(name, state, octets, received);
+        match &result {
+            Err(CommitError::Unread { unread, .. }) if store::may_pass(unread) => {
+                zone.held = Held::Unread(Unread::new(unread, state.in_force.take(), None, now));
+            }
+            Err(CommitError::Unread { unread, .. }) => *damage = Some(unread.to_string()),
             // What was damaged is so still.
-            Err(CommitError::NotInForce(_)) if zone.state.in_force.is_none() => zone.damage.take(),
-            _ => None,
-        };
+            Err(CommitError::NotInForce(_)) if state.in_force.is_none() => {}
+            _ => *damage = None,
+        }
         self.hand_on(name, before, now);
         if let Ok(generation) = result {
             self.prune_generations(name, generation, now);
@@ -183,15 +246,23 @@ impl Loader {
     }
 
     /// Gives what is in force to the deliveries and the metrics, when it is another generation than `before`.
-    fn hand_on(&mut self, name: &Name, before: Option<(u64, [u8; 32])>, now: Timestamp) {
+    fn hand_on(&mut self, name: &Name, before: Option<(u64, Digest)>, now: Timestamp) {
         let Some(zone) = self.zones.get(name) else { return };
-        let in_force = zone.state.in_force.as_ref();
-        if in_force.map(|f| (f.generation, f.digest)) == before {
+        if zone.held.id() == before {
             return;
         }
+        let in_force = zone.held.in_force();
         if let Some(in_force) = in_force.filter(|_| !self.deliveries.is_empty()) {
             self.deliveries.take(name, &Arc::new(in_force.clone()));
         }
-        report::zone(&self.metrics, &zone.label, &zone.state, now);
+        report::zone(&self.metrics, &zone.label, in_force, now);
     }
+}
+
+fn tell_unread(zone: &Name, error: &StoreError) {
+    tracing::error!(%zone, %error, "the accepted store cannot be read; it is tried again");
+}
+
+fn tell_damaged(zone: &Name, error: &StoreError) {
+    tracing::error!(%zone, %error, "the accepted store is damaged; drop the SKR in force, or a newer one, to repair it");
 }

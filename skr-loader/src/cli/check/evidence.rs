@@ -14,10 +14,10 @@ use keystore::time::Timestamp;
 
 use super::Args;
 use crate::files::{self, Named, one_line};
-use crate::judge::{Candidate, Evidence, Origin, Sources, Subject, Unread};
+use crate::judge::{Candidate, Evidence, EvidenceError, Origin, Sources, Subject, Unread};
 use crate::operator::Operator;
 use crate::store::history::History;
-use crate::store::{self, ZoneState};
+use crate::store::{self, Stored, ZoneState};
 
 /// Longest trust anchor file, in octets.
 const MAX_ANCHORS: u64 = 1 << 20;
@@ -124,10 +124,13 @@ impl<'a> Gatherer<'a> {
         let Some(zone) = config.zones.iter().find(|z| z.name == candidate.zone) else {
             return Ok((Evidence::default(), Vec::new()));
         };
-        let (state, error) = store::peek(&config.state_dir.join("accepted"), &zone.name);
-        // The daemon goes on with what it has, too.
+        let (state, damage) = match store::peek(&config.state_dir.join("accepted"), &zone.name) {
+            // The daemon goes on with what it has, too.
+            Stored::Read { state, damage } => (state, damage),
+            Stored::Unread { error, .. } => return Err(EvidenceError::from(error).into()),
+        };
         let mut notes: Vec<String> =
-            error.map(|error| format!("the accepted store is damaged: {error}")).into_iter().collect();
+            damage.map(|error| format!("the accepted store is damaged: {error}")).into_iter().collect();
         let subject = Subject { config, zone, state: Cow::Owned(state), operator, origin: Origin::Received };
         let evidence = Evidence::gather(subject, candidate, &mut self.sources, now)?;
         notes.extend(evidence.parent.as_ref().map(|(parent, _)| parent.describe()));
@@ -144,8 +147,10 @@ fn accepted(dir: &Path, zone: &Name) -> anyhow::Result<ZoneState> {
         )
     }
     match store::peek(dir, zone) {
-        (state, None) => Ok(state),
-        (_, Some(error)) => Err(error).context("--accepted"),
+        Stored::Read { state, damage: None } => Ok(state),
+        Stored::Read { damage: Some(error), .. } | Stored::Unread { error, .. } => {
+            Err(error).context("--accepted")
+        }
     }
 }
 
