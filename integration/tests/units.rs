@@ -74,3 +74,13 @@ fn loader_and_timer_are_apart() {
         );
     }
 }
+
+#[test]
+fn kind_05_units_give_descriptors_that_the_limits_of_connections_follow_from() {
+    for (name, least) in [("offline-ksk", 65_536), ("skr-loader", 16_384), ("offline-ksk-requests", 4_096)] {
+        let text = std::fs::read_to_string(packaging().join(format!("{name}.service"))).unwrap();
+        let limits: Vec<u64> =
+            text.lines().filter_map(|l| l.strip_prefix("LimitNOFILE=")).map(|n| n.parse().unwrap()).collect();
+        assert_eq!(limits, [least], "{name}");
+    }
+}
