@@ -156,3 +156,28 @@ fn kind_25_roll_of_a_signer_that_signs_anew_at_once_proves_by_its_own_delays() {
     assert!(site.run(&format!("{line} sign example.com")).fails(1).contains("PROVE-NO-ZSK"));
     site.run(&format!("{line} --resign-time 0 sign example.com")).ok();
 }
+
+/// Without `-s` the times go into `.private` alone, and those of `.state` still count.
+#[test]
+fn every_dnssec_settime_that_the_manual_prints_writes_the_state_file_too() {
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let pages =
+        docs.join("manual").read_dir().expect("a folder").map(|entry| entry.expect("an entry").path());
+    let mut seen = 0;
+    for page in pages.chain([docs.join("manual.md"), docs.join("../README.md")]) {
+        let text = std::fs::read_to_string(&page).expect("text");
+        for line in text.lines() {
+            for command in line.split("dnssec-settime -").skip(1) {
+                let command = command.split('`').next().expect("a command");
+                // `-f` is what BIND says of old files.
+                if command.starts_with('f') {
+                    continue;
+                }
+                let has_state = command.starts_with("s ") || command == "s" || command.contains(" -s ");
+                assert!(has_state, "{}: dnssec-settime -{command}", page.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 5, "{seen} commands");
+}
