@@ -452,7 +452,7 @@ mod tests {
             writer.join().unwrap();
         }
         assert_eq!(verify(&path).unwrap(), 150);
-        // User keeps the lock stops nobody for ever.
+        // A process that keeps the lock for ever does not stop the loader for ever.
         let mut audit = Audit::open(&path).unwrap();
         let reader = File::open(&path).unwrap();
         flock(&reader, FlockOperation::NonBlockingLockExclusive).unwrap();

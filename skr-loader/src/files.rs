@@ -69,7 +69,7 @@ pub struct Octets {
     pub fingerprint: Fingerprint,
 }
 
-/// Who named the file.
+/// Who gave the name of a file, and so whether symbolic links in it are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Named {
     /// The operator, on the command line or in the configuration: symbolic links are followed.

@@ -1,14 +1,15 @@
 //! Checks dropped SKR files and keeps the accepted ones.
 //!
 //! ```text
-//! inbox ─files::read─▶ octets ─parse_skr─▶ UnverifiedSkr ─verify─▶ VerifiedSkr ─accept::check─▶ store::Store::commit ─▶ accepted/ZONE/N.skr
-//!   │                    │                      │                       │
-//!   └ ignored, waiting   └──────────── Vec<Finding> ── rejected/FILE + FILE.reason
+//! inbox ─files::read─▶ octets ──┐
+//!   └ ignored, waiting          ├─ judge::judge ─▶ Verdict ─Loader::carry_out─▶ accepted/ZONE/N.skr + current
+//! Evidence::gather ─▶ evidence ─┘                                          └─▶ rejected/FILE + FILE.reason
 //! ```
 //!
 //! **Invariant:** a file is read once, and judged on the very octets that were read.
-//! **Invariant:** only a [`keystore::exchange::VerifiedSkr`] that passed [`accept::check`] is committed, and the last
-//! accepted generation stays in force until the next one is whole on disk.
+//! **Invariant:** only what [`judge::judge`] accepts is committed, for a dropped file, an order by hand and a rollback alike. A person may
+//! overrule some checks of [`accept`], never a signature or a trust anchor.
+//! **Invariant:** the last accepted generation stays in force until the next one is whole on disk.
 //! **Invariant:** nothing here serves or changes a zone.
 
 pub mod accept;

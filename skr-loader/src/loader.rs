@@ -138,7 +138,7 @@ impl Control {
         let (reply, answer) = sync_channel(1);
         let mut ask = Message::Ask(Question(Box::new(move |loader, now| {
             let (said, imports) = what(loader, now);
-            // User asked may have given up.
+            // The thread that asked may have given up waiting.
             let _ = reply.send(said);
             imports
         })));

@@ -41,7 +41,7 @@ pub enum OrderError {
         /// What would follow.
         why: &'static str,
     },
-    /// User overrules says why.
+    /// An order that overrules a check, or goes back, has no reason.
     #[error("--force and rollback need --reason TEXT: it stands in the audit log beside your name")]
     NoReason,
     /// It is too long, empty, or no text.

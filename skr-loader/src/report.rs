@@ -29,7 +29,7 @@ fn count(number: usize) -> i64 {
 /// Makes the series that do not belong to a zone.
 pub fn start(metrics: &Metrics) {
     metrics.add_process();
-    // User runs has read its configuration.
+    // A loader that has started has read its configuration.
     metrics.config_last_reload_successful.set(1);
     for check in checks::all() {
         metrics.skr_rejections_total.touch(&[check.id]);

@@ -110,7 +110,7 @@ pub struct LastImport {
     pub generation: Option<u64>,
     /// IDs of the checks that failed or warned.
     pub checks: Vec<String>,
-    /// User ordered it; nobody drops.
+    /// The user who ordered it; `None` for a dropped file.
     pub by: Option<String>,
 }
 

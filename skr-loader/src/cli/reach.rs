@@ -172,7 +172,7 @@ pub fn is_there(state_dir: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// User did it.
+/// Which process carried the order out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
     /// The running loader.

@@ -142,7 +142,7 @@ fn the_signature_may_come_later_and_slowly() {
     assert_eq!(outcomes.iter().map(word).collect::<Vec<_>>(), ["accepted"]);
     assert_eq!(bench.names("inbox"), [""; 0]);
 
-    // User signed is in the audit log.
+    // The audit log names the certificate that signed.
     let audit = fs::read_to_string(bench.state.path("audit.jsonl")).unwrap();
     let certificate = &Certificate::read_pem(&fixture("operator.pem")).unwrap()[0];
     assert!(audit.contains(&format!("\"signer\":\"{}\"", certificate.sha256)), "{audit}");
