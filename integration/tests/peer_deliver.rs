@@ -141,10 +141,11 @@ fn servers_and_views_are_told_apart_and_one_that_is_down_catches_up() {
     assert_eq!(imports(&other), 1, "only what is in force");
     assert_eq!(imports(&named), 4);
     for name in ["inside", "outside", "second"] {
-        let note = site.path(&format!("state/delivered/{name}"));
-        let note = std::fs::read_dir(note).expect("a folder").next().expect("a note").expect("a note").path();
-        let note = std::fs::read_to_string(note).expect("text");
-        assert!(note.contains("\"generation\":2"), "{note}");
+        // The note is written after the metrics.
+        let note = site.path(&format!("state/delivered/{name}/{ZONE}."));
+        common::wait_for(&format!("the note of {name}"), Duration::from_secs(20), || {
+            std::fs::read_to_string(&note).ok()?.contains("\"generation\":2").then_some(())
+        });
     }
 }
 
@@ -264,7 +265,7 @@ fn a_zsk_whose_times_named_cannot_stand_holds_the_delivery_back_until_it_has_the
     // The first of them is published, so that named would add it to the bundle in any case.
     for (generation, (name, times)) in (2..).zip(&TIMES[1..]) {
         let key = keygen(times);
-        loader.drop_file(&site.ceremony(&format!("+{}d", 30 + generation), name));
+        loader.drop_file(&site.ceremony(&format!("+{}d", 20 + 10 * generation), name));
         let line = wait_for_log(&["times", "held back", &key.display().to_string()]);
         let command = line.split_once("dnssec-settime ").expect("the command").1;
         let mut settime = common::peer("dnssec-settime").expect("was there");

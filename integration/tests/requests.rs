@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -148,14 +149,22 @@ fn the_daemon_runs_alone_reloads_and_stops() {
     site.configure("lead = \"nonsense\"");
     kill_process(pid, Signal::HUP).expect("a signal");
     while !next(&mut all).contains("the old configuration stays in use") {}
-    assert!(scrape().contains("offlineksk_config_last_reload_successful 0\n"));
+    // The metric follows on the line of the log.
+    let wait_for_series = |series: &str| {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !scrape().contains(series) {
+            assert!(Instant::now() < until, "{series} does not come");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait_for_series("offlineksk_config_last_reload_successful 0\n");
     site.configure("");
     fs::remove_dir_all(site.path("state/outbox")).expect("remove");
     kill_process(pid, Signal::HUP).expect("a signal");
     while site.outbox("b.test.", "told") == 0 {
         next(&mut all);
     }
-    assert!(scrape().contains("offlineksk_config_last_reload_successful 1\n"));
+    wait_for_series("offlineksk_config_last_reload_successful 1\n");
     kill_process(pid, Signal::TERM).expect("a signal");
     assert!(child.wait().expect("an end").success());
     let (code, _, stderr) = site.once(&[]);

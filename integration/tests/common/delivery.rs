@@ -46,6 +46,8 @@ pub struct Site {
     pub dir: tempfile::TempDir,
     pub policy: &'static str,
     pub ksk: String,
+    /// The other KSKs of an SKR that was built, which the loader's configuration announces.
+    pub announced: Vec<String>,
 }
 
 impl Site {
@@ -53,7 +55,12 @@ impl Site {
     pub fn new(policy: &'static str, end: &str) -> Option<Self> {
         common::peer("dnssec-ksr")?;
         common::peer("named")?;
-        let mut site = Self { dir: tempfile::tempdir().expect("a folder"), policy, ksk: String::new() };
+        let mut site = Self {
+            dir: tempfile::tempdir().expect("a folder"),
+            policy,
+            ksk: String::new(),
+            announced: Vec::new(),
+        };
         for folder in ["ksk", "named"] {
             std::fs::create_dir(site.path(folder)).expect("a folder");
         }
@@ -91,8 +98,15 @@ impl Site {
         let zone = Name::parse(ZONE).expect("a name");
         let found = find_online(&self.path("named"), &zone).expect("the key folder");
         let text = found.keys.into_iter().fold(builder, |builder, key| builder.zsk(key.dnskey)).text();
-        let mut lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-        self.ksk = lines.find(|line| line.contains(" DNSKEY 257 3 ")).expect("a KSK");
+        let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        let mut ksks: Vec<String> = Vec::new();
+        for ksk in lines.filter(|line| line.contains(" DNSKEY 257 3 ")) {
+            if !ksks.contains(&ksk) {
+                ksks.push(ksk);
+            }
+        }
+        self.ksk = ksks.remove(0);
+        self.announced = ksks;
         self.write(file, &text)
     }
 
@@ -154,11 +168,12 @@ impl Site {
     pub fn load(&self, targets: &str) -> Running {
         let text = format!(
             "version = 1\nstate-dir = \"{state}\"\nnamed-conf = \"{policy}\"\n[[zone]]\nname = \"{ZONE}\"\npolicy = \"p\"\n\
-             key-directory = \"{keys}\"\ntrust-anchors = [\"{ksk}\"]\n[ksr]\nenabled = false\n{targets}",
+             key-directory = \"{keys}\"\ntrust-anchors = [\"{ksk}\"]\nannounced-ksks = {announced:?}\n[ksr]\nenabled = false\n{targets}",
             state = self.path("state").display(),
             policy = self.path("policy").display(),
             keys = self.path("named").display(),
             ksk = self.ksk,
+            announced = self.announced,
         );
         load(&text)
     }

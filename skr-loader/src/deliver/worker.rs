@@ -59,6 +59,8 @@ pub struct Worker {
     /// The run of the server that was last seen; `None` while it is not reached.
     instance: Option<String>,
     next_poll: Timestamp,
+    /// Time of the last step, by which a clock that was set back is noticed.
+    last_step: Timestamp,
     last_refresh: Timestamp,
     /// What the log was last told of why the server is not reached, and when.
     unreachable_logged: Option<(String, Timestamp)>,
@@ -146,6 +148,7 @@ impl Worker {
             due: BTreeSet::new(),
             instance: None,
             next_poll: Timestamp::EPOCH,
+            last_step: Timestamp::EPOCH,
             last_refresh: Timestamp::EPOCH,
             unreachable_logged: None,
         }
@@ -195,8 +198,11 @@ impl Worker {
         if self.jobs.is_empty() {
             return now.plus(PROOF_INTERVAL);
         }
-        // Also when the clock was set back.
-        if now >= self.next_poll || self.next_poll.since(now) > POLL_INTERVAL {
+        if now < self.last_step {
+            self.on_clock_set_back(now);
+        }
+        self.last_step = now;
+        if now >= self.next_poll {
             self.next_poll = now.plus(POLL_INTERVAL);
             self.poll_instance(now);
         }
@@ -217,6 +223,16 @@ impl Worker {
     fn forget_due(&mut self, zone: &Name) {
         if let Some(job) = self.jobs.get(zone) {
             self.due.remove(&(job.due, zone.clone()));
+        }
+    }
+
+    /// Makes everything due: times that were reckoned with a clock that ran ahead may be years away.
+    fn on_clock_set_back(&mut self, now: Timestamp) {
+        self.next_poll = now;
+        self.due.clear();
+        for (zone, job) in &mut self.jobs {
+            job.due = now;
+            self.due.insert((now, zone.clone()));
         }
     }
 

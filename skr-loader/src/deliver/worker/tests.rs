@@ -314,6 +314,29 @@ fn after_the_end_of_the_skr_no_server_is_refreshed() {
     assert!(!bench.is_current(), "the alarm is raised");
 }
 
+/// A host that booted with a clock ten years ahead, which was then set: slots and proofs go on by the right time.
+#[test]
+fn after_the_clock_was_set_back_zones_are_proven_and_switched_again() {
+    let ten_years = 3650 * DAY;
+    for ahead in [2, 120, ten_years] {
+        let mut bench = Bench::new();
+        bench.run(0, 5);
+        bench.worker.step(t(ahead + 5));
+        bench.worker.step(t(ahead + 6));
+        bench.server.did();
+        bench.server.with(|fake| fake.wrong = true);
+        bench.run(6, 6 + SETTLE_TIME);
+        assert!(!bench.is_current(), "{ahead} s ahead: what is served now is noticed");
+        bench.server.with(|fake| fake.wrong = false);
+        bench.run(30, 60);
+        assert!(bench.is_current(), "{ahead} s ahead");
+        bench.server.did();
+        let slot = 9 * DAY - 300;
+        bench.run(slot - 1, slot);
+        assert_eq!(bench.server.did(), [("switch", slot)], "{ahead} s ahead");
+    }
+}
+
 #[test]
 fn a_damaged_note_is_no_note() {
     let mut bench = Bench::new();
