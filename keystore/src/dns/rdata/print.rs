@@ -11,6 +11,8 @@ pub(super) fn rdata(rtype: Rtype, rdata: &[u8], columns: Option<usize>) -> Strin
     let mut out = String::with_capacity(rdata.len() * 2 + 16);
     let has_text = || match rtype {
         Rtype::LOC => loc::has_text(rdata),
+        // ldns reads no CSYNC without types.
+        Rtype::CSYNC => rdata.len() > 6,
         // Knot and NSD hold algorithm 0 and a key against each other.
         Rtype::IPSECKEY => rdata.get(2) != Some(&0),
         Rtype::ATMA => historic::has_atma_text(rdata),

@@ -245,6 +245,11 @@ fn list(octets: &[u8]) -> Option<Vec<Vec<u8>>> {
 
 pub(super) fn print(octets: &[u8], out: &mut String) {
     join(params(octets), ' ', out, |(key, value), out| {
+        if key == ECH && value.is_empty() {
+            // Knot reads no `ech` without value, and takes the octets of the wire form as they are.
+            put(out, format_args!("key{key}"));
+            return;
+        }
         put_key(key, out);
         if value.is_empty() {
             return;

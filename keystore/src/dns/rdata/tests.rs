@@ -109,7 +109,7 @@ const GOOD: &[(&str, &str)] = &[
         "2 200100107B1A74DF365639CC39F1D578 AwEA r1.example. r2.test.",
     ),
     ("CSYNC 66 3 A NS AAAA", "66 3 A NS AAAA"),
-    ("CSYNC 0 0", "0 0"),
+    ("CSYNC 0 0", "\\# 6 000000000000"),
     ("NID 10 14:4fff:ff20:ee64", "10 0014:4fff:ff20:ee64"),
     ("L64 10 2001:0DB8:1140:1000", "10 2001:0db8:1140:1000"),
     ("L32 10 10.1.2.0", "10 10.1.2.0"),
@@ -131,6 +131,7 @@ const GOOD: &[(&str, &str)] = &[
     // RFC 9460 appendix D.2, the two spellings of one list.
     ("SVCB 16 foo alpn=\"f\\\\\\\\oo\\\\,bar,h2\"", "16 foo.example. alpn=\"f\\\\\\\\oo\\\\,bar,h2\""),
     ("SVCB 16 foo alpn=f\\\\\\092oo\\092,bar,h2", "16 foo.example. alpn=\"f\\\\\\\\oo\\\\,bar,h2\""),
+    ("HTTPS 1 . ech", "1 . key5"),
     ("HTTPS 1 . dohpath=/dns-query{?dns}", "1 . key7=\"/dns-query{?dns}\""),
     ("WKS \\# 5 C000020106", "192.0.2.1 6"),
     ("WKS 192.0.2.1 TCP smtp 80 telnet 25", "192.0.2.1 6 23 25 80"),
