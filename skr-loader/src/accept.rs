@@ -17,7 +17,7 @@ use keystore::exchange::{
     verify,
 };
 use keystore::keys::files::Found;
-use keystore::keys::{Dnskey, FLAG_REVOKE, FLAG_ZONE, KeyFile};
+use keystore::keys::{Dnskey, FLAG_ZONE, KeyFile};
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
 
@@ -259,7 +259,7 @@ fn check_unknown_keys(
     let mut known = HashMap::new();
     let mut is_known = |key: &Dnskey| -> bool {
         *known.entry(key.clone()).or_insert_with(|| {
-            let key = Dnskey { flags: key.flags & !FLAG_REVOKE, ..key.clone() };
+            let key = key.unrevoked();
             pinned.iter().chain(announced).any(|anchor| anchor.matches(zone, &key))
         })
     };

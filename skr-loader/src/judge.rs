@@ -259,7 +259,9 @@ fn verify_candidate(
     overrides: &Overrides<'_>,
     now: Timestamp,
 ) -> Result<(VerifiedSkr, Vec<Finding>), Vec<Finding>> {
+    let revoked = evidence.revoked(&skr.bundles, now);
     let mut context = VerifyContext::new(zone, &evidence.anchors);
+    context.revoked = &revoked;
     context.allow_delete = evidence.allow_delete;
     context.allow_gaps = overrides.origin == Origin::Kept;
     if !overrides.force.contains(&CheckId::SkrHorizon) {

@@ -4,12 +4,14 @@
 //! accepted/ZONE/3.received   the dropped file, when it is not what is in force octet for octet (see `accept::join`)
 //! accepted/ZONE/3.skr        the generation
 //! accepted/ZONE/replaced     what removed generations had signed (see [`history`])
+//! accepted/ZONE/revoked      the KSKs that replaced generations have published as revoked (see [`revoked`])
 //! accepted/ZONE/current      "3 <SHA-256>": written last, so that a crash before it leaves generation 2 in force
 //! ```
 //!
 //! **Invariant:** a number that `current` once named is never given out again.
 
 pub mod history;
+pub mod revoked;
 
 use std::collections::BTreeMap;
 use std::fs;

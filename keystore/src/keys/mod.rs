@@ -81,6 +81,12 @@ impl Dnskey {
         self.flags == FLAG_ZONE | FLAG_SEP | FLAG_REVOKE
     }
 
+    /// The same key without the REVOKE flag: what it was before it was revoked.
+    #[must_use]
+    pub fn unrevoked(&self) -> Self {
+        Self { flags: self.flags & !FLAG_REVOKE, ..self.clone() }
+    }
+
     /// RDATA of the DS (or CDS) record for it at `owner`; digest types 1 (SHA-1), 2 (SHA-256), 4 (SHA-384);
     /// `None` for others (RFC 4034 section 5, RFC 4509, RFC 6605).
     #[must_use]

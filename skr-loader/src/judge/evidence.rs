@@ -20,6 +20,7 @@ use crate::operator::Operator;
 use crate::parent::{Asker, Parent};
 use crate::store::ZoneState;
 use crate::store::history::History;
+use crate::store::revoked;
 
 /// Everything besides the SKR itself that a verdict depends on. What is `None` was not asked for, and its checks do not run.
 #[derive(Debug, Default)]
@@ -204,6 +205,15 @@ impl<'a> Evidence<'a> {
             operator: self.operator.as_ref().map(|operator| (operator, self.require_signature)),
             parent: self.parent.as_ref().map(|(parent, meaning)| (parent, *meaning)),
         }
+    }
+
+    /// The KSKs that were published as revoked before a candidate with these bundles begins, by what was in force until then.
+    pub(super) fn revoked(&self, bundles: &[Bundle], now: Timestamp) -> Vec<Dnskey> {
+        let begins = bundles.first().map_or(now, |first| first.inception.max(now));
+        let in_force = self.state.as_deref().and_then(|state| state.in_force.as_ref());
+        let by_now =
+            in_force.map(|in_force| revoked::published(&in_force.bundles, begins)).unwrap_or_default();
+        self.history.revoked().union(&by_now).cloned().collect()
     }
 
     /// The generation in force, when the candidate is the very file that was dropped for it.

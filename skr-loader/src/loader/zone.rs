@@ -12,7 +12,7 @@ use crate::audit::Record;
 use crate::inbox::Dropped;
 use crate::report;
 use crate::status::StoreTrouble;
-use crate::store::{self, CommitError, Digest, InForce, Stored, ZoneState, history};
+use crate::store::{self, CommitError, Digest, InForce, Stored, ZoneState, history, revoked};
 
 /// First and longest pause, in seconds, between two tries to read a store that could not be read.
 const RETRY: (u64, u64) = (1, 60);
@@ -191,6 +191,10 @@ impl Loader {
         let Some(zone) = self.zones.get_mut(name) else { return Err(CommitError::NotRead) };
         let before = zone.held.id();
         let Held::Read { state, damage } = &mut zone.held else { return Err(CommitError::NotRead) };
+        if let Some(replaced) = &state.in_force {
+            revoked::add(&self.store.accepted(), name, revoked::published(&replaced.bundles, now))
+                .map_err(CommitError::NotInForce)?;
+        }
         let result = self.store.commit(name, state, octets, received);
         match &result {
             Err(CommitError::Unread { unread, .. }) if store::may_pass(unread) => {

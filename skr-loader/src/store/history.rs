@@ -2,13 +2,15 @@
 //!
 //! A signature is known by what it signs ([`Mark`]), not by its octets: an SKR that was signed twice has other octets and says the same.
 //!
+//! The KSKs that they have published as revoked are known by [`revoked`].
+//!
 //! ```text
 //! accepted/ZONE/1.skr 2.skr ─┐
 //! accepted/ZONE/replaced ────┴─▶ History: Mark → the generation that had it last
 //! ```
 //! `replaced` keeps the marks of generations whose files were removed, a line each: `<expiration> <generation> <mark in hex>`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -18,10 +20,11 @@ use keystore::config::LoaderConfig;
 use keystore::dns::Name;
 use keystore::durable;
 use keystore::exchange::{Bundle, bind};
+use keystore::keys::Dnskey;
 use keystore::store::{self, StoreError, digest, zone_dir};
 use keystore::time::Timestamp;
 
-use super::{Digest, generation_of, received_path};
+use super::{Digest, generation_of, received_path, revoked};
 use crate::files::{self, FileError, Named, hex};
 
 /// The file of the marks whose generations are gone.
@@ -44,6 +47,7 @@ pub fn marks(bundle: &Bundle) -> impl Iterator<Item = Mark> + '_ {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     marks: HashMap<Mark, u64>,
+    revoked: BTreeSet<Dnskey>,
 }
 
 impl History {
@@ -55,7 +59,7 @@ impl History {
         now: Timestamp,
     ) -> Result<Self, StoreError> {
         let dir = zone_dir(accepted, zone);
-        let mut history = Self::default();
+        let mut history = Self { revoked: revoked::read(accepted, zone)?, ..Self::default() };
         for (mark, line) in read_replaced(&dir)? {
             if line.expiration >= now {
                 history.marks.insert(mark, line.generation);
@@ -77,7 +81,14 @@ impl History {
     /// The marks of `bundles`, as those of `generation`.
     #[cfg(test)]
     pub fn of(bundles: &[Bundle], generation: u64) -> Self {
-        Self { marks: bundles.iter().flat_map(marks).map(|mark| (mark, generation)).collect() }
+        let marks = bundles.iter().flat_map(marks).map(|mark| (mark, generation)).collect();
+        Self { marks, ..Self::default() }
+    }
+
+    /// The KSKs that they have published as revoked.
+    #[must_use]
+    pub const fn revoked(&self) -> &BTreeSet<Dnskey> {
+        &self.revoked
     }
 
     /// The replaced generation that has signed this.

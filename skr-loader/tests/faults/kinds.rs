@@ -181,7 +181,7 @@ fn kind_01_generations_that_were_removed_are_known_still() {
 
 // --- 2: keys that nobody knows --------------------------------------------------------------------------------------
 
-fn anchor(key: &TestKey) -> TrustAnchor {
+pub fn anchor(key: &TestKey) -> TrustAnchor {
     TrustAnchor::Dnskey(key.dnskey.clone())
 }
 
@@ -228,7 +228,7 @@ fn kind_02_a_key_with_the_sep_bit_is_taken_when_it_is_announced_or_pinned() {
 
 // --- 3: revoked KSKs ------------------------------------------------------------------------------------------------
 
-fn revoked(seed: u8) -> TestKey {
+pub fn revoked(seed: u8) -> TestKey {
     let signer = PrivateKey::Raw(vec![seed; 32]).signer(Algorithm::ED25519).unwrap();
     TestKey::new(FLAG_ZONE | FLAG_SEP | FLAG_REVOKE, Arc::from(signer))
 }

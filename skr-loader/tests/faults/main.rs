@@ -11,6 +11,7 @@ mod content;
 mod folder;
 mod kinds;
 mod process;
+mod revocation;
 mod same_verdict;
 #[path = "../common/worst.rs"]
 mod worst;

@@ -31,6 +31,9 @@ pub struct VerifyContext<'a> {
     pub zone: &'a Name,
     /// The pinned KSKs.
     pub anchors: &'a [TrustAnchor],
+    /// KSKs that were published as revoked before the SKR begins, with the REVOKE flag or without it: they vouch for nothing, whatever their
+    /// flags in the SKR are (RFC 5011 section 2.1).
+    pub revoked: &'a [Dnskey],
     /// What the SKR is read for.
     pub purpose: Purpose,
     /// Take the delete form of CDS and CDNSKEY (RFC 8078 section 4), which asks the parent to remove the DS RRset.
@@ -42,12 +45,13 @@ pub struct VerifyContext<'a> {
 }
 
 impl<'a> VerifyContext<'a> {
-    /// Acceptance with the default limits; no CDS deletion, no holes.
+    /// Acceptance with the default limits; no revoked KSKs, no CDS deletion, no holes.
     #[must_use]
     pub fn new(zone: &'a Name, anchors: &'a [TrustAnchor]) -> Self {
         Self {
             zone,
             anchors,
+            revoked: &[],
             purpose: Purpose::Accept,
             allow_delete: false,
             allow_gaps: false,

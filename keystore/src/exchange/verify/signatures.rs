@@ -146,20 +146,27 @@ fn verify_one(
 /// Trusted are the pinned KSKs, and each KSK that an earlier bundle of the same SKR published both in its DNSKEY RRset and
 /// in its CDS or CDNSKEY RRset, these signed by a trusted KSK: that is how the parent learns a new KSK (RFC 7344), and what
 /// lets one SKR carry a KSK rollover to its end. The next SKR starts again from the pinned ones.
+///
+/// A KSK that was published as revoked, before this SKR or in an earlier bundle of it, is not trusted again: resolvers that follow RFC 5011
+/// have lost it for ever (section 2.1).
 struct Trust<'a> {
     subject: &'a Subject<'a>,
     learnt: HashSet<Dnskey>,
+    /// Without the REVOKE flag.
+    revoked: HashSet<Dnskey>,
 }
 
 impl<'a> Trust<'a> {
     fn new(subject: &'a Subject<'a>) -> Self {
-        Self { subject, learnt: HashSet::new() }
+        let revoked = subject.context.revoked.iter().map(Dnskey::unrevoked).collect();
+        Self { subject, learnt: HashSet::new(), revoked }
     }
 
     fn is_trusted(&self, key: &Dnskey) -> bool {
         let context = self.subject.context;
         key.is_ksk()
             && !key.is_revoked_ksk()
+            && !self.revoked.contains(key)
             && (self.learnt.contains(key) || context.anchors.iter().any(|a| a.matches(context.zone, key)))
     }
 
@@ -172,6 +179,7 @@ impl<'a> Trust<'a> {
         report: &mut FindingList,
     ) -> bool {
         let bundle = view.bundle;
+        self.heed_revocations(view, good);
         let vouched = |rtype: Rtype| {
             good.iter().any(|(covered, place)| *covered == rtype && self.is_trusted(&view.keys[*place].key))
         };
@@ -193,12 +201,23 @@ impl<'a> Trust<'a> {
         true
     }
 
+    /// A KSK with the REVOKE flag that signs the DNSKEY RRset itself is revoked, whoever else signs. A superseded bundle is never published.
+    fn heed_revocations(&mut self, view: &BundleView<'_>, good: &[(Rtype, usize)]) {
+        if view.superseded {
+            return;
+        }
+        let signers = good.iter().filter(|(covered, _)| *covered == Rtype::DNSKEY);
+        let revoked = signers.map(|(_, place)| &view.keys[*place].key).filter(|key| key.is_revoked_ksk());
+        self.revoked.extend(revoked.map(Dnskey::unrevoked));
+    }
+
     /// Why no trusted KSK signs, for the operator.
     fn why_unknown(&self, view: &BundleView<'_>) -> String {
         let ksks: Vec<_> = view.keys.iter().filter(|kv| kv.key.is_ksk()).collect();
         let pinned =
             self.subject.context.anchors.iter().map(|a| a.tag().to_string()).collect::<Vec<_>>().join(", ");
         let in_set = ksks.iter().map(|kv| kv.tag.to_string()).collect::<Vec<_>>().join(", ");
+        let again = ksks.iter().find(|kv| self.revoked.contains(&kv.key));
         if pinned.is_empty() {
             "no KSK is pinned for the zone; pin the DS or DNSKEY of its KSK".to_owned()
         } else if ksks.is_empty() {
@@ -208,6 +227,11 @@ impl<'a> Trust<'a> {
         } else if ksks.iter().any(|kv| self.is_trusted(&kv.key)) {
             "no good signature by a trusted KSK covers the DNSKEY RRset; was the KSK active at that time?"
                 .to_owned()
+        } else if let Some(again) = again {
+            format!(
+                "KSK {} was published as revoked, and is trusted never again (RFC 5011 section 2.1); sign with another one (pinned: {pinned})",
+                again.tag
+            )
         } else {
             format!(
                 "no trusted KSK is in the DNSKEY RRset (pinned: {pinned}; in the set: {in_set}); if the KSK was rolled, \

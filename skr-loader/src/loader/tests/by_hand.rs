@@ -4,8 +4,9 @@ use keystore::check::CheckId;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use keystore::exchange::{VerifyContext, bind, verify};
-use keystore::keys::{KeyFile, Timing};
+use keystore::crypto::{Algorithm, PrivateKey};
+use keystore::exchange::{TrustAnchor, VerifyContext, bind, verify};
+use keystore::keys::{FLAG_REVOKE, FLAG_SEP, FLAG_ZONE, KeyFile, Timing};
 
 use super::*;
 use crate::checks::FORCEABLE;
@@ -350,6 +351,41 @@ fn the_way_back_keeps_the_dropped_file() {
     assert_eq!(fs::read_to_string(dir.join("4.received")).unwrap(), later);
     assert_eq!(bench.import("b.skr", &later), ImportOutcome::Unchanged { generation: 4 });
     assert_eq!(bench.restart().import("b.skr", &later), ImportOutcome::Unchanged { generation: 4 });
+}
+
+/// Generation 1 is signed by a KSK that generation 2 shows as revoked.
+#[test]
+fn kind_03_nobody_goes_back_to_what_a_revoked_ksk_alone_has_signed() {
+    let old = || TestKey::ksk(9);
+    let signer = PrivateKey::Raw(vec![9; 32]).signer(Algorithm::ED25519).unwrap();
+    let revoked = TestKey::new(FLAG_ZONE | FLAG_SEP | FLAG_REVOKE, Arc::from(signer));
+    let state = StateDir::new();
+    let mut config = state.config();
+    config.zones[0].anchors.push(TrustAnchor::Dnskey(old().dnskey));
+    let metrics = Metrics::new().unwrap();
+    let loader = Loader::new(config, metrics.clone()).unwrap();
+    let mut bench = Bench { state, metrics, loader, now: start() };
+    let first = skr(0).ksk(old()).text();
+    assert_eq!(accepted(&bench.import("a.skr", &first)), 1);
+    let builder = skr(9);
+    let mut second = builder.build();
+    for bundle in &mut second.bundles[..2] {
+        bundle.dnskey.rdatas.push(revoked.dnskey.to_rdata().into());
+        builder.resign(bundle, &[&TestKey::ksk(1), &revoked]);
+    }
+    bench.now = start().plus(12 * DAY);
+    assert_eq!(accepted(&bench.import("b.skr", bind::print_skr(&second, start(), "a test"))), 2);
+    for generation in [2, 3] {
+        // Shown by what is in force, then by what was replaced.
+        let error = bench.roll_back(Some(1), &order(FORCEABLE)).unwrap_err();
+        assert!(checks::rejecting(error.findings()).contains(&CheckId::SkrUnknownKsk), "{error}");
+        let by_hand = bench.by_hand(&first, order(FORCEABLE));
+        assert!(rejecting_ids(&by_hand.outcome).contains(&CheckId::SkrUnknownKsk), "{by_hand:?}");
+        assert_eq!(bench.current().unwrap().0, generation);
+        if generation == 2 {
+            assert_eq!(accepted(&bench.import("c.skr", skr(12).text())), 3);
+        }
+    }
 }
 
 #[test]
