@@ -23,7 +23,7 @@ use keystore::time::Timestamp;
 
 use crate::operator::Operator;
 use crate::parent::Parent;
-use crate::store::history::{History, Mark, marks};
+use crate::store::history::{History, Mark, marked, marks};
 use crate::store::{Digest, InForce, ZoneState};
 
 /// The checks of this module, in the order in which they are reported. `SKR-GAP` is also one of
@@ -77,14 +77,13 @@ pub struct Context<'a> {
 #[must_use]
 pub fn check(skr: &VerifiedSkr, digest: &Digest, context: &Context<'_>, now: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let current = skr.bundles().partition_point(|b| b.inception <= now).saturating_sub(1);
-    let remaining = &skr.bundles()[current..];
+    let remaining = remaining(skr, now);
     check_operator(context.operator, &mut findings);
     check_parent(skr, remaining, context.parent, &mut findings);
     check_unknown_keys(skr.zone(), remaining, context.ksks, &mut findings);
     if let Some(state) = context.state {
         check_replay(skr, digest, state, now, &mut findings);
-        check_older_bundles(remaining, state, context.history, now, &mut findings);
+        check_older_bundles(skr, digest, (state, context.history), now, &mut findings);
         check_chain(skr, state, now, &mut findings);
     }
     if let Some(keys) = context.keys {
@@ -94,6 +93,12 @@ pub fn check(skr: &VerifiedSkr, digest: &Digest, context: &Context<'_>, now: Tim
     check_requests(skr, context.requests, context.multi_signer, &mut findings);
     check_proof(skr, context, now, &mut findings);
     findings
+}
+
+/// The bundle in force at `now`, and those to come.
+fn remaining(skr: &VerifiedSkr, now: Timestamp) -> &[Bundle] {
+    let current = skr.bundles().partition_point(|b| b.inception <= now).saturating_sub(1);
+    &skr.bundles()[current..]
 }
 
 /// SKR-PROVE: see [`prove`]. It rejects by the times in key files only: where they are not known, and where the parent's are
@@ -206,6 +211,7 @@ fn check_parent(
         Parent::Records { .. } => {}
     }
     let zone = skr.zone();
+    let mut told = HashSet::new();
     for (i, bundle) in remaining.iter().enumerate() {
         let signs = |key: &Dnskey| {
             let by_key = |s: &Rrsig| {
@@ -213,8 +219,9 @@ fn check_parent(
             };
             key.is_ksk() && bundle.signatures.iter().any(by_key)
         };
-        let signers: Vec<Dnskey> = bundle.keys().filter(signs).collect();
-        if signers.iter().any(|key| parent.vouches_for(zone, key)) {
+        let signers: BTreeSet<Dnskey> = bundle.keys().filter(signs).collect();
+        // Bundles with the same signers say the same.
+        if signers.iter().any(|key| parent.vouches_for(zone, key)) || !told.insert(signers.clone()) {
             continue;
         }
         let names: Vec<String> = signers.iter().map(key_name).collect();
@@ -237,13 +244,11 @@ fn check_parent(
             let what = format!("KSK {} signs, and {}", names.join(", "), parent.describe());
             (meaning == ParentCheck::Reject, what)
         };
-        findings.push(if rejects {
-            Finding::reject(CheckId::SkrParentDs, Some(bundle.inception), what)
-        } else {
-            Finding::warning(CheckId::SkrParentDs, Some(bundle.inception), what)
-        });
-        // The bundles behind it say the same.
-        return;
+        if rejects {
+            findings.push(Finding::reject(CheckId::SkrParentDs, Some(bundle.inception), what));
+            return;
+        }
+        findings.push(Finding::warning(CheckId::SkrParentDs, Some(bundle.inception), what));
     }
 }
 
@@ -282,14 +287,19 @@ fn check_unknown_keys(
 /// SKR-REPLAY: no bundle from now on holds what an older generation had signed and the one in force has not, whatever the file looks
 /// like; and it is not a part of what is in force.
 fn check_older_bundles(
-    remaining: &[Bundle],
-    state: &ZoneState,
-    history: Option<&History>,
+    skr: &VerifiedSkr,
+    digest: &Digest,
+    (state, history): (&ZoneState, Option<&History>),
     now: Timestamp,
     findings: &mut Vec<Finding>,
 ) {
+    let remaining = remaining(skr, now);
     let in_force = state.in_force.as_ref();
-    let current: HashSet<Mark> = in_force.map_or(&[][..], |f| &f.bundles).iter().flat_map(marks).collect();
+    let current: HashSet<Mark> = match (in_force, history) {
+        (Some(in_force), _) => in_force.bundles.iter().flat_map(marks).collect(),
+        (None, Some(history)) => history.marks_of_lost(digest, skr.bundles().iter().flat_map(marks)),
+        (None, None) => HashSet::new(),
+    };
     let of_older = |bundle: &Bundle| {
         marks(bundle).filter(|mark| !current.contains(mark)).find_map(|mark| history?.generation_of(&mark))
     };
@@ -308,7 +318,13 @@ fn check_older_bundles(
     // One that ends earlier was told of above.
     let ends_with = |f: &&InForce| now <= end_of(&f.bundles) && end_of(remaining) >= end_of(&f.bundles);
     let Some(in_force) = in_force.filter(ends_with) else { return };
-    let is_new = |bundle: &Bundle| marks(bundle).any(|mark| !current.contains(&mark));
+    // What counts is what a trusted KSK has signed: anybody who holds a ZSK can add a signature by it.
+    let by_trusted = |bundle: &Bundle, s: &Rrsig| {
+        bundle.keys().any(|key| (key.tag(), key.algorithm) == (s.key_tag, s.algorithm) && skr.trusts(&key))
+    };
+    let is_new = |bundle: &Bundle| {
+        marked(bundle).any(|(mark, signature)| !current.contains(&mark) && by_trusted(bundle, signature))
+    };
     if !remaining.iter().any(is_new) && !is_same_schedule(remaining, &in_force.bundles, now) {
         let what = format!(
             "everything in it was signed for generation {}, which is in force, and it is another choice of that; drop the SKR as it was signed",

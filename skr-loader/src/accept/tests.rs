@@ -215,6 +215,46 @@ fn skr_parent_ds() {
     assert_eq!(check(&verified(&plain, start()), &[0; 32], &Context::default(), start()), [], "not asked");
 }
 
+/// KSK 1 signs two bundles, 5 the two after them, 7 the last one.
+#[test]
+fn skr_parent_ds_looks_at_every_change_of_the_signers() {
+    use keystore::config::ParentCheck::{Reject, Warn};
+
+    let at = |bundle: u64| start().plus(9 * bundle * DAY);
+    let during = |from, to| (at(from), at(to));
+    let roll = |named: &[u8]| {
+        let builder = skr(0)
+            .ksk_during(TestKey::ksk(KSK), during(0, 5), during(0, 2))
+            .ksk_during(TestKey::ksk(5), during(0, 5), during(2, 4))
+            .ksk_during(TestKey::ksk(7), during(0, 5), during(4, 5));
+        let mut skr = builder.build();
+        for bundle in &mut skr.bundles[..2] {
+            let keys: Vec<Dnskey> = named.iter().map(|seed| TestKey::ksk(*seed).dnskey).collect();
+            let cds = keys.iter().map(|key| key.ds_rdata(&zone(), 2).unwrap().into()).collect();
+            bundle.cds.as_mut().unwrap().rdatas = cds;
+            bundle.cdnskey.as_mut().unwrap().rdatas = keys.iter().map(|key| key.to_rdata().into()).collect();
+            builder.resign(bundle, &[&TestKey::ksk(KSK)]);
+        }
+        let anchors = builder.anchors();
+        verify(skr, &VerifyContext::new(&zone(), &anchors), start()).unwrap()
+    };
+    let ds = TestKey::ksk(KSK).dnskey.ds_rdata(&zone(), 2).unwrap();
+    let parent = Parent::Records { ds: vec![ds], authentic: true };
+    for (what, named, meaning, rejected, warned) in [
+        ("both are announced", &[KSK, 5, 7][..], Reject, vec![], vec![at(2), at(4)]),
+        ("the second one is not", &[KSK, 5], Reject, vec![at(4)], vec![at(2)]),
+        ("none is", &[KSK], Reject, vec![at(2)], vec![]),
+        ("none is, to warn", &[KSK], Warn, vec![], vec![at(2), at(4)]),
+    ] {
+        let context = Context { parent: Some((&parent, meaning)), ..Context::default() };
+        let found = check(&roll(named), &[0; 32], &context, start());
+        let places = |rejects| -> Vec<Timestamp> {
+            found.iter().filter(|f| f.rejects() == rejects).map(|f| f.bundle.unwrap()).collect()
+        };
+        assert_eq!((places(true), places(false)), (rejected, warned), "{what}: {found:?}");
+    }
+}
+
 #[test]
 fn skr_no_private_key_looks_at_the_bundles_that_remain() {
     let dir = tempfile::tempdir().unwrap();

@@ -10,14 +10,14 @@
 //! ```
 //! `replaced` keeps the marks of generations whose files were removed, a line each: `<expiration> <generation> <mark in hex>`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use keystore::config::LoaderConfig;
-use keystore::dns::Name;
+use keystore::dns::{Name, Rrsig};
 use keystore::durable;
 use keystore::exchange::{Bundle, bind};
 use keystore::keys::Dnskey;
@@ -37,9 +37,14 @@ pub type Mark = Digest;
 
 /// The marks of the signatures of a bundle.
 pub fn marks(bundle: &Bundle) -> impl Iterator<Item = Mark> + '_ {
+    marked(bundle).map(|(mark, _)| mark)
+}
+
+/// The signatures of a bundle, each with its mark.
+pub fn marked(bundle: &Bundle) -> impl Iterator<Item = (Mark, &Rrsig)> {
     bundle.signatures.iter().filter_map(|signature| {
         let rrset = bundle.rrsets().find(|rrset| rrset.rtype == signature.covered)?;
-        Some(digest(&signature.signed_data(rrset)))
+        Some((digest(&signature.signed_data(rrset)), signature))
     })
 }
 
@@ -48,10 +53,21 @@ pub fn marks(bundle: &Bundle) -> impl Iterator<Item = Mark> + '_ {
 pub struct History {
     marks: HashMap<Mark, u64>,
     revoked: BTreeSet<Dnskey>,
+    lost: Lost,
+}
+
+/// What is known of the generation that was in force and does not read any more: whoever drops its SKR again repairs the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Lost {
+    /// SHA-256 of its file, and of the file that was dropped for it.
+    digests: HashSet<Digest>,
+    /// What its file says, where nobody but the file can tell that it was in force.
+    marks: HashSet<Mark>,
 }
 
 impl History {
-    /// Reads the generations before `in_force`, or before the newest one where none is in force. What has expired by `now` is left out.
+    /// Reads the generations before `in_force`. Where that does not read: before the one that `current` names, or, without a word of that, before
+    /// the newest one. What has expired by `now` is left out.
     pub fn read(
         accepted: &Path,
         zone: &Name,
@@ -66,7 +82,16 @@ impl History {
             }
         }
         let mut generations = generations(&dir)?;
-        let end = in_force.or_else(|| generations.last().copied()).unwrap_or(0);
+        let end = match in_force {
+            Some(in_force) => in_force,
+            None => {
+                let named = named(&dir)?;
+                let end = named.map(|(generation, _)| generation).or_else(|| generations.last().copied());
+                let end = end.unwrap_or(0);
+                history.lost = Lost::read(&dir, zone, end, named.map(|(_, digest)| digest))?;
+                end
+            }
+        };
         generations.retain(|generation| *generation < end);
         for generation in generations {
             for (mark, line) in marks_of_file(&dir, zone, generation)? {
@@ -85,6 +110,13 @@ impl History {
         Self { marks, ..Self::default() }
     }
 
+    /// What the generation has signed that was in force and does not read any more, as far as that is known. A file of the digest `candidate`
+    /// that holds `its` marks is its SKR, when the digest says so.
+    #[must_use]
+    pub fn marks_of_lost(&self, candidate: &Digest, its: impl Iterator<Item = Mark>) -> HashSet<Mark> {
+        if self.lost.digests.contains(candidate) { its.collect() } else { self.lost.marks.clone() }
+    }
+
     /// The KSKs that they have published as revoked.
     #[must_use]
     pub const fn revoked(&self) -> &BTreeSet<Dnskey> {
@@ -95,6 +127,19 @@ impl History {
     #[must_use]
     pub fn generation_of(&self, mark: &Mark) -> Option<u64> {
         self.marks.get(mark).copied()
+    }
+}
+
+impl Lost {
+    /// `named` is the digest in `current`. A file with another one was altered, and does not count.
+    fn read(dir: &Path, zone: &Name, generation: u64, named: Option<Digest>) -> Result<Self, StoreError> {
+        let mut lost = Self { digests: named.into_iter().collect(), ..Self::default() };
+        lost.digests.extend(read_plain(&received_path(dir, generation))?.map(|octets| digest(&octets)));
+        if named.is_none() {
+            lost.digests.extend(read_plain(&store::skr_path(dir, generation))?.map(|octets| digest(&octets)));
+            lost.marks = marks_of_file(dir, zone, generation)?.into_keys().collect();
+        }
+        Ok(lost)
     }
 }
 
@@ -166,6 +211,22 @@ fn age(path: &Path, now: Timestamp) -> Option<u64> {
     now.secs().checked_sub(written)
 }
 
+/// The generation that `current` names, and its digest; `None` where it is gone or altered.
+fn named(dir: &Path) -> Result<Option<(u64, Digest)>, StoreError> {
+    Ok(read_plain(&dir.join(store::CURRENT))?.and_then(|octets| store::parse_current(&octets)))
+}
+
+/// The octets of a file; `None` where it is not there, or is no plain file.
+fn read_plain(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    match files::read(path, Named::ByDrop, store::MAX_SKR_OCTETS) {
+        Ok(file) => Ok(Some(file.octets)),
+        Err(FileError::Io(source)) if source.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::Io { path: path.to_owned(), source })
+        }
+        Err(_) => Ok(None),
+    }
+}
+
 /// The numbers of the generations in the folder, in order.
 fn generations(dir: &Path) -> Result<Vec<u64>, StoreError> {
     let io = |source| StoreError::Io { path: dir.to_owned(), source };
@@ -193,22 +254,16 @@ struct Line {
 
 fn marks_of_file(dir: &Path, zone: &Name, generation: u64) -> Result<HashMap<Mark, Line>, StoreError> {
     let path = store::skr_path(dir, generation);
-    let octets = match files::read(&path, Named::ByDrop, store::MAX_SKR_OCTETS) {
-        Ok(file) => file.octets,
-        Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
-        Err(FileError::Io(source)) => return Err(StoreError::Io { path, source }),
-        // Altered from outside: what it had signed is not known any more.
-        Err(error) => {
-            tracing::warn!(file = %path.display(), %error, "an old generation does not read");
-            return Ok(HashMap::new());
-        }
-    };
+    let Some(octets) = read_plain(&path)? else { return Ok(HashMap::new()) };
+    // Altered from outside: what it had signed is not known any more.
     let Ok(skr) = bind::parse_skr(&octets, zone) else {
         tracing::warn!(file = %path.display(), "an old generation does not read");
         return Ok(HashMap::new());
     };
-    let line = |bundle: &Bundle| Line { expiration: bundle.expiration(), generation };
-    Ok(skr.bundles.iter().flat_map(|bundle| marks(bundle).map(move |mark| (mark, line(bundle)))).collect())
+    // Each signature counts until its own end: without the one that ends first, the others can be replayed still.
+    let line = |bundle: &Bundle, s: &Rrsig| Line { expiration: s.expires(bundle.inception), generation };
+    let of = |bundle| marked(bundle).map(move |(mark, signature)| (mark, line(bundle, signature)));
+    Ok(skr.bundles.iter().flat_map(of).collect())
 }
 
 fn read_replaced(dir: &Path) -> Result<HashMap<Mark, Line>, StoreError> {

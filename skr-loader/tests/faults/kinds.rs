@@ -15,17 +15,17 @@ use crate::content::request_written;
 
 const NEVER: (Timestamp, Timestamp) = (Timestamp::EPOCH, Timestamp::EPOCH);
 /// The ZSK that takes the place of the one that was lost.
-const NEW_ZSK: u8 = 5;
+pub const NEW_ZSK: u8 = 5;
 
 // --- 1: replayed and spliced SKRs -----------------------------------------------------------------------------------
 
 /// The SKR of an emergency: the same moments as generation 1, another ZSK.
-fn emergency() -> SkrBuilder {
+pub fn emergency() -> SkrBuilder {
     skr(0).zsk(TestKey::zsk(NEW_ZSK).dnskey)
 }
 
 /// Generation 1 was replaced by that of an emergency.
-fn after_an_emergency() -> Bench {
+pub fn after_an_emergency() -> Bench {
     let mut bench = Bench::new();
     write_key(&bench.path("keys"), &TestKey::zsk(NEW_ZSK), NEW_ZSK, Timing::default());
     assert_eq!(accepted(&bench.import("emergency.skr", emergency().text())), 2);

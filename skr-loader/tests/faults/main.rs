@@ -10,6 +10,7 @@ mod bench;
 mod content;
 mod folder;
 mod kinds;
+mod older;
 mod process;
 mod revocation;
 mod same_verdict;

@@ -110,6 +110,7 @@ pub struct VerifiedSkr {
     zone: Name,
     bundles: Vec<Bundle>,
     warnings: Vec<SkrFinding>,
+    trusted: HashSet<Dnskey>,
 }
 
 impl VerifiedSkr {
@@ -123,6 +124,12 @@ impl VerifiedSkr {
     #[must_use]
     pub fn bundles(&self) -> &[Bundle] {
         &self.bundles
+    }
+
+    /// True for a KSK that vouches for a bundle of it: pinned, or learnt from earlier bundles, and not revoked.
+    #[must_use]
+    pub fn trusts(&self, key: &Dnskey) -> bool {
+        self.trusted.contains(key)
     }
 
     /// What the checks found that does not reject.
@@ -160,24 +167,33 @@ pub fn verify(
     context: &VerifyContext<'_>,
     now: Timestamp,
 ) -> Result<VerifiedSkr, Vec<SkrFinding>> {
-    let findings = findings(&skr, context, now);
+    let (findings, trusted) = examine(&skr, context, now);
     if findings.iter().any(SkrFinding::rejects) {
         return Err(findings);
     }
     let superseded = times::superseded(&skr.bundles);
     let bundles = skr.bundles.into_iter().zip(superseded).filter(|(_, gone)| !gone).map(|(b, _)| b).collect();
-    Ok(VerifiedSkr { zone: skr.zone, bundles, warnings: findings })
+    Ok(VerifiedSkr { zone: skr.zone, bundles, warnings: findings, trusted })
 }
 
 /// Everything that the checks find in an SKR, warnings included.
 #[must_use]
 pub fn findings(skr: &UnverifiedSkr, context: &VerifyContext<'_>, now: Timestamp) -> Vec<SkrFinding> {
+    examine(skr, context, now).0
+}
+
+/// Everything that the checks find, and the KSKs that vouch for a bundle.
+fn examine(
+    skr: &UnverifiedSkr,
+    context: &VerifyContext<'_>,
+    now: Timestamp,
+) -> (Vec<SkrFinding>, HashSet<Dnskey>) {
     let mut report = FindingList::default();
     check_limits(skr, &mut report);
     check_not_empty(skr, &mut report);
     if report.rejects() {
         // Nothing to look at, or more than is worth the time.
-        return report.into_findings();
+        return (report.into_findings(), HashSet::new());
     }
     let subject = Subject::new(skr, context, now);
     records::check_zone(&subject, &mut report);
@@ -197,8 +213,8 @@ pub fn findings(skr: &UnverifiedSkr, context: &VerifyContext<'_>, now: Timestamp
     times::check_overlap(&subject, &mut report);
     times::check_expired(&subject, &mut report);
     times::check_horizon(&subject, &mut report);
-    signatures::check_signatures(&subject, &mut report);
-    report.into_findings()
+    let trusted = signatures::check_signatures(&subject, &mut report);
+    (report.into_findings(), trusted)
 }
 
 /// SKR-LIMITS: bundles, keys and signatures stay below their limits, so that no file takes the verifier's time.

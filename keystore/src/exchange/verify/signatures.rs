@@ -19,8 +19,8 @@ const MAX_BAD: usize = 32;
 /// good signatures of the past takes no more time either.
 const MAX_TRIED_IN_VAIN: usize = 512;
 
-/// SKR-BAD-SIGNATURE and SKR-UNKNOWN-KSK, bundle by bundle.
-pub(super) fn check_signatures(subject: &Subject<'_>, report: &mut FindingList) {
+/// SKR-BAD-SIGNATURE and SKR-UNKNOWN-KSK, bundle by bundle. Gives the trusted KSKs that vouch for a bundle.
+pub(super) fn check_signatures(subject: &Subject<'_>, report: &mut FindingList) -> HashSet<Dnskey> {
     let mut trust = Trust::new(subject);
     let in_vain = report.rejects();
     let (mut bad, mut tried) = (0, 0);
@@ -31,7 +31,7 @@ pub(super) fn check_signatures(subject: &Subject<'_>, report: &mut FindingList) 
                 Some(batch[0].bundle),
                 "the signatures from here on were not tried, since other checks reject the SKR",
             );
-            return;
+            return trust.vouched;
         }
         tried += batch.iter().map(|view| view.bundle.signatures.len()).sum::<usize>();
         let verdicts: Vec<_> = batch.par_iter().map(|view| verify_bundle(subject, view)).collect();
@@ -50,9 +50,10 @@ pub(super) fn check_signatures(subject: &Subject<'_>, report: &mut FindingList) 
                 CheckId::SkrBadSignature,
                 "too many signatures that are bad or not by a trusted KSK; the rest was not tried",
             );
-            return;
+            return trust.vouched;
         }
     }
+    trust.vouched
 }
 
 /// What became of the signatures of one bundle.
@@ -154,12 +155,14 @@ struct Trust<'a> {
     learnt: HashSet<Dnskey>,
     /// Without the REVOKE flag.
     revoked: HashSet<Dnskey>,
+    /// Those that have signed the DNSKEY RRset of a bundle when they were trusted.
+    vouched: HashSet<Dnskey>,
 }
 
 impl<'a> Trust<'a> {
     fn new(subject: &'a Subject<'a>) -> Self {
         let revoked = subject.context.revoked.iter().map(Dnskey::unrevoked).collect();
-        Self { subject, learnt: HashSet::new(), revoked }
+        Self { subject, learnt: HashSet::new(), revoked, vouched: HashSet::new() }
     }
 
     fn is_trusted(&self, key: &Dnskey) -> bool {
@@ -187,6 +190,9 @@ impl<'a> Trust<'a> {
             report.reject(CheckId::SkrUnknownKsk, Some(bundle), self.why_unknown(view));
             return false;
         }
+        let signers = good.iter().filter(|(covered, _)| *covered == Rtype::DNSKEY);
+        let signers = signers.map(|(_, place)| &view.keys[*place].key);
+        let trusted: Vec<Dnskey> = signers.filter(|key| self.is_trusted(key)).cloned().collect();
         let mut all_vouched = true;
         for rrset in bundle.rrsets().filter(|r| r.rtype != Rtype::DNSKEY && !vouched(r.rtype)) {
             all_vouched = false;
@@ -198,6 +204,7 @@ impl<'a> Trust<'a> {
                 view.keys.iter().map(|kv| &kv.key).filter(|k| is_named(view, k)).cloned().collect();
             self.learnt.extend(named);
         }
+        self.vouched.extend(trusted);
         true
     }
 
