@@ -223,6 +223,8 @@ fn examine(
         found.retain(|finding| finding.id != CheckId::SkrReplay);
     }
     findings.extend(found);
+    let damage = evidence.history.damage().iter();
+    findings.extend(damage.map(|what| Finding::reject(CheckId::SkrReplay, None, what.clone())));
     let coverage = Coverage::at(skr.bundles(), now);
     if overrides.origin == Origin::Kept && coverage.is_none_or(|c| c.active.is_none()) {
         let what = "none of its bundles is in force now, with signatures that are valid; ask for a new SKR";

@@ -154,7 +154,12 @@ impl<'a> Evidence<'a> {
         let keys = sources.keys(zone)?;
         let wanted: HashSet<Dnskey> = candidate.skr.bundles.iter().flat_map(|b| b.keys()).collect();
         let in_force = state.in_force.as_ref().map(|f| f.generation);
-        let history = History::read(&config.state_dir.join("accepted"), &zone.name, in_force, now)?;
+        let accepted = config.state_dir.join("accepted");
+        let history = match origin {
+            Origin::Received => History::read(&accepted, &zone.name, in_force, now)?,
+            // That it is an older one is what is asked for.
+            Origin::Kept => History::read_revoked(&accepted, &zone.name)?,
+        };
         let (requests, operator) = match origin {
             Origin::Received => (requests::open(&config.state_dir, &zone.name, now), operator),
             // It answers none of them, and was signed when it was accepted.

@@ -29,7 +29,7 @@ use crate::files::{self, FileError, Named, hex};
 
 /// The file of the marks whose generations are gone.
 const REPLACED: &str = "replaced";
-/// Longest such file, in octets. A line has some ninety.
+/// Longest such file, in octets. A line has some ninety. Generations whose marks have no room in it are not removed.
 const MAX_OCTETS: u64 = 64 << 20;
 
 /// SHA-256 of what a signature signs: its own times and key tag, and the RRset (RFC 4034 section 3.1.8.1).
@@ -54,6 +54,8 @@ pub struct History {
     marks: HashMap<Mark, u64>,
     revoked: BTreeSet<Dnskey>,
     lost: Lost,
+    /// What was altered from outside, so that it does not tell everything.
+    damage: Vec<String>,
 }
 
 /// What is known of the generation that was in force and does not read any more: whoever drops its SKR again repairs the store.
@@ -75,8 +77,15 @@ impl History {
         now: Timestamp,
     ) -> Result<Self, StoreError> {
         let dir = zone_dir(accepted, zone);
-        let mut history = Self { revoked: revoked::read(accepted, zone)?, ..Self::default() };
-        for (mark, line) in read_replaced(&dir)? {
+        let mut history = Self::read_revoked(accepted, zone)?;
+        let replaced = match read_replaced(&dir) {
+            Err(error @ StoreError::Damaged { .. }) => {
+                history.damage.push(error.to_string());
+                HashMap::new()
+            }
+            replaced => replaced?,
+        };
+        for (mark, line) in replaced {
             if line.expiration >= now {
                 history.marks.insert(mark, line.generation);
             }
@@ -101,6 +110,19 @@ impl History {
             }
         }
         Ok(history)
+    }
+
+    /// Reads only which KSKs they have published as revoked.
+    pub fn read_revoked(accepted: &Path, zone: &Name) -> Result<Self, StoreError> {
+        let (revoked, damage) = revoked::read(accepted, zone)?;
+        let damage = damage.iter().map(ToString::to_string).collect();
+        Ok(Self { revoked, damage, ..Self::default() })
+    }
+
+    /// What was altered from outside: nobody knows whether what it told of would forbid an SKR.
+    #[must_use]
+    pub fn damage(&self) -> &[String] {
+        &self.damage
     }
 
     /// The marks of `bundles`, as those of `generation`.
@@ -194,7 +216,7 @@ pub fn prune(
         let marks = marks_of_file(&dir, zone, *generation)?;
         replaced.extend(marks.into_iter().filter(|(_, line)| line.expiration >= now));
     }
-    write_replaced(&dir, &replaced)?;
+    write_replaced(&dir, &replaced, MAX_OCTETS)?;
     let paths: Vec<PathBuf> = gone
         .iter()
         .flat_map(|generation| [store::skr_path(&dir, *generation), received_path(&dir, *generation)])
@@ -287,10 +309,11 @@ fn read_replaced(dir: &Path) -> Result<HashMap<Mark, Line>, StoreError> {
 }
 
 fn altered(path: PathBuf) -> StoreError {
-    StoreError::Damaged { path, what: "it was altered from outside; restore it, or move it away" }
+    let what = "it was altered from outside, and does not tell any more what older generations had signed; restore it, or move it away";
+    StoreError::Damaged { path, what }
 }
 
-fn write_replaced(dir: &Path, lines: &HashMap<Mark, Line>) -> Result<(), StoreError> {
+fn write_replaced(dir: &Path, lines: &HashMap<Mark, Line>, limit: u64) -> Result<(), StoreError> {
     let path = dir.join(REPLACED);
     let mut sorted: Vec<_> =
         lines.iter().map(|(mark, l)| (l.expiration.secs(), l.generation, mark)).collect();
@@ -299,7 +322,12 @@ fn write_replaced(dir: &Path, lines: &HashMap<Mark, Line>) -> Result<(), StoreEr
         let _ = writeln!(text, "{expiration} {generation} {}", hex(mark));
         text
     });
-    durable::write(&path, text.as_bytes(), super::SKR_MODE).map_err(|source| StoreError::Io { path, source })
+    let written = if text.len() as u64 > limit {
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("would be larger than {limit} octets")))
+    } else {
+        durable::write(&path, text.as_bytes(), super::SKR_MODE)
+    };
+    written.map_err(|source| StoreError::Io { path, source })
 }
 
 #[cfg(test)]
@@ -364,10 +392,18 @@ mod tests {
             |days| History::read(dir.path(), &zone(), Some(3), start().plus(days * DAY)).unwrap().marks.len();
         assert!(read(1) > read(40) && read(40) > 0 && read(200) == 0, "{} {}", read(1), read(40));
         // A damaged file is no empty one.
-        fs::write(zone_dir(dir.path(), &zone()).join(REPLACED), "garbage\n").unwrap();
-        assert!(matches!(
-            History::read(dir.path(), &zone(), Some(3), start()),
-            Err(StoreError::Damaged { .. })
-        ));
+        let of_zone = zone_dir(dir.path(), &zone());
+        let good = fs::read_to_string(of_zone.join(REPLACED)).unwrap();
+        fs::write(of_zone.join(REPLACED), "garbage\n").unwrap();
+        let read = History::read(dir.path(), &zone(), Some(3), start()).unwrap();
+        assert!(matches!(read.damage(), [what] if what.contains("replaced")), "{:?}", read.damage());
+        assert!(prune(dir.path(), &zone(), 3, keep, start()).unwrap().is_empty(), "nothing is to be removed");
+        // What is written is read back, however much it is.
+        fs::write(of_zone.join(REPLACED), &good).unwrap();
+        let lines = read_replaced(&of_zone).unwrap();
+        let octets = good.len() as u64;
+        assert!(write_replaced(&of_zone, &lines, octets - 1).is_err());
+        assert_eq!(fs::read_to_string(of_zone.join(REPLACED)).unwrap(), good);
+        write_replaced(&of_zone, &lines, octets).unwrap();
     }
 }

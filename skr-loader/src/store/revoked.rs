@@ -6,7 +6,6 @@
 //! The generation in force shows what it has published itself. When it is replaced, what it has published by then is written here first.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
@@ -31,38 +30,59 @@ pub fn published(bundles: &[Bundle], until: Timestamp) -> BTreeSet<Dnskey> {
     begun.flat_map(Bundle::keys).filter(Dnskey::is_revoked_ksk).collect()
 }
 
-/// The KSKs that replaced generations of `zone` have published as revoked.
-pub fn read(accepted: &Path, zone: &Name) -> Result<BTreeSet<Dnskey>, StoreError> {
+/// The KSKs that replaced generations of `zone` have published as revoked, and what is damaged in their file: the lines that read count still.
+pub fn read(accepted: &Path, zone: &Name) -> Result<(BTreeSet<Dnskey>, Option<StoreError>), StoreError> {
     let path = zone_dir(accepted, zone).join(REVOKED);
-    let octets = match files::read(&path, Named::ByDrop, MAX_OCTETS) {
-        Ok(file) => file.octets,
-        Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+    let what = "it was altered from outside, and does not tell any more which KSKs were revoked; restore it, or move it away";
+    let octets = match read_octets(&path) {
         Err(FileError::Io(source)) => return Err(StoreError::Io { path, source }),
-        Err(_) => Vec::from([0xff]),
+        Err(_) => return Ok((BTreeSet::new(), Some(StoreError::Damaged { path, what }))),
+        Ok(octets) => octets,
     };
-    let text = String::from_utf8(octets).ok();
-    let keys = text.as_deref().and_then(|text| text.lines().map(parse).collect());
-    keys.ok_or(StoreError::Damaged { path, what: "it was altered from outside; restore it, or move it away" })
+    let text = String::from_utf8_lossy(&octets);
+    let keys: Vec<Option<Dnskey>> = text.lines().map(parse).collect();
+    let damage = keys.iter().any(Option::is_none).then_some(StoreError::Damaged { path, what });
+    Ok((keys.into_iter().flatten().collect(), damage))
 }
 
-/// Adds keys to those of [`read`]; they are on disk afterwards.
+/// Adds keys to those of [`read`]; they are on disk afterwards. What is damaged stays as it is.
 pub fn add(accepted: &Path, zone: &Name, keys: BTreeSet<Dnskey>) -> Result<(), StoreError> {
     if keys.is_empty() {
         return Ok(());
     }
-    let mut all = read(accepted, zone)?;
-    let before = all.len();
-    all.extend(keys);
-    if all.len() == before {
+    let (known, _) = read(accepted, zone)?;
+    let path = zone_dir(accepted, zone).join(REVOKED);
+    let mut octets = match read_octets(&path) {
+        Err(FileError::Io(source)) => return Err(StoreError::Io { path, source }),
+        Err(_) => {
+            let what =
+                "it is no plain file, and KSKs that were revoked are to be written to it; move it away";
+            return Err(StoreError::Damaged { path, what });
+        }
+        Ok(octets) => octets,
+    };
+    let new: Vec<&Dnskey> = keys.difference(&known).collect();
+    if new.is_empty() {
         return Ok(());
     }
-    let text = all.iter().fold(String::new(), |mut text, key| {
+    if !octets.is_empty() && !octets.ends_with(b"\n") {
+        octets.push(b'\n');
+    }
+    let lines = new.into_iter().map(|key| {
         let public_key = BASE64.encode(&key.public_key);
-        let _ = writeln!(text, "{} {} {} {public_key}", key.flags, key.protocol, key.algorithm.0);
-        text
+        format!("{} {} {} {public_key}\n", key.flags, key.protocol, key.algorithm.0)
     });
-    let path = zone_dir(accepted, zone).join(REVOKED);
-    durable::write(&path, text.as_bytes(), super::SKR_MODE).map_err(|source| StoreError::Io { path, source })
+    octets.extend(lines.collect::<String>().into_bytes());
+    durable::write(&path, &octets, super::SKR_MODE).map_err(|source| StoreError::Io { path, source })
+}
+
+/// Nothing where there is no such file.
+fn read_octets(path: &Path) -> Result<Vec<u8>, FileError> {
+    match files::read(path, Named::ByDrop, MAX_OCTETS) {
+        Ok(file) => Ok(file.octets),
+        Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 fn parse(line: &str) -> Option<Dnskey> {

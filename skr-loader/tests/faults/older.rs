@@ -91,7 +91,8 @@ fn kind_01_a_signature_that_no_trusted_ksk_made_makes_nothing_new() {
     let builder = skr(0).validity(30 * DAY).ksk(TestKey::ksk(KSK)).ksk_during(left.clone(), late, late);
     assert_eq!(accepted(&bench.import("good.skr", builder.text())), 1);
     let signed_too = |bundle: &mut Bundle, key: &TestKey| {
-        let signature = key.sign(&bundle.dnskey, bundle.inception, bundle.inception.plus(20 * DAY));
+        let signature =
+            key.sign(&bundle.dnskey, bundle.inception.minus(3600), bundle.inception.plus(20 * DAY));
         bundle.signatures.push(signature);
     };
     let without_a_bundle: fn(&mut UnverifiedSkr) = |skr| drop(skr.bundles.remove(1));

@@ -388,6 +388,39 @@ fn kind_03_nobody_goes_back_to_what_a_revoked_ksk_alone_has_signed() {
     }
 }
 
+/// What was altered from outside is a finding that a person can overrule, and stops no rollback that does not need it.
+#[test]
+fn kind_01_a_damaged_history_can_be_overruled() {
+    type Harm = fn(&Path);
+    let harms: [Harm; 3] = [
+        |path| fs::write(path, "garbage\n").unwrap(),
+        |path| fs::create_dir(path).unwrap(),
+        |path| fs::write(path, [0xff, 0, b'\n']).unwrap(),
+    ];
+    let force = [CheckId::SkrReplay];
+    for (name, rollback_needs_it) in [("replaced", false), ("revoked", true)] {
+        for harm in harms {
+            let mut bench = two_generations();
+            let path = zone_dir(&bench.state.path("accepted"), &zone()).join(name);
+            harm(&path);
+            let outcome = bench.import("c.skr", skr(12).text());
+            assert_eq!(rejecting_ids(&outcome), force, "{name}");
+            assert!(format!("{outcome:?}").contains(name), "{outcome:?}");
+            assert_eq!(bench.import("b.skr", skr(9).text()), ImportOutcome::Unchanged { generation: 2 });
+            let back = bench.roll_back(None, &order(&[]));
+            assert_eq!(back.is_err(), rollback_needs_it, "{name}: {back:?}");
+            if let Err(error) = back {
+                assert_eq!(checks::rejecting(error.findings()), force, "{name}");
+                assert_eq!(bench.roll_back(None, &order(&force)).unwrap().generation, 3, "{name}");
+            }
+            assert_eq!(accepted(&bench.by_hand(&skr(12).text(), order(&force)).outcome), 4, "{name}");
+            let moved = path.with_extension("aside");
+            fs::rename(&path, moved).unwrap();
+            assert_eq!(accepted(&bench.import("d.skr", skr(13).text())), 5, "{name}");
+        }
+    }
+}
+
 #[test]
 fn row_37_nobody_orders_by_a_clock_that_is_far_behind() {
     let mut bench = two_generations();
