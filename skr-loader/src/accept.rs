@@ -301,7 +301,10 @@ fn check_older_bundles(
         (None, None) => HashSet::new(),
     };
     let of_older = |bundle: &Bundle| {
-        marks(bundle).filter(|mark| !current.contains(mark)).find_map(|mark| history?.generation_of(&mark))
+        // Where what is in force does not read, CDS that did not change may have been in it, too: the keys say which bundle it is.
+        let counts = |s: &Rrsig| in_force.is_some() || s.covered == Rtype::DNSKEY;
+        let not_current = marked(bundle).filter(|(mark, s)| counts(s) && !current.contains(mark));
+        not_current.map(|(mark, _)| mark).find_map(|mark| history?.generation_of(&mark))
     };
     let older = remaining.iter().find_map(|bundle| Some((bundle.inception, of_older(bundle)?)));
     if let Some((inception, generation)) = older {
