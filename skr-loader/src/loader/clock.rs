@@ -16,6 +16,9 @@ const TOLERANCE: u64 = 86_400;
 /// Seconds for which a clock that is behind must keep its time before it is taken for right.
 const PATIENCE: u64 = 3600;
 
+/// 2020-01-01: a clock that shows an earlier time is wrong, whatever is known.
+const EARLIEST: Timestamp = Timestamp::from_secs(1_577_836_800);
+
 /// What is known of the time.
 #[derive(Debug)]
 pub(super) struct ClockGuard {
@@ -44,14 +47,15 @@ impl ClockGuard {
 
     /// Looks at the clock. `earliest` is the begin of what is in force: no time before that can be right.
     fn look(&mut self, earliest: Option<Timestamp>, now: Timestamp) -> Look {
-        if self.latest.is_none_or(|latest| latest.since(now) <= TOLERANCE) {
+        let earliest = earliest.unwrap_or(EARLIEST).max(EARLIEST);
+        if now >= EARLIEST && self.latest.is_none_or(|latest| latest.since(now) <= TOLERANCE) {
             self.latest = self.latest.max(Some(now));
             self.behind_since = None;
             return Look::Plausible;
         }
         let is_new = self.behind_since.is_none();
         let since = *self.behind_since.get_or_insert(now);
-        if now < since || earliest.is_some_and(|earliest| now < earliest) {
+        if now < since || now < earliest {
             self.behind_since = Some(now);
         } else if now.since(since) >= PATIENCE {
             *self = Self { latest: Some(now), behind_since: None };
@@ -125,6 +129,8 @@ mod tests {
             ("three days behind", &[0, 1], -2, behind),
             ("three days behind, at the second start too", &[0, 1, -2], -2, behind),
             ("1970", &[0, 1], -20_000, behind),
+            ("1970 and an empty log", &[], -20_000, behind),
+            ("1970 at the first start too", &[-20_000], -20_000, behind),
         ] {
             assert_eq!(guard(lines).look(None, at(now)), expected, "{what}");
         }
@@ -154,6 +160,13 @@ mod tests {
                 matches!(moving.look(None, now), Look::Behind { .. }),
                 "{n}: it goes back again and again"
             );
+        }
+        for lines in [&[][..], &[100], &[-20_800]] {
+            let mut before_2020 = guard(lines);
+            for hours in 0..50 {
+                let look = before_2020.look(None, Timestamp::from_secs(7 + hours * 3600));
+                assert!(matches!(look, Look::Behind { .. }), "{hours}, {lines:?}: no time of this program");
+            }
         }
         let mut contradicted = guard(&[100]);
         for hours in 0..50 {

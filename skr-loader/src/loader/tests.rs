@@ -16,6 +16,7 @@ use crate::testing::{DAY, StateDir, ZONE, skr, start, zone};
 use crate::{audit, checks};
 
 mod by_hand;
+mod running;
 mod unread;
 
 struct Bench {

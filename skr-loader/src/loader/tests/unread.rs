@@ -4,6 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use super::*;
+use crate::inbox::Dropped;
 use crate::order::Order;
 use crate::user::User;
 

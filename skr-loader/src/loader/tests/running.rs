@@ -1,0 +1,48 @@
+//! The loop of the running daemon, with a clock that the test sets.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc;
+
+use super::*;
+use crate::order::Order;
+use crate::user::User;
+
+/// The daemon writes lines of its own (`started`, `rollback-refused`) while the clock is wrong: they say nothing of the time.
+#[test]
+fn kind_09_lines_that_are_written_at_a_wrong_time_do_not_make_it_plausible() {
+    let mut bench = Bench::new();
+    bench.import("a.skr", skr(0).text());
+    let right = start().plus(12 * DAY);
+    bench.now = right;
+    bench.import("b.skr", skr(9).text());
+    let mut bench = bench.restart();
+    bench.drop_file("c.skr", skr(12).text());
+    let clock = AtomicU64::new(7);
+    let control = bench.loader.control();
+    let (tell, imports) = mpsc::channel();
+    // Between two answers there is a whole step.
+    let steps = |n: usize| (0..n).for_each(|_| control.ask(|_, _| ((), Vec::new())).unwrap());
+    std::thread::scope(|scope| {
+        let now = || Timestamp::from_secs(clock.load(Ordering::Relaxed));
+        let loader = &mut bench.loader;
+        scope.spawn(move || loader.run(now, |import| tell.send(import.clone()).unwrap()));
+        steps(3);
+        assert!(imports.try_recv().is_err(), "nothing is judged in 1970");
+        let who = User { uid: 4711, name: None };
+        let order = Order { who, force: Vec::new(), reason: Some("a test".to_owned()), dry_run: false };
+        let refused =
+            control.ask(move |loader, now| (loader.roll_back(&zone(), None, &order, now), Vec::new()));
+        assert!(matches!(refused, Some(Err(RollbackError::Failed { .. }))), "{refused:?}");
+        steps(3);
+        assert!(imports.try_recv().is_err(), "neither after a refused rollback");
+        clock.store(right.secs(), Ordering::Relaxed);
+        steps(1);
+        let import = imports.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert_eq!(accepted(&import.outcome), 3, "it is judged when the clock is right");
+        control.stop();
+    });
+    let text = fs::read_to_string(bench.state.path("audit.jsonl")).unwrap();
+    let records: Vec<Record> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let wrong: Vec<_> = records.iter().filter(|r| r.time == 7).map(|r| r.event).collect();
+    assert_eq!(wrong, [AuditEvent::Started, AuditEvent::RollbackRefused]);
+}
