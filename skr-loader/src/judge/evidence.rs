@@ -14,6 +14,7 @@ use keystore::policy::Policy;
 use keystore::store::StoreError;
 use keystore::time::Timestamp;
 
+use super::requests::OutboxError;
 use super::{Candidate, Origin, requests};
 use crate::accept::{self, Context};
 use crate::operator::Operator;
@@ -89,6 +90,9 @@ pub enum EvidenceError {
     /// The older generations cannot be read.
     #[error("the accepted generations cannot be read: {0}")]
     Store(#[from] StoreError),
+    /// The open requests, or those that prove the keys, cannot be read.
+    #[error("the requests in the outbox cannot be read: {0}")]
+    Outbox(#[from] OutboxError),
     /// It was there a moment ago.
     #[error("the key folder changed while it was read")]
     Gone,
@@ -161,7 +165,7 @@ impl<'a> Evidence<'a> {
             Origin::Kept => History::read_revoked(&accepted, &zone.name)?,
         };
         let (requests, operator) = match origin {
-            Origin::Received => (requests::open(&config.state_dir, &zone.name, now), operator),
+            Origin::Received => (requests::open(&config.state_dir, &zone.name, now)?, operator),
             // It answers none of them, and was signed when it was accepted.
             Origin::Kept => (Vec::new(), None),
         };
@@ -178,7 +182,7 @@ impl<'a> Evidence<'a> {
             state: Some(state),
             history,
             unusable: unusable(&keys, |key| wanted.contains(key))?,
-            proven: requests::proven(&config.state_dir, &zone.name, &keys, &requests),
+            proven: requests::proven(&config.state_dir, &zone.name, &keys, &requests)?,
             keys: Some(keys).filter(|keys| !keys_are_knots(config, zone, keys)),
             requests,
             operator: operator.filter(|_| !config.loader.operator_certificates.is_empty()),
@@ -236,13 +240,14 @@ impl<'a> Evidence<'a> {
 }
 
 /// True where the ZSKs of `zone` are Knot's: a `[[deliver.knot]]` takes it, nobody here or at a named signs it, and `found`, what its
-/// key folder holds, is nothing. Then their private keys cannot be looked for; that the SOA is signed by them is proven at Knot.
+/// key folder holds, is nothing: the folder is there and empty. Then their private keys cannot be looked for; that the SOA is signed by them is proven at Knot.
 fn keys_are_knots(config: &Config, zone: &ZoneConfig, found: &Found) -> bool {
     let takes = |target: &&TargetConfig| {
         target.zones.as_ref().is_none_or(|zones: &Vec<Name>| zones.contains(&zone.name))
     };
     let mut targets = config.deliver.iter().filter(takes).map(|target| &target.method).peekable();
-    let nothing = found.keys.is_empty() && found.sealed.is_empty();
+    // A folder that is not there, or a key that does not read, says nothing of who holds the keys.
+    let nothing = found.keys.is_empty() && found.sealed.is_empty() && found.skipped.is_empty();
     nothing
         && zone.file.is_none()
         && targets.peek().is_some()
@@ -260,6 +265,14 @@ mod tests {
         let state = StateDir::new();
         let held = keystore::keys::files::find_sealed(&state.path("keys"), &testing::zone()).unwrap();
         let none = Found::default();
+        let missing = key_files::find_sealed(&state.path("not mounted"), &testing::zone()).unwrap_err();
+        let missing = Found { skipped: vec![missing], ..Found::default() };
+        std::fs::create_dir(state.path("damaged")).unwrap();
+        for suffix in ["key", "private"] {
+            std::fs::write(state.path(&format!("damaged/Kexample.+015+00001.{suffix}")), "garbage").unwrap();
+        }
+        let damaged = key_files::find_sealed(&state.path("damaged"), &testing::zone()).unwrap();
+        assert!(damaged.keys.is_empty() && !damaged.skipped.is_empty());
         assert_eq!(held.keys.len(), 1);
         let target = |method, zones: Option<&str>| TargetConfig {
             method,
@@ -277,6 +290,8 @@ mod tests {
             (vec![target(knot.clone(), Some(testing::ZONE))], &none, false, true),
             (vec![target(knot.clone(), Some("other."))], &none, false, false),
             (vec![target(knot.clone(), None)], &held, false, false),
+            (vec![target(knot.clone(), None)], &missing, false, false),
+            (vec![target(knot.clone(), None)], &damaged, false, false),
             (vec![target(knot.clone(), None)], &none, true, false),
             (vec![target(knot.clone(), None), target(named, None)], &none, false, false),
             (vec![], &none, false, false),
