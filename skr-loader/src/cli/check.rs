@@ -20,7 +20,9 @@ use super::style::Style;
 use crate::accept::{self, Context};
 use crate::checks::FILE_CHECKS;
 use crate::files::{self, Named, hex};
-use crate::judge::{self, Candidate, Content, InForceAlready, Overrides, Stage, Unread, Verdict};
+use crate::judge::{
+    self, Candidate, Content, EvidenceError, InForceAlready, Overrides, Stage, Unread, Verdict,
+};
 use crate::operator::{self, Operator};
 use evidence::Gatherer;
 use report::{Report, Row, Summary, Word, rows};
@@ -28,7 +30,8 @@ use report::{Report, Row, Summary, Word, rows};
 /// Check SKRs, and say for each check how it went.
 ///
 /// With -c everything is taken from the configuration of the daemon: the zone by the content of the file, its trust anchors and policy,
-/// the key folder, what is in force, the open requests. So the verdict is the one that the daemon would give now. A file of several
+/// the key folder, what is in force, the open requests. So the verdict is the one that the daemon would give now. One that is
+/// in force already, which the daemon leaves as it is (unchanged), is checked once more: is it good still? A file of several
 /// zones is judged zone by zone. Flags put another value in the place of the configuration's.
 ///
 /// Without -c: verifies every signature of every bundle with the trusted KSKs, looks for gaps, and prints a
@@ -206,7 +209,17 @@ fn check_candidate(
     report.zone = Some(candidate.zone.to_string());
     summary.of(&candidate.skr);
     report.summary = Some(summary);
-    let mut gathered = gatherer.gather(&candidate.zone, Some(&candidate), operator.cloned(), now)?;
+    let mut gathered = match gatherer.gather(&candidate.zone, Some(&candidate), operator.cloned(), now) {
+        Ok(gathered) => gathered,
+        // The daemon would try again later; here the other zones have their reports.
+        Err(error) => {
+            let error = error.downcast::<EvidenceError>()?;
+            let finding = Finding::reject(CheckId::SkrIo, None, error.to_string());
+            report.checks = rows(verdicts_unread(FILE_CHECKS, &finding), "");
+            not_run(report, &finding, NOT_GATHERED);
+            return Ok(());
+        }
+    };
     report.notes.append(&mut gathered.notes);
     let overrides = Overrides { in_force: InForceAlready::Check, ..Overrides::default() };
     let verdict = judge::judge(candidate, &gathered.evidence, &overrides, now);
@@ -235,11 +248,17 @@ fn check_candidate(
 
 /// The rows of an SKR that does not read.
 fn unread(report: &mut Report, finding: &Finding) {
-    report.checks.extend(rows(verdicts_unread(verify::CHECKS, finding), NOT_READ));
-    report.checks.extend(rows(verdicts_unread(accept::CHECKS, finding), NOT_READ));
+    not_run(report, finding, NOT_READ);
+}
+
+/// The rows of the checks that were not run.
+fn not_run(report: &mut Report, finding: &Finding, why_not: &'static str) {
+    report.checks.extend(rows(verdicts_unread(verify::CHECKS, finding), why_not));
+    report.checks.extend(rows(verdicts_unread(accept::CHECKS, finding), why_not));
 }
 
 const NOT_READ: &str = "the SKR does not read";
+const NOT_GATHERED: &str = "what it is held against cannot be read";
 
 /// What a check would need.
 fn missing(check: &Check, context: &Context<'_>) -> Option<&'static str> {

@@ -311,6 +311,29 @@ fn rejected_by(report: &serde_json::Value) -> Vec<String> {
     checks.filter(|row| row["verdict"] == "fail").map(|row| row["id"].as_str().unwrap().to_owned()).collect()
 }
 
+/// What cannot be read for one zone hides no other report.
+#[test]
+fn check_reports_each_file_when_something_cannot_be_read() {
+    for in_the_way in ["accepted", "outbox"] {
+        let bench = Bench::new();
+        let config = bench.config("");
+        let (good, bad) = (bench.write("good", &skr(9).text()), bench.write("bad", "garbage"));
+        let folder = bench.state.path(in_the_way);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("example."), "a file").unwrap();
+        let now = start().plus(9 * DAY);
+        let (result, out) = bench.run(now, &["check", "-c", &config, "--json", &good, &bad]);
+        assert!(!result.unwrap(), "{out}");
+        let reports: Vec<serde_json::Value> = serde_json::from_str(&out).unwrap();
+        let ids: Vec<_> = reports.iter().map(rejected_by).collect();
+        assert_eq!(ids, [["SKR-IO"], ["SKR-SYNTAX"]], "{in_the_way}: {out}");
+        assert_eq!(reports[0]["zone"], "example.", "{out}");
+        // The very file is good when it can be read.
+        fs::remove_file(folder.join("example.")).unwrap();
+        assert!(bench.run(now, &["check", "-c", &config, &good]).0.unwrap());
+    }
+}
+
 #[test]
 fn check_with_the_configuration_says_what_the_daemon_then_does() {
     use crate::loader::ImportOutcome;
