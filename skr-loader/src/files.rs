@@ -13,7 +13,7 @@ use keystore::open::{self, Links, OpenError};
 use keystore::time::Timestamp;
 
 /// What tells one state of a file from another: a changed file differs in at least one of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Fingerprint {
     device: u64,
     inode: u64,

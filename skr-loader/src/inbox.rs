@@ -35,8 +35,8 @@ use keystore::time::Timestamp;
 
 use crate::files::{self, FileError, Fingerprint, Named};
 use crate::operator;
-pub use dropped::Dropped;
 use dropped::Origin;
+pub use dropped::{Dropped, InFile};
 pub use pending::{Pending, PendingState};
 pub use signature::Paired;
 use watch::Watch;
@@ -292,7 +292,7 @@ impl Inbox {
     pub fn take_out(&mut self, file: &Dropped, to: Option<&Path>) -> io::Result<()> {
         let fingerprint = match &file.origin {
             Origin::Order(_) => return Ok(()),
-            Origin::Part { .. } => {
+            Origin::Part(_) => {
                 let result = to.map_or(Ok(()), |to| durable::write_new_unsynced(to, &file.octets, 0o640));
                 self.part_kept |= result.is_err();
                 return result;
@@ -332,7 +332,7 @@ impl Inbox {
     pub fn put_back(&mut self, file: &Dropped, now: Timestamp) {
         match &file.origin {
             Origin::Order(_) => {}
-            Origin::Part { .. } => self.part_kept = true,
+            Origin::Part(_) => self.part_kept = true,
             Origin::File { fingerprint, .. } => {
                 let waiting =
                     Seen::Waiting { print: *fingerprint, since: now, closed: false, settle: SETTLE_OPEN };
@@ -345,7 +345,7 @@ impl Inbox {
     pub fn leave(&mut self, file: &Dropped, why: String) {
         match &file.origin {
             Origin::Order(_) => {}
-            Origin::Part { .. } => self.part_kept = true,
+            Origin::Part(_) => self.part_kept = true,
             Origin::File { fingerprint, .. } => self.set_left(&file.name, *fingerprint, CheckId::SkrIo, why),
         }
     }

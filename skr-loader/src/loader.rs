@@ -14,7 +14,7 @@ mod status;
 mod tests;
 mod zone;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +29,7 @@ use metrics::zones::Part;
 
 use crate::audit::{self, Audit, AuditEvent, Record};
 use crate::deliver::Deliveries;
-use crate::inbox::{Dropped, Inbox, InboxEvent, OnEvent, Polled, Taken};
+use crate::inbox::{InFile, Inbox, InboxEvent, OnEvent, Polled, Taken};
 use crate::rejected::Rejected;
 use crate::report;
 use crate::service::ConfigurationState;
@@ -37,7 +37,7 @@ use crate::standing::{Standing, ZoneStanding};
 use crate::status::last_imports;
 use crate::store::{Digest, InForce, OpenError, Store};
 use clock::ClockGuard;
-use zone::{Held, Zone};
+use zone::{Held, NotDurable, Zone};
 
 pub use import::{Import, ImportOutcome};
 pub use rollback::{Rollback, RollbackError};
@@ -76,10 +76,10 @@ pub struct Loader {
     audit_error: Option<String>,
     /// What is to be told to who waits for imports.
     ordered: Vec<Import>,
-    /// Parts of files of several zones that were rejected already, while the rest of the file waits for another try.
-    rejected_parts: HashSet<Digest>,
-    /// Dropped files whose SKR is in force, and not surely on disk: they stay in the inbox until it is.
-    not_durable: Vec<(Name, Dropped)>,
+    /// Parts of files of several zones that were rejected already, while the rest of their file waits for another try.
+    rejected_parts: HashMap<InFile, HashSet<Digest>>,
+    /// What is in force and not surely on disk.
+    not_durable: Vec<NotDurable>,
 }
 
 /// What the loop is told by other threads.
@@ -233,7 +233,7 @@ impl Loader {
             started: None,
             audit_error: None,
             ordered: Vec::new(),
-            rejected_parts: HashSet::new(),
+            rejected_parts: HashMap::new(),
             not_durable: Vec::new(),
         };
         report::start(&loader.metrics);
@@ -413,6 +413,8 @@ impl Loader {
             self.zones.iter().filter_map(of_zone).collect()
         };
         self.deliveries.configure(&config, &in_force);
+        // What they were rejected for may be mended.
+        self.rejected_parts.clear();
         self.inbox.configure(&config.loader);
         self.rejected.set_limits((&config.loader).into());
         self.prune_rejected();

@@ -21,13 +21,21 @@ pub struct Dropped {
     pub(super) origin: Origin,
 }
 
+/// A file of the inbox, in the state in which it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct InFile {
+    /// Its name in the inbox.
+    pub name: OsString,
+    fingerprint: Fingerprint,
+}
+
 /// Where a file came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
     /// It lies in the inbox, and so may its signature, which goes where the file goes.
     File { fingerprint: Fingerprint, signature: Option<Box<Dropped>> },
     /// It is one zone's part of a file that lies in the inbox as a whole.
-    Part { fingerprint: Fingerprint },
+    Part(InFile),
     /// A person handed it, or the file that it is a part of, to the loader. It never lay in the inbox.
     Order(Arc<Order>),
 }
@@ -50,9 +58,10 @@ impl Dropped {
     pub fn part(&self, name: OsString, octets: &[u8]) -> Self {
         let origin = match &self.origin {
             Origin::Order(order) => Origin::Order(Arc::clone(order)),
-            Origin::File { fingerprint, .. } | Origin::Part { fingerprint } => {
-                Origin::Part { fingerprint: *fingerprint }
+            Origin::File { fingerprint, .. } => {
+                Origin::Part(InFile { name: self.name.clone(), fingerprint: *fingerprint })
             }
+            Origin::Part(whole) => Origin::Part(whole.clone()),
         };
         Self { name, octets: Arc::new(octets.to_vec()), operator: self.operator.clone(), origin }
     }
@@ -62,7 +71,7 @@ impl Dropped {
     pub fn order(&self) -> Option<&Order> {
         match &self.origin {
             Origin::Order(order) => Some(order),
-            Origin::File { .. } | Origin::Part { .. } => None,
+            Origin::File { .. } | Origin::Part(_) => None,
         }
     }
 
@@ -71,7 +80,7 @@ impl Dropped {
     pub fn signature(&self) -> Option<&Self> {
         match &self.origin {
             Origin::File { signature, .. } => signature.as_deref(),
-            Origin::Part { .. } | Origin::Order(_) => None,
+            Origin::Part(_) | Origin::Order(_) => None,
         }
     }
 
@@ -80,21 +89,41 @@ impl Dropped {
     pub fn size(&self) -> u64 {
         match &self.origin {
             Origin::File { fingerprint, .. } => fingerprint.size(),
-            Origin::Part { .. } | Origin::Order(_) => self.octets.len() as u64,
+            Origin::Part(_) | Origin::Order(_) => self.octets.len() as u64,
         }
     }
 
     /// It is the part of one zone in a file of several that lies in the inbox.
     #[must_use]
     pub const fn is_part(&self) -> bool {
-        matches!(self.origin, Origin::Part { .. })
+        self.part_of().is_some()
+    }
+
+    /// The file in the inbox that it is a part of.
+    #[must_use]
+    pub const fn part_of(&self) -> Option<&InFile> {
+        match &self.origin {
+            Origin::Part(whole) => Some(whole),
+            Origin::File { .. } | Origin::Order(_) => None,
+        }
+    }
+
+    /// It lies in the inbox as a whole, in this state.
+    #[must_use]
+    pub fn in_this_state(&self) -> Option<InFile> {
+        match &self.origin {
+            Origin::File { fingerprint, .. } => {
+                Some(InFile { name: self.name.clone(), fingerprint: *fingerprint })
+            }
+            Origin::Part(_) | Origin::Order(_) => None,
+        }
     }
 
     /// True when nobody has written to it for so many seconds.
     #[must_use]
     pub fn is_untouched_for(&self, seconds: u64, now: Timestamp) -> bool {
         match &self.origin {
-            Origin::File { fingerprint, .. } | Origin::Part { fingerprint } => {
+            Origin::File { fingerprint, .. } | Origin::Part(InFile { fingerprint, .. }) => {
                 fingerprint.is_untouched_for(seconds, now)
             }
             Origin::Order(_) => true,

@@ -50,8 +50,11 @@ impl Loader {
                 match path {
                     Ok(path) => {
                         // Only now: where its copy cannot be written it is judged again with the rest of its file.
-                        if self.take_out(file, Some(&path)) && file.is_part() {
-                            self.rejected_parts.insert(digest(&file.octets));
+                        if self.take_out(file, Some(&path))
+                            && let Some(whole) = file.part_of()
+                        {
+                            let parts = self.rejected_parts.entry(whole.clone()).or_default();
+                            parts.insert(digest(&file.octets));
                         }
                         self.rejected.placed(path);
                     }

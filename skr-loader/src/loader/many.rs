@@ -35,6 +35,7 @@ impl Loader {
         // The caller has split it before.
         let Ok(Content::Many(parts)) = judge::split(&file.octets) else { return };
         let (mut good, mut bad) = (0usize, 0usize);
+        self.forget_rejected_parts(file);
         self.inbox.take_part_kept();
         for part in &parts {
             let dropped = file.part(part_name(file, part), part.octets);
@@ -47,7 +48,8 @@ impl Loader {
                 imports.push(Import::failed(&dropped, part.zone.clone(), what));
                 continue;
             }
-            if file.order().is_none() && self.rejected_parts.contains(&digest(&dropped.octets)) {
+            if self.is_rejected_part(&dropped) {
+                bad += 1;
                 continue;
             }
             let import = match part.read(|zone| self.ours(zone)) {
@@ -79,10 +81,25 @@ impl Loader {
             rejected = bad,
             "file of several zones done"
         );
-        if file.order().is_none() {
-            self.rejected_parts.clear();
+        if let Some(whole) = file.in_this_state() {
+            self.rejected_parts.remove(&whole);
         }
         self.take_out(file, None);
+    }
+
+    /// True when this part of this very file was rejected before, while the rest of the file waited.
+    fn is_rejected_part(&self, part: &Dropped) -> bool {
+        let parts = part.part_of().and_then(|whole| self.rejected_parts.get(whole));
+        parts.is_some_and(|parts| parts.contains(&digest(&part.octets)))
+    }
+
+    /// Forgets the rejected parts of files that are gone, and of `file` as it was before it changed.
+    fn forget_rejected_parts(&mut self, file: &Dropped) {
+        let Some(now) = file.in_this_state() else { return };
+        let dir = self.inbox.dir();
+        self.rejected_parts.retain(|whole, _| {
+            *whole == now || (whole.name != now.name && dir.join(&whole.name).symlink_metadata().is_ok())
+        });
     }
 }
 
@@ -213,6 +230,55 @@ mod tests {
         // Once more: nothing new.
         let again = bench.import("again.skr", &format!("{}{}", skr("a.example."), skr("c.example.")));
         assert_eq!(told(&again), pairs(&[("a.example.", "unchanged 1"), ("c.example.", "unchanged 1")]));
+    }
+
+    /// A part that was rejected is passed over only when the rest of the very file is tried again.
+    #[test]
+    fn a_part_that_was_rejected_in_one_file_is_judged_in_another() {
+        type Mend = fn(&mut Bench, &str);
+        let cases: [(&str, Mend); 3] = [
+            ("in another file", |bench, text| drop_now(bench, "other.skr", text)),
+            ("in a file of that name", |bench, text| drop_now(bench, "all.skr", text)),
+            ("after a reload", |bench, _| {
+                bench.loader.reload(bench.loader.config().clone(), bench.now).unwrap()
+            }),
+        ];
+        for (what, mend) in cases {
+            let mut bench = Bench::new(&["a.example.", "b.example.", "c.example."]);
+            let key = format!("Kb.example.+015+{:05}.private", TestKey::zsk(ZSK).dnskey.tag());
+            let key = bench.state.path("keys").join(key);
+            let away = bench.state.path("away");
+            fs::rename(&key, &away).unwrap();
+            // The part of c.example cannot be dealt with.
+            let store = bench.state.path("accepted/c.example.");
+            fs::write(&store, "in the way").unwrap();
+            let all = format!("{}{}{}", skr("a.example."), skr("b.example."), skr("c.example."));
+            let first = told(&bench.import("all.skr", &all));
+            let rejected =
+                |told: &[(String, String)]| told.iter().filter(|(_, t)| t.starts_with("SKR-")).count();
+            assert_eq!(rejected(&first), 1, "{what}: once, however often the rest is tried: {first:?}");
+            fs::rename(&away, &key).unwrap();
+            mend(&mut bench, &format!("{}{}", skr("a.example."), skr("b.example.")));
+            let mut imports = Vec::new();
+            for _ in 0..3 {
+                bench.now = bench.now.plus(61);
+                imports.extend(bench.loader.step(bench.now).imports);
+            }
+            let wanted = ("b.example.".to_owned(), "accepted 1".to_owned());
+            assert!(told(&imports).contains(&wanted), "{what}: {:?}", told(&imports));
+            fs::remove_file(&store).unwrap();
+            for _ in 0..3 {
+                bench.now = bench.now.plus(61);
+                bench.loader.step(bench.now);
+            }
+            assert!(bench.inbox_is_empty(), "{what}");
+            assert!(bench.loader.rejected_parts.is_empty(), "{what}: nothing is kept of files that are gone");
+        }
+    }
+
+    fn drop_now(bench: &mut Bench, name: &str, text: &str) {
+        fs::write(bench.state.path("aside"), text).unwrap();
+        fs::rename(bench.state.path("aside"), bench.state.path("inbox").join(name)).unwrap();
     }
 
     #[test]

@@ -231,7 +231,7 @@ impl Loader {
         if order.dry_run {
             return Ok(rollback);
         }
-        let record = |event| {
+        let record = |event, rollback: &Rollback| {
             let record = Record {
                 zone: Some(report::label(name)),
                 sha256: Some(hex(&sha256)),
@@ -242,8 +242,7 @@ impl Loader {
             };
             record.ordered(Some(order), &rollback.forced)
         };
-        let (ordered, done) = (record(AuditEvent::Ordered), record(AuditEvent::RolledBack));
-        if let Err(error) = self.audit.append(ordered) {
+        if let Err(error) = self.audit.append(record(AuditEvent::Ordered, &rollback)) {
             return Err(failed(format!(
                 "the audit log cannot be written ({error}), and nothing is rolled back without it"
             )));
@@ -251,12 +250,13 @@ impl Loader {
         rollback.generation = match self.commit(name, &octets, received.as_deref(), now) {
             Ok(generation) => generation,
             Err(error @ CommitError::NotDurable { generation, .. }) => {
-                tracing::error!(zone = %name, id = "SKR-IO", %error, "rolled back all the same");
+                tracing::error!(zone = %name, id = "SKR-IO", %error, "rolled back all the same; the sync is tried again");
+                self.sync_later(name);
                 generation
             }
             Err(error) => return Err(failed(error.to_string())),
         };
-        self.record(done);
+        self.record(record(AuditEvent::RolledBack, &rollback));
         tracing::warn!(
             zone = %name, generation = rollback.generation, to, from = rollback.from, by = %order.who,
             reason = order.reason, until = %after.end.iso(), "rolled back"

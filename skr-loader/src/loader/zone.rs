@@ -28,6 +28,14 @@ pub(super) struct Zone {
     pub label: String,
 }
 
+/// A generation that is in force, and whose names may not be on disk.
+#[derive(Debug)]
+pub(super) struct NotDurable {
+    zone: Name,
+    /// The dropped file, which stays in the inbox until they are; a rollback has none.
+    file: Option<Dropped>,
+}
+
 /// What is known of the store of a zone.
 #[derive(Debug)]
 pub(super) enum Held {
@@ -226,25 +234,32 @@ impl Loader {
         }
     }
 
+    /// The names of what is in force are to be synced once more.
+    pub(super) fn sync_later(&mut self, name: &Name) {
+        self.not_durable.push(NotDurable { zone: name.clone(), file: None });
+    }
+
     /// Keeps a dropped file whose SKR is in force until the names in the store are on disk.
     pub(super) fn keep_until_durable(&mut self, name: &Name, file: &Dropped, now: Timestamp) {
         if file.is_part() {
             // The whole file is judged again later, and this part is unchanged then.
             self.inbox.put_back(file, now);
         } else {
-            self.not_durable.push((name.clone(), file.clone()));
+            self.not_durable.push(NotDurable { zone: name.clone(), file: Some(file.clone()) });
         }
     }
 
     /// Syncs what could not be synced when it was committed, and takes the files out of the inbox.
     pub(super) fn retry_syncs(&mut self) {
-        for (name, file) in std::mem::take(&mut self.not_durable) {
-            match self.store.make_durable(&name) {
+        for waiting in std::mem::take(&mut self.not_durable) {
+            match self.store.make_durable(&waiting.zone) {
                 Ok(()) => {
-                    tracing::info!(zone = %name, "what is in force is on disk now");
-                    self.take_out(&file, None);
+                    tracing::info!(zone = %waiting.zone, "what is in force is on disk now");
+                    if let Some(file) = &waiting.file {
+                        self.take_out(file, None);
+                    }
                 }
-                Err(_) => self.not_durable.push((name, file)),
+                Err(_) => self.not_durable.push(waiting),
             }
         }
     }

@@ -259,6 +259,41 @@ fn back_to_the_one_before_as_a_new_generation() {
     assert_eq!(accepted(&bench.import("c.skr", skr(12).text())), 6);
 }
 
+/// The number is the store's choice, and the log names that one: a file from outside may have the next number.
+#[test]
+fn the_log_names_the_generation_that_a_rollback_or_a_forced_import_made() {
+    for (what, by_rollback) in [("rollback", true), ("forced import", false)] {
+        let mut bench = two_generations();
+        fs::write(skr_path(&zone_dir(&bench.state.path("accepted"), &zone()), 3), "from outside").unwrap();
+        if by_rollback {
+            assert_eq!(bench.roll_back(None, &order(&[])).unwrap().generation, 4);
+        } else {
+            let import = bench.by_hand(&skr(0).text(), order(&[CheckId::SkrReplay]));
+            assert_eq!(accepted(&import.outcome), 4);
+        }
+        let records = bench.records();
+        let [.., ordered, done] = &records[..] else { panic!() };
+        assert_eq!((ordered.generation, done.generation), (Some(4), Some(4)), "{what}");
+        assert_eq!(bench.current().unwrap().0, 4, "{what}");
+    }
+}
+
+/// A rollback has no file in the inbox that would keep the sync in mind.
+#[test]
+fn a_sync_that_failed_after_a_rollback_is_tried_until_it_is_done() {
+    let mut bench = two_generations();
+    bench.roll_back(None, &order(&[])).unwrap();
+    bench.loader.sync_later(&zone());
+    let dir = zone_dir(&bench.state.path("accepted"), &zone());
+    fs::rename(&dir, bench.state.path("hidden")).unwrap();
+    bench.loader.step(bench.now);
+    assert_eq!(bench.loader.not_durable.len(), 1, "it could not be synced");
+    assert_eq!(bench.loader.pause(bench.now), SHORT_PAUSE);
+    fs::rename(bench.state.path("hidden"), &dir).unwrap();
+    bench.loader.step(bench.now);
+    assert_eq!(bench.loader.not_durable.len(), 0);
+}
+
 #[test]
 fn what_cannot_be_in_force_now_is_no_way_back() {
     let mut bench = two_generations();
