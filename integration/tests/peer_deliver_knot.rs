@@ -83,6 +83,8 @@ impl Site {
             let path = common::peer(name).expect("was there").get_program().to_string_lossy().into_owned();
             format!("[\"{path}\", \"-c\", \"{}\"]", self.path("zsk.conf").display())
         };
+        // That it is there and empty says that Knot holds the keys.
+        std::fs::create_dir_all(self.path("state/keys")).expect("a folder");
         delivery::load(&format!(
             "version = 1\nstate-dir = \"{dir}/state\"\nnamed-conf = \"{dir}/policy\"\n[[zone]]\nname = \"{ZONE}\"\npolicy = \"p\"\n\
              trust-anchors = [\"{ksk}\"]\n[ksr]\nenabled = false\n[[deliver.knot]]\nname = \"{name}\"\nkeymgr = {keymgr}\nknotc = {knotc}\n\
