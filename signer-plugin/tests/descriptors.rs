@@ -120,7 +120,10 @@ fn kind_06_a_process_without_descriptors_for_a_while_recovers_by_itself() {
     host.add_zsk(2);
     host.accept(1, 3);
     let metrics = Metrics::new().expect("families");
-    let mut zone = host.zone(&metrics);
+    // The serial of an earlier process is higher than that of the zone file.
+    durable::create_dir_durable(&host.path("zones/example."), 0o700).expect("a folder");
+    durable::write(&host.path("zones/example./serial"), b"500\n", 0o600).expect("write the serial");
+    let mut zone = without_descriptors(|| host.zone(&metrics));
     let mut now = start();
     let seconds_without = |zone: &mut ZoneRuntime, now: &mut Timestamp, seconds: u64| {
         without_descriptors(|| {
@@ -135,10 +138,16 @@ fn kind_06_a_process_without_descriptors_for_a_while_recovers_by_itself() {
 
     // From the start.
     let raised = seconds_without(&mut zone, &mut now, 3);
-    let all = [ConditionId::ZoneFileUnreadable, ConditionId::SkrUnreadable, ConditionId::KeysUnreadable];
+    let all = [
+        ConditionId::ZoneFileUnreadable,
+        ConditionId::SkrUnreadable,
+        ConditionId::KeysUnreadable,
+        ConditionId::SerialUnreadable,
+    ];
     assert_eq!((raised.as_slice(), www(&zone)), (&all[..], (2, None)));
     let took = recovers(&mut zone, &mut now, |zone| www(zone) == (0, Some(2)));
     assert!(took <= 10, "{took} s");
+    assert_eq!(zone.served().signed().map(|signed| signed.serial()), Some(501));
 
     // A zone file, a generation, and key files that change meanwhile: what was served stays, and all is followed afterwards.
     type Change = fn(&Host);

@@ -22,6 +22,8 @@ pub enum ConditionId {
     SkrUnreadable,
     /// The key folder or a key file cannot be opened or read.
     KeysUnreadable,
+    /// The SOA serial that was served last cannot be read.
+    SerialUnreadable,
     /// The SOA serial cannot be written down.
     SerialNotWritten,
 }
@@ -34,6 +36,7 @@ impl ConditionId {
             Self::ZoneFileUnreadable => "SIGNER-ZONE-FILE-UNREADABLE",
             Self::SkrUnreadable => "SIGNER-SKR-UNREADABLE",
             Self::KeysUnreadable => "SIGNER-KEYS-UNREADABLE",
+            Self::SerialUnreadable => "SIGNER-SERIAL-UNREADABLE",
             Self::SerialNotWritten => "SIGNER-SERIAL-NOT-WRITTEN",
         }
     }

@@ -33,10 +33,14 @@ struct OnDisk {
 }
 
 impl SerialFile {
-    /// Reads `STATE/serial`; a file that does not read is reported, and counts as none.
-    pub fn open(state: &Path) -> Self {
+    /// Reads `STATE/serial`. A file with other content than a serial is reported, and counts as none. `served` is the serial that this
+    /// process serves already, if it serves the zone.
+    ///
+    /// # Errors
+    /// When there is a file that cannot be opened or read: what it says is not known then, and it must not be written over.
+    pub fn open(state: &Path, served: Option<u32>) -> io::Result<Self> {
         let path = state.join("serial");
-        let on_disk = match std::fs::read_to_string(&path) {
+        let on_disk = match std::fs::read(&path) {
             Ok(text) => parse(&text).unwrap_or_else(|| {
                 tracing::error!(
                     file = %path.display(),
@@ -46,13 +50,15 @@ impl SerialFile {
                 OnDisk::default()
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => OnDisk::default(),
-            Err(error) => {
-                tracing::error!(file = %path.display(), %error, "the last SOA serial served cannot be read");
-                OnDisk::default()
-            }
+            Err(error) => return Err(error),
         };
-        let last = on_disk.reserved.or(on_disk.served);
-        Self { path, last, on_disk, retry: Retry::default() }
+        let of_file = on_disk.reserved.or(on_disk.served);
+        let last = match (of_file, served) {
+            (Some(of_file), Some(served)) if is_later(served, of_file) => Some(served),
+            (None, served) => served,
+            (of_file, _) => of_file,
+        };
+        Ok(Self { path, last, on_disk, retry: Retry::default() })
     }
 
     /// The serial for new content of a zone whose file says `file`.
@@ -62,26 +68,20 @@ impl SerialFile {
 
     /// Makes sure that `serial` cannot be given to another version after a restart; call it before a version is served. An error says
     /// that the file could not be written.
-    pub fn reserve(&self, serial: u32) -> io::Result<Reservation> {
+    pub fn reserve(&mut self, serial: u32) -> io::Result<()> {
         let covered = self.on_disk.reserved.is_some_and(|reserved| !is_later(serial, reserved))
-            && self.on_disk.served.is_some_and(|served| is_later(serial, served));
-        if covered {
-            return Ok(Reservation { serial, on_disk: self.on_disk });
+            && self.on_disk.served.is_some_and(|served| serial == served || is_later(serial, served));
+        if !covered {
+            let on_disk =
+                OnDisk { served: self.on_disk.served.or(Some(serial)), reserved: Some(ahead(serial)) };
+            write(&self.path, on_disk)?;
+            self.on_disk = on_disk;
         }
-        let on_disk = OnDisk { served: self.on_disk.served.or(Some(serial)), reserved: Some(ahead(serial)) };
-        write(&self.path, on_disk)?;
-        Ok(Reservation { serial, on_disk })
+        Ok(())
     }
 
     /// Notes that a version with this serial is served from now on, in the file as well if that can be written.
-    pub fn served(&mut self, reservation: Reservation, now: Timestamp) -> io::Result<()> {
-        self.on_disk = reservation.on_disk;
-        self.last = Some(reservation.serial);
-        self.write_served(now)
-    }
-
-    /// Notes a version whose serial could not be reserved, since nothing at all would be served without it.
-    pub fn served_unreserved(&mut self, serial: u32, now: Timestamp) -> io::Result<()> {
+    pub fn served(&mut self, serial: u32, now: Timestamp) -> io::Result<()> {
         self.last = Some(serial);
         self.write_served(now)
     }
@@ -113,27 +113,23 @@ impl SerialFile {
     /// Gives the reserved serials back; for an orderly end.
     pub fn close(&mut self) {
         let exact = OnDisk { served: self.last, reserved: None };
-        if self.last.is_some() && self.on_disk != exact {
-            match write(&self.path, exact) {
-                Ok(()) => self.on_disk = exact,
-                Err(error) => {
-                    tracing::warn!(file = %self.path.display(), %error, "the last SOA serial could not be written down; the next one skips some");
-                }
+        if self.on_disk == exact {
+            return;
+        }
+        let given_back =
+            if self.last.is_some() { write(&self.path, exact) } else { durable::remove(&self.path) };
+        match given_back {
+            Ok(()) => self.on_disk = exact,
+            Err(error) => {
+                tracing::warn!(file = %self.path.display(), %error, "the last SOA serial could not be written down; the next one skips some");
             }
         }
     }
 }
 
-/// A serial that no version after a restart can get.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Reservation {
-    serial: u32,
-    on_disk: OnDisk,
-}
-
 /// `SERIAL [reserved SERIAL]`
-fn parse(text: &str) -> Option<OnDisk> {
-    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+fn parse(text: &[u8]) -> Option<OnDisk> {
+    let words: Vec<&str> = std::str::from_utf8(text).ok()?.split_ascii_whitespace().collect();
     match words.as_slice() {
         [served] => Some(OnDisk { served: Some(served.parse().ok()?), reserved: None }),
         [served, "reserved", reserved] => {
@@ -211,12 +207,16 @@ mod tests {
         }
     }
 
+    fn open(state: &Path) -> SerialFile {
+        SerialFile::open(state, None).unwrap()
+    }
+
     /// Serves the next version, as the runtime does; gives its serial, and an error when it may not be served.
     fn serve(file: &mut SerialFile, in_zone_file: u32) -> io::Result<u32> {
         let serial = file.next(in_zone_file);
-        let reservation = file.reserve(serial)?;
+        file.reserve(serial)?;
         // The version may be served although the file could not be written.
-        drop(file.served(reservation, NOW));
+        drop(file.served(serial, NOW));
         Ok(serial)
     }
 
@@ -224,20 +224,20 @@ mod tests {
     fn survives_a_restart_and_a_damaged_file() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("zones/example");
-        let mut file = SerialFile::open(&state);
+        let mut file = open(&state);
         assert_eq!(serve(&mut file, 7).unwrap(), 7);
         assert_eq!(file.next(7), 8);
         file.close();
         assert_eq!(std::fs::read_to_string(state.join("serial")).unwrap(), "7\n");
-        assert_eq!(SerialFile::open(&state).next(7), 8);
-        for damaged in ["seven\n", "", "7 8\n", "7 reserved\n", "7 reserved -1\n"] {
+        assert_eq!(open(&state).next(7), 8);
+        for damaged in [&b"seven\n"[..], b"", b"7 8\n", b"7 reserved\n", b"7 reserved -1\n", b"\xff7\n"] {
             std::fs::write(state.join("serial"), damaged).unwrap();
-            assert_eq!(SerialFile::open(&state).next(7), 7, "{damaged:?}");
+            assert_eq!(open(&state).next(7), 7, "{damaged:?}");
         }
-        let mut file = SerialFile::open(&state);
+        let mut file = open(&state);
         assert_eq!(serve(&mut file, 9).unwrap(), 9);
         file.close();
-        assert_eq!(SerialFile::open(&state).next(1), 10);
+        assert_eq!(open(&state).next(1), 10);
     }
 
     /// A folder that cannot be written until it is given back: a file stands at its place.
@@ -263,7 +263,7 @@ mod tests {
         ] {
             let dir = tempfile::tempdir().unwrap();
             let state = dir.path().join("example");
-            let mut file = SerialFile::open(&state);
+            let mut file = open(&state);
             let mut served: Vec<u32> = (0..before).map(|_| serve(&mut file, first).unwrap()).collect();
             without_folder(&state, || {
                 served.extend((0..during).map(|_| serve(&mut file, first).unwrap()));
@@ -276,7 +276,7 @@ mod tests {
             }
             // Killed: nobody closes the file.
             drop(file);
-            let next = SerialFile::open(&state).next(first);
+            let next = open(&state).next(first);
             assert!(served.iter().all(|serial| is_later(next, *serial)), "{served:?} then {next}");
         }
     }
@@ -285,7 +285,7 @@ mod tests {
     fn kind_10_when_the_reserve_is_used_up_nothing_new_is_served_until_the_disk_has_space() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("example");
-        let mut file = SerialFile::open(&state);
+        let mut file = open(&state);
         serve(&mut file, 7).unwrap();
         without_folder(&state, || {
             for number in 1..=RESERVED {
@@ -300,14 +300,68 @@ mod tests {
     fn kind_10_a_serial_of_the_zone_file_beyond_the_reserve_is_written_before_it_is_served() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("example");
-        let mut file = SerialFile::open(&state);
+        let mut file = open(&state);
         serve(&mut file, 7).unwrap();
         // The zone's serial jumps: it is on disk as reserved before it is served, whatever comes then.
         let serial = file.next(5_000);
-        let reservation = file.reserve(serial).unwrap();
-        assert!(is_later(SerialFile::open(&state).next(1), serial));
-        without_folder(&state, || assert!(file.served(reservation, NOW).is_err()));
+        file.reserve(serial).unwrap();
+        assert!(is_later(open(&state).next(1), serial));
+        without_folder(&state, || assert!(file.served(serial, NOW).is_err()));
         drop(file);
-        assert!(is_later(SerialFile::open(&state).next(1), serial));
+        assert!(is_later(open(&state).next(1), serial));
+    }
+
+    #[test]
+    fn kind_10_a_file_that_cannot_be_read_is_an_error_and_stays_as_it_is() {
+        type Harm = fn(&Path);
+        let harms: [(&str, Harm); 3] = [
+            ("a folder", |state| std::fs::create_dir_all(state.join("serial")).unwrap()),
+            ("a link to itself", |state| {
+                std::fs::create_dir_all(state).unwrap();
+                std::os::unix::fs::symlink("serial", state.join("serial")).unwrap();
+            }),
+            ("a file in place of the state folder", |state| std::fs::write(state, "").unwrap()),
+        ];
+        for (what, harm) in harms {
+            let dir = tempfile::tempdir().unwrap();
+            harm(&dir.path().join("example"));
+            assert!(SerialFile::open(&dir.path().join("example"), Some(7)).is_err(), "{what}");
+        }
+    }
+
+    #[test]
+    fn kind_10_the_next_serial_is_behind_the_file_and_behind_what_this_process_serves() {
+        for (content, served, next) in [
+            (None, None, 7),
+            (None, Some(500), 501),
+            (Some("9\n"), Some(500), 501),
+            (Some("600\n"), Some(500), 601),
+            (Some("500 reserved 516\n"), Some(500), 517),
+            (Some("damaged"), Some(500), 501),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            if let Some(content) = content {
+                std::fs::write(dir.path().join("serial"), content).unwrap();
+            }
+            assert_eq!(SerialFile::open(dir.path(), served).unwrap().next(7), next, "{content:?} {served:?}");
+        }
+    }
+
+    #[test]
+    fn a_serial_that_was_reserved_and_not_served_is_written_once_and_given_back_at_an_orderly_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("example");
+        let mut file = open(&state);
+        file.reserve(7).unwrap();
+        std::fs::remove_file(state.join("serial")).unwrap();
+        file.reserve(7).unwrap();
+        assert!(!state.join("serial").exists(), "reserved already");
+        std::fs::write(state.join("serial"), "7 reserved 23\n").unwrap();
+        file.close();
+        assert!(!state.join("serial").exists());
+        serve(&mut file, 7).unwrap();
+        file.reserve(500).unwrap();
+        file.close();
+        assert_eq!(open(&state).next(7), 8);
     }
 }

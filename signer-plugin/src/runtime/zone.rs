@@ -13,7 +13,8 @@ use metrics::zones::Part;
 use super::condition::{ConditionId, Conditions};
 use super::folders::KeyFolders;
 use super::keyring::Keyring;
-use super::serial::{Reservation, SerialFile};
+use super::retry::Retry;
+use super::serial::SerialFile;
 use super::served::{SignerZone, label};
 use super::setup::ZoneSetup;
 use super::skr::{InUse, SkrWatch};
@@ -40,7 +41,10 @@ pub struct ZoneRuntime {
     skr: SkrWatch,
     source: ZoneFileWatch,
     keys: Keyring,
-    serial: SerialFile,
+    /// `None` until the file could be read: nothing new is served before, and the file is not written.
+    serial: Option<SerialFile>,
+    /// Set while [`Self::serial`] could not be read.
+    serial_retry: Retry,
     conditions: Conditions,
     made: Option<Made>,
     /// Earliest time of the next try after a failed signing run; `None` when nothing failed.
@@ -82,7 +86,8 @@ impl ZoneRuntime {
         metrics.policy_signature_refresh_seconds.with_label_values(&[&label]).set(setup.times.refresh.into());
         Self {
             keys: Keyring::sharing(setup.name.clone(), setup.key_directory.clone(), folders),
-            serial: SerialFile::open(&setup.state),
+            serial: None,
+            serial_retry: Retry::default(),
             label,
             metrics,
             served,
@@ -105,7 +110,9 @@ impl ZoneRuntime {
 
     /// Writes down exactly which serial was served last; call it at an orderly end. Without it the next start skips some serials.
     pub fn close(&mut self) {
-        self.serial.close();
+        if let Some(serial) = &mut self.serial {
+            serial.close();
+        }
     }
 
     /// The zone as queries see it.
@@ -127,6 +134,7 @@ impl ZoneRuntime {
         changed |= self.poll_zone_file(now);
         self.set_condition(ConditionId::ZoneFileUnreadable, self.source.unreadable().map(str::to_owned), now);
         changed |= self.keys.poll(now);
+        changed |= self.open_serial(now);
         // Time alone changes nothing between two times that are known; a clock that was set back may change everything.
         let (stepped, due) = self.stepped.replace((now, Timestamp::MAX)).unwrap_or((now, now));
         let alarm_is_due = self.alarmed.is_some_and(|at| at.plus(ALARM) <= now);
@@ -138,7 +146,7 @@ impl ZoneRuntime {
             changed |= self.renew(now);
         }
         self.set_condition(ConditionId::KeysUnreadable, self.keys.unreadable().map(str::to_owned), now);
-        if let Some(written) = self.serial.retry(now) {
+        if let Some(written) = self.serial.as_mut().and_then(|serial| serial.retry(now)) {
             self.note_serial_written(written, now);
         }
         if changed && let Some(in_use) = self.skr.in_use() {
@@ -175,6 +183,28 @@ impl ZoneRuntime {
         if let Err(error) = self.conditions.write() {
             tracing::debug!(zone = %self.setup.name, %error, "the conditions could not be written down; the next step tries again");
         }
+    }
+
+    /// Reads the last serial that was served, at the first step and until it goes well; true when it went well in this step.
+    fn open_serial(&mut self, now: Timestamp) -> bool {
+        let waits = self.serial_retry.at().is_some() && !self.serial_retry.is_due(now);
+        if self.serial.is_some() || waits {
+            return false;
+        }
+        let served = self.served.signed().map(|signed| signed.serial());
+        let cause = match SerialFile::open(&self.setup.state, served) {
+            Ok(serial) => {
+                self.serial = Some(serial);
+                self.serial_retry.settled();
+                None
+            }
+            Err(error) => {
+                self.serial_retry.failed(now);
+                Some(format!("{}: {error}", self.setup.state.join("serial").display()))
+            }
+        };
+        self.set_condition(ConditionId::SerialUnreadable, cause, now);
+        self.serial.is_some()
     }
 
     /// Reads the zone file when it has changed; a zone that does not read is reported, and the one read before stays.
@@ -225,7 +255,7 @@ impl ZoneRuntime {
 
     /// Makes and publishes a new version, if there is a reason; true when it tried.
     fn renew(&mut self, now: Timestamp) -> bool {
-        let Some(zone) = self.source.zone().cloned() else { return false };
+        let Some(zone) = self.source.zone().cloned().filter(|_| self.serial.is_some()) else { return false };
         let Some((bundle, key_time)) = self.bundle(now).map(|(bundle, at)| (bundle.clone(), at)) else {
             return false;
         };
@@ -235,18 +265,17 @@ impl ZoneRuntime {
         let reason = self.reason(&zone, generation, &bundle, &keys, now);
         let Some(reason) = reason else { return false };
         match self.make(&zone, &bundle, &keys, now) {
-            Ok(Fresh { signed, reservation }) => {
+            Ok(signed) => {
                 tracing::info!(
                     zone = %self.setup.name, serial = signed.serial(), bundle = %bundle.inception.iso(), reason,
                     made = signed.signatures_made(), kept = signed.signatures_reused(), "the zone was signed"
                 );
                 let signed = Arc::new(signed);
                 self.served.publish(Arc::clone(&signed));
-                let written = match reservation {
-                    Some(reservation) => self.serial.served(reservation, now),
-                    None => self.serial.served_unreserved(signed.serial(), now),
-                };
-                self.note_serial_written(written, now);
+                if let Some(written) = self.serial.as_mut().map(|serial| serial.served(signed.serial(), now))
+                {
+                    self.note_serial_written(written, now);
+                }
                 if signed.next_refresh() <= now {
                     self.retry_at = Some(now.plus(RETRY));
                 }
@@ -312,31 +341,31 @@ impl ZoneRuntime {
         }
     }
 
-    /// Signs and checks, and reserves the serial. Where the serial cannot be reserved, new content waits; what is served goes on to
-    /// be signed under the serial that it has, and a zone that serves nothing yet is served nevertheless: that it is dark would be worse
-    /// than a serial that may come a second time after a restart.
+    /// Reserves the serial, signs under it, and checks.
     fn make(
         &mut self,
         zone: &Arc<Zone>,
         bundle: &Bundle,
         keys: &[ZoneKey],
         now: Timestamp,
-    ) -> Result<Fresh, MakeError> {
-        let serial = self.serial.next(zone.serial());
-        let signed = self.sign_and_check(zone, bundle, keys, serial, now)?;
-        let error = match self.serial.reserve(serial) {
-            Ok(reservation) => return Ok(Fresh { signed, reservation: Some(reservation) }),
-            Err(error) => error,
-        };
+    ) -> Result<SignedZone, MakeError> {
+        let serial = self.take_serial(zone, now)?;
+        self.sign_and_check(zone, bundle, keys, serial, now)
+    }
+
+    /// The serial of the next version, reserved. Where it cannot be reserved, new content waits; what is served goes on to be signed
+    /// under the serial that it has, and a zone of which nothing is served is served nevertheless: that it is dark would be worse than a
+    /// serial that may come a second time after a restart.
+    fn take_serial(&mut self, zone: &Arc<Zone>, now: Timestamp) -> Result<u32, MakeError> {
+        let Some(file) = &mut self.serial else { return Err(MakeError::SerialUnknown) };
+        let serial = file.next(zone.serial());
+        let Err(error) = file.reserve(serial) else { return Ok(serial) };
         self.set_condition(ConditionId::SerialNotWritten, Some(error.to_string()), now);
         match &self.made {
-            None => Ok(Fresh { signed, reservation: None }),
-            Some(made) if Arc::ptr_eq(&made.zone, zone) => {
-                let serial = made.signed.serial();
-                let signed = self.sign_and_check(zone, bundle, keys, serial, now)?;
-                Ok(Fresh { signed, reservation: None })
-            }
-            Some(_) => Err(MakeError::SerialNotWritten(error)),
+            Some(made) if Arc::ptr_eq(&made.zone, zone) => Ok(made.signed.serial()),
+            // After new settings nothing is made yet, and the version made by the old ones is served.
+            _ if self.served.signed().is_some() => Err(MakeError::SerialNotWritten(error)),
+            _ => Ok(serial),
         }
     }
 
@@ -444,6 +473,9 @@ impl ZoneRuntime {
                 "the coverage ran out: the KSK's signatures of the last bundle expired; accept a new SKR. \
                  What is still valid is served, expired signatures are answered by SERVFAIL"
             }
+            _ if self.serial.is_none() => {
+                "the SOA serial that was served last cannot be read; see the messages before"
+            }
             _ => "its ZSKs cannot sign; see the messages before",
         };
         tracing::error!(zone = %self.setup.name, "the zone is not validly signed: {why}");
@@ -452,7 +484,8 @@ impl ZoneRuntime {
     /// The first time after `now` at which something is known to be due.
     fn next_step(&self, now: Timestamp) -> Timestamp {
         let mut times = vec![self.keys.next_event(now), self.retry_at];
-        times.extend([self.skr.next_try(), self.source.next_try(now), self.serial.next_try()]);
+        times.extend([self.skr.next_try(), self.source.next_try(now)]);
+        times.extend([self.serial_retry.at(), self.serial.as_ref().and_then(SerialFile::next_try)]);
         if let Some(in_use) = self.skr.in_use() {
             times.push(in_use.skr.next_switch(now));
         }
@@ -466,13 +499,6 @@ impl ZoneRuntime {
     }
 }
 
-/// A version that may be served.
-struct Fresh {
-    signed: SignedZone,
-    /// `None` when the serial could not be reserved.
-    reservation: Option<Reservation>,
-}
-
 /// Why no new version was made.
 #[derive(Debug, thiserror::Error)]
 enum MakeError {
@@ -480,6 +506,8 @@ enum MakeError {
     Sign(#[from] SigningError),
     #[error("the check of the fresh signatures failed: {0}")]
     SelfCheck(#[from] CheckError),
+    #[error("the SOA serial that was served last cannot be read")]
+    SerialUnknown,
     #[error(
         "the SOA serial cannot be written down ({0}); the new content waits, so that no serial comes twice"
     )]

@@ -146,3 +146,72 @@ fn kind_10_edits_while_the_disk_is_full_never_lead_to_a_serial_that_comes_twice(
         );
     }
 }
+
+#[test]
+fn kind_10_a_serial_that_cannot_be_read_is_waited_for_and_not_written_over() {
+    // At the start, and after new settings while the version before is served.
+    for served_before in [false, true] {
+        let site = Site::with_skr(3);
+        fs::create_dir_all(site.path("zones/example.")).unwrap();
+        site.write("zones/example./serial", "2027020000\n");
+        let mut zone = site.zone();
+        if served_before {
+            site.step(&mut zone, start());
+            assert_eq!(serial(&zone), 2_027_020_001);
+            zone.close();
+        }
+        let mend = make_unreadable(&site.path("zones/example./serial"));
+        let mut zone = ZoneRuntime::new(site.setup(), site.metrics.clone(), Arc::clone(zone.served()));
+        let mut now = start().plus(1);
+        for _ in 0..100 {
+            site.step(&mut zone, now);
+            now = now.plus(1);
+        }
+        assert_eq!(conditions(&zone), [ConditionId::SerialUnreadable], "{served_before}");
+        if served_before {
+            assert_eq!(serial(&zone), 2_027_020_001);
+        } else {
+            assert_eq!(ask(&zone, ZONE, Rtype::SOA).rcode(), SERVFAIL);
+        }
+        mend();
+        now = zone.step(now);
+        site.step(&mut zone, now);
+        assert_eq!((serial(&zone), conditions(&zone)), (2_027_020_001 + u32::from(served_before), vec![]));
+        validate(&zone, "www.example.", Rtype::A, now);
+    }
+}
+
+#[test]
+fn kind_10_new_settings_and_new_content_on_a_full_disk_replace_nothing_under_a_serial_that_may_come_again() {
+    let site = Site::with_skr(3);
+    let mut zone = site.zone();
+    site.step(&mut zone, start());
+    let before = serial(&zone);
+    // A link to nowhere: there is no serial to read, and none can be written.
+    fs::remove_dir_all(site.path("zones/example.")).unwrap();
+    std::os::unix::fs::symlink("/nowhere", site.path("zones/example.")).unwrap();
+    site.write("zone", &FILE.replace("192.0.2.2", "192.0.2.77"));
+    let mut zone = ZoneRuntime::new(site.setup(), site.metrics.clone(), Arc::clone(zone.served()));
+    let address = |zone: &ZoneRuntime| ask(zone, "www.example.", Rtype::A).answers[0].rdata[3];
+    for second in 1..50 {
+        site.step(&mut zone, start().plus(second));
+        assert_eq!((serial(&zone), address(&zone)), (before, 2));
+    }
+    assert_eq!(conditions(&zone), [ConditionId::SerialNotWritten]);
+    let runs = || site.metrics.zone_sign_runs_total.with_label_values(&[ZONE, "full", "ok"]).get();
+    assert_eq!(runs(), 1, "nothing is signed in vain");
+    fs::remove_file(site.path("zones/example.")).unwrap();
+    site.step(&mut zone, start().plus(120));
+    assert_eq!((serial(&zone), address(&zone), conditions(&zone)), (before + 1, 77, vec![]));
+}
+
+#[test]
+fn kind_10_a_zone_of_which_nothing_is_served_is_served_although_the_serial_cannot_be_written() {
+    let site = Site::with_skr(3);
+    fs::create_dir(site.path("zones")).unwrap();
+    std::os::unix::fs::symlink("/nowhere", site.path("zones/example.")).unwrap();
+    let mut zone = site.zone();
+    site.step(&mut zone, start());
+    validate(&zone, "www.example.", Rtype::A, start());
+    assert_eq!(conditions(&zone), [ConditionId::SerialNotWritten]);
+}
