@@ -81,6 +81,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let mut keyring = Keyring::new(options.zone.clone(), options.key_directory.clone());
     keyring.poll(now);
     let keys = keyring.active(bundle, now);
+    if let Some(cause) = keyring.unreadable() {
+        eprintln!("offline-ksk: warning: {cause}");
+    }
     let times = SigningTimes {
         validity: policy.signatures_validity,
         refresh: policy.signatures_refresh,

@@ -146,6 +146,17 @@ pub enum SignError {
     Token(Box<pkcs11::TokenError>),
 }
 
+impl SignError {
+    /// True when another try may go well although the key files stay as they are (see [`pkcs11::TokenError::is_passing`]).
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Token(error) => error.is_passing(),
+            Self::Unsupported(_) | Self::BadKey(_) | Self::Backend(_) => false,
+        }
+    }
+}
+
 impl From<pkcs11::TokenError> for SignError {
     fn from(error: pkcs11::TokenError) -> Self {
         Self::Token(Box::new(error))

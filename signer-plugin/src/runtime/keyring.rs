@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use keystore::crypto::SigningKey;
+use keystore::crypto::{SignError, SigningKey};
 use keystore::dns::Name;
 use keystore::exchange::{Bundle, VerifiedSkr};
 use keystore::keys::files::{KeyFile, KeyFileError};
@@ -20,6 +20,9 @@ use super::served::label;
 use super::watch::Stamp;
 use crate::signing::ZoneKey;
 
+/// Opens the private part of a key; [`KeyFile::load_private`] outside of tests.
+pub(super) type Loader = fn(&KeyFile) -> Result<Box<dyn SigningKey>, KeyFileError>;
+
 /// The key files of a zone.
 pub struct Keyring {
     zone: Name,
@@ -27,7 +30,7 @@ pub struct Keyring {
     folders: Arc<KeyFolders>,
     /// The zone's files as they were when the folder was last read.
     seen: Option<Vec<(OsString, Stamp)>>,
-    /// Set while a folder or file could not be opened or read.
+    /// Set while the folder or a file in it could not be opened or read.
     retry: Retry,
     /// The first of the errors for which the folder is read again.
     unreadable: Option<String>,
@@ -35,12 +38,33 @@ pub struct Keyring {
     keys: Vec<KeyFile>,
     /// Sets that did not read.
     damaged: usize,
-    /// Private parts by key; an error counts as damage until the files change.
-    private: HashMap<Dnskey, Option<Arc<dyn SigningKey>>>,
+    /// What was said of the folder at the last look, so that a look that finds the same says nothing.
+    told: BTreeSet<String>,
+    private: HashMap<Dnskey, PrivatePart>,
+    load: Loader,
     /// ZSKs of the schedule that are not here.
     missing: usize,
     /// Keys that have series of their own: role, tag, algorithm.
     labelled: BTreeSet<[String; 3]>,
+}
+
+/// The private part of a key.
+enum PrivatePart {
+    /// It can sign.
+    Ready(Arc<dyn SigningKey>),
+    /// It could not be opened, or ceased to sign, for a passing reason: it is opened again when the retry is due.
+    Waits { retry: Retry, cause: String },
+    /// It is of no use until the files change.
+    Refused,
+}
+
+impl PrivatePart {
+    fn signer(&self) -> Option<Arc<dyn SigningKey>> {
+        match self {
+            Self::Ready(signer) => Some(Arc::clone(signer)),
+            Self::Waits { .. } | Self::Refused => None,
+        }
+    }
 }
 
 impl Keyring {
@@ -61,15 +85,28 @@ impl Keyring {
             unreadable: None,
             keys: Vec::new(),
             damaged: 0,
+            told: BTreeSet::new(),
             private: HashMap::new(),
+            load: KeyFile::load_private,
             missing: 0,
             labelled: BTreeSet::new(),
         }
     }
 
+    /// The same, with private parts opened by `load`.
+    #[cfg(test)]
+    pub(super) fn with_loader(self, load: Loader) -> Self {
+        Self { load, ..self }
+    }
+
     /// Reads the folder again when one of the zone's files changed, or when an earlier read failed for a passing reason and is due
-    /// again; true when it did.
+    /// again, and opens private parts again that are due; true when there is something new.
     pub fn poll(&mut self, now: Timestamp) -> bool {
+        let read = self.poll_folder(now);
+        self.retry_private(now) || read
+    }
+
+    fn poll_folder(&mut self, now: Timestamp) -> bool {
         // A folder that cannot be listed is reported by the reading that follows.
         let files = self.folders.files(&self.dir, &self.zone, now).ok();
         if files.is_some() && self.seen == files && !self.retry.is_due(now) {
@@ -80,46 +117,66 @@ impl Keyring {
         }
         self.seen = files;
         self.unreadable = None;
+        let mut messages = BTreeSet::new();
         match self.folders.find_online(&self.dir, &self.zone, now) {
             Ok(found) => {
-                for error in &found.skipped {
-                    tracing::error!(zone = %self.zone, %error, "a key is not used");
-                    self.note_unreadable(error);
-                }
                 self.damaged = found.skipped.len();
+                let kept = kept_keys(&self.keys, &found.keys, &found.skipped);
                 self.keys = found.keys;
+                self.keys.extend(kept);
+                for error in found.skipped {
+                    // A passing error is a condition of the zone, which tells it.
+                    if error.is_passing() {
+                        self.unreadable.get_or_insert_with(|| error.to_string());
+                    } else {
+                        messages.insert(format!("{error}; this key is not used"));
+                    }
+                }
             }
-            Err(error) => {
-                tracing::error!(zone = %self.zone, %error, "the key folder cannot be read; the keys known so far are used");
-                self.note_unreadable(&error);
-            }
+            Err(error) => self.unreadable = Some(format!("{error}; the keys known so far are used")),
         }
         if self.unreadable.is_some() {
             self.retry.failed(now);
         } else {
             self.retry.settled();
         }
-        for ksk in self.keys.iter().filter(|key| key.dnskey.is_ksk()) {
-            tracing::error!(
-                zone = %self.zone, file = %ksk.path("private").display(),
-                "the private key of a KSK lies on this host; it is not opened. Move it to the offline side, and treat it as exposed"
-            );
+        messages.extend(self.keys.iter().filter(|key| key.dnskey.is_ksk()).map(|ksk| {
+            format!(
+                "{}: the private key of a KSK lies on this host; it is not opened. Move it to the offline side, and treat it as exposed",
+                ksk.path("private").display()
+            )
+        }));
+        for message in messages.difference(&self.told) {
+            tracing::error!(zone = %self.zone, "{message}");
         }
+        self.told = messages;
         // What did not load may load now; what did is kept as long as its files are there.
-        self.private.retain(|dnskey, key| key.is_some() && self.keys.iter().any(|k| k.dnskey == *dnskey));
+        self.private.retain(|dnskey, part| {
+            matches!(part, PrivatePart::Ready(_)) && self.keys.iter().any(|k| k.dnskey == *dnskey)
+        });
         true
     }
 
-    /// The error for which the key folder is read again soon; `None` when all that is there could be opened and read.
-    #[must_use]
-    pub fn unreadable(&self) -> Option<&str> {
-        self.unreadable.as_deref()
+    /// Opens the private parts that wait and are due; true when one can sign now.
+    fn retry_private(&mut self, now: Timestamp) -> bool {
+        let due = |key: &&KeyFile| matches!(self.private.get(&key.dnskey), Some(PrivatePart::Waits { retry, .. }) if retry.is_due(now));
+        let due: Vec<KeyFile> = self.keys.iter().filter(due).cloned().collect();
+        let mut ready = false;
+        for key in due {
+            ready |= self.open_private(&key, now).is_some();
+        }
+        ready
     }
 
-    fn note_unreadable(&mut self, error: &KeyFileError) {
-        if matches!(error, KeyFileError::Io { .. }) {
-            self.unreadable.get_or_insert_with(|| error.to_string());
-        }
+    /// The error for which a folder, file or token is tried again soon; `None` when all that is there could be opened and read.
+    #[must_use]
+    pub fn unreadable(&self) -> Option<&str> {
+        self.unreadable.as_deref().or_else(|| {
+            self.keys.iter().find_map(|key| match self.private.get(&key.dnskey) {
+                Some(PrivatePart::Waits { cause, .. }) => Some(cause.as_str()),
+                _ => None,
+            })
+        })
     }
 
     /// The ZSKs that sign at `now` with the key set of `bundle`: active by their times, published in the bundle, private part
@@ -140,22 +197,48 @@ impl Keyring {
     }
 
     fn private(&mut self, key: &KeyFile, now: Timestamp) -> Option<Arc<dyn SigningKey>> {
-        if let Some(known) = self.private.get(&key.dnskey) {
-            return known.clone();
+        match self.private.get(&key.dnskey) {
+            Some(known) => known.signer(),
+            None => self.open_private(key, now),
         }
-        let loaded = match key.load_private() {
-            Ok(signer) => Some(Arc::from(signer)),
+    }
+
+    /// Opens a private part, and remembers how that went.
+    fn open_private(&mut self, key: &KeyFile, now: Timestamp) -> Option<Arc<dyn SigningKey>> {
+        let part = match (self.load)(key) {
+            Ok(signer) => PrivatePart::Ready(Arc::from(signer)),
+            Err(error) if error.is_passing() => self.waiting(key, error.to_string(), now),
             Err(error) => {
                 tracing::error!(zone = %self.zone, key = key.dnskey.tag(), %error, "a ZSK cannot sign");
-                if self.unreadable.is_none() && matches!(error, KeyFileError::Io { .. }) {
-                    self.note_unreadable(&error);
-                    self.retry.failed(now);
-                }
-                None
+                PrivatePart::Refused
             }
         };
-        self.private.insert(key.dnskey.clone(), loaded.clone());
-        loaded
+        let signer = part.signer();
+        self.private.insert(key.dnskey.clone(), part);
+        signer
+    }
+
+    /// The state of a private part that failed at `now`, by the state that it had.
+    fn waiting(&self, key: &KeyFile, cause: String, now: Timestamp) -> PrivatePart {
+        let mut retry = match self.private.get(&key.dnskey) {
+            Some(PrivatePart::Waits { retry, .. }) => retry.clone(),
+            _ => Retry::default(),
+        };
+        retry.failed(now);
+        PrivatePart::Waits { retry, cause }
+    }
+
+    /// Takes note that the keys of this tag failed to sign: after a passing error (a token that was reset) they are opened again.
+    pub(super) fn signing_failed(&mut self, tag: u16, error: &SignError, now: Timestamp) {
+        if !error.is_passing() {
+            return;
+        }
+        for key in self.keys.iter().filter(|key| key.dnskey.tag() == tag) {
+            if matches!(self.private.get(&key.dnskey), Some(PrivatePart::Ready(_))) {
+                let part = self.waiting(key, format!("signing with key {tag} failed: {error}"), now);
+                self.private.insert(key.dnskey.clone(), part);
+            }
+        }
     }
 
     /// The first time after `now` at which a ZSK comes into another state, or the folder is read again after an error.
@@ -165,7 +248,11 @@ impl Keyring {
             .iter()
             .filter(|k| !k.dnskey.is_ksk())
             .flat_map(|k| events(&k.timing).map(|(_, time)| time));
-        times.flatten().chain(self.retry.at()).filter(|t| *t > now).min()
+        let retries = self.private.values().filter_map(|part| match part {
+            PrivatePart::Waits { retry, .. } => retry.at(),
+            PrivatePart::Ready(_) | PrivatePart::Refused => None,
+        });
+        times.flatten().chain(self.retry.at()).chain(retries).filter(|t| *t > now).min()
     }
 
     /// Sets the series of keys and key files.
@@ -196,7 +283,7 @@ impl Keyring {
                 metrics.keys.with_label_values(&[zone, role, state]).set(count);
             }
         }
-        let unreadable = self.private.values().filter(|key| key.is_none()).count();
+        let unreadable = self.private.values().filter(|part| part.signer().is_none()).count();
         let ksks = self.keys.iter().filter(|key| key.dnskey.is_ksk()).count();
         let gauge = |family: &metrics::values::GaugeFamily, value: usize| {
             family.with_label_values(&[zone]).set(value as i64);
@@ -267,5 +354,62 @@ fn state(timing: &Timing, now: Timestamp) -> &'static str {
         "published"
     } else {
         "future"
+    }
+}
+
+/// Known keys that stay although their set could not be read just now: one error of the disk unpublishes no key, and stops none from
+/// signing. A set whose files are gone is not kept.
+fn kept_keys(known: &[KeyFile], found: &[KeyFile], skipped: &[KeyFileError]) -> Vec<KeyFile> {
+    let is_unread = |key: &KeyFile| {
+        let base = key.base_name();
+        skipped.iter().any(|error| match error {
+            KeyFileError::Io { path, .. } if !error.is_not_found() => {
+                path.file_stem().is_some_and(|stem| stem.eq_ignore_ascii_case(&base))
+            }
+            _ => false,
+        })
+    };
+    let is_found = |key: &KeyFile| found.iter().any(|other| other.dnskey == key.dnskey);
+    known.iter().filter(|key| is_unread(key) && !is_found(key)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, slice};
+
+    use keystore::exchange::testing::TestKey;
+
+    use super::*;
+
+    #[test]
+    fn kind_06_a_key_is_kept_when_a_file_of_it_cannot_be_read_and_goes_when_the_file_is_gone_or_bad() {
+        let key = |seed| KeyFile {
+            zone: Name::parse("example.").unwrap(),
+            ttl: 3600,
+            dnskey: TestKey::zsk(seed).dnskey,
+            timing: Timing::default(),
+            state: None,
+            dir: PathBuf::from("/keys"),
+        };
+        let (one, two) = (key(2), key(3));
+        let errno = |suffix: &str, code| KeyFileError::Io {
+            path: one.path(suffix),
+            source: io::Error::from_raw_os_error(code),
+        };
+        let bad = KeyFileError::Mismatch { path: one.path("key"), what: "another key" };
+        for (error, kept) in [
+            (errno("private", 5), true),
+            (errno("key", 24), true),
+            (errno("state", 13), true),
+            (errno("private", 2), false),
+            (bad, false),
+        ] {
+            let what = error.to_string();
+            let known = [one.clone(), two.clone()];
+            let expected = if kept { vec![one.clone()] } else { vec![] };
+            assert_eq!(kept_keys(&known, slice::from_ref(&two), &[error]), expected, "{what}");
+        }
+        let known = slice::from_ref(&one);
+        assert_eq!(kept_keys(known, known, &[errno("state", 5)]), [], "it was found");
     }
 }

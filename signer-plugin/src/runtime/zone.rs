@@ -13,6 +13,8 @@ use metrics::zones::Part;
 use super::condition::{ConditionId, Conditions};
 use super::folders::KeyFolders;
 use super::keyring::Keyring;
+#[cfg(test)]
+use super::keyring::Loader;
 use super::retry::Retry;
 use super::serial::SerialFile;
 use super::served::{SignerZone, label};
@@ -100,6 +102,13 @@ impl ZoneRuntime {
             stepped: None,
             setup,
         }
+    }
+
+    /// The same, with private keys opened by `load`.
+    #[cfg(test)]
+    pub(super) fn with_loader(mut self, load: Loader) -> Self {
+        self.keys = self.keys.with_loader(load);
+        self
     }
 
     /// Takes its series out of the metrics, for good.
@@ -292,6 +301,9 @@ impl ZoneRuntime {
                 });
             }
             Err(error) => {
+                if let MakeError::Sign(SigningError::Sign { tag, source }) = &error {
+                    self.keys.signing_failed(*tag, source, now);
+                }
                 let stays =
                     if self.made.is_some() { "the version before stays" } else { "nothing is served" };
                 tracing::error!(zone = %self.setup.name, reason, %error, "the zone could not be signed; {stays}");

@@ -199,6 +199,41 @@ pub enum TokenError {
     },
 }
 
+impl TokenError {
+    /// True when another try may go well although nobody mends anything in the key files: the token or its module is not there or not
+    /// ready, or the PIN file cannot be read. Whatever is wrong with a PIN is never passing, so that no retry locks a token.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Module { .. }
+            | Self::NoToken { .. }
+            | Self::PinFileIo { .. }
+            | Self::Gone { .. }
+            | Self::Failed { .. } => true,
+            Self::NotBuilt
+            | Self::Uri(_)
+            | Self::UriOfKey
+            | Self::NoModule
+            | Self::ModuleName(_)
+            | Self::ManyTokens { .. }
+            | Self::PinFile { .. }
+            | Self::NoPin { .. }
+            | Self::Prompt { .. }
+            | Self::WrongPin { .. }
+            | Self::KnownWrongPin { .. }
+            | Self::LastTry { .. }
+            | Self::Locked { .. }
+            | Self::NoKey { .. }
+            | Self::ManyKeys { .. }
+            | Self::LabelTaken { .. }
+            | Self::Mechanism { .. }
+            | Self::Algorithm(_)
+            | Self::ReadOnly { .. }
+            | Self::BadAnswer { .. } => false,
+        }
+    }
+}
+
 fn listed(labels: &[String]) -> String {
     match labels {
         [] => "there is none".to_owned(),

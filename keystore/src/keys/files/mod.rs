@@ -367,6 +367,17 @@ impl KeyFileError {
         Self::Syntax { path: path.to_owned(), line, what: what.into() }
     }
 
+    /// True when another try may go well although the files stay as they are: a file could not be opened or read, or the token of the
+    /// key is not there.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Io { .. } => true,
+            Self::PrivateKey { source, .. } | Self::Generate { source, .. } => source.is_passing(),
+            _ => false,
+        }
+    }
+
     /// True when this process may not read the file.
     #[must_use]
     pub fn is_denied(&self) -> bool {

@@ -1,5 +1,11 @@
 //! Kinds of faults of the host; see the table of kinds in `docs/manual/faults.md`.
 
+use std::sync::atomic::AtomicU8;
+
+use keystore::crypto::pkcs11::TokenError;
+use keystore::crypto::{Algorithm, SignError, SigningKey};
+use keystore::keys::files::KeyFileError;
+
 use super::*;
 
 fn conditions(zone: &ZoneRuntime) -> Vec<ConditionId> {
@@ -214,4 +220,140 @@ fn kind_10_a_zone_of_which_nothing_is_served_is_served_although_the_serial_canno
     site.step(&mut zone, start());
     validate(&zone, "www.example.", Rtype::A, start());
     assert_eq!(conditions(&zone), [ConditionId::SerialNotWritten]);
+}
+
+/// A key in a token that answers as the test wants.
+struct TokenKey {
+    inner: Box<dyn SigningKey>,
+    token: &'static Token,
+    session: u8,
+}
+
+/// How the token is; each reset makes the keys that were opened before useless.
+struct Token {
+    /// 0: it works, 1: absent, 2: its PIN file cannot be read, 3: the PIN is wrong.
+    state: AtomicU8,
+    session: AtomicU8,
+    opened: AtomicU64,
+}
+
+impl Token {
+    const fn new(state: u8) -> Self {
+        Self { state: AtomicU8::new(state), session: AtomicU8::new(0), opened: AtomicU64::new(0) }
+    }
+
+    fn open(&'static self, key: &KeyFile) -> Result<Box<dyn SigningKey>, KeyFileError> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        let token = || "t".to_owned();
+        let error = match self.state.load(Ordering::SeqCst) {
+            0 => {
+                let session = self.session.load(Ordering::SeqCst);
+                return Ok(Box::new(TokenKey { inner: key.load_private()?, token: self, session }));
+            }
+            1 => TokenError::NoToken { wanted: token(), present: vec![] },
+            2 => TokenError::PinFileIo {
+                path: PathBuf::from("pin"),
+                source: std::io::Error::from_raw_os_error(5),
+            },
+            _ => TokenError::WrongPin { token: token(), last_try: false, locked: false },
+        };
+        Err(KeyFileError::PrivateKey { path: key.private_path(), source: error.into() })
+    }
+}
+
+impl SigningKey for TokenKey {
+    fn algorithm(&self) -> Algorithm {
+        self.inner.algorithm()
+    }
+
+    fn public_key(&self) -> &[u8] {
+        self.inner.public_key()
+    }
+
+    fn sign(&self, data: &[u8]) -> Result<Vec<u8>, SignError> {
+        if self.session != self.token.session.load(Ordering::SeqCst) {
+            return Err(TokenError::Gone { token: "t".to_owned(), code: "C_Sign".to_owned() }.into());
+        }
+        self.inner.sign(data)
+    }
+}
+
+#[test]
+fn kind_06_a_token_that_is_absent_at_the_start_is_opened_when_it_is_there_and_a_wrong_pin_is_not_sent_again()
+{
+    static ABSENT: Token = Token::new(1);
+    static PIN_FILE: Token = Token::new(2);
+    static WRONG_PIN: Token = Token::new(3);
+    type Load = fn(&KeyFile) -> Result<Box<dyn SigningKey>, KeyFileError>;
+    let cases: [(&Token, Load, bool); 3] = [
+        (&ABSENT, |key| ABSENT.open(key), true),
+        (&PIN_FILE, |key| PIN_FILE.open(key), true),
+        (&WRONG_PIN, |key| WRONG_PIN.open(key), false),
+    ];
+    for (token, load, passing) in cases {
+        let what = token.state.load(Ordering::SeqCst);
+        let site = Site::with_skr(3);
+        let mut zone = site.zone().with_loader(load);
+        let mut now = start();
+        for _ in 0..200 {
+            site.step(&mut zone, now);
+            now = now.plus(1);
+        }
+        assert_eq!(ask(&zone, "www.example.", Rtype::A).rcode(), SERVFAIL, "{what}");
+        let opened = token.opened.load(Ordering::SeqCst);
+        token.state.store(0, Ordering::SeqCst);
+        for _ in 0..61 {
+            site.step(&mut zone, now);
+            now = now.plus(1);
+        }
+        if passing {
+            assert!((6..12).contains(&opened), "{what}: at growing distance, {opened}");
+            validate(&zone, "www.example.", Rtype::A, now);
+            assert_eq!(conditions(&zone), [], "{what}");
+        } else {
+            assert_eq!((opened, token.opened.load(Ordering::SeqCst)), (1, 1));
+            assert_eq!(ask(&zone, "www.example.", Rtype::A).rcode(), SERVFAIL);
+        }
+    }
+}
+
+#[test]
+fn kind_06_a_token_that_is_reset_or_taken_away_while_it_is_in_use_is_opened_again() {
+    static TOKEN: Token = Token::new(0);
+    let site = Site::with_skr(3);
+    let mut zone = site.zone().with_loader(|key| TOKEN.open(key));
+    site.step(&mut zone, start());
+    validate(&zone, "www.example.", Rtype::A, start());
+    // Reset; the next bundle needs new signatures.
+    TOKEN.session.fetch_add(1, Ordering::SeqCst);
+    let mut now = start().plus(9 * DAY);
+    site.step(&mut zone, now);
+    assert_eq!(conditions(&zone), [ConditionId::KeysUnreadable]);
+    assert_eq!(
+        site.metrics.zone_sign_runs_total.with_label_values(&[ZONE, "incremental", "failed"]).get(),
+        1
+    );
+    now = now.plus(1);
+    site.step(&mut zone, now);
+    let signed_at = || site.gauge(&site.metrics.zone_last_signed_timestamp_seconds);
+    assert_eq!((conditions(&zone), signed_at()), (vec![], now.secs().cast_signed()));
+    validate(&zone, "www.example.", Rtype::A, now);
+    // Taken away for an hour; what is served stays meanwhile.
+    TOKEN.session.fetch_add(1, Ordering::SeqCst);
+    TOKEN.state.store(1, Ordering::SeqCst);
+    now = start().plus(18 * DAY);
+    for _ in 0..3600 {
+        site.step(&mut zone, now);
+        now = now.plus(1);
+    }
+    validate(&zone, "www.example.", Rtype::A, now);
+    assert_eq!(conditions(&zone), [ConditionId::KeysUnreadable]);
+    TOKEN.state.store(0, Ordering::SeqCst);
+    for _ in 0..61 {
+        site.step(&mut zone, now);
+        now = now.plus(1);
+    }
+    assert_eq!(conditions(&zone), []);
+    assert!(signed_at() >= start().plus(18 * DAY + 3600).secs().cast_signed());
+    validate(&zone, "www.example.", Rtype::A, now);
 }
