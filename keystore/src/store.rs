@@ -13,6 +13,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub use crate::crypto::sha256 as digest;
@@ -99,6 +100,34 @@ pub fn read_current(accepted: &Path, zone: &Name) -> Result<Option<Current>, Sto
             _ => seen = Some(named),
         }
     }
+}
+
+/// What the generation in force looks like from outside: `current`, and the SKR that it names. Equal as long as nobody wrote or
+/// replaced one of the two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedMark {
+    current: (FileMark, Option<u64>),
+    skr: Option<FileMark>,
+}
+
+/// Device, inode, length, and the times of the last change of content and of inode in nanoseconds.
+type FileMark = (u64, u64, u64, i128, i128);
+
+/// The mark of the generation in force; `None` when nothing was ever accepted, or `current` is gone.
+#[must_use]
+pub fn accepted_mark(accepted: &Path, zone: &Name) -> Option<AcceptedMark> {
+    let mark = |path: &Path| {
+        let m = path.symlink_metadata().ok()?;
+        let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        Some((m.dev(), m.ino(), m.len(), nanos(m.mtime(), m.mtime_nsec()), nanos(m.ctime(), m.ctime_nsec())))
+    };
+    let dir = zone_dir(accepted, zone);
+    let path = dir.join(CURRENT);
+    let current = mark(&path)?;
+    let text = read_regular(&path, MAX_CURRENT_OCTETS).ok();
+    let generation = text.and_then(|text| parse_current(&text)).map(|(generation, _)| generation);
+    let skr = generation.and_then(|generation| mark(&skr_path(&dir, generation)));
+    Some(AcceptedMark { current: (current, generation), skr })
 }
 
 /// Path of the SKR of `generation` in the zone's folder below `accepted/` (see [`zone_dir`]).
@@ -277,6 +306,36 @@ mod tests {
         fn current_round_trip(generation in 1..u64::MAX, digest: [u8; 32], noise: Vec<u8>) {
             prop_assert_eq!(parse_current(format_current(generation, &digest).as_bytes()), Some((generation, digest)));
             let _ = parse_current(&noise);
+        }
+    }
+
+    #[test]
+    fn the_mark_changes_with_each_of_the_two_files() {
+        type Change = fn(&Path);
+        let changes: [(&str, Change, bool); 7] = [
+            ("nothing", |_| {}, false),
+            ("an older generation", |d| fs::write(d.join("1.skr"), "other").unwrap(), false),
+            ("damage of the SKR", |d| fs::write(d.join("2.skr"), "damage").unwrap(), true),
+            ("the SKR is gone", |d| fs::remove_file(d.join("2.skr")).unwrap(), true),
+            (
+                "the same SKR in a new file",
+                |d| {
+                    fs::write(d.join("x"), "second").unwrap();
+                    fs::rename(d.join("x"), d.join("2.skr")).unwrap();
+                },
+                true,
+            ),
+            ("a new generation", |d| commit(d, 3, b"third"), true),
+            ("`current` is gone", |d| fs::remove_file(d.join(CURRENT)).unwrap(), true),
+        ];
+        for (what, change, changed) in changes {
+            let (base, name, dir) = store("example.test");
+            assert_eq!(accepted_mark(base.path(), &name), None, "{what}");
+            commit(&dir, 1, b"first");
+            commit(&dir, 2, b"second");
+            let before = accepted_mark(base.path(), &name);
+            change(&dir);
+            assert_eq!(accepted_mark(base.path(), &name) != before, changed, "{what}");
         }
     }
 }

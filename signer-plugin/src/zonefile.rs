@@ -127,11 +127,25 @@ pub fn read(
     origin: &Name,
     sink: &mut dyn FnMut(Record<'_>) -> Result<(), RecordProblem>,
 ) -> Result<ZoneFiles, ZoneFileError> {
+    let mut files = ZoneFiles::default();
+    read_noting(path, origin, &mut files, sink)?;
+    Ok(files)
+}
+
+/// Reads as [`read`] does, and notes in `files` each file before its content is looked at, so that the caller of a zone that does not
+/// read knows whose change may mend it.
+pub fn read_noting(
+    path: &Path,
+    origin: &Name,
+    files: &mut ZoneFiles,
+    sink: &mut dyn FnMut(Record<'_>) -> Result<(), RecordProblem>,
+) -> Result<(), ZoneFileError> {
+    files.paths = vec![path.to_owned()];
     let io = |source| ZoneFileError::Io { path: path.to_owned(), source };
     let (place, text) = load(path).map_err(io)?;
     let mut reader = Reader {
         sink,
-        paths: vec![path.to_owned()],
+        paths: &mut files.paths,
         resolved: vec![place],
         open: vec![0],
         includes: 0,
@@ -141,8 +155,7 @@ pub fn read(
         owner: Vec::with_capacity(name::MAX_NAME),
         rdata: Vec::new(),
     };
-    reader.file(0, &text, origin.clone())?;
-    Ok(ZoneFiles { paths: reader.paths })
+    reader.file(0, &text, origin.clone())
 }
 
 /// The resolved path and the octets of a regular file.
@@ -213,7 +226,7 @@ enum Fault {
 
 struct Reader<'s> {
     sink: &'s mut dyn FnMut(Record<'_>) -> Result<(), RecordProblem>,
-    paths: Vec<PathBuf>,
+    paths: &'s mut Vec<PathBuf>,
     /// `paths` without symbolic links, to find files that include each other.
     resolved: Vec<PathBuf>,
     /// The files being read, as indices of `paths`; the last one is read now.

@@ -1,7 +1,5 @@
 //! What the timer remembers of a zone between two looks, and what it finds about the keys of the zone.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use keystore::config::ZoneConfig;
@@ -10,7 +8,7 @@ use keystore::exchange::bind;
 use keystore::exchange::{Bundle, UnverifiedSkr};
 use keystore::keys::files::Folder;
 use keystore::policy::Policy;
-use keystore::store;
+use keystore::store::{self, AcceptedMark};
 use keystore::time::Timestamp;
 
 use super::fit;
@@ -24,13 +22,6 @@ pub(super) struct Memory {
     pub(super) judged: Option<Judged>,
     /// Findings that no report has had yet.
     pub(super) unsaid: Option<(KeyFiles, Vec<String>)>,
-}
-
-/// Changes when another generation is accepted, or its files are written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct AcceptedMark {
-    current: Vec<u8>,
-    skr: (u64, u64, i64, i64),
 }
 
 /// What the timer needs of an accepted SKR.
@@ -75,7 +66,7 @@ impl Memory {
         accepted: &Path,
         zone: &Name,
     ) -> Result<(Option<Coverage>, Option<UnverifiedSkr>), TickError> {
-        let mark = accepted_mark(accepted, zone);
+        let mark = store::accepted_mark(accepted, zone);
         if let (Some(mark), Some((known, coverage))) = (&mark, &self.accepted)
             && mark == known
         {
@@ -148,22 +139,6 @@ impl Memory {
         self.unsaid = Some((seen, warnings));
         Ok(())
     }
-}
-
-/// `None` when nothing is in force, or it is not what the loader writes; then [`store::read_current`] says what is wrong.
-fn accepted_mark(accepted: &Path, zone: &Name) -> Option<AcceptedMark> {
-    /// `current` has 86 octets at most.
-    const LARGEST: u64 = 128;
-    let dir = store::zone_dir(accepted, zone);
-    let path = dir.join(store::CURRENT);
-    let metadata = path.symlink_metadata().ok()?;
-    if !metadata.is_file() || metadata.len() > LARGEST {
-        return None;
-    }
-    let current = fs::read(path).ok()?;
-    let (generation, _) = store::parse_current(&current)?;
-    let skr = store::skr_path(&dir, generation).symlink_metadata().ok()?;
-    Some(AcceptedMark { current, skr: (skr.ino(), skr.len(), skr.mtime(), skr.mtime_nsec()) })
 }
 
 /// The SKR in force.

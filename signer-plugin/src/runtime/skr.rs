@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use keystore::exchange::bind::parse_skr;
 use keystore::exchange::{VerifiedSkr, VerifyContext, verify};
-use keystore::store::{self, StoreError, read_current};
+use keystore::store::{self, AcceptedMark, StoreError, read_current};
 use keystore::time::Timestamp;
 
 use super::retry::Retry;
 use super::setup::ZoneSetup;
-use super::watch::Stamp;
 
 /// The accepted generation in use.
 pub(super) struct InUse {
@@ -21,7 +20,8 @@ pub(super) struct InUse {
 #[derive(Default)]
 pub(super) struct SkrWatch {
     in_use: Option<InUse>,
-    seen: Option<Stamp>,
+    /// What the store looked like when it was last read; `None` before the first look.
+    seen: Option<Option<AcceptedMark>>,
     retry: Retry,
     unreadable: Option<String>,
 }
@@ -56,12 +56,11 @@ impl SkrWatch {
     /// Takes a new generation over; true when the store was read. One that does not read or verify is reported, and the one in use
     /// stays. What could not be opened or read is tried again, what is no good SKR only when the store changes.
     pub fn poll(&mut self, setup: &ZoneSetup, now: Timestamp) -> bool {
-        let current = store::zone_dir(&setup.accepted, &setup.name).join(store::CURRENT);
-        let stamp = Stamp::of(&current);
-        if self.seen == Some(stamp) && !self.retry.is_due(now) {
+        let mark = store::accepted_mark(&setup.accepted, &setup.name);
+        if self.seen.as_ref() == Some(&mark) && !self.retry.is_due(now) {
             return false;
         }
-        self.seen = Some(stamp);
+        self.seen = Some(mark);
         self.unreadable = None;
         match read(setup, now) {
             Ok(Some(new)) => {
@@ -75,7 +74,7 @@ impl SkrWatch {
                 tracing::warn!(zone = %setup.name, "no SKR was accepted yet; the zone is not served until one is");
             }
             Ok(None) => tracing::error!(
-                zone = %setup.name, file = %current.display(),
+                zone = %setup.name, folder = %store::zone_dir(&setup.accepted, &setup.name).display(),
                 "the accepted SKR is gone; the generation read before stays in use until a restart. Restore the store"
             ),
             Err(error) => {

@@ -9,12 +9,14 @@ use super::retry::Retry;
 use super::setup::ZoneSetup;
 use super::watch::Stamp;
 use crate::zone::Zone;
-use crate::zonefile::ZoneFileError;
+use crate::zonefile::{ZoneFileError, ZoneFiles};
 
 /// The zone file and the zone that it was read to.
 #[derive(Default)]
 pub(super) struct ZoneFileWatch {
     zone: Option<Arc<Zone>>,
+    /// The files that were opened when the zone was last read, successfully or not.
+    files: ZoneFiles,
     /// Of the file and its includes, when they were last read, successfully or not.
     read: Vec<Stamp>,
     /// As they look since a change that is not read yet, and the time of the look: a file is read when it has rested.
@@ -58,19 +60,16 @@ impl ZoneFileWatch {
         }
         self.changed = None;
         self.unreadable = None;
-        let loaded = Zone::load(&setup.file, &setup.name, setup.rules).map(Arc::new);
+        let before = std::mem::take(&mut self.files);
+        let loaded = Zone::load_noting(&setup.file, &setup.name, setup.rules, &mut self.files).map(Arc::new);
+        // A file that was written during the reading has another stamp now than before, and is read again.
+        self.read = if self.files == before { stamps } else { self.stamps(&setup.file) };
         match &loaded {
             Ok(zone) => {
                 self.zone = Some(Arc::clone(zone));
-                // Includes may be others now. When one was written during the reading, its stamp is not the one from before.
-                self.read = self.stamps(&setup.file);
-                if self.read.len() == stamps.len() {
-                    self.read = stamps;
-                }
                 self.retry.settled();
             }
             Err(error) => {
-                self.read = stamps;
                 if error.is_unreadable_file() {
                     self.unreadable = Some(error.to_string());
                     self.retry.failed(now);
@@ -82,10 +81,9 @@ impl ZoneFileWatch {
         Some(loaded)
     }
 
-    /// Of the zone file and of the includes that it had when it was last read.
+    /// Of the zone file and of the includes that were opened when it was last read.
     fn stamps(&self, file: &Path) -> Vec<Stamp> {
-        let includes = self.zone.iter().flat_map(|zone| &zone.files().paths).map(PathBuf::as_path);
-        let includes = includes.filter(|path| *path != file);
+        let includes = self.files.paths.iter().map(PathBuf::as_path).filter(|path| *path != file);
         Stamp::of_all(std::iter::once(file).chain(includes))
     }
 }

@@ -94,6 +94,60 @@ fn kind_06_an_include_that_cannot_be_opened_is_tried_again() {
     validate(&zone, "inc.example.", Rtype::A, next);
 }
 
+#[test]
+fn kind_06_a_typo_in_an_include_is_mended_there_alone() {
+    // At the first start, and in an include that a good zone gets; in the include itself, and in one that it includes.
+    for (served_before, nested) in [(false, false), (false, true), (true, false), (true, true)] {
+        let what = format!("{served_before} {nested}");
+        let site = Site::with_skr(3);
+        let mut zone = site.zone();
+        let mut now = start();
+        if served_before {
+            site.step(&mut zone, now);
+            validate(&zone, "www.example.", Rtype::A, now);
+        }
+        site.write("outer", "$INCLUDE inner\n");
+        site.write("inner", "inc A 192.0.2.400\n");
+        site.write("zone", &format!("{FILE}$INCLUDE {}\n", if nested { "outer" } else { "inner" }));
+        let steps = |zone: &mut ZoneRuntime, now: &mut Timestamp| {
+            for _ in 0..5 {
+                *now = now.plus(1);
+                site.step(zone, *now);
+            }
+        };
+        steps(&mut zone, &mut now);
+        let failed = || site.metrics.zone_loads_total.with_label_values(&[ZONE, "failed"]).get();
+        assert_eq!((failed(), conditions(&zone)), (1, vec![]), "{what}");
+        site.write("inner", "inc A 192.0.2.40\n");
+        steps(&mut zone, &mut now);
+        assert_eq!(failed(), 1, "{what}");
+        validate(&zone, "inc.example.", Rtype::A, now);
+    }
+}
+
+#[test]
+fn kind_06_an_accepted_skr_that_is_restored_is_taken_although_current_stays_as_it_is() {
+    for served_before in [false, true] {
+        let site = Site::with_skr(3);
+        let mut zone = site.zone();
+        let (skr, mut now) = (site.path("accepted/example./1.skr"), start());
+        if served_before {
+            site.step(&mut zone, now);
+        }
+        let good = fs::read(&skr).unwrap();
+        for damage in ["", "altered"] {
+            fs::write(&skr, damage).unwrap();
+            now = now.plus(1);
+            site.step(&mut zone, now);
+            assert_eq!(ask(&zone, "www.example.", Rtype::A).rcode() == SERVFAIL, !served_before);
+        }
+        durable::write(&skr, &good, 0o600).unwrap();
+        now = now.plus(1);
+        site.step(&mut zone, now);
+        validate(&zone, "www.example.", Rtype::A, now);
+    }
+}
+
 /// Edits of the zone file, each with another address, while the state folder cannot be written; then a kill.
 #[test]
 fn kind_10_edits_while_the_disk_is_full_never_lead_to_a_serial_that_comes_twice() {
