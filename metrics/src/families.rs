@@ -134,7 +134,7 @@ families! {
     signatures_total: CounterFamily ["algorithm", "result"] = "Signatures made: ok, failed.";
     answers_total: CounterFamily ["zone", "kind", "dnssec"] = "Answers: positive, nodata, nxdomain, referral, error; dnssec yes when the query asked for it.";
     queries_refused_total: CounterFamily ["reason"] = "Queries for none of our zones, which are refused or left to another handler: other_zone, opcode, edns_version, malformed.";
-    tcp_connections_refused_total: CounterFamily ["limit"] = "TCP connections closed at once because a limit was met: connections, network, client.";
+    tcp_connections_refused_total: CounterFamily ["limit"] = "TCP connections closed at once because a limit was met (connections, network, client), and attempts to accept one that failed because the host had no descriptor or memory left (system).";
     answer_duration_seconds: Histogram [] buckets(ANSWER_BUCKETS) = "Time to find an answer with its proofs.";
 }
 

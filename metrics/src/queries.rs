@@ -32,7 +32,7 @@ impl RefusedQuery {
 }
 
 /// The limits that a TCP connection may meet, as values of the label `limit`.
-pub const CONNECTION_LIMITS: [&str; 3] = ["connections", "network", "client"];
+pub const CONNECTION_LIMITS: [&str; 4] = ["connections", "network", "client", "system"];
 
 impl Metrics {
     /// Counts a query that no zone of ours answers.

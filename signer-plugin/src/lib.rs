@@ -34,6 +34,7 @@ mod index;
 pub mod reply;
 pub mod rules;
 pub mod runtime;
+mod seldom;
 #[doc(hidden)]
 pub mod signing;
 #[cfg(test)]

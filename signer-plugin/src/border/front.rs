@@ -15,6 +15,10 @@ use metrics::queries::RefusedQuery;
 
 use super::SignerHandler;
 use crate::answer::{self, AnswerOutcome, Transport};
+use crate::seldom::Seldom;
+
+/// Keeps the message of a query that our code fails at from coming with each such query.
+static NOT_ANSWERED: Seldom = Seldom::new();
 
 /// The handler and the counters of a server. Cheap to clone.
 pub(super) struct FrontEnd<H> {
@@ -73,7 +77,9 @@ impl<H: RequestHandler> FrontEnd<H> {
             Ok(AnswerOutcome::NotOurs) => Route::Others,
             Ok(AnswerOutcome::Drop) => Route::Nobody,
             Err(_) => {
-                tracing::error!(zone = %zone.origin(), "a query could not be answered; please report this");
+                if let Some(held_back) = NOT_ANSWERED.pass() {
+                    tracing::error!(zone = %zone.origin(), held_back, "a query could not be answered; please report this");
+                }
                 Route::Nobody
             }
         }

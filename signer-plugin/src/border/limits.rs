@@ -24,6 +24,8 @@ pub struct TcpLimits {
 
 /// RFC 7766 section 6.2.3 wants an idle time of a few seconds.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest query that is read, in octets, over UDP and TCP. No resolver sends a larger one, and each open connection may hold one.
+pub(super) const MAX_QUERY: usize = 4096;
 /// More connections than this are of no use to resolvers, and each takes memory.
 const MOST_CONNECTIONS: u64 = 10_000;
 /// Files that the process itself needs at least: zone and key files, the store, sockets, the control socket, HTTP.

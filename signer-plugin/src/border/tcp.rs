@@ -3,7 +3,7 @@
 //! hickory's own TCP listener has no limit of connections, ends for good when one `accept` fails, and cannot send more messages
 //! for a query than its buffer holds; this one has none of that.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use hickory_server::net::NetError;
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::{RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponse;
+use rustix::io::Errno;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,11 +23,17 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::front::{FrontEnd, Route};
-use super::limits::{ConnectionLimiter, ConnectionPermit};
+use super::limits::{ConnectionLimiter, ConnectionPermit, MAX_QUERY};
 use crate::answer::Transport;
+use crate::seldom::Seldom;
 
 /// Pause after a connection could not be accepted, so that an error that persists (no descriptor is left) does not take a core.
 const PAUSE: Duration = Duration::from_millis(10);
+/// Octets of memory that a connection keeps for its next answer; what a larger answer took is given back when it is sent.
+const KEPT_ANSWER: usize = 4096;
+
+/// Keeps the message that connections cannot be accepted from coming with each of them.
+static NOT_ACCEPTED: Seldom = Seldom::new();
 
 /// Accepts connections and answers their queries until `shutdown` is set; then the open ones are closed, each after the answer
 /// under way.
@@ -50,21 +57,37 @@ pub(super) async fn serve_tcp<H: RequestHandler>(
                     connections.spawn(connection.run(stream, front.clone()));
                 }
                 Err(exceeded) => {
-                    if let Some(metrics) = front.metrics() {
-                        let family = &metrics.tcp_connections_refused_total;
-                        family.with_label_values(&[exceeded.label()]).inc();
-                    }
+                    count_refused(&front, exceeded.label());
                     tracing::debug!(%client, ?exceeded, "too many TCP connections; this one is closed");
                 }
             },
             Err(error) => {
                 // A connection that went away, or no descriptor left: neither is the end of the listener.
-                tracing::debug!(%error, "a TCP connection could not be accepted");
+                if is_of_this_host(&error) {
+                    count_refused(&front, "system");
+                    if let Some(held_back) = NOT_ACCEPTED.pass() {
+                        tracing::error!(%error, held_back, "TCP connections cannot be accepted; raise the limit of open files");
+                    }
+                } else {
+                    tracing::debug!(%error, "a TCP connection could not be accepted");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
     while connections.join_next().await.is_some() {}
+}
+
+fn count_refused<H: RequestHandler>(front: &FrontEnd<H>, limit: &str) {
+    if let Some(metrics) = front.metrics() {
+        metrics.tcp_connections_refused_total.with_label_values(&[limit]).inc();
+    }
+}
+
+/// True for errors of accept(2) that say that this process or host has no descriptor or memory left; the others are of the connection.
+fn is_of_this_host(error: &io::Error) -> bool {
+    const OF_THIS_HOST: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| OF_THIS_HOST.contains(&errno))
 }
 
 struct Connection {
@@ -100,12 +123,18 @@ impl Connection {
             if written.is_err() {
                 return;
             }
+            answer.clear();
+            answer.shrink_to(KEPT_ANSWER);
         }
     }
 }
 
+/// Reads one query. A longer one than [`MAX_QUERY`] is an error as soon as its length is known.
 async fn read_message(reader: &mut OwnedReadHalf) -> io::Result<Vec<u8>> {
     let len = reader.read_u16().await?;
+    if usize::from(len) > MAX_QUERY {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
     let mut message = Vec::new();
     // Memory is taken as octets come, not as the client promises them.
     let read = reader.take(u64::from(len)).read_to_end(&mut message).await?;
@@ -122,10 +151,22 @@ struct Stream {
 impl Stream {
     async fn write(&self, message: &[u8]) -> io::Result<()> {
         let len = u16::try_from(message.len()).map_err(|_| io::ErrorKind::InvalidData)?;
-        let framed = [&len.to_be_bytes(), message].concat();
+        let len = len.to_be_bytes();
+        let mut parts = [IoSlice::new(&len), IoSlice::new(message)];
         let mut writer = self.writer.lock().await;
-        timeout(self.idle_timeout, writer.write_all(&framed)).await?
+        timeout(self.idle_timeout, write_all(&mut writer, &mut parts)).await?
     }
+}
+
+/// Writes the length and the message together, without a copy that has both.
+async fn write_all(writer: &mut OwnedWriteHalf, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    while !parts.is_empty() {
+        match writer.write_vectored(parts).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => IoSlice::advance_slices(&mut parts, written),
+        }
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -147,5 +188,19 @@ impl ResponseHandler for Stream {
         let info = response.destructive_emit(&mut encoder)?;
         self.write(&octets).await.map_err(NetError::from)?;
         Ok(info)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kind_05_only_errors_of_this_host_count_as_connections_that_it_could_not_take() {
+        for (errno, of_this_host) in
+            [(24, true), (23, true), (105, true), (12, true), (103, false), (1, false), (113, false)]
+        {
+            assert_eq!(is_of_this_host(&io::Error::from_raw_os_error(errno)), of_this_host, "{errno}");
+        }
     }
 }

@@ -448,6 +448,25 @@ async fn too_many_and_too_slow_connections_are_closed() {
     server.shutdown().await;
 }
 
+#[tokio::test]
+async fn kind_05_a_query_longer_than_any_resolver_sends_ends_its_connection_at_the_length() {
+    let (server, address) = standard();
+    let query = question("a.example", 1, None);
+    for (len, is_read) in [(query.len(), true), (4096, true), (4097, false), (65_535, false)] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut sent = u16::try_from(len).unwrap().to_be_bytes().to_vec();
+        if is_read {
+            sent.extend_from_slice(&query);
+            sent.resize(2 + len, 0);
+        }
+        stream.write_all(&sent).await.unwrap();
+        // Nothing more is sent: the connection ends at once, or there is an answer.
+        let answer = tokio::time::timeout(Duration::from_secs(5), stream.read_u16()).await.expect("in time");
+        assert_eq!(answer.is_ok(), is_read, "{len}");
+    }
+    server.shutdown().await;
+}
+
 fn short_lived(connections: usize) -> TcpLimits {
     TcpLimits { idle_timeout: Duration::from_millis(400), ..TcpLimits::new(connections) }
 }

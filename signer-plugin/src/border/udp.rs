@@ -20,10 +20,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::front::{FrontEnd, Route};
+use super::limits::MAX_QUERY;
 use crate::answer::Transport;
 
-/// Largest query that is read, in octets; a longer one is cut, and then malformed.
-const MAX_QUERY: usize = 4096;
 /// Queries that the inner handler works on at once, a socket; more are dropped, and asked again by their resolvers.
 const MAX_OTHERS: usize = 1024;
 /// Pause after an error of the socket, so that one that persists does not take a core.
@@ -37,6 +36,7 @@ pub(super) async fn serve_udp<H: RequestHandler>(
 ) {
     let socket = Arc::new(socket);
     let mut others = JoinSet::new();
+    // A longer query is cut, and then malformed.
     let mut query = [0; MAX_QUERY];
     let mut answer = Vec::with_capacity(MAX_QUERY);
     loop {

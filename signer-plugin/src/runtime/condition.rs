@@ -64,10 +64,11 @@ impl Conditions {
         Self { path: state.join(CONDITIONS), current: BTreeMap::new(), written: None }
     }
 
-    /// Notes that something is the matter. True when it is new.
+    /// Notes that something is the matter. True when it is new, or has another cause than before.
     pub fn raise(&mut self, id: ConditionId, cause: String, now: Timestamp) -> bool {
-        let new = !self.current.contains_key(&id);
-        self.current.entry(id).or_insert_with(|| (now, String::new())).1 = cause;
+        let (_, known) = self.current.entry(id).or_insert_with(|| (now, String::new()));
+        let new = *known != cause;
+        *known = cause;
         new
     }
 
@@ -120,7 +121,8 @@ mod tests {
         assert_eq!(read(), "");
         let now = Timestamp::parse_stamp("20270101000000").unwrap();
         assert!(conditions.raise(ConditionId::SkrUnreadable, "a: no".to_owned(), now));
-        assert!(!conditions.raise(ConditionId::SkrUnreadable, "b: no\nmore".to_owned(), now.plus(5)));
+        assert!(!conditions.raise(ConditionId::SkrUnreadable, "a: no".to_owned(), now.plus(4)));
+        assert!(conditions.raise(ConditionId::SkrUnreadable, "b: no\nmore".to_owned(), now.plus(5)));
         assert!(conditions.raise(ConditionId::KeysUnreadable, "k".to_owned(), now.plus(6)));
         conditions.write().unwrap();
         assert_eq!(

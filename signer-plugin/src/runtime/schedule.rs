@@ -12,6 +12,7 @@ use keystore::time::Timestamp;
 use metrics::Metrics;
 
 use super::folders::KeyFolders;
+use super::retry::Retry;
 use super::served::{Clock, SignerZone};
 use super::setup::ZoneSetup;
 use super::zone::ZoneRuntime;
@@ -64,6 +65,8 @@ pub(super) struct Schedule {
 struct Scheduled {
     zone: ZoneRuntime,
     due: Timestamp,
+    /// Set while its steps panic: they come at growing distance, as each leaves messages.
+    panics: Retry,
 }
 
 impl Schedule {
@@ -113,7 +116,8 @@ impl Schedule {
                 let number = ZoneNumber(self.next_number);
                 self.next_number += 1;
                 self.by_name.insert(name, number);
-                self.zones.insert(number, Scheduled { zone, due: Timestamp::EPOCH });
+                self.zones
+                    .insert(number, Scheduled { zone, due: Timestamp::EPOCH, panics: Retry::default() });
                 self.queue.insert((Timestamp::EPOCH, number));
             }
             Command::Leave(name) => {
@@ -127,7 +131,7 @@ impl Schedule {
 
     fn remove(&mut self, name: &Name) -> Option<ZoneRuntime> {
         let number = self.by_name.remove(name)?;
-        let Scheduled { zone, due } = self.zones.remove(&number)?;
+        let Scheduled { zone, due, .. } = self.zones.remove(&number)?;
         self.queue.remove(&(due, number));
         Some(zone)
     }
@@ -162,7 +166,16 @@ impl Schedule {
             self.queue.pop_first();
             return true;
         };
-        let due = step(&mut scheduled.zone, now).unwrap_or(look).min(look);
+        let due = match step(&mut scheduled.zone, now) {
+            Some(due) => {
+                scheduled.panics.settled();
+                due.min(look)
+            }
+            None => {
+                scheduled.panics.failed(now);
+                scheduled.panics.at().unwrap_or(look)
+            }
+        };
         // A step that is due at once would keep the others from theirs.
         self.set_due(number, due.max(now.plus(1)));
         true

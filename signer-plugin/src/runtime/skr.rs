@@ -77,13 +77,14 @@ impl SkrWatch {
                 zone = %setup.name, folder = %store::zone_dir(&setup.accepted, &setup.name).display(),
                 "the accepted SKR is gone; the generation read before stays in use until a restart. Restore the store"
             ),
+            // A condition of the zone, which tells it.
+            Err(error @ SkrError::Store(StoreError::Io { .. })) => {
+                self.unreadable = Some(error.to_string());
+                self.retry.failed(now);
+                return true;
+            }
             Err(error) => {
                 tracing::error!(zone = %setup.name, %error, "the accepted SKR is not taken; the one in use stays");
-                if matches!(error, SkrError::Store(StoreError::Io { .. })) {
-                    self.unreadable = Some(error.to_string());
-                    self.retry.failed(now);
-                    return true;
-                }
             }
         }
         self.retry.settled();

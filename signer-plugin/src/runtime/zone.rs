@@ -52,6 +52,8 @@ pub struct ZoneRuntime {
     /// Earliest time of the next try after a failed signing run; `None` when nothing failed.
     retry_at: Option<Timestamp>,
     alarmed: Option<Timestamp>,
+    /// The message about the last signing run that failed.
+    failure: LastMessage,
     /// The time of the step before, and the time that it gave for the next.
     stepped: Option<(Timestamp, Timestamp)>,
 }
@@ -99,6 +101,7 @@ impl ZoneRuntime {
             made: None,
             retry_at: None,
             alarmed: None,
+            failure: LastMessage::default(),
             stepped: None,
             setup,
         }
@@ -236,6 +239,8 @@ impl ZoneRuntime {
                     tracing::warn!(zone = %self.setup.name, more, left_out = warnings.left_out, "the zone file has more warnings; sign-zone shows them");
                 }
             }
+            // A condition of the zone, which tells it.
+            Err(error) if error.is_unreadable_file() => {}
             Err(error) => {
                 let stays = if self.source.zone().is_some() {
                     "the zone read before stays"
@@ -279,6 +284,7 @@ impl ZoneRuntime {
                     zone = %self.setup.name, serial = signed.serial(), bundle = %bundle.inception.iso(), reason,
                     made = signed.signatures_made(), kept = signed.signatures_reused(), "the zone was signed"
                 );
+                self.failure = LastMessage::default();
                 let signed = Arc::new(signed);
                 self.served.publish(Arc::clone(&signed));
                 if let Some(written) = self.serial.as_mut().map(|serial| serial.served(signed.serial(), now))
@@ -306,7 +312,10 @@ impl ZoneRuntime {
                 }
                 let stays =
                     if self.made.is_some() { "the version before stays" } else { "nothing is served" };
-                tracing::error!(zone = %self.setup.name, reason, %error, "the zone could not be signed; {stays}");
+                let message = format!("the zone could not be signed ({reason}); {stays}: {error}");
+                if self.failure.is_news(&message, now) {
+                    tracing::error!(zone = %self.setup.name, "{message}");
+                }
                 self.retry_at = Some(now.plus(RETRY));
             }
         }
@@ -524,6 +533,20 @@ enum MakeError {
         "the SOA serial cannot be written down ({0}); the new content waits, so that no serial comes twice"
     )]
     SerialNotWritten(io::Error),
+}
+
+/// A message that is written when it begins or changes, and then once in [`ALARM`] seconds.
+#[derive(Debug, Default)]
+struct LastMessage(Option<(String, Timestamp)>);
+
+impl LastMessage {
+    fn is_news(&mut self, message: &str, now: Timestamp) -> bool {
+        if self.0.as_ref().is_some_and(|(last, at)| last == message && now >= *at && now.since(*at) < ALARM) {
+            return false;
+        }
+        self.0 = Some((message.to_owned(), now));
+        true
+    }
 }
 
 /// Seconds that signatures reach back before the time they are made.

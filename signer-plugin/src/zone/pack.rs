@@ -164,14 +164,10 @@ impl<'a> Packer<'a> {
         {
             return refused(cname, RecordProblem::CnameAndOther { owner: owner(), other: other.rtype });
         }
-        if let Some(dname) = record_of(Rtype::DNAME) {
-            if is_cut {
-                return refused(dname, RecordProblem::DnameAndNs { owner: owner() });
-            }
-            if is_wildcard {
-                self.judge.judge_in(self.files, dname.place, RecordProblem::WildcardDname)?;
-                return Ok(());
-            }
+        if let Some(dname) = record_of(Rtype::DNAME)
+            && is_cut
+        {
+            return refused(dname, RecordProblem::DnameAndNs { owner: owner() });
         }
         if let Some(ns) = record_of(Rtype::NS)
             && is_cut
@@ -183,6 +179,11 @@ impl<'a> Packer<'a> {
             && !is_cut
         {
             return refused(ds, RecordProblem::DsNotAtCut { owner: owner() });
+        }
+        if let Some(dname) = record_of(Rtype::DNAME)
+            && is_wildcard
+        {
+            self.judge.judge_in(self.files, dname.place, RecordProblem::WildcardDname)?;
         }
         Ok(())
     }

@@ -411,3 +411,51 @@ fn kind_06_a_token_that_is_reset_or_taken_away_while_it_is_in_use_is_opened_agai
     assert!(signed_at() >= start().plus(18 * DAY + 3600).secs().cast_signed());
     validate(&zone, "www.example.", Rtype::A, now);
 }
+
+/// Counts the lines of this thread that a daemon writes to the log.
+struct CountLines(Arc<AtomicU64>);
+
+impl tracing::Subscriber for CountLines {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::INFO
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn kind_07_what_persists_for_an_hour_writes_few_log_lines() {
+    type Harm = fn(&Site);
+    let harms: [(&str, Harm); 5] = [
+        ("zone file", |site| drop(make_unreadable(&site.path("zone")))),
+        ("store", |site| drop(make_unreadable(&site.path("accepted")))),
+        ("key folder", |site| drop(make_unreadable(&site.path("keys")))),
+        ("no private key", |site| fs::write(site.zsk_path(2, "private"), "damaged").unwrap()),
+        ("state folder", |site| {
+            fs::create_dir_all(site.path("zones/example.")).unwrap();
+            drop(make_unreadable(&site.path("zones/example.")));
+        }),
+    ];
+    for (what, harm) in harms {
+        let site = Site::with_skr(3);
+        harm(&site);
+        let mut zone = site.zone();
+        let lines = Arc::new(AtomicU64::new(0));
+        tracing::subscriber::with_default(CountLines(Arc::clone(&lines)), || {
+            for second in 0..3600 {
+                site.step(&mut zone, start().plus(second));
+            }
+        });
+        let lines = lines.load(Ordering::SeqCst);
+        // What is the matter, what that means, and a reminder of both each ten minutes.
+        assert!((2..=20).contains(&lines), "{what}: {lines} lines");
+    }
+}

@@ -87,6 +87,11 @@ fn refuses_with_line() {
         ("@ DNAME elsewhere.", 2, "below a DNAME"),
         ("x DS 1 13 2 0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF", 4, "no delegation"),
         ("@ DS 1 13 2 0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF", 4, "no delegation"),
+        (
+            "*.x DNAME y\n*.x DS 1 13 2 0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF",
+            5,
+            "no delegation",
+        ),
         ("*.s NS x", 4, "wildcard"),
     ];
     for (text, line, want) in cases {
