@@ -160,6 +160,14 @@ pub fn read(path: &Path, named: Named, limit: u64) -> Result<Octets, FileError> 
     Ok(Octets { octets, fingerprint })
 }
 
+/// The first octets, at most `limit`, of a file that was dropped.
+pub fn read_head(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = open(path, Named::ByDrop).map_err(io::Error::other)?;
+    let mut octets = Vec::new();
+    file.take(limit).read_to_end(&mut octets)?;
+    Ok(octets)
+}
+
 fn open_at_most(path: &Path, named: Named, limit: u64) -> Result<(File, Metadata), FileError> {
     let links = match named {
         Named::ByDrop => Links::Refuse,

@@ -14,6 +14,7 @@
 //! counts is the KSK's signature inside; a folder that everyone can write to is refused as a whole.
 
 mod dropped;
+mod due;
 mod pending;
 mod signature;
 #[cfg(test)]
@@ -21,7 +22,7 @@ mod tests;
 mod watch;
 
 use keystore::check::CheckId;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -37,6 +38,7 @@ use crate::files::{self, FileError, Fingerprint, Named};
 use crate::operator;
 use dropped::Origin;
 pub use dropped::{Dropped, InFile};
+use due::Due;
 pub use pending::{Pending, PendingState};
 pub use signature::Paired;
 use watch::Watch;
@@ -54,6 +56,8 @@ const RETRY: (u64, u64) = (1, 60);
 /// A file with two names is told of when it is tried again only after this pause, in seconds: a rename by link(2) and unlink(2), as SFTP
 /// servers make it, has ended by then.
 const RENAMES_LAST: u64 = 4;
+/// Octets that are kept of a file that has more than are read.
+const HEAD: u64 = 64 << 10;
 /// Octets at the end of a file in which its closing line is looked for.
 const CLOSING: usize = 1024;
 /// What files are renamed to, in the inbox, while they are taken out of it.
@@ -72,8 +76,8 @@ pub struct Inbox {
     files: HashMap<OsString, Seen>,
     /// Why files are left: the ID of the check, and the text.
     reasons: HashMap<OsString, (CheckId, String)>,
-    /// Names to look at in the next step; true when a writer was seen to close the file.
-    due: BTreeMap<OsString, bool>,
+    /// Files to look at in the next step.
+    due: Due,
     claims: u64,
     overflowed: bool,
     /// Zones that a file may be of.
@@ -151,7 +155,7 @@ impl Inbox {
             scan_error: None,
             files: HashMap::new(),
             reasons: HashMap::new(),
-            due: BTreeMap::new(),
+            due: Due::default(),
             claims: 0,
             overflowed: false,
             zones: 1,
@@ -209,7 +213,7 @@ impl Inbox {
                 return;
             }
         }
-        self.due.insert(name, closed);
+        self.due.insert(&self.dir, name, closed);
     }
 
     /// Keeps the watch up, and scans when that is due.
@@ -261,12 +265,12 @@ impl Inbox {
                 Seen::Ignored | Seen::Left(_) => None,
             };
             if let Some(closed) = is_due {
-                self.due.entry(name.clone()).or_insert(closed);
+                self.due.add(&self.dir, name.clone(), closed);
             }
         }
         let (mut looks, mut files, mut octets) = (Vec::new(), 0, 0);
         while files < BATCH_FILES && octets < BATCH_OCTETS {
-            let Some((name, closed)) = self.due.pop_first() else { break };
+            let Some((name, closed)) = self.due.pop_newest() else { break };
             files += 1;
             if let Some(look) = self.look_at(name, closed, now) {
                 if let Look::Whole(file) = &look {
@@ -276,6 +280,13 @@ impl Inbox {
             }
         }
         Looks { looks, more: !self.due.is_empty() }
+    }
+
+    /// Files that wait to be looked at or to become whole.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let waits = |seen: &&Seen| matches!(seen, Seen::Waiting { .. } | Seen::Unreadable { .. });
+        self.due.len() + self.files.values().filter(waits).count()
     }
 
     /// True when a file waits to become whole.
@@ -302,6 +313,11 @@ impl Inbox {
         let result = self.claim(file, fingerprint).and_then(|claim| {
             let Some(claim) = claim else { return Ok(()) };
             match to {
+                // A hole of gigabytes would keep its size for whoever copies the folder.
+                Some(to) if file.is_unread() => {
+                    durable::write_new_unsynced(to, &files::read_head(&claim, HEAD)?, 0o640)?;
+                    durable::remove_each_unsynced(&[&claim])
+                }
                 None => durable::remove_each_unsynced(&[&claim]),
                 Some(to) => match durable::rename_new_unsynced(&claim, to) {
                     Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
@@ -375,7 +391,7 @@ impl Inbox {
     /// Renames the file to a name of our own; `None` when another file has taken its place, which then stays.
     fn claim(&mut self, file: &Dropped, fingerprint: Fingerprint) -> io::Result<Option<PathBuf>> {
         let from = self.dir.join(&file.name);
-        let too_large = file.octets.is_empty() && fingerprint.size() > 0;
+        let too_large = file.is_unread();
         // One that grows for ever is taken out all the same.
         let is_it = |path: &Path| {
             files::fingerprint(path)
@@ -384,7 +400,7 @@ impl Inbox {
         match is_it(&from) {
             Ok(true) => {}
             Ok(false) => {
-                self.due.insert(file.name.clone(), false);
+                self.due.insert(&self.dir, file.name.clone(), false);
                 return Ok(None);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -403,7 +419,7 @@ impl Inbox {
             return Ok(Some(claim));
         }
         // Replaced between the two looks. Should even a third one have come: both are kept.
-        self.due.insert(file.name.clone(), false);
+        self.due.insert(&self.dir, file.name.clone(), false);
         if durable::rename_new_unsynced(&claim, &from).is_err() {
             self.give_back(&claim)?;
         }
@@ -418,7 +434,7 @@ impl Inbox {
             match durable::rename_new(claim, &self.dir.join(&name)) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 other => {
-                    self.due.insert(name.into(), false);
+                    self.due.insert(&self.dir, name.into(), false);
                     return other;
                 }
             }
@@ -444,7 +460,7 @@ impl Inbox {
         self.unsigned.retain(|name, _| names.contains(name));
         for name in names {
             if !matches!(self.files.get(&name), Some(Seen::Ignored)) {
-                self.due.entry(name).or_insert(false);
+                self.due.add(&self.dir, name, false);
             }
         }
         Ok(())
@@ -460,7 +476,7 @@ impl Inbox {
         if let Some(signed) = operator::signed_name(&name) {
             // Read with the file that it is for, which may have waited for it.
             if matches!(self.files.get(&signed), Some(Seen::Waiting { .. })) {
-                self.due.entry(signed).or_insert(closed);
+                self.due.add(&self.dir, signed, closed);
             }
             self.files.insert(name.clone(), Seen::Ignored);
             return seen.is_none().then_some(Look::Ignored(name));

@@ -40,6 +40,9 @@ pub enum CmsError {
     /// It carries a content of its own, and which of the two counts is not clear.
     #[error("it has the content inside; make a detached one, without -nodetach")]
     Attached,
+    /// Its digest can be forged.
+    #[error("it is made with SHA-1 or MD5, which can be forged; make it with -md sha256")]
+    Weak,
     /// The signer is none of the pinned certificates, or the content is another.
     #[error(
         "no pinned certificate has signed these octets: it is of another signer, for another file, or was made without -binary"
@@ -119,6 +122,9 @@ pub fn verify_detached<'a>(
     if !is_detached(&mut parse(signature)?) {
         return Err(CmsError::Attached);
     }
+    if has_weak_digest(signature) {
+        return Err(CmsError::Weak);
+    }
     let signed_by =
         |certificate: &&Certificate| is_signed(signature, content, std::slice::from_ref(*certificate));
     // The usual case first: one signer. With several, each of them must be pinned and valid.
@@ -143,9 +149,18 @@ fn parse(signature: &[u8]) -> Result<CmsContentInfo, CmsError> {
     if signature.len() as u64 > MAX_SIGNATURE_OCTETS {
         return Err(CmsError::Syntax);
     }
-    let parsed = if signature.trim_ascii_start().starts_with(b"-----BEGIN ") {
+    let parsed = if let Some(text) = pem(signature) {
+        // One object, and nothing behind its last line.
+        let lines: Vec<&[u8]> = text.trim_ascii_end().split(|octet| *octet == b'\n').collect();
+        let ends = lines.iter().filter(|line| line.starts_with(PEM_END)).count();
+        if ends != 1 || lines.last().is_none_or(|last| !last.starts_with(PEM_END)) {
+            return Err(CmsError::Syntax);
+        }
         CmsContentInfo::from_pem(signature)
     } else {
+        if element(signature, SEQUENCE).is_none_or(|(_, behind)| !behind.is_empty()) {
+            return Err(CmsError::Syntax);
+        }
         CmsContentInfo::from_der(signature)
     };
     let parsed = parsed.map_err(|_| CmsError::Syntax)?;
@@ -156,9 +171,56 @@ fn parse(signature: &[u8]) -> Result<CmsContentInfo, CmsError> {
     }
 }
 
+/// Tag of a SEQUENCE.
+const SEQUENCE: u8 = 0x30;
+/// How the last line of a PEM object begins.
+const PEM_END: &[u8] = b"-----END ";
+
+/// The signature from its first line on, when it is in PEM.
+fn pem(signature: &[u8]) -> Option<&[u8]> {
+    let text = signature.trim_ascii_start();
+    text.starts_with(b"-----BEGIN ").then_some(text)
+}
+
+/// Object identifiers, in DER, of the digests and signatures that can be forged: SHA-1, MD5, RSA with each, DSA and ECDSA with SHA-1.
+const WEAK: [&[u8]; 6] = [
+    &[0x06, 5, 0x2b, 14, 3, 2, 26],
+    &[0x06, 8, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 2, 5],
+    &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 5],
+    &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 4],
+    &[0x06, 7, 0x2a, 0x86, 0x48, 0xce, 56, 4, 3],
+    &[0x06, 7, 0x2a, 0x86, 0x48, 0xce, 61, 4, 1],
+];
+
+/// True when a signer (`signerInfos`, RFC 5652 section 5.1) names a digest that can be forged. What certificates beside it say does not
+/// matter: the pinned ones count.
+fn has_weak_digest(signature: &[u8]) -> bool {
+    let der = parse(signature).ok().and_then(|parsed| parsed.to_der().ok());
+    let signers = der.as_deref().and_then(signer_infos);
+    signers
+        .is_none_or(|signers| WEAK.iter().any(|oid| signers.windows(oid.len()).any(|window| window == *oid)))
+}
+
+/// The content of `signerInfos` in the SignedData of a ContentInfo; `None` for anything else.
+fn signer_infos(content_info: &[u8]) -> Option<&[u8]> {
+    let (content_info, _) = element(content_info, SEQUENCE)?;
+    let (_content_type, rest) = element(content_info, 0x06)?;
+    let (content, _) = element(rest, 0xa0)?;
+    let (signed_data, _) = element(content, SEQUENCE)?;
+    let (_version, rest) = element(signed_data, 0x02)?;
+    let (_digest_algorithms, rest) = element(rest, 0x31)?;
+    let (_encapsulated, mut rest) = element(rest, SEQUENCE)?;
+    // Certificates and revocation lists, where there are any.
+    for tag in [0xa0, 0xa1] {
+        if let Some((_, behind)) = element(rest, tag) {
+            rest = behind;
+        }
+    }
+    element(rest, 0x31).map(|(signers, _)| signers)
+}
+
 /// Octets of `digestAlgorithms` in the SignedData of a ContentInfo (RFC 5652 sections 3 and 5.1); `None` for anything else.
 fn digest_algorithms(content_info: &[u8]) -> Option<usize> {
-    const SEQUENCE: u8 = 0x30;
     let (content_info, _) = element(content_info, SEQUENCE)?;
     let (_content_type, rest) = element(content_info, 0x06)?;
     let (content, _) = element(rest, 0xa0)?;

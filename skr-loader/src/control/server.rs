@@ -17,6 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use keystore::config::Config;
+use keystore::crypto::cms;
 use keystore::exchange::many;
 
 use super::job::Job;
@@ -30,7 +31,6 @@ const PER_USER: usize = 8;
 const IN_ALL: usize = 64;
 /// Octets of a request, of those who may send files and of others.
 const MAX_REQUEST: usize = 64 << 10;
-const MAX_FILE_REQUEST: usize = MAX_REQUEST + (many::MAX_FILE_OCTETS as usize).div_ceil(3) * 4;
 /// Time in which the whole request must have come, and the whole answer must have gone.
 const READ_TIME: Duration = Duration::from_secs(5);
 const FILE_TIME: Duration = Duration::from_secs(60);
@@ -100,7 +100,8 @@ impl Server {
         let metadata = fs::symlink_metadata(&path).map_err(io)?;
         let stop = Arc::new(AtomicBool::new(false));
         let accepting = (Arc::clone(&listener), Arc::clone(&stop));
-        let desk = Arc::new(Desk { control, reload, guests: Mutex::default() });
+        let file_limit = file_limit(config.zones.len());
+        let desk = Arc::new(Desk { control, reload, file_limit, guests: Mutex::default() });
         let thread = thread::Builder::new().name("control".to_owned());
         let thread = thread.spawn(move || accept(&accepting.0, &accepting.1, &desk)).map_err(io)?;
         tracing::info!(socket = %path.display(), "commands are taken");
@@ -178,10 +179,18 @@ fn bind(path: &Path, group: Option<&str>) -> Result<UnixListener, ServeError> {
     made
 }
 
+/// Octets of a request with a file that the inbox would take, and its signature, in base64.
+fn file_limit(zones: usize) -> usize {
+    let files = many::max_octets(zones).saturating_add(cms::MAX_SIGNATURE_OCTETS);
+    MAX_REQUEST + usize::try_from(files).unwrap_or(usize::MAX / 2).div_ceil(3) * 4
+}
+
 /// Where requests are taken.
 struct Desk {
     control: Control,
     reload: Reload,
+    /// Octets of a request of those who may send files.
+    file_limit: usize,
     guests: Mutex<Guests>,
 }
 
@@ -277,7 +286,7 @@ fn welcome(stream: UnixStream, desk: &Arc<Desk>) -> io::Result<()> {
 
 fn serve(stream: &UnixStream, uid: u32, number: u64, desk: &Desk) {
     let ours = uid == 0 || uid == rustix::process::geteuid().as_raw();
-    let (limit, time) = if ours { (MAX_FILE_REQUEST, FILE_TIME) } else { (MAX_REQUEST, READ_TIME) };
+    let (limit, time) = if ours { (desk.file_limit, FILE_TIME) } else { (MAX_REQUEST, READ_TIME) };
     let said = match read_line(stream, limit, time) {
         // It said nothing, or was sent away.
         Ok(line) if line.is_empty() || !desk.guests().served(number) => return,
@@ -382,6 +391,16 @@ fn act(request: Request, uid: u32, desk: &Desk) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kind_12_the_control_socket_takes_what_the_inbox_takes() {
+        for (zones, at_most) in [(1, 12 << 20), (10, 16 << 20)] {
+            let octets = usize::try_from(many::max_octets(zones)).unwrap();
+            let limit = file_limit(zones);
+            assert!(limit > octets * 4 / 3 && limit < octets * 4 / 3 + (1 << 20), "{zones}: {limit}");
+            assert!(zones > 1 || limit < at_most, "{zones}: {limit}");
+        }
+    }
 
     fn pair() -> (UnixStream, UnixStream) {
         UnixStream::pair().unwrap()

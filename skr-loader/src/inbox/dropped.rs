@@ -93,6 +93,12 @@ impl Dropped {
         }
     }
 
+    /// True when it has more octets than are read.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.octets.is_empty() && self.size() > 0
+    }
+
     /// It is the part of one zone in a file of several that lies in the inbox.
     #[must_use]
     pub const fn is_part(&self) -> bool {

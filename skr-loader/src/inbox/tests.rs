@@ -85,6 +85,8 @@ impl Bench {
                 Look::Refused(name, error) => format!("{} {}", error.id(), printable(name)),
             }));
             if !looks.more {
+                // By name, whatever was judged first.
+                told.sort_by(|a, b| a.split(' ').nth(1).cmp(&b.split(' ').nth(1)));
                 return told;
             }
         }
@@ -599,4 +601,45 @@ fn kind_06_a_dropped_file_that_cannot_be_read_is_tried_again() {
     assert!(bench.inbox.is_waiting(), "the loop comes round for it");
     assert_eq!(bench.step(60), [format!("whole a.skr {}", WHOLE.len())]);
     assert_eq!(bench.inbox.pending(), []);
+}
+
+#[test]
+fn kind_12_a_flood_of_garbage_holds_up_no_skr_that_is_dropped_after_it() {
+    let mut bench = Bench::with_queue(16);
+    for n in 0..3000 {
+        std::fs::write(bench.path(&format!("{n:04}.skr")), "garbage\n").unwrap();
+    }
+    let _ = bench.inbox.poll(bench.now);
+    // Far less than the flood.
+    for _ in 0..3 {
+        let _ = bench.inbox.look(bench.now);
+    }
+    assert!(bench.inbox.waiting() >= 2500, "{}", bench.inbox.waiting());
+    for name in ["zzzz.skr", "0000-first-by-name.skr"] {
+        bench.drop_file(name, WHOLE);
+        bench.inbox.on_event(InboxEvent::Closed(name.into()));
+        let looks = bench.inbox.look(bench.now);
+        let is_it = |look: &Look| matches!(look, Look::Whole(file) if file.name == name);
+        assert!(looks.looks.iter().any(is_it), "{name}: {} looks", looks.looks.len());
+        std::fs::remove_file(bench.path(name)).unwrap();
+    }
+    // When the event was lost, the scan finds it, and it is the newest.
+    bench.drop_file("lost.skr", WHOLE);
+    let _ = bench.inbox.poll(bench.now.plus(60));
+    let looks = bench.inbox.look(bench.now.plus(60));
+    assert!(looks.looks.iter().any(|look| matches!(look, Look::Whole(file) if file.name == "lost.skr")));
+}
+
+#[test]
+fn kind_12_a_sparse_file_does_not_keep_its_size() {
+    let mut bench = Bench::new();
+    let file = std::fs::File::create(bench.path("big.skr")).unwrap();
+    file.set_len(5 << 30).unwrap();
+    let _ = bench.inbox.poll(bench.now);
+    let looks = bench.inbox.look(bench.now).looks;
+    let [Look::TooLarge(dropped, _)] = &looks[..] else { panic!("{looks:?}") };
+    let to = bench.dir.path().join("big.skr");
+    bench.inbox.take_out(dropped, Some(&to)).unwrap();
+    assert!(std::fs::metadata(&to).unwrap().len() <= HEAD);
+    assert!(!bench.path("big.skr").exists());
 }

@@ -12,6 +12,9 @@ use crate::status::{
     self, Condition, Daemon, DeliveryStatus, InboxStatus, Severity, Status, ZoneParts, ZoneStatus,
 };
 
+/// Files that wait in the inbox before somebody should look at it.
+const MANY_WAIT: usize = 1000;
+
 impl Loader {
     /// How things stand for these zones, or all where there are none. One that is not configured is not covered, and says so.
     #[must_use]
@@ -76,6 +79,15 @@ impl Loader {
             Some(why) => tell(Severity::Warning, why),
             None if !watched => tell(Severity::Warning, "the inbox is not watched yet"),
             None => {}
+        }
+        let waiting = self.inbox.waiting();
+        if waiting > MANY_WAIT {
+            tell(
+                Severity::Warning,
+                &format!(
+                    "{waiting} files wait in the inbox, the newest are judged first; see who drops them"
+                ),
+            );
         }
         let taken = self.standing.configuration() == ConfigurationState::Taken;
         if !taken {

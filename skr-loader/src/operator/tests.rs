@@ -29,6 +29,51 @@ fn sign(content: &str, signer: &str, attached: bool) -> Vec<u8> {
     cms.to_der().unwrap()
 }
 
+#[test]
+fn kind_12_signatures_by_sha_1_or_with_trailing_octets_are_refused() {
+    let content = skr(9).text();
+    let pinned = Certificate::read_pem(&fixture("operator.pem")).unwrap();
+    let judge = |octets: &[u8]| Operator::judge(Ok(octets), content.as_bytes(), &pinned, start());
+    let good = sign(&content, "operator", false);
+    assert!(matches!(judge(&good), Operator::Signed { .. }));
+    let pem = CmsContentInfo::from_der(&good).unwrap().to_pem().unwrap();
+    assert!(matches!(judge(&pem), Operator::Signed { .. }));
+    let more = |octets: &[u8], more: &[u8]| [octets, more].concat();
+    for (what, octets) in [
+        ("an octet behind it", more(&good, b"\0")),
+        ("a line end behind it", more(&good, b"\n")),
+        ("twice", more(&good, &good)),
+        ("text behind the PEM", more(&pem, b"and more\n")),
+        ("PEM twice", more(&pem, &pem)),
+    ] {
+        assert!(matches!(judge(&octets), Operator::Bad(_)), "{what}");
+    }
+    for (digest, is_good) in [("sha1", false), ("md5", false), ("sha256", true), ("sha384", true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("content");
+        fs::write(&file, &content).unwrap();
+        let cms =
+            |name: &str| format!("{}/../keystore/tests/fixtures/cms/{name}", env!("CARGO_MANIFEST_DIR"));
+        let output = std::process::Command::new("openssl")
+            .args(["cms", "-sign", "-binary", "-outform", "DER", "-md", digest, "-in"])
+            .arg(&file)
+            .args(["-signer", &cms("operator.pem"), "-inkey", &cms("operator.key")])
+            .output()
+            .unwrap();
+        // One that does not make it cannot be asked for it.
+        if !output.status.success() {
+            assert!(!is_good, "{digest}: {}", String::from_utf8_lossy(&output.stderr));
+            continue;
+        }
+        let judged = judge(&output.stdout);
+        assert_eq!(matches!(judged, Operator::Signed { .. }), is_good, "{digest}: {judged:?}");
+        assert!(
+            is_good || matches!(&judged, Operator::Bad(why) if why.contains("SHA-1")),
+            "{digest}: {judged:?}"
+        );
+    }
+}
+
 struct Bench {
     state: StateDir,
     loader: Loader,
