@@ -14,13 +14,16 @@ use tokio::time::timeout;
 /// Connections open at once.
 const CONNECTIONS: usize = 64;
 /// Connections of one address (IPv6: of one /64) open at once.
-const PER_ADDRESS: usize = 16;
+const PER_ADDRESS: usize = 48;
 /// Time for the whole head of a request, from its connection on.
 const HEAD_TIME: Duration = Duration::from_secs(5);
 /// Time to take the whole response: a scrape of ten thousand zones has some megabytes.
 const RESPONSE_TIME: Duration = Duration::from_secs(30);
 /// Time to wait for the client to close, so that it reads the response before the connection ends.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
+/// Pause between two connections while many are open: a request that is on its way is read before so many newer ones come that its
+/// connection is the oldest.
+const CROWDED_PAUSE: Duration = Duration::from_millis(1);
 /// Pause after an accept that failed: descriptors have run out, which passes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Largest head of a request, in octets.
@@ -55,6 +58,9 @@ pub(super) async fn accept(listener: TcpListener, respond: Arc<impl Respond>) {
             }
         });
         open.0.push(Connection { from: network(client.ip()), task });
+        if open.0.len() >= PER_ADDRESS / 2 {
+            tokio::time::sleep(CROWDED_PAUSE).await;
+        }
     }
 }
 
