@@ -130,7 +130,7 @@ fn run(command: Command) -> Result<ExitCode> {
 fn start_log(format: LogFormat, quiet: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         if quiet {
-            "error,signer_plugin::runtime::zone=off".into()
+            "error,offline_ksk_signer::runtime::zone=off".into()
         } else {
             "info,hickory_server=warn,hickory_net=warn".into()
         }
