@@ -48,6 +48,15 @@ pub struct Rollback {
     pub forced: Vec<CheckId>,
 }
 
+/// The generation to go back to.
+struct Target {
+    generation: u64,
+    /// Those of its file.
+    octets: Vec<u8>,
+    /// Those of the dropped file, where it differs.
+    received: Option<Vec<u8>>,
+}
+
 /// Why a rollback is not done. What was in force stays so.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -169,35 +178,54 @@ impl Loader {
             return Err(RollbackError::Failed { to: to.unwrap_or(0), what: super::CLOCK.to_owned() });
         }
         self.read_if_unread(name, now);
-        let zone = &self.zones[name];
-        let not_now = |what: String| RollbackError::Failed { to: to.unwrap_or(0), what };
-        let state = zone.held.state().map_err(|error| not_now(error.to_string()))?;
-        let in_force = state.in_force.clone();
-        let kept = store::kept(&self.store.accepted(), name, in_force.as_ref().map(|f| f.generation));
-        let number = in_force.as_ref().map_or_else(|| "none".to_owned(), |f| f.generation.to_string());
-        let to = match to.or_else(|| previous(&kept, in_force.as_ref()?.digest)) {
-            Some(to) => to,
-            None => {
-                let digest = in_force.as_ref().map(|f| f.digest);
-                let others: Vec<_> = kept.into_iter().filter(|k| Some(k.digest) != digest).collect();
-                return Err(RollbackError::NoOlder { in_force: number, kept: list(&others) });
-            }
+        let target = self.rollback_target(name, to)?;
+        let rollback = self.judge_target(name, &target, order, now)?;
+        if order.dry_run {
+            return Ok(rollback);
+        }
+        self.put_in_force_again(&target, rollback, order, now)
+    }
+
+    /// The generation to go back to, with its octets: `to`, or the newest one before the content in force.
+    fn rollback_target(&self, name: &Name, to: Option<u64>) -> Result<Target, RollbackError> {
+        let failed = |to: Option<u64>, what: String| RollbackError::Failed { to: to.unwrap_or(0), what };
+        let state = self.zones[name].held.state().map_err(|error| failed(to, error.to_string()))?;
+        let in_force = state.in_force.as_ref();
+        let kept = store::kept(&self.store.accepted(), name, in_force.map(|f| f.generation));
+        let Some(to) = to.or_else(|| previous(&kept, in_force?.digest)) else {
+            let number = in_force.map_or_else(|| "none".to_owned(), |f| f.generation.to_string());
+            let digest = in_force.map(|f| f.digest);
+            let others: Vec<_> = kept.into_iter().filter(|k| Some(k.digest) != digest).collect();
+            return Err(RollbackError::NoOlder { in_force: number, kept: list(&others) });
         };
         let Some(target) = kept.iter().find(|k| k.generation == to) else {
             return Err(RollbackError::NotKept { to, kept: list(&kept) });
         };
-        if let Some(in_force) = in_force.as_ref().filter(|f| f.digest == target.digest) {
+        if let Some(in_force) = in_force.filter(|f| f.digest == target.digest) {
             return Err(RollbackError::InForceAlready { to, in_force: in_force.generation });
         }
+        let (octets, received) = store::read_kept(&self.store.accepted(), name, to)
+            .map_err(|error| failed(Some(to), error.to_string()))?;
+        Ok(Target { generation: to, octets, received })
+    }
+
+    /// Judges a generation that is kept as if it came in now, and says what going back to it would do.
+    fn judge_target(
+        &self,
+        name: &Name,
+        target: &Target,
+        order: &Order,
+        now: Timestamp,
+    ) -> Result<Rollback, RollbackError> {
+        let to = target.generation;
         let failed = |what: String| RollbackError::Failed { to, what };
         let refused = |findings| RollbackError::Refused { to, findings };
-        let (octets, received) =
-            store::read_kept(&self.store.accepted(), name, to).map_err(|e| failed(e.to_string()))?;
-
-        let candidate = Candidate::read_of_zone(&octets, name).map_err(|u| refused(vec![u.finding]))?;
-        let sha256 = candidate.digest;
+        let zone = &self.zones[name];
+        let state = zone.held.state().map_err(|error| failed(error.to_string()))?;
+        let candidate =
+            Candidate::read_of_zone(&target.octets, name).map_err(|unread| refused(vec![unread.finding]))?;
+        let digest = candidate.digest;
         let overrides = Overrides { force: &order.force, origin: Origin::Kept, ..Overrides::default() };
-        let mut sources = Sources::default();
         let subject = Subject {
             config: &self.config,
             zone: &zone.config,
@@ -205,7 +233,7 @@ impl Loader {
             operator: None,
             origin: overrides.origin,
         };
-        let evidence = Evidence::gather(subject, &candidate, &mut sources, now)
+        let evidence = Evidence::gather(subject, &candidate, &mut Sources::default(), now)
             .map_err(|error| failed(error.to_string()))?;
         let acceptance = match judge::judge(candidate, &evidence, &overrides, now) {
             Verdict::Accept(acceptance) => acceptance,
@@ -217,24 +245,34 @@ impl Loader {
         let Acceptance { warnings, forced, coverage: Some(after), .. } = *acceptance else {
             return Err(failed("it has no bundle".to_owned()));
         };
-        let mut rollback = Rollback {
+        let in_force = state.in_force.as_ref();
+        Ok(Rollback {
             zone: name.clone(),
-            from: in_force.as_ref().map(|f| f.generation),
+            from: in_force.map(|f| f.generation),
             to,
-            digest: sha256,
+            digest,
             generation: self.store.next_number(name, state),
-            before: in_force.as_ref().and_then(|f| Coverage::at(&f.bundles, now)),
+            before: in_force.and_then(|f| Coverage::at(&f.bundles, now)),
             after,
             warnings,
             forced,
-        };
-        if order.dry_run {
-            return Ok(rollback);
-        }
+        })
+    }
+
+    /// Writes the order to the audit log, and makes the octets of the target the next generation.
+    fn put_in_force_again(
+        &mut self,
+        target: &Target,
+        mut rollback: Rollback,
+        order: &Order,
+        now: Timestamp,
+    ) -> Result<Rollback, RollbackError> {
+        let (name, to) = (rollback.zone.clone(), rollback.to);
+        let failed = |what: String| RollbackError::Failed { to, what };
         let record = |event, rollback: &Rollback| {
             let record = Record {
-                zone: Some(report::label(name)),
-                sha256: Some(hex(&sha256)),
+                zone: Some(report::label(&name)),
+                sha256: Some(hex(&rollback.digest)),
                 generation: Some(rollback.generation),
                 back_to: Some(to),
                 checks: rollback.warnings.iter().map(|w| w.id.to_string()).collect(),
@@ -247,11 +285,11 @@ impl Loader {
                 "the audit log cannot be written ({error}), and nothing is rolled back without it"
             )));
         }
-        rollback.generation = match self.commit(name, &octets, received.as_deref(), now) {
+        rollback.generation = match self.commit(&name, &target.octets, target.received.as_deref(), now) {
             Ok(generation) => generation,
             Err(error @ CommitError::NotDurable { generation, .. }) => {
                 tracing::error!(zone = %name, id = "SKR-IO", %error, "rolled back all the same; the sync is tried again");
-                self.sync_later(name);
+                self.sync_later(&name);
                 generation
             }
             Err(error) => return Err(failed(error.to_string())),
@@ -259,7 +297,7 @@ impl Loader {
         self.record(record(AuditEvent::RolledBack, &rollback));
         tracing::warn!(
             zone = %name, generation = rollback.generation, to, from = rollback.from, by = %order.who,
-            reason = order.reason, until = %after.end.iso(), "rolled back"
+            reason = order.reason, until = %rollback.after.end.iso(), "rolled back"
         );
         Ok(rollback)
     }

@@ -416,18 +416,7 @@ impl fmt::Display for Fault {
                  which that key does not sign; change the DS later",
                 Tags(tags)
             ),
-            Self::KskRemoved { tags, bundle, needed } => {
-                write!(
-                    f,
-                    "a resolver with a DS RRset that names tag {} only gets the DNSKEY RRset of bundle {bundle}, where that key is \
-                     gone or does not sign; ",
-                    Tags(tags)
-                )?;
-                match *needed {
-                    Timestamp::EPOCH => f.write_str("nothing says that the DS at the parent ever changes"),
-                    needed => write!(f, "the DS may be in caches before {needed}"),
-                }
-            }
+            Self::KskRemoved { tags, bundle, needed } => ksk_removed(f, tags, *bundle, *needed),
             Self::KskBeforeDs { tags, signers, bundle } => write!(
                 f,
                 "the DNSKEY RRset of bundle {bundle} is signed by tag {} only, and a resolver may have a DS RRset that names \
@@ -442,15 +431,10 @@ impl fmt::Display for Fault {
             Self::RevokedUnsigned { key } => {
                 write!(f, "{key} does not sign the DNSKEY RRset, so that its revocation counts for nobody")
             }
-            Self::HoldDown { key, successor, published, earliest, maybe_before } => write!(
-                f,
-                "{key} is revoked, and resolvers that follow RFC 5011 do not trust {successor} before {earliest}: {}; revoke it later",
-                if *maybe_before {
-                    format!("the bundles show it from {published} on (those of before would tell whether it was there)")
-                } else {
-                    format!("it was published at {published}, and their hold-down is 30 days")
-                }
-            ),
+            Self::HoldDown { key, successor, published, earliest, maybe_before } => {
+                write!(f, "{key} is revoked, and resolvers that follow RFC 5011 do not trust {successor} before {earliest}: ")?;
+                hold_down(f, *published, *maybe_before)
+            }
             Self::RevokedRemoved { key, needed } => write!(
                 f,
                 "{key} leaves before {needed}: resolvers that follow RFC 5011 may not have seen the revocation, and go on to trust it"
@@ -501,23 +485,63 @@ impl fmt::Display for Fault {
             Self::ZoneAlgorithm { algorithm } => {
                 write!(f, "the DNSKEY RRset has keys of {algorithm}, and none of them signs the zone")
             }
-            Self::DsEarly { tags, earliest, missed } => {
-                write!(
-                    f,
-                    "CDS and CDNSKEY ask for a DS RRset with tag {}; the parent must not have it before {earliest}, as caches may \
-                     hold a DNSKEY RRset that those keys do not sign",
-                    Tags(tags)
-                )?;
-                let Some(missed) = missed else { return Ok(()) };
-                let short = earliest.since(*missed);
-                write!(
-                    f,
-                    "; but the old key leaves so soon that the DS has to change by {missed}: no moment is safe for every cache; let \
-                     the old key stay {short} s longer"
-                )
-            }
+            Self::DsEarly { tags, earliest, missed } => ds_early(f, tags, *earliest, *missed),
         }
     }
+}
+
+/// The sentence of [`Fault::KskRemoved`].
+fn ksk_removed(
+    f: &mut fmt::Formatter<'_>,
+    tags: &[u16],
+    bundle: Timestamp,
+    needed: Timestamp,
+) -> fmt::Result {
+    write!(
+        f,
+        "a resolver with a DS RRset that names tag {} only gets the DNSKEY RRset of bundle {bundle}, where that key is gone or does not \
+         sign; ",
+        Tags(tags)
+    )?;
+    match needed {
+        Timestamp::EPOCH => f.write_str("nothing says that the DS at the parent ever changes"),
+        needed => write!(f, "the DS may be in caches before {needed}"),
+    }
+}
+
+/// The end of the sentence of [`Fault::HoldDown`].
+fn hold_down(f: &mut fmt::Formatter<'_>, published: Timestamp, maybe_before: bool) -> fmt::Result {
+    if maybe_before {
+        write!(
+            f,
+            "the bundles show it from {published} on (those of before would tell whether it was there)"
+        )?;
+    } else {
+        write!(f, "it was published at {published}, and their hold-down is 30 days")?;
+    }
+    f.write_str("; revoke it later")
+}
+
+/// The sentence of [`Fault::DsEarly`].
+fn ds_early(
+    f: &mut fmt::Formatter<'_>,
+    tags: &[u16],
+    earliest: Timestamp,
+    missed: Option<Timestamp>,
+) -> fmt::Result {
+    write!(
+        f,
+        "CDS and CDNSKEY ask for a DS RRset with tag {}; the parent must not have it before {earliest}, as caches may hold a DNSKEY \
+         RRset that those keys do not sign",
+        Tags(tags)
+    )?;
+    let Some(missed) = missed else { return Ok(()) };
+    let short = earliest.since(missed);
+    write!(
+        f,
+        "; but the old key leaves so soon that the DS has to change by {missed}: no moment is safe for every cache; let the old key stay \
+         {short} s longer"
+    )
 }
 
 /// One fault and its time.
