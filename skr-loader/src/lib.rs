@@ -15,9 +15,11 @@
 pub mod accept;
 pub mod audit;
 pub mod checks;
+#[doc(hidden)]
 pub mod cli;
 pub mod control;
 pub mod deliver;
+#[doc(hidden)]
 pub mod files;
 pub mod inbox;
 pub mod judge;
@@ -25,16 +27,21 @@ pub mod loader;
 pub mod operator;
 pub mod order;
 pub mod parent;
+#[doc(hidden)]
 pub mod preflight;
+#[doc(hidden)]
 pub mod probe;
 mod rejected;
 mod report;
+#[doc(hidden)]
 pub mod service;
+#[doc(hidden)]
 pub mod standing;
 pub mod status;
 pub mod store;
 #[cfg(test)]
 mod testing;
+#[doc(hidden)]
 pub mod user;
 
 pub use loader::Loader;
