@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use keystore::crypto::{Algorithm, SignError, SigningKey};
 use keystore::dns::Name;
-use keystore::exchange::bind::MAX_BUNDLES;
+use keystore::exchange::bind::{MAX_BUNDLES, MAX_KEYS};
 use keystore::exchange::request::bundles;
 use keystore::exchange::xml::respond::{self, RespondError, Zsk};
 use keystore::exchange::xml::{Label, XmlRequest};
@@ -52,6 +52,17 @@ pub enum RequestError {
     /// The interval and the policy would make a request that nobody reads.
     #[error("the request would have more than {MAX_BUNDLES} bundles; give an earlier end")]
     TooManyBundles,
+    /// A bundle would have more keys than are read.
+    #[error(
+        "the bundle of {inception} would have {keys} ZSKs, and a request with more than {MAX_KEYS} is not read; remove keys that are \
+         no longer published, or move them away"
+    )]
+    TooManyKeys {
+        /// Inception of the bundle.
+        inception: Timestamp,
+        /// Its ZSKs.
+        keys: usize,
+    },
     /// The XML form cannot carry the request.
     #[error(transparent)]
     Xml(#[from] RespondError),
@@ -89,6 +100,10 @@ pub fn request(
         && at.plus(plan::END_TOLERANCE) < interval.end
     {
         return Err(RequestError::NoActiveZsk { algorithm: entry.algorithm, at });
+    }
+    // What is written must be read: the limit of the reader holds here.
+    if let Some(bundle) = bundles.iter().find(|bundle| bundle.keys.len() > MAX_KEYS) {
+        return Err(RequestError::TooManyKeys { inception: bundle.inception, keys: bundle.keys.len() });
     }
     Ok(Ksr { zone: zone.clone(), bundles })
 }

@@ -14,9 +14,9 @@ mod bundles;
 use keystore::check::CheckId;
 use keystore::crypto::{SignError, VerifyError};
 use keystore::dns::{Name, Rtype};
-use keystore::exchange::bind::MAX_BUNDLES;
+use keystore::exchange::bind::{MAX_BUNDLES, MAX_KEYS};
 use keystore::exchange::prove::{self, Delays, Fault, Parent};
-use keystore::exchange::{Ksr, TrustAnchor, UnverifiedSkr};
+use keystore::exchange::{Ksr, KsrBundle, TrustAnchor, UnverifiedSkr};
 use keystore::keys::{Dnskey, FLAG_REVOKE, KeyFile, files::KeyFileError};
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
@@ -153,6 +153,17 @@ pub enum SigningError {
         "the SKR would have more than {MAX_BUNDLES} bundles; give an earlier end, or a longer signatures-validity-dnskey"
     )]
     TooManyBundles,
+    /// A bundle would have more keys than are read.
+    #[error(
+        "the bundle of {inception} would have {keys} keys, ZSKs and KSKs, and an SKR with more than {MAX_KEYS} is not read; nothing is \
+         signed"
+    )]
+    TooManyKeys {
+        /// Inception of the bundle in the KSR.
+        inception: Timestamp,
+        /// Its ZSKs, and the KSKs of the key folder.
+        keys: usize,
+    },
     /// The private part of a KSK cannot be used.
     #[error("KSK {name}: {source}")]
     Key {
@@ -221,6 +232,14 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
             "from {from} on CDS and CDNSKEY ask the parent to remove the DS RRset: the zone becomes insecure when it does"
         );
         findings.note(CheckId::KsrCdsDelete, Some(from), what);
+    }
+    // What is written must be read: the limit of the reader holds here.
+    let too_many = |bundle: &&KsrBundle| bundle.keys.len() + ksks.len() > MAX_KEYS;
+    if let Some(bundle) = ksr.bundles.iter().find(too_many) {
+        return Err(SigningError::TooManyKeys {
+            inception: bundle.inception,
+            keys: bundle.keys.len() + ksks.len(),
+        });
     }
     let groups = groups(&signing, step, &events)?;
     check_ksks(&signing, &ksks, &groups, &mut findings);

@@ -5,6 +5,9 @@ mod common;
 use std::os::unix::fs::symlink;
 
 use common::{COMMON, Site};
+use keystore::crypto::{Algorithm, PrivateKey};
+use keystore::keys::timing::State;
+use keystore::keys::{Dnskey, KeyFile, Timing};
 
 const TIMES: &str = "-l @policy -k common -i 20270101 -e 20280101";
 
@@ -74,4 +77,56 @@ fn kind_11_output_over_an_input_or_a_key_is_refused_and_changes_nothing() {
     // An output of before is written again.
     site.run(&format!("{TIMES} {sign} -O @t.skr sign example.test")).ok();
     assert_ne!(all(&site), before);
+}
+
+/// What `request` and `sign` write is read by `check` and by the loader: the limit of 32 keys in a bundle holds on writing too.
+#[test]
+fn kind_24_what_is_written_is_read_and_too_many_keys_are_refused_before() {
+    let folder_of = |keys: u16| {
+        let site = Site::new(COMMON);
+        site.run(&format!("{TIMES} -o -K @ksk keygen example.test")).ok();
+        let start = common::stamp("20261201000000");
+        for _ in 0..keys {
+            let key = PrivateKey::generate(Algorithm::ECDSAP256SHA256, 0).expect("a key");
+            let timing = Timing { publish: Some(start), activate: Some(start), ..Timing::default() };
+            let public_key = key.public_key(Algorithm::ECDSAP256SHA256).expect("its public part");
+            let dnskey =
+                Dnskey { flags: 256, protocol: 3, algorithm: Algorithm::ECDSAP256SHA256, public_key };
+            // P6M, as BIND reckons it.
+            let lifetime = Some(186 * 86_400);
+            let state = State { lifetime, zsk: Some(true), ksk: Some(false), ..State::default() };
+            let file = KeyFile {
+                zone: common::zone(),
+                ttl: 3600,
+                dnskey,
+                timing,
+                state: Some(state),
+                dir: site.path("zsk"),
+            };
+            file.write(&key).expect("a key file");
+        }
+        site
+    };
+    for (keys, requested, signed) in
+        [(1, true, true), (31, true, true), (32, true, false), (33, false, false)]
+    {
+        let site = folder_of(keys);
+        let request = site.run(&format!("{TIMES} -K @zsk -O @t.ksr request example.test"));
+        assert_eq!(request.code == 0, requested, "{keys} keys: {}", request.stderr);
+        if !requested {
+            let text = request.fails(1);
+            assert!(text.contains("33 ZSKs") && text.contains("more than 32"), "{text}");
+            assert!(!site.path("t.ksr").exists(), "nothing is written");
+            continue;
+        }
+        let sign = site.run(&format!("{TIMES} -K @ksk -f @t.ksr -O @t.skr sign example.test"));
+        assert_eq!(sign.code == 0, signed, "{keys} keys: {}", sign.stderr);
+        if signed {
+            let skr = std::fs::read(site.path("t.skr")).expect("the SKR");
+            keystore::exchange::bind::parse_skr(&skr, &common::zone()).expect("it is read");
+        } else {
+            let text = sign.fails(1);
+            assert!(text.contains("33 keys") && text.contains("more than 32"), "{text}");
+        }
+    }
 }

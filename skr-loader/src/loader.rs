@@ -284,7 +284,8 @@ impl Loader {
             let now = clock();
             let step = self.step(now);
             step.imports.iter().for_each(&mut on_import);
-            let pause = if step.more { Duration::ZERO } else { self.pause(now) };
+            // The step may have taken the message that says to stop.
+            let pause = if step.more || self.is_stopping() { Duration::ZERO } else { self.pause(now) };
             match self.messages.recv_timeout(pause) {
                 // It may have waited for long.
                 Ok(message) => self.handle(message, clock()),

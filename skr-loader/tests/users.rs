@@ -82,14 +82,15 @@ impl Site {
 
     fn start(&self, wrapper: &[&str]) -> Running {
         let program = self.bench.path("bin/skr-loader");
-        let words: Vec<&str> = wrapper.iter().copied().chain(program.to_str()).collect();
+        // strace stays root: the loader turns its dumps off, and then only root may read its memory.
+        let (uid, gid) = (format!("--reuid={LOADER}"), format!("--regid={GROUP}"));
+        let user = ["setpriv", &uid, &gid, "--clear-groups"];
+        let words: Vec<&str> = wrapper.iter().copied().chain(user).chain(program.to_str()).collect();
         let log = File::options().create(true).append(true).open(self.bench.path("log")).unwrap();
         let child = Command::new(words[0])
             .args(&words[1..])
             .args(["run", "-c"])
             .arg(self.bench.path("offline-ksk.toml"))
-            .uid(LOADER)
-            .gid(GROUP)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
