@@ -410,20 +410,9 @@ impl fmt::Display for Fault {
             Self::KskUnknown { tags } => {
                 write!(f, "the DS at the parent (tag {}) names no key of any bundle", Tags(tags))
             }
-            Self::KskLate { tags, bundle, fetched } => write!(
-                f,
-                "the DS RRset names tag {} only, and a resolver may have cached the DNSKEY RRset of bundle {bundle} at {fetched}, \
-                 which that key does not sign; change the DS later",
-                Tags(tags)
-            ),
+            Self::KskLate { tags, bundle, fetched } => ksk_late(f, tags, *bundle, *fetched),
             Self::KskRemoved { tags, bundle, needed } => ksk_removed(f, tags, *bundle, *needed),
-            Self::KskBeforeDs { tags, signers, bundle } => write!(
-                f,
-                "the DNSKEY RRset of bundle {bundle} is signed by tag {} only, and a resolver may have a DS RRset that names \
-                 tag {} only",
-                Tags(signers),
-                Tags(tags)
-            ),
+            Self::KskBeforeDs { tags, signers, bundle } => ksk_before_ds(f, tags, signers, *bundle),
             Self::Revoked { key, bundle } => write!(
                 f,
                 "{key} is still needed, and a resolver with the DNSKEY RRset of bundle {bundle} finds it revoked"
@@ -488,6 +477,31 @@ impl fmt::Display for Fault {
             Self::DsEarly { tags, earliest, missed } => ds_early(f, tags, *earliest, *missed),
         }
     }
+}
+
+/// The sentence of [`Fault::KskLate`].
+fn ksk_late(f: &mut fmt::Formatter<'_>, tags: &[u16], bundle: Timestamp, fetched: Timestamp) -> fmt::Result {
+    write!(
+        f,
+        "the DS RRset names tag {} only, and a resolver may have cached the DNSKEY RRset of bundle {bundle} at {fetched}, which that key \
+         does not sign; change the DS later",
+        Tags(tags)
+    )
+}
+
+/// The sentence of [`Fault::KskBeforeDs`].
+fn ksk_before_ds(
+    f: &mut fmt::Formatter<'_>,
+    tags: &[u16],
+    signers: &[u16],
+    bundle: Timestamp,
+) -> fmt::Result {
+    write!(
+        f,
+        "the DNSKEY RRset of bundle {bundle} is signed by tag {} only, and a resolver may have a DS RRset that names tag {} only",
+        Tags(signers),
+        Tags(tags)
+    )
 }
 
 /// The sentence of [`Fault::KskRemoved`].
