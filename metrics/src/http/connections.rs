@@ -83,7 +83,8 @@ impl Open {
         if count(self, from) >= PER_ADDRESS {
             self.end_oldest(from);
         } else if self.0.len() >= CONNECTIONS
-            && let Some(most) = self.0.iter().map(|c| c.from).max_by_key(|from| count(self, *from))
+            // From the newest on, since the last of those that tie is taken: that is the network of the oldest connection.
+            && let Some(most) = self.0.iter().rev().map(|c| c.from).max_by_key(|from| count(self, *from))
         {
             self.end_oldest(most);
         }
@@ -313,5 +314,26 @@ mod tests {
             let parse = |text: &str| text.parse::<IpAddr>().expect("an address");
             assert_eq!(network(parse(address)), parse(counted), "{address}");
         }
+    }
+
+    #[test]
+    fn when_networks_tie_the_oldest_connection_is_ended() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let _context = runtime.enter();
+        let address = |n: usize| IpAddr::from([10, 0, 0, u8::try_from(n).expect("small")]);
+        let connection = |from| Connection { from, task: tokio::spawn(std::future::pending()) };
+        let mut open = Open((0..CONNECTIONS).map(|n| connection(address(n))).collect());
+        open.make_room(SocketAddr::from((address(200), 1)));
+        let left: Vec<IpAddr> = open.0.iter().map(|c| c.from).collect();
+        assert_eq!(left, (1..CONNECTIONS).map(address).collect::<Vec<_>>(), "the first one is gone");
+        // One network has two: its oldest goes, not the oldest of all.
+        open.0.push(connection(address(7)));
+        open.make_room(SocketAddr::from((address(201), 1)));
+        assert_eq!(
+            open.0.iter().position(|c| c.from == address(7)),
+            Some(CONNECTIONS - 2),
+            "its newest stays"
+        );
+        assert_eq!(open.0[0].from, address(1));
     }
 }
