@@ -18,7 +18,7 @@ pub const MAX_TOKENS: usize = 128 * 1024;
 /// Reads entries from the octets of a master file.
 ///
 /// Lines end in LF or CRLF; the last one may lack it. Octets above 127 are taken as they are; what becomes of control octets is said
-/// by [`Controls`].
+/// by `Controls`.
 #[derive(Debug, Clone)]
 pub struct Lexer<'a> {
     text: &'a [u8],
