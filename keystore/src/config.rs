@@ -44,7 +44,7 @@ pub enum ConfigErrors {
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: std::io::Error,
     },
     /// Every error and warning, in the order of the file, one a line.

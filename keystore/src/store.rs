@@ -45,12 +45,12 @@ pub struct Current {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The system's word.
+    /// Error of the system call that failed.
     #[error("{path}: {source}", path = path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: std::io::Error,
     },
     /// `current` or the SKR it names was altered from outside.

@@ -150,7 +150,7 @@ pub enum KeygenError {
     },
 }
 
-/// Error of the system call that failed.as BIND says it for a missing file.
+/// Error of a system call, in the words that BIND has for a missing file.
 pub(crate) fn reason(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "file not found".to_owned(),

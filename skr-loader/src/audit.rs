@@ -196,12 +196,12 @@ pub struct Audit {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuditError {
-    /// The system's word.
+    /// Error of the system call that failed.
     #[error("{path}: {source}", path = path.display())]
     Io {
         /// The log.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: io::Error,
     },
     /// Whoever was to see the lines took no more.

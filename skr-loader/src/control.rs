@@ -397,12 +397,12 @@ pub enum CallError {
     /// The socket is not for this user.
     #[error("{}: permission denied; only root and the members of the socket's group may connect (see control-group)", .0.display())]
     Denied(PathBuf),
-    /// The system's word.
+    /// Error of the system call that failed.
     #[error("{}: {source}", path.display())]
     Io {
         /// The socket.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: io::Error,
     },
     /// It is no answer.

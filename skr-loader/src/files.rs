@@ -82,7 +82,7 @@ pub enum Named {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
-    /// The system's word.
+    /// Error of the system call that failed.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// A link, a folder, a device and so on.

@@ -187,7 +187,7 @@ pub enum StartError {
     Audit {
         /// The log.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: std::io::Error,
     },
     /// Only a restart can do that.

@@ -55,7 +55,7 @@ pub enum ProofError {
     NoAnswer {
         /// The server.
         server: SocketAddr,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: io::Error,
     },
     /// What came is not an answer.

@@ -109,12 +109,12 @@ pub struct ZoneState {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The system's word.
+    /// Error of the system call that failed.
     #[error("{path}: {source}", path = path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: io::Error,
     },
     /// The folder is another user's.

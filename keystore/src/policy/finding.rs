@@ -42,7 +42,7 @@ pub enum PolicyErrors {
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: std::io::Error,
     },
     /// What the file says is wrong: every error, and the warnings beside them, in the order of the file.

@@ -57,12 +57,12 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The system's word.
+    /// Error of the system call that failed.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: io::Error,
     },
     /// `control-group` names none.
@@ -75,7 +75,7 @@ pub enum ServeError {
         path: PathBuf,
         /// The group.
         group: String,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: io::Error,
     },
     /// The kernel takes no such name.

@@ -75,7 +75,7 @@ pub enum WatchError {
     Folder {
         /// The inbox.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: std::io::Error,
     },
     /// Something else has the name.
@@ -97,7 +97,7 @@ pub enum WatchError {
     Kernel {
         /// The inbox.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: notify::Error,
     },
 }

@@ -65,7 +65,7 @@ pub enum TokenError {
     PinFileIo {
         /// The file.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: std::io::Error,
     },
     /// Nobody can be asked.
@@ -83,7 +83,7 @@ pub enum TokenError {
     Prompt {
         /// Its label.
         token: String,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: std::io::Error,
     },
     /// Wrong PIN.

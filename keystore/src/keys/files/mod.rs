@@ -252,7 +252,7 @@ pub enum KeyFileError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the system call that failed.
         source: std::io::Error,
     },
     /// A line does not read.
