@@ -68,9 +68,11 @@ fn row_29_ten_thousand_drops_with_overflow_are_each_handled_once() {
     assert!(daemon.wait(LIMIT).is_some_and(|status| status.success()));
     assert_eq!(bench.current().unwrap().octets, skr(good, now).as_bytes());
     let mut verdicts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut checks: BTreeMap<String, Vec<String>> = BTreeMap::new();
     audit::read(&bench.path("state/audit.jsonl"), |_, record| {
         if let Some(file) = &record.file {
             verdicts.entry(file.clone()).or_default().push(record.event.to_string());
+            checks.insert(file.clone(), record.checks.clone());
         }
         Ok(())
     })
@@ -86,6 +88,10 @@ fn row_29_ten_thousand_drops_with_overflow_are_each_handled_once() {
             _ => &["rejected"],
         };
         assert!(allowed.contains(&&*verdicts[0]), "{file}: {verdicts:?}");
+        if n % EVERY < 2 && verdicts[0] == "rejected" {
+            assert_eq!(checks[file], ["SKR-REPLAY"], "{file}: a good one is only ever too old");
+            assert!(n + EVERY < FILES, "the newest one and its copy are not rejected");
+        }
         accepted += u64::from(verdicts[0] == "accepted");
     }
     assert_eq!(bench.current().unwrap().generation, accepted + 1, "a generation for each that was accepted");
