@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** nothing here decides anything; the daemons set values when their state changes, and a scrape only encodes.
 
+pub mod condition;
 pub mod families;
 pub mod http;
 pub mod queries;
