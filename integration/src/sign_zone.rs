@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use keystore::clock;
-use keystore::dns::Name;
+use keystore::dns::{Name, nsec3};
 use keystore::exchange::{VerifyContext, bind, format, parse_trust_anchors, verify};
 use keystore::output::Protected;
 use keystore::policy::{self, Policy};
 use keystore::time::{Timestamp, syntax};
+use keystore::{clock, crypto};
 use signer_plugin::rules::ZoneRules;
 use signer_plugin::runtime::Keyring;
-use signer_plugin::signing::{SigningTimes, sign};
+use signer_plugin::signing::{Denial, Nsec3, SigningPolicy, SigningTimes, sign};
 use signer_plugin::zone::Zone;
 use skr_loader::files::{self, Named};
 
@@ -40,6 +40,8 @@ pub struct Options {
     /// Name of the policy
     #[arg(long, value_name = "NAME", requires = "policy_file")]
     policy: Option<String>,
+    #[command(flatten)]
+    denial: DenialOptions,
     /// SOA serial to write instead of the one in the zone file
     #[arg(long, value_name = "N")]
     serial: Option<u32>,
@@ -51,6 +53,54 @@ pub struct Options {
     output: PathBuf,
     /// The unsigned zone
     zone_file: PathBuf,
+}
+
+/// How the zone proves that something does not exist; without these as the policy says.
+#[derive(Debug, clap::Args)]
+struct DenialOptions {
+    /// NSEC3, whatever the policy says; without the options below with 0 iterations and no salt, as RFC 9276 wants it
+    #[arg(long)]
+    nsec3: bool,
+    /// Leave delegations without DS out of the NSEC3 chain
+    #[arg(long, requires = "nsec3")]
+    opt_out: bool,
+    /// Additional iterations of the NSEC3 hash, 0 to 50
+    #[arg(long, value_name = "N", requires = "nsec3", default_value_t = 0,
+          value_parser = clap::value_parser!(u16).range(..=i64::from(nsec3::MAX_ITERATIONS)))]
+    iterations: u16,
+    /// NSEC3 salt, at most 255 octets in hexadecimal; `-` for none
+    #[arg(long, value_name = "HEX", requires = "nsec3", default_value = "-", value_parser = parse_salt)]
+    salt: Salt,
+}
+
+#[derive(Debug, Clone)]
+struct Salt(Box<[u8]>);
+
+fn parse_salt(text: &str) -> Result<Salt> {
+    let text = if text == "-" { "" } else { text };
+    let octets = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).context("not hexadecimal")?;
+    if octets.len() > 255 {
+        bail!("longer than 255 octets");
+    }
+    Ok(Salt(octets.into()))
+}
+
+impl DenialOptions {
+    /// As the options say; without `--nsec3` as the policy says, with a salt of its own.
+    fn denial(&self, policy: &Policy) -> Result<Denial> {
+        if self.nsec3 {
+            if self.iterations > 0 {
+                eprintln!("offline-ksk: warning: NSEC3 iterations should be 0 (RFC 9276 section 3.1)");
+            }
+            let nsec3 = Nsec3::new(self.iterations, self.opt_out);
+            return Ok(Denial::Nsec3(nsec3.with_salt(self.salt.0.clone())));
+        }
+        let Some(param) = policy.nsec3 else { return Ok(Denial::Nsec) };
+        let mut salt = vec![0; usize::from(param.salt_length)];
+        crypto::random(&mut salt)?;
+        let nsec3 = Nsec3::new(param.iterations, param.opt_out);
+        Ok(Denial::Nsec3(nsec3.with_salt(salt.into())))
+    }
 }
 
 /// Signs the zone file and writes the result.
@@ -90,7 +140,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         jitter: policy.signatures_jitter,
     };
     let serial = options.serial.unwrap_or_else(|| zone.serial());
-    let signed = sign(&zone, bundle, &keys, &times, serial, None, now)?;
+    let signing = SigningPolicy { times, denial: options.denial.denial(&policy)? };
+    let signed = sign(&zone, bundle, &keys, &signing, serial, None, now)?;
     signed.self_check(now, 64).context("the signed zone fails its own check; nothing is written")?;
     write(&target, |out| signed.write_to(out))?;
     if std::io::stderr().is_terminal() {

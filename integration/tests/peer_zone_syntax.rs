@@ -18,7 +18,7 @@ use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 use signer_plugin::rules::ZoneRules;
-use signer_plugin::signing::{SigningTimes, ZoneKey, sign};
+use signer_plugin::signing::{Denial, SigningPolicy, SigningTimes, ZoneKey, sign};
 use signer_plugin::zone::Zone;
 
 const RECORDS: &str = include_str!("peer_zone_syntax/records.txt");
@@ -208,8 +208,9 @@ fn kind_15_signed_zone_with_every_type_is_read_by_bind_knot_and_nsd() {
     let private = PrivateKey::Raw(vec![2; 32]).signer(Algorithm::ED25519).expect("a signer");
     let key = ZoneKey { dnskey: TestKey::zsk(2).dnskey, signer: Arc::<dyn SigningKey>::from(private) };
     let times = SigningTimes { validity: 14 * 86_400, refresh: 5 * 86_400, jitter: 3600 };
+    let policy = SigningPolicy { times, denial: Denial::Nsec };
     let signed =
-        sign(&zone, &bundle, &[key], &times, 1, None, Timestamp::from_secs(now.secs())).expect("signs");
+        sign(&zone, &bundle, &[key], &policy, 1, None, Timestamp::from_secs(now.secs())).expect("signs");
     let mut octets = Vec::new();
     signed.write_to(&mut octets).expect("memory");
     let file = folder.path().join("signed");

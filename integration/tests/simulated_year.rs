@@ -44,7 +44,7 @@ use signer_plugin::answer::{AnswerOutcome, Context, Transport, answer};
 use signer_plugin::hosted::{Hosted, Responder};
 use signer_plugin::rules::ZoneRules;
 use signer_plugin::runtime::{SignerZone, ZoneRuntime, ZoneSetup};
-use signer_plugin::signing::{self, SignedZone, SigningTimes, ZoneKey};
+use signer_plugin::signing::{self, Denial, SignedZone, SigningPolicy, SigningTimes, ZoneKey};
 use signer_plugin::zone::Zone;
 use skr_loader::Loader;
 
@@ -165,7 +165,8 @@ impl Root {
     fn sign(&self, now: Timestamp) -> SignedZone {
         let bundle = SkrBuilder::new(".", now).ksk(self.key.clone()).bundle(now);
         let times = SigningTimes { validity: 14 * DAY as u32, refresh: 5 * DAY as u32, jitter: 0 };
-        signing::sign(&self.zone, &bundle, std::slice::from_ref(&self.zsk), &times, 1, None, now).unwrap()
+        let policy = SigningPolicy { times, denial: Denial::Nsec };
+        signing::sign(&self.zone, &bundle, std::slice::from_ref(&self.zsk), &policy, 1, None, now).unwrap()
     }
 }
 

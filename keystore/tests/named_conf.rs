@@ -14,13 +14,14 @@ use offline_ksk_keystore::policy::{
 use proptest::prelude::*;
 
 /// Where our verdict is not that of `dnssec-ksr`, and why.
-const DIFFERENT: [(&str, &str); 11] = [
+const DIFFERENT: [(&str, &str); 12] = [
     ("duration_empty_p.conf", "a duration without numbers is 0 for BIND in silence"),
     ("duration_sign.conf", "a sign inside of a duration is skipped by BIND in silence"),
     ("include_beside_the_including_file.conf", "looked up beside the including file too"),
     ("include_in_options_missing.conf", "includes in skipped blocks are not opened"),
     ("key_bits_hex.conf", "C numbers: `0x800` is 2048 for BIND"),
     ("key_tag_octal.conf", "C numbers: `010` is 8 for BIND"),
+    ("nsec3_iterations_1.conf", "resolvers accept up to 50 iterations; a warning says to write 0"),
     ("policy_twice.conf", "named refuses it, and dnssec-ksr does not say which one it takes"),
     ("ttl_of_32_bits.conf", "TTLs have 31 bits (RFC 2181 section 8), and BIND's sums wrap at 2^32 seconds"),
     ("unknown_option_elsewhere.conf", "skipped blocks are not looked at"),
@@ -124,7 +125,7 @@ fn every_value_of_a_whole_file_arrives() {
         inline_signing: false,
         offline_ksk: true,
         manual_mode: false,
-        nsec3: Some(Nsec3Param { opt_out: false, salt_length: 8 }),
+        nsec3: Some(Nsec3Param { iterations: 0, opt_out: false, salt_length: 8 }),
     };
     assert_eq!(policies.get("x").expect("the policy"), &expected);
     assert!(matches!(policies.get("other"), Err(PolicyErrors::NoKeys(_))));

@@ -11,12 +11,12 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use keystore::dns::Rtype;
 use offline_ksk_signer::answer::{AnswerKind, AnswerOutcome, Context, Transport, answer};
 use offline_ksk_signer::signing::{SignedZone, sign};
-use support::{NOW, TIMES};
+use support::{NOW, POLICY};
 
 fn signed(names: u32) -> SignedZone {
     let zone = Arc::new(support::zone(names));
     let (bundle, zsk) = support::keys(zone.origin());
-    sign(&zone, &bundle, std::slice::from_ref(&zsk), &TIMES, 1, None, NOW).expect("signs")
+    sign(&zone, &bundle, std::slice::from_ref(&zsk), &POLICY, 1, None, NOW).expect("signs")
 }
 
 /// A query with OPT and DO.

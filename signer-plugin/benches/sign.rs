@@ -12,7 +12,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use offline_ksk_signer::signing::{SignedZone, sign};
 use offline_ksk_signer::zone::Zone;
-use support::{NOW, TIMES};
+use support::{NOW, POLICY};
 
 const NAMES: u32 = 100_000;
 
@@ -20,7 +20,7 @@ fn bench(c: &mut Criterion) {
     let zone = Arc::new(support::zone(NAMES));
     let (bundle, zsk) = support::keys(zone.origin());
     let again = |zone: &Arc<Zone>, serial, previous: Option<&SignedZone>| {
-        sign(zone, &bundle, std::slice::from_ref(&zsk), &TIMES, serial, previous, NOW).expect("signs")
+        sign(zone, &bundle, std::slice::from_ref(&zsk), &POLICY, serial, previous, NOW).expect("signs")
     };
     let signed = again(&zone, 1, None);
     let signatures = signed.signatures_made() as u64;

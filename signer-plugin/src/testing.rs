@@ -13,7 +13,7 @@ use keystore::keys::signature;
 use keystore::time::Timestamp;
 
 use crate::rules::ZoneRules;
-use crate::signing::{self, SignedZone, SigningTimes, ZoneKey};
+use crate::signing::{self, Denial, SignedZone, SigningError, SigningPolicy, SigningTimes, ZoneKey};
 use crate::zone::{Zone, ZoneBuilder};
 use crate::zonefile::{Record, RecordPlace, ZoneFileError, ZoneFiles};
 
@@ -21,6 +21,9 @@ pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 pub(crate) const DAY: u64 = 86_400;
 pub(crate) const TIMES: SigningTimes =
     SigningTimes { validity: 14 * 86_400, refresh: 5 * 86_400, jitter: 12 * 3600 };
+
+/// NSEC, and [`TIMES`].
+pub(crate) const POLICY: SigningPolicy = SigningPolicy { times: TIMES, denial: Denial::Nsec };
 
 pub(crate) fn name(text: &str) -> Name {
     Name::parse(text).expect(text)
@@ -99,11 +102,15 @@ pub(crate) fn bundle(
     Bundle { inception, dnskey, cdnskey: Some(cdnskey), cds: Some(cds), signatures }
 }
 
-/// Signs with the shared keys at [`NOW`], the bundle being good for 30 days.
+/// Signs with the shared keys at [`NOW`] and NSEC, the bundle being good for 30 days.
 pub(crate) fn signed(zone: Zone) -> SignedZone {
+    signed_by(zone, &POLICY).expect("signs")
+}
+
+/// The same with any denial.
+pub(crate) fn signed_by(zone: Zone, policy: &SigningPolicy) -> Result<SignedZone, SigningError> {
     let (ksk, zsk) = keys();
     let bundle = bundle(zone.origin(), ksk, &[zsk], NOW, 30 * DAY);
     let serial = zone.serial();
-    signing::sign(&Arc::new(zone), &bundle, std::slice::from_ref(zsk), &TIMES, serial, None, NOW)
-        .expect("signs")
+    signing::sign(&Arc::new(zone), &bundle, std::slice::from_ref(zsk), policy, serial, None, NOW)
 }

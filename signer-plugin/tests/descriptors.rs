@@ -81,6 +81,7 @@ impl Host {
             state: self.path("zones/example."),
             anchors: SkrBuilder::new("example.", start()).anchors(),
             times: SigningTimes { validity: 14 * DAY, refresh: 5 * DAY, jitter: DAY / 2 },
+            nsec3: None,
             rules: ZoneRules::default(),
         };
         let served = SignerZone::new(zone_name(), metrics, Arc::new(start));

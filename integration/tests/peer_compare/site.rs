@@ -66,6 +66,7 @@ impl Site {
             state: dir.join("zones/hard.test."),
             anchors,
             times: SigningTimes { validity: 14 * 86_400, refresh: 5 * 86_400, jitter: 3600 },
+            nsec3: None,
             rules: ZoneRules::default(),
         };
         let metrics = Metrics::new().expect("families");

@@ -80,6 +80,12 @@ impl Algorithm {
         self.can_sign() || matches!(self.0, 5 | 7)
     }
 
+    /// False for the algorithms that must not sign a zone with NSEC3, as resolvers that know no NSEC3 know them (RFC 5155 section 2).
+    #[must_use]
+    pub const fn works_with_nsec3(self) -> bool {
+        !matches!(self.0, 1 | 3 | 5)
+    }
+
     /// True for RSA, whose keys have a size to choose.
     #[must_use]
     pub const fn is_rsa(self) -> bool {
@@ -117,6 +123,19 @@ pub fn sha256(octets: &[u8]) -> [u8; 32] {
     out.copy_from_slice(::ring::digest::digest(&::ring::digest::SHA256, octets).as_ref());
     out
 }
+
+/// Fills `octets` with random ones of the system.
+///
+/// # Errors
+/// When the system has none to give.
+pub fn random(octets: &mut [u8]) -> Result<(), RandomError> {
+    ::ring::rand::SecureRandom::fill(&::ring::rand::SystemRandom::new(), octets).map_err(|_| RandomError)
+}
+
+/// The system gives no random octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the system gives no random octets")]
+pub struct RandomError;
 
 /// A private key that makes DNSSEC signatures.
 pub trait SigningKey: Send + Sync {

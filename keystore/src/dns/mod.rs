@@ -4,6 +4,7 @@
 
 pub mod lexer;
 pub mod name;
+pub mod nsec3;
 pub mod rdata;
 pub mod record;
 pub mod rrset;

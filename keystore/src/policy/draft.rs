@@ -3,6 +3,7 @@
 use super::finding::{Place, PolicyFinding};
 use super::{KeyPolicy, KeyStore, Nsec3Param, Policy, Role};
 use crate::crypto::Algorithm;
+use crate::dns::nsec3;
 
 /// A policy as a file has it: every value with its line.
 #[derive(Debug, Clone)]
@@ -384,23 +385,27 @@ fn check_digests(digests: &[(String, Place)], found: &mut Vec<PolicyFinding>) ->
 }
 
 fn check_nsec3(draft: &Nsec3Draft, keys: &[KeyPolicy], found: &mut Vec<PolicyFinding>) -> Option<Nsec3Param> {
-    let before = found.len();
-    if draft.iterations != 0 {
-        found.push(draft.at.error(format!(
-            "dnssec-policy: nsec3 iterations value {} not allowed, must be zero (RFC 9276 section 3.1)",
-            draft.iterations
-        )));
+    let iterations = u16::try_from(draft.iterations).ok().filter(|n| *n <= nsec3::MAX_ITERATIONS);
+    match iterations {
+        None => found.push(draft.at.error(format!(
+            "dnssec-policy: nsec3 iterations value {} not allowed, resolvers accept at most {}; write 0 (RFC 9276 section 3.1)",
+            draft.iterations,
+            nsec3::MAX_ITERATIONS
+        ))),
+        Some(0) => {}
+        Some(n) => found.push(draft.at.warning(format!(
+            "dnssec-policy: nsec3 iterations value {n} should be zero (RFC 9276 section 3.1); named refuses this file"
+        ))),
     }
     let salt_length = u8::try_from(draft.salt_length);
     if salt_length.is_err() {
         found
             .push(draft.at.error(format!("dnssec-policy: nsec3 salt length {} too high", draft.salt_length)));
     }
-    if let Some(key) = keys.iter().find(|k| k.algorithm == Algorithm::RSASHA1) {
+    if let Some(key) = keys.iter().find(|k| !k.algorithm.works_with_nsec3()) {
         found.push(
             draft.at.error(format!("dnssec-policy: cannot use nsec3 with algorithm '{}'", key.algorithm)),
         );
     }
-    let salt_length = salt_length.ok().filter(|_| found.len() == before)?;
-    Some(Nsec3Param { opt_out: draft.opt_out, salt_length })
+    Some(Nsec3Param { iterations: iterations?, opt_out: draft.opt_out, salt_length: salt_length.ok()? })
 }

@@ -92,6 +92,8 @@ pub struct Policy {
 /// Parameters of NSEC3 (`nsec3param`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nsec3Param {
+    /// Additional iterations of the hash (`iterations`); 0 by RFC 9276, at most 50.
+    pub iterations: u16,
     /// Whether insecure delegations are left out of the chain (`optout`).
     pub opt_out: bool,
     /// `salt-length`, octets.

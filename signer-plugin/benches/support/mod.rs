@@ -9,13 +9,15 @@ use keystore::exchange::Bundle;
 use keystore::keys::Dnskey;
 use keystore::keys::signature;
 use keystore::time::Timestamp;
-use offline_ksk_signer::signing::{SigningTimes, ZoneKey};
+use offline_ksk_signer::signing::{Denial, SigningPolicy, SigningTimes, ZoneKey};
 use offline_ksk_signer::zone::{Zone, ZoneBuilder};
 use offline_ksk_signer::zonefile::{Record, RecordPlace, ZoneFiles};
 
 pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-pub const TIMES: SigningTimes =
-    SigningTimes { validity: 14 * 86_400, refresh: 5 * 86_400, jitter: 12 * 3600 };
+pub const POLICY: SigningPolicy = SigningPolicy {
+    times: SigningTimes { validity: 14 * 86_400, refresh: 5 * 86_400, jitter: 12 * 3600 },
+    denial: Denial::Nsec,
+};
 
 pub fn name(text: &str) -> Name {
     Name::parse(text).expect("a name")

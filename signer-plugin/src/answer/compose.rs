@@ -44,6 +44,8 @@ pub(super) enum Stop {
     Full,
     /// One of its signatures has expired.
     Expired,
+    /// The hash of a name that is not there is that of one that is there: no NSEC3 record denies it (RFC 5155 section 7.2.9).
+    Collision,
 }
 
 /// The owner of an RRset.
@@ -269,10 +271,15 @@ impl<'a> Composer<'a> {
 
     /// SERVFAIL in place of an expired signature.
     pub fn expired(&mut self) {
+        self.fail();
+        self.error = Some(EDE_SIGNATURE_EXPIRED);
+    }
+
+    /// SERVFAIL in place of an answer that cannot be proven.
+    pub fn fail(&mut self) {
         self.clear();
         self.rcode = Rcode::SERVFAIL;
         self.authoritative = false;
-        self.error = Some(EDE_SIGNATURE_EXPIRED);
     }
 
     /// Finishes without records.

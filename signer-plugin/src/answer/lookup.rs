@@ -1,4 +1,5 @@
-//! Which RRsets answer a query (RFC 1034 section 4.3.2 with RFC 4592 and RFC 6672), and which prove it (RFC 4035 section 3.1).
+//! Which RRsets answer a query (RFC 1034 section 4.3.2 with RFC 4592 and RFC 6672); what proves it is chosen in
+//! [`super::denial`].
 
 use std::borrow::Cow;
 
@@ -7,10 +8,15 @@ use keystore::dns::name::MAX_NAME;
 
 use super::AnswerKind;
 use super::compose::{Composer, Owner, Rcode, Section, Stop};
+use super::denial::{self, Absent, Proof};
 use super::query::Query;
+use crate::index::Index;
+use crate::signing::denial::{Link, OwnerBuf};
 use crate::signing::{RrsetView, SignedZone};
-use crate::zone::{KeyBuf, Labels, NodeId, Place, Records, Zone};
+use crate::zone::{KeyBuf, Labels, Node, NodeId, Place, Records, Zone};
 
+/// No records of its own.
+const NOTHING: Proof = [None; 3];
 /// Aliases followed within the zone, as many as BIND does; resolvers take the rest up from there.
 const MAX_ALIASES: usize = 16;
 /// Optional address owners that an answer looks at.
@@ -39,40 +45,40 @@ struct Lookup<'z, 'c, 'o> {
     rtype: Rtype,
     dnssec_ok: bool,
     /// Nodes whose DNAME is in the answer.
-    dnames: SeenInChain,
-    /// Nodes whose NSEC is in the answer.
-    denials: SeenInChain,
-    /// Nodes in front of names that wildcards were expanded for.
-    expansions: SeenInChain,
+    dnames: SeenInChain<Node>,
+    /// Denial records that are in the answer.
+    denials: SeenInChain<Link>,
+    /// Denial records that the expansions of wildcards need.
+    expansions: SeenInChain<Link>,
     kind: AnswerKind,
 }
 
-/// Nodes that were used, at most `N`, each once.
-struct Seen<const N: usize> {
-    nodes: [NodeId; N],
+/// Entries of a table that were used, at most `N`, each once.
+struct Seen<T, const N: usize> {
+    entries: [Index<T>; N],
     len: usize,
 }
 
-impl<const N: usize> Seen<N> {
-    const NOTHING: Self = Self { nodes: [NodeId::APEX; N], len: 0 };
+impl<T, const N: usize> Seen<T, N> {
+    const NOTHING: Self = Self { entries: [Index::at(0); N], len: 0 };
 
-    /// True when `node` was not there. One that finds no room counts as new.
-    fn add(&mut self, node: NodeId) -> bool {
-        let new = !self.as_slice().contains(&node);
-        if new && let Some(room) = self.nodes.get_mut(self.len) {
-            *room = node;
+    /// True when `entry` was not there. One that finds no room counts as new.
+    fn add(&mut self, entry: Index<T>) -> bool {
+        let new = !self.as_slice().contains(&entry);
+        if new && let Some(room) = self.entries.get_mut(self.len) {
+            *room = entry;
             self.len += 1;
         }
         new
     }
 
-    fn as_slice(&self) -> &[NodeId] {
-        &self.nodes[..self.len]
+    fn as_slice(&self) -> &[Index<T>] {
+        &self.entries[..self.len]
     }
 }
 
-/// A chain of aliases uses fewer nodes than this.
-type SeenInChain = Seen<{ 2 * (MAX_ALIASES + 2) }>;
+/// A chain of aliases uses fewer entries than this.
+type SeenInChain<T> = Seen<T, { 2 * (MAX_ALIASES + 2) }>;
 
 /// A name on the way through a chain of aliases.
 struct Target<'a> {
@@ -105,6 +111,10 @@ impl<'z> Lookup<'z, '_, '_> {
                 self.composer.expired();
                 AnswerKind::Error
             }
+            Err(Stop::Collision) => {
+                self.composer.fail();
+                AnswerKind::Error
+            }
         }
     }
 
@@ -130,7 +140,7 @@ impl<'z> Lookup<'z, '_, '_> {
             }
             key = KeyBuf::of(&target.wire, &labels, below);
         }
-        self.deny(&[])?;
+        self.deny(NOTHING)?;
         Ok(self.kind)
     }
 
@@ -153,17 +163,22 @@ impl<'z> Lookup<'z, '_, '_> {
                 if let Some(dname) = self.signed.find(encloser, Rtype::DNAME) {
                     return self.dname(encloser, &dname, target);
                 }
+                let absent = Absent { wire: &target.wire, before, encloser };
                 match self.zone.node(encloser).wildcard {
-                    None => self.name_error(encloser, before).map(|()| Step::Done),
-                    Some(wildcard) => self.at(wildcard, target, Some(before)),
+                    None => self.name_error(&absent).map(|()| Step::Done),
+                    Some(wildcard) => self.at(wildcard, target, Some(&absent)),
                 }
             }
         }
     }
 
-    /// The answer from a node, for the name `target`. With `expanded` the node is a wildcard that stands for it, and the node in front of
-    /// the name is given.
-    fn at(&mut self, node: NodeId, target: &Target<'_>, expanded: Option<NodeId>) -> Result<Step<'z>, Stop> {
+    /// The answer from a node, for the name `target`. With `expanded` the node is a wildcard that stands for it.
+    fn at(
+        &mut self,
+        node: NodeId,
+        target: &Target<'_>,
+        expanded: Option<&Absent<'_>>,
+    ) -> Result<Step<'z>, Stop> {
         let owner = target.owner();
         let found = match self.rtype {
             Rtype::ANY | Rtype::RRSIG => self.signed.rrsets(node).next(),
@@ -173,7 +188,7 @@ impl<'z> Lookup<'z, '_, '_> {
                 None => match self.signed.find(node, Rtype::CNAME) {
                     Some(cname) => {
                         self.composer.put(Section::Answer, owner, &cname, None, self.dnssec_ok)?;
-                        self.expand(expanded);
+                        self.expand(expanded)?;
                         let wire = Records(cname.data).next().unwrap_or_default();
                         return Ok(Step::Follow(Cow::Borrowed(wire)));
                     }
@@ -189,18 +204,19 @@ impl<'z> Lookup<'z, '_, '_> {
             // A DNAME may have led to its own owner.
             self.composer.put(Section::Answer, owner, &view, None, self.dnssec_ok)?;
         }
-        self.expand(expanded);
-        self.deny(&[])?;
+        self.expand(expanded)?;
+        self.deny(NOTHING)?;
         self.additional(node, &view);
         Ok(Step::Done)
     }
 
     /// RFC 4035 section 3.1.3.3: beside what a wildcard gave, the proof that no closer name exists. It is put in once the answer section
     /// is complete.
-    fn expand(&mut self, expanded: Option<NodeId>) {
-        if let Some(before) = expanded {
-            self.expansions.add(before);
+    fn expand(&mut self, expanded: Option<&Absent<'_>>) -> Result<(), Stop> {
+        if let Some(absent) = expanded.filter(|_| self.dnssec_ok) {
+            self.expansions.add(denial::expansion(self.signed, absent)?);
         }
+        Ok(())
     }
 
     /// RFC 6672 section 3.1.
@@ -219,30 +235,35 @@ impl<'z> Lookup<'z, '_, '_> {
         if head + new_tail.len() > MAX_NAME {
             self.composer.set_rcode(Rcode::YXDOMAIN);
             self.kind = AnswerKind::Error;
-            self.deny(&[])?;
+            self.deny(NOTHING)?;
             return Ok(Step::Done);
         }
         let wire = [&target.wire[..head], new_tail].concat();
         self.composer.put_cname(target.owner(), &wire, dname.ttl)?;
         if matches!(self.rtype, Rtype::CNAME | Rtype::ANY) {
-            self.deny(&[])?;
+            self.deny(NOTHING)?;
             return Ok(Step::Done);
         }
         Ok(Step::Follow(Cow::Owned(wire)))
     }
 
-    fn no_data(&mut self, node: NodeId, expanded: Option<NodeId>) -> Result<(), Stop> {
+    fn no_data(&mut self, node: NodeId, expanded: Option<&Absent<'_>>) -> Result<(), Stop> {
         self.kind = AnswerKind::NoData;
         self.put_soa()?;
-        self.expand(expanded);
-        self.deny(&[node])
+        self.expand(expanded)?;
+        let signed = self.signed;
+        self.prove(|| match expanded {
+            None => denial::no_data(signed, node),
+            Some(absent) => denial::wildcard_no_data(signed, node, absent),
+        })
     }
 
-    fn name_error(&mut self, encloser: NodeId, before: NodeId) -> Result<(), Stop> {
+    fn name_error(&mut self, absent: &Absent<'_>) -> Result<(), Stop> {
         self.kind = AnswerKind::NxDomain;
         self.composer.set_rcode(Rcode::NXDOMAIN);
         self.put_soa()?;
-        self.deny(&[before, self.zone.before_wildcard(encloser)])
+        let signed = self.signed;
+        self.prove(|| denial::name_error(signed, absent))
     }
 
     /// The SOA of a negative answer (RFC 2308 section 3).
@@ -257,21 +278,21 @@ impl<'z> Lookup<'z, '_, '_> {
         )
     }
 
-    /// Puts in the NSEC records that cover, or stand at, these nodes and those that wildcards were expanded for, each once.
-    fn deny(&mut self, nodes: &[NodeId]) -> Result<(), Stop> {
+    /// Puts the records of a proof in, when they are wanted, and those of the expansions.
+    fn prove(&mut self, proof: impl FnOnce() -> Result<Proof, Stop>) -> Result<(), Stop> {
+        if self.dnssec_ok { self.deny(proof()?) } else { Ok(()) }
+    }
+
+    /// Puts these denial records in and those that the expansions of wildcards need, each once.
+    fn deny(&mut self, proof: Proof) -> Result<(), Stop> {
         if !self.dnssec_ok {
             return Ok(());
         }
-        for node in nodes.iter().chain(self.expansions.as_slice()) {
-            let (owner, nsec) = self.signed.nsec_covering(*node);
-            if self.denials.add(owner) {
-                self.composer.put(
-                    Section::Authority,
-                    Owner::Name(self.zone.owner(owner)),
-                    &nsec,
-                    None,
-                    true,
-                )?;
+        let mut room = OwnerBuf::new();
+        for link in proof.iter().flatten().chain(self.expansions.as_slice()) {
+            if self.denials.add(*link) {
+                let owner = Owner::Name(self.signed.denial_owner(*link, &mut room));
+                self.composer.put(Section::Authority, owner, &self.signed.denial(*link), None, true)?;
             }
         }
         Ok(())
@@ -290,9 +311,12 @@ impl<'z> Lookup<'z, '_, '_> {
         match self.signed.find(cut, Rtype::DS) {
             Some(ds) if self.dnssec_ok => {
                 self.composer.put(Section::Authority, owner, &ds, None, true)?;
-                self.deny(&[])?;
+                self.deny(NOTHING)?;
             }
-            _ => self.deny(&[cut])?,
+            _ => {
+                let signed = self.signed;
+                self.prove(|| denial::no_data(signed, cut))?;
+            }
         }
         self.glue(cut, &ns);
         Ok(())
@@ -301,7 +325,7 @@ impl<'z> Lookup<'z, '_, '_> {
     /// RFC 9471: addresses of name servers below the cut must be in the answer, or TC says that they are not; addresses of others in the
     /// zone may be.
     fn glue(&mut self, cut: NodeId, ns: &RrsetView<'_>) {
-        let mut optional: Seen<MAX_OPTIONAL> = Seen::NOTHING;
+        let mut optional: Seen<Node, MAX_OPTIONAL> = Seen::NOTHING;
         let mut truncated = false;
         for target in Records(ns.data) {
             let Some(node) = self.zone.lookup(target) else { continue };
@@ -325,7 +349,7 @@ impl<'z> Lookup<'z, '_, '_> {
     /// What resolvers need next of the hosts that a positive answer names, as far as it fits: addresses; behind NAPTR the SRV records too
     /// (RFC 3403 section 4.2); behind an SVCB alias the SVCB records of its target (RFC 9460 section 5).
     fn additional(&mut self, owner: NodeId, view: &RrsetView<'_>) {
-        let mut done: Seen<MAX_OPTIONAL> = Seen::NOTHING;
+        let mut done: Seen<Node, MAX_OPTIONAL> = Seen::NOTHING;
         for rdata in Records(view.data).take(MAX_OPTIONAL) {
             let Some(Referred { name, records }) = referred(view.rtype, rdata) else { continue };
             let node = match name {

@@ -1,4 +1,5 @@
-//! From the octets of a query to the octets of its answer (RFC 1034 section 4.3.2, RFC 4035 section 3.1, RFC 6672, RFC 6891).
+//! From the octets of a query to the octets of its answer (RFC 1034 section 4.3.2, RFC 4035 section 3.1, RFC 5155 section 7.2, RFC 6672,
+//! RFC 6891).
 //!
 //! ```text
 //! octets ──query──▶ Query ──lookup──▶ RRsets ──compose──▶ octets
@@ -8,6 +9,7 @@
 //! name, O(log n).
 
 mod compose;
+mod denial;
 mod lookup;
 mod names;
 mod query;

@@ -13,6 +13,7 @@ mod condition;
 mod folders;
 mod keyring;
 mod retry;
+mod salt;
 mod schedule;
 mod serial;
 mod served;
@@ -110,9 +111,6 @@ impl Signer {
             if let Some(zone) = zones.remove(&name) {
                 self.send(zone.thread, Command::Leave(name));
             }
-        }
-        for zone in config.zones.iter().filter(|zone| zone.file.is_some() && zone.policy.nsec3.is_some()) {
-            tracing::warn!(zone = %zone.name, policy = %zone.policy.name, "nsec3param is not followed: the zone gets NSEC");
         }
         for setup in setups {
             let (served, thread) = match zones.get(&setup.name) {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
 use keystore::exchange::TrustAnchor;
+use keystore::policy::Nsec3Param;
 use keystore::store;
 
 use crate::rules::{ZoneCheck, ZoneRules};
@@ -27,6 +28,8 @@ pub struct ZoneSetup {
     pub anchors: Vec<TrustAnchor>,
     /// How long signatures live.
     pub times: SigningTimes,
+    /// NSEC3 and its parameters; `None` means NSEC.
+    pub nsec3: Option<Nsec3Param>,
     /// How the zone file is judged.
     pub rules: ZoneRules,
 }
@@ -47,6 +50,7 @@ impl ZoneSetup {
                 refresh: zone.policy.signatures_refresh,
                 jitter: zone.policy.signatures_jitter,
             },
+            nsec3: zone.policy.nsec3,
             rules: ZoneRules {
                 check: ZoneCheck::Lenient,
                 max_ttl: Some(zone.policy.max_zone_ttl).filter(|ttl| *ttl > 0),

@@ -16,12 +16,13 @@ use super::keyring::Keyring;
 #[cfg(test)]
 use super::keyring::Loader;
 use super::retry::Retry;
+use super::salt::Salt;
 use super::serial::SerialFile;
 use super::served::{SignerZone, label};
 use super::setup::ZoneSetup;
 use super::skr::{InUse, SkrWatch};
 use super::source::ZoneFileWatch;
-use crate::signing::{CheckError, SignedZone, SigningError, ZoneKey, sign};
+use crate::signing::{CheckError, SignedZone, SigningError, SigningPolicy, ZoneKey, sign};
 use crate::zone::Zone;
 
 /// Seconds between two attempts at what failed, as long as nothing it depends on changes.
@@ -47,6 +48,7 @@ pub struct ZoneRuntime {
     serial: Option<SerialFile>,
     /// Set while [`Self::serial`] could not be read.
     serial_retry: Retry,
+    salt: Salt,
     conditions: Conditions,
     made: Option<Made>,
     /// Earliest time of the next try after a failed signing run; `None` when nothing failed.
@@ -97,6 +99,7 @@ impl ZoneRuntime {
             served,
             skr: SkrWatch::default(),
             source: ZoneFileWatch::default(),
+            salt: Salt::new(&setup.state),
             conditions: Conditions::new(&setup.state),
             made: None,
             retry_at: None,
@@ -370,8 +373,10 @@ impl ZoneRuntime {
         keys: &[ZoneKey],
         now: Timestamp,
     ) -> Result<SignedZone, MakeError> {
+        let denial = self.salt.denial(self.setup.nsec3.as_ref()).map_err(MakeError::Salt)?;
+        let policy = SigningPolicy { times: self.setup.times, denial };
         let serial = self.take_serial(zone, now)?;
-        self.sign_and_check(zone, bundle, keys, serial, now)
+        self.sign_and_check(zone, bundle, keys, &policy, serial, now)
     }
 
     /// The serial of the next version, reserved. Where it cannot be reserved, new content waits; what is served goes on to be signed
@@ -399,12 +404,13 @@ impl ZoneRuntime {
         zone: &Arc<Zone>,
         bundle: &Bundle,
         keys: &[ZoneKey],
+        policy: &SigningPolicy,
         serial: u32,
         now: Timestamp,
     ) -> Result<SignedZone, MakeError> {
         let previous = self.made.as_ref().map(|made| &*made.signed);
         let started = Instant::now();
-        let signed = sign(zone, bundle, keys, &self.setup.times, serial, previous, now);
+        let signed = sign(zone, bundle, keys, policy, serial, previous, now);
         let mode = match &signed {
             Ok(signed) if signed.signatures_reused() > 0 => "incremental",
             Err(_) if previous.is_some() => "incremental",
@@ -527,6 +533,8 @@ enum MakeError {
     Sign(#[from] SigningError),
     #[error("the check of the fresh signatures failed: {0}")]
     SelfCheck(#[from] CheckError),
+    #[error("the NSEC3 salt of the zone cannot be read or written down: {0}")]
+    Salt(io::Error),
     #[error("the SOA serial that was served last cannot be read")]
     SerialUnknown,
     #[error(

@@ -9,7 +9,7 @@ use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 
-use super::nsec::{Chain, LinkId};
+use super::denial::{Chain, LinkId, OwnerBuf};
 use super::{RrsetView, SignedZone, SigningError, SigningTimes, ZoneKey};
 use crate::zone::{NodeId, Records, RrsetId, Zone};
 
@@ -32,7 +32,7 @@ pub(super) struct KeySlot {
 /// The times of a signing, worked out from the policy. Seconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plan {
-    now: Timestamp,
+    pub now: Timestamp,
     validity: u32,
     jitter: u32,
     /// Remaining validity at which a signature is renewed.
@@ -50,12 +50,12 @@ impl Plan {
         Self { now, validity, jitter, refresh, batch: jitter / 24 }
     }
 
-    fn inception(&self) -> Timestamp {
+    pub fn inception(&self) -> Timestamp {
         self.now.minus(INCEPTION_OFFSET)
     }
 
     /// The expiration for an RRset, by search key of its owner, and type.
-    fn expiration(&self, key: &[u8], rtype: Rtype) -> Timestamp {
+    pub fn expiration(&self, key: &[u8], rtype: Rtype) -> Timestamp {
         let octets = key.iter().copied().chain(rtype.0.to_be_bytes()).chain(self.now.secs().to_be_bytes());
         let fnv = octets
             .fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3));
@@ -66,7 +66,7 @@ impl Plan {
     }
 
     /// True when a signature with these times need not be made anew. One from the future (a clock was set back) is.
-    fn keeps(&self, inception: Timestamp, expiration: Timestamp) -> bool {
+    pub fn keeps(&self, inception: Timestamp, expiration: Timestamp) -> bool {
         inception <= self.now
             && expiration.since(self.now) > u64::from(self.refresh) + u64::from(self.batch)
             && expiration.since(self.now) <= u64::from(self.validity)
@@ -86,7 +86,7 @@ pub(super) enum Subject {
     /// An RRset of the zone.
     Rrset(RrsetId),
     /// A record of the chain.
-    Nsec(LinkId),
+    Denial(LinkId),
 }
 
 /// What came of it.
@@ -99,9 +99,9 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    const NOTHING: Self = Self { made: 0, reused: 0, earliest: Timestamp::MAX };
+    pub const NOTHING: Self = Self { made: 0, reused: 0, earliest: Timestamp::MAX };
 
-    fn and(self, other: Self) -> Self {
+    pub fn and(self, other: Self) -> Self {
         Self {
             made: self.made + other.made,
             reused: self.reused + other.reused,
@@ -236,8 +236,8 @@ impl<'a> Maker<'a> {
                 let data = if index == self.zone.soa().0 { self.soa } else { self.zone.data(entry) };
                 RrsetView { rtype: entry.rtype, ttl: entry.ttl, data, signatures: &[] }
             }
-            Subject::Nsec(index) => RrsetView {
-                rtype: Rtype::NSEC,
+            Subject::Denial(index) => RrsetView {
+                rtype: self.chain.rtype(),
                 ttl: self.negative_ttl,
                 data: self.chain.data(index),
                 signatures: &[],
@@ -258,8 +258,7 @@ impl<'a> Maker<'a> {
     fn put_head(&self, task: &Task, key: &KeySlot, head: &mut [u8]) -> Timestamp {
         let view = self.view(task);
         let expiration = self.plan.expiration(self.zone.key(task.node), view.rtype);
-        let wildcard = self.zone.owner(task.node).starts_with(b"\x01*");
-        let labels = self.zone.node(task.node).depth + self.apex_labels - u8::from(wildcard);
+        let labels = self.labels(task);
         let (fixed, signer) = head.split_at_mut(FIXED);
         fixed[0..2].copy_from_slice(&view.rtype.0.to_be_bytes());
         fixed[2] = key.dnskey.algorithm.0;
@@ -272,14 +271,27 @@ impl<'a> Maker<'a> {
         expiration
     }
 
+    /// The Labels field (RFC 4034 section 3.1.3): an asterisk is not counted.
+    fn labels(&self, task: &Task) -> u8 {
+        if let (Subject::Denial(_), Chain::Nsec3(_)) = (task.subject, self.chain) {
+            return self.apex_labels + 1;
+        }
+        let wildcard = self.zone.owner(task.node).starts_with(b"\x01*");
+        self.zone.node(task.node).depth + self.apex_labels - u8::from(wildcard)
+    }
+
     /// Appends the canonical RRset.
     fn put_records(&self, task: &Task, out: &mut Vec<u8>) {
         let view = self.view(task);
         let fold = match task.subject {
             Subject::Rrset(index) => self.zone.rrset(index).fold,
-            Subject::Nsec(_) => false,
+            Subject::Denial(_) => false,
         };
-        let owner = self.zone.owner(task.node);
+        let mut room = OwnerBuf::new();
+        let owner = match task.subject {
+            Subject::Rrset(_) => self.zone.owner(task.node),
+            Subject::Denial(link) => self.chain.owner(self.zone, link, &mut room),
+        };
         for record in Records(view.data) {
             let record =
                 if fold { Cow::Owned(rdata::canonical(view.rtype, record)) } else { Cow::Borrowed(record) };
@@ -357,9 +369,13 @@ impl<'a> Reuse<'a> {
         };
         let old = match task.subject {
             Subject::Rrset(_) => self.previous.view(self.previous.zone.find(node, view.rtype)?),
-            Subject::Nsec(_) => self.previous.nsec_at(node)?,
+            // Equal parameters, which are part of the data, and an equal name have an equal hash.
+            Subject::Denial(_) => self.previous.denial(self.previous.chain.link_at(node)?),
         };
-        let unchanged = old.ttl == view.ttl && old.data == view.data && !old.signatures.is_empty();
+        let unchanged = old.rtype == view.rtype
+            && old.ttl == view.ttl
+            && old.data == view.data
+            && !old.signatures.is_empty();
         unchanged.then_some(OldSlot { octets: old.signatures, key_of: &self.key_of })
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! What gets which record (RFC 4035 section 2):
 //!
-//! | name | NSEC | RRSIGs by the ZSKs |
-//! |---|---|---|
-//! | apex | yes | all but DNSKEY, CDS, CDNSKEY, which bring theirs in the bundle |
-//! | authoritative | yes | all |
-//! | delegation | yes | DS and NSEC; not NS, not addresses |
-//! | below a delegation | no | none |
-//! | empty non-terminal | no | none |
+//! | name | RRSIGs by the ZSKs |
+//! |---|---|
+//! | apex | all but DNSKEY, CDS, CDNSKEY, which bring theirs in the bundle; NSEC3PARAM and ZONEMD are made here |
+//! | authoritative | all |
+//! | delegation | DS; not NS, not addresses |
+//! | below a delegation | none |
+//! | NSEC or NSEC3 record | its own, see [`denial`] |
 //!
 //! **When signatures expire.** Inception is an hour before `now`, for resolvers whose clocks are slow. Expiration is `now + validity -
 //! jitter`, the jitter being a hash of owner, type and `now` modulo the policy's: signatures made in one go do not come due in one go, nor do
@@ -17,28 +17,31 @@
 //! **When they are renewed.** Once no more than `refresh` remains; those that would follow within a 24th of the jitter are renewed along,
 //! so that a large zone is not put together anew every second.
 
+mod apex;
 mod check;
+pub(crate) mod denial;
 mod make;
-mod nsec;
 mod output;
 #[cfg(test)]
 mod tests;
 
 pub use check::CheckError;
+pub use denial::{Denial, Nsec3};
 pub use output::SignedRecord;
 
 use std::sync::Arc;
 
 use keystore::crypto::{Algorithm, SignError, SigningKey};
-use keystore::dns::{Rrset, Rtype};
+use keystore::dns::{Name, Rrset, Rtype, nsec3};
 use keystore::exchange::Bundle;
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 
 use crate::index::Index;
 use crate::zone::{NodeId, Records, RrsetId, Zone};
+use apex::ApexRrset;
+use denial::{Chain, Collision, LinkId, OwnerBuf};
 use make::{KeySlot, Maker};
-use nsec::LinkId;
 
 /// An active ZSK.
 #[derive(Clone)]
@@ -60,6 +63,15 @@ pub struct SigningTimes {
     pub jitter: u32,
 }
 
+/// How a zone is signed, beside the keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningPolicy {
+    /// How long signatures live.
+    pub times: SigningTimes,
+    /// How the zone proves that something does not exist.
+    pub denial: Denial,
+}
+
 /// A signed zone: immutable, served as it is, swapped whole.
 #[derive(Debug)]
 pub struct SignedZone {
@@ -67,18 +79,18 @@ pub struct SignedZone {
     serial: u32,
     /// The keys that signed, in the order of their RRSIGs in a slot.
     keys: Vec<KeySlot>,
-    /// RRSIGs made here, `slot_len` octets for each signed RRset: first the zone's RRsets in their order, then the NSECs.
+    /// RRSIGs made here, `slot_len` octets for each signed RRset: first the zone's RRsets in their order, then the chain.
     slots: Vec<u8>,
     slot_len: usize,
     /// For each RRset of the zone its slot; none for what is not signed.
     slot_of: Vec<Option<SlotId>>,
-    /// The slot of the first NSEC.
-    nsec_slot: SlotId,
-    nsec: nsec::Chain,
+    /// The slot of the first record of the chain.
+    chain_slot: SlotId,
+    chain: Chain,
     /// The SOA record with the serial to serve, with its length in front.
     soa: Vec<u8>,
     negative_ttl: u32,
-    /// DNSKEY, CDS and CDNSKEY, by type, as in the bundle.
+    /// What the apex has beside the zone's own, by type: DNSKEY, CDS and CDNSKEY as in the bundle, and what is made here.
     apex: Vec<ApexRrset>,
     earliest_zsk: Timestamp,
     earliest_ksk: Timestamp,
@@ -92,15 +104,6 @@ enum Slot {}
 
 type SlotId = Index<Slot>;
 
-/// An apex key RRset as octets: each record with two octets of length in front.
-#[derive(Debug)]
-struct ApexRrset {
-    rtype: Rtype,
-    ttl: u32,
-    data: Vec<u8>,
-    signatures: Vec<u8>,
-}
-
 /// Why a zone cannot be signed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -108,6 +111,22 @@ pub enum SigningError {
     /// No active ZSK of an algorithm that the DNSKEY RRset has.
     #[error("no active ZSK of algorithm {0} with its private key; the zone cannot be signed")]
     NoZsk(Algorithm),
+    /// A zone with NSEC3 has, or gets, keys of an algorithm that must not be used with it (RFC 5155 section 2).
+    #[error(
+        "the zone has a key of algorithm {0}, which cannot be used with NSEC3 (RFC 5155 section 2); roll the algorithm first"
+    )]
+    NotWithNsec3(Algorithm),
+    /// The name of the zone is too long for NSEC3.
+    #[error("{0} has more than {max} octets; no NSEC3 hash fits in front of it", max = nsec3::MAX_APEX)]
+    ApexTooLong(Name),
+    /// Two names have one NSEC3 hash.
+    #[error("{first} and {second} have one NSEC3 hash; choose another salt, or rename one of them")]
+    HashCollision {
+        /// One of them.
+        first: Name,
+        /// The other.
+        second: Name,
+    },
     /// A key failed.
     #[error("signing with key {tag} failed: {source}")]
     Sign {
@@ -118,7 +137,7 @@ pub enum SigningError {
     },
 }
 
-/// Signs `zone`: apex key RRsets and their RRSIGs as in `bundle`, all else by `keys`, NSEC chain. Signatures of `previous` (same
+/// Signs `zone`: apex key RRsets and their RRSIGs as in `bundle`, all else by `keys`, denial as in `policy`. Signatures of `previous` (same
 /// RRset, same keys, not yet due for refresh) are taken over. `serial` is the SOA serial to serve.
 ///
 /// Keys whose DNSKEY is not in the bundle are not used: nobody could verify their signatures. Every algorithm of the bundle's ZSKs
@@ -127,16 +146,26 @@ pub fn sign(
     zone: &Arc<Zone>,
     bundle: &Bundle,
     keys: &[ZoneKey],
-    times: &SigningTimes,
+    policy: &SigningPolicy,
     serial: u32,
     previous: Option<&SignedZone>,
     now: Timestamp,
 ) -> Result<SignedZone, SigningError> {
     let keys = usable_keys(zone, bundle, keys)?;
+    check_denial(zone, bundle, &policy.denial)?;
+    let plan = make::Plan::new(&policy.times, now);
     let soa = soa_with_serial(zone, serial);
-    let apex = apex_rrsets(zone, bundle);
+    let mut apex = apex::from_bundle(zone, bundle);
+    let mut made = apex::Made::default();
+    if let Denial::Nsec3(nsec3) = &policy.denial {
+        let set = ApexRrset::new(Rtype::NSEC3PARAM, apex::NSEC3PARAM_TTL, [nsec3.param_rdata()]);
+        apex.push(made.sign(set, zone, &keys, &plan, previous)?);
+    }
+    apex.sort_by_key(|set| set.rtype);
     let negative_ttl = zone.negative_ttl();
-    let chain = nsec::Chain::build(zone, apex.iter().map(|set| set.rtype));
+    let apex_types: Vec<Rtype> = apex.iter().map(|set| set.rtype).collect();
+    let chain = Chain::build(zone, &policy.denial, &apex_types)
+        .map_err(|Collision(first, second)| SigningError::HashCollision { first, second })?;
 
     // Which RRsets are signed, in the order of their slots.
     let mut slot_of = vec![None; zone.rrset_count()];
@@ -149,12 +178,12 @@ pub fn sign(
             }
         }
     }
-    let nsec_slot = SlotId::at(tasks.len());
-    tasks.extend(chain.iter().map(|(link, node)| make::Task { node, subject: make::Subject::Nsec(link) }));
+    let chain_slot = SlotId::at(tasks.len());
+    tasks.extend(chain.iter().map(|(link, node)| make::Task { node, subject: make::Subject::Denial(link) }));
 
-    let plan = make::Plan::new(times, now);
     let maker = Maker::new(zone, &soa, &chain, negative_ttl, &keys, &plan)?;
     let (slots, tally) = maker.run(&tasks, previous)?;
+    let tally = tally.and(made.tally());
     let earliest_ksk = bundle.signatures.iter().map(|s| s.expires(now)).min().unwrap_or(bundle.inception);
     Ok(SignedZone {
         zone: Arc::clone(zone),
@@ -163,8 +192,8 @@ pub fn sign(
         keys: maker.into_keys(),
         slots,
         slot_of,
-        nsec_slot,
-        nsec: chain,
+        chain_slot,
+        chain,
         soa,
         negative_ttl,
         apex,
@@ -173,6 +202,18 @@ pub fn sign(
         next_refresh: tally.earliest.minus(u64::from(plan.refresh)),
         tally,
     })
+}
+
+/// Refuses NSEC3 where it cannot be.
+fn check_denial(zone: &Zone, bundle: &Bundle, denial: &Denial) -> Result<(), SigningError> {
+    if *denial == Denial::Nsec {
+        return Ok(());
+    }
+    if zone.origin().as_wire().len() > nsec3::MAX_APEX {
+        return Err(SigningError::ApexTooLong(zone.origin().clone()));
+    }
+    let old = bundle.keys().map(|key| key.algorithm).find(|algorithm| !algorithm.works_with_nsec3());
+    old.map_or(Ok(()), |algorithm| Err(SigningError::NotWithNsec3(algorithm)))
 }
 
 /// The keys to sign with, when they are enough.
@@ -217,34 +258,6 @@ fn soa_with_serial(zone: &Zone, serial: u32) -> Vec<u8> {
         record[at..at + 4].copy_from_slice(&serial.to_be_bytes());
     }
     record
-}
-
-fn apex_rrsets(zone: &Zone, bundle: &Bundle) -> Vec<ApexRrset> {
-    let mut sets: Vec<ApexRrset> = bundle
-        .rrsets()
-        .map(|rrset| {
-            let records = rrset.canonical_rdatas();
-            let signatures =
-                bundle.signatures.iter().filter(|s| s.covered == rrset.rtype && s.signer == *zone.origin());
-            ApexRrset {
-                rtype: rrset.rtype,
-                ttl: rrset.ttl,
-                data: with_lengths(records),
-                signatures: with_lengths(signatures.map(keystore::dns::Rrsig::to_rdata)),
-            }
-        })
-        .collect();
-    sets.sort_by_key(|set| set.rtype);
-    sets
-}
-
-fn with_lengths(records: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
-    let mut out = Vec::new();
-    for record in records {
-        out.extend_from_slice(&(record.len() as u16).to_be_bytes());
-        out.extend_from_slice(&record);
-    }
-    out
 }
 
 /// An RRset of a signed zone, borrowed.
@@ -318,7 +331,7 @@ impl SignedZone {
         self.keys.iter().map(|key| key.tag)
     }
 
-    /// TTL of negative answers and of NSEC records (RFC 9077).
+    /// TTL of negative answers and of denial records (RFC 9077).
     pub(crate) const fn negative_ttl(&self) -> u32 {
         self.negative_ttl
     }
@@ -335,7 +348,7 @@ impl SignedZone {
         }
     }
 
-    /// The RRset of type `rtype` at a node; NSEC is not looked for.
+    /// The RRset of type `rtype` at a node; denial records are not looked for.
     pub(crate) fn find(&self, node: NodeId, rtype: Rtype) -> Option<RrsetView<'_>> {
         if node == NodeId::APEX
             && let Some(set) = self.apex.iter().find(|set| set.rtype == rtype)
@@ -345,7 +358,7 @@ impl SignedZone {
         self.zone.find(node, rtype).map(|index| self.view(index))
     }
 
-    /// All RRsets of a node but NSEC: the zone's, then the bundle's.
+    /// All RRsets of a node but denial records: the zone's, then those that only the signed zone has.
     pub(crate) fn rrsets(&self, node: NodeId) -> impl Iterator<Item = RrsetView<'_>> {
         let apex = if node == NodeId::APEX { self.apex.as_slice() } else { &[] };
         self.zone.rrsets_of(node).map(|id| self.view(id)).chain(apex.iter().map(ApexRrset::view))
@@ -355,34 +368,35 @@ impl SignedZone {
         self.view(self.zone.soa().0)
     }
 
-    /// The NSEC record that a node owns.
-    pub(crate) fn nsec_at(&self, node: NodeId) -> Option<RrsetView<'_>> {
-        let (link, owner) = self.nsec.at_or_before(node);
-        (owner == node).then(|| self.nsec_view(link))
+    /// The chain of denial records.
+    pub(crate) const fn chain(&self) -> &Chain {
+        &self.chain
     }
 
-    /// Owner and NSEC record that covers the names behind `node` up to the next owner (or matches `node` itself).
-    pub(crate) fn nsec_covering(&self, node: NodeId) -> (NodeId, RrsetView<'_>) {
-        let (link, owner) = self.nsec.at_or_before(node);
-        (owner, self.nsec_view(link))
-    }
-
-    fn nsec_view(&self, link: LinkId) -> RrsetView<'_> {
+    /// A record of the chain.
+    pub(crate) fn denial(&self, link: LinkId) -> RrsetView<'_> {
         RrsetView {
-            rtype: Rtype::NSEC,
+            rtype: self.chain.rtype(),
             ttl: self.negative_ttl,
-            data: self.nsec.data(link),
-            signatures: self.slot(SlotId::at(self.nsec_slot.position() + link.position())),
+            data: self.chain.data(link),
+            signatures: self.slot(SlotId::at(self.chain_slot.position() + link.position())),
+        }
+    }
+
+    /// The owner of a record of the chain.
+    pub(crate) fn denial_owner<'a>(&'a self, link: LinkId, room: &'a mut OwnerBuf) -> &'a [u8] {
+        self.chain.owner(&self.zone, link, room)
+    }
+
+    /// The NSEC record that a node owns. With NSEC3 there is none.
+    pub(crate) fn nsec_at(&self, node: NodeId) -> Option<RrsetView<'_>> {
+        match &self.chain {
+            Chain::Nsec(_) => self.chain.link_at(node).map(|link| self.denial(link)),
+            Chain::Nsec3(_) => None,
         }
     }
 
     fn slot(&self, slot: SlotId) -> &[u8] {
         &self.slots[slot.position() * self.slot_len..][..self.slot_len]
-    }
-}
-
-impl ApexRrset {
-    fn view(&self) -> RrsetView<'_> {
-        RrsetView { rtype: self.rtype, ttl: self.ttl, data: &self.data, signatures: &self.signatures }
     }
 }

@@ -1,19 +1,21 @@
 //! The signed zone written out: as a master file, and record by record.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
 
 use keystore::dns::{Rtype, name, rdata};
 use rayon::prelude::*;
 
+use super::denial::{Chain, LinkId, OwnerBuf};
 use super::{RrsetView, SignedZone};
 use crate::zone::{NodeId, Records};
 
 /// A record of a signed zone, borrowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedRecord<'a> {
     /// Owner, uncompressed wire form, case kept.
-    pub owner: &'a [u8],
+    pub owner: Cow<'a, [u8]>,
     /// Type of the record.
     pub rtype: Rtype,
     /// TTL in seconds.
@@ -28,16 +30,27 @@ const CHUNK: usize = 1024;
 const ROUND: usize = 64;
 
 impl SignedZone {
-    /// All records: the SOA first, then name by name in canonical order, each RRset followed by its RRSIGs.
+    /// All records: the SOA first, then name by name in canonical order, each RRset followed by its RRSIGs; NSEC3 records last, in the
+    /// order of their hashes.
     pub fn records(&self) -> impl Iterator<Item = SignedRecord<'_>> {
-        self.zone.node_ids().flat_map(move |node| {
-            let owner = self.zone.owner(node);
-            self.rrsets_in_order(node).flat_map(move |view| {
-                let record = move |rtype, rdata| SignedRecord { owner, rtype, ttl: view.ttl, rdata };
-                let data = Records(view.data).map(move |rdata| record(view.rtype, rdata));
-                data.chain(Records(view.signatures).map(move |rdata| record(Rtype::RRSIG, rdata)))
-            })
-        })
+        let at_names = self.zone.node_ids().flat_map(move |node| {
+            let owner = Cow::Borrowed(self.zone.owner(node));
+            self.rrsets_in_order(node).flat_map(move |view| records_of(owner.clone(), view))
+        });
+        at_names.chain(self.nsec3_links().flat_map(|link| {
+            let owner = self.denial_owner(link, &mut OwnerBuf::new()).to_vec();
+            records_of(Cow::Owned(owner), self.denial(link))
+        }))
+    }
+
+    /// The records of the NSEC3 chain.
+    fn nsec3_links(&self) -> impl ExactSizeIterator<Item = LinkId> {
+        LinkId::range(
+            0..match &self.chain {
+                Chain::Nsec(_) => 0,
+                Chain::Nsec3(chain) => chain.len(),
+            },
+        )
     }
 
     /// The RRsets of a node, SOA first, NSEC last.
@@ -49,39 +62,64 @@ impl SignedZone {
 
     /// Writes the whole signed zone as a master file that other signers' validators read.
     pub fn write_to(&self, out: &mut dyn io::Write) -> io::Result<()> {
-        let names = self.zone.name_count();
-        for round in (0..names).step_by(CHUNK * ROUND) {
-            let end = names.min(round + CHUNK * ROUND);
-            let starts: Vec<usize> = (round..end).step_by(CHUNK).collect();
-            let texts: Vec<String> = starts
-                .par_iter()
-                .map(|start| {
-                    let mut text = String::new();
-                    for node in NodeId::range(*start..end.min(start + CHUNK)) {
-                        self.print_node(node, &mut text);
-                    }
-                    text
-                })
-                .collect();
-            for text in texts {
-                out.write_all(text.as_bytes())?;
+        write_parallel(self.zone.name_count(), out, &|position, text| {
+            let node = NodeId::at(position);
+            let owner = self.zone.owner(node);
+            for view in self.rrsets_in_order(node) {
+                print(owner, &view, text);
             }
-        }
+        })?;
+        write_parallel(self.nsec3_links().len(), out, &|position, text| {
+            let link = LinkId::at(position);
+            let mut room = OwnerBuf::new();
+            print(self.denial_owner(link, &mut room), &self.denial(link), text);
+        })?;
         out.flush()
     }
+}
 
-    fn print_node(&self, node: NodeId, out: &mut String) {
-        let mut owner = String::new();
-        // Writing to a String does not fail.
-        let _ = name::print_wire(self.zone.owner(node), &mut owner);
-        for view in self.rrsets_in_order(node) {
-            for (rtype, records) in [(view.rtype, view.data), (Rtype::RRSIG, view.signatures)] {
-                for record in Records(records) {
-                    out.push_str(&owner);
-                    // Writing to a String does not fail.
-                    let _ = writeln!(out, "\t{}\tIN\t{}", view.ttl, rdata::to_portable_text(rtype, record));
+/// The records of an RRset, then its RRSIGs.
+fn records_of<'a>(owner: Cow<'a, [u8]>, view: RrsetView<'a>) -> impl Iterator<Item = SignedRecord<'a>> {
+    let data = Records(view.data).map(move |rdata| (view.rtype, rdata));
+    let all = data.chain(Records(view.signatures).map(|rdata| (Rtype::RRSIG, rdata)));
+    all.map(move |(rtype, rdata)| SignedRecord { owner: owner.clone(), rtype, ttl: view.ttl, rdata })
+}
+
+/// Prints items `0..count` on all cores, and writes them in order.
+fn write_parallel(
+    count: usize,
+    out: &mut dyn io::Write,
+    print: &(dyn Fn(usize, &mut String) + Sync),
+) -> io::Result<()> {
+    for round in (0..count).step_by(CHUNK * ROUND) {
+        let end = count.min(round + CHUNK * ROUND);
+        let starts: Vec<usize> = (round..end).step_by(CHUNK).collect();
+        let texts: Vec<String> = starts
+            .par_iter()
+            .map(|start| {
+                let mut text = String::new();
+                for position in *start..end.min(start + CHUNK) {
+                    print(position, &mut text);
                 }
-            }
+                text
+            })
+            .collect();
+        for text in texts {
+            out.write_all(text.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+fn print(owner: &[u8], view: &RrsetView<'_>, out: &mut String) {
+    let mut name = String::new();
+    // Writing to a String does not fail.
+    let _ = name::print_wire(owner, &mut name);
+    for (rtype, records) in [(view.rtype, view.data), (Rtype::RRSIG, view.signatures)] {
+        for record in Records(records) {
+            out.push_str(&name);
+            // Writing to a String does not fail.
+            let _ = writeln!(out, "\t{}\tIN\t{}", view.ttl, rdata::to_portable_text(rtype, record));
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{DAY, NOW, TIMES, bundle, key, keys, name, signed, zone};
+use crate::testing::{DAY, NOW, POLICY, TIMES, bundle, key, keys, name, signed, zone};
 use keystore::crypto::Algorithm;
 use keystore::dns::{Name, Rrsig, rrsig};
 
@@ -69,7 +69,7 @@ fn rrsigs_stand_where_they_belong() {
         .filter(|r| r.rtype == Rtype::RRSIG)
         .map(|r| {
             let sig = Rrsig::from_rdata(r.rdata).expect("an RRSIG");
-            format!("{} {} {}", Name::from_wire(r.owner).expect("a name"), sig.covered, sig.labels)
+            format!("{} {} {}", Name::from_wire(&r.owner).expect("a name"), sig.covered, sig.labels)
         })
         .collect();
     let want = "example. SOA 1, example. NS 1, example. MX 1, example. DNSKEY 1, example. CDS 1, example. CDNSKEY 1, example. NSEC 1, \
@@ -110,7 +110,7 @@ fn serial_and_bundle_are_taken_as_given() {
     let zone = Arc::new(zone("example", ZONE).expect("a zone"));
     let bundle = bundle(zone.origin(), ksk, &[zsk], NOW.minus(DAY), 20 * DAY);
     let signed =
-        sign(&zone, &bundle, std::slice::from_ref(zsk), &TIMES, 4_000_000_000, None, NOW).expect("signs");
+        sign(&zone, &bundle, std::slice::from_ref(zsk), &POLICY, 4_000_000_000, None, NOW).expect("signs");
     assert_eq!((signed.serial(), zone.serial()), (4_000_000_000, 7));
     assert!(text(&signed).starts_with("example.\t3600\tIN\tSOA\tns.example. admin.example. 4000000000 "));
     assert_eq!(signed.earliest_ksk_expiration(), NOW.plus(19 * DAY));
@@ -160,7 +160,8 @@ fn expirations_are_spread_and_never_due_at_once() {
         let (ksk, zsk) = keys();
         let zone = signed.zone();
         let bundle = bundle(zone.origin(), ksk, &[zsk], NOW, DAY);
-        let signed = sign(zone, &bundle, std::slice::from_ref(zsk), &times, 1, None, NOW).expect("signs");
+        let policy = SigningPolicy { times, ..POLICY };
+        let signed = sign(zone, &bundle, std::slice::from_ref(zsk), &policy, 1, None, NOW).expect("signs");
         assert!(signed.next_refresh() > NOW, "{times:?} {plan:?}");
     }
 }
@@ -176,7 +177,7 @@ fn again(
     let (ksk, _) = keys();
     let bundle = bundle(zone.origin(), ksk, zsks, NOW.minus(DAY), 60 * DAY);
     let keys: Vec<ZoneKey> = zsks.iter().map(|k| (*k).clone()).collect();
-    let signed = sign(zone, &bundle, &keys, &TIMES, serial, Some(previous), now).expect("signs");
+    let signed = sign(zone, &bundle, &keys, &POLICY, serial, Some(previous), now).expect("signs");
     signed.self_check(now, usize::MAX).expect("valid");
     assert_eq!(
         signed.signatures_made() + signed.signatures_reused(),
@@ -250,7 +251,7 @@ fn every_algorithm_of_the_bundles_zsks_must_sign() {
     let ed = key(256, Algorithm::ED25519);
     let sign = |published: &[&ZoneKey], active: &[ZoneKey]| {
         let bundle = bundle(zone.origin(), ksk, published, NOW, DAY);
-        sign(&zone, &bundle, active, &TIMES, 7, None, NOW)
+        sign(&zone, &bundle, active, &POLICY, 7, None, NOW)
     };
     let no_zsk = |result: Result<SignedZone, SigningError>, want| match result {
         Err(SigningError::NoZsk(algorithm)) => assert_eq!(algorithm, want),
@@ -274,7 +275,7 @@ fn all_algorithms_sign() {
     for algorithm in [8, 10, 13, 14, 15, 16].map(Algorithm) {
         let (ksk, zsk) = (key(257, algorithm), key(256, algorithm));
         let bundle = bundle(zone.origin(), &ksk, &[&zsk], NOW, DAY);
-        let signed = sign(&zone, &bundle, &[zsk], &TIMES, 7, None, NOW).expect("signs");
+        let signed = sign(&zone, &bundle, &[zsk], &POLICY, 7, None, NOW).expect("signs");
         signed.self_check(NOW, usize::MAX).unwrap_or_else(|e| panic!("{algorithm}: {e}"));
     }
 }
@@ -285,7 +286,7 @@ fn a_key_that_is_not_its_dnskeys_is_refused_before_anything_is_signed() {
     let zone = Arc::new(zone("example", ZONE).expect("a zone"));
     let mixed = ZoneKey { dnskey: zsk.dnskey.clone(), signer: Arc::clone(&ksk.signer) };
     let bundle = bundle(zone.origin(), ksk, &[zsk], NOW, DAY);
-    let error = sign(&zone, &bundle, &[mixed], &TIMES, 7, None, NOW).expect_err("a wrong key");
+    let error = sign(&zone, &bundle, &[mixed], &POLICY, 7, None, NOW).expect_err("a wrong key");
     assert!(matches!(error, SigningError::Sign { tag, .. } if tag == zsk.dnskey.tag()), "{error}");
 }
 
@@ -305,6 +306,6 @@ fn the_self_check_sees_damage() {
     bad.apex[0].signatures.clear();
     assert!(matches!(bad.self_check(NOW, 0), Err(CheckError::Missing { rtype: Rtype::DNSKEY, .. })));
     let mut bad = example();
-    bad.nsec.corrupt();
+    bad.chain.corrupt();
     assert!(matches!(bad.self_check(NOW, 0), Err(CheckError::Chain { .. })));
 }

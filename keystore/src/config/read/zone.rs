@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Anchors, transposed};
 use crate::config::{ZoneConfig, name};
-use crate::dns::Name;
+use crate::dns::{Name, nsec3};
 use crate::exchange::{TrustAnchor, parse_trust_anchors};
 use crate::policy::named_conf::read_regular;
 use crate::policy::table::{Table, Value};
@@ -55,6 +55,15 @@ fn zone<'a>(
         used.insert(v.string()?);
         policy(&v, policies)
     });
+    if let (Some(name), Some(policy), Some(value)) = (&name, &policy, &name_value)
+        && policy.nsec3.is_some()
+        && name.as_wire().len() > nsec3::MAX_APEX
+    {
+        value.error(format!(
+            "the zone name has more than {} octets, so that no NSEC3 hash fits in front of it; use a policy without nsec3param",
+            nsec3::MAX_APEX
+        ));
+    }
     let anchors = anchors(&mut table, name.as_ref(), need);
     let announced = announced(&mut table, name.as_ref());
     let file_given = table.get("file");

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod model;
+mod nsec3;
 mod reader;
 mod sizes;
 
@@ -9,7 +10,7 @@ use std::sync::OnceLock;
 
 use super::{AnswerKind, AnswerOutcome, Context, Transport, answer};
 use crate::signing::SignedZone;
-use crate::testing::{DAY, NOW, TIMES, bundle, keys, name, signed, zone};
+use crate::testing::{DAY, NOW, POLICY, TIMES, bundle, keys, name, signed, zone};
 use keystore::dns::{Name, Rtype};
 use keystore::time::Timestamp;
 use reader::{Message, Validator};
@@ -755,7 +756,7 @@ fn what_has_not_expired_is_served_when_the_bundles_signatures_have() {
     let origin = name("example");
     let bundle = bundle(&origin, ksk, &[zsk], NOW.minus(2 * DAY), DAY);
     let unsigned = std::sync::Arc::clone(example().zone());
-    let zone = crate::signing::sign(&unsigned, &bundle, std::slice::from_ref(zsk), &TIMES, 7, None, NOW)
+    let zone = crate::signing::sign(&unsigned, &bundle, std::slice::from_ref(zsk), &POLICY, 7, None, NOW)
         .expect("signs");
     assert_eq!(reply(&zone, &Ask::new("www", Rtype::A).octets(), &STREAM).1.rcode, 0);
     assert_eq!(reply(&zone, &Ask::new("@", Rtype::DNSKEY).octets(), &STREAM).1.rcode, 2);

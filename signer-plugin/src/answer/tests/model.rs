@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::signing::{Denial, Nsec3, SigningPolicy};
+use crate::testing::signed_by;
 
 const ALIAS_LIMIT: usize = 17;
 
@@ -158,7 +160,7 @@ fn line() -> impl Strategy<Value = (String, Rtype, String)> {
 }
 
 /// The zone of those lines that can stand together, and its model.
-fn build(lines: &[(String, Rtype, String)]) -> (SignedZone, Model) {
+fn build(lines: &[(String, Rtype, String)], denial: Denial) -> (SignedZone, Model) {
     let mut text = "@ SOA ns admin 1 1h 5m 1w 10m\n@ NS ns.other.\n".to_owned();
     let mut model = Model::default();
     model
@@ -184,24 +186,30 @@ fn build(lines: &[(String, Rtype, String)]) -> (SignedZone, Model) {
         }
     }
     model.leave_out_what_dnames_hide();
-    (signed(zone("example", &text).expect("a zone")), model)
+    let policy = SigningPolicy { denial, ..POLICY };
+    (signed_by(zone("example", &text).expect("a zone"), &policy).expect("signs"), model)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
     fn answers_are_the_models_and_prove_themselves(
         lines in prop::collection::vec(line(), 0..14),
+        mode in 0u8..3,
         asked in prop::collection::vec((owner(), prop::sample::select(vec![Rtype::A, Rtype::TXT, Rtype::DS, Rtype::NS, Rtype::CNAME, Rtype::DNAME])), 1..30),
     ) {
-        let (zone, model) = build(&lines);
+        let denial = match mode {
+            0 => Denial::Nsec,
+            mode => Denial::Nsec3(Nsec3::new(0, mode == 2)),
+        };
+        let (zone, model) = build(&lines, denial);
         zone.self_check(NOW, 0).expect("sound");
         for (owner, rtype) in asked {
             let ask = Ask::new(&owner, rtype);
             let (kind, message, _) = reply(&zone, &ask.octets(), &STREAM);
             let pick = |section: usize| -> BTreeSet<(Name, Rtype)> {
-                let records = message.sections[section].iter().filter(|rr| !matches!(rr.rtype, Rtype::RRSIG | Rtype::NSEC) && (section == 0 || rr.rtype != Rtype::DS));
+                let records = message.sections[section].iter().filter(|rr| !matches!(rr.rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3) && (section == 0 || rr.rtype != Rtype::DS));
                 records.map(|rr| (rr.owner.clone(), rr.rtype)).collect()
             };
             let got = Expected { rcode: message.rcode, aa: message.aa(), answer: pick(0), authority: pick(1) };

@@ -6,6 +6,8 @@ use keystore::dns::{Name, Rrset, Rrsig, Rtype, rrsig};
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 
+use super::nsec3::Nsec3Set;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rr {
     pub owner: Name,
@@ -179,18 +181,7 @@ impl Nsec {
     fn read(rr: &Rr) -> Self {
         let len = keystore::dns::name::wire_len(&rr.rdata).expect("a name");
         let next = Name::from_wire(&rr.rdata[..len]).expect("a name");
-        let mut types = BTreeSet::new();
-        let mut bitmap = &rr.rdata[len..];
-        while let [window, octets, rest @ ..] = bitmap {
-            let (bits, rest) = rest.split_at(usize::from(*octets));
-            for (index, octet) in bits.iter().enumerate() {
-                for bit in (0..8).filter(|bit| octet & (0x80 >> bit) != 0) {
-                    types.insert(Rtype(u16::from(*window) << 8 | (index * 8 + bit) as u16));
-                }
-            }
-            bitmap = rest;
-        }
-        Self { owner: rr.owner.clone(), next, types }
+        Self { owner: rr.owner.clone(), next, types: read_bitmap(&rr.rdata[len..]) }
     }
 
     /// True when `name` lies strictly between owner and next; the last record leads to the apex. A delegation's NSEC says nothing of
@@ -202,17 +193,34 @@ impl Nsec {
     }
 }
 
+/// The types of a bitmap.
+pub(super) fn read_bitmap(mut bitmap: &[u8]) -> BTreeSet<Rtype> {
+    let mut types = BTreeSet::new();
+    while let [window, octets, rest @ ..] = bitmap {
+        let (bits, rest) = rest.split_at(usize::from(*octets));
+        for (index, octet) in bits.iter().enumerate() {
+            for bit in (0..8).filter(|bit| octet & (0x80 >> bit) != 0) {
+                types.insert(Rtype(u16::from(*window) << 8 | (index * 8 + bit) as u16));
+            }
+        }
+        bitmap = rest;
+    }
+    types
+}
+
 impl Validator<'_> {
     /// Checks the answer to `name`/`rtype` asked with DO. Gives why it does not hold.
     pub fn check(&self, message: &Message, name: &Name, rtype: Rtype) -> Result<(), String> {
         self.check_signatures(message)?;
         let nsecs: Vec<Nsec> =
             message.sections[1].iter().filter(|rr| rr.rtype == Rtype::NSEC).map(Nsec::read).collect();
+        let nsec3s = Nsec3Set::read(&self.origin, &message.sections[1]);
+        let nsec3s = nsec3s.as_ref();
         let mut current = name.clone();
         let answer = &message.sections[0];
         for _ in 0..20 {
             let here = |rtype| answer.iter().any(|rr| rr.owner == current && rr.rtype == rtype);
-            self.check_wildcard(answer, &current, &nsecs)?;
+            self.check_wildcard(answer, &current, &nsecs, nsec3s)?;
             if here(rtype)
                 || rtype == Rtype::ANY && answer.iter().any(|rr| rr.owner == current)
                 || rtype == Rtype::RRSIG && !answer.is_empty()
@@ -228,15 +236,17 @@ impl Validator<'_> {
             }
         }
         if let Some(ns) = message.sections[1].iter().find(|rr| rr.rtype == Rtype::NS) {
-            return self.check_referral(message, &ns.owner, &current, &nsecs);
+            return self.check_referral(message, &ns.owner, &current, &nsecs, nsec3s);
         }
         if !message.sections[1].iter().any(|rr| rr.rtype == Rtype::SOA) {
             return if answer.is_empty() || message.rcode == 3 { Err("no SOA".to_owned()) } else { Ok(()) };
         }
-        match message.rcode {
-            3 => self.check_name_error(&current, &nsecs),
-            0 => self.check_no_data(&current, rtype, &nsecs),
-            other => Err(format!("rcode {other}")),
+        match (message.rcode, nsec3s) {
+            (3, Some(nsec3s)) => nsec3s.name_error(&current).map(drop),
+            (0, Some(nsec3s)) => nsec3s.no_data(&current, rtype).map(drop),
+            (3, None) => self.check_name_error(&current, &nsecs),
+            (0, None) => self.check_no_data(&current, rtype, &nsecs),
+            (other, _) => Err(format!("rcode {other}")),
         }
     }
 
@@ -297,11 +307,21 @@ impl Validator<'_> {
     }
 
     /// What came from a wildcard needs the proof that no closer name exists (RFC 4035 section 5.3.4).
-    fn check_wildcard(&self, answer: &[Rr], owner: &Name, nsecs: &[Nsec]) -> Result<(), String> {
+    fn check_wildcard(
+        &self,
+        answer: &[Rr],
+        owner: &Name,
+        nsecs: &[Nsec],
+        nsec3s: Option<&Nsec3Set>,
+    ) -> Result<(), String> {
         for rr in answer.iter().filter(|rr| rr.rtype == Rtype::RRSIG && rr.owner == *owner) {
             let sig = Rrsig::from_rdata(&rr.rdata).map_err(|e| e.to_string())?;
             let labels = usize::from(sig.labels);
             if labels < usize::from(owner.rrsig_labels()) {
+                if let Some(nsec3s) = nsec3s {
+                    nsec3s.expansion(owner, labels)?;
+                    continue;
+                }
                 let next_closer = ancestor(owner, labels + 1);
                 if !nsecs.iter().any(|nsec| nsec.covers(&next_closer, &self.origin)) {
                     return Err(format!("{owner} came from a wildcard, and {next_closer} is not denied"));
@@ -317,14 +337,16 @@ impl Validator<'_> {
         cut: &Name,
         name: &Name,
         nsecs: &[Nsec],
+        nsec3s: Option<&Nsec3Set>,
     ) -> Result<(), String> {
         let has_ds = message.sections[1].iter().any(|rr| rr.rtype == Rtype::DS && rr.owner == *cut);
-        let denied = nsecs.iter().any(|nsec| {
-            nsec.owner == *cut
-                && nsec.types.contains(&Rtype::NS)
-                && !nsec.types.contains(&Rtype::DS)
-                && !nsec.types.contains(&Rtype::SOA)
-        });
+        let denied = nsec3s.is_some_and(|set| set.no_ds(cut).is_ok())
+            || nsecs.iter().any(|nsec| {
+                nsec.owner == *cut
+                    && nsec.types.contains(&Rtype::NS)
+                    && !nsec.types.contains(&Rtype::DS)
+                    && !nsec.types.contains(&Rtype::SOA)
+            });
         if !name.is_at_or_below(cut) || *cut == self.origin || has_ds == denied {
             return Err(format!("referral to {cut} with DS: {has_ds}, denied: {denied}"));
         }
@@ -383,7 +405,7 @@ impl Validator<'_> {
     }
 }
 
-fn ancestor(name: &Name, labels: usize) -> Name {
+pub(super) fn ancestor(name: &Name, labels: usize) -> Name {
     let mut name = name.clone();
     while name.label_count() > labels {
         name = name.parent().expect("has labels");

@@ -1,5 +1,6 @@
 //! A zone stepped through its life on a clock of our own; what it serves is asked for and verified at each stop.
 
+mod denial;
 mod kinds;
 mod many;
 
@@ -106,6 +107,7 @@ impl Site {
                 refresh: 5 * DAY as u32,
                 jitter: 12 * HOUR as u32,
             },
+            nsec3: None,
             rules: ZoneRules::default(),
         }
     }

@@ -48,7 +48,7 @@ fn kind_14_what_is_below_a_dname_is_left_out_of_the_zone() {
     let nsec_owners: Vec<String> = zone
         .records()
         .filter(|r| r.rtype == Rtype::NSEC)
-        .map(|r| Name::from_wire(r.owner).expect("a name").to_string())
+        .map(|r| Name::from_wire(&r.owner).expect("a name").to_string())
         .collect();
     assert_eq!(nsec_owners, ["example.", "a.example.", "b.c.example.", "ns.example."]);
 }

@@ -1,0 +1,133 @@
+//! Which denial records prove what (RFC 4035 section 3.1.3 for NSEC, RFC 5155 section 7.2 for NSEC3).
+//!
+//! | what is proven | NSEC | NSEC3 |
+//! |---|---|---|
+//! | no such name | covers the name; covers `*` at the closest encloser | matches the closest encloser; covers the next closer name; covers `*` |
+//! | no such type | matches the name; at an empty non-terminal, covers it | matches the name; opted out, the closest provable encloser and what covers the next closer name |
+//! | no such type at the wildcard | that of the wildcard; covers the name | that of the wildcard; the closest encloser; covers the next closer name |
+//! | expanded from a wildcard | covers the name | covers the next closer name |
+//! | no DS at a delegation | as no such type | as no such type |
+
+use super::compose::Stop;
+use crate::signing::SignedZone;
+use crate::signing::denial::{Chain, Found, LinkId, Nsec3Chain};
+use crate::zone::{Labels, NodeId};
+
+/// Records of one proof; at most three.
+pub(super) type Proof = [Option<LinkId>; 3];
+
+/// A name that does not exist.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Absent<'a> {
+    /// In wire form.
+    pub wire: &'a [u8],
+    /// The node in front of it in canonical order.
+    pub before: NodeId,
+    /// The longest name above it that exists.
+    pub encloser: NodeId,
+}
+
+/// Neither the name exists nor a wildcard for it.
+pub(super) fn name_error(signed: &SignedZone, absent: &Absent<'_>) -> Result<Proof, Stop> {
+    let zone = signed.zone();
+    match signed.chain() {
+        Chain::Nsec(chain) => {
+            let wildcard = zone.before_wildcard(absent.encloser);
+            Ok([Some(chain.at_or_before(absent.before)), Some(chain.at_or_before(wildcard)), None])
+        }
+        Chain::Nsec3(chain) => {
+            let (encloser, provable) = provable(signed, chain, absent.encloser);
+            let next_closer = next_closer(signed, chain, absent.wire, provable)?;
+            Ok([Some(encloser), Some(next_closer), Some(no_wildcard(signed, chain, provable)?)])
+        }
+    }
+}
+
+/// The name exists, and no RRset of the type that is asked for.
+pub(super) fn no_data(signed: &SignedZone, node: NodeId) -> Result<Proof, Stop> {
+    match signed.chain() {
+        Chain::Nsec(chain) => Ok([Some(chain.at_or_before(node)), None, None]),
+        Chain::Nsec3(chain) => {
+            if let Some(link) = chain.link_at(node) {
+                return Ok([Some(link), None, None]);
+            }
+            let (encloser, provable) = provable(signed, chain, node);
+            let next_closer = next_closer(signed, chain, signed.zone().owner(node), provable)?;
+            Ok([Some(encloser), Some(next_closer), None])
+        }
+    }
+}
+
+/// The name does not exist, and the wildcard for it has no RRset of the type. [`expansion`] goes with it.
+pub(super) fn wildcard_no_data(
+    signed: &SignedZone,
+    wildcard: NodeId,
+    absent: &Absent<'_>,
+) -> Result<Proof, Stop> {
+    match signed.chain() {
+        Chain::Nsec(chain) => Ok([Some(chain.at_or_before(wildcard)), None, None]),
+        Chain::Nsec3(chain) => {
+            let (encloser, provable) = provable(signed, chain, absent.encloser);
+            let at_wildcard = match chain.link_at(wildcard) {
+                Some(link) => link,
+                None => no_wildcard(signed, chain, provable)?,
+            };
+            Ok([Some(at_wildcard), Some(encloser), None])
+        }
+    }
+}
+
+/// No closer name than the wildcard exists.
+pub(super) fn expansion(signed: &SignedZone, absent: &Absent<'_>) -> Result<LinkId, Stop> {
+    match signed.chain() {
+        Chain::Nsec(chain) => Ok(chain.at_or_before(absent.before)),
+        Chain::Nsec3(chain) => {
+            let (_, provable) = provable(signed, chain, absent.encloser);
+            next_closer(signed, chain, absent.wire, provable)
+        }
+    }
+}
+
+/// The closest name at or above `node` that is in the chain (RFC 5155 section 1.3, closest provable encloser), with its record.
+fn provable(signed: &SignedZone, chain: &Nsec3Chain, mut node: NodeId) -> (LinkId, NodeId) {
+    loop {
+        match chain.link_at(node) {
+            Some(link) => return (link, node),
+            // The apex is in every chain.
+            None => node = signed.zone().node(node).parent,
+        }
+    }
+}
+
+/// The record that covers the name one label longer than `encloser` on the way to `wire`.
+fn next_closer(
+    signed: &SignedZone,
+    chain: &Nsec3Chain,
+    wire: &[u8],
+    encloser: NodeId,
+) -> Result<LinkId, Stop> {
+    let encloser = signed.zone().owner(encloser);
+    let labels = Labels::of(wire).ok_or(Stop::Collision)?;
+    // The last label that begins in front of the encloser.
+    let end = wire.len().saturating_sub(encloser.len());
+    let start = (0..labels.count()).map(|i| labels.offset(i)).take_while(|at| *at < end).last();
+    covered(chain, &wire[start.unwrap_or(0)..])
+}
+
+/// The record that covers `*` below `encloser`.
+fn no_wildcard(signed: &SignedZone, chain: &Nsec3Chain, encloser: NodeId) -> Result<LinkId, Stop> {
+    let mut room = [0; 2 + keystore::dns::name::MAX_NAME];
+    let encloser = signed.zone().owner(encloser);
+    room[..2].copy_from_slice(b"\x01*");
+    room[2..2 + encloser.len()].copy_from_slice(encloser);
+    covered(chain, &room[..2 + encloser.len()])
+}
+
+/// The record that covers the hash of a name which is not in the chain. A match means that two names have one hash, so that nothing can be
+/// proven (RFC 5155 section 7.2.9).
+fn covered(chain: &Nsec3Chain, name: &[u8]) -> Result<LinkId, Stop> {
+    match chain.find(chain.nsec3().hash(name)) {
+        Found::Covered(link) => Ok(link),
+        Found::Matches(_) => Err(Stop::Collision),
+    }
+}

@@ -1,0 +1,83 @@
+//! A policy that says another denial of existence comes into force with one version.
+
+use keystore::policy::Nsec3Param;
+
+use super::*;
+
+const fn nsec3(iterations: u16, opt_out: bool, salt_length: u8) -> Option<Nsec3Param> {
+    Some(Nsec3Param { iterations, opt_out, salt_length })
+}
+
+/// The types of denial records in an NXDOMAIN answer, and their parameters: hash, flags, iterations, salt.
+fn denied_by(zone: &ZoneRuntime) -> (Vec<Rtype>, Vec<Vec<u8>>) {
+    let reply = ask(zone, "no.such.name.example.", Rtype::A);
+    assert_eq!(reply.rcode(), 3);
+    let of = |rtype| reply.authorities.iter().filter(move |rr| rr.rtype == rtype);
+    let types = [Rtype::NSEC, Rtype::NSEC3].into_iter().filter(|rtype| of(*rtype).count() > 0).collect();
+    let params = of(Rtype::NSEC3).map(|rr| rr.rdata[..5 + usize::from(rr.rdata[4])].to_vec());
+    let mut params: Vec<Vec<u8>> = params.collect();
+    params.dedup();
+    (types, params)
+}
+
+#[test]
+fn each_change_of_denial_comes_with_one_version_and_a_salt_outlives_restarts() {
+    let site = Site::with_skr(3);
+    let served = Arc::clone(site.zone().served());
+    let (mut last, mut salts) = (0, Vec::new());
+    for (step, param) in [
+        None,
+        nsec3(0, false, 0),
+        nsec3(0, true, 0),
+        nsec3(0, true, 8),
+        nsec3(0, true, 8),
+        nsec3(2, false, 8),
+        nsec3(0, false, 4),
+        None,
+        nsec3(0, false, 4),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let now = start().plus(step as u64 * HOUR);
+        let setup = ZoneSetup { nsec3: param, ..site.setup() };
+        let mut zone = ZoneRuntime::new(setup, site.metrics.clone(), Arc::clone(&served));
+        site.step(&mut zone, now);
+        zone.close();
+        let (types, params) = denied_by(&zone);
+        let apex = ask(&zone, ZONE, Rtype::NSEC3PARAM);
+        match param {
+            None => assert_eq!((types, apex.answers.len()), (vec![Rtype::NSEC], 0)),
+            Some(param) => {
+                assert_eq!((types, params.len()), (vec![Rtype::NSEC3], 1), "one chain");
+                let (head, salt) = params[0].split_at(5);
+                assert_eq!(head, [1, u8::from(param.opt_out), 0, param.iterations as u8, param.salt_length]);
+                assert_eq!(apex.answers[0].rdata, [&[1, 0], &params[0][2..]].concat());
+                validate(&zone, ZONE, Rtype::NSEC3PARAM, now);
+                salts.push(salt.to_vec());
+            }
+        }
+        assert!(serial(&zone) > last, "step {step}: {} after {last}", serial(&zone));
+        last = serial(&zone);
+    }
+    let lengths: Vec<usize> = salts.iter().map(Vec::len).collect();
+    assert_eq!(lengths, [0, 0, 8, 8, 8, 4, 4]);
+    assert!(salts[2] == salts[3] && salts[3] == salts[4], "kept while its length stays");
+    assert_eq!(salts[5], salts[6], "kept while the zone has NSEC");
+}
+
+#[test]
+fn a_salt_that_cannot_be_written_keeps_what_is_served() {
+    let site = Site::with_skr(3);
+    let mut zone = site.zone();
+    site.step(&mut zone, start());
+    let before = serial(&zone);
+    std::fs::create_dir_all(site.path("zones/example./nsec3-salt")).unwrap();
+    let setup = ZoneSetup { nsec3: nsec3(0, false, 8), ..site.setup() };
+    let mut changed = ZoneRuntime::new(setup, site.metrics.clone(), Arc::clone(zone.served()));
+    site.step(&mut changed, start().plus(60));
+    assert_eq!((denied_by(&changed).0, serial(&changed)), (vec![Rtype::NSEC], before));
+    std::fs::remove_dir(site.path("zones/example./nsec3-salt")).unwrap();
+    site.step(&mut changed, start().plus(120));
+    assert_eq!(denied_by(&changed).0, [Rtype::NSEC3]);
+}
