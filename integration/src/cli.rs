@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use skr_loader::preflight::Daemon;
 
-use crate::{convert, daemon, demo, inspect, output, prove, requests, serve, sign_zone, status};
+use crate::{convert, daemon, demo, inspect, output, probe, prove, requests, serve, sign_zone, status};
 
 /// Keeps a zone valid whose KSK is offline: takes SKRs, signs with ZSKs, serves, and tells long before the coverage ends.
 #[derive(Debug, Parser)]
@@ -69,6 +69,10 @@ enum Command {
     Convert(convert::Options),
     /// Prove that an SKR keeps the zone valid at every second, for whatever caches may still hold
     Prove(prove::Options),
+    /// Ask the nameservers of any zone what they serve, and say what is wrong: serials, signatures, keys, DS at the parent, SOA expire
+    ///
+    /// Exit code 0 when nothing has to be done, 1 for a warning, 2 for something critical, 3 when the command could not do its work.
+    Probe(probe::Options),
 }
 
 /// Runs the program on the arguments of the process.
@@ -122,6 +126,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Inspect(options) => inspect::run(&options),
         Command::Convert(options) => convert::run(&options),
         Command::Prove(options) => prove::run(&options),
+        Command::Probe(options) => Ok(probe::run(&options)),
     }
 }
 

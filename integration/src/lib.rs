@@ -8,6 +8,7 @@ pub mod convert;
 mod daemon;
 pub mod demo;
 pub mod inspect;
+pub mod probe;
 pub mod prove;
 pub mod requests;
 pub mod serve;

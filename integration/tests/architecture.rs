@@ -41,13 +41,14 @@ fn tree(package: &str, arguments: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn crates_depend_along_the_arrows_only() {
-    let arrows: [(&str, &[&str]); 6] = [
+    let arrows: [(&str, &[&str]); 7] = [
         ("keystore", &[]),
         ("metrics", &[]),
         ("ksr-gen", &["keystore", "metrics"]),
-        ("skr-loader", &["keystore", "metrics"]),
+        ("probe", &["keystore", "metrics"]),
+        ("skr-loader", &["keystore", "metrics", "probe"]),
         ("signer-plugin", &["keystore", "metrics"]),
-        ("integration", &["keystore", "ksr-gen", "skr-loader", "signer-plugin", "metrics"]),
+        ("integration", &["keystore", "ksr-gen", "skr-loader", "signer-plugin", "metrics", "probe"]),
     ];
     for (from, allowed) in arrows {
         let deps = tree(&format!("offline-ksk-{from}"), &["--all-features"]);

@@ -9,6 +9,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use ::probe::ask::AskError;
 use keystore::dns::Name;
 use keystore::exchange::TrustAnchor;
 use keystore::keys::Dnskey;
@@ -92,7 +93,7 @@ impl Asker {
                 Parent::Records { ds: rrset.rdatas.iter().map(|rdata| rdata.to_vec()).collect(), authentic }
             }
             Err(error) => {
-                if matches!(error, ProofError::NoAnswer { .. }) {
+                if matches!(error, ProofError::Ask(AskError::NoAnswer { .. })) {
                     self.silent = Some(error.to_string());
                 }
                 Parent::NoAnswer(error.to_string())

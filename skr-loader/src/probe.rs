@@ -3,30 +3,16 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use domain::base::iana::{Class, Rcode};
-use domain::base::name::ToName;
-use domain::base::{Message, MessageBuilder, Name as WireName, Rtype as WireRtype};
-use domain::rdata::AllRecordData;
-use keystore::dns::rrsig::{self, Rrsig};
+use ::probe::ask::{Answer, AnswerFault, AskError, Asker, Rcode};
+use keystore::dns::rrsig;
 use keystore::dns::{Name, Rrset, Rtype};
 use keystore::exchange::Bundle;
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
-use socket2::{Domain, Protocol, Socket, Type};
 
-/// Largest UDP answer that is asked for, in octets; anything longer comes by TCP.
-const UDP_SIZE: u16 = 1232;
-/// How long one try may take, and how many there are.
-const TRY: Duration = Duration::from_millis(700);
-const TRIES: usize = 3;
-/// How long one answer over TCP may take from the connection to its last octet: a server that drips must not hold us.
-const WHOLE_TCP: Duration = Duration::from_secs(2);
 /// How long one proof may take with all its questions.
 const WHOLE_PROOF: Duration = Duration::from_secs(10);
 /// Most signatures over one RRset that are verified.
@@ -50,22 +36,9 @@ pub enum Served {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofError {
-    /// There is no answer.
-    #[error("{server} does not answer over DNS: {source}")]
-    NoAnswer {
-        /// The server.
-        server: SocketAddr,
-        /// Error of the system call that failed.
-        source: io::Error,
-    },
-    /// What came is not an answer.
-    #[error("the answer to {rtype} is {fault}")]
-    BadAnswer {
-        /// What was asked for.
-        rtype: Rtype,
-        /// What is wrong with what came.
-        fault: AnswerFault,
-    },
+    /// There is no answer that could be used.
+    #[error(transparent)]
+    Ask(#[from] AskError),
     /// An RRset is not that of the bundle.
     #[error(
         "the {rtype} RRset that is served is not that of the bundle of {bundle} ({missing} records missing, {extra} more)"
@@ -104,78 +77,25 @@ pub enum ProofError {
     },
 }
 
-/// What is wrong with a message that came as an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AnswerFault {
-    /// The query cannot be written, so none was sent.
-    #[error("none: the query cannot be written")]
-    NoQuery,
-    /// It is no DNS message.
-    #[error("malformed")]
-    Malformed,
-    /// Another ID, a query, or cut off over TCP.
-    #[error("none to our question")]
-    NotOurs,
-    /// The server reports an error.
-    #[error("{0}")]
-    Rcode(Rcode),
-    /// The AA bit is not set.
-    #[error("not authoritative")]
-    NotAuthoritative,
-    /// The question is missing.
-    #[error("without the question")]
-    NoQuestion,
-    /// It answers another question.
-    #[error("to another question")]
-    OtherQuestion,
-    /// It has records of another owner or class.
-    #[error("with records of another name")]
-    OtherName,
-    /// It has records of this type, which was not asked for.
-    #[error("with records of another type, {0}")]
-    OtherType(Rtype),
-    /// A record is longer than a record can be.
-    #[error("too long")]
-    TooLong,
-    /// It has no record where there must be one.
-    #[error("empty")]
-    Empty,
-}
-
 /// Asks one server.
 #[derive(Debug, Clone)]
-pub struct Probe {
-    server: SocketAddr,
-    source: Option<IpAddr>,
-    /// It is a resolver, which asks others.
-    recursive: bool,
-}
-
-/// An answer, as far as it belongs to the question.
-#[derive(Debug)]
-struct Answer {
-    rrset: Rrset,
-    signatures: Vec<Rrsig>,
-    /// The AD bit.
-    authentic: bool,
-}
+pub struct Probe(Asker);
 
 impl ProofError {
     /// True when an RRset of the bundle is served without one of its signatures that a validator would take, or the zone not at all.
     #[must_use]
     pub const fn lacks_signatures(&self) -> bool {
         match self {
-            Self::OtherSignature { .. } | Self::BadAnswer { .. } => true,
+            Self::OtherSignature { .. } | Self::Ask(AskError::BadAnswer { .. }) => true,
             Self::NotValid { rtype, .. } => rtype.0 != Rtype::SOA.0,
-            Self::NoAnswer { .. } | Self::Differs { .. } => false,
+            Self::Ask(_) | Self::Differs { .. } => false,
         }
     }
 
     /// True when the server has the zone in its configuration and cannot answer for it.
     #[must_use]
     pub const fn is_servfail(&self) -> bool {
-        matches!(self, Self::BadAnswer { fault: AnswerFault::Rcode(Rcode::SERVFAIL), .. })
+        matches!(self, Self::Ask(AskError::BadAnswer { fault: AnswerFault::Rcode(Rcode::SERVFAIL), .. }))
     }
 
     /// True when what is served was good once and the server should have renewed it.
@@ -184,7 +104,7 @@ impl ProofError {
         match self {
             Self::OtherSignature { .. } => true,
             Self::NotValid { expired, .. } => *expired,
-            Self::NoAnswer { .. } | Self::BadAnswer { .. } | Self::Differs { .. } => false,
+            Self::Ask(_) | Self::Differs { .. } => false,
         }
     }
 }
@@ -193,18 +113,18 @@ impl Probe {
     /// A probe of `server` that asks from `source`.
     #[must_use]
     pub const fn new(server: SocketAddr, source: Option<IpAddr>) -> Self {
-        Self { server, source, recursive: false }
+        Self(Asker::new(server, source))
     }
 
     /// A probe of a resolver.
     #[must_use]
     pub const fn of_resolver(server: SocketAddr) -> Self {
-        Self { server, source: None, recursive: true }
+        Self(Asker::of_resolver(server))
     }
 
     /// Asks for the DS RRset of `zone` until `until`: the RRset, empty when there is none, and whether the resolver has validated it.
     pub fn ds(&self, zone: &Name, until: Instant) -> Result<(Rrset, bool), ProofError> {
-        let answer = self.ask(zone, Rtype::DS, until)?;
+        let answer = self.0.ask(zone, Rtype::DS, until)?;
         Ok((answer.rrset, answer.authentic))
     }
 
@@ -226,7 +146,7 @@ impl Probe {
             (Rtype::CDNSKEY, bundle.cdnskey.as_ref()),
             (Rtype::CDS, bundle.cds.as_ref()),
         ] {
-            let answer = self.ask(zone, rtype, until)?;
+            let answer = self.0.ask(zone, rtype, until)?;
             let expected = rrset.map(Rrset::canonical_rdatas).unwrap_or_default();
             let served = answer.rrset.canonical_rdatas();
             if expected != served {
@@ -261,102 +181,13 @@ impl Probe {
                 }
             }
         }
-        let soa = self.ask(zone, Rtype::SOA, until)?;
+        let soa = self.0.ask(zone, Rtype::SOA, until)?;
         if soa.rrset.rdatas.is_empty() {
-            return Err(ProofError::BadAnswer { rtype: Rtype::SOA, fault: AnswerFault::Empty });
+            return Err(AskError::BadAnswer { rtype: Rtype::SOA, fault: AnswerFault::Empty }.into());
         }
         check_signatures(&soa, zone, &keys, now)?;
         Ok(served_is)
     }
-
-    fn ask(&self, zone: &Name, rtype: Rtype, until: Instant) -> Result<Answer, ProofError> {
-        let bad = |fault| ProofError::BadAnswer { rtype, fault };
-        let id = message_id();
-        let query = query(zone, rtype, id, self.recursive).ok_or_else(|| bad(AnswerFault::NoQuery))?;
-        let no_answer = |source| ProofError::NoAnswer { server: self.server, source };
-        let mut reply = self.over_udp(&query, id, until).map_err(no_answer)?;
-        if reply.get(2).is_some_and(|flags| flags & 0x02 != 0) {
-            reply = self.over_tcp(&query, until).map_err(no_answer)?;
-        }
-        read(&reply, zone, rtype, id, self.recursive).map_err(bad)
-    }
-
-    fn over_udp(&self, query: &[u8], id: u16, whole: Instant) -> io::Result<Vec<u8>> {
-        let any = match self.server {
-            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        let socket = UdpSocket::bind((self.source.unwrap_or(any), 0))?;
-        socket.connect(self.server)?;
-        let mut buffer = [0; 65_535];
-        let mut last = io::Error::from(io::ErrorKind::TimedOut);
-        for _ in 0..TRIES {
-            if let Err(error) = socket.send(query) {
-                last = error;
-                continue;
-            }
-            let until = whole.min(Instant::now() + TRY);
-            // Also when others flood the port.
-            while let Ok(left) = left(until) {
-                socket.set_read_timeout(Some(left))?;
-                match socket.recv(&mut buffer) {
-                    // Anything else is a late answer to somebody else, or forged.
-                    Ok(len) if len >= 12 && buffer[..2] == id.to_be_bytes() && buffer[2] & 0x80 != 0 => {
-                        return Ok(buffer[..len].to_vec());
-                    }
-                    Ok(_) => {}
-                    Err(error) => {
-                        last = error;
-                        break;
-                    }
-                }
-            }
-        }
-        Err(last)
-    }
-
-    fn over_tcp(&self, query: &[u8], whole: Instant) -> io::Result<Vec<u8>> {
-        let until = whole.min(Instant::now() + WHOLE_TCP);
-        let mut stream = self.connect(left(until)?.min(TRY))?;
-        stream.set_write_timeout(Some(left(until)?))?;
-        let len = u16::try_from(query.len()).map_err(io::Error::other)?;
-        stream.write_all(&[&len.to_be_bytes()[..], query].concat())?;
-        let mut len = [0; 2];
-        read_until(&mut stream, &mut len, until)?;
-        let mut reply = vec![0; u16::from_be_bytes(len).into()];
-        read_until(&mut stream, &mut reply, until)?;
-        Ok(reply)
-    }
-
-    /// Connects from the source that was configured, where one is: views are told apart by it over TCP too.
-    fn connect(&self, timeout: Duration) -> io::Result<TcpStream> {
-        let Some(source) = self.source else { return TcpStream::connect_timeout(&self.server, timeout) };
-        let domain = Domain::for_address(self.server);
-        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-        socket.bind(&SocketAddr::new(source, 0).into())?;
-        socket.connect_timeout(&self.server.into(), timeout)?;
-        Ok(socket.into())
-    }
-}
-
-/// Time until `until`; an error when it has come.
-fn left(until: Instant) -> io::Result<Duration> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
-}
-
-/// Fills `buffer`, each octet of it before `until`.
-fn read_until(stream: &mut TcpStream, mut buffer: &mut [u8], until: Instant) -> io::Result<()> {
-    while !buffer.is_empty() {
-        stream.set_read_timeout(Some(left(until)?))?;
-        match stream.read(buffer) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => buffer = &mut buffer[read..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// Each signature must verify with the key it names and be valid now, and there must be one.
@@ -385,78 +216,4 @@ fn check_signatures(answer: &Answer, zone: &Name, keys: &[Dnskey], now: Timestam
         seen = Ok(());
     }
     seen
-}
-
-fn message_id() -> u16 {
-    RandomState::new().build_hasher().finish() as u16
-}
-
-fn query(zone: &Name, rtype: Rtype, id: u16, recursive: bool) -> Option<Vec<u8>> {
-    let mut builder = MessageBuilder::new_vec();
-    builder.header_mut().set_id(id);
-    builder.header_mut().set_rd(recursive);
-    builder.header_mut().set_ad(recursive);
-    let mut question = builder.question();
-    let name = WireName::from_octets(zone.as_wire().to_vec()).ok()?;
-    question.push((name, WireRtype::from_int(rtype.0))).ok()?;
-    let mut additional = question.additional();
-    additional
-        .opt(|opt| {
-            opt.set_udp_payload_size(UDP_SIZE);
-            opt.set_dnssec_ok(true);
-            Ok(())
-        })
-        .ok()?;
-    Some(additional.finish())
-}
-
-fn is_zone(name: &impl ToName, zone: &Name) -> bool {
-    let mut wire = Vec::new();
-    name.compose(&mut wire).is_ok() && Name::from_wire(&wire).is_ok_and(|name| name == *zone)
-}
-
-/// Takes the RRset asked for and its signatures out of an answer.
-fn read(reply: &[u8], zone: &Name, rtype: Rtype, id: u16, recursive: bool) -> Result<Answer, AnswerFault> {
-    let message = Message::from_octets(reply).map_err(|_| AnswerFault::Malformed)?;
-    let header = message.header();
-    if header.id() != id || !header.qr() || header.tc() {
-        return Err(AnswerFault::NotOurs);
-    }
-    if header.rcode() != Rcode::NOERROR {
-        return Err(AnswerFault::Rcode(header.rcode()));
-    }
-    if !recursive && !header.aa() {
-        return Err(AnswerFault::NotAuthoritative);
-    }
-    let question = message.sole_question().map_err(|_| AnswerFault::NoQuestion)?;
-    if !is_zone(question.qname(), zone) || question.qtype().to_int() != rtype.0 {
-        return Err(AnswerFault::OtherQuestion);
-    }
-    let mut rrset = Rrset { owner: zone.clone(), rtype, ttl: u32::MAX, rdatas: Vec::new() };
-    let mut signatures = Vec::new();
-    for record in message.answer().map_err(|_| AnswerFault::Malformed)? {
-        let record = record.map_err(|_| AnswerFault::Malformed)?;
-        if !is_zone(&record.owner(), zone) || record.class() != Class::IN {
-            return Err(AnswerFault::OtherName);
-        }
-        let (found, ttl) = (Rtype(record.rtype().to_int()), record.ttl().as_secs());
-        if found != rtype && found != Rtype::RRSIG {
-            return Err(AnswerFault::OtherType(found));
-        }
-        let record = record.into_record::<AllRecordData<_, _>>().map_err(|_| AnswerFault::Malformed)?;
-        let Some(record) = record else { return Err(AnswerFault::Malformed) };
-        let mut rdata = Vec::new();
-        domain::base::rdata::ComposeRecordData::compose_rdata(record.data(), &mut rdata)
-            .map_err(|_| AnswerFault::TooLong)?;
-        if found == rtype {
-            rrset.ttl = rrset.ttl.min(ttl);
-            rrset.rdatas.push(rdata.into());
-        } else {
-            let signature = Rrsig::from_rdata(&rdata).map_err(|_| AnswerFault::Malformed)?;
-            if signature.covered == rtype {
-                signatures.push(signature);
-            }
-        }
-    }
-    Ok(Answer { rrset, signatures, authentic: header.ad() })
 }

@@ -1,10 +1,12 @@
 //! A server that lies in every way: each lie is a failed proof, and none holds us longer than the limit.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
+use keystore::dns::Rrsig;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 
 use super::*;

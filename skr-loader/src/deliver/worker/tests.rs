@@ -5,8 +5,7 @@ use keystore::exchange::testing::SkrBuilder;
 
 use super::*;
 use crate::deliver::state::Reachability;
-use crate::probe::AnswerFault;
-use domain::base::iana::Rcode;
+use ::probe::ask::{AnswerFault, AskError, Rcode};
 
 const DAY: u64 = 86_400;
 
@@ -127,7 +126,7 @@ fn worker(dir: &tempfile::TempDir, server: &Server, metrics: &Metrics) -> Worker
             judged.with(|fake| (fake.wrong, fake.expired, fake.unsigned, fake.servfail));
         if servfail {
             let fault = AnswerFault::Rcode(Rcode::SERVFAIL);
-            return Err(ProofError::BadAnswer { rtype: bundle.dnskey.rtype, fault });
+            return Err(AskError::BadAnswer { rtype: bundle.dnskey.rtype, fault }.into());
         }
         if wrong {
             let (rtype, bundle) = (bundle.dnskey.rtype, bundle.inception);

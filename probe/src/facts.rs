@@ -1,0 +1,147 @@
+//! What the probe has seen of a zone: answers and errors, not yet judged.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use keystore::dns::{Name, Rrset, Rtype};
+use keystore::exchange::TrustAnchor;
+use keystore::keys::Dnskey;
+use keystore::time::Timestamp;
+
+use crate::ask::{Answer, AskError, Reply};
+use crate::chain::ChainError;
+use crate::soa::Soa;
+use crate::transfer::{Transfer, TransferError};
+
+/// The types that each server is asked for.
+pub const ASKED: [Rtype; 5] = [Rtype::SOA, Rtype::DNSKEY, Rtype::NS, Rtype::CDS, Rtype::CDNSKEY];
+
+/// A server, by its address, and by its name where it was found by that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerId {
+    /// The name in the NS RRset; none for a server that was given by its address.
+    pub name: Option<Name>,
+    /// The address that was asked.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name} {}", Address(self.address)),
+            None => write!(f, "{}", Address(self.address)),
+        }
+    }
+}
+
+/// An address, with its port where that is not 53.
+struct Address(SocketAddr);
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.port() {
+            53 => write!(f, "{}", self.0.ip()),
+            _ => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// Everything that one round has seen of a zone.
+#[derive(Debug)]
+pub struct Facts {
+    /// The zone.
+    pub zone: Name,
+    /// Each address of each server of the zone.
+    pub servers: Vec<ServerFacts>,
+    /// Servers and addresses that were left out because there were more than the probe asks.
+    pub left_out: usize,
+    /// A name in an NS RRset that no address was found for, and why.
+    pub no_address: Vec<(Name, AskError)>,
+    /// The DS RRset, once for each source that was asked.
+    pub parent: Vec<ParentFacts>,
+    /// NS RRset of the delegation at the parent, where it was seen.
+    pub delegation: Option<Rrset>,
+    /// The trust anchors of the zone: those given, or the DS RRset that was validated from an ancestor's; none when none were given.
+    pub anchors: Option<Result<Vec<TrustAnchor>, ChainError>>,
+    /// What the resolver says of the SOA, and what it says without validation.
+    pub resolver: Option<ResolverFacts>,
+}
+
+/// What one address was seen to serve.
+#[derive(Debug)]
+pub struct ServerFacts {
+    /// Which server.
+    pub server: ServerId,
+    /// The answers, in the order of [`ASKED`]. The first that gets no answer at all is the last.
+    pub answers: Vec<(Rtype, Result<Answer, AskError>)>,
+    /// The answer to a name that does not exist; none when the server was silent before.
+    pub denial: Option<Result<Reply, AskError>>,
+    /// The SOA over TCP; none when the server was silent before.
+    pub tcp: Option<Result<Answer, AskError>>,
+    /// The whole zone, where it was asked for.
+    pub transfer: Option<Result<Transfer, TransferError>>,
+}
+
+/// The DS RRset as one source gives it.
+#[derive(Debug)]
+pub struct ParentFacts {
+    /// A server of the parent, or the resolver.
+    pub source: ServerId,
+    /// What it answers.
+    pub ds: Result<Answer, AskError>,
+}
+
+/// What a resolver says of the zone's SOA.
+#[derive(Debug)]
+pub struct ResolverFacts {
+    /// The resolver.
+    pub address: SocketAddr,
+    /// Its answer.
+    pub validated: Result<Reply, AskError>,
+    /// Its answer when it is told not to validate; asked only after a SERVFAIL.
+    pub unchecked: Option<Result<Reply, AskError>>,
+}
+
+impl ServerFacts {
+    /// The answer to a type, where there is one that could be used.
+    #[must_use]
+    pub fn answer(&self, rtype: Rtype) -> Option<&Answer> {
+        self.answers.iter().find(|(asked, _)| *asked == rtype).and_then(|(_, answer)| answer.as_ref().ok())
+    }
+
+    /// The SOA that is served.
+    #[must_use]
+    pub fn soa(&self) -> Option<Soa> {
+        self.answer(Rtype::SOA)?.rrset.rdatas.first().and_then(|rdata| Soa::from_rdata(rdata))
+    }
+
+    /// The keys that are served.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Dnskey> {
+        let rdatas = self.answer(Rtype::DNSKEY).map(|answer| &answer.rrset.rdatas[..]).unwrap_or_default();
+        rdatas.iter().filter_map(|rdata| Dnskey::from_rdata(rdata)).collect()
+    }
+}
+
+impl Facts {
+    /// The latest serial that any server has, by RFC 1982.
+    #[must_use]
+    pub fn newest_serial(&self) -> Option<u32> {
+        let serials = self.servers.iter().filter_map(ServerFacts::soa);
+        serials
+            .reduce(|newest, soa| if soa.is_after(newest.serial) { soa } else { newest })
+            .map(|soa| soa.serial)
+    }
+
+    /// The earliest expiration of the signatures seen, over all servers and types.
+    #[must_use]
+    pub fn earliest_expiration(&self, near: Timestamp) -> Option<Timestamp> {
+        let answers =
+            self.servers.iter().flat_map(|server| &server.answers).filter_map(|(_, a)| a.as_ref().ok());
+        let asked = answers.flat_map(|answer| &answer.signatures).map(|signature| signature.expires(near));
+        let transfers = self.servers.iter().filter_map(|server| server.transfer.as_ref()?.as_ref().ok());
+        let whole =
+            transfers.flat_map(|transfer| transfer.earliest.values()).map(|earliest| earliest.expires);
+        asked.chain(whole).min()
+    }
+}
