@@ -26,14 +26,35 @@ use rustix::io::Errno;
 /// On an error the temp file is removed and the old content is untouched; only when the very last step, the fsync of
 /// the folder, fails, the new content is already in place (whole) and just not yet sure to outlive a power loss.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let temp = Temp::create(path, bytes, mode)?;
+    write_with(path, mode, |out| out.write_all(bytes))
+}
+
+/// Like [`write`], with content that `fill` writes piece by piece: for what is too large to be held in memory a second time.
+pub fn write_with(path: &Path, mode: u32, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let temp = Temp::create(path, mode, fill)?;
     fs::rename(&temp.path, path)?;
     temp.done(path)
 }
 
+/// Appends `bytes` to the regular file `path`, which must be there and have exactly `len` octets, and makes that durable (fdatasync).
+///
+/// After an error it is not known how much of `bytes` is in the file, and the kernel may have dropped what it could not write: the
+/// caller must not append to this file again, but write a new one.
+pub fn append(path: &Path, len: u64, bytes: &[u8]) -> io::Result<()> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut file = OpenOptions::new().append(true).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() != len {
+        let what = format!("expected a regular file of {len} octets and found one of {}", found.len());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    file.write_all(bytes)?;
+    file.sync_data()
+}
+
 /// Like [`write`], but fails with [`io::ErrorKind::AlreadyExists`] when there is anything at `path`, and leaves that untouched.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let temp = Temp::create(path, bytes, mode)?;
+    let temp = Temp::create(path, mode, |out| out.write_all(bytes))?;
     rename_no_replace(&temp.path, path)?;
     temp.done(path)
 }
@@ -41,7 +62,7 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 /// Like [`write_new`] without the fsync of the folder, for many files at once: the content is synced, and the caller calls [`sync_dir`]
 /// when all have their names.
 pub fn write_new_unsynced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut temp = Temp::create(path, bytes, mode)?;
+    let mut temp = Temp::create(path, mode, |out| out.write_all(bytes))?;
     rename_no_replace(&temp.path, path)?;
     temp.file = None;
     Ok(())
@@ -188,7 +209,7 @@ struct Temp {
 }
 
 impl Temp {
-    fn create(target: &Path, bytes: &[u8], mode: u32) -> io::Result<Self> {
+    fn create(target: &Path, mode: u32, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<Self> {
         let name = target.file_name().ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, "the path does not end in a file name")
         })?;
@@ -209,7 +230,7 @@ impl Temp {
                 continue; // a sweeper caught the file between its birth and its lock
             }
             file.set_permissions(Permissions::from_mode(mode))?;
-            file.write_all(bytes)?;
+            fill(file)?;
             file.sync_all()?;
             return Ok(temp);
         }
@@ -353,6 +374,37 @@ mod tests {
         write(&a, b"again", 0o600).unwrap();
         rename(&b, &a).unwrap();
         assert_eq!(fs::read(&a).unwrap(), b"first");
+    }
+
+    #[test]
+    fn content_that_cannot_be_made_replaces_nothing_and_leaves_no_temp_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        write_with(&path, 0o600, |out| out.write_all(b"one").and_then(|()| out.write_all(b" two"))).unwrap();
+        let failing = |out: &mut File| {
+            out.write_all(b"half")?;
+            Err(io::Error::other("no more"))
+        };
+        assert_eq!(write_with(&path, 0o600, failing).unwrap_err().to_string(), "no more");
+        assert_eq!(fs::read(&path).unwrap(), b"one two");
+        assert_eq!(names(dir.path()), ["state"]);
+    }
+
+    #[test]
+    fn appends_only_to_a_regular_file_of_the_length_that_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        assert_eq!(append(&path, 0, b"x").unwrap_err().kind(), io::ErrorKind::NotFound);
+        write(&path, b"one", 0o600).unwrap();
+        append(&path, 3, b" two").unwrap();
+        for len in [0, 3, 6, 8, u64::MAX] {
+            assert_eq!(append(&path, len, b"x").unwrap_err().kind(), io::ErrorKind::InvalidData, "{len}");
+        }
+        append(&path, 7, b"").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one two");
+        symlink(&path, dir.path().join("link")).unwrap();
+        append(&dir.path().join("link"), 7, b"x").unwrap_err();
+        append(dir.path(), 0, b"x").unwrap_err();
     }
 
     #[test]

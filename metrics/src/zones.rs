@@ -180,6 +180,7 @@ impl Metrics {
         }
         for result in RESULTS {
             visit(&self.zone_self_checks_total, &[zone, result]);
+            visit(&self.zone_restores_total, &[zone, result]);
             visit(&self.zone_loads_total, &[zone, result]);
             for mode in SIGN_MODES {
                 visit(&self.zone_sign_runs_total, &[zone, mode, result]);

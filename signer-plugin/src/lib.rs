@@ -37,6 +37,7 @@ pub mod runtime;
 mod seldom;
 #[doc(hidden)]
 pub mod signing;
+mod state;
 #[cfg(test)]
 mod testing;
 #[doc(hidden)]

@@ -137,6 +137,31 @@ pub fn random(octets: &mut [u8]) -> Result<(), RandomError> {
 #[error("the system gives no random octets")]
 pub struct RandomError;
 
+/// SHA-256 of octets that come piece by piece.
+#[derive(Clone)]
+pub struct Sha256(::ring::digest::Context);
+
+impl Default for Sha256 {
+    fn default() -> Self {
+        Self(::ring::digest::Context::new(&::ring::digest::SHA256))
+    }
+}
+
+impl Sha256 {
+    /// Takes the next octets.
+    pub fn update(&mut self, octets: &[u8]) {
+        self.0.update(octets);
+    }
+
+    /// The digest of all octets.
+    #[must_use]
+    pub fn finish(self) -> [u8; 32] {
+        let mut out = [0; 32];
+        out.copy_from_slice(self.0.finish().as_ref());
+        out
+    }
+}
+
 /// A private key that makes DNSSEC signatures.
 pub trait SigningKey: Send + Sync {
     /// The algorithm of its signatures.

@@ -26,6 +26,10 @@ pub enum ConditionId {
     SerialUnreadable,
     /// The SOA serial cannot be written down.
     SerialNotWritten,
+    /// The version that was served last cannot be read.
+    StateUnreadable,
+    /// A version cannot be written down.
+    StateNotWritten,
 }
 
 impl ConditionId {
@@ -38,6 +42,8 @@ impl ConditionId {
             Self::KeysUnreadable => "SIGNER-KEYS-UNREADABLE",
             Self::SerialUnreadable => "SIGNER-SERIAL-UNREADABLE",
             Self::SerialNotWritten => "SIGNER-SERIAL-NOT-WRITTEN",
+            Self::StateUnreadable => "SIGNER-STATE-UNREADABLE",
+            Self::StateNotWritten => "SIGNER-STATE-NOT-WRITTEN",
         }
     }
 }

@@ -196,6 +196,12 @@ impl Keyring {
             .collect()
     }
 
+    /// The key pair with this DNSKEY, whatever its times are, when it is here and its private part is readable.
+    pub(super) fn pair(&mut self, dnskey: &Dnskey, now: Timestamp) -> Option<ZoneKey> {
+        let key = self.keys.iter().find(|key| key.dnskey == *dnskey && !key.dnskey.is_ksk())?.clone();
+        Some(ZoneKey { dnskey: key.dnskey.clone(), signer: self.private(&key, now)? })
+    }
+
     fn private(&mut self, key: &KeyFile, now: Timestamp) -> Option<Arc<dyn SigningKey>> {
         match self.private.get(&key.dnskey) {
             Some(known) => known.signer(),

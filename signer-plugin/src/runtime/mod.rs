@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! accepted/ZONE ──read_current, parse_skr, verify──▶ schedule ─bundle at now─┐
-//! K*.key .private ──find, load_private──▶ ZSKs ─────active at now────────────┼─▶ sign ─▶ self check ─▶ serial kept ─▶ published
+//! K*.key .private ──find, load_private──▶ ZSKs ─────active at now────────────┼─▶ sign ─▶ self check ─▶ written down ─▶ published
 //! zone file ──Zone::load──▶ zone ────────────────────────────────────────────┘
 //! ```
+//!
+//! Each version is written down before it is served, and a restart serves it again before it reads anything else.
 //!
 //! [`ZoneRuntime::step`] does all of it for one zone and one point in time; [`Signer`] steps it by the clock. Whatever fails is
 //! reported and tried again, and what was served before stays.
@@ -12,6 +14,7 @@
 mod condition;
 mod folders;
 mod keyring;
+mod publication;
 mod retry;
 mod salt;
 mod schedule;

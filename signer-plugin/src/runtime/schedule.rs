@@ -25,6 +25,9 @@ const CLOSING: Duration = Duration::from_secs(2);
 /// Zones whose files one thread looks at in a second when nothing else is due. With more zones each is looked at less often.
 const LOOKS_PER_SECOND: usize = 200;
 
+/// When zones that were restored and not stepped yet are due: behind those that are still to be restored, before all others.
+const RESTORED: Timestamp = Timestamp::from_secs(1);
+
 /// What a thread is to do.
 pub(super) enum Command {
     /// Look at the files of this zone now.
@@ -65,6 +68,8 @@ pub(super) struct Schedule {
 struct Scheduled {
     zone: ZoneRuntime,
     due: Timestamp,
+    /// What was served by an earlier process is served again for all zones, before the first zone file is read.
+    restored: bool,
     /// Set while its steps panic: they come at growing distance, as each leaves messages.
     panics: Retry,
 }
@@ -116,8 +121,8 @@ impl Schedule {
                 let number = ZoneNumber(self.next_number);
                 self.next_number += 1;
                 self.by_name.insert(name, number);
-                self.zones
-                    .insert(number, Scheduled { zone, due: Timestamp::EPOCH, panics: Retry::default() });
+                let panics = Retry::default();
+                self.zones.insert(number, Scheduled { zone, due: Timestamp::EPOCH, restored: false, panics });
                 self.queue.insert((Timestamp::EPOCH, number));
             }
             Command::Leave(name) => {
@@ -166,7 +171,12 @@ impl Schedule {
             self.queue.pop_first();
             return true;
         };
-        let due = match step(&mut scheduled.zone, now) {
+        if !std::mem::replace(&mut scheduled.restored, true) {
+            guarded(&mut scheduled.zone, |zone| zone.restore(now));
+            self.set_due(number, RESTORED);
+            return true;
+        }
+        let due = match guarded(&mut scheduled.zone, |zone| zone.step(now)) {
             Some(due) => {
                 scheduled.panics.settled();
                 due.min(look)
@@ -199,10 +209,10 @@ impl Schedule {
 }
 
 /// One step that cannot take the thread down: the other zones live on, and what this one serves stays.
-fn step(zone: &mut ZoneRuntime, now: Timestamp) -> Option<Timestamp> {
-    let due = catch_unwind(AssertUnwindSafe(|| zone.step(now)));
-    if due.is_err() {
+fn guarded<T>(zone: &mut ZoneRuntime, step: impl FnOnce(&mut ZoneRuntime) -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(|| step(zone)));
+    if done.is_err() {
         tracing::error!(zone = %zone.served().origin(), "a step failed in a way that it should not; please report this");
     }
-    due.ok()
+    done.ok()
 }

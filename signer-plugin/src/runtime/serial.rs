@@ -20,6 +20,8 @@ pub(super) struct SerialFile {
     path: PathBuf,
     /// The last serial that was, or may have been, served.
     last: Option<u32>,
+    /// The last serial that is known to have been served by this process or the one before.
+    known: Option<u32>,
     /// What the file says.
     on_disk: OnDisk,
     retry: Retry,
@@ -58,7 +60,7 @@ impl SerialFile {
             (None, served) => served,
             (of_file, _) => of_file,
         };
-        Ok(Self { path, last, on_disk, retry: Retry::default() })
+        Ok(Self { path, last, known: None, on_disk, retry: Retry::default() })
     }
 
     /// The serial for new content of a zone whose file says `file`.
@@ -72,8 +74,8 @@ impl SerialFile {
         let covered = self.on_disk.reserved.is_some_and(|reserved| !is_later(serial, reserved))
             && self.on_disk.served.is_some_and(|served| serial == served || is_later(serial, served));
         if !covered {
-            let on_disk =
-                OnDisk { served: self.on_disk.served.or(Some(serial)), reserved: Some(ahead(serial)) };
+            let served = self.known.or(self.on_disk.served).or(Some(serial));
+            let on_disk = OnDisk { served, reserved: Some(ahead(serial)) };
             write(&self.path, on_disk)?;
             self.on_disk = on_disk;
         }
@@ -83,7 +85,21 @@ impl SerialFile {
     /// Notes that a version with this serial is served from now on, in the file as well if that can be written.
     pub fn served(&mut self, serial: u32, now: Timestamp) -> io::Result<()> {
         self.last = Some(serial);
+        self.known = self.last;
         self.write_served(now)
+    }
+
+    /// Notes that a version with this serial is served, which is on disk itself: the file may lag behind by what is reserved.
+    pub fn note(&mut self, serial: u32) {
+        self.known = Some(serial);
+        if self.last.is_none_or(|last| is_later(serial, last)) {
+            self.last = self.known;
+        }
+    }
+
+    /// True when the file says that a later serial than this was served.
+    pub fn is_behind(&self, serial: u32) -> bool {
+        self.on_disk.served.is_some_and(|served| is_later(served, serial))
     }
 
     /// Writes the file again when an earlier write failed and its next try is due; `None` when there is nothing to do.
@@ -112,6 +128,10 @@ impl SerialFile {
 
     /// Gives the reserved serials back; for an orderly end.
     pub fn close(&mut self) {
+        // What is not known to have been served may have been, by a process that was killed.
+        if self.known != self.last {
+            return;
+        }
         let exact = OnDisk { served: self.last, reserved: None };
         if self.on_disk == exact {
             return;

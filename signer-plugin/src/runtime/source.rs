@@ -31,6 +31,11 @@ impl ZoneFileWatch {
         self.zone.as_ref()
     }
 
+    /// Takes `zone`, which has the content of the zone that was read last, in its place: what is served is not held in memory twice.
+    pub fn adopt(&mut self, zone: &Arc<Zone>) {
+        self.zone = Some(Arc::clone(zone));
+    }
+
     /// The error for which the file is read again soon.
     pub fn unreadable(&self) -> Option<&str> {
         self.unreadable.as_deref()

@@ -1,5 +1,8 @@
 //! One zone, stepped: what it looks at, what it serves from when on, and when it wants to be looked at again.
 
+mod keep;
+mod report;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,6 +18,7 @@ use super::folders::KeyFolders;
 use super::keyring::Keyring;
 #[cfg(test)]
 use super::keyring::Loader;
+use super::publication::publications;
 use super::retry::Retry;
 use super::salt::Salt;
 use super::serial::SerialFile;
@@ -22,8 +26,10 @@ use super::served::{SignerZone, label};
 use super::setup::ZoneSetup;
 use super::skr::{InUse, SkrWatch};
 use super::source::ZoneFileWatch;
-use crate::signing::{CheckError, SignedZone, SigningError, SigningPolicy, ZoneKey, sign};
+use crate::signing::{CheckError, Denial, SignedZone, SigningError, SigningPolicy, ZoneKey, sign};
+use crate::state::{Facts, ZoneState};
 use crate::zone::Zone;
+use keep::Restoring;
 
 /// Seconds between two attempts at what failed, as long as nothing it depends on changes.
 const RETRY: u64 = 10;
@@ -50,12 +56,20 @@ pub struct ZoneRuntime {
     serial_retry: Retry,
     salt: Salt,
     conditions: Conditions,
+    state: ZoneState,
+    restoring: Restoring,
+    /// Set while the version that is served could not be written down.
+    state_retry: Retry,
     made: Option<Made>,
+    /// A version that was found on disk and is older than what was served: only its signatures are of use.
+    outdated: Option<Arc<SignedZone>>,
     /// Earliest time of the next try after a failed signing run; `None` when nothing failed.
     retry_at: Option<Timestamp>,
     alarmed: Option<Timestamp>,
     /// The message about the last signing run that failed.
     failure: LastMessage,
+    /// The message about the NSEC3 salt that could not be had.
+    salt_failure: LastMessage,
     /// The time of the step before, and the time that it gave for the next.
     stepped: Option<(Timestamp, Timestamp)>,
 }
@@ -63,14 +77,40 @@ pub struct ZoneRuntime {
 /// What the version that is served was made of.
 struct Made {
     signed: Arc<SignedZone>,
-    at: Timestamp,
+    facts: Facts,
     /// When the last of its signatures becomes valid.
     valid_from: Timestamp,
     records: u64,
+    /// The keys that signed, as far as this process has their private parts.
+    keys: Vec<ZoneKey>,
+}
+
+/// What the next version is to be made of.
+struct Wanted {
     zone: Arc<Zone>,
     generation: u64,
-    bundle: Timestamp,
+    bundle: Bundle,
     keys: Vec<ZoneKey>,
+    /// `None` when the salt for it cannot be had.
+    denial: Option<Denial>,
+}
+
+impl Made {
+    fn new(signed: Arc<SignedZone>, facts: Facts, keys: Vec<ZoneKey>) -> Self {
+        let bundle = &facts.bundle;
+        let incepts = bundle.signatures.iter().map(|s| s.incepts(facts.made_at)).max();
+        Self {
+            valid_from: incepts.unwrap_or(bundle.inception).max(facts.made_at.minus(SLOW_CLOCKS)),
+            records: signed.records().count() as u64,
+            signed,
+            facts,
+            keys,
+        }
+    }
+
+    fn zone(&self) -> &Arc<Zone> {
+        self.signed.zone()
+    }
 }
 
 impl ZoneRuntime {
@@ -101,10 +141,15 @@ impl ZoneRuntime {
             source: ZoneFileWatch::default(),
             salt: Salt::new(&setup.state),
             conditions: Conditions::new(&setup.state),
+            state: ZoneState::new(&setup.state, &setup.name),
+            restoring: Restoring::default(),
+            state_retry: Retry::default(),
             made: None,
+            outdated: None,
             retry_at: None,
             alarmed: None,
             failure: LastMessage::default(),
+            salt_failure: LastMessage::default(),
             stepped: None,
             setup,
         }
@@ -144,12 +189,14 @@ impl ZoneRuntime {
     /// Does what is due at `now`, and gives the time of the next step that is known to be due. Files are only seen to change in
     /// a step, so step every second besides.
     pub fn step(&mut self, now: Timestamp) -> Timestamp {
-        let mut changed = self.skr.poll(&self.setup, now);
+        let mut changed = self.restore(now);
+        changed |= self.skr.poll(&self.setup, now);
         self.set_condition(ConditionId::SkrUnreadable, self.skr.unreadable().map(str::to_owned), now);
         changed |= self.poll_zone_file(now);
         self.set_condition(ConditionId::ZoneFileUnreadable, self.source.unreadable().map(str::to_owned), now);
         changed |= self.keys.poll(now);
         changed |= self.open_serial(now);
+        self.keep_again(now);
         // Time alone changes nothing between two times that are known; a clock that was set back may change everything.
         let (stepped, due) = self.stepped.replace((now, Timestamp::MAX)).unwrap_or((now, now));
         let alarm_is_due = self.alarmed.is_some_and(|at| at.plus(ALARM) <= now);
@@ -241,6 +288,9 @@ impl ZoneRuntime {
                     let more = warnings.total - LOGGED_WARNINGS;
                     tracing::warn!(zone = %self.setup.name, more, left_out = warnings.left_out, "the zone file has more warnings; sign-zone shows them");
                 }
+                if let Some(made) = self.made.as_ref().filter(|made| made.zone().has_content_of(&zone)) {
+                    self.source.adopt(made.zone());
+                }
             }
             // A condition of the zone, which tells it.
             Err(error) if error.is_unreadable_file() => {}
@@ -262,8 +312,11 @@ impl ZoneRuntime {
     /// stays as long as its signatures are valid: caches have it, and its keys must not be unpublished.
     fn bundle(&self, now: Timestamp) -> Option<(&Bundle, Timestamp)> {
         let InUse { generation, skr } = self.skr.in_use()?;
-        let in_use = self.made.as_ref().filter(|made| made.generation == *generation && made.bundle > now);
-        let kept = in_use.and_then(|made| skr.bundle_at(made.bundle)).filter(|bundle| is_valid(bundle, now));
+        let made = self.made.as_ref().map(|made| &made.facts);
+        let in_use = made.filter(|made| made.generation == *generation && made.bundle.inception > now);
+        let kept = in_use
+            .and_then(|made| skr.bundle_at(made.bundle.inception))
+            .filter(|bundle| is_valid(bundle, now));
         match kept {
             Some(bundle) => Some((bundle, bundle.inception)),
             None => skr.bundle_at(now).map(|bundle| (bundle, now)),
@@ -278,36 +331,22 @@ impl ZoneRuntime {
         };
         let generation = self.skr.in_use().map_or(0, |in_use| in_use.generation);
         let mut keys = self.keys.active(&bundle, key_time);
-        self.stand_in(&bundle, &mut keys);
-        let reason = self.reason(&zone, generation, &bundle, &keys, now);
-        let Some(reason) = reason else { return false };
-        match self.make(&zone, &bundle, &keys, now) {
-            Ok(signed) => {
+        self.stand_in(&bundle, &mut keys, now);
+        let denial = self.denial(now);
+        let wanted = Wanted { zone, generation, bundle, keys, denial };
+        let Some(reason) = self.reason(&wanted, now) else { return false };
+        let Wanted { bundle, .. } = &wanted;
+        match self.make(&wanted, now) {
+            Ok((signed, facts)) => {
                 tracing::info!(
                     zone = %self.setup.name, serial = signed.serial(), bundle = %bundle.inception.iso(), reason,
                     made = signed.signatures_made(), kept = signed.signatures_reused(), "the zone was signed"
                 );
                 self.failure = LastMessage::default();
-                let signed = Arc::new(signed);
-                self.served.publish(Arc::clone(&signed));
-                if let Some(written) = self.serial.as_mut().map(|serial| serial.served(signed.serial(), now))
-                {
-                    self.note_serial_written(written, now);
-                }
                 if signed.next_refresh() <= now {
                     self.retry_at = Some(now.plus(RETRY));
                 }
-                let incepts = bundle.signatures.iter().map(|s| s.incepts(now)).max();
-                self.made = Some(Made {
-                    at: now,
-                    valid_from: incepts.unwrap_or(bundle.inception).max(now.minus(SLOW_CLOCKS)),
-                    records: signed.records().count() as u64,
-                    signed,
-                    zone,
-                    generation,
-                    bundle: bundle.inception,
-                    keys,
-                });
+                self.publish(Made::new(signed, facts, wanted.keys), now);
             }
             Err(error) => {
                 if let MakeError::Sign(SigningError::Sign { tag, source }) = &error {
@@ -325,58 +364,81 @@ impl ZoneRuntime {
         true
     }
 
+    /// How the zone denies by its policy. Where the salt for it cannot be had, the version in use shows how; `None` when there is none.
+    fn denial(&mut self, now: Timestamp) -> Option<Denial> {
+        match self.salt.denial(self.setup.nsec3.as_ref()) {
+            Ok(denial) => Some(denial),
+            Err(error) => {
+                let message = format!("the NSEC3 salt of the zone cannot be read or written down: {error}");
+                if self.salt_failure.is_news(&message, now) {
+                    tracing::error!(zone = %self.setup.name, "{message}");
+                }
+                self.retry_at = Some(now.plus(RETRY));
+                self.made.as_ref().map(|made| made.facts.denial.clone())
+            }
+        }
+    }
+
     /// Lets keys that sign the version in use go on where an algorithm of the bundle has no active key (key files gone, or their
     /// times edited), as long as they are published: their signatures validate.
-    fn stand_in(&self, bundle: &Bundle, keys: &mut Vec<ZoneKey>) {
+    fn stand_in(&mut self, bundle: &Bundle, keys: &mut Vec<ZoneKey>, now: Timestamp) {
         let Some(made) = &self.made else { return };
         let published: Vec<Dnskey> = bundle.keys().collect();
-        for key in &made.keys {
-            let algorithm = key.dnskey.algorithm;
-            if published.contains(&key.dnskey) && !keys.iter().any(|k| k.dnskey.algorithm == algorithm) {
-                keys.push(key.clone());
+        for dnskey in made.facts.keys.iter().map(|key| &key.dnskey) {
+            let lacks = !keys.iter().any(|k| k.dnskey.algorithm == dnskey.algorithm);
+            if lacks && published.contains(dnskey) {
+                let known = made.keys.iter().find(|key| key.dnskey == *dnskey).cloned();
+                keys.extend(known.or_else(|| self.keys.pair(dnskey, now)));
             }
         }
     }
 
     /// Why a new version is due, if it is.
-    fn reason(
-        &self,
-        zone: &Arc<Zone>,
-        generation: u64,
-        bundle: &Bundle,
-        keys: &[ZoneKey],
-        now: Timestamp,
-    ) -> Option<&'static str> {
+    fn reason(&self, wanted: &Wanted, now: Timestamp) -> Option<&'static str> {
+        let Wanted { zone, generation, bundle, keys, denial } = wanted;
         let Some(made) = &self.made else { return Some("start") };
-        let same_keys = made.keys.len() == keys.len()
-            && keys.iter().all(|key| made.keys.iter().any(|other| other.dnskey == key.dnskey));
-        if !Arc::ptr_eq(&made.zone, zone) {
+        let Facts { keys: signed_by, bundle: served, .. } = &made.facts;
+        let same_keys = signed_by.len() == keys.len()
+            && keys.iter().all(|key| signed_by.iter().any(|other| other.dnskey == key.dnskey));
+        if !Arc::ptr_eq(made.zone(), zone) {
             Some("new zone file")
-        } else if (made.generation, made.bundle) != (generation, bundle.inception) {
+        } else if made.facts.generation != *generation || served.inception != bundle.inception {
             Some("new bundle")
+        } else if denial.as_ref() != Some(&made.facts.denial) {
+            Some("new denial of existence")
         } else if !same_keys {
             Some("new keys")
         } else if made.signed.next_refresh() <= now {
             Some("renewal")
-        } else if now < made.at.minus(SLOW_CLOCKS) {
+        } else if now < made.facts.made_at.minus(SLOW_CLOCKS) {
             Some("the clock went back")
         } else {
             None
         }
     }
 
-    /// Reserves the serial, signs under it, and checks.
-    fn make(
-        &mut self,
-        zone: &Arc<Zone>,
-        bundle: &Bundle,
-        keys: &[ZoneKey],
-        now: Timestamp,
-    ) -> Result<SignedZone, MakeError> {
-        let denial = self.salt.denial(self.setup.nsec3.as_ref()).map_err(MakeError::Salt)?;
+    /// Reserves the serial, signs under it, checks, and writes the version down.
+    fn make(&mut self, wanted: &Wanted, now: Timestamp) -> Result<(Arc<SignedZone>, Facts), MakeError> {
+        let Some(denial) = wanted.denial.clone() else { return Err(MakeError::NoSalt) };
         let policy = SigningPolicy { times: self.setup.times, denial };
-        let serial = self.take_serial(zone, now)?;
-        self.sign_and_check(zone, bundle, keys, &policy, serial, now)
+        let serial = self.take_serial(&wanted.zone, now)?;
+        let signed = Arc::new(self.sign_and_check(wanted, &policy, serial, now)?);
+        let bundle = &wanted.bundle;
+        let known = self.made.as_ref().map(|made| made.facts.published.as_slice());
+        let published = self.skr.in_use().map(|in_use| publications(known, &in_use.skr, bundle, now));
+        let facts = Facts {
+            serial,
+            made_at: now,
+            generation: wanted.generation,
+            bundle: bundle.clone(),
+            keys: signed.signing_keys().collect(),
+            published: published.unwrap_or_default(),
+            denial: policy.denial,
+            denial_digest: signed.denial_digest(),
+            made_at_apex: signed.made_at_apex(),
+        };
+        self.keep(&signed, &facts, now)?;
+        Ok((signed, facts))
     }
 
     /// The serial of the next version, reserved. Where it cannot be reserved, new content waits; what is served goes on to be signed
@@ -388,7 +450,7 @@ impl ZoneRuntime {
         let Err(error) = file.reserve(serial) else { return Ok(serial) };
         self.set_condition(ConditionId::SerialNotWritten, Some(error.to_string()), now);
         match &self.made {
-            Some(made) if Arc::ptr_eq(&made.zone, zone) => Ok(made.signed.serial()),
+            Some(made) if Arc::ptr_eq(made.zone(), zone) => Ok(made.signed.serial()),
             // After new settings nothing is made yet, and the version made by the old ones is served.
             _ if self.served.signed().is_some() => Err(MakeError::SerialNotWritten(error)),
             _ => Ok(serial),
@@ -401,14 +463,14 @@ impl ZoneRuntime {
 
     fn sign_and_check(
         &self,
-        zone: &Arc<Zone>,
-        bundle: &Bundle,
-        keys: &[ZoneKey],
+        Wanted { zone, bundle, keys, .. }: &Wanted,
         policy: &SigningPolicy,
         serial: u32,
         now: Timestamp,
     ) -> Result<SignedZone, MakeError> {
-        let previous = self.made.as_ref().map(|made| &*made.signed);
+        let served = self.served.signed();
+        let previous = self.made.as_ref().map(|made| &made.signed).or(served.as_ref());
+        let previous = previous.or(self.outdated.as_ref()).map(|signed| &**signed);
         let started = Instant::now();
         let signed = sign(zone, bundle, keys, policy, serial, previous, now);
         let mode = match &signed {
@@ -453,65 +515,11 @@ impl ZoneRuntime {
         }
     }
 
-    /// Sets the gauges, and says again and again what is wrong.
-    fn report(&mut self, now: Timestamp) {
-        let gauge = |family: &metrics::values::GaugeFamily, value: u64| {
-            family.with_label_values(&[&self.label]).set(value.cast_signed());
-        };
-        let metrics = &self.metrics;
-        let mut valid = false;
-        gauge(&metrics.signer_skr_generation, self.skr.in_use().map_or(0, |in_use| in_use.generation));
-        if let Some(made) = &self.made {
-            let (zsk, ksk) = (made.signed.earliest_zsk_expiration(), made.signed.earliest_ksk_expiration());
-            valid = made.valid_from <= now && now <= zsk && now <= ksk;
-            for (role, time) in [("zsk", zsk), ("ksk", ksk)] {
-                let family = &metrics.zone_rrsig_earliest_expiration_timestamp_seconds;
-                family.with_label_values(&[self.label.as_str(), role]).set(time.secs().cast_signed());
-            }
-            gauge(&metrics.zone_serial, made.signed.serial().into());
-            gauge(&metrics.zone_last_signed_timestamp_seconds, made.at.secs());
-            gauge(&metrics.zone_records, made.records);
-            gauge(&metrics.resign_next_timestamp_seconds, made.signed.next_refresh().secs());
-        }
-        self.served.set_validly_signed(valid);
-        gauge(&metrics.zone_signed, valid.into());
-        self.keys.report(now, metrics);
-        self.alarm(valid, now);
-    }
-
-    fn alarm(&mut self, valid: bool, now: Timestamp) {
-        if valid {
-            if self.alarmed.take().is_some() {
-                tracing::info!(zone = %self.setup.name, "the zone is validly signed again");
-            }
-            return;
-        }
-        if self.alarmed.is_some_and(|at| now >= at && now.since(at) < ALARM) {
-            return;
-        }
-        self.alarmed = Some(now);
-        let why = match (self.skr.in_use(), self.source.zone(), self.bundle(now)) {
-            (None, ..) => "no SKR is in use; have a ceremony's SKR accepted",
-            (_, None, _) => "the zone file does not read; mend it",
-            (.., None) => {
-                "the first bundle of the SKR is not in force yet; check the clock, or accept an SKR that covers now"
-            }
-            (.., Some((bundle, _))) if !is_valid(bundle, now) => {
-                "the coverage ran out: the KSK's signatures of the last bundle expired; accept a new SKR. \
-                 What is still valid is served, expired signatures are answered by SERVFAIL"
-            }
-            _ if self.serial.is_none() => {
-                "the SOA serial that was served last cannot be read; see the messages before"
-            }
-            _ => "its ZSKs cannot sign; see the messages before",
-        };
-        tracing::error!(zone = %self.setup.name, "the zone is not validly signed: {why}");
-    }
-
     /// The first time after `now` at which something is known to be due.
     fn next_step(&self, now: Timestamp) -> Timestamp {
         let mut times = vec![self.keys.next_event(now), self.retry_at];
         times.extend([self.skr.next_try(), self.source.next_try(now)]);
+        times.extend([self.restoring.next_try(), self.state_retry.at()]);
         times.extend([self.serial_retry.at(), self.serial.as_ref().and_then(SerialFile::next_try)]);
         if let Some(in_use) = self.skr.in_use() {
             times.push(in_use.skr.next_switch(now));
@@ -533,14 +541,18 @@ enum MakeError {
     Sign(#[from] SigningError),
     #[error("the check of the fresh signatures failed: {0}")]
     SelfCheck(#[from] CheckError),
-    #[error("the NSEC3 salt of the zone cannot be read or written down: {0}")]
-    Salt(io::Error),
+    #[error("the NSEC3 salt of the zone cannot be read or written down; see the message before")]
+    NoSalt,
     #[error("the SOA serial that was served last cannot be read")]
     SerialUnknown,
     #[error(
         "the SOA serial cannot be written down ({0}); the new content waits, so that no serial comes twice"
     )]
     SerialNotWritten(io::Error),
+    #[error(
+        "the version cannot be written down ({0}); it waits, so that nothing is served that a restart would lose"
+    )]
+    StateNotWritten(io::Error),
 }
 
 /// A message that is written when it begins or changes, and then once in [`ALARM`] seconds.

@@ -43,6 +43,11 @@ pub(super) fn from_bundle(zone: &Zone, bundle: &Bundle) -> Vec<ApexRrset> {
     bundle.rrsets().map(set).collect()
 }
 
+/// True for the types whose RRsets at the apex come from the bundle.
+pub(super) const fn is_of_bundle(rtype: Rtype) -> bool {
+    matches!(rtype, Rtype::DNSKEY | Rtype::CDS | Rtype::CDNSKEY)
+}
+
 /// What became of the RRsets that are made here.
 #[derive(Debug)]
 pub(super) struct Made(Tally);

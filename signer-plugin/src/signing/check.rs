@@ -195,7 +195,7 @@ impl SignedZone {
     }
 
     /// Every signature of an RRset must verify with a key of the DNSKEY RRset.
-    fn verify(&self, owner: &[u8], view: RrsetView<'_>) -> Result<(), CheckError> {
+    pub(super) fn verify(&self, owner: &[u8], view: RrsetView<'_>) -> Result<(), CheckError> {
         let dnskeys =
             self.apex.iter().filter(|set| set.rtype == Rtype::DNSKEY).flat_map(|set| Records(&set.data));
         let keys: Vec<Dnskey> = dnskeys.filter_map(Dnskey::from_rdata).collect();

@@ -24,9 +24,9 @@ pub(super) struct KeySlot {
     pub dnskey: Dnskey,
     pub tag: u16,
     /// Where its RRSIG begins in a slot: two octets of length, then the RDATA.
-    offset: usize,
+    pub offset: usize,
     /// Octets of its RRSIG RDATA.
-    len: usize,
+    pub len: usize,
 }
 
 /// The times of a signing, worked out from the policy. Seconds.

@@ -22,12 +22,14 @@ mod check;
 pub(crate) mod denial;
 mod make;
 mod output;
+mod stored;
 #[cfg(test)]
 mod tests;
 
 pub use check::CheckError;
 pub use denial::{Denial, Nsec3};
 pub use output::SignedRecord;
+pub(crate) use stored::{RestoreError, SigningKeyInfo, StoredApexRrset, StoredVersion};
 
 use std::sync::Arc;
 
@@ -154,54 +156,101 @@ pub fn sign(
     let keys = usable_keys(zone, bundle, keys)?;
     check_denial(zone, bundle, &policy.denial)?;
     let plan = make::Plan::new(&policy.times, now);
-    let soa = soa_with_serial(zone, serial);
-    let mut apex = apex::from_bundle(zone, bundle);
     let mut made = apex::Made::default();
+    let mut made_at_apex = Vec::new();
     if let Denial::Nsec3(nsec3) = &policy.denial {
         let set = ApexRrset::new(Rtype::NSEC3PARAM, apex::NSEC3PARAM_TTL, [nsec3.param_rdata()]);
-        apex.push(made.sign(set, zone, &keys, &plan, previous)?);
+        made_at_apex.push(made.sign(set, zone, &keys, &plan, previous)?);
     }
-    apex.sort_by_key(|set| set.rtype);
-    let negative_ttl = zone.negative_ttl();
-    let apex_types: Vec<Rtype> = apex.iter().map(|set| set.rtype).collect();
-    let chain = Chain::build(zone, &policy.denial, &apex_types)
+    let draft = Draft::new(zone, bundle, made_at_apex, &policy.denial, serial)
         .map_err(|Collision(first, second)| SigningError::HashCollision { first, second })?;
+    let maker = Maker::new(zone, &draft.soa, &draft.chain, draft.negative_ttl, &keys, &plan)?;
+    let (slots, tally) = maker.run(&draft.tasks, previous)?;
+    let slot_len = maker.slot_len();
+    let signatures = Signatures { keys: maker.into_keys(), slots, slot_len };
+    Ok(draft.finish(bundle, signatures, tally.and(made.tally()), plan.refresh, now))
+}
 
-    // Which RRsets are signed, in the order of their slots.
-    let mut slot_of = vec![None; zone.rrset_count()];
-    let mut tasks = Vec::with_capacity(zone.rrset_count() + chain.len());
-    for node in zone.node_ids().filter(|node| !zone.is_below_cut(*node)) {
-        for rrset in zone.rrsets_of(node) {
-            if !zone.is_cut(node) || zone.rrset(rrset).rtype == Rtype::DS {
-                slot_of[rrset.position()] = Some(SlotId::at(tasks.len()));
-                tasks.push(make::Task { node, subject: make::Subject::Rrset(rrset) });
+/// A version without the signatures in slots.
+struct Draft {
+    zone: Arc<Zone>,
+    serial: u32,
+    soa: Vec<u8>,
+    apex: Vec<ApexRrset>,
+    negative_ttl: u32,
+    chain: Chain,
+    slot_of: Vec<Option<SlotId>>,
+    chain_slot: SlotId,
+    /// What is signed, in the order of the slots.
+    tasks: Vec<make::Task>,
+}
+
+/// The signatures of a version that are in slots.
+struct Signatures {
+    keys: Vec<KeySlot>,
+    slots: Vec<u8>,
+    slot_len: usize,
+}
+
+impl Draft {
+    /// `made_at_apex` are the RRsets that the apex has beside the zone's own and those of the bundle, with their signatures.
+    fn new(
+        zone: &Arc<Zone>,
+        bundle: &Bundle,
+        made_at_apex: Vec<ApexRrset>,
+        denial: &Denial,
+        serial: u32,
+    ) -> Result<Self, Collision> {
+        let soa = soa_with_serial(zone, serial);
+        let mut apex = apex::from_bundle(zone, bundle);
+        apex.extend(made_at_apex);
+        apex.sort_by_key(|set| set.rtype);
+        let apex_types: Vec<Rtype> = apex.iter().map(|set| set.rtype).collect();
+        let chain = Chain::build(zone, denial, &apex_types)?;
+        let mut slot_of = vec![None; zone.rrset_count()];
+        let mut tasks = Vec::with_capacity(zone.rrset_count() + chain.len());
+        for node in zone.node_ids().filter(|node| !zone.is_below_cut(*node)) {
+            for rrset in zone.rrsets_of(node) {
+                if !zone.is_cut(node) || zone.rrset(rrset).rtype == Rtype::DS {
+                    slot_of[rrset.position()] = Some(SlotId::at(tasks.len()));
+                    tasks.push(make::Task { node, subject: make::Subject::Rrset(rrset) });
+                }
             }
         }
+        let chain_slot = SlotId::at(tasks.len());
+        let denials = chain.iter();
+        tasks.extend(denials.map(|(link, node)| make::Task { node, subject: make::Subject::Denial(link) }));
+        let (zone, negative_ttl) = (Arc::clone(zone), zone.negative_ttl());
+        Ok(Self { zone, serial, soa, apex, negative_ttl, chain, slot_of, chain_slot, tasks })
     }
-    let chain_slot = SlotId::at(tasks.len());
-    tasks.extend(chain.iter().map(|(link, node)| make::Task { node, subject: make::Subject::Denial(link) }));
 
-    let maker = Maker::new(zone, &soa, &chain, negative_ttl, &keys, &plan)?;
-    let (slots, tally) = maker.run(&tasks, previous)?;
-    let tally = tally.and(made.tally());
-    let earliest_ksk = bundle.signatures.iter().map(|s| s.expires(now)).min().unwrap_or(bundle.inception);
-    Ok(SignedZone {
-        zone: Arc::clone(zone),
-        serial,
-        slot_len: maker.slot_len(),
-        keys: maker.into_keys(),
-        slots,
-        slot_of,
-        chain_slot,
-        chain,
-        soa,
-        negative_ttl,
-        apex,
-        earliest_zsk: tally.earliest,
-        earliest_ksk,
-        next_refresh: tally.earliest.minus(u64::from(plan.refresh)),
-        tally,
-    })
+    fn finish(
+        self,
+        bundle: &Bundle,
+        signatures: Signatures,
+        tally: make::Tally,
+        refresh: u32,
+        now: Timestamp,
+    ) -> SignedZone {
+        let earliest_ksk = bundle.signatures.iter().map(|s| s.expires(now)).min().unwrap_or(bundle.inception);
+        SignedZone {
+            zone: self.zone,
+            serial: self.serial,
+            keys: signatures.keys,
+            slots: signatures.slots,
+            slot_len: signatures.slot_len,
+            slot_of: self.slot_of,
+            chain_slot: self.chain_slot,
+            chain: self.chain,
+            soa: self.soa,
+            negative_ttl: self.negative_ttl,
+            apex: self.apex,
+            earliest_zsk: tally.earliest,
+            earliest_ksk,
+            next_refresh: tally.earliest.minus(u64::from(refresh)),
+            tally,
+        }
+    }
 }
 
 /// Refuses NSEC3 where it cannot be.

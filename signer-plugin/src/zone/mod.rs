@@ -162,6 +162,25 @@ impl Zone {
         self.rrsets.len()
     }
 
+    /// True when both have the same names, spelled alike, with the same records and TTLs.
+    pub(crate) fn has_content_of(&self, other: &Self) -> bool {
+        let rrset = |zone: &Self, id: RrsetId| {
+            let entry = zone.rrset(id);
+            (entry.rtype, entry.ttl, entry.len)
+        };
+        self.origin == other.origin
+            && self.nodes.len() == other.nodes.len()
+            && self.rrsets.len() == other.rrsets.len()
+            && self.node_ids().all(|id| {
+                self.owner(id) == other.owner(id)
+                    && self.rrset_range(id) == other.rrset_range(id)
+                    && self.rrsets_of(id).all(|id| {
+                        rrset(self, id) == rrset(other, id)
+                            && self.data(self.rrset(id)) == other.data(other.rrset(id))
+                    })
+            })
+    }
+
     /// TTL of negative answers and NSEC records: the lesser of SOA TTL and SOA MINIMUM (RFC 2308 section 3, RFC 9077).
     pub(crate) fn negative_ttl(&self) -> u32 {
         let (_, soa) = self.soa();

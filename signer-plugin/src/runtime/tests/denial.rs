@@ -57,7 +57,8 @@ fn each_change_of_denial_comes_with_one_version_and_a_salt_outlives_restarts() {
                 salts.push(salt.to_vec());
             }
         }
-        assert!(serial(&zone) > last, "step {step}: {} after {last}", serial(&zone));
+        // The fifth has the settings of the fourth: there is nothing to do.
+        assert_eq!(serial(&zone) > last, step != 4, "step {step}: {} after {last}", serial(&zone));
         last = serial(&zone);
     }
     let lengths: Vec<usize> = salts.iter().map(Vec::len).collect();

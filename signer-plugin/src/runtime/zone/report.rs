@@ -1,0 +1,62 @@
+//! What a zone shows of itself: gauges, and messages that come again as long as something is wrong.
+
+use keystore::time::Timestamp;
+
+use super::{ALARM, ZoneRuntime, is_valid};
+
+impl ZoneRuntime {
+    /// Sets the gauges, and says again and again what is wrong.
+    pub(super) fn report(&mut self, now: Timestamp) {
+        let gauge = |family: &metrics::values::GaugeFamily, value: u64| {
+            family.with_label_values(&[&self.label]).set(value.cast_signed());
+        };
+        let metrics = &self.metrics;
+        let mut valid = false;
+        gauge(&metrics.signer_skr_generation, self.skr.in_use().map_or(0, |in_use| in_use.generation));
+        if let Some(made) = &self.made {
+            let (zsk, ksk) = (made.signed.earliest_zsk_expiration(), made.signed.earliest_ksk_expiration());
+            valid = made.valid_from <= now && now <= zsk && now <= ksk;
+            for (role, time) in [("zsk", zsk), ("ksk", ksk)] {
+                let family = &metrics.zone_rrsig_earliest_expiration_timestamp_seconds;
+                family.with_label_values(&[self.label.as_str(), role]).set(time.secs().cast_signed());
+            }
+            gauge(&metrics.zone_serial, made.signed.serial().into());
+            gauge(&metrics.zone_last_signed_timestamp_seconds, made.facts.made_at.secs());
+            gauge(&metrics.zone_records, made.records);
+            gauge(&metrics.resign_next_timestamp_seconds, made.signed.next_refresh().secs());
+        }
+        self.served.set_validly_signed(valid);
+        gauge(&metrics.zone_signed, valid.into());
+        self.keys.report(now, metrics);
+        self.alarm(valid, now);
+    }
+
+    fn alarm(&mut self, valid: bool, now: Timestamp) {
+        if valid {
+            if self.alarmed.take().is_some() {
+                tracing::info!(zone = %self.setup.name, "the zone is validly signed again");
+            }
+            return;
+        }
+        if self.alarmed.is_some_and(|at| now >= at && now.since(at) < ALARM) {
+            return;
+        }
+        self.alarmed = Some(now);
+        let why = match (self.skr.in_use(), self.source.zone(), self.bundle(now)) {
+            (None, ..) => "no SKR is in use; have a ceremony's SKR accepted",
+            (_, None, _) => "the zone file does not read; mend it",
+            (.., None) => {
+                "the first bundle of the SKR is not in force yet; check the clock, or accept an SKR that covers now"
+            }
+            (.., Some((bundle, _))) if !is_valid(bundle, now) => {
+                "the coverage ran out: the KSK's signatures of the last bundle expired; accept a new SKR. \
+                 What is still valid is served, expired signatures are answered by SERVFAIL"
+            }
+            _ if self.serial.is_none() => {
+                "the SOA serial that was served last cannot be read; see the messages before"
+            }
+            _ => "its ZSKs cannot sign; see the messages before",
+        };
+        tracing::error!(zone = %self.setup.name, "the zone is not validly signed: {why}");
+    }
+}

@@ -1,0 +1,269 @@
+//! The signed version of a zone on disk: what was served is there after a restart, before the zone file is read again.
+//!
+//! ```text
+//! zones/ZONE/version    the snapshot of a version: records, signatures, bundle, keys          replaced whole
+//! zones/ZONE/changes    versions since then that only have other signatures, serials, bundles  appended to
+//! zones/ZONE/damaged-TIME/   what could not be used, at most [`DAMAGED_KEPT`] of them
+//! ```
+//! **Order.** A version is durable here before it is served. A version that could not be written whole was never served.
+//!
+//! **What is found at a start.** The snapshot and each complete version of the journal behind it. A journal that ends within a version
+//! was being written when the process or the host died. Anything else that does not fit (a checksum, another format, another zone) is
+//! damage: both files are set aside, and the zone is signed anew from its file. The SOA serial is kept apart, so it does not go back.
+//!
+//! Nothing here is secret: it is what the zone serves.
+
+mod codec;
+mod facts;
+mod journal;
+mod sections;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use facts::{Facts, Publication};
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use keystore::dns::Name;
+use keystore::durable;
+use keystore::open::{self, Links};
+use keystore::time::Timestamp;
+
+use crate::rules::RecordProblem;
+use crate::signing::{RestoreError, SignedZone};
+use journal::{Found, JournalEnd, Patch};
+use sections::SectionError;
+use snapshot::SnapshotId;
+
+/// Version of the format of both files.
+const FORMAT: u16 = 1;
+/// Name of the snapshot in the zone's state folder.
+pub(crate) const VERSION: &str = "version";
+/// Name of the journal.
+pub(crate) const CHANGES: &str = "changes";
+const DAMAGED: &str = "damaged-";
+/// Folders with damaged state that are kept, the newest ones.
+const DAMAGED_KEPT: usize = 3;
+/// A snapshot of fewer octets is written anew for each version: the journal would save nothing.
+const SMALL: u64 = 256 << 10;
+/// Most versions in a journal; the next one is a snapshot.
+const MOST_VERSIONS: usize = 10_000;
+
+/// Why the state of a zone cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    /// It may be readable at another try.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        path: PathBuf,
+        /// Error of the call that opened or read it.
+        source: io::Error,
+    },
+    /// It will never be.
+    #[error("{path}, behind octet {at}: {damage}", path = path.display())]
+    Damaged { path: PathBuf, at: u64, damage: Damage },
+}
+
+/// What is wrong with a file of the state.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Damage {
+    /// Its sections.
+    #[error(transparent)]
+    Section(#[from] SectionError),
+    /// It is of another zone.
+    #[error("it is the state of the zone {0}")]
+    OtherZone(Name),
+    /// Something is missing, or stands at a place where it must not.
+    #[error("a section is missing or stands at a wrong place")]
+    Order,
+    /// A value is outside of what it can be.
+    #[error("a section does not have the values that it should")]
+    Field,
+    /// Its records are no zone.
+    #[error("its records are no zone: {0}")]
+    Record(#[from] RecordProblem),
+    /// Its parts do not fit together.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// It is no regular file.
+    #[error("it is no regular file")]
+    NotRegular,
+}
+
+/// The files of one zone.
+#[derive(Debug)]
+pub(crate) struct ZoneState {
+    folder: PathBuf,
+    zone: Name,
+    /// What the files hold; `None` when that is not known, and the next version is written as a snapshot.
+    held: Option<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    signed: Arc<SignedZone>,
+    snapshot: SnapshotId,
+    /// Octets of the snapshot.
+    len: u64,
+    /// `None` when there is no journal yet.
+    journal: Option<JournalEnd>,
+}
+
+/// A version that was found on disk.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub signed: Arc<SignedZone>,
+    pub facts: Facts,
+}
+
+impl ZoneState {
+    /// The state of `zone` in `folder`; nothing is read yet.
+    pub fn new(folder: &Path, zone: &Name) -> Self {
+        Self { folder: folder.to_owned(), zone: zone.clone(), held: None }
+    }
+
+    /// Reads the last version that is there; `None` when there is none. `refresh` is the remaining validity in seconds at which
+    /// signatures are renewed.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or is damaged; nothing is changed on disk then, see [`Self::set_aside`].
+    pub fn load(&mut self, refresh: u32, now: Timestamp) -> Result<Option<Loaded>, StateError> {
+        self.held = None;
+        for name in [VERSION, CHANGES] {
+            // What a process that died left; the folder may be missing.
+            let _ = durable::sweep_temps_of(&self.folder.join(name));
+        }
+        let path = self.folder.join(VERSION);
+        let Some(file) = open(&path)? else { return Ok(None) };
+        let mut snapshot = snapshot::read(file, &self.zone).map_err(|e| error_at(&path, e))?;
+        let changes = self.folder.join(CHANGES);
+        let found = match open(&changes)? {
+            None => Found::Stale,
+            Some(file) => {
+                let (id, facts, slots) = (&snapshot.id, &mut snapshot.facts, &mut snapshot.slots);
+                journal::replay(file, id, &self.zone, facts, slots).map_err(|e| error_at(&changes, e))?
+            }
+        };
+        let facts = snapshot.facts;
+        let restored = SignedZone::restore(&snapshot.zone, &facts.stored(), snapshot.slots, refresh, now);
+        let signed = Arc::new(restored.map_err(|error| error_at(&path, (error.into(), 0)))?);
+        // A journal that was cut is not appended to: the next version is a snapshot.
+        let journal = match found {
+            Found::Stale => Some(None),
+            Found::Whole(end) => Some(Some(end)),
+            Found::Cut => {
+                tracing::info!(zone = %self.zone, file = %changes.display(), "its last version was not written whole, and so was never served");
+                None
+            }
+        };
+        self.held = journal.map(|journal| Held {
+            signed: Arc::clone(&signed),
+            snapshot: snapshot.id,
+            len: snapshot.len,
+            journal,
+        });
+        Ok(Some(Loaded { signed, facts }))
+    }
+
+    /// Writes a version down; when this returns `Ok` it outlives a loss of power, and may be served.
+    pub fn save(&mut self, signed: &Arc<SignedZone>, facts: &Facts) -> io::Result<()> {
+        // Whatever fails, the next version is a snapshot: a file whose write failed is not appended to.
+        let held = self.held.take();
+        if let Some(held) = held
+            && let Some(patch) = held.patch_for(signed)
+        {
+            let (octets, end) = self.encode(&held, &patch, signed, facts)?;
+            match held.journal {
+                Some(before) => durable::append(&self.folder.join(CHANGES), before.len, &octets)?,
+                None => durable::write(&self.folder.join(CHANGES), &octets, 0o600)?,
+            }
+            self.held = Some(Held { signed: Arc::clone(signed), journal: Some(end), ..held });
+            return Ok(());
+        }
+        if !self.folder.is_dir() {
+            durable::create_dir_durable(&self.folder, 0o700)?;
+        }
+        let mut written = None;
+        durable::write_with(&self.folder.join(VERSION), 0o600, |file| {
+            written = Some(snapshot::write(signed, facts, file)?);
+            Ok(())
+        })?;
+        self.held =
+            written.map(|(snapshot, len)| Held { signed: Arc::clone(signed), snapshot, len, journal: None });
+        Ok(())
+    }
+
+    fn encode(
+        &self,
+        held: &Held,
+        patch: &Patch,
+        signed: &SignedZone,
+        facts: &Facts,
+    ) -> io::Result<(Vec<u8>, JournalEnd)> {
+        match &held.journal {
+            Some(end) => journal::encode(end, patch, signed, facts),
+            None => {
+                let (mut octets, end) = journal::begin(&held.snapshot)?;
+                let (version, end) = journal::encode(&end, patch, signed, facts)?;
+                octets.extend_from_slice(&version);
+                Ok((octets, end))
+            }
+        }
+    }
+
+    /// Moves the files to a folder `damaged-TIME` beside them, and gives its path. The newest [`DAMAGED_KEPT`] such folders stay.
+    pub fn set_aside(&mut self, now: Timestamp) -> io::Result<PathBuf> {
+        self.held = None;
+        let folder = self.folder.join(format!("{DAMAGED}{:020}", now.secs()));
+        durable::create_dir_durable(&folder, 0o700)?;
+        for name in [VERSION, CHANGES] {
+            match durable::rename(&self.folder.join(name), &folder.join(name)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        let mut kept: Vec<PathBuf> = std::fs::read_dir(&self.folder)?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(DAMAGED)))
+            .collect();
+        kept.sort_unstable();
+        for old in kept.iter().rev().skip(DAMAGED_KEPT) {
+            std::fs::remove_dir_all(old)?;
+        }
+        Ok(folder)
+    }
+}
+
+impl Held {
+    /// The difference to `signed`, when it is to be appended to the journal; `None` when a snapshot is to be written.
+    fn patch_for(&self, signed: &SignedZone) -> Option<Patch> {
+        if self.len < SMALL || self.journal.is_some_and(|journal| journal.versions >= MOST_VERSIONS) {
+            return None;
+        }
+        let patch = Patch::between(&self.signed, signed)?;
+        let octets = self.journal.map_or(0, |journal| journal.len) + patch.octets();
+        (octets <= self.len / 2).then_some(patch)
+    }
+}
+
+/// Opens a file of the state; `None` when it is not there.
+fn open(path: &Path) -> Result<Option<File>, StateError> {
+    match open::for_reading(path, Links::Refuse) {
+        Ok((file, _)) => Ok(Some(file)),
+        Err(open::OpenError::Io(source)) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(open::OpenError::Io(source)) => Err(StateError::Io { path: path.to_owned(), source }),
+        Err(_) => Err(error_at(path, (Damage::NotRegular, 0))),
+    }
+}
+
+fn error_at(path: &Path, (damage, at): (Damage, u64)) -> StateError {
+    let path = path.to_owned();
+    match damage {
+        Damage::Section(SectionError::Io(source)) => StateError::Io { path, source },
+        damage => StateError::Damaged { path, at, damage },
+    }
+}
