@@ -446,7 +446,7 @@ mod tests {
         fs::create_dir(dir.path().join(".folder.123456.tmp")).unwrap();
         symlink("current", dir.path().join(".link.123456.tmp")).unwrap();
         fs::write(dir.path().join(".current.aB3456.tmp"), "half").unwrap();
-        let live = Temp::create(&dir.path().join("live"), b"whole", 0o600).unwrap();
+        let live = Temp::create(&dir.path().join("live"), 0o600, |out| out.write_all(b"whole")).unwrap();
         assert!(is_temp_name(live.path.file_name().unwrap()));
         assert_eq!(sweep_temps(dir.path()).unwrap(), 1);
         assert!(live.path.exists(), "the temp file of a live writer stays");

@@ -1,33 +1,16 @@
 //! A process that has no descriptor left for a while: nothing that failed then stays failed. A file of its own, since the limit is that of
 //! the whole process.
 
+mod common;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use keystore::crypto::PrivateKey;
-use keystore::dns::{Name, Rtype};
-use keystore::exchange::testing::{SkrBuilder, TestKey};
-use keystore::keys::{KeyFile, Timing};
+use common::{Host, start, www};
+use keystore::durable;
 use keystore::time::Timestamp;
-use keystore::{durable, store};
 use metrics::Metrics;
-use offline_ksk_signer::hosted::{Responder, Transport};
-use offline_ksk_signer::reply::Reply;
-use offline_ksk_signer::rules::ZoneRules;
-use offline_ksk_signer::runtime::{ConditionId, SignerZone, ZoneRuntime, ZoneSetup};
-use offline_ksk_signer::signing::SigningTimes;
+use offline_ksk_signer::runtime::{ConditionId, ZoneRuntime};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-const DAY: u32 = 86_400;
-
-fn start() -> Timestamp {
-    Timestamp::parse_stamp("20270101000000").expect("a time")
-}
-
-fn zone_name() -> Name {
-    Name::parse("example").expect("a name")
-}
 
 /// Runs `during` while the process can open no file.
 fn without_descriptors<T>(during: impl FnOnce() -> T) -> T {
@@ -37,66 +20,6 @@ fn without_descriptors<T>(during: impl FnOnce() -> T) -> T {
     let result = during();
     setrlimit(Resource::Nofile, Rlimit { current, maximum }).expect("raise the limit again");
     result
-}
-
-struct Host {
-    dir: tempfile::TempDir,
-}
-
-impl Host {
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn write_zone(&self, address: &str) {
-        let text = format!(
-            "$TTL 300\n@ SOA ns admin 1 7200 900 1209600 300\n@ NS ns\nns A 192.0.2.1\nwww A {address}\n"
-        );
-        durable::write(&self.path("zone"), text.as_bytes(), 0o600).expect("write the zone file");
-    }
-
-    fn add_zsk(&self, seed: u8) {
-        let timing = Timing { publish: Some(start()), activate: Some(start()), ..Timing::default() };
-        let dnskey = TestKey::zsk(seed).dnskey;
-        let key =
-            KeyFile { zone: zone_name(), ttl: 3600, dnskey, timing, state: None, dir: self.path("keys") };
-        key.write(&PrivateKey::Raw(vec![seed; 32])).expect("write the key");
-    }
-
-    fn accept(&self, generation: u64, bundles: u64) {
-        let text = SkrBuilder::new("example.", start()).bundles(bundles).text();
-        let write =
-            |path: &Path, text: &str| durable::write(path, text.as_bytes(), 0o600).expect("write the store");
-        write(&self.path(&format!("accepted/example./{generation}.skr")), &text);
-        let current = store::format_current(generation, &store::digest(text.as_bytes()));
-        write(&self.path("accepted/example./current"), &current);
-    }
-
-    fn zone(&self, metrics: &Metrics) -> ZoneRuntime {
-        let setup = ZoneSetup {
-            name: zone_name(),
-            file: self.path("zone"),
-            key_directory: self.path("keys"),
-            accepted: self.path("accepted"),
-            state: self.path("zones/example."),
-            anchors: SkrBuilder::new("example.", start()).anchors(),
-            times: SigningTimes { validity: 14 * DAY, refresh: 5 * DAY, jitter: DAY / 2 },
-            nsec3: None,
-            rules: ZoneRules::default(),
-        };
-        let served = SignerZone::new(zone_name(), metrics, Arc::new(start));
-        ZoneRuntime::new(setup, metrics.clone(), Arc::new(served))
-    }
-}
-
-/// RCODE, and the last octet of the address of `www`.
-fn www(zone: &ZoneRuntime) -> (u16, Option<u8>) {
-    let name = Name::parse("www.example").expect("a name");
-    let query = [&[0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], name.as_wire(), &[0, 1, 0, 1]].concat();
-    let mut out = Vec::new();
-    zone.served().respond(&query, Transport::Stream, 1232, &mut out);
-    let reply = Reply::read(&out).expect("an answer");
-    (reply.rcode(), reply.answers.iter().find(|rr| rr.rtype == Rtype::A).map(|rr| rr.rdata[3]))
 }
 
 /// Steps until `wanted`; gives the number of seconds that it took.
@@ -113,13 +36,8 @@ fn recovers(zone: &mut ZoneRuntime, now: &mut Timestamp, wanted: impl Fn(&ZoneRu
 
 #[test]
 fn kind_06_a_process_without_descriptors_for_a_while_recovers_by_itself() {
-    let host = Host { dir: tempfile::tempdir().expect("a folder") };
-    for folder in ["keys", "accepted/example."] {
-        fs::create_dir_all(host.path(folder)).expect("a folder");
-    }
-    host.write_zone("192.0.2.2");
-    host.add_zsk(2);
-    host.accept(1, 3);
+    let dir = tempfile::tempdir().expect("a folder");
+    let host = Host::new(dir.path());
     let metrics = Metrics::new().expect("families");
     // The serial of an earlier process is higher than that of the zone file.
     durable::create_dir_durable(&host.path("zones/example."), 0o700).expect("a folder");
@@ -153,7 +71,7 @@ fn kind_06_a_process_without_descriptors_for_a_while_recovers_by_itself() {
     // A zone file, a generation, and key files that change meanwhile: what was served stays, and all is followed afterwards.
     type Change = fn(&Host);
     let changes: [(Change, ConditionId); 3] = [
-        (|host| host.write_zone("192.0.2.3"), ConditionId::ZoneFileUnreadable),
+        (|host| host.write_zone(3), ConditionId::ZoneFileUnreadable),
         (|host| host.accept(2, 4), ConditionId::SkrUnreadable),
         (|host| host.add_zsk(3), ConditionId::KeysUnreadable),
     ];

@@ -133,10 +133,8 @@ impl ZoneState {
     /// When a file cannot be read, or is damaged; nothing is changed on disk then, see [`Self::set_aside`].
     pub fn load(&mut self, refresh: u32, now: Timestamp) -> Result<Option<Loaded>, StateError> {
         self.held = None;
-        for name in [VERSION, CHANGES] {
-            // What a process that died left; the folder may be missing.
-            let _ = durable::sweep_temps_of(&self.folder.join(name));
-        }
+        // What a process that died left; the folder may be missing, and what cannot be removed does no harm.
+        let _ = durable::sweep_temps(&self.folder);
         let path = self.folder.join(VERSION);
         let Some(file) = open(&path)? else { return Ok(None) };
         let mut snapshot = snapshot::read(file, &self.zone).map_err(|e| error_at(&path, e))?;

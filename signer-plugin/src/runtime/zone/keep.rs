@@ -9,20 +9,15 @@ use crate::signing::SignedZone;
 use crate::state::{Loaded, StateError};
 
 /// Whether the version on disk is still to be read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) enum Restoring {
     /// It was not tried yet.
+    #[default]
     Pending,
     /// It could not be read and is tried again, as long as nothing else was made.
     Waits(Retry),
     /// It was read, or there was none that can be used.
     Done,
-}
-
-impl Default for Restoring {
-    fn default() -> Self {
-        Self::Pending
-    }
 }
 
 impl Restoring {
