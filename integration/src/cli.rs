@@ -78,6 +78,9 @@ enum Command {
 /// Runs the program on the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = keystore::crypto::pkcs11::module_process() {
+        return code;
+    }
     if let Err(error) = keystore::dumps::forbid() {
         eprintln!(
             "offline-ksk: warning: core dumps of this process, which may hold a private key, stay on: {error}"

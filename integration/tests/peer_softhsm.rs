@@ -515,6 +515,7 @@ fn the_pin_is_asked_for() {
     assert!(said.contains("token `ksk` needs a PIN") && said.contains("pin-source=FILE"), "{said}");
 
     // script(1) gives it one.
+    a_stop_at_the_prompt_shows_the_terminal_as_it_was(&c);
     for (pin, good) in [("wrong-4711", false), (PIN, true)] {
         let ours = c.command("ksk", &["-o", "keygen"]);
         let line: Vec<String> = std::iter::once(ours.get_program())
@@ -547,4 +548,47 @@ fn the_pin_is_asked_for() {
         assert_eq!(shown.contains("the PIN is wrong"), !good, "{shown}");
     }
     assert_eq!(c.objects(), 2);
+}
+
+/// Ctrl-Z at the prompt gives the shell its echo back, `fg` takes it away again, and so does Ctrl-C for good.
+fn a_stop_at_the_prompt_shows_the_terminal_as_it_was(c: &Ceremony) {
+    let ours = c.command("ksk", &["-o", "keygen"]);
+    let words: Vec<String> = std::iter::once(ours.get_program())
+        .chain(ours.get_args())
+        .map(|word| format!("'{}'", word.to_string_lossy()))
+        .collect();
+    // A shell with jobs, as a person has it.
+    let line = format!(
+        "set -m\ntrap : INT\n{}\necho \"stopped $?:\" $(stty | grep -o -- '-echo$')\nfg >/dev/null\necho \"ended $?:\" $(stty | grep -o -- '-echo$')",
+        words.join(" ")
+    );
+    fs::write(c.path("jobs"), line).expect("write");
+    let mut script = Command::new("script");
+    script.args(["-qec", "bash ./jobs", "/dev/null"]).current_dir(c.temp.path());
+    script.envs(ours.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("run script");
+    let (mut input, mut out) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+    let mut shown = Vec::new();
+    let mut until = |end: &str| {
+        let mut octet = [0];
+        while !String::from_utf8_lossy(&shown).ends_with(end) {
+            let read = out.read(&mut octet).expect("read");
+            assert_eq!(read, 1, "no `{end}`: {}", String::from_utf8_lossy(&shown));
+            shown.push(octet[0]);
+        }
+    };
+    until("): ");
+    input.write_all(&[0x1a]).expect("Ctrl-Z");
+    until("stopped 147:");
+    until("\n");
+    // The question stands there again.
+    until("): ");
+    input.write_all(&[0x03]).expect("Ctrl-C");
+    until("ended 130:");
+    until("\n");
+    drop(input);
+    let _ = child.wait();
+    let shown = String::from_utf8_lossy(&shown);
+    assert!(!shown.contains("stopped 147: -echo") && !shown.contains("ended 130: -echo"), "{shown}");
+    assert_eq!(c.objects(), 0);
 }

@@ -8,12 +8,15 @@ use offline_ksk_ksr_gen::cli::{self, Env};
 mod pin_prompt;
 
 fn main() -> ExitCode {
+    if let Some(code) = keystore::crypto::pkcs11::module_process() {
+        return code;
+    }
     if let Err(error) = keystore::dumps::forbid() {
         eprintln!(
             "ksr-gen: warning: core dumps of this process, which may hold a private key, stay on: {error}"
         );
     }
-    keystore::crypto::pkcs11::set_prompt(pin_prompt::ask);
+    keystore::crypto::pkcs11::set_prompt(pin_prompt::ask, pin_prompt::tell_of_keypad);
     let stderr = io::stderr();
     let terminal = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut env = Env {

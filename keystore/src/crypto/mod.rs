@@ -16,7 +16,7 @@ pub use public_key::check_public_key;
 use std::fmt;
 
 /// A DNSSEC algorithm number (IANA registry "DNS Security Algorithm Numbers").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Algorithm(pub u8);
 
 impl Algorithm {

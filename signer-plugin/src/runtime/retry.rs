@@ -3,9 +3,9 @@
 use keystore::time::Timestamp;
 
 /// Longest time between two tries, in seconds.
-const LONGEST: u64 = 60;
+const LONGEST: u64 = 15;
 
-/// Tries that double their distance from one second to a minute.
+/// Tries that double their distance from one second to a quarter of a minute.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Retry {
     failures: u32,
@@ -45,7 +45,7 @@ mod tests {
         let mut retry = Retry::default();
         let mut now = Timestamp::from_secs(1_000_000);
         assert!(!retry.is_due(now) && retry.at().is_none());
-        for delay in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
+        for delay in [1, 2, 4, 8, 15, 15, 15] {
             retry.failed(now);
             assert!(!retry.is_due(now.plus(delay - 1)), "{delay}");
             now = now.plus(delay);

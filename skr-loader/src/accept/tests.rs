@@ -89,7 +89,7 @@ fn skr_gap_towards_what_is_in_force() {
 
 fn check_keys(builder: &SkrBuilder, dir: &std::path::Path, now: Timestamp) -> Vec<Finding> {
     let keys = find(dir, &zone()).unwrap();
-    let why_not = |file: &KeyFile| Some((file.dnskey.clone(), file.load_private().err()?.to_string()));
+    let why_not = |file: &KeyFile| Some((file.dnskey.clone(), file.check_private().err()?.to_string()));
     let unusable: Vec<_> = keys.keys.iter().filter_map(why_not).collect();
     let context = Context { keys: Some(&keys), unusable: &unusable, ..Context::default() };
     check(&verified(builder, now), &[0; 32], &context, now)

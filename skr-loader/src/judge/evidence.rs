@@ -116,8 +116,8 @@ fn unusable(
     let may_be_read = |file: &&KeyFile| !file.dnskey.is_ksk() && !keys.sealed.contains(&file.dnskey);
     let mut unusable = Vec::new();
     for file in keys.keys.iter().filter(|file| is_wanted(&file.dnskey)).filter(may_be_read) {
-        match file.load_private() {
-            Ok(_) => {}
+        match file.check_private() {
+            Ok(()) => {}
             Err(error) if may_pass(&error) => return Err(EvidenceError::Keys(error)),
             Err(error) => unusable.push((file.dnskey.clone(), error.to_string())),
         }

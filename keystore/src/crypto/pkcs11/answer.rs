@@ -31,8 +31,10 @@ impl<S: RawSigner> Verified<S> {
 
     fn signature(&self, data: &[u8], what: &'static str) -> Result<Vec<u8>, TokenError> {
         let signature = self.signer.sign(data)?;
-        verify(self.algorithm, &self.public_key, data, &signature)
-            .map_err(|_| TokenError::BadAnswer { token: self.signer.token().to_owned(), what })?;
+        verify(self.algorithm, &self.public_key, data, &signature).map_err(|_| TokenError::BadAnswer {
+            token: self.signer.token().to_owned(),
+            what: what.into(),
+        })?;
         Ok(signature)
     }
 }

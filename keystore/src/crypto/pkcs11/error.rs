@@ -1,12 +1,15 @@
 //! What goes wrong between us and a token.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
 
 use super::UriError;
 use crate::crypto::Algorithm;
 
 /// Why a token did not do what was asked. No variant holds a PIN.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TokenError {
     /// The feature `pkcs11` is off.
@@ -16,6 +19,7 @@ pub enum TokenError {
     NotBuilt,
     /// The URI does not read.
     #[error("PKCS#11 URI: {0}")]
+    #[serde(skip)]
     Uri(#[from] UriError),
     /// The URI of a key store names a key.
     #[error("PKCS#11 URI of a key store: it names a token, not a key; leave out object and id")]
@@ -58,7 +62,7 @@ pub enum TokenError {
         /// The file.
         path: PathBuf,
         /// Why, and what to do.
-        what: &'static str,
+        what: Cow<'static, str>,
     },
     /// The file of `pin-source` cannot be read.
     #[error("PIN file {}: {source}", path.display())]
@@ -66,6 +70,7 @@ pub enum TokenError {
         /// The file.
         path: PathBuf,
         /// Error of the system call that failed.
+        #[serde(with = "io_error")]
         source: std::io::Error,
     },
     /// Nobody can be asked.
@@ -84,6 +89,7 @@ pub enum TokenError {
         /// Its label.
         token: String,
         /// Error of the system call that failed.
+        #[serde(with = "io_error")]
         source: std::io::Error,
     },
     /// Wrong PIN.
@@ -126,7 +132,7 @@ pub enum TokenError {
         /// Its label.
         token: String,
         /// Kind of key.
-        kind: &'static str,
+        kind: Cow<'static, str>,
         /// The URI.
         wanted: String,
     },
@@ -136,7 +142,7 @@ pub enum TokenError {
         /// Its label.
         token: String,
         /// Kind of key.
-        kind: &'static str,
+        kind: Cow<'static, str>,
         /// The URI.
         wanted: String,
         /// How many.
@@ -158,7 +164,7 @@ pub enum TokenError {
         /// Its label.
         token: String,
         /// PKCS#11 name.
-        mechanism: &'static str,
+        mechanism: Cow<'static, str>,
         /// The algorithm.
         algorithm: Algorithm,
     },
@@ -177,7 +183,7 @@ pub enum TokenError {
         /// Its label.
         token: String,
         /// What is wrong with it.
-        what: &'static str,
+        what: Cow<'static, str>,
     },
     /// It is gone.
     #[error("token `{token}` is gone or was reset while in use ({code}); connect it and begin again")]
@@ -187,13 +193,52 @@ pub enum TokenError {
         /// Function and return value of PKCS#11.
         code: String,
     },
+    /// Its process does not start.
+    #[error("PKCS#11 module {}: its process does not start: {source}", module.display())]
+    Process {
+        /// The library.
+        module: PathBuf,
+        /// Error of the system call that failed.
+        #[serde(with = "io_error")]
+        source: std::io::Error,
+    },
+    /// It did not answer in time.
+    #[error(
+        "PKCS#11 module {}: no answer within {seconds} s to {doing}; its process was ended, and is started again at the next try", module.display()
+    )]
+    NoAnswer {
+        /// The library.
+        module: PathBuf,
+        /// What was tried.
+        doing: Cow<'static, str>,
+        /// The deadline, in seconds.
+        seconds: u64,
+    },
+    /// It ended its process.
+    #[error(
+        "PKCS#11 module {}: its process ended ({how}), and is started again at the next try; ask the maker of the HSM if this goes on", module.display()
+    )]
+    Ended {
+        /// The library.
+        module: PathBuf,
+        /// Exit status or signal.
+        how: String,
+    },
+    /// It failed just now.
+    #[error("PKCS#11 module {} is not asked for some seconds: {why}", module.display())]
+    Resting {
+        /// The library.
+        module: PathBuf,
+        /// The error that led to this.
+        why: String,
+    },
     /// Anything else.
     #[error("token `{token}`: {doing} failed: {code}")]
     Failed {
         /// Its label.
         token: String,
         /// What was tried.
-        doing: &'static str,
+        doing: Cow<'static, str>,
         /// Function and return value of PKCS#11.
         code: String,
     },
@@ -209,6 +254,10 @@ impl TokenError {
             | Self::NoToken { .. }
             | Self::PinFileIo { .. }
             | Self::Gone { .. }
+            | Self::Process { .. }
+            | Self::NoAnswer { .. }
+            | Self::Ended { .. }
+            | Self::Resting { .. }
             | Self::Failed { .. } => true,
             Self::NotBuilt
             | Self::Uri(_)
@@ -255,5 +304,21 @@ pub(super) fn code(error: &cryptoki::error::Error) -> String {
     match error {
         cryptoki::error::Error::Pkcs11(value, function) => format!("C_{function:?}: {value:?}"),
         other => other.to_string(),
+    }
+}
+
+/// An [`std::io::Error`] as its number and its words.
+mod io_error {
+    use std::io;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(error: &io::Error, to: S) -> Result<S::Ok, S::Error> {
+        (error.raw_os_error(), error.to_string()).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<io::Error, D::Error> {
+        let (number, text) = <(Option<i32>, String)>::deserialize(from)?;
+        Ok(number.map_or_else(|| io::Error::other(text), io::Error::from_raw_os_error))
     }
 }

@@ -4,8 +4,11 @@
 //! URI ──module──▶ token ──PIN──▶ session ──label, id──▶ private key ──sign──▶ signature, verified here before anybody gets it
 //! ```
 //!
-//! Modules and logins count for the whole process, as PKCS#11 has it: each module is loaded and initialised once, each token is
-//! logged in to once, with one session that signs, behind a mutex. A PIN that was wrong is not sent a second time.
+//! **The module runs in a process of its own** ([`process`]) in programs that call [`module_process`] first of all: a module that
+//! hangs, crashes or counts wrong is then an error of the calls to that token, which passes. Other programs have it in their own process.
+//!
+//! Modules and logins count for a whole process, as PKCS#11 has it: each module is loaded and initialised once, each token is logged in
+//! to once, with a few sessions that sign side by side ([`sessions`]). A PIN that was wrong is not sent a second time.
 //!
 //! The module is `module-path` or `module-name` of the URI, or else the environment's PKCS11_MODULE (or PKCS11_PROVIDER_MODULE, which
 //! BIND's users have set).
@@ -17,14 +20,38 @@ mod error;
 mod module;
 mod pin;
 #[cfg(feature = "pkcs11")]
+mod process;
+#[cfg(feature = "pkcs11")]
+mod sessions;
+#[cfg(feature = "pkcs11")]
 mod token;
 mod uri;
+#[cfg(feature = "pkcs11")]
+mod wire;
+#[cfg(feature = "pkcs11")]
+mod worker;
 
 pub use error::TokenError;
-pub use pin::{Pin, PinRequest, Prompt, set_prompt};
+pub use pin::{KeypadNotice, Pin, PinRequest, Prompt, set_prompt};
 pub use uri::{Pkcs11Uri, UriError, with_object};
 
+use std::process::ExitCode;
+
 use super::{Algorithm, SigningKey};
+
+/// Has modules run in processes of their own from now on, which are this program started again with an argument of its own. A program
+/// calls this before it looks at its command line; when the answer is an exit code, it *is* such a process, and ends with that code.
+#[must_use]
+pub fn module_process() -> Option<ExitCode> {
+    #[cfg(feature = "pkcs11")]
+    {
+        if std::env::args_os().nth(1).is_some_and(|argument| argument == process::ARGUMENT) {
+            return Some(worker::run());
+        }
+        process::isolate();
+    }
+    None
+}
 
 /// The signer for the private key that `uri` names. Signs a fixed text once and verifies that with `public_key` (the Public Key field
 /// of the DNSKEY), so that no other key of the token is taken for it.
@@ -35,7 +62,13 @@ pub fn load(
     public_key: &[u8],
 ) -> Result<Box<dyn SigningKey>, TokenError> {
     #[cfg(feature = "pkcs11")]
-    return token::load(uri, algorithm, public_key);
+    return match process::is_isolated() {
+        true => process::load(uri, algorithm, public_key),
+        false => {
+            let key = token::load(uri, algorithm)?;
+            Ok(Box::new(answer::Verified::new(key, algorithm, public_key.to_vec())?))
+        }
+    };
     #[cfg(not(feature = "pkcs11"))]
     Err(TokenError::NotBuilt)
 }
@@ -45,7 +78,17 @@ pub fn load(
 #[cfg_attr(not(feature = "pkcs11"), allow(unused_variables))]
 pub fn generate(uri: &Pkcs11Uri, algorithm: Algorithm, bits: u16) -> Result<NewTokenKey, TokenError> {
     #[cfg(feature = "pkcs11")]
-    return token::generate(uri, algorithm, bits);
+    return match process::is_isolated() {
+        true => {
+            let (pair, public_key) = process::generate(uri, algorithm, bits)?;
+            Ok(NewTokenKey { public_key, pair: Pair::Elsewhere(pair) })
+        }
+        false => {
+            let token::Made { pair, key, public_key } = token::generate(uri, algorithm, bits)?;
+            answer::Verified::new(key, algorithm, public_key.clone())?;
+            Ok(NewTokenKey { public_key, pair: Pair::Here(pair) })
+        }
+    };
     #[cfg(not(feature = "pkcs11"))]
     Err(TokenError::NotBuilt)
 }
@@ -54,7 +97,16 @@ pub fn generate(uri: &Pkcs11Uri, algorithm: Algorithm, bits: u16) -> Result<NewT
 pub struct NewTokenKey {
     public_key: Vec<u8>,
     #[cfg(feature = "pkcs11")]
-    pair: token::Pair,
+    pair: Pair,
+}
+
+/// Who may remove a key pair that was just made.
+#[cfg(feature = "pkcs11")]
+enum Pair {
+    /// This process.
+    Here(token::Pair),
+    /// The process of the module.
+    Elsewhere(process::Pair),
 }
 
 impl NewTokenKey {
@@ -68,14 +120,20 @@ impl NewTokenKey {
     #[cfg_attr(not(feature = "pkcs11"), allow(unused_mut))]
     pub fn keep(mut self) {
         #[cfg(feature = "pkcs11")]
-        self.pair.keep();
+        match &mut self.pair {
+            Pair::Here(pair) => pair.keep(),
+            Pair::Elsewhere(pair) => pair.keep(),
+        }
     }
 
     /// Removes it from the token.
     #[cfg_attr(not(feature = "pkcs11"), allow(unused_mut))]
     pub fn discard(mut self) -> Result<(), TokenError> {
         #[cfg(feature = "pkcs11")]
-        self.pair.remove()?;
+        match &mut self.pair {
+            Pair::Here(pair) => pair.remove()?,
+            Pair::Elsewhere(pair) => pair.remove()?,
+        }
         Ok(())
     }
 }

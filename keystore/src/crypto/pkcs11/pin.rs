@@ -46,7 +46,7 @@ impl Pin {
     /// Reads the file of a `pin-source`.
     #[cfg_attr(not(feature = "pkcs11"), allow(dead_code))]
     pub(super) fn read(path: &Path) -> Result<Self, TokenError> {
-        let refuse = |what| TokenError::PinFile { path: path.to_owned(), what };
+        let refuse = |what: &'static str| TokenError::PinFile { path: path.to_owned(), what: what.into() };
         let io = |source: io::Error| TokenError::PinFileIo { path: path.to_owned(), source };
         let (mut file, metadata) = open::for_reading(path, Links::Follow).map_err(|error| match error {
             OpenError::Io(source) => io(source),
@@ -87,20 +87,31 @@ pub struct PinRequest<'a> {
 /// Asks a person for a PIN.
 pub type Prompt = fn(&PinRequest<'_>) -> io::Result<Pin>;
 
-static PROMPT: OnceLock<Prompt> = OnceLock::new();
+/// Tells a person to type the PIN at the token of this label, which has a keypad.
+pub type KeypadNotice = fn(&str);
 
-/// Sets how people are asked for PINs, once for the process: a login to a token counts for the whole process as well (PKCS#11
-/// section 5.6). Without it a PIN comes from the file of `pin-source` only. A second call changes nothing.
-pub fn set_prompt(prompt: Prompt) {
+static PROMPT: OnceLock<(Prompt, KeypadNotice)> = OnceLock::new();
+
+/// Sets how people are asked for PINs and told to type them at a token, once for the process: a login to a token counts for the whole
+/// process as well (PKCS#11 section 5.6). Without it a PIN comes from the file of `pin-source` only. A second call changes nothing.
+pub fn set_prompt(prompt: Prompt, keypad: KeypadNotice) {
     // The first one stays.
-    let _ = PROMPT.set(prompt);
+    let _ = PROMPT.set((prompt, keypad));
+}
+
+/// Tells a person that the token waits for its PIN.
+#[cfg_attr(not(feature = "pkcs11"), allow(dead_code))]
+pub(super) fn tell_of_keypad(token: &str) {
+    if let Some((_, tell)) = PROMPT.get() {
+        tell(token);
+    }
 }
 
 /// Asks for the PIN of a token that has no `pin-source`.
 #[cfg_attr(not(feature = "pkcs11"), allow(dead_code))]
 pub(super) fn ask(request: &PinRequest<'_>) -> Result<Pin, TokenError> {
     let token = || request.token.to_owned();
-    let prompt = PROMPT.get().ok_or_else(|| TokenError::NoPin { token: token() })?;
+    let (prompt, _) = PROMPT.get().ok_or_else(|| TokenError::NoPin { token: token() })?;
     prompt(request).map_err(|source| TokenError::Prompt { token: token(), source })
 }
 

@@ -15,10 +15,11 @@ use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::RawAuthPin;
 use ring::digest;
 
-use super::answer::{RawSigner, Verified, point_field, rsa_field};
+use super::answer::{RawSigner, point_field, rsa_field};
 use super::error::code;
-use super::{NewTokenKey, Pin, PinRequest, Pkcs11Uri, TokenError, module, pin};
-use crate::crypto::{Algorithm, SigningKey};
+use super::sessions::{Lent, Sessions};
+use super::{Pin, PinRequest, Pkcs11Uri, TokenError, module, pin};
+use crate::crypto::Algorithm;
 
 /// CKA_EC_PARAMS: OIDs of the curves, and the name of Ed25519 (PKCS#11 3.0; older tokens know only one of the two).
 const P256: [u8; 10] = [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
@@ -30,36 +31,44 @@ const ED25519_NAME: &[u8] = b"\x13\x0cedwards25519";
 const SHA256_INFO: &[u8] = b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20";
 const SHA512_INFO: &[u8] = b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\x04\x40";
 
-/// Signer for the private key that `uri` names.
-pub(super) fn load(
-    uri: &Pkcs11Uri,
-    algorithm: Algorithm,
-    public_key: &[u8],
-) -> Result<Box<dyn SigningKey>, TokenError> {
+/// Fails for an algorithm whose keys no token has.
+pub(super) fn check_algorithm(algorithm: Algorithm) -> Result<(), TokenError> {
+    Kind::of(algorithm).map(|_| ())
+}
+
+/// The private key that `uri` names.
+pub(super) fn load(uri: &Pkcs11Uri, algorithm: Algorithm) -> Result<RawKey, TokenError> {
     let kind = Kind::of(algorithm)?;
     let token = open(uri)?;
     let how = token.how(algorithm)?;
     let key = {
-        let session = token.session();
+        let session = token.session()?;
         let found = token.private_keys(&session, uri, kind)?;
         match found.as_slice() {
             [key] => *key,
             [] => {
                 let (token, wanted) = (token.label(), uri.to_string());
-                return Err(TokenError::NoKey { token, kind: kind.name(), wanted });
+                return Err(TokenError::NoKey { token, kind: kind.name().into(), wanted });
             }
             several => {
                 let (token, wanted, count) = (token.label(), uri.to_string(), several.len());
-                return Err(TokenError::ManyKeys { token, kind: kind.name(), wanted, count });
+                return Err(TokenError::ManyKeys { token, kind: kind.name().into(), wanted, count });
             }
         }
     };
-    let signer = RawKey { token, key, algorithm, how };
-    Ok(Box::new(Verified::new(signer, algorithm, public_key.to_vec())?))
+    Ok(RawKey { token, key, algorithm, how })
+}
+
+/// A key pair just made.
+pub(super) struct Made {
+    pub(super) pair: Pair,
+    pub(super) key: RawKey,
+    /// The Public Key field of its DNSKEY.
+    pub(super) public_key: Vec<u8>,
 }
 
 /// Makes a key pair with the label `uri.object`.
-pub(super) fn generate(uri: &Pkcs11Uri, algorithm: Algorithm, bits: u16) -> Result<NewTokenKey, TokenError> {
+pub(super) fn generate(uri: &Pkcs11Uri, algorithm: Algorithm, bits: u16) -> Result<Made, TokenError> {
     let kind = Kind::of(algorithm)?;
     let token = open(uri)?;
     if token.info.write_protected() {
@@ -129,9 +138,7 @@ pub(super) fn generate(uri: &Pkcs11Uri, algorithm: Algorithm, bits: u16) -> Resu
         let session = lock(&pair.session);
         public_key(&token, &session, public, algorithm)?
     };
-    let signer = RawKey { token, key: private, algorithm, how };
-    Verified::new(signer, algorithm, public_key.clone())?;
-    Ok(NewTokenKey { public_key, pair })
+    Ok(Made { pair, key: RawKey { token, key: private, algorithm, how }, public_key })
 }
 
 /// Reads the Public Key field of a public key object.
@@ -243,7 +250,7 @@ enum How {
 }
 
 /// A private key of a token.
-struct RawKey {
+pub(super) struct RawKey {
     token: Arc<Token>,
     key: ObjectHandle,
     algorithm: Algorithm,
@@ -269,7 +276,7 @@ impl RawSigner for RawKey {
                 (Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519)), data.to_vec())
             }
         };
-        let session = self.token.session();
+        let session = self.token.session()?;
         session.sign(&mechanism, self.key, &input).map_err(|e| self.token.failed("signing", &e))
     }
 
@@ -283,8 +290,7 @@ struct Token {
     module: Pkcs11,
     slot: Slot,
     info: TokenInfo,
-    /// Keeps the login, and signs.
-    session: Mutex<Session>,
+    sessions: Sessions,
     /// An error said that its session is of no more use.
     gone: AtomicBool,
 }
@@ -294,12 +300,14 @@ impl Token {
         self.info.label().to_owned()
     }
 
-    fn session(&self) -> MutexGuard<'_, Session> {
-        lock(&self.session)
+    /// A session that nobody else uses meanwhile.
+    fn session(&self) -> Result<Lent<'_>, TokenError> {
+        let open = || self.module.open_ro_session(self.slot);
+        self.sessions.lend(open).map_err(|e| self.failed("opening a session", &e))
     }
 
     fn broken_answer(&self, what: &'static str) -> TokenError {
-        TokenError::BadAnswer { token: self.label(), what }
+        TokenError::BadAnswer { token: self.label(), what: what.into() }
     }
 
     /// The error for a failed call; marks the token when it must be opened again.
@@ -313,7 +321,7 @@ impl Token {
                 self.gone.store(true, Ordering::Relaxed);
                 TokenError::Gone { token, code }
             }
-            _ => TokenError::Failed { token, doing, code },
+            _ => TokenError::Failed { token, doing: doing.into(), code },
         }
     }
 
@@ -346,7 +354,7 @@ impl Token {
     ) -> Result<(), TokenError> {
         match self.mechanisms()?.contains(&mechanism) {
             true => Ok(()),
-            false => Err(TokenError::Mechanism { token: self.label(), mechanism: name, algorithm }),
+            false => Err(TokenError::Mechanism { token: self.label(), mechanism: name.into(), algorithm }),
         }
     }
 
@@ -373,7 +381,7 @@ impl Token {
             }
             mechanism = name;
         }
-        Err(TokenError::Mechanism { token: self.label(), mechanism, algorithm })
+        Err(TokenError::Mechanism { token: self.label(), mechanism: mechanism.into(), algorithm })
     }
 }
 
@@ -418,14 +426,14 @@ fn open(uri: &Pkcs11Uri) -> Result<Arc<Token>, TokenError> {
     let label = info.label().to_owned();
     let session = module.open_ro_session(slot).map_err(|e| TokenError::Failed {
         token: label,
-        doing: "opening a session",
+        doing: "opening a session".into(),
         code: code(&e),
     })?;
     if info.login_required() {
         login(&mut open.wrong, &module, slot, &info, &session, uri, &place.0)?;
     }
     let token =
-        Arc::new(Token { module, slot, info, session: Mutex::new(session), gone: AtomicBool::new(false) });
+        Arc::new(Token { module, slot, info, sessions: Sessions::of(session), gone: AtomicBool::new(false) });
     open.tokens.insert(place, token.clone());
     Ok(token)
 }
@@ -485,6 +493,7 @@ fn login(
     let mut used = None;
     let logged_in = if info.protected_authentication_path() {
         // The person types it at the token itself.
+        pin::tell_of_keypad(info.label());
         session.login(UserType::User, None)
     } else {
         let pin = match &uri.pin_source {
@@ -518,7 +527,9 @@ fn login(
             })
         }
         Err(Error::Pkcs11(RvError::PinLocked, _)) => Err(TokenError::Locked { token: token() }),
-        Err(error) => Err(TokenError::Failed { token: token(), doing: "logging in", code: code(&error) }),
+        Err(error) => {
+            Err(TokenError::Failed { token: token(), doing: "logging in".into(), code: code(&error) })
+        }
     }
 }
 

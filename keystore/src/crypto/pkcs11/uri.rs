@@ -10,7 +10,7 @@ const MAX_URI: usize = 4096;
 ///
 /// Read leniently where others write carelessly: `module-path`, `module-name` and `pin-source` may stand among the path attributes
 /// (`;pin-source=…`), where BIND's manual has them, and `;` ends a query attribute. A PIN itself (`pin-value`) is never read.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Pkcs11Uri {
     /// `token`: label of the token.
     pub token: Option<String>,

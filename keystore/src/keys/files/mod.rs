@@ -82,6 +82,18 @@ impl KeyFile {
         private.signer(self.dnskey.algorithm).map_err(|source| KeyFileError::PrivateKey { path, source })
     }
 
+    /// Checks the private part as [`Self::load_private`] does, as far as that needs no token: of a key in a token, that its file says
+    /// where it is. Whoever does not sign must not wait for a token.
+    pub fn check_private(&self) -> Result<(), KeyFileError> {
+        let path = self.private_path();
+        if self.token_uri(&path)?.is_some() {
+            return Ok(());
+        }
+        let private = self.read_private(&path)?;
+        let signer = private.signer(self.dnskey.algorithm);
+        signer.map(|_| ()).map_err(|source| KeyFileError::PrivateKey { path, source })
+    }
+
     /// Reads the private elements, with the checks of [`Self::load_private`] short of a first signature.
     pub fn private_key(&self) -> Result<PrivateKey, KeyFileError> {
         self.read_private(&self.private_path())

@@ -91,6 +91,15 @@ pub fn generate_token_key(
 impl KeyFile {
     /// The signer for a key whose `.private` file says that it is in a token; `None` for other keys.
     pub(super) fn load_from_token(&self, path: &Path) -> Result<Option<Box<dyn SigningKey>>, KeyFileError> {
+        let Some(uri) = self.token_uri(path)? else { return Ok(None) };
+        let loaded = pkcs11::load(&uri, self.dnskey.algorithm, &self.dnskey.public_key);
+        loaded
+            .map(Some)
+            .map_err(|source| KeyFileError::PrivateKey { path: path.to_owned(), source: source.into() })
+    }
+
+    /// Where the key is when its `.private` file says that it is in a token; `None` for other keys.
+    pub(super) fn token_uri(&self, path: &Path) -> Result<Option<Pkcs11Uri>, KeyFileError> {
         let text = read(path, Secrecy::Enforced)?;
         let file = private::PrivateFile::parse(path, &text)?;
         file.check_algorithm(path, self.dnskey.algorithm)?;
@@ -100,10 +109,7 @@ impl KeyFile {
         {
             return Err(KeyFileError::mismatch(path, "the modulus is not that of the public key of .key"));
         }
-        let loaded = pkcs11::load(&uri, self.dnskey.algorithm, &self.dnskey.public_key);
-        loaded
-            .map(Some)
-            .map_err(|source| KeyFileError::PrivateKey { path: path.to_owned(), source: source.into() })
+        Ok(Some(uri))
     }
 }
 
