@@ -280,6 +280,30 @@ fn zsks_in_a_token_have_labels_of_their_own() {
 }
 
 #[test]
+fn two_keys_of_one_run_have_two_labels_whatever_their_kind() {
+    if !softhsm() {
+        return;
+    }
+    // One key entry for each kind, all in one token and one second.
+    let c = Ceremony::new("ecdsap256sha256");
+    let uri = format!("pkcs11:token=ksk;pin-source={}", c.path("pin").display());
+    let keys = ["ecdsap256sha256", "ecdsap384sha384", "rsasha256", "ed25519"]
+        .map(|algorithm| format!("ksk key-store hsm lifetime unlimited algorithm {algorithm}; zsk lifetime P6M algorithm {algorithm};"));
+    let policy = format!(
+        "key-store \"hsm\" {{ pkcs11-uri \"{uri}\"; }};\ndnssec-policy peer {{ offline-ksk yes; keys {{ {} }}; }};\n",
+        keys.concat()
+    );
+    fs::write(c.path("policy.conf"), policy).expect("write");
+    let made = c.ours("ksk", &["-o", "keygen"]);
+    let labels: std::collections::BTreeSet<String> = made
+        .lines()
+        .map(|name| fs::read_to_string(c.path("ksk").join(format!("{name}.private"))).expect("the file"))
+        .map(|text| data_encoding(text.lines().find_map(|l| l.strip_prefix("Label: ")).expect("a label")))
+        .collect();
+    assert_eq!((made.lines().count(), labels.len()), (4, 4), "{labels:?}");
+}
+
+#[test]
 fn a_pair_with_a_taken_tag_leaves_the_token() {
     if !softhsm() {
         return;

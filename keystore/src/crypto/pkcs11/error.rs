@@ -156,6 +156,14 @@ pub enum TokenError {
         /// The URI.
         wanted: String,
     },
+    /// Each signature would need a person.
+    #[error(
+        "token `{token}`: the key wants its PIN for each signature (CKA_ALWAYS_AUTHENTICATE), which is not supported; make a key without that in the token"
+    )]
+    AlwaysAuthenticate {
+        /// Its label.
+        token: String,
+    },
     /// Not a thing that the token can.
     #[error(
         "token `{token}` cannot do {mechanism}, which algorithm {algorithm} needs; choose another algorithm or HSM"
@@ -275,6 +283,7 @@ impl TokenError {
             | Self::NoKey { .. }
             | Self::ManyKeys { .. }
             | Self::LabelTaken { .. }
+            | Self::AlwaysAuthenticate { .. }
             | Self::Mechanism { .. }
             | Self::Algorithm(_)
             | Self::ReadOnly { .. }

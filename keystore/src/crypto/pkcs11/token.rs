@@ -56,6 +56,7 @@ pub(super) fn load(uri: &Pkcs11Uri, algorithm: Algorithm) -> Result<RawKey, Toke
             }
         }
     };
+    token.check_rights(key)?;
     Ok(RawKey { token, key, algorithm, how })
 }
 
@@ -85,8 +86,11 @@ pub(super) fn generate(uri: &Pkcs11Uri, algorithm: Algorithm, bits: u16) -> Resu
         .module
         .open_rw_session(token.slot)
         .map_err(|e| token.failed("opening a session that may write", &e))?;
-    let same_label = Pkcs11Uri { id: None, ..uri.clone() };
-    if !token.private_keys(&session, &same_label, kind)?.is_empty() {
+    // Whatever its kind: BIND, which looks for a label alone, signs nothing with a label that two keys have.
+    let label = uri.object.clone().unwrap_or_default().into_bytes();
+    let same_label = [Attribute::Token(true), Attribute::Label(label.clone())];
+    let taken = session.find_objects(&same_label).map_err(|e| token.failed("looking for a key", &e))?;
+    if !taken.is_empty() {
         return Err(TokenError::LabelTaken { token: token.label(), wanted: uri.to_string() });
     }
 
@@ -94,10 +98,19 @@ pub(super) fn generate(uri: &Pkcs11Uri, algorithm: Algorithm, bits: u16) -> Resu
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut id)
         .map_err(|_| token.broken_answer("the system gave no random octets"))?;
     let id = uri.id.clone().unwrap_or_else(|| id.to_vec());
-    let label = uri.object.clone().unwrap_or_default().into_bytes();
     let common = [Attribute::Token(true), Attribute::Label(label), Attribute::Id(id)];
     let mut public = common.to_vec();
     public.extend([Attribute::Private(false), Attribute::Verify(true)]);
+    // It signs and does nothing else; each kind of key knows some of these only.
+    let (other_public, other_private) = match kind {
+        Kind::Rsa => (
+            vec![Attribute::Encrypt(false), Attribute::Wrap(false)],
+            vec![Attribute::Decrypt(false), Attribute::Unwrap(false)],
+        ),
+        Kind::Ec => (vec![Attribute::Derive(false)], vec![Attribute::Derive(false)]),
+        Kind::Edwards => (vec![], vec![]),
+    };
+    public.extend(other_public);
     let mut private = common.to_vec();
     private.extend([
         Attribute::Private(true),
@@ -105,6 +118,7 @@ pub(super) fn generate(uri: &Pkcs11Uri, algorithm: Algorithm, bits: u16) -> Resu
         Attribute::Extractable(false),
         Attribute::Sign(true),
     ]);
+    private.extend(other_private);
     let choices: Vec<Vec<Attribute>> = match algorithm {
         Algorithm::ECDSAP256SHA256 => vec![vec![Attribute::EcParams(P256.to_vec())]],
         Algorithm::ECDSAP384SHA384 => vec![vec![Attribute::EcParams(P384.to_vec())]],
@@ -342,6 +356,25 @@ impl Token {
         session.find_objects(&template).map_err(|e| self.failed("looking for a key", &e))
     }
 
+    /// Fails for a key that wants its PIN anew for each signature (CKA_ALWAYS_AUTHENTICATE), or that may not sign.
+    fn check_rights(&self, key: ObjectHandle) -> Result<(), TokenError> {
+        let wanted = [AttributeType::AlwaysAuthenticate, AttributeType::Sign];
+        // A token that does not tell is asked to sign all the same.
+        let read = self.session()?.get_attributes(key, &wanted).unwrap_or_default();
+        for attribute in read {
+            match attribute {
+                Attribute::AlwaysAuthenticate(true) => {
+                    return Err(TokenError::AlwaysAuthenticate { token: self.label() });
+                }
+                Attribute::Sign(false) => {
+                    return Err(self.broken_answer("the key may not sign (CKA_SIGN is false)"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn mechanisms(&self) -> Result<Vec<MechanismType>, TokenError> {
         self.module.get_mechanism_list(self.slot).map_err(|e| self.failed("asking for its mechanisms", &e))
     }
@@ -391,6 +424,8 @@ struct Open {
     modules: HashMap<PathBuf, Pkcs11>,
     /// By module and slot.
     tokens: HashMap<(PathBuf, u64), Arc<Token>>,
+    /// The slot that a URI, without its key, was found to mean: by module and URI.
+    found: HashMap<(PathBuf, String), u64>,
     /// PINs that were wrong, by module and serial number.
     wrong: Vec<(PathBuf, String, Pin)>,
 }
@@ -406,11 +441,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn open(uri: &Pkcs11Uri) -> Result<Arc<Token>, TokenError> {
     let path = module::path(uri)?;
     let mut open = lock(&OPEN);
-    // One that was found before needs no second look at the slots; when it is lost, the first use says so.
-    let known = open.tokens.iter().find(|((module, slot), token)| {
-        *module == path && !token.gone.load(Ordering::Relaxed) && is_wanted(uri, *slot, &token.info)
-    });
-    if let Some((_, token)) = known {
+    // What the same URI meant before needs no second look at the slots; when that token is lost, its first use says so. Another URI
+    // that would match it too is looked up, since it may match a second token as well.
+    let wanted = Pkcs11Uri { object: None, id: None, ..uri.clone() }.to_string();
+    let known = open.found.get(&(path.clone(), wanted.clone())).copied();
+    let known = known.and_then(|slot| open.tokens.get(&(path.clone(), slot)));
+    if let Some(token) = known.filter(|token| !token.gone.load(Ordering::Relaxed)) {
         return Ok(token.clone());
     }
     let module = match open.modules.get(&path) {
@@ -423,6 +459,10 @@ fn open(uri: &Pkcs11Uri) -> Result<Arc<Token>, TokenError> {
     };
     let (slot, info) = find(&module, &path, uri)?;
     let place = (path, slot.id());
+    open.found.insert((place.0.clone(), wanted), slot.id());
+    if let Some(token) = open.tokens.get(&place).filter(|token| !token.gone.load(Ordering::Relaxed)) {
+        return Ok(token.clone());
+    }
     let label = info.label().to_owned();
     let session = module.open_ro_session(slot).map_err(|e| TokenError::Failed {
         token: label,

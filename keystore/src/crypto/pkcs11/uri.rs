@@ -75,8 +75,8 @@ pub enum UriError {
     /// A folder in the name.
     #[error("module-name: a name without folder was expected; give a path with module-path")]
     ModuleName,
-    /// A program, or a URI of another scheme.
-    #[error("pin-source: the path of a file, or a `file:` URI, was expected")]
+    /// A relative path, a program, or a URI of another scheme.
+    #[error("pin-source: the absolute path of a file, or a `file:` URI, was expected")]
     PinSource,
 }
 
@@ -137,8 +137,8 @@ impl Pkcs11Uri {
                     Some(rest) => rest.strip_prefix("//").unwrap_or(rest),
                     None => &source,
                 };
-                let absolute_when_uri = path.len() == source.len() || path.starts_with('/');
-                if path.is_empty() || path.starts_with('|') || !absolute_when_uri {
+                // Daemons and people run in other folders, so a relative path would mean another file for each.
+                if !path.starts_with('/') {
                     return Err(UriError::PinSource);
                 }
                 set(&mut self.pin_source, "pin-source", PathBuf::from(path))
@@ -298,6 +298,9 @@ mod tests {
             ("pkcs11:?pin-source=file:pin", UriError::PinSource),
             ("pkcs11:?pin-source=file://host/pin", UriError::PinSource),
             ("pkcs11:?pin-source=", UriError::PinSource),
+            ("pkcs11:?pin-source=pin", UriError::PinSource),
+            ("pkcs11:;pin-source=./pin", UriError::PinSource),
+            ("pkcs11:?pin-source=..%2Fpin", UriError::PinSource),
         ] {
             let error = Pkcs11Uri::parse(text).expect_err(text);
             assert_eq!(error, expected, "{text}");
