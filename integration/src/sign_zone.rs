@@ -111,11 +111,20 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Some(text) => syntax::parse(text, clock::now())?.context("--now needs a time")?,
     };
     let target = target(options)?;
+    let mut protected = Protected::new();
     let policy = match (&options.policy_file, &options.policy) {
-        (Some(file), Some(name)) => policy::load(file)?.get(name)?.clone(),
+        (Some(file), Some(name)) => {
+            let policies = policy::load(file)?;
+            protected = protected.inputs(policies.files());
+            policies.get(name)?.clone()
+        }
         _ => Policy::with_defaults("default"),
     };
     let zone = Arc::new(Zone::load(&options.zone_file, &options.zone, ZoneRules::default())?);
+    // Known only now: what the zone file and the policy file include.
+    if options.output != Path::new("-") {
+        protected.inputs(&zone.files().paths).target(&options.output)?;
+    }
     let warnings = zone.warnings();
     for warning in &warnings.texts {
         eprintln!("offline-ksk: warning: {warning}");
@@ -213,4 +222,43 @@ fn write(target: &Path, fill: impl FnOnce(&mut dyn std::io::Write) -> std::io::R
     temp.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).with_context(failed)?;
     temp.persist(target).map_err(|e| e.error).with_context(failed)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kind_11_output_over_an_include_of_the_zone_or_of_the_policy_is_refused_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let zone = "$TTL 300\n@ SOA ns h 1 2 3 4 5\n@ NS ns\n$INCLUDE part\n";
+        for (name, text) in [
+            ("zone", zone),
+            ("part", "ns A 192.0.2.1\n$INCLUDE deep\n"),
+            ("deep", "www A 192.0.2.2\n"),
+            ("conf", "include \"policies\";"),
+            ("policies", "dnssec-policy p { keys { zsk lifetime unlimited algorithm 13; }; };"),
+        ] {
+            std::fs::write(path(name), text).unwrap();
+        }
+        for name in ["part", "deep", "policies", "zone", "conf"] {
+            let before = std::fs::read(path(name)).unwrap();
+            let options = Options {
+                zone: Name::parse("example.test").unwrap(),
+                skr: path("skr"),
+                trust_anchor: path("anchor"),
+                key_directory: path("keys"),
+                policy_file: Some(path("conf")),
+                policy: Some("p".to_owned()),
+                serial: None,
+                now: None,
+                output: path(name),
+                zone_file: path("zone"),
+            };
+            let error = run(&options).unwrap_err().to_string();
+            assert!(error.contains("which this run reads"), "{name}: {error}");
+            assert_eq!(std::fs::read(path(name)).unwrap(), before, "{name}");
+        }
+    }
 }

@@ -3,11 +3,12 @@
 use keystore::check::CheckId;
 use keystore::dns::{Rtype, rrsig};
 use keystore::exchange::{Bundle, Ksr, TrustAnchor, UnverifiedSkr, VerifyContext, verify};
-use keystore::keys::{Dnskey, FLAG_REVOKE};
+use keystore::keys::{Dnskey, FLAG_REVOKE, KeyFile};
 use keystore::time::Timestamp;
 
 use crate::check::key_name;
 use crate::finding::{Findings, Waiver};
+use crate::rollover::{ParentDs, is_revoked_file};
 
 /// KSR-CHAIN-SKR, KSR-CHAIN-OVERLAP and KSR-CHAIN-KEYS.
 ///
@@ -74,6 +75,17 @@ pub(crate) fn check(
             before.inception
         );
         out.refuse_unless(Waiver::BrokenChain, CheckId::KsrChainKeys, Some(at), what);
+    }
+}
+
+/// The KSKs that the operator knows without the request and the SKR before: those of the key folder that are not revoked, and where there
+/// are none, those of the parent's DS.
+pub(crate) fn known_ksks(ksks: &[&KeyFile], parent: Option<&ParentDs>) -> Vec<TrustAnchor> {
+    let trusted = ksks.iter().filter(|ksk| !is_revoked_file(ksk));
+    let known: Vec<TrustAnchor> = trusted.map(|ksk| TrustAnchor::Dnskey(ksk.dnskey.clone())).collect();
+    match parent {
+        Some(parent) if known.is_empty() => parent.ds.clone(),
+        _ => known,
     }
 }
 

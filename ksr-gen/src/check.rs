@@ -7,11 +7,12 @@ use keystore::crypto;
 use keystore::exchange::Ksr;
 use keystore::exchange::possession::{self, Flaw, FlawKind};
 use keystore::keys::plan::END_TOLERANCE;
-use keystore::keys::{Dnskey, FLAG_REVOKE, FLAG_ZONE, KeyFile};
+use keystore::keys::{Dnskey, FLAG_ZONE, KeyFile};
 use keystore::policy::{Policy, Role};
 use keystore::time::Timestamp;
 
 use crate::finding::{Advice, Findings, Waiver};
+use crate::rollover::is_same_key;
 
 /// The checks, in the order in which they are reported.
 pub const CHECKS: &[Check] = &[
@@ -64,7 +65,8 @@ pub(crate) fn check(ksr: &Ksr, policy: &Policy, ksks: &[&KeyFile], end: Timestam
         out.refuse(CheckId::KsrEmpty, None, "the KSR has no bundles".to_owned());
     }
     check_times(ksr, end, out);
-    check_keys(ksr, policy, ksks, out);
+    check_keys(ksr, policy, out);
+    check_zsk_collisions(ksr, ksks, out);
     check_possession(ksr, out);
     if let Some(other) = ksr.bundles.iter().find(|bundle| bundle.ttl != policy.dnskey_ttl) {
         let what = format!(
@@ -75,30 +77,40 @@ pub(crate) fn check(ksr: &Ksr, policy: &Policy, ksks: &[&KeyFile], end: Timestam
     }
 }
 
-/// KSR-EMPTY, KSR-KEY-COLLISION and what [`check_key`] looks at. A key stands in many bundles; it is judged once, where it is seen
-/// first.
-fn check_keys(ksr: &Ksr, policy: &Policy, ksks: &[&KeyFile], out: &mut Findings) {
+/// KSR-EMPTY and what [`check_key`] looks at. A key stands in many bundles; it is judged once, where it is seen first.
+fn check_keys(ksr: &Ksr, policy: &Policy, out: &mut Findings) {
     let mut seen = HashSet::new();
-    let mut collisions = HashSet::new();
     for bundle in &ksr.bundles {
         let at = Some(bundle.inception);
         if bundle.keys.is_empty() {
             out.refuse(CheckId::KsrEmpty, at, "no ZSK; make the request anew".to_owned());
         }
-        for (i, key) in bundle.keys.iter().enumerate() {
+        for key in &bundle.keys {
             if seen.insert(key) {
                 check_key(key, policy, at, out);
             }
-            let others = bundle.keys[..i].iter().chain(ksks.iter().map(|ksk| &ksk.dnskey));
-            for other in others.filter(|other| *other != key && collide(key, other)) {
-                if collisions.insert((key, other)) {
-                    let what = format!(
-                        "the ZSK of algorithm {} and another key of algorithm {} have the same tag {} (or will, once revoked); make a new ZSK",
-                        key.algorithm,
-                        other.algorithm,
-                        key.tag()
-                    );
-                    out.refuse_unless(Waiver::TagCollision, CheckId::KsrKeyCollision, at, what);
+        }
+    }
+}
+
+/// KSR-KEY-COLLISION among the ZSKs of each bundle, and with the KSKs of the key folder; each pair once.
+pub(crate) fn check_zsk_collisions(ksr: &Ksr, ksks: &[&KeyFile], out: &mut Findings) {
+    let mut told = HashSet::new();
+    for bundle in &ksr.bundles {
+        let at = Some(bundle.inception);
+        for (i, key) in bundle.keys.iter().enumerate() {
+            for other in &bundle.keys[..i] {
+                if let Some(collision) = Collision::of(key, other)
+                    && told.insert((key, other))
+                {
+                    collision.tell(at, (key, other), out);
+                }
+            }
+            for ksk in ksks {
+                if let Some(collision) = Collision::with_ksk(key, ksk)
+                    && told.insert((key, &ksk.dnskey))
+                {
+                    collision.tell(at, (key, &ksk.dnskey), out);
                 }
             }
         }
@@ -253,10 +265,84 @@ fn check_key(key: &Dnskey, policy: &Policy, at: Option<Timestamp>, out: &mut Fin
     }
 }
 
-/// One tag, or the one that the other gets when it is revoked (RFC 5011 section 7): a revoked key must not look like another.
-pub(crate) fn collide(a: &Dnskey, b: &Dnskey) -> bool {
-    let revoked = |key: &Dnskey| Dnskey { flags: key.flags | FLAG_REVOKE, ..key.clone() }.tag();
-    a.tag() == b.tag() || (b.is_ksk() && a.tag() == revoked(b))
+/// KSR-KEY-COLLISION among KSKs: the bundles of an SKR, each with its inception and the KSKs that it has, revoked or not.
+pub(crate) fn check_ksk_collisions(
+    bundles: impl Iterator<Item = (Timestamp, Vec<Dnskey>)>,
+    out: &mut Findings,
+) {
+    let mut told: HashSet<(Dnskey, Dnskey)> = HashSet::new();
+    let mut before = Vec::new();
+    for (at, ksks) in bundles.filter(|(_, ksks)| ksks.len() > 1) {
+        if ksks == before {
+            continue;
+        }
+        for (i, key) in ksks.iter().enumerate() {
+            for other in &ksks[..i] {
+                if let Some(collision) = Collision::of(key, other)
+                    && told.insert((key.clone(), other.clone()))
+                {
+                    collision.tell(Some(at), (key, other), out);
+                }
+            }
+        }
+        before = ksks;
+    }
+}
+
+/// How two keys of one DNSKEY RRset come to have one tag. A validator tries both keys then, and BIND takes one for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Collision {
+    /// They have it, or will: the revocation is planned.
+    Certain,
+    /// They will once one of them, a KSK, is revoked, by which its tag changes (RFC 5011 section 7).
+    OnceRevoked,
+}
+
+impl Collision {
+    /// Of two keys as they stand in a bundle.
+    pub(crate) fn of(a: &Dnskey, b: &Dnskey) -> Option<Self> {
+        if is_same_key(a, b) {
+            return None;
+        }
+        if a.tag() == b.tag() {
+            return Some(Self::Certain);
+        }
+        let tags = |key: &Dnskey| [key.tag(), if key.is_ksk() { key.revoked_tag() } else { key.tag() }];
+        tags(a).iter().any(|tag| tags(b).contains(tag)).then_some(Self::OnceRevoked)
+    }
+
+    /// Of a ZSK with a KSK of the key folder, whose revocation may be planned.
+    pub(crate) fn with_ksk(zsk: &Dnskey, ksk: &KeyFile) -> Option<Self> {
+        let collision = Self::of(zsk, &ksk.dnskey)?;
+        Some(if ksk.timing.revoke.is_some() { Self::Certain } else { collision })
+    }
+
+    /// Adds KSR-KEY-COLLISION: `keys` are the two, one of them new.
+    pub(crate) fn tell(self, at: Option<Timestamp>, keys: (&Dnskey, &Dnskey), out: &mut Findings) {
+        let named = |key: &Dnskey| {
+            let role = if key.is_ksk() { "KSK" } else { "ZSK" };
+            format!("the {role} of algorithm {} with tag {}", key.algorithm, key.tag())
+        };
+        let (key, other) = keys;
+        match self {
+            Self::Certain => {
+                let what = format!(
+                    "{} and {} have one tag, or will, when the KSK is revoked as planned; make a new key for one of them",
+                    named(key),
+                    named(other)
+                );
+                out.refuse_unless(Waiver::TagCollision, CheckId::KsrKeyCollision, at, what);
+            }
+            Self::OnceRevoked => {
+                let what = format!(
+                    "{} and {} will have one tag once a KSK of them is revoked; replace one of them before",
+                    named(key),
+                    named(other)
+                );
+                out.note(CheckId::KsrKeyCollision, at, what);
+            }
+        }
+    }
 }
 
 /// How people name a ZSK.

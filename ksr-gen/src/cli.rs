@@ -32,9 +32,11 @@ use keystore::output::Protected;
 use keystore::policy::Policy;
 use keystore::time::{Timestamp, syntax};
 use options::CommandLine;
+use report::Purpose;
 
+use crate::PROGRAM;
 use crate::keygen::{KeygenError, open_folder};
-use crate::{PROGRAM, policy_file};
+use crate::policy_file::{self, PolicyFile};
 
 /// Exit code of an error.
 pub const EXIT_ERROR: u8 = 1;
@@ -184,14 +186,19 @@ fn command(
         }
         given => time(given, now)?.unwrap_or(now),
     };
-    let path = line.common.output.as_ref().map(|path| protected(&line).target(path)).transpose();
-    let path = path.map_err(|e| Failure::Fatal(format!("cannot write {e}")))?;
+    let path = output(&line, protected(&line))?;
     let (text, good) = if line.common.all {
         many::run(&line, now, stdin, listener, console)?
     } else {
         one_zone(&line, now, stdin, listener, console)?
     };
     Ok(Output { text, path, good })
+}
+
+/// Where the output goes, which must be none of what is `protected`; `None` = to standard output.
+fn output(line: &CommandLine, protected: Protected) -> Result<Option<PathBuf>, Failure> {
+    let path = line.common.output.as_ref().map(|path| protected.target(path)).transpose();
+    path.map_err(|e| Failure::Fatal(format!("cannot write {e}")))
 }
 
 /// The files that the command line names to be read, and the folders with keys: no output goes there.
@@ -265,16 +272,16 @@ fn one_zone(
     if word == "sign" && line.sign.ksr.is_empty() {
         return Err(Failure::usage("'sign' requires a KSR file; give it with -f FILE"));
     }
-    let policy = load_policy(config, policy, console)?;
+    let policy = load_policy(line, config, policy, console)?;
     let job = Job { zone: &zone, policy: &policy, folder: &common.folder, now, start, end, part: None };
-    let ceremony = || Ceremony::new(&job, line);
     if let Some(octets) = checked {
-        return check::check(&ceremony(), &octets, file, line.check.json, stdin, console);
+        let ceremony = Ceremony::new(&job, line, Purpose::Check);
+        return check::check(&ceremony, &octets, file, line.check.json, stdin, console);
     }
     let text = match word {
         "keygen" => keygen::keygen(&job, &line.keygen, &line.allow, console)?,
         "request" => request::request(&job, line, console)?,
-        _ => sign::sign(&ceremony(), line, stdin, listener, console)?,
+        _ => sign::sign(&Ceremony::new(&job, line, Purpose::Sign), line, stdin, listener, console)?,
     };
     Ok((text, true))
 }
@@ -296,10 +303,16 @@ fn counts_months(text: &str) -> bool {
         .starts_with("mo")
 }
 
-/// Reads a policy of the file of `-l`, and says what there is to say of it.
-fn load_policy(config: &Path, name: &str, console: &mut Console<'_>) -> Result<Policy, Failure> {
+/// Reads a policy of the file of `-l`, and says what there is to say of it. No output goes where it was read from, includes among it.
+fn load_policy(
+    line: &CommandLine,
+    config: &Path,
+    name: &str,
+    console: &mut Console<'_>,
+) -> Result<Policy, Failure> {
     match policy_file::load(config, name) {
-        Ok((policy, warnings)) => {
+        Ok(PolicyFile { policy, warnings, files }) => {
+            output(line, Protected::new().inputs(files))?;
             warnings.iter().for_each(|warning| console.say(Level::Warning, warning));
             Ok(policy)
         }

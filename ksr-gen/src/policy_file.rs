@@ -26,13 +26,23 @@ impl fmt::Display for PolicyRefused {
     }
 }
 
-/// Reads the policy `name` of the file; the policy with what is to be said about it.
-pub(crate) fn load(path: &Path, name: &str) -> Result<(Policy, Vec<String>), PolicyRefused> {
+/// A policy, and the file that it comes from.
+#[derive(Debug)]
+pub(crate) struct PolicyFile {
+    pub(crate) policy: Policy,
+    /// What works, and hardly as it was meant.
+    pub(crate) warnings: Vec<String>,
+    /// The file and those that it includes.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// Reads the policy `name` of the file.
+pub(crate) fn load(path: &Path, name: &str) -> Result<PolicyFile, PolicyRefused> {
     let policies = policy::load(path).map_err(|e| explain(path, name, e))?;
     let policy = policies.get(name).map_err(|e| explain(path, name, e))?.clone();
     let warnings =
         policies.warnings(name).iter().map(|finding| finding.to_string().replace(" warning:", "")).collect();
-    Ok((policy, warnings))
+    Ok(PolicyFile { policy, warnings, files: policies.files().to_vec() })
 }
 
 fn explain(path: &Path, name: &str, error: PolicyErrors) -> PolicyRefused {

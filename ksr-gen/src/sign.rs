@@ -25,7 +25,7 @@ use crate::chain;
 use crate::check;
 use crate::finding::Findings;
 pub use crate::finding::{Advice, KsrFinding, KsrSeverity, Waiver, Waivers};
-use crate::rollover::{self, Circumstances, ParentDs, Use, is_revoked_file, signs, signs_as_anchor};
+use crate::rollover::{self, Circumstances, ParentDs, Use, signs, signs_as_anchor};
 use crate::schedule::{self, Step, Until};
 
 /// The input of [`plan`].
@@ -84,17 +84,6 @@ impl<'a> Signing<'a> {
             waivers: Waivers::NONE,
             written: None,
             resigning: None,
-        }
-    }
-
-    /// The KSKs that the operator knows without the request and the SKR before: those of the folder, else those of the parent's DS.
-    fn known(&self, ksks: &[&KeyFile]) -> Vec<TrustAnchor> {
-        match (ksks, self.parent) {
-            ([], Some(parent)) => parent.ds.clone(),
-            (ksks, _) => {
-                let trusted = ksks.iter().filter(|ksk| !is_revoked_file(ksk));
-                trusted.map(|ksk| TrustAnchor::Dnskey(ksk.dnskey.clone())).collect()
-            }
         }
     }
 }
@@ -221,7 +210,8 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
     check::check_horizon(ksr, end, signing.now, &mut findings);
     check::check_clock(signing.written, signing.now, &mut findings);
     if let Some(previous) = signing.previous {
-        chain::check(ksr, previous, &signing.known(&ksks), signing.now, &mut findings);
+        let known = chain::known_ksks(&ksks, signing.parent);
+        chain::check(ksr, previous, &known, signing.now, &mut findings);
     }
     let ksks = uses(&signing, &ksks, &mut findings);
     let mut events = schedule::events(&ksks, policy);
@@ -243,6 +233,7 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
     }
     let groups = groups(&signing, step, &events)?;
     check_ksks(&signing, &ksks, &groups, &mut findings);
+    check_ksk_tags(&ksks, &groups, &mut findings);
     let mut plan = SigningPlan { signing, ksks, groups, findings: Vec::new(), proved: false, left_out };
     plan.prove(&mut findings);
     plan.findings = findings.all;
@@ -264,6 +255,16 @@ fn groups(signing: &Signing<'_>, step: Step, events: &[Timestamp]) -> Result<Vec
         }
     }
     Ok(groups)
+}
+
+/// KSR-KEY-COLLISION among the KSKs that are published in one bundle.
+fn check_ksk_tags(ksks: &[Use<'_>], groups: &[Group], findings: &mut Findings) {
+    let inceptions = groups.iter().flat_map(|(_, inceptions)| inceptions);
+    let published = |at: &Timestamp| {
+        let keys = ksks.iter().filter(|ksk| ksk.is_published(*at)).map(|ksk| ksk.dnskey(*at)).collect();
+        (*at, keys)
+    };
+    check::check_ksk_collisions(inceptions.map(published), findings);
 }
 
 /// KSR-NO-KSK and KSR-ALGORITHM-SET: each bundle is signed, by a KSK of each algorithm.
@@ -395,6 +396,17 @@ impl SigningPlan<'_> {
     /// False where the proof over caches could not be made, because what lacks keys or signatures cannot hold.
     pub(crate) fn is_proved(&self) -> bool {
         self.proved
+    }
+
+    /// True when the key folder has KSKs.
+    pub(crate) fn has_ksks(&self) -> bool {
+        !self.ksks.is_empty()
+    }
+
+    /// True when a KSK or DS tells whose the SKR before is.
+    pub(crate) fn knows_ksks(&self) -> bool {
+        let files: Vec<&KeyFile> = self.ksks.iter().map(|ksk| ksk.file).collect();
+        !chain::known_ksks(&files, self.signing.parent).is_empty()
     }
 
     pub(crate) fn has_parent(&self) -> bool {

@@ -19,9 +19,9 @@ use keystore::policy::Policy;
 use keystore::time::Timestamp;
 
 use crate::chain;
-use crate::check::{check_clock, collide};
+use crate::check::{self, check_clock};
 use crate::finding::{Advice, Findings, KsrFinding, Waiver, Waivers};
-use crate::rollover::{is_revoked_file, is_same_key};
+use crate::rollover::{ParentDs, is_revoked_file, is_same_key};
 
 /// The input of the checks and of [`sign`].
 pub(crate) struct SigningXml<'a> {
@@ -31,6 +31,8 @@ pub(crate) struct SigningXml<'a> {
     pub request: &'a XmlRequest,
     /// The SKR before.
     pub previous: Option<&'a XmlResponse>,
+    /// The DS RRset of the parent, where it was looked at.
+    pub parent: Option<&'a ParentDs>,
     /// Keys of the KSK folder.
     pub keys: &'a [KeyFile],
     pub now: Timestamp,
@@ -54,6 +56,7 @@ pub(crate) const MORE_CHECKS: &[CheckId] = &[
     CheckId::KsrKeyCollision,
     CheckId::KsrChainSkr,
     CheckId::KsrNoKsk,
+    CheckId::KsrParentDs,
     CheckId::KsrProve,
 ];
 
@@ -89,39 +92,45 @@ impl<'a> SigningXml<'a> {
         self.check_previous(&mut out);
         self.check_collisions(&mut out);
         self.check_ksks(&mut out);
+        self.check_parent(&mut out);
         if !out.all.iter().any(KsrFinding::refuses) && !self.ksks().is_empty() {
             self.prove(&mut out);
         }
         out.all
     }
 
+    /// The KSKs that tell whose the SKR before is.
+    pub(crate) fn known_ksks(&self) -> Vec<TrustAnchor> {
+        chain::known_ksks(&self.ksks(), self.parent)
+    }
+
+    /// KSR-PARENT-DS: the DS at the parent are of KSKs of this folder.
+    fn check_parent(&self, out: &mut Findings) {
+        let ksks = self.ksks();
+        if let Some(what) = self.parent.and_then(|parent| parent.fault(self.zone, &ksks)) {
+            let what = format!("{what}; look at the parent again, and at the key folder");
+            out.refuse(CheckId::KsrParentDs, None, what);
+        }
+    }
+
     /// KSR-CHAIN-SKR: it verifies, by a KSK of this folder.
     fn check_previous(&self, out: &mut Findings) {
         let (Some(previous), Some(first)) = (self.previous, self.request.bundles.first()) else { return };
-        let known: Vec<TrustAnchor> =
-            self.ksks().iter().map(|ksk| TrustAnchor::Dnskey(ksk.dnskey.clone())).collect();
+        let known = self.known_ksks();
         if let Some((bundle, what)) = chain::foreign(&previous.to_skr(), first.inception, &known) {
             out.refuse_unless(Waiver::BrokenChain, CheckId::KsrChainSkr, Some(bundle), what);
         }
     }
 
-    /// KSR-KEY-COLLISION, among the ZSKs of a bundle and with the KSKs.
+    /// KSR-KEY-COLLISION, among the ZSKs of a bundle, with the KSKs, and among those.
     fn check_collisions(&self, out: &mut Findings) {
-        let ksks = self.ksks();
-        let clash = |bundle: &XmlBundle| {
-            bundle.keys.iter().enumerate().find_map(|(i, key)| {
-                let others = bundle.keys[..i].iter().map(|k| &k.dnskey).chain(ksks.iter().map(|k| &k.dnskey));
-                let other =
-                    others.into_iter().find(|other| **other != key.dnskey && collide(&key.dnskey, other))?;
-                Some((bundle.inception, key.dnskey.tag(), other.algorithm))
-            })
+        check::check_zsk_collisions(&self.request.to_ksr(), &self.ksks(), out);
+        let forms = self.forms();
+        let published = |bundle: &XmlBundle| {
+            let there = forms.iter().filter(|ksk| ksk.role(bundle) != Role::Absent);
+            (bundle.inception, there.map(|ksk| ksk.dnskey.clone()).collect())
         };
-        if let Some((at, tag, other)) = self.request.bundles.iter().find_map(clash) {
-            let what = format!(
-                "a ZSK and another key, of algorithm {other}, have the same tag {tag} (or will, once revoked); make a new ZSK"
-            );
-            out.refuse_unless(Waiver::TagCollision, CheckId::KsrKeyCollision, Some(at), what);
-        }
+        check::check_ksk_collisions(self.request.bundles.iter().map(published), out);
     }
 
     /// KSR-NO-KSK: a KSK signs each bundle for each algorithm of its ZSKs.
@@ -184,16 +193,16 @@ impl<'a> SigningXml<'a> {
         self.request.bundles.iter().map(bundle).collect()
     }
 
-    /// KSR-PROVE: the SKR behind the one before, over all caches. The form has no CDS, so the parent stays as it is.
+    /// KSR-PROVE: the SKR behind the one before, over all caches. The form has no CDS, so the parent stays as it is: with the DS that it
+    /// was seen to have, else with those of the KSKs that sign the first bundle.
     fn prove(&self, out: &mut Findings) {
         let bundles = self.outline();
         let Some(first) = self.request.bundles.first() else { return };
-        let anchors: Vec<TrustAnchor> = self
-            .forms()
-            .into_iter()
-            .filter(|ksk| !ksk.is_revoked && ksk.signs(first))
-            .map(|ksk| TrustAnchor::Dnskey(ksk.dnskey))
-            .collect();
+        let signing_first = || {
+            let forms = self.forms().into_iter().filter(|ksk| !ksk.is_revoked && ksk.signs(first));
+            forms.map(|ksk| TrustAnchor::Dnskey(ksk.dnskey)).collect()
+        };
+        let anchors: Vec<TrustAnchor> = self.parent.map_or_else(signing_first, |parent| parent.ds.clone());
         let before = self.previous.map(|skr| skr.to_skr().bundles).unwrap_or_default();
         let report =
             prove::prove_skr(self.zone, (&before, &bundles), &anchors, None, self.policy, first.inception);

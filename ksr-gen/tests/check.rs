@@ -430,3 +430,27 @@ fn files_of_garbage_beside_the_request() {
         }
     }
 }
+
+/// `check` says nothing of KSKs where there are none, for the request may be looked at anywhere; whoever signs needs one, and is told so
+/// before the question.
+#[test]
+fn a_request_that_no_ksk_can_sign_is_not_shown_as_fit_where_it_is_signed() {
+    let (site, _) = ceremony();
+    let line = format!("-l @policy -k common -i {START} -e {YEAR} -K @zsk");
+    site.write("xml", &site.run(&format!("{line} --format xml request example.test")).ok());
+    site.write("all", &site.run(&format!("{line} request --all")).ok());
+    for (words, file) in [("sign example.test", "ksr"), ("sign example.test", "xml"), ("sign --all", "all")] {
+        let checked = match file {
+            "all" => site.run(&format!("{line} check --all @all")),
+            file => site.run(&format!("{line} check @{file}")),
+        };
+        assert_eq!(checked.code, 0, "{file}: {}", checked.stderr);
+        assert!(checked.stdout.contains("skipped    KSR-NO-KSK"), "{file}: {}", checked.stdout);
+        assert!(checked.stdout.contains("fit to be signed"), "{file}: {}", checked.stdout);
+        let ran = site.run_at_terminal(&format!("{line} -f @{file} {words}"), "yes\n");
+        assert!(ran.stderr.contains("REFUSED    KSR-NO-KSK"), "{file}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("fit to be signed"), "{file}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("Type yes"), "{file}: {}", ran.stderr);
+        ran.fails(1);
+    }
+}

@@ -163,3 +163,37 @@ fn kind_09_check_judges_as_at_the_time_of_now_and_other_commands_refuse_the_opti
         assert!(refused.contains("--now goes with check"), "{refused}");
     }
 }
+
+/// Of requests that are merged, the latest counts, whichever comes first; and an offset of a time zone is reckoned in.
+#[test]
+fn kind_09_every_merged_request_is_held_against_the_clock_in_any_time_zone() {
+    let site = Site::new(COMMON);
+    std::fs::create_dir(site.path("zsk_b")).expect("a folder");
+    let times = "-l @policy -k common -i 20270101 -e 20280101";
+    site.run(&format!("{times} -o -K @ksk keygen example.test")).ok();
+    for (folder, name) in [("zsk", "a"), ("zsk_b", "b")] {
+        site.run(&format!("{times} -K @{folder} keygen example.test")).ok();
+        site.write(name, &site.run(&format!("{times} -K @{folder} request example.test")).ok());
+    }
+    let text = std::fs::read_to_string(site.path("b")).expect("text");
+    let start = text.find(" generated at ").expect("a closing line");
+    // The clock of the site stands at 03:46:57.
+    for (written, is_late) in [
+        ("2026-11-24T03:46:57Z", false),
+        ("2026-11-24T05:46:57+0200", false),
+        ("2026-11-24T05:46:57Z", true),
+        ("2026-11-24T01:46:57-0400", true),
+        ("20261130034657", true),
+    ] {
+        let line = match written {
+            stamp if !stamp.contains('T') => format!(" generated at {written} by x\n"),
+            _ => format!(" generated at {written} by x 1.0\n"),
+        };
+        site.write("late", &format!("{}{line}", &text[..start]));
+        for files in ["-f @late", "-f @late -f @a", "-f @a -f @late"] {
+            let ran = site.run(&format!("{times} -K @ksk --allow-no-pop {files} sign example.test"));
+            assert_eq!(ran.stderr.contains("KSR-CLOCK"), is_late, "{written} {files}: {}", ran.stderr);
+            ran.ok();
+        }
+    }
+}

@@ -195,3 +195,49 @@ fn request_in_knots_form() {
     // One more, for the bundle at the very end.
     assert_eq!(accept(&site, &in_knots), accept(&site, &sign(&site, "").ok()) + 1);
 }
+
+/// What the parent has counts for requests in XML too: foreign DS are refused, and a roll proves good only when the parent has followed.
+#[test]
+fn what_the_parent_has_counts_for_a_request_in_xml() {
+    let site = ceremony("ecdsap256sha256", "");
+    let old = keys(&site, "ksk").remove(0);
+    let new = site.command("p", "20261201000000", END, "-o --standby -K @ksk keygen");
+    let new = match new.code {
+        0 => new.ok(),
+        code => panic!("{code}: {}", new.stderr),
+    };
+    let new_tag = common::tag(&new);
+    for mut key in keys(&site, "ksk") {
+        if key.dnskey.tag().to_string() == new_tag {
+            key.timing.activate = Some(stamp("20261201000000"));
+        } else {
+            key.timing.inactive = Some(stamp("20270401000000"));
+            key.timing.delete = Some(stamp("20270601000000"));
+        }
+        key.update().expect("written");
+    }
+    site.write("ksr", &site.command("p", START, END, "--format xml -K @zsk request").ok());
+    let foreign = format!("example.test. IN DS {} 13 2 {}\n", old.dnskey.tag(), "AB".repeat(32));
+    site.write("foreign", &foreign);
+    let old_tag = old.dnskey.tag().to_string();
+    let has = |tag: &str| format!("--parent-has {tag}");
+    for (option, parent, prove) in [
+        (has(&new_tag), "ok", "ok"),
+        (format!("{} {}", has(&new_tag), has(&old_tag)), "ok", "ok"),
+        (has(&old_tag), "ok", "REFUSED"),
+        ("--parent-ds @foreign".to_owned(), "REFUSED", "skipped"),
+    ] {
+        let report = site.run(&format!("-l @policy -k p -K @ksk {option} check @ksr")).stdout;
+        let verdict = |id: &str| {
+            let line = report.lines().find(|line| line.contains(&format!("  {id} "))).expect("a line");
+            line.split(' ').next().expect("a word").to_owned()
+        };
+        assert_eq!(verdict("KSR-PARENT-DS"), parent, "{option}: {report}");
+        assert_eq!(verdict("KSR-PROVE"), prove, "{option}: {report}");
+        let signed = sign(&site, &option);
+        let refused = parent == "REFUSED" || prove == "REFUSED";
+        assert_eq!(signed.code != 0, refused, "{option}: {}", signed.stderr);
+    }
+    let report = site.run("-l @policy -k p -K @ksk check @ksr").stdout;
+    assert!(report.contains("skipped    KSR-PARENT-DS "), "{report}");
+}

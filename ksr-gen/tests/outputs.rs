@@ -79,6 +79,49 @@ fn kind_11_output_over_an_input_or_a_key_is_refused_and_changes_nothing() {
     assert_ne!(all(&site), before);
 }
 
+/// What an input includes is read as well, and known only once that is read.
+#[test]
+fn kind_11_output_over_an_included_file_is_refused_and_changes_nothing() {
+    let site = site();
+    site.write("named.conf", "include \"policy\"; include \"part.*\";");
+    site.write("part.a", "acl x { any; };");
+    site.write("by-name.toml", "version = 1\nnamed-conf = \"named.conf\"\n");
+    let policy = std::fs::read_to_string(site.path("policy")).expect("text");
+    site.write("nested", "include \"deep\";");
+    site.write("deep", &policy);
+    let anchor = site.names("ksk").into_iter().find(|name| name.ends_with(".key")).expect("a key");
+    std::fs::copy(site.path("ksk").join(anchor), site.path("anchors")).expect("a copy");
+    site.write(
+        "offline-ksk.toml",
+        "version = 1\nstate-dir = \"state\"\nnamed-conf = \"nested\"\n[[zone]]\nname = \"example.test\"\npolicy = \"common\"\n\
+         key-directory = \"zsk\"\ntrust-anchor-file = \"anchors\"\n",
+    );
+    let names = ["policy", "part.a", "named.conf", "nested", "deep", "anchors"];
+    let content = || names.map(|name| std::fs::read_to_string(site.path(name)).expect("text"));
+    let before = content();
+    let times = TIMES.replace("-l @policy ", "");
+    for (config, line, output) in [
+        ("named.conf", "-K @zsk request example.test", "policy"),
+        ("named.conf", "-K @zsk request --all", "policy"),
+        ("named.conf", "-K @ksk -f @t.ksr sign example.test", "part.a"),
+        ("named.conf", "-K @ksk check @t.ksr", "policy"),
+        ("by-name.toml", "-K @zsk request example.test", "named.conf"),
+        ("by-name.toml", "-K @zsk request example.test", "policy"),
+        ("nested", "-K @zsk keygen example.test", "deep"),
+        ("offline-ksk.toml", "request --all", "deep"),
+        ("offline-ksk.toml", "request --all", "nested"),
+        ("offline-ksk.toml", "-K @ksk -f @t.ksr sign --all", "anchors"),
+    ] {
+        let refused = site.run(&format!("{times} -l @{config} -O @{output} {line}")).fails(1);
+        assert!(
+            refused.contains("cannot write ") && refused.contains("which this run reads"),
+            "{line}: {refused}"
+        );
+        assert_eq!(content(), before, "{config} {line}");
+        site.run(&format!("{times} -l @{config} -O @elsewhere {line}")).ok();
+    }
+}
+
 /// What `request` and `sign` write is read by `check` and by the loader: the limit of 32 keys in a bundle holds on writing too.
 #[test]
 fn kind_24_what_is_written_is_read_and_too_many_keys_are_refused_before() {

@@ -215,3 +215,34 @@ fn kind_03_request_in_xml_is_answered_with_revoked_keys_too() {
     let refused = site.command("common", START, YEAR, "-K @ksk -f @xml sign").fails(1);
     assert!(refused.contains("KSR-NO-KSK") && refused.contains("not revoked"), "{refused}");
 }
+
+/// A KSK that is revoked may be in the hands of others: its signature does not tell whose the SKR before is.
+#[test]
+fn kind_03_revoked_ksk_does_not_vouch_for_the_skr_before() {
+    let parent = |name: &str| format!("--parent-has {}", tag(name));
+    for form in ["bind", "xml"] {
+        let (site, names) = site_with(COMMON, &[("20260101000000", ""), ("20260101000000", "")]);
+        let (revoked, trusted) = (revoke_file(&site, &names[0]), &names[1]);
+        let request = site.command("common", START, YEAR, &format!("-K @zsk --format {form} request")).ok();
+        site.write("asked", &request);
+        let sign =
+            |more: &str| site.command("common", START, YEAR, &format!("-K @ksk -f @asked {more} sign"));
+        site.write("before", &sign(&parent(trusted)).ok());
+        let own = sign(&format!("{} --previous @before", parent(trusted)));
+        assert!(!own.stderr.contains("KSR-CHAIN-SKR"), "{form}: {}", own.stderr);
+        // The folder of somebody else, with a KSK of their own; and one without any other KSK, where the parent's DS tell.
+        for suffix in ["key", "private", "state"] {
+            std::fs::rename(site.path("ksk").join(format!("{trusted}.{suffix}")), site.path(suffix))
+                .expect("moved");
+        }
+        let said = sign("--previous @before --allow-unconfirmed-ksk-roll").fails(1);
+        assert!(said.contains("KSR-NO-KSK"), "{form}: {said}");
+        let other = site.command("common", "20260101000000", YEAR, "-o -K @ksk keygen").ok();
+        let said = sign(&format!("{} --previous @before", parent(&other))).fails(1);
+        assert!(
+            said.contains("KSR-CHAIN-SKR: ") && said.contains("none of the KSKs known here"),
+            "{form}: {said}"
+        );
+        assert!(site.path("ksk").join(format!("{revoked}.key")).exists(), "it lies there");
+    }
+}

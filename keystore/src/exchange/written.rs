@@ -7,7 +7,8 @@ const TIME_ZONES: u64 = 14 * 3600;
 
 /// The earliest time that the last line of a request in a text form can mean; `None` when it says nothing.
 ///
-/// The request timer writes `… written YYYYMMDDHHMMSS`, in UTC; `dnssec-ksr` and `keymgr` write `generated at TIME by …`.
+/// The request timer writes `… written YYYYMMDDHHMMSS`, in UTC; `dnssec-ksr` and `keymgr` write `generated at TIME by …`, where TIME may
+/// have the offset of its time zone behind it (`+0200`).
 #[must_use]
 pub fn written_at(octets: &[u8]) -> Option<Timestamp> {
     let last = octets.trim_ascii_end().rsplit(|octet| *octet == b'\n').next()?;
@@ -17,12 +18,33 @@ pub fn written_at(octets: &[u8]) -> Option<Timestamp> {
     }
     let (_, rest) = line.split_once(" generated at ")?;
     let (time, _) = rest.rsplit_once(" by ").unwrap_or((rest, ""));
-    let digits: String = time.chars().filter(char::is_ascii_digit).collect();
     match time.chars().next()? {
-        '0'..='9' if digits.len() >= 14 => Timestamp::parse_stamp(&digits[..14]),
-        '0'..='9' => digits.parse().ok().map(Timestamp::from_secs),
+        '0'..='9' => with_offset(time).or_else(|| time.trim().parse().ok().map(Timestamp::from_secs)),
         _ => syntax::parse(time, Timestamp::EPOCH).ok().flatten().map(|time| time.minus(TIME_ZONES)),
     }
+}
+
+/// Reads fourteen digits, with or without marks between them, and the offset of a time zone behind them: nothing or `Z` for UTC, `+HHMM`
+/// or `-HH:MM`. A zone in other words is taken for the one that is farthest ahead of UTC.
+fn with_offset(text: &str) -> Option<Timestamp> {
+    let (last, _) = text.match_indices(|c: char| c.is_ascii_digit()).nth(13)?;
+    let (local, zone) = text.split_at(last + 1);
+    let local = Timestamp::parse_stamp(&local.replace(|c: char| !c.is_ascii_digit(), ""))?;
+    let fraction = |c: char| c == '.' || c.is_ascii_digit();
+    let zone = if zone.starts_with('.') { zone.trim_start_matches(fraction) } else { zone }.trim();
+    let offset = |digits: &str| {
+        let digits: String = digits.chars().filter(|c| *c != ':').collect();
+        let (hours, minutes) = digits.split_at_checked(2)?;
+        let minutes = if minutes.is_empty() { 0 } else { minutes.parse::<u64>().ok()? };
+        Some(hours.parse::<u64>().ok()? * 3600 + minutes * 60)
+    };
+    let at = match zone.split_at_checked(1) {
+        None | Some(("Z", "")) => Some(local),
+        Some(("+", rest)) => offset(rest).map(|ahead| local.minus(ahead)),
+        Some(("-", rest)) => offset(rest).map(|behind| local.plus(behind)),
+        Some(_) => None,
+    };
+    Some(at.unwrap_or_else(|| local.minus(TIME_ZONES)))
 }
 
 /// True for a request by Knot's keymgr: its last line says so.
@@ -48,6 +70,14 @@ mod tests {
             ("generated at Tue Nov  3 06:55:51 2026 by x", Some(at.minus(21 * 86_400 + TIME_ZONES))),
             ("generated at 2026-11-24T06:55:51Z by Knot DNS 3.4.6", Some(at)),
             ("generated at 2026-11-24T06:55:51+0000 by Knot DNS 3.4.6", Some(at)),
+            ("generated at 2026-11-24T08:55:51+0200 by Knot DNS 3.4.6", Some(at)),
+            ("generated at 2026-11-24T08:55:51 +02:00 by Knot DNS 3.4.6", Some(at)),
+            ("generated at 2026-11-24T01:25:51-0530 by Knot DNS 3.4.6", Some(at)),
+            ("generated at 2026-11-23T20:55:51-10 by Knot DNS 3.4.6", Some(at)),
+            ("generated at 2026-11-24T06:55:51.25Z by Knot DNS 3.4.6", Some(at)),
+            ("generated at 20261124065551 by x", Some(at)),
+            ("generated at 2026-11-24 06:55:51 CET by x", Some(at.minus(TIME_ZONES))),
+            ("generated at 2026-11-24T06:55:51+ by x", Some(at.minus(TIME_ZONES))),
             ("generated at 1795503351 by Knot DNS", Some(Timestamp::from_secs(1_795_503_351))),
             ("generated at Mon Nov 24 06:55:51 2026 by x", None),
             ("generated at noon by x", None),

@@ -14,7 +14,7 @@
 mod tests;
 
 use super::timing::State;
-use super::{KeyFile, Timing};
+use super::{FLAG_REVOKE, KeyFile, Timing};
 use crate::crypto::Algorithm;
 use crate::policy::{KeyPolicy, Policy, Role};
 use crate::time::Timestamp;
@@ -357,9 +357,13 @@ impl<'a> Rounds<'a, '_> {
         Ok(())
     }
 
-    /// The first key that matches and is active at `at`.
+    /// The first key that matches and is active at `at`. A revoked one signs, and nobody trusts it: it does not count.
     fn pick(&self, at: Timestamp) -> Option<&'a KeyFile> {
-        self.existing.iter().find(|key| matches(self.entry, key) && key.timing.is_active(at))
+        let is_revoked = |key: &KeyFile| {
+            key.dnskey.flags & FLAG_REVOKE != 0 || key.timing.revoke.is_some_and(|revoke| revoke <= at)
+        };
+        let is_active = |key: &KeyFile| key.timing.is_active(at) && !is_revoked(key);
+        self.existing.iter().find(|key| matches(self.entry, key) && is_active(key))
     }
 
     /// The KSK that is active from some moments after the start on. It is used although it is missing in these: a second KSK for them

@@ -50,7 +50,10 @@ pub fn parse(octets: &[u8], path: &Path) -> Result<Policies, PolicyErrors> {
     let mut source = Source { lexer: Lexer::new(octets), path: path.into(), depth: 0 };
     // A stop has left its finding, and that is an error: `build` fails with it.
     let _ = reader.top(&mut source);
-    Policies::build(reader.drafts, reader.key_stores.into_iter().map(|(s, _)| s).collect(), reader.findings)
+    let key_stores = reader.key_stores.into_iter().map(|(store, _)| store).collect();
+    let mut policies = Policies::build(reader.drafts, key_stores, reader.findings)?;
+    policies.note_files(std::iter::once(path.to_owned()).chain(reader.included));
+    Ok(policies)
 }
 
 /// The statements of BIND 9.18 to 9.21 at the top of a file.
@@ -95,7 +98,8 @@ struct Reader {
     findings: Vec<PolicyFinding>,
     /// `directory` of `options`.
     directory: Option<PathBuf>,
-    included: usize,
+    /// The included files, one entry each time.
+    included: Vec<PathBuf>,
 }
 
 /// One file being read.
@@ -291,8 +295,8 @@ impl Reader {
             return Err(self.stop(source, line, what));
         }
         for path in found {
-            self.included += 1;
-            if self.included > MAX_FILES {
+            self.included.push(path.clone());
+            if self.included.len() > MAX_FILES {
                 let what = format!("more than {MAX_FILES} files are included; does a file include itself?");
                 return Err(self.stop(source, line, what));
             }

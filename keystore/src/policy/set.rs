@@ -1,5 +1,7 @@
 //! The policies and key stores of a file.
 
+use std::path::PathBuf;
+
 use super::finding::{PolicyErrors, PolicyFinding, Severity, has_errors};
 use super::{KeyStore, Policy, draft::PolicyDraft};
 
@@ -9,6 +11,7 @@ pub struct Policies {
     policies: Vec<Checked>,
     key_stores: Vec<KeyStore>,
     warnings: Vec<PolicyFinding>,
+    files: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -41,6 +44,18 @@ impl Policies {
     pub fn warnings(&self, name: &str) -> Vec<&PolicyFinding> {
         let all = self.warnings.iter().chain(self.of_policy(name));
         all.filter(|f| f.severity == Severity::Warning).collect()
+    }
+
+    /// The files that were read: the file itself, the `named.conf` that it names, and what they include. An output of the run that read
+    /// them must replace none of these.
+    #[must_use]
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// Notes files that were read.
+    pub(crate) fn note_files(&mut self, files: impl IntoIterator<Item = PathBuf>) {
+        self.files.extend(files);
     }
 
     /// All findings, of all policies.
@@ -100,7 +115,7 @@ impl Policies {
             findings.extend(policies.into_iter().flat_map(|c| c.findings));
             return Err(PolicyErrors::Findings(findings));
         }
-        Ok(Self { policies, key_stores, warnings: findings })
+        Ok(Self { policies, key_stores, warnings: findings, files: Vec::new() })
     }
 
     /// Takes in the policies of another file; a name that both have is an error.
@@ -113,5 +128,6 @@ impl Policies {
         }
         self.key_stores.extend(other.key_stores);
         self.warnings.extend(other.warnings);
+        self.files.extend(other.files);
     }
 }

@@ -134,6 +134,7 @@ pub(crate) fn policies(top: &mut Table<'_, '_>) -> Policies {
         Err(PolicyErrors::Findings(findings)) => top.doc.note_all(findings),
         Err(_) => {}
     }
+    all.note_files([top.doc.path().to_owned()]);
     all
 }
 

@@ -11,7 +11,7 @@ use keystore::time::{Timestamp, duration};
 use super::console::printable;
 use super::files::read_ksr;
 use super::options::{CeremonyOptions, CommandLine};
-use super::report::{KsrReport, XmlPart};
+use super::report::{KsrReport, Purpose, XmlPart};
 use super::{Failure, Job, time};
 use crate::finding::{KsrFinding, Waiver, Waivers};
 use crate::rollover::ParentDs;
@@ -23,6 +23,7 @@ pub(super) struct Ceremony<'a> {
     pub(super) job: &'a Job<'a>,
     options: &'a CeremonyOptions,
     pub(super) waivers: Waivers,
+    pub(super) purpose: Purpose,
 }
 
 /// What the checks say of a request in XML.
@@ -35,14 +36,14 @@ pub(super) struct CheckedXml {
 }
 
 impl<'a> Ceremony<'a> {
-    pub(super) fn new(job: &'a Job<'a>, line: &'a CommandLine) -> Self {
-        Self { job, options: &line.ceremony, waivers: line.allow.waivers() }
+    pub(super) fn new(job: &'a Job<'a>, line: &'a CommandLine, purpose: Purpose) -> Self {
+        Self { job, options: &line.ceremony, waivers: line.allow.waivers(), purpose }
     }
 
-    /// The input of [`sign::plan`]; `octets` are those of the file.
+    /// The input of [`sign::plan`]; `files` are the octets of the request, or of those that were merged.
     pub(super) fn signing<'b>(
         &'b self,
-        octets: &[u8],
+        files: &[&[u8]],
         ksr: &'b Ksr,
         keys: &'b [KeyFile],
         end: Timestamp,
@@ -55,7 +56,8 @@ impl<'a> Ceremony<'a> {
                 Failure::Usage(format!("--resign-time {text}: give a duration, such as 0, 12h or P9D"))
             })
         };
-        let resigning = given.map(read).transpose()?.or(is_by_knot(octets).then_some(0));
+        let all_by_knot = files.iter().all(|octets| is_by_knot(octets));
+        let resigning = given.map(read).transpose()?.or(all_by_knot.then_some(0));
         Ok(Signing {
             zone: self.job.zone,
             policy: self.job.policy,
@@ -67,7 +69,7 @@ impl<'a> Ceremony<'a> {
             previous,
             now: self.job.now,
             waivers: self.waivers,
-            written: written_at(octets),
+            written: files.iter().filter_map(|octets| written_at(octets)).max(),
             resigning,
         })
     }
@@ -77,6 +79,7 @@ impl<'a> Ceremony<'a> {
         &'b self,
         request: &'b xml::XmlRequest,
         previous: Option<&'b xml::XmlResponse>,
+        parent: Option<&'b ParentDs>,
         keys: &'b [KeyFile],
     ) -> SigningXml<'b> {
         SigningXml {
@@ -84,6 +87,7 @@ impl<'a> Ceremony<'a> {
             policy: self.job.policy,
             request,
             previous,
+            parent,
             keys,
             now: self.job.now,
             waivers: self.waivers,
@@ -99,13 +103,14 @@ impl<'a> Ceremony<'a> {
         keys: &[KeyFile],
         json: bool,
     ) -> Result<CheckedXml, Failure> {
-        let signing = self.signing_xml(request, previous, keys);
+        let parent = self.parent(keys)?;
+        let signing = self.signing_xml(request, previous, parent.as_ref(), keys);
         let findings = signing.check();
         let ksr = request.to_ksr();
         let last = request.bundles.last();
         // Its own checks look at proofs and times; this plan only shows what it asks for.
         let end = last.map_or(self.job.now, |b| b.inception);
-        let shown = self.signing(octets, &ksr, &[], end, None, None)?;
+        let shown = self.signing(&[octets], &ksr, &[], end, None, None)?;
         let plan = sign::plan(Signing {
             cds_delete: None,
             written: None,
@@ -130,13 +135,15 @@ impl<'a> Ceremony<'a> {
             end: last.map_or(self.job.now, |b| b.expiration),
             ksks: lines.collect(),
             has_previous: previous.is_some(),
+            knows_ksks: !signing.known_ksks().is_empty(),
+            has_parent: parent.is_some(),
         };
         let report = KsrReport {
             file: name,
             octets,
             format: Format::Xml,
             plan: &plan,
-            has_ksks: !forms.is_empty(),
+            purpose: self.purpose,
             sources: &[],
             xml: Some(part),
         };

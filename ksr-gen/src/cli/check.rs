@@ -35,9 +35,9 @@ pub(super) fn check(
         return Err(Failure::usage("the KSR does not say its end; give it with -e TIME"));
     };
     let parent = ceremony.parent(&keys)?;
-    let signing = ceremony.signing(octets, &ksr, &keys, end, parent.as_ref(), previous.as_ref())?;
+    let signing = ceremony.signing(&[octets], &ksr, &keys, end, parent.as_ref(), previous.as_ref())?;
     let plan = sign::plan(signing).map_err(ceremony_error)?;
-    let has_ksks = !plan.ksks().is_empty();
-    let report = KsrReport { file: name, octets, format, plan: &plan, has_ksks, sources: &[], xml: None };
+    let purpose = ceremony.purpose;
+    let report = KsrReport { file: name, octets, format, plan: &plan, purpose, sources: &[], xml: None };
     Ok((printed(&report, json), report.is_good()))
 }

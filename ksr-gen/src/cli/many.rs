@@ -11,13 +11,16 @@ use keystore::dns::Name;
 use keystore::exchange::many::{self, MAX_FILE_OCTETS, Section};
 use keystore::keys::files::Folder;
 use keystore::output::Protected;
-use keystore::policy::Policy;
+use keystore::policy::{self, Policy};
 use keystore::time::Timestamp;
 
 use super::ceremony::{Ceremony, printable_lines};
 use super::files::{read_line, read_up_to};
 use super::options::CommandLine;
-use super::{Console, Failure, Job, Level, Listener, check, load_policy, report, request, sign, time};
+use super::report::Purpose;
+use super::{
+    Console, Failure, Job, Level, Listener, check, load_policy, output, report, request, sign, time,
+};
 use crate::keygen;
 use crate::rollover::ParentDs;
 
@@ -70,10 +73,9 @@ pub(super) fn run(
         return Err(Failure::Usage(format!("{word} requires an end date; give it with -e TIME")));
     }
     let source = ZoneSource::new(line, config, console)?;
-    if let (Some(output), ZoneSource::Tables(zones)) = (&line.common.output, &source) {
+    if let ZoneSource::Tables(zones) = &source {
         let folders = zones.values().map(|zone| &zone.folder);
-        let protected = folders.fold(Protected::new(), Protected::key_folder);
-        protected.target(output).map_err(|e| Failure::Fatal(format!("cannot write {e}")))?;
+        output(line, folders.fold(Protected::new(), Protected::key_folder))?;
     }
     let all = All { line, now, start, end, source };
     match file {
@@ -98,6 +100,9 @@ impl ZoneSource {
             config.warnings.iter().for_each(|warning| console.say(Level::Warning, &warning.to_string()));
             let wanted =
                 |policy: &Policy| line.common.policy.as_ref().is_none_or(|name| *name == policy.name);
+            let files = policy::load(path).map_err(Failure::fatal)?.files().to_vec();
+            let anchors = config.zones.iter().filter_map(|zone| zone.anchor_file.clone());
+            output(line, Protected::new().inputs(files).inputs(anchors))?;
             let tables = config.zones.into_iter().filter(|zone| wanted(&zone.policy)).map(|zone| {
                 let folder = zone.key_directory;
                 (zone.name.to_lowercase(), Zone { name: zone.name, policy: zone.policy, folder })
@@ -107,7 +112,7 @@ impl ZoneSource {
         let Some(policy) = &line.common.policy else {
             return Err(Failure::usage("a dnssec-policy is required; give its name with -k POLICY"));
         };
-        Ok(Self::Same(Box::new(load_policy(path, policy, console)?)))
+        Ok(Self::Same(Box::new(load_policy(line, path, policy, console)?)))
     }
 
     /// The zone, with the key folder of the command line where this is about KSKs.
@@ -190,7 +195,7 @@ impl All<'_> {
         let files = self.read(path, stdin)?;
         let requests = self.sections(path, &files)?;
         if listener == Listener::Person && !self.line.sign.yes && path != Path::new("-") {
-            let (text, good) = self.reports(path, &files, &requests, console)?;
+            let (text, good) = self.reports(path, &files, &requests, Purpose::Sign, console)?;
             let _ = write!(console.stderr, "{text}");
             if !good {
                 return Err(Failure::Fatal("a request is refused and nothing is signed".to_owned()));
@@ -214,7 +219,7 @@ impl All<'_> {
                     console.say(Level::Warning, "the file of --previous has nothing for it");
                 }
                 self.job(&zone, part, |job| {
-                    let ceremony = Ceremony::new(job, self.line);
+                    let ceremony = Ceremony::new(job, self.line, Purpose::Sign);
                     sign::sign(&ceremony, self.line, &mut io::empty(), Listener::Nobody, console)
                 })
             });
@@ -231,7 +236,7 @@ impl All<'_> {
     ) -> Result<(String, bool), Failure> {
         let files = self.read(path, stdin)?;
         let requests = self.sections(path, &files)?;
-        self.reports(path, &files, &requests, console)
+        self.reports(path, &files, &requests, Purpose::Check, console)
     }
 
     fn reports(
@@ -239,6 +244,7 @@ impl All<'_> {
         path: &Path,
         files: &Files,
         requests: &[Request<'_>],
+        purpose: Purpose,
         console: &mut Console<'_>,
     ) -> Result<(String, bool), Failure> {
         let (file, json) = (path.display().to_string(), self.line.check.json);
@@ -254,7 +260,7 @@ impl All<'_> {
             let report = zone.and_then(|zone| {
                 let part_of = format!("{file}, the part of {name}");
                 self.job(&zone, part, |job| {
-                    let ceremony = Ceremony::new(job, self.line);
+                    let ceremony = Ceremony::new(job, self.line, purpose);
                     check::check(&ceremony, octets, &part_of, json, &mut io::empty(), console)
                 })
             });

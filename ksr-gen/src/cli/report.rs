@@ -34,8 +34,17 @@ pub(super) struct KsrReport<'a> {
     pub sources: &'a [RequestFile],
     /// For a request in XML: its own findings and times.
     pub xml: Option<XmlPart<'a>>,
-    /// False when the key folder has no KSK; then the checks that need one are skipped.
-    pub has_ksks: bool,
+    /// What the report is for.
+    pub purpose: Purpose,
+}
+
+/// What a request is looked at for: where the key folder has no KSK, the checks that need one are skipped, or refuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// `check`: wherever there is a request, so also where no KSK is. Without KSKs what needs them is skipped.
+    Check,
+    /// `sign`: a request that no KSK can sign is refused.
+    Sign,
 }
 
 /// One of several requests.
@@ -58,6 +67,10 @@ pub(super) struct XmlPart<'a> {
     pub ksks: Vec<KskUse<'a>>,
     /// Whether the SKR before is there.
     pub has_previous: bool,
+    /// Whether a KSK or DS tells whose the SKR before is.
+    pub knows_ksks: bool,
+    /// Whether the DS of the parent are known.
+    pub has_parent: bool,
 }
 
 /// The verdict of a check.
@@ -81,6 +94,9 @@ impl Verdict {
     }
 }
 
+/// Why KSR-CHAIN-SKR says nothing where no KSK is known.
+const FOREIGN_SKR: &str = "it verifies; whose it is tells a KSK in the key folder, or --parent-ds";
+
 /// A key, and the bundles that it stands in.
 struct KeyLine<'a> {
     key: &'a Dnskey,
@@ -96,11 +112,18 @@ impl KsrReport<'_> {
         self.refusing().is_empty()
     }
 
-    /// The findings that count: without KSKs those that speak of their lack are left out.
+    /// True where the key folder has no KSK, and what needs one is skipped.
+    fn skips_ksks(&self) -> bool {
+        let has_ksks = self.xml.as_ref().map_or_else(|| self.plan.has_ksks(), |xml| !xml.ksks.is_empty());
+        self.purpose == Purpose::Check && !has_ksks
+    }
+
+    /// The findings that count: where KSKs are not needed, those that speak of their lack are left out.
     fn findings(&self) -> impl Iterator<Item = &KsrFinding> {
         let of_merged = |f: &KsrFinding| !self.sources.is_empty() && f.id == CheckId::KsrPopMissing;
         let all = self.xml.as_ref().map_or(&self.plan.findings, |xml| &xml.findings);
-        all.iter().filter(move |f| (self.has_ksks || f.id != CheckId::KsrNoKsk) && !of_merged(f))
+        let skips_ksks = self.skips_ksks();
+        all.iter().filter(move |f| !(skips_ksks && f.id == CheckId::KsrNoKsk) && !of_merged(f))
     }
 
     /// The keys whose possession is not proved.
@@ -138,15 +161,13 @@ impl KsrReport<'_> {
             {
                 Verdict::Skipped("no --previous SKR")
             }
-            CheckId::KsrChainSkr if !self.has_ksks && !self.plan.has_parent() => {
-                Verdict::Skipped("it verifies; whose it is tells a KSK in the key folder, or --parent-ds")
-            }
+            CheckId::KsrChainSkr if !self.plan.knows_ksks() => Verdict::Skipped(FOREIGN_SKR),
             CheckId::KsrNoKsk
             | CheckId::KsrProve
             | CheckId::KsrKskHeld
             | CheckId::KsrKskLeft
             | CheckId::KsrAlgorithmSet
-                if !self.has_ksks =>
+                if self.skips_ksks() =>
             {
                 Verdict::Skipped("no KSK in the key folder")
             }
@@ -170,9 +191,11 @@ impl KsrReport<'_> {
             CheckId::KsrChainSkr | CheckId::KsrChainOverlap | CheckId::KsrChainKeys if !xml.has_previous => {
                 Verdict::Skipped("no --previous SKR")
             }
-            CheckId::KsrChainSkr | CheckId::KsrNoKsk | CheckId::KsrProve if !self.has_ksks => {
+            CheckId::KsrChainSkr if !xml.knows_ksks => Verdict::Skipped(FOREIGN_SKR),
+            CheckId::KsrNoKsk | CheckId::KsrProve if self.skips_ksks() => {
                 Verdict::Skipped("no KSK in the key folder")
             }
+            CheckId::KsrParentDs if !xml.has_parent => Verdict::Skipped("no --parent-ds"),
             CheckId::KsrProve if !self.is_good() => Verdict::Skipped("other checks refuse"),
             _ => Verdict::Ok,
         }

@@ -71,7 +71,11 @@ fn sign_text(
         let first = RequestFile { file: name.clone(), octets: first.octets.clone(), ksr };
         (ksr, sources) = merge_requests(ceremony, &line.sign.ksr[1..], first, stdin, console)?;
     }
-    let mut signing = ceremony.signing(&first.octets, &ksr, keys, end, parent.as_ref(), previous.as_ref())?;
+    let files: Vec<&[u8]> = match sources.as_slice() {
+        [] => vec![&first.octets],
+        sources => sources.iter().map(|source| source.octets.as_slice()).collect(),
+    };
+    let mut signing = ceremony.signing(&files, &ksr, keys, end, parent.as_ref(), previous.as_ref())?;
     if merged {
         // The proofs of each request were looked at; nobody has signed the merged bundles.
         signing.waivers = signing.waivers.with(Waiver::NoPossession);
@@ -83,7 +87,7 @@ fn sign_text(
             octets: &first.octets,
             format: first.format,
             plan: &plan,
-            has_ksks: !plan.ksks().is_empty(),
+            purpose: ceremony.purpose,
             sources: &sources,
             xml: None,
         };
@@ -168,7 +172,8 @@ fn sign_xml(
     for finding in &checked.findings {
         console.say(level(finding), &plain(finding));
     }
-    let signing = ceremony.signing_xml(&request, previous.as_ref(), keys);
+    let parent = ceremony.parent(keys)?;
+    let signing = ceremony.signing_xml(&request, previous.as_ref(), parent.as_ref(), keys);
     let response = sign_xml::sign(&signing, checked.findings).map_err(|e| {
         if let sign_xml::SigningXmlError::Refused(findings) = &e
             && checked.good
