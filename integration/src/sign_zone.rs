@@ -238,7 +238,10 @@ mod tests {
             ("part", "ns A 192.0.2.1\n$INCLUDE deep\n"),
             ("deep", "www A 192.0.2.2\n"),
             ("conf", "include \"policies\";"),
-            ("policies", "dnssec-policy p { keys { zsk lifetime unlimited algorithm 13; }; };"),
+            (
+                "policies",
+                "dnssec-policy p { keys { ksk lifetime 0 algorithm 13; zsk lifetime 0 algorithm 13; }; };",
+            ),
         ] {
             std::fs::write(path(name), text).unwrap();
         }

@@ -130,3 +130,47 @@ fn the_root_zones_samples() {
         assert!(drawn.contains("19036") || what == "KSR", "the KSK of 2010: {drawn}");
     }
 }
+
+/// Without `.state` the times of a KSK are in `.private`, which is not opened; they are not 1970.
+#[test]
+fn kind_28_inspect_of_a_key_folder_without_state_files_says_where_the_times_are() {
+    let source = repo().join("keystore/tests/fixtures/keys/ksr");
+    // All files but .state; no times in .key either; nor a ZSK; only the KSK's .state missing.
+    for (what, suffixes, remarks, ksks_only) in [
+        ("no .state", &["key", "private"][..], true, false),
+        ("KSKs alone", &["key", "private"], true, true),
+        ("KSKs alone without remarks", &["key", "private"], false, true),
+        ("all", &["key", "private", "state"], true, false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(&source).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let suffix = name.rsplit('.').next().unwrap();
+            let base = path.with_extension("key");
+            let is_ksk = base.exists() && std::fs::read_to_string(base).unwrap().contains("DNSKEY 257");
+            if !suffixes.contains(&suffix) || !name.starts_with('K') || (ksks_only && !is_ksk) {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let text: String = match suffix == "key" && !remarks {
+                true => text.lines().filter(|l| !l.starts_with(';')).map(|l| format!("{l}\n")).collect(),
+                false => text,
+            };
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        let told = match look(dir.path(), Some(&Name::parse("example.test").unwrap())) {
+            Ok(view) => render(&view, Timestamp::parse_stamp("20270301000000").unwrap(), PLAIN),
+            Err(error) => format!("{error:#}"),
+        };
+        assert!(!told.contains("1970"), "{what}: {told}");
+        // The chart wraps its lines.
+        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            told.contains(".private alone, which is not opened here"),
+            what != "all",
+            "{what}: {told}"
+        );
+        assert_eq!(told.contains("none are shown"), !remarks, "{what}: {told}");
+    }
+}

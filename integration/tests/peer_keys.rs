@@ -99,6 +99,154 @@ fn settime_reads_our_times() {
     }
 }
 
+/// What `dnssec-settime -p` says of a key: Publish, Activate and Delete in seconds; `None` when BIND does not read the files.
+fn settime(dir: &Path, name: &str) -> Option<[String; 3]> {
+    let mut settime = common::peer("dnssec-settime").expect("it was there");
+    let output = settime.arg("-K").arg(dir).args(["-u", "-p", "PAD"]).arg(name).output().expect("it runs");
+    let said = output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())?;
+    let of = |label: &str| said.lines().find_map(|line| line.strip_prefix(label)).expect("a time").to_owned();
+    Some(["Publish: ", "Activate: ", "Delete: "].map(of))
+}
+
+/// The same of our reader, which takes the private part too.
+fn ours(dir: &Path, zone: &Name) -> Option<[String; 3]> {
+    let key = find(dir, zone).expect("a folder").keys.pop()?;
+    key.private_key().ok()?;
+    let seconds = |at: Option<Timestamp>| at.map_or_else(|| "UNSET".to_owned(), |at| at.secs().to_string());
+    Some([key.timing.publish, key.timing.activate, key.timing.delete].map(seconds))
+}
+
+/// Spellings of `.private` and `.state` files: what BIND reads we read to the same key and times, and where we read more it is listed.
+#[test]
+fn kind_22_key_files_in_every_spelling_are_read_as_bind_reads_them() {
+    drop(peer!("dnssec-settime"));
+    type Change = fn(&str) -> String;
+    /// The lines behind the first `head` ones in another order.
+    fn reordered(text: &str, head: usize, order: fn(&mut Vec<&str>)) -> String {
+        let mut lines: Vec<&str> = text.lines().collect();
+        let mut rest = lines.split_off(head);
+        order(&mut rest);
+        lines.extend(rest);
+        lines.join("\n") + "\n"
+    }
+    let private: [(&str, Change); 24] = [
+        ("as it is", str::to_owned),
+        ("CR LF", |t| t.replace('\n', "\r\n")),
+        ("CR CR LF", |t| t.replace('\n', "\r\r\n")),
+        ("CR", |t| t.replace('\n', "\r")),
+        ("white lines", |t| reordered(t, 2, |l| *l = l.iter().flat_map(|l| ["", " \t ", l]).collect())),
+        ("blank line at the top", |t| format!("\n{t}")),
+        ("blank second line", |t| t.replacen('\n', "\n\n", 1)),
+        ("leading blanks", |t| t.lines().map(|l| format!(" \t{l}\n")).collect()),
+        ("blanks at the end", |t| t.lines().map(|l| format!("{l} \t\n")).collect()),
+        ("tabs behind the colon", |t| t.replace(": ", ":\t")),
+        ("no line end at the end", |t| t.trim_end().to_owned()),
+        ("elements turned round", |t| {
+            reordered(t, 2, |l| {
+                let times = l.iter().position(|l| l.starts_with("Created")).expect("times");
+                l[..times].reverse();
+                l[times..].reverse();
+            })
+        }),
+        ("times before the elements", |t| reordered(t, 2, |l| l.reverse())),
+        ("algorithm at the end", |t| reordered(t, 1, |l| l.rotate_left(1))),
+        ("tags in lower case", |t| {
+            let lower = |l: &str| {
+                l.split_once(':').map_or(l.to_owned(), |(tag, v)| format!("{}:{v}", tag.to_lowercase()))
+            };
+            let (head, rest) = t.split_at(t.match_indices('\n').nth(1).expect("two lines").0);
+            format!("{head}{}\n", rest.lines().map(lower).collect::<Vec<_>>().join("\n"))
+        }),
+        ("an element twice", |t| reordered(t, 2, |l| l.insert(0, l[0]))),
+        ("a time twice", |t| format!("{t}Activate: 20271231000000\n")),
+        ("other words behind the algorithm", |t| t.replace('(', "x (y")),
+        ("a comment", |t| t.replacen("\nCreated", "\n; hello\nCreated", 1)),
+        ("an unknown tag", |t| t.replacen("\nCreated", "\nHello: 1\nCreated", 1)),
+        ("a byte order mark", |t| format!("\u{feff}{t}")),
+        ("a NUL at the end", |t| format!("{t}\0")),
+        ("a time with marks", |t| t.replace("Activate: 20260103000000", "Activate: 2026-01-03 00:00:00")),
+        ("base64 in words", |t| t.replacen("=\n", " =\n", 1)),
+    ];
+    let state: [(&str, Change); 9] = [
+        ("as it is", str::to_owned),
+        ("CR LF", |t| t.replace('\n', "\r\n")),
+        ("white lines", |t| reordered(t, 3, |l| *l = l.iter().flat_map(|l| ["", " \t ", l]).collect())),
+        ("leading blanks", |t| t.lines().map(|l| format!(" \t{l}\n")).collect()),
+        ("turned round", |t| reordered(t, 3, |l| l.reverse())),
+        ("tags in lower case", |t| t.replace("Active", "active").replace("Published", "PUBLISHED")),
+        ("an unknown tag", |t| format!("{t}Hello: 1\n")),
+        ("a time twice", |t| format!("{t}Active: 20271231000000\n")),
+        ("length before algorithm", |t| reordered(t, 1, |l| l.swap(0, 1))),
+    ];
+    // BIND numbers the elements by the line in which they stand, and takes a file for damaged in which something comes before them.
+    let more = ["times before the elements"];
+    let zone = Name::parse("example.test").expect("a name");
+    let mut read = 0;
+    for algorithm in algorithms() {
+        for (suffix, cases) in [("private", &private[..]), ("state", &state)] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let mut new = full(&zone, algorithm, 256);
+            // Few enough lines for every variant: BIND reads 18 of them.
+            new.timing = Timing {
+                created: at("20260101000000"),
+                publish: at("20260102030405"),
+                activate: at("20260103000000"),
+                ..Timing::default()
+            };
+            new.state =
+                (suffix == "state").then(|| State { lifetime: Some(0), zsk: Some(true), ..State::default() });
+            let key = generate_key(dir.path(), &new, &[]).expect("a key");
+            let path = dir.path().join(format!("{}.{suffix}", key.base_name()));
+            let text = fs::read_to_string(&path).expect("text");
+            for (what, change) in cases {
+                fs::write(&path, change(&text)).expect("written");
+                let (theirs, ours) = (settime(dir.path(), &key.base_name()), ours(dir.path(), &zone));
+                read += usize::from(theirs.is_some());
+                match theirs {
+                    Some(theirs) => assert_eq!(ours, Some(theirs), "{algorithm} {suffix}: {what}"),
+                    None => assert_eq!(ours.is_some(), more.contains(what), "{algorithm} {suffix}: {what}"),
+                }
+            }
+        }
+    }
+    assert!(read > 100, "{read}");
+    // Scalars that begin with zeros, without them and with more.
+    for algorithm in [Algorithm::ECDSAP256SHA256, Algorithm::ECDSAP384SHA384] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let scalar =
+            std::iter::repeat_with(|| PrivateKey::generate(algorithm, 0).expect("a key")).find_map(|key| {
+                match &key {
+                    PrivateKey::Raw(octets) if octets[0] == 0 => Some(octets.clone()),
+                    _ => None,
+                }
+            });
+        let scalar = scalar.expect("one of 256");
+        let private = PrivateKey::Raw(scalar.clone());
+        let public_key = private.public_key(algorithm).expect("its public part");
+        let key = KeyFile {
+            zone: zone.clone(),
+            ttl: 60,
+            dnskey: Dnskey { flags: 256, protocol: 3, algorithm, public_key },
+            timing: Timing { publish: at("20260102030405"), ..Timing::default() },
+            state: None,
+            dir: dir.path().to_owned(),
+        };
+        key.create(&private).expect("written");
+        let path = key.private_path();
+        let text = fs::read_to_string(&path).expect("text");
+        let encode = |octets: &[u8]| data_encoding::BASE64.encode(octets);
+        for written in [&scalar[1..], &[&[0, 0], &scalar[..]].concat(), &scalar] {
+            fs::write(&path, text.replace(&encode(&scalar), &encode(written))).expect("written");
+            let theirs = settime(dir.path(), &key.base_name());
+            assert!(theirs.is_some(), "{algorithm}: BIND reads {} octets", written.len());
+            assert_eq!(ours(dir.path(), &zone), theirs, "{algorithm}: {} octets", written.len());
+        }
+        fs::write(&path, text.replace(&encode(&scalar), &encode(&[&[1], &scalar[..]].concat())))
+            .expect("written");
+        assert_eq!((settime(dir.path(), &key.base_name()), ours(dir.path(), &zone)), (None, None));
+    }
+}
+
 /// What BIND writes after reading our files is what we wrote, octet for octet.
 #[test]
 fn settime_rewrites_our_files_as_they_are() {

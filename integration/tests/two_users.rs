@@ -40,7 +40,7 @@ fn lay_out(dir: &Path) {
 }
 
 #[test]
-fn the_timer_writes_what_the_loader_reads_and_nothing_else() {
+fn kind_30_the_timer_writes_what_the_loader_reads_and_check_config_says_what_a_user_may_not() {
     let temp = tempfile::tempdir().expect("a folder");
     let at = |name: &str| temp.path().join(name);
     if fs::metadata(temp.path()).expect("it is there").uid() != 0 {
@@ -83,6 +83,28 @@ fn the_timer_writes_what_the_loader_reads_and_nothing_else() {
         let output = run_as(LOADER, cat, &[path.to_str().expect("a text")]);
         assert_eq!(output.status.success(), readable, "{}: {}", path.display(), said(&output));
     }
+    // The user of the signer cannot read the keys, and is told so before the start; the loader can do without.
+    let private = with("s/keys", "private");
+    let check = |user: u32, args: &[&str]| said(&run_as(user, &program, args));
+    let told = check(LOADER, &["serve", "--check-config", "-c", config]);
+    let says = format!("error: zone example.test.: {}: Permission denied", private.display());
+    assert!(told.contains(&says), "{told}");
+    assert!(!check(TIMER, &["requests", "--check-config", "-c", config]).contains("private"));
+    fs::set_permissions(&private, Permissions::from_mode(0o644)).expect("root may do that");
+    let told = check(TIMER, &["requests", "--check-config", "-c", config]);
+    assert!(told.contains("mode 0644 lets others read the private key"), "{told}");
+    fs::set_permissions(&private, Permissions::from_mode(0o600)).expect("root may do that");
+    // An rndc.conf of named alone.
+    fs::write(at("rndc.conf"), "").expect("write");
+    own(&at("rndc.conf"), 0, 0, 0o600);
+    let deliver = format!(
+        "{CONFIG}[[deliver.named]]\nname = \"n\"\nrndc = [\"true\", \"-c\", \"{}\"]\nfolder = \"s/accepted\"\n",
+        at("rndc.conf").display()
+    );
+    fs::write(at("d.toml"), deliver).expect("write");
+    let with_target = at("d.toml");
+    let told = check(LOADER, &["serve", "--check-config", "-c", with_target.to_str().expect("a text")]);
+    assert!(told.contains("rndc.conf cannot be read by this user: Permission denied"), "{told}");
     // Neither writes where the other does.
     let touch = Path::new("touch");
     for (user, folder, may) in [

@@ -2,6 +2,9 @@
 //!
 //! The file itself is checked by [`Config::load`]; here it is held against folders, programs and addresses.
 
+mod keys;
+mod rights;
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt;
@@ -14,6 +17,7 @@ use keystore::command::find_program;
 use keystore::config::Config;
 use keystore::config::deliver::Method;
 use keystore::policy::Severity;
+use rights::Ports;
 use rustix::fs::Access;
 
 /// What is to run with the configuration.
@@ -49,6 +53,7 @@ pub fn check(config: &Config, daemon: Daemon, path: Option<&OsStr>) -> Vec<Findi
     let mut host = Host { findings: Vec::new(), path };
     host.state_dir(config, daemon);
     host.zones(config, daemon);
+    host.keys(config, daemon);
     if daemon != Daemon::Requests {
         host.targets(config);
     }
@@ -57,6 +62,7 @@ pub fn check(config: &Config, daemon: Daemon, path: Option<&OsStr>) -> Vec<Findi
     }
     if daemon == Daemon::All {
         host.addresses(config);
+        host.ports(config, Ports::of_this_process());
     }
     host.findings
 }
@@ -184,11 +190,19 @@ impl Host<'_> {
             match &target.method {
                 Method::Named { rndc, folder, .. } => {
                     self.program(&what("rndc"), rndc.first());
+                    if let Some(fault) = rights::rndc_fault(rndc) {
+                        self.error(format!("{}: {fault}", what("rndc")));
+                    }
                     self.folder(&what("folder"), folder);
                 }
                 Method::Knot { keymgr, knotc, folder } => {
                     self.program(&what("keymgr"), keymgr.first());
                     self.program(&what("knotc"), knotc.first());
+                    for (key, command) in [("keymgr", keymgr), ("knotc", knotc)] {
+                        if let Some(fault) = rights::knot_fault(command) {
+                            self.error(format!("{}: {fault}", what(key)));
+                        }
+                    }
                     self.folder(&what("folder"), folder);
                 }
                 Method::Hook { command } => self.program(&what("command"), command.first()),
@@ -232,6 +246,15 @@ impl Host<'_> {
                 self.error(format!("{what}: {program} is no program that this user can run"));
             }
             Err(_) => self.error(format!("{what}: {program} is not found in PATH; give its whole path")),
+        }
+    }
+
+    /// Ports that only a process with a capability may bind. The service manager may give it, so this is a warning.
+    fn ports(&mut self, config: &Config, ports: Ports) {
+        let signer = config.signer.iter().flat_map(|signer| &signer.listen).map(|at| ("signer.listen", at));
+        let metrics = config.metrics.iter().map(|metrics| ("metrics.listen", &metrics.listen));
+        for fault in signer.chain(metrics).filter_map(|(what, address)| ports.fault(what, address)) {
+            self.warning(fault);
         }
     }
 
@@ -283,7 +306,7 @@ mod tests {
         ];
         fs::write(state.path("zone"), "").unwrap();
         config.zones[0].file = Some(state.path("zone"));
-        config.signer = Some(SignerConfig { listen: vec!["127.0.0.1:53".parse().unwrap()] });
+        config.signer = Some(SignerConfig { listen: vec!["127.0.0.1:5353".parse().unwrap()] });
         config.metrics = Some(MetricsConfig { listen: "127.0.0.1:9753".parse().unwrap() });
         for daemon in [Daemon::Loader, Daemon::Requests, Daemon::All] {
             let path = OsStr::new("/usr/bin:/bin");
@@ -315,7 +338,7 @@ mod tests {
             target("c", Method::Hook { command: vec!["/nonexistent".to_owned()] }),
         ];
         config.signer = Some(SignerConfig {
-            listen: vec!["[::1]:53".parse().unwrap(), "127.0.0.1:9753".parse().unwrap()],
+            listen: vec!["[::1]:5353".parse().unwrap(), "127.0.0.1:9753".parse().unwrap()],
         });
         config.metrics = Some(MetricsConfig { listen: "127.0.0.1:9753".parse().unwrap() });
         let found = |daemon| -> Vec<String> {
@@ -361,6 +384,40 @@ mod tests {
             (0, 6)
         );
         assert_eq!((lines(Daemon::Requests, "on-request"), lines(Daemon::Loader, "on-request")), (1, 0));
+    }
+
+    #[test]
+    fn kind_30_private_keys_that_others_can_read_or_that_do_not_read_are_found() {
+        use crate::testing::{KSK, write_key};
+        use keystore::exchange::testing::TestKey;
+        use keystore::keys::Timing;
+
+        let state = StateDir::new();
+        let config = state.config();
+        let found = |daemon| check(&config, daemon, None).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let daemons = [Daemon::Loader, Daemon::Requests, Daemon::All];
+        assert!(daemons.iter().all(|daemon| found(*daemon).is_empty()));
+        let private = keystore::keys::files::find(&state.path("keys"), &crate::testing::zone()).unwrap();
+        let private = private.keys[0].private_path();
+        for wrong in [0o644, 0o640, 0o604] {
+            mode(&private, wrong);
+            for daemon in daemons {
+                let told = found(daemon);
+                let says = format!("mode {wrong:04o} lets others read the private key; chmod 600 it");
+                assert!(told.len() == 1 && told[0].starts_with("error: zone example.: "), "{told:?}");
+                assert!(told[0].contains(&says), "{told:?}");
+            }
+        }
+        mode(&private, 0o600);
+        let ksk = write_key(&state.path("keys"), &TestKey::ksk(KSK), KSK, Timing::default());
+        let told = found(Daemon::All);
+        assert!(told.len() == 1 && told[0].contains("the private key of a KSK"), "{told:?}");
+        for suffix in ["key", "private"] {
+            fs::remove_file(state.path("keys").join(format!("{}.{suffix}", ksk.base_name()))).unwrap();
+        }
+        fs::write(&private, "no key").unwrap();
+        let told = found(Daemon::Requests);
+        assert!(told.len() == 1 && told[0].starts_with("warning: ") && told[0].contains(":1: "), "{told:?}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use keystore::dns::{Name, Rrset, Rtype};
 use keystore::exchange::{Bundle, Ksr, UnverifiedSkr};
 use keystore::keys::files::Folder;
-use keystore::keys::{Dnskey, FLAG_REVOKE};
+use keystore::keys::{Dnskey, FLAG_REVOKE, KeyFile, Timing};
 use keystore::time::Timestamp;
 use serde::Serialize;
 
@@ -248,14 +248,16 @@ impl View {
             let why = warnings.first().map_or_else(String::new, |w| format!(": {w}"));
             bail!("{}: no usable key of {zone}{why}", dir.display());
         }
-        let times = found.keys.iter().flat_map(|k| {
+        let keys = with_times(found.keys, &mut warnings);
+        let times = keys.iter().flat_map(|k| {
             let t = &k.timing;
             [t.publish, t.activate, t.inactive, t.delete, t.sync_publish, t.sync_delete]
         });
         let mut times: Vec<Timestamp> = times.flatten().collect();
         times.sort_unstable();
-        let start = times.first().copied().unwrap_or(Timestamp::EPOCH);
-        let last = times.last().copied().unwrap_or(start);
+        let Some((start, last)) = times.first().copied().zip(times.last().copied()) else {
+            bail!("{}: no key of {zone} has a time here: {}", dir.display(), warnings.join("; "));
+        };
         let end = last.plus((last.since(start) / 20).max(86_400));
         let period = |from: Option<Timestamp>, to: Option<Timestamp>| {
             let span = from.map(|from| (from, to.unwrap_or(end)));
@@ -263,7 +265,7 @@ impl View {
         };
         let mut rows = BTreeMap::new();
         let mut active = Vec::new();
-        for file in &found.keys {
+        for file in &keys {
             let t = &file.timing;
             let row = KeyRow {
                 key: file.dnskey.clone(),
@@ -333,6 +335,28 @@ impl View {
             warnings: self.warnings.clone(),
         }
     }
+}
+
+/// The keys, a KSK without `.state` with the times that its `.key` file remarks: its `.private` file, which has those that count, is not
+/// opened on this side.
+fn with_times(keys: Vec<KeyFile>, warnings: &mut Vec<String>) -> Vec<KeyFile> {
+    let known = |mut key: KeyFile| {
+        if !key.dnskey.is_ksk() || key.state.is_some() {
+            return key;
+        }
+        key.timing = key.remarked_timing();
+        let name = key.base_name();
+        let shown = match key.timing == Timing::default() {
+            true => "none are shown",
+            false => "what is shown are the remarks of its .key file",
+        };
+        warnings.push(format!(
+            "KSK {}: {name}.state is missing, so its times are in {name}.private alone, which is not opened here; {shown}",
+            key.dnskey.tag()
+        ));
+        key
+    };
+    keys.into_iter().map(known).collect()
 }
 
 fn bundle_row(zone: &Name, bundle: &Bundle) -> BundleRow {

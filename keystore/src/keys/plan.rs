@@ -74,7 +74,7 @@ pub enum PlannedKey<'a> {
 #[non_exhaustive]
 pub enum PlanError {
     /// `end` lies before `start`.
-    #[error("the end ({end}) lies before the start ({start}); exchange or correct -i and -e")]
+    #[error("the end ({end}) lies before the start ({start}); exchange or correct them")]
     EndBeforeStart {
         /// Start of the interval.
         start: Timestamp,
@@ -88,7 +88,7 @@ pub enum PlanError {
         at: Timestamp,
     },
     /// More than [`LONGEST_INTERVAL`].
-    #[error("the interval {start} to {end} is longer than 20 years; check -i and -e")]
+    #[error("the interval {start} to {end} is longer than 20 years; check its start and end")]
     TooLong {
         /// Start of the interval.
         start: Timestamp,
@@ -111,6 +111,24 @@ pub enum PlanError {
     )]
     BeyondTimes {
         /// The time.
+        at: Timestamp,
+    },
+    /// A key would live on beyond the 32 bits that BIND keeps times in.
+    #[error(
+        "the lifetime of the {} entry of policy '{policy}', {} days, is too long: a key that is active from {activate} would be removed at {at}, \
+         beyond 2106-02-07, where the 32-bit times of key files and BIND end; write a shorter lifetime or `unlimited`, or give an earlier end",
+        role_word(*role), lifetime / 86_400
+    )]
+    LifetimeTooLong {
+        /// Name of the policy.
+        policy: String,
+        /// Role of the entry.
+        role: Role,
+        /// Its lifetime, in seconds.
+        lifetime: u32,
+        /// When the key would become active.
+        activate: Timestamp,
+        /// When it would be removed.
         at: Timestamp,
     },
     /// The policy has no entry of the wanted role.
@@ -398,7 +416,11 @@ impl<'a> Rounds<'a, '_> {
             timing.publish = Some(activate);
             timing.sync_publish = timing.sync_publish.map(|sync| sync.plus(prepublication));
         }
-        timing.delete.or(timing.sync_publish).or(timing.activate).map_or(Ok(()), fits)?;
+        timing.sync_publish.max(timing.activate).map_or(Ok(()), fits)?;
+        if let Some(at) = timing.delete.filter(|at| fits(*at).is_err()) {
+            let (policy, role, lifetime) = (self.policy.name.clone(), self.entry.role, self.entry.lifetime);
+            return Err(PlanError::LifetimeTooLong { policy, role, lifetime, activate, at });
+        }
         self.push(round, PlannedKey::Generate(timing), fills_hole)
     }
 

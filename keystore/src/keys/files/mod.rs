@@ -116,6 +116,14 @@ impl KeyFile {
         Ok(private)
     }
 
+    /// The times that the remarks of the `.key` file say, for people. Nothing is decided by them: those of `.state` and `.private` count.
+    #[must_use]
+    pub fn remarked_timing(&self) -> Timing {
+        let path = self.path("key");
+        let remarks = read(&path, Secrecy::Ignored).ok().and_then(|text| public::parse(&path, &text).ok());
+        remarks.map(|file| file.timing).unwrap_or_default()
+    }
+
     /// Where the `.private` file is: under the name that BIND gives it, or one that differs from it in letter case only.
     #[must_use]
     pub fn private_path(&self) -> PathBuf {
@@ -286,7 +294,11 @@ pub enum KeyFileError {
         what: &'static str,
     },
     /// Others can read the private key.
-    #[error("{path}: mode {mode:04o} lets others read the private key; chmod 600 it", path = path.display())]
+    #[error(
+        "{path}: mode {mode:04o} lets others read the private key; chmod 600 it (on a file system without modes, such as FAT, that changes \
+         nothing: mount it with `mount -o umask=077`)",
+        path = path.display()
+    )]
     Permissions {
         /// The file.
         path: PathBuf,
@@ -447,16 +459,20 @@ fn read(path: &Path, secrecy: Secrecy) -> Result<Zeroizing<Vec<u8>>, KeyFileErro
     Ok(out)
 }
 
-/// The lines of a text with their numbers, without line ends.
+/// The lines of a text with their numbers, without line ends. As for BIND, LF, CR LF and CR alone end a line; what a CR ends has the
+/// number of the line that the LF ends.
 fn lines(text: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     let text = text.strip_suffix(b"\n").unwrap_or(text);
-    text.split(|b| *b == b'\n').zip(1..).map(|(line, n)| (n, line.strip_suffix(b"\r").unwrap_or(line)))
+    text.split(|b| *b == b'\n').zip(1..).flat_map(|(line, n)| {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        line.split(|b| *b == b'\r').map(move |part| (n, part))
+    })
 }
 
-/// Splits `Tag: value` at the first colon; blanks and tabs around the value are dropped. `None` without a colon.
+/// Splits `Tag: value` at the first colon; blanks and tabs before the tag and around the value are dropped. `None` without a colon.
 fn split_tag(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = line.iter().position(|b| *b == b':')?;
-    Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    Some((line[..colon].trim_ascii_start(), line[colon + 1..].trim_ascii()))
 }
 
 /// The first word of a value.

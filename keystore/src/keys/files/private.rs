@@ -62,7 +62,8 @@ pub(super) struct PrivateFile {
 }
 
 impl PrivateFile {
-    /// Reads the file: version, algorithm, then elements and metadata in any order.
+    /// Reads the file: version, algorithm, then elements and metadata in any order. What BIND 9.20 reads is read: lines that are blank or
+    /// begin with blanks, tags in any letter case, and of a tag that comes twice the last one.
     pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Self, KeyFileError> {
         let syntax = |line, what: String| KeyFileError::syntax(path, line, what);
         let mut rest = lines(text);
@@ -71,13 +72,13 @@ impl PrivateFile {
             Some((major, minor)) => {
                 return Err(syntax(1, format!("format v{major}.{minor}; versions 1.x are read here")));
             }
-            None => return Err(syntax(1, "`Private-key-format: v1.3` was expected".to_owned())),
+            None => return Err(syntax(1, no_head(text, 0, "Private-key-format: v1.3"))),
         };
         let algorithm =
             rest.next().and_then(|(_, line)| split_tag(line)).filter(|(tag, _)| *tag == b"Algorithm");
         let algorithm = algorithm
             .and_then(|(_, value)| number(value).ok())
-            .ok_or_else(|| syntax(2, "`Algorithm: NUMBER (NAME)` was expected".to_owned()))?;
+            .ok_or_else(|| syntax(2, no_head(text, 1, "Algorithm: NUMBER (NAME)")))?;
         let mut file = Self {
             minor,
             algorithm,
@@ -86,7 +87,7 @@ impl PrivateFile {
             elements: Vec::new(),
             last_line: 2,
         };
-        for (n, line) in rest {
+        for (n, line) in rest.filter(|(_, line)| !line.trim_ascii().is_empty()) {
             file.last_line = n;
             file.read_line(text, n, line).map_err(|what| syntax(n, what))?;
         }
@@ -96,17 +97,17 @@ impl PrivateFile {
     fn read_line(&mut self, text: &[u8], n: u32, line: &[u8]) -> Result<(), String> {
         // No value is ever shown: it may be part of the key.
         let (tag, value) = split_tag(line).ok_or("`Tag: value` was expected; restore the file")?;
-        if let Some(tag) = self.element_tags().into_iter().find(|known| known.as_bytes() == tag) {
-            if self.elements.iter().any(|e| e.tag == tag) {
-                return Err(format!("{tag} a second time"));
-            }
+        if let Some(known) =
+            self.element_tags().into_iter().find(|known| known.as_bytes().eq_ignore_ascii_case(tag))
+        {
             // Both slices are of one text, so the distance of their starts is the place of the value.
             let start = value.as_ptr().addr() - text.as_ptr().addr();
-            self.elements.push(Element { tag, line: n, value: start..start + value.len() });
+            self.elements.retain(|element| element.tag != known);
+            self.elements.push(Element { tag: known, line: n, value: start..start + value.len() });
             return Ok(());
         }
         let tag = printable(tag);
-        if let Some((_, time)) = TIMES.iter().find(|(known, _)| *known == tag) {
+        if let Some((_, time)) = TIMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(&tag)) {
             let at = stamp(value)
                 .map_err(|text| format!("{tag}: `{text}` is no time; YYYYMMDDHHMMSS (UTC) was expected"))?;
             *time(&mut self.timing) = Some(at);
@@ -115,11 +116,11 @@ impl PrivateFile {
         let no_number = |text| format!("{tag}: `{text}` is no number of its range");
         let count = || number::<u32>(value).map(Some).map_err(no_number);
         let key_tag = || number::<u16>(value).map(|tag| Some(u32::from(tag))).map_err(no_number);
-        match tag.as_str() {
-            "Predecessor" => self.numbers.predecessor = key_tag()?,
-            "Successor" => self.numbers.successor = key_tag()?,
-            "MaxTTL" => self.numbers.max_ttl = count()?,
-            "RollPeriod" => self.numbers.roll_period = count()?,
+        match tag.to_ascii_lowercase().as_str() {
+            "predecessor" => self.numbers.predecessor = key_tag()?,
+            "successor" => self.numbers.successor = key_tag()?,
+            "maxttl" => self.numbers.max_ttl = count()?,
+            "rollperiod" => self.numbers.roll_period = count()?,
             // A newer format may have more.
             _ if self.minor > KNOWN_MINOR => {}
             _ => return Err(format!("`{tag}` is no tag of this format and algorithm; restore the file")),
@@ -164,7 +165,7 @@ impl PrivateFile {
             return Err(elsewhere("`Label:`, the private key is in a PKCS#11 token and does not leave it"));
         }
         if !self.is_rsa() {
-            return Ok(PrivateKey::Raw(self.decode(path, text, RAW_ELEMENTS[0])?));
+            return Ok(PrivateKey::Raw(self.raw(path, text)?));
         }
         // All are decoded before the first is taken, so that none is left behind unwiped when a later one is bad.
         let mut numbers = Vec::with_capacity(RSA_ELEMENTS.len());
@@ -185,6 +186,36 @@ impl PrivateFile {
             exponent2: next(),
             coefficient: next(),
         })
+    }
+
+    /// The scalar of an ECDSA key, or the seed of an EdDSA key, in its fixed length. BIND takes scalars without their leading zeros, as its
+    /// older versions have written them, or with more of them.
+    fn raw(&self, path: &Path, text: &[u8]) -> Result<Vec<u8>, KeyFileError> {
+        let tag = RAW_ELEMENTS[0];
+        let octets = Zeroizing::new(self.decode(path, text, tag)?);
+        let (is_number, len) = match self.algorithm {
+            13 => (true, 32),
+            14 => (true, 48),
+            15 => (false, 32),
+            16 => (false, 57),
+            // Signing says that it knows no such algorithm.
+            _ => (false, octets.len()),
+        };
+        let zeros = if is_number { octets.iter().take_while(|b| **b == 0).count() } else { 0 };
+        let value = &octets[zeros..];
+        let line = self.element(tag).map_or(self.last_line, |element| element.line);
+        if value.len() > len || (value.len() < len && !is_number) {
+            let what = format!(
+                "{tag}: {} octets, where a key of algorithm {} has {len}; restore the file",
+                value.len(),
+                self.algorithm
+            );
+            return Err(KeyFileError::syntax(path, line, what));
+        }
+        let mut out = Vec::with_capacity(len);
+        out.resize(len - value.len(), 0);
+        out.extend_from_slice(value);
+        Ok(out)
     }
 
     /// Where the key is, when it is in a token: base64 of a PKCS#11 URI with a NUL behind it, which BIND asks for and this does not.
@@ -217,6 +248,10 @@ impl PrivateFile {
         let element = self.element(tag).ok_or_else(missing)?;
         let bad = || KeyFileError::syntax(path, element.line, format!("{tag}: not base64; restore the file"));
         let value = text.get(element.value.clone()).ok_or_else(bad)?;
+        if value.is_empty() {
+            let what = format!("{tag}: there is no value; restore the file");
+            return Err(KeyFileError::syntax(path, element.line, what));
+        }
         // BIND joins words of base64.
         let mut joined = Zeroizing::new(Vec::with_capacity(value.len()));
         joined.extend(value.iter().filter(|b| !matches!(b, b' ' | b'\t')));
@@ -252,6 +287,23 @@ impl PrivateFile {
         }
         put_metadata(&mut out, key, self.numbers);
         Ok(out)
+    }
+}
+
+/// What is wrong with one of the two first lines, where `expected` should stand. BIND reads no file in which something stands before.
+fn no_head(text: &[u8], at: usize, expected: &str) -> String {
+    let line = lines(text).nth(at).map(|(_, line)| line);
+    match line {
+        _ if at == 0 && text.starts_with(b"\xef\xbb\xbf") => format!(
+            "`{expected}` was expected, and a byte order mark stands before it; save the file as plain text"
+        ),
+        Some(line) if line.trim_ascii().is_empty() && !text.trim_ascii().is_empty() => {
+            format!("the line is blank, and `{expected}` was expected; remove the blank line")
+        }
+        Some(line) if split_tag(line).is_some_and(|(tag, _)| expected.starts_with(&*printable(tag))) => {
+            format!("`{expected}` was expected; the value is none of these")
+        }
+        _ => format!("`{expected}` was expected; it must be line {} of the file", at + 1),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::keys::timing::{RecordState, State, Timing};
 /// Reads a `.state` file. Its times replace those of `timing` that it has.
 ///
 /// As BIND: the first line is a remark, then come `Algorithm` and `Length`, which must be those of the key, then any tags
-/// in any order; unknown ones are skipped. BIND writes some tags in another spelling than it reads; both are read here.
+/// in any order and letter case; unknown ones are skipped. BIND writes some tags in another spelling than it reads; both are read here.
 pub(super) fn parse(
     path: &Path,
     text: &[u8],
@@ -72,35 +72,35 @@ fn read_tag(tag: &str, value: &[u8], state: &mut State, timing: &mut Timing) -> 
             format!("`{}` is none of hidden, rumoured, omnipresent, unretentive", printable(word()))
         })
     };
-    match tag {
-        "Lifetime" => state.lifetime = count()?,
-        "Predecessor" => state.predecessor = tag_of()?,
-        "Successor" => state.successor = tag_of()?,
-        "KSK" => state.ksk = yes_no()?,
-        "ZSK" => state.zsk = yes_no()?,
-        "Generated" => timing.created = time()?,
-        "Published" => timing.publish = time()?,
-        "Active" => timing.activate = time()?,
-        "Retired" => timing.inactive = time()?,
-        "Revoked" => timing.revoke = time()?,
-        "Removed" => timing.delete = time()?,
-        "DSPublish" => timing.ds_publish = time()?,
-        "DSRemoved" => timing.ds_delete = time()?,
-        "PublishCDS" | "SyncPublish" => timing.sync_publish = time()?,
-        "DeleteCDS" | "SyncDelete" => timing.sync_delete = time()?,
-        "SigPublish" | "ZRRSIGPublish" => state.sig_publish = time()?,
-        "SigRemoved" | "ZRRSIGDelete" | "ZZRRSIGDelete" => state.sig_delete = time()?,
-        "DSPubCount" => state.ds_pub_count = count()?,
-        "DSDelCount" | "DSRemCount" => state.ds_del_count = count()?,
-        "DNSKEYChange" => state.dnskey.1 = time()?,
-        "ZRRSIGChange" => state.zrrsig.1 = time()?,
-        "KRRSIGChange" => state.krrsig.1 = time()?,
-        "DSChange" => state.ds.1 = time()?,
-        "DNSKEYState" => state.dnskey.0 = record()?,
-        "ZRRSIGState" => state.zrrsig.0 = record()?,
-        "KRRSIGState" => state.krrsig.0 = record()?,
-        "DSState" => state.ds.0 = record()?,
-        "GoalState" => state.goal = record()?,
+    match tag.to_ascii_lowercase().as_str() {
+        "lifetime" => state.lifetime = count()?,
+        "predecessor" => state.predecessor = tag_of()?,
+        "successor" => state.successor = tag_of()?,
+        "ksk" => state.ksk = yes_no()?,
+        "zsk" => state.zsk = yes_no()?,
+        "generated" => timing.created = time()?,
+        "published" => timing.publish = time()?,
+        "active" => timing.activate = time()?,
+        "retired" => timing.inactive = time()?,
+        "revoked" => timing.revoke = time()?,
+        "removed" => timing.delete = time()?,
+        "dspublish" => timing.ds_publish = time()?,
+        "dsremoved" => timing.ds_delete = time()?,
+        "publishcds" | "syncpublish" => timing.sync_publish = time()?,
+        "deletecds" | "syncdelete" => timing.sync_delete = time()?,
+        "sigpublish" | "zrrsigpublish" => state.sig_publish = time()?,
+        "sigremoved" | "zrrsigdelete" | "zzrrsigdelete" => state.sig_delete = time()?,
+        "dspubcount" => state.ds_pub_count = count()?,
+        "dsdelcount" | "dsremcount" => state.ds_del_count = count()?,
+        "dnskeychange" => state.dnskey.1 = time()?,
+        "zrrsigchange" => state.zrrsig.1 = time()?,
+        "krrsigchange" => state.krrsig.1 = time()?,
+        "dschange" => state.ds.1 = time()?,
+        "dnskeystate" => state.dnskey.0 = record()?,
+        "zrrsigstate" => state.zrrsig.0 = record()?,
+        "krrsigstate" => state.krrsig.0 = record()?,
+        "dsstate" => state.ds.0 = record()?,
+        "goalstate" => state.goal = record()?,
         _ => {}
     }
     Ok(())

@@ -231,6 +231,49 @@ fn refused_intervals() {
 }
 
 #[test]
+fn kind_27_lifetime_that_reaches_beyond_the_times_of_bind_is_named() {
+    const YEAR: u32 = 365 * 86_400;
+    let long = interval("20270101000000", "20280101000000");
+    let late = interval("21050101000000", "21060101000000");
+    for (role, lifetime, interval, says) in [
+        (
+            Role::Zsk,
+            100 * YEAR,
+            long,
+            "the lifetime of the zsk entry of policy 'common', 36500 days, is too long",
+        ),
+        (
+            Role::Ksk,
+            80 * YEAR,
+            long,
+            "the lifetime of the ksk entry of policy 'common', 29200 days, is too long",
+        ),
+        (
+            Role::Zsk,
+            u32::MAX,
+            long,
+            "the lifetime of the zsk entry of policy 'common', 49710 days, is too long",
+        ),
+        (
+            Role::Zsk,
+            2 * YEAR,
+            late,
+            "the lifetime of the zsk entry of policy 'common', 730 days, is too long",
+        ),
+    ] {
+        let policy = policy(vec![entry(role, lifetime)]);
+        let error = keygen(&[], &policy, role, interval, Holes::Fill, interval.start)
+            .expect_err("no plan")
+            .to_string();
+        assert!(error.starts_with(says) && error.contains("2106-02-07"), "{error}");
+    }
+    for lifetime in [0, 70 * YEAR] {
+        let policy = policy(vec![entry(Role::Zsk, lifetime)]);
+        assert!(keygen(&[], &policy, Role::Zsk, long, Holes::Fill, long.start).is_ok(), "{lifetime}");
+    }
+}
+
+#[test]
 fn bundles_change_at_publish_and_delete() {
     let policy = policy(vec![entry(Role::Zsk, P6M)]);
     let keys = [zsk("20270101000000", "20270706000000", 1), zsk("20270706000000", "20280108000000", 2)];
