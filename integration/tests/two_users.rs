@@ -98,7 +98,7 @@ fn kind_30_the_timer_writes_what_the_loader_reads_and_check_config_says_what_a_u
     fs::write(at("rndc.conf"), "").expect("write");
     own(&at("rndc.conf"), 0, 0, 0o600);
     let deliver = format!(
-        "{CONFIG}[[deliver.named]]\nname = \"n\"\nrndc = [\"true\", \"-c\", \"{}\"]\nfolder = \"s/accepted\"\n",
+        "{CONFIG}[[deliver.named]]\nname = \"n\"\nrndc = [\"true\", \"-c\", \"{}\"]\naddress = \"127.0.0.1:5353\"\nfolder = \"s/accepted\"\n",
         at("rndc.conf").display()
     );
     fs::write(at("d.toml"), deliver).expect("write");

@@ -2,13 +2,23 @@
 
 use keystore::check::CheckId;
 use keystore::dns::{Rtype, rrsig};
-use keystore::exchange::{Bundle, Ksr, TrustAnchor, UnverifiedSkr, VerifyContext, verify};
+use keystore::exchange::{Bundle, Ksr, KsrBundle, TrustAnchor, UnverifiedSkr, VerifyContext, verify};
 use keystore::keys::{Dnskey, FLAG_REVOKE, KeyFile};
 use keystore::time::Timestamp;
 
 use crate::check::key_name;
-use crate::finding::{Findings, Waiver};
+use crate::finding::{Advice, Findings, Waiver};
 use crate::rollover::{ParentDs, is_revoked_file};
+
+/// The ZSKs of which the operator says, by their tags, that they may come and go between the SKR before and the request: where a provider
+/// joins or leaves, or a spare ZSK takes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ZskChanges<'a> {
+    /// Tags of those that the SKR before does not have yet.
+    pub new: &'a [u16],
+    /// Tags of those that the request does not have any more.
+    pub gone: &'a [u16],
+}
 
 /// KSR-CHAIN-SKR, KSR-CHAIN-OVERLAP and KSR-CHAIN-KEYS.
 ///
@@ -17,6 +27,7 @@ pub(crate) fn check(
     ksr: &Ksr,
     previous: &UnverifiedSkr,
     known: &[TrustAnchor],
+    changes: ZskChanges<'_>,
     now: Timestamp,
     out: &mut Findings,
 ) {
@@ -55,26 +66,57 @@ pub(crate) fn check(
         out.refuse_unless(Waiver::BrokenChain, CheckId::KsrChainOverlap, Some(at), what);
         return;
     };
+    check_zsks(first, before, changes, out);
+}
+
+/// KSR-CHAIN-KEYS: the first bundle of the request has the ZSKs that the SKR before has then, but for the changes that were announced.
+fn check_zsks(first: &KsrBundle, before: &Bundle, changes: ZskChanges<'_>, out: &mut Findings) {
+    let at = Some(first.inception);
     let zsks: Vec<Dnskey> = before.keys().filter(|key| !key.is_ksk()).collect();
     // An algorithm that enters or leaves as a whole is judged by KSR-ALGORITHM-SET and KSR-PROVE.
     let known_algorithm = |key: &&Dnskey, keys: &[Dnskey]| keys.iter().any(|k| k.algorithm == key.algorithm);
-    let new = |key: &&Dnskey| !zsks.contains(key) && known_algorithm(key, &zsks);
-    for key in first.keys.iter().filter(new) {
+    let is_new = |key: &&Dnskey| !zsks.contains(key) && known_algorithm(key, &zsks);
+    let is_gone = |key: &&Dnskey| !first.keys.contains(key) && known_algorithm(key, &first.keys);
+    for key in first.keys.iter().filter(is_new) {
         let what = format!(
-            "{} is not in bundle {} of the SKR before, which it follows: a key that nobody has published yet",
+            "{} is not in bundle {} of the SKR before, which it follows",
             key_name(key),
             before.inception
         );
-        out.refuse_unless(Waiver::BrokenChain, CheckId::KsrChainKeys, Some(at), what);
+        if changes.new.contains(&key.tag()) {
+            out.note(CheckId::KsrChainKeys, at, format!("{what}, as was said"));
+            continue;
+        }
+        let what = format!("{what}: a key that nobody has published yet");
+        out.refuse_unless(Waiver::BrokenChain, CheckId::KsrChainKeys, at, what)
+            .advise(Advice::NameNewZsk(key.tag()));
     }
-    let gone = |key: &&Dnskey| !first.keys.contains(key) && known_algorithm(key, &first.keys);
-    for key in zsks.iter().filter(gone) {
-        let what = format!(
-            "{} is in bundle {} of the SKR before and missing here: caches may still need it",
-            key_name(key),
-            before.inception
-        );
-        out.refuse_unless(Waiver::BrokenChain, CheckId::KsrChainKeys, Some(at), what);
+    for key in zsks.iter().filter(is_gone) {
+        let what =
+            format!("{} is in bundle {} of the SKR before and missing here", key_name(key), before.inception);
+        if changes.gone.contains(&key.tag()) {
+            out.note(CheckId::KsrChainKeys, at, format!("{what}, as was said"));
+            continue;
+        }
+        let what = format!("{what}: caches may still need it");
+        out.refuse_unless(Waiver::BrokenChain, CheckId::KsrChainKeys, at, what)
+            .advise(Advice::NameGoneZsk(key.tag()));
+    }
+    // A tag that fits nothing was mistyped, or is that of another ceremony.
+    let unused = |tags: &[u16], keys: &[Dnskey]| {
+        let unused: Vec<String> = tags
+            .iter()
+            .filter(|tag| !keys.iter().any(|key| key.tag() == **tag))
+            .map(u16::to_string)
+            .collect();
+        (!unused.is_empty()).then(|| unused.join(", "))
+    };
+    if let Some(tags) = unused(changes.new, &first.keys) {
+        out.refuse(CheckId::KsrChainKeys, at, format!("no ZSK has the tag {tags}, which was said to be new"));
+    }
+    if let Some(tags) = unused(changes.gone, &zsks) {
+        let what = format!("the SKR before has no ZSK with the tag {tags}, which was said to be gone");
+        out.refuse(CheckId::KsrChainKeys, at, what);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: options and output of `dnssec-ksr`, and what to do in each message.
 //!
-//! Exit codes: 0, 1 for an error, 2 for a wrong command line (1 for `dnssec-ksr`). Output is composed wholly before any of it is
+//! Exit codes: 0, 1 for an error, 2 for a wrong command line (1 for `dnssec-ksr`), 3 when the requests of some zones were refused and those
+//! of others signed. Output is composed wholly before any of it is
 //! printed, so that an error never leaves half of it.
 
 use std::ffi::OsString;
@@ -42,6 +43,8 @@ use crate::policy_file::{self, PolicyFile};
 pub const EXIT_ERROR: u8 = 1;
 /// Exit code of a wrong command line.
 pub const EXIT_USAGE: u8 = 2;
+/// Exit code of a run that has signed the requests of some zones and refused others.
+pub const EXIT_PARTLY: u8 = 3;
 
 /// The world outside: clock, streams, and whether a person looks at the second one.
 pub struct Env<'a> {
@@ -96,7 +99,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &mut Env<'_>) -> u8 {
     let listener = if env.interactive { Listener::Person } else { Listener::Nobody };
     let failure = match command(args, env.now, env.stdin, listener, &mut console) {
         Ok(output) => match output.deliver(env.stdout) {
-            Ok(()) => return if output.good { 0 } else { EXIT_ERROR },
+            Ok(()) => return output.ending.exit_code(),
             Err(failure) => failure,
         },
         Err(failure) => failure,
@@ -131,8 +134,31 @@ struct Output {
     text: String,
     /// The file to write it to, in place of standard output.
     path: Option<PathBuf>,
-    /// False when the text says that something is refused.
-    good: bool,
+    ending: Ending,
+}
+
+/// How a run ended that has something to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Good,
+    /// The text says that something is refused.
+    Refused,
+    /// Of several zones some were refused; the text is that of the others.
+    Partly,
+}
+
+impl Ending {
+    const fn of(good: bool) -> Self {
+        if good { Self::Good } else { Self::Refused }
+    }
+
+    const fn exit_code(self) -> u8 {
+        match self {
+            Self::Good => 0,
+            Self::Refused => EXIT_ERROR,
+            Self::Partly => EXIT_PARTLY,
+        }
+    }
 }
 
 impl Output {
@@ -166,7 +192,7 @@ fn command(
         Failure::Usage(first.strip_prefix("error: ").unwrap_or(first).to_owned())
     })?;
     if let Some(text) = information(&line) {
-        return Ok(Output { text, path: None, good: true });
+        return Ok(Output { text, path: None, ending: Ending::Good });
     }
     console.verbosity =
         number(&line.common.verbosity).ok_or_else(|| Failure::usage("-v must be followed by a number"))?;
@@ -187,12 +213,13 @@ fn command(
         given => time(given, now)?.unwrap_or(now),
     };
     let path = output(&line, protected(&line))?;
-    let (text, good) = if line.common.all {
+    let (text, ending) = if line.common.all {
         many::run(&line, now, stdin, listener, console)?
     } else {
-        one_zone(&line, now, stdin, listener, console)?
+        let (text, good) = one_zone(&line, now, stdin, listener, console)?;
+        (text, Ending::of(good))
     };
-    Ok(Output { text, path, good })
+    Ok(Output { text, path, ending })
 }
 
 /// Where the output goes, which must be none of what is `protected`; `None` = to standard output.
@@ -206,7 +233,8 @@ fn protected(line: &CommandLine) -> Protected {
     let (common, ceremony) = (&line.common, &line.ceremony);
     let files = [&common.config, &ceremony.previous, &ceremony.parent_ds].into_iter().flatten();
     let checked = line.words.iter().skip_while(|word| *word != "check").skip(1);
-    let mut protected = Protected::new().inputs(files).inputs(&line.sign.ksr).inputs(checked);
+    let more = line.sign.ksr.iter().chain(&line.keygen.other_keys);
+    let mut protected = Protected::new().inputs(files).inputs(more).inputs(checked);
     for folder in line.request.spare.iter().chain([&common.folder]) {
         protected = protected.key_folder(folder);
     }
@@ -279,7 +307,7 @@ fn one_zone(
         return check::check(&ceremony, &octets, file, line.check.json, stdin, console);
     }
     let text = match word {
-        "keygen" => keygen::keygen(&job, &line.keygen, &line.allow, console)?,
+        "keygen" => keygen::keygen(&job, line, console)?,
         "request" => request::request(&job, line, console)?,
         _ => sign::sign(&Ceremony::new(&job, line, Purpose::Sign), line, stdin, listener, console)?,
     };

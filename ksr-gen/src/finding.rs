@@ -50,6 +50,10 @@ pub enum Advice {
     GiveParentDs,
     /// Give the SKR before.
     GivePrevious,
+    /// Say that the ZSK with this tag may be new.
+    NameNewZsk(u16),
+    /// Say that the ZSK with this tag may be missing.
+    NameGoneZsk(u16),
     /// Give the delays of the signer of the zone, in the policy and as the time that it takes to re-sign.
     GiveSignerDelays,
     /// Give the SKR before, or what the parent has.

@@ -39,6 +39,9 @@ pub struct Keygen<'a> {
     pub now: Timestamp,
     /// What to do where the owner of the folder, or of its keys, could not read the new ones.
     pub owner: OtherOwner,
+    /// Tags of keys of the zone that are not in the folder, such as the KSK's, as they are and as they will be once those are revoked
+    /// ([`TrustAnchor::tags`](keystore::exchange::TrustAnchor::tags)): no new key gets one of them.
+    pub taken_tags: &'a [u16],
 }
 
 /// What to do where other users own the key folder or the private keys in it: a new ZSK is readable for this user only (mode 0600).
@@ -63,7 +66,7 @@ impl<'a> Keygen<'a> {
         now: Timestamp,
     ) -> Self {
         let (holes, owner) = (Holes::Fill, OtherOwner::Refuse);
-        Self { dir, zone, policy, role, interval, holes, now, owner }
+        Self { dir, zone, policy, role, interval, holes, now, owner, taken_tags: &[] }
     }
 }
 
@@ -223,7 +226,7 @@ fn carry_out(
     folder: Option<&mut Folder>,
     waiting: impl FnOnce(),
 ) -> Result<KeygenOutcome, KeygenError> {
-    let Keygen { dir, zone, policy, role, interval, holes, now, owner } = *keygen;
+    let Keygen { dir, zone, policy, role, interval, holes, now, owner, .. } = *keygen;
     check_file_name(zone)?;
     let _lock = lock(dir, waiting)?;
     let mut read_now;
@@ -310,7 +313,7 @@ fn make(
     timing: Timing,
     folder: &mut Folder,
 ) -> Result<KeyFile, KeyFileError> {
-    let Keygen { dir, zone, policy, role, now, .. } = *keygen;
+    let Keygen { dir, zone, policy, role, now, taken_tags, .. } = *keygen;
     let new = NewKey {
         zone,
         ttl: policy.dnskey_ttl,
@@ -322,7 +325,9 @@ fn make(
         state: Some(plan::state(entry)),
     };
     match entry.key_store.as_ref().and_then(|store| store.pkcs11_uri.as_deref()) {
-        Some(uri) => files::generate_token_key(dir, &new, &[], TokenPlace { uri, policy: &policy.name, now }),
-        None => files::generate_key_in(folder, &new, &[]),
+        Some(uri) => {
+            files::generate_token_key(dir, &new, taken_tags, TokenPlace { uri, policy: &policy.name, now })
+        }
+        None => files::generate_key_in(folder, &new, taken_tags),
     }
 }

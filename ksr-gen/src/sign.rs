@@ -22,6 +22,7 @@ use keystore::policy::Policy;
 use keystore::time::Timestamp;
 
 use crate::chain;
+pub use crate::chain::ZskChanges;
 use crate::check;
 use crate::finding::Findings;
 pub use crate::finding::{Advice, KsrFinding, KsrSeverity, Waiver, Waivers};
@@ -48,6 +49,8 @@ pub struct Signing<'a> {
     pub cds_delete: Option<Timestamp>,
     /// The SKR before.
     pub previous: Option<&'a UnverifiedSkr>,
+    /// The ZSKs that may come and go between the SKR before and the request.
+    pub zsk_changes: ZskChanges<'a>,
     /// The time of the ceremony.
     pub now: Timestamp,
     /// The checks that the operator waives.
@@ -80,6 +83,7 @@ impl<'a> Signing<'a> {
             parent: None,
             cds_delete: None,
             previous: None,
+            zsk_changes: ZskChanges { new: &[], gone: &[] },
             now,
             waivers: Waivers::NONE,
             written: None,
@@ -211,7 +215,7 @@ pub fn plan(signing: Signing<'_>) -> Result<SigningPlan<'_>, SigningError> {
     check::check_clock(signing.written, signing.now, &mut findings);
     if let Some(previous) = signing.previous {
         let known = chain::known_ksks(&ksks, signing.parent);
-        chain::check(ksr, previous, &known, signing.now, &mut findings);
+        chain::check(ksr, previous, &known, signing.zsk_changes, signing.now, &mut findings);
     }
     let ksks = uses(&signing, &ksks, &mut findings);
     let mut events = schedule::events(&ksks, policy);

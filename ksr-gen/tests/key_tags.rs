@@ -121,3 +121,75 @@ fn kind_113_keys_of_one_tag_are_refused_and_those_of_one_tag_once_revoked_are_a_
         }
     }
 }
+
+/// The ZSK side has no KSK; it knows it from the configuration, or from a file with DNSKEY, DS or CDS records.
+#[test]
+fn kind_113_new_zsks_get_no_tag_of_a_ksk_that_is_elsewhere_revoked_or_not() {
+    let site = Site::new(COMMON);
+    let (_, ksk) = generate(257, P256);
+    let range = |from: u16, to: u16| {
+        let all = "zsk lifetime P6M algorithm ecdsap256sha256";
+        let of_range = format!("zsk lifetime unlimited algorithm ecdsap256sha256 tag-range {from} {to}");
+        COMMON.replace(all, &of_range)
+    };
+    let record = |rtype: &str, rdata: String| format!("example.test. 60 IN {rtype} {rdata}\n");
+    let base64 = data_encoding::BASE64.encode(&ksk.public_key);
+    let dnskey = record("DNSKEY", format!("257 3 13 {base64}"));
+    let digest = data_encoding::HEXUPPER.encode(&ksk.ds_rdata(&zone(), 2).expect("a DS")[4..]);
+    let ds = |rtype: &str| record(rtype, format!("{} 13 2 {digest}", ksk.tag()));
+    // The one pair of tags in this range is that of the KSK and the revoked KSK: no other key fits into it.
+    let (low, high) = (ksk.tag().min(ksk.revoked_tag()), ksk.tag().max(ksk.revoked_tag()));
+    if high - low > 129 {
+        // The tag wraps; one key in five hundred.
+        return;
+    }
+    let keygen = |more: &str| site.command("common", START, YEAR, &format!("{more} -K @zsk keygen"));
+    for (what, text, works) in [
+        ("DNSKEY", dnskey.clone(), false),
+        ("DS", ds("DS"), false),
+        (
+            "CDS and other records",
+            format!("; remark\n{}{}", record("A", "192.0.2.1".to_owned()), ds("CDS")),
+            false,
+        ),
+        (
+            "another key",
+            record(
+                "DNSKEY",
+                format!("257 3 13 {}", data_encoding::BASE64.encode(&generate(257, P256).1.public_key)),
+            ),
+            true,
+        ),
+    ] {
+        site.write("elsewhere", &text);
+        for file in site.names("zsk") {
+            std::fs::remove_file(site.path("zsk").join(file)).expect("removed");
+        }
+        site.write("policy", &if works { range(0, 65_535) } else { range(low, high) });
+        let ran = keygen("--other-keys @elsewhere");
+        assert_eq!(ran.code == 0, works, "{what}: {}", ran.stderr);
+        assert!(works || ran.stderr.contains("free of collisions"), "{what}: {}", ran.stderr);
+    }
+    for (text, says) in [
+        ("", "no DNSKEY or DS record of example.test."),
+        (
+            &*format!("other.test. IN DS 1 13 2 {digest}\n"),
+            "(1): a record of other.test., where example.test. was expected",
+        ),
+        ("example.test. IN DS x\n", "(1): "),
+    ] {
+        site.write("elsewhere", text);
+        let said = keygen("--other-keys @elsewhere").fails(1);
+        assert!(said.contains("--other-keys ") && said.contains(says), "{said}");
+    }
+    let toml = format!(
+        "version = 1\nstate-dir = \"s\"\nnamed-conf = \"policy\"\n[[zone]]\nname = \"example.test\"\npolicy = \"common\"\nkey-directory = \"zsk\"\n\
+         trust-anchors = [\"{}\"]\n",
+        ds("DS").trim().replace(" 60 ", " ")
+    );
+    site.write("c.toml", &toml);
+    site.write("policy", &range(low, high));
+    let refused =
+        site.run(&format!("-l @c.toml -k common -i {START} -e {YEAR} -K @zsk keygen example.test")).fails(1);
+    assert!(refused.contains("free of collisions"), "{refused}");
+}

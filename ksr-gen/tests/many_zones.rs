@@ -53,7 +53,7 @@ fn all_zones_there_and_back() {
 }
 
 #[test]
-fn one_zone_that_fails_is_named_and_nothing_is_made() {
+fn kind_113_one_zone_that_is_refused_is_named_and_the_others_are_signed() {
     let site = site();
     let ksr = site.run(&format!("{} -K @zsk request --all", times())).ok();
     site.write("all.ksr", &ksr);
@@ -61,9 +61,41 @@ fn one_zone_that_fails_is_named_and_nothing_is_made() {
     for name in site.names("ksk").iter().filter(|name| name.starts_with("Kb.test.")) {
         std::fs::remove_file(site.path("ksk").join(name)).expect("removed");
     }
-    let said = sign("-f @all.ksr").fails(1);
+    let part = sign("-f @all.ksr");
+    let said = &part.stderr;
     assert!(said.contains("b.test.: ") && said.contains("KSR-NO-KSK"), "{said}");
-    assert!(said.contains("1 of 3 zones failed, and nothing was made: b.test."), "{said}");
+    assert!(said.contains("1 of 3 zones are refused and are not in the output: b.test."), "{said}");
+    assert_eq!((part.code, zones(&part.stdout)), (3, vec!["a.test.".to_owned(), "c.test.".to_owned()]));
+    // A person is told, and asked for the others.
+    let line = format!("{} -K @ksk -f @all.ksr -O @part.skr sign --all", times());
+    let asked = site.run_at_terminal(&line, "yes\n");
+    assert!(
+        asked.stderr.contains("the 2 other zones, and leave out these 1: b.test.? Type yes"),
+        "{}",
+        asked.stderr
+    );
+    assert_eq!(asked.code, 3, "{}", asked.stderr);
+    assert_eq!(zones(&std::fs::read_to_string(site.path("part.skr")).expect("text")), ["a.test.", "c.test."]);
+    // A request that does not read and a zone whose keys share a tag are refused alone, too.
+    let broken = ksr.replacen("c.test.", "d.test.", 1);
+    site.write("broken.ksr", &broken);
+    let part = sign("-f @broken.ksr");
+    assert_eq!((part.code, zones(&part.stdout)), (3, vec!["a.test.".to_owned()]), "{}", part.stderr);
+    // Where nothing is left nothing is made, and an error is an error.
+    for name in site.names("ksk") {
+        std::fs::rename(site.path("ksk").join(&name), site.path(&name)).expect("moved");
+    }
+    let said = sign("-f @all.ksr").fails(1);
+    assert!(said.contains("3 of 3 zones failed, and nothing was made"), "{said}");
+    assert!(!site.run_at_terminal(&line, "yes\n").fails(1).contains("Type yes"));
+    for name in ["Ka.test.", "Kc.test."] {
+        for file in std::fs::read_dir(site.path("")).expect("a folder") {
+            let file = file.expect("an entry").file_name().into_string().expect("text");
+            if file.starts_with(name) {
+                std::fs::rename(site.path(&file), site.path("ksk").join(&file)).expect("moved");
+            }
+        }
+    }
 
     site.write("twice.ksr", &format!("{ksr}{ksr}"));
     let lines = ksr.lines().count();
@@ -77,7 +109,9 @@ fn one_zone_that_fails_is_named_and_nothing_is_made() {
     let without = ksr[..first].rfind('\n').expect("a line");
     let behind = first + ksr[first..].find('\n').expect("a line");
     site.write("lost.ksr", &format!("{}{}", &ksr[..without], &ksr[behind..]));
-    let said = sign("-f @lost.ksr").fails(1);
+    let part = sign("-f @lost.ksr");
+    let said = part.stderr;
+    assert_eq!((part.code, zones(&part.stdout)), (3, vec!["c.test.".to_owned()]), "{said}");
     assert!(said.contains("a.test.: bad KSR file") && said.contains("KSR-WRONG-ZONE"), "{said}");
     site.write("empty.ksr", "");
     assert!(sign("-f @empty.ksr").fails(1).contains("no record"));
@@ -101,9 +135,9 @@ fn zones_policies_and_folders_from_the_configuration_of_the_daemons() {
     let alone = site.run(&format!("{} -K @zsk request --all", times())).ok();
     assert_eq!(zones(&alone), ZONES);
     site.write("all.ksr", &alone);
-    let said = site
-        .run(&format!("-l @offline-ksk.toml -i {START} -e {YEAR} -K @ksk -f @all.ksr sign --all"))
-        .fails(1);
+    let ran = site.run(&format!("-l @offline-ksk.toml -i {START} -e {YEAR} -K @ksk -f @all.ksr sign --all"));
+    let said = ran.stderr;
+    assert_eq!((ran.code, zones(&ran.stdout)), (3, ZONES[..2].iter().map(ToString::to_string).collect()));
     assert!(said.contains("c.test.: it is no [[zone]] of the configuration"), "{said}");
 }
 
@@ -162,7 +196,7 @@ fn check_and_sign_show_every_zone_before_anything_is_signed() {
     assert_eq!(zones(&ran.ok()), ZONES);
     assert!(site.run_at_terminal(&line, "no\n").fails(1).contains("the answer was not yes"));
 
-    // One altered zone: shown, named, not asked for, and nothing signed.
+    // One altered zone: shown, named, not asked for, and not signed.
     let at = ksr.find("b.test.\t").expect("a record");
     let bad = format!("{}{}", &ksr[..at], ksr[at..].replacen("256 3 13", "257 3 13", 1));
     site.write("all.ksr", &bad);
@@ -170,8 +204,9 @@ fn check_and_sign_show_every_zone_before_anything_is_signed() {
     assert_eq!(ran.code, 1);
     assert!(ran.stdout.ends_with("verdict    REFUSED: 1 of 3 zones: b.test.\n"), "{}", ran.stdout);
     let ran = site.run_at_terminal(&line, "yes\n");
-    assert!(!ran.stderr.contains("Type yes"), "{}", ran.stderr);
-    ran.fails(1);
+    assert!(ran.stderr.contains("and leave out these 1: b.test.? Type yes: "), "{}", ran.stderr);
+    assert_eq!((ran.code, zones(&ran.stdout)), (3, vec!["a.test.".to_owned(), "c.test.".to_owned()]));
+    assert!(site.run_at_terminal(&line, "no\n").fails(1).contains("the answer was not yes"));
     // A part that does not read is one refused zone, with its line in the file.
     let other_type = format!("{}{}", &ksr[..at], ksr[at..].replacen("\tIN\tDNSKEY", "\tIN\tTXT", 1));
     site.write("all.ksr", &other_type);
@@ -192,11 +227,11 @@ fn the_ds_of_all_zones_in_one_file() {
     assert_eq!(zones(&site.run(&line).ok()), ZONES);
     // That of another key is refused for its zone alone.
     site.write("ds", &ds.replacen("b.test. 86400 IN DS", "c.test. 86400 IN DS", 1));
-    let said = site.run(&line).fails(1);
-    assert!(
-        said.contains("KSR-PARENT-DS") && said.contains("1 of 3 zones failed, and nothing was made: c.test."),
-        "{said}"
-    );
+    let ran = site.run(&line);
+    assert_eq!((ran.code, zones(&ran.stdout)), (3, ZONES[..2].iter().map(ToString::to_string).collect()));
+    let said = ran.stderr;
+    let says = "1 of 3 zones are refused and are not in the output: c.test.";
+    assert!(said.contains("KSR-PARENT-DS") && said.contains(says), "{said}");
     site.write("ds", "garbage\n");
     assert!(site.run(&line).fails(1).contains("--parent-ds"));
 }

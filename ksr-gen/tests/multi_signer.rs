@@ -129,3 +129,67 @@ fn an_answer_that_nobody_takes_over_udp_is_refused() {
     assert!(ran.stderr.contains("warning: KSR-SIZE"), "{}", ran.stderr);
     ran.ok();
 }
+
+/// A provider joins, and one leaves: the ZSKs of the seam are named, each by its tag, and no other change goes through with them.
+#[test]
+fn kind_103_zsks_that_come_and_go_with_a_provider_are_named_by_their_tags() {
+    let site = two(COMMON);
+    let sign = |rest: &str| site.command("common", LATER, YEAR, &format!("-K @ksk {rest} sign"));
+    let tag_at = |file: &str, at: &str| {
+        let text = std::fs::read_to_string(site.path(file)).expect("text");
+        let ksr = bind::parse_ksr(text.as_bytes(), &zone()).expect("a KSR");
+        let place = ksr.bundles.partition_point(|b| b.inception <= stamp(at)) - 1;
+        ksr.bundles[place].keys.iter().map(|key| key.tag().to_string()).collect::<Vec<_>>()
+    };
+    let alone = sign("-f @a.ksr").ok();
+    let both = sign("-f @a.ksr -f @b.ksr").ok();
+    site.write("alone", &alone);
+    site.write("both", &both);
+    site.write("later.ksr", &site.command("common", LATER, YEAR, "-K @zsk request").ok());
+    let joins = tag_at("b.ksr", LATER);
+    let [joins] = joins.as_slice() else { panic!("{joins:?}") };
+    let merged = "-f @a.ksr -f @b.ksr";
+    for (line, option, refused) in [
+        (format!("{merged} --previous @alone"), String::new(), Some(format!("--new-zsk {joins}"))),
+        (format!("{merged} --previous @alone"), format!("--new-zsk {joins}"), None),
+        (format!("{merged} --previous @alone"), format!("--gone-zsk {joins}"), Some("--new-zsk".to_owned())),
+        (
+            format!("{merged} --previous @alone"),
+            format!("--new-zsk {joins} --new-zsk 1"),
+            Some("no ZSK has the tag 1,".to_owned()),
+        ),
+        ("-f @later.ksr --previous @both".to_owned(), String::new(), Some(format!("--gone-zsk {joins}"))),
+        ("-f @later.ksr --previous @both".to_owned(), format!("--gone-zsk {joins}"), None),
+        (
+            "-f @later.ksr --previous @both".to_owned(),
+            format!("--new-zsk {joins}"),
+            Some("--gone-zsk".to_owned()),
+        ),
+        (
+            "-f @a.ksr --previous @alone".to_owned(),
+            format!("--gone-zsk {joins}"),
+            Some("has no ZSK with the tag".to_owned()),
+        ),
+    ] {
+        let ran = sign(&format!("{line} {option}"));
+        match refused {
+            Some(says) => {
+                let said = ran.fails(1);
+                assert!(said.contains("KSR-CHAIN-KEYS") && said.contains(&says), "{line} {option}: {said}");
+            }
+            None => {
+                assert!(
+                    ran.stderr.contains("KSR-CHAIN-KEYS") && ran.stderr.contains("as was said"),
+                    "{}",
+                    ran.stderr
+                );
+                ran.ok();
+            }
+        }
+    }
+    assert!(sign(&format!("-f @a.ksr --new-zsk {joins}")).fails(2).contains("--previous"));
+    let all = format!(
+        "-l @policy -k common -e {YEAR} -K @ksk -f @a.ksr --previous @both --gone-zsk {joins} sign --all"
+    );
+    assert!(site.run(&all).fails(2).contains("keys of one zone"));
+}

@@ -382,10 +382,25 @@ fn an_emergency_skr_takes_over_at_any_second() {
     let refused = run("-K @zsk --spare @sealed request").fails(1);
     assert!(refused.contains("--spare") && refused.contains("keygen --standby"), "{refused}");
     let spare = tag(&run("--standby -K @sealed keygen").ok());
+    // named works with no ZSK that has no Activate: the time is far off.
+    let made = files::find(&site.path("sealed"), &zone()).expect("keys");
+    assert!(made.warnings().is_empty() && made.skipped.is_empty(), "{made:?}");
+    assert_eq!(made.keys[0].timing.activate, Some(stamp("21000101000000")));
+    assert_eq!(tag(&run("--standby -K @sealed keygen").ok()), spare, "one is enough");
     site.write("ksr", &run("-K @zsk request").ok());
     let normal = bundles(&run("--yes -K @ksk -f @ksr sign").ok());
     site.write("ksr", &run("-K @zsk --spare @sealed request").ok());
     let emergency = bundles(&run("--yes -K @ksk -f @ksr sign").ok());
+    // Beside an SKR before, the spare ZSK is named as what is new there.
+    let before = run("-K @zsk request").ok();
+    site.write("before.ksr", &before);
+    site.write("before", &run("--yes -K @ksk -f @before.ksr sign").ok());
+    let refused = run("--yes --previous @before -K @ksk -f @ksr sign").fails(1);
+    assert!(
+        refused.contains("KSR-CHAIN-KEYS") && refused.contains(&format!("--new-zsk {spare}")),
+        "{refused}"
+    );
+    run(&format!("--yes --previous @before --new-zsk {spare} -K @ksk -f @ksr sign")).ok();
     let times = |all: &[Bundle]| all.iter().map(|b| b.inception).collect::<Vec<_>>();
     assert_eq!(times(&normal), times(&emergency));
     for (plain, with) in normal.iter().zip(&emergency) {

@@ -6,7 +6,7 @@ use crate::check::CheckId;
 use crate::crypto::Algorithm;
 use crate::dns::lexer::Entries;
 use crate::dns::{Class, Name, Rtype, record};
-use crate::keys::Dnskey;
+use crate::keys::{Dnskey, FLAG_REVOKE};
 
 /// A pinned KSK.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,25 @@ impl TrustAnchor {
             Self::Ds(ds) => ds.first_chunk().map_or(0, |tag| u16::from_be_bytes(*tag)),
         }
     }
+}
+
+impl TrustAnchor {
+    /// The tags that a new key of the zone should not have: that of the pinned key, and the one that it gets when it is revoked. Of a DS
+    /// both that this can be.
+    #[must_use]
+    pub fn tags(&self) -> Vec<u16> {
+        match self {
+            Self::Dnskey(key) => vec![key.tag(), key.revoked_tag()],
+            Self::Ds(_) => revoked_tags(self.tag()).into_iter().chain([self.tag()]).collect(),
+        }
+    }
+}
+
+/// The tags that a key of which only the tag is known can have once it is revoked: the flag adds 128 to the sum that the tag is folded
+/// from, and a carry may add one (RFC 4034 appendix B).
+#[must_use]
+pub const fn revoked_tags(tag: u16) -> [u16; 2] {
+    [tag.wrapping_add(FLAG_REVOKE), tag.wrapping_add(FLAG_REVOKE + 1)]
 }
 
 /// Reads DS and DNSKEY records of `zone` in presentation form, one a line (comments and parentheses as in a zone file).

@@ -23,7 +23,7 @@ pub mod verify;
 mod written;
 pub mod xml;
 
-pub use anchors::{TrustAnchor, parse_trust_anchors};
+pub use anchors::{TrustAnchor, parse_trust_anchors, revoked_tags};
 pub use coverage::Coverage;
 pub use verify::{SkrFinding, VerifiedSkr, VerifyContext, verify};
 pub use written::{is_by_knot, written_at};

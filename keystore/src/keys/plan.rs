@@ -287,10 +287,15 @@ pub fn keygen<'a>(
     Ok(steps)
 }
 
-/// One standby key for each entry of `role`: published from `start` on, and without Activate, so that it signs nothing before somebody
-/// says so (a KSK, which signs the DNSKEY RRset as long as it is published, has its DS published beside that of the active one).
+/// Activate of a standby ZSK: in 2100, before which somebody says when it is to sign. named works with no ZSK that has no such time
+/// ([`LackingTimes`](super::timing::LackingTimes)), and later times do not fit into the 32 bits that BIND keeps them in.
+pub const STANDBY_ACTIVATE: Timestamp = Timestamp::from_secs(4_102_444_800);
+
+/// One standby key for each entry of `role`: published from `start` on, a ZSK with [`STANDBY_ACTIVATE`], so that it signs nothing before
+/// somebody says so; a KSK without Activate, for it signs the DNSKEY RRset as long as it is published, and has its DS published beside
+/// that of the active one.
 ///
-/// A standby key that is there is selected.
+/// A standby key that is there is selected, also a ZSK without Activate.
 pub fn standby<'a>(
     existing: &'a [KeyFile],
     policy: &'a Policy,
@@ -301,13 +306,15 @@ pub fn standby<'a>(
     fits(start.plus(policy.prepublication()))?;
     let step = |entry: &'a KeyPolicy| {
         let is_standby = |key: &&KeyFile| {
-            matches(entry, key) && key.timing.activate.is_none() && key.timing.delete.is_none()
+            let waits = key.timing.activate.is_none_or(|at| role == Role::Zsk && at >= STANDBY_ACTIVATE);
+            matches(entry, key) && waits && key.timing.delete.is_none()
         };
         let key = existing.iter().find(is_standby).map_or_else(
             || {
                 PlannedKey::Generate(Timing {
                     created: Some(now),
                     publish: Some(start),
+                    activate: (role == Role::Zsk).then_some(STANDBY_ACTIVATE),
                     sync_publish: (role != Role::Zsk).then(|| start.plus(policy.prepublication())),
                     ..Timing::default()
                 })

@@ -49,6 +49,51 @@ impl Timing {
     }
 }
 
+/// The times without which a ZSK in named's key folder makes each rekey of named 9.20 fail (`dns_keymgr_offline failed: not found`): the
+/// zone then keeps the DNSKEY RRset that it has, and a named that has just started serves none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LackingTimes {
+    /// There is no Publish.
+    Publish,
+    /// There is no Activate.
+    Activate,
+    /// There is neither.
+    Both,
+}
+
+impl LackingTimes {
+    /// What a ZSK of these times lacks; `None` for one that named can work with.
+    #[must_use]
+    pub const fn of(timing: &Timing) -> Option<Self> {
+        match (timing.publish, timing.activate) {
+            (Some(_), Some(_)) => None,
+            (None, Some(_)) => Some(Self::Publish),
+            (Some(_), None) => Some(Self::Activate),
+            (None, None) => Some(Self::Both),
+        }
+    }
+
+    /// The options of `dnssec-settime` that give these times, a year from now.
+    #[must_use]
+    pub const fn settime(self) -> &'static str {
+        match self {
+            Self::Publish => "-P +1y",
+            Self::Activate => "-A +1y",
+            Self::Both => "-P +1y -A +1y",
+        }
+    }
+}
+
+impl std::fmt::Display for LackingTimes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Publish => "Publish",
+            Self::Activate => "Activate",
+            Self::Both => "Publish or Activate",
+        })
+    }
+}
+
 /// State of one record kind of a key (BIND's key manager, RFC 7583 state names).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are BIND's words, explained in the manual")]

@@ -15,7 +15,7 @@ use super::report::{KsrReport, Purpose, XmlPart};
 use super::{Failure, Job, time};
 use crate::finding::{KsrFinding, Waiver, Waivers};
 use crate::rollover::ParentDs;
-use crate::sign::{self, KskUse, Signing, SigningError};
+use crate::sign::{self, KskUse, Signing, SigningError, ZskChanges};
 use crate::sign_xml::SigningXml;
 
 /// A request that is checked or signed, and what the operator knows beside it.
@@ -67,6 +67,7 @@ impl<'a> Ceremony<'a> {
             parent,
             cds_delete: time(&self.options.cds_delete, self.job.now)?,
             previous,
+            zsk_changes: ZskChanges { new: &self.options.new_zsk, gone: &self.options.gone_zsk },
             now: self.job.now,
             waivers: self.waivers,
             written: files.iter().filter_map(|octets| written_at(octets)).max(),
@@ -103,6 +104,10 @@ impl<'a> Ceremony<'a> {
         keys: &[KeyFile],
         json: bool,
     ) -> Result<CheckedXml, Failure> {
+        if self.names_zsks() {
+            let text = "--new-zsk and --gone-zsk go with requests in text; one in XML has the ZSKs of the SKR before at its seam";
+            return Err(Failure::usage(text));
+        }
         let parent = self.parent(keys)?;
         let signing = self.signing_xml(request, previous, parent.as_ref(), keys);
         let findings = signing.check();
@@ -157,9 +162,17 @@ impl<'a> Ceremony<'a> {
         Failure::Fatal(format!("bad KSR file {name}({line}): {} [{}]", error.what, error.id))
     }
 
+    /// True when ZSKs were named that come or go.
+    fn names_zsks(&self) -> bool {
+        !self.options.new_zsk.is_empty() || !self.options.gone_zsk.is_empty()
+    }
+
     /// The SKR of `--previous`, in a text form.
     pub(super) fn previous(&self, stdin: &mut dyn Read) -> Result<Option<UnverifiedSkr>, Failure> {
-        let Some(path) = &self.options.previous else { return Ok(None) };
+        let Some(path) = &self.options.previous else {
+            let text = "--new-zsk and --gone-zsk tell how the request differs from the SKR before; give that with --previous";
+            return if self.names_zsks() { Err(Failure::usage(text)) } else { Ok(None) };
+        };
         let octets = match &self.job.part {
             Some(part) => match part.previous {
                 Some(octets) => octets.to_vec(),

@@ -1,31 +1,45 @@
 //! `keygen`.
 
+use std::io;
+use std::path::Path;
+
+use keystore::config::Config;
+use keystore::dns::lexer::Entries;
+use keystore::dns::{Name, Rtype, record};
+use keystore::exchange::TrustAnchor;
+use keystore::exchange::bind::MAX_OCTETS;
+use keystore::keys::Dnskey;
 use keystore::keys::plan::Holes;
 use keystore::policy::Role;
 
 use super::console::{Console, Level};
-use super::options::{AllowOptions, KeygenOptions};
+use super::files::read_up_to;
+use super::many::has_tables;
+use super::options::CommandLine;
 use super::{Failure, Job};
 use crate::check::duration_text;
-use crate::keygen::{self, Keygen, OtherOwner};
+use crate::keygen::{self, Keygen, KeygenOutcome, OtherOwner};
 
 /// Makes the keys; their names, one a line.
 pub(super) fn keygen(
     job: &Job<'_>,
-    options: &KeygenOptions,
-    allow: &AllowOptions,
+    line: &CommandLine,
     console: &mut Console<'_>,
 ) -> Result<String, Failure> {
+    let (options, allow) = (&line.keygen, &line.allow);
+    let taken_tags = taken_tags(job, line, console)?;
     let role = if options.ksk { Role::Ksk } else { Role::Zsk };
     let keygen = Keygen {
         holes: if allow.holes { Holes::Leave } else { Holes::Fill },
         owner: if allow.other_owner { OtherOwner::Accept } else { OtherOwner::Refuse },
+        taken_tags: &taken_tags,
         ..Keygen::new(job.folder, job.zone, job.policy, role, job.interval(allow)?, job.now)
     };
     let waiting = || console.say(Level::Plain, "waiting for another run that holds the key folder");
     let outcome =
         if options.standby { keygen::standby(&keygen, waiting)? } else { keygen::run(&keygen, waiting)? };
     console.folder(&outcome.warnings);
+    tell_new_algorithm(&outcome, role, console);
     let mut text = String::new();
     for key in &outcome.keys {
         let word = if key.made { "Generating" } else { "Selecting" };
@@ -58,4 +72,82 @@ pub(super) fn keygen(
         text.push('\n');
     }
     Ok(text)
+}
+
+/// The tags of the zone's keys that are not in the folder: those of `--other-keys`, and the trust anchors of the configuration.
+fn taken_tags(job: &Job<'_>, line: &CommandLine, console: &mut Console<'_>) -> Result<Vec<u16>, Failure> {
+    let mut tags = Vec::new();
+    for path in &line.keygen.other_keys {
+        let octets = read_up_to(path, &mut io::empty(), MAX_OCTETS as u64)?;
+        tags.extend(tags_of(&octets, job.zone, path)?);
+    }
+    if let Some(path) = line.common.config.as_ref().filter(|path| has_tables(path)) {
+        match Config::load_before_trust(path) {
+            Ok(config) => {
+                let zone = config.zones.iter().find(|zone| zone.name == *job.zone);
+                let anchors = zone.iter().flat_map(|zone| zone.anchors.iter().chain(&zone.announced));
+                tags.extend(anchors.flat_map(TrustAnchor::tags));
+            }
+            Err(error) => {
+                let text = format!(
+                    "the new keys are not compared with the trust anchors of the configuration: {error}"
+                );
+                console.say(Level::Warning, &text);
+            }
+        }
+    }
+    Ok(tags)
+}
+
+/// The tags of the keys that DNSKEY and DS records (and CDNSKEY and CDS) of the zone are about; other records are read over. `path` is for
+/// the messages.
+fn tags_of(octets: &[u8], zone: &Name, path: &Path) -> Result<Vec<u16>, Failure> {
+    let bad =
+        |line: u32, what: String| Failure::Fatal(format!("--other-keys {}({line}): {what}", path.display()));
+    let mut tags = Vec::new();
+    for entry in Entries::new(octets) {
+        let entry = entry.map_err(|e| bad(e.line, e.what.to_string()))?;
+        if entry.tokens.is_empty() {
+            continue;
+        }
+        let record = record::parse(&entry, None, None).map_err(|e| bad(entry.line, e.to_string()))?;
+        if record.owner != *zone {
+            return Err(bad(entry.line, format!("a record of {}, where {zone} was expected", record.owner)));
+        }
+        match record.rtype {
+            Rtype::DNSKEY | Rtype::CDNSKEY => {
+                let key = Dnskey::from_rdata(&record.rdata);
+                tags.extend(key.iter().flat_map(|key| [key.tag(), key.revoked_tag()]));
+            }
+            Rtype::DS | Rtype::CDS => tags.extend(TrustAnchor::Ds(record.rdata).tags()),
+            _ => {}
+        }
+    }
+    match tags.is_empty() {
+        true => {
+            Err(Failure::Fatal(format!("--other-keys {}: no DNSKEY or DS record of {zone}", path.display())))
+        }
+        false => Ok(tags),
+    }
+}
+
+/// Tells of the first ZSK of another algorithm than those that are there: named publishes it by its times alone.
+fn tell_new_algorithm(outcome: &KeygenOutcome, role: Role, console: &mut Console<'_>) {
+    let made = |name: &str| outcome.keys.iter().any(|key| key.made && key.name == name);
+    let (new, old): (Vec<_>, Vec<_>) =
+        outcome.files.iter().filter(|file| !file.dnskey.is_ksk()).partition(|file| made(&file.base_name()));
+    let first = new.iter().filter(|file| !old.iter().any(|o| o.dnskey.algorithm == file.dnskey.algorithm));
+    let first = first.min_by_key(|file| file.timing.publish);
+    if let Some((file, publish)) = first.and_then(|file| Some((file, file.timing.publish?)))
+        && role == Role::Zsk
+        && !old.is_empty()
+    {
+        let text = format!(
+            "{} brings algorithm {} into the zone: named publishes it by itself from {publish} on, so the SKR that has it must be imported \
+             before; from {publish} until then deliveries to named are held back",
+            file.base_name(),
+            file.dnskey.algorithm
+        );
+        console.say(Level::Warning, &text);
+    }
 }

@@ -1,6 +1,7 @@
 //! `--all`: one file with the requests of all zones, and one with the responses to them ([`exchange::many`](many)).
 //!
-//! All or nothing: each zone is looked at, so that one run tells everything that is wrong, and nothing is printed when one failed.
+//! Each zone is looked at, so that one run tells everything that is wrong. A request is made for all zones or for none; what is signed are
+//! the requests of the zones that are not refused.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
@@ -19,7 +20,7 @@ use super::files::{read_line, read_up_to};
 use super::options::CommandLine;
 use super::report::Purpose;
 use super::{
-    Console, Failure, Job, Level, Listener, check, load_policy, output, report, request, sign, time,
+    Console, Ending, Failure, Job, Level, Listener, check, load_policy, output, report, request, sign, time,
 };
 use crate::keygen;
 use crate::rollover::ParentDs;
@@ -44,14 +45,14 @@ struct Zone {
     folder: PathBuf,
 }
 
-/// Runs `request --all`, `check --all` or `sign --all`; the text, and whether all in it is fit to be signed.
+/// Runs `request --all`, `check --all` or `sign --all`; the text, and how it ended.
 pub(super) fn run(
     line: &CommandLine,
     now: Timestamp,
     stdin: &mut dyn Read,
     listener: Listener,
     console: &mut Console<'_>,
-) -> Result<(String, bool), Failure> {
+) -> Result<(String, Ending), Failure> {
     let (word, file) = match line.words.as_slice() {
         [word] if word == "request" || word == "sign" => (word.as_str(), None),
         [word, file] if word == "check" => (word.as_str(), Some(Path::new(file))),
@@ -64,6 +65,10 @@ pub(super) fn run(
     };
     if !line.ceremony.parent_has.is_empty() {
         return Err(Failure::usage("--parent-has names the key of one zone; with --all give --parent-ds"));
+    }
+    if !line.ceremony.new_zsk.is_empty() || !line.ceremony.gone_zsk.is_empty() {
+        let text = "--new-zsk and --gone-zsk name keys of one zone; sign the request of that zone by itself";
+        return Err(Failure::usage(text));
     }
     let Some(config) = &line.common.config else {
         return Err(Failure::Usage(format!("{word} requires a configuration file; give it with -l FILE")));
@@ -80,8 +85,8 @@ pub(super) fn run(
     let all = All { line, now, start, end, source };
     match file {
         Some(file) => all.check(file, stdin, console),
-        None if word == "request" => Ok((all.request(console)?, true)),
-        None => Ok((all.sign(stdin, listener, console)?, true)),
+        None if word == "request" => Ok((all.request(console)?, Ending::Good)),
+        None => all.sign(stdin, listener, console),
     }
 }
 
@@ -129,7 +134,7 @@ impl ZoneSource {
 }
 
 /// True for an `offline-ksk.toml`: a TOML file with zones.
-fn has_tables(path: &Path) -> bool {
+pub(super) fn has_tables(path: &Path) -> bool {
     std::fs::read_to_string(path)
         .is_ok_and(|text| text.lines().any(|line| line.replace([' ', '\t'], "").starts_with("[[zone]]")))
 }
@@ -188,19 +193,26 @@ impl All<'_> {
         stdin: &mut dyn Read,
         listener: Listener,
         console: &mut Console<'_>,
-    ) -> Result<String, Failure> {
+    ) -> Result<(String, Ending), Failure> {
         let [path] = self.line.sign.ksr.as_slice() else {
             return Err(Failure::usage("'sign --all' requires one KSR file; give it with -f FILE"));
         };
         let files = self.read(path, stdin)?;
         let requests = self.sections(path, &files)?;
         if listener == Listener::Person && !self.line.sign.yes && path != Path::new("-") {
-            let (text, good) = self.reports(path, &files, &requests, Purpose::Sign, console)?;
+            let Reports { text, refused } = self.reports(path, &files, &requests, Purpose::Sign, console)?;
             let _ = write!(console.stderr, "{text}");
-            if !good {
-                return Err(Failure::Fatal("a request is refused and nothing is signed".to_owned()));
-            }
-            let _ = write!(console.stderr, "Sign the requests of these {} zones? Type yes: ", requests.len());
+            let _ = match (requests.len() - refused.len(), refused.len()) {
+                (0, _) => {
+                    return Err(Failure::Fatal("every request is refused and nothing is signed".to_owned()));
+                }
+                (zones, 0) => write!(console.stderr, "Sign the requests of these {zones} zones? Type yes: "),
+                (zones, not) => write!(
+                    console.stderr,
+                    "Sign the requests of the {zones} other zones, and leave out these {not}: {}? Type yes: ",
+                    some(&refused)
+                ),
+            };
             let _ = console.stderr.flush();
             if read_line(stdin).trim() != "yes" {
                 return Err(Failure::Fatal("not signed: the answer was not yes".to_owned()));
@@ -224,7 +236,7 @@ impl All<'_> {
                 })
             });
         }
-        out.finish(requests.len(), console)
+        out.finish_partly(requests.len(), console)
     }
 
     /// `check --all`: the hash of the file, and the report on each zone.
@@ -233,10 +245,11 @@ impl All<'_> {
         path: &Path,
         stdin: &mut dyn Read,
         console: &mut Console<'_>,
-    ) -> Result<(String, bool), Failure> {
+    ) -> Result<(String, Ending), Failure> {
         let files = self.read(path, stdin)?;
         let requests = self.sections(path, &files)?;
-        self.reports(path, &files, &requests, Purpose::Check, console)
+        let Reports { text, refused } = self.reports(path, &files, &requests, Purpose::Check, console)?;
+        Ok((text, Ending::of(refused.is_empty())))
     }
 
     fn reports(
@@ -246,7 +259,7 @@ impl All<'_> {
         requests: &[Request<'_>],
         purpose: Purpose,
         console: &mut Console<'_>,
-    ) -> Result<(String, bool), Failure> {
+    ) -> Result<Reports, Failure> {
         let (file, json) = (path.display().to_string(), self.line.check.json);
         let mut folders = Folders::default();
         let folder = folders.get(&self.line.common.folder)?;
@@ -286,9 +299,9 @@ impl All<'_> {
                 text.push_str(&report);
             }
         }
-        let good = refused.is_empty();
         if json {
-            return Ok((format!("{:#}\n", report::file_json(&file, &files.requests, zones)), good));
+            let text = format!("{:#}\n", report::file_json(&file, &files.requests, zones));
+            return Ok(Reports { text, refused });
         }
         let verdict = match refused.as_slice() {
             [] => format!("\nverdict    {} zones, all fit to be signed\n", requests.len()),
@@ -300,7 +313,7 @@ impl All<'_> {
             ),
         };
         text.push_str(&verdict);
-        Ok((text, good))
+        Ok(Reports { text, refused })
     }
 
     fn read(&self, path: &Path, stdin: &mut dyn Read) -> Result<Files, Failure> {
@@ -368,6 +381,13 @@ impl All<'_> {
         };
         run(&job)
     }
+}
+
+/// The reports on all zones.
+struct Reports {
+    text: String,
+    /// The zones whose request is refused.
+    refused: Vec<String>,
 }
 
 /// One zone's part of the ceremony.
@@ -452,6 +472,18 @@ impl Collected {
         self.failed.push(zone.to_string());
     }
 
+    /// The texts of the zones that have not failed, when there is one; the others are named.
+    fn finish_partly(self, zones: usize, console: &mut Console<'_>) -> Result<(String, Ending), Failure> {
+        if self.failed.is_empty() || self.text.is_empty() {
+            return self.finish(zones, console).map(|text| (text, Ending::Good));
+        }
+        let (failed, names) = (self.failed.len(), some(&self.failed));
+        let text = format!("{failed} of {zones} zones are refused and are not in the output: {names}");
+        console.say(Level::Error, &text);
+        Ok((self.text, Ending::Partly))
+    }
+
+    /// The texts of all zones; an error when one has failed.
     fn finish(self, zones: usize, console: &mut Console<'_>) -> Result<String, Failure> {
         if self.failed.is_empty() {
             console.detail(&format!("{zones} zones"));

@@ -23,7 +23,8 @@ Commands:
   sign     check and sign a KSR; print the signed key response (SKR)
 
 Times: now, YYYYMMDD, YYYYMMDDHHMMSS, each with +N or -N and a unit: y, mo (30 days), w, d, h, mi, s.
-An offset alone counts from now. Exit codes: 0; 1 error; 2 wrong command line."
+An offset alone counts from now. Exit codes: 0; 1 error; 2 wrong command line; 3 sign --all has signed the requests of some zones and refused
+others."
 )]
 pub(super) struct CommandLine {
     #[command(flatten)]
@@ -67,7 +68,7 @@ pub(super) struct CommonOptions {
     /// Form of the output of request and sign: bind, knot or xml [default: bind; for sign that of the KSR]
     #[arg(long = "format", value_name = "FORM")]
     pub(super) format: Option<Format>,
-    /// request, check, sign: all zones at once, in one file, all or nothing: those of the [[zone]] tables when FILE is an offline-ksk.toml,
+    /// request, check, sign: all zones at once, in one file (request: all or nothing; sign: those that are not refused): those of the [[zone]] tables when FILE is an offline-ksk.toml,
     /// else those with keys in DIR; sign takes those of the KSR
     #[arg(long)]
     pub(super) all: bool,
@@ -100,6 +101,10 @@ pub(super) struct KeygenOptions {
     /// One standby key for each entry of the policy, published from the start on, that signs nothing before it is told to
     #[arg(long)]
     pub(super) standby: bool,
+    /// DNSKEY or DS records of keys of the zone that are elsewhere, such as the KSK or another provider's ZSKs: no new key gets a tag of
+    /// theirs, nor one that they get once revoked. Those of the zone in an offline-ksk.toml are known. May be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(super) other_keys: Vec<PathBuf>,
 }
 
 /// Options of `request`.
@@ -150,6 +155,14 @@ pub(super) struct CeremonyOptions {
     /// Your word that the parent has the DS of the KSK with this tag, in place of --parent-ds; may be repeated
     #[arg(long, value_name = "TAG", conflicts_with = "parent_ds")]
     pub(super) parent_has: Vec<u16>,
+    /// The ZSK with this tag is new in the first bundle of the request, and may be: a provider joins, or a spare ZSK is brought in; may be
+    /// repeated
+    #[arg(long, value_name = "TAG")]
+    pub(super) new_zsk: Vec<u16>,
+    /// The ZSK with this tag is missing in the first bundle of the request, and may be: a provider leaves, or a ZSK is given up; may be
+    /// repeated
+    #[arg(long, value_name = "TAG")]
+    pub(super) gone_zsk: Vec<u16>,
     /// How long signatures by a ZSK stay in the zone after its replacement [default: 0 for a KSR by Knot, which re-signs at once; else
     /// signatures-validity less signatures-refresh of the policy, as with named]
     #[arg(long, value_name = "DURATION")]
@@ -263,6 +276,8 @@ pub(super) fn advice_text(advice: Advice) -> String {
             "once the parent has the DS of its successor, give it with --parent-ds".to_owned()
         }
         Advice::GiveSignerDelays => "give those of the signer of this zone: max-zone-ttl and zone-propagation-delay in the policy, --resign-time for the time until it is re-signed (0 for Knot, which re-signs at once)".to_owned(),
+        Advice::NameNewZsk(tag) => format!("if it may be new there, say so: --new-zsk {tag}"),
+        Advice::NameGoneZsk(tag) => format!("if it may be missing, say so: --gone-zsk {tag}"),
         Advice::GivePrevious => "give the SKR before with --previous".to_owned(),
         Advice::GivePreviousOrParentDs => {
             "give the SKR before (--previous) or what the parent has (--parent-ds)".to_owned()

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use keystore::config::{Config, KsrConfig, ZoneConfig};
 use keystore::dns::Name;
 use keystore::durable;
-use keystore::exchange::bind;
+use keystore::exchange::{TrustAnchor, bind};
 use keystore::keys::files::Folder;
 use keystore::keys::plan::Interval;
 use keystore::policy::Role;
@@ -232,7 +232,10 @@ fn make_request(
     report: &mut TimerReport,
 ) -> Result<MadeRequest, TickError> {
     let (dir, policy, now) = (&zone.key_directory, &zone.policy, interval.start);
-    let keygen = Keygen::new(dir, &zone.name, policy, Role::Zsk, interval, now);
+    let taken_tags: Vec<u16> =
+        zone.anchors.iter().chain(&zone.announced).flat_map(TrustAnchor::tags).collect();
+    let keygen =
+        Keygen { taken_tags: &taken_tags, ..Keygen::new(dir, &zone.name, policy, Role::Zsk, interval, now) };
     let made = keygen::run_in(&keygen, folder, || {})?;
     report.keys_made = made.keys.into_iter().filter(|key| key.made).map(|key| key.name).collect();
     report.warnings.extend(made.warnings.iter().map(ToString::to_string));

@@ -11,6 +11,7 @@ use keystore::durable;
 use keystore::exchange::knot;
 use keystore::exchange::{Bundle, UnverifiedSkr};
 use keystore::keys::files::find_online;
+use keystore::keys::timing::LackingTimes;
 use keystore::time::Timestamp;
 
 use super::command::{CommandError, Runner};
@@ -153,17 +154,11 @@ fn check_keys(task: &Task<'_>) -> Result<(), CommandError> {
             );
             return Err(CommandError::Held { what });
         }
-        let missing: Vec<&str> = [("-P", file.timing.publish), ("-A", file.timing.activate)]
-            .into_iter()
-            .filter_map(|(option, time)| time.is_none().then_some(option))
-            .collect();
-        if !missing.is_empty() {
-            let options: Vec<String> = missing.iter().map(|option| format!("{option} +1y")).collect();
+        if let Some(lacking) = LackingTimes::of(&file.timing) {
             let what = format!(
-                "named cannot switch to another bundle while {path} has no {} time; give it one after the end of the SKR, or move it away: \
-                 dnssec-settime -s {} {path}",
-                if missing == ["-A"] { "Activate" } else { "Publish" },
-                options.join(" ")
+                "named cannot switch to another bundle while {path} has no {lacking} time; give it one after the end of the SKR, or move it \
+                 away: dnssec-settime -s {} {path}",
+                lacking.settime()
             );
             return Err(CommandError::Held { what });
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use keystore::config::Config;
+use keystore::config::deliver::Method;
 use keystore::keys::files::{Folder, KeyFileError};
 
 use super::{Daemon, Host};
@@ -23,6 +24,8 @@ impl Host<'_> {
                     path.display()
                 ));
             }
+            let beside_named =
+                config.deliver.iter().any(|target| matches!(target.method, Method::Named { .. }));
             // The loader can do without the private keys, where it runs as another user than the signer.
             let found = match daemon {
                 Daemon::Loader => folder.find_sealed(name),
@@ -31,6 +34,7 @@ impl Host<'_> {
             for error in found.skipped.iter().chain(&found.warnings()) {
                 match error {
                     KeyFileError::NoState { .. } => {}
+                    KeyFileError::StopsNamed { .. } if !beside_named => {}
                     KeyFileError::Permissions { .. } => {
                         self.error(format!("zone {name}: {error}; until then nothing is signed with it"));
                     }

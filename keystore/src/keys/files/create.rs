@@ -37,21 +37,21 @@ pub struct NewKey<'a> {
 /// Makes a key and writes its set durably as new files (see [`KeyFile::create`]).
 ///
 /// A key is thrown away and drawn again when its tag, or its tag once revoked, lies outside of the range, or equals the tag
-/// (plain or revoked) of any key of the zone: of those in `dir`, of any algorithm and role, readable or not, and of those in
-/// `existing`, which the caller knows from elsewhere (the KSKs of an SKR, say). BIND looks at keys of one algorithm in one
-/// folder only.
-pub fn generate_key(dir: &Path, new: &NewKey<'_>, existing: &[Dnskey]) -> Result<KeyFile, KeyFileError> {
-    generate_key_in(&mut Folder::scan(dir)?, new, existing)
+/// (plain or revoked) of any key of the zone: of those in `dir`, of any algorithm and role, readable or not, and one of `taken`,
+/// which the caller knows from elsewhere (those of the KSKs, say, with their tags once revoked). BIND looks at keys of one
+/// algorithm in one folder only.
+pub fn generate_key(dir: &Path, new: &NewKey<'_>, taken: &[u16]) -> Result<KeyFile, KeyFileError> {
+    generate_key_in(&mut Folder::scan(dir)?, new, taken)
 }
 
 /// The same in a folder whose names were read already, and are kept up to date: see [`Folder::refresh`].
 pub fn generate_key_in(
     folder: &mut Folder,
     new: &NewKey<'_>,
-    existing: &[Dnskey],
+    taken: &[u16],
 ) -> Result<KeyFile, KeyFileError> {
     let dir = folder.dir().to_owned();
-    let key = draw(&Tags::of(folder, new, existing)?, &dir, new)?;
+    let key = draw(&Tags::of(folder, new, taken)?, &dir, new)?;
     folder.note(&key)?;
     Ok(key)
 }
@@ -100,12 +100,8 @@ pub(super) struct Tags<'a> {
 
 impl<'a> Tags<'a> {
     /// Looks at the folder and at the keys known from elsewhere; fails when no tag at all would do.
-    pub(super) fn of(
-        folder: &Folder,
-        new: &'a NewKey<'a>,
-        existing: &[Dnskey],
-    ) -> Result<Self, KeyFileError> {
-        let mut taken: Vec<u16> = existing.iter().flat_map(|key| [key.tag(), key.revoked_tag()]).collect();
+    pub(super) fn of(folder: &Folder, new: &'a NewKey<'a>, taken: &[u16]) -> Result<Self, KeyFileError> {
+        let mut taken = taken.to_vec();
         taken.extend(folder.taken_tags(new.zone).into_iter().map(|taken| taken.tag));
         let tags = Self { dir: folder.dir().to_owned(), new, taken };
         // Revoking adds 128 to the sum that the tag is folded from: without such a pair no draw would ever do.

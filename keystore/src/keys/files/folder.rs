@@ -9,8 +9,9 @@ use super::{Found, KeyFile, KeyFileError, Secrecy, private, public, read, state}
 use crate::crypto::check_public_key;
 use crate::dns::Name;
 use crate::durable;
-use crate::keys::timing::Timing;
+use crate::keys::timing::{TIMES, Timing};
 use crate::keys::{Dnskey, FLAG_REVOKE, FLAG_SEP, FLAG_ZONE};
+use crate::time::Timestamp;
 
 /// Finds the keys of `zone` in `dir`: each `K<zone>+ddd+ddddd.private` makes a key exist, letter case ignored.
 pub fn find(dir: &Path, zone: &Name) -> Result<Found, KeyFileError> {
@@ -269,10 +270,11 @@ impl Folder {
                 continue;
             }
             match self.read_set(entry, zone, privates) {
-                Ok((key, sealed)) => {
+                Ok(KeySet { key, sealed, contradiction }) => {
                     if sealed {
                         found.sealed.push(key.dnskey.clone());
                     }
+                    found.contradictions.extend(contradiction);
                     found.keys.push(key);
                 }
                 Err(error) => found.skipped.push(error),
@@ -281,13 +283,7 @@ impl Folder {
         found
     }
 
-    /// The key, and whether its private part stays closed.
-    fn read_set(
-        &self,
-        entry: &Entry,
-        zone: &Name,
-        privates: Privates,
-    ) -> Result<(KeyFile, bool), KeyFileError> {
+    fn read_set(&self, entry: &Entry, zone: &Name, privates: Privates) -> Result<KeySet, KeyFileError> {
         let key_path = self.path(entry, "key");
         let mismatch = |what| KeyFileError::mismatch(&key_path, what);
         let file = self.public(entry)?;
@@ -308,7 +304,7 @@ impl Folder {
         let bits = check_public_key(dnskey.algorithm, &dnskey.public_key)
             .map_err(|source| KeyFileError::PublicKey { path: key_path.clone(), source })?;
 
-        let (mut timing, mut sealed) = (Timing::default(), false);
+        let (mut timing, mut sealed, mut of_private) = (Timing::default(), false, None);
         if privates == Privates::All || !dnskey.is_ksk() {
             let path = self.path(entry, "private");
             match read(&path, Secrecy::Ignored) {
@@ -319,6 +315,7 @@ impl Folder {
                         return Err(KeyFileError::Legacy { path });
                     }
                     timing = private.timing;
+                    of_private = Some(timing);
                 }
                 Err(error) if error.is_denied() && privates == Privates::Sealed => {
                     sealed = true;
@@ -327,18 +324,45 @@ impl Folder {
                 Err(error) => return Err(error),
             }
         }
-        let mut state = None;
+        let (mut state, mut contradiction) = (None, None);
         if entry.state {
             let path = self.path(entry, "state");
             match read(&path, Secrecy::Ignored) {
-                Ok(text) => state = Some(state::parse(&path, &text, &dnskey, bits, &mut timing)?),
+                Ok(text) => {
+                    state = Some(state::parse(&path, &text, &dnskey, bits, &mut timing)?);
+                    let differs = |private| times_differ(private, timing);
+                    contradiction = of_private.and_then(differs).map(|what| (path, what));
+                }
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error),
             }
         }
         let key = KeyFile { zone: file.owner, ttl: file.ttl, dnskey, timing, state, dir: self.dir.clone() };
-        Ok((key, sealed))
+        Ok(KeySet { key, sealed, contradiction })
     }
+}
+
+/// A key set that was read.
+struct KeySet {
+    key: KeyFile,
+    /// Its private part stays closed.
+    sealed: bool,
+    /// The `.state` file and the times that it and `.private` say differently.
+    contradiction: Option<(PathBuf, String)>,
+}
+
+/// The times that `.state` has replaced by others; `None` when both files say the same.
+fn times_differ(mut private: Timing, mut counting: Timing) -> Option<String> {
+    let said = |at: Option<Timestamp>| at.map_or_else(|| "not set".to_owned(), |at| at.to_string());
+    let differing: Vec<String> = TIMES
+        .iter()
+        .filter_map(|(tag, field)| {
+            let (theirs, ours) = (*field(&mut private), *field(&mut counting));
+            let (theirs, ours) = (theirs != ours).then(|| (said(theirs), said(ours)))?;
+            Some(format!("{tag} is {ours} here and {theirs} in .private"))
+        })
+        .collect();
+    (!differing.is_empty()).then(|| differing.join(", "))
 }
 
 /// Names in lower case before other spellings of the same key; the files of one name become one entry.

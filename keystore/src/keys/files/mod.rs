@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::Dnskey;
-use super::timing::{State, Timing};
+use super::timing::{LackingTimes, State, Timing};
 use crate::crypto::{Algorithm, PrivateKey, SignError, SigningKey, VerifyError, check_public_key};
 use crate::dns::Name;
 use crate::durable;
@@ -241,16 +241,24 @@ pub struct Found {
     pub skipped: Vec<KeyFileError>,
     /// Those of `keys` whose `.private` file is there and may not be read by this process; only of [`find_sealed`].
     pub sealed: Vec<Dnskey>,
+    /// The `.state` files of `keys` that say other times than `.private`, and which.
+    pub contradictions: Vec<(PathBuf, String)>,
 }
 
 impl Found {
-    /// What an operator should know of the usable sets: a lost `.state`, a private key that others can read.
+    /// What an operator should know of the usable sets: a lost `.state`, a private key that others can read, times that contradict each
+    /// other, a ZSK that named cannot work with.
     #[must_use]
     pub fn warnings(&self) -> Vec<KeyFileError> {
-        let mut out = Vec::new();
+        let contradictions = self.contradictions.iter().cloned();
+        let mut out: Vec<KeyFileError> =
+            contradictions.map(|(path, what)| KeyFileError::TimesDiffer { path, what }).collect();
         for key in &self.keys {
             if key.state.is_none() {
                 out.push(KeyFileError::NoState { path: key.path("state") });
+            }
+            if let Some(lacking) = LackingTimes::of(&key.timing).filter(|_| !key.dnskey.is_ksk()) {
+                out.push(KeyFileError::StopsNamed { path: key.path("key"), lacking });
             }
             let path = key.private_path();
             if let Ok(metadata) = path.symlink_metadata()
@@ -348,6 +356,30 @@ pub enum KeyFileError {
     NoState {
         /// The `.state` file.
         path: PathBuf,
+    },
+    /// `.private` and `.state` say different times.
+    #[error(
+        "{path}: {what}; the times of .state count, and `dnssec-settime` without -s changes those of .private alone: set the times again \
+         with `dnssec-settime -s`",
+        path = path.display()
+    )]
+    TimesDiffer {
+        /// The `.state` file.
+        path: PathBuf,
+        /// Which times, and what each file says.
+        what: String,
+    },
+    /// A ZSK that stops named's key manager while it lies in its key folder.
+    #[error(
+        "{path}: a ZSK without {lacking} time makes each rekey of named fail while it is in its key folder; give it one, later than it is \
+         needed: dnssec-settime -s {} {path}",
+        lacking.settime(), path = path.display()
+    )]
+    StopsNamed {
+        /// The `.key` file.
+        path: PathBuf,
+        /// The times that it lacks.
+        lacking: LackingTimes,
     },
     /// A new key would replace a file.
     #[error("{path}: already exists and is not replaced", path = path.display())]

@@ -379,7 +379,7 @@ fn kind_22_what_is_wrong_in_a_private_file_is_said_of_that_file() {
             |t| format!("{t}Activate: tomorrow\n"),
             "Activate: `tomorrow` is no time; YYYYMMDDHHMMSS (UTC) was expected",
         ),
-        (|t| format!("{t}PrivateKey: AAAA\n"), "does not belong to the public key"),
+        (|t| format!("{t}PrivateKey: AAAA\n"), "the ECDSA scalar is out of range"),
     ];
     for (i, (change, says)) in cases.into_iter().enumerate() {
         let dir = changed("private", |text| change(text));
@@ -603,11 +603,12 @@ fn new_keys_never_collide() {
     let range = 1000..=1149;
     let outside =
         generate_key(tempfile::tempdir().expect("a folder").path(), &new_key(&zone, 15, 0..=65535), &[]);
-    let known = [outside.expect("key").dnskey];
+    let outside = outside.expect("key").dnskey;
+    let known = [outside.tag(), outside.revoked_tag()];
     // A lone .key that does not read and a KEY-like name of another algorithm hold their tags too.
     fs::write(dir.path().join("Kexample.test.+003+01000.key"), "?").expect("written");
     fs::write(dir.path().join("Kexample.test.+008+01130.private"), "?").expect("written");
-    let mut tags = vec![1000, 1128, 1130, 1258];
+    let mut tags = vec![1000, 1128, 1130, 1258, known[0], known[1]];
     for algorithm in [13, 15, 13, 15] {
         let made = generate_key(dir.path(), &new_key(&zone, algorithm, range.clone()), &known).expect("key");
         for tag in [made.dnskey.tag(), made.dnskey.revoked_tag()] {
@@ -618,15 +619,86 @@ fn new_keys_never_collide() {
     // Another zone has its own tags; where no pair fits, no key is drawn at all.
     let error = generate_key(dir.path(), &new_key(&zone, 8, 1000..=1100), &[]).expect_err("no pair fits");
     assert!(matches!(error, KeyFileError::NoFreeTag { .. }), "{error}");
-    let taken: Vec<Dnskey> =
-        find(dir.path(), &zone).expect("folder").keys.into_iter().map(|k| k.dnskey).collect();
-    let (tag, revoked) = (taken[0].tag(), taken[0].revoked_tag());
+    let first = find(dir.path(), &zone).expect("folder").keys.swap_remove(0).dnskey;
+    let (tag, revoked) = (first.tag(), first.revoked_tag());
+    let taken = [tag, revoked];
     let elsewhere = tempfile::tempdir().expect("a folder");
     let only = new_key(&zone, 13, tag..=tag + 1 + (revoked - tag));
     assert!(
         generate_key(elsewhere.path(), &NewKey { tag_range: tag..=revoked, ..only }, &taken).is_err(),
         "known keys count"
     );
+}
+
+/// `dnssec-settime` without -s changes `.private` alone, and `.state` wins.
+#[test]
+fn kind_102_times_that_private_and_state_say_differently_are_told() {
+    type Change = fn(&str) -> String;
+    assert!(find(copied("ksr", ZSK).path(), &name("example.test")).expect("folder").warnings().is_empty());
+    let cases: [(&str, Change, &str); 4] = [
+        (
+            "private",
+            |t| t.replace("Activate: 2027", "Activate: 2028"),
+            "Activate is 20270101000000 here and 20280101000000 in .private",
+        ),
+        ("private", |t| t.replace("Inactive: 2027", "Inactive: 2028"), "Inactive is 2027"),
+        (
+            "private",
+            |t| t.lines().filter(|l| !l.starts_with("Delete")).map(|l| format!("{l}\n")).collect(),
+            " and not set in .private",
+        ),
+        ("state", |t| t.replace("Published: 2026", "Published: 2025"), "Publish is 2025"),
+    ];
+    for (i, (suffix, change, says)) in cases.into_iter().enumerate() {
+        let dir = changed(suffix, |text| change(text));
+        let told: Vec<String> = find(dir.path(), &name("example.test"))
+            .expect("folder")
+            .warnings()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert!(told.len() == 1 && told[0].contains(says), "{i}: {told:?}");
+        assert!(told[0].contains(".state: ") && told[0].contains("dnssec-settime -s"), "{told:?}");
+    }
+    // Of a key that has none in .state, those of .private count.
+    let dir = changed("state", |text| {
+        text.lines().filter(|l| !l.starts_with("Retired")).map(|l| format!("{l}\n")).collect()
+    });
+    assert!(find(dir.path(), &name("example.test")).expect("folder").warnings().is_empty());
+}
+
+/// A ZSK in named's folder without Publish or Activate stops each rekey; a KSK is not there.
+#[test]
+fn kind_101_zsks_that_named_cannot_work_with_are_told() {
+    for (flags, publish, activate, says) in [
+        (256, true, true, ""),
+        (256, true, false, "a ZSK without Activate time"),
+        (256, false, true, "a ZSK without Publish time"),
+        (256, false, false, "a ZSK without Publish or Activate time"),
+        (257, true, false, ""),
+    ] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = Timestamp::parse_stamp("20270101000000");
+        let zone = name("example.test");
+        let new = NewKey {
+            flags,
+            timing: Timing {
+                publish: at.filter(|_| publish),
+                activate: at.filter(|_| activate),
+                ..Timing::default()
+            },
+            state: Some(State::default()),
+            ..new_key(&zone, 15, 0..=65535)
+        };
+        let key = generate_key(dir.path(), &new, &[]).expect("a key");
+        let told = find(dir.path(), &zone).expect("folder").warnings();
+        assert_eq!(told.is_empty(), says.is_empty(), "{told:?}");
+        if let [told] = told.as_slice() {
+            let told = told.to_string();
+            assert!(told.contains(says) && told.contains(&format!("{}.key", key.base_name())), "{told}");
+            assert!(told.contains("dnssec-settime -s -"), "{told}");
+        }
+    }
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl TokenPlace<'_> {
 pub fn generate_token_key(
     dir: &Path,
     new: &NewKey<'_>,
-    existing: &[Dnskey],
+    taken: &[u16],
     place: TokenPlace<'_>,
 ) -> Result<KeyFile, KeyFileError> {
     let fail = |error: TokenError| KeyFileError::Generate {
@@ -56,7 +56,7 @@ pub fn generate_token_key(
     if store.object.is_some() || store.id.is_some() {
         return Err(fail(TokenError::UriOfKey));
     }
-    let tags = Tags::of(&Folder::scan(dir)?, new, existing)?;
+    let tags = Tags::of(&Folder::scan(dir)?, new, taken)?;
     let is_ksk = new.flags & crate::keys::FLAG_SEP != 0;
     let mut number = 0;
     for _ in 0..MOST_TOKEN_DRAWS {
