@@ -226,7 +226,16 @@ fn write(target: &Path, fill: impl FnOnce(&mut dyn std::io::Write) -> std::io::R
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+
+    /// The options alone, as a command line.
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
 
     #[test]
     fn kind_11_output_over_an_include_of_the_zone_or_of_the_policy_is_refused_and_changes_nothing() {
@@ -247,18 +256,16 @@ mod tests {
         }
         for name in ["part", "deep", "policies", "zone", "conf"] {
             let before = std::fs::read(path(name)).unwrap();
-            let options = Options {
-                zone: Name::parse("example.test").unwrap(),
-                skr: path("skr"),
-                trust_anchor: path("anchor"),
-                key_directory: path("keys"),
-                policy_file: Some(path("conf")),
-                policy: Some("p".to_owned()),
-                serial: None,
-                now: None,
-                output: path(name),
-                zone_file: path("zone"),
-            };
+            let args =
+                ["x", "--zone", "example.test", "--skr", "skr", "--trust-anchor", "anchor", "--policy", "p"];
+            let mut line: Vec<std::ffi::OsString> = args.iter().map(Into::into).collect();
+            for (option, value) in
+                [("--key-directory", "keys"), ("--policy-file", "conf"), ("--output", name)]
+            {
+                line.extend([option.into(), path(value).into()]);
+            }
+            line.push(path("zone").into());
+            let options = Line::try_parse_from(line).unwrap().options;
             let error = run(&options).unwrap_err().to_string();
             assert!(error.contains("which this run reads"), "{name}: {error}");
             assert_eq!(std::fs::read(path(name)).unwrap(), before, "{name}");

@@ -123,7 +123,7 @@ impl KsrReport<'_> {
         let of_merged = |f: &KsrFinding| !self.sources.is_empty() && f.id == CheckId::KsrPopMissing;
         let all = self.xml.as_ref().map_or(&self.plan.findings, |xml| &xml.findings);
         let skips_ksks = self.skips_ksks();
-        all.iter().filter(move |f| !(skips_ksks && f.id == CheckId::KsrNoKsk) && !of_merged(f))
+        all.iter().filter(move |f| !(of_merged(f) || skips_ksks && f.id == CheckId::KsrNoKsk))
     }
 
     /// The keys whose possession is not proved.
