@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use delivery::{Site, ZONE, dig, target};
+use delivery::{Site, ZONE, dig};
 use keystore::clock;
 use keystore::time::Timestamp;
 use ksr_gen::cli::{self, Env};
