@@ -308,7 +308,8 @@ fn kind_22_scalars_of_any_length_are_read_and_what_is_too_long_is_named() {
     let plain = |scalar: &[u8]| scalar.to_vec();
     let short = |scalar: &[u8]| scalar[scalar.iter().take_while(|b| **b == 0).count()..].to_vec();
     let padded = |scalar: &[u8]| [&[0; 3], scalar].concat();
-    let cases: [(&str, fn(&[u8]) -> Vec<u8>); 3] = [("plain", plain), ("short", short), ("padded", padded)];
+    type Written = fn(&[u8]) -> Vec<u8>;
+    let cases: [(&str, Written); 3] = [("plain", plain), ("short", short), ("padded", padded)];
     for algorithm in [Algorithm::ECDSAP256SHA256, Algorithm::ECDSAP384SHA384] {
         for (what, written) in cases {
             let dir = with_scalar(algorithm, written);
@@ -382,7 +383,7 @@ fn kind_22_what_is_wrong_in_a_private_file_is_said_of_that_file() {
         (|t| format!("{t}PrivateKey: AAAA\n"), "the ECDSA scalar is out of range"),
     ];
     for (i, (change, says)) in cases.into_iter().enumerate() {
-        let dir = changed("private", |text| change(text));
+        let dir = changed("private", change);
         let found = find(dir.path(), &name("example.test")).expect("folder");
         let error = match found.keys.first() {
             Some(key) => key.load_private().err().expect("no signer").to_string(),
@@ -650,7 +651,7 @@ fn kind_102_times_that_private_and_state_say_differently_are_told() {
         ("state", |t| t.replace("Published: 2026", "Published: 2025"), "Publish is 2025"),
     ];
     for (i, (suffix, change, says)) in cases.into_iter().enumerate() {
-        let dir = changed(suffix, |text| change(text));
+        let dir = changed(suffix, change);
         let told: Vec<String> = find(dir.path(), &name("example.test"))
             .expect("folder")
             .warnings()
