@@ -8,7 +8,9 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use skr_loader::preflight::Daemon;
 
-use crate::{convert, daemon, demo, inspect, output, probe, prove, requests, serve, sign_zone, status};
+use crate::{
+    convert, daemon, demo, inspect, output, probe, prove, requests, serve, sign_zone, status, verify_zone,
+};
 
 /// Keeps a zone valid whose KSK is offline: takes SKRs, signs with ZSKs, serves, and tells long before the coverage ends.
 #[derive(Debug, Parser)]
@@ -54,6 +56,8 @@ enum Command {
     Demo(demo::Options),
     /// Sign a zone file with the bundle in force and the ZSKs of a folder, file to file
     SignZone(sign_zone::Options),
+    /// Verify a signed zone file: every finding of its signatures and of its NSEC or NSEC3 chain. Exit code 1 when there is one
+    VerifyZone(verify_zone::Options),
     /// Show what is accepted: generation, bundle in force, next switch, end of coverage, open requests
     Status {
         /// The configuration file
@@ -125,6 +129,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Requests(options) => requests::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::SignZone(options) => sign_zone::run(&options),
+        Command::VerifyZone(options) => verify_zone::run(&options),
         Command::Status { config, json } => status::run(&config, json),
         Command::Inspect(options) => inspect::run(&options),
         Command::Convert(options) => convert::run(&options),

@@ -16,3 +16,4 @@ pub mod sign_zone;
 pub mod status;
 mod timer;
 pub mod validator;
+pub mod verify_zone;

@@ -42,6 +42,9 @@ pub struct Options {
     policy: Option<String>,
     #[command(flatten)]
     denial: DenialOptions,
+    /// Add a digest of the zone (ZONEMD, SHA-384, RFC 8976)
+    #[arg(long)]
+    zonemd: bool,
     /// SOA serial to write instead of the one in the zone file
     #[arg(long, value_name = "N")]
     serial: Option<u32>,
@@ -149,7 +152,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         jitter: policy.signatures_jitter,
     };
     let serial = options.serial.unwrap_or_else(|| zone.serial());
-    let signing = SigningPolicy { times, denial: options.denial.denial(&policy)? };
+    let signing = SigningPolicy { times, denial: options.denial.denial(&policy)?, zonemd: options.zonemd };
     let signed = sign(&zone, bundle, &keys, &signing, serial, None, now)?;
     signed.self_check(now, 64).context("the signed zone fails its own check; nothing is written")?;
     write(&target, |out| signed.write_to(out))?;

@@ -208,7 +208,7 @@ fn kind_15_signed_zone_with_every_type_is_read_by_bind_knot_and_nsd() {
     let private = PrivateKey::Raw(vec![2; 32]).signer(Algorithm::ED25519).expect("a signer");
     let key = ZoneKey { dnskey: TestKey::zsk(2).dnskey, signer: Arc::<dyn SigningKey>::from(private) };
     let times = SigningTimes { validity: 14 * 86_400, refresh: 5 * 86_400, jitter: 3600 };
-    let policy = SigningPolicy { times, denial: Denial::Nsec };
+    let policy = SigningPolicy { times, denial: Denial::Nsec, zonemd: false };
     let signed =
         sign(&zone, &bundle, &[key], &policy, 1, None, Timestamp::from_secs(now.secs())).expect("signs");
     let mut octets = Vec::new();

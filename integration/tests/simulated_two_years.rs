@@ -69,6 +69,7 @@ impl World {
             anchor_file: None,
             require_signature: false,
             multi_signer: false,
+            zonemd: false,
             allow_cds_delete: false,
             name: self.name.clone(),
             policy: self.policy.clone(),

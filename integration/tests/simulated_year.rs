@@ -165,7 +165,7 @@ impl Root {
     fn sign(&self, now: Timestamp) -> SignedZone {
         let bundle = SkrBuilder::new(".", now).ksk(self.key.clone()).bundle(now);
         let times = SigningTimes { validity: 14 * DAY as u32, refresh: 5 * DAY as u32, jitter: 0 };
-        let policy = SigningPolicy { times, denial: Denial::Nsec };
+        let policy = SigningPolicy { times, denial: Denial::Nsec, zonemd: false };
         signing::sign(&self.zone, &bundle, std::slice::from_ref(&self.zsk), &policy, 1, None, now).unwrap()
     }
 }
@@ -450,6 +450,7 @@ impl Year {
             anchor_file: None,
             require_signature: false,
             multi_signer: false,
+            zonemd: false,
             allow_cds_delete: false,
             name: self.name.clone(),
             policy: self.policy.clone(),

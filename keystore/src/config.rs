@@ -113,6 +113,8 @@ pub struct ZoneConfig {
     pub key_directory: PathBuf,
     /// `multi-signer`: an SKR also has ZSKs of other providers (RFC 8901 model 1).
     pub multi_signer: bool,
+    /// `zonemd`: each version of the zone has a digest (RFC 8976).
+    pub zonemd: bool,
     /// `allow-cds-delete`: an SKR may ask the parent to remove the DS RRset (RFC 8078 section 4).
     pub allow_cds_delete: bool,
 }

@@ -159,6 +159,7 @@ impl Model {
             anchor_file: None,
             require_signature: false,
             multi_signer: false,
+            zonemd: false,
             allow_cds_delete: false,
             name,
             policy: policy.clone(),

@@ -41,6 +41,8 @@ mod state;
 #[cfg(test)]
 mod testing;
 #[doc(hidden)]
+pub mod verify;
+#[doc(hidden)]
 pub mod zone;
 #[doc(hidden)]
 pub mod zonefile;

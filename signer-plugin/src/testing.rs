@@ -23,7 +23,7 @@ pub(crate) const TIMES: SigningTimes =
     SigningTimes { validity: 14 * 86_400, refresh: 5 * 86_400, jitter: 12 * 3600 };
 
 /// NSEC, and [`TIMES`].
-pub(crate) const POLICY: SigningPolicy = SigningPolicy { times: TIMES, denial: Denial::Nsec };
+pub(crate) const POLICY: SigningPolicy = SigningPolicy { times: TIMES, denial: Denial::Nsec, zonemd: false };
 
 pub(crate) fn name(text: &str) -> Name {
     Name::parse(text).expect(text)

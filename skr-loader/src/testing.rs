@@ -79,6 +79,7 @@ impl StateDir {
             anchor_file: None,
             require_signature: false,
             multi_signer: false,
+            zonemd: false,
             allow_cds_delete: false,
             name: zone(),
             policy: Policy::with_defaults("test"),

@@ -97,6 +97,9 @@ pub enum Class {
     PartOfRrset,
     TruncatedForGlue,
     MissingProof,
+    ExtraProof,
+    AliasNotFollowed,
+    OptedOutEmptyName,
     CopiesCd,
     NotImplemented,
 }
@@ -132,7 +135,16 @@ impl Class {
                 "puts a part of an RRset, or one without its RRSIG, into a truncated answer (RFC 2181 section 9: it is not to be used)"
             }
             Self::TruncatedForGlue => "leaves glue out without TC; RFC 9471 wants TC",
-            Self::MissingProof => "leaves out an NSEC record that RFC 4035 section 3.1.3 asks for",
+            Self::MissingProof => {
+                "leaves out an NSEC or NSEC3 record that RFC 4035 section 3.1.3 or RFC 5155 section 7.2 asks for"
+            }
+            Self::ExtraProof => "puts in an NSEC or NSEC3 record that proves nothing more",
+            Self::AliasNotFollowed => {
+                "answers QTYPE NSEC (named and Knot, in a zone with NSEC3) or NSEC3 (NSD) at an alias with NODATA, which the record does not prove as its bitmap has CNAME"
+            }
+            Self::OptedOutEmptyName => {
+                "has no proof for names at and below an empty non-terminal that is opted out: it looks for the closest encloser and not for the closest provable one (RFC 5155 section 7.2.1)"
+            }
             Self::CopiesCd => "copies CD; RFC 4035 section 3.1.6 leaves it to resolvers",
             Self::NotImplemented => {
                 "repeats RD, copies CD or leaves OPT out where the opcode is not implemented; ours does as named does"
@@ -168,6 +180,14 @@ pub fn classes(
     if peer == "named" && query.rtype == Rtype::NSEC && is_referral(ours) && theirs.has(AA) {
         return (same, BTreeSet::from([Class::NsecAtCut]));
     }
+    let asks_for_denial =
+        matches!((peer, query.rtype), ("named" | "knot", Rtype::NSEC) | ("nsd", Rtype::NSEC3));
+    if asks_for_denial
+        && theirs.answer.is_empty()
+        && ours.answer.iter().any(|record| is_of(record, Rtype::CNAME))
+    {
+        return (same, BTreeSet::from([Class::AliasNotFollowed]));
+    }
     if peer == "named" && has_label(query, "empty") && (ours.rcode, theirs.rcode) == (0, 3) {
         return (same, BTreeSet::from([Class::EmptyWildcard]));
     }
@@ -196,6 +216,28 @@ pub fn classes(
         && ours.authority.difference(&theirs.authority).all(is_proof)
     {
         found.insert(Class::MissingProof);
+        theirs.authority.clone_from(&ours.authority);
+    }
+    if peer == "nsd"
+        && has_label(query, "opt")
+        && theirs.authority.symmetric_difference(&ours.authority).all(is_proof)
+        && ours.rcode == theirs.rcode
+    {
+        note(&mut found, Class::OptedOutEmptyName, theirs.authority != ours.authority);
+        theirs.authority.clone_from(&ours.authority);
+    }
+    if ours.has(TC)
+        && theirs.has(TC)
+        && theirs.authority.iter().all(|r| whole.authority.contains(r) || is_proof(r))
+    {
+        note(&mut found, Class::PartOfRrset, theirs.authority != ours.authority);
+        theirs.authority.clone_from(&ours.authority);
+    }
+    if theirs.authority != ours.authority
+        && ours.authority.is_subset(&theirs.authority)
+        && theirs.authority.difference(&ours.authority).all(is_proof)
+    {
+        found.insert(Class::ExtraProof);
         theirs.authority.clone_from(&ours.authority);
     }
     let tlsa: BTreeSet<Record> = theirs.additional.iter().filter(|r| is_of(r, Rtype(52))).cloned().collect();
@@ -238,7 +280,7 @@ fn is_of(record: &Record, rtype: Rtype) -> bool {
 }
 
 fn is_proof(record: &Record) -> bool {
-    is_of(record, Rtype::NSEC)
+    is_of(record, Rtype::NSEC) || is_of(record, Rtype::NSEC3)
 }
 
 /// No answer, and an NS RRset that is not the zone's own.

@@ -10,16 +10,55 @@ mod site;
 use std::collections::BTreeMap;
 
 use compare::{Answer, Class};
+use keystore::policy::Nsec3Param;
 use queries::Client;
 use site::Site;
 
 /// Queries that each server is asked at least, UDP and TCP together.
-const LEAST: usize = 10_000;
+const LEAST: usize = 20_000;
+
+/// RCODE of what does not validate.
+const SERVFAIL: u8 = 2;
+
+/// How the zone denies.
+const NSEC: Option<Nsec3Param> = None;
+const NSEC3: Option<Nsec3Param> = Some(Nsec3Param { iterations: 0, opt_out: false, salt_length: 0 });
+const OPT_OUT: Option<Nsec3Param> = Some(Nsec3Param { iterations: 2, opt_out: true, salt_length: 4 });
 
 #[test]
-fn four_servers_say_the_same_but_for_what_is_listed() {
+fn four_servers_say_the_same_with_nsec_but_for_what_is_listed() {
+    compare_servers(NSEC);
+}
+
+#[test]
+fn four_servers_say_the_same_with_nsec3_but_for_what_is_listed() {
+    compare_servers(NSEC3);
+}
+
+#[test]
+fn four_servers_say_the_same_with_opt_out_but_for_what_is_listed() {
+    compare_servers(OPT_OUT);
+}
+
+#[test]
+fn unbound_in_front_finds_nothing_bogus_with_nsec_that_it_does_not_find_behind_named() {
+    compare_verdicts(NSEC);
+}
+
+#[test]
+fn unbound_in_front_finds_nothing_bogus_with_nsec3_that_it_does_not_find_behind_named() {
+    compare_verdicts(NSEC3);
+}
+
+#[test]
+fn unbound_in_front_finds_nothing_bogus_with_opt_out_that_it_does_not_find_behind_named() {
+    compare_verdicts(OPT_OUT);
+}
+
+/// Asks each server each question; every difference must be of a class that is listed.
+fn compare_servers(nsec3: Option<Nsec3Param>) {
     let dir = tempfile::tempdir().expect("a folder");
-    let site = Site::start(dir.path());
+    let site = Site::start(dir.path(), nsec3);
     let peers = peers::start_all(&site);
     if peers.is_empty() {
         return;
@@ -65,7 +104,8 @@ fn four_servers_say_the_same_but_for_what_is_listed() {
     for ((peer, class), count) in &counts {
         println!("{peer:6} {count:6}  {}", class.reason());
     }
-    let shown: Vec<&str> = unexplained.iter().take(20).map(String::as_str).collect();
+    let of = |peer: &'static str| unexplained.iter().filter(move |text| text.starts_with(peer)).take(12);
+    let shown: Vec<&str> = peers.iter().flat_map(|peer| of(peer.name)).map(String::as_str).collect();
     assert!(
         unexplained.is_empty(),
         "{} differences without a reason:\n{}",
@@ -79,10 +119,10 @@ fn four_servers_say_the_same_but_for_what_is_listed() {
     }
 }
 
-#[test]
-fn unbound_in_front_finds_nothing_bogus_that_it_does_not_find_behind_named() {
+/// Has Unbound validate what ours says, and what named says.
+fn compare_verdicts(nsec3: Option<Nsec3Param>) {
     let dir = tempfile::tempdir().expect("a folder");
-    let site = Site::start(dir.path());
+    let site = Site::start(dir.path(), nsec3);
     let (Some(named), Some(behind_ours)) =
         (peers::named(&site), peers::unbound(&site, site.address, "unbound-ours"))
     else {
@@ -96,7 +136,9 @@ fn unbound_in_front_finds_nothing_bogus_that_it_does_not_find_behind_named() {
     let mut secure = 0;
     for ((query, mine), named) in queries.iter().zip(&ours).zip(&theirs) {
         secure += usize::from(mine.1);
-        if mine != named {
+        // Some answers of named do not hold with NSEC3: below an empty wildcard, which it denies, and for NSEC at an alias.
+        let holds_behind_ours_alone = mine.0 != SERVFAIL && named.0 == SERVFAIL;
+        if mine != named && !holds_behind_ours_alone {
             wrong.push(format!(
                 "{query}: behind ours RCODE {}, AD {}; behind named RCODE {}, AD {}",
                 mine.0, mine.1, named.0, named.1

@@ -78,12 +78,13 @@ const NAMES: &str = "@ ns1 Mail mail mail2 www WWW wWw ent a.b.c.d.ent b.c.d.ent
     *.empty f.*.empty g.*.empty star x.star y.x.star x.x.star *.x.star z.y.x.star cw x.cw *.cw cl x.cl cout x.cout srv a.srv alias alias2 alias3 \
     lost lost2 towild out loop1 loop2 self toent tocut tocut2 old www.old no.old a.www.old new www.new x.new up x.up x.y.up toold in ring.in \
     x.ring.in x.in chain www.chain x.chain safe ns.safe x.safe a.b.safe plain ns.plain x.plain Sub sub ns2.Sub x.sub far x.far mid cut.mid \
-    x.cut.mid apexns x.apexns gtld x.gtld 1.gtld-servers.gtld gtld-servers.gtld sibling x.sibling _sip._tcp _tcp x._tcp _xmpp._tcp naptr svc \
+    x.cut.mid opt x.opt deep.opt x.deep.opt y.x.deep.opt cut.deep.opt x.cut.deep.opt cut2.deep.opt wopt x.wopt y.x.wopt z.y.x.wopt cut.x.wopt \
+    safe.x.wopt x.safe.x.wopt mid.wopt x.mid.wopt cut.mid.wopt x.cut.mid.wopt q.wopt q.q.wopt *.wopt apexns x.apexns gtld x.gtld 1.gtld-servers.gtld gtld-servers.gtld sibling x.sibling _sip._tcp _tcp x._tcp _xmpp._tcp naptr svc \
     https httpsalias httpsout afs kx rt ptr _443._tcp.www _tcp.www _25._tcp.Mail many x.many pool host1.pool host30.pool host31.pool text \
     \\000\\001 \\000 \\000\\000 a\\.b a.b under_score UPPER.Case upper.case Case xn--bcher-kva types x.types nothing x.nothing a.b.c.nothing 0 zzz \
     \\255 ! ~ * x.* aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-const TYPES: [Rtype; 27] = [
+const TYPES: [Rtype; 29] = [
     Rtype::A,
     Rtype::NS,
     Rtype::CNAME,
@@ -103,6 +104,8 @@ const TYPES: [Rtype; 27] = [
     Rtype::DNAME,
     Rtype::DS,
     Rtype::NSEC,
+    Rtype::NSEC3,
+    Rtype::NSEC3PARAM,
     Rtype::DNSKEY,
     Rtype(52),
     Rtype::CDS,
@@ -226,7 +229,7 @@ impl Client {
 /// Names that Unbound cannot resolve here, since the servers that their aliases lead to are not there; and rings of aliases, of which
 /// Unbound keeps the CNAME records (named gives none), so that a later query for NSEC there goes round as well.
 const ELSEWHERE: &str = "tocut tocut2 out cout up loop1 loop2 self";
-const DELEGATIONS: &str = "safe plain sub far gtld sibling cut.mid apexns";
+const DELEGATIONS: &str = "safe plain sub far gtld sibling cut.mid cut.deep.opt cut2.deep.opt cut.x.wopt safe.x.wopt cut.mid.wopt apexns";
 
 /// One query for each name and type, as a resolver's users ask. Of delegations the DS is asked for, of the names below nothing.
 pub fn for_validation() -> Vec<Query> {

@@ -11,6 +11,7 @@ use keystore::dns::{Name, Rtype, rdata};
 use keystore::exchange::TrustAnchor;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::{KeyFile, Timing};
+use keystore::policy::Nsec3Param;
 use keystore::{durable, store};
 use metrics::Metrics;
 use signer_plugin::border::SignerHandler;
@@ -36,7 +37,7 @@ pub struct Site {
 }
 
 impl Site {
-    pub fn start(dir: &Path) -> Self {
+    pub fn start(dir: &Path, nsec3: Option<Nsec3Param>) -> Self {
         let name = Name::parse(ZONE).expect("a name");
         let now = clock::now();
         for folder in ["keys", "accepted/hard.test."] {
@@ -66,7 +67,8 @@ impl Site {
             state: dir.join("zones/hard.test."),
             anchors,
             times: SigningTimes { validity: 14 * 86_400, refresh: 5 * 86_400, jitter: 3600 },
-            nsec3: None,
+            nsec3,
+            zonemd: false,
             rules: ZoneRules::default(),
         };
         let metrics = Metrics::new().expect("families");

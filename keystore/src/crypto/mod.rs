@@ -124,6 +124,38 @@ pub fn sha256(octets: &[u8]) -> [u8; 32] {
     out
 }
 
+/// A hash of ZONEMD records (RFC 8976 section 5.3) over what is fed to it.
+pub struct ZoneDigest(::ring::digest::Context);
+
+impl ZoneDigest {
+    /// SHA-384 (1) or SHA-512 (2); `None` for other numbers.
+    #[must_use]
+    pub fn of_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::sha384()),
+            2 => Some(Self(::ring::digest::Context::new(&::ring::digest::SHA512))),
+            _ => None,
+        }
+    }
+
+    /// SHA-384.
+    #[must_use]
+    pub fn sha384() -> Self {
+        Self(::ring::digest::Context::new(&::ring::digest::SHA384))
+    }
+
+    /// Adds octets.
+    pub fn update(&mut self, octets: &[u8]) {
+        self.0.update(octets);
+    }
+
+    /// The digest of all that was added.
+    #[must_use]
+    pub fn finish(self) -> Vec<u8> {
+        self.0.finish().as_ref().to_vec()
+    }
+}
+
 /// Fills `octets` with random ones of the system.
 ///
 /// # Errors

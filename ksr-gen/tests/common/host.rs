@@ -30,6 +30,7 @@ impl Host {
             anchor_file: None,
             require_signature: false,
             multi_signer: false,
+            zonemd: false,
             allow_cds_delete: false,
             name: zone(),
             policy: policy_of(&site),

@@ -17,6 +17,7 @@ pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 pub const POLICY: SigningPolicy = SigningPolicy {
     times: SigningTimes { validity: 14 * 86_400, refresh: 5 * 86_400, jitter: 12 * 3600 },
     denial: Denial::Nsec,
+    zonemd: false,
 };
 
 pub fn name(text: &str) -> Name {

@@ -182,8 +182,8 @@ impl<'z> Lookup<'z, '_, '_> {
         let owner = target.owner();
         let found = match self.rtype {
             Rtype::ANY | Rtype::RRSIG => self.signed.rrsets(node).next(),
-            // From a wildcard as well: its type bitmap has NSEC, so that no proof of its absence would hold.
-            Rtype::NSEC => self.signed.nsec_at(node),
+            // From a wildcard as well: its type bitmap has NSEC, so that no proof of its absence would hold. With NSEC3 it is a type like others.
+            Rtype::NSEC if self.signed.has_nsec() => self.signed.nsec_at(node),
             rtype => match self.signed.find(node, rtype) {
                 None => match self.signed.find(node, Rtype::CNAME) {
                     Some(cname) => {

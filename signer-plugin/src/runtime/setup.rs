@@ -30,6 +30,8 @@ pub struct ZoneSetup {
     pub times: SigningTimes,
     /// NSEC3 and its parameters; `None` means NSEC.
     pub nsec3: Option<Nsec3Param>,
+    /// Whether each version has a ZONEMD record.
+    pub zonemd: bool,
     /// How the zone file is judged.
     pub rules: ZoneRules,
 }
@@ -51,6 +53,7 @@ impl ZoneSetup {
                 jitter: zone.policy.signatures_jitter,
             },
             nsec3: zone.policy.nsec3,
+            zonemd: zone.zonemd,
             rules: ZoneRules {
                 check: ZoneCheck::Lenient,
                 max_ttl: Some(zone.policy.max_zone_ttl).filter(|ttl| *ttl > 0),

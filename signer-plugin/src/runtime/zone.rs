@@ -406,6 +406,8 @@ impl ZoneRuntime {
             Some("new bundle")
         } else if denial.as_ref() != Some(&made.facts.denial) {
             Some("new denial of existence")
+        } else if made.signed.has_digest() != self.setup.zonemd {
+            Some("new setting of zonemd")
         } else if !same_keys {
             Some("new keys")
         } else if made.signed.next_refresh() <= now {
@@ -420,7 +422,7 @@ impl ZoneRuntime {
     /// Reserves the serial, signs under it, checks, and writes the version down.
     fn make(&mut self, wanted: &Wanted, now: Timestamp) -> Result<(Arc<SignedZone>, Facts), MakeError> {
         let Some(denial) = wanted.denial.clone() else { return Err(MakeError::NoSalt) };
-        let policy = SigningPolicy { times: self.setup.times, denial };
+        let policy = SigningPolicy { times: self.setup.times, denial, zonemd: self.setup.zonemd };
         let serial = self.take_serial(&wanted.zone, now)?;
         let signed = Arc::new(self.sign_and_check(wanted, &policy, serial, now)?);
         let bundle = &wanted.bundle;

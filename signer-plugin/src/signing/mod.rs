@@ -25,6 +25,7 @@ mod output;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod zonemd;
 
 pub use check::CheckError;
 pub use denial::{Denial, Nsec3};
@@ -72,6 +73,8 @@ pub struct SigningPolicy {
     pub times: SigningTimes,
     /// How the zone proves that something does not exist.
     pub denial: Denial,
+    /// Whether each version has a digest of the zone (ZONEMD, RFC 8976).
+    pub zonemd: bool,
 }
 
 /// A signed zone: immutable, served as it is, swapped whole.
@@ -94,9 +97,9 @@ pub struct SignedZone {
     negative_ttl: u32,
     /// What the apex has beside the zone's own, by type: DNSKEY, CDS and CDNSKEY as in the bundle, and what is made here.
     apex: Vec<ApexRrset>,
-    earliest_zsk: Timestamp,
     earliest_ksk: Timestamp,
-    next_refresh: Timestamp,
+    /// Remaining validity at which a signature is renewed, in seconds.
+    refresh: u32,
     tally: make::Tally,
 }
 
@@ -162,13 +165,27 @@ pub fn sign(
         let set = ApexRrset::new(Rtype::NSEC3PARAM, apex::NSEC3PARAM_TTL, [nsec3.param_rdata()]);
         made_at_apex.push(made.sign(set, zone, &keys, &plan, previous)?);
     }
+    let digest = |records: Option<Vec<u8>>| ApexRrset::new(Rtype::ZONEMD, zone.soa().1.ttl, records);
+    if policy.zonemd {
+        // Its place: the digest is over all that is signed.
+        made_at_apex.push(digest(None));
+    }
     let draft = Draft::new(zone, bundle, made_at_apex, &policy.denial, serial)
         .map_err(|Collision(first, second)| SigningError::HashCollision { first, second })?;
     let maker = Maker::new(zone, &draft.soa, &draft.chain, draft.negative_ttl, &keys, &plan)?;
     let (slots, tally) = maker.run(&draft.tasks, previous)?;
     let slot_len = maker.slot_len();
     let signatures = Signatures { keys: maker.into_keys(), slots, slot_len };
-    Ok(draft.finish(bundle, signatures, tally.and(made.tally()), plan.refresh, now))
+    let mut signed = draft.finish(bundle, signatures, tally, plan.refresh, now);
+    if policy.zonemd {
+        let set = digest(Some(zonemd::rdata(&signed)));
+        let set = made.sign(set, zone, &keys, &plan, previous)?;
+        signed.apex.retain(|other| other.rtype != Rtype::ZONEMD);
+        signed.apex.push(set);
+        signed.apex.sort_by_key(|set| set.rtype);
+    }
+    signed.tally = signed.tally.and(made.tally());
+    Ok(signed)
 }
 
 /// A version without the signatures in slots.
@@ -245,9 +262,8 @@ impl Draft {
             soa: self.soa,
             negative_ttl: self.negative_ttl,
             apex: self.apex,
-            earliest_zsk: tally.earliest,
             earliest_ksk,
-            next_refresh: tally.earliest.minus(u64::from(refresh)),
+            refresh,
             tally,
         }
     }
@@ -348,7 +364,7 @@ impl SignedZone {
     /// The earliest expiration of the signatures made by ZSKs.
     #[must_use]
     pub const fn earliest_zsk_expiration(&self) -> Timestamp {
-        self.earliest_zsk
+        self.tally.earliest
     }
 
     /// The earliest expiration of the signatures that came with the bundle; the bundle's inception when it has none.
@@ -360,7 +376,7 @@ impl SignedZone {
     /// When the first ZSK-made signature comes due for renewal.
     #[must_use]
     pub const fn next_refresh(&self) -> Timestamp {
-        self.next_refresh
+        self.tally.earliest.minus(self.refresh as u64)
     }
 
     /// Number of signatures that [`sign`] made for this version.
@@ -435,6 +451,16 @@ impl SignedZone {
     /// The owner of a record of the chain.
     pub(crate) fn denial_owner<'a>(&'a self, link: LinkId, room: &'a mut OwnerBuf) -> &'a [u8] {
         self.chain.owner(&self.zone, link, room)
+    }
+
+    /// True when the version has a ZONEMD record.
+    pub(crate) fn has_digest(&self) -> bool {
+        self.apex.iter().any(|set| set.rtype == Rtype::ZONEMD)
+    }
+
+    /// True when the zone denies with NSEC.
+    pub(crate) const fn has_nsec(&self) -> bool {
+        matches!(self.chain, Chain::Nsec(_))
     }
 
     /// The NSEC record that a node owns. With NSEC3 there is none.

@@ -25,7 +25,7 @@ pub(crate) struct SigningKeyInfo {
     pub rrsig_len: u16,
 }
 
-/// An RRset that is made for the apex, with its signatures: NSEC3PARAM. Each record, and each RRSIG, has two octets of length in front.
+/// An RRset that is made for the apex, with its signatures: NSEC3PARAM, ZONEMD. Each record, and each RRSIG, has two octets of length in front.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredApexRrset {
     pub rtype: Rtype,

@@ -99,6 +99,7 @@ impl Host {
             anchors: SkrBuilder::new("example.", start()).anchors(),
             times: SigningTimes { validity: 14 * DAY, refresh: 5 * DAY, jitter: DAY / 2 },
             nsec3: None,
+            zonemd: false,
             rules: ZoneRules::default(),
         };
         let served = SignerZone::new(zone_name(), metrics, Arc::new(start));

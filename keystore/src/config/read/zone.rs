@@ -73,6 +73,7 @@ fn zone<'a>(
         None => state_dir.map(|dir| dir.join("keys")),
     };
     let multi_signer = table.get("multi-signer").map_or(Some(false), |v| v.boolean());
+    let zonemd = table.get("zonemd").map_or(Some(false), |v| v.boolean());
     let allow_cds_delete = table.get("allow-cds-delete").map_or(Some(false), |v| v.boolean());
     let require = table.get("require-signature").map(|v| v.boolean());
     table.finish();
@@ -82,6 +83,7 @@ fn zone<'a>(
         // Settled when [loader] is read.
         require_signature: false,
         multi_signer: multi_signer?,
+        zonemd: zonemd?,
         allow_cds_delete: allow_cds_delete?,
         name: name?,
         policy: policy?,

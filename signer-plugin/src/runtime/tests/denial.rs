@@ -82,3 +82,27 @@ fn a_salt_that_cannot_be_written_keeps_what_is_served() {
     site.step(&mut changed, start().plus(120));
     assert_eq!(denied_by(&changed).0, [Rtype::NSEC3]);
 }
+
+#[test]
+fn a_digest_of_the_zone_comes_and_goes_with_one_version_and_outlives_a_restart() {
+    let site = Site::with_skr(3);
+    let served = Arc::clone(site.zone().served());
+    let mut last = 0;
+    for (step, (zonemd, serial_grows)) in
+        [(false, true), (true, true), (true, false), (false, true)].into_iter().enumerate()
+    {
+        let now = start().plus(step as u64 * HOUR);
+        let setup = ZoneSetup { zonemd, ..site.setup() };
+        let mut zone = ZoneRuntime::new(setup, site.metrics.clone(), Arc::clone(&served));
+        site.step(&mut zone, now);
+        zone.close();
+        let answers = ask(&zone, ZONE, Rtype::ZONEMD).answers;
+        assert_eq!(!answers.is_empty(), zonemd, "step {step}");
+        assert_eq!(serial(&zone) > last, serial_grows, "step {step}");
+        last = serial(&zone);
+        if zonemd {
+            validate(&zone, ZONE, Rtype::ZONEMD, now);
+            assert_eq!(answers[0].rdata[..6], [&last.to_be_bytes()[..], &[1, 1]].concat());
+        }
+    }
+}

@@ -109,6 +109,7 @@ impl Site {
                 jitter: 12 * HOUR as u32,
             },
             nsec3: None,
+            zonemd: false,
             rules: ZoneRules::default(),
         }
     }

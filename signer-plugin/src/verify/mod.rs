@@ -1,0 +1,65 @@
+//! A second opinion on a signed zone file: every finding, on all cores. It shares no code with the signer and its check; what they have in
+//! common is the reading of master files and the verifying of one signature.
+//!
+//! ```text
+//! master file ──read──▶ ZoneContents (sorted; cuts and names below them marked) ──verify──▶ VerifyReport
+//!                                                                signatures │ denial │ zonemd
+//! ```
+//!
+//! A zone without a finding is one that every validator can use whatever it asks for, signed no more than it should be. Some findings are
+//! no fault for most validators, as a second signature by a key that is not published: what nobody meant to publish is reported.
+
+mod contents;
+mod denial;
+mod finding;
+mod signatures;
+#[cfg(test)]
+mod tests;
+mod zonemd;
+
+pub use contents::ZoneContents;
+pub use finding::{ZoneFault, ZoneFinding};
+
+use keystore::dns::Rtype;
+use keystore::exchange::TrustAnchor;
+use keystore::time::Timestamp;
+
+use signatures::Keys;
+
+/// What was found in a zone, and how much was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Every finding, by owner.
+    pub findings: Vec<ZoneFinding>,
+    /// Names with records, NSEC3 owners included.
+    pub names: usize,
+    /// RRsets, without RRSIG.
+    pub rrsets: usize,
+    /// Signatures that were verified.
+    pub signatures: usize,
+    /// The earliest expiration of a signature; `None` without signatures.
+    pub earliest_expiration: Option<Timestamp>,
+}
+
+/// Verifies the zone at `now`. Its DNSKEY RRset must be signed by a key that one of `anchors` has; without anchors by any of its keys.
+#[must_use]
+pub fn verify(zone: &ZoneContents, anchors: &[TrustAnchor], now: Timestamp) -> VerifyReport {
+    let mut findings = zone.misplaced();
+    let keys = Keys::of(zone, anchors, &mut findings);
+    let signed = signatures::check(zone, &keys, now);
+    findings.extend(signed.findings);
+    findings.extend(denial::check(zone));
+    findings.extend(zonemd::check(zone));
+    findings.sort_by(|a, b| a.owner.cmp(&b.owner));
+    VerifyReport {
+        findings,
+        names: zone.nodes().len(),
+        rrsets: zone
+            .nodes()
+            .iter()
+            .map(|node| zone.rrsets(node).filter(|set| set.rtype != Rtype::RRSIG).count())
+            .sum(),
+        signatures: signed.verified,
+        earliest_expiration: signed.earliest,
+    }
+}
