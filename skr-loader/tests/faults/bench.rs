@@ -298,6 +298,7 @@ fn config(state_dir: &Path) -> Config {
         anchor_file: None,
         require_signature: false,
         multi_signer: false,
+        zonemd: false,
         allow_cds_delete: false,
         name: zone(),
         policy: Policy::with_defaults("test"),
