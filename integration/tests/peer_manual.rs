@@ -63,7 +63,7 @@ const BLOCKS: &[(&str, &str, Setup)] = &[
     ("docs/manual/quick-start.md", "$ KSR=", Follows),
     ("docs/manual/security.md", "# skr-loader trust learn", Person),
     ("docs/manual/security.md", "install -d", Host),
-    ("docs/manual/serve.md", "offline-ksk sign-zone", Ceremony),
+    ("docs/manual/sign-zone.md", "offline-ksk sign-zone", Ceremony),
     ("docs/manual/skr-loader.md", "skr-loader check -c", Host),
     ("docs/manual/skr-loader.md", "cp example.org.skr", Host),
     ("docs/manual/skr-loader.md", "$ skr-loader import", Person),

@@ -138,7 +138,7 @@ impl ZoneDigest {
         }
     }
 
-    /// SHA-384.
+    /// SHA-384, number 1.
     #[must_use]
     pub fn sha384() -> Self {
         Self(::ring::digest::Context::new(&::ring::digest::SHA384))
