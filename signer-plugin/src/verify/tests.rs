@@ -29,10 +29,13 @@ safe DS 1 13 2 0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF
 types TYPE1234 \\# 1 00
 ";
 
+/// TTL and RDATA of an RRset.
+type Set = (u32, Vec<Vec<u8>>);
+
 /// A signed zone that can be damaged, before it is signed and after.
 #[derive(Clone)]
 struct Raw {
-    sets: BTreeMap<(Name, Rtype), (u32, Vec<Vec<u8>>)>,
+    sets: BTreeMap<(Name, Rtype), Set>,
     signed: BTreeSet<(Name, Rtype)>,
     signatures: BTreeMap<(Name, Rtype), Vec<(u32, Rrsig)>>,
 }
@@ -96,7 +99,7 @@ impl Raw {
         verify(&zone, &[TrustAnchor::Dnskey(keys().0.dnskey.clone())], NOW)
     }
 
-    fn at(&mut self, owner: &str, rtype: Rtype) -> &mut (u32, Vec<Vec<u8>>) {
+    fn at(&mut self, owner: &str, rtype: Rtype) -> &mut Set {
         self.sets.get_mut(&key_of(owner, rtype)).expect("it is there")
     }
 
