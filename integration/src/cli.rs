@@ -9,7 +9,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use skr_loader::preflight::Daemon;
 
 use crate::{
-    convert, daemon, demo, inspect, output, probe, prove, requests, serve, sign_zone, status, verify_zone,
+    alert_test, convert, daemon, demo, inspect, output, probe, prove, requests, serve, sign_zone, status,
+    verify_zone,
 };
 
 /// Keeps a zone valid whose KSK is offline: takes SKRs, signs with ZSKs, serves, and tells long before the coverage ends.
@@ -77,6 +78,17 @@ enum Command {
     ///
     /// Exit code 0 when nothing has to be done, 1 for a warning, 2 for something critical, 3 when the command could not do its work.
     Probe(probe::Options),
+    /// Print the alert rules for Prometheus
+    Rules {
+        /// Find dead processes by this job of Prometheus, instead of by what they export
+        #[arg(long, value_name = "NAME")]
+        job: Option<String>,
+    },
+    /// Send a test alert to Alertmanager, and wait until somebody was told
+    ///
+    /// Exit code 0 when a notification was sent, 1 when Alertmanager has the alert and told nobody (a silence, a receiver that fails),
+    /// 2 when it does not take it. Do this at every ceremony.
+    AlertTest(alert_test::Options),
 }
 
 /// Runs the program on the arguments of the process.
@@ -135,6 +147,11 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Convert(options) => convert::run(&options),
         Command::Prove(options) => prove::run(&options),
         Command::Probe(options) => Ok(probe::run(&options)),
+        Command::Rules { job } => {
+            out!("{}", metrics::rules::document(job.as_deref()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::AlertTest(options) => alert_test::run(&options),
     }
 }
 

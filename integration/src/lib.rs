@@ -2,11 +2,13 @@
 
 #[macro_use]
 mod output;
+pub mod alert_test;
 pub mod cli;
 pub mod clock_watch;
 pub mod convert;
 mod daemon;
 pub mod demo;
+pub mod http_client;
 pub mod inspect;
 pub mod probe;
 pub mod prove;

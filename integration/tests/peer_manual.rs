@@ -45,7 +45,7 @@ const BLOCKS: &[(&str, &str, Setup)] = &[
     ("docs/manual/formats.md", "offline-ksk convert", Ceremony),
     ("docs/manual/hsm.md", "apt-get install softhsm2", Host),
     ("docs/manual/ksr-gen.md", "ksr-gen -k standard -l policy.conf -i now", TwoZones),
-    ("docs/manual/metrics.md", "install -m 644", Host),
+    ("docs/manual/metrics.md", "offline-ksk rules", Host),
     ("docs/manual/operations.md", "install -m 755", Host),
     ("docs/manual/operations.md", "install -m 644", Host),
     ("docs/manual/operations.md", "$ offline-ksk requests --check-config", Host),

@@ -6,6 +6,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 
+use metrics::condition::{ConditionId, Scope, Severity};
+use metrics::rules::ConditionAlert;
 use metrics::zones::Part;
 
 fn rules_dir() -> std::path::PathBuf {
@@ -14,11 +16,12 @@ fn rules_dir() -> std::path::PathBuf {
 
 #[test]
 fn rules_pass_the_linter() {
-    let mut promtool = peer!("promtool");
-    let said = common::stdout(
-        promtool.args(["check", "rules", "--lint=all", "offlineksk.rules.yml"]).current_dir(rules_dir()),
-    );
-    assert!(said.contains("SUCCESS"), "{said}");
+    for file in ["offlineksk.rules.yml", "offlineksk.conditions.rules.yml"] {
+        let mut promtool = peer!("promtool");
+        let said =
+            common::stdout(promtool.args(["check", "rules", "--lint=all", file]).current_dir(rules_dir()));
+        assert!(said.contains("SUCCESS"), "{said}");
+    }
 }
 
 #[test]
@@ -30,11 +33,91 @@ fn each_alert_fires_and_is_silent_when_it_should() {
     }
 }
 
+/// A series that says that a condition holds.
+fn series(alert: ConditionAlert, id: ConditionId, severity: &str) -> String {
+    let zone = if id.scope() == Scope::Zone { ", zone=\"example.\"" } else { "" };
+    format!(
+        "offlineksk_{}{{condition=\"{id}\", severity=\"{severity}\", instance=\"h\"{zone}}}",
+        alert.family()
+    )
+}
+
+/// The tests of the rules that are made from the table of conditions: each condition fires in each of its severities, and is silent
+/// while others hold.
+fn condition_tests() -> String {
+    let mut text =
+        String::from("rule_files: [offlineksk.conditions.rules.yml]\nevaluation_interval: 1m\ntests:\n");
+    let alerts = ConditionAlert::all();
+    for alert in &alerts {
+        let (id, name) = (alert.id, alert.name());
+        let (zone, subject) = match id.scope() {
+            Scope::Zone => (", zone: example.", "example. (zone)"),
+            Scope::Host => ("", "h"),
+        };
+        let seen = if alert.of_probe { " Seen from outside." } else { "" };
+        let minutes = match id.severities() {
+            [.., Severity::Critical] => 4,
+            [.., Severity::Warning] => 12,
+            _ => 62,
+        };
+        for severity in id.severities() {
+            let label = if *severity == Severity::Attention { "info" } else { severity.as_str() };
+            text.push_str(&format!(
+                "  - name: {name} fires\n    interval: 1m\n    input_series: [{{series: '{}', values: '1x120'}}]\n    alert_rule_test:\n\
+                 \x20     - {{eval_time: 1m, alertname: {name}}}\n      - eval_time: {minutes}m\n        alertname: {name}\n        exp_alerts:\n\
+                 \x20         - exp_labels: {{severity: {label}, condition: {id}, instance: h{zone}}}\n            exp_annotations:\n\
+                 \x20             summary: {:?}\n              description: {:?}\n              runbook_url: docs/runbook.md#{}\n",
+                series(*alert, id, severity.as_str()),
+                id.text().summary.trim_end_matches('.'),
+                format!("{subject}: {}{seen} {}", id.text().next, id.text().remedy),
+                id.anchor(),
+            ));
+        }
+        let others = alerts.iter().filter(|other| (other.id, other.of_probe) != (id, alert.of_probe));
+        let others: Vec<String> = others
+            .map(|other| format!("{{series: '{}', values: '1x120'}}", series(*other, other.id, "critical")))
+            .collect();
+        text.push_str(&format!(
+            "  - name: {name} is silent\n    interval: 1m\n    input_series: [{}]\n    alert_rule_test: [{{eval_time: {minutes}m, alertname: {name}}}]\n",
+            others.join(", "),
+        ));
+    }
+    text
+}
+
+#[test]
+fn each_condition_fires_in_each_of_its_severities_and_is_silent_while_others_hold() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("write");
+    write("offlineksk.conditions.rules.yml", &metrics::rules::conditions());
+    write("tests.yml", &condition_tests());
+    let mut promtool = peer!("promtool");
+    let said = common::stdout(promtool.args(["test", "rules", "tests.yml"]).current_dir(dir.path()));
+    assert!(said.contains("SUCCESS"), "{said}");
+}
+
+#[test]
+fn rules_for_a_job_pass_the_linter_and_see_one_dead_host_of_several() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tests = "rule_files: [rules.yml]\nevaluation_interval: 1m\ntests:\n  - interval: 1m\n    input_series:\n\
+                 \x20     - {series: 'up{job=\"dns\",instance=\"dead\"}', values: '0x30'}\n      - {series: 'up{job=\"dns\",instance=\"alive\"}', values: '1x30'}\n\
+                 \x20     - {series: 'up{job=\"other\",instance=\"not ours\"}', values: '0x30'}\n    promql_expr_test:\n\
+                 \x20     - expr: count by (instance) (ALERTS{alertname=\"OfflineKskDown\",alertstate=\"firing\"})\n        eval_time: 20m\n\
+                 \x20       exp_samples: [{labels: '{instance=\"dead\"}', value: 1}]\n";
+    std::fs::write(dir.path().join("rules.yml"), metrics::rules::document(Some("dns"))).expect("write");
+    std::fs::write(dir.path().join("tests.yml"), tests).expect("write");
+    for arguments in [&["check", "rules", "--lint=all", "rules.yml"][..], &["test", "rules", "tests.yml"]] {
+        let mut promtool = peer!("promtool");
+        let said = common::stdout(promtool.args(arguments).current_dir(dir.path()));
+        assert!(said.contains("SUCCESS"), "{said}");
+    }
+}
+
 #[test]
 fn every_family_passes_the_linter() {
     let metrics = metrics::Metrics::new().expect("families register");
     metrics.add_process();
-    for part in [Part::Loader, Part::Requests, Part::KeyFiles, Part::Signer] {
+    for part in [Part::Loader, Part::Requests, Part::KeyFiles, Part::Signer, Part::Probe] {
         metrics.add_zone("example.", part);
     }
     metrics.add_delivery("example.", "ns1");
@@ -43,6 +126,10 @@ fn every_family_passes_the_linter() {
     metrics.key_info.with_label_values(&["example.", "zsk", "1", "13"]).set(1);
     metrics.key_timing_timestamp_seconds.with_label_values(&["example.", "zsk", "1", "publish"]).set(1);
     metrics.zone_sign_duration_seconds.with_label_values(&["full"]).observe(0.1);
+    metrics.zone_condition.with_label_values(&["example.", "COVERAGE-GAP", "critical"]).set(1);
+    metrics.zone_severity.with_label_values(&["example."]).set(3);
+    metrics.host_condition.with_label_values(&["AUDIT-BROKEN", "critical"]).set(1);
+    metrics.probe_condition.with_label_values(&["example.", "PROBE-DIFFERS", "warning"]).set(1);
     metrics.signatures_total.with_label_values(&["13", "ok"]).inc();
     let text = metrics.encode().expect("text");
     for name in metrics::families::NAMES {

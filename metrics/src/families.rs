@@ -69,6 +69,10 @@ families! {
     config_last_reload_success_timestamp_seconds: Gauge [] = "Unix time of the last successful load of the configuration; 0 never.";
     clock_time_seconds: Gauge [] = "The wall clock of this process at the scrape.";
     clock_jumps_total: CounterFamily ["direction"] = "Times the wall clock moved against the monotonic clock by more than 2 seconds.";
+    // health
+    zone_condition: GaugeFamily ["zone", "condition", "severity"] = "Constant 1 for each condition of a zone that holds; the manual lists them.";
+    zone_severity: GaugeFamily ["zone"] = "The worst severity of a zone's conditions: 0 ok, 1 attention, 2 warning, 3 critical.";
+    host_condition: GaugeFamily ["condition", "severity"] = "Constant 1 for each condition of this host that holds; the manual lists them.";
     // policy
     policy_skr_coverage_threshold_seconds: GaugeFamily ["zone", "severity"] = "Remaining coverage at which info, warning and critical are due.";
     policy_signature_refresh_seconds: GaugeFamily ["zone"] = "Remaining validity at which a signature is replaced.";
@@ -137,6 +141,11 @@ families! {
     queries_refused_total: CounterFamily ["reason"] = "Queries for none of our zones, which are refused or left to another handler: other_zone, opcode, edns_version, malformed.";
     tcp_connections_refused_total: CounterFamily ["limit"] = "TCP connections closed at once because a limit was met (connections, network, client), and attempts to accept one that failed because the host had no descriptor or memory left (system).";
     answer_duration_seconds: Histogram [] buckets(ANSWER_BUCKETS) = "Time to find an answer with its proofs.";
+    // outside probe
+    probe_condition: GaugeFamily ["zone", "condition", "severity"] = "Constant 1 for each condition of a zone that the outside probe finds; the manual lists them.";
+    probe_last_round_timestamp_seconds: GaugeFamily ["zone"] = "Unix time of the last round of the outside probe; 0 never.";
+    probe_rrsig_earliest_expiration_timestamp_seconds: GaugeFamily ["zone"] = "Soonest expiring RRSIG that the outside probe was given by any server; 0 none.";
+    probe_servers: GaugeFamily ["zone", "state"] = "Addresses of the zone's servers that the outside probe asked: ok, silent.";
 }
 
 impl Metrics {
@@ -155,3 +164,21 @@ impl Metrics {
 #[derive(Debug, thiserror::Error)]
 #[error("metrics: {0}; please report this")]
 pub struct MetricsError(#[from] prometheus::Error);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manual_has_a_row_for_every_family_and_for_no_other() {
+        let page = include_str!("../../docs/manual/metrics.md");
+        let families = page.split("\n## Families\n").nth(1).and_then(|rest| rest.split("\n## ").next());
+        let rows = families.expect("a part with families").lines();
+        let rows: Vec<&str> = rows.filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        for name in NAMES {
+            assert!(rows.contains(name), "docs/manual/metrics.md lacks {name}");
+        }
+        assert_eq!(rows.len(), NAMES.len(), "a family that is no more, or twice");
+        assert!(page.contains(&format!("({} of them;", NAMES.len())), "the number of families");
+    }
+}

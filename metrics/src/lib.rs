@@ -6,6 +6,7 @@ pub mod condition;
 pub mod families;
 pub mod http;
 pub mod queries;
+pub mod rules;
 pub mod values;
 pub mod zones;
 

@@ -29,6 +29,8 @@ pub const RESULTS: [&str; 2] = ["ok", "failed"];
 pub const ANSWER_KINDS: [&str; 5] = ["positive", "nodata", "nxdomain", "referral", "error"];
 /// Outcomes of a file in the inbox.
 pub const WATCH_OUTCOMES: [&str; 4] = ["imported", "ignored", "unsafe", "unstable"];
+/// What became of an address that the outside probe asked.
+pub const PROBE_SERVER_STATES: [&str; 2] = ["ok", "silent"];
 /// Directions of a clock jump.
 pub const DIRECTIONS: [&str; 2] = ["back", "forward"];
 
@@ -44,6 +46,8 @@ pub enum Part {
     KeyFiles,
     /// `signer-plugin`: keys, signing, answers.
     Signer,
+    /// The outside probe.
+    Probe,
 }
 
 impl Metrics {
@@ -99,6 +103,7 @@ impl Metrics {
             Part::Requests => self.request_series(zone, visit),
             Part::KeyFiles => self.key_file_series(zone, visit),
             Part::Signer => self.signer_series(zone, visit),
+            Part::Probe => self.probe_series(zone, visit),
         }
     }
 
@@ -190,6 +195,14 @@ impl Metrics {
             for dnssec in ["yes", "no"] {
                 visit(&self.answers_total, &[zone, kind, dnssec]);
             }
+        }
+    }
+
+    fn probe_series(&self, zone: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {
+        visit(&self.probe_last_round_timestamp_seconds, &[zone]);
+        visit(&self.probe_rrsig_earliest_expiration_timestamp_seconds, &[zone]);
+        for state in PROBE_SERVER_STATES {
+            visit(&self.probe_servers, &[zone, state]);
         }
     }
 
@@ -300,7 +313,10 @@ mod tests {
                 include_str!("../rules/offlineksk.rules.test.yml"),
                 include_str!("../rules/offlineksk.weeks.rules.test.yml"),
             ];
-            for case in ["fires", "is silent"] {
+            // The heartbeat is never silent.
+            for case in
+                ["fires", "is silent"].into_iter().filter(|case| alert != "Watchdog" || *case == "fires")
+            {
                 let name = format!("- name: {alert} {case}\n");
                 assert!(cases.iter().any(|file| file.contains(&name)), "no test: {name}");
             }
