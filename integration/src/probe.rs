@@ -1,6 +1,7 @@
 //! `offline-ksk probe`: what the nameservers of a zone serve, judged from outside, for people, scripts and monitoring systems.
 
 mod plugin;
+pub mod rounds;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -15,6 +15,7 @@ use skr_loader::service::{self, ConfigurationState};
 
 use crate::clock_watch::ClockWatch;
 use crate::daemon::{check_config, make_folders, metrics_of, set_configuration};
+use crate::probe::rounds::ProbeRounds;
 use crate::timer::RequestTimer;
 
 /// What the service manager is told.
@@ -35,7 +36,7 @@ pub struct Options {
     /// Only read and check the configuration, and what it needs of this host: all findings at once. Exit code 1 when there is an error
     #[arg(long, conflicts_with = "once")]
     check_config: bool,
-    /// Serve /metrics on this address of the loopback
+    /// Serve /metrics on this address of the loopback, in place of `requests-listen` of the configuration
     #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "once")]
     metrics: Option<SocketAddr>,
 }
@@ -61,27 +62,32 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let metrics = metrics_of("requests")?;
     let clock_watch = ClockWatch::start(metrics.clone())?;
     let endpoint = Endpoint::new(metrics.clone(), || clock::now().secs(), Vec::new);
-    let _endpoint = options.metrics.map(|address| http::serve(address, endpoint)).transpose()?;
+    let configured = config.metrics.as_ref().and_then(|metrics| metrics.requests_listen);
+    let listen = options.metrics.or(configured);
+    let _endpoint = listen.map(|address| http::serve(address, endpoint)).transpose()?;
+    let probe = ProbeRounds::start(config.clone(), metrics.clone())?;
     let state_dir = config.state_dir.clone();
     let timer = RequestTimer::start_with(config, metrics.clone(), Some(lock), service::alive)?;
     service::run_until_stopped(&mut signals, STATUS, || {
-        let state = reload(&options.config, &state_dir, &timer);
+        let state = reload(&options.config, &state_dir, &timer, &probe);
         set_configuration(&metrics, state);
         state
     });
     timer.stop();
+    probe.stop();
     clock_watch.stop();
     Ok(ExitCode::SUCCESS)
 }
 
 /// Reads the configuration again, and has the timer take it.
-fn reload(path: &Path, state_dir: &Path, timer: &RequestTimer) -> ConfigurationState {
+fn reload(path: &Path, state_dir: &Path, timer: &RequestTimer, probe: &ProbeRounds) -> ConfigurationState {
     match service::load(path) {
         Ok(config) if config.state_dir != state_dir => {
             tracing::error!("`state-dir` cannot change while this process runs; restart to take it");
             ConfigurationState::Refused
         }
         Ok(config) => {
+            probe.reload(config.clone());
             timer.reload(config);
             ConfigurationState::Taken
         }

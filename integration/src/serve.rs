@@ -26,6 +26,7 @@ use skr_loader::standing::Standing;
 
 use crate::clock_watch::ClockWatch;
 use crate::daemon::{make_folders, metrics_of};
+use crate::probe::rounds::ProbeRounds;
 use crate::timer::{self, RequestTimer};
 
 /// What the service manager shows.
@@ -49,6 +50,7 @@ pub struct Serving {
     loader_thread: JoinHandle<()>,
     timer: RequestTimer,
     clock_watch: ClockWatch,
+    probe: ProbeRounds,
     signer: Arc<Signer>,
     dns: Option<DnsServer>,
     endpoint: Option<HttpServing>,
@@ -61,6 +63,7 @@ struct Reloading {
     loader: Control,
     timer: Sender<timer::Wake>,
     signer: Arc<Signer>,
+    probe: Box<dyn Fn(Config) + Send>,
     /// The configuration in use.
     config: Config,
     /// The zones that must be ready, as the endpoint sees them.
@@ -97,6 +100,7 @@ impl Serving {
         let endpoint = listen.map(|address| http::serve(address, endpoint)).transpose()?;
         let timer = RequestTimer::start(config.clone(), metrics.clone())?;
         let clock_watch = ClockWatch::start(metrics.clone())?;
+        let probe = ProbeRounds::start(config.clone(), metrics.clone())?;
         let control = loader.control();
         let wake = (Arc::clone(&signer), timer.waker());
         let loader_thread = std::thread::Builder::new()
@@ -114,6 +118,7 @@ impl Serving {
             loader: control.clone(),
             timer: timer.waker(),
             signer: Arc::clone(&signer),
+            probe: Box::new(probe.reloader()),
             config: config.clone(),
             zones,
         }));
@@ -138,6 +143,7 @@ impl Serving {
             loader_thread,
             timer,
             clock_watch,
+            probe,
             signer,
             dns,
             endpoint,
@@ -179,6 +185,7 @@ impl Serving {
         }
         self.timer.stop();
         self.clock_watch.stop();
+        self.probe.stop();
         drop(self.reloading);
         drop(self.signer);
         self.runtime.shutdown_background();
@@ -210,6 +217,7 @@ impl Reloading {
         self.signer.reload(&config);
         // The timer has ended when nobody listens: the process is stopping.
         let _ = self.timer.send(timer::Wake::Reload(Box::new(config.clone())));
+        (self.probe)(config.clone());
         let taken = self.loader.reload_and_wait(config.clone());
         let (zones, warnings) = (config.zones.len(), config.warnings.clone());
         self.config = config;

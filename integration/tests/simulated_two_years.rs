@@ -101,6 +101,7 @@ impl World {
             ksr: KsrConfig { enabled: true, lead: LEAD, period: PERIOD, ..KsrConfig::default() },
             signer: None,
             metrics: None,
+            probe: None,
             warnings: Vec::new(),
         }
     }

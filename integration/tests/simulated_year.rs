@@ -466,6 +466,7 @@ impl Year {
             ksr: KsrConfig::default(),
             signer: None,
             metrics: None,
+            probe: None,
             warnings: Vec::new(),
         }
     }

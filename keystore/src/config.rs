@@ -31,6 +31,8 @@ pub struct Config {
     pub signer: Option<SignerConfig>,
     /// `[metrics]`; `None` = no endpoint.
     pub metrics: Option<MetricsConfig>,
+    /// `[probe]`; `None` = the daemons do not ask what nameservers serve.
+    pub probe: Option<ProbeConfig>,
     /// What works, and hardly as it was meant: for the log.
     pub warnings: Vec<PolicyFinding>,
 }
@@ -207,6 +209,50 @@ pub struct SignerConfig {
 pub struct MetricsConfig {
     /// Address of the HTTP endpoint; loopback unless `allow-remote`.
     pub listen: SocketAddr,
+    /// `requests-listen`: address of the endpoint of `offline-ksk requests`, which runs beside a loader on the same host.
+    pub requests_listen: Option<SocketAddr>,
+}
+
+/// Settings of the table `[probe]`: what nameservers are seen to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeConfig {
+    /// Time between two rounds of a zone, in seconds.
+    pub interval: u32,
+    /// The resolver that finds the servers; that of the system where none is named and no servers are.
+    pub resolver: Option<SocketAddr>,
+    /// Servers of every zone; found through the resolver when there are none.
+    pub servers: Vec<SocketAddr>,
+    /// Servers of the parent; found through the resolver when there are none.
+    pub parents: Vec<SocketAddr>,
+    /// The zones; all of the configuration where none are named.
+    pub zones: Vec<Name>,
+    /// `axfr`: transfer the whole zone from each server.
+    pub transfer: bool,
+    /// `tsig-key`: file with the key of the transfers.
+    pub tsig_key: Option<PathBuf>,
+}
+
+impl ProbeConfig {
+    /// Whether a zone is probed.
+    #[must_use]
+    pub fn is_of(&self, zone: &Name) -> bool {
+        self.zones.is_empty() || self.zones.contains(zone)
+    }
+}
+
+impl Default for ProbeConfig {
+    fn default() -> Self {
+        Self {
+            // A quarter of an hour: two rounds make a finding, and half an hour is soon enough for what ends in days.
+            interval: 900,
+            resolver: None,
+            servers: Vec::new(),
+            parents: Vec::new(),
+            zones: Vec::new(),
+            transfer: false,
+            tsig_key: None,
+        }
+    }
 }
 
 impl Default for LoaderConfig {

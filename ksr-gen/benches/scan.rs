@@ -52,6 +52,7 @@ fn main() {
         ksr: KsrConfig::default(),
         signer: None,
         metrics: None,
+        probe: None,
         warnings: Vec::new(),
     };
     // What the test data takes is not the timer's.

@@ -9,6 +9,7 @@ pub mod expire;
 pub mod facts;
 pub mod finding;
 pub mod gather;
+pub mod history;
 pub mod judge;
 pub mod soa;
 pub mod transfer;

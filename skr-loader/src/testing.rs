@@ -95,6 +95,7 @@ impl StateDir {
             ksr: KsrConfig::default(),
             signer: None,
             metrics: None,
+            probe: None,
             warnings: Vec::new(),
         }
     }

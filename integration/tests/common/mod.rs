@@ -31,6 +31,22 @@ pub fn peer(program: &str) -> Option<Command> {
     }
 }
 
+/// The command for a program of this system, looked for in `PATH`; `None` after a loud word when it is not there.
+pub fn of_system(program: &str) -> Option<Command> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.exists());
+    match found {
+        Some(path) => Some(Command::new(path)),
+        None if std::env::var("CI").is_ok_and(|v| v == "true") => {
+            panic!("{program} is missing; scripts/test installs it")
+        }
+        None => {
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {program} is not here; scripts/test installs it");
+            None
+        }
+    }
+}
+
 fn peers_dir() -> Option<PathBuf> {
     let dir = match std::env::var_os("OFFLINE_KSK_PEERS") {
         Some(dir) => PathBuf::from(dir),

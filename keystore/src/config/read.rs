@@ -3,6 +3,7 @@
 mod ksr;
 mod listen;
 mod loader;
+mod probe;
 #[cfg(test)]
 mod tests;
 mod zone;
@@ -102,6 +103,7 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors) -> Option<Config> 
     let deliver = top.get(Section::Deliver.key()).map(|v| super::deliver::read(&v, zones.as_deref()));
     let signer = top.get(Section::Signer.key()).map(|v| listen::signer(&v));
     let metrics = top.get(Section::Metrics.key()).map(|v| listen::metrics(&v));
+    let probe = top.get(Section::Probe.key()).map(|v| probe::read(&v, zones.as_deref()));
     top.finish();
     note_policies(doc, &policies, &used);
     Some(Config {
@@ -112,6 +114,7 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors) -> Option<Config> 
         ksr,
         signer: transposed(signer)?,
         metrics: transposed(metrics)?,
+        probe: transposed(probe)?,
         warnings: Vec::new(),
     })
 }

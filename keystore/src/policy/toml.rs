@@ -48,12 +48,21 @@ pub(crate) enum Section {
     Ksr,
     Signer,
     Metrics,
+    Probe,
 }
 
 impl Section {
     /// All of them.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::StateDir, Self::Zone, Self::Loader, Self::Deliver, Self::Ksr, Self::Signer, Self::Metrics];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::StateDir,
+        Self::Zone,
+        Self::Loader,
+        Self::Deliver,
+        Self::Ksr,
+        Self::Signer,
+        Self::Metrics,
+        Self::Probe,
+    ];
 
     /// The key in the file.
     pub(crate) const fn key(self) -> &'static str {
@@ -65,6 +74,7 @@ impl Section {
             Self::Ksr => "ksr",
             Self::Signer => "signer",
             Self::Metrics => "metrics",
+            Self::Probe => "probe",
         }
     }
 }

@@ -71,6 +71,7 @@ impl Host {
             ksr: self.ksr.clone(),
             signer: None,
             metrics: None,
+            probe: None,
             warnings: Vec::new(),
         }
     }

@@ -314,6 +314,7 @@ fn config(state_dir: &Path) -> Config {
         ksr: KsrConfig::default(),
         signer: None,
         metrics: None,
+        probe: None,
         warnings: Vec::new(),
     }
 }

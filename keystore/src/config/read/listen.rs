@@ -6,6 +6,9 @@ use std::net::SocketAddr;
 use crate::config::{MetricsConfig, SignerConfig};
 use crate::policy::table::Value;
 
+/// Why an address is refused.
+const REACHED: &str = "ADDRESS can be reached by others, and the endpoint has neither password nor encryption; use 127.0.0.1 or [::1], or say allow-remote = true";
+
 pub(super) fn signer(value: &Value<'_, '_>) -> Option<SignerConfig> {
     let mut table = value.table()?;
     let listen = table.require("listen", "[\"127.0.0.1:53\", \"[::1]:53\"]").and_then(|v| {
@@ -32,14 +35,22 @@ pub(super) fn metrics(value: &Value<'_, '_>) -> Option<MetricsConfig> {
     let listen = table.require("listen", "\"127.0.0.1:9753\"").and_then(|v| {
         let address = address(&v)?;
         if !remote && !address.ip().to_canonical().is_loopback() {
-            v.error(format!(
-                "{address} can be reached by others, and the endpoint has neither password nor encryption; use 127.0.0.1 or [::1], or say allow-remote = true"
-            ));
+            v.error(REACHED.replace("ADDRESS", &address.to_string()));
+        }
+        Some(address)
+    });
+    let requests_listen = table.get("requests-listen").and_then(|v| {
+        let address = address(&v)?;
+        if !remote && !address.ip().to_canonical().is_loopback() {
+            v.error(REACHED.replace("ADDRESS", &address.to_string()));
+        }
+        if Some(address) == listen && address.port() != 0 {
+            v.error("is the address of listen; two processes cannot share it");
         }
         Some(address)
     });
     table.finish();
-    Some(MetricsConfig { listen: listen? })
+    Some(MetricsConfig { listen: listen?, requests_listen })
 }
 
 pub(super) fn address(value: &Value<'_, '_>) -> Option<SocketAddr> {

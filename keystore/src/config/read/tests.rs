@@ -40,7 +40,9 @@ fn the_example_is_what_the_defaults_say() {
     assert_eq!((config.loader, config.ksr), (LoaderConfig::default(), KsrConfig::default()));
     let listen = ["127.0.0.1:53", "[::1]:53"].map(|a| a.parse().unwrap()).to_vec();
     assert_eq!(config.signer, Some(SignerConfig { listen }));
-    assert_eq!(config.metrics, Some(MetricsConfig { listen: "127.0.0.1:9753".parse().unwrap() }));
+    let [listen, requests] = ["127.0.0.1:9753", "127.0.0.1:9754"].map(|a| a.parse().unwrap());
+    assert_eq!(config.metrics, Some(MetricsConfig { listen, requests_listen: Some(requests) }));
+    assert_eq!(config.probe, None);
     let [zone] = config.zones.as_slice() else { panic!("one zone") };
     assert_eq!(zone.name, Name::parse("example.com").unwrap());
     assert_eq!(zone.key_directory, Path::new("/var/lib/offline-ksk/keys"));
@@ -423,4 +425,44 @@ fn kind_20_u_labels_are_refused_with_the_a_label_to_write() {
     }
     let text = EXAMPLE.replacen("name = \"example.com\"", "name = \"xn--bcher-kva.example\"", 1);
     assert!(errors(&text).iter().all(|e| !e.contains("zone[1].name")), "the A-label itself is taken");
+}
+
+#[test]
+fn what_the_probe_asks_is_read_or_refused_with_its_line() {
+    let line = EXAMPLE.lines().count() + 2;
+    let good = "interval = \"5m\"\nservers = [\"192.0.2.1:53\", \"[2001:db8::1]:53\"]\nzones = [\"EXAMPLE.com\"]\naxfr = true\ntsig-key = \"k\"";
+    for (probe, expected) in [
+        ("", None),
+        (good, None),
+        ("interval = \"30s\"", Some("probe.interval: must be at least 60 seconds: a round may take as long")),
+        (
+            "resolver = \"localhost\"",
+            Some(
+                "probe.resolver: must be an IP address and a port, such as \"127.0.0.1:5300\" or \"[::1]:5300\"",
+            ),
+        ),
+        ("zones = [\"other.\"]", Some("probe.zones[1]: other. is no [[zone]] of this file")),
+        (
+            "tsig-key = \"k\"",
+            Some("probe.tsig-key: is the key of transfers; say axfr = true, or leave it out"),
+        ),
+        ("interval = \"5m\"\nshout = 1", Some("probe: unknown key 'shout'")),
+    ] {
+        let text = format!("{EXAMPLE}[probe]\n{probe}");
+        match expected {
+            None => drop(parse_text(&text).unwrap_or_else(|e| panic!("{e}"))),
+            Some(what) => {
+                let found = errors(&text).concat();
+                let (at, found) = found.split_once(": ").unwrap();
+                assert_eq!(found, what, "{probe}");
+                assert!(at.parse::<usize>().unwrap() >= line, "{probe}: line {at}");
+            }
+        }
+    }
+    let config = parse_text(&format!("{EXAMPLE}[probe]\n{good}")).unwrap();
+    let probe = config.probe.unwrap();
+    assert_eq!((probe.interval, probe.servers.len(), probe.transfer), (300, 2, true));
+    assert!(
+        probe.is_of(&Name::parse("example.COM.").unwrap()) && !probe.is_of(&Name::parse("com.").unwrap())
+    );
 }

@@ -1,0 +1,244 @@
+//! `[probe]` of the daemons: asks what the nameservers of each zone serve, again and again, for metrics and log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ::probe::facts::{Facts, ServerFacts};
+use ::probe::finding::ProbeFinding;
+use ::probe::gather::{self, Request};
+use ::probe::history::History;
+use ::probe::judge;
+use ::probe::tsig::TsigKey;
+use anyhow::{Context as _, Result};
+use keystore::clock;
+use keystore::config::{Config, ProbeConfig};
+use keystore::dns::Name;
+use keystore::time::Timestamp;
+use metrics::Metrics;
+use metrics::condition::Severity;
+use metrics::zones::Part;
+
+use super::{expectations, system_resolver};
+
+/// Time between two looks whether a zone is due.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Seconds that a zone takes of the budget of 20 queries a second, with 8 addresses and 4 servers of the parent.
+const ZONE_BUDGET: u64 = 72 / 20 + 1;
+
+/// The running probe.
+pub struct ProbeRounds {
+    wake: Sender<Wake>,
+    thread: JoinHandle<()>,
+}
+
+enum Wake {
+    Reload(Box<Config>),
+    Stop,
+}
+
+impl ProbeRounds {
+    /// Starts it; without `[probe]` it waits for another configuration.
+    pub fn start(config: Config, metrics: Metrics) -> Result<Self> {
+        let (wake, wakes) = channel();
+        let thread = std::thread::Builder::new()
+            .name("probe".to_owned())
+            .spawn(move || live(config, &metrics, &wakes))
+            .context("cannot start the probe")?;
+        Ok(Self { wake, thread })
+    }
+
+    /// Hands over a new configuration.
+    pub fn reload(&self, config: Config) {
+        // The thread ends only when told to.
+        let _ = self.wake.send(Wake::Reload(Box::new(config)));
+    }
+
+    /// What hands over a new configuration from elsewhere.
+    pub(crate) fn reloader(&self) -> impl Fn(Config) + Send + use<> {
+        let wake = self.wake.clone();
+        move |config| {
+            let _ = wake.send(Wake::Reload(Box::new(config)));
+        }
+    }
+
+    /// Tells it to end. A round under way ends by itself within a minute, and nobody waits for it: it writes nothing.
+    pub fn stop(self) {
+        let _ = self.wake.send(Wake::Stop);
+        if self.thread.is_finished() && self.thread.join().is_err() {
+            tracing::error!("the probe ended in a way that it should not; please report this");
+        }
+    }
+}
+
+/// One zone, as it is probed.
+struct ProbedZone {
+    name: Name,
+    label: String,
+    due: Instant,
+    history: History,
+    /// Label values of the conditions that are raised.
+    raised: BTreeSet<(&'static str, &'static str)>,
+}
+
+fn live(mut config: Config, metrics: &Metrics, wakes: &Receiver<Wake>) {
+    let mut zones = zones(&config, metrics, BTreeMap::new());
+    loop {
+        match wakes.recv_timeout(PAUSE) {
+            Ok(Wake::Reload(new)) => {
+                config = *new;
+                let old = zones.into_iter().map(|zone| (zone.label.clone(), zone)).collect();
+                zones = self::zones(&config, metrics, old);
+                continue;
+            }
+            Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let Some(probe) = &config.probe else { continue };
+        let now = Instant::now();
+        let interval = interval(probe, zones.len());
+        if let Some(zone) = zones.iter_mut().filter(|zone| zone.due <= now).min_by_key(|zone| zone.due) {
+            round(zone, &config, probe, metrics);
+            zone.due = Instant::now() + interval;
+        }
+    }
+}
+
+/// Time between two rounds of a zone: what is configured, and more where many zones share the budget of queries.
+fn interval(probe: &ProbeConfig, zones: usize) -> Duration {
+    Duration::from_secs(u64::from(probe.interval).max(zones as u64 * ZONE_BUDGET))
+}
+
+/// The zones to probe; those that were probed before keep their history, and the series of those that left are removed.
+fn zones(config: &Config, metrics: &Metrics, mut old: BTreeMap<String, ProbedZone>) -> Vec<ProbedZone> {
+    let probed = |zone: &Name| config.probe.as_ref().is_some_and(|probe| probe.is_of(zone));
+    let wanted: Vec<Name> = config.zones.iter().map(|z| z.name.clone()).filter(probed).collect();
+    if let Some(probe) = &config.probe {
+        tracing::info!(
+            zones = wanted.len(),
+            interval = interval(probe, wanted.len()).as_secs(),
+            "probing nameservers"
+        );
+    }
+    let now = Instant::now();
+    let zones = wanted.into_iter().enumerate().map(|(at, name)| {
+        let label = name.to_lowercase().to_string();
+        metrics.add_zone(&label, Part::Probe);
+        // Not all at once.
+        let due = now + Duration::from_secs(at as u64 * ZONE_BUDGET);
+        old.remove(&label).unwrap_or_else(|| ProbedZone {
+            name,
+            label,
+            due,
+            history: History::default(),
+            raised: BTreeSet::new(),
+        })
+    });
+    let zones: Vec<ProbedZone> = zones.collect();
+    for gone in old.into_values() {
+        for (id, severity) in &gone.raised {
+            metrics.probe_condition.remove(&[gone.label.as_str(), id, severity]);
+        }
+        metrics.remove_zone(&gone.label, Part::Probe);
+    }
+    zones
+}
+
+fn round(zone: &mut ProbedZone, config: &Config, probe: &ProbeConfig, metrics: &Metrics) {
+    let request = match request(probe) {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::error!(zone = %zone.label, "no probe: {error:#}");
+            return;
+        }
+    };
+    let now = clock::now();
+    let expected = expectations(config, &zone.name, now);
+    let look = || {
+        let facts = gather::gather(&zone.name, &request, now);
+        let findings = judge::judge(&facts, &expected, now);
+        (facts, findings)
+    };
+    let (mut facts, mut findings) = look();
+    if zone.history.is_urgent(&findings) {
+        zone.history.note(&findings);
+        (facts, findings) = look();
+    }
+    let raised = zone.history.note(&findings);
+    tell(zone, &raised, now);
+    write(zone, &facts, &raised, now, metrics);
+}
+
+fn request(probe: &ProbeConfig) -> Result<Request> {
+    let system = || probe.servers.is_empty().then(system_resolver).flatten();
+    Ok(Request {
+        servers: probe.servers.clone(),
+        parents: probe.parents.clone(),
+        resolver: probe.resolver.or_else(system),
+        anchors: None,
+        transfer: probe.transfer,
+        key: probe.tsig_key.as_deref().map(TsigKey::load).transpose()?,
+    })
+}
+
+/// Logs what is new, and what is gone.
+fn tell(zone: &ProbedZone, raised: &[ProbeFinding], now: Timestamp) {
+    for finding in raised {
+        let labels = (finding.id.as_str(), finding.severity.as_str());
+        if !zone.raised.contains(&labels) {
+            match finding.severity {
+                Severity::Critical => tracing::error!("{}", finding.line(&zone.name, now)),
+                _ => tracing::warn!("{}", finding.line(&zone.name, now)),
+            }
+        }
+    }
+    for (id, severity) in &zone.raised {
+        if !raised.iter().any(|finding| finding.id.as_str() == *id) {
+            tracing::info!(zone = %zone.label, condition = id, severity, "the probe does not find this any more");
+        }
+    }
+}
+
+fn write(zone: &mut ProbedZone, facts: &Facts, raised: &[ProbeFinding], now: Timestamp, metrics: &Metrics) {
+    let seconds = |time: Timestamp| i64::try_from(time.secs()).unwrap_or(i64::MAX);
+    let label = [zone.label.as_str()];
+    // The worst of each condition.
+    let mut worst: BTreeMap<&'static str, Severity> = BTreeMap::new();
+    for finding in raised {
+        let known = worst.entry(finding.id.as_str()).or_default();
+        *known = finding.severity.max(*known);
+    }
+    let new: BTreeSet<_> = worst.into_iter().map(|(id, severity)| (id, severity.as_str())).collect();
+    for (id, severity) in zone.raised.difference(&new) {
+        metrics.probe_condition.remove(&[zone.label.as_str(), id, severity]);
+    }
+    for (id, severity) in &new {
+        metrics.probe_condition.with_label_values(&[zone.label.as_str(), id, severity]).set(1);
+    }
+    zone.raised = new;
+    metrics.probe_last_round_timestamp_seconds.with_label_values(&label).set(seconds(now));
+    let earliest = facts.earliest_expiration(now).map_or(0, seconds);
+    metrics.probe_rrsig_earliest_expiration_timestamp_seconds.with_label_values(&label).set(earliest);
+    let silent = |server: &&ServerFacts| server.answers.iter().all(|(_, answer)| answer.is_err());
+    let addresses: BTreeSet<SocketAddr> =
+        facts.servers.iter().filter(silent).map(|s| s.server.address).collect();
+    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let of = |state: &str| metrics.probe_servers.with_label_values(&[zone.label.as_str(), state]);
+    of("silent").set(number(addresses.len()));
+    of("ok").set(number(facts.servers.len() - addresses.len()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_zones_share_the_budget_of_queries() {
+        let probe = ProbeConfig::default();
+        for (zones, seconds) in [(0, 900), (1, 900), (225, 900), (226, 904), (10_000, 40_000)] {
+            assert_eq!(interval(&probe, zones).as_secs(), seconds, "{zones}");
+        }
+    }
+}
