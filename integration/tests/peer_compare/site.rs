@@ -17,7 +17,7 @@ use metrics::Metrics;
 use signer_plugin::border::SignerHandler;
 use signer_plugin::hosted::{Hosted, Responder};
 use signer_plugin::rules::ZoneRules;
-use signer_plugin::runtime::{SignerZone, ZoneRuntime, ZoneSetup};
+use signer_plugin::runtime::{RollDelays, SignerZone, ZoneRuntime, ZoneSetup};
 use signer_plugin::server::{Listen, Server};
 use signer_plugin::signing::SigningTimes;
 
@@ -70,6 +70,7 @@ impl Site {
             nsec3,
             zonemd: false,
             rules: ZoneRules::default(),
+            delays: RollDelays::default(),
         };
         let metrics = Metrics::new().expect("families");
         let served = Arc::new(SignerZone::new(name, &metrics, Arc::new(clock::now)));

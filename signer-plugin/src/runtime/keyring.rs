@@ -196,6 +196,11 @@ impl Keyring {
             .collect()
     }
 
+    /// The times of a key that is here.
+    pub(super) fn timing(&self, dnskey: &Dnskey) -> Option<&Timing> {
+        self.keys.iter().find(|key| key.dnskey == *dnskey).map(|key| &key.timing)
+    }
+
     /// The key pair with this DNSKEY, whatever its times are, when it is here and its private part is readable.
     pub(super) fn pair(&mut self, dnskey: &Dnskey, now: Timestamp) -> Option<ZoneKey> {
         let key = self.keys.iter().find(|key| key.dnskey == *dnskey && !key.dnskey.is_ksk())?.clone();

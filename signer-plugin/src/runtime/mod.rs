@@ -16,6 +16,7 @@ mod folders;
 mod keyring;
 mod publication;
 mod retry;
+mod roll;
 mod salt;
 mod schedule;
 mod serial;
@@ -32,7 +33,7 @@ mod tests;
 pub use condition::{CONDITIONS, ConditionId};
 pub use keyring::Keyring;
 pub use served::{Clock, SignerZone};
-pub use setup::ZoneSetup;
+pub use setup::{RollDelays, ZoneSetup};
 pub use zone::ZoneRuntime;
 
 use std::collections::{HashMap, HashSet};

@@ -34,6 +34,17 @@ pub struct ZoneSetup {
     pub zonemd: bool,
     /// How the zone file is judged.
     pub rules: ZoneRules,
+    /// What ZSK rolls wait for.
+    pub delays: RollDelays,
+}
+
+/// What ZSK rolls wait for beside the TTLs of the zone. Seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RollDelays {
+    /// From the publication of a key until it signs: `publish-safety` and `zone-propagation-delay`.
+    pub publish: u32,
+    /// Until all secondaries have a version: `zone-propagation-delay`.
+    pub propagation: u32,
 }
 
 impl ZoneSetup {
@@ -57,6 +68,10 @@ impl ZoneSetup {
             rules: ZoneRules {
                 check: ZoneCheck::Lenient,
                 max_ttl: Some(zone.policy.max_zone_ttl).filter(|ttl| *ttl > 0),
+            },
+            delays: RollDelays {
+                publish: zone.policy.publish_safety.saturating_add(zone.policy.zone_propagation_delay),
+                propagation: zone.policy.zone_propagation_delay,
             },
         })
     }

@@ -2,13 +2,13 @@
 
 mod keep;
 mod report;
+mod wanted;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use keystore::exchange::Bundle;
-use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::zones::Part;
@@ -18,7 +18,6 @@ use super::folders::KeyFolders;
 use super::keyring::Keyring;
 #[cfg(test)]
 use super::keyring::Loader;
-use super::publication::publications;
 use super::retry::Retry;
 use super::salt::Salt;
 use super::serial::SerialFile;
@@ -26,17 +25,22 @@ use super::served::{SignerZone, label};
 use super::setup::ZoneSetup;
 use super::skr::{InUse, SkrWatch};
 use super::source::ZoneFileWatch;
-use crate::signing::{CheckError, Denial, SignedZone, SigningError, SigningPolicy, ZoneKey, sign};
+use crate::signing::{
+    CheckError, RetiringKey, SignedZone, SigningError, SigningKeys, SigningPolicy, ZoneKey, sign,
+};
 use crate::state::{Facts, ZoneState};
 use crate::zone::Zone;
 use keep::Restoring;
+use wanted::{Wanted, is_replaced_alike};
 
 /// Seconds between two attempts at what failed, as long as nothing it depends on changes.
 const RETRY: u64 = 10;
 /// Seconds between two messages about a zone that is not, or not validly, signed.
 const ALARM: u64 = 600;
-/// RRsets whose signatures are verified before a version is served, besides the apex.
+/// RRsets whose signatures are verified before a version is served, besides the apex and those that are new.
 const SAMPLES: usize = 256;
+/// Where a version has more new signatures than this, only samples of them are verified.
+const VERIFIED_ALL: usize = 1_000_000;
 
 /// Most warnings of a zone file that are written to the log.
 const LOGGED_WARNINGS: usize = 10;
@@ -65,6 +69,10 @@ pub struct ZoneRuntime {
     outdated: Option<Arc<SignedZone>>,
     /// Earliest time of the next try after a failed signing run; `None` when nothing failed.
     retry_at: Option<Timestamp>,
+    /// When the next version makes what the last one left although it was due.
+    slice_at: Option<Timestamp>,
+    /// When an active ZSK that waits for caches to have it may sign.
+    roll_at: Option<Timestamp>,
     alarmed: Option<Timestamp>,
     /// The message about the last signing run that failed.
     failure: LastMessage,
@@ -83,20 +91,12 @@ struct Made {
     records: u64,
     /// The keys that signed, as far as this process has their private parts.
     keys: Vec<ZoneKey>,
-}
-
-/// What the next version is to be made of.
-struct Wanted {
-    zone: Arc<Zone>,
-    generation: u64,
-    bundle: Bundle,
-    keys: Vec<ZoneKey>,
-    /// `None` when the salt for it cannot be had.
-    denial: Option<Denial>,
+    /// The keys whose signatures were taken over.
+    retiring: Vec<RetiringKey>,
 }
 
 impl Made {
-    fn new(signed: Arc<SignedZone>, facts: Facts, keys: Vec<ZoneKey>) -> Self {
+    fn new(signed: Arc<SignedZone>, facts: Facts, keys: Vec<ZoneKey>, retiring: Vec<RetiringKey>) -> Self {
         let bundle = &facts.bundle;
         let incepts = bundle.signatures.iter().map(|s| s.incepts(facts.made_at)).max();
         Self {
@@ -105,6 +105,7 @@ impl Made {
             signed,
             facts,
             keys,
+            retiring,
         }
     }
 
@@ -147,6 +148,8 @@ impl ZoneRuntime {
             made: None,
             outdated: None,
             retry_at: None,
+            slice_at: None,
+            roll_at: None,
             alarmed: None,
             failure: LastMessage::default(),
             salt_failure: LastMessage::default(),
@@ -197,6 +200,7 @@ impl ZoneRuntime {
         changed |= self.keys.poll(now);
         changed |= self.open_serial(now);
         self.keep_again(now);
+        changed |= self.has_switched(now);
         // Time alone changes nothing between two times that are known; a clock that was set back may change everything.
         let (stepped, due) = self.stepped.replace((now, Timestamp::MAX)).unwrap_or((now, now));
         let alarm_is_due = self.alarmed.is_some_and(|at| at.plus(ALARM) <= now);
@@ -323,30 +327,38 @@ impl ZoneRuntime {
         }
     }
 
-    /// Makes and publishes a new version, if there is a reason; true when it tried.
+    /// Makes and publishes a new version, if there is a reason; true when it tried. While new content has to wait, what is served goes on
+    /// to be signed, with the bundle and the keys of now.
     fn renew(&mut self, now: Timestamp) -> bool {
-        let Some(zone) = self.source.zone().cloned().filter(|_| self.serial.is_some()) else { return false };
-        let Some((bundle, key_time)) = self.bundle(now).map(|(bundle, at)| (bundle.clone(), at)) else {
-            return false;
-        };
-        let generation = self.skr.in_use().map_or(0, |in_use| in_use.generation);
-        let mut keys = self.keys.active(&bundle, key_time);
-        self.stand_in(&bundle, &mut keys, now);
-        let denial = self.denial(now);
-        let wanted = Wanted { zone, generation, bundle, keys, denial };
-        let Some(reason) = self.reason(&wanted, now) else { return false };
-        let Wanted { bundle, .. } = &wanted;
-        match self.make(&wanted, now) {
+        let Some(mut wanted) = self.wanted(now) else { return false };
+        let tried = self.renew_with(&wanted, now);
+        match (tried, &self.made) {
+            (Tried::ContentWaits, Some(made)) => {
+                wanted.zone = Arc::clone(made.zone());
+                self.renew_with(&wanted, now);
+                true
+            }
+            (Tried::Nothing, _) => false,
+            (Tried::Made, _) => {
+                self.failure = LastMessage::default();
+                true
+            }
+            _ => true,
+        }
+    }
+
+    fn renew_with(&mut self, wanted: &Wanted, now: Timestamp) -> Tried {
+        let Some(reason) = self.reason(wanted, now) else { return Tried::Nothing };
+        match self.make(wanted, now) {
             Ok((signed, facts)) => {
                 tracing::info!(
-                    zone = %self.setup.name, serial = signed.serial(), bundle = %bundle.inception.iso(), reason,
+                    zone = %self.setup.name, serial = signed.serial(), bundle = %wanted.bundle.inception.iso(), reason,
                     made = signed.signatures_made(), kept = signed.signatures_reused(), "the zone was signed"
                 );
-                self.failure = LastMessage::default();
-                if signed.next_refresh() <= now {
-                    self.retry_at = Some(now.plus(RETRY));
-                }
-                self.publish(Made::new(signed, facts, wanted.keys), now);
+                // Where a version leaves something that is due, the next one makes it, with a pause for all else.
+                self.slice_at = (signed.next_refresh() <= now).then(|| now.plus(RETRY));
+                self.publish(Made::new(signed, facts, wanted.keys.clone(), wanted.retiring.clone()), now);
+                Tried::Made
             }
             Err(error) => {
                 if let MakeError::Sign(SigningError::Sign { tag, source }) = &error {
@@ -359,43 +371,14 @@ impl ZoneRuntime {
                     tracing::error!(zone = %self.setup.name, "{message}");
                 }
                 self.retry_at = Some(now.plus(RETRY));
-            }
-        }
-        true
-    }
-
-    /// How the zone denies by its policy. Where the salt for it cannot be had, the version in use shows how; `None` when there is none.
-    fn denial(&mut self, now: Timestamp) -> Option<Denial> {
-        match self.salt.denial(self.setup.nsec3.as_ref()) {
-            Ok(denial) => Some(denial),
-            Err(error) => {
-                let message = format!("the NSEC3 salt of the zone cannot be read or written down: {error}");
-                if self.salt_failure.is_news(&message, now) {
-                    tracing::error!(zone = %self.setup.name, "{message}");
-                }
-                self.retry_at = Some(now.plus(RETRY));
-                self.made.as_ref().map(|made| made.facts.denial.clone())
-            }
-        }
-    }
-
-    /// Lets keys that sign the version in use go on where an algorithm of the bundle has no active key (key files gone, or their
-    /// times edited), as long as they are published: their signatures validate.
-    fn stand_in(&mut self, bundle: &Bundle, keys: &mut Vec<ZoneKey>, now: Timestamp) {
-        let Some(made) = &self.made else { return };
-        let published: Vec<Dnskey> = bundle.keys().collect();
-        for dnskey in made.facts.keys.iter().map(|key| &key.dnskey) {
-            let lacks = !keys.iter().any(|k| k.dnskey.algorithm == dnskey.algorithm);
-            if lacks && published.contains(dnskey) {
-                let known = made.keys.iter().find(|key| key.dnskey == *dnskey).cloned();
-                keys.extend(known.or_else(|| self.keys.pair(dnskey, now)));
+                if error.keeps_content_waiting() { Tried::ContentWaits } else { Tried::Failed }
             }
         }
     }
 
     /// Why a new version is due, if it is.
     fn reason(&self, wanted: &Wanted, now: Timestamp) -> Option<&'static str> {
-        let Wanted { zone, generation, bundle, keys, denial } = wanted;
+        let Wanted { zone, generation, bundle, keys, retiring, denial, .. } = wanted;
         let Some(made) = &self.made else { return Some("start") };
         let Facts { keys: signed_by, bundle: served, .. } = &made.facts;
         let same_keys = signed_by.len() == keys.len()
@@ -408,9 +391,9 @@ impl ZoneRuntime {
             Some("new denial of existence")
         } else if made.signed.has_digest() != self.setup.zonemd {
             Some("new setting of zonemd")
-        } else if !same_keys {
+        } else if !same_keys || !is_replaced_alike(retiring, &made.retiring) {
             Some("new keys")
-        } else if made.signed.next_refresh() <= now {
+        } else if made.signed.next_refresh() <= now && self.slice_at.is_none_or(|at| at <= now) {
             Some("renewal")
         } else if now < made.facts.made_at.minus(SLOW_CLOCKS) {
             Some("the clock went back")
@@ -426,15 +409,13 @@ impl ZoneRuntime {
         let serial = self.take_serial(&wanted.zone, now)?;
         let signed = Arc::new(self.sign_and_check(wanted, &policy, serial, now)?);
         let bundle = &wanted.bundle;
-        let known = self.made.as_ref().map(|made| made.facts.published.as_slice());
-        let published = self.skr.in_use().map(|in_use| publications(known, &in_use.skr, bundle, now));
         let facts = Facts {
             serial,
             made_at: now,
             generation: wanted.generation,
             bundle: bundle.clone(),
             keys: signed.signing_keys().collect(),
-            published: published.unwrap_or_default(),
+            published: wanted.published.clone(),
             denial: policy.denial,
             denial_digest: signed.denial_digest(),
             made_at_apex: signed.made_at_apex(),
@@ -465,7 +446,7 @@ impl ZoneRuntime {
 
     fn sign_and_check(
         &self,
-        Wanted { zone, bundle, keys, .. }: &Wanted,
+        Wanted { zone, bundle, keys, retiring, .. }: &Wanted,
         policy: &SigningPolicy,
         serial: u32,
         now: Timestamp,
@@ -474,7 +455,8 @@ impl ZoneRuntime {
         let previous = self.made.as_ref().map(|made| &made.signed).or(served.as_ref());
         let previous = previous.or(self.outdated.as_ref()).map(|signed| &**signed);
         let started = Instant::now();
-        let signed = sign(zone, bundle, keys, policy, serial, previous, now);
+        let signing = SigningKeys { active: keys, retiring };
+        let signed = sign(zone, bundle, signing, policy, serial, previous, now);
         let mode = match &signed {
             Ok(signed) if signed.signatures_reused() > 0 => "incremental",
             Err(_) if previous.is_some() => "incremental",
@@ -489,7 +471,10 @@ impl ZoneRuntime {
             .observe(started.elapsed().as_secs_f64());
         self.count_signatures(&signed, keys);
 
-        let check = signed.self_check(now, SAMPLES);
+        let check = signed.self_check(now, SAMPLES).and_then(|()| match signed.signatures_made() {
+            made if made <= VERIFIED_ALL => signed.verify_made(now),
+            _ => Ok(()),
+        });
         // The KSK's signatures may be past: that is not the fault of what was made here, and the rest is worth serving.
         let check = if is_valid(bundle, now) { check } else { Ok(()) };
         let result = if check.is_ok() { "ok" } else { "failed" };
@@ -519,7 +504,7 @@ impl ZoneRuntime {
 
     /// The first time after `now` at which something is known to be due.
     fn next_step(&self, now: Timestamp) -> Timestamp {
-        let mut times = vec![self.keys.next_event(now), self.retry_at];
+        let mut times = vec![self.keys.next_event(now), self.retry_at, self.slice_at, self.roll_at];
         times.extend([self.skr.next_try(), self.source.next_try(now)]);
         times.extend([self.restoring.next_try(), self.state_retry.at()]);
         times.extend([self.serial_retry.at(), self.serial.as_ref().and_then(SerialFile::next_try)]);
@@ -555,6 +540,23 @@ enum MakeError {
         "the version cannot be written down ({0}); it waits, so that nothing is served that a restart would lose"
     )]
     StateNotWritten(io::Error),
+}
+
+impl MakeError {
+    /// True when a version with the content that is served may be made nevertheless.
+    const fn keeps_content_waiting(&self) -> bool {
+        matches!(self, Self::SerialNotWritten(_) | Self::StateNotWritten(_))
+    }
+}
+
+/// What became of an attempt at a new version.
+enum Tried {
+    /// There was no reason for one.
+    Nothing,
+    Made,
+    /// New content of the zone file has to wait.
+    ContentWaits,
+    Failed,
 }
 
 /// A message that is written when it begins or changes, and then once in [`ALARM`] seconds.

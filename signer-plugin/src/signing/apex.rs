@@ -5,7 +5,8 @@ use keystore::dns::rrsig::{self, Validity};
 use keystore::dns::{Rrset, Rrsig, Rtype};
 use keystore::exchange::Bundle;
 
-use super::make::{self, Plan, Tally};
+use super::make::Tally;
+use super::plan::{self, Plan, Position, Spread};
 use super::{RrsetView, SignedZone, SigningError, ZoneKey};
 use crate::zone::{NodeId, Records, Zone};
 
@@ -84,17 +85,18 @@ impl Made {
             let kept = old.and_then(|old| {
                 Records(old.signatures).find_map(|rdata| {
                     let rrsig = Rrsig::from_rdata(rdata).ok()?;
-                    let (inception, expiration) = make::times(rdata, plan.now)?;
+                    let (inception, expiration) = plan::times(rdata, plan.now)?;
                     let is_ours = (rrsig.key_tag, rrsig.algorithm) == (tag, key.dnskey.algorithm)
                         && rrsig::verify_raw(&rrset, public_key, &rrsig).is_ok();
                     (is_ours && plan.keeps(inception, expiration)).then_some((rdata.to_vec(), expiration))
                 })
             });
-            let made = usize::from(kept.is_none());
+            let is_kept = kept.is_some();
             let (rdata, expiration) = match kept {
                 Some(kept) => kept,
                 None => {
-                    let expiration = plan.expiration(zone.key(NodeId::APEX), set.rtype);
+                    let position = Position { key: zone.key(NodeId::APEX), rtype: set.rtype };
+                    let expiration = plan.expiration(&position, Spread::Jitter);
                     let validity = Validity { inception: plan.inception(), expiration };
                     let rrsig = rrsig::sign_raw(&rrset, zone.origin(), tag, &*key.signer, validity)
                         .map_err(|source| SigningError::Sign { tag, source })?;
@@ -102,7 +104,10 @@ impl Made {
                 }
             };
             signatures.push(rdata);
-            self.0 = self.0.and(Tally { made, reused: 1 - made, earliest: expiration });
+            self.0 = self.0.and(match is_kept {
+                true => Tally::reused(expiration, plan.due(expiration)),
+                false => Tally::made(expiration, plan),
+            });
         }
         set.signatures = with_lengths(signatures);
         Ok(set)

@@ -5,7 +5,7 @@ use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 
 use super::denial::{self, Chain, ChainKind, LinkId, OwnerBuf};
-use super::{RrsetView, SignedZone, make};
+use super::{RrsetView, SignedZone, plan};
 use crate::zone::{NodeId, Records};
 
 /// What a signed zone must not be.
@@ -182,7 +182,7 @@ impl SignedZone {
             });
         }
         for rdata in Records(view.signatures) {
-            if !make::times(rdata, now).is_some_and(|(from, to)| from <= now && now <= to) {
+            if !plan::times(rdata, now).is_some_and(|(from, to)| from <= now && now <= to) {
                 return Err(self.invalid(owner, view, rdata));
             }
         }

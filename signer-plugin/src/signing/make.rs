@@ -4,90 +4,21 @@
 use std::borrow::Cow;
 
 use keystore::crypto::{self, SignError};
-use keystore::dns::{Rtype, rdata};
-use keystore::keys::Dnskey;
+use keystore::dns::rdata;
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 
-use super::denial::{Chain, LinkId, OwnerBuf};
-use super::{RrsetView, SignedZone, SigningError, SigningTimes, ZoneKey};
-use crate::zone::{NodeId, Records, RrsetId, Zone};
+use super::denial::{Chain, OwnerBuf};
+use super::plan::{Plan, Position, SignatureState, Spread};
+use super::reuse::{RetiringKey, Reuse};
+use super::slots::{KeySlot, Subject, Task};
+use super::{RrsetView, SignedZone, SigningError, ZoneKey};
+use crate::zone::{NodeId, Records, Zone};
 
 /// RRSIG RDATA in front of the signer's name.
 const FIXED: usize = 18;
-/// Resolvers' clocks may be slow by as much, in seconds.
-const INCEPTION_OFFSET: u64 = 3600;
-
-/// A key that signs.
-#[derive(Debug, Clone)]
-pub(super) struct KeySlot {
-    pub dnskey: Dnskey,
-    pub tag: u16,
-    /// Where its RRSIG begins in a slot: two octets of length, then the RDATA.
-    pub offset: usize,
-    /// Octets of its RRSIG RDATA.
-    pub len: usize,
-}
-
-/// The times of a signing, worked out from the policy. Seconds.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Plan {
-    pub now: Timestamp,
-    validity: u32,
-    jitter: u32,
-    /// Remaining validity at which a signature is renewed.
-    pub refresh: u32,
-    /// Those that come due within this time are renewed along.
-    batch: u32,
-}
-
-impl Plan {
-    pub fn new(times: &SigningTimes, now: Timestamp) -> Self {
-        let validity = times.validity.max(1);
-        // Policies are checked at load; whatever comes here, a new signature must not be due at once.
-        let refresh = if times.refresh < validity { times.refresh } else { validity / 2 };
-        let jitter = times.jitter.min((validity - refresh) / 2);
-        Self { now, validity, jitter, refresh, batch: jitter / 24 }
-    }
-
-    pub fn inception(&self) -> Timestamp {
-        self.now.minus(INCEPTION_OFFSET)
-    }
-
-    /// The expiration for an RRset, by search key of its owner, and type.
-    pub fn expiration(&self, key: &[u8], rtype: Rtype) -> Timestamp {
-        let octets = key.iter().copied().chain(rtype.0.to_be_bytes()).chain(self.now.secs().to_be_bytes());
-        let fnv = octets
-            .fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3));
-        // The low bits of FNV are poor; fold the high ones in.
-        let hash = (fnv ^ (fnv >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32;
-        let jitter = hash % (u64::from(self.jitter) + 1);
-        self.now.plus(u64::from(self.validity) - jitter)
-    }
-
-    /// True when a signature with these times need not be made anew. One from the future (a clock was set back) is.
-    pub fn keeps(&self, inception: Timestamp, expiration: Timestamp) -> bool {
-        inception <= self.now
-            && expiration.since(self.now) > u64::from(self.refresh) + u64::from(self.batch)
-            && expiration.since(self.now) <= u64::from(self.validity)
-    }
-}
-
-/// One RRset to sign.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Task {
-    pub node: NodeId,
-    pub subject: Subject,
-}
-
-/// Which RRset of the node.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Subject {
-    /// An RRset of the zone.
-    Rrset(RrsetId),
-    /// A record of the chain.
-    Denial(LinkId),
-}
+/// Signatures that are due and that one version makes in any case.
+const LEAST_SLICE: usize = 10_000;
 
 /// What came of it.
 #[derive(Debug, Clone, Copy)]
@@ -96,18 +27,40 @@ pub(super) struct Tally {
     pub reused: usize,
     /// The earliest expiration.
     pub earliest: Timestamp,
+    /// When the first signature comes due.
+    pub due: Timestamp,
 }
 
 impl Tally {
-    pub const NOTHING: Self = Self { made: 0, reused: 0, earliest: Timestamp::MAX };
+    pub const NOTHING: Self = Self { made: 0, reused: 0, earliest: Timestamp::MAX, due: Timestamp::MAX };
+
+    pub const fn made(expiration: Timestamp, plan: &Plan) -> Self {
+        Self { made: 1, reused: 0, earliest: expiration, due: plan.due(expiration) }
+    }
+
+    pub const fn reused(expiration: Timestamp, due: Timestamp) -> Self {
+        Self { made: 0, reused: 1, earliest: expiration, due }
+    }
 
     pub fn and(self, other: Self) -> Self {
         Self {
             made: self.made + other.made,
             reused: self.reused + other.reused,
             earliest: self.earliest.min(other.earliest),
+            due: self.due.min(other.due),
         }
     }
+}
+
+/// How urgent it is to make the signatures of an RRset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    /// There are none that can be served.
+    Missing,
+    /// One is due; this is the time that it is still valid, in seconds.
+    Due(u32),
+    /// None is due.
+    No,
 }
 
 pub(super) struct Maker<'a> {
@@ -161,23 +114,35 @@ impl<'a> Maker<'a> {
         self.keys.into_iter().map(|(slot, _)| slot).collect()
     }
 
-    /// Fills a slot for each task.
+    /// Fills a slot for each task: takes over what it can of `previous`, whose keys of `retiring` sign no more, and makes the rest. What is
+    /// due and still valid for long is made oldest first, a share of the zone in each version.
     pub fn run(
         &self,
         tasks: &[Task],
         previous: Option<&SignedZone>,
+        retiring: &[RetiringKey],
     ) -> Result<(Vec<u8>, Tally), SigningError> {
-        let reuse = previous.map(|previous| Reuse::new(previous, self.zone, &self.keys));
+        let places: Vec<&KeySlot> = self.keys.iter().map(|(slot, _)| slot).collect();
+        let reuse = previous.map(|previous| Reuse::new(previous, self.zone, &places, retiring));
         let slot_len = self.slot_len();
         let mut slots = vec![0; tasks.len() * slot_len];
+        let mut urgencies = vec![Urgency::Missing; tasks.len()];
+        if let Some(reuse) = &reuse {
+            let each = slots.par_chunks_exact_mut(slot_len).zip(tasks).zip(&mut urgencies);
+            each.for_each(|((slot, task), urgency)| *urgency = self.take_over(reuse, task, slot));
+        }
+        self.put_off(&mut urgencies);
+        let count = urgencies.iter().filter(|urgency| **urgency != Urgency::No).count();
+        let spread = self.plan.spread(count, tasks.len(), &self.signer);
         let tally = slots
             .par_chunks_exact_mut(slot_len)
             .zip(tasks)
+            .zip(&urgencies)
             .try_fold(
                 || (Tally::NOTHING, Vec::new()),
-                |(tally, mut scratch), (slot, task)| {
-                    let old = reuse.as_ref().and_then(|reuse| reuse.slot(task, &self.view(task)));
-                    let one = self.fill(task, slot, old.as_ref(), &mut scratch)?;
+                |(tally, mut scratch), ((slot, task), urgency)| {
+                    let make = *urgency != Urgency::No;
+                    let one = self.fill(task, slot, (reuse.as_ref(), make, spread), &mut scratch)?;
                     Ok((tally.and(one), scratch))
                 },
             )
@@ -186,33 +151,69 @@ impl<'a> Maker<'a> {
         Ok((slots, tally))
     }
 
-    /// Makes or takes over the RRSIGs of one RRset.
+    /// Copies what can be served of the old signatures of an RRset.
+    fn take_over(&self, reuse: &Reuse<'_>, task: &Task, slot: &mut [u8]) -> Urgency {
+        let old = reuse.of(task, &self.view(task));
+        let mut urgency = Urgency::No;
+        for (place, (key, _)) in self.keys.iter().enumerate() {
+            let position = self.position(task);
+            urgency =
+                urgency.min(match old.and_then(|old| reuse.signature(old, place, &position, self.plan)) {
+                    None => Urgency::Missing,
+                    Some(old) => {
+                        slot[key.offset..key.offset + 2 + key.len].copy_from_slice(old.octets);
+                        match self.plan.state(&old) {
+                            SignatureState::Good => Urgency::No,
+                            SignatureState::Due => Urgency::Due(old.expiration.since(self.plan.now) as u32),
+                            SignatureState::Urgent => Urgency::Missing,
+                        }
+                    }
+                });
+        }
+        urgency
+    }
+
+    /// Puts off to the next version what is due and more than one version should make. The oldest come first.
+    fn put_off(&self, urgencies: &mut [Urgency]) {
+        let most = (urgencies.len() / 50).max(LEAST_SLICE);
+        let is_due = |urgency: &&Urgency| matches!(urgency, Urgency::Due(_));
+        if urgencies.iter().filter(is_due).count() <= most {
+            return;
+        }
+        let mut due: Vec<Urgency> = urgencies.iter().filter(is_due).copied().collect();
+        let (_, last, _) = due.select_nth_unstable(most - 1);
+        let last = *last;
+        for urgency in urgencies.iter_mut().filter(|urgency| **urgency > last) {
+            *urgency = Urgency::No;
+        }
+    }
+
+    /// Makes the RRSIGs of one RRset that `make` asks for, and counts those that [`Self::take_over`] has copied.
     fn fill(
         &self,
         task: &Task,
         slot: &mut [u8],
-        old: Option<&OldSlot<'_>>,
+        (reuse, make, spread): (Option<&Reuse<'_>>, bool, Spread),
         scratch: &mut Vec<u8>,
     ) -> Result<Tally, SigningError> {
         let mut tally = Tally::NOTHING;
         let head_len = FIXED + self.signer.len();
         scratch.clear();
-        for (number, (key, zone_key)) in self.keys.iter().enumerate() {
+        for (place, (key, zone_key)) in self.keys.iter().enumerate() {
             let rrsig = &mut slot[key.offset..key.offset + 2 + key.len];
-            if let Some(octets) = old.and_then(|old| old.of_key(number))
-                && octets.len() == rrsig.len()
-                && let Some((inception, expiration)) = times(&octets[2..], self.plan.now)
-                && self.plan.keeps(inception, expiration)
+            // What was copied stands in its place already.
+            let copied = reuse.and_then(|reuse| reuse.judge(rrsig, place, &self.position(task), self.plan));
+            if let Some(old) = copied
+                && (!make || self.plan.state(&old) == SignatureState::Good)
             {
-                rrsig.copy_from_slice(octets);
-                tally = tally.and(Tally { made: 0, reused: 1, earliest: expiration });
+                tally = tally.and(Tally::reused(old.expiration, old.due));
                 continue;
             }
             if scratch.is_empty() {
                 scratch.resize(head_len, 0);
                 self.put_records(task, scratch);
             }
-            let expiration = self.put_head(task, key, &mut scratch[..head_len]);
+            let expiration = self.put_head(task, key, spread, &mut scratch[..head_len]);
             let fail = |source| SigningError::Sign { tag: key.tag, source };
             let signature = zone_key.signer.sign(scratch).map_err(fail)?;
             let (len, rdata) = rrsig.split_at_mut(2);
@@ -223,9 +224,14 @@ impl<'a> Maker<'a> {
             len.copy_from_slice(&(key.len as u16).to_be_bytes());
             head.copy_from_slice(&scratch[..head_len]);
             room.copy_from_slice(&signature);
-            tally = tally.and(Tally { made: 1, reused: 0, earliest: expiration });
+            tally = tally.and(Tally::made(expiration, self.plan));
         }
         Ok(tally)
+    }
+
+    /// What the times of the signatures of an RRset are spread by.
+    fn position(&self, task: &Task) -> Position<'_> {
+        Position { key: self.zone.key(task.node), rtype: self.view(task).rtype }
     }
 
     /// The RRset of a task, without signatures.
@@ -249,15 +255,15 @@ impl<'a> Maker<'a> {
     fn signed_data(&self, task: &Task, key: &KeySlot) -> Vec<u8> {
         let head_len = FIXED + self.signer.len();
         let mut data = vec![0; head_len];
-        self.put_head(task, key, &mut data[..head_len]);
+        self.put_head(task, key, Spread::Jitter, &mut data[..head_len]);
         self.put_records(task, &mut data);
         data
     }
 
     /// Writes RRSIG RDATA up to the signature; gives the expiration.
-    fn put_head(&self, task: &Task, key: &KeySlot, head: &mut [u8]) -> Timestamp {
+    fn put_head(&self, task: &Task, key: &KeySlot, spread: Spread, head: &mut [u8]) -> Timestamp {
         let view = self.view(task);
-        let expiration = self.plan.expiration(self.zone.key(task.node), view.rtype);
+        let expiration = self.plan.expiration(&self.position(task), spread);
         let labels = self.labels(task);
         let (fixed, signer) = head.split_at_mut(FIXED);
         fixed[0..2].copy_from_slice(&view.rtype.0.to_be_bytes());
@@ -304,78 +310,5 @@ impl<'a> Maker<'a> {
             out.extend_from_slice(&(record.len() as u16).to_be_bytes());
             out.extend_from_slice(&record);
         }
-    }
-}
-
-/// Inception and expiration of RRSIG RDATA.
-pub(super) fn times(rdata: &[u8], near: Timestamp) -> Option<(Timestamp, Timestamp)> {
-    let expiration = u32::from_be_bytes(*rdata.get(8..)?.first_chunk()?);
-    let inception = u32::from_be_bytes(*rdata.get(12..)?.first_chunk()?);
-    Some((Timestamp::from_rrsig(inception, near), Timestamp::from_rrsig(expiration, near)))
-}
-
-/// Finds the signatures of the version before.
-struct Reuse<'a> {
-    previous: &'a SignedZone,
-    /// For each node of the new zone that of the old, if there is one; `None` when it is the same zone.
-    node_of: Option<Vec<Option<NodeId>>>,
-    /// For each key now where its RRSIG stands in an old slot.
-    key_of: Vec<Option<std::ops::Range<usize>>>,
-}
-
-/// The old RRSIGs of an RRset that has not changed.
-struct OldSlot<'a> {
-    octets: &'a [u8],
-    key_of: &'a [Option<std::ops::Range<usize>>],
-}
-
-impl<'a> OldSlot<'a> {
-    /// That of key `number`, with its length in front.
-    fn of_key(&self, number: usize) -> Option<&'a [u8]> {
-        self.octets.get(self.key_of.get(number)?.clone()?)
-    }
-}
-
-impl<'a> Reuse<'a> {
-    fn new(previous: &'a SignedZone, zone: &Zone, keys: &[(KeySlot, &ZoneKey)]) -> Self {
-        let old = &previous.zone;
-        let same = std::ptr::eq(&raw const **old, zone);
-        let key_of = keys
-            .iter()
-            .map(|(key, _)| {
-                let old = previous.keys.iter().find(|old| old.dnskey == key.dnskey)?;
-                Some(old.offset..old.offset + 2 + old.len)
-            })
-            .collect();
-        // Both zones are sorted by the same keys, so one pass finds the common names.
-        let node_of = (!same && old.origin() == zone.origin()).then(|| {
-            let mut candidates = old.node_ids().peekable();
-            zone.node_ids()
-                .map(|node| {
-                    while candidates.next_if(|old_node| old.key(*old_node) < zone.key(node)).is_some() {}
-                    candidates.peek().copied().filter(|old_node| old.key(*old_node) == zone.key(node))
-                })
-                .collect()
-        });
-        let node_of = if same { None } else { Some(node_of.unwrap_or_default()) };
-        Self { previous, node_of, key_of }
-    }
-
-    /// The old slot of a task, when the RRset, as in `view`, is what it was.
-    fn slot(&self, task: &Task, view: &RrsetView<'_>) -> Option<OldSlot<'_>> {
-        let node = match &self.node_of {
-            None => task.node,
-            Some(map) => (*map.get(task.node.position())?)?,
-        };
-        let old = match task.subject {
-            Subject::Rrset(_) => self.previous.view(self.previous.zone.find(node, view.rtype)?),
-            // Equal parameters, which are part of the data, and an equal name have an equal hash.
-            Subject::Denial(_) => self.previous.denial(self.previous.chain.link_at(node)?),
-        };
-        let unchanged = old.rtype == view.rtype
-            && old.ttl == view.ttl
-            && old.data == view.data
-            && !old.signatures.is_empty();
-        unchanged.then_some(OldSlot { octets: old.signatures, key_of: &self.key_of })
     }
 }

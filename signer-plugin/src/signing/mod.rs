@@ -10,26 +10,36 @@
 //! | below a delegation | none |
 //! | NSEC or NSEC3 record | its own, see [`denial`] |
 //!
-//! **When signatures expire.** Inception is an hour before `now`, for resolvers whose clocks are slow. Expiration is `now + validity -
-//! jitter`, the jitter being a hash of owner, type and `now` modulo the policy's: signatures made in one go do not come due in one go, nor do
-//! those made by a restarted daemon. The jitter is at most half of the time between making and renewing, whatever the policy says.
+//! **When signatures expire.** Inception is an hour before `now`, for resolvers whose clocks are slow. Expiration is `now + validity` less
+//! something between 0 and the jitter, by a hash of owner, type and `now`. Where most of a large zone is signed in one go, it is less something
+//! between 0 and the whole time between making and renewing, so that from then on the same number comes due each hour. A small zone that is
+//! signed whole stays together, and is renewed in one version; which part of that time is taken off depends on its name.
 //!
 //! **When they are renewed.** Once no more than `refresh` remains; those that would follow within a 24th of the jitter are renewed along,
-//! so that a large zone is not put together anew every second.
+//! so that a large zone is not put together anew every second. Where more than a fiftieth of a zone (and more than 10 000 signatures) is
+//! due, one version makes the oldest ones, and the next version follows; what has less than half of `refresh` left is never put off.
+//!
+//! **When keys change.** Signatures of a ZSK that signs no more stay as long as it is published, until they are due or the time has come
+//! at which they are replaced (see [`RetiringKey`]). Signatures of a key that is not published are never served.
 
 mod apex;
 mod check;
 pub(crate) mod denial;
 mod make;
 mod output;
+mod plan;
+mod reuse;
+mod slots;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod verify_made;
 mod zonemd;
 
 pub use check::CheckError;
 pub use denial::{Denial, Nsec3};
 pub use output::SignedRecord;
+pub use reuse::RetiringKey;
 pub(crate) use stored::{RestoreError, SigningKeyInfo, StoredApexRrset, StoredVersion};
 
 use std::sync::Arc;
@@ -44,7 +54,9 @@ use crate::index::Index;
 use crate::zone::{NodeId, Records, RrsetId, Zone};
 use apex::ApexRrset;
 use denial::{Chain, Collision, LinkId, OwnerBuf};
-use make::{KeySlot, Maker};
+use make::{Maker, Tally};
+use plan::Plan;
+use slots::{KeySlot, Subject, Task};
 
 /// An active ZSK.
 #[derive(Clone)]
@@ -53,6 +65,33 @@ pub struct ZoneKey {
     pub dnskey: Dnskey,
     /// Its private part.
     pub signer: Arc<dyn SigningKey>,
+}
+
+/// The ZSKs of a run; a slice of [`ZoneKey`] becomes one, with no key that retires.
+#[derive(Clone, Copy)]
+pub struct SigningKeys<'a> {
+    /// Those that sign.
+    pub active: &'a [ZoneKey],
+    /// Those whose signatures in the version before stay for a while.
+    pub retiring: &'a [RetiringKey],
+}
+
+impl<'a> From<&'a [ZoneKey]> for SigningKeys<'a> {
+    fn from(active: &'a [ZoneKey]) -> Self {
+        Self { active, retiring: &[] }
+    }
+}
+
+impl<'a> From<&'a Vec<ZoneKey>> for SigningKeys<'a> {
+    fn from(active: &'a Vec<ZoneKey>) -> Self {
+        Self::from(active.as_slice())
+    }
+}
+
+impl<'a, const N: usize> From<&'a [ZoneKey; N]> for SigningKeys<'a> {
+    fn from(active: &'a [ZoneKey; N]) -> Self {
+        Self::from(active.as_slice())
+    }
 }
 
 /// How long signatures live, from the policy. Seconds.
@@ -98,9 +137,7 @@ pub struct SignedZone {
     /// What the apex has beside the zone's own, by type: DNSKEY, CDS and CDNSKEY as in the bundle, and what is made here.
     apex: Vec<ApexRrset>,
     earliest_ksk: Timestamp,
-    /// Remaining validity at which a signature is renewed, in seconds.
-    refresh: u32,
-    tally: make::Tally,
+    tally: Tally,
 }
 
 /// The RRSIGs of one RRset.
@@ -147,18 +184,20 @@ pub enum SigningError {
 ///
 /// Keys whose DNSKEY is not in the bundle are not used: nobody could verify their signatures. Every algorithm of the bundle's ZSKs
 /// must have a key (RFC 4035 section 2.2). The first signature of each key is verified before the others are made.
-pub fn sign(
+pub fn sign<'a>(
     zone: &Arc<Zone>,
     bundle: &Bundle,
-    keys: &[ZoneKey],
+    keys: impl Into<SigningKeys<'a>>,
     policy: &SigningPolicy,
     serial: u32,
     previous: Option<&SignedZone>,
     now: Timestamp,
 ) -> Result<SignedZone, SigningError> {
-    let keys = usable_keys(zone, bundle, keys)?;
+    let SigningKeys { active, retiring } = keys.into();
+    let keys = usable_keys(zone, bundle, active)?;
+    let retiring = still_published(bundle, retiring);
     check_denial(zone, bundle, &policy.denial)?;
-    let plan = make::Plan::new(&policy.times, now);
+    let plan = Plan::new(&policy.times, now);
     let mut made = apex::Made::default();
     let mut made_at_apex = Vec::new();
     if let Denial::Nsec3(nsec3) = &policy.denial {
@@ -173,10 +212,10 @@ pub fn sign(
     let draft = Draft::new(zone, bundle, made_at_apex, &policy.denial, serial)
         .map_err(|Collision(first, second)| SigningError::HashCollision { first, second })?;
     let maker = Maker::new(zone, &draft.soa, &draft.chain, draft.negative_ttl, &keys, &plan)?;
-    let (slots, tally) = maker.run(&draft.tasks, previous)?;
+    let (slots, tally) = maker.run(&draft.tasks, previous, &retiring)?;
     let slot_len = maker.slot_len();
     let signatures = Signatures { keys: maker.into_keys(), slots, slot_len };
-    let mut signed = draft.finish(bundle, signatures, tally, plan.refresh, now);
+    let mut signed = draft.finish(bundle, signatures, tally, now);
     if policy.zonemd {
         let set = digest(Some(zonemd::rdata(&signed)));
         let set = made.sign(set, zone, &keys, &plan, previous)?;
@@ -199,7 +238,7 @@ struct Draft {
     slot_of: Vec<Option<SlotId>>,
     chain_slot: SlotId,
     /// What is signed, in the order of the slots.
-    tasks: Vec<make::Task>,
+    tasks: Vec<Task>,
 }
 
 /// The signatures of a version that are in slots.
@@ -230,25 +269,18 @@ impl Draft {
             for rrset in zone.rrsets_of(node) {
                 if !zone.is_cut(node) || zone.rrset(rrset).rtype == Rtype::DS {
                     slot_of[rrset.position()] = Some(SlotId::at(tasks.len()));
-                    tasks.push(make::Task { node, subject: make::Subject::Rrset(rrset) });
+                    tasks.push(Task { node, subject: Subject::Rrset(rrset) });
                 }
             }
         }
         let chain_slot = SlotId::at(tasks.len());
         let denials = chain.iter();
-        tasks.extend(denials.map(|(link, node)| make::Task { node, subject: make::Subject::Denial(link) }));
+        tasks.extend(denials.map(|(link, node)| Task { node, subject: Subject::Denial(link) }));
         let (zone, negative_ttl) = (Arc::clone(zone), zone.negative_ttl());
         Ok(Self { zone, serial, soa, apex, negative_ttl, chain, slot_of, chain_slot, tasks })
     }
 
-    fn finish(
-        self,
-        bundle: &Bundle,
-        signatures: Signatures,
-        tally: make::Tally,
-        refresh: u32,
-        now: Timestamp,
-    ) -> SignedZone {
+    fn finish(self, bundle: &Bundle, signatures: Signatures, tally: Tally, now: Timestamp) -> SignedZone {
         let earliest_ksk = bundle.signatures.iter().map(|s| s.expires(now)).min().unwrap_or(bundle.inception);
         SignedZone {
             zone: self.zone,
@@ -263,7 +295,6 @@ impl Draft {
             negative_ttl: self.negative_ttl,
             apex: self.apex,
             earliest_ksk,
-            refresh,
             tally,
         }
     }
@@ -279,6 +310,12 @@ fn check_denial(zone: &Zone, bundle: &Bundle, denial: &Denial) -> Result<(), Sig
     }
     let old = bundle.keys().map(|key| key.algorithm).find(|algorithm| !algorithm.works_with_nsec3());
     old.map_or(Ok(()), |algorithm| Err(SigningError::NotWithNsec3(algorithm)))
+}
+
+/// Those of the keys that retire that the bundle has: signatures of others cannot be validated any more.
+fn still_published(bundle: &Bundle, retiring: &[RetiringKey]) -> Vec<RetiringKey> {
+    let published: Vec<Dnskey> = bundle.keys().collect();
+    retiring.iter().filter(|key| published.contains(&key.dnskey)).cloned().collect()
 }
 
 /// The keys to sign with, when they are enough.
@@ -376,7 +413,7 @@ impl SignedZone {
     /// When the first ZSK-made signature comes due for renewal.
     #[must_use]
     pub const fn next_refresh(&self) -> Timestamp {
-        self.tally.earliest.minus(self.refresh as u64)
+        self.tally.due
     }
 
     /// Number of signatures that [`sign`] made for this version.

@@ -13,7 +13,9 @@ use keystore::time::Timestamp;
 
 use super::apex::{self, ApexRrset};
 use super::denial::{Chain, Collision};
-use super::make::{self, KeySlot, Subject, Tally};
+use super::make::Tally;
+use super::plan;
+use super::slots::{KeySlot, Subject};
 use super::{CheckError, Denial, Draft, Signatures, SignedZone};
 use crate::zone::{NodeId, Records, Zone};
 
@@ -141,17 +143,17 @@ impl SignedZone {
             for place in &places {
                 let expiration = expiration_of(&slot[place.offset..], place.len, rtype, now)
                     .ok_or(RestoreError::Slot(number))?;
-                tally = tally.and(Tally { made: 0, reused: 1, earliest: expiration });
+                tally = tally.and(Tally::reused(expiration, expiration.minus(u64::from(refresh))));
             }
         }
         for set in stored.made_at_apex {
             for rrsig in Records(&set.signatures) {
-                let (_, expiration) = make::times(rrsig, now).ok_or(RestoreError::Denial)?;
-                tally = tally.and(Tally { made: 0, reused: 1, earliest: expiration });
+                let (_, expiration) = plan::times(rrsig, now).ok_or(RestoreError::Denial)?;
+                tally = tally.and(Tally::reused(expiration, expiration.minus(u64::from(refresh))));
             }
         }
         let signatures = Signatures { keys: places, slots, slot_len };
-        let restored = draft.finish(stored.bundle, signatures, tally, refresh, now);
+        let restored = draft.finish(stored.bundle, signatures, tally, now);
         for view in restored.rrsets(NodeId::APEX) {
             if view.rtype == Rtype::SOA || restored.apex.iter().any(|set| set.rtype == view.rtype) {
                 restored.verify(zone.origin().as_wire(), view)?;
@@ -168,7 +170,7 @@ fn expiration_of(octets: &[u8], len: usize, rtype: Rtype, now: Timestamp) -> Opt
     if rdata.get(..2)? != rtype.0.to_be_bytes() {
         return None;
     }
-    make::times(rdata, now).map(|(_, expiration)| expiration)
+    plan::times(rdata, now).map(|(_, expiration)| expiration)
 }
 
 fn digest(chain: &Chain) -> [u8; 32] {

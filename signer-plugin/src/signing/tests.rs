@@ -123,47 +123,189 @@ fn serial_and_bundle_are_taken_as_given() {
     assert!(bundle.signatures.iter().all(|s| served.contains(&s.to_rdata().as_slice())));
 }
 
-#[test]
-fn expirations_are_spread_and_never_due_at_once() {
-    let text: String = (0..500).map(|i| format!("h{i} A 192.0.2.1\n")).collect();
-    let signed = signed(zone("example", &format!("{ZONE}{text}")).expect("a zone"));
-    let mut expirations: Vec<u64> = signed
-        .records()
-        .filter(|r| r.rtype == Rtype::RRSIG)
-        .filter_map(|r| Rrsig::from_rdata(r.rdata).ok())
-        .filter(|s| !matches!(s.covered, Rtype::DNSKEY | Rtype::CDS | Rtype::CDNSKEY))
-        .map(|s| s.expires(NOW).secs())
-        .collect();
+/// The expirations of all signatures that were made here.
+fn expirations(signed: &SignedZone) -> Vec<u64> {
+    let of_bundle = |rtype| matches!(rtype, Rtype::DNSKEY | Rtype::CDS | Rtype::CDNSKEY);
+    let rrsigs = signed.records().filter(|r| r.rtype == Rtype::RRSIG);
+    let made = rrsigs.filter_map(|r| Rrsig::from_rdata(r.rdata).ok()).filter(|s| !of_bundle(s.covered));
+    let mut expirations: Vec<u64> = made.map(|s| s.expires(NOW).secs()).collect();
     expirations.sort_unstable();
+    expirations
+}
+
+fn hosts(count: usize) -> Zone {
+    let text: String = (0..count).map(|i| format!("h{i} A 192.0.2.1\n")).collect();
+    zone("example", &format!("{ZONE}{text}")).expect("a zone")
+}
+
+#[test]
+fn a_large_zone_comes_due_evenly_from_its_first_signing_on_and_a_small_one_in_one_go() {
     let latest = NOW.plus(u64::from(TIMES.validity)).secs();
     let jitter = u64::from(TIMES.jitter);
-    assert!(expirations[0] >= latest - jitter && expirations[0] < latest - jitter * 9 / 10);
-    assert!(
-        *expirations.last().expect("some") <= latest
-            && *expirations.last().expect("some") > latest - jitter / 10
-    );
-    // Every tenth of the jitter holds its share.
-    for tenth in 0..10 {
-        let from = latest - jitter + jitter / 10 * tenth;
-        let share = expirations.iter().filter(|e| (from..from + jitter / 10).contains(e)).count();
-        assert!((expirations.len() / 20..expirations.len() / 5).contains(&share), "{tenth}: {share}");
+    let room = u64::from(TIMES.validity - TIMES.refresh) - jitter;
+    for (count, even) in [(1000, true), (100, false)] {
+        let signed = signed(hosts(count));
+        let mut all = expirations(&signed);
+        assert_eq!(signed.earliest_zsk_expiration().secs(), all[0]);
+        assert_eq!(signed.next_refresh().secs(), all[0] - u64::from(TIMES.refresh));
+        assert_eq!(all.pop(), Some(latest), "the SOA has the whole validity");
+        // The shortest still lives for the jitter before it comes due.
+        let (first, last) = (all[0], all[all.len() - 1]);
+        assert!(first >= latest - room && last <= latest);
+        let width = if even { room } else { jitter };
+        let from = if even { latest - room } else { last - jitter };
+        assert!(last - first <= width && last - first > width * 9 / 10);
+        for tenth in 0..10 {
+            let from = from + width / 10 * tenth;
+            let share = all.iter().filter(|e| (from..from + width / 10).contains(e)).count();
+            assert!((all.len() / 20..all.len() / 5).contains(&share), "{count}, {tenth}: {share}");
+        }
     }
-    assert_eq!(signed.earliest_zsk_expiration().secs(), expirations[0]);
-    assert_eq!(signed.next_refresh().secs(), expirations[0] - u64::from(TIMES.refresh));
+    // Small zones do not come due at the same time.
+    let due = |origin: &str| {
+        let zone = zone(origin, "@ SOA ns admin 7 1h 5m 1w 10m\n@ NS ns.elsewhere.\n").expect("a zone");
+        signed(zone).next_refresh().secs() / 3600
+    };
+    let hours: std::collections::BTreeSet<u64> = (0..50).map(|n| due(&format!("zone{n}"))).collect();
+    assert!(hours.len() > 30, "{hours:?}");
+}
 
+#[test]
+fn nothing_that_was_just_signed_is_due_whatever_the_policy_says() {
     for times in [
         SigningTimes { validity: 100, refresh: 99, jitter: 100 },
         SigningTimes { validity: 100, refresh: 500, jitter: 500 },
+        SigningTimes { validity: 100, refresh: 90, jitter: 5 },
         SigningTimes { validity: 0, refresh: 0, jitter: 0 },
     ] {
-        let plan = make::Plan::new(&times, NOW);
-        let (ksk, zsk) = keys();
-        let zone = signed.zone();
-        let bundle = bundle(zone.origin(), ksk, &[zsk], NOW, DAY);
-        let policy = SigningPolicy { times, ..POLICY };
-        let signed = sign(zone, &bundle, std::slice::from_ref(zsk), &policy, 1, None, NOW).expect("signs");
-        assert!(signed.next_refresh() > NOW, "{times:?} {plan:?}");
+        for zone in [example().zone(), signed(hosts(600)).zone()] {
+            let (ksk, zsk) = keys();
+            let bundle = bundle(zone.origin(), ksk, &[zsk], NOW, DAY);
+            let zsk = std::slice::from_ref(zsk);
+            let policy = SigningPolicy { times, ..POLICY };
+            let signed = sign(zone, &bundle, zsk, &policy, 1, None, NOW).expect("signs");
+            assert!(signed.next_refresh() > NOW, "{times:?}");
+        }
     }
+}
+
+/// A year of renewals: no hour has much more to do than another, and no signature is ever short of its floor.
+#[test]
+fn renewals_of_a_large_zone_are_spread_over_a_year() {
+    let (ksk, zsk) = keys();
+    let zone = Arc::new(hosts(600));
+    let bundle = bundle(zone.origin(), ksk, &[zsk], NOW, 500 * DAY);
+    let zsk = std::slice::from_ref(zsk);
+    let mut signed = sign(&zone, &bundle, zsk, &POLICY, 1, None, NOW).expect("signs");
+    let mut of_day = std::collections::BTreeMap::<u64, usize>::new();
+    let (mut now, mut serial) = (NOW, 1);
+    while now < NOW.plus(120 * DAY) {
+        now = signed.next_refresh();
+        assert!(signed.earliest_zsk_expiration() >= now.plus(u64::from(TIMES.refresh)));
+        serial += 1;
+        signed = sign(&zone, &bundle, zsk, &POLICY, serial, Some(&signed), now).expect("signs");
+        *of_day.entry(now.since(NOW) / DAY).or_default() += signed.signatures_made() - 1;
+    }
+    let days: Vec<usize> =
+        of_day.into_iter().filter(|(day, _)| (1..119).contains(day)).map(|(_, n)| n).collect();
+    let mean = days.iter().sum::<usize>() / days.len();
+    let most = days.iter().max().expect("days");
+    assert!(days.len() == 118 && *most < mean * 2, "{most} in a day, {mean} in the mean");
+}
+
+#[test]
+fn what_is_due_after_an_outage_is_made_oldest_first_in_several_versions() {
+    let (ksk, zsk) = keys();
+    let zone = Arc::new(hosts(6_000));
+    let bundle = bundle(zone.origin(), ksk, &[zsk], NOW, 60 * DAY);
+    let zsk = std::slice::from_ref(zsk);
+    let times = SigningTimes { refresh: 10 * DAY as u32, ..TIMES };
+    let policy = SigningPolicy { times, ..POLICY };
+    let first = sign(&zone, &bundle, zsk, &policy, 1, None, NOW).expect("signs");
+    // Everything is due, and nothing is short of half of the refresh time.
+    let now = NOW.plus(u64::from(times.validity - times.refresh));
+    let all = first.signatures_made();
+    let late = expirations(&first);
+    let second = sign(&zone, &bundle, zsk, &policy, 2, Some(&first), now).expect("signs");
+    second.self_check(now, 50).expect("valid");
+    let made = second.signatures_made();
+    assert!((10_000..10_010).contains(&made) && made < all, "{made} of {all}");
+    // What is left is younger than all that was made anew.
+    let left = second.earliest_zsk_expiration().secs();
+    let younger = late.iter().filter(|e| **e < left).count();
+    assert!(younger <= made, "{younger} were older than what is left");
+    assert!(second.next_refresh() <= now, "the next version follows");
+    let third = sign(&zone, &bundle, zsk, &policy, 3, Some(&second), now).expect("signs");
+    assert!(third.next_refresh() > now && third.signatures_made() >= all - made);
+}
+
+#[test]
+fn signatures_of_a_key_that_retires_stay_until_they_are_due_or_its_time_comes() {
+    let (ksk, old) = keys();
+    let new = key(256, Algorithm::ECDSAP256SHA256);
+    let zone = Arc::new(hosts(600));
+    let with = |zsks: &[&ZoneKey]| bundle(zone.origin(), ksk, zsks, NOW.minus(DAY), 90 * DAY);
+    let first = sign(&zone, &with(&[old]), std::slice::from_ref(old), &POLICY, 1, None, NOW).expect("signs");
+    let all = first.signatures_made();
+    let both = with(&[old, &new]);
+    let roll = |previous: &SignedZone, replaced, bundle: &Bundle, now| {
+        let retiring = [RetiringKey { dnskey: old.dnskey.clone(), replaced }];
+        let keys = SigningKeys { active: std::slice::from_ref(&new), retiring: &retiring };
+        let signed = sign(&zone, bundle, keys, &POLICY, 2, Some(previous), now).expect("signs");
+        signed.self_check(now, usize::MAX).expect("valid");
+        signed
+    };
+    let by_new = |signed: &SignedZone| {
+        let rrsigs = signed.records().filter(|r| r.rtype == Rtype::RRSIG);
+        rrsigs.filter(|r| r.rdata[16..18] == new.dnskey.tag().to_be_bytes()).count()
+    };
+    // As they come due: the SOA alone is by the new key at first.
+    let now = NOW.plus(60);
+    assert_eq!(roll(&first, None, &both, now).signatures_made(), 1);
+    // Over ten days, whether due or not.
+    let (from, to) = (now, now.plus(10 * DAY));
+    let mut signed = roll(&first, Some((from, to)), &both, now);
+    assert!(by_new(&signed) < all / 10);
+    for day in 1..=10 {
+        let now = from.plus(day * DAY);
+        assert!(signed.next_refresh() <= now, "it comes due by itself");
+        signed = roll(&signed, Some((from, to)), &both, now);
+        let (done, share) = (by_new(&signed), all * day as usize / 10);
+        assert!(done >= share * 8 / 10, "day {day}: {done} of {all}");
+    }
+    assert_eq!(by_new(&signed), all, "none is left when the time is over");
+    // At once: the time is over already.
+    assert_eq!(by_new(&roll(&first, Some((now, now)), &both, now)), all);
+    // The bundle does not have it any more: nothing of it is served, whatever was planned.
+    assert_eq!(by_new(&roll(&first, Some((from, to)), &with(&[&new]), now)), all);
+    assert_eq!(by_new(&roll(&first, None, &with(&[&new]), now)), all);
+    // A key with the tag of the one that signed, which it is not, inherits nothing.
+    let other = key(256, Algorithm::ECDSAP256SHA256);
+    let retiring = [RetiringKey { dnskey: other.dnskey.clone(), replaced: None }];
+    let keys = SigningKeys { active: std::slice::from_ref(&new), retiring: &retiring };
+    let signed =
+        sign(&zone, &with(&[old, &new, &other]), keys, &POLICY, 2, Some(&first), now).expect("signs");
+    assert_eq!(signed.signatures_made(), all);
+}
+
+#[test]
+fn an_algorithm_roll_has_both_algorithms_on_every_rrset_and_keeps_those_that_are_there() {
+    let (ksk, old) = keys();
+    let new = key(256, Algorithm::ED25519);
+    let zone = Arc::new(zone("example", ZONE).expect("a zone"));
+    let sign_with = |zsks: &[&ZoneKey], serial, previous: Option<&SignedZone>, now| {
+        let bundle = bundle(zone.origin(), ksk, zsks, NOW.minus(DAY), 60 * DAY);
+        let active: Vec<ZoneKey> = zsks.iter().map(|key| (*key).clone()).collect();
+        let signed = sign(&zone, &bundle, &active, &POLICY, serial, previous, now).expect("signs");
+        signed.self_check(now, usize::MAX).expect("valid");
+        signed
+    };
+    let first = sign_with(&[old], 1, None, NOW);
+    let both = sign_with(&[old, &new], 2, Some(&first), NOW.plus(60));
+    // All by the new algorithm, and the SOA by the old one, too.
+    assert_eq!((both.signatures_made(), both.signatures_reused()), (16 + 1, 15));
+    let stripped = sign_with(&[&new], 3, Some(&both), NOW.plus(120));
+    assert_eq!((stripped.signatures_made(), stripped.signatures_reused()), (1, 15), "the SOA");
 }
 
 /// Signs `zone` again at `now` over `previous`; gives (made, reused).

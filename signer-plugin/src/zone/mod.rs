@@ -181,6 +181,11 @@ impl Zone {
             })
     }
 
+    /// The largest TTL in seconds.
+    pub(crate) fn max_ttl(&self) -> u32 {
+        self.rrsets.iter().map(|rrset| rrset.ttl).max().unwrap_or(0)
+    }
+
     /// TTL of negative answers and NSEC records: the lesser of SOA TTL and SOA MINIMUM (RFC 2308 section 3, RFC 9077).
     pub(crate) fn negative_ttl(&self) -> u32 {
         let (_, soa) = self.soa();

@@ -99,7 +99,7 @@ impl ZoneRuntime {
         if served.is_none() {
             self.served.publish(Arc::clone(&signed));
         }
-        self.made = Some(Made::new(signed, facts, Vec::new()));
+        self.made = Some(Made::new(signed, facts, Vec::new(), Vec::new()));
         true
     }
 

@@ -1,0 +1,160 @@
+//! The signatures of the version before, as far as they can be served on.
+
+use keystore::crypto::Algorithm;
+use keystore::dns::Rtype;
+use keystore::keys::Dnskey;
+use keystore::time::Timestamp;
+
+use super::plan::{OldSignature, Plan, Position};
+use super::slots::{KeySlot, Subject, Task};
+use super::{RrsetView, SignedZone};
+use crate::zone::{NodeId, Records, Zone};
+
+/// A ZSK that is published and signs no more. Its signatures stay until they are due, or are replaced in time before it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetiringKey {
+    /// Its DNSKEY, which is in the bundle.
+    pub dnskey: Dnskey,
+    /// The time over which its signatures are replaced one by one, whether they are due or not: from the first to the second, by which
+    /// none must be left. `None`: as they come due.
+    pub replaced: Option<(Timestamp, Timestamp)>,
+}
+
+/// Finds the old signatures of an RRset.
+pub(super) struct Reuse<'a> {
+    previous: &'a SignedZone,
+    /// For each node of the new zone that of the old, if there is one; `None` when it is the same zone.
+    node_of: Option<Vec<Option<NodeId>>>,
+    /// For each place the keys whose signatures can stand there, the key of the place first.
+    takers: Vec<Vec<Taker>>,
+}
+
+/// A key whose signatures are known by algorithm and tag.
+struct Taker {
+    algorithm: Algorithm,
+    tag: u16,
+    /// Octets of its RRSIG RDATA.
+    len: usize,
+    /// For a key that retires, see [`RetiringKey::replaced`].
+    replaced: Option<(Timestamp, Timestamp)>,
+}
+
+impl<'a> Reuse<'a> {
+    pub fn new(previous: &'a SignedZone, zone: &Zone, places: &[&KeySlot], retiring: &[RetiringKey]) -> Self {
+        let old = &previous.zone;
+        let same = std::ptr::eq(&raw const **old, zone);
+        // Both zones are sorted by the same keys, so one pass finds the common names.
+        let node_of = (!same && old.origin() == zone.origin()).then(|| {
+            let mut candidates = old.node_ids().peekable();
+            zone.node_ids()
+                .map(|node| {
+                    while candidates.next_if(|old_node| old.key(*old_node) < zone.key(node)).is_some() {}
+                    candidates.peek().copied().filter(|old_node| old.key(*old_node) == zone.key(node))
+                })
+                .collect()
+        });
+        let node_of = if same { None } else { Some(node_of.unwrap_or_default()) };
+        Self { previous, node_of, takers: takers(previous, places, retiring) }
+    }
+
+    /// The old RRSIGs of an RRset, when it is what it was.
+    pub fn of(&self, task: &Task, view: &RrsetView<'_>) -> Option<&'a [u8]> {
+        let node = match &self.node_of {
+            None => task.node,
+            Some(map) => (*map.get(task.node.position())?)?,
+        };
+        let old = match task.subject {
+            Subject::Rrset(_) => self.previous.view(self.previous.zone.find(node, view.rtype)?),
+            // Equal parameters, which are part of the data, and an equal name have an equal hash.
+            Subject::Denial(_) => self.previous.denial(self.previous.chain.link_at(node)?),
+        };
+        let unchanged = old.rtype == view.rtype && old.ttl == view.ttl && old.data == view.data;
+        unchanged.then_some(old.signatures)
+    }
+
+    /// The signature for `place` among the old RRSIGs of an RRset.
+    pub fn signature<'o>(
+        &self,
+        old: &'o [u8],
+        place: usize,
+        position: &Position<'_>,
+        plan: &Plan,
+    ) -> Option<OldSignature<'o>> {
+        let takers = self.takers.get(place)?;
+        takers.iter().find_map(|taker| {
+            Rrsigs(old)
+                .find(|octets| taker.made(octets))
+                .and_then(|octets| taker.judge(octets, position, plan))
+        })
+    }
+
+    /// The same for octets that stand at `place` already.
+    pub fn judge<'o>(
+        &self,
+        octets: &'o [u8],
+        place: usize,
+        position: &Position<'_>,
+        plan: &Plan,
+    ) -> Option<OldSignature<'o>> {
+        let taker = self.takers.get(place)?.iter().find(|taker| taker.made(octets))?;
+        taker.judge(octets, position, plan)
+    }
+}
+
+impl Taker {
+    /// True when the RRSIG, with its length in front, is by this key.
+    fn made(&self, octets: &[u8]) -> bool {
+        octets.len() == 2 + self.len
+            && octets[4] == self.algorithm.0
+            && octets[18..20] == self.tag.to_be_bytes()
+    }
+
+    fn judge<'o>(&self, octets: &'o [u8], position: &Position<'_>, plan: &Plan) -> Option<OldSignature<'o>> {
+        let retire = self.replaced.map(|(from, to)| {
+            let share = position.hash(from.secs()) * to.since(from) >> 32;
+            (from.plus(share), to)
+        });
+        plan.judge(octets, retire)
+    }
+}
+
+/// For each place the keys whose signatures can stand there. Signatures have no more than algorithm and tag of their key: one that fits
+/// two keys of the old DNSKEY RRset, or another key than now, is of no use.
+fn takers(previous: &SignedZone, places: &[&KeySlot], retiring: &[RetiringKey]) -> Vec<Vec<Taker>> {
+    let dnskeys = previous.find(NodeId::APEX, Rtype::DNSKEY).map_or(&[][..], |view| view.data);
+    let published: Vec<Dnskey> = Records(dnskeys).filter_map(Dnskey::from_rdata).collect();
+    let is_known = |dnskey: &Dnskey| {
+        let same_name = |other: &&Dnskey| other.algorithm == dnskey.algorithm && other.tag() == dnskey.tag();
+        published.iter().filter(same_name).eq([dnskey])
+    };
+    let taker = |dnskey: &Dnskey, len, replaced| {
+        is_known(dnskey).then(|| Taker { algorithm: dnskey.algorithm, tag: dnskey.tag(), len, replaced })
+    };
+    let mut inherited: Vec<Algorithm> = Vec::new();
+    let of_place = |place: &&KeySlot| {
+        let algorithm = place.dnskey.algorithm;
+        // Signatures of a key that retires stand at one place: two would be one signature twice.
+        let is_heir = !inherited.contains(&algorithm);
+        inherited.push(algorithm);
+        let own = taker(&place.dnskey, place.len, None);
+        let retiring = retiring.iter().filter(|key| is_heir && key.dnskey.algorithm == algorithm);
+        own.into_iter()
+            .chain(retiring.filter_map(|key| taker(&key.dnskey, place.len, key.replaced)))
+            .collect()
+    };
+    places.iter().map(of_place).collect()
+}
+
+/// The RRSIGs of a slot, each with its length in front.
+struct Rrsigs<'a>(&'a [u8]);
+
+impl<'a> Iterator for Rrsigs<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let len = 2 + usize::from(u16::from_be_bytes(*self.0.first_chunk::<2>()?));
+        let (octets, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(octets)
+    }
+}

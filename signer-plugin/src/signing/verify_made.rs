@@ -1,0 +1,94 @@
+//! Verifies every signature that was made for a version, before it is served: zones were published with thousands of wrong signatures that
+//! one look at each would have shown (.se in 2022, .de in 2026).
+
+use keystore::dns::{Name, Rrsig, Rtype, rrsig};
+use keystore::keys::Dnskey;
+use keystore::time::Timestamp;
+use rayon::prelude::*;
+
+use super::denial::OwnerBuf;
+use super::{CheckError, RrsetView, SignedZone, plan};
+use crate::zone::{NodeId, Records};
+
+impl SignedZone {
+    /// Verifies all signatures that were made at `now`, on all cores, with the keys of the DNSKEY RRset that is served.
+    pub fn verify_made(&self, now: Timestamp) -> Result<(), CheckError> {
+        let dnskeys = self.find(NodeId::APEX, Rtype::DNSKEY).map_or(&[][..], |view| view.data);
+        let keys = Records(dnskeys).filter_map(Dnskey::from_rdata).map(|key| (key.tag(), key));
+        let keys: Vec<(u16, Dnskey)> = keys.collect();
+        let inception = plan::inception_at(now).to_rrsig().to_be_bytes();
+        (0..self.zone.name_count()).into_par_iter().try_for_each(|position| {
+            let node = NodeId::at(position);
+            for view in self.rrsets(node) {
+                self.verify_new(self.zone.owner(node), view, &keys, inception)?;
+            }
+            let Some(link) = self.chain.link_at(node) else { return Ok(()) };
+            let mut room = OwnerBuf::new();
+            self.verify_new(self.denial_owner(link, &mut room), self.denial(link), &keys, inception)
+        })
+    }
+
+    fn verify_new(
+        &self,
+        owner: &[u8],
+        view: RrsetView<'_>,
+        keys: &[(u16, Dnskey)],
+        inception: [u8; 4],
+    ) -> Result<(), CheckError> {
+        let is_new = |rdata: &[u8]| rdata.get(12..16) == Some(&inception[..]);
+        for rdata in Records(view.signatures).filter(|rdata| is_new(rdata)) {
+            let verified = (|| {
+                let rrsig = Rrsig::from_rdata(rdata).ok()?;
+                let rrset = view.to_rrset(owner)?;
+                let fits =
+                    |(tag, key): &&(u16, Dnskey)| *tag == rrsig.key_tag && key.algorithm == rrsig.algorithm;
+                let mut candidates = keys.iter().filter(fits);
+                candidates.find(|(_, key)| rrsig::verify_raw(&rrset, &key.public_key, &rrsig).is_ok())
+            })();
+            if verified.is_none() {
+                let tag = rdata.get(16..18).map_or(0, |t| u16::from_be_bytes([t[0], t[1]]));
+                let owner = Name::from_wire(owner).unwrap_or_else(|_| self.zone.origin().clone());
+                return Err(CheckError::Invalid { owner, rtype: view.rtype, tag });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signing::{Denial, Nsec3, SigningPolicy, sign};
+    use crate::testing::{DAY, NOW, POLICY, bundle, keys, signed_by, zone};
+
+    #[test]
+    fn one_wrong_signature_of_hundreds_is_found_wherever_it_is_and_old_ones_are_not_looked_at() {
+        let hosts: String = (0..200).map(|n| format!("h{n} A 192.0.2.1\n")).collect();
+        let text = format!("@ SOA ns admin 7 1h 5m 1w 10m\n@ NS ns\nns A 192.0.2.1\n*.w TXT a\n{hosts}");
+        for denial in [Denial::Nsec, Denial::Nsec3(Nsec3::new(0, false))] {
+            let policy = SigningPolicy { denial, ..POLICY };
+            let mut signed = signed_by(zone("example", &text).unwrap(), &policy).unwrap();
+            signed.verify_made(NOW).unwrap();
+            let slots = signed.slots.len() / signed.slot_len;
+            for slot in [0, 1, slots / 3, slots / 2, slots - 1] {
+                let at = (slot + 1) * signed.slot_len - 7;
+                signed.slots[at] ^= 4;
+                let error = signed.verify_made(NOW).unwrap_err();
+                assert!(matches!(error, CheckError::Invalid { .. }), "{error}");
+                // They are not of this time: it is another version that has to answer for them.
+                signed.verify_made(NOW.plus(1)).unwrap();
+                signed.slots[at] ^= 4;
+            }
+            // The next version takes all but the SOA over.
+            let (ksk, zsk) = keys();
+            let at = signed.slots.len() - 7;
+            signed.slots[at] ^= 4;
+            let zone = std::sync::Arc::clone(signed.zone());
+            let bundle = bundle(zone.origin(), ksk, &[zsk], NOW, 30 * DAY);
+            let zsk = std::slice::from_ref(zsk);
+            let next = sign(&zone, &bundle, zsk, &policy, 8, Some(&signed), NOW.plus(9)).unwrap();
+            next.verify_made(NOW.plus(9)).unwrap();
+            assert!(next.self_check(NOW.plus(9), usize::MAX).is_err());
+        }
+    }
+}
