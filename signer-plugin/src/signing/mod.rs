@@ -8,7 +8,7 @@
 //! | authoritative | all |
 //! | delegation | DS; not NS, not addresses |
 //! | below a delegation | none |
-//! | NSEC or NSEC3 record | its own, see [`denial`] |
+//! | NSEC or NSEC3 record | its own, see the module `denial` |
 //!
 //! **When signatures expire.** Inception is an hour before `now`, for resolvers whose clocks are slow. Expiration is `now + validity` less
 //! something between 0 and the jitter, by a hash of owner, type and `now`. Where most of a large zone is signed in one go, it is less something
