@@ -93,6 +93,12 @@ impl Hosted {
         }
     }
 
+    /// Our zone with this apex.
+    #[must_use]
+    pub fn zone(&self, apex: &Name) -> Option<Arc<dyn Responder>> {
+        self.by_apex.load().get(&key(apex)).and_then(Entry::ours).cloned()
+    }
+
     /// Our zones, in no order.
     #[must_use]
     pub fn zones(&self) -> Vec<Arc<dyn Responder>> {
@@ -156,6 +162,9 @@ mod tests {
         ] {
             let found = hosted.find(&name(qname).canonical_wire(), qtype);
             assert_eq!(found.map(|z| z.origin().to_string()).as_deref(), expected, "{qname} {qtype}");
+        }
+        for (apex, ours) in [("EXAMPLE", true), ("leaf.sub.example", false), ("www.example", false)] {
+            assert_eq!(hosted.zone(&name(apex)).is_some(), ours, "{apex}");
         }
         let root = ours(&["."]);
         assert!(root.find(&name("any.thing").canonical_wire(), Rtype::A).is_some());

@@ -374,7 +374,8 @@ async fn other_names_go_to_the_inner_handler() {
     let mut catalog = Catalog::new();
     let inner = Scripted::zone("inner.example", |_, _, _| Some((0x0400, vec![rr(0, "@", 1, &[9, 9, 9, 9])])));
     let apex = convert::name(&Name::parse("inner.example").unwrap());
-    catalog.upsert(apex.into(), vec![Arc::new(SignerZoneHandler::new(inner))]);
+    let handler = SignerZoneHandler::new(Hosted::new([inner]), &Name::parse("inner.example").unwrap());
+    catalog.upsert(apex.into(), vec![Arc::new(handler)]);
     let zones =
         Hosted::new([Scripted::zone("example", all_kinds)]).besides([Name::parse("Inner.example").unwrap()]);
     let (server, address) = start(zones, catalog, TcpLimits::new(100));
@@ -616,7 +617,9 @@ fn types(rrs: &[Rr]) -> Vec<u16> {
 async fn as_a_zone_handler_inside_a_catalog() {
     let mut catalog = Catalog::new();
     let apex = convert::name(&Name::parse("example").unwrap());
-    catalog.upsert(apex.into(), vec![Arc::new(SignerZoneHandler::new(Scripted::zone("example", all_kinds)))]);
+    let zones = Hosted::new([Scripted::zone("example", all_kinds)]);
+    let handler = SignerZoneHandler::new(zones, &Name::parse("example").unwrap());
+    catalog.upsert(apex.into(), vec![Arc::new(handler)]);
     let (server, address) = start(Hosted::default(), catalog, TcpLimits::new(100));
     // name, type, RCODE, types of answer, authority with DO, authority without, additional
     type Row = (&'static str, u16, u16, &'static [u16], &'static [u16], &'static [u16], &'static [u16]);
@@ -649,6 +652,47 @@ async fn as_a_zone_handler_inside_a_catalog() {
         }
     }
     server.shutdown().await;
+}
+
+/// A zone in a catalog leaves and comes again, as by reloads of a configuration; the handler behind ours answers meanwhile.
+#[tokio::test]
+async fn a_zone_handler_follows_its_zone_by_the_apex_and_answers_nothing_for_one_that_left() {
+    let answering = |address: u8| {
+        let script: Script = match address {
+            1 => |_, _, _| Some((0x0400, vec![rr(0, "@", 1, &[192, 0, 2, 1])])),
+            2 => |_, _, _| Some((0x0400, vec![rr(0, "@", 1, &[192, 0, 2, 2])])),
+            _ => |_, _, _| Some((0x0400, vec![rr(0, "@", 1, &[192, 0, 2, 99])])),
+        };
+        Scripted::zone("example", script)
+    };
+    for with_next in [false, true] {
+        let zones = Hosted::new([answering(1)]);
+        let apex = Name::parse("Example").unwrap();
+        let mut chain: Vec<Arc<dyn hickory_server::zone_handler::ZoneHandler>> =
+            vec![Arc::new(SignerZoneHandler::new(zones.clone(), &apex))];
+        if with_next {
+            chain.push(Arc::new(SignerZoneHandler::new(Hosted::new([answering(99)]), &apex)));
+        }
+        let mut catalog = Catalog::new();
+        catalog.upsert(convert::name(&apex).into(), chain);
+        let (server, address) = start(Hosted::default(), catalog, TcpLimits::new(100));
+        let ask = || async {
+            let reply = ask_tcp(address, &question("a.example", 1, Some((1232, true)))).await;
+            let reply = Reply::read(&reply).unwrap();
+            (reply.rcode(), reply.answers.first().map(|rr| rr.rdata[3]))
+        };
+        let gone = if with_next { (0, Some(99)) } else { (2, None) };
+        assert_eq!(ask().await, (0, Some(1)));
+        zones.replace([answering(2)]);
+        assert_eq!(ask().await, (0, Some(2)), "another object for the same zone");
+        zones.replace([]);
+        assert_eq!(ask().await, gone);
+        zones.replace([Scripted::zone("other", all_kinds)]);
+        assert_eq!(ask().await, gone);
+        zones.replace([answering(1)]);
+        assert_eq!(ask().await, (0, Some(1)), "it was added again");
+        server.shutdown().await;
+    }
 }
 
 // ---- the engine behind it -------------------------------------------------------------------------------------------
@@ -791,7 +835,8 @@ async fn as_a_zone_handler_it_says_the_same_but_for_what_is_documented() {
     let zone: Arc<dyn Responder> = Arc::new(engine());
     let mut catalog = Catalog::new();
     let apex = convert::name(zone.origin());
-    catalog.upsert(apex.into(), vec![Arc::new(SignerZoneHandler::new(Arc::clone(&zone)))]);
+    let handler = SignerZoneHandler::new(Hosted::new([Arc::clone(&zone)]), zone.origin());
+    catalog.upsert(apex.into(), vec![Arc::new(handler)]);
     let (server, address) = start(Hosted::default(), catalog, TcpLimits::new(100));
     let sorted = |rrs: &[Rr]| {
         let mut rrs: Vec<_> =

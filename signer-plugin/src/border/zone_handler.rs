@@ -13,11 +13,11 @@ use hickory_server::zone_handler::{
     ZoneHandler, ZoneTransfer, ZoneType,
 };
 
-use keystore::dns::Rtype;
+use keystore::dns::{Name, Rtype};
 
 use super::convert::{name, record, wire};
 use crate::answer::{AnswerOutcome, Transport};
-use crate::hosted::Responder;
+use crate::hosted::Hosted;
 use crate::reply::{Reply, Rr};
 
 /// Our zone for use inside a `Catalog`, for instance behind a blocklist or in front of a forwarder.
@@ -31,18 +31,20 @@ use crate::reply::{Reply, Rr};
 /// - No zone transfer.
 ///
 /// It ends the chain for every name that the zone answers for, and leaves the chain to the next handler for names outside; when
-/// the zone cannot answer (no valid signatures), it leaves the chain too, which as the last handler means SERVFAIL.
+/// the zone cannot answer (no valid signatures), it leaves the chain too, which as the last handler means SERVFAIL. The same holds while
+/// the zone is not among those of [`Hosted`], which a reload of the configuration changes: it is looked up by its apex for each query.
 pub struct SignerZoneHandler {
-    zone: Arc<dyn Responder>,
+    zones: Hosted,
+    apex: Name,
     origin: LowerName,
     proof: NxProofKind,
 }
 
 impl SignerZoneHandler {
-    /// A handler for `zone`; register it in the `Catalog` under the same apex.
+    /// A handler for the zone at `apex` among `zones`, now or later; register it in the `Catalog` under the same apex.
     #[must_use]
-    pub fn new(zone: Arc<dyn Responder>) -> Self {
-        let origin = LowerName::new(&name(zone.origin()));
+    pub fn new(zones: Hosted, apex: &Name) -> Self {
+        let origin = LowerName::new(&name(apex));
         // The kind only decides which callback brings the authority section: with NSEC3, one that is called for every answer.
         let proof = NxProofKind::Nsec3 {
             algorithm: Nsec3HashAlgorithm::SHA1,
@@ -50,13 +52,14 @@ impl SignerZoneHandler {
             iterations: 0,
             opt_out: false,
         };
-        Self { zone, origin, proof }
+        Self { zones, apex: apex.clone(), origin, proof }
     }
 
     /// The engine's whole answer to a question.
     fn ask(&self, query: &[u8]) -> Option<Reply> {
+        let zone = self.zones.zone(&self.apex)?;
         let mut octets = Vec::with_capacity(512);
-        match self.zone.respond(query, Transport::Stream, super::MAX_UDP, &mut octets) {
+        match zone.respond(query, Transport::Stream, super::MAX_UDP, &mut octets) {
             AnswerOutcome::Reply(_) => Reply::read(&octets).ok(),
             AnswerOutcome::NotOurs | AnswerOutcome::Drop => None,
         }

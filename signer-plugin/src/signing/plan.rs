@@ -95,7 +95,7 @@ impl Plan {
             Spread::Even
         } else if all < LARGE && made > all / 2 {
             let offset =
-                hash(origin.iter().copied(), self.now.secs()) * u64::from(self.room() - self.jitter) >> 32;
+                (hash(origin.iter().copied(), self.now.secs()) * u64::from(self.room() - self.jitter)) >> 32;
             Spread::Together(offset as u32)
         } else {
             Spread::Jitter

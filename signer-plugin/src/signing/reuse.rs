@@ -111,7 +111,7 @@ impl Taker {
 
     fn judge<'o>(&self, octets: &'o [u8], position: &Position<'_>, plan: &Plan) -> Option<OldSignature<'o>> {
         let retire = self.replaced.map(|(from, to)| {
-            let share = position.hash(from.secs()) * to.since(from) >> 32;
+            let share = (position.hash(from.secs()) * to.since(from)) >> 32;
             (from.plus(share), to)
         });
         plan.judge(octets, retire)
