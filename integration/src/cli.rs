@@ -6,11 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
+use keystore::clock;
+use skr_loader::cli::{StatusArgs, status, wrong_usage};
 use skr_loader::preflight::Daemon;
 
 use crate::{
-    alert_test, convert, daemon, demo, inspect, output, probe, prove, requests, serve, sign_zone, status,
-    verify_zone,
+    alert_test, convert, daemon, demo, inspect, output, probe, prove, requests, serve, sign_zone, verify_zone,
 };
 
 /// Keeps a zone valid whose KSK is offline: takes SKRs, signs with ZSKs, serves, and tells long before the coverage ends.
@@ -59,15 +60,7 @@ enum Command {
     SignZone(sign_zone::Options),
     /// Verify a signed zone file: every finding of its signatures and of its NSEC or NSEC3 chain. Exit code 1 when there is one
     VerifyZone(verify_zone::Options),
-    /// Show what is accepted: generation, bundle in force, next switch, end of coverage, open requests
-    Status {
-        /// The configuration file
-        #[arg(short, long, value_name = "FILE")]
-        config: PathBuf,
-        /// For scripts
-        #[arg(long)]
-        json: bool,
-    },
+    Status(StatusArgs),
     /// Show a KSR, an SKR or a key folder as a timeline: which keys are published, which sign, CDS, gaps, today
     Inspect(inspect::Options),
     /// Write a KSR or SKR in another form: BIND's, Knot's, or the root zone's XML
@@ -102,7 +95,7 @@ pub fn main() -> ExitCode {
             "offline-ksk: warning: core dumps of this process, which may hold a private key, stay on: {error}"
         );
     }
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| wrong_usage(&error));
     start_log(cli.log, matches!(cli.command, Command::Demo(_)));
     let code = run(cli.command).unwrap_or_else(|error| {
         eprintln!("offline-ksk: {}", whole(&error));
@@ -142,7 +135,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(options) => demo::run(&options),
         Command::SignZone(options) => sign_zone::run(&options),
         Command::VerifyZone(options) => verify_zone::run(&options),
-        Command::Status { config, json } => status::run(&config, json),
+        Command::Status(options) => print_status(&options),
         Command::Inspect(options) => inspect::run(&options),
         Command::Convert(options) => convert::run(&options),
         Command::Prove(options) => prove::run(&options),
@@ -153,6 +146,10 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::AlertTest(options) => alert_test::run(&options),
     }
+}
+
+fn print_status(options: &StatusArgs) -> Result<ExitCode> {
+    Ok(ExitCode::from(status(options, clock::now, &mut std::io::stdout().lock())?))
 }
 
 /// Log lines go to standard error; `RUST_LOG` chooses which. The demo is quiet but for errors, its own lines are the story; that the

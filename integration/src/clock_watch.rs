@@ -9,6 +9,8 @@ use keystore::clock;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 
+use crate::reports::ClockJump;
+
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_secs(5);
 /// A difference of so many seconds is a jump; less is rounding and slewing.
@@ -21,12 +23,12 @@ pub struct ClockWatch {
 }
 
 impl ClockWatch {
-    /// Starts it.
-    pub fn start(metrics: Metrics) -> Result<Self> {
+    /// Starts it; the last jump is noted in `last`.
+    pub fn start(metrics: Metrics, last: ClockJump) -> Result<Self> {
         let (stop, stopped) = channel();
         let thread = std::thread::Builder::new()
             .name("clock".to_owned())
-            .spawn(move || live(&metrics, &stopped))
+            .spawn(move || live(&metrics, &last, &stopped))
             .context("cannot start the watch of the clock")?;
         Ok(Self { stop, thread })
     }
@@ -39,12 +41,13 @@ impl ClockWatch {
     }
 }
 
-fn live(metrics: &Metrics, stopped: &Receiver<()>) {
+fn live(metrics: &Metrics, last_jump: &ClockJump, stopped: &Receiver<()>) {
     let mut last = (clock::now(), Instant::now());
     while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(PAUSE) {
         let new = (clock::now(), Instant::now());
         if let Some((direction, seconds)) = jump(last.0, new.0, new.1.duration_since(last.1)) {
             metrics.clock_jumps_total.with_label_values(&[direction]).inc();
+            last_jump.note(direction, seconds, new.0);
             tracing::warn!(
                 direction,
                 seconds,

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use health::routes::Pages;
+use health::watch::{HealthWatch, Watched};
 use keystore::clock;
 use keystore::config::{Config, ZoneConfig};
 use ksr_gen::daemon::{Rounds, TickError, TimerLock, TimerOutcome, TimerReport, Told};
@@ -12,10 +14,12 @@ use metrics::http::{self, Endpoint};
 use serde::Serialize;
 use skr_loader::preflight::Daemon;
 use skr_loader::service::{self, ConfigurationState};
+use skr_loader::watching::AUDIT;
 
 use crate::clock_watch::ClockWatch;
 use crate::daemon::{check_config, make_folders, metrics_of, set_configuration};
 use crate::probe::rounds::ProbeRounds;
+use crate::reports::ClockJump;
 use crate::timer::RequestTimer;
 
 /// What the service manager is told.
@@ -60,19 +64,34 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     let mut signals = service::signals().context("cannot watch for signals")?;
     let metrics = metrics_of("requests")?;
-    let clock_watch = ClockWatch::start(metrics.clone())?;
-    let endpoint = Endpoint::new(metrics.clone(), || clock::now().secs(), Vec::new);
+    let jump = ClockJump::default();
+    let clock_watch = ClockWatch::start(metrics.clone(), jump.clone())?;
     let configured = config.metrics.as_ref().and_then(|metrics| metrics.requests_listen);
     let listen = options.metrics.or(configured);
-    let _endpoint = listen.map(|address| http::serve(address, endpoint)).transpose()?;
     let probe = ProbeRounds::start(config.clone(), metrics.clone())?;
     let state_dir = config.state_dir.clone();
+    let watched = Watched {
+        host: (&config).into(),
+        config_file: options.config.clone(),
+        audit: AUDIT,
+        metrics: metrics.clone(),
+    };
     let timer = RequestTimer::start_with(config, metrics.clone(), Some(lock), service::alive)?;
+    let standing = timer.standing();
+    standing.start(clock::now());
+    let health =
+        HealthWatch::start(watched, move |now| jump.told(standing.report(now).into_iter().collect()))
+            .context("cannot start the watch of the health")?;
+    let pages = Pages::new(health.newest());
+    let endpoint =
+        Endpoint::new(metrics.clone(), || clock::now().secs(), move |request| pages.answer(request));
+    let _endpoint = listen.map(|address| http::serve(address, endpoint)).transpose()?;
     service::run_until_stopped(&mut signals, STATUS, || {
-        let state = reload(&options.config, &state_dir, &timer, &probe);
+        let state = reload(&options.config, &state_dir, &timer, &probe, &health);
         set_configuration(&metrics, state);
         state
     });
+    drop(health);
     timer.stop();
     probe.stop();
     clock_watch.stop();
@@ -80,19 +99,30 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// Reads the configuration again, and has the timer take it.
-fn reload(path: &Path, state_dir: &Path, timer: &RequestTimer, probe: &ProbeRounds) -> ConfigurationState {
+fn reload(
+    path: &Path,
+    state_dir: &Path,
+    timer: &RequestTimer,
+    probe: &ProbeRounds,
+    health: &HealthWatch,
+) -> ConfigurationState {
     match service::load(path) {
         Ok(config) if config.state_dir != state_dir => {
-            tracing::error!("`state-dir` cannot change while this process runs; restart to take it");
+            let what = "`state-dir` cannot change while this process runs; restart to take it";
+            tracing::error!("{what}");
+            timer.standing().set_configuration_error(Some(what.to_owned()));
             ConfigurationState::Refused
         }
         Ok(config) => {
             probe.reload(config.clone());
+            timer.standing().set_configuration_error(None);
+            health.reload((&config).into());
             timer.reload(config);
             ConfigurationState::Taken
         }
         Err(error) => {
             tracing::error!("{error:#}; the old configuration stays in use");
+            timer.standing().set_configuration_error(Some(format!("{error:#}")));
             ConfigurationState::Refused
         }
     }

@@ -11,22 +11,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
+use health::gather::OwnReport;
+use health::routes::Pages;
+use health::watch::{HealthWatch, Watched};
 use keystore::clock;
 use keystore::config::Config;
-use keystore::dns::Name;
+use keystore::time::Timestamp;
 use metrics::http::{self, Endpoint, Serving as HttpServing};
 use signer_plugin::border::SignerHandler;
 use signer_plugin::border::server::{Listen, Server as DnsServer};
 use signer_plugin::runtime::Signer;
 use skr_loader::control::Answer;
-use skr_loader::control::server::Server as ControlServer;
+use skr_loader::control::server::{Answers, Server as ControlServer};
 use skr_loader::loader::{Control, ImportOutcome, Loader};
 use skr_loader::service::{self, ConfigurationState};
 use skr_loader::standing::Standing;
+use skr_loader::watching::AUDIT;
 
 use crate::clock_watch::ClockWatch;
 use crate::daemon::{make_folders, metrics_of};
 use crate::probe::rounds::ProbeRounds;
+use crate::reports::{self, ClockJump, TimerStanding};
 use crate::timer::{self, RequestTimer};
 
 /// What the service manager shows.
@@ -66,8 +71,7 @@ struct Reloading {
     probe: Box<dyn Fn(Config) + Send>,
     /// The configuration in use.
     config: Config,
-    /// The zones that must be ready, as the endpoint sees them.
-    zones: Arc<Mutex<Vec<ReadyZone>>>,
+    health: Arc<HealthWatch>,
 }
 
 impl Serving {
@@ -90,16 +94,24 @@ impl Serving {
             })?),
             None => None,
         };
-        let zones = Arc::new(Mutex::new(ready_zones(&config)));
-        let endpoint = Endpoint::new(
-            metrics.clone(),
-            || clock::now().secs(),
-            not_ready(&zones, loader.standing(), Arc::clone(&signer)),
-        );
+        let timer = RequestTimer::start(config.clone(), metrics.clone())?;
+        let jump = ClockJump::default();
+        let clock_watch = ClockWatch::start(metrics.clone(), jump.clone())?;
+        let watched = Watched {
+            host: (&config).into(),
+            config_file: path.to_owned(),
+            audit: AUDIT,
+            metrics: metrics.clone(),
+        };
+        let parts = (loader.standing(), timer.standing(), Arc::clone(&signer), config.signer.is_some());
+        let health = HealthWatch::start(watched, reports(parts, jump))
+            .context("cannot start the watch of the health")?;
+        let health = Arc::new(health);
+        let pages = Pages::new(health.newest());
+        let endpoint =
+            Endpoint::new(metrics.clone(), || clock::now().secs(), move |request| pages.answer(request));
         let listen = config.metrics.as_ref().map(|metrics| metrics.listen);
         let endpoint = listen.map(|address| http::serve(address, endpoint)).transpose()?;
-        let timer = RequestTimer::start(config.clone(), metrics.clone())?;
-        let clock_watch = ClockWatch::start(metrics.clone())?;
         let probe = ProbeRounds::start(config.clone(), metrics.clone())?;
         let control = loader.control();
         let wake = (Arc::clone(&signer), timer.waker());
@@ -120,7 +132,7 @@ impl Serving {
             signer: Arc::clone(&signer),
             probe: Box::new(probe.reloader()),
             config: config.clone(),
-            zones,
+            health: Arc::clone(&health),
         }));
         let at_socket = Arc::clone(&reloading);
         let reload = Arc::new(move || {
@@ -128,7 +140,11 @@ impl Serving {
                 at_socket.lock().unwrap_or_else(PoisonError::into_inner).reload().with_state()
             })
         });
-        let socket = match ControlServer::start(&config, control.clone(), reload) {
+        let socket = match ControlServer::start(
+            &config,
+            control.clone(),
+            Answers { reload, health: Arc::clone(&health) },
+        ) {
             Ok(socket) => Some(socket),
             // Nobody can give commands then; everything else works.
             Err(error) => {
@@ -213,7 +229,7 @@ impl Reloading {
         if let Err(error) = make_folders(&config) {
             tracing::error!("{error:#}; requests of the zone fail until the folder is there");
         }
-        *self.zones.lock().unwrap_or_else(PoisonError::into_inner) = ready_zones(&config);
+        self.health.reload((&config).into());
         self.signer.reload(&config);
         // The timer has ended when nobody listens: the process is stopping.
         let _ = self.timer.send(timer::Wake::Reload(Box::new(config.clone())));
@@ -244,40 +260,17 @@ fn fixed(old: &Config, new: &Config) -> Option<&'static str> {
     }
 }
 
-/// A zone whose state decides whether this process is ready.
-struct ReadyZone {
-    name: Name,
-    /// It must be served, too.
-    signed: bool,
-}
-
-fn ready_zones(config: &Config) -> Vec<ReadyZone> {
-    let signed = config.signer.is_some();
-    let zone = |zone: &keystore::config::ZoneConfig| ReadyZone {
-        name: zone.name.clone(),
-        signed: signed && zone.file.is_some(),
-    };
-    config.zones.iter().map(zone).collect()
-}
-
-/// What keeps the process from being ready, asked of the parts themselves.
-fn not_ready(
-    zones: &Arc<Mutex<Vec<ReadyZone>>>,
-    loader: Standing,
-    signer: Arc<Signer>,
-) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
-    let zones = Arc::clone(zones);
-    move || {
-        let now = clock::now();
-        let lacks = |zone: &ReadyZone| {
-            let unsigned = zone.signed && !signer.is_validly_signed(&zone.name);
-            loader.zone(&zone.name).lacks(now).or(unsigned.then_some("not served with valid signatures"))
-        };
-        let zones = zones.lock().unwrap_or_else(PoisonError::into_inner);
-        zones
-            .iter()
-            .filter_map(|zone| Some(format!("{}: {}", zone.name.to_lowercase(), lacks(zone)?)))
-            .collect()
+/// What the parts of this process report of themselves; there is a signer to report where the last one is true.
+fn reports(
+    (loader, timer, signer, signs): (Standing, TimerStanding, Arc<Signer>, bool),
+    jump: ClockJump,
+) -> impl Fn(Timestamp) -> Vec<OwnReport> + Send + 'static {
+    let started = clock::now();
+    move |now| {
+        let mut reports = vec![loader.report(now)];
+        reports.extend(timer.report(now));
+        reports.extend(signs.then(|| reports::of_signer(&signer, started, now)));
+        jump.told(reports)
     }
 }
 

@@ -11,6 +11,8 @@ use ksr_gen::daemon::{self, Rounds, TickError, TimerLock, TimerOutcome, TimerRep
 use metrics::Metrics;
 use metrics::zones::Part;
 
+use crate::reports::TimerStanding;
+
 /// Time between two looks. Requests are due weeks ahead; keys that somebody changed are seen soon enough.
 const PAUSE: Duration = Duration::from_secs(60);
 
@@ -27,6 +29,7 @@ pub enum Wake {
 /// The running timer.
 pub struct RequestTimer {
     wake: Sender<Wake>,
+    standing: TimerStanding,
     thread: JoinHandle<()>,
 }
 
@@ -46,11 +49,19 @@ impl RequestTimer {
     ) -> Result<Self> {
         let (wake, wakes) = channel();
         add_series(&metrics, &config);
+        let standing = TimerStanding::default();
+        let shared = standing.clone();
         let thread = std::thread::Builder::new()
             .name("requests".to_owned())
-            .spawn(move || live(config, &metrics, &wakes, lock, alive))
+            .spawn(move || live(config, &metrics, &shared, &wakes, lock, alive))
             .context("cannot start the request timer")?;
-        Ok(Self { wake, thread })
+        Ok(Self { wake, standing, thread })
+    }
+
+    /// What it finds, for other threads.
+    #[must_use]
+    pub fn standing(&self) -> TimerStanding {
+        self.standing.clone()
     }
 
     /// What wakes it from other threads.
@@ -77,6 +88,7 @@ impl RequestTimer {
 fn live(
     mut config: Config,
     metrics: &Metrics,
+    standing: &TimerStanding,
     wakes: &Receiver<Wake>,
     mut lock: Option<TimerLock>,
     alive: impl Fn(),
@@ -92,9 +104,13 @@ fn live(
                 .inspect_err(|error| tracing::error!("no requests: {error}"))
                 .ok();
         }
-        if lock.is_some() {
+        if lock.is_none() {
+            standing.stop();
+        } else {
+            standing.start(clock::now());
             rounds.round(&config, clock::now, |zone, result, told| {
                 alive();
+                standing.note(&zone.name.to_lowercase().to_string(), result, told);
                 tell(&config, zone, result, told, metrics);
             });
         }
@@ -105,6 +121,7 @@ fn live(
                 config = *new;
                 add_series(metrics, &config);
                 rounds.forget();
+                standing.forget();
             }
             Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }

@@ -27,11 +27,14 @@ fn demo_once_validates_every_answer_and_ends_well() {
 
     let config = dir.join("online/offline-ksk.toml");
     let output = offline_ksk(&["status", "--json", "-c", &config.to_string_lossy()]);
-    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(output.status.code(), Some(1), "nothing runs any more: {}", text(&output));
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(status[0]["zone"], "demo.example.");
-    assert_eq!(status[0]["generation"], 1);
-    assert!(status[0]["coverage_left_seconds"].as_u64().expect("a number") > 180 * 86_400);
+    let zone = &status["zones"][0];
+    assert_eq!((&zone["zone"], &zone["severity"]), (&"demo.example.".into(), &"ok".into()), "{zone}");
+    assert_eq!((&zone["generation"], &zone["covered"]), (&1.into(), &true.into()));
+    assert!(zone["coverage-left-seconds"].as_u64().expect("a number") > 180 * 86_400);
+    let ids: Vec<_> = status["conditions"].as_array().expect("a list").iter().map(|c| &c["id"]).collect();
+    assert!(ids.contains(&&"SIGNER-NOT-RUNNING".into()), "{ids:?}");
     let output = offline_ksk(&["serve", "--check-config", "-c", &config.to_string_lossy()]);
     assert!(output.status.success(), "{}", text(&output));
     let output = offline_ksk(&["requests", "--check-config", "-c", &config.to_string_lossy()]);

@@ -36,7 +36,7 @@ fn lay_out(dir: &Path) {
         own(&path, user, GROUP, u32::from_str_radix(mode, 8).expect("a mode"));
         made += 1;
     }
-    assert_eq!(made, 6);
+    assert_eq!(made, 7);
 }
 
 #[test]
@@ -111,12 +111,14 @@ fn kind_30_the_timer_writes_what_the_loader_reads_and_check_config_says_what_a_u
         (TIMER, "s/accepted", false),
         (TIMER, "s/rejected", false),
         (TIMER, "s/outbox", true),
+        (TIMER, "s/health", true),
+        (LOADER, "s/health", true),
         (LOADER, "s/accepted", true),
         (LOADER, "s/keys", false),
         (LOADER, "s/outbox", false),
         (LOADER, "s/outbox/example.test.", false),
     ] {
-        let path = at(folder).join("x");
+        let path = at(folder).join(user.to_string());
         let output = run_as(user, touch, &[path.to_str().expect("a text")]);
         assert_eq!(output.status.success(), may, "{user} {folder}: {}", said(&output));
     }

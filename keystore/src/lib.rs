@@ -26,6 +26,8 @@ pub mod lock;
 #[doc(hidden)]
 pub mod open;
 #[doc(hidden)]
+pub mod outbox;
+#[doc(hidden)]
 pub mod output;
 #[doc(hidden)]
 pub mod pgp_words;

@@ -26,21 +26,21 @@ mod record;
 mod timer;
 mod urgency;
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use keystore::config::{Config, KsrConfig, ZoneConfig};
 use keystore::exchange::bind::SyntaxError;
 use keystore::keys::files::KeyFileError;
+use keystore::outbox::OutboxError;
 use keystore::store::StoreError;
 use keystore::time::Timestamp;
 
 use crate::keygen::KeygenError;
 use crate::request::RequestError;
 
+pub use keystore::outbox::OpenRequest;
 pub use lock::{TimerLock, TimerLockError};
 pub use notice::{NoticeError, Notices, Told};
-pub use outbox::OpenRequest;
 #[cfg(feature = "daemon")]
 pub use record::{record, record_notice};
 pub use timer::Timer;
@@ -127,13 +127,8 @@ pub enum TickError {
         error: SyntaxError,
     },
     /// The outbox.
-    #[error("{path}: {source}", path = path.display())]
-    Outbox {
-        /// File or folder.
-        path: PathBuf,
-        /// Error of the system call that failed.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
     /// KSR-KEY-FILES: what is damaged may be the very key that the request needs.
     #[error(
         "KSR-KEY-FILES: {count} damaged key file(s), such as {first}; the request waits a day for them to be put back or removed"

@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let metrics = Metrics::new()?;
     metrics.add_zone("example.org.", Part::Loader);
     metrics.skr_generation.with_label_values(&["example.org."]).set(1);
-    let serving = http::serve("127.0.0.1:0".parse()?, Endpoint::new(metrics, now, Vec::new))?;
+    let serving = http::serve("127.0.0.1:0".parse()?, Endpoint::new(metrics, now, |_| None))?;
     println!("http://{}/metrics", serving.address());
     std::io::stdin().read_line(&mut String::new())?;
     Ok(())

@@ -192,6 +192,10 @@ conditions! {
         "A signature that is served is closer to its end than the renewal allows.";
         "When it ends, validating resolvers answer SERVFAIL for what it covers.";
         "Look at the log of the signer: ZSKs that cannot sign, a queue that does not get shorter, a wrong clock."
+    StateNotWritable "STATE-NOT-WRITABLE" Zone [Warning]
+        "What the signer keeps of the zone on disk cannot be read or written.";
+        "New content of the zone file waits, so that no serial comes twice and nothing is served that a restart would lose. What is served is renewed.";
+        "Look at the rights and the room of the folder zones/ZONE in the state folder."
     DeliveryUnproven "DELIVERY-UNPROVEN" Zone [Attention, Warning, Critical]
         "A server is not proven to serve what is in force.";
         "The server goes on with the bundles that it has, until their signatures end.";

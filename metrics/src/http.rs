@@ -1,4 +1,4 @@
-//! The HTTP endpoint: `/metrics`, `/healthz`, `/readyz`. It shows what was set; a scrape encodes, it never computes.
+//! The HTTP endpoint: `/metrics`, `/healthz`, and the pages of whoever starts it. A scrape encodes what was set, it never computes.
 //!
 //! It speaks as much of HTTP/1.1 (RFC 9112) as scrapers and load balancers need: one `GET` or `HEAD` a connection, no body.
 
@@ -18,28 +18,74 @@ use crate::Metrics;
 /// Media type of the text exposition.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
-const HTML: &str = "text/html; charset=utf-8";
 
-const INDEX: &str = "<!doctype html><title>offline-ksk</title><h1>offline-ksk</h1><ul><li><a href=\"/metrics\">/metrics</a> for Prometheus\
-     <li><a href=\"/healthz\">/healthz</a> alive<li><a href=\"/readyz\">/readyz</a> a bundle is in force for every zone</ul>";
+/// A request, as far as a page needs it.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The path, percent-encoded as it came.
+    pub path: &'a str,
+    /// What stands behind the question mark.
+    pub query: &'a str,
+    fields: Vec<(&'a str, &'a [u8])>,
+}
+
+impl<'a> Request<'a> {
+    /// A GET request without header fields.
+    #[must_use]
+    pub const fn get(path: &'a str, query: &'a str) -> Self {
+        Self { method: "GET", path, query, fields: Vec::new() }
+    }
+
+    /// The value of the first header field of this name, whose letter case does not matter.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&'a str> {
+        let (_, value) = self.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(value).ok()
+    }
+}
+
+/// What is answered to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Code and reason: `200 OK`.
+    pub status: &'static str,
+    /// Media type of the body.
+    pub media_type: &'static str,
+    /// Header fields beside those that every answer has.
+    pub fields: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Page {
+    /// An answer without header fields of its own.
+    #[must_use]
+    pub fn new(status: &'static str, media_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, media_type, fields: Vec::new(), body: body.into() }
+    }
+}
+
+/// Gives the page of a request; `None` = there is none at this path.
+type Pages = dyn Fn(&Request<'_>) -> Option<Page> + Send + Sync;
 
 /// What the endpoint shows.
 #[derive(Clone)]
 pub struct Endpoint {
     metrics: Metrics,
     clock: Arc<dyn Fn() -> u64 + Send + Sync>,
-    not_ready: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    pages: Arc<Pages>,
 }
 
 impl Endpoint {
-    /// `clock` gives the Unix time that each scrape shows. `not_ready` gives what keeps the process from being ready, one reason
-    /// a line; none = ready.
+    /// `clock` gives the Unix time that each scrape shows. `pages` gives every page but `/metrics` and `/healthz`; it must not wait.
     pub fn new(
         metrics: Metrics,
         clock: impl Fn() -> u64 + Send + Sync + 'static,
-        not_ready: impl Fn() -> Vec<String> + Send + Sync + 'static,
+        pages: impl Fn(&Request<'_>) -> Option<Page> + Send + Sync + 'static,
     ) -> Self {
-        Self { metrics, clock: Arc::new(clock), not_ready: Arc::new(not_ready) }
+        Self { metrics, clock: Arc::new(clock), pages: Arc::new(pages) }
     }
 }
 
@@ -72,7 +118,7 @@ pub fn serve(address: SocketAddr, endpoint: Endpoint) -> Result<Serving, HttpErr
     let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let (stop, stopped) = oneshot::channel();
-    let respond = Arc::new(move |method: &str, path: &str| endpoint.respond(method, path).octets(method));
+    let respond = Arc::new(move |request: &Request<'_>| endpoint.respond(request).octets(request.method));
     let thread = std::thread::Builder::new().name("metrics".to_owned());
     let thread = thread
         .spawn(move || {
@@ -107,71 +153,55 @@ impl Drop for Serving {
     }
 }
 
-#[derive(Debug)]
-struct Response {
-    status: &'static str,
-    media_type: &'static str,
-    body: String,
-}
-
-impl Response {
-    fn new(status: &'static str, media_type: &'static str, body: impl Into<String>) -> Self {
-        Self { status, media_type, body: body.into() }
-    }
-
+impl Page {
     fn octets(&self, method: &str) -> Vec<u8> {
-        let Self { status, media_type, body } = self;
-        let mut text = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\
-             Connection: close\r\n",
+        let Self { status, media_type, fields, body } = self;
+        let mut head = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\nConnection: close\r\n\
+             X-Content-Type-Options: nosniff\r\n",
             body.len()
         );
-        if status.starts_with("405") {
-            text.push_str("Allow: GET, HEAD\r\n");
+        if !fields.iter().any(|(name, _)| *name == "Cache-Control") {
+            head.push_str("Cache-Control: no-store\r\n");
         }
-        text.push_str("\r\n");
+        for (name, value) in fields {
+            // A line feed in a value would begin a field of its own.
+            let value: String = value.chars().filter(|c| !c.is_control()).collect();
+            let _ = write!(head, "{name}: {value}\r\n");
+        }
+        head.push_str("\r\n");
+        let mut octets = head.into_bytes();
         if method != "HEAD" {
-            text.push_str(body);
+            octets.extend_from_slice(body);
         }
-        text.into_bytes()
+        octets
     }
 }
 
 impl Endpoint {
-    fn respond(&self, method: &str, path: &str) -> Response {
-        if !matches!(method, "GET" | "HEAD") {
-            return Response::new("405 Method Not Allowed", PLAIN, "only GET and HEAD are served\n");
+    fn respond(&self, request: &Request<'_>) -> Page {
+        if !matches!(request.method, "GET" | "HEAD") {
+            let mut page = Page::new("405 Method Not Allowed", PLAIN, "only GET and HEAD are served\n");
+            page.fields.push(("Allow", "GET, HEAD".to_owned()));
+            return page;
         }
-        match path {
-            "/" => Response::new("200 OK", HTML, INDEX),
+        match request.path {
             "/metrics" => self.scrape(),
-            "/healthz" => Response::new("200 OK", PLAIN, "ok\n"),
-            "/readyz" => self.ready(),
-            _ => Response::new("404 Not Found", PLAIN, "there are /metrics, /healthz and /readyz\n"),
+            "/healthz" => Page::new("200 OK", PLAIN, "ok\n"),
+            _ => (self.pages)(request)
+                .unwrap_or_else(|| Page::new("404 Not Found", PLAIN, "there is nothing at this path\n")),
         }
     }
 
-    fn scrape(&self) -> Response {
+    fn scrape(&self) -> Page {
         self.metrics.clock_time_seconds.set(i64::try_from((self.clock)()).unwrap_or(i64::MAX));
         match self.metrics.exposition() {
-            Ok(text) => Response::new("200 OK", EXPOSITION, text),
+            Ok(text) => Page::new("200 OK", EXPOSITION, text),
             Err(error) => {
                 tracing::error!(%error, "metrics cannot be encoded");
-                Response::new("500 Internal Server Error", PLAIN, "metrics cannot be encoded, see the log\n")
+                Page::new("500 Internal Server Error", PLAIN, "metrics cannot be encoded, see the log\n")
             }
         }
-    }
-
-    fn ready(&self) -> Response {
-        let reasons = (self.not_ready)();
-        if reasons.is_empty() {
-            return Response::new("200 OK", PLAIN, "ready\n");
-        }
-        let mut text = String::new();
-        for reason in reasons {
-            let _ = writeln!(text, "{reason}");
-        }
-        Response::new("503 Service Unavailable", PLAIN, text)
     }
 }
 
@@ -179,7 +209,6 @@ impl Endpoint {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
@@ -197,32 +226,32 @@ mod tests {
 
     #[test]
     fn each_page_answers_as_it_should() {
-        let ready = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&ready);
-        let not_ready = move || match seen.load(Ordering::SeqCst) {
-            true => Vec::new(),
-            false => vec!["example.: no bundle is in force".to_owned()],
+        let pages = |request: &Request<'_>| match request.path {
+            "/page" => {
+                let said = format!("{} {}", request.query, request.field("accept").unwrap_or("-"));
+                let mut page = Page::new("200 OK", PLAIN, said);
+                page.fields.push(("X-Said", "a\r\nSet-Cookie: b".to_owned()));
+                Some(page)
+            }
+            _ => None,
         };
-        let endpoint = Endpoint::new(Metrics::new().expect("families register"), || 77, not_ready);
+        let endpoint = Endpoint::new(Metrics::new().expect("families register"), || 77, pages);
         let serving = serve("127.0.0.1:0".parse().expect("an address"), endpoint).expect("bind");
         let address = serving.address();
 
-        assert!(get(address, "/").contains("text/html"));
         let answer = get(address, "/metrics");
         assert!(answer.contains("\r\nContent-Type: text/plain; version=0.0.4"), "{answer}");
         assert!(answer.contains("\nofflineksk_clock_time_seconds 77\n"), "{answer}");
         assert!(answer.contains("\nprocess_"), "{answer}");
-        let answer = get(address, "/readyz");
-        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-        assert!(answer.ends_with("\r\n\r\nexample.: no bundle is in force\n"), "{answer}");
-        ready.store(true, Ordering::SeqCst);
         for (request, status, end) in [
-            ("GET /readyz HTTP/1.1\r\n\r\n", "200", "ready\n"),
             ("GET /healthz HTTP/1.0\r\n\r\n", "200", "ok\n"),
             ("GET /healthz?x=y HTTP/1.1\nHost: x\n\n", "200", "ok\n"),
             ("HEAD /healthz HTTP/1.1\r\n\r\n", "200", "\r\n\r\n"),
+            ("GET /page?a=b HTTP/1.1\r\nACCEPT: c\r\n\r\n", "200", "a=b c"),
+            ("GET /page HTTP/1.1\r\n\r\n", "200", " -"),
             ("POST /healthz HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", "405", "served\n"),
-            ("GET /nothing HTTP/1.1\r\n\r\n", "404", "/readyz\n"),
+            ("GET /nothing HTTP/1.1\r\n\r\n", "404", "path\n"),
+            ("GET http://x/ HTTP/1.1\r\n\r\n", "400", "\n"),
             ("GET\r\n\r\n", "400", "\n"),
             ("\x16\x03\x01\r\n\r\n", "400", "\n"),
             ("GET /healthz SPDY/9\r\n\r\n", "400", "\n"),
@@ -230,6 +259,7 @@ mod tests {
             let answer = ask(address, request);
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {answer}");
             assert!(answer.ends_with(end), "{request:?}: {answer}");
+            assert!(!answer.contains("\nSet-Cookie"), "{request:?}: {answer}");
         }
         drop(serving);
         TcpStream::connect(address).expect_err("it has ended");
@@ -239,7 +269,7 @@ mod tests {
     fn a_taken_address_is_named() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         let address = taken.local_addr().expect("an address");
-        let endpoint = Endpoint::new(Metrics::new().expect("families register"), || 0, Vec::new);
+        let endpoint = Endpoint::new(Metrics::new().expect("families register"), || 0, |_| None);
         let error = serve(address, endpoint).expect_err("the address is taken");
         assert!(error.to_string().contains(&address.to_string()), "{error}");
     }

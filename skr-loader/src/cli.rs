@@ -17,7 +17,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use health::plugin::PluginState;
 use keystore::time::Timestamp;
+
+pub use status::{StatusArgs, status};
 
 /// Checks SKRs, the signed key sets of a zone whose KSK is offline, and keeps the good ones.
 #[derive(Debug, Parser)]
@@ -49,7 +52,29 @@ pub fn main() -> ExitCode {
             "skr-loader: warning: core dumps of this process, which may hold a private key, stay on: {error}"
         );
     }
-    end(run_command(&Cli::parse(), keystore::clock::now(), &mut io::stdout().lock()))
+    let cli = Cli::try_parse().unwrap_or_else(|error| wrong_usage(&error));
+    match &cli.command {
+        Command::Status(args) => end_status(status(args, keystore::clock::now, &mut io::stdout().lock())),
+        _ => end(run_command(&cli, keystore::clock::now(), &mut io::stdout().lock())),
+    }
+}
+
+/// Prints what is wrong with the command line, or the help that was asked for, and ends the process. A monitoring plugin ends with 3
+/// then, for 2 would say that something is critical.
+pub fn wrong_usage(error: &clap::Error) -> ! {
+    // The text may be lost with a closed pipe; the exit code is what counts.
+    let _ = error.print();
+    let mut words = std::env::args();
+    let is_plugin = words.any(|word| word == "status") && words.any(|word| word == "--check");
+    std::process::exit(if is_plugin { PluginState::Unknown.code().into() } else { error.exit_code() })
+}
+
+/// Ends with the code of `status`.
+fn end_status(result: anyhow::Result<u8>) -> ExitCode {
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => end(Err(error)),
+    }
 }
 
 /// Runs one command at `now`; true when all is well.
@@ -62,7 +87,7 @@ fn run_command(cli: &Cli, now: Timestamp, out: &mut impl Write) -> anyhow::Resul
         Command::Reload(args) => status::reload(args, out),
         Command::List(args) => look::list(args, out).map(|()| true),
         Command::Show(args) => look::show(args, out).map(|()| true),
-        Command::Status(args) => status::status(args, now, out),
+        Command::Status(args) => status(args, || now, out).map(|code| code == 0),
         Command::Trust(args) => trust::main(args, now, out),
         Command::Audit(args) => audit::main(args, out),
     }

@@ -16,6 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use health::Health;
 use keystore::config::ConfigErrors;
 use keystore::exchange::SkrFinding as Finding;
 use keystore::policy::PolicyFinding;
@@ -26,7 +27,6 @@ use crate::files::{hex, one_line};
 use crate::loader::{Import, ImportOutcome, Rollback, RollbackError};
 use crate::order::Order;
 use crate::service::ConfigurationState;
-use crate::status::Status;
 use keystore::exchange::Coverage;
 
 /// Longest answer that is read, in octets: the status of 10 000 zones has some 10 MB.
@@ -96,8 +96,8 @@ impl Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Answer {
-    /// How things stand.
-    Status(Box<Status>),
+    /// The health of the host and its zones.
+    Status(Box<Health>),
     /// The configuration is taken.
     Reloaded {
         /// Number of zones.

@@ -37,11 +37,12 @@ mod report;
 pub mod service;
 #[doc(hidden)]
 pub mod standing;
-pub mod status;
 pub mod store;
 #[cfg(test)]
 mod testing;
 #[doc(hidden)]
 pub mod user;
+#[doc(hidden)]
+pub mod watching;
 
 pub use loader::Loader;

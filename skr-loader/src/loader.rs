@@ -9,7 +9,7 @@ mod import;
 mod key_files;
 mod many;
 mod rollback;
-mod status;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod zone;
@@ -33,11 +33,11 @@ use crate::inbox::{InFile, Inbox, InboxEvent, OnEvent, Polled, Taken};
 use crate::rejected::Rejected;
 use crate::report;
 use crate::service::ConfigurationState;
-use crate::standing::{Standing, ZoneStanding};
-use crate::status::last_imports;
+use crate::standing::Standing;
 use crate::store::{Digest, InForce, OpenError, Store};
+use crate::watching::last_imports;
 use clock::ClockGuard;
-use zone::{Held, NotDurable, Zone};
+use zone::{NotDurable, Zone};
 
 pub use import::{Import, ImportOutcome};
 pub use rollback::{Rollback, RollbackError};
@@ -72,6 +72,8 @@ pub struct Loader {
     clock: ClockGuard,
     /// When [`Loader::run`] began.
     started: Option<Timestamp>,
+    /// When all of the inbox was last looked at.
+    last_scan: Option<Timestamp>,
     /// Why the last line of the audit log could not be written.
     audit_error: Option<String>,
     /// What is to be told to who waits for imports.
@@ -231,6 +233,7 @@ impl Loader {
             standing: Standing::default(),
             clock,
             started: None,
+            last_scan: None,
             audit_error: None,
             ordered: Vec::new(),
             rejected_parts: HashMap::new(),
@@ -316,14 +319,7 @@ impl Loader {
         for zone in self.zones.values() {
             report::zone(&self.metrics, &zone.label, zone.held.in_force(), now);
         }
-        let standing = |(name, zone): (&Name, &Zone)| {
-            let nothing = match zone.held {
-                Held::Read { .. } => ZoneStanding::NothingAccepted,
-                Held::Unread(_) => ZoneStanding::Unread,
-            };
-            (name.clone(), ZoneStanding::of(zone.held.in_force(), nothing, now))
-        };
-        self.standing.set_zones(self.zones.iter().map(standing));
+        self.tell_standing(now);
         step
     }
 
@@ -396,8 +392,8 @@ impl Loader {
                 None => {
                     self.metrics.add_zone(&label, Part::Loader);
                     let held = self.read_zone(&zone.name, now);
-                    let last_import = last.get(&label).cloned();
-                    Zone { config, held, last_import, label }
+                    report::last_import(&self.metrics, &label, last.get(&label));
+                    Zone { config, held, label }
                 }
             };
             self.zones.insert(name, zone);
@@ -441,10 +437,9 @@ impl Loader {
         report::pruned(&self.metrics, &pruned);
     }
 
-    fn tell_watch(&self, polled: &Polled, now: Timestamp) {
-        self.standing.set_watched(polled.watched);
+    fn tell_watch(&mut self, polled: &Polled, now: Timestamp) {
         if polled.scanned {
-            self.standing.set_scanned(now);
+            self.last_scan = Some(now);
         }
         report::watch(&self.metrics, polled, now);
         if let Some(error) = &polled.error {
@@ -460,14 +455,12 @@ impl Loader {
 
     /// What is in force counts more than the log of it: an audit log that cannot be written is told and nothing else.
     fn record(&mut self, record: Record) {
-        self.remember(&record);
         let result = self.audit.append(record);
         self.tell_audit(result);
     }
 
     /// The same for many lines, which [`Loader::clear`] makes sure of.
     fn record_unsynced(&mut self, record: Record) {
-        self.remember(&record);
         let result = self.audit.append_unsynced(record);
         self.tell_audit(result);
     }
@@ -477,15 +470,5 @@ impl Loader {
             tracing::error!(%error, "the audit log cannot be written");
         }
         self.audit_error = result.err().map(|error| error.to_string());
-    }
-
-    /// Keeps the last outcome of a zone for the status.
-    fn remember(&mut self, record: &Record) {
-        if record.event.is_outcome()
-            && let Some(zone) = record.zone.as_deref().and_then(|zone| Name::parse(zone).ok())
-            && let Some(zone) = self.zones.get_mut(&zone)
-        {
-            zone.last_import = Some(record.clone());
-        }
     }
 }

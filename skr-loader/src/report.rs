@@ -8,6 +8,7 @@ use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::zones::{BUNDLE_STATES, SEVERITIES};
 
+use crate::audit::{AuditEvent, Record};
 use crate::checks;
 use crate::service::ConfigurationState;
 use crate::store::InForce;
@@ -73,6 +74,12 @@ pub fn import(metrics: &Metrics, zone: &str, result: &str, now: Timestamp) {
     metrics.skr_imports_total.with_label_values(&[zone, result]).inc();
     metrics.skr_last_import_timestamp_seconds.with_label_values(&[zone, result]).set(unix(now));
     metrics.skr_last_import_success.with_label_values(&[zone]).set((result != "rejected").into());
+}
+
+/// How the last import before this process fared, as the audit log has it; `None` = there was none.
+pub fn last_import(metrics: &Metrics, zone: &str, last: Option<&Record>) {
+    let rejected = last.is_some_and(|record| record.event == AuditEvent::Rejected);
+    metrics.skr_last_import_success.with_label_values(&[zone]).set((!rejected).into());
 }
 
 /// A good SKR could not be stored.

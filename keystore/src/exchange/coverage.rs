@@ -29,25 +29,29 @@ impl Coverage {
     /// Sees `bundles`, ordered by inception, from `now`; `None` when there are none.
     #[must_use]
     pub fn at(bundles: &[Bundle], now: Timestamp) -> Option<Self> {
+        let times: Vec<_> = bundles.iter().map(|bundle| (bundle.inception, bundle.expiration())).collect();
+        Self::of_times(&times, now)
+    }
+
+    /// The same from the inception and the earliest signature expiration of each bundle.
+    #[must_use]
+    pub fn of_times(bundles: &[(Timestamp, Timestamp)], now: Timestamp) -> Option<Self> {
         let last = bundles.len().checked_sub(1)?;
-        let started = bundles.partition_point(|b| b.inception <= now);
+        let started = bundles.partition_point(|(inception, _)| *inception <= now);
         let here = started.saturating_sub(1);
-        let hole = |i: usize| bundles[i + 1].inception.since(bundles[i].expiration());
+        let hole = |i: usize| bundles[i + 1].0.since(bundles[i].1);
         let first_of_run = (0..here).rev().find(|i| hole(*i) > 0).map_or(0, |i| i + 1);
         let last_of_run = (here..last).find(|i| hole(*i) > 0).unwrap_or(last);
-        let active = started
-            .checked_sub(1)
-            .map(|i| (bundles[i].inception, bundles[i].expiration()))
-            .filter(|(_, expiration)| now <= *expiration);
+        let active = started.checked_sub(1).map(|i| bundles[i]).filter(|(_, expiration)| now <= *expiration);
         Some(Self {
-            start: bundles[first_of_run].inception,
-            end: bundles[last_of_run].expiration(),
-            schedule_end: bundles[last].expiration(),
+            start: bundles[first_of_run].0,
+            end: bundles[last_of_run].1,
+            schedule_end: bundles[last].1,
             longest_gap: (here..last).map(hole).max().unwrap_or(0),
             past: started - usize::from(active.is_some()),
             future: bundles.len() - started,
             active,
-            next: bundles.get(started).map(|b| b.inception),
+            next: bundles.get(started).map(|(inception, _)| *inception),
         })
     }
 }

@@ -8,9 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use keystore::durable;
+use keystore::outbox::{OpenRequest, OutboxError};
 use keystore::time::Timestamp;
 
-use super::outbox::{OpenRequest, future_path, set_aside};
+use super::outbox::{future_path, set_aside};
 use super::{Closed, TickError};
 
 /// Seconds for which the clock must keep its time.
@@ -49,7 +50,7 @@ pub(super) fn set_aside_requests_of_the_future(
             );
             return Err(TickError::Clock { now, why });
         }
-        let fail = |source| TickError::Outbox { path: request.path.clone(), source };
+        let fail = |source| OutboxError { path: request.path.clone(), source };
         aside.push((set_aside(&request.path).map_err(fail)?, Closed::FromTheFuture));
     }
     open.retain(|request| !is_ahead(request));
@@ -64,6 +65,6 @@ fn noted_since(request: &Path, now: Timestamp) -> Result<Timestamp, TickError> {
         return Ok(since);
     }
     durable::write(&note, format!("{now}\n").as_bytes(), 0o644)
-        .map_err(|source| TickError::Outbox { path: note.clone(), source })?;
+        .map_err(|source| OutboxError { path: note.clone(), source })?;
     Ok(now)
 }

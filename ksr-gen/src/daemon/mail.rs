@@ -6,10 +6,10 @@ use std::path::Path;
 use data_encoding::{BASE64, HEXLOWER};
 use keystore::config::{KsrConfig, ZoneConfig};
 use keystore::exchange::bind;
+use keystore::outbox::OpenRequest;
 use keystore::store::digest;
 use keystore::time::Timestamp;
 
-use super::outbox::OpenRequest;
 use super::urgency::Urgency;
 use keystore::pgp_words;
 

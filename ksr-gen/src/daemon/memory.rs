@@ -7,12 +7,12 @@ use keystore::dns::Name;
 use keystore::exchange::bind;
 use keystore::exchange::{Bundle, UnverifiedSkr};
 use keystore::keys::files::Folder;
+use keystore::outbox::{OpenRequest, OutboxError, read_request};
 use keystore::policy::Policy;
 use keystore::store::{self, AcceptedMark};
 use keystore::time::Timestamp;
 
 use super::fit;
-use super::outbox::{OpenRequest, read_request};
 use super::{KeyFiles, TickError};
 
 /// The memory of one zone.
@@ -103,7 +103,7 @@ impl Memory {
             // What is not ours is not judged; the loader and the ceremony do that.
             Some(request) if request.ours => {
                 let octets = read_request(&request.path)
-                    .map_err(|source| TickError::Outbox { path: request.path.clone(), source })?;
+                    .map_err(|source| OutboxError { path: request.path.clone(), source })?;
                 bind::parse_ksr(&octets, &zone.name).ok()
             }
             _ => None,

@@ -18,11 +18,12 @@ use keystore::command::{Invocation, RunError};
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
 use keystore::durable;
+use keystore::outbox::{OpenRequest, read_request};
 use keystore::store::digest;
 use keystore::time::Timestamp;
 
 use super::mail::{self, Subject};
-use super::outbox::{OpenRequest, mail_path, read_request, told_path};
+use super::outbox::{mail_path, told_path};
 use super::urgency::Urgency;
 
 /// Result of a notice.

@@ -10,6 +10,7 @@ use keystore::durable;
 use keystore::exchange::{TrustAnchor, bind};
 use keystore::keys::files::Folder;
 use keystore::keys::plan::Interval;
+use keystore::outbox::{OpenRequest, OutboxError, footer, newest, open_requests};
 use keystore::policy::Role;
 use keystore::store;
 use keystore::time::Timestamp;
@@ -17,8 +18,9 @@ use rayon::prelude::*;
 
 use super::clock::set_aside_requests_of_the_future;
 use super::memory::{Memory, Sides, due};
-use super::outbox::{OpenRequest, footer, newest, open_requests, set_aside};
+use super::outbox::set_aside;
 use super::{Closed, TickError, TimerOutcome, TimerReport};
+use crate::PROGRAM;
 use crate::keygen::{self, Keygen, KeygenError};
 use crate::request::{self, InactiveZsk};
 
@@ -167,7 +169,7 @@ fn close(
 }
 
 fn set_aside_in_outbox(path: &Path) -> Result<PathBuf, TickError> {
-    set_aside(path).map_err(|source| TickError::Outbox { path: path.to_owned(), source })
+    set_aside(path).map_err(|source| OutboxError { path: path.to_owned(), source }.into())
 }
 
 /// Lists the key folder of a zone. The one in the state folder is made at the first start; one that the configuration names must be
@@ -216,7 +218,7 @@ impl MadeRequest {
     fn commit(self, report: &mut TimerReport) -> Result<(), TickError> {
         let path = &self.open.path;
         durable::write(path, self.text.as_bytes(), 0o644)
-            .map_err(|source| TickError::Outbox { path: path.clone(), source })?;
+            .map_err(|source| OutboxError { path: path.clone(), source })?;
         report.outcome = TimerOutcome::Written;
         report.open = Some(self.open);
         Ok(())
@@ -241,8 +243,8 @@ fn make_request(
     report.warnings.extend(made.warnings.iter().map(ToString::to_string));
     let mut ksr = request::request(&made.files, &zone.name, policy, interval, InactiveZsk::Refuse)?;
     request::prove(&mut ksr, &made.files, interval.end)?;
-    let text = bind::print_ksr(&ksr, now, &footer(interval, now));
-    let fail = |source| TickError::Outbox { path: outbox.to_owned(), source };
+    let text = bind::print_ksr(&ksr, now, &footer(PROGRAM, interval, now));
+    let fail = |source| OutboxError { path: outbox.to_owned(), source };
     durable::create_dir_durable(outbox, 0o755).map_err(fail)?;
     let _ = durable::sweep_temps(outbox);
     let path = outbox.join(format!("{}.ksr", interval.start));

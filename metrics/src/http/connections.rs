@@ -11,6 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::Request;
+
 /// Connections open at once.
 const CONNECTIONS: usize = 64;
 /// Connections of one address (IPv6: of one /64) open at once.
@@ -28,11 +30,13 @@ const CROWDED_PAUSE: Duration = Duration::from_millis(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Largest head of a request, in octets.
 const MAX_HEAD: usize = 8 << 10;
+/// Header fields of a request, at most.
+const MAX_FIELDS: usize = 64;
 
-/// Gives the octets of the response to a method and path.
-pub(super) trait Respond: Fn(&str, &str) -> Vec<u8> + Send + Sync + 'static {}
+/// Gives the octets of the response to a request.
+pub(super) trait Respond: Fn(&Request<'_>) -> Vec<u8> + Send + Sync + 'static {}
 
-impl<F: Fn(&str, &str) -> Vec<u8> + Send + Sync + 'static> Respond for F {}
+impl<F: Fn(&Request<'_>) -> Vec<u8> + Send + Sync + 'static> Respond for F {}
 
 /// Takes connections until it is dropped, which ends those that are open.
 pub(super) async fn accept(listener: TcpListener, respond: Arc<impl Respond>) {
@@ -116,7 +120,7 @@ fn network(address: IpAddr) -> IpAddr {
 async fn talk(mut stream: TcpStream, respond: &impl Respond) -> io::Result<()> {
     let head = timeout(HEAD_TIME, read_head(&mut stream)).await??;
     let response = match head.as_deref().map(request) {
-        Some(Some((method, path))) => respond(method, path),
+        Some(Some(request)) => respond(&request),
         Some(None) => refusal("400 Bad Request"),
         None => refusal("431 Request Header Fields Too Large"),
     };
@@ -150,13 +154,15 @@ async fn read_head(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Method and path of a head; `None` when it is no request of HTTP/1.
-fn request(head: &[u8]) -> Option<(&str, &str)> {
-    let line = std::str::from_utf8(head.split(|octet| *octet == b'\n').next()?).ok()?;
-    let mut words = line.trim_end_matches('\r').split(' ');
-    let (method, target, version) = (words.next()?, words.next()?, words.next()?);
-    let good = version.starts_with("HTTP/1.") && words.next().is_none() && target.starts_with('/');
-    good.then(|| (method, target.split('?').next().unwrap_or(target)))
+/// The request of a head; `None` when it is none of HTTP/1, or has more than [`MAX_FIELDS`] header fields.
+fn request(head: &[u8]) -> Option<Request<'_>> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut parsed = httparse::Request::new(&mut fields);
+    parsed.parse(head).ok().filter(httparse::Status::is_complete)?;
+    let (method, target) = (parsed.method?, parsed.path.filter(|target| target.starts_with('/'))?);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let fields = parsed.headers.iter().map(|field| (field.name, field.value)).collect();
+    Some(Request { method, path, query, fields })
 }
 
 fn refusal(status: &str) -> Vec<u8> {
@@ -180,7 +186,7 @@ mod tests {
     use crate::http::{Endpoint, Serving, serve};
 
     fn serving() -> Serving {
-        let endpoint = Endpoint::new(Metrics::new().expect("families register"), || 0, Vec::new);
+        let endpoint = Endpoint::new(Metrics::new().expect("families register"), || 0, |_| None);
         serve("127.0.0.1:0".parse().expect("an address"), endpoint).expect("bind")
     }
 

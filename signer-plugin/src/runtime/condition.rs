@@ -88,6 +88,13 @@ impl Conditions {
         self.current.keys().copied()
     }
 
+    /// The cause of the first condition that is of the zone's own state on disk, not of its files.
+    pub fn of_state(&self) -> Option<&str> {
+        let of_files =
+            [ConditionId::ZoneFileUnreadable, ConditionId::SkrUnreadable, ConditionId::KeysUnreadable];
+        self.current.iter().find(|(id, _)| !of_files.contains(id)).map(|(_, (_, cause))| cause.as_str())
+    }
+
     /// Brings the file up to date. An error leaves it for the next call.
     pub fn write(&mut self) -> io::Result<()> {
         let line = |(id, (since, cause)): (&ConditionId, &(Timestamp, String))| {

@@ -55,14 +55,14 @@ enum PrivatePart {
     /// It could not be opened, or ceased to sign, for a passing reason: it is opened again when the retry is due.
     Waits { retry: Retry, cause: String },
     /// It is of no use until the files change.
-    Refused,
+    Refused { cause: String },
 }
 
 impl PrivatePart {
     fn signer(&self) -> Option<Arc<dyn SigningKey>> {
         match self {
             Self::Ready(signer) => Some(Arc::clone(signer)),
-            Self::Waits { .. } | Self::Refused => None,
+            Self::Waits { .. } | Self::Refused { .. } => None,
         }
     }
 }
@@ -179,6 +179,15 @@ impl Keyring {
         })
     }
 
+    /// Why keys that were due to sign cannot, and why the folder cannot be read, one sentence each.
+    pub(super) fn errors(&self) -> Vec<String> {
+        let parts = self.keys.iter().filter_map(|key| match self.private.get(&key.dnskey)? {
+            PrivatePart::Waits { cause, .. } | PrivatePart::Refused { cause } => Some(cause),
+            PrivatePart::Ready(_) => None,
+        });
+        self.unreadable.iter().chain(parts).cloned().collect()
+    }
+
     /// The ZSKs that sign at `now` with the key set of `bundle`: active by their times, published in the bundle, private part
     /// readable.
     pub fn active(&mut self, bundle: &Bundle, now: Timestamp) -> Vec<ZoneKey> {
@@ -221,7 +230,7 @@ impl Keyring {
             Err(error) if error.is_passing() => self.waiting(key, error.to_string(), now),
             Err(error) => {
                 tracing::error!(zone = %self.zone, key = key.dnskey.tag(), %error, "a ZSK cannot sign");
-                PrivatePart::Refused
+                PrivatePart::Refused { cause: error.to_string() }
             }
         };
         let signer = part.signer();
@@ -261,7 +270,7 @@ impl Keyring {
             .flat_map(|k| events(&k.timing).map(|(_, time)| time));
         let retries = self.private.values().filter_map(|part| match part {
             PrivatePart::Waits { retry, .. } => retry.at(),
-            PrivatePart::Ready(_) | PrivatePart::Refused => None,
+            PrivatePart::Ready(_) | PrivatePart::Refused { .. } => None,
         });
         times.flatten().chain(self.retry.at()).chain(retries).filter(|t| *t > now).min()
     }

@@ -32,7 +32,7 @@ mod tests;
 
 pub use condition::{CONDITIONS, ConditionId};
 pub use keyring::Keyring;
-pub use served::{Clock, SignerZone};
+pub use served::{Clock, ServedState, SignerZone};
 pub use setup::{RollDelays, ZoneSetup};
 pub use zone::ZoneRuntime;
 
@@ -142,11 +142,11 @@ impl Signer {
         self.hosted.clone()
     }
 
-    /// True when `zone` is served with a full set of valid signatures, as of its last step.
+    /// How each zone stands, as of its last step; a zone without a step so far stands as one that was not read.
     #[must_use]
-    pub fn is_validly_signed(&self, zone: &Name) -> bool {
+    pub fn states(&self) -> Vec<(Name, ServedState)> {
         let zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
-        zones.get(zone).is_some_and(|zone| zone.served.is_validly_signed())
+        zones.iter().map(|(name, zone)| (name.clone(), zone.served.state())).collect()
     }
 
     /// Looks at the files of all zones now, because an SKR was accepted. Without it files are looked at every second, with many zones

@@ -1,10 +1,10 @@
 //! A zone as queries see it: the snapshot in force, and the counters of its answers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use keystore::dns::{Name, name};
 use keystore::time::Timestamp;
 use metrics::Metrics;
@@ -13,6 +13,31 @@ use metrics::zones::ANSWER_KINDS;
 use crate::answer::{AnswerKind, AnswerOutcome, Context, Transport, answer};
 use crate::hosted::Responder;
 use crate::signing::SignedZone;
+
+/// How a zone stands after its last step, for whoever shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServedState {
+    /// A version of the zone was read.
+    pub loaded: bool,
+    /// Why the zone file as it lies there cannot be read.
+    pub file_error: Option<String>,
+    /// A full set of valid signatures is served.
+    pub validly_signed: bool,
+    /// Why not.
+    pub why_not: Option<&'static str>,
+    /// The accepted generation in use; 0 = none.
+    pub generation: u64,
+    /// The SOA serial that is served; 0 = nothing is served.
+    pub serial: u32,
+    /// The soonest end of a signature that a ZSK has made.
+    pub zsk_expires: Option<Timestamp>,
+    /// Remaining seconds at which a signature is renewed.
+    pub refresh: u32,
+    /// Why ZSKs that are due cannot sign, one sentence each.
+    pub key_errors: Vec<String>,
+    /// Why what the zone keeps on disk (its serial, its version) cannot be read or written.
+    pub state_error: Option<String>,
+}
 
 /// Tells the time; [`keystore::clock::now`] outside of tests.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -28,8 +53,8 @@ pub struct SignerZone {
     counters: [[metrics::values::Counter; 2]; 5],
     duration: metrics::values::Histogram,
     turn: AtomicU32,
-    /// What is served has only signatures that are valid, as of the last step of the zone.
-    valid: AtomicBool,
+    /// How it stands after its last step.
+    state: ArcSwap<ServedState>,
 }
 
 impl SignerZone {
@@ -49,7 +74,7 @@ impl SignerZone {
             counters,
             duration,
             turn: AtomicU32::new(0),
-            valid: AtomicBool::new(false),
+            state: ArcSwap::default(),
         }
     }
 
@@ -59,14 +84,16 @@ impl SignerZone {
         self.signed.load_full()
     }
 
-    /// True when a full set of valid signatures is served, as of the last step of the zone.
+    /// How it stands, as of the last step of the zone.
     #[must_use]
-    pub fn is_validly_signed(&self) -> bool {
-        self.valid.load(Ordering::Relaxed)
+    pub fn state(&self) -> ServedState {
+        ServedState::clone(&self.state.load())
     }
 
-    pub(super) fn set_validly_signed(&self, valid: bool) {
-        self.valid.store(valid, Ordering::Relaxed);
+    pub(super) fn set_state(&self, state: ServedState) {
+        if **self.state.load() != state {
+            self.state.store(Arc::new(state));
+        }
     }
 
     pub(super) fn publish(&self, signed: Arc<SignedZone>) {

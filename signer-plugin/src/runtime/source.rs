@@ -23,6 +23,8 @@ pub(super) struct ZoneFileWatch {
     changed: Option<(Vec<Stamp>, Timestamp)>,
     retry: Retry,
     unreadable: Option<String>,
+    /// Why the last reading failed, for whatever reason.
+    failure: Option<String>,
 }
 
 impl ZoneFileWatch {
@@ -39,6 +41,11 @@ impl ZoneFileWatch {
     /// The error for which the file is read again soon.
     pub fn unreadable(&self) -> Option<&str> {
         self.unreadable.as_deref()
+    }
+
+    /// Why the files as they were last read give no zone.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
     }
 
     /// Time of the next look that is known to be due.
@@ -69,6 +76,7 @@ impl ZoneFileWatch {
         let loaded = Zone::load_noting(&setup.file, &setup.name, setup.rules, &mut self.files).map(Arc::new);
         // A file that was written during the reading has another stamp now than before, and is read again.
         self.read = if self.files == before { stamps } else { self.stamps(&setup.file) };
+        self.failure = loaded.as_ref().err().map(ToString::to_string);
         match &loaded {
             Ok(zone) => {
                 self.zone = Some(Arc::clone(zone));

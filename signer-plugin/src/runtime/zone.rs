@@ -224,6 +224,7 @@ impl ZoneRuntime {
         } else {
             self.keys.report_check(now, &self.metrics);
         }
+        self.served.set_state(self.served_state(now));
         let due = self.next_step(now);
         self.stepped = Some((now, due));
         due

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context as _;
+use health::routes::Pages;
+use health::watch::{HealthWatch, Watched};
 use keystore::clock;
 use keystore::config::Config;
 use metrics::Metrics;
@@ -12,10 +14,11 @@ use metrics::http::{self, Endpoint};
 use tracing_subscriber::EnvFilter;
 
 use crate::control::Answer;
-use crate::control::server::Server as ControlServer;
+use crate::control::server::{Answers, Server as ControlServer};
 use crate::loader::{Control, Loader};
 use crate::preflight::{self, Daemon};
 use crate::service;
+use crate::watching::AUDIT;
 
 /// What the service manager shows.
 const STATUS: &str = "watching the inbox";
@@ -68,18 +71,28 @@ fn run(args: &Args) -> anyhow::Result<()> {
     loader.watch_key_files();
     metrics.build_info.with_label_values(&["skr-loader", env!("CARGO_PKG_VERSION"), ""]).set(1);
     let standing = loader.standing();
-    let not_ready = move || match standing.watch().watched {
-        true => Vec::new(),
-        false => vec!["the inbox is not watched".to_owned()],
+    let watched = Watched {
+        host: loader.config().into(),
+        config_file: args.config.clone(),
+        audit: AUDIT,
+        metrics: metrics.clone(),
     };
-    let endpoint = Endpoint::new(metrics, || clock::now().secs(), not_ready);
+    let health = HealthWatch::start(watched, move |now| vec![standing.report(now)]).context("health")?;
+    let health = Arc::new(health);
+    let pages = Pages::new(health.newest());
+    let endpoint = Endpoint::new(metrics, || clock::now().secs(), move |request| pages.answer(request));
     let _endpoint = listen.map(|address| http::serve(address, endpoint)).transpose()?;
     let control = loader.control();
     let (reloading, path) = (control.clone(), args.config.clone());
-    let reload = Arc::new(move || reload(&reloading, &path));
+    let watch = Arc::clone(&health);
+    let reload = Arc::new(move || reload(&reloading, &path, &watch));
     let by_command = Arc::clone(&reload);
     let at_socket = Arc::new(move || service::reloading(STATUS, || by_command().with_state()));
-    let _socket = match ControlServer::start(loader.config(), control.clone(), at_socket) {
+    let _socket = match ControlServer::start(
+        loader.config(),
+        control.clone(),
+        Answers { reload: at_socket, health: Arc::clone(&health) },
+    ) {
         Ok(socket) => Some(socket),
         // Nobody can give commands then; what is dropped is taken all the same.
         Err(error) => {
@@ -100,15 +113,17 @@ fn run(args: &Args) -> anyhow::Result<()> {
         clock::now()
     };
     loader.run(clock, |_| ());
+    health.stop();
     tracing::info!("skr-loader stops");
     Ok(())
 }
 
 /// Reads the configuration again, and has the loader take it.
-fn reload(control: &Control, path: &Path) -> Answer {
+fn reload(control: &Control, path: &Path, health: &HealthWatch) -> Answer {
     match service::load(path) {
         Ok(config) => {
             let (zones, warnings) = (config.zones.len(), config.warnings.clone());
+            health.reload((&config).into());
             control.reload_and_wait(config).map_or_else(
                 || Answer::refused("the loader is stopping, or very busy; try again"),
                 |result| Answer::of_reload(result.map(|()| zones).map_err(|e| e.to_string()), &warnings),

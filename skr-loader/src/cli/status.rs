@@ -1,26 +1,39 @@
-//! `skr-loader status` and `skr-loader reload`: asks the running loader.
+//! `skr-loader status`, which is `offline-ksk status` as well, and `skr-loader reload`.
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use health::facts::Thresholds;
+use health::gather::{Gatherer, Host, read_since};
+use health::judge::judge;
+use health::plugin::{self, PluginState};
+use health::terminal::{self, Paint};
+use health::{Health, Severity};
 use keystore::config::{CONTROL_SOCKET, Config};
 use keystore::dns::Name;
 use keystore::time::Timestamp;
 
 use super::look::zone_of_dir;
 use super::reach::{Reach, STATE_DIR, is_there};
-use super::style::{Style, distance};
+use super::style::Style;
 use crate::control::{Answer, CallError, Request};
 use crate::files::one_line;
-use crate::status::{self, Condition, Daemon, Severity, Status, ZoneStatus};
+use crate::watching::AUDIT;
 
-/// Say for each zone what is in force and until when, and what somebody should look at.
+/// Columns where the terminal does not say how wide it is.
+const COLUMNS: usize = 100;
+/// Pause between two looks of --watch.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Say for each zone until when it is covered, what is wrong with it, what happens next and what to do.
 ///
-/// Asks the running loader over its socket; when none answers, says so and looks at the files, which tell no deliveries and nothing of the
-/// inbox.
+/// Without ZONE: all zones, those that need somebody first. With ZONE: the timeline, each condition with what to do, the open request.
+/// Asks the running loader over its socket; when none answers, reads the files and what other daemons have written there, and says so.
 ///
-/// Exit code: 0 every zone is covered now, 1 one is not, 2 wrong usage.
+/// Exit code: 0 nothing to do today, 1 somebody should act, or the state cannot be read, 2 wrong usage. With --check that of a
+/// monitoring plugin: 0 ok, 1 warning, 2 critical, 3 unknown.
 #[derive(Debug, clap::Args)]
 pub struct StatusArgs {
     #[command(flatten)]
@@ -28,9 +41,21 @@ pub struct StatusArgs {
     /// The state folder, instead of what the configuration says.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
+    /// Print JSON; its keys stand in the manual.
+    #[arg(long, conflicts_with_all = ["check", "watch"])]
     json: bool,
+    /// Print one line with performance data, and end with the exit code of a monitoring plugin (Icinga, Nagios).
+    #[arg(long, conflicts_with = "watch")]
+    check: bool,
+    /// Coverage below this is a warning, instead of what the configuration says: 30d, 12h, 600s.
+    #[arg(long, value_name = "TIME", requires = "check", value_parser = span)]
+    warning: Option<u64>,
+    /// Coverage below this is critical, instead of what the configuration says.
+    #[arg(long, value_name = "TIME", requires = "check", value_parser = span)]
+    critical: Option<u64>,
+    /// Print again every two seconds, until Ctrl-C.
+    #[arg(long)]
+    watch: bool,
     /// The zones; all when none is given.
     #[arg(value_name = "ZONE")]
     zones: Vec<String>,
@@ -50,8 +75,51 @@ pub struct ReloadArgs {
     json: bool,
 }
 
-/// Runs `status`; true when every zone is covered now.
-pub fn status(args: &StatusArgs, now: Timestamp, out: &mut impl Write) -> anyhow::Result<bool> {
+fn span(text: &str) -> Result<u64, &'static str> {
+    plugin::parse_span(text).ok_or("expected a time like 30d, 12h or 600s")
+}
+
+/// Runs `status`; gives the exit code.
+pub fn status(args: &StatusArgs, clock: impl Fn() -> Timestamp, out: &mut impl Write) -> anyhow::Result<u8> {
+    loop {
+        let found = look(args, clock());
+        if args.check {
+            let (text, state) = match &found {
+                Ok((health, thresholds)) => plugin::check(health, *thresholds),
+                Err(error) => plugin::unknown(&format!("{error:#}")),
+            };
+            write!(out, "{text}")?;
+            return Ok(state.code());
+        }
+        let (health, _) = found?;
+        if args.watch {
+            // Clears the terminal and begins at its top.
+            write!(out, "\u{1b}[2J\u{1b}[H")?;
+        }
+        print(args, &health, out)?;
+        if !args.watch {
+            let needs_somebody = PluginState::of(health.severity) != PluginState::Ok;
+            return Ok(u8::from(needs_somebody));
+        }
+        out.flush()?;
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn print(args: &StatusArgs, health: &Health, out: &mut impl Write) -> std::io::Result<()> {
+    if args.json {
+        return writeln!(out, "{}", serde_json::to_string_pretty(health)?);
+    }
+    let paint = Paint { colours: Style::of_stdout().has_colours() };
+    if args.zones.is_empty() && health.zones.len() != 1 {
+        return write!(out, "{}", terminal::overview(health, paint));
+    }
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(COLUMNS);
+    write!(out, "{}", terminal::zones(health, paint, columns))
+}
+
+/// The health of the zones that are asked for, and the thresholds that it was judged by.
+fn look(args: &StatusArgs, now: Timestamp) -> anyhow::Result<(Health, Thresholds)> {
     let mut zones = Vec::new();
     for zone in &args.zones {
         zones.push(Name::parse(zone).with_context(|| zone.clone())?);
@@ -60,145 +128,76 @@ pub fn status(args: &StatusArgs, now: Timestamp, out: &mut impl Write) -> anyhow
         (None, Some(dir)) => dir.join(CONTROL_SOCKET),
         _ => args.reach.locate()?,
     };
-    let request = Request::Status { zones: zones.iter().map(ToString::to_string).collect() };
-    let (status, why) = match args.reach.call(&socket, &request) {
-        Ok(Answer::Status(status)) => (*status, None),
-        Ok(Answer::Refused { why, .. }) => anyhow::bail!("{}", one_line(&why)),
-        Ok(other) => anyhow::bail!("an answer to something else: {other:?}"),
-        Err(error) if args.reach.socket.is_some() => return Err(error.into()),
-        Err(error) => {
-            let status = of_files(args, zones, now).with_context(|| error.to_string())?;
-            (status, Some(error))
+    let has_limits = args.warning.is_some() || args.critical.is_some();
+    let here = |why: Option<CallError>| {
+        let host = host(args).with_context(|| why.map_or_else(String::new, |why| why.to_string()))?;
+        let thresholds = host.thresholds;
+        let facts = Gatherer::new(AUDIT, None).gather(&host, &[], now);
+        let health = judge(&facts, &read_since(&host.state_dir), now);
+        anyhow::Ok((health, thresholds))
+    };
+    let (health, thresholds) = if has_limits && args.reach.socket.is_none() {
+        here(None)?
+    } else {
+        let request = Request::Status { zones: zones.iter().map(ToString::to_string).collect() };
+        match args.reach.call(&socket, &request) {
+            Ok(Answer::Status(health)) => {
+                (*health, host(args).map_or_else(|_| defaults(), |host| host.thresholds))
+            }
+            Ok(Answer::Refused { why, .. }) => anyhow::bail!("{}", one_line(&why)),
+            Ok(other) => anyhow::bail!("an answer to something else: {other:?}"),
+            Err(error) if args.reach.socket.is_some() => return Err(error.into()),
+            Err(error) => here(Some(error))?,
         }
     };
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?;
-    } else {
-        print(&status, why.as_ref(), now, out)?;
-    }
-    Ok(status.zones.iter().all(|zone| zone.covered))
+    Ok((of_zones(health, &zones)?, thresholds))
 }
 
-fn of_files(args: &StatusArgs, mut zones: Vec<Name>, now: Timestamp) -> anyhow::Result<Status> {
-    let config = match &args.state_dir {
-        Some(_) => None,
-        None if args.reach.config.exists() => Some(Config::load(&args.reach.config)?),
-        None => None,
-    };
-    let configured = config.as_ref().map(|config| config.state_dir.clone());
-    let state_dir = args.state_dir.clone().or(configured).unwrap_or_else(|| PathBuf::from(STATE_DIR));
-    is_there(&state_dir)?;
+/// The health of these zones alone, or all where none is named.
+fn of_zones(health: Health, zones: &[Name]) -> anyhow::Result<Health> {
+    let labels: Vec<String> = zones.iter().map(|zone| zone.to_lowercase().to_string()).collect();
+    if let Some(unknown) = labels.iter().find(|label| health.zone(label).is_none()) {
+        anyhow::bail!("{unknown} is no [[zone]] of the configuration");
+    }
     if zones.is_empty() {
-        if let Some(config) = &config {
-            zones = config.zones.iter().map(|zone| zone.name.clone()).collect();
-        } else {
+        return Ok(if health.zones.len() == 1 { health } else { health.without_details() });
+    }
+    let mut health = health.only(&labels);
+    let worst = |conditions: &[health::Condition]| conditions.iter().map(|c| c.severity).max();
+    let zones = health.zones.iter().map(|zone| zone.severity).max();
+    health.severity = zones.max(worst(&health.conditions)).unwrap_or(Severity::Ok);
+    Ok(health)
+}
+
+/// What is to be looked at, with the limits of the command line.
+fn host(args: &StatusArgs) -> anyhow::Result<Host> {
+    let mut host = match &args.state_dir {
+        None if args.reach.config.exists() => Host::from(&Config::load(&args.reach.config)?),
+        dir => {
+            let state_dir = dir.clone().unwrap_or_else(|| PathBuf::from(STATE_DIR));
+            is_there(&state_dir)?;
             let accepted = state_dir.join("accepted");
             let entries = std::fs::read_dir(&accepted).with_context(|| accepted.display().to_string())?;
+            let mut zones = Vec::new();
             for entry in entries {
                 zones.extend(zone_of_dir(&entry?.file_name().to_string_lossy()));
             }
+            zones.extend(args.zones.iter().filter_map(|zone| Name::parse(zone).ok()));
+            zones.sort();
+            zones.dedup();
+            Host::of_folder(&state_dir, zones)
         }
-        zones.sort();
-    }
-    Ok(status::of_files(&state_dir, &zones, config.as_ref().map(|c| &c.loader), now))
-}
-
-fn print(
-    status: &Status,
-    why: Option<&CallError>,
-    now: Timestamp,
-    out: &mut impl Write,
-) -> std::io::Result<()> {
-    let style = Style::of_stdout();
-    for zone in &status.zones {
-        print_zone(zone, style, now, out)?;
-    }
-    match &status.daemon {
-        Some(daemon) => print_daemon(daemon, style, out),
-        None => {
-            let why = why.map_or_else(String::new, ToString::to_string);
-            writeln!(out, "{}", style.dim(&format!("from the files: {why}")))
-        }
-    }
-}
-
-fn print_zone(zone: &ZoneStatus, style: Style, now: Timestamp, out: &mut impl Write) -> std::io::Result<()> {
-    let word = if zone.covered { style.good("covered    ") } else { style.bad("NOT COVERED") };
-    let read = |time: &str| {
-        let digits: String = time.chars().filter(char::is_ascii_digit).collect();
-        Timestamp::parse_stamp(&digits)
     };
-    let away = |time: &str| read(time).map_or_else(String::new, |t| distance(t, now));
-    let ago = |time: &str| match read(time) {
-        Some(t) if t >= now => "just now".to_owned(),
-        Some(t) => distance(t, now),
-        None => String::new(),
-    };
-    match (&zone.coverage_end, zone.generation) {
-        (Some(end), generation) => {
-            let next = zone.next_switch.as_ref().map_or_else(
-                || "no bundle follows".to_owned(),
-                |next| format!("next bundle {next} ({})", away(next)),
-            );
-            writeln!(
-                out,
-                "{word} {}  generation {generation}, until {end} ({}), {next}",
-                zone.zone,
-                away(end)
-            )?;
-        }
-        (None, _) => writeln!(out, "{word} {}", zone.zone)?,
-    }
-    if let Some(last) = &zone.last_import {
-        let file = last.file.as_ref().map_or_else(String::new, |file| format!(", {file}"));
-        let by = last.by.as_ref().map_or_else(String::new, |by| format!(", by {by}"));
-        writeln!(out, "  last import: {} {}{file}{by}", last.result, ago(&last.time))?;
-    }
-    for delivery in &zone.deliveries {
-        let state = match (delivery.up, delivery.current) {
-            (_, true) => style.good("up to date"),
-            (true, false) => style.bad("not up to date"),
-            (false, false) => style.bad("not reached"),
-        };
-        let proof = delivery.last_proof.as_ref().map_or_else(
-            || "never proven".to_owned(),
-            |at| format!("generation {} proven {}", delivery.generation, ago(at)),
-        );
-        writeln!(out, "  delivery {}: {state}, {proof}", delivery.target)?;
-    }
-    print_conditions(&zone.conditions, style, out)
+    is_there(&host.state_dir)?;
+    let limits = &mut host.thresholds;
+    limits.critical = args.critical.unwrap_or(limits.critical);
+    limits.warning = args.warning.unwrap_or(limits.warning).max(limits.critical);
+    limits.info = limits.info.max(limits.warning);
+    Ok(host)
 }
 
-fn print_daemon(daemon: &Daemon, style: Style, out: &mut impl Write) -> std::io::Result<()> {
-    let inbox = &daemon.inbox;
-    let watched = if inbox.watched { "watched" } else { "NOT WATCHED" };
-    writeln!(
-        out,
-        "skr-loader {}, process {}, up since {}; {} {watched}, {} file(s) wait or were left",
-        daemon.version,
-        daemon.pid,
-        daemon.started,
-        inbox.folder,
-        inbox.pending.len()
-    )?;
-    for pending in &inbox.pending {
-        let id = pending.id.as_ref().map_or_else(String::new, |id| format!(": {id}"));
-        let why = pending.reason.as_ref().map_or_else(String::new, |why| format!(" {}", one_line(why)));
-        writeln!(out, "  {} {}{id}{why}", pending.state, pending.file)?;
-    }
-    print_conditions(&daemon.conditions, style, out)
-}
-
-fn print_conditions(conditions: &[Condition], style: Style, out: &mut impl Write) -> std::io::Result<()> {
-    for Condition { severity, what } in conditions {
-        let word = match severity {
-            Severity::Critical => style.bad("CRITICAL"),
-            Severity::Warning => style.warn("warning"),
-            Severity::Info => style.dim("info"),
-        };
-        writeln!(out, "  {word}: {}", one_line(what))?;
-    }
-    Ok(())
+fn defaults() -> Thresholds {
+    Host::of_folder(std::path::Path::new(STATE_DIR), Vec::new()).thresholds
 }
 
 /// Runs `reload`; true when the new configuration is in use.

@@ -17,6 +17,11 @@ impl Style {
         Self { colours: wanted && std::io::stdout().is_terminal() }
     }
 
+    /// Whether they are used.
+    pub const fn has_colours(self) -> bool {
+        self.colours
+    }
+
     /// Good news.
     pub fn good(self, text: &str) -> String {
         self.paint("32", text)

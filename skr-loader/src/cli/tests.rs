@@ -223,13 +223,18 @@ fn list_show_and_status() {
 
     let now = start().plus(DAY);
     let (result, out) = bench.run(now, &["status", "--state-dir", &dir]);
-    assert!(result.unwrap(), "{out}");
-    assert!(
-        out.starts_with("covered     example.  generation 2, until 2027-03-01T00:00:00Z (in 58 days)"),
-        "{out}"
-    );
+    assert!(!result.unwrap(), "no loader runs: {out}");
+    assert!(out.contains("LOADER-NOT-RUNNING"), "{out}");
+    let line = "ok        example.  58 days left, until 1 Mar 2027 00:00 UTC; generation 2, next bundle";
+    assert!(out.contains(line), "{out}");
     let (result, out) = bench.run(start().plus(100 * DAY), &["status", "--state-dir", &dir, ZONE]);
-    assert!(!result.unwrap() && out.starts_with("NOT COVERED"), "{out}");
+    assert!(!result.unwrap() && out.starts_with("CRITICAL") && out.contains("COVERAGE-NONE"), "{out}");
+    let (_, out) = bench.run(now, &["status", "--state-dir", &dir, "--check"]);
+    assert!(out.starts_with("OFFLINE-KSK WARNING: LOADER-NOT-RUNNING; 1 of 1 zones ok |"), "{out}");
+    let (_, out) = bench.run(now, &["status", "--state-dir", &dir, "--check", "--warning", "60d"]);
+    assert!(out.contains("'example. coverage'=5011200s;5184000:;259200:;0 'critical'=0;;;0"), "{out}");
+    let (_, out) = bench.run(now, &["status", "--state-dir", &bench.path("nothing"), "--check"]);
+    assert!(out.starts_with("OFFLINE-KSK UNKNOWN: "), "{out}");
 
     let path = bench.path("accepted/example./1.skr");
     let (result, out) = bench.run(now, &["show", &path]);

@@ -18,12 +18,12 @@ use crate::user::User;
 #[derive(Debug)]
 pub enum Job {
     /// Say how things stand.
-    Status(Vec<Name>),
+    Status(Vec<String>),
     /// Judge a file, with the signature of the KSK operator over it.
     Import(Dropped, Option<Vec<u8>>, Arc<Order>),
     /// Go back.
     RollBack(Name, Option<u64>, Order),
-    /// Nothing of the loader's own.
+    /// Read the configuration again.
     Reload,
 }
 
@@ -36,7 +36,8 @@ impl Job {
         };
         match request {
             Request::Status { zones } => {
-                Ok(Self::Status(zones.iter().map(|zone| name(zone)).collect::<Result<_, _>>()?))
+                let label = |zone: &String| Ok(name(zone)?.to_lowercase().to_string());
+                Ok(Self::Status(zones.iter().map(label).collect::<Result<_, String>>()?))
             }
             Request::Reload {} => Ok(Self::Reload),
             Request::Import { name, content, signature, force, reason, dry_run } => {
@@ -57,7 +58,6 @@ impl Job {
     /// Does it; gives the answer, and the imports that others are to be told of.
     pub fn run(self, loader: &mut Loader, now: Timestamp) -> (Answer, Vec<Import>) {
         match self {
-            Self::Status(zones) => (Answer::Status(Box::new(loader.status(&zones, now))), Vec::new()),
             Self::Import(mut file, signature, order) => {
                 let pinned = &loader.config().loader.operator_certificates;
                 if !pinned.is_empty() {
@@ -74,7 +74,9 @@ impl Job {
                 let done = result.ok().filter(|_| !order.dry_run).map(|rollback| rollback.as_import());
                 (answer, done.into_iter().collect())
             }
-            Self::Reload => (Answer::refused("there is nothing to reload"), Vec::new()),
+            Self::Status(_) | Self::Reload => {
+                (Answer::refused("that is none of the loader's own"), Vec::new())
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use health::watch::HealthWatch;
 use keystore::config::Config;
 use keystore::crypto::cms;
 use keystore::exchange::many;
@@ -36,11 +37,22 @@ const READ_TIME: Duration = Duration::from_secs(5);
 const FILE_TIME: Duration = Duration::from_secs(60);
 const WRITE_TIME: Duration = Duration::from_secs(20);
 
+/// How long a status may wait for a look at the files; with many zones it shows the last one.
+const LOOK_TIME: Duration = Duration::from_millis(500);
+
 /// Octets of the path of a socket, less its closing NUL (`sun_path` in unix(7)).
 const MAX_PATH: usize = 107;
 
 /// Reads the configuration again and hands it to every part.
 pub type Reload = Arc<dyn Fn() -> Answer + Send + Sync>;
+
+/// What a command can ask beside the loader's own loop, which may be busy for long.
+pub struct Answers {
+    /// Reads the configuration again.
+    pub reload: Reload,
+    /// The watch of the health of this host.
+    pub health: Arc<HealthWatch>,
+}
 
 /// The socket, as long as this lives.
 #[derive(Debug)]
@@ -93,7 +105,7 @@ pub enum ServeError {
 
 impl Server {
     /// Listens, and answers until it is dropped. The caller holds the lock of the state folder.
-    pub fn start(config: &Config, control: Control, reload: Reload) -> Result<Self, ServeError> {
+    pub fn start(config: &Config, control: Control, answers: Answers) -> Result<Self, ServeError> {
         let path = config.control_socket();
         let listener = Arc::new(bind(&path, config.loader.control_group.as_deref())?);
         let io = |source| ServeError::Io { path: path.clone(), source };
@@ -101,7 +113,7 @@ impl Server {
         let stop = Arc::new(AtomicBool::new(false));
         let accepting = (Arc::clone(&listener), Arc::clone(&stop));
         let file_limit = file_limit(config.zones.len());
-        let desk = Arc::new(Desk { control, reload, file_limit, guests: Mutex::default() });
+        let desk = Arc::new(Desk { control, answers, file_limit, guests: Mutex::default() });
         let thread = thread::Builder::new().name("control".to_owned());
         let thread = thread.spawn(move || accept(&accepting.0, &accepting.1, &desk)).map_err(io)?;
         tracing::info!(socket = %path.display(), "commands are taken");
@@ -188,7 +200,7 @@ fn file_limit(zones: usize) -> usize {
 /// Where requests are taken.
 struct Desk {
     control: Control,
-    reload: Reload,
+    answers: Answers,
     /// Octets of a request of those who may send files.
     file_limit: usize,
     guests: Mutex<Guests>,
@@ -380,7 +392,12 @@ fn late() -> io::Error {
 fn act(request: Request, uid: u32, desk: &Desk) -> Answer {
     match Job::new(request, User::of(uid)) {
         Err(why) => Answer::refused(why),
-        Ok(Job::Reload) => (desk.reload)(),
+        Ok(Job::Reload) => (desk.answers.reload)(),
+        Ok(Job::Status(zones)) => {
+            let health = desk.answers.health.look_now(LOOK_TIME);
+            let health = if zones.is_empty() { health.without_details() } else { health.only(&zones) };
+            Answer::Status(Box::new(health))
+        }
         Ok(job) => desk
             .control
             .ask(move |loader, now| job.run(loader, now))

@@ -8,10 +8,8 @@ use keystore::store::StoreError;
 use keystore::time::Timestamp;
 
 use super::Loader;
-use crate::audit::Record;
 use crate::inbox::Dropped;
 use crate::report;
-use crate::status::StoreTrouble;
 use crate::store::{self, CommitError, Digest, InForce, Stored, ZoneState, history, revoked};
 
 /// First and longest pause, in seconds, between two tries to read a store that could not be read.
@@ -22,8 +20,6 @@ pub(super) struct Zone {
     pub config: ZoneConfig,
     /// What is known of its store.
     pub held: Held,
-    /// How the last file, or rollback, fared.
-    pub last_import: Option<Record>,
     /// The `zone` label.
     pub label: String,
 }
@@ -93,14 +89,6 @@ impl Held {
 
     pub const fn is_unread(&self) -> bool {
         matches!(self, Self::Unread(_))
-    }
-
-    /// What somebody should know of the store.
-    pub fn trouble(&self) -> Option<StoreTrouble> {
-        match self {
-            Self::Read { damage, .. } => damage.clone().map(StoreTrouble::Damaged),
-            Self::Unread(unread) => Some(StoreTrouble::Unread(unread.what.clone())),
-        }
     }
 
     /// The pause that was set when it was not read.

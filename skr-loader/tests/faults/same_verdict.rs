@@ -179,8 +179,8 @@ fn check_and_the_loader_refuse_the_same_kinds_of_files() {
         let imports = bench.settle();
         let done = match &imports[..] {
             [] => {
-                let status = bench.loader.status(&[], bench.now);
-                let pending = status.daemon.unwrap().inbox.pending;
+                let report = bench.loader.standing().report(bench.now).report;
+                let pending = report.inbox.unwrap().pending;
                 let ids = pending.iter().filter_map(|pending| pending.id.clone());
                 Told::Rejected(ids.collect())
             }

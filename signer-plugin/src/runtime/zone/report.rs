@@ -3,6 +3,7 @@
 use keystore::time::Timestamp;
 
 use super::{ALARM, ZoneRuntime, is_valid};
+use crate::runtime::served::ServedState;
 
 impl ZoneRuntime {
     /// Sets the gauges, and says again and again what is wrong.
@@ -11,11 +12,10 @@ impl ZoneRuntime {
             family.with_label_values(&[&self.label]).set(value.cast_signed());
         };
         let metrics = &self.metrics;
-        let mut valid = false;
+        let valid = self.is_validly_signed(now);
         gauge(&metrics.signer_skr_generation, self.skr.in_use().map_or(0, |in_use| in_use.generation));
         if let Some(made) = &self.made {
             let (zsk, ksk) = (made.signed.earliest_zsk_expiration(), made.signed.earliest_ksk_expiration());
-            valid = made.valid_from <= now && now <= zsk && now <= ksk;
             for (role, time) in [("zsk", zsk), ("ksk", ksk)] {
                 let family = &metrics.zone_rrsig_earliest_expiration_timestamp_seconds;
                 family.with_label_values(&[self.label.as_str(), role]).set(time.secs().cast_signed());
@@ -25,7 +25,6 @@ impl ZoneRuntime {
             gauge(&metrics.zone_records, made.records);
             gauge(&metrics.resign_next_timestamp_seconds, made.signed.next_refresh().secs());
         }
-        self.served.set_validly_signed(valid);
         gauge(&metrics.zone_signed, valid.into());
         self.keys.report(now, metrics);
         self.alarm(valid, now);
@@ -42,7 +41,13 @@ impl ZoneRuntime {
             return;
         }
         self.alarmed = Some(now);
-        let why = match (self.skr.in_use(), self.source.zone(), self.bundle(now)) {
+        let why = self.why_not_valid(now);
+        tracing::error!(zone = %self.setup.name, "the zone is not validly signed: {why}");
+    }
+
+    /// Why the zone is not validly signed; asked only when it is not.
+    fn why_not_valid(&self, now: Timestamp) -> &'static str {
+        match (self.skr.in_use(), self.source.zone(), self.bundle(now)) {
             (None, ..) => "no SKR is in use; have a ceremony's SKR accepted",
             (_, None, _) => "the zone file does not read; mend it",
             (.., None) => {
@@ -56,7 +61,32 @@ impl ZoneRuntime {
                 "the SOA serial that was served last cannot be read; see the messages before"
             }
             _ => "its ZSKs cannot sign; see the messages before",
-        };
-        tracing::error!(zone = %self.setup.name, "the zone is not validly signed: {why}");
+        }
+    }
+
+    /// True when what is served has only signatures that are valid at `now`.
+    fn is_validly_signed(&self, now: Timestamp) -> bool {
+        self.made.as_ref().is_some_and(|made| {
+            let (zsk, ksk) = (made.signed.earliest_zsk_expiration(), made.signed.earliest_ksk_expiration());
+            made.valid_from <= now && now <= zsk && now <= ksk
+        })
+    }
+
+    /// How the zone stands, for whoever shows it.
+    pub(super) fn served_state(&self, now: Timestamp) -> ServedState {
+        let made = self.made.as_ref();
+        let validly_signed = self.is_validly_signed(now);
+        ServedState {
+            loaded: self.source.zone().is_some(),
+            file_error: self.source.failure().map(str::to_owned),
+            validly_signed,
+            why_not: (!validly_signed).then(|| self.why_not_valid(now)),
+            generation: self.skr.in_use().map_or(0, |in_use| in_use.generation),
+            serial: made.map_or(0, |made| made.signed.serial()),
+            zsk_expires: made.map(|made| made.signed.earliest_zsk_expiration()),
+            refresh: self.setup.times.refresh,
+            key_errors: self.keys.errors(),
+            state_error: self.conditions.of_state().map(str::to_owned),
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::*;
 use crate::checks::FORCEABLE;
 use crate::inbox::Dropped;
 use crate::order::Order;
-use crate::testing::{ZSK, write_key};
+use crate::testing::{ZSK, health_of, write_key};
 use crate::user::User;
 use keystore::exchange::Coverage;
 
@@ -468,62 +468,57 @@ fn row_37_nobody_orders_by_a_clock_that_is_far_behind() {
 }
 
 #[test]
-fn the_status_tells_what_somebody_should_look_at() {
-    use crate::status::{Severity, ZoneStatus};
+fn the_health_tells_what_somebody_should_look_at() {
+    use health::ConditionId::{
+        CoverageEndsSoon, CoverageNever, CoverageNone, ImportRejected, SkrStoreDamaged,
+    };
+    use health::Severity::{Attention, Critical, Warning};
 
     let mut bench = Bench::new();
-    let tell = |bench: &Bench| -> (ZoneStatus, Vec<(Severity, String)>) {
-        let zone = bench.loader.status(&[], bench.now).zones.remove(0);
-        let conditions = zone.conditions.iter().map(|c| (c.severity, c.what.clone())).collect();
+    let tell = |bench: &Bench| {
+        let zone = health_of(&bench.loader, bench.now).zones.remove(0);
+        // No request timer runs here.
+        let of_timer = |id| id == health::ConditionId::RequestOverdue;
+        let conditions = zone.conditions.iter().filter(|c| !of_timer(c.id)).map(|c| (c.id, c.severity));
+        let conditions: Vec<_> = conditions.collect();
         (zone, conditions)
     };
     let (zone, conditions) = tell(&bench);
     assert!(!zone.covered && zone.generation == 0 && zone.last_import.is_none());
-    assert!(matches!(&conditions[..], [(Severity::Critical, what)] if what.contains("no SKR was accepted")));
+    assert_eq!(conditions, [(CoverageNever, Warning)]);
 
     // Covered until day 50; the thresholds are 30, 14 and 3 days.
     bench.import("a.skr", skr(0).text());
     for (day, want) in [
         (19, None),
-        (21, Some(Severity::Info)),
-        (37, Some(Severity::Warning)),
-        (48, Some(Severity::Critical)),
-        (51, Some(Severity::Critical)),
+        (21, Some((CoverageEndsSoon, Attention))),
+        (37, Some((CoverageEndsSoon, Warning))),
+        (48, Some((CoverageEndsSoon, Critical))),
+        (51, Some((CoverageNone, Critical))),
     ] {
         bench.now = start().plus(day * DAY);
         let (zone, conditions) = tell(&bench);
-        assert_eq!(conditions.first().map(|c| c.0), want, "day {day}: {conditions:?}");
+        assert_eq!(conditions.first().copied(), want, "day {day}: {conditions:?}");
         assert_eq!((zone.covered, zone.generation), (day < 51, 1), "day {day}");
         let left = start().plus(50 * DAY).since(bench.now);
         assert_eq!(zone.coverage_left_seconds, left, "day {day}");
     }
     bench.now = start().plus(12 * DAY);
     bench.import("b.skr", "garbage\n;; SignedKeyResponse 1.0 generated\n");
-    assert_eq!(
-        tell(&bench).0.last_import.unwrap().result,
-        audit::AuditEvent::Accepted,
-        "nobody knows what zone that was"
-    );
+    assert_eq!(tell(&bench).0.last_import.unwrap().result, "accepted", "nobody knows what zone that was");
     bench.import("b.skr", skr(9).ksk(TestKey::ksk(9)).text());
     let (zone, conditions) = tell(&bench);
-    assert_eq!(zone.last_import.unwrap().result, audit::AuditEvent::Rejected);
-    assert!(matches!(&conditions[..], [(Severity::Info, what)] if what.contains("SKR-UNKNOWN-KSK")));
-    // What was is known after a restart, and from the files alone.
-    let now = bench.now;
-    let dir = bench.state.path("");
+    assert_eq!(zone.last_import.unwrap().result, "rejected");
+    assert_eq!(conditions, [(ImportRejected, Attention)]);
+    assert!(zone.conditions.iter().any(|c| c.what.contains("SKR-UNKNOWN-KSK")), "{:?}", zone.conditions);
+    // What was is known after a restart.
     let bench = bench.restart();
-    let of_files = crate::status::of_files(&dir, &[crate::testing::zone()], None, now).zones.remove(0);
-    for zone in [tell(&bench).0, of_files] {
-        assert_eq!((zone.covered, zone.generation), (true, 1));
-        assert_eq!(zone.last_import.unwrap().result, audit::AuditEvent::Rejected);
-    }
+    let (zone, conditions) = tell(&bench);
+    assert_eq!((zone.covered, zone.generation, conditions), (true, 1, vec![(ImportRejected, Attention)]));
     fs::write(skr_path(&zone_dir(&bench.state.path("accepted"), &crate::testing::zone()), 1), "altered")
         .unwrap();
     let bench = bench.restart();
     let (zone, conditions) = tell(&bench);
     assert!(!zone.covered);
-    assert!(
-        matches!(&conditions[0], (Severity::Critical, what) if what.contains("damaged")),
-        "{conditions:?}"
-    );
+    assert_eq!(conditions[0], (SkrStoreDamaged, Critical));
 }

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use super::*;
 use crate::inbox::Dropped;
 use crate::order::Order;
+use crate::testing::health_of;
 use crate::user::User;
+use health::ConditionId;
 
 /// Generations 1 and 2, of which 1 was removed, at day 12.
 fn pruned() -> Bench {
@@ -148,14 +150,22 @@ fn a_store_that_was_not_read_is_told_as_such() {
         begin(&dir);
         loader.reload(config, now).unwrap();
         loader.step(now);
-        let standing = loader.standing();
-        let lacks = standing.zone(&zone()).lacks(now).unwrap_or_default();
-        assert!(lacks.contains("cannot be read"), "{what}: {lacks}");
-        let status = loader.status(&[], now);
-        let conditions: Vec<&str> = status.zones[0].conditions.iter().map(|c| &*c.what).collect();
-        assert!(matches!(conditions[..], [one] if one.contains("cannot be read")), "{what}: {conditions:?}");
+        let damaged = |now| {
+            let health = health_of(&loader, now);
+            health.zones[0]
+                .conditions
+                .iter()
+                .any(|c| c.id == ConditionId::SkrStoreDamaged && c.is_not_ready())
+        };
+        assert!(damaged(now), "{what}");
         end(&dir);
         loader.step(now.plus(61));
-        assert!(standing.zone(&zone()).lacks(now).is_none(), "{what}");
+        assert!(
+            !health_of(&loader, now.plus(61)).zones[0]
+                .conditions
+                .iter()
+                .any(|c| c.id == ConditionId::SkrStoreDamaged),
+            "{what}"
+        );
     }
 }

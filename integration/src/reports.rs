@@ -1,0 +1,124 @@
+//! What the parts of this process report of themselves, in the form of the health.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use health::gather::OwnReport;
+use health::report::{ClockTrouble, Component, Report, Served, TimerLook, ZoneReport, ZoneReports};
+use keystore::time::Timestamp;
+use ksr_gen::daemon::{TickError, TimerReport, Told};
+use signer_plugin::runtime::{ServedState, Signer};
+
+/// What the request timer found at its last look at each zone. Clones see the same values.
+#[derive(Debug, Clone, Default)]
+pub struct TimerStanding(Arc<Mutex<TimerValues>>);
+
+#[derive(Debug, Default)]
+struct TimerValues {
+    started: Option<Timestamp>,
+    configuration_error: Option<String>,
+    zones: ZoneReports,
+}
+
+impl TimerStanding {
+    /// The timer works from now on.
+    pub fn start(&self, now: Timestamp) {
+        self.values().started.get_or_insert(now);
+    }
+
+    /// The timer is turned off: it has nothing to report.
+    pub fn stop(&self) {
+        *self.values() = TimerValues::default();
+    }
+
+    /// Forgets the zones, as after a change of the configuration.
+    pub fn forget(&self) {
+        self.values().zones.clear();
+    }
+
+    /// Notes why the newest configuration is not in use; `None` = it is.
+    pub fn set_configuration_error(&self, error: Option<String>) {
+        self.values().configuration_error = error;
+    }
+
+    /// Notes a look at a zone.
+    pub fn note(&self, label: &str, result: &Result<TimerReport, TickError>, told: Option<&Told>) {
+        let mut values = self.values();
+        let before = values.zones.remove(label).and_then(|zone| zone.timer).unwrap_or_default();
+        let notice_error = match told {
+            Some(Told::Failed(_, error)) => Some(error.to_string()),
+            // As after the last try.
+            Some(Told::Waits(_)) | None => before.notice_error,
+            Some(Told::Nothing | Told::Before(_) | Told::Now(..)) => None,
+        };
+        let look = match result {
+            Ok(report) => {
+                TimerLook { due: report.open.is_none().then_some(report.due), error: None, notice_error }
+            }
+            Err(error) => TimerLook { due: before.due, error: Some(error.to_string()), notice_error },
+        };
+        values.zones.insert(label.to_owned(), ZoneReport { timer: Some(look), ..ZoneReport::default() });
+    }
+
+    /// The report of the timer; `None` = it is turned off.
+    #[must_use]
+    pub fn report(&self, now: Timestamp) -> Option<OwnReport> {
+        let values = self.values();
+        let report = Report {
+            configuration_error: values.configuration_error.clone(),
+            ..Report::new(Component::Requests, values.started?, now)
+        };
+        Some(OwnReport { report, zones: values.zones.clone() })
+    }
+
+    fn values(&self) -> MutexGuard<'_, TimerValues> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The report of the signer.
+#[must_use]
+pub fn of_signer(signer: &Signer, started: Timestamp, now: Timestamp) -> OwnReport {
+    let zone = |(name, state): (keystore::dns::Name, ServedState)| {
+        let ServedState { loaded, file_error, validly_signed, why_not, generation, serial, .. } = state;
+        let served = Served {
+            loaded,
+            file_error,
+            validly_signed,
+            why_not: why_not.map(str::to_owned),
+            generation,
+            serial,
+            zsk_expires: state.zsk_expires,
+            refresh_seconds: state.refresh.into(),
+            key_errors: state.key_errors,
+            state_error: state.state_error,
+        };
+        (name.to_lowercase().to_string(), ZoneReport { served: Some(served), ..ZoneReport::default() })
+    };
+    OwnReport {
+        report: Report::new(Component::Signer, started, now),
+        zones: signer.states().into_iter().map(zone).collect(),
+    }
+}
+
+/// The last jump of the clock; clones see the same.
+#[derive(Debug, Clone, Default)]
+pub struct ClockJump(Arc<Mutex<Option<ClockTrouble>>>);
+
+impl ClockJump {
+    /// Notes a jump.
+    pub fn note(&self, direction: &str, seconds: u64, now: Timestamp) {
+        let what = format!("The clock jumped {direction} by {seconds} seconds");
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(ClockTrouble { what, waits: false, since: now });
+    }
+
+    /// Puts the last jump into the first of the reports that says nothing of the clock.
+    #[must_use]
+    pub fn told(&self, mut reports: Vec<OwnReport>) -> Vec<OwnReport> {
+        let jump = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(own) = reports.iter_mut().find(|own| own.report.clock.is_none()) {
+            own.report.clock = jump;
+        }
+        reports
+    }
+}

@@ -1,0 +1,77 @@
+//! What the loader's loop knows, handed to other threads after each step.
+
+use health::report::{Delivery, InboxReport, PendingFile};
+use keystore::dns::Name;
+use keystore::time::Timestamp;
+
+use super::{Loader, Zone};
+use crate::deliver::state::Reachability;
+use crate::standing::LoopState;
+
+/// Files that wait in the inbox before somebody should look at it.
+const MANY_WAIT: usize = 1000;
+
+impl Loader {
+    /// Brings [`Loader::standing`] up to date.
+    pub(super) fn tell_standing(&self, now: Timestamp) {
+        let deliveries = if self.config.deliver.is_empty() {
+            Vec::new()
+        } else {
+            self.zones.values().map(|zone| (zone.label.clone(), self.deliveries_of(zone))).collect()
+        };
+        let state = LoopState {
+            started: self.started,
+            inbox: Some(self.inbox_report()),
+            audit_error: self
+                .audit_error
+                .as_ref()
+                .map(|error| format!("The audit log cannot be written: {error}")),
+            clock_is_behind: self.clock.is_behind(),
+            clock_since: None,
+            deliveries,
+        };
+        self.standing.set_loop(state, now);
+    }
+
+    fn inbox_report(&self) -> InboxReport {
+        let waiting = self.inbox.waiting();
+        let crowded = (waiting > MANY_WAIT).then(|| {
+            format!("{waiting} files wait in the inbox, the newest are judged first; see who drops them")
+        });
+        let pending = self.inbox.pending().into_iter().map(|file| PendingFile {
+            file: file.file,
+            state: file.state.to_string(),
+            id: file.id,
+            reason: file.reason,
+        });
+        InboxReport {
+            folder: self.inbox.dir().display().to_string(),
+            watched: self.inbox.is_watched(),
+            trouble: self.inbox.trouble().map(str::to_owned).or(crowded),
+            last_scan: self.last_scan,
+            scan_interval: self.config.loader.rescan_interval.into(),
+            pending: pending.collect(),
+        }
+    }
+
+    fn deliveries_of(&self, zone: &Zone) -> Vec<Delivery> {
+        let wanted = |zones: &Option<Vec<Name>>| zones.as_ref().is_none_or(|z| z.contains(&zone.config.name));
+        let targets =
+            self.config.deliver.iter().filter(|t| wanted(&t.zones) && zone.held.in_force().is_some());
+        let look = |target: &keystore::config::deliver::TargetConfig| {
+            let (reach, delivery) = self.deliveries.states().zone(&target.name, &zone.config.name);
+            Delivery {
+                target: target.name.clone(),
+                up: reach == Reachability::Reached,
+                current: delivery.is_current,
+                generation: delivery.generation,
+                last_proof: delivery.last_proof,
+                cause: match reach {
+                    Reachability::Unreachable { cause } => Some(cause),
+                    Reachability::Unknown | Reachability::Reached => delivery.cause,
+                },
+            }
+        };
+        targets.map(look).collect()
+    }
+}
