@@ -1,18 +1,25 @@
 //! `offline-ksk probe`: what the nameservers of a zone serve, judged from outside, for people, scripts and monitoring systems.
+//!
+//! [`gather`](gather::gather) asks, [`judge`](judge::judge) decides: facts in, findings out, with the time as an argument. Every
+//! round is bounded in queries, memory and time.
 
+pub mod chain;
+pub mod expire;
+pub mod facts;
+pub mod finding;
+pub mod gather;
+pub mod history;
+pub mod judge;
 mod plugin;
 pub mod rounds;
+pub mod soa;
+pub mod transfer;
+pub mod tsig;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use ::probe::chain;
-use ::probe::facts::{Facts, ServerFacts};
-use ::probe::finding::{ProbeFinding, in_words};
-use ::probe::gather::{self, Request};
-use ::probe::judge::{self, Expectations};
-use ::probe::tsig::TsigKey;
 use anyhow::{Context as _, Result, anyhow};
 use keystore::clock;
 use keystore::config::Config;
@@ -22,6 +29,14 @@ use keystore::time::{Timestamp, duration, syntax};
 use metrics::condition::Severity;
 use serde::Serialize;
 
+use self::facts::{Facts, ServerFacts};
+use self::finding::{ProbeFinding, in_words};
+use self::gather::Request;
+use self::judge::Expectations;
+use self::tsig::TsigKey;
+
+/// Most signatures over one RRset that are verified.
+const MAX_SIGNATURES: usize = 16;
 /// Version of the JSON.
 const SCHEMA: u32 = 1;
 /// Exit code when the command could not do its work (Monitoring Plugins Development Guidelines: UNKNOWN).

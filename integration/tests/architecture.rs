@@ -41,18 +41,14 @@ fn tree(package: &str, arguments: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn crates_depend_along_the_arrows_only() {
-    let arrows: [(&str, &[&str]); 8] = [
+    let arrows: [(&str, &[&str]); 7] = [
         ("keystore", &[]),
         ("metrics", &[]),
         ("ksr-gen", &["keystore", "metrics"]),
-        ("probe", &["keystore", "metrics"]),
         ("health", &["keystore", "metrics"]),
-        ("skr-loader", &["health", "keystore", "metrics", "probe"]),
+        ("skr-loader", &["health", "keystore", "metrics"]),
         ("signer-plugin", &["keystore", "metrics"]),
-        (
-            "integration",
-            &["health", "keystore", "ksr-gen", "skr-loader", "signer-plugin", "metrics", "probe"],
-        ),
+        ("integration", &["health", "keystore", "ksr-gen", "skr-loader", "signer-plugin", "metrics"]),
     ];
     for (from, allowed) in arrows {
         let deps = tree(&format!("offline-ksk-{from}"), &["--all-features"]);

@@ -15,10 +15,10 @@ use keystore::clock;
 use keystore::dns::Name;
 use keystore::exchange::testing::TestKey;
 use keystore::time::Timestamp;
+use offline_ksk_integration::probe::facts::Facts;
+use offline_ksk_integration::probe::gather::{self, Request};
+use offline_ksk_integration::probe::judge::{self, Expectations};
 use ours::{OurZone, Ours, Skr};
-use probe::facts::Facts;
-use probe::gather::{self, Request};
-use probe::judge::{self, Expectations};
 use servers::{Product, Server};
 
 const DAY: u64 = 86_400;
@@ -64,7 +64,7 @@ fn found(
     let facts = gather::gather(&name, &request, now);
     let findings = judge::judge(&facts, &Expectations::default(), now);
     let server = |address: SocketAddr| if address == a { "A" } else { "B" };
-    let line = |finding: &probe::finding::ProbeFinding| {
+    let line = |finding: &offline_ksk_integration::probe::finding::ProbeFinding| {
         eprintln!("  {}", finding.line(&name, now));
         let server = finding.server.as_ref().map_or("-", |s| server(s.address));
         format!("{} {} {server}", finding.id.as_str(), finding.severity)

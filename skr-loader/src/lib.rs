@@ -13,6 +13,7 @@
 //! **Invariant:** nothing here serves or changes a zone.
 
 pub mod accept;
+pub mod ask;
 pub mod audit;
 pub mod checks;
 #[doc(hidden)]

@@ -9,7 +9,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ::probe::ask::AskError;
+use crate::ask::AskError;
 use keystore::dns::Name;
 use keystore::exchange::TrustAnchor;
 use keystore::keys::Dnskey;

@@ -6,7 +6,7 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use ::probe::ask::{Answer, AnswerFault, AskError, Asker, Rcode};
+use crate::ask::{Answer, AnswerFault, AskError, Asker, Rcode};
 use keystore::dns::rrsig;
 use keystore::dns::{Name, Rrset, Rtype};
 use keystore::exchange::Bundle;

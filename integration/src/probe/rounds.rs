@@ -6,12 +6,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ::probe::facts::{Facts, ServerFacts};
-use ::probe::finding::ProbeFinding;
-use ::probe::gather::{self, Request};
-use ::probe::history::History;
-use ::probe::judge;
-use ::probe::tsig::TsigKey;
 use anyhow::{Context as _, Result};
 use keystore::clock;
 use keystore::config::{Config, ProbeConfig};
@@ -21,7 +15,12 @@ use metrics::Metrics;
 use metrics::condition::Severity;
 use metrics::zones::Part;
 
-use super::{expectations, system_resolver};
+use super::facts::{Facts, ServerFacts};
+use super::finding::ProbeFinding;
+use super::gather::{self, Request};
+use super::history::History;
+use super::tsig::TsigKey;
+use super::{expectations, judge, system_resolver};
 
 /// Time between two looks whether a zone is due.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use keystore::dns::{Name, Rtype};
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::{KeyFile, Timing};
 use keystore::time::Timestamp;
-use probe::ask::Asker;
+use skr_loader::ask::Asker;
 
 use crate::common;
 

@@ -13,11 +13,11 @@ use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::{KeyFile, Timing};
 use keystore::time::Timestamp;
 use metrics::Metrics;
-use probe::ask::Asker;
 use signer_plugin::border::SignerHandler;
 use signer_plugin::border::server::{Listen, Server as DnsServer};
 use signer_plugin::runtime::Signer;
 use skr_loader::Loader;
+use skr_loader::ask::Asker;
 
 use crate::common;
 

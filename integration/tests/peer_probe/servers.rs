@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use keystore::dns::{Name, Rtype};
-use probe::ask::Asker;
+use skr_loader::ask::Asker;
 
 use crate::common::{self, Named};
 

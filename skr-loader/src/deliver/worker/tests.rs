@@ -4,8 +4,8 @@ use keystore::exchange::bind;
 use keystore::exchange::testing::SkrBuilder;
 
 use super::*;
+use crate::ask::{AnswerFault, AskError, Rcode};
 use crate::deliver::state::Reachability;
-use ::probe::ask::{AnswerFault, AskError, Rcode};
 
 const DAY: u64 = 86_400;
 

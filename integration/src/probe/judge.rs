@@ -11,9 +11,9 @@ use keystore::exchange::Bundle;
 use keystore::time::Timestamp;
 use metrics::condition::{ConditionId, Severity};
 
-use crate::expire::ExpireRule;
-use crate::facts::{Facts, ServerId};
-use crate::finding::{ProbeFault, ProbeFinding, Role};
+use crate::probe::expire::ExpireRule;
+use crate::probe::facts::{Facts, ServerId};
+use crate::probe::finding::{ProbeFault, ProbeFinding, Role};
 use signatures::{Earliest, SetState};
 
 /// Remaining validity that is warned of where no policy says it, in seconds: three quarters of BIND's default

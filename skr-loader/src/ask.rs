@@ -218,7 +218,7 @@ impl Asker {
 }
 
 /// A message ID that nobody can guess: the keys of the standard library's hasher are random.
-pub(crate) fn message_id() -> u16 {
+pub fn message_id() -> u16 {
     RandomState::new().build_hasher().finish() as u16
 }
 
@@ -332,16 +332,20 @@ fn read_all(reply: &[u8], name: &Name, rtype: Rtype, id: u16) -> Result<Reply, A
 }
 
 /// A record as octets.
-pub(crate) struct RawRecord {
-    pub(crate) owner: Name,
-    pub(crate) rtype: Rtype,
-    pub(crate) ttl: u32,
-    /// Without compression.
-    pub(crate) rdata: Vec<u8>,
+#[derive(Debug)]
+pub struct RawRecord {
+    /// Its owner name.
+    pub owner: Name,
+    /// Its type.
+    pub rtype: Rtype,
+    /// Its TTL in seconds.
+    pub ttl: u32,
+    /// Its RDATA without compression.
+    pub rdata: Vec<u8>,
 }
 
 /// The records of a section. One of another class than IN is an error.
-pub(crate) fn records<'a>(
+pub fn records<'a>(
     section: RecordSection<'a, &'a [u8]>,
 ) -> impl Iterator<Item = Result<RawRecord, AnswerFault>> + use<'a> {
     section.map(|record| {

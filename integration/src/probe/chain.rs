@@ -11,7 +11,7 @@ use keystore::keys::Dnskey;
 use keystore::keys::signature;
 use keystore::time::Timestamp;
 
-use crate::ask::{Answer, AskError, Asker, Rcode};
+use skr_loader::ask::{Answer, AskError, Asker, Rcode};
 
 /// Trust anchors of one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,5 +135,5 @@ fn is_signed(answer: &Answer, zone: &Name, keys: &[Dnskey], now: Timestamp) -> b
     let verifies = |signature| {
         keys.iter().any(|key| signature::verify(&answer.rrset, zone, key, signature, now).is_ok())
     };
-    answer.signatures.iter().take(crate::MAX_SIGNATURES).any(verifies)
+    answer.signatures.iter().take(crate::probe::MAX_SIGNATURES).any(verifies)
 }

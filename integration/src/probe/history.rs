@@ -2,8 +2,8 @@
 
 use metrics::condition::{ConditionId, Severity};
 
-use crate::facts::ServerId;
-use crate::finding::ProbeFinding;
+use crate::probe::facts::ServerId;
+use crate::probe::finding::ProbeFinding;
 
 /// Rounds in a row that a finding must be there to be raised.
 const ROUNDS: u32 = 2;
@@ -60,7 +60,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::finding::ProbeFault;
+    use crate::probe::finding::ProbeFault;
 
     fn finding(id: ConditionId, severity: Severity, last: u8) -> ProbeFinding {
         let server = ServerId { name: None, address: SocketAddr::from(([192, 0, 2, last], 53)) };

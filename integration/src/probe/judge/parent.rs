@@ -8,10 +8,10 @@ use metrics::condition::{ConditionId, Severity};
 
 use super::Findings;
 use super::signatures::{ServerState, SetState};
-use crate::ask::{AskError, Rcode};
-use crate::chain::{ChainError, trusted_keys};
-use crate::facts::{Facts, ResolverFacts};
-use crate::finding::ProbeFault;
+use crate::probe::chain::{ChainError, trusted_keys};
+use crate::probe::facts::{Facts, ResolverFacts};
+use crate::probe::finding::ProbeFault;
+use skr_loader::ask::{AskError, Rcode};
 
 pub(super) fn judge(facts: &Facts, states: &[ServerState], now: Timestamp, found: &mut Findings) {
     for source in &facts.parent {
@@ -62,7 +62,7 @@ fn delegation_signer(facts: &Facts, states: &[ServerState], now: Timestamp, foun
             let signs = dnskey
                 .signatures
                 .iter()
-                .take(crate::MAX_SIGNATURES)
+                .take(crate::probe::MAX_SIGNATURES)
                 .any(|made| signature::verify(&dnskey.rrset, &facts.zone, &key, made, now).is_ok());
             if signs {
                 signing.push(key.clone());
@@ -122,7 +122,7 @@ fn chain(facts: &Facts, now: Timestamp, found: &mut Findings) {
 /// A resolver that validates and refuses, where it answers without validation.
 fn second_opinion(resolver: &ResolverFacts, found: &mut Findings) {
     let Ok(validated) = &resolver.validated else { return };
-    let answers = |reply: &crate::ask::Reply| reply.rcode == Rcode::NOERROR && !reply.answer.is_empty();
+    let answers = |reply: &skr_loader::ask::Reply| reply.rcode == Rcode::NOERROR && !reply.answer.is_empty();
     let answers_unchecked = matches!(&resolver.unchecked, Some(Ok(reply)) if answers(reply));
     if validated.rcode == Rcode::SERVFAIL && answers_unchecked {
         let fault = ProbeFault::ResolverRefuses(resolver.address, validated.extended_error);

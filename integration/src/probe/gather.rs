@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use keystore::dns::{Name, Rrset, Rtype, name};
 use keystore::time::Timestamp;
 
-use crate::ask::{AskError, Asker, Rcode, Transport};
-use crate::chain::{self, Anchors};
-use crate::facts::{ASKED, Facts, ParentFacts, ResolverFacts, ServerFacts, ServerId};
-use crate::transfer;
-use crate::tsig::TsigKey;
+use crate::probe::chain::{self, Anchors};
+use crate::probe::facts::{ASKED, Facts, ParentFacts, ResolverFacts, ServerFacts, ServerId};
+use crate::probe::transfer;
+use crate::probe::tsig::TsigKey;
+use skr_loader::ask::{AskError, Asker, Rcode, Transport};
 
 /// How long a round may take, without transfers.
 const WHOLE: Duration = Duration::from_secs(60);

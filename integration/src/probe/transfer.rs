@@ -12,9 +12,9 @@ use domain::tsig::{ClientSequence, ValidationError};
 use keystore::dns::{Name, Rrsig, Rtype};
 use keystore::time::Timestamp;
 
-use crate::ask::{AnswerFault, Rcode, Tcp, message_id, records};
-use crate::soa::Soa;
-use crate::tsig::TsigKey;
+use crate::probe::soa::Soa;
+use crate::probe::tsig::TsigKey;
+use skr_loader::ask::{AnswerFault, Rcode, Tcp, message_id, records};
 
 /// How long a transfer may take.
 const WHOLE: Duration = Duration::from_secs(600);

@@ -7,9 +7,9 @@ use metrics::condition::{ConditionId, Severity};
 
 use super::signatures::{Earliest, ServerState, SetState};
 use super::{Findings, has_ds, types};
-use crate::ask::{Answer, AskError, Rcode};
-use crate::facts::{Facts, ServerFacts};
-use crate::finding::{ProbeFault, Role};
+use crate::probe::facts::{Facts, ServerFacts};
+use crate::probe::finding::{ProbeFault, Role};
+use skr_loader::ask::{Answer, AskError, Rcode};
 
 /// How long before a signature ends a server that is behind becomes critical, in seconds.
 const BEHIND_CRITICAL: u64 = 86_400;
@@ -168,7 +168,7 @@ pub(super) fn compare(facts: &Facts, states: &[ServerState], now: Timestamp, fou
             continue;
         }
         let differ = |differs: fn(&Answer, &Answer) -> bool| -> Vec<Rtype> {
-            let both = crate::facts::ASKED.into_iter().filter_map(|rtype| {
+            let both = crate::probe::facts::ASKED.into_iter().filter_map(|rtype| {
                 Some((rtype, model.answer(rtype)?, server.answer(rtype)?)).filter(|(_, a, b)| differs(a, b))
             });
             both.map(|(rtype, ..)| rtype).collect()

@@ -4,10 +4,10 @@ use keystore::dns::{Name, Rtype};
 use keystore::keys::{Dnskey, signature};
 use keystore::time::Timestamp;
 
-use crate::MAX_SIGNATURES;
-use crate::ask::Answer;
-use crate::facts::{Facts, ServerFacts};
-use crate::finding::Role;
+use crate::probe::MAX_SIGNATURES;
+use crate::probe::facts::{Facts, ServerFacts};
+use crate::probe::finding::Role;
+use skr_loader::ask::Answer;
 
 /// The signature that ends first.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,10 +8,10 @@ use keystore::exchange::TrustAnchor;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 
 use super::*;
-use crate::ask::{Answer, AnswerFault, AskError, Rcode, Reply};
-use crate::chain::ChainError;
-use crate::facts::{ASKED, ParentFacts, ResolverFacts, ServerFacts};
-use crate::transfer::{EarliestSignature, Transfer};
+use crate::probe::chain::ChainError;
+use crate::probe::facts::{ASKED, ParentFacts, ResolverFacts, ServerFacts};
+use crate::probe::transfer::{EarliestSignature, Transfer};
+use skr_loader::ask::{Answer, AnswerFault, AskError, Rcode, Reply};
 
 const DAY: u64 = 86_400;
 const TTL: u32 = 3600;

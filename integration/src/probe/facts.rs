@@ -8,10 +8,10 @@ use keystore::exchange::TrustAnchor;
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 
-use crate::ask::{Answer, AskError, Reply};
-use crate::chain::ChainError;
-use crate::soa::Soa;
-use crate::transfer::{Transfer, TransferError};
+use crate::probe::chain::ChainError;
+use crate::probe::soa::Soa;
+use crate::probe::transfer::{Transfer, TransferError};
+use skr_loader::ask::{Answer, AskError, Reply};
 
 /// The types that each server is asked for.
 pub const ASKED: [Rtype; 5] = [Rtype::SOA, Rtype::DNSKEY, Rtype::NS, Rtype::CDS, Rtype::CDNSKEY];

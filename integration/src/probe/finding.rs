@@ -7,7 +7,7 @@ use keystore::dns::{Name, Rtype};
 use keystore::time::Timestamp;
 use metrics::condition::{ConditionId, Severity};
 
-use crate::facts::ServerId;
+use crate::probe::facts::ServerId;
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
