@@ -4,6 +4,8 @@
 mod common;
 #[path = "common/raw_zone.rs"]
 mod raw_zone;
+#[path = "peer_zone_syntax/servers.rs"]
+mod servers;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

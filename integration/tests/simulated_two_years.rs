@@ -70,6 +70,7 @@ impl World {
             require_signature: false,
             multi_signer: false,
             zonemd: false,
+            zone_check: keystore::config::ZoneCheck::default(),
             allow_cds_delete: false,
             name: self.name.clone(),
             policy: self.policy.clone(),

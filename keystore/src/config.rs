@@ -94,6 +94,16 @@ impl Config {
 /// Name of the control socket in the state folder.
 pub const CONTROL_SOCKET: &str = "skr-loader.sock";
 
+/// What becomes of records that a zone can be served without, and of TTLs above `max-zone-ttl` (`zone-check`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ZoneCheck {
+    /// They are left out with a warning; the TTLs are warned of.
+    #[default]
+    Lenient,
+    /// They refuse the zone.
+    Strict,
+}
+
 /// One `[[zone]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ZoneConfig {
@@ -109,6 +119,8 @@ pub struct ZoneConfig {
     pub anchor_file: Option<PathBuf>,
     /// `require-signature`: a dropped SKR needs the detached signature of the KSK operator; by default as in `[loader]`.
     pub require_signature: bool,
+    /// `zone-check`: how the signer judges `file`.
+    pub zone_check: ZoneCheck,
     /// `file`: the unsigned zone, for the signer.
     pub file: Option<PathBuf>,
     /// `key-directory`, by default `STATE-DIR/keys`.

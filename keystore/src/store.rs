@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 pub use crate::crypto::sha256 as digest;
 use crate::dns::Name;
+use crate::durable;
 use crate::open::{self, Links, OpenError};
 
 /// Largest SKR that is read, in octets: ten years of bundles with RSA keys of 4096 bits take some 5 MB.
@@ -128,6 +129,36 @@ pub fn accepted_mark(accepted: &Path, zone: &Name) -> Option<AcceptedMark> {
     let generation = text.and_then(|text| parse_current(&text)).map(|(generation, _)| generation);
     let skr = generation.and_then(|generation| mark(&skr_path(&dir, generation)));
     Some(AcceptedMark { current: (current, generation), skr })
+}
+
+/// Name of the file below `zones/ZONE/` that says the largest TTL of a zone, where that is above the policy's `max-zone-ttl`.
+const LARGEST_TTL: &str = "largest-ttl";
+
+/// The largest TTL of a zone in seconds, as the signer of this state folder has noted it; `None` where it is not above `max-zone-ttl`, or
+/// nothing signs the zone here.
+pub fn largest_ttl(state_dir: &Path, zone: &Name) -> Result<Option<u32>, StoreError> {
+    let path = zone_dir(&state_dir.join("zones"), zone).join(LARGEST_TTL);
+    let text = match read_regular(&path, MAX_CURRENT_OCTETS) {
+        Ok(text) => text,
+        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let number = std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok());
+    let what = "expected one line with a TTL in seconds; remove the file, and the signer writes it again at its next start";
+    number.map(Some).ok_or(StoreError::Damaged { path, what })
+}
+
+/// Notes the largest TTL of a zone in its folder below `zones/`, or that it is not above `max-zone-ttl`.
+pub fn write_largest_ttl(zone_state: &Path, ttl: Option<u32>) -> io::Result<()> {
+    let path = zone_state.join(LARGEST_TTL);
+    match ttl {
+        Some(ttl) => {
+            durable::create_dir_durable(zone_state, 0o755)?;
+            durable::write(&path, format!("{ttl}\n").as_bytes(), 0o644)
+        }
+        None if path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) => Ok(()),
+        None => durable::remove(&path),
+    }
 }
 
 /// Path of the SKR of `generation` in the zone's folder below `accepted/` (see [`zone_dir`]).

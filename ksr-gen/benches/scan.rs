@@ -161,6 +161,7 @@ impl Model {
             require_signature: false,
             multi_signer: false,
             zonemd: false,
+            zone_check: keystore::config::ZoneCheck::default(),
             allow_cds_delete: false,
             name,
             policy: policy.clone(),

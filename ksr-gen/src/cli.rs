@@ -23,6 +23,7 @@ use ceremony::Ceremony;
 use clap::Parser;
 use console::{Console, Level};
 use files::read_ksr;
+use keystore::config::Config;
 use keystore::dns::Name;
 use keystore::durable;
 use keystore::exchange::format;
@@ -31,6 +32,7 @@ use keystore::keys::files::{Found, KeyFileError};
 use keystore::keys::plan::{Interval, PlanError, check_interval};
 use keystore::output::Protected;
 use keystore::policy::Policy;
+use keystore::store;
 use keystore::time::{Timestamp, syntax};
 use options::CommandLine;
 use report::Purpose;
@@ -301,6 +303,7 @@ fn one_zone(
         return Err(Failure::usage("'sign' requires a KSR file; give it with -f FILE"));
     }
     let policy = load_policy(line, config, policy, console)?;
+    let policy = for_zone(policy, config, &zone)?;
     let job = Job { zone: &zone, policy: &policy, folder: &common.folder, now, start, end, part: None };
     if let Some(octets) = checked {
         let ceremony = Ceremony::new(&job, line, Purpose::Check);
@@ -312,6 +315,13 @@ fn one_zone(
         _ => sign::sign(&Ceremony::new(&job, line, Purpose::Sign), line, stdin, listener, console)?,
     };
     Ok((text, true))
+}
+
+/// The policy for a zone of which the signer has noted a TTL above `max-zone-ttl`, where `config` is an `offline-ksk.toml`.
+fn for_zone(policy: Policy, config: &Path, zone: &Name) -> Result<Policy, Failure> {
+    let Some(state_dir) = Config::locate_state_dir(config) else { return Ok(policy) };
+    let largest = store::largest_ttl(&state_dir, zone).map_err(Failure::fatal)?;
+    Ok(policy.reckoning_with(largest))
 }
 
 /// The time of an option; `None` when it is not given, or never.

@@ -402,3 +402,33 @@ fn row_40_a_private_ksk_is_reported_and_neither_opened_nor_asked_for() {
     }
     assert_eq!(host.tick().key_files, Some(KeyFiles { mismatched: 0, private_ksks: 0 }));
 }
+
+/// Where the signer has noted a TTL above `max-zone-ttl`, a ZSK stays for as long as caches may hold signatures by it.
+#[test]
+fn kind_18_keys_are_planned_with_the_largest_ttl_of_the_zone() {
+    let stays = |noted: Option<u32>| {
+        let host = Host::new(COMMON);
+        let state = keystore::store::zone_dir(&host.site.path("zones"), &common::zone());
+        keystore::store::write_largest_ttl(&state, noted).expect("noted");
+        host.tick();
+        let keys = keystore::keys::files::find(&host.site.path("zsk"), &common::zone()).expect("keys").keys;
+        let times: Vec<u64> =
+            keys.iter().filter_map(|key| Some(key.timing.delete?.since(key.timing.inactive?))).collect();
+        assert!(!times.is_empty());
+        times
+    };
+    let plain = stays(None);
+    let day = 86_400;
+    for (noted, more) in
+        [(Some(day), 0), (Some(14 * day), 13 * u64::from(day)), (Some(30 * day), 29 * u64::from(day))]
+    {
+        let longer: Vec<u64> = plain.iter().map(|time| time + more).collect();
+        assert_eq!(stays(noted), longer, "{noted:?}");
+    }
+    let host = Host::new(COMMON);
+    let state = keystore::store::zone_dir(&host.site.path("zones"), &common::zone());
+    std::fs::create_dir_all(&state).expect("a folder");
+    std::fs::write(state.join("largest-ttl"), "garbage").expect("write");
+    let error = host.try_tick().expect_err("nothing is planned").to_string();
+    assert!(error.contains("largest-ttl") && error.contains("a TTL in seconds"), "{error}");
+}

@@ -129,6 +129,7 @@ families! {
     zone_serial: GaugeFamily ["zone"] = "SOA serial that is served.";
     zone_loads_total: CounterFamily ["zone", "result"] = "Times the zone file was read: ok, failed.";
     zone_last_load_success: GaugeFamily ["zone"] = "1 when the zone file as it lies there was read, 0 when an older version is served or none.";
+    zone_largest_ttl_seconds: GaugeFamily ["zone"] = "Largest TTL in the zone file; above max-zone-ttl, caches hold signatures for longer than the policy says.";
     zone_records: GaugeFamily ["zone"] = "Records that are served.";
     zone_last_signed_timestamp_seconds: GaugeFamily ["zone"] = "Unix time of the last finished signing run; 0 never.";
     zone_sign_runs_total: CounterFamily ["zone", "mode", "result"] = "Signing runs: full or incremental, ok or failed.";

@@ -4,6 +4,7 @@
 //! a warning, or the record is kept with a warning. By default a record that no resolver could see is left out, as BIND and Knot do;
 //! with `zone-check = "strict"` it refuses the zone.
 
+pub use keystore::config::ZoneCheck;
 use keystore::dns::rdata::RdataError;
 use keystore::dns::{Name, Rtype};
 
@@ -14,16 +15,6 @@ pub struct ZoneRules {
     pub check: ZoneCheck,
     /// `max-zone-ttl` of the policy, in seconds: TTLs above it are warned of, or refused.
     pub max_ttl: Option<u32>,
-}
-
-/// What becomes of records that the zone can be served without.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ZoneCheck {
-    /// They are left out with a warning.
-    #[default]
-    Lenient,
-    /// They refuse the zone.
-    Strict,
 }
 
 /// What is done about a [`RecordProblem`].

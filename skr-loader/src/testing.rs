@@ -80,6 +80,7 @@ impl StateDir {
             require_signature: false,
             multi_signer: false,
             zonemd: false,
+            zone_check: keystore::config::ZoneCheck::default(),
             allow_cds_delete: false,
             name: zone(),
             policy: Policy::with_defaults("test"),

@@ -21,6 +21,9 @@ use std::path::PathBuf;
 
 use crate::crypto::Algorithm;
 
+/// What the formulas take for the largest TTL of a zone under a policy without `max-zone-ttl`, in seconds: a week, as BIND does.
+pub const UNLIMITED_ZONE_TTL: u32 = 604_800;
+
 /// Reads the policies of a file in either syntax: TOML when its name ends in `.toml` or its first statement looks like it, else `named.conf`.
 pub fn load(path: &std::path::Path) -> Result<Policies, PolicyErrors> {
     let is = |suffix: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(suffix));
@@ -159,7 +162,18 @@ impl Policy {
     /// `max-zone-ttl` as the formulas use it: 604800 when there is no limit.
     #[must_use]
     pub const fn effective_max_zone_ttl(&self) -> u32 {
-        if self.max_zone_ttl == 0 { 604_800 } else { self.max_zone_ttl }
+        if self.max_zone_ttl == 0 { UNLIMITED_ZONE_TTL } else { self.max_zone_ttl }
+    }
+
+    /// This policy for a zone whose largest TTL is known: where that is above `max-zone-ttl`, the times of keys and the proof over caches
+    /// reckon with it.
+    #[must_use]
+    pub fn reckoning_with(&self, largest_ttl: Option<u32>) -> Self {
+        let max_zone_ttl = match largest_ttl {
+            Some(ttl) if ttl > self.effective_max_zone_ttl() => ttl,
+            _ => self.max_zone_ttl,
+        };
+        Self { max_zone_ttl, ..self.clone() }
     }
 
     /// Time a key is published before it is used: `dnskey-ttl + publish-safety + zone-propagation-delay`.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use keystore::config::Config;
+use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
 use keystore::exchange::many::{self, MAX_FILE_OCTETS, Section};
 use keystore::keys::files::Folder;
@@ -20,7 +20,8 @@ use super::files::{read_line, read_up_to};
 use super::options::CommandLine;
 use super::report::Purpose;
 use super::{
-    Console, Ending, Failure, Job, Level, Listener, check, load_policy, output, report, request, sign, time,
+    Console, Ending, Failure, Job, Level, Listener, check, for_zone, load_policy, output, report, request,
+    sign, time,
 };
 use crate::keygen;
 use crate::rollover::ParentDs;
@@ -108,11 +109,13 @@ impl ZoneSource {
             let files = policy::load(path).map_err(Failure::fatal)?.files().to_vec();
             let anchors = config.zones.iter().filter_map(|zone| zone.anchor_file.clone());
             output(line, Protected::new().inputs(files).inputs(anchors))?;
-            let tables = config.zones.into_iter().filter(|zone| wanted(&zone.policy)).map(|zone| {
+            let table = |zone: ZoneConfig| {
+                let policy = for_zone(zone.policy, path, &zone.name)?;
                 let folder = zone.key_directory;
-                (zone.name.to_lowercase(), Zone { name: zone.name, policy: zone.policy, folder })
-            });
-            return Ok(Self::Tables(tables.collect()));
+                Ok((zone.name.to_lowercase(), Zone { name: zone.name, policy, folder }))
+            };
+            let zones = config.zones.into_iter().filter(|zone| wanted(&zone.policy));
+            return zones.map(table).collect::<Result<_, _>>().map(Self::Tables);
         }
         let Some(policy) = &line.common.policy else {
             return Err(Failure::usage("a dnssec-policy is required; give its name with -k POLICY"));

@@ -135,7 +135,7 @@ impl Timer {
             report.warnings.push(format!("KSR-KEY-FILES: the request goes on without {first}"));
         }
         let end = coverage_end.unwrap_or(now).max(now).plus(u64::from(config.period));
-        let made = make_request(zone, folder, &outbox, Interval { start: now, end }, &mut report)?;
+        let made = make_request(zone, folder, state_dir, &outbox, Interval { start: now, end }, &mut report)?;
         if let Some((old, what)) = replaced {
             let aside = set_aside_in_outbox(&old.path)?;
             report.warnings.push(format!(
@@ -229,11 +229,13 @@ impl MadeRequest {
 fn make_request(
     zone: &ZoneConfig,
     folder: &mut Folder,
+    state_dir: &Path,
     outbox: &Path,
     interval: Interval,
     report: &mut TimerReport,
 ) -> Result<MadeRequest, TickError> {
-    let (dir, policy, now) = (&zone.key_directory, &zone.policy, interval.start);
+    let (dir, now) = (&zone.key_directory, interval.start);
+    let policy = &zone.policy.reckoning_with(store::largest_ttl(state_dir, &zone.name)?);
     let taken_tags: Vec<u16> =
         zone.anchors.iter().chain(&zone.announced).flat_map(TrustAnchor::tags).collect();
     let keygen =

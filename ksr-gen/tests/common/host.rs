@@ -31,6 +31,7 @@ impl Host {
             require_signature: false,
             multi_signer: false,
             zonemd: false,
+            zone_check: keystore::config::ZoneCheck::default(),
             allow_cds_delete: false,
             name: zone(),
             policy: policy_of(&site),

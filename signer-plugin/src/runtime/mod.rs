@@ -14,6 +14,7 @@
 mod condition;
 mod folders;
 mod keyring;
+mod largest_ttl;
 mod publication;
 mod retry;
 mod roll;

@@ -8,7 +8,7 @@ use keystore::exchange::TrustAnchor;
 use keystore::policy::Nsec3Param;
 use keystore::store;
 
-use crate::rules::{ZoneCheck, ZoneRules};
+use crate::rules::ZoneRules;
 use crate::signing::SigningTimes;
 
 /// What a zone is made from, and where that lies.
@@ -66,7 +66,7 @@ impl ZoneSetup {
             nsec3: zone.policy.nsec3,
             zonemd: zone.zonemd,
             rules: ZoneRules {
-                check: ZoneCheck::Lenient,
+                check: zone.zone_check,
                 max_ttl: Some(zone.policy.max_zone_ttl).filter(|ttl| *ttl > 0),
             },
             delays: RollDelays {

@@ -18,6 +18,7 @@ use super::folders::KeyFolders;
 use super::keyring::Keyring;
 #[cfg(test)]
 use super::keyring::Loader;
+use super::largest_ttl::LargestTtl;
 use super::retry::Retry;
 use super::salt::Salt;
 use super::serial::SerialFile;
@@ -58,6 +59,7 @@ pub struct ZoneRuntime {
     serial: Option<SerialFile>,
     /// Set while [`Self::serial`] could not be read.
     serial_retry: Retry,
+    largest_ttl: LargestTtl,
     salt: Salt,
     conditions: Conditions,
     state: ZoneState,
@@ -135,6 +137,7 @@ impl ZoneRuntime {
             keys: Keyring::sharing(setup.name.clone(), setup.key_directory.clone(), folders),
             serial: None,
             serial_retry: Retry::default(),
+            largest_ttl: LargestTtl::new(setup.state.clone()),
             label,
             metrics,
             served,
@@ -199,6 +202,7 @@ impl ZoneRuntime {
         self.set_condition(ConditionId::ZoneFileUnreadable, self.source.unreadable().map(str::to_owned), now);
         changed |= self.keys.poll(now);
         changed |= self.open_serial(now);
+        self.largest_ttl.poll(now);
         self.keep_again(now);
         changed |= self.has_switched(now);
         // Time alone changes nothing between two times that are known; a clock that was set back may change everything.
@@ -285,6 +289,12 @@ impl ZoneRuntime {
                 tracing::info!(
                     zone = %self.setup.name, serial = zone.serial(), names = zone.name_count(), "the zone file was read"
                 );
+                let ttl = zone.largest_ttl();
+                self.metrics.zone_largest_ttl_seconds.with_label_values(&[&self.label]).set(ttl.into());
+                if let Err(error) = self.largest_ttl.keep(ttl, self.setup.rules.max_ttl, now) {
+                    let state = self.setup.state.display();
+                    tracing::warn!(zone = %self.setup.name, ttl, "the largest TTL cannot be noted in {state}, and is tried again: {error}");
+                }
                 let warnings = zone.warnings();
                 for warning in warnings.texts.iter().take(LOGGED_WARNINGS) {
                     tracing::warn!(zone = %self.setup.name, "{warning}");
@@ -506,7 +516,7 @@ impl ZoneRuntime {
     /// The first time after `now` at which something is known to be due.
     fn next_step(&self, now: Timestamp) -> Timestamp {
         let mut times = vec![self.keys.next_event(now), self.retry_at, self.slice_at, self.roll_at];
-        times.extend([self.skr.next_try(), self.source.next_try(now)]);
+        times.extend([self.skr.next_try(), self.source.next_try(now), self.largest_ttl.next_try()]);
         times.extend([self.restoring.next_try(), self.state_retry.at()]);
         times.extend([self.serial_retry.at(), self.serial.as_ref().and_then(SerialFile::next_try)]);
         if let Some(in_use) = self.skr.in_use() {

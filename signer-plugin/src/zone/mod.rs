@@ -150,6 +150,12 @@ impl Zone {
         u32_from_end(self.data(soa), 20)
     }
 
+    /// The largest TTL of an RRset, in seconds. Caches may hold signatures for as long, so that the times of key rolls reckon with it.
+    #[must_use]
+    pub fn largest_ttl(&self) -> u32 {
+        self.rrsets.iter().map(|rrset| rrset.ttl).max().unwrap_or(0)
+    }
+
     /// Number of names, empty non-terminals included.
     #[must_use]
     pub fn name_count(&self) -> usize {

@@ -176,7 +176,10 @@ impl<'a> Evidence<'a> {
         Ok(Self {
             anchors: Cow::Borrowed(&zone.anchors),
             announced: Cow::Borrowed(&zone.announced),
-            policy: Some(Cow::Borrowed(&zone.policy)),
+            policy: Some(match keystore::store::largest_ttl(&config.state_dir, &zone.name)? {
+                None => Cow::Borrowed(&zone.policy),
+                known => Cow::Owned(zone.policy.reckoning_with(known)),
+            }),
             multi_signer: zone.multi_signer,
             allow_delete: zone.allow_cds_delete,
             state: Some(state),

@@ -299,6 +299,7 @@ fn config(state_dir: &Path) -> Config {
         require_signature: false,
         multi_signer: false,
         zonemd: false,
+        zone_check: keystore::config::ZoneCheck::default(),
         allow_cds_delete: false,
         name: zone(),
         policy: Policy::with_defaults("test"),

@@ -1,6 +1,6 @@
 use super::loader::MAX_SOCKET_PATH;
 use super::*;
-use crate::config::{KsrConfig, LoaderConfig, MetricsConfig, ParentCheck, SignerConfig};
+use crate::config::{KsrConfig, LoaderConfig, MetricsConfig, ParentCheck, SignerConfig, ZoneCheck};
 use crate::dns::Name;
 use crate::exchange::TrustAnchor;
 use crate::policy::Policy;
@@ -465,4 +465,27 @@ fn what_the_probe_asks_is_read_or_refused_with_its_line() {
     assert!(
         probe.is_of(&Name::parse("example.COM.").unwrap()) && !probe.is_of(&Name::parse("com.").unwrap())
     );
+}
+
+#[test]
+fn kind_18_zone_check_is_lenient_by_default_and_strict_on_demand() {
+    let text = |line: &str| {
+        format!(
+            "version = 1\nstate-dir = \"/s\"\n[[zone]]\nname = \"example\"\npolicy = \"p\"\n{line}\ntrust-anchors = [\"example. DS 1 13 2 {}\"]\n\
+             [policy.p]\noffline-ksk = true\nkeys = [{{ role = \"ksk\", lifetime = 0, algorithm = 13 }}, {{ role = \"zsk\", lifetime = 0, algorithm = 13 }}]\n",
+            "AB".repeat(32)
+        )
+    };
+    let read = |line: &str| Config::parse(text(line).as_bytes(), Path::new("/c.toml"));
+    for (line, expected) in [
+        ("", ZoneCheck::Lenient),
+        ("zone-check = \"lenient\"", ZoneCheck::Lenient),
+        ("zone-check = \"strict\"", ZoneCheck::Strict),
+    ] {
+        assert_eq!(read(line).unwrap().zones[0].zone_check, expected, "{line}");
+    }
+    for line in ["zone-check = true", "zone-check = \"Strict\"", "zone-check = \"\""] {
+        let error = read(line).unwrap_err().to_string();
+        assert!(error.contains("c.toml:6: zone[1].zone-check: "), "{line}: {error}");
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::{Anchors, transposed};
-use crate::config::{ZoneConfig, name};
+use crate::config::{ZoneCheck, ZoneConfig, name};
 use crate::dns::{Name, nsec3};
 use crate::exchange::{TrustAnchor, parse_trust_anchors};
 use crate::policy::named_conf::read_regular;
@@ -72,6 +72,7 @@ fn zone<'a>(
         Some(value) => value.path(),
         None => state_dir.map(|dir| dir.join("keys")),
     };
+    let zone_check = table.get("zone-check").map_or(Some(ZoneCheck::default()), |v| zone_check(&v));
     let multi_signer = table.get("multi-signer").map_or(Some(false), |v| v.boolean());
     let zonemd = table.get("zonemd").map_or(Some(false), |v| v.boolean());
     let allow_cds_delete = table.get("allow-cds-delete").map_or(Some(false), |v| v.boolean());
@@ -84,6 +85,7 @@ fn zone<'a>(
         require_signature: false,
         multi_signer: multi_signer?,
         zonemd: zonemd?,
+        zone_check: zone_check?,
         allow_cds_delete: allow_cds_delete?,
         name: name?,
         policy: policy?,
@@ -93,6 +95,17 @@ fn zone<'a>(
         key_directory: directory?,
     };
     Some((zone, transposed(require)?))
+}
+
+fn zone_check(value: &Value<'_, '_>) -> Option<ZoneCheck> {
+    match value.string()? {
+        "lenient" => Some(ZoneCheck::Lenient),
+        "strict" => Some(ZoneCheck::Strict),
+        _ => {
+            value.error("write \"lenient\" (records that no resolver could see are left out, with a warning) or \"strict\" (they refuse the zone)");
+            None
+        }
+    }
 }
 
 fn policy(value: &Value<'_, '_>, policies: &Policies) -> Option<Policy> {
