@@ -119,7 +119,7 @@ fn serves(socket: &UdpSocket, name: &str) -> bool {
 }
 
 /// The files that a server does not serve, asked for until ten seconds have gone by without another one.
-fn missing<'a>(port: u16, files: &'a [SignedFile]) -> Vec<&'a SignedFile> {
+fn missing(port: u16, files: &[SignedFile]) -> Vec<&SignedFile> {
     let mut left: Vec<&SignedFile> = files.iter().collect();
     let mut progress = Instant::now();
     while !left.is_empty() && progress.elapsed() < Duration::from_secs(10) {
