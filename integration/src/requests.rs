@@ -64,6 +64,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     let mut signals = service::signals().context("cannot watch for signals")?;
     let metrics = metrics_of("requests")?;
+    service::fit_metrics(&config, &metrics);
     let jump = ClockJump::default();
     let clock_watch = ClockWatch::start(metrics.clone(), jump.clone())?;
     let configured = config.metrics.as_ref().and_then(|metrics| metrics.requests_listen);

@@ -79,6 +79,7 @@ impl Serving {
     pub fn start(path: &Path) -> Result<Self> {
         let config = service::load(path)?;
         let metrics = metrics_of("serve")?;
+        service::fit_metrics(&config, &metrics);
         make_folders(&config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
 

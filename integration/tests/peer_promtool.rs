@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use metrics::condition::{ConditionId, Scope, Severity};
-use metrics::rules::ConditionAlert;
+use metrics::rules::{AlertSource, ConditionAlert};
 use metrics::zones::Part;
 
 fn rules_dir() -> std::path::PathBuf {
@@ -54,7 +54,7 @@ fn condition_tests() -> String {
             Scope::Zone => (", zone: example.", "example. (zone)"),
             Scope::Host => ("", "h"),
         };
-        let seen = if alert.of_probe { " Seen from outside." } else { "" };
+        let seen = if alert.source == AlertSource::Probe { " Seen from outside." } else { "" };
         let minutes = match id.severities() {
             [.., Severity::Critical] => 4,
             [.., Severity::Warning] => 12,
@@ -73,7 +73,7 @@ fn condition_tests() -> String {
                 id.anchor(),
             ));
         }
-        let others = alerts.iter().filter(|other| (other.id, other.of_probe) != (id, alert.of_probe));
+        let others = alerts.iter().filter(|other| (other.id, other.source) != (id, alert.source));
         let others: Vec<String> = others
             .map(|other| format!("{{series: '{}', values: '1x120'}}", series(*other, other.id, "critical")))
             .collect();
@@ -91,6 +91,27 @@ fn each_condition_fires_in_each_of_its_severities_and_is_silent_while_others_hol
     let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("write");
     write("offlineksk.conditions.rules.yml", &metrics::rules::conditions());
     write("tests.yml", &condition_tests());
+    let mut promtool = peer!("promtool");
+    let said = common::stdout(promtool.args(["test", "rules", "tests.yml"]).current_dir(dir.path()));
+    assert!(said.contains("SUCCESS"), "{said}");
+}
+
+#[test]
+fn coverage_of_a_process_with_many_zones_fires_by_its_one_threshold() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tests = "rule_files: [rules.yml]\nevaluation_interval: 1m\ntests:\n  - interval: 1m\n    input_series:\n\
+                 \x20     - {series: 'offlineksk_skr_coverage_end_timestamp_seconds{zone=\"short.\"}', values: '900000x60'}\n\
+                 \x20     - {series: 'offlineksk_skr_coverage_end_timestamp_seconds{zone=\"long.\"}', values: '9000000x60'}\n\
+                 \x20     - {series: 'offlineksk_policy_skr_coverage_threshold_seconds{zone=\"\",severity=\"warning\"}', values: '1209600x60'}\n\
+                 \x20     - {series: 'offlineksk_zone_condition{zone=\"short.\",condition=\"IMPORT-REJECTED\",severity=\"warning\"}', values: '1x60'}\n\
+                 \x20     - {series: 'offlineksk_zone_condition{zone=\"detailed.\",condition=\"IMPORT-REJECTED\",severity=\"warning\"}', values: '1x60'}\n\
+                 \x20     - {series: 'offlineksk_skr_coverage_start_timestamp_seconds{zone=\"detailed.\"}', values: '1x60'}\n\
+                 \x20   promql_expr_test:\n\
+                 \x20     - expr: count by (alertname, zone) (ALERTS{alertstate=\"firing\",zone!=\"\"})\n        eval_time: 50m\n\
+                 \x20       exp_samples:\n          - {labels: '{alertname=\"OfflineKskCoverageWarning\",zone=\"short.\"}', value: 1}\n\
+                 \x20         - {labels: '{alertname=\"OfflineKskConditionImportRejected\",zone=\"short.\"}', value: 1}\n";
+    std::fs::write(dir.path().join("rules.yml"), metrics::rules::document(None)).expect("write");
+    std::fs::write(dir.path().join("tests.yml"), tests).expect("write");
     let mut promtool = peer!("promtool");
     let said = common::stdout(promtool.args(["test", "rules", "tests.yml"]).current_dir(dir.path()));
     assert!(said.contains("SUCCESS"), "{said}");

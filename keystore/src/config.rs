@@ -223,6 +223,17 @@ pub struct MetricsConfig {
     pub listen: SocketAddr,
     /// `requests-listen`: address of the endpoint of `offline-ksk requests`, which runs beside a loader on the same host.
     pub requests_listen: Option<SocketAddr>,
+    /// `detail-zones`: with more zones than this a process exports only a few families for each of them.
+    pub detail_zones: u32,
+}
+
+impl MetricsConfig {
+    /// An endpoint at `listen`, and the defaults.
+    #[must_use]
+    pub const fn at(listen: SocketAddr) -> Self {
+        // 80 series a zone: beyond this a scrape has megabytes.
+        Self { listen, requests_listen: None, detail_zones: 500 }
+    }
 }
 
 /// Settings of the table `[probe]`: what nameservers are seen to serve.

@@ -82,9 +82,23 @@ pub fn conditions() -> String {
 pub struct ConditionAlert {
     /// The condition.
     pub id: ConditionId,
-    /// Found by the probe, not by a daemon of the zone.
-    pub of_probe: bool,
+    /// Who finds it, and when it counts.
+    pub source: AlertSource,
 }
+
+/// Where the condition of an alert comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlertSource {
+    /// A daemon; no rule over measurements covers it.
+    Daemon,
+    /// A daemon with so many zones that it leaves out what the rule over measurements looks at.
+    ManyZones,
+    /// The outside probe.
+    Probe,
+}
+
+/// A family that a daemon has for each zone unless it leaves the details out.
+const DETAIL: &str = "offlineksk_skr_coverage_start_timestamp_seconds";
 
 impl ConditionAlert {
     /// All of them, in the order of the table of conditions, those of the probe last.
@@ -94,18 +108,23 @@ impl ConditionAlert {
         let only_probe =
             [ConditionId::ProbeServerSilent, ConditionId::ProbeSerialBehind, ConditionId::ProbeDiffers];
         let own = ConditionId::ALL.iter().filter(|id| !measured(id) && !only_probe.contains(id));
-        let own = own.map(|id| Self { id: *id, of_probe: false });
-        own.chain(OF_PROBE.map(|id| Self { id, of_probe: true })).collect()
+        let own = own.map(|id| Self { id: *id, source: AlertSource::Daemon });
+        // The coverage has its measurement, and its thresholds, for many zones too.
+        let left_out = |id: &ConditionId| id.scope() == Scope::Zone && *id != ConditionId::CoverageEndsSoon;
+        let left_out = MEASURED_ALERTS.iter().map(|(id, _)| *id).filter(left_out);
+        own.chain(left_out.map(|id| Self { id, source: AlertSource::ManyZones }))
+            .chain(OF_PROBE.map(|id| Self { id, source: AlertSource::Probe }))
+            .collect()
     }
 
     /// Its name: the ID in camel case.
     #[must_use]
     pub fn name(self) -> String {
         let id = self.id.as_str();
-        let (prefix, words) = if self.of_probe {
-            ("OfflineKskProbe", id.strip_prefix("PROBE-").unwrap_or(id))
-        } else {
-            ("OfflineKsk", id)
+        let (prefix, words) = match self.source {
+            AlertSource::Daemon => ("OfflineKsk", id),
+            AlertSource::ManyZones => ("OfflineKskCondition", id),
+            AlertSource::Probe => ("OfflineKskProbe", id.strip_prefix("PROBE-").unwrap_or(id)),
         };
         words
             .split('-')
@@ -115,10 +134,10 @@ impl ConditionAlert {
     /// The family without prefix.
     #[must_use]
     pub const fn family(self) -> &'static str {
-        match (self.of_probe, self.id.scope()) {
-            (true, _) => "probe_condition",
-            (false, Scope::Zone) => "zone_condition",
-            (false, Scope::Host) => "host_condition",
+        match (self.source, self.id.scope()) {
+            (AlertSource::Probe, _) => "probe_condition",
+            (_, Scope::Zone) => "zone_condition",
+            (_, Scope::Host) => "host_condition",
         }
     }
 
@@ -138,16 +157,20 @@ impl ConditionAlert {
             Scope::Zone => "{{ $labels.zone }} (zone)",
             Scope::Host => "{{ $labels.instance }}",
         };
-        let seen = if self.of_probe { " Seen from outside." } else { "" };
+        let seen = if self.source == AlertSource::Probe { " Seen from outside." } else { "" };
         format!("{subject}: {}{seen} {}", text.next, text.remedy)
     }
 }
 
 fn groups() -> String {
     let mut text = String::new();
-    for (group, of_probe) in [("offlineksk-conditions", false), ("offlineksk-probe", true)] {
+    for (group, source) in [
+        ("offlineksk-conditions", AlertSource::Daemon),
+        ("offlineksk-many-zones", AlertSource::ManyZones),
+        ("offlineksk-probe", AlertSource::Probe),
+    ] {
         let _ = writeln!(text, "  - name: {group}\n    rules:");
-        for alert in ConditionAlert::all().into_iter().filter(|alert| alert.of_probe == of_probe) {
+        for alert in ConditionAlert::all().into_iter().filter(|alert| alert.source == source) {
             rule(alert, &mut text);
         }
     }
@@ -156,7 +179,11 @@ fn groups() -> String {
 
 fn rule(alert: ConditionAlert, text: &mut String) {
     let id = alert.id;
-    let expression = format!("{PREFIX}{}{{condition=\"{id}\"}} == 1", alert.family());
+    let unless = match alert.source {
+        AlertSource::ManyZones => format!(" unless on (zone) {DETAIL}"),
+        AlertSource::Daemon | AlertSource::Probe => String::new(),
+    };
+    let expression = format!("{PREFIX}{}{{condition=\"{id}\"}} == 1{unless}", alert.family());
     let _ = writeln!(text, "      - alert: {}", alert.name());
     let _ = writeln!(text, "        expr: \"{}\"", escape(&expression));
     let _ = writeln!(text, "        for: {}", alert.hold());

@@ -287,6 +287,30 @@ mod tests {
     }
 
     #[test]
+    fn a_process_with_many_zones_exports_few_families_of_each() {
+        let metrics = Metrics::new().expect("families register");
+        metrics.leave_out_zones([("info", 3), ("warning", 2), ("critical", 1)]);
+        for part in [Part::Loader, Part::Requests, Part::KeyFiles, Part::Signer, Part::Probe] {
+            metrics.add_zone("example.", part);
+        }
+        metrics.skr_generation.with_label_values(&["example."]).set(7);
+        metrics.zone_severity.with_label_values(&["example."]).set(2);
+        let text = metrics.encode().expect("text");
+        let of_zone: Vec<&str> = text.lines().filter(|line| line.contains("zone=\"example.\"")).collect();
+        assert_eq!(of_zone.len(), 5, "{of_zone:#?}");
+        assert!(
+            text.contains("policy_skr_coverage_threshold_seconds{severity=\"warning\",zone=\"\"} 2"),
+            "{text}"
+        );
+        assert!(text.contains("offlineksk_zone_severity{zone=\"example.\"} 2"), "{text}");
+        metrics.remove_zone("example.", Part::Loader);
+        assert!(
+            !metrics.encode().expect("text").contains("coverage_end_timestamp_seconds{"),
+            "removed all the same"
+        );
+    }
+
+    #[test]
     fn rules_name_only_our_families_and_every_alert_has_a_runbook_section() {
         let rules = include_str!("../rules/offlineksk.rules.yml");
         let runbook = include_str!("../../docs/runbook.md");

@@ -307,8 +307,7 @@ mod tests {
         fs::write(state.path("zone"), "").unwrap();
         config.zones[0].file = Some(state.path("zone"));
         config.signer = Some(SignerConfig { listen: vec!["127.0.0.1:5353".parse().unwrap()] });
-        config.metrics =
-            Some(MetricsConfig { listen: "127.0.0.1:9753".parse().unwrap(), requests_listen: None });
+        config.metrics = Some(MetricsConfig::at("127.0.0.1:9753".parse().unwrap()));
         for daemon in [Daemon::Loader, Daemon::Requests, Daemon::All] {
             let path = OsStr::new("/usr/bin:/bin");
             assert_eq!(check(&config, daemon, Some(path)), [], "{daemon:?}");
@@ -341,8 +340,7 @@ mod tests {
         config.signer = Some(SignerConfig {
             listen: vec!["[::1]:5353".parse().unwrap(), "127.0.0.1:9753".parse().unwrap()],
         });
-        config.metrics =
-            Some(MetricsConfig { listen: "127.0.0.1:9753".parse().unwrap(), requests_listen: None });
+        config.metrics = Some(MetricsConfig::at("127.0.0.1:9753".parse().unwrap()));
         let found = |daemon| -> Vec<String> {
             check(&config, daemon, Some(OsStr::new("/usr/bin:/bin")))
                 .iter()

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use keystore::config::{Config, ConfigErrors};
+use metrics::Metrics;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -30,6 +31,26 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
         tracing::warn!("{warning}");
     }
     Ok(config)
+}
+
+/// Has a process with more zones than `detail-zones` export only a few families for each of them. Called before anything makes
+/// series.
+pub fn fit_metrics(config: &Config, metrics: &Metrics) {
+    let limit = config.metrics.as_ref().map_or(u32::MAX, |metrics| metrics.detail_zones);
+    if u32::try_from(config.zones.len()).is_ok_and(|zones| zones <= limit) {
+        return;
+    }
+    let loader = &config.loader;
+    metrics.leave_out_zones([
+        ("info", loader.coverage_info),
+        ("warning", loader.coverage_warning),
+        ("critical", loader.coverage_critical),
+    ]);
+    tracing::info!(
+        zones = config.zones.len(),
+        limit,
+        "metrics of single zones are left out but for a few families"
+    );
 }
 
 /// The signals that a daemon follows, from now on. Made before anything starts, so that no signal ends the process half-way.

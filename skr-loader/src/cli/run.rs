@@ -64,6 +64,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let config = service::load(&args.config)?;
     let listen = config.metrics.as_ref().map(|m| m.listen);
     let metrics = Metrics::new().context("metrics")?;
+    service::fit_metrics(&config, &metrics);
     // Before the loader, so that no signal ends us half-way.
     let mut signals = service::signals().context("signal handlers")?;
     let mut loader = Loader::new(config, metrics.clone())?;

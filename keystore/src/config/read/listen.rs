@@ -49,8 +49,14 @@ pub(super) fn metrics(value: &Value<'_, '_>) -> Option<MetricsConfig> {
         }
         Some(address)
     });
+    let detail_zones = table.get("detail-zones").and_then(|v| v.integer(0..=u32::MAX));
     table.finish();
-    Some(MetricsConfig { listen: listen?, requests_listen })
+    let defaults = MetricsConfig::at(listen?);
+    Some(MetricsConfig {
+        requests_listen,
+        detail_zones: detail_zones.unwrap_or(defaults.detail_zones),
+        ..defaults
+    })
 }
 
 pub(super) fn address(value: &Value<'_, '_>) -> Option<SocketAddr> {

@@ -41,7 +41,10 @@ fn the_example_is_what_the_defaults_say() {
     let listen = ["127.0.0.1:53", "[::1]:53"].map(|a| a.parse().unwrap()).to_vec();
     assert_eq!(config.signer, Some(SignerConfig { listen }));
     let [listen, requests] = ["127.0.0.1:9753", "127.0.0.1:9754"].map(|a| a.parse().unwrap());
-    assert_eq!(config.metrics, Some(MetricsConfig { listen, requests_listen: Some(requests) }));
+    assert_eq!(
+        config.metrics,
+        Some(MetricsConfig { requests_listen: Some(requests), ..MetricsConfig::at(listen) })
+    );
     assert_eq!(config.probe, None);
     let [zone] = config.zones.as_slice() else { panic!("one zone") };
     assert_eq!(zone.name, Name::parse("example.com").unwrap());
