@@ -2,6 +2,7 @@
 //!
 //! It speaks as much of HTTP/1.1 (RFC 9112) as scrapers and load balancers need: one `GET` or `HEAD` a connection, no body.
 
+mod compress;
 mod connections;
 
 use std::fmt::Write as _;
@@ -118,7 +119,9 @@ pub fn serve(address: SocketAddr, endpoint: Endpoint) -> Result<Serving, HttpErr
     let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let (stop, stopped) = oneshot::channel();
-    let respond = Arc::new(move |request: &Request<'_>| endpoint.respond(request).octets(request.method));
+    let respond = Arc::new(move |request: &Request<'_>| {
+        compress::for_client(endpoint.respond(request), request).octets(request.method)
+    });
     let thread = std::thread::Builder::new().name("metrics".to_owned());
     let thread = thread
         .spawn(move || {
