@@ -1,5 +1,7 @@
 //! `offline-ksk sign-zone`: one zone file in, one signed zone file out.
 
+mod options;
+
 use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,104 +9,25 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use keystore::dns::{Name, nsec3};
-use keystore::exchange::{VerifyContext, bind, format, parse_trust_anchors, verify};
+use keystore::clock;
+use keystore::dns::Name;
+use keystore::exchange::{
+    Bundle, TrustAnchor, VerifiedSkr, VerifyContext, bind, format, parse_trust_anchors, verify,
+};
+use keystore::keys::signature;
 use keystore::output::Protected;
 use keystore::policy::{self, Policy};
 use keystore::time::{Timestamp, syntax};
-use keystore::{clock, crypto};
-use signer_plugin::rules::ZoneRules;
+use signer_plugin::rules::{ZoneCheck, ZoneRules};
 use signer_plugin::runtime::Keyring;
-use signer_plugin::signing::{Denial, Nsec3, SigningPolicy, SigningTimes, sign};
-use signer_plugin::zone::Zone;
+use signer_plugin::signing::{SignedFile, SignedZone, SigningPolicy, SigningTimes, sign};
+use signer_plugin::zone::{Warnings, Zone};
 use skr_loader::files::{self, Named};
 
-/// What to sign, and with what.
-#[derive(Debug, clap::Args)]
-pub struct Options {
-    /// The zone
-    #[arg(long, value_name = "NAME")]
-    zone: Name,
-    /// The SKR, in any form; every check of `skr-loader check` must hold
-    #[arg(long, value_name = "FILE")]
-    skr: PathBuf,
-    /// DS or DNSKEY records of the KSK
-    #[arg(long, value_name = "FILE")]
-    trust_anchor: PathBuf,
-    /// Folder of the ZSKs (BIND's K*.key, .private, .state)
-    #[arg(long, value_name = "DIR")]
-    key_directory: PathBuf,
-    /// named.conf or TOML with the policy that gives the signature times (BIND's defaults without)
-    #[arg(long, value_name = "FILE", requires = "policy")]
-    policy_file: Option<PathBuf>,
-    /// Name of the policy
-    #[arg(long, value_name = "NAME", requires = "policy_file")]
-    policy: Option<String>,
-    #[command(flatten)]
-    denial: DenialOptions,
-    /// Add a digest of the zone (ZONEMD, SHA-384, RFC 8976)
-    #[arg(long)]
-    zonemd: bool,
-    /// SOA serial to write instead of the one in the zone file
-    #[arg(long, value_name = "N")]
-    serial: Option<u32>,
-    /// Sign as of this time instead of now (YYYYMMDDHHMMSS, now+1d, …)
-    #[arg(long, value_name = "TIME")]
-    now: Option<String>,
-    /// Where the signed zone goes; `-` is standard output
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
-    /// The unsigned zone
-    zone_file: PathBuf,
-}
+pub use options::Options;
 
-/// How the zone proves that something does not exist; without these as the policy says.
-#[derive(Debug, clap::Args)]
-struct DenialOptions {
-    /// NSEC3, whatever the policy says; without the options below with 0 iterations and no salt, as RFC 9276 wants it
-    #[arg(long)]
-    nsec3: bool,
-    /// Leave delegations without DS out of the NSEC3 chain
-    #[arg(long, requires = "nsec3")]
-    opt_out: bool,
-    /// Additional iterations of the NSEC3 hash, 0 to 50
-    #[arg(long, value_name = "N", requires = "nsec3", default_value_t = 0,
-          value_parser = clap::value_parser!(u16).range(..=i64::from(nsec3::MAX_ITERATIONS)))]
-    iterations: u16,
-    /// NSEC3 salt, at most 255 octets in hexadecimal; `-` for none
-    #[arg(long, value_name = "HEX", requires = "nsec3", default_value = "-", value_parser = parse_salt)]
-    salt: Salt,
-}
-
-#[derive(Debug, Clone)]
-struct Salt(Box<[u8]>);
-
-fn parse_salt(text: &str) -> Result<Salt> {
-    let text = if text == "-" { "" } else { text };
-    let octets = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).context("not hexadecimal")?;
-    if octets.len() > 255 {
-        bail!("longer than 255 octets");
-    }
-    Ok(Salt(octets.into()))
-}
-
-impl DenialOptions {
-    /// As the options say; without `--nsec3` as the policy says, with a salt of its own.
-    fn denial(&self, policy: &Policy) -> Result<Denial> {
-        if self.nsec3 {
-            if self.iterations > 0 {
-                eprintln!("offline-ksk: warning: NSEC3 iterations should be 0 (RFC 9276 section 3.1)");
-            }
-            let nsec3 = Nsec3::new(self.iterations, self.opt_out);
-            return Ok(Denial::Nsec3(nsec3.with_salt(self.salt.0.clone())));
-        }
-        let Some(param) = policy.nsec3 else { return Ok(Denial::Nsec) };
-        let mut salt = vec![0; usize::from(param.salt_length)];
-        crypto::random(&mut salt)?;
-        let nsec3 = Nsec3::new(param.iterations, param.opt_out);
-        Ok(Denial::Nsec3(nsec3.with_salt(salt.into())))
-    }
-}
+/// RRsets whose signatures are verified before the file is written, besides the apex.
+const SAMPLES: usize = 64;
 
 /// Signs the zone file and writes the result.
 pub fn run(options: &Options) -> Result<ExitCode> {
@@ -123,64 +46,122 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         }
         _ => Policy::with_defaults("default"),
     };
-    let zone = Arc::new(Zone::load(&options.zone_file, &options.zone, ZoneRules::default())?);
+    let rules = ZoneRules { check: ZoneCheck::Lenient, max_ttl: options.max_ttl };
+    // Without an SKR the zone file brings its key set.
+    let load = || SignedFile::load(&options.zone_file, &options.zone, rules);
+    let file = options.skr.is_none().then(load).transpose()?;
+    let zone = match &file {
+        Some(file) => Arc::clone(file.zone()),
+        None => Arc::new(Zone::load(&options.zone_file, &options.zone, rules)?),
+    };
     // Known only now: what the zone file and the policy file include.
     if options.output != Path::new("-") {
         protected.inputs(&zone.files().paths).target(&options.output)?;
     }
-    let warnings = zone.warnings();
+    // That the key set and its signatures are no plain data is known of a file that brings them.
+    if file.is_none() {
+        warn(zone.warnings());
+    }
+    let bundle = match &file {
+        Some(file) => bundle_of_file(file, options, now)?,
+        None => bundle_of_skr(options, now)?,
+    };
+    let previous = match &options.previous {
+        None => None,
+        Some(path) => {
+            let file = SignedFile::load(path, &options.zone, rules)?;
+            let signed = file.to_signed(now);
+            Some(
+                signed
+                    .with_context(|| format!("{}: it has no keys or no signed SOA record", path.display()))?,
+            )
+        }
+    };
+    let mut keyring = Keyring::new(options.zone.clone(), options.key_directory.clone());
+    keyring.poll(now);
+    let keys = keyring.active(&bundle, now);
+    if let Some(cause) = keyring.unreadable() {
+        eprintln!("offline-ksk: warning: {cause}");
+    }
+    let times = SigningTimes {
+        validity: options.validity.unwrap_or(policy.signatures_validity),
+        refresh: options.refresh.unwrap_or(policy.signatures_refresh),
+        jitter: options.jitter.unwrap_or(policy.signatures_jitter),
+    };
+    let serial = options.serial.of(zone.serial(), previous.as_ref().map(SignedZone::serial), now);
+    let signing = SigningPolicy { times, denial: options.denial.denial(&policy)?, zonemd: options.zonemd };
+    let signed = sign(&zone, &bundle, &keys, &signing, serial, previous.as_ref(), now)?;
+    let samples = if options.verify_all { usize::MAX } else { SAMPLES };
+    signed.self_check(now, samples).context("the signed zone fails its own check; nothing is written")?;
+    write(&target, |out| signed.write_to(out))?;
+    let summary = Summary { signed: &signed, keys: keys.len(), seconds: start.elapsed().as_secs_f64() };
+    if options.json {
+        summary.print_json(options)?;
+    } else if std::io::stderr().is_terminal() {
+        summary.print(options);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn warn(warnings: &Warnings) {
     for warning in &warnings.texts {
         eprintln!("offline-ksk: warning: {warning}");
     }
     if warnings.total > warnings.texts.len() {
         eprintln!("offline-ksk: warning: and {} more", warnings.total - warnings.texts.len());
     }
-    let skr = accepted(&options.skr, &options.trust_anchor, &options.zone, now)?;
-    let bundle = skr.bundle_at(now).with_context(|| {
-        let next = skr.next_switch(now).map_or_else(String::new, |t| format!("; the first begins at {t}"));
-        format!("{}: no bundle is in force at {now}{next}", options.skr.display())
-    })?;
-    let mut keyring = Keyring::new(options.zone.clone(), options.key_directory.clone());
-    keyring.poll(now);
-    let keys = keyring.active(bundle, now);
-    if let Some(cause) = keyring.unreadable() {
-        eprintln!("offline-ksk: warning: {cause}");
-    }
-    let times = SigningTimes {
-        validity: policy.signatures_validity,
-        refresh: policy.signatures_refresh,
-        jitter: policy.signatures_jitter,
-    };
-    let serial = options.serial.unwrap_or_else(|| zone.serial());
-    let signing = SigningPolicy { times, denial: options.denial.denial(&policy)?, zonemd: options.zonemd };
-    let signed = sign(&zone, bundle, &keys, &signing, serial, None, now)?;
-    signed.self_check(now, 64).context("the signed zone fails its own check; nothing is written")?;
-    write(&target, |out| signed.write_to(out))?;
-    if std::io::stderr().is_terminal() {
-        eprintln!(
-            "{}: serial {serial}, {} ZSKs, signatures until {}, {:.2} s",
-            options.zone,
-            keys.len(),
-            signed.earliest_zsk_expiration().iso(),
-            start.elapsed().as_secs_f64()
-        );
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
-fn accepted(
-    skr: &Path,
-    anchor: &Path,
-    zone: &Name,
-    now: Timestamp,
-) -> Result<keystore::exchange::VerifiedSkr> {
-    let read = |path: &Path, limit| {
-        files::read(path, Named::ByOperator, limit).with_context(|| path.display().to_string())
+/// The bundle in force of an SKR that passes its checks.
+fn bundle_of_skr(options: &Options, now: Timestamp) -> Result<Bundle> {
+    let (Some(path), Some(anchor)) = (&options.skr, &options.trust_anchor) else {
+        bail!("give --skr and --trust-anchor");
     };
-    let octets = read(skr, bind::MAX_OCTETS as u64)?.octets;
-    let text = read(anchor, 1 << 20)?.octets;
-    let text = String::from_utf8(text).with_context(|| format!("{}: not UTF-8", anchor.display()))?;
-    let anchors = parse_trust_anchors(&text, zone).with_context(|| anchor.display().to_string())?;
+    let skr = accepted(path, anchor, &options.zone, now)?;
+    let bundle = skr.bundle_at(now).with_context(|| {
+        let next = skr.next_switch(now).map_or_else(String::new, |t| format!("; the first begins at {t}"));
+        format!("{}: no bundle is in force at {now}{next}", path.display())
+    })?;
+    Ok(bundle.clone())
+}
+
+/// The apex key RRsets that the zone file has, which must be signed by a key of the trust anchor, or else by a key of their own.
+fn bundle_of_file(file: &SignedFile, options: &Options, now: Timestamp) -> Result<Bundle> {
+    let path = options.zone_file.display();
+    let bundle =
+        file.bundle(now).with_context(|| format!("{path}: it has no DNSKEY RRset, and no SKR is given"))?;
+    let anchors = match &options.trust_anchor {
+        Some(path) => read_anchors(path, &options.zone)?,
+        None => Vec::new(),
+    };
+    let keys: Vec<_> = bundle.keys().collect();
+    let trusted = |key: &&keystore::keys::Dnskey| {
+        anchors.is_empty() || anchors.iter().any(|anchor| anchor.matches(&options.zone, key))
+    };
+    for rrset in bundle.rrsets() {
+        let holds = bundle.signatures.iter().filter(|rrsig| rrsig.covered == rrset.rtype).any(|rrsig| {
+            let verifies = |key| signature::verify(rrset, &options.zone, key, rrsig, now).is_ok();
+            keys.iter().filter(trusted).any(verifies)
+        });
+        if !holds {
+            bail!("{path}: the {} RRset of the apex is not signed by a trusted key at {now}", rrset.rtype);
+        }
+    }
+    Ok(bundle)
+}
+
+fn read_anchors(path: &Path, zone: &Name) -> Result<Vec<TrustAnchor>> {
+    let octets =
+        files::read(path, Named::ByOperator, 1 << 20).with_context(|| path.display().to_string())?.octets;
+    let text = String::from_utf8(octets).with_context(|| format!("{}: not UTF-8", path.display()))?;
+    parse_trust_anchors(&text, zone).with_context(|| path.display().to_string())
+}
+
+fn accepted(skr: &Path, anchor: &Path, zone: &Name, now: Timestamp) -> Result<VerifiedSkr> {
+    let octets = files::read(skr, Named::ByOperator, bind::MAX_OCTETS as u64)
+        .with_context(|| skr.display().to_string())?
+        .octets;
+    let anchors = read_anchors(anchor, zone)?;
     let unverified = format::parse_skr(&octets, zone).with_context(|| skr.display().to_string())?;
     match verify(unverified, &VerifyContext::new(zone, &anchors), now) {
         Ok(verified) => Ok(verified),
@@ -193,13 +174,64 @@ fn accepted(
     }
 }
 
+/// What was done, for people and for scripts.
+struct Summary<'a> {
+    signed: &'a SignedZone,
+    keys: usize,
+    seconds: f64,
+}
+
+impl Summary<'_> {
+    fn print(&self, options: &Options) {
+        let signed = self.signed;
+        eprintln!(
+            "{}: serial {}, {} names, {} RRsets; {} ZSKs made {} signatures ({:.0}/s) and kept {}, the first expires at {}; {:.2} s",
+            options.zone,
+            signed.serial(),
+            signed.zone().name_count(),
+            signed.zone().rrset_count(),
+            self.keys,
+            signed.signatures_made(),
+            signed.signatures_made() as f64 / self.seconds.max(0.001),
+            signed.signatures_reused(),
+            signed.earliest_zsk_expiration().iso(),
+            self.seconds
+        );
+    }
+
+    /// To standard output, unless the zone goes there.
+    fn print_json(&self, options: &Options) -> Result<()> {
+        let signed = self.signed;
+        let text = serde_json::to_string_pretty(&serde_json::json!({
+            "zone": options.zone.to_string(),
+            "serial": signed.serial(),
+            "names": signed.zone().name_count(),
+            "rrsets": signed.zone().rrset_count(),
+            "keys": signed.key_tags().collect::<Vec<_>>(),
+            "signatures_made": signed.signatures_made(),
+            "signatures_kept": signed.signatures_reused(),
+            "earliest_expiration": signed.earliest_zsk_expiration().iso(),
+            "earliest_ksk_expiration": signed.earliest_ksk_expiration().iso(),
+            "seconds": self.seconds,
+        }))?;
+        if options.output == Path::new("-") {
+            eprintln!("{text}");
+        } else {
+            outln!("{text}");
+        }
+        Ok(())
+    }
+}
+
 /// Where the signed zone goes; not over what is read, nor among the keys.
 fn target(options: &Options) -> Result<PathBuf> {
     if options.output == Path::new("-") {
         return Ok(options.output.clone());
     }
     let protected = Protected::new()
-        .inputs([&options.zone_file, &options.skr, &options.trust_anchor])
+        .inputs([&options.zone_file])
+        .inputs(&options.skr)
+        .inputs(&options.trust_anchor)
         .inputs(&options.policy_file)
         .key_folder(&options.key_directory);
     Ok(protected.target(&options.output)?)

@@ -114,7 +114,7 @@ impl Made {
     }
 }
 
-fn with_lengths(records: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
+pub(super) fn with_lengths(records: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
     let mut out = Vec::new();
     for record in records {
         out.extend_from_slice(&(record.len() as u16).to_be_bytes());

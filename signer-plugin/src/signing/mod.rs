@@ -25,6 +25,7 @@
 mod apex;
 mod check;
 pub(crate) mod denial;
+mod imported;
 mod make;
 mod output;
 mod plan;
@@ -38,6 +39,7 @@ mod zonemd;
 
 pub use check::CheckError;
 pub use denial::{Denial, Nsec3};
+pub use imported::SignedFile;
 pub use output::SignedRecord;
 pub use reuse::RetiringKey;
 pub(crate) use stored::{RestoreError, SigningKeyInfo, StoredApexRrset, StoredVersion};
