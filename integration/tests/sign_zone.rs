@@ -106,12 +106,16 @@ fn zone_with_its_signed_key_set_needs_no_skr_and_keeps_the_signatures_of_the_ver
     let folder = Folder::new();
     let first = folder.sign(&format!("{SKR} --nsec3 -o signed zone"));
     let all = first["signatures_made"].as_u64().expect("a number");
-    // The signed file is source, version before and target at once; only the SOA changes.
+    // The signed file is source and version before; only the SOA changes.
     let next =
-        folder.sign("--trust-anchor anchor --nsec3 --previous signed --serial increment -o signed signed");
+        folder.sign("--trust-anchor anchor --nsec3 --previous signed --serial increment -o next signed");
     assert_eq!((next["serial"].as_u64(), next["signatures_made"].as_u64()), (Some(8), Some(1)));
     assert_eq!(next["signatures_kept"].as_u64(), Some(all - 1));
-    assert_eq!(folder.verify("signed").0, Some(0));
+    assert_eq!(folder.verify("next").0, Some(0));
+    // The version before may be written over.
+    let third =
+        folder.sign("--trust-anchor anchor --nsec3 --previous next --serial increment -o next signed");
+    assert_eq!((third["serial"].as_u64(), third["signatures_made"].as_u64()), (Some(9), Some(1)));
     // Another key is no trust anchor; without any the key set vouches for itself.
     let other = "sign-zone --zone example --key-directory keys --trust-anchor other -o x signed";
     let output = folder.run(other);

@@ -21,14 +21,16 @@ use crate::zonefile::{self, Record, ZoneFileError, ZoneFiles};
 /// Flag Opt-Out of NSEC3 (RFC 5155 section 3.1.2.1).
 const OPT_OUT: u8 = 1;
 
+/// RDATA of RRSIGs, by owner in lower case and type covered.
+type SignaturesByRrset = HashMap<(Box<[u8]>, Rtype), Vec<Box<[u8]>>>;
+
 /// What a signed zone file has: the zone without its DNSSEC records, and these.
 #[derive(Debug)]
 pub struct SignedFile {
     zone: Arc<Zone>,
     /// RRsets of the apex that a zone file does not have: DNSKEY, CDS, CDNSKEY, NSEC3PARAM, ZONEMD.
     apex: Vec<Rrset>,
-    /// RDATA of RRSIGs, by owner in lower case and type covered.
-    signatures: HashMap<(Box<[u8]>, Rtype), Vec<Box<[u8]>>>,
+    signatures: SignaturesByRrset,
     opt_out: bool,
 }
 
@@ -176,7 +178,7 @@ fn is_by(rrsig: &[u8], tag: u16, key: &Dnskey) -> bool {
     rrsig.get(2) == Some(&key.algorithm.0) && rrsig.get(16..18) == Some(&tag.to_be_bytes()[..])
 }
 
-fn put_signature(signatures: &mut HashMap<(Box<[u8]>, Rtype), Vec<Box<[u8]>>>, record: &Record<'_>) {
+fn put_signature(signatures: &mut SignaturesByRrset, record: &Record<'_>) {
     if let Some(covered) = record.rdata.first_chunk::<2>() {
         let owner = record.owner.to_ascii_lowercase().into_boxed_slice();
         signatures.entry((owner, Rtype(u16::from_be_bytes(*covered)))).or_default().push(record.rdata.into());
