@@ -12,7 +12,8 @@ use rayon::prelude::*;
 
 use super::apex::{self, ApexRrset};
 use super::denial::OwnerBuf;
-use super::make::{KeySlot, Subject, Tally, Task};
+use super::make::Tally;
+use super::slots::{KeySlot, Subject, Task};
 use super::{Denial, Draft, Nsec3, RrsetView, Signatures, SignedZone};
 use crate::rules::ZoneRules;
 use crate::zone::{Zone, ZoneBuilder};
@@ -98,7 +99,7 @@ impl SignedFile {
             self.fill(&draft, task, &keys, slot);
         });
         let signatures = Signatures { keys, slots, slot_len };
-        Some(draft.finish(&bundle, signatures, Tally::NOTHING, 0, now))
+        Some(draft.finish(&bundle, signatures, Tally::NOTHING, now))
     }
 
     /// By NSEC3 when the file has NSEC3PARAM.
