@@ -5,20 +5,56 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use keystore::clock;
-use keystore::config::Config;
+use keystore::config::{Config, ZoneConfig};
+use keystore::dns::{Name, Rtype};
 use keystore::durable;
 use keystore::time::Timestamp;
 use metrics::Metrics;
+use signer_plugin::zonefile;
 use skr_loader::preflight::{self, Daemon};
 use skr_loader::service::ConfigurationState;
+
+use crate::probe::expire::ExpireRule;
+use crate::probe::finding::in_words;
+use crate::probe::soa::Soa;
 
 /// Reads the configuration, and prints every finding in it and on this host. The exit code is 1 when there is an error.
 pub fn check_config(path: &Path, daemon: Daemon) -> Result<ExitCode> {
     let config = Config::load(path)?;
+    if daemon == Daemon::All {
+        config.zones.iter().filter_map(soa_expire_warning).for_each(|warning| outln!("warning: {warning}"));
+    }
     let mut out = Vec::new();
     let good = preflight::report(&config, daemon, path, &mut out)?;
     out!("{}", String::from_utf8_lossy(&out));
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is wrong with SOA expire of a zone that is served from a file: a secondary that is cut off must expire the zone before its
+/// first signature expires. A file that does not read is told of elsewhere.
+fn soa_expire_warning(zone: &ZoneConfig) -> Option<String> {
+    let (mut soa, mut ttl) = (None, 0);
+    let read = zonefile::read(zone.file.as_ref()?, &zone.name, &mut |record| {
+        ttl = ttl.max(record.ttl);
+        if record.rtype == Rtype::SOA && Name::from_wire(record.owner).is_ok_and(|owner| owner == zone.name) {
+            soa = Soa::from_rdata(record.rdata);
+        }
+        Ok(())
+    });
+    read.ok()?;
+    let (expire, refresh) = (u64::from(soa?.expire), u64::from(zone.policy.signatures_refresh));
+    let rule = ExpireRule { remaining: refresh, expire, ttl: ttl.into() };
+    let fault = rule.check().err()?;
+    Some(format!(
+        "zone {}: SOA expire is {}, but signatures are renewed {} before they end: a secondary that is cut off serves expired \
+         signatures for {}, and caches behind it longer; set expire to at most {}, or signatures-refresh to at least {}",
+        zone.name,
+        in_words(expire),
+        in_words(refresh),
+        in_words(fault.served_expired),
+        in_words(fault.allowed),
+        in_words(fault.needed),
+    ))
 }
 
 /// Makes the state folder, and those key folders in it that are missing: on a new host nobody has put a key there yet.
@@ -56,4 +92,36 @@ pub(crate) fn set_configuration(metrics: &Metrics, state: ConfigurationState) {
 
 fn seconds(time: Timestamp) -> i64 {
     i64::try_from(time.secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn soa_expire_that_outlives_the_signatures_is_warned_of_with_numbers_that_would_do() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let zone = |expire: u32| {
+            let file = dir.path().join("zone");
+            let text = format!("$TTL 86400\n@ SOA ns h 1 3600 600 {expire} 300\n@ NS ns\nns A 192.0.2.1\n");
+            std::fs::write(&file, text).expect("write");
+            let text = format!(
+                "version = 1\nstate-dir = \"s\"\n[[zone]]\nname = \"example.\"\npolicy = \"p\"\nfile = \"{}\"\n\
+                 trust-anchors = [\"example. DS 1 13 2 {}\"]\n[policy.p]\noffline-ksk = true\nkeys = [{{ role = \"ksk\", lifetime = 0, algorithm = 13 }}, \
+                 {{ role = \"zsk\", lifetime = 0, algorithm = 13 }}]\n",
+                file.display(),
+                "0123456789ABCDEF".repeat(4)
+            );
+            let config =
+                Config::parse(text.as_bytes(), Path::new("c.toml")).unwrap_or_else(|e| panic!("{e}"));
+            soa_expire_warning(&config.zones[0])
+        };
+        // BIND's default refresh is 5 days, and the TTL a day.
+        assert_eq!(zone(4 * 86_400), None);
+        assert!(zone(4 * 86_400 + 1).is_some());
+        let said = zone(14 * 86_400).expect("a warning");
+        for words in ["is 14 days", "renewed 5 days", "for 9 days", "at most 4 days", "at least 15 days"] {
+            assert!(said.contains(words), "{said}");
+        }
+    }
 }

@@ -79,10 +79,13 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     };
     let timer = RequestTimer::start_with(config, metrics.clone(), Some(lock), service::alive)?;
     let standing = timer.standing();
+    let (seen, started) = (probe.standing(), clock::now());
     standing.start(clock::now());
-    let health =
-        HealthWatch::start(watched, move |now| jump.told(standing.report(now).into_iter().collect()))
-            .context("cannot start the watch of the health")?;
+    let health = HealthWatch::start(watched, move |now| {
+        let reports = standing.report(now).into_iter().chain(seen.report(started, now));
+        jump.told(reports.collect())
+    })
+    .context("cannot start the watch of the health")?;
     let pages = Pages::new(health.newest());
     let endpoint =
         Endpoint::new(metrics.clone(), || clock::now().secs(), move |request| pages.answer(request));

@@ -30,7 +30,7 @@ use skr_loader::watching::AUDIT;
 
 use crate::clock_watch::ClockWatch;
 use crate::daemon::{make_folders, metrics_of};
-use crate::probe::rounds::ProbeRounds;
+use crate::probe::rounds::{ProbeRounds, ProbeStanding};
 use crate::reports::{self, ClockJump, TimerStanding};
 use crate::timer::{self, RequestTimer};
 
@@ -104,8 +104,9 @@ impl Serving {
             audit: AUDIT,
             metrics: metrics.clone(),
         };
+        let probe = ProbeRounds::start(config.clone(), metrics.clone())?;
         let parts = (loader.standing(), timer.standing(), Arc::clone(&signer), config.signer.is_some());
-        let health = HealthWatch::start(watched, reports(parts, jump))
+        let health = HealthWatch::start(watched, reports(parts, probe.standing(), jump))
             .context("cannot start the watch of the health")?;
         let health = Arc::new(health);
         let pages = Pages::new(health.newest());
@@ -113,7 +114,6 @@ impl Serving {
             Endpoint::new(metrics.clone(), || clock::now().secs(), move |request| pages.answer(request));
         let listen = config.metrics.as_ref().map(|metrics| metrics.listen);
         let endpoint = listen.map(|address| http::serve(address, endpoint)).transpose()?;
-        let probe = ProbeRounds::start(config.clone(), metrics.clone())?;
         let control = loader.control();
         let wake = (Arc::clone(&signer), timer.waker());
         let loader_thread = std::thread::Builder::new()
@@ -264,12 +264,14 @@ fn fixed(old: &Config, new: &Config) -> Option<&'static str> {
 /// What the parts of this process report of themselves; there is a signer to report where the last one is true.
 fn reports(
     (loader, timer, signer, signs): (Standing, TimerStanding, Arc<Signer>, bool),
+    probe: ProbeStanding,
     jump: ClockJump,
 ) -> impl Fn(Timestamp) -> Vec<OwnReport> + Send + 'static {
     let started = clock::now();
     move |now| {
         let mut reports = vec![loader.report(now)];
         reports.extend(timer.report(now));
+        reports.extend(probe.report(started, now));
         reports.extend(signs.then(|| reports::of_signer(&signer, started, now)));
         jump.told(reports)
     }

@@ -39,19 +39,10 @@ pub const MEASURED_ALERTS: [(ConditionId, &str); 14] = [
     (ConditionId::ConfigRejected, "OfflineKskConfigReloadFailed"),
 ];
 
-/// Conditions that the outside probe finds.
-pub const OF_PROBE: [ConditionId; 10] = [
-    ConditionId::ZoneNotLoaded,
-    ConditionId::ZoneUnsigned,
-    ConditionId::SignatureLate,
-    ConditionId::DeliveryUnproven,
-    ConditionId::ParentDsMissing,
-    ConditionId::ParentDsWrong,
-    ConditionId::SoaExpireTooLong,
-    ConditionId::ProbeServerSilent,
-    ConditionId::ProbeSerialBehind,
-    ConditionId::ProbeDiffers,
-];
+/// Conditions that the outside probe finds, too, and for which a daemon has a rule over its own measurements: these do not see what
+/// others serve.
+pub const OF_PROBE: [ConditionId; 3] =
+    [ConditionId::ZoneUnsigned, ConditionId::SignatureLate, ConditionId::DeliveryUnproven];
 
 /// All rules as one document. With a `job` the rules that find dead processes look at its targets only.
 #[must_use]
@@ -105,9 +96,7 @@ impl ConditionAlert {
     #[must_use]
     pub fn all() -> Vec<Self> {
         let measured = |id: &ConditionId| MEASURED_ALERTS.iter().any(|(of, _)| of == id);
-        let only_probe =
-            [ConditionId::ProbeServerSilent, ConditionId::ProbeSerialBehind, ConditionId::ProbeDiffers];
-        let own = ConditionId::ALL.iter().filter(|id| !measured(id) && !only_probe.contains(id));
+        let own = ConditionId::ALL.iter().filter(|id| !measured(id));
         let own = own.map(|id| Self { id: *id, source: AlertSource::Daemon });
         // The coverage has its measurement, and its thresholds, for many zones too.
         let left_out = |id: &ConditionId| id.scope() == Scope::Zone && *id != ConditionId::CoverageEndsSoon;
@@ -124,7 +113,7 @@ impl ConditionAlert {
         let (prefix, words) = match self.source {
             AlertSource::Daemon => ("OfflineKsk", id),
             AlertSource::ManyZones => ("OfflineKskCondition", id),
-            AlertSource::Probe => ("OfflineKskProbe", id.strip_prefix("PROBE-").unwrap_or(id)),
+            AlertSource::Probe => ("OfflineKskProbe", id),
         };
         words
             .split('-')

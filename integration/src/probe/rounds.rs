@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use health::gather::OwnReport;
+use health::report::{Component, Report, ReportedCondition, ZoneReports};
 use keystore::clock;
 use keystore::config::{Config, ProbeConfig};
 use keystore::dns::Name;
 use keystore::time::Timestamp;
 use metrics::Metrics;
-use metrics::condition::Severity;
+use metrics::condition::{ConditionId, Severity};
 use metrics::zones::Part;
 
 use super::facts::{Facts, ServerFacts};
@@ -31,6 +34,26 @@ const ZONE_BUDGET: u64 = 72 / 20 + 1;
 pub struct ProbeRounds {
     wake: Sender<Wake>,
     thread: JoinHandle<()>,
+    standing: ProbeStanding,
+}
+
+/// What the probe finds, for the health of the zones. Clones see the same values.
+#[derive(Debug, Clone, Default)]
+pub struct ProbeStanding(Arc<Mutex<BTreeMap<String, Vec<ReportedCondition>>>>);
+
+impl ProbeStanding {
+    /// The report of the probe; none where no zone is probed.
+    pub fn report(&self, started: Timestamp, now: Timestamp) -> Option<OwnReport> {
+        let zones = self.zones();
+        let report = Report::new(Component::Probe, started, now);
+        let conditions = zones.values().flatten().cloned().collect();
+        let report = OwnReport { report: Report { conditions, ..report }, zones: ZoneReports::default() };
+        (!zones.is_empty()).then_some(report)
+    }
+
+    fn zones(&self) -> MutexGuard<'_, BTreeMap<String, Vec<ReportedCondition>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 enum Wake {
@@ -42,11 +65,19 @@ impl ProbeRounds {
     /// Starts it; without `[probe]` it waits for another configuration.
     pub fn start(config: Config, metrics: Metrics) -> Result<Self> {
         let (wake, wakes) = channel();
+        let standing = ProbeStanding::default();
+        let seen = standing.clone();
         let thread = std::thread::Builder::new()
             .name("probe".to_owned())
-            .spawn(move || live(config, &metrics, &wakes))
+            .spawn(move || live(config, &metrics, &seen, &wakes))
             .context("cannot start the probe")?;
-        Ok(Self { wake, thread })
+        Ok(Self { wake, thread, standing })
+    }
+
+    /// What the probe finds.
+    #[must_use]
+    pub fn standing(&self) -> ProbeStanding {
+        self.standing.clone()
     }
 
     /// Hands over a new configuration.
@@ -80,16 +111,18 @@ struct ProbedZone {
     history: History,
     /// Label values of the conditions that are raised.
     raised: BTreeSet<(&'static str, &'static str)>,
+    /// Since when each finding is raised.
+    since: BTreeMap<(ConditionId, Option<SocketAddr>), Timestamp>,
 }
 
-fn live(mut config: Config, metrics: &Metrics, wakes: &Receiver<Wake>) {
-    let mut zones = zones(&config, metrics, BTreeMap::new());
+fn live(mut config: Config, metrics: &Metrics, standing: &ProbeStanding, wakes: &Receiver<Wake>) {
+    let mut zones = zones(&config, metrics, standing, BTreeMap::new());
     loop {
         match wakes.recv_timeout(PAUSE) {
             Ok(Wake::Reload(new)) => {
                 config = *new;
                 let old = zones.into_iter().map(|zone| (zone.label.clone(), zone)).collect();
-                zones = self::zones(&config, metrics, old);
+                zones = self::zones(&config, metrics, standing, old);
                 continue;
             }
             Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -99,7 +132,7 @@ fn live(mut config: Config, metrics: &Metrics, wakes: &Receiver<Wake>) {
         let now = Instant::now();
         let interval = interval(probe, zones.len());
         if let Some(zone) = zones.iter_mut().filter(|zone| zone.due <= now).min_by_key(|zone| zone.due) {
-            round(zone, &config, probe, metrics);
+            round(zone, &config, probe, (metrics, standing));
             zone.due = Instant::now() + interval;
         }
     }
@@ -111,7 +144,12 @@ fn interval(probe: &ProbeConfig, zones: usize) -> Duration {
 }
 
 /// The zones to probe; those that were probed before keep their history, and the series of those that left are removed.
-fn zones(config: &Config, metrics: &Metrics, mut old: BTreeMap<String, ProbedZone>) -> Vec<ProbedZone> {
+fn zones(
+    config: &Config,
+    metrics: &Metrics,
+    standing: &ProbeStanding,
+    mut old: BTreeMap<String, ProbedZone>,
+) -> Vec<ProbedZone> {
     let probed = |zone: &Name| config.probe.as_ref().is_some_and(|probe| probe.is_of(zone));
     let wanted: Vec<Name> = config.zones.iter().map(|z| z.name.clone()).filter(probed).collect();
     if let Some(probe) = &config.probe {
@@ -125,6 +163,7 @@ fn zones(config: &Config, metrics: &Metrics, mut old: BTreeMap<String, ProbedZon
     let zones = wanted.into_iter().enumerate().map(|(at, name)| {
         let label = name.to_lowercase().to_string();
         metrics.add_zone(&label, Part::Probe);
+        standing.zones().entry(label.clone()).or_default();
         // Not all at once.
         let due = now + Duration::from_secs(at as u64 * ZONE_BUDGET);
         old.remove(&label).unwrap_or_else(|| ProbedZone {
@@ -133,6 +172,7 @@ fn zones(config: &Config, metrics: &Metrics, mut old: BTreeMap<String, ProbedZon
             due,
             history: History::default(),
             raised: BTreeSet::new(),
+            since: BTreeMap::new(),
         })
     });
     let zones: Vec<ProbedZone> = zones.collect();
@@ -141,11 +181,17 @@ fn zones(config: &Config, metrics: &Metrics, mut old: BTreeMap<String, ProbedZon
             metrics.probe_condition.remove(&[gone.label.as_str(), id, severity]);
         }
         metrics.remove_zone(&gone.label, Part::Probe);
+        standing.zones().remove(&gone.label);
     }
     zones
 }
 
-fn round(zone: &mut ProbedZone, config: &Config, probe: &ProbeConfig, metrics: &Metrics) {
+fn round(
+    zone: &mut ProbedZone,
+    config: &Config,
+    probe: &ProbeConfig,
+    (metrics, standing): (&Metrics, &ProbeStanding),
+) {
     let request = match request(probe) {
         Ok(request) => request,
         Err(error) => {
@@ -167,6 +213,7 @@ fn round(zone: &mut ProbedZone, config: &Config, probe: &ProbeConfig, metrics: &
     }
     let raised = zone.history.note(&findings);
     tell(zone, &raised, now);
+    report(zone, &raised, now, standing);
     write(zone, &facts, &raised, now, metrics);
 }
 
@@ -198,6 +245,23 @@ fn tell(zone: &ProbedZone, raised: &[ProbeFinding], now: Timestamp) {
             tracing::info!(zone = %zone.label, condition = id, severity, "the probe does not find this any more");
         }
     }
+}
+
+/// Notes the findings for the health of the zone.
+fn report(zone: &mut ProbedZone, raised: &[ProbeFinding], now: Timestamp, standing: &ProbeStanding) {
+    let key = |finding: &ProbeFinding| (finding.id, finding.server.as_ref().map(|server| server.address));
+    let since = raised.iter().map(|finding| (key(finding), *zone.since.get(&key(finding)).unwrap_or(&now)));
+    zone.since = since.collect();
+    let condition = |finding: &ProbeFinding| ReportedCondition {
+        id: finding.id,
+        zone: Some(zone.label.clone()),
+        subject: finding.server.as_ref().map(ToString::to_string),
+        severity: finding.severity,
+        since: *zone.since.get(&key(finding)).unwrap_or(&now),
+        what: finding.text(now),
+    };
+    let conditions = raised.iter().map(condition).collect();
+    standing.zones().insert(zone.label.clone(), conditions);
 }
 
 fn write(zone: &mut ProbedZone, facts: &Facts, raised: &[ProbeFinding], now: Timestamp, metrics: &Metrics) {
