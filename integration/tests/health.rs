@@ -1,0 +1,545 @@
+//! Each condition is brought about, is seen in the terminal, the JSON, the exit code, `/readyz`, the page and the metrics under one ID,
+//! and is gone from all of them when it is mended.
+
+mod health_site;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use health::report::{ClockTrouble, Component, PendingFile, ReportedCondition, Served};
+use health::{ConditionId, Severity};
+use health_site::{Files, Site, ZONE, now, record};
+use keystore::exchange::testing::SkrBuilder;
+use skr_loader::audit::{AuditEvent, Record};
+
+const DAY: u64 = 86_400;
+/// Longest wait for a condition to be seen everywhere, or to be gone: two seconds, and the load of the machine.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// How a condition is brought about and mended.
+struct Row {
+    id: ConditionId,
+    bring: fn(&Files),
+    mend: fn(&Files),
+}
+
+const fn row(id: ConditionId, bring: fn(&Files), mend: fn(&Files)) -> Row {
+    Row { id, bring, mend }
+}
+
+fn served(files: &Files, change: impl FnOnce(&mut Served)) {
+    files.report(Component::Signer, |_| (), |zone| change(zone.served.as_mut().expect("it is served")));
+}
+
+fn signer_is_well(files: &Files) {
+    served(files, |_| ());
+}
+
+fn loader_is_well(files: &Files) {
+    files.report(Component::SkrLoader, |_| (), |_| ());
+}
+
+fn timer_is_well(files: &Files) {
+    files.report(Component::Requests, |_| (), |_| ());
+}
+
+fn found_by_probe(files: &Files, id: ConditionId) {
+    let severity = *id.severities().last().expect("one");
+    let condition = ReportedCondition {
+        id,
+        zone: Some(ZONE.to_owned()),
+        subject: Some("192.0.2.53".to_owned()),
+        severity,
+        since: now(),
+        what: "The probe found it.".to_owned(),
+    };
+    files.report(Component::Probe, |report| report.conditions.push(condition), |_| ());
+}
+
+fn probe_ends(files: &Files) {
+    files.end(Component::Probe);
+}
+
+fn accepted(files: &Files, checks: &[&str], forced: &[&str]) {
+    let owned = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
+    let record = Record {
+        generation: Some(1),
+        checks: owned(checks),
+        forced: owned(forced),
+        ..record(AuditEvent::Accepted)
+    };
+    files.record(record);
+}
+
+const COVERAGE: [Row; 9] = [
+    row(
+        ConditionId::CoverageNone,
+        |files| files.accept(&SkrBuilder::new(ZONE, now().minus(100 * DAY)).bundles(2)),
+        Files::accept_good,
+    ),
+    row(
+        ConditionId::CoverageNever,
+        |files| fs::remove_dir_all(files.accepted("")).expect("it was there"),
+        Files::accept_good,
+    ),
+    row(
+        ConditionId::CoverageEndsSoon,
+        |files| files.accept(&SkrBuilder::new(ZONE, now().minus(DAY)).bundles(1)),
+        Files::accept_good,
+    ),
+    row(
+        ConditionId::CoverageGap,
+        |files| files.accept(&SkrBuilder::new(ZONE, now().minus(DAY)).bundles(20).validity(5 * DAY)),
+        Files::accept_good,
+    ),
+    row(
+        ConditionId::SkrStoreDamaged,
+        |files| fs::write(files.accepted("1.skr"), "altered").expect("write"),
+        Files::accept_good,
+    ),
+    row(
+        ConditionId::ImportRejected,
+        |files| {
+            let file = Some("new.skr".to_owned());
+            files.record(Record {
+                file,
+                checks: vec!["SKR-SYNTAX".to_owned()],
+                ..record(AuditEvent::Rejected)
+            });
+        },
+        |files| files.record(Record { generation: Some(1), ..record(AuditEvent::Unchanged) }),
+    ),
+    row(
+        ConditionId::SkrWarned,
+        |files| accepted(files, &["SKR-PARENT-DS"], &[]),
+        |files| accepted(files, &[], &[]),
+    ),
+    row(
+        ConditionId::SkrForced,
+        |files| accepted(files, &[], &["SKR-PROVE"]),
+        |files| accepted(files, &[], &[]),
+    ),
+    row(ConditionId::GenerationBehind, |files| served(files, |served| served.generation = 0), signer_is_well),
+];
+
+const REQUESTS_AND_KEYS: [Row; 7] = [
+    row(
+        ConditionId::RequestWaits,
+        |files| {
+            let folder = files.path("state/outbox").join(ZONE);
+            fs::create_dir_all(&folder).expect("a folder");
+            fs::write(folder.join(format!("{}.ksr", now())), ";; a request\n").expect("write");
+        },
+        |files| fs::remove_dir_all(files.path("state/outbox")).expect("it was there"),
+    ),
+    row(
+        ConditionId::RequestOverdue,
+        |files| {
+            let error = Some("no key could be made".to_owned());
+            files.report(
+                Component::Requests,
+                |_| (),
+                |zone| zone.timer.as_mut().expect("a look").error = error,
+            );
+        },
+        timer_is_well,
+    ),
+    row(
+        ConditionId::NoticeFailed,
+        |files| {
+            let error = Some("on-request: exit status 1".to_owned());
+            files.report(
+                Component::Requests,
+                |_| (),
+                |zone| zone.timer.as_mut().expect("a look").notice_error = error,
+            );
+        },
+        timer_is_well,
+    ),
+    row(ConditionId::KeyKskOnline, Files::write_ksk, |files| {
+        ["key", "private"].iter().for_each(|s| fs::remove_file(files.key(true, s)).expect("it was there"))
+    }),
+    row(
+        ConditionId::KeyZskMissing,
+        |files| fs::rename(files.key(false, "private"), files.path("away")).expect("moved"),
+        |files| fs::rename(files.path("away"), files.key(false, "private")).expect("moved back"),
+    ),
+    row(ConditionId::KeyZskUnreadable, |files| set_mode(files, 0o644), |files| set_mode(files, 0o600)),
+    row(
+        ConditionId::KeyFilesDamaged,
+        |files| {
+            fs::copy(files.key(false, "key"), files.path("away")).expect("copied");
+            fs::write(files.key(false, "key"), "garbage").expect("write");
+        },
+        |files| fs::rename(files.path("away"), files.key(false, "key")).expect("moved back"),
+    ),
+];
+
+fn set_mode(files: &Files, mode: u32) {
+    fs::set_permissions(files.key(false, "private"), fs::Permissions::from_mode(mode)).expect("chmod");
+}
+
+const SERVING: [Row; 13] = [
+    row(
+        ConditionId::ZoneFileRejected,
+        |files| served(files, |served| served.file_error = Some("zone:3: expected a type".to_owned())),
+        signer_is_well,
+    ),
+    row(ConditionId::ZoneNotLoaded, |files| served(files, |served| served.loaded = false), signer_is_well),
+    row(
+        ConditionId::ZoneUnsigned,
+        |files| served(files, |served| served.validly_signed = false),
+        signer_is_well,
+    ),
+    row(
+        ConditionId::SignatureLate,
+        |files| served(files, |served| served.zsk_expires = Some(now().plus(2 * DAY))),
+        signer_is_well,
+    ),
+    row(
+        ConditionId::StateNotWritable,
+        |files| served(files, |served| served.state_error = Some("serial: no space left".to_owned())),
+        signer_is_well,
+    ),
+    row(
+        ConditionId::DeliveryUnproven,
+        |files| files.report(Component::SkrLoader, |_| (), |zone| zone.deliveries[0].current = false),
+        loader_is_well,
+    ),
+    row(
+        ConditionId::ParentDsMissing,
+        |files| found_by_probe(files, ConditionId::ParentDsMissing),
+        probe_ends,
+    ),
+    row(ConditionId::ParentDsWrong, |files| found_by_probe(files, ConditionId::ParentDsWrong), probe_ends),
+    row(
+        ConditionId::SoaExpireTooLong,
+        |files| found_by_probe(files, ConditionId::SoaExpireTooLong),
+        probe_ends,
+    ),
+    row(
+        ConditionId::ProbeServerSilent,
+        |files| found_by_probe(files, ConditionId::ProbeServerSilent),
+        probe_ends,
+    ),
+    row(
+        ConditionId::ProbeSerialBehind,
+        |files| found_by_probe(files, ConditionId::ProbeSerialBehind),
+        probe_ends,
+    ),
+    row(ConditionId::ProbeDiffers, |files| found_by_probe(files, ConditionId::ProbeDiffers), probe_ends),
+    row(
+        ConditionId::WatchStalled,
+        |files| {
+            let stall = |report: &mut health::report::Report| {
+                report.inbox.as_mut().expect("an inbox").watched = false
+            };
+            files.report(Component::SkrLoader, stall, |_| ());
+        },
+        loader_is_well,
+    ),
+];
+
+const HOST: [Row; 10] = [
+    row(
+        ConditionId::ImportDeferred,
+        |files| {
+            let left = |name: &str| PendingFile {
+                file: name.to_owned(),
+                state: "left".to_owned(),
+                id: None,
+                reason: None,
+            };
+            let change = |report: &mut health::report::Report| {
+                report.inbox.as_mut().expect("an inbox").pending.push(left("a"))
+            };
+            files.report(Component::SkrLoader, change, |_| ());
+        },
+        loader_is_well,
+    ),
+    row(ConditionId::LoaderNotRunning, |files| files.end(Component::SkrLoader), loader_is_well),
+    row(ConditionId::TimerNotRunning, |files| files.end(Component::Requests), timer_is_well),
+    row(ConditionId::SignerNotRunning, |files| files.end(Component::Signer), signer_is_well),
+    row(
+        ConditionId::ConfigRejected,
+        |files| {
+            let error = Some("config.toml:3: unknown setting".to_owned());
+            files.report(Component::Requests, |report| report.configuration_error = error, |_| ());
+        },
+        timer_is_well,
+    ),
+    row(
+        ConditionId::ClockWrong,
+        |files| {
+            let clock = ClockTrouble { what: "The clock jumped".to_owned(), waits: true, since: now() };
+            files.report(Component::Requests, |report| report.clock = Some(clock), |_| ());
+        },
+        timer_is_well,
+    ),
+    row(
+        ConditionId::AuditBroken,
+        |files| {
+            let log = files.path("state/audit.jsonl");
+            fs::copy(&log, files.path("away")).expect("copied");
+            let text = fs::read_to_string(&log).expect("read");
+            fs::write(&log, text.replacen("\"generation\":1", "\"generation\":2", 1)).expect("write");
+        },
+        |files| fs::rename(files.path("away"), files.path("state/audit.jsonl")).expect("moved back"),
+    ),
+    row(
+        ConditionId::AuditNotWritten,
+        |files| {
+            let error = Some("The audit log cannot be written: no space left".to_owned());
+            files.report(Component::SkrLoader, |report| report.audit_error = error, |_| ());
+        },
+        loader_is_well,
+    ),
+    row(
+        ConditionId::HealthUnreadable,
+        |files| {
+            let path = health::report::path(&files.path("state"), Component::Requests);
+            fs::write(path, "{\"version\": 1").expect("write");
+        },
+        timer_is_well,
+    ),
+    row(
+        ConditionId::DiskNearlyFull,
+        |files| {
+            let mount = ["-t", "tmpfs", "-o", "size=32m", "tmpfs"];
+            let _ = Command::new("mount").args(mount).arg(files.path("state/keys")).status();
+        },
+        |files| {
+            let _ = Command::new("umount").arg(files.path("state/keys")).status();
+        },
+    ),
+];
+
+/// Where a condition is looked for. Each gives the severity that it shows there, or that it is there at all.
+fn seen(site: &Site, id: ConditionId) -> [(&'static str, bool); 6] {
+    let text = String::from_utf8(site.status(&[]).stdout).expect("text");
+    let json: serde_json::Value = serde_json::from_slice(&site.status(&["--json"]).stdout).expect("JSON");
+    let zones =
+        json["zones"].as_array().expect("zones").iter().flat_map(|zone| zone["conditions"].as_array());
+    let mut all = zones.chain(json["conditions"].as_array()).flatten();
+    let found = all.find(|condition| condition["id"] == id.as_str());
+    let check = site.status(&["--check"]);
+    let line = String::from_utf8(check.stdout).expect("text");
+    let severity = found.map(|condition| condition["severity"].as_str().expect("a word").to_owned());
+    // The exit code is that of the worst condition, of which this one is.
+    let least = match severity.as_deref() {
+        Some("critical") => 2,
+        Some("warning") => 1,
+        _ => 0,
+    };
+    let allowed = |word: &str| id.severities().iter().any(|severity| severity.as_str() == word);
+    assert!(severity.as_deref().is_none_or(allowed), "{id} as {severity:?}");
+    let has = |text: &str| text.contains(id.as_str());
+    let label = format!("condition=\"{id}\"");
+    [
+        ("terminal", has(&text)),
+        ("JSON", found.is_some()),
+        ("exit code", has(&line) && check.status.code().is_some_and(|code| code >= least)),
+        ("/readyz", site.get("/readyz").1.lines().any(|line| line.split(' ').nth(1) == Some(id.as_str()))),
+        ("page", site.get("/").1.contains(&format!("<code>{id}</code>"))),
+        ("metric", site.metrics.encode().expect("text").contains(&label)),
+    ]
+}
+
+fn wait(site: &Site, id: ConditionId, is_there: bool) {
+    let begun = Instant::now();
+    loop {
+        let seen = seen(site, id);
+        if seen.iter().all(|(_, there)| *there == is_there) {
+            return;
+        }
+        let where_ = if is_there { "be seen everywhere" } else { "be gone everywhere" };
+        assert!(begun.elapsed() < LIMIT, "{id} should {where_}: {seen:?}\n{}", site.get("/readyz").1);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn each(rows: &[Row]) {
+    let site = Site::new();
+    for Row { id, bring, mend } in rows {
+        if *id == ConditionId::DiskNearlyFull && !can_mount() {
+            eprintln!("SKIPPED: only root can mount a small file system");
+            continue;
+        }
+        wait(&site, *id, false);
+        bring(&site.files());
+        wait(&site, *id, true);
+        mend(&site.files());
+        wait(&site, *id, false);
+    }
+}
+
+/// True where a small file system can be mounted and taken away again.
+fn can_mount() -> bool {
+    let dir = tempfile::tempdir().expect("a folder");
+    let done = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+    done(Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(dir.path()))
+        && done(Command::new("umount").arg(dir.path()))
+}
+
+#[test]
+fn conditions_of_coverage_are_seen_everywhere_and_go() {
+    each(&COVERAGE);
+}
+
+#[test]
+fn conditions_of_requests_and_keys_are_seen_everywhere_and_go() {
+    each(&REQUESTS_AND_KEYS);
+}
+
+#[test]
+fn conditions_of_what_is_served_are_seen_everywhere_and_go() {
+    each(&SERVING);
+}
+
+#[test]
+fn conditions_of_the_host_are_seen_everywhere_and_go() {
+    each(&HOST);
+}
+
+#[test]
+fn every_condition_has_its_row_here_and_in_the_manual() {
+    let manual = include_str!("../../docs/manual/health.md");
+    let rows = COVERAGE.iter().chain(&REQUESTS_AND_KEYS).chain(&SERVING).chain(&HOST);
+    let tried: BTreeSet<ConditionId> = rows.map(|row| row.id).collect();
+    for id in ConditionId::ALL {
+        assert!(tried.contains(id), "{id} is brought about by no row");
+        let severities: Vec<&str> = id.severities().iter().map(|s| s.as_str()).collect();
+        let head = format!("\n| {id} | {} | ", severities.join(", "));
+        assert!(manual.contains(&head), "docs/manual/health.md lacks {head}");
+    }
+    let ids = manual.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+    for id in ids.filter(|id| id.contains('-') && id.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')) {
+        assert!(ConditionId::parse(id).is_some(), "{id} in the manual is no condition");
+    }
+}
+
+#[test]
+fn each_key_of_the_json_stands_in_the_manual() {
+    fn keys(value: &serde_json::Value, found: &mut BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(map) => map.iter().for_each(|(key, value)| {
+                found.insert(key.clone());
+                keys(value, found);
+            }),
+            serde_json::Value::Array(list) => list.iter().for_each(|value| keys(value, found)),
+            _ => {}
+        }
+    }
+    let site = Site::new();
+    (REQUESTS_AND_KEYS[0].bring)(&site.files());
+    (COVERAGE[5].bring)(&site.files());
+    let json: serde_json::Value =
+        serde_json::from_slice(&site.status(&[ZONE, "--json"]).stdout).expect("JSON");
+    assert_eq!(json["version"], 1);
+    let mut found = BTreeSet::new();
+    keys(&json, &mut found);
+    assert!(found.len() > 50, "{found:?}");
+    let manual = include_str!("../../docs/manual/health.md");
+    let schema = &manual[manual.find("\n## JSON\n").expect("the section")..];
+    for key in found {
+        let stands = [format!("`{key}`"), format!(".{key}`"), format!("`{key}[]`"), format!(".{key}[]`")];
+        assert!(stands.iter().any(|word| schema.contains(word)), "the manual has no key {key}");
+    }
+}
+
+#[test]
+fn names_from_files_are_escaped_in_page_terminal_and_plugin() {
+    let site = Site::new();
+    let evil = "<script>alert(1)</script>\u{1b}[2J|\u{202e}\"'.skr";
+    let file = Some(evil.to_owned());
+    site.files().record(Record { file, ..record(AuditEvent::Rejected) });
+    wait(&site, ConditionId::ImportRejected, true);
+    let path = format!("/zone/{ZONE}");
+    for page in ["/", "/?q=%3Cscript%3Ealert(1)%3C/script%3E", &path, "/zone/%3Cscript%3Ealert(1)"] {
+        let (head, body) = site.get(page);
+        assert!(!body.contains("<script>alert"), "{page}: {body}");
+        assert!(!body.contains('\u{1b}') && !body.contains('\u{202e}'), "{page}");
+        assert!(head.contains("Content-Security-Policy: default-src 'none'; style-src 'self'"), "{head}");
+        assert!(
+            !body.contains(" style=")
+                && !body.contains(" onclick")
+                && !body.contains("http://www.w3.org/1999")
+        );
+    }
+    for arguments in [&[][..], &[ZONE], &["--check"]] {
+        let text = String::from_utf8(site.status(arguments).stdout).expect("text");
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{arguments:?}: {text}");
+    }
+    let line = String::from_utf8(site.status(&["--check"]).stdout).expect("text");
+    assert_eq!(line.lines().next().map(|first| first.matches('|').count()), Some(1), "{line}");
+    assert!(line.lines().skip(1).all(|line| !line.contains('|')), "{line}");
+}
+
+#[test]
+fn pages_have_their_addresses_and_only_show() {
+    let site = Site::new();
+    (REQUESTS_AND_KEYS[0].bring)(&site.files());
+    wait(&site, ConditionId::RequestWaits, true);
+    let zone = format!("/zone/{ZONE}");
+    let bare = zone.trim_end_matches('.').to_owned();
+    let request = format!("{zone}/request.ksr");
+    for (path, media_type, says) in [
+        ("/", "text/html", "<h1>example.test.</h1>"),
+        ("/?order=name", "text/html", "<h1>1 zone</h1>"),
+        (&zone, "text/html", "<svg class=\"tl\" role=\"img\""),
+        (&bare, "text/html", "Subscribe as a calendar"),
+        (&request, "application/octet-stream", ";; a request\n"),
+        ("/calendar.ics", "text/calendar", "BEGIN:VCALENDAR\r\n"),
+        ("/api/v1/health", "application/json", "{\"version\":1,"),
+        ("/api/v1/health?zone=example.test", "application/json", "\"details\":"),
+        ("/healthz", "text/plain", "ok\n"),
+        ("/metrics", "text/plain", "offlineksk_zone_severity{zone=\"example.test.\"} 1\n"),
+        ("/readyz", "text/plain", "ready\n"),
+        ("/favicon.ico", "image/svg+xml", "<svg"),
+        ("/style.css", "text/css", ":root"),
+        ("/live.js", "text/javascript", "use strict"),
+    ] {
+        let (head, body) = site.get(path);
+        assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
+        assert!(head.contains(&format!("\r\nContent-Type: {media_type}")), "{path}: {head}");
+        assert!(body.contains(says), "{path}: {body}");
+    }
+    assert!(
+        site.get(&request).0.contains("attachment; filename=\"example_test-"),
+        "{}",
+        site.get(&request).0
+    );
+    for missing in
+        ["/zone/", "/zone/other.", "/zone/other./request.ksr", "/nothing", "/api/v1/health?zone=other."]
+    {
+        let (head, _) = site.get(missing);
+        assert!(head.starts_with("HTTP/1.1 404 "), "{missing}: {head}");
+    }
+}
+
+#[test]
+fn a_plugin_that_cannot_look_is_unknown_and_wrong_usage_too() {
+    let program = env!("CARGO_BIN_EXE_offline-ksk");
+    let site = Site::new();
+    for (arguments, code) in [
+        (vec!["status", "--check", "-c", "/nonexistent.toml", "--state-dir", "/nonexistent"], 3),
+        (vec!["status", "--check", "--nonsense"], 3),
+        (vec!["status", "--nonsense"], 2),
+    ] {
+        let output = Command::new(program).args(&arguments).output().expect("the program runs");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
+    }
+    let (text, code) = (site.status(&["--check"]), 0);
+    let line = String::from_utf8(text.stdout).expect("text");
+    if !line.contains("DISK-NEARLY-FULL") {
+        assert_eq!(text.status.code(), Some(code), "{line}");
+        assert!(line.starts_with("OFFLINE-KSK OK: example.test. 184 days of coverage left |"), "{line}");
+    }
+    // Only the thresholds of the coverage are those of the command line.
+    let output = site.status(&["--check", "--warning", "200d", "--critical", "190d"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(Severity::Critical.number(), 2 + 1);
+}
