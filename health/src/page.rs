@@ -176,9 +176,12 @@ fn conditions(list: &[Condition], now: Timestamp) -> Markup {
     }
 }
 
-/// A zone as the end of a path, percent-encoded.
+/// The path of a zone's page, percent-encoded. The root has nothing behind the last slash: browsers take a dot away there, encoded or not.
 #[must_use]
 pub fn zone_path(zone: &str) -> String {
+    if zone == "." {
+        return "/zone/".to_owned();
+    }
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.' | b'~');
     zone.bytes().fold(String::from("/zone/"), |mut path, octet| {
         if plain(octet) {

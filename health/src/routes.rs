@@ -102,6 +102,7 @@ fn html(body: String) -> Page {
 
 /// A zone as it is named everywhere: lower case, with its final dot, which may be left out in an address.
 fn zone_label(name: &str) -> String {
+    let name = if name.is_empty() { "." } else { name };
     Name::parse(name).map_or_else(|_| name.to_owned(), |name| name.to_lowercase().to_string())
 }
 

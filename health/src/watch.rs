@@ -41,7 +41,9 @@ pub struct Watched {
 pub struct Newest(Arc<Mutex<Arc<Health>>>);
 
 impl Newest {
-    fn new(health: Health) -> Self {
+    /// A health that stays as it is until it is set anew.
+    #[must_use]
+    pub fn new(health: Health) -> Self {
         Self(Arc::new(Mutex::new(Arc::new(health))))
     }
 

@@ -133,7 +133,9 @@ fn ends_soon(
         return;
     }
     let ahead = seen.deadlines(thresholds).into_iter().filter(|deadline| deadline.at > now);
-    found.next = ahead.map(|Deadline { at, severity }| Event::at(at, format!("{severity}"))).collect();
+    found.next = ahead
+        .map(|Deadline { at, severity }| Event::at(at, format!("coverage counts as {severity}")))
+        .collect();
     found.next.push(Event::at(coverage.end, "coverage ends"));
     let reached = seen.deadlines(thresholds).into_iter().find(|deadline| deadline.severity == severity);
     found.since = reached.map(|deadline| deadline.at);
@@ -149,7 +151,7 @@ fn imports(zone: &ZoneFacts, seen: &Seen, found: &mut Findings<'_>) {
         let severity = if plenty { Severity::Attention } else { Severity::Warning };
         found.since = Some(last.time);
         found.subject.clone_from(&last.file);
-        found.command = Some(format!("skr-loader check {file}"));
+        found.command = Some(format!("skr-loader check rejected/{file}"));
         found.raise(
             ConditionId::ImportRejected,
             severity,
@@ -177,7 +179,7 @@ fn imports(zone: &ZoneFacts, seen: &Seen, found: &mut Findings<'_>) {
         import.checks.iter().filter(|check| !import.forced.contains(check)).map(String::as_str).collect();
     if !warned.is_empty() {
         found.since = Some(import.time);
-        found.command = Some(format!("skr-loader show {}", found.zone));
+        found.command = Some(format!("skr-loader check accepted/{}/{number}.skr", found.zone));
         found.raise(
             ConditionId::SkrWarned,
             Severity::Attention,

@@ -163,7 +163,7 @@ fn files(host: &HostFacts, found: &mut Findings<'_>, now: Timestamp) {
         }
     }
     if let AuditLog::Broken(what) = &host.audit {
-        found.command = Some("skr-loader audit --verify".to_owned());
+        found.command = Some("skr-loader audit verify".to_owned());
         found.raise(ConditionId::AuditBroken, Severity::Critical, end_sentence(what));
     }
 }

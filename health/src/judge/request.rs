@@ -33,8 +33,12 @@ pub(super) fn judge(zone: &ZoneFacts, seen: &Seen, found: &mut Findings<'_>, now
             .collect();
         found.since = Some(request.written);
         found.subject = Some(request.path.display().to_string());
-        found.command =
-            Some(format!("ksr-gen -e {} -f {} sign {}", request.end, request.path.display(), found.zone));
+        found.command = Some(format!(
+            "ksr-gen -k POLICY -l POLICY-FILE -K KSK-FOLDER -e {} -f {} -O answer.skr sign {}",
+            request.end,
+            request.path.display(),
+            found.zone
+        ));
         let what = format!(
             "The request of {} UTC asks for the time until {} UTC and is not answered.",
             date_time(request.written),
@@ -69,6 +73,6 @@ fn overdue(zone: &ZoneFacts, seen: &Seen, found: &mut Findings<'_>, now: Timesta
         None => format!("No request can be written.{why}"),
     };
     found.since = due.filter(|due| *due <= now);
-    found.command = Some(format!("offline-ksk requests --once # shows why, for {}", found.zone));
+    found.command = Some("offline-ksk requests --once -c FILE".to_owned());
     found.raise(ConditionId::RequestOverdue, severity, what);
 }

@@ -18,8 +18,12 @@ const BAR: u32 = 18;
 const GAP: u32 = 10;
 /// Key lanes at most; more are counted.
 const LANES: usize = 12;
-/// Bars narrower than so many hundredths of a per cent have no label.
-const LABELLED: u64 = 250;
+/// Pixels of a letter in a bar, and of the room around a label.
+const LETTER: u64 = 7;
+const MARGIN: u64 = 10;
+/// Least widths of the picture, in pixels: on a wide screen (from 40 rem on), and on a phone.
+const WIDE: u64 = 600;
+const PHONE: u64 = 290;
 
 const PATTERNS: &str = r#"<defs><pattern id="hatch" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><line class="p-h" x1="0" y1="0" x2="0" y2="8"/></pattern><pattern id="dots-ksk" width="6" height="6" patternUnits="userSpaceOnUse"><circle class="p-ksk" cx="2" cy="2" r="1.3"/></pattern><pattern id="dots-zsk" width="6" height="6" patternUnits="userSpaceOnUse"><circle class="p-zsk" cx="2" cy="2" r="1.3"/></pattern></defs>"#;
 
@@ -68,6 +72,8 @@ struct Drawing<'a> {
     details: &'a Details,
     y: u32,
     out: Vec<Markup>,
+    /// Drawn last, so that no line crosses a word.
+    words: Vec<Markup>,
     /// The same as rows of a table: what, from, to.
     rows: Vec<(String, String, String)>,
 }
@@ -75,15 +81,23 @@ struct Drawing<'a> {
 /// The picture with its key, and the table.
 pub(super) fn draw(zone: &ZoneHealth, details: &Details, now: Timestamp) -> Markup {
     let (from, to) = zone.window(now);
-    let mut drawing =
-        Drawing { scale: Scale { from, to }, now, zone, details, y: TOP, out: Vec::new(), rows: Vec::new() };
+    let mut drawing = Drawing {
+        scale: Scale { from, to },
+        now,
+        zone,
+        details,
+        y: TOP,
+        out: Vec::new(),
+        words: Vec::new(),
+        rows: Vec::new(),
+    };
     drawing.coverage();
     drawing.deadlines();
     drawing.bundles();
     drawing.requested();
     drawing.keys();
     drawing.imports();
-    let Drawing { scale, y, out, rows, .. } = drawing;
+    let Drawing { scale, y, out, words, rows, .. } = drawing;
     let bottom = y + 6;
     let height = bottom + 24;
     let today = scale.percent(now);
@@ -108,6 +122,7 @@ pub(super) fn draw(zone: &ZoneHealth, details: &Details, now: Timestamp) -> Mark
             @if let Some(end) = zone.coverage_end {
                 @if scale.shows(end) && end > now { line.endl x1=(scale.percent(end)) x2=(scale.percent(end)) y1=(TOP) y2=(bottom) {} }
             }
+            @for part in &words { (part) }
         }
         (key())
         details {
@@ -188,6 +203,8 @@ impl Drawing<'_> {
         let y = self.y;
         self.out.push(html! {
             line.row x1="0" x2="100%" y1=(y) y2=(y) {}
+        });
+        self.words.push(html! {
             text.h x="0" y=(y + 17) { (title) @if !more.is_empty() { tspan.s.wide dx="10" { (more) } } }
         });
         self.y += TITLE + height + GAP;
@@ -206,12 +223,8 @@ impl Drawing<'_> {
             svg x=(percent(from)) y=(y) width=(percent(width)) height=(height) overflow="hidden" {
                 title { (bar.title) }
                 rect class=(bar.class) width="100%" height=(height) rx="3" {}
-                @if width >= LABELLED && wide == thin {
-                    text class=(bar.text) x="7" y=(base) { (wide) }
-                } @else if width >= LABELLED {
-                    text class={ (bar.text) " wide" } x="7" y=(base) { (wide) }
-                    text class={ (bar.text) " thin" } x="7" y=(base) { (thin) }
-                }
+                @if fits(wide, width, WIDE) { text class={ (bar.text) " wide" } x="7" y=(base) { (wide) } }
+                @if fits(thin, width, PHONE) { text class={ (bar.text) " thin" } x="7" y=(base) { (thin) } }
             }
         });
     }
@@ -290,7 +303,7 @@ impl Drawing<'_> {
             let place = self.scale.at(deadline.at);
             let anchor = if place > 5000 { "end" } else { "start" };
             let dx = if place > 5000 { "-6" } else { "6" };
-            self.out.push(html! {
+            self.words.push(html! {
                 text class={ "dl " (deadline.severity) } x=(percent(place)) y=(y + 10 + 16 * row) dx=(dx) text-anchor=(anchor) {
                     (what) tspan.wide { ", " (date(deadline.at)) }
                 }
@@ -396,6 +409,11 @@ impl Drawing<'_> {
             });
         }
     }
+}
+
+/// True when a label fits into a bar of so many hundredths of a per cent of a picture of so many pixels.
+fn fits(label: &str, width: u64, picture: u64) -> bool {
+    !label.is_empty() && width * picture / 10_000 >= label.chars().count() as u64 * LETTER + MARGIN
 }
 
 const fn y_of_text(height: u32) -> u32 {

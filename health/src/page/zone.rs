@@ -108,7 +108,8 @@ fn first(zone: &ZoneHealth, health: &Health) -> Markup {
                     p { strong { (condition.id.text().summary) } }
                     p { (printable(&condition.remedy)) }
                     @if let Some(command) = &condition.command { pre { (printable(command)) } }
-                    p.small.soft { code { (condition.id) } }
+                    @if zone.request.is_some() { p { a.alone href="#request" { "The open request" } } }
+                    p.small.soft { code { (condition.id) } ", " a.alone href="#conditions" { "all conditions" } }
                 }
             }
         }
@@ -128,8 +129,16 @@ fn next(zone: &ZoneHealth, now: Timestamp) -> Markup {
                     }
                 }
             }
-            p.small { a.alone href={ "/calendar.ics?zone=" (zone_path(&zone.zone).trim_start_matches("/zone/")) } { "Subscribe as a calendar (.ics)" } }
+            p.small { a.alone href={ "/calendar.ics?zone=" (calendar_of(&zone.zone)) } { "Subscribe as a calendar (.ics)" } }
         }
+    }
+}
+
+/// The zone as a value of a query.
+fn calendar_of(zone: &str) -> String {
+    match zone_path(zone).trim_start_matches("/zone/") {
+        "" => ".".to_owned(),
+        name => name.to_owned(),
     }
 }
 
