@@ -9,6 +9,7 @@ use health::routes::Pages;
 use health::watch::{HealthWatch, Watched};
 use keystore::clock;
 use keystore::config::{Config, ZoneConfig};
+use keystore::crypto::pkcs11;
 use ksr_gen::daemon::{Rounds, TickError, TimerLock, TimerOutcome, TimerReport, Told};
 use metrics::http::{self, Endpoint};
 use serde::Serialize;
@@ -62,6 +63,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if let Some(address) = options.metrics.filter(|address| !address.ip().to_canonical().is_loopback()) {
         bail!("--metrics {address} can be reached by others; use 127.0.0.1 or [::1]");
     }
+    pkcs11::do_not_wait();
     let mut signals = service::signals().context("cannot watch for signals")?;
     let metrics = metrics_of("requests")?;
     service::fit_metrics(&config, &metrics);
@@ -96,6 +98,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         state
     });
     drop(health);
+    // The timer does not wait for a token any more.
+    pkcs11::stop();
     timer.stop();
     probe.stop();
     clock_watch.stop();

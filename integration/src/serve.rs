@@ -16,6 +16,7 @@ use health::routes::Pages;
 use health::watch::{HealthWatch, Watched};
 use keystore::clock;
 use keystore::config::Config;
+use keystore::crypto::pkcs11;
 use keystore::time::Timestamp;
 use metrics::http::{self, Endpoint, Serving as HttpServing};
 use signer_plugin::border::SignerHandler;
@@ -40,8 +41,11 @@ const STATUS: &str = "serving";
 /// Serves until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 pub fn run(path: &Path) -> Result<ExitCode> {
     let mut signals = service::signals().context("cannot watch for signals")?;
+    pkcs11::do_not_wait();
     let serving = Serving::start(path)?;
     service::run_until_stopped(&mut signals, STATUS, || serving.reload());
+    // No part waits for a token any more.
+    pkcs11::stop();
     serving.stop();
     Ok(ExitCode::SUCCESS)
 }

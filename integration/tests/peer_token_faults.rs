@@ -163,7 +163,7 @@ fn a_ceremony_ends_with_an_error_whatever_call_of_the_module_fails() {
         .flat_map(|(name, number, kind)| [1, 3].map(|from| (name, number, kind, from)))
         .collect();
     // Each case has a file of its own, and they run side by side: most of their time is waiting for a deadline.
-    let (next, failed) = (AtomicUsize::new(0), Mutex::new(0));
+    let (next, spared) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -176,13 +176,27 @@ fn a_ceremony_ends_with_an_error_whatever_call_of_the_module_fails() {
                     let began = Instant::now();
                     let output = sign.env("FAULT_MODULE_FILE", &fault).output().expect("run ksr-gen");
                     ended_well(&output, began, &what);
-                    *failed.lock().expect("no panic") += usize::from(!output.status.success());
+                    if output.status.success() {
+                        spared.lock().expect("no panic").push((*name, *kind, *from));
+                    }
                 }
             });
         }
     });
-    let failed = *failed.lock().expect("no panic");
-    assert!(failed > cases.len() / 3, "only {failed} of {} faults were noticed", cases.len());
+    // A ceremony may be spared only by what it never calls, by what it calls once, by a right of a key that the token does not tell,
+    // and by lengths in calls that give none.
+    for (name, kind, from) in spared.into_inner().expect("no panic") {
+        let told_once = ["C_Initialize", "C_GetSlotList", "C_GetTokenInfo", "C_GetMechanismList", "C_Login"];
+        let fair = match name {
+            "C_GenerateKeyPair" | "C_GetAttributeValue" => true,
+            _ if kind == "wrong-length" => !["C_FindObjects", "C_Sign"].contains(&name) || from > 1,
+            _ => {
+                from > 1
+                    && (told_once.contains(&name) || name.contains("FindObjects") || name == "C_OpenSession")
+            }
+        };
+        assert!(fair, "{name} {kind} from call {from} was not noticed");
+    }
     site.heal();
     let again =
         common::run(&mut site.ksr_gen("ksk-in-token", "ksk", &["-f", "request.ksr", "sign", "a.test"]));

@@ -6,7 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use keystore::crypto::pkcs11::{Pin, PinRequest};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -25,6 +25,9 @@ const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// Asks once; a wrong PIN ends the run, so that nobody locks a token by habit.
 pub fn ask(request: &PinRequest<'_>) -> io::Result<Pin> {
+    // One question at a time: another would put the echo back while this PIN is typed.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut terminal = terminal()?;
     let warning = match request {
         PinRequest { last_try: true, .. } => "ONE MORE WRONG PIN LOCKS THIS TOKEN.\n",
@@ -125,6 +128,8 @@ impl Signals {
             }
         };
         handlers.by_default.store(false, Ordering::SeqCst);
+        // What came before had its effect.
+        handlers.came.iter().for_each(|(_, flag)| flag.store(false, Ordering::SeqCst));
         Ok(Self(handlers))
     }
 
@@ -151,6 +156,10 @@ impl Handlers {
 impl Drop for Signals {
     fn drop(&mut self) {
         self.0.by_default.store(true, Ordering::SeqCst);
+        // One that came after the last look.
+        if let Some(signal) = self.came() {
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
     }
 }
 

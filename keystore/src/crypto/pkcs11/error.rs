@@ -232,6 +232,22 @@ pub enum TokenError {
         /// Exit status or signal.
         how: String,
     },
+    /// It takes longer than a daemon waits.
+    #[error("PKCS#11 module {} is still opening the token; the next try will see", module.display())]
+    NotYet {
+        /// The library.
+        module: PathBuf,
+    },
+    /// Its process ended while it logged in, more than once.
+    #[error(
+        "PIN file {}: {count} logins with it in a row came to no end, so that the PIN may be wrong; it is not tried again, lest the token be locked. Make sure of the PIN and write the file anew, or start this program again", path.display()
+    )]
+    LoginUnfinished {
+        /// The file with the PIN.
+        path: PathBuf,
+        /// How many.
+        count: u8,
+    },
     /// It failed just now.
     #[error("PKCS#11 module {} is not asked for some seconds: {why}", module.display())]
     Resting {
@@ -265,6 +281,7 @@ impl TokenError {
             | Self::Process { .. }
             | Self::NoAnswer { .. }
             | Self::Ended { .. }
+            | Self::NotYet { .. }
             | Self::Resting { .. }
             | Self::Failed { .. } => true,
             Self::NotBuilt
@@ -279,6 +296,7 @@ impl TokenError {
             | Self::WrongPin { .. }
             | Self::KnownWrongPin { .. }
             | Self::LastTry { .. }
+            | Self::LoginUnfinished { .. }
             | Self::Locked { .. }
             | Self::NoKey { .. }
             | Self::ManyKeys { .. }

@@ -17,6 +17,8 @@
 mod answer;
 mod error;
 #[cfg(feature = "pkcs11")]
+mod logins;
+#[cfg(feature = "pkcs11")]
 mod module;
 mod pin;
 #[cfg(feature = "pkcs11")]
@@ -51,6 +53,19 @@ pub fn module_process() -> Option<ExitCode> {
         process::isolate();
     }
     None
+}
+
+/// Has keys in tokens be opened in the background from now on: [`load`] waits two seconds at most, then fails with
+/// [`TokenError::NotYet`], and the next call for the same key takes up where it was. For daemons, after [`module_process`].
+pub fn do_not_wait() {
+    #[cfg(feature = "pkcs11")]
+    process::do_not_wait();
+}
+
+/// Ends every call to a token, because the program ends: what waits for a token fails at once.
+pub fn stop() {
+    #[cfg(feature = "pkcs11")]
+    process::stop();
 }
 
 /// The signer for the private key that `uri` names. Signs a fixed text once and verifies that with `public_key` (the Public Key field

@@ -99,6 +99,23 @@ pub fn set_prompt(prompt: Prompt, keypad: KeypadNotice) {
     let _ = PROMPT.set((prompt, keypad));
 }
 
+static LOGIN_NOTICE: OnceLock<fn()> = OnceLock::new();
+
+/// Sets what is told each time that a PIN goes to a token, once for the process.
+#[cfg_attr(not(feature = "pkcs11"), allow(dead_code))]
+pub(super) fn set_login_notice(notice: fn()) {
+    // The first one stays.
+    let _ = LOGIN_NOTICE.set(notice);
+}
+
+/// Tells that a PIN goes to a token.
+#[cfg_attr(not(feature = "pkcs11"), allow(dead_code))]
+pub(super) fn tell_of_login() {
+    if let Some(tell) = LOGIN_NOTICE.get() {
+        tell();
+    }
+}
+
 /// Tells a person that the token waits for its PIN.
 #[cfg_attr(not(feature = "pkcs11"), allow(dead_code))]
 pub(super) fn tell_of_keypad(token: &str) {

@@ -7,12 +7,15 @@
 //!  none ─▶ running ── no answer in time, ended ─▶ resting (no call for a while) ─▶ none
 //! ```
 //!
-//! There is one process for each module and token. Calls run side by side, each with its deadline; a call that misses it ends the
-//! process, and with it the other calls to the same token. Keys opened before are to be opened again then, as after a token was
-//! pulled out.
+//! There is one process for each module and token. Calls run side by side, each with its deadline, which begins anew with each reply that
+//! comes meanwhile: a token that works on one call at a time is slow, not dead. A call that misses it ends the process, and with it the
+//! other calls to the same token. Keys opened before are to be opened again then, as after a token was pulled out.
+//!
+//! A daemon does not wait for a key to be opened: after [`PATIENCE`] it is told to come again, and the call goes on meanwhile.
 
 use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -20,6 +23,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::answer::{RawSigner, Verified};
+use super::logins;
 use super::wire::{PinQuestion, Reply, Request};
 use super::{Pkcs11Uri, TokenError, module, pin};
 use crate::crypto::{Algorithm, SigningKey};
@@ -35,6 +39,42 @@ const SIGNING: Duration = Duration::from_secs(10);
 
 /// How long a person may take at the keypad of a token.
 const AT_TOKEN: Duration = Duration::from_secs(300);
+
+/// Deadlines that a call may miss while others to the same token go on.
+const MOST_DEADLINES: u32 = 8;
+
+/// Longest time that a token is left alone after its process ended or was ended.
+const REST: Duration = Duration::from_secs(10);
+
+/// What a call still gets after its deadline: this whole program may have been stopped and gone on (SIGTSTP), its module with it.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a daemon waits for a key to be opened. Other zones of the same thread wait as long.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a killed process may take to end. One that waits for a device may take for ever.
+const ENDING: Duration = Duration::from_secs(5);
+
+/// Set by a daemon: [`PATIENCE`] counts.
+static IMPATIENT: AtomicBool = AtomicBool::new(false);
+
+/// Set once this program ends: no process is started any more.
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// Has keys open in the background from now on, since a daemon has other things to do; its next try finds them open.
+pub(super) fn do_not_wait() {
+    IMPATIENT.store(true, Ordering::Relaxed);
+}
+
+/// Ends all processes, and with them every call that is under way, because this program ends.
+pub(super) fn stop() {
+    STOPPING.store(true, Ordering::SeqCst);
+    for state in lock(&PROCESSES).values() {
+        if let State::Running(process) = state {
+            process.kill("this program ends".to_owned());
+        }
+    }
+}
 
 static ISOLATED: AtomicBool = AtomicBool::new(false);
 
@@ -79,8 +119,14 @@ fn open(
     doing: Doing,
 ) -> Result<(RemoteKey, Option<Vec<u8>>), TokenError> {
     super::token::check_algorithm(algorithm)?;
-    let process = Process::of(uri)?;
-    match process.call(request, doing)? {
+    let module = module::path(uri)?;
+    logins::check(&module, uri.pin_source.as_deref())?;
+    let process = Process::of(uri, module)?;
+    let reply = match doing {
+        Doing::Opening => process.open_key(&format!("{uri} {algorithm}"), request),
+        _ => process.call(request, doing),
+    };
+    match reply? {
         Reply::Key { key: number, token, public_key } => {
             Ok((RemoteKey { process, number, token }, public_key))
         }
@@ -193,40 +239,65 @@ static PROCESSES: LazyLock<Mutex<HashMap<Place, State>>> = LazyLock::new(Mutex::
 /// A running process.
 struct Process {
     place: Place,
-    /// Path of the module, for messages.
-    module: String,
+    /// Path of the module, and of the file with the PIN.
+    module: PathBuf,
+    pin_source: Option<PathBuf>,
     requests: Mutex<ChildStdin>,
-    /// Where the replies to each call go. Emptied at the end of the process, which ends every call.
-    calls: Arc<Mutex<HashMap<u32, Sender<Reply>>>>,
-    child: Arc<Mutex<Child>>,
+    shared: Arc<Shared>,
     next: AtomicU32,
-    /// Set at its end, so that nobody takes it for a running one.
-    ended: Arc<AtomicBool>,
+    /// Keys that are being opened and that nobody waits for at the moment, by URI and algorithm.
+    opening: Mutex<HashMap<String, Call>>,
+}
+
+/// What the calls and the listener have in common.
+struct Shared {
+    child: Mutex<Child>,
+    calls: Mutex<Calls>,
+}
+
+struct Calls {
+    /// Where the replies to each call go; `None` once the process has ended, which ends every call.
+    open: Option<HashMap<u32, Sender<Reply>>>,
+    last_reply: Instant,
+    /// A person is at the keypad of the token, or asked for the PIN.
+    person_until: Option<Instant>,
+    /// How it ended, or why it was ended: the first cause.
+    end: Option<String>,
+}
+
+/// A call under way.
+struct Call {
+    number: u32,
+    replies: Receiver<Reply>,
+    doing: Doing,
+    began: Instant,
+    /// When its deadline counts from.
+    since: Instant,
 }
 
 impl Process {
     /// The running process for the token that `uri` names, or a new one.
-    fn of(uri: &Pkcs11Uri) -> Result<Arc<Self>, TokenError> {
-        let path = module::path(uri)?;
+    fn of(uri: &Pkcs11Uri, module: PathBuf) -> Result<Arc<Self>, TokenError> {
         let token = Pkcs11Uri { object: None, id: None, ..uri.clone() };
-        let place = format!("{}\n{token}\n{:?}", path.display(), uri.pin_source);
+        let place = format!("{}\n{token}\n{:?}", module.display(), uri.pin_source);
         let mut processes = lock(&PROCESSES);
         match processes.get(&place) {
-            Some(State::Running(process)) if !process.ended.load(Ordering::Relaxed) => {
-                return Ok(Arc::clone(process));
+            _ if STOPPING.load(Ordering::SeqCst) => {
+                return Err(TokenError::Resting { module, why: "this program ends".to_owned() });
             }
+            Some(State::Running(process)) if process.is_running() => return Ok(Arc::clone(process)),
             Some(State::Resting { until, why }) if Instant::now() < *until => {
-                return Err(TokenError::Resting { module: path, why: why.clone() });
+                return Err(TokenError::Resting { module, why: why.clone() });
             }
             _ => {}
         }
-        let process = Self::start(place.clone(), path.display().to_string())
-            .map_err(|source| TokenError::Process { module: path, source })?;
+        let process = Self::start(place.clone(), module.clone(), uri.pin_source.clone())
+            .map_err(|source| TokenError::Process { module, source })?;
         processes.insert(place, State::Running(Arc::clone(&process)));
         Ok(process)
     }
 
-    fn start(place: Place, module: String) -> io::Result<Arc<Self>> {
+    fn start(place: Place, module: PathBuf, pin_source: Option<PathBuf>) -> io::Result<Arc<Self>> {
         // The very program that runs, also when its file was replaced meanwhile.
         let mut child = Command::new("/proc/self/exe")
             .arg(ARGUMENT)
@@ -236,41 +307,135 @@ impl Process {
         let (Some(requests), Some(replies)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("its pipes are missing"));
         };
-        let process = Arc::new(Self {
+        let calls =
+            Calls { open: Some(HashMap::new()), last_reply: Instant::now(), person_until: None, end: None };
+        let shared = Arc::new(Shared { child: Mutex::new(child), calls: Mutex::new(calls) });
+        let listening = Arc::clone(&shared);
+        let listener = std::thread::Builder::new().name("pkcs11".to_owned());
+        if let Err(error) = listener.spawn(move || listening.listen(replies)) {
+            let mut child = lock(&shared.child);
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(error);
+        }
+        Ok(Arc::new(Self {
             place,
             module,
+            pin_source,
             requests: Mutex::new(requests),
-            calls: Arc::default(),
-            child: Arc::new(Mutex::new(child)),
+            shared,
             next: AtomicU32::new(1),
-            ended: Arc::default(),
-        });
-        let (calls, ended) = (Arc::clone(&process.calls), Arc::clone(&process.ended));
-        let child = Arc::clone(&process.child);
-        let listener = std::thread::Builder::new().name("pkcs11".to_owned());
-        listener.spawn(move || listen(replies, &calls, &ended, &child))?;
-        Ok(process)
+            opening: Mutex::default(),
+        }))
+    }
+
+    fn is_running(&self) -> bool {
+        let calls = lock(&self.shared.calls);
+        calls.open.is_some() && calls.end.is_none()
     }
 
     /// Makes one call and waits for its end, or for its deadline.
     fn call(&self, request: &Request, doing: Doing) -> Result<Reply, TokenError> {
+        let mut call = self.begin(request, doing)?;
+        loop {
+            if let Some(reply) = self.wait(&mut call, None)? {
+                return Ok(reply);
+            }
+        }
+    }
+
+    /// Opens a key; a daemon waits for no more than its patience, and finds the same call under way the next time.
+    fn open_key(&self, key: &str, request: &Request) -> Result<Reply, TokenError> {
+        if !IMPATIENT.load(Ordering::Relaxed) {
+            return self.call(request, Doing::Opening);
+        }
+        let under_way = lock(&self.opening).remove(key);
+        let mut call = match under_way {
+            Some(call) => call,
+            None => self.begin(request, Doing::Opening)?,
+        };
+        match self.wait(&mut call, Some(PATIENCE))? {
+            Some(reply) => Ok(reply),
+            None => {
+                lock(&self.opening).insert(key.to_owned(), call);
+                Err(TokenError::NotYet { module: self.module.clone() })
+            }
+        }
+    }
+
+    fn begin(&self, request: &Request, doing: Doing) -> Result<Call, TokenError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (to, replies) = channel();
-        lock(&self.calls).insert(number, to);
-        // Once the process has ended, nobody takes this entry out again but this call.
-        let sent = match self.ended.load(Ordering::SeqCst) {
-            true => Err(io::ErrorKind::BrokenPipe.into()),
-            false => request.write(number, &mut *lock(&self.requests)),
+        let listened = lock(&self.shared.calls).open.as_mut().map(|open| open.insert(number, to)).is_some();
+        let now = Instant::now();
+        let call = Call { number, replies, doing, began: now, since: now };
+        let sent = match listened {
+            true => request.write(number, &mut *lock(&self.requests)),
+            false => Err(io::ErrorKind::BrokenPipe.into()),
         };
-        let reply = match sent {
-            Ok(()) => self.wait(number, &replies, doing),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Err(self.bad_answer("more to sign than fits in one call"))
+        match sent {
+            Ok(()) => Ok(call),
+            Err(error) => {
+                self.forget(&call);
+                Err(match error.kind() {
+                    io::ErrorKind::InvalidData => self.bad_answer("more to sign than fits in one call"),
+                    _ => self.has_ended(),
+                })
             }
-            Err(_) => Err(self.has_ended()),
+        }
+    }
+
+    fn forget(&self, call: &Call) {
+        lock(&self.shared.calls).open.as_mut().map(|open| open.remove(&call.number));
+    }
+
+    /// Waits for the reply that ends a call; `None` when `limit` is over before its deadline.
+    fn wait(&self, call: &mut Call, limit: Option<Duration>) -> Result<Option<Reply>, TokenError> {
+        let limit = limit.map(|limit| Instant::now() + limit);
+        let reply = loop {
+            let deadline = call.since + call.doing.deadline();
+            let until = limit.map_or(deadline, |limit| limit.min(deadline));
+            let mut received = call.replies.recv_timeout(until.saturating_duration_since(Instant::now()));
+            if matches!(received, Err(RecvTimeoutError::Timeout)) {
+                let now = Instant::now();
+                if limit.is_some_and(|limit| limit <= now) && now < deadline {
+                    return Ok(None);
+                }
+                if let Some(since) = self.excuse(call, now) {
+                    call.since = since;
+                    continue;
+                }
+                received = call.replies.recv_timeout(GRACE);
+            }
+            match received {
+                Ok(Reply::AskPin(question)) => {
+                    self.answer_pin(call.number, &question)?;
+                    call.since = Instant::now();
+                }
+                Ok(Reply::AtToken { token }) => {
+                    pin::tell_of_keypad(&token);
+                    lock(&self.shared.calls).person_until = Some(Instant::now() + AT_TOKEN);
+                }
+                Ok(Reply::LoggingIn) => logins::begins(&self.module, self.pin_source.as_deref()),
+                Ok(reply) => break reply,
+                Err(RecvTimeoutError::Disconnected) => return Err(self.has_ended()),
+                Err(RecvTimeoutError::Timeout) => {
+                    let error = TokenError::NoAnswer {
+                        module: self.module.clone(),
+                        doing: call.doing.name().into(),
+                        seconds: call.began.elapsed().as_secs(),
+                    };
+                    self.end(&error);
+                    return Err(error);
+                }
+            }
         };
-        lock(&self.calls).remove(&number);
-        match reply? {
+        self.forget(call);
+        if matches!(call.doing, Doing::Opening | Doing::Making) {
+            lock(&self.shared.calls).person_until = None;
+            logins::ends(&self.module, self.pin_source.as_deref(), &reply);
+        }
+        match reply {
             Reply::Failed(error) => {
                 // A module that is loaded anew finds a token again that was pulled out.
                 if matches!(error, TokenError::Gone { .. }) {
@@ -278,42 +443,31 @@ impl Process {
                 }
                 Err(error)
             }
-            reply => Ok(reply),
+            reply => Ok(Some(reply)),
         }
     }
 
-    fn wait(&self, number: u32, replies: &Receiver<Reply>, doing: Doing) -> Result<Reply, TokenError> {
-        let mut deadline = doing.deadline();
-        loop {
-            match replies.recv_timeout(deadline) {
-                Ok(Reply::AskPin(question)) => self.answer_pin(number, &question)?,
-                Ok(Reply::AtToken { token }) => {
-                    pin::tell_of_keypad(&token);
-                    deadline = AT_TOKEN;
-                }
-                Ok(reply) => return Ok(reply),
-                Err(RecvTimeoutError::Disconnected) => return Err(self.has_ended()),
-                Err(RecvTimeoutError::Timeout) => {
-                    let error = TokenError::NoAnswer {
-                        module: self.module.clone().into(),
-                        doing: doing.name().into(),
-                        seconds: deadline.as_secs(),
-                    };
-                    self.end(&error);
-                    return Err(error);
-                }
-            }
+    /// A later begin of the deadline of a call that missed it, when a person is asked, or when the token has answered others since.
+    fn excuse(&self, call: &Call, now: Instant) -> Option<Instant> {
+        let calls = lock(&self.shared.calls);
+        if calls.person_until.is_some_and(|until| now < until) {
+            return Some(now);
         }
+        let is_new = calls.last_reply > call.since;
+        (is_new && now < call.began + call.doing.deadline() * MOST_DEADLINES).then_some(calls.last_reply)
     }
 
     /// Lets a person give the PIN; no deadline counts meanwhile.
     fn answer_pin(&self, number: u32, question: &PinQuestion) -> Result<(), TokenError> {
+        let person = |until| lock(&self.shared.calls).person_until = until;
+        person(Some(Instant::now() + AT_TOKEN));
         let asked = pin::ask(&super::PinRequest {
             token: &question.token,
             serial: &question.serial,
             wrong_before: question.wrong_before,
             last_try: question.last_try,
         });
+        person(None);
         let (pin, error) = match asked {
             Ok(pin) => (Some(pin), None),
             Err(error) => (None, Some(error)),
@@ -326,74 +480,91 @@ impl Process {
         }
     }
 
-    /// The error for a process that ended by itself.
+    /// The error for a process that has ended: by itself, or ended by another call, whose error is told then.
     fn has_ended(&self) -> TokenError {
-        let how = match lock(&self.child).wait() {
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
+        let known = lock(&self.shared.calls).end.clone();
+        let error = match known {
+            Some(why) if !self.is_current() => TokenError::Resting { module: self.module.clone(), why },
+            Some(how) => TokenError::Ended { module: self.module.clone(), how },
+            None => {
+                TokenError::Ended { module: self.module.clone(), how: "it takes no more requests".to_owned() }
+            }
         };
-        let error = TokenError::Ended { module: self.module.clone().into(), how };
         self.end(&error);
         error
     }
 
     /// Ends the process, and leaves the token alone for a while because of `error`. The first error counts.
     fn end(&self, error: &TokenError) {
-        self.ended.store(true, Ordering::SeqCst);
-        // It may have ended by itself.
-        let _ = lock(&self.child).kill();
-        // As long as one deadline: the other zones of the same thread wait for no more than half of the time then.
-        let until = Instant::now() + Doing::Signing.deadline();
+        self.kill(error.to_string());
+        let until = Instant::now() + Doing::Signing.deadline().min(REST);
         self.is_followed_by(Some(State::Resting { until, why: error.to_string() }));
+    }
+
+    /// Kills the process, which may have ended by itself. The listener takes its exit status.
+    fn kill(&self, why: String) {
+        lock(&self.shared.calls).end.get_or_insert(why);
+        let _ = lock(&self.shared.child).kill();
+    }
+
+    fn is_current(&self) -> bool {
+        self.is_in(&lock(&PROCESSES))
+    }
+
+    fn is_in(&self, processes: &HashMap<Place, State>) -> bool {
+        let known = processes.get(&self.place);
+        matches!(known, Some(State::Running(known)) if std::ptr::eq(Arc::as_ptr(known), self))
     }
 
     /// Puts another state in the place of this process, when it is the one that is used; `None` has the next use start one anew.
     fn is_followed_by(&self, state: Option<State>) {
         let mut processes = lock(&PROCESSES);
-        let current = matches!(
-            processes.get(&self.place),
-            Some(State::Running(known)) if std::ptr::eq(Arc::as_ptr(known), self)
-        );
         match state {
-            _ if !current => {}
+            _ if !self.is_in(&processes) => {}
             Some(state) => drop(processes.insert(self.place.clone(), state)),
             None => drop(processes.remove(&self.place)),
         }
     }
 
     fn bad_answer(&self, what: &'static str) -> TokenError {
-        TokenError::BadAnswer { token: self.module.clone(), what: what.into() }
+        TokenError::BadAnswer { token: self.module.display().to_string(), what: what.into() }
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Its input ends now, and so does it; the listener takes its exit status.
-        self.ended.store(true, Ordering::SeqCst);
-    }
-}
-
-/// Hands replies to the calls that wait for them, until the process ends.
-fn listen(
-    mut replies: ChildStdout,
-    calls: &Mutex<HashMap<u32, Sender<Reply>>>,
-    ended: &AtomicBool,
-    child: &Mutex<Child>,
-) {
-    // The end of the process, or octets that are no message.
-    while let Ok((number, reply)) = Reply::read(&mut replies) {
-        if let Some(call) = lock(calls).get(&number) {
-            // A call that gave up does not listen any more.
-            let _ = call.send(reply);
+impl Shared {
+    /// Hands replies to the calls that wait for them, until the process ends.
+    fn listen(&self, mut replies: ChildStdout) {
+        // The end of the process, or octets that are no message.
+        while let Ok((number, reply)) = Reply::read(&mut replies) {
+            let mut calls = lock(&self.calls);
+            calls.last_reply = Instant::now();
+            if let Some(call) = calls.open.as_ref().and_then(|open| open.get(&number)) {
+                // A call that gave up does not listen any more.
+                let _ = call.send(reply);
+            }
+        }
+        // A process that closed its output or sent garbage is of no more use. The lock is never held while it ends.
+        let began = Instant::now();
+        loop {
+            let _ = lock(&self.child).kill();
+            let ended = lock(&self.child).try_wait();
+            let how = match &ended {
+                Ok(Some(status)) => Some(status.to_string()),
+                Err(error) => Some(error.to_string()),
+                Ok(None) if began.elapsed() > ENDING => Some("it was killed and does not end".to_owned()),
+                Ok(None) => None,
+            };
+            if let Some(how) = how {
+                let mut calls = lock(&self.calls);
+                calls.end.get_or_insert(how);
+                calls.open = None;
+            }
+            match ended {
+                Ok(None) => std::thread::sleep(Duration::from_millis(20)),
+                _ => return,
+            }
         }
     }
-    ended.store(true, Ordering::SeqCst);
-    // A process that closed its output or sent garbage is of no more use.
-    let mut child = lock(child);
-    let _ = child.kill();
-    let _ = child.wait();
-    drop(child);
-    lock(calls).clear();
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

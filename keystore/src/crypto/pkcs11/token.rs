@@ -552,6 +552,7 @@ fn login(
         }
         let raw = RawAuthPin::new(Box::new(pin.octets().to_vec()));
         used = Some(pin);
+        pin::tell_of_login();
         session.login_with_raw(UserType::User, &raw)
     };
     match logged_in {

@@ -46,6 +46,8 @@ pub(super) enum Reply {
     Failed(TokenError),
     /// A person must give a PIN before the call can go on.
     AskPin(PinQuestion),
+    /// The PIN goes to the token now, which may count it as wrong.
+    LoggingIn,
     /// A person must type the PIN at the token before the call can go on.
     AtToken { token: String },
 }
@@ -187,6 +189,7 @@ impl Reply {
             Self::Failed(error) => Frame::json(call, 4, error)?,
             Self::AskPin(question) => Frame::json(call, 5, question)?,
             Self::AtToken { token } => Frame::json(call, 6, token)?,
+            Self::LoggingIn => Frame::new(call, 7, []),
         };
         frame.write(to)
     }
@@ -204,6 +207,7 @@ impl Reply {
             4 => Self::Failed(frame.parse()?),
             5 => Self::AskPin(frame.parse()?),
             6 => Self::AtToken { token: frame.parse()? },
+            7 => Self::LoggingIn,
             _ => return Err(bad("an unknown reply")),
         };
         Ok((frame.call, reply))

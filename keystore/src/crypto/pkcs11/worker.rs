@@ -47,8 +47,8 @@ struct Worker {
 
 /// Serves requests until standard input ends.
 pub(super) fn run() -> ExitCode {
-    let (replies, pins) = match start() {
-        Ok(replies) => (replies, channel()),
+    let (mut requests, replies, pins) = match start() {
+        Ok((requests, replies)) => (requests, replies, channel()),
         Err(error) => {
             eprintln!("the process for the PKCS#11 module cannot start: {error}");
             return ExitCode::FAILURE;
@@ -65,11 +65,12 @@ pub(super) fn run() -> ExitCode {
     // This is the only place that sets it in this process.
     let _ = PERSON.set(Person { worker: Arc::clone(&worker), pins: Mutex::new(pins.1) });
     pin::set_prompt(ask_for_pin, tell_of_keypad);
+    pin::set_login_notice(tell_of_login);
     let Ok(pool) = rayon::ThreadPoolBuilder::new().num_threads(THREADS).build() else {
         eprintln!("the process for the PKCS#11 module cannot start its threads");
         return ExitCode::FAILURE;
     };
-    serve(&mut io::stdin().lock(), &worker, &pool, &pins.0);
+    serve(&mut requests, &worker, &pool, &pins.0);
     // Nobody listens any more. A module that hangs does not keep this process.
     std::thread::spawn(|| {
         std::thread::sleep(ENDING);
@@ -81,14 +82,16 @@ pub(super) fn run() -> ExitCode {
 
 /// Takes standard output for the replies alone: what a module prints itself must not come between them. Signals that a terminal or a
 /// service manager sends to all processes are left to the program that started this one, whose end ends it.
-fn start() -> io::Result<File> {
+fn start() -> io::Result<(File, File)> {
     crate::dumps::forbid()?;
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
     }
     let replies = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
     rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
-    Ok(File::from(replies))
+    // Not the standard library's buffered input, in whose memory a PIN would stay.
+    let requests = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    Ok((File::from(requests), File::from(replies)))
 }
 
 fn serve(from: &mut impl Read, worker: &Arc<Worker>, pool: &rayon::ThreadPool, pins: &Sender<Option<Pin>>) {
@@ -152,8 +155,12 @@ impl Worker {
     }
 
     fn send(&self, call: u32, reply: &Reply) {
-        // When the program is gone, so is this process soon.
-        let _ = reply.write(call, &mut *lock(&self.replies));
+        let written = reply.write(call, &mut *lock(&self.replies));
+        if written.is_err_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+            let error = unknown("an answer that is longer than any signature or key");
+            let _ = Reply::Failed(error).write(call, &mut *lock(&self.replies));
+        }
+        // Any other error: the program is gone, and so is this process soon.
     }
 }
 
@@ -170,6 +177,13 @@ fn ask_for_pin(request: &PinRequest<'_>) -> io::Result<Pin> {
     worker.send(CALL.get(), &Reply::AskPin(question));
     let answer = pins.recv().map_err(io::Error::other)?;
     answer.ok_or_else(|| io::Error::other("no PIN was given"))
+}
+
+/// Tells the program that the PIN goes to the token.
+fn tell_of_login() {
+    if let Some(Person { worker, .. }) = PERSON.get() {
+        worker.send(CALL.get(), &Reply::LoggingIn);
+    }
 }
 
 /// Tells the person at the program that started this process to type the PIN at the token.
