@@ -12,6 +12,7 @@ use keystore::check::Check;
 use keystore::config::ParentCheck;
 use keystore::dns::{Name, Rrsig, Rtype};
 use keystore::exchange::format;
+use keystore::exchange::prove::ProofWeight;
 use keystore::exchange::{
     Bundle, Ksr, SkrFinding as Finding, TrustAnchor, UnverifiedSkr, VerifiedSkr, VerifyContext, bind, prove,
     verify,
@@ -115,7 +116,8 @@ fn check_proof(skr: &VerifiedSkr, context: &Context<'_>, now: Timestamp, finding
     }
     let keys = context.keys.map(|found| &*found.keys);
     let report = prove::prove_skr(skr.zone(), (before, &bundles), anchors, keys, policy, now);
-    findings.extend(report.as_findings(CheckId::SkrProve, !report.derived));
+    let weight = if report.derived { ProofWeight::Warns } else { ProofWeight::Rejects };
+    findings.extend(report.as_findings(CheckId::SkrProve, weight));
 }
 
 /// What to commit instead of the octets of the dropped file, when its first bundle is yet to come: the bundles in force

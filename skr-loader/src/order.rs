@@ -31,10 +31,10 @@ pub struct Order {
 #[non_exhaustive]
 pub enum OrderError {
     /// No check has this ID.
-    #[error("--force {0}: no check has this ID; these may be forced: {list}", list = check::join(FORCEABLE, ", "))]
+    #[error("{0}: no check has this ID; these may be forced: {list}", list = check::join(FORCEABLE, ", "))]
     NoSuchCheck(String),
     /// It cannot be overruled.
-    #[error("--force {id}: it cannot be forced: {why}; these may be forced: {list}", list = check::join(FORCEABLE, ", "))]
+    #[error("{id}: it cannot be forced: {why}; these may be forced: {list}", list = check::join(FORCEABLE, ", "))]
     NotForceable {
         /// The check.
         id: CheckId,
@@ -42,21 +42,41 @@ pub enum OrderError {
         why: &'static str,
     },
     /// An order that overrules a check, or goes back, has no reason.
-    #[error("--force and rollback need --reason TEXT: it stands in the audit log beside your name")]
+    #[error(
+        "whoever overrules a check or goes back gives a reason, which stands in the audit log beside the name"
+    )]
     NoReason,
     /// It is too long, empty, or no text.
-    #[error("--reason must be 1 to {MAX_REASON} characters on one line")]
+    #[error("the reason must have 1 to {MAX_REASON} characters on one line")]
     BadReason,
 }
 
+/// Whether an order is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Execution {
+    /// Only said is what would be done.
+    DryRun,
+    /// It is.
+    Real,
+}
+
+/// Which orders must say why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReasonRule {
+    /// Those that overrule a check.
+    WhenForced,
+    /// All of the kind, such as a rollback.
+    Always,
+}
+
 impl Order {
-    /// Checks an order. `needs_reason` when it is one that must say why even without `force`.
+    /// Checks an order; nothing needs a reason that is not carried out.
     pub fn new(
         who: User,
         force: &[String],
         reason: Option<&str>,
-        dry_run: bool,
-        needs_reason: bool,
+        execution: Execution,
+        rule: ReasonRule,
     ) -> Result<Self, OrderError> {
         let mut ids = Vec::new();
         for id in force {
@@ -74,10 +94,12 @@ impl Order {
                 return Err(OrderError::BadReason);
             }
             Some(text) => Some(text.to_owned()),
-            None if (needs_reason || !ids.is_empty()) && !dry_run => return Err(OrderError::NoReason),
+            None if (rule == ReasonRule::Always || !ids.is_empty()) && execution == Execution::Real => {
+                return Err(OrderError::NoReason);
+            }
             None => None,
         };
-        Ok(Self { who, force: ids, reason, dry_run })
+        Ok(Self { who, force: ids, reason, dry_run: execution == Execution::DryRun })
     }
 
     /// True when `id` is overruled.
@@ -109,7 +131,7 @@ mod tests {
 
     fn order(force: &[&str], reason: Option<&str>) -> Result<Order, OrderError> {
         let force: Vec<String> = force.iter().map(|id| (*id).to_owned()).collect();
-        Order::new(User { uid: 7, name: None }, &force, reason, false, false)
+        Order::new(User { uid: 7, name: None }, &force, reason, Execution::Real, ReasonRule::WhenForced)
     }
 
     #[test]

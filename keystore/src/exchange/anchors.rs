@@ -88,7 +88,7 @@ pub fn parse_trust_anchors(text: &str, zone: &Name) -> Result<Vec<TrustAnchor>, 
                 ));
             }
         };
-        let anchor = anchor.map_err(|what| fault(CheckId::AnchorKey, what))?;
+        let anchor = anchor.map_err(|what| fault(CheckId::AnchorKey, what.to_string()))?;
         if !anchors.contains(&anchor) {
             anchors.push(anchor);
         }
@@ -100,37 +100,53 @@ fn error(id: CheckId, line: u32, what: impl Into<String>) -> SyntaxError {
     SyntaxError { id, line, what: what.into() }
 }
 
-fn ds_anchor(rdata: Vec<u8>) -> Result<TrustAnchor, String> {
-    let [_, _, algorithm, digest_type, ..] = *rdata else {
-        return Err("the DS record is too short".to_owned());
-    };
-    if !Algorithm(algorithm).can_sign() {
-        return Err(format!("a key of algorithm {algorithm} cannot be pinned: deprecated, or not supported"));
-    }
-    match digest_type {
-        2 | 4 => {}
-        1 => return Err("digest type 1, SHA-1, is too weak to pin a key by; take 2 (SHA-256)".to_owned()),
-        other => {
-            return Err(format!("digest type {other} is not supported; take 2 (SHA-256) or 4 (SHA-384)"));
-        }
-    }
-    Ok(TrustAnchor::Ds(rdata))
+/// Why a record cannot be a trust anchor.
+#[derive(Debug, thiserror::Error)]
+enum AnchorFault {
+    #[error("the {0} record is too short")]
+    TooShort(Rtype),
+    #[error("a key of algorithm {} cannot be pinned: deprecated, or not supported", .0.0)]
+    Algorithm(Algorithm),
+    #[error("digest type 1, SHA-1, is too weak to pin a key by; take 2 (SHA-256)")]
+    Sha1,
+    #[error("digest type {0} is not supported; take 2 (SHA-256) or 4 (SHA-384)")]
+    DigestType(u8),
+    #[error("flags {0}: this is a ZSK; pin the KSK (flags 257)")]
+    Zsk(u16),
+    #[error("flags {0}: the key is revoked")]
+    Revoked(u16),
+    /// See [`key_fault`].
+    #[error("{0}")]
+    Key(String),
 }
 
-fn dnskey_anchor(rdata: &[u8]) -> Result<TrustAnchor, String> {
-    let key = Dnskey::from_rdata(rdata).ok_or("the DNSKEY record is too short")?;
+fn ds_anchor(rdata: Vec<u8>) -> Result<TrustAnchor, AnchorFault> {
+    let [_, _, algorithm, digest_type, ..] = *rdata else {
+        return Err(AnchorFault::TooShort(Rtype::DS));
+    };
+    if !Algorithm(algorithm).can_sign() {
+        return Err(AnchorFault::Algorithm(Algorithm(algorithm)));
+    }
+    match digest_type {
+        2 | 4 => Ok(TrustAnchor::Ds(rdata)),
+        1 => Err(AnchorFault::Sha1),
+        other => Err(AnchorFault::DigestType(other)),
+    }
+}
+
+fn dnskey_anchor(rdata: &[u8]) -> Result<TrustAnchor, AnchorFault> {
+    let key = Dnskey::from_rdata(rdata).ok_or(AnchorFault::TooShort(Rtype::DNSKEY))?;
     if !key.is_ksk() {
-        return Err(format!("flags {}: this is a ZSK; pin the KSK (flags 257)", key.flags));
+        return Err(AnchorFault::Zsk(key.flags));
     }
     if !key.algorithm.can_sign() {
-        let number = key.algorithm.0;
-        return Err(format!("a key of algorithm {number} cannot be pinned: deprecated, or not supported"));
+        return Err(AnchorFault::Algorithm(key.algorithm));
     }
     if key.is_revoked_ksk() {
-        return Err(format!("flags {}: the key is revoked", key.flags));
+        return Err(AnchorFault::Revoked(key.flags));
     }
     match key_fault(&key) {
-        Some(fault) => Err(fault),
+        Some(fault) => Err(AnchorFault::Key(fault)),
         None => Ok(TrustAnchor::Dnskey(key)),
     }
 }

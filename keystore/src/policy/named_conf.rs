@@ -326,8 +326,8 @@ impl Reader {
         let mut token = first;
         loop {
             let free_text = inner.first().is_some_and(|t| t.is_word("plugin") || t.is_word("dyndb"));
-            if let Err(what) = nesting.feed(&token) {
-                return Err(self.stop(source, token.line, what));
+            if let Err(fault) = nesting.feed(&token) {
+                return Err(self.stop(source, token.line, fault.to_string()));
             }
             match token.kind {
                 Kind::Semicolon if nesting.depth() == 0 => return Ok(()),
@@ -360,8 +360,8 @@ impl Reader {
         let mut tokens = Vec::new();
         let mut token = first;
         loop {
-            if let Err(what) = nesting.feed(&token) {
-                return Err(self.stop(source, token.line, what));
+            if let Err(fault) = nesting.feed(&token) {
+                return Err(self.stop(source, token.line, fault.to_string()));
             }
             if token.kind == Kind::Semicolon && nesting.depth() == 0 {
                 return Ok(tokens);
@@ -411,6 +411,20 @@ impl Default for Nesting {
     }
 }
 
+/// Why the tokens are no statement.
+#[derive(Debug, thiserror::Error)]
+enum NestingFault {
+    /// Before this token, as it is shown.
+    #[error("missing ';' before {0}")]
+    Missing(String),
+    #[error("'}}' expected near end of file")]
+    Open,
+    #[error("syntax error near ';'")]
+    Empty,
+    #[error("braces nested deeper than {MAX_NESTING}")]
+    TooDeep,
+}
+
 impl Nesting {
     fn depth(&self) -> usize {
         self.started.len() - 1
@@ -423,20 +437,20 @@ impl Nesting {
         self.had_block |= self.depth() == 0;
     }
 
-    fn feed(&mut self, token: &Token) -> Result<(), String> {
+    fn feed(&mut self, token: &Token) -> Result<(), NestingFault> {
         let depth = self.depth();
-        let missing = || Err(format!("missing ';' before {}", token.shown()));
+        let missing = || Err(NestingFault::Missing(token.shown()));
         match token.kind {
-            Kind::End if depth > 0 => return Err("'}' expected near end of file".to_owned()),
+            Kind::End if depth > 0 => return Err(NestingFault::Open),
             Kind::End => return missing(),
             Kind::Close if depth == 0 || self.started[depth] => return missing(),
             Kind::Close => self.close(),
-            Kind::Semicolon if !self.started[depth] => return Err("syntax error near ';'".to_owned()),
+            Kind::Semicolon if !self.started[depth] => return Err(NestingFault::Empty),
             Kind::Semicolon => self.started[depth] = false,
             _ if depth == 0 && self.had_block => return missing(),
             _ if depth == 0 && self.started[0] && token.is_word("dnssec-policy") => return missing(),
             Kind::Open if depth == MAX_NESTING => {
-                return Err(format!("braces nested deeper than {MAX_NESTING}"));
+                return Err(NestingFault::TooDeep);
             }
             Kind::Open => {
                 self.started[depth] = true;

@@ -13,6 +13,7 @@ use super::style::Style;
 use crate::control::{Answer, ImportReport, ImportResult, Request};
 use crate::files::{self, Named, one_line, printable};
 use crate::operator::signature_path;
+use crate::order::{Execution, Order, ReasonRule};
 use crate::user::User;
 
 /// Hand a file to the loader, and say what became of it.
@@ -60,7 +61,8 @@ pub struct Args {
 
 /// An ID that may be forced.
 pub fn forceable(id: &str) -> Result<String, String> {
-    let order = crate::order::Order::new(User { uid: 0, name: None }, &[id.to_owned()], None, true, false);
+    let who = User { uid: 0, name: None };
+    let order = Order::new(who, &[id.to_owned()], None, Execution::DryRun, ReasonRule::WhenForced);
     order
         .map(|order| order.force.iter().map(ToString::to_string).collect())
         .map_err(|error| error.to_string())

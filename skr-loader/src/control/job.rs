@@ -11,7 +11,7 @@ use crate::files::one_line;
 use crate::inbox::Dropped;
 use crate::loader::Import;
 use crate::operator::Operator;
-use crate::order::Order;
+use crate::order::{Execution, Order, OrderError, ReasonRule};
 use crate::user::User;
 
 /// Something for the loader to do.
@@ -27,12 +27,21 @@ pub enum Job {
     Reload,
 }
 
+/// What is wrong with an order, and the option of the commands that it is about.
+fn with_option(error: &OrderError) -> String {
+    match error {
+        OrderError::NoReason | OrderError::BadReason => format!("{error} (--reason TEXT)"),
+        OrderError::NoSuchCheck(_) | OrderError::NotForceable { .. } => format!("--force {error}"),
+    }
+}
+
 impl Job {
     /// Checks a request of `who`; an error says why it is refused.
     pub fn new(request: Request, who: User) -> Result<Self, String> {
         let name = |zone: &str| Name::parse(zone).map_err(|error| format!("{}: {error}", one_line(zone)));
-        let order = |force: &[String], reason: Option<&str>, dry_run, needs_reason| {
-            Order::new(who, force, reason, dry_run, needs_reason).map_err(|e| e.to_string())
+        let order = |force: &[String], reason: Option<&str>, dry_run, rule| {
+            let execution = if dry_run { Execution::DryRun } else { Execution::Real };
+            Order::new(who, force, reason, execution, rule).map_err(|error| with_option(&error))
         };
         match request {
             Request::Status { zones } => {
@@ -41,7 +50,7 @@ impl Job {
             }
             Request::Reload {} => Ok(Self::Reload),
             Request::Import { name, content, signature, force, reason, dry_run } => {
-                let order = Arc::new(order(&force, reason.as_deref(), dry_run, false)?);
+                let order = Arc::new(order(&force, reason.as_deref(), dry_run, ReasonRule::WhenForced)?);
                 let decode = |text: &str| {
                     data_encoding::BASE64.decode(text.as_bytes()).map_err(|_| "the content is no base64")
                 };
@@ -49,9 +58,11 @@ impl Job {
                 let file = Dropped::by_hand(name.into(), decode(&content)?, Arc::clone(&order));
                 Ok(Self::Import(file, signature, order))
             }
-            Request::Rollback { zone, to, force, reason, dry_run } => {
-                Ok(Self::RollBack(name(&zone)?, to, order(&force, reason.as_deref(), dry_run, true)?))
-            }
+            Request::Rollback { zone, to, force, reason, dry_run } => Ok(Self::RollBack(
+                name(&zone)?,
+                to,
+                order(&force, reason.as_deref(), dry_run, ReasonRule::Always)?,
+            )),
         }
     }
 

@@ -233,13 +233,19 @@ fn names() {
 fn a_file_that_is_handed_over_has_no_signature_beside_it() {
     use std::sync::Arc;
 
-    use crate::order::Order;
+    use crate::order::{Execution, Order, ReasonRule};
     use crate::user::User;
 
     let mut bench = Bench::new(true);
     let mut import = |force: &[String]| {
-        let order =
-            Order::new(User::current(), force, Some("the operator's key is lost"), false, false).unwrap();
+        let order = Order::new(
+            User::current(),
+            force,
+            Some("the operator's key is lost"),
+            Execution::Real,
+            ReasonRule::WhenForced,
+        )
+        .unwrap();
         let file = Dropped::by_hand("a.skr".into(), skr(0).text().into_bytes(), Arc::new(order));
         word(&bench.loader.import_by_hand(&file, start()).remove(0).outcome)
     };

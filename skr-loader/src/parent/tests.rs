@@ -103,13 +103,13 @@ fn a_way_back_is_held_against_the_parent_too() {
 
     use crate::inbox::Dropped;
     use crate::loader::Loader;
-    use crate::order::Order;
+    use crate::order::{Execution, Order, ReasonRule};
     use crate::testing::{DAY, StateDir, skr, start};
     use crate::user::User;
 
     let order = |force: &[&str]| {
         let force: Vec<String> = force.iter().map(|id| (*id).to_owned()).collect();
-        Order::new(User::current(), &force, Some("a test"), false, true).unwrap()
+        Order::new(User::current(), &force, Some("a test"), Execution::Real, ReasonRule::Always).unwrap()
     };
     let state = StateDir::new();
     let mut loader = Loader::new(state.config(), Metrics::new().unwrap()).unwrap();

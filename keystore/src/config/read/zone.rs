@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Anchors, transposed};
 use crate::config::{ZoneCheck, ZoneConfig, name};
 use crate::dns::{Name, nsec3};
+use crate::exchange::bind::SyntaxError;
 use crate::exchange::{TrustAnchor, parse_trust_anchors};
 use crate::policy::named_conf::read_regular;
 use crate::policy::table::{Table, Value};
@@ -144,7 +145,7 @@ fn anchors(
     }
     let zone = zone?;
     let mut anchors: Vec<TrustAnchor> = Vec::new();
-    let mut add = |value: &Value<'_, '_>, found: Result<Vec<TrustAnchor>, String>| match found {
+    let mut add = |value: &Value<'_, '_>, found: Result<Vec<TrustAnchor>, AnchorError>| match found {
         Ok(found) if found.is_empty() => value.error("holds no DS or DNSKEY record"),
         Ok(found) => {
             for anchor in found {
@@ -153,7 +154,7 @@ fn anchors(
                 }
             }
         }
-        Err(what) => value.error(what),
+        Err(error) => value.error(error.to_string()),
     };
     if let Some(value) = inline {
         let texts = value.array()?;
@@ -163,7 +164,7 @@ fn anchors(
         }
         for value in &texts {
             if let Some(text) = value.string() {
-                add(value, parse_trust_anchors(text, zone).map_err(|e| format!("{} {}", e.id, e.what)));
+                add(value, parse_trust_anchors(text, zone).map_err(AnchorError::Inline));
             }
         }
     }
@@ -202,12 +203,25 @@ fn announced(table: &mut Table<'_, '_>, zone: Option<&Name>) -> Option<Vec<Trust
     Some(announced)
 }
 
-fn anchor_file(path: &Path, zone: &Name) -> Result<Vec<TrustAnchor>, String> {
-    let shown = path.display();
-    let octets = read_regular(path, MAX_ANCHOR_FILE).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => format!("{shown}: {e}; `skr-loader trust learn` writes it"),
-        _ => format!("{shown}: {e}"),
+/// Why there are no trust anchors.
+#[derive(Debug, thiserror::Error)]
+enum AnchorError {
+    #[error("{} {}", .0.id, .0.what)]
+    Inline(SyntaxError),
+    #[error("{}: {source}; `skr-loader trust learn` writes it", path.display())]
+    Missing { path: PathBuf, source: std::io::Error },
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{}:{}: {} {}", path.display(), error.line, error.id, error.what)]
+    File { path: PathBuf, error: SyntaxError },
+}
+
+fn anchor_file(path: &Path, zone: &Name) -> Result<Vec<TrustAnchor>, AnchorError> {
+    let path_of = || path.to_owned();
+    let octets = read_regular(path, MAX_ANCHOR_FILE).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => AnchorError::Missing { path: path_of(), source },
+        _ => AnchorError::Io { path: path_of(), source },
     })?;
     let text = String::from_utf8_lossy(&octets);
-    parse_trust_anchors(&text, zone).map_err(|e| format!("{shown}:{}: {} {}", e.line, e.id, e.what))
+    parse_trust_anchors(&text, zone).map_err(|error| AnchorError::File { path: path_of(), error })
 }

@@ -198,17 +198,26 @@ impl ProofReport {
     }
 }
 
+/// How much the findings of a proof weigh among those of other checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProofWeight {
+    /// What rejects in the proof rejects there.
+    Rejects,
+    /// It is a warning: the times of the keys are only derived.
+    Warns,
+}
+
 impl ProofReport {
-    /// The findings as those of one check `id`, for who lists them among other checks: what rejects here rejects there when
-    /// `binding`, else it is a warning; advice is a warning, and so is what hangs on a parent whose times are only assumed.
+    /// The findings as those of one check `id`, for who lists them among other checks: what rejects here weighs there as `weight` says;
+    /// advice is a warning, and so is what hangs on a parent whose times are only assumed.
     ///
     /// That the ZSKs end with the last bundle is left out as long as that bundle is yet to come: they are made for the time that was
     /// asked for, which ends within it, and the next SKR brings others.
     #[must_use]
-    pub fn as_findings(&self, id: CheckId, binding: bool) -> Vec<verify::SkrFinding> {
+    pub fn as_findings(&self, id: CheckId, weight: ProofWeight) -> Vec<verify::SkrFinding> {
         let turn = |f: &ProofFinding| {
-            let binding = binding && !(self.assumed_parent && f.fault.is_of_parent());
-            let severity = if binding && f.rejects() { Severity::Reject } else { Severity::Warning };
+            let is_sure = weight == ProofWeight::Rejects && !(self.assumed_parent && f.fault.is_of_parent());
+            let severity = if is_sure && f.rejects() { Severity::Reject } else { Severity::Warning };
             verify::SkrFinding { id, severity, bundle: None, what: f.to_string() }
         };
         let is_told = |f: &&ProofFinding| {

@@ -397,7 +397,7 @@ fn zsks_that_end_with_the_last_bundle_are_told_when_it_has_begun() {
         let report = world.prove_since(from);
         let found: Vec<_> = report.findings.iter().map(|f| (f.fault.id(), f.at)).collect();
         assert_eq!(found, [(CheckId::ProveNoZsk, at_day(205))]);
-        let findings = report.as_findings(CheckId::SkrProve, true);
+        let findings = report.as_findings(CheckId::SkrProve, ProofWeight::Rejects);
         assert_eq!(findings.len(), told, "from {from}: {findings:?}");
         assert!(findings.iter().all(|f| !f.rejects()));
     }

@@ -76,13 +76,36 @@ pub(super) fn check_ttls(subject: &Subject<'_>, report: &mut FindingList) {
 /// The delete form (RFC 8078 section 4) stands alone, in both RRsets where there are both, and only where it is allowed.
 pub(super) fn check_cds(subject: &Subject<'_>, report: &mut FindingList) {
     for view in &subject.bundles {
-        if let Err(what) = cds_named(view, subject.context.allow_delete, report) {
-            report.reject(CheckId::SkrCds, Some(view.bundle), what);
+        if let Err(fault) = cds_named(view, subject.context.allow_delete, report) {
+            report.reject(CheckId::SkrCds, Some(view.bundle), fault.to_string());
         }
     }
 }
 
-fn cds_named(view: &BundleView<'_>, allow_delete: bool, report: &mut FindingList) -> Result<(), String> {
+/// What is wrong with the CDS and CDNSKEY of a bundle.
+#[derive(Debug, thiserror::Error)]
+enum CdsFault {
+    #[error("the delete form stands beside other CDS or CDNSKEY records")]
+    DeleteNotAlone,
+    #[error("asks the parent to remove the DS RRset, which is not allowed here")]
+    DeleteNotAllowed,
+    #[error("CDS and CDNSKEY name different keys")]
+    Differ,
+    #[error(
+        "no key that CDS or CDNSKEY names signs the DNSKEY RRset: a parent that follows them breaks the delegation"
+    )]
+    BreaksDelegation,
+    #[error("a {0} record is too short")]
+    TooShort(Rtype),
+    #[error("the CDS for key {tag} has digest type {digest_type}, which is not supported")]
+    DigestType { tag: u16, digest_type: u8 },
+    #[error("the {rtype} for key {tag} names a revoked KSK")]
+    Revoked { rtype: Rtype, tag: u16 },
+    #[error("the {rtype} for key {tag} names no KSK of the DNSKEY RRset")]
+    NoKsk { rtype: Rtype, tag: u16 },
+}
+
+fn cds_named(view: &BundleView<'_>, allow_delete: bool, report: &mut FindingList) -> Result<(), CdsFault> {
     let bundle = view.bundle;
     let deletes = |r: Option<&Rrset>, form: &[u8]| r.is_some_and(|r| r.rdatas.iter().any(|d| **d == *form));
     let by_cds = deletes(bundle.cds.as_ref(), CDS_DELETE);
@@ -91,10 +114,10 @@ fn cds_named(view: &BundleView<'_>, allow_delete: bool, report: &mut FindingList
         let alone = |r: Option<&Rrset>| r.is_none_or(|r| r.rdatas.len() == 1);
         let both = (by_cds || bundle.cds.is_none()) && (by_cdnskey || bundle.cdnskey.is_none());
         if !both || !alone(bundle.cds.as_ref()) || !alone(bundle.cdnskey.as_ref()) {
-            return Err("the delete form stands beside other CDS or CDNSKEY records".to_owned());
+            return Err(CdsFault::DeleteNotAlone);
         }
         if !allow_delete {
-            return Err("asks the parent to remove the DS RRset, which is not allowed here".to_owned());
+            return Err(CdsFault::DeleteNotAllowed);
         }
         return Ok(());
     }
@@ -103,7 +126,7 @@ fn cds_named(view: &BundleView<'_>, allow_delete: bool, report: &mut FindingList
     if let (Some(a), Some(b)) = (&named_by_cds, &named_by_cdnskey)
         && a != b
     {
-        return Err("CDS and CDNSKEY name different keys".to_owned());
+        return Err(CdsFault::Differ);
     }
     let Some(named) = named_by_cds.or(named_by_cdnskey) else {
         return Ok(());
@@ -115,9 +138,7 @@ fn cds_named(view: &BundleView<'_>, allow_delete: bool, report: &mut FindingList
         named.iter().any(|i| view.keys[*i].tag == s.key_tag && view.keys[*i].key.algorithm == s.algorithm)
     };
     if signed && !signers.any(is_named) {
-        let what = "no key that CDS or CDNSKEY names signs the DNSKEY RRset: a parent that follows them breaks the \
-                    delegation";
-        return Err(what.to_owned());
+        return Err(CdsFault::BreaksDelegation);
     }
     Ok(())
 }
@@ -127,24 +148,23 @@ fn keys_of_cds(
     view: &BundleView<'_>,
     cds: &Rrset,
     report: &mut FindingList,
-) -> Result<BTreeSet<usize>, String> {
+) -> Result<BTreeSet<usize>, CdsFault> {
+    const CDS: Rtype = Rtype::CDS;
     let mut named = BTreeSet::new();
     for rdata in &cds.rdatas {
         let [tag_high, tag_low, _, digest_type, ..] = **rdata else {
-            return Err("a CDS record is too short".to_owned());
+            return Err(CdsFault::TooShort(CDS));
         };
         let tag = u16::from_be_bytes([tag_high, tag_low]);
         if !matches!(digest_type, 1 | 2 | 4) {
-            return Err(format!(
-                "the CDS for key {tag} has digest type {digest_type}, which is not supported"
-            ));
+            return Err(CdsFault::DigestType { tag, digest_type });
         }
         let names = |key: &Dnskey| key.ds_rdata(&cds.owner, digest_type).is_some_and(|made| made == **rdata);
         let place = view.keys.iter().position(|kv| kv.tag == tag && kv.key.is_ksk() && names(&kv.key));
         if place.is_some_and(|place| view.keys[place].key.is_revoked_ksk()) {
-            return Err(format!("the CDS for key {tag} names a revoked KSK"));
+            return Err(CdsFault::Revoked { rtype: CDS, tag });
         }
-        named.insert(place.ok_or_else(|| format!("the CDS for key {tag} names no KSK of the DNSKEY RRset"))?);
+        named.insert(place.ok_or(CdsFault::NoKsk { rtype: CDS, tag })?);
         if digest_type == 1 {
             let what =
                 format!("the CDS for key {tag} has digest type 1, SHA-1, which is deprecated (RFC 9905)");
@@ -155,14 +175,15 @@ fn keys_of_cds(
 }
 
 /// The keys, by their place, that the CDNSKEY RRset names.
-fn keys_of_cdnskey(view: &BundleView<'_>, cdnskey: &Rrset) -> Result<BTreeSet<usize>, String> {
+fn keys_of_cdnskey(view: &BundleView<'_>, cdnskey: &Rrset) -> Result<BTreeSet<usize>, CdsFault> {
+    const CDNSKEY: Rtype = Rtype::CDNSKEY;
     let find = |rdata: &[u8]| {
-        let key = Dnskey::from_rdata(rdata).ok_or("a CDNSKEY record is too short")?;
+        let key = Dnskey::from_rdata(rdata).ok_or(CdsFault::TooShort(CDNSKEY))?;
         let place = view.keys.iter().position(|kv| kv.key.is_ksk() && kv.key == key);
         if key.is_revoked_ksk() {
-            return Err(format!("the CDNSKEY for key {} names a revoked KSK", key.tag()));
+            return Err(CdsFault::Revoked { rtype: CDNSKEY, tag: key.tag() });
         }
-        place.ok_or_else(|| format!("the CDNSKEY for key {} names no KSK of the DNSKEY RRset", key.tag()))
+        place.ok_or_else(|| CdsFault::NoKsk { rtype: CDNSKEY, tag: key.tag() })
     };
     cdnskey.rdatas.iter().map(|rdata| find(rdata)).collect()
 }

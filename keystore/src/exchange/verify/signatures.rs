@@ -7,7 +7,8 @@ use rayon::prelude::*;
 
 use super::report::FindingList;
 use super::{BundleView, Subject};
-use crate::dns::{Rrset, Rrsig, Rtype, rrsig};
+use crate::crypto::Algorithm;
+use crate::dns::{Name, Rrset, Rrsig, Rtype, rrsig};
 use crate::keys::Dnskey;
 
 /// Bundles that are verified together, on all cores.
@@ -103,22 +104,42 @@ fn verify_bundle(subject: &Subject<'_>, view: &BundleView<'_>) -> BundleVerdict 
     verdict
 }
 
+/// What is wrong with a signature; the sentence begins with the signature.
+#[derive(Debug, thiserror::Error)]
+enum SignatureFault {
+    #[error("names {named} as signer, not {zone}")]
+    Signer { named: Name, zone: Name },
+    #[error("has {is} labels, not {expected}")]
+    Labels { is: u8, expected: u8 },
+    #[error("has original TTL {is}, and the RRset {expected}")]
+    OriginalTtl { is: u32, expected: u32 },
+    #[error("of algorithm {0} has no key in the DNSKEY RRset")]
+    NoKey(Algorithm),
+    #[error("could be that of two keys, and was not tried")]
+    TwoKeys,
+    #[error("is by an unusable key, and was not tried")]
+    UnusableKey,
+    #[error("does not verify: the file was altered, or signed with another key")]
+    Wrong,
+}
+
 /// The key that made the signature, or what is wrong with it.
 fn verify_one(
     subject: &Subject<'_>,
     view: &BundleView<'_>,
     signature: &Rrsig,
     rrset: &Rrset,
-) -> Result<Signer, String> {
+) -> Result<Signer, SignatureFault> {
     let zone = subject.context.zone;
     if signature.signer != *zone {
-        return Err(format!("names {} as signer, not {zone}", signature.signer));
+        return Err(SignatureFault::Signer { named: signature.signer.clone(), zone: zone.clone() });
     }
-    if signature.labels != rrset.owner.rrsig_labels() {
-        return Err(format!("has {} labels, not {}", signature.labels, rrset.owner.rrsig_labels()));
+    let expected = rrset.owner.rrsig_labels();
+    if signature.labels != expected {
+        return Err(SignatureFault::Labels { is: signature.labels, expected });
     }
     if signature.original_ttl != rrset.ttl {
-        return Err(format!("has original TTL {}, and the RRset {}", signature.original_ttl, rrset.ttl));
+        return Err(SignatureFault::OriginalTtl { is: signature.original_ttl, expected: rrset.ttl });
     }
     let fits = |(_, kv): &(usize, &super::KeyView)| {
         kv.tag == signature.key_tag && kv.key.algorithm == signature.algorithm
@@ -129,17 +150,17 @@ fn verify_one(
         if departed.is_some_and(|key| rrsig::verify_raw(rrset, &key.public_key, signature).is_ok()) {
             return Ok(Signer::Departed);
         }
-        return Err(format!("of algorithm {} has no key in the DNSKEY RRset", signature.algorithm));
+        return Err(SignatureFault::NoKey(signature.algorithm));
     };
     if fitting.next().is_some() {
-        return Err("could be that of two keys, and was not tried".to_owned());
+        return Err(SignatureFault::TwoKeys);
     }
     if !kv.key.algorithm.can_sign() || kv.fault.is_some() {
-        return Err("is by an unusable key, and was not tried".to_owned());
+        return Err(SignatureFault::UnusableKey);
     }
     rrsig::verify_raw(rrset, &kv.key.public_key, signature)
         .map(|()| Signer::InSet(place))
-        .map_err(|_| "does not verify: the file was altered, or signed with another key".to_owned())
+        .map_err(|_| SignatureFault::Wrong)
 }
 
 /// Which KSKs are trusted, from bundle to bundle.

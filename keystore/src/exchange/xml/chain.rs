@@ -134,8 +134,8 @@ fn check_signatures(response: &XmlResponse) -> Vec<SkrFinding> {
             let by_ksk = |k: &XmlKey| k.identifier == *name && k.dnskey.is_ksk();
             if !bundle.keys.iter().any(by_ksk) {
                 fault(format!("the signature by {name} is not that of a KSK of the bundle"));
-            } else if let Err(what) = verify(&response.domain, bundle, name, rrsig) {
-                fault(what);
+            } else if let Err(wrong) = verify(&response.domain, bundle, name, rrsig) {
+                fault(wrong.to_string());
             } else if (rrsig.inception, rrsig.expiration)
                 != (bundle.inception.to_rrsig(), bundle.expiration.to_rrsig())
             {

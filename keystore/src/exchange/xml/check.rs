@@ -268,8 +268,8 @@ fn check_possession(request: &XmlRequest, rules: &Rules) -> Vec<SkrFinding> {
     let mut findings = Vec::new();
     for bundle in request.bundles.iter().filter(|_| rules.signatures) {
         for signature in &bundle.signatures {
-            if let Err(what) = verify(&request.domain, bundle, &signature.identifier, &signature.rrsig) {
-                findings.push(reject(ID, Some(bundle), what));
+            if let Err(fault) = verify(&request.domain, bundle, &signature.identifier, &signature.rrsig) {
+                findings.push(reject(ID, Some(bundle), fault.to_string()));
             }
         }
         for key in &bundle.keys {
@@ -282,23 +282,32 @@ fn check_possession(request: &XmlRequest, rules: &Rules) -> Vec<SkrFinding> {
     findings
 }
 
+/// What is wrong with a signature of a bundle.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SignatureFault {
+    #[error("the signature by {0} belongs to no key of the bundle, or to several")]
+    NotOneKey(Label),
+    #[error("the signature by {0} does not verify")]
+    Wrong(Label),
+}
+
 /// Verifies a signature over the keys of its bundle with the key of its identifier.
 pub(super) fn verify(
     domain: &Name,
     bundle: &XmlBundle,
     identifier: &Label,
     signature: &crate::dns::Rrsig,
-) -> Result<(), String> {
+) -> Result<(), SignatureFault> {
     let mut keys = bundle.keys.iter().filter(|k| k.identifier == *identifier);
     let (Some(key), None) = (keys.next(), keys.next()) else {
-        return Err(format!("the signature by {identifier} belongs to no key of the bundle, or to several"));
+        return Err(SignatureFault::NotOneKey(identifier.clone()));
     };
     let fits = signature.algorithm == key.dnskey.algorithm
         && signature.key_tag == key.dnskey.tag()
         && signature.labels == domain.rrsig_labels()
         && signature.signer == *domain;
     let verifies = || rrsig::verify_raw(&bundle.rrset(domain), &key.dnskey.public_key, signature).is_ok();
-    if fits && verifies() { Ok(()) } else { Err(format!("the signature by {identifier} does not verify")) }
+    if fits && verifies() { Ok(()) } else { Err(SignatureFault::Wrong(identifier.clone())) }
 }
 
 /// KSR-BUNDLE-COUNT: there are as many bundles as agreed.

@@ -512,21 +512,42 @@ fn first_word(value: &[u8]) -> &[u8] {
     value.split(|b| matches!(b, b' ' | b'\t')).next().unwrap_or_default()
 }
 
-/// Reads a decimal number of at most 10 digits; the word as text for messages when it is none or does not fit.
-fn number<T: TryFrom<u64>>(value: &[u8]) -> Result<T, String> {
+/// The beginning of a word that is no number or time of its range, for messages.
+#[derive(Debug, PartialEq, Eq)]
+struct BadWord(String);
+
+/// What is wrong with a line. No part of a private element is in it.
+#[derive(Debug, thiserror::Error)]
+enum LineFault {
+    #[error("`Tag: value` was expected; restore the file")]
+    NoTag,
+    #[error("`{0}` is no tag of this format and algorithm; restore the file")]
+    UnknownTag(String),
+    #[error("{tag}: `{text}` is no time; YYYYMMDDHHMMSS (UTC) was expected")]
+    Time { tag: String, text: String },
+    #[error("{tag}: `{text}` is no number from 0 to {max}")]
+    Number { tag: String, text: String, max: u32 },
+    #[error("{tag}: `{text}` is neither `yes` nor `no`")]
+    YesNo { tag: String, text: String },
+    #[error("{tag}: `{text}` is none of hidden, rumoured, omnipresent, unretentive")]
+    RecordState { tag: String, text: String },
+}
+
+/// Reads a decimal number of at most 10 digits.
+fn number<T: TryFrom<u64>>(value: &[u8]) -> Result<T, BadWord> {
     let word = first_word(value);
     let digits = std::str::from_utf8(word)
         .ok()
         .filter(|text| text.len() <= 10 && text.bytes().all(|b| b.is_ascii_digit()));
     let value = digits.and_then(|text| text.parse::<u64>().ok());
-    value.and_then(|v| T::try_from(v).ok()).ok_or_else(|| printable(word))
+    value.and_then(|v| T::try_from(v).ok()).ok_or_else(|| BadWord(printable(word)))
 }
 
 /// Reads a 14-digit stamp; what follows it on the line is a remark.
-fn stamp(value: &[u8]) -> Result<crate::time::Timestamp, String> {
+fn stamp(value: &[u8]) -> Result<crate::time::Timestamp, BadWord> {
     let word = first_word(value);
     let text = std::str::from_utf8(word).unwrap_or_default();
-    crate::time::Timestamp::parse_stamp(text).ok_or_else(|| printable(word))
+    crate::time::Timestamp::parse_stamp(text).ok_or_else(|| BadWord(printable(word)))
 }
 
 /// The start of a piece of a file, for messages.

@@ -9,7 +9,7 @@ use std::path::Path;
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
-use super::{KeyFile, KeyFileError, lines, number, printable, split_tag, stamp};
+use super::{BadWord, KeyFile, KeyFileError, LineFault, lines, number, printable, split_tag, stamp};
 use crate::crypto::pkcs11::Pkcs11Uri;
 use crate::crypto::rsa::RsaPublicKey;
 use crate::crypto::{Algorithm, PrivateKey};
@@ -89,14 +89,14 @@ impl PrivateFile {
         };
         for (n, line) in rest.filter(|(_, line)| !line.trim_ascii().is_empty()) {
             file.last_line = n;
-            file.read_line(text, n, line).map_err(|what| syntax(n, what))?;
+            file.read_line(text, n, line).map_err(|fault| syntax(n, fault.to_string()))?;
         }
         Ok(file)
     }
 
-    fn read_line(&mut self, text: &[u8], n: u32, line: &[u8]) -> Result<(), String> {
+    fn read_line(&mut self, text: &[u8], n: u32, line: &[u8]) -> Result<(), LineFault> {
         // No value is ever shown: it may be part of the key.
-        let (tag, value) = split_tag(line).ok_or("`Tag: value` was expected; restore the file")?;
+        let (tag, value) = split_tag(line).ok_or(LineFault::NoTag)?;
         if let Some(known) =
             self.element_tags().into_iter().find(|known| known.as_bytes().eq_ignore_ascii_case(tag))
         {
@@ -108,14 +108,16 @@ impl PrivateFile {
         }
         let tag = printable(tag);
         if let Some((_, time)) = TIMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(&tag)) {
-            let at = stamp(value)
-                .map_err(|text| format!("{tag}: `{text}` is no time; YYYYMMDDHHMMSS (UTC) was expected"))?;
+            let at = stamp(value).map_err(|BadWord(text)| LineFault::Time { tag, text })?;
             *time(&mut self.timing) = Some(at);
             return Ok(());
         }
-        let no_number = |text| format!("{tag}: `{text}` is no number of its range");
-        let count = || number::<u32>(value).map(Some).map_err(no_number);
-        let key_tag = || number::<u16>(value).map(|tag| Some(u32::from(tag))).map_err(no_number);
+        let fault = |max, BadWord(text)| LineFault::Number { tag: tag.clone(), text, max };
+        let count = || number::<u32>(value).map(Some).map_err(|word| fault(u32::MAX, word));
+        let key_tag = || {
+            let read = number::<u16>(value).map_err(|word| fault(u16::MAX.into(), word));
+            read.map(|tag| Some(u32::from(tag)))
+        };
         match tag.to_ascii_lowercase().as_str() {
             "predecessor" => self.numbers.predecessor = key_tag()?,
             "successor" => self.numbers.successor = key_tag()?,
@@ -123,7 +125,7 @@ impl PrivateFile {
             "rollperiod" => self.numbers.roll_period = count()?,
             // A newer format may have more.
             _ if self.minor > KNOWN_MINOR => {}
-            _ => return Err(format!("`{tag}` is no tag of this format and algorithm; restore the file")),
+            _ => return Err(LineFault::UnknownTag(tag)),
         }
         Ok(())
     }

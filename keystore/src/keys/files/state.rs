@@ -3,7 +3,9 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{KeyFile, KeyFileError, first_word, lines, number, printable, split_tag, stamp};
+use super::{
+    BadWord, KeyFile, KeyFileError, LineFault, first_word, lines, number, printable, split_tag, stamp,
+};
 use crate::keys::Dnskey;
 use crate::keys::timing::{RecordState, State, Timing};
 
@@ -45,32 +47,27 @@ pub(super) fn parse(
         let Some((tag, value)) = split_tag(line) else { continue };
         let Ok(tag) = std::str::from_utf8(tag) else { continue };
         read_tag(tag, value, &mut state, timing)
-            .map_err(|what| KeyFileError::syntax(path, n, format!("{tag}: {what}")))?;
+            .map_err(|fault| KeyFileError::syntax(path, n, fault.to_string()))?;
     }
     Ok(state)
 }
 
 /// Reads the value of a known tag into its field.
-fn read_tag(tag: &str, value: &[u8], state: &mut State, timing: &mut Timing) -> Result<(), String> {
-    let time = || {
-        stamp(value)
-            .map(Some)
-            .map_err(|text| format!("`{text}` is no time; YYYYMMDDHHMMSS (UTC) was expected"))
-    };
-    let count = || {
-        number::<u32>(value).map(Some).map_err(|text| format!("`{text}` is no number from 0 to 4294967295"))
-    };
-    let tag_of = || number::<u16>(value).map(Some).map_err(|text| format!("`{text}` is no key tag"));
+fn read_tag(tag: &str, value: &[u8], state: &mut State, timing: &mut Timing) -> Result<(), LineFault> {
+    let name = || printable(tag.as_bytes());
+    let time = || stamp(value).map(Some).map_err(|BadWord(text)| LineFault::Time { tag: name(), text });
+    let fault = |max, BadWord(text)| LineFault::Number { tag: name(), text, max };
+    let count = || number::<u32>(value).map(Some).map_err(|word| fault(u32::MAX, word));
+    let tag_of = || number::<u16>(value).map(Some).map_err(|word| fault(u16::MAX.into(), word));
     let word = || first_word(value);
     let yes_no = || match word() {
         w if w.eq_ignore_ascii_case(b"yes") => Ok(Some(true)),
         w if w.eq_ignore_ascii_case(b"no") => Ok(Some(false)),
-        w => Err(format!("`{}` is neither `yes` nor `no`", printable(w))),
+        w => Err(LineFault::YesNo { tag: name(), text: printable(w) }),
     };
     let record = || {
-        RecordState::parse(word()).map(Some).ok_or_else(|| {
-            format!("`{}` is none of hidden, rumoured, omnipresent, unretentive", printable(word()))
-        })
+        let unknown = || LineFault::RecordState { tag: name(), text: printable(word()) };
+        RecordState::parse(word()).map(Some).ok_or_else(unknown)
     };
     match tag.to_ascii_lowercase().as_str() {
         "lifetime" => state.lifetime = count()?,

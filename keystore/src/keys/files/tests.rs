@@ -721,7 +721,7 @@ fn numbers_fit_or_are_refused() {
     for (text, want) in cases {
         assert_eq!(number::<u32>(text).ok(), want, "{}", printable(text));
     }
-    assert_eq!(number::<u16>(b"65536"), Err("65536".to_owned()));
+    assert_eq!(number::<u16>(b"65536"), Err(BadWord("65536".to_owned())));
 }
 
 fn arbitrary_change(text: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
