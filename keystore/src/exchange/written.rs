@@ -34,9 +34,12 @@ fn with_offset(text: &str) -> Option<Timestamp> {
     let zone = if zone.starts_with('.') { zone.trim_start_matches(fraction) } else { zone }.trim();
     let offset = |digits: &str| {
         let digits: String = digits.chars().filter(|c| *c != ':').collect();
-        let (hours, minutes) = digits.split_at_checked(2)?;
-        let minutes = if minutes.is_empty() { 0 } else { minutes.parse::<u64>().ok()? };
-        Some(hours.parse::<u64>().ok()? * 3600 + minutes * 60)
+        if !digits.bytes().all(|octet| octet.is_ascii_digit()) || !matches!(digits.len(), 2 | 4) {
+            return None;
+        }
+        let number: u64 = digits.parse().ok()?;
+        let (hours, minutes) = if digits.len() == 2 { (number, 0) } else { (number / 100, number % 100) };
+        Some(hours * 3600 + minutes * 60)
     };
     let at = match zone.split_at_checked(1) {
         None | Some(("Z", "")) => Some(local),
@@ -78,6 +81,10 @@ mod tests {
             ("generated at 20261124065551 by x", Some(at)),
             ("generated at 2026-11-24 06:55:51 CET by x", Some(at.minus(TIME_ZONES))),
             ("generated at 2026-11-24T06:55:51+ by x", Some(at.minus(TIME_ZONES))),
+            ("generated at 2026-11-24T06:55:51+02999999999999999999 by x", Some(at.minus(TIME_ZONES))),
+            ("generated at 2026-11-24T06:55:51-02307445734561825861 by x", Some(at.minus(TIME_ZONES))),
+            ("generated at 2026-11-24T06:55:51+0+30 by x", Some(at.minus(TIME_ZONES))),
+            ("generated at 2026-11-24T06:55:51+ü2 by x", Some(at.minus(TIME_ZONES))),
             ("generated at 1795503351 by Knot DNS", Some(Timestamp::from_secs(1_795_503_351))),
             ("generated at Mon Nov 24 06:55:51 2026 by x", None),
             ("generated at noon by x", None),
