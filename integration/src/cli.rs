@@ -95,11 +95,24 @@ pub fn main() -> ExitCode {
             "offline-ksk: warning: core dumps of this process, which may hold a private key, stay on: {error}"
         );
     }
-    let cli = Cli::try_parse().unwrap_or_else(|error| wrong_usage(&error));
+    let words: Vec<String> = std::env::args_os().skip(1).map(|w| w.to_string_lossy().into_owned()).collect();
+    let failed = failure_code(&words);
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && subcommand(&words) == Some("probe") => {
+            // The text may be lost with a closed pipe; the exit code is what counts.
+            let _ = error.print();
+            if words.iter().any(|word| word == "--check") {
+                probe::tell_wrong_usage(&error);
+            }
+            return failed;
+        }
+        Err(error) => wrong_usage(&error),
+    };
     start_log(cli.log, matches!(cli.command, Command::Demo(_)));
     let code = run(cli.command).unwrap_or_else(|error| {
         eprintln!("offline-ksk: {}", whole(&error));
-        ExitCode::FAILURE
+        failed
     });
     match output::failure() {
         None => code,
@@ -108,7 +121,32 @@ pub fn main() -> ExitCode {
             if error.kind() != std::io::ErrorKind::BrokenPipe {
                 eprintln!("offline-ksk: cannot write to standard output: {error}");
             }
-            ExitCode::FAILURE
+            failed
+        }
+    }
+}
+
+/// The exit code of a failure. Monitoring systems take 1 for a warning and 2 for something critical, so what they run ends with 3.
+fn failure_code(words: &[String]) -> ExitCode {
+    if is_plugin(words) { ExitCode::from(probe::UNKNOWN) } else { ExitCode::FAILURE }
+}
+
+fn is_plugin(words: &[String]) -> bool {
+    match subcommand(words) {
+        Some("probe") => true,
+        Some("status") => words.iter().any(|word| word == "--check"),
+        _ => false,
+    }
+}
+
+/// The first word that is no option. Of those before it `--log` alone has a value.
+fn subcommand(words: &[String]) -> Option<&str> {
+    let mut words = words.iter().map(String::as_str);
+    loop {
+        match words.next()? {
+            "--log" => drop(words.next()),
+            word if word.starts_with('-') => {}
+            word => return Some(word),
         }
     }
 }
@@ -172,6 +210,23 @@ fn start_log(format: LogFormat, quiet: bool) {
 #[cfg(test)]
 mod tests {
     use anyhow::anyhow;
+
+    #[test]
+    fn what_monitoring_systems_run_is_known_by_its_command_line() {
+        for (line, plugin) in [
+            ("probe example.org --chekc", true),
+            ("--log json probe", true),
+            ("--log=json --nonsense probe x", true),
+            ("status -c x --check --wran", true),
+            ("status -c x", false),
+            ("--log probe", false),
+            ("inspect probe", false),
+            ("", false),
+        ] {
+            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(super::is_plugin(&words), plugin, "{line}");
+        }
+    }
 
     #[test]
     fn each_cause_is_told_once() {

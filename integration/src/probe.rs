@@ -11,36 +11,35 @@ pub mod gather;
 pub mod history;
 pub mod judge;
 mod plugin;
+mod queue;
+mod report;
 pub mod rounds;
 pub mod soa;
 pub mod transfer;
 pub mod tsig;
+pub mod validate;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use keystore::clock;
 use keystore::config::Config;
 use keystore::dns::Name;
 use keystore::exchange::Bundle;
 use keystore::time::{Timestamp, duration, syntax};
 use metrics::condition::Severity;
-use serde::Serialize;
 
-use self::facts::{Facts, ServerFacts};
-use self::finding::{ProbeFinding, in_words};
-use self::gather::Request;
+use self::gather::{Family, Request};
 use self::judge::Expectations;
+use self::report::ZoneReport;
 use self::tsig::TsigKey;
 
-/// Most signatures over one RRset that are verified.
-const MAX_SIGNATURES: usize = 16;
-/// Version of the JSON.
-const SCHEMA: u32 = 1;
 /// Exit code when the command could not do its work (Monitoring Plugins Development Guidelines: UNKNOWN).
-const UNKNOWN: u8 = 3;
+pub(crate) const UNKNOWN: u8 = 3;
+/// How many zones are probed at once.
+const ZONES_AT_ONCE: usize = 8;
 /// Where the system names its resolver.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
@@ -56,10 +55,16 @@ pub struct Options {
     /// Ask this server of the parent for the DS records, instead of those that the resolver finds
     #[arg(long = "parent", value_name = "ADDR", value_parser = address)]
     parents: Vec<SocketAddr>,
-    /// The resolver that finds the servers, and that is asked whether it takes the zone. By default that of /etc/resolv.conf, where no
-    /// --server is given
+    /// The resolver that finds the servers of the zone and of its parent, and that is asked whether it takes the zone. By default that of
+    /// /etc/resolv.conf; with --server that one finds the parent alone
     #[arg(long, value_name = "ADDR", value_parser = address)]
     resolver: Option<SocketAddr>,
+    /// Ask at IPv4 addresses only
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// Ask at IPv6 addresses only
+    #[arg(short = '6')]
+    ipv6: bool,
     /// Transfer the whole zone from each server, and look at every signature in it
     #[arg(long)]
     axfr: bool,
@@ -89,6 +94,16 @@ pub struct Options {
     now: Option<String>,
 }
 
+impl Options {
+    const fn family(&self) -> Option<Family> {
+        match (self.ipv4, self.ipv6) {
+            (true, _) => Some(Family::V4),
+            (_, true) => Some(Family::V6),
+            _ => None,
+        }
+    }
+}
+
 /// An address with a port, 53 where none is given.
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse::<SocketAddr>()
@@ -104,31 +119,30 @@ fn seconds(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected a duration, such as 5d, PT12H or 3600".to_owned())
 }
 
-/// One zone, seen and judged.
-struct Probed {
-    facts: Facts,
-    findings: Vec<ProbeFinding>,
-    severity: Severity,
-}
-
-/// Runs the command. Nothing that fails is another exit code than the guidelines know.
+/// Runs the command. Whatever happens, the exit code is one that the guidelines know.
 #[must_use]
 pub fn run(options: &Options) -> ExitCode {
-    let probed = prepare(options).map(|(zones, now)| {
-        let probe = |(zone, request, expected): &(Name, Request, Expectations)| {
-            let facts = gather::gather(zone, request, now);
-            let findings = judge::judge(&facts, expected, now);
-            let severity = judge::severity(&findings);
-            Probed { facts, findings, severity }
+    std::panic::catch_unwind(|| run_job(options)).unwrap_or_else(|_| {
+        if options.check {
+            outln!("PROBE UNKNOWN: a bug of this program; what it says stands on standard error");
+        }
+        ExitCode::from(UNKNOWN)
+    })
+}
+
+fn run_job(options: &Options) -> ExitCode {
+    let probed = prepare(options).map(|(jobs, now)| {
+        let probe = |(zone, request, expected): &Job| {
+            ZoneReport::of(&gather::gather(zone, request, now), expected, now)
         };
-        (zones.iter().map(probe).collect::<Vec<_>>(), now)
+        (queue::each(&jobs, ZONES_AT_ONCE, probe), now)
     });
     match probed {
         Ok((zones, now)) => {
             match () {
-                () if options.json => print_json(&zones, now),
+                () if options.json => report::print_json(&zones, now),
                 () if options.check => outln!("{}", plugin::line(&zones, options, now)),
-                () => zones.iter().for_each(|zone| print(zone, now)),
+                () => zones.iter().for_each(|zone| report::print(zone, now)),
             }
             match zones.iter().map(|zone| zone.severity).max().unwrap_or_default() {
                 Severity::Ok | Severity::Attention => ExitCode::SUCCESS,
@@ -145,6 +159,12 @@ pub fn run(options: &Options) -> ExitCode {
             ExitCode::from(UNKNOWN)
         }
     }
+}
+
+/// Tells a monitoring system, which shows standard output only, that the command line is wrong.
+pub(crate) fn tell_wrong_usage(error: &clap::Error) {
+    let text = error.to_string();
+    outln!("PROBE UNKNOWN: {}", plugin::text(text.lines().next().unwrap_or_default()));
 }
 
 type Job = (Name, Request, Expectations);
@@ -165,8 +185,15 @@ fn prepare(options: &Options) -> Result<(Vec<Job>, Timestamp)> {
             .map(|zone| Name::parse(zone).with_context(|| format!("{zone} is no name of a zone")))
             .collect::<Result<Vec<_>>>()?,
     };
+    if let (Some(config), Some(path)) = (&config, &options.config)
+        && let Some(unknown) = zones.iter().find(|zone| config.zones.iter().all(|own| own.name != **zone))
+    {
+        bail!("{unknown} is no zone of {}", path.display());
+    }
     let key = options.tsig_key.as_deref().map(TsigKey::load).transpose()?;
-    let resolver = options.resolver.or_else(|| options.servers.is_empty().then(system_resolver).flatten());
+    let family = options.family();
+    let servers = of_family(&options.servers, family).context("--server")?;
+    let parents = of_family(&options.parents, family).context("--parent")?;
     let anchors = options.trust_anchor.as_deref().map(|path| {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         Ok::<_, anyhow::Error>((path, text))
@@ -180,12 +207,13 @@ fn prepare(options: &Options) -> Result<(Vec<Job>, Timestamp)> {
             None => None,
         };
         let request = Request {
-            servers: options.servers.clone(),
-            parents: options.parents.clone(),
-            resolver,
+            servers: servers.clone(),
+            parents: parents.clone(),
+            family,
             anchors,
             transfer: options.axfr,
             key: key.clone(),
+            ..with_resolver(options.resolver, &options.servers)
         };
         let expected = Expectations {
             warning: options.warning,
@@ -197,6 +225,24 @@ fn prepare(options: &Options) -> Result<(Vec<Job>, Timestamp)> {
     Ok((jobs.collect::<Result<Vec<_>>>()?, now))
 }
 
+/// A request that goes by the resolver `named`, or by that of the system. Where the servers are given, the resolver of the system
+/// finds the parent alone: what it thinks of the zone is no matter of servers that it may not even know.
+pub(crate) fn with_resolver(named: Option<SocketAddr>, servers: &[SocketAddr]) -> Request {
+    let resolver = named.or_else(system_resolver);
+    let second_opinion = if servers.is_empty() { resolver } else { named };
+    Request { resolver, second_opinion, ..Request::default() }
+}
+
+/// The addresses of the wanted family. That none is left is an error, for other servers would be asked then.
+fn of_family(addresses: &[SocketAddr], family: Option<Family>) -> Result<Vec<SocketAddr>> {
+    let wanted = |address: &SocketAddr| family.is_none_or(|family| family.has(*address));
+    let left: Vec<SocketAddr> = addresses.iter().copied().filter(wanted).collect();
+    if left.is_empty() && !addresses.is_empty() {
+        bail!("no address is of the family that is to be asked (-4, -6)");
+    }
+    Ok(left)
+}
+
 /// What the configuration says of a zone; nothing for one that it does not have.
 pub(crate) fn expectations(config: &Config, zone: &Name, now: Timestamp) -> Expectations {
     let Some(configured) = config.zones.iter().find(|configured| configured.name == *zone) else {
@@ -206,11 +252,12 @@ pub(crate) fn expectations(config: &Config, zone: &Name, now: Timestamp) -> Expe
     let stored = skr_loader::store::peek(&config.state_dir.join("accepted"), zone);
     let at = |bundles: &[Bundle]| bundles.iter().rfind(|bundle| bundle.inception <= now).cloned();
     let bundle = stored.in_force().and_then(|skr| at(&skr.bundles));
-    Expectations { bundle, refresh, ..Expectations::default() }
+    let store_error = stored.error().map(ToString::to_string);
+    Expectations { bundle, store_error, refresh, ..Expectations::default() }
 }
 
 /// The first resolver that the system is configured with.
-pub(crate) fn system_resolver() -> Option<SocketAddr> {
+fn system_resolver() -> Option<SocketAddr> {
     resolver_of(&std::fs::read_to_string(Path::new(RESOLV_CONF)).ok()?)
 }
 
@@ -220,117 +267,6 @@ fn resolver_of(resolv_conf: &str) -> Option<SocketAddr> {
         let ip = words.next().filter(|word| *word == "nameserver").and(words.next())?;
         ip.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 53))
     })
-}
-
-// --- for people -----------------------------------------------------------------------------------------------------
-
-fn print(zone: &Probed, now: Timestamp) {
-    outln!("{}: {}", zone.facts.zone.to_lowercase(), zone.severity);
-    for server in &zone.facts.servers {
-        outln!("  {:<32} {}", server.server.to_string(), server_line(server));
-    }
-    if zone.facts.left_out > 0 {
-        outln!("  {} more servers or addresses were not asked", zone.facts.left_out);
-    }
-    if let Some(end) = zone.facts.earliest_expiration(now) {
-        let left = if end < now { "past".to_owned() } else { in_words(end.since(now)) };
-        outln!("  {:<32} {} ({left})", "earliest end of a signature", end.iso());
-    }
-    for finding in &zone.findings {
-        outln!("  {}", finding.line(&zone.facts.zone, now));
-    }
-}
-
-fn server_line(server: &ServerFacts) -> String {
-    let Some(soa) = server.soa() else { return "no SOA".to_owned() };
-    let mut line = format!("serial {}", soa.serial);
-    if let Some(seconds) = server.answer(keystore::dns::Rtype::SOA).and_then(|answer| answer.expire) {
-        line.push_str(&format!(", expires in {}", in_words(seconds.into())));
-    }
-    if let Some(Ok(transfer)) = &server.transfer {
-        line.push_str(&format!(
-            ", {} records with {} signatures transferred",
-            transfer.records, transfer.signatures
-        ));
-    }
-    line
-}
-
-// --- for scripts ----------------------------------------------------------------------------------------------------
-
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct JsonReport {
-    version: u32,
-    now: String,
-    zones: Vec<JsonZone>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct JsonZone {
-    zone: String,
-    severity: Severity,
-    earliest_expiration: Option<String>,
-    /// Negative once it is past.
-    expires_in_seconds: Option<i64>,
-    servers: Vec<JsonServer>,
-    servers_left_out: usize,
-    findings: Vec<JsonFinding>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct JsonServer {
-    address: SocketAddr,
-    name: Option<String>,
-    serial: Option<u32>,
-    records: Option<u64>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct JsonFinding {
-    id: &'static str,
-    severity: Severity,
-    server: Option<SocketAddr>,
-    text: String,
-}
-
-fn print_json(zones: &[Probed], now: Timestamp) {
-    let zone = |zone: &Probed| {
-        let end = zone.facts.earliest_expiration(now);
-        let left = |end: Timestamp| {
-            let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
-            if end < now { -signed(now.since(end)) } else { signed(end.since(now)) }
-        };
-        let server = |server: &ServerFacts| JsonServer {
-            address: server.server.address,
-            name: server.server.name.as_ref().map(ToString::to_string),
-            serial: server.soa().map(|soa| soa.serial),
-            records: server.transfer.as_ref().and_then(|t| t.as_ref().ok()).map(|t| t.records),
-        };
-        let finding = |finding: &ProbeFinding| JsonFinding {
-            id: finding.id.as_str(),
-            severity: finding.severity,
-            server: finding.server.as_ref().map(|server| server.address),
-            text: finding.text(now),
-        };
-        JsonZone {
-            zone: zone.facts.zone.to_lowercase().to_string(),
-            severity: zone.severity,
-            earliest_expiration: end.map(|end| end.iso()),
-            expires_in_seconds: end.map(left),
-            servers: zone.facts.servers.iter().map(server).collect(),
-            servers_left_out: zone.facts.left_out,
-            findings: zone.findings.iter().map(finding).collect(),
-        }
-    };
-    let report = JsonReport { version: SCHEMA, now: now.iso(), zones: zones.iter().map(zone).collect() };
-    match serde_json::to_string_pretty(&report) {
-        Ok(text) => outln!("{text}"),
-        Err(error) => eprintln!("offline-ksk: the report does not print: {error}; please report this"),
-    }
 }
 
 #[cfg(test)]
@@ -363,5 +299,29 @@ mod tests {
         ] {
             assert_eq!(resolver_of(text).map(|a| a.to_string()).as_deref(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn the_resolver_of_the_system_finds_the_parent_where_servers_are_given() {
+        let (named, server) = (address("192.0.2.53").ok(), [address("192.0.2.1").expect("an address")]);
+        for (resolver, servers, asked) in
+            [(named, &[][..], true), (named, &server[..], true), (None, &server[..], false)]
+        {
+            let request = with_resolver(resolver, servers);
+            assert_eq!(request.resolver, resolver.or_else(system_resolver), "{resolver:?} {servers:?}");
+            assert_eq!(request.second_opinion.is_some(), asked, "{resolver:?} {servers:?}");
+        }
+    }
+
+    #[test]
+    fn servers_of_the_other_family_are_left_out_and_none_at_all_is_an_error() {
+        let both = ["192.0.2.1", "2001:db8::1"].map(|text| address(text).expect("an address"));
+        for (family, left) in
+            [(None, &both[..]), (Some(Family::V4), &both[..1]), (Some(Family::V6), &both[1..])]
+        {
+            assert_eq!(of_family(&both, family).expect("addresses"), left, "{family:?}");
+        }
+        assert!(of_family(&both[..1], Some(Family::V6)).is_err());
+        assert!(of_family(&[], Some(Family::V6)).expect("none was given").is_empty());
     }
 }

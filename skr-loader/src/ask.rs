@@ -17,6 +17,7 @@ use domain::base::opt::{Expire, ExtendedError};
 use domain::base::{Message, MessageBuilder, Name as WireName, Rtype as WireRtype};
 use domain::rdata::AllRecordData;
 use keystore::dns::{Name, Rrset, Rrsig, Rtype};
+use rustix::io::Errno;
 
 pub use domain::base::iana::Rcode;
 pub use socket::Tcp;
@@ -41,6 +42,20 @@ pub enum AskError {
         /// Error of the system call that failed.
         source: io::Error,
     },
+    /// This host has no way to the address: no IPv6, or no route.
+    #[error("{server} cannot be asked from here: {source}")]
+    NoWay {
+        /// The server.
+        server: SocketAddr,
+        /// Error of the system call that failed.
+        source: io::Error,
+    },
+    /// The time of the caller was up before the server had time to answer.
+    #[error("{server} was not asked: the time is up")]
+    TimeUp {
+        /// The server.
+        server: SocketAddr,
+    },
     /// What came is not an answer.
     #[error("the answer to {rtype} is {fault}")]
     BadAnswer {
@@ -49,6 +64,27 @@ pub enum AskError {
         /// What is wrong with what came.
         fault: AnswerFault,
     },
+}
+
+impl AskError {
+    /// True when nothing came from the server, whoever is to blame for it.
+    #[must_use]
+    pub const fn is_silence(&self) -> bool {
+        !matches!(self, Self::BadAnswer { .. })
+    }
+
+    /// The error of a question that had `time` for its answer.
+    fn unanswered(server: SocketAddr, source: io::Error, time: Duration) -> Self {
+        let timed_out = matches!(source.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);
+        match Errno::from_io_error(&source) {
+            Some(Errno::NETUNREACH | Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) => {
+                Self::NoWay { server, source }
+            }
+            // A server that had less than one whole try cannot be called silent.
+            _ if timed_out && time < TRY => Self::TimeUp { server },
+            _ => Self::NoAnswer { server, source },
+        }
+    }
 }
 
 /// What is wrong with a message that came as an answer.
@@ -199,21 +235,26 @@ impl Asker {
         let id = message_id();
         let query = query(name, rtype, id, self.kind)
             .ok_or(AskError::BadAnswer { rtype, fault: AnswerFault::NoQuery })?;
-        let no_answer = |source| AskError::NoAnswer { server: self.server, source };
+        let unanswered = |source, begun: Instant| {
+            AskError::unanswered(self.server, source, until.saturating_duration_since(begun))
+        };
+        let begun = Instant::now();
         if self.transport == Transport::UdpThenTcp {
-            let reply = socket::over_udp(self.server, self.source, &query, id, until).map_err(no_answer)?;
+            let reply = socket::over_udp(self.server, self.source, &query, id, until)
+                .map_err(|source| unanswered(source, begun))?;
             let truncated = reply.get(2).is_some_and(|flags| flags & 0x02 != 0);
             if !truncated {
                 return Ok((reply, id));
             }
         }
-        let until = until.min(Instant::now() + WHOLE_TCP);
+        let begun = Instant::now();
+        let end = until.min(begun + WHOLE_TCP);
         let over_tcp = || {
-            let mut stream = Tcp::connect(self.server, self.source, until)?;
-            stream.send(&query, until)?;
-            stream.receive(until)
+            let mut stream = Tcp::connect(self.server, self.source, end)?;
+            stream.send(&query, end)?;
+            stream.receive(end)
         };
-        Ok((over_tcp().map_err(no_answer)?, id))
+        Ok((over_tcp().map_err(|source| unanswered(source, begun))?, id))
     }
 }
 
@@ -391,4 +432,47 @@ fn rrsets(
         }
     }
     Ok(sets)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[test]
+    fn no_way_to_a_server_and_no_time_for_it_are_not_its_silence() {
+        let server = SocketAddr::from(([192, 0, 2, 1], 53));
+        let system = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        for (source, time, expected) in [
+            (system(Errno::NETUNREACH), TRY, "cannot be asked from here"),
+            (system(Errno::ADDRNOTAVAIL), TRY, "cannot be asked from here"),
+            (system(Errno::AFNOSUPPORT), Duration::ZERO, "cannot be asked from here"),
+            (system(Errno::CONNREFUSED), Duration::ZERO, "does not answer"),
+            (system(Errno::HOSTUNREACH), TRY, "does not answer"),
+            (io::ErrorKind::TimedOut.into(), TRY, "does not answer"),
+            (io::ErrorKind::WouldBlock.into(), TRY, "does not answer"),
+            (io::ErrorKind::TimedOut.into(), TRY - Duration::from_millis(1), "was not asked"),
+            (io::ErrorKind::WouldBlock.into(), Duration::ZERO, "was not asked"),
+        ] {
+            let shown = format!("{source:?} {time:?}");
+            let error = AskError::unanswered(server, source, time);
+            assert!(error.to_string().contains(expected) && error.is_silence(), "{shown}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_question_without_time_says_so_over_udp_and_tcp() {
+        // Bound, so that nobody answers, and nobody refuses either.
+        let silent = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let server = silent.local_addr().expect("an address");
+        for transport in [Transport::UdpThenTcp, Transport::Tcp] {
+            let asker = Asker::new(server, None).over(transport);
+            let error = asker.ask(&Name::root(), Rtype::SOA, Instant::now()).expect_err("no time");
+            assert!(matches!(error, AskError::TimeUp { .. }), "{transport:?}: {error}");
+        }
+        let until = Instant::now() + Duration::from_secs(10);
+        let error = Asker::new(server, None).ask(&Name::root(), Rtype::SOA, until).expect_err("silence");
+        assert!(matches!(error, AskError::NoAnswer { .. }), "{error}");
+    }
 }

@@ -9,7 +9,6 @@ mod tests;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::ask::AskError;
 use keystore::dns::Name;
 use keystore::exchange::TrustAnchor;
 use keystore::keys::Dnskey;
@@ -93,7 +92,7 @@ impl Asker {
                 Parent::Records { ds: rrset.rdatas.iter().map(|rdata| rdata.to_vec()).collect(), authentic }
             }
             Err(error) => {
-                if matches!(error, ProofError::Ask(AskError::NoAnswer { .. })) {
+                if matches!(&error, ProofError::Ask(error) if error.is_silence()) {
                     self.silent = Some(error.to_string());
                 }
                 Parent::NoAnswer(error.to_string())

@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use keystore::dns::{Name, Rtype};
 use keystore::exchange::{TrustAnchor, bind, parse_trust_anchors};
-use keystore::keys::Dnskey;
-use keystore::keys::signature;
 use keystore::time::Timestamp;
 
 use skr_loader::ask::{Answer, AskError, Asker, Rcode};
+
+use crate::probe::validate::{self, Budget, Keys};
 
 /// Trust anchors of one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +92,7 @@ pub fn walk(
         Ok(reply) => Err(ChainError::Rcode { name: name.clone(), rtype, rcode: reply.rcode }),
         Err(source) => Err(ChainError::Ask { name: name.clone(), source }),
     };
+    let mut budget = Budget::default();
     let mut trusted = anchors.anchors.clone();
     let mut at = anchors.owner.clone();
     let mut below: Vec<Name> =
@@ -106,8 +107,10 @@ pub fn walk(
             continue;
         };
         let dnskey = get(&at, Rtype::DNSKEY)?.ok_or_else(|| bogus(&at, Rtype::DNSKEY))?;
-        let keys = trusted_keys(&dnskey, &at, &trusted, now).ok_or_else(|| bogus(&at, Rtype::DNSKEY))?;
-        if !is_signed(&ds, &at, &keys, now) {
+        let keys = trusted_keys(&dnskey, &at, &trusted, now, &mut budget)
+            .ok_or_else(|| bogus(&at, Rtype::DNSKEY))?;
+        let signed = validate::verified(&ds, &at, &keys, now, &mut budget);
+        if !signed.iter().any(|(made, _)| made.is_valid_at(now)) {
             return Err(bogus(&name, Rtype::DS));
         }
         trusted = ds.rrset.rdatas.iter().map(|rdata| TrustAnchor::Ds(rdata.to_vec())).collect();
@@ -117,23 +120,16 @@ pub fn walk(
 }
 
 /// The keys of a DNSKEY RRset, when one that `anchors` name has signed it.
-#[must_use]
-pub fn trusted_keys(
+fn trusted_keys(
     dnskey: &Answer,
     zone: &Name,
     anchors: &[TrustAnchor],
     now: Timestamp,
-) -> Option<Vec<Dnskey>> {
-    let keys: Vec<Dnskey> =
-        dnskey.rrset.rdatas.iter().filter_map(|rdata| Dnskey::from_rdata(rdata)).collect();
-    let entry: Vec<Dnskey> =
-        keys.iter().filter(|key| anchors.iter().any(|anchor| anchor.matches(zone, key))).cloned().collect();
-    is_signed(dnskey, zone, &entry, now).then_some(keys)
-}
-
-fn is_signed(answer: &Answer, zone: &Name, keys: &[Dnskey], now: Timestamp) -> bool {
-    let verifies = |signature| {
-        keys.iter().any(|key| signature::verify(&answer.rrset, zone, key, signature, now).is_ok())
-    };
-    answer.signatures.iter().take(crate::probe::MAX_SIGNATURES).any(verifies)
+    budget: &mut Budget,
+) -> Option<Keys> {
+    let keys = Keys::of(&dnskey.rrset);
+    let trusted = validate::verified(dnskey, zone, &keys, now, budget)
+        .into_iter()
+        .any(|(made, key)| made.is_valid_at(now) && anchors.iter().any(|anchor| anchor.matches(zone, key)));
+    trusted.then_some(keys)
 }

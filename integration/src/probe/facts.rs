@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 
 use keystore::dns::{Name, Rrset, Rtype};
 use keystore::exchange::TrustAnchor;
-use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 
 use crate::probe::chain::ChainError;
 use crate::probe::soa::Soa;
 use crate::probe::transfer::{Transfer, TransferError};
+use crate::probe::validate::Keys;
 use skr_loader::ask::{Answer, AskError, Reply};
 
 /// The types that each server is asked for.
@@ -102,7 +102,56 @@ pub struct ResolverFacts {
     pub unchecked: Option<Result<Reply, AskError>>,
 }
 
+/// Whether a server was asked, and what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It answers.
+    Answers,
+    /// It does not answer.
+    Silent,
+    /// It answers, and not for the zone.
+    NotServed,
+    /// This host has no way to it.
+    NoWay,
+    /// It was not asked, or not to the end: the time of the round was up.
+    TimeUp,
+}
+
+impl Reach {
+    /// The word in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answers => "answers",
+            Self::Silent => "silent",
+            Self::NotServed => "not-served",
+            Self::NoWay => "not-asked-no-way",
+            Self::TimeUp => "not-asked-time-up",
+        }
+    }
+}
+
 impl ServerFacts {
+    /// What is wrong with the first answer that could not be used.
+    #[must_use]
+    pub fn first_error(&self) -> Option<&AskError> {
+        let asked = self.answers.iter().filter_map(|(_, answer)| answer.as_ref().err());
+        let denial = self.denial.as_ref().and_then(|reply| reply.as_ref().err());
+        asked.chain(denial).chain(self.tcp.as_ref().and_then(|answer| answer.as_ref().err())).next()
+    }
+
+    /// Whether it was asked, and what came of it.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        match self.first_error() {
+            None => Reach::Answers,
+            Some(AskError::NoAnswer { .. }) => Reach::Silent,
+            Some(AskError::NoWay { .. }) => Reach::NoWay,
+            Some(AskError::TimeUp { .. }) => Reach::TimeUp,
+            Some(_) => Reach::NotServed,
+        }
+    }
+
     /// The answer to a type, where there is one that could be used.
     #[must_use]
     pub fn answer(&self, rtype: Rtype) -> Option<&Answer> {
@@ -117,10 +166,21 @@ impl ServerFacts {
 
     /// The keys that are served.
     #[must_use]
-    pub fn keys(&self) -> Vec<Dnskey> {
-        let rdatas = self.answer(Rtype::DNSKEY).map(|answer| &answer.rrset.rdatas[..]).unwrap_or_default();
-        rdatas.iter().filter_map(|rdata| Dnskey::from_rdata(rdata)).collect()
+    pub fn keys(&self) -> Keys {
+        self.answer(Rtype::DNSKEY).map(|answer| Keys::of(&answer.rrset)).unwrap_or_default()
     }
+}
+
+/// True when both have the same records.
+#[must_use]
+pub fn same_records(a: &Answer, b: &Answer) -> bool {
+    a.rrset.canonical_rdatas() == b.rrset.canonical_rdatas()
+}
+
+/// True when both have the same signatures.
+#[must_use]
+pub fn same_signatures(a: &Answer, b: &Answer) -> bool {
+    a.signatures.len() == b.signatures.len() && a.signatures.iter().all(|one| b.signatures.contains(one))
 }
 
 impl Facts {

@@ -63,6 +63,19 @@ pub enum ProbeFault {
     NotServed(String),
     /// No server of the zone is known.
     NoServers,
+    /// The server was not asked: there is no way to it from here, or the time was up.
+    NotAsked(String),
+    /// No answer for a name that does not exist.
+    SilentToUnknownName(String),
+    /// No server of the parent, and no resolver, has said whether there is a DS; and whether the zone is signed.
+    DsNotKnown {
+        /// A server has signatures.
+        signed: bool,
+    },
+    /// So many keys of one tag, or signatures, that it is not verified.
+    TooCostly,
+    /// The accepted SKR cannot be read.
+    StoreUnread(String),
     /// No address of a name in the NS RRset.
     NoAddress(Name, String),
     /// The zone is signed elsewhere or has a DS, and is served here without DNSKEY or signatures.
@@ -156,7 +169,22 @@ impl ProbeFinding {
     pub fn text(&self, now: Timestamp) -> String {
         use ProbeFault as F;
         match &self.fault {
-            F::Silent(why) | F::NotServed(why) | F::NoTransfer(why) | F::ChainBroken(why) => why.clone(),
+            F::Silent(why) | F::NotServed(why) | F::NoTransfer(why) | F::ChainBroken(why) | F::NotAsked(why) => {
+                why.clone()
+            }
+            F::SilentToUnknownName(why) => format!("asked for a name that does not exist: {why}"),
+            F::DsNotKnown { signed: true } => {
+                "whether there is a DS record at the parent is not known: none of its servers was asked".to_owned()
+            }
+            F::DsNotKnown { signed: false } => {
+                "no server has signatures, and whether there is a DS record at the parent, which asks for them, is not known"
+                    .to_owned()
+            }
+            F::TooCostly => {
+                "has so many keys of one tag, or so many signatures, that it is not verified; validating resolvers refuse it too"
+                    .to_owned()
+            }
+            F::StoreUnread(why) => format!("what is served cannot be held against the SKR in force: {why}"),
             F::SilentOverTcp(why) => format!("answers over UDP and not over TCP: {why}"),
             F::NoAddress(name, why) => format!("no address of the nameserver {name} was found: {why}"),
             F::NoServers => "no server of the zone is known".to_owned(),

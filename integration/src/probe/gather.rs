@@ -6,17 +6,25 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use keystore::clock;
 use keystore::dns::{Name, Rrset, Rtype, name};
 use keystore::time::Timestamp;
 
 use crate::probe::chain::{self, Anchors};
-use crate::probe::facts::{ASKED, Facts, ParentFacts, ResolverFacts, ServerFacts, ServerId};
+use crate::probe::facts::{
+    ASKED, Facts, ParentFacts, Reach, ResolverFacts, ServerFacts, ServerId, same_records, same_signatures,
+};
+use crate::probe::queue::each;
 use crate::probe::transfer;
 use crate::probe::tsig::TsigKey;
 use skr_loader::ask::{AskError, Asker, Rcode, Transport};
 
 /// How long a round may take, without transfers.
 const WHOLE: Duration = Duration::from_secs(60);
+/// How much of it the parent and the resolver may take.
+const ABOVE: Duration = Duration::from_secs(20);
+/// How long after servers differed they are asked again: a transfer under way is done then.
+const PAUSE: Duration = Duration::from_secs(2);
 /// Most names in an NS RRset that are looked up.
 const MAX_NAMES: usize = 16;
 /// Most addresses of a zone that are asked.
@@ -37,8 +45,12 @@ pub struct Request {
     pub servers: Vec<SocketAddr>,
     /// Addresses of the parent's servers; found through the resolver when there are none.
     pub parents: Vec<SocketAddr>,
-    /// The resolver that finds servers and gives a second opinion.
+    /// The resolver that finds servers.
     pub resolver: Option<SocketAddr>,
+    /// The resolver that is asked whether it takes the zone.
+    pub second_opinion: Option<SocketAddr>,
+    /// The only family of addresses that is asked; both where none is given.
+    pub family: Option<Family>,
     /// Trust anchors of the zone or of an ancestor.
     pub anchors: Option<Anchors>,
     /// Transfer the whole zone from each server.
@@ -47,20 +59,83 @@ pub struct Request {
     pub key: Option<TsigKey>,
 }
 
-/// Asks. Whatever fails stands in the facts.
+/// A family of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IP version 4 alone.
+    V4,
+    /// IP version 6 alone.
+    V6,
+}
+
+impl Family {
+    /// True for an address of this family.
+    #[must_use]
+    pub const fn has(self, address: SocketAddr) -> bool {
+        match self {
+            Self::V4 => address.is_ipv4(),
+            Self::V6 => address.is_ipv6(),
+        }
+    }
+}
+
+/// Asks. Whatever fails stands in the facts. The parent is asked first and the transfers come last, so that neither many servers nor
+/// large zones take the time of anything else.
 #[must_use]
 pub fn gather(zone: &Name, request: &Request, now: Timestamp) -> Facts {
-    let until = Instant::now() + WHOLE;
-    let (servers, left_out, no_address) = servers(zone, request, until);
-    let servers = each(&servers, |server| ask_server(zone, server, request, now, until));
-    let (parent, delegation) = parent(zone, request, until);
+    let begun = Instant::now();
+    let until = begun + WHOLE;
+    let above = begun + ABOVE;
+    let (parent, delegation) = parent(zone, request, above);
     let anchors = request.anchors.as_ref().map(|anchors| match request.resolver {
         _ if anchors.owner == *zone => Ok(anchors.anchors.clone()),
-        Some(resolver) => chain::walk(anchors, zone, Asker::of_resolver(resolver), now, until),
+        Some(resolver) => chain::walk(anchors, zone, Asker::of_resolver(resolver), now, above),
         None => Err(no_resolver(zone)),
     });
-    let resolver = request.resolver.map(|resolver| second_opinion(zone, resolver, until));
+    let resolver = request.second_opinion.map(|resolver| second_opinion(zone, resolver, above));
+    let (ids, left_out, no_address) = servers(zone, request, until);
+    let mut servers = ask_servers(zone, &ids, until);
+    if differ(&servers) {
+        std::thread::sleep(PAUSE.min(until.saturating_duration_since(Instant::now())));
+        for (seen, again) in servers.iter_mut().zip(ask_servers(zone, &ids, until)) {
+            if again.reach() == Reach::Answers {
+                *seen = again;
+            }
+        }
+    }
+    if request.transfer {
+        transfer_all(zone, &mut servers, request.key.as_ref(), now);
+    }
     Facts { zone: zone.clone(), servers, left_out, no_address, parent, delegation, anchors, resolver }
+}
+
+fn ask_servers(zone: &Name, ids: &[ServerId], until: Instant) -> Vec<ServerFacts> {
+    each(ids, AT_ONCE, |server| ask_server(zone, server, until))
+}
+
+/// True when two servers that answer have different records or signatures: one may have been asked before a change and the other
+/// behind it.
+fn differ(servers: &[ServerFacts]) -> bool {
+    let mut answering = servers.iter().filter(|server| server.reach() == Reach::Answers);
+    let Some(first) = answering.next() else { return false };
+    answering.any(|other| {
+        ASKED.into_iter().any(|rtype| match (first.answer(rtype), other.answer(rtype)) {
+            (Some(a), Some(b)) => !same_records(a, b) || !same_signatures(a, b),
+            (a, b) => a.is_some() != b.is_some(),
+        })
+    })
+}
+
+/// Transfers the zone from each server that answers.
+fn transfer_all(zone: &Name, servers: &mut [ServerFacts], key: Option<&TsigKey>, now: Timestamp) {
+    let transfers = each(servers, AT_ONCE, |server| {
+        // TSIG goes by the time of the clock, whatever time the zone is judged at.
+        let take = || transfer::transfer(server.server.address, zone, key, clock::now(), now);
+        server.tcp.as_ref().is_some_and(Result::is_ok).then(take)
+    });
+    for (server, transfer) in servers.iter_mut().zip(transfers) {
+        server.transfer = transfer;
+    }
 }
 
 fn no_resolver(zone: &Name) -> chain::ChainError {
@@ -70,24 +145,6 @@ fn no_resolver(zone: &Name) -> chain::ChainError {
     );
     let server = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     chain::ChainError::Ask { name: zone.clone(), source: AskError::NoAnswer { server, source } }
-}
-
-/// Runs `ask` for each item, some at once, and gives the results in order.
-fn each<T: Sync, R: Send>(items: &[T], ask: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let ask = &ask;
-    items
-        .chunks(AT_ONCE)
-        .flat_map(|chunk| {
-            std::thread::scope(|scope| {
-                let threads: Vec<_> = chunk.iter().map(|item| scope.spawn(move || ask(item))).collect();
-                // A panic there is a bug of ours and goes on here.
-                let join = |thread: std::thread::ScopedJoinHandle<'_, R>| {
-                    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                };
-                threads.into_iter().map(join).collect::<Vec<R>>()
-            })
-        })
-        .collect()
 }
 
 /// The servers to ask, how many are left out, and the names without address.
@@ -103,7 +160,7 @@ fn servers(zone: &Name, request: &Request, until: Instant) -> (Vec<ServerId>, us
     match resolver.ask(zone, Rtype::NS, until) {
         Ok(answer) => {
             let names = names(&answer.rrset);
-            let found = addresses(&resolver, &names, until);
+            let found = addresses(&resolver, &names, request.family, until);
             let all: Vec<ServerId> =
                 found.iter().filter_map(|found| found.as_ref().ok()).flatten().cloned().collect();
             let failed = found.into_iter().filter_map(Result::err).collect();
@@ -122,12 +179,18 @@ fn names(ns: &Rrset) -> Vec<Name> {
 fn addresses(
     resolver: &Asker,
     names: &[Name],
+    family: Option<Family>,
     until: Instant,
 ) -> Vec<Result<Vec<ServerId>, (Name, AskError)>> {
     let names = &names[..names.len().min(MAX_NAMES)];
-    each(names, |name| {
+    let types: &[Rtype] = match family {
+        Some(Family::V4) => &[Rtype::A],
+        Some(Family::V6) => &[Rtype::AAAA],
+        None => &[Rtype::A, Rtype::AAAA],
+    };
+    each(names, AT_ONCE, |name| {
         let (mut found, mut failed) = (Vec::new(), None);
-        for rtype in [Rtype::A, Rtype::AAAA] {
+        for rtype in types.iter().copied() {
             match resolver.ask(name, rtype, until) {
                 Ok(answer) => found.extend(answer.rrset.rdatas.iter().filter_map(|rdata| address(rdata))),
                 Err(error) => failed = Some(error),
@@ -147,29 +210,22 @@ fn address(rdata: &[u8]) -> Option<IpAddr> {
     v4().or_else(v6)
 }
 
-fn ask_server(
-    zone: &Name,
-    server: &ServerId,
-    request: &Request,
-    now: Timestamp,
-    until: Instant,
-) -> ServerFacts {
+fn ask_server(zone: &Name, server: &ServerId, until: Instant) -> ServerFacts {
     let asker = Asker::new(server.address, None);
-    let mut answers = Vec::new();
+    let mut facts =
+        ServerFacts { server: server.clone(), answers: Vec::new(), denial: None, tcp: None, transfer: None };
     for rtype in ASKED {
         let answer = asker.ask(zone, rtype, until);
-        let silent = matches!(answer, Err(AskError::NoAnswer { .. }));
-        answers.push((rtype, answer));
+        let silent = answer.as_ref().is_err_and(AskError::is_silence);
+        facts.answers.push((rtype, answer));
         // It would be silent to the other questions too, and each costs seconds.
         if silent {
-            return ServerFacts { server: server.clone(), answers, denial: None, tcp: None, transfer: None };
+            return facts;
         }
     }
-    let denial = unknown_name(zone).map(|name| asker.ask_all(&name, Rtype::A, until));
-    let tcp = Some(asker.clone().over(Transport::Tcp).ask(zone, Rtype::SOA, until));
-    let wanted = || transfer::transfer(server.address, zone, request.key.as_ref(), now);
-    let transfer = request.transfer.then(wanted);
-    ServerFacts { server: server.clone(), answers, denial, tcp, transfer }
+    facts.denial = unknown_name(zone).map(|name| asker.ask_all(&name, Rtype::A, until));
+    facts.tcp = Some(asker.over(Transport::Tcp).ask(zone, Rtype::SOA, until));
+    facts
 }
 
 /// A name below the zone that nobody has; none when the zone's name is too long for one.
@@ -196,34 +252,43 @@ fn parent(zone: &Name, request: &Request, until: Instant) -> (Vec<ParentFacts>, 
     if !request.parents.is_empty() {
         let given = |address: &SocketAddr| ServerId { name: None, address: *address };
         let sources: Vec<ServerId> = request.parents.iter().take(MAX_PARENTS).map(given).collect();
-        return (each(&sources, ask), delegation(zone, &sources, until));
+        return (each(&sources, AT_ONCE, ask), delegation(zone, &sources, until));
     }
     let Some(address) = request.resolver else { return (Vec::new(), None) };
     let resolver = Asker::of_resolver(address).unchecked();
-    let sources: Vec<ServerId> = parent_servers(zone, &resolver, until);
-    let facts = each(&sources, ask);
+    let of_resolver = |ds| (vec![ParentFacts { source: ServerId { name: None, address }, ds }], None);
+    let sources = match parent_servers(zone, &resolver, request.family, until) {
+        Ok(sources) => sources,
+        Err(error) => return of_resolver(Err(error)),
+    };
+    let facts = each(&sources, AT_ONCE, ask);
     if facts.iter().any(|facts| facts.ds.is_ok()) {
-        return (
-            facts.into_iter().filter(|facts| facts.ds.is_ok()).collect(),
-            delegation(zone, &sources, until),
-        );
+        let facts = facts.into_iter().filter(|facts| facts.ds.is_ok()).collect();
+        return (facts, delegation(zone, &sources, until));
     }
     // A host that may not ask others itself: what the resolver says must do.
-    let source = ServerId { name: None, address };
-    (vec![ParentFacts { source, ds: resolver.ask(zone, Rtype::DS, until) }], None)
+    of_resolver(resolver.ask(zone, Rtype::DS, until))
 }
 
-/// Addresses of the servers of the closest ancestor that has an NS RRset.
-fn parent_servers(zone: &Name, resolver: &Asker, until: Instant) -> Vec<ServerId> {
+/// Addresses of the servers of the closest ancestor that has an NS RRset; an error when the resolver is silent.
+fn parent_servers(
+    zone: &Name,
+    resolver: &Asker,
+    family: Option<Family>,
+    until: Instant,
+) -> Result<Vec<ServerId>, AskError> {
     let ancestors = std::iter::successors(zone.parent(), Name::parent);
     for ancestor in ancestors {
-        let Ok(answer) = resolver.ask(&ancestor, Rtype::NS, until) else { continue };
-        if !answer.rrset.rdatas.is_empty() {
-            let found = addresses(resolver, &names(&answer.rrset)[..], until);
-            return found.into_iter().filter_map(Result::ok).flatten().take(MAX_PARENTS).collect();
+        match resolver.ask(&ancestor, Rtype::NS, until) {
+            Ok(answer) if !answer.rrset.rdatas.is_empty() => {
+                let found = addresses(resolver, &names(&answer.rrset), family, until);
+                return Ok(found.into_iter().filter_map(Result::ok).flatten().take(MAX_PARENTS).collect());
+            }
+            Err(error) if error.is_silence() => return Err(error),
+            _ => {}
         }
     }
-    Vec::new()
+    Ok(Vec::new())
 }
 
 /// The NS RRset of the referral that a server of the parent gives.
@@ -246,6 +311,8 @@ fn second_opinion(zone: &Name, resolver: SocketAddr, until: Instant) -> Resolver
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
 
     #[test]
@@ -267,5 +334,44 @@ mod tests {
         let zone = Name::parse("example.").expect("a name");
         let (asked, left_out, _) = servers(&zone, &request, Instant::now());
         assert_eq!((asked.len(), left_out), (MAX_ADDRESSES, 8));
+    }
+
+    #[test]
+    fn a_server_is_silent_only_when_it_had_its_time() {
+        // Bound, so that nobody answers, and nobody refuses either.
+        let silent = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let server = ServerId { name: None, address: silent.local_addr().expect("an address") };
+        let zone = Name::parse("example.").expect("a name");
+        for (time, reach) in [(0, Reach::TimeUp), (60, Reach::Silent)] {
+            let until = Instant::now() + Duration::from_secs(time);
+            let servers = ask_servers(&zone, &vec![server.clone(); 3], until);
+            assert!(servers.iter().all(|server| server.reach() == reach), "{time} seconds: {servers:?}");
+            assert!(!differ(&servers));
+        }
+    }
+
+    #[test]
+    fn a_silent_resolver_is_asked_once_for_the_parent() {
+        let silent = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let resolver = silent.local_addr().expect("an address");
+        let request = Request { resolver: Some(resolver), ..Request::default() };
+        let zone = Name::parse("a.b.c.d.example.").expect("a name");
+        let until = Instant::now() + Duration::from_secs(60);
+        let (parent, delegation) = parent(&zone, &request, until);
+        assert!(
+            matches!(&parent[..], [ParentFacts { ds: Err(AskError::NoAnswer { .. }), .. }]),
+            "{parent:?}"
+        );
+        assert_eq!(delegation, None);
+        silent.set_nonblocking(true).expect("a socket");
+        let queries = std::iter::from_fn(|| silent.recv(&mut [0; 512]).ok()).count();
+        assert_eq!(queries, 3, "the tries of one question");
+    }
+
+    #[test]
+    fn a_family_has_its_addresses_alone() {
+        let v4 = SocketAddr::from(([192, 0, 2, 1], 53));
+        let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 53));
+        assert!(Family::V4.has(v4) && !Family::V4.has(v6) && Family::V6.has(v6) && !Family::V6.has(v4));
     }
 }

@@ -27,6 +27,8 @@ const CRITICAL_MARGIN: u64 = 86_400;
 pub struct Expectations {
     /// The bundle in force, where the configuration is at hand.
     pub bundle: Option<Bundle>,
+    /// Why the bundle in force is not known although the configuration is at hand.
+    pub store_error: Option<String>,
     /// Remaining validity at which the signer renews a signature (`signatures-refresh`), in seconds, where it is known.
     pub refresh: Option<u64>,
     /// Remaining validity to warn of, in seconds; by the refresh time or BIND's default where none is given.
@@ -54,8 +56,12 @@ pub fn judge(facts: &Facts, expected: &Expectations, now: Timestamp) -> Vec<Prob
     servers::judge(facts, &states, now, &mut found);
     servers::compare(facts, &states, now, &mut found);
     lifetimes(facts, expected, &states, now, &mut found);
-    parent::judge(facts, &states, now, &mut found);
-    servers::hold_against_bundle(facts, expected.bundle.as_ref(), &mut found);
+    parent::judge(facts, &states, &mut found);
+    servers::hold_against_bundle(facts, expected.bundle.as_ref(), now, &mut found);
+    if let Some(error) = &expected.store_error {
+        let fault = ProbeFault::StoreUnread(error.clone());
+        found.add(ConditionId::SkrStoreDamaged, Severity::Critical, None, fault);
+    }
     let mut found = found.0;
     found.sort_by(|a, b| {
         let key =
@@ -76,6 +82,7 @@ struct Findings(Vec<ProbeFinding>);
 
 impl Findings {
     fn add(&mut self, id: ConditionId, severity: Severity, server: Option<&ServerId>, fault: ProbeFault) {
+        debug_assert!(id.severities().contains(&severity), "{id} is never {severity}");
         self.0.push(ProbeFinding { id, severity, server: server.cloned(), fault });
     }
 
@@ -140,7 +147,7 @@ fn lifetimes(
     }
 }
 
-/// True when a DS stands at the parent.
+/// True when a DS is known to stand at the parent.
 fn has_ds(facts: &Facts) -> bool {
     facts.parent.iter().any(|source| source.ds.as_ref().is_ok_and(|answer| !answer.rrset.rdatas.is_empty()))
 }

@@ -3,7 +3,8 @@
 use keystore::time::Timestamp;
 use metrics::condition::Severity;
 
-use super::{Options, Probed};
+use super::Options;
+use super::report::ZoneReport;
 
 /// Above so many zones the line has counts alone: some transports cut at 1 KiB.
 const MAX_ZONES: usize = 20;
@@ -15,7 +16,7 @@ pub(super) fn text(text: &str) -> String {
     text.chars().map(|c| if c == '|' || c.is_control() { ' ' } else { c }).collect()
 }
 
-pub(super) fn line(zones: &[Probed], options: &Options, now: Timestamp) -> String {
+pub(super) fn line(zones: &[ZoneReport], options: &Options, now: Timestamp) -> String {
     let worst = zones.iter().map(|zone| zone.severity).max().unwrap_or_default();
     let word = match worst {
         Severity::Ok | Severity::Attention => "OK",
@@ -27,7 +28,7 @@ pub(super) fn line(zones: &[Probed], options: &Options, now: Timestamp) -> Strin
     found.sort_by_key(|(_, finding)| std::cmp::Reverse(finding.severity));
     let named = found.iter().take(MAX_FINDINGS).map(|(zone, finding)| {
         let server = finding.server.as_ref().map(|server| format!("{server} ")).unwrap_or_default();
-        format!("{} {} {server}{}", zone.facts.zone.to_lowercase(), finding.id.as_str(), finding.text(now))
+        format!("{} {} {server}{}", zone.zone.to_lowercase(), finding.id.as_str(), finding.text(now))
     });
     let mut sentences: Vec<String> = named.collect();
     if found.len() > MAX_FINDINGS {
@@ -39,15 +40,12 @@ pub(super) fn line(zones: &[Probed], options: &Options, now: Timestamp) -> Strin
     format!("PROBE {word}: {} | {}", text(&sentences.join("; ")), performance(zones, options, now))
 }
 
-fn performance(zones: &[Probed], options: &Options, now: Timestamp) -> String {
+fn performance(zones: &[ZoneReport], options: &Options, now: Timestamp) -> String {
     let limit = |seconds: Option<u64>| seconds.map(|seconds| format!("{seconds}:")).unwrap_or_default();
     let mut data: Vec<String> = Vec::new();
     for zone in zones.iter().filter(|_| zones.len() <= MAX_ZONES) {
-        let label = zone.facts.zone.to_lowercase().to_string().replace('\'', "''").replace('=', "_");
-        let left = zone
-            .facts
-            .earliest_expiration(now)
-            .map_or_else(|| "U".to_owned(), |end| format!("{}s", end.since(now)));
+        let label = zone.zone.to_lowercase().to_string().replace('\'', "''").replace('=', "_");
+        let left = zone.earliest.map_or_else(|| "U".to_owned(), |end| format!("{}s", end.since(now)));
         data.push(format!(
             "'{} signature'={left};{};{};0",
             text(&label),

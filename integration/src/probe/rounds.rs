@@ -18,12 +18,12 @@ use metrics::Metrics;
 use metrics::condition::{ConditionId, Severity};
 use metrics::zones::Part;
 
-use super::facts::{Facts, ServerFacts};
+use super::facts::{Facts, Reach, ServerFacts};
 use super::finding::ProbeFinding;
 use super::gather::{self, Request};
 use super::history::History;
 use super::tsig::TsigKey;
-use super::{expectations, judge, system_resolver};
+use super::{expectations, judge, with_resolver};
 
 /// Time between two looks whether a zone is due.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -218,14 +218,12 @@ fn round(
 }
 
 fn request(probe: &ProbeConfig) -> Result<Request> {
-    let system = || probe.servers.is_empty().then(system_resolver).flatten();
     Ok(Request {
         servers: probe.servers.clone(),
         parents: probe.parents.clone(),
-        resolver: probe.resolver.or_else(system),
-        anchors: None,
         transfer: probe.transfer,
         key: probe.tsig_key.as_deref().map(TsigKey::load).transpose()?,
+        ..with_resolver(probe.resolver, &probe.servers)
     })
 }
 
@@ -284,13 +282,19 @@ fn write(zone: &mut ProbedZone, facts: &Facts, raised: &[ProbeFinding], now: Tim
     metrics.probe_last_round_timestamp_seconds.with_label_values(&label).set(seconds(now));
     let earliest = facts.earliest_expiration(now).map_or(0, seconds);
     metrics.probe_rrsig_earliest_expiration_timestamp_seconds.with_label_values(&label).set(earliest);
-    let silent = |server: &&ServerFacts| server.answers.iter().all(|(_, answer)| answer.is_err());
+    // A server that this host has no way to is neither.
+    let is_asked = |server: &&ServerFacts| !matches!(server.reach(), Reach::NoWay | Reach::TimeUp);
+    let asked: BTreeSet<SocketAddr> =
+        facts.servers.iter().filter(is_asked).map(|s| s.server.address).collect();
+    let silent = |server: &&ServerFacts| {
+        asked.contains(&server.server.address) && server.answers.iter().all(|(_, answer)| answer.is_err())
+    };
     let addresses: BTreeSet<SocketAddr> =
         facts.servers.iter().filter(silent).map(|s| s.server.address).collect();
     let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let of = |state: &str| metrics.probe_servers.with_label_values(&[zone.label.as_str(), state]);
     of("silent").set(number(addresses.len()));
-    of("ok").set(number(facts.servers.len() - addresses.len()));
+    of("ok").set(number(asked.len() - addresses.len()));
 }
 
 #[cfg(test)]

@@ -97,16 +97,17 @@ pub enum TransferError {
     },
 }
 
-/// Transfers `zone` from `server`. `now` is the time of the TSIG records, and near to the times of the signatures.
+/// Transfers `zone` from `server`. `clock` is the time of the clock, for the TSIG records; `now` is near to the times of the signatures.
 pub fn transfer(
     server: SocketAddr,
     zone: &Name,
     key: Option<&TsigKey>,
+    clock: Timestamp,
     now: Timestamp,
 ) -> Result<Transfer, TransferError> {
     let io = |source| TransferError::Io { server, source };
     let fault = |fault| TransferError::Message { server, fault };
-    let (started, time) = (Instant::now(), Time48::from_u64(now.secs()));
+    let (started, time) = (Instant::now(), Time48::from_u64(clock.secs()));
     let (query, mut sequence, id) = query(zone, key, time).ok_or_else(|| fault(AnswerFault::NoQuery))?;
     let whole = started + WHOLE;
     let until = || whole.min(Instant::now() + MESSAGE);
@@ -122,7 +123,7 @@ pub fn transfer(
         let mut message = Message::from_octets(message).map_err(|_| fault(AnswerFault::Malformed))?;
         if let (Some(sequence), Some(key)) = (&mut sequence, key) {
             let elapsed = started.elapsed().as_secs();
-            let time = Time48::from_u64(now.plus(elapsed).secs());
+            let time = Time48::from_u64(clock.plus(elapsed).secs());
             let key = || key.0.name().to_string();
             // A server that refuses says so, mostly without a signature.
             if message.header().rcode() != Rcode::NOERROR {

@@ -1,5 +1,7 @@
 //! The key of a transfer, in named's syntax: `key "name" { algorithm hmac-sha256; secret "base64"; };`.
 
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,6 +9,11 @@ use data_encoding::BASE64;
 use domain::base::Name as WireName;
 use domain::tsig::{Algorithm, Key};
 use keystore::dns::Name;
+use keystore::open::{self, Links};
+use keystore::policy::lexer::{Kind, Lexer, Token};
+
+/// Most octets of the file that are read.
+const MAX_FILE: u64 = 65_536;
 
 /// A key that signs the messages of a transfer (RFC 8945).
 #[derive(Clone)]
@@ -31,94 +38,187 @@ pub enum TsigKeyError {
         source: std::io::Error,
     },
     /// The file has no key that can be used.
-    #[error("{path}: {what}; expected `key \"NAME\" {{ algorithm hmac-sha256; secret \"BASE64\"; }};`")]
+    #[error(
+        "{path}:{line}: {what}; expected `key \"NAME\" {{ algorithm hmac-sha256; secret \"BASE64\"; }};`"
+    )]
     Syntax {
         /// The file.
         path: PathBuf,
+        /// The line.
+        line: u32,
         /// What is wrong.
-        what: &'static str,
+        what: String,
+    },
+    /// Others than its owner and its group can read the file, or its group can write it.
+    #[error("{path} has mode {mode:04o}; others can read or change this secret, set it to 0600 or 0640")]
+    Permissions {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
     },
 }
 
 impl TsigKey {
-    /// Reads a file with one key.
+    /// Reads a file with one key. One that every user of the host can read, or that its group can write, is refused.
     pub fn load(path: &Path) -> Result<Self, TsigKeyError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| TsigKeyError::Io { path: path.to_owned(), source })?;
-        Self::parse(&text).map_err(|what| TsigKeyError::Syntax { path: path.to_owned(), what })
+        let io = |source| TsigKeyError::Io { path: path.to_owned(), source };
+        let (file, metadata) = open::for_reading(path, Links::Follow).map_err(|error| io(error.into()))?;
+        let mode = metadata.mode() & 0o7777;
+        if mode & 0o027 != 0 {
+            return Err(TsigKeyError::Permissions { path: path.to_owned(), mode });
+        }
+        let mut octets = Vec::new();
+        file.take(MAX_FILE).read_to_end(&mut octets).map_err(io)?;
+        Self::parse(&octets).map_err(|SyntaxError { line, what }| TsigKeyError::Syntax {
+            path: path.to_owned(),
+            line,
+            what,
+        })
     }
 
-    fn parse(text: &str) -> Result<Self, &'static str> {
-        let words = words(text);
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let (name, settings) = match words[..] {
-            ["key", name, "{", ref settings @ .., "}", ";"] => (name, settings),
-            _ => return Err("not one key statement"),
+    fn parse(octets: &[u8]) -> Result<Self, SyntaxError> {
+        let tokens = tokens(octets)?;
+        let last = tokens.last().map_or(1, |token| token.line);
+        let whole = |what: &str| SyntaxError { line: last, what: what.to_owned() };
+        let (name, settings) = match &tokens[..] {
+            [key, name, open, settings @ .., close, end]
+                if key.is_word("key")
+                    && (open.kind, close.kind, end.kind) == (Kind::Open, Kind::Close, Kind::Semicolon) =>
+            {
+                (text(name)?, settings)
+            }
+            _ => return Err(whole("it is not one key statement")),
         };
         let (mut algorithm, mut secret) = (None, None);
-        for setting in settings.split_inclusive(|word| *word == ";") {
+        for setting in settings.split_inclusive(|token| token.kind == Kind::Semicolon) {
             match setting {
-                ["algorithm", value, ";"] => algorithm = Some(*value),
-                ["secret", value, ";"] => secret = Some(*value),
-                _ => return Err("a setting that a key does not have"),
+                [word, value, _] if word.is_word("algorithm") => algorithm = Some(value),
+                [word, value, _] if word.is_word("secret") => secret = Some(value),
+                [first, ..] => return Err(at(first, "a setting that a key does not have")),
+                [] => {}
             }
         }
-        let algorithm = match algorithm.map(str::to_ascii_lowercase).as_deref() {
-            Some("hmac-sha256") => Algorithm::Sha256,
-            Some("hmac-sha384") => Algorithm::Sha384,
-            Some("hmac-sha512") => Algorithm::Sha512,
-            Some(_) => return Err("an algorithm that is not hmac-sha256, hmac-sha384 or hmac-sha512"),
-            None => return Err("no algorithm"),
+        let algorithm_at = algorithm.ok_or_else(|| whole("it has no algorithm"))?;
+        let algorithm = match text(algorithm_at)?.to_ascii_lowercase().as_str() {
+            "hmac-sha256" => Algorithm::Sha256,
+            "hmac-sha384" => Algorithm::Sha384,
+            "hmac-sha512" => Algorithm::Sha512,
+            _ => {
+                return Err(at(algorithm_at, "the algorithm is not hmac-sha256, hmac-sha384 or hmac-sha512"));
+            }
         };
-        let secret =
-            BASE64.decode(secret.ok_or("no secret")?.as_bytes()).map_err(|_| "the secret is not base64")?;
-        let name = Name::parse(name).map_err(|_| "the name is no domain name")?;
-        let name = WireName::from_octets(octets(name.as_wire()).ok_or("the name is too long")?)
-            .map_err(|_| "the name is no domain name")?;
+        let secret_at = secret.ok_or_else(|| whole("it has no secret"))?;
+        let secret = BASE64
+            .decode(text(secret_at)?.as_bytes())
+            .map_err(|_| at(secret_at, "the secret is not base64"))?;
+        let no_name = |_| whole("the name of the key is no domain name");
+        let name = Name::parse(name).map_err(|_| whole("the name of the key is no domain name"))?;
+        let wire = domain::dep::octseq::Array::<255>::try_from(name.as_wire())
+            .map_err(|_| whole("the name of the key is no domain name"))?;
+        let name = WireName::from_octets(wire).map_err(no_name)?;
         Key::new(algorithm, &secret, name, None, None)
             .map(|key| Self(Arc::new(key)))
-            .map_err(|_| "the key is not usable")
+            .map_err(|_| whole("the key is not usable"))
     }
 }
 
-fn octets(wire: &[u8]) -> Option<domain::dep::octseq::Array<255>> {
-    domain::dep::octseq::Array::try_from(wire).ok()
+/// What is wrong in which line.
+#[derive(Debug)]
+struct SyntaxError {
+    line: u32,
+    what: String,
 }
 
-/// Words and punctuation of a named.conf statement, comments left out.
-fn words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    for line in text.lines() {
-        let line = line.split('#').next().unwrap_or_default();
-        let line = line.split("//").next().unwrap_or_default();
-        let spaced = line.replace(';', " ; ").replace('{', " { ").replace('}', " } ");
-        words.extend(spaced.split_whitespace().map(|word| word.trim_matches('"').to_owned()));
+fn at(token: &Token, what: &str) -> SyntaxError {
+    SyntaxError { line: token.line, what: what.to_owned() }
+}
+
+/// The text of a word or string.
+fn text(token: &Token) -> Result<&str, SyntaxError> {
+    match token.kind {
+        Kind::Word | Kind::Quoted => Ok(&token.text),
+        _ => Err(at(token, "a name or a quoted string is expected")),
     }
-    words
+}
+
+fn tokens(octets: &[u8]) -> Result<Vec<Token>, SyntaxError> {
+    let mut lexer = Lexer::new(octets);
+    let mut tokens = Vec::new();
+    loop {
+        match lexer.next_token() {
+            Ok(token) if token.kind == Kind::End => return Ok(tokens),
+            Ok(token) => tokens.push(token),
+            Err(error) => return Err(SyntaxError { line: error.line, what: error.what }),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+
     use super::*;
 
     #[test]
-    fn a_key_of_named_reads_and_anything_else_says_what_is_wrong() {
-        let good = "# made by tsig-keygen\nkey \"transfer.example\" {\n\talgorithm hmac-sha256;\n\tsecret \"c2VjcmV0IHNlY3JldA==\";\n};\n";
-        let key = TsigKey::parse(good).expect("a key");
-        assert_eq!(key.0.name().to_string(), "transfer.example");
-        for (text, what) in [
-            ("", "not one key statement"),
-            ("key a { algorithm hmac-md5; secret \"YQ==\"; };", "an algorithm that is not"),
-            ("key a { algorithm hmac-sha256; };", "no secret"),
-            ("key a { secret \"YQ==\"; };", "no algorithm"),
-            ("key a { algorithm hmac-sha256; secret \"!\"; };", "not base64"),
-            ("key a..b { algorithm hmac-sha256; secret \"YQ==\"; };", "no domain name"),
-            ("key a { algorithm hmac-sha256; secret \"YQ==\"; port 53; };", "a setting"),
-            ("key a { algorithm hmac-sha256; secret \"YQ==\"; }; key b { };", "a setting"),
+    fn a_key_of_named_reads_in_every_way_that_named_writes_it() {
+        for text in [
+            "# made by tsig-keygen\nkey \"transfer.example\" {\n\talgorithm hmac-sha256;\n\tsecret \"c2VjcmV0IHNlY3JldA==\";\n};\n",
+            "key transfer.example { algorithm hmac-sha256; secret c2VjcmV0IHNlY3JldA==; };",
+            "KEY transfer.example{Algorithm HMAC-SHA256;SECRET\"c2VjcmV0IHNlY3JldA==\";};",
+            "/* key a { */ key \"transfer.example\" { // for ns2; \n algorithm hmac-sha512; /* \n */ secret \"ab//cd//ef//gh//\"; }; # };",
+            "key \"transfer.example\" { algorithm hmac-sha384; secret \"/////w==\"; };",
         ] {
-            let error = TsigKey::parse(text).expect_err(text);
-            assert!(error.contains(what), "{text}: {error}");
-            assert!(!format!("{:?}", TsigKey::parse(good)).contains("secret"), "no secret in the debug form");
+            let key = TsigKey::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e:?}"));
+            assert_eq!(key.0.name().to_string(), "transfer.example", "{text}");
+            assert!(!format!("{key:?}").contains("secret"), "no secret in the debug form");
         }
+    }
+
+    #[test]
+    fn anything_else_says_what_is_wrong_and_where() {
+        for (text, line, what) in [
+            ("", 1, "not one key statement"),
+            ("key a {\n algorithm hmac-md5; secret \"YQ==\"; };", 2, "is not hmac-sha256"),
+            ("key a { algorithm hmac-sha256; };", 1, "no secret"),
+            ("key a { secret \"YQ==\"; };", 1, "no algorithm"),
+            ("key a { algorithm hmac-sha256;\n\nsecret \"!\"; };", 3, "not base64"),
+            ("key a..b { algorithm hmac-sha256; secret \"YQ==\"; };", 1, "no domain name"),
+            ("key a { algorithm hmac-sha256; secret \"YQ==\"; port 53; };", 1, "a setting"),
+            ("key a { algorithm hmac-sha256; secret \"YQ==\"; }; key b { };", 1, "a setting"),
+            ("key a { algorithm hmac-sha256; secret ab/cd; };", 1, "a setting"),
+            ("key { { algorithm hmac-sha256; secret \"YQ==\"; };", 1, "a name or a quoted string"),
+            ("key a { algorithm hmac-sha256; secret \"YQ==; };\n", 2, "no closing"),
+            ("key a { /* algorithm hmac-sha256; secret \"YQ==\"; };", 1, "no '*/'"),
+        ] {
+            let error = TsigKey::parse(text.as_bytes()).expect_err(text);
+            assert!(error.what.contains(what) && error.line == line, "{text}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("transfer.key");
+        let text = "key a { algorithm hmac-sha256; secret \"YQ==\"; };";
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&path).expect("a file");
+        std::io::Write::write_all(&mut file, text.as_bytes()).expect("write");
+        for (mode, refused) in [
+            (0o600, false),
+            (0o640, false),
+            (0o400, false),
+            (0o644, true),
+            (0o660, true),
+            (0o604, true),
+            (0o602, true),
+        ] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("a mode");
+            match TsigKey::load(&path) {
+                Ok(_) => assert!(!refused, "{mode:o}"),
+                Err(error) => assert!(refused && error.to_string().contains("mode"), "{mode:o}: {error}"),
+            }
+        }
+        assert!(matches!(TsigKey::load(dir.path()), Err(TsigKeyError::Io { .. })));
     }
 }

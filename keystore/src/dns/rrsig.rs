@@ -70,16 +70,22 @@ impl Rrsig {
     /// The octets that are signed: the RDATA without signature, then the canonical RRset (RFC 4034 section 3.1.8.1).
     #[must_use]
     pub fn signed_data(&self, rrset: &Rrset) -> Vec<u8> {
+        self.signed_data_of(rrset, &rrset.canonical_rdatas())
+    }
+
+    /// The same for who has the canonical RDATAs of `rrset` at hand: whoever verifies many signatures over one RRset sorts it once.
+    #[must_use]
+    pub fn signed_data_of(&self, rrset: &Rrset, canonical_rdatas: &[Vec<u8>]) -> Vec<u8> {
         let mut out = Vec::new();
         self.put_head(&mut out, &self.signer.canonical_wire());
         let owner = signed_owner(&rrset.owner, self.labels);
-        for rdata in rrset.canonical_rdatas() {
+        for rdata in canonical_rdatas {
             out.extend_from_slice(&owner);
             out.extend_from_slice(&rrset.rtype.0.to_be_bytes());
             out.extend_from_slice(&1u16.to_be_bytes());
             out.extend_from_slice(&self.original_ttl.to_be_bytes());
             out.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
-            out.extend_from_slice(&rdata);
+            out.extend_from_slice(rdata);
         }
         out
     }

@@ -2,15 +2,18 @@
 
 /// A token with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Token {
+pub struct Token {
+    /// What it is.
     pub kind: Kind,
     /// Text of a word or a string; octets that are no UTF-8 are replaced.
     pub text: String,
+    /// The line that it begins in, the first is 1.
     pub line: u32,
 }
 
+/// The kinds of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// A bare word.
     Word,
     /// A string in double quotes; may span lines.
@@ -31,12 +34,16 @@ pub(super) enum Kind {
 
 /// What cannot be a token, with its line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct LexError {
+pub struct LexError {
+    /// The line.
     pub line: u32,
+    /// What is wrong in it.
     pub what: String,
 }
 
-pub(super) struct Lexer<'a> {
+/// Takes the tokens out of the octets of a file, one after another.
+#[derive(Debug)]
+pub struct Lexer<'a> {
     bytes: &'a [u8],
     at: usize,
     line: u32,
@@ -46,6 +53,7 @@ pub(super) struct Lexer<'a> {
 
 impl Token {
     /// The token as a message shows it.
+    #[must_use]
     pub fn shown(&self) -> String {
         match self.kind {
             Kind::Word => format!("'{}'", shortened(&self.text)),
@@ -60,18 +68,21 @@ impl Token {
     }
 
     /// True for this bare word, in any letter case.
+    #[must_use]
     pub fn is_word(&self, word: &str) -> bool {
         self.kind == Kind::Word && self.text.eq_ignore_ascii_case(word)
     }
 }
 
 impl<'a> Lexer<'a> {
-    pub fn new(bytes: &'a [u8]) -> Self {
+    /// A lexer of all octets of a file.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0, line: 1, behind_word: false }
     }
 
     /// The next token; [`Kind::End`] again and again at the end.
-    pub fn next(&mut self) -> Result<Token, LexError> {
+    pub fn next_token(&mut self) -> Result<Token, LexError> {
         // BIND takes no `/*` for a comment that stands directly behind a word.
         if !std::mem::take(&mut self.behind_word) || (self.peek(0), self.peek(1)) != (Some(b'/'), Some(b'*'))
         {
@@ -216,7 +227,7 @@ mod tests {
         let mut lexer = Lexer::new(text);
         let mut out = Vec::new();
         loop {
-            let token = lexer.next()?;
+            let token = lexer.next_token()?;
             if token.kind == Kind::End {
                 return Ok(out);
             }
@@ -276,9 +287,9 @@ mod tests {
     #[test]
     fn free_text_ends_with_its_brace() {
         let mut lexer = Lexer::new(b"{ a \" # { // } \n } x");
-        assert_eq!(lexer.next().unwrap().kind, Kind::Open);
+        assert_eq!(lexer.next_token().unwrap().kind, Kind::Open);
         lexer.skip_free_text().unwrap();
-        assert_eq!(lexer.next().unwrap().text, "x");
+        assert_eq!(lexer.next_token().unwrap().text, "x");
         assert_eq!(Lexer::new(b"{").skip_free_text().unwrap_err().line, 1);
     }
 }

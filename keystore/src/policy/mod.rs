@@ -8,7 +8,7 @@
 
 mod draft;
 pub(crate) mod finding;
-mod lexer;
+pub mod lexer;
 pub mod named_conf;
 mod set;
 pub(crate) mod table;

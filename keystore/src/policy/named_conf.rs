@@ -384,7 +384,7 @@ impl Reader {
     }
 
     fn next(&mut self, source: &mut Source<'_>) -> Step<Token> {
-        source.lexer.next().map_err(|e| self.lex_stop(source, e))
+        source.lexer.next_token().map_err(|e| self.lex_stop(source, e))
     }
 
     fn lex_stop(&mut self, source: &Source<'_>, error: LexError) -> Stop {

@@ -2,28 +2,28 @@
 
 use keystore::dns::{Rrset, Rtype};
 use keystore::exchange::TrustAnchor;
-use keystore::keys::{Dnskey, signature};
-use keystore::time::Timestamp;
 use metrics::condition::{ConditionId, Severity};
 
 use super::Findings;
 use super::signatures::{ServerState, SetState};
-use crate::probe::chain::{ChainError, trusted_keys};
-use crate::probe::facts::{Facts, ResolverFacts};
+use crate::probe::chain::ChainError;
+use crate::probe::facts::{Facts, ResolverFacts, ServerFacts, ServerId, same_records};
 use crate::probe::finding::ProbeFault;
+use crate::probe::validate::Keys;
 use skr_loader::ask::{AskError, Rcode};
 
-pub(super) fn judge(facts: &Facts, states: &[ServerState], now: Timestamp, found: &mut Findings) {
+pub(super) fn judge(facts: &Facts, states: &[ServerState], found: &mut Findings) {
     for source in &facts.parent {
         if let Err(error) = &source.ds {
             let fault = match error {
                 AskError::NoAnswer { .. } => ProbeFault::Silent(error.to_string()),
+                AskError::NoWay { .. } | AskError::TimeUp { .. } => ProbeFault::NotAsked(error.to_string()),
                 _ => ProbeFault::NotServed(format!("the DS RRset is not known: {error}")),
             };
             found.add(ConditionId::ProbeServerSilent, Severity::Warning, Some(&source.source), fault);
         }
     }
-    delegation_signer(facts, states, now, found);
+    delegation_signer(facts, states, found);
     if let Some(delegation) = &facts.delegation {
         let differs = |own: &Rrset| own.canonical_rdatas() != delegation.canonical_rdatas();
         let own = facts.servers.iter().find_map(|server| server.answer(Rtype::NS));
@@ -31,22 +31,22 @@ pub(super) fn judge(facts: &Facts, states: &[ServerState], now: Timestamp, found
             found.add(ConditionId::ProbeDiffers, Severity::Warning, None, ProbeFault::OtherDelegation);
         }
     }
-    chain(facts, now, found);
+    chain(facts, states, found);
     if let Some(resolver) = &facts.resolver {
         second_opinion(resolver, found);
     }
 }
 
-/// The DS RRset against the keys that are seen to sign the DNSKEY RRset.
-fn delegation_signer(facts: &Facts, states: &[ServerState], now: Timestamp, found: &mut Findings) {
+/// The DS RRset against the keys that each server is seen to sign its DNSKEY RRset with.
+fn delegation_signer(facts: &Facts, states: &[ServerState], found: &mut Findings) {
     let mut sets = facts.parent.iter().filter_map(|source| source.ds.as_ref().ok());
-    let Some(ds) = sets.next() else { return };
-    if sets.any(|other| other.rrset.canonical_rdatas() != ds.rrset.canonical_rdatas()) {
+    let Some(ds) = sets.next() else { return not_known(facts, states, found) };
+    if sets.any(|other| !same_records(other, ds)) {
         found.add(ConditionId::ProbeDiffers, Severity::Warning, None, ProbeFault::DsDiffers);
     }
-    let is_valid = |state: &&ServerState| matches!(state.of(Rtype::DNSKEY), Some(SetState::Valid(_)));
-    let good: Vec<_> = facts.servers.iter().zip(states).filter(|(_, state)| is_valid(state)).collect();
-    // Where no server has a DNSKEY RRset that is validly signed, that has been told, and nothing can be matched.
+    // Where a server has no DNSKEY RRset that is validly signed, that has been told, and nothing can be matched.
+    let good: Vec<_> =
+        facts.servers.iter().zip(states).filter(|(_, state)| !state.signing.is_empty()).collect();
     if good.is_empty() {
         return;
     }
@@ -54,40 +54,49 @@ fn delegation_signer(facts: &Facts, states: &[ServerState], now: Timestamp, foun
         found.add(ConditionId::ParentDsMissing, Severity::Warning, None, ProbeFault::DsMissing);
         return;
     }
-    let mut keys: Vec<Dnskey> = Vec::new();
-    let mut signing: Vec<Dnskey> = Vec::new();
-    for (server, _) in good {
-        let Some(dnskey) = server.answer(Rtype::DNSKEY) else { continue };
-        for key in server.keys() {
-            let signs = dnskey
-                .signatures
-                .iter()
-                .take(crate::probe::MAX_SIGNATURES)
-                .any(|made| signature::verify(&dnskey.rrset, &facts.zone, &key, made, now).is_ok());
-            if signs {
-                signing.push(key.clone());
-            }
-            keys.push(key);
-        }
-    }
     let anchors: Vec<TrustAnchor> =
         ds.rrset.rdatas.iter().map(|rdata| TrustAnchor::Ds(rdata.to_vec())).collect();
-    let matches =
-        |anchor: &TrustAnchor, keys: &[Dnskey]| keys.iter().any(|key| anchor.matches(&facts.zone, key));
-    let mut tags: Vec<u16> = anchors.iter().filter(|a| !matches(a, &keys)).map(TrustAnchor::tag).collect();
-    tags.dedup();
-    if !anchors.iter().any(|anchor| matches(anchor, &signing)) {
-        let mut all: Vec<u16> = anchors.iter().map(TrustAnchor::tag).collect();
-        all.dedup();
-        let fault = ProbeFault::DsMatchesNone(all);
-        found.add(ConditionId::ParentDsWrong, Severity::Critical, None, fault);
-    } else if !tags.is_empty() {
-        found.add(ConditionId::ParentDsWrong, Severity::Warning, None, ProbeFault::DsUnknown(tags));
+    let tags_of = |unmatched: &dyn Fn(&&TrustAnchor) -> bool| -> Vec<u16> {
+        let mut tags: Vec<u16> = anchors.iter().filter(unmatched).map(TrustAnchor::tag).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        tags
+    };
+    // A resolver that asks this server finds no chain, whatever the others serve.
+    let broken = |state: &ServerState| {
+        !anchors.iter().any(|anchor| state.signing.iter().any(|key| anchor.matches(&facts.zone, key)))
+    };
+    let bad: Vec<&ServerFacts> =
+        good.iter().filter(|(_, state)| broken(state)).map(|(server, _)| *server).collect();
+    let mut wrong = |server: Option<&ServerId>| {
+        let fault = ProbeFault::DsMatchesNone(tags_of(&|_| true));
+        found.add(ConditionId::ParentDsWrong, Severity::Critical, server, fault);
+    };
+    if bad.len() == good.len() {
+        return wrong(None);
+    }
+    bad.iter().for_each(|server| wrong(Some(&server.server)));
+    let keys: Vec<Keys> = good.iter().map(|(server, _)| server.keys()).collect();
+    let of_no_key =
+        |anchor: &&TrustAnchor| keys.iter().all(|keys| keys.matching(&facts.zone, anchor).is_none());
+    let unknown = tags_of(&of_no_key);
+    if bad.is_empty() && !unknown.is_empty() {
+        found.add(ConditionId::ParentDsWrong, Severity::Warning, None, ProbeFault::DsUnknown(unknown));
+    }
+}
+
+/// No source has said whether there is a DS. That is told where nobody was asked, and where it decides whether the zone may be unsigned.
+fn not_known(facts: &Facts, states: &[ServerState], found: &mut Findings) {
+    let signed = states.iter().flat_map(|state| &state.sets).any(|set| set.state != SetState::Unsigned);
+    let unsigned = !signed && states.iter().any(|state| !state.sets.is_empty());
+    if !facts.zone.is_root() && (facts.parent.is_empty() || unsigned) {
+        let fault = ProbeFault::DsNotKnown { signed };
+        found.add(ConditionId::ProbeServerSilent, Severity::Warning, None, fault);
     }
 }
 
 /// The DNSKEY RRset of each server against the trust anchors.
-fn chain(facts: &Facts, now: Timestamp, found: &mut Findings) {
+fn chain(facts: &Facts, states: &[ServerState], found: &mut Findings) {
     let anchors = match &facts.anchors {
         None => return,
         Some(Ok(anchors)) => anchors,
@@ -106,9 +115,9 @@ fn chain(facts: &Facts, now: Timestamp, found: &mut Findings) {
             return;
         }
     };
-    for server in &facts.servers {
-        let Some(dnskey) = server.answer(Rtype::DNSKEY) else { continue };
-        if trusted_keys(dnskey, &facts.zone, anchors, now).is_none() {
+    for (server, state) in facts.servers.iter().zip(states) {
+        let leads_to = |key| anchors.iter().any(|anchor| anchor.matches(&facts.zone, key));
+        if server.answer(Rtype::DNSKEY).is_some() && !state.signing.iter().any(leads_to) {
             let told = found.has(ConditionId::ZoneUnsigned, &server.server)
                 || found.has(ConditionId::ProbeDiffers, &server.server);
             if !told {

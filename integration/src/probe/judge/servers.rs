@@ -7,43 +7,57 @@ use metrics::condition::{ConditionId, Severity};
 
 use super::signatures::{Earliest, ServerState, SetState};
 use super::{Findings, has_ds, types};
-use crate::probe::facts::{Facts, ServerFacts};
+use crate::probe::facts::{Facts, Reach, ServerFacts, same_records, same_signatures};
 use crate::probe::finding::{ProbeFault, Role};
-use skr_loader::ask::{Answer, AskError, Rcode};
+use crate::probe::soa::Soa;
+use skr_loader::ask::{Answer, AskError, Rcode, Reply};
 
 /// How long before a signature ends a server that is behind becomes critical, in seconds.
 const BEHIND_CRITICAL: u64 = 86_400;
+/// How long after a bundle comes into force a server may still serve the one before without a warning, in seconds.
+const SWITCH_GRACE: u64 = 600;
+/// How long before they make a signature signers let it begin, for clocks that are behind, in seconds: the default of BIND and Knot.
+const BACKDATED: u64 = 3600;
 
 /// Servers that do not answer, or not for the zone.
 pub(super) fn reachable(facts: &Facts, found: &mut Findings) {
-    let silent = |server: &ServerFacts| {
-        server.answers.iter().any(|(_, answer)| matches!(answer, Err(AskError::NoAnswer { .. })))
-    };
-    let none_answers = facts.servers.iter().all(silent);
-    let silence = if none_answers { Severity::Critical } else { Severity::Warning };
+    let is_asked = |server: &&ServerFacts| !matches!(server.reach(), Reach::NoWay | Reach::TimeUp);
+    let mut asked = facts.servers.iter().filter(is_asked).peekable();
+    let none_asked = asked.peek().is_none();
+    let none_answers = asked.all(|server| server.answers.iter().any(|(_, answer)| is_silence(answer)));
     for server in &facts.servers {
         let id = Some(&server.server);
-        for (_, answer) in &server.answers {
-            match answer {
-                Ok(_) => continue,
-                Err(error @ AskError::NoAnswer { .. }) => {
-                    let fault = ProbeFault::Silent(error.to_string());
-                    found.add(ConditionId::ProbeServerSilent, silence, id, fault);
-                }
-                Err(error) => {
-                    let fault = ProbeFault::NotServed(error.to_string());
-                    found.add(ConditionId::ZoneNotLoaded, Severity::Critical, id, fault);
-                }
+        let mut silent = |severity, fault| {
+            found.add(ConditionId::ProbeServerSilent, severity, id, fault);
+        };
+        match (server.reach(), server.first_error()) {
+            // A host without IPv6 is no fault of the zone; where nothing else was asked, nothing is known.
+            (Reach::NoWay, Some(error)) if none_asked => {
+                silent(Severity::Warning, ProbeFault::NotAsked(error.to_string()));
             }
-            break;
+            (Reach::NoWay, _) => continue,
+            (Reach::TimeUp, Some(error)) => {
+                silent(Severity::Warning, ProbeFault::NotAsked(error.to_string()));
+            }
+            _ => {}
+        }
+        let silence = if none_answers { Severity::Critical } else { Severity::Warning };
+        if let Some((_, Err(error @ AskError::NoAnswer { .. }))) =
+            server.answers.iter().find(|(_, answer)| is_silence(answer))
+        {
+            silent(silence, ProbeFault::Silent(error.to_string()));
+        }
+        if let Some(Err(error @ AskError::NoAnswer { .. })) = &server.denial {
+            silent(Severity::Critical, ProbeFault::SilentToUnknownName(error.to_string()));
         }
         if let Some(Err(error @ AskError::NoAnswer { .. })) = &server.tcp {
-            let fault = ProbeFault::SilentOverTcp(error.to_string());
-            found.add(ConditionId::ProbeServerSilent, Severity::Warning, id, fault);
+            silent(Severity::Warning, ProbeFault::SilentOverTcp(error.to_string()));
         }
         if let Some(Err(error)) = &server.transfer {
-            let fault = ProbeFault::NoTransfer(error.to_string());
-            found.add(ConditionId::ProbeServerSilent, Severity::Warning, id, fault);
+            silent(Severity::Warning, ProbeFault::NoTransfer(error.to_string()));
+        }
+        if let Some(why) = not_served(server) {
+            found.add(ConditionId::ZoneNotLoaded, Severity::Critical, id, ProbeFault::NotServed(why));
         }
     }
     let unknown = if facts.servers.is_empty() { Severity::Critical } else { Severity::Warning };
@@ -56,6 +70,43 @@ pub(super) fn reachable(facts: &Facts, found: &mut Findings) {
     }
 }
 
+fn is_silence(answer: &Result<Answer, AskError>) -> bool {
+    matches!(answer, Err(AskError::NoAnswer { .. }))
+}
+
+/// What shows that the zone is not served here, or not whole: the first such answer.
+fn not_served(server: &ServerFacts) -> Option<String> {
+    let bad = |error: &AskError| (!error.is_silence()).then(|| error.to_string());
+    let empty = |answer: &Answer| {
+        let rrset = &answer.rrset;
+        let readable = match rrset.rtype {
+            Rtype::SOA => rrset.rdatas.len() == 1 && Soa::from_rdata(&rrset.rdatas[0]).is_some(),
+            Rtype::NS => !rrset.rdatas.is_empty(),
+            _ => true,
+        };
+        (!readable).then(|| format!("the answer to {} has no record that could be used", rrset.rtype))
+    };
+    let of = |answer: &Result<Answer, AskError>| match answer {
+        Ok(answer) => empty(answer),
+        Err(error) => bad(error),
+    };
+    let of_unknown_name = |reply: &Result<Reply, AskError>| match reply {
+        Err(error) => bad(error),
+        // Behind the CNAME of a wildcard the code is that of another name.
+        Ok(reply) if !reply.answer.is_empty() => None,
+        Ok(reply) if !matches!(reply.rcode, Rcode::NOERROR | Rcode::NXDOMAIN) => {
+            Some(format!("the answer is {}", reply.rcode))
+        }
+        Ok(reply) => (!reply.authoritative).then(|| "the answer is not authoritative".to_owned()),
+    };
+    let unknown_name = || server.denial.as_ref().and_then(of_unknown_name);
+    let over_tcp = || server.tcp.as_ref().and_then(of);
+    let asked = server.answers.iter().find_map(|(_, answer)| of(answer));
+    asked
+        .or_else(|| unknown_name().map(|why| format!("asked for a name that does not exist: {why}")))
+        .or_else(|| over_tcp().map(|why| format!("over TCP: {why}")))
+}
+
 /// Signatures that a validator would not take, and what is not signed at all.
 pub(super) fn judge(facts: &Facts, states: &[ServerState], now: Timestamp, found: &mut Findings) {
     let signed_somewhere =
@@ -66,6 +117,10 @@ pub(super) fn judge(facts: &Facts, states: &[ServerState], now: Timestamp, found
         let wants = |wanted: fn(&SetState) -> bool| -> Vec<Rtype> {
             types(state.sets.iter().filter(|set| wanted(&set.state)).map(|set| set.rtype))
         };
+        if state.too_costly {
+            found.add(ConditionId::ZoneUnsigned, Severity::Critical, id, ProbeFault::TooCostly);
+            continue;
+        }
         // Without it nothing else can be valid; some servers send no other signatures then either.
         if signed_somewhere && state.of(Rtype::DNSKEY) == Some(&SetState::Unsigned) {
             found.add(ConditionId::ZoneUnsigned, Severity::Critical, id, ProbeFault::KeysUnsigned);
@@ -153,8 +208,13 @@ pub(super) fn compare(facts: &Facts, states: &[ServerState], now: Timestamp, fou
                 SetState::Expired { at, .. } => Some(*at),
                 _ => None,
             });
-            let soon = left.min().is_some_and(|at| at.since(now) < BEHIND_CRITICAL);
-            let severity = if soon { Severity::Critical } else { Severity::Warning };
+            let severity = match () {
+                () if left.min().is_some_and(|at| at.since(now) < BEHIND_CRITICAL) => Severity::Critical,
+                () if may_still_transfer(server, soa, pairs().map(|(server, _)| server), now) => {
+                    Severity::Attention
+                }
+                () => Severity::Warning,
+            };
             let fault = ProbeFault::Behind { serial: soa.serial, newest };
             found.add(ConditionId::ProbeSerialBehind, severity, id, fault);
             continue;
@@ -173,7 +233,7 @@ pub(super) fn compare(facts: &Facts, states: &[ServerState], now: Timestamp, fou
             });
             both.map(|(rtype, ..)| rtype).collect()
         };
-        let records = differ(|a, b| a.rrset.canonical_rdatas() != b.rrset.canonical_rdatas());
+        let records = differ(|a, b| !same_records(a, b));
         let signatures = differ(|a, b| !same_signatures(a, b));
         let fault = match (records.is_empty(), signatures.is_empty()) {
             (false, _) => ProbeFault::OtherRecords(records),
@@ -184,13 +244,36 @@ pub(super) fn compare(facts: &Facts, states: &[ServerState], now: Timestamp, fou
     }
 }
 
-fn same_signatures(a: &Answer, b: &Answer) -> bool {
-    a.signatures.len() == b.signatures.len() && a.signatures.iter().all(|one| b.signatures.contains(one))
+/// True when a secondary has had less time to see the newest version than its SOA refresh, so that its transfer need not have come.
+/// The signatures over the SOA say when a version was made. A version cannot be out of date for longer than it exists; and where the
+/// newest one is the next one, not for longer than that exists.
+fn may_still_transfer<'a>(
+    server: &ServerFacts,
+    soa: Soa,
+    mut newest: impl Iterator<Item = &'a ServerFacts>,
+    now: Timestamp,
+) -> bool {
+    let age = |server: &ServerFacts| {
+        let made = server.answer(Rtype::SOA)?.signatures.iter().map(|made| made.incepts(now)).max()?;
+        Some(now.since(made).saturating_sub(BACKDATED))
+    };
+    let is_next =
+        |newest: &ServerFacts| newest.soa().is_some_and(|newest| newest.serial == soa.serial.wrapping_add(1));
+    let of_next = newest.find(|newest| is_next(newest)).and_then(age);
+    age(server).into_iter().chain(of_next).min().is_some_and(|age| age < u64::from(soa.refresh))
 }
 
 /// The key sets of each server against the bundle in force.
-pub(super) fn hold_against_bundle(facts: &Facts, bundle: Option<&Bundle>, found: &mut Findings) {
+pub(super) fn hold_against_bundle(
+    facts: &Facts,
+    bundle: Option<&Bundle>,
+    now: Timestamp,
+    found: &mut Findings,
+) {
     let Some(bundle) = bundle else { return };
+    // Each secondary has the bundle before until it has transferred the zone.
+    let fresh = now.since(bundle.inception) < SWITCH_GRACE;
+    let severity = if fresh { Severity::Attention } else { Severity::Warning };
     for server in &facts.servers {
         let of_bundle = [
             (Rtype::DNSKEY, Some(&bundle.dnskey)),
@@ -204,7 +287,7 @@ pub(super) fn hold_against_bundle(facts: &Facts, bundle: Option<&Bundle>, found:
         let other = types(other.map(|(rtype, _)| rtype));
         if !other.is_empty() {
             let fault = ProbeFault::NotOfBundle(other, bundle.inception);
-            found.add(ConditionId::DeliveryUnproven, Severity::Critical, Some(&server.server), fault);
+            found.add(ConditionId::DeliveryUnproven, severity, Some(&server.server), fault);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Which RRsets of a server a validator would take.
 
-use keystore::dns::{Name, Rtype};
-use keystore::keys::{Dnskey, signature};
+use keystore::dns::{Name, Rrsig, Rtype};
+use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 
-use crate::probe::MAX_SIGNATURES;
 use crate::probe::facts::{Facts, ServerFacts};
 use crate::probe::finding::Role;
-use skr_loader::ask::Answer;
+use crate::probe::validate::{self, Budget};
+use skr_loader::ask::{Answer, Reply};
 
 /// The signature that ends first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +75,10 @@ pub(super) struct SetFacts {
 #[derive(Debug, Clone)]
 pub(super) struct ServerState {
     pub(super) sets: Vec<SetFacts>,
+    /// The keys with a valid signature over the DNSKEY RRset.
+    pub(super) signing: Vec<Dnskey>,
+    /// Not everything was verified: it would have cost too much.
+    pub(super) too_costly: bool,
 }
 
 impl ServerState {
@@ -90,30 +94,48 @@ pub(super) fn states(facts: &Facts, now: Timestamp) -> Vec<ServerState> {
 
 fn state(server: &ServerFacts, zone: &Name, now: Timestamp) -> ServerState {
     let keys = server.keys();
+    let mut budget = Budget::default();
     let asked = server.answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
     let denial = server.denial.iter().filter_map(|reply| reply.as_ref().ok());
-    let denial = denial.flat_map(|reply| reply.answer.iter().chain(&reply.authority));
-    // Referral NS and glue are not signed; nothing of the kind belongs into a negative answer of the zone itself.
-    let denial = denial.filter(|set| matches!(set.rrset.rtype, Rtype::SOA | Rtype::NSEC | Rtype::NSEC3));
-    let sets = asked.chain(denial).filter(|answer| !answer.rrset.rdatas.is_empty());
-    let set = |answer: &Answer| SetFacts {
-        rtype: answer.rrset.rtype,
-        ttl: answer.rrset.ttl,
-        state: set_state(answer, zone, &keys, now),
-    };
-    ServerState { sets: sets.map(set).collect() }
+    let sets = asked.chain(denial.flat_map(|reply| of_denial(reply, zone)));
+    let mut state = ServerState { sets: Vec::new(), signing: Vec::new(), too_costly: false };
+    for answer in sets.filter(|answer| !answer.rrset.rdatas.is_empty()) {
+        let verified = validate::verified(answer, zone, &keys, now, &mut budget);
+        if answer.rrset.rtype == Rtype::DNSKEY {
+            let signing = verified.iter().filter(|(made, _)| made.is_valid_at(now));
+            state.signing = signing.map(|(_, key)| (*key).clone()).collect();
+        }
+        let (rtype, ttl) = (answer.rrset.rtype, answer.rrset.ttl);
+        state.sets.push(SetFacts { rtype, ttl, state: set_state(answer, &verified, now) });
+    }
+    state.too_costly = budget.is_exceeded();
+    state
 }
 
-fn set_state(answer: &Answer, zone: &Name, keys: &[Dnskey], now: Timestamp) -> SetState {
+/// The RRsets of a negative answer that the zone must have signed. A wildcard with a CNAME can lead into another zone of the same
+/// server: what is of that zone is signed with its keys.
+fn of_denial<'a>(reply: &'a Reply, zone: &Name) -> Vec<&'a Answer> {
+    let is = |set: &Answer, rtype| set.rrset.rtype == rtype;
+    let of_other_zone = reply.authority.iter().any(|set| is(set, Rtype::SOA) && set.rrset.owner != *zone);
+    if of_other_zone {
+        return Vec::new();
+    }
+    // Referral NS and glue are not signed; nothing of the kind belongs into a negative answer of the zone itself.
+    let wanted = |set: &&Answer| is(set, Rtype::SOA) || is(set, Rtype::NSEC) || is(set, Rtype::NSEC3);
+    let inside = |set: &&Answer| {
+        let by_child = |made: &Rrsig| made.signer != *zone && made.signer.is_at_or_below(zone);
+        let of_child = !set.signatures.is_empty() && set.signatures.iter().all(by_child);
+        set.rrset.owner.is_at_or_below(zone) && (set.rrset.owner == *zone || !of_child)
+    };
+    reply.answer.iter().chain(&reply.authority).filter(wanted).filter(inside).collect()
+}
+
+fn set_state(answer: &Answer, verified: &[(&Rrsig, &Dnskey)], now: Timestamp) -> SetState {
     if answer.signatures.is_empty() {
         return SetState::Unsigned;
     }
     let (mut valid, mut expired, mut early) = (ByRole::default(), None, None);
-    for made in answer.signatures.iter().take(MAX_SIGNATURES) {
-        // Judged at a time at which it is valid, so that a wrong time is told from a wrong signature.
-        let verifies =
-            |key: &&Dnskey| signature::verify(&answer.rrset, zone, key, made, made.expires(now)).is_ok();
-        let Some(key) = keys.iter().find(verifies) else { continue };
+    for (made, key) in verified {
         let (at, key_tag) = (made.expires(now), made.key_tag);
         if at < now {
             expired = expired.max(Some((at, key_tag)));
@@ -141,10 +163,7 @@ fn role(rtype: Rtype, key: Option<&Dnskey>) -> Role {
 pub(super) fn of_transfer(server: &ServerFacts, role: Role) -> Vec<Earliest> {
     let keys = server.keys();
     let Some(Ok(transfer)) = &server.transfer else { return Vec::new() };
-    let of_role = |tag: &u16, covered| {
-        let key = keys.iter().find(|key| key.tag() == *tag);
-        self::role(covered, key) == role
-    };
+    let of_role = |tag: &u16, covered| self::role(covered, keys.of_tag(*tag)) == role;
     transfer
         .earliest
         .iter()

@@ -146,6 +146,7 @@ fn told(facts: &Facts, expected: &Expectations) -> Vec<String> {
             std::net::IpAddr::V4(ip) => ip.octets()[3].to_string(),
             std::net::IpAddr::V6(_) => "6".to_owned(),
         });
+        assert!(finding.id.severities().contains(&finding.severity), "{} {}", finding.id, finding.severity);
         let line = finding.line(&zone(), now());
         assert!(!line.contains('\n') && line.contains("example."), "{line}");
         format!("{} {} {server}", finding.id.as_str(), finding.severity)
@@ -303,10 +304,12 @@ fn servers_that_do_not_answer_or_refuse_are_named_by_address() {
 
 #[test]
 fn what_is_expected_decides_beside_what_is_seen() {
-    let bundle = |seed: u8| {
-        let builder = SkrBuilder::new("example.", now()).bundles(1).ttl(TTL).ksk(TestKey::ksk(seed));
+    let bundle_since = |seed: u8, age: u64| {
+        let builder =
+            SkrBuilder::new("example.", now().minus(age)).bundles(1).ttl(TTL).ksk(TestKey::ksk(seed));
         builder.zsk(TestKey::zsk(2).dnskey).build().bundles.remove(0)
     };
+    let bundle = |seed| bundle_since(seed, DAY);
     let mut both = healthy();
     for server in &mut both.servers {
         let of_bundle = bundle(1);
@@ -321,7 +324,15 @@ fn what_is_expected_decides_beside_what_is_seen() {
     }
     let with = |seed| Expectations { bundle: Some(bundle(seed)), ..Expectations::default() };
     assert_eq!(told(&both, &with(1)), Vec::<String>::new());
-    assert_eq!(told(&both, &with(5)), ["DELIVERY-UNPROVEN critical 1", "DELIVERY-UNPROVEN critical 2"]);
+    assert_eq!(told(&both, &with(5)), ["DELIVERY-UNPROVEN warning 1", "DELIVERY-UNPROVEN warning 2"]);
+    // At a switch each secondary has the bundle before until its transfer.
+    for (age, severity) in [(0, "attention"), (599, "attention"), (600, "warning")] {
+        let expected = Expectations { bundle: Some(bundle_since(5, age)), ..Expectations::default() };
+        let found = [1, 2].map(|server| format!("DELIVERY-UNPROVEN {severity} {server}"));
+        assert_eq!(told(&both, &expected), found, "{age} seconds after the switch");
+    }
+    let unread = Expectations { store_error: Some("no right".to_owned()), ..Expectations::default() };
+    assert_eq!(told(&healthy(), &unread), ["SKR-STORE-DAMAGED critical -"]);
     let policy = |refresh| Expectations { refresh: Some(refresh), ..Expectations::default() };
     // Expire 7 days and a TTL of an hour.
     assert_eq!(told(&healthy(), &policy(7 * DAY + 3600)), Vec::<String>::new());
@@ -381,4 +392,231 @@ fn a_signature_deep_in_a_transferred_zone_is_found() {
     let said = judge(&late, &Expectations::default(), now())[0].text(now());
     assert!(said.contains("deep.example. TXT"), "{said}");
     expect("expired", &with(now().minus(1)), &["SIGNATURE-LATE critical 2"]);
+}
+
+#[test]
+fn a_server_whose_keys_no_ds_matches_is_named_though_another_is_good() {
+    let other_ksk = Site { ksk: TestKey::ksk(7), ..Site::default() };
+    let with = |site: &Site, parent: &[&TestKey]| {
+        let mut facts = facts(vec![Site::default().serve(1), site.serve(2)]);
+        facts.parent = ds_of(parent);
+        told(&facts, &Expectations::default())
+    };
+    let (one, seven, nine) = (TestKey::ksk(1), TestKey::ksk(7), TestKey::ksk(9));
+    let differs = "PROBE-DIFFERS warning 2".to_owned();
+    let wrong = |severity: &str, server: &str| format!("PARENT-DS-WRONG {severity} {server}");
+    assert_eq!(with(&other_ksk, &[&one]), [wrong("critical", "2"), differs.clone()]);
+    assert_eq!(with(&other_ksk, &[&seven]), [wrong("critical", "1"), differs.clone()]);
+    assert_eq!(
+        with(&other_ksk, &[&one, &nine]),
+        [wrong("critical", "2"), differs.clone()],
+        "and one more DS"
+    );
+    assert_eq!(with(&other_ksk, &[&one, &seven]), vec![differs.clone()], "both have their DS");
+    assert_eq!(with(&other_ksk, &[&nine]), [wrong("critical", "-"), differs], "the same at all is told once");
+    assert_eq!(with(&Site::default(), &[&one, &nine]), [wrong("warning", "-")]);
+}
+
+#[test]
+fn an_answer_without_a_usable_record_is_no_zone() {
+    type Damage = fn(&mut ServerFacts);
+    let damage: [(&str, Damage); 4] = [
+        ("SOA empty", |s| s.answers[0].1.as_mut().expect("an answer").rrset.rdatas.clear()),
+        ("SOA too short", |s| {
+            s.answers[0].1.as_mut().expect("an answer").rrset.rdatas = vec![vec![0; 9].into()]
+        }),
+        ("NS empty", |s| s.answers[2].1.as_mut().expect("an answer").rrset.rdatas.clear()),
+        ("SOA empty over TCP", |s| {
+            s.tcp.as_mut().expect("asked").as_mut().expect("an answer").rrset.rdatas.clear();
+        }),
+    ];
+    for (what, damage) in damage {
+        let mut facts = healthy();
+        damage(&mut facts.servers[1]);
+        let found = told(&facts, &Expectations::default());
+        assert!(found.contains(&"ZONE-NOT-LOADED critical 2".to_owned()), "{what}: {found:?}");
+        assert!(!found.iter().any(|f| f.ends_with('1')), "{what}: {found:?}");
+    }
+}
+
+#[test]
+fn no_good_answer_for_a_name_that_does_not_exist_is_critical() {
+    let bad = |fault| Err(AskError::BadAnswer { rtype: Rtype::A, fault });
+    let code = |rcode, authoritative| {
+        let (answer, authority) = (vec![], vec![]);
+        Ok(Reply { rcode, authoritative, authentic: false, extended_error: None, answer, authority })
+    };
+    let not_loaded = "ZONE-NOT-LOADED critical 2";
+    for (denial, id) in [
+        (code(Rcode::SERVFAIL, true), not_loaded),
+        (code(Rcode::SERVFAIL, false), not_loaded),
+        (code(Rcode::REFUSED, false), not_loaded),
+        (code(Rcode::NOTIMP, true), not_loaded),
+        (bad(AnswerFault::Malformed), not_loaded),
+        (bad(AnswerFault::OtherQuestion), not_loaded),
+        (bad(AnswerFault::Rcode(Rcode::FORMERR)), not_loaded),
+        (Err(silent()), "PROBE-SERVER-SILENT critical 2"),
+    ] {
+        let mut facts = healthy();
+        let shown = format!("{denial:?}");
+        facts.servers[1].denial = Some(denial);
+        expect(&shown, &facts, &[id]);
+    }
+    let mut lame = healthy();
+    if let Some(Ok(reply)) = &mut lame.servers[1].denial {
+        reply.authoritative = false;
+    }
+    expect("not authoritative", &lame, &[not_loaded]);
+    for fault in [AnswerFault::Malformed, AnswerFault::Rcode(Rcode::SERVFAIL), AnswerFault::NotAuthoritative]
+    {
+        let mut facts = healthy();
+        facts.servers[1].tcp = Some(Err(AskError::BadAnswer { rtype: Rtype::SOA, fault }));
+        expect("bad over TCP", &facts, &[not_loaded]);
+    }
+}
+
+#[test]
+fn a_wildcard_that_leads_into_another_zone_of_the_server_is_not_held_against_this_one() {
+    let cname = |target: &str, other: &str| {
+        let mut facts = healthy();
+        let name = |text: &str| Name::parse(text).expect("a name");
+        let set = |owner: &Name, rtype, rdata: &[u8]| {
+            let rrset = Rrset { owner: owner.clone(), rtype, ttl: TTL, rdatas: vec![rdata.into()] };
+            let mut made = TestKey::zsk(77).sign(&rrset, now().minus(DAY), now().plus(20 * DAY));
+            made.signer = name(other);
+            Answer { rrset, signatures: vec![made], authentic: false, expire: None }
+        };
+        let numbers = [1_u32, 2, 3, 4, 5].map(u32::to_be_bytes).concat();
+        let soa = set(&name(other), Rtype::SOA, &[&[0, 0][..], &numbers].concat());
+        let nsec = set(&name(target), Rtype::NSEC, b"\x00\x00\x01\x02");
+        for server in &mut facts.servers {
+            if let Some(Ok(reply)) = &mut server.denial {
+                let probe = name("offline-ksk-probe-1.example.");
+                reply.answer =
+                    vec![Site::default().signed(Rtype::CNAME, vec![name(target).as_wire().to_vec()])];
+                reply.answer[0].rrset.owner = probe;
+                reply.authority = vec![soa.clone(), nsec.clone()];
+            }
+        }
+        facts
+    };
+    expect("outside", &cname("x.other.", "other."), &[]);
+    expect("above", &cname("x.", "."), &[]);
+    expect("below a delegation", &cname("x.sub.example.", "sub.example."), &[]);
+    let mut forged = healthy();
+    if let Some(Ok(reply)) = &mut forged.servers[1].denial {
+        for set in &mut reply.authority {
+            set.signatures[0].signer = Name::parse("other.").expect("a name");
+        }
+    }
+    expect("a signer from elsewhere in our own denial", &forged, &["PROBE-DIFFERS critical 2"]);
+}
+
+#[test]
+fn servers_that_were_not_asked_are_not_called_silent() {
+    let no_way = || AskError::NoWay { server: id(2).address, source: io::ErrorKind::Unsupported.into() };
+    let time_up = || AskError::TimeUp { server: id(2).address };
+    let gone = |last, error| ServerFacts {
+        answers: vec![(Rtype::SOA, Err(error))],
+        denial: None,
+        tcp: None,
+        ..Site::default().serve(last)
+    };
+    let with = |servers| facts(servers);
+    expect("no IPv6 here", &with(vec![Site::default().serve(1), gone(2, no_way())]), &[]);
+    let nothing_else = with(vec![gone(1, no_way()), gone(2, no_way())]);
+    expect(
+        "and nothing else",
+        &nothing_else,
+        &["PROBE-SERVER-SILENT warning 1", "PROBE-SERVER-SILENT warning 2"],
+    );
+    let rest_silent = with(vec![gone(1, silent()), gone(2, no_way())]);
+    expect("all that were asked are silent", &rest_silent, &["PROBE-SERVER-SILENT critical 1"]);
+    let late = with(vec![Site::default().serve(1), gone(2, time_up())]);
+    expect("the time was up", &late, &["PROBE-SERVER-SILENT warning 2"]);
+    let said = judge(&late, &Expectations::default(), now())[0].text(now());
+    assert!(said.contains("was not asked"), "{said}");
+    let mut midway = healthy();
+    midway.servers[1].tcp = Some(Err(time_up()));
+    expect("in the middle", &midway, &["PROBE-SERVER-SILENT warning 2"]);
+}
+
+#[test]
+fn a_ds_that_nobody_was_asked_for_is_not_taken_for_none() {
+    let insecure = |parent: Vec<ParentFacts>| {
+        let mut facts = healthy();
+        facts.parent = parent;
+        for server in &mut facts.servers {
+            unsigned(server, &[]);
+            server.answers.retain(|(rtype, _)| *rtype != Rtype::DNSKEY);
+            server.denial = None;
+        }
+        facts
+    };
+    let not_known = "PROBE-SERVER-SILENT warning -";
+    expect("an unsigned zone", &insecure(vec![]), &[not_known]);
+    let mut failed = ds_of(&[]);
+    failed[0].ds = Err(silent());
+    let of_parent = "PROBE-SERVER-SILENT warning 200";
+    expect("an unsigned zone, and a silent parent", &insecure(failed), &[not_known, of_parent]);
+    expect("an unsigned zone without DS", &insecure(ds_of(&[])), &[]);
+    let with_ds = told(&insecure(ds_of(&[&TestKey::ksk(1)])), &Expectations::default());
+    assert_eq!(with_ds, ["ZONE-UNSIGNED critical 1", "ZONE-UNSIGNED critical 2"]);
+    let mut signed = healthy();
+    signed.parent.clear();
+    expect("a signed zone", &signed, &[not_known]);
+    let mut root = signed;
+    root.zone = Name::root();
+    let found = told(&root, &Expectations::default());
+    assert!(!found.iter().any(|f| f == not_known), "the root has no parent: {found:?}");
+}
+
+#[test]
+fn a_secondary_whose_transfer_is_not_due_is_behind_for_attention_only() {
+    // Signatures are made 22 days before they end, and the refresh is an hour; signers backdate by another.
+    let behind = |serial: u32, made_here: u64, made_there: u64| {
+        let made = |serial, ago: u64| {
+            let mut server = Site { serial, ..Site::default() }.serve(if serial == 100 { 1 } else { 2 });
+            for (_, answer) in &mut server.answers {
+                let answer = answer.as_mut().expect("an answer");
+                let key = if answer.rrset.rtype == Rtype::SOA { TestKey::zsk(2) } else { continue };
+                answer.signatures = vec![key.sign(&answer.rrset, now().minus(ago), now().plus(20 * DAY))];
+            }
+            server
+        };
+        told(&facts(vec![made(100, made_here), made(serial, made_there)]), &Expectations::default())
+    };
+    let hour = 3600;
+    for (serial, here, there, severity) in [
+        (99, hour, hour, "attention"),
+        (99, 2 * hour - 1, 9 * DAY, "attention"),
+        (99, 2 * hour, 9 * DAY, "warning"),
+        // There may have been others in between, so the age of the newest says nothing.
+        (98, hour, 9 * DAY, "warning"),
+        (98, hour, 2 * hour - 1, "attention"),
+        (98, hour, 2 * hour, "warning"),
+    ] {
+        let found = behind(serial, here, there);
+        assert_eq!(found, [format!("PROBE-SERIAL-BEHIND {severity} 2")], "{serial} {here} {there}");
+    }
+}
+
+#[test]
+fn a_server_that_costs_too_much_to_verify_is_told_and_the_others_are_judged() {
+    let mut costly = healthy();
+    for (_, answer) in &mut costly.servers[1].answers {
+        let answer = answer.as_mut().expect("an answer");
+        if let Some(made) = answer.signatures.first().cloned() {
+            let mut wrong = made;
+            wrong.signature[0] ^= 1;
+            answer.signatures = vec![wrong; 1000];
+        }
+    }
+    let more = costly.servers[1].answers[0].1.as_ref().expect("an answer").clone();
+    if let Some(Ok(reply)) = &mut costly.servers[1].denial {
+        reply.authority.extend(vec![more; 6]);
+    }
+    expect("1000 wrong signatures on every RRset", &costly, &["ZONE-UNSIGNED critical 2"]);
+    let said = judge(&costly, &Expectations::default(), now())[0].text(now());
+    assert!(said.contains("not verified"), "{said}");
 }
