@@ -1,12 +1,14 @@
 //! The command line of `offline-ksk`. Exit status: 0 done, 1 something failed, 2 wrong usage.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use keystore::clock;
+use keystore::config::Config;
+use keystore::dns::Name;
 use skr_loader::cli::{StatusArgs, status, wrong_usage};
 use skr_loader::preflight::Daemon;
 
@@ -61,6 +63,16 @@ enum Command {
     /// Verify a signed zone file: every finding of its signatures and of its NSEC or NSEC3 chain. Exit code 1 when there is one
     VerifyZone(verify_zone::Options),
     Status(StatusArgs),
+    /// Let new content of a zone file pass that the signer holds back, because the zone would shrink or grow by too much
+    ///
+    /// What was held back and why is printed. Only the content that is held back now passes, not what the zone file has later.
+    Release {
+        /// The configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// The zone
+        zone: Name,
+    },
     /// Show a KSR, an SKR or a key folder as a timeline: which keys are published, which sign, CDS, gaps, today
     Inspect(inspect::Options),
     /// Write a KSR or SKR in another form: BIND's, Knot's, or the root zone's XML
@@ -174,6 +186,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::SignZone(options) => sign_zone::run(&options),
         Command::VerifyZone(options) => verify_zone::run(&options),
         Command::Status(options) => print_status(&options),
+        Command::Release { config, zone } => release(&config, &zone),
         Command::Inspect(options) => inspect::run(&options),
         Command::Convert(options) => convert::run(&options),
         Command::Prove(options) => prove::run(&options),
@@ -188,6 +201,13 @@ fn run(command: Command) -> Result<ExitCode> {
 
 fn print_status(options: &StatusArgs) -> Result<ExitCode> {
     Ok(ExitCode::from(status(options, clock::now, &mut std::io::stdout().lock())?))
+}
+
+fn release(config: &Path, zone: &Name) -> Result<ExitCode> {
+    let config = Config::load(config)?;
+    let released = signer_plugin::runtime::release(&config.state_dir, zone)?;
+    outln!("{zone}: released; {released}");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Log lines go to standard error; `RUST_LOG` chooses which. The demo is quiet but for errors, its own lines are the story; that the

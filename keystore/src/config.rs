@@ -214,6 +214,15 @@ pub struct KsrConfig {
 pub struct SignerConfig {
     /// UDP and TCP addresses, port 0 = the kernel's choice.
     pub listen: Vec<SocketAddr>,
+    /// `max-shrink`: new content of a zone file that has fewer records by more than this waits for a person. Percent of what is served;
+    /// 0 = no limit.
+    pub max_shrink: u32,
+    /// `max-growth`: the same for more records.
+    pub max_growth: u32,
+    /// `review`: program and arguments that judge new content of a zone before it is served. Empty = none.
+    pub review: Vec<String>,
+    /// `review-timeout`: seconds that one call may take.
+    pub review_timeout: u32,
 }
 
 /// Settings of the table `[metrics]`.
@@ -302,6 +311,19 @@ impl Default for LoaderConfig {
             operator_certificates: Vec::new(),
             parent_resolver: None,
             parent_check: ParentCheck::Warn,
+        }
+    }
+}
+
+impl Default for SignerConfig {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            // A truncated export is the commonest way to lose a zone; one that grows is mostly meant to.
+            max_shrink: 50,
+            max_growth: 0,
+            review: Vec::new(),
+            review_timeout: 60,
         }
     }
 }

@@ -165,6 +165,7 @@ families! {
     zone_last_signed_timestamp_seconds: GaugeFamily ["zone"] = "Unix time of the last finished signing run; 0 never.";
     zone_sign_runs_total: CounterFamily ["zone", "mode", "result"] = "Signing runs: full or incremental, ok or failed.";
     zone_sign_duration_seconds: HistogramFamily ["mode"] buckets(SIGN_BUCKETS) = "Duration of a signing run.";
+    zone_content_held: GaugeFamily ["zone"] = "1 while new content of the zone file waits for a person: it shrank or grew too much, or the review refused it.";
     zone_restores_total: CounterFamily ["zone", "result"] = "Times the version that was served last was read from disk at a start: ok, failed.";
     zone_self_checks_total: CounterFamily ["zone", "result"] = "Checks of fresh signatures before they are served: ok, failed.";
     resign_next_timestamp_seconds: GaugeFamily ["zone"] = "When signatures are next renewed; 0 unknown.";

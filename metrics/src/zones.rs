@@ -172,6 +172,7 @@ impl Metrics {
             &self.zone_serial,
             &self.zone_last_load_success,
             &self.zone_largest_ttl_seconds,
+            &self.zone_content_held,
             &self.zone_records,
             &self.zone_last_signed_timestamp_seconds,
             &self.resign_next_timestamp_seconds,

@@ -61,6 +61,7 @@ pub fn check(config: &Config, daemon: Daemon, path: Option<&OsStr>) -> Vec<Findi
         host.program("ksr.on-request", config.ksr.on_request.first());
     }
     if daemon == Daemon::All {
+        host.program("signer.review", config.signer.as_ref().and_then(|signer| signer.review.first()));
         host.addresses(config);
         host.ports(config, Ports::of_this_process());
     }
@@ -306,7 +307,8 @@ mod tests {
         ];
         fs::write(state.path("zone"), "").unwrap();
         config.zones[0].file = Some(state.path("zone"));
-        config.signer = Some(SignerConfig { listen: vec!["127.0.0.1:5353".parse().unwrap()] });
+        config.signer =
+            Some(SignerConfig { listen: vec!["127.0.0.1:5353".parse().unwrap()], ..SignerConfig::default() });
         config.metrics = Some(MetricsConfig::at("127.0.0.1:9753".parse().unwrap()));
         for daemon in [Daemon::Loader, Daemon::Requests, Daemon::All] {
             let path = OsStr::new("/usr/bin:/bin");
@@ -339,6 +341,8 @@ mod tests {
         ];
         config.signer = Some(SignerConfig {
             listen: vec!["[::1]:5353".parse().unwrap(), "127.0.0.1:9753".parse().unwrap()],
+            review: program(),
+            ..SignerConfig::default()
         });
         config.metrics = Some(MetricsConfig::at("127.0.0.1:9753".parse().unwrap()));
         let found = |daemon| -> Vec<String> {
@@ -366,6 +370,7 @@ mod tests {
             .chain(targets.map(|(start, part)| (start.to_owned(), part)))
             .chain([
                 ("error: ksr.on-request: ".to_owned(), "is no program"),
+                ("error: signer.review: no-such-program".to_owned(), "is not found in PATH"),
                 ("error: metrics.listen 127.0.0.1:9753".to_owned(), "takes the TCP port of signer.listen"),
             ])
             .collect();

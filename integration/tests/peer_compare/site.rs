@@ -17,7 +17,7 @@ use metrics::Metrics;
 use signer_plugin::border::SignerHandler;
 use signer_plugin::hosted::{Hosted, Responder};
 use signer_plugin::rules::ZoneRules;
-use signer_plugin::runtime::{RollDelays, SignerZone, ZoneRuntime, ZoneSetup};
+use signer_plugin::runtime::{ContentRules, RollDelays, SignerZone, ZoneRuntime, ZoneSetup};
 use signer_plugin::server::{Listen, Server};
 use signer_plugin::signing::SigningTimes;
 
@@ -71,6 +71,7 @@ impl Site {
             zonemd: false,
             rules: ZoneRules::default(),
             delays: RollDelays::default(),
+            content: ContentRules::default(),
         };
         let metrics = Metrics::new().expect("families");
         let served = Arc::new(SignerZone::new(name, &metrics, Arc::new(clock::now)));

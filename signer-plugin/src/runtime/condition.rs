@@ -30,6 +30,12 @@ pub enum ConditionId {
     StateUnreadable,
     /// A version cannot be written down.
     StateNotWritten,
+    /// New content of the zone file has far fewer or far more records than what is served, and waits for a person.
+    ContentHeld,
+    /// The review command refused new content of the zone file.
+    ReviewRefused,
+    /// The review command cannot be run, or does not end in time.
+    ReviewFailing,
 }
 
 impl ConditionId {
@@ -44,6 +50,19 @@ impl ConditionId {
             Self::SerialNotWritten => "SIGNER-SERIAL-NOT-WRITTEN",
             Self::StateUnreadable => "SIGNER-STATE-UNREADABLE",
             Self::StateNotWritten => "SIGNER-STATE-NOT-WRITTEN",
+            Self::ContentHeld => "SIGNER-CONTENT-HELD",
+            Self::ReviewRefused => "SIGNER-REVIEW-REFUSED",
+            Self::ReviewFailing => "SIGNER-REVIEW-FAILING",
+        }
+    }
+
+    /// What happens next.
+    #[must_use]
+    pub const fn next(self) -> &'static str {
+        match self {
+            Self::ContentHeld => "it waits until a person releases it, or the zone file changes",
+            Self::ReviewRefused => "it waits until the zone file changes",
+            _ => "it is tried again",
         }
     }
 }
@@ -98,7 +117,7 @@ impl Conditions {
     /// Brings the file up to date. An error leaves it for the next call.
     pub fn write(&mut self) -> io::Result<()> {
         let line = |(id, (since, cause)): (&ConditionId, &(Timestamp, String))| {
-            format!("{id} since {}: {}; it is tried again\n", since.iso(), cause.replace('\n', " "))
+            format!("{id} since {}: {}; {}\n", since.iso(), cause.replace('\n', " "), id.next())
         };
         let text: String = self.current.iter().map(line).collect();
         if self.written.as_ref() == Some(&text) {

@@ -13,6 +13,7 @@
 
 mod condition;
 mod folders;
+mod gate;
 mod keyring;
 mod largest_ttl;
 mod publication;
@@ -32,9 +33,10 @@ mod zone;
 mod tests;
 
 pub use condition::{CONDITIONS, ConditionId};
+pub use gate::{ReleaseError, release};
 pub use keyring::Keyring;
 pub use served::{Clock, ServedState, SignerZone};
-pub use setup::{RollDelays, ZoneSetup};
+pub use setup::{ContentRules, RollDelays, ZoneSetup};
 pub use zone::ZoneRuntime;
 
 use std::collections::{HashMap, HashSet};

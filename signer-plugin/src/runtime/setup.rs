@@ -1,8 +1,9 @@
 //! What a zone is made from, from the configuration.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use keystore::config::{Config, ZoneConfig};
+use keystore::config::{Config, SignerConfig, ZoneConfig};
 use keystore::dns::Name;
 use keystore::exchange::TrustAnchor;
 use keystore::policy::Nsec3Param;
@@ -36,6 +37,32 @@ pub struct ZoneSetup {
     pub rules: ZoneRules,
     /// What ZSK rolls wait for.
     pub delays: RollDelays,
+    /// What new content has to pass.
+    pub content: ContentRules,
+}
+
+/// What new content of a zone has to pass before it is served. By default nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ContentRules {
+    /// Content with fewer records by more than so many percent of what is served waits for a person; 0 = no limit.
+    pub max_shrink: u32,
+    /// The same for more records.
+    pub max_growth: u32,
+    /// The program with its arguments that judges new content; empty = none.
+    pub review: Vec<String>,
+    /// How long it may take.
+    pub review_timeout: Duration,
+}
+
+impl ContentRules {
+    fn from_config(config: &SignerConfig) -> Self {
+        Self {
+            max_shrink: config.max_shrink,
+            max_growth: config.max_growth,
+            review: config.review.clone(),
+            review_timeout: Duration::from_secs(config.review_timeout.into()),
+        }
+    }
 }
 
 /// What ZSK rolls wait for beside the TTLs of the zone. Seconds.
@@ -73,6 +100,7 @@ impl ZoneSetup {
                 publish: zone.policy.publish_safety.saturating_add(zone.policy.zone_propagation_delay),
                 propagation: zone.policy.zone_propagation_delay,
             },
+            content: config.signer.as_ref().map(ContentRules::from_config).unwrap_or_default(),
         })
     }
 }

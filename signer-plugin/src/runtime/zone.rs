@@ -2,6 +2,7 @@
 
 mod keep;
 mod report;
+mod review;
 mod wanted;
 
 use std::io;
@@ -15,6 +16,7 @@ use metrics::zones::Part;
 
 use super::condition::{ConditionId, Conditions};
 use super::folders::KeyFolders;
+use super::gate::Gate;
 use super::keyring::Keyring;
 #[cfg(test)]
 use super::keyring::Loader;
@@ -67,8 +69,9 @@ pub struct ZoneRuntime {
     /// Set while the version that is served could not be written down.
     state_retry: Retry,
     made: Option<Made>,
-    /// A version that was found on disk and is older than what was served: only its signatures are of use.
-    outdated: Option<Arc<SignedZone>>,
+    /// A version that is not served, because what was served is newer, or because it is under review: only its signatures are of use.
+    unserved: Option<Arc<SignedZone>>,
+    gate: Gate,
     /// Earliest time of the next try after a failed signing run; `None` when nothing failed.
     retry_at: Option<Timestamp>,
     /// When the next version makes what the last one left although it was due.
@@ -149,7 +152,8 @@ impl ZoneRuntime {
             restoring: Restoring::default(),
             state_retry: Retry::default(),
             made: None,
-            outdated: None,
+            unserved: None,
+            gate: Gate::new(&setup.state),
             retry_at: None,
             slice_at: None,
             roll_at: None,
@@ -204,7 +208,7 @@ impl ZoneRuntime {
         changed |= self.open_serial(now);
         self.largest_ttl.poll(now);
         self.keep_again(now);
-        changed |= self.has_switched(now);
+        changed |= self.has_switched(now) | self.gate.poll(now);
         // Time alone changes nothing between two times that are known; a clock that was set back may change everything.
         let (stepped, due) = self.stepped.replace((now, Timestamp::MAX)).unwrap_or((now, now));
         let alarm_is_due = self.alarmed.is_some_and(|at| at.plus(ALARM) <= now);
@@ -239,7 +243,7 @@ impl ZoneRuntime {
         match cause {
             Some(cause) => {
                 if self.conditions.raise(id, cause.clone(), now) {
-                    tracing::error!(zone = %self.setup.name, condition = %id, cause, "this is tried again until it goes well");
+                    tracing::error!(zone = %self.setup.name, condition = %id, cause, "{}", id.next());
                 }
             }
             None => {
@@ -342,7 +346,8 @@ impl ZoneRuntime {
     /// to be signed, with the bundle and the keys of now.
     fn renew(&mut self, now: Timestamp) -> bool {
         let Some(mut wanted) = self.wanted(now) else { return false };
-        let tried = self.renew_with(&wanted, now);
+        let tried =
+            if self.may_take(&wanted, now) { self.renew_with(&wanted, now) } else { Tried::ContentWaits };
         match (tried, &self.made) {
             (Tried::ContentWaits, Some(made)) => {
                 wanted.zone = Arc::clone(made.zone());
@@ -413,10 +418,14 @@ impl ZoneRuntime {
         }
     }
 
+    fn policy(&self, wanted: &Wanted) -> Result<SigningPolicy, MakeError> {
+        let Some(denial) = wanted.denial.clone() else { return Err(MakeError::NoSalt) };
+        Ok(SigningPolicy { times: self.setup.times, denial, zonemd: self.setup.zonemd })
+    }
+
     /// Reserves the serial, signs under it, checks, and writes the version down.
     fn make(&mut self, wanted: &Wanted, now: Timestamp) -> Result<(Arc<SignedZone>, Facts), MakeError> {
-        let Some(denial) = wanted.denial.clone() else { return Err(MakeError::NoSalt) };
-        let policy = SigningPolicy { times: self.setup.times, denial, zonemd: self.setup.zonemd };
+        let policy = self.policy(wanted)?;
         let serial = self.take_serial(&wanted.zone, now)?;
         let signed = Arc::new(self.sign_and_check(wanted, &policy, serial, now)?);
         let bundle = &wanted.bundle;
@@ -464,7 +473,7 @@ impl ZoneRuntime {
     ) -> Result<SignedZone, MakeError> {
         let served = self.served.signed();
         let previous = self.made.as_ref().map(|made| &made.signed).or(served.as_ref());
-        let previous = previous.or(self.outdated.as_ref()).map(|signed| &**signed);
+        let previous = previous.or(self.unserved.as_ref()).map(|signed| &**signed);
         let started = Instant::now();
         let signing = SigningKeys { active: keys, retiring };
         let signed = sign(zone, bundle, signing, policy, serial, previous, now);
@@ -517,7 +526,7 @@ impl ZoneRuntime {
     fn next_step(&self, now: Timestamp) -> Timestamp {
         let mut times = vec![self.keys.next_event(now), self.retry_at, self.slice_at, self.roll_at];
         times.extend([self.skr.next_try(), self.source.next_try(now), self.largest_ttl.next_try()]);
-        times.extend([self.restoring.next_try(), self.state_retry.at()]);
+        times.extend([self.restoring.next_try(), self.state_retry.at(), self.gate.next_try()]);
         times.extend([self.serial_retry.at(), self.serial.as_ref().and_then(SerialFile::next_try)]);
         if let Some(in_use) = self.skr.in_use() {
             times.push(in_use.skr.next_switch(now));
@@ -539,6 +548,8 @@ enum MakeError {
     Sign(#[from] SigningError),
     #[error("the check of the fresh signatures failed: {0}")]
     SelfCheck(#[from] CheckError),
+    #[error("the zone cannot be handed to the review command: {0}")]
+    Review(io::Error),
     #[error("the NSEC3 salt of the zone cannot be read or written down; see the message before")]
     NoSalt,
     #[error("the SOA serial that was served last cannot be read")]

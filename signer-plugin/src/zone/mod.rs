@@ -27,6 +27,7 @@ pub use warnings::Warnings;
 
 use std::path::Path;
 
+use keystore::crypto::Sha256;
 use keystore::dns::{Name, Rtype};
 
 use crate::index::Index;
@@ -187,9 +188,25 @@ impl Zone {
             })
     }
 
-    /// The largest TTL in seconds.
-    pub(crate) fn max_ttl(&self) -> u32 {
-        self.rrsets.iter().map(|rrset| rrset.ttl).max().unwrap_or(0)
+    /// Number of records.
+    pub(crate) fn record_count(&self) -> usize {
+        self.rrsets.iter().map(|rrset| Records(self.data(rrset)).count()).sum()
+    }
+
+    /// SHA-256 over names, types, TTLs and records.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        let mut digest = Sha256::default();
+        for node in self.node_ids() {
+            for id in self.rrsets_of(node) {
+                let rrset = self.rrset(id);
+                digest.update(self.owner(node));
+                digest.update(&rrset.rtype.0.to_be_bytes());
+                digest.update(&rrset.ttl.to_be_bytes());
+                digest.update(&rrset.len.to_be_bytes());
+                digest.update(self.data(rrset));
+            }
+        }
+        digest.finish()
     }
 
     /// TTL of negative answers and NSEC records: the lesser of SOA TTL and SOA MINIMUM (RFC 2308 section 3, RFC 9077).

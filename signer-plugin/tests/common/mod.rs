@@ -16,7 +16,7 @@ use metrics::Metrics;
 use offline_ksk_signer::hosted::{Responder, Transport};
 use offline_ksk_signer::reply::Reply;
 use offline_ksk_signer::rules::ZoneRules;
-use offline_ksk_signer::runtime::{RollDelays, SignerZone, ZoneRuntime, ZoneSetup};
+use offline_ksk_signer::runtime::{ContentRules, RollDelays, SignerZone, ZoneRuntime, ZoneSetup};
 use offline_ksk_signer::signing::SigningTimes;
 
 pub const DAY: u32 = 86_400;
@@ -102,6 +102,7 @@ impl Host {
             zonemd: false,
             rules: ZoneRules::default(),
             delays: RollDelays::default(),
+            content: ContentRules::default(),
         };
         let served = SignerZone::new(zone_name(), metrics, Arc::new(start));
         ZoneRuntime::new(setup, metrics.clone(), Arc::new(served))

@@ -1,10 +1,10 @@
-//! `[signer]` and `[metrics]`: the addresses that the daemons listen on.
+//! `[signer]` and `[metrics]`: the addresses that the daemons listen on, and what new content of a zone has to pass.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use crate::config::{MetricsConfig, SignerConfig};
-use crate::policy::table::Value;
+use crate::config::{MetricsConfig, SignerConfig, deliver};
+use crate::policy::table::{Table, Value};
 
 /// Why an address is refused.
 const REACHED: &str = "ADDRESS can be reached by others, and the endpoint has neither password nor encryption; use 127.0.0.1 or [::1], or say allow-remote = true";
@@ -25,8 +25,28 @@ pub(super) fn signer(value: &Value<'_, '_>) -> Option<SignerConfig> {
         }
         addresses
     });
+    let mut signer = SignerConfig::default();
+    content(&mut table, &mut signer);
     table.finish();
-    Some(SignerConfig { listen: listen? })
+    Some(SignerConfig { listen: listen?, ..signer })
+}
+
+/// What new content of a zone has to pass before it is served.
+fn content(table: &mut Table<'_, '_>, signer: &mut SignerConfig) {
+    let mut percent = |key, range, field: &mut u32| {
+        *field = table.get(key).and_then(|v| v.integer(range)).unwrap_or(*field);
+    };
+    percent("max-shrink", 0..=100, &mut signer.max_shrink);
+    percent("max-growth", 0..=1_000_000, &mut signer.max_growth);
+    if let Some(value) = table.get("review") {
+        signer.review = deliver::words(&value).unwrap_or_default();
+    }
+    if let Some(value) = table.get("review-timeout") {
+        signer.review_timeout = value.duration().unwrap_or(signer.review_timeout);
+        if !(1..=86_400).contains(&signer.review_timeout) {
+            value.error("must be from 1 second to 1 day");
+        }
+    }
 }
 
 pub(super) fn metrics(value: &Value<'_, '_>) -> Option<MetricsConfig> {

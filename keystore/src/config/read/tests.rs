@@ -39,7 +39,7 @@ fn the_example_is_what_the_defaults_say() {
     assert_eq!(config.state_dir, Path::new("/var/lib/offline-ksk"));
     assert_eq!((config.loader, config.ksr), (LoaderConfig::default(), KsrConfig::default()));
     let listen = ["127.0.0.1:53", "[::1]:53"].map(|a| a.parse().unwrap()).to_vec();
-    assert_eq!(config.signer, Some(SignerConfig { listen }));
+    assert_eq!(config.signer, Some(SignerConfig { listen, ..SignerConfig::default() }));
     let [listen, requests] = ["127.0.0.1:9753", "127.0.0.1:9754"].map(|a| a.parse().unwrap());
     assert_eq!(
         config.metrics,
@@ -78,6 +78,7 @@ fn every_commented_default_is_the_default() {
             "operator-certificates",
             "parent-resolver",
             "parent-check",
+            "review",
         ];
         let put_in = equals && !other.contains(&key);
         text.push_str(if put_in { stripped } else { line });
@@ -86,6 +87,20 @@ fn every_commented_default_is_the_default() {
     assert!(text.contains("\npurge-keys = ") && text.contains("\nallow-remote = "));
     let with = parse_text(&text).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(with, parse_text(EXAMPLE).unwrap());
+}
+
+#[test]
+fn what_new_content_of_a_zone_has_to_pass() {
+    let with = |keys: &str| parse_text(&EXAMPLE.replace("[signer]\n", &format!("[signer]\n{keys}\n")));
+    let text =
+        "max-shrink = 10\nmax-growth = 300\nreview = [\"/bin/check\", \"-v\"]\nreview-timeout = \"5m\"";
+    let signer = with(text).unwrap().signer.unwrap();
+    assert_eq!((signer.max_shrink, signer.max_growth, signer.review_timeout), (10, 300, 300));
+    assert_eq!(signer.review, ["/bin/check", "-v"]);
+    for bad in ["max-shrink = 101", "max-growth = -1", "review = []", "review = \"x\"", "review-timeout = 0"]
+    {
+        assert!(with(bad).is_err(), "{bad}");
+    }
 }
 
 #[test]

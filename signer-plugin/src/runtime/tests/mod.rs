@@ -1,5 +1,6 @@
 //! A zone stepped through its life on a clock of our own; what it serves is asked for and verified at each stop.
 
+mod content;
 mod denial;
 mod kinds;
 mod many;
@@ -113,6 +114,7 @@ impl Site {
             zonemd: false,
             rules: ZoneRules::default(),
             delays: RollDelays { publish: 3600 + 300, propagation: 300 },
+            content: ContentRules::default(),
         }
     }
 

@@ -85,7 +85,7 @@ impl ZoneRuntime {
                 zone = %self.setup.name, serial,
                 "the version on disk is older than what was served last; it is not served, and its signatures are used"
             );
-            self.outdated = Some(signed);
+            self.unserved = Some(signed);
             return false;
         }
         let age = now.since(facts.made_at);
@@ -142,7 +142,8 @@ impl ZoneRuntime {
         let serial = made.signed.serial();
         self.served.publish(Arc::clone(&made.signed));
         self.made = Some(made);
-        self.outdated = None;
+        self.unserved = None;
+        self.gate.clear();
         self.restoring = Restoring::Done;
         self.set_condition(ConditionId::StateUnreadable, None, now);
         let is_kept = self.state_retry.at().is_none();

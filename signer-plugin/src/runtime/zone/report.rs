@@ -2,7 +2,7 @@
 
 use keystore::time::Timestamp;
 
-use super::{ALARM, ZoneRuntime, is_valid};
+use super::{ALARM, ConditionId, ZoneRuntime, is_valid};
 use crate::runtime::served::ServedState;
 
 impl ZoneRuntime {
@@ -25,6 +25,8 @@ impl ZoneRuntime {
             gauge(&metrics.zone_records, made.records);
             gauge(&metrics.resign_next_timestamp_seconds, made.signed.next_refresh().secs());
         }
+        let held = [ConditionId::ContentHeld, ConditionId::ReviewRefused];
+        gauge(&metrics.zone_content_held, u64::from(self.conditions.ids().any(|id| held.contains(&id))));
         gauge(&metrics.zone_signed, valid.into());
         self.keys.report(now, metrics);
         self.alarm(valid, now);

@@ -101,7 +101,7 @@ impl ZoneRuntime {
             .map(|dnskey| {
                 let timing = self.keys.timing(&dnskey);
                 let goes = later.iter().find(|b| !b.keys().any(|key| key == dnskey)).map(|b| b.inception);
-                let margin = || u64::from(zone.max_ttl()) + u64::from(self.setup.delays.propagation);
+                let margin = || u64::from(zone.largest_ttl()) + u64::from(self.setup.delays.propagation);
                 let replaced = roll::replaced(timing, goes.map(|goes| goes.minus(margin())));
                 RetiringKey { dnskey, replaced }
             })
