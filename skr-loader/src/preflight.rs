@@ -296,6 +296,10 @@ mod tests {
     #[test]
     fn a_good_host_has_no_findings() {
         let state = StateDir::new();
+        let at = Some(crate::testing::start());
+        let timing = keystore::keys::Timing { publish: at, activate: at, ..Default::default() };
+        let zsk = keystore::exchange::testing::TestKey::zsk(crate::testing::ZSK);
+        crate::testing::write_key(&state.path("keys"), &zsk, crate::testing::ZSK, timing);
         let mut config = state.config();
         config.ksr.on_request = vec!["sh".to_owned()];
         config.deliver = vec![
