@@ -178,7 +178,7 @@ fn run(command: &mut Command) -> std::io::Result<(bool, String)> {
 }
 
 #[test]
-fn verifiers_find_nothing_in_zones_of_the_hard_cases_in_each_mode_with_each_algorithm() {
+fn row_45_verifiers_find_nothing_in_zones_of_the_hard_cases_in_each_mode_with_each_algorithm() {
     common::peer("dnssec-verify");
     let zones = corpus();
     assert!(zones.len() >= LEAST, "{} zones", zones.len());

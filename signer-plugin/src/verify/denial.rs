@@ -16,7 +16,7 @@ const OPT_OUT: u8 = 1;
 pub(super) fn check(zone: &ZoneContents) -> Vec<ZoneFinding> {
     let has = |rtype| zone.nodes().iter().any(|node| zone.find(node, rtype).is_some());
     let param = zone.apex().and_then(|apex| zone.find(apex, Rtype::NSEC3PARAM));
-    let mut checker = Checker { zone, findings: Vec::new() };
+    let mut checker = Checker { zone, ttl: zone.denial_ttl(), findings: Vec::new() };
     let apex = zone.origin().as_wire();
     match (has(Rtype::NSEC), has(Rtype::NSEC3)) {
         (false, false) => checker.find(apex, Rtype::NSEC, ZoneFault::NoDenial),
@@ -38,6 +38,8 @@ pub(super) fn check(zone: &ZoneContents) -> Vec<ZoneFinding> {
 
 struct Checker<'a> {
     zone: &'a ZoneContents,
+    /// TTL that denial records should have.
+    ttl: Option<u32>,
     findings: Vec<ZoneFinding>,
 }
 
@@ -56,7 +58,7 @@ impl<'a> Checker<'a> {
     }
 
     fn check_ttl(&mut self, owner: &[u8], set: &RrsetRef<'_>) {
-        if let Some(wanted) = self.zone.denial_ttl().filter(|wanted| *wanted != set.ttl()) {
+        if let Some(wanted) = self.ttl.filter(|wanted| *wanted != set.ttl()) {
             self.find(owner, set.rtype, ZoneFault::DenialTtl { found: set.ttl(), wanted });
         }
     }

@@ -234,7 +234,7 @@ fn owner_names_of_nsec3_records_do_not_exist_unless_they_have_data() {
 
 /// RFC 5155 section 7.2.9.
 #[test]
-fn a_name_whose_hash_is_that_of_a_member_is_answered_with_servfail() {
+fn row_45_a_name_whose_hash_is_that_of_a_member_is_answered_with_servfail() {
     let zone = with(CASES, Nsec3 { hasher: Hasher::Truncated(10), ..Nsec3::new(0, false) });
     let (mut failed, mut denied) = (0, 0);
     for number in 0..2000 {
@@ -257,7 +257,7 @@ fn a_name_whose_hash_is_that_of_a_member_is_answered_with_servfail() {
 }
 
 #[test]
-fn proofs_of_the_longest_names_hold() {
+fn row_47_proofs_of_the_longest_names_hold() {
     let zone = with(CASES, Nsec3::new(0, false));
     let label = "x".repeat(63);
     let longest = format!("{label}.{label}.{label}.{}", "y".repeat(53));

@@ -126,7 +126,7 @@ fn opt_out_leaves_out_unsigned_delegations_and_what_only_they_need() {
 }
 
 #[test]
-fn parameters_are_at_the_apex_and_in_every_record_with_the_flag_in_records_only() {
+fn row_44_parameters_are_at_the_apex_and_in_every_record_with_the_flag_in_records_only() {
     let params = Nsec3 { salt: [0xab, 0xcd].into(), ..Nsec3::new(3, true) };
     let signed = sign(CASES, Denial::Nsec3(params)).expect("signs");
     let param = signed.find(NodeId::APEX, Rtype::NSEC3PARAM).expect("NSEC3PARAM");
@@ -140,7 +140,7 @@ fn parameters_are_at_the_apex_and_in_every_record_with_the_flag_in_records_only(
 }
 
 #[test]
-fn ttl_of_nsec3_is_the_lesser_of_soa_ttl_and_minimum() {
+fn row_46_ttl_of_nsec3_is_the_lesser_of_soa_ttl_and_minimum() {
     for (soa, ttl) in [("@ 60 SOA ns admin 7 1h 5m 1w 10m", 60), ("@ 1d SOA ns admin 7 1h 5m 1w 5", 5)] {
         let zone = zone("example", &format!("{soa}\n@ NS ns.other.\n")).expect("a zone");
         let signed = signed_by(zone, &policy(Denial::Nsec3(nsec3(false)))).expect("signs");
@@ -149,7 +149,7 @@ fn ttl_of_nsec3_is_the_lesser_of_soa_ttl_and_minimum() {
 }
 
 #[test]
-fn a_hash_that_two_names_have_refuses_the_version_and_names_both() {
+fn row_45_a_hash_that_two_names_have_refuses_the_version_and_names_both() {
     let truncated = |bits| Denial::Nsec3(Nsec3 { hasher: Hasher::Truncated(bits), ..nsec3(false) });
     let text: String = (0..40).map(|i| format!("h{i} A 192.0.2.1\n")).collect();
     match sign(&text, truncated(6)) {
@@ -164,7 +164,7 @@ fn a_hash_that_two_names_have_refuses_the_version_and_names_both() {
 }
 
 #[test]
-fn an_apex_of_more_than_222_octets_cannot_have_nsec3() {
+fn row_47_an_apex_of_more_than_222_octets_cannot_have_nsec3() {
     for (last, fits) in [(28, true), (29, false)] {
         let labels = [63, 63, 63, last].map(|len| "x".repeat(len)).join(".");
         assert_eq!(name(&labels).as_wire().len(), if fits { 222 } else { 223 });
@@ -304,7 +304,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn chains_of_random_zones_are_one_ring_of_the_members_with_the_types_served(
+    fn row_45_chains_of_random_zones_are_one_ring_of_the_members_with_the_types_served(
         lines in prop::collection::vec(line(), 0..16),
         mode in 0u8..3,
     ) {
