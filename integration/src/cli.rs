@@ -10,7 +10,7 @@ use keystore::clock;
 use keystore::config::Config;
 use keystore::dns::Name;
 use skr_loader::cli::{StatusArgs, status, wrong_usage};
-use skr_loader::preflight::Daemon;
+use skr_loader::preflight::Work;
 
 use crate::{
     alert_test, convert, daemon, demo, inspect, output, probe, prove, requests, serve, sign_zone, verify_zone,
@@ -179,7 +179,9 @@ fn whole(error: &anyhow::Error) -> String {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Serve { config, check_config: true } => daemon::check_config(&config, Daemon::All),
+        Command::Serve { config, check_config: true } => {
+            daemon::check_config(&config, &[Work::AcceptSkrs, Work::MakeRequests, Work::ServeZones])
+        }
         Command::Serve { config, check_config: false } => serve::run(&config),
         Command::Requests(options) => requests::run(&options),
         Command::Demo(options) => demo::run(&options),

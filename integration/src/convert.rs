@@ -14,7 +14,7 @@ use keystore::output::Protected;
 use keystore::store::MAX_SKR_OCTETS;
 use keystore::time::Timestamp;
 use keystore::{clock, durable};
-use skr_loader::files::{self, Named, one_line};
+use skr_loader::files::{self, NamedBy, one_line};
 
 /// As it stands in the closing line.
 const PROGRAM: &str = concat!("offline-ksk ", env!("CARGO_PKG_VERSION"));
@@ -58,7 +58,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             std::io::stdin().take(MAX_SKR_OCTETS + 1).read_to_end(&mut octets)?;
             octets
         }
-        false => files::read(&options.file, Named::ByOperator, MAX_SKR_OCTETS)?.octets,
+        false => files::read(&options.file, NamedBy::Operator, MAX_SKR_OCTETS)?.octets,
     };
     let converted = convert(&octets, options, clock::now())?;
     for note in &converted.notes {

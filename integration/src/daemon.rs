@@ -8,10 +8,11 @@ use keystore::clock;
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::{Name, Rtype};
 use keystore::durable;
+use keystore::open;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use signer_plugin::zonefile;
-use skr_loader::preflight::{self, Daemon};
+use skr_loader::preflight::{self, Work};
 use skr_loader::service::ConfigurationState;
 
 use crate::probe::expire::ExpireRule;
@@ -19,13 +20,13 @@ use crate::probe::finding::in_words;
 use crate::probe::soa::Soa;
 
 /// Reads the configuration, and prints every finding in it and on this host. The exit code is 1 when there is an error.
-pub fn check_config(path: &Path, daemon: Daemon) -> Result<ExitCode> {
+pub fn check_config(path: &Path, work: &[Work]) -> Result<ExitCode> {
     let config = Config::load(path)?;
-    if daemon == Daemon::All {
+    if work.contains(&Work::ServeZones) {
         config.zones.iter().filter_map(soa_expire_warning).for_each(|warning| outln!("warning: {warning}"));
     }
     let mut out = Vec::new();
-    let good = preflight::report(&config, daemon, path, &mut out)?;
+    let good = preflight::report(&config, work, path, &mut out)?;
     out!("{}", String::from_utf8_lossy(&out));
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -61,6 +62,11 @@ fn soa_expire_warning(zone: &ZoneConfig) -> Option<String> {
 pub(crate) fn make_folders(config: &Config) -> Result<()> {
     durable::create_dir_durable(&config.state_dir, 0o755)
         .with_context(|| format!("cannot make the state folder {}", config.state_dir.display()))?;
+    // Of the signer alone: in a state folder that other users write into too, one of them may have put a link there.
+    let zones = config.state_dir.join("zones");
+    if zones.symlink_metadata().is_ok() {
+        open::own_folder(&zones).with_context(|| zones.display().to_string())?;
+    }
     for zone in &config.zones {
         let dir = &zone.key_directory;
         if !dir.exists() && dir.starts_with(&config.state_dir) {

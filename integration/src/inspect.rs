@@ -15,7 +15,7 @@ use keystore::exchange::format::{self, Format};
 use keystore::exchange::{Ksr, UnverifiedSkr};
 use keystore::store::{MAX_SKR_OCTETS, digest};
 use keystore::time::{Timestamp, syntax};
-use skr_loader::files::{self, Named, hex};
+use skr_loader::files::{self, NamedBy, hex};
 
 pub use chart::{Style, render};
 pub use view::View;
@@ -169,7 +169,7 @@ pub enum Content {
 
 /// Reads a KSR or SKR in any of the three forms; without `zone`, for the zone that it names itself.
 pub fn read_file(path: &Path, zone: Option<&Name>) -> Result<Read> {
-    let octets = files::read(path, Named::ByOperator, MAX_SKR_OCTETS)?.octets;
+    let octets = files::read(path, NamedBy::Operator, MAX_SKR_OCTETS)?.octets;
     let form = format::detect(&octets);
     if form != Format::Xml && !has_header(&octets) {
         bail!("{}: neither KSR nor SKR: no header line `;; …` with a time, and no XML", path.display());

@@ -16,7 +16,7 @@ use keystore::keys::files as key_files;
 use keystore::policy::{self, Policy};
 use keystore::time::{Timestamp, syntax};
 use serde::Serialize;
-use skr_loader::files::{self, Named, one_line};
+use skr_loader::files::{self, NamedBy, one_line};
 
 use crate::inspect::{self, Content, Paint};
 
@@ -159,7 +159,7 @@ fn read_skr(path: &Path, zone: &Name) -> Result<keystore::exchange::UnverifiedSk
 const MAX_ANCHORS: u64 = 1 << 20;
 
 fn read_text(path: &Path) -> Result<String> {
-    let octets = files::read(path, Named::ByOperator, MAX_ANCHORS)?.octets;
+    let octets = files::read(path, NamedBy::Operator, MAX_ANCHORS)?.octets;
     String::from_utf8(octets).with_context(|| format!("{}: not a text", path.display()))
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use health::gather::OwnReport;
 use health::report::{ClockTrouble, Component, Report, Served, TimerLook, ZoneReport, ZoneReports};
 use keystore::time::Timestamp;
-use ksr_gen::daemon::{TickError, TimerReport, Told};
+use ksr_gen::daemon::{NoticeOutcome, TickError, TimerReport};
 use signer_plugin::runtime::{ServedState, Signer};
 
 /// What the request timer found at its last look at each zone. Clones see the same values.
@@ -41,14 +41,14 @@ impl TimerStanding {
     }
 
     /// Notes a look at a zone.
-    pub fn note(&self, label: &str, result: &Result<TimerReport, TickError>, told: Option<&Told>) {
+    pub fn note(&self, label: &str, result: &Result<TimerReport, TickError>, told: Option<&NoticeOutcome>) {
         let mut values = self.values();
         let before = values.zones.remove(label).and_then(|zone| zone.timer).unwrap_or_default();
         let notice_error = match told {
-            Some(Told::Failed(_, error)) => Some(error.to_string()),
+            Some(NoticeOutcome::Failed(_, error)) => Some(error.to_string()),
             // As after the last try.
-            Some(Told::Waits(_)) | None => before.notice_error,
-            Some(Told::Nothing | Told::Before(_) | Told::Now(..)) => None,
+            Some(NoticeOutcome::Waits(_)) | None => before.notice_error,
+            Some(NoticeOutcome::Nothing | NoticeOutcome::Before(_) | NoticeOutcome::Now(..)) => None,
         };
         let look = match result {
             Ok(report) => {

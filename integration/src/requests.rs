@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use anyhow::{Context as _, Result, bail};
 use health::routes::Pages;
@@ -10,18 +12,18 @@ use health::watch::{HealthWatch, Watched};
 use keystore::clock;
 use keystore::config::{Config, ZoneConfig};
 use keystore::crypto::pkcs11;
-use ksr_gen::daemon::{Rounds, TickError, TimerLock, TimerOutcome, TimerReport, Told};
+use ksr_gen::daemon::{NoticeOutcome, Rounds, TickError, TimerLock, TimerOutcome, TimerReport};
 use metrics::http::{self, Endpoint};
 use serde::Serialize;
-use skr_loader::preflight::Daemon;
-use skr_loader::service::{self, ConfigurationState};
+use skr_loader::preflight::Work;
+use skr_loader::service::{self, ConfigurationState, Reloader};
 use skr_loader::watching::AUDIT;
 
 use crate::clock_watch::ClockWatch;
 use crate::daemon::{check_config, make_folders, metrics_of, set_configuration};
 use crate::probe::rounds::ProbeRounds;
-use crate::reports::ClockJump;
-use crate::timer::RequestTimer;
+use crate::reports::{ClockJump, TimerStanding};
+use crate::timer::{RequestTimer, Wake};
 
 /// What the service manager is told.
 const STATUS: &str = "looking at the coverage";
@@ -49,7 +51,7 @@ pub struct Options {
 /// Runs the command.
 pub fn run(options: &Options) -> Result<ExitCode> {
     if options.check_config {
-        return check_config(&options.config, Daemon::Requests);
+        return check_config(&options.config, &[Work::MakeRequests]);
     }
     let config = service::load(&options.config)?;
     if !config.ksr.enabled {
@@ -83,21 +85,31 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let standing = timer.standing();
     let (seen, started) = (probe.standing(), clock::now());
     standing.start(clock::now());
+    let reported = standing.clone();
     let health = HealthWatch::start(watched, move |now| {
-        let reports = standing.report(now).into_iter().chain(seen.report(started, now));
+        let reports = reported.report(now).into_iter().chain(seen.report(started, now));
         jump.told(reports.collect())
     })
     .context("cannot start the watch of the health")?;
+    let health = Arc::new(health);
     let pages = Pages::new(health.newest());
     let endpoint =
         Endpoint::new(metrics.clone(), || clock::now().secs(), move |request| pages.answer(request));
     let _endpoint = listen.map(|address| http::serve(address, endpoint)).transpose()?;
-    service::run_until_stopped(&mut signals, STATUS, || {
-        let state = reload(&options.config, &state_dir, &timer, &probe, &health);
+    let parts = Parts {
+        timer: timer.waker(),
+        probe: Box::new(probe.reloader()),
+        standing,
+        health: Arc::clone(&health),
+    };
+    let path = options.config.clone();
+    let reloader = Reloader::new(STATUS, move || {
+        let state = reload(&path, &state_dir, &parts);
         set_configuration(&metrics, state);
-        state
+        ((), state)
     });
-    drop(health);
+    service::run_until_stopped(&mut signals, STATUS, || reloader.reload());
+    drop((reloader, health));
     // The timer does not wait for a token any more.
     pkcs11::stop();
     timer.stop();
@@ -106,32 +118,35 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads the configuration again, and has the timer take it.
-fn reload(
-    path: &Path,
-    state_dir: &Path,
-    timer: &RequestTimer,
-    probe: &ProbeRounds,
-    health: &HealthWatch,
-) -> ConfigurationState {
+/// The parts of the process that take a new configuration.
+struct Parts {
+    timer: Sender<Wake>,
+    probe: Box<dyn Fn(Config) + Send + Sync>,
+    standing: TimerStanding,
+    health: Arc<HealthWatch>,
+}
+
+/// Reads the configuration again, and has every part take it.
+fn reload(path: &Path, state_dir: &Path, parts: &Parts) -> ConfigurationState {
     match service::load(path) {
         Ok(config) if config.state_dir != state_dir => {
             let what = "`state-dir` cannot change while this process runs; restart to take it";
             tracing::error!("{what}");
-            timer.standing().set_configuration_error(Some(what.to_owned()));
+            parts.standing.set_configuration_error(Some(what.to_owned()));
             ConfigurationState::Refused
         }
         Ok(config) => {
-            probe.reload(config.clone());
-            timer.standing().set_configuration_error(None);
-            health.reload((&config).into());
-            timer.reload(config);
+            (parts.probe)(config.clone());
+            parts.standing.set_configuration_error(None);
+            parts.health.reload((&config).into());
+            // The timer has ended when nobody listens: the process is stopping.
+            let _ = parts.timer.send(Wake::Reload(Box::new(config)));
             ConfigurationState::Taken
         }
         Err(error) => {
             tracing::error!("{error:#}; the old configuration stays in use");
-            timer.standing().set_configuration_error(Some(format!("{error:#}")));
-            ConfigurationState::Refused
+            parts.standing.set_configuration_error(Some(format!("{error:#}")));
+            (&error).into()
         }
     }
 }
@@ -167,8 +182,8 @@ fn once(config: &Config, json: bool) -> Result<ExitCode> {
     Ok(if all.iter().any(|seen| seen.error.is_some()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn seen(zone: &ZoneConfig, result: &Result<TimerReport, TickError>, told: Option<&Told>) -> Seen {
-    let zone = zone.name.to_lowercase().to_string();
+fn seen(zone: &ZoneConfig, result: &Result<TimerReport, TickError>, told: Option<&NoticeOutcome>) -> Seen {
+    let zone = zone.name.zone_label();
     let report = match result {
         Ok(report) => report,
         Err(error) => {
@@ -177,9 +192,11 @@ fn seen(zone: &ZoneConfig, result: &Result<TimerReport, TickError>, told: Option
     };
     let open = report.open.as_ref();
     let (urgency, error) = match told {
-        None | Some(Told::Nothing) => (None, None),
-        Some(Told::Before(level) | Told::Now(level, _) | Told::Waits(level)) => (Some(level.word()), None),
-        Some(Told::Failed(level, error)) => (Some(level.word()), Some(error.to_string())),
+        None | Some(NoticeOutcome::Nothing) => (None, None),
+        Some(NoticeOutcome::Before(level) | NoticeOutcome::Now(level, _) | NoticeOutcome::Waits(level)) => {
+            (Some(level.word()), None)
+        }
+        Some(NoticeOutcome::Failed(level, error)) => (Some(level.word()), Some(error.to_string())),
     };
     Seen {
         zone,

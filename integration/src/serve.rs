@@ -25,7 +25,7 @@ use signer_plugin::runtime::Signer;
 use skr_loader::control::Answer;
 use skr_loader::control::server::{Answers, Server as ControlServer};
 use skr_loader::loader::{Control, ImportOutcome, Loader};
-use skr_loader::service::{self, ConfigurationState};
+use skr_loader::service::{self, ConfigurationState, Reloader};
 use skr_loader::standing::Standing;
 use skr_loader::watching::AUDIT;
 
@@ -63,7 +63,7 @@ pub struct Serving {
     signer: Arc<Signer>,
     dns: Option<DnsServer>,
     endpoint: Option<HttpServing>,
-    reloading: Arc<Mutex<Reloading>>,
+    reloader: Reloader<Answer>,
 }
 
 /// Takes a new configuration to every part; for the signal and for the control socket.
@@ -140,16 +140,11 @@ impl Serving {
             health: Arc::clone(&health),
         }));
         let at_socket = Arc::clone(&reloading);
-        let reload = Arc::new(move || {
-            service::reloading(STATUS, || {
-                at_socket.lock().unwrap_or_else(PoisonError::into_inner).reload().with_state()
-            })
-        });
-        let socket = match ControlServer::start(
-            &config,
-            control.clone(),
-            Answers { reload, health: Arc::clone(&health) },
-        ) {
+        let reloader =
+            Reloader::new(STATUS, move || at_socket.lock().unwrap_or_else(PoisonError::into_inner).reload());
+        let by_command = reloader.clone();
+        let answers = Answers { reload: Arc::new(move || by_command.reload()), health: Arc::clone(&health) };
+        let socket = match ControlServer::start(&config, control.clone(), answers) {
             Ok(socket) => Some(socket),
             // Nobody can give commands then; everything else works.
             Err(error) => {
@@ -168,7 +163,7 @@ impl Serving {
             signer,
             dns,
             endpoint,
-            reloading,
+            reloader,
         };
         for address in serving.dns() {
             tracing::info!(%address, "serving");
@@ -188,9 +183,9 @@ impl Serving {
         self.endpoint.as_ref().map(HttpServing::address)
     }
 
-    /// Reads the configuration again; the old one stays in use when it is wrong.
-    pub fn reload(&self) -> ConfigurationState {
-        self.reloading.lock().unwrap_or_else(PoisonError::into_inner).reload().configuration()
+    /// Reads the configuration again; the old one stays in use when it is wrong, and until it can be read.
+    pub fn reload(&self) {
+        drop(self.reloader.reload());
     }
 
     /// Ends every part: takes no more queries, finishes the import under way.
@@ -207,20 +202,21 @@ impl Serving {
         self.timer.stop();
         self.clock_watch.stop();
         self.probe.stop();
-        drop(self.reloading);
+        drop(self.reloader);
         drop(self.signer);
         self.runtime.shutdown_background();
     }
 }
 
 impl Reloading {
-    fn reload(&mut self) -> Answer {
+    fn reload(&mut self) -> (Answer, ConfigurationState) {
         let config = match service::load(&self.path) {
             Ok(config) => config,
             Err(error) => {
                 tracing::error!("{error:#}; the old configuration stays in use");
-                self.loader.reload_failed();
-                return Answer::of_errors(&error);
+                let (answer, state) = Answer::of_errors(&error);
+                self.loader.reload_failed(state);
+                return (answer, state);
             }
         };
         if let Some(what) = fixed(&self.config, &config) {
@@ -228,7 +224,7 @@ impl Reloading {
                 "{what} cannot change while this process runs; the old configuration stays in use, restart to take it"
             );
             tracing::error!("{what}");
-            self.loader.reload_failed();
+            self.loader.reload_failed(ConfigurationState::Refused);
             return Answer::of_reload(Err(what), &config.warnings);
         }
         if let Err(error) = make_folders(&config) {
@@ -243,11 +239,11 @@ impl Reloading {
         let (zones, warnings) = (config.zones.len(), config.warnings.clone());
         self.config = config;
         match taken {
-            Some(result) => Answer::of_reload(result.map(|()| zones).map_err(|e| e.to_string()), &warnings),
+            Some(result) => Answer::of_reload(result.map(|()| zones), &warnings),
             None => {
                 let what = "the loader does not answer; restart this process";
                 tracing::error!("{what}");
-                Answer::refused(what)
+                (Answer::refused(what), ConfigurationState::Refused)
             }
         }
     }

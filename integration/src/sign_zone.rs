@@ -22,7 +22,7 @@ use signer_plugin::rules::{ZoneCheck, ZoneRules};
 use signer_plugin::runtime::Keyring;
 use signer_plugin::signing::{SignedFile, SignedZone, SigningPolicy, SigningTimes, sign};
 use signer_plugin::zone::{Warnings, Zone};
-use skr_loader::files::{self, Named};
+use skr_loader::files::{self, NamedBy};
 
 pub use options::Options;
 
@@ -152,13 +152,13 @@ fn bundle_of_file(file: &SignedFile, options: &Options, now: Timestamp) -> Resul
 
 fn read_anchors(path: &Path, zone: &Name) -> Result<Vec<TrustAnchor>> {
     let octets =
-        files::read(path, Named::ByOperator, 1 << 20).with_context(|| path.display().to_string())?.octets;
+        files::read(path, NamedBy::Operator, 1 << 20).with_context(|| path.display().to_string())?.octets;
     let text = String::from_utf8(octets).with_context(|| format!("{}: not UTF-8", path.display()))?;
     parse_trust_anchors(&text, zone).with_context(|| path.display().to_string())
 }
 
 fn accepted(skr: &Path, anchor: &Path, zone: &Name, now: Timestamp) -> Result<VerifiedSkr> {
-    let octets = files::read(skr, Named::ByOperator, bind::MAX_OCTETS as u64)
+    let octets = files::read(skr, NamedBy::Operator, bind::MAX_OCTETS as u64)
         .with_context(|| skr.display().to_string())?
         .octets;
     let anchors = read_anchors(anchor, zone)?;

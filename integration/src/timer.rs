@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use keystore::clock;
 use keystore::config::{Config, ZoneConfig};
-use ksr_gen::daemon::{self, Rounds, TickError, TimerLock, TimerOutcome, TimerReport, Told};
+use ksr_gen::daemon::{self, NoticeOutcome, Rounds, TickError, TimerLock, TimerOutcome, TimerReport};
 use metrics::Metrics;
 use metrics::zones::Part;
 
@@ -70,12 +70,6 @@ impl RequestTimer {
         self.wake.clone()
     }
 
-    /// Hands over a new configuration.
-    pub fn reload(&self, config: Config) {
-        // The thread ends only when told to.
-        let _ = self.wake.send(Wake::Reload(Box::new(config)));
-    }
-
     /// Ends it after the look under way.
     pub fn stop(self) {
         let _ = self.wake.send(Wake::Stop);
@@ -136,7 +130,7 @@ fn looks_at_key_files(config: &Config, zone: &ZoneConfig) -> bool {
 /// Makes every series of the timer, so that alerts have something to see from the first scrape on.
 fn add_series(metrics: &Metrics, config: &Config) {
     for zone in config.zones.iter().filter(|_| config.ksr.enabled) {
-        let label = zone.name.to_lowercase().to_string();
+        let label = zone.name.zone_label();
         metrics.add_zone(&label, Part::Requests);
         if looks_at_key_files(config, zone) {
             metrics.add_zone(&label, Part::KeyFiles);
@@ -148,7 +142,7 @@ fn add_series(metrics: &Metrics, config: &Config) {
 fn remove_series(metrics: &Metrics, old: &Config, new: &Config) {
     let gone = |zone: &&ZoneConfig| !new.ksr.enabled || !new.zones.iter().any(|kept| kept.name == zone.name);
     for zone in old.zones.iter().filter(gone) {
-        let label = zone.name.to_lowercase().to_string();
+        let label = zone.name.zone_label();
         metrics.remove_zone(&label, Part::Requests);
         if looks_at_key_files(old, zone) {
             metrics.remove_zone(&label, Part::KeyFiles);
@@ -161,10 +155,10 @@ fn tell(
     config: &Config,
     zone: &ZoneConfig,
     result: &Result<TimerReport, TickError>,
-    told: Option<&Told>,
+    told: Option<&NoticeOutcome>,
     metrics: &Metrics,
 ) {
-    let label = zone.name.to_lowercase().to_string();
+    let label = zone.name.zone_label();
     daemon::record(result, &label, looks_at_key_files(config, zone), metrics);
     if let Some(told) = told {
         daemon::record_notice(told, &label, metrics);
@@ -192,10 +186,10 @@ fn tell(
         );
     }
     match told {
-        Some(Told::Now(urgency, mail)) => tracing::warn!(
+        Some(NoticeOutcome::Now(urgency, mail)) => tracing::warn!(
             zone = %label, urgency = urgency.word(), mail = %mail.display(), "a request waits for its answer"
         ),
-        Some(Told::Failed(urgency, error)) => tracing::error!(
+        Some(NoticeOutcome::Failed(urgency, error)) => tracing::error!(
             zone = %label, urgency = urgency.word(), "nobody was told of the request: {error}; it is tried again"
         ),
         _ => {}

@@ -11,7 +11,7 @@ use keystore::dns::Name;
 use keystore::exchange::{TrustAnchor, parse_trust_anchors};
 use keystore::time::{Timestamp, syntax};
 use signer_plugin::verify::{VerifyReport, ZoneContents, verify};
-use skr_loader::files::{self, Named};
+use skr_loader::files::{self, NamedBy};
 
 /// What to verify, and against what.
 #[derive(Debug, clap::Args)]
@@ -72,7 +72,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 fn read_anchors(path: &std::path::Path, zone: &Name) -> Result<Vec<TrustAnchor>> {
     let octets =
-        files::read(path, Named::ByOperator, 1 << 20).with_context(|| path.display().to_string())?.octets;
+        files::read(path, NamedBy::Operator, 1 << 20).with_context(|| path.display().to_string())?.octets;
     let text = String::from_utf8(octets).with_context(|| format!("{}: not UTF-8", path.display()))?;
     parse_trust_anchors(&text, zone).with_context(|| path.display().to_string())
 }

@@ -56,7 +56,9 @@ fn named_alone_serves_expired_signatures_and_storms() {
     let skr = site.ceremony("+1h", "skr");
     let said = common::text(&named.rndc(&["skr", "-import", &skr.to_string_lossy(), ZONE]));
     assert!(!said.contains("failed"), "{said}");
-    std::thread::sleep(Duration::from_secs(2));
+    common::wait_for("the zone with the SKR", Duration::from_secs(30), || {
+        (look(named.port, &site.ksk).bad == 0).then_some(())
+    });
     let (seconds, mut seen) = (seconds("OFFLINE_KSK_SOAK_ALONE_SECONDS", 12), Seen::default());
     seen.watch(named.port, &site.ksk, seconds);
     println!("SOAK named alone: {seconds} s, {seen:?}");
@@ -128,7 +130,6 @@ fn servers_and_views_are_told_apart_and_one_that_is_down_catches_up() {
     let other = other.crash();
     let up = |name: &str| loader.metrics.delivery_server_up.with_label_values(&[name]).get();
     common::wait_for("the alarm", Duration::from_secs(20), || (up("second") == 0).then_some(()));
-    std::thread::sleep(Duration::from_secs(1));
     loader.drop_file(&site.ceremony("+50d", "skr2"));
     for name in ["inside", "outside"] {
         loader.wait(name, 2);
@@ -166,8 +167,9 @@ fn signatures_that_rndc_sign_took_away_come_back() {
         [&["skr", "-import", &skr.to_string_lossy(), ZONE][..], &["loadkeys", ZONE], &["reconfig"]]
     {
         named.rndc(arguments);
-        std::thread::sleep(Duration::from_secs(1));
-        assert!(look(named.port, &site.ksk).bad > 0, "{arguments:?} does not mend it");
+        common::holds_for(&format!("bogus after {arguments:?}"), Duration::from_secs(1), || {
+            look(named.port, &site.ksk).bad > 0
+        });
     }
     // Not to wait for the proof of each minute.
     loader.drop_file(&next);

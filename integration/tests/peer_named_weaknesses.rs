@@ -39,7 +39,10 @@ fn n01_the_skr_is_lost_at_a_restart() {
     loader.wait("n01", 1);
     for crash in [false, true] {
         // The time of its start, by which it is told apart, has whole seconds.
-        std::thread::sleep(Duration::from_secs(1));
+        let second = clock::now();
+        common::wait_for("the next second", Duration::from_secs(10), || {
+            (clock::now() > second).then_some(())
+        });
         named = if crash { named.crash() } else { named.stop() }.start();
         let up = Instant::now();
         common::wait_for("the SKR", Duration::from_secs(5), || (imports(&named) > 0).then_some(()));
@@ -58,11 +61,11 @@ fn n01_a_renewal_that_failed_without_an_skr() {
     let log = || named.log().contains("zone_resigninc:add_sigs -> ").then_some(());
     common::wait_for("a renewal that fails", Duration::from_secs(10), log);
     for _ in 0..3 {
+        let all_bad = || look(named.port, &site.ksk).bad == 4;
         named.rndc(&["skr", "-import", &skr.to_string_lossy(), ZONE]);
-        std::thread::sleep(Duration::from_secs(1));
+        common::holds_for("bogus after the import", Duration::from_secs(1), all_bad);
         named.rndc(&["loadkeys", ZONE]);
-        std::thread::sleep(Duration::from_secs(1));
-        assert_eq!(look(named.port, &site.ksk).bad, 4, "{}", dig(named.port, ZONE, "DNSKEY"));
+        common::holds_for("bogus after loadkeys", Duration::from_secs(1), all_bad);
     }
     drop(named);
 
@@ -288,7 +291,8 @@ fn n10_the_end_of_the_skr() {
     let short = site.ceremony("+6", "short");
     let (named, _) = site.alone(&short);
     let before = serial(named.port);
-    std::thread::sleep(clock::until(ends(&short).plus(1)));
+    let is_over = |end: Timestamp| (clock::now() > end).then_some(());
+    common::wait_for("the end", Duration::from_secs(60), || is_over(ends(&short)));
     let storm = serial(named.port).wrapping_sub(before);
     println!("named alone: {storm} serials up to the end");
     named.rndc(&["loadkeys", ZONE]);
@@ -299,10 +303,10 @@ fn n10_the_end_of_the_skr() {
     });
     let next = site.ceremony("+1h", "next");
     named.rndc(&["skr", "-import", &next.to_string_lossy(), ZONE]);
-    std::thread::sleep(Duration::from_secs(4));
+    let is_bad = || look(named.port, &site.ksk).bad > 0;
+    common::holds_for("bogus: the import alone does not mend it", Duration::from_secs(4), is_bad);
     named.rndc(&["loadkeys", ZONE]);
-    std::thread::sleep(Duration::from_secs(2));
-    assert!(look(named.port, &site.ksk).bad > 0, "the import alone does not mend it");
+    common::holds_for("bogus after loadkeys", Duration::from_secs(2), is_bad);
     drop(named);
 
     let short = site.ceremony("+6", "short2");
@@ -312,7 +316,7 @@ fn n10_the_end_of_the_skr() {
     let told = loader.metrics.skr_coverage_end_timestamp_seconds.with_label_values(&[&zone]).get();
     assert_eq!(u64::try_from(told).expect("a time"), ends(&short).secs(), "told from the import on");
     loader.wait_for_alarm("n10");
-    std::thread::sleep(clock::until(ends(&short).plus(3)));
+    common::wait_for("the end", Duration::from_secs(60), || is_over(ends(&short).plus(2)));
     loader.drop_file(&site.ceremony("+1h", "next2"));
     let dropped = Instant::now();
     common::wait_for("all is well", Duration::from_secs(10), || {
@@ -369,8 +373,8 @@ fn n13_no_purge_and_no_checkds() {
     let old = site.path("named").join(format!("{}.private", old.trim()));
     let (named, _) = site.alone(&skr);
     named.rndc(&["loadkeys", ZONE]);
-    std::thread::sleep(Duration::from_secs(1));
-    assert!(old.exists(), "a year after its Delete, with purge-keys P90D");
+    let stays = "the key, a year after its Delete, with purge-keys P90D";
+    common::holds_for(stays, Duration::from_secs(1), || old.exists());
     let tag = site.ksk_tag().to_string();
     let said = common::text(&named.rndc(&["dnssec", "-checkds", "-key", &tag, "published", ZONE]));
     assert!(said.contains("no matching key found"), "{said}");

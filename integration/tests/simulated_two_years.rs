@@ -17,7 +17,7 @@ use keystore::keys::plan::Interval;
 use keystore::keys::{Dnskey, files};
 use keystore::policy::{self, Policy, Role};
 use keystore::time::Timestamp;
-use ksr_gen::daemon::{self, Closed, OpenRequest, Rounds, TimerReport, Told, Urgency};
+use ksr_gen::daemon::{self, Closed, NoticeOutcome, OpenRequest, Rounds, TimerReport, Urgency};
 use ksr_gen::keygen::{self, Keygen};
 use ksr_gen::sign::{self, Signing};
 use metrics::Metrics;
@@ -229,7 +229,7 @@ impl Watch {
                 warnings.extend(report.warnings.iter().cloned());
                 let told = told.unwrap();
                 daemon::record_notice(told, "example.test.", &metrics);
-                if let Told::Now(urgency, _) = told {
+                if let NoticeOutcome::Now(urgency, _) = told {
                     told_before.push((
                         ceremonies,
                         *urgency,

@@ -49,9 +49,26 @@ pub enum ConfigErrors {
         /// Error of the system call that failed.
         source: std::io::Error,
     },
+    /// A file that it names could not be read, for a reason that may pass; with every other error and warning, one a line.
+    #[error("{}", .0.iter().map(PolicyFinding::to_string).collect::<Vec<_>>().join("\n"))]
+    Unread(Vec<PolicyFinding>),
     /// Every error and warning, in the order of the file, one a line.
     #[error("{}", .0.iter().map(PolicyFinding::to_string).collect::<Vec<_>>().join("\n"))]
     Findings(Vec<PolicyFinding>),
+}
+
+impl ConfigErrors {
+    /// True when it may be gone at the next try, without anybody's help: an error of the system, and none of what the file says.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => {
+                !matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidInput)
+            }
+            Self::Unread(_) => true,
+            Self::Findings(_) => false,
+        }
+    }
 }
 
 impl Config {
@@ -152,6 +169,8 @@ pub struct LoaderConfig {
     pub rejected_max_files: u32,
     /// `rejected-max-octets`: octets of disk that they take at most.
     pub rejected_max_octets: u32,
+    /// `audit-max-octets`: octets after which a file of the audit log is full, and another is begun.
+    pub audit_max_octets: u32,
     /// `control-socket`: where commands reach the running loader; `None` = [`CONTROL_SOCKET`] in the state folder.
     pub control_socket: Option<PathBuf>,
     /// `control-group`: the group that may connect to it; `None` = the daemon's.
@@ -303,6 +322,8 @@ impl Default for LoaderConfig {
             accepted_min_days: 30,
             rejected_max_files: 1000,
             rejected_max_octets: 256 << 20,
+            // Some hundred thousand lines: a year of many zones, and still read in a second.
+            audit_max_octets: 64 << 20,
             control_socket: None,
             control_group: None,
             coverage_info: 30 * DAY,

@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use crate::open;
+
 /// Writes `bytes` to `path` so that a crash at any moment leaves the old or the new content, whole.
 ///
 /// Temp file in the same folder (`O_EXCL`, mode `mode` from the start, name `.NAME.XXXXXX.tmp`), write, fsync, rename,
@@ -131,6 +133,13 @@ pub fn create_dir_durable(path: &Path, mode: u32) -> io::Result<()> {
     sync_dir(parent)
 }
 
+/// The same for a folder that this process alone writes into, below one that other users may write into too: one that is there already
+/// must not be another user's, nor a link that another user may have put there ([`open::own_folder`]).
+pub fn create_own_dir(path: &Path, mode: u32) -> io::Result<()> {
+    create_dir_durable(path, mode)?;
+    open::own_folder(path).map_err(io::Error::from)
+}
+
 /// Removes the temp files that processes which are gone left in `dir` (not in folders below), and gives their number.
 ///
 /// Temp files of a live writer are locked and stay. Anything else is not looked at: only regular files
@@ -192,9 +201,10 @@ pub fn is_temp_name(name: &OsStr) -> bool {
     })
 }
 
-/// Makes the names in `dir` durable.
+/// Makes the names in `dir` durable. What is no folder is not opened: a FIFO in its place would keep this process waiting.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    let flags = (OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(dir)?.sync_all()
 }
 
 const TEMP_SUFFIX: &[u8] = b".tmp";

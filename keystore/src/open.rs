@@ -37,6 +37,9 @@ pub enum OpenError {
         /// User of this process.
         user: u32,
     },
+    /// A folder is needed, and something else has the name; the word says what.
+    #[error("it is a {0}, and a folder is needed there; look at it, and remove it")]
+    NotFolder(&'static str),
     /// The file has further names: what is written to it may show elsewhere.
     #[error("it has {0} names (hard links), and must have one; look at it, and remove it")]
     Linked(u64),
@@ -99,6 +102,29 @@ pub fn own(path: &Path, mode: u32, writing: Writing) -> Result<File, OpenError> 
     Ok(file)
 }
 
+/// Sees whether the folder at `path` is one that this process may write into: nobody else can have put it, or a link to another one, there.
+///
+/// What has the name must belong to the user of this process, to root, or (for root) to the owner of the folder around it; or nobody but
+/// these can write in the folder around it.
+pub fn own_folder(path: &Path) -> Result<(), OpenError> {
+    let entry = path.symlink_metadata()?;
+    let user = rustix::process::geteuid();
+    let around = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    };
+    let around = around.metadata()?;
+    let is_trusted =
+        |owner: u32| owner == 0 || owner == user.as_raw() || (user.is_root() && owner == around.uid());
+    let others_write = !is_trusted(around.uid()) || around.mode() & 0o022 != 0;
+    if others_write && !is_trusted(entry.uid()) {
+        return Err(OpenError::Owner { owner: entry.uid(), user: user.as_raw() });
+    }
+    let folder = if entry.is_symlink() { path.metadata()? } else { entry };
+    if folder.is_dir() { Ok(()) } else { Err(OpenError::NotFolder(type_name(&folder))) }
+}
+
 /// Opening never waits, and no terminal becomes that of this process.
 const SAFE_FLAGS: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
@@ -115,16 +141,19 @@ fn checked(opened: io::Result<File>) -> Result<(File, Metadata), OpenError> {
 }
 
 fn check_regular(metadata: &Metadata) -> Result<(), OpenError> {
+    if metadata.is_file() { Ok(()) } else { Err(OpenError::NotRegular(type_name(metadata))) }
+}
+
+fn type_name(metadata: &Metadata) -> &'static str {
     let kind = metadata.file_type();
-    let word = match () {
-        () if kind.is_file() => return Ok(()),
+    match () {
+        () if kind.is_file() => "file",
         () if kind.is_symlink() => "symbolic link",
         () if kind.is_dir() => "folder",
         () if kind.is_fifo() => "FIFO",
         () if kind.is_socket() => "socket",
         () => "device",
-    };
-    Err(OpenError::NotRegular(word))
+    }
 }
 
 #[cfg(test)]
@@ -210,5 +239,34 @@ mod tests {
         assert!(matches!(error, OpenError::Owner { owner: 12_345, .. }), "{error}");
         rustix::fs::chown(dir.path(), other, None).expect("chown");
         own(&plain, 0o640, Writing::Append).expect("root works in the folder of the daemon's user");
+    }
+
+    #[test]
+    fn folder_that_another_user_may_have_put_there_is_refused() {
+        let dir = zoo();
+        let at = |name: &str| dir.path().join(name);
+        symlink(at("folder"), at("to-folder")).expect("link");
+        for (name, good) in
+            [("folder", true), ("to-folder", true), ("plain", false), ("fifo", false), ("link", false)]
+        {
+            assert_eq!(own_folder(&at(name)).is_ok(), good, "{name}");
+        }
+        assert!(matches!(own_folder(&at("gone")), Err(OpenError::Io(_))));
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let other = Some(rustix::fs::Uid::from_raw(12_345));
+        for name in ["folder", "to-folder"] {
+            std::os::unix::fs::lchown(at(name), Some(12_345), None).expect("chown");
+        }
+        let mode = |mode| fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).expect("chmod");
+        for (around, good) in [(0o755, true), (0o1777, false), (0o1770, false), (0o775, false)] {
+            mode(around);
+            for name in ["folder", "to-folder"] {
+                assert_eq!(own_folder(&at(name)).is_ok(), good, "{name} in a folder of mode {around:o}");
+            }
+        }
+        rustix::fs::chown(dir.path(), other, None).expect("chown");
+        own_folder(&at("folder")).expect("root works in the folder of the daemon's user");
     }
 }

@@ -40,7 +40,7 @@ use crate::request::RequestError;
 
 pub use keystore::outbox::OpenRequest;
 pub use lock::{TimerLock, TimerLockError};
-pub use notice::{NoticeError, Notices, Told};
+pub use notice::{NoticeError, NoticeOutcome, Notices};
 #[cfg(feature = "daemon")]
 pub use record::{record, record_notice};
 pub use timer::Timer;
@@ -173,7 +173,7 @@ impl Rounds {
         &mut self,
         config: &Config,
         clock: impl Fn() -> Timestamp,
-        mut each: impl FnMut(&ZoneConfig, &Result<TimerReport, TickError>, Option<&Told>),
+        mut each: impl FnMut(&ZoneConfig, &Result<TimerReport, TickError>, Option<&NoticeOutcome>),
     ) {
         self.timer.begin_round();
         self.timer.read_ahead(config, clock());

@@ -145,7 +145,7 @@ fn records(text: &str) -> Result<Vec<(u32, Name, Vec<u8>)>, ParentDsError> {
 
 /// When a KSK is in the DNSKEY RRset, signs it, and is named by CDS and CDNSKEY.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Use<'a> {
+pub(crate) struct KskSchedule<'a> {
     pub file: &'a KeyFile,
     /// The times that count; those of the file, but for what the parent holds back.
     pub timing: Timing,
@@ -155,7 +155,7 @@ pub(crate) struct Use<'a> {
     pub held: bool,
 }
 
-impl Use<'_> {
+impl KskSchedule<'_> {
     /// Published in the bundle that begins at `at`; as for BIND, a time that is not set does not count.
     pub fn is_published(&self, at: Timestamp) -> bool {
         let t = &self.timing;
@@ -197,12 +197,12 @@ pub(crate) fn is_revoked_file(file: &KeyFile) -> bool {
 }
 
 /// True when `ksk` signs the DNSKEY RRset of the bundle that begins at `at`, the second of Inactive included.
-pub(crate) fn signs(ksk: &Use<'_>, all: &[Use<'_>], at: Timestamp) -> bool {
+pub(crate) fn signs(ksk: &KskSchedule<'_>, all: &[KskSchedule<'_>], at: Timestamp) -> bool {
     signs_as_anchor(ksk, all, at) || (ksk.is_revoked(at) && ksk.is_published(at))
 }
 
 /// True when `ksk` also signs it as a key that a resolver can trust: not a revoked one.
-pub(crate) fn signs_as_anchor(ksk: &Use<'_>, all: &[Use<'_>], at: Timestamp) -> bool {
+pub(crate) fn signs_as_anchor(ksk: &KskSchedule<'_>, all: &[KskSchedule<'_>], at: Timestamp) -> bool {
     (ksk.is_active(at) && (!ksk.signs_early || ksk.is_published(at)))
         || (ksk.signs_early
             && ksk.is_published(at)
@@ -211,8 +211,10 @@ pub(crate) fn signs_as_anchor(ksk: &Use<'_>, all: &[Use<'_>], at: Timestamp) -> 
 }
 
 /// Uses the KSKs by the times in their key files alone, as `dnssec-ksr` does.
-pub(crate) fn by_times<'a>(ksks: &[&'a KeyFile]) -> Vec<Use<'a>> {
-    ksks.iter().map(|file| Use { file, timing: file.timing, signs_early: false, held: false }).collect()
+pub(crate) fn by_times<'a>(ksks: &[&'a KeyFile]) -> Vec<KskSchedule<'a>> {
+    ksks.iter()
+        .map(|file| KskSchedule { file, timing: file.timing, signs_early: false, held: false })
+        .collect()
 }
 
 /// What [`by_parent`] needs beside the keys.
@@ -284,14 +286,14 @@ impl Circumstances<'_> {
 }
 
 /// Uses the KSKs by their times and by what the parent has. A KSK that [is gone](Circumstances::is_gone) goes by its times.
-pub(crate) fn by_parent<'a>(ksks: &[&'a KeyFile], about: Circumstances<'_>) -> Vec<Use<'a>> {
+pub(crate) fn by_parent<'a>(ksks: &[&'a KeyFile], about: Circumstances<'_>) -> Vec<KskSchedule<'a>> {
     let Circumstances { zone, policy, parent, .. } = about;
     let one = |file: &'a KeyFile| {
         let mut timing = about.entry(file);
         let gone = about.is_gone(file);
         if is_revoked_file(file) {
             // That cannot be taken back.
-            return Use { file, timing, signs_early: !gone, held: false };
+            return KskSchedule { file, timing, signs_early: !gone, held: false };
         }
         let leaves = timing.revoke.or(timing.inactive).or(timing.delete).is_some();
         let after = || {
@@ -300,7 +302,7 @@ pub(crate) fn by_parent<'a>(ksks: &[&'a KeyFile], about: Circumstances<'_>) -> V
         };
         // Without any other KSK nothing is rolled; then a KSK that ends is a lack of KSKs, and told as that.
         if gone || !leaves || !ksks.iter().any(|k| k.dnskey != file.dnskey) {
-            return Use { file, timing, signs_early: !gone, held: false };
+            return KskSchedule { file, timing, signs_early: !gone, held: false };
         }
         // CDS asks for the old DS until it asks for the new one, and no longer.
         let asks_no_more = timing.sync_delete.or(timing.inactive).or(timing.revoke).or(timing.delete);
@@ -332,14 +334,19 @@ pub(crate) fn by_parent<'a>(ksks: &[&'a KeyFile], about: Circumstances<'_>) -> V
             None => leave,
         };
         timing.revoke = timing.revoke.and(leave);
-        Use { file, timing, signs_early: true, held }
+        KskSchedule { file, timing, signs_early: true, held }
     };
     ksks.iter().map(|file| one(file)).collect()
 }
 
 /// The first bundle in which an algorithm has KSKs and no ZSK, or ZSKs and no KSK that signs (RFC 4035 section 2.2): what is wrong.
 /// Zones of one algorithm that is the same for both never have this fault.
-pub(crate) fn one_sided(policy: &Policy, ksks: &[Use<'_>], zsks: &[Dnskey], at: Timestamp) -> Option<String> {
+pub(crate) fn one_sided(
+    policy: &Policy,
+    ksks: &[KskSchedule<'_>],
+    zsks: &[Dnskey],
+    at: Timestamp,
+) -> Option<String> {
     let there: Vec<Algorithm> = ksks
         .iter()
         .filter(|k| k.is_published(at) && !k.is_revoked(at))

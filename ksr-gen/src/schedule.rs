@@ -8,10 +8,10 @@
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
 
-use crate::rollover::Use;
+use crate::rollover::KskSchedule;
 
 /// Times at which the KSKs change what is published or signed, sorted.
-pub(crate) fn events(ksks: &[Use<'_>], policy: &Policy) -> Vec<Timestamp> {
+pub(crate) fn events(ksks: &[KskSchedule<'_>], policy: &Policy) -> Vec<Timestamp> {
     let sync = policy.cdnskey || !policy.cds_digest_types.is_empty();
     let mut events: Vec<Timestamp> = ksks
         .iter()

@@ -26,7 +26,7 @@ pub use crate::chain::ZskChanges;
 use crate::check;
 use crate::finding::Findings;
 pub use crate::finding::{Advice, KsrFinding, KsrSeverity, Waiver, Waivers};
-use crate::rollover::{self, Circumstances, ParentDs, Use, signs, signs_as_anchor};
+use crate::rollover::{self, Circumstances, KskSchedule, ParentDs, signs, signs_as_anchor};
 use crate::schedule::{self, Step, Until};
 
 /// The input of [`plan`].
@@ -96,7 +96,7 @@ impl<'a> Signing<'a> {
 #[derive(Debug)]
 pub struct SigningPlan<'a> {
     signing: Signing<'a>,
-    ksks: Vec<Use<'a>>,
+    ksks: Vec<KskSchedule<'a>>,
     /// For each bundle of the KSR: its index, and the inceptions of its bundles in the SKR.
     groups: Vec<Group>,
     /// All findings; the plan is signed only when none refuses.
@@ -262,7 +262,7 @@ fn groups(signing: &Signing<'_>, step: Step, events: &[Timestamp]) -> Result<Vec
 }
 
 /// KSR-KEY-COLLISION among the KSKs that are published in one bundle.
-fn check_ksk_tags(ksks: &[Use<'_>], groups: &[Group], findings: &mut Findings) {
+fn check_ksk_tags(ksks: &[KskSchedule<'_>], groups: &[Group], findings: &mut Findings) {
     let inceptions = groups.iter().flat_map(|(_, inceptions)| inceptions);
     let published = |at: &Timestamp| {
         let keys = ksks.iter().filter(|ksk| ksk.is_published(*at)).map(|ksk| ksk.dnskey(*at)).collect();
@@ -272,7 +272,7 @@ fn check_ksk_tags(ksks: &[Use<'_>], groups: &[Group], findings: &mut Findings) {
 }
 
 /// KSR-NO-KSK and KSR-ALGORITHM-SET: each bundle is signed, by a KSK of each algorithm.
-fn check_ksks(signing: &Signing<'_>, ksks: &[Use<'_>], groups: &[Group], findings: &mut Findings) {
+fn check_ksks(signing: &Signing<'_>, ksks: &[KskSchedule<'_>], groups: &[Group], findings: &mut Findings) {
     let Signing { policy, ksr, waivers, .. } = *signing;
     let unsigned = |at: &&Timestamp| !ksks.iter().any(|ksk| signs_as_anchor(ksk, ksks, **at));
     if let Some(at) = groups.iter().flat_map(|(_, inceptions)| inceptions).find(unsigned) {
@@ -292,13 +292,13 @@ fn check_ksks(signing: &Signing<'_>, ksks: &[Use<'_>], groups: &[Group], finding
 }
 
 /// Why no KSK signs the bundle that begins at `at`, and what would mend it.
-fn no_ksk(ksks: &[Use<'_>], at: Timestamp) -> (String, Advice) {
+fn no_ksk(ksks: &[KskSchedule<'_>], at: Timestamp) -> (String, Advice) {
     const UNSIGNED: &str = "the bundle would be unsigned";
-    let named = |ksk: &Use<'_>| format!("KSK {}", ksk.file.base_name());
+    let named = |ksk: &KskSchedule<'_>| format!("KSK {}", ksk.file.base_name());
     if ksks.is_empty() {
         return (format!("the key folder has no KSK, {UNSIGNED}"), Advice::GiveKskFolder);
     }
-    let begins = |ksk: &&Use<'_>| ksk.timing.activate.filter(|activate| *activate > at);
+    let begins = |ksk: &&KskSchedule<'_>| ksk.timing.activate.filter(|activate| *activate > at);
     if let Some(ksk) = ksks.iter().filter(|ksk| begins(ksk).is_some()).min_by_key(begins)
         && let Some(activate) = begins(&ksk)
     {
@@ -317,7 +317,7 @@ fn no_ksk(ksks: &[Use<'_>], at: Timestamp) -> (String, Advice) {
         );
         return (what, Advice::MakeKsk);
     }
-    let ended = |ksk: &&Use<'_>| ksk.timing.inactive.or(ksk.timing.delete).filter(|end| *end <= at);
+    let ended = |ksk: &&KskSchedule<'_>| ksk.timing.inactive.or(ksk.timing.delete).filter(|end| *end <= at);
     if let Some(ksk) = ksks.iter().filter(|ksk| ended(ksk).is_some()).max_by_key(ended)
         && let Some(end) = ended(&ksk)
     {
@@ -328,7 +328,7 @@ fn no_ksk(ksks: &[Use<'_>], at: Timestamp) -> (String, Advice) {
 }
 
 /// Decides when each KSK is used; finds KSR-PARENT-DS, KSR-KSK-HELD and KSR-KSK-LEFT.
-fn uses<'a>(signing: &Signing<'a>, ksks: &[&'a KeyFile], findings: &mut Findings) -> Vec<Use<'a>> {
+fn uses<'a>(signing: &Signing<'a>, ksks: &[&'a KeyFile], findings: &mut Findings) -> Vec<KskSchedule<'a>> {
     let Signing { zone, policy, ksr, parent, previous, waivers, .. } = *signing;
     if let Some(what) = parent.and_then(|parent| parent.fault(zone, ksks)) {
         let what = format!("{what}; look at the parent again, and at the key folder");
@@ -421,7 +421,7 @@ impl SigningPlan<'_> {
     #[must_use]
     pub fn ksks(&self) -> Vec<KskUse<'_>> {
         let inceptions = || self.groups.iter().flat_map(|(_, inceptions)| inceptions).copied();
-        let use_of = |ksk: &'_ Use<'_>| {
+        let use_of = |ksk: &'_ KskSchedule<'_>| {
             let mut signed = inceptions().filter(|at| signs(ksk, &self.ksks, *at));
             let first = signed.next();
             let last = signed.next_back().or(first);

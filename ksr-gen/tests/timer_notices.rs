@@ -9,7 +9,7 @@ use common::COMMON;
 use common::host::{DAY, Host, files};
 use keystore::command::RunError;
 use keystore::store::digest;
-use offline_ksk_ksr_gen::daemon::{NoticeError, Notices, TimerOutcome, Told, Urgency};
+use offline_ksk_ksr_gen::daemon::{NoticeError, NoticeOutcome, Notices, TimerOutcome, Urgency};
 
 /// A hook that appends its urgency and attempt to `calls`, keeps the mail as `mail`, and ends as the file `status` says.
 fn install(host: &mut Host) {
@@ -30,7 +30,7 @@ fn calls(host: &Host) -> Vec<String> {
 }
 
 /// A look and its notice.
-fn step(host: &Host, notices: &mut Notices) -> Told {
+fn step(host: &Host, notices: &mut Notices) -> NoticeOutcome {
     let report = host.tick();
     notices.tell(&host.zone, &host.config(), report.open.as_ref(), report.coverage_end, host.now)
 }
@@ -41,12 +41,12 @@ fn each_level_is_told_once_over_restarts_too() {
     install(&mut host);
     let mut notices = Notices::default();
     // The first request of a zone presses nobody, however long it waits.
-    assert!(matches!(step(&host, &mut notices), Told::Now(Urgency::Notice, _)));
+    assert!(matches!(step(&host, &mut notices), NoticeOutcome::Now(Urgency::Notice, _)));
     host.now = host.now.plus(100 * DAY);
-    assert!(matches!(step(&host, &mut notices), Told::Before(Urgency::Notice)));
+    assert!(matches!(step(&host, &mut notices), NoticeOutcome::Before(Urgency::Notice)));
     let open = host.tick().open.expect("a request");
     host.answer(open.end);
-    assert!(matches!(step(&host, &mut notices), Told::Nothing));
+    assert!(matches!(step(&host, &mut notices), NoticeOutcome::Nothing));
     assert_eq!(calls(&host), ["notice 1 an argument"]);
 
     // The second one is not answered. Each hour somebody looks, and each day the process begins anew.
@@ -58,7 +58,7 @@ fn each_level_is_told_once_over_restarts_too() {
         if told.len() % 2 == 0 || (host.now.secs() / 3600).is_multiple_of(24) {
             notices = Notices::default();
         }
-        if let Told::Now(level, path) = step(&host, &mut notices) {
+        if let NoticeOutcome::Now(level, path) = step(&host, &mut notices) {
             let mail = fs::read_to_string(path).expect("the mail");
             assert!(mail.contains(&format!("\nX-Offline-KSK-Urgency: {}\n", level.word())));
             told.push((level, end.since(host.now)));
@@ -73,7 +73,7 @@ fn each_level_is_told_once_over_restarts_too() {
     }
     assert_eq!(calls(&host).len(), 5);
     let text = fs::read_to_string(host.site.path("mail")).expect("the mail");
-    // Told at the first look below three days; by the end then.
+    // NoticeOutcome at the first look below three days; by the end then.
     let subject = format!("Subject: CRITICAL: example.test. needs an SKR by {}\n", &end.iso()[..10]);
     assert!(text.contains(&subject), "{subject}{text}");
     let env = fs::read_to_string(host.site.path("env")).expect("the environment");
@@ -86,7 +86,7 @@ fn each_level_is_told_once_over_restarts_too() {
     // The answer takes the mail aside, and the note of the levels with it.
     let open = host.tick().open.expect("a request");
     host.answer(open.end);
-    assert!(matches!(step(&host, &mut notices), Told::Nothing));
+    assert!(matches!(step(&host, &mut notices), NoticeOutcome::Nothing));
     assert_eq!(files(&host.outbox_dir(), "told").len() + files(&host.outbox_dir(), "eml").len(), 0);
     assert_eq!(files(&host.outbox_dir().join("answered"), "eml").len(), 2);
 }
@@ -97,7 +97,7 @@ fn the_mail_says_what_to_do_and_carries_the_request() {
     install(&mut host);
     host.now = host.now.plus(DAY);
     let open = host.tick().open.expect("a request");
-    let Told::Now(_, path) = step(&host, &mut Notices::default()) else { panic!("not told") };
+    let NoticeOutcome::Now(_, path) = step(&host, &mut Notices::default()) else { panic!("not told") };
     let (mail, given) =
         (fs::read_to_string(&path).expect("the mail"), fs::read_to_string(host.site.path("mail")));
     assert_eq!(mail, given.expect("the mail of the hook"), "its standard input");
@@ -182,7 +182,7 @@ fn kind_30_mail_of_each_follow_up_request_has_previous_and_its_commands_work() {
     let mut host = Host::new(COMMON);
     let mut notices = Notices::default();
     for round in 0..4 {
-        let Told::Now(_, path) = step(&host, &mut notices) else { panic!("not told") };
+        let NoticeOutcome::Now(_, path) = step(&host, &mut notices) else { panic!("not told") };
         let mail = fs::read_to_string(&path).expect("the mail");
         let request = path.with_extension("ksr");
         let name = request.file_name().and_then(|name| name.to_str()).expect("text");
@@ -199,7 +199,7 @@ fn kind_30_mail_of_each_follow_up_request_has_previous_and_its_commands_work() {
         // Round 2 is late: the coverage has ended.
         let report = host.tick();
         host.now = if round == 1 { report.coverage_end.expect("a coverage").plus(DAY) } else { report.due };
-        assert!(matches!(step(&host, &mut notices), Told::Nothing | Told::Now(..)));
+        assert!(matches!(step(&host, &mut notices), NoticeOutcome::Nothing | NoticeOutcome::Now(..)));
         notices = Notices::default();
         for told in files(&host.outbox_dir(), "told") {
             fs::remove_file(told).expect("remove");
@@ -217,10 +217,10 @@ fn a_hook_that_fails_is_tried_again_less_and_less_often() {
     let mut tries = Vec::new();
     for _ in 0..400 {
         match step(&host, &mut notices) {
-            Told::Failed(Urgency::Notice, NoticeError::Hook(RunError::Failed { .. })) => {
+            NoticeOutcome::Failed(Urgency::Notice, NoticeError::Hook(RunError::Failed { .. })) => {
                 tries.push(host.now.since(began) / 60);
             }
-            Told::Waits(Urgency::Notice) => {}
+            NoticeOutcome::Waits(Urgency::Notice) => {}
             other => panic!("{other:?}"),
         }
         assert_eq!(host.outbox().len(), 1, "the request itself stays");
@@ -232,11 +232,11 @@ fn a_hook_that_fails_is_tried_again_less_and_less_often() {
     host.site.write("status", "0");
     let mut now = 0;
     for _ in 0..120 {
-        now += u32::from(matches!(step(&host, &mut notices), Told::Now(..)));
+        now += u32::from(matches!(step(&host, &mut notices), NoticeOutcome::Now(..)));
         host.now = host.now.plus(60);
     }
     assert_eq!((now, calls(&host).len()), (1, 13));
-    assert!(matches!(step(&host, &mut notices), Told::Before(_)));
+    assert!(matches!(step(&host, &mut notices), NoticeOutcome::Before(_)));
 }
 
 #[test]
@@ -249,28 +249,31 @@ fn a_hook_that_hangs_holds_up_the_zones_once_a_minute() {
     let mut notices = Notices::default();
     let begun = std::time::Instant::now();
     let told = step(&host, &mut notices);
-    assert!(matches!(told, Told::Failed(_, NoticeError::Hook(RunError::TimedOut { .. }))), "{told:?}");
+    assert!(
+        matches!(told, NoticeOutcome::Failed(_, NoticeError::Hook(RunError::TimedOut { .. }))),
+        "{told:?}"
+    );
     let config = host.config();
     let report =
         offline_ksk_ksr_gen::daemon::tick(&other, &host.ksr, &host.site.path(""), host.now).expect("a look");
     assert_eq!(report.outcome, TimerOutcome::Written);
     let mut tell = |now| notices.tell(&other, &config, report.open.as_ref(), None, now);
-    assert!(matches!(tell(host.now.plus(58)), Told::Waits(_)));
+    assert!(matches!(tell(host.now.plus(58)), NoticeOutcome::Waits(_)));
     assert!(begun.elapsed().as_secs() < 20);
-    assert!(matches!(tell(host.now.plus(60)), Told::Failed(..)), "then it is tried");
+    assert!(matches!(tell(host.now.plus(60)), NoticeOutcome::Failed(..)), "then it is tried");
     // A clock that was set back does not silence it.
-    assert!(matches!(tell(host.now.minus(10 * DAY)), Told::Failed(..)));
+    assert!(matches!(tell(host.now.minus(10 * DAY)), NoticeOutcome::Failed(..)));
 }
 
 #[test]
 fn without_a_hook_the_mail_is_the_notice_and_what_cannot_be_written_is_told() {
     let host = Host::new(COMMON);
     let mut notices = Notices::default();
-    let Told::Now(_, path) = step(&host, &mut notices) else { panic!("not told") };
+    let NoticeOutcome::Now(_, path) = step(&host, &mut notices) else { panic!("not told") };
     assert!(!fs::read_to_string(&path).expect("the mail").contains("\nTo: "));
     fs::remove_file(path.with_extension("told")).expect("remove");
     fs::remove_file(&path).expect("remove");
     fs::create_dir(&path).expect("a folder in its place");
     let told = step(&host, &mut notices);
-    assert!(matches!(told, Told::Failed(_, NoticeError::Io { .. })), "{told:?}");
+    assert!(matches!(told, NoticeOutcome::Failed(_, NoticeError::Io { .. })), "{told:?}");
 }

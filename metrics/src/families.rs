@@ -127,6 +127,7 @@ families! {
     watch_last_scan_timestamp_seconds: Gauge [] = "Unix time of the last full scan of the inbox; 0 never.";
     watch_overflows_total: Counter [] = "Overflows of the kernel's event queue, each followed by a full scan.";
     watch_files_total: CounterFamily ["outcome"] = "Files seen in the inbox: imported, ignored, unsafe, unstable.";
+    watch_waiting_files: Gauge [] = "Files in the inbox that are yet to be judged, or to become whole.";
     rejected_files: Gauge [] = "Rejected files that are kept, each with its reason.";
     rejected_removed_total: Counter [] = "Rejected files that were removed because there were too many, the oldest first.";
     // delivery

@@ -73,26 +73,69 @@ pub struct Context<'a> {
     pub parent: Option<(&'a Parent, ParentCheck)>,
 }
 
+/// A verified SKR, with all that it is held against.
+#[derive(Debug, Clone, Copy)]
+struct Input<'a> {
+    skr: &'a VerifiedSkr,
+    digest: &'a Digest,
+    context: &'a Context<'a>,
+    /// The bundle in force, and those to come.
+    remaining: &'a [Bundle],
+    now: Timestamp,
+}
+
+type Run = fn(&Input<'_>, &mut Vec<Finding>);
+
+/// The functions of the checks, in the order in which they are run, with the IDs that their findings may have. A function that does not
+/// stand here is never called, which the compiler tells; an ID that does not stand in [`CHECKS`] fails a test.
+const RUNS: &[(&[CheckId], Run)] = &[
+    (&[CheckId::SkrOperator], |i, found| check_operator(i.context.operator, found)),
+    (&[CheckId::SkrParentDs], |i, found| check_parent(i.skr, i.remaining, i.context.parent, found)),
+    (&[CheckId::SkrUnknownKey], |i, found| {
+        check_unknown_keys(i.skr.zone(), i.remaining, i.context.ksks, found);
+    }),
+    (&[CheckId::SkrReplay], |i, found| {
+        if let Some(state) = i.context.state {
+            check_replay(i.skr, i.digest, state, i.now, found);
+            check_older_bundles(i.skr, i.digest, (state, i.context.history), i.now, found);
+        }
+    }),
+    (&[CheckId::SkrGap], |i, found| {
+        if let Some(state) = i.context.state {
+            check_chain(i.skr, state, i.now, found);
+        }
+    }),
+    (&[CheckId::SkrNoPrivateKey], |i, found| {
+        if let Some(keys) = i.context.keys {
+            check_private_keys(i.remaining, keys, i.context, found);
+        }
+    }),
+    (&[CheckId::SkrKeyset], |i, found| {
+        if let Some(keys) = i.context.keys {
+            check_folder(i.remaining, keys, found);
+        }
+    }),
+    (&[CheckId::SkrNotAsked, CheckId::SkrKeyset], |i, found| {
+        check_requests(i.skr, i.context.requests, i.context.multi_signer, found);
+    }),
+    (&[CheckId::SkrProve], |i, found| check_proof(i.skr, i.context, i.now, found)),
+];
+
 /// Runs every check of this module on an SKR whose file has the digest `digest`; all findings come back at once.
 /// The SKR may be accepted when none of them [rejects](Finding::rejects).
 #[must_use]
 pub fn check(skr: &VerifiedSkr, digest: &Digest, context: &Context<'_>, now: Timestamp) -> Vec<Finding> {
+    let input = Input { skr, digest, context, remaining: remaining(skr, now), now };
     let mut findings = Vec::new();
-    let remaining = remaining(skr, now);
-    check_operator(context.operator, &mut findings);
-    check_parent(skr, remaining, context.parent, &mut findings);
-    check_unknown_keys(skr.zone(), remaining, context.ksks, &mut findings);
-    if let Some(state) = context.state {
-        check_replay(skr, digest, state, now, &mut findings);
-        check_older_bundles(skr, digest, (state, context.history), now, &mut findings);
-        check_chain(skr, state, now, &mut findings);
+    for (ids, run) in RUNS {
+        let before = findings.len();
+        run(&input, &mut findings);
+        debug_assert!(
+            findings[before..].iter().all(|f| ids.contains(&f.id)),
+            "{ids:?}: {:?}",
+            &findings[before..]
+        );
     }
-    if let Some(keys) = context.keys {
-        check_private_keys(remaining, keys, context, &mut findings);
-        check_folder(remaining, keys, &mut findings);
-    }
-    check_requests(skr, context.requests, context.multi_signer, &mut findings);
-    check_proof(skr, context, now, &mut findings);
     findings
 }
 

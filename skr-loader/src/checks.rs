@@ -28,6 +28,46 @@ pub const FORCEABLE: &[CheckId] = &[
     CheckId::SkrProve,
 ];
 
+const NOT_SERVED: &str = "there is no SKR in it that could be served";
+const NOT_VALID: &str = "its signatures are not valid when they would be used, and every validating resolver would refuse the zone";
+const NOT_SIGNED: &str = "every validating resolver would refuse the zone; a new KSK is pinned in the configuration (trust-anchors), a damaged \
+     file is signed again";
+const NOT_READ: &str = "what was not read cannot be judged; hand over a plain file";
+
+/// The checks that nobody may overrule, and what would follow if they were.
+const NOT_FORCEABLE: &[(CheckId, &str)] = &[
+    (CheckId::SkrBadSignature, NOT_SIGNED),
+    (CheckId::SkrUnknownKsk, NOT_SIGNED),
+    (
+        CheckId::SkrUnknownKey,
+        "a key that nobody knows could sign the zone; announce it in the configuration (announced-ksks)",
+    ),
+    (CheckId::SkrExpired, NOT_VALID),
+    (CheckId::SkrNotYet, NOT_VALID),
+    (CheckId::SkrValidity, NOT_VALID),
+    (CheckId::SkrLimits, "the limits keep the loader and the servers alive"),
+    (CheckId::SkrIo, NOT_READ),
+    (CheckId::SkrUnsafe, NOT_READ),
+    (CheckId::SkrCds, "the parent would take it for a wish; see allow-cds-delete in the configuration"),
+    (CheckId::SkrWrongZone, "it is for another zone; add that zone to the configuration"),
+    (CheckId::SkrAlgorithm, NOT_SERVED),
+    (CheckId::SkrClass, NOT_SERVED),
+    (CheckId::SkrCollision, NOT_SERVED),
+    (CheckId::SkrDuplicate, NOT_SERVED),
+    (CheckId::SkrKey, NOT_SERVED),
+    (CheckId::SkrOrder, NOT_SERVED),
+    (CheckId::SkrOverlap, NOT_SERVED),
+    (CheckId::SkrSyntax, NOT_SERVED),
+    (CheckId::SkrTruncated, NOT_SERVED),
+    (CheckId::SkrTtl, NOT_SERVED),
+    (CheckId::SkrType, NOT_SERVED),
+];
+
+/// What would follow if `id` were overruled; `None` where a person may, and for what is no check of an SKR.
+pub(crate) fn why_not_forceable(id: CheckId) -> Option<&'static str> {
+    NOT_FORCEABLE.iter().find(|(not, _)| *not == id).map(|(_, why)| *why)
+}
+
 /// Every check, in the order in which they are reported.
 pub fn all() -> impl Iterator<Item = &'static Check> {
     FILE_CHECKS.iter().chain(verify::CHECKS).chain(accept::CHECKS)
@@ -67,23 +107,6 @@ pub fn several_parts(parts: usize) -> Finding {
         "the zone has {parts} parts in one file, and which of them counts is not clear; drop one file for each"
     );
     Finding::reject(CheckId::SkrSyntax, None, what)
-}
-
-/// What would follow if `id` were overruled.
-pub(crate) fn why_not_forceable(id: CheckId) -> &'static str {
-    match id {
-        CheckId::SkrBadSignature | CheckId::SkrUnknownKsk => {
-            "every validating resolver would refuse the zone; a new KSK is pinned in the configuration (trust-anchors), a damaged file is signed again"
-        }
-        CheckId::SkrExpired | CheckId::SkrNotYet | CheckId::SkrValidity => {
-            "its signatures are not valid when they would be used, and every validating resolver would refuse the zone"
-        }
-        CheckId::SkrLimits => "the limits keep the loader and the servers alive",
-        CheckId::SkrIo | CheckId::SkrUnsafe => "what was not read cannot be judged; hand over a plain file",
-        CheckId::SkrCds => "the parent would take it for a wish; see allow-cds-delete in the configuration",
-        CheckId::SkrWrongZone => "it is for another zone; add that zone to the configuration",
-        _ => "there is no SKR in it that could be served",
-    }
 }
 
 /// Turns what the checks in `forced` reject into warnings that say so. Gives the findings, and the IDs that were needed.
@@ -133,6 +156,19 @@ mod tests {
         assert_eq!(used, [CheckId::SkrReplay]);
         assert!(!findings[0].rejects() && findings[0].what == "forced: what");
         assert!(findings[1].rejects());
+    }
+
+    #[test]
+    fn each_check_of_an_skr_is_listed_and_may_be_overruled_or_says_why_not() {
+        // SKR-VERIFY holds the root zone's response against its request, on the KSK side.
+        let is_ours = |id: &&CheckId| id.as_str().starts_with("SKR-") && **id != CheckId::SkrVerify;
+        let of_skrs = CheckId::ALL.iter().filter(is_ours);
+        for id in of_skrs.clone() {
+            let ways = (FORCEABLE.contains(id), why_not_forceable(*id).is_some());
+            assert!(ways == (true, false) || ways == (false, true), "{id}: {ways:?}");
+            assert!(all().any(|check| check.id == *id), "{id} is in no list of checks");
+        }
+        assert_eq!(FORCEABLE.len() + NOT_FORCEABLE.len(), of_skrs.count(), "each once");
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod server;
 use keystore::check::CheckId;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -134,40 +135,32 @@ impl Answer {
         Self::Refused { why: why.into(), findings: Vec::new() }
     }
 
-    /// What became of a configuration that reads: the number of its zones, or why it is not taken.
+    /// What became of a configuration that reads, and whether it is in use: the number of its zones, or why it is not taken.
     #[must_use]
-    pub fn of_reload(result: Result<usize, String>, warnings: &[PolicyFinding]) -> Self {
+    pub fn of_reload<E: std::fmt::Display>(
+        result: Result<usize, E>,
+        warnings: &[PolicyFinding],
+    ) -> (Self, ConfigurationState) {
         let warnings = warnings.iter().map(ToString::to_string);
         match result {
-            Ok(zones) => Self::Reloaded { zones, warnings: warnings.collect() },
-            Err(error) => Self::NotReloaded { findings: std::iter::once(error).chain(warnings).collect() },
+            Ok(zones) => (Self::Reloaded { zones, warnings: warnings.collect() }, ConfigurationState::Taken),
+            Err(error) => {
+                let findings = std::iter::once(error.to_string()).chain(warnings).collect();
+                (Self::NotReloaded { findings }, ConfigurationState::Refused)
+            }
         }
-    }
-
-    /// The answer to a reload: whether the configuration was taken.
-    #[must_use]
-    pub const fn configuration(&self) -> ConfigurationState {
-        match self {
-            Self::Reloaded { .. } => ConfigurationState::Taken,
-            _ => ConfigurationState::Refused,
-        }
-    }
-
-    /// The answer to a reload with [`Answer::configuration`].
-    #[must_use]
-    pub fn with_state(self) -> (Self, ConfigurationState) {
-        let state = self.configuration();
-        (self, state)
     }
 
     /// A configuration that does not read.
     #[must_use]
-    pub fn of_errors(errors: &ConfigErrors) -> Self {
+    pub fn of_errors(errors: &ConfigErrors) -> (Self, ConfigurationState) {
         let findings = match errors {
-            ConfigErrors::Findings(findings) => findings.iter().map(ToString::to_string).collect(),
+            ConfigErrors::Findings(findings) | ConfigErrors::Unread(findings) => {
+                findings.iter().map(ToString::to_string).collect()
+            }
             other => vec![other.to_string()],
         };
-        Self::NotReloaded { findings }
+        (Self::NotReloaded { findings }, errors.into())
     }
 
     /// What became of a rollback.
@@ -281,7 +274,7 @@ impl ImportReport {
         Self {
             file: import.file.clone(),
             sha256: hex(&import.digest),
-            zone: import.zone.as_ref().map(|z| z.to_lowercase().to_string()),
+            zone: import.zone.as_ref().map(|z| z.zone_label()),
             result,
             dry_run: order.dry_run,
             generation,
@@ -356,7 +349,7 @@ pub struct RollbackReport {
 impl RollbackReport {
     fn new(rollback: &Rollback, order: &Order, now: Timestamp) -> Self {
         Self {
-            zone: rollback.zone.to_lowercase().to_string(),
+            zone: rollback.zone.zone_label(),
             dry_run: order.dry_run,
             from: rollback.from,
             to: rollback.to,
@@ -397,6 +390,18 @@ pub enum CallError {
     /// The socket is not for this user.
     #[error("{}: permission denied; only root and the members of the socket's group may connect (see control-group)", .0.display())]
     Denied(PathBuf),
+    /// Somebody answers there who is not the loader: the file may have been put in its place.
+    #[error(
+        "{}: who answers there runs as uid {uid}, and is neither root, nor this user, nor the owner of the folder or of `accepted` beside it; \
+         nothing was asked: see who has put that socket there, or name the right one (control-socket)",
+        path.display()
+    )]
+    Stranger {
+        /// The socket.
+        path: PathBuf,
+        /// User of the process on the other side.
+        uid: u32,
+    },
     /// Error of the system call that failed.
     #[error("{}: {source}", path.display())]
     Io {
@@ -427,6 +432,10 @@ pub fn call(socket: &Path, request: &Request) -> Result<Answer, CallError> {
         io::ErrorKind::PermissionDenied => CallError::Denied(path()),
         _ => io(error),
     })?;
+    let uid = rustix::net::sockopt::socket_peercred(&stream).map_err(|error| io(error.into()))?.uid.as_raw();
+    if !may_answer(socket, uid) {
+        return Err(CallError::Stranger { path: path(), uid });
+    }
     stream.set_write_timeout(Some(WAIT)).map_err(io)?;
     stream.set_read_timeout(Some(WAIT)).map_err(io)?;
     let answer = |what: String| CallError::Answer { path: path(), what };
@@ -441,6 +450,18 @@ pub fn call(socket: &Path, request: &Request) -> Result<Answer, CallError> {
         return Err(answer("it closed the connection".to_owned()));
     }
     serde_json::from_slice(&text).map_err(|error| answer(error.to_string()))
+}
+
+/// True when a process of the user `uid` can be the loader of this socket: it is root's, this user's, or of who owns the folder of the socket
+/// or the accepted store in it; nobody else could put a socket there, where that folder is only theirs.
+fn may_answer(socket: &Path, uid: u32) -> bool {
+    let folder = socket.parent().unwrap_or(Path::new("/"));
+    let owner = |path: &Path| path.symlink_metadata().map(|m| m.uid()).ok();
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    uid == 0
+        || uid == rustix::process::geteuid().as_raw()
+        || owner(&folder) == Some(uid)
+        || owner(&folder.join("accepted")) == Some(uid)
 }
 
 #[cfg(test)]

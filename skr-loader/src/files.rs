@@ -71,11 +71,11 @@ pub struct Octets {
 
 /// Who gave the name of a file, and so whether symbolic links in it are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Named {
+pub enum NamedBy {
     /// The operator, on the command line or in the configuration: symbolic links are followed.
-    ByOperator,
+    Operator,
     /// Whoever can write in the inbox: a plain file with one name, that not everyone can write.
-    ByDrop,
+    Dropper,
 }
 
 /// Why a file was not read.
@@ -140,12 +140,12 @@ impl FileError {
 }
 
 /// Opens the file at `path` for reading, if it is a regular one. Never waits for a FIFO or a device.
-pub fn open(path: &Path, named: Named) -> Result<File, FileError> {
+pub fn open(path: &Path, named: NamedBy) -> Result<File, FileError> {
     open_at_most(path, named, u64::MAX).map(|(file, _)| file)
 }
 
 /// Reads the whole file at `path`, if it is a regular one of at most `limit` octets. Never waits for a FIFO or a device.
-pub fn read(path: &Path, named: Named, limit: u64) -> Result<Octets, FileError> {
+pub fn read(path: &Path, named: NamedBy, limit: u64) -> Result<Octets, FileError> {
     let (mut file, before) = open_at_most(path, named, limit)?;
     let mut octets = Vec::with_capacity(usize::try_from(before.size()).unwrap_or(0));
     file.by_ref().take(limit + 1).read_to_end(&mut octets)?;
@@ -162,22 +162,22 @@ pub fn read(path: &Path, named: Named, limit: u64) -> Result<Octets, FileError> 
 
 /// The first octets, at most `limit`, of a file that was dropped.
 pub fn read_head(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let file = open(path, Named::ByDrop).map_err(io::Error::other)?;
+    let file = open(path, NamedBy::Dropper).map_err(io::Error::other)?;
     let mut octets = Vec::new();
     file.take(limit).read_to_end(&mut octets)?;
     Ok(octets)
 }
 
-fn open_at_most(path: &Path, named: Named, limit: u64) -> Result<(File, Metadata), FileError> {
+fn open_at_most(path: &Path, named: NamedBy, limit: u64) -> Result<(File, Metadata), FileError> {
     let links = match named {
-        Named::ByDrop => Links::Refuse,
-        Named::ByOperator => Links::Follow,
+        NamedBy::Dropper => Links::Refuse,
+        NamedBy::Operator => Links::Follow,
     };
     let (file, metadata) = open::for_reading(path, links)?;
-    if named == Named::ByDrop && metadata.nlink() != 1 {
+    if named == NamedBy::Dropper && metadata.nlink() != 1 {
         return Err(FileError::Linked(metadata.nlink()));
     }
-    if named == Named::ByDrop && metadata.mode() & 0o002 != 0 {
+    if named == NamedBy::Dropper && metadata.mode() & 0o002 != 0 {
         return Err(FileError::WorldWritable(metadata.mode() & 0o7777));
     }
     if metadata.size() > limit {
@@ -223,9 +223,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::write(at("plain"), "abc").unwrap();
-        assert_eq!(read(&at("plain"), Named::ByDrop, 3).unwrap().octets, b"abc");
+        assert_eq!(read(&at("plain"), NamedBy::Dropper, 3).unwrap().octets, b"abc");
         assert!(matches!(
-            read(&at("plain"), Named::ByDrop, 2),
+            read(&at("plain"), NamedBy::Dropper, 2),
             Err(FileError::TooLarge { size: 3, limit: 2 })
         ));
 
@@ -235,25 +235,25 @@ mod tests {
             .unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
         for name in ["link", "folder", "fifo", "socket"] {
-            let error = read(&at(name), Named::ByDrop, 10).unwrap_err();
+            let error = read(&at(name), NamedBy::Dropper, 10).unwrap_err();
             assert!(matches!(error, FileError::NotRegular(_)), "{name}: {error}");
         }
         assert!(matches!(
-            read(Path::new("/dev/zero"), Named::ByDrop, 10),
+            read(Path::new("/dev/zero"), NamedBy::Dropper, 10),
             Err(FileError::NotRegular(OpenError::NotRegular("device")))
         ));
-        assert_eq!(read(&at("link"), Named::ByOperator, 3).unwrap().octets, b"abc");
+        assert_eq!(read(&at("link"), NamedBy::Operator, 3).unwrap().octets, b"abc");
         assert!(matches!(
-            read(&at("fifo"), Named::ByOperator, 3),
+            read(&at("fifo"), NamedBy::Operator, 3),
             Err(FileError::NotRegular(OpenError::NotRegular("FIFO")))
         ));
 
         fs::set_permissions(at("plain"), fs::Permissions::from_mode(0o666)).unwrap();
-        assert!(matches!(read(&at("plain"), Named::ByDrop, 3), Err(FileError::WorldWritable(0o666))));
+        assert!(matches!(read(&at("plain"), NamedBy::Dropper, 3), Err(FileError::WorldWritable(0o666))));
         fs::set_permissions(at("plain"), fs::Permissions::from_mode(0o640)).unwrap();
         fs::hard_link(at("plain"), at("second")).unwrap();
-        assert!(matches!(read(&at("plain"), Named::ByDrop, 3), Err(FileError::Linked(2))));
-        assert_eq!(read(&at("gone"), Named::ByDrop, 3).unwrap_err().id(), CheckId::SkrIo);
+        assert!(matches!(read(&at("plain"), NamedBy::Dropper, 3), Err(FileError::Linked(2))));
+        assert_eq!(read(&at("gone"), NamedBy::Dropper, 3).unwrap_err().id(), CheckId::SkrIo);
     }
 
     #[test]

@@ -34,11 +34,11 @@ use keystore::durable;
 use keystore::exchange::many;
 use keystore::time::Timestamp;
 
-use crate::files::{self, FileError, Fingerprint, Named};
+use crate::files::{self, FileError, Fingerprint, NamedBy};
 use crate::operator;
-use dropped::Origin;
+use dropped::FileOrigin;
 pub use dropped::{Dropped, InFile};
-use due::Due;
+use due::{Due, Kind};
 pub use pending::{Pending, PendingState};
 pub use signature::Paired;
 use watch::Watch;
@@ -50,6 +50,8 @@ const SETTLE_CLOSED: u64 = 2;
 const SETTLE_OPEN: u64 = 30;
 /// Files and octets that are given out in one go, so that signals are heard in between.
 const BATCH_FILES: usize = 64;
+/// Of these, files that do not look like an SKR, in a step in which others were due too.
+const BATCH_UNLIKELY: usize = 8;
 const BATCH_OCTETS: usize = 32 << 20;
 /// First and longest pause, in seconds, between two tries to read a file that could not be read.
 const RETRY: (u64, u64) = (1, 60);
@@ -86,6 +88,8 @@ pub struct Inbox {
     part_kept: bool,
     /// Files were taken out since the folder was synced.
     unsynced: bool,
+    /// Files that were read and could not be dealt with, and the pause after the last try, in seconds.
+    tries: HashMap<OsString, (Fingerprint, u64)>,
     /// Files that wait for their signature, and since when.
     unsigned: HashMap<OsString, (Fingerprint, Timestamp)>,
 }
@@ -99,7 +103,7 @@ enum Seen {
     Waiting { print: Fingerprint, since: Timestamp, closed: bool, settle: u64 },
     /// It was told about, or judged and could not be moved away; looked at again when it changes.
     Left(Fingerprint),
-    /// It could not be read, for a reason that may pass; looked at again at this time, and later and later.
+    /// It could not be read, judged or stored, for a reason that may pass; looked at again at this time, and later and later.
     Unreadable { at: Timestamp, pause: u64 },
 }
 
@@ -123,8 +127,20 @@ pub enum Look {
 pub struct Looks {
     /// The files.
     pub looks: Vec<Look>,
-    /// More are due at once.
-    pub more: bool,
+    /// What is due at once.
+    pub more: More,
+}
+
+/// What is due after a step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum More {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Files that look like an SKR, and maybe others.
+    Files,
+    /// Only files that do not look like an SKR: other work may go before them.
+    UnlikelyFiles,
 }
 
 /// How the watch and the scans stand after [`Inbox::poll`].
@@ -161,6 +177,7 @@ impl Inbox {
             zones: 1,
             part_kept: false,
             unsynced: false,
+            tries: HashMap::new(),
             unsigned: HashMap::new(),
         }
     }
@@ -225,7 +242,8 @@ impl Inbox {
             // A clock that went back must not delay the scan.
             now < last || now.since(last) >= self.scan_interval()
         });
-        let due = self.watch.has_folder() && (state == WatchState::New || overflowed || waited);
+        let has_room = self.due.take_left_out();
+        let due = self.watch.has_folder() && (state == WatchState::New || overflowed || waited || has_room);
         let mut scanned = false;
         if due {
             match self.scan() {
@@ -268,10 +286,15 @@ impl Inbox {
                 self.due.add(&self.dir, name.clone(), closed);
             }
         }
-        let (mut looks, mut files, mut octets) = (Vec::new(), 0, 0);
+        let (mut looks, mut files, mut unlikely, mut octets) = (Vec::new(), 0, 0, 0);
         while files < BATCH_FILES && octets < BATCH_OCTETS {
-            let Some((name, closed)) = self.due.pop_newest() else { break };
+            if files > unlikely && unlikely >= BATCH_UNLIKELY && self.due.next_kind() == Some(Kind::Unlikely)
+            {
+                break;
+            }
+            let Some((name, kind, closed)) = self.due.pop() else { break };
             files += 1;
+            unlikely += usize::from(kind == Kind::Unlikely);
             if let Some(look) = self.look_at(name, closed, now) {
                 if let Look::Whole(file) = &look {
                     octets += file.octets.len();
@@ -279,7 +302,12 @@ impl Inbox {
                 looks.push(look);
             }
         }
-        Looks { looks, more: !self.due.is_empty() }
+        let more = match self.due.next_kind() {
+            None => More::Nothing,
+            Some(Kind::Likely) => More::Files,
+            Some(Kind::Unlikely) => More::UnlikelyFiles,
+        };
+        Looks { looks, more }
     }
 
     /// Files that wait to be looked at or to become whole.
@@ -302,13 +330,13 @@ impl Inbox {
     /// files at once, after the folder of `to`.
     pub fn take_out(&mut self, file: &Dropped, to: Option<&Path>) -> io::Result<()> {
         let fingerprint = match &file.origin {
-            Origin::Order(_) => return Ok(()),
-            Origin::Part(_) => {
+            FileOrigin::Order(_) => return Ok(()),
+            FileOrigin::Part(_) => {
                 let result = to.map_or(Ok(()), |to| durable::write_new_unsynced(to, &file.octets, 0o640));
                 self.part_kept |= result.is_err();
                 return result;
             }
-            Origin::File { fingerprint, .. } => *fingerprint,
+            FileOrigin::File { fingerprint, .. } => *fingerprint,
         };
         let result = self.claim(file, fingerprint).and_then(|claim| {
             let Some(claim) = claim else { return Ok(()) };
@@ -335,6 +363,8 @@ impl Inbox {
             self.set_left(&file.name, fingerprint, CheckId::SkrIo, why);
         } else {
             self.files.remove(&file.name);
+            self.tries.remove(&file.name);
+            self.reasons.remove(&file.name);
         }
         result
     }
@@ -347,9 +377,9 @@ impl Inbox {
     /// Leaves a judged file where it is, for another look once it has settled again: it could not be dealt with.
     pub fn put_back(&mut self, file: &Dropped, now: Timestamp) {
         match &file.origin {
-            Origin::Order(_) => {}
-            Origin::Part(_) => self.part_kept = true,
-            Origin::File { fingerprint, .. } => {
+            FileOrigin::Order(_) => {}
+            FileOrigin::Part(_) => self.part_kept = true,
+            FileOrigin::File { fingerprint, .. } => {
                 let waiting =
                     Seen::Waiting { print: *fingerprint, since: now, closed: false, settle: SETTLE_OPEN };
                 self.files.insert(file.name.clone(), waiting);
@@ -357,12 +387,33 @@ impl Inbox {
         }
     }
 
+    /// Leaves a file that could not be dealt with where it is, for another try: soon, and later and later. `why` is for the status.
+    pub fn try_again(&mut self, file: &Dropped, why: &str, now: Timestamp) {
+        let fingerprint = match &file.origin {
+            FileOrigin::Order(_) => return,
+            FileOrigin::Part(_) => {
+                self.part_kept = true;
+                return;
+            }
+            FileOrigin::File { fingerprint, .. } => *fingerprint,
+        };
+        let pause = match self.tries.get(&file.name) {
+            Some((before, pause)) if *before == fingerprint => (2 * pause).min(RETRY.1),
+            _ => RETRY.0,
+        };
+        self.tries.insert(file.name.clone(), (fingerprint, pause));
+        self.files.insert(file.name.clone(), Seen::Unreadable { at: now.plus(pause), pause });
+        self.reasons.insert(file.name.clone(), (CheckId::SkrIo, why.to_owned()));
+    }
+
     /// Leaves a judged file where it is until it changes, and why.
     pub fn leave(&mut self, file: &Dropped, why: String) {
         match &file.origin {
-            Origin::Order(_) => {}
-            Origin::Part(_) => self.part_kept = true,
-            Origin::File { fingerprint, .. } => self.set_left(&file.name, *fingerprint, CheckId::SkrIo, why),
+            FileOrigin::Order(_) => {}
+            FileOrigin::Part(_) => self.part_kept = true,
+            FileOrigin::File { fingerprint, .. } => {
+                self.set_left(&file.name, *fingerprint, CheckId::SkrIo, why)
+            }
         }
     }
 
@@ -431,7 +482,7 @@ impl Inbox {
         loop {
             self.claims += 1;
             let name = format!("recovered-{}.skr", self.claims);
-            match durable::rename_new(claim, &self.dir.join(&name)) {
+            match durable::rename_new_unsynced(claim, &self.dir.join(&name)) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 other => {
                     self.due.insert(&self.dir, name.into(), false);
@@ -451,15 +502,33 @@ impl Inbox {
                 names.insert(name);
             }
         }
-        // Claims last for one call of `take_out` only, so these are of a loader that was killed.
+        // Claims last for one call of `take_out` only, so these are of a loader that was killed. What another user has given such a name may
+        // stay where this one cannot rename it.
+        let mut given_back = false;
         for claim in claims {
-            self.give_back(&claim)?;
+            match self.give_back(&claim) {
+                Ok(()) => given_back = true,
+                Err(error) => {
+                    tracing::warn!(file = %claim.display(), %error, "cannot give the file its name back; rename it");
+                }
+            }
+        }
+        if given_back {
+            durable::sync_dir(&self.dir)?;
         }
         self.files.retain(|name, _| names.contains(name));
         self.reasons.retain(|name, _| names.contains(name));
+        self.tries.retain(|name, _| names.contains(name));
         self.unsigned.retain(|name, _| names.contains(name));
         for name in names {
-            if !matches!(self.files.get(&name), Some(Seen::Ignored)) {
+            let is_known = match self.files.get(&name) {
+                Some(Seen::Ignored) => true,
+                Some(Seen::Left(print)) => {
+                    files::fingerprint(&self.dir.join(&name)).is_ok_and(|now| now == *print)
+                }
+                Some(Seen::Waiting { .. } | Seen::Unreadable { .. }) | None => false,
+            };
+            if !is_known {
                 self.due.add(&self.dir, name, false);
             }
         }
@@ -493,7 +562,7 @@ impl Inbox {
         if matches!(seen, Some(Seen::Left(left)) if left == print) {
             return None;
         }
-        match files::read(&path, Named::ByDrop, many::max_octets(self.zones)) {
+        match files::read(&path, NamedBy::Dropper, many::max_octets(self.zones)) {
             Ok(file) => {
                 self.reasons.remove(&name);
                 let print = file.fingerprint;

@@ -70,7 +70,7 @@ impl Candidate {
 
 /// Where a candidate comes from, and so what was settled before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Origin {
+pub enum CandidateOrigin {
     /// From outside: every check counts.
     #[default]
     Received,
@@ -85,7 +85,7 @@ pub struct Overrides<'a> {
     /// The checks whose rejections are warnings; see [`checks::FORCEABLE`].
     pub force: &'a [CheckId],
     /// Where the candidate comes from.
-    pub origin: Origin,
+    pub origin: CandidateOrigin,
     /// What is done with an SKR that is in force already.
     pub in_force: InForceAlready,
 }
@@ -98,6 +98,8 @@ pub enum InForceAlready {
     Skip,
     /// Every check runs, so that a person learns whether it is good still.
     Check,
+    /// It is judged as a new one: the store does not hold it any more, and is repaired by it.
+    Commit,
 }
 
 /// What [`judge`] decides.
@@ -109,13 +111,20 @@ pub enum Verdict {
     Unchanged {
         /// The generation in force.
         generation: u64,
-        /// What the checks found, with [`InForceAlready::Check`].
-        findings: Vec<Finding>,
-        /// The last stage that it came to then.
-        stage: Stage,
+        /// Whether it is good still; `None` when that was not asked.
+        still: Option<StillGood>,
     },
     /// It must not come into force.
     Reject(Rejection),
+}
+
+/// Whether the SKR in force would pass every check now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StillGood {
+    /// It would, with these warnings.
+    Yes(Vec<Finding>),
+    /// It would be rejected.
+    No(Rejection),
 }
 
 /// An SKR that passed every check, or all but those that were overruled.
@@ -170,32 +179,80 @@ pub fn judge(
     overrides: &Overrides<'_>,
     now: Timestamp,
 ) -> Verdict {
-    let is_new = overrides.origin == Origin::Received;
+    match begin(candidate, evidence, overrides, now) {
+        Begun::Decided(verdict) => verdict,
+        Begun::Verified(verified) => finish(*verified, evidence, overrides, now),
+    }
+}
+
+/// The same, and reads and asks no more evidence than the verdict needs: a file that is in force already, or whose signatures do not hold,
+/// needs what is at hand.
+pub fn judge_gathering(
+    candidate: Candidate,
+    subject: Subject<'_>,
+    sources: &mut Sources,
+    overrides: &Overrides<'_>,
+    now: Timestamp,
+) -> Result<Verdict, EvidenceError> {
+    let at_hand = Evidence::at_hand(subject)?;
+    match begin(candidate, &at_hand.evidence, overrides, now) {
+        Begun::Decided(verdict) => Ok(verdict),
+        Begun::Verified(verified) => {
+            let evidence = at_hand.gather(verified.skr.bundles(), sources, now)?;
+            Ok(finish(*verified, &evidence, overrides, now))
+        }
+    }
+}
+
+/// What is known once the signatures were looked at.
+enum Begun {
+    Decided(Verdict),
+    /// All other checks are yet to come.
+    Verified(Box<Verified>),
+}
+
+/// Sees whether the SKR is in force already, and verifies its signatures.
+fn begin(candidate: Candidate, evidence: &Evidence<'_>, overrides: &Overrides<'_>, now: Timestamp) -> Begun {
+    let counts =
+        overrides.origin == CandidateOrigin::Received && overrides.in_force != InForceAlready::Commit;
     let is_skipped = overrides.in_force == InForceAlready::Skip;
-    let mut unchanged = evidence.generation_of(&candidate).filter(|_| is_new);
+    let mut unchanged = evidence.generation_of(&candidate).filter(|_| counts);
     if let Some(generation) = unchanged.filter(|_| is_skipped) {
-        return Verdict::Unchanged { generation, findings: Vec::new(), stage: Stage::Read };
+        return Begun::Decided(Verdict::Unchanged { generation, still: None });
     }
     let Candidate { zone, digest, skr, form } = candidate;
-    let (stage, result) = match verify_candidate(skr, &zone, evidence, overrides, now) {
-        Err(findings) => (Stage::Verify, Err(findings)),
+    match verify_candidate(skr, &zone, evidence, overrides, now) {
+        Err(findings) => {
+            let rejection = Rejection { stage: Stage::Verify, findings };
+            Begun::Decided(match unchanged {
+                Some(generation) => Verdict::Unchanged { generation, still: Some(StillGood::No(rejection)) },
+                None => Verdict::Reject(rejection),
+            })
+        }
         Ok((skr, far)) => {
             unchanged =
-                unchanged.or_else(|| evidence.generation_saying(skr.bundles(), now)).filter(|_| is_new);
-            if let Some(generation) = unchanged.filter(|_| is_skipped) {
-                return Verdict::Unchanged { generation, findings: Vec::new(), stage: Stage::Verify };
+                unchanged.or_else(|| evidence.generation_saying(skr.bundles(), now).filter(|_| counts));
+            match unchanged.filter(|_| is_skipped) {
+                Some(generation) => Begun::Decided(Verdict::Unchanged { generation, still: None }),
+                None => Begun::Verified(Box::new(Verified { skr, digest, form, far, unchanged })),
             }
-            let verified = Verified { skr, digest, form, far };
-            (Stage::Accept, examine(verified, evidence, overrides, now))
         }
-    };
-    match (unchanged, result) {
+    }
+}
+
+/// Runs all checks that come after the signatures.
+fn finish(verified: Verified, evidence: &Evidence<'_>, overrides: &Overrides<'_>, now: Timestamp) -> Verdict {
+    let unchanged = verified.unchanged;
+    let reject = |findings| Rejection { stage: Stage::Accept, findings };
+    match (unchanged, examine(verified, evidence, overrides, now)) {
         (Some(generation), Ok(accepted)) => {
-            Verdict::Unchanged { generation, findings: accepted.warnings, stage }
+            Verdict::Unchanged { generation, still: Some(StillGood::Yes(accepted.warnings)) }
         }
-        (Some(generation), Err(findings)) => Verdict::Unchanged { generation, findings, stage },
+        (Some(generation), Err(findings)) => {
+            Verdict::Unchanged { generation, still: Some(StillGood::No(reject(findings))) }
+        }
         (None, Ok(acceptance)) => Verdict::Accept(Box::new(acceptance)),
-        (None, Err(findings)) => Verdict::Reject(Rejection { stage, findings }),
+        (None, Err(findings)) => Verdict::Reject(reject(findings)),
     }
 }
 
@@ -206,11 +263,13 @@ struct Verified {
     form: Format,
     /// The findings of SKR-HORIZON, where that is overruled.
     far: Vec<Finding>,
+    /// The generation in force, when it is that.
+    unchanged: Option<u64>,
 }
 
 /// Runs the checks of [`accept`], and makes the octets to commit.
 fn examine(
-    Verified { skr, digest, form, far }: Verified,
+    Verified { skr, digest, form, far, .. }: Verified,
     evidence: &Evidence<'_>,
     overrides: &Overrides<'_>,
     now: Timestamp,
@@ -218,7 +277,7 @@ fn examine(
     let mut findings = far;
     findings.extend(skr.warnings().iter().cloned());
     let mut found = accept::check(&skr, &digest, &evidence.context(), now);
-    if overrides.origin == Origin::Kept {
+    if overrides.origin == CandidateOrigin::Kept {
         // That it is an older one is what a rollback is about.
         found.retain(|finding| finding.id != CheckId::SkrReplay);
     }
@@ -226,7 +285,7 @@ fn examine(
     let damage = evidence.history.damage().iter();
     findings.extend(damage.map(|what| Finding::reject(CheckId::SkrReplay, None, what.clone())));
     let coverage = Coverage::at(skr.bundles(), now);
-    if overrides.origin == Origin::Kept && coverage.is_none_or(|c| c.active.is_none()) {
+    if overrides.origin == CandidateOrigin::Kept && coverage.is_none_or(|c| c.active.is_none()) {
         let what = "none of its bundles is in force now, with signatures that are valid; ask for a new SKR";
         findings.push(Finding::reject(CheckId::SkrExpired, None, what));
     }
@@ -235,7 +294,7 @@ fn examine(
         return Err(warnings);
     }
     let joined = match evidence.state.as_deref() {
-        Some(state) if overrides.origin == Origin::Received => {
+        Some(state) if overrides.origin == CandidateOrigin::Received => {
             accept::join(&skr, state, &evidence.anchors, now, PROGRAM)
         }
         _ => Ok(None),
@@ -265,7 +324,7 @@ fn verify_candidate(
     let mut context = VerifyContext::new(zone, &evidence.anchors);
     context.revoked = &revoked;
     context.allow_delete = evidence.allow_delete;
-    context.allow_gaps = overrides.origin == Origin::Kept;
+    context.allow_gaps = overrides.origin == CandidateOrigin::Kept;
     if !overrides.force.contains(&CheckId::SkrHorizon) {
         return verify::verify(skr, &context, now).map(|skr| (skr, Vec::new()));
     }

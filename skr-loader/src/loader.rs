@@ -3,6 +3,7 @@
 //! [`Loader::step`] does everything that is due at one moment, without waiting; [`Loader::run`] is a loop around it.
 
 mod aside;
+mod audit_log;
 mod carry_out;
 mod clock;
 mod import;
@@ -29,13 +30,12 @@ use metrics::zones::Part;
 
 use crate::audit::{self, Audit, AuditEvent, Record};
 use crate::deliver::Deliveries;
-use crate::inbox::{InFile, Inbox, InboxEvent, OnEvent, Polled, Taken};
+use crate::inbox::{InFile, Inbox, InboxEvent, More, OnEvent, Polled, Taken};
 use crate::rejected::Rejected;
 use crate::report;
 use crate::service::ConfigurationState;
 use crate::standing::Standing;
 use crate::store::{Digest, InForce, OpenError, Store};
-use crate::watching::last_imports;
 use clock::ClockGuard;
 use zone::{NotDurable, Zone};
 
@@ -76,6 +76,12 @@ pub struct Loader {
     last_scan: Option<Timestamp>,
     /// Why the last line of the audit log could not be written.
     audit_error: Option<String>,
+    /// What an earlier run wrote at the end of the audit log was read.
+    audit_is_read: bool,
+    /// Second in which the log was last tried to be read and opened, where that failed.
+    audit_tried: Option<Timestamp>,
+    /// The last outcome of each zone that was read there, by the `zone` label.
+    audit_tail: BTreeMap<String, Record>,
     /// What is to be told to who waits for imports.
     ordered: Vec<Import>,
     /// Parts of files of several zones that were rejected already, while the rest of their file waits for another try.
@@ -92,7 +98,7 @@ enum Message {
     /// Take this configuration.
     Reload(Box<Config>),
     /// The new configuration does not read.
-    ReloadFailed,
+    ReloadFailed(ConfigurationState),
     /// Do this.
     Ask(Question),
     /// Look at the stop flag.
@@ -161,10 +167,10 @@ impl Control {
         self.ask(move |loader, now| (loader.take_config(config, now), Vec::new()))
     }
 
-    /// Says that there is a new configuration and that it has errors.
-    pub fn reload_failed(&self) {
+    /// Says that there is a new configuration, and why it is not in use: refused, or not read.
+    pub fn reload_failed(&self, state: ConfigurationState) {
         // The loader has ended, or hears of it.
-        let _ = self.messages.send(Message::ReloadFailed);
+        let _ = self.messages.send(Message::ReloadFailed(state));
     }
 }
 
@@ -175,6 +181,8 @@ pub struct Step {
     pub imports: Vec<Import>,
     /// More is due at once.
     pub more: bool,
+    /// And that is nothing but files that do not look like an SKR.
+    pub only_unlikely: bool,
 }
 
 /// Why the loader cannot start, or cannot take a configuration.
@@ -184,14 +192,6 @@ pub enum StartError {
     /// The state folder.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// The audit log.
-    #[error("{path}: {source}", path = path.display())]
-    Audit {
-        /// The log.
-        path: PathBuf,
-        /// Error of the system call that failed.
-        source: std::io::Error,
-    },
     /// Only a restart can do that.
     #[error("`state-dir` cannot change while skr-loader runs ({from} to {to}); restart it", from = from.display(), to = to.display())]
     StateDirChanged {
@@ -206,10 +206,7 @@ impl Loader {
     /// Locks the state folder and reads back what is in force. Nothing is watched before the first step.
     pub fn new(config: Config, metrics: Metrics) -> Result<Self, StartError> {
         let store = Store::open(&config.state_dir)?;
-        let path = config.state_dir.join("audit.jsonl");
-        // Before this loader writes anything.
-        let clock = ClockGuard::new(&audit::tail(&path).unwrap_or_default());
-        let audit = Audit::open(&path).map_err(|source| StartError::Audit { path, source })?;
+        let audit = Audit::new(config.state_dir.join(audit::LOG));
         let (sender, messages) = sync_channel(QUEUE);
         let events = sender.clone();
         let on_event = OnEvent::new(move |event| match events.try_send(Message::Inbox(event)) {
@@ -231,15 +228,21 @@ impl Loader {
             messages,
             control: Control { messages: sender, stop: Arc::new(AtomicBool::new(false)) },
             standing: Standing::default(),
-            clock,
+            clock: ClockGuard::default(),
             started: None,
             last_scan: None,
             audit_error: None,
+            audit_is_read: false,
+            audit_tried: None,
+            audit_tail: BTreeMap::new(),
             ordered: Vec::new(),
             rejected_parts: HashMap::new(),
             not_durable: Vec::new(),
         };
         report::start(&loader.metrics);
+        // Before this loader writes anything there.
+        loader.read_audit_log();
+        loader.open_audit_log();
         // Before the first step nobody knows the time; what could not be read is tried again then.
         loader.configure(config, Timestamp::EPOCH);
         Ok(loader)
@@ -284,11 +287,17 @@ impl Loader {
         self.started = Some(clock());
         self.record(Record::new(clock(), AuditEvent::Started));
         while !self.is_stopping() {
-            let now = clock();
+            let (now, began) = (clock(), Instant::now());
             let step = self.step(now);
             step.imports.iter().for_each(&mut on_import);
-            // The step may have taken the message that says to stop.
-            let pause = if step.more || self.is_stopping() { Duration::ZERO } else { self.pause(now) };
+            let pause = match () {
+                // The step may have taken the message that says to stop.
+                () if self.is_stopping() => Duration::ZERO,
+                // What looks like no SKR takes half of the time at most; an event ends the pause.
+                () if step.only_unlikely => began.elapsed().min(SHORT_PAUSE),
+                () if step.more => Duration::ZERO,
+                () => self.pause(now),
+            };
             match self.messages.recv_timeout(pause) {
                 // It may have waited for long.
                 Ok(message) => self.handle(message, clock()),
@@ -305,15 +314,18 @@ impl Loader {
             self.handle(message, now);
         }
         let mut step = Step::default();
+        self.retry_audit_log(now);
         self.retry_stores(now);
         self.retry_syncs();
         let polled = self.inbox.poll(now);
         self.tell_watch(&polled, now);
         if self.clock_is_plausible(now) {
             let looks = self.inbox.look(now);
-            step.more = looks.more;
+            step.more = looks.more != More::Nothing;
+            step.only_unlikely = looks.more == More::UnlikelyFiles;
             self.import(looks.looks, now, &mut step.imports);
         }
+        report::waiting(&self.metrics, self.inbox.waiting());
         step.imports.splice(0..0, self.ordered.drain(..));
         self.look_at_key_files(now);
         for zone in self.zones.values() {
@@ -327,6 +339,7 @@ impl Loader {
     #[must_use]
     pub fn pause(&self, now: Timestamp) -> Duration {
         let retries = !self.not_durable.is_empty() || self.zones.values().any(|zone| zone.held.is_unread());
+        let retries = retries || !self.audit.is_ready();
         if retries || self.inbox.is_waiting() || !self.inbox.is_watched() {
             return SHORT_PAUSE;
         }
@@ -342,7 +355,7 @@ impl Loader {
         match message {
             Message::Inbox(event) => self.inbox.on_event(event),
             Message::Stop => {}
-            Message::ReloadFailed => self.tell_reload(ConfigurationState::Refused, now),
+            Message::ReloadFailed(state) => self.tell_reload(state, now),
             Message::Ask(Question(what)) => {
                 let imports = what(self, now);
                 self.ordered.extend(imports);
@@ -382,9 +395,8 @@ impl Loader {
 
     fn configure(&mut self, config: Config, now: Timestamp) {
         let mut old = std::mem::take(&mut self.zones);
-        let last = if old.is_empty() { last_imports(&config.state_dir) } else { BTreeMap::new() };
         for zone in &config.zones {
-            let label = report::label(&zone.name);
+            let label = zone.name.zone_label();
             report::thresholds(&self.metrics, &label, &config.loader);
             let (config, name) = (zone.clone(), zone.name.clone());
             let zone = match old.remove(&zone.name) {
@@ -392,7 +404,7 @@ impl Loader {
                 None => {
                     self.metrics.add_zone(&label, Part::Loader);
                     let held = self.read_zone(&zone.name, now);
-                    report::last_import(&self.metrics, &label, last.get(&label));
+                    report::last_import(&self.metrics, &label, self.audit_tail.get(&label));
                     Zone { config, held, label }
                 }
             };
@@ -410,6 +422,7 @@ impl Loader {
             self.zones.iter().filter_map(of_zone).collect()
         };
         self.deliveries.configure(&config, &in_force);
+        self.audit.set_limit(config.loader.audit_max_octets.into());
         // What they were rejected for may be mended.
         self.rejected_parts.clear();
         self.inbox.configure(&config.loader);
@@ -451,24 +464,5 @@ impl Loader {
         if polled.overflowed {
             tracing::warn!("events of the inbox were lost; scanned it");
         }
-    }
-
-    /// What is in force counts more than the log of it: an audit log that cannot be written is told and nothing else.
-    fn record(&mut self, record: Record) {
-        let result = self.audit.append(record);
-        self.tell_audit(result);
-    }
-
-    /// The same for many lines, which [`Loader::clear`] makes sure of.
-    fn record_unsynced(&mut self, record: Record) {
-        let result = self.audit.append_unsynced(record);
-        self.tell_audit(result);
-    }
-
-    fn tell_audit(&mut self, result: std::io::Result<()>) {
-        if let Err(error) = &result {
-            tracing::error!(%error, "the audit log cannot be written");
-        }
-        self.audit_error = result.err().map(|error| error.to_string());
     }
 }

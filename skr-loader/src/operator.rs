@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use keystore::crypto::cms::{self, Certificate};
 use keystore::time::Timestamp;
 
-use crate::files::{self, FileError, Named};
+use crate::files::{self, FileError, NamedBy};
 
 /// What the signature of a file is called beside it.
 pub const SUFFIX: &str = ".p7s";
@@ -59,7 +59,13 @@ impl Operator {
 }
 
 /// The signature beside a file that is checked by hand.
-pub fn beside(path: &Path, named: Named, content: &[u8], pinned: &[Certificate], now: Timestamp) -> Operator {
+pub fn beside(
+    path: &Path,
+    named: NamedBy,
+    content: &[u8],
+    pinned: &[Certificate],
+    now: Timestamp,
+) -> Operator {
     match files::read(&signature_path(path), named, cms::MAX_SIGNATURE_OCTETS) {
         Err(FileError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Operator::Absent,
         read => Operator::judge(read.as_ref().map(|f| &*f.octets), content, pinned, now),

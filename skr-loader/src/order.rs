@@ -118,9 +118,9 @@ impl Order {
 /// The check with this ID, if a person may overrule it; letter case does not matter.
 fn forceable(text: &str) -> Result<CheckId, OrderError> {
     let known = text.parse().ok().filter(|id| checks::all().any(|check| check.id == *id));
-    match known {
-        Some(id) if FORCEABLE.contains(&id) => Ok(id),
-        Some(id) => Err(OrderError::NotForceable { id, why: why_not_forceable(id) }),
+    match known.map(|id| (id, why_not_forceable(id))) {
+        Some((id, None)) => Ok(id),
+        Some((id, Some(why))) => Err(OrderError::NotForceable { id, why }),
         None => Err(OrderError::NoSuchCheck(one_line(&text.chars().take(40).collect::<String>()))),
     }
 }

@@ -20,15 +20,15 @@ use keystore::policy::Severity;
 use rights::Ports;
 use rustix::fs::Access;
 
-/// What is to run with the configuration.
+/// What a process is to do with the configuration: each needs something else of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Daemon {
-    /// `skr-loader run`.
-    Loader,
-    /// `offline-ksk requests`.
-    Requests,
-    /// `offline-ksk serve`: all parts.
-    All,
+pub enum Work {
+    /// Take SKRs from the inbox, and hand them to servers.
+    AcceptSkrs,
+    /// Make ZSKs and requests.
+    MakeRequests,
+    /// Sign zones and answer queries.
+    ServeZones,
 }
 
 /// One finding.
@@ -47,20 +47,20 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Looks at everything; `path` is the `PATH` that programs are looked for in.
+/// Looks at everything that a process which does all of `work` needs; `path` is the `PATH` that programs are looked for in.
 #[must_use]
-pub fn check(config: &Config, daemon: Daemon, path: Option<&OsStr>) -> Vec<Finding> {
+pub fn check(config: &Config, work: &[Work], path: Option<&OsStr>) -> Vec<Finding> {
     let mut host = Host { findings: Vec::new(), path };
-    host.state_dir(config, daemon);
-    host.zones(config, daemon);
-    host.keys(config, daemon);
-    if daemon != Daemon::Requests {
+    host.state_dir(config, work);
+    host.zones(config, work);
+    host.keys(config, work);
+    if work.contains(&Work::AcceptSkrs) {
         host.targets(config);
     }
-    if daemon != Daemon::Loader && config.ksr.enabled {
+    if work.contains(&Work::MakeRequests) && config.ksr.enabled {
         host.program("ksr.on-request", config.ksr.on_request.first());
     }
-    if daemon == Daemon::All {
+    if work.contains(&Work::ServeZones) {
         host.program("signer.review", config.signer.as_ref().and_then(|signer| signer.review.first()));
         host.addresses(config);
         host.ports(config, Ports::of_this_process());
@@ -71,11 +71,11 @@ pub fn check(config: &Config, daemon: Daemon, path: Option<&OsStr>) -> Vec<Findi
 /// Checks the host, prints every finding and a verdict; true when there is no error.
 pub fn report(
     config: &Config,
-    daemon: Daemon,
+    work: &[Work],
     file: &Path,
     out: &mut impl std::io::Write,
 ) -> std::io::Result<bool> {
-    let findings = check(config, daemon, std::env::var_os("PATH").as_deref());
+    let findings = check(config, work, std::env::var_os("PATH").as_deref());
     for warning in &config.warnings {
         writeln!(out, "{warning}")?;
     }
@@ -107,8 +107,11 @@ impl Host<'_> {
         self.findings.push(Finding { severity: Severity::Warning, what });
     }
 
-    fn state_dir(&mut self, config: &Config, daemon: Daemon) {
+    fn state_dir(&mut self, config: &Config, work: &[Work]) {
         let dir = &config.state_dir;
+        if work.contains(&Work::AcceptSkrs) {
+            self.control_socket(config);
+        }
         if !dir.exists() {
             match dir.ancestors().skip(1).find(|parent| parent.exists()) {
                 Some(parent) if rustix::fs::access(parent, Access::WRITE_OK).is_ok() => {
@@ -122,8 +125,8 @@ impl Host<'_> {
             return;
         }
         self.writable("state-dir", dir);
-        let loader = ["inbox", "accepted", "rejected"].map(|name| (name, daemon != Daemon::Requests));
-        let timer = [("outbox", daemon != Daemon::Loader)];
+        let loader = ["inbox", "accepted", "rejected"].map(|name| (name, work.contains(&Work::AcceptSkrs)));
+        let timer = [("outbox", work.contains(&Work::MakeRequests))];
         for (name, ours) in loader.into_iter().chain(timer) {
             let folder = dir.join(name);
             if !folder.exists() {
@@ -137,12 +140,27 @@ impl Host<'_> {
         }
     }
 
-    fn zones(&mut self, config: &Config, daemon: Daemon) {
+    /// Where another user may write, that user may have a socket under the name first.
+    fn control_socket(&mut self, config: &Config) {
+        let socket = config.control_socket();
+        let Some(folder) = socket.parent() else { return };
+        let mode = fs::metadata(folder).map_or(0, |found| found.permissions().mode());
+        if mode & 0o022 != 0 {
+            self.warning(format!(
+                "the control socket would be in {}, where other users may write (mode {:04o}) and can put one of their own; set \
+                 control-socket to a folder of this user, like the RuntimeDirectory= of the unit",
+                folder.display(),
+                mode & 0o7777
+            ));
+        }
+    }
+
+    fn zones(&mut self, config: &Config, work: &[Work]) {
         let mut seen: BTreeSet<&Path> = BTreeSet::new();
         for zone in &config.zones {
             let name = &zone.name;
             if let Some(file) = &zone.file
-                && daemon == Daemon::All
+                && work.contains(&Work::ServeZones)
                 && config.signer.is_some()
             {
                 match fs::metadata(file) {
@@ -165,7 +183,7 @@ impl Host<'_> {
             }
             let shown = dir.display();
             if !dir.exists() {
-                if daemon != Daemon::Loader && dir.starts_with(&config.state_dir) {
+                if work.contains(&Work::MakeRequests) && dir.starts_with(&config.state_dir) {
                     self.warning(format!("key-directory {shown} is not there yet, and will be made"));
                 } else {
                     self.error(format!(
@@ -177,10 +195,10 @@ impl Host<'_> {
             if let Err(error) = fs::read_dir(dir) {
                 self.error(format!("zone {name}: key-directory {shown} cannot be listed: {error}"));
             }
-            if daemon == Daemon::Loader {
-                self.private("key-directory", dir);
-            } else {
+            if work.contains(&Work::MakeRequests) {
                 self.writable("key-directory", dir);
+            } else {
+                self.private("key-directory", dir);
             }
         }
     }
@@ -285,6 +303,8 @@ mod tests {
     use super::*;
     use crate::testing::StateDir;
 
+    const ALL: &[Work] = &[Work::AcceptSkrs, Work::MakeRequests, Work::ServeZones];
+
     fn mode(path: &Path, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -314,12 +334,12 @@ mod tests {
         config.signer =
             Some(SignerConfig { listen: vec!["127.0.0.1:5353".parse().unwrap()], ..SignerConfig::default() });
         config.metrics = Some(MetricsConfig::at("127.0.0.1:9753".parse().unwrap()));
-        for daemon in [Daemon::Loader, Daemon::Requests, Daemon::All] {
+        for work in [&[Work::AcceptSkrs][..], &[Work::MakeRequests], ALL] {
             let path = OsStr::new("/usr/bin:/bin");
-            assert_eq!(check(&config, daemon, Some(path)), [], "{daemon:?}");
+            assert_eq!(check(&config, work, Some(path)), [], "{work:?}");
         }
         let mut out = Vec::new();
-        assert!(report(&config, Daemon::Loader, Path::new("c.toml"), &mut out).unwrap());
+        assert!(report(&config, &[Work::AcceptSkrs], Path::new("c.toml"), &mut out).unwrap());
         assert_eq!(out, b"c.toml: 1 zones, no errors, 0 warnings\n");
     }
 
@@ -349,11 +369,8 @@ mod tests {
             ..SignerConfig::default()
         });
         config.metrics = Some(MetricsConfig::at("127.0.0.1:9753".parse().unwrap()));
-        let found = |daemon| -> Vec<String> {
-            check(&config, daemon, Some(OsStr::new("/usr/bin:/bin")))
-                .iter()
-                .map(ToString::to_string)
-                .collect()
+        let found = |work: &[Work]| -> Vec<String> {
+            check(&config, work, Some(OsStr::new("/usr/bin:/bin"))).iter().map(ToString::to_string).collect()
         };
         let world = |name: &str| (name.to_owned(), "can be written by everyone (mode 0777)");
         let folders = [world("error: inbox "), world("error: accepted "), world("error: outbox ")];
@@ -378,7 +395,7 @@ mod tests {
                 ("error: metrics.listen 127.0.0.1:9753".to_owned(), "takes the TCP port of signer.listen"),
             ])
             .collect();
-        let told = found(Daemon::All);
+        let told = found(ALL);
         assert_eq!(told.len(), all.len(), "{told:#?}");
         for (line, (start, part)) in told.iter().zip(&all) {
             assert!(
@@ -386,13 +403,13 @@ mod tests {
                 "{line}, and {start} … {part} was expected"
             );
         }
-        // Each daemon is told of what it needs.
-        let lines = |daemon, part: &str| found(daemon).iter().filter(|l| l.contains(part)).count();
+        // Each process is told of what it needs.
+        let lines = |work, part: &str| found(&[work]).iter().filter(|l| l.contains(part)).count();
         assert_eq!(
-            (lines(Daemon::Requests, "deliver target"), lines(Daemon::Loader, "deliver target")),
+            (lines(Work::MakeRequests, "deliver target"), lines(Work::AcceptSkrs, "deliver target")),
             (0, 6)
         );
-        assert_eq!((lines(Daemon::Requests, "on-request"), lines(Daemon::Loader, "on-request")), (1, 0));
+        assert_eq!((lines(Work::MakeRequests, "on-request"), lines(Work::AcceptSkrs, "on-request")), (1, 0));
     }
 
     #[test]
@@ -403,15 +420,16 @@ mod tests {
 
         let state = StateDir::new();
         let config = state.config();
-        let found = |daemon| check(&config, daemon, None).iter().map(ToString::to_string).collect::<Vec<_>>();
-        let daemons = [Daemon::Loader, Daemon::Requests, Daemon::All];
-        assert!(daemons.iter().all(|daemon| found(*daemon).is_empty()));
+        let found =
+            |work: &[Work]| check(&config, work, None).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let works = [&[Work::AcceptSkrs][..], &[Work::MakeRequests], ALL];
+        assert!(works.iter().all(|work| found(work).is_empty()));
         let private = keystore::keys::files::find(&state.path("keys"), &crate::testing::zone()).unwrap();
         let private = private.keys[0].private_path();
         for wrong in [0o644, 0o640, 0o604] {
             mode(&private, wrong);
-            for daemon in daemons {
-                let told = found(daemon);
+            for work in works {
+                let told = found(work);
                 let says = format!("mode {wrong:04o} lets others read the private key; chmod 600 it");
                 assert!(told.len() == 1 && told[0].starts_with("error: zone example.: "), "{told:?}");
                 assert!(told[0].contains(&says), "{told:?}");
@@ -419,13 +437,13 @@ mod tests {
         }
         mode(&private, 0o600);
         let ksk = write_key(&state.path("keys"), &TestKey::ksk(KSK), KSK, Timing::default());
-        let told = found(Daemon::All);
+        let told = found(ALL);
         assert!(told.len() == 1 && told[0].contains("the private key of a KSK"), "{told:?}");
         for suffix in ["key", "private"] {
             fs::remove_file(state.path("keys").join(format!("{}.{suffix}", ksk.base_name()))).unwrap();
         }
         fs::write(&private, "no key").unwrap();
-        let told = found(Daemon::Requests);
+        let told = found(&[Work::MakeRequests]);
         assert!(told.len() == 1 && told[0].starts_with("warning: ") && told[0].contains(":1: "), "{told:?}");
     }
 
@@ -434,14 +452,14 @@ mod tests {
         let state = StateDir::new();
         let mut config = state.config();
         config.state_dir = state.path("later");
-        let found = check(&config, Daemon::Loader, None);
+        let found = check(&config, &[Work::AcceptSkrs], None);
         assert!(found.len() == 1 && found[0].severity == Severity::Warning, "{found:?}");
         if rustix::process::geteuid().is_root() {
             eprintln!("SKIPPED in part: root can write everywhere");
             return;
         }
         config.state_dir = "/".into();
-        let found = check(&config, Daemon::Loader, None);
+        let found = check(&config, &[Work::AcceptSkrs], None);
         assert!(found[0].what.contains("state-dir / cannot be written by this user"), "{found:?}");
     }
 }

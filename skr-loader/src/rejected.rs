@@ -14,10 +14,11 @@ use keystore::config::LoaderConfig;
 use keystore::dns::Name;
 use keystore::durable;
 use keystore::exchange::SkrFinding as Finding;
+use keystore::open;
 use keystore::store::digest;
 use keystore::time::Timestamp;
 
-use crate::files::{self, Named, hex, one_line, printable};
+use crate::files::{self, NamedBy, hex, one_line, printable};
 use crate::inbox::Dropped;
 use crate::operator::{SUFFIX as SIGNATURE, signature_path};
 
@@ -26,6 +27,7 @@ const NAME_OCTETS: usize = 120;
 /// Findings that a reason lists.
 const FINDINGS: usize = 200;
 
+const FOLDER_MODE: u32 = 0o750;
 /// Behind a rejected file's name.
 const REASON: &str = ".reason";
 /// How a reason begins: what begins otherwise is not ours to remove.
@@ -103,6 +105,7 @@ impl Rejected {
 
     /// Removes the oldest while there are too many; never the newest, and nothing that is not a reason of ours with its file.
     pub fn prune(&mut self) -> io::Result<Pruned> {
+        own_folder(&self.dir)?;
         let kept = match &mut self.kept {
             Some(kept) => kept,
             none => none.insert(list(&self.dir)?),
@@ -137,6 +140,10 @@ impl Rejected {
     /// Writes the reasons for files of these names, each under a free name, and gives the path where each file belongs: the same without
     /// `.reason`. What the reasons say is synced; their names are by [`Rejected::sync`].
     pub fn place(&mut self, files: &[(&OsStr, &str)]) -> Vec<io::Result<PathBuf>> {
+        if let Err(error) = own_folder(&self.dir) {
+            let again = || io::Error::new(error.kind(), format!("{}: {error}", self.dir.display()));
+            return files.iter().map(|_| Err(again())).collect();
+        }
         let mut taken = HashSet::new();
         let chosen: Vec<_> = files.iter().map(|(name, text)| (self.free(name, &mut taken), *text)).collect();
         // A disk syncs many files at once in the time of one.
@@ -196,6 +203,16 @@ impl Rejected {
     }
 }
 
+/// Sees that the folder is there and nobody else's; makes it when it is gone.
+fn own_folder(dir: &Path) -> io::Result<()> {
+    match open::own_folder(dir) {
+        Err(open::OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+            durable::create_own_dir(dir, FOLDER_MODE)
+        }
+        other => other.map_err(io::Error::from),
+    }
+}
+
 fn write_reason(path: &Path, text: &str) -> io::Result<()> {
     durable::write_new_unsynced(&with_reason(path), text.as_bytes(), 0o640)
 }
@@ -230,7 +247,7 @@ fn list(dir: &Path) -> io::Result<VecDeque<Kept>> {
 /// True when it begins as we write it.
 fn is_our_reason(path: &Path) -> bool {
     let mut start = [0; FIRST_WORD.len()];
-    let read = files::open(path, Named::ByDrop).and_then(|mut file| Ok(file.read_exact(&mut start)?));
+    let read = files::open(path, NamedBy::Dropper).and_then(|mut file| Ok(file.read_exact(&mut start)?));
     read.is_ok() && start == FIRST_WORD
 }
 

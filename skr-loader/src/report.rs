@@ -2,7 +2,6 @@
 
 use keystore::check::CheckId;
 use keystore::config::LoaderConfig;
-use keystore::dns::Name;
 use keystore::exchange::SkrFinding as Finding;
 use keystore::time::Timestamp;
 use metrics::Metrics;
@@ -13,11 +12,6 @@ use crate::checks;
 use crate::service::ConfigurationState;
 use crate::store::InForce;
 use keystore::exchange::Coverage;
-
-/// The `zone` label: absolute, lower case.
-pub fn label(zone: &Name) -> String {
-    zone.to_lowercase().to_string()
-}
 
 fn unix(time: Timestamp) -> i64 {
     i64::try_from(time.secs()).unwrap_or(i64::MAX)
@@ -113,6 +107,11 @@ pub fn file(metrics: &Metrics, outcome: &str) {
 pub fn pruned(metrics: &Metrics, pruned: &crate::rejected::Pruned) {
     metrics.rejected_files.set(count(pruned.kept));
     metrics.rejected_removed_total.inc_by(pruned.removed.len() as u64);
+}
+
+/// How many files of the inbox are not judged yet.
+pub fn waiting(metrics: &Metrics, files: usize) {
+    metrics.watch_waiting_files.set(count(files));
 }
 
 /// How the watch stands.

@@ -4,6 +4,9 @@
 //! Without `NOTIFY_SOCKET` in the environment the service manager is told nothing.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use keystore::config::{Config, ConfigErrors};
 use metrics::Metrics;
@@ -14,6 +17,11 @@ use signal_hook::iterator::Signals;
 /// What the service manager shows while the file of the configuration is not what is in use.
 const REFUSED: &str = "the configuration has errors, the old one stays in use";
 
+/// The same while it cannot be read.
+const UNREAD: &str = "the configuration cannot be read, the old one stays in use; it is tried again";
+/// First and longest pause between two tries to read it.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
 /// Whether the configuration in use is the one in the file, as it was when it was last read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ConfigurationState {
@@ -22,6 +30,14 @@ pub enum ConfigurationState {
     Taken,
     /// The one in the file was refused, and the one before stays in use.
     Refused,
+    /// The file, or one that it names, could not be read, for a reason that may pass. The one before stays in use until it can.
+    Unread,
+}
+
+impl From<&ConfigErrors> for ConfigurationState {
+    fn from(errors: &ConfigErrors) -> Self {
+        if errors.may_pass() { Self::Unread } else { Self::Refused }
+    }
 }
 
 /// Reads the configuration; its warnings go to the log.
@@ -60,27 +76,83 @@ pub fn signals() -> std::io::Result<Signals> {
 
 /// Tells the service manager that all parts run, with the line that it shows, and calls `reload` at each SIGHUP. Returns at
 /// SIGTERM or SIGINT, after it has told that the process stops.
-pub fn run_until_stopped(signals: &mut Signals, status: &str, reload: impl Fn() -> ConfigurationState) {
+pub fn run_until_stopped(signals: &mut Signals, status: &str, reload: impl Fn()) {
     ready(status);
     for signal in signals.forever() {
         if signal != SIGHUP {
             break;
         }
-        reloading(status, || ((), reload()));
+        reload();
     }
     tell(&[NotifyState::Stopping]);
     tracing::info!("stopping");
 }
 
-/// Reads the configuration again by `reload`, and tells the service manager when that begins and how it has ended.
-pub fn reloading<T>(status: &str, reload: impl FnOnce() -> (T, ConfigurationState)) -> T {
-    tell(&[NotifyState::Reloading]);
-    let (answer, state) = reload();
-    match state {
-        ConfigurationState::Taken => ready(status),
-        ConfigurationState::Refused => ready(REFUSED),
+/// Has the configuration read again, for the signal and for the control socket. One that cannot be read is tried again until it can.
+/// Clones are of one process.
+#[derive(Clone)]
+pub struct Reloader<T> {
+    status: &'static str,
+    read: Arc<dyn Fn() -> (T, ConfigurationState) + Send + Sync>,
+    /// A thread tries it again.
+    retrying: Arc<AtomicBool>,
+}
+
+impl<T> std::fmt::Debug for Reloader<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reloader").field("status", &self.status).finish_non_exhaustive()
     }
-    answer
+}
+
+impl<T: 'static> Reloader<T> {
+    /// `read` reads the configuration and has every part take it; `status` is what the service manager shows while all is well.
+    pub fn new(
+        status: &'static str,
+        read: impl Fn() -> (T, ConfigurationState) + Send + Sync + 'static,
+    ) -> Self {
+        Self { status, read: Arc::new(read), retrying: Arc::default() }
+    }
+
+    /// Reads the configuration again, and tells the service manager when that begins and how it has ended.
+    pub fn reload(&self) -> T {
+        let (answer, state) = self.read_once();
+        if state == ConfigurationState::Unread && !self.retrying.swap(true, Ordering::Relaxed) {
+            let again = Reloader {
+                status: self.status,
+                read: Arc::clone(&self.read),
+                retrying: Arc::clone(&self.retrying),
+            };
+            let thread = std::thread::Builder::new().name("reload".to_owned());
+            if let Err(error) = thread.spawn(move || again.retry()) {
+                tracing::error!(%error, "the configuration is not read again by itself; reload it when it can be read");
+                self.retrying.store(false, Ordering::Relaxed);
+            }
+        }
+        answer
+    }
+
+    fn read_once(&self) -> (T, ConfigurationState) {
+        tell(&[NotifyState::Reloading]);
+        let (answer, state) = (self.read)();
+        match state {
+            ConfigurationState::Taken => ready(self.status),
+            ConfigurationState::Refused => ready(REFUSED),
+            ConfigurationState::Unread => ready(UNREAD),
+        }
+        (answer, state)
+    }
+
+    fn retry(&self) {
+        let mut pause = RETRY.0;
+        loop {
+            std::thread::sleep(pause);
+            if self.read_once().1 != ConfigurationState::Unread {
+                break;
+            }
+            pause = (2 * pause).min(RETRY.1);
+        }
+        self.retrying.store(false, Ordering::Relaxed);
+    }
 }
 
 /// The loop has come round; WATCHDOG=1. It does so at least once a `rescan-interval`: `WatchdogSec` must be longer.

@@ -13,6 +13,9 @@ use crate::service::ConfigurationState;
 /// What is said of a configuration that was refused.
 const REFUSED: &str = "the file was refused at the last reload; `skr-loader reload` says why";
 
+/// What is said of one that could not be read.
+const UNREAD: &str = "the file cannot be read, and is tried again; `skr-loader reload` says why";
+
 /// Shared by the loader and whoever asks. Clones see the same values.
 #[derive(Debug, Clone, Default)]
 pub struct Standing(Arc<Mutex<Values>>);
@@ -52,8 +55,11 @@ impl Standing {
             since,
         });
         let report = Report {
-            configuration_error: (values.configuration == ConfigurationState::Refused)
-                .then(|| REFUSED.to_owned()),
+            configuration_error: match values.configuration {
+                ConfigurationState::Taken => None,
+                ConfigurationState::Refused => Some(REFUSED.to_owned()),
+                ConfigurationState::Unread => Some(UNREAD.to_owned()),
+            },
             clock,
             inbox: state.inbox,
             audit_error: state.audit_error,

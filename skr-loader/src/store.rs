@@ -6,6 +6,7 @@
 //! accepted/ZONE/replaced     what removed generations had signed (see [`history`])
 //! accepted/ZONE/revoked      the KSKs that replaced generations have published as revoked (see [`revoked`])
 //! accepted/ZONE/current      "3 <SHA-256>": written last, so that a crash before it leaves generation 2 in force
+//! accepted/.skr-loader.lock  held by the one loader of the state folder
 //! ```
 //!
 //! **Invariant:** a number that `current` once named is never given out again.
@@ -26,7 +27,7 @@ use keystore::lock::{LockError, LockFile};
 use keystore::open;
 use keystore::store::{self, StoreError, digest, zone_dir};
 
-use crate::files::{self, FileError, Named};
+use crate::files::{self, FileError, NamedBy};
 use crate::user::User;
 
 /// SHA-256.
@@ -137,6 +138,14 @@ pub enum OpenError {
         /// What has it.
         what: String,
     },
+    /// The folder for what is accepted is another user's, or no folder.
+    #[error("{path}: {source}", path = path.display())]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: open::OpenError,
+    },
     /// The lock file is none of ours.
     #[error(transparent)]
     Lock(LockError),
@@ -184,31 +193,34 @@ impl OpenError {
 
 impl Store {
     /// Makes the folders that are missing, takes the lock, and removes temp files of a loader that was killed.
+    ///
+    /// The lock lies in `accepted/`, which nobody but the loader may write to: in the state folder the user of the request timer could put
+    /// a file of its name first.
     pub fn open(state_dir: &Path) -> Result<Self, OpenError> {
         let at = |path: &Path| {
             let path = path.to_owned();
             move |source| OpenError::of(state_dir, path, source)
         };
         durable::create_dir_durable(state_dir, FOLDER_MODE).map_err(at(state_dir))?;
-        let path = state_dir.join("skr-loader.lock");
-        let lock = LockFile::take(&path).map_err(|error| match error {
-            LockError::File { path, source: open::OpenError::Io(source) } => {
-                OpenError::of(state_dir, path, source)
-            }
-            LockError::Held { path, holder } => {
-                let holder = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
-                OpenError::Locked { path, holder }
-            }
-            other => OpenError::Lock(other),
+        let accepted = state_dir.join("accepted");
+        durable::create_dir_durable(&accepted, FOLDER_MODE).map_err(at(&accepted))?;
+        open::own_folder(&accepted).map_err(|error| match error {
+            open::OpenError::Io(source) => at(&accepted)(source),
+            source => OpenError::Foreign { path: accepted.clone(), source },
         })?;
-        for (name, mode) in [("accepted", FOLDER_MODE), ("rejected", 0o750), ("inbox", 0o770)] {
+        let lock = take_lock(state_dir, &accepted.join(LOCK))?;
+        for (name, mode) in [("rejected", 0o750), ("inbox", 0o770)] {
             let folder = state_dir.join(name);
-            durable::create_dir_durable(&folder, mode).map_err(at(&folder))?;
-            if name != "inbox" {
-                durable::sweep_temps(&folder).map_err(at(&folder))?;
+            // Whoever uses the folder says so when it is not there.
+            if let Err(error) = durable::create_dir_durable(&folder, mode) {
+                tracing::error!(folder = %folder.display(), %error, "the folder cannot be made");
             }
         }
-        durable::sweep_temps(state_dir).map_err(at(state_dir))?;
+        for folder in [state_dir, &accepted, &state_dir.join("rejected")] {
+            if let Err(error) = durable::sweep_temps(folder) {
+                tracing::warn!(folder = %folder.display(), %error, "temp files that an earlier run may have left stay");
+            }
+        }
         Ok(Self { state_dir: state_dir.to_owned(), _lock: lock })
     }
 
@@ -224,7 +236,21 @@ impl Store {
     /// A damaged store is an error beside the state: the loader goes on, and the next good SKR repairs it.
     #[must_use]
     pub fn load(&self, zone: &Name) -> Stored {
-        read(&self.accepted(), zone, true)
+        let stored = read(&self.accepted(), zone, true);
+        if let Some(in_force) = stored.in_force() {
+            self.note_revoked(zone, in_force);
+        }
+        stored
+    }
+
+    /// Writes down which KSKs the generation in force publishes as revoked, so that they are known even when its file is lost. An error is
+    /// told and tried again at the next start: as long as the file reads, it says so itself.
+    fn note_revoked(&self, zone: &Name, in_force: &InForce) {
+        let noted =
+            revoked::add_of_generation(&self.accepted(), zone, in_force.generation, &in_force.bundles);
+        if let Err(error) = noted {
+            tracing::error!(%zone, %error, "cannot note which KSKs the SKR in force revokes; it is tried again at the next start");
+        }
     }
 
     /// The generation in force alone; `Ok(None)` when nothing was ever accepted.
@@ -253,6 +279,7 @@ impl Store {
                 state.known.extend([(found.digest, generation)]);
                 state.known.extend(received.map(|received| (digest(received), generation)));
                 state.next = generation.saturating_add(1);
+                self.note_revoked(zone, &found);
                 state.in_force = Some(found);
                 return Ok(generation);
             }
@@ -291,6 +318,39 @@ impl Store {
         let path = zone_dir(&self.accepted(), zone);
         durable::sync_dir(&path).map_err(|source| StoreError::Io { path, source })
     }
+}
+
+/// Name of the lock in `accepted/`.
+const LOCK: &str = ".skr-loader.lock";
+/// Name of the lock in the state folder, up to version 0.1.
+const OLD_LOCK: &str = "skr-loader.lock";
+
+/// Takes the lock at `path`. A loader of an older version holds a lock in the state folder; one that nobody holds is removed, if it is ours.
+fn take_lock(state_dir: &Path, path: &Path) -> Result<LockFile, OpenError> {
+    let held = |path: PathBuf, holder: Option<u32>| {
+        let holder = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
+        OpenError::Locked { path, holder }
+    };
+    let lock = LockFile::take(path).map_err(|error| match error {
+        LockError::File { path, source: open::OpenError::Io(source) } => {
+            OpenError::of(state_dir, path, source)
+        }
+        LockError::Held { path, holder } => held(path, holder),
+        other => OpenError::Lock(other),
+    })?;
+    let old = state_dir.join(OLD_LOCK);
+    if old.symlink_metadata().is_ok() {
+        match LockFile::take(&old) {
+            Err(LockError::Held { path, holder }) => return Err(held(path, holder)),
+            // It locks nothing any more, so that one that stays does no harm.
+            Ok(_) => drop(durable::remove_each_unsynced(&[&old])),
+            // Not of a loader: somebody else has put it there.
+            Err(error) => {
+                tracing::warn!(%error, "a file has the name of an earlier version's lock, and is left alone")
+            }
+        }
+    }
+    Ok(lock)
 }
 
 /// The first number from `next` on that no file of the folder has.
@@ -385,10 +445,17 @@ fn read(accepted: &Path, zone: &Name, tidy: bool) -> Stored {
     };
     let mut state = ZoneState { in_force, ..ZoneState::default() };
     match scan(&dir, &mut state, tidy) {
-        Ok(()) => Stored::Read { state, damage },
+        Ok(()) => {
+            // Each of them was in force once, or its first import never ended; nobody can tell which one is.
+            let is_lost = damage.is_none() && state.in_force.is_none() && state.next > 1;
+            let lost = || StoreError::Damaged { path: dir.join(store::CURRENT), what: CURRENT_LOST };
+            Stored::Read { state, damage: damage.or_else(|| is_lost.then(lost)) }
+        }
         Err(error) => Stored::Unread { in_force: state.in_force, error },
     }
 }
+
+const CURRENT_LOST: &str = "it is not there, and generations are: nobody can say which of them is in force; restore it from a backup, or accept an SKR anew";
 
 /// A generation that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -406,7 +473,7 @@ pub fn kept(accepted: &Path, zone: &Name, in_force: Option<u64>) -> Vec<Kept> {
     let of = |path: PathBuf| {
         let generation = generation_of(&path).filter(|n| in_force.is_none_or(|last| *n <= last))?;
         path.extension().filter(|e| *e == "skr")?;
-        let file = files::read(&path, Named::ByDrop, store::MAX_SKR_OCTETS).ok()?;
+        let file = files::read(&path, NamedBy::Dropper, store::MAX_SKR_OCTETS).ok()?;
         Some(Kept { generation, digest: digest(&file.octets) })
     };
     let mut kept: Vec<Kept> = entries.filter_map(|entry| of(entry.path())).collect();
@@ -422,10 +489,10 @@ pub fn read_kept(
 ) -> Result<(Vec<u8>, Option<Vec<u8>>), FileError> {
     let dir = zone_dir(accepted, zone);
     let octets =
-        files::read(&store::skr_path(&dir, generation), Named::ByDrop, store::MAX_SKR_OCTETS)?.octets;
+        files::read(&store::skr_path(&dir, generation), NamedBy::Dropper, store::MAX_SKR_OCTETS)?.octets;
     let received = received_path(&dir, generation);
     // One that is gone or altered is none: what counts is the generation itself.
-    let received = files::read(&received, Named::ByDrop, store::MAX_SKR_OCTETS).ok();
+    let received = files::read(&received, NamedBy::Dropper, store::MAX_SKR_OCTETS).ok();
     Ok((octets, received.map(|file| file.octets)))
 }
 
@@ -477,7 +544,7 @@ fn scan(dir: &Path, state: &mut ZoneState, tidy: bool) -> Result<(), StoreError>
 
 /// The octets of a file; `None` where it is not there, or was made something else from outside.
 fn read_if_good(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
-    match files::read(path, Named::ByOperator, limit) {
+    match files::read(path, NamedBy::Operator, limit) {
         Ok(file) => Ok(Some(file.octets)),
         Err(FileError::Io(source)) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(FileError::Io(source)) => Err(StoreError::Io { path: path.to_owned(), source }),

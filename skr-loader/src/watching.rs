@@ -51,9 +51,8 @@ fn import(record: Record) -> Option<(String, Import)> {
     Some((record.zone?, import))
 }
 
-/// The last outcome of each zone near the end of the audit log, by the zone label. A log that does not read has none.
-pub(crate) fn last_imports(state_dir: &Path) -> std::collections::BTreeMap<String, Record> {
-    let records = audit::tail(&state_dir.join("audit.jsonl")).unwrap_or_default();
+/// The last outcome of each zone among these lines of the audit log, by the zone label.
+pub(crate) fn last_outcomes(records: Vec<Record>) -> std::collections::BTreeMap<String, Record> {
     let outcomes = records.into_iter().filter(|record| record.event.is_outcome());
     outcomes.filter_map(|record| Some((record.zone.clone()?, record))).collect()
 }

@@ -12,7 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Bench, skr, wait_for};
+use common::{Bench, end_traced, skr, wait_for};
 use keystore::time::Timestamp;
 use offline_ksk_skr_loader::audit;
 use offline_ksk_skr_loader::control::{Answer, Request, call};
@@ -118,17 +118,6 @@ fn the_running_loader_knows_what_is_in_force(bench: &Bench, at: &str) {
         ask(),
         bench.current()
     );
-}
-
-/// SIGTERM to the process that strace runs.
-fn end_traced(strace: &common::Daemon) {
-    let children = format!("/proc/{0}/task/{0}/children", strace.pid());
-    let children = std::fs::read_to_string(children).unwrap_or_default();
-    for pid in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()) {
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        // Gone meanwhile, perhaps.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-    }
 }
 
 fn stop(mut daemon: common::Daemon, bench: &Bench) {

@@ -109,6 +109,18 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Optio
     }
 }
 
+/// Asks `probe` again and again for `time`: it must give the same answer, true, all the while.
+pub fn holds_for(what: &str, time: Duration, mut probe: impl FnMut() -> bool) {
+    let start = Instant::now();
+    loop {
+        assert!(probe(), "{what}: no more after {:?}", start.elapsed());
+        if start.elapsed() >= time {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// A real `named` on loopback, stopped when dropped.
 pub struct Named {
     /// Its working folder.

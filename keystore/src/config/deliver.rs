@@ -57,9 +57,30 @@ impl Method {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Named { .. } => "named",
-            Self::Knot { .. } => "knot",
-            Self::Hook { .. } => "hook",
+            Self::Named { .. } => ServerKind::Named,
+            Self::Knot { .. } => ServerKind::Knot,
+            Self::Hook { .. } => ServerKind::Hook,
+        }
+        .key()
+    }
+}
+
+/// The kinds of servers, each a list of tables below `[deliver]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ServerKind {
+    Named,
+    Knot,
+    Hook,
+}
+
+impl ServerKind {
+    const ALL: [Self; 3] = [Self::Named, Self::Knot, Self::Hook];
+
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Named => "named",
+            Self::Knot => "knot",
+            Self::Hook => "hook",
         }
     }
 }
@@ -70,8 +91,8 @@ pub(super) fn read(value: &Value<'_, '_>, zones: Option<&[super::ZoneConfig]>) -
     let mut targets = Vec::new();
     let mut whole = true;
     let mut seen = HashMap::new();
-    for kind in ["named", "knot", "hook"] {
-        let Some(list) = table.get(kind) else { continue };
+    for kind in ServerKind::ALL {
+        let Some(list) = table.get(kind.key()) else { continue };
         let Some(list) = list.array() else {
             whole = false;
             continue;
@@ -88,7 +109,7 @@ pub(super) fn read(value: &Value<'_, '_>, zones: Option<&[super::ZoneConfig]>) -
 }
 
 fn target(
-    kind: &str,
+    kind: ServerKind,
     mut table: Table<'_, '_>,
     zones: Option<&[super::ZoneConfig]>,
     seen: &mut HashMap<String, u32>,
@@ -115,8 +136,11 @@ fn target(
         }
         Some(timeout)
     });
-    let address =
-        if kind == "named" { table.require("address", "\"127.0.0.1:53\"") } else { table.get("address") };
+    let address = if kind == ServerKind::Named {
+        table.require("address", "\"127.0.0.1:53\"")
+    } else {
+        table.get("address")
+    };
     let address = address.map(|value| match value.string()?.parse::<SocketAddr>() {
         Ok(address) if address.port() != 0 && !address.ip().is_unspecified() => Some(address),
         _ => {
@@ -132,9 +156,9 @@ fn target(
         }
     });
     let method = match kind {
-        "named" => named(&mut table),
-        "knot" => knot(&mut table),
-        _ => table
+        ServerKind::Named => named(&mut table),
+        ServerKind::Knot => knot(&mut table),
+        ServerKind::Hook => table
             .require("command", "[\"/usr/local/sbin/push-skr\"]")
             .and_then(|v| words(&v))
             .map(|command| Method::Hook { command }),

@@ -70,7 +70,10 @@ fn read(doc: Document, need: Anchors) -> Result<Config, ConfigErrors> {
         let root = doc.parse()?;
         top(&doc, Table::new(&doc, root.get_ref(), "", doc.place(0..0)), need)
     };
-    let warnings = doc.into_findings().map_err(ConfigErrors::Findings)?;
+    let is_unread = doc.is_unread();
+    let warnings = doc.into_findings().map_err(|findings| {
+        if is_unread { ConfigErrors::Unread(findings) } else { ConfigErrors::Findings(findings) }
+    })?;
     // Every part that is missing has left an error.
     let config = config.ok_or_else(|| ConfigErrors::Findings(Vec::new()))?;
     Ok(Config { warnings, ..config })

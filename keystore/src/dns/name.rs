@@ -87,6 +87,12 @@ impl Name {
         Self { wire: self.canonical_wire().into() }
     }
 
+    /// The zone of this name as metrics, logs, reports and the audit log write it: absolute, in lower case.
+    #[must_use]
+    pub fn zone_label(&self) -> String {
+        self.to_lowercase().to_string()
+    }
+
     /// True for `.`.
     #[must_use]
     pub fn is_root(&self) -> bool {

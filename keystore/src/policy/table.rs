@@ -1,6 +1,7 @@
 //! TOML tables read key by key: every finding has its line, unknown keys are errors, and one error does not hide the next.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::io;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub(crate) struct Document {
     /// Offsets of the newlines.
     newlines: Vec<usize>,
     findings: RefCell<Vec<PolicyFinding>>,
+    /// A file that it names could not be read, for a reason that may pass.
+    unread: Cell<bool>,
 }
 
 /// Lines with a syntax error that are told.
@@ -54,8 +57,13 @@ impl Document {
 
     pub fn from_octets(octets: Vec<u8>, path: &Path) -> Result<Self, DocumentError> {
         let newlines = octets.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at).collect();
-        let mut document =
-            Self { path: path.into(), text: String::new(), newlines, findings: RefCell::default() };
+        let mut document = Self {
+            path: path.into(),
+            text: String::new(),
+            newlines,
+            findings: RefCell::default(),
+            unread: Cell::new(false),
+        };
         match String::from_utf8(octets) {
             Ok(text) => {
                 document.text = text;
@@ -97,6 +105,18 @@ impl Document {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Notes that a file which it names could not be read. What the file is, or that there is none, does not pass by itself.
+    pub fn note_unread(&self, error: &io::Error) {
+        use io::ErrorKind::{FileTooLarge, InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound};
+        let kinds = [FileTooLarge, InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound];
+        self.unread.set(self.unread.get() || !kinds.contains(&error.kind()));
+    }
+
+    /// True when a file that it names could not be read, for a reason that may pass.
+    pub fn is_unread(&self) -> bool {
+        self.unread.get()
     }
 
     pub fn place(&self, span: Range<usize>) -> Place {

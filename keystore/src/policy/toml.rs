@@ -116,7 +116,12 @@ pub(crate) fn policies(top: &mut Table<'_, '_>) -> Policies {
         match named_conf::load(&path) {
             Ok(found) => all = found,
             Err(PolicyErrors::Findings(findings)) => top.doc.note_all(findings),
-            Err(other) => value.error(other.to_string()),
+            Err(other) => {
+                if let PolicyErrors::Io { source, .. } = &other {
+                    top.doc.note_unread(source);
+                }
+                value.error(other.to_string());
+            }
         }
     }
     let mut stores = Vec::new();

@@ -28,12 +28,12 @@ use super::urgency::Urgency;
 
 /// Result of a notice.
 #[derive(Debug)]
-pub enum Told {
+pub enum NoticeOutcome {
     /// No request is open.
     Nothing,
     /// This level was told before.
     Before(Urgency),
-    /// Told now; the mail lies at the path.
+    /// NoticeOutcome now; the mail lies at the path.
     Now(Urgency, PathBuf),
     /// The last try failed, and the next one comes later.
     Waits(Urgency),
@@ -95,25 +95,25 @@ impl Notices {
         open: Option<&OpenRequest>,
         coverage_end: Option<Timestamp>,
         now: Timestamp,
-    ) -> Told {
+    ) -> NoticeOutcome {
         let Some(request) = open else {
             self.waits.remove(&zone.name);
-            return Told::Nothing;
+            return NoticeOutcome::Nothing;
         };
         let urgency = Urgency::at(coverage_end, config, now);
         if told(&request.path).is_some_and(|level| level >= urgency) {
             self.waits.remove(&zone.name);
-            return Told::Before(urgency);
+            return NoticeOutcome::Before(urgency);
         }
         let waits = self.waits.get(&zone.name).copied();
         if [waits, self.rest].into_iter().flatten().any(|wait| wait.holds(now)) {
-            return Told::Waits(urgency);
+            return NoticeOutcome::Waits(urgency);
         }
         let failures = waits.map_or(0, |wait| wait.failures);
         match try_to_tell(zone, config, request, coverage_end, urgency, failures, now) {
             Ok(path) => {
                 self.waits.remove(&zone.name);
-                Told::Now(urgency, path)
+                NoticeOutcome::Now(urgency, path)
             }
             Err(error) => {
                 let seconds = FIRST_WAIT.saturating_mul(1 << failures.min(6)).min(LONGEST_WAIT);
@@ -122,7 +122,7 @@ impl Notices {
                 if matches!(error, NoticeError::Hook(RunError::TimedOut { .. })) {
                     self.rest = Some(Wait { until: now.plus(FIRST_WAIT - 1), ..wait });
                 }
-                Told::Failed(urgency, error)
+                NoticeOutcome::Failed(urgency, error)
             }
         }
     }

@@ -3,7 +3,7 @@
 use keystore::time::Timestamp;
 use metrics::Metrics;
 
-use super::{Closed, TickError, TimerOutcome, TimerReport, Told};
+use super::{Closed, NoticeOutcome, TickError, TimerOutcome, TimerReport};
 
 /// Sets the `ksr_…` families of one zone after a look; `zone` is the label (lower case, final dot). With `key_files` also those of
 /// the key folder, which else the signer reports.
@@ -51,27 +51,28 @@ const fn reason(why: Closed) -> &'static str {
 }
 
 /// Sets the families of the notices of one zone.
-pub fn record_notice(told: &Told, zone: &str, metrics: &Metrics) {
+pub fn record_notice(told: &NoticeOutcome, zone: &str, metrics: &Metrics) {
     let count = |result| metrics.ksr_notices_total.with_label_values(&[zone, result]);
     let urgency = match told {
-        Told::Nothing => 0,
-        Told::Before(urgency) | Told::Now(urgency, _) | Told::Waits(urgency) | Told::Failed(urgency, _) => {
-            i64::from(*urgency as u8)
-        }
+        NoticeOutcome::Nothing => 0,
+        NoticeOutcome::Before(urgency)
+        | NoticeOutcome::Now(urgency, _)
+        | NoticeOutcome::Waits(urgency)
+        | NoticeOutcome::Failed(urgency, _) => i64::from(*urgency as u8),
     };
     metrics.ksr_urgency.with_label_values(&[zone]).set(urgency);
     let success = metrics.ksr_last_notice_success.with_label_values(&[zone]);
     match told {
-        Told::Nothing | Told::Before(_) => success.set(1),
-        Told::Now(..) => {
+        NoticeOutcome::Nothing | NoticeOutcome::Before(_) => success.set(1),
+        NoticeOutcome::Now(..) => {
             count("ok").inc();
             success.set(1);
         }
-        Told::Failed(..) => {
+        NoticeOutcome::Failed(..) => {
             count("failed").inc();
             success.set(0);
         }
         // As after the last try.
-        Told::Waits(_) => {}
+        NoticeOutcome::Waits(_) => {}
     }
 }

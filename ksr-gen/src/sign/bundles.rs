@@ -11,7 +11,7 @@ use keystore::time::Timestamp;
 use rayon::prelude::*;
 
 use super::{KsrFinding, Signing, SigningError, SigningPlan};
-use crate::rollover::{Use, signs};
+use crate::rollover::{KskSchedule, signs};
 
 /// Seconds between the inception of a signature and that of its bundle, for clocks that are behind.
 const INCEPTION_OFFSET: u64 = 3600;
@@ -21,14 +21,14 @@ const CDNSKEY_DELETE: &[u8] = &[0, 0, 3, 0, 0];
 
 /// A KSK that is ready to sign.
 pub(super) struct Signer<'a> {
-    pub(super) ksk: &'a Use<'a>,
+    pub(super) ksk: &'a KskSchedule<'a>,
     pub(super) file: &'a KeyFile,
     pub(super) key: Box<dyn SigningKey>,
 }
 
 /// Whether a KSK that signs the bundle that begins at `at` signs this RRset of it: a revoked one only the DNSKEY RRset, since its
 /// signatures count for nothing else (RFC 5011 section 2.1).
-fn covers(ksk: &Use<'_>, rrset: &Rrset, at: Timestamp) -> bool {
+fn covers(ksk: &KskSchedule<'_>, rrset: &Rrset, at: Timestamp) -> bool {
     rrset.rtype == Rtype::DNSKEY || !ksk.is_revoked(at)
 }
 
@@ -55,7 +55,7 @@ impl SigningPlan<'_> {
 
     /// Reads the private parts of those KSKs that sign any bundle.
     fn load_signers(&self) -> Result<Vec<Signer<'_>>, SigningError> {
-        let needed = |ksk: &Use<'_>| {
+        let needed = |ksk: &KskSchedule<'_>| {
             self.groups.iter().flat_map(|(_, inceptions)| inceptions).any(|at| signs(ksk, &self.ksks, *at))
         };
         let ksks = self.ksks.iter().filter(|ksk| needed(ksk));

@@ -16,7 +16,6 @@ use metrics::zones::KEY_STATES;
 
 use super::folders::KeyFolders;
 use super::retry::Retry;
-use super::served::label;
 use super::watch::Stamp;
 use crate::signing::ZoneKey;
 
@@ -277,7 +276,7 @@ impl Keyring {
 
     /// Sets the series of keys and key files.
     pub fn report(&mut self, now: Timestamp, metrics: &Metrics) {
-        let zone = label(&self.zone);
+        let zone = self.zone.zone_label();
         let zone = zone.as_str();
         let mut labelled = BTreeSet::new();
         let mut counts: HashMap<(&str, &str), i64> = HashMap::new();
@@ -317,7 +316,7 @@ impl Keyring {
     /// Sets the time of the last look at the key files.
     pub(super) fn report_check(&self, now: Timestamp, metrics: &Metrics) {
         let family = &metrics.keystore_last_check_timestamp_seconds;
-        family.with_label_values(&[label(&self.zone).as_str()]).set(now.secs().cast_signed());
+        family.with_label_values(&[self.zone.zone_label().as_str()]).set(now.secs().cast_signed());
     }
 
     /// Removes the series of single keys.
@@ -327,7 +326,7 @@ impl Keyring {
 
     /// Removes the series of every key but these.
     fn label_only(&mut self, labelled: BTreeSet<[String; 3]>, metrics: &Metrics) {
-        let zone = label(&self.zone);
+        let zone = self.zone.zone_label();
         for [role, tag, algorithm] in self.labelled.difference(&labelled) {
             // An error says that the series did not exist, which is the aim.
             metrics.key_info.remove(&[&zone, role, tag, algorithm]);

@@ -42,6 +42,12 @@ impl SerialFile {
     /// When there is a file that cannot be opened or read: what it says is not known then, and it must not be written over.
     pub fn open(state: &Path, served: Option<u32>) -> io::Result<Self> {
         let path = state.join("serial");
+        // What a process that was killed has left; nobody else looks here.
+        if let Err(error) = durable::sweep_temps_of(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(file = %path.display(), %error, "temp files that an earlier run may have left stay");
+        }
         let on_disk = match std::fs::read(&path) {
             Ok(text) => parse(&text).unwrap_or_else(|| {
                 tracing::error!(
@@ -225,6 +231,28 @@ mod tests {
         fn never_goes_back(file: u32, last: u32) {
             prop_assert!(is_later(next_serial(file, last), last));
         }
+    }
+
+    #[test]
+    fn kind_12_what_a_kill_left_beside_the_serial_is_removed_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in
+            [".serial.Ab3dE9.tmp", ".serial.000000.tmp", ".other.000000.tmp", ".serial.tmp", "serial.tmp"]
+        {
+            std::fs::write(at(name), "7\n").unwrap();
+        }
+        // That of a writer that is at work.
+        let alive = std::fs::File::create(at(".serial.zzzzzz.tmp")).unwrap();
+        rustix::fs::flock(&alive, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        drop(open(dir.path()));
+        let mut left: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, [".other.000000.tmp", ".serial.tmp", ".serial.zzzzzz.tmp", "serial.tmp"]);
+        SerialFile::open(&at("no such folder"), None).unwrap();
     }
 
     fn open(state: &Path) -> SerialFile {

@@ -61,7 +61,7 @@ impl SignerZone {
     /// A zone that has nothing to serve yet, and answers SERVFAIL.
     #[must_use]
     pub fn new(origin: Name, metrics: &Metrics, clock: Clock) -> Self {
-        let label = label(&origin);
+        let label = origin.zone_label();
         let counters = ANSWER_KINDS.map(|kind| {
             ["no", "yes"]
                 .map(|dnssec| metrics.answers_total.with_label_values(&[label.as_str(), kind, dnssec]))
@@ -107,11 +107,6 @@ impl SignerZone {
             None => not_ready(query, out),
         }
     }
-}
-
-/// The zone label of the metrics: absolute, lower case, final dot.
-pub(super) fn label(origin: &Name) -> String {
-    origin.to_lowercase().to_string()
 }
 
 impl Responder for SignerZone {

@@ -24,7 +24,7 @@ use super::largest_ttl::LargestTtl;
 use super::retry::Retry;
 use super::salt::Salt;
 use super::serial::SerialFile;
-use super::served::{SignerZone, label};
+use super::served::SignerZone;
 use super::setup::ZoneSetup;
 use super::skr::{InUse, SkrWatch};
 use super::source::ZoneFileWatch;
@@ -133,7 +133,7 @@ impl ZoneRuntime {
         served: Arc<SignerZone>,
         folders: Arc<KeyFolders>,
     ) -> Self {
-        let label = label(&setup.name);
+        let label = setup.name.zone_label();
         metrics.add_zone(&label, Part::Signer);
         metrics.policy_signature_refresh_seconds.with_label_values(&[&label]).set(setup.times.refresh.into());
         Self {

@@ -531,3 +531,12 @@ fn what_came_in_another_form_is_rewritten_in_binds() {
     let octets = rewritten(&skr, start(), "a test");
     assert_eq!(bind::parse_skr(&octets, &zone()).expect("an SKR").bundles, skr.bundles());
 }
+
+#[test]
+fn each_id_of_a_finding_stands_in_the_list_of_checks() {
+    let of_runs: BTreeSet<CheckId> = RUNS.iter().flat_map(|(ids, _)| ids.iter().copied()).collect();
+    let mut listed: BTreeSet<CheckId> = CHECKS.iter().map(|check| check.id).collect();
+    // It is also one of `verify`, and listed there.
+    assert!(verify::CHECKS.iter().any(|check| check.id == CheckId::SkrGap) && listed.insert(CheckId::SkrGap));
+    assert_eq!(of_runs, listed);
+}

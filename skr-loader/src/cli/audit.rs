@@ -5,7 +5,7 @@ use std::io::Write;
 use keystore::time::Timestamp;
 
 use super::reach::Folder;
-use crate::audit::{self, AuditError, Record};
+use crate::audit::{self, AuditError, LOG, Record};
 
 /// Read the audit log, or check that it holds together.
 #[derive(Debug, clap::Args)]
@@ -19,7 +19,8 @@ enum Command {
     /// Check the whole chain of hashes; name the first line that does not fit
     ///
     /// Each line holds the SHA-256 of the line before. Lines that are missing at the end cannot be seen from the log alone:
-    /// keep the printed hash elsewhere, and give it as --last the next time.
+    /// keep the printed hash elsewhere, and give it as --last the next time. The files audit-N.jsonl are read before audit.jsonl; the oldest
+    /// of them may have been archived elsewhere.
     ///
     /// Exit code: 0 the log holds together, 1 it does not, or cannot be read, 2 wrong usage.
     Verify {
@@ -61,9 +62,6 @@ pub fn main(args: &Args, out: &mut impl Write) -> anyhow::Result<bool> {
     }
 }
 
-/// Name of the log in the state folder.
-const LOG: &str = "audit.jsonl";
-
 fn verify(state_dir: &std::path::Path, last: Option<&str>, out: &mut impl Write) -> anyhow::Result<bool> {
     let path = state_dir.join(LOG);
     let wanted = last.map(str::to_ascii_lowercase);
@@ -91,6 +89,9 @@ fn verify(state_dir: &std::path::Path, last: Option<&str>, out: &mut impl Write)
         return Ok(false);
     }
     writeln!(out, "ok {}: {} lines, last {}", path.display(), chain.lines, chain.last)?;
+    if let Some(before) = &chain.follows_on {
+        writeln!(out, "older files of the log are not here; the last line in them has the hash {before}")?;
+    }
     Ok(true)
 }
 

@@ -11,21 +11,21 @@ use anyhow::anyhow;
 use keystore::config::Config;
 use keystore::dns::Name;
 use keystore::exchange::SkrFinding as Finding;
-use keystore::exchange::many;
 use keystore::exchange::verify::{self, verdicts, verdicts_unread};
+use keystore::exchange::{format, many};
 use keystore::store::{MAX_SKR_OCTETS, digest};
 use keystore::time::{Timestamp, syntax};
 
 use super::style::Style;
 use crate::accept::{self, Context};
 use crate::checks::FILE_CHECKS;
-use crate::files::{self, Named, hex};
+use crate::files::{self, NamedBy, hex};
 use crate::judge::{
-    self, Candidate, Content, EvidenceError, InForceAlready, Overrides, Stage, Unread, Verdict,
+    self, Candidate, Content, EvidenceError, InForceAlready, Overrides, Stage, StillGood, Unread, Verdict,
 };
 use crate::operator::{self, Operator};
 use evidence::Gatherer;
-use report::{Report, Row, Summary, Word, rows};
+use report::{DaemonVerdict, Report, Row, Summary, Word, rows};
 
 /// Check SKRs, and say for each check how it went.
 ///
@@ -64,6 +64,9 @@ pub struct Args {
     /// The folder `accepted` of a state folder: the SKR must follow on what is in force there.
     #[arg(long, value_name = "DIR")]
     accepted: Option<PathBuf>,
+    /// DS or DNSKEY records of standby and successor KSKs, one a line: they may stand in the DNSKEY RRset, and are not trusted.
+    #[arg(long, value_name = "FILE")]
+    announced: Option<PathBuf>,
     /// The KSR that it should answer.
     #[arg(long, value_name = "KSR")]
     request: Option<PathBuf>,
@@ -139,7 +142,9 @@ fn check_file(
     let zone = gatherer.args.zone.as_ref().filter(|_| config.is_none()).map(Name::to_string);
     let blank = |line| Report {
         accepted: false,
+        verdict: DaemonVerdict::Rejected,
         unchanged: None,
+        still_good: None,
         file: path.display().to_string(),
         line,
         zone: zone.clone(),
@@ -150,8 +155,8 @@ fn check_file(
     };
     // With a configuration it is judged as the daemon would judge it in the inbox; without one, links are followed.
     let (named, limit) = match config {
-        Some(config) => (Named::ByDrop, many::max_octets(config.zones.len())),
-        None => (Named::ByOperator, MAX_SKR_OCTETS),
+        Some(config) => (NamedBy::Dropper, many::max_octets(config.zones.len())),
+        None => (NamedBy::Operator, MAX_SKR_OCTETS),
     };
     let octets = match files::read(path, named, limit) {
         Ok(file) => file.octets,
@@ -202,6 +207,7 @@ fn check_candidate(
         Err(Unread { zone, finding }) => {
             report.zone = zone.map(|zone| zone.to_string());
             unread(report, &finding);
+            report.notes.extend(what_it_is(octets, &mut summary));
             report.summary = Some(summary);
             return Ok(());
         }
@@ -224,14 +230,24 @@ fn check_candidate(
     let overrides = Overrides { in_force: InForceAlready::Check, ..Overrides::default() };
     let verdict = judge::judge(candidate, &gathered.evidence, &overrides, now);
     let (findings, stage) = match verdict {
-        Verdict::Accept(acceptance) => (acceptance.warnings, Stage::Accept),
-        Verdict::Unchanged { generation, findings, stage } => {
+        Verdict::Accept(acceptance) => {
+            report.verdict = DaemonVerdict::Accepted;
+            (acceptance.warnings, Stage::Accept)
+        }
+        Verdict::Unchanged { generation, still } => {
+            report.verdict = DaemonVerdict::Unchanged;
             report.unchanged = Some(generation);
-            (findings, stage)
+            report.still_good = Some(!matches!(still, Some(StillGood::No(_))));
+            match still {
+                Some(StillGood::Yes(warnings)) => (warnings, Stage::Accept),
+                Some(StillGood::No(rejection)) => (rejection.findings, rejection.stage),
+                // Not with `InForceAlready::Check`.
+                None => (Vec::new(), Stage::Read),
+            }
         }
         Verdict::Reject(rejection) => (rejection.findings, rejection.stage),
     };
-    report.accepted = !findings.iter().any(Finding::rejects);
+    report.accepted = report.verdict != DaemonVerdict::Rejected && report.still_good != Some(false);
     report.checks.extend(rows(verdicts(verify::CHECKS, &findings), ""));
     let context = gathered.evidence.context();
     for check in accept::CHECKS {
@@ -244,6 +260,29 @@ fn check_candidate(
         }));
     }
     Ok(())
+}
+
+/// Says what a file is that was not read as an SKR of the zone, where that can be told: whose SKR, or that it is a request.
+fn what_it_is(octets: &[u8], summary: &mut Summary) -> Option<String> {
+    let zone = accept::zone_of(octets)?;
+    if format::is_request(octets) {
+        let asks = match format::parse_ksr(octets, &zone) {
+            Ok(ksr) => format!(" for {} bundles", ksr.bundles.len()),
+            Err(_) => String::new(),
+        };
+        return Some(format!(
+            "the file is a request (KSR) of {zone}{asks}; the KSK side answers it with an SKR"
+        ));
+    }
+    let skr = format::parse_skr(octets, &zone).ok()?;
+    summary.of(&skr);
+    let (first, last) = (skr.bundles.first()?.inception, skr.bundles.last()?.expiration());
+    Some(format!(
+        "the file is an SKR of {zone} with {} bundles, from {} to {}",
+        skr.bundles.len(),
+        first.iso(),
+        last.iso()
+    ))
 }
 
 /// The rows of an SKR that does not read.

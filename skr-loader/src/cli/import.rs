@@ -11,7 +11,7 @@ use keystore::time::Timestamp;
 use super::reach::{Done, Reach, confirm, print_advice, print_findings};
 use super::style::Style;
 use crate::control::{Answer, ImportReport, ImportResult, Request};
-use crate::files::{self, Named, one_line, printable};
+use crate::files::{self, NamedBy, one_line, printable};
 use crate::operator::signature_path;
 use crate::order::{Execution, Order, ReasonRule};
 use crate::user::User;
@@ -159,13 +159,13 @@ fn signature(args: &Args) -> anyhow::Result<Option<Vec<u8>>> {
         None if args.file != Path::new("-") && beside.exists() => &beside,
         None => return Ok(None),
     };
-    let file = files::read(path, Named::ByOperator, MAX_SIGNATURE_OCTETS);
+    let file = files::read(path, NamedBy::Operator, MAX_SIGNATURE_OCTETS);
     Ok(Some(file.with_context(|| path.display().to_string())?.octets))
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     if path != Path::new("-") {
-        let file = files::read(path, Named::ByOperator, many::MAX_FILE_OCTETS);
+        let file = files::read(path, NamedBy::Operator, many::MAX_FILE_OCTETS);
         return Ok(file.with_context(|| path.display().to_string())?.octets);
     }
     let mut octets = Vec::new();

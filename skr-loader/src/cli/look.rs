@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::reach::Folder;
 use crate::accept::{self, key_name};
-use crate::files::{self, Named, hex};
+use crate::files::{self, NamedBy, hex};
 use crate::store::{self, Stored};
 
 /// List the accepted generations of a zone.
@@ -106,7 +106,7 @@ pub fn list(args: &ListArgs, out: &mut impl Write) -> anyhow::Result<()> {
 /// Runs `show`.
 pub fn show(args: &ShowArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let name = || args.skr.display().to_string();
-    let file = files::read(&args.skr, Named::ByOperator, MAX_SKR_OCTETS).with_context(name)?;
+    let file = files::read(&args.skr, NamedBy::Operator, MAX_SKR_OCTETS).with_context(name)?;
     let zone = accept::zone_of(&file.octets).ok_or_else(|| anyhow!("{}: it has no record", name()))?;
     let skr = format::parse_skr(&file.octets, &zone).map_err(|e| anyhow!("{}: {e}", name()))?;
     writeln!(out, "{zone}  {} bundles", skr.bundles.len())?;

@@ -102,7 +102,7 @@ impl Reach {
         };
         let answer = match Job::new(request, user) {
             Ok(job) => job.run(&mut loader, now).0,
-            Err(why) => Answer::refused(why),
+            Err(error) => Answer::refused(error.to_string()),
         };
         Ok((answer, Done::Here))
     }

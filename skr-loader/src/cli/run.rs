@@ -16,8 +16,8 @@ use tracing_subscriber::EnvFilter;
 use crate::control::Answer;
 use crate::control::server::{Answers, Server as ControlServer};
 use crate::loader::{Control, Loader};
-use crate::preflight::{self, Daemon};
-use crate::service;
+use crate::preflight::{self, Work};
+use crate::service::{self, ConfigurationState, Reloader};
 use crate::watching::AUDIT;
 
 /// What the service manager shows.
@@ -53,7 +53,7 @@ enum LogForm {
 pub fn main(args: &Args, out: &mut impl std::io::Write) -> anyhow::Result<bool> {
     if args.check_config {
         let config = Config::load(&args.config)?;
-        return Ok(preflight::report(&config, Daemon::Loader, &args.config, out)?);
+        return Ok(preflight::report(&config, &[Work::AcceptSkrs], &args.config, out)?);
     }
     start_log(args.log);
     run(args)?;
@@ -86,14 +86,10 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let control = loader.control();
     let (reloading, path) = (control.clone(), args.config.clone());
     let watch = Arc::clone(&health);
-    let reload = Arc::new(move || reload(&reloading, &path, &watch));
-    let by_command = Arc::clone(&reload);
-    let at_socket = Arc::new(move || service::reloading(STATUS, || by_command().with_state()));
-    let _socket = match ControlServer::start(
-        loader.config(),
-        control.clone(),
-        Answers { reload: at_socket, health: Arc::clone(&health) },
-    ) {
+    let reloader = Reloader::new(STATUS, move || reload(&reloading, &path, &watch));
+    let by_command = reloader.clone();
+    let answers = Answers { reload: Arc::new(move || by_command.reload()), health: Arc::clone(&health) };
+    let _socket = match ControlServer::start(loader.config(), control.clone(), answers) {
         Ok(socket) => Some(socket),
         // Nobody can give commands then; what is dropped is taken all the same.
         Err(error) => {
@@ -105,7 +101,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let thread = thread::Builder::new().name("signals".to_owned());
     thread
         .spawn(move || {
-            service::run_until_stopped(&mut signals, STATUS, || reload().configuration());
+            service::run_until_stopped(&mut signals, STATUS, || drop(reloader.reload()));
             control.stop();
         })
         .context("signal thread")?;
@@ -120,20 +116,24 @@ fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Reads the configuration again, and has the loader take it.
-fn reload(control: &Control, path: &Path, health: &HealthWatch) -> Answer {
+fn reload(control: &Control, path: &Path, health: &HealthWatch) -> (Answer, ConfigurationState) {
     match service::load(path) {
         Ok(config) => {
             let (zones, warnings) = (config.zones.len(), config.warnings.clone());
             health.reload((&config).into());
             control.reload_and_wait(config).map_or_else(
-                || Answer::refused("the loader is stopping, or very busy; try again"),
-                |result| Answer::of_reload(result.map(|()| zones).map_err(|e| e.to_string()), &warnings),
+                || {
+                    let what = "the loader is stopping, or very busy; try again";
+                    (Answer::refused(what), ConfigurationState::Refused)
+                },
+                |result| Answer::of_reload(result.map(|()| zones), &warnings),
             )
         }
         Err(error) => {
-            tracing::error!("the configuration has errors, the old one stays in use: {error}");
-            control.reload_failed();
-            Answer::of_errors(&error)
+            tracing::error!("the configuration is not taken, the old one stays in use: {error}");
+            let (answer, state) = Answer::of_errors(&error);
+            control.reload_failed(state);
+            (answer, state)
         }
     }
 }

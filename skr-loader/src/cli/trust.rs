@@ -22,9 +22,8 @@ use keystore::time::Timestamp;
 use serde::Serialize;
 
 use crate::accept;
-use crate::audit::{Audit, AuditEvent, Record};
-use crate::files::{self, Named, hex, one_line};
-use crate::report;
+use crate::audit::{Audit, AuditEvent, LOG, Record};
+use crate::files::{self, NamedBy, hex, one_line};
 use crate::user::User;
 
 /// Hex digits that a person types.
@@ -120,7 +119,7 @@ fn learn(
     let config = Config::load_before_trust(&args.config)?;
     let shown = args.from.display();
     let read =
-        files::read(&args.from, Named::ByOperator, MAX_SKR_OCTETS).with_context(|| shown.to_string())?;
+        files::read(&args.from, NamedBy::Operator, MAX_SKR_OCTETS).with_context(|| shown.to_string())?;
     let zone = zone_of(&config, args.zone.as_deref(), &read.octets)?;
     let candidates = candidates(&read.octets, &zone.name).map_err(|what| anyhow!("{shown}: {what}"))?;
     if candidates.is_empty() {
@@ -338,7 +337,7 @@ fn write(
     let mut tell = |event: AuditEvent| {
         for candidate in learnt {
             let line = Record {
-                zone: Some(report::label(&zone.name)),
+                zone: Some(zone.name.zone_label()),
                 file: Some(one_line(&from.display().to_string())),
                 sha256: Some(hex(&digest(octets))),
                 uid: Some(who.uid),
@@ -373,7 +372,7 @@ fn write(
 
 /// The log of the daemon, which may be running. One that is begun here must be the daemon's all the same.
 fn open_audit(state_dir: &Path) -> anyhow::Result<Audit> {
-    let path = state_dir.join("audit.jsonl");
+    let path = state_dir.join(LOG);
     let is_new = !path.exists();
     let audit = Audit::open(&path)
         .with_context(|| format!("{}: nothing is learnt that cannot be written there", path.display()))?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keystore::dns::Name;
+use keystore::dns::{Name, NameError};
 use keystore::time::Timestamp;
 
 use super::{Answer, ImportReport, Request};
@@ -27,33 +27,45 @@ pub enum Job {
     Reload,
 }
 
-/// What is wrong with an order, and the option of the commands that it is about.
-fn with_option(error: &OrderError) -> String {
-    match error {
-        OrderError::NoReason | OrderError::BadReason => format!("{error} (--reason TEXT)"),
-        OrderError::NoSuchCheck(_) | OrderError::NotForceable { .. } => format!("--force {error}"),
-    }
+/// Why a request is refused before the loader is asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// It names no zone.
+    #[error("{}: {source}", one_line(zone))]
+    Zone {
+        /// The text that should be the name of a zone.
+        zone: String,
+        /// What is wrong with it.
+        source: NameError,
+    },
+    /// The order in it is not followed.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// The file, or its signature, is not in base64.
+    #[error("the content is no base64")]
+    Content(#[source] data_encoding::DecodeError),
 }
 
 impl Job {
-    /// Checks a request of `who`; an error says why it is refused.
-    pub fn new(request: Request, who: User) -> Result<Self, String> {
-        let name = |zone: &str| Name::parse(zone).map_err(|error| format!("{}: {error}", one_line(zone)));
+    /// Checks a request of `who`.
+    pub fn new(request: Request, who: User) -> Result<Self, JobError> {
+        let name =
+            |zone: &str| Name::parse(zone).map_err(|source| JobError::Zone { zone: zone.to_owned(), source });
         let order = |force: &[String], reason: Option<&str>, dry_run, rule| {
             let execution = if dry_run { Execution::DryRun } else { Execution::Real };
-            Order::new(who, force, reason, execution, rule).map_err(|error| with_option(&error))
+            Order::new(who, force, reason, execution, rule)
         };
         match request {
             Request::Status { zones } => {
-                let label = |zone: &String| Ok(name(zone)?.to_lowercase().to_string());
-                Ok(Self::Status(zones.iter().map(label).collect::<Result<_, String>>()?))
+                let label = |zone: &String| name(zone).map(|name| name.zone_label());
+                Ok(Self::Status(zones.iter().map(label).collect::<Result<_, _>>()?))
             }
             Request::Reload {} => Ok(Self::Reload),
             Request::Import { name, content, signature, force, reason, dry_run } => {
                 let order = Arc::new(order(&force, reason.as_deref(), dry_run, ReasonRule::WhenForced)?);
-                let decode = |text: &str| {
-                    data_encoding::BASE64.decode(text.as_bytes()).map_err(|_| "the content is no base64")
-                };
+                let decode =
+                    |text: &str| data_encoding::BASE64.decode(text.as_bytes()).map_err(JobError::Content);
                 let signature = signature.as_deref().map(decode).transpose()?;
                 let file = Dropped::by_hand(name.into(), decode(&content)?, Arc::clone(&order));
                 Ok(Self::Import(file, signature, order))

@@ -6,8 +6,10 @@
 //! **Invariant:** whoever holds the lock of the state folder owns its socket: a socket that is found there is of one that is gone.
 
 use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -174,9 +176,11 @@ fn bind(path: &Path, group: Option<&str>) -> Result<UnixListener, ServeError> {
     if mode & 0o022 != 0 && mode & 0o1000 == 0 {
         return Err(ServeError::Folder { path: folder.to_owned(), mode });
     }
-    // Short: the kernel takes no long names. A folder that nobody else can enter, whatever the umask is.
-    let aside = folder.join(".ctl");
-    let _ = fs::remove_dir_all(&aside);
+    remove_asides(folder);
+    // Short: the kernel takes no long names. By chance, so that nobody can take the name first. A folder that nobody else can enter, whatever
+    // the umask is.
+    let chance = RandomState::new().build_hasher().finish();
+    let aside = folder.join(format!("{ASIDE}{:06x}", chance & 0xff_ffff));
     fs::create_dir(&aside).map_err(at(&aside))?;
     let made = (|| {
         fs::set_permissions(&aside, fs::Permissions::from_mode(0o700)).map_err(at(&aside))?;
@@ -189,6 +193,20 @@ fn bind(path: &Path, group: Option<&str>) -> Result<UnixListener, ServeError> {
     })();
     let _ = fs::remove_dir_all(&aside);
     made
+}
+
+/// How the folders begin in which sockets are made.
+const ASIDE: &str = ".ctl";
+
+/// Removes the folders of our own that killed processes have left. What others have put under such names stays.
+fn remove_asides(folder: &Path) {
+    let ours = rustix::process::geteuid().as_raw();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_aside = entry.file_name().as_bytes().starts_with(ASIDE.as_bytes());
+        if is_aside && entry.metadata().is_ok_and(|m| m.is_dir() && m.uid() == ours) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Octets of a request with a file that the inbox would take, and its signature, in base64.
@@ -391,7 +409,7 @@ fn late() -> io::Error {
 /// Does what is asked.
 fn act(request: Request, uid: u32, desk: &Desk) -> Answer {
     match Job::new(request, User::of(uid)) {
-        Err(why) => Answer::refused(why),
+        Err(error) => Answer::refused(error.to_string()),
         Ok(Job::Reload) => (desk.answers.reload)(),
         Ok(Job::Status(zones)) => {
             let health = desk.answers.health.look_now(LOOK_TIME);

@@ -8,7 +8,7 @@ use keystore::durable;
 use keystore::store::zone_dir;
 use serde::{Deserialize, Serialize};
 
-use crate::files::{self, Named};
+use crate::files::{self, NamedBy};
 
 /// Largest note that is read, in octets.
 const MAX_OCTETS: u64 = 4096;
@@ -41,14 +41,17 @@ impl Notes {
 
     /// The note of `zone`. One that is damaged or cannot be read counts as none: then the zone is delivered once more.
     pub fn read(&self, zone: &Name) -> Option<Note> {
-        let file = files::read(&self.path(zone), Named::ByOperator, MAX_OCTETS).ok()?;
+        let file = files::read(&self.path(zone), NamedBy::Dropper, MAX_OCTETS).ok()?;
         serde_json::from_slice(&file.octets).ok()
     }
 
     /// Writes the note of `zone` durably.
     pub fn write(&self, zone: &Name, note: &Note) -> io::Result<()> {
         let octets = serde_json::to_vec(note)?;
-        durable::create_dir_durable(&self.folder, 0o755)?;
+        if let Some(around) = self.folder.parent() {
+            durable::create_own_dir(around, 0o755)?;
+        }
+        durable::create_own_dir(&self.folder, 0o755)?;
         durable::sweep_temps(&self.folder)?;
         durable::write(&self.path(zone), &octets, 0o644)
     }

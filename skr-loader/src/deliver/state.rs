@@ -7,8 +7,6 @@ use keystore::dns::Name;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 
-use crate::report;
-
 /// Whether a server can be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Reachability {
@@ -78,14 +76,14 @@ impl DeliveryStates {
 
     pub(super) fn add_zone(&self, target: &str, zone: &Name) {
         self.lock().entry(target.to_owned()).or_default().zones.insert(zone.clone(), ZoneDelivery::default());
-        self.metrics.add_delivery(&report::label(zone), target);
+        self.metrics.add_delivery(&zone.zone_label(), target);
     }
 
     pub(super) fn remove_zone(&self, target: &str, zone: &Name) {
         if let Some(state) = self.lock().get_mut(target) {
             state.zones.remove(zone);
         }
-        self.metrics.remove_delivery(&report::label(zone), target);
+        self.metrics.remove_delivery(&zone.zone_label(), target);
     }
 
     pub(super) fn remove_target(&self, target: &str) {
@@ -106,7 +104,7 @@ impl DeliveryStates {
         self.metrics.delivery_server_up.with_label_values(&[target]).set(0);
         for (zone, delivery) in &mut state.zones {
             delivery.is_current = false;
-            self.metrics.skr_delivery_current.with_label_values(&[&report::label(zone), target]).set(0);
+            self.metrics.skr_delivery_current.with_label_values(&[&zone.zone_label(), target]).set(0);
         }
     }
 
@@ -114,7 +112,7 @@ impl DeliveryStates {
     pub(super) fn proven(&self, target: &str, zone: &Name, generation: u64, now: Timestamp) {
         let delivery = ZoneDelivery { is_current: true, generation, last_proof: Some(now), cause: None };
         self.lock().entry(target.to_owned()).or_default().zones.insert(zone.clone(), delivery);
-        let label = report::label(zone);
+        let label = zone.zone_label();
         let labels = [label.as_str(), target];
         let metric = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.metrics.skr_delivered_generation.with_label_values(&labels).set(metric(generation));
@@ -131,7 +129,7 @@ impl DeliveryStates {
         let delivery = targets.entry(target.to_owned()).or_default().zones.entry(zone.clone()).or_default();
         delivery.is_current = false;
         delivery.cause = Some(cause);
-        self.metrics.skr_delivery_current.with_label_values(&[&report::label(zone), target]).set(0);
+        self.metrics.skr_delivery_current.with_label_values(&[&zone.zone_label(), target]).set(0);
     }
 
     /// What is in there is written whole in one step each time, so a panic elsewhere leaves nothing half done.

@@ -21,7 +21,6 @@ use super::state::DeliveryStates;
 use super::{Deliver, Task};
 use crate::files::{hex, one_line};
 use crate::probe::{ProofError, Served};
-use crate::report;
 use crate::store::InForce;
 
 /// Seconds between two polls of whether the server was started again.
@@ -420,10 +419,7 @@ impl Worker {
     }
 
     fn count_refresh(&self, zone: &Name) {
-        self.metrics
-            .skr_delivery_refreshes_total
-            .with_label_values(&[&report::label(zone), &self.name])
-            .inc();
+        self.metrics.skr_delivery_refreshes_total.with_label_values(&[&zone.zone_label(), &self.name]).inc();
     }
 
     fn proven(&mut self, zone: &Name, job: &mut Job, served: Served, now: Timestamp) -> Timestamp {
@@ -479,7 +475,7 @@ impl Worker {
     }
 
     fn count(&self, zone: &Name, result: &str) {
-        let label = report::label(zone);
+        let label = zone.zone_label();
         self.metrics.skr_deliveries_total.with_label_values(&[label.as_str(), &self.name, result]).inc();
     }
 

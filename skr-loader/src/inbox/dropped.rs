@@ -18,7 +18,7 @@ pub struct Dropped {
     pub octets: Arc<Vec<u8>>,
     /// What the signature of the KSK operator says; `None` = not looked for.
     pub operator: Option<Operator>,
-    pub(super) origin: Origin,
+    pub(super) origin: FileOrigin,
 }
 
 /// A file of the inbox, in the state in which it was read.
@@ -31,7 +31,7 @@ pub struct InFile {
 
 /// Where a file came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum FileOrigin {
     /// It lies in the inbox, and so may its signature, which goes where the file goes.
     File { fingerprint: Fingerprint, signature: Option<Box<Dropped>> },
     /// It is one zone's part of a file that lies in the inbox as a whole.
@@ -44,12 +44,12 @@ impl Dropped {
     /// A file that a person handed over. Nothing is ever done to that person's file.
     #[must_use]
     pub fn by_hand(name: OsString, octets: Vec<u8>, order: Arc<Order>) -> Self {
-        Self { name, octets: Arc::new(octets), operator: None, origin: Origin::Order(order) }
+        Self { name, octets: Arc::new(octets), operator: None, origin: FileOrigin::Order(order) }
     }
 
     /// A file of the inbox as it was read.
     pub(super) fn in_inbox(name: OsString, octets: Vec<u8>, fingerprint: Fingerprint) -> Self {
-        let origin = Origin::File { fingerprint, signature: None };
+        let origin = FileOrigin::File { fingerprint, signature: None };
         Self { name, octets: Arc::new(octets), operator: None, origin }
     }
 
@@ -57,11 +57,11 @@ impl Dropped {
     #[must_use]
     pub fn part(&self, name: OsString, octets: &[u8]) -> Self {
         let origin = match &self.origin {
-            Origin::Order(order) => Origin::Order(Arc::clone(order)),
-            Origin::File { fingerprint, .. } => {
-                Origin::Part(InFile { name: self.name.clone(), fingerprint: *fingerprint })
+            FileOrigin::Order(order) => FileOrigin::Order(Arc::clone(order)),
+            FileOrigin::File { fingerprint, .. } => {
+                FileOrigin::Part(InFile { name: self.name.clone(), fingerprint: *fingerprint })
             }
-            Origin::Part(whole) => Origin::Part(whole.clone()),
+            FileOrigin::Part(whole) => FileOrigin::Part(whole.clone()),
         };
         Self { name, octets: Arc::new(octets.to_vec()), operator: self.operator.clone(), origin }
     }
@@ -70,8 +70,8 @@ impl Dropped {
     #[must_use]
     pub fn order(&self) -> Option<&Order> {
         match &self.origin {
-            Origin::Order(order) => Some(order),
-            Origin::File { .. } | Origin::Part(_) => None,
+            FileOrigin::Order(order) => Some(order),
+            FileOrigin::File { .. } | FileOrigin::Part(_) => None,
         }
     }
 
@@ -79,8 +79,8 @@ impl Dropped {
     #[must_use]
     pub fn signature(&self) -> Option<&Self> {
         match &self.origin {
-            Origin::File { signature, .. } => signature.as_deref(),
-            Origin::Part(_) | Origin::Order(_) => None,
+            FileOrigin::File { signature, .. } => signature.as_deref(),
+            FileOrigin::Part(_) | FileOrigin::Order(_) => None,
         }
     }
 
@@ -88,8 +88,8 @@ impl Dropped {
     #[must_use]
     pub fn size(&self) -> u64 {
         match &self.origin {
-            Origin::File { fingerprint, .. } => fingerprint.size(),
-            Origin::Part(_) | Origin::Order(_) => self.octets.len() as u64,
+            FileOrigin::File { fingerprint, .. } => fingerprint.size(),
+            FileOrigin::Part(_) | FileOrigin::Order(_) => self.octets.len() as u64,
         }
     }
 
@@ -109,8 +109,8 @@ impl Dropped {
     #[must_use]
     pub const fn part_of(&self) -> Option<&InFile> {
         match &self.origin {
-            Origin::Part(whole) => Some(whole),
-            Origin::File { .. } | Origin::Order(_) => None,
+            FileOrigin::Part(whole) => Some(whole),
+            FileOrigin::File { .. } | FileOrigin::Order(_) => None,
         }
     }
 
@@ -118,10 +118,10 @@ impl Dropped {
     #[must_use]
     pub fn in_this_state(&self) -> Option<InFile> {
         match &self.origin {
-            Origin::File { fingerprint, .. } => {
+            FileOrigin::File { fingerprint, .. } => {
                 Some(InFile { name: self.name.clone(), fingerprint: *fingerprint })
             }
-            Origin::Part(_) | Origin::Order(_) => None,
+            FileOrigin::Part(_) | FileOrigin::Order(_) => None,
         }
     }
 
@@ -129,10 +129,10 @@ impl Dropped {
     #[must_use]
     pub fn is_untouched_for(&self, seconds: u64, now: Timestamp) -> bool {
         match &self.origin {
-            Origin::File { fingerprint, .. } | Origin::Part(InFile { fingerprint, .. }) => {
+            FileOrigin::File { fingerprint, .. } | FileOrigin::Part(InFile { fingerprint, .. }) => {
                 fingerprint.is_untouched_for(seconds, now)
             }
-            Origin::Order(_) => true,
+            FileOrigin::Order(_) => true,
         }
     }
 }

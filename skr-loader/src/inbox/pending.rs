@@ -36,7 +36,7 @@ pub enum PendingState {
     Waiting,
     /// It stays there until it changes.
     Left,
-    /// It could not be read, and is tried again.
+    /// It could not be read, judged or stored, and is tried again.
     Retried,
 }
 

@@ -6,8 +6,8 @@ use keystore::crypto::cms::{self, Certificate, MAX_SIGNATURE_OCTETS};
 use keystore::time::Timestamp;
 
 use super::Inbox;
-use super::dropped::{Dropped, Origin};
-use crate::files::{self, FileError, Named};
+use super::dropped::{Dropped, FileOrigin};
+use crate::files::{self, FileError, NamedBy};
 use crate::operator::{self, Operator};
 
 /// Seconds that a signature must not have changed before it counts as whole when it does not read.
@@ -59,7 +59,7 @@ impl Inbox {
             // What is no plain file is left alone.
             Some(Err(_)) | None => None,
         };
-        if let Origin::File { signature, .. } = &mut file.origin {
+        if let FileOrigin::File { signature, .. } = &mut file.origin {
             *signature = found;
         }
         Paired::Ready
@@ -68,7 +68,7 @@ impl Inbox {
     /// The signature beside a dropped file; `None` when there is none.
     fn signature_of(&self, file: &Dropped) -> Option<Result<Dropped, FileError>> {
         let name = operator::signature_name(&file.name);
-        match files::read(&self.dir.join(&name), Named::ByDrop, MAX_SIGNATURE_OCTETS) {
+        match files::read(&self.dir.join(&name), NamedBy::Dropper, MAX_SIGNATURE_OCTETS) {
             Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => Some(Err(error)),
             Ok(read) => Some(Ok(Dropped::in_inbox(name, read.octets, read.fingerprint))),
@@ -84,7 +84,7 @@ impl Inbox {
 
     /// Leaves the file until its signature comes, for a while; false when it has waited long enough.
     fn wait_for_signature(&mut self, file: &Dropped, now: Timestamp) -> bool {
-        let Origin::File { fingerprint, .. } = &file.origin else { return false };
+        let FileOrigin::File { fingerprint, .. } = &file.origin else { return false };
         let since = match self.unsigned.get(&file.name) {
             Some((print, since)) if print == fingerprint && *since <= now => *since,
             _ => {

@@ -84,7 +84,7 @@ impl Bench {
                 Look::TooLarge(file, error) => format!("{} {}", error.id(), printable(&file.name)),
                 Look::Refused(name, error) => format!("{} {}", error.id(), printable(name)),
             }));
-            if !looks.more {
+            if looks.more == More::Nothing {
                 // By name, whatever was judged first.
                 told.sort_by(|a, b| a.split(' ').nth(1).cmp(&b.split(' ').nth(1)));
                 return told;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use keystore::config::WatchMode;
+use keystore::open::{self, OpenError};
 use keystore::time::Timestamp;
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -83,6 +84,14 @@ pub enum WatchError {
     NoFolder {
         /// The inbox.
         path: PathBuf,
+    },
+    /// Another user may have put the folder, or a link to another one, in the place of the inbox: what lies there would be taken away.
+    #[error("{path}: nothing is taken from the inbox: {source}", path = path.display())]
+    Foreign {
+        /// The inbox.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: OpenError,
     },
     /// Anyone could drop and replace files.
     #[error("{path}: everyone can write to the inbox (mode {mode:04o}), so nothing is taken from it; chmod o-w it", path = path.display())]
@@ -276,6 +285,10 @@ fn look(dir: &Path) -> Result<Folder, WatchError> {
     if metadata.mode() & 0o002 != 0 {
         return Err(WatchError::WorldWritable { path: path(), mode: metadata.mode() & 0o7777 });
     }
+    open::own_folder(dir).map_err(|error| match error {
+        OpenError::Io(source) => WatchError::Folder { path: path(), source },
+        source => WatchError::Foreign { path: path(), source },
+    })?;
     Ok((metadata.dev(), metadata.ino(), metadata.created().ok()))
 }
 

@@ -15,7 +15,7 @@ use keystore::store::StoreError;
 use keystore::time::Timestamp;
 
 use super::requests::OutboxError;
-use super::{Candidate, Origin, requests};
+use super::{Candidate, CandidateOrigin, requests};
 use crate::accept::{self, Context};
 use crate::operator::Operator;
 use crate::parent::{Asker, Parent};
@@ -77,7 +77,7 @@ pub struct Subject<'a> {
     /// What the signature of the KSK operator over the file says, if anybody's counts.
     pub operator: Option<Operator>,
     /// Where the candidate comes from.
-    pub origin: Origin,
+    pub origin: CandidateOrigin,
 }
 
 /// Why evidence cannot be gathered just now. It is a fault of this host that may pass.
@@ -145,53 +145,96 @@ impl Sources {
     }
 }
 
-impl<'a> Evidence<'a> {
-    /// Reads and asks everything that counts for a candidate of a zone of the configuration.
-    ///
-    /// An error is one of this host that may pass: nothing can be said of the candidate then, and it is to be judged again.
-    pub fn gather(
-        Subject { config, zone, state, operator, origin }: Subject<'a>,
-        candidate: &Candidate,
+/// The evidence that costs next to nothing: enough to see whether a candidate is in force already, and to verify its signatures.
+#[derive(Debug)]
+pub struct AtHand<'a> {
+    pub(super) evidence: Evidence<'a>,
+    config: &'a Config,
+    zone: &'a ZoneConfig,
+    operator: Option<Operator>,
+    origin: CandidateOrigin,
+}
+
+impl<'a> AtHand<'a> {
+    /// Reads and asks everything else that counts for a candidate with these bundles.
+    pub(super) fn gather(
+        self,
+        bundles: &[Bundle],
         sources: &mut Sources,
         now: Timestamp,
-    ) -> Result<Self, EvidenceError> {
+    ) -> Result<Evidence<'a>, EvidenceError> {
+        let Self { evidence, config, zone, operator, origin } = self;
         let keys = sources.keys(zone)?;
-        let wanted: HashSet<Dnskey> = candidate.skr.bundles.iter().flat_map(|b| b.keys()).collect();
-        let in_force = state.in_force.as_ref().map(|f| f.generation);
-        let accepted = config.state_dir.join("accepted");
+        let wanted: HashSet<Dnskey> = bundles.iter().flat_map(|b| b.keys()).collect();
         let history = match origin {
-            Origin::Received => History::read(&accepted, &zone.name, in_force, now)?,
+            CandidateOrigin::Received => {
+                let in_force = evidence.state.as_deref().and_then(|state| state.in_force.as_ref());
+                History::read(
+                    &config.state_dir.join("accepted"),
+                    &zone.name,
+                    in_force.map(|f| f.generation),
+                    now,
+                )?
+            }
             // That it is an older one is what is asked for.
-            Origin::Kept => History::read_revoked(&accepted, &zone.name)?,
+            CandidateOrigin::Kept => evidence.history,
         };
         let (requests, operator) = match origin {
-            Origin::Received => (requests::open(&config.state_dir, &zone.name, now)?, operator),
+            CandidateOrigin::Received => (requests::open(&config.state_dir, &zone.name, now)?, operator),
             // It answers none of them, and was signed when it was accepted.
-            Origin::Kept => (Vec::new(), None),
+            CandidateOrigin::Kept => (Vec::new(), None),
         };
         let parent = config
             .loader
             .parent_resolver
             .map(|resolver| (sources.asker.ask(resolver, &zone.name), config.loader.parent_check));
-        Ok(Self {
-            anchors: Cow::Borrowed(&zone.anchors),
-            announced: Cow::Borrowed(&zone.announced),
-            policy: Some(match keystore::store::largest_ttl(&config.state_dir, &zone.name)? {
-                None => Cow::Borrowed(&zone.policy),
-                known => Cow::Owned(zone.policy.reckoning_with(known)),
-            }),
-            multi_signer: zone.multi_signer,
-            allow_delete: zone.allow_cds_delete,
-            state: Some(state),
+        let policy = match keystore::store::largest_ttl(&config.state_dir, &zone.name)? {
+            None => Cow::Borrowed(&zone.policy),
+            known => Cow::Owned(zone.policy.reckoning_with(known)),
+        };
+        Ok(Evidence {
+            policy: Some(policy),
             history,
             unusable: unusable(&keys, |key| wanted.contains(key))?,
             proven: requests::proven(&config.state_dir, &zone.name, &keys, &requests)?,
             keys: Some(keys).filter(|keys| !keys_are_knots(config, zone, keys)),
             requests,
             operator: operator.filter(|_| !config.loader.operator_certificates.is_empty()),
-            require_signature: zone.require_signature,
             parent,
+            ..evidence
         })
+    }
+}
+
+impl<'a> Evidence<'a> {
+    /// What is known of a zone of the configuration before anything else is read or asked.
+    pub fn at_hand(
+        Subject { config, zone, state, operator, origin }: Subject<'a>,
+    ) -> Result<AtHand<'a>, EvidenceError> {
+        let evidence = Self {
+            anchors: Cow::Borrowed(&zone.anchors),
+            announced: Cow::Borrowed(&zone.announced),
+            policy: Some(Cow::Borrowed(&zone.policy)),
+            multi_signer: zone.multi_signer,
+            allow_delete: zone.allow_cds_delete,
+            history: History::read_revoked(&config.state_dir.join("accepted"), &zone.name)?,
+            state: Some(state),
+            require_signature: zone.require_signature,
+            ..Self::default()
+        };
+        Ok(AtHand { evidence, config, zone, operator, origin })
+    }
+
+    /// Reads and asks everything that counts for a candidate of a zone of the configuration.
+    ///
+    /// An error is one of this host that may pass: nothing can be said of the candidate then, and it is to be judged again.
+    pub fn gather(
+        subject: Subject<'a>,
+        candidate: &Candidate,
+        sources: &mut Sources,
+        now: Timestamp,
+    ) -> Result<Self, EvidenceError> {
+        Self::at_hand(subject)?.gather(&candidate.skr.bundles, sources, now)
     }
 
     /// The same with other keys than those of the zone's key folder.
@@ -223,9 +266,10 @@ impl<'a> Evidence<'a> {
     pub(super) fn revoked(&self, bundles: &[Bundle], now: Timestamp) -> Vec<Dnskey> {
         let begins = bundles.first().map_or(now, |first| first.inception.max(now));
         let in_force = self.state.as_deref().and_then(|state| state.in_force.as_ref());
-        let by_now =
+        let mut keys =
             in_force.map(|in_force| revoked::published(&in_force.bundles, begins)).unwrap_or_default();
-        self.history.revoked().union(&by_now).cloned().collect()
+        keys.extend(self.history.revoked(begins).cloned());
+        keys.into_iter().collect()
     }
 
     /// The generation in force, when the candidate is the very file that was dropped for it.

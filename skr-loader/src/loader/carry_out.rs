@@ -112,7 +112,7 @@ impl Loader {
             ..of_file(AuditEvent::Accepted, Some(zone), file, &digest, now)
         };
         self.record(record.ordered(file.order(), &forced));
-        report::import(&self.metrics, &report::label(zone), "accepted", now);
+        report::import(&self.metrics, &zone.zone_label(), "accepted", now);
         self.tell_file(file);
         let outcome = ImportOutcome::Accepted { generation, warnings };
         Import { forced, ..Import::of(file, digest, Some(zone.clone()), outcome) }
@@ -134,7 +134,7 @@ impl Loader {
             ..of_file(AuditEvent::Unchanged, Some(zone), file, &digest, now)
         };
         self.record(record.ordered(file.order(), &[]));
-        report::import(&self.metrics, &report::label(zone), "unchanged", now);
+        report::import(&self.metrics, &zone.zone_label(), "unchanged", now);
         self.tell_file(file);
         self.take_out(file, None);
         unchanged
@@ -155,7 +155,7 @@ impl Loader {
         }
         let ids = checks::rejecting(&findings);
         let first = findings.iter().find(|f| f.rejects()).map_or_else(String::new, ToString::to_string);
-        let of_zone = zone.as_ref().map_or_else(|| "unknown".to_owned(), report::label);
+        let of_zone = zone.as_ref().map_or_else(|| "unknown".to_owned(), Name::zone_label);
         tracing::error!(
             zone = of_zone,
             file = name,
@@ -185,8 +185,8 @@ impl Loader {
     pub(super) fn failed(&mut self, zone: &Name, file: &Dropped, error: &str, now: Timestamp) -> Import {
         let name = printable(&file.name);
         tracing::error!(%zone, file = name, id = "SKR-IO", error, "the SKR could not be judged or stored; a dropped file is tried again");
-        report::failure(&self.metrics, &report::label(zone));
-        self.inbox.put_back(file, now);
+        report::failure(&self.metrics, &zone.zone_label());
+        self.inbox.try_again(file, error, now);
         Import::failed(file, Some(zone.clone()), error.to_owned())
     }
 
@@ -236,7 +236,7 @@ fn of_file(
     now: Timestamp,
 ) -> Record {
     Record {
-        zone: zone.map(report::label),
+        zone: zone.map(Name::zone_label),
         file: Some(printable(&file.name)),
         sha256: Some(hex(sha256)),
         ..Record::new(now, event)

@@ -20,7 +20,7 @@ const PATIENCE: u64 = 3600;
 const EARLIEST: Timestamp = Timestamp::from_secs(1_577_836_800);
 
 /// What is known of the time.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ClockGuard {
     /// The latest time in the audit log when it was opened, or at which something was judged.
     latest: Option<Timestamp>,
@@ -29,15 +29,15 @@ pub(super) struct ClockGuard {
 }
 
 impl ClockGuard {
-    /// By the lines of the audit log that were there before this loader wrote any.
-    pub(super) fn new(records: &[Record]) -> Self {
+    /// Learns what time it was at least, from the lines of the audit log that earlier runs have written.
+    pub(super) fn learn(&mut self, records: &[Record]) {
         let mut latest = None;
         for record in records {
             let time = Some(Timestamp::from_secs(record.time));
             // What was later had been written while the clock ran ahead.
             latest = if record.event == AuditEvent::ClockTaken { time } else { latest.max(time) };
         }
-        Self { latest, behind_since: None }
+        self.latest = self.latest.max(latest);
     }
 
     /// Why nothing is judged; `None` when the clock is plausible.
@@ -116,7 +116,13 @@ mod tests {
     fn guard(days: &[i64]) -> ClockGuard {
         let records: Vec<Record> =
             days.iter().map(|days| Record::new(at(*days), AuditEvent::Started)).collect();
-        ClockGuard::new(&records)
+        read(&records)
+    }
+
+    fn read(records: &[Record]) -> ClockGuard {
+        let mut guard = ClockGuard::default();
+        guard.learn(records);
+        guard
     }
 
     #[test]
@@ -148,7 +154,7 @@ mod tests {
         let mut records: Vec<Record> =
             [0, 1, 200].map(|days| Record::new(at(days), AuditEvent::Started)).to_vec();
         records.push(Record::new(now.plus(3600), AuditEvent::ClockTaken));
-        assert_eq!(ClockGuard::new(&records).look(None, now.plus(4000)), Look::Plausible);
+        assert_eq!(read(&records).look(None, now.plus(4000)), Look::Plausible);
     }
 
     #[test]

@@ -14,7 +14,8 @@ use super::zone::NotRead;
 use crate::files::printable;
 use crate::inbox::{Dropped, Look, Paired};
 use crate::judge::{
-    self, Candidate, Content, Evidence, EvidenceError, Overrides, Rejection, Sources, Stage, Subject, Verdict,
+    self, Candidate, Content, EvidenceError, InForceAlready, Overrides, Rejection, Sources, Stage, Subject,
+    Verdict,
 };
 use crate::operator::Operator;
 use crate::report;
@@ -170,13 +171,15 @@ impl Loader {
     ) -> Import {
         let started = Instant::now();
         let (name, digest) = (candidate.zone.clone(), candidate.digest);
-        let mut verdict = self.verdict(candidate.clone(), file, sources, now);
+        let mut verdict = self.verdict(candidate.clone(), file, InForceAlready::Skip, sources, now);
         if let Ok(Verdict::Unchanged { .. }) = &verdict
             && !self.is_as_on_disk(&name)
         {
             // Whoever drops it again may do so to repair a store that was altered under us.
             self.reread_zone(&name, now);
-            verdict = self.verdict(candidate, file, sources, now);
+            let is_damaged = self.zones.get(&name).is_some_and(|zone| zone.held.is_damaged());
+            let in_force = if is_damaged { InForceAlready::Commit } else { InForceAlready::Skip };
+            verdict = self.verdict(candidate, file, in_force, sources, now);
         }
         let import = match verdict {
             Ok(verdict) => self.carry_out(&name, digest, verdict, file, now),
@@ -193,6 +196,7 @@ impl Loader {
         &mut self,
         candidate: Candidate,
         file: &Dropped,
+        in_force: InForceAlready,
         sources: &mut Sources,
         now: Timestamp,
     ) -> Result<Verdict, NotJudged> {
@@ -203,8 +207,8 @@ impl Loader {
             (None, Some(_)) => Some(Operator::Absent),
             (operator, _) => operator.clone(),
         };
-        let overrides =
-            Overrides { force: file.order().map_or(&[], |order| &*order.force), ..Overrides::default() };
+        let force: &[CheckId] = file.order().map_or(&[], |order| &*order.force);
+        let overrides = Overrides { force, in_force, ..Overrides::default() };
         let subject = Subject {
             config: &self.config,
             zone: &zone.config,
@@ -212,8 +216,7 @@ impl Loader {
             operator,
             origin: overrides.origin,
         };
-        let evidence = Evidence::gather(subject, &candidate, sources, now)?;
-        Ok(judge::judge(candidate, &evidence, &overrides, now))
+        Ok(judge::judge_gathering(candidate, subject, sources, &overrides, now)?)
     }
 
     /// True when the generation in force is the one that lies on disk.

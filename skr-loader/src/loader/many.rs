@@ -67,11 +67,9 @@ impl Loader {
         // Now, as the file itself goes only when each part has its place.
         self.clear();
         if self.inbox.take_part_kept() {
-            tracing::error!(
-                file = name,
-                "some of its zones could not be dealt with; the file is tried again"
-            );
-            self.inbox.put_back(file, now);
+            let what = "some of its zones could not be dealt with; the file is tried again";
+            tracing::error!(file = name, "{what}");
+            self.inbox.try_again(file, what, now);
             return;
         }
         tracing::info!(

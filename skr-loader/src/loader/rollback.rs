@@ -19,9 +19,8 @@ use super::{Import, ImportOutcome, Loader};
 use crate::audit::{AuditEvent, Record};
 use crate::checks;
 use crate::files::{hex, one_line};
-use crate::judge::{self, Acceptance, Candidate, Evidence, Origin, Overrides, Sources, Subject, Verdict};
+use crate::judge::{self, Acceptance, Candidate, CandidateOrigin, Overrides, Sources, Subject, Verdict};
 use crate::order::Order;
-use crate::report;
 use crate::store::{self, CommitError, Digest, Kept};
 use keystore::exchange::Coverage;
 
@@ -66,7 +65,7 @@ pub enum RollbackError {
     UnknownZone(Name),
     /// There is nothing to go back to.
     #[error(
-        "there is no generation before the one in force ({in_force}) whose content was not replaced; name one with --to ({kept})"
+        "there is no generation before the one in force ({in_force}) whose content was not replaced; name one of those that are kept ({kept})"
     )]
     NoOlder {
         /// What is in force.
@@ -157,7 +156,7 @@ impl Loader {
         {
             tracing::error!(zone = %name, by = %order.who, "rollback refused: {error}");
             let record = Record {
-                zone: Some(report::label(&name)),
+                zone: Some(name.zone_label()),
                 back_to: to,
                 checks: checks::rejecting(error.findings()).into_iter().map(|id| id.to_string()).collect(),
                 ..Record::new(now, AuditEvent::RollbackRefused)
@@ -225,7 +224,8 @@ impl Loader {
         let candidate =
             Candidate::read_of_zone(&target.octets, name).map_err(|unread| refused(vec![unread.finding]))?;
         let digest = candidate.digest;
-        let overrides = Overrides { force: &order.force, origin: Origin::Kept, ..Overrides::default() };
+        let overrides =
+            Overrides { force: &order.force, origin: CandidateOrigin::Kept, ..Overrides::default() };
         let subject = Subject {
             config: &self.config,
             zone: &zone.config,
@@ -233,9 +233,9 @@ impl Loader {
             operator: None,
             origin: overrides.origin,
         };
-        let evidence = Evidence::gather(subject, &candidate, &mut Sources::default(), now)
+        let verdict = judge::judge_gathering(candidate, subject, &mut Sources::default(), &overrides, now)
             .map_err(|error| failed(error.to_string()))?;
-        let acceptance = match judge::judge(candidate, &evidence, &overrides, now) {
+        let acceptance = match verdict {
             Verdict::Accept(acceptance) => acceptance,
             Verdict::Reject(rejection) => return Err(refused(rejection.findings)),
             Verdict::Unchanged { generation, .. } => {
@@ -271,7 +271,7 @@ impl Loader {
         let failed = |what: String| RollbackError::Failed { to, what };
         let record = |event, rollback: &Rollback| {
             let record = Record {
-                zone: Some(report::label(&name)),
+                zone: Some(name.zone_label()),
                 sha256: Some(hex(&rollback.digest)),
                 generation: Some(rollback.generation),
                 back_to: Some(to),

@@ -12,8 +12,9 @@ use keystore::store::{digest, format_current, read_current, skr_path, zone_dir};
 
 use super::*;
 use crate::files::hex;
-use crate::testing::{DAY, StateDir, ZONE, skr, start, zone};
+use crate::testing::{DAY, StateDir, ZONE, health_of, skr, start, zone};
 use crate::{audit, checks};
+use health::ConditionId;
 
 mod by_hand;
 mod running;
@@ -162,6 +163,7 @@ fn series_exist_before_anything_happens() {
         "skr_rejections_total{reason=\"SKR-NO-PRIVATE-KEY\"}",
         "watch_files_total{outcome=\"unsafe\"}",
         "watch_overflows_total",
+        "watch_waiting_files",
     ] {
         assert_eq!(bench.value(series), 0, "{series}");
     }
@@ -270,10 +272,20 @@ fn an_skr_that_cannot_be_written_waits_and_goes_in_later() {
     let imports = bench.loader.step(bench.now).imports;
     assert!(matches!(imports[..], [Import { outcome: ImportOutcome::Failed { .. }, .. }]), "{imports:?}");
     assert_eq!(bench.value("skr_last_import_success{zone=\"example.\"}"), 0);
-    assert_eq!(bench.loader.step(bench.now.plus(1)).imports, [], "no busy loop");
+    let is_told = |bench: &Bench| {
+        let conditions = health_of(&bench.loader, bench.now).conditions;
+        conditions.iter().any(|c| c.id == ConditionId::ImportDeferred && c.what.contains("a.skr"))
+    };
+    assert!(is_told(&bench));
+    // After one second, two more, and so on.
+    for (seconds, tries) in [(0, 0), (1, 1), (2, 0), (3, 1), (4, 0), (7, 1)] {
+        let imports = bench.loader.step(bench.now.plus(seconds)).imports;
+        assert_eq!(imports.len(), tries, "after {seconds} s: {imports:?}");
+    }
     fs::remove_file(&dir).unwrap();
     let imports = bench.settle();
     assert_eq!(imports.iter().map(|i| accepted(&i.outcome)).collect::<Vec<_>>(), [1]);
+    assert!(!is_told(&bench));
 }
 
 #[test]
@@ -306,7 +318,8 @@ fn what_a_crash_left_is_tidied_up() {
 #[test]
 fn a_damaged_store_is_repaired_by_the_next_good_skr() {
     type Harm = fn(&Path);
-    let harms: [(&str, Harm); 4] = [
+    let harms: [(&str, Harm); 5] = [
+        ("current gone", |dir| fs::remove_file(dir.join("current")).unwrap()),
         ("the generation gone", |dir| fs::remove_file(skr_path(dir, 1)).unwrap()),
         ("the generation altered", |dir| fs::write(skr_path(dir, 1), "altered").unwrap()),
         ("current garbage", |dir| fs::write(dir.join("current"), "garbage").unwrap()),
@@ -321,6 +334,8 @@ fn a_damaged_store_is_repaired_by_the_next_good_skr() {
         harm(&zone_dir(&bench.state.path("accepted"), &zone()));
         let mut bench = bench.restart();
         assert_eq!(bench.loader.in_force(&zone()), None, "{what}");
+        let conditions = health_of(&bench.loader, bench.now).zones[0].conditions.clone();
+        assert!(conditions.iter().any(|c| c.id == ConditionId::SkrStoreDamaged), "{what}: {conditions:?}");
         assert_eq!(bench.value("skr_generation{zone=\"example.\"}"), 0, "{what}");
         assert_eq!(accepted(&bench.import("a.skr", skr(0).text())), 2, "{what}: no number twice");
         assert_eq!(bench.current(), Some((2, sha256(&skr(0)))), "{what}");
@@ -331,6 +346,9 @@ fn a_damaged_store_is_repaired_by_the_next_good_skr() {
         let mut bench = Bench::new();
         bench.import("a.skr", skr(0).text());
         harm(&zone_dir(&bench.state.path("accepted"), &zone()));
+        // What is bad changes nothing of what is in force, as far as anybody knows.
+        bench.import("bad.skr", skr(0).bundles(1).text());
+        assert_eq!(bench.loader.in_force(&zone()).map(|f| f.generation), Some(1), "{what}");
         assert_eq!(accepted(&bench.import("b.skr", skr(0).text())), 2, "{what}: no number twice");
         assert_eq!(bench.current(), Some((2, sha256(&skr(0)))), "{what}");
         assert_eq!(

@@ -35,7 +35,7 @@ pub(super) struct NotDurable {
 /// What is known of the store of a zone.
 #[derive(Debug)]
 pub(super) enum Held {
-    /// What it holds, and what is damaged in it.
+    /// What it holds, and what is damaged in it. Where the generation in force does not read any more, what was read of it before counts.
     Read { state: ZoneState, damage: Option<String> },
     /// Nobody knows what it holds: nothing is judged against it and nothing is written to it before it is read.
     Unread(Unread),
@@ -87,6 +87,11 @@ impl Held {
         }
     }
 
+    /// True when something in the store is damaged: it may not hold what is in force.
+    pub const fn is_damaged(&self) -> bool {
+        matches!(self, Self::Read { damage: Some(_), .. })
+    }
+
     pub const fn is_unread(&self) -> bool {
         matches!(self, Self::Unread(_))
     }
@@ -128,7 +133,7 @@ impl Loader {
         }
     }
 
-    /// Reads the store of a zone again. What is in force in memory stays so when the store cannot be read.
+    /// Reads the store of a zone again. What is in force in memory stays so when the store cannot be read, or does not hold it any more.
     pub(super) fn reread_zone(&mut self, name: &Name, now: Timestamp) {
         let Some(zone) = self.zones.get_mut(name) else { return };
         let before = zone.held.id();
@@ -142,10 +147,17 @@ impl Loader {
                 if let Some(error) = &damage {
                     tell_damaged(name, error);
                 }
+                let is_held = found.in_force.is_some();
                 // A number that was in force is never given out again, even where the store was emptied from outside.
                 let next = found.next.max(before.map_or(0, |(generation, _)| generation.saturating_add(1)));
-                let damage = damage.map(|error| error.to_string());
-                zone.held = Held::Read { state: ZoneState { next, ..found }, damage };
+                let mut damage = damage.map(|error| error.to_string());
+                let in_force = found.in_force.or_else(|| zone.held.in_force().cloned());
+                if let Some(lost) = in_force.as_ref().filter(|_| !is_held) {
+                    damage.get_or_insert_with(|| {
+                        format!("generation {} was taken away from outside", lost.generation)
+                    });
+                }
+                zone.held = Held::Read { state: ZoneState { next, in_force, ..found }, damage };
             }
         }
         self.hand_on(name, before, now);
@@ -187,6 +199,7 @@ impl Loader {
         let Some(zone) = self.zones.get_mut(name) else { return Err(CommitError::NotRead) };
         let before = zone.held.id();
         let Held::Read { state, damage } = &mut zone.held else { return Err(CommitError::NotRead) };
+        let known = state.in_force.clone();
         if let Some(replaced) = &state.in_force {
             revoked::add(&self.store.accepted(), name, revoked::published(&replaced.bundles, now))
                 .map_err(CommitError::NotInForce)?;
@@ -197,8 +210,8 @@ impl Loader {
                 zone.held = Held::Unread(Unread::new(unread, state.in_force.take(), None, now));
             }
             Err(CommitError::Unread { unread, .. }) => *damage = Some(unread.to_string()),
-            // What was damaged is so still.
-            Err(CommitError::NotInForce(_)) if state.in_force.is_none() => {}
+            // What was damaged is so still, and what was known to be in force is so, too.
+            Err(CommitError::NotInForce(_)) if state.in_force.is_none() => state.in_force = known,
             _ => *damage = None,
         }
         self.hand_on(name, before, now);

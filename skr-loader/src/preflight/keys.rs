@@ -7,11 +7,11 @@ use keystore::config::Config;
 use keystore::config::deliver::Method;
 use keystore::keys::files::{Folder, KeyFileError};
 
-use super::{Daemon, Host};
+use super::{Host, Work};
 
 impl Host<'_> {
     /// Looks at the key files of each zone. No private key is decoded, and the private file of a KSK is not opened.
-    pub(super) fn keys(&mut self, config: &Config, daemon: Daemon) {
+    pub(super) fn keys(&mut self, config: &Config, work: &[Work]) {
         let mut folders: HashMap<&Path, Option<Folder>> = HashMap::new();
         for zone in &config.zones {
             let dir = &*zone.key_directory;
@@ -26,10 +26,11 @@ impl Host<'_> {
             }
             let beside_named =
                 config.deliver.iter().any(|target| matches!(target.method, Method::Named { .. }));
-            // The loader can do without the private keys, where it runs as another user than the signer.
-            let found = match daemon {
-                Daemon::Loader => folder.find_sealed(name),
-                Daemon::Requests | Daemon::All => folder.find_online(name),
+            // Who only accepts SKRs can do without the private keys, as another user than the signer.
+            let found = if work.contains(&Work::MakeRequests) || work.contains(&Work::ServeZones) {
+                folder.find_online(name)
+            } else {
+                folder.find_sealed(name)
             };
             for error in found.skipped.iter().chain(&found.warnings()) {
                 match error {

@@ -10,7 +10,7 @@
 //! ```
 //! `replaced` keeps the marks of generations whose files were removed, a line each: `<expiration> <generation> <mark in hex>`.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -25,7 +25,7 @@ use keystore::store::{self, StoreError, digest, zone_dir};
 use keystore::time::Timestamp;
 
 use super::{Digest, generation_of, received_path, revoked};
-use crate::files::{self, FileError, Named, hex};
+use crate::files::{self, FileError, NamedBy, hex};
 
 /// The file of the marks whose generations are gone.
 const REPLACED: &str = "replaced";
@@ -52,7 +52,7 @@ pub fn marked(bundle: &Bundle) -> impl Iterator<Item = (Mark, &Rrsig)> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     marks: HashMap<Mark, u64>,
-    revoked: BTreeSet<Dnskey>,
+    revoked: BTreeMap<Dnskey, Timestamp>,
     lost: Lost,
     /// What was altered from outside, so that it does not tell everything.
     damage: Vec<String>,
@@ -114,7 +114,8 @@ impl History {
 
     /// Reads only which KSKs they have published as revoked.
     pub fn read_revoked(accepted: &Path, zone: &Name) -> Result<Self, StoreError> {
-        let (revoked, damage) = revoked::read(accepted, zone)?;
+        let in_force = named(&zone_dir(accepted, zone))?.map(|(generation, _)| generation);
+        let (revoked, damage) = revoked::read(accepted, zone, in_force)?;
         let damage = damage.iter().map(ToString::to_string).collect();
         Ok(Self { revoked, damage, ..Self::default() })
     }
@@ -139,10 +140,9 @@ impl History {
         if self.lost.digests.contains(candidate) { its.collect() } else { self.lost.marks.clone() }
     }
 
-    /// The KSKs that they have published as revoked.
-    #[must_use]
-    pub const fn revoked(&self) -> &BTreeSet<Dnskey> {
-        &self.revoked
+    /// The KSKs that they have published as revoked by `until`, or will have by then where they stay in force.
+    pub fn revoked(&self, until: Timestamp) -> impl Iterator<Item = &Dnskey> {
+        self.revoked.iter().filter(move |(_, from)| **from <= until).map(|(key, _)| key)
     }
 
     /// The replaced generation that has signed this.
@@ -240,7 +240,7 @@ fn named(dir: &Path) -> Result<Option<(u64, Digest)>, StoreError> {
 
 /// The octets of a file; `None` where it is not there, or is no plain file.
 fn read_plain(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    match files::read(path, Named::ByDrop, store::MAX_SKR_OCTETS) {
+    match files::read(path, NamedBy::Dropper, store::MAX_SKR_OCTETS) {
         Ok(file) => Ok(Some(file.octets)),
         Err(FileError::Io(source)) if source.kind() != io::ErrorKind::NotFound => {
             Err(StoreError::Io { path: path.to_owned(), source })
@@ -290,7 +290,7 @@ fn marks_of_file(dir: &Path, zone: &Name, generation: u64) -> Result<HashMap<Mar
 
 fn read_replaced(dir: &Path) -> Result<HashMap<Mark, Line>, StoreError> {
     let path = dir.join(REPLACED);
-    let octets = match files::read(&path, Named::ByDrop, MAX_OCTETS) {
+    let octets = match files::read(&path, NamedBy::Dropper, MAX_OCTETS) {
         Ok(file) => file.octets,
         Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
         Err(FileError::Io(source)) => return Err(StoreError::Io { path, source }),

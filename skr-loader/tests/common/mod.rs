@@ -155,6 +155,17 @@ impl Drop for Daemon {
     }
 }
 
+/// SIGTERM to the process that strace runs.
+pub fn end_traced(strace: &Daemon) {
+    let children = format!("/proc/{0}/task/{0}/children", strace.pid());
+    let children = std::fs::read_to_string(children).unwrap_or_default();
+    for pid in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()) {
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        // Gone meanwhile, perhaps.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
 /// Asks again and again until it is true, or the time is over; true when it was.
 pub fn wait_for(limit: Duration, mut is_true: impl FnMut() -> bool) -> bool {
     let until = Instant::now() + limit;

@@ -18,7 +18,7 @@ use keystore::keys::{Dnskey, FLAG_SEP, FLAG_ZONE};
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
 use offline_ksk_skr_loader::checks;
-use offline_ksk_skr_loader::files::{self, Named};
+use offline_ksk_skr_loader::files::{self, NamedBy};
 use offline_ksk_skr_loader::judge::{self, Candidate, Content, Evidence, Overrides, Unread, Verdict};
 use offline_ksk_skr_loader::store::ZoneState;
 
@@ -40,7 +40,7 @@ pub fn now() -> Timestamp {
 
 /// Judges the file as the loader does, from reading to the last check; the IDs that reject, or `good`.
 pub fn judge(path: &Path) -> String {
-    let file = match files::read(path, Named::ByDrop, many::max_octets(1)) {
+    let file = match files::read(path, NamedBy::Dropper, many::max_octets(1)) {
         Ok(file) => file,
         Err(error) => return error.id().to_string(),
     };

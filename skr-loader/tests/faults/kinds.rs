@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use keystore::crypto::{Algorithm, PrivateKey};
-use keystore::dns::{Rrsig, Rtype};
+use keystore::dns::{Name, Rrsig, Rtype};
 use keystore::exchange::testing::{SkrBuilder, TestKey};
-use keystore::exchange::{Bundle, TrustAnchor, UnverifiedSkr};
+use keystore::exchange::{Bundle, Ksr, KsrBundle, TrustAnchor, UnverifiedSkr, bind, knot};
 use keystore::keys::{Dnskey, FLAG_REVOKE, FLAG_SEP, FLAG_ZONE, Timing};
 use keystore::time::Timestamp;
 use offline_ksk_skr_loader::loader::ImportOutcome;
@@ -378,7 +378,7 @@ fn kind_09_a_file_waits_while_the_clock_is_behind_and_is_judged_when_it_is_right
     assert_eq!(bench.settle().iter().map(|i| accepted(&i.outcome)).collect::<Vec<_>>(), [4]);
 }
 
-// --- 28: check of what is in force ----------------------------------------------------------------------------------
+// --- 28: check of what is in force, and of what is another file ----------------------------------------------------------------------------------
 
 #[test]
 fn kind_28_check_of_what_is_in_force_runs_every_check() {
@@ -404,10 +404,49 @@ fn kind_28_check_of_what_is_in_force_runs_every_check() {
     std::fs::rename(bench.path("keys"), bench.path("keys-away")).unwrap();
     let report = verdict(&bench, &skr(0).text());
     assert_eq!((report["unchanged"].as_u64(), report["accepted"].as_bool()), (Some(1), Some(false)));
+    // What the daemon would say, and whether it is good still, are two things.
+    assert_eq!(
+        (report["verdict"].as_str(), report["still_good"].as_bool()),
+        (Some("unchanged"), Some(false))
+    );
+    assert_eq!((good["verdict"].as_str(), good["still_good"].as_bool()), (Some("unchanged"), Some(true)));
     assert_eq!(failed(&report), ["SKR-NO-PRIVATE-KEY"]);
     std::fs::rename(bench.path("keys-away"), bench.path("keys")).unwrap();
     bench.now = start().plus(60 * DAY);
     let report = verdict(&bench, &skr(0).text());
     assert_eq!((report["unchanged"].as_u64(), report["accepted"].as_bool()), (Some(1), Some(false)));
     assert!(failed(&report).contains(&"SKR-EXPIRED".to_owned()), "{report}");
+}
+
+#[test]
+fn kind_28_check_of_another_file_says_what_it_is() {
+    let bench = Bench::new();
+    let other = SkrBuilder::new("other.test.", start()).build();
+    let zsk = TestKey::zsk(ZSK).dnskey;
+    let asked = KsrBundle { inception: start(), ttl: 3600, keys: vec![zsk], proofs: Vec::new() };
+    let ksr = |zone: &str| Ksr { zone: Name::parse(zone).unwrap(), bundles: vec![asked.clone()] };
+    let knot_form = knot::print_skr(&other, knot::Stamps::Unix, start(), "Knot DNS 3.4.6");
+    for (what, text, words) in [
+        ("an SKR of another zone", text(&other), &["SKR of other.test.", "5 bundles"][..]),
+        ("the same in Knot's form", knot_form, &["SKR of other.test.", "5 bundles"]),
+        (
+            "a request",
+            bind::print_ksr(&ksr("example."), start(), "a test"),
+            &["request (KSR) of example.", "1 bundles"],
+        ),
+        (
+            "a request of another zone",
+            bind::print_ksr(&ksr("other.test."), start(), "a test"),
+            &["request (KSR) of other.test."],
+        ),
+        ("garbage", "garbage\n".to_owned(), &[]),
+    ] {
+        let file = bench.path("a-file");
+        std::fs::write(&file, text).unwrap();
+        let report = bench.check_report(&file).remove(0);
+        assert_eq!(report["verdict"], "rejected", "{what}");
+        let notes = report["notes"].to_string();
+        assert!(words.iter().all(|word| notes.contains(word)), "{what}: {report}");
+        assert_eq!(words.is_empty(), report["notes"].is_null(), "{what}: {notes}");
+    }
 }

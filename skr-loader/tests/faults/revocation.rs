@@ -1,8 +1,11 @@
 //! KSKs that were published as revoked and come back without the REVOKE flag: kind 3.
 
+use keystore::check::CheckId;
 use keystore::exchange::UnverifiedSkr;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::time::Timestamp;
+
+use offline_ksk_skr_loader::checks;
 
 use crate::bench::*;
 use crate::kinds::{anchor, revoked};
@@ -71,6 +74,40 @@ fn kind_03_a_ksk_that_was_published_as_revoked_is_never_trusted_again() {
             generation + 1,
             "{what}"
         );
+    }
+}
+
+/// The generation that shows the revocation is lost, and nothing else has shown it.
+#[test]
+fn kind_03_a_revocation_is_known_when_the_generation_that_shows_it_is_lost() {
+    type Harm = fn(&std::path::Path);
+    let harms: [(&str, Harm); 3] = [
+        ("its file is gone", |dir| std::fs::remove_file(dir.join("1.skr")).unwrap()),
+        ("its file is altered", |dir| std::fs::write(dir.join("1.skr"), "altered").unwrap()),
+        ("current is gone", |dir| std::fs::remove_file(dir.join("current")).unwrap()),
+    ];
+    let day = |day: u64| start().plus(day * DAY);
+    for (what, harm) in harms {
+        for (shown_from, revoked_at_20) in [(0, true), (18, true), (27, false)] {
+            let mut bench = Bench::with(|config| config.zones[0].anchors.push(anchor(&TestKey::ksk(9))));
+            let shown = shows_revoked(&skr(0), day(shown_from), day(100));
+            assert_eq!(accepted(&bench.import("shown.skr", text(&shown))), 1, "{what}");
+            harm(&bench.path("accepted/example."));
+            let mut bench = bench.restart();
+            bench.now = day(20);
+            let a_alone = skr(20).bundles(7).ksk(TestKey::ksk(9)).text();
+            if revoked_at_20 {
+                let outcome = bench.import("a.skr", a_alone);
+                let ids = checks::rejecting(rejected(&outcome));
+                assert!(ids.contains(&CheckId::SkrUnknownKsk), "{what}: {ids:?}");
+            } else {
+                assert_eq!(
+                    accepted(&bench.import("a.skr", a_alone)),
+                    2,
+                    "{what}: it was yet to be published"
+                );
+            }
+        }
     }
 }
 

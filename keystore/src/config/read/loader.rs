@@ -66,6 +66,7 @@ fn inbox(table: &mut Table<'_, '_>, loader: &mut LoaderConfig) {
     limit("accepted-max-days", 1..=100_000, &mut loader.accepted_max_days);
     limit("accepted-min-days", 0..=100_000, &mut loader.accepted_min_days);
     limit("rejected-max-files", 1..=1_000_000, &mut loader.rejected_max_files);
+    limit("audit-max-octets", 1 << 20..=u32::MAX, &mut loader.audit_max_octets);
     limit("rejected-max-octets", 1 << 20..=u32::MAX, &mut loader.rejected_max_octets);
 }
 
@@ -156,7 +157,10 @@ fn check_thresholds(
 /// The certificates in one file of `operator-certificates`.
 fn certificates(value: &Value<'_, '_>) -> Vec<Certificate> {
     let Some(path) = value.path() else { return Vec::new() };
-    let read = read_regular(&path, MAX_CERTIFICATE_FILE).map_err(|error| error.to_string());
+    let read = read_regular(&path, MAX_CERTIFICATE_FILE).map_err(|error| {
+        value.doc.note_unread(&error);
+        error.to_string()
+    });
     read.and_then(|pem| Certificate::read_pem(&pem).map_err(|error| error.to_string())).unwrap_or_else(
         |what| {
             value.error(format!("{}: {what}", path.display()));

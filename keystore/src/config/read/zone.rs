@@ -9,7 +9,7 @@ use crate::dns::{Name, nsec3};
 use crate::exchange::bind::SyntaxError;
 use crate::exchange::{TrustAnchor, parse_trust_anchors};
 use crate::policy::named_conf::read_regular;
-use crate::policy::table::{Table, Value};
+use crate::policy::table::{Document, Table, Value};
 use crate::policy::toml::Section;
 use crate::policy::{Policies, Policy, PolicyErrors};
 
@@ -171,13 +171,14 @@ fn anchors(
     let mut path = None;
     if let Some(value) = file {
         let named = value.path()?;
-        let learnt = match anchor_file(&named, zone) {
+        let found = anchor_file(&named, zone, value.doc);
+        let learnt = match &found {
             Ok(found) if found.is_empty() => need == Anchors::Needed,
             Err(_) => need == Anchors::Needed || named.exists(),
             Ok(_) => true,
         };
         if learnt {
-            add(&value, anchor_file(&named, zone));
+            add(&value, found);
         }
         path = Some(named);
     }
@@ -216,11 +217,14 @@ enum AnchorError {
     File { path: PathBuf, error: SyntaxError },
 }
 
-fn anchor_file(path: &Path, zone: &Name) -> Result<Vec<TrustAnchor>, AnchorError> {
+fn anchor_file(path: &Path, zone: &Name, doc: &Document) -> Result<Vec<TrustAnchor>, AnchorError> {
     let path_of = || path.to_owned();
-    let octets = read_regular(path, MAX_ANCHOR_FILE).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => AnchorError::Missing { path: path_of(), source },
-        _ => AnchorError::Io { path: path_of(), source },
+    let octets = read_regular(path, MAX_ANCHOR_FILE).map_err(|source| {
+        doc.note_unread(&source);
+        match source.kind() {
+            std::io::ErrorKind::NotFound => AnchorError::Missing { path: path_of(), source },
+            _ => AnchorError::Io { path: path_of(), source },
+        }
     })?;
     let text = String::from_utf8_lossy(&octets);
     parse_trust_anchors(&text, zone).map_err(|error| AnchorError::File { path: path_of(), error })

@@ -13,8 +13,8 @@ use keystore::store::MAX_SKR_OCTETS;
 use keystore::time::Timestamp;
 
 use super::Args;
-use crate::files::{self, Named, one_line};
-use crate::judge::{Candidate, Evidence, EvidenceError, Origin, Sources, Subject, Unread};
+use crate::files::{self, NamedBy, one_line};
+use crate::judge::{Candidate, CandidateOrigin, Evidence, EvidenceError, Sources, Subject, Unread};
 use crate::operator::Operator;
 use crate::store::history::History;
 use crate::store::{self, Stored, ZoneState};
@@ -88,7 +88,10 @@ impl<'a> Gatherer<'a> {
         let args = self.args;
         let (mut evidence, notes) = self.of_config(candidate, operator, now)?;
         if let Some(path) = &args.trust_anchor {
-            evidence.anchors = Cow::Owned(read_anchors(path, zone)?);
+            evidence.anchors = Cow::Owned(read_anchors("--trust-anchor", path, zone)?);
+        }
+        if let Some(path) = &args.announced {
+            evidence.announced = Cow::Owned(read_anchors("--announced", path, zone)?);
         }
         if let Some(dir) = &args.accepted {
             let state = accepted(dir, zone)?;
@@ -131,7 +134,8 @@ impl<'a> Gatherer<'a> {
         };
         let mut notes: Vec<String> =
             damage.map(|error| format!("the accepted store is damaged: {error}")).into_iter().collect();
-        let subject = Subject { config, zone, state: Cow::Owned(state), operator, origin: Origin::Received };
+        let subject =
+            Subject { config, zone, state: Cow::Owned(state), operator, origin: CandidateOrigin::Received };
         let evidence = Evidence::gather(subject, candidate, &mut self.sources, now)?;
         notes.extend(evidence.parent.as_ref().map(|(parent, _)| parent.describe()));
         Ok((evidence, notes))
@@ -154,21 +158,21 @@ fn accepted(dir: &Path, zone: &Name) -> anyhow::Result<ZoneState> {
     }
 }
 
-fn read_anchors(path: &Path, zone: &Name) -> anyhow::Result<Vec<TrustAnchor>> {
-    let file = files::read(path, Named::ByOperator, MAX_ANCHORS)
-        .with_context(|| format!("--trust-anchor {}", path.display()))?;
-    let text = String::from_utf8(file.octets)
-        .with_context(|| format!("--trust-anchor {}: not a text", path.display()))?;
+fn read_anchors(option: &str, path: &Path, zone: &Name) -> anyhow::Result<Vec<TrustAnchor>> {
+    let file = files::read(path, NamedBy::Operator, MAX_ANCHORS)
+        .with_context(|| format!("{option} {}", path.display()))?;
+    let text =
+        String::from_utf8(file.octets).with_context(|| format!("{option} {}: not a text", path.display()))?;
     let anchors = parse_trust_anchors(&text, zone)
         .map_err(|e| anyhow!("{}:{}: {}", path.display(), e.line, one_line(&e.what)))?;
     if anchors.is_empty() {
-        anyhow::bail!("--trust-anchor {}: no DS or DNSKEY record of {zone} in it", path.display());
+        anyhow::bail!("{option} {}: no DS or DNSKEY record of {zone} in it", path.display());
     }
     Ok(anchors)
 }
 
 fn read_request(path: &Path, zone: &Name) -> anyhow::Result<Ksr> {
-    let file = files::read(path, Named::ByOperator, MAX_SKR_OCTETS)
+    let file = files::read(path, NamedBy::Operator, MAX_SKR_OCTETS)
         .with_context(|| format!("--request {}", path.display()))?;
     format::parse_ksr(&file.octets, zone)
         .map_err(|e| anyhow!("{}:{}: {}", path.display(), e.line, one_line(&e.what)))

@@ -17,10 +17,15 @@ const FINDINGS: usize = 3;
 /// Everything that was found out.
 #[derive(Debug, Serialize)]
 pub struct Report {
+    /// It passes every check now: a new one would be accepted, and the one in force is good still.
     pub accepted: bool,
-    /// The generation, when the very file is in force already.
+    pub verdict: DaemonVerdict,
+    /// The generation, when what it says is in force already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unchanged: Option<u64>,
+    /// Of the one in force: whether it would pass every check now. The daemon does not ask that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub still_good: Option<bool>,
     pub file: String,
     /// Where the part begins, in a file of several zones.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,6 +38,18 @@ pub struct Report {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     pub checks: Vec<Row>,
+}
+
+/// What the daemon would say of the file now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DaemonVerdict {
+    /// It would come into force.
+    Accepted,
+    /// It is in force already, and stays so, good or not.
+    Unchanged,
+    /// It would not come into force.
+    Rejected,
 }
 
 /// The SKR in numbers.
