@@ -11,7 +11,7 @@ use crate::facts::{AuditLog, Import};
 /// Imports of a zone that are kept.
 const KEPT: usize = 20;
 /// The whole log is checked again after so many times the time that it took.
-const COST: u32 = 50;
+const COST: u32 = 10;
 
 /// Reads the audit log; what its lines mean is the loader's.
 #[derive(Debug, Clone, Copy)]
