@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use health::gather::OwnReport;
-use health::report::{ClockTrouble, Component, Report, Served, TimerLook, ZoneReport, ZoneReports};
 use keystore::time::Timestamp;
 use ksr_gen::daemon::{NoticeOutcome, TickError, TimerReport};
+use metrics::health::gather::OwnReport;
+use metrics::health::report::{ClockTrouble, Component, Report, Served, TimerLook, ZoneReport, ZoneReports};
 use signer_plugin::runtime::{ServedState, Signer};
 
 /// What the request timer found at its last look at each zone. Clones see the same values.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use anyhow::{Context as _, Result, bail};
-use health::routes::Pages;
-use health::watch::{HealthWatch, Watched};
 use keystore::clock;
 use keystore::config::{Config, ZoneConfig};
 use keystore::crypto::pkcs11;
 use ksr_gen::daemon::{NoticeOutcome, Rounds, TickError, TimerLock, TimerOutcome, TimerReport};
+use metrics::health::routes::Pages;
+use metrics::health::watch::{HealthWatch, Watched};
 use metrics::http::{self, Endpoint};
 use serde::Serialize;
 use skr_loader::preflight::Work;

@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
-use health::gather::OwnReport;
-use health::routes::Pages;
-use health::watch::{HealthWatch, Watched};
 use keystore::clock;
 use keystore::config::Config;
 use keystore::crypto::pkcs11;
 use keystore::time::Timestamp;
+use metrics::health::gather::OwnReport;
+use metrics::health::routes::Pages;
+use metrics::health::watch::{HealthWatch, Watched};
 use metrics::http::{self, Endpoint, Serving as HttpServing};
 use signer_plugin::border::SignerHandler;
 use signer_plugin::border::server::{Listen, Server as DnsServer};

@@ -41,14 +41,13 @@ fn tree(package: &str, arguments: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn crates_depend_along_the_arrows_only() {
-    let arrows: [(&str, &[&str]); 7] = [
+    let arrows: [(&str, &[&str]); 6] = [
         ("keystore", &[]),
-        ("metrics", &[]),
+        ("metrics", &["keystore"]),
         ("ksr-gen", &["keystore", "metrics"]),
-        ("health", &["keystore", "metrics"]),
-        ("skr-loader", &["health", "keystore", "metrics"]),
+        ("skr-loader", &["keystore", "metrics"]),
         ("signer-plugin", &["keystore", "metrics"]),
-        ("integration", &["health", "keystore", "ksr-gen", "skr-loader", "signer-plugin", "metrics"]),
+        ("integration", &["keystore", "ksr-gen", "skr-loader", "signer-plugin", "metrics"]),
     ];
     for (from, allowed) in arrows {
         let deps = tree(&format!("offline-ksk-{from}"), &["--all-features"]);
@@ -123,8 +122,7 @@ fn one_module_reads_the_clock() {
 #[test]
 fn the_online_crates_never_write_beside_the_durable_helper() {
     for needle in ["fs::write(", "File::create("] {
-        for file in sources_naming(&["keystore", "ksr-gen", "skr-loader", "signer-plugin", "health"], needle)
-        {
+        for file in sources_naming(&["keystore", "ksr-gen", "skr-loader", "signer-plugin"], needle) {
             let text = std::fs::read_to_string(&file).expect("readable");
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
             let in_code = code.lines().any(|l| !l.trim_start().starts_with("//") && l.contains(needle));

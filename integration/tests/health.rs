@@ -9,10 +9,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use health::report::{ClockTrouble, Component, PendingFile, ReportedCondition, Served};
-use health::{ConditionId, Severity};
 use health_site::{Files, Site, ZONE, now, record};
 use keystore::exchange::testing::SkrBuilder;
+use metrics::health::report::{ClockTrouble, Component, PendingFile, ReportedCondition, Served};
+use metrics::health::{ConditionId, Severity};
 use skr_loader::audit::{AuditEvent, Record};
 
 const DAY: u64 = 86_400;
@@ -234,7 +234,7 @@ const SERVING: [Row; 13] = [
     row(
         ConditionId::WatchStalled,
         |files| {
-            let stall = |report: &mut health::report::Report| {
+            let stall = |report: &mut metrics::health::report::Report| {
                 report.inbox.as_mut().expect("an inbox").watched = false
             };
             files.report(Component::SkrLoader, stall, |_| ());
@@ -253,7 +253,7 @@ const HOST: [Row; 10] = [
                 id: None,
                 reason: None,
             };
-            let change = |report: &mut health::report::Report| {
+            let change = |report: &mut metrics::health::report::Report| {
                 report.inbox.as_mut().expect("an inbox").pending.push(left("a"))
             };
             files.report(Component::SkrLoader, change, |_| ());
@@ -300,7 +300,7 @@ const HOST: [Row; 10] = [
     row(
         ConditionId::HealthUnreadable,
         |files| {
-            let path = health::report::path(&files.path("state"), Component::Requests);
+            let path = metrics::health::report::path(&files.path("state"), Component::Requests);
             fs::write(path, "{\"version\": 1").expect("write");
         },
         timer_is_well,

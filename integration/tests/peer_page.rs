@@ -5,21 +5,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use health::Health;
-use health::facts::{
-    BundleFacts, BundleKey, ComponentFacts, ComponentState, Facts, Import, ImportResult, Key, Request,
-    Schedule, Thresholds, ZoneFacts,
-};
-use health::judge::judge;
-use health::model::Since;
-use health::report::{Component, Delivery, Report, Served};
-use health::routes::Pages;
-use health::watch::Newest;
 use keystore::clock;
 use keystore::dns::Name;
 use keystore::keys::Timing;
 use keystore::time::Timestamp;
 use metrics::Metrics;
+use metrics::health::Health;
+use metrics::health::facts::{
+    BundleFacts, BundleKey, ComponentFacts, ComponentState, Facts, Import, ImportResult, Key, Request,
+    Schedule, Thresholds, ZoneFacts,
+};
+use metrics::health::judge::judge;
+use metrics::health::model::Since;
+use metrics::health::report::{Component, Delivery, Report, Served};
+use metrics::health::routes::Pages;
+use metrics::health::watch::Newest;
 use metrics::http::{self, Endpoint, Request as HttpRequest, Serving};
 
 const DAY: u64 = 86_400;

@@ -1,9 +1,10 @@
-//! Metric names, registry, HTTP endpoint, alert rules.
+//! Metric names, registry, HTTP endpoint, alert rules; how a zone stands, and the status page that shows it.
 //!
-//! **Invariant:** nothing here decides anything; the daemons set values when their state changes, and a scrape only encodes.
+//! **Invariant:** nothing but [`health::judge`] decides anything; the daemons set values when their state changes, and a scrape only encodes.
 
 pub mod condition;
 pub mod families;
+pub mod health;
 pub mod http;
 pub mod queries;
 pub mod rules;

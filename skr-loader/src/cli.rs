@@ -17,8 +17,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use health::plugin::PluginState;
 use keystore::time::Timestamp;
+use metrics::health::plugin::PluginState;
 
 pub use status::{StatusArgs, status};
 

@@ -17,11 +17,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use health::Health;
 use keystore::config::ConfigErrors;
 use keystore::exchange::SkrFinding as Finding;
 use keystore::policy::PolicyFinding;
 use keystore::time::Timestamp;
+use metrics::health::Health;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{hex, one_line};

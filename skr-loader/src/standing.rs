@@ -4,9 +4,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use health::gather::OwnReport;
-use health::report::{ClockTrouble, Component, Delivery, InboxReport, Report, ZoneReport, ZoneReports};
 use keystore::time::Timestamp;
+use metrics::health::gather::OwnReport;
+use metrics::health::report::{
+    ClockTrouble, Component, Delivery, InboxReport, Report, ZoneReport, ZoneReports,
+};
 
 use crate::service::ConfigurationState;
 

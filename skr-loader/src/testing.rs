@@ -103,9 +103,9 @@ impl StateDir {
 }
 
 /// The health of the loader's host at `now`, by its files and its own report.
-pub fn health_of(loader: &crate::Loader, now: Timestamp) -> health::Health {
+pub fn health_of(loader: &crate::Loader, now: Timestamp) -> metrics::health::Health {
     let own = [loader.standing().report(now)];
-    let mut gatherer = health::gather::Gatherer::new(crate::watching::AUDIT, None);
+    let mut gatherer = metrics::health::gather::Gatherer::new(crate::watching::AUDIT, None);
     let facts = gatherer.gather(&loader.config().into(), &own, now);
-    health::judge::judge(&facts, &health::model::Since::default(), now)
+    metrics::health::judge::judge(&facts, &metrics::health::model::Since::default(), now)
 }

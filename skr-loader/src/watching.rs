@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use health::facts::{Import, ImportResult};
-use health::gather::{AuditReader, Outcomes};
 use keystore::time::Timestamp;
+use metrics::health::facts::{Import, ImportResult};
+use metrics::health::gather::{AuditReader, Outcomes};
 
 use crate::audit::{self, AuditError, AuditEvent, Record};
 
-/// Reads the audit log for [`health::gather::Gatherer`].
+/// Reads the audit log for [`metrics::health::gather::Gatherer`].
 pub const AUDIT: AuditReader = AuditReader { fault, outcomes };
 
 fn fault(log: &Path) -> Option<String> {

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{Bench, ZONE, skr, wait_for};
-use health::Health;
+use metrics::health::Health;
 use offline_ksk_skr_loader::control::{Answer, Request, call};
 
 const LIMIT: Duration = Duration::from_secs(60);

@@ -8,14 +8,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use health::gather::OwnReport;
-use health::report::{Component, Report, ReportedCondition, ZoneReports};
 use keystore::clock;
 use keystore::config::{Config, ProbeConfig};
 use keystore::dns::Name;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::condition::{ConditionId, Severity};
+use metrics::health::gather::OwnReport;
+use metrics::health::report::{Component, Report, ReportedCondition, ZoneReports};
 use metrics::zones::Part;
 
 use super::facts::{Facts, Reach, ServerFacts};

@@ -7,11 +7,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use health::report::{
-    Component, Delivery, InboxReport, Report, Served, TimerLook, Writer, ZoneReport, ZoneReports,
-};
-use health::routes::Pages;
-use health::watch::{HealthWatch, Watched};
 use keystore::clock;
 use keystore::config::Config;
 use keystore::crypto::PrivateKey;
@@ -21,6 +16,11 @@ use keystore::keys::{KeyFile, Timing};
 use keystore::store::{digest, format_current, skr_path, zone_dir};
 use keystore::time::Timestamp;
 use metrics::Metrics;
+use metrics::health::report::{
+    Component, Delivery, InboxReport, Report, Served, TimerLook, Writer, ZoneReport, ZoneReports,
+};
+use metrics::health::routes::Pages;
+use metrics::health::watch::{HealthWatch, Watched};
 use metrics::http::{self, Endpoint, Serving};
 use skr_loader::audit::{Audit, AuditEvent, Record};
 use skr_loader::watching::AUDIT;
@@ -232,7 +232,7 @@ impl Files {
 
     /// As if the daemon had ended.
     pub fn end(&self, component: Component) {
-        fs::remove_file(health::report::path(&self.path("state"), component)).expect("it was there");
+        fs::remove_file(metrics::health::report::path(&self.path("state"), component)).expect("it was there");
     }
 }
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 /// Folders of the crates of this workspace.
-pub const CRATES: [&str; 7] =
-    ["keystore", "ksr-gen", "skr-loader", "signer-plugin", "metrics", "health", "integration"];
+pub const CRATES: [&str; 6] =
+    ["keystore", "ksr-gen", "skr-loader", "signer-plugin", "metrics", "integration"];
 
 /// The folder of the workspace.
 pub fn workspace() -> PathBuf {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context as _;
-use health::routes::Pages;
-use health::watch::{HealthWatch, Watched};
 use keystore::clock;
 use keystore::config::Config;
 use metrics::Metrics;
+use metrics::health::routes::Pages;
+use metrics::health::watch::{HealthWatch, Watched};
 use metrics::http::{self, Endpoint};
 use tracing_subscriber::EnvFilter;
 

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use health::facts::Thresholds;
-use health::gather::{Gatherer, Host, read_since};
-use health::judge::judge;
-use health::plugin::{self, PluginState};
-use health::terminal::{self, Paint};
-use health::{Health, Severity};
 use keystore::config::{CONTROL_SOCKET, Config};
 use keystore::dns::Name;
 use keystore::time::Timestamp;
+use metrics::health::facts::Thresholds;
+use metrics::health::gather::{Gatherer, Host, read_since};
+use metrics::health::judge::judge;
+use metrics::health::plugin::{self, PluginState};
+use metrics::health::terminal::{self, Paint};
+use metrics::health::{Health, Severity};
 
 use super::look::zone_of_dir;
 use super::reach::{Reach, STATE_DIR, is_there};
@@ -163,7 +163,7 @@ fn of_zones(health: Health, zones: &[Name]) -> anyhow::Result<Health> {
         return Ok(if health.zones.len() == 1 { health } else { health.without_details() });
     }
     let mut health = health.only(&labels);
-    let worst = |conditions: &[health::Condition]| conditions.iter().map(|c| c.severity).max();
+    let worst = |conditions: &[metrics::health::Condition]| conditions.iter().map(|c| c.severity).max();
     let zones = health.zones.iter().map(|zone| zone.severity).max();
     health.severity = zones.max(worst(&health.conditions)).unwrap_or(Severity::Ok);
     Ok(health)

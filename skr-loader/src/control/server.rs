@@ -18,10 +18,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use health::watch::HealthWatch;
 use keystore::config::Config;
 use keystore::crypto::cms;
 use keystore::exchange::many;
+use metrics::health::watch::HealthWatch;
 
 use super::job::Job;
 use super::{Answer, Request};

@@ -1,8 +1,8 @@
 //! What the loader's loop knows, handed to other threads after each step.
 
-use health::report::{Delivery, InboxReport, PendingFile};
 use keystore::dns::Name;
 use keystore::time::Timestamp;
+use metrics::health::report::{Delivery, InboxReport, PendingFile};
 
 use super::{Loader, Zone};
 use crate::deliver::state::Reachability;

@@ -14,7 +14,7 @@ use super::*;
 use crate::files::hex;
 use crate::testing::{DAY, StateDir, ZONE, health_of, skr, start, zone};
 use crate::{audit, checks};
-use health::ConditionId;
+use metrics::health::ConditionId;
 
 mod by_hand;
 mod running;

@@ -4,11 +4,11 @@
 //! URI ──module──▶ token ──PIN──▶ session ──label, id──▶ private key ──sign──▶ signature, verified here before anybody gets it
 //! ```
 //!
-//! **The module runs in a process of its own** ([`process`]) in programs that call [`module_process`] first of all: a module that
+//! **The module runs in a process of its own** (`process.rs`) in programs that call [`module_process`] first of all: a module that
 //! hangs, crashes or counts wrong is then an error of the calls to that token, which passes. Other programs have it in their own process.
 //!
 //! Modules and logins count for a whole process, as PKCS#11 has it: each module is loaded and initialised once, each token is logged in
-//! to once, with a few sessions that sign side by side ([`sessions`]). A PIN that was wrong is not sent a second time.
+//! to once, with a few sessions that sign side by side (`sessions.rs`). A PIN that was wrong is not sent a second time.
 //!
 //! The module is `module-path` or `module-name` of the URI, or else the environment's PKCS11_MODULE (or PKCS11_PROVIDER_MODULE, which
 //! BIND's users have set).

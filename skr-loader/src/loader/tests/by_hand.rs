@@ -469,16 +469,16 @@ fn row_37_nobody_orders_by_a_clock_that_is_far_behind() {
 
 #[test]
 fn the_health_tells_what_somebody_should_look_at() {
-    use health::ConditionId::{
+    use metrics::health::ConditionId::{
         CoverageEndsSoon, CoverageNever, CoverageNone, ImportRejected, SkrStoreDamaged,
     };
-    use health::Severity::{Attention, Critical, Warning};
+    use metrics::health::Severity::{Attention, Critical, Warning};
 
     let mut bench = Bench::new();
     let tell = |bench: &Bench| {
         let zone = health_of(&bench.loader, bench.now).zones.remove(0);
         // No request timer runs here.
-        let of_timer = |id| id == health::ConditionId::RequestOverdue;
+        let of_timer = |id| id == metrics::health::ConditionId::RequestOverdue;
         let conditions = zone.conditions.iter().filter(|c| !of_timer(c.id)).map(|c| (c.id, c.severity));
         let conditions: Vec<_> = conditions.collect();
         (zone, conditions)

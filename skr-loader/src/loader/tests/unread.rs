@@ -8,7 +8,7 @@ use crate::inbox::Dropped;
 use crate::order::Order;
 use crate::testing::health_of;
 use crate::user::User;
-use health::ConditionId;
+use metrics::health::ConditionId;
 
 /// Generations 1 and 2, of which 1 was removed, at day 12.
 fn pruned() -> Bench {

@@ -1,0 +1,280 @@
+//! Facts from the files of a state folder, the same with and without running daemons.
+//!
+//! A [`Gatherer`] remembers what it read and reads again what has changed, so that it can look every second.
+
+mod accepted;
+mod audit;
+mod disk;
+mod keys;
+mod requests;
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use keystore::config::{Config, KsrConfig, LoaderConfig};
+use keystore::dns::Name;
+use keystore::time::Timestamp;
+
+use crate::health::facts::{ComponentFacts, ComponentState, Facts, HostFacts, Thresholds, ZoneFacts};
+use crate::health::model::Since;
+use crate::health::report::{self, Component, FOLDER, Found, Report, ZoneReports};
+
+pub use audit::{AuditReader, Outcomes};
+
+/// What is looked at, and by which limits it is judged.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// The state folder.
+    pub state_dir: PathBuf,
+    /// The zones.
+    pub zones: Vec<HostZone>,
+    /// The thresholds of the coverage.
+    pub thresholds: Thresholds,
+    /// Seconds that a request asks for that does not say so itself.
+    pub period: u32,
+    /// A request timer should run.
+    pub has_timer: bool,
+    /// A signer should run.
+    pub has_signer: bool,
+}
+
+/// A zone that is looked at.
+#[derive(Debug, Clone)]
+pub struct HostZone {
+    /// The zone.
+    pub name: Name,
+    /// Where its keys lie; `None` = that is not known, and keys are not looked at.
+    pub key_directory: Option<PathBuf>,
+    /// It is served from this host.
+    pub is_served: bool,
+    /// Others have ZSKs of the zone, too.
+    pub multi_signer: bool,
+}
+
+impl From<&Config> for Host {
+    fn from(config: &Config) -> Self {
+        let signs = config.signer.is_some();
+        let zone = |zone: &keystore::config::ZoneConfig| HostZone {
+            name: zone.name.clone(),
+            key_directory: Some(zone.key_directory.clone()),
+            is_served: signs && zone.file.is_some(),
+            multi_signer: zone.multi_signer,
+        };
+        let zones: Vec<HostZone> = config.zones.iter().map(zone).collect();
+        Self {
+            state_dir: config.state_dir.clone(),
+            thresholds: Thresholds {
+                info: config.loader.coverage_info.into(),
+                warning: config.loader.coverage_warning.into(),
+                critical: config.loader.coverage_critical.into(),
+                lead: config.ksr.lead.into(),
+            },
+            period: config.ksr.period,
+            has_timer: config.ksr.enabled,
+            has_signer: zones.iter().any(|zone| zone.is_served),
+            zones,
+        }
+    }
+}
+
+impl Host {
+    /// A state folder of which no configuration is known.
+    #[must_use]
+    pub fn of_folder(state_dir: &Path, zones: Vec<Name>) -> Self {
+        let zone = |name| HostZone { name, key_directory: None, is_served: false, multi_signer: false };
+        let (loader, ksr) = (LoaderConfig::default(), KsrConfig::default());
+        Self {
+            state_dir: state_dir.to_owned(),
+            zones: zones.into_iter().map(zone).collect(),
+            thresholds: Thresholds {
+                info: loader.coverage_info.into(),
+                warning: loader.coverage_warning.into(),
+                critical: loader.coverage_critical.into(),
+                lead: ksr.lead.into(),
+            },
+            period: ksr.period,
+            has_timer: false,
+            has_signer: false,
+        }
+    }
+}
+
+/// What a component of this process says of itself.
+#[derive(Debug, Clone)]
+pub struct OwnReport {
+    /// What is of the host.
+    pub report: Report,
+    /// What is of single zones.
+    pub zones: ZoneReports,
+}
+
+/// Looks at the files again and again.
+#[derive(Debug)]
+pub struct Gatherer {
+    /// The configuration file; `None` = it is not looked at.
+    config_file: Option<PathBuf>,
+    configuration: Changed<Option<String>>,
+    accepted: accepted::Accepted,
+    audit: audit::Audit,
+    requests: requests::Requests,
+    keys: keys::KeyFiles,
+}
+
+impl Gatherer {
+    /// Knows nothing yet. `audit` reads the audit log; `config_file` is checked each time it changes.
+    #[must_use]
+    pub fn new(audit: AuditReader, config_file: Option<&Path>) -> Self {
+        Self {
+            config_file: config_file.map(Path::to_owned),
+            configuration: Changed::default(),
+            accepted: accepted::Accepted::default(),
+            audit: audit::Audit::new(audit),
+            requests: requests::Requests::default(),
+            keys: keys::KeyFiles::default(),
+        }
+    }
+
+    /// Looks at everything. `own` are the reports of this process; those of other processes are read from their files.
+    #[must_use]
+    pub fn gather(&mut self, host: &Host, own: &[OwnReport], now: Timestamp) -> Facts {
+        let reports = Reports::read(host, own);
+        let signs = own.iter().any(|own| own.report.component == Component::Signer);
+        self.keys.begin(host);
+        self.audit.look(&host.state_dir.join("audit.jsonl"));
+        let zones = host.zones.iter().map(|zone| self.zone(host, zone, &reports, signs, now)).collect();
+        self.accepted.forget_others(host);
+        let newest_request = self.requests.newest(host);
+        Facts {
+            components: reports.components,
+            host: HostFacts {
+                configuration_error: self.configuration_error(),
+                disks: disk::look(host),
+                audit: self.audit.log().clone(),
+                latest_known: self.audit.latest().max(newest_request),
+            },
+            zones,
+        }
+    }
+
+    fn zone(
+        &mut self,
+        host: &Host,
+        zone: &HostZone,
+        reports: &Reports,
+        signs: bool,
+        now: Timestamp,
+    ) -> ZoneFacts {
+        let label = zone.name.to_lowercase().to_string();
+        let mut facts = ZoneFacts::new(zone.name.clone(), host.thresholds);
+        facts.is_served = zone.is_served;
+        facts.has_timer = host.has_timer;
+        facts.multi_signer = zone.multi_signer;
+        facts.store = self.accepted.look(&host.state_dir.join("accepted"), &zone.name);
+        facts.imports = self.audit.of(&label);
+        (facts.requests, facts.outbox_error) = self.requests.look(host, &zone.name);
+        facts.keys = self.keys.look(zone, signs);
+        for (report, zones) in reports.fresh(now) {
+            if let Some(said) = zones.get(&label) {
+                facts.report.served = facts.report.served.take().or_else(|| said.served.clone());
+                facts.report.timer = facts.report.timer.take().or_else(|| said.timer.clone());
+                facts.report.deliveries.extend(said.deliveries.iter().cloned());
+            }
+            let of_zone = report.conditions.iter().filter(|c| c.zone.as_deref() == Some(&label));
+            facts.reported.extend(of_zone.cloned());
+        }
+        facts
+    }
+
+    /// What is wrong with the configuration file, when it is looked at.
+    fn configuration_error(&mut self) -> Option<String> {
+        let path = self.config_file.as_ref()?;
+        let read = || Config::load(path).err().map(|error| error.to_string().replace('\n', "; "));
+        self.configuration.get(path, read).clone()
+    }
+}
+
+/// Since when the conditions hold that running daemons have seen.
+#[must_use]
+pub fn read_since(state_dir: &Path) -> Since {
+    let texts = Component::ALL.map(|component| std::fs::read_to_string(since_path(state_dir, component)));
+    Since::parse(&texts.into_iter().flatten().collect::<String>())
+}
+
+/// Where the process of a component writes since when conditions hold.
+#[must_use]
+pub fn since_path(state_dir: &Path, component: Component) -> PathBuf {
+    state_dir.join(FOLDER).join(format!("{}.since", component.as_str()))
+}
+
+/// The reports of all components.
+struct Reports {
+    components: Vec<ComponentFacts>,
+    zones: Vec<(Component, ZoneReports)>,
+}
+
+impl Reports {
+    fn read(host: &Host, own: &[OwnReport]) -> Self {
+        let mut reports = Self { components: Vec::new(), zones: Vec::new() };
+        for component in Component::ALL {
+            let state = match own.iter().find(|own| own.report.component == component) {
+                Some(own) => {
+                    reports.zones.push((component, own.zones.clone()));
+                    ComponentState::Reported(Box::new(own.report.clone()))
+                }
+                None => match report::read(&host.state_dir, component) {
+                    Found::Nothing => ComponentState::Silent,
+                    Found::Unreadable(what) => ComponentState::Unreadable(what),
+                    Found::Read(report, zones) => {
+                        reports.zones.push((component, zones));
+                        ComponentState::Reported(report)
+                    }
+                },
+            };
+            let expected = match component {
+                Component::SkrLoader => true,
+                Component::Requests => host.has_timer,
+                Component::Signer => host.has_signer,
+                Component::Probe => false,
+            };
+            let is_there = !matches!(state, ComponentState::Silent);
+            if expected || is_there {
+                reports.components.push(ComponentFacts { component, expected, state });
+            }
+        }
+        reports
+    }
+
+    /// Those that can be relied on at `now`.
+    fn fresh(&self, now: Timestamp) -> impl Iterator<Item = (&Report, &ZoneReports)> {
+        self.components.iter().filter_map(move |part| {
+            let ComponentState::Reported(report) = &part.state else { return None };
+            let (_, zones) = self.zones.iter().find(|(component, _)| *component == part.component)?;
+            report.is_fresh(now).then_some((&**report, zones))
+        })
+    }
+}
+
+/// A value that is made from a file, and made again when the file has changed.
+#[derive(Debug, Default)]
+struct Changed<T> {
+    mark: Option<Option<(u64, SystemTime)>>,
+    value: T,
+}
+
+impl<T> Changed<T> {
+    fn get(&mut self, path: &Path, make: impl FnOnce() -> T) -> &T {
+        let mark = path.metadata().ok().and_then(|m| Some((m.len(), m.modified().ok()?)));
+        if self.mark != Some(mark) {
+            self.value = make();
+            self.mark = Some(mark);
+        }
+        &self.value
+    }
+}
+
+/// Keeps only the entries of zones that are configured.
+fn retain_zones<T>(map: &mut std::collections::HashMap<Name, T>, host: &Host) {
+    if map.len() > host.zones.len() {
+        map.retain(|name, _| host.zones.iter().any(|zone| zone.name == *name));
+    }
+}

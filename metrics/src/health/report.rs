@@ -1,0 +1,490 @@
+//! What a running daemon knows and no other file says: one small file a component, written by it alone and read by everybody.
+//!
+//! ```text
+//! STATE-DIR/health/COMPONENT.json         that it runs, and what is of the host; written when it changes and every [`HEARTBEAT`] seconds
+//!                  COMPONENT.zones.json   what is of single zones; written when it changes
+//! ```
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use crate::condition::{ConditionId, Severity};
+use keystore::durable;
+use keystore::open::{self, Links, OpenError};
+use keystore::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::health::words::iso;
+
+/// Folder of the files in the state folder.
+pub const FOLDER: &str = "health";
+/// Version of the form of the files.
+pub const VERSION: u32 = 1;
+/// Seconds between two writes when nothing changes.
+pub const HEARTBEAT: u64 = 10;
+/// Seconds after which a file that was not written again is old.
+pub const VALID: u64 = 40;
+/// Seconds by which the time of a file may be ahead of the clock.
+const AHEAD: u64 = 120;
+/// Largest file that is read, in octets.
+const MAX_OCTETS: u64 = 64 << 20;
+
+/// A part of the toolchain that reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Component {
+    /// The loader: `skr-loader run` or a part of `offline-ksk serve`.
+    SkrLoader,
+    /// The request timer: `offline-ksk requests` or a part of `offline-ksk serve`.
+    Requests,
+    /// The signer, a part of `offline-ksk serve`.
+    Signer,
+    /// The outside probe.
+    Probe,
+}
+
+impl Component {
+    /// All, in the order in which they are shown.
+    pub const ALL: [Self; 4] = [Self::SkrLoader, Self::Requests, Self::Signer, Self::Probe];
+
+    /// The name of its file, and in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SkrLoader => "skr-loader",
+            Self::Requests => "requests",
+            Self::Signer => "signer",
+            Self::Probe => "probe",
+        }
+    }
+
+    /// What people call it.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::SkrLoader => "loader",
+            Self::Requests => "request timer",
+            Self::Signer => "signer",
+            Self::Probe => "outside probe",
+        }
+    }
+}
+
+/// What a component reports, but for single zones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Report {
+    /// [`VERSION`]; another one is not read.
+    pub version: u32,
+    /// Who reports.
+    pub component: Component,
+    /// Its process.
+    pub pid: u32,
+    /// The version of the program.
+    pub program: String,
+    /// When the component was started.
+    #[serde(with = "iso")]
+    pub started: Timestamp,
+    /// When this was written.
+    #[serde(with = "iso")]
+    pub written: Timestamp,
+    /// Seconds after [`Self::written`] for which this can be relied on.
+    pub valid_for_seconds: u64,
+    /// What is wrong with the newest configuration, which is not in use therefore.
+    #[serde(default)]
+    pub configuration_error: Option<String>,
+    /// What is wrong with the clock.
+    #[serde(default)]
+    pub clock: Option<ClockTrouble>,
+    /// The inbox; of the loader.
+    #[serde(default)]
+    pub inbox: Option<InboxReport>,
+    /// Why the audit log could not be written the last time; of the loader.
+    #[serde(default)]
+    pub audit_error: Option<String>,
+    /// Conditions that the component found itself, over the network.
+    #[serde(default)]
+    pub conditions: Vec<ReportedCondition>,
+}
+
+/// What a process noticed about the clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ClockTrouble {
+    /// What it noticed, a sentence without its full stop.
+    pub what: String,
+    /// Nothing is done by this clock until it is right.
+    pub waits: bool,
+    /// When it was noticed.
+    #[serde(with = "iso")]
+    pub since: Timestamp,
+}
+
+/// How the inbox stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct InboxReport {
+    /// The folder.
+    pub folder: String,
+    /// It is watched in the way that is configured.
+    pub watched: bool,
+    /// Why it is not watched, or nothing is taken from it.
+    #[serde(default)]
+    pub trouble: Option<String>,
+    /// When all of it was last looked at.
+    #[serde(default, with = "iso::option")]
+    pub last_scan: Option<Timestamp>,
+    /// Seconds between two full looks.
+    pub scan_interval: u64,
+    /// Files that wait or were left there, up to a hundred.
+    #[serde(default)]
+    pub pending: Vec<PendingFile>,
+}
+
+/// A file in the inbox that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PendingFile {
+    /// Its name, escaped.
+    pub file: String,
+    /// `waiting`: it is judged when it is whole; `left`: it stays until it changes; `retried`: it could not be read.
+    pub state: String,
+    /// The check for which it is left.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// What is wrong with it, and what to do.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// A condition that a component found by itself, because the facts are nowhere in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ReportedCondition {
+    /// Its ID.
+    pub id: ConditionId,
+    /// The zone as in metrics; `None` = the host.
+    pub zone: Option<String>,
+    /// What tells several of one kind apart: an address, a key tag, a file.
+    pub subject: Option<String>,
+    /// How urgent it is.
+    pub severity: Severity,
+    /// Since when.
+    #[serde(with = "iso")]
+    pub since: Timestamp,
+    /// The facts in a sentence.
+    pub what: String,
+}
+
+/// What the components know of one zone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ZoneReport {
+    /// How it is served from here; of the signer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<Served>,
+    /// The servers that are given what is accepted; of the loader.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deliveries: Vec<Delivery>,
+    /// The last look of the request timer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<TimerLook>,
+}
+
+/// How a zone is served from here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Served {
+    /// A version of the zone was read.
+    pub loaded: bool,
+    /// Why the zone file as it lies there cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_error: Option<String>,
+    /// A full set of valid signatures is served.
+    pub validly_signed: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_not: Option<String>,
+    /// The accepted generation in use; 0 = none.
+    pub generation: u64,
+    /// The SOA serial that is served.
+    pub serial: u32,
+    /// The soonest end of a signature that a ZSK has made.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "iso::option")]
+    pub zsk_expires: Option<Timestamp>,
+    /// Remaining seconds at which a signature is renewed (`signatures-refresh`).
+    pub refresh_seconds: u64,
+    /// Why ZSKs that are due cannot sign, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_errors: Vec<String>,
+    /// Why what the signer keeps of the zone on disk (serial, version) cannot be read or written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_error: Option<String>,
+}
+
+/// A server that is given what is accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Delivery {
+    /// Its name in the configuration.
+    pub target: String,
+    /// It is reached.
+    pub up: bool,
+    /// It was proven to serve what is in force.
+    pub current: bool,
+    /// The generation that it was last proven to serve; 0 = none.
+    pub generation: u64,
+    /// When that was.
+    #[serde(default, with = "iso::option")]
+    pub last_proof: Option<Timestamp>,
+    /// Why the target is not reached, or why the last try failed.
+    #[serde(default)]
+    pub cause: Option<String>,
+}
+
+/// The last look of the request timer at a zone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TimerLook {
+    /// When the next request must exist; `None` while one is open.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "iso::option")]
+    pub due: Option<Timestamp>,
+    /// Why no request could be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Why nobody could be told of the open request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice_error: Option<String>,
+}
+
+/// What is of single zones, by the zone as in metrics (lower case, final dot).
+pub type ZoneReports = BTreeMap<String, ZoneReport>;
+
+impl Report {
+    /// A report of a component of this process that has nothing to say but that it runs.
+    #[must_use]
+    pub fn new(component: Component, started: Timestamp, now: Timestamp) -> Self {
+        Self {
+            version: VERSION,
+            component,
+            pid: std::process::id(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            started,
+            written: now,
+            valid_for_seconds: VALID,
+            configuration_error: None,
+            clock: None,
+            inbox: None,
+            audit_error: None,
+            conditions: Vec::new(),
+        }
+    }
+
+    /// True when this can be relied on at `now`.
+    #[must_use]
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        now.since(self.written) <= self.valid_for_seconds && self.written.since(now) <= AHEAD
+    }
+
+    /// True when nothing but the time of writing differs.
+    fn says_the_same(&self, other: &Self) -> bool {
+        Self { written: other.written, ..self.clone() } == *other
+    }
+}
+
+/// The file of a component.
+#[must_use]
+pub fn path(state_dir: &Path, component: Component) -> PathBuf {
+    state_dir.join(FOLDER).join(format!("{}.json", component.as_str()))
+}
+
+fn zones_path(state_dir: &Path, component: Component) -> PathBuf {
+    state_dir.join(FOLDER).join(format!("{}.zones.json", component.as_str()))
+}
+
+/// Writes the files of one component, when there is something new to write.
+#[derive(Debug)]
+pub struct Writer {
+    state_dir: PathBuf,
+    component: Component,
+    report: Option<Report>,
+    zones: Option<ZoneReports>,
+}
+
+impl Writer {
+    /// Writes for `component` from the first [`Self::write`] on.
+    #[must_use]
+    pub fn new(state_dir: &Path, component: Component) -> Self {
+        Self { state_dir: state_dir.to_owned(), component, report: None, zones: None }
+    }
+
+    /// Writes what is new. An error is one of the file system; the next call tries again.
+    pub fn write(&mut self, report: &Report, zones: &ZoneReports) -> std::io::Result<()> {
+        let folder = self.state_dir.join(FOLDER);
+        if !folder.is_dir() {
+            durable::create_dir_durable(&folder, 0o755)?;
+        }
+        if self.zones.as_ref() != Some(zones) {
+            durable::write(&zones_path(&self.state_dir, self.component), &serde_json::to_vec(zones)?, 0o644)?;
+            self.zones = Some(zones.clone());
+        }
+        let is_due = |before: &Report| {
+            report.written.since(before.written) >= HEARTBEAT
+                || report.written < before.written
+                || !before.says_the_same(report)
+        };
+        if self.report.as_ref().is_none_or(is_due) {
+            durable::write(&path(&self.state_dir, self.component), &serde_json::to_vec(report)?, 0o644)?;
+            self.report = Some(report.clone());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Writer {
+    /// Says by the missing file that the component has ended.
+    fn drop(&mut self) {
+        if self.report.is_some() {
+            // One that cannot be removed grows old, which says the same later.
+            let _ = durable::remove(&path(&self.state_dir, self.component));
+        }
+    }
+}
+
+/// The files of a component as they were found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// There is none: the component does not run, or never did.
+    Nothing,
+    /// It cannot be read, and why.
+    Unreadable(String),
+    /// What it says. Whether that is fresh is [`Report::is_fresh`].
+    Read(Box<Report>, ZoneReports),
+}
+
+/// Reads the files of a component.
+#[must_use]
+pub fn read(state_dir: &Path, component: Component) -> Found {
+    let path = path(state_dir, component);
+    let report: Report = match read_json(&path) {
+        Ok(Some(report)) => report,
+        Ok(None) => return Found::Nothing,
+        Err(error) => return Found::Unreadable(error.to_string()),
+    };
+    if report.version != VERSION || report.component != component {
+        let what = "is of another version of the program, or of another component";
+        return Found::Unreadable(format!("{}: {what}", path.display()));
+    }
+    match read_json(&zones_path(state_dir, component)) {
+        Ok(zones) => Found::Read(Box::new(report), zones.unwrap_or_default()),
+        Err(error) => Found::Unreadable(error.to_string()),
+    }
+}
+
+/// Error of reading a file that a component has written.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error("{path}: {source}", path = path.display())]
+    Open { path: PathBuf, source: OpenError },
+    #[error("{path}: {source}", path = path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {source}", path = path.display())]
+    Json { path: PathBuf, source: serde_json::Error },
+}
+
+/// Reads one of the files; `None` when it is not there.
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, ReadError> {
+    let named = || path.to_owned();
+    let file = match open::for_reading(path, Links::Refuse) {
+        Ok((file, _)) => file,
+        Err(OpenError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(ReadError::Open { path: named(), source }),
+    };
+    let mut octets = Vec::new();
+    let read = file.take(MAX_OCTETS).read_to_end(&mut octets);
+    read.map_err(|source| ReadError::Read { path: named(), source })?;
+    serde_json::from_slice(&octets).map(Some).map_err(|source| ReadError::Json { path: named(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_secs(1_800_000_000 + secs)
+    }
+
+    #[test]
+    fn report_reads_back_and_its_file_goes_with_the_writer() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut zones = ZoneReports::new();
+        zones.insert(
+            "example.".to_owned(),
+            ZoneReport {
+                served: Some(Served { loaded: true, zsk_expires: Some(at(9)), ..Served::default() }),
+                ..ZoneReport::default()
+            },
+        );
+        let mut writer = Writer::new(dir.path(), Component::Signer);
+        assert_eq!(read(dir.path(), Component::Signer), Found::Nothing);
+        let report = Report::new(Component::Signer, at(0), at(1));
+        writer.write(&report, &zones).expect("written");
+        let Found::Read(read_back, zones_back) = read(dir.path(), Component::Signer) else {
+            panic!("not read")
+        };
+        assert_eq!((&*read_back, &zones_back), (&report, &zones));
+        // The same again is written after the heartbeat only.
+        for (written, wanted) in [(at(2), at(1)), (at(1).plus(HEARTBEAT), at(1).plus(HEARTBEAT))] {
+            writer.write(&Report { written, ..report.clone() }, &zones).expect("written");
+            let Found::Read(read_back, _) = read(dir.path(), Component::Signer) else { panic!("not read") };
+            assert_eq!(read_back.written, wanted);
+        }
+        drop(writer);
+        assert_eq!(read(dir.path(), Component::Signer), Found::Nothing);
+    }
+
+    #[test]
+    fn report_is_fresh_for_its_time_and_not_when_it_is_of_the_future() {
+        let report = Report::new(Component::Requests, at(0), at(1000));
+        for (now, fresh) in [
+            (at(1000), true),
+            (at(1000 + VALID), true),
+            (at(1001 + VALID), false),
+            (at(1000 - AHEAD), true),
+            (at(999 - AHEAD), false),
+        ] {
+            assert_eq!(report.is_fresh(now), fresh, "{now}");
+        }
+    }
+
+    #[test]
+    fn damaged_foreign_and_linked_files_are_unreadable_and_never_nothing() {
+        type Harm = fn(&Path);
+        let harms: [(&str, Harm); 5] = [
+            ("cut", |p| std::fs::write(p, "{\"version\":1").expect("written")),
+            ("another version", |p| {
+                let text = std::fs::read_to_string(p).expect("read");
+                std::fs::write(p, text.replace("\"version\":1", "\"version\":2")).expect("written");
+            }),
+            ("another component", |p| {
+                let text = std::fs::read_to_string(p).expect("read");
+                std::fs::write(p, text.replace("\"signer\"", "\"probe\"")).expect("written");
+            }),
+            ("link", |p| {
+                std::fs::rename(p, p.with_extension("x")).expect("moved");
+                std::os::unix::fs::symlink(p.with_extension("x"), p).expect("linked");
+            }),
+            ("zones cut", |p| std::fs::write(p.with_extension("zones.json"), "{").expect("written")),
+        ];
+        for (what, harm) in harms {
+            let dir = tempfile::tempdir().expect("a folder");
+            let mut writer = Writer::new(dir.path(), Component::Signer);
+            writer
+                .write(&Report::new(Component::Signer, at(0), at(1)), &ZoneReports::new())
+                .expect("written");
+            harm(&path(dir.path(), Component::Signer));
+            assert!(matches!(read(dir.path(), Component::Signer), Found::Unreadable(_)), "{what}");
+        }
+    }
+}

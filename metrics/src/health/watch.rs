@@ -1,0 +1,274 @@
+//! The health of this host as a running daemon sees it: gathered and judged again and again in a thread of its own, for the endpoint,
+//! the metrics and the control socket. None of those waits for a disk.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::Metrics;
+use crate::condition::{ConditionId, Severity};
+use keystore::clock;
+use keystore::durable;
+use keystore::time::Timestamp;
+
+use crate::health::gather::{AuditReader, Gatherer, Host, OwnReport, read_since, since_path};
+use crate::health::judge::judge;
+use crate::health::model::{Health, Since};
+use crate::health::report::{Component, Writer};
+
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+/// With many zones a look may take so much of the time: one part in this.
+const SHARE: u32 = 10;
+
+/// What the watch looks at, and whom it tells.
+pub struct Watched {
+    /// The zones and limits of the configuration in use.
+    pub host: Host,
+    /// The configuration file.
+    pub config_file: PathBuf,
+    /// Reads the audit log.
+    pub audit: AuditReader,
+    /// Follows what was judged.
+    pub metrics: Metrics,
+}
+
+/// The newest health; clones share it.
+#[derive(Debug, Clone)]
+pub struct Newest(Arc<Mutex<Arc<Health>>>);
+
+impl Newest {
+    /// A health that stays as it is until it is set anew.
+    #[must_use]
+    pub fn new(health: Health) -> Self {
+        Self(Arc::new(Mutex::new(Arc::new(health))))
+    }
+
+    /// The newest health.
+    #[must_use]
+    pub fn get(&self) -> Arc<Health> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, health: Health) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(health);
+    }
+}
+
+enum Wake {
+    Host(Box<Host>),
+    /// Look now, and say so.
+    Look(Sender<()>),
+    Stop,
+}
+
+/// The running watch. Dropping it ends it.
+#[derive(Debug)]
+pub struct HealthWatch {
+    newest: Newest,
+    wake: Sender<Wake>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl HealthWatch {
+    /// Looks once, and then again and again. `own` gives the reports of the components of this process, which are written to files
+    /// for other processes.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(
+        watched: Watched,
+        own: impl Fn(Timestamp) -> Vec<OwnReport> + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let mut look = Look::new(watched);
+        let newest = Newest::new(look.round(&own(clock::now()), clock::now()));
+        let (wake, wakes) = channel();
+        let shared = newest.clone();
+        let thread = std::thread::Builder::new()
+            .name("health".to_owned())
+            .spawn(move || live(look, &own, &shared, &wakes))?;
+        Ok(Self { newest, wake, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// The newest health.
+    #[must_use]
+    pub fn newest(&self) -> Newest {
+        self.newest.clone()
+    }
+
+    /// The health of this very moment, where a look takes less than `limit`; else the newest.
+    #[must_use]
+    pub fn look_now(&self, limit: Duration) -> Arc<Health> {
+        let (done, is_done) = channel();
+        if self.wake.send(Wake::Look(done)).is_ok() {
+            // After the limit the newest is shown as it is.
+            let _ = is_done.recv_timeout(limit);
+        }
+        self.newest.get()
+    }
+
+    /// Ends it, and says by removing the reports of this process that its components have ended.
+    pub fn stop(&self) {
+        let _ = self.wake.send(Wake::Stop);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic there has been told by its own message.
+            let _ = thread.join();
+        }
+    }
+
+    /// Hands over a new configuration.
+    pub fn reload(&self, host: Host) {
+        // The thread ends only when told to.
+        let _ = self.wake.send(Wake::Host(Box::new(host)));
+    }
+}
+
+impl Drop for HealthWatch {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn live(
+    mut look: Look,
+    own: &(impl Fn(Timestamp) -> Vec<OwnReport> + Send + 'static),
+    newest: &Newest,
+    wakes: &Receiver<Wake>,
+) {
+    let mut pause = PAUSE;
+    loop {
+        let mut asked = Vec::new();
+        match wakes.recv_timeout(pause) {
+            Ok(Wake::Host(host)) => look.host = *host,
+            Ok(Wake::Look(done)) => asked.push(done),
+            Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let started = Instant::now();
+        let now = clock::now();
+        // Whoever asked meanwhile is answered by the same look.
+        while let Ok(wake) = wakes.try_recv() {
+            match wake {
+                Wake::Host(host) => look.host = *host,
+                Wake::Look(done) => asked.push(done),
+                Wake::Stop => return,
+            }
+        }
+        newest.set(look.round(&own(now), now));
+        for done in asked {
+            // Who asked may have given up waiting.
+            let _ = done.send(());
+        }
+        pause = PAUSE.max(started.elapsed().saturating_mul(SHARE));
+    }
+}
+
+/// What is remembered between two looks.
+struct Look {
+    host: Host,
+    gatherer: Gatherer,
+    metrics: Metrics,
+    writers: BTreeMap<Component, Writer>,
+    since: Since,
+    /// The text of [`Self::since`] as it was last written.
+    written: String,
+    shown: Shown,
+}
+
+impl Look {
+    fn new(watched: Watched) -> Self {
+        let Watched { host, config_file, audit, metrics } = watched;
+        let since = read_since(&host.state_dir);
+        Self {
+            gatherer: Gatherer::new(audit, Some(&config_file)),
+            written: since.to_text(),
+            since,
+            host,
+            metrics,
+            writers: BTreeMap::new(),
+            shown: Shown::default(),
+        }
+    }
+
+    fn round(&mut self, own: &[OwnReport], now: Timestamp) -> Health {
+        self.write_reports(own);
+        let facts = self.gatherer.gather(&self.host, own, now);
+        let health = judge(&facts, &self.since, now);
+        self.since = health.since();
+        self.write_since(own);
+        self.shown.follow(&health, &self.metrics);
+        health
+    }
+
+    fn write_reports(&mut self, own: &[OwnReport]) {
+        for OwnReport { report, zones } in own {
+            let state_dir = &self.host.state_dir;
+            let writer = self
+                .writers
+                .entry(report.component)
+                .or_insert_with(|| Writer::new(state_dir, report.component));
+            if let Err(error) = writer.write(report, zones) {
+                tracing::debug!(%error, component = report.component.as_str(), "the report could not be written; the next look tries again");
+            }
+        }
+    }
+
+    /// Keeps since when conditions hold, for the next process and for those that only read.
+    fn write_since(&mut self, own: &[OwnReport]) {
+        let Some(first) = own.first() else { return };
+        let text = self.since.to_text();
+        let path = since_path(&self.host.state_dir, first.report.component);
+        if text != self.written
+            && path.parent().is_some_and(Path::is_dir)
+            && durable::write(&path, text.as_bytes(), 0o644).is_ok()
+        {
+            self.written = text;
+        }
+    }
+}
+
+/// The series that are there.
+#[derive(Debug, Default)]
+struct Shown {
+    zones: BTreeMap<(String, ConditionId), Severity>,
+    host: BTreeMap<ConditionId, Severity>,
+    severities: BTreeMap<String, Severity>,
+}
+
+impl Shown {
+    /// Brings the metrics up to date: a series for each condition that holds, and the severity of each zone.
+    fn follow(&mut self, health: &Health, metrics: &Metrics) {
+        let mut new = Self::default();
+        for (zone, condition) in health.all_conditions() {
+            let worst = match zone {
+                Some(zone) => new.zones.entry((zone.to_owned(), condition.id)).or_default(),
+                None => new.host.entry(condition.id).or_default(),
+            };
+            *worst = condition.severity.max(*worst);
+        }
+        new.severities = health.zones.iter().map(|zone| (zone.zone.clone(), zone.severity)).collect();
+        for ((zone, id), severity) in self.zones.iter().filter(|(key, s)| new.zones.get(*key) != Some(s)) {
+            metrics.zone_condition.remove(&[zone.as_str(), id.as_str(), severity.as_str()]);
+        }
+        for ((zone, id), severity) in &new.zones {
+            metrics.zone_condition.with_label_values(&[zone.as_str(), id.as_str(), severity.as_str()]).set(1);
+        }
+        for (id, severity) in self.host.iter().filter(|(id, s)| new.host.get(*id) != Some(s)) {
+            metrics.host_condition.remove(&[id.as_str(), severity.as_str()]);
+        }
+        for (id, severity) in &new.host {
+            metrics.host_condition.with_label_values(&[id.as_str(), severity.as_str()]).set(1);
+        }
+        for zone in self.severities.keys().filter(|zone| !new.severities.contains_key(*zone)) {
+            metrics.zone_severity.remove(&[zone]);
+        }
+        for (zone, severity) in &new.severities {
+            metrics.zone_severity.with_label_values(&[zone]).set(severity.number().into());
+        }
+        *self = new;
+    }
+}
