@@ -12,7 +12,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags};
@@ -51,6 +51,22 @@ pub fn append(path: &Path, len: u64, bytes: &[u8]) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     }
     file.write_all(bytes)?;
+    file.sync_data()
+}
+
+/// Writes `bytes` over the octets from `at` on of the regular file `path`, which must be there and have exactly `len` octets, and makes that
+/// durable (fdatasync). On a file system that writes in place this needs no space, so it works on a full disk.
+///
+/// A crash may leave a part of `bytes` there: keep two copies with checksums, and write over one at a time.
+pub fn overwrite(path: &Path, len: u64, at: u64, bytes: &[u8]) -> io::Result<()> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = OpenOptions::new().write(true).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() != len || at.saturating_add(bytes.len() as u64) > len {
+        let what = format!("expected a regular file of {len} octets and found one of {}", found.len());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    file.write_all_at(bytes, at)?;
     file.sync_data()
 }
 
@@ -331,6 +347,25 @@ mod tests {
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, mode);
         }
         assert_eq!(names(dir.path()), ["current"]);
+    }
+
+    #[test]
+    fn overwrites_within_a_file_of_the_expected_length_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record");
+        assert_eq!(overwrite(&path, 6, 0, b"x").unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::write(&path, "abcdef").unwrap();
+        overwrite(&path, 6, 2, b"CD").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"abCDef");
+        for (len, at, bytes) in
+            [(5, 0, &b"x"[..]), (7, 0, b"x"), (6, 5, b"xy"), (6, 7, b""), (6, u64::MAX, b"x")]
+        {
+            assert_eq!(overwrite(&path, len, at, bytes).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        }
+        let link = dir.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert!(overwrite(&link, 6, 0, b"x").is_err() && overwrite(dir.path(), 6, 0, b"x").is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"abCDef");
     }
 
     #[test]

@@ -218,7 +218,9 @@ fn power_loss(names: usize) {
     let host = site(dir.path(), names);
     // The first version of an earlier process, so that there is always something to find.
     let metrics = Metrics::new().unwrap();
-    host.zone(&metrics).step(start());
+    let mut zone = host.zone(&metrics);
+    zone.step(start());
+    zone.close();
     let root = host.path("zones");
     let before = power::snapshot(&root);
     let trace = dir.path().join("strace.log");

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use keystore::durable;
 use keystore::time::Timestamp;
 
+use crate::state::StateFolder;
+
 /// Name of the file in the zone's state folder; one line a condition.
 pub const CONDITIONS: &str = "conditions";
 
@@ -76,6 +78,7 @@ impl fmt::Display for ConditionId {
 /// The conditions of one zone.
 #[derive(Debug)]
 pub(super) struct Conditions {
+    folder: StateFolder,
     path: PathBuf,
     /// Since when, and the cause.
     current: BTreeMap<ConditionId, (Timestamp, String)>,
@@ -86,7 +89,12 @@ pub(super) struct Conditions {
 impl Conditions {
     /// No condition yet; the file in `state` is that of an earlier process until [`Self::write`].
     pub fn new(state: &Path) -> Self {
-        Self { path: state.join(CONDITIONS), current: BTreeMap::new(), written: None }
+        Self {
+            folder: StateFolder::new(state),
+            path: state.join(CONDITIONS),
+            current: BTreeMap::new(),
+            written: None,
+        }
     }
 
     /// Notes that something is the matter. True when it is new, or has another cause than before.
@@ -124,10 +132,7 @@ impl Conditions {
             return Ok(());
         }
         if !text.is_empty() {
-            let folder = self.path.parent().unwrap_or(Path::new("."));
-            if !folder.is_dir() {
-                durable::create_dir_durable(folder, 0o700)?;
-            }
+            self.folder.make()?;
             durable::write(&self.path, text.as_bytes(), 0o644)?;
         } else if let Err(error) = durable::remove(&self.path)
             && error.kind() != io::ErrorKind::NotFound

@@ -8,7 +8,7 @@ use crate::state::Publication;
 /// The keys of `bundle`, which is served from `now` on, each with the time since when every version that was served had it.
 ///
 /// `known` is what the version before had. Where nothing is known of it (a new zone, or its state is lost) the bundles of the SKR that
-/// come right before this one count as served.
+/// come right before this one count as served. A key that none of them has is taken for new: it waits, if another key can sign.
 pub(super) fn publications(
     known: Option<&[Publication]>,
     skr: &VerifiedSkr,
@@ -23,7 +23,7 @@ pub(super) fn publications(
                 Some(known) => known.iter().find(|other| other.dnskey == dnskey).map_or(now, |k| k.since),
                 None => {
                     let run = before.iter().rev().take_while(|b| b.keys().any(|key| key == dnskey));
-                    run.last().map_or(now, |first| first.inception)
+                    run.skip(1).last().map_or(now, |first| first.inception)
                 }
             };
             // A clock that was set back does not make a key younger than now.
@@ -49,6 +49,10 @@ mod tests {
         let (zone, anchors) = (keystore::dns::Name::parse("example.").unwrap(), skr.anchors());
         let skr = verify(skr.build(), &VerifyContext::new(&zone, &anchors), start).unwrap();
         let now = start.plus(4 * day + 60);
+        let first = skr.bundle_at(start.plus(2 * day)).unwrap();
+        let all = publications(None, &skr, first, start.plus(2 * day + 60));
+        let of_new = all.iter().find(|p| p.dnskey == new).unwrap();
+        assert_eq!(of_new.since, start.plus(2 * day + 60), "no bundle before has the key");
         let bundle = skr.bundle_at(now).unwrap();
         let since = |known: Option<&[Publication]>, dnskey: &keystore::keys::Dnskey| {
             let all = publications(known, &skr, bundle, now);

@@ -14,12 +14,21 @@ use crate::signing::{Denial, Nsec3};
 pub(super) struct Salt {
     file: PathBuf,
     known: Option<Box<[u8]>>,
+    /// That of the version that was served last, for the case that the file is lost.
+    served: Option<Box<[u8]>>,
 }
 
 impl Salt {
     /// `state` is the folder of the zone.
     pub fn new(state: &Path) -> Self {
-        Self { file: state.join("nsec3-salt"), known: None }
+        Self { file: state.join("nsec3-salt"), known: None, served: None }
+    }
+
+    /// Takes the salt of the version that was served last for the case that the file is lost or damaged: the chain stays.
+    pub fn adopt(&mut self, denial: &Denial) {
+        if let Denial::Nsec3(nsec3) = denial {
+            self.served = Some(nsec3.salt.clone());
+        }
     }
 
     /// How the zone denies by its policy. A salt is made where there is none of the length that the policy says, as BIND does; a file
@@ -44,8 +53,10 @@ impl Salt {
         let salt = match self.read()?.filter(|salt| fits(salt)) {
             Some(salt) => salt,
             None => {
-                let mut salt = vec![0; usize::from(len)];
-                crypto::random(&mut salt).map_err(io::Error::other)?;
+                let salt = match self.served.as_deref().filter(|salt| fits(salt)) {
+                    Some(served) => served.to_vec(),
+                    None => random(len)?,
+                };
                 let text = salt.iter().map(|octet| format!("{octet:02x}")).collect::<String>() + "\n";
                 if let Some(folder) = self.file.parent() {
                     durable::create_dir_durable(folder, 0o700)?;
@@ -71,6 +82,12 @@ impl Salt {
         });
         Ok(pairs.collect())
     }
+}
+
+fn random(len: u8) -> io::Result<Vec<u8>> {
+    let mut salt = vec![0; usize::from(len)];
+    crypto::random(&mut salt).map_err(io::Error::other)?;
+    Ok(salt)
 }
 
 #[cfg(test)]
@@ -99,6 +116,17 @@ mod tests {
         assert_eq!((eight.len(), salt(&mut first, 8)), (8, eight.clone()));
         let mut second = Salt::new(&dir.path().join("zone"));
         assert_eq!(salt(&mut second, 8), eight);
+        // The file is lost or damaged: the version that was served last has it.
+        for harm in [None, Some("zz")] {
+            fs::remove_file(&second.file).expect("remove");
+            if let Some(text) = harm {
+                fs::write(&second.file, text).expect("write");
+            }
+            let mut third = Salt::new(&dir.path().join("zone"));
+            third.adopt(&Denial::Nsec3(Nsec3::new(0, false).with_salt(eight.clone().into())));
+            assert_eq!(salt(&mut third, 8), eight);
+            assert_eq!(salt(&mut Salt::new(&dir.path().join("zone")), 8), eight);
+        }
         let four = salt(&mut second, 4);
         assert_eq!(four.len(), 4);
         assert_eq!(salt(&mut Salt::new(&dir.path().join("zone")), 4), four);

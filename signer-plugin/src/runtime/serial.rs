@@ -1,22 +1,35 @@
 //! The SOA serial that is served: never goes back and never stands for two versions, over restarts too (RFC 1982, RFC 1912 section 2.2).
 //!
-//! The file has the serial that was served last, and up to which serial versions may be served without being written down. A disk that
-//! fills up leaves so many versions time; after a `kill -9` the next serial is behind all of them. An orderly end writes the exact serial.
+//! The file has a serial that was served, and up to which serial versions may be served that are on disk themselves. So after a `kill -9`
+//! the next serial is behind all that may have been served. An orderly end writes the exact serial. A version that is served although it
+//! could not be written down has its serial written here first.
+//!
+//! ```text
+//! 2027010112 reserved 2027010128 write 7 check 0123456789abcdef     512 octets, filled up with spaces; two such copies
+//! ```
+//! The copies are written over in turn, where they are: that needs no space, so it works on a full disk, and what a crash damages is only
+//! ever the older one. A file with one line `SERIAL`, which a person wrote, is read as well.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use keystore::crypto::sha256;
 use keystore::durable;
 use keystore::time::Timestamp;
 
 use super::retry::Retry;
+use crate::state::StateFolder;
 
 /// So many serials are reserved ahead of the one that is served.
 const RESERVED: u32 = 16;
+/// Octets of a copy: one sector, so that no copy reaches into the other's.
+const COPY: usize = 512;
+const FILE_LEN: usize = 2 * COPY;
 
 /// The last serial served, and where it is kept.
 #[derive(Debug)]
 pub(super) struct SerialFile {
+    folder: StateFolder,
     path: PathBuf,
     /// The last serial that was, or may have been, served.
     last: Option<u32>,
@@ -24,7 +37,11 @@ pub(super) struct SerialFile {
     known: Option<u32>,
     /// What the file says.
     on_disk: OnDisk,
+    /// Number of the write that made the newer copy; `None` when the file is not there or has another form.
+    writes: Option<u64>,
     retry: Retry,
+    /// Why the file could not be written; set while [`Self::retry`] is.
+    unwritten: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,16 +65,16 @@ impl SerialFile {
         {
             tracing::warn!(file = %path.display(), %error, "temp files that an earlier run may have left stay");
         }
-        let on_disk = match std::fs::read(&path) {
+        let (on_disk, writes) = match std::fs::read(&path) {
             Ok(text) => parse(&text).unwrap_or_else(|| {
                 tracing::error!(
                     file = %path.display(),
-                    "expected one line with the last SOA serial served; the serial of the zone file counts now. \
+                    "expected the last SOA serial served; the serial of the zone file counts now. \
                      Write the serial that the secondaries have into the file and restart, if it is higher"
                 );
-                OnDisk::default()
+                Default::default()
             }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => OnDisk::default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Default::default(),
             Err(error) => return Err(error),
         };
         let of_file = on_disk.reserved.or(on_disk.served);
@@ -66,7 +83,8 @@ impl SerialFile {
             (None, served) => served,
             (of_file, _) => of_file,
         };
-        Ok(Self { path, last, known: None, on_disk, retry: Retry::default() })
+        let (folder, retry) = (StateFolder::new(state), Retry::default());
+        Ok(Self { folder, path, last, known: None, on_disk, writes, retry, unwritten: None })
     }
 
     /// The serial for new content of a zone whose file says `file`.
@@ -76,19 +94,18 @@ impl SerialFile {
 
     /// Makes sure that `serial` cannot be given to another version after a restart; call it before a version is served. An error says
     /// that the file could not be written.
-    pub fn reserve(&mut self, serial: u32) -> io::Result<()> {
+    pub fn reserve(&mut self, serial: u32, now: Timestamp) -> io::Result<()> {
         let covered = self.on_disk.reserved.is_some_and(|reserved| !is_later(serial, reserved))
             && self.on_disk.served.is_some_and(|served| serial == served || is_later(serial, served));
-        if !covered {
-            let served = self.known.or(self.on_disk.served).or(Some(serial));
-            let on_disk = OnDisk { served, reserved: Some(ahead(serial)) };
-            write(&self.path, on_disk)?;
-            self.on_disk = on_disk;
+        if covered {
+            return Ok(());
         }
-        Ok(())
+        let served = self.known.or(self.on_disk.served).or(Some(serial));
+        self.write_or_plan(OnDisk { served, reserved: Some(ahead(serial)) }, now)
     }
 
-    /// Notes that a version with this serial is served from now on, in the file as well if that can be written.
+    /// Notes that a version with this serial is served from now on which is not on disk; call it before it is served. An error says that
+    /// this could not be written down.
     pub fn served(&mut self, serial: u32, now: Timestamp) -> io::Result<()> {
         self.last = Some(serial);
         self.known = self.last;
@@ -108,9 +125,22 @@ impl SerialFile {
         self.on_disk.served.is_some_and(|served| is_later(served, serial))
     }
 
-    /// Writes the file again when an earlier write failed and its next try is due; `None` when there is nothing to do.
-    pub fn retry(&mut self, now: Timestamp) -> Option<io::Result<()>> {
-        self.retry.is_due(now).then(|| self.write_served(now))
+    /// True when the process before did not end in order, so that it may have served later versions than any that is known.
+    pub const fn may_be_behind(&self) -> bool {
+        self.on_disk.reserved.is_some()
+    }
+
+    /// Why the file could not be written, until it could.
+    pub fn unwritten(&self) -> Option<&str> {
+        self.unwritten.as_deref()
+    }
+
+    /// Writes the file again when an earlier write failed and its next try is due.
+    pub fn retry(&mut self, now: Timestamp) {
+        if self.retry.is_due(now) {
+            // The cause is kept.
+            let _ = self.write_served(now);
+        }
     }
 
     /// Time of the next try to write the file.
@@ -119,17 +149,47 @@ impl SerialFile {
     }
 
     fn write_served(&mut self, now: Timestamp) -> io::Result<()> {
-        let Some(last) = self.last else { return Ok(()) };
-        let on_disk = OnDisk { served: Some(last), reserved: Some(ahead(last)) };
-        let written = write(&self.path, on_disk);
-        match written {
-            Ok(()) => {
-                self.on_disk = on_disk;
-                self.retry.settled();
+        match self.last {
+            Some(last) => self.write_or_plan(OnDisk { served: Some(last), reserved: Some(ahead(last)) }, now),
+            None => {
+                self.settled();
+                Ok(())
             }
-            Err(_) => self.retry.failed(now),
+        }
+    }
+
+    /// Writes the file, and plans another try where that fails.
+    fn write_or_plan(&mut self, on_disk: OnDisk, now: Timestamp) -> io::Result<()> {
+        let written = self.write(on_disk);
+        match &written {
+            Ok(()) => self.settled(),
+            Err(error) => {
+                self.unwritten = Some(error.to_string());
+                self.retry.failed(now);
+            }
         }
         written
+    }
+
+    fn settled(&mut self) {
+        self.unwritten = None;
+        self.retry.settled();
+    }
+
+    fn write(&mut self, on_disk: OnDisk) -> io::Result<()> {
+        let number = self.writes.map_or(1, |last| last.wrapping_add(1));
+        let copy = copy(on_disk, number);
+        let in_place = self.writes.is_some_and(|_| {
+            // The newer copy stays until this one is durable.
+            let at = if number.is_multiple_of(2) { 0 } else { COPY as u64 };
+            durable::overwrite(&self.path, FILE_LEN as u64, at, &copy).is_ok()
+        });
+        if !in_place {
+            self.folder.make()?;
+            durable::write(&self.path, &[copy.as_slice(), copy.as_slice()].concat(), 0o644)?;
+        }
+        (self.on_disk, self.writes) = (on_disk, Some(number));
+        Ok(())
     }
 
     /// Gives the reserved serials back; for an orderly end.
@@ -142,19 +202,37 @@ impl SerialFile {
         if self.on_disk == exact {
             return;
         }
-        let given_back =
-            if self.last.is_some() { write(&self.path, exact) } else { durable::remove(&self.path) };
-        match given_back {
-            Ok(()) => self.on_disk = exact,
-            Err(error) => {
-                tracing::warn!(file = %self.path.display(), %error, "the last SOA serial could not be written down; the next one skips some");
-            }
+        let given_back = match self.last {
+            Some(_) => self.write(exact),
+            None => durable::remove(&self.path).map(|()| (self.on_disk, self.writes) = (exact, None)),
+        };
+        if let Err(error) = given_back {
+            tracing::warn!(file = %self.path.display(), %error, "the last SOA serial could not be written down; the next one skips some");
         }
     }
 }
 
+/// What a file says, and the number of the write that made its newer copy.
+fn parse(text: &[u8]) -> Option<(OnDisk, Option<u64>)> {
+    let (one, other) = match text.split_at_checked(COPY) {
+        Some((one, other)) if other.len() == COPY => (parse_copy(one), parse_copy(other)),
+        _ => return parse_line(text).map(|on_disk| (on_disk, None)),
+    };
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            let (on_disk, number) = if other.1.wrapping_sub(one.1).cast_signed() > 0 { other } else { one };
+            Some((on_disk, Some(number)))
+        }
+        // The damaged copy may be the newer one. The file is written whole next time.
+        (Some((left, _)), None) | (None, Some((left, _))) => {
+            Some((OnDisk { reserved: left.reserved.or(left.served.map(ahead)), ..left }, None))
+        }
+        (None, None) => None,
+    }
+}
+
 /// `SERIAL [reserved SERIAL]`
-fn parse(text: &[u8]) -> Option<OnDisk> {
+fn parse_line(text: &[u8]) -> Option<OnDisk> {
     let words: Vec<&str> = std::str::from_utf8(text).ok()?.split_ascii_whitespace().collect();
     match words.as_slice() {
         [served] => Some(OnDisk { served: Some(served.parse().ok()?), reserved: None }),
@@ -165,17 +243,27 @@ fn parse(text: &[u8]) -> Option<OnDisk> {
     }
 }
 
-fn write(path: &Path, on_disk: OnDisk) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    if !folder.is_dir() {
-        durable::create_dir_durable(folder, 0o700)?;
-    }
+/// `SERIAL [reserved SERIAL] write NUMBER check CHECK`
+fn parse_copy(text: &[u8]) -> Option<(OnDisk, u64)> {
+    let (line, check) = std::str::from_utf8(text).ok()?.split_once(" check ")?;
+    let (serials, number) = line.split_once(" write ")?;
+    let (on_disk, number) = (parse_line(serials.as_bytes())?, number.parse().ok()?);
+    (text == copy(on_disk, number) && check.trim_ascii() == check_of(line)).then_some((on_disk, number))
+}
+
+/// A copy of `on_disk`, which is the write of this number.
+fn copy(on_disk: OnDisk, number: u64) -> Vec<u8> {
     let served = on_disk.served.unwrap_or_default();
-    let text = match on_disk.reserved {
-        Some(reserved) => format!("{served} reserved {reserved}\n"),
-        None => format!("{served}\n"),
-    };
-    durable::write(path, text.as_bytes(), 0o644)
+    let reserved = on_disk.reserved.map_or(String::new(), |reserved| format!(" reserved {reserved}"));
+    let line = format!("{served}{reserved} write {number}");
+    let mut copy = format!("{line} check {}", check_of(&line)).into_bytes();
+    copy.resize(COPY - 1, b' ');
+    copy.push(b'\n');
+    copy
+}
+
+fn check_of(line: &str) -> String {
+    sha256(line.as_bytes())[..8].iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// The last serial that is reserved when `serial` is served.
@@ -262,7 +350,7 @@ mod tests {
     /// Serves the next version, as the runtime does; gives its serial, and an error when it may not be served.
     fn serve(file: &mut SerialFile, in_zone_file: u32) -> io::Result<u32> {
         let serial = file.next(in_zone_file);
-        file.reserve(serial)?;
+        file.reserve(serial, NOW)?;
         // The version may be served although the file could not be written.
         drop(file.served(serial, NOW));
         Ok(serial)
@@ -276,9 +364,12 @@ mod tests {
         assert_eq!(serve(&mut file, 7).unwrap(), 7);
         assert_eq!(file.next(7), 8);
         file.close();
-        assert_eq!(std::fs::read_to_string(state.join("serial")).unwrap(), "7\n");
+        assert!(std::fs::read_to_string(state.join("serial")).unwrap().contains("7 write "));
         assert_eq!(open(&state).next(7), 8);
-        for damaged in [&b"seven\n"[..], b"", b"7 8\n", b"7 reserved\n", b"7 reserved -1\n", b"\xff7\n"] {
+        let without_check = [b'7'; FILE_LEN];
+        for damaged in
+            [&b"seven\n"[..], b"", b"7 8\n", b"7 reserved\n", b"7 reserved -1\n", b"\xff7\n", &without_check]
+        {
             std::fs::write(state.join("serial"), damaged).unwrap();
             assert_eq!(open(&state).next(7), 7, "{damaged:?}");
         }
@@ -316,11 +407,12 @@ mod tests {
             without_folder(&state, || {
                 served.extend((0..during).map(|_| serve(&mut file, first).unwrap()));
                 assert!(file.next_try().is_some_and(|at| at > NOW));
-                assert!(file.retry(NOW.plus(60)).is_some_and(|tried| tried.is_err()));
+                file.retry(NOW.plus(60));
+                assert!(file.unwritten().is_some());
             });
             if mended {
-                assert!(file.retry(NOW.plus(200)).is_some_and(|tried| tried.is_ok()));
-                assert!(file.next_try().is_none() && file.retry(NOW.plus(300)).is_none());
+                file.retry(NOW.plus(200));
+                assert!(file.next_try().is_none() && file.unwritten().is_none());
             }
             // Killed: nobody closes the file.
             drop(file);
@@ -352,11 +444,67 @@ mod tests {
         serve(&mut file, 7).unwrap();
         // The zone's serial jumps: it is on disk as reserved before it is served, whatever comes then.
         let serial = file.next(5_000);
-        file.reserve(serial).unwrap();
+        file.reserve(serial, NOW).unwrap();
         assert!(is_later(open(&state).next(1), serial));
         without_folder(&state, || assert!(file.served(serial, NOW).is_err()));
         drop(file);
         assert!(is_later(open(&state).next(1), serial));
+    }
+
+    #[test]
+    fn kind_10_a_copy_that_is_torn_or_changed_anywhere_leaves_the_other_and_a_later_serial() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("example");
+        let mut file = open(&state);
+        let served: Vec<u32> = (0..3).map(|_| serve(&mut file, 7).unwrap()).collect();
+        let path = state.join("serial");
+        let before = std::fs::read(&path).unwrap();
+        assert_eq!(serve(&mut file, 7).unwrap(), 10);
+        let after = std::fs::read(&path).unwrap();
+        let changed: Vec<usize> = (0..FILE_LEN).filter(|at| before[*at] != after[*at]).collect();
+        let (first, last) = (changed[0], changed[changed.len() - 1]);
+        assert_eq!((before.len(), first / COPY), (FILE_LEN, last / COPY), "one copy is written at a time");
+        for at in first..=last {
+            let torn = [&after[..at], &before[at..]].concat();
+            std::fs::write(&path, &torn).unwrap();
+            let found = open(&state);
+            assert!(
+                !found.is_behind(10) && served.iter().all(|s| is_later(found.next(7), *s)),
+                "torn at {at}"
+            );
+        }
+        for at in 0..FILE_LEN {
+            let mut flipped = after.clone();
+            flipped[at] ^= 1;
+            std::fs::write(&path, &flipped).unwrap();
+            let found = open(&state);
+            assert!(found.may_be_behind() && is_later(found.next(7), 10), "changed at {at}");
+        }
+    }
+
+    #[test]
+    fn kind_10_a_serial_is_written_where_no_file_can_be_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("example");
+        let mut file = open(&state);
+        serve(&mut file, 7).unwrap();
+        let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(state.join("serial")).unwrap());
+        let before = inode();
+        for serial in 8..40 {
+            assert_eq!(serve(&mut file, 7).unwrap(), serial);
+            assert!(open(&state).is_behind(serial - 1) && !open(&state).is_behind(serial));
+        }
+        file.close();
+        assert_eq!((inode(), open(&state).next(7)), (before, 40));
+        // Removed, or written by a person, while the process runs: it is made again.
+        for harm in [None, Some("3\n")] {
+            std::fs::remove_file(state.join("serial")).unwrap();
+            if let Some(text) = harm {
+                std::fs::write(state.join("serial"), text).unwrap();
+            }
+            let serial = serve(&mut file, 7).unwrap();
+            assert!(open(&state).is_behind(serial - 1));
+        }
     }
 
     #[test]
@@ -400,15 +548,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("example");
         let mut file = open(&state);
-        file.reserve(7).unwrap();
+        file.reserve(7, NOW).unwrap();
         std::fs::remove_file(state.join("serial")).unwrap();
-        file.reserve(7).unwrap();
+        file.reserve(7, NOW).unwrap();
         assert!(!state.join("serial").exists(), "reserved already");
         std::fs::write(state.join("serial"), "7 reserved 23\n").unwrap();
         file.close();
         assert!(!state.join("serial").exists());
         serve(&mut file, 7).unwrap();
-        file.reserve(500).unwrap();
+        file.reserve(500, NOW).unwrap();
         file.close();
         assert_eq!(open(&state).next(7), 8);
     }

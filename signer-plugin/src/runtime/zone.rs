@@ -31,9 +31,9 @@ use super::source::ZoneFileWatch;
 use crate::signing::{
     CheckError, RetiringKey, SignedZone, SigningError, SigningKeys, SigningPolicy, ZoneKey, sign,
 };
-use crate::state::{Facts, ZoneState};
+use crate::state::{Facts, Publication, ZoneState};
 use crate::zone::Zone;
-use keep::Restoring;
+use keep::{Restoring, Unwritten};
 use wanted::{Wanted, is_replaced_alike};
 
 /// Seconds between two attempts at what failed, as long as nothing it depends on changes.
@@ -66,11 +66,14 @@ pub struct ZoneRuntime {
     conditions: Conditions,
     state: ZoneState,
     restoring: Restoring,
-    /// Set while the version that is served could not be written down.
-    state_retry: Retry,
+    unwritten: Unwritten,
+    /// True while nobody knows what was served last: the process before did not end in order, and nothing was made since.
+    is_disorderly: bool,
     made: Option<Made>,
     /// A version that is not served, because what was served is newer, or because it is under review: only its signatures are of use.
     unserved: Option<Arc<SignedZone>>,
+    /// Since when the keys of a version are published that was found on disk and is not served.
+    published_before: Option<Vec<Publication>>,
     gate: Gate,
     /// Earliest time of the next try after a failed signing run; `None` when nothing failed.
     retry_at: Option<Timestamp>,
@@ -98,6 +101,8 @@ struct Made {
     keys: Vec<ZoneKey>,
     /// The keys whose signatures were taken over.
     retiring: Vec<RetiringKey>,
+    /// True when it is on disk.
+    is_kept: bool,
 }
 
 impl Made {
@@ -111,6 +116,7 @@ impl Made {
             facts,
             keys,
             retiring,
+            is_kept: false,
         }
     }
 
@@ -150,9 +156,11 @@ impl ZoneRuntime {
             conditions: Conditions::new(&setup.state),
             state: ZoneState::new(&setup.state, &setup.name),
             restoring: Restoring::default(),
-            state_retry: Retry::default(),
+            unwritten: Unwritten::default(),
+            is_disorderly: false,
             made: None,
             unserved: None,
+            published_before: None,
             gate: Gate::new(&setup.state),
             retry_at: None,
             slice_at: None,
@@ -207,7 +215,7 @@ impl ZoneRuntime {
         changed |= self.keys.poll(now);
         changed |= self.open_serial(now);
         self.largest_ttl.poll(now);
-        self.keep_again(now);
+        changed |= self.keep_again(now);
         changed |= self.has_switched(now) | self.gate.poll(now);
         // Time alone changes nothing between two times that are known; a clock that was set back may change everything.
         let (stepped, due) = self.stepped.replace((now, Timestamp::MAX)).unwrap_or((now, now));
@@ -220,9 +228,10 @@ impl ZoneRuntime {
             changed |= self.renew(now);
         }
         self.set_condition(ConditionId::KeysUnreadable, self.keys.unreadable().map(str::to_owned), now);
-        if let Some(written) = self.serial.as_mut().and_then(|serial| serial.retry(now)) {
-            self.note_serial_written(written, now);
+        if let Some(serial) = &mut self.serial {
+            serial.retry(now);
         }
+        self.tell_unwritten(now);
         if changed && let Some(in_use) = self.skr.in_use() {
             self.keys.count_missing(&in_use.skr, now);
         }
@@ -279,6 +288,7 @@ impl ZoneRuntime {
             }
         };
         self.set_condition(ConditionId::SerialUnreadable, cause, now);
+        self.judge_restored();
         self.serial.is_some()
     }
 
@@ -307,15 +317,13 @@ impl ZoneRuntime {
                     let more = warnings.total - LOGGED_WARNINGS;
                     tracing::warn!(zone = %self.setup.name, more, left_out = warnings.left_out, "the zone file has more warnings; sign-zone shows them");
                 }
-                if let Some(made) = self.made.as_ref().filter(|made| made.zone().has_content_of(&zone)) {
-                    self.source.adopt(made.zone());
-                }
+                self.adopt_content_of(&zone);
             }
             // A condition of the zone, which tells it.
             Err(error) if error.is_unreadable_file() => {}
             Err(error) => {
                 let stays = if self.source.zone().is_some() {
-                    "the zone read before stays"
+                    "the content before stays"
                 } else {
                     "the zone is not served"
                 };
@@ -346,15 +354,22 @@ impl ZoneRuntime {
     /// to be signed, with the bundle and the keys of now.
     fn renew(&mut self, now: Timestamp) -> bool {
         let Some(mut wanted) = self.wanted(now) else { return false };
-        let tried =
-            if self.may_take(&wanted, now) { self.renew_with(&wanted, now) } else { Tried::ContentWaits };
-        match (tried, &self.made) {
-            (Tried::ContentWaits, Some(made)) => {
-                wanted.zone = Arc::clone(made.zone());
+        let waits = self.waits_for_disk(&wanted, now);
+        let may_go = !waits && self.may_take(&wanted, now);
+        let tried = if may_go { self.renew_with(&wanted, now) } else { Tried::ContentWaits };
+        match (tried, self.standing()) {
+            (Tried::ContentWaits, Some((zone, _))) => {
+                if waits {
+                    self.look_again(now);
+                }
+                wanted.zone = zone;
                 self.renew_with(&wanted, now);
                 true
             }
-            (Tried::Nothing, _) => false,
+            (Tried::Nothing, _) => {
+                self.nothing_waits();
+                false
+            }
             (Tried::Made, _) => {
                 self.failure = LastMessage::default();
                 true
@@ -364,16 +379,17 @@ impl ZoneRuntime {
     }
 
     fn renew_with(&mut self, wanted: &Wanted, now: Timestamp) -> Tried {
-        let Some(reason) = self.reason(wanted, now) else { return Tried::Nothing };
-        match self.make(wanted, now) {
-            Ok((signed, facts)) => {
+        let Some(reason) = self.reason(self.made.as_ref(), wanted, now) else { return Tried::Nothing };
+        match self.make(wanted, now).and_then(|made| self.keep(made, now)) {
+            Ok(made) => {
+                let signed = &made.signed;
                 tracing::info!(
                     zone = %self.setup.name, serial = signed.serial(), bundle = %wanted.bundle.inception.iso(), reason,
                     made = signed.signatures_made(), kept = signed.signatures_reused(), "the zone was signed"
                 );
                 // Where a version leaves something that is due, the next one makes it, with a pause for all else.
                 self.slice_at = (signed.next_refresh() <= now).then(|| now.plus(RETRY));
-                self.publish(Made::new(signed, facts, wanted.keys.clone(), wanted.retiring.clone()), now);
+                self.publish(made, now);
                 Tried::Made
             }
             Err(error) => {
@@ -392,16 +408,16 @@ impl ZoneRuntime {
         }
     }
 
-    /// Why a new version is due, if it is.
-    fn reason(&self, wanted: &Wanted, now: Timestamp) -> Option<&'static str> {
+    /// Why a new version is due where there is `made`, if it is.
+    fn reason(&self, made: Option<&Made>, wanted: &Wanted, now: Timestamp) -> Option<&'static str> {
         let Wanted { zone, generation, bundle, keys, retiring, denial, .. } = wanted;
-        let Some(made) = &self.made else { return Some("start") };
+        let Some(made) = made else { return Some("start") };
         let Facts { keys: signed_by, bundle: served, .. } = &made.facts;
         let same_keys = signed_by.len() == keys.len()
             && keys.iter().all(|key| signed_by.iter().any(|other| other.dnskey == key.dnskey));
         if !Arc::ptr_eq(made.zone(), zone) {
             Some("new zone file")
-        } else if made.facts.generation != *generation || served.inception != bundle.inception {
+        } else if made.facts.generation != *generation || served != bundle {
             Some("new bundle")
         } else if denial.as_ref() != Some(&made.facts.denial) {
             Some("new denial of existence")
@@ -413,6 +429,8 @@ impl ZoneRuntime {
             Some("renewal")
         } else if now < made.facts.made_at.minus(SLOW_CLOCKS) {
             Some("the clock went back")
+        } else if self.is_disorderly {
+            Some("the process before did not end in order")
         } else {
             None
         }
@@ -423,8 +441,8 @@ impl ZoneRuntime {
         Ok(SigningPolicy { times: self.setup.times, denial, zonemd: self.setup.zonemd })
     }
 
-    /// Reserves the serial, signs under it, checks, and writes the version down.
-    fn make(&mut self, wanted: &Wanted, now: Timestamp) -> Result<(Arc<SignedZone>, Facts), MakeError> {
+    /// Reserves the serial, signs under it, and checks.
+    fn make(&mut self, wanted: &Wanted, now: Timestamp) -> Result<Made, MakeError> {
         let policy = self.policy(wanted)?;
         let serial = self.take_serial(&wanted.zone, now)?;
         let signed = Arc::new(self.sign_and_check(wanted, &policy, serial, now)?);
@@ -440,8 +458,7 @@ impl ZoneRuntime {
             denial_digest: signed.denial_digest(),
             made_at_apex: signed.made_at_apex(),
         };
-        self.keep(&signed, &facts, now)?;
-        Ok((signed, facts))
+        Ok(Made::new(signed, facts, wanted.keys.clone(), wanted.retiring.clone()))
     }
 
     /// The serial of the next version, reserved. Where it cannot be reserved, new content waits; what is served goes on to be signed
@@ -450,18 +467,12 @@ impl ZoneRuntime {
     fn take_serial(&mut self, zone: &Arc<Zone>, now: Timestamp) -> Result<u32, MakeError> {
         let Some(file) = &mut self.serial else { return Err(MakeError::SerialUnknown) };
         let serial = file.next(zone.serial());
-        let Err(error) = file.reserve(serial) else { return Ok(serial) };
-        self.set_condition(ConditionId::SerialNotWritten, Some(error.to_string()), now);
-        match &self.made {
-            Some(made) if Arc::ptr_eq(made.zone(), zone) => Ok(made.signed.serial()),
-            // After new settings nothing is made yet, and the version made by the old ones is served.
-            _ if self.served.signed().is_some() => Err(MakeError::SerialNotWritten(error)),
-            _ => Ok(serial),
+        let Err(error) = file.reserve(serial, now) else { return Ok(serial) };
+        match self.standing() {
+            Some((standing, serial)) if Arc::ptr_eq(&standing, zone) => Ok(serial),
+            Some(_) => Err(MakeError::SerialNotWritten(error)),
+            None => Ok(serial),
         }
-    }
-
-    fn note_serial_written(&mut self, written: io::Result<()>, now: Timestamp) {
-        self.set_condition(ConditionId::SerialNotWritten, written.err().map(|error| error.to_string()), now);
     }
 
     fn sign_and_check(
@@ -526,7 +537,7 @@ impl ZoneRuntime {
     fn next_step(&self, now: Timestamp) -> Timestamp {
         let mut times = vec![self.keys.next_event(now), self.retry_at, self.slice_at, self.roll_at];
         times.extend([self.skr.next_try(), self.source.next_try(now), self.largest_ttl.next_try()]);
-        times.extend([self.restoring.next_try(), self.state_retry.at(), self.gate.next_try()]);
+        times.extend([self.restoring.next_try(), self.unwritten.next_try(), self.gate.next_try()]);
         times.extend([self.serial_retry.at(), self.serial.as_ref().and_then(SerialFile::next_try)]);
         if let Some(in_use) = self.skr.in_use() {
             times.push(in_use.skr.next_switch(now));

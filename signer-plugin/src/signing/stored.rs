@@ -104,7 +104,8 @@ impl SignedZone {
 
     /// Makes the version again that had these parts. `refresh` is the remaining validity in seconds at which signatures are renewed.
     ///
-    /// Nothing is signed. The signatures over the SOA and the apex key RRsets are verified, whether they are in time or not.
+    /// Nothing is signed. The signatures over the SOA and the apex key RRsets are verified, whether they are in time or not; each of these
+    /// RRsets must have one. Whose key signed the DNSKEY RRset is for the caller to judge.
     pub(crate) fn restore(
         zone: &Arc<Zone>,
         stored: &StoredVersion<'_>,
@@ -156,6 +157,10 @@ impl SignedZone {
         let restored = draft.finish(stored.bundle, signatures, tally, now);
         for view in restored.rrsets(NodeId::APEX) {
             if view.rtype == Rtype::SOA || restored.apex.iter().any(|set| set.rtype == view.rtype) {
+                if view.signatures.is_empty() {
+                    let (owner, rtype) = (zone.origin().clone(), view.rtype);
+                    return Err(CheckError::Missing { owner, rtype, found: 0, wanted: 1 }.into());
+                }
                 restored.verify(zone.origin().as_wire(), view)?;
             }
         }
@@ -232,6 +237,22 @@ mod tests {
 
             let more = zone_of(&(text_of(1) + "more A 192.0.2.7\n"));
             assert_eq!(again(&more, slots).unwrap_err(), RestoreError::Denial);
+            // A version whose DNSKEY RRset nobody signed.
+            let mut unsigned = bundle.clone();
+            unsigned.signatures.retain(|signature| signature.covered != Rtype::DNSKEY);
+            let stored = StoredVersion {
+                serial: 12,
+                bundle: &unsigned,
+                denial: &denial,
+                made_at_apex: &made,
+                keys: &keys,
+                denial_digest: signed.denial_digest(),
+            };
+            let outcome = SignedZone::restore(&first, &stored, slots.to_vec(), POLICY.times.refresh, later);
+            assert!(matches!(
+                outcome,
+                Err(RestoreError::Apex(CheckError::Missing { rtype: Rtype::DNSKEY, .. }))
+            ));
             let one_less = &slots[signed.slot_len()..];
             let error = again(&first, one_less).unwrap_err();
             assert!(matches!(error, RestoreError::Length { .. }), "{error}");

@@ -35,7 +35,7 @@ pub(crate) struct Facts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Publication {
     pub dnskey: Dnskey,
-    /// Since when it was in every version that was served.
+    /// Since when it was in every version that was served; where no version is known, since when the bundles of the SKR have it.
     pub since: Timestamp,
 }
 

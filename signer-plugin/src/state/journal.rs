@@ -97,7 +97,8 @@ pub(super) enum Found {
     Stale,
     /// All of it was taken.
     Whole(JournalEnd),
-    /// It ends within a version that was not written whole and therefore never served; the versions before were taken.
+    /// It ends within a version; the versions before were taken. Most likely that version was being written when the process or the host
+    /// died, and was never served. Whoever cut the file later leaves the same trace: the SOA serial, which is kept apart, tells.
     Cut,
 }
 
@@ -130,7 +131,7 @@ pub(super) fn replay(
             Ok(None) | Err(SectionError::CutShort) => return Ok(Found::Cut),
             Err(SectionError::Checksum) => {
                 let torn =
-                    unsealer.only_zeros_follow().map_err(|error| damage(SectionError::from(error).into()))?;
+                    unsealer.ends_in_zeros().map_err(|error| damage(SectionError::from(error).into()))?;
                 return if torn { Ok(Found::Cut) } else { Err(damage(SectionError::Checksum.into())) };
             }
             Err(error) => return Err(damage(error.into())),

@@ -3,18 +3,21 @@
 //! ```text
 //! zones/ZONE/version    the snapshot of a version: records, signatures, bundle, keys          replaced whole
 //! zones/ZONE/changes    versions since then that only have other signatures, serials, bundles  appended to
-//! zones/ZONE/damaged-TIME/   what could not be used, at most [`DAMAGED_KEPT`] of them
+//! zones/ZONE/damaged-TIME/   what could not be used, the newest [`DAMAGED_KEPT`] of them; TIME has 20 digits
 //! ```
-//! **Order.** A version is durable here before it is served. A version that could not be written whole was never served.
+//! **Order.** A version is durable here before it is served. Where the disk refuses it, a bundle switch and signatures that come due are
+//! served nevertheless; their serial is then durable first (see `runtime::serial`), and a restart does not serve the version before.
 //!
-//! **What is found at a start.** The snapshot and each complete version of the journal behind it. A journal that ends within a version
-//! was being written when the process or the host died. Anything else that does not fit (a checksum, another format, another zone) is
-//! damage: both files are set aside, and the zone is signed anew from its file. The SOA serial is kept apart, so it does not go back.
+//! **What is found at a start.** The snapshot and each complete version of the journal behind it. A journal that ends within a version,
+//! or in zeros, was being written when the process or the host died. Anything else that does not fit (a checksum, another format, another
+//! zone) is damage: both files are set aside, and the zone is signed anew from its file. The SOA serial is kept apart, so it does not go
+//! back.
 //!
 //! Nothing here is secret: it is what the zone serves.
 
 mod codec;
 mod facts;
+mod folder;
 mod journal;
 mod sections;
 mod snapshot;
@@ -22,6 +25,7 @@ mod snapshot;
 mod tests;
 
 pub(crate) use facts::{Facts, Publication};
+pub(crate) use folder::StateFolder;
 
 use std::fs::File;
 use std::io;
@@ -97,7 +101,7 @@ pub(crate) enum Damage {
 /// The files of one zone.
 #[derive(Debug)]
 pub(crate) struct ZoneState {
-    folder: PathBuf,
+    folder: StateFolder,
     zone: Name,
     /// What the files hold; `None` when that is not known, and the next version is written as a snapshot.
     held: Option<Held>,
@@ -123,7 +127,7 @@ pub(crate) struct Loaded {
 impl ZoneState {
     /// The state of `zone` in `folder`; nothing is read yet.
     pub fn new(folder: &Path, zone: &Name) -> Self {
-        Self { folder: folder.to_owned(), zone: zone.clone(), held: None }
+        Self { folder: StateFolder::new(folder), zone: zone.clone(), held: None }
     }
 
     /// Reads the last version that is there; `None` when there is none. `refresh` is the remaining validity in seconds at which
@@ -134,11 +138,11 @@ impl ZoneState {
     pub fn load(&mut self, refresh: u32, now: Timestamp) -> Result<Option<Loaded>, StateError> {
         self.held = None;
         // What a process that died left; the folder may be missing, and what cannot be removed does no harm.
-        let _ = durable::sweep_temps(&self.folder);
-        let path = self.folder.join(VERSION);
+        let _ = durable::sweep_temps(self.folder.path());
+        let path = self.folder.path().join(VERSION);
         let Some(file) = open(&path)? else { return Ok(None) };
         let mut snapshot = snapshot::read(file, &self.zone).map_err(|e| error_at(&path, e))?;
-        let changes = self.folder.join(CHANGES);
+        let changes = self.folder.path().join(CHANGES);
         let found = match open(&changes)? {
             None => Found::Stale,
             Some(file) => {
@@ -154,7 +158,7 @@ impl ZoneState {
             Found::Stale => Some(None),
             Found::Whole(end) => Some(Some(end)),
             Found::Cut => {
-                tracing::info!(zone = %self.zone, file = %changes.display(), "its last version was not written whole, and so was never served");
+                tracing::info!(zone = %self.zone, file = %changes.display(), "its last version is not whole; the one before it is taken");
                 None
             }
         };
@@ -176,17 +180,15 @@ impl ZoneState {
         {
             let (octets, end) = self.encode(&held, &patch, signed, facts)?;
             match held.journal {
-                Some(before) => durable::append(&self.folder.join(CHANGES), before.len, &octets)?,
-                None => durable::write(&self.folder.join(CHANGES), &octets, 0o600)?,
+                Some(before) => durable::append(&self.folder.path().join(CHANGES), before.len, &octets)?,
+                None => durable::write(&self.folder.path().join(CHANGES), &octets, 0o600)?,
             }
             self.held = Some(Held { signed: Arc::clone(signed), journal: Some(end), ..held });
             return Ok(());
         }
-        if !self.folder.is_dir() {
-            durable::create_dir_durable(&self.folder, 0o700)?;
-        }
+        self.folder.make()?;
         let mut written = None;
-        durable::write_with(&self.folder.join(VERSION), 0o600, |file| {
+        durable::write_with(&self.folder.path().join(VERSION), 0o600, |file| {
             written = Some(snapshot::write(signed, facts, file)?);
             Ok(())
         })?;
@@ -213,23 +215,25 @@ impl ZoneState {
         }
     }
 
-    /// Moves the files to a folder `damaged-TIME` beside them, and gives its path. The newest [`DAMAGED_KEPT`] such folders stay.
+    /// Moves the files to a folder `damaged-TIME` beside them, and gives its path. That one and the newest others stay, [`DAMAGED_KEPT`] in
+    /// all. Folders with other names than those that are given here are left alone.
     pub fn set_aside(&mut self, now: Timestamp) -> io::Result<PathBuf> {
         self.held = None;
-        let folder = self.folder.join(format!("{DAMAGED}{:020}", now.secs()));
+        let folder = self.folder.path().join(format!("{DAMAGED}{:020}", now.secs()));
         durable::create_dir_durable(&folder, 0o700)?;
         for name in [VERSION, CHANGES] {
-            match durable::rename(&self.folder.join(name), &folder.join(name)) {
+            match durable::rename(&self.folder.path().join(name), &folder.join(name)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 other => other?,
             }
         }
-        let mut kept: Vec<PathBuf> = std::fs::read_dir(&self.folder)?
+        let mut others: Vec<PathBuf> = std::fs::read_dir(self.folder.path())?
             .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(DAMAGED)))
+            .filter(|path| path.file_name().and_then(|n| n.to_str()).is_some_and(is_damaged_folder))
+            .filter(|path| *path != folder)
             .collect();
-        kept.sort_unstable();
-        for old in kept.iter().rev().skip(DAMAGED_KEPT) {
+        others.sort_unstable();
+        for old in others.iter().rev().skip(DAMAGED_KEPT - 1) {
             std::fs::remove_dir_all(old)?;
         }
         Ok(folder)
@@ -246,6 +250,12 @@ impl Held {
         let octets = self.journal.map_or(0, |journal| journal.len) + patch.octets();
         (octets <= self.len / 2).then_some(patch)
     }
+}
+
+/// True for a name as [`ZoneState::set_aside`] gives it.
+fn is_damaged_folder(name: &str) -> bool {
+    name.strip_prefix(DAMAGED)
+        .is_some_and(|time| time.len() == 20 && time.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Opens a file of the state; `None` when it is not there.

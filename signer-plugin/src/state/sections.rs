@@ -84,6 +84,8 @@ pub(super) struct Unsealer<R> {
     /// Where the section that was read last ends.
     at: u64,
     payload: Vec<u8>,
+    /// The last octets of the check that was read last.
+    check_end: [u8; 4],
 }
 
 impl<R: Read> Unsealer<R> {
@@ -101,7 +103,13 @@ impl<R: Read> Unsealer<R> {
         if format_found != format {
             return Err(SectionError::Format(format_found));
         }
-        Ok(Self { from, digest: sha256(&found), at: found.len() as u64, payload: Vec::new() })
+        Ok(Self {
+            from,
+            digest: sha256(&found),
+            at: found.len() as u64,
+            payload: Vec::new(),
+            check_end: [0; 4],
+        })
     }
 
     /// The next section; `None` at the end of the file.
@@ -114,6 +122,7 @@ impl<R: Read> Unsealer<R> {
         }
         let (head, check) = head.split_at(5);
         let len = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
+        self.check_end.copy_from_slice(check);
         if *check != head_check(head) || len > MAX_PAYLOAD {
             return Err(SectionError::Checksum);
         }
@@ -124,6 +133,7 @@ impl<R: Read> Unsealer<R> {
         if self.payload.len() < len as usize || checked < check.len() {
             return Err(SectionError::CutShort);
         }
+        self.check_end.copy_from_slice(&check[12..]);
         let digest = section_digest(&self.digest, head, &self.payload);
         if digest[..16] != check {
             return Err(SectionError::Checksum);
@@ -143,8 +153,12 @@ impl<R: Read> Unsealer<R> {
         self.at
     }
 
-    /// True when nothing, or nothing but zeros, follows what was read last.
-    pub fn only_zeros_follow(&mut self) -> io::Result<bool> {
+    /// True when what was read last ends in zeros that go on to the end of the file: what a file system leaves that had made the file
+    /// longer and lost power before the octets were written. A whole section with a wrong check is none.
+    pub fn ends_in_zeros(&mut self) -> io::Result<bool> {
+        if self.check_end != [0; 4] {
+            return Ok(false);
+        }
         let mut buffer = [0; 4096];
         loop {
             match read_up_to(&mut self.from, &mut buffer)? {

@@ -215,6 +215,11 @@ impl Zone {
         soa.ttl.min(u32_from_end(self.data(soa), 4))
     }
 
+    /// Seconds after which a secondary that lost its primary serves the zone no more: SOA EXPIRE.
+    pub(crate) fn expire(&self) -> u32 {
+        u32_from_end(self.data(self.soa().1), 8)
+    }
+
     /// Index and entry of the SOA.
     pub(crate) fn soa(&self) -> (RrsetId, &RrsetEntry) {
         (self.soa, self.rrset(self.soa))

@@ -7,7 +7,7 @@
 //!   is one change, between two folders too, as on every file system with a journal or copy on write: the sync of either makes it durable, and it
 //!   takes along the change that gave the file its name before;
 //! - the content of a file is durable when the file was synced; until then a file that grew may have its old content, a part of the new
-//!   one, zeros in its place, or all of it.
+//!   one, zeros in its place, or all of it. One that was written over in its place may have either half of what is new.
 
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part; a failure here is the test's")]
 
@@ -41,6 +41,8 @@ enum Op {
     Create(PathBuf),
     Mkdir(PathBuf),
     Write(PathBuf, Vec<u8>),
+    /// Within the file, from this octet on.
+    Overwrite(PathBuf, usize, Vec<u8>),
     Truncate(PathBuf, usize),
     Sync(PathBuf),
     Rename(PathBuf, PathBuf),
@@ -172,6 +174,13 @@ impl Model {
                     inode.seen.extend_from_slice(octets);
                 }
             }
+            Op::Overwrite(path, at, octets) => {
+                if let Some(inode) = self.inode(path) {
+                    let end = at + octets.len();
+                    inode.seen.resize(end.max(inode.seen.len()), 0);
+                    inode.seen[*at..end].copy_from_slice(octets);
+                }
+            }
             Op::Truncate(path, len) => {
                 if let Some(inode) = self.inode(path) {
                     inode.seen.resize(*len, 0);
@@ -261,7 +270,16 @@ impl Model {
     fn contents(&self, n: usize) -> Vec<Rc<Vec<u8>>> {
         let Inode { durable, seen } = &self.inodes[n];
         let mut all = vec![durable.clone()];
-        if seen.starts_with(durable) {
+        if seen.len() == durable.len() {
+            // Written over: what differs may be there as far as its middle, or from there on.
+            let differs = |n: &usize| seen[*n] != durable[*n];
+            let range = (0..seen.len()).find(differs).zip((0..seen.len()).rfind(differs));
+            if let Some((first, last)) = range {
+                let middle = first.midpoint(last + 1);
+                all.push([&seen[..middle], &durable[middle..]].concat());
+                all.push([&durable[..middle], &seen[middle..]].concat());
+            }
+        } else if seen.starts_with(durable) {
             let more = seen.len() - durable.len();
             all.push(seen[..durable.len() + more / 2].to_vec());
             all.push([&durable[..], &vec![0; more]].concat());
@@ -335,7 +353,11 @@ fn parse_call(call: &str, root: &Path) -> Option<Op> {
     Some(match name {
         "openat" if arguments.contains("O_CREAT") => Op::Create(of_fd(result)?),
         "openat" if arguments.contains("O_TRUNC") => Op::Truncate(of_fd(result)?, 0),
-        "write" | "pwrite64" => Op::Write(of_fd(arguments)?, strings.first()?.clone()),
+        "write" => Op::Write(of_fd(arguments)?, strings.first()?.clone()),
+        "pwrite64" => {
+            let at = arguments.rsplit(", ").next()?.parse().ok()?;
+            Op::Overwrite(of_fd(arguments)?, at, strings.first()?.clone())
+        }
         "ftruncate" => Op::Truncate(of_fd(arguments)?, arguments.rsplit(", ").next()?.parse().ok()?),
         "fsync" | "fdatasync" => Op::Sync(of_fd(arguments)?),
         "rename" | "renameat" | "renameat2" => Op::Rename(named(0)?, named(1)?),
@@ -387,4 +409,7 @@ fn the_model_loses_what_is_not_synced() {
         "renamed before it was synced"
     );
     assert_eq!(contents("7 fsync(5</r/t>) = -1 EIO\n").len(), 5);
+    let trace = format!("7 pwrite64(5</r/f>, \"{}\", 2, 1) = 2\n", name("LD"));
+    let found: HashSet<_> = disks(&before, &trace, root).0.iter().map(read).collect();
+    assert_eq!(found, set(&[b"old", b"oLd", b"olD", b"oLD"]), "written over in its place");
 }

@@ -368,7 +368,7 @@ fn the_serial_outlives_a_restart() {
     site.step(&mut zone, start());
     site.step(&mut zone, start().plus(9 * DAY));
     let before = serial(&zone);
-    drop(zone);
+    zone.close();
     let mut zone = site.zone();
     site.step(&mut zone, start().plus(9 * DAY + 1));
     assert_eq!(serial(&zone), before, "nothing has changed");

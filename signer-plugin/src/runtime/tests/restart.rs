@@ -11,6 +11,11 @@ fn restarted(site: &Site, now: Timestamp) -> ZoneRuntime {
     zone
 }
 
+/// An orderly end of a process.
+fn end(mut zone: ZoneRuntime) {
+    zone.close();
+}
+
 fn state(site: &Site, name: &str) -> PathBuf {
     site.path("zones/example.").join(name)
 }
@@ -21,7 +26,7 @@ fn what_was_served_is_served_again_without_zone_file_skr_and_keys() {
     let mut zone = site.zone();
     site.step(&mut zone, start());
     let before = serial(&zone);
-    drop(zone);
+    end(zone);
     for file in ["zone", "accepted", "keys"] {
         fs::rename(site.path(file), site.path(&format!("{file}.away"))).unwrap();
     }
@@ -48,13 +53,259 @@ fn what_was_served_is_served_again_without_zone_file_skr_and_keys() {
 }
 
 #[test]
+fn what_is_served_from_disk_is_signed_on_and_follows_the_bundles_without_a_readable_zone_file() {
+    for broken in [None, Some("this is no zone file")] {
+        let site = Site::with_skr(5);
+        let mut zone = site.zone();
+        site.step(&mut zone, start());
+        let before = serial(&zone);
+        end(zone);
+        fs::remove_file(site.path("zone")).unwrap();
+        if let Some(text) = broken {
+            site.write("zone", text);
+        }
+        let mut now = start().plus(DAY);
+        let mut zone = restarted(&site, now);
+        while now < start().plus(30 * DAY) {
+            site.step(&mut zone, now);
+            validate(&zone, "www.example.", Rtype::A, now);
+            now = now.plus(6 * HOUR);
+        }
+        assert!(site.signed() && serial(&zone) > before);
+        let (_, signatures) = rrset(&ask(&zone, ZONE, Rtype::DNSKEY).answers, Rtype::DNSKEY);
+        assert_eq!(signatures[0].inception, start().plus(27 * DAY).minus(HOUR).to_rrsig(), "{broken:?}");
+        assert_eq!(zone.conditions().count(), usize::from(broken.is_none()));
+        // A zone file that reads is taken as ever.
+        site.write("zone", &FILE.replace("192.0.2.2", "192.0.2.88"));
+        for second in 1..30 {
+            site.step(&mut zone, now.plus(second));
+        }
+        assert_eq!(ask(&zone, "www.example.", Rtype::A).answers[0].rdata[3], 88);
+    }
+}
+
+#[test]
+fn after_an_end_that_was_not_orderly_a_version_behind_all_that_may_have_been_served_comes_at_once() {
+    let site = Site::with_skr(3);
+    let mut zone = site.zone();
+    site.step(&mut zone, start());
+    let before = serial(&zone);
+    drop(zone);
+    let now = start().plus(HOUR);
+    let mut zone = restarted(&site, now);
+    assert_eq!(serial(&zone), before);
+    site.step(&mut zone, now);
+    let after = serial(&zone);
+    assert_eq!(after, before + 17, "behind the 16 that were reserved");
+    validate(&zone, "www.example.", Rtype::A, now);
+    site.step(&mut zone, now.plus(60));
+    assert_eq!(serial(&zone), after, "once");
+    end(zone);
+    let mut zone = restarted(&site, now.plus(HOUR));
+    site.step(&mut zone, now.plus(HOUR));
+    assert_eq!(serial(&zone), after);
+}
+
+/// Makes that no version can be written down, and gives back what it takes to mend that. What is there can be written over, as on a full disk.
+fn no_version_can_be_written(site: &Site) -> impl FnOnce() + use<> {
+    let (version, away) = (state(site, VERSION), site.path("version.away"));
+    fs::rename(&version, &away).unwrap();
+    fs::create_dir_all(version.join("in the way")).unwrap();
+    move || {
+        fs::remove_dir_all(&version).unwrap();
+        fs::rename(&away, &version).unwrap();
+    }
+}
+
+#[test]
+fn a_version_that_was_served_and_not_written_is_not_followed_by_the_one_before_it() {
+    let site = Site::with_skr(5);
+    let mut zone = site.zone();
+    site.step(&mut zone, start());
+    let mend = no_version_can_be_written(&site);
+    let mut now = start();
+    // Bundle switches do not wait.
+    for day in [9, 18] {
+        now = start().plus(day * DAY);
+        site.step(&mut zone, now);
+        validate(&zone, "www.example.", Rtype::A, now);
+    }
+    assert!(zone.conditions().eq([ConditionId::StateNotWritten]));
+    let last = serial(&zone);
+    drop(zone);
+    mend();
+    now = now.plus(10);
+    let mut zone = restarted(&site, now);
+    assert_eq!(ask(&zone, ZONE, Rtype::SOA).rcode(), SERVFAIL, "an older serial than {last} is not served");
+    site.step(&mut zone, now);
+    assert!(serial(&zone) > last);
+    validate(&zone, "www.example.", Rtype::A, now);
+}
+
+#[test]
+fn new_content_that_cannot_be_written_is_signed_once_and_served_when_it_can() {
+    let site = Site::with_skr(5);
+    let mut zone = site.zone();
+    site.step(&mut zone, start());
+    let before = serial(&zone);
+    let mend = no_version_can_be_written(&site);
+    site.write("zone", &FILE.replace("192.0.2.2", "192.0.2.77"));
+    let runs = || site.metrics.zone_sign_runs_total.with_label_values(&[ZONE, "incremental", "ok"]).get();
+    let address = |zone: &ZoneRuntime| ask(zone, "www.example.", Rtype::A).answers[0].rdata[3];
+    for second in 1..600 {
+        site.step(&mut zone, start().plus(second));
+        assert_eq!((address(&zone), serial(&zone)), (2, before));
+        // The condition does not come and go.
+        assert!(second < 3 || zone.conditions().eq([ConditionId::StateNotWritten]), "{second}");
+    }
+    assert_eq!(runs(), 1, "only the writing is tried again");
+    // A bundle switch goes on meanwhile, with the content that is served.
+    let now = start().plus(9 * DAY);
+    site.step(&mut zone, now);
+    validate(&zone, "www.example.", Rtype::A, now);
+    assert_eq!((address(&zone), serial(&zone)), (2, before + 1));
+    assert!(zone.conditions().eq([ConditionId::StateNotWritten]));
+    mend();
+    for second in 1..=250 {
+        site.step(&mut zone, now.plus(second));
+    }
+    assert_eq!((address(&zone), zone.conditions().count()), (77, 0));
+    let last = serial(&zone);
+    end(zone);
+    let zone = restarted(&site, now.plus(300));
+    assert_eq!((address(&zone), serial(&zone)), (77, last));
+}
+
+#[test]
+fn after_new_settings_a_failing_disk_does_not_stop_the_renewal_and_no_zone_is_held_twice() {
+    for fails_before in [false, true] {
+        let site = Site::with_skr(5);
+        let mut zone = site.zone();
+        site.step(&mut zone, start());
+        let mut mend = None;
+        let mut now = start().plus(DAY);
+        if fails_before {
+            // What is served is not what is on disk.
+            mend = Some(no_version_can_be_written(&site));
+            now = start().plus(9 * DAY);
+            site.step(&mut zone, now);
+        }
+        zone.close();
+        let mut zone = ZoneRuntime::new(site.setup(), site.metrics.clone(), Arc::clone(zone.served()));
+        zone.restore(now);
+        mend.get_or_insert_with(|| no_version_can_be_written(&site));
+        for at in [now.plus(1), start().plus(9 * DAY), start().plus(18 * DAY), start().plus(27 * DAY)] {
+            site.step(&mut zone, at.max(now.plus(1)));
+            validate(&zone, "www.example.", Rtype::A, at.max(now.plus(1)));
+        }
+        let (_, signatures) = rrset(&ask(&zone, ZONE, Rtype::DNSKEY).answers, Rtype::DNSKEY);
+        assert_eq!(signatures[0].inception, start().plus(27 * DAY).minus(HOUR).to_rrsig(), "{fails_before}");
+    }
+    // The copy from disk is what is served from then on.
+    let site = Site::with_skr(5);
+    let mut zone = site.zone();
+    site.step(&mut zone, start());
+    zone.close();
+    let served = Arc::clone(zone.served());
+    let before = Arc::downgrade(&served.signed().unwrap());
+    drop(zone);
+    let mut zone = ZoneRuntime::new(site.setup(), site.metrics.clone(), served);
+    site.step(&mut zone, start().plus(1));
+    assert!(before.upgrade().is_none());
+}
+
+#[test]
+fn a_version_that_nobody_should_see_any_more_is_not_served_from_disk() {
+    let other_anchor = SkrBuilder::new(ZONE, start()).ksk(TestKey::ksk(7)).anchors();
+    // Days after it was made, the anchors, and whether it is served.
+    for (days, anchors, is_served) in [
+        (1, None, true),
+        (13, None, true),
+        // Its signatures last 14 days.
+        (15, None, false),
+        (400, None, false),
+        (1, Some(other_anchor.clone()), false),
+        (1, Some(vec![]), false),
+    ] {
+        let site = Site::with_skr(2);
+        let mut zone = site.zone();
+        site.step(&mut zone, start());
+        end(zone);
+        for input in ["zone", "accepted"] {
+            fs::rename(site.path(input), site.path(&format!("{input}.away"))).unwrap();
+        }
+        let now = start().plus(days * DAY);
+        site.time.store(now.secs(), Ordering::SeqCst);
+        let setup = ZoneSetup { anchors: anchors.unwrap_or(site.setup().anchors), ..site.setup() };
+        let served = SignerZone::new(Name::parse(ZONE).unwrap(), &site.metrics, site.clock());
+        let mut zone = ZoneRuntime::new(setup, site.metrics.clone(), Arc::new(served));
+        zone.restore(now);
+        assert_eq!(zone.served().signed().is_some(), is_served, "after {days} days");
+    }
+    // A secondary would serve this one no longer: it was to be renewed more than SOA EXPIRE ago.
+    for (expire, is_served) in [("2d", true), ("12h", false)] {
+        let site = Site::with_skr(3);
+        site.write("zone", &FILE.replace("1209600", expire));
+        let mut zone = site.zone();
+        let due = site.step(&mut zone, start()).min(start().plus(9 * DAY));
+        end(zone);
+        let zone = restarted(&site, due.plus(DAY + HOUR * 12));
+        assert_eq!(zone.served().signed().is_some(), is_served, "EXPIRE {expire}");
+    }
+}
+
+#[test]
+fn a_serial_that_could_not_be_read_at_the_start_is_asked_later_whether_the_version_is_old() {
+    let site = Site::with_skr(3);
+    let mut zone = site.zone();
+    site.step(&mut zone, start());
+    let old = fs::read(state(&site, VERSION)).unwrap();
+    site.write("zone", &FILE.replace("192.0.2.2", "192.0.2.77"));
+    for second in 1..4 {
+        site.step(&mut zone, start().plus(second));
+    }
+    let before = serial(&zone);
+    end(zone);
+    fs::write(state(&site, VERSION), old).unwrap();
+    let (file, away) = (state(&site, "serial"), site.path("serial.away"));
+    fs::rename(&file, &away).unwrap();
+    std::os::unix::fs::symlink("serial", &file).unwrap();
+    let now = start().plus(HOUR);
+    let mut zone = restarted(&site, now);
+    site.step(&mut zone, now);
+    assert!(zone.conditions().eq([ConditionId::SerialUnreadable]));
+    fs::remove_file(&file).unwrap();
+    fs::rename(&away, &file).unwrap();
+    for second in 1..20 {
+        site.step(&mut zone, now.plus(second));
+    }
+    assert!(serial(&zone) > before, "{} after {before}", serial(&zone));
+    assert_eq!(ask(&zone, "www.example.", Rtype::A).answers[0].rdata[3], 77);
+}
+
+#[test]
+fn another_bundle_of_the_same_generation_and_inception_is_taken_after_a_restart() {
+    let site = Site::with_skr(3);
+    let mut zone = site.zone();
+    site.step(&mut zone, start());
+    end(zone);
+    // The store was restored from elsewhere: generation and times are the same.
+    site.accept(1, &SkrBuilder::new(ZONE, start()).bundles(3).ttl(777));
+    let now = start().plus(HOUR);
+    let mut zone = restarted(&site, now);
+    site.step(&mut zone, now);
+    assert_eq!(rrset(&ask(&zone, ZONE, Rtype::DNSKEY).answers, Rtype::DNSKEY).0.ttl, 777);
+    validate(&zone, "www.example.", Rtype::A, now);
+}
+
+#[test]
 fn after_a_restart_only_what_is_due_or_changed_is_signed() {
     let site = Site::with_skr(5);
     let mut zone = site.zone();
     site.step(&mut zone, start());
     let made = || site.metrics.signatures_total.with_label_values(&["ED25519", "ok"]).get();
     assert_eq!(made(), 7);
-    drop(zone);
+    end(zone);
     // A name more, over a restart: its address and NSEC, the NSEC in front of it, and the SOA.
     site.write("zone", &format!("{FILE}mail A 192.0.2.25\n"));
     let now = start().plus(HOUR);
@@ -63,13 +314,13 @@ fn after_a_restart_only_what_is_due_or_changed_is_signed() {
     site.step(&mut zone, now);
     validate(&zone, "mail.example.", Rtype::A, now);
     assert_eq!(made(), 7 + 4);
-    drop(zone);
+    end(zone);
     // A bundle switch over a restart: the SOA alone.
     let now = start().plus(9 * DAY - 3 * HOUR);
     let mut zone = restarted(&site, now);
     site.step(&mut zone, now);
     let before = made();
-    drop(zone);
+    end(zone);
     let now = start().plus(9 * DAY);
     let mut zone = restarted(&site, now);
     site.step(&mut zone, now);
@@ -110,7 +361,7 @@ fn a_damaged_state_is_set_aside_and_the_zone_is_signed_anew_with_a_later_serial(
         let mut zone = site.zone();
         site.step(&mut zone, start());
         let before = serial(&zone);
-        drop(zone);
+        end(zone);
         harm(&site);
         let now = start().plus(HOUR);
         let mut zone = restarted(&site, now);
@@ -124,7 +375,7 @@ fn a_damaged_state_is_set_aside_and_the_zone_is_signed_anew_with_a_later_serial(
         assert_eq!((failed, zone.conditions().count()), (1, 0), "{what}");
         // And the new state is a good one.
         let last = serial(&zone);
-        drop(zone);
+        end(zone);
         assert_eq!(serial(&restarted(&site, now.plus(1))), last, "{what}");
     }
 }
@@ -143,7 +394,7 @@ fn an_older_state_that_was_put_back_is_not_served() {
         }
     }
     let before = serial(&zone);
-    drop(zone);
+    end(zone);
     fs::write(state(&site, VERSION), old).unwrap();
     let now = start().plus(HOUR);
     let mut zone = restarted(&site, now);
@@ -160,7 +411,7 @@ fn a_state_that_cannot_be_read_is_tried_again_until_the_zone_is_signed() {
     let mut zone = site.zone();
     site.step(&mut zone, start());
     let before = serial(&zone);
-    drop(zone);
+    end(zone);
     // No zone file, and a path on which nothing can be opened.
     fs::remove_file(site.path("zone")).unwrap();
     let (folder, away) = (site.path("zones"), site.path("away"));
@@ -205,25 +456,7 @@ fn a_version_that_could_not_be_written_is_written_when_there_is_space_again() {
         site.step(&mut zone, now.plus(second));
     }
     assert_eq!((zone.conditions().count(), serial(&zone)), (0, last));
-    drop(zone);
+    end(zone);
     let zone = restarted(&site, now.plus(80));
     assert_eq!((serial(&zone), inception(&zone)), (last, now.minus(HOUR).to_rrsig()));
-}
-
-/// Zones served by a process that starts again are all answered before the first zone file is read.
-#[test]
-fn all_zones_are_served_again_before_the_first_zone_file_is_read() {
-    let site = Site::with_skr(3);
-    let mut zone = site.zone();
-    site.step(&mut zone, start());
-    drop(zone);
-    // Not a single octet can be read from this one; whoever opens it waits.
-    fs::remove_file(site.path("zone")).unwrap();
-    let signer = Signer::start(&site.config(14, &["other.example."]), &site.metrics, site.clock()).unwrap();
-    let limit = Instant::now() + Duration::from_secs(20);
-    while !site.signed() {
-        assert!(Instant::now() < limit, "the zone is served from disk");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    signer.shutdown();
 }

@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
+use keystore::dns::{Name, Rrsig, Rtype, rrsig};
+use keystore::exchange::{Bundle, TrustAnchor};
 use keystore::time::Timestamp;
 
-use super::{ConditionId, Facts, Made, MakeError, Retry, ZoneRuntime};
+use super::{ConditionId, Facts, Made, MakeError, RETRY, Retry, Wanted, ZoneRuntime};
 use crate::signing::SignedZone;
 use crate::state::{Loaded, StateError};
+use crate::zone::{Records, Zone};
+
+/// Longest time between two tries to write a version down, in seconds: of a large zone each try writes all of it.
+pub(super) const LONGEST: u64 = 120;
 
 /// Whether the version on disk is still to be read.
 #[derive(Debug, Default)]
@@ -38,6 +44,52 @@ impl Restoring {
     }
 }
 
+/// Why a version that was found on disk is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Outdated {
+    #[error("a later version than the one on disk was served")]
+    Behind,
+    #[error("none of the pinned KSKs signed the keys of the version on disk")]
+    NotPinned,
+    #[error("the signatures of the version on disk expired")]
+    Expired,
+    #[error("the version on disk was to be renewed longer ago than the SOA EXPIRE of the zone")]
+    TooOld,
+}
+
+/// The versions that are not on disk as they should be.
+pub(super) struct Unwritten {
+    /// New content that was signed and could not be written down: only that is tried again.
+    waiting: Option<Made>,
+    /// True while new content is held back, signed or not.
+    holds_content: bool,
+    retry: Retry,
+    /// Why; set while [`Self::retry`] is.
+    cause: Option<String>,
+}
+
+impl Default for Unwritten {
+    fn default() -> Self {
+        Self { waiting: None, holds_content: false, retry: Retry::up_to(LONGEST), cause: None }
+    }
+}
+
+impl Unwritten {
+    /// Time of the next try.
+    pub const fn next_try(&self) -> Option<Timestamp> {
+        self.retry.at()
+    }
+
+    fn failed(&mut self, cause: String, now: Timestamp) {
+        self.cause = Some(cause);
+        self.retry.failed(now);
+    }
+
+    fn settled(&mut self) {
+        *self = Self::default();
+    }
+}
+
 impl ZoneRuntime {
     /// Serves the version that was served last, from disk, unless that was tried already; true when there is one. It needs neither the
     /// zone file nor an SKR nor a private key.
@@ -45,6 +97,8 @@ impl ZoneRuntime {
         if !self.restoring.is_due(now) {
             return false;
         }
+        // Taken before the reading: if that panics, the next step does not repeat it.
+        let mut before = std::mem::replace(&mut self.restoring, Restoring::Done);
         self.open_serial(now);
         let loaded = self.state.load(self.setup.times.refresh, now);
         let result = if loaded.is_ok() { "ok" } else { "failed" };
@@ -52,7 +106,6 @@ impl ZoneRuntime {
             self.metrics.zone_restores_total.with_label_values(&[&self.label, result]).inc();
         }
         let mut cause = None;
-        let mut before = std::mem::replace(&mut self.restoring, Restoring::Done);
         let restored = match loaded {
             Ok(Some(loaded)) => self.take_restored(loaded, now),
             Ok(None) => false,
@@ -72,20 +125,19 @@ impl ZoneRuntime {
             }
         };
         self.set_condition(ConditionId::StateUnreadable, cause, now);
+        // What is served goes on to be signed, even if the zone file never reads.
+        if self.source.zone().is_none()
+            && let Some((zone, _)) = self.standing()
+        {
+            self.source.adopt(&zone);
+        }
         restored
     }
 
     fn take_restored(&mut self, Loaded { signed, facts }: Loaded, now: Timestamp) -> bool {
         let serial = signed.serial();
-        let served = self.served.signed().map(|signed| signed.serial());
-        if served.is_some_and(|served| served != serial)
-            || self.serial.as_ref().is_some_and(|file| file.is_behind(serial))
-        {
-            tracing::warn!(
-                zone = %self.setup.name, serial,
-                "the version on disk is older than what was served last; it is not served, and its signatures are used"
-            );
-            self.unserved = Some(signed);
+        if let Some(why) = self.outdated(&signed, &facts, now) {
+            self.set_outdated(signed, facts, why);
             return false;
         }
         let age = now.since(facts.made_at);
@@ -95,12 +147,60 @@ impl ZoneRuntime {
         );
         if let Some(file) = &mut self.serial {
             file.note(serial);
+            // What this process serves already it knows itself.
+            self.is_disorderly = file.may_be_behind() && self.served.signed().is_none();
         }
-        if served.is_none() {
-            self.served.publish(Arc::clone(&signed));
-        }
-        self.made = Some(Made::new(signed, facts, Vec::new(), Vec::new()));
+        self.salt.adopt(&facts.denial);
+        // Where this process serves the version already, it is not held in memory twice.
+        self.served.publish(Arc::clone(&signed));
+        let mut made = Made::new(signed, facts, Vec::new(), Vec::new());
+        made.is_kept = true;
+        self.made = Some(made);
         true
+    }
+
+    /// Why a version that was found on disk must not be served, if so.
+    fn outdated(&self, signed: &SignedZone, facts: &Facts, now: Timestamp) -> Option<Outdated> {
+        let serial = signed.serial();
+        let served = self.served.signed().map(|signed| signed.serial());
+        if served.is_some_and(|served| served != serial)
+            || self.serial.as_ref().is_some_and(|file| file.is_behind(serial))
+        {
+            return Some(Outdated::Behind);
+        }
+        if !is_pinned(&facts.bundle, &self.setup.name, &self.setup.anchors) {
+            return Some(Outdated::NotPinned);
+        }
+        // No signature was made later, or for longer, than those of the SOA.
+        let soa = Records(signed.soa().signatures).filter_map(|rdata| Rrsig::from_rdata(rdata).ok());
+        if soa.map(|signature| signature.expires(now)).max().is_none_or(|expires| expires < now) {
+            return Some(Outdated::Expired);
+        }
+        // Until then a signer that was at work had nothing to do.
+        let at_work = facts.made_at.max(signed.next_refresh());
+        (now.since(at_work) > u64::from(signed.zone().expire())).then_some(Outdated::TooOld)
+    }
+
+    /// Takes from a version that is not to be served what is of use: its signatures, and since when keys are published.
+    fn set_outdated(&mut self, signed: Arc<SignedZone>, facts: Facts, why: Outdated) {
+        tracing::warn!(
+            zone = %self.setup.name, serial = signed.serial(),
+            "{why}; it is not served, and its signatures are used"
+        );
+        self.published_before = Some(facts.published);
+        self.unserved = Some(signed);
+    }
+
+    /// Looks at a version that was taken from disk again, once the serial that was served last is known.
+    pub(super) fn judge_restored(&mut self) {
+        let Some(file) = &mut self.serial else { return };
+        let Some(made) = self.made.take() else { return };
+        self.is_disorderly = file.may_be_behind();
+        if file.is_behind(made.signed.serial()) {
+            return self.set_outdated(made.signed, made.facts, Outdated::Behind);
+        }
+        file.note(made.signed.serial());
+        self.made = Some(made);
     }
 
     fn set_damaged_aside(&mut self, error: &StateError, now: Timestamp) {
@@ -117,62 +217,157 @@ impl ZoneRuntime {
         }
     }
 
+    /// The content that is served, and its serial.
+    pub(super) fn standing(&self) -> Option<(Arc<Zone>, u32)> {
+        let served = || self.served.signed().map(|signed| (Arc::clone(signed.zone()), signed.serial()));
+        self.made.as_ref().map(|made| (Arc::clone(made.zone()), made.signed.serial())).or_else(served)
+    }
+
+    /// Takes what is served, or waits to be, in place of a zone that was just read and has the same content.
+    pub(super) fn adopt_content_of(&mut self, zone: &Zone) {
+        let waiting = self.unwritten.waiting.as_ref().map(|made| Arc::clone(made.zone()));
+        let known = waiting.into_iter().chain(self.standing().map(|(zone, _)| zone));
+        if let Some(same) = known.into_iter().find(|known| known.has_content_of(zone)) {
+            self.source.adopt(&same);
+        }
+    }
+
     /// Writes a version down before it is served. Where that fails, new content waits. What is served goes on to be signed anew, and a
     /// zone of which nothing is served is served nevertheless: that signatures expire, or that the zone is dark, would be worse than a
-    /// restart that serves the version before.
-    pub(super) fn keep(
-        &mut self,
-        signed: &Arc<SignedZone>,
-        facts: &Facts,
-        now: Timestamp,
-    ) -> Result<(), MakeError> {
-        let written = self.state.save(signed, facts);
-        self.note_state_written(written.as_ref().err().map(ToString::to_string), now);
-        let Err(error) = written else { return Ok(()) };
-        match self.served.signed() {
-            Some(served) if !Arc::ptr_eq(served.zone(), signed.zone()) => {
+    /// restart that has to sign it again.
+    pub(super) fn keep(&mut self, mut made: Made, now: Timestamp) -> Result<Made, MakeError> {
+        match self.state.save(&made.signed, &made.facts) {
+            Ok(()) => {
+                made.is_kept = true;
+                let is_new = self.source.zone().is_some_and(|zone| Arc::ptr_eq(zone, made.zone()));
+                if is_new || !self.unwritten.holds_content {
+                    self.unwritten.settled();
+                }
+                Ok(made)
+            }
+            Err(error) => {
+                self.unwritten.failed(error.to_string(), now);
+                let same =
+                    |zone: &Arc<Zone>| Arc::ptr_eq(zone, made.zone()) || zone.has_content_of(made.zone());
+                if self.standing().is_none_or(|(zone, _)| same(&zone)) {
+                    return Ok(made);
+                }
+                self.unwritten.holds_content = true;
+                self.unwritten.waiting = Some(made);
                 Err(MakeError::StateNotWritten(error))
             }
-            _ => Ok(()),
         }
+    }
+
+    /// True when the content of `wanted` is new and has to wait for the disk, so that it is not to be signed now.
+    pub(super) fn waits_for_disk(&mut self, wanted: &Wanted, now: Timestamp) -> bool {
+        if self.standing().is_none_or(|(zone, _)| Arc::ptr_eq(&zone, &wanted.zone)) {
+            return false;
+        }
+        let waiting = self.unwritten.waiting.as_ref();
+        if waiting.is_some_and(|waiting| self.reason(Some(waiting), wanted, now).is_none()) {
+            return true;
+        }
+        self.unwritten.waiting = None;
+        self.unwritten.holds_content = self.unwritten.retry.at().is_some_and(|at| at > now);
+        self.unwritten.holds_content
     }
 
     /// Serves a version that was kept, as far as that was possible.
     pub(super) fn publish(&mut self, made: Made, now: Timestamp) {
         let serial = made.signed.serial();
+        if let Some(file) = &mut self.serial {
+            if made.is_kept && file.unwritten().is_none() {
+                // The version has its serial; the file only has to be ahead of it.
+                file.note(serial);
+            } else {
+                // Where this fails too, a restart finds that the end was not orderly. The cause is told as a condition.
+                let _ = file.served(serial, now);
+            }
+        }
         self.served.publish(Arc::clone(&made.signed));
         self.made = Some(made);
+        // Its serial was given to this version.
+        self.unwritten.waiting = None;
         self.unserved = None;
         self.gate.clear();
+        self.is_disorderly = false;
         self.restoring = Restoring::Done;
         self.set_condition(ConditionId::StateUnreadable, None, now);
-        let is_kept = self.state_retry.at().is_none();
-        let Some(file) = &mut self.serial else { return };
-        if is_kept && file.next_try().is_none() {
-            // The version has its serial; the file only has to be ahead of it.
-            file.note(serial);
-            self.set_condition(ConditionId::SerialNotWritten, None, now);
-        } else {
-            let written = file.served(serial, now);
-            self.note_serial_written(written, now);
+    }
+
+    /// Writes down what could not be written and is due again: new content, which is served then, or what is served. True when new
+    /// content is served, or may be tried again.
+    pub(super) fn keep_again(&mut self, now: Timestamp) -> bool {
+        if !self.unwritten.retry.is_due(now) {
+            return false;
+        }
+        let waiting = self.unwritten.waiting.take();
+        // Content that was replaced meanwhile is of no interest.
+        if let Some(mut made) =
+            waiting.filter(|made| self.source.zone().is_some_and(|z| Arc::ptr_eq(z, made.zone())))
+        {
+            return match self.state.save(&made.signed, &made.facts) {
+                Ok(()) => {
+                    tracing::info!(zone = %self.setup.name, serial = made.signed.serial(), "the version that waited for the disk is served");
+                    self.unwritten.settled();
+                    made.is_kept = true;
+                    self.publish(made, now);
+                    true
+                }
+                Err(error) => {
+                    self.unwritten.failed(error.to_string(), now);
+                    self.unwritten.waiting = Some(made);
+                    false
+                }
+            };
+        }
+        match self.made.as_mut().filter(|made| !made.is_kept) {
+            Some(made) => match self.state.save(&made.signed, &made.facts) {
+                Ok(()) => {
+                    made.is_kept = true;
+                    if !self.unwritten.holds_content {
+                        self.unwritten.settled();
+                    }
+                    self.unwritten.holds_content
+                }
+                Err(error) => {
+                    self.unwritten.failed(error.to_string(), now);
+                    false
+                }
+            },
+            None => true,
         }
     }
 
-    /// Writes the version that is served down when that failed and is due again.
-    pub(super) fn keep_again(&mut self, now: Timestamp) {
-        if !self.state_retry.is_due(now) {
-            return;
+    /// Notes that no content waits: what the files say is served.
+    pub(super) fn nothing_waits(&mut self) {
+        if self.made.as_ref().is_some_and(|made| made.is_kept) {
+            self.unwritten.settled();
         }
-        let Some(made) = &self.made else { return self.state_retry.settled() };
-        let written = self.state.save(&made.signed, &made.facts);
-        self.note_state_written(written.err().map(|error| error.to_string()), now);
     }
 
-    fn note_state_written(&mut self, cause: Option<String>, now: Timestamp) {
-        match &cause {
-            Some(_) => self.state_retry.failed(now),
-            None => self.state_retry.settled(),
-        }
-        self.set_condition(ConditionId::StateNotWritten, cause, now);
+    /// Tells what could not be written down.
+    pub(super) fn tell_unwritten(&mut self, now: Timestamp) {
+        let serial = self.serial.as_ref().and_then(|file| file.unwritten()).map(str::to_owned);
+        self.set_condition(ConditionId::SerialNotWritten, serial, now);
+        self.set_condition(ConditionId::StateNotWritten, self.unwritten.cause.clone(), now);
     }
+
+    /// Plans when content that waits is looked at again.
+    pub(super) fn look_again(&mut self, now: Timestamp) {
+        self.retry_at = Some(now.plus(RETRY));
+    }
+}
+
+/// True when one of the pinned keys signed the DNSKEY RRset of `bundle`.
+fn is_pinned(bundle: &Bundle, zone: &Name, anchors: &[TrustAnchor]) -> bool {
+    let mut pinned = bundle.keys().filter(|key| anchors.iter().any(|anchor| anchor.matches(zone, key)));
+    pinned.any(|key| {
+        let mut by_key = bundle.signatures.iter().filter(|signature| {
+            signature.covered == Rtype::DNSKEY
+                && (signature.key_tag, signature.algorithm) == (key.tag(), key.algorithm)
+        });
+        by_key.any(|signature| rrsig::verify_raw(&bundle.dnskey, &key.public_key, signature).is_ok())
+    })
 }

@@ -16,7 +16,7 @@ const REVIEWED: &str = "review.zone";
 impl ZoneRuntime {
     /// True when a version with this content may be made: it has what is served, or has passed the limits and the review.
     pub(super) fn may_take(&mut self, wanted: &Wanted, now: Timestamp) -> bool {
-        let served = self.made.as_ref().map(|made| Arc::clone(made.zone()));
+        let served = self.standing().map(|(zone, _)| zone);
         if served.as_ref().is_some_and(|served| Arc::ptr_eq(served, &wanted.zone)) {
             self.gate.clear();
             self.note_passage(&Passage::Passes, now);

@@ -42,8 +42,8 @@ impl ZoneRuntime {
         let zone = self.source.zone().cloned().filter(|_| self.serial.is_some())?;
         let (bundle, key_time) = self.bundle(now).map(|(bundle, at)| (bundle.clone(), at))?;
         let generation = self.skr.in_use().map_or(0, |in_use| in_use.generation);
-        let known = self.made.as_ref().map(|made| made.facts.published.as_slice());
-        let published = publications(known, &self.skr.in_use()?.skr, &bundle, now);
+        let known = self.made.as_ref().map(|made| &made.facts.published).or(self.published_before.as_ref());
+        let published = publications(known.map(Vec::as_slice), &self.skr.in_use()?.skr, &bundle, now);
         let keys = self.signing_keys(&bundle, &published, key_time, now);
         let retiring = self.retiring_keys(&zone, &bundle, &keys);
         let denial = self.denial(now);
