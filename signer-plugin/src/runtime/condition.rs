@@ -32,6 +32,8 @@ pub enum ConditionId {
     StateUnreadable,
     /// A version cannot be written down.
     StateNotWritten,
+    /// A bundle that is, or comes, in force has an algorithm that must not be used with NSEC3, which the policy wants.
+    DenialImpossible,
     /// New content of the zone file has far fewer or far more records than what is served, and waits for a person.
     ContentHeld,
     /// The review command refused new content of the zone file.
@@ -52,6 +54,7 @@ impl ConditionId {
             Self::SerialNotWritten => "SIGNER-SERIAL-NOT-WRITTEN",
             Self::StateUnreadable => "SIGNER-STATE-UNREADABLE",
             Self::StateNotWritten => "SIGNER-STATE-NOT-WRITTEN",
+            Self::DenialImpossible => "SIGNER-DENIAL-IMPOSSIBLE",
             Self::ContentHeld => "SIGNER-CONTENT-HELD",
             Self::ReviewRefused => "SIGNER-REVIEW-REFUSED",
             Self::ReviewFailing => "SIGNER-REVIEW-FAILING",
@@ -64,6 +67,7 @@ impl ConditionId {
         match self {
             Self::ContentHeld => "it waits until a person releases it, or the zone file changes",
             Self::ReviewRefused => "it waits until the zone file changes",
+            Self::DenialImpossible => "it stays until the policy or the SKR changes",
             _ => "it is tried again",
         }
     }

@@ -61,6 +61,8 @@ pub struct Signer {
     commands: Vec<Sender<Command>>,
     threads: Vec<JoinHandle<()>>,
     zones: Mutex<HashMap<Name, ZoneAtWork>>,
+    /// Index of the thread of each zone that was ever at work: a zone that comes back finds the thread that may still be busy with it.
+    thread_of: Mutex<HashMap<Name, usize>>,
 }
 
 /// A zone, and where it is at work.
@@ -88,6 +90,7 @@ impl Signer {
             commands: Vec::new(),
             threads: Vec::new(),
             zones: Mutex::default(),
+            thread_of: Mutex::default(),
         };
         let shared = Shared {
             metrics: metrics.clone(),
@@ -125,13 +128,20 @@ impl Signer {
                 Some(zone) => (Arc::clone(&zone.served), zone.thread),
                 None => {
                     let served = SignerZone::new(setup.name.clone(), &self.metrics, Arc::clone(&self.clock));
-                    (Arc::new(served), zones.len() % self.commands.len())
+                    (Arc::new(served), self.thread_of(&setup.name))
                 }
             };
             self.send(thread, Command::Take(Box::new(setup.clone()), Arc::clone(&served)));
             zones.insert(setup.name.clone(), ZoneAtWork { setup, served, thread });
         }
         self.hosted.replace(zones.values().map(|zone| Arc::clone(&zone.served) as Arc<dyn Responder>));
+    }
+
+    /// The thread that a zone is, or is to be, at work on.
+    fn thread_of(&self, zone: &Name) -> usize {
+        let mut known = self.thread_of.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = known.len() % self.commands.len();
+        *known.entry(zone.clone()).or_insert(next)
     }
 
     fn send(&self, thread: usize, command: Command) {

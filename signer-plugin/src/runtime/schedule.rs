@@ -74,6 +74,13 @@ struct Scheduled {
     panics: Retry,
 }
 
+impl Scheduled {
+    /// The time to be due at in order to come as soon as may be: behind those that are still to be restored.
+    const fn at_once(&self) -> Timestamp {
+        if self.restored { RESTORED } else { Timestamp::EPOCH }
+    }
+}
+
 impl Schedule {
     pub fn new(shared: Shared) -> Self {
         Self {
@@ -103,11 +110,13 @@ impl Schedule {
         self.close();
     }
 
-    fn obey(&mut self, command: Command) {
+    pub fn obey(&mut self, command: Command) {
         match command {
             Command::Look(name) => {
-                if let Some(number) = self.by_name.get(&name).copied() {
-                    self.set_due(number, Timestamp::EPOCH);
+                if let Some(number) = self.by_name.get(&name).copied()
+                    && let Some(at_once) = self.zones.get(&number).map(Scheduled::at_once)
+                {
+                    self.set_due(number, at_once);
                 }
             }
             Command::LookAtAll => self.set_all_due(),
@@ -151,13 +160,13 @@ impl Schedule {
 
     fn set_all_due(&mut self) {
         for scheduled in self.zones.values_mut() {
-            scheduled.due = Timestamp::EPOCH;
+            scheduled.due = scheduled.at_once();
         }
-        self.queue = self.zones.keys().map(|number| (Timestamp::EPOCH, *number)).collect();
+        self.queue = self.zones.iter().map(|(number, scheduled)| (scheduled.due, *number)).collect();
     }
 
     /// Steps the zone that is due first; false when none is due.
-    fn step_one(&mut self) -> bool {
+    pub fn step_one(&mut self) -> bool {
         let now = (self.shared.clock)();
         if now < self.last {
             self.set_all_due();
@@ -189,6 +198,12 @@ impl Schedule {
         // A step that is due at once would keep the others from theirs.
         self.set_due(number, due.max(now.plus(1)));
         true
+    }
+
+    /// True when what an earlier process served is served again, as far as there is something.
+    #[cfg(test)]
+    pub fn all_restored(&self) -> bool {
+        self.zones.values().all(|scheduled| scheduled.restored)
     }
 
     /// Files are looked at every second, as long as the zones are few.

@@ -210,6 +210,7 @@ impl ZoneRuntime {
         let mut changed = self.restore(now);
         changed |= self.skr.poll(&self.setup, now);
         self.set_condition(ConditionId::SkrUnreadable, self.skr.unreadable().map(str::to_owned), now);
+        self.set_condition(ConditionId::DenialImpossible, self.denial_conflict(now), now);
         changed |= self.poll_zone_file(now);
         self.set_condition(ConditionId::ZoneFileUnreadable, self.source.unreadable().map(str::to_owned), now);
         changed |= self.keys.poll(now);

@@ -210,7 +210,9 @@ impl ZoneContents {
 
     /// The apex, when it has records.
     pub(super) fn apex(&self) -> Option<&Node> {
-        self.nodes.iter().find(|node| self.owner(node) == self.origin.as_wire())
+        let apex = self.origin.as_wire();
+        let at = self.nodes.binary_search_by(|node| name::canonical_cmp(self.owner(node), apex));
+        at.ok().map(|at| &self.nodes[at])
     }
 
     /// An owner in lower case.

@@ -9,6 +9,8 @@ use rayon::prelude::*;
 use super::contents::{Node, RrsetRef, Standing, ZoneContents, is_below, is_dnssec, parents};
 use super::finding::{TypeList, ZoneFault, ZoneFinding};
 
+/// The only hash algorithm of NSEC3 that there is, SHA-1 (RFC 5155 section 11).
+const SHA_1: u8 = 1;
 /// The flag Opt-Out of an NSEC3 record (RFC 5155 section 3.1.2.1).
 const OPT_OUT: u8 = 1;
 
@@ -38,7 +40,7 @@ pub(super) fn check(zone: &ZoneContents) -> Vec<ZoneFinding> {
 
 struct Checker<'a> {
     zone: &'a ZoneContents,
-    /// TTL that denial records should have.
+    /// The TTL that the records of the chain should have; `None` without SOA.
     ttl: Option<u32>,
     findings: Vec<ZoneFinding>,
 }
@@ -138,6 +140,10 @@ impl<'a> Checker<'a> {
         if let Some(flags) = params.first().and_then(|rdata| rdata.get(1)).filter(|flags| **flags != 0) {
             self.find(apex, Rtype::NSEC3PARAM, ZoneFault::ParamFlags(*flags));
         }
+        let algorithm = params.first().and_then(|rdata| rdata.first().copied());
+        if let Some(algorithm) = algorithm.filter(|algorithm| *algorithm != SHA_1) {
+            self.find(apex, Rtype::NSEC3PARAM, ZoneFault::HashAlgorithm(algorithm));
+        }
         let records = self.read_nsec3(&params);
         // Without NSEC3PARAM the most records decide what the chain is.
         let mut counts: BTreeMap<Parameters<'_>, usize> = BTreeMap::new();
@@ -174,7 +180,16 @@ impl<'a> Checker<'a> {
             self.check_ttl(owner, &set);
             for rdata in set.rdatas() {
                 match Record::read(owner, zone.origin().as_wire(), rdata) {
-                    Ok(record) => records.push(record),
+                    Ok(record) => {
+                        let algorithm = record.parameters.algorithm;
+                        if algorithm != SHA_1 {
+                            self.find(owner, Rtype::NSEC3, ZoneFault::HashAlgorithm(algorithm));
+                        }
+                        if record.flags & !OPT_OUT != 0 {
+                            self.find(owner, Rtype::NSEC3, ZoneFault::Nsec3Flags(record.flags));
+                        }
+                        records.push(record);
+                    }
                     Err(fault) => self.find(owner, Rtype::NSEC3, fault),
                 }
             }
@@ -219,7 +234,7 @@ impl<'a> Checker<'a> {
             let Some((_, cover)) = cover else { continue };
             if !name.may_be_opted_out {
                 self.find(name.owner, Rtype::NSEC3, ZoneFault::NoNsec3 { name: to_name(name.owner) });
-            } else if !cover.opt_out {
+            } else if cover.flags & OPT_OUT == 0 {
                 let fault = ZoneFault::CoveredWithoutOptOut { name: to_name(name.owner) };
                 self.find(cover.owner, Rtype::NSEC3, fault);
             }
@@ -257,7 +272,7 @@ struct Record<'a> {
     owner: &'a [u8],
     hash: NameHash,
     parameters: Parameters<'a>,
-    opt_out: bool,
+    flags: u8,
     next: NameHash,
     bitmap: &'a [u8],
 }
@@ -274,7 +289,7 @@ impl<'a> Record<'a> {
             Some((parameters, NameHash(next.try_into().ok()?), &rest[21..]))
         };
         let (parameters, next, bitmap) = parts().ok_or(ZoneFault::MalformedDenial)?;
-        Ok(Self { owner, hash, parameters, opt_out: rdata[1] & OPT_OUT != 0, next, bitmap })
+        Ok(Self { owner, hash, parameters, flags: rdata[1], next, bitmap })
     }
 }
 

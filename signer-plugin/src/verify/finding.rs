@@ -105,6 +105,14 @@ pub enum ZoneFault {
     ParamWithoutChain,
     #[error("flags {0}; they are 0 (RFC 5155 section 4.1.2)")]
     ParamFlags(u8),
+    #[error(
+        "flags {0}; only opt-out (1) is known, and resolvers pass over the record (RFC 5155 section 8.2)"
+    )]
+    Nsec3Flags(u8),
+    #[error(
+        "hash algorithm {0}; resolvers only know SHA-1 (1), and pass over the record (RFC 5155 section 8.1)"
+    )]
+    HashAlgorithm(u8),
     #[error("hash algorithm, iterations or salt differ from those of NSEC3PARAM")]
     OtherParameters,
     #[error("{0} iterations are more than resolvers accept (RFC 9276 section 3.2)")]

@@ -1,5 +1,9 @@
-//! A second opinion on a signed zone file: every finding, on all cores. It shares no code with the signer and its check; what they have in
-//! common is the reading of master files and the verifying of one signature.
+//! A second opinion on a signed zone file: every finding, on all cores.
+//!
+//! It uses nothing of the signing and of the signer's own check: names, delegations, chain, bitmaps and key sets are worked out here a second
+//! time. Shared with the signer are the reading of master files (`zonefile`, `keystore::dns`), the canonical order and form of names and
+//! RDATA, the hash of NSEC3 (`keystore::dns::nsec3`), the verifying of one signature (`keystore::dns::rrsig`) and the hashing of ZONEMD. A
+//! fault in one of these is seen by other programs only; the peer tests hold them against BIND, Knot and ldns.
 //!
 //! ```text
 //! master file ──read──▶ ZoneContents (sorted; cuts and names below them marked) ──verify──▶ VerifyReport

@@ -367,6 +367,36 @@ fn cases() -> Vec<Case> {
             F::ParamFlags(1)
         ),
         before!(
+            "NSEC3 with a flag that nobody knows",
+            plain,
+            |z| z.at(&nsec3_of("a.example"), Rtype::NSEC3).1[0][1] = 2,
+            F::Nsec3Flags(2)
+        ),
+        before!(
+            "NSEC3 with opt-out and another flag",
+            opt_out,
+            |z| z.at(&nsec3_of("a.example"), Rtype::NSEC3).1[0][1] = 0x81,
+            F::Nsec3Flags(0x81)
+        ),
+        before!(
+            "one NSEC3 with another hash algorithm",
+            plain,
+            |z| z.at(&nsec3_of("a.example"), Rtype::NSEC3).1[0][0] = 2,
+            F::HashAlgorithm(2)
+        ),
+        before!(
+            "a whole chain with another hash algorithm",
+            plain,
+            |z| {
+                for ((_, rtype), set) in &mut z.sets {
+                    if matches!(*rtype, Rtype::NSEC3 | Rtype::NSEC3PARAM) {
+                        set.1[0][0] = 2;
+                    }
+                }
+            },
+            F::HashAlgorithm(2)
+        ),
+        before!(
             "two NSEC3PARAM records",
             plain,
             |z| z.add("example", Rtype::NSEC3PARAM, &[1, 0, 0, 9, 0]),

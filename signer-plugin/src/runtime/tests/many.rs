@@ -53,3 +53,73 @@ fn taking_over_many_zones_steps_each_once_and_stops_at_once() {
     signer.shutdown();
     assert!(stopping.elapsed() < Duration::from_secs(5), "{:?}", stopping.elapsed());
 }
+
+#[test]
+fn all_zones_are_served_again_before_the_first_zone_file_is_read_whatever_comes_meanwhile() {
+    type Meanwhile = fn(&Site, &mut Schedule);
+    let meanwhile: [(&str, Meanwhile); 4] = [
+        ("nothing", |_, _| {}),
+        ("a look at all", |_, schedule| schedule.obey(Command::LookAtAll)),
+        ("a look at the first", |_, schedule| schedule.obey(Command::Look(Name::parse(ZONE).unwrap()))),
+        ("a clock that is set back", |site, _| {
+            site.time.fetch_sub(1, Ordering::SeqCst);
+        }),
+    ];
+    for (what, meanwhile) in meanwhile {
+        let site = Site::with_skr(3);
+        let mut zone = site.zone();
+        site.step(&mut zone, start());
+        zone.close();
+        site.time.store(start().plus(60).secs(), Ordering::SeqCst);
+        let metrics = Metrics::new().unwrap();
+        let mut schedule = Schedule::new(Shared {
+            metrics: metrics.clone(),
+            clock: site.clock(),
+            folders: Arc::default(),
+            stop: Arc::default(),
+        });
+        let names = [ZONE, "one.example.", "two.example.", "three.example."];
+        let mut served = Vec::new();
+        for name in names {
+            let origin = Name::parse(name).unwrap();
+            let state = site.path(&format!("zones/{name}"));
+            let setup = ZoneSetup { name: origin.clone(), state, ..site.setup() };
+            served.push(Arc::new(SignerZone::new(origin, &metrics, site.clock())));
+            schedule.obey(Command::Take(Box::new(setup), Arc::clone(&served[served.len() - 1])));
+        }
+        let loads = || -> u64 {
+            names.iter().map(|name| metrics.zone_loads_total.with_label_values(&[*name, "ok"]).get()).sum()
+        };
+        for step in 0..names.len() {
+            assert_eq!((loads(), schedule.all_restored()), (0, false), "{what}, step {step}");
+            assert!(schedule.step_one());
+            meanwhile(&site, &mut schedule);
+        }
+        assert!(schedule.all_restored() && served[0].signed().is_some(), "{what}");
+        assert_eq!(loads(), 0, "{what}");
+        for _ in names {
+            schedule.step_one();
+        }
+        assert!(loads() > 0, "{what}: then the files are read");
+    }
+}
+
+#[test]
+fn a_zone_that_comes_back_is_at_work_on_the_thread_that_it_had() {
+    let site = Site::with_skr(3);
+    let signer = Signer::start(&site.config(14, &["a.test", "b.test"]), &site.metrics, site.clock()).unwrap();
+    assert!(signer.commands.len() > 1);
+    let threads = || -> HashMap<Name, usize> {
+        signer.zones.lock().unwrap().iter().map(|(name, zone)| (name.clone(), zone.thread)).collect()
+    };
+    let mut known = threads();
+    for names in
+        [&["b.test"][..], &["b.test", "c.test"], &["c.test", "d.test", "a.test"], &[], &["d.test", "b.test"]]
+    {
+        signer.reload(&site.config(14, names));
+        for (name, thread) in threads() {
+            assert_eq!(*known.entry(name.clone()).or_insert(thread), thread, "{name}");
+        }
+    }
+    signer.shutdown();
+}
