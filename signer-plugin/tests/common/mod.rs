@@ -10,6 +10,7 @@ use keystore::crypto::PrivateKey;
 use keystore::dns::{Name, Rtype};
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::{KeyFile, Timing};
+use keystore::policy::Nsec3Param;
 use keystore::time::Timestamp;
 use keystore::{durable, store};
 use metrics::Metrics;
@@ -34,6 +35,8 @@ pub struct Host {
     root: PathBuf,
     /// Names of the zone beside those that every zone has.
     more_names: usize,
+    /// With a salted NSEC3 chain and a ZONEMD record.
+    rich: bool,
 }
 
 impl Host {
@@ -51,12 +54,17 @@ impl Host {
 
     /// What is there already.
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned(), more_names: 0 }
+        Self { root: root.to_owned(), more_names: 0, rich: false }
     }
 
     /// The same, with so many more names in the zone files that it writes.
     pub fn with_names(self, more_names: usize) -> Self {
         Self { more_names, ..self }
+    }
+
+    /// The same, with a salted NSEC3 chain and a ZONEMD record.
+    pub fn with_nsec3_and_zonemd(self, rich: bool) -> Self {
+        Self { rich, ..self }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -98,8 +106,8 @@ impl Host {
             state: self.path("zones/example."),
             anchors: SkrBuilder::new("example.", start()).anchors(),
             times: SigningTimes { validity: 14 * DAY, refresh: 5 * DAY, jitter: DAY / 2 },
-            nsec3: None,
-            zonemd: false,
+            nsec3: self.rich.then_some(Nsec3Param { iterations: 0, opt_out: false, salt_length: 8 }),
+            zonemd: self.rich,
             rules: ZoneRules::default(),
             delays: RollDelays::default(),
             content: ContentRules::default(),

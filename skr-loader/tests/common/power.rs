@@ -48,6 +48,8 @@ enum Op {
     Rename(PathBuf, PathBuf),
     Link(PathBuf, PathBuf),
     Unlink(PathBuf),
+    /// What the program says that it did.
+    Tell(Vec<u8>),
 }
 
 /// The folder `root` as it is, all of it durable.
@@ -85,13 +87,32 @@ pub fn make(disk: &Disk, root: &Path) {
 
 /// Every disk that a power loss may leave at any moment while `trace` ran on `before`; and the number of steps.
 pub fn disks(before: &Disk, trace: &str, root: &Path) -> (HashSet<Disk>, usize) {
-    let ops = parse(trace, root);
+    let (found, steps) = disks_and_told(before, trace, root, Path::new(""));
+    (found.into_keys().collect(), steps)
+}
+
+/// The same, each disk with what was last written to the file `told`, outside of `root`, before the last moment at which it is possible.
+pub fn disks_and_told(
+    before: &Disk,
+    trace: &str,
+    root: &Path,
+    told: &Path,
+) -> (HashMap<Disk, Option<Vec<u8>>>, usize) {
+    let ops = parse(trace, root, told);
     let mut model = Model::new(before);
-    let mut found = HashSet::new();
-    model.enumerate(&mut found);
+    let (mut found, mut last) = (HashMap::new(), None);
+    let mut note = |model: &Model, last: &Option<Vec<u8>>| {
+        let mut now = HashSet::new();
+        model.enumerate(&mut now);
+        found.extend(now.into_iter().map(|disk| (disk, last.clone())));
+    };
+    note(&model, &last);
     for op in &ops {
+        if let Op::Tell(octets) = op {
+            last = Some(octets.clone());
+        }
         model.step(op);
-        model.enumerate(&mut found);
+        note(&model, &last);
     }
     (found, ops.len())
 }
@@ -207,6 +228,7 @@ impl Model {
             }
             Op::Unlink(path) if !self.seen.contains_key(path) => {}
             Op::Unlink(path) => self.change(vec![(path.clone(), None)]),
+            Op::Tell(_) => {}
         }
     }
 
@@ -309,7 +331,7 @@ fn apply<'a>(names: &mut BTreeMap<PathBuf, Node>, changes: impl IntoIterator<Ite
 // ------------------------------------------------------------------------------------------------- trace
 
 /// The steps below `root` in the output of strace, in the order in which they ended. The root itself is the empty path.
-fn parse(trace: &str, root: &Path) -> Vec<Op> {
+fn parse(trace: &str, root: &Path, told: &Path) -> Vec<Op> {
     let mut begun: HashMap<&str, String> = HashMap::new();
     let mut ops = Vec::new();
     for line in trace.lines() {
@@ -323,12 +345,12 @@ fn parse(trace: &str, root: &Path) -> Vec<Op> {
         } else {
             call.to_owned()
         };
-        ops.extend(parse_call(&whole, root));
+        ops.extend(parse_call(&whole, root, told));
     }
     ops
 }
 
-fn parse_call(call: &str, root: &Path) -> Option<Op> {
+fn parse_call(call: &str, root: &Path, told: &Path) -> Option<Op> {
     let (name, rest) = call.split_once('(')?;
     let (arguments, result) = rest.rsplit_once(") ")?;
     let result = result.trim_start().strip_prefix("= ")?;
@@ -337,14 +359,15 @@ fn parse_call(call: &str, root: &Path) -> Option<Op> {
     }
     let below = |path: &Path| path.strip_prefix(root).ok().map(Path::to_owned);
     // `5</path>` of the first argument, or of the result.
-    let of_fd = |text: &str| {
+    let path_of_fd = |text: &str| {
         let (_, path) = text.split_once('<')?;
         let path = path.split_once('>')?.0;
         // Some versions of strace escape it, some do not.
         let path =
             if path.contains("\\x") { String::from_utf8(unescape(path)).ok()? } else { path.to_owned() };
-        below(Path::new(&path))
+        Some(PathBuf::from(path))
     };
+    let of_fd = |text: &str| below(&path_of_fd(text)?);
     let strings: Vec<Vec<u8>> = arguments.split('"').skip(1).step_by(2).map(unescape).collect();
     let named = |n: usize| {
         let text = String::from_utf8(strings.get(n)?.clone()).ok()?;
@@ -353,6 +376,7 @@ fn parse_call(call: &str, root: &Path) -> Option<Op> {
     Some(match name {
         "openat" if arguments.contains("O_CREAT") => Op::Create(of_fd(result)?),
         "openat" if arguments.contains("O_TRUNC") => Op::Truncate(of_fd(result)?, 0),
+        "write" if path_of_fd(arguments)? == told => Op::Tell(strings.first()?.clone()),
         "write" => Op::Write(of_fd(arguments)?, strings.first()?.clone()),
         "pwrite64" => {
             let at = arguments.rsplit(", ").next()?.parse().ok()?;
