@@ -290,7 +290,14 @@ impl ZoneRuntime {
         // Its serial was given to this version.
         self.unwritten.waiting = None;
         self.unserved = None;
-        self.gate.clear();
+        // Other content may go on to wait.
+        if self
+            .source
+            .zone()
+            .is_some_and(|zone| self.made.as_ref().is_some_and(|m| Arc::ptr_eq(zone, m.zone())))
+        {
+            self.gate.clear();
+        }
         self.is_disorderly = false;
         self.restoring = Restoring::Done;
         self.set_condition(ConditionId::StateUnreadable, None, now);
