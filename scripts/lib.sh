@@ -25,3 +25,14 @@ build_packages() {
   packages gcc libc6-dev pkg-config libssl-dev ca-certificates
   command -v cargo >/dev/null || die "no cargo: install a Rust toolchain of at least 1.88 (rustup.rs, or Debian's rustup package)"
 }
+
+# What looks at the status page: Chromium, and the npm packages of scripts/page. Prints the folder of the packages.
+page_modules() {
+  packages chromium
+  command -v npm >/dev/null || packages nodejs npm
+  place=$(pwd)/target/page-check
+  mkdir -p "$place"
+  cp scripts/page/package.json scripts/page/package-lock.json "$place/"
+  (cd "$place" && npm ci --no-audit --no-fund --ignore-scripts >&2)
+  echo "$place/node_modules"
+}

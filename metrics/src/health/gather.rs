@@ -8,8 +8,8 @@ mod disk;
 mod keys;
 mod requests;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use keystore::config::{Config, KsrConfig, LoaderConfig};
 use keystore::dns::Name;
@@ -254,16 +254,25 @@ impl Reports {
     }
 }
 
+/// Inode, length, and the times of the last change of content and of inode: the kernel's clock ticks in milliseconds, so that a time of
+/// content alone may be that of another file. `None` = it is not there.
+type Mark = Option<(u64, u64, [i64; 4])>;
+
+fn mark(path: &Path) -> Mark {
+    let m = path.metadata().ok()?;
+    Some((m.ino(), m.len(), [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()]))
+}
+
 /// A value that is made from a file, and made again when the file has changed.
 #[derive(Debug, Default)]
 struct Changed<T> {
-    mark: Option<Option<(u64, SystemTime)>>,
+    mark: Option<Mark>,
     value: T,
 }
 
 impl<T> Changed<T> {
     fn get(&mut self, path: &Path, make: impl FnOnce() -> T) -> &T {
-        let mark = path.metadata().ok().and_then(|m| Some((m.len(), m.modified().ok()?)));
+        let mark = mark(path);
         if self.mark != Some(mark) {
             self.value = make();
             self.mark = Some(mark);

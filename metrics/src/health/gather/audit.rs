@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use keystore::time::Timestamp;
 
+use super::Mark;
 use crate::health::facts::{AuditLog, Import};
 
 /// Imports of a zone that are kept.
@@ -42,9 +43,6 @@ pub(super) struct Audit {
     checked: Option<Checked>,
 }
 
-/// Length and time of the last write of a file; `None` = it is not there.
-type Mark = Option<(u64, SystemTime)>;
-
 #[derive(Debug)]
 struct Checked {
     mark: Mark,
@@ -65,7 +63,7 @@ impl Audit {
     }
 
     pub fn look(&mut self, path: &Path) {
-        let mark = path.metadata().ok().and_then(|m| Some((m.len(), m.modified().ok()?)));
+        let mark = super::mark(path);
         if mark != self.mark {
             self.mark = mark;
             let Outcomes { imports, latest } = (self.reader.outcomes)(path);
