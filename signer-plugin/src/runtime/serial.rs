@@ -63,7 +63,8 @@ impl SerialFile {
         if let Err(error) = durable::sweep_temps_of(&path)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(file = %path.display(), %error, "temp files that an earlier run may have left stay");
+            // What keeps this folder from being read is told once, as a condition, by the reading that follows.
+            tracing::debug!(file = %path.display(), %error, "temp files that an earlier run may have left stay");
         }
         let (on_disk, writes) = match std::fs::read(&path) {
             Ok(text) => parse(&text).unwrap_or_else(|| {
