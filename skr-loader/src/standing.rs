@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keystore::time::Timestamp;
 use metrics::health::gather::OwnReport;
-use metrics::health::report::{
-    ClockTrouble, Component, Delivery, InboxReport, Report, ZoneReport, ZoneReports,
-};
+use metrics::health::report::{ClockTrouble, Component, InboxReport, Report, ZoneReport, ZoneReports};
 
 use crate::service::ConfigurationState;
 
@@ -41,8 +39,8 @@ pub(crate) struct LoopState {
     pub clock_is_behind: bool,
     /// Since when; kept by [`Standing::set_loop`].
     pub clock_since: Option<Timestamp>,
-    /// The servers that are given what is accepted, by the zone label.
-    pub deliveries: Vec<(String, Vec<Delivery>)>,
+    /// What is to be said of zones, by their label.
+    pub zones: Vec<(String, ZoneReport)>,
 }
 
 impl Standing {
@@ -67,8 +65,7 @@ impl Standing {
             audit_error: state.audit_error,
             ..Report::new(Component::SkrLoader, state.started.unwrap_or(now), now)
         };
-        let zone = |(label, deliveries)| (label, ZoneReport { deliveries, ..ZoneReport::default() });
-        OwnReport { report, zones: state.deliveries.into_iter().map(zone).collect::<ZoneReports>() }
+        OwnReport { report, zones: state.zones.into_iter().collect::<ZoneReports>() }
     }
 
     pub(crate) fn set_configuration(&self, state: ConfigurationState) {

@@ -101,7 +101,7 @@ fn metrics_are_served_and_hostile_names_do_not_reach_the_log() {
         let is_there = || get(&address, "/metrics").contains(line);
         assert!(wait_for(LIMIT, is_there), "{line} is not in\n{}", get(&address, "/metrics"));
     }
-    assert!(get(&address, "/readyz").contains(" 200 "));
+    assert!(wait_for(LIMIT, || get(&address, "/readyz").contains(" 200 ")), "{}", get(&address, "/readyz"));
 }
 
 #[test]

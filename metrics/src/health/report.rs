@@ -187,6 +187,9 @@ pub struct ZoneReport {
     /// The servers that are given what is accepted; of the loader.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deliveries: Vec<Delivery>,
+    /// Why the loader cannot read what was accepted, which others may read well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_error: Option<String>,
     /// The last look of the request timer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timer: Option<TimerLook>,

@@ -147,7 +147,12 @@ fn look(args: &StatusArgs, now: Timestamp) -> anyhow::Result<(Health, Thresholds
             Ok(Answer::Refused { why, .. }) => anyhow::bail!("{}", one_line(&why)),
             Ok(other) => anyhow::bail!("an answer to something else: {other:?}"),
             Err(error) if args.reach.socket.is_some() => return Err(error.into()),
-            Err(error) => here(Some(error))?,
+            Err(error) => {
+                if socket.exists() {
+                    eprintln!("skr-loader: status: from the files, since {error}");
+                }
+                here(Some(error))?
+            }
         }
     };
     Ok((of_zones(health, &zones)?, thresholds))

@@ -2,7 +2,7 @@
 
 use keystore::dns::Name;
 use keystore::time::Timestamp;
-use metrics::health::report::{Delivery, InboxReport, PendingFile};
+use metrics::health::report::{Delivery, InboxReport, PendingFile, ZoneReport};
 
 use super::{Loader, Zone};
 use crate::deliver::state::Reachability;
@@ -14,11 +14,13 @@ const MANY_WAIT: usize = 1000;
 impl Loader {
     /// Brings [`Loader::standing`] up to date.
     pub(super) fn tell_standing(&self, now: Timestamp) {
-        let deliveries = if self.config.deliver.is_empty() {
-            Vec::new()
-        } else {
-            self.zones.values().map(|zone| (zone.label.clone(), self.deliveries_of(zone))).collect()
-        };
+        let zones = self.zones.values().filter_map(|zone| {
+            let deliveries = self.deliveries_of(zone);
+            let unread = zone.held.why_unread();
+            let store_error = unread.map(|why| format!("The loader cannot read it, and tries again: {why}"));
+            let report = ZoneReport { deliveries, store_error, ..ZoneReport::default() };
+            (report != ZoneReport::default()).then(|| (zone.label.clone(), report))
+        });
         let state = LoopState {
             started: self.started,
             inbox: Some(self.inbox_report()),
@@ -28,7 +30,7 @@ impl Loader {
                 .map(|error| format!("The audit log cannot be written: {error}")),
             clock_is_behind: self.clock.is_behind(),
             clock_since: None,
-            deliveries,
+            zones: zones.collect(),
         };
         self.standing.set_loop(state, now);
     }

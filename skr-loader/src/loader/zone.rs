@@ -92,6 +92,14 @@ impl Held {
         matches!(self, Self::Read { damage: Some(_), .. })
     }
 
+    /// Why nobody knows what the store holds.
+    pub fn why_unread(&self) -> Option<&str> {
+        match self {
+            Self::Read { .. } => None,
+            Self::Unread(unread) => Some(&unread.what),
+        }
+    }
+
     pub const fn is_unread(&self) -> bool {
         matches!(self, Self::Unread(_))
     }

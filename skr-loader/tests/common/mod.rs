@@ -49,7 +49,7 @@ impl Bench {
             "version = 1\nstate-dir = \"state\"\n\n[[zone]]\nname = \"{ZONE}\"\npolicy = \"test\"\n\
              trust-anchors = [\"{ZONE} DNSKEY 257 3 15 {key}\"]\n\n\
              [policy.test]\noffline-ksk = true\nkeys = [\n  {{ role = \"ksk\", lifetime = \"unlimited\", algorithm = \"ed25519\" }},\n  \
-             {{ role = \"zsk\", lifetime = \"P6M\", algorithm = \"ed25519\" }},\n]\n{more}"
+             {{ role = \"zsk\", lifetime = \"P6M\", algorithm = \"ed25519\" }},\n]\n[ksr]\nenabled = false\n{more}"
         );
         fs::write(self.path("offline-ksk.toml"), text).unwrap();
     }

@@ -70,7 +70,7 @@ impl Seen {
 }
 
 pub(super) fn judge(zone: &ZoneFacts, seen: &Seen, found: &mut Findings<'_>, now: Timestamp) {
-    if let Some(error) = &zone.store.error {
+    if let Some(error) = zone.store.error.as_ref().or(zone.report.store_error.as_ref()) {
         found.command = Some(format!("skr-loader list {}", found.zone));
         found.raise(ConditionId::SkrStoreDamaged, Severity::Critical, format!("{error}."));
     }
