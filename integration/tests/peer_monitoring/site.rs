@@ -8,6 +8,7 @@ use keystore::clock;
 use keystore::crypto::PrivateKey;
 use keystore::dns::{Name, Rtype};
 use keystore::exchange::testing::{SkrBuilder, TestKey};
+use keystore::keys::timing::State;
 use keystore::keys::{KeyFile, Timing};
 use keystore::time::Timestamp;
 use skr_loader::ask::Asker;
@@ -71,7 +72,10 @@ impl Site {
         let long_ago = Some(Timestamp::from_secs(1_000_000_000));
         let timing = Timing { created: long_ago, publish: long_ago, activate: long_ago, ..Timing::default() };
         let (zone, dnskey) = (Name::parse(ZONE).expect("a name"), TestKey::zsk(2).dnskey);
-        let file = KeyFile { zone, ttl: 3600, dnskey, timing, state: None, dir: site.path("state/keys") };
+        // The policy knows it by its state, so that the request timer makes no other one that the SKR below lacks.
+        let state = State { lifetime: Some(0), zsk: Some(true), ksk: Some(false), ..State::default() };
+        let dir = site.path("state/keys");
+        let file = KeyFile { zone, ttl: 3600, dnskey, timing, state: Some(state), dir };
         file.write(&PrivateKey::Raw(vec![2; 32])).expect("a key");
         site
     }
