@@ -41,7 +41,11 @@ fn json(bench: &Bench, args: &[&str]) -> (i32, Value) {
 fn started(bench: &Bench) -> common::Daemon {
     let daemon = bench.start();
     let pid = Value::from(daemon.pid());
-    assert!(wait_for(LIMIT, || loader(&json(bench, &["status"]).1)["pid"] == pid), "{}", bench.log());
+    // Its report may be there before its socket is.
+    let answers = || {
+        UnixStream::connect(bench.path(SOCKET)).is_ok() && loader(&json(bench, &["status"]).1)["pid"] == pid
+    };
+    assert!(wait_for(LIMIT, answers), "{}", bench.log());
     daemon
 }
 
