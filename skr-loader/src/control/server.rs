@@ -115,9 +115,10 @@ impl Server {
         let stop = Arc::new(AtomicBool::new(false));
         let accepting = (Arc::clone(&listener), Arc::clone(&stop));
         let file_limit = file_limit(config.zones.len());
-        let desk = Arc::new(Desk { control, answers, file_limit, guests: Mutex::default() });
+        let handler =
+            Arc::new(RequestHandler { control, answers, file_limit, connections: Mutex::default() });
         let thread = thread::Builder::new().name("control".to_owned());
-        let thread = thread.spawn(move || accept(&accepting.0, &accepting.1, &desk)).map_err(io)?;
+        let thread = thread.spawn(move || accept(&accepting.0, &accepting.1, &handler)).map_err(io)?;
         tracing::info!(socket = %path.display(), "commands are taken");
         Ok(Self { socket: (metadata.dev(), metadata.ino()), path, listener, stop, thread: Some(thread) })
     }
@@ -215,73 +216,73 @@ fn file_limit(zones: usize) -> usize {
     MAX_REQUEST + usize::try_from(files).unwrap_or(usize::MAX / 2).div_ceil(3) * 4
 }
 
-/// Where requests are taken.
-struct Desk {
+/// Carries out the requests of all connections.
+struct RequestHandler {
     control: Control,
     answers: Answers,
     /// Octets of a request of those who may send files.
     file_limit: usize,
-    guests: Mutex<Guests>,
+    connections: Mutex<ConnectionLimiter>,
 }
 
-/// The connections that are open.
+/// The connections that are open, and how many there may be.
 #[derive(Default)]
-struct Guests {
+struct ConnectionLimiter {
     next: u64,
-    open: Vec<Guest>,
+    open: Vec<Connection>,
 }
 
-struct Guest {
+struct Connection {
     number: u64,
     uid: u32,
-    /// Its request has not come yet: it may be sent away for another one.
+    /// Its request has not come yet: it may be closed to make room for another connection.
     waiting: bool,
     stream: UnixStream,
 }
 
-impl Guests {
-    /// Lets a connection in; the oldest that has not asked yet goes where there are too many. `None` = all of them are being served.
-    fn enter(&mut self, uid: u32, stream: UnixStream) -> Option<u64> {
-        let of = |uid: u32| move |guest: &Guest| guest.uid == uid;
+impl ConnectionLimiter {
+    /// Takes a connection, and closes the oldest that has not asked yet where there are too many. `None` = all of them are being served.
+    fn admit(&mut self, uid: u32, stream: UnixStream) -> Option<u64> {
+        let of = |uid: u32| move |connection: &Connection| connection.uid == uid;
         if self.open.iter().filter(|g| g.uid == uid).count() >= PER_USER {
-            self.send_away(of(uid))?;
+            self.close_oldest(of(uid))?;
         } else if self.open.len() >= IN_ALL {
             // The user with the most connections pays.
             let count = |uid: u32| self.open.iter().filter(|g| g.uid == uid).count();
             let most = self.open.iter().map(|g| g.uid).max_by_key(|uid| count(*uid))?;
-            self.send_away(of(most))?;
+            self.close_oldest(of(most))?;
         }
         self.next += 1;
-        self.open.push(Guest { number: self.next, uid, waiting: true, stream });
+        self.open.push(Connection { number: self.next, uid, waiting: true, stream });
         Some(self.next)
     }
 
-    fn send_away(&mut self, whose: impl Fn(&Guest) -> bool) -> Option<()> {
-        let oldest = self.open.iter().position(|guest| guest.waiting && whose(guest))?;
-        let guest = self.open.remove(oldest);
+    fn close_oldest(&mut self, whose: impl Fn(&Connection) -> bool) -> Option<()> {
+        let oldest = self.open.iter().position(|connection| connection.waiting && whose(connection))?;
+        let connection = self.open.remove(oldest);
         // Its thread sees the end of the request.
-        let _ = guest.stream.shutdown(Shutdown::Both);
+        let _ = connection.stream.shutdown(Shutdown::Both);
         Some(())
     }
 
-    /// Its request is there. False when it was sent away.
-    fn served(&mut self, number: u64) -> bool {
-        let guest = self.open.iter_mut().find(|guest| guest.number == number);
-        guest.map(|guest| guest.waiting = false).is_some()
+    /// Takes note that its request has come. False when the connection was closed before.
+    fn note_request(&mut self, number: u64) -> bool {
+        let connection = self.open.iter_mut().find(|connection| connection.number == number);
+        connection.map(|connection| connection.waiting = false).is_some()
     }
 
-    fn leave(&mut self, number: u64) {
-        self.open.retain(|guest| guest.number != number);
-    }
-}
-
-impl Desk {
-    fn guests(&self) -> std::sync::MutexGuard<'_, Guests> {
-        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    fn remove(&mut self, number: u64) {
+        self.open.retain(|connection| connection.number != number);
     }
 }
 
-fn accept(listener: &UnixListener, stop: &AtomicBool, desk: &Arc<Desk>) {
+impl RequestHandler {
+    fn connections(&self) -> std::sync::MutexGuard<'_, ConnectionLimiter> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn accept(listener: &UnixListener, stop: &AtomicBool, handler: &Arc<RequestHandler>) {
     while !stop.load(Ordering::Relaxed) {
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
@@ -293,33 +294,33 @@ fn accept(listener: &UnixListener, stop: &AtomicBool, desk: &Arc<Desk>) {
                 continue;
             }
         };
-        if let Err(error) = welcome(stream, desk) {
+        if let Err(error) = take(stream, handler) {
             tracing::warn!(%error, "a command was not taken");
         }
     }
 }
 
-fn welcome(stream: UnixStream, desk: &Arc<Desk>) -> io::Result<()> {
+fn take(stream: UnixStream, handler: &Arc<RequestHandler>) -> io::Result<()> {
     let uid = rustix::net::sockopt::socket_peercred(&stream)?.uid.as_raw();
-    let Some(number) = desk.guests().enter(uid, stream.try_clone()?) else {
+    let Some(number) = handler.connections().admit(uid, stream.try_clone()?) else {
         stream.set_nonblocking(true)?;
         return answer(&stream, &Answer::refused("too many commands at once; try again"), Instant::now());
     };
-    let at_desk = Arc::clone(desk);
+    let handling = Arc::clone(handler);
     let thread = thread::Builder::new().name("command".to_owned());
     let spawned = thread.spawn(move || {
-        serve(&stream, uid, number, &at_desk);
-        at_desk.guests().leave(number);
+        serve(&stream, uid, number, &handling);
+        handling.connections().remove(number);
     });
-    spawned.map(|_| ()).inspect_err(|_| desk.guests().leave(number))
+    spawned.map(|_| ()).inspect_err(|_| handler.connections().remove(number))
 }
 
-fn serve(stream: &UnixStream, uid: u32, number: u64, desk: &Desk) {
+fn serve(stream: &UnixStream, uid: u32, number: u64, handler: &RequestHandler) {
     let ours = uid == 0 || uid == rustix::process::geteuid().as_raw();
-    let (limit, time) = if ours { (desk.file_limit, FILE_TIME) } else { (MAX_REQUEST, READ_TIME) };
+    let (limit, time) = if ours { (handler.file_limit, FILE_TIME) } else { (MAX_REQUEST, READ_TIME) };
     let said = match read_line(stream, limit, time) {
-        // It said nothing, or was sent away.
-        Ok(line) if line.is_empty() || !desk.guests().served(number) => return,
+        // It said nothing, or was closed.
+        Ok(line) if line.is_empty() || !handler.connections().note_request(number) => return,
         Ok(line) => match serde_json::from_slice::<Request>(&line) {
             Ok(request) if request.is_privileged() && !ours => {
                 let who = User::of(uid);
@@ -330,7 +331,7 @@ fn serve(stream: &UnixStream, uid: u32, number: u64, desk: &Desk) {
             }
             Ok(request) => {
                 drop(line);
-                act(request, uid, desk)
+                act(request, uid, handler)
             }
             Err(error) => {
                 Answer::refused(format!("the request does not read: {}", one_line(&error.to_string())))
@@ -407,16 +408,16 @@ fn late() -> io::Error {
 }
 
 /// Does what is asked.
-fn act(request: Request, uid: u32, desk: &Desk) -> Answer {
+fn act(request: Request, uid: u32, handler: &RequestHandler) -> Answer {
     match Job::new(request, User::of(uid)) {
         Err(error) => Answer::refused(error.to_string()),
-        Ok(Job::Reload) => (desk.answers.reload)(),
+        Ok(Job::Reload) => (handler.answers.reload)(),
         Ok(Job::Status(zones)) => {
-            let health = desk.answers.health.look_now(LOOK_TIME);
+            let health = handler.answers.health.look_now(LOOK_TIME);
             let health = if zones.is_empty() { health.without_details() } else { health.only(&zones) };
             Answer::Status(Box::new(health))
         }
-        Ok(job) => desk
+        Ok(job) => handler
             .control
             .ask(move |loader, now| job.run(loader, now))
             .unwrap_or_else(|| Answer::refused("the loader is stopping, or very busy; try again")),
@@ -443,41 +444,41 @@ mod tests {
 
     #[test]
     fn one_user_s_connections_send_away_that_user_s_own() {
-        let mut guests = Guests::default();
+        let mut connections = ConnectionLimiter::default();
         let mut kept = Vec::new();
-        let mut enter = |guests: &mut Guests, uid| {
+        let mut admit = |connections: &mut ConnectionLimiter, uid| {
             let (ours, theirs) = pair();
             kept.push(theirs);
-            guests.enter(uid, ours)
+            connections.admit(uid, ours)
         };
-        let other = enter(&mut guests, 2).unwrap();
-        let first = enter(&mut guests, 1).unwrap();
+        let other = admit(&mut connections, 2).unwrap();
+        let first = admit(&mut connections, 1).unwrap();
         for _ in 1..PER_USER {
-            enter(&mut guests, 1).unwrap();
+            admit(&mut connections, 1).unwrap();
         }
-        assert!(guests.open.iter().any(|g| g.number == first));
-        let last = enter(&mut guests, 1).unwrap();
-        assert!(!guests.served(first), "the oldest was sent away");
-        assert!(guests.served(last) && guests.served(other));
+        assert!(connections.open.iter().any(|g| g.number == first));
+        let last = admit(&mut connections, 1).unwrap();
+        assert!(!connections.note_request(first), "the oldest was closed");
+        assert!(connections.note_request(last) && connections.note_request(other));
         // Those that are being served stay.
-        for number in guests.open.iter().map(|g| g.number).collect::<Vec<_>>() {
-            guests.served(number);
+        for number in connections.open.iter().map(|g| g.number).collect::<Vec<_>>() {
+            connections.note_request(number);
         }
-        assert_eq!(enter(&mut guests, 1), None);
-        assert!(enter(&mut guests, 3).is_some(), "and keep nobody else out");
-        guests.leave(last);
-        assert!(enter(&mut guests, 1).is_some());
+        assert_eq!(admit(&mut connections, 1), None);
+        assert!(admit(&mut connections, 3).is_some(), "and keep nobody else out");
+        connections.remove(last);
+        assert!(admit(&mut connections, 1).is_some());
     }
 
     #[test]
     fn many_users_are_bounded_too() {
-        let mut guests = Guests::default();
+        let mut connections = ConnectionLimiter::default();
         let mut kept = Vec::new();
         for n in 0..200 {
             let (ours, theirs) = pair();
             kept.push(theirs);
-            assert!(guests.enter(n / 6, ours).is_some());
-            assert!(guests.open.len() <= IN_ALL);
+            assert!(connections.admit(n / 6, ours).is_some());
+            assert!(connections.open.len() <= IN_ALL);
         }
     }
 
