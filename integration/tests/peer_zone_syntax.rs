@@ -32,6 +32,8 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("MF", "BIND refuses it as obsolete"),
     ("CLA", "BIND 9.20 does not know the type yet"),
     ("IPN", "BIND 9.20 does not know the type yet"),
+    ("UNECE", "BIND 9.20 does not know the type yet"),
+    ("ISO", "BIND 9.20 does not know the type yet"),
     ("SIG", "BIND reads times of 14 digits only"),
     ("RRSIG", "BIND takes a second 60, which Knot and NSD refuse too"),
     ("SOA", "it is another SOA than that of the apex, which BIND refuses and the reader does not judge"),
@@ -183,6 +185,39 @@ fn kind_17_zone_files_of_every_type_and_spelling_are_judged_as_bind_judges_them(
     assert!(unlisted.is_empty(), "{} of {} files\n{}", unlisted.len(), rows.len(), unlisted.join("\n"));
     for (rtype, why) in DIFFERENCES {
         assert!(met.contains_key(rtype), "no difference any more: {rtype}, {why}; see {}", path.display());
+    }
+}
+
+#[test]
+fn kind_17_types_have_the_names_that_bind_and_knot_have_for_them() {
+    // One NSEC record whose bitmap has every type there is, and what each prints of it.
+    let mut octets = b"\x01y\0".to_vec();
+    for window in 0..=255 {
+        octets.extend([window, 32]);
+        octets.extend(if window == 0 { [&[0x7f][..], &[255; 31]].concat() } else { vec![255; 32] });
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("zone");
+    let record = format!("x TYPE47 {}\n", rdata::to_text(Rtype(65280), &octets, None));
+    fs::write(&path, format!("{HEAD}{record}")).expect("a file");
+    let bind = ["-q", "-k", "ignore", "-n", "ignore", "-i", "none", "-o", "-", "example."];
+    for (mut command, arguments, least) in
+        [(peer!("named-compilezone"), &bind[..], 90), (peer!("kzonecheck"), &["-p", "-o", "example."], 60)]
+    {
+        let output = command.args(arguments).arg(&path).output().expect("the program runs");
+        let text = String::from_utf8(output.stdout).expect("text");
+        let line = text.lines().find(|line| line.contains("y. A NS ")).expect("the record is printed");
+        let (_, types) = line.split_once("y. ").expect("types behind the name");
+        let types: Vec<&str> = types.split_whitespace().collect();
+        assert_eq!(types.len(), 65535, "every type is printed");
+        let of_theirs =
+            |(number, name): (u16, &&str)| (!name.starts_with("TYPE")).then(|| (number, (*name).to_owned()));
+        let theirs: Vec<(u16, String)> = (1..=u16::MAX).zip(&types).filter_map(of_theirs).collect();
+        assert!(theirs.len() >= least, "{} types", theirs.len());
+        for (number, name) in theirs {
+            assert_eq!(Rtype(number).to_string(), name);
+            assert_eq!(name.parse(), Ok(Rtype(number)));
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod loc;
 mod output;
 mod print;
 mod read;
+mod registry;
 mod relay;
 mod svcb;
 mod wire;
@@ -193,6 +194,8 @@ enum Field {
     Loc,
     /// Address prefixes up to the end (RFC 3123).
     Apl,
+    /// All of a UNECE or ISO record (draft-woodcock-faltstrom-external-registry-rrtypes section 2).
+    Registry,
     /// Service parameters up to the end (RFC 9460 section 2.1).
     SvcParams,
 }
@@ -256,6 +259,7 @@ const fn fields(rtype: Rtype) -> Option<&'static [Field]> {
         Rtype::DSYNC => &[Type, DsyncScheme, U16, NameCased],
         Rtype::DOA => &[U32, U32, U8, String, DoaData],
         Rtype::IPN => &[U64],
+        Rtype::UNECE | Rtype::ISO => &[Registry],
         Rtype::HIP => &[Hip],
         Rtype::SVCB | Rtype::HTTPS => &[U16, NameCased, SvcParams],
         Rtype::NID | Rtype::L64 => &[U16, Locator],

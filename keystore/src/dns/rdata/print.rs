@@ -3,7 +3,7 @@
 use data_encoding::{BASE32HEX_NOPAD, BASE64, HEXUPPER};
 
 use super::output::{integer, ip, join, put, quoted};
-use super::{Field, Rtype, apl, fields, historic, loc, relay, svcb, wire};
+use super::{Field, Rtype, apl, fields, historic, loc, registry, relay, svcb, wire};
 use crate::dns::{Name, PortableRtype};
 use crate::time::Timestamp;
 
@@ -16,6 +16,7 @@ pub(super) fn rdata(rtype: Rtype, rdata: &[u8], columns: Option<usize>) -> Strin
         // Knot and NSD hold algorithm 0 and a key against each other.
         Rtype::IPSECKEY => rdata.get(2) != Some(&0),
         Rtype::ATMA => historic::has_atma_text(rdata),
+        Rtype::UNECE | Rtype::ISO => registry::has_text(rdata),
         Rtype::AMTRELAY => rdata.get(1..).is_some_and(relay::has_amt_text),
         _ => true,
     };
@@ -120,6 +121,7 @@ fn field(kind: Field, octets: &[u8], rdata: &[u8], columns: Option<usize>, out: 
         }
         Field::Loc => loc::print(octets, out),
         Field::Apl => apl::print(octets, out),
+        Field::Registry => registry::print(octets, out),
         Field::SvcParams => svcb::print(octets, out),
     }
 }

@@ -7,7 +7,7 @@ use data_encoding::{BASE32HEX_NOPAD, BASE64, HEXLOWER_PERMISSIVE};
 use super::input::{Tokens, bad, decimal, decode, number, parse, unescape};
 use super::{
     ALGORITHMS, CERT_TYPES, DIGEST_TYPES, DSYNC_SCHEMES, Field, MAX_RDATA, RdataError, Rtype, Token, apl,
-    fields, historic, loc, relay, svcb, wire,
+    fields, historic, loc, registry, relay, svcb, wire,
 };
 use crate::dns::{name, ttl};
 use crate::time::Timestamp;
@@ -103,6 +103,7 @@ fn field(
                 within(out, start)?;
             }
         }
+        Field::Registry => registry::read(tokens, out)?,
         Field::SvcParams => svcb::read(tokens, out)?,
     }
     within(out, start)

@@ -1,6 +1,6 @@
 //! RDATA in wire form: the length of each field, what is well-formed, the canonical form.
 
-use super::{Field, RdataError, Rtype, apl, fields, historic, loc, relay, svcb};
+use super::{Field, RdataError, Rtype, apl, fields, historic, loc, registry, relay, svcb};
 use crate::dns::name;
 
 /// Checks `rdata` against the fields of its type, and what its fields say of each other.
@@ -109,6 +109,7 @@ fn len(field: Field, rdata: &[u8], at: usize) -> Option<usize> {
         }
         Field::Loc => all_if(loc::is_wire(rest)),
         Field::Apl => all_if(apl::is_wire(rest)),
+        Field::Registry => all_if(registry::is_wire(rest)),
         Field::SvcParams => all_if(svcb::is_wire(rest)),
     }
 }
