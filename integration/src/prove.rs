@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use keystore::clock;
+use keystore::config::Config;
 use keystore::dns::Name;
 use keystore::exchange::prove::{
     CHECKS, Delays, DsChange, Kind, Parent, ParentDs, Plan, ProofFinding, ProofReport, Signing, prove,
@@ -14,7 +15,8 @@ use keystore::exchange::prove::{
 use keystore::exchange::{Bundle, TrustAnchor, VerifyContext, parse_trust_anchors, verify};
 use keystore::keys::files as key_files;
 use keystore::policy::{self, Policy};
-use keystore::time::{Timestamp, syntax};
+use keystore::store;
+use keystore::time::{Timestamp, duration, syntax};
 use serde::Serialize;
 use skr_loader::files::{self, NamedBy, one_line};
 
@@ -54,6 +56,10 @@ pub struct Options {
     /// Name of the policy
     #[arg(long, value_name = "NAME", requires = "policy_file")]
     policy: Option<String>,
+    /// Largest TTL in the zone, where it is above max-zone-ttl of the policy (604800, 1w). Known where --policy-file is the offline-ksk.toml
+    /// of the signer
+    #[arg(long, value_name = "DURATION")]
+    largest_ttl: Option<String>,
     /// What the parent publishes, and when
     #[arg(long, value_name = "FILE")]
     parent_ds: Option<PathBuf>,
@@ -92,6 +98,8 @@ struct Outcome {
     /// The parent is taken to follow CDS.
     follows: bool,
     default_policy: bool,
+    /// The largest TTL of the zone, in seconds, where it is above `max-zone-ttl`.
+    largest: Option<u32>,
 }
 
 fn outcome(options: &Options, now: Timestamp) -> Result<Outcome> {
@@ -104,6 +112,8 @@ fn outcome(options: &Options, now: Timestamp) -> Result<Outcome> {
         (Some(file), Some(name)) => policy::load(file)?.get(name)?.clone(),
         _ => Policy::with_defaults("default"),
     };
+    let largest = largest_ttl(options)?.filter(|ttl| *ttl > policy.effective_max_zone_ttl());
+    let policy = policy.reckoning_with(largest);
     let anchors = read_anchors(&options.trust_anchor, zone)?;
     let parent = match &options.parent_ds {
         None => Parent::FollowsCds(anchors.clone()),
@@ -143,7 +153,21 @@ fn outcome(options: &Options, now: Timestamp) -> Result<Outcome> {
         from,
     });
     let default_policy = options.policy.is_none();
-    Ok(Outcome { zone: zone.clone(), bundles: count, rejected, report, follows, default_policy })
+    Ok(Outcome { zone: zone.clone(), bundles: count, rejected, report, follows, default_policy, largest })
+}
+
+/// The largest TTL of the zone: of the option, or as the signer has noted it in its state folder, whichever is larger.
+fn largest_ttl(options: &Options) -> Result<Option<u32>> {
+    let read = |text: &String| {
+        let what = || anyhow!("--largest-ttl {text}: give a duration, such as 604800, 1w or P7D");
+        duration::parse(text).ok_or_else(what)
+    };
+    let given = options.largest_ttl.as_ref().map(read).transpose()?;
+    let noted = match options.policy_file.as_deref().and_then(Config::locate_state_dir) {
+        Some(state_dir) => store::largest_ttl(&state_dir, &options.zone)?,
+        None => None,
+    };
+    Ok(noted.max(given))
 }
 
 fn read_skr(path: &Path, zone: &Name) -> Result<keystore::exchange::UnverifiedSkr> {
@@ -228,6 +252,8 @@ struct Json<'a> {
     /// The last second up to which every resolver validates.
     proved_until: Option<String>,
     zsk_times: &'static str,
+    /// The largest TTL of the zone, in seconds, where it is above `max-zone-ttl`; the proof reckons with it.
+    larger_ttl: Option<u32>,
     checks: Vec<Row<'a>>,
     ds_changes: Vec<Change>,
     /// Findings of the checks of the file itself.
@@ -301,6 +327,7 @@ impl Outcome {
             to: self.report.to.iso(),
             proved_until: self.report.proved_until().map(Timestamp::iso),
             zsk_times: if self.report.derived { "derived" } else { "key files" },
+            larger_ttl: self.largest,
             checks: checks.collect(),
             ds_changes: self.report.ds_changes.iter().map(change).collect(),
             rejected: self.rejected.iter().map(ToString::to_string).collect(),
@@ -344,6 +371,9 @@ impl Outcome {
         line(format!("ZSK times {}", if report.derived { derived } else { "from key files" }));
         if self.default_policy {
             line("delays    BIND's defaults; --policy-file and --policy give those of the zone".to_owned());
+        }
+        if let Some(ttl) = self.largest {
+            line(format!("TTL       the zone has one of {ttl} s, above max-zone-ttl; it is reckoned with"));
         }
         let assumed = if self.follows {
             "taken to follow CDS; --parent-ds says what it does"

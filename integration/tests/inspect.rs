@@ -115,6 +115,43 @@ fn the_programs_json_and_exit_status() {
     assert_eq!(program(&["prove"]).0, Some(2));
 }
 
+/// A zone with a TTL above `max-zone-ttl`: told by the operator, or noted by the signer in the state folder of its configuration.
+#[test]
+fn kind_18_prove_reckons_with_the_largest_ttl_of_the_zone() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("offline-ksk.toml");
+    let conf = bind("named.conf");
+    std::fs::write(&config, format!("state-dir = \".\"\nnamed-conf = {:?}\n", conf.display().to_string()))
+        .unwrap();
+    let prove = |file: &Path, more: &[&str]| {
+        let file = file.to_str().unwrap();
+        let args =
+            ["prove", "rsa-zsk-roll.skr", "--zone", "example.test", "--trust-anchor", "rsa-zsk-roll.ksk"];
+        program(&[&args, &["--policy-file", file, "--policy", "rsa", "--json"][..], more].concat())
+    };
+    let told = |(code, out, err): (Option<i32>, String, String)| {
+        let json: serde_json::Value =
+            serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}{err}"));
+        assert_eq!(json["proved"].as_bool(), Some(code == Some(0)), "{out}");
+        (code == Some(0), json["larger_ttl"].as_u64())
+    };
+    assert_eq!(told(prove(&conf, &[])), (true, None));
+    assert_eq!(told(prove(&conf, &["--largest-ttl", "86400"])), (true, None));
+    // The ZSKs of that SKR overlap by ten days: two days pass, thirty do not.
+    assert_eq!(told(prove(&conf, &["--largest-ttl", "2d"])).1, Some(172_800));
+    assert_eq!(told(prove(&conf, &["--largest-ttl", "P30D"])), (false, Some(2_592_000)));
+    assert_eq!(told(prove(&config, &[])), (true, None));
+    let state = keystore::store::zone_dir(&dir.path().join("zones"), &Name::parse("example.test").unwrap());
+    keystore::store::write_largest_ttl(&state, Some(2_592_000)).unwrap();
+    assert_eq!(told(prove(&config, &[])), (false, Some(2_592_000)));
+    assert_eq!(told(prove(&config, &["--largest-ttl", "2d"])), (false, Some(2_592_000)));
+    std::fs::write(state.join("largest-ttl"), "a week").unwrap();
+    let (code, _, err) = prove(&config, &[]);
+    assert!(code == Some(1) && err.contains("largest-ttl") && err.contains("a TTL in seconds"), "{err}");
+    let (code, _, err) = prove(&conf, &["--largest-ttl", "soon"]);
+    assert!(code == Some(1) && err.contains("--largest-ttl soon: give a duration"), "{err}");
+}
+
 /// The root zone's XML: the form is told from the content, and the zone from the file.
 #[test]
 fn the_root_zones_samples() {

@@ -33,7 +33,7 @@ use keystore::keys::plan::{Interval, PlanError, check_interval};
 use keystore::output::Protected;
 use keystore::policy::Policy;
 use keystore::store;
-use keystore::time::{Timestamp, syntax};
+use keystore::time::{Timestamp, duration, syntax};
 use options::CommandLine;
 use report::Purpose;
 
@@ -303,8 +303,17 @@ fn one_zone(
         return Err(Failure::usage("'sign' requires a KSR file; give it with -f FILE"));
     }
     let policy = load_policy(line, config, policy, console)?;
-    let policy = for_zone(policy, config, &zone)?;
-    let job = Job { zone: &zone, policy: &policy, folder: &common.folder, now, start, end, part: None };
+    let (policy, largest_ttl) = for_zone(line, policy, config, &zone)?;
+    let job = Job {
+        zone: &zone,
+        policy: &policy,
+        largest_ttl,
+        folder: &common.folder,
+        now,
+        start,
+        end,
+        part: None,
+    };
     if let Some(octets) = checked {
         let ceremony = Ceremony::new(&job, line, Purpose::Check);
         return check::check(&ceremony, &octets, file, line.check.json, stdin, console);
@@ -317,11 +326,25 @@ fn one_zone(
     Ok((text, true))
 }
 
-/// The policy for a zone of which the signer has noted a TTL above `max-zone-ttl`, where `config` is an `offline-ksk.toml`.
-fn for_zone(policy: Policy, config: &Path, zone: &Name) -> Result<Policy, Failure> {
-    let Some(state_dir) = Config::locate_state_dir(config) else { return Ok(policy) };
-    let largest = store::largest_ttl(&state_dir, zone).map_err(Failure::fatal)?;
-    Ok(policy.reckoning_with(largest))
+/// The policy for a zone that may have a TTL above `max-zone-ttl`, and that TTL: the one of `--largest-ttl`, or where `config` is an
+/// `offline-ksk.toml` the one that the signer has noted, whichever is larger.
+fn for_zone(
+    line: &CommandLine,
+    policy: Policy,
+    config: &Path,
+    zone: &Name,
+) -> Result<(Policy, Option<u32>), Failure> {
+    let given = line.common.largest_ttl.as_ref().map(|text| {
+        let what =
+            || Failure::Usage(format!("--largest-ttl {text}: give a duration, such as 604800, 1w or P7D"));
+        duration::parse(text).ok_or_else(what)
+    });
+    let noted = match Config::locate_state_dir(config) {
+        Some(state_dir) => store::largest_ttl(&state_dir, zone).map_err(Failure::fatal)?,
+        None => None,
+    };
+    let largest = noted.max(given.transpose()?).filter(|ttl| *ttl > policy.effective_max_zone_ttl());
+    Ok((policy.reckoning_with(largest), largest))
 }
 
 /// The time of an option; `None` when it is not given, or never.
@@ -374,6 +397,8 @@ fn number(text: &str) -> Option<u32> {
 struct Job<'a> {
     zone: &'a Name,
     policy: &'a Policy,
+    /// The largest TTL of the zone, in seconds, where one above `max-zone-ttl` is known; the policy reckons with it.
+    largest_ttl: Option<u32>,
     /// The key folder.
     folder: &'a Path,
     now: Timestamp,

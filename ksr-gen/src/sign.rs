@@ -60,6 +60,9 @@ pub struct Signing<'a> {
     /// Seconds after its replacement for which the zone may still have signatures by a ZSK; `None` = as with BIND, which re-signs as
     /// signatures become due: signatures-validity less signatures-refresh of the policy.
     pub resigning: Option<u32>,
+    /// The largest TTL of the zone, in seconds, as the request tells it: where it is above `max-zone-ttl` of the policy, caches hold
+    /// signatures for so long.
+    pub largest_ttl: Option<u32>,
 }
 
 impl<'a> Signing<'a> {
@@ -88,7 +91,13 @@ impl<'a> Signing<'a> {
             waivers: Waivers::NONE,
             written: None,
             resigning: None,
+            largest_ttl: None,
         }
+    }
+
+    /// The policy with the largest TTL that the zone has by policy and request.
+    fn reckoned_policy(&self) -> Policy {
+        self.policy.reckoning_with(self.largest_ttl)
     }
 }
 
@@ -329,7 +338,7 @@ fn no_ksk(ksks: &[KskSchedule<'_>], at: Timestamp) -> (String, Advice) {
 
 /// Decides when each KSK is used; finds KSR-PARENT-DS, KSR-KSK-HELD and KSR-KSK-LEFT.
 fn uses<'a>(signing: &Signing<'a>, ksks: &[&'a KeyFile], findings: &mut Findings) -> Vec<KskSchedule<'a>> {
-    let Signing { zone, policy, ksr, parent, previous, waivers, .. } = *signing;
+    let Signing { zone, ksr, parent, previous, waivers, .. } = *signing;
     if let Some(what) = parent.and_then(|parent| parent.fault(zone, ksks)) {
         let what = format!("{what}; look at the parent again, and at the key folder");
         findings.refuse(CheckId::KsrParentDs, None, what);
@@ -341,7 +350,7 @@ fn uses<'a>(signing: &Signing<'a>, ksks: &[&'a KeyFile], findings: &mut Findings
     let previous = previous.map_or(&[][..], |skr| &skr.bundles);
     let before = previous.partition_point(|bundle| bundle.inception <= from).checked_sub(1);
     let before: Vec<Dnskey> = before.iter().flat_map(|i| previous[*i].keys()).collect();
-    let about = Circumstances { zone, policy, ksr, before: &before, parent };
+    let about = Circumstances { zone, policy: &signing.reckoned_policy(), ksr, before: &before, parent };
     let uses = rollover::by_parent(ksks, about);
     let unknown = |ksk: &&&KeyFile| about.is_gone(ksk) && parent.is_none() && before.is_empty();
     if ksks.len() > 1
@@ -385,6 +394,12 @@ impl SigningPlan<'_> {
     #[must_use]
     pub fn policy(&self) -> &Policy {
         self.signing.policy
+    }
+
+    /// The largest TTL of the zone, in seconds, where the request tells one above `max-zone-ttl` of the policy.
+    #[must_use]
+    pub fn larger_ttl(&self) -> Option<u32> {
+        self.signing.largest_ttl.filter(|ttl| *ttl > self.policy().effective_max_zone_ttl())
     }
 
     /// End of the last bundle.
@@ -444,7 +459,7 @@ impl SigningPlan<'_> {
     /// KSR-PROVE: the SKR that this plan makes, behind the one before, over all caches. What the parent does not have, it is taken to
     /// take from CDS.
     fn prove(&mut self, findings: &mut Findings) {
-        let Signing { zone, policy, previous, parent, waivers, .. } = self.signing;
+        let Signing { zone, previous, parent, waivers, .. } = self.signing;
         // What lacks keys or signatures was told.
         let told = |f: &KsrFinding| f.refuses() || f.id == CheckId::KsrNoKsk || f.id == CheckId::KsrKeyFlags;
         if findings.all.iter().any(told) {
@@ -461,7 +476,7 @@ impl SigningPlan<'_> {
                 ksks.iter().filter(signing_first).cloned().map(TrustAnchor::Dnskey).collect()
             }
         };
-        let mut delays = Delays::from(policy);
+        let mut delays = Delays::from(&self.signing.reckoned_policy());
         if let Some(resigning) = self.signing.resigning {
             delays.signature_retention = resigning.into();
         }
@@ -480,13 +495,14 @@ impl SigningPlan<'_> {
             let no_zsk = matches!(fault.fault, Fault::NoZsk { derived: true });
             if no_zsk {
                 what.push_str(&format!(
-                    "; signatures by a ZSK are taken to stay in sight for {} after its replacement: {} until the zone is re-signed, {} of zone-propagation-delay, {} of max-zone-ttl",
+                    "; signatures by a ZSK are taken to stay in sight for {} after its replacement: {} until the zone is re-signed, {} of zone-propagation-delay, {} of {}",
                     check::duration_text(
                         delays.signature_retention + delays.zone_propagation + delays.max_zone_ttl
                     ),
                     check::duration_text(delays.signature_retention),
                     check::duration_text(delays.zone_propagation),
                     check::duration_text(delays.max_zone_ttl),
+                    self.larger_ttl().map_or("max-zone-ttl", |_| "the largest TTL that the request names"),
                 ));
             }
             // By the times alone, as BIND does it, no KSK roll proves good.

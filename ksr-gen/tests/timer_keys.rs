@@ -415,6 +415,9 @@ fn kind_18_keys_are_planned_with_the_largest_ttl_of_the_zone() {
         let times: Vec<u64> =
             keys.iter().filter_map(|key| Some(key.timing.delete?.since(key.timing.inactive?))).collect();
         assert!(!times.is_empty());
+        let request = fs::read_to_string(&host.outbox()[0]).expect("text");
+        let told = noted.filter(|ttl| *ttl > 86_400);
+        assert_eq!(keystore::exchange::largest_ttl(request.as_bytes()), told, "{request}");
         times
     };
     let plain = stays(None);

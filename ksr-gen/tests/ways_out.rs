@@ -157,6 +157,67 @@ fn kind_25_roll_of_a_signer_that_signs_anew_at_once_proves_by_its_own_delays() {
     site.run(&format!("{line} --resign-time 0 sign example.com")).ok();
 }
 
+/// A zone with a TTL above `max-zone-ttl`: wherever it is told, ZSKs are planned and SKRs are proved with it.
+#[test]
+fn kind_18_largest_ttl_goes_with_the_request_and_is_reckoned_with_where_it_is_signed() {
+    const ROLLS: &str = "dnssec-policy common { offline-ksk yes;
+        keys { ksk lifetime unlimited algorithm ecdsap256sha256; zsk lifetime P60D algorithm ecdsap256sha256; }; };";
+    let planned_with = |ttl: &str| {
+        let site = Site::new(ROLLS);
+        site.command("common", START, YEAR, "-o -K @ksk keygen").ok();
+        site.command("common", START, YEAR, &format!("-K @zsk {ttl} keygen")).ok();
+        site
+    };
+    let (short, long) = (planned_with(""), planned_with("--largest-ttl 30d"));
+    let request = |site: &Site, more: &str| {
+        let text = site.command("common", START, YEAR, &format!("-K @zsk {more} request")).ok();
+        site.write("ksr", &text);
+        text
+    };
+    let sign = |site: &Site, more: &str| {
+        site.command("common", START, YEAR, &format!("-K @ksk -f @ksr {more} sign"))
+    };
+    for form in ["bind", "knot"] {
+        let note = format!("--format {form} --largest-ttl P30D");
+        let text = request(&short, &note);
+        assert!(text.trim_end().ends_with("(largest TTL 2592000)"), "{text}");
+        let refused = sign(&short, "").fails(1);
+        for part in
+            ["PROVE-NO-ZSK", "30 days of the largest TTL that the request names", "a TTL of 2592000 s"]
+        {
+            assert!(refused.contains(part), "{form}: {part}: {refused}");
+        }
+        request(&long, &note);
+        let signed = sign(&long, "");
+        assert_eq!(signed.code, 0, "{}", signed.stderr);
+        assert!(
+            signed.stderr.contains("a TTL of 2592000 s, above the 86400 s of max-zone-ttl"),
+            "{}",
+            signed.stderr
+        );
+        let report = long.run("-l @policy -k common -K @ksk check @ksr").ok();
+        assert!(report.contains("TTL        the zone has one of 2592000 s"), "{report}");
+        // Told at the ceremony alone.
+        request(&short, &format!("--format {form}"));
+        sign(&short, "").ok();
+        assert!(sign(&short, "--largest-ttl 30d").fails(1).contains("30 days of max-zone-ttl"));
+    }
+    // No larger one: nothing is said of it.
+    for small in ["--largest-ttl 1d", "--largest-ttl 0", ""] {
+        assert!(!request(&short, small).contains("largest TTL"), "{small}");
+    }
+    // The signer has noted it in the state folder of an offline-ksk.toml.
+    let state = keystore::store::zone_dir(&short.path("zones"), &common::zone());
+    keystore::store::write_largest_ttl(&state, Some(2_592_000)).expect("noted");
+    std::fs::copy(short.path("policy"), short.path("named.conf")).expect("copied");
+    short.write("offline-ksk.toml", "state-dir = \".\"\nnamed-conf = \"named.conf\"\n");
+    let line = format!("-l @offline-ksk.toml -k common -i {START} -e {YEAR} -K @zsk request example.test");
+    assert!(short.run(&line).ok().trim_end().ends_with("(largest TTL 2592000)"));
+    assert!(sign(&short, "--largest-ttl soon").fails(2).contains("--largest-ttl soon: give a duration"));
+    let all = short.run(&format!("-l @policy -k common -e {YEAR} -K @zsk --largest-ttl 30d --all request"));
+    assert!(all.fails(2).contains("--largest-ttl is that of one zone"));
+}
+
 /// Without `-s` the times go into `.private` alone, and those of `.state` still count.
 #[test]
 fn every_dnssec_settime_that_the_manual_prints_writes_the_state_file_too() {

@@ -1,4 +1,4 @@
-//! Who wrote a request, and when: what its last line says.
+//! Who wrote a request, when, and for a zone with which TTLs: what its last line says.
 
 use crate::time::{Timestamp, syntax};
 
@@ -57,9 +57,55 @@ pub fn is_by_knot(octets: &[u8]) -> bool {
     String::from_utf8_lossy(last).contains(" by Knot DNS")
 }
 
+/// The program of the last line of a request, with the largest TTL of the zone in seconds behind it where there is one to tell. BIND and
+/// Knot ignore that.
+#[must_use]
+pub fn program_with_ttl(program: &str, largest_ttl: Option<u32>) -> String {
+    match largest_ttl {
+        Some(ttl) => format!("{program} ({TTL_WORDS}{ttl})"),
+        None => program.to_owned(),
+    }
+}
+
+/// What stands before the number of [`program_with_ttl`].
+const TTL_WORDS: &str = "largest TTL ";
+
+/// The largest TTL of the zone in seconds, where the last line of a request in a text form tells it.
+#[must_use]
+pub fn largest_ttl(octets: &[u8]) -> Option<u32> {
+    let last = octets.trim_ascii_end().rsplit(|octet| *octet == b'\n').next()?;
+    let line = String::from_utf8_lossy(last);
+    let (_, rest) = line.split_once(" by ")?.1.split_once(&format!("({TTL_WORDS}"))?;
+    rest.split_once(')')?.0.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kind_18_largest_ttl_of_the_last_line_is_read_back_beside_all_else_that_it_says() {
+        let line =
+            |by: &str| format!(";; KeySigningRequest 1.0 generated at Tue Nov 24 06:55:51 2026 by {by}\n\n");
+        let by = |ttl| program_with_ttl("ksr-gen 0.1.0", ttl);
+        let at = Timestamp::parse_stamp("20261124065551").expect("a time");
+        for ttl in [None, Some(0), Some(604_800), Some(u32::MAX)] {
+            let plain = line(&by(ttl));
+            let timer =
+                line(&format!("{} for 20261201000000 to 20270101000000 written 20261124065551", by(ttl)));
+            for text in [plain, timer.clone()] {
+                assert_eq!(largest_ttl(text.as_bytes()), ttl, "{text}");
+            }
+            assert_eq!(written_at(timer.as_bytes()), Some(at), "{timer}");
+        }
+        for other in
+            ["9.20.30-1~deb13u1-Debian", "Knot DNS 3.4.6", "x (largest TTL 4294967296)", "x (largest TTL 1"]
+        {
+            assert_eq!(largest_ttl(line(other).as_bytes()), None, "{other}");
+        }
+        // Anywhere else it is not told by whoever wrote the request.
+        assert_eq!(largest_ttl(format!("; by x (largest TTL 5)\n{}", line("y")).as_bytes()), None);
+    }
 
     #[test]
     fn the_time_is_read_in_each_form_of_the_last_line() {

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use keystore::exchange::bind::SyntaxError;
 use keystore::exchange::format::{self, Format};
-use keystore::exchange::{Ksr, TrustAnchor, UnverifiedSkr, is_by_knot, written_at, xml};
+use keystore::exchange::{Ksr, TrustAnchor, UnverifiedSkr, is_by_knot, largest_ttl, written_at, xml};
 use keystore::keys::KeyFile;
 use keystore::time::{Timestamp, duration};
 
@@ -72,6 +72,7 @@ impl<'a> Ceremony<'a> {
             waivers: self.waivers,
             written: files.iter().filter_map(|octets| written_at(octets)).max(),
             resigning,
+            largest_ttl: files.iter().filter_map(|octets| largest_ttl(octets)).max(),
         })
     }
 

@@ -43,6 +43,8 @@ pub(super) struct Part<'a> {
 struct Zone {
     name: Name,
     policy: Policy,
+    /// See [`Job::largest_ttl`].
+    largest_ttl: Option<u32>,
     folder: PathBuf,
 }
 
@@ -110,9 +112,9 @@ impl ZoneSource {
             let anchors = config.zones.iter().filter_map(|zone| zone.anchor_file.clone());
             output(line, Protected::new().inputs(files).inputs(anchors))?;
             let table = |zone: ZoneConfig| {
-                let policy = for_zone(zone.policy, path, &zone.name)?;
+                let (policy, largest_ttl) = for_zone(line, zone.policy, path, &zone.name)?;
                 let folder = zone.key_directory;
-                Ok((zone.name.to_lowercase(), Zone { name: zone.name, policy, folder }))
+                Ok((zone.name.to_lowercase(), Zone { name: zone.name, policy, largest_ttl, folder }))
             };
             let zones = config.zones.into_iter().filter(|zone| wanted(&zone.policy));
             return zones.map(table).collect::<Result<_, _>>().map(Self::Tables);
@@ -120,19 +122,23 @@ impl ZoneSource {
         let Some(policy) = &line.common.policy else {
             return Err(Failure::usage("a dnssec-policy is required; give its name with -k POLICY"));
         };
+        if line.common.largest_ttl.is_some() {
+            let text = "--largest-ttl is that of one zone; with --all and one policy for all zones set its max-zone-ttl";
+            return Err(Failure::usage(text));
+        }
         Ok(Self::Same(Box::new(load_policy(line, path, policy, console)?)))
     }
 
     /// The zone, with the key folder of the command line where this is about KSKs.
     fn zone(&self, name: &Name, ksks: Option<&Path>, line: &CommandLine) -> Option<Zone> {
-        let (policy, folder) = match self {
+        let (policy, largest_ttl, folder) = match self {
             Self::Tables(tables) => {
                 let zone = tables.get(&name.to_lowercase())?;
-                (zone.policy.clone(), zone.folder.as_path())
+                (zone.policy.clone(), zone.largest_ttl, zone.folder.as_path())
             }
-            Self::Same(policy) => ((**policy).clone(), line.common.folder.as_path()),
+            Self::Same(policy) => ((**policy).clone(), None, line.common.folder.as_path()),
         };
-        Some(Zone { name: name.clone(), policy, folder: ksks.unwrap_or(folder).to_owned() })
+        Some(Zone { name: name.clone(), policy, largest_ttl, folder: ksks.unwrap_or(folder).to_owned() })
     }
 }
 
@@ -376,6 +382,7 @@ impl All<'_> {
         let job = Job {
             zone: &zone.name,
             policy: &zone.policy,
+            largest_ttl: zone.largest_ttl,
             folder: &zone.folder,
             now: self.now,
             start: self.start,

@@ -65,6 +65,10 @@ pub(super) struct CommonOptions {
     /// Key folder
     #[arg(short = 'K', long = "key-directory", value_name = "DIR", default_value = ".")]
     pub(super) folder: PathBuf,
+    /// Largest TTL in the zone, where it is above max-zone-ttl of the policy (604800, 1w): caches hold signatures for so long. Known
+    /// beside an offline-ksk.toml, and from a request that names it
+    #[arg(long, value_name = "DURATION")]
+    pub(super) largest_ttl: Option<String>,
     /// Form of the output of request and sign: bind, knot or xml [default: bind; for sign that of the KSR]
     #[arg(long = "format", value_name = "FORM")]
     pub(super) format: Option<Format>,

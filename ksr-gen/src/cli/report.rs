@@ -264,6 +264,13 @@ impl KsrReport<'_> {
         let _ = writeln!(out, "zone       {}", ksr.zone);
         let _ = writeln!(out, "interval   {} to {} ({} days)", from.iso(), to.iso(), to.since(from) / 86_400);
         let _ = writeln!(out, "policy     {}", self.plan.policy().name);
+        if let Some(ttl) = self.plan.larger_ttl() {
+            let limit = self.plan.policy().effective_max_zone_ttl();
+            let _ = writeln!(
+                out,
+                "TTL        the zone has one of {ttl} s, above the {limit} s of max-zone-ttl; it is reckoned with"
+            );
+        }
         let _ = writeln!(
             out,
             "bundles    {} in the request; {} in the SKR",
@@ -353,6 +360,7 @@ impl KsrReport<'_> {
             "sha256": HEXUPPER.encode(&sha256).to_lowercase(),
             "words": pgp_words::words(&sha256).collect::<Vec<_>>(),
             "zone": ksr.zone.to_string(), "start": from.iso(), "end": to.iso(), "policy": self.plan.policy().name,
+            "larger_ttl": self.plan.larger_ttl(),
             "bundles": bundles.collect::<Vec<_>>(), "skr_bundles": self.skr_bundles(),
             "zsks": zsks.collect::<Vec<_>>(), "ksks": ksks.collect::<Vec<_>>(),
             "checks": checks.collect::<Vec<_>>(), "good": self.is_good(),

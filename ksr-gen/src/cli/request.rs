@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use keystore::exchange::format::Format;
-use keystore::exchange::{bind, knot, xml};
+use keystore::exchange::{bind, knot, program_with_ttl, xml};
 use keystore::keys::KeyFile;
 use keystore::keys::plan;
 use keystore::time::Timestamp;
@@ -48,9 +48,10 @@ pub(super) fn request(
     if !line.request.no_pop {
         request::prove(&mut ksr, &keys, interval.end).map_err(with_option)?;
     }
+    let program = program_with_ttl(PROGRAM, job.largest_ttl);
     Ok(match form {
-        Format::Knot => knot::print_ksr(&ksr, knot::Stamps::Unix, job.now, PROGRAM),
-        _ => bind::print_ksr(&ksr, job.now, PROGRAM),
+        Format::Knot => knot::print_ksr(&ksr, knot::Stamps::Unix, job.now, &program),
+        _ => bind::print_ksr(&ksr, job.now, &program),
     })
 }
 

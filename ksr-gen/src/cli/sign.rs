@@ -112,6 +112,13 @@ fn tell(plan: &SigningPlan<'_>, ceremony: &Ceremony<'_>, merged: bool, console: 
         );
         console.say(Level::Warning, &text);
     }
+    if let Some(ttl) = plan.larger_ttl() {
+        let text = format!(
+            "the request says that the zone has a TTL of {ttl} s, above the {} s of max-zone-ttl: KSR-PROVE and the times of KSKs reckon with it",
+            plan.policy().effective_max_zone_ttl()
+        );
+        console.say(Level::Warning, &text);
+    }
     let checked_before = |id: CheckId| merged && id == CheckId::KsrPopMissing;
     for finding in plan.findings.iter().filter(|f| !checked_before(f.id)) {
         console.say(level(finding), &with_options(finding));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use keystore::config::{Config, KsrConfig, ZoneConfig};
 use keystore::dns::Name;
 use keystore::durable;
-use keystore::exchange::{TrustAnchor, bind};
+use keystore::exchange::{TrustAnchor, bind, program_with_ttl};
 use keystore::keys::files::Folder;
 use keystore::keys::plan::Interval;
 use keystore::outbox::{OpenRequest, OutboxError, footer, newest, open_requests};
@@ -235,7 +235,10 @@ fn make_request(
     report: &mut TimerReport,
 ) -> Result<MadeRequest, TickError> {
     let (dir, now) = (&zone.key_directory, interval.start);
-    let policy = &zone.policy.reckoning_with(store::largest_ttl(state_dir, &zone.name)?);
+    let largest_ttl = store::largest_ttl(state_dir, &zone.name)?;
+    let policy = &zone.policy.reckoning_with(largest_ttl);
+    // The signer's note may be older than the policy.
+    let larger_ttl = largest_ttl.filter(|ttl| *ttl > zone.policy.effective_max_zone_ttl());
     let taken_tags: Vec<u16> =
         zone.anchors.iter().chain(&zone.announced).flat_map(TrustAnchor::tags).collect();
     let keygen =
@@ -245,7 +248,8 @@ fn make_request(
     report.warnings.extend(made.warnings.iter().map(ToString::to_string));
     let mut ksr = request::request(&made.files, &zone.name, policy, interval, InactiveZsk::Refuse)?;
     request::prove(&mut ksr, &made.files, interval.end)?;
-    let text = bind::print_ksr(&ksr, now, &footer(PROGRAM, interval, now));
+    let program = program_with_ttl(PROGRAM, larger_ttl);
+    let text = bind::print_ksr(&ksr, now, &footer(&program, interval, now));
     let fail = |source| OutboxError { path: outbox.to_owned(), source };
     durable::create_dir_durable(outbox, 0o755).map_err(fail)?;
     let _ = durable::sweep_temps(outbox);
