@@ -62,6 +62,7 @@ pub struct Loader {
     rejected: Rejected,
     zones: BTreeMap<Name, Zone>,
     deliveries: Deliveries,
+    handing_on: HandingOn,
     key_files: key_files::KeyFiles,
     /// Rejected files that are yet to be moved.
     aside: Vec<aside::Aside>,
@@ -88,6 +89,15 @@ pub struct Loader {
     rejected_parts: HashMap<InFile, HashSet<Digest>>,
     /// What is in force and not surely on disk.
     not_durable: Vec<NotDurable>,
+}
+
+/// Who hands what is accepted to the servers of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HandingOn {
+    /// This loader.
+    Here,
+    /// The daemon that is started next.
+    ByTheNext,
 }
 
 /// What the loop is told by other threads.
@@ -205,6 +215,15 @@ pub enum StartError {
 impl Loader {
     /// Locks the state folder and reads back what is in force. Nothing is watched before the first step.
     pub fn new(config: Config, metrics: Metrics) -> Result<Self, StartError> {
+        Self::open(config, metrics, HandingOn::Here)
+    }
+
+    /// The same for the order of one command: what it accepts is handed to the servers by the daemon that is started next.
+    pub fn for_order(config: Config, metrics: Metrics) -> Result<Self, StartError> {
+        Self::open(config, metrics, HandingOn::ByTheNext)
+    }
+
+    fn open(config: Config, metrics: Metrics, handing_on: HandingOn) -> Result<Self, StartError> {
         let store = Store::open(&config.state_dir)?;
         let audit = Audit::new(config.state_dir.join(audit::LOG));
         let (sender, messages) = sync_channel(QUEUE);
@@ -223,6 +242,7 @@ impl Loader {
             inbox,
             zones: BTreeMap::new(),
             deliveries: Deliveries::new(&metrics),
+            handing_on,
             key_files: key_files::KeyFiles::default(),
             aside: Vec::new(),
             messages,
@@ -405,7 +425,7 @@ impl Loader {
                     self.metrics.add_zone(&label, Part::Loader);
                     let held = self.read_zone(&zone.name, now);
                     report::last_import(&self.metrics, &label, self.audit_tail.get(&label));
-                    Zone { config, held, label }
+                    Zone { config, held, history_error: None, label }
                 }
             };
             self.zones.insert(name, zone);
@@ -414,14 +434,12 @@ impl Loader {
             self.metrics.remove_zone(&zone.label, Part::Loader);
             self.deliveries.forget(&zone.config.name);
         }
-        let in_force = if config.deliver.is_empty() {
-            BTreeMap::new()
-        } else {
+        if self.handing_on == HandingOn::Here {
             let of_zone =
                 |(name, zone): (&Name, &Zone)| Some((name.clone(), Arc::new(zone.held.in_force()?.clone())));
-            self.zones.iter().filter_map(of_zone).collect()
-        };
-        self.deliveries.configure(&config, &in_force);
+            let all = self.zones.iter().filter(|_| !config.deliver.is_empty());
+            self.deliveries.configure(&config, &all.filter_map(of_zone).collect());
+        }
         self.audit.set_limit(config.loader.audit_max_octets.into());
         // What they were rejected for may be mended.
         self.rejected_parts.clear();

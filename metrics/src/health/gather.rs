@@ -177,6 +177,8 @@ impl Gatherer {
             if let Some(said) = zones.get(&label) {
                 facts.report.served = facts.report.served.take().or_else(|| said.served.clone());
                 facts.report.timer = facts.report.timer.take().or_else(|| said.timer.clone());
+                let store_error = facts.report.store_error.take();
+                facts.report.store_error = store_error.or_else(|| said.store_error.clone());
                 facts.report.deliveries.extend(said.deliveries.iter().cloned());
             }
             let of_zone = report.conditions.iter().filter(|c| c.zone.as_deref() == Some(&label));

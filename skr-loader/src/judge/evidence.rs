@@ -188,16 +188,14 @@ impl<'a> AtHand<'a> {
             .loader
             .parent_resolver
             .map(|resolver| (sources.asker.ask(resolver, &zone.name), config.loader.parent_check));
-        let policy = match keystore::store::largest_ttl(&config.state_dir, &zone.name)? {
-            None => Cow::Borrowed(&zone.policy),
-            known => Cow::Owned(zone.policy.reckoning_with(known)),
-        };
+        let are_knots = keys_are_knots(config, zone, &keys);
+        let largest_ttl = keystore::store::largest_ttl(&config.state_dir, &zone.name)?;
         Ok(Evidence {
-            policy: Some(policy),
+            policy: Some(reckoned(&zone.policy, largest_ttl, are_knots)),
             history,
             unusable: unusable(&keys, |key| wanted.contains(key))?,
             proven: requests::proven(&config.state_dir, &zone.name, &keys, &requests)?,
-            keys: Some(keys).filter(|keys| !keys_are_knots(config, zone, keys)),
+            keys: Some(keys).filter(|_| !are_knots),
             requests,
             operator: operator.filter(|_| !config.loader.operator_certificates.is_empty()),
             parent,
@@ -301,10 +299,41 @@ fn keys_are_knots(config: &Config, zone: &ZoneConfig, found: &Found) -> bool {
         && targets.all(|m| matches!(m, Method::Knot { .. }))
 }
 
+/// The policy with the delays that the zone has: with its largest TTL where that is known, and where Knot signs it, without a time until it
+/// is signed anew, since Knot makes all signatures at once when it replaces a ZSK.
+fn reckoned(policy: &Policy, largest_ttl: Option<u32>, are_knots: bool) -> Cow<'_, Policy> {
+    let mut policy = Cow::Borrowed(policy);
+    if largest_ttl.is_some() {
+        policy = Cow::Owned(policy.reckoning_with(largest_ttl));
+    }
+    if are_knots {
+        let policy = policy.to_mut();
+        policy.signatures_refresh = policy.signatures_validity;
+    }
+    policy
+}
+
 #[cfg(test)]
 mod tests {
+    use keystore::exchange::prove::Delays;
+
     use super::*;
     use crate::testing::{self, StateDir};
+
+    #[test]
+    fn kind_25_a_zone_is_proved_by_the_delays_of_the_server_that_signs_it() {
+        let policy = Policy::with_defaults("p");
+        let of = |ttl, are_knots| {
+            let delays = Delays::from(&*reckoned(&policy, ttl, are_knots));
+            (delays.signature_retention, delays.max_zone_ttl)
+        };
+        let (nine_days, day) = (777_600, 86_400);
+        assert_eq!(of(None, false), (nine_days, day));
+        assert_eq!(of(None, true), (0, day));
+        assert_eq!(of(Some(604_800), false), (nine_days, 604_800));
+        assert_eq!(of(Some(604_800), true), (0, 604_800));
+        assert_eq!(of(Some(60), true), (0, day));
+    }
 
     /// Only a zone that is Knot's alone, and of which no key is here.
     #[test]

@@ -181,6 +181,12 @@ impl Loader {
             let in_force = if is_damaged { InForceAlready::Commit } else { InForceAlready::Skip };
             verdict = self.verdict(candidate, file, in_force, sources, now);
         }
+        if let Some(zone) = self.zones.get_mut(&name) {
+            zone.history_error = match &verdict {
+                Err(NotJudged::Evidence(EvidenceError::Store(error))) => Some(error.to_string()),
+                _ => None,
+            };
+        }
         let import = match verdict {
             Ok(verdict) => self.carry_out(&name, digest, verdict, file, now),
             Err(error) => self.failed(&name, file, &error.to_string(), now),

@@ -6,6 +6,7 @@ use metrics::health::report::{Delivery, InboxReport, PendingFile, ZoneReport};
 
 use super::{Loader, Zone};
 use crate::deliver::state::Reachability;
+use crate::inbox::PendingState;
 use crate::standing::LoopState;
 
 /// Files that wait in the inbox before somebody should look at it.
@@ -14,16 +15,20 @@ const MANY_WAIT: usize = 1000;
 impl Loader {
     /// Brings [`Loader::standing`] up to date.
     pub(super) fn tell_standing(&self, now: Timestamp) {
+        let inbox = self.inbox_report();
+        // Nothing else reads the older generations: without a file that waits for them nobody knows whether they can be read again.
+        let is_waited_for = inbox.pending.iter().any(|file| file.state == PendingState::Retried.to_string());
         let zones = self.zones.values().filter_map(|zone| {
             let deliveries = self.deliveries_of(zone);
-            let unread = zone.held.why_unread();
+            let history = zone.history_error.as_deref().filter(|_| is_waited_for);
+            let unread = zone.held.why_unread().or(history);
             let store_error = unread.map(|why| format!("The loader cannot read it, and tries again: {why}"));
             let report = ZoneReport { deliveries, store_error, ..ZoneReport::default() };
             (report != ZoneReport::default()).then(|| (zone.label.clone(), report))
         });
         let state = LoopState {
             started: self.started,
-            inbox: Some(self.inbox_report()),
+            inbox: Some(inbox),
             audit_error: self
                 .audit_error
                 .as_ref()

@@ -20,6 +20,8 @@ pub(super) struct Zone {
     pub config: ZoneConfig,
     /// What is known of its store.
     pub held: Held,
+    /// Why the older generations could not be read at the last try to judge a file.
+    pub history_error: Option<String>,
     /// The `zone` label.
     pub label: String,
 }
