@@ -1,7 +1,7 @@
 //! Request timer and loader as two users on one state folder, as `packaging/systemd/offline-ksk.tmpfiles` lays it out. Needs root.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -121,5 +121,58 @@ fn kind_30_the_timer_writes_what_the_loader_reads_and_check_config_says_what_a_u
         let path = at(folder).join(user.to_string());
         let output = run_as(user, touch, &[path.to_str().expect("a text")]);
         assert_eq!(output.status.success(), may, "{user} {folder}: {}", said(&output));
+    }
+}
+
+/// The folder in which the signer keeps its versions: what another user has put there first is neither written to nor followed.
+#[test]
+fn kind_04_a_folder_of_the_signer_that_another_user_has_made_first_is_refused_with_its_owner() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| temp.path().join(name);
+    if fs::metadata(temp.path()).expect("it is there").uid() != 0 {
+        assert!(std::env::var_os("CI").is_none(), "this test needs root");
+        eprintln!("SKIPPED: only root can give files away");
+        return;
+    }
+    own(temp.path(), 0, 0, 0o755);
+    for (folder, mode) in [("s", 0o1777), ("victim", 0o777)] {
+        fs::create_dir(at(folder)).expect("a folder");
+        own(&at(folder), 0, 0, mode);
+    }
+    fs::write(at("c.toml"), CONFIG).expect("write");
+    let program = at("offline-ksk");
+    fs::copy(env!("CARGO_BIN_EXE_offline-ksk"), &program).expect("copy");
+    let zones = at("s/zones");
+    type Plant = fn(&Path);
+    let kinds: [(&str, Plant); 5] = [
+        ("a folder", |path| fs::create_dir(path).expect("a folder")),
+        ("a link to a folder of others", |path| {
+            symlink(path.ancestors().nth(2).expect("above").join("victim"), path).expect("a link");
+        }),
+        ("a link to nothing", |path| symlink("nowhere", path).expect("a link")),
+        ("a file", |path| fs::write(path, "").expect("a file")),
+        ("a FIFO", |path| {
+            let (fifo, mode) = (rustix::fs::FileType::Fifo, 0o666.into());
+            rustix::fs::mknodat(rustix::fs::CWD, path, fifo, mode, 0).expect("a FIFO");
+        }),
+    ];
+    for (kind, plant) in kinds {
+        for user in [0, LOADER] {
+            plant(&zones);
+            lchown(&zones, Some(TIMER), Some(GROUP)).expect("root may do that");
+            let mut serve = Command::new(&program);
+            serve.args(["serve", "-c"]).arg(at("c.toml")).current_dir("/").uid(user).gid(GROUP);
+            let output = serve.output().expect("run");
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{kind}, {user}: {told}");
+            assert!(
+                told.contains("s/zones") && told.contains("belongs to uid 64004"),
+                "{kind}, {user}: {told}"
+            );
+            assert!(fs::read_dir(at("victim")).expect("a folder").next().is_none(), "{kind}, {user}");
+            assert!(!at("s/nowhere").exists(), "{kind}, {user}");
+            let gone = if kind == "a folder" { fs::remove_dir(&zones) } else { fs::remove_file(&zones) };
+            gone.expect("it is as it was");
+        }
     }
 }

@@ -5,6 +5,7 @@
 pub mod deliver;
 mod name;
 mod read;
+mod socket;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use crate::crypto::cms::Certificate;
 use crate::dns::Name;
 use crate::exchange::TrustAnchor;
 use crate::policy::{Policy, PolicyFinding};
+pub use socket::{CONTROL_SOCKET, control_socket_of, note_control_socket};
 
 /// The file, checked: policies resolved, trust anchors read, paths made absolute against the folder of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +96,12 @@ impl Config {
         self.loader.control_socket.clone().unwrap_or_else(|| self.state_dir.join(CONTROL_SOCKET))
     }
 
-    /// The control socket that the file at `path` names, even where the rest of it has errors: so that a running loader can be asked
+    /// Has the loader listen in `folder`, where the file names no place of its own.
+    pub fn listen_in(&mut self, folder: &Path) {
+        self.loader.control_socket.get_or_insert_with(|| folder.join(CONTROL_SOCKET));
+    }
+
+    /// The control socket that the file at `path` names, or that the loader of its state folder has noted, even where the rest of it has errors: so that a running loader can be asked
     /// what is wrong with it. `None` when that much cannot be read.
     #[must_use]
     pub fn locate_control_socket(path: &Path) -> Option<PathBuf> {
@@ -107,9 +114,6 @@ impl Config {
         read::locate_state_dir(path)
     }
 }
-
-/// Name of the control socket in the state folder.
-pub const CONTROL_SOCKET: &str = "skr-loader.sock";
 
 /// What becomes of records that a zone can be served without, and of TTLs above `max-zone-ttl` (`zone-check`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -147,8 +147,8 @@ impl Host<'_> {
         let mode = fs::metadata(folder).map_or(0, |found| found.permissions().mode());
         if mode & 0o022 != 0 {
             self.warning(format!(
-                "the control socket would be in {}, where other users may write (mode {:04o}) and can put one of their own; set \
-                 control-socket to a folder of this user, like the RuntimeDirectory= of the unit",
+                "without a RuntimeDirectory= in the unit the control socket would be in {}, where other users may write (mode {:04o}) and \
+                 can put one of their own; set control-socket to a folder of this user",
                 folder.display(),
                 mode & 0o7777
             ));

@@ -3,7 +3,7 @@
 //!
 //! Without `NOTIFY_SOCKET` in the environment the service manager is told nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -40,9 +40,19 @@ impl From<&ConfigErrors> for ConfigurationState {
     }
 }
 
-/// Reads the configuration; its warnings go to the log.
+/// The folder that the service manager has made for this unit alone (`RuntimeDirectory=`, systemd.exec(5)); of several the first one.
+fn runtime_folder() -> Option<PathBuf> {
+    let folders = std::env::var_os("RUNTIME_DIRECTORY")?;
+    std::env::split_paths(&folders).next().filter(|folder| folder.is_absolute())
+}
+
+/// Reads the configuration; its warnings go to the log. The control socket is in the folder that the service manager has made, where there
+/// is one and the file names no other place.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    let config = Config::load(path)?;
+    let mut config = Config::load(path)?;
+    if let Some(folder) = runtime_folder() {
+        config.listen_in(&folder);
+    }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

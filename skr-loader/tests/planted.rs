@@ -235,3 +235,42 @@ fn kind_04_commands_are_given_to_nobody_but_the_loader() {
     daemon.signal(rustix::process::Signal::TERM);
     daemon.wait(std::time::Duration::from_secs(20));
 }
+
+/// A unit with a RuntimeDirectory has the socket there without a word in the configuration: whatever another user has put under its name in
+/// the state folder, commands reach the loader.
+#[test]
+fn kind_04_the_socket_is_in_the_folder_that_the_service_manager_makes() {
+    const LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
+    let answers =
+        |socket: &Path| matches!(call(socket, &Request::Status { zones: Vec::new() }), Ok(Answer::Status(_)));
+    let kinds = ["a link to a file of the loader", "a FIFO", "a socket"];
+    for (kind, plant) in KINDS.into_iter().filter(|(kind, _)| kinds.contains(kind)) {
+        let site = Site::new("skr-loader.sock", plant);
+        let (bench, config) = (&site.bench, site.bench.path("offline-ksk.toml"));
+        fs::create_dir(bench.path("run")).unwrap();
+        let (socket, named) = (bench.path("run/skr-loader.sock"), bench.path("named.sock"));
+        let folder = format!("RUNTIME_DIRECTORY={}:/run/another", bench.path("run").display());
+        let mut daemon = bench.start_under(&["env", &folder]);
+        assert!(common::wait_for(LIMIT, || answers(&socket)), "{kind}: {}", bench.log());
+        assert_eq!(Config::locate_control_socket(&config), Some(socket.clone()), "{kind}");
+        site.is_untouched(kind);
+        // A configuration that is read again does not move it.
+        daemon.signal(rustix::process::Signal::HUP);
+        assert!(
+            common::wait_for(LIMIT, || bench.log().contains("configuration reloaded")),
+            "{}",
+            bench.log()
+        );
+        assert!(!bench.log().contains("change at the next start"), "{}", bench.log());
+        daemon.signal(rustix::process::Signal::TERM);
+        daemon.wait(LIMIT);
+        assert!(!socket.exists(), "{kind}");
+        // What the configuration names counts more.
+        bench.configure(&format!("[loader]\ncontrol-socket = {:?}\n", named.display().to_string()));
+        let mut daemon = bench.start_under(&["env", &folder]);
+        assert!(common::wait_for(LIMIT, || answers(&named)), "{kind}: {}", bench.log());
+        assert_eq!(Config::locate_control_socket(&config), Some(named), "{kind}");
+        daemon.signal(rustix::process::Signal::TERM);
+        daemon.wait(LIMIT);
+    }
+}

@@ -45,7 +45,7 @@ pub(super) fn locate_control_socket(path: &Path) -> Option<std::path::PathBuf> {
     let loader = top.get(Section::Loader.key());
     let mut loader = loader.as_ref().and_then(Value::table);
     let named = loader.as_mut().and_then(|table| table.get("control-socket")?.path());
-    named.or_else(|| Some(top.get(Section::StateDir.key())?.path()?.join(super::CONTROL_SOCKET)))
+    named.or_else(|| Some(super::control_socket_of(&top.get(Section::StateDir.key())?.path()?)))
 }
 
 /// See [`Config::locate_state_dir`].

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use keystore::config::{CONTROL_SOCKET, Config, ConfigErrors};
+use keystore::config::{Config, ConfigErrors, control_socket_of};
 use keystore::time::Timestamp;
 use metrics::Metrics;
 
@@ -46,7 +46,7 @@ impl Reach {
         }
         match unlocated(&self.config) {
             // One that may give commands need not be one that may read the configuration.
-            Unlocated::Unread(_) => Ok(PathBuf::from(STATE_DIR).join(CONTROL_SOCKET)),
+            Unlocated::Unread(_) => Ok(control_socket_of(Path::new(STATE_DIR))),
             // Another loader may listen there, and is not meant.
             Unlocated::Silent(what) => Err(CallError::Unlocated(what)),
         }
@@ -56,7 +56,7 @@ impl Reach {
     pub fn call(&self, socket: &Path, request: &Request) -> Result<Answer, CallError> {
         call(socket, request).map_err(|error| match error {
             CallError::NoDaemon(socket)
-                if self.socket.is_none() && socket == Path::new(STATE_DIR).join(CONTROL_SOCKET) =>
+                if self.socket.is_none() && socket == control_socket_of(Path::new(STATE_DIR)) =>
             {
                 match unlocated(&self.config) {
                     Unlocated::Unread(what) => CallError::NoConfig { what, socket },
@@ -75,7 +75,7 @@ impl Reach {
             Err(CallError::NoDaemon(_)) if self.socket.is_none() => {}
             Err(error) => return Err(error.into()),
         }
-        let mut config = Config::load(&self.config)?;
+        let config = Config::load(&self.config)?;
         // With two users the state folder is root's, and what the loader writes its own.
         let accepted = std::fs::metadata(config.state_dir.join("accepted"));
         let owner = accepted.or_else(|_| std::fs::metadata(&config.state_dir)).map(|m| m.uid());
@@ -91,9 +91,7 @@ impl Reach {
                 config.state_dir.display()
             );
         }
-        // The loader that is started next hands it on.
-        config.deliver.clear();
-        let mut loader = match Loader::new(config, Metrics::new()?) {
+        let mut loader = match Loader::for_order(config, Metrics::new()?) {
             Ok(loader) => loader,
             Err(error @ StartError::Store(OpenError::Locked { .. })) => {
                 bail!("{error}, or it was started without its socket {}", socket.display());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use keystore::config::{CONTROL_SOCKET, Config};
+use keystore::config::{Config, control_socket_of};
 use keystore::dns::Name;
 use keystore::time::Timestamp;
 use metrics::health::facts::Thresholds;
@@ -125,7 +125,7 @@ fn look(args: &StatusArgs, now: Timestamp) -> anyhow::Result<(Health, Thresholds
         zones.push(Name::parse(zone).with_context(|| zone.clone())?);
     }
     let socket = match (&args.reach.socket, &args.state_dir) {
-        (None, Some(dir)) => dir.join(CONTROL_SOCKET),
+        (None, Some(dir)) => control_socket_of(dir),
         _ => args.reach.locate()?,
     };
     let has_limits = args.warning.is_some() || args.critical.is_some();

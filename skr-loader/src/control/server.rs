@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use keystore::config::Config;
+use keystore::config::{Config, note_control_socket};
 use keystore::crypto::cms;
 use keystore::exchange::many;
 use metrics::health::watch::HealthWatch;
@@ -109,6 +109,10 @@ impl Server {
     /// Listens, and answers until it is dropped. The caller holds the lock of the state folder.
     pub fn start(config: &Config, control: Control, answers: Answers) -> Result<Self, ServeError> {
         let path = config.control_socket();
+        // Before anybody can be answered.
+        if let Err(error) = note_control_socket(&config.state_dir, &path) {
+            tracing::warn!(%error, socket = %path.display(), "cannot note in accepted/ where the socket is: commands need --socket");
+        }
         let listener = Arc::new(bind(&path, config.loader.control_group.as_deref())?);
         let io = |source| ServeError::Io { path: path.clone(), source };
         let metadata = fs::symlink_metadata(&path).map_err(io)?;

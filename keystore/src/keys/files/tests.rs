@@ -423,7 +423,8 @@ fn kind_27_private_keys_that_do_not_fit_never_sign_and_the_message_knows_file_sy
     let error = one(missing.path(), "example.test").load_private().err().expect("no signer").to_string();
     assert!(error.contains(".private:7: `PrivateKey:` is missing"), "{error}");
 
-    for mode in [0o640, 0o604, 0o660, 0o644, 0o777] {
+    // The last two are what FAT shows of every file, with the usual umask and without one.
+    for mode in [0o640, 0o604, 0o660, 0o644, 0o755, 0o777] {
         let dir = copied("ksr", ZSK);
         let key = one(dir.path(), "example.test");
         fs::set_permissions(key.path("private"), fs::Permissions::from_mode(mode)).expect("mode");
@@ -439,7 +440,8 @@ fn kind_27_private_keys_that_do_not_fit_never_sign_and_the_message_knows_file_sy
         let warnings = find(dir.path(), &name("example.test")).expect("folder").warnings();
         assert!(matches!(&warnings[..], [KeyFileError::Permissions { .. }]), "{warnings:?}");
     }
-    for mode in [0o600, 0o400] {
+    // The last two are what FAT shows with umask=077, writable and read-only.
+    for mode in [0o600, 0o400, 0o700, 0o500] {
         let dir = copied("ksr", ZSK);
         let key = one(dir.path(), "example.test");
         fs::set_permissions(key.path("private"), fs::Permissions::from_mode(mode)).expect("mode");
