@@ -24,12 +24,14 @@ enum Setup {
     Ceremony,
     /// That folder, with a request of two zones beside it.
     TwoZones,
+    /// An empty folder, and this program on the host.
+    Tool(&'static str),
     /// It changes the host, or needs what is installed there.
     Host,
     /// A person answers, or a daemon must have run for weeks.
     Person,
 }
-use Setup::{Ceremony, Empty, Follows, Host, Person, TwoZones};
+use Setup::{Ceremony, Empty, Follows, Host, Person, Tool, TwoZones};
 
 /// Page, beginning of the first line of the block, and what it needs; in the order of the pages.
 const BLOCKS: &[(&str, &str, Setup)] = &[
@@ -44,11 +46,17 @@ const BLOCKS: &[(&str, &str, Setup)] = &[
     ("docs/manual/already.md", "mkdir keys safe", Empty),
     ("docs/manual/already.md", "KSK=$(basename", Follows),
     ("docs/manual/already.md", "cat >offline-ksk.toml", Follows),
+    ("docs/manual/already.md", "mkdir tokens keys safe", Tool("ods-hsmutil")),
+    ("docs/manual/already.md", "(umask 077; echo 1234", Follows),
+    ("docs/manual/already.md", "cat >policy.conf", Follows),
+    ("docs/manual/already.md", "mkdir knot safe", Empty),
+    ("docs/manual/already.md", "dnssec-dsfromkey", Follows),
     ("docs/manual/bind.md", "rndc skr -import", Host),
     ("docs/manual/bind.md", "dig @127.0.0.1", Host),
     ("docs/manual/formats.md", "csplit", TwoZones),
     ("docs/manual/formats.md", "offline-ksk convert", Ceremony),
     ("docs/manual/hsm.md", "apt-get install softhsm2", Host),
+    ("docs/manual/hsm.md", "mkdir tokens ksk keys", Tool("softhsm2-util")),
     ("docs/manual/ksr-gen.md", "ksr-gen -k standard -l policy.conf -i now", TwoZones),
     ("docs/manual/metrics.md", "offline-ksk rules", Host),
     ("docs/manual/monitoring.md", "apt-get install prometheus", Host),
@@ -191,21 +199,23 @@ fn run_pages(wanted: impl Fn(&str) -> bool) {
         if !wanted(&page) {
             continue;
         }
-        let mut script = String::new();
-        for ((kind, text), (_, begin, setup)) in blocks.iter().zip(named) {
+        let (mut script, mut is_missing) = (String::new(), false);
+        for (i, ((kind, text), (_, begin, setup))) in blocks.iter().zip(&named).enumerate() {
             let own = commands(kind, text);
+            is_missing = match setup {
+                Tool(program) => common::of_system(program).is_none(),
+                _ => is_missing && matches!(setup, Follows),
+            };
             match setup {
                 Host | Person => continue,
                 Follows => script.push_str(&own),
-                Empty => script = own,
+                Empty | Tool(_) => script = own,
                 Ceremony => script = ceremony() + &own,
                 TwoZones => script = ceremony() + TWO_ZONES + &own,
             }
             // The last block of a run of them runs them all.
-            let at =
-                BLOCKS.iter().position(|entry| entry.0 == page && entry.1 == *begin).expect("it is there");
-            let goes_on = BLOCKS.get(at + 1).is_some_and(|next| next.0 == page && matches!(next.2, Follows));
-            if goes_on {
+            let goes_on = named.get(i + 1).is_some_and(|next| matches!(next.2, Follows));
+            if goes_on || is_missing {
                 continue;
             }
             let dir = tempfile::tempdir().expect("a folder");
@@ -232,6 +242,8 @@ fn with_values_of_today(script: &str) -> String {
     let script = script
         .replace("20280101", &format!("{}0101", 2028 + later))
         .replace("20270601", &format!("{}0601", 2027 + later));
+    let before = clock::now().minus(25 * 86_400).to_string();
+    let script = script.replace("20261101000000", &before);
     script.replace("Kexample.org.+013+55826", "$(basename $(ls keys/*.private | head -n 1) .private)")
 }
 
