@@ -1,6 +1,33 @@
 //! The daemon: takes dropped files from the inbox, judges them, commits the good ones, and tells what it did.
 //!
 //! [`Loader::step`] does everything that is due at one moment, without waiting; [`Loader::run`] is a loop around it.
+//!
+//! The life of an SKR, and the type that it has in each state:
+//!
+//! ```text
+//!  on disk                     what it is in the program
+//!
+//!  inbox/FILE                  Pending ── half written, or cannot be read ──▶ stays in the inbox, looked at again
+//!      │                          │ whole and at rest
+//!      │                          ▼
+//!      │                       Dropped: its octets, read once
+//!      │                          │ parse
+//!      │                          ▼
+//!      │                       Candidate, with an UnverifiedSkr
+//!      │                          │ judge::judge(Candidate, Evidence, Overrides, now)
+//!      │                          ├─ Verdict::Reject ────▶ rejected/FILE + FILE.reason, with the ID of the check; final
+//!      │                          ├─ Verdict::Unchanged ─▶ it is in force already: the file goes, nothing else changes
+//!      │                          ▼
+//!      │                       Verdict::Accept, with a VerifiedSkr
+//!      │ Store::commit            │ Loader::carry_out
+//!      ▼                          ▼
+//!  accepted/ZONE/N.skr         InForce: named by `current`, delivered and served
+//!      │                          │ a later generation, or a rollback that a person orders
+//!      ▼                          ▼
+//!  accepted/ZONE/N.skr         replaced: kept for a rollback, pruned by age and number, then noted in `replaced`
+//! ```
+//!
+//! Only what is in force is delivered and served. Whatever fails on the way leaves the generation before in force.
 
 mod aside;
 mod audit_log;
