@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod walk;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

@@ -1,6 +1,7 @@
 //! A zone stepped through its life on a clock of our own; what it serves is asked for and verified at each stop.
 
 mod content;
+mod day;
 mod denial;
 mod kinds;
 mod many;
