@@ -202,7 +202,7 @@ fn kind_17_types_have_the_names_that_bind_and_knot_have_for_them() {
     fs::write(&path, format!("{HEAD}{record}")).expect("a file");
     let bind = ["-q", "-k", "ignore", "-n", "ignore", "-i", "none", "-o", "-", "example."];
     for (mut command, arguments, least) in
-        [(peer!("named-compilezone"), &bind[..], 90), (peer!("kzonecheck"), &["-p", "-o", "example."], 60)]
+        [(peer!("named-compilezone"), &bind[..], 90), (peer!("kzonecheck"), &["-p", "-o", "example."], 55)]
     {
         let output = command.args(arguments).arg(&path).output().expect("the program runs");
         let text = String::from_utf8(output.stdout).expect("text");
