@@ -9,11 +9,12 @@ use clap::{Parser, Subcommand, ValueEnum};
 use keystore::clock;
 use keystore::config::Config;
 use keystore::dns::Name;
-use skr_loader::cli::{StatusArgs, status, wrong_usage};
+use skr_loader::cli::{StatusArgs, exit_code, status, wrong_usage};
 use skr_loader::preflight::Work;
 
 use crate::{
-    alert_test, convert, daemon, demo, inspect, output, probe, prove, requests, serve, sign_zone, verify_zone,
+    alert_test, convert, daemon, demo, inspect, locale, output, probe, prove, requests, serve, sign_zone,
+    verify_zone,
 };
 
 /// Keeps a zone valid whose KSK is offline: takes SKRs, signs with ZSKs, serves, and tells long before the coverage ends.
@@ -123,8 +124,9 @@ pub fn main() -> ExitCode {
     };
     start_log(cli.log, matches!(cli.command, Command::Demo(_)));
     let code = run(cli.command).unwrap_or_else(|error| {
-        eprintln!("offline-ksk: {}", whole(&error));
-        failed
+        let told = whole(&error);
+        eprintln!("offline-ksk: {}", if locale::is_utf8() { told } else { locale::ascii(&told) });
+        if is_plugin(&words) { failed } else { ExitCode::from(exit_code(&error)) }
     });
     match output::failure() {
         None => code,

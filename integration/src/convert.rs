@@ -14,6 +14,7 @@ use keystore::output::Protected;
 use keystore::store::MAX_SKR_OCTETS;
 use keystore::time::Timestamp;
 use keystore::{clock, durable};
+use skr_loader::cli::MissingOption;
 use skr_loader::files::{self, NamedBy, one_line};
 
 /// As it stands in the closing line.
@@ -97,7 +98,7 @@ pub fn convert(octets: &[u8], options: &Options, made: Timestamp) -> Result<Conv
                 false => format::parse_skr(octets, &root).map(drop),
             };
             read.map_err(failed)?;
-            bail!("{}: no record to tell the zone from; give --zone", path.display());
+            bail!(MissingOption(format!("{}: no record to tell the zone from; give --zone", path.display())));
         }
     };
     let stamps = if options.digits { knot::Stamps::Digits14 } else { knot::Stamps::Unix };

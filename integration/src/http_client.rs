@@ -123,7 +123,7 @@ fn talk(mut stream: impl Read + Write, request: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Status and body of an answer.
-fn parse(answer: &[u8]) -> Option<(u16, String)> {
+pub fn parse(answer: &[u8]) -> Option<(u16, String)> {
     let text = String::from_utf8_lossy(answer);
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;

@@ -15,7 +15,10 @@ use keystore::exchange::format::{self, Format};
 use keystore::exchange::{Ksr, UnverifiedSkr};
 use keystore::store::{MAX_SKR_OCTETS, digest};
 use keystore::time::{Timestamp, syntax};
+use skr_loader::cli::MissingOption;
 use skr_loader::files::{self, NamedBy, hex};
+
+use crate::locale;
 
 pub use chart::{Style, render};
 pub use view::View;
@@ -26,8 +29,9 @@ pub use view::View;
 The form is told from the content: BIND's text, Knot's text, the root zone's XML, KSR and SKR; a folder is looked at for K*.key files. Nothing is \
 verified here: `skr-loader check` and `offline-ksk prove` do that.
 
-In the timeline a key is ─ while it is published, ━ while it also signs (a KSK the DNSKEY RRset, a ZSK the zone; KSR and SKR do \
-not say when ZSKs sign), c while CDS or CDNSKEY name it. × marks time without a valid bundle or without a ZSK that signs, │ is now.")]
+In the timeline a key is - while it is published, = while it also signs (a KSK the DNSKEY RRset, a ZSK the zone; KSR and SKR do \
+not say when ZSKs sign), c while CDS or CDNSKEY name it. x marks time without a valid bundle or without a ZSK that signs, | is now. \
+Where the locale is UTF-8, these are lines and a cross.")]
 pub struct Options {
     /// The zone; needed for a folder with keys of several zones
     #[arg(long, value_name = "NAME")]
@@ -44,7 +48,7 @@ pub struct Options {
     /// For scripts
     #[arg(long)]
     json: bool,
-    /// Show as of this time instead of now (YYYYMMDDHHMMSS, now+1d, …)
+    /// Show as of this time instead of now (YYYYMMDDHHMMSS, now+1d, ...)
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     now: Option<String>,
     /// A KSR, an SKR, or a folder of keys
@@ -64,7 +68,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     } else {
         let style = Style {
             width: options.width.unwrap_or_else(width).clamp(60, 400),
-            ascii: options.ascii || !is_utf8(|name| std::env::var(name).ok()),
+            ascii: options.ascii || !locale::is_utf8(),
             paint: Paint::of_stdout(),
             all: options.all,
         };
@@ -137,15 +141,6 @@ fn width() -> usize {
     columns.or_else(terminal).unwrap_or(80)
 }
 
-/// The first of these that is set and not empty decides (POSIX, 8.2).
-fn is_utf8(var: impl Fn(&str) -> Option<String>) -> bool {
-    let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(var).find(|value| !value.is_empty());
-    set.is_some_and(|value| {
-        let value = value.to_ascii_lowercase();
-        value.contains("utf-8") || value.contains("utf8")
-    })
-}
-
 // --- reading ---
 
 /// A file that read well.
@@ -172,7 +167,7 @@ pub fn read_file(path: &Path, zone: Option<&Name>) -> Result<Read> {
     let octets = files::read(path, NamedBy::Operator, MAX_SKR_OCTETS)?.octets;
     let form = format::detect(&octets);
     if form != Format::Xml && !has_header(&octets) {
-        bail!("{}: neither KSR nor SKR: no header line `;; …` with a time, and no XML", path.display());
+        bail!("{}: neither KSR nor SKR: no header line `;; ...` with a time, and no XML", path.display());
     }
     let failed = |e: SyntaxError| anyhow!("{}:{}: {}", path.display(), e.line, files::one_line(&e.what));
     let request = format::is_request(&octets);
@@ -180,7 +175,9 @@ pub fn read_file(path: &Path, zone: Option<&Name>) -> Result<Read> {
         Some(zone) => zone,
         // XML that names no zone does not read at all: its reader says where.
         None if form == Format::Xml => Name::root(),
-        None => bail!("{}: no record to tell the zone from; give --zone", path.display()),
+        None => {
+            bail!(MissingOption(format!("{}: no record to tell the zone from; give --zone", path.display())))
+        }
     };
     let content = match request {
         true => Content::Ksr(format::parse_ksr(&octets, &zone).map_err(failed)?),
@@ -221,17 +218,6 @@ pub(crate) type Span = (Timestamp, Timestamp);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_locale_decides_on_ascii() {
-        let locale = |set: &'static [(&str, &str)]| {
-            is_utf8(|name| set.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()))
-        };
-        assert!(locale(&[("LANG", "en_US.UTF-8")]));
-        assert!(locale(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8"), ("LANG", "C")]));
-        assert!(!locale(&[("LC_ALL", "C"), ("LANG", "en_US.UTF-8")]));
-        assert!(!locale(&[]));
-    }
 
     #[test]
     fn text_without_header_is_neither() {

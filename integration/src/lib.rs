@@ -10,6 +10,7 @@ mod daemon;
 pub mod demo;
 pub mod http_client;
 pub mod inspect;
+mod locale;
 pub mod probe;
 pub mod prove;
 pub mod reports;

@@ -35,9 +35,9 @@ Without --key-directory the times of the ZSKs are derived: the proof then is tha
 A file for --parent-ds has DS records; a line `;; from TIME` (and, if it differs from parent-ds-ttl, `ttl SECONDS`) says since when \
 those that follow are the DS RRset:
   ;; from 20260101000000
-  example. DS 12345 13 2 …
+  example. DS 12345 13 2 ...
   ;; from 20260701000000 ttl 3600
-  example. DS 54321 13 2 …
+  example. DS 54321 13 2 ...
 
 Exit status: 0 proved, 1 not, 2 wrong usage.")]
 pub struct Options {
@@ -66,7 +66,7 @@ pub struct Options {
     /// The SKR before this one, whose last RRsets caches may hold
     #[arg(long, value_name = "SKR")]
     before: Option<PathBuf>,
-    /// Look at this second and later ones only (YYYYMMDDHHMMSS, now, now+3d, …)
+    /// Look at this second and later ones only (YYYYMMDDHHMMSS, now, now+3d, ...)
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     from: Option<String>,
     /// For scripts

@@ -22,6 +22,7 @@ use signer_plugin::rules::{ZoneCheck, ZoneRules};
 use signer_plugin::runtime::Keyring;
 use signer_plugin::signing::{SignedFile, SignedZone, SigningPolicy, SigningTimes, sign};
 use signer_plugin::zone::{Warnings, Zone};
+use skr_loader::cli::MissingOption;
 use skr_loader::files::{self, NamedBy};
 
 pub use options::Options;
@@ -115,7 +116,7 @@ fn warn(warnings: &Warnings) {
 /// The bundle in force of an SKR that passes its checks.
 fn bundle_of_skr(options: &Options, now: Timestamp) -> Result<Bundle> {
     let (Some(path), Some(anchor)) = (&options.skr, &options.trust_anchor) else {
-        bail!("give --skr and --trust-anchor");
+        bail!(MissingOption("give --skr and --trust-anchor".to_owned()));
     };
     let skr = accepted(path, anchor, &options.zone, now)?;
     let bundle = skr.bundle_at(now).with_context(|| {

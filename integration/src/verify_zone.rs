@@ -22,7 +22,7 @@ pub struct Options {
     /// DS or DNSKEY records of the KSK; without it the key set vouches for itself
     #[arg(long, value_name = "FILE")]
     trust_anchor: Option<PathBuf>,
-    /// Verify as of this time instead of now (YYYYMMDDHHMMSS, now+1d, …)
+    /// Verify as of this time instead of now (YYYYMMDDHHMMSS, now+1d, ...)
     #[arg(long, value_name = "TIME")]
     now: Option<String>,
     /// Print a JSON object

@@ -211,3 +211,38 @@ fn kind_28_inspect_of_a_key_folder_without_state_files_says_where_the_times_are(
         assert_eq!(told.contains("none are shown"), !remarks, "{what}: {told}");
     }
 }
+
+#[test]
+fn kind_110_inspect_is_ascii_where_the_locale_is_not_utf_8() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("zone-\u{fc}\u{2014}\u{1f511}.skr");
+    std::fs::copy(bind("p256-ksk-roll.skr"), &path).unwrap();
+    let odd = dir.path().join("\u{e9}.txt");
+    std::fs::write(&odd, "nothing\n").unwrap();
+    let run = |locale: &[(&str, &str)], args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_offline-ksk"));
+        for name in ["LC_ALL", "LC_CTYPE", "LANG"] {
+            command.env_remove(name);
+        }
+        let output = command.envs(locale.iter().copied()).arg("inspect").args(args).output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let (path, odd) = (path.to_str().unwrap(), odd.to_str().unwrap());
+    let plain: [&[(&str, &str)]; 5] = [
+        &[("LANG", "C")],
+        &[("LANG", "POSIX")],
+        &[],
+        &[("LC_ALL", "C"), ("LANG", "en_US.UTF-8")],
+        &[("LC_CTYPE", "de_DE.ISO-8859-1"), ("LANG", "de_DE.UTF-8")],
+    ];
+    for locale in plain {
+        for args in [&[path][..], &[path, "--all"], &["--help"], &[odd]] {
+            let told = run(locale, args);
+            assert!(!told.is_empty() && told.is_ascii(), "{locale:?} {args:?}: {told}");
+        }
+        assert!(run(locale, &[path]).contains("zone-\\u{fc}\\u{2014}\\u{1f511}.skr"));
+    }
+    let told = run(&[("LANG", "en_US.UTF-8")], &[path]);
+    assert!(told.contains('\u{2500}') && told.contains("zone-\u{fc}\u{2014}"), "{told}");
+    assert!(run(&[("LANG", "en_US.UTF-8")], &[path, "--ascii"]).is_ascii());
+}

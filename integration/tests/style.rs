@@ -152,3 +152,32 @@ fn planted_faults_of_style_are_found() {
         assert_eq!(faults(&file).len(), found, "{what}");
     }
 }
+
+/// Programs run on terminals without UTF-8 too. What `inspect` draws where there is UTF-8 is the exception, and so are web pages.
+#[test]
+fn kind_110_messages_of_the_programs_are_ascii() {
+    let mut found = Vec::new();
+    for file in CRATES
+        .iter()
+        .filter(|name| **name != "metrics")
+        .flat_map(|name| rust_files(&workspace().join(name).join("src")))
+    {
+        let path = file.display().to_string();
+        if path.contains("/tests") || path.ends_with("inspect/chart.rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).expect("readable");
+        // The documentation of an option is its help.
+        let has_options =
+            ["clap::Args", "Parser)", "Subcommand)", ", Args)"].iter().any(|word| text.contains(word));
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for (line, number) in code.lines().zip(1..) {
+            let shown = line.trim_start();
+            let is_comment = shown.starts_with("//") && !(has_options && shown.starts_with("/// "));
+            if !is_comment && !line.is_ascii() {
+                found.push(format!("{path}:{number}: {shown}"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 mod ceremony;
 mod check;
+mod columns;
 mod console;
 mod files;
 mod keygen;
@@ -88,7 +89,7 @@ impl From<KeygenError> for Failure {
         match error {
             KeygenError::Folder { .. } => Self::Fatal(format!("{error}; give the key folder with -K")),
             KeygenError::OtherOwner { owner, .. } => Self::Fatal(format!(
-                "{error} (sudo -u '#{owner}' ksr-gen …), or go on with --allow-other-owner and chown the files afterwards"
+                "{error} (sudo -u '#{owner}' ksr-gen ...), or go on with --allow-other-owner and chown the files afterwards"
             )),
             other => Self::fatal(other),
         }
@@ -263,25 +264,19 @@ fn one_zone(
     let [word, zone] = line.words.as_slice() else {
         return Err(Failure::usage("must provide a command and zone name"));
     };
-    // `check` names a file, and that names the zone.
-    let checked = (word == "check").then(|| read_ksr(Path::new(zone), stdin)).transpose()?;
-    let (zone, file) = match &checked {
-        Some(octets) => {
-            let name = format::zone_of(octets);
-            let what = || Failure::Fatal(format!("{zone}: no record names a zone; is this a KSR?"));
-            (name.ok_or_else(what)?, zone.as_str())
-        }
-        None => {
-            let parsed = Name::parse(zone);
-            (parsed.map_err(|why| Failure::Usage(format!("invalid zone name {zone}: {why}")))?, "")
-        }
-    };
+    // What the command line lacks is said before any file is read.
     let word = word.as_str();
     if !["keygen", "request", "check", "sign"].contains(&word) {
         return Err(Failure::Usage(format!(
             "unknown command '{word}'; the commands are keygen, request, check and sign"
         )));
     }
+    let named = match word {
+        "check" => None,
+        _ => Some(
+            Name::parse(zone).map_err(|why| Failure::Usage(format!("invalid zone name {zone}: {why}")))?,
+        ),
+    };
     let common = &line.common;
     let Some(config) = &common.config else {
         return Err(Failure::Usage(format!("{word} requires a configuration file; give it with -l FILE")));
@@ -302,6 +297,15 @@ fn one_zone(
     if word == "sign" && line.sign.ksr.is_empty() {
         return Err(Failure::usage("'sign' requires a KSR file; give it with -f FILE"));
     }
+    // `check` names a file, and that names the zone.
+    let (zone, file, checked) = match named {
+        Some(name) => (name, "", None),
+        None => {
+            let octets = read_ksr(Path::new(zone), stdin)?;
+            let what = || Failure::Fatal(format!("{zone}: no record names a zone; is this a KSR?"));
+            (format::zone_of(&octets).ok_or_else(what)?, zone.as_str(), Some(octets))
+        }
+    };
     let policy = load_policy(line, config, policy, console)?;
     let (policy, largest_ttl) = for_zone(line, policy, config, &zone)?;
     let job = Job {

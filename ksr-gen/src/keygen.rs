@@ -289,7 +289,7 @@ fn check_file_name(zone: &Name) -> Result<(), KeygenError> {
         return Ok(());
     }
     let begin: String = name.chars().take(20).collect();
-    Err(KeygenError::NameTooLong { zone: zone.clone(), name: format!("{begin}…"), octets: name.len() })
+    Err(KeygenError::NameTooLong { zone: zone.clone(), name: format!("{begin}..."), octets: name.len() })
 }
 
 /// The folder and the private ZSKs of the zone in it belong to this user, so that whoever reads those can read the new ones.

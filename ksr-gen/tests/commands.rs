@@ -592,3 +592,37 @@ fn an_interval_starts_now_by_default() {
     assert_eq!(first, Some(site.now));
     assert!(keys.iter().all(|key| key.timing.created == Some(site.now)));
 }
+
+/// Whatever the files are that are named: none of these is there.
+#[test]
+fn kind_110_a_missing_option_is_a_wrong_command_line() {
+    let site = Site::new(COMMON);
+    for (line, says) in [
+        ("", "command and zone name"),
+        ("keygen", "command and zone name"),
+        ("check", "command and zone name"),
+        ("keygen example.test", "-l FILE"),
+        ("request example.test", "-l FILE"),
+        ("sign example.test", "-l FILE"),
+        ("check @none.ksr", "-l FILE"),
+        ("-k common check @none.ksr", "-l FILE"),
+        ("-l @policy check @none.ksr", "-k POLICY"),
+        ("-l @none -e now+1y keygen example.test", "-k POLICY"),
+        ("-l @none -k common keygen example.test", "-e TIME"),
+        ("-l @none -k common request example.test", "-e TIME"),
+        ("-l @none -k common -f @none.ksr sign example.test", "-e TIME"),
+        ("-l @none -k common -e now+1y sign example.test", "-f FILE"),
+        ("--all request", "-l FILE"),
+        ("-l @none -k common --all request", "-e TIME"),
+        ("-l @none -e now+1y --all request", "-k POLICY"),
+        ("-l @none -k common -e now+1y --all sign", "-f FILE"),
+        ("--all check @none.ksr", "-l FILE"),
+        ("-l @policy --all check @none.ksr", "-k POLICY"),
+    ] {
+        let said = site.run(line).fails(2);
+        assert!(said.contains(says), "{line}: {said}");
+    }
+    // A file that is not there is another error.
+    site.run("-l @policy -k common -e now+1y check @none.ksr").fails(1);
+    site.run("-l @none -k common -e now+1y keygen example.test").fails(1);
+}

@@ -3,7 +3,7 @@
 //! It speaks as much of HTTP/1.1 (RFC 9112) as scrapers and load balancers need: one `GET` or `HEAD` a connection, no body.
 
 mod compress;
-mod connections;
+pub(crate) mod connections;
 
 use std::fmt::Write as _;
 use std::io;

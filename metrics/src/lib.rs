@@ -4,6 +4,9 @@
 
 pub mod condition;
 pub mod families;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod health;
 pub mod http;
 pub mod queries;

@@ -28,6 +28,9 @@
 #[doc(hidden)]
 pub mod answer;
 pub mod border;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hosted;
 mod index;
 #[doc(hidden)]

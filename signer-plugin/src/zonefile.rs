@@ -143,10 +143,21 @@ pub fn read_noting(
     files.paths = vec![path.to_owned()];
     let io = |source| ZoneFileError::Io { path: path.to_owned(), source };
     let (place, text) = load(path).map_err(io)?;
+    read_text(&text, place, origin, files, sink)
+}
+
+/// Reads `text`, which is that of the only file of `files`; `resolved` is its path without symbolic links.
+pub(crate) fn read_text(
+    text: &[u8],
+    resolved: PathBuf,
+    origin: &Name,
+    files: &mut ZoneFiles,
+    sink: &mut dyn FnMut(Record<'_>) -> Result<(), RecordProblem>,
+) -> Result<(), ZoneFileError> {
     let mut reader = Reader {
         sink,
         paths: &mut files.paths,
-        resolved: vec![place],
+        resolved: vec![resolved],
         open: vec![0],
         includes: 0,
         generated: 0,
@@ -155,7 +166,7 @@ pub fn read_noting(
         owner: Vec::with_capacity(name::MAX_NAME),
         rdata: Vec::new(),
     };
-    reader.file(0, &text, origin.clone())
+    reader.file(0, text, origin.clone())
 }
 
 /// The resolved path and the octets of a regular file.

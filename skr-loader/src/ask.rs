@@ -137,7 +137,7 @@ pub enum Transport {
 
 /// What a server is asked as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     /// A server of the zone: the AA bit must be set.
     Authoritative,
     /// A resolver, which asks others (RD).
@@ -321,7 +321,13 @@ fn checked<'a>(
 }
 
 /// Takes the RRset asked for and its signatures out of an answer.
-fn read(reply: &[u8], name: &Name, rtype: Rtype, id: u16, kind: Kind) -> Result<Answer, AnswerFault> {
+pub(crate) fn read(
+    reply: &[u8],
+    name: &Name,
+    rtype: Rtype,
+    id: u16,
+    kind: Kind,
+) -> Result<Answer, AnswerFault> {
     let message = checked(reply, name, rtype, id)?;
     let header = message.header();
     if header.rcode() != Rcode::NOERROR {
@@ -354,7 +360,8 @@ fn read(reply: &[u8], name: &Name, rtype: Rtype, id: u16, kind: Kind) -> Result<
     Ok(answer)
 }
 
-fn read_all(reply: &[u8], name: &Name, rtype: Rtype, id: u16) -> Result<Reply, AnswerFault> {
+/// Takes all RRsets out of the answer and authority sections of a reply.
+pub(crate) fn read_all(reply: &[u8], name: &Name, rtype: Rtype, id: u16) -> Result<Reply, AnswerFault> {
     let message = checked(reply, name, rtype, id)?;
     let header = message.header();
     let authentic = header.ad();

@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod import;
 mod look;
+mod missing;
 mod reach;
 mod rollback;
 mod run;
@@ -20,6 +21,7 @@ use clap::{Parser, Subcommand};
 use keystore::time::Timestamp;
 use metrics::health::plugin::PluginState;
 
+pub use missing::{MissingOption, exit_code};
 pub use status::{StatusArgs, status};
 
 /// Checks SKRs, the signed key sets of a zone whose KSK is offline, and keeps the good ones.
@@ -93,7 +95,7 @@ fn run_command(cli: &Cli, now: Timestamp, out: &mut impl Write) -> anyhow::Resul
     }
 }
 
-/// 0 when all is well, 1 when the answer is no, or there is none.
+/// 0 when all is well, 1 when the answer is no, or there is none, 2 when an option is missing.
 fn end(result: anyhow::Result<bool>) -> ExitCode {
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -101,7 +103,7 @@ fn end(result: anyhow::Result<bool>) -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("skr-loader: {}", with_causes(&error));
-            ExitCode::FAILURE
+            ExitCode::from(exit_code(&error))
         }
     }
 }

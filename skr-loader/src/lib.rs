@@ -22,6 +22,9 @@ pub mod control;
 pub mod deliver;
 #[doc(hidden)]
 pub mod files;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inbox;
 pub mod judge;
 pub mod loader;

@@ -400,7 +400,7 @@ mod tests {
         for (line, (start, part)) in told.iter().zip(&all) {
             assert!(
                 line.starts_with(start) && line.contains(part),
-                "{line}, and {start} … {part} was expected"
+                "{line}, and {start} ... {part} was expected"
             );
         }
         // Each process is told of what it needs.

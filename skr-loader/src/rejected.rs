@@ -303,7 +303,7 @@ pub fn reason(
         let _ = writeln!(out, "{}", one_line(&finding.to_string()));
     }
     if let Some(more) = findings.len().checked_sub(FINDINGS).filter(|more| *more > 0) {
-        let _ = writeln!(out, "… and {more} more");
+        let _ = writeln!(out, "... and {more} more");
     }
     out
 }

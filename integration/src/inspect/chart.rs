@@ -3,6 +3,8 @@
 use keystore::time::Timestamp;
 use skr_loader::files::one_line;
 
+use crate::locale::ascii;
+
 use super::view::{BundleRow, KeyRow, View, role};
 use super::{Paint, Span};
 
@@ -69,7 +71,8 @@ pub fn render(view: &View, now: Timestamp, style: Style) -> String {
     for warning in &view.warnings {
         lines.push(style.paint.warn(&format!("warning   {}", one_line(warning))));
     }
-    lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+    let lines = lines.iter().map(|line| format!("{}\n", line.trim_end()));
+    if style.ascii { lines.map(|line| ascii(&line)).collect() } else { lines.collect() }
 }
 
 fn header(view: &View, now: Timestamp) -> Vec<String> {

@@ -10,6 +10,7 @@ use keystore::keys::files::Folder;
 use keystore::keys::{Dnskey, FLAG_REVOKE, KeyFile, Timing};
 use keystore::time::Timestamp;
 use serde::Serialize;
+use skr_loader::cli::MissingOption;
 
 use super::{Read, Span};
 
@@ -240,7 +241,11 @@ impl View {
             (Some(zone), _) => zone.clone(),
             (None, [one]) => Name::parse(one).with_context(|| format!("{}: zone {one}", dir.display()))?,
             (None, []) => bail!("{}: no keys (K*.key with K*.private)", dir.display()),
-            (None, many) => bail!("{}: keys of {}; say which with --zone", dir.display(), many.join(", ")),
+            (None, many) => bail!(MissingOption(format!(
+                "{}: keys of {}; say which with --zone",
+                dir.display(),
+                many.join(", ")
+            ))),
         };
         let found = folder.find_online(&zone);
         let mut warnings: Vec<String> = found.skipped.iter().map(ToString::to_string).collect();

@@ -168,8 +168,8 @@ fn query(zone: &Name, key: Option<&TsigKey>, now: Time48) -> Option<Query> {
     Some((additional.finish(), sequence, id))
 }
 
-/// What was read so far.
-struct Reading<'a> {
+/// A transfer as far as it was read.
+pub struct Reading<'a> {
     server: SocketAddr,
     zone: &'a Name,
     now: Timestamp,
@@ -179,11 +179,18 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    const fn new(server: SocketAddr, zone: &'a Name, now: Timestamp) -> Self {
+    /// Nothing is read yet; `server` is for messages, `now` is near to the times of the signatures.
+    pub const fn new(server: SocketAddr, zone: &'a Name, now: Timestamp) -> Self {
         Self { server, zone, now, transfer: None, ended: false }
     }
 
-    fn take(&mut self, message: &Message<Vec<u8>>) -> Result<(), TransferError> {
+    /// What is known of the transfer.
+    pub const fn transfer(&self) -> Option<&Transfer> {
+        self.transfer.as_ref()
+    }
+
+    /// Takes the next message, whose header was checked.
+    pub fn take(&mut self, message: &Message<Vec<u8>>) -> Result<(), TransferError> {
         let server = self.server;
         let fault = |fault| TransferError::Message { server, fault };
         let message = Message::from_octets(message.as_slice()).map_err(|_| fault(AnswerFault::Malformed))?;

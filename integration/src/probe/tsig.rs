@@ -77,7 +77,8 @@ impl TsigKey {
         })
     }
 
-    fn parse(octets: &[u8]) -> Result<Self, SyntaxError> {
+    /// Reads the text of such a file.
+    pub fn parse(octets: &[u8]) -> Result<Self, SyntaxError> {
         let tokens = tokens(octets)?;
         let last = tokens.last().map_or(1, |token| token.line);
         let whole = |what: &str| SyntaxError { line: last, what: what.to_owned() };
@@ -125,7 +126,7 @@ impl TsigKey {
 
 /// What is wrong in which line.
 #[derive(Debug)]
-struct SyntaxError {
+pub struct SyntaxError {
     line: u32,
     what: String,
 }

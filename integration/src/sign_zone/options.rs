@@ -31,7 +31,7 @@ pub struct Options {
     /// Name of the policy
     #[arg(long, value_name = "NAME", requires = "policy_file")]
     pub(super) policy: Option<String>,
-    /// Validity of new signatures, in place of the policy's (14d, 1209600, …)
+    /// Validity of new signatures, in place of the policy's (14d, 1209600, ...)
     #[arg(long, value_name = "TIME", value_parser = parse_period)]
     pub(super) validity: Option<u32>,
     /// Remaining validity at which a signature of the file of --previous is made anew, in place of the policy's
@@ -57,7 +57,7 @@ pub struct Options {
     /// Verify every signature before the file is written, not a sample
     #[arg(long)]
     pub(super) verify_all: bool,
-    /// Sign as of this time instead of now (YYYYMMDDHHMMSS, now+1d, …)
+    /// Sign as of this time instead of now (YYYYMMDDHHMMSS, now+1d, ...)
     #[arg(long, value_name = "TIME")]
     pub(super) now: Option<String>,
     /// Print a summary as a JSON object: names, RRsets, signatures made and kept, earliest expiration, seconds

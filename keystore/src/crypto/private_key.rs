@@ -31,8 +31,8 @@ pub enum PrivateKey {
 impl std::fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Rsa { .. } => "PrivateKey(RSA, …)",
-            Self::Raw(_) => "PrivateKey(…)",
+            Self::Rsa { .. } => "PrivateKey(RSA, ...)",
+            Self::Raw(_) => "PrivateKey(...)",
         })
     }
 }

@@ -214,7 +214,7 @@ pub(super) fn shortened(text: &str) -> String {
     let mut short: String =
         text.chars().take(40).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(40).is_some() {
-        short.push('…');
+        short.push_str("...");
     }
     short
 }

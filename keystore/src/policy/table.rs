@@ -282,7 +282,7 @@ impl<'a, 'i> Value<'a, 'i> {
     }
 
     pub fn array(&self) -> Option<Vec<Value<'a, 'i>>> {
-        let Some(array) = self.value.get_ref().as_array() else { return self.wrong("an array [ … ]") };
+        let Some(array) = self.value.get_ref().as_array() else { return self.wrong("an array [ ... ]") };
         let element = |(n, value): (usize, &'a Spanned<DeValue<'i>>)| Value {
             doc: self.doc,
             value,

@@ -8,7 +8,6 @@ use keystore::exchange::{Ksr, TrustAnchor, UnverifiedSkr, is_by_knot, largest_tt
 use keystore::keys::KeyFile;
 use keystore::time::{Timestamp, duration};
 
-use super::console::printable;
 use super::files::read_ksr;
 use super::options::{CeremonyOptions, CommandLine};
 use super::report::{KsrReport, Purpose, XmlPart};
@@ -239,11 +238,6 @@ pub(super) fn ceremony_error(error: SigningError) -> Failure {
 pub(super) fn printed(report: &KsrReport<'_>, json: bool) -> String {
     match json {
         true => format!("{:#}\n", report.json()),
-        false => printable_lines(&report.text()),
+        false => report.text(),
     }
-}
-
-/// Lines without control characters.
-pub(super) fn printable_lines(text: &str) -> String {
-    text.lines().map(|line| printable(line) + "\n").collect()
 }

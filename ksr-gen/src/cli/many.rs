@@ -15,7 +15,8 @@ use keystore::output::Protected;
 use keystore::policy::{self, Policy};
 use keystore::time::Timestamp;
 
-use super::ceremony::{Ceremony, printable_lines};
+use super::ceremony::Ceremony;
+use super::columns::put;
 use super::files::{read_line, read_up_to};
 use super::options::CommandLine;
 use super::report::Purpose;
@@ -79,6 +80,9 @@ pub(super) fn run(
     let (start, end) = (time(&line.common.start, now)?, time(&line.common.end, now)?);
     if end.is_none() && file.is_none() {
         return Err(Failure::Usage(format!("{word} requires an end date; give it with -e TIME")));
+    }
+    if word == "sign" && line.sign.ksr.len() != 1 {
+        return Err(Failure::usage("'sign --all' requires one KSR file; give it with -f FILE"));
     }
     let source = ZoneSource::new(line, config, console)?;
     if let ZoneSource::Tables(zones) = &source {
@@ -203,9 +207,7 @@ impl All<'_> {
         listener: Listener,
         console: &mut Console<'_>,
     ) -> Result<(String, Ending), Failure> {
-        let [path] = self.line.sign.ksr.as_slice() else {
-            return Err(Failure::usage("'sign --all' requires one KSR file; give it with -f FILE"));
-        };
+        let path = self.line.sign.ksr.first().map_or(Path::new("-"), PathBuf::as_path);
         let files = self.read(path, stdin)?;
         let requests = self.sections(path, &files)?;
         if listener == Listener::Person && !self.line.sign.yes && path != Path::new("-") {
@@ -272,7 +274,7 @@ impl All<'_> {
         let (file, json) = (path.display().to_string(), self.line.check.json);
         let mut folders = Folders::default();
         let folder = folders.get(&self.line.common.folder)?;
-        let (mut text, mut zones) = (printable_lines(&report::file_text(&file, &files.requests)), Vec::new());
+        let (mut text, mut zones) = (report::file_text(&file, &files.requests), Vec::new());
         let mut refused: Vec<String> = Vec::new();
         for (name, part) in self.parts(folder, requests) {
             let octets = part.request.map_or(&[][..], |section| section.octets);
@@ -295,7 +297,10 @@ impl All<'_> {
                     (value.to_string(), false)
                 }
                 Err(Failure::Fatal(what) | Failure::Usage(what)) => {
-                    (printable_lines(&format!("zone       {name}\nREFUSED    {what}")), false)
+                    let mut text = String::new();
+                    put(&mut text, "zone       ", &name.to_string());
+                    put(&mut text, "REFUSED    ", &what);
+                    (text, false)
                 }
             };
             if !good {
@@ -313,15 +318,11 @@ impl All<'_> {
             return Ok(Reports { text, refused });
         }
         let verdict = match refused.as_slice() {
-            [] => format!("\nverdict    {} zones, all fit to be signed\n", requests.len()),
-            names => format!(
-                "\nverdict    REFUSED: {} of {} zones: {}\n",
-                names.len(),
-                requests.len(),
-                some(names)
-            ),
+            [] => format!("{} zones, all fit to be signed", requests.len()),
+            names => format!("REFUSED: {} of {} zones: {}", names.len(), requests.len(), some(names)),
         };
-        text.push_str(&verdict);
+        text.push('\n');
+        put(&mut text, "verdict    ", &verdict);
         Ok(Reports { text, refused })
     }
 

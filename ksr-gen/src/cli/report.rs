@@ -1,7 +1,5 @@
 //! What people read before a KSR is signed: the file, what it asks for, and what each check says; as text to read aloud, or JSON.
 
-use std::fmt::Write as _;
-
 use data_encoding::HEXUPPER;
 use keystore::check::{Check, CheckId};
 use keystore::crypto;
@@ -13,11 +11,15 @@ use keystore::store;
 use keystore::time::Timestamp;
 use serde_json::{Value, json};
 
+use super::columns::put;
 use super::options::{advice_text, waiver_flag};
 use crate::check::CHECKS;
 use crate::finding::KsrFinding;
 use crate::sign::{KskUse, SigningPlan};
 use crate::sign_xml;
+
+/// Version of the form of the JSON reports. It changes when a member goes or means something else, not when one is added.
+const JSON_VERSION: u32 = 1;
 
 /// A file and what signing it would mean.
 pub(super) struct KsrReport<'a> {
@@ -251,7 +253,7 @@ impl KsrReport<'_> {
         }
     }
 
-    /// For people, in lines of at most some hundred columns; no control characters.
+    /// For people, in lines of at most 80 columns; no control characters.
     #[must_use]
     pub fn text(&self) -> String {
         let mut out = String::new();
@@ -261,64 +263,65 @@ impl KsrReport<'_> {
         }
         let (from, to) = self.span();
         let ksr = self.plan.ksr();
-        let _ = writeln!(out, "zone       {}", ksr.zone);
-        let _ = writeln!(out, "interval   {} to {} ({} days)", from.iso(), to.iso(), to.since(from) / 86_400);
-        let _ = writeln!(out, "policy     {}", self.plan.policy().name);
+        put(&mut out, "zone       ", &ksr.zone.to_string());
+        let days = to.since(from) / 86_400;
+        put(&mut out, "interval   ", &format!("{} to {} ({days} days)", from.iso(), to.iso()));
+        put(&mut out, "policy     ", &self.plan.policy().name);
         if let Some(ttl) = self.plan.larger_ttl() {
             let limit = self.plan.policy().effective_max_zone_ttl();
-            let _ = writeln!(
-                out,
-                "TTL        the zone has one of {ttl} s, above the {limit} s of max-zone-ttl; it is reckoned with"
+            let what = format!(
+                "the zone has one of {ttl} s, above the {limit} s of max-zone-ttl; it is reckoned with"
             );
+            put(&mut out, "TTL        ", &what);
         }
-        let _ = writeln!(
-            out,
-            "bundles    {} in the request; {} in the SKR",
-            ksr.bundles.len(),
-            self.skr_bundles()
-        );
+        let count = format!("{} in the request; {} in the SKR", ksr.bundles.len(), self.skr_bundles());
+        put(&mut out, "bundles    ", &count);
         for (i, bundle) in ksr.bundles.iter().enumerate() {
             let tags: Vec<String> = bundle.keys.iter().map(|key| key.tag().to_string()).collect();
-            let _ = writeln!(out, "  {:>7}  {}  {}", i + 1, bundle.inception.iso(), tags.join(", "));
+            put(&mut out, &format!("  {:>7}  {}  ", i + 1, bundle.inception.iso()), &tags.join(", "));
         }
-        for line in self.keys() {
-            let (first, last) = line.bundles;
-            let proved = if line.proved { "possession proved" } else { "possession NOT proved" };
-            let _ = writeln!(
-                out,
-                "ZSK        {}  {}  bundles {first} to {last}  {proved}",
-                line.key.tag(),
-                kind(line.key)
-            );
-            put_lines(&mut out, "", &groups(&self.digest(line.key), 4), 8);
-        }
-        for KskUse { key, signs, revoked, .. } in self.ksks() {
-            let signs = match signs {
-                Some((first, last)) => format!("signs {} to {}", first.iso(), last.iso()),
-                None => "signs nothing".to_owned(),
-            };
-            let revoked = revoked.map_or_else(String::new, |at| {
-                format!("; REVOKED from {} on, with tag {}", at.iso(), key.revoked_tag())
-            });
-            let _ = writeln!(out, "KSK        {}  {}  {signs}{revoked}", key.tag(), kind(key));
-            put_lines(&mut out, "", &groups(&self.digest(key), 4), 8);
-        }
+        self.put_keys(&mut out);
         for (check, verdict, found) in self.rows() {
             let why = match verdict {
                 Verdict::Skipped(why) => format!("{} ({why})", check.holds),
                 _ => check.holds.to_owned(),
             };
-            let _ = writeln!(out, "{:<9}  {:<19}  {why}", verdict.word(), check.id);
+            put(&mut out, &format!("{:<9}  {:<19}  ", verdict.word(), check.id), &why);
             for finding in found {
                 let bundle = finding.bundle.map_or_else(String::new, |at| at.iso() + ": ");
-                let _ = writeln!(out, "           - {bundle}{}", what_and_options(finding));
+                put(&mut out, "           - ", &(bundle + &what_and_options(finding)));
             }
         }
-        let _ = match self.refusing().as_slice() {
-            [] => writeln!(out, "verdict    fit to be signed"),
-            ids => writeln!(out, "verdict    REFUSED by {}", keystore::check::join(ids, ", ")),
+        let verdict = match self.refusing().as_slice() {
+            [] => "fit to be signed".to_owned(),
+            ids => format!("REFUSED by {}", keystore::check::join(ids, ", ")),
         };
+        put(&mut out, "verdict    ", &verdict);
         out
+    }
+
+    /// Each key with its digest: the ZSKs of the request, and the KSKs with what they do.
+    fn put_keys(&self, out: &mut String) {
+        for line in self.keys() {
+            let (first, last) = line.bundles;
+            let proved = if line.proved { "possession proved" } else { "possession NOT proved" };
+            put(out, "ZSK        ", &format!("{}  {}  {proved}", line.key.tag(), kind(line.key)));
+            put(out, "           ", &format!("bundles {first} to {last}"));
+            put_words(out, "", &groups(&self.digest(line.key), 4), 8);
+        }
+        for KskUse { key, signs, revoked, .. } in self.ksks() {
+            put(out, "KSK        ", &format!("{}  {}", key.tag(), kind(key)));
+            let signs = signs.map_or_else(
+                || "signs nothing".to_owned(),
+                |(first, last)| format!("signs {} to {}", first.iso(), last.iso()),
+            );
+            put(out, "           ", &signs);
+            if let Some(at) = revoked {
+                let text = format!("REVOKED from {} on, with tag {}", at.iso(), key.revoked_tag());
+                put(out, "           ", &text);
+            }
+            put_words(out, "", &groups(&self.digest(key), 4), 8);
+        }
     }
 
     /// The report as JSON, for scripts.
@@ -356,7 +359,7 @@ impl KsrReport<'_> {
             })
         });
         json!({
-            "file": self.file, "format": self.format.to_string(), "octets": self.octets.len(),
+            "version": JSON_VERSION, "file": self.file, "format": self.format.to_string(), "octets": self.octets.len(),
             "sha256": HEXUPPER.encode(&sha256).to_lowercase(),
             "words": pgp_words::words(&sha256).collect::<Vec<_>>(),
             "zone": ksr.zone.to_string(), "start": from.iso(), "end": to.iso(), "policy": self.plan.policy().name,
@@ -419,7 +422,7 @@ pub(crate) fn file_json(file: &str, octets: &[u8], zones: Vec<Value>) -> Value {
     let sha256 = store::digest(octets);
     let good = zones.iter().all(|zone| zone["good"] == true);
     json!({
-        "file": file, "octets": octets.len(), "sha256": HEXUPPER.encode(&sha256).to_lowercase(),
+        "version": JSON_VERSION, "file": file, "octets": octets.len(), "sha256": HEXUPPER.encode(&sha256).to_lowercase(),
         "words": pgp_words::words(&sha256).collect::<Vec<_>>(), "zones": zones, "good": good,
     })
 }
@@ -431,16 +434,17 @@ fn groups(text: &str, size: usize) -> Vec<String> {
 /// Writes size, SHA-256 and PGP words of a file.
 fn put_file(out: &mut String, file: &str, format: Format, octets: &[u8]) {
     let sha256 = store::digest(octets);
-    let _ = writeln!(out, "file       {file} ({format}, {} octets)", octets.len());
-    put_lines(out, "SHA-256", &groups(&HEXUPPER.encode(&sha256), 4), 8);
+    put(out, "file       ", &format!("{file} ({format}, {} octets)", octets.len()));
+    put_words(out, "SHA-256", &groups(&HEXUPPER.encode(&sha256), 4), 8);
     let words: Vec<String> = pgp_words::words(&sha256).map(str::to_owned).collect();
-    put_lines(out, "words", &words, 8);
+    // The longest words have 11 letters.
+    put_words(out, "words", &words, 4);
 }
 
 /// Lines of `most` words under one title.
-fn put_lines(out: &mut String, title: &str, words: &[String], most: usize) {
+fn put_words(out: &mut String, title: &str, words: &[String], most: usize) {
     for (i, line) in words.chunks(most).enumerate() {
         let title = if i == 0 { title } else { "" };
-        let _ = writeln!(out, "{title:<9}  {}", line.join(" "));
+        put(out, &format!("{title:<9}  "), &line.join(" "));
     }
 }

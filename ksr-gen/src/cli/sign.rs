@@ -8,7 +8,7 @@ use keystore::exchange::format::{self, Format};
 use keystore::exchange::{Bundle, Ksr, UnverifiedSkr, bind, knot, xml};
 use keystore::keys::KeyFile;
 
-use super::ceremony::{Ceremony, ceremony_error, printable_lines};
+use super::ceremony::{Ceremony, ceremony_error};
 use super::console::{Console, Level};
 use super::files::{read_ksr, read_line};
 use super::options::CommandLine;
@@ -91,7 +91,7 @@ fn sign_text(
             sources: &sources,
             xml: None,
         };
-        ask(&printable_lines(&report.text()), report.is_good(), stdin, console)?;
+        ask(&report.text(), report.is_good(), stdin, console)?;
     }
     tell(&plan, ceremony, merged, console);
     let groups = console.progress(plan.bundle_count(), |progress| plan.sign(progress));

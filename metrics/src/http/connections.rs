@@ -155,7 +155,7 @@ async fn read_head(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// The request of a head; `None` when it is none of HTTP/1, or has more than [`MAX_FIELDS`] header fields.
-fn request(head: &[u8]) -> Option<Request<'_>> {
+pub(crate) fn request(head: &[u8]) -> Option<Request<'_>> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut fields);
     parsed.parse(head).ok().filter(httparse::Status::is_complete)?;

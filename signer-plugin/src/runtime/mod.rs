@@ -21,7 +21,7 @@ mod retry;
 mod roll;
 mod salt;
 mod schedule;
-mod serial;
+pub(crate) mod serial;
 mod served;
 mod setup;
 mod skr;

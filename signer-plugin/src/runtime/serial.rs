@@ -213,6 +213,12 @@ impl SerialFile {
     }
 }
 
+/// The serials that a file says, for the fuzz targets: the one served last, and the last one that is reserved.
+#[cfg(feature = "testing")]
+pub(crate) fn parse_serial(text: &[u8]) -> Option<(Option<u32>, Option<u32>)> {
+    parse(text).map(|(on_disk, _)| (on_disk.served, on_disk.reserved))
+}
+
 /// What a file says, and the number of the write that made its newer copy.
 fn parse(text: &[u8]) -> Option<(OnDisk, Option<u64>)> {
     let (one, other) = match text.split_at_checked(COPY) {

@@ -18,6 +18,8 @@
 mod codec;
 mod facts;
 mod folder;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzing;
 mod journal;
 mod sections;
 mod snapshot;

@@ -76,7 +76,7 @@ pub struct Args {
     /// Name of the policy.
     #[arg(long, value_name = "NAME", requires = "policy_file")]
     policy: Option<String>,
-    /// The time to check for, instead of now: YYYYMMDDHHMMSS, seconds since 1970, now+3d, …
+    /// The time to check for, instead of now: YYYYMMDDHHMMSS, seconds since 1970, now+3d, ...
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     now: Option<String>,
     /// Other providers sign the zone too: their ZSKs have no files here (RFC 8901 model 1).

@@ -87,7 +87,7 @@ impl Reach {
             let name = User::of(owner).name.unwrap_or_else(|| format!("#{owner}"));
             bail!(
                 "no skr-loader runs, and {} belongs to {name}: files of root in it would stop the loader later. Start the loader, or \
-                 run this as that user (sudo -u {name} skr-loader … , with - for FILE where it cannot read it)",
+                 run this as that user (sudo -u {name} skr-loader ..., with - for FILE where it cannot read it)",
                 config.state_dir.display()
             );
         }

@@ -21,6 +21,7 @@ use keystore::store::{MAX_SKR_OCTETS, digest};
 use keystore::time::Timestamp;
 use serde::Serialize;
 
+use super::MissingOption;
 use crate::accept;
 use crate::audit::{Audit, AuditEvent, LOG, Record};
 use crate::files::{self, NamedBy, hex, one_line};
@@ -177,7 +178,7 @@ fn zone_of<'a>(config: &'a Config, asked: Option<&str>, octets: &[u8]) -> anyhow
     match (by_content.as_ref().and_then(find), &*config.zones) {
         (Some(zone), _) => Ok(zone),
         (None, [only]) => Ok(only),
-        (None, _) => bail!("say with --zone which zone the KSK is for"),
+        (None, _) => Err(MissingOption("say with --zone which zone the KSK is for".to_owned()).into()),
     }
 }
 

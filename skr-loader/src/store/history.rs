@@ -296,6 +296,11 @@ fn read_replaced(dir: &Path) -> Result<HashMap<Mark, Line>, StoreError> {
         Err(FileError::Io(source)) => return Err(StoreError::Io { path, source }),
         Err(_) => return Err(altered(path)),
     };
+    parse_replaced(octets).ok_or_else(|| altered(path))
+}
+
+/// The lines of the file `replaced`; `None` when one of them does not read.
+fn parse_replaced(octets: Vec<u8>) -> Option<HashMap<Mark, Line>> {
     let parse = |line: &str| {
         let mut words = line.split(' ');
         let expiration = Timestamp::from_secs(words.next()?.parse().ok()?);
@@ -303,9 +308,13 @@ fn read_replaced(dir: &Path) -> Result<HashMap<Mark, Line>, StoreError> {
         let mark = data_encoding::HEXLOWER.decode(words.next()?.as_bytes()).ok()?.try_into().ok()?;
         words.next().is_none().then_some((mark, Line { expiration, generation }))
     };
-    let text = String::from_utf8(octets).ok();
-    let lines = text.as_deref().and_then(|text| text.lines().map(parse).collect());
-    lines.ok_or_else(|| altered(path))
+    String::from_utf8(octets).ok()?.lines().map(parse).collect()
+}
+
+/// How many marks the file `replaced` has, for the fuzz targets.
+#[cfg(feature = "testing")]
+pub(crate) fn count_replaced(octets: Vec<u8>) -> Option<usize> {
+    parse_replaced(octets).map(|lines| lines.len())
 }
 
 fn altered(path: PathBuf) -> StoreError {

@@ -133,6 +133,12 @@ struct Line {
     of: Option<(Timestamp, u64)>,
 }
 
+/// True for a line that counts, for the fuzz targets.
+#[cfg(feature = "testing")]
+pub(crate) fn is_line(line: &str) -> bool {
+    parse(line).is_some()
+}
+
 fn parse(line: &str) -> Option<Line> {
     let words: Vec<&str> = line.split(' ').collect();
     let (key, of) = words.split_at_checked(4)?;

@@ -139,7 +139,7 @@ fn anchors(
     let (inline, file) = (table.get("trust-anchors"), table.get("trust-anchor-file"));
     if inline.is_none() && file.is_none() {
         table.error(
-            "no trust anchor; write trust-anchors = [\"example.com. DS …\"] or trust-anchor-file = \"FILE\" with the DS or DNSKEY of the KSK",
+            "no trust anchor; write trust-anchors = [\"example.com. DS ...\"] or trust-anchor-file = \"FILE\" with the DS or DNSKEY of the KSK",
         );
         return None;
     }

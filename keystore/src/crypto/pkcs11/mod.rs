@@ -16,6 +16,9 @@
 #[cfg(any(feature = "pkcs11", test))]
 mod answer;
 mod error;
+#[cfg(all(feature = "pkcs11", feature = "testing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "pkcs11")]
 mod logins;
 #[cfg(feature = "pkcs11")]

@@ -19,7 +19,7 @@ pub struct Pin(Zeroizing<Vec<u8>>);
 
 impl std::fmt::Debug for Pin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Pin(…)")
+        f.write_str("Pin(...)")
     }
 }
 

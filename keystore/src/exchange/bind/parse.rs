@@ -187,7 +187,7 @@ fn read_file(
         _ if footer_seen => {}
         Some(_) => {
             let what = format!(
-                "the closing line `;; {} 1.0 generated …` is missing: the file is cut off",
+                "the closing line `;; {} 1.0 generated ...` is missing: the file is cut off",
                 kind.word
             );
             return Err(error(kind.truncated, number, what));

@@ -12,6 +12,8 @@
 
 mod create;
 mod folder;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
 mod private;
 mod public;
 mod state;

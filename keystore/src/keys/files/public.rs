@@ -54,7 +54,7 @@ pub(super) fn parse(path: &Path, text: &[u8]) -> Result<PublicFile, KeyFileError
         KeyFileError::syntax(
             path,
             last.max(1),
-            "no record; `OWNER [TTL] IN DNSKEY …` was expected; restore the file",
+            "no record; `OWNER [TTL] IN DNSKEY ...` was expected; restore the file",
         )
     })
 }

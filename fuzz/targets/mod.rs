@@ -1,0 +1,43 @@
+//! The targets: what is read, and what must hold whatever is read.
+//!
+//! Each is called by the fuzzer (`fuzz_targets/NAME.rs`) with what it makes up, and by the test program `fuzz_replay` of the workspace
+//! with what lies in `corpus/NAME`.
+
+mod answers;
+mod dns;
+mod exchange;
+mod files;
+mod network;
+mod seeds;
+
+pub use seeds::seeds;
+
+/// A target and its name, which is that of its program and of its corpus.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    ("accepted_skr", exchange::accepted_skr),
+    ("anchors", exchange::anchors),
+    ("bind_text", exchange::bind_text),
+    ("cms", files::cms),
+    ("control", network::control),
+    ("dns_reply", network::dns_reply),
+    ("http", network::http),
+    ("key_files", files::key_files),
+    ("knot_text", exchange::knot_text),
+    ("name", dns::name),
+    ("named_conf", files::named_conf),
+    ("query", answers::query),
+    ("rdata_wire", dns::rdata_wire),
+    ("record_text", dns::record_text),
+    ("root_xml", exchange::root_xml),
+    ("state_files", files::state_files),
+    ("times", dns::times),
+    ("token_messages", network::token_messages),
+    ("token_uri", network::token_uri),
+    ("toml_files", files::toml_files),
+    ("transfer", network::transfer),
+    ("zone_file", files::zone_file),
+    ("zone_state", files::zone_state),
+];

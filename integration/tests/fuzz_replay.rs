@@ -1,0 +1,114 @@
+//! The corpora of the fuzzer, run through the targets that it calls: without the fuzzer, and within seconds.
+
+#[path = "../../fuzz/targets/mod.rs"]
+mod targets;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use targets::TARGETS;
+
+fn fuzz() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz")
+}
+
+fn names(folder: &Path) -> BTreeSet<String> {
+    let entries =
+        std::fs::read_dir(folder).expect("the folder is there").map(|entry| entry.expect("an entry"));
+    entries.map(|entry| entry.file_name().into_string().expect("a name in UTF-8")).collect()
+}
+
+#[test]
+fn kind_117_corpus_of_each_target_runs_without_a_finding() {
+    for (name, target) in TARGETS {
+        let corpus = fuzz().join("corpus").join(name);
+        let inputs = names(&corpus);
+        assert!(!inputs.is_empty(), "the corpus of {name} has no input");
+        for input in inputs {
+            let path = corpus.join(input);
+            let octets = std::fs::read(&path).expect("readable");
+            let run = std::panic::catch_unwind(|| target(&octets));
+            assert!(run.is_ok(), "{} does not hold", path.display());
+        }
+    }
+}
+
+/// `UPDATE=1` also puts them into the corpora, for the fuzzer to begin with.
+#[test]
+fn seeds_run_without_a_finding() {
+    let update = std::env::var_os("UPDATE").is_some();
+    for (number, (name, octets)) in all_seeds().into_iter().enumerate() {
+        let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).expect("seeds are of a target");
+        let run = std::panic::catch_unwind(|| target(&octets));
+        assert!(run.is_ok(), "{name}: {} does not hold", octets.escape_ascii());
+        if update && octets.len() <= MOST {
+            let corpus = fuzz().join("corpus").join(name);
+            std::fs::create_dir_all(&corpus).expect("a folder");
+            std::fs::write(corpus.join(format!("seed-{number:03}")), octets).expect("a file");
+        }
+    }
+}
+
+/// Larger inputs teach the fuzzer nothing that smaller ones do not, and slow it down.
+const MOST: usize = 16 << 10;
+
+/// The fixtures of the project, and what no fixture has.
+fn all_seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let mut seeds = targets::seeds();
+    let fixtures = fuzz().join("../keystore/tests/fixtures");
+    for path in files_below(&fixtures) {
+        let folder =
+            path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
+        let suffix = path.extension().and_then(|name| name.to_str()).unwrap_or_default();
+        let target = match (folder, suffix) {
+            ("knot", "skr" | "ksr") => "knot_text",
+            (_, "skr" | "ksr") => "bind_text",
+            (_, "xml") => "root_xml",
+            (_, "conf") => "named_conf",
+            (_, "toml") => "toml_files",
+            (_, "key") => "key_files",
+            _ => continue,
+        };
+        let mut octets = std::fs::read(&path).expect("readable");
+        if target == "key_files" {
+            for suffix in ["private", "state"] {
+                let part = std::fs::read(path.with_extension(suffix)).unwrap_or_default();
+                octets.extend([b"---\n", part.as_slice()].concat());
+            }
+        }
+        seeds.push((target, octets));
+    }
+    for path in files_below(&fuzz().join("seeds")) {
+        seeds.push(("cms", std::fs::read(path).expect("readable")));
+    }
+    let example = fuzz().join("../docs/offline-ksk.example.toml");
+    seeds.push(("toml_files", std::fs::read(example).expect("readable")));
+    seeds
+}
+
+/// All files below a folder, in the order of their paths.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries =
+        std::fs::read_dir(folder).expect("the folder is there").map(|entry| entry.expect("an entry"));
+    let mut files: Vec<PathBuf> = entries
+        .flat_map(|entry| if entry.path().is_dir() { files_below(&entry.path()) } else { vec![entry.path()] })
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn each_target_has_its_program_its_corpus_and_its_place_in_the_manifest() {
+    let targets: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let programs = names(&fuzz().join("fuzz_targets"));
+    let programs: BTreeSet<String> = programs.iter().map(|name| name.replace(".rs", "")).collect();
+    assert_eq!(programs, targets);
+    assert_eq!(names(&fuzz().join("corpus")), targets);
+    let manifest = std::fs::read_to_string(fuzz().join("Cargo.toml")).expect("readable");
+    let paths: BTreeSet<String> = manifest
+        .lines()
+        .filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")?.strip_suffix(".rs\""))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(paths, targets);
+}

@@ -1,0 +1,49 @@
+//! What the fuzz targets read that is not public otherwise: a zone file and the state of a zone as octets, without a folder.
+
+use std::path::PathBuf;
+
+use keystore::dns::Name;
+use keystore::time::Timestamp;
+
+use crate::rules::{RecordProblem, ZoneRules};
+use crate::runtime;
+use crate::signing::SignedZone;
+pub use crate::state::fuzzing::{Sections, open, read_state, seal, stored};
+use crate::zone::{Zone, ZoneBuilder};
+use crate::zonefile::{self, Record, ZoneFileError, ZoneFiles};
+
+/// Reads the text of a zone file as [`Zone::load`] does. One with more records than `most` is refused as too large.
+pub fn read_zone(text: &[u8], origin: &Name, most: usize) -> Result<Zone, ZoneFileError> {
+    let mut builder = ZoneBuilder::with_rules(origin, ZoneRules::default());
+    let files = read_records(text, origin, most, &mut |record| builder.push(&record))?;
+    builder.finish(files)
+}
+
+/// Reads the text of a zone file as [`zonefile::read`] does, up to `most` records.
+pub fn read_records(
+    text: &[u8],
+    origin: &Name,
+    most: usize,
+    sink: &mut dyn FnMut(Record<'_>) -> Result<(), RecordProblem>,
+) -> Result<ZoneFiles, ZoneFileError> {
+    let path = PathBuf::from("fuzz.zone");
+    let mut files = ZoneFiles { paths: vec![path.clone()] };
+    let mut records = 0;
+    zonefile::read_text(text, path, origin, &mut files, &mut |record| {
+        records += 1;
+        if records > most { Err(RecordProblem::ZoneTooLarge) } else { sink(record) }
+    })?;
+    Ok(files)
+}
+
+/// Reads the file `serial`; the serial that may have been served last, and the last one that is reserved.
+#[must_use]
+pub fn serial(text: &[u8]) -> Option<(Option<u32>, Option<u32>)> {
+    runtime::serial::parse_serial(text)
+}
+
+/// True when the whole of a restored version is in order at `now`, all signatures verified.
+#[must_use]
+pub fn is_in_order(signed: &SignedZone, now: Timestamp) -> bool {
+    signed.self_check(now, usize::MAX).is_ok()
+}

@@ -1,0 +1,82 @@
+//! The two files of the state as octets, for the fuzz targets: made of sections whose checksums are right, and read as at a start.
+
+use std::sync::Arc;
+
+use keystore::dns::Name;
+use keystore::exchange::Bundle;
+use keystore::time::Timestamp;
+
+use super::facts::{Facts, Publication};
+use super::sections::{Kind, Sealer, Unsealer};
+use super::{FORMAT, journal, snapshot};
+use crate::signing::{Denial, SignedZone};
+
+/// Sections of a file: kind and payload.
+pub type Sections = Vec<(u8, Vec<u8>)>;
+
+/// The file of these sections, with the checksums that belong to them, and the digest of its last section.
+#[must_use]
+pub fn seal(sections: &[(u8, Vec<u8>)]) -> (Vec<u8>, [u8; 32]) {
+    let sealer = sections.iter().try_fold(Sealer::begin(Vec::new(), FORMAT), |sealer, (kind, payload)| {
+        let mut sealer = sealer?;
+        sealer.section(Kind(*kind), payload)?;
+        Ok::<_, std::io::Error>(Ok(sealer))
+    });
+    let Ok(Ok(sealer)) = sealer else { return (Vec::new(), [0; 32]) };
+    let (octets, digest, _) = sealer.finish();
+    (octets, digest)
+}
+
+/// The sections of a file, up to the first that is damaged.
+#[must_use]
+pub fn open(octets: &[u8]) -> Sections {
+    let mut sections = Sections::new();
+    let Ok(mut unsealer) = Unsealer::begin(octets, FORMAT) else { return sections };
+    while let Ok(Some((kind, payload))) = unsealer.next() {
+        sections.push((kind.0, payload.to_vec()));
+    }
+    sections
+}
+
+/// The files `version` and `changes` of a signed zone; the journal has a version with the same signatures and another serial.
+#[must_use]
+pub fn stored(signed: &SignedZone, bundle: &Bundle, denial: &Denial, now: Timestamp) -> (Vec<u8>, Vec<u8>) {
+    let mut facts = Facts {
+        serial: signed.serial(),
+        made_at: now,
+        generation: 3,
+        bundle: bundle.clone(),
+        keys: signed.signing_keys().collect(),
+        published: bundle.keys().map(|dnskey| Publication { dnskey, since: now }).collect(),
+        denial: denial.clone(),
+        denial_digest: signed.denial_digest(),
+        made_at_apex: signed.made_at_apex(),
+    };
+    let mut version = Vec::new();
+    let Ok((id, _)) = snapshot::write(signed, &facts, &mut version) else { return Default::default() };
+    let changes = journal::begin(&id).and_then(|(mut octets, end)| {
+        let patch = journal::Patch::between(signed, signed);
+        facts.generation += 1;
+        if let Some(patch) = patch {
+            octets.extend(journal::encode(&end, &patch, signed, &facts)?.0);
+        }
+        Ok(octets)
+    });
+    (version, changes.unwrap_or_default())
+}
+
+/// Reads both files as [`super::ZoneState::load`] does.
+#[must_use]
+pub fn read_state(
+    version: &[u8],
+    changes: &[u8],
+    zone: &Name,
+    refresh: u32,
+    now: Timestamp,
+) -> Option<Arc<SignedZone>> {
+    let mut snapshot = snapshot::read(version, zone).ok()?;
+    let (id, facts, slots) = (&snapshot.id, &mut snapshot.facts, &mut snapshot.slots);
+    journal::replay(changes, id, zone, facts, slots).ok()?;
+    let stored = snapshot.facts.stored();
+    SignedZone::restore(&snapshot.zone, &stored, snapshot.slots, refresh, now).ok().map(Arc::new)
+}
