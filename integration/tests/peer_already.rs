@@ -1,10 +1,11 @@
 //! The change from an online KSK to an offline one, as `docs/manual/already.md` has it, beside a running named: every answer validates.
 
+#[path = "common/ceremony.rs"]
+mod ceremony;
 mod common;
 #[path = "common/delivery.rs"]
 mod delivery;
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -15,27 +16,11 @@ use keystore::clock;
 use keystore::dns::Name;
 use keystore::keys::KeyFile;
 use keystore::keys::files::find;
-use ksr_gen::cli::{self, Env};
 
 /// Runs `ksr-gen` with the policy `p` of the file `offline.conf`; `@name` is a path in `dir`.
+#[track_caller]
 fn ksr_gen(dir: &Path, line: &str) {
-    let word = |word: &str| match word.strip_prefix('@') {
-        Some(name) => dir.join(name).into_os_string(),
-        None => OsString::from(word),
-    };
-    let words =
-        ["ksr-gen", "-k", "p", "-l", "@offline.conf"].into_iter().chain(line.split_ascii_whitespace());
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let mut env = Env {
-        now: clock::now(),
-        stdin: &mut std::io::empty(),
-        stdout: &mut stdout,
-        stderr: &mut stderr,
-        terminal: false,
-        interactive: false,
-    };
-    let code = cli::run(words.map(word), &mut env);
-    assert_eq!(code, 0, "{line}: {}", String::from_utf8_lossy(&stderr));
+    ceremony::ksr_gen(dir, &format!("-k p -l @offline.conf {line}")).ok();
 }
 
 /// The KSK in a folder.

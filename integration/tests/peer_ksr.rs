@@ -1,19 +1,18 @@
 //! Keys, requests and their signing, each direction with BIND's `dnssec-ksr`: the same octet by octet where the algorithm allows
 //! it. (A real `named` takes our SKRs in `peer_named.rs`.)
 
+#[path = "common/ceremony.rs"]
+mod ceremony;
 mod common;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::process::Output;
 
-use common::peer;
+use ceremony::Site;
 use keystore::clock;
 use keystore::dns::Name;
 use keystore::exchange::{TrustAnchor, VerifyContext, bind, verify};
 use keystore::keys::files;
 use keystore::time::Timestamp;
-use ksr_gen::cli::{self, Env};
 
 const ALGORITHMS: [&str; 3] = ["rsasha256", "ecdsap256sha256", "ed25519"];
 
@@ -23,75 +22,17 @@ fn policy(algorithm: &str, ksk: &str, zsk: &str) -> String {
     )
 }
 
-/// A folder with `named.conf`, and `zsk` and `ksk` for the keys.
-struct Site(tempfile::TempDir);
-
-impl Site {
-    fn new(named_conf: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        for folder in ["zsk", "ksk"] {
-            std::fs::create_dir(dir.path().join(folder)).expect("a folder");
-        }
-        std::fs::write(dir.path().join("policy"), named_conf).expect("write");
-        Self(dir)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// The command line; words with `@` in front are paths in the folder.
-    fn args(&self, line: &str, zone: &str) -> Vec<OsString> {
-        let word = |word: &str| match word.strip_prefix('@') {
-            Some(name) => self.path(name).into_os_string(),
-            None => word.into(),
-        };
-        format!("-l @policy -k p {line} {zone}").split_ascii_whitespace().map(word).collect()
-    }
-
-    /// Runs ours; gives standard output.
-    #[track_caller]
-    fn ours(&self, line: &str) -> String {
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let mut env = Env {
-            now: clock::now(),
-            stdin: &mut std::io::empty(),
-            stdout: &mut stdout,
-            stderr: &mut stderr,
-            terminal: false,
-            interactive: false,
-        };
-        let args = self.args(line, "example.test");
-        let code = cli::run(std::iter::once("ksr-gen".into()).chain(args), &mut env);
-        assert_eq!(code, 0, "ksr-gen {line}: {}", String::from_utf8_lossy(&stderr));
-        String::from_utf8(stdout).expect("text")
-    }
-
-    fn bind_output(&self, line: &str) -> Output {
-        let mut command = peer("dnssec-ksr").expect("it was there");
-        command.args(self.args(line, "example.test")).output().expect("run dnssec-ksr")
-    }
-
-    /// Runs BIND's; gives standard output.
-    #[track_caller]
-    fn bind(&self, line: &str) -> String {
-        let output = self.bind_output(line);
-        assert!(output.status.success(), "dnssec-ksr {line}: {}", common::text(&output));
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    /// Name, content and time of change of each file.
-    fn snapshot(&self, folder: &str) -> Vec<(OsString, Vec<u8>, std::time::SystemTime)> {
-        let entries = std::fs::read_dir(self.path(folder)).expect("a folder").map(|e| e.expect("an entry"));
-        let mut files: Vec<_> = entries
-            .map(|entry| {
-                let changed = entry.metadata().expect("metadata").modified().expect("a time");
-                (entry.file_name(), std::fs::read(entry.path()).expect("read"), changed)
-            })
-            .collect();
-        files.sort();
-        files
-    }
+/// Name, content and time of change of each file in a folder.
+fn snapshot(site: &Site, folder: &str) -> Vec<(OsString, Vec<u8>, std::time::SystemTime)> {
+    let entries = std::fs::read_dir(site.path(folder)).expect("a folder").map(|e| e.expect("an entry"));
+    let mut files: Vec<_> = entries
+        .map(|entry| {
+            let changed = entry.metadata().expect("metadata").modified().expect("a time");
+            (entry.file_name(), std::fs::read(entry.path()).expect("read"), changed)
+        })
+        .collect();
+    files.sort();
+    files
 }
 
 /// The text without its closing line, which has time and program.
@@ -139,13 +80,13 @@ const YEAR: &str = "-i 20270101 -e 20280101";
 fn our_request_signed_by_bind() {
     drop(peer!("dnssec-ksr"));
     for algorithm in ALGORITHMS {
-        let site = Site::new(&policy(algorithm, "P6M", "P3M"));
+        let site = Site::with_policies(&policy(algorithm, "P6M", "P3M"));
         site.ours(&format!("{YEAR} -o -K @ksk keygen"));
         let names = site.ours(&format!("{YEAR} -K @zsk keygen"));
         assert_eq!(names.lines().count(), 4);
-        let before = site.snapshot("zsk");
+        let before = snapshot(&site, "zsk");
         assert_eq!(site.bind(&format!("{YEAR} -K @zsk keygen")), names, "BIND selects our keys");
-        assert_eq!(site.snapshot("zsk"), before);
+        assert_eq!(snapshot(&site, "zsk"), before);
 
         let ksr = site.ours(&format!("{YEAR} -K @zsk request"));
         let bare = site.ours(&format!("{YEAR} --no-pop -K @zsk request"));
@@ -180,12 +121,12 @@ fn one_of_each(skr: &str) -> String {
 fn bind_request_signed_by_ours() {
     drop(peer!("dnssec-ksr"));
     for algorithm in ALGORITHMS {
-        let site = Site::new(&policy(algorithm, "P6M", "P6M"));
+        let site = Site::with_policies(&policy(algorithm, "P6M", "P6M"));
         site.bind(&format!("{YEAR} -o -K @ksk keygen"));
         let names = site.bind(&format!("{YEAR} -K @zsk keygen"));
-        let before = site.snapshot("zsk");
+        let before = snapshot(&site, "zsk");
         assert_eq!(site.ours(&format!("{YEAR} -K @zsk keygen")), names, "we select BIND's keys");
-        assert_eq!(site.snapshot("zsk"), before, "and touch no file");
+        assert_eq!(snapshot(&site, "zsk"), before, "and touch no file");
 
         let ksr = site.bind(&format!("{YEAR} -K @zsk request"));
         assert_eq!(body(&ksr), body(&site.ours(&format!("{YEAR} --no-pop -K @zsk request"))));
@@ -245,7 +186,7 @@ fn scenarios_have_the_same_answers() {
             "-i 20270101 -e 20270601",
         ),
     ] {
-        let site = Site::new(&format!("dnssec-policy p {{ offline-ksk yes; {text} }};\n"));
+        let site = Site::with_policies(&format!("dnssec-policy p {{ offline-ksk yes; {text} }};\n"));
         let ksks = site.bind(&format!("{interval} -o -K @ksk keygen"));
         let zsks = site.bind(&format!("{interval} -K @zsk keygen"));
         assert_eq!(site.ours(&format!("{interval} -o -K @ksk keygen")), ksks, "{name}");
@@ -274,7 +215,10 @@ fn new_keys_have_the_times_of_bind() {
     drop(peer!("dnssec-ksr"));
     let zone = Name::parse("example.test").expect("a name");
     for (ksk, zsk) in [("P6M", "P3M"), ("unlimited", "unlimited")] {
-        let sites = [Site::new(&policy("ed25519", ksk, zsk)), Site::new(&policy("ed25519", ksk, zsk))];
+        let sites = [
+            Site::with_policies(&policy("ed25519", ksk, zsk)),
+            Site::with_policies(&policy("ed25519", ksk, zsk)),
+        ];
         for line in [format!("{YEAR} -o -K @ksk keygen"), format!("{YEAR} -K @zsk keygen")] {
             sites[0].ours(&line);
             sites[1].bind(&line);
@@ -299,7 +243,7 @@ fn new_keys_have_the_times_of_bind() {
 #[test]
 fn where_we_differ_from_bind() {
     drop(peer!("dnssec-ksr"));
-    let site = Site::new(&policy("ed25519", "unlimited", "P6M"));
+    let site = Site::with_policies(&policy("ed25519", "unlimited", "P6M"));
     site.ours(&format!("{YEAR} -K @zsk keygen"));
     std::fs::write(site.path("ksr"), site.ours(&format!("{YEAR} -K @zsk request"))).expect("write");
     // S3: no KSK, and BIND is content.
@@ -320,7 +264,7 @@ fn where_we_differ_from_bind() {
     assert_eq!(site.ours(&format!("{step} -K @zsk keygen")).lines().count(), 1);
     // K1: no successor.
     let summer = "-i 20270401 -e 20270801";
-    let alone = Site::new(&policy("ed25519", "unlimited", "P6M"));
+    let alone = Site::with_policies(&policy("ed25519", "unlimited", "P6M"));
     alone.bind("-i 20270101 -e 20270601 -K @zsk keygen");
     assert_eq!(alone.bind(&format!("{summer} -K @zsk keygen")).lines().count(), 1);
     assert_eq!(alone.ours(&format!("{summer} -K @zsk keygen")).lines().count(), 2);
@@ -330,7 +274,7 @@ fn where_we_differ_from_bind() {
 #[test]
 fn relative_times_mean_the_same() {
     drop(peer!("dnssec-ksr"));
-    let site = Site::new(&policy("ed25519", "unlimited", "P6M"));
+    let site = Site::with_policies(&policy("ed25519", "unlimited", "P6M"));
     for start in
         ["now+1w", "+2d", "20270101", "20270101123456", "20270101+36h", "1798761600", "now-90mi", "+1mo"]
     {

@@ -188,6 +188,13 @@ fn kind_103_zsks_that_come_and_go_with_a_provider_are_named_by_their_tags() {
         }
     }
     assert!(sign(&format!("-f @a.ksr --new-zsk {joins}")).fails(2).contains("--previous"));
+    // In XML the ZSKs change behind the seam: there is nothing to name.
+    site.write("a.xml", &site.command("common", LATER, YEAR, "--format xml -K @zsk request").ok());
+    site.write("alone.xml", &sign("-f @a.xml").ok());
+    for option in [format!("--new-zsk {joins}"), format!("--gone-zsk {joins}")] {
+        let said = sign(&format!("-f @a.xml --previous @alone.xml {option}")).fails(2);
+        assert!(said.contains("go with requests in text"), "{option}: {said}");
+    }
     let all = format!(
         "-l @policy -k common -e {YEAR} -K @ksk -f @a.ksr --previous @both --gone-zsk {joins} sign --all"
     );

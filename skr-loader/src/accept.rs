@@ -7,6 +7,7 @@ mod tests;
 
 use keystore::check::CheckId;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::Path;
 
 use keystore::check::Check;
 use keystore::config::ParentCheck;
@@ -501,10 +502,15 @@ fn check_private_keys(
                 ),
                 None => {
                     let skipped: Vec<String> = keys.skipped.iter().map(ToString::to_string).collect();
-                    let also = if skipped.is_empty() {
+                    let lone = keys.without_private.iter().filter(|path| is_file_of(path, &key));
+                    let lone = lone.map(|path| {
+                        format!("{}: there is no .private file beside it; restore it", path.display())
+                    });
+                    let also: Vec<String> = skipped.into_iter().chain(lone).collect();
+                    let also = if also.is_empty() {
                         String::new()
                     } else {
-                        format!("; skipped: {}", skipped.join("; "))
+                        format!("; skipped: {}", also.join("; "))
                     };
                     format!("ZSK {name} is not in the key folder; the zone could not be signed with it{also}")
                 }
@@ -514,9 +520,17 @@ fn check_private_keys(
     }
 }
 
+/// Whether a file has the algorithm and tag of a key in its name.
+fn is_file_of(path: &Path, key: &Dnskey) -> bool {
+    let end = format!("+{:03}+{:05}", key.algorithm.0, key.tag());
+    path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| stem.ends_with(&end))
+}
+
 /// SKR-KEYSET, towards the key folder, a warning: named adds what its key folder publishes beyond the bundle, and the KSK's
-/// signature then fits no more.
+/// signature then fits no more; and there are times of keys that it cannot work with.
 fn check_folder(remaining: &[Bundle], keys: &Found, findings: &mut Vec<Finding>) {
+    let of_times = keys.bad_times().map(|bad| Finding::warning(CheckId::SkrKeyset, None, bad.to_string()));
+    findings.extend(of_times);
     for file in &keys.keys {
         let name = key_name(&file.dnskey);
         if file.dnskey.is_ksk() {

@@ -92,10 +92,17 @@ impl ProofError {
         }
     }
 
-    /// True when the server has the zone in its configuration and cannot answer for it.
+    /// True when every validating resolver fails now, and the server does not mend it by itself: it cannot answer for a zone that it has, or
+    /// it serves an RRset of the bundle with signatures that were made for another one.
     #[must_use]
-    pub const fn is_servfail(&self) -> bool {
-        matches!(self, Self::Ask(AskError::BadAnswer { fault: AnswerFault::Rcode(Rcode::SERVFAIL), .. }))
+    pub const fn is_bogus(&self) -> bool {
+        match self {
+            Self::Ask(AskError::BadAnswer { fault: AnswerFault::Rcode(rcode), .. }) => {
+                matches!(*rcode, Rcode::SERVFAIL)
+            }
+            Self::NotValid { rtype, expired, .. } => rtype.0 != Rtype::SOA.0 && !*expired,
+            _ => false,
+        }
     }
 
     /// True when what is served was good once and the server should have renewed it.

@@ -55,6 +55,11 @@ pub fn write_key(dir: &Path, key: &TestKey, seed: u8, timing: Timing) -> KeyFile
     file
 }
 
+/// Times of a ZSK that is used from the first bundle on.
+pub fn always() -> Timing {
+    Timing { publish: Some(start()), activate: Some(start()), ..Timing::default() }
+}
+
 /// A state folder with the ZSK of [`SkrBuilder`].
 pub struct StateDir {
     dir: tempfile::TempDir,
@@ -65,8 +70,16 @@ impl StateDir {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("keys")).unwrap();
         let state = Self { dir };
-        write_key(&state.path("keys"), &TestKey::zsk(ZSK), ZSK, Timing::default());
+        write_key(&state.path("keys"), &TestKey::zsk(ZSK), ZSK, always());
         state
+    }
+
+    /// Takes the times of the ZSK away, so that the proof over caches only warns.
+    pub fn forget_key_times(&self) {
+        let keys = self.path("keys");
+        std::fs::remove_dir_all(&keys).unwrap();
+        std::fs::create_dir(&keys).unwrap();
+        write_key(&keys, &TestKey::zsk(ZSK), ZSK, Timing::default());
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use keystore::clock;
 use ksr_gen::cli::{self, Env};
@@ -49,11 +49,16 @@ pub struct Site {
 impl Site {
     /// `policy` is what stands in the policy `p` beside `offline-ksk yes`.
     pub fn new(policy: &str) -> Self {
+        Self::with_policies(&format!("dnssec-policy p {{ offline-ksk yes; {policy} }};\n"))
+    }
+
+    /// The same with this file of policies.
+    pub fn with_policies(text: &str) -> Self {
         let site = Self { dir: tempfile::tempdir().expect("a folder"), zone: "example.test" };
         for folder in ["zsk", "ksk", "empty"] {
             std::fs::create_dir(site.path(folder)).expect("a folder");
         }
-        site.write("policy", &format!("dnssec-policy p {{ offline-ksk yes; {policy} }};\n"));
+        site.write("policy", text);
         site
     }
 
@@ -94,34 +99,54 @@ impl Site {
         self.raw(side, &format!("-l @policy -k p {line} {}", self.zone))
     }
 
+    /// What `ksr-gen` prints, which must succeed; see [`run`](Self::run).
+    #[track_caller]
+    pub fn ours(&self, line: &str) -> String {
+        self.run(Side::Ours, line).ok()
+    }
+
+    /// What `dnssec-ksr` prints, which must succeed; see [`run`](Self::run).
+    #[track_caller]
+    pub fn bind(&self, line: &str) -> String {
+        self.run(Side::Bind, line).ok()
+    }
+
     /// Runs just these words.
     pub fn raw(&self, side: Side, line: &str) -> Ran {
-        let word = |word: &str| match word.strip_prefix('@') {
-            Some(name) => self.path(name).into_os_string(),
-            None => OsString::from(word),
-        };
-        let args: Vec<OsString> = line.split_ascii_whitespace().map(word).collect();
-        let text = |octets| String::from_utf8(octets).expect("text");
         match side {
+            Side::Ours => ksr_gen(&self.path(""), line),
             Side::Bind => {
                 let mut command = peer("dnssec-ksr").expect("it was there");
-                let output =
-                    command.args(args).current_dir(self.path("empty")).output().expect("run dnssec-ksr");
+                command.args(words(&self.path(""), line)).current_dir(self.path("empty"));
+                let output = command.output().expect("run dnssec-ksr");
+                let text = |octets| String::from_utf8(octets).expect("text");
                 Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-            }
-            Side::Ours => {
-                let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-                let mut env = Env {
-                    now: clock::now(),
-                    stdin: &mut std::io::empty(),
-                    stdout: &mut stdout,
-                    stderr: &mut stderr,
-                    terminal: false,
-                    interactive: false,
-                };
-                let code = cli::run(std::iter::once("ksr-gen".into()).chain(args), &mut env);
-                Ran { code: Some(code.into()), stdout: text(stdout), stderr: text(stderr) }
             }
         }
     }
+}
+
+/// The words of a line; `@name` stands for a path in `dir`.
+fn words(dir: &Path, line: &str) -> Vec<OsString> {
+    let word = |word: &str| match word.strip_prefix('@') {
+        Some(name) => dir.join(name).into_os_string(),
+        None => OsString::from(word),
+    };
+    line.split_ascii_whitespace().map(word).collect()
+}
+
+/// Runs `ksr-gen` in this process, at the time of the clock and without a terminal; `@name` stands for a path in `dir`.
+pub fn ksr_gen(dir: &Path, line: &str) -> Ran {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let mut env = Env {
+        now: clock::now(),
+        stdin: &mut std::io::empty(),
+        stdout: &mut stdout,
+        stderr: &mut stderr,
+        terminal: false,
+        interactive: false,
+    };
+    let code = cli::run(std::iter::once("ksr-gen".into()).chain(words(dir, line)), &mut env);
+    let text = |octets| String::from_utf8(octets).expect("text");
+    Ran { code: Some(code.into()), stdout: text(stdout), stderr: text(stderr) }
 }

@@ -142,6 +142,12 @@ impl Named {
         peer("named").map(|command| Self::start_on(command, dir, statements, free_port(), free_port()))
     }
 
+    /// The same with the DNS port that is given.
+    pub fn start_at(dir: &Path, statements: &str, port: u16) -> Option<Self> {
+        peer("rndc")?;
+        peer("named").map(|command| Self::start_on(command, dir, statements, port, free_port()))
+    }
+
     /// Kills it without a word, as a crash does, and gives what it takes to start it again on the same ports.
     pub fn crash(mut self) -> Down {
         let _ = self.child.kill();

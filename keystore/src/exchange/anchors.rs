@@ -35,6 +35,15 @@ impl TrustAnchor {
             Self::Ds(ds) => ds.first_chunk().map_or(0, |tag| u16::from_be_bytes(*tag)),
         }
     }
+
+    /// The algorithm of the pinned key; 0 of a DS that is too short to have one.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Dnskey(key) => key.algorithm,
+            Self::Ds(ds) => Algorithm(ds.get(2).copied().unwrap_or(0)),
+        }
+    }
 }
 
 impl TrustAnchor {

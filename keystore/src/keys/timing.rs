@@ -49,6 +49,42 @@ impl Timing {
     }
 }
 
+/// Two times of a ZSK in an order that makes signatures no resolver can verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MisorderedTimes {
+    /// Publish is later than Activate.
+    SignsBeforePublished,
+    /// Delete is earlier than Inactive.
+    SignsWhenDeleted,
+}
+
+impl MisorderedTimes {
+    /// What is wrong with the order of these times.
+    #[must_use]
+    pub fn of(timing: &Timing) -> Option<Self> {
+        let is_later = |first: Option<Timestamp>, second: Option<Timestamp>| {
+            first.zip(second).is_some_and(|(first, second)| first > second)
+        };
+        if is_later(timing.publish, timing.activate) {
+            return Some(Self::SignsBeforePublished);
+        }
+        is_later(timing.inactive, timing.delete).then_some(Self::SignsWhenDeleted)
+    }
+}
+
+impl std::fmt::Display for MisorderedTimes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::SignsBeforePublished => {
+                "its Publish is later than its Activate: it would sign before it is in the DNSKEY RRset"
+            }
+            Self::SignsWhenDeleted => {
+                "its Delete is earlier than its Inactive: it would leave the DNSKEY RRset while it signs"
+            }
+        })
+    }
+}
+
 /// The times without which a ZSK in named's key folder makes each rekey of named 9.20 fail (`dns_keymgr_offline failed: not found`): the
 /// zone then keeps the DNSKEY RRset that it has, and a named that has just started serves none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,6 @@
-//! The bundles of an SKR: their RRsets, and the signatures over them.
+//! The bundles of an SKR: their RRsets, and the signatures over them. Each KSK in the DNSKEY RRset that signs it signs CDS and CDNSKEY too,
+//! also a revoked one, whose signatures count only over DNSKEY (RFC 5011 section 2.1): named 9.20 refuses a bundle in which a key with the
+//! SEP flag has no signature over one of the three.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -24,12 +26,6 @@ pub(super) struct Signer<'a> {
     pub(super) ksk: &'a KskSchedule<'a>,
     pub(super) file: &'a KeyFile,
     pub(super) key: Box<dyn SigningKey>,
-}
-
-/// Whether a KSK that signs the bundle that begins at `at` signs this RRset of it: a revoked one only the DNSKEY RRset, since its
-/// signatures count for nothing else (RFC 5011 section 2.1).
-fn covers(ksk: &KskSchedule<'_>, rrset: &Rrset, at: Timestamp) -> bool {
-    rrset.rtype == Rtype::DNSKEY || !ksk.is_revoked(at)
 }
 
 impl SigningPlan<'_> {
@@ -90,7 +86,7 @@ impl SigningPlan<'_> {
                         signer: zone.clone(),
                         signature: Vec::new(),
                     };
-                    bundle.rrsets().filter(|rrset| covers(ksk, rrset, *at)).map(signature).collect::<Vec<_>>()
+                    bundle.rrsets().map(signature).collect::<Vec<_>>()
                 });
                 bundle.signatures = signatures.collect();
                 bundles.push(bundle);
@@ -108,9 +104,7 @@ impl SigningPlan<'_> {
         let mut bundle = self.unsigned(zsks, at);
         let mut signatures = Vec::new();
         for rrset in bundle.rrsets() {
-            let signing =
-                |signer: &&Signer<'_>| signs(signer.ksk, &self.ksks, at) && covers(signer.ksk, rrset, at);
-            for signer in signers.iter().filter(signing) {
+            for signer in signers.iter().filter(|signer| signs(signer.ksk, &self.ksks, at)) {
                 signatures.push(self.signature(rrset, signer, at)?);
             }
         }

@@ -11,12 +11,18 @@ use keystore::store::digest;
 
 use super::*;
 use crate::store::InForce;
-use crate::testing::{DAY, KSK, ZSK, anchors, skr, start, verified, write_key, zone};
+use crate::testing::{DAY, KSK, ZSK, always, anchors, skr, start, verified, write_key, zone};
 
 /// What rejects, and what warns, by ID.
 fn ids(findings: &[Finding]) -> (Vec<CheckId>, Vec<CheckId>) {
     let pick = |rejects| findings.iter().filter(move |f| f.rejects() == rejects).map(|f| f.id).collect();
     (pick(true), pick(false))
+}
+
+/// Times of a ZSK that is in no bundle of these tests by its times.
+fn far() -> Timing {
+    let at = Some(start().plus(10_000 * DAY));
+    Timing { publish: at, activate: at, ..Timing::default() }
 }
 
 fn state_of(builder: &SkrBuilder, generation: u64) -> ZoneState {
@@ -103,7 +109,7 @@ fn skr_no_private_key() {
     let found = check_keys(&builder, dir.path(), now);
     assert_eq!(ids(&found).0, [CheckId::SkrNoPrivateKey], "nothing there: {found:?}");
 
-    let file = write_key(dir.path(), &TestKey::zsk(ZSK), ZSK, Timing::default());
+    let file = write_key(dir.path(), &TestKey::zsk(ZSK), ZSK, far());
     assert_eq!(check_keys(&builder, dir.path(), now), []);
 
     let private = file.path("private");
@@ -135,7 +141,7 @@ fn skr_no_private_key() {
 #[test]
 fn skr_no_private_key_of_a_sealed_key_hangs_on_the_proof() {
     let dir = tempfile::tempdir().unwrap();
-    write_key(dir.path(), &TestKey::zsk(ZSK), ZSK, Timing::default());
+    write_key(dir.path(), &TestKey::zsk(ZSK), ZSK, far());
     let builder = skr(0);
     let zsk = TestKey::zsk(ZSK).dnskey;
     let mut found = find(dir.path(), &zone()).unwrap();
@@ -258,7 +264,7 @@ fn skr_parent_ds_looks_at_every_change_of_the_signers() {
 #[test]
 fn skr_no_private_key_looks_at_the_bundles_that_remain() {
     let dir = tempfile::tempdir().unwrap();
-    write_key(dir.path(), &TestKey::zsk(3), 3, Timing::default());
+    write_key(dir.path(), &TestKey::zsk(3), 3, far());
     let switch = start().plus(18 * DAY);
     let builder = skr(0).zsk_during(TestKey::zsk(ZSK).dnskey, Timestamp::EPOCH, switch).zsk_during(
         TestKey::zsk(3).dnskey,
@@ -274,17 +280,16 @@ fn skr_no_private_key_looks_at_the_bundles_that_remain() {
 fn skr_keyset_towards_the_key_folder() {
     let dir = tempfile::tempdir().unwrap();
     let now = start();
-    let always = Timing { publish: Some(start()), ..Timing::default() };
+    let always = always();
     write_key(dir.path(), &TestKey::zsk(ZSK), ZSK, always);
     assert_eq!(check_keys(&skr(0), dir.path(), now), []);
 
-    let over =
-        Timing { delete: Some(start().plus(1)), publish: Some(start().minus(DAY)), ..Timing::default() };
+    let over = Timing { delete: Some(start().plus(1)), publish: Some(start().minus(DAY)), ..far() };
     write_key(dir.path(), &TestKey::zsk(4), 4, over);
     let found = check_keys(&skr(0), dir.path(), now.plus(9 * DAY));
     assert_eq!(found, [], "not published in the bundles that remain");
 
-    let later = Timing { publish: Some(start().plus(20 * DAY)), ..Timing::default() };
+    let later = Timing { publish: Some(start().plus(20 * DAY)), ..far() };
     write_key(dir.path(), &TestKey::zsk(5), 5, later);
     let found = check_keys(&skr(0), dir.path(), now.plus(9 * DAY));
     assert_eq!(ids(&found), (vec![], vec![CheckId::SkrKeyset]), "{found:?}");
@@ -410,6 +415,52 @@ fn skr_prove() {
     assert_eq!(found(roll.plus(DAY), false), []);
 }
 
+/// What a signer cannot work with is named with the file: times that a ZSK lacks or has in the wrong order, a KSK, and files beside which
+/// the private key is missing.
+#[test]
+fn kind_101_check_names_each_key_that_a_signer_cannot_work_with() {
+    let at = |days: u64| Some(start().plus(days * DAY));
+    let times = |publish, activate, inactive, delete| Timing {
+        publish,
+        activate,
+        inactive,
+        delete,
+        ..Timing::default()
+    };
+    let good = times(at(0), at(1), at(20), at(30));
+    let (zsk, ksk) = (TestKey::zsk(ZSK), TestKey::ksk(KSK));
+    type Spoil = fn(&KeyFile);
+    let remove = |file: &KeyFile| std::fs::remove_file(file.path("private")).unwrap();
+    let state_only = |file: &KeyFile| {
+        std::fs::write(file.path("state"), "").unwrap();
+        ["key", "private"].iter().for_each(|suffix| std::fs::remove_file(file.path(suffix)).unwrap());
+    };
+    let cases: [(&TestKey, u8, Timing, Spoil, &str); 10] = [
+        (&zsk, ZSK, good, |_| (), ""),
+        (&zsk, ZSK, times(at(0), at(0), at(3), at(3)), |_| (), ""),
+        (&zsk, ZSK, times(at(0), None, None, None), |_| (), "a ZSK without Activate time"),
+        (&zsk, ZSK, times(None, at(0), None, None), |_| (), "a ZSK without Publish time"),
+        (&zsk, ZSK, Timing::default(), |_| (), "dnssec-settime -s -P +1y -A +1y"),
+        (&zsk, ZSK, times(at(2), at(1), None, None), |_| (), "its Publish is later than its Activate"),
+        (&zsk, ZSK, times(at(0), at(1), at(9), at(8)), |_| (), "its Delete is earlier than its Inactive"),
+        (&ksk, KSK, times(at(0), None, None, None), |_| (), "lies in the key folder of this host"),
+        (&zsk, ZSK, good, remove, ".key: there is no .private file beside it; restore it"),
+        (&zsk, ZSK, good, state_only, ".state: there is no .private file beside it; restore it"),
+    ];
+    for (i, (key, seed, timing, spoil, says)) in cases.into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        write_key(dir.path(), &zsk, ZSK, good);
+        spoil(&write_key(dir.path(), key, seed, timing));
+        let files = find(dir.path(), &zone()).unwrap();
+        let context = Context { keys: Some(&files), ..Context::default() };
+        let findings =
+            check(&verified(&skr(0).zsk(zsk.dnskey.clone()), start()), &[0; 32], &context, start());
+        let told: Vec<&str> = findings.iter().map(|finding| finding.what.as_str()).collect();
+        assert_eq!(told.is_empty(), says.is_empty(), "{i}: {told:?}");
+        assert!(told.iter().all(|told| told.contains(says)), "{i}: {told:?}");
+    }
+}
+
 /// An SKR that has begun and was not in force: until now caches have got what was, whatever the SKR says of the past.
 #[test]
 fn skr_prove_counts_what_was_in_force_until_now() {
@@ -491,7 +542,7 @@ fn skr_no_private_key_with_several_providers() {
     let said = found(&none, true);
     assert!(said.len() == 1 && said[0].what.contains("no ZSK of the bundle"), "{said:?}");
 
-    write_key(dir.path(), &ours, ZSK, Timing::default());
+    write_key(dir.path(), &ours, ZSK, far());
     let mut own = find(dir.path(), &zone()).unwrap();
     assert_eq!(found(&own, true), [], "the other one is theirs");
     let said = found(&own, false);

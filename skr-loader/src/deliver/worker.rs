@@ -382,11 +382,12 @@ impl Worker {
                 job.state = JobState::Prove { since: now, is_refreshed: true };
                 job.not_after_switch(now, 1)
             }
-            // A zone that could not be loaded for want of an SKR does not load by itself when the SKR is there.
+            // A zone that could not be loaded for want of an SKR does not load by itself when the SKR is there; and named that had published a
+            // key of the bundle before it had the bundle finds the RRset unchanged, and keeps the signatures.
             JobState::Prove { since, .. }
-                if since < now && job.failures == 0 && error.is_servfail() && is_good =>
+                if since < now && job.failures == 0 && error.is_bogus() && is_good =>
             {
-                tracing::warn!(target = self.name, %zone, "the server answers SERVFAIL after the import; it is made to load the zone");
+                tracing::warn!(target = self.name, %zone, "{}; the server is made to take the signatures anew", one_line(&error.to_string()));
                 (job.failures, job.state) = (1, JobState::Import(ImportReason::Unsigned));
                 now
             }

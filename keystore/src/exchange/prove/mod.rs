@@ -228,7 +228,10 @@ impl ProofReport {
 }
 
 /// The proof as acceptance and ceremony need it: `bundles` follow on `before` (what caches may still hold), the parent has
-/// `anchors` and follows CDS, and `keys` are the key files of the zone, where there are any.
+/// the DS of `anchors` and follows CDS, and `keys` are the key files of the zone, where there are any.
+///
+/// An anchor of an algorithm that no KSK in force at `from` has is that of a successor: the parent cannot have its DS yet, since
+/// every resolver that honours RFC 4035 section 2.2 would fail already.
 #[must_use]
 pub fn prove_skr(
     zone: &Name,
@@ -239,11 +242,15 @@ pub fn prove_skr(
     from: Timestamp,
 ) -> ProofReport {
     let first = bundles.iter().map(|b| b.inception).min().unwrap_or(Timestamp::MAX);
+    let in_force = before.iter().rfind(|b| b.inception <= from);
+    let is_in_use = |anchor: &&TrustAnchor| {
+        in_force.is_none_or(|b| b.keys().any(|k| k.is_ksk() && k.algorithm == anchor.algorithm()))
+    };
     let before = before.iter().filter(|b| b.inception < first);
     prove(&Plan {
         zone,
         bundles: &before.chain(bundles).collect::<Vec<_>>(),
-        parent: Parent::FollowsCds(anchors.to_vec()),
+        parent: Parent::FollowsCds(anchors.iter().filter(is_in_use).cloned().collect()),
         signing: keys.map_or(Signing::Derived, Signing::from_files),
         delays: Delays::from(policy),
         from,

@@ -358,6 +358,53 @@ fn an_algorithm_in_the_ds_that_does_not_sign_the_zone() {
 }
 
 #[test]
+fn kind_101_pinned_ksk_of_an_algorithm_that_is_not_in_force_is_no_ds_of_the_parent() {
+    let p256 = |flags| TestKey::generate(flags, Algorithm::ECDSAP256SHA256, 256);
+    let (ksk, zsk) = (p256(FLAG_ZONE | FLAG_SEP), p256(FLAG_ZONE));
+    let begin = at_day(20);
+    let alone = |at| SkrBuilder::new("example.", at).zsk(TestKey::zsk(2).dnskey).bundles(3).without_cds();
+    let both = |at| alone(at).ksk(TestKey::ksk(1)).ksk(ksk.clone()).zsk(zsk.dnskey.clone());
+    let old = TrustAnchor::Dnskey(TestKey::ksk(1).dnskey);
+    let of = |key: &TestKey| TrustAnchor::Dnskey(key.dnskey.clone());
+    let ds = |key: &TestKey| {
+        TrustAnchor::Ds(key.dnskey.ds_rdata(&Name::parse("example.").expect("a name"), 2).expect("a digest"))
+    };
+    let policy = Policy::with_defaults("default");
+    for (what, before, skr, anchors, found) in [
+        (
+            "the next algorithm is pinned as DNSKEY",
+            Some(alone(start())),
+            both(begin),
+            vec![old.clone(), of(&ksk)],
+            false,
+        ),
+        (
+            "the next algorithm is pinned as DS",
+            Some(alone(start())),
+            both(begin),
+            vec![old.clone(), ds(&ksk)],
+            false,
+        ),
+        (
+            "both are in force, and one leaves",
+            Some(both(start())),
+            alone(begin),
+            vec![old.clone(), of(&ksk)],
+            true,
+        ),
+        ("nothing was in force, and both are pinned", None, alone(start()), vec![old, of(&ksk)], true),
+    ] {
+        let before = before.map(|before| before.build().bundles).unwrap_or_default();
+        let bundles = skr.build().bundles;
+        let from = begin.minus(60);
+        let zone = Name::parse("example.").expect("a name");
+        let report = prove_skr(&zone, (&before, &bundles), &anchors, None, &policy, from);
+        let is_found = report.findings.iter().any(|f| f.fault.id() == CheckId::ProveAlgorithm);
+        assert_eq!(is_found, found, "{what}: {:#?}", report.findings);
+    }
+}
+
+#[test]
 fn ttl_is_compared_with_policy_and_signatures() {
     let mut world = World::good();
     world.edit = |bundles, _| {

@@ -261,7 +261,9 @@ impl Folder {
     }
 
     fn read_sets(&self, zone: &Name, privates: Privates) -> Found {
-        let mut found = Found::default();
+        let lone = self.entries(zone).iter().filter(|entry| !entry.private);
+        let lone = lone.map(|entry| self.path(entry, if entry.key { "key" } else { "state" }));
+        let mut found = Found { without_private: lone.collect(), ..Found::default() };
         let mut last = None;
         for entry in self.sets(zone) {
             if last.replace((entry.algorithm, entry.tag)) == Some((entry.algorithm, entry.tag)) {

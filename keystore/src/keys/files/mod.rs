@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::Dnskey;
-use super::timing::{LackingTimes, State, Timing};
+use super::timing::{LackingTimes, MisorderedTimes, State, Timing};
 use crate::crypto::{Algorithm, PrivateKey, SignError, SigningKey, VerifyError, check_public_key};
 use crate::dns::Name;
 use crate::durable;
@@ -243,24 +243,23 @@ pub struct Found {
     pub skipped: Vec<KeyFileError>,
     /// Those of `keys` whose `.private` file is there and may not be read by this process; only of [`find_sealed`].
     pub sealed: Vec<Dnskey>,
+    /// Files of the zone beside which there is no `.private` file, so that they make no key.
+    pub without_private: Vec<PathBuf>,
     /// The `.state` files of `keys` that say other times than `.private`, and which.
     pub contradictions: Vec<(PathBuf, String)>,
 }
 
 impl Found {
     /// What an operator should know of the usable sets: a lost `.state`, a private key that others can read, times that contradict each
-    /// other, a ZSK that named cannot work with.
+    /// other, and what [`bad_times`](Self::bad_times) finds.
     #[must_use]
     pub fn warnings(&self) -> Vec<KeyFileError> {
         let contradictions = self.contradictions.iter().cloned();
-        let mut out: Vec<KeyFileError> =
-            contradictions.map(|(path, what)| KeyFileError::TimesDiffer { path, what }).collect();
+        let contradictions = contradictions.map(|(path, what)| KeyFileError::TimesDiffer { path, what });
+        let mut out: Vec<KeyFileError> = contradictions.chain(self.bad_times()).collect();
         for key in &self.keys {
             if key.state.is_none() {
                 out.push(KeyFileError::NoState { path: key.path("state") });
-            }
-            if let Some(lacking) = LackingTimes::of(&key.timing).filter(|_| !key.dnskey.is_ksk()) {
-                out.push(KeyFileError::StopsNamed { path: key.path("key"), lacking });
             }
             let path = key.private_path();
             if let Ok(metadata) = path.symlink_metadata()
@@ -270,6 +269,21 @@ impl Found {
             }
         }
         out
+    }
+}
+
+impl Found {
+    /// The ZSKs with times that a signer cannot work with: named with one that lacks Publish or Activate, no signer with times in the
+    /// wrong order.
+    pub fn bad_times(&self) -> impl Iterator<Item = KeyFileError> {
+        self.keys.iter().filter(|key| !key.dnskey.is_ksk()).filter_map(|key| {
+            let path = key.path("key");
+            match LackingTimes::of(&key.timing) {
+                Some(lacking) => Some(KeyFileError::StopsNamed { path, lacking }),
+                None => MisorderedTimes::of(&key.timing)
+                    .map(|order| KeyFileError::TimesInDisorder { path, order }),
+            }
+        })
     }
 }
 
@@ -382,6 +396,14 @@ pub enum KeyFileError {
         path: PathBuf,
         /// The times that it lacks.
         lacking: LackingTimes,
+    },
+    /// A ZSK whose times are in the wrong order.
+    #[error("{path}: {order}; set them again: dnssec-settime -s {path}", path = path.display())]
+    TimesInDisorder {
+        /// The `.key` file.
+        path: PathBuf,
+        /// Which times.
+        order: MisorderedTimes,
     },
     /// A new key would replace a file.
     #[error("{path}: already exists and is not replaced", path = path.display())]

@@ -282,6 +282,16 @@ fn a_server_that_answers_servfail_after_the_first_import_is_made_to_load_the_zon
     assert!(!bench.is_current());
 }
 
+/// As named does that had published a ZSK of the new bundle before it got that.
+#[test]
+fn kind_101_signatures_that_fit_no_more_after_an_import_are_taken_anew_at_once() {
+    let mut bench = Bench::new();
+    bench.server.with(|fake| fake.unsigned = true);
+    bench.run(0, 5);
+    assert_eq!(bench.server.did(), [("import", 0), ("re-import", 1), ("import", 3)]);
+    assert!(bench.is_current());
+}
+
 /// Signatures that last for seconds leave no time for a proof to fail first.
 #[test]
 fn a_server_with_short_signatures_is_refreshed_after_each_start() {

@@ -188,6 +188,7 @@ fn row_12_skr_gap_forced_keeps_the_old_bundles_until_their_end() {
 #[test]
 fn force_missing_keys_unasked_and_far() {
     let mut bench = Bench::new();
+    bench.state.forget_key_times();
     let other = skr(0).zsk(TestKey::zsk(9).dnskey).text();
     assert_eq!(rejecting_ids(&bench.by_hand(&other, order(&[])).outcome), [CheckId::SkrNoPrivateKey]);
     let import = bench.by_hand(&other, order(&[CheckId::SkrNoPrivateKey]));
@@ -395,6 +396,7 @@ fn kind_03_nobody_goes_back_to_what_a_revoked_ksk_alone_has_signed() {
     let signer = PrivateKey::Raw(vec![9; 32]).signer(Algorithm::ED25519).unwrap();
     let revoked = TestKey::new(FLAG_ZONE | FLAG_SEP | FLAG_REVOKE, Arc::from(signer));
     let state = StateDir::new();
+    state.forget_key_times();
     let mut config = state.config();
     config.zones[0].anchors.push(TrustAnchor::Dnskey(old().dnskey));
     let metrics = Metrics::new().unwrap();

@@ -1,0 +1,195 @@
+//! Validating resolvers that are asked each second, and what they said.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use keystore::clock;
+use keystore::dns::{Name, Rtype};
+
+use crate::common;
+
+/// Whether answers are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cache {
+    /// As long as their TTL says.
+    Warm,
+    /// Not at all.
+    Cold,
+}
+
+/// An unbound that validates with the key of the parent.
+pub struct Resolver {
+    process: Child,
+    pub port: u16,
+}
+
+impl Resolver {
+    /// `stubs`: each zone, and the port where it is served.
+    pub fn start(dir: &Path, cache: Cache, port: u16, anchor: &Path, stubs: &[(&str, u16)]) -> Self {
+        fs::create_dir(dir).expect("a folder");
+        let kept =
+            if cache == Cache::Cold { "cache-max-ttl: 0\n  cache-max-negative-ttl: 0\n  " } else { "" };
+        let mut text = format!(
+            "server:\n  interface: 127.0.0.1@{port}\n  port: {port}\n  username: \"\"\n  chroot: \"\"\n  directory: \"{dir}\"\n  pidfile: \"\"\n  \
+             use-syslog: no\n  do-daemonize: no\n  num-threads: 1\n  do-not-query-localhost: no\n  module-config: \"validator iterator\"\n  \
+             trust-anchor-file: \"{anchor}\"\n  local-zone: \"test.\" nodefault\n  qname-minimisation: no\n  val-log-level: 2\n  discard-timeout: 0\n  wait-limit: 0\n  {kept}\n\
+             remote-control:\n  control-enable: no\n",
+            dir = dir.display(),
+            anchor = anchor.display(),
+        );
+        for (zone, at) in stubs {
+            text.push_str(&format!(
+                "stub-zone:\n  name: \"{zone}\"\n  stub-addr: 127.0.0.1@{at}\n  stub-prime: no\n"
+            ));
+        }
+        fs::write(dir.join("unbound.conf"), text).expect("write");
+        let log = fs::File::create(dir.join("log")).expect("a log");
+        let mut unbound = common::peer("unbound").expect("it was there");
+        unbound.args(["-d", "-c"]).arg(dir.join("unbound.conf")).stdout(Stdio::null()).stderr(log);
+        Self { process: unbound.spawn().expect("unbound starts"), port }
+    }
+}
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// RCODE and AD bit of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    pub rcode: u8,
+    pub is_authentic: bool,
+}
+
+/// Asks a resolver, again when nothing comes, as every stub resolver does; an error is the lack of any answer.
+pub fn ask(port: u16, name: &str, rtype: Rtype) -> Result<Answer, String> {
+    let again = |_| ask_once(port, name, rtype);
+    ask_once(port, name, rtype).or_else(again).or_else(again)
+}
+
+fn ask_once(port: u16, name: &str, rtype: Rtype) -> Result<Answer, String> {
+    let socket = UdpSocket::bind(("127.0.0.1", 0)).map_err(|error| error.to_string())?;
+    socket.connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
+    socket.set_read_timeout(Some(Duration::from_secs(5))).map_err(|error| error.to_string())?;
+    // RD and AD are set; one question, and an OPT record of 1232 octets with the DO bit.
+    let mut query = vec![0x4f, 0x4b, 0x01, 0x20, 0, 1, 0, 0, 0, 0, 0, 1];
+    query.extend(Name::parse(name).map_err(|error| error.to_string())?.as_wire());
+    query.extend(rtype.0.to_be_bytes());
+    query.extend([0, 1]);
+    query.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0, 0]);
+    socket.send(&query).map_err(|error| error.to_string())?;
+    let mut answer = [0; 4096];
+    let length = socket.recv(&mut answer).map_err(|error| error.to_string())?;
+    match answer.get(..length) {
+        Some([_, _, _, flags, ..]) => Ok(Answer { rcode: flags & 0x0f, is_authentic: flags & 0x20 != 0 }),
+        _ => Err("a short answer".to_owned()),
+    }
+}
+
+/// What is asked of a zone each second: the label, the type, the RCODE that is right.
+pub const QUESTIONS: [(&str, Rtype, u8); 4] =
+    [("a.", Rtype::A, 0), ("nobody.", Rtype::A, 3), ("", Rtype::DNSKEY, 0), ("", Rtype::SOA, 0)];
+
+/// The two resolvers, and the anchor with which delv validates what they say.
+#[derive(Debug, Clone)]
+pub struct Judges {
+    pub warm: u16,
+    pub cold: u16,
+    pub delv_anchor: PathBuf,
+}
+
+impl Judges {
+    /// Asks both resolvers everything; `must_be_secure`: whether the answers must be authentic.
+    pub fn look(&self, zone: &str, must_be_secure: bool) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (cache, port) in [(Cache::Warm, self.warm), (Cache::Cold, self.cold)] {
+            for (label, rtype, rcode) in QUESTIONS {
+                let name = format!("{label}{zone}.");
+                match ask(port, &name, rtype) {
+                    Ok(answer) if answer.rcode == rcode && (answer.is_authentic || !must_be_secure) => {}
+                    answer => {
+                        faults.push(format!("{} {cache:?} {name} {rtype}: {answer:?}", clock::now().iso()))
+                    }
+                }
+            }
+        }
+        faults
+    }
+
+    /// What delv, which validates by itself, says of one of the questions; `None` when it is content.
+    fn delv(&self, zone: &str, question: usize, must_be_secure: bool) -> Option<String> {
+        let (label, rtype, _) = QUESTIONS[question % QUESTIONS.len()];
+        let mut delv = common::peer("delv")?;
+        delv.args(["@127.0.0.1", "-p", &self.warm.to_string(), "+root=test", "-a"]).arg(&self.delv_anchor);
+        delv.args([&format!("{label}{zone}"), &rtype.to_string()]);
+        let said = common::text(&delv.output().ok()?);
+        let is_good =
+            said.contains("fully validated") || (!must_be_secure && said.contains("unsigned answer"));
+        (!is_good).then(|| format!("{} delv {label}{zone} {rtype}: {said}", clock::now().iso()))
+    }
+}
+
+/// The key in `anchor` in the form of `delv -a`, in a file beside it.
+pub fn delv_anchor(anchor: &Path) -> PathBuf {
+    let text = fs::read_to_string(anchor).expect("text");
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let at = fields.iter().position(|field| *field == "DNSKEY").expect("a DNSKEY");
+    let [flags, protocol, algorithm] = [1, 2, 3].map(|field| fields[at + field]);
+    let key = fields[at + 4..].concat();
+    let path = anchor.with_extension("delv");
+    let text =
+        format!("trust-anchors {{ \"test\" static-key {flags} {protocol} {algorithm} \"{key}\"; }};\n");
+    fs::write(&path, text).expect("write");
+    path
+}
+
+/// Questions each second, in a thread of their own.
+pub struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<(usize, Vec<String>)>,
+}
+
+impl Watch {
+    /// `is_secure` says whether the zone has a DS record at the parent.
+    pub fn start(judges: Judges, zone: String, is_secure: impl Fn() -> bool + Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let (mut rounds, mut faults) = (0, Vec::new());
+            while !seen.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                // Both before and after: the DS record may go in between.
+                let was_secure = is_secure();
+                let mut found = judges.look(&zone, was_secure);
+                if rounds % 5 == 4 {
+                    found.extend(judges.delv(&zone, rounds / 5, was_secure));
+                }
+                if was_secure == is_secure() {
+                    faults.extend(found);
+                }
+                rounds += 1;
+                std::thread::sleep(Duration::from_secs(1).saturating_sub(began.elapsed()));
+            }
+            for question in 0..QUESTIONS.len() {
+                faults.extend(judges.delv(&zone, question, is_secure()));
+            }
+            (rounds, faults)
+        });
+        Self { stop, thread }
+    }
+
+    /// Ends the questions. The number of rounds, and what was wrong.
+    pub fn end(self) -> (usize, Vec<String>) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("no panic")
+    }
+}
