@@ -8,6 +8,7 @@
  *   hang            never come back
  *   crash           abort()
  *   exit            _exit(3)
+ *   eat             take memory and write to it until there is no more, then fail with CKR_HOST_MEMORY
  *   wrong-length    do the call, then say that there are 2^40 octets or handles
  *   CKR in hex      fail with that value
  *
@@ -55,6 +56,16 @@ static word spoilt(word number, word a, word b, word c, word d, word e, word f, 
         for (;;) pause();
     if (!strcmp(kind, "crash")) abort();
     if (!strcmp(kind, "exit")) _exit(3);
+    if (!strcmp(kind, "eat")) {
+        const size_t piece = 64UL << 20;
+        /* At most 64 GiB, should nothing stop it. */
+        for (int n = 0; n < 1024; n++) {
+            char *taken = malloc(piece);
+            if (!taken) return 2; /* CKR_HOST_MEMORY */
+            memset(taken, 1, piece);
+        }
+        return 5; /* CKR_GENERAL_ERROR */
+    }
     if (kind[0] && strcmp(kind, "wrong-length")) return strtoul(kind, NULL, 16);
     word value = target->functions[number](a, b, c, d, e, f, g, h);
     if (kind[0]) {

@@ -1,8 +1,8 @@
 //! The command line: options and output of `dnssec-ksr`, and what to do in each message.
 //!
 //! Exit codes: 0, 1 for an error, 2 for a wrong command line (1 for `dnssec-ksr`), 3 when the requests of some zones were refused and those
-//! of others signed. Output is composed wholly before any of it is
-//! printed, so that an error never leaves half of it.
+//! of others signed, 4 when a KSK could not be used although nothing is wrong with the request. Output is composed wholly before any of
+//! it is printed, so that an error never leaves half of it.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 mod ceremony;
 mod check;
+mod collected;
 mod columns;
 mod console;
 mod files;
@@ -48,6 +49,9 @@ pub const EXIT_ERROR: u8 = 1;
 pub const EXIT_USAGE: u8 = 2;
 /// Exit code of a run that has signed the requests of some zones and refused others.
 pub const EXIT_PARTLY: u8 = 3;
+/// Exit code of a run in which a KSK could not be used, in files or in a token: nothing is wrong with the request, which can be signed
+/// later. With `--all` the requests of other zones may be signed.
+pub const EXIT_KEYS_FAILED: u8 = 4;
 
 /// The world outside: clock, streams, and whether a person looks at the second one.
 pub struct Env<'a> {
@@ -70,11 +74,25 @@ pub struct Env<'a> {
 enum Failure {
     /// The command line is wrong; the text is the message.
     Usage(String),
+    /// The keys could not be used, and nothing is wrong with the request.
+    Keys {
+        /// The message.
+        text: String,
+        /// Another try may go well although nobody mends anything.
+        is_passing: bool,
+    },
     /// Anything else.
     Fatal(String),
 }
 
 impl Failure {
+    /// The message.
+    fn into_text(self) -> String {
+        match self {
+            Self::Usage(text) | Self::Keys { text, .. } | Self::Fatal(text) => text,
+        }
+    }
+
     fn fatal(error: impl std::fmt::Display) -> Self {
         Self::Fatal(error.to_string())
     }
@@ -98,7 +116,8 @@ impl From<KeygenError> for Failure {
 
 /// Runs `ksr-gen` with `args` (the program's name first); gives the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>, env: &mut Env<'_>) -> u8 {
-    let mut console = Console { stderr: env.stderr, terminal: env.terminal, verbosity: 0, zone: None };
+    let mut console =
+        Console { stderr: env.stderr, terminal: env.terminal, verbosity: 0, zone: None, shows: false };
     let listener = if env.interactive { Listener::Person } else { Listener::Nobody };
     let failure = match command(args, env.now, env.stdin, listener, &mut console) {
         Ok(output) => match output.deliver(env.stdout) {
@@ -115,6 +134,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &mut Env<'_>) -> u8 {
                 "usage: ksr-gen [options] keygen|request|sign <zone> | check <KSR>; ksr-gen -h lists the options",
             );
             EXIT_USAGE
+        }
+        Failure::Keys { text, .. } => {
+            console.say(Level::Fatal, &text);
+            EXIT_KEYS_FAILED
         }
         Failure::Fatal(text) => {
             console.say(Level::Fatal, &text);
@@ -148,6 +171,8 @@ enum Ending {
     Refused,
     /// Of several zones some were refused; the text is that of the others.
     Partly,
+    /// Of several zones some failed for their keys, and others may be refused; the text is that of the rest.
+    KeysFailed,
 }
 
 impl Ending {
@@ -160,6 +185,7 @@ impl Ending {
             Self::Good => 0,
             Self::Refused => EXIT_ERROR,
             Self::Partly => EXIT_PARTLY,
+            Self::KeysFailed => EXIT_KEYS_FAILED,
         }
     }
 }
@@ -430,7 +456,8 @@ impl Job<'_> {
         open_folder(self.folder)?;
         let found = match &self.part {
             Some(part) => part.folder.find(self.zone),
-            None => keystore::keys::files::find(self.folder, self.zone).map_err(Failure::fatal)?,
+            None => keystore::keys::files::find(self.folder, self.zone)
+                .map_err(|e| Failure::Keys { is_passing: e.is_passing(), text: e.to_string() })?,
         };
         // A KSK needs no policy to match it, and so no .state file.
         let warnings = found.warnings().into_iter().filter(|w| !matches!(w, KeyFileError::NoState { .. }));

@@ -200,6 +200,22 @@ pub enum SigningError {
     },
 }
 
+impl SigningError {
+    /// True when another try may go well although nobody mends anything: the token or the file of a KSK could not be used just now.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Key { source, .. } => source.is_passing(),
+            Self::Sign { source, .. } => source.is_passing(),
+            Self::Refused(_)
+            | Self::Policy { .. }
+            | Self::TooManyBundles
+            | Self::TooManyKeys { .. }
+            | Self::Verify { .. } => false,
+        }
+    }
+}
+
 /// The KSKs among `keys`: SEP flag, and not declared to be something else by `.state`; and the others.
 fn part(keys: &[KeyFile], waivers: Waivers) -> (Vec<&KeyFile>, Vec<&KeyFile>) {
     let is_ksk = |key: &&KeyFile| {

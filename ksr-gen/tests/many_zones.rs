@@ -120,6 +120,59 @@ fn kind_113_one_zone_that_is_refused_is_named_and_the_others_are_signed() {
 }
 
 #[test]
+fn kind_106_a_zone_whose_key_fails_is_told_to_be_tried_again_and_not_refused() {
+    let site = site();
+    let ksr = site.run(&format!("{} -K @zsk request --all", times())).ok();
+    site.write("all.ksr", &ksr);
+    let sign = || site.run(&format!("{} -K @ksk -f @all.ksr sign --all", times()));
+    site.write("b.ksr", &site.run(&format!("{} -K @zsk request b.test", times())).ok());
+    let private = |zone: &str| {
+        let names = site.names("ksk");
+        let name = names.iter().find(|n| n.starts_with(&format!("K{zone}")) && n.ends_with(".private"));
+        site.path("ksk").join(name.expect("a KSK"))
+    };
+    let of_b = std::fs::read_to_string(private("b.test.")).expect("text");
+    // The key is said to be in a token, whose module is not there at the moment.
+    let uri = "pkcs11:token=t;object=o?module-path=/nonexistent/module.so\0";
+    let label = format!("Label: {}", data_encoding::BASE64.encode(uri.as_bytes()));
+    let line = of_b.lines().find(|line| line.starts_with("PrivateKey: ")).expect("a private key");
+    let in_token = of_b.replacen(line, &label, 1);
+    let damaged = of_b.replacen("PrivateKey: ", "PrivateKey: !", 1);
+    let again = "1 of 3 zones failed for their keys and are not in the output; nothing is wrong with their requests, try again";
+    for (what, text, zones_again) in [
+        ("no token", &in_token, format!("{again}: b.test.")),
+        ("a damaged file", &damaged, format!("{again} when what is told of them is mended: b.test.")),
+    ] {
+        std::fs::write(private("b.test."), text).expect("write");
+        let part = sign();
+        assert!(part.stderr.contains("b.test.: failed, try again: KSK Kb.test."), "{what}: {}", part.stderr);
+        assert!(part.stderr.contains(&zones_again), "{what}: {}", part.stderr);
+        assert!(!part.stderr.contains("refused"), "{what}: {}", part.stderr);
+        assert_eq!((part.code, zones(&part.stdout)), (4, vec!["a.test.".to_owned(), "c.test.".to_owned()]));
+        // One zone by itself says the same with its exit code.
+        site.run(&format!("{} -K @ksk -f @b.ksr sign b.test", times())).fails(4);
+    }
+    // Refused and failed zones are told apart in one run.
+    let of_c = private("c.test.");
+    ["private", "key", "state"].iter().for_each(|suffix| {
+        std::fs::remove_file(of_c.with_extension(suffix)).expect("removed");
+    });
+    let part = sign();
+    assert!(
+        part.stderr.contains("1 of 3 zones are refused and are not in the output: c.test."),
+        "{}",
+        part.stderr
+    );
+    assert!(part.stderr.contains(again), "{}", part.stderr);
+    assert_eq!((part.code, zones(&part.stdout)), (4, vec!["a.test.".to_owned()]));
+    // Nothing comes out where nothing is signed.
+    std::fs::write(private("a.test."), &in_token).expect("write");
+    let said = sign().fails(4);
+    assert!(said.contains("nothing was made: 1 of 3 zones are refused"), "{said}");
+    assert!(said.contains("2 of 3 zones failed for their keys"), "{said}");
+}
+
+#[test]
 fn zones_policies_and_folders_from_the_configuration_of_the_daemons() {
     let site = site();
     let mut config = String::from("version = 1\nstate-dir = \"state\"\nnamed-conf = \"policy\"\n");

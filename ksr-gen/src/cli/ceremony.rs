@@ -230,7 +230,12 @@ impl<'a> Ceremony<'a> {
 pub(super) fn ceremony_error(error: SigningError) -> Failure {
     match error {
         SigningError::TooManyBundles => Failure::Fatal(format!("{error} (the end is that of -e)")),
-        other => Failure::fatal(other),
+        SigningError::Key { .. } | SigningError::Sign { .. } | SigningError::Verify { .. } => {
+            Failure::Keys { is_passing: error.is_passing(), text: error.to_string() }
+        }
+        SigningError::Refused(_) | SigningError::Policy { .. } | SigningError::TooManyKeys { .. } => {
+            Failure::fatal(error)
+        }
     }
 }
 

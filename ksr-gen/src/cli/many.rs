@@ -16,6 +16,7 @@ use keystore::policy::{self, Policy};
 use keystore::time::Timestamp;
 
 use super::ceremony::Ceremony;
+use super::collected::{Collected, some};
 use super::columns::put;
 use super::files::{read_line, read_up_to};
 use super::options::CommandLine;
@@ -190,15 +191,15 @@ impl All<'_> {
                 "there is no zone to make a request for: no keys in the folder of -K",
             ));
         }
-        let mut out = Collected::default();
+        let mut out = Collected::of(zones.len());
         for zone in &zones {
             let folder = folders.get(&zone.folder)?;
             let part = Part { folder, request: None, previous: None, parent: None };
-            out.add(zone, console, |console| {
+            out.add(&zone.name, console, |console| {
                 self.job(zone, part, |job| request::request(job, self.line, console))
             });
         }
-        out.finish(zones.len(), console)
+        out.finish(console)
     }
 
     fn sign(
@@ -231,13 +232,13 @@ impl All<'_> {
         }
         let mut folders = Folders::default();
         let folder = folders.get(&self.line.common.folder)?;
-        let mut out = Collected::default();
+        let mut out = Collected::of(requests.len());
         for (name, part) in self.parts(folder, &requests) {
             let Some(zone) = self.source.zone(name, Some(&self.line.common.folder), self.line) else {
-                out.fail(name, "it is no [[zone]] of the configuration", console);
+                out.refuse(name, "it is no [[zone]] of the configuration", console);
                 continue;
             };
-            out.add(&zone, console, |console| {
+            out.add(&zone.name, console, |console| {
                 if self.line.ceremony.previous.is_some() && part.previous.is_none() {
                     console.say(Level::Warning, "the file of --previous has nothing for it");
                 }
@@ -247,7 +248,7 @@ impl All<'_> {
                 })
             });
         }
-        out.finish_partly(requests.len(), console)
+        out.finish_partly(console)
     }
 
     /// `check --all`: the hash of the file, and the report on each zone.
@@ -292,11 +293,13 @@ impl All<'_> {
             let (report, good) = match report {
                 Ok(report) => report,
                 // A part that does not read has no report.
-                Err(Failure::Fatal(what) | Failure::Usage(what)) if json => {
+                Err(failure) if json => {
+                    let what = failure.into_text();
                     let value = serde_json::json!({ "zone": name.to_string(), "error": what, "good": false });
                     (value.to_string(), false)
                 }
-                Err(Failure::Fatal(what) | Failure::Usage(what)) => {
+                Err(failure) => {
+                    let what = failure.into_text();
                     let mut text = String::new();
                     put(&mut text, "zone       ", &name.to_string());
                     put(&mut text, "REFUSED    ", &what);
@@ -453,67 +456,6 @@ impl Folders {
         }
         self.0.get(dir).ok_or_else(|| Failure::Fatal(format!("{}: not listed", dir.display())))
     }
-}
-
-/// The texts of the zones so far, and the zones that failed.
-#[derive(Default)]
-struct Collected {
-    text: String,
-    failed: Vec<String>,
-}
-
-impl Collected {
-    fn add(
-        &mut self,
-        zone: &Zone,
-        console: &mut Console<'_>,
-        run: impl FnOnce(&mut Console<'_>) -> Result<String, Failure>,
-    ) {
-        console.zone = Some(zone.name.to_string());
-        let result = run(console);
-        console.zone = None;
-        match result {
-            Ok(text) => self.text.push_str(&text),
-            Err(Failure::Fatal(what) | Failure::Usage(what)) => self.fail(&zone.name, &what, console),
-        }
-    }
-
-    fn fail(&mut self, zone: &Name, what: &str, console: &mut Console<'_>) {
-        console.say(Level::Error, &format!("{zone}: {what}"));
-        self.failed.push(zone.to_string());
-    }
-
-    /// The texts of the zones that have not failed, when there is one; the others are named.
-    fn finish_partly(self, zones: usize, console: &mut Console<'_>) -> Result<(String, Ending), Failure> {
-        if self.failed.is_empty() || self.text.is_empty() {
-            return self.finish(zones, console).map(|text| (text, Ending::Good));
-        }
-        let (failed, names) = (self.failed.len(), some(&self.failed));
-        let text = format!("{failed} of {zones} zones are refused and are not in the output: {names}");
-        console.say(Level::Error, &text);
-        Ok((self.text, Ending::Partly))
-    }
-
-    /// The texts of all zones; an error when one has failed.
-    fn finish(self, zones: usize, console: &mut Console<'_>) -> Result<String, Failure> {
-        if self.failed.is_empty() {
-            console.detail(&format!("{zones} zones"));
-            return Ok(self.text);
-        }
-        Err(Failure::Fatal(format!(
-            "{} of {zones} zones failed, and nothing was made: {}",
-            self.failed.len(),
-            some(&self.failed)
-        )))
-    }
-}
-
-/// Not more names than a person reads.
-fn some(names: &[String]) -> String {
-    const NAMED: usize = 20;
-    let more = names.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more}", names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]

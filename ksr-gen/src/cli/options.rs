@@ -24,7 +24,7 @@ Commands:
 
 Times: now, YYYYMMDD, YYYYMMDDHHMMSS, each with +N or -N and a unit: y, mo (30 days), w, d, h, mi, s.
 An offset alone counts from now. Exit codes: 0; 1 error; 2 wrong command line; 3 sign --all has signed the requests of some zones and refused
-others."
+others; 4 sign: a KSK or its token failed, and nothing is wrong with the request: try again (--all: those of other zones may be signed)."
 )]
 pub(super) struct CommandLine {
     #[command(flatten)]

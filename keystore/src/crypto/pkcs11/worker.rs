@@ -12,6 +12,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use super::answer::RawSigner;
 use super::token::{self, Pair, RawKey};
 use super::wire::{PinQuestion, Reply, Request};
@@ -19,6 +21,12 @@ use super::{Pin, PinRequest, TokenError, pin};
 
 /// Calls that are under way at once. Network HSMs answer many at a time.
 const THREADS: usize = 8;
+
+/// Sets how much memory this process may take, in MiB.
+const MEMORY_VARIABLE: &str = "OFFLINE_KSK_TOKEN_MEMORY";
+
+/// Memory that this process may write to, in MiB. Modules take some ten; the largest of makers of network HSMs some hundred.
+const MEMORY: u64 = 1024;
 
 /// How long removing unused keys and the module's own end may take, once nobody listens any more.
 const ENDING: Duration = Duration::from_secs(2);
@@ -84,6 +92,7 @@ pub(super) fn run() -> ExitCode {
 /// service manager sends to all processes are left to the program that started this one, whose end ends it.
 fn start() -> io::Result<(File, File)> {
     crate::dumps::forbid()?;
+    limit_memory()?;
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
     }
@@ -92,6 +101,20 @@ fn start() -> io::Result<(File, File)> {
     // Not the standard library's buffered input, in whose memory a PIN would stay.
     let requests = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     Ok((File::from(requests), File::from(replies)))
+}
+
+/// Keeps a module that allocates without end from taking the memory of the host: its allocations fail, or its process ends.
+fn limit_memory() -> io::Result<()> {
+    let set = std::env::var(MEMORY_VARIABLE).ok().and_then(|text| text.parse().ok());
+    let most = set.filter(|mib| (64..=1 << 20).contains(mib)).unwrap_or(MEMORY) << 20;
+    // Private memory is what malloc gives. Address space, which is shared memory and files too, has more room: libraries reserve much
+    // of it that they never write to.
+    for (resource, most) in [(Resource::Data, most), (Resource::As, most.saturating_mul(8))] {
+        let hard = getrlimit(resource).maximum;
+        let most = Some(hard.map_or(most, |hard| hard.min(most)));
+        setrlimit(resource, Rlimit { current: most, maximum: most })?;
+    }
+    Ok(())
 }
 
 fn serve(from: &mut impl Read, worker: &Arc<Worker>, pool: &rayon::ThreadPool, pins: &Sender<Option<Pin>>) {
