@@ -10,6 +10,7 @@
  *   exit            _exit(3)
  *   eat             take memory and write to it until there is no more, then fail with CKR_HOST_MEMORY
  *   wrong-length    do the call, then say that there are 2^40 octets or handles
+ *   always          of C_GenerateKeyPair: make a private key that wants its PIN for each signature (CKA_ALWAYS_AUTHENTICATE)
  *   CKR in hex      fail with that value
  *
  * Without the file, or with nothing in it, all calls go through. `gcc -shared -fPIC -o fault_module.so fault_module.c -ldl`
@@ -22,7 +23,7 @@
 
 typedef unsigned long word;
 typedef word (*call)(word, word, word, word, word, word, word, word);
-enum { FUNCTIONS = 68, GET_FUNCTION_LIST = 3, GET_SLOT_LIST = 4, GET_MECHANISM_LIST = 7, GET_ATTRIBUTE_VALUE = 24, FIND_OBJECTS = 27, SIGN = 43 };
+enum { FUNCTIONS = 68, GET_FUNCTION_LIST = 3, GET_SLOT_LIST = 4, GET_MECHANISM_LIST = 7, GET_ATTRIBUTE_VALUE = 24, FIND_OBJECTS = 27, SIGN = 43, GENERATE_KEY_PAIR = 59 };
 
 struct list {
     unsigned char version[2];
@@ -65,6 +66,13 @@ static word spoilt(word number, word a, word b, word c, word d, word e, word f, 
             memset(taken, 1, piece);
         }
         return 5; /* CKR_GENERAL_ERROR */
+    }
+    struct attribute more[64];
+    unsigned char yes = 1;
+    if (!strcmp(kind, "always") && number == GENERATE_KEY_PAIR && f < 63) {
+        memcpy(more, (void *)e, f * sizeof *more);
+        more[f] = (struct attribute){0x202, &yes, 1};
+        return target->functions[number](a, b, c, d, (word)more, f + 1, g, h);
     }
     if (kind[0] && strcmp(kind, "wrong-length")) return strtoul(kind, NULL, 16);
     word value = target->functions[number](a, b, c, d, e, f, g, h);

@@ -55,6 +55,7 @@ const BLOCKS: &[(&str, &str, Setup)] = &[
     ("docs/manual/bind.md", "dig @127.0.0.1", Host),
     ("docs/manual/formats.md", "csplit", TwoZones),
     ("docs/manual/formats.md", "offline-ksk convert", Ceremony),
+    ("docs/manual/hsm.md", "ksr-gen -l policy.conf -K ksk token", Host),
     ("docs/manual/hsm.md", "apt-get install softhsm2", Host),
     ("docs/manual/hsm.md", "mkdir tokens ksk keys", Tool("softhsm2-util")),
     ("docs/manual/ksr-gen.md", "ksr-gen -k standard -l policy.conf -i now", TwoZones),

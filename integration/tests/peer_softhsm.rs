@@ -4,6 +4,7 @@
 //! Each test has tokens of its own (SOFTHSM2_CONF), in processes of its own.
 
 mod common;
+mod softhsm_tokens;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -122,7 +123,7 @@ impl Ceremony {
     fn fails(&self, side: &str, more: &[&str]) -> String {
         let output = self.command(side, more).output().expect("run ksr-gen");
         let text = common::text(&output);
-        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(matches!(output.status.code(), Some(1 | 4)), "{text}");
         assert!(output.stdout.is_empty(), "something came out: {text}");
         assert!(!text.contains(PIN), "the PIN is printed: {text}");
         text
@@ -280,7 +281,7 @@ fn zsks_in_a_token_have_labels_of_their_own() {
 }
 
 #[test]
-fn two_keys_of_one_run_have_two_labels_whatever_their_kind() {
+fn kind_108_two_keys_of_one_run_have_two_labels_whatever_their_kind() {
     if !softhsm() {
         return;
     }
@@ -523,7 +524,7 @@ fn removed_midway(dir: &Path) {
 
 /// Without `pin-source` the PIN is asked for on the terminal, and does not show there.
 #[test]
-fn the_pin_is_asked_for() {
+fn kind_107_the_pin_is_asked_for_and_signals_leave_the_terminal_as_it_was() {
     if !softhsm() {
         return;
     }

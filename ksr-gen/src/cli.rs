@@ -20,6 +20,7 @@ mod options;
 mod report;
 mod request;
 mod sign;
+mod token;
 
 use ceremony::Ceremony;
 use clap::Parser;
@@ -131,7 +132,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &mut Env<'_>) -> u8 {
             console.say(Level::Fatal, &text);
             console.say(
                 Level::Plain,
-                "usage: ksr-gen [options] keygen|request|sign <zone> | check <KSR>; ksr-gen -h lists the options",
+                "usage: ksr-gen [options] keygen|request|sign <zone> | check <KSR> | token list|check|adopt|update|forget; ksr-gen -h lists the options",
             );
             EXIT_USAGE
         }
@@ -242,7 +243,10 @@ fn command(
         given => time(given, now)?.unwrap_or(now),
     };
     let path = output(&line, protected(&line))?;
-    let (text, ending) = if line.common.all {
+    let (text, ending) = if line.words.first().is_some_and(|word| word == "token") {
+        let (text, good) = token::run(&line, now, stdin, listener, console)?;
+        (text, Ending::of(good))
+    } else if line.common.all {
         many::run(&line, now, stdin, listener, console)?
     } else {
         let (text, good) = one_zone(&line, now, stdin, listener, console)?;
@@ -294,7 +298,7 @@ fn one_zone(
     let word = word.as_str();
     if !["keygen", "request", "check", "sign"].contains(&word) {
         return Err(Failure::Usage(format!(
-            "unknown command '{word}'; the commands are keygen, request, check and sign"
+            "unknown command '{word}'; the commands are keygen, request, check, sign and token"
         )));
     }
     let named = match word {

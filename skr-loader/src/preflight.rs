@@ -4,6 +4,7 @@
 
 mod keys;
 mod rights;
+mod tokens;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -54,6 +55,7 @@ pub fn check(config: &Config, work: &[Work], path: Option<&OsStr>) -> Vec<Findin
     host.state_dir(config, work);
     host.zones(config, work);
     host.keys(config, work);
+    host.tokens(config, work);
     if work.contains(&Work::AcceptSkrs) {
         host.targets(config);
     }

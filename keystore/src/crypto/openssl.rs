@@ -5,11 +5,13 @@ use std::sync::LazyLock;
 
 use ::openssl::bn::{BigNum, BigNumContext};
 use ::openssl::ec::{EcGroup, EcKey, EcPoint, PointConversionForm};
+use ::openssl::ecdsa::EcdsaSig;
 use ::openssl::error::ErrorStack;
 use ::openssl::hash::MessageDigest;
 use ::openssl::nid::Nid;
 use ::openssl::pkey::{Id, PKey, Private};
 use ::openssl::rsa::{Rsa, RsaPrivateKeyBuilder};
+use ::openssl::sha::sha384;
 use ::openssl::sign::{Signer, Verifier};
 
 use super::{Algorithm, PrivateKey, SignError, SigningKey, VerifyError};
@@ -90,6 +92,28 @@ impl SigningKey for OpensslSigner {
         };
         Ok(signer.sign_oneshot_to_vec(data)?)
     }
+}
+
+/// Verifies an ECDSA signature on P-384 (14).
+pub(super) fn verify_p384(public_key: &[u8], data: &[u8], signature: &[u8]) -> Result<(), VerifyError> {
+    let (group, len) = curve(Algorithm::ECDSAP384SHA384).map_err(|_| VerifyError::BadKey)?;
+    if public_key.len() != 2 * len {
+        return Err(VerifyError::BadKey);
+    }
+    let octets = [&[4], public_key].concat();
+    // EC_POINT_oct2point refuses coordinates out of range and points off the curve.
+    let key = BigNumContext::new()
+        .and_then(|mut context| EcPoint::from_bytes(group, &octets, &mut context))
+        .and_then(|point| EcKey::from_public_key(group, &point))
+        .map_err(|_| VerifyError::BadKey)?;
+    if signature.len() != 2 * len {
+        return Err(VerifyError::BadSignature);
+    }
+    let (r, s) = signature.split_at(len);
+    let good = BigNum::from_slice(r)
+        .and_then(|r| EcdsaSig::from_private_components(r, BigNum::from_slice(s)?))
+        .and_then(|both| both.verify(&sha384(data), &key));
+    if good.unwrap_or(false) { Ok(()) } else { Err(VerifyError::BadSignature) }
 }
 
 /// Verifies an Ed448 signature (16).

@@ -122,24 +122,14 @@ pub(super) fn verify_rsa(
         .map_err(|_| VerifyError::BadSignature)
 }
 
-/// Verifies an ECDSA signature (13, 14). Says `BadSignature` for a point off the curve too.
-pub(super) fn verify_ecdsa(
-    algorithm: Algorithm,
-    public_key: &[u8],
-    data: &[u8],
-    signature: &[u8],
-) -> Result<(), VerifyError> {
-    let (parameters, len) = match algorithm {
-        Algorithm::ECDSAP256SHA256 => (&signature::ECDSA_P256_SHA256_FIXED, 64),
-        Algorithm::ECDSAP384SHA384 => (&signature::ECDSA_P384_SHA384_FIXED, 96),
-        other => return Err(VerifyError::Unsupported(other)),
-    };
-    if public_key.len() != len {
+/// Verifies an ECDSA signature on P-256 (13). Says `BadSignature` for a point off the curve too.
+pub(super) fn verify_p256(public_key: &[u8], data: &[u8], signature: &[u8]) -> Result<(), VerifyError> {
+    let mut point = [4; 65];
+    if public_key.len() != point.len() - 1 {
         return Err(VerifyError::BadKey);
     }
-    let mut point = [4; 97];
-    point[1..=len].copy_from_slice(public_key);
-    UnparsedPublicKey::new(parameters, &point[..=len])
+    point[1..].copy_from_slice(public_key);
+    UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point)
         .verify(data, signature)
         .map_err(|_| VerifyError::BadSignature)
 }

@@ -17,9 +17,11 @@ pub mod toml;
 pub use finding::{PolicyErrors, PolicyFinding, Severity};
 pub use set::Policies;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::crypto::Algorithm;
+use crate::crypto::pkcs11::{Pkcs11Uri, TokenError};
 
 /// What the formulas take for the largest TTL of a zone under a policy without `max-zone-ttl`, in seconds: a week, as BIND does.
 pub const UNLIMITED_ZONE_TTL: u32 = 604_800;
@@ -209,4 +211,30 @@ pub struct KeyStore {
     pub directory: Option<PathBuf>,
     /// `pkcs11-uri` (RFC 7512).
     pub pkcs11_uri: Option<String>,
+    /// The file that defines it.
+    pub path: PathBuf,
+    /// The line where it begins, from 1.
+    pub line: u32,
+}
+
+impl KeyStore {
+    /// The token of its `pkcs11-uri`; `None` for a key store without one.
+    ///
+    /// # Errors
+    /// When the URI does not read, or names a key.
+    pub fn token(&self) -> Result<Option<Pkcs11Uri>, TokenError> {
+        let Some(text) = &self.pkcs11_uri else { return Ok(None) };
+        let uri = Pkcs11Uri::parse(text)?;
+        match uri.object.is_some() || uri.id.is_some() {
+            true => Err(TokenError::UriOfKey),
+            false => Ok(Some(uri)),
+        }
+    }
+}
+
+/// `FILE:LINE: key-store 'NAME'`, for messages.
+impl fmt::Display for KeyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: key-store '{}'", self.path.display(), self.line, self.name)
+    }
 }

@@ -178,7 +178,13 @@ impl Reader {
             return Err(self.stop(source, line, format!("more than {MAX_BLOCKS} key stores")));
         }
         let at = source.place(line);
-        let mut store = KeyStore { name: name.clone(), directory: None, pkcs11_uri: None };
+        let mut store = KeyStore {
+            name: name.clone(),
+            directory: None,
+            pkcs11_uri: None,
+            path: at.path.to_path_buf(),
+            line: at.line,
+        };
         self.block(source, &mut Block::KeyStore(&mut store), Kind::Close)?;
         if name == KEY_DIRECTORY {
             self.findings.push(at.error(format!("key-store: name '{name}' not allowed")));

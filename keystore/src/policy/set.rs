@@ -88,6 +88,11 @@ impl Policies {
         self.key_stores.iter().find(|s| s.name == name)
     }
 
+    /// The key stores, in the order of the file.
+    pub fn key_stores(&self) -> impl Iterator<Item = &KeyStore> {
+        self.key_stores.iter()
+    }
+
     /// Checks the drafts against each other and the key stores.
     ///
     /// `findings` are those of the file as a whole; an error among them is the error of everything, and then the findings of

@@ -22,7 +22,7 @@ use std::path::Path;
 use super::KeyStore;
 use super::Role;
 use super::draft::{KEY_DIRECTORY, KeyDraft, Nsec3Draft, OPTIONS, PolicyDraft};
-use super::finding::PolicyErrors;
+use super::finding::{Place, PolicyErrors};
 use super::named_conf::{self, MAX_BLOCKS};
 use super::set::Policies;
 use super::table::{Document, Table, Value};
@@ -132,8 +132,10 @@ pub(crate) fn policies(top: &mut Table<'_, '_>) -> Policies {
         }
         let directory = table.get("directory").and_then(|v| v.path());
         let pkcs11_uri = table.get("pkcs11-uri").and_then(|v| v.string().map(str::to_owned));
+        let Place { path, line } = table.at.clone();
         table.finish();
-        stores.push(KeyStore { name: name.to_owned(), directory, pkcs11_uri });
+        let path = path.to_path_buf();
+        stores.push(KeyStore { name: name.to_owned(), directory, pkcs11_uri, path, line });
     }
     let mut drafts = Vec::new();
     for (name, value) in entries(top, "policy") {
@@ -250,6 +252,8 @@ fn nsec3param(value: &Value<'_, '_>) -> Option<Nsec3Draft> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::policy::{Policy, PolicyErrors};
 
@@ -297,8 +301,24 @@ nsec3param = { optout = false, salt-length = 8 }
         let named = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/named_conf/whole.conf");
         let named = named_conf::load(&named).unwrap_or_else(|e| panic!("{e}"));
         let ours = text(WHOLE).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(ours.get("x").unwrap(), named.get("x").unwrap());
-        assert_eq!(ours.key_store("hsm"), named.key_store("hsm"));
+        // All but the places of the key stores.
+        let placeless = |policies: &Policies| {
+            let mut policy = policies.get("x").unwrap().clone();
+            for store in policy.keys.iter_mut().filter_map(|key| key.key_store.as_mut()) {
+                (store.path, store.line) = (PathBuf::new(), 0);
+            }
+            policy
+        };
+        assert_eq!(placeless(&ours), placeless(&named));
+        assert_eq!(
+            ours.key_store("hsm").map(ToString::to_string),
+            Some("/etc/p.toml:4: key-store 'hsm'".into())
+        );
+        assert!(
+            named
+                .key_store("hsm")
+                .is_some_and(|store| store.to_string().ends_with("whole.conf:14: key-store 'hsm'"))
+        );
         assert_eq!(ours.names().collect::<Vec<_>>(), named.names().collect::<Vec<_>>());
         assert!(matches!(ours.get("other"), Err(PolicyErrors::NoKeys(_))));
     }

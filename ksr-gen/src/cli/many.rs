@@ -260,6 +260,15 @@ impl All<'_> {
     ) -> Result<(String, Ending), Failure> {
         let files = self.read(path, stdin)?;
         let requests = self.sections(path, &files)?;
+        // Of each policy once; the keys of single zones are looked at when they sign.
+        let mut seen: Vec<String> = Vec::new();
+        for request in &requests {
+            let zone = self.source.zone(&request.zone, Some(&self.line.common.folder), self.line);
+            if let Some(zone) = zone.filter(|zone| !seen.contains(&zone.policy.name)) {
+                check::open_stores(&zone.policy, &[], console);
+                seen.push(zone.policy.name);
+            }
+        }
         let Reports { text, refused } = self.reports(path, &files, &requests, Purpose::Check, console)?;
         Ok((text, Ending::of(refused.is_empty())))
     }
@@ -434,7 +443,7 @@ fn sections<'a>(path: &Path, octets: &'a [u8]) -> Result<Vec<(Name, Section<'a>)
 }
 
 /// The zone in the name of a key file, where other octets than `0-9 a-z - _` stand as `%XX`.
-fn zone_of_file_name(name: &str) -> Option<Name> {
+pub(super) fn zone_of_file_name(name: &str) -> Option<Name> {
     let mut parts = name.split('%');
     let mut text = parts.next()?.to_owned();
     for part in parts {

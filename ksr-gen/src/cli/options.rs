@@ -11,7 +11,7 @@ use crate::finding::{Advice, Waiver, Waivers};
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "ksr-gen",
-    override_usage = "ksr-gen [options] keygen|request|sign <zone>; ksr-gen [options] check <KSR>",
+    override_usage = "ksr-gen [options] keygen|request|sign <zone>; ksr-gen [options] check <KSR>; ksr-gen [options] token list|check|adopt|update|forget",
     disable_version_flag = true,
     disable_help_flag = true,
     args_override_self = true,
@@ -21,6 +21,12 @@ Commands:
   request  print the key signing request (KSR) of the interval
   check    KSR in place of the zone: print what it asks for and what each check says, to be read aloud; exit 1 if one refuses
   sign     check and sign a KSR; print the signed key response (SKR)
+  token    the keys in PKCS#11 tokens, those of the key stores of FILE or of --token:
+           token list             each key, and the key files of DIR that name it
+           token check [ZONE]     module, token, PIN, and a signature by each key that a key file of DIR names; exit 1 if one fails
+           token adopt ZONE KEY   write key files for a key (label, or id:HEX) that is in the token already, as a ZSK, or KSK with -o
+           token update [ZONE]    have the key files of DIR name their keys by the URI of the key store: another module, PIN file, token
+           token forget KEY       remove a key from the token that no key file of DIR names
 
 Times: now, YYYYMMDD, YYYYMMDDHHMMSS, each with +N or -N and a unit: y, mo (30 days), w, d, h, mi, s.
 An offset alone counts from now. Exit codes: 0; 1 error; 2 wrong command line; 3 sign --all has signed the requests of some zones and refused
@@ -37,6 +43,8 @@ pub(super) struct CommandLine {
     pub(super) check: CheckOptions,
     #[command(flatten, next_help_heading = "sign")]
     pub(super) sign: SignOptions,
+    #[command(flatten, next_help_heading = "token")]
+    pub(super) token: TokenOptions,
     #[command(flatten, next_help_heading = "check and sign")]
     pub(super) ceremony: CeremonyOptions,
     #[command(flatten, next_help_heading = "To go on where ksr-gen refuses by default")]
@@ -139,9 +147,20 @@ pub(super) struct SignOptions {
     /// KSR to sign; - reads standard input. Several are merged: those of all providers of a zone (RFC 8901 model 1)
     #[arg(short = 'f', long = "ksr", value_name = "FILE")]
     pub(super) ksr: Vec<PathBuf>,
-    /// Do not show the report and ask, where a person could answer
+    /// Do not show the report and ask, where a person could answer; token forget: remove the key without asking
     #[arg(short = 'y', long)]
     pub(super) yes: bool,
+}
+
+/// Options of `token`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct TokenOptions {
+    /// The key store of FILE whose token is meant, where there are several
+    #[arg(long, value_name = "NAME")]
+    pub(super) store: Option<String>,
+    /// The token itself, in place of a key store: a PKCS#11 URI without a key
+    #[arg(long, value_name = "URI", conflicts_with = "store")]
+    pub(super) token: Option<String>,
 }
 
 /// Options of `check` and `sign`: what the ceremony knows beside the request.

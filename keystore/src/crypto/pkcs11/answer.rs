@@ -51,6 +51,10 @@ impl<S: RawSigner> SigningKey for Verified<S> {
     fn sign(&self, data: &[u8]) -> Result<Vec<u8>, SignError> {
         Ok(self.signature(data, "a signature that does not verify")?)
     }
+
+    fn is_in_token(&self) -> bool {
+        true
+    }
 }
 
 /// The Public Key field of an RSA key from CKA_PUBLIC_EXPONENT and CKA_MODULUS.

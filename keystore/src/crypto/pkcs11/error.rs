@@ -156,13 +156,15 @@ pub enum TokenError {
         /// The URI.
         wanted: String,
     },
-    /// Each signature would need a person.
+    /// A key that wants its PIN for each signature, in a token that cannot hash.
     #[error(
-        "token `{token}`: the key wants its PIN for each signature (CKA_ALWAYS_AUTHENTICATE), which is not supported; make a key without that in the token"
+        "token `{token}`: the key wants its PIN for each signature (CKA_ALWAYS_AUTHENTICATE), and then the token must hash what it signs ({mechanism}), which it cannot; make a key without that in the token"
     )]
     AlwaysAuthenticate {
         /// Its label.
         token: String,
+        /// PKCS#11 name of the mechanism that it lacks.
+        mechanism: Cow<'static, str>,
     },
     /// Not a thing that the token can.
     #[error(

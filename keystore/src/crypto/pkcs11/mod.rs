@@ -19,10 +19,15 @@ mod error;
 #[cfg(all(feature = "pkcs11", feature = "testing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod held;
+#[cfg(feature = "pkcs11")]
+mod key;
 #[cfg(feature = "pkcs11")]
 mod logins;
 #[cfg(feature = "pkcs11")]
 mod module;
+#[cfg(feature = "pkcs11")]
+mod objects;
 mod pin;
 #[cfg(feature = "pkcs11")]
 mod process;
@@ -37,12 +42,17 @@ mod wire;
 mod worker;
 
 pub use error::TokenError;
+pub use held::{HeldKey, HeldKeyKind, HeldPart, Holding};
 pub use pin::{KeypadNotice, Pin, PinRequest, Prompt, set_prompt};
-pub use uri::{Pkcs11Uri, UriError, with_object};
+pub use uri::{Pkcs11Uri, UriError, with_key, with_object};
 
 use std::process::ExitCode;
 
 use super::{Algorithm, SigningKey};
+
+/// Most keys of a token that are listed.
+#[cfg(feature = "pkcs11")]
+const MOST_LISTED: usize = 100_000;
 
 /// Has modules run in processes of their own from now on, which are this program started again with an argument of its own. A program
 /// calls this before it looks at its command line; when the answer is an exit code, it *is* such a process, and ends with that code.
@@ -83,9 +93,55 @@ pub fn load(
     return match process::is_isolated() {
         true => process::load(uri, algorithm, public_key),
         false => {
-            let key = token::load(uri, algorithm)?;
+            let key = key::load(uri, algorithm)?;
             Ok(Box::new(answer::Verified::new(key, algorithm, public_key.to_vec())?))
         }
+    };
+    #[cfg(not(feature = "pkcs11"))]
+    Err(TokenError::NotBuilt)
+}
+
+/// Looks whether the token that `uri` means is there and the PIN file reads, without a login, so that no try for the PIN is used up.
+#[cfg_attr(not(feature = "pkcs11"), allow(unused_variables))]
+pub fn look(uri: &Pkcs11Uri) -> Result<(), TokenError> {
+    #[cfg(feature = "pkcs11")]
+    return match process::is_isolated() {
+        true => process::look(uri),
+        false => token::look(uri),
+    };
+    #[cfg(not(feature = "pkcs11"))]
+    Err(TokenError::NotBuilt)
+}
+
+/// The token that `uri` means, and its keys, those that match `object` and `id` of the URI. Logs in.
+#[cfg_attr(not(feature = "pkcs11"), allow(unused_variables))]
+pub fn list(uri: &Pkcs11Uri) -> Result<Holding, TokenError> {
+    #[cfg(feature = "pkcs11")]
+    {
+        let page = |from| match process::is_isolated() {
+            true => process::list(uri, from),
+            false => objects::list(uri, from),
+        };
+        let mut all = page(0)?;
+        while all.more {
+            let next = page(all.keys.len())?;
+            // A token that says the same for ever must not fill the memory.
+            all.more = next.more && !next.keys.is_empty() && all.keys.len() < MOST_LISTED;
+            all.keys.extend(next.keys);
+        }
+        Ok(all)
+    }
+    #[cfg(not(feature = "pkcs11"))]
+    Err(TokenError::NotBuilt)
+}
+
+/// Removes the key pair from the token that `object` and `id` of the URI name. There is no way back.
+#[cfg_attr(not(feature = "pkcs11"), allow(unused_variables))]
+pub fn forget(uri: &Pkcs11Uri) -> Result<(), TokenError> {
+    #[cfg(feature = "pkcs11")]
+    return match process::is_isolated() {
+        true => process::forget(uri),
+        false => objects::forget(uri),
     };
     #[cfg(not(feature = "pkcs11"))]
     Err(TokenError::NotBuilt)
@@ -102,7 +158,7 @@ pub fn generate(uri: &Pkcs11Uri, algorithm: Algorithm, bits: u16) -> Result<NewT
             Ok(NewTokenKey { public_key, pair: Pair::Elsewhere(pair) })
         }
         false => {
-            let token::Made { pair, key, public_key } = token::generate(uri, algorithm, bits)?;
+            let key::Made { pair, key, public_key } = key::generate(uri, algorithm, bits)?;
             answer::Verified::new(key, algorithm, public_key.clone())?;
             Ok(NewTokenKey { public_key, pair: Pair::Here(pair) })
         }
@@ -122,7 +178,7 @@ pub struct NewTokenKey {
 #[cfg(feature = "pkcs11")]
 enum Pair {
     /// This process.
-    Here(token::Pair),
+    Here(key::Pair),
     /// The process of the module.
     Elsewhere(process::Pair),
 }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use super::answer::{RawSigner, Verified};
 use super::logins;
 use super::wire::{PinQuestion, Reply, Request};
-use super::{Pkcs11Uri, TokenError, module, pin};
+use super::{Holding, Pkcs11Uri, TokenError, module, pin};
 use crate::crypto::{Algorithm, SigningKey};
 
 /// The first argument of the process, in place of a command.
@@ -112,16 +112,41 @@ pub(super) fn generate(
     Ok((pair, public_key))
 }
 
+/// Looks whether the token is there and the PIN file reads.
+pub(super) fn look(uri: &Pkcs11Uri) -> Result<(), TokenError> {
+    let process = Process::of(uri, module::path(uri)?)?;
+    process.call(&Request::Look { uri: uri.clone() }, Doing::Looking).map(|_| ())
+}
+
+/// The keys of a token from the number `from` on.
+pub(super) fn list(uri: &Pkcs11Uri, from: usize) -> Result<Holding, TokenError> {
+    let process = logged_in(uri)?;
+    match process.call(&Request::List { uri: uri.clone(), from }, Doing::Listing)? {
+        Reply::Holding(holding) => Ok(holding),
+        _ => Err(process.bad_answer("something else than its keys")),
+    }
+}
+
+/// Removes the key that `uri` names.
+pub(super) fn forget(uri: &Pkcs11Uri) -> Result<(), TokenError> {
+    logged_in(uri)?.call(&Request::Forget { uri: uri.clone() }, Doing::Removing).map(|_| ())
+}
+
+/// The process for a token that is going to be logged in to.
+fn logged_in(uri: &Pkcs11Uri) -> Result<Arc<Process>, TokenError> {
+    let module = module::path(uri)?;
+    logins::check(&module, uri.pin_source.as_deref())?;
+    Process::of(uri, module)
+}
+
 fn open(
     uri: &Pkcs11Uri,
     algorithm: Algorithm,
     request: &Request,
     doing: Doing,
 ) -> Result<(RemoteKey, Option<Vec<u8>>), TokenError> {
-    super::token::check_algorithm(algorithm)?;
-    let module = module::path(uri)?;
-    logins::check(&module, uri.pin_source.as_deref())?;
-    let process = Process::of(uri, module)?;
+    super::key::check_algorithm(algorithm)?;
+    let process = logged_in(uri)?;
     let reply = match doing {
         Doing::Opening => process.open_key(&format!("{uri} {algorithm}"), request),
         _ => process.call(request, doing),
@@ -191,6 +216,8 @@ impl RawSigner for RemoteKey {
 /// What a call is for, which gives its deadline.
 #[derive(Debug, Clone, Copy)]
 enum Doing {
+    Looking,
+    Listing,
     Opening,
     Making,
     Signing,
@@ -201,6 +228,8 @@ enum Doing {
 impl Doing {
     const fn name(self) -> &'static str {
         match self {
+            Self::Looking => "looking for the token",
+            Self::Listing => "opening the token and listing its keys",
             Self::Opening => "opening the token and its key",
             Self::Making => "making a key pair",
             Self::Signing => "signing",
@@ -214,9 +243,11 @@ impl Doing {
         let set = std::env::var(TIMEOUT_VARIABLE).ok().and_then(|text| text.parse().ok());
         let signing = set.filter(|seconds| (1..=3600).contains(seconds)).map_or(SIGNING, Duration::from_secs);
         match self {
-            Self::Opening => signing * 2,
-            Self::Making => signing * 18,
-            Self::Signing | Self::Keeping | Self::Removing => signing,
+            Self::Looking | Self::Opening => signing * 2,
+            // Thousands of keys, several calls for each.
+            Self::Making | Self::Listing => signing * 18,
+            Self::Signing | Self::Keeping => signing,
+            Self::Removing => signing * 2,
         }
     }
 }
@@ -392,6 +423,7 @@ impl Process {
     /// Waits for the reply that ends a call; `None` when `limit` is over before its deadline.
     fn wait(&self, call: &mut Call, limit: Option<Duration>) -> Result<Option<Reply>, TokenError> {
         let limit = limit.map(|limit| Instant::now() + limit);
+        let mut at_token = false;
         let reply = loop {
             let deadline = call.since + call.doing.deadline();
             let until = limit.map_or(deadline, |limit| limit.min(deadline));
@@ -413,6 +445,7 @@ impl Process {
                     call.since = Instant::now();
                 }
                 Ok(Reply::AtToken { token }) => {
+                    at_token = true;
                     pin::tell_of_keypad(&token);
                     lock(&self.shared.calls).person_until = Some(Instant::now() + AT_TOKEN);
                 }
@@ -431,8 +464,10 @@ impl Process {
             }
         };
         self.forget(call);
-        if matches!(call.doing, Doing::Opening | Doing::Making) {
+        if at_token {
             lock(&self.shared.calls).person_until = None;
+        }
+        if matches!(call.doing, Doing::Opening | Doing::Making | Doing::Listing | Doing::Removing) {
             logins::ends(&self.module, self.pin_source.as_deref(), &reply);
         }
         match reply {

@@ -1,331 +1,88 @@
-//! Sessions with tokens: login, finding keys, making keys, signing.
+//! Tokens that this process has open: loading their modules, finding the one that a URI means, login.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
-use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
-use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::mechanism::MechanismType;
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::RawAuthPin;
-use ring::digest;
 
-use super::answer::{RawSigner, point_field, rsa_field};
 use super::error::code;
 use super::sessions::{Lent, Sessions};
 use super::{Pin, PinRequest, Pkcs11Uri, TokenError, module, pin};
 use crate::crypto::Algorithm;
 
-/// CKA_EC_PARAMS: OIDs of the curves, and the name of Ed25519 (PKCS#11 3.0; older tokens know only one of the two).
-const P256: [u8; 10] = [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
-const P384: [u8; 7] = [6, 5, 0x2b, 0x81, 4, 0, 0x22];
-const ED25519: [u8; 5] = [6, 3, 0x2b, 0x65, 0x70];
-const ED25519_NAME: &[u8] = b"\x13\x0cedwards25519";
-
-/// DER of DigestInfo up to the digest (RFC 8017 section 9.2, note 1), for tokens that do not hash.
-const SHA256_INFO: &[u8] = b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20";
-const SHA512_INFO: &[u8] = b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\x04\x40";
-
-/// Fails for an algorithm whose keys no token has.
-pub(super) fn check_algorithm(algorithm: Algorithm) -> Result<(), TokenError> {
-    Kind::of(algorithm).map(|_| ())
-}
-
-/// The private key that `uri` names.
-pub(super) fn load(uri: &Pkcs11Uri, algorithm: Algorithm) -> Result<RawKey, TokenError> {
-    let kind = Kind::of(algorithm)?;
-    let token = open(uri)?;
-    let how = token.how(algorithm)?;
-    let key = {
-        let session = token.session()?;
-        let found = token.private_keys(&session, uri, kind)?;
-        match found.as_slice() {
-            [key] => *key,
-            [] => {
-                let (token, wanted) = (token.label(), uri.to_string());
-                return Err(TokenError::NoKey { token, kind: kind.name().into(), wanted });
-            }
-            several => {
-                let (token, wanted, count) = (token.label(), uri.to_string(), several.len());
-                return Err(TokenError::ManyKeys { token, kind: kind.name().into(), wanted, count });
-            }
-        }
-    };
-    token.check_rights(key)?;
-    Ok(RawKey { token, key, algorithm, how })
-}
-
-/// A key pair just made.
-pub(super) struct Made {
-    pub(super) pair: Pair,
-    pub(super) key: RawKey,
-    /// The Public Key field of its DNSKEY.
-    pub(super) public_key: Vec<u8>,
-}
-
-/// Makes a key pair with the label `uri.object`.
-pub(super) fn generate(uri: &Pkcs11Uri, algorithm: Algorithm, bits: u16) -> Result<Made, TokenError> {
-    let kind = Kind::of(algorithm)?;
-    let token = open(uri)?;
-    if token.info.write_protected() {
-        return Err(TokenError::ReadOnly { token: token.label() });
-    }
-    let how = token.how(algorithm)?;
-    let (mechanism, name) = match kind {
-        Kind::Rsa => (Mechanism::RsaPkcsKeyPairGen, "CKM_RSA_PKCS_KEY_PAIR_GEN"),
-        Kind::Ec => (Mechanism::EccKeyPairGen, "CKM_EC_KEY_PAIR_GEN"),
-        Kind::Edwards => (Mechanism::EccEdwardsKeyPairGen, "CKM_EC_EDWARDS_KEY_PAIR_GEN"),
-    };
-    token.need(mechanism.mechanism_type(), name, algorithm)?;
-    let session = token
-        .module
-        .open_rw_session(token.slot)
-        .map_err(|e| token.failed("opening a session that may write", &e))?;
-    // Whatever its kind: BIND, which looks for a label alone, signs nothing with a label that two keys have.
-    let label = uri.object.clone().unwrap_or_default().into_bytes();
-    let same_label = [Attribute::Token(true), Attribute::Label(label.clone())];
-    let taken = session.find_objects(&same_label).map_err(|e| token.failed("looking for a key", &e))?;
-    if !taken.is_empty() {
-        return Err(TokenError::LabelTaken { token: token.label(), wanted: uri.to_string() });
-    }
-
-    let mut id = [0; 16];
-    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut id)
-        .map_err(|_| token.broken_answer("the system gave no random octets"))?;
-    let id = uri.id.clone().unwrap_or_else(|| id.to_vec());
-    let common = [Attribute::Token(true), Attribute::Label(label), Attribute::Id(id)];
-    let mut public = common.to_vec();
-    public.extend([Attribute::Private(false), Attribute::Verify(true)]);
-    // It signs and does nothing else; each kind of key knows some of these only.
-    let (other_public, other_private) = match kind {
-        Kind::Rsa => (
-            vec![Attribute::Encrypt(false), Attribute::Wrap(false)],
-            vec![Attribute::Decrypt(false), Attribute::Unwrap(false)],
-        ),
-        Kind::Ec => (vec![Attribute::Derive(false)], vec![Attribute::Derive(false)]),
-        Kind::Edwards => (vec![], vec![]),
-    };
-    public.extend(other_public);
-    let mut private = common.to_vec();
-    private.extend([
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-        Attribute::Sign(true),
-    ]);
-    private.extend(other_private);
-    let choices: Vec<Vec<Attribute>> = match algorithm {
-        Algorithm::ECDSAP256SHA256 => vec![vec![Attribute::EcParams(P256.to_vec())]],
-        Algorithm::ECDSAP384SHA384 => vec![vec![Attribute::EcParams(P384.to_vec())]],
-        Algorithm::ED25519 => {
-            [&ED25519[..], ED25519_NAME].map(|p| vec![Attribute::EcParams(p.to_vec())]).into()
-        }
-        _ => {
-            vec![vec![
-                Attribute::ModulusBits(u64::from(bits).into()),
-                Attribute::PublicExponent(vec![1, 0, 1]),
-            ]]
-        }
-    };
-    let mut made = Err(token.broken_answer("no parameters"));
-    for parameters in choices {
-        let public = [&public[..], &parameters].concat();
-        made = session.generate_key_pair(&mechanism, &public, &private).map_err(|e| {
-            token.failed(
-                "making a key pair (does the token take new keys from this user, and has it room?)",
-                &e,
-            )
-        });
-        if made.is_ok() {
-            break;
-        }
-    }
-    let (public, private) = made?;
-    // From here on the pair is removed again on each way out that does not keep it.
-    let pair = Pair { token: token.clone(), session: Mutex::new(session), handles: Some((public, private)) };
-    let public_key = {
-        let session = lock(&pair.session);
-        public_key(&token, &session, public, algorithm)?
-    };
-    Ok(Made { pair, key: RawKey { token, key: private, algorithm, how }, public_key })
-}
-
-/// Reads the Public Key field of a public key object.
-fn public_key(
-    token: &Token,
-    session: &Session,
-    object: ObjectHandle,
-    algorithm: Algorithm,
-) -> Result<Vec<u8>, TokenError> {
-    let wanted = match algorithm.is_rsa() {
-        true => vec![AttributeType::Modulus, AttributeType::PublicExponent],
-        false => vec![AttributeType::EcPoint],
-    };
-    let read =
-        session.get_attributes(object, &wanted).map_err(|e| token.failed("reading a public key", &e))?;
-    let (mut modulus, mut exponent, mut point) = (None, None, None);
-    for attribute in read {
-        match attribute {
-            Attribute::Modulus(value) => modulus = Some(value),
-            Attribute::PublicExponent(value) => exponent = Some(value),
-            Attribute::EcPoint(value) => point = Some(value),
-            _ => {}
-        }
-    }
-    let field = match (modulus, exponent, point) {
-        (Some(modulus), Some(exponent), None) => rsa_field(algorithm, &exponent, &modulus),
-        (None, None, Some(point)) => point_field(algorithm, &point),
-        _ => None,
-    };
-    field.ok_or_else(|| token.broken_answer("a public key that does not read"))
-}
-
-/// A key pair that was just made, and the session that may remove it.
-pub(super) struct Pair {
-    token: Arc<Token>,
-    session: Mutex<Session>,
-    handles: Option<(ObjectHandle, ObjectHandle)>,
-}
-
-impl Pair {
-    pub(super) fn keep(&mut self) {
-        self.handles = None;
-    }
-
-    pub(super) fn remove(&mut self) -> Result<(), TokenError> {
-        let Some((public, private)) = self.handles.take() else { return Ok(()) };
-        let session = lock(&self.session);
-        let both = [private, public].map(|object| session.destroy_object(object));
-        for removed in both {
-            removed.map_err(|e| self.token.failed("removing a key pair that is not used", &e))?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        // On the way out with an error already, which is the one to tell.
-        let _ = self.remove();
-    }
-}
-
-/// PKCS#11's kinds of keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Rsa,
-    Ec,
-    Edwards,
-}
-
-impl Kind {
-    fn of(algorithm: Algorithm) -> Result<Self, TokenError> {
-        match algorithm.0 {
-            8 | 10 => Ok(Self::Rsa),
-            13 | 14 => Ok(Self::Ec),
-            15 => Ok(Self::Edwards),
-            _ => Err(TokenError::Algorithm(algorithm)),
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Rsa => "RSA",
-            Self::Ec => "EC",
-            Self::Edwards => "Edwards",
-        }
-    }
-
-    const fn key_type(self) -> KeyType {
-        match self {
-            Self::Rsa => KeyType::RSA,
-            Self::Ec => KeyType::EC,
-            Self::Edwards => KeyType::EC_EDWARDS,
-        }
-    }
-}
-
-/// How a token is made to sign for an algorithm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum How {
-    /// It hashes and pads.
-    Sha256RsaPkcs,
-    Sha512RsaPkcs,
-    /// It pads the DigestInfo that it is given.
-    RsaPkcs,
-    /// It signs the digest that it is given.
-    Ecdsa,
-    Eddsa,
-}
-
-/// A private key of a token.
-pub(super) struct RawKey {
-    token: Arc<Token>,
-    key: ObjectHandle,
-    algorithm: Algorithm,
-    how: How,
-}
-
-impl RawSigner for RawKey {
-    fn sign(&self, data: &[u8]) -> Result<Vec<u8>, TokenError> {
-        let digest = |kind: &'static digest::Algorithm| digest::digest(kind, data);
-        let sha256 = || digest(&digest::SHA256).as_ref().to_vec();
-        let (mechanism, input) = match (self.how, self.algorithm) {
-            (How::Sha256RsaPkcs, _) => (Mechanism::Sha256RsaPkcs, data.to_vec()),
-            (How::Sha512RsaPkcs, _) => (Mechanism::Sha512RsaPkcs, data.to_vec()),
-            (How::RsaPkcs, Algorithm::RSASHA512) => {
-                (Mechanism::RsaPkcs, [SHA512_INFO, digest(&digest::SHA512).as_ref()].concat())
-            }
-            (How::RsaPkcs, _) => (Mechanism::RsaPkcs, [SHA256_INFO, &sha256()].concat()),
-            (How::Ecdsa, Algorithm::ECDSAP384SHA384) => {
-                (Mechanism::Ecdsa, digest(&digest::SHA384).as_ref().to_vec())
-            }
-            (How::Ecdsa, _) => (Mechanism::Ecdsa, sha256()),
-            (How::Eddsa, _) => {
-                (Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519)), data.to_vec())
-            }
-        };
-        let session = self.token.session()?;
-        session.sign(&mechanism, self.key, &input).map_err(|e| self.token.failed("signing", &e))
-    }
-
-    fn token(&self) -> &str {
-        self.token.info.label()
-    }
-}
-
 /// A token that this process is logged in to, as far as it asks for that.
-struct Token {
+pub(super) struct Token {
     module: Pkcs11,
     slot: Slot,
     info: TokenInfo,
+    /// How this process has logged in.
+    login: Login,
     sessions: Sessions,
     /// An error said that its session is of no more use.
     gone: AtomicBool,
 }
 
 impl Token {
-    fn label(&self) -> String {
+    pub(super) fn label(&self) -> String {
         self.info.label().to_owned()
     }
 
+    /// Its label.
+    pub(super) fn label_text(&self) -> &str {
+        self.info.label()
+    }
+
+    /// A session of its own that may write.
+    pub(super) fn writing_session(&self) -> Result<Session, TokenError> {
+        if self.info.write_protected() {
+            return Err(TokenError::ReadOnly { token: self.label() });
+        }
+        let opened = self.module.open_rw_session(self.slot);
+        opened.map_err(|e| self.failed("opening a session that may write", &e))
+    }
+
+    /// Gives the PIN once more, for the signature that was begun in this session (CKU_CONTEXT_SPECIFIC). It is the PIN of the login, not
+    /// that which a file may have by now: a wrong one would be sent for each signature, and lock the token.
+    pub(super) fn login_again(&self, session: &Session) -> Result<(), TokenError> {
+        let logged_in = match &self.login {
+            Login::None => return Ok(()),
+            Login::AtToken => {
+                pin::tell_of_keypad(self.info.label());
+                session.login(UserType::ContextSpecific, None)
+            }
+            Login::Pin(pin) => {
+                let raw = RawAuthPin::new(Box::new(pin.octets().to_vec()));
+                session.login_with_raw(UserType::ContextSpecific, &raw)
+            }
+        };
+        logged_in.map_err(|error| match error {
+            Error::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _) => {
+                TokenError::WrongPin { token: self.label(), last_try: false, locked: false }
+            }
+            Error::Pkcs11(RvError::PinLocked, _) => TokenError::Locked { token: self.label() },
+            other => self.failed("giving the PIN for a signature", &other),
+        })
+    }
+
     /// A session that nobody else uses meanwhile.
-    fn session(&self) -> Result<Lent<'_>, TokenError> {
+    pub(super) fn session(&self) -> Result<Lent<'_>, TokenError> {
         let open = || self.module.open_ro_session(self.slot);
         self.sessions.lend(open).map_err(|e| self.failed("opening a session", &e))
     }
 
-    fn broken_answer(&self, what: &'static str) -> TokenError {
+    pub(super) fn broken_answer(&self, what: &'static str) -> TokenError {
         TokenError::BadAnswer { token: self.label(), what: what.into() }
     }
 
     /// The error for a failed call; marks the token when it must be opened again.
-    fn failed(&self, doing: &'static str, error: &Error) -> TokenError {
+    pub(super) fn failed(&self, doing: &'static str, error: &Error) -> TokenError {
         let (token, code) = (self.label(), code(error));
         match error {
             Error::Pkcs11(RvError::TokenWriteProtected | RvError::SessionReadOnly, _) => {
@@ -339,47 +96,11 @@ impl Token {
         }
     }
 
-    /// Private keys that match label and id of the URI.
-    fn private_keys(
-        &self,
-        session: &Session,
-        uri: &Pkcs11Uri,
-        kind: Kind,
-    ) -> Result<Vec<ObjectHandle>, TokenError> {
-        let mut template = vec![
-            Attribute::Class(ObjectClass::PRIVATE_KEY),
-            Attribute::Token(true),
-            Attribute::KeyType(kind.key_type()),
-        ];
-        template.extend(uri.object.iter().map(|label| Attribute::Label(label.clone().into_bytes())));
-        template.extend(uri.id.iter().map(|id| Attribute::Id(id.clone())));
-        session.find_objects(&template).map_err(|e| self.failed("looking for a key", &e))
-    }
-
-    /// Fails for a key that wants its PIN anew for each signature (CKA_ALWAYS_AUTHENTICATE), or that may not sign.
-    fn check_rights(&self, key: ObjectHandle) -> Result<(), TokenError> {
-        let wanted = [AttributeType::AlwaysAuthenticate, AttributeType::Sign];
-        // A token that does not tell is asked to sign all the same.
-        let read = self.session()?.get_attributes(key, &wanted).unwrap_or_default();
-        for attribute in read {
-            match attribute {
-                Attribute::AlwaysAuthenticate(true) => {
-                    return Err(TokenError::AlwaysAuthenticate { token: self.label() });
-                }
-                Attribute::Sign(false) => {
-                    return Err(self.broken_answer("the key may not sign (CKA_SIGN is false)"));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn mechanisms(&self) -> Result<Vec<MechanismType>, TokenError> {
+    pub(super) fn mechanisms(&self) -> Result<Vec<MechanismType>, TokenError> {
         self.module.get_mechanism_list(self.slot).map_err(|e| self.failed("asking for its mechanisms", &e))
     }
 
-    fn need(
+    pub(super) fn need(
         &self,
         mechanism: MechanismType,
         name: &'static str,
@@ -390,32 +111,15 @@ impl Token {
             false => Err(TokenError::Mechanism { token: self.label(), mechanism: name.into(), algorithm }),
         }
     }
+}
 
-    /// The first way of signing that the token knows.
-    fn how(&self, algorithm: Algorithm) -> Result<How, TokenError> {
-        let ways: &[(MechanismType, How, &str)] = match algorithm.0 {
-            8 => &[
-                (MechanismType::SHA256_RSA_PKCS, How::Sha256RsaPkcs, ""),
-                (MechanismType::RSA_PKCS, How::RsaPkcs, "CKM_RSA_PKCS"),
-            ],
-            10 => &[
-                (MechanismType::SHA512_RSA_PKCS, How::Sha512RsaPkcs, ""),
-                (MechanismType::RSA_PKCS, How::RsaPkcs, "CKM_RSA_PKCS"),
-            ],
-            13 | 14 => &[(MechanismType::ECDSA, How::Ecdsa, "CKM_ECDSA")],
-            15 => &[(MechanismType::EDDSA, How::Eddsa, "CKM_EDDSA")],
-            _ => return Err(TokenError::Algorithm(algorithm)),
-        };
-        let known = self.mechanisms()?;
-        let mut mechanism = "";
-        for (needed, how, name) in ways {
-            if known.contains(needed) {
-                return Ok(*how);
-            }
-            mechanism = name;
-        }
-        Err(TokenError::Mechanism { token: self.label(), mechanism: mechanism.into(), algorithm })
-    }
+/// How this process has logged in to a token.
+enum Login {
+    /// The token wants no login.
+    None,
+    /// A person typed the PIN at the token.
+    AtToken,
+    Pin(Pin),
 }
 
 /// What this process has loaded and logged in to.
@@ -430,15 +134,27 @@ struct Open {
     wrong: Vec<(PathBuf, String, Pin)>,
 }
 
+impl Open {
+    /// A module, which is loaded when it is not yet.
+    fn module(&mut self, path: &Path) -> Result<Pkcs11, TokenError> {
+        if let Some(module) = self.modules.get(path) {
+            return Ok(module.clone());
+        }
+        let module = module::load(path)?;
+        self.modules.insert(path.to_owned(), module.clone());
+        Ok(module)
+    }
+}
+
 static OPEN: LazyLock<Mutex<Open>> = LazyLock::new(Mutex::default);
 
 /// A panic while the lock was held leaves nothing half-done behind that a later call could trip over.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Opens the token that `uri` names, or takes the one that is open.
-fn open(uri: &Pkcs11Uri) -> Result<Arc<Token>, TokenError> {
+pub(super) fn open(uri: &Pkcs11Uri) -> Result<Arc<Token>, TokenError> {
     let path = module::path(uri)?;
     let mut open = lock(&OPEN);
     // What the same URI meant before needs no second look at the slots; when that token is lost, its first use says so. Another URI
@@ -449,14 +165,7 @@ fn open(uri: &Pkcs11Uri) -> Result<Arc<Token>, TokenError> {
     if let Some(token) = known.filter(|token| !token.gone.load(Ordering::Relaxed)) {
         return Ok(token.clone());
     }
-    let module = match open.modules.get(&path) {
-        Some(module) => module.clone(),
-        None => {
-            let module = module::load(&path)?;
-            open.modules.insert(path.clone(), module.clone());
-            module
-        }
-    };
+    let module = open.module(&path)?;
     let (slot, info) = find(&module, &path, uri)?;
     let place = (path, slot.id());
     open.found.insert((place.0.clone(), wanted), slot.id());
@@ -469,17 +178,38 @@ fn open(uri: &Pkcs11Uri) -> Result<Arc<Token>, TokenError> {
         doing: "opening a session".into(),
         code: code(&e),
     })?;
-    if info.login_required() {
-        login(&mut open.wrong, &module, slot, &info, &session, uri, &place.0)?;
-    }
-    let token =
-        Arc::new(Token { module, slot, info, sessions: Sessions::of(session), gone: AtomicBool::new(false) });
+    let login = match info.login_required() {
+        true => login(&mut open.wrong, &module, slot, &info, &session, uri, &place.0)?,
+        false => Login::None,
+    };
+    let (sessions, gone) = (Sessions::of(session), AtomicBool::new(false));
+    let token = Arc::new(Token { module, slot, info, login, sessions, gone });
     open.tokens.insert(place, token.clone());
     Ok(token)
 }
 
+/// Label, serial number, maker and model.
+pub(super) fn identity(token: &Token) -> [String; 4] {
+    let info = &token.info;
+    [info.label(), info.serial_number(), info.manufacturer_id(), info.model()].map(str::to_owned)
+}
+
+/// Looks whether the token is there and the PIN file reads, and does not log in: a look must not use up one of the tries that a token
+/// gives for its PIN.
+pub(super) fn look(uri: &Pkcs11Uri) -> Result<(), TokenError> {
+    let path = module::path(uri)?;
+    let (_, info) = find(&lock(&OPEN).module(&path)?, &path, uri)?;
+    if info.login_required() && info.user_pin_locked() {
+        return Err(TokenError::Locked { token: info.label().to_owned() });
+    }
+    match &uri.pin_source {
+        Some(file) => Pin::read(file).map(|_| ()),
+        None => Ok(()),
+    }
+}
+
 /// The one initialised token that matches.
-fn find(module: &Pkcs11, path: &std::path::Path, uri: &Pkcs11Uri) -> Result<(Slot, TokenInfo), TokenError> {
+fn find(module: &Pkcs11, path: &Path, uri: &Pkcs11Uri) -> Result<(Slot, TokenInfo), TokenError> {
     let fail = |e: Error| TokenError::Module {
         path: path.to_owned(),
         what: format!("it does not list its tokens ({})", code(&e)),
@@ -524,8 +254,8 @@ fn login(
     info: &TokenInfo,
     session: &Session,
     uri: &Pkcs11Uri,
-    path: &std::path::Path,
-) -> Result<(), TokenError> {
+    path: &Path,
+) -> Result<Login, TokenError> {
     let token = || info.label().to_owned();
     if info.user_pin_locked() {
         return Err(TokenError::Locked { token: token() });
@@ -556,7 +286,9 @@ fn login(
         session.login_with_raw(UserType::User, &raw)
     };
     match logged_in {
-        Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+        Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+            Ok(used.map_or(Login::AtToken, Login::Pin))
+        }
         Err(Error::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _)) => {
             wrong.extend(used.map(|pin| (path.to_owned(), info.serial_number().to_owned(), pin)));
             let now = module.get_token_info(slot).ok();

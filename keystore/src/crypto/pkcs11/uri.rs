@@ -172,13 +172,29 @@ impl fmt::Display for Pkcs11Uri {
     }
 }
 
+/// The URI of a token, `uri`, with what names a key in it: its label (CKA_LABEL) where that is text, and its id (CKA_ID) where one is
+/// given.
+#[must_use]
+pub fn with_key(uri: &str, label: &[u8], id: Option<&[u8]>) -> String {
+    let is_text = std::str::from_utf8(label).is_ok_and(|label| !label.contains('\0'));
+    let named = match is_text && !label.is_empty() {
+        true => with_object(uri, &encode(label)),
+        false => uri.to_owned(),
+    };
+    id.map_or_else(|| named.clone(), |id| with_attribute(&named, "id", &encode(id)))
+}
+
 /// `uri` with the attribute `object=value` behind its path attributes; `value` is encoded already.
 #[must_use]
 pub fn with_object(uri: &str, value: &str) -> String {
+    with_attribute(uri, "object", value)
+}
+
+fn with_attribute(uri: &str, name: &str, value: &str) -> String {
     let (path, query) = uri.split_at(uri.find('?').unwrap_or(uri.len()));
     let path = path.strip_suffix(';').unwrap_or(path);
     let separator = if path.ends_with(':') { "" } else { ";" };
-    format!("{path}{separator}object={value}{query}")
+    format!("{path}{separator}{name}={value}{query}")
 }
 
 /// Writes an octet as itself (unreserved characters of RFC 3986) or as %XX.
@@ -318,6 +334,14 @@ mod tests {
             ("pkcs11:token=a?pin-source=/p", "pkcs11:token=a;object=o?pin-source=/p"),
         ] {
             assert_eq!(with_object(uri, "o"), expected);
+        }
+        for (label, id, expected) in [
+            (&b"a b"[..], None, "pkcs11:token=t;object=a%20b?pin-source=/p"),
+            (b"a", Some(&[1, 255][..]), "pkcs11:token=t;object=a;id=%01%FF?pin-source=/p"),
+            (b"\xff", Some(&[2]), "pkcs11:token=t;id=%02?pin-source=/p"),
+            (b"", Some(&[2]), "pkcs11:token=t;id=%02?pin-source=/p"),
+        ] {
+            assert_eq!(with_key("pkcs11:token=t?pin-source=/p", label, id), expected);
         }
     }
 

@@ -12,7 +12,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Pin, Pkcs11Uri, TokenError};
+use super::{Holding, Pin, Pkcs11Uri, TokenError};
 use crate::crypto::Algorithm;
 
 /// Longest message, in octets.
@@ -30,6 +30,12 @@ pub(super) enum Request {
     Keep { key: u32 },
     /// Remove a pair that was made.
     Remove { key: u32 },
+    /// Look whether the token is there and the PIN file reads, without a login.
+    Look { uri: Pkcs11Uri },
+    /// Tell the keys of the token, those from a number on.
+    List { uri: Pkcs11Uri, from: usize },
+    /// Remove the key that the URI names from the token.
+    Forget { uri: Pkcs11Uri },
     /// The PIN that was asked for; `None` when there is none.
     Pin(Option<Pin>),
 }
@@ -40,6 +46,8 @@ pub(super) enum Reply {
     Key { key: u32, token: String, public_key: Option<Vec<u8>> },
     /// A signature.
     Signature(Vec<u8>),
+    /// Keys of the token.
+    Holding(Holding),
     /// Done.
     Done,
     /// It failed.
@@ -145,6 +153,9 @@ impl Request {
             Self::Remove { key } => Frame::new(call, 5, key.to_be_bytes()),
             Self::Pin(Some(pin)) => Frame::new(call, 6, pin.octets()),
             Self::Pin(None) => Frame::new(call, 7, []),
+            Self::Look { uri } => Frame::json(call, 8, uri)?,
+            Self::List { uri, from } => Frame::json(call, 9, &(uri, from))?,
+            Self::Forget { uri } => Frame::json(call, 10, uri)?,
         };
         frame.write(to)
     }
@@ -169,6 +180,12 @@ impl Request {
             5 => Self::Remove { key: frame.number()? },
             6 => Self::Pin(Pin::from_line(frame.body.clone())),
             7 => Self::Pin(None),
+            8 => Self::Look { uri: frame.parse()? },
+            9 => {
+                let (uri, from) = frame.parse()?;
+                Self::List { uri, from }
+            }
+            10 => Self::Forget { uri: frame.parse()? },
             _ => return Err(bad("an unknown request")),
         };
         Ok((frame.call, request))
@@ -190,6 +207,7 @@ impl Reply {
             Self::AskPin(question) => Frame::json(call, 5, question)?,
             Self::AtToken { token } => Frame::json(call, 6, token)?,
             Self::LoggingIn => Frame::new(call, 7, []),
+            Self::Holding(holding) => Frame::json(call, 8, holding)?,
         };
         frame.write(to)
     }
@@ -208,6 +226,7 @@ impl Reply {
             5 => Self::AskPin(frame.parse()?),
             6 => Self::AtToken { token: frame.parse()? },
             7 => Self::LoggingIn,
+            8 => Self::Holding(frame.parse()?),
             _ => return Err(bad("an unknown reply")),
         };
         Ok((frame.call, reply))

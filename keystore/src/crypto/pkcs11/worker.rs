@@ -15,9 +15,9 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::answer::RawSigner;
-use super::token::{self, Pair, RawKey};
+use super::key::{self, Pair, RawKey};
 use super::wire::{PinQuestion, Reply, Request};
-use super::{Pin, PinRequest, TokenError, pin};
+use super::{Pin, PinRequest, TokenError, objects, pin, token};
 
 /// Calls that are under way at once. Network HSMs answer many at a time.
 const THREADS: usize = 8;
@@ -140,9 +140,9 @@ fn serve(from: &mut impl Read, worker: &Arc<Worker>, pool: &rayon::ThreadPool, p
 impl Worker {
     fn act(&self, request: Request) -> Result<Reply, TokenError> {
         match request {
-            Request::Load { uri, algorithm } => Ok(self.add(token::load(&uri, algorithm)?, None)),
+            Request::Load { uri, algorithm } => Ok(self.add(key::load(&uri, algorithm)?, None)),
             Request::Generate { uri, algorithm, bits } => {
-                let made = token::generate(&uri, algorithm, bits)?;
+                let made = key::generate(&uri, algorithm, bits)?;
                 let reply = self.add(made.key, Some(made.public_key));
                 if let Reply::Key { key, .. } = &reply {
                     lock(&self.pairs).insert(*key, made.pair);
@@ -165,6 +165,9 @@ impl Worker {
                 pair.remove()?;
                 Ok(Reply::Done)
             }
+            Request::Look { uri } => token::look(&uri).map(|()| Reply::Done),
+            Request::List { uri, from } => objects::list(&uri, from).map(Reply::Holding),
+            Request::Forget { uri } => objects::forget(&uri).map(|()| Reply::Done),
             Request::Pin(_) => Err(unknown("a PIN that was not asked for")),
         }
     }

@@ -36,7 +36,7 @@ use crate::open::{self, Links, OpenError};
 
 pub use create::{NewKey, generate_key, generate_key_in};
 pub use folder::{Folder, TakenTag, find, find_online, find_sealed, is_key_file_name};
-pub use token::{TokenPlace, generate_token_key};
+pub use token::{TokenPlace, adopt_token_key, generate_token_key};
 
 /// Largest key file that is read, in octets. The largest that BIND writes (RSA, 4096 bits) has some 3.5 KiB.
 pub const MAX_FILE: u64 = 64 * 1024;

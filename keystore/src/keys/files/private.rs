@@ -266,6 +266,15 @@ impl PrivateFile {
         Ok(std::mem::take(&mut *out))
     }
 
+    /// The text with another `Label:`; all else stays as it is.
+    pub(super) fn with_label(&self, path: &Path, text: &[u8], label: &str) -> Result<Vec<u8>, KeyFileError> {
+        let missing = || KeyFileError::mismatch(path, "the key is not in a token (there is no `Label:`)");
+        let element = self.element("Label").ok_or_else(missing)?;
+        let (before, after) = (text.get(..element.value.start), text.get(element.value.end..));
+        let (Some(before), Some(after)) = (before, after) else { return Err(missing()) };
+        Ok([before, encoded_label(label).as_bytes(), after].concat())
+    }
+
     /// The text with the metadata of `key` and the elements and numbers of this file.
     pub(super) fn rewritten(
         &self,
@@ -328,9 +337,14 @@ pub(super) fn print_label(label: &str, key: &KeyFile) -> Zeroizing<String> {
         put_value(&mut out, RSA_ELEMENTS[0], &BASE64.encode(public.modulus));
         put_value(&mut out, RSA_ELEMENTS[1], &BASE64.encode(public.exponent));
     }
-    put_value(&mut out, "Label", &BASE64.encode(&[label.as_bytes(), &[0]].concat()));
+    put_value(&mut out, "Label", &encoded_label(label));
     put_metadata(&mut out, key, Numbers::default());
     out
+}
+
+/// The value of `Label:`, with the NUL that BIND asks for.
+fn encoded_label(label: &str) -> String {
+    BASE64.encode(&[label.as_bytes(), &[0]].concat())
 }
 
 /// The text of a new `.private` file.

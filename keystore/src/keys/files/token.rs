@@ -7,6 +7,7 @@ use super::{Folder, KeyFile, KeyFileError, Secrecy, private, read};
 use crate::crypto::SigningKey;
 use crate::crypto::pkcs11::{self, Pkcs11Uri, TokenError, with_object};
 use crate::dns::Name;
+use crate::durable;
 use crate::keys::Dnskey;
 use crate::time::Timestamp;
 
@@ -88,7 +89,53 @@ pub fn generate_token_key(
     Err(tags.none_free())
 }
 
+/// Writes the set of a key that is in a token already, and that `label` names there, durably as new files. The token signs a text first,
+/// which must verify with `public_key`, the Public Key field of its DNSKEY. `taken` are the tags of keys of the zone that are elsewhere.
+pub fn adopt_token_key(
+    dir: &Path,
+    new: &NewKey<'_>,
+    taken: &[u16],
+    label: &str,
+    public_key: Vec<u8>,
+) -> Result<KeyFile, KeyFileError> {
+    let dnskey = Dnskey { flags: new.flags, protocol: 3, algorithm: new.algorithm, public_key };
+    let key = new.file(dir, dnskey);
+    let path = key.path("private");
+    if path.symlink_metadata().is_ok() {
+        return Err(KeyFileError::Exists { path });
+    }
+    if !Tags::of(&Folder::scan(dir)?, new, taken)?.suit(&key.dnskey) {
+        let what = "the tag of the key, or the one it has once revoked, is that of another key of the zone or outside of tag-range";
+        return Err(KeyFileError::mismatch(&path, what));
+    }
+    let fail = |source: TokenError| KeyFileError::PrivateKey { path: path.clone(), source: source.into() };
+    let uri = Pkcs11Uri::parse(label).map_err(|e| fail(e.into()))?;
+    pkcs11::load(&uri, new.algorithm, &key.dnskey.public_key).map_err(fail)?;
+    key.create_texts(&key.texts_with(private::print_label(label, &key))?)?;
+    Ok(key)
+}
+
 impl KeyFile {
+    /// Where the key is when its `.private` file says that it is in a token; `None` for a key in files.
+    pub fn in_token(&self) -> Result<Option<Pkcs11Uri>, KeyFileError> {
+        self.token_uri(&self.private_path())
+    }
+
+    /// Has the `.private` file name the key in its token by `label`, a PKCS#11 URI, durably; all else in it stays. The key that it names
+    /// signs a text first, which must verify with the public key of the `.key` file.
+    pub fn rename_in_token(&self, label: &str) -> Result<(), KeyFileError> {
+        let path = self.private_path();
+        let text = read(&path, Secrecy::Enforced)?;
+        let file = private::PrivateFile::parse(&path, &text)?;
+        file.check_algorithm(&path, self.dnskey.algorithm)?;
+        let new = file.with_label(&path, &text, label)?;
+        let fail =
+            |source: TokenError| KeyFileError::PrivateKey { path: path.clone(), source: source.into() };
+        let uri = Pkcs11Uri::parse(label).map_err(|e| fail(e.into()))?;
+        pkcs11::load(&uri, self.dnskey.algorithm, &self.dnskey.public_key).map_err(fail)?;
+        durable::write(&path, &new, 0o600).map_err(|source| KeyFileError::Io { path: path.clone(), source })
+    }
+
     /// The signer for a key whose `.private` file says that it is in a token; `None` for other keys.
     pub(super) fn load_from_token(&self, path: &Path) -> Result<Option<Box<dyn SigningKey>>, KeyFileError> {
         let Some(uri) = self.token_uri(path)? else { return Ok(None) };
