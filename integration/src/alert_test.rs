@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use keystore::clock;
+use keystore::config::Config;
 use keystore::time::duration;
+use metrics::health::alarm;
 use serde_json::{Value, json};
 
 use crate::http_client::HttpServer;
@@ -21,6 +23,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// `offline-ksk alert-test`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
+    /// The configuration file; a test that went well is noted in its state folder, for the condition ALARM-UNTESTED
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Alertmanager, such as http://localhost:9093
     #[arg(long, value_name = "URL")]
     alertmanager: String,
@@ -67,6 +72,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             Ok(match outcome {
                 Outcome::Sent => {
                     outln!("a notification was sent: see that it has arrived");
+                    note(options)?;
                     ExitCode::SUCCESS
                 }
                 Outcome::Taken => ExitCode::SUCCESS,
@@ -88,6 +94,17 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             Ok(ExitCode::from(2))
         }
     }
+}
+
+/// Notes in the state folder that the test went well.
+fn note(options: &Options) -> Result<()> {
+    let Some(config) = &options.config else { return Ok(()) };
+    let state_dir = Config::locate_state_dir(config)
+        .with_context(|| format!("{}: no state-dir can be read from it", config.display()))?;
+    let path = alarm::note(&state_dir, clock::now())
+        .with_context(|| format!("the test cannot be noted in {}", state_dir.display()))?;
+    outln!("noted in {}", path.display());
+    Ok(())
 }
 
 fn server(options: &Options) -> Result<HttpServer> {

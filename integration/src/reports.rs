@@ -90,7 +90,7 @@ pub fn of_signer(signer: &Signer, started: Timestamp, now: Timestamp) -> OwnRepo
             zsk_expires: state.zsk_expires,
             refresh_seconds: state.refresh.into(),
             key_errors: state.key_errors,
-            state_error: state.state_error,
+            conditions: state.conditions,
         };
         (name.to_lowercase().to_string(), ZoneReport { served: Some(served), ..ZoneReport::default() })
     };

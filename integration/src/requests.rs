@@ -8,12 +8,12 @@ use std::sync::mpsc::Sender;
 
 use anyhow::{Context as _, Result, bail};
 use keystore::clock;
-use keystore::config::{Config, ZoneConfig};
+use keystore::config::{Config, MetricsConfig, ZoneConfig};
 use keystore::crypto::pkcs11;
 use ksr_gen::daemon::{NoticeOutcome, Rounds, TickError, TimerLock, TimerOutcome, TimerReport};
 use metrics::health::routes::Pages;
 use metrics::health::watch::{HealthWatch, Watched};
-use metrics::http::{self, Endpoint};
+use metrics::http::{self, Endpoint, Guard};
 use serde::Serialize;
 use skr_loader::preflight::Work;
 use skr_loader::service::{self, ConfigurationState, Reloader};
@@ -73,6 +73,12 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let clock_watch = ClockWatch::start(metrics.clone(), jump.clone())?;
     let configured = config.metrics.as_ref().and_then(|metrics| metrics.requests_listen);
     let listen = options.metrics.or(configured);
+    let guard = match listen {
+        Some(address) => {
+            Some(Guard::load(&config.metrics.clone().unwrap_or_else(|| MetricsConfig::at(address)))?)
+        }
+        None => None,
+    };
     let probe = ProbeRounds::start(config.clone(), metrics.clone())?;
     let state_dir = config.state_dir.clone();
     let watched = Watched {
@@ -80,6 +86,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         config_file: options.config.clone(),
         audit: AUDIT,
         metrics: metrics.clone(),
+        guard: guard.clone(),
     };
     let timer = RequestTimer::start_with(config, metrics.clone(), Some(lock), service::alive)?;
     let standing = timer.standing();
@@ -95,7 +102,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let pages = Pages::new(health.newest());
     let endpoint =
         Endpoint::new(metrics.clone(), || clock::now().secs(), move |request| pages.answer(request));
-    let _endpoint = listen.map(|address| http::serve(address, endpoint)).transpose()?;
+    let _endpoint =
+        listen.zip(guard).map(|(address, guard)| http::serve(address, endpoint, guard)).transpose()?;
     let parts = Parts {
         timer: timer.waker(),
         probe: Box::new(probe.reloader()),

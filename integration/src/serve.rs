@@ -18,7 +18,7 @@ use keystore::time::Timestamp;
 use metrics::health::gather::OwnReport;
 use metrics::health::routes::Pages;
 use metrics::health::watch::{HealthWatch, Watched};
-use metrics::http::{self, Endpoint, Serving as HttpServing};
+use metrics::http::{self, Endpoint, Guard, Serving as HttpServing};
 use signer_plugin::border::SignerHandler;
 use signer_plugin::border::server::{Listen, Server as DnsServer};
 use signer_plugin::runtime::Signer;
@@ -82,6 +82,7 @@ impl Serving {
     /// Reads the configuration and starts every part. An error means that nothing runs.
     pub fn start(path: &Path) -> Result<Self> {
         let config = service::load(path)?;
+        let guard = config.metrics.as_ref().map(Guard::load).transpose()?;
         let metrics = metrics_of("serve")?;
         service::fit_metrics(&config, &metrics);
         make_folders(&config)?;
@@ -107,6 +108,7 @@ impl Serving {
             config_file: path.to_owned(),
             audit: AUDIT,
             metrics: metrics.clone(),
+            guard: guard.clone(),
         };
         let probe = ProbeRounds::start(config.clone(), metrics.clone())?;
         let parts = (loader.standing(), timer.standing(), Arc::clone(&signer), config.signer.is_some());
@@ -116,8 +118,8 @@ impl Serving {
         let pages = Pages::new(health.newest());
         let endpoint =
             Endpoint::new(metrics.clone(), || clock::now().secs(), move |request| pages.answer(request));
-        let listen = config.metrics.as_ref().map(|metrics| metrics.listen);
-        let endpoint = listen.map(|address| http::serve(address, endpoint)).transpose()?;
+        let listen = config.metrics.as_ref().map(|metrics| metrics.listen).zip(guard);
+        let endpoint = listen.map(|(address, guard)| http::serve(address, endpoint, guard)).transpose()?;
         let control = loader.control();
         let wake = (Arc::clone(&signer), timer.waker());
         let loader_thread = std::thread::Builder::new()

@@ -4,6 +4,8 @@
 mod common;
 #[path = "peer_monitoring/site.rs"]
 mod site;
+#[path = "peer_monitoring/web_config.rs"]
+mod web_config;
 #[path = "peer_monitoring/webhook.rs"]
 mod webhook;
 

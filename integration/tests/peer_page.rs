@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use keystore::clock;
+use keystore::config::MetricsConfig;
 use keystore::dns::Name;
 use keystore::keys::Timing;
 use keystore::time::Timestamp;
@@ -20,7 +21,7 @@ use metrics::health::model::Since;
 use metrics::health::report::{Component, Delivery, Report, Served};
 use metrics::health::routes::Pages;
 use metrics::health::watch::Newest;
-use metrics::http::{self, Endpoint, Request as HttpRequest, Serving};
+use metrics::http::{self, Endpoint, Guard, Request as HttpRequest, Serving};
 
 const DAY: u64 = 86_400;
 const LIMITS: Thresholds =
@@ -162,7 +163,9 @@ fn serve(health: Health) -> Serving {
     let pages = Pages::new(Newest::new(health));
     let endpoint =
         Endpoint::new(Metrics::new().expect("families"), || 0, move |request| pages.answer(request));
-    http::serve("127.0.0.1:0".parse().expect("an address"), endpoint).expect("bind")
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let guard = Guard::load(&MetricsConfig::at(listen)).expect("no web-config");
+    http::serve(listen, endpoint, guard).expect("bind")
 }
 
 /// Looks at these pages in the browser; false when there is none.

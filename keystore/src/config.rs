@@ -251,20 +251,36 @@ pub struct SignerConfig {
 /// Settings of the table `[metrics]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricsConfig {
-    /// Address of the HTTP endpoint; loopback unless `allow-remote`.
+    /// Address of the HTTP endpoint; loopback unless `allow-remote`, or `web-config` names who may read it.
     pub listen: SocketAddr,
     /// `requests-listen`: address of the endpoint of `offline-ksk requests`, which runs beside a loader on the same host.
     pub requests_listen: Option<SocketAddr>,
     /// `detail-zones`: with more zones than this a process exports only a few families for each of them.
     pub detail_zones: u32,
+    /// `allow-remote`: an address that others reach needs neither password nor client certificates.
+    pub allow_remote: bool,
+    /// `web-config`: file with TLS and passwords, in the form of Prometheus's exporters. `None` = neither.
+    pub web_config: Option<PathBuf>,
+    /// `alert-test-interval`: seconds after which `offline-ksk alert-test` should be run again. `None` = nobody looks after that.
+    pub alert_test_interval: Option<u32>,
+    /// `hosts`: names by which the endpoint is asked for, beside addresses, `localhost` and the name of this host.
+    pub hosts: Vec<String>,
 }
 
 impl MetricsConfig {
     /// An endpoint at `listen`, and the defaults.
     #[must_use]
     pub const fn at(listen: SocketAddr) -> Self {
-        // 80 series a zone: beyond this a scrape has megabytes.
-        Self { listen, requests_listen: None, detail_zones: 500 }
+        Self {
+            listen,
+            requests_listen: None,
+            // 80 series a zone: beyond this a scrape has megabytes.
+            detail_zones: 500,
+            allow_remote: false,
+            web_config: None,
+            alert_test_interval: None,
+            hosts: Vec::new(),
+        }
     }
 }
 

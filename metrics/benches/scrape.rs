@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use keystore::config::MetricsConfig;
 use offline_ksk_metrics::Metrics;
-use offline_ksk_metrics::http::{Endpoint, serve};
+use offline_ksk_metrics::http::{Endpoint, Guard, serve};
 use offline_ksk_metrics::zones::Part;
 
 const PARTS: [Part; 4] = [Part::Loader, Part::Requests, Part::Signer, Part::Probe];
@@ -39,7 +40,9 @@ fn main() {
                 metrics.zone_severity.with_label_values(&[&zone]).set(0);
             }
             let endpoint = Endpoint::new(metrics, || 1_800_000_000, |_| None);
-            let serving = serve("127.0.0.1:0".parse().expect("an address"), endpoint).expect("bind");
+            let listen = "127.0.0.1:0".parse().expect("an address");
+            let guard = Guard::load(&MetricsConfig::at(listen)).expect("no web-config");
+            let serving = serve(listen, endpoint, guard).expect("bind");
             // The best of three: what else runs on this host is not ours.
             let best = |more: &str| {
                 (0..3).map(|_| get(serving.address(), more)).min_by_key(|(_, time)| *time).expect("three")

@@ -192,10 +192,50 @@ conditions! {
         "A signature that is served is closer to its end than the renewal allows.";
         "When it ends, validating resolvers answer SERVFAIL for what it covers.";
         "Look at the log of the signer: ZSKs that cannot sign, a queue that does not get shorter, a wrong clock."
-    StateNotWritable "STATE-NOT-WRITABLE" Zone [Warning]
-        "What the signer keeps of the zone on disk cannot be read or written.";
-        "New content of the zone file waits, so that no serial comes twice and nothing is served that a restart would lose. What is served is renewed.";
+    SignerZoneFileUnreadable "SIGNER-ZONE-FILE-UNREADABLE" Zone [Warning]
+        "The signer cannot open or read the zone file, or one that it includes.";
+        "The version that was read before is served and signed; the file is tried again.";
+        "Look at the rights of the file that the cause names, and at its file system."
+    SignerSkrUnreadable "SIGNER-SKR-UNREADABLE" Zone [Warning]
+        "The signer cannot open or read the accepted SKR.";
+        "The signer goes on with the SKR that it has, and tries again; after a restart it has none.";
+        "Look at the rights of accepted/ZONE for the user of the signer."
+    SignerKeysUnreadable "SIGNER-KEYS-UNREADABLE" Zone [Warning]
+        "The signer cannot open or read the key folder, a key file or the token of a key.";
+        "Keys that are known already go on; the rest is tried again, but for a PIN that was wrong.";
+        "Look at the rights of what the cause names, or at the token and its PIN file."
+    SignerSerialUnreadable "SIGNER-SERIAL-UNREADABLE" Zone [Warning]
+        "The signer cannot open or read the SOA serial that it served last.";
+        "Nothing new is served until it can be read, so that no serial goes back; it is tried again.";
+        "Look at the rights of zones/ZONE/serial in the state folder, and at its file system."
+    SignerSerialNotWritten "SIGNER-SERIAL-NOT-WRITTEN" Zone [Warning]
+        "The signer cannot write the SOA serial down.";
+        "New content of the zone file waits; what is served is signed on under the serial that it has.";
+        "Look at the rights and the file system of zones/ZONE in the state folder."
+    SignerStateUnreadable "SIGNER-STATE-UNREADABLE" Zone [Warning]
+        "The signer cannot open or read the version that it served last.";
+        "It is tried again until something else is served, which is signed anew from the zone file.";
+        "Look at the rights of zones/ZONE/version and changes in the state folder."
+    SignerStateNotWritten "SIGNER-STATE-NOT-WRITTEN" Zone [Warning]
+        "The signer cannot write a version of the zone down.";
+        "New content of the zone file waits, so that nothing is served that a restart would lose. What is served is signed on.";
         "Look at the rights and the room of the folder zones/ZONE in the state folder."
+    SignerDenialImpossible "SIGNER-DENIAL-IMPOSSIBLE" Zone [Critical]
+        "A bundle in force or to come has an algorithm that must not be used with NSEC3, which the policy wants.";
+        "From that bundle on the zone cannot be signed. It stays so until the policy or the SKR changes.";
+        "Take nsec3param out of the policy, or roll the algorithm first."
+    SignerContentHeld "SIGNER-CONTENT-HELD" Zone [Warning]
+        "New content of the zone file has far fewer or far more records than what is served.";
+        "The new content waits until a person releases it, or the zone file changes. What is served is signed on.";
+        "Look at the zone file. When it is right: offline-ksk release ZONE."
+    SignerReviewRefused "SIGNER-REVIEW-REFUSED" Zone [Warning]
+        "The review command refused new content of the zone file.";
+        "The new content waits until the zone file changes. What is served is signed on.";
+        "Read what the command printed, and mend the zone file."
+    SignerReviewFailing "SIGNER-REVIEW-FAILING" Zone [Warning]
+        "The review command cannot be run, or does not end in time.";
+        "New content of the zone file waits; the command is run again. What is served is signed on.";
+        "Run the command of [signer] review by hand."
     DeliveryUnproven "DELIVERY-UNPROVEN" Zone [Attention, Warning, Critical]
         "A server is not proven to serve what is in force.";
         "The server goes on with the bundles that it has, until their signatures end.";
@@ -248,6 +288,10 @@ conditions! {
         "The configuration file has errors, or was refused at the last reload.";
         "The configuration before stays in use; a restart fails.";
         "Run the program with --check-config, mend every finding, and reload."
+    CertificateEndsSoon "CERTIFICATE-ENDS-SOON" Host [Warning, Critical]
+        "The certificate of the HTTP endpoint ends soon, or is not valid.";
+        "Once it is not valid Prometheus, load balancers and browsers refuse the endpoint, and nothing more is measured.";
+        "Renew the certificate. The daemon reads it by itself when the files change."
     ClockWrong "CLOCK-WRONG" Host [Warning, Critical]
         "The clock of this host is wrong or was set by a jump.";
         "Bundles switch by the clock: signatures may not be valid yet, or no more.";
@@ -256,6 +300,10 @@ conditions! {
         "A file system that is written to is nearly full.";
         "When it is full, accepted SKRs cannot be kept, and the audit log cannot be written.";
         "Free space on the file system that is named."
+    AlarmUntested "ALARM-UNTESTED" Host [Attention, Warning]
+        "The way of the alarms was not tested for longer than the configuration wants.";
+        "An alarm may ring where nobody hears it, as it did when signatures ran out elsewhere.";
+        "Run offline-ksk alert-test -c FILE --alertmanager URL, and see that the message arrives."
     AuditBroken "AUDIT-BROKEN" Host [Critical]
         "The audit log does not hold together.";
         "What the log says of the past cannot be trusted. New lines are written all the same.";

@@ -120,7 +120,7 @@ families! {
     signer_skr_generation: GaugeFamily ["zone"] = "Number of the generation that the signer uses; 0 none.";
     skr_imports_total: CounterFamily ["zone", "result"] = "Dropped SKRs by result: accepted, rejected, unchanged.";
     skr_rejections_total: CounterFamily ["reason"] = "Rejected files by the check that failed.";
-    skr_last_import_success: GaugeFamily ["zone"] = "1 when the newest drop was accepted or unchanged, 0 when it was rejected.";
+    skr_last_import_success: GaugeFamily ["zone"] = "1 when the newest drop was accepted, unchanged or acknowledged, 0 when it was rejected.";
     skr_last_import_timestamp_seconds: GaugeFamily ["zone", "result"] = "Unix time of the last import by result; 0 never.";
     skr_import_duration_seconds: Histogram [] buckets(IMPORT_BUCKETS) = "Time from reading a dropped file to its commit.";
     watch_up: Gauge [] = "1 when the inbox is watched in the way that is configured (events of the kernel, or polling), 0 when it cannot be, or only the periodic scan sees it.";

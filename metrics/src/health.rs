@@ -9,6 +9,8 @@
 //! **Invariant:** facts come from files, so that they are the same with and without running daemons. What only a daemon knows it writes
 //! down in its [`report::Report`]. A fact that is missing or old is a condition, never "ok".
 
+pub mod alarm;
+pub mod alive;
 pub mod calendar;
 pub mod facts;
 pub mod gather;

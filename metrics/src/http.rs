@@ -1,9 +1,14 @@
 //! The HTTP endpoint: `/metrics`, `/healthz`, and the pages of whoever starts it. A scrape encodes what was set, it never computes.
 //!
-//! It speaks as much of HTTP/1.1 (RFC 9112) as scrapers and load balancers need: one `GET` or `HEAD` a connection, no body.
+//! It speaks as much of HTTP/1.1 (RFC 9112) as scrapers and load balancers need: one `GET` or `HEAD` a connection, no body; with TLS
+//! and passwords where a `web-config` says so.
 
 mod compress;
 pub(crate) mod connections;
+mod guard;
+mod login;
+mod tls;
+mod web_config;
 
 use std::fmt::Write as _;
 use std::io;
@@ -11,10 +16,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use keystore::policy::PolicyFinding;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::Metrics;
+pub use guard::{Guard, GuardStanding};
+pub use tls::ServedCertificate;
 
 /// Media type of the text exposition.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -102,6 +110,9 @@ pub enum HttpError {
         /// Error of the system call that failed.
         source: io::Error,
     },
+    /// The file of `web-config` is wrong, or one that it names: every finding, one a line.
+    #[error("{}", .0.iter().map(PolicyFinding::to_string).collect::<Vec<_>>().join("\n"))]
+    WebConfig(Vec<PolicyFinding>),
 }
 
 /// An endpoint that serves in a thread of its own, until this is dropped.
@@ -112,22 +123,21 @@ pub struct Serving {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Binds `address` (port 0 lets the kernel choose), and serves `endpoint` there until the result is dropped.
-pub fn serve(address: SocketAddr, endpoint: Endpoint) -> Result<Serving, HttpError> {
+/// Binds `address` (port 0 lets the kernel choose), and serves `endpoint` there, to whom `guard` lets in, until the result is dropped.
+pub fn serve(address: SocketAddr, endpoint: Endpoint, guard: Guard) -> Result<Serving, HttpError> {
     let failed = |source| HttpError::Bind { address, source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let (stop, stopped) = oneshot::channel();
-    let respond = Arc::new(move |request: &Request<'_>| {
-        compress::for_client(endpoint.respond(request), request).octets(request.method)
-    });
+    let respond =
+        Arc::new(move |request: &Request<'_>| compress::for_client(endpoint.respond(request), request));
     let thread = std::thread::Builder::new().name("metrics".to_owned());
     let thread = thread
         .spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = connections::accept(listener, respond) => {}
+                    () = connections::accept(listener, respond, guard) => {}
                     // An error means that the other end is gone, which is the end too.
                     _ = stopped => {}
                 }
@@ -213,7 +223,13 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
+    use keystore::config::MetricsConfig;
+
     use super::*;
+
+    fn open_to_all() -> Guard {
+        Guard::load(&MetricsConfig::at(([127, 0, 0, 1], 0).into())).expect("no web-config")
+    }
 
     fn ask(address: SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(address).expect("connect");
@@ -224,7 +240,7 @@ mod tests {
     }
 
     fn get(address: SocketAddr, path: &str) -> String {
-        ask(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
+        ask(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     }
 
     #[test]
@@ -239,7 +255,8 @@ mod tests {
             _ => None,
         };
         let endpoint = Endpoint::new(Metrics::new().expect("families register"), || 77, pages);
-        let serving = serve("127.0.0.1:0".parse().expect("an address"), endpoint).expect("bind");
+        let serving =
+            serve("127.0.0.1:0".parse().expect("an address"), endpoint, open_to_all()).expect("bind");
         let address = serving.address();
 
         let answer = get(address, "/metrics");
@@ -248,7 +265,8 @@ mod tests {
         assert!(answer.contains("\nprocess_"), "{answer}");
         for (request, status, end) in [
             ("GET /healthz HTTP/1.0\r\n\r\n", "200", "ok\n"),
-            ("GET /healthz?x=y HTTP/1.1\nHost: x\n\n", "200", "ok\n"),
+            ("GET /healthz?x=y HTTP/1.1\nHost: [::1]:80\n\n", "200", "ok\n"),
+            ("GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", "421", "(DNS rebinding).\n"),
             ("HEAD /healthz HTTP/1.1\r\n\r\n", "200", "\r\n\r\n"),
             ("GET /page?a=b HTTP/1.1\r\nACCEPT: c\r\n\r\n", "200", "a=b c"),
             ("GET /page HTTP/1.1\r\n\r\n", "200", " -"),
@@ -273,7 +291,7 @@ mod tests {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         let address = taken.local_addr().expect("an address");
         let endpoint = Endpoint::new(Metrics::new().expect("families register"), || 0, |_| None);
-        let error = serve(address, endpoint).expect_err("the address is taken");
+        let error = serve(address, endpoint, open_to_all()).expect_err("the address is taken");
         assert!(error.to_string().contains(&address.to_string()), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** nothing but [`health::judge`] decides anything; the daemons set values when their state changes, and a scrape only encodes.
 
+pub mod changed;
 pub mod condition;
 pub mod families;
 #[cfg(feature = "testing")]

@@ -9,7 +9,8 @@ use common::{Host, start, www};
 use keystore::durable;
 use keystore::time::Timestamp;
 use metrics::Metrics;
-use offline_ksk_signer::runtime::{ConditionId, ZoneRuntime};
+use metrics::condition::ConditionId;
+use offline_ksk_signer::runtime::ZoneRuntime;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Runs `during` while the process can open no file.
@@ -58,10 +59,10 @@ fn kind_06_a_process_without_descriptors_for_a_while_recovers_by_itself() {
     // From the start.
     let raised = seconds_without(&mut zone, &mut now, 3);
     let all = [
-        ConditionId::ZoneFileUnreadable,
-        ConditionId::SkrUnreadable,
-        ConditionId::KeysUnreadable,
-        ConditionId::SerialUnreadable,
+        ConditionId::SignerZoneFileUnreadable,
+        ConditionId::SignerSkrUnreadable,
+        ConditionId::SignerKeysUnreadable,
+        ConditionId::SignerSerialUnreadable,
     ];
     assert_eq!((raised.as_slice(), www(&zone)), (&all[..], (2, None)));
     let took = recovers(&mut zone, &mut now, |zone| www(zone) == (0, Some(2)));
@@ -71,9 +72,9 @@ fn kind_06_a_process_without_descriptors_for_a_while_recovers_by_itself() {
     // A zone file, a generation, and key files that change meanwhile: what was served stays, and all is followed afterwards.
     type Change = fn(&Host);
     let changes: [(Change, ConditionId); 3] = [
-        (|host| host.write_zone(3), ConditionId::ZoneFileUnreadable),
-        (|host| host.accept(2, 4), ConditionId::SkrUnreadable),
-        (|host| host.add_zsk(3), ConditionId::KeysUnreadable),
+        (|host| host.write_zone(3), ConditionId::SignerZoneFileUnreadable),
+        (|host| host.accept(2, 4), ConditionId::SignerSkrUnreadable),
+        (|host| host.add_zsk(3), ConditionId::SignerKeysUnreadable),
     ];
     for (number, (change, condition)) in changes.into_iter().enumerate() {
         let before = www(&zone);

@@ -51,6 +51,8 @@ pub enum AuditEvent {
     RolledBack,
     /// An order to go back was refused.
     RollbackRefused,
+    /// A person has seen that a file was rejected, or what the SKR in force was warned of.
+    Acknowledged,
     /// A KSK is trusted from now on.
     TrustLearnt,
     /// A KSK was to be trusted, and could not be written down.
@@ -77,6 +79,7 @@ impl AuditEvent {
             Self::Ordered => "ordered",
             Self::RolledBack => "rolled-back",
             Self::RollbackRefused => "rollback-refused",
+            Self::Acknowledged => "acknowledged",
             Self::TrustLearnt => "trust-learnt",
             Self::TrustFailed => "trust-failed",
             Self::ClockTaken => "clock-taken",
@@ -85,10 +88,13 @@ impl AuditEvent {
         }
     }
 
-    /// True for what says how a file, or a rollback, fared.
+    /// True for what says how a file, or a rollback, fared, and that a person has seen it.
     #[must_use]
     pub const fn is_outcome(self) -> bool {
-        matches!(self, Self::Accepted | Self::Unchanged | Self::Rejected | Self::RolledBack)
+        matches!(
+            self,
+            Self::Accepted | Self::Unchanged | Self::Rejected | Self::RolledBack | Self::Acknowledged
+        )
     }
 }
 

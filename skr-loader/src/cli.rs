@@ -1,5 +1,6 @@
 //! The command line: `check`, `run`, orders to the running loader, and looks at what the store holds.
 
+mod acknowledge;
 mod audit;
 mod check;
 mod import;
@@ -38,6 +39,7 @@ enum Command {
     Run(run::Args),
     Import(import::Args),
     Rollback(rollback::Args),
+    Acknowledge(acknowledge::Args),
     Reload(status::ReloadArgs),
     List(look::ListArgs),
     Show(look::ShowArgs),
@@ -86,6 +88,7 @@ fn run_command(cli: &Cli, now: Timestamp, out: &mut impl Write) -> anyhow::Resul
         Command::Run(args) => run::main(args, out),
         Command::Import(args) => import::main(args, now, out),
         Command::Rollback(args) => rollback::main(args, now, out),
+        Command::Acknowledge(args) => acknowledge::main(args, now, out),
         Command::Reload(args) => status::reload(args, out),
         Command::List(args) => look::list(args, out).map(|()| true),
         Command::Show(args) => look::show(args, out).map(|()| true),

@@ -66,6 +66,14 @@ pub enum Request {
         #[serde(default)]
         dry_run: bool,
     },
+    /// A person has seen that a drop was rejected, or what the generation in force was warned of.
+    Acknowledge {
+        /// The zone.
+        zone: String,
+        /// The reason that the person gave, for the audit log.
+        #[serde(default)]
+        reason: Option<String>,
+    },
     /// Go back to an older generation.
     Rollback {
         /// The zone.
@@ -89,7 +97,7 @@ impl Request {
     /// True for what only root and the user of the loader may ask.
     #[must_use]
     pub const fn is_privileged(&self) -> bool {
-        matches!(self, Self::Import { .. } | Self::Rollback { .. })
+        matches!(self, Self::Import { .. } | Self::Rollback { .. } | Self::Acknowledge { .. })
     }
 }
 
@@ -118,6 +126,17 @@ pub enum Answer {
     },
     /// It is done, or would be.
     RolledBack(Box<RollbackReport>),
+    /// It stands in the audit log.
+    Acknowledged {
+        /// The zone.
+        zone: String,
+        /// The drop that was rejected; `None` = the newest one was not.
+        rejected: Option<String>,
+        /// The generation in force, where it was accepted with warnings.
+        generation: Option<u64>,
+        /// The checks of both.
+        checks: Vec<String>,
+    },
     /// It was not done.
     Refused {
         /// Why, and what to do.

@@ -317,12 +317,6 @@ impl Inbox {
         self.due.len() + self.files.values().filter(waits).count()
     }
 
-    /// True when a file waits to become whole.
-    #[must_use]
-    pub fn is_waiting(&self) -> bool {
-        self.files.values().any(|seen| matches!(seen, Seen::Waiting { .. } | Seen::Unreadable { .. }))
-    }
-
     /// Takes a judged file out of the inbox: to `to` (never replacing what is there), or away when `None`. A file that
     /// has come under its name meanwhile stays.
     ///
@@ -431,12 +425,6 @@ impl Inbox {
     #[must_use]
     pub fn is_watched(&self) -> bool {
         self.watch.is_up() && self.scan_error.is_none()
-    }
-
-    /// Seconds until the next scan finds what came meanwhile, where nothing else does.
-    #[must_use]
-    pub fn polled_every(&self) -> Option<u64> {
-        self.watch.polls().then_some(self.poll_interval)
     }
 
     /// Renames the file to a name of our own; `None` when another file has taken its place, which then stays.

@@ -29,6 +29,7 @@
 //!
 //! Only what is in force is delivered and served. Whatever fails on the way leaves the generation before in force.
 
+mod acknowledge;
 mod aside;
 mod audit_log;
 mod carry_out;
@@ -66,14 +67,14 @@ use crate::store::{Digest, InForce, OpenError, Store};
 use clock::ClockGuard;
 use zone::{NotDurable, Zone};
 
+pub use acknowledge::{AcknowledgeError, Acknowledgement};
 pub use import::{Import, ImportOutcome};
 pub use rollback::{Rollback, RollbackError};
 
 /// Events that wait to be fetched at most; more are replaced by one scan.
 const QUEUE: usize = 4096;
-/// Longest pause between two steps, and pause while a file or the watch is waited for.
-const PAUSE: Duration = Duration::from_secs(5);
-const SHORT_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause between two steps: what is due, tried again, or gone meanwhile is seen within it.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long somebody waits for a place in the queue.
 const ASK_TIME: Duration = Duration::from_secs(10);
 /// What is said while the clock is not plausible.
@@ -341,9 +342,9 @@ impl Loader {
                 // The step may have taken the message that says to stop.
                 () if self.is_stopping() => Duration::ZERO,
                 // What looks like no SKR takes half of the time at most; an event ends the pause.
-                () if step.only_unlikely => began.elapsed().min(SHORT_PAUSE),
+                () if step.only_unlikely => began.elapsed().min(PAUSE),
                 () if step.more => Duration::ZERO,
-                () => self.pause(now),
+                () => PAUSE,
             };
             match self.messages.recv_timeout(pause) {
                 // It may have waited for long.
@@ -380,22 +381,6 @@ impl Loader {
         }
         self.tell_standing(now);
         step
-    }
-
-    /// How long nothing is due, unless something happens.
-    #[must_use]
-    pub fn pause(&self, now: Timestamp) -> Duration {
-        let retries = !self.not_durable.is_empty() || self.zones.values().any(|zone| zone.held.is_unread());
-        let retries = retries || !self.audit.is_ready();
-        if retries || self.inbox.is_waiting() || !self.inbox.is_watched() {
-            return SHORT_PAUSE;
-        }
-        let switches = self.zones.values().filter_map(|zone| {
-            let bundles = &zone.held.in_force()?.bundles;
-            bundles.get(bundles.partition_point(|b| b.inception <= now)).map(|b| b.inception.since(now))
-        });
-        let due = switches.chain(self.inbox.polled_every()).min();
-        due.map_or(PAUSE, |seconds| PAUSE.min(Duration::from_secs(seconds)))
     }
 
     fn handle(&mut self, message: Message, now: Timestamp) {

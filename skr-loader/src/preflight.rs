@@ -17,7 +17,8 @@ use std::path::Path;
 use keystore::command::find_program;
 use keystore::config::Config;
 use keystore::config::deliver::Method;
-use keystore::policy::Severity;
+use keystore::policy::{PolicyFinding, Severity};
+use metrics::http::Guard;
 use rights::Ports;
 use rustix::fs::Access;
 
@@ -67,7 +68,20 @@ pub fn check(config: &Config, work: &[Work], path: Option<&OsStr>) -> Vec<Findin
         host.addresses(config);
         host.ports(config, Ports::of_this_process());
     }
+    host.findings.extend(web_config(config));
     host.findings
+}
+
+/// What is wrong with the file that guards the HTTP endpoint.
+fn web_config(config: &Config) -> Vec<Finding> {
+    let found = config.metrics.as_ref().map(Guard::check).unwrap_or_default();
+    found
+        .into_iter()
+        .map(|PolicyFinding { severity, path, line, what }| Finding {
+            severity,
+            what: format!("{}:{line}: {what}", path.display()),
+        })
+        .collect()
 }
 
 /// Checks the host, prints every finding and a verdict; true when there is no error.

@@ -33,6 +33,7 @@ fn import(record: Record) -> Option<(String, Import)> {
         AuditEvent::Rejected => ImportResult::Rejected,
         AuditEvent::Unchanged => ImportResult::Unchanged,
         AuditEvent::RolledBack => ImportResult::RolledBack,
+        AuditEvent::Acknowledged => ImportResult::Acknowledged,
         _ => return None,
     };
     let by = record.uid.map(|uid| match &record.user {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use keystore::clock;
-use keystore::config::Config;
+use keystore::config::{Config, MetricsConfig};
 use keystore::crypto::PrivateKey;
 use keystore::dns::Name;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
@@ -21,7 +21,7 @@ use metrics::health::report::{
 };
 use metrics::health::routes::Pages;
 use metrics::health::watch::{HealthWatch, Watched};
-use metrics::http::{self, Endpoint, Serving};
+use metrics::http::{self, Endpoint, Guard, Serving};
 use skr_loader::audit::{Audit, AuditEvent, Record};
 use skr_loader::watching::AUDIT;
 
@@ -55,11 +55,14 @@ impl Site {
             config_file: dir.path().join("config.toml"),
             audit: AUDIT,
             metrics: metrics.clone(),
+            guard: None,
         };
         let watch = HealthWatch::start(watched, |_| Vec::new()).expect("a thread");
         let pages = Pages::new(watch.newest());
         let endpoint = Endpoint::new(metrics.clone(), || 0, move |request| pages.answer(request));
-        let endpoint = http::serve("127.0.0.1:0".parse().expect("an address"), endpoint).expect("bind");
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        let guard = Guard::load(&MetricsConfig::at(listen)).expect("no web-config");
+        let endpoint = http::serve(listen, endpoint, guard).expect("bind");
         Self { dir, metrics, endpoint, _watch: watch }
     }
 
@@ -137,14 +140,6 @@ impl Files {
         fs::write(folder.join("current"), format_current(1, &digest(text.as_bytes()))).expect("write");
     }
 
-    pub fn accept_good(&self) {
-        self.accept(&SkrBuilder::new(ZONE, now().minus(DAY)).bundles(20));
-    }
-
-    pub fn accepted(&self, name: &str) -> PathBuf {
-        zone_dir(&self.path("state/accepted"), &zone()).join(name)
-    }
-
     fn write_key(&self, key: &TestKey, seed: u8, timing: Timing) -> KeyFile {
         let file = KeyFile {
             zone: zone(),
@@ -156,18 +151,6 @@ impl Files {
         };
         file.write(&PrivateKey::Raw(vec![seed; 32])).expect("written");
         file
-    }
-
-    /// The private KSK beside the ZSK.
-    pub fn write_ksk(&self) {
-        self.write_key(&TestKey::ksk(KSK), KSK, Timing::default());
-    }
-
-    /// A file of the ZSK, or of the KSK.
-    pub fn key(&self, ksk: bool, suffix: &str) -> PathBuf {
-        let (key, timing) = (if ksk { TestKey::ksk(KSK) } else { TestKey::zsk(ZSK) }, Timing::default());
-        let dir = self.path("state/keys");
-        KeyFile { zone: zone(), ttl: 3600, dnskey: key.dnskey.clone(), timing, state: None, dir }.path(suffix)
     }
 
     /// Adds a line to the audit log.

@@ -6,10 +6,12 @@
 //!
 //! There is no chain and no authority: a certificate counts because its octets were pinned. Its dates are judged at the time that is given.
 
-use openssl::asn1::Asn1Time;
+use std::net::IpAddr;
+
+use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::cms::{CMSOptions, CmsContentInfo};
 use openssl::stack::Stack;
-use openssl::x509::X509;
+use openssl::x509::{GeneralNameRef, X509};
 
 use crate::time::Timestamp;
 
@@ -19,7 +21,7 @@ pub const MAX_SIGNATURE_OCTETS: u64 = 64 << 10;
 /// Longest list of digest algorithms, in octets: one takes 11 to 15, and one is usual.
 const MAX_DIGEST_ALGORITHMS: usize = 64;
 
-/// A certificate that was pinned.
+/// A certificate that an operator has named: one that was pinned, or that of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
     /// Its DER octets.
@@ -79,19 +81,52 @@ impl Certificate {
         if certificates.is_empty() {
             return Err(CertificateError::None);
         }
-        certificates
-            .iter()
-            .map(|certificate| {
-                let der = certificate.to_der().map_err(|_| CertificateError::Syntax)?;
-                let sha256 = data_encoding::HEXLOWER.encode(&super::sha256(&der));
-                let subject = certificate.subject_name().entries().filter_map(|entry| {
-                    let (name, value) =
-                        (entry.object().nid().short_name().ok()?, entry.data().to_string().ok()?);
-                    Some(format!("{name}={}", value.escape_debug()))
-                });
-                Ok(Self { subject: subject.collect::<Vec<_>>().join(", "), der, sha256 })
-            })
-            .collect()
+        certificates.iter().map(Self::of).collect()
+    }
+
+    /// Reads one from its DER octets.
+    pub fn read_der(der: &[u8]) -> Result<Self, CertificateError> {
+        let x509 = X509::from_der(der).map_err(|_| CertificateError::Syntax)?;
+        Self::of(&x509)
+    }
+
+    fn of(x509: &X509) -> Result<Self, CertificateError> {
+        let der = x509.to_der().map_err(|_| CertificateError::Syntax)?;
+        let sha256 = data_encoding::HEXLOWER.encode(&super::sha256(&der));
+        let subject = x509.subject_name().entries().filter_map(|entry| {
+            let (name, value) = (entry.object().nid().short_name().ok()?, entry.data().to_string().ok()?);
+            Some(format!("{name}={}", value.escape_debug()))
+        });
+        Ok(Self { subject: subject.collect::<Vec<_>>().join(", "), der, sha256 })
+    }
+
+    /// The time from which and the time until which it is valid (RFC 5280 section 4.1.2.5); `None` when they are out of range.
+    #[must_use]
+    pub fn validity(&self) -> Option<(Timestamp, Timestamp)> {
+        let x509 = self.x509()?;
+        let epoch = Asn1Time::from_unix(0).ok()?;
+        let since_epoch = |time: &Asn1TimeRef| {
+            let passed = epoch.diff(time).ok()?;
+            let secs = i64::from(passed.days) * 86_400 + i64::from(passed.secs);
+            u64::try_from(secs).ok().map(Timestamp::from_secs)
+        };
+        Some((since_epoch(x509.not_before())?, since_epoch(x509.not_after())?))
+    }
+
+    /// Its alternative names (RFC 5280 section 4.2.1.6) of the kinds DNS, IP address, mail address and URI, as text.
+    #[must_use]
+    pub fn alternative_names(&self) -> Vec<String> {
+        let names = self.x509().and_then(|x509| x509.subject_alt_names());
+        let text = |name: &GeneralNameRef| {
+            let address = |octets: &[u8]| match octets.len() {
+                4 => <[u8; 4]>::try_from(octets).ok().map(|o| IpAddr::from(o).to_string()),
+                16 => <[u8; 16]>::try_from(octets).ok().map(|o| IpAddr::from(o).to_string()),
+                _ => None,
+            };
+            let words = name.dnsname().or_else(|| name.email()).or_else(|| name.uri());
+            words.map(str::to_owned).or_else(|| address(name.ipaddress()?))
+        };
+        names.iter().flatten().filter_map(text).collect()
     }
 
     fn x509(&self) -> Option<X509> {

@@ -39,6 +39,8 @@ pub enum ComponentState {
     Unreadable(String),
     /// A report; it may be old.
     Reported(Box<Report>),
+    /// A report of a process that has ended without taking it away: it was killed, or crashed.
+    Ended(Box<Report>),
 }
 
 /// What is of the host.
@@ -52,6 +54,17 @@ pub struct HostFacts {
     pub audit: AuditLog,
     /// Latest time that is known to have passed, from files; a clock before it is wrong.
     pub latest_known: Option<Timestamp>,
+    /// The test of the alarms, where the configuration wants one again and again.
+    pub alarm: Option<Alarm>,
+}
+
+/// When the way of the alarms was tested, and how often it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alarm {
+    /// Seconds between two tests.
+    pub interval: u64,
+    /// The last test that went well; `None` = never.
+    pub tested: Option<Timestamp>,
 }
 
 /// A file system.
@@ -214,6 +227,8 @@ pub enum ImportResult {
     Unchanged,
     /// An older generation came into force again.
     RolledBack,
+    /// A person has seen what came before.
+    Acknowledged,
 }
 
 impl ImportResult {
@@ -225,6 +240,7 @@ impl ImportResult {
             Self::Rejected => "rejected",
             Self::Unchanged => "unchanged",
             Self::RolledBack => "rolled-back",
+            Self::Acknowledged => "acknowledged",
         }
     }
 }

@@ -8,16 +8,17 @@ mod disk;
 mod keys;
 mod requests;
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use keystore::config::{Config, KsrConfig, LoaderConfig};
+use keystore::config::{Config, KsrConfig, LoaderConfig, MetricsConfig};
 use keystore::dns::Name;
 use keystore::time::Timestamp;
 
-use crate::health::facts::{ComponentFacts, ComponentState, Facts, HostFacts, Thresholds, ZoneFacts};
+use crate::changed::Changed;
+use crate::health::facts::{Alarm, ComponentFacts, ComponentState, Facts, HostFacts, Thresholds, ZoneFacts};
 use crate::health::model::Since;
 use crate::health::report::{self, Component, FOLDER, Found, Report, ZoneReports};
+use crate::health::{alarm, alive};
 
 pub use audit::{AuditReader, Outcomes};
 
@@ -36,6 +37,10 @@ pub struct Host {
     pub has_timer: bool,
     /// A signer should run.
     pub has_signer: bool,
+    /// Seconds between two tests of the alarms; `None` = they are not looked after.
+    pub alert_test_interval: Option<u64>,
+    /// Settings of the HTTP endpoint.
+    pub endpoint: Option<MetricsConfig>,
 }
 
 /// A zone that is looked at.
@@ -72,6 +77,8 @@ impl From<&Config> for Host {
             period: config.ksr.period,
             has_timer: config.ksr.enabled,
             has_signer: zones.iter().any(|zone| zone.is_served),
+            alert_test_interval: config.metrics.as_ref().and_then(|m| m.alert_test_interval).map(u64::from),
+            endpoint: config.metrics.clone(),
             zones,
         }
     }
@@ -95,6 +102,8 @@ impl Host {
             period: ksr.period,
             has_timer: false,
             has_signer: false,
+            alert_test_interval: None,
+            endpoint: None,
         }
     }
 }
@@ -151,6 +160,9 @@ impl Gatherer {
                 disks: disk::look(host),
                 audit: self.audit.log().clone(),
                 latest_known: self.audit.latest().max(newest_request),
+                alarm: host
+                    .alert_test_interval
+                    .map(|interval| Alarm { interval, tested: alarm::read(&host.state_dir, now) }),
             },
             zones,
         }
@@ -226,6 +238,9 @@ impl Reports {
                 None => match report::read(&host.state_dir, component) {
                     Found::Nothing => ComponentState::Silent,
                     Found::Unreadable(what) => ComponentState::Unreadable(what),
+                    Found::Read(report, _) if !alive::may_live(&host.state_dir, component) => {
+                        ComponentState::Ended(report)
+                    }
                     Found::Read(report, zones) => {
                         reports.zones.push((component, zones));
                         ComponentState::Reported(report)
@@ -253,33 +268,6 @@ impl Reports {
             let (_, zones) = self.zones.iter().find(|(component, _)| *component == part.component)?;
             report.is_fresh(now).then_some((&**report, zones))
         })
-    }
-}
-
-/// Inode, length, and the times of the last change of content and of inode: the kernel's clock ticks in milliseconds, so that a time of
-/// content alone may be that of another file. `None` = it is not there.
-type Mark = Option<(u64, u64, [i64; 4])>;
-
-fn mark(path: &Path) -> Mark {
-    let m = path.metadata().ok()?;
-    Some((m.ino(), m.len(), [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()]))
-}
-
-/// A value that is made from a file, and made again when the file has changed.
-#[derive(Debug, Default)]
-struct Changed<T> {
-    mark: Option<Mark>,
-    value: T,
-}
-
-impl<T> Changed<T> {
-    fn get(&mut self, path: &Path, make: impl FnOnce() -> T) -> &T {
-        let mark = mark(path);
-        if self.mark != Some(mark) {
-            self.value = make();
-            self.mark = Some(mark);
-        }
-        &self.value
     }
 }
 

@@ -11,7 +11,7 @@ mod tests;
 use crate::condition::{ConditionId, Severity};
 use keystore::time::Timestamp;
 
-use crate::health::facts::{Facts, Import, ZoneFacts};
+use crate::health::facts::{Facts, Import, ImportResult, ZoneFacts};
 use crate::health::model::{
     BundleHealth, Condition, Deadline, Details, Event, Health, ImportHealth, KeyHealth, RequestHealth, Since,
     Totals, VERSION, ZoneHealth,
@@ -74,7 +74,7 @@ fn judge_zone(zone: &ZoneFacts, signer_runs: bool, before: &Since, now: Timestam
         coverage_left_seconds: coverage.map_or(0, |c| c.end.since(now)),
         gap_seconds: coverage.map_or(0, |c| c.longest_gap),
         bundles_left: coverage.map_or(0, |c| c.future),
-        last_import: zone.imports.last().map(import_health),
+        last_import: zone.imports.iter().rfind(|i| i.result != ImportResult::Acknowledged).map(import_health),
         request: zone.requests.last().map(request_health),
         deliveries: zone.report.deliveries.clone(),
         serial: served.filter(|served| served.loaded).map(|served| served.serial),

@@ -103,9 +103,38 @@ pub struct Report {
     /// Why the audit log could not be written the last time; of the loader.
     #[serde(default)]
     pub audit_error: Option<String>,
+    /// The HTTP endpoint of its process.
+    #[serde(default)]
+    pub endpoint: Option<EndpointReport>,
     /// Conditions that the component found itself, over the network.
     #[serde(default)]
     pub conditions: Vec<ReportedCondition>,
+}
+
+/// How the HTTP endpoint of a process stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EndpointReport {
+    /// Why the web-config as it lies there is not in use.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// The certificate that clients are shown.
+    #[serde(default)]
+    pub certificate: Option<CertificateReport>,
+}
+
+/// A certificate, by its dates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CertificateReport {
+    /// Its file.
+    pub file: String,
+    /// From when it is valid.
+    #[serde(with = "iso")]
+    pub not_before: Timestamp,
+    /// Until when it is valid.
+    #[serde(with = "iso")]
+    pub not_after: Timestamp,
 }
 
 /// What a process noticed about the clock.
@@ -221,9 +250,22 @@ pub struct Served {
     /// Why ZSKs that are due cannot sign, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_errors: Vec<String>,
-    /// Why what the signer keeps of the zone on disk (serial, version) cannot be read or written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state_error: Option<String>,
+    /// What keeps the zone from following its files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<SignerCondition>,
+}
+
+/// A condition that the signer found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SignerCondition {
+    /// Its ID.
+    pub id: ConditionId,
+    /// Since when.
+    #[serde(with = "iso")]
+    pub since: Timestamp,
+    /// The cause, a sentence without its full stop.
+    pub cause: String,
 }
 
 /// A server that is given what is accepted.
@@ -280,6 +322,7 @@ impl Report {
             clock: None,
             inbox: None,
             audit_error: None,
+            endpoint: None,
             conditions: Vec::new(),
         }
     }

@@ -14,13 +14,16 @@ use keystore::clock;
 use keystore::durable;
 use keystore::time::Timestamp;
 
+use crate::health::alive::Alive;
 use crate::health::gather::{AuditReader, Gatherer, Host, OwnReport, read_since, since_path};
 use crate::health::judge::judge;
 use crate::health::model::{Health, Since};
-use crate::health::report::{Component, Writer};
+use crate::health::report::{CertificateReport, Component, EndpointReport, Writer};
+use crate::http::{Guard, ServedCertificate};
 
-/// Pause between two looks.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two looks: what is new is seen a second after it came at the latest, also from another process, which looks as often.
+/// With one zone a look takes a millisecond.
+pub const PAUSE: Duration = Duration::from_millis(500);
 /// With many zones a look may take so much of the time: one part in this.
 const SHARE: u32 = 10;
 
@@ -34,6 +37,8 @@ pub struct Watched {
     pub audit: AuditReader,
     /// Follows what was judged.
     pub metrics: Metrics,
+    /// The guard of the endpoint of this process, which reads its files again when they change.
+    pub guard: Option<Guard>,
 }
 
 /// The newest health; clones share it.
@@ -84,7 +89,7 @@ impl HealthWatch {
         own: impl Fn(Timestamp) -> Vec<OwnReport> + Send + 'static,
     ) -> std::io::Result<Self> {
         let mut look = Look::new(watched);
-        let newest = Newest::new(look.round(&own(clock::now()), clock::now()));
+        let newest = Newest::new(look.round(own(clock::now()), clock::now()));
         let (wake, wakes) = channel();
         let shared = newest.clone();
         let thread = std::thread::Builder::new()
@@ -158,7 +163,7 @@ fn live(
                 Wake::Stop => return,
             }
         }
-        newest.set(look.round(&own(now), now));
+        newest.set(look.round(own(now), now));
         for done in asked {
             // Who asked may have given up waiting.
             let _ = done.send(());
@@ -172,7 +177,10 @@ struct Look {
     host: Host,
     gatherer: Gatherer,
     metrics: Metrics,
+    guard: Option<Guard>,
     writers: BTreeMap<Component, Writer>,
+    /// The locks that say that this process lives.
+    alive: BTreeMap<Component, Alive>,
     since: Since,
     /// The text of [`Self::since`] as it was last written.
     written: String,
@@ -181,7 +189,7 @@ struct Look {
 
 impl Look {
     fn new(watched: Watched) -> Self {
-        let Watched { host, config_file, audit, metrics } = watched;
+        let Watched { host, config_file, audit, metrics, guard } = watched;
         let since = read_since(&host.state_dir);
         Self {
             gatherer: Gatherer::new(audit, Some(&config_file)),
@@ -189,12 +197,18 @@ impl Look {
             since,
             host,
             metrics,
+            guard,
             writers: BTreeMap::new(),
+            alive: BTreeMap::new(),
             shown: Shown::default(),
         }
     }
 
-    fn round(&mut self, own: &[OwnReport], now: Timestamp) -> Health {
+    fn round(&mut self, mut own: Vec<OwnReport>, now: Timestamp) -> Health {
+        if let Some(first) = own.first_mut() {
+            first.report.endpoint = self.endpoint();
+        }
+        let own = own.as_slice();
         self.write_reports(own);
         let facts = self.gatherer.gather(&self.host, own, now);
         let health = judge(&facts, &self.since, now);
@@ -204,7 +218,25 @@ impl Look {
         health
     }
 
+    /// Has the guard of the endpoint look at its files, and says how it stands.
+    fn endpoint(&self) -> Option<EndpointReport> {
+        let (guard, settings) = (self.guard.as_ref()?, self.host.endpoint.as_ref()?);
+        guard.refresh(settings);
+        let standing = guard.standing();
+        let file = |file: Option<PathBuf>| file.or_else(|| settings.web_config.clone()).unwrap_or_default();
+        let certificate = |ServedCertificate { file: name, not_before, not_after }| CertificateReport {
+            file: file(name).display().to_string(),
+            not_before,
+            not_after,
+        };
+        Some(EndpointReport { error: standing.error, certificate: standing.certificate.map(certificate) })
+    }
+
     fn write_reports(&mut self, own: &[OwnReport]) {
+        // A component that was turned off takes its report with it.
+        let runs = |component: &Component| own.iter().any(|own| own.report.component == *component);
+        self.writers.retain(|component, _| runs(component));
+        self.alive.retain(|component, _| runs(component));
         for OwnReport { report, zones } in own {
             let state_dir = &self.host.state_dir;
             let writer = self
@@ -213,6 +245,10 @@ impl Look {
                 .or_insert_with(|| Writer::new(state_dir, report.component));
             if let Err(error) = writer.write(report, zones) {
                 tracing::debug!(%error, component = report.component.as_str(), "the report could not be written; the next look tries again");
+            }
+            if !self.alive.contains_key(&report.component) {
+                let held = Alive::hold(state_dir, report.component);
+                self.alive.extend(held.map(|alive| (report.component, alive)));
             }
         }
     }

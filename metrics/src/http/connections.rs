@@ -6,12 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
-use super::Request;
+use super::guard::{Guard, Protection};
+use super::{PLAIN, Page, Request};
 
 /// Connections open at once.
 const CONNECTIONS: usize = 64;
@@ -33,13 +35,18 @@ const MAX_HEAD: usize = 8 << 10;
 /// Header fields of a request, at most.
 const MAX_FIELDS: usize = 64;
 
-/// Gives the octets of the response to a request.
-pub(super) trait Respond: Fn(&Request<'_>) -> Vec<u8> + Send + Sync + 'static {}
+/// First octet of a TLS handshake (RFC 8446 section 5.1).
+const HANDSHAKE: u8 = 22;
+/// What a client is told that speaks HTTP without TLS where TLS is spoken.
+const NO_TLS: &str = "this endpoint speaks TLS: ask for it with https://\n";
 
-impl<F: Fn(&Request<'_>) -> Vec<u8> + Send + Sync + 'static> Respond for F {}
+/// Gives the page of a request.
+pub(super) trait Respond: Fn(&Request<'_>) -> Page + Send + Sync + 'static {}
+
+impl<F: Fn(&Request<'_>) -> Page + Send + Sync + 'static> Respond for F {}
 
 /// Takes connections until it is dropped, which ends those that are open.
-pub(super) async fn accept(listener: TcpListener, respond: Arc<impl Respond>) {
+pub(super) async fn accept(listener: TcpListener, respond: Arc<impl Respond>, guard: Guard) {
     let mut open = Open::default();
     loop {
         let (stream, client) = match listener.accept().await {
@@ -55,9 +62,9 @@ pub(super) async fn accept(listener: TcpListener, respond: Arc<impl Respond>) {
             }
         };
         open.make_room(client);
-        let respond = Arc::clone(&respond);
+        let (respond, protection) = (Arc::clone(&respond), guard.in_use());
         let task = tokio::spawn(async move {
-            if let Err(error) = talk(stream, &*respond).await {
+            if let Err(error) = welcome(stream, &*respond, &protection).await {
                 tracing::debug!(%client, %error, "an HTTP connection ended early");
             }
         });
@@ -116,16 +123,55 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
+/// Speaks TLS with the client where that is wanted, and answers its request.
+async fn welcome(
+    mut stream: TcpStream,
+    respond: &impl Respond,
+    protection: &Arc<Protection>,
+) -> io::Result<()> {
+    let Some(tls) = &protection.tls else { return talk(stream, respond, protection).await };
+    let mut first = [0];
+    if timeout(HEAD_TIME, stream.peek(&mut first)).await?? > 0 && first != [HANDSHAKE] {
+        return send(&mut stream, &Page::new("400 Bad Request", PLAIN, NO_TLS).octets("GET")).await;
+    }
+    let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
+    let stream = timeout(HEAD_TIME, acceptor.accept(stream)).await??;
+    if !tls.lets_in(stream.get_ref().1.peer_certificates()) {
+        let what = "the certificate of the client has none of client_allowed_sans";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+    }
+    talk(stream, respond, protection).await
+}
+
 /// Reads one request and answers it.
-async fn talk(mut stream: TcpStream, respond: &impl Respond) -> io::Result<()> {
+async fn talk(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    respond: &impl Respond,
+    protection: &Arc<Protection>,
+) -> io::Result<()> {
     let head = timeout(HEAD_TIME, read_head(&mut stream)).await??;
-    let response = match head.as_deref().map(request) {
-        Some(Some(request)) => respond(&request),
-        Some(None) => refusal("400 Bad Request"),
-        None => refusal("431 Request Header Fields Too Large"),
+    let (mut page, method) = match head.as_deref().map(request) {
+        Some(Some(request)) => {
+            let page = match timeout(RESPONSE_TIME, protection.admit(&request)).await? {
+                Ok(()) => respond(&request),
+                Err(refusal) => refusal,
+            };
+            (page, request.method)
+        }
+        Some(None) => (Page::new("400 Bad Request", PLAIN, "this is no request of HTTP/1.1\n"), "GET"),
+        None => {
+            let what = format!("the head of a request may have {MAX_HEAD} octets\n");
+            (Page::new("431 Request Header Fields Too Large", PLAIN, what), "GET")
+        }
     };
+    protection.add_fields(&mut page);
+    send(&mut stream, &page.octets(method)).await
+}
+
+/// Sends the response and waits until the client has it.
+async fn send(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), response: &[u8]) -> io::Result<()> {
     timeout(RESPONSE_TIME, async {
-        stream.write_all(&response).await?;
+        stream.write_all(response).await?;
         stream.shutdown().await
     })
     .await??;
@@ -138,7 +184,7 @@ async fn talk(mut stream: TcpStream, respond: &impl Respond) -> io::Result<()> {
 }
 
 /// The head of a request up to the empty line; `None` when it is too long.
-async fn read_head(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
+async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
     let mut head = Vec::with_capacity(1024);
     loop {
         if stream.read_buf(&mut head).await? == 0 {
@@ -165,15 +211,6 @@ pub(crate) fn request(head: &[u8]) -> Option<Request<'_>> {
     Some(Request { method, path, query, fields })
 }
 
-fn refusal(status: &str) -> Vec<u8> {
-    let body = format!("{status}\n");
-    format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -187,7 +224,9 @@ mod tests {
 
     fn serving() -> Serving {
         let endpoint = Endpoint::new(Metrics::new().expect("families register"), || 0, |_| None);
-        serve("127.0.0.1:0".parse().expect("an address"), endpoint).expect("bind")
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        let guard = Guard::load(&keystore::config::MetricsConfig::at(listen)).expect("no web-config");
+        serve(listen, endpoint, guard).expect("bind")
     }
 
     /// True when `/healthz` is answered within two seconds.
@@ -195,7 +234,7 @@ mod tests {
         let Ok(mut client) = Client::connect(address) else { return false };
         client.set_read_timeout(Some(Duration::from_secs(2))).expect("a limit");
         let mut answer = String::new();
-        client.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").is_ok()
+        client.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").is_ok()
             && client.read_to_string(&mut answer).is_ok()
             && answer.starts_with("HTTP/1.1 200 ")
     }

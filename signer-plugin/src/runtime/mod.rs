@@ -32,7 +32,7 @@ mod zone;
 #[cfg(test)]
 mod tests;
 
-pub use condition::{CONDITIONS, ConditionId};
+pub use condition::CONDITIONS;
 pub use gate::{ReleaseError, release};
 pub use keyring::Keyring;
 pub use served::{Clock, ServedState, SignerZone};

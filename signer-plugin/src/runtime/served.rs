@@ -8,6 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use keystore::dns::{Name, name};
 use keystore::time::Timestamp;
 use metrics::Metrics;
+use metrics::health::report::SignerCondition;
 use metrics::zones::ANSWER_KINDS;
 
 use crate::answer::{AnswerKind, AnswerOutcome, Context, Transport, answer};
@@ -35,8 +36,8 @@ pub struct ServedState {
     pub refresh: u32,
     /// Why ZSKs that are due cannot sign, one sentence each.
     pub key_errors: Vec<String>,
-    /// Why what the zone keeps on disk (its serial, its version) cannot be read or written.
-    pub state_error: Option<String>,
+    /// What keeps the zone from following its files.
+    pub conditions: Vec<SignerCondition>,
 }
 
 /// Tells the time; [`keystore::clock::now`] outside of tests.

@@ -12,9 +12,10 @@ use std::time::Instant;
 use keystore::exchange::Bundle;
 use keystore::time::Timestamp;
 use metrics::Metrics;
+use metrics::condition::ConditionId;
 use metrics::zones::Part;
 
-use super::condition::{ConditionId, Conditions};
+use super::condition::Conditions;
 use super::folders::KeyFolders;
 use super::gate::Gate;
 use super::keyring::Keyring;
@@ -209,10 +210,14 @@ impl ZoneRuntime {
     pub fn step(&mut self, now: Timestamp) -> Timestamp {
         let mut changed = self.restore(now);
         changed |= self.skr.poll(&self.setup, now);
-        self.set_condition(ConditionId::SkrUnreadable, self.skr.unreadable().map(str::to_owned), now);
-        self.set_condition(ConditionId::DenialImpossible, self.denial_conflict(now), now);
+        self.set_condition(ConditionId::SignerSkrUnreadable, self.skr.unreadable().map(str::to_owned), now);
+        self.set_condition(ConditionId::SignerDenialImpossible, self.denial_conflict(now), now);
         changed |= self.poll_zone_file(now);
-        self.set_condition(ConditionId::ZoneFileUnreadable, self.source.unreadable().map(str::to_owned), now);
+        self.set_condition(
+            ConditionId::SignerZoneFileUnreadable,
+            self.source.unreadable().map(str::to_owned),
+            now,
+        );
         changed |= self.keys.poll(now);
         changed |= self.open_serial(now);
         self.largest_ttl.poll(now);
@@ -228,7 +233,7 @@ impl ZoneRuntime {
         if look_closer && self.retry_at.is_none() {
             changed |= self.renew(now);
         }
-        self.set_condition(ConditionId::KeysUnreadable, self.keys.unreadable().map(str::to_owned), now);
+        self.set_condition(ConditionId::SignerKeysUnreadable, self.keys.unreadable().map(str::to_owned), now);
         if let Some(serial) = &mut self.serial {
             serial.retry(now);
         }
@@ -253,7 +258,7 @@ impl ZoneRuntime {
         match cause {
             Some(cause) => {
                 if self.conditions.raise(id, cause.clone(), now) {
-                    tracing::error!(zone = %self.setup.name, condition = %id, cause, "{}", id.next());
+                    tracing::error!(zone = %self.setup.name, condition = %id, cause, "{}", id.text().next);
                 }
             }
             None => {
@@ -288,7 +293,7 @@ impl ZoneRuntime {
                 Some(format!("{}: {error}", self.setup.state.join("serial").display()))
             }
         };
-        self.set_condition(ConditionId::SerialUnreadable, cause, now);
+        self.set_condition(ConditionId::SignerSerialUnreadable, cause, now);
         self.judge_restored();
         self.serial.is_some()
     }

@@ -10,7 +10,7 @@ use keystore::config::Config;
 use metrics::Metrics;
 use metrics::health::routes::Pages;
 use metrics::health::watch::{HealthWatch, Watched};
-use metrics::http::{self, Endpoint};
+use metrics::http::{self, Endpoint, Guard};
 use tracing_subscriber::EnvFilter;
 
 use crate::control::Answer;
@@ -62,7 +62,8 @@ pub fn main(args: &Args, out: &mut impl std::io::Write) -> anyhow::Result<bool> 
 
 fn run(args: &Args) -> anyhow::Result<()> {
     let config = service::load(&args.config)?;
-    let listen = config.metrics.as_ref().map(|m| m.listen);
+    let guard = config.metrics.as_ref().map(Guard::load).transpose()?;
+    let listen = config.metrics.as_ref().map(|m| m.listen).zip(guard.clone());
     let metrics = Metrics::new().context("metrics")?;
     service::fit_metrics(&config, &metrics);
     // Before the loader, so that no signal ends us half-way.
@@ -77,12 +78,13 @@ fn run(args: &Args) -> anyhow::Result<()> {
         config_file: args.config.clone(),
         audit: AUDIT,
         metrics: metrics.clone(),
+        guard,
     };
     let health = HealthWatch::start(watched, move |now| vec![standing.report(now)]).context("health")?;
     let health = Arc::new(health);
     let pages = Pages::new(health.newest());
     let endpoint = Endpoint::new(metrics, || clock::now().secs(), move |request| pages.answer(request));
-    let _endpoint = listen.map(|address| http::serve(address, endpoint)).transpose()?;
+    let _endpoint = listen.map(|(address, guard)| http::serve(address, endpoint, guard)).transpose()?;
     let control = loader.control();
     let (reloading, path) = (control.clone(), args.config.clone());
     let watch = Arc::clone(&health);

@@ -9,7 +9,7 @@ use super::{Answer, ImportReport, Request};
 use crate::Loader;
 use crate::files::one_line;
 use crate::inbox::Dropped;
-use crate::loader::Import;
+use crate::loader::{Acknowledgement, Import};
 use crate::operator::Operator;
 use crate::order::{Execution, Order, OrderError, ReasonRule};
 use crate::user::User;
@@ -21,6 +21,8 @@ pub enum Job {
     Status(Vec<String>),
     /// Judge a file, with the signature of the KSK operator over it.
     Import(Dropped, Option<Vec<u8>>, Arc<Order>),
+    /// Note that a person has seen what is told of a zone's drops.
+    Acknowledge(Name, Order),
     /// Go back.
     RollBack(Name, Option<u64>, Order),
     /// Read the configuration again.
@@ -70,6 +72,10 @@ impl Job {
                 let file = Dropped::by_hand(name.into(), decode(&content)?, Arc::clone(&order));
                 Ok(Self::Import(file, signature, order))
             }
+            Request::Acknowledge { zone, reason } => Ok(Self::Acknowledge(
+                name(&zone)?,
+                order(&[], reason.as_deref(), false, ReasonRule::WhenForced)?,
+            )),
             Request::Rollback { zone, to, force, reason, dry_run } => Ok(Self::RollBack(
                 name(&zone)?,
                 to,
@@ -90,6 +96,15 @@ impl Job {
                 let imports = loader.import_by_hand(&file, now);
                 let reports = imports.iter().map(|import| ImportReport::new(import, &order)).collect();
                 (Answer::Imported { imports: reports }, if order.dry_run { Vec::new() } else { imports })
+            }
+            Self::Acknowledge(zone, order) => {
+                let answer = match loader.acknowledge(&zone, &order, now) {
+                    Ok(Acknowledgement { zone, rejected, generation, checks }) => {
+                        Answer::Acknowledged { zone: zone.to_string(), rejected, generation, checks }
+                    }
+                    Err(error) => Answer::refused(error.to_string()),
+                };
+                (answer, Vec::new())
             }
             Self::RollBack(zone, to, order) => {
                 let result = loader.roll_back(&zone, to, &order, now);

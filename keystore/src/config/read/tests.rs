@@ -79,6 +79,9 @@ fn every_commented_default_is_the_default() {
             "parent-resolver",
             "parent-check",
             "review",
+            "web-config",
+            "hosts",
+            "alert-test-interval",
         ];
         let put_in = equals && !other.contains(&key);
         text.push_str(if put_in { stripped } else { line });
@@ -100,6 +103,30 @@ fn what_new_content_of_a_zone_has_to_pass() {
     for bad in ["max-shrink = 101", "max-growth = -1", "review = []", "review = \"x\"", "review-timeout = 0"]
     {
         assert!(with(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn endpoint_that_others_reach_needs_a_web_config_or_the_word_of_the_operator() {
+    let with =
+        |keys: &str| parse_text(&EXAMPLE.replace("listen = \"127.0.0.1:9753\"\n", &format!("{keys}\n")));
+    let remote = "listen = \"192.0.2.1:9753\"";
+    let metrics = with(&format!("{remote}\nweb-config = \"web.yml\"\nhosts = [\"NS1.example.net.\"]"))
+        .unwrap()
+        .metrics
+        .unwrap();
+    assert!(metrics.web_config.is_some_and(|path| path.ends_with("docs/web.yml")));
+    assert_eq!((metrics.hosts, metrics.allow_remote), (vec!["ns1.example.net".to_owned()], false));
+    assert!(with(&format!("{remote}\nallow-remote = true")).is_ok());
+    for bad in [
+        remote.to_owned(),
+        format!("{remote}\nallow-remote = false"),
+        format!("{remote}\nweb-config = \"\""),
+        format!("{remote}\nweb-config = \"w\"\nhosts = [\"a:1\"]"),
+        format!("{remote}\nweb-config = \"w\"\nhosts = [\"\"]"),
+        format!("{remote}\nweb-config = \"w\"\nhosts = \"a\""),
+    ] {
+        assert!(with(&bad).is_err(), "{bad}");
     }
 }
 

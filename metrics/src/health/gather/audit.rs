@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use keystore::time::Timestamp;
 
-use super::Mark;
+use crate::changed::{Mark, mark};
 use crate::health::facts::{AuditLog, Import};
 
 /// Imports of a zone that are kept.
@@ -63,7 +63,7 @@ impl Audit {
     }
 
     pub fn look(&mut self, path: &Path) {
-        let mark = super::mark(path);
+        let mark = mark(path);
         if mark != self.mark {
             self.mark = mark;
             let Outcomes { imports, latest } = (self.reader.outcomes)(path);

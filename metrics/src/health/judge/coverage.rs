@@ -151,7 +151,8 @@ fn imports(zone: &ZoneFacts, seen: &Seen, found: &mut Findings<'_>) {
         let severity = if plenty { Severity::Attention } else { Severity::Warning };
         found.since = Some(last.time);
         found.subject.clone_from(&last.file);
-        found.command = Some(format!("skr-loader check rejected/{file}"));
+        found.command =
+            Some(format!("skr-loader check rejected/{file}; then skr-loader acknowledge {}", found.zone));
         found.raise(
             ConditionId::ImportRejected,
             severity,
@@ -163,8 +164,14 @@ fn imports(zone: &ZoneFacts, seen: &Seen, found: &mut Findings<'_>) {
         matches!(import.result, ImportResult::Accepted | ImportResult::RolledBack)
             && import.generation == generation
     };
-    let Some(import) = zone.imports.iter().rev().find(came).filter(|_| generation.is_some()) else { return };
-    let number = generation.unwrap_or_default();
+    let Some(number) = generation else { return };
+    let Some(at) = zone.imports.iter().rposition(|import| came(&import)) else { return };
+    let (import, later) = (&zone.imports[at], &zone.imports[at + 1..]);
+    // What a person has seen of this generation is told no more.
+    if later.iter().any(|later| later.result == ImportResult::Acknowledged && later.generation == generation)
+    {
+        return;
+    }
     if !import.forced.is_empty() {
         let by = import.by.as_deref().unwrap_or("somebody");
         let checks = import.forced.join(", ");

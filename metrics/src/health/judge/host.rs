@@ -5,10 +5,10 @@ use keystore::clock::RELEASED;
 use keystore::time::Timestamp;
 
 use super::Findings;
-use crate::health::facts::{AuditLog, ComponentFacts, ComponentState, Disk, Facts, HostFacts};
-use crate::health::model::{ComponentHealth, ComponentRuns, ZoneHealth};
-use crate::health::report::{Component, InboxReport, Report};
-use crate::health::words::{date_time, distance, span};
+use crate::health::facts::{Alarm, AuditLog, ComponentFacts, ComponentState, Disk, Facts, HostFacts};
+use crate::health::model::{ComponentHealth, ComponentRuns, Event, ZoneHealth};
+use crate::health::report::{CertificateReport, Component, InboxReport, Report};
+use crate::health::words::{DAY, date_time, distance, span};
 
 /// Seconds by which the clock may be before a time that is known to have passed.
 const CLOCK_TOLERANCE: u64 = 120;
@@ -16,6 +16,9 @@ const CLOCK_TOLERANCE: u64 = 120;
 const JUMP_TOLD: u64 = 600;
 /// Seconds for which a file may be left in the inbox before it is a warning.
 const LEFT: u64 = 3600;
+/// Seconds of validity left at which a certificate is a warning, and critical; less for one that lives shorter than a few months.
+const CERTIFICATE_WARNING: u64 = 21 * DAY;
+const CERTIFICATE_CRITICAL: u64 = 3 * DAY;
 
 impl Facts {
     /// The report of a component, where one was read.
@@ -23,7 +26,7 @@ impl Facts {
     pub fn component(&self, component: Component) -> Option<&Report> {
         self.components.iter().find(|part| part.component == component).and_then(|part| match &part.state {
             ComponentState::Reported(report) => Some(&**report),
-            ComponentState::Silent | ComponentState::Unreadable(_) => None,
+            ComponentState::Silent | ComponentState::Unreadable(_) | ComponentState::Ended(_) => None,
         })
     }
 }
@@ -39,49 +42,55 @@ pub(super) fn judge(facts: &Facts, zones: &[ZoneHealth], found: &mut Findings<'_
                 found.raise(ConditionId::HealthUnreadable, Severity::Warning, format!("{what}."));
             }
             ComponentState::Silent if part.expected => {
-                silent(part.component, None, request_due, found, now);
+                let what = format!("The {} does not run, or never did.", part.component.title());
+                silent(part.component, what, request_due, found);
             }
-            ComponentState::Reported(report) if !report.is_fresh(now) => {
-                silent(part.component, Some(report), request_due, found, now);
+            ComponentState::Ended(report) if part.expected => {
+                let what = format!(
+                    "The {} (process {}) has ended without saying so: it crashed or was killed.",
+                    part.component.title(),
+                    report.pid
+                );
+                silent(part.component, what, request_due, found);
             }
-            ComponentState::Silent => {}
-            ComponentState::Reported(report) => reported(report, found, now),
+            ComponentState::Reported(report) if !report.is_fresh(now) && part.expected => {
+                found.since = (report.written <= now).then_some(report.written);
+                silent(part.component, old(report, now), request_due, found);
+            }
+            ComponentState::Reported(report) if report.is_fresh(now) => reported(report, found, now),
+            // Nobody waits for it.
+            ComponentState::Silent | ComponentState::Ended(_) | ComponentState::Reported(_) => {}
         }
     }
     files(&facts.host, found, now);
 }
 
-fn silent(
-    component: Component,
-    report: Option<&Report>,
-    request_due: bool,
-    found: &mut Findings<'_>,
-    now: Timestamp,
-) {
+fn silent(component: Component, what: String, request_due: bool, found: &mut Findings<'_>) {
     let (id, severity) = match component {
         Component::SkrLoader => (ConditionId::LoaderNotRunning, Severity::Warning),
         Component::Requests if request_due => (ConditionId::TimerNotRunning, Severity::Critical),
         Component::Requests => (ConditionId::TimerNotRunning, Severity::Warning),
         Component::Signer => (ConditionId::SignerNotRunning, Severity::Critical),
         // A probe that is not there is noticed by what it does not report.
-        Component::Probe => return,
-    };
-    let title = component.title();
-    let what = match report {
-        None => format!("The {title} does not run, or never did."),
-        Some(report) if report.written > now => {
-            format!("The last report of the {title} is of the future: {} UTC.", date_time(report.written))
-        }
-        Some(report) => {
-            found.since = Some(report.written);
-            let ago = distance(report.written, now);
-            format!(
-                "The {title} (process {}) last reported {ago}; it may hang or have been killed.",
-                report.pid
-            )
+        Component::Probe => {
+            found.since = None;
+            return;
         }
     };
     found.raise(id, severity, what);
+}
+
+/// What is said of a report that is not of these seconds.
+fn old(report: &Report, now: Timestamp) -> String {
+    let title = report.component.title();
+    if report.written > now {
+        return format!(
+            "The last report of the {title} is of the future: {} UTC.",
+            date_time(report.written)
+        );
+    }
+    let ago = distance(report.written, now);
+    format!("The {title} (process {}) last reported {ago}; it may hang.", report.pid)
 }
 
 /// What a component that runs says of the host.
@@ -101,6 +110,17 @@ fn reported(report: &Report, found: &mut Findings<'_>, now: Timestamp) {
     if let Some(error) = &report.audit_error {
         found.raise(ConditionId::AuditNotWritten, Severity::Critical, end_sentence(error));
     }
+    if let Some(endpoint) = &report.endpoint {
+        if let Some(error) = &endpoint.error {
+            found.subject = Some(format!("web-config of {}", component.as_str()));
+            let what =
+                format!("The endpoint of the {} works with an older web-config: {error}", component.title());
+            found.raise(ConditionId::ConfigRejected, Severity::Warning, end_sentence(&what));
+        }
+        if let Some(certificate) = &endpoint.certificate {
+            judge_certificate(certificate, component, found, now);
+        }
+    }
     if let Some(inbox) = &report.inbox {
         judge_inbox(inbox, report.started, found, now);
     }
@@ -109,6 +129,32 @@ fn reported(report: &Report, found: &mut Findings<'_>, now: Timestamp) {
         found.subject.clone_from(&condition.subject);
         found.raise(condition.id, condition.severity, condition.what.clone());
     }
+}
+
+fn judge_certificate(
+    certificate: &CertificateReport,
+    component: Component,
+    found: &mut Findings<'_>,
+    now: Timestamp,
+) {
+    let CertificateReport { file, not_before, not_after } = certificate;
+    let (life, left) = (not_after.since(*not_before), not_after.since(now));
+    let (severity, state) = match left {
+        _ if now < *not_before => {
+            (Severity::Critical, format!("is valid only from {} UTC", date_time(*not_before)))
+        }
+        0 => (Severity::Critical, format!("ended on {} UTC", date_time(*not_after))),
+        left if left < CERTIFICATE_CRITICAL.min(life / 10) => (Severity::Critical, String::new()),
+        left if left < CERTIFICATE_WARNING.min(life / 4) => (Severity::Warning, String::new()),
+        _ => return,
+    };
+    let state = if state.is_empty() { format!("ends on {} UTC", date_time(*not_after)) } else { state };
+    if *not_after > now {
+        found.next.push(Event::at(*not_after, "certificate ends"));
+    }
+    found.subject = Some(component.as_str().to_owned());
+    let what = format!("The certificate of the endpoint of the {}, {file}, {state}.", component.title());
+    found.raise(ConditionId::CertificateEndsSoon, severity, what);
 }
 
 fn judge_inbox(inbox: &InboxReport, started: Timestamp, found: &mut Findings<'_>, now: Timestamp) {
@@ -162,10 +208,30 @@ fn files(host: &HostFacts, found: &mut Findings<'_>, now: Timestamp) {
             found.raise(ConditionId::DiskNearlyFull, severity, what);
         }
     }
+    if let Some(alarm) = &host.alarm {
+        judge_alarm(*alarm, found, now);
+    }
     if let AuditLog::Broken(what) = &host.audit {
         found.command = Some("skr-loader audit verify".to_owned());
         found.raise(ConditionId::AuditBroken, Severity::Critical, end_sentence(what));
     }
+}
+
+/// An alarm that was not tested for longer than the operator wants may ring where nobody hears it.
+fn judge_alarm(alarm: Alarm, found: &mut Findings<'_>, now: Timestamp) {
+    let Alarm { interval, tested } = alarm;
+    let age = tested.map(|at| now.since(at));
+    if age.is_some_and(|age| age <= interval) {
+        return;
+    }
+    let severity =
+        if age.is_some_and(|age| age > 2 * interval) { Severity::Warning } else { Severity::Attention };
+    found.since = tested.map(|at| at.plus(interval));
+    found.command = Some("offline-ksk alert-test -c FILE --alertmanager URL".to_owned());
+    let when = tested
+        .map_or_else(|| "never tested".to_owned(), |at| format!("last tested on {} UTC", date_time(at)));
+    let what = format!("The way of the alarms was {when}; it should be every {}.", span(interval));
+    found.raise(ConditionId::AlarmUntested, severity, what);
 }
 
 /// Whether a file system is nearly full. One that was full before has to get a fifth more room than the limit to count as free again.
@@ -198,13 +264,13 @@ fn end_sentence(text: &str) -> String {
 /// How a component is shown.
 pub(super) fn component(part: &ComponentFacts, now: Timestamp) -> ComponentHealth {
     let report = match &part.state {
-        ComponentState::Reported(report) => Some(report),
+        ComponentState::Reported(report) | ComponentState::Ended(report) => Some(report),
         ComponentState::Silent | ComponentState::Unreadable(_) => None,
     };
     ComponentHealth {
         component: part.component,
         state: match &part.state {
-            ComponentState::Silent => ComponentRuns::Stopped,
+            ComponentState::Silent | ComponentState::Ended(_) => ComponentRuns::Stopped,
             ComponentState::Reported(report) if report.is_fresh(now) => ComponentRuns::Running,
             ComponentState::Reported(_) | ComponentState::Unreadable(_) => ComponentRuns::Silent,
         },

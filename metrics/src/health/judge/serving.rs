@@ -7,7 +7,7 @@ use super::Findings;
 use super::coverage::Seen;
 use crate::health::facts::ZoneFacts;
 use crate::health::model::Event;
-use crate::health::report::{Delivery, Served};
+use crate::health::report::{Delivery, Served, SignerCondition};
 use crate::health::words::{DAY, date_time, span};
 
 /// Seconds for which a signer may use an older generation before it is critical.
@@ -45,11 +45,13 @@ fn here(zone: &ZoneFacts, served: &Served, seen: &Seen, found: &mut Findings<'_>
     if !served.loaded {
         let why = cause.map_or_else(|| "It was not read yet".to_owned(), Clone::clone);
         found.raise(ConditionId::ZoneNotLoaded, Severity::Critical, format!("{why}."));
-    } else if let Some(cause) = cause {
+    } else if let Some(cause) = cause.filter(|_| !served.has(ConditionId::SignerZoneFileUnreadable)) {
         found.raise(ConditionId::ZoneFileRejected, Severity::Warning, format!("{cause}."));
     }
-    if let Some(cause) = &served.state_error {
-        found.raise(ConditionId::StateNotWritable, Severity::Warning, format!("{cause}."));
+    for SignerCondition { id, since, cause } in &served.conditions {
+        let severity = id.severities().last().copied().unwrap_or(Severity::Warning);
+        found.since = Some(*since);
+        found.raise(*id, severity, format!("{cause}."));
     }
     let Some(schedule) = &zone.store.schedule else { return };
     if served.loaded && !served.validly_signed {
@@ -84,6 +86,12 @@ fn here(zone: &ZoneFacts, served: &Served, seen: &Seen, found: &mut Findings<'_>
             span(served.refresh_seconds)
         );
         found.raise(ConditionId::SignatureLate, severity, what);
+    }
+}
+
+impl Served {
+    fn has(&self, id: ConditionId) -> bool {
+        self.conditions.iter().any(|condition| condition.id == id)
     }
 }
 

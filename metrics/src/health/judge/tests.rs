@@ -8,11 +8,13 @@ use keystore::time::Timestamp;
 
 use super::judge;
 use crate::health::facts::{
-    BundleFacts, BundleKey, ComponentFacts, ComponentState, Disk, Facts, Import, ImportResult, Key, Request,
-    Schedule, Thresholds, ZoneFacts,
+    Alarm, BundleFacts, BundleKey, ComponentFacts, ComponentState, Disk, Facts, Import, ImportResult, Key,
+    Request, Schedule, Thresholds, ZoneFacts,
 };
 use crate::health::model::{Health, Since};
-use crate::health::report::{Component, Delivery, Report, Served, TimerLook};
+use crate::health::report::{
+    CertificateReport, Component, Delivery, EndpointReport, Report, Served, TimerLook,
+};
 use crate::health::words::DAY;
 
 const LIMITS: Thresholds =
@@ -106,6 +108,12 @@ fn rejected_drop_goes_with_a_later_one_and_is_less_urgent_with_much_coverage() {
         (vec![ImportResult::Rejected, ImportResult::Unchanged], 10, None),
         (vec![ImportResult::Rejected, ImportResult::Accepted], 10, None),
         (vec![ImportResult::Rejected, ImportResult::RolledBack], 10, None),
+        (vec![ImportResult::Rejected, ImportResult::Acknowledged], 10, None),
+        (
+            vec![ImportResult::Rejected, ImportResult::Acknowledged, ImportResult::Rejected],
+            10,
+            Some(Severity::Attention),
+        ),
         (vec![ImportResult::Accepted, ImportResult::Rejected], 10, Some(Severity::Attention)),
     ] {
         let mut zone = zone(&[(0, 100)]);
@@ -263,6 +271,9 @@ fn component_is_told_as_running_silent_or_stopped() {
     assert_eq!(ids(&facts(reported(now.plus(3600)), true)), [ConditionId::LoaderNotRunning]);
     assert_eq!(ids(&facts(ComponentState::Silent, true)), [ConditionId::LoaderNotRunning]);
     assert_eq!(ids(&facts(ComponentState::Silent, false)), []);
+    let ended = || ComponentState::Ended(Box::new(Report::new(Component::SkrLoader, at(0), now)));
+    assert_eq!(ids(&facts(ended(), true)), [ConditionId::LoaderNotRunning]);
+    assert_eq!(ids(&facts(ended(), false)), []);
     let unreadable = facts(ComponentState::Unreadable("x: no".to_owned()), true);
     assert_eq!(ids(&unreadable), [ConditionId::HealthUnreadable]);
     assert!(facts(ComponentState::Silent, true).not_ready().count() == 1);
@@ -329,4 +340,58 @@ fn zones_stand_with_the_worst_first() {
     let order: Vec<&str> = health.zones.iter().map(|zone| zone.zone.as_str()).collect();
     assert_eq!(order, ["c.", "b.", "d.", "a."]);
     assert_eq!((health.totals.critical, health.totals.warning, health.totals.ok), (1, 1, 2));
+}
+
+#[test]
+fn certificate_is_urgent_by_its_life_and_by_the_days_that_are_left() {
+    let severity = |life: u64, left: i64| {
+        let now = at(0);
+        let not_after = if left < 0 { now.minus(left.unsigned_abs()) } else { now.plus(left.unsigned_abs()) };
+        let certificate =
+            CertificateReport { file: "/c".to_owned(), not_before: not_after.minus(life), not_after };
+        let mut report = Report::new(Component::SkrLoader, now, now);
+        report.endpoint = Some(EndpointReport { error: None, certificate: Some(certificate) });
+        let state = ComponentState::Reported(Box::new(report));
+        let components = vec![ComponentFacts { component: Component::SkrLoader, expected: true, state }];
+        let health = judge(&Facts { components, ..Facts::default() }, &Since::default(), now);
+        health.conditions.first().map(|c| (c.id == ConditionId::CertificateEndsSoon).then_some(c.severity))
+    };
+    let day = i64::try_from(DAY).expect("small");
+    for (life, left, want) in [
+        (365 * DAY, 21 * day, None),
+        (365 * DAY, 21 * day - 1, Some(Severity::Warning)),
+        (365 * DAY, 3 * day, Some(Severity::Warning)),
+        (365 * DAY, 3 * day - 1, Some(Severity::Critical)),
+        (365 * DAY, 0, Some(Severity::Critical)),
+        (365 * DAY, -day, Some(Severity::Critical)),
+        // Of a short life a quarter and a tenth count.
+        (6 * DAY, 36 * 3600, None),
+        (6 * DAY, 36 * 3600 - 1, Some(Severity::Warning)),
+        (6 * DAY, 14 * 3600, Some(Severity::Critical)),
+        // It begins tomorrow.
+        (10 * DAY, 11 * day, Some(Severity::Critical)),
+    ] {
+        assert_eq!(severity(life, left), want.map(Some), "{life} {left}");
+    }
+}
+
+#[test]
+fn alarm_is_untested_after_its_time_and_a_warning_after_twice_that() {
+    let severity = |tested: Option<u64>| {
+        let mut facts = Facts::default();
+        let tested = tested.map(|ago| at(0).minus(ago));
+        facts.host.alarm = Some(Alarm { interval: 30 * DAY, tested });
+        judge(&facts, &Since::default(), at(0)).conditions.first().map(|c| (c.id, c.severity))
+    };
+    let untested = |severity| Some((ConditionId::AlarmUntested, severity));
+    for (tested, want) in [
+        (None, untested(Severity::Attention)),
+        (Some(0), None),
+        (Some(30 * DAY), None),
+        (Some(30 * DAY + 1), untested(Severity::Attention)),
+        (Some(60 * DAY), untested(Severity::Attention)),
+        (Some(60 * DAY + 1), untested(Severity::Warning)),
+    ] {
+        assert_eq!(severity(tested), want, "{tested:?}");
+    }
 }

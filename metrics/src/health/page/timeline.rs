@@ -388,8 +388,13 @@ impl Drawing<'_> {
     }
 
     fn imports(&mut self) {
-        let shown: Vec<_> =
-            self.details.imports.iter().filter(|import| self.scale.shows(import.time)).cloned().collect();
+        let shown: Vec<_> = self
+            .details
+            .imports
+            .iter()
+            .filter(|i| i.result != "acknowledged" && self.scale.shows(i.time))
+            .cloned()
+            .collect();
         if shown.is_empty() {
             return;
         }

@@ -54,7 +54,7 @@ fn a_zone_that_shrinks_or_grows_too_much_waits_for_a_person_and_is_signed_meanwh
         assert!(matches!(release_it(&site), Err(ReleaseError::NotHeld(_))));
         site.write("zone", &file_with(after, 77));
         run(&site, &mut zone, &mut now, 5);
-        assert_eq!((conditions(&zone), address(&zone)), (vec![ConditionId::ContentHeld], 2));
+        assert_eq!((conditions(&zone), address(&zone)), (vec![ConditionId::SignerContentHeld], 2));
         assert_eq!(site.gauge(&site.metrics.zone_content_held), 1);
         let told = fs::read_to_string(site.path("zones/example./conditions")).unwrap();
         assert!(told.contains(&format!("the zone file has {} records", after + 4)), "{told}");
@@ -65,7 +65,7 @@ fn a_zone_that_shrinks_or_grows_too_much_waits_for_a_person_and_is_signed_meanwh
         assert_eq!(signatures[0].inception, start().plus(9 * DAY).minus(HOUR).to_rrsig());
         let mut zone = zone_with(&site, limited());
         run(&site, &mut zone, &mut now, 3);
-        assert_eq!((conditions(&zone), address(&zone)), (vec![ConditionId::ContentHeld], 2));
+        assert_eq!((conditions(&zone), address(&zone)), (vec![ConditionId::SignerContentHeld], 2));
         // A person lets it pass.
         let why = release_it(&site).unwrap();
         assert!(why.contains("max-shrink is 50 %") || why.contains("max-growth is 100 %"), "{why}");
@@ -93,7 +93,7 @@ fn what_was_released_is_that_content_and_no_other() {
     release_it(&site).unwrap();
     site.write("zone", &file_with(30, 71));
     run(&site, &mut zone, &mut now, 4);
-    assert_eq!((address(&zone), conditions(&zone)), (70, vec![ConditionId::ContentHeld]));
+    assert_eq!((address(&zone), conditions(&zone)), (70, vec![ConditionId::SignerContentHeld]));
     // A release that comes too late, for content that has been replaced, lets nothing pass.
     let held = fs::read(site.path("zones/example./held")).unwrap();
     site.write("zone", &file_with(20, 72));
@@ -101,7 +101,7 @@ fn what_was_released_is_that_content_and_no_other() {
     let digest = String::from_utf8(held).unwrap().lines().next().unwrap().to_owned();
     site.write("zones/example./released", &digest);
     run(&site, &mut zone, &mut now, 3);
-    assert_eq!((address(&zone), conditions(&zone)), (70, vec![ConditionId::ContentHeld]));
+    assert_eq!((address(&zone), conditions(&zone)), (70, vec![ConditionId::SignerContentHeld]));
     // What is served comes back, or what changes little.
     for (hosts, address_then) in [(80, 70), (70, 73)] {
         site.write("zone", &file_with(hosts, address_then));
@@ -152,7 +152,7 @@ fn the_review_decides_about_new_content_and_what_is_served_stays_when_it_refuses
     validate(&zone, "www.example.", Rtype::A, now);
     // Refused: it says why, what is served stays, and bundles switch.
     site.write("zone", &file_with(0, 66));
-    until(&site, &mut zone, &mut now, |zone| conditions(zone) == [ConditionId::ReviewRefused]);
+    until(&site, &mut zone, &mut now, |zone| conditions(zone) == [ConditionId::SignerReviewRefused]);
     let told = fs::read_to_string(site.path("zones/example./conditions")).unwrap();
     assert!(told.contains("no sixty-six"), "{told}");
     assert_eq!((address(&zone), site.gauge(&site.metrics.zone_content_held)), (2, 1));
@@ -184,7 +184,7 @@ fn a_review_that_hangs_or_cannot_be_run_changes_nothing_and_is_tried_again() {
             rules = reviewed(&site, script, 1);
         }
         site.write("zone", &file_with(0, 77));
-        until(&site, &mut zone, &mut now, |zone| conditions(zone) == [ConditionId::ReviewFailing]);
+        until(&site, &mut zone, &mut now, |zone| conditions(zone) == [ConditionId::SignerReviewFailing]);
         assert_eq!(address(&zone), 2, "{what}");
         validate(&zone, "www.example.", Rtype::A, now);
         reviewed(&site, mended, 1);

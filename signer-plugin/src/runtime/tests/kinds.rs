@@ -36,9 +36,9 @@ fn make_unreadable(path: &std::path::Path) -> impl FnOnce() + use<> {
 #[test]
 fn kind_06_what_cannot_be_opened_is_tried_again_and_is_a_condition_meanwhile() {
     for (file, condition) in [
-        ("zone", ConditionId::ZoneFileUnreadable),
-        ("accepted/example.", ConditionId::SkrUnreadable),
-        ("accepted", ConditionId::SkrUnreadable),
+        ("zone", ConditionId::SignerZoneFileUnreadable),
+        ("accepted/example.", ConditionId::SignerSkrUnreadable),
+        ("accepted", ConditionId::SignerSkrUnreadable),
     ] {
         let site = Site::with_skr(3);
         let mut zone = site.zone();
@@ -87,7 +87,7 @@ fn kind_06_an_include_that_cannot_be_opened_is_tried_again() {
     let mend = make_unreadable(&site.path("more"));
     let mut zone = site.zone();
     site.step(&mut zone, start());
-    assert_eq!(conditions(&zone), [ConditionId::ZoneFileUnreadable]);
+    assert_eq!(conditions(&zone), [ConditionId::SignerZoneFileUnreadable]);
     mend();
     let next = zone.step(start());
     site.step(&mut zone, next);
@@ -179,7 +179,7 @@ fn kind_10_edits_while_the_disk_is_full_never_lead_to_a_serial_that_comes_twice(
         for number in 0..edits {
             edit(&mut zone, &mut now, 100 + number);
             note(&zone);
-            assert_eq!(conditions(&zone), [ConditionId::StateNotWritten], "{what}");
+            assert_eq!(conditions(&zone), [ConditionId::SignerStateNotWritten], "{what}");
             assert_eq!(current(&zone), 2, "{what}: new content waits");
         }
         let wanted = 100 + edits - 1;
@@ -226,7 +226,7 @@ fn kind_10_a_serial_that_cannot_be_read_is_waited_for_and_not_written_over() {
             site.step(&mut zone, now);
             now = now.plus(1);
         }
-        assert_eq!(conditions(&zone), [ConditionId::SerialUnreadable], "{served_before}");
+        assert_eq!(conditions(&zone), [ConditionId::SignerSerialUnreadable], "{served_before}");
         if served_before {
             assert_eq!(serial(&zone), 2_027_020_001);
         } else {
@@ -263,7 +263,7 @@ fn kind_10_new_settings_and_new_content_on_a_full_disk_replace_nothing_under_a_s
         assert_eq!((serial(&zone), address(&zone)), (before, 2));
     }
     // What is served is signed on, under the serial that it has.
-    assert_eq!(conditions(&zone), [ConditionId::SerialNotWritten, ConditionId::StateNotWritten]);
+    assert_eq!(conditions(&zone), [ConditionId::SignerSerialNotWritten, ConditionId::SignerStateNotWritten]);
     let runs = || site.metrics.zone_sign_runs_total.with_label_values(&[ZONE, "full", "ok"]).get();
     assert_eq!(runs(), 1, "nothing is signed in vain");
     fs::remove_file(site.path("zones/example.")).unwrap();
@@ -279,7 +279,7 @@ fn kind_10_a_zone_of_which_nothing_is_served_is_served_although_the_serial_canno
     let mut zone = site.zone();
     site.step(&mut zone, start());
     validate(&zone, "www.example.", Rtype::A, start());
-    assert_eq!(conditions(&zone), [ConditionId::SerialNotWritten, ConditionId::StateNotWritten]);
+    assert_eq!(conditions(&zone), [ConditionId::SignerSerialNotWritten, ConditionId::SignerStateNotWritten]);
 }
 
 /// A key in a token that answers as the test wants.
@@ -388,7 +388,7 @@ fn kind_06_a_token_that_is_reset_or_taken_away_while_it_is_in_use_is_opened_agai
     TOKEN.session.fetch_add(1, Ordering::SeqCst);
     let mut now = start().plus(9 * DAY);
     site.step(&mut zone, now);
-    assert_eq!(conditions(&zone), [ConditionId::KeysUnreadable]);
+    assert_eq!(conditions(&zone), [ConditionId::SignerKeysUnreadable]);
     assert_eq!(
         site.metrics.zone_sign_runs_total.with_label_values(&[ZONE, "incremental", "failed"]).get(),
         1
@@ -411,7 +411,7 @@ fn kind_06_a_token_that_is_reset_or_taken_away_while_it_is_in_use_is_opened_agai
         now = now.plus(1);
     }
     validate(&zone, "www.example.", Rtype::A, now);
-    assert_eq!(conditions(&zone), [ConditionId::KeysUnreadable]);
+    assert_eq!(conditions(&zone), [ConditionId::SignerKeysUnreadable]);
     TOKEN.state.store(0, Ordering::SeqCst);
     for _ in 0..61 {
         site.step(&mut zone, now);

@@ -22,6 +22,7 @@ use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::{Dnskey, KeyFile, Timing};
 use keystore::time::Timestamp;
 use keystore::{durable, store};
+use metrics::condition::ConditionId;
 
 use super::*;
 use crate::answer::{AnswerOutcome, Transport};

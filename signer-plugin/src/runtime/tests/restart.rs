@@ -130,7 +130,7 @@ fn a_version_that_was_served_and_not_written_is_not_followed_by_the_one_before_i
         site.step(&mut zone, now);
         validate(&zone, "www.example.", Rtype::A, now);
     }
-    assert!(zone.conditions().eq([ConditionId::StateNotWritten]));
+    assert!(zone.conditions().eq([ConditionId::SignerStateNotWritten]));
     let last = serial(&zone);
     drop(zone);
     mend();
@@ -156,7 +156,7 @@ fn new_content_that_cannot_be_written_is_signed_once_and_served_when_it_can() {
         site.step(&mut zone, start().plus(second));
         assert_eq!((address(&zone), serial(&zone)), (2, before));
         // The condition does not come and go.
-        assert!(second < 3 || zone.conditions().eq([ConditionId::StateNotWritten]), "{second}");
+        assert!(second < 3 || zone.conditions().eq([ConditionId::SignerStateNotWritten]), "{second}");
     }
     assert_eq!(runs(), 1, "only the writing is tried again");
     // A bundle switch goes on meanwhile, with the content that is served.
@@ -164,7 +164,7 @@ fn new_content_that_cannot_be_written_is_signed_once_and_served_when_it_can() {
     site.step(&mut zone, now);
     validate(&zone, "www.example.", Rtype::A, now);
     assert_eq!((address(&zone), serial(&zone)), (2, before + 1));
-    assert!(zone.conditions().eq([ConditionId::StateNotWritten]));
+    assert!(zone.conditions().eq([ConditionId::SignerStateNotWritten]));
     mend();
     for second in 1..=250 {
         site.step(&mut zone, now.plus(second));
@@ -273,7 +273,7 @@ fn a_serial_that_could_not_be_read_at_the_start_is_asked_later_whether_the_versi
     let now = start().plus(HOUR);
     let mut zone = restarted(&site, now);
     site.step(&mut zone, now);
-    assert!(zone.conditions().eq([ConditionId::SerialUnreadable]));
+    assert!(zone.conditions().eq([ConditionId::SignerSerialUnreadable]));
     fs::remove_file(&file).unwrap();
     fs::rename(&away, &file).unwrap();
     for second in 1..20 {
@@ -423,7 +423,7 @@ fn a_state_that_cannot_be_read_is_tried_again_until_the_zone_is_signed() {
         site.step(&mut zone, now.plus(second));
     }
     assert_eq!(ask(&zone, ZONE, Rtype::SOA).rcode(), SERVFAIL);
-    assert!(zone.conditions().any(|id| id == ConditionId::StateUnreadable));
+    assert!(zone.conditions().any(|id| id == ConditionId::SignerStateUnreadable));
     fs::remove_file(&folder).unwrap();
     fs::rename(&away, &folder).unwrap();
     for second in 20..90 {
@@ -431,7 +431,7 @@ fn a_state_that_cannot_be_read_is_tried_again_until_the_zone_is_signed() {
     }
     assert_eq!(serial(&zone), before);
     validate(&zone, "www.example.", Rtype::A, now.plus(90));
-    assert!(zone.conditions().eq([ConditionId::ZoneFileUnreadable]));
+    assert!(zone.conditions().eq([ConditionId::SignerZoneFileUnreadable]));
 }
 
 #[test]
@@ -448,7 +448,7 @@ fn a_version_that_could_not_be_written_is_written_when_there_is_space_again() {
     let inception =
         |zone: &ZoneRuntime| rrset(&ask(zone, ZONE, Rtype::DNSKEY).answers, Rtype::DNSKEY).1[0].inception;
     assert_eq!(inception(&zone), now.minus(HOUR).to_rrsig());
-    assert!(zone.conditions().any(|id| id == ConditionId::StateNotWritten));
+    assert!(zone.conditions().any(|id| id == ConditionId::SignerStateNotWritten));
     let last = serial(&zone);
     fs::remove_file(&folder).unwrap();
     fs::rename(&away, &folder).unwrap();

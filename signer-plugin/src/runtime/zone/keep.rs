@@ -124,7 +124,7 @@ impl ZoneRuntime {
                 false
             }
         };
-        self.set_condition(ConditionId::StateUnreadable, cause, now);
+        self.set_condition(ConditionId::SignerStateUnreadable, cause, now);
         // What is served goes on to be signed, even if the zone file never reads.
         if self.source.zone().is_none()
             && let Some((zone, _)) = self.standing()
@@ -300,7 +300,7 @@ impl ZoneRuntime {
         }
         self.is_disorderly = false;
         self.restoring = Restoring::Done;
-        self.set_condition(ConditionId::StateUnreadable, None, now);
+        self.set_condition(ConditionId::SignerStateUnreadable, None, now);
     }
 
     /// Writes down what could not be written and is due again: new content, which is served then, or what is served. True when new
@@ -357,8 +357,8 @@ impl ZoneRuntime {
     /// Tells what could not be written down.
     pub(super) fn tell_unwritten(&mut self, now: Timestamp) {
         let serial = self.serial.as_ref().and_then(|file| file.unwritten()).map(str::to_owned);
-        self.set_condition(ConditionId::SerialNotWritten, serial, now);
-        self.set_condition(ConditionId::StateNotWritten, self.unwritten.cause.clone(), now);
+        self.set_condition(ConditionId::SignerSerialNotWritten, serial, now);
+        self.set_condition(ConditionId::SignerStateNotWritten, self.unwritten.cause.clone(), now);
     }
 
     /// Plans when content that waits is looked at again.

@@ -25,7 +25,7 @@ impl ZoneRuntime {
             gauge(&metrics.zone_records, made.records);
             gauge(&metrics.resign_next_timestamp_seconds, made.signed.next_refresh().secs());
         }
-        let held = [ConditionId::ContentHeld, ConditionId::ReviewRefused];
+        let held = [ConditionId::SignerContentHeld, ConditionId::SignerReviewRefused];
         gauge(&metrics.zone_content_held, u64::from(self.conditions.ids().any(|id| held.contains(&id))));
         gauge(&metrics.zone_signed, valid.into());
         self.keys.report(now, metrics);
@@ -88,7 +88,7 @@ impl ZoneRuntime {
             zsk_expires: made.map(|made| made.signed.earliest_zsk_expiration()),
             refresh: self.setup.times.refresh,
             key_errors: self.keys.errors(),
-            state_error: self.conditions.of_state().map(str::to_owned),
+            conditions: self.conditions.reported(),
         }
     }
 }

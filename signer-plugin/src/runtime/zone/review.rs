@@ -47,11 +47,11 @@ impl ZoneRuntime {
             Passage::ReviewFails(why) => failing = Some(why.clone()),
             Passage::UnderReview | Passage::Passes | Passage::NeedsReview => {}
         }
-        self.set_condition(ConditionId::ContentHeld, held, now);
-        self.set_condition(ConditionId::ReviewRefused, refused, now);
+        self.set_condition(ConditionId::SignerContentHeld, held, now);
+        self.set_condition(ConditionId::SignerReviewRefused, refused, now);
         // A command that failed and runs again has not succeeded yet.
         if *passage != Passage::UnderReview {
-            self.set_condition(ConditionId::ReviewFailing, failing, now);
+            self.set_condition(ConditionId::SignerReviewFailing, failing, now);
         }
     }
 

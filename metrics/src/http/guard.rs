@@ -1,0 +1,389 @@
+//! Who may read the endpoint: TLS and passwords of the web-config, and the names by which it may be asked for.
+//!
+//! The web-config and the files that it names are read again when they change, so that a renewed certificate needs no reload. One that
+//! is wrong then changes nothing: what was in use stays in use, and [`Guard::standing`] says what is wrong.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use keystore::config::MetricsConfig;
+use keystore::policy::{PolicyFinding, Severity};
+use tokio::sync::Semaphore;
+
+use super::login::{Login, Logins};
+use super::tls::{ServedCertificate, Tls};
+use super::web_config::{self, Notes, RateLimit, WebConfig};
+use super::{HttpError, PLAIN, Page, Request};
+use crate::changed::{Mark, mark};
+
+/// Clones share what is in use.
+#[derive(Clone)]
+pub struct Guard(Arc<Mutex<State>>);
+
+struct State {
+    settings: MetricsConfig,
+    /// The files that were read, as they were before.
+    files: Vec<(PathBuf, Mark)>,
+    in_use: Arc<Protection>,
+    error: Option<String>,
+}
+
+/// How the protection of an endpoint stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardStanding {
+    /// Why the web-config as it lies there is not in use.
+    pub error: Option<String>,
+    /// The certificate that clients are shown.
+    pub certificate: Option<ServedCertificate>,
+}
+
+/// A web-config that was read.
+struct Loaded {
+    files: Vec<(PathBuf, Mark)>,
+    /// `None` = the findings have an error.
+    protection: Option<Protection>,
+    findings: Vec<PolicyFinding>,
+}
+
+impl Guard {
+    /// Reads the web-config of `settings`, where it names one. Warnings go to the log.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, with file and line, and the warnings beside.
+    pub fn load(settings: &MetricsConfig) -> Result<Self, HttpError> {
+        let Loaded { files, protection, findings } = load(settings);
+        let Some(protection) = protection else { return Err(HttpError::WebConfig(findings)) };
+        findings.iter().for_each(|finding| tracing::warn!("{finding}"));
+        let in_use = Arc::new(protection);
+        Ok(Self(Arc::new(Mutex::new(State { settings: settings.clone(), files, in_use, error: None }))))
+    }
+
+    /// What is wrong with the web-config of `settings`, and what is hardly meant.
+    #[must_use]
+    pub fn check(settings: &MetricsConfig) -> Vec<PolicyFinding> {
+        load(settings).findings
+    }
+
+    /// Takes new settings, and reads the files again where one has changed or was wrong before.
+    pub fn refresh(&self, settings: &MetricsConfig) {
+        let mut state = self.state();
+        let is_same = state.settings == *settings && state.files.iter().all(|(path, was)| mark(path) == *was);
+        if is_same && state.error.is_none() {
+            return;
+        }
+        let Loaded { files, protection, findings } = load(settings);
+        state.settings = settings.clone();
+        state.files = files;
+        let error = match protection {
+            Some(protection) => {
+                tracing::info!("the web-config of the endpoint was read again");
+                state.in_use = Arc::new(protection);
+                None
+            }
+            None => {
+                let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+                Some(errors.map(PolicyFinding::to_string).collect::<Vec<_>>().join("; "))
+            }
+        };
+        if let Some(error) = error.as_ref().filter(|error| state.error.as_ref() != Some(error)) {
+            tracing::error!("{error}; the web-config before stays in use");
+        }
+        state.error = error;
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn standing(&self) -> GuardStanding {
+        let state = self.state();
+        let certificate = state.in_use.tls.as_ref().map(|tls| tls.certificate.clone());
+        GuardStanding { error: state.error.clone(), certificate }
+    }
+
+    /// What is in use now.
+    #[must_use]
+    pub fn in_use(&self) -> Arc<Protection> {
+        Arc::clone(&self.state().in_use)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn load(settings: &MetricsConfig) -> Loaded {
+    let Some(path) = &settings.web_config else {
+        let protection = Protection::new(WebConfig::default(), None, settings);
+        return Loaded { files: Vec::new(), protection, findings: Vec::new() };
+    };
+    let mut notes = Notes::of(path);
+    let mut files = vec![(path.clone(), mark(path))];
+    let config = match web_config::read_file(path) {
+        Ok(octets) => web_config::parse(&octets, path, &mut notes),
+        Err(error) => {
+            notes.error(1, error.to_string());
+            None
+        }
+    };
+    let Some(mut config) = config else {
+        return Loaded { files, protection: None, findings: notes.findings };
+    };
+    let tls = config.tls.as_ref().and_then(|tls| {
+        let authority = tls.clients.as_ref().map(|(authority, _)| authority);
+        let named = [Some(&tls.certificate), Some(&tls.key), authority].into_iter().flatten();
+        files.extend(named.filter_map(|pem| pem.file()).map(|path| (path.to_owned(), mark(path))));
+        Tls::load(tls, &mut notes)
+    });
+    for address in [Some(settings.listen), settings.requests_listen].into_iter().flatten() {
+        if !settings.allow_remote && !config.asks_who() && !address.ip().to_canonical().is_loopback() {
+            notes.error(
+                1,
+                format!(
+                    "{address} can be reached by others, and anybody may read there: it has neither basic_auth_users nor \
+                     RequireAndVerifyClientCert"
+                ),
+            );
+        }
+    }
+    let protection =
+        if notes.is_usable() { Protection::new(std::mem::take(&mut config), tls, settings) } else { None };
+    if protection.is_none() && notes.is_usable() {
+        notes.error(1, "passwords cannot be verified: this system gives no random octets");
+    }
+    Loaded { files, protection, findings: notes.findings }
+}
+
+// --- one state of it ------------------------------------------------------------------------------------------------
+
+/// What a connection has to pass.
+pub struct Protection {
+    /// TLS, where it is spoken.
+    pub tls: Option<Tls>,
+    logins: Logins,
+    /// One verification of a password at a time.
+    turn: Arc<Semaphore>,
+    headers: Vec<(&'static str, String)>,
+    limit: Option<Mutex<Bucket>>,
+    /// Names by which it may be asked for.
+    hosts: Vec<String>,
+}
+
+impl Protection {
+    fn new(config: WebConfig, tls: Option<Tls>, settings: &MetricsConfig) -> Option<Self> {
+        let WebConfig { users, headers, rate_limit, .. } = config;
+        let mut hosts = settings.hosts.clone();
+        let own = rustix::system::uname();
+        hosts.extend(own.nodename().to_str().ok().map(str::to_ascii_lowercase));
+        Some(Self {
+            tls,
+            logins: Logins::new(users)?,
+            turn: Arc::new(Semaphore::new(1)),
+            headers,
+            limit: rate_limit.map(|limit| Mutex::new(Bucket::full(limit, Instant::now()))),
+            hosts,
+        })
+    }
+
+    /// Whether a request is answered; else what is answered in its place.
+    ///
+    /// # Errors
+    /// The page that says why not.
+    pub async fn admit(self: &Arc<Self>, request: &Request<'_>) -> Result<(), Page> {
+        if let Some(limit) = &self.limit
+            && !limit.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
+        {
+            return Err(Page::new("429 Too Many Requests", PLAIN, "more requests than rate_limit allows\n"));
+        }
+        let is_open = self.tls.is_none() && self.logins.is_empty();
+        if let Some(host) = request.field("host").filter(|host| is_open && !is_own(host, &self.hosts)) {
+            let host: String = host.chars().filter(|c| !c.is_control()).take(255).collect();
+            let what = format!(
+                "This endpoint is not known by the name {host}. Ask for it by its address or as localhost, or add the name to hosts \
+                 in [metrics]: a page of somebody else could read it else (DNS rebinding).\n"
+            );
+            return Err(Page::new("421 Misdirected Request", PLAIN, what));
+        }
+        if self.logins.is_empty() || self.is_let_in(request).await {
+            return Ok(());
+        }
+        let what = "a name and a password of basic_auth_users are needed; a client sends the password, and not its hash\n";
+        let mut page = Page::new("401 Unauthorized", PLAIN, what);
+        page.fields.push(("WWW-Authenticate", "Basic realm=\"offline-ksk\", charset=\"UTF-8\"".to_owned()));
+        Err(page)
+    }
+
+    /// Puts the header fields of the web-config into a page, in place of those of the same name.
+    pub fn add_fields(&self, page: &mut Page) {
+        page.fields.retain(|(name, _)| !self.headers.iter().any(|(own, _)| own == name));
+        page.fields.extend(self.headers.iter().cloned());
+    }
+
+    async fn is_let_in(self: &Arc<Self>, request: &Request<'_>) -> bool {
+        let Some(login) = request.field("authorization").and_then(Login::parse) else { return false };
+        if self.logins.is_remembered(&login) {
+            return true;
+        }
+        let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else { return false };
+        let this = Arc::clone(self);
+        let verify = move || {
+            let _turn = turn;
+            // The same login may have been verified while this one waited.
+            this.logins.is_remembered(&login) || this.logins.verify(&login)
+        };
+        tokio::task::spawn_blocking(verify).await.unwrap_or(false)
+    }
+}
+
+/// Whether the field `Host` names this endpoint: by an address, as `localhost`, or by one of `hosts`.
+fn is_own(field: &str, hosts: &[String]) -> bool {
+    let without_port = match field.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !host.is_empty() => host,
+        _ => field,
+    };
+    let bare = without_port.trim_start_matches('[').trim_end_matches(']');
+    let name = bare.trim_end_matches('.').to_ascii_lowercase();
+    bare.parse::<IpAddr>().is_ok()
+        || name == "localhost"
+        || name.ends_with(".localhost")
+        || hosts.contains(&name)
+}
+
+/// Requests that may be let in now.
+struct Bucket {
+    limit: RateLimit,
+    tokens: u32,
+    filled: Instant,
+}
+
+impl Bucket {
+    const fn full(limit: RateLimit, now: Instant) -> Self {
+        Self { limit, tokens: limit.burst, filled: now }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.filled).as_nanos();
+        let new = u32::try_from(passed / self.limit.interval.as_nanos().max(1)).unwrap_or(u32::MAX);
+        if new > 0 {
+            self.tokens = self.tokens.saturating_add(new).min(self.limit.burst);
+            self.filled =
+                self.limit.interval.checked_mul(new).and_then(|d| self.filled.checked_add(d)).unwrap_or(now);
+        }
+        let left = self.tokens.checked_sub(1);
+        self.tokens = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn endpoint_is_known_by_addresses_localhost_and_its_names_only() {
+        let hosts = ["ns1.example.net".to_owned()];
+        for (field, own) in [
+            ("127.0.0.1:9753", true),
+            ("127.0.0.1", true),
+            ("[::1]:9753", true),
+            ("[2001:db8::1]", true),
+            ("localhost:9753", true),
+            ("LOCALHOST.", true),
+            ("a.localhost:1", true),
+            ("NS1.example.net:9753", true),
+            ("ns1.example.net.", true),
+            ("ns2.example.net", false),
+            ("ns1.example.net.evil.example", false),
+            ("evil.example:9753", false),
+            ("127.0.0.1.evil.example", false),
+            ("localhost.evil.example", false),
+            ("notlocalhost", false),
+            ("", false),
+            (":9753", false),
+        ] {
+            assert_eq!(is_own(field, &hosts), own, "{field}");
+        }
+    }
+
+    #[test]
+    fn bucket_lets_a_burst_in_and_then_one_each_interval() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut bucket = Bucket::full(RateLimit { interval: Duration::from_secs(1), burst: 2 }, start);
+        for (millis, is_in) in [
+            (0, true),
+            (1, true),
+            (2, false),
+            (999, false),
+            (1000, true),
+            (1001, false),
+            (2500, true),
+            (2600, false),
+            (3000, true),
+            (9000, true),
+            (9001, true),
+            (9002, false),
+        ] {
+            assert_eq!(bucket.take(at(millis)), is_in, "{millis}");
+        }
+    }
+
+    #[test]
+    fn address_that_others_reach_needs_somebody_to_be_asked_for() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("web.yml");
+        let hash = bcrypt::hash("secret", 4).expect("a hash");
+        for (listen, allow_remote, text, errors) in [
+            ("127.0.0.1:1", false, "", 0),
+            ("192.0.2.1:1", false, "", 1),
+            ("192.0.2.1:1", true, "", 0),
+            ("192.0.2.1:1", false, &*format!("basic_auth_users:\n  a: {hash}\n"), 0),
+            ("[2001:db8::1]:1", false, "basic_auth_users: {}\n", 1),
+            ("127.0.0.1:1", false, "basic_auth_users: 7\n", 1),
+        ] {
+            std::fs::write(&file, text).expect("write");
+            let settings = MetricsConfig {
+                allow_remote,
+                web_config: Some(file.clone()),
+                ..MetricsConfig::at(listen.parse().expect("an address"))
+            };
+            let found = Guard::check(&settings);
+            let found = found.iter().filter(|finding| finding.severity == Severity::Error).count();
+            assert_eq!(found, errors, "{listen} {text}");
+            assert_eq!(Guard::load(&settings).is_err(), errors > 0, "{listen} {text}");
+        }
+    }
+
+    #[test]
+    fn changed_file_is_taken_and_a_wrong_one_changes_nothing_until_it_is_mended() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("web.yml");
+        let hash = bcrypt::hash("secret", 4).expect("a hash");
+        let settings =
+            MetricsConfig { web_config: Some(file.clone()), ..MetricsConfig::at(([127, 0, 0, 1], 0).into()) };
+        std::fs::write(&file, format!("basic_auth_users:\n  a: {hash}\n")).expect("write");
+        let guard = Guard::load(&settings).unwrap_or_else(|e| panic!("{e:?}"));
+        let has_users = || !guard.in_use().logins.is_empty();
+        let before = guard.in_use();
+        guard.refresh(&settings);
+        assert!(Arc::ptr_eq(&before, &guard.in_use()), "nothing has changed");
+        for (text, users, error) in [
+            (Some("basic_auth_users:\n  a: plain\n"), true, Some("web.yml:2: ")),
+            (None, true, Some("web.yml:1: ")),
+            (Some("nonsense"), true, Some("web.yml:1: ")),
+            (Some("basic_auth_users:\n"), false, None),
+        ] {
+            match text {
+                Some(text) => std::fs::write(&file, text).expect("write"),
+                None => std::fs::remove_file(&file).expect("it was there"),
+            }
+            guard.refresh(&settings);
+            assert_eq!(has_users(), users, "{text:?}");
+            let said = guard.standing().error;
+            assert_eq!(said.is_some(), error.is_some(), "{text:?}: {said:?}");
+            assert!(said.is_none_or(|said| said.contains(error.unwrap_or_default())), "{text:?}");
+        }
+    }
+}
