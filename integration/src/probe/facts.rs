@@ -76,6 +76,8 @@ pub struct ServerFacts {
     pub answers: Vec<(Rtype, Result<Answer, AskError>)>,
     /// The answer to a name that does not exist; none when the server was silent before.
     pub denial: Option<Result<Reply, AskError>>,
+    /// That name.
+    pub unknown_name: Option<Name>,
     /// The SOA over TCP; none when the server was silent before.
     pub tcp: Option<Result<Answer, AskError>>,
     /// The whole zone, where it was asked for.

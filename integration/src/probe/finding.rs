@@ -7,6 +7,7 @@ use keystore::dns::{Name, Rtype};
 use keystore::time::Timestamp;
 use metrics::condition::{ConditionId, Severity};
 
+use crate::probe::denial::Unproven;
 use crate::probe::facts::ServerId;
 
 /// One thing that is wrong.
@@ -82,8 +83,15 @@ pub enum ProbeFault {
     Unsigned(Vec<Rtype>),
     /// DNSKEY records without a signature over them.
     KeysUnsigned,
-    /// The answer for a name that does not exist has no NSEC or NSEC3 record.
-    NoDenial,
+    /// The zone that was transferred does not verify as a whole.
+    FaultyContents {
+        /// How many findings there are.
+        findings: usize,
+        /// The first of them.
+        first: String,
+    },
+    /// The answer for a name that does not exist does not prove it.
+    NoDenial(Unproven),
     /// Every signature over these RRsets has expired, the first of them then.
     Expired(Vec<Rtype>, u16, Timestamp),
     /// Every signature over these RRsets is made later than now.
@@ -192,7 +200,11 @@ impl ProbeFinding {
             F::KeysUnsigned => {
                 "the DNSKEY RRset has no signature: the KSK or its signature is missing".to_owned()
             }
-            F::NoDenial => "the answer for a name that does not exist has no NSEC or NSEC3 record".to_owned(),
+            F::FaultyContents { findings: 1, first } => format!("the transferred zone does not verify: {first}"),
+            F::FaultyContents { findings, first } => {
+                format!("the transferred zone does not verify: {first}; {} findings more", findings - 1)
+            }
+            F::NoDenial(gap) => format!("the answer for a name that does not exist {gap}"),
             F::Expired(types, tag, at) => {
                 let ago = in_words(now.since(*at));
                 format!("the signature by key {tag} over {} expired {ago} ago ({})", list(types), at.iso())

@@ -212,8 +212,14 @@ fn address(rdata: &[u8]) -> Option<IpAddr> {
 
 fn ask_server(zone: &Name, server: &ServerId, until: Instant) -> ServerFacts {
     let asker = Asker::new(server.address, None);
-    let mut facts =
-        ServerFacts { server: server.clone(), answers: Vec::new(), denial: None, tcp: None, transfer: None };
+    let mut facts = ServerFacts {
+        server: server.clone(),
+        answers: Vec::new(),
+        denial: None,
+        unknown_name: unknown_name(zone),
+        tcp: None,
+        transfer: None,
+    };
     for rtype in ASKED {
         let answer = asker.ask(zone, rtype, until);
         let silent = answer.as_ref().is_err_and(AskError::is_silence);
@@ -223,7 +229,7 @@ fn ask_server(zone: &Name, server: &ServerId, until: Instant) -> ServerFacts {
             return facts;
         }
     }
-    facts.denial = unknown_name(zone).map(|name| asker.ask_all(&name, Rtype::A, until));
+    facts.denial = facts.unknown_name.as_ref().map(|name| asker.ask_all(name, Rtype::A, until));
     facts.tcp = Some(asker.over(Transport::Tcp).ask(zone, Rtype::SOA, until));
     facts
 }

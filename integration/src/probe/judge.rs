@@ -86,6 +86,11 @@ impl Findings {
         self.0.push(ProbeFinding { id, severity, server: server.cloned(), fault });
     }
 
+    /// True when something critical was found at this server.
+    fn is_told_of(&self, server: &ServerId) -> bool {
+        self.0.iter().any(|f| f.severity == Severity::Critical && f.server.as_ref() == Some(server))
+    }
+
     fn has(&self, id: ConditionId, server: &ServerId) -> bool {
         self.0.iter().any(|finding| finding.id == id && finding.server.as_ref() == Some(server))
     }

@@ -1,8 +1,9 @@
-//! A whole zone by AXFR (RFC 5936), with TSIG (RFC 8945) where a key is given: only what the judgement needs is kept, so that a zone
-//! of any size takes the memory of one message.
+//! A whole zone by AXFR (RFC 5936), with TSIG (RFC 8945) where a key is given. Of a large zone only what the judgement needs is kept, so
+//! that it takes the memory of one message; one that is not large is verified as a whole, from a temporary file.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, Write as _};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,8 @@ use keystore::time::Timestamp;
 
 use crate::probe::soa::Soa;
 use crate::probe::tsig::TsigKey;
-use skr_loader::ask::{AnswerFault, Rcode, Tcp, message_id, records};
+use signer_plugin::verify::{ZoneContents, verify};
+use skr_loader::ask::{AnswerFault, RawRecord, Rcode, Tcp, message_id, records};
 
 /// How long a transfer may take.
 const WHOLE: Duration = Duration::from_secs(600);
@@ -22,6 +24,8 @@ const WHOLE: Duration = Duration::from_secs(600);
 const MESSAGE: Duration = Duration::from_secs(15);
 /// How many octets a transfer may have.
 const MAX_OCTETS: u64 = 4 << 30;
+/// How many octets a zone may have of which every signature is verified: it takes some times as much memory for a while.
+const MAX_VERIFIED: u64 = 64 << 20;
 /// How many keys a zone may be signed with.
 const MAX_KEYS: usize = 256;
 
@@ -38,6 +42,25 @@ pub struct Transfer {
     pub has_zonemd: bool,
     /// The signature of each key that expires first.
     pub earliest: BTreeMap<u16, EarliestSignature>,
+    /// What the verification of the whole zone has found.
+    pub contents: Contents,
+}
+
+/// What [`signer_plugin::verify`] finds in a transferred zone: every RRset, its signatures, and the chain of NSEC or NSEC3 records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Contents {
+    /// It was not verified: it has more octets than are, or could not be kept.
+    #[default]
+    NotVerified,
+    /// Nothing is wrong.
+    Good,
+    /// What is wrong.
+    Faulty {
+        /// How many findings there are.
+        findings: usize,
+        /// The first of them.
+        first: String,
+    },
 }
 
 /// The signature of a key that expires first.
@@ -114,6 +137,7 @@ pub fn transfer(
     let mut stream = Tcp::connect(server, None, until()).map_err(io)?;
     stream.send(&query, until()).map_err(io)?;
     let (mut reading, mut octets) = (Reading::new(server, zone, now), 0);
+    reading.copy = Copy::new();
     while !reading.ended {
         let message = stream.receive(until()).map_err(io)?;
         octets += message.len() as u64;
@@ -142,13 +166,50 @@ pub fn transfer(
         if header.rcode() != Rcode::NOERROR {
             return Err(fault(AnswerFault::Rcode(header.rcode())));
         }
+        if octets > MAX_VERIFIED {
+            reading.copy = None;
+        }
         reading.take(&message)?;
     }
     if let (Some(sequence), Some(key)) = (sequence, key) {
         let key = || key.0.name().to_string();
         sequence.done().map_err(|source| TransferError::Tsig { server, key: key(), source })?;
     }
-    reading.transfer.ok_or(TransferError::NoSoa { server })
+    let mut transfer = reading.transfer.ok_or(TransferError::NoSoa { server })?;
+    transfer.contents = reading.copy.and_then(|copy| copy.verify(zone, now)).unwrap_or_default();
+    Ok(transfer)
+}
+
+/// The records of a transfer, in the form of a zone file.
+struct Copy(BufWriter<tempfile::NamedTempFile>);
+
+impl Copy {
+    /// `None` where no temporary file can be had.
+    fn new() -> Option<Self> {
+        tempfile::NamedTempFile::new().ok().map(BufWriter::new).map(Self)
+    }
+
+    /// Adds a record, with its data in the form of any type (RFC 3597 section 5).
+    fn add(&mut self, record: &RawRecord) -> io::Result<()> {
+        let RawRecord { owner, rtype, ttl, rdata } = record;
+        let mut line = format!("{owner} {ttl} IN TYPE{} \\# {}", rtype.0, rdata.len());
+        if !rdata.is_empty() {
+            let _ = write!(line, " {}", data_encoding::HEXLOWER.encode(rdata));
+        }
+        line.push('\n');
+        self.0.write_all(line.as_bytes())
+    }
+
+    /// `None` where it cannot be read back.
+    fn verify(self, zone: &Name, now: Timestamp) -> Option<Contents> {
+        let file = self.0.into_inner().ok()?;
+        let contents = ZoneContents::read(file.path(), Some(zone)).ok()?;
+        let findings = verify(&contents, &[], now).findings;
+        Some(match findings.first() {
+            None => Contents::Good,
+            Some(first) => Contents::Faulty { findings: findings.len(), first: first.to_string() },
+        })
+    }
 }
 
 type Query = (Vec<u8>, Option<ClientSequence<std::sync::Arc<domain::tsig::Key>>>, u16);
@@ -176,12 +237,14 @@ pub struct Reading<'a> {
     transfer: Option<Transfer>,
     /// The SOA has come for the second time.
     ended: bool,
+    /// The records, where the zone is verified at the end.
+    copy: Option<Copy>,
 }
 
 impl<'a> Reading<'a> {
     /// Nothing is read yet; `server` is for messages, `now` is near to the times of the signatures.
     pub const fn new(server: SocketAddr, zone: &'a Name, now: Timestamp) -> Self {
-        Self { server, zone, now, transfer: None, ended: false }
+        Self { server, zone, now, transfer: None, ended: false, copy: None }
     }
 
     /// What is known of the transfer.
@@ -199,14 +262,20 @@ impl<'a> Reading<'a> {
             let record = record.map_err(fault)?;
             any = true;
             let is_soa = record.rtype == Rtype::SOA && record.owner == *self.zone;
+            let is_end = is_soa && self.transfer.is_some();
+            if self.copy.as_mut().is_some_and(|copy| !is_end && copy.add(&record).is_err()) {
+                self.copy = None;
+            }
             let Some(transfer) = &mut self.transfer else {
                 let soa = Some(&record.rdata).filter(|_| is_soa).and_then(|rdata| Soa::from_rdata(rdata));
                 let serial = soa.ok_or(TransferError::NoSoa { server })?.serial;
                 let (earliest, has_zonemd) = (BTreeMap::new(), false);
-                self.transfer = Some(Transfer { serial, records: 1, signatures: 0, has_zonemd, earliest });
+                let contents = Contents::default();
+                self.transfer =
+                    Some(Transfer { serial, records: 1, signatures: 0, has_zonemd, earliest, contents });
                 continue;
             };
-            if is_soa {
+            if is_end {
                 self.ended = true;
                 return Ok(());
             }

@@ -1,15 +1,17 @@
 //! The servers of the zone, each by itself and beside the others.
 
-use keystore::dns::Rtype;
+use keystore::dns::{Name, Rtype};
 use keystore::exchange::Bundle;
 use keystore::time::Timestamp;
 use metrics::condition::{ConditionId, Severity};
 
 use super::signatures::{Earliest, ServerState, SetState};
 use super::{Findings, has_ds, types};
+use crate::probe::denial::{self, Unproven};
 use crate::probe::facts::{Facts, Reach, ServerFacts, same_records, same_signatures};
 use crate::probe::finding::{ProbeFault, Role};
 use crate::probe::soa::Soa;
+use crate::probe::transfer::Contents;
 use skr_loader::ask::{Answer, AskError, Rcode, Reply};
 
 /// How long before a signature ends a server that is behind becomes critical, in seconds.
@@ -131,8 +133,8 @@ pub(super) fn judge(facts: &Facts, states: &[ServerState], now: Timestamp, found
             found.add(ConditionId::ZoneUnsigned, Severity::Critical, id, ProbeFault::Unsigned(unsigned));
         }
         let signed_here = matches!(state.of(Rtype::SOA), Some(SetState::Valid(_)));
-        if signed_here && lacks_denial(server) {
-            found.add(ConditionId::ZoneUnsigned, Severity::Critical, id, ProbeFault::NoDenial);
+        if let Some(gap) = unproven_denial(server, &facts.zone).filter(|_| signed_here) {
+            found.add(ConditionId::ZoneUnsigned, Severity::Critical, id, ProbeFault::NoDenial(gap));
         }
         let good_elsewhere = |types: &[Rtype]| {
             let good =
@@ -167,15 +169,22 @@ pub(super) fn judge(facts: &Facts, states: &[ServerState], now: Timestamp, found
             Some(ProbeFault::Bogus(types))
         });
         expired_in_transfer(server, state, now, found);
+        if let Some(Ok(transfer)) = server.transfer.as_ref().filter(|_| signed_here)
+            && let Contents::Faulty { findings, first } = &transfer.contents
+            && !found.is_told_of(&server.server)
+        {
+            let fault = ProbeFault::FaultyContents { findings: *findings, first: first.clone() };
+            found.add(ConditionId::ZoneUnsigned, Severity::Critical, id, fault);
+        }
     }
 }
 
-/// True when the server denied a name and gave no record that proves it.
-fn lacks_denial(server: &ServerFacts) -> bool {
-    let Some(Ok(reply)) = &server.denial else { return false };
+/// What is not proven where the server denied a name.
+fn unproven_denial(server: &ServerFacts, zone: &Name) -> Option<Unproven> {
+    let (Some(Ok(reply)), Some(name)) = (&server.denial, &server.unknown_name) else { return None };
     // A wildcard answers the name: its signature is its proof.
     let denied = reply.answer.is_empty() && matches!(reply.rcode, Rcode::NXDOMAIN | Rcode::NOERROR);
-    denied && !reply.authority.iter().any(|set| matches!(set.rrset.rtype, Rtype::NSEC | Rtype::NSEC3))
+    if denied { denial::unproven(reply, zone, name) } else { None }
 }
 
 /// A signature deep in the zone that has expired; those that were asked for have been told.

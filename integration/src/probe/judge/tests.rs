@@ -10,7 +10,7 @@ use keystore::exchange::testing::{SkrBuilder, TestKey};
 use super::*;
 use crate::probe::chain::ChainError;
 use crate::probe::facts::{ASKED, ParentFacts, ResolverFacts, ServerFacts};
-use crate::probe::transfer::{EarliestSignature, Transfer};
+use crate::probe::transfer::{Contents, EarliestSignature, Transfer};
 use skr_loader::ask::{Answer, AnswerFault, AskError, Rcode, Reply};
 
 const DAY: u64 = 86_400;
@@ -93,6 +93,7 @@ impl Site {
             server: id(last),
             answers: ASKED.into_iter().map(|rtype| (rtype, Ok(self.answer(rtype)))).collect(),
             denial: Some(Ok(denial)),
+            unknown_name: Some(Name::parse("offline-ksk-probe-0.example.").expect("a name")),
             tcp: Some(Ok(self.answer(Rtype::SOA))),
             transfer: None,
         }
@@ -271,6 +272,7 @@ fn servers_that_do_not_answer_or_refuse_are_named_by_address() {
     let gone = ServerFacts {
         answers: vec![(Rtype::SOA, Err(silent()))],
         denial: None,
+        unknown_name: None,
         tcp: None,
         ..Site::default().serve(2)
     };
@@ -382,8 +384,14 @@ fn a_signature_deep_in_a_transferred_zone_is_found() {
         let owner = Name::parse("deep.example.").expect("a name");
         let earliest = EarliestSignature { owner, covered: Rtype::TXT, expires };
         let earliest = std::iter::once((TestKey::zsk(2).dnskey.tag(), earliest)).collect();
-        facts.servers[1].transfer =
-            Some(Ok(Transfer { serial: 100, records: 9, signatures: 4, has_zonemd: false, earliest }));
+        facts.servers[1].transfer = Some(Ok(Transfer {
+            serial: 100,
+            records: 9,
+            signatures: 4,
+            has_zonemd: false,
+            earliest,
+            contents: Contents::Good,
+        }));
         facts
     };
     expect("fresh", &with(now().plus(9 * DAY)), &[]);
@@ -519,6 +527,7 @@ fn servers_that_were_not_asked_are_not_called_silent() {
     let gone = |last, error| ServerFacts {
         answers: vec![(Rtype::SOA, Err(error))],
         denial: None,
+        unknown_name: None,
         tcp: None,
         ..Site::default().serve(last)
     };
