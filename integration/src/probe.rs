@@ -17,7 +17,6 @@ mod report;
 pub mod rounds;
 pub mod soa;
 pub mod transfer;
-pub mod tsig;
 pub mod validate;
 
 use std::net::{IpAddr, SocketAddr};
@@ -30,12 +29,12 @@ use keystore::config::Config;
 use keystore::dns::Name;
 use keystore::exchange::Bundle;
 use keystore::time::{Timestamp, duration, syntax};
+use keystore::tsig::TsigKey;
 use metrics::condition::Severity;
 
 use self::gather::{Family, Request};
 use self::judge::Expectations;
 use self::report::ZoneReport;
-use self::tsig::TsigKey;
 
 /// Exit code when the command could not do its work (Monitoring Plugins Development Guidelines: UNKNOWN).
 pub(crate) const UNKNOWN: u8 = 3;

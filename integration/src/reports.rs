@@ -1,12 +1,16 @@
 //! What the parts of this process report of themselves, in the form of the health.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keystore::time::Timestamp;
 use ksr_gen::daemon::{NoticeOutcome, TickError, TimerReport};
 use metrics::health::gather::OwnReport;
-use metrics::health::report::{ClockTrouble, Component, Report, Served, TimerLook, ZoneReport, ZoneReports};
+use metrics::health::report::{
+    ClockTrouble, Component, Report, Secondary, Served, TimerLook, ZoneReport, ZoneReports,
+};
 use signer_plugin::runtime::{ServedState, Signer};
+use signer_plugin::transfer::SecondaryStanding;
 
 /// What the request timer found at its last look at each zone. Clones see the same values.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +83,9 @@ impl TimerStanding {
 #[must_use]
 pub fn of_signer(signer: &Signer, started: Timestamp, now: Timestamp) -> OwnReport {
     let zone = |(name, state): (keystore::dns::Name, ServedState)| {
-        let ServedState { loaded, file_error, validly_signed, why_not, generation, serial, .. } = state;
+        let ServedState {
+            loaded, file_error, validly_signed, why_not, generation, serial, secondaries, ..
+        } = state;
         let served = Served {
             loaded,
             file_error,
@@ -92,7 +98,15 @@ pub fn of_signer(signer: &Signer, started: Timestamp, now: Timestamp) -> OwnRepo
             key_errors: state.key_errors,
             conditions: state.conditions,
         };
-        (name.to_lowercase().to_string(), ZoneReport { served: Some(served), ..ZoneReport::default() })
+        let secondary = |(address, standing): (SocketAddr, SecondaryStanding)| Secondary {
+            address: address.to_string(),
+            serial: standing.serial,
+            behind_since: standing.behind_since,
+            cause: standing.error,
+        };
+        let secondaries = secondaries.into_iter().map(secondary).collect();
+        let report = ZoneReport { served: Some(served), secondaries, ..ZoneReport::default() };
+        (name.to_lowercase().to_string(), report)
     };
     OwnReport {
         report: Report::new(Component::Signer, started, now),

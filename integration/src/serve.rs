@@ -22,6 +22,7 @@ use metrics::http::{self, Endpoint, Guard, Serving as HttpServing};
 use signer_plugin::border::SignerHandler;
 use signer_plugin::border::server::{Listen, Server as DnsServer};
 use signer_plugin::runtime::Signer;
+use signer_plugin::transfer::notify::Notifier;
 use skr_loader::control::Answer;
 use skr_loader::control::server::{Answers, Server as ControlServer};
 use skr_loader::loader::{Control, ImportOutcome, Loader};
@@ -61,6 +62,7 @@ pub struct Serving {
     clock_watch: ClockWatch,
     probe: ProbeRounds,
     signer: Arc<Signer>,
+    notifier: Arc<Notifier>,
     dns: Option<DnsServer>,
     endpoint: Option<HttpServing>,
     reloader: Reloader<Answer>,
@@ -72,6 +74,7 @@ struct Reloading {
     loader: Control,
     timer: Sender<timer::Wake>,
     signer: Arc<Signer>,
+    notifier: Arc<Notifier>,
     probe: Box<dyn Fn(Config) + Send>,
     /// The configuration in use.
     config: Config,
@@ -100,6 +103,8 @@ impl Serving {
             })?),
             None => None,
         };
+        let notifier = Arc::new(Notifier::new(runtime.handle().clone(), Arc::new(clock::now)));
+        notifier.follow(signer.transfers());
         let timer = RequestTimer::start(config.clone(), metrics.clone())?;
         let jump = ClockJump::default();
         let clock_watch = ClockWatch::start(metrics.clone(), jump.clone())?;
@@ -137,6 +142,7 @@ impl Serving {
             loader: control.clone(),
             timer: timer.waker(),
             signer: Arc::clone(&signer),
+            notifier: Arc::clone(&notifier),
             probe: Box::new(probe.reloader()),
             config: config.clone(),
             health: Arc::clone(&health),
@@ -163,6 +169,7 @@ impl Serving {
             clock_watch,
             probe,
             signer,
+            notifier,
             dns,
             endpoint,
             reloader,
@@ -205,6 +212,7 @@ impl Serving {
         self.clock_watch.stop();
         self.probe.stop();
         drop(self.reloader);
+        drop(self.notifier);
         drop(self.signer);
         self.runtime.shutdown_background();
     }
@@ -229,11 +237,18 @@ impl Reloading {
             self.loader.reload_failed(ConfigurationState::Refused);
             return Answer::of_reload(Err(what), &config.warnings);
         }
+        if let Err(errors) = config.load_transfer_keys() {
+            let what = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            tracing::error!("{what}; the old configuration stays in use");
+            self.loader.reload_failed(ConfigurationState::Refused);
+            return Answer::of_reload(Err(what), &config.warnings);
+        }
         if let Err(error) = make_folders(&config) {
             tracing::error!("{error:#}; requests of the zone fail until the folder is there");
         }
         self.health.reload((&config).into());
         self.signer.reload(&config);
+        self.notifier.follow(self.signer.transfers());
         // The timer has ended when nobody listens: the process is stopping.
         let _ = self.timer.send(timer::Wake::Reload(Box::new(config.clone())));
         (self.probe)(config.clone());

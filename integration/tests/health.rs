@@ -11,7 +11,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use health_site::{Files, Site, ZONE, now, record};
-use metrics::health::report::{ClockTrouble, Component, ReportedCondition, Served, SignerCondition};
+use metrics::health::report::{
+    ClockTrouble, Component, ReportedCondition, Secondary, Served, SignerCondition,
+};
 use metrics::health::{ConditionId, Severity};
 use skr_loader::audit::{AuditEvent, Record};
 
@@ -107,7 +109,7 @@ const OF_ZONE: [Row; 3] = [
     ),
 ];
 
-const REPORTED: [Row; 11] = [
+const REPORTED: [Row; 12] = [
     row(
         ConditionId::SignerSerialNotWritten,
         |files| found_by_signer(files, ConditionId::SignerSerialNotWritten),
@@ -131,6 +133,19 @@ const REPORTED: [Row; 11] = [
     row(
         ConditionId::SignerDenialImpossible,
         |files| found_by_signer(files, ConditionId::SignerDenialImpossible),
+        signer_is_well,
+    ),
+    row(
+        ConditionId::SecondaryBehind,
+        |files| {
+            let behind = Secondary {
+                address: "192.0.2.53:53".to_owned(),
+                serial: Some(1),
+                behind_since: Some(now().minus(86_400)),
+                cause: Some("NOTIFY: it answers REFUSED".to_owned()),
+            };
+            files.report(Component::Signer, |_| (), |zone| zone.secondaries.push(behind));
+        },
         signer_is_well,
     ),
     row(

@@ -9,6 +9,7 @@
 
 use std::path::PathBuf;
 
+use keystore::config::transfer::TransferConfig;
 use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
 use keystore::dns::Name;
 use keystore::exchange::prove::prove_skr;
@@ -69,6 +70,8 @@ impl World {
             anchor_file: None,
             require_signature: false,
             multi_signer: false,
+            allow_transfer: Vec::new(),
+            notify: Vec::new(),
             zonemd: false,
             zone_check: keystore::config::ZoneCheck::default(),
             allow_cds_delete: false,
@@ -102,6 +105,7 @@ impl World {
             ksr: KsrConfig { enabled: true, lead: LEAD, period: PERIOD, ..KsrConfig::default() },
             signer: None,
             metrics: None,
+            transfer: TransferConfig::default(),
             probe: None,
             warnings: Vec::new(),
         }

@@ -24,6 +24,7 @@ use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::dnssec::{Algorithm as HickoryAlgorithm, Proof, PublicKeyBuf, TrustAnchors};
 use hickory_proto::op::{DnsRequest, DnsRequestOptions, DnsResponse, Message, Query, ResponseCode};
 use hickory_proto::rr::{Name as HickoryName, RData, Record, RecordType};
+use keystore::config::transfer::TransferConfig;
 use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
 use keystore::crypto::{Algorithm, PrivateKey};
 use keystore::dns::name::wire_len;
@@ -450,6 +451,8 @@ impl Year {
             anchor_file: None,
             require_signature: false,
             multi_signer: false,
+            allow_transfer: Vec::new(),
+            notify: Vec::new(),
             zonemd: false,
             zone_check: keystore::config::ZoneCheck::default(),
             allow_cds_delete: false,
@@ -467,6 +470,7 @@ impl Year {
             ksr: KsrConfig::default(),
             signer: None,
             metrics: None,
+            transfer: TransferConfig::default(),
             probe: None,
             warnings: Vec::new(),
         }

@@ -6,6 +6,7 @@ pub mod deliver;
 mod name;
 mod read;
 mod socket;
+pub mod transfer;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub struct Config {
     pub signer: Option<SignerConfig>,
     /// `[metrics]`; `None` = no endpoint.
     pub metrics: Option<MetricsConfig>,
+    /// `[transfer]`: the keys of transfers.
+    pub transfer: transfer::TransferConfig,
     /// `[probe]`; `None` = the daemons do not ask what nameservers serve.
     pub probe: Option<ProbeConfig>,
     /// What works, and hardly as it was meant: for the log.
@@ -148,6 +151,10 @@ pub struct ZoneConfig {
     pub key_directory: PathBuf,
     /// `multi-signer`: an SKR also has ZSKs of other providers (RFC 8901 model 1).
     pub multi_signer: bool,
+    /// `allow-transfer`: who may transfer the zone; by default as in `[transfer]`.
+    pub allow_transfer: Vec<transfer::AllowTransfer>,
+    /// `notify`: who is told of each new version; by default as in `[transfer]`.
+    pub notify: Vec<transfer::NotifyTarget>,
     /// `zonemd`: each version of the zone has a digest (RFC 8976).
     pub zonemd: bool,
     /// `allow-cds-delete`: an SKR may ask the parent to remove the DS RRset (RFC 8078 section 4).

@@ -35,3 +35,4 @@ pub mod policy;
 #[doc(hidden)]
 pub mod store;
 pub mod time;
+pub mod tsig;

@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use keystore::config::transfer::TransferConfig;
 use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
 use keystore::dns::Name;
 use keystore::exchange::{TrustAnchor, UnverifiedSkr, bind};
@@ -52,6 +53,7 @@ fn main() {
         ksr: KsrConfig::default(),
         signer: None,
         metrics: None,
+        transfer: TransferConfig::default(),
         probe: None,
         warnings: Vec::new(),
     };
@@ -160,6 +162,8 @@ impl Model {
             anchor_file: None,
             require_signature: false,
             multi_signer: false,
+            allow_transfer: Vec::new(),
+            notify: Vec::new(),
             zonemd: false,
             zone_check: keystore::config::ZoneCheck::default(),
             allow_cds_delete: false,

@@ -240,6 +240,10 @@ conditions! {
         "A server is not proven to serve what is in force.";
         "The server goes on with the bundles that it has, until their signatures end.";
         "Look at the cause. The delivery is tried again by itself."
+    SecondaryBehind "SECONDARY-BEHIND" Zone [Attention, Warning]
+        "A secondary does not have the version of the zone that is served here.";
+        "It goes on with what it has until it transfers the zone or expires it. It is told again and again.";
+        "Look at the cause and at the log of the secondary: its address, the TSIG key on both sides, the clocks, allow-transfer. docs/manual/transfers.md has a working configuration for both sides."
     ParentDsMissing "PARENT-DS-MISSING" Zone [Warning, Critical]
         "No DS stands at the parent.";
         "Resolvers take the zone as unsigned.";

@@ -174,6 +174,10 @@ families! {
     answers_total: CounterFamily ["zone", "kind", "dnssec"] = "Answers: positive, nodata, nxdomain, referral, error; dnssec yes when the query asked for it.";
     queries_refused_total: CounterFamily ["reason"] = "Queries for none of our zones, which are refused or left to another handler: other_zone, opcode, edns_version, malformed.";
     tcp_connections_refused_total: CounterFamily ["limit"] = "TCP connections closed at once because a limit was met (connections, network, client), and attempts to accept one that failed because the host had no descriptor or memory left (system).";
+    transfers_total: CounterFamily ["zone", "kind", "result"] = "Transfers to secondaries: axfr (the whole zone) or ixfr (what changed), ok or failed.";
+    transfers_refused_total: CounterFamily ["zone", "reason"] = "Requests of transfers that were refused: access (address or key), tsig (a signature that is not right), limit (too many at once).";
+    notifies_total: CounterFamily ["zone", "result"] = "NOTIFY messages to secondaries: ok when acknowledged, failed.";
+    secondary_serial: GaugeFamily ["zone", "secondary"] = "SOA serial that a secondary of notify was last seen to have; 0 never.";
     answer_duration_seconds: Histogram [] buckets(ANSWER_BUCKETS) = "Time to find an answer with its proofs.";
     // outside probe
     probe_condition: GaugeFamily ["zone", "condition", "severity"] = "Constant 1 for each condition of a zone that the outside probe finds; the manual lists them.";

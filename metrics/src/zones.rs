@@ -27,6 +27,10 @@ pub const SIGN_MODES: [&str; 2] = ["full", "incremental"];
 pub const RESULTS: [&str; 2] = ["ok", "failed"];
 /// Kinds of an answer.
 pub const ANSWER_KINDS: [&str; 5] = ["positive", "nodata", "nxdomain", "referral", "error"];
+/// Kinds of a transfer to a secondary.
+pub const TRANSFER_KINDS: [&str; 2] = ["axfr", "ixfr"];
+/// Reasons for which a transfer is refused.
+pub const TRANSFER_REFUSALS: [&str; 3] = ["access", "tsig", "limit"];
 /// Outcomes of a file in the inbox.
 pub const WATCH_OUTCOMES: [&str; 4] = ["imported", "ignored", "unsafe", "unstable"];
 /// What became of an address that the outside probe asked.
@@ -189,9 +193,16 @@ impl Metrics {
             visit(&self.zone_self_checks_total, &[zone, result]);
             visit(&self.zone_restores_total, &[zone, result]);
             visit(&self.zone_loads_total, &[zone, result]);
+            visit(&self.notifies_total, &[zone, result]);
+            for kind in TRANSFER_KINDS {
+                visit(&self.transfers_total, &[zone, kind, result]);
+            }
             for mode in SIGN_MODES {
                 visit(&self.zone_sign_runs_total, &[zone, mode, result]);
             }
+        }
+        for reason in TRANSFER_REFUSALS {
+            visit(&self.transfers_refused_total, &[zone, reason]);
         }
         for kind in ANSWER_KINDS {
             for dnssec in ["yes", "no"] {

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use keystore::dns::{Name, Rtype};
 
 pub use crate::answer::{AnswerKind, AnswerOutcome, Transport};
+use crate::transfer::Transferable;
 
 /// A zone that answers queries for names at and below its apex.
 pub trait Responder: Send + Sync + 'static {
@@ -16,6 +17,12 @@ pub trait Responder: Send + Sync + 'static {
 
     /// Answers `query`, a whole DNS message; `out` is cleared first. `max_udp` is the largest UDP answer to send, in octets.
     fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> AnswerOutcome;
+
+    /// What transfers need; `None` for a zone that is not transferred: AXFR and IXFR are then refused, and TSIG is answered with BADKEY, by
+    /// [`Self::respond`].
+    fn transferable(&self) -> Option<Transferable> {
+        None
+    }
 }
 
 /// Zones by apex. Cheap to clone; clones see the same zones, also after [`Hosted::replace`].

@@ -28,6 +28,7 @@
 #[doc(hidden)]
 pub mod answer;
 pub mod border;
+mod difference;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -43,6 +44,7 @@ pub mod signing;
 mod state;
 #[cfg(test)]
 mod testing;
+pub mod transfer;
 #[doc(hidden)]
 pub mod verify;
 #[doc(hidden)]

@@ -66,6 +66,7 @@ pub fn check(config: &Config, work: &[Work], path: Option<&OsStr>) -> Vec<Findin
     if work.contains(&Work::ServeZones) {
         host.program("signer.review", config.signer.as_ref().and_then(|signer| signer.review.first()));
         host.addresses(config);
+        host.transfers(config);
         host.ports(config, Ports::of_this_process());
     }
     host.findings.extend(web_config(config));
@@ -290,6 +291,37 @@ impl Host<'_> {
         let metrics = config.metrics.iter().map(|metrics| ("metrics.listen", &metrics.listen));
         for fault in signer.chain(metrics).filter_map(|(what, address)| ports.fault(what, address)) {
             self.warning(fault);
+        }
+    }
+
+    /// The keys of transfers.
+    fn transfers(&mut self, config: &Config) {
+        match config.load_transfer_keys() {
+            Ok(keys) => {
+                let named: BTreeSet<String> = config
+                    .zones
+                    .iter()
+                    .flat_map(|zone| {
+                        let allowed = zone.allow_transfer.iter().map(|rule| rule.key.as_ref());
+                        allowed.chain(zone.notify.iter().map(|target| target.key.as_ref()))
+                    })
+                    .flatten()
+                    .map(|name| name.to_lowercase().to_string())
+                    .collect();
+                for key in keys.iter().filter(|key| !named.contains(&key.name.to_lowercase().to_string())) {
+                    self.warning(format!("transfer.key-files: no zone uses the key {}", key.name));
+                }
+            }
+            Err(errors) => errors.iter().for_each(|error| self.error(error.to_string())),
+        }
+        for zone in &config.zones {
+            let open = zone.allow_transfer.iter().filter(|rule| rule.key.is_none());
+            for network in open.filter_map(|rule| rule.address).filter(|network| !network.is_loopback()) {
+                self.warning(format!(
+                    "zone {}: allow-transfer lets every host of {network} transfer the zone without a key; name a key beside it",
+                    zone.name
+                ));
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use keystore::config::transfer::TransferConfig;
 use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
 use keystore::crypto::PrivateKey;
 use keystore::dns::Name;
@@ -92,6 +93,8 @@ impl StateDir {
             anchor_file: None,
             require_signature: false,
             multi_signer: false,
+            allow_transfer: Vec::new(),
+            notify: Vec::new(),
             zonemd: false,
             zone_check: keystore::config::ZoneCheck::default(),
             allow_cds_delete: false,
@@ -109,6 +112,7 @@ impl StateDir {
             ksr: KsrConfig::default(),
             signer: None,
             metrics: None,
+            transfer: TransferConfig::default(),
             probe: None,
             warnings: Vec::new(),
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use keystore::clock;
 use keystore::dns::{Name, Rrset, Rtype, name};
 use keystore::time::Timestamp;
+use keystore::tsig::TsigKey;
 
 use crate::probe::chain::{self, Anchors};
 use crate::probe::facts::{
@@ -16,7 +17,6 @@ use crate::probe::facts::{
 };
 use crate::probe::queue::each;
 use crate::probe::transfer;
-use crate::probe::tsig::TsigKey;
 use skr_loader::ask::{AskError, Asker, Rcode, Transport};
 
 /// How long a round may take, without transfers.

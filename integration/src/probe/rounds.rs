@@ -12,6 +12,7 @@ use keystore::clock;
 use keystore::config::{Config, ProbeConfig};
 use keystore::dns::Name;
 use keystore::time::Timestamp;
+use keystore::tsig::TsigKey;
 use metrics::Metrics;
 use metrics::condition::{ConditionId, Severity};
 use metrics::health::gather::OwnReport;
@@ -22,7 +23,6 @@ use super::facts::{Facts, Reach, ServerFacts};
 use super::finding::ProbeFinding;
 use super::gather::{self, Request};
 use super::history::History;
-use super::tsig::TsigKey;
 use super::{expectations, judge, with_resolver};
 
 /// Time between two looks whether a zone is due.

@@ -12,9 +12,10 @@ use domain::rdata::tsig::Time48;
 use domain::tsig::{ClientSequence, ValidationError};
 use keystore::dns::{Name, Rrsig, Rtype};
 use keystore::time::Timestamp;
+use keystore::tsig::TsigKey;
 
 use crate::probe::soa::Soa;
-use crate::probe::tsig::TsigKey;
+use signer_plugin::transfer::wire_key;
 use signer_plugin::verify::{ZoneContents, verify};
 use skr_loader::ask::{AnswerFault, RawRecord, Rcode, Tcp, message_id, records};
 
@@ -148,7 +149,7 @@ pub fn transfer(
         if let (Some(sequence), Some(key)) = (&mut sequence, key) {
             let elapsed = started.elapsed().as_secs();
             let time = Time48::from_u64(clock.plus(elapsed).secs());
-            let key = || key.0.name().to_string();
+            let key = || key.name.to_string();
             // A server that refuses says so, mostly without a signature.
             if message.header().rcode() != Rcode::NOERROR {
                 return Err(fault(AnswerFault::Rcode(message.header().rcode())));
@@ -172,7 +173,7 @@ pub fn transfer(
         reading.take(&message)?;
     }
     if let (Some(sequence), Some(key)) = (sequence, key) {
-        let key = || key.0.name().to_string();
+        let key = || key.name.to_string();
         sequence.done().map_err(|source| TransferError::Tsig { server, key: key(), source })?;
     }
     let mut transfer = reading.transfer.ok_or(TransferError::NoSoa { server })?;
@@ -223,7 +224,7 @@ fn query(zone: &Name, key: Option<&TsigKey>, now: Time48) -> Option<Query> {
     question.push((name, WireRtype::AXFR)).ok()?;
     let mut additional = question.additional();
     let sequence = match key {
-        Some(key) => Some(ClientSequence::request(std::sync::Arc::clone(&key.0), &mut additional, now).ok()?),
+        Some(key) => Some(ClientSequence::request(wire_key(key)?, &mut additional, now).ok()?),
         None => None,
     };
     Some((additional.finish(), sequence, id))

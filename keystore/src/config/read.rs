@@ -6,6 +6,7 @@ mod loader;
 mod probe;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod zone;
 
 use std::collections::HashSet;
@@ -86,7 +87,8 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors) -> Option<Config> 
     let state_dir = top.require(Section::StateDir.key(), "\"/var/lib/offline-ksk\"").and_then(|v| v.path());
     let policies = toml::policies(&mut top);
     let mut used = HashSet::new();
-    let zones = zone::read_all(&mut top, &policies, &mut used, (state_dir.as_deref(), need));
+    let (transfer, rules) = transfer::read(&mut top);
+    let zones = zone::read_all(&mut top, &policies, &mut used, &(state_dir.as_deref(), need, rules));
     let ksr = ksr::read(&mut top);
     let (loader, require_signature) = loader::read(&mut top, &ksr);
     let zones = zones.map(|zones| {
@@ -115,6 +117,7 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors) -> Option<Config> 
         loader,
         deliver: transposed(deliver)?.unwrap_or_default(),
         ksr,
+        transfer,
         signer: transposed(signer)?,
         metrics: transposed(metrics)?,
         probe: transposed(probe)?,

@@ -47,19 +47,21 @@ pub(crate) enum Section {
     Deliver,
     Ksr,
     Signer,
+    Transfer,
     Metrics,
     Probe,
 }
 
 impl Section {
     /// All of them.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::StateDir,
         Self::Zone,
         Self::Loader,
         Self::Deliver,
         Self::Ksr,
         Self::Signer,
+        Self::Transfer,
         Self::Metrics,
         Self::Probe,
     ];
@@ -73,6 +75,7 @@ impl Section {
             Self::Deliver => "deliver",
             Self::Ksr => "ksr",
             Self::Signer => "signer",
+            Self::Transfer => "transfer",
             Self::Metrics => "metrics",
             Self::Probe => "probe",
         }

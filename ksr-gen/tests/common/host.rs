@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use keystore::config::transfer::TransferConfig;
 use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
 use keystore::policy::{self, Policy};
 use keystore::store;
@@ -30,6 +31,8 @@ impl Host {
             anchor_file: None,
             require_signature: false,
             multi_signer: false,
+            allow_transfer: Vec::new(),
+            notify: Vec::new(),
             zonemd: false,
             zone_check: keystore::config::ZoneCheck::default(),
             allow_cds_delete: false,
@@ -72,6 +75,7 @@ impl Host {
             ksr: self.ksr.clone(),
             signer: None,
             metrics: None,
+            transfer: TransferConfig::default(),
             probe: None,
             warnings: Vec::new(),
         }

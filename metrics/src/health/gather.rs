@@ -191,6 +191,7 @@ impl Gatherer {
                 facts.report.timer = facts.report.timer.take().or_else(|| said.timer.clone());
                 let store_error = facts.report.store_error.take();
                 facts.report.store_error = store_error.or_else(|| said.store_error.clone());
+                facts.report.secondaries.extend(said.secondaries.iter().cloned());
                 facts.report.deliveries.extend(said.deliveries.iter().cloned());
             }
             let of_zone = report.conditions.iter().filter(|c| c.zone.as_deref() == Some(&label));

@@ -213,6 +213,9 @@ pub struct ZoneReport {
     /// How it is served from here; of the signer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served: Option<Served>,
+    /// The secondaries that are told of each version; of the signer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secondaries: Vec<Secondary>,
     /// The servers that are given what is accepted; of the loader.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deliveries: Vec<Delivery>,
@@ -266,6 +269,23 @@ pub struct SignerCondition {
     pub since: Timestamp,
     /// The cause, a sentence without its full stop.
     pub cause: String,
+}
+
+/// A secondary that is told of each version of a zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Secondary {
+    /// Its address and port.
+    pub address: String,
+    /// The serial that it was last seen to have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<u32>,
+    /// Since when it lacks the version that is served; `None` = it has it.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "iso::option")]
+    pub behind_since: Option<Timestamp>,
+    /// What went wrong at the last try to tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 /// A server that is given what is accepted.

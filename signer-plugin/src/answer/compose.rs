@@ -7,8 +7,8 @@ use keystore::dns::Rtype;
 use keystore::time::Timestamp;
 
 use super::Context;
-use super::names::{Case, WrittenNames};
-use super::query::{HEADER, Head, Query};
+use super::names::{Case, WrittenNames, compressible};
+use super::query::{EXPIRE, HEADER, Head, Query};
 use crate::signing::RrsetView;
 use crate::zone::Records;
 
@@ -64,14 +64,8 @@ const TSIG_BADKEY: u16 = 17;
 
 /// Octets of OPT without options.
 const OPT: usize = 11;
-
-/// Types of RFC 1035 section 3.3 that hardly a zone has.
-const MD: Rtype = Rtype(3);
-const MF: Rtype = Rtype(4);
-const MB: Rtype = Rtype(7);
-const MG: Rtype = Rtype(8);
-const MR: Rtype = Rtype(9);
-const MINFO: Rtype = Rtype(14);
+/// Octets of the option EXPIRE.
+const EXPIRE_OPTION: usize = 8;
 
 const QR: u16 = 0x8000;
 const AA: u16 = 0x0400;
@@ -97,6 +91,8 @@ pub(super) struct Composer<'a> {
     authoritative: bool,
     truncated: bool,
     error: Option<u16>,
+    /// Value of the option EXPIRE, in seconds.
+    expire: Option<u32>,
 }
 
 impl<'a> Composer<'a> {
@@ -104,7 +100,8 @@ impl<'a> Composer<'a> {
     pub fn new(query: &'a Query<'a>, limit: usize, context: &Context, out: &'a mut Vec<u8>) -> Self {
         out.extend_from_slice(&[0; HEADER]);
         out.extend_from_slice(query.question.octets);
-        let reserve = if query.rest.edns.is_some() { OPT } else { 0 };
+        let reserve =
+            query.rest.edns.map_or(0, |edns| OPT + if edns.wants_expire { EXPIRE_OPTION } else { 0 });
         Self {
             query,
             out,
@@ -117,6 +114,7 @@ impl<'a> Composer<'a> {
             authoritative: true,
             truncated: false,
             error: None,
+            expire: None,
         }
     }
 
@@ -133,6 +131,11 @@ impl<'a> Composer<'a> {
 
     pub fn clear_authoritative(&mut self) {
         self.authoritative = false;
+    }
+
+    /// Answers the option EXPIRE, if the query has it.
+    pub fn set_expire(&mut self, seconds: u32) {
+        self.expire = Some(seconds).filter(|_| self.query.rest.edns.is_some_and(|edns| edns.wants_expire));
     }
 
     pub fn set_truncated(&mut self) {
@@ -232,16 +235,10 @@ impl<'a> Composer<'a> {
 
     /// Writes length and RDATA; names in the types of RFC 1035 are compressed (RFC 3597 section 4).
     fn put_rdata(&mut self, rtype: Rtype, rdata: &[u8]) {
-        // Octets in front of the names, and how many names there are.
-        let (fixed, names) = match rtype {
-            Rtype::NS | Rtype::CNAME | Rtype::PTR | MD | MF | MB | MG | MR => (0, 1),
-            Rtype::SOA | MINFO => (0, 2),
-            Rtype::MX => (2, 1),
-            _ => {
-                self.out.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
-                self.out.extend_from_slice(rdata);
-                return;
-            }
+        let Some((fixed, names)) = compressible(rtype) else {
+            self.out.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
+            self.out.extend_from_slice(rdata);
+            return;
         };
         let at = self.out.len();
         self.out.extend_from_slice(&[0, 0]);
@@ -296,12 +293,17 @@ impl<'a> Composer<'a> {
             let size = self.max_udp.to_be_bytes();
             let flags = if edns.dnssec_ok { 0x80 } else { 0 };
             self.out.extend_from_slice(&[0, 0, 41, size[0], size[1], (self.rcode.0 >> 4) as u8, 0, flags, 0]);
-            match self.error {
-                Some(code) => {
+            match (self.error, self.expire) {
+                (Some(code), _) => {
                     self.out.extend_from_slice(&[0, 6, 0, 15, 0, 2]);
                     self.out.extend_from_slice(&code.to_be_bytes());
                 }
-                None => self.out.extend_from_slice(&[0, 0]),
+                (None, Some(seconds)) => {
+                    let [high, low] = EXPIRE.to_be_bytes();
+                    self.out.extend_from_slice(&[0, 8, high, low, 0, 4]);
+                    self.out.extend_from_slice(&seconds.to_be_bytes());
+                }
+                (None, None) => self.out.extend_from_slice(&[0, 0]),
             }
             additional += 1;
         }

@@ -11,8 +11,8 @@
 mod compose;
 mod denial;
 mod lookup;
-mod names;
-mod query;
+pub(crate) mod names;
+pub(crate) mod query;
 #[cfg(test)]
 mod tests;
 
@@ -73,6 +73,7 @@ const MIN_UDP: u16 = 512;
 /// - A signature that has expired at `context.now` is never sent: the answer is SERVFAIL with Extended DNS Error 7 instead (RFC 8914).
 ///   Answers without signatures (no DO bit) are not concerned.
 /// - RD is copied, RA, AD and CD are clear (RFC 4035 section 3.1.6). AA is clear in referrals and errors.
+/// - A SOA query with the option EXPIRE is answered with it (RFC 7314): SOA EXPIRE, as the zone is ours.
 /// - ANY and RRSIG get one RRset (RFC 8482).
 /// - What must be in the answer and does not fit sets TC, with OPT kept and never part of an RRset; what may be left out is left out
 ///   (RFC 2181 section 9, RFC 9471).
@@ -107,6 +108,9 @@ pub fn answer(zone: &SignedZone, query: &[u8], context: &Context, out: &mut Vec<
     if rcode != Rcode::NOERROR {
         composer.refuse(rcode);
         return AnswerOutcome::Reply(AnswerKind::Error);
+    }
+    if query.question.rtype == Rtype::SOA && query.below == 0 {
+        composer.set_expire(zone.zone().expire());
     }
     let kind = lookup::run(zone, &query, &mut composer);
     composer.finish();

@@ -1,5 +1,7 @@
 //! Name compression (RFC 1035 section 4.1.4): where in a message which names were written.
 
+use keystore::dns::Rtype;
+
 use super::query::HEADER;
 use crate::zone::Labels;
 
@@ -7,6 +9,25 @@ use crate::zone::Labels;
 const REMEMBERED: usize = 128;
 /// Pointers have 14 bits.
 const REACH: usize = 0x4000;
+
+/// Types of RFC 1035 section 3.3 that hardly a zone has.
+const MD: Rtype = Rtype(3);
+const MF: Rtype = Rtype(4);
+const MB: Rtype = Rtype(7);
+const MG: Rtype = Rtype(8);
+const MR: Rtype = Rtype(9);
+const MINFO: Rtype = Rtype(14);
+
+/// Octets in front of the names in the RDATA of a type, and how many names there are; `None` where no name may be compressed
+/// (RFC 3597 section 4).
+pub(crate) const fn compressible(rtype: Rtype) -> Option<(usize, usize)> {
+    match rtype {
+        Rtype::NS | Rtype::CNAME | Rtype::PTR | MD | MF | MB | MG | MR => Some((0, 1)),
+        Rtype::SOA | MINFO => Some((0, 2)),
+        Rtype::MX => Some((2, 1)),
+        _ => None,
+    }
+}
 
 /// Which letter case counts as the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,11 +5,16 @@ use keystore::dns::{Class, Rtype};
 use crate::zone::Labels;
 
 /// Octets of a message header.
-pub(super) const HEADER: usize = 12;
+pub(crate) const HEADER: usize = 12;
+
+/// Class ANY, which a TSIG record has (RFC 8945 section 4.2).
+const ANY: u16 = 255;
+/// Code of the EDNS option EXPIRE (RFC 7314 section 6).
+pub(crate) const EXPIRE: u16 = 9;
 
 /// The header of a query.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Head {
+pub(crate) struct Head {
     pub id: u16,
     pub flags: u16,
     /// Records in question, answer, authority and additional section.
@@ -18,7 +23,7 @@ pub(super) struct Head {
 
 /// The question of a query.
 #[derive(Debug, Clone)]
-pub(super) struct Question<'a> {
+pub(crate) struct Question<'a> {
     /// The name as it came, letter case included.
     pub name: &'a [u8],
     pub labels: Labels,
@@ -30,33 +35,42 @@ pub(super) struct Question<'a> {
 
 /// What follows the question.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Rest<'a> {
+pub(crate) struct Rest<'a> {
     pub edns: Option<Edns>,
+    /// The serial of the first SOA record of the authority section, whose owner is the name asked for: what the client of an IXFR has
+    /// (RFC 1995 section 3).
+    pub client_serial: Option<u32>,
     pub tsig: Option<Tsig<'a>>,
 }
 
 /// The OPT record (RFC 6891 section 6.1).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Edns {
+pub(crate) struct Edns {
     /// Largest UDP answer that the client takes, in octets.
     pub size: u16,
     pub version: u8,
     /// The DO bit.
     pub dnssec_ok: bool,
+    /// The option EXPIRE (RFC 7314), with any content.
+    pub wants_expire: bool,
 }
 
 /// A TSIG record (RFC 8945 section 4.2).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tsig<'a> {
+pub(crate) struct Tsig<'a> {
     /// Name of the key.
     pub owner: &'a [u8],
     /// Algorithm, Time Signed and Fudge.
     pub head: &'a [u8],
+    /// What follows: MAC Size to Other Data.
+    pub tail: &'a [u8],
+    /// Where the record begins in the message.
+    pub at: usize,
 }
 
 /// A query for a name of the zone.
 #[derive(Debug, Clone)]
-pub(super) struct Query<'a> {
+pub(crate) struct Query<'a> {
     pub head: Head,
     pub question: Question<'a>,
     /// How many labels of the name stand below the apex.
@@ -82,6 +96,11 @@ impl Head {
             flags,
             counts: [word(4), word(6), word(8), word(10)],
         })
+    }
+
+    /// Records in the additional section.
+    pub const fn additional(&self) -> u16 {
+        self.counts[3]
     }
 
     pub const fn opcode(&self) -> u8 {
@@ -127,16 +146,29 @@ impl Question<'_> {
                 // One OPT, in the additional section, of the root.
                 Rtype::OPT if number < additional_from || rest.edns.is_some() || owner != [0] => return None,
                 Rtype::OPT => {
-                    check_options(rdata)?;
-                    rest.edns =
-                        Some(Edns { size: word(2), version: fixed[5], dnssec_ok: fixed[6] & 0x80 != 0 });
+                    let wants_expire = read_options(rdata)?;
+                    let (version, dnssec_ok) = (fixed[5], fixed[6] & 0x80 != 0);
+                    rest.edns = Some(Edns { size: word(2), version, dnssec_ok, wants_expire });
                 }
-                // The last record of all.
-                Rtype::TSIG if number + 1 != total || number < additional_from => return None,
                 Rtype::TSIG => {
+                    // The last record of all, of class ANY and with a TTL of 0 (RFC 8945 sections 4.2 and 5.1).
+                    let is_last = number + 1 == total && number >= additional_from;
+                    if !is_last || word(2) != ANY || fixed[4..8] != [0; 4] {
+                        return None;
+                    }
                     let algorithm = usize::from(Labels::of(rdata)?.len);
                     Labels::of(owner)?;
-                    rest.tsig = Some(Tsig { owner, head: rdata.get(..algorithm + 8)? });
+                    let (head, tail) = rdata.split_at_checked(algorithm + 8)?;
+                    rest.tsig = Some(Tsig { owner, head, tail, at: owner_at });
+                }
+                Rtype::SOA
+                    if (u32::from(counts[1])..additional_from).contains(&number)
+                        && rest.client_serial.is_none()
+                        && is_name(message, owner_at, self.name) =>
+                {
+                    // Names in front may be compressed; the five numbers at the end are not.
+                    let serial = rdata.len().checked_sub(20).and_then(|at| rdata[at..].first_chunk::<4>())?;
+                    rest.client_serial = Some(u32::from_be_bytes(*serial));
                 }
                 _ => {}
             }
@@ -161,12 +193,42 @@ fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// EDNS options must fill the RDATA (RFC 6891 section 6.1.2).
-fn check_options(mut rdata: &[u8]) -> Option<()> {
+/// True when the message has `name`, uncompressed, at `at`: there in full, or behind pointers. Each pointer must lead to a place in front of
+/// the one before, so that this ends.
+fn is_name(message: &[u8], mut at: usize, name: &[u8]) -> bool {
+    let (mut rest, mut before) = (name, at);
+    loop {
+        let Some(&len) = message.get(at) else { return false };
+        if len >= 0xc0 {
+            let Some(&low) = message.get(at + 1) else { return false };
+            at = usize::from(len & 0x3f) << 8 | usize::from(low);
+            if at >= before {
+                return false;
+            }
+            before = at;
+            continue;
+        }
+        let end = 1 + usize::from(len);
+        match (message.get(at..at + end), rest.get(..end)) {
+            (Some(label), Some(wanted)) if label.eq_ignore_ascii_case(wanted) => {}
+            _ => return false,
+        }
+        if len == 0 {
+            return true;
+        }
+        at += end;
+        rest = &rest[end..];
+    }
+}
+
+/// EDNS options must fill the RDATA (RFC 6891 section 6.1.2). Says whether EXPIRE (RFC 7314 section 2) is one of them.
+fn read_options(mut rdata: &[u8]) -> Option<bool> {
+    let mut wants_expire = false;
     while !rdata.is_empty() {
         let head = rdata.first_chunk::<4>()?;
+        wants_expire |= u16::from_be_bytes([head[0], head[1]]) == EXPIRE;
         let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
         rdata = rdata.get(4 + len..)?;
     }
-    Some(())
+    Some(wants_expire)
 }

@@ -14,8 +14,10 @@ use metrics::Metrics;
 use metrics::queries::RefusedQuery;
 
 use super::SignerHandler;
+use crate::answer::query::HEADER;
 use crate::answer::{self, AnswerOutcome, Transport};
 use crate::seldom::Seldom;
+use crate::transfer::request::{self, Outgoing, Reaction, Way};
 
 /// Keeps the message of a query that our code fails at from coming with each such query.
 static NOT_ANSWERED: Seldom = Seldom::new();
@@ -33,7 +35,6 @@ impl<H> Clone for FrontEnd<H> {
 }
 
 /// Who answers a query.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
     /// The answer is in the buffer.
     Answered,
@@ -41,6 +42,8 @@ pub(super) enum Route {
     Others,
     /// Nobody: it deserves no answer.
     Nobody,
+    /// A transfer of several messages.
+    Transfer(Box<Outgoing>),
 }
 
 impl<H: RequestHandler> FrontEnd<H> {
@@ -57,8 +60,8 @@ impl<H: RequestHandler> FrontEnd<H> {
         self.handler.max_udp
     }
 
-    /// Answers a query for one of our zones into `out`.
-    pub fn answer(&self, query: &[u8], transport: Transport, out: &mut Vec<u8>) -> Route {
+    /// Answers a query of `client` for one of our zones into `out`.
+    pub fn answer(&self, query: &[u8], client: SocketAddr, transport: Transport, out: &mut Vec<u8>) -> Route {
         out.clear();
         if query.len() < 12 || query[2] & 0x80 != 0 {
             return Route::Nobody; // too short to answer, or a response
@@ -69,13 +72,30 @@ impl<H: RequestHandler> FrontEnd<H> {
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
         let Some(zone) = self.handler.zones.find(lower, rtype) else { return Route::Others };
+        let max_udp = self.handler.max_udp;
+        let behind_question = HEADER + name.len() + 4;
         // A panic would end the listener; it must cost one answer only.
-        let answered =
-            catch_unwind(AssertUnwindSafe(|| zone.respond(query, transport, self.handler.max_udp, out)));
+        let answered = catch_unwind(AssertUnwindSafe(|| {
+            if request::concerns(query, rtype, behind_question)
+                && let Some(source) = zone.transferable()
+            {
+                let way = Way { client, transport, max_udp };
+                let plain = |query: &[u8], size, out: &mut Vec<u8>| zone.respond(query, transport, size, out);
+                match request::react(&source, zone.origin(), query, way, &plain, out) {
+                    Reaction::Answered => return Route::Answered,
+                    Reaction::Nothing => return Route::Nobody,
+                    Reaction::Stream(outgoing) => return Route::Transfer(outgoing),
+                    Reaction::Plain => {}
+                }
+            }
+            match zone.respond(query, transport, max_udp, out) {
+                AnswerOutcome::Reply(_) => Route::Answered,
+                AnswerOutcome::NotOurs => Route::Others,
+                AnswerOutcome::Drop => Route::Nobody,
+            }
+        }));
         match answered {
-            Ok(AnswerOutcome::Reply(_)) => Route::Answered,
-            Ok(AnswerOutcome::NotOurs) => Route::Others,
-            Ok(AnswerOutcome::Drop) => Route::Nobody,
+            Ok(route) => route,
             Err(_) => {
                 if let Some(held_back) = NOT_ANSWERED.pass() {
                     tracing::error!(zone = %zone.origin(), held_back, "a query could not be answered; please report this");

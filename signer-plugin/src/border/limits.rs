@@ -48,6 +48,19 @@ impl TcpLimits {
         Self { connections, per_network: share(4), per_client: share(8), idle_timeout: IDLE_TIMEOUT }
     }
 
+    /// The limits of transfers under way, which are connections at work: what each takes of memory is some tens of kilobytes, and of the
+    /// line as much as there is.
+    pub(super) fn of_transfers(self) -> Self {
+        const TRANSFERS: usize = 64;
+        const OF_NETWORK: usize = 16;
+        Self {
+            connections: self.connections.min(TRANSFERS),
+            per_network: self.per_network.min(OF_NETWORK),
+            per_client: self.per_client.min(OF_NETWORK),
+            ..self
+        }
+    }
+
     /// Raises this process's limit of open files as far as it is allowed to (the hard limit of `RLIMIT_NOFILE`), and gives the limits
     /// that follow from it.
     #[must_use]

@@ -2,11 +2,12 @@
 
 use async_trait::async_trait;
 use hickory_proto::op::{Edns, Metadata, OpCode, ResponseCode};
+use hickory_proto::rr::RecordType;
 use hickory_server::net::runtime::Time;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
 
-/// Answers every query: REFUSED, or NOTIMP and BADVERS where the query cannot even be refused as such. Unlike an empty `Catalog` it writes
+/// Answers every query: REFUSED, NOTAUTH to a transfer, or NOTIMP and BADVERS where the query cannot even be refused as such. Unlike an empty `Catalog` it writes
 /// no log line for what a stranger sends.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RefuseOthers;
@@ -20,8 +21,13 @@ impl RequestHandler for RefuseOthers {
     ) -> ResponseInfo {
         let version = request.edns.as_ref().map_or(0, Edns::version);
         let mut metadata = Metadata::response_from_request(&request.metadata);
+        let question = request.queries.queries().first();
+        let is_transfer =
+            question.is_some_and(|query| matches!(query.query_type(), RecordType::AXFR | RecordType::IXFR));
         metadata.response_code = match request.metadata.op_code {
             _ if version > 0 => ResponseCode::BADVERS,
+            // RFC 5936 section 2.2.1: the zone is not here; REFUSED is for those that may not have it.
+            OpCode::Query if is_transfer => ResponseCode::NotAuth,
             OpCode::Query => ResponseCode::Refused,
             _ => ResponseCode::NotImp,
         };

@@ -97,7 +97,8 @@ impl Server {
             bound.push(bind(*address, udp_sockets)?);
         }
         let front = FrontEnd::new(handler.clone(), listen.metrics.clone());
-        let limiter = ConnectionLimiter::new(listen.tcp.unwrap_or_else(TcpLimits::of_this_process));
+        let limits = listen.tcp.unwrap_or_else(TcpLimits::of_this_process);
+        let limiters = (ConnectionLimiter::new(limits), ConnectionLimiter::new(limits.of_transfers()));
         let (stop, stopped) = watch::channel(false);
         let mut server = Self { addresses: Vec::new(), stop, tasks: Vec::new() };
         for Bound { address, udp, tcp } in bound {
@@ -105,7 +106,7 @@ impl Server {
             for socket in udp {
                 server.tasks.push(tokio::spawn(serve_udp(socket, front.clone(), stopped.clone())));
             }
-            server.tasks.push(tokio::spawn(serve_tcp(tcp, front.clone(), limiter.clone(), stopped.clone())));
+            server.tasks.push(tokio::spawn(serve_tcp(tcp, front.clone(), limiters.clone(), stopped.clone())));
         }
         Ok(server)
     }

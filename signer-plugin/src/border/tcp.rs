@@ -6,7 +6,7 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hickory_proto::rr::Record;
@@ -26,9 +26,15 @@ use super::front::{FrontEnd, Route};
 use super::limits::{ConnectionLimiter, ConnectionPermit, MAX_QUERY};
 use crate::answer::Transport;
 use crate::seldom::Seldom;
+use crate::transfer::request::{Outgoing, TransferEnd};
 
 /// Pause after a connection could not be accepted, so that an error that persists (no descriptor is left) does not take a core.
 const PAUSE: Duration = Duration::from_millis(10);
+/// How long one transfer may take: a zone of gigabytes over a slow line.
+const MAX_TRANSFER: Duration = Duration::from_secs(7200);
+/// How long a transfer waits while there are too many at once, and how often it is tried.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+const WAIT_STEP: Duration = Duration::from_millis(50);
 /// Octets of memory that a connection keeps for its next answer; what a larger answer took is given back when it is sent.
 const KEPT_ANSWER: usize = 4096;
 
@@ -40,7 +46,7 @@ static NOT_ACCEPTED: Seldom = Seldom::new();
 pub(super) async fn serve_tcp<H: RequestHandler>(
     listener: TcpListener,
     front: FrontEnd<H>,
-    limiter: ConnectionLimiter,
+    (limiter, transfers): (ConnectionLimiter, ConnectionLimiter),
     mut shutdown: watch::Receiver<bool>,
 ) {
     let mut connections = tokio::task::JoinSet::new();
@@ -53,7 +59,8 @@ pub(super) async fn serve_tcp<H: RequestHandler>(
         match accepted {
             Ok((stream, client)) => match limiter.admit(client.ip()) {
                 Ok(permit) => {
-                    let connection = Connection { client, permit, shutdown: shutdown.clone() };
+                    let (shutdown, transfers) = (shutdown.clone(), transfers.clone());
+                    let connection = Connection { client, permit, shutdown, transfers };
                     connections.spawn(connection.run(stream, front.clone()));
                 }
                 Err(exceeded) => {
@@ -94,6 +101,8 @@ struct Connection {
     client: SocketAddr,
     permit: ConnectionPermit,
     shutdown: watch::Receiver<bool>,
+    /// Counts the transfers under way.
+    transfers: ConnectionLimiter,
 }
 
 impl Connection {
@@ -110,8 +119,17 @@ impl Connection {
             };
             let Ok(Ok(query)) = query else { return };
             let stream = Stream { writer: Arc::clone(&writer), idle_timeout };
-            let written = match front.answer(&query, Transport::Stream, &mut answer) {
+            let written = match front.answer(&query, self.client, Transport::Stream, &mut answer) {
                 Route::Answered => stream.write(&answer).await,
+                Route::Transfer(mut outgoing) => {
+                    let sent = self.send(&mut outgoing, &stream, &mut answer).await;
+                    outgoing.log(&sent);
+                    match sent {
+                        Ok(()) => Ok(()),
+                        Err(TransferEnd::TooMany) => stream.write(&answer).await,
+                        Err(_) => return,
+                    }
+                }
                 Route::Others => {
                     match front.answer_others(query, self.client, Protocol::Tcp, stream.clone()).await {
                         Ok(()) => Ok(()),
@@ -125,6 +143,45 @@ impl Connection {
             }
             answer.clear();
             answer.shrink_to(KEPT_ANSWER);
+        }
+    }
+}
+
+impl Connection {
+    /// Sends the messages of a transfer, each when the client has taken the one before: a client that takes nothing for the idle time
+    /// loses the connection.
+    async fn send(
+        &self,
+        outgoing: &mut Outgoing,
+        stream: &Stream,
+        message: &mut Vec<u8>,
+    ) -> Result<(), TransferEnd> {
+        let Some(_permit) = self.wait_for_transfer().await else {
+            outgoing.turn_away(message);
+            return Err(TransferEnd::TooMany);
+        };
+        let begun = Instant::now();
+        while outgoing.next(message)? {
+            if *self.shutdown.borrow() {
+                return Err(TransferEnd::Stop);
+            }
+            if begun.elapsed() > MAX_TRANSFER {
+                return Err(TransferEnd::TooLong);
+            }
+            stream.write(message).await.map_err(TransferEnd::Client)?;
+        }
+        Ok(())
+    }
+
+    /// The right to one of the transfers that may be under way at once; `None` when there is none for too long.
+    async fn wait_for_transfer(&self) -> Option<ConnectionPermit> {
+        let begun = Instant::now();
+        loop {
+            match self.transfers.admit(self.client.ip()) {
+                Ok(permit) => return Some(permit),
+                Err(_) if begun.elapsed() > MAX_WAIT || *self.shutdown.borrow() => return None,
+                Err(_) => tokio::time::sleep(WAIT_STEP).await,
+            }
         }
     }
 }

@@ -58,7 +58,7 @@ pub(super) async fn serve_udp<H: RequestHandler>(
         if !can_be_answered(client) {
             continue;
         }
-        match front.answer(&query[..len], Transport::Udp, &mut answer) {
+        match front.answer(&query[..len], client, Transport::Udp, &mut answer) {
             Route::Answered => send(&socket, client, &answer).await,
             Route::Others if others.len() < MAX_OTHERS => {
                 others.spawn(answer_others(
@@ -68,7 +68,8 @@ pub(super) async fn serve_udp<H: RequestHandler>(
                     query[..len].to_vec(),
                 ));
             }
-            Route::Others | Route::Nobody => {}
+            // Transfers of several messages come over TCP only.
+            Route::Others | Route::Nobody | Route::Transfer(_) => {}
         }
     }
     while others.join_next().await.is_some() {}

@@ -50,6 +50,7 @@ use keystore::dns::Name;
 use metrics::Metrics;
 
 use crate::hosted::{Hosted, Responder};
+use crate::transfer::{self, TransferSettings, ZoneTransfers};
 use schedule::{Command, Schedule, Shared};
 
 /// Zones at work, stepped by threads of their own. Dropping it ends them; what is published stays served by whoever holds it.
@@ -134,6 +135,12 @@ impl Signer {
             self.send(thread, Command::Take(Box::new(setup.clone()), Arc::clone(&served)));
             zones.insert(setup.name.clone(), ZoneAtWork { setup, served, thread });
         }
+        let keys = transfer::load_keys(config);
+        for zone in &config.zones {
+            if let Some(at_work) = zones.get(&zone.name) {
+                at_work.served.transfers().set(TransferSettings::of_zone(zone, &keys));
+            }
+        }
         self.hosted.replace(zones.values().map(|zone| Arc::clone(&zone.served) as Arc<dyn Responder>));
     }
 
@@ -153,6 +160,13 @@ impl Signer {
     #[must_use]
     pub fn hosted(&self) -> Hosted {
         self.hosted.clone()
+    }
+
+    /// The transfers of each zone.
+    #[must_use]
+    pub fn transfers(&self) -> Vec<(Name, Arc<ZoneTransfers>)> {
+        let zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
+        zones.iter().map(|(name, zone)| (name.clone(), Arc::clone(zone.served.transfers()))).collect()
     }
 
     /// How each zone stands, as of its last step; a zone without a step so far stands as one that was not read.

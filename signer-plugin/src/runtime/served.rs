@@ -1,5 +1,7 @@
 //! A zone as queries see it: the snapshot in force, and the counters of its answers.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
@@ -14,6 +16,7 @@ use metrics::zones::ANSWER_KINDS;
 use crate::answer::{AnswerKind, AnswerOutcome, Context, Transport, answer};
 use crate::hosted::Responder;
 use crate::signing::SignedZone;
+use crate::transfer::{SecondaryStanding, Transferable, ZoneTransfers};
 
 /// How a zone stands after its last step, for whoever shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub struct ServedState {
     pub key_errors: Vec<String>,
     /// What keeps the zone from following its files.
     pub conditions: Vec<SignerCondition>,
+    /// The secondaries that are told of each version.
+    pub secondaries: BTreeMap<SocketAddr, SecondaryStanding>,
 }
 
 /// Tells the time; [`keystore::clock::now`] outside of tests.
@@ -54,6 +59,7 @@ pub struct SignerZone {
     counters: [[metrics::values::Counter; 2]; 5],
     duration: metrics::values::Histogram,
     turn: AtomicU32,
+    transfers: Arc<ZoneTransfers>,
     /// How it stands after its last step.
     state: ArcSwap<ServedState>,
 }
@@ -75,6 +81,7 @@ impl SignerZone {
             counters,
             duration,
             turn: AtomicU32::new(0),
+            transfers: Arc::new(ZoneTransfers::new(metrics, label)),
             state: ArcSwap::default(),
         }
     }
@@ -85,10 +92,10 @@ impl SignerZone {
         self.signed.load_full()
     }
 
-    /// How it stands, as of the last step of the zone.
+    /// How it stands, as of the last step of the zone; its secondaries as of now.
     #[must_use]
     pub fn state(&self) -> ServedState {
-        ServedState::clone(&self.state.load())
+        ServedState { secondaries: self.transfers.secondaries(), ..ServedState::clone(&self.state.load()) }
     }
 
     pub(super) fn set_state(&self, state: ServedState) {
@@ -97,8 +104,17 @@ impl SignerZone {
         }
     }
 
+    /// Serves `signed` from now on.
     pub(super) fn publish(&self, signed: Arc<SignedZone>) {
-        self.signed.store(Some(signed));
+        self.transfers.record(self.signed.load().as_deref(), &signed);
+        self.signed.store(Some(Arc::clone(&signed)));
+        self.transfers.announce(&signed);
+    }
+
+    /// Its transfers to secondaries.
+    #[must_use]
+    pub fn transfers(&self) -> &Arc<ZoneTransfers> {
+        &self.transfers
     }
 
     fn answer(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> AnswerOutcome {
@@ -134,6 +150,14 @@ impl Responder for SignerZone {
             self.counters[kind][usize::from(opt(query).is_some_and(|opt| opt.dnssec_ok))].inc();
         }
         outcome
+    }
+
+    fn transferable(&self) -> Option<Transferable> {
+        self.transfers.is_used().then(|| Transferable {
+            signed: self.signed(),
+            transfers: Arc::clone(&self.transfers),
+            clock: Arc::clone(&self.clock),
+        })
     }
 }
 

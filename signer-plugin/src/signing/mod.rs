@@ -41,6 +41,7 @@ pub use check::CheckError;
 pub use denial::{Denial, Nsec3};
 pub use imported::SignedFile;
 pub use output::SignedRecord;
+pub(crate) use output::{RecordPlace, RecordRef};
 pub use reuse::RetiringKey;
 pub(crate) use stored::{RestoreError, SigningKeyInfo, StoredApexRrset, StoredVersion};
 
@@ -369,7 +370,7 @@ fn soa_with_serial(zone: &Zone, serial: u32) -> Vec<u8> {
 }
 
 /// An RRset of a signed zone, borrowed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RrsetView<'a> {
     pub rtype: Rtype,
     pub ttl: u32,
@@ -442,6 +443,13 @@ impl SignedZone {
     /// TTL of negative answers and of denial records (RFC 9077).
     pub(crate) const fn negative_ttl(&self) -> u32 {
         self.negative_ttl
+    }
+
+    /// About how many octets of memory the records take that a transfer of the whole zone has.
+    pub(crate) fn transfer_octets(&self) -> usize {
+        const OF_RECORD: usize = 12;
+        let records = self.zone.rrset_count() + self.slot_of.len() + self.chain.len() * 2;
+        self.zone.octets() + self.slots.len() + records * OF_RECORD
     }
 
     /// An RRset of the zone.

@@ -24,6 +24,26 @@ pub struct SignedRecord<'a> {
     pub rdata: &'a [u8],
 }
 
+/// A record of a signed zone without its own memory, uncompressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RecordRef<'a> {
+    /// Letter case as in the zone.
+    pub owner: &'a [u8],
+    pub rtype: Rtype,
+    /// TTL in seconds.
+    pub ttl: u32,
+    pub rdata: &'a [u8],
+}
+
+/// The place of a record in the order of [`SignedZone::records`]; the default is that of the first one, the SOA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct RecordPlace {
+    /// The name, or behind all names the NSEC3 record.
+    item: usize,
+    /// The number of the record at it.
+    record: usize,
+}
+
 /// Nodes that one task prints; a few hundred kilobytes of text.
 const CHUNK: usize = 1024;
 /// Chunks printed before any is written: bounds what is held in memory.
@@ -43,8 +63,47 @@ impl SignedZone {
         }))
     }
 
+    /// Hands the records, in the order of [`Self::records`] and from `from` on, to `take` until that gives false. Gives the place of the
+    /// record that was not taken; `None` when all were. Nothing is allocated for each record.
+    pub(crate) fn visit(
+        &self,
+        from: RecordPlace,
+        take: &mut dyn FnMut(RecordRef<'_>) -> bool,
+    ) -> Option<RecordPlace> {
+        let mut room = OwnerBuf::new();
+        let (names, links) = (self.zone.name_count(), self.nsec3_links().len());
+        let mut skip = from.record;
+        for item in from.item..names + links {
+            let mut record = 0;
+            let mut visit = |owner: &[u8], view: RrsetView<'_>| {
+                for (rtype, rdatas) in [(view.rtype, view.data), (Rtype::RRSIG, view.signatures)] {
+                    for rdata in Records(rdatas) {
+                        let is_due = record >= skip;
+                        if is_due && !take(RecordRef { owner, rtype, ttl: view.ttl, rdata }) {
+                            return false;
+                        }
+                        record += 1;
+                    }
+                }
+                true
+            };
+            let all = if item < names {
+                let node = NodeId::at(item);
+                self.rrsets_in_order(node).all(|view| visit(self.zone.owner(node), view))
+            } else {
+                let link = LinkId::at(item - names);
+                visit(self.denial_owner(link, &mut room), self.denial(link))
+            };
+            if !all {
+                return Some(RecordPlace { item, record });
+            }
+            skip = 0;
+        }
+        None
+    }
+
     /// The records of the NSEC3 chain.
-    fn nsec3_links(&self) -> impl ExactSizeIterator<Item = LinkId> {
+    pub(crate) fn nsec3_links(&self) -> impl ExactSizeIterator<Item = LinkId> + use<> {
         LinkId::range(
             0..match &self.chain {
                 Chain::Nsec(_) => 0,

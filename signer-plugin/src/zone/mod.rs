@@ -188,6 +188,11 @@ impl Zone {
             })
     }
 
+    /// Octets of the owner names and the RDATA.
+    pub(crate) fn octets(&self) -> usize {
+        self.arena.len()
+    }
+
     /// Number of records.
     pub(crate) fn record_count(&self) -> usize {
         self.rrsets.iter().map(|rrset| Records(self.data(rrset)).count()).sum()

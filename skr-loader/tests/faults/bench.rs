@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use keystore::config::transfer::TransferConfig;
 use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
 use keystore::crypto::PrivateKey;
 use keystore::dns::Name;
@@ -304,6 +305,8 @@ fn config(state_dir: &Path) -> Config {
         anchor_file: None,
         require_signature: false,
         multi_signer: false,
+        allow_transfer: Vec::new(),
+        notify: Vec::new(),
         zonemd: false,
         zone_check: keystore::config::ZoneCheck::default(),
         allow_cds_delete: false,
@@ -321,6 +324,7 @@ fn config(state_dir: &Path) -> Config {
         ksr: KsrConfig::default(),
         signer: None,
         metrics: None,
+        transfer: TransferConfig::default(),
         probe: None,
         warnings: Vec::new(),
     }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::transfer::{self, Rules};
 use super::{Anchors, transposed};
 use crate::config::{ZoneCheck, ZoneConfig, name};
 use crate::dns::{Name, nsec3};
@@ -22,7 +23,7 @@ pub(super) fn read_all<'a>(
     top: &mut Table<'a, '_>,
     policies: &Policies,
     used: &mut HashSet<&'a str>,
-    place: (Option<&Path>, Anchors),
+    place: &(Option<&Path>, Anchors, Rules),
 ) -> Option<Vec<(ZoneConfig, Option<bool>)>> {
     let Some(value) = top.get(Section::Zone.key()) else {
         top.error("no zone is configured; write at least one [[zone]] with name and policy");
@@ -42,7 +43,7 @@ fn zone<'a>(
     mut table: Table<'a, '_>,
     policies: &Policies,
     used: &mut HashSet<&'a str>,
-    (state_dir, need): (Option<&Path>, Anchors),
+    (state_dir, need, defaults): &(Option<&Path>, Anchors, Rules),
     seen: &mut HashMap<Name, u32>,
 ) -> Option<(ZoneConfig, Option<bool>)> {
     let name_value = table.require("name", "\"example.com\"");
@@ -65,7 +66,7 @@ fn zone<'a>(
             nsec3::MAX_APEX
         ));
     }
-    let anchors = anchors(&mut table, name.as_ref(), need);
+    let anchors = anchors(&mut table, name.as_ref(), *need);
     let announced = announced(&mut table, name.as_ref());
     let file_given = table.get("file");
     let file = file_given.as_ref().map(Value::path);
@@ -77,6 +78,7 @@ fn zone<'a>(
     let multi_signer = table.get("multi-signer").map_or(Some(false), |v| v.boolean());
     let zonemd = table.get("zonemd").map_or(Some(false), |v| v.boolean());
     let allow_cds_delete = table.get("allow-cds-delete").map_or(Some(false), |v| v.boolean());
+    let rules = transfer::rules(&mut table, defaults);
     let require = table.get("require-signature").map(|v| v.boolean());
     table.finish();
     let (anchors, anchor_file) = anchors?;
@@ -86,6 +88,8 @@ fn zone<'a>(
         require_signature: false,
         multi_signer: multi_signer?,
         zonemd: zonemd?,
+        allow_transfer: rules.allow,
+        notify: rules.notify,
         zone_check: zone_check?,
         allow_cds_delete: allow_cds_delete?,
         name: name?,

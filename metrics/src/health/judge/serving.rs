@@ -7,13 +7,17 @@ use super::Findings;
 use super::coverage::Seen;
 use crate::health::facts::ZoneFacts;
 use crate::health::model::Event;
-use crate::health::report::{Delivery, Served, SignerCondition};
+use crate::health::report::{Delivery, Secondary, Served, SignerCondition};
 use crate::health::words::{DAY, date_time, span};
 
 /// Seconds for which a signer may use an older generation before it is critical.
 const BEHIND: u64 = 600;
 /// Seconds for which a delivery may go unproven before it is a warning.
 const UNPROVEN: u64 = 600;
+/// Seconds that the transfer of a version to a secondary may take.
+const TRANSFERRING: u64 = 60;
+/// Seconds for which a secondary may lack a version before it is a warning.
+const UNTRANSFERRED: u64 = 3600;
 /// Seconds before a bundle switch at which a server that is not proven is critical.
 const SWITCH: u64 = 3600;
 
@@ -26,7 +30,10 @@ pub(super) fn judge(
 ) {
     if zone.is_served && signer_runs {
         match &zone.report.served {
-            Some(served) => here(zone, served, seen, found, now),
+            Some(served) => {
+                here(zone, served, seen, found, now);
+                zone.report.secondaries.iter().for_each(|secondary| behind(secondary, served, found, now));
+            }
             None => {
                 let what = "The signer does not know the zone; reload the configuration.";
                 found.raise(ConditionId::ZoneNotLoaded, Severity::Critical, what);
@@ -93,6 +100,22 @@ impl Served {
     fn has(&self, id: ConditionId) -> bool {
         self.conditions.iter().any(|condition| condition.id == id)
     }
+}
+
+fn behind(secondary: &Secondary, served: &Served, found: &mut Findings<'_>, now: Timestamp) {
+    let Some(since) = secondary.behind_since else { return };
+    let severity = match now.since(since) {
+        age if age < TRANSFERRING => return,
+        age if age < UNTRANSFERRED => Severity::Attention,
+        _ => Severity::Warning,
+    };
+    let has = secondary
+        .serial
+        .map_or_else(|| "was not seen to have the zone".to_owned(), |serial| format!("has serial {serial}"));
+    let cause = secondary.cause.as_ref().map_or_else(String::new, |cause| format!(": {cause}"));
+    found.subject = Some(secondary.address.clone());
+    let what = format!("{} {has}, serial {} is served here{cause}.", secondary.address, served.serial);
+    found.raise(ConditionId::SecondaryBehind, severity, what);
 }
 
 fn unproven(delivery: &Delivery, seen: &Seen, found: &mut Findings<'_>, now: Timestamp) {

@@ -1,5 +1,7 @@
 //! What a zone shows of itself: gauges, and messages that come again as long as something is wrong.
 
+use std::collections::BTreeMap;
+
 use keystore::time::Timestamp;
 
 use super::{ALARM, ConditionId, ZoneRuntime, is_valid};
@@ -89,6 +91,7 @@ impl ZoneRuntime {
             refresh: self.setup.times.refresh,
             key_errors: self.keys.errors(),
             conditions: self.conditions.reported(),
+            secondaries: BTreeMap::new(),
         }
     }
 }

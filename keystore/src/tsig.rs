@@ -1,27 +1,57 @@
-//! The key of a transfer, in named's syntax: `key "name" { algorithm hmac-sha256; secret "base64"; };`.
+//! Keys of transfers (RFC 8945), in files in named's syntax: `key "name" { algorithm hmac-sha256; secret "base64"; };`.
 
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use data_encoding::BASE64;
-use domain::base::Name as WireName;
-use domain::tsig::{Algorithm, Key};
-use keystore::dns::Name;
-use keystore::open::{self, Links};
-use keystore::policy::lexer::{Kind, Lexer, Token};
+use zeroize::Zeroizing;
+
+use crate::dns::Name;
+use crate::open::{self, Links};
+use crate::policy::lexer::{Kind, Lexer, Token};
 
 /// Most octets of the file that are read.
 const MAX_FILE: u64 = 65_536;
 
-/// A key that signs the messages of a transfer (RFC 8945).
-#[derive(Clone)]
-pub struct TsigKey(pub(crate) Arc<Key>);
+/// A secret that two servers share, with which they sign messages (RFC 8945).
+#[derive(Clone, PartialEq, Eq)]
+pub struct TsigKey {
+    /// Its name, which stands in the messages.
+    pub name: Name,
+    /// How messages are signed with it.
+    pub algorithm: TsigAlgorithm,
+    /// The secret; wiped when dropped.
+    pub secret: Zeroizing<Vec<u8>>,
+}
+
+/// An algorithm of TSIG (RFC 8945 section 6). HMAC-MD5 and HMAC-SHA1 are left out on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names are those of the registry")]
+pub enum TsigAlgorithm {
+    HmacSha256,
+    HmacSha384,
+    HmacSha512,
+}
+
+impl TsigAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::HmacSha256, Self::HmacSha384, Self::HmacSha512];
+
+    /// The name in key files and, as the only label, in messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HmacSha256 => "hmac-sha256",
+            Self::HmacSha384 => "hmac-sha384",
+            Self::HmacSha512 => "hmac-sha512",
+        }
+    }
+}
 
 impl std::fmt::Debug for TsigKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TsigKey({})", self.0.name())
+        write!(f, "TsigKey({}, {})", self.name, self.algorithm.as_str())
     }
 }
 
@@ -101,26 +131,22 @@ impl TsigKey {
             }
         }
         let algorithm_at = algorithm.ok_or_else(|| whole("it has no algorithm"))?;
-        let algorithm = match text(algorithm_at)?.to_ascii_lowercase().as_str() {
-            "hmac-sha256" => Algorithm::Sha256,
-            "hmac-sha384" => Algorithm::Sha384,
-            "hmac-sha512" => Algorithm::Sha512,
-            _ => {
-                return Err(at(algorithm_at, "the algorithm is not hmac-sha256, hmac-sha384 or hmac-sha512"));
-            }
-        };
+        let wanted = text(algorithm_at)?.to_ascii_lowercase();
+        let algorithm = TsigAlgorithm::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.as_str() == wanted.trim_end_matches('.'))
+            .ok_or_else(|| {
+                at(algorithm_at, "the algorithm is not hmac-sha256, hmac-sha384 or hmac-sha512")
+            })?;
         let secret_at = secret.ok_or_else(|| whole("it has no secret"))?;
         let secret = BASE64
             .decode(text(secret_at)?.as_bytes())
             .map_err(|_| at(secret_at, "the secret is not base64"))?;
-        let no_name = |_| whole("the name of the key is no domain name");
+        if secret.is_empty() {
+            return Err(at(secret_at, "the secret is empty"));
+        }
         let name = Name::parse(name).map_err(|_| whole("the name of the key is no domain name"))?;
-        let wire = domain::dep::octseq::Array::<255>::try_from(name.as_wire())
-            .map_err(|_| whole("the name of the key is no domain name"))?;
-        let name = WireName::from_octets(wire).map_err(no_name)?;
-        Key::new(algorithm, &secret, name, None, None)
-            .map(|key| Self(Arc::new(key)))
-            .map_err(|_| whole("the key is not usable"))
+        Ok(Self { name, algorithm, secret: Zeroizing::new(secret) })
     }
 }
 
@@ -171,8 +197,8 @@ mod tests {
             "key \"transfer.example\" { algorithm hmac-sha384; secret \"/////w==\"; };",
         ] {
             let key = TsigKey::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e:?}"));
-            assert_eq!(key.0.name().to_string(), "transfer.example", "{text}");
-            assert!(!format!("{key:?}").contains("secret"), "no secret in the debug form");
+            assert_eq!(key.name.to_string(), "transfer.example.", "{text}");
+            assert!(!format!("{key:?}").contains("115"), "no secret in the debug form: {key:?}");
         }
     }
 
@@ -184,6 +210,7 @@ mod tests {
             ("key a { algorithm hmac-sha256; };", 1, "no secret"),
             ("key a { secret \"YQ==\"; };", 1, "no algorithm"),
             ("key a { algorithm hmac-sha256;\n\nsecret \"!\"; };", 3, "not base64"),
+            ("key a { algorithm hmac-sha256; secret \"\"; };", 1, "is empty"),
             ("key a..b { algorithm hmac-sha256; secret \"YQ==\"; };", 1, "no domain name"),
             ("key a { algorithm hmac-sha256; secret \"YQ==\"; port 53; };", 1, "a setting"),
             ("key a { algorithm hmac-sha256; secret \"YQ==\"; }; key b { };", 1, "a setting"),

@@ -1,0 +1,188 @@
+//! `[transfer]`, and what a `[[zone]]` says of transfers: who may have a zone, who is told of new versions, and the keys for both.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use super::Config;
+use crate::dns::Name;
+use crate::tsig::{TsigKey, TsigKeyError};
+
+/// Settings of the table `[transfer]`; `allow-transfer` and `notify` in it are the defaults of the zones and stand in them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TransferConfig {
+    /// `key-files`: files with one TSIG key each, in named's syntax. Only the process that serves the zones opens them.
+    pub key_files: Vec<PathBuf>,
+}
+
+/// An entry of `allow-transfer`: who may transfer a zone. All that it says must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowTransfer {
+    /// `address`: the client has an address of this network.
+    pub address: Option<Network>,
+    /// `key`: the client signs its request with the TSIG key of this name.
+    pub key: Option<Name>,
+}
+
+/// Addresses with a common prefix: `192.0.2.0/24`, `2001:db8::/32`, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// An entry of `notify`: a server that is told of each new version of a zone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NotifyTarget {
+    /// Where it listens; port 53 where none is given.
+    pub address: SocketAddr,
+    /// `key`: the name of the TSIG key that messages to it are signed with; `None` = they are not signed.
+    pub key: Option<Name>,
+}
+
+impl Network {
+    /// The addresses whose first `prefix` bits are those of `address`; `None` when the prefix is longer than an address, or when `address`
+    /// has bits behind it, which hints at a mistake.
+    #[must_use]
+    pub fn new(address: IpAddr, prefix: u8) -> Option<Self> {
+        let (bits, width) = bits(address);
+        let host = u128::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+        (prefix <= width && bits & host == 0).then_some(Self { address, prefix })
+    }
+
+    /// Reads `ADDRESS` or `ADDRESS/PREFIX`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_once('/') {
+            Some((address, prefix)) if prefix.bytes().all(|octet| octet.is_ascii_digit()) => {
+                Self::new(address.parse().ok()?, prefix.parse().ok()?)
+            }
+            Some(_) => None,
+            None => {
+                let address: IpAddr = text.parse().ok()?;
+                Self::new(address, bits(address).1)
+            }
+        }
+    }
+
+    /// True when it has only addresses of this host.
+    #[must_use]
+    pub const fn is_loopback(&self) -> bool {
+        match self.address {
+            IpAddr::V4(address) => address.is_loopback() && self.prefix >= 8,
+            IpAddr::V6(address) => address.is_loopback() && self.prefix == 128,
+        }
+    }
+
+    /// True for an address of the network; an IPv4 address in the form of IPv6 (`::ffff:192.0.2.1`) counts as IPv4.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let shift = 128 - u32::from(self.prefix);
+        let start = |address| bits(address).0.checked_shr(shift).unwrap_or(0);
+        address.is_ipv4() == self.address.is_ipv4() && start(address) == start(self.address)
+    }
+}
+
+/// The address as the first bits of a number, and how many they are.
+fn bits(address: IpAddr) -> (u128, u8) {
+    match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// Why the keys of transfers cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransferKeyError {
+    /// A file has no key that can be used.
+    #[error("transfer.key-files: {0}")]
+    File(#[from] TsigKeyError),
+    /// Two files have a key of one name.
+    #[error("transfer.key-files: two files have a key with the name {0}")]
+    Twice(Name),
+    /// A zone names a key that no file has.
+    #[error("zone {zone}: {setting} names the key {key}, which no file of transfer.key-files has")]
+    Unknown {
+        /// The zone.
+        zone: Name,
+        /// `allow-transfer` or `notify`.
+        setting: &'static str,
+        /// The name of the key.
+        key: Name,
+    },
+}
+
+impl Config {
+    /// Reads the key files, and holds the keys against what the zones name. All that is wrong comes at once.
+    pub fn load_transfer_keys(&self) -> Result<Vec<TsigKey>, Vec<TransferKeyError>> {
+        let mut keys: Vec<TsigKey> = Vec::new();
+        let mut errors = Vec::new();
+        for file in &self.transfer.key_files {
+            match TsigKey::load(file) {
+                Ok(key) if keys.iter().any(|other| other.name == key.name) => {
+                    errors.push(TransferKeyError::Twice(key.name));
+                }
+                Ok(key) => keys.push(key),
+                Err(error) => errors.push(error.into()),
+            }
+        }
+        // A file that does not read may have the key.
+        if errors.is_empty() {
+            for zone in &self.zones {
+                let allowed = zone.allow_transfer.iter().map(|rule| ("allow-transfer", &rule.key));
+                let told = zone.notify.iter().map(|target| ("notify", &target.key));
+                for (setting, key) in allowed.chain(told).filter_map(|(at, key)| Some((at, key.as_ref()?))) {
+                    if !keys.iter().any(|known| known.name == *key) {
+                        let (zone, key) = (zone.name.clone(), key.clone());
+                        errors.push(TransferKeyError::Unknown { zone, setting, key });
+                    }
+                }
+            }
+        }
+        if errors.is_empty() { Ok(keys) } else { Err(errors) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_has_the_addresses_with_its_prefix_and_no_others() {
+        for (network, inside, outside) in [
+            ("192.0.2.0/24", "192.0.2.255", "192.0.3.0"),
+            ("192.0.2.0/24", "::ffff:192.0.2.7", "::ffff:192.0.3.7"),
+            ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
+            ("192.0.2.128/25", "192.0.2.200", "192.0.2.127"),
+            ("0.0.0.0/0", "203.0.113.9", "2001:db8::1"),
+            ("::/0", "2001:db8::1", "203.0.113.9"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
+            ("2001:db8::1", "2001:db8::1", "2001:db8::2"),
+        ] {
+            let parsed = Network::parse(network).expect(network);
+            assert!(parsed.contains(inside.parse().unwrap()), "{network} {inside}");
+            assert!(!parsed.contains(outside.parse().unwrap()), "{network} {outside}");
+        }
+        for bad in [
+            "",
+            "192.0.2.1/24",
+            "192.0.2.0/33",
+            "192.0.2.0/",
+            "192.0.2.0/+8",
+            "2001:db8::1/64",
+            "::/129",
+            "localhost",
+            "192.0.2.1:53",
+        ] {
+            assert!(Network::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

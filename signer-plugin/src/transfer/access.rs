@@ -1,0 +1,106 @@
+//! Who may transfer a zone, and with which keys requests may be signed.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use keystore::config::transfer::{AllowTransfer, NotifyTarget};
+use keystore::config::{Config, ZoneConfig};
+use keystore::dns::Name;
+use keystore::tsig::TsigKey;
+
+use super::tsig::Keys;
+
+/// The keys of all zones, read once for a configuration.
+#[derive(Debug, Clone, Default)]
+pub struct TransferKeys {
+    pub(super) keys: Arc<[TsigKey]>,
+    pub(super) verified_with: Arc<Keys>,
+}
+
+impl TransferKeys {
+    /// The keys that [`Config::load_transfer_keys`] gave.
+    #[must_use]
+    pub fn new(keys: Vec<TsigKey>) -> Self {
+        Self { verified_with: Arc::new(Keys::new(&keys)), keys: keys.into() }
+    }
+}
+
+/// What the configuration says of the transfers of one zone.
+#[derive(Debug, Clone, Default)]
+pub struct TransferSettings {
+    pub(super) keys: TransferKeys,
+    allow: Vec<AllowTransfer>,
+    /// Who is told of each new version.
+    pub notify: Vec<NotifyTarget>,
+}
+
+impl TransferSettings {
+    /// The settings of `zone`; all zones share `keys`.
+    #[must_use]
+    pub fn of_zone(zone: &ZoneConfig, keys: &TransferKeys) -> Self {
+        Self { keys: keys.clone(), allow: zone.allow_transfer.clone(), notify: zone.notify.clone() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn new(keys: TransferKeys, allow: Vec<AllowTransfer>) -> Self {
+        Self { keys, allow, notify: Vec::new() }
+    }
+
+    /// True when anybody may transfer the zone, or is told of it.
+    pub(super) fn is_used(&self) -> bool {
+        !self.allow.is_empty() || !self.notify.is_empty()
+    }
+
+    /// Whether a client may transfer the zone; `key` is that of its request, which was found to be right.
+    pub(super) fn allows(&self, client: IpAddr, key: Option<&Name>) -> bool {
+        self.allow.iter().any(|rule| {
+            rule.address.is_none_or(|network| network.contains(client))
+                && rule.key.as_ref().is_none_or(|wanted| key == Some(wanted))
+        })
+    }
+}
+
+/// The keys of a configuration; where they cannot be read, each reason goes to the log, and no request that needs a key is answered.
+#[must_use]
+pub(crate) fn load_keys(config: &Config) -> TransferKeys {
+    match config.load_transfer_keys() {
+        Ok(keys) => TransferKeys::new(keys),
+        Err(errors) => {
+            for error in errors {
+                tracing::error!(%error, "the keys of transfers cannot be used; no transfer that needs one is answered");
+            }
+            TransferKeys::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keystore::config::transfer::Network;
+
+    use super::*;
+
+    #[test]
+    fn every_word_of_a_rule_must_hold_and_one_rule_suffices() {
+        let rule = |address: Option<&str>, key: Option<&str>| AllowTransfer {
+            address: address.map(|text| Network::parse(text).unwrap()),
+            key: key.map(|text| Name::parse(text).unwrap()),
+        };
+        let both = rule(Some("192.0.2.0/24"), Some("xfr"));
+        for (rules, client, key, allowed) in [
+            (vec![], "192.0.2.1", Some("xfr"), false),
+            (vec![both.clone()], "192.0.2.1", Some("XFR."), true),
+            (vec![both.clone()], "192.0.2.1", None, false),
+            (vec![both.clone()], "192.0.2.1", Some("other"), false),
+            (vec![both.clone()], "192.0.3.1", Some("xfr"), false),
+            (vec![both.clone(), rule(Some("192.0.3.1"), Some("other"))], "192.0.3.1", Some("xfr"), false),
+            (vec![both.clone(), rule(Some("192.0.3.1"), Some("other"))], "192.0.3.1", Some("other"), true),
+            (vec![both.clone(), rule(None, Some("other"))], "2001:db8::1", Some("other"), true),
+            (vec![both, rule(Some("::/0"), None)], "2001:db8::1", None, true),
+        ] {
+            let settings = TransferSettings { allow: rules, ..TransferSettings::default() };
+            let key = key.map(|text| Name::parse(text).unwrap());
+            assert_eq!(settings.allows(client.parse().unwrap(), key.as_ref()), allowed, "{client} {key:?}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! A transfer under way: the messages of one AXFR (RFC 5936) or IXFR (RFC 1995), made one after the other from a version that does not
+//! change, each when the client has taken the one before.
+
+use std::sync::Arc;
+
+use keystore::time::Timestamp;
+
+use super::message::{MAX_MESSAGE, Packer};
+use super::tsig::Signer;
+use crate::answer::query::{EXPIRE, HEADER};
+use crate::difference::{Difference, ListPlace};
+use crate::signing::{RecordPlace, RecordRef, SignedZone};
+use crate::zone::{NodeId, Records};
+
+/// Largest UDP answer that we say we take, in octets.
+const OUR_UDP_SIZE: u16 = 1232;
+
+/// What is sent.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// The SOA record alone: the client has all that there is, or shall come by TCP.
+    Soa(Arc<SignedZone>),
+    /// The whole zone.
+    Zone(Arc<SignedZone>),
+    /// What changed since the version that the client has.
+    Difference(Arc<Difference>),
+}
+
+/// The OPT record of the answer (RFC 6891), where the query has one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OptReply {
+    pub dnssec_ok: bool,
+    /// Value of the option EXPIRE in seconds, where the query has it (RFC 7314).
+    pub expire: Option<u32>,
+}
+
+/// A record is so long that no message has room for it and for TSIG.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a record is too long for a message with its signature")]
+pub(crate) struct RecordTooLong;
+
+/// What begins every message.
+#[derive(Debug, Clone)]
+pub(super) struct Heading {
+    pub id: u16,
+    /// QR, opcode, AA, RD.
+    pub flags: u16,
+    /// Name, type and class.
+    pub question: Box<[u8]>,
+    pub opt: Option<OptReply>,
+}
+
+impl Heading {
+    /// Writes a message without records.
+    pub fn put_alone(&self, out: &mut Vec<u8>) {
+        out.clear();
+        out.resize(HEADER, 0);
+        out.extend_from_slice(&self.question);
+        self.finish(0, out);
+    }
+
+    /// Appends OPT, and writes the header.
+    fn finish(&self, count: u16, out: &mut Vec<u8>) {
+        if let Some(opt) = &self.opt {
+            opt.put(out);
+        }
+        let additional = u16::from(self.opt.is_some());
+        for (room, word) in out.chunks_exact_mut(2).zip([self.id, self.flags, 1, count, 0, additional]) {
+            room.copy_from_slice(&word.to_be_bytes());
+        }
+    }
+}
+
+/// The messages that are not sent yet.
+#[derive(Debug)]
+pub(crate) struct Messages {
+    heading: Heading,
+    content: Content,
+    place: Place,
+    signer: Option<Signer>,
+    packer: Packer,
+}
+
+/// The next record of the content.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// In the zone.
+    Zone(RecordPlace),
+    /// In one of the lists of a difference.
+    List(usize, ListPlace),
+    /// The SOA record, which is the last one, or the only one.
+    LastSoa,
+    End,
+}
+
+impl Messages {
+    pub fn new(heading: Heading, content: Content, signer: Option<Signer>) -> Self {
+        let place = match &content {
+            Content::Soa(_) => Place::LastSoa,
+            Content::Zone(_) => Place::Zone(RecordPlace::default()),
+            Content::Difference(_) => Place::List(0, ListPlace::default()),
+        };
+        Self { heading, content, place, signer, packer: Packer::new() }
+    }
+
+    /// The form of the answer, for people: an IXFR may have that of an AXFR.
+    pub const fn kind(&self) -> &'static str {
+        match self.content {
+            Content::Soa(_) => "soa",
+            Content::Zone(_) => "axfr",
+            Content::Difference(_) => "ixfr",
+        }
+    }
+
+    /// Writes the next message into `out`, without the length that TCP has in front; false when there is none.
+    pub fn next(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Result<bool, RecordTooLong> {
+        self.next_within(MAX_MESSAGE, now, out)
+    }
+
+    /// The only message of an answer over UDP of at most `limit` octets; false when the content needs more.
+    pub fn single(&mut self, limit: usize, now: Timestamp, out: &mut Vec<u8>) -> Result<bool, RecordTooLong> {
+        self.next_within(limit, now, out)?;
+        Ok(matches!(self.place, Place::End))
+    }
+
+    fn next_within(
+        &mut self,
+        limit: usize,
+        now: Timestamp,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, RecordTooLong> {
+        if matches!(self.place, Place::End) {
+            return Ok(false);
+        }
+        let behind = self.heading.opt.as_ref().map_or(0, OptReply::len)
+            + self.signer.as_ref().map_or(0, Signer::record_len);
+        let is_stream = limit == MAX_MESSAGE;
+        self.packer.begin(&self.heading.question, limit.saturating_sub(behind), is_stream, out);
+        self.place = fill(&self.content, self.place, &mut |record| self.packer.put(&record, out));
+        let count = self.packer.count();
+        if count == 0 && is_stream || out.len() + behind > usize::from(u16::MAX) {
+            return Err(RecordTooLong);
+        }
+        self.heading.finish(count, out);
+        if let Some(signer) = &mut self.signer {
+            signer.sign(out, now);
+        }
+        Ok(true)
+    }
+}
+
+/// Hands records from `place` on to `put` until that gives false; gives the place of the record that was not taken.
+fn fill(content: &Content, place: Place, put: &mut dyn FnMut(RecordRef<'_>) -> bool) -> Place {
+    let mut place = place;
+    loop {
+        place = match (place, content) {
+            (Place::Zone(at), Content::Zone(zone)) => match zone.visit(at, put) {
+                Some(at) => return Place::Zone(at),
+                None => Place::LastSoa,
+            },
+            (Place::List(number, at), Content::Difference(difference)) => {
+                match difference.lists().get(number).map(|list| list.get(at)) {
+                    Some(Some((record, next))) if put(record) => Place::List(number, next),
+                    Some(Some(_)) => return place,
+                    Some(None) => Place::List(number + 1, ListPlace::default()),
+                    None => Place::End,
+                }
+            }
+            (Place::LastSoa, Content::Soa(zone) | Content::Zone(zone)) => {
+                return if put_soa(zone, put) { Place::End } else { Place::LastSoa };
+            }
+            _ => return Place::End,
+        };
+    }
+}
+
+fn put_soa(zone: &SignedZone, put: &mut dyn FnMut(RecordRef<'_>) -> bool) -> bool {
+    let (view, owner) = (zone.soa(), zone.zone().owner(NodeId::APEX));
+    Records(view.data).all(|rdata| put(RecordRef { owner, rtype: view.rtype, ttl: view.ttl, rdata }))
+}
+
+impl OptReply {
+    fn len(&self) -> usize {
+        11 + if self.expire.is_some() { 8 } else { 0 }
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        let [size_high, size_low] = OUR_UDP_SIZE.to_be_bytes();
+        let options = if self.expire.is_some() { 8 } else { 0 };
+        let flags = u8::from(self.dnssec_ok) << 7;
+        out.extend_from_slice(&[0, 0, 41, size_high, size_low, 0, 0, flags, 0, 0, options]);
+        if let Some(seconds) = self.expire {
+            let [high, low] = EXPIRE.to_be_bytes();
+            out.extend_from_slice(&[high, low, 0, 4]);
+            out.extend_from_slice(&seconds.to_be_bytes());
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! What becomes of a query that asks for a transfer, or is signed with TSIG.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::access::TransferSettings;
+use super::outgoing::{Content, Heading, Messages, OptReply, RecordTooLong};
+use super::tsig::{Rejection, Signer, put_unsigned};
+use super::{Clock, Transferable, ZoneTransfers};
+use crate::answer::query::{HEADER, Head, Question, Rest};
+use crate::answer::{AnswerOutcome, Transport};
+use crate::seldom::Seldom;
+use crate::signing::SignedZone;
+use keystore::dns::{Class, Name, Rtype};
+
+const QR: u16 = 0x8000;
+const OPCODE: u16 = 0x7800;
+const AA: u16 = 0x0400;
+const RD: u16 = 0x0100;
+
+const NOERROR: u16 = 0;
+const FORMERR: u16 = 1;
+const SERVFAIL: u16 = 2;
+const REFUSED: u16 = 5;
+const NOTAUTH: u16 = 9;
+
+/// Smallest UDP size that every client takes.
+const MIN_UDP: u16 = 512;
+
+/// Keeps the message about refused transfers from coming with each of them.
+static REFUSED_TRANSFERS: Seldom = Seldom::new();
+
+/// Where a query came from, and how its answer goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Way {
+    pub client: SocketAddr,
+    pub transport: Transport,
+    /// Largest UDP answer that we send, in octets.
+    pub max_udp: u16,
+}
+
+/// What became of a query.
+pub(crate) enum Reaction {
+    /// The answer is in the buffer.
+    Answered,
+    /// It is neither a transfer nor signed: it is answered as every query.
+    Plain,
+    /// It deserves no answer.
+    Nothing,
+    /// The answer has several messages.
+    Stream(Box<Outgoing>),
+}
+
+/// True when [`react`] may have to do with a query; false for nearly all that resolvers ask, at the cost of a few octets looked at.
+pub(crate) fn concerns(query: &[u8], rtype: Rtype, question_end: usize) -> bool {
+    matches!(rtype, Rtype::AXFR | Rtype::IXFR) || {
+        let additional = query.get(10..12).map_or(0, |n| u16::from_be_bytes([n[0], n[1]]));
+        // The usual query has OPT behind its question, and nothing else.
+        let has_opt = query.get(question_end..).is_some_and(|rest| rest.starts_with(&[0, 0, 41]));
+        additional > u16::from(has_opt)
+    }
+}
+
+/// Answers a query that is no transfer into the buffer, within so many octets over UDP.
+pub(crate) type Plain<'a> = dyn Fn(&[u8], u16, &mut Vec<u8>) -> AnswerOutcome + 'a;
+
+/// Answers a transfer, or a query with TSIG; what is no transfer is answered by `plain`, and signed here.
+pub(crate) fn react(
+    zone: &Transferable,
+    origin: &Name,
+    query: &[u8],
+    way: Way,
+    plain: &Plain<'_>,
+    out: &mut Vec<u8>,
+) -> Reaction {
+    let Some(head) = Head::parse(query) else { return Reaction::Nothing };
+    let Some(question) = head.question(query) else { return Reaction::Plain };
+    // What is malformed is answered by the engine, too.
+    let Some(rest) = question.rest(query) else { return Reaction::Plain };
+    if head.opcode() != 0 || rest.edns.is_some_and(|edns| edns.version > 0) {
+        return Reaction::Plain;
+    }
+    let request = Request { zone, origin, head: &head, question: &question, rest: &rest, way };
+    let is_transfer = matches!(question.rtype, Rtype::AXFR | Rtype::IXFR);
+    let settings = zone.transfers.settings.load();
+    let now = (zone.clock)();
+    let signer = match &rest.tsig {
+        Some(tsig) => match settings.keys.verified_with.verify(query, tsig, now) {
+            Ok(signer) => Some(signer),
+            Err(rejection) => {
+                request.reject(rejection, out);
+                return Reaction::Answered;
+            }
+        },
+        None if is_transfer => None,
+        None => return Reaction::Plain,
+    };
+    if is_transfer {
+        return request.transfer(signer, &settings, out);
+    }
+    let (Some(mut signer), Some(tsig)) = (signer, &rest.tsig) else { return Reaction::Plain };
+    let mut unsigned = query[..tsig.at].to_vec();
+    let additional = head.additional().saturating_sub(1);
+    unsigned[10..HEADER].copy_from_slice(&additional.to_be_bytes());
+    let room = request.udp_size().saturating_sub(signer.record_len() as u16);
+    match plain(&unsigned, room, out) {
+        AnswerOutcome::Reply(_) => {
+            signer.sign(out, now);
+            Reaction::Answered
+        }
+        AnswerOutcome::NotOurs => Reaction::Plain,
+        AnswerOutcome::Drop => Reaction::Nothing,
+    }
+}
+
+/// A query that can be read.
+struct Request<'a> {
+    zone: &'a Transferable,
+    origin: &'a Name,
+    head: &'a Head,
+    question: &'a Question<'a>,
+    rest: &'a Rest<'a>,
+    way: Way,
+}
+
+impl Request<'_> {
+    /// Answers AXFR and IXFR.
+    fn transfer(&self, signer: Option<Signer>, settings: &TransferSettings, out: &mut Vec<u8>) -> Reaction {
+        let is_axfr = self.question.rtype == Rtype::AXFR;
+        let is_udp = self.way.transport == Transport::Udp;
+        let refused = if self.question.class != Class::IN {
+            Some(REFUSED)
+        } else if !settings.allows(self.way.client.ip(), signer.as_ref().map(Signer::key)) {
+            self.tell_refused(signer.as_ref());
+            Some(REFUSED)
+        } else if !self.question.name.eq_ignore_ascii_case(self.origin.as_wire()) {
+            Some(NOTAUTH)
+        } else if is_axfr && is_udp || !is_axfr && self.rest.client_serial.is_none() {
+            // RFC 5936 section 4.2; RFC 1995 section 3.
+            Some(FORMERR)
+        } else {
+            None
+        };
+        let signed = match (refused, &self.zone.signed) {
+            (Some(rcode), _) => return self.refuse(rcode, signer, out),
+            (None, None) => return self.refuse(SERVFAIL, signer, out),
+            (None, Some(signed)) => signed,
+        };
+        let content = match self.rest.client_serial {
+            Some(serial) if !is_axfr => self.zone.transfers.since(serial, signed),
+            _ => Content::Zone(Arc::clone(signed)),
+        };
+        let heading = self.heading(NOERROR | AA, Some(signed.zone().expire()));
+        match (is_udp, content) {
+            (true, content) => self.over_udp(&heading, &content, signed, signer, out),
+            (false, content) => {
+                let about = About {
+                    transfers: Arc::clone(&self.zone.transfers),
+                    zone: self.origin.clone(),
+                    client: self.way.client,
+                    key: signer.as_ref().map(|signer| signer.key().clone()),
+                    serial: signed.serial(),
+                };
+                let refusal = (self.heading(SERVFAIL, None), signer.clone());
+                let clock = Arc::clone(&self.zone.clock);
+                let messages = Messages::new(heading, content, signer);
+                Reaction::Stream(Box::new(Outgoing { messages, about, refusal, clock, octets: 0, count: 0 }))
+            }
+        }
+    }
+
+    /// An IXFR over UDP: what fits into one message, or the SOA record, so that the client comes by TCP (RFC 1995 section 2).
+    fn over_udp(
+        &self,
+        heading: &Heading,
+        content: &Content,
+        signed: &Arc<SignedZone>,
+        signer: Option<Signer>,
+        out: &mut Vec<u8>,
+    ) -> Reaction {
+        let (limit, now) = (usize::from(self.udp_size()), (self.zone.clock)());
+        if matches!(content, Content::Difference(_)) {
+            let mut messages = Messages::new(heading.clone(), content.clone(), signer.clone());
+            if messages.single(limit, now, out) == Ok(true) {
+                return Reaction::Answered;
+            }
+        }
+        let mut soa = Messages::new(heading.clone(), Content::Soa(Arc::clone(signed)), signer);
+        match soa.single(limit, now, out) {
+            Ok(true) => Reaction::Answered,
+            // Names of hundreds of octets: there is no answer over UDP.
+            _ => Reaction::Nothing,
+        }
+    }
+
+    /// Largest UDP answer, in octets.
+    fn udp_size(&self) -> u16 {
+        self.rest.edns.map_or(MIN_UDP, |edns| edns.size.max(MIN_UDP)).min(self.way.max_udp)
+    }
+
+    fn heading(&self, rcode_and_aa: u16, expire: Option<u32>) -> Heading {
+        let flags = QR | self.head.flags & (OPCODE | RD) | rcode_and_aa;
+        let opt = self
+            .rest
+            .edns
+            .map(|edns| OptReply { dnssec_ok: edns.dnssec_ok, expire: expire.filter(|_| edns.wants_expire) });
+        Heading { id: self.head.id, flags, question: self.question.octets.into(), opt }
+    }
+
+    /// An answer without records.
+    fn refuse(&self, rcode: u16, signer: Option<Signer>, out: &mut Vec<u8>) -> Reaction {
+        self.heading(rcode, None).put_alone(out);
+        if let Some(mut signer) = signer {
+            signer.sign(out, (self.zone.clock)());
+        }
+        Reaction::Answered
+    }
+
+    /// The answer to a request whose TSIG record is not right.
+    fn reject(&self, rejection: Rejection, out: &mut Vec<u8>) {
+        let Some(tsig) = &self.rest.tsig else { return };
+        let rcode = if matches!(rejection, Rejection::FormErr) { FORMERR } else { NOTAUTH };
+        self.heading(rcode, None).put_alone(out);
+        let error = match rejection {
+            Rejection::FormErr => None,
+            Rejection::Unsigned(error) => {
+                put_unsigned(out, tsig, error);
+                Some(error)
+            }
+            Rejection::Signed(error, signer) => {
+                signer.sign_error(out, error, (self.zone.clock)());
+                Some(error)
+            }
+        };
+        self.zone.transfers.count_refused("tsig");
+        if let Some(held_back) = REFUSED_TRANSFERS.pass() {
+            let (zone, client) = (self.origin, self.way.client);
+            tracing::warn!(%zone, %client, ?error, held_back, "the TSIG record of a request is not right");
+        }
+    }
+
+    fn tell_refused(&self, signer: Option<&Signer>) {
+        self.zone.transfers.count_refused("access");
+        if let Some(held_back) = REFUSED_TRANSFERS.pass() {
+            let key = signer.map_or_else(|| "none".to_owned(), |signer| signer.key().to_string());
+            let (zone, client) = (self.origin, self.way.client);
+            tracing::warn!(%zone, %client, key, held_back, "a transfer is refused: allow-transfer does not have this address with this key");
+        }
+    }
+}
+
+/// A transfer over TCP that has begun.
+pub(crate) struct Outgoing {
+    messages: Messages,
+    about: About,
+    /// What is answered when there are too many transfers at once.
+    refusal: (Heading, Option<Signer>),
+    clock: Clock,
+    octets: u64,
+    count: u64,
+}
+
+/// What the log says of a transfer.
+#[derive(Debug)]
+struct About {
+    transfers: Arc<ZoneTransfers>,
+    zone: Name,
+    client: SocketAddr,
+    key: Option<Name>,
+    serial: u32,
+}
+
+impl Outgoing {
+    /// Writes the next message into `out`; false when there is none.
+    pub fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, RecordTooLong> {
+        let more = self.messages.next((self.clock)(), out)?;
+        if more {
+            self.octets += out.len() as u64;
+            self.count += 1;
+        }
+        Ok(more)
+    }
+
+    /// Writes SERVFAIL in place of the transfer: the client tries again (RFC 9103 section 6.3.3).
+    pub fn turn_away(&mut self, out: &mut Vec<u8>) {
+        self.refusal.0.put_alone(out);
+        if let Some(signer) = &mut self.refusal.1 {
+            signer.sign(out, (self.clock)());
+        }
+        let About { zone, client, transfers, .. } = &self.about;
+        transfers.count_refused("limit");
+        tracing::warn!(%zone, %client, "too many transfers at once; this one is answered with SERVFAIL");
+    }
+
+    /// Logs how it ended.
+    pub fn log(&self, end: &Result<(), TransferEnd>) {
+        let About { zone, client, key, serial, transfers } = &self.about;
+        let key = key.as_ref().map_or_else(|| "none".to_owned(), Name::to_string);
+        let (kind, messages, octets) = (self.messages.kind(), self.count, self.octets);
+        if kind != "soa" && !matches!(end, Err(TransferEnd::TooMany)) {
+            transfers.count_transfer(kind, end.is_ok());
+        }
+        match end {
+            Err(TransferEnd::TooMany) => {}
+            Ok(()) => {
+                tracing::info!(%zone, %client, key, kind, serial, messages, octets, "a transfer was sent")
+            }
+            Err(end) => {
+                tracing::warn!(%zone, %client, key, kind, serial, messages, octets, "a transfer ended before its end: {end}");
+            }
+        }
+    }
+}
+
+/// Why a transfer ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TransferEnd {
+    #[error("the client does not take it: {0}")]
+    Client(io::Error),
+    #[error("it took too long")]
+    TooLong,
+    #[error("this server stops")]
+    Stop,
+    #[error("there are too many at once")]
+    TooMany,
+    #[error(transparent)]
+    Record(#[from] RecordTooLong),
+}
