@@ -7,9 +7,9 @@ use keystore::time::Timestamp;
 use ksr_gen::daemon::{NoticeOutcome, TickError, TimerReport};
 use metrics::health::gather::OwnReport;
 use metrics::health::report::{
-    ClockTrouble, Component, Report, Secondary, Served, TimerLook, ZoneReport, ZoneReports,
+    ClockTrouble, Component, Report, Secondary, Served, TimerLook, Work, ZoneReport, ZoneReports,
 };
-use signer_plugin::runtime::{ServedState, Signer};
+use signer_plugin::runtime::{ServedState, Signer, ZoneWork};
 use signer_plugin::transfer::SecondaryStanding;
 
 /// What the request timer found at its last look at each zone. Clones see the same values.
@@ -97,6 +97,10 @@ pub fn of_signer(signer: &Signer, started: Timestamp, now: Timestamp) -> OwnRepo
             refresh_seconds: state.refresh.into(),
             key_errors: state.key_errors,
             conditions: state.conditions,
+            work: state.work.map(|work| match work {
+                ZoneWork::ReadingFile => Work::ReadingZoneFile,
+                ZoneWork::Signing { percent } => Work::Signing(percent),
+            }),
         };
         let secondary = |(address, standing): (SocketAddr, SecondaryStanding)| Secondary {
             address: address.to_string(),

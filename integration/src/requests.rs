@@ -175,6 +175,7 @@ struct Seen {
     /// `notice`, `reminder`, `warning` or `critical`.
     urgency: Option<&'static str>,
     keys_made: Vec<String>,
+    keys_removed: Vec<String>,
     warnings: Vec<String>,
     error: Option<String>,
 }
@@ -219,6 +220,7 @@ fn seen(zone: &ZoneConfig, result: &Result<TimerReport, TickError>, told: Option
         asks_until: open.map(|open| open.end.iso()),
         urgency,
         keys_made: report.keys_made.clone(),
+        keys_removed: report.keys_removed.clone(),
         warnings: report.warnings.clone(),
         error,
     }
@@ -238,6 +240,9 @@ fn print(seen: &Seen) {
     outln!("{line}");
     for key in &seen.keys_made {
         outln!("  made {key}");
+    }
+    for key in &seen.keys_removed {
+        outln!("  removed {key}");
     }
     for warning in &seen.warnings {
         outln!("  warning: {warning}");

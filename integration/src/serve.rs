@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -25,7 +26,7 @@ use signer_plugin::runtime::Signer;
 use signer_plugin::transfer::notify::Notifier;
 use skr_loader::control::Answer;
 use skr_loader::control::server::{Answers, Server as ControlServer};
-use skr_loader::loader::{Control, ImportOutcome, Loader};
+use skr_loader::loader::{Control, ImportOutcome, Loader, StartError};
 use skr_loader::service::{self, ConfigurationState, Reloader};
 use skr_loader::standing::Standing;
 use skr_loader::watching::AUDIT;
@@ -43,7 +44,11 @@ const STATUS: &str = "serving";
 pub fn run(path: &Path) -> Result<ExitCode> {
     let mut signals = service::signals().context("cannot watch for signals")?;
     pkcs11::do_not_wait();
-    let serving = Serving::start(path)?;
+    let stopped = service::stop_flag().context("cannot watch for signals")?;
+    let Some(serving) = Serving::start_unless(path, &stopped)? else {
+        tracing::info!("stopped while it started");
+        return Ok(ExitCode::SUCCESS);
+    };
     service::run_until_stopped(&mut signals, STATUS, || serving.reload());
     // No part waits for a token any more.
     pkcs11::stop();
@@ -84,6 +89,12 @@ struct Reloading {
 impl Serving {
     /// Reads the configuration and starts every part. An error means that nothing runs.
     pub fn start(path: &Path) -> Result<Self> {
+        let serving = Self::start_unless(path, &AtomicBool::new(false))?;
+        serving.context("nobody has stopped it")
+    }
+
+    /// The same; `None` when `stopped` was set before all parts had started: nothing runs then.
+    fn start_unless(path: &Path, stopped: &AtomicBool) -> Result<Option<Self>> {
         let config = service::load(path)?;
         let guard = config.metrics.as_ref().map(Guard::load).transpose()?;
         let metrics = metrics_of("serve")?;
@@ -91,7 +102,10 @@ impl Serving {
         make_folders(&config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
 
-        let mut loader = Loader::new(config.clone(), metrics.clone())?;
+        let mut loader = match Loader::new_unless(config.clone(), metrics.clone(), stopped) {
+            Err(StartError::Stopped) => return Ok(None),
+            loader => loader?,
+        };
         let signer = Arc::new(
             Signer::start(&config, &metrics, Arc::new(clock::now)).context("cannot start the signer")?,
         );
@@ -116,6 +130,9 @@ impl Serving {
             guard: guard.clone(),
         };
         let probe = ProbeRounds::start(config.clone(), metrics.clone())?;
+        if stopped.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let parts = (loader.standing(), timer.standing(), Arc::clone(&signer), config.signer.is_some());
         let health = HealthWatch::start(watched, reports(parts, probe.standing(), jump))
             .context("cannot start the watch of the health")?;
@@ -177,7 +194,7 @@ impl Serving {
         for address in serving.dns() {
             tracing::info!(%address, "serving");
         }
-        Ok(serving)
+        Ok(Some(serving))
     }
 
     /// Addresses that DNS is served on.

@@ -173,6 +173,15 @@ fn tell(
     for name in &report.keys_made {
         tracing::info!(zone = %label, key = %name, "key made");
     }
+    for name in &report.keys_removed {
+        tracing::info!(zone = %label, key = %name, "key files removed: purge-keys after Delete is over; a key in a token stays there");
+    }
+    if report.requests_removed > 0 {
+        tracing::info!(
+            zone = %label, removed = report.requests_removed,
+            "old answered requests removed: there were more than answered-max-requests or answered-max-days allow"
+        );
+    }
     for (path, why) in &report.closed {
         tracing::info!(zone = %label, request = %path.display(), ?why, "request closed");
     }

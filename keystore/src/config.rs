@@ -233,6 +233,10 @@ pub struct KsrConfig {
     pub on_request: Vec<String>,
     /// `on-request-timeout`: seconds that one call may take.
     pub on_request_timeout: u32,
+    /// `answered-max-requests`: requests of a zone that are kept when they need no answer any more; the oldest go first.
+    pub answered_max_requests: u32,
+    /// `answered-max-days`: days after which one of them is removed, whatever their number is; the newest eight stay.
+    pub answered_max_days: u32,
     /// `mail-from`: the sender of the mail that lies beside a request.
     pub mail_from: String,
     /// `mail-to`: its receivers; may be empty.
@@ -386,6 +390,9 @@ impl Default for KsrConfig {
             period: 182 * DAY,
             on_request: Vec::new(),
             on_request_timeout: 30,
+            // As the generations that answered them.
+            answered_max_requests: 100,
+            answered_max_days: 1827,
             mail_from: "offline-ksk".to_owned(),
             mail_to: Vec::new(),
         }

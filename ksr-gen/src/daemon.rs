@@ -21,6 +21,8 @@ mod mail;
 mod memory;
 mod notice;
 mod outbox;
+mod prune;
+mod purge;
 #[cfg(feature = "daemon")]
 mod record;
 mod timer;
@@ -62,6 +64,10 @@ pub struct TimerReport {
     pub closed: Vec<(PathBuf, Closed)>,
     /// Names of keys made by this look.
     pub keys_made: Vec<String>,
+    /// Names of keys whose files this look has removed, as `purge-keys` of the policy says.
+    pub keys_removed: Vec<String>,
+    /// Number of answered requests that this look has removed.
+    pub requests_removed: usize,
     /// State of the key files; `None` when it has not changed since the look before.
     pub key_files: Option<KeyFiles>,
     /// Warnings for the log, one sentence each.

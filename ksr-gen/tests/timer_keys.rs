@@ -435,3 +435,148 @@ fn kind_18_keys_are_planned_with_the_largest_ttl_of_the_zone() {
     let error = host.try_tick().expect_err("nothing is planned").to_string();
     assert!(error.contains("largest-ttl") && error.contains("a TTL in seconds"), "{error}");
 }
+
+/// A ZSK that nothing names, with these times.
+fn add_old_zsk(
+    host: &Host,
+    delete: Option<Timestamp>,
+    state: Option<keystore::keys::timing::State>,
+) -> String {
+    let policy =
+        host.zone.policy.keys.iter().find(|entry| entry.role == keystore::policy::Role::Zsk).expect("a ZSK");
+    let early = Some(host.now.minus(400 * DAY));
+    let timing = keystore::keys::Timing {
+        created: early,
+        publish: early,
+        activate: early,
+        inactive: delete,
+        delete,
+        ..Default::default()
+    };
+    let private = keystore::crypto::PrivateKey::generate(policy.algorithm, policy.bits).expect("a key");
+    let public_key = private.public_key(policy.algorithm).expect("its public key");
+    let dnskey = keystore::keys::Dnskey { flags: 256, protocol: 3, algorithm: policy.algorithm, public_key };
+    let dir = host.zone.key_directory.clone();
+    let key = keystore::keys::KeyFile { zone: zone(), ttl: 3600, dnskey, timing, state, dir };
+    key.create(&private).expect("written");
+    key.base_name()
+}
+
+/// `purge-keys` after Delete the files go, as named removes them; never those that the SKR in force or an open request names, never by a
+/// clock that shows a time that is not covered.
+#[test]
+fn kind_115_files_of_keys_are_removed_purge_keys_after_their_delete_and_no_others() {
+    use keystore::keys::timing::{RecordState, State};
+    let host = answered();
+    let kept = host.zsks();
+    let long_ago = |days: u64| Some(host.now.minus(days * DAY));
+    let hidden =
+        State { length: 256, zsk: Some(true), dnskey: (Some(RecordState::Hidden), None), ..State::default() };
+    let seen = State { dnskey: (Some(RecordState::Unretentive), None), ..hidden.clone() };
+    let meant = State { goal: Some(RecordState::Omnipresent), ..hidden.clone() };
+    let cases = [
+        ("Delete 91 days ago", add_old_zsk(&host, long_ago(91), None), true),
+        ("the same, hidden by its .state", add_old_zsk(&host, long_ago(91), Some(hidden)), true),
+        ("a record that is not hidden", add_old_zsk(&host, long_ago(91), Some(seen)), false),
+        ("meant to be seen", add_old_zsk(&host, long_ago(91), Some(meant)), false),
+        ("Delete 89 days ago", add_old_zsk(&host, long_ago(89), None), false),
+    ];
+    let report = host.tick();
+    for (what, base, goes) in &cases {
+        assert_eq!(report.keys_removed.contains(base), *goes, "{what}");
+        for suffix in ["key", "private"] {
+            let path = host.zone.key_directory.join(format!("{base}.{suffix}"));
+            assert_eq!(path.exists(), !goes, "{what}: {suffix}");
+        }
+    }
+    assert!(kept.iter().all(|base| host.zsks().contains(base)), "those of the SKR stay");
+    assert_eq!(host.tick().keys_removed, Vec::<String>::new());
+}
+
+#[test]
+fn kind_115_key_files_stay_where_the_policy_keeps_them_or_the_clock_is_not_in_what_is_covered() {
+    type Harm = fn(&mut Host);
+    let cases: [(&str, Harm); 4] = [
+        ("purge-keys 0", |host| host.zone.policy.purge_keys = 0),
+        ("a clock behind the coverage", |host| host.now = host.now.plus(400 * DAY)),
+        ("a clock before it", |host| host.now = host.now.minus(200 * DAY)),
+        ("a request that does not read", |host| {
+            // A request is due by then, so that nothing in the outbox is superseded.
+            host.now = host.now.plus(130 * DAY);
+            fs::write(host.outbox_dir().join(format!("{}.ksr", host.now)), "garbage").expect("written");
+        }),
+    ];
+    for (what, harm) in cases {
+        let mut host = answered();
+        let old = add_old_zsk(&host, Some(host.now.minus(300 * DAY)), None);
+        harm(&mut host);
+        if let Ok(report) = host.try_tick() {
+            assert_eq!(report.keys_removed, Vec::<String>::new(), "{what}");
+        }
+        assert!(host.zsks().contains(&old), "{what}");
+    }
+}
+
+/// Key files that an SKR or a request names stay, however long their Delete is over.
+#[test]
+fn kind_115_a_key_that_the_skr_in_force_or_a_request_names_stays() {
+    let mut host = answered();
+    host.zone.policy.purge_keys = 1;
+    let [base] = host.zsks().try_into().expect("one ZSK");
+    let keys = keystore::keys::files::find(&host.zone.key_directory, &zone()).expect("keys").keys;
+    let mut key = keys.into_iter().next().expect("the key");
+    (key.timing.inactive, key.timing.delete) = (Some(host.now.minus(2 * DAY)), Some(host.now.minus(DAY)));
+    key.update().expect("written");
+    host.now = host.now.plus(1);
+    assert_eq!(host.tick().keys_removed, Vec::<String>::new());
+    assert!(host.zsks().contains(&base));
+}
+
+/// Requests that need no answer any more go by age and number with their mails, and so does what lies beside requests that are gone.
+#[test]
+fn kind_115_answered_requests_are_kept_by_number_and_age_and_nothing_is_left_beside() {
+    for (limits, wanted) in
+        [((100, 1827), 30), ((20, 1827), 20), ((100, 15), 16), ((100, 1), 8), ((8, 1827), 8)]
+    {
+        let mut host = answered();
+        host.now = host.now.plus(DAY);
+        (host.ksr.answered_max_requests, host.ksr.answered_max_days) = limits;
+        let answered = host.outbox_dir().join("answered");
+        fs::remove_dir_all(&answered).expect("removed");
+        fs::create_dir(&answered).expect("made");
+        for days in 0..30 {
+            let name = host.now.minus(days * DAY).to_string();
+            for suffix in ["ksr", "eml"] {
+                fs::write(answered.join(format!("{name}.{suffix}")), "x").expect("written");
+            }
+        }
+        let foreign = ["note.ksr", "20261201.eml", "readme"];
+        for name in foreign {
+            fs::write(answered.join(name), "x").expect("written");
+        }
+        for suffix in ["told", "eml", "future"] {
+            fs::write(host.outbox_dir().join(format!("20200101000000.{suffix}")), "x").expect("written");
+        }
+        let report = host.tick();
+        assert_eq!(report.requests_removed, 30 - wanted, "{limits:?}");
+        for suffix in ["ksr", "eml"] {
+            let left = files(&answered, suffix)
+                .into_iter()
+                .filter(|path| !foreign.iter().any(|name| path.ends_with(name)));
+            assert_eq!(left.count(), wanted, "{limits:?}: {suffix}");
+        }
+        assert!(answered.join(format!("{}.ksr", host.now)).exists(), "the newest stays");
+        assert!(foreign.iter().all(|name| answered.join(name).exists()), "names of others stay");
+        for suffix in ["told", "eml", "future"] {
+            assert_eq!(files(&host.outbox_dir(), suffix), Vec::<std::path::PathBuf>::new(), "{suffix}");
+        }
+        // Once a day.
+        fs::write(host.outbox_dir().join("20200101000000.told"), "x").expect("written");
+        host.now = host.now.plus(DAY - 1);
+        host.tick();
+        assert_eq!(files(&host.outbox_dir(), "told").len(), 1);
+        host.now = host.now.plus(1);
+        host.tick();
+        assert!(files(&host.outbox_dir(), "told").is_empty());
+    }
+}

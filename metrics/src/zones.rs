@@ -322,6 +322,35 @@ mod tests {
         );
     }
 
+    /// 10 000 zones of a process have less than 5 MB, whatever parts run in it, and each zone costs the same.
+    #[test]
+    fn kind_114_a_zone_among_many_has_less_than_500_octets_of_metrics() {
+        use Part::{KeyFiles, Loader, Probe, Requests, Signer};
+        let processes: [(&str, &[Part]); 4] = [
+            ("skr-loader run", &[Loader, KeyFiles]),
+            ("offline-ksk requests", &[Requests, KeyFiles]),
+            ("offline-ksk serve", &[Loader, Requests, Signer]),
+            ("all", &[Loader, Requests, KeyFiles, Signer, Probe]),
+        ];
+        for (process, parts) in processes {
+            let octets = |zones: usize| {
+                let metrics = Metrics::new().expect("families register");
+                metrics.leave_out_zones([("info", 3), ("warning", 2), ("critical", 1)]);
+                for zone in (0..zones).map(|n| format!("zone-{n:05}.customer.example.")) {
+                    parts.iter().for_each(|part| metrics.add_zone(&zone, *part));
+                    metrics.skr_generation.with_label_values(&[&zone]).set(7);
+                    metrics.zone_severity.with_label_values(&[&zone]).set(2);
+                    metrics.skr_coverage_end_timestamp_seconds.with_label_values(&[&zone]).set(1_800_000_000);
+                }
+                metrics.encode().expect("text").len()
+            };
+            let (some, more) = (octets(10), octets(110));
+            assert!((more - some) / 100 < 500, "{process}: {} octets a zone", (more - some) / 100);
+            let (twice, most) = (octets(210), octets(310));
+            assert!(most - twice <= more - some + 200, "{process}: no zone costs more than those before");
+        }
+    }
+
     #[test]
     fn rules_name_only_our_families_and_every_alert_has_a_runbook_section() {
         let rules = include_str!("../rules/offlineksk.rules.yml");

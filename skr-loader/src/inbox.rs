@@ -105,6 +105,8 @@ enum Seen {
     Left(Fingerprint),
     /// It could not be read, judged or stored, for a reason that may pass; looked at again at this time, and later and later.
     Unreadable { at: Timestamp, pause: u64 },
+    /// It is of several zones, of which some are judged already; read again only when it changes.
+    AtWork(Fingerprint),
 }
 
 /// What became of looking at a file.
@@ -280,7 +282,7 @@ impl Inbox {
                 }
                 // A clock that went back must not delay it.
                 Seen::Unreadable { at, .. } => (now >= *at || at.since(now) > RETRY.1).then_some(false),
-                Seen::Ignored | Seen::Left(_) => None,
+                Seen::Ignored | Seen::Left(_) | Seen::AtWork(_) => None,
             };
             if let Some(closed) = is_due {
                 self.due.add(&self.dir, name.clone(), closed);
@@ -313,7 +315,8 @@ impl Inbox {
     /// Files that wait to be looked at or to become whole.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        let waits = |seen: &&Seen| matches!(seen, Seen::Waiting { .. } | Seen::Unreadable { .. });
+        let waits =
+            |seen: &&Seen| matches!(seen, Seen::Waiting { .. } | Seen::Unreadable { .. } | Seen::AtWork(_));
         self.due.len() + self.files.values().filter(waits).count()
     }
 
@@ -366,6 +369,17 @@ impl Inbox {
     /// Makes durable what was taken out since the last call.
     pub fn sync(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.unsynced) { durable::sync_dir(&self.dir) } else { Ok(()) }
+    }
+
+    /// Notes how much of a file of several zones is judged: it stays where it is, and is not read again before it changes.
+    pub fn set_at_work(&mut self, file: &Dropped, how_much: String) {
+        if let FileOrigin::File { fingerprint, .. } = &file.origin {
+            // One that was replaced meanwhile is a file of its own, which waits.
+            if matches!(self.files.get(&file.name), None | Some(Seen::AtWork(_))) {
+                self.files.insert(file.name.clone(), Seen::AtWork(*fingerprint));
+                self.reasons.insert(file.name.clone(), (CheckId::SkrIo, how_much));
+            }
+        }
     }
 
     /// Leaves a judged file where it is, for another look once it has settled again: it could not be dealt with.
@@ -511,7 +525,7 @@ impl Inbox {
         for name in names {
             let is_known = match self.files.get(&name) {
                 Some(Seen::Ignored) => true,
-                Some(Seen::Left(print)) => {
+                Some(Seen::Left(print) | Seen::AtWork(print)) => {
                     files::fingerprint(&self.dir.join(&name)).is_ok_and(|now| now == *print)
                 }
                 Some(Seen::Waiting { .. } | Seen::Unreadable { .. }) | None => false,
@@ -547,7 +561,7 @@ impl Inbox {
             }
             Err(error) => return self.try_later(name, seen, FileError::Io(error), now),
         };
-        if matches!(seen, Some(Seen::Left(left)) if left == print) {
+        if matches!(seen, Some(Seen::Left(known) | Seen::AtWork(known)) if known == print) {
             return None;
         }
         match files::read(&path, NamedBy::Dropper, many::max_octets(self.zones)) {

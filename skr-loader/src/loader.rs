@@ -43,7 +43,7 @@ mod standing;
 mod tests;
 mod zone;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,6 +117,10 @@ pub struct Loader {
     rejected_parts: HashMap<InFile, HashSet<Digest>>,
     /// What is in force and not surely on disk.
     not_durable: Vec<NotDurable>,
+    /// Files of several zones of which some parts are not judged yet.
+    many: VecDeque<many::ManyImport>,
+    /// The time of the step before.
+    stepped: Option<Timestamp>,
 }
 
 /// Who hands what is accepted to the servers of the configuration.
@@ -143,10 +147,13 @@ enum Message {
     Stop,
 }
 
-/// Something to do between two steps; gives what is to be told to who waits for imports.
+/// Something to do between two steps.
 struct Question(Box<Asked>);
 
-type Asked = dyn FnOnce(&mut Loader, Timestamp) -> Vec<Import> + Send;
+type Asked = dyn FnOnce(&mut Loader, Timestamp) + Send;
+
+/// Takes what comes of a question, once.
+pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
 impl std::fmt::Debug for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -175,19 +182,18 @@ impl Control {
         self.messages.send(Message::Reload(Box::new(config))).is_ok()
     }
 
-    /// Has the loader do something between two steps, and waits for what comes of it. `what` gives that, and the imports to tell of.
-    /// `None` when the loader has ended, or is too busy.
+    /// Has the loader do something between two steps, and waits for what comes of it, which `what` gives to its last argument: at once,
+    /// or in a later step. `None` when the loader has ended, or is too busy.
     pub fn ask<T: Send + 'static>(
         &self,
-        what: impl FnOnce(&mut Loader, Timestamp) -> (T, Vec<Import>) + Send + 'static,
+        what: impl FnOnce(&mut Loader, Timestamp, Reply<T>) + Send + 'static,
     ) -> Option<T> {
-        let (reply, answer) = sync_channel(1);
-        let mut ask = Message::Ask(Question(Box::new(move |loader, now| {
-            let (said, imports) = what(loader, now);
+        let (sender, answer) = sync_channel(1);
+        let reply: Reply<T> = Box::new(move |said| {
             // The thread that asked may have given up waiting.
-            let _ = reply.send(said);
-            imports
-        })));
+            let _ = sender.send(said);
+        });
+        let mut ask = Message::Ask(Question(Box::new(move |loader, now| what(loader, now, reply))));
         let until = Instant::now() + ASK_TIME;
         loop {
             ask = match self.messages.try_send(ask) {
@@ -202,7 +208,7 @@ impl Control {
 
     /// Hands over a new configuration, and waits until it is in use or refused.
     pub fn reload_and_wait(&self, config: Config) -> Option<Result<(), StartError>> {
-        self.ask(move |loader, now| (loader.take_config(config, now), Vec::new()))
+        self.ask(move |loader, now, reply| reply(loader.take_config(config, now)))
     }
 
     /// Says that there is a new configuration, and why it is not in use: refused, or not read.
@@ -230,6 +236,9 @@ pub enum StartError {
     /// The state folder.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The process is to end before it has begun.
+    #[error("stopped while the accepted stores were read")]
+    Stopped,
     /// Only a restart can do that.
     #[error("`state-dir` cannot change while skr-loader runs ({from} to {to}); restart it", from = from.display(), to = to.display())]
     StateDirChanged {
@@ -243,15 +252,25 @@ pub enum StartError {
 impl Loader {
     /// Locks the state folder and reads back what is in force. Nothing is watched before the first step.
     pub fn new(config: Config, metrics: Metrics) -> Result<Self, StartError> {
-        Self::open(config, metrics, HandingOn::Here)
+        Self::new_unless(config, metrics, &AtomicBool::new(false))
+    }
+
+    /// The same, given up with [`StartError::Stopped`] when `stop` is set: the stores of many zones take seconds to read.
+    pub fn new_unless(config: Config, metrics: Metrics, stop: &AtomicBool) -> Result<Self, StartError> {
+        Self::open(config, metrics, HandingOn::Here, stop)
     }
 
     /// The same for the order of one command: what it accepts is handed to the servers by the daemon that is started next.
     pub fn for_order(config: Config, metrics: Metrics) -> Result<Self, StartError> {
-        Self::open(config, metrics, HandingOn::ByTheNext)
+        Self::open(config, metrics, HandingOn::ByTheNext, &AtomicBool::new(false))
     }
 
-    fn open(config: Config, metrics: Metrics, handing_on: HandingOn) -> Result<Self, StartError> {
+    fn open(
+        config: Config,
+        metrics: Metrics,
+        handing_on: HandingOn,
+        stop: &AtomicBool,
+    ) -> Result<Self, StartError> {
         let store = Store::open(&config.state_dir)?;
         let audit = Audit::new(config.state_dir.join(audit::LOG));
         let (sender, messages) = sync_channel(QUEUE);
@@ -286,13 +305,17 @@ impl Loader {
             ordered: Vec::new(),
             rejected_parts: HashMap::new(),
             not_durable: Vec::new(),
+            many: VecDeque::new(),
+            stepped: None,
         };
         report::start(&loader.metrics);
         // Before this loader writes anything there.
         loader.read_audit_log();
         loader.open_audit_log();
         // Before the first step nobody knows the time; what could not be read is tried again then.
-        loader.configure(config, Timestamp::EPOCH);
+        if !loader.configure(config, Timestamp::EPOCH, stop) {
+            return Err(StartError::Stopped);
+        }
         Ok(loader)
     }
 
@@ -326,7 +349,7 @@ impl Loader {
             let (from, to) = (self.config.state_dir.clone(), config.state_dir);
             return Err(StartError::StateDirChanged { from, to });
         }
-        self.configure(config, now);
+        self.configure(config, now, &AtomicBool::new(false));
         Ok(())
     }
 
@@ -352,6 +375,7 @@ impl Loader {
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
         }
+        self.fail_ordered_many(many::STOPS);
         self.record(Record::new(clock(), AuditEvent::Stopped));
     }
 
@@ -372,15 +396,33 @@ impl Loader {
             step.more = looks.more != More::Nothing;
             step.only_unlikely = looks.more == More::UnlikelyFiles;
             self.import(looks.looks, now, &mut step.imports);
+            self.go_on_with_many(now, &mut step.imports);
+        } else {
+            self.fail_ordered_many(CLOCK);
+        }
+        if !self.many.is_empty() {
+            (step.more, step.only_unlikely) = (true, false);
         }
         report::waiting(&self.metrics, self.inbox.waiting());
         step.imports.splice(0..0, self.ordered.drain(..));
         self.look_at_key_files(now);
-        for zone in self.zones.values() {
-            report::zone(&self.metrics, &zone.label, zone.held.in_force(), now);
+        let before = self.stepped.replace(now);
+        self.report_zones(before, now);
+        // With a file of many zones at work there are many steps in a second, and what they say of all zones is the same.
+        if self.many.is_empty() || before != Some(now) {
+            self.tell_standing(now);
         }
-        self.tell_standing(now);
         step
+    }
+
+    /// Sets the series of the zones for which time has changed something since the step at `before`; a new generation has set its own.
+    fn report_zones(&mut self, before: Option<Timestamp>, now: Timestamp) {
+        let went_back = before.is_some_and(|before| now < before);
+        for zone in self.zones.values_mut().filter(|zone| went_back || zone.report_due <= now) {
+            let in_force = zone.held.in_force();
+            report::zone(&self.metrics, &zone.label, in_force, now);
+            zone.report_due = report::next_change(in_force, now);
+        }
     }
 
     fn handle(&mut self, message: Message, now: Timestamp) {
@@ -388,10 +430,7 @@ impl Loader {
             Message::Inbox(event) => self.inbox.on_event(event),
             Message::Stop => {}
             Message::ReloadFailed(state) => self.tell_reload(state, now),
-            Message::Ask(Question(what)) => {
-                let imports = what(self, now);
-                self.ordered.extend(imports);
-            }
+            Message::Ask(Question(what)) => what(self, now),
             // Told by the log.
             Message::Reload(config) => drop(self.take_config(*config, now)),
         }
@@ -416,6 +455,11 @@ impl Loader {
         result
     }
 
+    /// Whoever waits for imports is told of this one at the end of the next step.
+    pub(crate) fn tell_later(&mut self, import: Import) {
+        self.ordered.push(import);
+    }
+
     fn tell_reload(&self, state: ConfigurationState, now: Timestamp) {
         self.standing.set_configuration(state);
         report::reload(&self.metrics, state, now);
@@ -425,19 +469,24 @@ impl Loader {
         self.control.stop.load(Ordering::Relaxed)
     }
 
-    fn configure(&mut self, config: Config, now: Timestamp) {
+    /// False when `stop` was set meanwhile: then this loader is of no use any more.
+    fn configure(&mut self, config: Config, now: Timestamp, stop: &AtomicBool) -> bool {
         let mut old = std::mem::take(&mut self.zones);
         for zone in &config.zones {
+            if stop.load(Ordering::Relaxed) {
+                return false;
+            }
             let label = zone.name.zone_label();
             report::thresholds(&self.metrics, &label, &config.loader);
             let (config, name) = (zone.clone(), zone.name.clone());
+            let report_due = Timestamp::EPOCH;
             let zone = match old.remove(&zone.name) {
-                Some(known) => Zone { config, ..known },
+                Some(known) => Zone { config, report_due, ..known },
                 None => {
                     self.metrics.add_zone(&label, Part::Loader);
                     let held = self.read_zone(&zone.name, now);
                     report::last_import(&self.metrics, &label, self.audit_tail.get(&label));
-                    Zone { config, held, history_error: None, label }
+                    Zone { config, held, history_error: None, label, report_due }
                 }
             };
             self.zones.insert(name, zone);
@@ -460,6 +509,7 @@ impl Loader {
         self.prune_rejected();
         self.inbox.set_zones(config.zones.len());
         self.config = config;
+        true
     }
 
     /// Keeps `rejected/` within its limits.

@@ -63,6 +63,15 @@ pub fn zone(metrics: &Metrics, zone: &str, in_force: Option<&InForce>, now: Time
     }
 }
 
+/// The first time after `now` at which [`zone`] says something else of what is in force: a bundle begins or ends.
+pub fn next_change(in_force: Option<&InForce>, now: Timestamp) -> Timestamp {
+    let bundles = in_force.map_or(&[][..], |in_force| &in_force.bundles);
+    let times = bundles
+        .iter()
+        .flat_map(|bundle| [bundle.inception, bundle.expiration(), bundle.expiration().plus(1)]);
+    times.filter(|time| *time > now).min().unwrap_or(Timestamp::MAX)
+}
+
 /// How an import of a known zone ended: `accepted`, `rejected` or `unchanged`.
 pub fn import(metrics: &Metrics, zone: &str, result: &str, now: Timestamp) {
     metrics.skr_imports_total.with_label_values(&[zone, result]).inc();

@@ -84,6 +84,15 @@ pub fn signals() -> std::io::Result<Signals> {
     Signals::new([SIGHUP, SIGINT, SIGTERM])
 }
 
+/// Is set at SIGTERM and SIGINT, for a start that takes long and is to be given up.
+pub fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
+    let flag = Arc::default();
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
+}
+
 /// Tells the service manager that all parts run, with the line that it shows, and calls `reload` at each SIGHUP. Returns at
 /// SIGTERM or SIGINT, after it has told that the process stops.
 pub fn run_until_stopped(signals: &mut Signals, status: &str, reload: impl Fn()) {

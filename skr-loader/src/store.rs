@@ -14,11 +14,13 @@
 pub mod history;
 pub mod revoked;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use keystore::dns::Name;
 use keystore::durable;
@@ -41,6 +43,8 @@ const FOLDER_MODE: u32 = 0o755;
 #[derive(Debug)]
 pub struct Store {
     state_dir: PathBuf,
+    /// Folders of zones whose names are on disk.
+    synced: Mutex<HashSet<FolderId>>,
     /// Keeps the lock.
     _lock: LockFile,
 }
@@ -221,7 +225,9 @@ impl Store {
                 tracing::warn!(folder = %folder.display(), %error, "temp files that an earlier run may have left stay");
             }
         }
-        Ok(Self { state_dir: state_dir.to_owned(), _lock: lock })
+        // Where that fails each commit syncs the name of its folder, as that of one that is new.
+        let synced = Mutex::new(folders_on_disk(&accepted).unwrap_or_default());
+        Ok(Self { state_dir: state_dir.to_owned(), synced, _lock: lock })
     }
 
     /// The folder `accepted/` of the state folder.
@@ -273,7 +279,7 @@ impl Store {
         let dir = zone_dir(&self.accepted(), zone);
         let generation = self.next_number(zone, state);
         let wanted = (generation, digest(octets));
-        let written = write_generation(&dir, wanted, octets, received);
+        let written = self.make_folder(&dir).and_then(|()| write_generation(&dir, wanted, octets, received));
         let failed = match written.and_then(|()| self.in_force(zone)) {
             Ok(Some(found)) if (found.generation, found.digest) == wanted => {
                 state.known.extend([(found.digest, generation)]);
@@ -307,6 +313,19 @@ impl Store {
         }
     }
 
+    /// Makes the folder of a zone, unless this very folder is on disk already: that is one sync less for each SKR.
+    fn make_folder(&self, dir: &Path) -> Result<(), StoreError> {
+        let id = || dir.symlink_metadata().ok().as_ref().and_then(folder_id);
+        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        if id().is_some_and(|id| synced.contains(&id)) {
+            return Ok(());
+        }
+        durable::create_dir_durable(dir, FOLDER_MODE)
+            .map_err(|source| StoreError::Io { path: dir.to_owned(), source })?;
+        synced.extend(id());
+        Ok(())
+    }
+
     /// The number that the next generation of `zone` will have.
     #[must_use]
     pub fn next_number(&self, zone: &Name, state: &ZoneState) -> u64 {
@@ -318,6 +337,23 @@ impl Store {
         let path = zone_dir(&self.accepted(), zone);
         durable::sync_dir(&path).map_err(|source| StoreError::Io { path, source })
     }
+}
+
+/// A folder and no other: device, inode, and when it was made, as inodes are used again.
+type FolderId = (u64, u64, Option<SystemTime>);
+
+fn folder_id(metadata: &fs::Metadata) -> Option<FolderId> {
+    metadata.is_dir().then(|| (metadata.dev(), metadata.ino(), metadata.created().ok()))
+}
+
+/// The folders below `accepted/`, whose names are on disk when this returns.
+fn folders_on_disk(accepted: &Path) -> io::Result<HashSet<FolderId>> {
+    let mut folders = HashSet::new();
+    for entry in fs::read_dir(accepted)? {
+        folders.extend(folder_id(&entry?.metadata()?));
+    }
+    durable::sync_dir(accepted)?;
+    Ok(folders)
 }
 
 /// Name of the lock in `accepted/`.
@@ -374,8 +410,6 @@ fn write_generation(
     let write = |path: PathBuf, octets: &[u8]| {
         durable::write(&path, octets, SKR_MODE).map_err(|source| StoreError::Io { path, source })
     };
-    durable::create_dir_durable(dir, FOLDER_MODE)
-        .map_err(|source| StoreError::Io { path: dir.to_owned(), source })?;
     if let Some(received) = received {
         write(received_path(dir, generation), received)?;
     }

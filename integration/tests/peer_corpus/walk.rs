@@ -290,6 +290,7 @@ impl Walker {
         let keys = SigningKeys {
             active: std::slice::from_ref(&self.zsks[active]),
             retiring: std::slice::from_ref(&retiring),
+            progress: None,
         };
         let bundle = self.skr().bundle(self.now);
         sign(zone, &bundle, keys, &self.policy(edit), serial, previous, self.now).expect("signs")

@@ -13,6 +13,7 @@ use keystore::store::{self, AcceptedMark};
 use keystore::time::Timestamp;
 
 use super::fit;
+use super::purge::Named;
 use super::{KeyFiles, TickError};
 
 /// The memory of one zone.
@@ -20,6 +21,10 @@ use super::{KeyFiles, TickError};
 pub(super) struct Memory {
     accepted: Option<(AcceptedMark, Coverage)>,
     pub(super) judged: Option<Judged>,
+    /// Earliest time of the next removal of key files after one that failed.
+    pub(super) purge_after: Option<Timestamp>,
+    /// When the outbox was last kept within its limits.
+    pub(super) pruned: Option<Timestamp>,
     /// Findings that no report has had yet.
     pub(super) unsaid: Option<(KeyFiles, Vec<String>)>,
 }
@@ -44,6 +49,8 @@ pub(super) struct Judged {
     pub(super) request: Option<String>,
     /// Number of damaged key sets, and what is wrong with the first.
     pub(super) damaged: Option<(usize, String)>,
+    /// When the files of a key are next removed that neither the SKR nor a request names.
+    pub(super) purge_at: Option<Timestamp>,
 }
 
 /// The inputs of [`Memory::judge`].
@@ -116,6 +123,13 @@ impl Memory {
             .as_ref()
             .filter(|_| planned > now)
             .and_then(|skr| fit::against_skr(&skr.bundles, zone, &found.keys, whole, now));
+        let mut named = Named::default();
+        if let Some(skr) = &skr {
+            named.add_skr(&skr.bundles);
+        }
+        if let Some(asked) = &asked {
+            named.add_request(asked);
+        }
         let request = asked
             .zip(open)
             .and_then(|(asked, open)| fit::against_request(&asked, zone, &found.keys, open.end, now));
@@ -135,14 +149,32 @@ impl Memory {
         }
         let seen = KeyFiles { mismatched: damage.len(), private_ksks };
         let damaged = damage.into_iter().next().map(|first| (seen.mismatched, first));
-        self.judged = Some(Judged { keys, accepted: mark, open: path, coverage, request, damaged });
+        let purge_at = named.spared(&found.keys, &zone.policy).map(|(_, time)| time).min();
+        self.judged = Some(Judged { keys, accepted: mark, open: path, coverage, request, damaged, purge_at });
         self.unsaid = Some((seen, warnings));
         Ok(())
     }
 }
 
+impl Coverage {
+    /// True within it: a clock that shows another time may be wrong.
+    pub(super) fn holds(self, now: Timestamp) -> bool {
+        self.begin <= now && now <= self.end
+    }
+}
+
+impl Memory {
+    /// True when files of keys that are over are to be removed. Never while the clock shows a time that is not covered.
+    pub(super) fn purge_is_due(&self, now: Timestamp) -> bool {
+        let is_covered = self.accepted.as_ref().is_some_and(|(_, coverage)| coverage.holds(now));
+        let waits = self.purge_after.is_some_and(|after| now < after);
+        let at = self.judged.as_ref().and_then(|judged| judged.purge_at);
+        is_covered && !waits && at.is_some_and(|at| at <= now)
+    }
+}
+
 /// The SKR in force.
-fn read_accepted(dir: &Path, zone: &Name) -> Result<Option<UnverifiedSkr>, TickError> {
+pub(super) fn read_accepted(dir: &Path, zone: &Name) -> Result<Option<UnverifiedSkr>, TickError> {
     let Some(current) = store::read_current(dir, zone)? else { return Ok(None) };
     bind::parse_skr(&current.octets, zone)
         .map(Some)

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use keystore::durable;
 
 /// Folder below `outbox/ZONE/` for requests that need no answer any more.
-const ANSWERED: &str = "answered";
+pub(super) const ANSWERED: &str = "answered";
+/// Suffixes of the files that the timer writes beside a request.
+pub(super) const COMPANIONS: [&str; 3] = ["eml", "told", "future"];
 
 /// Moves a request to `answered/`, the mail with it; gives its new place. One of that name that lies there stays.
 pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {

@@ -10,15 +10,17 @@ use keystore::durable;
 use keystore::exchange::{TrustAnchor, bind, program_with_ttl};
 use keystore::keys::files::Folder;
 use keystore::keys::plan::Interval;
-use keystore::outbox::{OpenRequest, OutboxError, footer, newest, open_requests};
+use keystore::outbox::{OpenRequest, OutboxError, footer, newest, open_requests, read_request};
 use keystore::policy::Role;
 use keystore::store;
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 
 use super::clock::set_aside_requests_of_the_future;
-use super::memory::{Memory, Sides, due};
+use super::memory::{Memory, Sides, due, read_accepted};
 use super::outbox::set_aside;
+use super::prune::prune;
+use super::purge::{Named, purge};
 use super::{Closed, TickError, TimerOutcome, TimerReport};
 use crate::PROGRAM;
 use crate::keygen::{self, Keygen, KeygenError};
@@ -29,7 +31,9 @@ const EARLIEST: Timestamp = Timestamp::from_secs(1_577_836_800);
 /// Name of the key folder in the state folder.
 const KEYS: &str = "keys";
 /// While key files are damaged a request that is due waits so many seconds for somebody to put them back, before it goes on without.
-const REPAIR: u64 = 86_400;
+const REPAIR: u64 = DAY;
+/// Seconds between two looks for files that are over, and after one that failed.
+const DAY: u64 = 86_400;
 
 /// Looks at many zones again and again. Of each it remembers a few numbers, no keys, so that an SKR and key files that have not
 /// changed are not read again.
@@ -73,13 +77,79 @@ impl Timer {
         self.zones.extend(read);
     }
 
-    /// Looks at one zone: closes requests that are answered, replaces one that does not fit the keys any more, and writes the next
-    /// one when it is due.
+    /// Looks at one zone: closes requests that are answered, replaces one that does not fit the keys any more, writes the next one when it
+    /// is due, and removes what is over: answered requests, and key files by `purge-keys` of the policy.
     ///
     /// `state_dir` holds `accepted/` and `outbox/`. Safe to repeat at any time and after a kill at any moment: keys that exist are
     /// selected again, and a request is in the outbox whole or not at all. A change of a key folder since [`Self::begin_round`] is
     /// seen in the next round.
     pub fn look(
+        &mut self,
+        zone: &ZoneConfig,
+        config: &KsrConfig,
+        state_dir: &Path,
+        now: Timestamp,
+    ) -> Result<TimerReport, TickError> {
+        let mut report = self.look_at_requests(zone, config, state_dir, now)?;
+        self.remove_what_is_over(zone, config, state_dir, now, &mut report);
+        Ok(report)
+    }
+
+    /// Removes answered requests beyond the limits, once a day and when one was closed, and the files of keys that are over. What fails is a
+    /// warning, and tried again after a day.
+    fn remove_what_is_over(
+        &mut self,
+        zone: &ZoneConfig,
+        config: &KsrConfig,
+        state_dir: &Path,
+        now: Timestamp,
+        report: &mut TimerReport,
+    ) {
+        let Some(memory) = self.zones.get_mut(&zone.name) else { return };
+        let outbox = store::zone_dir(&state_dir.join("outbox"), &zone.name);
+        let is_due = memory.pruned.is_none_or(|at| now < at || now.since(at) >= DAY);
+        if is_due || !report.closed.is_empty() {
+            memory.pruned = Some(now);
+            let pruned = prune(&outbox, config, now);
+            report.requests_removed = pruned.requests;
+            if let Some((path, error)) = pruned.error {
+                let path = path.display();
+                report.warnings.push(format!(
+                    "{path}: old requests cannot be removed: {error}; it is tried again in a day"
+                ));
+            }
+        }
+        if !memory.purge_is_due(now) {
+            return;
+        }
+        let Some(folder) = self.folders.get_mut(&zone.key_directory) else { return };
+        memory.purge_after = Some(now.plus(DAY));
+        let named = match names_of(zone, config, &state_dir.join("accepted"), &outbox) {
+            Ok(named) => named,
+            Err(error) => {
+                report
+                    .warnings
+                    .push(format!("no key files are removed before what names them can be read: {error}"));
+                return;
+            }
+        };
+        let keys = folder.find_online(&zone.name).keys;
+        let (removed, error) = purge(folder, &keys, &named, &zone.policy, now);
+        if !removed.is_empty() {
+            // What is there now is judged at the next look.
+            memory.judged = None;
+        }
+        report.keys_removed = removed;
+        match error {
+            Some(error) => report
+                .warnings
+                .push(format!("old key files cannot be removed: {error}; it is tried again in a day")),
+            None => memory.purge_after = None,
+        }
+    }
+
+    /// What [`Self::look`] does for the requests of a zone.
+    fn look_at_requests(
         &mut self,
         zone: &ZoneConfig,
         config: &KsrConfig,
@@ -122,6 +192,8 @@ impl Timer {
             open,
             closed,
             keys_made: vec![],
+            keys_removed: vec![],
+            requests_removed: 0,
             key_files,
             warnings: warnings.unwrap_or_default(),
         };
@@ -150,6 +222,28 @@ impl Timer {
         memory.judged = None;
         Ok(report)
     }
+}
+
+/// The keys that the SKR in force or an open request names. A request that does not read is an error: nobody knows what it names.
+fn names_of(
+    zone: &ZoneConfig,
+    config: &KsrConfig,
+    accepted: &Path,
+    outbox: &Path,
+) -> Result<Named, TickError> {
+    let mut named = Named::default();
+    if let Some(skr) = read_accepted(accepted, &zone.name)? {
+        named.add_skr(&skr.bundles);
+    }
+    for open in open_requests(outbox, config.period)? {
+        let unread = |source| OutboxError { path: open.path.clone(), source };
+        let octets = read_request(&open.path).map_err(unread)?;
+        let request = bind::parse_ksr(&octets, &zone.name).map_err(|error| {
+            unread(std::io::Error::new(std::io::ErrorKind::InvalidData, error.to_string()))
+        })?;
+        named.add_request(&request);
+    }
+    Ok(named)
 }
 
 /// Moves the requests for which `why` has a reason to `answered/`; what stays open is left in `open`.

@@ -177,7 +177,8 @@ pub struct InboxReport {
 pub struct PendingFile {
     /// Its name, escaped.
     pub file: String,
-    /// `waiting`: it is judged when it is whole; `left`: it stays until it changes; `retried`: it could not be read.
+    /// `waiting`: it is judged when it is whole; `left`: it stays until it changes; `retried`: it could not be read; `at-work`: some of its
+    /// zones are judged.
     pub state: String,
     /// The check for which it is left.
     #[serde(default)]
@@ -227,6 +228,41 @@ pub struct ZoneReport {
     pub timer: Option<TimerLook>,
 }
 
+impl ZoneReport {
+    /// True when nothing differs that somebody may have to act on.
+    fn is_alike(&self, other: &Self) -> bool {
+        let served = match (&self.served, &other.served) {
+            (Some(a), Some(b)) => a.is_alike(b),
+            (a, b) => a.is_none() == b.is_none(),
+        };
+        let timer = |look: &Option<TimerLook>| {
+            look.as_ref().map(|look| (look.error.clone(), look.notice_error.clone()))
+        };
+        let delivery =
+            |(a, b): (&Delivery, &Delivery)| (&a.target, a.up, a.current) == (&b.target, b.up, b.current);
+        let secondaries = |report: &Self| -> Vec<(String, Option<Timestamp>)> {
+            report.secondaries.iter().map(|s| (s.address.clone(), s.behind_since)).collect()
+        };
+        served
+            && secondaries(self) == secondaries(other)
+            && self.store_error == other.store_error
+            && timer(&self.timer) == timer(&other.timer)
+            && self.deliveries.len() == other.deliveries.len()
+            && self.deliveries.iter().zip(&other.deliveries).all(delivery)
+    }
+}
+
+impl Served {
+    fn is_alike(&self, other: &Self) -> bool {
+        let key = |s: &Self| (s.loaded, s.validly_signed, s.generation);
+        key(self) == key(other)
+            && self.file_error == other.file_error
+            && self.why_not == other.why_not
+            && self.key_errors == other.key_errors
+            && self.conditions == other.conditions
+    }
+}
+
 /// How a zone is served from here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -256,6 +292,19 @@ pub struct Served {
     /// What keeps the zone from following its files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<SignerCondition>,
+    /// What the signer is doing for it at this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<Work>,
+}
+
+/// What the signer is doing for a zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    /// The zone file is being read.
+    ReadingZoneFile,
+    /// A version of the zone is being signed; the share that is done, in percent.
+    Signing(u8),
 }
 
 /// A condition that the signer found.
@@ -385,6 +434,18 @@ impl Writer {
         Self { state_dir: state_dir.to_owned(), component, report: None, zones: None }
     }
 
+    /// True when this says something else than what was written last of what somebody may have to act on. Serials, times that were moved on
+    /// and the work under way are nothing of the kind: with many zones some of them change all the time.
+    #[must_use]
+    pub fn is_news(&self, report: &Report, zones: &ZoneReports) -> bool {
+        let same_zones = |before: &ZoneReports| {
+            before.len() == zones.len()
+                && before.iter().zip(zones).all(|((a, before), (b, now))| a == b && before.is_alike(now))
+        };
+        !self.report.as_ref().is_some_and(|before| before.says_the_same(report))
+            || !self.zones.as_ref().is_some_and(same_zones)
+    }
+
     /// Writes what is new. An error is one of the file system; the next call tries again.
     pub fn write(&mut self, report: &Report, zones: &ZoneReports) -> std::io::Result<()> {
         let folder = self.state_dir.join(FOLDER);
@@ -508,6 +569,46 @@ mod tests {
         }
         drop(writer);
         assert_eq!(read(dir.path(), Component::Signer), Found::Nothing);
+    }
+
+    #[test]
+    fn kind_111_what_changes_all_the_time_is_no_news_and_what_somebody_may_act_on_is() {
+        let served =
+            Served { loaded: true, validly_signed: true, generation: 1, serial: 7, ..Served::default() };
+        let timer = Some(TimerLook::default());
+        let zone = ZoneReport { served: Some(served.clone()), timer, ..ZoneReport::default() };
+        let cases: [(&str, ZoneReport, bool); 8] = [
+            ("nothing", zone.clone(), false),
+            ("serial", with(&zone, |served| served.serial = 8), false),
+            ("signatures", with(&zone, |served| served.zsk_expires = Some(at(9))), false),
+            ("work", with(&zone, |served| served.work = Some(Work::Signing(40))), false),
+            ("unsigned", with(&zone, |served| served.validly_signed = false), true),
+            ("a generation", with(&zone, |served| served.generation = 2), true),
+            ("no signer", ZoneReport { served: None, ..zone.clone() }, true),
+            (
+                "timer",
+                ZoneReport {
+                    timer: Some(TimerLook { error: Some("x".to_owned()), ..TimerLook::default() }),
+                    ..zone.clone()
+                },
+                true,
+            ),
+        ];
+        for (what, now, is_news) in cases {
+            let dir = tempfile::tempdir().expect("a folder");
+            let mut writer = Writer::new(dir.path(), Component::Signer);
+            let report = Report::new(Component::Signer, at(0), at(1));
+            let zones = |zone: &ZoneReport| ZoneReports::from([("example.".to_owned(), zone.clone())]);
+            assert!(writer.is_news(&report, &zones(&zone)), "{what}: the first");
+            writer.write(&report, &zones(&zone)).expect("written");
+            assert_eq!(writer.is_news(&Report { written: at(2), ..report }, &zones(&now)), is_news, "{what}");
+        }
+    }
+
+    fn with(zone: &ZoneReport, change: impl FnOnce(&mut Served)) -> ZoneReport {
+        let mut zone = zone.clone();
+        zone.served.as_mut().map(change);
+        zone
     }
 
     #[test]

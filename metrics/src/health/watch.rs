@@ -24,8 +24,15 @@ use crate::http::{Guard, ServedCertificate};
 /// Pause between two looks: what is new is seen a second after it came at the latest, also from another process, which looks as often.
 /// With one zone a look takes a millisecond.
 pub const PAUSE: Duration = Duration::from_millis(500);
-/// With many zones a look may take so much of the time: one part in this.
+/// Looks at so many zones at most come as often as that.
+const FEW: usize = 100;
+/// A look may take so much of the time, one part in this: with few zones, and when a part of this process has reported what somebody may
+/// have to act on.
 const SHARE: u32 = 10;
+/// The same with many zones of which nothing is reported.
+const SHARE_AT_REST: u32 = 200;
+/// Pause between two reports to other processes where looks are rarer: they are old after [`VALID`](crate::health::report::VALID).
+const REPORTS: Duration = Duration::from_secs(15);
 
 /// What the watch looks at, and whom it tells.
 pub struct Watched {
@@ -144,31 +151,70 @@ fn live(
     newest: &Newest,
     wakes: &Receiver<Wake>,
 ) {
-    let mut pause = PAUSE;
+    let mut due = Due::after(Duration::ZERO, look.host.zones.len(), Instant::now());
     loop {
         let mut asked = Vec::new();
-        match wakes.recv_timeout(pause) {
-            Ok(Wake::Host(host)) => look.host = *host,
+        match wakes.recv_timeout(due.first().saturating_duration_since(Instant::now())) {
+            Ok(Wake::Host(host)) => {
+                look.host = *host;
+                due.look = Instant::now();
+            }
             Ok(Wake::Look(done)) => asked.push(done),
             Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
-        let started = Instant::now();
-        let now = clock::now();
         // Whoever asked meanwhile is answered by the same look.
         while let Ok(wake) = wakes.try_recv() {
             match wake {
-                Wake::Host(host) => look.host = *host,
+                Wake::Host(host) => {
+                    look.host = *host;
+                    due.look = Instant::now();
+                }
                 Wake::Look(done) => asked.push(done),
                 Wake::Stop => return,
             }
+        }
+        let (started, now) = (Instant::now(), clock::now());
+        if asked.is_empty() && started < due.look {
+            if look.tell(own(now)) {
+                due.something_is_reported();
+            }
+            due.reports = started + REPORTS;
+            continue;
         }
         newest.set(look.round(own(now), now));
         for done in asked {
             // Who asked may have given up waiting.
             let _ = done.send(());
         }
-        pause = PAUSE.max(started.elapsed().saturating_mul(SHARE));
+        due = Due::after(started.elapsed(), look.host.zones.len(), Instant::now());
+    }
+}
+
+/// When what is due next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Due {
+    look: Instant,
+    /// The look where something was reported since the one before.
+    look_when_reported: Instant,
+    reports: Instant,
+}
+
+impl Due {
+    /// After a look at so many zones that took so long and ended at `now`.
+    fn after(took: Duration, zones: usize, now: Instant) -> Self {
+        let pause = |share: u32| now + PAUSE.max(took.saturating_mul(share));
+        let look_when_reported = pause(SHARE);
+        let look = if zones <= FEW { look_when_reported } else { pause(SHARE_AT_REST) };
+        Self { look, look_when_reported, reports: now + REPORTS }
+    }
+
+    fn first(&self) -> Instant {
+        self.look.min(self.reports)
+    }
+
+    fn something_is_reported(&mut self) {
+        self.look = self.look.min(self.look_when_reported);
     }
 }
 
@@ -204,11 +250,8 @@ impl Look {
         }
     }
 
-    fn round(&mut self, mut own: Vec<OwnReport>, now: Timestamp) -> Health {
-        if let Some(first) = own.first_mut() {
-            first.report.endpoint = self.endpoint();
-        }
-        let own = own.as_slice();
+    fn round(&mut self, own: Vec<OwnReport>, now: Timestamp) -> Health {
+        let own = &self.with_endpoint(own)[..];
         self.write_reports(own);
         let facts = self.gatherer.gather(&self.host, own, now);
         let health = judge(&facts, &self.since, now);
@@ -232,7 +275,23 @@ impl Look {
         Some(EndpointReport { error: standing.error, certificate: standing.certificate.map(certificate) })
     }
 
-    fn write_reports(&mut self, own: &[OwnReport]) {
+    /// Adds how the endpoint stands, which no component knows.
+    fn with_endpoint(&self, mut own: Vec<OwnReport>) -> Vec<OwnReport> {
+        if let Some(first) = own.first_mut() {
+            first.report.endpoint = self.endpoint();
+        }
+        own
+    }
+
+    /// Only tells other processes that this one lives, and what it says; true when that is news.
+    fn tell(&mut self, own: Vec<OwnReport>) -> bool {
+        let own = self.with_endpoint(own);
+        self.write_reports(&own)
+    }
+
+    /// Writes the reports of this process for others; true when they say something new that somebody may have to act on.
+    fn write_reports(&mut self, own: &[OwnReport]) -> bool {
+        let mut is_news = false;
         // A component that was turned off takes its report with it.
         let runs = |component: &Component| own.iter().any(|own| own.report.component == *component);
         self.writers.retain(|component, _| runs(component));
@@ -243,6 +302,7 @@ impl Look {
                 .writers
                 .entry(report.component)
                 .or_insert_with(|| Writer::new(state_dir, report.component));
+            is_news |= writer.is_news(report, zones);
             if let Err(error) = writer.write(report, zones) {
                 tracing::debug!(%error, component = report.component.as_str(), "the report could not be written; the next look tries again");
             }
@@ -251,6 +311,7 @@ impl Look {
                 self.alive.extend(held.map(|alive| (report.component, alive)));
             }
         }
+        is_news
     }
 
     /// Keeps since when conditions hold, for the next process and for those that only read.
@@ -306,5 +367,30 @@ impl Shown {
             metrics.zone_severity.with_label_values(&[zone]).set(severity.number().into());
         }
         *self = new;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kind_111_looks_at_many_zones_take_a_200th_of_the_time_and_a_tenth_when_something_is_reported() {
+        let now = Instant::now();
+        let ms = Duration::from_millis;
+        for (took, zones, look, reported) in [
+            (2, 1, 500, 500),
+            (300, 100, 3_000, 3_000),
+            (2, 101, 500, 500),
+            (50, 1_000, 10_000, 500),
+            (400, 10_000, 80_000, 4_000),
+        ] {
+            let mut due = Due::after(ms(took), zones, now);
+            assert_eq!(due.look, now + ms(look), "{zones} zones in {took} ms");
+            assert_eq!(due.first(), now + ms(look.min(15_000)), "reports do not grow old meanwhile");
+            assert!(REPORTS.as_secs() * 2 < crate::health::report::VALID);
+            due.something_is_reported();
+            assert_eq!(due.look, now + ms(reported), "{zones} zones in {took} ms, something is reported");
+        }
     }
 }

@@ -168,6 +168,11 @@ impl Gate {
         true
     }
 
+    /// True while content waits.
+    pub const fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
     /// Time of the next run of a command that failed.
     pub fn next_try(&self) -> Option<Timestamp> {
         match &self.waiting.as_ref()?.review {

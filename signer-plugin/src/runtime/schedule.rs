@@ -24,6 +24,8 @@ const TICK: Duration = Duration::from_millis(50);
 const CLOSING: Duration = Duration::from_secs(2);
 /// Zones whose files one thread looks at in a second when nothing else is due. With more zones each is looked at less often.
 const LOOKS_PER_SECOND: usize = 200;
+/// The same where the kernel tells of changes.
+const LOOKS_PER_SECOND_WATCHED: usize = 20;
 
 /// When zones that were restored and not stepped yet are due: behind those that are still to be restored, before all others.
 const RESTORED: Timestamp = Timestamp::from_secs(1);
@@ -52,6 +54,8 @@ pub(super) struct Shared {
     pub folders: Arc<KeyFolders>,
     /// Set when the threads are to end.
     pub stop: Arc<AtomicBool>,
+    /// True while the kernel tells of changes in every folder.
+    pub all_watched: Arc<AtomicBool>,
 }
 
 /// The zones and when each is due.
@@ -70,6 +74,8 @@ struct Scheduled {
     due: Timestamp,
     /// What was served by an earlier process is served again for all zones, before the first zone file is read.
     restored: bool,
+    /// Its files are looked at once more a second after the next step: a folder is listed once a second, and the change may be newer.
+    look_again: bool,
     /// Set while its steps panic: they come at growing distance, as each leaves messages.
     panics: Retry,
 }
@@ -114,8 +120,10 @@ impl Schedule {
         match command {
             Command::Look(name) => {
                 if let Some(number) = self.by_name.get(&name).copied()
-                    && let Some(at_once) = self.zones.get(&number).map(Scheduled::at_once)
+                    && let Some(scheduled) = self.zones.get_mut(&number)
                 {
+                    scheduled.look_again = true;
+                    let at_once = scheduled.at_once();
                     self.set_due(number, at_once);
                 }
             }
@@ -131,7 +139,10 @@ impl Schedule {
                 self.next_number += 1;
                 self.by_name.insert(name, number);
                 let panics = Retry::default();
-                self.zones.insert(number, Scheduled { zone, due: Timestamp::EPOCH, restored: false, panics });
+                self.zones.insert(
+                    number,
+                    Scheduled { zone, due: Timestamp::EPOCH, restored: false, look_again: false, panics },
+                );
                 self.queue.insert((Timestamp::EPOCH, number));
             }
             Command::Leave(name) => {
@@ -175,7 +186,7 @@ impl Schedule {
         let Some((_, number)) = self.queue.first().copied().filter(|(due, _)| *due <= now) else {
             return false;
         };
-        let look = now.plus(self.seconds_between_looks());
+        let pause = self.seconds_between_looks();
         let Some(scheduled) = self.zones.get_mut(&number) else {
             self.queue.pop_first();
             return true;
@@ -188,11 +199,13 @@ impl Schedule {
         let due = match guarded(&mut scheduled.zone, |zone| zone.step(now)) {
             Some(due) => {
                 scheduled.panics.settled();
-                due.min(look)
+                // The word of a person or of a program is in no folder that is watched.
+                let soon = std::mem::take(&mut scheduled.look_again) || scheduled.zone.is_waiting();
+                due.min(now.plus(if soon { 1 } else { pause }))
             }
             None => {
                 scheduled.panics.failed(now);
-                scheduled.panics.at().unwrap_or(look)
+                scheduled.panics.at().unwrap_or(now.plus(pause))
             }
         };
         // A step that is due at once would keep the others from theirs.
@@ -208,7 +221,9 @@ impl Schedule {
 
     /// Files are looked at every second, as long as the zones are few.
     fn seconds_between_looks(&self) -> u64 {
-        self.zones.len().div_ceil(LOOKS_PER_SECOND).max(1) as u64
+        let watched = self.shared.all_watched.load(Ordering::Relaxed);
+        let looks = if watched { LOOKS_PER_SECOND_WATCHED } else { LOOKS_PER_SECOND };
+        self.zones.len().div_ceil(looks).max(1) as u64
     }
 
     /// Closes as many zones as the end of the process has time for.
@@ -227,6 +242,7 @@ impl Schedule {
 fn guarded<T>(zone: &mut ZoneRuntime, step: impl FnOnce(&mut ZoneRuntime) -> T) -> Option<T> {
     let done = catch_unwind(AssertUnwindSafe(|| step(zone)));
     if done.is_err() {
+        zone.served().end_work();
         tracing::error!(zone = %zone.served().origin(), "a step failed in a way that it should not; please report this");
     }
     done.ok()

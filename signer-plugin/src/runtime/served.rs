@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -15,7 +15,7 @@ use metrics::zones::ANSWER_KINDS;
 
 use crate::answer::{AnswerKind, AnswerOutcome, Context, Transport, answer};
 use crate::hosted::Responder;
-use crate::signing::SignedZone;
+use crate::signing::{SignedZone, SigningProgress};
 use crate::transfer::{SecondaryStanding, Transferable, ZoneTransfers};
 
 /// How a zone stands after its last step, for whoever shows it.
@@ -43,6 +43,29 @@ pub struct ServedState {
     pub conditions: Vec<SignerCondition>,
     /// The secondaries that are told of each version.
     pub secondaries: BTreeMap<SocketAddr, SecondaryStanding>,
+    /// What is being done for it at this moment.
+    pub work: Option<ZoneWork>,
+}
+
+/// What is being done for a zone, and takes long when it is large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ZoneWork {
+    /// Its file is being read.
+    ReadingFile,
+    /// A version of it is being signed.
+    Signing {
+        /// The share of the RRsets whose signatures are there.
+        percent: u8,
+    },
+}
+
+/// The same, as it goes on.
+#[derive(Debug, Default)]
+enum Work {
+    #[default]
+    Nothing,
+    Reading,
+    Signing(Arc<SigningProgress>),
 }
 
 /// Tells the time; [`keystore::clock::now`] outside of tests.
@@ -62,6 +85,8 @@ pub struct SignerZone {
     transfers: Arc<ZoneTransfers>,
     /// How it stands after its last step.
     state: ArcSwap<ServedState>,
+    /// What the step under way is at.
+    work: Mutex<Work>,
 }
 
 impl SignerZone {
@@ -83,6 +108,7 @@ impl SignerZone {
             turn: AtomicU32::new(0),
             transfers: Arc::new(ZoneTransfers::new(metrics, label)),
             state: ArcSwap::default(),
+            work: Mutex::default(),
         }
     }
 
@@ -92,10 +118,35 @@ impl SignerZone {
         self.signed.load_full()
     }
 
-    /// How it stands, as of the last step of the zone; its secondaries as of now.
+    /// How it stands, as of the last step of the zone; what the step under way is at and its secondaries, as of now.
     #[must_use]
     pub fn state(&self) -> ServedState {
-        ServedState { secondaries: self.transfers.secondaries(), ..ServedState::clone(&self.state.load()) }
+        let work = match &*self.work.lock().unwrap_or_else(PoisonError::into_inner) {
+            Work::Nothing => None,
+            Work::Reading => Some(ZoneWork::ReadingFile),
+            Work::Signing(progress) => Some(ZoneWork::Signing { percent: progress.percent() }),
+        };
+        let secondaries = self.transfers.secondaries();
+        ServedState { work, secondaries, ..ServedState::clone(&self.state.load()) }
+    }
+
+    pub(super) fn begin_reading(&self) {
+        self.set_work(Work::Reading);
+    }
+
+    /// Where the signing is to be counted.
+    pub(super) fn begin_signing(&self) -> Arc<SigningProgress> {
+        let progress = Arc::default();
+        self.set_work(Work::Signing(Arc::clone(&progress)));
+        progress
+    }
+
+    pub(super) fn end_work(&self) {
+        self.set_work(Work::Nothing);
+    }
+
+    fn set_work(&self, work: Work) {
+        *self.work.lock().unwrap_or_else(PoisonError::into_inner) = work;
     }
 
     pub(super) fn set_state(&self, state: ServedState) {

@@ -11,6 +11,9 @@ use super::watch::Stamp;
 use crate::zone::Zone;
 use crate::zonefile::{ZoneFileError, ZoneFiles};
 
+/// Octets of a zone file from which on the log says when it is read, and not only that it was read.
+const LARGE: u64 = 16 << 20;
+
 /// The zone file and the zone that it was read to.
 #[derive(Default)]
 pub(super) struct ZoneFileWatch {
@@ -54,8 +57,14 @@ impl ZoneFileWatch {
     }
 
     /// Reads the zone file when it or one of its includes changed and has rested since the look before, and when it could not be opened
-    /// or read and its next try is due. `None` when it was not read. On an error the zone read before stays.
-    pub fn poll(&mut self, setup: &ZoneSetup, now: Timestamp) -> Option<Result<Arc<Zone>, ZoneFileError>> {
+    /// or read and its next try is due. `None` when it was not read. On an error the zone read before stays. `begin` is called before the
+    /// reading, which takes long for a large file.
+    pub fn poll(
+        &mut self,
+        setup: &ZoneSetup,
+        now: Timestamp,
+        begin: impl FnOnce(),
+    ) -> Option<Result<Arc<Zone>, ZoneFileError>> {
         let stamps = self.stamps(&setup.file);
         let same = stamps == self.read;
         if same && !self.retry.is_due(now) {
@@ -72,6 +81,12 @@ impl ZoneFileWatch {
         }
         self.changed = None;
         self.unreadable = None;
+        begin();
+        if let Ok(metadata) = setup.file.metadata()
+            && metadata.len() >= LARGE
+        {
+            tracing::info!(zone = %setup.name, octets = metadata.len(), "reading the zone file");
+        }
         let before = std::mem::take(&mut self.files);
         let loaded = Zone::load_noting(&setup.file, &setup.name, setup.rules, &mut self.files).map(Arc::new);
         // A file that was written during the reading has another stamp now than before, and is read again.

@@ -89,6 +89,9 @@ pub struct ZoneRuntime {
     salt_failure: LastMessage,
     /// The time of the step before, and the time that it gave for the next.
     stepped: Option<(Timestamp, Timestamp)>,
+    /// Called once, when the zone file is next read.
+    #[cfg(test)]
+    pub(super) while_reading: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// What the version that is served was made of.
@@ -170,6 +173,8 @@ impl ZoneRuntime {
             failure: LastMessage::default(),
             salt_failure: LastMessage::default(),
             stepped: None,
+            #[cfg(test)]
+            while_reading: None,
             setup,
         }
     }
@@ -200,6 +205,11 @@ impl ZoneRuntime {
         &self.served
     }
 
+    /// True while new content waits for a person or for the review command.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.gate.is_waiting()
+    }
+
     /// What keeps the zone from following its files now.
     pub fn conditions(&self) -> impl Iterator<Item = ConditionId> {
         self.conditions.ids()
@@ -212,7 +222,14 @@ impl ZoneRuntime {
         changed |= self.skr.poll(&self.setup, now);
         self.set_condition(ConditionId::SignerSkrUnreadable, self.skr.unreadable().map(str::to_owned), now);
         self.set_condition(ConditionId::SignerDenialImpossible, self.denial_conflict(now), now);
-        changed |= self.poll_zone_file(now);
+        let was_read = self.poll_zone_file(now);
+        if was_read {
+            // Reading a large file takes long, and an SKR may have been accepted meanwhile.
+            self.skr.poll(&self.setup, now);
+            let unreadable = self.skr.unreadable().map(str::to_owned);
+            self.set_condition(ConditionId::SignerSkrUnreadable, unreadable, now);
+        }
+        changed |= was_read;
         self.set_condition(
             ConditionId::SignerZoneFileUnreadable,
             self.source.unreadable().map(str::to_owned),
@@ -300,7 +317,19 @@ impl ZoneRuntime {
 
     /// Reads the zone file when it has changed; a zone that does not read is reported, and the one read before stays.
     fn poll_zone_file(&mut self, now: Timestamp) -> bool {
-        let Some(loaded) = self.source.poll(&self.setup, now) else { return false };
+        let served = &self.served;
+        #[cfg(test)]
+        let hook = &mut self.while_reading;
+        let begin = || {
+            served.begin_reading();
+            #[cfg(test)]
+            if let Some(hook) = hook.take() {
+                hook();
+            }
+        };
+        let loaded = self.source.poll(&self.setup, now, begin);
+        self.served.end_work();
+        let Some(loaded) = loaded else { return false };
         let result = if loaded.is_ok() { "ok" } else { "failed" };
         self.metrics.zone_loads_total.with_label_values(&[&self.label, result]).inc();
         self.metrics.zone_last_load_success.with_label_values(&[&self.label]).set(loaded.is_ok().into());
@@ -492,8 +521,10 @@ impl ZoneRuntime {
         let previous = self.made.as_ref().map(|made| &made.signed).or(served.as_ref());
         let previous = previous.or(self.unserved.as_ref()).map(|signed| &**signed);
         let started = Instant::now();
-        let signing = SigningKeys { active: keys, retiring };
+        let progress = self.served.begin_signing();
+        let signing = SigningKeys { active: keys, retiring, progress: Some(&progress) };
         let signed = sign(zone, bundle, signing, policy, serial, previous, now);
+        self.served.end_work();
         let mode = match &signed {
             Ok(signed) if signed.signatures_reused() > 0 => "incremental",
             Err(_) if previous.is_some() => "incremental",

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::denial::{Chain, OwnerBuf};
 use super::plan::{Plan, Position, SignatureState, Spread};
+use super::progress::SigningProgress;
 use super::reuse::{RetiringKey, Reuse};
 use super::slots::{KeySlot, Subject, Task};
 use super::{RrsetView, SignedZone, SigningError, ZoneKey};
@@ -74,6 +75,7 @@ pub(super) struct Maker<'a> {
     signer: Vec<u8>,
     /// Labels of the zone's name.
     apex_labels: u8,
+    progress: Option<&'a SigningProgress>,
 }
 
 impl<'a> Maker<'a> {
@@ -88,7 +90,18 @@ impl<'a> Maker<'a> {
     ) -> Result<Self, SigningError> {
         let signer = zone.origin().canonical_wire();
         let apex_labels = zone.origin().label_count() as u8;
-        let mut maker = Self { zone, soa, chain, negative_ttl, plan, keys: Vec::new(), signer, apex_labels };
+        let keys_tried = Vec::new();
+        let mut maker = Self {
+            zone,
+            soa,
+            chain,
+            negative_ttl,
+            plan,
+            keys: keys_tried,
+            signer,
+            apex_labels,
+            progress: None,
+        };
         let task = Task { node: NodeId::APEX, subject: Subject::Rrset(zone.soa().0) };
         let mut offset = 0;
         for key in keys {
@@ -103,6 +116,11 @@ impl<'a> Maker<'a> {
             maker.keys.push((slot, key));
         }
         Ok(maker)
+    }
+
+    /// The same, with what is done counted there.
+    pub fn counting(self, progress: Option<&'a SigningProgress>) -> Self {
+        Self { progress, ..self }
     }
 
     /// Octets of a slot.
@@ -122,6 +140,7 @@ impl<'a> Maker<'a> {
         previous: Option<&SignedZone>,
         retiring: &[RetiringKey],
     ) -> Result<(Vec<u8>, Tally), SigningError> {
+        self.progress.inspect(|progress| progress.begin(tasks.len()));
         let places: Vec<&KeySlot> = self.keys.iter().map(|(slot, _)| slot).collect();
         let reuse = previous.map(|previous| Reuse::new(previous, self.zone, &places, retiring));
         let slot_len = self.slot_len();
@@ -143,6 +162,7 @@ impl<'a> Maker<'a> {
                 |(tally, mut scratch), ((slot, task), urgency)| {
                     let make = *urgency != Urgency::No;
                     let one = self.fill(task, slot, (reuse.as_ref(), make, spread), &mut scratch)?;
+                    self.progress.inspect(|progress| progress.count());
                     Ok((tally.and(one), scratch))
                 },
             )

@@ -29,6 +29,7 @@ mod imported;
 mod make;
 mod output;
 mod plan;
+mod progress;
 mod reuse;
 mod slots;
 mod stored;
@@ -42,6 +43,7 @@ pub use denial::{Denial, Nsec3};
 pub use imported::SignedFile;
 pub use output::SignedRecord;
 pub(crate) use output::{RecordPlace, RecordRef};
+pub use progress::SigningProgress;
 pub use reuse::RetiringKey;
 pub(crate) use stored::{RestoreError, SigningKeyInfo, StoredApexRrset, StoredVersion};
 
@@ -70,18 +72,20 @@ pub struct ZoneKey {
     pub signer: Arc<dyn SigningKey>,
 }
 
-/// The ZSKs of a run; a slice of [`ZoneKey`] becomes one, with no key that retires.
+/// The ZSKs of a run; a slice of [`ZoneKey`] becomes one, with no key that retires, and nobody who looks how far it has come.
 #[derive(Clone, Copy)]
 pub struct SigningKeys<'a> {
     /// Those that sign.
     pub active: &'a [ZoneKey],
     /// Those whose signatures in the version before stay for a while.
     pub retiring: &'a [RetiringKey],
+    /// Where it is counted what these keys have signed.
+    pub progress: Option<&'a SigningProgress>,
 }
 
 impl<'a> From<&'a [ZoneKey]> for SigningKeys<'a> {
     fn from(active: &'a [ZoneKey]) -> Self {
-        Self { active, retiring: &[] }
+        Self { active, retiring: &[], progress: None }
     }
 }
 
@@ -196,7 +200,7 @@ pub fn sign<'a>(
     previous: Option<&SignedZone>,
     now: Timestamp,
 ) -> Result<SignedZone, SigningError> {
-    let SigningKeys { active, retiring } = keys.into();
+    let SigningKeys { active, retiring, progress } = keys.into();
     let keys = usable_keys(zone, bundle, active)?;
     let retiring = still_published(bundle, retiring);
     check_denial(zone, bundle, &policy.denial)?;
@@ -214,7 +218,8 @@ pub fn sign<'a>(
     }
     let draft = Draft::new(zone, bundle, made_at_apex, &policy.denial, serial)
         .map_err(|Collision(first, second)| SigningError::HashCollision { first, second })?;
-    let maker = Maker::new(zone, &draft.soa, &draft.chain, draft.negative_ttl, &keys, &plan)?;
+    let maker =
+        Maker::new(zone, &draft.soa, &draft.chain, draft.negative_ttl, &keys, &plan)?.counting(progress);
     let (slots, tally) = maker.run(&draft.tasks, previous, &retiring)?;
     let slot_len = maker.slot_len();
     let signatures = Signatures { keys: maker.into_keys(), slots, slot_len };

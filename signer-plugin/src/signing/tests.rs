@@ -250,7 +250,7 @@ fn signatures_of_a_key_that_retires_stay_until_they_are_due_or_its_time_comes() 
     let both = with(&[old, &new]);
     let roll = |previous: &SignedZone, replaced, bundle: &Bundle, now| {
         let retiring = [RetiringKey { dnskey: old.dnskey.clone(), replaced }];
-        let keys = SigningKeys { active: std::slice::from_ref(&new), retiring: &retiring };
+        let keys = SigningKeys { active: std::slice::from_ref(&new), retiring: &retiring, progress: None };
         let signed = sign(&zone, bundle, keys, &POLICY, 2, Some(previous), now).expect("signs");
         signed.self_check(now, usize::MAX).expect("valid");
         signed
@@ -282,7 +282,7 @@ fn signatures_of_a_key_that_retires_stay_until_they_are_due_or_its_time_comes() 
     // A key with the tag of the one that signed, which it is not, inherits nothing.
     let other = key(256, Algorithm::ECDSAP256SHA256);
     let retiring = [RetiringKey { dnskey: other.dnskey.clone(), replaced: None }];
-    let keys = SigningKeys { active: std::slice::from_ref(&new), retiring: &retiring };
+    let keys = SigningKeys { active: std::slice::from_ref(&new), retiring: &retiring, progress: None };
     let signed =
         sign(&zone, &with(&[old, &new, &other]), keys, &POLICY, 2, Some(&first), now).expect("signs");
     assert_eq!(signed.signatures_made(), all);
@@ -450,4 +450,19 @@ fn the_self_check_sees_damage() {
     let mut bad = example();
     bad.chain.corrupt();
     assert!(matches!(bad.self_check(NOW, 0), Err(CheckError::Chain { .. })));
+}
+
+/// What a run has done is known while it goes on: nothing before it begins, all of it at its end, whatever was taken over.
+#[test]
+fn kind_116_a_signing_run_counts_what_is_done() {
+    let progress = SigningProgress::default();
+    assert_eq!(progress.percent(), 0, "before the run");
+    progress.begin(200);
+    let seen = [(79, 39), (1, 40), (120, 100)].map(|(more, percent)| {
+        (0..more).for_each(|_| progress.count());
+        (progress.percent(), percent)
+    });
+    seen.iter().for_each(|(found, wanted)| assert_eq!(found, wanted));
+    progress.begin(0);
+    assert_eq!(progress.percent(), 0, "a run over nothing");
 }

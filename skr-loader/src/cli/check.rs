@@ -186,8 +186,8 @@ fn check_file(
             check(gatherer, None, &octets, candidate)
         }
         Ok(Content::Many(parts)) => parts.iter().try_for_each(|part| {
-            let candidate = part.read(|zone| gatherer.ours(zone));
-            check(gatherer, Some(part.line), part.octets, candidate)
+            let candidate = part.read(&octets, |zone| gatherer.ours(zone));
+            check(gatherer, Some(part.line), part.octets(&octets), candidate)
         }),
         Err(error) => check(gatherer, None, &octets, Err(error)),
     }

@@ -99,7 +99,7 @@ impl Reach {
             Err(error) => return Err(error.into()),
         };
         let answer = match Job::new(request, user) {
-            Ok(job) => job.run(&mut loader, now).0,
+            Ok(job) => job.run(&mut loader, now),
             Err(error) => Answer::refused(error.to_string()),
         };
         Ok((answer, Done::Here))

@@ -15,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::control::Answer;
 use crate::control::server::{Answers, Server as ControlServer};
-use crate::loader::{Control, Loader};
+use crate::loader::{Control, Loader, StartError};
 use crate::preflight::{self, Work};
 use crate::service::{self, ConfigurationState, Reloader};
 use crate::watching::AUDIT;
@@ -68,7 +68,14 @@ fn run(args: &Args) -> anyhow::Result<()> {
     service::fit_metrics(&config, &metrics);
     // Before the loader, so that no signal ends us half-way.
     let mut signals = service::signals().context("signal handlers")?;
-    let mut loader = Loader::new(config, metrics.clone())?;
+    let stopped = service::stop_flag().context("cannot watch for signals")?;
+    let mut loader = match Loader::new_unless(config, metrics.clone(), &stopped) {
+        Err(StartError::Stopped) => {
+            tracing::info!("stopped while it started");
+            return Ok(());
+        }
+        loader => loader?,
+    };
     // There is neither signer nor request timer in this process.
     loader.watch_key_files();
     metrics.build_info.with_label_values(&["skr-loader", env!("CARGO_PKG_VERSION"), ""]).set(1);

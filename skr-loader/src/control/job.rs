@@ -84,37 +84,61 @@ impl Job {
         }
     }
 
-    /// Does it; gives the answer, and the imports that others are to be told of.
-    pub fn run(self, loader: &mut Loader, now: Timestamp) -> (Answer, Vec<Import>) {
+    /// Begins it, and gives the answer to `reply`: at once, or, of a file of many zones, in a later step of the loader.
+    pub fn begin(self, loader: &mut Loader, now: Timestamp, reply: impl FnOnce(Answer) + Send + 'static) {
         match self {
-            Self::Import(mut file, signature, order) => {
-                let pinned = &loader.config().loader.operator_certificates;
-                if !pinned.is_empty() {
-                    let judge = |s: Vec<u8>| Operator::judge(Ok(&s), &file.octets, pinned, now);
-                    file.operator = Some(signature.map_or(Operator::Absent, judge));
-                }
-                let imports = loader.import_by_hand(&file, now);
-                let reports = imports.iter().map(|import| ImportReport::new(import, &order)).collect();
-                (Answer::Imported { imports: reports }, if order.dry_run { Vec::new() } else { imports })
+            Self::Import(file, signature, order) => {
+                let file = with_operator(file, signature, loader, now);
+                loader.begin_import_by_hand(file, now, move |imports| reply(answer(&imports, &order)));
             }
-            Self::Acknowledge(zone, order) => {
-                let answer = match loader.acknowledge(&zone, &order, now) {
-                    Ok(Acknowledgement { zone, rejected, generation, checks }) => {
-                        Answer::Acknowledged { zone: zone.to_string(), rejected, generation, checks }
-                    }
-                    Err(error) => Answer::refused(error.to_string()),
-                };
-                (answer, Vec::new())
-            }
+            Self::Acknowledge(zone, order) => reply(acknowledge(loader, &zone, &order, now)),
             Self::RollBack(zone, to, order) => {
                 let result = loader.roll_back(&zone, to, &order, now);
-                let answer = Answer::of_rollback(&result, &order, now);
-                let done = result.ok().filter(|_| !order.dry_run).map(|rollback| rollback.as_import());
-                (answer, done.into_iter().collect())
+                reply(Answer::of_rollback(&result, &order, now));
+                if let Some(rollback) = result.ok().filter(|_| !order.dry_run) {
+                    loader.tell_later(rollback.as_import());
+                }
             }
-            Self::Status(_) | Self::Reload => {
-                (Answer::refused("that is none of the loader's own"), Vec::new())
-            }
+            Self::Status(_) | Self::Reload => reply(Answer::refused("that is none of the loader's own")),
         }
+    }
+
+    /// Does it at once, with a loader that does not run.
+    pub fn run(self, loader: &mut Loader, now: Timestamp) -> Answer {
+        match self {
+            Self::Import(file, signature, order) => {
+                let file = with_operator(file, signature, loader, now);
+                answer(&loader.import_by_hand(&file, now), &order)
+            }
+            Self::Acknowledge(zone, order) => acknowledge(loader, &zone, &order, now),
+            Self::RollBack(zone, to, order) => {
+                Answer::of_rollback(&loader.roll_back(&zone, to, &order, now), &order, now)
+            }
+            Self::Status(_) | Self::Reload => Answer::refused("that is none of the loader's own"),
+        }
+    }
+}
+
+/// The file with what the signature of the KSK operator over it says, where somebody's counts.
+fn with_operator(mut file: Dropped, signature: Option<Vec<u8>>, loader: &Loader, now: Timestamp) -> Dropped {
+    let pinned = &loader.config().loader.operator_certificates;
+    if pinned.is_empty() {
+        return file;
+    }
+    let judge = |s: Vec<u8>| Operator::judge(Ok(&s), &file.octets, pinned, now);
+    file.operator = Some(signature.map_or(Operator::Absent, judge));
+    file
+}
+
+fn answer(imports: &[Import], order: &Order) -> Answer {
+    Answer::Imported { imports: imports.iter().map(|import| ImportReport::new(import, order)).collect() }
+}
+
+fn acknowledge(loader: &mut Loader, zone: &Name, order: &Order, now: Timestamp) -> Answer {
+    match loader.acknowledge(zone, order, now) {
+        Ok(Acknowledgement { zone, rejected, generation, checks }) => {
+            Answer::Acknowledged { zone: zone.to_string(), rejected, generation, checks }
+        }
+        Err(error) => Answer::refused(error.to_string()),
     }
 }

@@ -423,7 +423,7 @@ fn act(request: Request, uid: u32, handler: &RequestHandler) -> Answer {
         }
         Ok(job) => handler
             .control
-            .ask(move |loader, now| job.run(loader, now))
+            .ask(move |loader, now, reply| job.begin(loader, now, reply))
             .unwrap_or_else(|| Answer::refused("the loader is stopping, or very busy; try again")),
     }
 }

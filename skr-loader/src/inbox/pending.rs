@@ -38,6 +38,8 @@ pub enum PendingState {
     Left,
     /// It could not be read, judged or stored, and is tried again.
     Retried,
+    /// It is of several zones, and some of them are judged; the reason says how many.
+    AtWork,
 }
 
 impl fmt::Display for PendingState {
@@ -46,6 +48,7 @@ impl fmt::Display for PendingState {
             Self::Waiting => "waiting",
             Self::Left => "left",
             Self::Retried => "retried",
+            Self::AtWork => "at-work",
         })
     }
 }
@@ -59,6 +62,7 @@ impl Inbox {
             Seen::Waiting { .. } => Some(PendingState::Waiting),
             Seen::Left(_) => Some(PendingState::Left),
             Seen::Unreadable { .. } => Some(PendingState::Retried),
+            Seen::AtWork(_) => Some(PendingState::AtWork),
         };
         let seen = self.files.iter().filter_map(|(name, seen)| Some((name, state(seen)?)));
         let due = self.due.keys().map(|name| (name, PendingState::Waiting));
@@ -70,7 +74,8 @@ impl Inbox {
             Pending {
                 file: printable(name),
                 state,
-                id: left.map(|(id, _)| id.to_string()),
+                // Nothing is wrong with one that is at work.
+                id: left.filter(|_| state != PendingState::AtWork).map(|(id, _)| id.to_string()),
                 reason: left.map(|(_, why)| files::one_line(why)),
             }
         };

@@ -1,5 +1,7 @@
 //! What a file holds: the SKR of one zone, or one part for each of several.
 
+use std::ops::Range;
+
 use keystore::check::CheckId;
 use keystore::dns::Name;
 use keystore::exchange::{SkrFinding as Finding, many};
@@ -9,22 +11,22 @@ use crate::checks;
 
 /// What a file holds.
 #[derive(Debug)]
-pub enum Content<'a> {
+pub enum Content {
     /// At most one SKR.
     One,
     /// The SKRs of several zones.
-    Many(Vec<Part<'a>>),
+    Many(Vec<Part>),
 }
 
 /// The part of one zone in a file of several.
 #[derive(Debug, Clone)]
-pub struct Part<'a> {
+pub struct Part {
     /// The zone that its first record names.
     pub zone: Option<Name>,
     /// Line of the file where it begins, from 1.
     pub line: u32,
-    /// Its octets.
-    pub octets: &'a [u8],
+    /// Where its octets stand in the file.
+    range: Range<usize>,
     /// Parts of this zone in the file.
     count: usize,
 }
@@ -45,7 +47,7 @@ impl From<Unread> for Rejection {
 }
 
 /// Finds the parts of a file. The error is that it has more of them than are read.
-pub fn split(octets: &[u8]) -> Result<Content<'_>, Unread> {
+pub fn split(octets: &[u8]) -> Result<Content, Unread> {
     let sections = many::split_zones(octets).map_err(|error| Unread {
         zone: None,
         finding: Finding::reject(CheckId::SkrLimits, None, error.to_string()),
@@ -55,23 +57,30 @@ pub fn split(octets: &[u8]) -> Result<Content<'_>, Unread> {
     let count = |zone: &Option<Name>| {
         zone.as_ref().and_then(|zone| counts.get(&zone.to_lowercase()).copied()).unwrap_or(1)
     };
-    let parts = sections.iter().map(|(zone, section)| Part {
-        zone: zone.clone(),
-        line: section.line,
-        octets: section.octets,
-        count: count(zone),
+    let mut end = 0;
+    let parts = sections.iter().map(|(zone, section)| {
+        // Each section begins where the one before ends.
+        let start = end;
+        end += section.octets.len();
+        Part { zone: zone.clone(), line: section.line, range: start..end, count: count(zone) }
     });
     Ok(Content::Many(parts.collect()))
 }
 
-impl Part<'_> {
-    /// Reads the SKR. `ours` gives the zone as the configuration writes it.
-    pub fn read(&self, ours: impl Fn(&Name) -> Option<Name>) -> Result<Candidate, Unread> {
+impl Part {
+    /// Its octets in those of the `file` that was split.
+    #[must_use]
+    pub fn octets<'a>(&self, file: &'a [u8]) -> &'a [u8] {
+        file.get(self.range.clone()).unwrap_or_default()
+    }
+
+    /// Reads the SKR from the octets of the `file`. `ours` gives the zone as the configuration writes it.
+    pub fn read(&self, file: &[u8], ours: impl Fn(&Name) -> Option<Name>) -> Result<Candidate, Unread> {
         if self.count > 1 {
             let zone = self.zone.as_ref().and_then(&ours);
             return Err(Unread { zone, finding: checks::several_parts(self.count) });
         }
-        Candidate::read(self.octets, ours).map_err(|mut unread| {
+        Candidate::read(self.octets(file), ours).map_err(|mut unread| {
             let what = &mut unread.finding.what;
             *what = format!("{what} (in the part that begins at line {})", self.line);
             unread

@@ -126,6 +126,12 @@ fn unusable(
 }
 
 impl Sources {
+    /// Lists the key folders again that have changed since they were listed.
+    pub fn refresh(&mut self) {
+        // One that cannot be listed is tried again, and told of, when keys of it are wanted.
+        self.folders.retain(|_, folder| folder.as_mut().is_some_and(|folder| folder.refresh().is_ok()));
+    }
+
     /// The keys of the zone; a folder that cannot be read has none, and says why.
     fn keys(&mut self, zone: &ZoneConfig) -> Result<Found, EvidenceError> {
         let dir = &zone.key_directory;

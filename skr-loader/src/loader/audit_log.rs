@@ -9,6 +9,7 @@ use keystore::time::Timestamp;
 
 use super::Loader;
 use crate::audit::{self, Record};
+use crate::inbox::Dropped;
 use crate::{report, watching};
 
 impl Loader {
@@ -56,6 +57,11 @@ impl Loader {
     pub(super) fn record(&mut self, record: Record) {
         let result = self.audit.append(record);
         self.tell_audit(result);
+    }
+
+    /// How a file fared. The lines of the parts of one file are synced together before the next parts are judged.
+    pub(super) fn record_outcome(&mut self, record: Record, file: &Dropped) {
+        if file.is_part() { self.record_unsynced(record) } else { self.record(record) }
     }
 
     /// The same for many lines, which [`Loader::clear`] makes sure of.

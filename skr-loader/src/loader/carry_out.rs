@@ -111,7 +111,7 @@ impl Loader {
             signer: file.operator.as_ref().and_then(|o| Some(o.signer()?.to_owned())),
             ..of_file(AuditEvent::Accepted, Some(zone), file, &digest, now)
         };
-        self.record(record.ordered(file.order(), &forced));
+        self.record_outcome(record.ordered(file.order(), &forced), file);
         report::import(&self.metrics, &zone.zone_label(), "accepted", now);
         self.tell_file(file);
         let outcome = ImportOutcome::Accepted { generation, warnings };
@@ -133,7 +133,7 @@ impl Loader {
             generation: Some(generation),
             ..of_file(AuditEvent::Unchanged, Some(zone), file, &digest, now)
         };
-        self.record(record.ordered(file.order(), &[]));
+        self.record_outcome(record.ordered(file.order(), &[]), file);
         report::import(&self.metrics, &zone.zone_label(), "unchanged", now);
         self.tell_file(file);
         self.take_out(file, None);

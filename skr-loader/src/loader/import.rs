@@ -1,6 +1,7 @@
 //! From a look into the inbox, or the order of a person, to the judge, and from its verdict to [`Import`].
 
 use std::borrow::Cow;
+use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use keystore::check::CheckId;
@@ -10,6 +11,7 @@ use keystore::store::digest;
 use keystore::time::Timestamp;
 
 use super::Loader;
+use super::many::ManyImport;
 use super::zone::NotRead;
 use crate::files::printable;
 use crate::inbox::{Dropped, Look, Paired};
@@ -88,7 +90,7 @@ impl Loader {
     /// Judges what was found in the inbox, and moves it out.
     pub(super) fn import(&mut self, looks: Vec<Look>, now: Timestamp, imports: &mut Vec<Import>) {
         let mut sources = Sources::default();
-        let (mut single, mut many) = (Vec::new(), Vec::new());
+        let mut single = Vec::new();
         for look in looks {
             match look {
                 Look::Ignored(_) => report::file(&self.metrics, "ignored"),
@@ -106,7 +108,7 @@ impl Loader {
                         continue;
                     }
                     match judge::split(&file.octets) {
-                        Ok(Content::Many(_)) => many.push(file),
+                        Ok(Content::Many(parts)) => self.begin_many(ManyImport::dropped(file, parts)),
                         Err(unread) => {
                             imports.push(self.reject_unread(&file, unread.zone, unread.finding, now));
                         }
@@ -132,28 +134,47 @@ impl Loader {
             }
             imports.push(self.judge(candidate, &file, &mut sources, now));
         }
-        for file in many {
-            self.import_many(&file, &mut sources, now, imports);
-        }
         self.clear();
     }
 
-    /// Judges a file that a person handed over, as if it had been dropped; one of several zones gives an import for each.
-    pub fn import_by_hand(&mut self, file: &Dropped, now: Timestamp) -> Vec<Import> {
+    /// Judges a file that a person handed over, as if it had been dropped, and tells `done`; one of several zones gives an import for
+    /// each, and goes on in the steps that follow.
+    pub fn begin_import_by_hand(
+        &mut self,
+        file: Dropped,
+        now: Timestamp,
+        done: impl FnOnce(Vec<Import>) + Send + 'static,
+    ) {
         if !self.clock_is_plausible(now) {
-            return vec![Import::failed(file, None, super::CLOCK.to_owned())];
+            return done(vec![Import::failed(&file, None, super::CLOCK.to_owned())]);
         }
-        let (mut imports, mut sources) = (Vec::new(), Sources::default());
-        match judge::split(&file.octets) {
-            Ok(Content::Many(_)) => self.import_many(file, &mut sources, now, &mut imports),
-            Err(unread) => imports.push(self.reject_unread(file, unread.zone, unread.finding, now)),
-            Ok(Content::One) => imports.push(match Candidate::read(&file.octets, |zone| self.ours(zone)) {
-                Ok(candidate) => self.judge(candidate, file, &mut sources, now),
-                Err(unread) => self.reject_unread(file, unread.zone, unread.finding, now),
-            }),
-        }
+        let import = match judge::split(&file.octets) {
+            Ok(Content::Many(parts)) => {
+                return self.begin_many(ManyImport::ordered(file, parts, Box::new(done)));
+            }
+            Err(unread) => self.reject_unread(&file, unread.zone, unread.finding, now),
+            Ok(Content::One) => match Candidate::read(&file.octets, |zone| self.ours(zone)) {
+                Ok(candidate) => self.judge(candidate, &file, &mut Sources::default(), now),
+                Err(unread) => self.reject_unread(&file, unread.zone, unread.finding, now),
+            },
+        };
         self.clear();
-        imports
+        if !is_dry_run(&file) {
+            self.ordered.push(import.clone());
+        }
+        done(vec![import]);
+    }
+
+    /// The same for a loader that does not run: all at once.
+    pub fn import_by_hand(&mut self, file: &Dropped, now: Timestamp) -> Vec<Import> {
+        let (sender, imports) = channel();
+        self.begin_import_by_hand(file.clone(), now, move |imports| drop(sender.send(imports)));
+        let mut told = Vec::new();
+        while !self.many.is_empty() {
+            self.go_on_with_many(now, &mut told);
+        }
+        self.ordered.clear();
+        imports.try_recv().unwrap_or_default()
     }
 
     /// The zone as the configuration writes it.

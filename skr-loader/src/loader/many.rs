@@ -6,83 +6,177 @@
 //!                    c.example ──▶ accepted/c.example/3.skr            all.skr leaves the inbox when each has its verdict
 //! ```
 //!
-//! After a kill in the middle the file still lies there: what was accepted is `unchanged` then. Section by section, so that the memory
-//! in use is that of the file and of one zone.
+//! A step judges some of the parts, so that signals, the service manager's watchdog, the control socket and files that are dropped
+//! meanwhile wait for these alone; several such files take turns. After a kill in the middle the file still lies there: what was accepted
+//! is `unchanged` then. Part by part, so that the memory in use is that of the file and of one zone.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 
 use keystore::store::digest;
 use keystore::time::Timestamp;
 
 use super::Loader;
-use super::import::{Import, ImportOutcome};
+use super::import::{Import, ImportOutcome, is_dry_run};
 use crate::files::printable;
 use crate::inbox::Dropped;
-use crate::judge::{self, Content, Part, Sources};
+use crate::judge::{Part, Sources};
 
 /// Octets of the file's name in the name of a rejected part; the zone comes behind it.
 const NAME_OCTETS: usize = 48;
+/// Parts that one step judges: some tenths of a second, with checks and writes of some milliseconds each.
+pub(super) const PARTS_A_STEP: usize = 16;
+
+/// What is said of the parts that are left when the loader ends.
+pub(super) const STOPS: &str = "skr-loader stops; import the file again";
+
+/// Whom to tell of all imports of a file that a person handed over.
+pub(super) type Done = Box<dyn FnOnce(Vec<Import>) + Send>;
+
+/// A file of several zones of which some parts are not judged yet.
+pub(super) struct ManyImport {
+    file: Dropped,
+    parts: VecDeque<Part>,
+    /// Parts of the whole file.
+    total: usize,
+    accepted: usize,
+    rejected: usize,
+    /// A part could not be dealt with, so that the file stays and is tried again.
+    is_kept: bool,
+    sources: Sources,
+    /// What became of the parts, and whom to tell, when a person has handed the file over.
+    ordered: Option<(Vec<Import>, Done)>,
+}
+
+impl std::fmt::Debug for ManyImport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ManyImport").field("file", &self.file.name).field("left", &self.parts.len()).finish()
+    }
+}
+
+impl ManyImport {
+    /// A dropped file.
+    pub fn dropped(file: Dropped, parts: Vec<Part>) -> Self {
+        Self {
+            file,
+            total: parts.len(),
+            parts: parts.into(),
+            accepted: 0,
+            rejected: 0,
+            is_kept: false,
+            sources: Sources::default(),
+            ordered: None,
+        }
+    }
+
+    /// A file that a person handed over; `done` is told at the end.
+    pub fn ordered(file: Dropped, parts: Vec<Part>, done: Done) -> Self {
+        Self { ordered: Some((Vec::new(), done)), ..Self::dropped(file, parts) }
+    }
+
+    fn progress(&self) -> String {
+        let done = self.total - self.parts.len();
+        format!("{done} of {} zones are done", self.total)
+    }
+
+    /// Notes what became of a part; gives it back where others than the person who handed the file over are to be told.
+    fn note(&mut self, import: Import) -> Option<Import> {
+        match import.outcome {
+            ImportOutcome::Rejected { .. } => self.rejected += 1,
+            ImportOutcome::Accepted { .. } | ImportOutcome::Unchanged { .. } => self.accepted += 1,
+            ImportOutcome::Failed { .. } => {}
+        }
+        let is_told = !is_dry_run(&self.file);
+        if let Some((imports, _)) = &mut self.ordered {
+            imports.push(import.clone());
+        }
+        is_told.then_some(import)
+    }
+
+    /// Gives up the parts that are left of a file that a person handed over, and tells that person.
+    fn fail(mut self, what: &str) {
+        let Some((mut imports, done)) = self.ordered.take() else { return };
+        imports.extend(self.parts.iter().map(|part| {
+            let dropped = self.file.part(part_name(&self.file, part), part.octets(&self.file.octets));
+            Import::failed(&dropped, part.zone.clone(), what.to_owned())
+        }));
+        done(imports);
+    }
+}
 
 impl Loader {
-    /// Judges each part of the file.
-    pub(super) fn import_many(
-        &mut self,
-        file: &Dropped,
-        sources: &mut Sources,
-        now: Timestamp,
-        imports: &mut Vec<Import>,
-    ) {
-        // The caller has split it before.
-        let Ok(Content::Many(parts)) = judge::split(&file.octets) else { return };
-        let (mut good, mut bad) = (0usize, 0usize);
-        self.forget_rejected_parts(file);
+    /// The parts of the file are judged from the next turn on.
+    pub(super) fn begin_many(&mut self, file: ManyImport) {
+        self.forget_rejected_parts(&file.file);
+        self.inbox.set_at_work(&file.file, file.progress());
+        tracing::info!(
+            file = printable(&file.file.name),
+            zones = file.total,
+            "judging a file of several zones"
+        );
+        self.many.push_back(file);
+    }
+
+    /// Judges the next parts of the file whose turn it is.
+    pub(super) fn go_on_with_many(&mut self, now: Timestamp, imports: &mut Vec<Import>) {
+        let Some(mut many) = self.many.pop_front() else { return };
+        many.sources.refresh();
         self.inbox.take_part_kept();
-        for part in &parts {
-            let dropped = file.part(part_name(file, part), part.octets);
+        for _ in 0..PARTS_A_STEP {
             if self.is_stopping() {
                 // A dropped file stays, and the next loader begins again; one that was handed over is only here.
-                if file.order().is_none() {
-                    return;
-                }
-                let what = "skr-loader stops; import the file again".to_owned();
-                imports.push(Import::failed(&dropped, part.zone.clone(), what));
-                continue;
+                return many.fail(STOPS);
             }
+            let Some(part) = many.parts.pop_front() else { break };
+            let dropped = many.file.part(part_name(&many.file, &part), part.octets(&many.file.octets));
             if self.is_rejected_part(&dropped) {
-                bad += 1;
+                many.rejected += 1;
                 continue;
             }
-            let import = match part.read(|zone| self.ours(zone)) {
-                Ok(candidate) => self.judge(candidate, &dropped, sources, now),
+            let import = match part.read(&many.file.octets, |zone| self.ours(zone)) {
+                Ok(candidate) => self.judge(candidate, &dropped, &mut many.sources, now),
                 Err(unread) => self.reject_unread(&dropped, unread.zone, unread.finding, now),
             };
-            match import.outcome {
-                ImportOutcome::Rejected { .. } => bad += 1,
-                ImportOutcome::Accepted { .. } | ImportOutcome::Unchanged { .. } => good += 1,
-                ImportOutcome::Failed { .. } => {}
-            }
-            imports.push(import);
+            imports.extend(many.note(import));
         }
-        let name = printable(&file.name);
         // Now, as the file itself goes only when each part has its place.
         self.clear();
-        if self.inbox.take_part_kept() {
+        many.is_kept |= self.inbox.take_part_kept();
+        if many.parts.is_empty() {
+            self.end_many(many, now);
+        } else {
+            self.inbox.set_at_work(&many.file, many.progress());
+            self.many.push_back(many);
+        }
+    }
+
+    /// Takes the file out of the inbox, or has it tried again.
+    fn end_many(&mut self, many: ManyImport, now: Timestamp) {
+        let ManyImport { file, total, accepted, rejected, is_kept, ordered, .. } = many;
+        let name = printable(&file.name);
+        if is_kept {
             let what = "some of its zones could not be dealt with; the file is tried again";
             tracing::error!(file = name, "{what}");
-            self.inbox.try_again(file, what, now);
-            return;
+            self.inbox.try_again(&file, what, now);
+        } else {
+            tracing::info!(file = name, zones = total, accepted, rejected, "file of several zones done");
+            if let Some(whole) = file.in_this_state() {
+                self.rejected_parts.remove(&whole);
+            }
+            self.take_out(&file, None);
+            self.clear();
         }
-        tracing::info!(
-            file = name,
-            zones = parts.len(),
-            accepted = good,
-            rejected = bad,
-            "file of several zones done"
-        );
-        if let Some(whole) = file.in_this_state() {
-            self.rejected_parts.remove(&whole);
+        if let Some((imports, done)) = ordered {
+            done(imports);
         }
-        self.take_out(file, None);
+    }
+
+    /// Gives up the files that persons have handed over; those who wait are told why.
+    pub(super) fn fail_ordered_many(&mut self, what: &str) {
+        let all = std::mem::take(&mut self.many).into_iter();
+        let (ordered, dropped): (VecDeque<_>, _) = all.partition(|many| many.ordered.is_some());
+        self.many = dropped;
+        ordered.into_iter().for_each(|many| many.fail(what));
     }
 
     /// True when this part of this very file was rejected before, while the rest of the file waited.
@@ -102,7 +196,7 @@ impl Loader {
 }
 
 /// `<file>.<zone>`, or the line where there is no zone.
-fn part_name(file: &Dropped, part: &Part<'_>) -> OsString {
+fn part_name(file: &Dropped, part: &Part) -> OsString {
     let name: String = printable(&file.name).chars().take(NAME_OCTETS).collect();
     match &part.zone {
         Some(zone) => format!("{name}.{}", zone.to_lowercase().to_string().trim_end_matches('.')).into(),
@@ -112,7 +206,10 @@ fn part_name(file: &Dropped, part: &Part<'_>) -> OsString {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::fs;
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
 
     use keystore::config::{Config, ZoneConfig};
     use keystore::crypto::PrivateKey;
@@ -122,7 +219,9 @@ mod tests {
     use metrics::Metrics;
 
     use super::*;
+    use crate::order::Order;
     use crate::testing::{StateDir, ZSK, start};
+    use crate::user::User;
 
     struct Bench {
         state: StateDir,
@@ -313,5 +412,113 @@ mod tests {
             told(&imports),
             pairs(&[("a.example.", "accepted 1"), ("b.example.", "SKR-NO-PRIVATE-KEY")])
         );
+    }
+
+    /// `count` zones, and their names.
+    fn many_zones(count: usize) -> (Bench, Vec<String>) {
+        let names: Vec<String> = (0..count).map(|n| format!("z{n:03}.example.")).collect();
+        (Bench::new(&names.iter().map(String::as_str).collect::<Vec<_>>()), names)
+    }
+
+    fn text_of(names: &[String]) -> String {
+        names.iter().map(|name| skr(name)).collect()
+    }
+
+    /// Drops a file that was not touched for long.
+    fn drop_old(bench: &mut Bench, name: &str, text: &str) {
+        drop_now(bench, name, text);
+        bench.now = bench.now.plus(61);
+    }
+
+    #[test]
+    fn kind_112_a_step_judges_few_parts_of_a_file_and_what_is_dropped_meanwhile_goes_between() {
+        let count = 2 * PARTS_A_STEP + 3;
+        let (mut bench, names) = many_zones(count + 1);
+        bench.loader.step(bench.now);
+        let (last, many) = names.split_last().unwrap();
+        drop_old(&mut bench, "all.skr", &text_of(many));
+        let mut told = Vec::new();
+        for (step, wanted) in [PARTS_A_STEP, PARTS_A_STEP + 1, 3].into_iter().enumerate() {
+            let done = bench.loader.step(bench.now);
+            assert_eq!(done.imports.len(), wanted, "step {step}: {:?}", told);
+            assert_eq!((done.more, done.only_unlikely), (step < 2, false), "step {step}");
+            if step == 1 {
+                assert_eq!(
+                    done.imports[0].zone.as_ref().map(Name::to_string).as_ref(),
+                    Some(last),
+                    "the urgent one first"
+                );
+            }
+            let report = bench.loader.standing().report(bench.now).report.inbox.unwrap();
+            let at_work = report
+                .pending
+                .iter()
+                .find(|file| file.state == "at-work")
+                .map(|file| file.reason.clone().unwrap());
+            let progress =
+                (step < 2).then(|| format!("{} of {count} zones are done", (step + 1) * PARTS_A_STEP));
+            assert_eq!(at_work, progress, "step {step}");
+            told.extend(done.imports);
+            if step == 0 {
+                drop_old(&mut bench, "urgent.skr", &skr(last));
+            }
+        }
+        assert!(
+            told.iter().all(|import| matches!(import.outcome, ImportOutcome::Accepted { generation: 1, .. })),
+            "{told:?}"
+        );
+        assert_eq!(told.len(), count + 1, "each once, although the inbox was scanned meanwhile");
+        assert!(bench.inbox_is_empty());
+    }
+
+    #[test]
+    fn kind_112_files_of_many_zones_take_turns_and_persons_are_answered_at_the_end() {
+        let (mut bench, names) = many_zones(2 * PARTS_A_STEP + 2);
+        bench.loader.step(bench.now);
+        let (large, small) = names.split_at(2 * PARTS_A_STEP);
+        drop_old(&mut bench, "large.skr", &text_of(large));
+        bench.loader.step(bench.now);
+        let order = Arc::new(Order { who: User::current(), force: Vec::new(), reason: None, dry_run: false });
+        let file = Dropped::by_hand("small.skr".into(), text_of(small).into_bytes(), order);
+        let (sender, answer) = channel();
+        let now = bench.now;
+        bench.loader.begin_import_by_hand(file, now, move |imports| sender.send(imports).unwrap());
+        assert!(answer.try_recv().is_err(), "nothing was judged yet");
+        let mut steps = 0;
+        let answered = loop {
+            bench.loader.step(bench.now);
+            steps += 1;
+            if let Ok(imports) = answer.try_recv() {
+                break imports;
+            }
+            assert!(steps < 10);
+        };
+        assert_eq!((steps, answered.len()), (2, small.len()), "behind one turn of the large file");
+        bench.loader.step(bench.now);
+        assert!(bench.inbox_is_empty() && bench.loader.in_force(&Name::parse(&large[0]).unwrap()).is_some());
+    }
+
+    #[test]
+    fn kind_112_the_watchdog_is_fed_between_the_parts_and_a_stop_waits_for_few_of_them() {
+        let (mut bench, names) = many_zones(3 * PARTS_A_STEP);
+        // By then the file has rested.
+        let now = bench.now.plus(61);
+        drop_old(&mut bench, "all.skr", &text_of(&names));
+        let control = bench.loader.control();
+        // Each call of the clock feeds the watchdog.
+        let (since_fed, longest, judged) = (Cell::new(0), Cell::new(0), Cell::new(0));
+        let fed = || {
+            longest.set(longest.get().max(since_fed.replace(0)));
+            now
+        };
+        bench.loader.run(fed, |_| {
+            since_fed.set(since_fed.get() + 1);
+            judged.set(judged.get() + 1);
+            if judged.get() == PARTS_A_STEP + 1 {
+                control.stop();
+            }
+        });
+        assert_eq!((longest.get(), judged.get()), (PARTS_A_STEP, 2 * PARTS_A_STEP));
+        assert!(!bench.inbox_is_empty(), "the next loader goes on with the file");
     }
 }

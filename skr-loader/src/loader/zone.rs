@@ -24,6 +24,8 @@ pub(super) struct Zone {
     pub history_error: Option<String>,
     /// The `zone` label.
     pub label: String,
+    /// When its series may say something else than they do.
+    pub report_due: Timestamp,
 }
 
 /// A generation that is in force, and whose names may not be on disk.
@@ -277,10 +279,11 @@ impl Loader {
 
     /// Gives what is in force to the deliveries and the metrics, when it is another generation than `before`.
     fn hand_on(&mut self, name: &Name, before: Option<(u64, Digest)>, now: Timestamp) {
-        let Some(zone) = self.zones.get(name) else { return };
+        let Some(zone) = self.zones.get_mut(name) else { return };
         if zone.held.id() == before {
             return;
         }
+        zone.report_due = Timestamp::EPOCH;
         let in_force = zone.held.in_force();
         if let Some(in_force) = in_force.filter(|_| !self.deliveries.is_empty()) {
             self.deliveries.take(name, &Arc::new(in_force.clone()));

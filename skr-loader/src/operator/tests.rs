@@ -271,7 +271,7 @@ fn a_file_that_is_handed_over_with_its_signature_is_taken() {
             reason: None,
             dry_run: false,
         };
-        let (answer, _) = Job::new(request, User::current()).unwrap().run(&mut bench.loader, start());
+        let answer = Job::new(request, User::current()).unwrap().run(&mut bench.loader, start());
         let Answer::Imported { imports } = answer else { panic!("{answer:?}") };
         let ids: Vec<String> = imports[0].findings.iter().map(|f| f.id.clone()).collect();
         (imports[0].result.as_str().to_owned(), ids.concat())

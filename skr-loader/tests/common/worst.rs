@@ -48,7 +48,7 @@ pub fn judge(path: &Path) -> String {
     let candidates = match judge::split(&file.octets) {
         Err(unread) => vec![Err(unread)],
         Ok(Content::One) => vec![Candidate::read(&file.octets, ours)],
-        Ok(Content::Many(parts)) => parts.iter().map(|part| part.read(ours)).collect(),
+        Ok(Content::Many(parts)) => parts.iter().map(|part| part.read(&file.octets, ours)).collect(),
     };
     let verdicts = candidates.into_iter().map(judge_candidate);
     verdicts.fold(String::new(), |all, one| if all.is_empty() || all == "good" { one } else { all })

@@ -23,6 +23,11 @@ pub(super) fn read(top: &mut Table<'_, '_>) -> KsrConfig {
             value.error("must be from 1 second to 10 minutes: the other zones wait for it");
         }
     }
+    let mut limit = |key, range, field: &mut u32| {
+        *field = table.get(key).and_then(|v| v.integer(range)).unwrap_or(*field);
+    };
+    limit("answered-max-requests", 8..=1_000_000, &mut ksr.answered_max_requests);
+    limit("answered-max-days", 1..=100_000, &mut ksr.answered_max_days);
     if let Some(value) = table.get("mail-from") {
         ksr.mail_from = mailbox(&value).unwrap_or_default();
     }

@@ -139,6 +139,20 @@ impl Folder {
         Ok(())
     }
 
+    /// Removes the files of a key durably, `.private` first: without it the others are no key to anybody. The names need not be read again.
+    pub fn remove(&mut self, key: &KeyFile) -> Result<(), KeyFileError> {
+        let base = key.base_name();
+        let paths = [key.private_path(), key.path("state"), key.path("key")];
+        let all = paths.each_ref().map(PathBuf::as_path);
+        durable::remove_each(&all).map_err(|source| KeyFileError::Io { path: paths[0].clone(), source })?;
+        if let Some(entries) = self.zones.get_mut(&key.zone.file_name().to_ascii_lowercase()) {
+            entries.retain(|entry| !entry.base.eq_ignore_ascii_case(&base));
+        }
+        self.stamp =
+            Stamp::of(&self.dir).map_err(|source| KeyFileError::Io { path: self.dir.clone(), source })?;
+        Ok(())
+    }
+
     /// The zones that have a key, as in file names (see [`Name::file_name`]), in no order.
     pub fn zones(&self) -> impl Iterator<Item = &str> {
         self.zones

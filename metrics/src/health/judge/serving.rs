@@ -7,7 +7,7 @@ use super::Findings;
 use super::coverage::Seen;
 use crate::health::facts::ZoneFacts;
 use crate::health::model::Event;
-use crate::health::report::{Delivery, Secondary, Served, SignerCondition};
+use crate::health::report::{Delivery, Secondary, Served, SignerCondition, Work};
 use crate::health::words::{DAY, date_time, span};
 
 /// Seconds for which a signer may use an older generation before it is critical.
@@ -18,6 +18,8 @@ const UNPROVEN: u64 = 600;
 const TRANSFERRING: u64 = 60;
 /// Seconds for which a secondary may lack a version before it is a warning.
 const UNTRANSFERRED: u64 = 3600;
+/// Seconds for which a zone may be read or signed for the first time before that is critical: millions of records take minutes.
+const AT_WORK: u64 = 3600;
 /// Seconds before a bundle switch at which a server that is not proven is critical.
 const SWITCH: u64 = 3600;
 
@@ -50,8 +52,9 @@ pub(super) fn judge(
 fn here(zone: &ZoneFacts, served: &Served, seen: &Seen, found: &mut Findings<'_>, now: Timestamp) {
     let cause = served.file_error.as_ref();
     if !served.loaded {
-        let why = cause.map_or_else(|| "It was not read yet".to_owned(), Clone::clone);
-        found.raise(ConditionId::ZoneNotLoaded, Severity::Critical, format!("{why}."));
+        let (severity, work) = at_work(served, ConditionId::ZoneNotLoaded, found);
+        let why = cause.cloned().or(work).unwrap_or_else(|| "It was not read yet".to_owned());
+        found.raise(ConditionId::ZoneNotLoaded, severity, format!("{why}."));
     } else if let Some(cause) = cause.filter(|_| !served.has(ConditionId::SignerZoneFileUnreadable)) {
         found.raise(ConditionId::ZoneFileRejected, Severity::Warning, format!("{cause}."));
     }
@@ -62,9 +65,10 @@ fn here(zone: &ZoneFacts, served: &Served, seen: &Seen, found: &mut Findings<'_>
     }
     let Some(schedule) = &zone.store.schedule else { return };
     if served.loaded && !served.validly_signed {
-        let why =
-            served.why_not.clone().unwrap_or_else(|| "The cause stands in the log of the signer".to_owned());
-        found.raise(ConditionId::ZoneUnsigned, Severity::Critical, format!("{why}."));
+        let (severity, work) = at_work(served, ConditionId::ZoneUnsigned, found);
+        let why = work.or_else(|| served.why_not.clone());
+        let why = why.unwrap_or_else(|| "The cause stands in the log of the signer".to_owned());
+        found.raise(ConditionId::ZoneUnsigned, severity, format!("{why}."));
     }
     if served.generation != schedule.generation {
         let late = found.age(ConditionId::GenerationBehind, None) >= BEHIND;
@@ -116,6 +120,16 @@ fn behind(secondary: &Secondary, served: &Served, found: &mut Findings<'_>, now:
     found.subject = Some(secondary.address.clone());
     let what = format!("{} {has}, serial {} is served here{cause}.", secondary.address, served.serial);
     found.raise(ConditionId::SecondaryBehind, severity, what);
+}
+
+/// How urgent it is that a zone is not served yet, and what is being done for it, a sentence without its full stop.
+fn at_work(served: &Served, id: ConditionId, found: &Findings<'_>) -> (Severity, Option<String>) {
+    let work = served.work.map(|work| match work {
+        Work::ReadingZoneFile => "The zone file is being read".to_owned(),
+        Work::Signing(percent) => format!("The zone is being signed, {percent} % done"),
+    });
+    let waits = work.is_some() && found.age(id, None) < AT_WORK;
+    (if waits { Severity::Attention } else { Severity::Critical }, work)
 }
 
 fn unproven(delivery: &Delivery, seen: &Seen, found: &mut Findings<'_>, now: Timestamp) {

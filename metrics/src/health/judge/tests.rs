@@ -13,7 +13,7 @@ use crate::health::facts::{
 };
 use crate::health::model::{Health, Since};
 use crate::health::report::{
-    CertificateReport, Component, Delivery, EndpointReport, Report, Served, TimerLook,
+    CertificateReport, Component, Delivery, EndpointReport, Report, Served, TimerLook, Work,
 };
 use crate::health::words::DAY;
 
@@ -393,5 +393,53 @@ fn alarm_is_untested_after_its_time_and_a_warning_after_twice_that() {
         (Some(60 * DAY + 1), untested(Severity::Warning)),
     ] {
         assert_eq!(severity(tested), want, "{tested:?}");
+    }
+}
+
+#[test]
+fn kind_116_a_zone_that_is_read_or_signed_is_named_so_and_is_critical_after_an_hour_only() {
+    let served = |loaded, work| Served { loaded, generation: 1, work, ..Served::default() };
+    let unsigned = |work| Served { why_not: Some("no SKR is in use".to_owned()), ..served(true, work) };
+    let (unread, unsigned_id) = (ConditionId::ZoneNotLoaded, ConditionId::ZoneUnsigned);
+    for (said, id, text, first) in [
+        (served(false, None), unread, "It was not read yet.", Severity::Critical),
+        (
+            served(false, Some(Work::ReadingZoneFile)),
+            unread,
+            "The zone file is being read.",
+            Severity::Attention,
+        ),
+        (unsigned(None), unsigned_id, "no SKR is in use.", Severity::Critical),
+        (
+            unsigned(Some(Work::ReadingZoneFile)),
+            unsigned_id,
+            "The zone file is being read.",
+            Severity::Attention,
+        ),
+        (
+            unsigned(Some(Work::Signing(0))),
+            unsigned_id,
+            "The zone is being signed, 0 % done.",
+            Severity::Attention,
+        ),
+        (
+            unsigned(Some(Work::Signing(40))),
+            unsigned_id,
+            "The zone is being signed, 40 % done.",
+            Severity::Attention,
+        ),
+    ] {
+        let facts = || {
+            let mut zone = zone(&[(0, 200)]);
+            zone.is_served = true;
+            zone.report.served = Some(said.clone());
+            zone
+        };
+        let health = look(facts(), at(1));
+        let condition = health.zones[0].conditions.iter().find(|condition| condition.id == id).expect(text);
+        assert_eq!((condition.severity, condition.what.as_str()), (first, text));
+        let since = Since::parse(&health.since().to_text());
+        let later = look_after(facts(), &since, at(1).plus(3600));
+        assert!(found(&later).contains(&(id, Severity::Critical)), "{text}: after an hour");
     }
 }

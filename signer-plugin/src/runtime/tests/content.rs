@@ -1,6 +1,7 @@
 //! New content that a person has to release, and content that a command reviews.
 
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use super::*;
 
@@ -191,5 +192,35 @@ fn a_review_that_hangs_or_cannot_be_run_changes_nothing_and_is_tried_again() {
         until(&site, &mut zone, &mut now, |zone| address(zone) == 77);
         assert_eq!(conditions(&zone), [], "{what}");
         drop(rules);
+    }
+}
+
+/// Reading a large zone file takes long: what happens meanwhile counts, and what is being done is said as it is.
+#[test]
+fn kind_116_an_skr_that_is_accepted_while_the_zone_file_is_read_is_used_in_the_same_step() {
+    type Meanwhile = fn(&Path);
+    let accept: Meanwhile = |dir| {
+        for name in ["1.skr", "current"] {
+            fs::rename(dir.join("aside").join(name), dir.join("accepted/example.").join(name)).unwrap();
+        }
+    };
+    for (what, meanwhile, generation) in [("accepted", accept, 1), ("nothing", |_| (), 0)] {
+        let site = Site::with_skr(3);
+        fs::create_dir(site.path("aside")).unwrap();
+        for name in ["1.skr", "current"] {
+            fs::rename(site.path("accepted/example.").join(name), site.path("aside").join(name)).unwrap();
+        }
+        let mut zone = site.zone();
+        let (served, dir) = (Arc::clone(zone.served()), site.path(""));
+        let (sender, seen) = std::sync::mpsc::channel();
+        zone.while_reading = Some(Box::new(move || {
+            sender.send(served.state().work).unwrap();
+            meanwhile(&dir);
+        }));
+        site.step(&mut zone, start());
+        assert_eq!(seen.recv().unwrap(), Some(ZoneWork::ReadingFile), "{what}");
+        let state = zone.served().state();
+        assert_eq!((state.generation, state.validly_signed), (generation, generation == 1), "{what}");
+        assert_eq!(state.work, None, "{what}: the step is over");
     }
 }

@@ -77,6 +77,7 @@ fn all_zones_are_served_again_before_the_first_zone_file_is_read_whatever_comes_
             clock: site.clock(),
             folders: Arc::default(),
             stop: Arc::default(),
+            all_watched: Arc::default(),
         });
         let names = [ZONE, "one.example.", "two.example.", "three.example."];
         let mut served = Vec::new();
@@ -122,4 +123,99 @@ fn a_zone_that_comes_back_is_at_work_on_the_thread_that_it_had() {
         }
     }
     signer.shutdown();
+}
+
+/// The looks of a thread in a second are bounded, whatever the number of its zones is, and few where the kernel tells of changes.
+#[test]
+fn kind_111_looks_at_rest_do_not_grow_with_the_number_of_zones() {
+    const SECONDS: u64 = 60;
+    for (watched, a_second) in [(false, 200), (true, 20)] {
+        for zones in [1, 20, 100, 400_u64] {
+            let site = Site::new();
+            let mut schedule = schedule_of(&site, zones, watched);
+            assert_eq!(steps_until(&site, &mut schedule, 0), 2 * zones, "each is restored and stepped once");
+            let steps: u64 = (1..=SECONDS).map(|second| steps_until(&site, &mut schedule, second)).sum();
+            let (least, most) = (zones.min(a_second) * SECONDS / 2, zones.min(a_second) * SECONDS);
+            assert!((least..=most).contains(&steps), "{zones} zones, watched: {watched}: {steps} steps");
+        }
+    }
+}
+
+/// A schedule of so many zones without SKR; the kernel tells of their changes, or not.
+fn schedule_of(site: &Site, zones: u64, watched: bool) -> Schedule {
+    let metrics = Metrics::new().unwrap();
+    let mut schedule = Schedule::new(Shared {
+        metrics: metrics.clone(),
+        clock: site.clock(),
+        folders: Arc::default(),
+        stop: Arc::default(),
+        all_watched: Arc::new(watched.into()),
+    });
+    for n in 0..zones {
+        let name = Name::parse(&format!("z{n}.example.")).unwrap();
+        let state = site.path(&format!("zones/z{n}"));
+        let setup = ZoneSetup { name: name.clone(), state, ..site.setup() };
+        let served = Arc::new(SignerZone::new(name, &metrics, site.clock()));
+        schedule.obey(Command::Take(Box::new(setup), served));
+    }
+    schedule
+}
+
+/// Steps what is due at this second; gives the number of steps.
+fn steps_until(site: &Site, schedule: &mut Schedule, second: u64) -> u64 {
+    site.time.store(start().plus(second).secs(), Ordering::SeqCst);
+    std::iter::repeat_with(|| schedule.step_one()).take_while(|stepped| *stepped).count() as u64
+}
+
+/// However rare the looks are: a zone whose files have changed is looked at at once, and again a second later, as a folder is listed once a
+/// second.
+#[test]
+fn kind_111_a_change_wakes_its_zone_and_no_other() {
+    let site = Site::new();
+    // Each is looked at every 20 seconds.
+    let mut schedule = schedule_of(&site, 400, true);
+    steps_until(&site, &mut schedule, 0);
+    for (second, woken, steps) in [(1, 0, 0), (2, 1, 1), (3, 0, 1), (4, 3, 3), (5, 0, 3), (6, 0, 0)] {
+        for n in 0..woken {
+            schedule.obey(Command::Look(Name::parse(&format!("z{n}.example.")).unwrap()));
+        }
+        schedule.obey(Command::Look(Name::parse("unknown.example.").unwrap()));
+        assert_eq!(steps_until(&site, &mut schedule, second), steps, "second {second}");
+    }
+}
+
+/// The kernel tells of zone files and key files that are written, replaced or removed.
+#[test]
+fn kind_111_the_kernel_tells_which_zone_has_changed() {
+    type Change = fn(&Site);
+    let changes: [(&str, Change); 4] = [
+        ("written in place", |site| fs::write(site.path("zone"), FILE.replace("7200", "7201")).unwrap()),
+        ("replaced", |site| site.write("zone", FILE)),
+        ("a new key", |site| site.add_zsk(3, Timing::default())),
+        ("a key that goes", |site| fs::remove_file(site.zsk_path(2, "private")).unwrap()),
+    ];
+    let site = Site::with_skr(1);
+    let (sender, told) = std::sync::mpsc::channel();
+    let all_watched = Arc::default();
+    let mut events = FileEvents::new(Arc::clone(&all_watched), move |changed| sender.send(changed).unwrap());
+    events.follow(std::iter::once(&site.setup()));
+    assert!(all_watched.load(Ordering::Relaxed));
+    for (what, change) in changes {
+        change(&site);
+        let first = told.recv_timeout(Duration::from_secs(60)).expect(what);
+        assert_eq!(first, Changed::Zone(Name::parse(ZONE).unwrap()), "{what}");
+        while told.recv_timeout(Duration::from_millis(50)).is_ok() {}
+    }
+    // A folder that is missing or goes is no folder that is watched.
+    fs::rename(site.path("keys"), site.path("away")).unwrap();
+    let limit = Instant::now() + Duration::from_secs(60);
+    while all_watched.load(Ordering::Relaxed) {
+        assert!(Instant::now() < limit, "the folder was moved away");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    events.follow(std::iter::once(&site.setup()));
+    assert!(!all_watched.load(Ordering::Relaxed));
+    fs::rename(site.path("away"), site.path("keys")).unwrap();
+    events.follow(std::iter::once(&site.setup()));
+    assert!(all_watched.load(Ordering::Relaxed));
 }

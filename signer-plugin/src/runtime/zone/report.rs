@@ -92,6 +92,8 @@ impl ZoneRuntime {
             key_errors: self.keys.errors(),
             conditions: self.conditions.reported(),
             secondaries: BTreeMap::new(),
+            // Known while a step is under way only.
+            work: None,
         }
     }
 }

@@ -21,7 +21,7 @@ fn kind_09_lines_that_are_written_at_a_wrong_time_do_not_make_it_plausible() {
     let control = bench.loader.control();
     let (tell, imports) = mpsc::channel();
     // Between two answers there is a whole step.
-    let steps = |n: usize| (0..n).for_each(|_| control.ask(|_, _| ((), Vec::new())).unwrap());
+    let steps = |n: usize| (0..n).for_each(|_| control.ask(|_, _, reply| reply(())).unwrap());
     std::thread::scope(|scope| {
         let now = || Timestamp::from_secs(clock.load(Ordering::Relaxed));
         let loader = &mut bench.loader;
@@ -31,7 +31,7 @@ fn kind_09_lines_that_are_written_at_a_wrong_time_do_not_make_it_plausible() {
         let who = User { uid: 4711, name: None };
         let order = Order { who, force: Vec::new(), reason: Some("a test".to_owned()), dry_run: false };
         let refused =
-            control.ask(move |loader, now| (loader.roll_back(&zone(), None, &order, now), Vec::new()));
+            control.ask(move |loader, now, reply| reply(loader.roll_back(&zone(), None, &order, now)));
         assert!(matches!(refused, Some(Err(RollbackError::Failed { .. }))), "{refused:?}");
         steps(3);
         assert!(imports.try_recv().is_err(), "neither after a refused rollback");
@@ -45,4 +45,17 @@ fn kind_09_lines_that_are_written_at_a_wrong_time_do_not_make_it_plausible() {
     let records: Vec<Record> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let wrong: Vec<_> = records.iter().filter(|r| r.time == 7).map(|r| r.event).collect();
     assert_eq!(wrong, [AuditEvent::Started, AuditEvent::RollbackRefused]);
+}
+
+/// The stores of ten thousand zones take seconds to read; who stops the process meanwhile does not wait for them.
+#[test]
+fn kind_111_a_start_that_is_stopped_reads_no_more_stores_and_lets_the_state_folder_go() {
+    let state = StateDir::new();
+    let reads = |metrics: &Metrics| metrics.encode().unwrap().matches("skr_generation{zone=").count();
+    for (stopped, read) in [(true, 0), (false, 1)] {
+        let metrics = Metrics::new().unwrap();
+        let loader = Loader::new_unless(state.config(), metrics.clone(), &AtomicBool::new(stopped));
+        assert_eq!(matches!(loader, Err(StartError::Stopped)), stopped);
+        assert_eq!((loader.is_ok(), reads(&metrics)), (!stopped, read));
+    }
 }
