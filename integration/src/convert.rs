@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use keystore::dns::Name;
 use keystore::exchange::bind::SyntaxError;
 use keystore::exchange::format::{self, Format};
-use keystore::exchange::{bind, knot, xml};
+use keystore::exchange::{bind, knot, program_of_copy, xml};
 use keystore::output::Protected;
 use keystore::store::MAX_SKR_OCTETS;
 use keystore::time::Timestamp;
@@ -114,9 +114,10 @@ pub fn convert(octets: &[u8], options: &Options, made: Timestamp) -> Result<Conv
                     check_possession(&xml::parse_request(octets).map_err(failed)?, path)?;
                     notes.extend(xml::convert::LOST_OF_REQUEST.iter().map(|what| lost(what)));
                 }
+                let program = program_of_copy(PROGRAM, octets);
                 match to {
-                    Format::Knot => knot::print_ksr(&ksr, stamps, made, PROGRAM),
-                    _ => bind::print_ksr(&ksr, made, PROGRAM),
+                    Format::Knot => knot::print_ksr(&ksr, stamps, made, &program),
+                    _ => bind::print_ksr(&ksr, made, &program),
                 }
             }
         }

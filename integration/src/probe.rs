@@ -182,7 +182,7 @@ fn prepare(options: &Options) -> Result<(Vec<Job>, Timestamp)> {
         ([], Some(config)) => config.zones.iter().map(|zone| zone.name.clone()).collect(),
         (named, _) => named
             .iter()
-            .map(|zone| Name::parse(zone).with_context(|| format!("{zone} is no name of a zone")))
+            .map(|zone| zone.parse::<Name>().with_context(|| format!("{zone} is no name of a zone")))
             .collect::<Result<Vec<_>>>()?,
     };
     if let (Some(config), Some(path)) = (&config, &options.config)

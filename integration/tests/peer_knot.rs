@@ -192,9 +192,10 @@ fn we_ask_and_knot_signs_for_named() {
         common::stdout(command.args(words).arg(ZONE))
     };
     ksr_gen(&["keygen"]);
-    let ksr = sides.write("ours.ksr", &ksr_gen(&["request"]));
+    let ksr = sides.write("ours.ksr", &ksr_gen(&["--largest-ttl", "1w", "request"]));
     let in_knots = convert("knot", &ksr);
     assert!(in_knots.contains(" ; proof-of-possession "), "keymgr reads over it: {in_knots}");
+    assert!(in_knots.trim_end().ends_with("(largest TTL 604800)"), "and over this: {in_knots}");
     sides.write("knot.ksr", &in_knots);
     sides.keymgr("ksk", KSK);
     let skr = sides.keymgr("ksk", &["sign-ksr", "knot.ksr"]);

@@ -101,6 +101,15 @@ fn our_request_signed_by_bind() {
             bundles(&theirs, algorithm.starts_with("ecdsa")),
             bundles(&of_bare, algorithm.starts_with("ecdsa"))
         );
+        // And over the largest TTL of the zone in the last line.
+        let noted = site.ours(&format!("{YEAR} --largest-ttl 1w -K @zsk request"));
+        assert!(noted.trim_end().ends_with("(largest TTL 604800)"), "{noted}");
+        std::fs::write(site.path("noted"), &noted).expect("write");
+        let of_noted = site.bind(&format!("{YEAR} -K @ksk -f @noted sign"));
+        assert_eq!(
+            bundles(&of_noted, algorithm.starts_with("ecdsa")),
+            bundles(&theirs, algorithm.starts_with("ecdsa"))
+        );
         verify_skr(&site, &one_of_each(&theirs));
         let ours = site.ours(&format!("{YEAR} --allow-unconfirmed-ksk-roll -K @ksk -f @ksr sign"));
         verify_skr(&site, &ours);

@@ -24,6 +24,8 @@ enum Setup {
     Ceremony,
     /// That folder, with a request of two zones beside it.
     TwoZones,
+    /// The folder of the quick start's ceremony by hand, with what the page has in `/etc` and `/var/lib` below it.
+    Installed,
     /// An empty folder, and this program on the host.
     Tool(&'static str),
     /// It changes the host, or needs what is installed there.
@@ -31,7 +33,7 @@ enum Setup {
     /// A person answers, or a daemon must have run for weeks.
     Person,
 }
-use Setup::{Ceremony, Empty, Follows, Host, Person, Tool, TwoZones};
+use Setup::{Ceremony, Empty, Follows, Host, Installed, Person, Tool, TwoZones};
 
 /// Page, beginning of the first line of the block, and what it needs; in the order of the pages.
 const BLOCKS: &[(&str, &str, Setup)] = &[
@@ -59,7 +61,7 @@ const BLOCKS: &[(&str, &str, Setup)] = &[
     ("docs/manual/hsm.md", "apt-get install softhsm2", Host),
     ("docs/manual/hsm.md", "mkdir tokens ksk keys", Tool("softhsm2-util")),
     ("docs/manual/ksr-gen.md", "ksr-gen -k standard -l policy.conf -i now", TwoZones),
-    ("docs/manual/metrics.md", "offline-ksk rules", Host),
+    ("docs/manual/metrics.md", "offline-ksk rules", Installed),
     ("docs/manual/monitoring.md", "apt-get install prometheus", Host),
     ("docs/manual/monitoring.md", "promtool check config", Host),
     ("docs/manual/monitoring.md", "offline-ksk alert-test", Host),
@@ -82,8 +84,8 @@ const BLOCKS: &[(&str, &str, Setup)] = &[
     ("docs/manual/security.md", "# skr-loader trust learn", Person),
     ("docs/manual/security.md", "install -d", Host),
     ("docs/manual/sign-zone.md", "offline-ksk sign-zone", Ceremony),
-    ("docs/manual/skr-loader.md", "skr-loader check -c", Host),
-    ("docs/manual/skr-loader.md", "cp example.org.skr", Host),
+    ("docs/manual/skr-loader.md", "skr-loader check -c", Installed),
+    ("docs/manual/skr-loader.md", "cp example.org.skr", Installed),
     ("docs/manual/skr-loader.md", "$ skr-loader import", Person),
     ("docs/manual/skr-loader.md", "$ skr-loader rollback", Person),
     ("docs/manual/skr-loader.md", "openssl req", Ceremony),
@@ -216,6 +218,7 @@ fn run_pages(wanted: impl Fn(&str) -> bool) {
                 Empty | Tool(_) => script = own,
                 Ceremony => script = ceremony() + &own,
                 TwoZones => script = ceremony() + TWO_ZONES + &own,
+                Installed => script = ceremony() + INSTALLED + &below(&own),
             }
             // The last block of a run of them runs them all.
             let goes_on = named.get(i + 1).is_some_and(|next| matches!(next.2, Follows));
@@ -227,6 +230,25 @@ fn run_pages(wanted: impl Fn(&str) -> bool) {
             run(&format!("{page}, {begin}"), &with_values_of_today(&script), dir.path());
         }
     }
+}
+
+/// The folders and the configuration of an installed host, below the folder of the ceremony.
+const INSTALLED: &str = "mkdir -p etc/offline-ksk etc/prometheus/rules lib/offline-ksk/inbox
+cat >etc/offline-ksk/offline-ksk.toml <<TOML
+version = 1
+state-dir = \"$PWD/lib/offline-ksk\"
+named-conf = \"$PWD/policy.conf\"
+[[zone]]
+name = \"example.org\"
+policy = \"standard\"
+trust-anchor-file = \"$PWD/anchor\"
+key-directory = \"$PWD/keys\"
+TOML
+";
+
+/// Commands for an installed host, with its folders below the one that they run in.
+fn below(script: &str) -> String {
+    script.replace("/etc/", "etc/").replace("/var/lib/", "lib/")
 }
 
 /// The KSKs of two zones, and the ZSKs of a second one.

@@ -157,6 +157,26 @@ fn kind_25_roll_of_a_signer_that_signs_anew_at_once_proves_by_its_own_delays() {
     site.run(&format!("{line} --resign-time 0 sign example.com")).ok();
 }
 
+#[test]
+fn kind_20_u_labels_on_the_command_line_are_refused_with_the_a_label_to_write() {
+    let site = Site::new(COMMON);
+    for (zone, a_label) in [
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("BÜCHER.example.", "xn--bcher-kva.example."),
+        ("例え.テスト", "xn--r8jz45g.xn--zckzah"),
+    ] {
+        for command in ["-o -K @ksk keygen", "-K @zsk keygen", "-K @zsk request"] {
+            let refused = site.run(&format!("-l @policy -k common -e 20280101 {command} {zone}")).fails(2);
+            assert!(
+                refused.contains(&format!("{zone}: is not ASCII; write \"{a_label}\"")),
+                "{zone}: {refused}"
+            );
+        }
+    }
+    assert!(site.names("ksk").is_empty() && site.names("zsk").is_empty());
+    site.run("-l @policy -k common -e 20280101 -K @zsk keygen xn--bcher-kva.example").ok();
+}
+
 /// A zone with a TTL above `max-zone-ttl`: wherever it is told, ZSKs are planned and SKRs are proved with it.
 #[test]
 fn kind_18_largest_ttl_goes_with_the_request_and_is_reckoned_with_where_it_is_signed() {

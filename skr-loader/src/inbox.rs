@@ -19,6 +19,7 @@ mod pending;
 mod signature;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 mod watch;
 
 use keystore::check::CheckId;
@@ -41,6 +42,7 @@ pub use dropped::{Dropped, InFile};
 use due::{Due, Kind};
 pub use pending::{Pending, PendingState};
 pub use signature::Paired;
+use unfinished::is_temp_name;
 use watch::Watch;
 pub use watch::{InboxEvent, OnEvent, Taken, WatchError, WatchState};
 
@@ -652,20 +654,6 @@ impl Inbox {
 
 const fn settle(closed: bool) -> u64 {
     if closed { SETTLE_CLOSED } else { SETTLE_OPEN }
-}
-
-/// How names end that writers use for files that are not finished: rsync and Syncthing (`.tmp`, and hidden), browsers and curl (`.part`),
-/// rclone (`.partial`), WinSCP (`.filepart`), vim (`.swp` and the like, `~`), Chromium (`.crdownload`).
-const TEMP_ENDS: [&[u8]; 9] =
-    [b".tmp", b".temp", b".part", b".partial", b".filepart", b".swp", b".swx", b".crdownload", b"~"];
-/// How they begin: hidden files, Syncthing on Windows, and the lock files of office programs on shared folders.
-const TEMP_STARTS: [&[u8]; 3] = [b".", b"~syncthing~", b"~$"];
-
-/// Names that writers use for files that are not finished, and that hidden files have; letter case does not matter.
-fn is_temp_name(name: &OsStr) -> bool {
-    let name = name.as_bytes().to_ascii_lowercase();
-    let ends = TEMP_ENDS.iter().any(|end| name.ends_with(end));
-    ends || TEMP_STARTS.iter().any(|start| name.starts_with(start))
 }
 
 /// True when the last line is the closing one, with its line end: nothing more will come.

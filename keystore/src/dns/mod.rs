@@ -13,7 +13,7 @@ pub mod rtype;
 pub mod token;
 pub mod ttl;
 
-pub use name::{Name, NameError};
+pub use name::{GivenNameError, Name, NameError};
 pub use rrset::Rrset;
 pub use rrsig::Rrsig;
 pub use rtype::{Class, PortableRtype, Rtype};

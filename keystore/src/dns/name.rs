@@ -365,10 +365,32 @@ impl Ord for Name {
     }
 }
 
+/// Why a name that a person gave is not taken; each reads on behind the name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GivenNameError {
+    /// It has letters that DNS does not carry as they are.
+    #[error("is not ASCII; write \"{a_label}\" (the A-label that DNS carries)")]
+    ULabel {
+        /// The name to write in its place (RFC 5890 section 2.3.2.1).
+        a_label: String,
+    },
+    /// It has octets that no A-label stands for.
+    #[error("is not ASCII, and there is no A-label for it; write octets of a label as \\DDD")]
+    NotAscii,
+    /// It is no name.
+    #[error("is no domain name: {0}")]
+    NoName(#[from] NameError),
+}
+
 impl std::str::FromStr for Name {
-    type Err = NameError;
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        Self::parse(text)
+    type Err = GivenNameError;
+    /// Reads a name as a person gives it, in a configuration or on a command line: presentation form in ASCII.
+    fn from_str(text: &str) -> Result<Self, GivenNameError> {
+        if !text.is_ascii() {
+            let a_label = idna::domain_to_ascii(text).map_err(|_| GivenNameError::NotAscii)?;
+            return Err(GivenNameError::ULabel { a_label });
+        }
+        Ok(Self::parse(text)?)
     }
 }
 

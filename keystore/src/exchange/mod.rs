@@ -26,7 +26,7 @@ pub mod xml;
 pub use anchors::{TrustAnchor, parse_trust_anchors, revoked_tags};
 pub use coverage::Coverage;
 pub use verify::{SkrFinding, VerifiedSkr, VerifyContext, verify};
-pub use written::{is_by_knot, largest_ttl, program_with_ttl, written_at};
+pub use written::{is_by_knot, largest_ttl, program_of_copy, program_with_ttl, written_at};
 
 use crate::dns::{Name, Rrset, Rrsig};
 use crate::keys::Dnskey;

@@ -17,7 +17,7 @@ pub fn written_at(octets: &[u8]) -> Option<Timestamp> {
         return Timestamp::parse_stamp(stamp.trim());
     }
     let (_, rest) = line.split_once(" generated at ")?;
-    let (time, _) = rest.rsplit_once(" by ").unwrap_or((rest, ""));
+    let (time, _) = rest.split_once(" by ").unwrap_or((rest, ""));
     match time.chars().next()? {
         '0'..='9' => with_offset(time).or_else(|| time.trim().parse().ok().map(Timestamp::from_secs)),
         _ => syntax::parse(time, Timestamp::EPOCH).ok().flatten().map(|time| time.minus(TIME_ZONES)),
@@ -67,6 +67,13 @@ pub fn program_with_ttl(program: &str, largest_ttl: Option<u32>) -> String {
     }
 }
 
+/// The program of the last line of a request in another form, with what the first one's tells of the zone and of its signer.
+#[must_use]
+pub fn program_of_copy(program: &str, original: &[u8]) -> String {
+    let program = program_with_ttl(program, largest_ttl(original));
+    if is_by_knot(original) { format!("{program} (request by Knot DNS)") } else { program }
+}
+
 /// What stands before the number of [`program_with_ttl`].
 const TTL_WORDS: &str = "largest TTL ";
 
@@ -102,6 +109,16 @@ mod tests {
             ["9.20.30-1~deb13u1-Debian", "Knot DNS 3.4.6", "x (largest TTL 4294967296)", "x (largest TTL 1"]
         {
             assert_eq!(largest_ttl(line(other).as_bytes()), None, "{other}");
+        }
+        // A copy in another form tells the same.
+        for (by, ttl, knot) in [
+            ("Knot DNS 3.4.6", None, true),
+            ("ksr-gen 0.1.0 (largest TTL 5)", Some(5), false),
+            ("x", None, false),
+        ] {
+            let copy = line(&program_of_copy("offline-ksk 0.1.0", line(by).as_bytes()));
+            assert_eq!((largest_ttl(copy.as_bytes()), is_by_knot(copy.as_bytes())), (ttl, knot), "{copy}");
+            assert!(written_at(copy.as_bytes()).is_some(), "{copy}");
         }
         // Anywhere else it is not told by whoever wrote the request.
         assert_eq!(largest_ttl(format!("; by x (largest TTL 5)\n{}", line("y")).as_bytes()), None);

@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The zone that the SKR must be for.
-    #[arg(long, value_name = "ZONE", value_parser = parse_name, required_unless_present = "config")]
+    #[arg(long, value_name = "ZONE", required_unless_present = "config")]
     zone: Option<Name>,
     /// DS or DNSKEY records of the KSKs to trust, one a line.
     #[arg(long, value_name = "FILE", required_unless_present = "config")]
@@ -316,8 +316,4 @@ fn missing(check: &Check, context: &Context<'_>) -> Option<&'static str> {
         CheckId::SkrProve if context.proof.is_none() => Some("no --policy-file, no --policy"),
         _ => None,
     }
-}
-
-fn parse_name(text: &str) -> Result<Name, keystore::dns::NameError> {
-    Name::parse(text)
 }

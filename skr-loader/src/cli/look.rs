@@ -54,7 +54,7 @@ struct Generation {
 
 /// Runs `list`.
 pub fn list(args: &ListArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    let zone = Name::parse(&args.zone).with_context(|| args.zone.clone())?;
+    let zone = args.zone.parse::<Name>().with_context(|| args.zone.clone())?;
     let accepted = args.folder.locate()?.join("accepted");
     let state = match store::peek(&accepted, &zone) {
         Stored::Read { state, damage: None } => state,

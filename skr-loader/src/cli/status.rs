@@ -122,7 +122,7 @@ fn print(args: &StatusArgs, health: &Health, out: &mut impl Write) -> std::io::R
 fn look(args: &StatusArgs, now: Timestamp) -> anyhow::Result<(Health, Thresholds)> {
     let mut zones = Vec::new();
     for zone in &args.zones {
-        zones.push(Name::parse(zone).with_context(|| zone.clone())?);
+        zones.push(zone.parse::<Name>().with_context(|| zone.clone())?);
     }
     let socket = match (&args.reach.socket, &args.state_dir) {
         (None, Some(dir)) => control_socket_of(dir),

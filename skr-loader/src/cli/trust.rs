@@ -171,7 +171,7 @@ fn learn(
 fn zone_of<'a>(config: &'a Config, asked: Option<&str>, octets: &[u8]) -> anyhow::Result<&'a ZoneConfig> {
     let find = |name: &Name| config.zones.iter().find(|zone| zone.name == *name);
     if let Some(text) = asked {
-        let name = Name::parse(text).with_context(|| format!("--zone {}", one_line(text)))?;
+        let name = text.parse::<Name>().with_context(|| format!("--zone {}", one_line(text)))?;
         return find(&name).ok_or_else(|| anyhow!("{name} is no [[zone]] of the configuration"));
     }
     let by_content = accept::zone_of(octets);

@@ -536,7 +536,7 @@ fn kind_21_a_rename_by_link_and_unlink_is_judged_when_it_has_ended() {
 #[test]
 fn kind_21_names_of_files_that_are_not_finished_wait() {
     let mut bench = Bench::new();
-    // rsync, rclone, WinSCP, vim, Syncthing, macOS over SMB, office programs, browsers.
+    // rsync, rclone, WinSCP, vim, Syncthing, macOS over SMB, office programs, browsers, Emacs, Resilio, lftp, scripts.
     for name in [
         ".a.skr.Xb12Cd",
         "a.skr.a1b2c3d4.partial",
@@ -551,6 +551,18 @@ fn kind_21_names_of_files_that_are_not_finished_wait() {
         "a.skr.crdownload",
         "A.SKR.TMP",
         "a.skr.part",
+        "a.skr.opdownload",
+        "a.skr.download",
+        "#a.skr#",
+        ".#a.skr",
+        "a.skr.!sync",
+        "a.skr.lftp-pget-status",
+        "a.skr.upload",
+        "a.skr.uploading",
+        "a.skr.incomplete",
+        "a.skr.InProgress",
+        ".in.a.skr.",
+        ".nfs000000001",
     ] {
         std::fs::write(bench.path(name), WHOLE).unwrap();
         assert_eq!(bench.wait(), [format!("ignored {name}")]);
