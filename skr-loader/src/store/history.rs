@@ -103,11 +103,15 @@ impl History {
         };
         generations.retain(|generation| *generation < end);
         for generation in generations {
-            for (mark, line) in marks_of_file(&dir, zone, generation)? {
-                if line.expiration >= now {
-                    history.marks.insert(mark, generation);
+            let marks = match marks_of_file(&dir, zone, generation) {
+                Err(error @ StoreError::Damaged { .. }) => {
+                    history.damage.push(error.to_string());
+                    continue;
                 }
-            }
+                marks => marks?,
+            };
+            let counts = marks.into_iter().filter(|(_, line)| line.expiration >= now);
+            history.marks.extend(counts.map(|(mark, _)| (mark, generation)));
         }
         Ok(history)
     }
@@ -159,7 +163,10 @@ impl Lost {
         lost.digests.extend(read_plain(&received_path(dir, generation))?.map(|octets| digest(&octets)));
         if named.is_none() {
             lost.digests.extend(read_plain(&store::skr_path(dir, generation))?.map(|octets| digest(&octets)));
-            lost.marks = marks_of_file(dir, zone, generation)?.into_keys().collect();
+            lost.marks = match marks_of_file(dir, zone, generation) {
+                Err(StoreError::Damaged { .. }) => HashSet::new(),
+                marks => marks?.into_keys().collect(),
+            };
         }
         Ok(lost)
     }
@@ -212,10 +219,15 @@ pub fn prune(
     }
     let mut replaced = read_replaced(&dir)?;
     replaced.retain(|_, line| line.expiration >= now);
+    let mut damaged = Vec::new();
     for generation in &gone {
-        let marks = marks_of_file(&dir, zone, *generation)?;
-        replaced.extend(marks.into_iter().filter(|(_, line)| line.expiration >= now));
+        match marks_of_file(&dir, zone, *generation) {
+            // Whoever moves it away takes upon himself what it had signed.
+            Err(StoreError::Damaged { .. }) => damaged.push(*generation),
+            marks => replaced.extend(marks?.into_iter().filter(|(_, line)| line.expiration >= now)),
+        }
     }
+    gone.retain(|generation| !damaged.contains(generation));
     write_replaced(&dir, &replaced, MAX_OCTETS)?;
     let paths: Vec<PathBuf> = gone
         .iter()
@@ -274,14 +286,16 @@ struct Line {
     generation: u64,
 }
 
+/// What a generation had signed; nothing where its file is gone. One that was altered from outside is [`StoreError::Damaged`].
 fn marks_of_file(dir: &Path, zone: &Name, generation: u64) -> Result<HashMap<Mark, Line>, StoreError> {
     let path = store::skr_path(dir, generation);
-    let Some(octets) = read_plain(&path)? else { return Ok(HashMap::new()) };
-    // Altered from outside: what it had signed is not known any more.
-    let Ok(skr) = bind::parse_skr(&octets, zone) else {
-        tracing::warn!(file = %path.display(), "an old generation does not read");
-        return Ok(HashMap::new());
+    let octets = match files::read(&path, NamedBy::Dropper, store::MAX_SKR_OCTETS) {
+        Ok(file) => file.octets,
+        Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(FileError::Io(source)) => return Err(StoreError::Io { path, source }),
+        Err(_) => return Err(altered(path)),
     };
+    let Ok(skr) = bind::parse_skr(&octets, zone) else { return Err(altered(path)) };
     // Each signature counts until its own end: without the one that ends first, the others can be replayed still.
     let line = |bundle: &Bundle, s: &Rrsig| Line { expiration: s.expires(bundle.inception), generation };
     let of = |bundle| marked(bundle).map(move |(mark, signature)| (mark, line(bundle, signature)));

@@ -457,6 +457,41 @@ fn kind_01_a_damaged_history_can_be_overruled() {
     }
 }
 
+/// Nobody knows whether what it had signed is in a new SKR.
+#[test]
+fn kind_01_an_older_generation_that_was_altered_is_a_finding_until_it_is_moved_away() {
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 4] = [
+        ("garbage", |path| fs::write(path, "garbage\n").unwrap()),
+        ("cut off", |path| fs::File::options().write(true).open(path).unwrap().set_len(100).unwrap()),
+        ("a folder", |path| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        }),
+        ("a link", |path| {
+            fs::remove_file(path).unwrap();
+            std::os::unix::fs::symlink("2.skr", path).unwrap();
+        }),
+    ];
+    let force = [CheckId::SkrReplay];
+    for (what, harm) in harms {
+        let mut bench = two_generations();
+        let path = skr_path(&zone_dir(&bench.state.path("accepted"), &zone()), 1);
+        harm(&path);
+        let outcome = bench.import("c.skr", skr(12).text());
+        assert_eq!(rejecting_ids(&outcome), force, "{what}");
+        assert!(format!("{outcome:?}").contains("1.skr: it was altered from outside"), "{what}: {outcome:?}");
+        assert_eq!(
+            bench.import("b.skr", skr(9).text()),
+            ImportOutcome::Unchanged { generation: 2 },
+            "{what}"
+        );
+        assert_eq!(accepted(&bench.by_hand(&skr(12).text(), order(&force)).outcome), 3, "{what}");
+        fs::rename(&path, path.with_extension("aside")).unwrap();
+        assert_eq!(accepted(&bench.import("d.skr", skr(13).text())), 4, "{what}");
+    }
+}
+
 #[test]
 fn row_37_nobody_orders_by_a_clock_that_is_far_behind() {
     let mut bench = two_generations();
