@@ -16,6 +16,10 @@ pub(super) fn rdata(rtype: Rtype, rdata: &[u8], columns: Option<usize>) -> Strin
         // Knot and NSD hold algorithm 0 and a key against each other.
         Rtype::IPSECKEY => rdata.get(2) != Some(&0),
         Rtype::ATMA => historic::has_atma_text(rdata),
+        Rtype::SVCB | Rtype::HTTPS => {
+            let target = rdata.get(2..).and_then(crate::dns::name::wire_len);
+            target.is_some_and(|len| svcb::has_text(&rdata[2 + len..]))
+        }
         Rtype::UNECE | Rtype::ISO => registry::has_text(rdata),
         Rtype::AMTRELAY => rdata.get(1..).is_some_and(relay::has_amt_text),
         _ => true,

@@ -76,6 +76,15 @@ fn params(mut octets: &[u8]) -> impl Iterator<Item = Param<'_>> {
     })
 }
 
+/// Keys that BIND and Knot take with any octets, and whose text NSD 4.11 refuses: `tls-supported-groups`, and the one that RFC 9460 section
+/// 14.3.2 reserves.
+const REFUSED_IN_TEXT: [u16; 2] = [9, 65535];
+
+/// True when every server reads the text of these parameters.
+pub(super) fn has_text(octets: &[u8]) -> bool {
+    params(octets).all(|(key, _)| !REFUSED_IN_TEXT.contains(&key))
+}
+
 /// Keys rise, each value is one of its key, and the keys fit together.
 pub(super) fn is_wire(octets: &[u8]) -> bool {
     let (mut rest, mut last) = (octets, None);

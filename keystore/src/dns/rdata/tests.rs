@@ -169,6 +169,8 @@ const GOOD: &[(&str, &str)] = &[
     ("CLA a b", "\"a\" \"b\""),
     ("IPN 18446744073709551615", "18446744073709551615"),
     ("IPN 1.2", "4294967298"),
+    ("SVCB 1 . key9=\\000\\029", "\\# 9 00010000090002001D"),
+    ("HTTPS 1 . alpn=h2 key65535=x", "\\# 15 00010000010003026832FFFF000178"),
     ("UNECE 16 - JPTYO \"place of inspection\"", "16 - JPTYO \"place of inspection\""),
     ("UNECE 20 -18 CEL", "20 -18 CEL"),
     ("UNECE \"20\" \"?\" P1 \"\"", "20 ? P1"),
