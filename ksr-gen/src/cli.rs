@@ -304,7 +304,7 @@ fn one_zone(
     let named = match word {
         "check" => None,
         _ => Some(
-            Name::parse(zone).map_err(|why| Failure::Usage(format!("invalid zone name {zone}: {why}")))?,
+            zone.parse::<Name>().map_err(|why| Failure::Usage(format!("invalid zone name {zone}: {why}")))?,
         ),
     };
     let common = &line.common;

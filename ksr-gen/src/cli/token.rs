@@ -67,7 +67,7 @@ pub(super) fn run(
 }
 
 fn name(text: &str) -> Result<Name, Failure> {
-    Name::parse(text).map_err(|why| Failure::Usage(format!("invalid zone name {text}: {why}")))
+    text.parse::<Name>().map_err(|why| Failure::Usage(format!("invalid zone name {text}: {why}")))
 }
 
 impl<'a> TokenJob<'a> {

@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     /// The zone.
-    #[arg(value_name = "ZONE", value_parser = |text: &str| Name::parse(text))]
+    #[arg(value_name = "ZONE")]
     zone: Name,
 }
 
