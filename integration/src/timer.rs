@@ -1,5 +1,6 @@
 //! The request timer as a thread: it looks at every zone again and again, and tells log and metrics what it found.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -102,11 +103,18 @@ fn live(
             standing.stop();
         } else {
             standing.start(clock::now());
-            rounds.round(&config, clock::now, |zone, result, told| {
-                alive();
-                standing.note(&zone.name.to_lowercase().to_string(), result, told);
-                tell(&config, zone, result, told, metrics);
-            });
+            let round = || {
+                rounds.round(&config, clock::now, |zone, result, told| {
+                    alive();
+                    standing.note(&zone.name.to_lowercase().to_string(), result, told);
+                    tell(&config, zone, result, told, metrics);
+                });
+            };
+            // The panic of the look at one zone is an error of that zone; any other is told of all zones, and the timer begins anew.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(round)) {
+                begin_anew(&config, &daemon::panic_text(&*panic), standing, metrics);
+                rounds = Rounds::default();
+            }
         }
         match wakes.recv_timeout(PAUSE) {
             Ok(Wake::Look) | Err(RecvTimeoutError::Timeout) => {}
@@ -119,6 +127,16 @@ fn live(
             }
             Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+/// Tells of a panic of the timer itself, as an error of each zone.
+fn begin_anew(config: &Config, what: &str, standing: &TimerStanding, metrics: &Metrics) {
+    tracing::error!("the request timer ended by a panic ({what}) and begins anew; please report this");
+    for zone in &config.zones {
+        let result = Err(TickError::Panicked { what: what.to_owned() });
+        standing.note(&zone.name.to_lowercase().to_string(), &result, None);
+        daemon::record(&result, &zone.name.zone_label(), looks_at_key_files(config, zone), metrics);
     }
 }
 
@@ -202,5 +220,71 @@ fn tell(
             zone = %label, urgency = urgency.word(), "nobody was told of the request: {error}; it is tried again"
         ),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Instant;
+
+    use super::*;
+
+    const ANCHOR: &str = "DS 18064 13 2 3A29A99C11758FF5431CE194C22EDF9264022A985D25CFC7319FC2BE29529000";
+
+    fn config(dir: &Path) -> Config {
+        let zones: String = ["a.test", "b.test"]
+            .map(|name| {
+                format!(
+                    "[[zone]]\nname = \"{name}\"\npolicy = \"p\"\ntrust-anchors = [\"{name}. {ANCHOR}\"]\n"
+                )
+            })
+            .concat();
+        let text = format!(
+            "version = 1\nstate-dir = \"{}\"\n{zones}[ksr]\n[policy.p]\noffline-ksk = true\nkeys = [ {{ role = \"ksk\", lifetime = \"unlimited\", algorithm = 13 }}, {{ role = \"zsk\", lifetime = \"unlimited\", algorithm = 13 }} ]\n",
+            dir.display()
+        );
+        Config::parse(text.as_bytes(), Path::new("c.toml")).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// The errors that the timer tells, by zone.
+    fn errors(standing: &TimerStanding) -> Vec<Option<String>> {
+        let report = standing.report(clock::now());
+        let zones = report.into_iter().flat_map(|own| own.zones.into_values());
+        zones.map(|zone| zone.timer.and_then(|timer| timer.error)).collect()
+    }
+
+    #[test]
+    fn kind_107_a_panic_of_the_request_timer_is_told_of_each_zone_and_the_timer_goes_on() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for folder in ["keys", "outbox", "accepted"] {
+            std::fs::create_dir(dir.path().join(folder)).expect("a folder");
+        }
+        let metrics = Metrics::new().expect("families");
+        let calls = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&calls);
+        // Called at the start of each round, then for each zone: the first round ends at its first zone.
+        let alive = move || assert!(counted.fetch_add(1, Ordering::SeqCst) != 1, "a test of panics");
+        let config = config(dir.path());
+        let lock = TimerLock::take(&config.state_dir).expect("a lock");
+        let timer = RequestTimer::start_with(config, metrics, Some(lock), alive).expect("a timer");
+        let standing = timer.standing();
+        let until = |what: &str, is: &dyn Fn(&[Option<String>]) -> bool| {
+            let began = Instant::now();
+            while !is(&errors(&standing)) {
+                assert!(began.elapsed() < Duration::from_secs(60), "{what}: {:?}", errors(&standing));
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        until("the panic is told", &|errors| {
+            errors.len() == 2
+                && errors.iter().flatten().filter(|error| error.contains("a test of panics")).count() == 2
+        });
+        timer.waker().send(Wake::Look).expect("a thread that goes on");
+        until("the next round is good", &|errors| errors.len() == 2 && errors.iter().all(Option::is_none));
+        assert!(calls.load(Ordering::SeqCst) >= 4);
+        timer.stop();
     }
 }

@@ -154,6 +154,14 @@ pub enum TickError {
     /// Making the request.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// A panic, which is a bug of this program.
+    #[error(
+        "the look at the zone ended by a panic ({what}), which is a bug of this program: please report it"
+    )]
+    Panicked {
+        /// The text of the panic.
+        what: String,
+    },
 }
 
 /// Looks at one zone once with a [`Timer`] that remembers nothing; see [`Timer::look`].
@@ -164,6 +172,20 @@ pub fn tick(
     now: Timestamp,
 ) -> Result<TimerReport, TickError> {
     Timer::default().look(zone, config, state_dir, now)
+}
+
+/// Runs a piece of work whose panic is an error of that work alone: that of one zone must not end the requests of the others.
+fn guarded<T>(work: impl FnOnce() -> Result<T, TickError>) -> Result<T, TickError> {
+    // Whoever gets the error forgets what the work may have left half-done.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(TickError::Panicked { what: panic_text(&*panic) }))
+}
+
+/// The text of a panic.
+#[must_use]
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a text".to_owned())
 }
 
 /// [`Timer`] and [`Notices`] over all zones of a configuration.
@@ -182,13 +204,23 @@ impl Rounds {
         mut each: impl FnMut(&ZoneConfig, &Result<TimerReport, TickError>, Option<&NoticeOutcome>),
     ) {
         self.timer.begin_round();
-        self.timer.read_ahead(config, clock());
+        // What it could not read is read by the look at the zone, which then says why.
+        let _ = guarded(|| {
+            self.timer.read_ahead(config, clock());
+            Ok(())
+        });
         for zone in &config.zones {
-            let now = clock();
-            let result = self.timer.look(zone, &config.ksr, &config.state_dir, now);
-            let told = result.as_ref().ok().map(|report| {
-                self.notices.tell(zone, config, report.open.as_ref(), report.coverage_end, now)
+            let mut told = None;
+            let result = guarded(|| {
+                let now = clock();
+                let report = self.timer.look(zone, &config.ksr, &config.state_dir, now)?;
+                told = Some(self.notices.tell(zone, config, report.open.as_ref(), report.coverage_end, now));
+                Ok(report)
             });
+            if matches!(result, Err(TickError::Panicked { .. })) {
+                // What a panic left half-done is not gone by.
+                self.forget();
+            }
             each(zone, &result, told.as_ref());
         }
         // The names of tens of thousands of files are not kept until the next round.

@@ -215,3 +215,40 @@ fn kind_30_first_start_makes_the_key_folder_of_the_state_folder_and_no_other() {
         assert_eq!(host.zone.key_directory.exists(), name == "policy", "{name}");
     }
 }
+
+#[test]
+fn kind_107_a_panic_in_the_look_at_one_zone_is_an_error_of_that_zone_alone() {
+    use std::cell::Cell;
+
+    use offline_ksk_ksr_gen::daemon::{Rounds, TickError};
+
+    let host = Host::new(COMMON);
+    let mut config = host.config();
+    let others = ["b.test", "c.test"].map(|name| {
+        let name = keystore::dns::Name::parse(name).expect("a name");
+        keystore::config::ZoneConfig { name, ..host.zone.clone() }
+    });
+    config.zones.extend(others);
+    let mut rounds = Rounds::default();
+    // The clock is read once before, and once for each zone: the call of this number panics.
+    for bad in [1, 2, 3, 4, 99] {
+        let calls = Cell::new(0);
+        let clock = || {
+            calls.set(calls.get() + 1);
+            assert!(calls.get() != bad, "call {bad}");
+            host.now
+        };
+        let mut found = Vec::new();
+        rounds.round(&config, clock, |zone, result, told| {
+            let panicked = match result {
+                Err(TickError::Panicked { what }) => Some(what.clone()),
+                Err(other) => panic!("{}: {other}", zone.name),
+                Ok(_) => None,
+            };
+            assert_eq!(told.is_some(), panicked.is_none());
+            found.push(panicked);
+        });
+        let expected: Vec<_> = (2..=4).map(|n| (n == bad).then(|| format!("call {bad}"))).collect();
+        assert_eq!(found, expected, "call {bad}");
+    }
+}

@@ -265,3 +265,28 @@ fn kind_108_a_uri_that_two_tokens_match_is_refused_whichever_was_opened_before()
         assert!(said.contains("key-store 'both': pkcs11:model=SoftHSM%20v2 matches 2 tokens"), "{said}");
     }
 }
+
+#[test]
+fn kind_108_runs_at_the_same_time_give_their_keys_different_labels() {
+    if !softhsm() {
+        return;
+    }
+    let c = Ceremony::new("ecdsap256sha256");
+    let folders: Vec<String> = (0..6).map(|n| format!("ksk{n}")).collect();
+    let runs: Vec<_> = folders
+        .iter()
+        .map(|folder| {
+            fs::create_dir(c.path(folder)).expect("a folder");
+            c.command(folder, &["-o", "keygen"]).stdout(Stdio::piped()).spawn().expect("run ksr-gen")
+        })
+        .collect();
+    for run in runs {
+        assert!(run.wait_with_output().expect("an end").status.success());
+    }
+    let private = |folder: &String| {
+        let name = c.names(folder).into_iter().find(|name| name.ends_with(".private")).expect("a KSK");
+        c.label(&format!("{folder}/{name}"))
+    };
+    let labels: std::collections::BTreeSet<String> = folders.iter().map(private).collect();
+    assert_eq!((labels.len(), c.objects()), (6, 12), "{labels:?}");
+}

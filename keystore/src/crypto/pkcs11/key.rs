@@ -79,10 +79,14 @@ pub(super) fn generate(uri: &Pkcs11Uri, algorithm: Algorithm, bits: u16) -> Resu
     // Whatever its kind: BIND, which looks for a label alone, signs nothing with a label that two keys have.
     let label = uri.object.clone().unwrap_or_default().into_bytes();
     let same_label = [Attribute::Token(true), Attribute::Label(label.clone())];
-    let taken = session.find_objects(&same_label).map_err(|e| token.failed("looking for a key", &e))?;
-    if !taken.is_empty() {
-        return Err(TokenError::LabelTaken { token: token.label(), wanted: uri.to_string() });
-    }
+    let check_label = |session: &Session, own: &[ObjectHandle]| {
+        let found = session.find_objects(&same_label).map_err(|e| token.failed("looking for a key", &e))?;
+        match found.iter().all(|object| own.contains(object)) {
+            true => Ok(()),
+            false => Err(TokenError::LabelTaken { token: token.label(), wanted: uri.to_string() }),
+        }
+    };
+    check_label(&session, &[])?;
 
     let mut id = [0; 16];
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut id)
@@ -142,6 +146,8 @@ pub(super) fn generate(uri: &Pkcs11Uri, algorithm: Algorithm, bits: u16) -> Resu
     let pair = Pair { token: token.clone(), session: Mutex::new(session), handles: Some((public, private)) };
     let public_key = {
         let session = lock(&pair.session);
+        // Another process can have made a key with this label meanwhile; both see it here, and try other labels.
+        check_label(&session, &[public, private])?;
         public_key(&token, &session, public, algorithm)?
     };
     let authentication = check_rights(&token, private)?;

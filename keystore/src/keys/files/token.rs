@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::create::{NewKey, Tags};
 use super::{Folder, KeyFile, KeyFileError, Secrecy, private, read};
-use crate::crypto::SigningKey;
 use crate::crypto::pkcs11::{self, Pkcs11Uri, TokenError, with_object};
+use crate::crypto::{self, SignError, SigningKey};
 use crate::dns::Name;
 use crate::durable;
 use crate::keys::Dnskey;
@@ -27,7 +27,7 @@ pub struct TokenPlace<'a> {
 
 impl TokenPlace<'_> {
     /// The label as BIND makes it: the URI with `object=<zone>-<policy>-{ksk|zsk}-<YYYYMMDDHHMMSSmmm>`, zone and policy as in names of
-    /// key files. The milliseconds count the keys of one second.
+    /// key files. The milliseconds tell the keys of one second apart.
     fn label(&self, zone: &Name, is_ksk: bool, number: u16) -> String {
         let policy = match Name::parse(self.policy) {
             Ok(name) => name.file_name(),
@@ -59,13 +59,23 @@ pub fn generate_token_key(
     }
     let tags = Tags::of(&Folder::scan(dir)?, new, taken)?;
     let is_ksk = new.flags & crate::keys::FLAG_SEP != 0;
-    let mut number = 0;
+    // Runs at the same time begin with different ones.
+    let mut number = [0; 2];
+    crypto::random(&mut number).map_err(|e| KeyFileError::Generate {
+        path: dir.to_owned(),
+        algorithm: new.algorithm,
+        source: SignError::Backend(e.to_string()),
+    })?;
+    let mut number = u16::from_be_bytes(number) % 1000;
     for _ in 0..MOST_TOKEN_DRAWS {
+        let mut tries = 0;
         let (label, made) = loop {
             let label = place.label(new.zone, is_ksk, number);
             let uri = Pkcs11Uri::parse(&label).map_err(|e| fail(e.into()))?;
+            number = (number + 1) % 1000;
+            tries += 1;
             match pkcs11::generate(&uri, new.algorithm, new.bits) {
-                Err(TokenError::LabelTaken { .. }) if number < 999 => number += 1,
+                Err(TokenError::LabelTaken { .. }) if tries < 1000 => {}
                 made => break (label, made.map_err(fail)?),
             }
         };

@@ -39,8 +39,12 @@ pub(super) fn judge(zone: &ZoneFacts, seen: &Seen, found: &mut Findings<'_>, now
             request.path.display(),
             found.zone
         ));
+        let error = zone.report.timer.as_ref().and_then(|timer| timer.error.as_ref());
+        let failed = error.map_or_else(String::new, |error| {
+            format!(" The last look of the request timer failed: {error}.")
+        });
         let what = format!(
-            "The request of {} UTC asks for the time until {} UTC and is not answered.",
+            "The request of {} UTC asks for the time until {} UTC and is not answered.{failed}",
             date_time(request.written),
             date_time(request.end)
         );
