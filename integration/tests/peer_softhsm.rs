@@ -4,10 +4,11 @@
 //! Each test has tokens of its own (SOFTHSM2_CONF), in processes of its own.
 
 mod common;
+mod softhsm_prompt;
 mod softhsm_tokens;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -520,100 +521,4 @@ fn removed_midway(dir: &Path) {
     assert!(!error.contains(PIN), "{error}");
     fs::rename(dir.join("away"), dir.join("tokens")).expect("rename");
     println!("removed midway: done");
-}
-
-/// Without `pin-source` the PIN is asked for on the terminal, and does not show there.
-#[test]
-fn kind_107_the_pin_is_asked_for_and_signals_leave_the_terminal_as_it_was() {
-    if !softhsm() {
-        return;
-    }
-    let c = Ceremony::new("ecdsap256sha256");
-    c.write_policy("ecdsap256sha256", "pkcs11:token=ksk");
-
-    // A session without a terminal.
-    let ours = c.command("ksk", &["-o", "keygen"]);
-    let mut setsid = Command::new("setsid");
-    setsid.arg("--wait").arg(ours.get_program()).args(ours.get_args()).current_dir(c.temp.path());
-    setsid.envs(ours.get_envs().filter_map(|(k, v)| Some((k, v?)))).stdin(Stdio::null());
-    let said = common::text(&setsid.output().expect("run setsid"));
-    assert!(said.contains("token `ksk` needs a PIN") && said.contains("pin-source=FILE"), "{said}");
-
-    // script(1) gives it one.
-    a_stop_at_the_prompt_shows_the_terminal_as_it_was(&c);
-    for (pin, good) in [("wrong-4711", false), (PIN, true)] {
-        let ours = c.command("ksk", &["-o", "keygen"]);
-        let line: Vec<String> = std::iter::once(ours.get_program())
-            .chain(ours.get_args())
-            .map(|word| format!("'{}'", word.to_string_lossy()))
-            .collect();
-        let mut script = Command::new("script");
-        script.args(["-qec", &line.join(" "), "/dev/null"]).current_dir(c.temp.path());
-        script.envs(ours.get_envs().filter_map(|(k, v)| Some((k, v?))));
-        let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("run script");
-        let mut out = child.stdout.take().expect("a pipe");
-        let (mut shown, mut octet) = (Vec::new(), [0]);
-        while !shown.ends_with(b"): ") {
-            assert_eq!(
-                out.read(&mut octet).expect("read"),
-                1,
-                "no prompt: {}",
-                String::from_utf8_lossy(&shown)
-            );
-            shown.push(octet[0]);
-        }
-        child.stdin.as_mut().expect("a pipe").write_all(format!("{pin}\n").as_bytes()).expect("write");
-        out.read_to_end(&mut shown).expect("read");
-        let status = child.wait().expect("script ends");
-        let shown = String::from_utf8_lossy(&shown);
-        assert!(shown.contains("PIN of token `ksk` (serial number "), "{shown}");
-        assert!(!shown.contains(pin), "the PIN shows: {shown}");
-        assert_eq!(status.success(), good, "{shown}");
-        assert_eq!(shown.contains("Kpeer.test.+013+"), good, "{shown}");
-        assert_eq!(shown.contains("the PIN is wrong"), !good, "{shown}");
-    }
-    assert_eq!(c.objects(), 2);
-}
-
-/// Ctrl-Z at the prompt gives the shell its echo back, `fg` takes it away again, and so does Ctrl-C for good.
-fn a_stop_at_the_prompt_shows_the_terminal_as_it_was(c: &Ceremony) {
-    let ours = c.command("ksk", &["-o", "keygen"]);
-    let words: Vec<String> = std::iter::once(ours.get_program())
-        .chain(ours.get_args())
-        .map(|word| format!("'{}'", word.to_string_lossy()))
-        .collect();
-    // A shell with jobs, as a person has it.
-    let line = format!(
-        "set -m\ntrap : INT\n{}\necho \"stopped $?:\" $(stty | grep -o -- '-echo$')\nfg >/dev/null\necho \"ended $?:\" $(stty | grep -o -- '-echo$')",
-        words.join(" ")
-    );
-    fs::write(c.path("jobs"), line).expect("write");
-    let mut script = Command::new("script");
-    script.args(["-qec", "bash ./jobs", "/dev/null"]).current_dir(c.temp.path());
-    script.envs(ours.get_envs().filter_map(|(k, v)| Some((k, v?))));
-    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("run script");
-    let (mut input, mut out) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
-    let mut shown = Vec::new();
-    let mut until = |end: &str| {
-        let mut octet = [0];
-        while !String::from_utf8_lossy(&shown).ends_with(end) {
-            let read = out.read(&mut octet).expect("read");
-            assert_eq!(read, 1, "no `{end}`: {}", String::from_utf8_lossy(&shown));
-            shown.push(octet[0]);
-        }
-    };
-    until("): ");
-    input.write_all(&[0x1a]).expect("Ctrl-Z");
-    until("stopped 147:");
-    until("\n");
-    // The question stands there again.
-    until("): ");
-    input.write_all(&[0x03]).expect("Ctrl-C");
-    until("ended 130:");
-    until("\n");
-    drop(input);
-    let _ = child.wait();
-    let shown = String::from_utf8_lossy(&shown);
-    assert!(!shown.contains("stopped 147: -echo") && !shown.contains("ended 130: -echo"), "{shown}");
-    assert_eq!(c.objects(), 0);
 }
