@@ -11,6 +11,7 @@
  *   eat             take memory and write to it until there is no more, then fail with CKR_HOST_MEMORY
  *   wrong-length    do the call, then say that there are 2^40 octets or handles
  *   always          of C_GenerateKeyPair: make a private key that wants its PIN for each signature (CKA_ALWAYS_AUTHENTICATE)
+ *   meet            wait until four such calls are under way at the same time
  *   CKR in hex      fail with that value
  *
  * Without the file, or with nothing in it, all calls go through. `gcc -shared -fPIC -o fault_module.so fault_module.c -ldl`
@@ -66,6 +67,13 @@ static word spoilt(word number, word a, word b, word c, word d, word e, word f, 
             memset(taken, 1, piece);
         }
         return 5; /* CKR_GENERAL_ERROR */
+    }
+    if (!strcmp(kind, "meet")) {
+        static int inside, met;
+        if (__atomic_add_fetch(&inside, 1, __ATOMIC_SEQ_CST) >= 4) met = 1;
+        while (!__atomic_load_n(&met, __ATOMIC_SEQ_CST)) usleep(1000);
+        __atomic_sub_fetch(&inside, 1, __ATOMIC_SEQ_CST);
+        kind[0] = 0;
     }
     struct attribute more[64];
     unsigned char yes = 1;

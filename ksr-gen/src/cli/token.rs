@@ -54,8 +54,9 @@ pub(super) fn run(
     let job = || TokenJob::new(line, now);
     match words.as_slice() {
         ["list"] => show::list(&job()?, console),
-        ["check"] => show::check(&job()?, None, console),
-        ["check", zone] => show::check(&job()?, Some(&name(zone)?), console),
+        // The key files name tokens as well.
+        ["check"] => show::check(&TokenJob::with_any(line, now)?, None, console),
+        ["check", zone] => show::check(&TokenJob::with_any(line, now)?, Some(&name(zone)?), console),
         ["adopt", zone, key] => adopt::adopt(&job()?, &name(zone)?, key, console).map(|text| (text, true)),
         ["update"] => adopt::update(&job()?, None, console),
         ["update", zone] => adopt::update(&job()?, Some(&name(zone)?), console),
@@ -71,7 +72,22 @@ fn name(text: &str) -> Result<Name, Failure> {
 }
 
 impl<'a> TokenJob<'a> {
+    /// With a token at least.
     fn new(line: &'a CommandLine, now: Timestamp) -> Result<Self, Failure> {
+        let job = Self::with_any(line, now)?;
+        if !job.stores.is_empty() {
+            return Ok(job);
+        }
+        Err(match &line.common.config {
+            Some(config) => Failure::Fatal(format!("{}: no key-store with a pkcs11-uri", config.display())),
+            None => Failure::usage(
+                "which token? give the file with the key stores (-l FILE), or the token itself (--token URI)",
+            ),
+        })
+    }
+
+    /// With the tokens that are named, if any.
+    fn with_any(line: &'a CommandLine, now: Timestamp) -> Result<Self, Failure> {
         let options = &line.token;
         if let Some(text) = &options.token {
             let read =
@@ -82,11 +98,7 @@ impl<'a> TokenJob<'a> {
             let store = Store { place: "--token".to_owned(), text: text.clone(), uri: read };
             return Ok(Self { line, now, stores: vec![store] });
         }
-        let Some(config) = &line.common.config else {
-            return Err(Failure::usage(
-                "which token? give the file with the key stores (-l FILE), or the token itself (--token URI)",
-            ));
-        };
+        let Some(config) = &line.common.config else { return Ok(Self { line, now, stores: Vec::new() }) };
         let policies = policy::load(config).map_err(Failure::fatal)?;
         let mut stores = Vec::new();
         for store in policies.key_stores() {
@@ -99,10 +111,11 @@ impl<'a> TokenJob<'a> {
             let text = store.pkcs11_uri.clone().unwrap_or_default();
             stores.push(Store { place: store.to_string(), text, uri });
         }
-        if stores.is_empty() {
-            let named = options.store.as_ref().map(|name| format!(" '{name}'")).unwrap_or_default();
-            let what = format!("{}: no key-store{named} with a pkcs11-uri", config.display());
-            return Err(Failure::Fatal(what));
+        if let Some(name) = options.store.as_ref().filter(|_| stores.is_empty()) {
+            return Err(Failure::Fatal(format!(
+                "{}: no key-store '{name}' with a pkcs11-uri",
+                config.display()
+            )));
         }
         Ok(Self { line, now, stores })
     }

@@ -196,7 +196,9 @@ pub enum TokenError {
         what: Cow<'static, str>,
     },
     /// It is gone.
-    #[error("token `{token}` is gone or was reset while in use ({code}); connect it and begin again")]
+    #[error(
+        "token `{token}` is gone or was reset while in use, or its module cannot go on ({code}); connect it and begin again"
+    )]
     Gone {
         /// Its label.
         token: String,

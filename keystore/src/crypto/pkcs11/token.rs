@@ -217,8 +217,15 @@ fn find(module: &Pkcs11, path: &Path, uri: &Pkcs11Uri) -> Result<(Slot, TokenInf
     let mut present = Vec::new();
     let mut found = Vec::new();
     for slot in module.get_slots_with_token().map_err(fail)? {
-        // A token that is pulled out between the two calls is none.
-        let Ok(info) = module.get_token_info(slot) else { continue };
+        let info = match module.get_token_info(slot) {
+            Ok(info) => info,
+            // A token that is pulled out between the two calls is none.
+            Err(Error::Pkcs11(RvError::TokenNotPresent | RvError::DeviceRemoved, _)) => continue,
+            Err(error) => {
+                present.push(format!("one that does not tell its name ({})", code(&error)));
+                continue;
+            }
+        };
         if !info.token_initialized() {
             continue;
         }
@@ -306,7 +313,8 @@ fn login(
     }
 }
 
-/// True for what a token says, or its module, when its session or its keys are no more.
+/// True for what a token says, or its module, when its session or its keys are no more, or when it says that nothing will go well before
+/// it is started again.
 const fn is_gone(value: RvError) -> bool {
     matches!(
         value,
@@ -320,5 +328,7 @@ const fn is_gone(value: RvError) -> bool {
             | RvError::KeyHandleInvalid
             | RvError::ObjectHandleInvalid
             | RvError::CryptokiNotInitialized
+            | RvError::HostMemory
+            | RvError::GeneralError
     )
 }
