@@ -9,7 +9,7 @@ use keystore::crypto::{Algorithm, PrivateKey};
 use keystore::dns::Name;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::time::Timestamp;
-use signer_plugin::answer::{AnswerOutcome, Context, Transport, answer};
+use signer_plugin::answer::{AnswerKind, AnswerOutcome, Context, Transport, answer};
 use signer_plugin::reply::Reply;
 use signer_plugin::signing::{self, Denial, Nsec3, SignedZone, SigningPolicy, SigningTimes, ZoneKey};
 
@@ -78,25 +78,28 @@ pub(crate) fn signed(denial: Denial) -> SignedZone {
 }
 
 /// A query in wire form; its first octet chooses the denial, the transport and the largest datagram.
-pub fn query(data: &[u8]) {
+pub fn query(data: &[u8]) -> bool {
     static ZONES: OnceLock<[SignedZone; 3]> = OnceLock::new();
     let zones = ZONES.get_or_init(|| {
         [Denial::Nsec, Denial::Nsec3(Nsec3::new(0, false)), Denial::Nsec3(Nsec3::new(1, true))].map(signed)
     });
-    let Some((choice, query)) = data.split_first() else { return };
+    let Some((choice, query)) = data.split_first() else { return false };
     let transport = if choice & 4 == 0 { Transport::Udp } else { Transport::Stream };
     let max_udp = if choice & 8 == 0 { 1232 } else { 512 };
-    answers(&zones[usize::from(choice & 3) % 3], query, transport, max_udp);
+    answers(&zones[usize::from(choice & 3) % 3], query, transport, max_udp)
 }
 
-/// Holds the answer to a query to what any answer must be.
-pub(crate) fn answers(zone: &SignedZone, query: &[u8], transport: Transport, max_udp: u16) {
+/// Holds the answer to a query to what any answer must be; true for an answer that is no error.
+pub(crate) fn answers(zone: &SignedZone, query: &[u8], transport: Transport, max_udp: u16) -> bool {
     let mut out = Vec::new();
     let context = Context { transport, max_udp, now: NOW };
     match answer(zone, query, &context, &mut out) {
-        AnswerOutcome::Drop => assert!(query.len() < 12 || query[2] & 0x80 != 0),
-        AnswerOutcome::NotOurs => {}
-        AnswerOutcome::Reply(_) => {
+        AnswerOutcome::Drop => {
+            assert!(query.len() < 12 || query[2] & 0x80 != 0);
+            false
+        }
+        AnswerOutcome::NotOurs => false,
+        AnswerOutcome::Reply(kind) => {
             let limit = if transport == Transport::Udp { max_udp } else { u16::MAX };
             assert!(out.len() <= usize::from(limit), "{} octets", out.len());
             assert_eq!(out[..2], query[..2], "the ID");
@@ -110,6 +113,22 @@ pub(crate) fn answers(zone: &SignedZone, query: &[u8], transport: Transport, max
             let hickorys = HickoryMessage::from_bytes(&out).expect("hickory reads our answer");
             assert_eq!(hickorys.answers.len(), reply.answers.len());
             assert_eq!(hickorys.authorities.len(), reply.authorities.len());
+            let unread = reply.flags & 0xf == 1;
+            assert!(!(unread && is_plain(query)), "FORMERR for a query that hickory reads");
+            kind != AnswerKind::Error
         }
     }
+}
+
+/// True when hickory reads one question of class IN for data in it, and nothing that asks for another treatment. With other records it is
+/// none: hickory takes options that do not fill the OPT record. It also takes a question whose name points into the header.
+fn is_plain(query: &[u8]) -> bool {
+    let Ok(message) = HickoryMessage::from_bytes(query) else { return false };
+    let [question] = message.queries.as_slice() else { return false };
+    let rtype = u16::from(question.query_type());
+    let is_data = rtype != 0 && rtype != 41 && !(128..=255).contains(&rtype);
+    let has_records = query[6..12] != [0; 6];
+    let is_whole = keystore::dns::name::wire_len(&query[12..]).is_some();
+    let is_query = query[2] & 0x78 == 0 && question.query_class() == hickory_proto::rr::DNSClass::IN;
+    is_query && is_data && is_whole && !has_records
 }

@@ -12,8 +12,9 @@ mod seeds;
 
 pub use seeds::seeds;
 
-/// A target and its name, which is that of its program and of its corpus.
-pub type Target = (&'static str, fn(&[u8]));
+/// A target and its name, which is that of its program and of its corpus. It panics when something does not hold, and returns whether its
+/// input was read to the end, so that a test can tell a target that reaches what it is for from one that does not.
+pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
@@ -38,6 +39,8 @@ pub const TARGETS: &[Target] = &[
     ("token_uri", network::token_uri),
     ("toml_files", files::toml_files),
     ("transfer", network::transfer),
+    ("transfer_query", network::transfer_query),
+    ("web_config", network::web_config),
     ("zone_file", files::zone_file),
     ("zone_state", files::zone_state),
 ];

@@ -1,7 +1,13 @@
 //! Good inputs that no fixture of the project has.
 
-use super::answers::ZONE;
+use std::str::FromStr;
+
+use domain::base::MessageBuilder;
+use metrics::health::report::{Component, Report};
+
+use super::answers::{NOW, ZONE};
 use super::files::zone_state_seeds;
+use super::network::transfer_key;
 
 /// Targets, each with an input.
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
@@ -14,6 +20,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     put("anchors", &ANCHORS.map(str::as_bytes));
     put("http", &HTTP.map(str::as_bytes));
     put("control", &CONTROL.map(str::as_bytes));
+    put("web_config", &WEB_CONFIG.map(str::as_bytes));
     put("token_uri", &URIS.map(str::as_bytes));
     put("state_files", &STATE_FILES.map(str::as_bytes));
     put("accepted_skr", &[b"", b"\x00\x00\x00\x01;", b"\x01\x00\x02\x00\x01\x80\x01\x02a\t"]);
@@ -72,9 +79,41 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     ] {
         out.push(("rdata_wire", [&rtype.to_be_bytes()[..], data].concat()));
     }
+    let axfr = b"\0\x01\0\0\0\x01\0\0\0\0\0\0\x07example\0\0\xfc\0\x01";
+    let ixfr = [&b"\0\x01\0\0\0\x01\0\0\0\x01\0\0\x07example\0\0\xfb\0\x01"[..], &record(6, soa)].concat();
+    for query in [&axfr[..], &ixfr, &signed_query(252), &signed_query(1)] {
+        out.extend([0, 1].map(|way| ("transfer_query", [&[way][..], query].concat())));
+    }
+    let mut report = vec![5];
+    serde_json::to_writer(&mut report, &Report::new(Component::SkrLoader, NOW, NOW))
+        .expect("a report is JSON");
+    out.push(("state_files", report));
     out.extend(zone_state_seeds().into_iter().map(|octets| ("zone_state", octets)));
     out
 }
+
+/// A query for the zone that is signed with the key of the transfers.
+fn signed_query(rtype: u16) -> Vec<u8> {
+    let key = transfer_key();
+    let name = domain::tsig::KeyName::from_str(&key.name.to_string()).expect("a name");
+    let key = domain::tsig::Key::new(domain::tsig::Algorithm::Sha256, &key.secret, name, None, None);
+    let mut builder = MessageBuilder::new_vec();
+    builder.header_mut().set_id(1);
+    let mut question = builder.question();
+    let zone = domain::base::Name::vec_from_str("example.").expect("a name");
+    question.push((zone, domain::base::Rtype::from_int(rtype))).expect("room");
+    let mut additional = question.additional();
+    let key = std::sync::Arc::new(key.expect("a key"));
+    let time = domain::rdata::tsig::Time48::from_u64(NOW.secs());
+    domain::tsig::ClientSequence::request(key, &mut additional, time).expect("room");
+    additional.finish()
+}
+
+const WEB_CONFIG: [&str; 3] = [
+    "tls_server_config:\n  cert_file: a.pem\n  key_file: b.pem\n  min_version: TLS13\nbasic_auth_users:\n  a: $2y$10$abcdefghijklmnopqrstuusPRfuYCohFn7ujAGmVeMYL/Ul7CdsOW\n",
+    "http_server_config:\n  headers:\n    X-Frame-Options: deny\nrate_limit:\n  interval: 1s\n  burst: 3\n",
+    "Basic YTpi",
+];
 
 const GENERATE: &str = "$TTL 1h\n$ORIGIN example.\n@ SOA ns. h. ( 1 2 ; x\n 3 4 5 )\n$GENERATE 1-3/2 a${0,3,d} CNAME b$\n$GENERATE 0-1 ${0,4,n} PTR \\$x\n\tTXT \"a b\" c\\\"\n";
 
@@ -108,13 +147,12 @@ const URIS: [&str; 3] = [
     "PKCS11:object=a%20b?module-name=softhsm2",
 ];
 
-const STATE_FILES: [&str; 8] = [
+const STATE_FILES: [&str; 7] = [
     "\x007 reserved 1007\n",
     "\x013 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n",
     "\x02385 3 15 l02Woi0iS8Aa25FQkUd9RMzZHJpBoRQwAQEX1SxZJA4= 1800000000 3\n",
     "\x031800000000 3 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n",
-    "\x042027-01-01T00:00:00Z coverage-none example. subject of it\n",
-    "\x05{\"version\":1}",
+    "\x042027-01-01T00:00:00Z COVERAGE-NONE example. subject of it\n2027-01-01T00:00:01Z COVERAGE-NEVER - \n",
     "\x06{\"example.\":{}}",
     "\x07{\"time\":1800000000,\"event\":\"started\",\"previous\":\"-\"}",
 ];

@@ -6,9 +6,9 @@
 mod compress;
 pub(crate) mod connections;
 mod guard;
-mod login;
+pub(crate) mod login;
 mod tls;
-mod web_config;
+pub(crate) mod web_config;
 
 use std::fmt::Write as _;
 use std::io;

@@ -9,6 +9,7 @@ use crate::rules::{RecordProblem, ZoneRules};
 use crate::runtime;
 use crate::signing::SignedZone;
 pub use crate::state::fuzzing::{Sections, open, read_state, seal, stored};
+pub use crate::transfer::fuzzing::TransferSite;
 use crate::zone::{Zone, ZoneBuilder};
 use crate::zonefile::{self, Record, ZoneFileError, ZoneFiles};
 

@@ -294,12 +294,13 @@ impl Since {
         self.0.is_empty()
     }
 
-    /// One line a condition: time, ID, zone (`-` = the host), subject.
+    /// One line a condition: time, ID, zone (`-` = the host), subject. Line ends in a subject, which may be the name of a file, are written
+    /// `\n` and `\r`, a backslash `\\`.
     #[must_use]
     pub fn to_text(&self) -> String {
         let line = |((id, zone, subject), since): (&(ConditionId, String, String), &Timestamp)| {
             let zone = if zone.is_empty() { "-" } else { zone };
-            format!("{} {id} {zone} {}\n", since.iso(), subject.replace('\n', " "))
+            format!("{} {id} {zone} {}\n", since.iso(), escaped(subject))
         };
         self.0.iter().map(line).collect()
     }
@@ -312,15 +313,39 @@ impl Since {
             let since = iso::parse(words.next()?)?;
             let id = ConditionId::parse(words.next()?)?;
             let zone = words.next().map(|zone| if zone == "-" { "" } else { zone })?;
-            Some(((id, zone.to_owned(), words.next().unwrap_or_default().to_owned()), since))
+            Some(((id, zone.to_owned(), unescaped(words.next().unwrap_or_default())), since))
         };
         let mut since = Self::default();
-        for (key, at) in text.lines().filter_map(read) {
+        for (key, at) in text.split('\n').filter_map(read) {
             let earliest = since.0.entry(key).or_insert(at);
             *earliest = at.min(*earliest);
         }
         since
     }
+}
+
+fn escaped(subject: &str) -> String {
+    subject.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r")
+}
+
+/// Undoes [`escaped`]; a backslash before anything else stands for itself.
+fn unescaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        let next = if c == '\\' { rest.clone().next() } else { None };
+        match next {
+            Some('n') => out.push('\n'),
+            Some('r') => out.push('\r'),
+            Some('\\') => out.push('\\'),
+            _ => {
+                out.push(c);
+                continue;
+            }
+        }
+        rest.next();
+    }
+    out
 }
 
 impl Health {
@@ -452,6 +477,29 @@ impl Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kind_117_subject_with_line_ends_and_backslashes_keeps_its_time_over_a_restart() {
+        let at = Timestamp::from_secs(1_800_000_000);
+        for subject in [
+            "a.skr\r",
+            "a\r\r\n.skr",
+            "\n",
+            "a\\nb",
+            "a\\",
+            "\\\\r\\\r",
+            "a\\046b.",
+            "\u{85}\u{2028}x",
+            " a ",
+        ] {
+            let key = (ConditionId::CoverageNone, "example.".to_owned(), subject.to_owned());
+            let since = Since([(key, at)].into());
+            assert_eq!(Since::parse(&since.to_text()), since, "{subject:?}");
+        }
+        // As a version before wrote it.
+        let old = Since::parse("2027-01-15T08:00:00Z COVERAGE-NONE example. K\\046x\n");
+        assert_eq!(old.of(ConditionId::CoverageNone, "example.", Some("K\\046x")), Some(at));
+    }
 
     #[test]
     fn since_reads_back_also_with_odd_subjects() {

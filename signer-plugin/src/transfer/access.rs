@@ -41,7 +41,7 @@ impl TransferSettings {
         Self { keys: keys.clone(), allow: zone.allow_transfer.clone(), notify: zone.notify.clone() }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn new(keys: TransferKeys, allow: Vec<AllowTransfer>) -> Self {
         Self { keys, allow, notify: Vec::new() }
     }

@@ -10,6 +10,8 @@
 //! under way is in memory.
 
 mod access;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzing;
 mod history;
 mod message;
 pub mod notify;
