@@ -375,6 +375,7 @@ fn pages_have_their_addresses_and_only_show() {
         ("/healthz", "text/plain", "ok\n"),
         ("/metrics", "text/plain", "offlineksk_zone_severity{zone=\"example.test.\"} 1\n"),
         ("/readyz", "text/plain", "ready\n"),
+        ("/readyz?of=serving", "text/plain", "ready\n"),
         ("/favicon.ico", "image/svg+xml", "<svg"),
         ("/style.css", "text/css", ":root"),
         ("/live.js", "text/javascript", "use strict"),
@@ -395,6 +396,21 @@ fn pages_have_their_addresses_and_only_show() {
         let (head, _) = site.get(missing);
         assert!(head.starts_with("HTTP/1.1 404 "), "{missing}: {head}");
     }
+}
+
+#[test]
+fn host_without_its_request_timer_is_not_ready_and_goes_on_to_be_asked() {
+    let site = Site::new();
+    site.files().end(Component::Requests);
+    wait(&site, ConditionId::TimerNotRunning, true);
+    for (path, status) in [("/readyz", "503"), ("/readyz?of=serving", "200"), ("/readyz?of=", "503")] {
+        let (head, body) = site.get(path);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {head}");
+        assert!(body.contains("TIMER-NOT-RUNNING"), "{path}: {body}");
+    }
+    site.files().end(Component::Signer);
+    wait(&site, ConditionId::SignerNotRunning, true);
+    assert!(site.get("/readyz?of=serving").0.starts_with("HTTP/1.1 503 "));
 }
 
 #[test]

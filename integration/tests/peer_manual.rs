@@ -62,7 +62,7 @@ const BLOCKS: &[(&str, &str, Setup)] = &[
     ("docs/manual/hsm.md", "mkdir tokens ksk keys", Tool("softhsm2-util")),
     ("docs/manual/ksr-gen.md", "ksr-gen -k standard -l policy.conf -i now", TwoZones),
     ("docs/manual/metrics.md", "offline-ksk rules", Installed),
-    ("docs/manual/monitoring.md", "apt-get install prometheus", Host),
+    ("docs/manual/monitoring.md", "apt-get update", Host),
     ("docs/manual/monitoring.md", "promtool check config", Host),
     ("docs/manual/monitoring.md", "offline-ksk alert-test", Host),
     ("docs/manual/monitoring.md", "offline-ksk probe", Host),
@@ -286,4 +286,26 @@ fn kind_29_quick_start_runs_as_printed_with_its_daemon() {
 #[test]
 fn kind_29_blocks_of_all_other_pages_run_as_printed() {
     run_pages(|page| !["README.md", "docs/manual/quick-start.md"].contains(&page));
+}
+
+#[test]
+fn monitoring_page_runs_as_printed_beside_a_real_prometheus_and_alertmanager() {
+    for program in ["prometheus", "prometheus-alertmanager", "promtool", "amtool", "perl", "unshare"] {
+        if common::of_system(program).is_none() {
+            return;
+        }
+    }
+    let programs = Path::new(env!("CARGO_BIN_EXE_offline-ksk")).parent().expect("a folder");
+    if !programs.join("skr-loader").exists() || !is_root() {
+        assert!(std::env::var_os("CI").is_none(), "not root, or skr-loader is not built");
+        eprintln!("SKIPPED: only root makes namespaces, and skr-loader must be built (cargo build --bins)");
+        return;
+    }
+    let script = workspace().join("scripts/monitoring");
+    let said = common::stdout(Command::new(script).arg("--here").env("OFFLINE_KSK_BIN", programs));
+    assert!(said.contains("ok: the page runs as printed"), "{said}");
+}
+
+fn is_root() -> bool {
+    common::stdout(Command::new("id").arg("-u")).trim() == "0"
 }

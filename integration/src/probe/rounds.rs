@@ -256,7 +256,10 @@ fn report(zone: &mut ProbedZone, raised: &[ProbeFinding], now: Timestamp, standi
         subject: finding.server.as_ref().map(ToString::to_string),
         severity: finding.severity,
         since: *zone.since.get(&key(finding)).unwrap_or(&now),
-        what: finding.text(now),
+        what: match &finding.server {
+            Some(server) => format!("{server}: {}.", finding.text(now)),
+            None => format!("{}.", finding.text(now)),
+        },
     };
     let conditions = raised.iter().map(condition).collect();
     standing.zones().insert(zone.label.clone(), conditions);

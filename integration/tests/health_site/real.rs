@@ -561,6 +561,34 @@ fn daemon_that_was_killed_is_seen_by_another_and_gone_when_it_is_back() {
     drop(serve);
 }
 
+#[test]
+fn what_the_probe_of_the_daemon_finds_is_seen_everywhere_with_its_server() {
+    let (place, other) = (Place::new(), Place::new());
+    let daemon = place.serve();
+    // A server of the zone that has no SKR, and answers SERVFAIL.
+    let _other = other.start(&["serve"]);
+    wait("the other daemon", || other.path("state/skr-loader.sock").exists());
+    let (ours, theirs) = (place.dns, other.dns);
+    let ids = [ConditionId::ZoneNotLoaded];
+    bring(
+        &place,
+        &ids,
+        || {
+            // Without parents the resolver of the system would be asked for them.
+            let more = format!(
+                "[probe]\nservers = [\"127.0.0.1:{ours}\", \"127.0.0.1:{theirs}\"]\nparents = [\"127.0.0.1:{ours}\"]\n"
+            );
+            place.configure(&Extra { more: &more, ..Extra::default() });
+            daemon.signal("-HUP");
+            wait("the finding", || place.status(&[]).contains(&format!("127.0.0.1:{theirs}")));
+        },
+        || {
+            place.configure(&Extra::default());
+            daemon.signal("-HUP");
+        },
+    );
+}
+
 /// Conditions that other tests bring about, each with the test: they need a clock, another server, a full disk or an error of the system.
 const ELSEWHERE: [(ConditionId, &str, &str); 17] = [
     (

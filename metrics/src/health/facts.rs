@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use keystore::config::Config;
 use keystore::dns::Name;
 use keystore::keys::Timing;
 use keystore::time::Timestamp;
 
+use crate::condition::Severity;
 use crate::health::report::{Component, Report, ReportedCondition, ZoneReport};
 
 /// Everything that [`crate::health::judge::judge`] looks at.
@@ -155,6 +157,31 @@ pub struct Thresholds {
     pub critical: u64,
     /// Seconds before the end at which a request is written.
     pub lead: u64,
+}
+
+impl From<&Config> for Thresholds {
+    fn from(config: &Config) -> Self {
+        let (loader, ksr) = (&config.loader, &config.ksr);
+        Self {
+            info: loader.coverage_info.into(),
+            warning: loader.coverage_warning.into(),
+            critical: loader.coverage_critical.into(),
+            lead: ksr.lead.into(),
+        }
+    }
+}
+
+impl Thresholds {
+    /// How urgent it is when so many seconds of coverage are left: for the coverage, for an open request, and for whom it is told.
+    #[must_use]
+    pub const fn severity(self, left: u64) -> Severity {
+        match left {
+            left if left < self.critical => Severity::Critical,
+            left if left < self.warning => Severity::Warning,
+            left if left < self.info => Severity::Attention,
+            _ => Severity::Ok,
+        }
+    }
 }
 
 /// The accepted store of a zone.

@@ -68,12 +68,7 @@ impl From<&Config> for Host {
         let zones: Vec<HostZone> = config.zones.iter().map(zone).collect();
         Self {
             state_dir: config.state_dir.clone(),
-            thresholds: Thresholds {
-                info: config.loader.coverage_info.into(),
-                warning: config.loader.coverage_warning.into(),
-                critical: config.loader.coverage_critical.into(),
-                lead: config.ksr.lead.into(),
-            },
+            thresholds: config.into(),
             period: config.ksr.period,
             has_timer: config.ksr.enabled,
             has_signer: zones.iter().any(|zone| zone.is_served),

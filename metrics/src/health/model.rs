@@ -428,6 +428,19 @@ impl ZoneHealth {
 }
 
 impl Condition {
+    /// True when what this host answers now cannot be counted on: the reason for which `/readyz?of=serving` says no.
+    #[must_use]
+    pub fn is_not_serving(&self) -> bool {
+        match self.id {
+            ConditionId::CoverageNone
+            | ConditionId::ZoneNotLoaded
+            | ConditionId::ZoneUnsigned
+            | ConditionId::SignerNotRunning => true,
+            ConditionId::ClockWrong => self.severity == Severity::Critical,
+            _ => false,
+        }
+    }
+
     /// True when what is served or done here cannot be counted on: the reason for which `/readyz` says no.
     #[must_use]
     pub fn is_not_ready(&self) -> bool {

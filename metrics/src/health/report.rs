@@ -494,14 +494,29 @@ pub enum Found {
 #[must_use]
 pub fn read(state_dir: &Path, component: Component) -> Found {
     let path = path(state_dir, component);
-    let report: Report = match read_json(&path) {
+    let unreadable = |what: String| Found::Unreadable(format!("{}: {what}", path.display()));
+    let report: serde_json::Value = match read_json(&path) {
         Ok(Some(report)) => report,
         Ok(None) => return Found::Nothing,
         Err(error) => return Found::Unreadable(error.to_string()),
     };
-    if report.version != VERSION || report.component != component {
-        let what = "is of another version of the program, or of another component";
-        return Found::Unreadable(format!("{}: {what}", path.display()));
+    // First of all: nothing else of another form is known.
+    match &report["version"] {
+        version if *version == VERSION => {}
+        serde_json::Value::Null => return unreadable("says no version".to_owned()),
+        version => {
+            return unreadable(format!(
+                "is of version {version} of this form, and this program reads version {VERSION}: it was written by another version of \
+                 the program"
+            ));
+        }
+    }
+    let report: Report = match serde_json::from_value(report) {
+        Ok(report) => report,
+        Err(error) => return unreadable(error.to_string()),
+    };
+    if report.component != component {
+        return unreadable(format!("is of another component, {}", report.component.as_str()));
     }
     match read_json(&zones_path(state_dir, component)) {
         Ok(zones) => Found::Read(Box::new(report), zones.unwrap_or_default()),
@@ -628,30 +643,36 @@ mod tests {
     #[test]
     fn damaged_foreign_and_linked_files_are_unreadable_and_never_nothing() {
         type Harm = fn(&Path);
-        let harms: [(&str, Harm); 5] = [
-            ("cut", |p| std::fs::write(p, "{\"version\":1").expect("written")),
-            ("another version", |p| {
+        let harms: [(&str, &str, Harm); 7] = [
+            ("newer", "is of version 99", |p| {
+                std::fs::write(p, "{\"version\":99,\"parts\":[]}").expect("written");
+            }),
+            ("no version", "says no version", |p| std::fs::write(p, "[]").expect("written")),
+            ("cut", "EOF", |p| std::fs::write(p, "{\"version\":1").expect("written")),
+            ("another version", "is of version 2", |p| {
                 let text = std::fs::read_to_string(p).expect("read");
                 std::fs::write(p, text.replace("\"version\":1", "\"version\":2")).expect("written");
             }),
-            ("another component", |p| {
+            ("another component", "of another component, probe", |p| {
                 let text = std::fs::read_to_string(p).expect("read");
                 std::fs::write(p, text.replace("\"signer\"", "\"probe\"")).expect("written");
             }),
-            ("link", |p| {
+            ("link", "symbolic link", |p| {
                 std::fs::rename(p, p.with_extension("x")).expect("moved");
                 std::os::unix::fs::symlink(p.with_extension("x"), p).expect("linked");
             }),
-            ("zones cut", |p| std::fs::write(p.with_extension("zones.json"), "{").expect("written")),
+            ("zones cut", "EOF", |p| std::fs::write(p.with_extension("zones.json"), "{").expect("written")),
         ];
-        for (what, harm) in harms {
+        for (what, says, harm) in harms {
             let dir = tempfile::tempdir().expect("a folder");
             let mut writer = Writer::new(dir.path(), Component::Signer);
             writer
                 .write(&Report::new(Component::Signer, at(0), at(1)), &ZoneReports::new())
                 .expect("written");
             harm(&path(dir.path(), Component::Signer));
-            assert!(matches!(read(dir.path(), Component::Signer), Found::Unreadable(_)), "{what}");
+            let found = read(dir.path(), Component::Signer);
+            let Found::Unreadable(said) = found else { panic!("{what}: {found:?}") };
+            assert!(said.contains(says), "{what}: {said}");
         }
     }
 }

@@ -6,7 +6,7 @@
 //! /zone/NAME/request.ksr  the open request, octet for octet
 //! /calendar.ics           what is due, as a calendar to subscribe to
 //! /api/v1/health          the JSON of `status --json`; `?zone=NAME` for one zone with what its timeline shows
-//! /readyz                 200 or 503, and a line for each condition
+//! /readyz                 200 or 503, and a line for each condition; `?of=serving` for what is answered alone
 //! ```
 
 use std::fmt::Write as _;
@@ -75,7 +75,7 @@ fn answer(health: &Health, request: &Request<'_>) -> Option<Page> {
             [zone] if request.query.is_empty() => page::zone(health, zone, true),
             _ => page::fleet(health, &query(request.query)),
         })),
-        "/readyz" => Some(ready(health)),
+        "/readyz" => Some(ready(health, parameter(request.query, "of").as_deref() == Some("serving"))),
         "/api/v1/health" => json(health, request.query),
         "/calendar.ics" => calendar_of(health, request.query),
         "/favicon.ico" => Some(Page::new("200 OK", "image/svg+xml", page::icon(health.severity))),
@@ -153,11 +153,15 @@ fn calendar_of(health: &Health, query: &str) -> Option<Page> {
     Some(Page::new("200 OK", "text/calendar; charset=utf-8", text))
 }
 
-/// Ready as long as what is served and done here can be counted on; the other conditions are named beside that.
-fn ready(health: &Health) -> Page {
-    let not_ready = health.not_ready().count() > 0;
+/// Ready as long as what is served and done here can be counted on, or with `of_serving` what is served; the other conditions are named
+/// beside that.
+fn ready(health: &Health, of_serving: bool) -> Page {
+    let counts = |condition: &Condition| {
+        if of_serving { condition.is_not_serving() } else { condition.is_not_ready() }
+    };
+    let (first, rest): (Vec<_>, Vec<_>) = health.all_conditions().partition(|(_, c)| counts(c));
+    let not_ready = !first.is_empty();
     let mut text = String::from(if not_ready { "not ready\n" } else { "ready\n" });
-    let (first, rest): (Vec<_>, Vec<_>) = health.all_conditions().partition(|(_, c)| c.is_not_ready());
     for (zone, condition) in first.into_iter().chain(rest).take(LINES) {
         let Condition { id, severity, what, .. } = condition;
         let zone = zone.map_or_else(String::new, |zone| format!("{zone}: "));

@@ -49,12 +49,7 @@ impl Seen {
 
     /// How urgent the end of the coverage is.
     pub fn severity(&self, thresholds: Thresholds) -> Severity {
-        match self.left() {
-            left if self.active().is_none() || left < thresholds.critical => Severity::Critical,
-            left if left < thresholds.warning => Severity::Warning,
-            left if left < thresholds.info => Severity::Attention,
-            _ => Severity::Ok,
-        }
+        if self.active().is_none() { Severity::Critical } else { thresholds.severity(self.left()) }
     }
 
     /// When the coverage becomes more urgent, by time; those of the past are among them.

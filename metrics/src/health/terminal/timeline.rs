@@ -55,10 +55,13 @@ pub(super) fn draw(zone: &ZoneHealth, details: &Details, now: Timestamp, width: 
         let _ = writeln!(out, "  {label:<LABEL$}{}", line.trim_end());
     };
     let mut head: Vec<char> = vec![' '; columns];
+    let (first, last) = (date(from), date(to));
+    let (middle, end) = (today.saturating_sub(2), columns.saturating_sub(last.len()));
     for (at, text) in [
-        (0, date(from)),
-        (columns.saturating_sub(date(to).len()), date(to)),
-        (today.saturating_sub(2), "today".to_owned()),
+        // A date that today would run into is left out.
+        (0, if middle > first.len() { first } else { String::new() }),
+        (end, if middle + 5 < end { last } else { String::new() }),
+        (middle, "today".to_owned()),
     ] {
         for (place, letter) in head.iter_mut().skip(at).zip(text.chars()) {
             *place = letter;
