@@ -1,11 +1,15 @@
 //! The procedures of `docs/manual/rollovers.md` and `multi-signer.md`, run as they are printed beside named, Knot and our signer, while two
 //! caching, validating unbounds, one of them without a cache, and delv are asked: none of them ever says SERVFAIL.
 //!
+//! `PROCEDURES_FACTOR=10` makes each delay ten times as long, `PROCEDURE=ksk` runs those whose label has this word, `KEEP=1` keeps the folder.
+//!
 //! The procedures of one server run beside each other, each with a zone, a folder and a loader of its own: they wait, and compute little.
 
 #[path = "peer_procedures/balancer.rs"]
 mod balancer;
 mod common;
+#[path = "peer_procedures/delays.rs"]
+mod delays;
 #[path = "peer_procedures/page.rs"]
 mod page;
 #[path = "peer_procedures/parent.rs"]
@@ -20,14 +24,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use delays::Delays;
 use keystore::clock;
 use parent::Parent;
 use resolver::{Cache, Judges, Resolver, Watch};
 use site::{KEYS, Key, Server, Site};
 
 const RSA: &str = "ksk lifetime unlimited algorithm 8; zsk lifetime P1Y algorithm 8;";
-/// A ZSK lives for 40 seconds: a little longer than named's delays let it.
-const SHORT_ZSK: &str = "ksk lifetime unlimited algorithm 13; zsk lifetime 40 algorithm 13;";
+/// ZSKs that live a little longer than the delays let them.
+const SHORT_ZSK: &str = "ksk lifetime unlimited algorithm 13; zsk lifetime SHORT algorithm 13;";
 
 /// What a procedure leaves behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,14 +85,13 @@ struct Procedure {
     seconds: Option<u64>,
     /// What must have come of it.
     outcome: Outcome,
-    /// How long the resolvers are asked when the commands have ended.
-    afterwards: Duration,
+    /// For how many seconds the resolvers are asked when the commands have ended.
+    afterwards: u64,
 }
 
 const ALL: &[Server] = &[Server::Named, Server::Knot, Server::Serve];
 /// Those whose ZSKs are in key files.
 const KEY_FILES: &[Server] = &[Server::Named, Server::Serve];
-const SHORT: Duration = Duration::from_secs(4);
 
 /// A procedure of `rollovers.md`.
 const fn roll(
@@ -105,7 +109,7 @@ const fn roll(
         values: &[],
         seconds: None,
         outcome,
-        afterwards: SHORT,
+        afterwards: 4,
     }
 }
 
@@ -113,7 +117,7 @@ const PROCEDURES: [Procedure; 9] = [
     Procedure {
         keys: SHORT_ZSK,
         seconds: Some(115),
-        afterwards: Duration::from_secs(60),
+        afterwards: 60,
         ..roll("ZSK", "zsk", ALL, Outcome::OtherZsk)
     },
     roll("KSK", "ksk", ALL, Outcome::OtherKsk),
@@ -135,9 +139,12 @@ const PROCEDURES: [Procedure; 9] = [
 impl Procedure {
     /// Runs it; what was wrong.
     fn run(&self, site: &Site, parent: &Arc<Parent>, judges: &Judges) -> Vec<String> {
-        let mut values = site::values(&site.zone);
+        let delays = judges.delays;
+        let mut values = delays.values(&site.zone);
         values.extend(self.values.iter().map(|(name, value)| (*name, (*value).to_owned())));
-        values.extend(self.seconds.map(|seconds| ("END", clock::now().plus(seconds).to_string())));
+        values.extend(
+            self.seconds.map(|seconds| ("END", clock::now().plus(delays.seconds(seconds)).to_string())),
+        );
         let _running = site.start(&values);
         parent.set_ds(&site.zone, site.first_ds());
         common::wait_for(&format!("{} to be good", site.zone), Duration::from_secs(30), || {
@@ -148,7 +155,7 @@ impl Procedure {
         let follower = Follower::start(parent.clone(), site.zone.clone(), judges.cold);
         let before = site.served_keys();
         let ran = site.run(&page::script(self.page, self.section, site.server, &values));
-        std::thread::sleep(self.afterwards);
+        std::thread::sleep(Duration::from_secs(delays.seconds(self.afterwards)));
         drop(follower);
         let after = site.served_keys();
         let (rounds, mut faults) = watch.end();
@@ -195,7 +202,7 @@ fn run_all(server: Server) {
     if ["unbound", "delv", "dnssec-settime", "knotd"].iter().any(|program| common::peer(program).is_none()) {
         return;
     }
-    let temp = tempfile::tempdir().expect("a folder");
+    let (temp, delays) = (tempfile::tempdir().expect("a folder"), Delays::from_environment());
     let only = std::env::var("PROCEDURE").unwrap_or_default();
     let wanted: Vec<&Procedure> = PROCEDURES
         .iter()
@@ -204,12 +211,15 @@ fn run_all(server: Server) {
     let zones: Vec<String> =
         wanted.iter().map(|procedure| format!("{}-{}.test", procedure.label, server.name())).collect();
     let names: Vec<&str> = zones.iter().map(String::as_str).collect();
-    let parent = Arc::new(Parent::start(&temp.path().join("parent"), &names).expect("named is there"));
+    let parent = Arc::new(
+        Parent::start(&temp.path().join("parent"), &names, delays.ds_ttl()).expect("named is there"),
+    );
     let sites: Vec<Site> = wanted
         .iter()
         .zip(&zones)
         .map(|(procedure, zone)| {
-            let site = Site::new(&temp.path().join(zone), zone, server, procedure.keys, parent.port());
+            let keys = (procedure.keys, delays);
+            let site = Site::new(&temp.path().join(zone), zone, server, keys, parent.port());
             if procedure.page == "multi-signer.md" { site.with_second_provider(parent.port()) } else { site }
         })
         .collect();
@@ -220,7 +230,8 @@ fn run_all(server: Server) {
     let [warm, cold] = [Cache::Warm, Cache::Cold].map(|cache| {
         Resolver::start(&temp.path().join(format!("{cache:?}")), cache, common::free_port(), &anchor, &stubs)
     });
-    let judges = Judges { warm: warm.port, cold: cold.port, delv_anchor: resolver::delv_anchor(&anchor) };
+    let judges =
+        Judges { delays, warm: warm.port, cold: cold.port, delv_anchor: resolver::delv_anchor(&anchor) };
     let faults: Vec<String> = std::thread::scope(|scope| {
         let runs: Vec<_> = wanted
             .iter()

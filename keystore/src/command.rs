@@ -74,12 +74,25 @@ pub struct Invocation<'a> {
     pub stop: Option<&'a AtomicBool>,
 }
 
+/// The error of a program that could not be started. Of one that is there, "No such file" is said of what its first line names.
+fn with_place(program: &str, error: io::Error) -> io::Error {
+    let is_there = program.contains('/') && Path::new(program).exists();
+    match error.kind() {
+        io::ErrorKind::NotFound if is_there => io::Error::new(
+            io::ErrorKind::NotFound,
+            "the file is there, and the interpreter that its first line names, or the loader that it needs, is not",
+        ),
+        _ => error,
+    }
+}
+
 impl Invocation<'_> {
     /// Runs the command to its end and returns what it printed on both streams, at most 64 KiB. An exit status other than 0 is
     /// an error.
     pub fn run(&self) -> Result<String, RunError> {
         let (program, arguments) = self.words.split_first().map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
-        let failed = |source| RunError::Start { program: program.to_owned(), source };
+        let failed =
+            |source| RunError::Start { program: program.to_owned(), source: with_place(program, source) };
         let (mut child, mut output) = self.start(program, arguments).map_err(failed)?;
         let started = Instant::now();
         let mut said = Vec::new();
@@ -201,6 +214,8 @@ pub fn shortened(output: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn run(words: &[&str], input: Option<&str>, timeout: u64) -> Result<String, RunError> {
@@ -241,6 +256,12 @@ mod tests {
         assert!(
             matches!(sh("kill -9 $$", 30_000), Err(RunError::Failed { said, .. }) if said.starts_with('('))
         );
+        let dir = tempfile::tempdir().expect("a folder");
+        let script = dir.path().join("script");
+        std::fs::write(&script, "#!/nonexistent/interpreter\n").expect("write");
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+        let error = run(&[script.to_str().expect("text")], None, 30_000).expect_err("no start").to_string();
+        assert!(error.contains("the file is there, and the interpreter"), "{error}");
         for (words, input) in [
             (&["/nonexistent/program"][..], None),
             (&[], None),

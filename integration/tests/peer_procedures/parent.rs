@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use crate::common::{self, Named};
 
@@ -17,18 +18,20 @@ pub struct Parent {
 #[derive(Default)]
 struct Content {
     serial: u32,
+    /// TTL of the DS records, and of all others.
+    ttl: u64,
     /// Record data of the DS records of each zone, sorted.
     ds: BTreeMap<String, Vec<String>>,
 }
 
 impl Parent {
     /// Makes the key and the zone. `None` when a program is missing.
-    pub fn start(dir: &Path, zones: &[&str]) -> Option<Self> {
+    pub fn start(dir: &Path, zones: &[&str], ds_ttl: u64) -> Option<Self> {
         let mut keygen = common::peer("dnssec-keygen")?;
         common::peer("dnssec-signzone")?;
         fs::create_dir(dir).expect("a folder");
         common::run(keygen.args(["-q", "-a", "13", "-f", "KSK", "-K"]).arg(dir).arg("test."));
-        let mut content = Content::default();
+        let mut content = Content { ttl: ds_ttl, ..Content::default() };
         content.ds.extend(zones.iter().map(|zone| ((*zone).to_owned(), Vec::new())));
         content.sign(dir);
         let named = Named::start(dir, "zone \"test\" { type primary; file \"signed\"; };")?;
@@ -61,6 +64,14 @@ impl Parent {
             content.sign(&self.dir);
             let output = self.named.rndc(&["reload", "test"]);
             assert!(output.status.success(), "{}", common::text(&output));
+            // It loads in the background; what a resolver learns before that would stay in its cache.
+            let serial = content.serial.to_string();
+            common::wait_for("the parent to load its zone", Duration::from_secs(20), || {
+                let mut dig = common::peer("dig")?;
+                let port = self.named.port.to_string();
+                let said = common::stdout(dig.args(["@127.0.0.1", "-p", &port, "+short", "test", "SOA"]));
+                said.split_whitespace().any(|word| word == serial).then_some(())
+            });
         }
     }
 
@@ -83,8 +94,11 @@ impl Parent {
 impl Content {
     fn sign(&mut self, dir: &Path) {
         self.serial += 1;
-        let mut text =
-            format!("$TTL 2\n@ SOA ns h {} 3600 600 86400 2\n@ NS ns\nns A 127.0.0.1\n", self.serial);
+        let mut text = format!(
+            "$TTL {ttl}\n@ SOA ns h {} 3600 600 86400 {ttl}\n@ NS ns\nns A 127.0.0.1\n",
+            self.serial,
+            ttl = self.ttl
+        );
         for (zone, ds) in &self.ds {
             text.push_str(&format!("{zone}. NS ns\n"));
             ds.iter().for_each(|record| text.push_str(&format!("{zone}. DS {record}\n")));

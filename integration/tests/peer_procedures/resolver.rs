@@ -13,6 +13,7 @@ use keystore::clock;
 use keystore::dns::{Name, Rtype};
 
 use crate::common;
+use crate::delays::Delays;
 
 /// Whether answers are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,12 +100,13 @@ fn ask_once(port: u16, name: &str, rtype: Rtype) -> Result<Answer, String> {
 pub const QUESTIONS: [(&str, Rtype, u8); 4] =
     [("a.", Rtype::A, 0), ("nobody.", Rtype::A, 3), ("", Rtype::DNSKEY, 0), ("", Rtype::SOA, 0)];
 
-/// The two resolvers, and the anchor with which delv validates what they say.
+/// The two resolvers, the anchor with which delv validates what they say, and the delays of what they are asked about.
 #[derive(Debug, Clone)]
 pub struct Judges {
     pub warm: u16,
     pub cold: u16,
     pub delv_anchor: PathBuf,
+    pub delays: Delays,
 }
 
 impl Judges {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::balancer::Balancer;
 use crate::common::{self, Named};
+use crate::delays::Delays;
 use crate::page;
 
 /// Who serves the zone.
@@ -27,25 +28,6 @@ impl Server {
             Self::Serve => "serve",
         }
     }
-}
-
-/// Delays of the policy, in seconds: as short as named lets them be, which renews signatures after twelve.
-const DELAYS: &str = "dnskey-ttl 3; max-zone-ttl 3; zone-propagation-delay 2; publish-safety 3; retire-safety 2; parent-ds-ttl 2;
-    parent-propagation-delay 3; signatures-validity 24; signatures-validity-dnskey P14D; signatures-refresh 12; signatures-jitter 0;";
-
-/// What the manual tells the reader to set, for these delays.
-pub fn values(zone: &str) -> Vec<(&'static str, String)> {
-    [
-        ("ZONE", zone),
-        ("LEAD", "12"),
-        ("PREPUB", "8"),
-        ("ZONE_TTL", "5"),
-        ("RESIGN", "12"),
-        ("DS", "7"),
-        ("POLL", "1"),
-    ]
-    .map(|(name, value)| (name, value.to_owned()))
-    .into()
 }
 
 /// A key that is served.
@@ -81,6 +63,7 @@ pub struct Site {
     /// Another provider of the zone, in the folder `b`.
     second: Option<Box<Site>>,
     dir: PathBuf,
+    delays: Delays,
     /// Programs of this site come first: those that must know a configuration file get it here.
     path: std::ffi::OsString,
 }
@@ -103,7 +86,14 @@ pub const KEYS: &str = "ksk lifetime unlimited algorithm 13; zsk lifetime P1Y al
 
 impl Site {
     /// Makes the folder; `keys` are the key entries of the policy. `resolver` is the port where `dig` asks.
-    pub fn new(dir: &Path, zone: &str, server: Server, keys: &str, resolver: u16) -> Self {
+    pub fn new(
+        dir: &Path,
+        zone: &str,
+        server: Server,
+        (keys, delays): (&str, Delays),
+        resolver: u16,
+    ) -> Self {
+        let keys = keys.replace("SHORT", &delays.short_lifetime().to_string());
         let ours = Path::new(env!("CARGO_BIN_EXE_offline-ksk")).parent().expect("a folder").to_owned();
         let programs = common::peer("dig").expect("it was there");
         let peers = Path::new(programs.get_program()).parent().expect("a folder").to_owned();
@@ -117,6 +107,7 @@ impl Site {
             own_port: port,
             second: None,
             dir: dir.to_owned(),
+            delays,
             path: std::env::join_paths(path).expect("a path"),
         };
         for folder in ["", "bin", "ksk", "keys", "skr", "state", "knot"] {
@@ -124,11 +115,15 @@ impl Site {
         }
         site.write(
             "policy.conf",
-            &format!("dnssec-policy standard {{ offline-ksk yes; keys {{ {keys} }};\n{DELAYS} }};\n"),
+            &format!(
+                "dnssec-policy standard {{ offline-ksk yes; keys {{ {keys} }};\n{} }};\n",
+                delays.policy()
+            ),
         );
         site.write(
             &format!("{zone}.zone"),
-            &format!("$ORIGIN {zone}.\n$TTL 3\n@ SOA ns1 h 1 3600 600 86400 3\n@ NS ns1\nns1 A 127.0.0.1\na A 10.0.0.1\n"),
+            &format!("$ORIGIN {zone}.\n$TTL {ttl}\n@ SOA ns1 h 1 3600 600 86400 {ttl}\n@ NS ns1\nns1 A 127.0.0.1\na A 10.0.0.1\n",
+                ttl = delays.ttl()),
         );
         let wrap = |program: &str, options: &str| {
             let Some(peer) = common::peer(program) else { return };
@@ -139,14 +134,14 @@ impl Site {
         wrap("rndc", &format!("-c {at}/rndc.conf"));
         wrap("keymgr", &format!("-c {at}/knot.conf"));
         wrap("knotc", &format!("-c {at}/knot.conf"));
-        site.configure(keys);
+        site.configure(&keys);
         site
     }
 
     /// The same with another provider beside it, with another server, that has not joined yet.
     pub fn with_second_provider(mut self, resolver: u16) -> Self {
         let server = if self.server == Server::Named { Server::Serve } else { Server::Named };
-        let second = Self::new(&self.path("b"), &self.zone, server, KEYS, resolver);
+        let second = Self::new(&self.path("b"), &self.zone, server, (KEYS, self.delays), resolver);
         let configuration = fs::read_to_string(second.path("offline-ksk.toml")).expect("text");
         second.write("offline-ksk.toml", &configuration.replace("[ksr]", "multi-signer = true\n[ksr]"));
         self.script("ns_add", &format!("touch {}", self.path("joined").display()));
@@ -172,7 +167,12 @@ impl Site {
     }
 
     fn configure(&self, keys: &str) {
-        let zsk_lifetime = if keys.contains("zsk lifetime 40 ") { "40" } else { "365d" };
+        let short = self.delays.short_lifetime();
+        let is_short = keys.contains(&format!("zsk lifetime {short} "));
+        let zsk_lifetime = if is_short { short.to_string() } else { "365d".to_owned() };
+        let of_knot = self.delays.of_knot();
+        let of_knot: String =
+            of_knot.iter().map(|(option, seconds)| format!("    {option}: {seconds}\n")).collect();
         let Self { zone, own_port: port, .. } = self;
         let dir = self.dir.display();
         let (of_zone, of_server) = match self.server {
@@ -204,8 +204,7 @@ impl Site {
             &format!(
                 "server:\n    rundir: {dir}\n    listen: 127.0.0.1@{port}\ncontrol:\n    listen: {dir}/knot.sock\nlog:\n  - target: {dir}/knot.log\n    \
                  any: info\ndatabase:\n    storage: {dir}/knot\npolicy:\n  - id: offline\n    manual: on\n    offline-ksk: on\n    \
-                 algorithm: ecdsap256sha256\n    dnskey-ttl: 3\n    zone-max-ttl: 3\n    propagation-delay: 6\n    zsk-lifetime: {zsk_lifetime}\n    \
-                 rrsig-lifetime: 24\n    rrsig-refresh: 12\n    rrsig-pre-refresh: 2\n    keytag-modulo: 0/2\nzone:\n  - domain: {zone}\n    storage: {dir}\n    \
+                 algorithm: ecdsap256sha256\n    zsk-lifetime: {zsk_lifetime}\n{of_knot}    keytag-modulo: 0/2\nzone:\n  - domain: {zone}\n    storage: {dir}\n    \
                  file: {zone}.zone\n    zonefile-sync: -1\n    zonefile-load: difference\n    journal-content: all\n    dnssec-signing: on\n    \
                  dnssec-policy: offline\n"
             ),
@@ -215,7 +214,10 @@ impl Site {
     /// Runs commands as a person in the folder of the site does; what they printed when one failed.
     pub fn run(&self, script: &str) -> Result<(), String> {
         let mut command = self.command("timeout");
-        let output = command.args(["170", "sh", "-eux", "-c", script]).output().expect("sh runs");
+        let output = command
+            .args([&self.delays.limit().as_secs().to_string(), "sh", "-eux", "-c", script])
+            .output()
+            .expect("sh runs");
         match output.status.success() {
             true => Ok(()),
             false => Err(format!("{}: {}\n{}", self.zone, output.status, common::text(&output))),

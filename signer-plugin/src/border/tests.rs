@@ -695,6 +695,42 @@ async fn a_zone_handler_follows_its_zone_by_the_apex_and_answers_nothing_for_one
     }
 }
 
+/// A zone and the one above it in one catalog, in any spelling: the DS records are those of the zone above, as long as that is there, and
+/// neither zone answers for the other when it is gone.
+#[tokio::test]
+async fn kind_105_parent_and_child_in_one_catalog_each_answer_their_part_also_when_one_leaves() {
+    let above: Script = |_, _, _| Some((0x0400, vec![rr(0, "@", 1, &[192, 0, 2, 1])]));
+    let below: Script = |_, _, _| Some((0x0400, vec![rr(0, "@", 1, &[192, 0, 2, 2])]));
+    let (parent, child) = (|| Scripted::zone("eXample", above), || Scripted::zone("sUb.exAmple", below));
+    for (apex, sub) in [("example", "sub.example"), ("EXAMPLE", "Sub.Example"), ("example", "SUB.EXAMPLE")] {
+        let zones = Hosted::new([parent(), child()]);
+        let mut catalog = Catalog::new();
+        for name in [apex, sub] {
+            let name = Name::parse(name).unwrap();
+            let handler = SignerZoneHandler::new(zones.clone(), &name);
+            catalog.upsert(convert::name(&name).into(), vec![Arc::new(handler)]);
+        }
+        let (server, address) = start(Hosted::default(), catalog, TcpLimits::new(100));
+        let ask = |name: &'static str, rtype: u16| async move {
+            let reply = ask_tcp(address, &question(name, rtype, Some((1232, true)))).await;
+            let reply = Reply::read(&reply).unwrap();
+            (reply.rcode(), reply.answers.first().map(|rr| rr.rdata[3]))
+        };
+        let seen = || async {
+            [ask("a.example", 1).await, ask("A.sub.Example", 1).await, ask("suB.example", 43).await]
+        };
+        let (of_parent, of_child, failed) = ((0, Some(1)), (0, Some(2)), (2, None));
+        assert_eq!(seen().await, [of_parent, of_child, of_parent], "{sub}: both are there");
+        zones.replace([child()]);
+        assert_eq!(seen().await, [failed, of_child, of_child], "{sub}: the zone above left");
+        zones.replace([parent()]);
+        assert_eq!(seen().await, [of_parent, failed, failed], "{sub}: the zone below left");
+        zones.replace([parent(), child()]);
+        assert_eq!(seen().await, [of_parent, of_child, of_parent], "{sub}: it was added again");
+        server.shutdown().await;
+    }
+}
+
 // ---- the engine behind it -------------------------------------------------------------------------------------------
 
 /// The signed test zone as a responder.

@@ -17,7 +17,7 @@ use keystore::dns::{Name, Rtype};
 
 use super::convert::{name, record, wire};
 use crate::answer::{AnswerOutcome, Transport};
-use crate::hosted::Hosted;
+use crate::hosted::{Hosted, Responder};
 use crate::reply::{Reply, Rr};
 
 /// Our zone for use inside a `Catalog`, for instance behind a blocklist or in front of a forwarder.
@@ -29,6 +29,8 @@ use crate::reply::{Reply, Rr};
 ///   may cut an RRset in two and drop OPT.
 /// - An answer to a SOA query has no authority section, not even the proof that a CNAME leads to a name without SOA.
 /// - No zone transfer.
+///
+/// The DS records of the apex are asked of the zone above it where that is among [`Hosted`] too.
 ///
 /// It ends the chain for every name that the zone answers for, and leaves the chain to the next handler for names outside; when
 /// the zone cannot answer (no valid signatures), it leaves the chain too, which as the last handler means SERVFAIL. The same holds while
@@ -55,9 +57,21 @@ impl SignerZoneHandler {
         Self { zones, apex: apex.clone(), origin, proof }
     }
 
+    /// The zone that answers `query`: ours, but for the DS records of its apex, which the zone above has where that is hosted too (RFC 4035
+    /// section 3.1.4.1). `Catalog` sends that question to the handler of the apex.
+    fn zone_for(&self, query: &[u8]) -> Option<Arc<dyn Responder>> {
+        let own = self.zones.zone(&self.apex)?;
+        let apex = self.apex.canonical_wire();
+        let question = query.get(12..).and_then(|rest| rest.split_at_checked(apex.len()));
+        let is_ds_of_apex = question.is_some_and(|(qname, rest)| {
+            qname.eq_ignore_ascii_case(&apex) && rest.starts_with(&Rtype::DS.0.to_be_bytes())
+        });
+        if is_ds_of_apex { self.zones.find(&apex, Rtype::DS) } else { Some(own) }
+    }
+
     /// The engine's whole answer to a question.
     fn ask(&self, query: &[u8]) -> Option<Reply> {
-        let zone = self.zones.zone(&self.apex)?;
+        let zone = self.zone_for(query)?;
         let mut octets = Vec::with_capacity(512);
         match zone.respond(query, Transport::Stream, super::MAX_UDP, &mut octets) {
             AnswerOutcome::Reply(_) => Reply::read(&octets).ok(),
