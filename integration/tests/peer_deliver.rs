@@ -13,6 +13,9 @@ use delivery::{
     CALM, FAST, RECORDS, Seen, Site, ZONE, dig, imports, look, seconds, seconds_of_validity, target,
     wait_for_log, zone_statement,
 };
+use keystore::clock;
+use keystore::crypto::Algorithm;
+use keystore::exchange::testing::{SkrBuilder, TestKey};
 
 /// With signatures of 6 seconds, across a restart of named, a validator sees no bad answer, and serials go slowly.
 #[test]
@@ -225,6 +228,30 @@ fn a_hook_gets_the_documented_environment() {
         assert!(last.is_none_or(|last| at == last + 1), "each bundle once: {lines:?}");
         last = Some(at);
     }
+}
+
+/// named publishes a ZSK of its folder by itself, and the zone is bogus. When the SKR with that ZSK comes, the RRset is the same as before,
+/// and named keeps the signatures, which do not fit: the loader makes it take them anew at once.
+#[test]
+fn kind_101_zsk_that_named_had_published_is_good_as_soon_as_its_skr_is_delivered() {
+    let Some(mut site) = Site::new(CALM, "+30d") else { return };
+    let ksk = TestKey::generate(257, Algorithm::ECDSAP256SHA256, 256);
+    let builder = || SkrBuilder::new(&format!("{ZONE}."), clock::now().minus(60)).ksk(ksk.clone());
+    let first = site.build(builder(), "first");
+    let (named, loader) = site.beside("early", &first);
+    loader.wait("early", 1);
+    let mut keygen = common::peer("dnssec-keygen").expect("was there");
+    keygen.arg("-K").arg(site.path("named")).args(["-a", "13", "-P", "now", "-A", "+1y", ZONE]);
+    common::run(&mut keygen);
+    named.rndc(&["loadkeys", ZONE]);
+    common::wait_for("a bogus zone", Duration::from_secs(10), || {
+        (look(named.port, &site.ksk).bad == 4).then_some(())
+    });
+    let second = site.build(builder(), "second");
+    loader.drop_file(&second);
+    wait_for_log(&["early", "the server is made to take the signatures anew"]);
+    loader.wait("early", 2);
+    assert_eq!(look(named.port, &site.ksk).bad, 0);
 }
 
 /// While named's key folder has a ZSK without a Publish or Activate time, published or not, named switches to no bundle. The loader

@@ -1,5 +1,6 @@
 //! The procedures of `docs/manual/rollovers.md` and `multi-signer.md`, run as they are printed beside named, Knot and our signer, while two
-//! caching, validating unbounds, one of them without a cache, and delv are asked: none of them ever says SERVFAIL.
+//! caching, validating unbounds, one of them without a cache, and delv are asked: none of them ever says SERVFAIL. A revocation is followed
+//! by a third unbound that keeps its trust anchors by RFC 5011.
 //!
 //! `PROCEDURES_FACTOR=10` makes each delay ten times as long, `PROCEDURE=ksk` runs those whose label has this word, `KEEP=1` keeps the folder.
 //!
@@ -153,9 +154,16 @@ impl Procedure {
         let (of, zone) = (parent.clone(), site.zone.clone());
         let watch = Watch::start(judges.clone(), site.zone.clone(), move || of.has_ds(&zone));
         let follower = Follower::start(parent.clone(), site.zone.clone(), judges.cold);
+        let by_rfc_5011 = (self.outcome == Outcome::RevokedKsk).then(|| {
+            let dir = site.path("unbound");
+            (Resolver::with_own_anchors(&dir, &site.zone, site.port, &site.path("anchors")), dir)
+        });
         let before = site.served_keys();
         let ran = site.run(&page::script(self.page, self.section, site.server, &values));
         std::thread::sleep(Duration::from_secs(delays.seconds(self.afterwards)));
+        if let Some((resolver, dir)) = by_rfc_5011.filter(|_| ran.is_ok()) {
+            resolver.wait_for_revocation(&dir);
+        }
         drop(follower);
         let after = site.served_keys();
         let (rounds, mut faults) = watch.end();

@@ -282,6 +282,9 @@ fn an_algorithm_is_rolled_and_every_second_is_proved() {
     site.now = stamp("20270125000000");
     let (from, to) = ("20270201000000", "20270301000000");
     run(&site, from, to, "-o -K @ksk keygen").ok();
+    let told = run(&site, from, to, "-K @zsk keygen").stderr;
+    assert!(told.contains("brings algorithm ED25519 into the zone"), "{told}");
+    assert!(told.contains("until then deliveries to named are held back"), "{told}");
     request(&site, from, to);
     let keys = files::find(&site.path("ksk"), &zone()).expect("keys").keys;
     let new = keys.iter().find(|k| k.dnskey.algorithm.0 == 13).expect("the new KSK");

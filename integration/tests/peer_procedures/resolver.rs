@@ -33,16 +33,39 @@ pub struct Resolver {
 impl Resolver {
     /// `stubs`: each zone, and the port where it is served.
     pub fn start(dir: &Path, cache: Cache, port: u16, anchor: &Path, stubs: &[(&str, u16)]) -> Self {
-        fs::create_dir(dir).expect("a folder");
         let kept =
             if cache == Cache::Cold { "cache-max-ttl: 0\n  cache-max-negative-ttl: 0\n  " } else { "" };
+        Self::with(dir, port, &format!("trust-anchor-file: \"{}\"\n  {kept}", anchor.display()), stubs)
+    }
+
+    /// One that has the keys in `anchors` as those of the zone itself, and follows RFC 5011 with a hold-down of a few seconds.
+    pub fn with_own_anchors(dir: &Path, zone: &str, at: u16, anchors: &Path) -> Self {
+        let own = dir.join("anchors");
+        fs::create_dir(dir).expect("a folder");
+        fs::copy(anchors, &own).expect("copied");
+        let more = format!(
+            "auto-trust-anchor-file: \"{}\"\n  permit-small-holddown: yes\n  add-holddown: 4\n  del-holddown: 3600\n  ",
+            own.display()
+        );
+        Self::with(dir, common::free_port(), &more, &[(zone, at)])
+    }
+
+    /// Waits until it has come to trust a key besides those of its start, and has seen one of them revoked.
+    pub fn wait_for_revocation(&self, dir: &Path) {
+        common::wait_for("a resolver by RFC 5011 to see the revocation", Duration::from_secs(60), || {
+            let text = fs::read_to_string(dir.join("anchors")).ok()?;
+            (text.contains("[  VALID  ]") && text.contains("[ REVOKED ]")).then_some(())
+        });
+    }
+
+    fn with(dir: &Path, port: u16, more: &str, stubs: &[(&str, u16)]) -> Self {
+        fs::create_dir_all(dir).expect("a folder");
         let mut text = format!(
             "server:\n  interface: 127.0.0.1@{port}\n  port: {port}\n  username: \"\"\n  chroot: \"\"\n  directory: \"{dir}\"\n  pidfile: \"\"\n  \
              use-syslog: no\n  do-daemonize: no\n  num-threads: 1\n  do-not-query-localhost: no\n  module-config: \"validator iterator\"\n  \
-             trust-anchor-file: \"{anchor}\"\n  local-zone: \"test.\" nodefault\n  qname-minimisation: no\n  val-log-level: 2\n  discard-timeout: 0\n  wait-limit: 0\n  {kept}\n\
+             local-zone: \"test.\" nodefault\n  qname-minimisation: no\n  val-log-level: 2\n  discard-timeout: 0\n  wait-limit: 0\n  {more}\n\
              remote-control:\n  control-enable: no\n",
             dir = dir.display(),
-            anchor = anchor.display(),
         );
         for (zone, at) in stubs {
             text.push_str(&format!(
