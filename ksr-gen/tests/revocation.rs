@@ -95,7 +95,7 @@ fn kind_03_revoked_ksk_beside_a_trusted_one_signs_itself_and_is_in_no_cds() {
         assert_eq!(gone.is_some_and(|b| !is_revoked(&b)), times.contains("Delete"));
         // The report names the time and the new tag.
         let report = site.run(&format!("-l @policy -k common -e {YEAR} -K @ksk {seen} check @ksr")).ok();
-        assert!(report.contains("; REVOKED from 2027-06-01T00:00:00Z on, with tag "), "{report}");
+        assert!(report.contains("REVOKED from 2027-06-01T00:00:00Z on, with tag "), "{report}");
     }
     let (site, names) = site_with(COMMON, &[("20260101000000", ""), ("20260101000000", "")]);
     revoke_file(&site, &names[0]);

@@ -283,7 +283,7 @@ fn an_algorithm_is_rolled_and_every_second_is_proved() {
     let (from, to) = ("20270201000000", "20270301000000");
     run(&site, from, to, "-o -K @ksk keygen").ok();
     let told = run(&site, from, to, "-K @zsk keygen").stderr;
-    assert!(told.contains("brings algorithm ED25519 into the zone"), "{told}");
+    assert!(told.contains("brings algorithm ECDSAP256SHA256 into the zone"), "{told}");
     assert!(told.contains("until then deliveries to named are held back"), "{told}");
     request(&site, from, to);
     let keys = files::find(&site.path("ksk"), &zone()).expect("keys").keys;

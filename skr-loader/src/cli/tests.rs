@@ -85,6 +85,17 @@ fn check_accepts_and_says_what_it_checked() {
 }
 
 #[test]
+fn kind_101_verdict_names_the_warning_of_a_key_that_named_cannot_work_with() {
+    let bench = Bench::new();
+    bench.state.forget_key_times();
+    let (good, out) = bench.check(&skr(0).text(), &["--key-directory", &bench.path("keys")]);
+    assert!(good, "{out}");
+    assert!(out.contains("a ZSK without Publish or Activate time makes each rekey of named fail"), "{out}");
+    assert!(out.contains("dnssec-settime -s -P +1y -A +1y "), "{out}");
+    assert!(out.contains("\nverdict   good; look at the warning of SKR-KEYSET\n"), "{out}");
+}
+
+#[test]
 fn check_accepts_what_bind_made_and_finds_its_request_answered() {
     let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../keystore/tests/fixtures/bind");
     let path =

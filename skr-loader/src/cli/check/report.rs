@@ -161,18 +161,23 @@ pub fn print(
     for note in &report.notes {
         writeln!(out, "note      {}", style.warn(&one_line(note)))?;
     }
+    let ids = |word: Word| {
+        let mut ids: Vec<&str> =
+            report.checks.iter().filter(|row| row.verdict == word).map(|row| row.id.as_str()).collect();
+        ids.dedup();
+        ids.join(", ")
+    };
+    let warned = ids(Word::Warn);
+    let but = if warned.is_empty() { String::new() } else { format!("; look at the warning of {warned}") };
     match (report.accepted, report.unchanged) {
-        (true, None) => return writeln!(out, "verdict   {}", style.good("good")),
+        (true, None) => return writeln!(out, "verdict   {}", style.good(&format!("good{but}"))),
         (true, Some(generation)) => {
-            let text = format!("good: it is in force already, as generation {generation}");
+            let text = format!("good: it is in force already, as generation {generation}{but}");
             return writeln!(out, "verdict   {}", style.good(&text));
         }
         (false, _) => {}
     }
-    let mut failed: Vec<&str> =
-        report.checks.iter().filter(|row| row.verdict == Word::Fail).map(|row| row.id.as_str()).collect();
-    failed.dedup();
-    let failed = failed.join(", ");
+    let failed = ids(Word::Fail);
     let text = match report.unchanged {
         Some(generation) => {
             format!("it is in force, as generation {generation}, and would be rejected now by {failed}")
