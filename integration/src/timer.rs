@@ -1,9 +1,11 @@
 //! The request timer as a thread: it looks at every zone again and again, and tells log and metrics what it found.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use keystore::clock;
@@ -16,6 +18,8 @@ use crate::reports::TimerStanding;
 
 /// Time between two looks. Requests are due weeks ahead; keys that somebody changed are seen soon enough.
 const PAUSE: Duration = Duration::from_secs(60);
+/// Rounds for which the timer is woken take one part in this of the time: with many zones each of many SKRs would make a round of all.
+const SHARE: u32 = 10;
 
 /// What the thread is woken for.
 pub enum Wake {
@@ -31,6 +35,7 @@ pub enum Wake {
 pub struct RequestTimer {
     wake: Sender<Wake>,
     standing: TimerStanding,
+    stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -52,11 +57,13 @@ impl RequestTimer {
         add_series(&metrics, &config);
         let standing = TimerStanding::default();
         let shared = standing.clone();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("requests".to_owned())
-            .spawn(move || live(config, &metrics, &shared, &wakes, lock, alive))
+            .spawn(move || live(config, &metrics, &shared, (&wakes, &stopped), lock, alive))
             .context("cannot start the request timer")?;
-        Ok(Self { wake, standing, thread })
+        Ok(Self { wake, standing, stop, thread })
     }
 
     /// What it finds, for other threads.
@@ -71,8 +78,9 @@ impl RequestTimer {
         self.wake.clone()
     }
 
-    /// Ends it after the look under way.
+    /// Ends it after the look at the zone under way.
     pub fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
         let _ = self.wake.send(Wake::Stop);
         if self.thread.join().is_err() {
             tracing::error!("the request timer ended in a way that it should not; please report this");
@@ -84,13 +92,14 @@ fn live(
     mut config: Config,
     metrics: &Metrics,
     standing: &TimerStanding,
-    wakes: &Receiver<Wake>,
+    (wakes, stopped): (&Receiver<Wake>, &AtomicBool),
     mut lock: Option<TimerLock>,
     alive: impl Fn(),
 ) {
     let mut rounds = Rounds::default();
     loop {
         alive();
+        let began = Instant::now();
         if !config.ksr.enabled {
             lock = None;
         } else if lock.is_none() {
@@ -103,8 +112,9 @@ fn live(
             standing.stop();
         } else {
             standing.start(clock::now());
+            let goes_on = || !stopped.load(Ordering::Relaxed);
             let round = || {
-                rounds.round(&config, clock::now, |zone, result, told| {
+                rounds.round_while(&config, clock::now, goes_on, |zone, result, told| {
                     alive();
                     standing.note(&zone.name.to_lowercase().to_string(), result, told);
                     tell(&config, zone, result, told, metrics);
@@ -116,16 +126,35 @@ fn live(
                 rounds = Rounds::default();
             }
         }
-        match wakes.recv_timeout(PAUSE) {
-            Ok(Wake::Look) | Err(RecvTimeoutError::Timeout) => {}
-            Ok(Wake::Reload(new)) => {
+        match next_wake(wakes, began.elapsed().saturating_mul(SHARE)) {
+            Wake::Look => {}
+            Wake::Reload(new) => {
                 remove_series(metrics, &config, &new);
                 config = *new;
                 add_series(metrics, &config);
                 rounds.forget();
                 standing.forget();
             }
-            Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Wake::Stop => return,
+        }
+    }
+}
+
+/// Waits for what is to be done next. A look that somebody wakes for comes after `rest` at the earliest, and all that came until then is
+/// one: to stop goes before a new configuration, of which the newest counts, and that before a look.
+fn next_wake(wakes: &Receiver<Wake>, rest: Duration) -> Wake {
+    let began = Instant::now();
+    let mut until = began + PAUSE;
+    let mut next = Wake::Look;
+    loop {
+        match wakes.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Wake::Look) => until = until.min(began + rest),
+            Ok(Wake::Reload(new)) => {
+                until = Instant::now();
+                next = Wake::Reload(new);
+            }
+            Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return Wake::Stop,
+            Err(RecvTimeoutError::Timeout) => return next,
         }
     }
 }
@@ -226,9 +255,7 @@ fn tell(
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
-    use std::time::Instant;
+    use std::sync::atomic::AtomicU32;
 
     use super::*;
 
@@ -286,5 +313,40 @@ mod tests {
         until("the next round is good", &|errors| errors.len() == 2 && errors.iter().all(Option::is_none));
         assert!(calls.load(Ordering::SeqCst) >= 4);
         timer.stop();
+    }
+
+    /// Each SKR that is accepted wakes the timer: of a file of many zones there are thousands at once.
+    #[test]
+    fn kind_111_wakes_that_wait_are_one_and_to_stop_goes_before_them() {
+        type Send = fn(&Sender<Wake>, Box<Config>);
+        type IsWanted = fn(&Wake) -> bool;
+        let cases: [(&str, Send, IsWanted); 4] = [
+            ("looks", |_, _| {}, |wake| matches!(wake, Wake::Look)),
+            (
+                "a stop behind them",
+                |wakes, _| wakes.send(Wake::Stop).expect("heard"),
+                |wake| matches!(wake, Wake::Stop),
+            ),
+            (
+                "a configuration behind them",
+                |wakes, config| wakes.send(Wake::Reload(config)).expect("heard"),
+                |wake| matches!(wake, Wake::Reload(_)),
+            ),
+            (
+                "both",
+                |wakes, config| {
+                    wakes.send(Wake::Reload(config)).expect("heard");
+                    wakes.send(Wake::Stop).expect("heard");
+                },
+                |wake| matches!(wake, Wake::Stop),
+            ),
+        ];
+        for (what, send, is_wanted) in cases {
+            let (sender, wakes) = channel();
+            (0..10_000).for_each(|_| sender.send(Wake::Look).expect("heard"));
+            send(&sender, Box::new(config(Path::new("/x"))));
+            assert!(is_wanted(&next_wake(&wakes, Duration::ZERO)), "{what}");
+            assert!(wakes.try_recv().is_err(), "{what}: all were taken");
+        }
     }
 }

@@ -201,6 +201,17 @@ impl Rounds {
         &mut self,
         config: &Config,
         clock: impl Fn() -> Timestamp,
+        each: impl FnMut(&ZoneConfig, &Result<TimerReport, TickError>, Option<&NoticeOutcome>),
+    ) {
+        self.round_while(config, clock, || true, each);
+    }
+
+    /// The same, ended before the next zone when `goes_on` says so.
+    pub fn round_while(
+        &mut self,
+        config: &Config,
+        clock: impl Fn() -> Timestamp,
+        goes_on: impl Fn() -> bool,
         mut each: impl FnMut(&ZoneConfig, &Result<TimerReport, TickError>, Option<&NoticeOutcome>),
     ) {
         self.timer.begin_round();
@@ -209,7 +220,7 @@ impl Rounds {
             self.timer.read_ahead(config, clock());
             Ok(())
         });
-        for zone in &config.zones {
+        for zone in config.zones.iter().take_while(|_| goes_on()) {
             let mut told = None;
             let result = guarded(|| {
                 let now = clock();

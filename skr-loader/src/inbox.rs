@@ -373,14 +373,31 @@ impl Inbox {
         if std::mem::take(&mut self.unsynced) { durable::sync_dir(&self.dir) } else { Ok(()) }
     }
 
-    /// Notes how much of a file of several zones is judged: it stays where it is, and is not read again before it changes.
-    pub fn set_at_work(&mut self, file: &Dropped, how_much: String) {
+    /// A file of several zones is judged part by part from now on: it stays where it is, and is not read again before it changes.
+    pub fn begin_work(&mut self, file: &Dropped, how_much: String) {
         if let FileOrigin::File { fingerprint, .. } = &file.origin {
-            // One that was replaced meanwhile is a file of its own, which waits.
-            if matches!(self.files.get(&file.name), None | Some(Seen::AtWork(_))) {
-                self.files.insert(file.name.clone(), Seen::AtWork(*fingerprint));
-                self.reasons.insert(file.name.clone(), (CheckId::SkrIo, how_much));
-            }
+            self.files.insert(file.name.clone(), Seen::AtWork(*fingerprint));
+            self.reasons.insert(file.name.clone(), (CheckId::SkrIo, how_much));
+        }
+    }
+
+    /// Notes how much of it is judged.
+    pub fn note_progress(&mut self, file: &Dropped, how_much: String) {
+        if let FileOrigin::File { fingerprint, .. } = &file.origin
+            && matches!(self.files.get(&file.name), Some(Seen::AtWork(known)) if known == fingerprint)
+        {
+            self.reasons.insert(file.name.clone(), (CheckId::SkrIo, how_much));
+        }
+    }
+
+    /// False for a file that was taken away or replaced since it was read. One that a person handed over never lay here.
+    #[must_use]
+    pub fn still_has(&self, file: &Dropped) -> bool {
+        let FileOrigin::File { fingerprint, .. } = &file.origin else { return true };
+        match files::fingerprint(&self.dir.join(&file.name)) {
+            Ok(found) => found == *fingerprint,
+            // An error that may pass says nothing of it.
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
         }
     }
 

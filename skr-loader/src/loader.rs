@@ -119,6 +119,8 @@ pub struct Loader {
     not_durable: Vec<NotDurable>,
     /// Files of several zones of which some parts are not judged yet.
     many: VecDeque<many::ManyImport>,
+    /// Changes of what is in force for any zone, counted since the start.
+    changes: u64,
     /// The time of the step before.
     stepped: Option<Timestamp>,
 }
@@ -306,6 +308,7 @@ impl Loader {
             rejected_parts: HashMap::new(),
             not_durable: Vec::new(),
             many: VecDeque::new(),
+            changes: 0,
             stepped: None,
         };
         report::start(&loader.metrics);
@@ -486,7 +489,7 @@ impl Loader {
                     self.metrics.add_zone(&label, Part::Loader);
                     let held = self.read_zone(&zone.name, now);
                     report::last_import(&self.metrics, &label, self.audit_tail.get(&label));
-                    Zone { config, held, history_error: None, label, report_due }
+                    Zone { config, held, history_error: None, label, changed: 0, report_due }
                 }
             };
             self.zones.insert(name, zone);

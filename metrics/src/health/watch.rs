@@ -31,6 +31,8 @@ const FEW: usize = 100;
 const SHARE: u32 = 10;
 /// The same with many zones of which nothing is reported.
 const SHARE_AT_REST: u32 = 200;
+/// Longest pause between two looks, however long a look takes.
+const LONGEST: Duration = Duration::from_secs(60);
 /// Pause between two reports to other processes where looks are rarer: they are old after [`VALID`](crate::health::report::VALID).
 const REPORTS: Duration = Duration::from_secs(15);
 
@@ -203,7 +205,7 @@ struct Due {
 impl Due {
     /// After a look at so many zones that took so long and ended at `now`.
     fn after(took: Duration, zones: usize, now: Instant) -> Self {
-        let pause = |share: u32| now + PAUSE.max(took.saturating_mul(share));
+        let pause = |share: u32| now + took.saturating_mul(share).clamp(PAUSE, LONGEST);
         let look_when_reported = pause(SHARE);
         let look = if zones <= FEW { look_when_reported } else { pause(SHARE_AT_REST) };
         Self { look, look_when_reported, reports: now + REPORTS }
@@ -383,7 +385,8 @@ mod tests {
             (300, 100, 3_000, 3_000),
             (2, 101, 500, 500),
             (50, 1_000, 10_000, 500),
-            (400, 10_000, 80_000, 4_000),
+            (400, 10_000, 60_000, 4_000),
+            (9_000, 10_000, 60_000, 60_000),
         ] {
             let mut due = Due::after(ms(took), zones, now);
             assert_eq!(due.look, now + ms(look), "{zones} zones in {took} ms");

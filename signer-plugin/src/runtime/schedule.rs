@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
@@ -15,6 +16,7 @@ use super::folders::KeyFolders;
 use super::retry::Retry;
 use super::served::{Clock, SignerZone};
 use super::setup::ZoneSetup;
+use super::watch::Stamp;
 use super::zone::ZoneRuntime;
 use crate::hosted::Responder as _;
 
@@ -67,6 +69,34 @@ pub(super) struct Schedule {
     next_number: u64,
     /// The time of the last turn, to notice a clock that was set back.
     last: Timestamp,
+    loader: LoaderWatch,
+}
+
+/// Notices that a loader in another process has accepted something: each of its imports is a line of its audit log.
+#[derive(Debug, Default)]
+struct LoaderWatch {
+    audit_log: PathBuf,
+    seen: Stamp,
+    /// When it was last looked at, and from when on all zones may be looked at again.
+    looked: Timestamp,
+    next: Timestamp,
+}
+
+impl LoaderWatch {
+    /// True when the files of all zones are to be looked at: once in `pause` seconds at most, whatever is written to the log.
+    fn poll(&mut self, now: Timestamp, pause: u64) -> bool {
+        if std::mem::replace(&mut self.looked, now) == now
+            || (now < self.next && self.next.since(now) <= pause)
+        {
+            return false;
+        }
+        let stamp = Stamp::of(&self.audit_log);
+        let changed = std::mem::replace(&mut self.seen, stamp) != stamp;
+        if changed {
+            self.next = now.plus(pause);
+        }
+        changed
+    }
 }
 
 struct Scheduled {
@@ -96,6 +126,7 @@ impl Schedule {
             queue: BTreeSet::new(),
             next_number: 0,
             last: Timestamp::EPOCH,
+            loader: LoaderWatch::default(),
         }
     }
 
@@ -130,6 +161,12 @@ impl Schedule {
             Command::LookAtAll => self.set_all_due(),
             Command::Take(setup, served) => {
                 let name = setup.name.clone();
+                if let Some(state_dir) = setup.accepted.parent()
+                    && self.loader.audit_log.as_os_str().is_empty()
+                {
+                    self.loader.audit_log = state_dir.join("audit.jsonl");
+                    self.loader.seen = Stamp::of(&self.loader.audit_log);
+                }
                 if let Some(mut before) = self.remove(&name) {
                     before.close();
                 }
@@ -179,7 +216,8 @@ impl Schedule {
     /// Steps the zone that is due first; false when none is due.
     pub fn step_one(&mut self) -> bool {
         let now = (self.shared.clock)();
-        if now < self.last {
+        let pause = self.zones.len().div_ceil(LOOKS_PER_SECOND).max(1) as u64;
+        if now < self.last || self.loader.poll(now, pause) {
             self.set_all_due();
         }
         self.last = now;

@@ -13,6 +13,8 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 
+use keystore::check::CheckId;
+use keystore::exchange::SkrFinding;
 use keystore::store::digest;
 use keystore::time::Timestamp;
 
@@ -20,7 +22,7 @@ use super::Loader;
 use super::import::{Import, ImportOutcome, is_dry_run};
 use crate::files::printable;
 use crate::inbox::Dropped;
-use crate::judge::{Part, Sources};
+use crate::judge::{Candidate, Part, Sources};
 
 /// Octets of the file's name in the name of a rejected part; the zone comes behind it.
 const NAME_OCTETS: usize = 48;
@@ -44,6 +46,8 @@ pub(super) struct ManyImport {
     /// A part could not be dealt with, so that the file stays and is tried again.
     is_kept: bool,
     sources: Sources,
+    /// [`Loader::changes`] when the file was taken: what came into force for a zone since then came later than the file.
+    changes: u64,
     /// What became of the parts, and whom to tell, when a person has handed the file over.
     ordered: Option<(Vec<Import>, Done)>,
 }
@@ -65,6 +69,7 @@ impl ManyImport {
             rejected: 0,
             is_kept: false,
             sources: Sources::default(),
+            changes: 0,
             ordered: None,
         }
     }
@@ -107,8 +112,9 @@ impl ManyImport {
 impl Loader {
     /// The parts of the file are judged from the next turn on.
     pub(super) fn begin_many(&mut self, file: ManyImport) {
+        let file = ManyImport { changes: self.changes, ..file };
         self.forget_rejected_parts(&file.file);
-        self.inbox.set_at_work(&file.file, file.progress());
+        self.inbox.begin_work(&file.file, file.progress());
         tracing::info!(
             file = printable(&file.file.name),
             zones = file.total,
@@ -120,6 +126,13 @@ impl Loader {
     /// Judges the next parts of the file whose turn it is.
     pub(super) fn go_on_with_many(&mut self, now: Timestamp, imports: &mut Vec<Import>) {
         let Some(mut many) = self.many.pop_front() else { return };
+        if !self.inbox.still_has(&many.file) {
+            let (name, done) = (printable(&many.file.name), many.total - many.parts.len());
+            let what =
+                "the file was taken away or replaced while it was at work; the rest of it is not judged";
+            tracing::warn!(file = name, done, zones = many.total, "{what}");
+            return;
+        }
         many.sources.refresh();
         self.inbox.take_part_kept();
         for _ in 0..PARTS_A_STEP {
@@ -134,7 +147,10 @@ impl Loader {
                 continue;
             }
             let import = match part.read(&many.file.octets, |zone| self.ours(zone)) {
-                Ok(candidate) => self.judge(candidate, &dropped, &mut many.sources, now),
+                Ok(candidate) => match self.overtaken(&candidate, many.changes) {
+                    Some(finding) => self.reject_unread(&dropped, Some(candidate.zone), finding, now),
+                    None => self.judge(candidate, &dropped, &mut many.sources, now),
+                },
                 Err(unread) => self.reject_unread(&dropped, unread.zone, unread.finding, now),
             };
             imports.extend(many.note(import));
@@ -145,9 +161,23 @@ impl Loader {
         if many.parts.is_empty() {
             self.end_many(many, now);
         } else {
-            self.inbox.set_at_work(&many.file, many.progress());
+            self.inbox.note_progress(&many.file, many.progress());
             self.many.push_back(many);
         }
+    }
+
+    /// Why a part is not taken that was dropped, with the rest of its file, before what is in force for its zone: an urgent SKR or a rollback
+    /// must not be undone by a file that was at work meanwhile. `taken` is [`Loader::changes`] when that file was taken.
+    fn overtaken(&self, candidate: &Candidate, taken: u64) -> Option<SkrFinding> {
+        let zone = self.zones.get(&candidate.zone).filter(|zone| zone.changed > taken)?;
+        let in_force = zone.held.in_force()?;
+        let is_it =
+            zone.held.state().is_ok_and(|s| s.known.get(&candidate.digest) == Some(&in_force.generation));
+        let what = format!(
+            "generation {} came into force after this file was dropped; drop the SKR of this zone alone if it is to replace that",
+            in_force.generation
+        );
+        (!is_it).then(|| SkrFinding::reject(CheckId::SkrReplay, None, what))
     }
 
     /// Takes the file out of the inbox, or has it tried again.
@@ -520,5 +550,59 @@ mod tests {
         });
         assert_eq!((longest.get(), judged.get()), (PARTS_A_STEP, 2 * PARTS_A_STEP));
         assert!(!bench.inbox_is_empty(), "the next loader goes on with the file");
+    }
+
+    /// The urgent SKR of a zone that the large file has too, and what is ordered meanwhile, is newer than that file.
+    #[test]
+    fn kind_112_a_part_does_not_undo_what_came_into_force_while_its_file_was_at_work() {
+        let later = |zone: &str| SkrBuilder::new(zone, start()).bundles(5).text();
+        for (what, urgent, wanted) in [
+            ("another one", later as fn(&str) -> String, "SKR-REPLAY"),
+            ("the same one", skr as fn(&str) -> String, "unchanged 1"),
+        ] {
+            let (mut bench, names) = many_zones(2 * PARTS_A_STEP);
+            bench.loader.step(bench.now);
+            let last = names.last().unwrap();
+            drop_old(&mut bench, "all.skr", &text_of(&names));
+            bench.loader.step(bench.now);
+            drop_old(&mut bench, "urgent.skr", &urgent(last));
+            let imports = told(&bench.loader.step(bench.now).imports);
+            let of_last: Vec<&str> =
+                imports.iter().filter(|(zone, _)| zone == last).map(|(_, told)| told.as_str()).collect();
+            assert_eq!(of_last, ["accepted 1", wanted], "{what}");
+            let in_force = bench.loader.in_force(&Name::parse(last).unwrap()).unwrap();
+            assert_eq!(in_force.generation, 1, "{what}: the urgent one stays");
+            assert!(bench.inbox_is_empty(), "{what}");
+        }
+    }
+
+    #[test]
+    fn kind_112_a_file_that_is_replaced_or_taken_away_while_it_is_at_work_is_given_up() {
+        for replaced in [true, false] {
+            let (mut bench, names) = many_zones(3 * PARTS_A_STEP);
+            bench.loader.step(bench.now);
+            drop_old(&mut bench, "all.skr", &text_of(&names));
+            assert_eq!(bench.loader.step(bench.now).imports.len(), PARTS_A_STEP);
+            if replaced {
+                drop_old(&mut bench, "all.skr", &text_of(&names[..2]));
+            } else {
+                fs::remove_file(bench.state.path("inbox/all.skr")).unwrap();
+            }
+            let mut imports = Vec::new();
+            for _ in 0..4 {
+                imports.extend(bench.loader.step(bench.now).imports);
+                bench.now = bench.now.plus(61);
+            }
+            assert_eq!(
+                imports.len(),
+                if replaced { 2 } else { 0 },
+                "replaced: {replaced}: {:?}",
+                told(&imports)
+            );
+            assert!(bench.inbox_is_empty() && bench.loader.many.is_empty());
+            let report = bench.loader.standing().report(bench.now).report.inbox.unwrap();
+            assert!(report.pending.is_empty(), "{:?}", report.pending);
+            assert!(bench.loader.in_force(&Name::parse(names.last().unwrap()).unwrap()).is_none());
+        }
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Zone {
     pub history_error: Option<String>,
     /// The `zone` label.
     pub label: String,
+    /// The number of the last change of what is in force, among those of all zones; 0 = none since the start.
+    pub changed: u64,
     /// When its series may say something else than they do.
     pub report_due: Timestamp,
 }
@@ -284,6 +286,8 @@ impl Loader {
             return;
         }
         zone.report_due = Timestamp::EPOCH;
+        self.changes += 1;
+        zone.changed = self.changes;
         let in_force = zone.held.in_force();
         if let Some(in_force) = in_force.filter(|_| !self.deliveries.is_empty()) {
             self.deliveries.take(name, &Arc::new(in_force.clone()));

@@ -18,8 +18,6 @@ const UNPROVEN: u64 = 600;
 const TRANSFERRING: u64 = 60;
 /// Seconds for which a secondary may lack a version before it is a warning.
 const UNTRANSFERRED: u64 = 3600;
-/// Seconds for which a zone may be read or signed for the first time before that is critical: millions of records take minutes.
-const AT_WORK: u64 = 3600;
 /// Seconds before a bundle switch at which a server that is not proven is critical.
 const SWITCH: u64 = 3600;
 
@@ -52,9 +50,8 @@ pub(super) fn judge(
 fn here(zone: &ZoneFacts, served: &Served, seen: &Seen, found: &mut Findings<'_>, now: Timestamp) {
     let cause = served.file_error.as_ref();
     if !served.loaded {
-        let (severity, work) = at_work(served, ConditionId::ZoneNotLoaded, found);
-        let why = cause.cloned().or(work).unwrap_or_else(|| "It was not read yet".to_owned());
-        found.raise(ConditionId::ZoneNotLoaded, severity, format!("{why}."));
+        let why = cause.cloned().or_else(|| work(served)).unwrap_or_else(|| "It was not read yet".to_owned());
+        found.raise(ConditionId::ZoneNotLoaded, Severity::Critical, format!("{why}."));
     } else if let Some(cause) = cause.filter(|_| !served.has(ConditionId::SignerZoneFileUnreadable)) {
         found.raise(ConditionId::ZoneFileRejected, Severity::Warning, format!("{cause}."));
     }
@@ -65,10 +62,9 @@ fn here(zone: &ZoneFacts, served: &Served, seen: &Seen, found: &mut Findings<'_>
     }
     let Some(schedule) = &zone.store.schedule else { return };
     if served.loaded && !served.validly_signed {
-        let (severity, work) = at_work(served, ConditionId::ZoneUnsigned, found);
-        let why = work.or_else(|| served.why_not.clone());
+        let why = work(served).or_else(|| served.why_not.clone());
         let why = why.unwrap_or_else(|| "The cause stands in the log of the signer".to_owned());
-        found.raise(ConditionId::ZoneUnsigned, severity, format!("{why}."));
+        found.raise(ConditionId::ZoneUnsigned, Severity::Critical, format!("{why}."));
     }
     if served.generation != schedule.generation {
         let late = found.age(ConditionId::GenerationBehind, None) >= BEHIND;
@@ -122,14 +118,12 @@ fn behind(secondary: &Secondary, served: &Served, found: &mut Findings<'_>, now:
     found.raise(ConditionId::SecondaryBehind, severity, what);
 }
 
-/// How urgent it is that a zone is not served yet, and what is being done for it, a sentence without its full stop.
-fn at_work(served: &Served, id: ConditionId, found: &Findings<'_>) -> (Severity, Option<String>) {
-    let work = served.work.map(|work| match work {
+/// What is being done for a zone that is not served as it should be, a sentence without its full stop.
+fn work(served: &Served) -> Option<String> {
+    served.work.map(|work| match work {
         Work::ReadingZoneFile => "The zone file is being read".to_owned(),
         Work::Signing(percent) => format!("The zone is being signed, {percent} % done"),
-    });
-    let waits = work.is_some() && found.age(id, None) < AT_WORK;
-    (if waits { Severity::Attention } else { Severity::Critical }, work)
+    })
 }
 
 fn unproven(delivery: &Delivery, seen: &Seen, found: &mut Findings<'_>, now: Timestamp) {

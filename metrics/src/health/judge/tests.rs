@@ -397,49 +397,30 @@ fn alarm_is_untested_after_its_time_and_a_warning_after_twice_that() {
 }
 
 #[test]
-fn kind_116_a_zone_that_is_read_or_signed_is_named_so_and_is_critical_after_an_hour_only() {
+fn kind_116_a_zone_that_is_read_or_signed_is_named_so() {
     let served = |loaded, work| Served { loaded, generation: 1, work, ..Served::default() };
     let unsigned = |work| Served { why_not: Some("no SKR is in use".to_owned()), ..served(true, work) };
-    let (unread, unsigned_id) = (ConditionId::ZoneNotLoaded, ConditionId::ZoneUnsigned);
-    for (said, id, text, first) in [
-        (served(false, None), unread, "It was not read yet.", Severity::Critical),
+    for (said, id, text) in [
+        (served(false, None), ConditionId::ZoneNotLoaded, "It was not read yet."),
         (
             served(false, Some(Work::ReadingZoneFile)),
-            unread,
+            ConditionId::ZoneNotLoaded,
             "The zone file is being read.",
-            Severity::Attention,
         ),
-        (unsigned(None), unsigned_id, "no SKR is in use.", Severity::Critical),
-        (
-            unsigned(Some(Work::ReadingZoneFile)),
-            unsigned_id,
-            "The zone file is being read.",
-            Severity::Attention,
-        ),
-        (
-            unsigned(Some(Work::Signing(0))),
-            unsigned_id,
-            "The zone is being signed, 0 % done.",
-            Severity::Attention,
-        ),
+        (unsigned(None), ConditionId::ZoneUnsigned, "no SKR is in use."),
+        (unsigned(Some(Work::ReadingZoneFile)), ConditionId::ZoneUnsigned, "The zone file is being read."),
+        (unsigned(Some(Work::Signing(0))), ConditionId::ZoneUnsigned, "The zone is being signed, 0 % done."),
         (
             unsigned(Some(Work::Signing(40))),
-            unsigned_id,
+            ConditionId::ZoneUnsigned,
             "The zone is being signed, 40 % done.",
-            Severity::Attention,
         ),
     ] {
-        let facts = || {
-            let mut zone = zone(&[(0, 200)]);
-            zone.is_served = true;
-            zone.report.served = Some(said.clone());
-            zone
-        };
-        let health = look(facts(), at(1));
+        let mut zone = zone(&[(0, 200)]);
+        zone.is_served = true;
+        zone.report.served = Some(said);
+        let health = look(zone, at(1));
         let condition = health.zones[0].conditions.iter().find(|condition| condition.id == id).expect(text);
-        assert_eq!((condition.severity, condition.what.as_str()), (first, text));
-        let since = Since::parse(&health.since().to_text());
-        let later = look_after(facts(), &since, at(1).plus(3600));
-        assert!(found(&later).contains(&(id, Severity::Critical)), "{text}: after an hour");
+        assert_eq!((condition.severity, condition.what.as_str()), (Severity::Critical, text));
     }
 }
