@@ -3,7 +3,7 @@
 //! The parts run by themselves and meet in files, as they would as processes of their own; here the loader also wakes the
 //! signer and the timer as soon as an SKR is accepted.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -96,6 +96,7 @@ impl Serving {
     /// The same; `None` when `stopped` was set before all parts had started: nothing runs then.
     fn start_unless(path: &Path, stopped: &AtomicBool) -> Result<Option<Self>> {
         let config = service::load(path)?;
+        check_addresses(&config)?;
         let guard = config.metrics.as_ref().map(Guard::load).transpose()?;
         let metrics = metrics_of("serve")?;
         service::fit_metrics(&config, &metrics);
@@ -283,6 +284,15 @@ impl Reloading {
     }
 }
 
+/// Fails where an address is taken before the files of many zones are read, which takes long and is in vain then.
+fn check_addresses(config: &Config) -> Result<()> {
+    let dns = config.signer.iter().flat_map(|signer| signer.listen.iter());
+    for address in dns.chain(config.metrics.as_ref().map(|metrics| &metrics.listen)) {
+        TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    }
+    Ok(())
+}
+
 /// What differs between two configurations and is fixed while the process runs.
 fn fixed(old: &Config, new: &Config) -> Option<&'static str> {
     let listen = |config: &Config| config.signer.as_ref().map(|signer| signer.listen.clone());
@@ -319,5 +329,30 @@ fn wake_others(import: &skr_loader::loader::Import, signer: &Signer, timer: &Sen
         }
         // The timer has ended when nobody listens: the process is stopping.
         let _ = timer.send(timer::Wake::Look);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn kind_111_a_start_fails_by_an_address_that_is_taken_before_anything_is_read() {
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let taken = taken.local_addr().map(|address| (taken, address)).expect("its address");
+        let config = |dns: &str, http: &str| {
+            let text = format!(
+                "version = 1\nstate-dir = \"/nonexistent\"\n[signer]\nlisten = [\"{dns}\"]\n[metrics]\nlisten = \"{http}\"\n"
+            );
+            Config::parse(text.as_bytes(), &PathBuf::from("/x/c.toml")).expect("a configuration")
+        };
+        let (free, busy) = ("127.0.0.1:0", taken.1.to_string());
+        assert!(check_addresses(&config(free, free)).is_ok());
+        for (dns, http) in [(busy.as_str(), free), (free, busy.as_str())] {
+            let error = check_addresses(&config(dns, http)).expect_err("it is taken");
+            assert!(format!("{error:#}").contains(&busy), "{error:#}");
+        }
     }
 }
