@@ -273,6 +273,18 @@ pub enum TokenError {
 }
 
 impl TokenError {
+    /// The error with the name of a module in place of that of a token, where the token is not known.
+    #[cfg(feature = "pkcs11")]
+    pub(super) fn or_of(mut self, module: &std::path::Path) -> Self {
+        if let Self::Failed { token, .. } | Self::BadAnswer { token, .. } | Self::KnownWrongPin { token } =
+            &mut self
+            && token.is_empty()
+        {
+            *token = format!("of {}", module.display());
+        }
+        self
+    }
+
     /// True when another try may go well although nobody mends anything in the key files: the token or its module is not there or not
     /// ready, or the PIN file cannot be read. Whatever is wrong with a PIN is never passing, so that no retry locks a token.
     #[must_use]

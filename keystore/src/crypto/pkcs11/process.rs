@@ -135,7 +135,7 @@ pub(super) fn forget(uri: &Pkcs11Uri) -> Result<(), TokenError> {
 /// The process for a token that is going to be logged in to.
 fn logged_in(uri: &Pkcs11Uri) -> Result<Arc<Process>, TokenError> {
     let module = module::path(uri)?;
-    logins::check(&module, uri.pin_source.as_deref())?;
+    logins::check(&module, uri.pin_source.as_deref()).map_err(|error| error.or_of(&module))?;
     Process::of(uri, module)
 }
 
@@ -476,7 +476,7 @@ impl Process {
                 if matches!(error, TokenError::Gone { .. }) {
                     self.is_followed_by(None);
                 }
-                Err(error)
+                Err(error.or_of(&self.module))
             }
             reply => Ok(Some(reply)),
         }

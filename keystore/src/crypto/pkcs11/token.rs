@@ -330,5 +330,8 @@ const fn is_gone(value: RvError) -> bool {
             | RvError::CryptokiNotInitialized
             | RvError::HostMemory
             | RvError::GeneralError
+            // An operation that failed was left open in its session.
+            | RvError::OperationActive
+            | RvError::OperationNotInitialized
     )
 }
