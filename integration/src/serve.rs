@@ -103,7 +103,7 @@ impl Serving {
         make_folders(&config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
 
-        let mut loader = match Loader::new_unless(config.clone(), metrics.clone(), stopped) {
+        let loader = match Loader::new_unless(config.clone(), metrics.clone(), stopped) {
             Err(StartError::Stopped) => return Ok(None),
             loader => loader?,
         };
@@ -144,17 +144,7 @@ impl Serving {
         let listen = config.metrics.as_ref().map(|metrics| metrics.listen).zip(guard);
         let endpoint = listen.map(|(address, guard)| http::serve(address, endpoint, guard)).transpose()?;
         let control = loader.control();
-        let wake = (Arc::clone(&signer), timer.waker());
-        let loader_thread = std::thread::Builder::new()
-            .name("loader".to_owned())
-            .spawn(move || {
-                let clock = || {
-                    service::alive();
-                    clock::now()
-                };
-                loader.run(clock, |import| wake_others(import, &wake.0, &wake.1));
-            })
-            .context("cannot start the loader")?;
+        let loader_thread = run_loader(loader, Arc::clone(&signer), timer.waker())?;
         let reloading = Arc::new(Mutex::new(Reloading {
             path: path.to_owned(),
             loader: control.clone(),
@@ -319,6 +309,16 @@ fn reports(
         reports.extend(signs.then(|| reports::of_signer(&signer, started, now)));
         jump.told(reports)
     }
+}
+
+/// Runs the loader in a thread of its own; what it accepts wakes the signer and the request timer.
+fn run_loader(mut loader: Loader, signer: Arc<Signer>, timer: Sender<timer::Wake>) -> Result<JoinHandle<()>> {
+    let clock = || {
+        service::alive();
+        clock::now()
+    };
+    let run = move || loader.run(clock, |import| wake_others(import, &signer, &timer));
+    std::thread::Builder::new().name("loader".to_owned()).spawn(run).context("cannot start the loader")
 }
 
 fn wake_others(import: &skr_loader::loader::Import, signer: &Signer, timer: &Sender<timer::Wake>) {
