@@ -8,7 +8,10 @@
 //! An answer to NOTIFY is no proof: what counts is the serial that the secondary serves. Each secondary has a task of its own, so that one
 //! which is down does not delay the others.
 
-use std::collections::HashMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,6 +69,7 @@ pub struct Notifier {
 #[derive(Debug)]
 struct Task {
     key: Option<TsigKey>,
+    transfers: Arc<ZoneTransfers>,
     handle: JoinHandle<()>,
 }
 
@@ -80,6 +84,7 @@ impl Notifier {
     pub fn follow(&self, zones: Vec<(Name, Arc<ZoneTransfers>)>) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = std::mem::take(&mut *tasks);
+        let followed: HashSet<Name> = zones.iter().map(|(zone, _)| zone.clone()).collect();
         for (zone, transfers) in zones {
             let settings = transfers.settings.load_full();
             transfers.keep_secondaries(&settings.notify.iter().map(|t| t.address).collect::<Vec<_>>());
@@ -92,7 +97,7 @@ impl Notifier {
                 }
                 let id = (zone.clone(), target.clone());
                 match before.remove(&id) {
-                    Some(task) if task.key.as_ref() == key => {
+                    Some(task) if task.key.as_ref() == key && Arc::ptr_eq(&task.transfers, &transfers) => {
                         tasks.insert(id, task);
                         continue;
                     }
@@ -107,10 +112,17 @@ impl Notifier {
                     at_once: Arc::clone(&self.at_once),
                     clock: Arc::clone(&self.clock),
                 };
-                tasks.insert(id, Task { key: key.cloned(), handle: self.runtime.spawn(secondary.follow()) });
+                let handle = self.runtime.spawn(secondary.follow());
+                let (key, transfers) = (key.cloned(), Arc::clone(&transfers));
+                tasks.insert(id, Task { key, transfers, handle });
             }
         }
-        before.into_values().for_each(|task| task.handle.abort());
+        for ((zone, _), task) in before {
+            task.handle.abort();
+            if !followed.contains(&zone) {
+                task.transfers.keep_secondaries(&[]);
+            }
+        }
     }
 }
 

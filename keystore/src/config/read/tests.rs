@@ -1,5 +1,6 @@
 use super::loader::MAX_SOCKET_PATH;
 use super::*;
+use crate::config::transfer::{AllowTransfer, Network, NotifyTarget};
 use crate::config::{KsrConfig, LoaderConfig, MetricsConfig, ParentCheck, SignerConfig, ZoneCheck};
 use crate::dns::Name;
 use crate::exchange::TrustAnchor;
@@ -532,5 +533,104 @@ fn kind_18_zone_check_is_lenient_by_default_and_strict_on_demand() {
     for line in ["zone-check = true", "zone-check = \"Strict\"", "zone-check = \"\""] {
         let error = read(line).unwrap_err().to_string();
         assert!(error.contains("c.toml:6: zone[1].zone-check: "), "{line}: {error}");
+    }
+}
+
+#[test]
+fn transfers_are_allowed_to_nobody_by_default_and_each_zone_may_have_its_own_rules() {
+    let zone = |name: &str, more: &str| {
+        format!(
+            "[[zone]]\nname = \"{name}\"\npolicy = \"p\"\n{more}\ntrust-anchors = [\"{name}. DS 1 13 2 {}\"]\n",
+            "AB".repeat(32)
+        )
+    };
+    let text = |transfer: &str, more: &str| {
+        format!(
+            "version = 1\nstate-dir = \"/s\"\n{}{}{transfer}\n[policy.p]\noffline-ksk = true\n\
+             keys = [{{ role = \"ksk\", lifetime = 0, algorithm = 13 }}, {{ role = \"zsk\", lifetime = 0, algorithm = 13 }}]\n",
+            zone("a.example", ""),
+            zone("b.example", more)
+        )
+    };
+    let read =
+        |transfer: &str, more: &str| Config::parse(text(transfer, more).as_bytes(), Path::new("/etc/c.toml"));
+    let nobody = read("", "").unwrap();
+    assert!(nobody.zones.iter().all(|zone| zone.allow_transfer.is_empty() && zone.notify.is_empty()));
+    let transfer = "[transfer]\nkey-files = [\"xfr.key\"]\nallow-transfer = [{ address = \"192.0.2.0/24\", key = \"Xfr.\" }]\n\
+                    notify = [\"192.0.2.53\", { address = \"[2001:db8::53]:5300\", key = \"xfr\" }]";
+    let config =
+        read(transfer, "allow-transfer = [{ key = \"other\" }, { address = \"::/0\" }]\nnotify = []")
+            .unwrap();
+    assert_eq!(config.transfer.key_files, [Path::new("/etc/xfr.key")]);
+    let [a, b] = config.zones.as_slice() else { panic!("two zones") };
+    let xfr = Name::parse("xfr").ok();
+    assert_eq!(
+        a.allow_transfer,
+        [AllowTransfer { address: Network::parse("192.0.2.0/24"), key: xfr.clone() }]
+    );
+    let told: Vec<_> =
+        a.notify.iter().map(|target| (target.address.to_string(), target.key.clone())).collect();
+    assert_eq!(told, [("192.0.2.53:53".to_owned(), None), ("[2001:db8::53]:5300".to_owned(), xfr)]);
+    let other = AllowTransfer { address: None, key: Name::parse("other").ok() };
+    let open = AllowTransfer { address: Network::parse("::/0"), key: None };
+    assert_eq!((b.allow_transfer.as_slice(), b.notify.len()), (&[other, open][..], 0));
+    for (line, what) in [
+        ("allow-transfer = [{}]", "everybody could transfer"),
+        ("allow-transfer = [{ address = \"192.0.2.1/24\" }]", "without bits behind its prefix"),
+        ("allow-transfer = [{ address = \"any\" }]", "must be an IP address"),
+        ("allow-transfer = [{ key = \"a..b\" }]", "must be the name of a key"),
+        ("allow-transfer = [{ keys = \"a\" }]", "unknown key 'keys'"),
+        ("allow-transfer = [\"192.0.2.1\"]", "expected a table"),
+        ("allow-transfer = \"any\"", "expected an array"),
+        ("notify = [\"ns.example\"]", "with or without a port"),
+        ("notify = [\"192.0.2.1:0\"]", "with or without a port"),
+        ("notify = [\"0.0.0.0\"]", "with or without a port"),
+        ("notify = [\"192.0.2.1\", { address = \"192.0.2.1:53\", key = \"xfr\" }]", "given twice"),
+        ("notify = [{ key = \"xfr\" }]", "address is missing"),
+    ] {
+        for (transfer, more) in [(format!("[transfer]\n{line}"), ""), (String::new(), line)] {
+            let error = read(&transfer, more).unwrap_err().to_string();
+            assert!(error.contains(what), "{line}: {error}");
+        }
+    }
+    assert!(read("[transfer]\nkey-file = \"xfr.key\"", "").unwrap_err().to_string().contains("key-files"));
+}
+
+#[test]
+fn keys_of_transfers_are_read_where_zones_are_served_and_held_against_the_zones() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let key = |file: &str, text: &str| {
+        let path = dir.path().join(file);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    };
+    let statement = |name: &str| format!("key \"{name}\" {{ algorithm hmac-sha256; secret \"c2VjcmV0\"; }};");
+    let (one, two) = (key("one", &statement("xfr")), key("two", &statement("XFR")));
+    let broken = key("broken", "key xfr;");
+    let mut config = parse_text(EXAMPLE).unwrap();
+    let target =
+        |name: &str| NotifyTarget { address: "192.0.2.53:53".parse().unwrap(), key: Name::parse(name).ok() };
+    for (files, named, wrong) in [
+        (vec![], None, vec![]),
+        (vec![&one], Some("Xfr"), vec![]),
+        (vec![&one], Some("other"), vec!["notify names the key other., which no file"]),
+        (vec![&one, &two], Some("xfr"), vec!["two files have a key with the name"]),
+        (vec![&broken], Some("xfr"), vec!["broken:1: "]),
+        (
+            vec![&broken, &dir.path().join("nowhere")],
+            Some("other"),
+            vec!["broken:1: ", "nowhere: No such file"],
+        ),
+    ] {
+        config.transfer.key_files = files.into_iter().cloned().collect();
+        config.zones[0].notify = named.map(target).into_iter().collect();
+        let errors = config.load_transfer_keys().err().unwrap_or_default();
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(errors.len(), wrong.len(), "{errors:?}");
+        for (error, wrong) in errors.iter().zip(wrong) {
+            assert!(error.contains(wrong), "{error}");
+        }
     }
 }
