@@ -16,6 +16,7 @@ use keystore::clock;
 use keystore::config::Config;
 use keystore::crypto::pkcs11;
 use keystore::time::Timestamp;
+use metrics::Metrics;
 use metrics::health::gather::OwnReport;
 use metrics::health::routes::Pages;
 use metrics::health::watch::{HealthWatch, Watched};
@@ -110,14 +111,7 @@ impl Serving {
         let signer = Arc::new(
             Signer::start(&config, &metrics, Arc::new(clock::now)).context("cannot start the signer")?,
         );
-        let dns = match &config.signer {
-            Some(wanted) => Some(runtime.block_on(async {
-                let handler = SignerHandler::alone(signer.hosted());
-                let listen = Listen::on(wanted.listen.clone()).with_metrics(&metrics);
-                DnsServer::start(&listen, &handler)
-            })?),
-            None => None,
-        };
+        let dns = serve_dns(&config, &signer, &metrics, &runtime)?;
         let notifier = Arc::new(Notifier::new(runtime.handle().clone(), Arc::new(clock::now)));
         notifier.follow(signer.transfers());
         let timer = RequestTimer::start(config.clone(), metrics.clone())?;
@@ -281,6 +275,19 @@ fn check_addresses(config: &Config) -> Result<()> {
         TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     }
     Ok(())
+}
+
+/// Answers queries for the zones of the signer, where the configuration has addresses for that.
+fn serve_dns(
+    config: &Config,
+    signer: &Signer,
+    metrics: &Metrics,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<Option<DnsServer>> {
+    let Some(wanted) = &config.signer else { return Ok(None) };
+    let handler = SignerHandler::alone(signer.hosted());
+    let listen = Listen::on(wanted.listen.clone()).with_metrics(metrics);
+    Ok(Some(runtime.block_on(async { DnsServer::start(&listen, &handler) })?))
 }
 
 /// What differs between two configurations and is fixed while the process runs.

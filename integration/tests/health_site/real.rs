@@ -590,7 +590,7 @@ fn what_the_probe_of_the_daemon_finds_is_seen_everywhere_with_its_server() {
 }
 
 /// Conditions that other tests bring about, each with the test: they need a clock, another server, a full disk or an error of the system.
-const ELSEWHERE: [(ConditionId, &str, &str); 17] = [
+const ELSEWHERE: [(ConditionId, &str, &str); 18] = [
     (
         ConditionId::CertificateEndsSoon,
         "integration/tests/peer_monitoring/web_config.rs",
@@ -625,6 +625,11 @@ const ELSEWHERE: [(ConditionId, &str, &str); 17] = [
         ConditionId::SignerDenialImpossible,
         "integration/tests/health.rs",
         "ConditionId::SignerDenialImpossible",
+    ),
+    (
+        ConditionId::SecondaryBehind,
+        "signer-plugin/src/transfer/notify/tests.rs",
+        "standing.behind_since.is_some()",
     ),
     (ConditionId::ParentDsMissing, "integration/tests/peer_probe.rs", "PARENT-DS-MISSING"),
     (ConditionId::ParentDsWrong, "integration/tests/peer_probe.rs", "PARENT-DS-WRONG"),

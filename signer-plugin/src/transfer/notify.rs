@@ -91,8 +91,11 @@ impl Notifier {
             for target in &settings.notify {
                 let named = target.key.as_ref();
                 let key = named.and_then(|name| settings.keys.keys.iter().find(|key| key.name == *name));
-                if named.is_some() && key.is_none() {
-                    // Told of when the configuration was read; without its signature the secondary would not take the message.
+                if let (Some(name), None) = (named, key) {
+                    // Without its signature the secondary would not take the message.
+                    let error =
+                        format!("the key {name} is in no file of transfer.key-files that can be read");
+                    transfers.secondaries.cannot_be_told(target.address, error, (self.clock)());
                     continue;
                 }
                 let id = (zone.clone(), target.clone());

@@ -54,6 +54,14 @@ impl Secondaries {
         self.all().entry(address).or_default().error = Some(error);
     }
 
+    /// It can be told of no version, for this reason.
+    pub fn cannot_be_told(&self, address: SocketAddr, error: String, now: Timestamp) {
+        let mut all = self.all();
+        let standing = all.entry(address).or_default();
+        standing.behind_since.get_or_insert(now);
+        standing.error = Some(error);
+    }
+
     /// All of them.
     pub fn standing(&self) -> BTreeMap<SocketAddr, SecondaryStanding> {
         self.all().clone()

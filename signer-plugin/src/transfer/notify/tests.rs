@@ -184,6 +184,14 @@ async fn each_secondary_is_told_until_it_is_seen_to_have_the_version_whatever_th
     transfers.set(settings(notify(&fakes)));
     notifier.follow(zones());
     assert_eq!(transfers.secondaries().len(), 2);
+    // One whose key is gone cannot be told: it counts as behind, with the reason.
+    let nowhere: SocketAddr = "192.0.2.53:53".parse().expect("an address");
+    let missing = NotifyTarget { address: nowhere, key: Name::parse("missing").ok() };
+    transfers.set(settings(vec![missing]));
+    notifier.follow(zones());
+    let standing = &transfers.secondaries()[&nowhere];
+    assert!(standing.behind_since.is_some());
+    assert!(standing.error.as_ref().is_some_and(|error| error.contains("missing. is in no file")));
     // A zone that left takes its series along.
     notifier.follow(Vec::new());
     assert!(transfers.secondaries().is_empty());
