@@ -65,7 +65,8 @@ pub fn print_ksr(ksr: &Ksr, stamps: Stamps, made: Timestamp, program: &str) -> S
 fn put_header(out: &mut String, word: &str, at: Timestamp, stamps: Stamps) {
     let _ = write!(out, ";; {word} 1.0 ");
     let _ = match stamps {
-        Stamps::Unix => write!(out, "{}", at.secs()),
+        // Ten digits also before 2001, which is what the readers tell the form from.
+        Stamps::Unix => write!(out, "{:010}", at.secs()),
         Stamps::Digits14 => write!(out, "{at}"),
     };
     let _ = writeln!(out, " ({}) =========", at.iso());

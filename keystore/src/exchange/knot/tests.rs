@@ -191,3 +191,21 @@ proptest! {
         let _ = parse_ksr(&octets, &zone());
     }
 }
+
+#[test]
+fn kind_117_times_before_2001_are_written_so_that_they_read_again() {
+    for start in [3_600, 897_746_033, 999_999_999, 1_000_000_000, 4_290_000_000] {
+        let skr = SkrBuilder::new("example.", Timestamp::from_secs(start)).bundles(1).build();
+        for stamps in [Stamps::Unix, Stamps::Digits14] {
+            let text = print_skr(&skr, stamps, Timestamp::from_secs(start), "test");
+            let read =
+                parse_skr(text.as_bytes(), &skr.zone).unwrap_or_else(|error| panic!("{start}: {error:?}"));
+            assert_eq!(print_skr(&read, stamps, Timestamp::from_secs(start), "test"), text);
+            assert_eq!(read.bundles[0].inception, skr.bundles[0].inception);
+            assert_eq!(
+                crate::exchange::format::detect(text.as_bytes()),
+                crate::exchange::format::Format::Knot
+            );
+        }
+    }
+}
