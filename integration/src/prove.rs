@@ -115,10 +115,6 @@ fn outcome(options: &Options, now: Timestamp) -> Result<Outcome> {
     let largest = largest_ttl(options)?.filter(|ttl| *ttl > policy.effective_max_zone_ttl());
     let policy = policy.reckoning_with(largest);
     let anchors = read_anchors(&options.trust_anchor, zone)?;
-    let parent = match &options.parent_ds {
-        None => Parent::FollowsCds(anchors.clone()),
-        Some(path) => Parent::Timeline(read_timeline(path, zone, policy.parent_ds_ttl, now)?),
-    };
     let signing = match &options.key_directory {
         None => Signing::Derived,
         Some(dir) => {
@@ -135,6 +131,10 @@ fn outcome(options: &Options, now: Timestamp) -> Result<Outcome> {
         Some(path) => read_skr(path, zone)?.bundles,
     };
     let first = skr.bundles.iter().map(|b| b.inception).min().unwrap_or(Timestamp::MAX);
+    let parent = match &options.parent_ds {
+        None => Parent::assumed(&anchors, &bundles, first),
+        Some(path) => Parent::Timeline(read_timeline(path, zone, policy.parent_ds_ttl, now)?),
+    };
     bundles.retain(|b| b.inception < first);
     let count = skr.bundles.len();
     bundles.extend(skr.bundles.iter().cloned());

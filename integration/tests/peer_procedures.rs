@@ -149,7 +149,7 @@ impl Procedure {
         let _running = site.start(&values);
         parent.set_ds(&site.zone, site.first_ds());
         common::wait_for(&format!("{} to be good", site.zone), Duration::from_secs(30), || {
-            judges.look(&site.zone, true).is_empty().then_some(())
+            judges.look(&site.zone).is_good().then_some(())
         });
         let (of, zone) = (parent.clone(), site.zone.clone());
         let watch = Watch::start(judges.clone(), site.zone.clone(), move || of.has_ds(&zone));
@@ -166,8 +166,9 @@ impl Procedure {
         }
         drop(follower);
         let after = site.served_keys();
-        let (rounds, mut faults) = watch.end();
-        println!("{}: {rounds} rounds, {} faults", site.zone, faults.len());
+        let seen = watch.end();
+        println!("{}: {} rounds, {} of {} unanswered", site.zone, seen.rounds, seen.unanswered, seen.asked);
+        let mut faults = seen.faults(&site.zone);
         faults.extend(ran.err());
         if !self.outcome.holds(&before, &after, parent.has_ds(&site.zone)) {
             faults.push(format!("{}: {:?} did not come: {before:?} {after:?}", site.zone, self.outcome));

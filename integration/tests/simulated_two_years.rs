@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use keystore::config::transfer::TransferConfig;
 use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
 use keystore::dns::Name;
-use keystore::exchange::prove::prove_skr;
+use keystore::exchange::prove::{Parent, prove_skr};
 use keystore::exchange::{Bundle, TrustAnchor, UnverifiedSkr, bind};
 use keystore::keys::plan::Interval;
 use keystore::keys::{Dnskey, files};
@@ -400,8 +400,14 @@ fn two_years_with_three_ceremonies_each() {
                 }
                 let keys = files::find(&world.path("state/keys"), &world.name).unwrap().keys;
                 let cached: &[Bundle] = before.as_ref().map_or(&[], |(bundles, _)| bundles);
-                let proof =
-                    prove_skr(&world.name, (cached, &bundles), &anchors, Some(&keys), &world.policy, now);
+                let proof = prove_skr(
+                    &world.name,
+                    (cached, &bundles),
+                    Parent::assumed(&anchors, cached, now),
+                    Some(&keys),
+                    &world.policy,
+                    now,
+                );
                 assert!(proof.findings.iter().all(|f| !f.rejects()), "{now}: {:?}", proof.findings);
                 ceremonies += 1;
                 zsks_seen.extend(bundles.iter().flat_map(Bundle::keys).filter(|k| !k.is_ksk()));

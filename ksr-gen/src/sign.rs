@@ -16,7 +16,7 @@ use keystore::crypto::{SignError, VerifyError};
 use keystore::dns::{Name, Rtype};
 use keystore::exchange::bind::{MAX_BUNDLES, MAX_KEYS};
 use keystore::exchange::prove::{self, Delays, Fault, Parent};
-use keystore::exchange::{Ksr, KsrBundle, TrustAnchor, UnverifiedSkr};
+use keystore::exchange::{Bundle, Ksr, KsrBundle, TrustAnchor, UnverifiedSkr};
 use keystore::keys::{Dnskey, FLAG_REVOKE, KeyFile, files::KeyFileError};
 use keystore::policy::Policy;
 use keystore::time::Timestamp;
@@ -484,24 +484,27 @@ impl SigningPlan<'_> {
         let bundles = self.outline();
         let Some(first) = bundles.first() else { return };
         let signing_first = |key: &&Dnskey| first.signatures.iter().any(|s| s.key_tag == key.tag());
-        let anchors: Vec<TrustAnchor> = match parent {
-            Some(parent) => parent.ds.clone(),
+        let before: &[Bundle] = previous.as_ref().map_or(&[], |skr| &skr.bundles);
+        let parent = match parent {
+            Some(parent) => Parent::FollowsCds(parent.ds.clone()),
             None => {
                 let trusted = |key: &Dnskey| key.is_ksk() && key.flags & FLAG_REVOKE == 0;
                 let ksks: Vec<Dnskey> = first.keys().filter(trusted).collect();
-                ksks.iter().filter(signing_first).cloned().map(TrustAnchor::Dnskey).collect()
+                let anchors: Vec<TrustAnchor> =
+                    ksks.iter().filter(signing_first).cloned().map(TrustAnchor::Dnskey).collect();
+                Parent::assumed(&anchors, before, first.inception)
             }
         };
         let mut delays = Delays::from(&self.signing.reckoned_policy());
         if let Some(resigning) = self.signing.resigning {
             delays.signature_retention = resigning.into();
         }
-        let before = previous.iter().flat_map(|skr| &skr.bundles).filter(|b| b.inception < first.inception);
+        let before = before.iter().filter(|b| b.inception < first.inception);
         self.proved = true;
         let report = prove::prove(&prove::Plan {
             zone,
             bundles: &before.chain(&bundles).collect::<Vec<_>>(),
-            parent: Parent::FollowsCds(anchors),
+            parent,
             signing: prove::Signing::Derived,
             delays,
             from: first.inception,

@@ -200,12 +200,15 @@ impl<'a> SigningXml<'a> {
         let Some(first) = self.request.bundles.first() else { return };
         let signing_first = || {
             let forms = self.forms().into_iter().filter(|ksk| !ksk.is_revoked && ksk.signs(first));
-            forms.map(|ksk| TrustAnchor::Dnskey(ksk.dnskey)).collect()
+            forms.map(|ksk| TrustAnchor::Dnskey(ksk.dnskey)).collect::<Vec<_>>()
         };
-        let anchors: Vec<TrustAnchor> = self.parent.map_or_else(signing_first, |parent| parent.ds.clone());
         let before = self.previous.map(|skr| skr.to_skr().bundles).unwrap_or_default();
+        let parent = match self.parent {
+            Some(parent) => prove::Parent::FollowsCds(parent.ds.clone()),
+            None => prove::Parent::assumed(&signing_first(), &before, first.inception),
+        };
         let report =
-            prove::prove_skr(self.zone, (&before, &bundles), &anchors, None, self.policy, first.inception);
+            prove::prove_skr(self.zone, (&before, &bundles), parent, None, self.policy, first.inception);
         for fault in &report.findings {
             let by_times = self.waivers.contains(Waiver::UnconfirmedKskRoll) && fault.fault.is_of_parent();
             if fault.rejects() && !by_times {

@@ -113,7 +113,7 @@ const RUNS: &[(&[CheckId], Run)] = &[
     }),
     (&[CheckId::SkrKeyset], |i, found| {
         if let Some(keys) = i.context.keys {
-            check_folder(i.remaining, keys, found);
+            check_folder(i.remaining, keys, i.now, found);
         }
     }),
     (&[CheckId::SkrNotAsked, CheckId::SkrKeyset], |i, found| {
@@ -159,7 +159,8 @@ fn check_proof(skr: &VerifiedSkr, context: &Context<'_>, now: Timestamp, finding
         bundles[0].inception = now;
     }
     let keys = context.keys.map(|found| &*found.keys);
-    let report = prove::prove_skr(skr.zone(), (before, &bundles), anchors, keys, policy, now);
+    let parent = prove::Parent::assumed(anchors, before, now);
+    let report = prove::prove_skr(skr.zone(), (before, &bundles), parent, keys, policy, now);
     let weight = if report.derived { ProofWeight::Warns } else { ProofWeight::Rejects };
     findings.extend(report.as_findings(CheckId::SkrProve, weight));
 }
@@ -528,8 +529,8 @@ fn is_file_of(path: &Path, key: &Dnskey) -> bool {
 
 /// SKR-KEYSET, towards the key folder, a warning: named adds what its key folder publishes beyond the bundle, and the KSK's
 /// signature then fits no more; and there are times of keys that it cannot work with.
-fn check_folder(remaining: &[Bundle], keys: &Found, findings: &mut Vec<Finding>) {
-    let of_times = keys.bad_times().map(|bad| Finding::warning(CheckId::SkrKeyset, None, bad.to_string()));
+fn check_folder(remaining: &[Bundle], keys: &Found, now: Timestamp, findings: &mut Vec<Finding>) {
+    let of_times = keys.bad_times(now).map(|bad| Finding::warning(CheckId::SkrKeyset, None, bad.to_string()));
     findings.extend(of_times);
     for file in &keys.keys {
         let name = key_name(&file.dnskey);

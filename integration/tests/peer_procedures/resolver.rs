@@ -132,34 +132,84 @@ pub struct Judges {
     pub delays: Delays,
 }
 
-impl Judges {
-    /// Asks both resolvers everything; `must_be_secure`: whether the answers must be authentic.
-    pub fn look(&self, zone: &str, must_be_secure: bool) -> Vec<String> {
-        let mut faults = Vec::new();
-        for (cache, port) in [(Cache::Warm, self.warm), (Cache::Cold, self.cold)] {
-            for (label, rtype, rcode) in QUESTIONS {
-                let name = format!("{label}{zone}.");
-                match ask(port, &name, rtype) {
-                    Ok(answer) if answer.rcode == rcode && (answer.is_authentic || !must_be_secure) => {}
-                    answer => {
-                        faults.push(format!("{} {cache:?} {name} {rtype}: {answer:?}", clock::now().iso()))
-                    }
-                }
-            }
+/// What was seen of a zone.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub rounds: usize,
+    pub asked: usize,
+    /// Questions to which nothing came, three times: that says more of the machine than of the zone.
+    pub unanswered: usize,
+    /// Answers that are wrong: SERVFAIL, or another RCODE than the right one.
+    pub wrong: Vec<String>,
+    /// Answers that are right, and not authentic.
+    pub insecure: Vec<String>,
+}
+
+impl Seen {
+    fn add(&mut self, other: Self) {
+        self.rounds += other.rounds;
+        self.asked += other.asked;
+        self.unanswered += other.unanswered;
+        self.wrong.extend(other.wrong);
+        self.insecure.extend(other.insecure);
+    }
+
+    /// Every question was answered, rightly and authentically.
+    pub const fn is_good(&self) -> bool {
+        self.unanswered == 0 && self.wrong.is_empty() && self.insecure.is_empty()
+    }
+
+    /// What speaks against a procedure: any answer that was wrong, or too few to tell.
+    pub fn faults(self, zone: &str) -> Vec<String> {
+        let Self { rounds, asked, unanswered, .. } = self;
+        let mut faults = self.wrong;
+        faults.extend(self.insecure);
+        if rounds < 8 || unanswered * 4 > asked {
+            faults.push(format!(
+                "{zone}: {rounds} rounds, {unanswered} of {asked} questions without an answer"
+            ));
         }
         faults
     }
+}
 
-    /// What delv, which validates by itself, says of one of the questions; `None` when it is content.
-    fn delv(&self, zone: &str, question: usize, must_be_secure: bool) -> Option<String> {
+impl Judges {
+    /// Asks both resolvers everything.
+    pub fn look(&self, zone: &str) -> Seen {
+        let mut seen = Seen { rounds: 1, ..Seen::default() };
+        for (cache, port) in [(Cache::Warm, self.warm), (Cache::Cold, self.cold)] {
+            for (label, rtype, rcode) in QUESTIONS {
+                let name = format!("{label}{zone}.");
+                let what =
+                    |answer: Answer| format!("{} {cache:?} {name} {rtype}: {answer:?}", clock::now().iso());
+                seen.asked += 1;
+                match ask(port, &name, rtype) {
+                    Ok(answer) if answer.rcode != rcode => seen.wrong.push(what(answer)),
+                    Ok(answer) if !answer.is_authentic => seen.insecure.push(what(answer)),
+                    Ok(_) => {}
+                    Err(_) => seen.unanswered += 1,
+                }
+            }
+        }
+        seen
+    }
+
+    /// What delv, which validates by itself, says of one of the questions.
+    fn delv(&self, zone: &str, question: usize) -> Seen {
         let (label, rtype, _) = QUESTIONS[question % QUESTIONS.len()];
-        let mut delv = common::peer("delv")?;
+        let mut delv = common::peer("delv").expect("it was there");
         delv.args(["@127.0.0.1", "-p", &self.warm.to_string(), "+root=test", "-a"]).arg(&self.delv_anchor);
         delv.args([&format!("{label}{zone}"), &rtype.to_string()]);
-        let said = common::text(&delv.output().ok()?);
-        let is_good =
-            said.contains("fully validated") || (!must_be_secure && said.contains("unsigned answer"));
-        (!is_good).then(|| format!("{} delv {label}{zone} {rtype}: {said}", clock::now().iso()))
+        let said = common::text(&delv.output().expect("delv runs"));
+        let what = format!("{} delv {label}{zone} {rtype}: {said}", clock::now().iso());
+        let mut seen = Seen { asked: 1, ..Seen::default() };
+        match said {
+            said if said.contains("fully validated") => {}
+            said if said.contains("unsigned answer") => seen.insecure.push(what),
+            said if said.contains("timed out") || said.contains("hung fetch") => seen.unanswered += 1,
+            _ => seen.wrong.push(what),
+        }
+        seen
     }
 }
 
@@ -180,40 +230,43 @@ pub fn delv_anchor(anchor: &Path) -> PathBuf {
 /// Questions each second, in a thread of their own.
 pub struct Watch {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<(usize, Vec<String>)>,
+    thread: JoinHandle<Seen>,
 }
 
 impl Watch {
-    /// `is_secure` says whether the zone has a DS record at the parent.
+    /// `is_secure` says whether the zone has a DS record at the parent: only then must answers be authentic.
     pub fn start(judges: Judges, zone: String, is_secure: impl Fn() -> bool + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let seen = stop.clone();
+        let is_stopped = stop.clone();
         let thread = std::thread::spawn(move || {
-            let (mut rounds, mut faults) = (0, Vec::new());
-            while !seen.load(Ordering::Relaxed) {
-                let began = Instant::now();
-                // Both before and after: the DS record may go in between.
+            let mut seen = Seen::default();
+            let mut round = |found: &dyn Fn() -> Seen| {
                 let was_secure = is_secure();
-                let mut found = judges.look(&zone, was_secure);
-                if rounds % 5 == 4 {
-                    found.extend(judges.delv(&zone, rounds / 5, was_secure));
+                let mut found = found();
+                // The DS record may have gone in between.
+                if !(was_secure && is_secure()) {
+                    found.insecure.clear();
                 }
-                if was_secure == is_secure() {
-                    faults.extend(found);
+                seen.add(found);
+            };
+            let mut rounds = 0;
+            while !is_stopped.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                round(&|| judges.look(&zone));
+                if rounds % 5 == 4 {
+                    round(&|| judges.delv(&zone, rounds / 5));
                 }
                 rounds += 1;
                 std::thread::sleep(Duration::from_secs(1).saturating_sub(began.elapsed()));
             }
-            for question in 0..QUESTIONS.len() {
-                faults.extend(judges.delv(&zone, question, is_secure()));
-            }
-            (rounds, faults)
+            (0..QUESTIONS.len()).for_each(|question| round(&|| judges.delv(&zone, question)));
+            seen
         });
         Self { stop, thread }
     }
 
-    /// Ends the questions. The number of rounds, and what was wrong.
-    pub fn end(self) -> (usize, Vec<String>) {
+    /// Ends the questions. What was seen.
+    pub fn end(self) -> Seen {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("no panic")
     }

@@ -54,21 +54,31 @@ impl Timing {
 pub enum MisorderedTimes {
     /// Publish is later than Activate.
     SignsBeforePublished,
-    /// Delete is earlier than Inactive.
+    /// Inactive is earlier than Activate.
+    NeverSigns,
+    /// Delete is earlier than Inactive, or than Activate or Publish where there is no Inactive.
     SignsWhenDeleted,
 }
 
 impl MisorderedTimes {
-    /// What is wrong with the order of these times.
+    /// What is wrong with the order of these times: Publish, Activate, Inactive, Delete, of those that are set. `None` of a key that is
+    /// gone at `now`, which may have been deleted in a hurry.
     #[must_use]
-    pub fn of(timing: &Timing) -> Option<Self> {
+    pub fn of(timing: &Timing, now: Timestamp) -> Option<Self> {
+        if timing.delete.is_some_and(|delete| delete <= now) {
+            return None;
+        }
         let is_later = |first: Option<Timestamp>, second: Option<Timestamp>| {
             first.zip(second).is_some_and(|(first, second)| first > second)
         };
         if is_later(timing.publish, timing.activate) {
             return Some(Self::SignsBeforePublished);
         }
-        is_later(timing.inactive, timing.delete).then_some(Self::SignsWhenDeleted)
+        if is_later(timing.activate, timing.inactive) {
+            return Some(Self::NeverSigns);
+        }
+        let last = timing.inactive.or(timing.activate).or(timing.publish);
+        is_later(last, timing.delete).then_some(Self::SignsWhenDeleted)
     }
 }
 
@@ -78,8 +88,9 @@ impl std::fmt::Display for MisorderedTimes {
             Self::SignsBeforePublished => {
                 "its Publish is later than its Activate: it would sign before it is in the DNSKEY RRset"
             }
+            Self::NeverSigns => "its Inactive is earlier than its Activate: it would never sign",
             Self::SignsWhenDeleted => {
-                "its Delete is earlier than its Inactive: it would leave the DNSKEY RRset while it signs"
+                "its Delete is earlier than the times before: it would leave the DNSKEY RRset while it signs, or before"
             }
         })
     }

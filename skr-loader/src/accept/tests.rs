@@ -435,14 +435,19 @@ fn kind_101_check_names_each_key_that_a_signer_cannot_work_with() {
         std::fs::write(file.path("state"), "").unwrap();
         ["key", "private"].iter().for_each(|suffix| std::fs::remove_file(file.path(suffix)).unwrap());
     };
-    let cases: [(&TestKey, u8, Timing, Spoil, &str); 10] = [
+    let past = times(at(0), at(0), at(9), at(0));
+    let cases: [(&TestKey, u8, Timing, Spoil, &str); 14] = [
         (&zsk, ZSK, good, |_| (), ""),
         (&zsk, ZSK, times(at(0), at(0), at(3), at(3)), |_| (), ""),
         (&zsk, ZSK, times(at(0), None, None, None), |_| (), "a ZSK without Activate time"),
         (&zsk, ZSK, times(None, at(0), None, None), |_| (), "a ZSK without Publish time"),
         (&zsk, ZSK, Timing::default(), |_| (), "dnssec-settime -s -P +1y -A +1y"),
         (&zsk, ZSK, times(at(2), at(1), None, None), |_| (), "its Publish is later than its Activate"),
-        (&zsk, ZSK, times(at(0), at(1), at(9), at(8)), |_| (), "its Delete is earlier than its Inactive"),
+        (&zsk, ZSK, times(at(0), at(1), at(9), at(8)), |_| (), "its Delete is earlier than the times before"),
+        (&zsk, ZSK, times(at(0), at(5), None, at(3)), |_| (), "its Delete is earlier than the times before"),
+        (&zsk, ZSK, times(at(0), at(5), at(3), at(9)), |_| (), "its Inactive is earlier than its Activate"),
+        (&zsk, ZSK, times(at(0), at(5), at(3), None), |_| (), "it would never sign"),
+        (&zsk, ZSK, past, |_| (), ""),
         (&ksk, KSK, times(at(0), None, None, None), |_| (), "lies in the key folder of this host"),
         (&zsk, ZSK, good, remove, ".key: there is no .private file beside it; restore it"),
         (&zsk, ZSK, good, state_only, ".state: there is no .private file beside it; restore it"),

@@ -227,30 +227,41 @@ impl ProofReport {
     }
 }
 
-/// The proof as acceptance and ceremony need it: `bundles` follow on `before` (what caches may still hold), the parent has
-/// the DS of `anchors` and follows CDS, and `keys` are the key files of the zone, where there are any.
-///
-/// An anchor of an algorithm that no KSK in force at `from` has is that of a successor: the parent cannot have its DS yet, since
-/// every resolver that honours RFC 4035 section 2.2 would fail already.
+impl Parent {
+    /// The parent as far as it is known where only KSKs are pinned: it has the DS of `anchors`, and follows CDS. `before` is what was in
+    /// force until the bundles that are to be proved.
+    ///
+    /// An anchor of an algorithm that no KSK in force at `from` has is that of a successor: the parent cannot have its DS yet, since
+    /// every resolver that honours RFC 4035 section 2.2 would fail already. Where that leaves no anchor, all count: a parent without DS
+    /// would be an insecure delegation, of which nothing is to be proved.
+    #[must_use]
+    pub fn assumed(anchors: &[TrustAnchor], before: &[Bundle], from: Timestamp) -> Self {
+        let in_force = before.iter().filter(|b| b.inception <= from).max_by_key(|b| b.inception);
+        let is_in_use = |anchor: &&TrustAnchor| {
+            in_force.is_none_or(|b| b.keys().any(|k| k.is_ksk() && k.algorithm == anchor.algorithm()))
+        };
+        let in_use: Vec<TrustAnchor> = anchors.iter().filter(is_in_use).cloned().collect();
+        Self::FollowsCds(if in_use.is_empty() { anchors.to_vec() } else { in_use })
+    }
+}
+
+/// The proof as acceptance and ceremony need it: `bundles` follow on `before` (what caches may still hold), and `keys` are the key files
+/// of the zone, where there are any.
 #[must_use]
 pub fn prove_skr(
     zone: &Name,
     (before, bundles): (&[Bundle], &[Bundle]),
-    anchors: &[TrustAnchor],
+    parent: Parent,
     keys: Option<&[KeyFile]>,
     policy: &Policy,
     from: Timestamp,
 ) -> ProofReport {
     let first = bundles.iter().map(|b| b.inception).min().unwrap_or(Timestamp::MAX);
-    let in_force = before.iter().rfind(|b| b.inception <= from);
-    let is_in_use = |anchor: &&TrustAnchor| {
-        in_force.is_none_or(|b| b.keys().any(|k| k.is_ksk() && k.algorithm == anchor.algorithm()))
-    };
     let before = before.iter().filter(|b| b.inception < first);
     prove(&Plan {
         zone,
         bundles: &before.chain(bundles).collect::<Vec<_>>(),
-        parent: Parent::FollowsCds(anchors.iter().filter(is_in_use).cloned().collect()),
+        parent,
         signing: keys.map_or(Signing::Derived, Signing::from_files),
         delays: Delays::from(policy),
         from,

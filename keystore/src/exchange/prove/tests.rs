@@ -393,12 +393,20 @@ fn kind_101_pinned_ksk_of_an_algorithm_that_is_not_in_force_is_no_ds_of_the_pare
             true,
         ),
         ("nothing was in force, and both are pinned", None, alone(start()), vec![old, of(&ksk)], true),
+        ("only the next one is pinned", Some(alone(start())), both(begin), vec![of(&ksk)], true),
     ] {
         let before = before.map(|before| before.build().bundles).unwrap_or_default();
         let bundles = skr.build().bundles;
         let from = begin.minus(60);
         let zone = Name::parse("example.").expect("a name");
-        let report = prove_skr(&zone, (&before, &bundles), &anchors, None, &policy, from);
+        let report = prove_skr(
+            &zone,
+            (&before, &bundles),
+            Parent::assumed(&anchors, &before, from),
+            None,
+            &policy,
+            from,
+        );
         let is_found = report.findings.iter().any(|f| f.fault.id() == CheckId::ProveAlgorithm);
         assert_eq!(is_found, found, "{what}: {:#?}", report.findings);
     }

@@ -33,6 +33,7 @@ use crate::crypto::{Algorithm, PrivateKey, SignError, SigningKey, VerifyError, c
 use crate::dns::Name;
 use crate::durable;
 use crate::open::{self, Links, OpenError};
+use crate::time::Timestamp;
 
 pub use create::{NewKey, generate_key, generate_key_in};
 pub use folder::{Folder, TakenTag, find, find_online, find_sealed, is_key_file_name};
@@ -251,12 +252,12 @@ pub struct Found {
 
 impl Found {
     /// What an operator should know of the usable sets: a lost `.state`, a private key that others can read, times that contradict each
-    /// other, and what [`bad_times`](Self::bad_times) finds.
+    /// other, a ZSK that named cannot work with.
     #[must_use]
     pub fn warnings(&self) -> Vec<KeyFileError> {
         let contradictions = self.contradictions.iter().cloned();
         let contradictions = contradictions.map(|(path, what)| KeyFileError::TimesDiffer { path, what });
-        let mut out: Vec<KeyFileError> = contradictions.chain(self.bad_times()).collect();
+        let mut out: Vec<KeyFileError> = contradictions.chain(self.lacking_times()).collect();
         for key in &self.keys {
             if key.state.is_none() {
                 out.push(KeyFileError::NoState { path: key.path("state") });
@@ -273,17 +274,25 @@ impl Found {
 }
 
 impl Found {
-    /// The ZSKs with times that a signer cannot work with: named with one that lacks Publish or Activate, no signer with times in the
-    /// wrong order.
-    pub fn bad_times(&self) -> impl Iterator<Item = KeyFileError> {
-        self.keys.iter().filter(|key| !key.dnskey.is_ksk()).filter_map(|key| {
-            let path = key.path("key");
-            match LackingTimes::of(&key.timing) {
-                Some(lacking) => Some(KeyFileError::StopsNamed { path, lacking }),
-                None => MisorderedTimes::of(&key.timing)
-                    .map(|order| KeyFileError::TimesInDisorder { path, order }),
-            }
+    /// The ZSKs with times that a signer cannot work with at `now` or later: named with one that lacks Publish or Activate, no signer with
+    /// times in the wrong order.
+    pub fn bad_times(&self, now: Timestamp) -> impl Iterator<Item = KeyFileError> {
+        let misordered = self.zsks().filter_map(move |key| {
+            let order = MisorderedTimes::of(&key.timing, now)?;
+            Some(KeyFileError::TimesInDisorder { path: key.path("key"), order })
+        });
+        self.lacking_times().chain(misordered)
+    }
+
+    fn lacking_times(&self) -> impl Iterator<Item = KeyFileError> {
+        self.zsks().filter_map(|key| {
+            let lacking = LackingTimes::of(&key.timing)?;
+            Some(KeyFileError::StopsNamed { path: key.path("key"), lacking })
         })
+    }
+
+    fn zsks(&self) -> impl Iterator<Item = &KeyFile> {
+        self.keys.iter().filter(|key| !key.dnskey.is_ksk())
     }
 }
 
