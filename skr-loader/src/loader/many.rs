@@ -555,7 +555,7 @@ mod tests {
     /// The urgent SKR of a zone that the large file has too, and what is ordered meanwhile, is newer than that file.
     #[test]
     fn kind_112_a_part_does_not_undo_what_came_into_force_while_its_file_was_at_work() {
-        let later = |zone: &str| SkrBuilder::new(zone, start()).bundles(5).text();
+        let later = |zone: &str| SkrBuilder::new(zone, start()).bundles(7).text();
         for (what, urgent, wanted) in [
             ("another one", later as fn(&str) -> String, "SKR-REPLAY"),
             ("the same one", skr as fn(&str) -> String, "unchanged 1"),
