@@ -502,7 +502,7 @@ fn kind_115_key_files_stay_where_the_policy_keeps_them_or_the_clock_is_not_in_wh
         ("a clock before it", |host| host.now = host.now.minus(200 * DAY)),
         ("a request that does not read", |host| {
             // A request is due by then, so that nothing in the outbox is superseded.
-            host.now = host.now.plus(130 * DAY);
+            host.now = host.now.plus(150 * DAY);
             fs::write(host.outbox_dir().join(format!("{}.ksr", host.now)), "garbage").expect("written");
         }),
     ];

@@ -2,8 +2,6 @@
 
 use keystore::config::Config;
 use keystore::time::Timestamp;
-use metrics::condition::Severity;
-use metrics::health::facts::Thresholds;
 
 /// How urgent a request is, by the coverage that is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,12 +35,14 @@ impl Urgency {
     #[must_use]
     pub fn at(coverage_end: Option<Timestamp>, config: &Config, now: Timestamp) -> Self {
         let Some(end) = coverage_end else { return Self::Notice };
-        // As the health of the host judges the request.
-        match Thresholds::from(config).severity(end.since(now)) {
-            Severity::Critical => Self::Critical,
-            Severity::Warning => Self::Warning,
-            Severity::Attention => Self::Reminder,
-            Severity::Ok => Self::Notice,
+        // By the thresholds by which the health of the host judges the request, whose crate is not there without the feature `daemon`.
+        let (left, loader) = (end.since(now), &config.loader);
+        let below = |threshold: u32| left < u64::from(threshold);
+        match () {
+            () if below(loader.coverage_critical) => Self::Critical,
+            () if below(loader.coverage_warning) => Self::Warning,
+            () if below(loader.coverage_info) => Self::Reminder,
+            () => Self::Notice,
         }
     }
 }
