@@ -4,6 +4,7 @@
 //! round is bounded in queries, memory and time.
 
 pub mod chain;
+pub mod contents;
 pub mod denial;
 pub mod expire;
 pub mod facts;

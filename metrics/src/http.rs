@@ -170,12 +170,13 @@ impl Page {
     fn octets(&self, method: &str) -> Vec<u8> {
         let Self { status, media_type, fields, body } = self;
         let mut head = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\nConnection: close\r\n\
-             X-Content-Type-Options: nosniff\r\n",
+            "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\nConnection: close\r\n",
             body.len()
         );
-        if !fields.iter().any(|(name, _)| *name == "Cache-Control") {
-            head.push_str("Cache-Control: no-store\r\n");
+        for (name, value) in [("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store")] {
+            if !fields.iter().any(|(given, _)| *given == name) {
+                let _ = write!(head, "{name}: {value}\r\n");
+            }
         }
         for (name, value) in fields {
             // A line feed in a value would begin a field of its own.

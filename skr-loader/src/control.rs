@@ -70,6 +70,9 @@ pub enum Request {
     Acknowledge {
         /// The zone.
         zone: String,
+        /// The rejected drop that was seen; without it whatever is told of the zone's drops.
+        #[serde(default)]
+        file: Option<String>,
         /// The reason that the person gave, for the audit log.
         #[serde(default)]
         reason: Option<String>,

@@ -16,6 +16,9 @@ const MAX_RECORDS: usize = 32;
 /// Most iterations of NSEC3 that are hashed; validators take a zone with more as unsigned (RFC 9276 section 3.2).
 const MAX_ITERATIONS: u16 = 500;
 
+/// The type that says in a bitmap that there is no such name (RFC 9824 section 3.1).
+const NXNAME: Rtype = Rtype(128);
+
 /// What the records leave open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unproven {
@@ -23,7 +26,7 @@ pub enum Unproven {
     Everything,
     /// That the name, or the type that was asked for, does not exist.
     Name,
-    /// That the wildcard below the apex does not answer for it.
+    /// What the wildcard below the apex answers for it: nothing, or (NODATA) no address.
     Wildcard,
     /// That nothing between the apex and the name exists (NSEC3).
     ClosestEncloser,
@@ -34,7 +37,7 @@ impl fmt::Display for Unproven {
         f.write_str(match self {
             Self::Everything => "has no NSEC or NSEC3 record",
             Self::Name => "has no NSEC or NSEC3 record that covers the name",
-            Self::Wildcard => "does not prove that no wildcard answers for the name",
+            Self::Wildcard => "does not prove what a wildcard answers for the name",
             Self::ClosestEncloser => "does not prove that the apex is the closest name that exists (NSEC3)",
         })
     }
@@ -55,9 +58,12 @@ pub fn unproven(reply: &Reply, zone: &Name, name: &Name) -> Option<Unproven> {
         let of_name = |span: &&Span| span.matches(name);
         spans.iter().find(of_name).is_some_and(|span| !span.has(Rtype::A) && !span.has(Rtype::CNAME))
     };
-    // The name is there and has no address, or is said to be there so that one record proves all (RFC 9824).
-    if lacks_address(name) {
-        return None;
+    let matching = spans.iter().find(|span| span.matches(name));
+    if let Some(span) = matching {
+        // One record that says that the name is there without an address proves NODATA. That there is no such name it proves only by the
+        // type that says so (RFC 9824 section 3.1).
+        let is_proof = lacks_address(name) && (reply.rcode != Rcode::NXDOMAIN || span.has(NXNAME));
+        return (!is_proof).then_some(Unproven::Name);
     }
     if !covers(name) {
         return Some(Unproven::Name);
@@ -69,8 +75,8 @@ pub fn unproven(reply: &Reply, zone: &Name, name: &Name) -> Option<Unproven> {
     let wildcard = below(zone, b"*")?;
     let proven = match reply.rcode {
         Rcode::NXDOMAIN => covers(&wildcard),
-        // A wildcard without the type.
-        _ => lacks_address(&wildcard) || covers(&wildcard),
+        // There is no such name: so it is a wildcard without the type that makes it NODATA.
+        _ => lacks_address(&wildcard),
     };
     (!proven).then_some(Unproven::Wildcard)
 }
@@ -269,6 +275,19 @@ mod tests {
                 vec![nsec(ASKED, "\\000.m.example.", &[Rtype::NSEC])],
                 None,
             ),
+            (
+                "one record that lies, and NXDOMAIN",
+                Rcode::NXDOMAIN,
+                vec![nsec(ASKED, "n.example.", &[Rtype::NSEC])],
+                Some(Name),
+            ),
+            (
+                "one record that lies, with NXNAME",
+                Rcode::NXDOMAIN,
+                vec![nsec(ASKED, "n.example.", &[Rtype::NSEC, NXNAME])],
+                None,
+            ),
+            ("NODATA, and no such name", Rcode::NOERROR, vec![all()], Some(Wildcard)),
             ("it has an address", Rcode::NOERROR, vec![nsec(ASKED, "n.example.", &[Rtype::A])], Some(Name)),
             ("it has an alias", Rcode::NOERROR, vec![nsec(ASKED, "n.example.", &[Rtype::CNAME])], Some(Name)),
             (

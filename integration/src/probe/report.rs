@@ -7,6 +7,7 @@ use keystore::time::Timestamp;
 use metrics::condition::Severity;
 use serde::Serialize;
 
+use super::contents::{Contents, NotVerified};
 use super::facts::{Facts, Reach, ServerFacts, ServerId};
 use super::finding::{ProbeFinding, in_words};
 use super::judge::{self, Expectations};
@@ -37,6 +38,8 @@ struct ServerReport {
     expire: Option<u32>,
     /// Records and signatures of the transferred zone.
     transferred: Option<(u64, u64)>,
+    /// Why the transferred zone was not verified.
+    not_verified: Option<NotVerified>,
 }
 
 impl ZoneReport {
@@ -67,6 +70,10 @@ impl ServerReport {
             serial: server.soa().map(|soa| soa.serial),
             expire: server.answer(Rtype::SOA).and_then(|answer| answer.expire),
             transferred: transfer.map(|transfer| (transfer.records, transfer.signatures)),
+            not_verified: transfer.and_then(|transfer| match &transfer.contents {
+                Contents::NotVerified(why) => Some(*why),
+                _ => None,
+            }),
         }
     }
 
@@ -81,6 +88,9 @@ impl ServerReport {
         }
         if let Some((records, signatures)) = self.transferred {
             line.push_str(&format!(", {records} records with {signatures} signatures transferred"));
+        }
+        if let Some(why) = self.not_verified {
+            line.push_str(&format!(", {why}"));
         }
         line
     }

@@ -2,8 +2,7 @@
 //! that it takes the memory of one message; one that is not large is verified as a whole, from a temporary file.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::io::{self, BufWriter, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -14,10 +13,10 @@ use keystore::dns::{Name, Rrsig, Rtype};
 use keystore::time::Timestamp;
 use keystore::tsig::TsigKey;
 
+use crate::probe::contents::{Contents, NotVerified, ZoneCopy};
 use crate::probe::soa::Soa;
 use signer_plugin::transfer::wire_key;
-use signer_plugin::verify::{ZoneContents, verify};
-use skr_loader::ask::{AnswerFault, RawRecord, Rcode, Tcp, message_id, records};
+use skr_loader::ask::{AnswerFault, Rcode, Tcp, message_id, records};
 
 /// How long a transfer may take.
 const WHOLE: Duration = Duration::from_secs(600);
@@ -25,8 +24,6 @@ const WHOLE: Duration = Duration::from_secs(600);
 const MESSAGE: Duration = Duration::from_secs(15);
 /// How many octets a transfer may have.
 const MAX_OCTETS: u64 = 4 << 30;
-/// How many octets a zone may have of which every signature is verified: it takes some times as much memory for a while.
-const MAX_VERIFIED: u64 = 64 << 20;
 /// How many keys a zone may be signed with.
 const MAX_KEYS: usize = 256;
 
@@ -45,23 +42,6 @@ pub struct Transfer {
     pub earliest: BTreeMap<u16, EarliestSignature>,
     /// What the verification of the whole zone has found.
     pub contents: Contents,
-}
-
-/// What [`signer_plugin::verify`] finds in a transferred zone: every RRset, its signatures, and the chain of NSEC or NSEC3 records.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Contents {
-    /// It was not verified: it has more octets than are, or could not be kept.
-    #[default]
-    NotVerified,
-    /// Nothing is wrong.
-    Good,
-    /// What is wrong.
-    Faulty {
-        /// How many findings there are.
-        findings: usize,
-        /// The first of them.
-        first: String,
-    },
 }
 
 /// The signature of a key that expires first.
@@ -138,7 +118,7 @@ pub fn transfer(
     let mut stream = Tcp::connect(server, None, until()).map_err(io)?;
     stream.send(&query, until()).map_err(io)?;
     let (mut reading, mut octets) = (Reading::new(server, zone, now), 0);
-    reading.copy = Copy::new();
+    reading.copy = ZoneCopy::new();
     while !reading.ended {
         let message = stream.receive(until()).map_err(io)?;
         octets += message.len() as u64;
@@ -167,9 +147,6 @@ pub fn transfer(
         if header.rcode() != Rcode::NOERROR {
             return Err(fault(AnswerFault::Rcode(header.rcode())));
         }
-        if octets > MAX_VERIFIED {
-            reading.copy = None;
-        }
         reading.take(&message)?;
     }
     if let (Some(sequence), Some(key)) = (sequence, key) {
@@ -177,40 +154,11 @@ pub fn transfer(
         sequence.done().map_err(|source| TransferError::Tsig { server, key: key(), source })?;
     }
     let mut transfer = reading.transfer.ok_or(TransferError::NoSoa { server })?;
-    transfer.contents = reading.copy.and_then(|copy| copy.verify(zone, now)).unwrap_or_default();
+    transfer.contents = match reading.copy {
+        Ok(copy) => copy.verify(zone, now),
+        Err(why) => Contents::NotVerified(why),
+    };
     Ok(transfer)
-}
-
-/// The records of a transfer, in the form of a zone file.
-struct Copy(BufWriter<tempfile::NamedTempFile>);
-
-impl Copy {
-    /// `None` where no temporary file can be had.
-    fn new() -> Option<Self> {
-        tempfile::NamedTempFile::new().ok().map(BufWriter::new).map(Self)
-    }
-
-    /// Adds a record, with its data in the form of any type (RFC 3597 section 5).
-    fn add(&mut self, record: &RawRecord) -> io::Result<()> {
-        let RawRecord { owner, rtype, ttl, rdata } = record;
-        let mut line = format!("{owner} {ttl} IN TYPE{} \\# {}", rtype.0, rdata.len());
-        if !rdata.is_empty() {
-            let _ = write!(line, " {}", data_encoding::HEXLOWER.encode(rdata));
-        }
-        line.push('\n');
-        self.0.write_all(line.as_bytes())
-    }
-
-    /// `None` where it cannot be read back.
-    fn verify(self, zone: &Name, now: Timestamp) -> Option<Contents> {
-        let file = self.0.into_inner().ok()?;
-        let contents = ZoneContents::read(file.path(), Some(zone)).ok()?;
-        let findings = verify(&contents, &[], now).findings;
-        Some(match findings.first() {
-            None => Contents::Good,
-            Some(first) => Contents::Faulty { findings: findings.len(), first: first.to_string() },
-        })
-    }
 }
 
 type Query = (Vec<u8>, Option<ClientSequence<std::sync::Arc<domain::tsig::Key>>>, u16);
@@ -238,14 +186,14 @@ pub struct Reading<'a> {
     transfer: Option<Transfer>,
     /// The SOA has come for the second time.
     ended: bool,
-    /// The records, where the zone is verified at the end.
-    copy: Option<Copy>,
+    /// The records, where the zone is verified at the end; else why it is not.
+    copy: Result<ZoneCopy, NotVerified>,
 }
 
 impl<'a> Reading<'a> {
     /// Nothing is read yet; `server` is for messages, `now` is near to the times of the signatures.
     pub const fn new(server: SocketAddr, zone: &'a Name, now: Timestamp) -> Self {
-        Self { server, zone, now, transfer: None, ended: false, copy: None }
+        Self { server, zone, now, transfer: None, ended: false, copy: Err(NotVerified::NotKept) }
     }
 
     /// What is known of the transfer.
@@ -264,14 +212,17 @@ impl<'a> Reading<'a> {
             any = true;
             let is_soa = record.rtype == Rtype::SOA && record.owner == *self.zone;
             let is_end = is_soa && self.transfer.is_some();
-            if self.copy.as_mut().is_some_and(|copy| !is_end && copy.add(&record).is_err()) {
-                self.copy = None;
+            if let Ok(copy) = &mut self.copy
+                && !is_end
+                && let Err(why) = copy.add(&record, self.zone)
+            {
+                self.copy = Err(why);
             }
             let Some(transfer) = &mut self.transfer else {
                 let soa = Some(&record.rdata).filter(|_| is_soa).and_then(|rdata| Soa::from_rdata(rdata));
                 let serial = soa.ok_or(TransferError::NoSoa { server })?.serial;
                 let (earliest, has_zonemd) = (BTreeMap::new(), false);
-                let contents = Contents::default();
+                let contents = Contents::NotVerified(NotVerified::NotKept);
                 self.transfer =
                     Some(Transfer { serial, records: 1, signatures: 0, has_zonemd, earliest, contents });
                 continue;

@@ -181,8 +181,16 @@ impl Place {
     }
 
     fn acknowledge(&self, zone: &str) {
-        let answer = self.order(&Request::Acknowledge { zone: zone.to_owned(), reason: None });
+        let order = |file: Option<&str>| {
+            let (zone, file) = (zone.to_owned(), file.map(str::to_owned));
+            self.order(&Request::Acknowledge { zone, file, reason: None })
+        };
+        let answer = order(Some("older.skr"));
+        assert!(matches!(answer, Answer::Refused { .. }), "another drop was rejected since: {answer:?}");
+        let answer = order(None);
         assert!(matches!(answer, Answer::Acknowledged { .. }), "{answer:?}");
+        let answer = order(None);
+        assert!(matches!(answer, Answer::Refused { .. }), "nothing is left: {answer:?}");
     }
 
     fn status_output(&self, arguments: &[&str]) -> Output {
@@ -284,15 +292,20 @@ fn bring(place: &Place, ids: &[ConditionId], bring: impl FnOnce(), mend: impl Fn
     see(place, place.http, ids, false);
 }
 
-/// Puts something that cannot be opened in the place of a file.
+/// Puts a link to itself, which cannot be opened, in the place of a file or folder, which is missing at no moment.
 fn make_unreadable(path: &Path) {
-    fs::rename(path, path.with_extension("away")).expect("it was there");
-    symlink(path, path).expect("a link to itself");
+    symlink(path, path.with_extension("away")).expect("a link");
+    exchange(path);
 }
 
 fn restore(path: &Path) {
-    fs::remove_file(path).expect("the link");
-    fs::rename(path.with_extension("away"), path).expect("it was moved");
+    exchange(path);
+    fs::remove_file(path.with_extension("away")).expect("the link");
+}
+
+fn exchange(path: &Path) {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, path, CWD, path.with_extension("away"), RenameFlags::EXCHANGE).expect("exchanged");
 }
 
 const FILES: [ConditionId; 8] = [

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant as Moment, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::guard::{Guard, Protection};
@@ -19,7 +19,7 @@ use super::{PLAIN, Page, Request};
 const CONNECTIONS: usize = 64;
 /// Connections of one address (IPv6: of one /64) open at once.
 const PER_ADDRESS: usize = 48;
-/// Time for the whole head of a request, from its connection on.
+/// Time for the whole head of a request, from its connection on, TLS handshake included.
 const HEAD_TIME: Duration = Duration::from_secs(5);
 /// Time to take the whole response: a scrape of ten thousand zones has some megabytes.
 const RESPONSE_TIME: Duration = Duration::from_secs(30);
@@ -129,27 +129,29 @@ async fn welcome(
     respond: &impl Respond,
     protection: &Arc<Protection>,
 ) -> io::Result<()> {
-    let Some(tls) = &protection.tls else { return talk(stream, respond, protection).await };
+    let until = Moment::now() + HEAD_TIME;
+    let Some(tls) = &protection.tls else { return talk(stream, respond, protection, until).await };
     let mut first = [0];
-    if timeout(HEAD_TIME, stream.peek(&mut first)).await?? > 0 && first != [HANDSHAKE] {
+    if timeout_at(until, stream.peek(&mut first)).await?? > 0 && first != [HANDSHAKE] {
         return send(&mut stream, &Page::new("400 Bad Request", PLAIN, NO_TLS).octets("GET")).await;
     }
     let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
-    let stream = timeout(HEAD_TIME, acceptor.accept(stream)).await??;
+    let stream = timeout_at(until, acceptor.accept(stream)).await??;
     if !tls.lets_in(stream.get_ref().1.peer_certificates()) {
         let what = "the certificate of the client has none of client_allowed_sans";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
     }
-    talk(stream, respond, protection).await
+    talk(stream, respond, protection, until).await
 }
 
-/// Reads one request and answers it.
+/// Reads one request, whose head must be there by `until`, and answers it.
 async fn talk(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     respond: &impl Respond,
     protection: &Arc<Protection>,
+    until: Moment,
 ) -> io::Result<()> {
-    let head = timeout(HEAD_TIME, read_head(&mut stream)).await??;
+    let head = timeout_at(until, read_head(&mut stream)).await??;
     let (mut page, method) = match head.as_deref().map(request) {
         Some(Some(request)) => {
             let page = match timeout(RESPONSE_TIME, protection.admit(&request)).await? {

@@ -53,7 +53,7 @@ impl Guard {
     /// # Errors
     /// Everything that is wrong with it, with file and line, and the warnings beside.
     pub fn load(settings: &MetricsConfig) -> Result<Self, HttpError> {
-        let Loaded { files, protection, findings } = load(settings);
+        let Loaded { files, protection, findings } = load(settings, None);
         let Some(protection) = protection else { return Err(HttpError::WebConfig(findings)) };
         findings.iter().for_each(|finding| tracing::warn!("{finding}"));
         let in_use = Arc::new(protection);
@@ -63,17 +63,22 @@ impl Guard {
     /// What is wrong with the web-config of `settings`, and what is hardly meant.
     #[must_use]
     pub fn check(settings: &MetricsConfig) -> Vec<PolicyFinding> {
-        load(settings).findings
+        load(settings, None).findings
     }
 
     /// Takes new settings, and reads the files again where one has changed or was wrong before.
     pub fn refresh(&self, settings: &MetricsConfig) {
-        let mut state = self.state();
-        let is_same = state.settings == *settings && state.files.iter().all(|(path, was)| mark(path) == *was);
-        if is_same && state.error.is_none() {
+        // Connections ask for what is in use, and never wait for a file: the lock is not held while files are read.
+        let (before, known, files, is_wrong) = {
+            let state = self.state();
+            (state.settings.clone(), Arc::clone(&state.in_use), state.files.clone(), state.error.is_some())
+        };
+        let is_same = before == *settings && files.iter().all(|(path, was)| mark(path) == *was);
+        if is_same && !is_wrong {
             return;
         }
-        let Loaded { files, protection, findings } = load(settings);
+        let Loaded { files, protection, findings } = load(settings, Some(&known));
+        let mut state = self.state();
         state.settings = settings.clone();
         state.files = files;
         let error = match protection {
@@ -112,15 +117,23 @@ impl Guard {
     }
 }
 
-fn load(settings: &MetricsConfig) -> Loaded {
+/// `known` is what is in use: where the users stay the same, those that have logged in need not do so again.
+fn load(settings: &MetricsConfig, known: Option<&Protection>) -> Loaded {
     let Some(path) = &settings.web_config else {
-        let protection = Protection::new(WebConfig::default(), None, settings);
+        let protection = Protection::new(WebConfig::default(), None, settings, known);
         return Loaded { files: Vec::new(), protection, findings: Vec::new() };
     };
     let mut notes = Notes::of(path);
     let mut files = vec![(path.clone(), mark(path))];
     let config = match web_config::read_file(path) {
-        Ok(octets) => web_config::parse(&octets, path, &mut notes),
+        Ok((octets, is_open)) => {
+            let config = web_config::parse(&octets, path, &mut notes);
+            let has_secrets = config.as_ref().is_some_and(WebConfig::has_secrets);
+            if is_open && has_secrets {
+                notes.warning(1, "holds hashes or a private key that everybody can read; set it to 0640");
+            }
+            config
+        }
         Err(error) => {
             notes.error(1, error.to_string());
             None
@@ -146,8 +159,11 @@ fn load(settings: &MetricsConfig) -> Loaded {
             );
         }
     }
-    let protection =
-        if notes.is_usable() { Protection::new(std::mem::take(&mut config), tls, settings) } else { None };
+    let protection = if notes.is_usable() {
+        Protection::new(std::mem::take(&mut config), tls, settings, known)
+    } else {
+        None
+    };
     if protection.is_none() && notes.is_usable() {
         notes.error(1, "passwords cannot be verified: this system gives no random octets");
     }
@@ -160,7 +176,7 @@ fn load(settings: &MetricsConfig) -> Loaded {
 pub struct Protection {
     /// TLS, where it is spoken.
     pub tls: Option<Tls>,
-    logins: Logins,
+    logins: Arc<Logins>,
     /// One verification of a password at a time.
     turn: Arc<Semaphore>,
     headers: Vec<(&'static str, String)>,
@@ -170,14 +186,22 @@ pub struct Protection {
 }
 
 impl Protection {
-    fn new(config: WebConfig, tls: Option<Tls>, settings: &MetricsConfig) -> Option<Self> {
+    fn new(
+        config: WebConfig,
+        tls: Option<Tls>,
+        settings: &MetricsConfig,
+        known: Option<&Self>,
+    ) -> Option<Self> {
         let WebConfig { users, headers, rate_limit, .. } = config;
         let mut hosts = settings.hosts.clone();
         let own = rustix::system::uname();
         hosts.extend(own.nodename().to_str().ok().map(str::to_ascii_lowercase));
         Some(Self {
             tls,
-            logins: Logins::new(users)?,
+            logins: match known.filter(|known| known.logins.are_of(&users)) {
+                Some(known) => Arc::clone(&known.logins),
+                None => Arc::new(Logins::new(users)?),
+            },
             turn: Arc::new(Semaphore::new(1)),
             headers,
             limit: rate_limit.map(|limit| Mutex::new(Bucket::full(limit, Instant::now()))),

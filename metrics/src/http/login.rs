@@ -2,14 +2,15 @@
 //! runs at a time, and a login that was right is remembered, so that a scrape each second costs nothing.
 
 use std::collections::{BTreeMap, HashSet};
+use std::str::FromStr as _;
 use std::sync::{Mutex, PoisonError};
 
 use ring::hmac;
 use ring::rand::SystemRandom;
 use zeroize::Zeroizing;
 
-/// Verified for users that do not exist, so that the time does not tell who does. It is of no password that anybody knows.
-const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuusPRfuYCohFn7ujAGmVeMYL/Ul7CdsOW";
+/// Salt and digest of no password that anybody knows: with a cost before it, it is verified for users that do not exist.
+const NOBODY: &str = "abcdefghijklmnopqrstuusPRfuYCohFn7ujAGmVeMYL/Ul7CdsOW";
 /// Logins that are remembered, at most: one a user is usual.
 const REMEMBERED: usize = 100;
 /// Octets of a password that bcrypt looks at.
@@ -40,6 +41,8 @@ impl Login {
 /// The users, and the logins that were right.
 pub struct Logins {
     users: BTreeMap<String, String>,
+    /// The hash of nobody. It costs as much as that of the user whose costs most, so that the time does not tell who exists.
+    nobody: String,
     /// Of this process alone: what is remembered says nothing about a password.
     key: hmac::Key,
     right: Mutex<HashSet<Vec<u8>>>,
@@ -50,7 +53,15 @@ impl Logins {
     #[must_use]
     pub fn new(users: BTreeMap<String, String>) -> Option<Self> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok()?;
-        Some(Self { users, key, right: Mutex::new(HashSet::new()) })
+        let cost = |hash: &String| bcrypt::HashParts::from_str(hash).map_or(0, |parts| parts.get_cost());
+        let nobody = format!("$2b${:02}${NOBODY}", users.values().map(cost).max().unwrap_or(10));
+        Some(Self { users, nobody, key, right: Mutex::new(HashSet::new()) })
+    }
+
+    /// True when these are the users.
+    #[must_use]
+    pub fn are_of(&self, users: &BTreeMap<String, String>) -> bool {
+        self.users == *users
     }
 
     /// True when anybody is let in.
@@ -69,7 +80,7 @@ impl Logins {
     #[must_use]
     pub fn verify(&self, login: &Login) -> bool {
         let hash = self.users.get(&login.user);
-        let fits = bcrypt::verify(&*login.password, hash.map_or(NOBODY, String::as_str)).unwrap_or(false);
+        let fits = bcrypt::verify(&*login.password, hash.unwrap_or(&self.nobody)).unwrap_or(false);
         let is_right = fits && hash.is_some() && login.password.len() <= MAX_PASSWORD;
         if is_right {
             let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,7 +141,8 @@ mod tests {
         let logins = logins("a", &long);
         assert!(logins.verify(&login("a", &long)));
         assert!(!logins.verify(&login("a", &format!("{long}y"))));
-        assert!(bcrypt::verify("x", NOBODY).is_ok(), "its form is right");
+        assert!(logins.nobody.starts_with("$2b$04$"), "the cost of the user: {}", logins.nobody);
+        assert!(bcrypt::verify("x", &logins.nobody).is_ok(), "its form is right");
     }
 
     #[test]

@@ -118,11 +118,12 @@ impl Pem {
         }
     }
 
-    fn octets(&self, line: u32, notes: &mut Notes) -> Option<Vec<u8>> {
+    /// The octets, and whether everybody can read them.
+    fn octets(&self, line: u32, notes: &mut Notes) -> Option<(Vec<u8>, bool)> {
         match self {
-            Self::Inline(text) => Some(text.clone().into_bytes()),
+            Self::Inline(text) => Some((text.clone().into_bytes(), false)),
             Self::File(path) => match read_file(path) {
-                Ok(octets) => Some(octets),
+                Ok(read) => Some(read),
                 Err(error) => {
                     notes.error(line, format!("{}: {error}", path.display()));
                     None
@@ -137,7 +138,7 @@ impl Pem {
 }
 
 fn certificates(pem: &Pem, line: u32, notes: &mut Notes) -> Option<Vec<CertificateDer<'static>>> {
-    let octets = pem.octets(line, notes)?;
+    let (octets, _) = pem.octets(line, notes)?;
     match CertificateDer::pem_slice_iter(&octets).collect::<Result<Vec<_>, _>>() {
         Ok(chain) if !chain.is_empty() => Some(chain),
         _ => {
@@ -151,7 +152,14 @@ fn certificates(pem: &Pem, line: u32, notes: &mut Notes) -> Option<Vec<Certifica
 }
 
 fn key(pem: &Pem, line: u32, notes: &mut Notes) -> Option<PrivateKeyDer<'static>> {
-    let octets = zeroize::Zeroizing::new(pem.octets(line, notes)?);
+    let (octets, is_open) = pem.octets(line, notes)?;
+    let octets = zeroize::Zeroizing::new(octets);
+    if is_open {
+        notes.warning(
+            line,
+            format!("{} holds a private key that everybody can read; set it to 0640", pem.name()),
+        );
+    }
     match PrivateKeyDer::from_pem_slice(&octets) {
         Ok(key) => Some(key),
         Err(_) => {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -83,6 +84,12 @@ pub struct RateLimit {
 }
 
 impl WebConfig {
+    /// True when the file itself has hashes of passwords, or a private key.
+    #[must_use]
+    pub fn has_secrets(&self) -> bool {
+        !self.users.is_empty() || self.tls.as_ref().is_some_and(|tls| matches!(tls.key, Pem::Inline(_)))
+    }
+
     /// True when not everybody who reaches the endpoint can read it.
     #[must_use]
     pub fn asks_who(&self) -> bool {
@@ -126,15 +133,21 @@ impl Notes {
     }
 }
 
-/// Reads a file that the operator has named.
-pub fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
-    let (file, _) = open::for_reading(path, Links::Follow)?;
+/// Reads a file that the operator has named, and that nobody else may write; gives its octets, and whether everybody can read it.
+pub fn read_file(path: &Path) -> std::io::Result<(Vec<u8>, bool)> {
+    let (file, metadata) = open::for_reading(path, Links::Follow)?;
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o002 != 0 {
+        return Err(std::io::Error::other(format!(
+            "it has mode {mode:04o}: everybody can write it; set it to 0640"
+        )));
+    }
     let mut octets = Vec::new();
     file.take(MAX_OCTETS + 1).read_to_end(&mut octets)?;
     if octets.len() as u64 > MAX_OCTETS {
         return Err(std::io::Error::other(format!("it has more than {MAX_OCTETS} octets")));
     }
-    Ok(octets)
+    Ok((octets, mode & 0o004 != 0))
 }
 
 /// Reads the text of the file at `path`; `None` where it is no YAML of this form, which `notes` then says.

@@ -22,6 +22,9 @@ Example:
 pub struct Args {
     #[command(flatten)]
     reach: Reach,
+    /// The rejected drop that was seen: refused when another one was rejected since, and of the SKR in force nothing is acknowledged.
+    #[arg(long, value_name = "NAME")]
+    file: Option<String>,
     /// Why; it stands in the audit log.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -35,7 +38,8 @@ pub struct Args {
 
 /// Runs the command; true when it is done.
 pub fn main(args: &Args, now: Timestamp, out: &mut impl Write) -> anyhow::Result<bool> {
-    let request = Request::Acknowledge { zone: args.zone.to_string(), reason: args.reason.clone() };
+    let (zone, file, reason) = (args.zone.to_string(), args.file.clone(), args.reason.clone());
+    let request = Request::Acknowledge { zone, file, reason };
     let (answer, _) = args.reach.ask(request, now)?;
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&answer)?)?;

@@ -22,7 +22,7 @@ pub enum Job {
     /// Judge a file, with the signature of the KSK operator over it.
     Import(Dropped, Option<Vec<u8>>, Arc<Order>),
     /// Note that a person has seen what is told of a zone's drops.
-    Acknowledge(Name, Order),
+    Acknowledge(Name, Option<String>, Order),
     /// Go back.
     RollBack(Name, Option<u64>, Order),
     /// Read the configuration again.
@@ -72,8 +72,9 @@ impl Job {
                 let file = Dropped::by_hand(name.into(), decode(&content)?, Arc::clone(&order));
                 Ok(Self::Import(file, signature, order))
             }
-            Request::Acknowledge { zone, reason } => Ok(Self::Acknowledge(
+            Request::Acknowledge { zone, file, reason } => Ok(Self::Acknowledge(
                 name(&zone)?,
+                file,
                 order(&[], reason.as_deref(), false, ReasonRule::WhenForced)?,
             )),
             Request::Rollback { zone, to, force, reason, dry_run } => Ok(Self::RollBack(
@@ -91,7 +92,9 @@ impl Job {
                 let file = with_operator(file, signature, loader, now);
                 loader.begin_import_by_hand(file, now, move |imports| reply(answer(&imports, &order)));
             }
-            Self::Acknowledge(zone, order) => reply(acknowledge(loader, &zone, &order, now)),
+            Self::Acknowledge(zone, file, order) => {
+                reply(acknowledge(loader, &zone, file.as_deref(), &order, now))
+            }
             Self::RollBack(zone, to, order) => {
                 let result = loader.roll_back(&zone, to, &order, now);
                 reply(Answer::of_rollback(&result, &order, now));
@@ -110,7 +113,7 @@ impl Job {
                 let file = with_operator(file, signature, loader, now);
                 answer(&loader.import_by_hand(&file, now), &order)
             }
-            Self::Acknowledge(zone, order) => acknowledge(loader, &zone, &order, now),
+            Self::Acknowledge(zone, file, order) => acknowledge(loader, &zone, file.as_deref(), &order, now),
             Self::RollBack(zone, to, order) => {
                 Answer::of_rollback(&loader.roll_back(&zone, to, &order, now), &order, now)
             }
@@ -134,8 +137,14 @@ fn answer(imports: &[Import], order: &Order) -> Answer {
     Answer::Imported { imports: imports.iter().map(|import| ImportReport::new(import, order)).collect() }
 }
 
-fn acknowledge(loader: &mut Loader, zone: &Name, order: &Order, now: Timestamp) -> Answer {
-    match loader.acknowledge(zone, order, now) {
+fn acknowledge(
+    loader: &mut Loader,
+    zone: &Name,
+    file: Option<&str>,
+    order: &Order,
+    now: Timestamp,
+) -> Answer {
+    match loader.acknowledge(zone, file, order, now) {
         Ok(Acknowledgement { zone, rejected, generation, checks }) => {
             Answer::Acknowledged { zone: zone.to_string(), rejected, generation, checks }
         }

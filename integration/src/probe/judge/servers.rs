@@ -7,11 +7,12 @@ use metrics::condition::{ConditionId, Severity};
 
 use super::signatures::{Earliest, ServerState, SetState};
 use super::{Findings, has_ds, types};
+use crate::probe::contents::Contents;
 use crate::probe::denial::{self, Unproven};
 use crate::probe::facts::{Facts, Reach, ServerFacts, same_records, same_signatures};
 use crate::probe::finding::{ProbeFault, Role};
 use crate::probe::soa::Soa;
-use crate::probe::transfer::Contents;
+use crate::probe::transfer::Transfer;
 use skr_loader::ask::{Answer, AskError, Rcode, Reply};
 
 /// How long before a signature ends a server that is behind becomes critical, in seconds.
@@ -57,6 +58,10 @@ pub(super) fn reachable(facts: &Facts, found: &mut Findings) {
         }
         if let Some(Err(error)) = &server.transfer {
             silent(Severity::Warning, ProbeFault::NoTransfer(error.to_string()));
+        }
+        if let Some(Ok(Transfer { contents: Contents::Unreadable(error), .. })) = &server.transfer {
+            let what = format!("what it transfers does not read as a zone: {error}");
+            silent(Severity::Warning, ProbeFault::NoTransfer(what));
         }
         if let Some(why) = not_served(server) {
             found.add(ConditionId::ZoneNotLoaded, Severity::Critical, id, ProbeFault::NotServed(why));

@@ -9,8 +9,9 @@ use keystore::exchange::testing::{SkrBuilder, TestKey};
 
 use super::*;
 use crate::probe::chain::ChainError;
+use crate::probe::contents::Contents;
 use crate::probe::facts::{ASKED, ParentFacts, ResolverFacts, ServerFacts};
-use crate::probe::transfer::{Contents, EarliestSignature, Transfer};
+use crate::probe::transfer::{EarliestSignature, Transfer};
 use skr_loader::ask::{Answer, AnswerFault, AskError, Rcode, Reply};
 
 const DAY: u64 = 86_400;

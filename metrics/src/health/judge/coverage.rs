@@ -146,8 +146,10 @@ fn imports(zone: &ZoneFacts, seen: &Seen, found: &mut Findings<'_>) {
         let severity = if plenty { Severity::Attention } else { Severity::Warning };
         found.since = Some(last.time);
         found.subject.clone_from(&last.file);
-        found.command =
-            Some(format!("skr-loader check rejected/{file}; then skr-loader acknowledge {}", found.zone));
+        found.command = Some(format!(
+            "skr-loader check rejected/{file}; then skr-loader acknowledge --file {file} {}",
+            found.zone
+        ));
         found.raise(
             ConditionId::ImportRejected,
             severity,
