@@ -290,3 +290,52 @@ fn kind_108_runs_at_the_same_time_give_their_keys_different_labels() {
     let labels: std::collections::BTreeSet<String> = folders.iter().map(private).collect();
     assert_eq!((labels.len(), c.objects()), (6, 12), "{labels:?}");
 }
+
+#[test]
+fn kind_108_a_key_whose_private_file_is_lost_is_in_use_and_is_adopted_again() {
+    if !softhsm() {
+        return;
+    }
+    let c = Ceremony::new("ecdsap256sha256");
+    let ksk = c.prepare();
+    let used = object(&c.label(&format!("ksk/{ksk}.private")));
+    fs::remove_file(c.path(&format!("ksk/{ksk}.private"))).expect("removed");
+    let forget = || c.token(&["-K", "ksk", "--yes", "token", "forget", &used]);
+    let (_, said) = c.token(&["-K", "ksk", "token", "list"]);
+    assert!(said.contains(&ksk) && !said.contains("no key file"), "{said}");
+    let (code, said) = forget();
+    assert!(code == 1 && said.contains(&ksk) && said.contains("token adopt"), "{said}");
+    // A .key file that does not read may be that of the key, as may one of another name.
+    let key = fs::read(c.path(&format!("ksk/{ksk}.key"))).expect("the file");
+    fs::write(c.path(&format!("ksk/{ksk}.key")), "garbage").expect("write");
+    let (code, said) = forget();
+    assert!(code == 1 && said.contains("does not read"), "{said}");
+    fs::write(c.path(&format!("ksk/{ksk}.key")), key).expect("write");
+    assert_eq!(c.objects(), 2);
+    ["key", "state"].iter().for_each(|suffix| {
+        let name = format!("{ksk}.{suffix}");
+        fs::rename(c.path("ksk").join(&name), c.path(&name)).expect("moved");
+    });
+    let (code, said) = c.token(&["-K", "ksk", "-i", "now-3d", "-o", "token", "adopt", ZONE, &used]);
+    assert_eq!((code, said.trim()), (0, ksk.as_str()));
+    c.ours("ksk", &SIGN);
+}
+
+#[test]
+fn kind_108_a_zsk_is_adopted_beside_others_only_from_a_time_on() {
+    if !softhsm() {
+        return;
+    }
+    let c = Ceremony::new("ecdsap256sha256");
+    fs::create_dir(c.path("other")).expect("a folder");
+    c.ours("zsk", &["keygen"]);
+    let made = c.ours("other", &["-o", "keygen"]);
+    let label = object(&c.label(&format!("other/{}.private", made.trim())));
+    let (code, said) = c.token(&["-K", "zsk", "token", "adopt", ZONE, &label]);
+    assert!(code == 2 && said.contains("-i TIME"), "{said}");
+    let (code, said) = c.token(&["-K", "zsk", "-i", "now+1y", "token", "adopt", ZONE, &label]);
+    assert_eq!(code, 0, "{said}");
+    // Where there is none it may begin at once.
+    fs::create_dir(c.path("empty")).expect("a folder");
+    assert_eq!(c.token(&["-K", "empty", "token", "adopt", ZONE, &label]).0, 0);
+}

@@ -27,7 +27,7 @@ pub(super) fn keygen(
     console: &mut Console<'_>,
 ) -> Result<String, Failure> {
     let (options, allow) = (&line.keygen, &line.allow);
-    let taken_tags = taken_tags(job, line, console)?;
+    let taken_tags = taken_tags(job.zone, line, console)?;
     let role = if options.ksk { Role::Ksk } else { Role::Zsk };
     let keygen = Keygen {
         holes: if allow.holes { Holes::Leave } else { Holes::Fill },
@@ -75,17 +75,21 @@ pub(super) fn keygen(
 }
 
 /// The tags of the zone's keys that are not in the folder: those of `--other-keys`, and the trust anchors of the configuration.
-fn taken_tags(job: &Job<'_>, line: &CommandLine, console: &mut Console<'_>) -> Result<Vec<u16>, Failure> {
+pub(super) fn taken_tags(
+    zone: &Name,
+    line: &CommandLine,
+    console: &mut Console<'_>,
+) -> Result<Vec<u16>, Failure> {
     let mut tags = Vec::new();
     for path in &line.keygen.other_keys {
         let octets = read_up_to(path, &mut io::empty(), MAX_OCTETS as u64)?;
-        tags.extend(tags_of(&octets, job.zone, path)?);
+        tags.extend(tags_of(&octets, zone, path)?);
     }
     if let Some(path) = line.common.config.as_ref().filter(|path| has_tables(path)) {
         match Config::load_before_trust(path) {
             Ok(config) => {
-                let zone = config.zones.iter().find(|zone| zone.name == *job.zone);
-                let anchors = zone.iter().flat_map(|zone| zone.anchors.iter().chain(&zone.announced));
+                let known = config.zones.iter().find(|known| known.name == *zone);
+                let anchors = known.iter().flat_map(|zone| zone.anchors.iter().chain(&zone.announced));
                 tags.extend(anchors.flat_map(TrustAnchor::tags));
             }
             Err(error) => {

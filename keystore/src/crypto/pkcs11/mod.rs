@@ -135,13 +135,14 @@ pub fn list(uri: &Pkcs11Uri) -> Result<Holding, TokenError> {
     Err(TokenError::NotBuilt)
 }
 
-/// Removes the key pair from the token that `object` and `id` of the URI name. There is no way back.
+/// Removes the halves `part` of the key from the token that has exactly `object` and `id` of the URI as its label and id; where the URI has
+/// none, the key has none. There is no way back.
 #[cfg_attr(not(feature = "pkcs11"), allow(unused_variables))]
-pub fn forget(uri: &Pkcs11Uri) -> Result<(), TokenError> {
+pub fn forget(uri: &Pkcs11Uri, part: HeldPart) -> Result<(), TokenError> {
     #[cfg(feature = "pkcs11")]
     return match process::is_isolated() {
-        true => process::forget(uri),
-        false => objects::forget(uri),
+        true => process::forget(uri, part),
+        false => objects::forget(uri, part),
     };
     #[cfg(not(feature = "pkcs11"))]
     Err(TokenError::NotBuilt)

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use super::answer::{RawSigner, Verified};
 use super::logins;
 use super::wire::{PinQuestion, Reply, Request};
-use super::{Holding, Pkcs11Uri, TokenError, module, pin};
+use super::{HeldPart, Holding, Pkcs11Uri, TokenError, module, pin};
 use crate::crypto::{Algorithm, SigningKey};
 
 /// The first argument of the process, in place of a command.
@@ -127,9 +127,9 @@ pub(super) fn list(uri: &Pkcs11Uri, from: usize) -> Result<Holding, TokenError> 
     }
 }
 
-/// Removes the key that `uri` names.
-pub(super) fn forget(uri: &Pkcs11Uri) -> Result<(), TokenError> {
-    logged_in(uri)?.call(&Request::Forget { uri: uri.clone() }, Doing::Removing).map(|_| ())
+/// Removes the halves `part` of the key that `uri` names.
+pub(super) fn forget(uri: &Pkcs11Uri, part: HeldPart) -> Result<(), TokenError> {
+    logged_in(uri)?.call(&Request::Forget { uri: uri.clone(), part }, Doing::Removing).map(|_| ())
 }
 
 /// The process for a token that is going to be logged in to.

@@ -12,7 +12,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Holding, Pin, Pkcs11Uri, TokenError};
+use super::{HeldPart, Holding, Pin, Pkcs11Uri, TokenError};
 use crate::crypto::Algorithm;
 
 /// Longest message, in octets.
@@ -34,8 +34,8 @@ pub(super) enum Request {
     Look { uri: Pkcs11Uri },
     /// Tell the keys of the token, those from a number on.
     List { uri: Pkcs11Uri, from: usize },
-    /// Remove the key that the URI names from the token.
-    Forget { uri: Pkcs11Uri },
+    /// Remove the halves `part` of the key that the URI names from the token.
+    Forget { uri: Pkcs11Uri, part: HeldPart },
     /// The PIN that was asked for; `None` when there is none.
     Pin(Option<Pin>),
 }
@@ -155,7 +155,7 @@ impl Request {
             Self::Pin(None) => Frame::new(call, 7, []),
             Self::Look { uri } => Frame::json(call, 8, uri)?,
             Self::List { uri, from } => Frame::json(call, 9, &(uri, from))?,
-            Self::Forget { uri } => Frame::json(call, 10, uri)?,
+            Self::Forget { uri, part } => Frame::json(call, 10, &(uri, part))?,
         };
         frame.write(to)
     }
@@ -185,7 +185,10 @@ impl Request {
                 let (uri, from) = frame.parse()?;
                 Self::List { uri, from }
             }
-            10 => Self::Forget { uri: frame.parse()? },
+            10 => {
+                let (uri, part) = frame.parse()?;
+                Self::Forget { uri, part }
+            }
             _ => return Err(bad("an unknown request")),
         };
         Ok((frame.call, request))

@@ -167,7 +167,7 @@ impl Worker {
             }
             Request::Look { uri } => token::look(&uri).map(|()| Reply::Done),
             Request::List { uri, from } => objects::list(&uri, from).map(Reply::Holding),
-            Request::Forget { uri } => objects::forget(&uri).map(|()| Reply::Done),
+            Request::Forget { uri, part } => objects::forget(&uri, part).map(|()| Reply::Done),
             Request::Pin(_) => Err(unknown("a PIN that was not asked for")),
         }
     }

@@ -161,6 +161,11 @@ impl Folder {
             .map(|(zone, _)| zone.as_str())
     }
 
+    /// The zones that have any file of a key, also one without its `.private` file, as in file names, in no order.
+    pub fn zones_of_all_files(&self) -> impl Iterator<Item = &str> {
+        self.zones.keys().map(String::as_str)
+    }
+
     /// A number that changes when a key file of the zone comes, goes, or is written: from names, sizes, inode numbers and times of the
     /// last write. No file is opened. Only good to compare within one process.
     #[must_use]

@@ -1,14 +1,17 @@
 //! `token adopt` and `token update`: key files for keys that are in a token already.
 
+use std::path::Path;
+
 use keystore::crypto::pkcs11::{self, HeldKey};
 use keystore::dns::Name;
-use keystore::keys::files::{KeyFileError, NewKey, adopt_token_key};
+use keystore::keys::files::{self, KeyFileError, NewKey, adopt_token_key};
 use keystore::keys::{FLAG_SEP, FLAG_ZONE, plan};
 use keystore::policy::Role;
 
 use super::TokenJob;
 use super::stock::{self, Stored};
 use crate::cli::console::{Console, Level, printable};
+use crate::cli::keygen::taken_tags;
 use crate::cli::{Failure, load_policy, time};
 use crate::keygen;
 
@@ -56,7 +59,18 @@ pub(super) fn adopt(
     let _lock = keygen::lock(&common.folder, || {
         console.say(Level::Plain, "waiting for another run that holds the key folder");
     })?;
-    let start = time(&common.start, job.now)?.unwrap_or(job.now);
+    let start = time(&common.start, job.now)?;
+    let (start, taken) = match (role, start) {
+        (Role::Zsk, None) if has_zsks(&common.folder, zone)? => {
+            return Err(Failure::usage(
+                "the folder has ZSKs of the zone: a ZSK that begins now would be published before an SKR has it, and the KSK's signatures would \
+                 fit no more; say from when on it is active, behind the end of the SKR in force: -i TIME",
+            ));
+        }
+        (Role::Zsk, start) => (start.unwrap_or(job.now), taken_tags(zone, line, console)?),
+        // The KSK that is adopted may be a trust anchor itself.
+        (_, start) => (start.unwrap_or(job.now), Vec::new()),
+    };
     let new = NewKey {
         zone,
         ttl: policy.dnskey_ttl,
@@ -69,13 +83,19 @@ pub(super) fn adopt(
     };
     let label = stored.uri_of(store, key);
     let made =
-        adopt_token_key(&common.folder, &new, &[], &label, public_key).map_err(|error| match error {
+        adopt_token_key(&common.folder, &new, &taken, &label, public_key).map_err(|error| match error {
             KeyFileError::Exists { .. } => Failure::Fatal(format!(
                 "{error}; to have it name another module, PIN file or token, use token update"
             )),
             other => Failure::fatal(other),
         })?;
     Ok(format!("{}\n", made.base_name()))
+}
+
+/// True when the folder has ZSKs of the zone.
+fn has_zsks(dir: &Path, zone: &Name) -> Result<bool, Failure> {
+    let found = files::find_online(dir, zone).map_err(Failure::fatal)?;
+    Ok(found.keys.iter().any(|key| !key.dnskey.is_ksk()))
 }
 
 /// Has key files of the folder name their keys by the URI of the key store; what was done, and false when a key could not be looked at.

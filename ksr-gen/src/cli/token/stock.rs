@@ -43,8 +43,8 @@ pub(super) struct KeyFiles {
     pub(super) folder: PathBuf,
     /// Keys in tokens, with the URIs that their files have.
     pub(super) in_tokens: Vec<(KeyFile, Pkcs11Uri)>,
-    /// Public keys of all sets, those with the private key in a file as well.
-    all: Vec<KeyFile>,
+    /// Names and public keys of all key sets, also of those without a `.private` file.
+    all: Vec<(String, Vec<u8>)>,
     /// Sets that do not read: nobody knows which key they name.
     pub(super) unread: Vec<KeyFileError>,
 }
@@ -53,22 +53,42 @@ impl KeyFiles {
     pub(super) fn read(dir: &Path, zone: Option<&Name>) -> Result<Self, Failure> {
         open_folder(dir)?;
         let folder = Folder::scan(dir).map_err(Failure::fatal)?;
-        let mut zones: Vec<Name> = match zone {
-            Some(zone) => vec![zone.clone()],
-            None => folder.zones().filter_map(zone_of_file_name).collect(),
-        };
-        zones.sort_unstable();
         let mut out = Self { folder: dir.to_owned(), in_tokens: vec![], all: vec![], unread: vec![] };
+        let mut zones = Vec::new();
+        for name in folder.zones_of_all_files() {
+            match (zone, zone_of_file_name(name)) {
+                (Some(_), _) => {}
+                (None, Some(zone)) => zones.push(zone),
+                (None, None) => out.unread.push(KeyFileError::NotAKeyFile {
+                    path: dir.join(format!("K{name}")),
+                    what: "a key file whose name is not that of a zone; rename or remove it",
+                }),
+            }
+        }
+        zones.extend(zone.cloned());
+        zones.sort_unstable();
         for zone in zones {
             let found = folder.find(&zone);
             out.unread.extend(found.skipped);
+            let lone = folder.without_private(&zone);
+            for path in
+                found.without_private.iter().filter(|path| path.extension().is_some_and(|e| e == "key"))
+            {
+                match lone.iter().find(|(lone, _)| lone == path) {
+                    Some((path, key)) => out.all.push((base_name(path), key.public_key.clone())),
+                    None => out.unread.push(KeyFileError::NotAKeyFile {
+                        path: path.clone(),
+                        what: "a .key file without .private that does not read; mend or remove it",
+                    }),
+                }
+            }
             for key in found.keys {
                 match key.in_token() {
                     Ok(Some(uri)) => out.in_tokens.push((key.clone(), uri)),
                     Ok(None) => {}
                     Err(error) => out.unread.push(error),
                 }
-                out.all.push(key);
+                out.all.push((key.base_name(), key.dnskey.public_key));
             }
         }
         Ok(out)
@@ -76,16 +96,19 @@ impl KeyFiles {
 
     /// Names of the key sets that name a key of a token: by its label or id, or by having its public key.
     pub(super) fn naming(&self, key: &HeldKey) -> Vec<String> {
-        let has_key = |file: &KeyFile| {
-            key.public_key.as_ref().is_some_and(|public_key| *public_key == file.dnskey.public_key)
-        };
-        let by_label = self.in_tokens.iter().filter(|(_, uri)| is_named_by(uri, key)).map(|(file, _)| file);
-        let by_key = self.all.iter().filter(|file| has_key(file));
-        let mut found: Vec<String> = by_label.chain(by_key).map(KeyFile::base_name).collect();
+        let has_key = |public_key: &Vec<u8>| key.public_key.as_ref() == Some(public_key);
+        let by_label = self.in_tokens.iter().filter(|(_, uri)| is_named_by(uri, key));
+        let by_key = self.all.iter().filter(|(_, public_key)| has_key(public_key));
+        let by_label = by_label.map(|(file, _)| file.base_name());
+        let mut found: Vec<String> = by_label.chain(by_key.map(|(name, _)| name.clone())).collect();
         found.sort();
         found.dedup();
         found
     }
+}
+
+fn base_name(path: &Path) -> String {
+    path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// True for a key that the URI of a key file names by its label or id.
