@@ -47,19 +47,25 @@ pub(crate) struct RecordList {
 pub(crate) struct ListPlace(usize);
 
 impl Difference {
-    /// Walks both versions in canonical order. Both must be of one zone.
-    pub fn between(old: &SignedZone, new: &SignedZone) -> Self {
-        let mut changes = Changes::default();
+    /// Walks both versions in canonical order. Both must be of one zone. `None` when the records take more than `most` octets: the walk ends
+    /// there, as the whole zone is sent then.
+    pub fn between(old: &SignedZone, new: &SignedZone, most: usize) -> Option<Self> {
+        let mut changes = Changes { most, ..Changes::default() };
         changes.names(old, new);
         changes.nsec3(old, new);
-        Self {
+        changes.is_in_bounds().then(|| Self {
             from: old.serial(),
             to: new.serial(),
             old_soa: soa(old),
             new_soa: soa(new),
             removed: RecordList::sorted(changes.removed),
             added: RecordList::sorted(changes.added),
-        }
+        })
+    }
+
+    /// True when nothing differs, not even a signature.
+    pub fn is_empty(&self) -> bool {
+        self.old_soa == self.new_soa && self.removed.octets.is_empty() && self.added.octets.is_empty()
     }
 
     /// The serial that a secondary must have for this.
@@ -198,6 +204,11 @@ struct OwnedRecord {
 }
 
 impl OwnedRecord {
+    /// Octets in a list.
+    fn octets(&self) -> usize {
+        FIXED + self.owner.len() + self.rdata.len()
+    }
+
     fn borrow(&self) -> RecordRef<'_> {
         RecordRef { owner: &self.owner, rtype: self.rtype, ttl: self.ttl, rdata: &self.rdata }
     }
@@ -208,17 +219,27 @@ impl OwnedRecord {
 struct Changes {
     removed: Vec<OwnedRecord>,
     added: Vec<OwnedRecord>,
+    /// Octets of the records so far, and how many they may be.
+    octets: usize,
+    most: usize,
 }
 
 impl Changes {
+    const fn is_in_bounds(&self) -> bool {
+        self.octets <= self.most
+    }
+
     /// The RRsets at names, NSEC records among them.
     fn names(&mut self, old: &SignedZone, new: &SignedZone) {
         let (old_zone, new_zone) = (old.zone(), new.zone());
         let mut news = new_zone.node_ids().peekable();
         for node in old_zone.node_ids() {
+            if !self.is_in_bounds() {
+                return;
+            }
             let key = old_zone.key(node);
             while let Some(added) = news.next_if(|n| new_zone.key(*n) < key) {
-                put(&mut self.added, new_zone.owner(added), sets(new, added));
+                self.put(Side::Added, new_zone.owner(added), sets(new, added));
             }
             match news.next_if(|n| new_zone.key(*n) == key) {
                 Some(same) if old_zone.owner(node) == new_zone.owner(same) => {
@@ -227,15 +248,15 @@ impl Changes {
                     }
                 }
                 same => {
-                    put(&mut self.removed, old_zone.owner(node), sets(old, node));
+                    self.put(Side::Removed, old_zone.owner(node), sets(old, node));
                     if let Some(same) = same {
-                        put(&mut self.added, new_zone.owner(same), sets(new, same));
+                        self.put(Side::Added, new_zone.owner(same), sets(new, same));
                     }
                 }
             }
         }
         for added in news {
-            put(&mut self.added, new_zone.owner(added), sets(new, added));
+            self.put(Side::Added, new_zone.owner(added), sets(new, added));
         }
     }
 
@@ -244,12 +265,15 @@ impl Changes {
         let (mut old_room, mut new_room) = (OwnerBuf::new(), OwnerBuf::new());
         let mut news = new.nsec3_links().peekable();
         for link in old.nsec3_links() {
+            if !self.is_in_bounds() {
+                return;
+            }
             let owner = old.denial_owner(link, &mut old_room);
             while let Some(added) =
                 news.next_if(|n| canonical_cmp(new.denial_owner(*n, &mut new_room), owner) == Ordering::Less)
             {
                 let view = new.denial(added);
-                put(&mut self.added, new.denial_owner(added, &mut new_room), [view].into_iter());
+                self.put(Side::Added, new.denial_owner(added, &mut new_room), [view].into_iter());
             }
             match news.next_if(|n| new.denial_owner(*n, &mut new_room) == owner) {
                 Some(same) => {
@@ -258,12 +282,12 @@ impl Changes {
                         self.node(owner, ([before].into_iter(), [after].into_iter()));
                     }
                 }
-                None => put(&mut self.removed, owner, [old.denial(link)].into_iter()),
+                None => self.put(Side::Removed, owner, [old.denial(link)].into_iter()),
             }
         }
         for added in news {
             let view = new.denial(added);
-            put(&mut self.added, new.denial_owner(added, &mut new_room), [view].into_iter());
+            self.put(Side::Added, new.denial_owner(added, &mut new_room), [view].into_iter());
         }
     }
 
@@ -281,9 +305,31 @@ impl Changes {
             ttl: *ttl,
             rdata: (*rdata).into(),
         };
-        self.removed.extend(old.iter().filter(|record| !in_new.contains(record)).map(kept));
-        self.added.extend(new.iter().filter(|record| !in_old.contains(record)).map(kept));
+        let removed: Vec<_> = old.iter().filter(|record| !in_new.contains(record)).map(kept).collect();
+        let added: Vec<_> = new.iter().filter(|record| !in_old.contains(record)).map(kept).collect();
+        self.octets += removed.iter().chain(&added).map(OwnedRecord::octets).sum::<usize>();
+        self.removed.extend(removed);
+        self.added.extend(added);
     }
+
+    /// All records of these RRsets.
+    fn put<'a>(&mut self, side: Side, owner: &[u8], views: impl Iterator<Item = RrsetView<'a>>) {
+        for (rtype, ttl, rdata) in views.flat_map(records) {
+            let record = OwnedRecord { owner: owner.into(), rtype, ttl, rdata: rdata.into() };
+            self.octets += record.octets();
+            match side {
+                Side::Removed => self.removed.push(record),
+                Side::Added => self.added.push(record),
+            }
+        }
+    }
+}
+
+/// One of the two lists.
+#[derive(Clone, Copy)]
+enum Side {
+    Removed,
+    Added,
 }
 
 /// The RRsets of a node, without the SOA record itself, whose signatures stay.
@@ -298,10 +344,4 @@ fn sets(signed: &SignedZone, node: NodeId) -> impl Iterator<Item = RrsetView<'_>
 fn records(view: RrsetView<'_>) -> impl Iterator<Item = (Rtype, u32, &[u8])> {
     let data = Records(view.data).map(move |rdata| (view.rtype, view.ttl, rdata));
     data.chain(Records(view.signatures).map(move |rdata| (Rtype::RRSIG, view.ttl, rdata)))
-}
-
-fn put<'a>(list: &mut Vec<OwnedRecord>, owner: &[u8], views: impl Iterator<Item = RrsetView<'a>>) {
-    for (rtype, ttl, rdata) in views.flat_map(records) {
-        list.push(OwnedRecord { owner: owner.into(), rtype, ttl, rdata: rdata.into() });
-    }
 }

@@ -26,7 +26,7 @@ use crate::secondaries::{block, changed};
 
 pub const ZONE: &str = "example.com";
 pub const KEY: &str = "xfr";
-/// The secret of the manual.
+/// The secret that the tests put into the blocks of the manual.
 pub const SECRET: &str = "b2ZmbGluZS1rc2stdGVzdHMtb25seS1rZXktMDAwMDA=";
 /// Seeds of KSK and ZSK, those of [`SkrBuilder`].
 const KSK: u8 = 1;
@@ -54,7 +54,7 @@ impl Primary {
     pub fn start(dir: &Path, ports: &[u16; 3]) -> Self {
         let told = ports.map(|port| format!("127.0.0.1:{port}"));
         let transfer = changed(
-            block("The signer: `offline-ksk.toml`"),
+            &block("The signer: `offline-ksk.toml`"),
             &[
                 ("192.0.2.0/24", "127.0.0.0/8"),
                 ("192.0.2.53", &told[0]),
@@ -68,7 +68,7 @@ impl Primary {
 
     /// The same with any table `[transfer]`, names in the zone, and time for which a client may take nothing.
     pub fn with(dir: &Path, transfer: &str, hosts: u32, idle: Duration) -> Self {
-        write_private(&dir.join("xfr.key"), block("The key"));
+        write_private(&dir.join("xfr.key"), &block("The key"));
         let file = dir.join("zone");
         std::fs::write(&file, text(0, hosts)).expect("write");
         let config = configure(dir, transfer);

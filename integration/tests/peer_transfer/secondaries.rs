@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use crate::common::{self, Named};
+use crate::primary::SECRET;
 
 const PAGE: &str = include_str!("../../../docs/manual/transfers.md");
 
@@ -25,11 +26,12 @@ pub struct Secondary {
     child: Option<Child>,
 }
 
-/// The first block behind a heading of the page.
-pub fn block(heading: &str) -> &'static str {
+/// The first block behind a heading of the page, with a secret in the place for it.
+pub fn block(heading: &str) -> String {
     let behind = PAGE.split(&format!("\n## {heading}\n")).nth(1).expect(heading);
     let block = behind.split("\n```").nth(1).expect("a block");
-    block.split_once('\n').expect("the kind of the block, then the block").1
+    let block = block.split_once('\n').expect("the kind of the block, then the block").1;
+    block.replace("SECRET-OF-XFR", SECRET)
 }
 
 /// `text` with each of `changes` made; each must have a place.
@@ -50,7 +52,7 @@ impl Secondary {
         let (program, text) = match product {
             Product::Bind => {
                 let statements = changed(
-                    block("BIND: `named.conf`"),
+                    &block("BIND: `named.conf`"),
                     &[
                         ("192.0.2.1", &format!("127.0.0.1 port {from}")),
                         ("type secondary;", "type secondary; allow-transfer { any; };"),
@@ -111,7 +113,7 @@ impl Drop for Secondary {
 
 fn knot(dir: &Path, port: u16, from: u16) -> String {
     let zone = changed(
-        block("Knot: `knot.conf`"),
+        &block("Knot: `knot.conf`"),
         &[
             (
                 "    address: 192.0.2.1\n    key: xfr\nacl:",
@@ -131,7 +133,7 @@ fn knot(dir: &Path, port: u16, from: u16) -> String {
 
 fn nsd(dir: &Path, port: u16, from: u16) -> String {
     let zone = changed(
-        block("NSD: `nsd.conf`"),
+        &block("NSD: `nsd.conf`"),
         &[
             ("request-xfr: 192.0.2.1", &format!("request-xfr: 127.0.0.1@{from}")),
             ("allow-notify: 192.0.2.1 xfr", "allow-notify: 127.0.0.1 xfr\n  provide-xfr: 127.0.0.1 NOKEY"),

@@ -30,8 +30,10 @@ use crate::transfer::request::{Outgoing, TransferEnd};
 
 /// Pause after a connection could not be accepted, so that an error that persists (no descriptor is left) does not take a core.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long one transfer may take: a zone of gigabytes over a slow line.
-const MAX_TRANSFER: Duration = Duration::from_secs(7200);
+/// Octets a second that the client of a transfer must take on average, after the first minute: each transfer under way keeps its version
+/// of the zone in memory.
+const LEAST_RATE: u64 = 16_384;
+const GRACE: Duration = Duration::from_secs(60);
 /// How long a transfer waits while there are too many at once, and how often it is tried.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 const WAIT_STEP: Duration = Duration::from_millis(50);
@@ -160,15 +162,21 @@ impl Connection {
             outgoing.turn_away(message);
             return Err(TransferEnd::TooMany);
         };
-        let begun = Instant::now();
+        let (begun, mut sent) = (Instant::now(), 0);
         while outgoing.next(message)? {
             if *self.shutdown.borrow() {
                 return Err(TransferEnd::Stop);
             }
-            if begun.elapsed() > MAX_TRANSFER {
+            sent += message.len() as u64;
+            if begun.elapsed() > GRACE + Duration::from_secs(sent / LEAST_RATE) {
                 return Err(TransferEnd::TooLong);
             }
-            stream.write(message).await.map_err(TransferEnd::Client)?;
+            let mut shutdown = self.shutdown.clone();
+            tokio::select! {
+                written = stream.write(message) => written.map_err(TransferEnd::Client)?,
+                // A client that takes nothing must not keep the server from its end.
+                _ = shutdown.wait_for(|stop| *stop) => return Err(TransferEnd::Stop),
+            }
         }
         Ok(())
     }

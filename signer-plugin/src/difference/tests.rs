@@ -75,7 +75,11 @@ proptest! {
         let b = version(&drafts[1], 2, Some(&a));
         let c = version(&drafts[2], 7, Some(&b));
         let between = |old, new| {
-            let difference = Difference::between(old, new);
+            let difference = Difference::between(old, new, usize::MAX).expect("no bound");
+            let octets = difference.removed.octets.len() + difference.added.octets.len();
+            assert!(Difference::between(old, new, octets).is_some());
+            assert!(octets == 0 || Difference::between(old, new, octets - 1).is_none());
+            assert!(Difference::between(old, old, 0).is_some_and(|same| same.is_empty()));
             let Difference { old_soa, new_soa, removed, added, .. } = &difference;
             let (there, back) = ([&[old_soa, removed][..], &[new_soa, added]], [&[new_soa, added][..], &[old_soa, removed]]);
             assert_eq!(applied(&records_of(old), there), records_of(new));
@@ -96,7 +100,7 @@ fn a_version_that_only_signs_anew_differs_in_what_was_signed() {
     let draft = Draft { hosts: vec![("a", vec![1, 2])], ttl: 300, denial: Denial::Nsec };
     let old = version(&draft, 1, None);
     let same = version(&draft, 2, Some(&old));
-    let difference = Difference::between(&old, &same);
+    let difference = Difference::between(&old, &same, usize::MAX).expect("no bound");
     let types = |list: &RecordList| list.iter().map(|r| (r.owner.to_vec(), r.rtype)).collect::<Vec<_>>();
     // The SOA is signed by each version, and the bundle of the test has its three signatures made anew.
     let signatures = vec![(b"\x07example\x00".to_vec(), Rtype::RRSIG); 4];

@@ -46,7 +46,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, available_parallelism};
 
-use keystore::config::Config;
+use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
 use metrics::Metrics;
 
@@ -143,6 +143,9 @@ impl Signer {
                 self.send(zone.thread, Command::Leave(name));
             }
         }
+        let keys = transfer::load_keys(config);
+        let configured: HashMap<&Name, &ZoneConfig> =
+            config.zones.iter().map(|zone| (&zone.name, zone)).collect();
         for setup in setups {
             let (served, thread) = match zones.get(&setup.name) {
                 Some(zone) if zone.setup == setup => continue,
@@ -152,10 +155,13 @@ impl Signer {
                     (Arc::new(served), self.thread_of(&setup.name))
                 }
             };
+            // Before its first version is served: what follows on it is told by differences.
+            if let Some(zone) = configured.get(&setup.name) {
+                served.transfers().set(TransferSettings::of_zone(zone, &keys));
+            }
             self.send(thread, Command::Take(Box::new(setup.clone()), Arc::clone(&served)));
             zones.insert(setup.name.clone(), ZoneAtWork { setup, served, thread });
         }
-        let keys = transfer::load_keys(config);
         for zone in &config.zones {
             if let Some(at_work) = zones.get(&zone.name) {
                 at_work.served.transfers().set(TransferSettings::of_zone(zone, &keys));

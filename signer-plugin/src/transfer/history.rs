@@ -13,26 +13,24 @@ const MAX_COUNT: usize = 1000;
 /// Most octets of memory that they take, and the least that any zone may use; between these it is what the zone itself takes: more
 /// would be of no use, as the whole zone is sent then.
 const OCTETS: (usize, usize) = (64 << 10, 16 << 20);
-/// Merged differences that are kept until the next version: secondaries mostly stop at the same few serials.
-const MERGED: usize = 4;
-
 /// The differences that lead to the version that is served, the oldest first; each begins where the one before ends.
 #[derive(Debug, Default)]
 pub(super) struct History {
     differences: VecDeque<Arc<Difference>>,
     octets: usize,
-    merged: VecDeque<Arc<Difference>>,
     /// A serial that was served with two contents: nobody knows which of them a secondary has.
     ambiguous: Option<u32>,
 }
 
 impl History {
-    /// Adds the difference that leads to the next version; `zone_octets` is what the zone itself takes.
-    pub fn push(&mut self, difference: Difference, zone_octets: usize) {
-        self.merged.clear();
+    /// Adds the difference that leads to the next version, and keeps `most` octets of differences.
+    pub fn push(&mut self, difference: Difference, most: usize) {
+        if difference.is_empty() {
+            // The same version once more, as after a reload.
+            return;
+        }
         if difference.from() == difference.to() {
-            self.forget();
-            self.ambiguous = Some(difference.to());
+            self.forget_before(difference.to(), Some(difference.from()));
             return;
         }
         if self.ambiguous == Some(difference.from()) {
@@ -45,7 +43,6 @@ impl History {
         self.ambiguous = None;
         self.octets += difference.octets();
         self.differences.push_back(Arc::new(difference));
-        let most = zone_octets.clamp(OCTETS.0, OCTETS.1);
         while self.differences.len() > MAX_COUNT || self.octets > most {
             let Some(oldest) = self.differences.pop_front() else { break };
             self.octets -= oldest.octets();
@@ -57,32 +54,48 @@ impl History {
         *self = Self { ambiguous: self.ambiguous, ..Self::default() };
     }
 
-    /// What leads from the version `from` to the version `to`, in one difference; `None` when that is not known.
-    pub fn between(&mut self, from: u32, to: u32) -> Option<Arc<Difference>> {
-        let first = self.differences.iter().rposition(|difference| difference.from() == from)?;
-        let last = self.differences.iter().skip(first).position(|difference| difference.to() == to)? + first;
-        if first == last {
-            return self.differences.get(first).cloned();
-        }
-        if let Some(known) = self.merged.iter().find(|known| known.from() == from && known.to() == to) {
-            return Some(Arc::clone(known));
-        }
-        let merged = Arc::new(merge(&self.differences.range(first..=last).collect::<Vec<_>>()));
-        if self.merged.len() == MERGED {
-            self.merged.pop_front();
-        }
-        self.merged.push_back(Arc::clone(&merged));
-        Some(merged)
+    /// Forgets all, as the difference from the version with serial `before` to the one with `serial` is not known.
+    pub fn forget_before(&mut self, serial: u32, before: Option<u32>) {
+        self.forget();
+        self.ambiguous = (before == Some(serial)).then_some(serial);
+    }
+
+    /// True when the serial was served with two contents.
+    pub fn is_ambiguous(&self, serial: u32) -> bool {
+        self.ambiguous == Some(serial)
+    }
+
+    /// The difference that leads to the newest version.
+    pub fn last(&self) -> Option<Arc<Difference>> {
+        self.differences.back().cloned()
+    }
+
+    /// The differences that lead from the version `from` to the version `to`, in order; none when that is not known.
+    pub fn steps(&self, from: u32, to: u32) -> Vec<Arc<Difference>> {
+        let steps =
+            self.differences.iter().rposition(|difference| difference.from() == from).and_then(|first| {
+                let last =
+                    self.differences.iter().skip(first).position(|difference| difference.to() == to)?;
+                Some(self.differences.range(first..=first + last).cloned().collect())
+            });
+        steps.unwrap_or_default()
     }
 }
 
-/// Merges neighbours first, so that a record is copied once for each doubling of their number.
-fn merge(differences: &[&Arc<Difference>]) -> Difference {
-    match differences {
-        [one] => Difference::clone(one),
+/// Most octets of differences that are worth keeping, and worth sending, for a zone that takes `zone_octets`.
+pub(super) fn most_octets(zone_octets: usize) -> usize {
+    zone_octets.clamp(OCTETS.0, OCTETS.1)
+}
+
+/// Differences that follow one another, in one. Neighbours are merged first, so that a record is copied once for each doubling of their
+/// number.
+pub(super) fn merge(steps: &[Arc<Difference>]) -> Option<Arc<Difference>> {
+    match steps {
+        [] => None,
+        [one] => Some(Arc::clone(one)),
         more => {
             let (first, second) = more.split_at(more.len() / 2);
-            merge(first).merged(&merge(second))
+            Some(Arc::new(merge(first)?.merged(&*merge(second)?)))
         }
     }
 }

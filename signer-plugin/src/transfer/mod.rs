@@ -40,6 +40,7 @@ use metrics::zones::TRANSFER_REFUSALS;
 use tokio::sync::watch;
 
 use crate::difference::Difference;
+use crate::seldom::Seldom;
 use crate::signing::SignedZone;
 use crate::zone::Records;
 use history::History;
@@ -69,6 +70,9 @@ pub struct ZoneTransfers {
     /// The version that is served, for whoever tells others of it.
     versions: watch::Sender<Option<Version>>,
     secondaries: Secondaries,
+    /// Keep the messages about requests that are refused from coming with each of them.
+    refusals: Seldom,
+    bad_signatures: Seldom,
 }
 
 /// What NOTIFY says of a version.
@@ -78,6 +82,8 @@ struct Version {
     /// RDATA and TTL of the SOA record.
     soa: Vec<u8>,
     ttl: u32,
+    /// The version before had the same serial and other content, so that no secondary takes this one.
+    is_repeated: bool,
 }
 
 impl ZoneTransfers {
@@ -91,6 +97,8 @@ impl ZoneTransfers {
             history: Mutex::default(),
             versions: watch::Sender::default(),
             secondaries: Secondaries::default(),
+            refusals: Seldom::new(),
+            bad_signatures: Seldom::new(),
         }
     }
 
@@ -114,10 +122,12 @@ impl ZoneTransfers {
             return;
         }
         // Walks both versions: outside of the lock.
-        let difference = before.map(|before| Difference::between(before, new));
+        let most = history::most_octets(new.transfer_octets());
+        let difference = before.map(|before| Difference::between(before, new, most));
         let mut history = self.history();
         match difference {
-            Some(difference) => history.push(difference, new.transfer_octets()),
+            Some(Some(difference)) => history.push(difference, most),
+            Some(None) => history.forget_before(new.serial(), before.map(SignedZone::serial)),
             None => history.forget(),
         }
     }
@@ -126,7 +136,9 @@ impl ZoneTransfers {
     pub(crate) fn announce(&self, signed: &SignedZone) {
         let view = signed.soa();
         let soa = Records(view.data).next().unwrap_or_default().to_vec();
-        self.versions.send_replace(Some(Version { serial: signed.serial(), soa, ttl: view.ttl }));
+        let serial = signed.serial();
+        let is_repeated = self.history().is_ambiguous(serial);
+        self.versions.send_replace(Some(Version { serial, soa, ttl: view.ttl, is_repeated }));
     }
 
     /// How the secondaries stand that are told of the versions.
@@ -141,13 +153,25 @@ impl ZoneTransfers {
         // Serials that are 2^31 apart have no order (RFC 1982 section 3.2): the client gets what is there.
         match serial.wrapping_sub(signed.serial()) {
             0..0x8000_0000 => Content::Soa(Arc::clone(signed)),
-            _ => match self.history().between(serial, signed.serial()) {
+            _ => match self.difference(serial, signed.serial()) {
                 Some(difference) if difference.octets() < signed.transfer_octets() => {
                     Content::Difference(difference)
                 }
                 _ => Content::Zone(Arc::clone(signed)),
             },
         }
+    }
+
+    /// What leads from one serial to another, in one difference. It is merged outside of the lock, which queries and publications wait for.
+    fn difference(&self, from: u32, to: u32) -> Option<Arc<Difference>> {
+        let steps = self.history().steps(from, to);
+        history::merge(&steps)
+    }
+
+    /// The difference from the version before to `serial`, when it begins at `from`: what is looked at for a query over UDP, whose sender
+    /// may be forged, must cost nothing.
+    fn last_difference(&self, from: u32, serial: u32) -> Option<Arc<Difference>> {
+        self.history().last().filter(|last| last.from() == from && last.to() == serial)
     }
 
     /// Counts a transfer that ended.
@@ -169,8 +193,8 @@ impl ZoneTransfers {
     }
 
     /// Notes the serial that a secondary was seen to have.
-    fn seen(&self, secondary: SocketAddr, serial: u32, has_it: bool) {
-        self.secondaries.seen(secondary, serial, has_it);
+    fn seen(&self, secondary: SocketAddr, serial: u32, has_it: bool, now: Timestamp) {
+        self.secondaries.seen(secondary, serial, has_it, now);
         let labels = [self.label.as_str(), &secondary.to_string()];
         self.metrics.secondary_serial.with_label_values(&labels).set(serial.into());
     }

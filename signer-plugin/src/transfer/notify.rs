@@ -53,8 +53,12 @@ const AGAIN: usize = 4;
 const LEAST_GAP: Duration = Duration::from_millis(100);
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(2);
-/// Secondaries that are talked to at once.
-const AT_ONCE: usize = 256;
+/// Exchanges with one address at once, over all zones.
+const AT_ONCE: usize = 16;
+/// Time after which a secondary that was seen to have the version is asked again: it may have lost the zone.
+const RECHECK: Duration = Duration::from_secs(600);
+/// Why a secondary cannot get a version that was signed anew under the serial of the one before.
+const REPEATED: &str = "the zone was signed anew under the serial that it had, which no secondary takes; see the condition of the signer's state";
 /// Largest answer that is taken, in octets.
 const MAX_ANSWER: usize = 4096;
 
@@ -62,8 +66,10 @@ const MAX_ANSWER: usize = 4096;
 pub struct Notifier {
     runtime: Handle,
     clock: Clock,
-    at_once: Arc<Semaphore>,
     tasks: Mutex<HashMap<(Name, NotifyTarget), Task>>,
+    zones: Mutex<Vec<Arc<ZoneTransfers>>>,
+    /// How many exchanges with an address may be under way.
+    at_once: Mutex<HashMap<SocketAddr, Arc<Semaphore>>>,
 }
 
 #[derive(Debug)]
@@ -77,17 +83,17 @@ impl Notifier {
     /// Works on `runtime`; tells nobody before [`Self::follow`].
     #[must_use]
     pub fn new(runtime: Handle, clock: Clock) -> Self {
-        Self { runtime, clock, at_once: Arc::new(Semaphore::new(AT_ONCE)), tasks: Mutex::default() }
+        Self { runtime, clock, tasks: Mutex::default(), zones: Mutex::default(), at_once: Mutex::default() }
     }
 
     /// Follows these zones from now on, and none else, each with the settings that it has now. Call it again after each change of them.
     pub fn follow(&self, zones: Vec<(Name, Arc<ZoneTransfers>)>) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = std::mem::take(&mut *tasks);
-        let followed: HashSet<Name> = zones.iter().map(|(zone, _)| zone.clone()).collect();
+        let followed: Vec<Arc<ZoneTransfers>> =
+            zones.iter().map(|(_, transfers)| Arc::clone(transfers)).collect();
         for (zone, transfers) in zones {
             let settings = transfers.settings.load_full();
-            transfers.keep_secondaries(&settings.notify.iter().map(|t| t.address).collect::<Vec<_>>());
             for target in &settings.notify {
                 let named = target.key.as_ref();
                 let key = named.and_then(|name| settings.keys.keys.iter().find(|key| key.name == *name));
@@ -112,7 +118,7 @@ impl Notifier {
                     address: target.address,
                     key: key.and_then(wire_key),
                     transfers: Arc::clone(&transfers),
-                    at_once: Arc::clone(&self.at_once),
+                    at_once: self.at_once(target.address),
                     clock: Arc::clone(&self.clock),
                 };
                 let handle = self.runtime.spawn(secondary.follow());
@@ -120,12 +126,24 @@ impl Notifier {
                 tasks.insert(id, Task { key, transfers, handle });
             }
         }
-        for ((zone, _), task) in before {
-            task.handle.abort();
-            if !followed.contains(&zone) {
-                task.transfers.keep_secondaries(&[]);
-            }
+        // First the tasks end, then what they noted is forgotten.
+        before.values().for_each(|task| task.handle.abort());
+        let is_followed: HashSet<*const ZoneTransfers> = followed.iter().map(Arc::as_ptr).collect();
+        let mut zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in zones.iter().filter(|zone| !is_followed.contains(&Arc::as_ptr(zone))) {
+            gone.keep_secondaries(&[]);
         }
+        for zone in &followed {
+            let told = zone.settings.load_full();
+            zone.keep_secondaries(&told.notify.iter().map(|target| target.address).collect::<Vec<_>>());
+        }
+        *zones = followed;
+    }
+
+    /// The semaphore of an address: all zones share it, so that a server of many zones is not flooded, and no other server waits for it.
+    fn at_once(&self, address: SocketAddr) -> Arc<Semaphore> {
+        let mut all = self.at_once.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(address).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))))
     }
 }
 
@@ -156,6 +174,8 @@ enum NoAnswer {
     Rcode(Rcode),
     #[error("its answer is not signed as it should be: {0}")]
     Tsig(#[from] domain::tsig::ValidationError),
+    #[error("its answer is not authoritative")]
+    NotAuthoritative,
     #[error("its answer has no SOA record of the zone")]
     NoSoa,
 }
@@ -168,22 +188,38 @@ impl Secondary {
         let mut is_asked_first = true;
         loop {
             let version = versions.borrow_and_update().clone();
-            if let Some(version) = version {
-                self.transfers.secondaries.wants(self.address, version.serial, (self.clock)());
-                tokio::select! {
-                    () = self.bring(&version, is_asked_first) => {}
-                    changed = versions.changed() => {
-                        if changed.is_err() {
-                            return;
+            match version {
+                Some(version) if version.is_repeated => {
+                    self.transfers.secondaries.cannot_be_told(
+                        self.address,
+                        REPEATED.to_owned(),
+                        (self.clock)(),
+                    );
+                }
+                Some(version) => {
+                    self.transfers.secondaries.wants(self.address, version.serial, (self.clock)());
+                    tokio::select! {
+                        () = self.bring(&version, is_asked_first) => {}
+                        changed = versions.changed() => {
+                            if changed.is_err() {
+                                return;
+                            }
+                            is_asked_first = false;
+                            sleep(LEAST_GAP).await;
+                            continue;
                         }
-                        sleep(LEAST_GAP).await;
-                        continue;
                     }
                 }
-                is_asked_first = false;
+                None => {}
             }
-            if versions.changed().await.is_err() {
-                return;
+            tokio::select! {
+                changed = versions.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    is_asked_first = false;
+                }
+                () = sleep(RECHECK) => is_asked_first = true,
             }
         }
     }
@@ -228,8 +264,17 @@ impl Secondary {
     async fn has(&self, version: &Version) -> bool {
         match self.exchange(|id| soa_query(&self.zone, id)).await.and_then(|answer| self.serial(&answer)) {
             Ok(serial) => {
-                let has = serial.wrapping_sub(version.serial) < 0x8000_0000;
-                self.transfers.seen(self.address, serial, has);
+                // While the answer was under way a later version may have been published, and fetched.
+                let newest =
+                    self.transfers.versions.borrow().as_ref().map_or(version.serial, |newest| newest.serial);
+                let has = serial.wrapping_sub(version.serial) <= newest.wrapping_sub(version.serial);
+                self.transfers.seen(self.address, serial, has, (self.clock)());
+                if !has && serial.wrapping_sub(newest) < 0x8000_0000 {
+                    let error = format!(
+                        "serial {serial} was never served here and is ahead, so that it takes nothing from here; let the SOA serial of the zone file go beyond it, or have the secondary transfer the zone anew"
+                    );
+                    self.transfers.secondaries.failed(self.address, error);
+                }
                 if has {
                     tracing::debug!(zone = %self.zone, secondary = %self.address, serial, "the secondary has the version");
                 }
@@ -245,6 +290,9 @@ impl Secondary {
     fn serial(&self, answer: &Message<Vec<u8>>) -> Result<u32, NoAnswer> {
         if answer.header().rcode() != Rcode::NOERROR {
             return Err(NoAnswer::Rcode(answer.header().rcode()));
+        }
+        if !answer.header().aa() {
+            return Err(NoAnswer::NotAuthoritative);
         }
         let section = answer.answer().map_err(|_| NoAnswer::NoSoa)?;
         let soa = section.limit_to::<Soa<_>>().flatten().next().ok_or(NoAnswer::NoSoa)?;

@@ -10,7 +10,6 @@ use super::tsig::{Rejection, Signer, put_unsigned};
 use super::{Clock, Transferable, ZoneTransfers};
 use crate::answer::query::{HEADER, Head, Question, Rest};
 use crate::answer::{AnswerOutcome, Transport};
-use crate::seldom::Seldom;
 use crate::signing::SignedZone;
 use keystore::dns::{Class, Name, Rtype};
 
@@ -27,9 +26,6 @@ const NOTAUTH: u16 = 9;
 
 /// Smallest UDP size that every client takes.
 const MIN_UDP: u16 = 512;
-
-/// Keeps the message about refused transfers from coming with each of them.
-static REFUSED_TRANSFERS: Seldom = Seldom::new();
 
 /// Where a query came from, and how its answer goes.
 #[derive(Debug, Clone, Copy)]
@@ -105,6 +101,9 @@ pub(crate) fn react(
     unsigned[10..HEADER].copy_from_slice(&additional.to_be_bytes());
     let room = request.udp_size().saturating_sub(signer.record_len() as u16);
     match plain(&unsigned, room, out) {
+        AnswerOutcome::Reply(_) if out.len() + signer.record_len() > usize::from(u16::MAX) => {
+            request.refuse(SERVFAIL, Some(signer), out)
+        }
         AnswerOutcome::Reply(_) => {
             signer.sign(out, now);
             Reaction::Answered
@@ -148,6 +147,10 @@ impl Request<'_> {
             (None, Some(signed)) => signed,
         };
         let content = match self.rest.client_serial {
+            Some(serial) if is_udp => match self.zone.transfers.last_difference(serial, signed.serial()) {
+                Some(difference) => Content::Difference(difference),
+                None => Content::Soa(Arc::clone(signed)),
+            },
             Some(serial) if !is_axfr => self.zone.transfers.since(serial, signed),
             _ => Content::Zone(Arc::clone(signed)),
         };
@@ -234,7 +237,7 @@ impl Request<'_> {
             }
         };
         self.zone.transfers.count_refused("tsig");
-        if let Some(held_back) = REFUSED_TRANSFERS.pass() {
+        if let Some(held_back) = self.zone.transfers.bad_signatures.pass() {
             let (zone, client) = (self.origin, self.way.client);
             tracing::warn!(%zone, %client, ?error, held_back, "the TSIG record of a request is not right");
         }
@@ -242,7 +245,7 @@ impl Request<'_> {
 
     fn tell_refused(&self, signer: Option<&Signer>) {
         self.zone.transfers.count_refused("access");
-        if let Some(held_back) = REFUSED_TRANSFERS.pass() {
+        if let Some(held_back) = self.zone.transfers.refusals.pass() {
             let key = signer.map_or_else(|| "none".to_owned(), |signer| signer.key().to_string());
             let (zone, client) = (self.origin, self.way.client);
             tracing::warn!(%zone, %client, key, held_back, "a transfer is refused: allow-transfer does not have this address with this key");

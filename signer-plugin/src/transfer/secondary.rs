@@ -39,13 +39,17 @@ impl Secondaries {
         }
     }
 
-    /// It was seen to have `serial`; `has_it` when that is the version which is served, or a later one.
-    pub fn seen(&self, address: SocketAddr, serial: u32, has_it: bool) {
+    /// It was seen to have `serial`; `has_it` when that is the version which is served, or a later one. One that lacks it and has another
+    /// serial than before follows: it is behind from now on only.
+    pub fn seen(&self, address: SocketAddr, serial: u32, has_it: bool, now: Timestamp) {
         let mut all = self.all();
         let standing = all.entry(address).or_default();
+        let follows = standing.serial.is_some_and(|before| before != serial);
         standing.serial = Some(serial);
         if has_it {
             (standing.behind_since, standing.error) = (None, None);
+        } else if follows || standing.behind_since.is_none() {
+            standing.behind_since = Some(now);
         }
     }
 
@@ -82,17 +86,23 @@ mod tests {
         let at = Timestamp::from_secs;
         let behind = |secondaries: &Secondaries| secondaries.standing()[&address].behind_since;
         secondaries.wants(address, 1, at(100));
-        secondaries.seen(address, 1, true);
+        secondaries.seen(address, 1, true, at(100));
         assert_eq!(behind(&secondaries), None);
         secondaries.wants(address, 2, at(200));
         secondaries.failed(address, "NOTIFY: no answer".to_owned());
         secondaries.wants(address, 3, at(300));
-        secondaries.seen(address, 2, false);
-        assert_eq!(behind(&secondaries), Some(at(200)), "it never had the newest since then");
-        secondaries.seen(address, 3, true);
+        secondaries.seen(address, 1, false, at(310));
+        assert_eq!(behind(&secondaries), Some(at(200)), "it has had nothing newer since then");
+        secondaries.seen(address, 2, false, at(320));
+        assert_eq!(behind(&secondaries), Some(at(320)), "it follows");
+        secondaries.seen(address, 3, true, at(330));
         let standing = &secondaries.standing()[&address];
         let expected = SecondaryStanding { serial: Some(3), behind_since: None, error: None };
         assert_eq!(*standing, expected);
+        // It lost the zone, and got it again.
+        secondaries.seen(address, 1, false, at(350));
+        assert_eq!(behind(&secondaries), Some(at(350)));
+        secondaries.seen(address, 3, true, at(360));
         // A restart of the task with the same version.
         secondaries.wants(address, 3, at(400));
         assert_eq!(behind(&secondaries), None);

@@ -25,6 +25,10 @@ enum Manner {
     AnotherId,
     /// It answers as it should, without a signature, where one is due.
     Unsigned,
+    /// It has a serial that was never served here.
+    Ahead,
+    /// It answers from a cache.
+    NotAuthoritative,
 }
 
 /// A secondary: what it was told, and how it answers.
@@ -53,6 +57,7 @@ impl Fake {
                 let serial = match manner {
                     Manner::Slow if asked < 3 => newest - 1,
                     Manner::Refuses => newest - 1,
+                    Manner::Ahead => 2_026_010_100,
                     _ => newest,
                 };
                 let refuses = manner == Manner::Refuses && is_notify;
@@ -82,7 +87,7 @@ fn answer(
     });
     let rcode = if refuses { Rcode::REFUSED } else { Rcode::NOERROR };
     let mut builder = MessageBuilder::new_vec().start_answer(&message, rcode).expect("room");
-    builder.header_mut().set_aa(true);
+    builder.header_mut().set_aa(manner != Manner::NotAuthoritative);
     if manner == Manner::AnotherId {
         builder.header_mut().set_id(message.header().id().wrapping_add(1));
     }
@@ -125,8 +130,16 @@ async fn each_secondary_is_told_until_it_is_seen_to_have_the_version_whatever_th
         algorithm: TsigAlgorithm::HmacSha384,
         secret: b"0123456789abcdef".to_vec().into(),
     };
-    let manners =
-        [Manner::Slow, Manner::Quick, Manner::Refuses, Manner::Silent, Manner::AnotherId, Manner::Unsigned];
+    let manners = [
+        Manner::Slow,
+        Manner::Quick,
+        Manner::Refuses,
+        Manner::Silent,
+        Manner::AnotherId,
+        Manner::Unsigned,
+        Manner::Ahead,
+        Manner::NotAuthoritative,
+    ];
     let mut fakes = Vec::new();
     for (number, manner) in manners.into_iter().enumerate() {
         // Some with a key, some without.
@@ -167,6 +180,8 @@ async fn each_secondary_is_told_until_it_is_seen_to_have_the_version_whatever_th
             && reason(&fakes[3].2, "does not answer")
             && reason(&fakes[4].2, "does not answer")
             && reason(&fakes[5].2, "not signed")
+            && reason(&fakes[6].2, "serial 2026010100 was never served here")
+            && reason(&fakes[7].2, "not authoritative")
     })
     .await;
     for (manner, _, fake) in &fakes {
@@ -179,6 +194,13 @@ async fn each_secondary_is_told_until_it_is_seen_to_have_the_version_whatever_th
     };
     assert_eq!((serial(&fakes[0].2), serial(&fakes[2].2)), (7, 6));
     assert!(metrics.notifies_total.with_label_values(&["example.", "failed"]).get() >= 3);
+    // Signed anew under the serial that it has: nobody can be told.
+    transfers.record(Some(&version(7)), &version(7));
+    transfers.announce(&version(7));
+    standing_of(&transfers, "all are behind", |standing| {
+        standing.values().all(|s| s.behind_since.is_some() && s.error.as_deref() == Some(REPEATED))
+    })
+    .await;
     // Another configuration: one that is gone is told no more and is no condition.
     fakes.truncate(2);
     transfers.set(settings(notify(&fakes)));
