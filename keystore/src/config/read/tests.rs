@@ -116,7 +116,7 @@ fn endpoint_that_others_reach_needs_a_web_config_or_the_word_of_the_operator() {
         .unwrap()
         .metrics
         .unwrap();
-    assert!(metrics.web_config.is_some_and(|path| path.ends_with("docs/web.yml")));
+    assert!(metrics.web_config.is_some_and(|path| path.ends_with("offline-ksk/web.yml")));
     assert_eq!((metrics.hosts, metrics.allow_remote), (vec!["ns1.example.net".to_owned()], false));
     assert!(with(&format!("{remote}\nallow-remote = true")).is_ok());
     for bad in [
