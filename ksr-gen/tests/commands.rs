@@ -522,12 +522,12 @@ fn a_damaged_ksk_signs_nothing() {
     };
     // The private part of another key under the name of this one.
     std::fs::copy(private("other"), private("ksk")).unwrap();
-    let stderr = site.command("common", START, YEAR, "-K @ksk -f @ksr sign").fails(1);
+    let stderr = site.command("common", START, YEAR, "-K @ksk -f @ksr sign").fails(4);
     assert!(stderr.contains("ksr-gen: fatal: KSK Kexample.test."), "{stderr}");
 
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(private("other"), PermissionsExt::from_mode(0o644)).unwrap();
-    let stderr = site.command("common", START, YEAR, "-K @other -f @ksr sign").fails(1);
+    let stderr = site.command("common", START, YEAR, "-K @other -f @ksr sign").fails(4);
     assert!(stderr.contains("chmod 600"), "{stderr}");
 }
 
