@@ -345,13 +345,17 @@ mod tests {
 
     use super::*;
 
+    const ZONE: &str = "[[zone]]\nname = \"a.test\"\npolicy = \"p\"\ntrust-anchors = [\"a.test. DS 18064 13 2 \
+        3A29A99C11758FF5431CE194C22EDF9264022A985D25CFC7319FC2BE29529000\"]\n[policy.p]\noffline-ksk = true\nkeys = [\
+        { role = \"ksk\", lifetime = \"unlimited\", algorithm = 13 }, { role = \"zsk\", lifetime = \"unlimited\", algorithm = 13 }]\n";
+
     #[test]
     fn kind_111_a_start_fails_by_an_address_that_is_taken_before_anything_is_read() {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
         let taken = taken.local_addr().map(|address| (taken, address)).expect("its address");
         let config = |dns: &str, http: &str| {
             let text = format!(
-                "version = 1\nstate-dir = \"/nonexistent\"\n[signer]\nlisten = [\"{dns}\"]\n[metrics]\nlisten = \"{http}\"\n"
+                "version = 1\nstate-dir = \"/nonexistent\"\n{ZONE}[signer]\nlisten = [\"{dns}\"]\n[metrics]\nlisten = \"{http}\"\n"
             );
             Config::parse(text.as_bytes(), &PathBuf::from("/x/c.toml")).expect("a configuration")
         };
