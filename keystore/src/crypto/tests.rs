@@ -271,7 +271,7 @@ fn cve_2025_8677_malformed_key_with_matching_tag() {
 #[test]
 fn debug_prints_no_secret() {
     let key = PrivateKey::Raw(vec![0x41; 32]);
-    assert_eq!(format!("{key:?}"), "PrivateKey(…)");
+    assert_eq!(format!("{key:?}"), "PrivateKey(...)");
 }
 
 #[test]
