@@ -37,6 +37,7 @@ mod clock;
 mod import;
 mod key_files;
 mod many;
+mod outcome;
 mod rollback;
 mod standing;
 #[cfg(test)]
@@ -68,7 +69,7 @@ use clock::ClockGuard;
 use zone::{NotDurable, Zone};
 
 pub use acknowledge::{AcknowledgeError, Acknowledgement};
-pub use import::{Import, ImportOutcome};
+pub use outcome::{Import, ImportOutcome};
 pub use rollback::{Rollback, RollbackError};
 
 /// Events that wait to be fetched at most; more are replaced by one scan.

@@ -9,7 +9,7 @@ use keystore::store::digest;
 use keystore::time::Timestamp;
 
 use super::Loader;
-use super::import::{Import, ImportOutcome, is_dry_run};
+use super::outcome::{Import, ImportOutcome, is_dry_run};
 use crate::audit::{AuditEvent, Record};
 use crate::checks;
 use crate::files::{FileError, hex, one_line, printable};

@@ -1,4 +1,4 @@
-//! From a look into the inbox, or the order of a person, to the judge, and from its verdict to [`Import`].
+//! From a look into the inbox, or the order of a person, to the judge, and from its verdict to what became of it.
 
 use std::borrow::Cow;
 use std::sync::mpsc::channel;
@@ -7,11 +7,11 @@ use std::time::Instant;
 use keystore::check::CheckId;
 use keystore::dns::Name;
 use keystore::exchange::{Bundle, SkrFinding as Finding};
-use keystore::store::digest;
 use keystore::time::Timestamp;
 
 use super::Loader;
 use super::many::ManyImport;
+use super::outcome::{Import, is_dry_run};
 use super::zone::NotRead;
 use crate::files::printable;
 use crate::inbox::{Dropped, Look, Paired};
@@ -21,61 +21,6 @@ use crate::judge::{
 };
 use crate::operator::Operator;
 use crate::report;
-use crate::store::Digest;
-
-/// What became of one file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Import {
-    /// Its name, escaped.
-    pub file: String,
-    /// Its SHA-256; that of nothing when it was not read.
-    pub digest: Digest,
-    /// The zone, when it is known from the content and configured.
-    pub zone: Option<Name>,
-    /// The checks that were overruled, and would have rejected it.
-    pub forced: Vec<CheckId>,
-    /// What became of it.
-    pub outcome: ImportOutcome,
-}
-
-/// What became of a file; of a dry run: what would.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ImportOutcome {
-    /// It is in force.
-    Accepted {
-        /// Its generation.
-        generation: u64,
-        /// What the checks found that does not reject.
-        warnings: Vec<Finding>,
-    },
-    /// It was in force already.
-    Unchanged {
-        /// The generation.
-        generation: u64,
-    },
-    /// A check rejects it. A dropped file was moved to `rejected/`.
-    Rejected {
-        /// Why, and the warnings.
-        findings: Vec<Finding>,
-    },
-    /// It passed and could not be written; a dropped file stays in the inbox for another try.
-    Failed {
-        /// What is wrong, in words for a message.
-        what: String,
-    },
-}
-
-impl Import {
-    /// What became of `file`, of which nothing was overruled.
-    pub(super) fn of(file: &Dropped, digest: Digest, zone: Option<Name>, outcome: ImportOutcome) -> Self {
-        Self { file: printable(&file.name), digest, zone, forced: Vec::new(), outcome }
-    }
-
-    /// `file` could not be dealt with.
-    pub(super) fn failed(file: &Dropped, zone: Option<Name>, what: String) -> Self {
-        Self::of(file, digest(&file.octets), zone, ImportOutcome::Failed { what })
-    }
-}
 
 /// Why nothing can be said of a file just now. It is a fault of this host that may pass.
 #[derive(Debug, thiserror::Error)]
@@ -283,8 +228,4 @@ impl Loader {
                 _ => crate::accept::zone_of(octets).as_ref().is_some_and(requires),
             }
     }
-}
-
-pub(super) fn is_dry_run(file: &Dropped) -> bool {
-    file.order().is_some_and(|order| order.dry_run)
 }

@@ -19,7 +19,7 @@ use keystore::store::digest;
 use keystore::time::Timestamp;
 
 use super::Loader;
-use super::import::{Import, ImportOutcome, is_dry_run};
+use super::outcome::{Import, ImportOutcome, is_dry_run};
 use crate::files::printable;
 use crate::inbox::Dropped;
 use crate::judge::{Candidate, Part, Sources};
