@@ -125,7 +125,7 @@ fn the_daemon_runs_alone_reloads_and_stops() {
     }
     let scrape = || {
         let mut stream = TcpStream::connect(address.as_deref().expect("an address")).expect("a connection");
-        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: x\r\n\r\n").expect("write");
+        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").expect("write");
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("an answer");
         text

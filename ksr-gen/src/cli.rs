@@ -283,6 +283,11 @@ fn information(line: &CommandLine) -> Option<String> {
     line.common.version.then(|| format!("{PROGRAM}\n"))
 }
 
+/// The zone that a command line names.
+fn zone_name(text: &str) -> Result<Name, Failure> {
+    text.parse::<Name>().map_err(|why| Failure::Usage(format!("invalid zone name: {text} {why}")))
+}
+
 /// Runs a command for the zone of the command line; the text, and false when it says that something is refused.
 fn one_zone(
     line: &CommandLine,
@@ -303,9 +308,7 @@ fn one_zone(
     }
     let named = match word {
         "check" => None,
-        _ => Some(
-            zone.parse::<Name>().map_err(|why| Failure::Usage(format!("invalid zone name {zone}: {why}")))?,
-        ),
+        _ => Some(zone_name(zone)?),
     };
     let common = &line.common;
     let Some(config) = &common.config else {

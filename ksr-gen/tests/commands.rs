@@ -182,7 +182,7 @@ fn wrong_command_lines() {
         ("-k common keygen", "must provide a command and zone name"),
         ("keygen a b", "must provide a command and zone name"),
         ("foobar example.test", "unknown command 'foobar'"),
-        ("keygen a..b", "invalid zone name a..b: a label is empty"),
+        ("keygen a..b", "invalid zone name: a..b is no domain name: a label is empty"),
         ("keygen example.test", "keygen requires a configuration file"),
         ("-l @policy request example.test", "request requires a dnssec-policy"),
         ("-l @policy -k common keygen example.test", "keygen requires an end date"),

@@ -14,9 +14,8 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// Takes queries at `port`. They go to the server at `first`, and to that at `second` in turn with it while the file `joined` is there.
-    pub fn start(port: u16, first: u16, second: u16, joined: PathBuf) -> Self {
-        let socket = UdpSocket::bind(("127.0.0.1", port)).expect("the port");
+    /// Takes queries at `socket`. They go to the server at `first`, and to that at `second` in turn with it while the file `joined` is there.
+    pub fn start(socket: UdpSocket, first: u16, second: u16, joined: PathBuf) -> Self {
         let wait = Some(Duration::from_millis(200));
         socket.set_read_timeout(wait).expect("a timeout");
         let stop = Arc::new(AtomicBool::new(false));

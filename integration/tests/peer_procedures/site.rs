@@ -1,6 +1,7 @@
 //! A zone in a folder as the manual describes it, with the server that serves it and the loader beside it.
 
 use std::fs;
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -60,8 +61,8 @@ pub struct Site {
     /// Where resolvers ask: the server's own port, or that of a [`Balancer`] in front of several.
     pub port: u16,
     own_port: u16,
-    /// Another provider of the zone, in the folder `b`.
-    second: Option<Box<Site>>,
+    /// Another provider of the zone, in the folder `b`, and the socket of the [`Balancer`], bound before another program takes its port.
+    second: Option<(Box<Site>, UdpSocket)>,
     dir: PathBuf,
     delays: Delays,
     /// Programs of this site come first: those that must know a configuration file get it here.
@@ -146,8 +147,9 @@ impl Site {
         second.write("offline-ksk.toml", &configuration.replace("[ksr]", "multi-signer = true\n[ksr]"));
         self.script("ns_add", &format!("touch {}", self.path("joined").display()));
         self.script("ns_remove", &format!("rm {}", self.path("joined").display()));
-        self.port = common::free_port();
-        self.second = Some(Box::new(second));
+        let front = UdpSocket::bind(("127.0.0.1", 0)).expect("a port");
+        self.port = front.local_addr().expect("an address").port();
+        self.second = Some((Box::new(second), front));
         self
     }
 
@@ -263,10 +265,11 @@ impl Site {
         );
         self.run(&format!("{preamble}{first}")).unwrap_or_else(|error| panic!("{error}"));
         let mut servers = vec![self.start_servers()];
-        let balancer = self.second.as_ref().map(|second| {
+        let balancer = self.second.as_ref().map(|(second, front)| {
             fs::copy(self.path("anchors"), second.path("anchors")).expect("copied");
             servers.push(second.start_servers());
-            Balancer::start(self.port, self.own_port, second.own_port, self.path("joined"))
+            let front = front.try_clone().expect("a second handle");
+            Balancer::start(front, self.own_port, second.own_port, self.path("joined"))
         });
         self.run(&format!("{preamble}load last\n")).unwrap_or_else(|error| panic!("{error}"));
         Running { _servers: servers, _balancer: balancer }

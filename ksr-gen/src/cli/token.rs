@@ -23,7 +23,7 @@ use stock::{KeyFiles, Stored};
 
 use super::console::Console;
 use super::options::CommandLine;
-use super::{Failure, Listener};
+use super::{Failure, Listener, zone_name};
 
 /// A `token` command, with what it works on.
 pub(super) struct TokenJob<'a> {
@@ -56,19 +56,17 @@ pub(super) fn run(
         ["list"] => show::list(&job()?, console),
         // The key files name tokens as well.
         ["check"] => show::check(&TokenJob::with_any(line, now)?, None, console),
-        ["check", zone] => show::check(&TokenJob::with_any(line, now)?, Some(&name(zone)?), console),
-        ["adopt", zone, key] => adopt::adopt(&job()?, &name(zone)?, key, console).map(|text| (text, true)),
+        ["check", zone] => show::check(&TokenJob::with_any(line, now)?, Some(&zone_name(zone)?), console),
+        ["adopt", zone, key] => {
+            adopt::adopt(&job()?, &zone_name(zone)?, key, console).map(|text| (text, true))
+        }
         ["update"] => adopt::update(&job()?, None, console),
-        ["update", zone] => adopt::update(&job()?, Some(&name(zone)?), console),
+        ["update", zone] => adopt::update(&job()?, Some(&zone_name(zone)?), console),
         ["forget", key] => forget::forget(&job()?, key, stdin, listener, console).map(|text| (text, true)),
         _ => Err(Failure::usage(
             "the token commands are: token list; token check [ZONE]; token adopt ZONE KEY; token update [ZONE]; token forget KEY",
         )),
     }
-}
-
-fn name(text: &str) -> Result<Name, Failure> {
-    text.parse::<Name>().map_err(|why| Failure::Usage(format!("invalid zone name {text}: {why}")))
 }
 
 impl<'a> TokenJob<'a> {
