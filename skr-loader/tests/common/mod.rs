@@ -29,11 +29,12 @@ impl Bench {
         let bench = Self { dir: tempfile::tempdir().unwrap() };
         fs::create_dir_all(bench.path("state/keys")).unwrap();
         fs::create_dir(bench.path("state/inbox")).unwrap();
+        let long_ago = Timestamp::from_secs(1_600_000_000);
         let file = KeyFile {
             zone: zone(),
             ttl: 3600,
             dnskey: TestKey::zsk(ZSK).dnskey,
-            timing: Timing::default(),
+            timing: Timing { publish: Some(long_ago), activate: Some(long_ago), ..Timing::default() },
             state: None,
             dir: bench.path("state/keys"),
         };
