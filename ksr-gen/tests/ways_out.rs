@@ -168,7 +168,7 @@ fn kind_20_u_labels_on_the_command_line_are_refused_with_the_a_label_to_write() 
         for command in ["-o -K @ksk keygen", "-K @zsk keygen", "-K @zsk request"] {
             let refused = site.run(&format!("-l @policy -k common -e 20280101 {command} {zone}")).fails(2);
             assert!(
-                refused.contains(&format!("{zone}: is not ASCII; write \"{a_label}\"")),
+                refused.contains(&format!("invalid zone name: {zone} is not ASCII; write \"{a_label}\"")),
                 "{zone}: {refused}"
             );
         }

@@ -107,12 +107,26 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         outln!("{failures} answers are not as they must be; the log above says more");
         return Ok(ExitCode::FAILURE);
     }
-    if !options.once {
+    if options.once {
+        until_answered(&request.path)?;
+    } else {
         outln!("serving until Ctrl-C");
         service::run_until_stopped(&mut service::signals()?, "serving", || serving.reload());
     }
     serving.stop();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until the request timer has seen that its request is answered, so that what the demo leaves behind says so.
+fn until_answered(request: &Path) -> Result<()> {
+    let start = Instant::now();
+    while request.exists() {
+        if start.elapsed() > PATIENCE {
+            bail!("{} is not seen to be answered after {PATIENCE:?}", request.display());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// Waits until the zone is served, then asks one question of each kind; gives the number of wrong answers.
