@@ -65,7 +65,7 @@ pub fn stored(signed: &SignedZone, bundle: &Bundle, denial: &Denial, now: Timest
     (version, changes.unwrap_or_default())
 }
 
-/// Reads both files as [`super::ZoneState::load`] does.
+/// Reads both files as `ZoneState::load` does.
 #[must_use]
 pub fn read_state(
     version: &[u8],
