@@ -15,9 +15,8 @@ use primary::{Primary, ZONE};
 use secondaries::{Product, Secondary};
 use skr_loader::ask::Asker;
 
-/// How long a secondary may take on a machine that does much else; five seconds are enough on one that does not, and the longest time is
-/// printed.
-const STALE: Duration = Duration::from_secs(30);
+/// How old what a secondary serves may be.
+const STALE: Duration = Duration::from_secs(5);
 
 fn serial_at(address: std::net::SocketAddr) -> Option<u32> {
     let until = Instant::now() + Duration::from_secs(2);
@@ -93,7 +92,7 @@ fn secondaries_of_three_products_follow_every_change_by_notify_and_ixfr() {
         }
     }
     assert_eq!(changes, 100);
-    println!("the slowest secondary followed after {:?}", slowest.get());
+    println!("{} renewals; the slowest secondary followed after {:?}", primary.renewals, slowest.get());
     let key = format!("hmac-sha256:{}:{}", primary::KEY, primary::SECRET);
     let ours = records_at(primary.address, Some(&key));
     assert!(ours.len() > 100, "{}", ours.len());
@@ -112,10 +111,10 @@ fn secondaries_of_three_products_follow_every_change_by_notify_and_ixfr() {
         assert!(differs.is_empty(), "{:?}: {differs:#?}", secondary.product);
         assert_eq!(secondary.full_requests(), 1, "{:?} asks for the whole zone once", secondary.product);
     }
-    // Each secondary at its first start and each time that every signature was made anew, which is more than the zone has; and dig. A
-    // change can meet signatures that come due, so that there are more such versions, and by far not as many as changes.
-    let whole = primary.transfers("axfr");
-    assert!((3 + 3 * 3 + 1..=3 + 3 * 6 + 1).contains(&whole), "{whole}");
+    // Each secondary at its first start and each time that every signature was made anew, which is more than the zone has; and dig. When
+    // signatures come due depends on the time of day, so that this can happen between changes too.
+    assert!(primary.renewals >= 3, "{}", primary.renewals);
+    assert_eq!(primary.transfers("axfr"), 3 + 3 * primary.renewals + 1);
     assert!(primary.transfers("ixfr") > 30, "{}", primary.transfers("ixfr"));
     let file = dir.path().join("transferred");
     std::fs::write(&file, ours.iter().map(|line| format!("{line}\n")).collect::<String>()).expect("write");

@@ -44,6 +44,8 @@ pub struct Primary {
     file: PathBuf,
     now: Timestamp,
     changes: u32,
+    /// How many versions had every signature made anew.
+    pub renewals: u64,
     _notifier: Notifier,
     _server: Server,
     _runtime: tokio::runtime::Runtime,
@@ -101,6 +103,7 @@ impl Primary {
             file,
             now,
             changes: hosts,
+            renewals: 0,
             _notifier: notifier,
             _server: server,
             _runtime: runtime,
@@ -123,16 +126,24 @@ impl Primary {
         std::fs::write(&self.file, text(number, self.changes + number % 3)).expect("write");
         // A file is read when it has rested from one second to the next.
         for _ in 0..2 {
-            self.now = self.now.plus(1);
-            self.zone.step(self.now);
+            self.step(1);
         }
         assert_ne!(self.serial(), before, "change {number} was taken");
     }
 
     /// Lets the time pass after which signatures are renewed.
     pub fn sign_anew(&mut self) {
-        self.now = self.now.plus(RENEWAL + 60);
+        self.step(RENEWAL + 60);
+    }
+
+    /// Lets the time pass by so many seconds.
+    fn step(&mut self, seconds: u64) {
+        let before = self.serial();
+        self.now = self.now.plus(seconds);
         self.zone.step(self.now);
+        let signed = self.served.signed().expect("it is served");
+        let is_renewal = signed.signatures_made() > signed.signatures_reused();
+        self.renewals += u64::from(signed.serial() != before && is_renewal);
     }
 
     /// Waits until each secondary was seen to have what is served, and none is behind.
