@@ -41,6 +41,7 @@ pub mod runtime;
 mod seldom;
 #[doc(hidden)]
 pub mod signing;
+mod sorted;
 mod state;
 #[cfg(test)]
 mod testing;

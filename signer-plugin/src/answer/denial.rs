@@ -21,8 +21,8 @@ pub(super) type Proof = [Option<LinkId>; 3];
 pub(super) struct Absent<'a> {
     /// In wire form.
     pub wire: &'a [u8],
-    /// The node in front of it in canonical order.
-    pub before: NodeId,
+    /// Its search key.
+    pub key: &'a [u8],
     /// The longest name above it that exists.
     pub encloser: NodeId,
 }
@@ -33,7 +33,11 @@ pub(super) fn name_error(signed: &SignedZone, absent: &Absent<'_>) -> Result<Pro
     match signed.chain() {
         Chain::Nsec(chain) => {
             let wildcard = zone.before_wildcard(absent.encloser);
-            Ok([Some(chain.at_or_before(absent.before)), Some(chain.at_or_before(wildcard)), None])
+            Ok([
+                Some(chain.at_or_before(zone.last_up_to(absent.key))),
+                Some(chain.at_or_before(wildcard)),
+                None,
+            ])
         }
         Chain::Nsec3(chain) => {
             let (encloser, provable) = provable(signed, chain, absent.encloser);
@@ -80,7 +84,7 @@ pub(super) fn wildcard_no_data(
 /// No closer name than the wildcard exists.
 pub(super) fn expansion(signed: &SignedZone, absent: &Absent<'_>) -> Result<LinkId, Stop> {
     match signed.chain() {
-        Chain::Nsec(chain) => Ok(chain.at_or_before(absent.before)),
+        Chain::Nsec(chain) => Ok(chain.at_or_before(signed.zone().last_up_to(absent.key))),
         Chain::Nsec3(chain) => {
             let (_, provable) = provable(signed, chain, absent.encloser);
             next_closer(signed, chain, absent.wire, provable)

@@ -13,7 +13,7 @@ use super::query::Query;
 use crate::index::Index;
 use crate::signing::denial::{Link, OwnerBuf};
 use crate::signing::{RrsetView, SignedZone};
-use crate::zone::{KeyBuf, Labels, Node, NodeId, Place, Records, Zone};
+use crate::zone::{KeyBuf, Labels, Node, NodeId, Records, Zone};
 
 /// No records of its own.
 const NOTHING: Proof = [None; 3];
@@ -146,24 +146,21 @@ impl<'z> Lookup<'z, '_, '_> {
 
     /// One name of the chain.
     fn step(&mut self, target: &Target<'_>, key: &KeyBuf) -> Result<Step<'z>, Stop> {
-        let place = self.zone.search(key.as_slice());
-        let (node, encloser) = match place {
-            Place::At(node) => (Some(node), node),
-            Place::Behind(before) => (None, self.zone.closest_encloser(key.as_slice(), before)),
-        };
+        let node = self.zone.get(key.as_slice());
+        let encloser = node.unwrap_or_else(|| self.zone.closest_encloser(key.as_slice()));
         let cut = self.zone.node(encloser).cut;
         if let Some(cut) = cut
             && !(node == Some(cut) && self.rtype == Rtype::DS)
         {
             return self.referral(cut).map(|()| Step::Done);
         }
-        match place {
-            Place::At(node) => self.at(node, target, None),
-            Place::Behind(before) => {
+        match node {
+            Some(node) => self.at(node, target, None),
+            None => {
                 if let Some(dname) = self.signed.find(encloser, Rtype::DNAME) {
                     return self.dname(encloser, &dname, target);
                 }
-                let absent = Absent { wire: &target.wire, before, encloser };
+                let absent = Absent { wire: &target.wire, key: key.as_slice(), encloser };
                 match self.zone.node(encloser).wildcard {
                     None => self.name_error(&absent).map(|()| Step::Done),
                     Some(wildcard) => self.at(wildcard, target, Some(&absent)),

@@ -6,7 +6,7 @@ use keystore::dns::{Name, Rtype};
 use super::layout::Names;
 use super::placed::{PlacedRecord, to_name};
 use super::warnings::Judge;
-use super::{Node, NodeId, Place, Zone};
+use super::{Node, NodeId, Zone};
 use crate::rules::RecordProblem;
 use crate::zonefile::ZoneFileError;
 
@@ -97,22 +97,18 @@ pub(super) fn check_targets(
 }
 
 fn check_target(zone: &Zone, record: &PlacedRecord, target: &[u8]) -> Option<RecordProblem> {
-    let (place, key) = zone.place(target)?;
-    let (node, encloser) = match place {
-        Place::At(node) => (Some(node), node),
-        Place::Behind(before) => {
-            let encloser = zone.closest_encloser(key.as_slice(), before);
-            (zone.node(encloser).wildcard, encloser)
-        }
-    };
+    let key = zone.key_of(target)?;
+    let found = zone.get(key.as_slice());
+    let encloser = found.unwrap_or_else(|| zone.closest_encloser(key.as_slice()));
+    let node = found.or(zone.node(encloser).wildcard);
     let cut = zone.node(encloser).cut;
     // A wildcard below a delegation makes nothing.
-    let node = node.filter(|node| cut.is_none() || place == Place::At(*node));
+    let node = node.filter(|node| cut.is_none() || found == Some(*node));
     let has = |rtype| node.is_some_and(|node| zone.find(node, rtype).is_some());
     if has(Rtype::A) || has(Rtype::AAAA) || cut.is_none() && has(Rtype::CNAME) && record.rtype != Rtype::NS {
         return None;
     }
-    let hidden_by_dname = zone.find(encloser, Rtype::DNAME).is_some() && place != Place::At(encloser);
+    let hidden_by_dname = zone.find(encloser, Rtype::DNAME).is_some() && found.is_none();
     match (record.rtype, cut) {
         (Rtype::NS, None) if hidden_by_dname && record.node == NodeId::APEX => {
             Some(RecordProblem::NameServerBelowDname { target: to_name(target) })

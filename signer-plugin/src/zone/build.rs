@@ -5,11 +5,13 @@ use keystore::dns::{Name, Rtype, name, rdata};
 use rayon::prelude::*;
 
 use super::layout::{Layout, NameEntry, Names};
+use super::names::NameIndex;
 use super::pack::Packer;
 use super::placed::{MAX_TABLE, PlacedRecord, to_name};
 use super::warnings::{Fate, Judge};
-use super::{KeyBuf, Labels, Zone, audit, key};
+use super::{KeyBuf, Labels, Node, NodeId, Zone, audit, key};
 use crate::rules::{RecordProblem, ZoneRules};
+use crate::sorted::Sorted;
 use crate::zonefile::{Record, RecordPlace, ZoneFileError, ZoneFiles};
 
 /// Largest TTL in seconds (RFC 2181 section 8).
@@ -159,21 +161,27 @@ impl ZoneBuilder {
             let problem = RecordProblem::ApexLacks(self.origin, Rtype::SOA);
             return Err(ZoneFileError::refused(&files, RecordPlace { line: 1, ..place }, problem));
         };
-        let prefixes = tables
-            .nodes
-            .iter()
-            .map(|n| key::prefix(&keys[n.key as usize..][..usize::from(n.key_len)]))
-            .collect();
+        let key_of = |node: NodeId| {
+            let Node { key, key_len, .. } = tables.nodes[node.position()];
+            &keys[key as usize..][..usize::from(key_len)]
+        };
+        let index = NameIndex::new(tables.nodes.len(), key_of);
+        let nodes = NodeId::range(0..tables.nodes.len());
+        let order: Vec<(u64, NodeId)> = nodes.map(|node| (key::prefix(key_of(node)), node)).collect();
+        let order = Sorted::new(&order);
+        let deepest = tables.nodes.iter().map(|node| usize::from(node.depth)).max().unwrap_or(0);
         let mut zone = Zone {
             origin: self.origin,
             files,
             warnings: super::Warnings::default(),
             arena: tables.arena.into(),
             keys: keys.into(),
-            prefixes,
+            index,
+            order,
             nodes: tables.nodes.into(),
             rrsets: tables.rrsets.into(),
             soa,
+            deepest,
         };
         audit::check_targets(&zone, &records, &self.names, &mut self.judge)?;
         zone.warnings = self.judge.into_warnings(&zone.files);

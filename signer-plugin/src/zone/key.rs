@@ -120,6 +120,11 @@ pub(crate) fn prefix(key: &[u8]) -> u64 {
     u64::from_be_bytes(octets)
 }
 
+/// Number of labels below the apex.
+pub(crate) fn label_count(key: &[u8]) -> usize {
+    key.iter().filter(|octet| **octet == 0).count()
+}
+
 /// Number of labels, from the apex down, that two names share.
 pub(crate) fn common_labels(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).filter(|(a, _)| **a == 0).count()

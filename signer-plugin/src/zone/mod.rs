@@ -15,6 +15,7 @@ mod audit;
 mod build;
 mod key;
 mod layout;
+mod names;
 mod pack;
 mod placed;
 #[cfg(test)]
@@ -32,7 +33,9 @@ use keystore::dns::{Name, Rtype};
 
 use crate::index::Index;
 use crate::rules::ZoneRules;
+use crate::sorted::Sorted;
 use crate::zonefile::{self, ZoneFileError, ZoneFiles};
+use names::NameIndex;
 
 /// Index of a name of a zone; names stand in canonical order.
 pub(crate) type NodeId = Index<Node>;
@@ -43,8 +46,7 @@ impl NodeId {
     /// The apex, which is the first name in canonical order.
     pub const APEX: Self = Self::at(0);
 
-    /// The node behind this one, which may not exist.
-    pub const fn next(self) -> Self {
+    const fn next(self) -> Self {
         Self::at(self.position() + 1)
     }
 }
@@ -59,11 +61,15 @@ pub struct Zone {
     arena: Box<[u8]>,
     /// Search keys of the nodes, see [`key`].
     keys: Box<[u8]>,
-    /// The first eight octets of each node's key: most steps of a search need no more.
-    prefixes: Box<[u64]>,
+    /// Finds a name that exists.
+    index: NameIndex,
+    /// Finds the name in front of one that does not exist.
+    order: Sorted<Node>,
     nodes: Box<[Node]>,
     rrsets: Box<[RrsetEntry]>,
     soa: RrsetId,
+    /// Labels below the apex of the name that has most.
+    deepest: usize,
 }
 
 /// A name of the zone.
@@ -94,15 +100,6 @@ pub(crate) struct RrsetEntry {
     len: u32,
     /// True when the canonical form of its RDATA is not what the arena has: upper-case letters in names.
     pub fold: bool,
-}
-
-/// Where a name stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// It is this node.
-    At(NodeId),
-    /// It does not exist; this node is the last one in front of it.
-    Behind(NodeId),
 }
 
 impl Zone {
@@ -293,67 +290,51 @@ impl Zone {
         self.rrset_range(node).is_empty()
     }
 
-    /// Finds the node of the search key, or the last one in front of it: O(log n).
-    pub(crate) fn search(&self, key: &[u8]) -> Place {
-        let prefix = key::prefix(key);
-        let from = self.prefixes.partition_point(|p| *p < prefix);
-        // Names that share the first eight octets: host0000001, host0000002, …
-        let (mut low, mut high, mut step) = (from, from, 1);
-        while self.prefixes.get(high) == Some(&prefix) {
-            high = (high + step).min(self.prefixes.len());
-            step *= 2;
-        }
-        while low < high {
-            let mid = low + (high - low) / 2;
-            if self.prefixes[mid] == prefix && self.key(NodeId::at(mid)) <= key {
-                low = mid + 1;
-            } else {
-                high = mid;
+    /// The node of a search key, when the zone has it. It takes as long in a large zone as in a small one.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<NodeId> {
+        self.index.get(key, |node| self.key(node))
+    }
+
+    /// The last node in canonical order that is not behind the search key: O(log n).
+    pub(crate) fn last_up_to(&self, key: &[u8]) -> NodeId {
+        let last = self.order.last_up_to(key::prefix(key), |node| self.key(node).cmp(key));
+        // The apex has the empty key, the least of all.
+        last.unwrap_or(NodeId::APEX)
+    }
+
+    /// The closest encloser (RFC 4592 section 3.3.1) of a name that is not there.
+    pub(crate) fn closest_encloser(&self, key: &[u8]) -> NodeId {
+        let mut encloser = NodeId::APEX;
+        // Every name between the apex and an owner exists: of the ancestors of a name the upper ones do, the lower ones do not.
+        let (mut exists, mut absent) = (0, key::label_count(key).min(self.deepest + 1));
+        while absent - exists > 1 {
+            let depth = exists + (absent - exists) / 2;
+            match self.get(&key[..key::ancestor_len(key, depth)]) {
+                Some(node) => (encloser, exists) = (node, depth),
+                None => absent = depth,
             }
         }
-        // The apex has the empty key, the least of all, so something always stands in front.
-        let before = NodeId::at(low - 1);
-        if self.key(before) == key { Place::At(before) } else { Place::Behind(before) }
+        encloser
     }
 
-    /// The closest encloser (RFC 4592 section 3.3.1) of a name that is not there: `before` is the node in front of it.
-    pub(crate) fn closest_encloser(&self, key: &[u8], before: NodeId) -> NodeId {
-        let common = key::common_labels(key, self.key(before));
-        let mut node = before;
-        while usize::from(self.node(node).depth) > common {
-            node = self.node(node).parent;
-        }
-        node
-    }
-
-    /// The node in front of the child `*`, which does not exist, of `encloser`.
+    /// The last node in front of the child `*` of `encloser`, when that does not exist.
     pub(crate) fn before_wildcard(&self, encloser: NodeId) -> NodeId {
         let mut key = KeyBuf::new();
         key.append(self.key(encloser));
         key.append(b"*\0");
-        // Hardly a name sorts in front of `*`: look at the next node before searching.
-        match self.nodes.get(encloser.next().position()) {
-            Some(_) if self.key(encloser.next()) < key.as_slice() => match self.search(key.as_slice()) {
-                Place::At(node) | Place::Behind(node) => node,
-            },
-            _ => encloser,
-        }
+        self.last_up_to(key.as_slice())
     }
 
     /// The node of an uncompressed name, when the zone has it.
     pub(crate) fn lookup(&self, wire: &[u8]) -> Option<NodeId> {
-        match self.place(wire)?.0 {
-            Place::At(node) => Some(node),
-            Place::Behind(_) => None,
-        }
+        self.get(self.key_of(wire)?.as_slice())
     }
 
-    /// Place and search key of an uncompressed name; `None` when it is outside the zone or no name.
-    pub(crate) fn place(&self, wire: &[u8]) -> Option<(Place, KeyBuf)> {
+    /// The search key of an uncompressed name; `None` when it is outside the zone or no name.
+    pub(crate) fn key_of(&self, wire: &[u8]) -> Option<KeyBuf> {
         let labels = Labels::of(wire)?;
         let below = labels.below(wire, self.origin.as_wire())?;
-        let key = KeyBuf::of(wire, &labels, below);
-        Some((self.search(key.as_slice()), key))
+        Some(KeyBuf::of(wire, &labels, below))
     }
 }
 

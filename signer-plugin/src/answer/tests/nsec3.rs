@@ -116,6 +116,8 @@ impl Nsec3Set {
         }
         let (encloser, cover) = self.closest_encloser(name)?;
         match self.matching(&wildcard_at(&encloser)) {
+            // Section 8.6: of a delegation that was opted out no wildcard gives a DS.
+            _ if cover.opt_out && rtype == Rtype::DS => Ok(Held::OptedOut),
             Some(record) if !lacks(record) => Err(format!("the wildcard for {name} has {rtype}")),
             _ if cover.opt_out => Ok(Held::OptedOut),
             Some(_) => Ok(Held::Secure),

@@ -4,8 +4,9 @@ use keystore::dns::nsec3::NameHash;
 use keystore::dns::{Name, Rtype};
 use rayon::prelude::*;
 
-use super::LinkId;
 use super::standing::{self, ChainKind};
+use super::{Link, LinkId};
+use crate::sorted::Sorted;
 use crate::zone::{NodeId, Zone};
 
 /// The only hash algorithm that is defined: SHA-1 (RFC 5155 section 11).
@@ -94,6 +95,8 @@ impl Nsec3 {
 pub(crate) struct Nsec3Chain {
     nsec3: Nsec3,
     members: Vec<Member>,
+    /// Finds a member by its hash.
+    order: Sorted<Link>,
     /// For each node its record.
     link_of: Vec<Option<LinkId>>,
     /// Records, each with two octets of length in front.
@@ -105,6 +108,11 @@ struct Member {
     hash: NameHash,
     node: NodeId,
     offset: u32,
+}
+
+/// The first eight octets of a hash as a number.
+fn prefix(hash: NameHash) -> u64 {
+    hash.0.first_chunk().map_or(0, |octets| u64::from_be_bytes(*octets))
 }
 
 /// What a chain says of a hash.
@@ -134,7 +142,11 @@ impl Nsec3Chain {
             };
             return Err(Collision(name(&pair[0]), name(&pair[1])));
         }
-        let mut chain = Self { nsec3, members, link_of: vec![None; zone.name_count()], data: Vec::new() };
+        let order: Vec<(u64, LinkId)> =
+            members.iter().enumerate().map(|(at, member)| (prefix(member.hash), LinkId::at(at))).collect();
+        let order = Sorted::new(&order);
+        let link_of = vec![None; zone.name_count()];
+        let mut chain = Self { nsec3, members, order, link_of, data: Vec::new() };
         let flags = if chain.nsec3.opt_out { OPT_OUT } else { 0 };
         let mut types: Vec<Rtype> = Vec::new();
         for index in 0..chain.members.len() {
@@ -180,9 +192,9 @@ impl Nsec3Chain {
 
     /// The record that matches or covers a hash: O(log n).
     pub fn find(&self, hash: NameHash) -> Found {
-        let behind = self.members.partition_point(|member| member.hash <= hash);
+        let found = self.order.last_up_to(prefix(hash), |link| self.hash(link).cmp(&hash));
         // In front of the least hash the record of the greatest covers; the apex is always a member.
-        let link = LinkId::at(behind.checked_sub(1).unwrap_or(self.members.len() - 1));
+        let link = found.or(self.order.last()).unwrap_or(LinkId::at(0));
         if self.hash(link) == hash { Found::Matches(link) } else { Found::Covered(link) }
     }
 

@@ -182,12 +182,17 @@ proptest! {
         prop_assert_eq!(all.len(), sorted.len());
         for labels in asked {
             let query = name(&labels.iter().map(|l| format!("{l}.")).chain(["example.".to_owned()]).collect::<String>());
-            let (place, key) = zone.place(query.as_wire()).expect("inside");
+            let key = zone.key_of(query.as_wire()).expect("inside");
+            let key = key.as_slice();
             match all.binary_search(&query) {
-                Ok(at) => prop_assert_eq!(place, Place::At(NodeId::at(at))),
+                Ok(at) => {
+                    prop_assert_eq!(zone.get(key), Some(NodeId::at(at)));
+                    prop_assert_eq!(zone.last_up_to(key), NodeId::at(at));
+                }
                 Err(at) => {
-                    prop_assert_eq!(place, Place::Behind(NodeId::at(at - 1)));
-                    let encloser = zone.closest_encloser(key.as_slice(), NodeId::at(at - 1));
+                    prop_assert_eq!(zone.get(key), None);
+                    prop_assert_eq!(zone.last_up_to(key), NodeId::at(at - 1));
+                    let encloser = zone.closest_encloser(key);
                     let mut want = query.parent().expect("not the root");
                     while !all.contains(&want) {
                         want = want.parent().expect("not the root");

@@ -1,0 +1,69 @@
+//! The index of the names of a zone by the hash of their search keys: a name that exists is found without a search.
+//!
+//! The hash has a random seed for each zone that is read: queries come from strangers.
+
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use rayon::prelude::*;
+
+use super::NodeId;
+
+/// Names of a table, about.
+const TABLE: usize = 256;
+/// Most tables.
+const MOST_TABLES: usize = 4096;
+
+/// Finds the node of a search key. The names are spread over many tables, by other bits of their hash than those that a table uses, so that
+/// they are filled on all cores.
+#[derive(Debug)]
+pub(super) struct NameIndex {
+    seed: RandomState,
+    /// As many as a power of two.
+    tables: Box<[HashTable<NodeId>]>,
+}
+
+impl NameIndex {
+    /// The index of the first `count` nodes, of which `key_of` gives the search keys.
+    pub fn new<'k>(count: usize, key_of: impl Fn(NodeId) -> &'k [u8] + Sync) -> Self {
+        let seed = RandomState::default();
+        let table_count = (count / TABLE).next_power_of_two().clamp(1, MOST_TABLES);
+        let mut hashes: Vec<(u64, NodeId)> = (0..count)
+            .into_par_iter()
+            .map(|position| (hash(&seed, key_of(NodeId::at(position))), NodeId::at(position)))
+            .collect();
+        hashes.par_sort_unstable_by_key(|(hash, _)| table_of(*hash, table_count));
+        let tables = (0..table_count)
+            .into_par_iter()
+            .map(|number| {
+                let from = hashes.partition_point(|(hash, _)| table_of(*hash, table_count) < number);
+                let to = hashes.partition_point(|(hash, _)| table_of(*hash, table_count) <= number);
+                let mut table = HashTable::with_capacity(to - from);
+                for (hash_of_key, node) in &hashes[from..to] {
+                    table.insert_unique(*hash_of_key, *node, |node| hash(&seed, key_of(*node)));
+                }
+                table
+            })
+            .collect();
+        Self { seed, tables }
+    }
+
+    /// The node with this search key.
+    pub fn get<'k>(&self, key: &[u8], key_of: impl Fn(NodeId) -> &'k [u8]) -> Option<NodeId> {
+        let hash = hash(&self.seed, key);
+        let table = &self.tables[table_of(hash, self.tables.len())];
+        table.find(hash, |node| key_of(*node) == key).copied()
+    }
+}
+
+fn hash(seed: &RandomState, key: &[u8]) -> u64 {
+    let mut hasher = seed.build_hasher();
+    hasher.write(key);
+    hasher.finish()
+}
+
+/// Which of the tables has a key with this hash. Tables use the lowest and the highest bits.
+const fn table_of(hash: u64, table_count: usize) -> usize {
+    (hash >> 32) as usize & (table_count - 1)
+}
