@@ -63,12 +63,13 @@ pub(super) async fn accept(listener: TcpListener, respond: Arc<impl Respond>, gu
         };
         open.make_room(client);
         let (respond, protection) = (Arc::clone(&respond), guard.in_use());
+        let from = network(client.ip());
         let task = tokio::spawn(async move {
-            if let Err(error) = welcome(stream, &*respond, &protection).await {
+            if let Err(error) = welcome(stream, from, &*respond, &protection).await {
                 tracing::debug!(%client, %error, "an HTTP connection ended early");
             }
         });
-        open.0.push(Connection { from: network(client.ip()), task });
+        open.0.push(Connection { from, task });
         if open.0.len() >= PER_ADDRESS / 2 {
             tokio::time::sleep(CROWDED_PAUSE).await;
         }
@@ -123,14 +124,15 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Speaks TLS with the client where that is wanted, and answers its request.
+/// Speaks TLS with the client, which is in the network `from`, where that is wanted, and answers its request.
 async fn welcome(
     mut stream: TcpStream,
+    from: IpAddr,
     respond: &impl Respond,
     protection: &Arc<Protection>,
 ) -> io::Result<()> {
     let until = Moment::now() + HEAD_TIME;
-    let Some(tls) = &protection.tls else { return talk(stream, respond, protection, until).await };
+    let Some(tls) = &protection.tls else { return talk(stream, from, respond, protection, until).await };
     let mut first = [0];
     if timeout_at(until, stream.peek(&mut first)).await?? > 0 && first != [HANDSHAKE] {
         return send(&mut stream, &Page::new("400 Bad Request", PLAIN, NO_TLS).octets("GET")).await;
@@ -141,12 +143,13 @@ async fn welcome(
         let what = "the certificate of the client has none of client_allowed_sans";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
     }
-    talk(stream, respond, protection, until).await
+    talk(stream, from, respond, protection, until).await
 }
 
 /// Reads one request, whose head must be there by `until`, and answers it.
 async fn talk(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    from: IpAddr,
     respond: &impl Respond,
     protection: &Arc<Protection>,
     until: Moment,
@@ -154,7 +157,7 @@ async fn talk(
     let head = timeout_at(until, read_head(&mut stream)).await??;
     let (mut page, method) = match head.as_deref().map(request) {
         Some(Some(request)) => {
-            let page = match timeout(RESPONSE_TIME, protection.admit(&request)).await? {
+            let page = match timeout(RESPONSE_TIME, protection.admit(&request, from)).await? {
                 Ok(()) => respond(&request),
                 Err(refusal) => refusal,
             };
@@ -307,16 +310,64 @@ mod tests {
         let clients: Vec<Client> = (0..200u32)
             .map(|n| {
                 // Each from an address of its own; the network 127/8 is this host.
-                let from = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 1).to_bits() + n);
-                let socket =
-                    socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("socket");
-                socket.bind(&SocketAddr::from((from, 0)).into()).expect("bind");
-                socket.connect(&address.into()).expect("connect");
-                socket.into()
+                client_at(Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 1).to_bits() + n), address)
             })
             .collect();
         assert!((0..20).all(|_| is_healthy(address)));
         drop(clients);
+    }
+
+    /// A client of this address, which is one of this host.
+    fn client_at(from: Ipv4Addr, address: SocketAddr) -> Client {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("socket");
+        socket.bind(&SocketAddr::from((from, 0)).into()).expect("bind");
+        socket.connect(&address.into()).expect("connect");
+        socket.into()
+    }
+
+    /// Status of the answer to a request with this password.
+    fn log_in(mut client: Client, password: &str) -> String {
+        let login = data_encoding::BASE64.encode(format!("a:{password}").as_bytes());
+        write!(client, "GET /healthz HTTP/1.1\r\nAuthorization: Basic {login}\r\n\r\n").expect("write");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("read");
+        answer.get(9..12).unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn kind_08_wrong_passwords_of_one_network_delay_a_login_of_another_by_few_verifications() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("web.yml");
+        let hash = bcrypt::hash("right", 10).expect("a hash");
+        std::fs::write(&file, format!("basic_auth_users:\n  a: {hash}\n")).expect("write");
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        let settings = keystore::config::MetricsConfig {
+            web_config: Some(file),
+            ..keystore::config::MetricsConfig::at(listen)
+        };
+        let guard = Guard::load(&settings).expect("it reads");
+        let endpoint = Endpoint::new(Metrics::new().expect("families register"), || 0, |_| None);
+        let serving = serve(listen, endpoint, guard).expect("bind");
+        let address = serving.address();
+        let [noisy, quiet] = [Ipv4Addr::new(127, 9, 0, 1), Ipv4Addr::new(127, 9, 0, 2)];
+        std::thread::scope(|scope| {
+            let wrong: Vec<_> = (0..30)
+                .map(|n| scope.spawn(move || log_in(client_at(noisy, address), &format!("wrong {n}"))))
+                .collect();
+            assert_eq!(log_in(client_at(quiet, address), "right"), "200");
+            let answers: Vec<String> = wrong.into_iter().map(|w| w.join().expect("it ends")).collect();
+            let count = |code: &str| answers.iter().filter(|answer| *answer == code).count();
+            assert_eq!(count("401") + count("429"), 30, "{answers:?}");
+            assert!(count("401") >= 1, "those that had a place were verified: {answers:?}");
+            assert!(count("429") >= 1, "more came at once than have a place: {answers:?}");
+        });
+        assert_eq!(
+            log_in(client_at(noisy, address), "right"),
+            "200",
+            "what was verified once passes from everywhere"
+        );
+        assert_eq!(log_in(client_at(noisy, address), "wrong"), "401", "the places are free again");
     }
 
     #[test]

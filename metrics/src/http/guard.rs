@@ -3,6 +3,7 @@
 //! The web-config and the files that it names are read again when they change, so that a renewed certificate needs no reload. One that
 //! is wrong then changes nothing: what was in use stays in use, and [`Guard::standing`] says what is wrong.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,9 @@ use super::tls::{ServedCertificate, Tls};
 use super::web_config::{self, Notes, RateLimit, WebConfig};
 use super::{HttpError, PLAIN, Page, Request};
 use crate::changed::{Mark, mark};
+
+/// Passwords of one network that wait to be verified, at most: a browser that opens a page sends a few requests at once.
+const WAITING_PER_NETWORK: usize = 4;
 
 /// Clones share what is in use.
 #[derive(Clone)]
@@ -177,8 +181,7 @@ pub struct Protection {
     /// TLS, where it is spoken.
     pub tls: Option<Tls>,
     logins: Arc<Logins>,
-    /// One verification of a password at a time.
-    turn: Arc<Semaphore>,
+    queue: Queue,
     headers: Vec<(&'static str, String)>,
     limit: Option<Mutex<Bucket>>,
     /// Names by which it may be asked for.
@@ -202,18 +205,18 @@ impl Protection {
                 Some(known) => Arc::clone(&known.logins),
                 None => Arc::new(Logins::new(users)?),
             },
-            turn: Arc::new(Semaphore::new(1)),
+            queue: Queue::default(),
             headers,
             limit: rate_limit.map(|limit| Mutex::new(Bucket::full(limit, Instant::now()))),
             hosts,
         })
     }
 
-    /// Whether a request is answered; else what is answered in its place.
+    /// Whether a request of a client in this network is answered; else what is answered in its place.
     ///
     /// # Errors
     /// The page that says why not.
-    pub async fn admit(self: &Arc<Self>, request: &Request<'_>) -> Result<(), Page> {
+    pub async fn admit(self: &Arc<Self>, request: &Request<'_>, from: IpAddr) -> Result<(), Page> {
         if let Some(limit) = &self.limit
             && !limit.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
         {
@@ -228,7 +231,7 @@ impl Protection {
             );
             return Err(Page::new("421 Misdirected Request", PLAIN, what));
         }
-        if self.logins.is_empty() || self.is_let_in(request).await {
+        if self.logins.is_empty() || self.is_let_in(request, from).await? {
             return Ok(());
         }
         let what = "a name and a password of basic_auth_users are needed; a client sends the password, and not its hash\n";
@@ -243,19 +246,73 @@ impl Protection {
         page.fields.extend(self.headers.iter().cloned());
     }
 
-    async fn is_let_in(self: &Arc<Self>, request: &Request<'_>) -> bool {
-        let Some(login) = request.field("authorization").and_then(Login::parse) else { return false };
+    async fn is_let_in(self: &Arc<Self>, request: &Request<'_>, from: IpAddr) -> Result<bool, Page> {
+        let Some(login) = request.field("authorization").and_then(Login::parse) else { return Ok(false) };
         if self.logins.is_remembered(&login) {
-            return true;
+            return Ok(true);
         }
-        let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else { return false };
+        let Some(place) = self.queue.enter(from) else {
+            let what = "too many passwords of your network wait to be verified; ask again later\n";
+            let mut page = Page::new("429 Too Many Requests", PLAIN, what);
+            page.fields.push(("Retry-After", "1".to_owned()));
+            return Err(page);
+        };
+        let Ok(turn) = Arc::clone(&self.queue.turn).acquire_owned().await else { return Ok(false) };
         let this = Arc::clone(self);
         let verify = move || {
-            let _turn = turn;
+            // They are given back when the verification has ended, also where its connection was closed meanwhile.
+            let _held = (turn, place);
             // The same login may have been verified while this one waited.
             this.logins.is_remembered(&login) || this.logins.verify(&login)
         };
-        tokio::task::spawn_blocking(verify).await.unwrap_or(false)
+        Ok(tokio::task::spawn_blocking(verify).await.unwrap_or(false))
+    }
+}
+
+/// Passwords that wait to be verified. One is verified at a time, and they have their turns in the order in which they came, so a network
+/// that could queue one on each of its connections would delay the first login of everybody else.
+struct Queue {
+    turn: Arc<Semaphore>,
+    waiting: Waiting,
+}
+
+/// How many passwords of each network wait or are being verified; networks without any are not kept.
+type Waiting = Arc<Mutex<BTreeMap<IpAddr, usize>>>;
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { turn: Arc::new(Semaphore::new(1)), waiting: Waiting::default() }
+    }
+}
+
+impl Queue {
+    /// A place for one password of this network; `None` when [`WAITING_PER_NETWORK`] have one.
+    fn enter(&self, from: IpAddr) -> Option<Place> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_network = waiting.entry(from).or_default();
+        if *of_network >= WAITING_PER_NETWORK {
+            return None;
+        }
+        *of_network += 1;
+        Some(Place { waiting: Arc::clone(&self.waiting), from })
+    }
+}
+
+/// A place in the queue, until it is dropped.
+struct Place {
+    waiting: Waiting,
+    from: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_network) = waiting.get_mut(&self.from) {
+            *of_network -= 1;
+            if *of_network == 0 {
+                waiting.remove(&self.from);
+            }
+        }
     }
 }
 
@@ -378,6 +435,20 @@ mod tests {
             assert_eq!(found, errors, "{listen} {text}");
             assert_eq!(Guard::load(&settings).is_err(), errors > 0, "{listen} {text}");
         }
+    }
+
+    #[test]
+    fn passwords_of_one_network_fill_its_own_places_and_leave_those_of_others() {
+        let queue = Queue::default();
+        let [noisy, quiet] = ["192.0.2.1", "2001:db8::"].map(|n| n.parse::<IpAddr>().expect("an address"));
+        let mut places: Vec<Place> = std::iter::from_fn(|| queue.enter(noisy)).collect();
+        assert_eq!(places.len(), WAITING_PER_NETWORK);
+        let other = queue.enter(quiet);
+        assert!(other.is_some(), "another network has its own places");
+        places.pop();
+        assert!(queue.enter(noisy).is_some(), "a place that was given back is free");
+        drop((places, other));
+        assert!(queue.waiting.lock().expect("no panic").is_empty(), "networks are not kept");
     }
 
     #[test]
