@@ -33,7 +33,6 @@ mod zone;
 #[cfg(test)]
 mod tests;
 
-pub use condition::CONDITIONS;
 pub use gate::{ReleaseError, release};
 pub use keyring::Keyring;
 pub use served::{Clock, ServedState, SignerZone, ZoneWork};

@@ -157,7 +157,7 @@ impl ZoneRuntime {
             skr: SkrWatch::default(),
             source: ZoneFileWatch::default(),
             salt: Salt::new(&setup.state),
-            conditions: Conditions::new(&setup.state),
+            conditions: Conditions::default(),
             state: ZoneState::new(&setup.state, &setup.name),
             restoring: Restoring::default(),
             unwritten: Unwritten::default(),
@@ -258,7 +258,6 @@ impl ZoneRuntime {
         if changed && let Some(in_use) = self.skr.in_use() {
             self.keys.count_missing(&in_use.skr, now);
         }
-        self.write_conditions();
         if look_closer {
             self.report(now);
         } else {
@@ -283,12 +282,6 @@ impl ZoneRuntime {
                     tracing::info!(zone = %self.setup.name, condition = %id, "this is in order again");
                 }
             }
-        }
-    }
-
-    fn write_conditions(&mut self) {
-        if let Err(error) = self.conditions.write() {
-            tracing::debug!(zone = %self.setup.name, %error, "the conditions could not be written down; the next step tries again");
         }
     }
 
