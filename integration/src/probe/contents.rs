@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write as _};
 use std::io::{BufWriter, Write as _};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use keystore::dns::{Name, Rtype};
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
-use signer_plugin::verify::{VerifyReport, ZoneContents, ZoneFault, ZoneFinding, verify};
+use signer_plugin::verify::{VerifyReport, ZoneContents, ZoneFault, ZoneFinding, verify_in_time};
 use skr_loader::ask::RawRecord;
 
 /// Most octets that a zone may have as text.
@@ -51,6 +52,8 @@ pub enum NotVerified {
     TooCostly,
     /// This host could not keep it in a temporary file.
     NotKept,
+    /// It took longer than it may.
+    TimeUp,
 }
 
 impl fmt::Display for NotVerified {
@@ -61,6 +64,7 @@ impl fmt::Display for NotVerified {
                 "not verified as a whole: its keys, signatures or NSEC3 iterations would cost too much"
             }
             Self::NotKept => "not verified as a whole: this host could not keep it in a temporary file",
+            Self::TimeUp => "not verified as a whole: the time was up",
         })
     }
 }
@@ -138,17 +142,22 @@ impl ZoneCopy {
         }
     }
 
-    /// Verifies the zone, one at a time in this process, on a thread of its own: the signer needs the others.
+    /// Verifies the zone, one at a time in this process, on a thread of its own: the signer needs the others. It may take `time` from its
+    /// turn on: its limits allow for signatures of slow algorithms and for records that are many times slower than those of a zone in use.
     #[must_use]
-    pub fn verify(self, zone: &Name, now: Timestamp) -> Contents {
+    pub fn verify(self, zone: &Name, now: Timestamp, time: Duration) -> Contents {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let not_kept = Contents::NotVerified(NotVerified::NotKept);
+        let begun = Instant::now();
         let algorithms: HashSet<u8> = self.keys.iter().map(|(_, algorithm)| *algorithm).collect();
         let Ok(file) = self.out.into_inner() else { return not_kept };
         let Ok(pool) = rayon::ThreadPoolBuilder::new().num_threads(1).build() else { return not_kept };
         pool.install(|| match ZoneContents::read(file.path(), Some(zone)) {
-            Ok(contents) => judged(&verify(&contents, &[], now), algorithms.len()),
+            Ok(contents) => verify_in_time(&contents, &[], now, &|| begun.elapsed() < time)
+                .map_or(Contents::NotVerified(NotVerified::TimeUp), |report| {
+                    judged(&report, algorithms.len())
+                }),
             Err(error) => Contents::Unreadable(error.to_string()),
         })
     }
@@ -242,10 +251,15 @@ mod tests {
         let copy = |records: &[RawRecord]| {
             let mut copy = ZoneCopy::new().expect("a file");
             records.iter().for_each(|record| copy.add(record, &zone).expect("small"));
-            copy.verify(&zone, Timestamp::from_secs(1_800_000_000))
+            |time| copy.verify(&zone, Timestamp::from_secs(1_800_000_000), time)
         };
-        let found = copy(&[record("example.", Rtype::SOA, &[1, 2, 3])]);
+        let found = copy(&[record("example.", Rtype::SOA, &[1, 2, 3])])(Duration::MAX);
         assert!(matches!(found, Contents::Unreadable(_)), "{found:?}");
+        let soa = [&[0, 0][..], &[0; 20]].concat();
+        let found = |time| copy(&[record("example.", Rtype::SOA, &soa)])(time);
+        assert!(matches!(found(Duration::MAX), Contents::Faulty { .. }), "{:?}", found(Duration::MAX));
+        let time_up = Contents::NotVerified(NotVerified::TimeUp);
+        assert_eq!(found(Duration::ZERO), time_up, "a zone that is not verified is not called faulty");
         let owner = name("a.example.");
         let report = |faults: Vec<ZoneFault>| VerifyReport {
             findings: faults

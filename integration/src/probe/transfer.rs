@@ -22,6 +22,8 @@ use skr_loader::ask::{AnswerFault, Rcode, Tcp, message_id, records};
 const WHOLE: Duration = Duration::from_secs(600);
 /// How long the next message may take.
 const MESSAGE: Duration = Duration::from_secs(15);
+/// How long the verification of the whole zone may take: a zone as large as the limits allow takes some seconds.
+const VERIFICATION: Duration = Duration::from_secs(60);
 /// How many octets a transfer may have.
 const MAX_OCTETS: u64 = 4 << 30;
 /// How many keys a zone may be signed with.
@@ -155,7 +157,7 @@ pub fn transfer(
     }
     let mut transfer = reading.transfer.ok_or(TransferError::NoSoa { server })?;
     transfer.contents = match reading.copy {
-        Ok(copy) => copy.verify(zone, now),
+        Ok(copy) => copy.verify(zone, now, VERIFICATION),
         Err(why) => Contents::NotVerified(why),
     };
     Ok(transfer)

@@ -6,6 +6,7 @@ use keystore::dns::nsec3::{self, NameHash};
 use keystore::dns::{Name, Rtype, name};
 use rayon::prelude::*;
 
+use super::InTime;
 use super::contents::{Node, RrsetRef, Standing, ZoneContents, is_below, is_dnssec, parents};
 use super::finding::{TypeList, ZoneFault, ZoneFinding};
 
@@ -14,11 +15,11 @@ const SHA_1: u8 = 1;
 /// The flag Opt-Out of an NSEC3 record (RFC 5155 section 3.1.2.1).
 const OPT_OUT: u8 = 1;
 
-/// Checks the chain.
-pub(super) fn check(zone: &ZoneContents) -> Vec<ZoneFinding> {
+/// Checks the chain; `None` = there was not the time for it.
+pub(super) fn check<'a>(zone: &'a ZoneContents, in_time: InTime<'a>) -> Option<Vec<ZoneFinding>> {
     let has = |rtype| zone.nodes().iter().any(|node| zone.find(node, rtype).is_some());
     let param = zone.apex().and_then(|apex| zone.find(apex, Rtype::NSEC3PARAM));
-    let mut checker = Checker { zone, ttl: zone.denial_ttl(), findings: Vec::new() };
+    let mut checker = Checker { zone, in_time, ttl: zone.denial_ttl(), findings: Vec::new() };
     let apex = zone.origin().as_wire();
     match (has(Rtype::NSEC), has(Rtype::NSEC3)) {
         (false, false) => checker.find(apex, Rtype::NSEC, ZoneFault::NoDenial),
@@ -26,20 +27,21 @@ pub(super) fn check(zone: &ZoneContents) -> Vec<ZoneFinding> {
             if param.is_some() {
                 checker.find(apex, Rtype::NSEC3PARAM, ZoneFault::ParamWithoutChain);
             }
-            checker.check_nsec();
+            checker.check_nsec()?;
         }
-        (false, true) => checker.check_nsec3(param.as_ref()),
+        (false, true) => checker.check_nsec3(param.as_ref())?,
         (true, true) => {
             checker.find(apex, Rtype::NSEC3, ZoneFault::TwoChains);
-            checker.check_nsec();
-            checker.check_nsec3(param.as_ref());
+            checker.check_nsec()?;
+            checker.check_nsec3(param.as_ref())?;
         }
     }
-    checker.findings
+    Some(checker.findings)
 }
 
 struct Checker<'a> {
     zone: &'a ZoneContents,
+    in_time: InTime<'a>,
     /// The TTL that the records of the chain should have; `None` without SOA.
     ttl: Option<u32>,
     findings: Vec<ZoneFinding>,
@@ -57,6 +59,11 @@ struct Existing<'a> {
 impl<'a> Checker<'a> {
     fn find(&mut self, owner: &[u8], rtype: Rtype, fault: ZoneFault) {
         self.findings.push(ZoneFinding::new(owner, rtype, fault));
+    }
+
+    /// `None` when the time is up.
+    fn has_time(&self) -> Option<()> {
+        (self.in_time)().then_some(())
     }
 
     fn check_ttl(&mut self, owner: &[u8], set: &RrsetRef<'_>) {
@@ -82,7 +89,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn check_nsec(&mut self) {
+    fn check_nsec(&mut self) -> Option<()> {
         let zone = self.zone;
         let mut members: Vec<(&Node, &[u8])> = Vec::new();
         for node in zone.nodes() {
@@ -116,6 +123,7 @@ impl<'a> Checker<'a> {
             types.extend([Rtype::RRSIG, Rtype::NSEC]);
             types.sort_unstable();
             for rdata in set.rdatas() {
+                self.has_time()?;
                 let Some(len) = name::wire_len(rdata) else {
                     self.find(owner, Rtype::NSEC, ZoneFault::MalformedDenial);
                     continue;
@@ -128,9 +136,10 @@ impl<'a> Checker<'a> {
                 self.check_types(owner, Rtype::NSEC, owner, bitmap, &types);
             }
         }
+        Some(())
     }
 
-    fn check_nsec3(&mut self, param: Option<&RrsetRef<'a>>) {
+    fn check_nsec3(&mut self, param: Option<&RrsetRef<'a>>) -> Option<()> {
         let zone = self.zone;
         let apex = zone.origin().as_wire();
         let params: Vec<&[u8]> = param.iter().flat_map(|set| set.rdatas()).collect();
@@ -153,7 +162,7 @@ impl<'a> Checker<'a> {
         let by_count = counts.into_iter().max_by_key(|(_, count)| *count).map(|(parameters, _)| parameters);
         let Some(parameters) = params.first().and_then(|rdata| Parameters::of_param(rdata)).or(by_count)
         else {
-            return;
+            return Some(());
         };
         if parameters.iterations > nsec3::MAX_ITERATIONS {
             self.find(apex, Rtype::NSEC3PARAM, ZoneFault::Iterations(parameters.iterations));
@@ -167,7 +176,7 @@ impl<'a> Checker<'a> {
             }
         }
         self.check_order(&chain);
-        self.check_members(&chain, parameters);
+        self.check_members(&chain, parameters)
     }
 
     /// The NSEC3 records, read.
@@ -213,12 +222,15 @@ impl<'a> Checker<'a> {
     }
 
     /// Each name has its record, or may do without one; and each record stands for a name.
-    fn check_members(&mut self, chain: &BTreeMap<NameHash, Record<'a>>, parameters: Parameters<'_>) {
+    fn check_members(
+        &mut self,
+        chain: &BTreeMap<NameHash, Record<'a>>,
+        parameters: Parameters<'_>,
+    ) -> Option<()> {
         let existing = existing(self.zone);
-        let hashes: Vec<NameHash> = existing
-            .par_iter()
-            .map(|name| NameHash::of(name.owner, parameters.salt, parameters.iterations))
-            .collect();
+        let (Parameters { salt, iterations, .. }, in_time) = (parameters, self.in_time);
+        let hash = |name: &Existing<'_>| in_time().then(|| NameHash::of(name.owner, salt, iterations));
+        let hashes = existing.par_iter().map(hash).collect::<Option<Vec<NameHash>>>()?;
         let mut name_of: HashMap<NameHash, &Existing<'_>> = HashMap::with_capacity(existing.len());
         for (hash, name) in hashes.iter().zip(&existing) {
             if let Some(other) = name_of.insert(*hash, name) {
@@ -240,6 +252,7 @@ impl<'a> Checker<'a> {
             }
         }
         for (hash, record) in chain {
+            self.has_time()?;
             match name_of.get(hash) {
                 Some(name) => {
                     self.check_types(record.owner, Rtype::NSEC3, name.owner, record.bitmap, &name.types)
@@ -247,6 +260,7 @@ impl<'a> Checker<'a> {
                 None => self.find(record.owner, Rtype::NSEC3, ZoneFault::HashOfNothing),
             }
         }
+        Some(())
     }
 }
 

@@ -45,25 +45,37 @@ pub struct VerifyReport {
     pub earliest_expiration: Option<Timestamp>,
 }
 
+/// Asked before each part of the work that may be long: whether there is time for it.
+pub type InTime<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// Verifies the zone at `now`. Its DNSKEY RRset must be signed by a key that one of `anchors` has; without anchors by any of its keys.
 #[must_use]
 pub fn verify(zone: &ZoneContents, anchors: &[TrustAnchor], now: Timestamp) -> VerifyReport {
+    verify_in_time(zone, anchors, now, &|| true).unwrap_or_else(|| unreachable!("its time has no end"))
+}
+
+/// The same for a zone that somebody may have made so that it takes long: as soon as `in_time`, which is asked again and again from any
+/// thread, says no, it ends with `None`.
+#[must_use]
+pub fn verify_in_time(
+    zone: &ZoneContents,
+    anchors: &[TrustAnchor],
+    now: Timestamp,
+    in_time: InTime<'_>,
+) -> Option<VerifyReport> {
     let mut findings = zone.misplaced();
     let keys = Keys::of(zone, anchors, &mut findings);
-    let signed = signatures::check(zone, &keys, now);
+    let signed = signatures::check(zone, &keys, now, in_time)?;
     findings.extend(signed.findings);
-    findings.extend(denial::check(zone));
-    findings.extend(zonemd::check(zone));
+    findings.extend(denial::check(zone, in_time)?);
+    findings.extend(zonemd::check(zone, in_time)?);
     findings.sort_by(|a, b| a.owner.cmp(&b.owner));
-    VerifyReport {
+    let rrsets = |node| zone.rrsets(node).filter(|set| set.rtype != Rtype::RRSIG).count();
+    Some(VerifyReport {
         findings,
         names: zone.nodes().len(),
-        rrsets: zone
-            .nodes()
-            .iter()
-            .map(|node| zone.rrsets(node).filter(|set| set.rtype != Rtype::RRSIG).count())
-            .sum(),
+        rrsets: zone.nodes().iter().map(rrsets).sum(),
         signatures: signed.verified,
         earliest_expiration: signed.earliest,
-    }
+    })
 }

@@ -2,6 +2,7 @@
 //! do not see some, and those that all of them see.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keystore::crypto::Algorithm;
 use keystore::dns::nsec3::NameHash;
@@ -81,6 +82,14 @@ impl Raw {
     }
 
     fn verify(&self) -> VerifyReport {
+        verify(&self.contents(), &self.anchors(), NOW)
+    }
+
+    fn anchors(&self) -> [TrustAnchor; 1] {
+        [TrustAnchor::Dnskey(keys().0.dnskey.clone())]
+    }
+
+    fn contents(&self) -> ZoneContents {
         let mut text = String::new();
         let mut put = |owner: &Name, ttl: u32, rtype: Rtype, data: &[u8]| {
             text += &format!("{owner} {ttl} IN {rtype} {}\n", rdata::to_text(rtype, data, None));
@@ -96,7 +105,7 @@ impl Raw {
         std::fs::write(&path, text).expect("write the zone");
         let zone = ZoneContents::read(&path, None).expect("it reads");
         assert_eq!(*zone.origin(), name("example"));
-        verify(&zone, &[TrustAnchor::Dnskey(keys().0.dnskey.clone())], NOW)
+        zone
     }
 
     fn at(&mut self, owner: &str, rtype: Rtype) -> &mut Set {
@@ -624,6 +633,29 @@ fn a_good_zone_has_no_finding() {
         let mut raw = Raw::of(denial(), false);
         raw.sign();
         assert_eq!(raw.verify().findings, [], "signed by the test");
+    }
+}
+
+#[test]
+fn verification_whose_time_is_up_at_any_moment_ends_without_a_report() {
+    for denial in [nsec, plain, opt_out] {
+        let mut raw = Raw::of(denial(), true);
+        raw.sign();
+        let (zone, anchors) = (raw.contents(), raw.anchors());
+        let asked = AtomicUsize::new(0);
+        let within = |limit: usize| {
+            asked.store(0, Ordering::Relaxed);
+            let in_time = || asked.fetch_add(1, Ordering::Relaxed) < limit;
+            verify_in_time(&zone, &anchors, NOW, &in_time)
+        };
+        assert!(within(usize::MAX).is_some());
+        let all = asked.load(Ordering::Relaxed);
+        let sets = raw.sets.len();
+        assert!(all > sets, "each RRset asks, and so do the chain and the digest: {all} for {sets}");
+        for limit in 0..all {
+            assert_eq!(within(limit), None, "{limit} of {all}");
+        }
+        assert_eq!(within(all), Some(verify(&zone, &anchors, NOW)));
     }
 }
 

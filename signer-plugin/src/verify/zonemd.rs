@@ -3,17 +3,19 @@
 use keystore::crypto::ZoneDigest;
 use keystore::dns::{Rtype, rdata};
 
+use super::InTime;
 use super::contents::{Standing, ZoneContents};
 use super::finding::{ZoneFault, ZoneFinding};
 
 /// The scheme SIMPLE (RFC 8976 section 2.2.2).
 const SIMPLE: u8 = 1;
 
-/// Checks each ZONEMD record of a scheme and hash that are known; others are let be (RFC 8976 section 4).
-pub(super) fn check(zone: &ZoneContents) -> Vec<ZoneFinding> {
-    let Some(apex) = zone.apex() else { return Vec::new() };
+/// Checks each ZONEMD record of a scheme and hash that are known; others are let be (RFC 8976 section 4). `None` = there was
+/// not the time for it: a zone may have many, and each is a digest over all of it.
+pub(super) fn check(zone: &ZoneContents, in_time: InTime<'_>) -> Option<Vec<ZoneFinding>> {
+    let Some(apex) = zone.apex() else { return Some(Vec::new()) };
     let (Some(zonemd), Some(soa)) = (zone.find(apex, Rtype::ZONEMD), zone.find(apex, Rtype::SOA)) else {
-        return Vec::new();
+        return Some(Vec::new());
     };
     let origin = zone.origin().as_wire();
     let serial_of = |octets: &[u8]| octets.first_chunk().map_or(0, |serial| u32::from_be_bytes(*serial));
@@ -22,6 +24,9 @@ pub(super) fn check(zone: &ZoneContents) -> Vec<ZoneFinding> {
     let mut findings = Vec::new();
     let mut find = |fault| findings.push(ZoneFinding::new(origin, Rtype::ZONEMD, fault));
     for rdata in zonemd.rdatas() {
+        if !in_time() {
+            return None;
+        }
         let Some((head, digest)) = rdata.split_first_chunk::<6>() else { continue };
         let found = serial_of(head);
         if found != wanted {
@@ -33,7 +38,7 @@ pub(super) fn check(zone: &ZoneContents) -> Vec<ZoneFinding> {
             find(ZoneFault::DigestWrong);
         }
     }
-    findings
+    Some(findings)
 }
 
 /// The digest over all records in canonical order but the apex ZONEMD RRset and its signatures (RFC 8976 section 3.3).
