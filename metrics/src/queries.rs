@@ -31,6 +31,35 @@ impl RefusedQuery {
     }
 }
 
+/// Why a UDP query gets no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DroppedDatagram {
+    /// Nobody can have the address that it came from: port 0, broadcast, 0.0.0.0.
+    Source,
+    /// The system does not say to which of our addresses it came, so that the answer has none to leave from.
+    Destination,
+    /// It is for another handler, and too many such queries wait.
+    Queue,
+    /// The system did not take the answer: no room, a firewall, no route.
+    Send,
+}
+
+impl DroppedDatagram {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Source, Self::Destination, Self::Queue, Self::Send];
+
+    /// The value of the label `reason`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+            Self::Queue => "queue",
+            Self::Send => "send",
+        }
+    }
+}
+
 /// The limits that a TCP connection may meet, as values of the label `limit`.
 pub const CONNECTION_LIMITS: [&str; 4] = ["connections", "network", "client", "system"];
 
@@ -38,5 +67,10 @@ impl Metrics {
     /// Counts a query that no zone of ours answers.
     pub fn count_refused_query(&self, what: RefusedQuery) {
         self.queries_refused_total.with_label_values(&[what.label()]).inc();
+    }
+
+    /// Counts UDP queries that get no answer.
+    pub fn count_dropped_datagrams(&self, why: DroppedDatagram, count: u64) {
+        self.udp_datagrams_dropped_total.with_label_values(&[why.label()]).inc_by(count);
     }
 }

@@ -4,7 +4,7 @@
 //! from a closed set exists from the start.
 
 use crate::Metrics;
-use crate::queries::{CONNECTION_LIMITS, RefusedQuery};
+use crate::queries::{CONNECTION_LIMITS, DroppedDatagram, RefusedQuery};
 use crate::values::{CounterFamily, GaugeFamily};
 
 /// Severities of the coverage thresholds.
@@ -226,6 +226,9 @@ impl Metrics {
         }
         for reason in RefusedQuery::ALL {
             self.queries_refused_total.touch(&[reason.label()]);
+        }
+        for reason in DroppedDatagram::ALL {
+            self.udp_datagrams_dropped_total.touch(&[reason.label()]);
         }
         for limit in CONNECTION_LIMITS {
             self.tcp_connections_refused_total.touch(&[limit]);

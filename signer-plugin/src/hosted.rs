@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
+use keystore::dns::name::MAX_NAME;
 use keystore::dns::{Name, Rtype};
 
 pub use crate::answer::{AnswerKind, AnswerOutcome, Transport};
@@ -18,6 +19,12 @@ pub trait Responder: Send + Sync + 'static {
     /// Answers `query`, a whole DNS message; `out` is cleared first. `max_udp` is the largest UDP answer to send, in octets.
     fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> AnswerOutcome;
 
+    /// Has `work` answer queries one after another, all from one version of the zone and as of one moment. By default each is answered by
+    /// [`Self::respond`].
+    fn hold(&self, work: &mut dyn FnMut(&mut dyn Version)) {
+        work(&mut Latest(self));
+    }
+
     /// What transfers need; `None` for a zone that is not transferred: AXFR and IXFR are then refused, and TSIG is answered with BADKEY, by
     /// [`Self::respond`].
     fn transferable(&self) -> Option<Transferable> {
@@ -25,10 +32,55 @@ pub trait Responder: Send + Sync + 'static {
     }
 }
 
+/// A version of a zone, held while queries are answered from it. See [`Responder::hold`].
+pub trait Version {
+    /// Answers a query as [`Responder::respond`] does.
+    fn respond(
+        &mut self,
+        query: &[u8],
+        transport: Transport,
+        max_udp: u16,
+        out: &mut Vec<u8>,
+    ) -> AnswerOutcome;
+}
+
+/// For each query the version of a zone that is in force then.
+struct Latest<'a, R: ?Sized>(&'a R);
+
+impl<R: Responder + ?Sized> Version for Latest<'_, R> {
+    fn respond(
+        &mut self,
+        query: &[u8],
+        transport: Transport,
+        max_udp: u16,
+        out: &mut Vec<u8>,
+    ) -> AnswerOutcome {
+        self.0.respond(query, transport, max_udp, out)
+    }
+}
+
 /// Zones by apex. Cheap to clone; clones see the same zones, also after [`Hosted::replace`].
 #[derive(Clone, Default)]
 pub struct Hosted {
-    by_apex: Arc<ArcSwap<HashMap<Box<[u8]>, Entry>>>,
+    by_apex: Arc<ArcSwap<ByApex>>,
+}
+
+/// The zones that were hosted at one moment, for looking up several names.
+pub struct Zones(Guard<Arc<ByApex>>);
+
+#[derive(Clone, Default)]
+struct ByApex {
+    /// By the apex in lower-case wire form.
+    entries: HashMap<Box<[u8]>, Entry>,
+    /// Octets of the longest apex: longer parts of a name need no look.
+    longest: usize,
+}
+
+impl From<HashMap<Box<[u8]>, Entry>> for ByApex {
+    fn from(entries: HashMap<Box<[u8]>, Entry>) -> Self {
+        let longest = entries.keys().map(|apex| apex.len()).max().unwrap_or(0);
+        Self { entries, longest }
+    }
 }
 
 #[derive(Clone)]
@@ -55,11 +107,11 @@ impl Hosted {
     /// From now on these zones, for every clone; what [`Hosted::besides`] said stays.
     pub fn replace(&self, zones: impl IntoIterator<Item = Arc<dyn Responder>>) {
         let ours: Vec<_> = zones.into_iter().collect();
-        self.by_apex.rcu(|map| {
-            let theirs = map.iter().filter(|(_, entry)| matches!(entry, Entry::Theirs));
+        self.by_apex.rcu(|old| {
+            let theirs = old.entries.iter().filter(|(_, entry)| matches!(entry, Entry::Theirs));
             let mut new: HashMap<_, _> = theirs.map(|(apex, entry)| (apex.clone(), entry.clone())).collect();
             new.extend(ours.iter().map(|z| (key(z.origin()), Entry::Ours(Arc::clone(z)))));
-            new
+            ByApex::from(new)
         });
     }
 
@@ -68,48 +120,77 @@ impl Hosted {
     #[must_use]
     pub fn besides(self, apexes: impl IntoIterator<Item = Name>) -> Self {
         let apexes: Vec<_> = apexes.into_iter().map(|apex| key(&apex)).collect();
-        self.by_apex.rcu(|map| {
-            let mut new = HashMap::clone(map);
+        self.by_apex.rcu(|old| {
+            let mut new = old.entries.clone();
             for apex in &apexes {
                 new.entry(apex.clone()).or_insert(Entry::Theirs);
             }
-            new
+            ByApex::from(new)
         });
         self
     }
 
-    /// The zone that answers for `qname` (uncompressed wire form, lower case). A DS query for an apex belongs to the zone above
-    /// it when that one is hosted too (RFC 4035 section 3.1.4.1).
+    /// The zones as they are now.
+    #[must_use]
+    pub fn load(&self) -> Zones {
+        Zones(self.by_apex.load())
+    }
+
+    /// The zone that answers for `qname`, see [`Zones::find`].
     #[must_use]
     pub fn find(&self, qname: &[u8], qtype: Rtype) -> Option<Arc<dyn Responder>> {
-        let by_apex = self.by_apex.load();
-        let mut at_apex = None;
-        let mut rest = qname;
-        loop {
-            if let Some(entry) = by_apex.get(rest) {
-                if qtype == Rtype::DS && rest.len() == qname.len() {
-                    at_apex = Some(entry);
-                } else {
-                    return entry.ours().cloned();
-                }
-            }
-            match rest.split_first() {
-                Some((len, tail)) if *len > 0 => rest = tail.get(usize::from(*len)..)?,
-                _ => return at_apex.and_then(Entry::ours).cloned(),
-            }
-        }
+        self.load().find(qname, qtype).cloned()
     }
 
     /// Our zone with this apex.
     #[must_use]
     pub fn zone(&self, apex: &Name) -> Option<Arc<dyn Responder>> {
-        self.by_apex.load().get(&key(apex)).and_then(Entry::ours).cloned()
+        self.by_apex.load().entries.get(&key(apex)).and_then(Entry::ours).cloned()
     }
 
     /// Our zones, in no order.
     #[must_use]
     pub fn zones(&self) -> Vec<Arc<dyn Responder>> {
-        self.by_apex.load().values().filter_map(Entry::ours).cloned().collect()
+        self.by_apex.load().entries.values().filter_map(Entry::ours).cloned().collect()
+    }
+}
+
+impl Zones {
+    /// The zone that answers for `qname` (uncompressed wire form, in any letter case). A DS query for an apex belongs to the zone above
+    /// it when that one is hosted too (RFC 4035 section 3.1.4.1).
+    #[must_use]
+    pub fn find(&self, qname: &[u8], qtype: Rtype) -> Option<&Arc<dyn Responder>> {
+        let mut rest = qname;
+        while rest.len() > self.0.longest {
+            rest = parent(rest)?;
+        }
+        let mut room = [0; MAX_NAME];
+        let lower = room.get_mut(..rest.len())?;
+        lower.copy_from_slice(rest);
+        lower.make_ascii_lowercase();
+        let mut lower = &*lower;
+        let mut at_apex = None;
+        loop {
+            if let Some(entry) = self.0.entries.get(lower) {
+                if qtype == Rtype::DS && lower.len() == qname.len() {
+                    at_apex = Some(entry);
+                } else {
+                    return entry.ours();
+                }
+            }
+            match parent(lower) {
+                Some(above) => lower = above,
+                None => return at_apex.and_then(Entry::ours),
+            }
+        }
+    }
+}
+
+/// The name without its first label; `None` for the root.
+fn parent(name: &[u8]) -> Option<&[u8]> {
+    match name.split_first() {
+        Some((len, tail)) if *len > 0 => tail.get(usize::from(*len)..),
+        _ => None,
     }
 }
 
@@ -173,6 +254,13 @@ mod tests {
         for (apex, ours) in [("EXAMPLE", true), ("leaf.sub.example", false), ("www.example", false)] {
             assert_eq!(hosted.zone(&name(apex)).is_some(), ours, "{apex}");
         }
+        let loaded = hosted.load();
+        for qname in ["EXAMPLE", "a.Sub.eXAMPLE"] {
+            assert!(loaded.find(name(qname).as_wire(), Rtype::A).is_some(), "{qname} in any letter case");
+        }
+        hosted.replace([]);
+        assert!(loaded.find(name("example").as_wire(), Rtype::A).is_some(), "what was loaded stays");
+        assert!(hosted.find(name("example").as_wire(), Rtype::A).is_none());
         let root = ours(&["."]);
         assert!(root.find(&name("any.thing").canonical_wire(), Rtype::A).is_some());
         assert!(root.find(&[0], Rtype::DS).is_some());

@@ -121,27 +121,35 @@ impl<'z> Lookup<'z, '_, '_> {
     /// The name asked for, then those that aliases lead to.
     fn chain(&mut self, query: &Query<'_>) -> Result<AnswerKind, Stop> {
         let question = &query.question;
-        let mut key = KeyBuf::of(question.name, &question.labels, query.below);
-        let mut target = Target { wire: Cow::Borrowed(question.name), asked: true };
-        let mut behind: Vec<Target<'_>> = Vec::new();
-        loop {
-            let wire = match self.step(&target, &key)? {
-                Step::Done => return Ok(self.kind),
-                Step::Follow(wire) => wire,
-            };
-            behind.push(std::mem::replace(&mut target, Target { wire, asked: false }));
-            let Some(labels) = Labels::of(&target.wire) else { break };
+        let key = KeyBuf::of(question.name, &question.labels, query.below);
+        let asked = Target { wire: Cow::Borrowed(question.name), asked: true };
+        if let Step::Follow(wire) = self.step(&asked, &key)? {
+            self.follow(asked.wire, wire)?;
+        }
+        Ok(self.kind)
+    }
+
+    /// The names that aliases lead to: `wire` is that of the name asked for. A function of its own, since few queries need its room.
+    fn follow(&mut self, asked: Cow<'_, [u8]>, mut wire: Cow<'z, [u8]>) -> Result<(), Stop> {
+        let mut behind: [Cow<'_, [u8]>; MAX_ALIASES + 1] = [const { Cow::Borrowed(&[]) }; MAX_ALIASES + 1];
+        behind[0] = asked;
+        for count in 1.. {
+            let Some(labels) = Labels::of(&wire) else { break };
             // Out of the zone: the resolver goes on elsewhere.
-            let Some(below) = labels.below(&target.wire, self.zone.origin().as_wire()) else { break };
+            let Some(below) = labels.below(&wire, self.zone.origin().as_wire()) else { break };
             // A ring: what these names have is in the answer.
-            if behind.len() > MAX_ALIASES || behind.iter().any(|n| n.wire.eq_ignore_ascii_case(&target.wire))
-            {
+            if count > MAX_ALIASES || behind[..count].iter().any(|name| name.eq_ignore_ascii_case(&wire)) {
                 break;
             }
-            key = KeyBuf::of(&target.wire, &labels, below);
+            let key = KeyBuf::of(&wire, &labels, below);
+            let target = Target { wire, asked: false };
+            match self.step(&target, &key)? {
+                Step::Done => return Ok(()),
+                Step::Follow(next) => wire = next,
+            }
+            behind[count] = target.wire;
         }
-        self.deny(NOTHING)?;
-        Ok(self.kind)
+        self.deny(NOTHING)
     }
 
     /// One name of the chain.

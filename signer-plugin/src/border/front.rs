@@ -9,13 +9,14 @@ use hickory_proto::op::{Edns, OpCode};
 use hickory_server::net::runtime::TokioTime;
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler};
-use keystore::dns::name::MAX_NAME;
+use keystore::dns::Rtype;
 use metrics::Metrics;
 use metrics::queries::RefusedQuery;
 
 use super::SignerHandler;
 use crate::answer::query::HEADER;
 use crate::answer::{self, AnswerOutcome, Transport};
+use crate::hosted::{Responder, Version, Zones};
 use crate::seldom::Seldom;
 use crate::transfer::request::{self, Outgoing, Reaction, Way};
 
@@ -46,6 +47,55 @@ pub(super) enum Route {
     Transfer(Box<Outgoing>),
 }
 
+/// Queries that have come in together, one after the other.
+pub(super) trait Batch {
+    /// Goes on to the next query; false when there is none.
+    fn advance(&mut self) -> bool;
+    /// The query that is to be answered now.
+    fn current(&mut self) -> Received<'_>;
+    /// Takes what became of it.
+    fn put(&mut self, route: Route);
+}
+
+/// A query, and the buffer for its answer.
+pub(super) struct Received<'a> {
+    pub query: &'a [u8],
+    pub client: SocketAddr,
+    pub out: &'a mut Vec<u8>,
+}
+
+/// A query that has come alone.
+struct One<'a> {
+    query: &'a [u8],
+    client: SocketAddr,
+    out: &'a mut Vec<u8>,
+    is_taken: bool,
+    route: Route,
+}
+
+impl Batch for One<'_> {
+    fn advance(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_taken, true)
+    }
+
+    fn current(&mut self) -> Received<'_> {
+        Received { query: self.query, client: self.client, out: self.out }
+    }
+
+    fn put(&mut self, route: Route) {
+        self.route = route;
+    }
+}
+
+/// A query for one of our zones.
+#[derive(Clone, Copy)]
+struct Ours<'z> {
+    zone: &'z Arc<dyn Responder>,
+    rtype: Rtype,
+    /// Where the question ends.
+    question_end: usize,
+}
+
 impl<H: RequestHandler> FrontEnd<H> {
     pub fn new(handler: SignerHandler<H>, metrics: Option<Arc<Metrics>>) -> Self {
         Self { handler, metrics }
@@ -60,23 +110,69 @@ impl<H: RequestHandler> FrontEnd<H> {
         self.handler.max_udp
     }
 
-    /// Answers a query of `client` for one of our zones into `out`.
-    pub fn answer(&self, query: &[u8], client: SocketAddr, transport: Transport, out: &mut Vec<u8>) -> Route {
+    /// Answers the queries of a batch. Those for one zone that follow each other are answered from one version of it.
+    pub fn answer_all(&self, transport: Transport, batch: &mut impl Batch) {
+        let zones = self.handler.zones.load();
+        let mut more = batch.advance();
+        while more {
+            let Some(first) = find(&zones, batch.current().query) else {
+                let route = self.answer_no_zone(batch.current());
+                batch.put(route);
+                more = batch.advance();
+                continue;
+            };
+            first.zone.hold(&mut |version| {
+                let mut ours = first;
+                loop {
+                    let route = self.answer(ours, version, transport, batch.current());
+                    batch.put(route);
+                    more = batch.advance();
+                    match more.then(|| find(&zones, batch.current().query)).flatten() {
+                        Some(next) if Arc::ptr_eq(next.zone, ours.zone) => ours = next,
+                        _ => return,
+                    }
+                }
+            });
+        }
+    }
+
+    /// Answers one query into `out`.
+    pub fn answer_one(
+        &self,
+        query: &[u8],
+        client: SocketAddr,
+        transport: Transport,
+        out: &mut Vec<u8>,
+    ) -> Route {
+        let mut one = One { query, client, out, is_taken: false, route: Route::Nobody };
+        self.answer_all(transport, &mut one);
+        one.route
+    }
+
+    /// A query for a name that is not ours, or that has no question which can be read.
+    fn answer_no_zone(&self, received: Received<'_>) -> Route {
+        let Received { query, out, .. } = received;
         out.clear();
-        if query.len() < 12 || query[2] & 0x80 != 0 {
+        if query.len() < HEADER || query[2] & 0x80 != 0 {
             return Route::Nobody; // too short to answer, or a response
         }
-        let Some((name, rtype)) = answer::question(query) else { return Route::Others };
-        let mut lower = [0; MAX_NAME];
-        let lower = &mut lower[..name.len()];
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        let Some(zone) = self.handler.zones.find(lower, rtype) else { return Route::Others };
+        Route::Others
+    }
+
+    /// Answers a query for one of our zones.
+    fn answer(
+        &self,
+        ours: Ours<'_>,
+        version: &mut dyn Version,
+        transport: Transport,
+        received: Received<'_>,
+    ) -> Route {
+        let Ours { zone, rtype, question_end } = ours;
+        let Received { query, client, out } = received;
         let max_udp = self.handler.max_udp;
-        let behind_question = HEADER + name.len() + 4;
         // A panic would end the listener; it must cost one answer only.
         let answered = catch_unwind(AssertUnwindSafe(|| {
-            if request::concerns(query, rtype, behind_question)
+            if request::concerns(query, rtype, question_end)
                 && let Some(source) = zone.transferable()
             {
                 let way = Way { client, transport, max_udp };
@@ -88,7 +184,7 @@ impl<H: RequestHandler> FrontEnd<H> {
                     Reaction::Plain => {}
                 }
             }
-            match zone.respond(query, transport, max_udp, out) {
+            match version.respond(query, transport, max_udp, out) {
                 AnswerOutcome::Reply(_) => Route::Answered,
                 AnswerOutcome::NotOurs => Route::Others,
                 AnswerOutcome::Drop => Route::Nobody,
@@ -136,6 +232,12 @@ impl<H: RequestHandler> FrontEnd<H> {
             metrics.count_refused_query(what);
         }
     }
+}
+
+/// Our zone that a query is for.
+fn find<'z>(zones: &'z Zones, query: &[u8]) -> Option<Ours<'z>> {
+    let (name, rtype) = answer::question(query)?;
+    Some(Ours { zone: zones.find(name, rtype)?, rtype, question_end: HEADER + name.len() + 4 })
 }
 
 /// FORMERR to the query that begins with these octets.

@@ -9,8 +9,10 @@
 //! any crate of a build turns on is on for all of them.
 
 mod convert;
+mod datagrams;
 mod front;
 mod limits;
+mod others;
 mod refuse;
 pub mod server;
 mod tcp;

@@ -2,30 +2,39 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use hickory_server::server::RequestHandler;
 use metrics::Metrics;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
+use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::SignerHandler;
 use super::front::FrontEnd;
 use super::limits::{ConnectionLimiter, TcpLimits};
+use super::others;
 use super::tcp::serve_tcp;
-use super::udp::serve_udp;
+use super::udp::UdpThread;
+
+/// Longest time that a UDP thread waits before it looks whether it is to end. It is woken for that; this is for systems where that fails.
+const UDP_WAIT: Duration = Duration::from_secs(1);
 
 /// How to listen.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Listen {
-    /// Addresses; port 0 = the kernel's choice, the same one for UDP and TCP. On a host with several addresses name each: on a
-    /// wildcard address the kernel picks the source address of a UDP answer.
+    /// Addresses; port 0 = the kernel's choice, the same one for UDP and TCP. Answers leave from the address that was asked, on a wildcard
+    /// address too, where that costs a little more for each datagram (`IP_PKTINFO`).
     pub addresses: Vec<SocketAddr>,
-    /// UDP sockets per address (SO_REUSEPORT); 0 = one per core.
+    /// UDP sockets per address (SO_REUSEPORT), each with a thread of its own; 0 = one per core.
     pub udp_sockets: usize,
     /// Limits of TCP, over all addresses; `None`: those that [`TcpLimits::of_this_process`] gives.
     pub tcp: Option<TcpLimits>,
@@ -81,6 +90,7 @@ fn advice(error: &io::Error) -> &'static str {
 pub struct Server {
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
+    threads: Vec<UdpThread>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -100,14 +110,22 @@ impl Server {
         let limits = listen.tcp.unwrap_or_else(TcpLimits::of_this_process);
         let limiters = (ConnectionLimiter::new(limits), ConnectionLimiter::new(limits.of_transfers()));
         let (stop, stopped) = watch::channel(false);
-        let mut server = Self { addresses: Vec::new(), stop, tasks: Vec::new() };
+        let mut server = Self { addresses: Vec::new(), stop, threads: Vec::new(), tasks: Vec::new() };
+        let (others, queue) = others::queue();
         for Bound { address, udp, tcp } in bound {
             server.addresses.push(address);
             for socket in udp {
-                server.tasks.push(tokio::spawn(serve_udp(socket, front.clone(), stopped.clone())));
+                let thread = UdpThread::start(socket, address, front.clone(), others.clone());
+                server.threads.push(thread.map_err(|source| BindError {
+                    address,
+                    transport: "UDP",
+                    source,
+                })?);
             }
             server.tasks.push(tokio::spawn(serve_tcp(tcp, front.clone(), limiters.clone(), stopped.clone())));
         }
+        // It ends when the threads have.
+        server.tasks.push(tokio::spawn(others::answer_others(front, queue)));
         Ok(server)
     }
 
@@ -120,6 +138,9 @@ impl Server {
     /// Takes no more queries, and returns when those under way are answered.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
+        self.threads.iter().for_each(UdpThread::stop);
+        let threads = std::mem::take(&mut self.threads);
+        let _ = tokio::task::spawn_blocking(|| threads.into_iter().for_each(UdpThread::join)).await;
         for task in std::mem::take(&mut self.tasks) {
             let _ = task.await;
         }
@@ -136,7 +157,7 @@ impl Drop for Server {
 
 struct Bound {
     address: SocketAddr,
-    udp: Vec<UdpSocket>,
+    udp: Vec<OwnedFd>,
     tcp: TcpListener,
 }
 
@@ -176,9 +197,21 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+/// A UDP socket whose datagrams leave in fragments where they have to: what strangers report of the largest datagram of a path is not
+/// believed (IP_PMTUDISC_OMIT), as it could make us send fragments that they can replace.
+pub(super) fn bind_udp(address: SocketAddr) -> io::Result<OwnedFd> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
+    socket.set_nonblocking(false)?;
     socket.set_reuse_port(true)?;
+    socket.set_read_timeout(Some(UDP_WAIT))?;
+    let is_wildcard = address.ip().is_unspecified();
+    if address.is_ipv4() {
+        sockopt::set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::OMIT)?;
+        setsockopt(&socket, Ipv4PacketInfo, &is_wildcard)?;
+    } else {
+        sockopt::set_ipv6_mtu_discover(&socket, Ipv6PathMtuDiscovery::OMIT)?;
+        setsockopt(&socket, Ipv6RecvPacketInfo, &is_wildcard)?;
+    }
     socket.bind(&address.into())?;
-    UdpSocket::from_std(socket.into())
+    Ok(socket.into())
 }

@@ -121,7 +121,7 @@ impl Connection {
             };
             let Ok(Ok(query)) = query else { return };
             let stream = Stream { writer: Arc::clone(&writer), idle_timeout };
-            let written = match front.answer(&query, self.client, Transport::Stream, &mut answer) {
+            let written = match front.answer_one(&query, self.client, Transport::Stream, &mut answer) {
                 Route::Answered => stream.write(&answer).await,
                 Route::Transfer(mut outgoing) => {
                     let sent = self.send(&mut outgoing, &stream, &mut answer).await;

@@ -1,95 +1,227 @@
-//! DNS over UDP for our zones and any hickory request handler behind them.
-//!
-//! hickory's own UDP server takes records and encodes them anew, starts a task for each query, and writes log lines for what strangers
-//! send; here the engine's octets are sent as they are, by the task that owns the socket.
+//! DNS over UDP: threads that own a socket each, receive and send in batches, and have the engine write into the buffer that is sent. A
+//! query costs no task, no lock and no memory; one for a name that is not ours is handed over, see [`super::others`].
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use hickory_proto::rr::Record;
-use hickory_proto::serialize::binary::BinEncoder;
-use hickory_server::net::NetError;
-use hickory_server::net::xfer::Protocol;
-use hickory_server::server::{RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::zone_handler::MessageResponse;
-use tokio::net::UdpSocket;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use hickory_server::server::RequestHandler;
+use metrics::queries::DroppedDatagram;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, Shutdown, shutdown};
 
-use super::front::{FrontEnd, Route};
-use super::limits::MAX_QUERY;
+use super::datagrams::{BATCH, Datagrams, Family, V4, V6};
+use super::front::{Batch, FrontEnd, Received, Route};
+use super::others::{OtherQueries, OtherQuery};
 use crate::answer::Transport;
+use crate::answer::query::HEADER;
 
-/// Queries that the inner handler works on at once, a socket; more are dropped, and asked again by their resolvers.
-const MAX_OTHERS: usize = 1024;
 /// Pause after an error of the socket, so that one that persists does not take a core.
 const PAUSE: Duration = Duration::from_millis(10);
+/// Batches that are still answered when a thread is stopped; a socket buffer of the usual size holds fewer datagrams.
+const LAST_BATCHES: usize = 64;
+/// What an answer needs at most, with room for a record that turns out not to fit.
+const ANSWER_ROOM: usize = 4096;
 
-/// Answers queries on `socket` until `shutdown` is set; then those that the inner handler works on are answered.
-pub(super) async fn serve_udp<H: RequestHandler>(
-    socket: UdpSocket,
-    front: FrontEnd<H>,
-    mut shutdown: watch::Receiver<bool>,
-) {
-    let socket = Arc::new(socket);
-    let mut others = JoinSet::new();
-    // A longer query is cut, and then malformed.
-    let mut query = [0; MAX_QUERY];
-    let mut answer = Vec::with_capacity(MAX_QUERY);
-    loop {
-        let received = tokio::select! {
-            received = socket.recv_from(&mut query) => received,
-            _ = shutdown.wait_for(|stop| *stop) => break,
-        };
-        while others.try_join_next().is_some() {}
-        let (len, client) = match received {
-            Ok((len, client)) => (len, client),
-            // The answer to somebody else found no port there.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
-            Err(error) => {
-                tracing::debug!(%error, "a UDP query could not be received");
-                tokio::time::sleep(PAUSE).await;
-                continue;
+/// Answers what comes to one socket.
+#[derive(Debug)]
+pub(super) struct UdpThread {
+    stop: Arc<AtomicBool>,
+    socket: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl UdpThread {
+    /// Starts to answer. The socket is bound, blocking, and has packet information if its address is a wildcard.
+    pub fn start<H: RequestHandler>(
+        socket: OwnedFd,
+        address: SocketAddr,
+        front: FrontEnd<H>,
+        others: OtherQueries,
+    ) -> io::Result<Self> {
+        let socket = Arc::new(socket);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (of_thread, stop_of_thread) = (Arc::clone(&socket), Arc::clone(&stop));
+        let is_wildcard = address.ip().is_unspecified();
+        let run = move || match address {
+            SocketAddr::V4(_) => {
+                UdpQueries::<V4>::new(of_thread, is_wildcard, others).answer_until(&stop_of_thread, &front);
+            }
+            SocketAddr::V6(_) => {
+                UdpQueries::<V6>::new(of_thread, is_wildcard, others).answer_until(&stop_of_thread, &front);
             }
         };
-        if !can_be_answered(client) {
-            continue;
+        let thread = std::thread::Builder::new().name("dns-udp".to_owned()).spawn(run)?;
+        Ok(Self { stop, socket, thread: Some(thread) })
+    }
+
+    /// Has the thread end when what was received until now is answered. Does not wait for that.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        // Wakes a thread that waits for a datagram. The kernel reports that the socket is not connected, and wakes it all the same.
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Read);
+    }
+
+    /// Waits for the end of the thread.
+    pub fn join(mut self) {
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
-        match front.answer(&query[..len], client, Transport::Udp, &mut answer) {
-            Route::Answered => send(&socket, client, &answer).await,
-            Route::Others if others.len() < MAX_OTHERS => {
-                others.spawn(answer_others(
-                    front.clone(),
-                    Arc::clone(&socket),
-                    client,
-                    query[..len].to_vec(),
-                ));
+    }
+}
+
+impl Drop for UdpThread {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The queries of a socket: those of the last batch, and the buffers for their answers.
+struct UdpQueries<F: Family> {
+    datagrams: Datagrams<F>,
+    others: OtherQueries,
+    /// Number of datagrams in the batch, and the one behind the current one.
+    count: usize,
+    next: usize,
+    answers: [Vec<u8>; BATCH],
+    /// The queries that have an answer.
+    ready: [usize; BATCH],
+    ready_count: usize,
+    dropped: Dropped,
+}
+
+/// Datagrams of a batch that get no answer, or whose answer was not sent.
+#[derive(Debug, Clone, Copy, Default)]
+struct Dropped {
+    source: u64,
+    destination: u64,
+    queue: u64,
+    send: u64,
+}
+
+impl<F: Family> UdpQueries<F> {
+    fn new(socket: Arc<OwnedFd>, is_wildcard: bool, others: OtherQueries) -> Self {
+        Self {
+            datagrams: Datagrams::new(socket, is_wildcard),
+            others,
+            count: 0,
+            next: 0,
+            answers: std::array::from_fn(|_| Vec::with_capacity(ANSWER_ROOM)),
+            ready: [0; BATCH],
+            ready_count: 0,
+            dropped: Dropped::default(),
+        }
+    }
+
+    /// Answers until `stop` is set and what was received by then is answered.
+    fn answer_until<H: RequestHandler>(&mut self, stop: &AtomicBool, front: &FrontEnd<H>) {
+        while !stop.load(Ordering::Acquire) {
+            self.answer_batch(front, MsgFlags::empty());
+        }
+        // The end of the socket has filled a header.
+        self.datagrams.reset();
+        for _ in 0..LAST_BATCHES {
+            if !self.answer_batch(front, MsgFlags::MSG_DONTWAIT) {
+                break;
+            }
+        }
+    }
+
+    /// Receives queries and answers them. False when there were none.
+    fn answer_batch<H: RequestHandler>(&mut self, front: &FrontEnd<H>, flags: MsgFlags) -> bool {
+        self.count = match self.datagrams.receive(flags) {
+            Ok(count) => count,
+            // Nothing was there in time; or an answer to somebody else found no port there.
+            Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNREFUSED) => return false,
+            Err(errno) => {
+                tracing::debug!(%errno, "UDP queries could not be received");
+                std::thread::sleep(PAUSE);
+                return false;
+            }
+        };
+        (self.next, self.ready_count) = (0, 0);
+        front.answer_all(Transport::Udp, self);
+        let ready = self.ready.get(..self.ready_count).unwrap_or_default();
+        let sent = self.datagrams.send(ready, &self.answers);
+        if let Some(errno) = sent.error {
+            tracing::debug!(%errno, failed = sent.failed, "answers could not be sent");
+            self.dropped.send += sent.failed as u64;
+        }
+        self.dropped.tell(front);
+        true
+    }
+}
+
+impl<F: Family> Batch for UdpQueries<F> {
+    fn advance(&mut self) -> bool {
+        while self.next < self.count {
+            self.next += 1;
+            match self.datagrams.get(self.next - 1) {
+                None => self.dropped.destination += 1,
+                Some((_, datagram)) if can_be_answered(datagram.client.into()) => return true,
+                Some(_) => self.dropped.source += 1,
+            }
+        }
+        false
+    }
+
+    fn current(&mut self) -> Received<'_> {
+        let index = self.next - 1;
+        let out = &mut self.answers[index];
+        match self.datagrams.get(index) {
+            Some((octets, datagram)) => {
+                // A query that was cut is malformed, whatever its first octets are.
+                let query = if datagram.is_cut { octets.get(..HEADER).unwrap_or_default() } else { octets };
+                Received { query, client: datagram.client.into(), out }
+            }
+            // advance() has looked.
+            None => Received { query: &[], client: SocketAddr::from(([0; 4], 0)), out },
+        }
+    }
+
+    fn put(&mut self, route: Route) {
+        let index = self.next - 1;
+        match route {
+            Route::Answered => {
+                self.ready[self.ready_count] = index;
+                self.ready_count += 1;
+            }
+            Route::Others => {
+                let Some((octets, datagram)) = self.datagrams.get(index) else { return };
+                let query = if datagram.is_cut { octets.get(..HEADER).unwrap_or_default() } else { octets };
+                let Some(back) = self.datagrams.return_path(index) else { return };
+                if !self.others.offer(|| OtherQuery { query: query.to_vec(), back }) {
+                    self.dropped.queue += 1;
+                }
             }
             // Transfers of several messages come over TCP only.
-            Route::Others | Route::Nobody | Route::Transfer(_) => {}
+            Route::Nobody | Route::Transfer(_) => {}
         }
     }
-    while others.join_next().await.is_some() {}
 }
 
-async fn answer_others<H: RequestHandler>(
-    front: FrontEnd<H>,
-    socket: Arc<UdpSocket>,
-    client: SocketAddr,
-    query: Vec<u8>,
-) {
-    let response = Datagram { socket: Arc::clone(&socket), client, max_udp: front.max_udp() };
-    if let Err(format_error) = front.answer_others(query, client, Protocol::Udp, response).await {
-        send(&socket, client, &format_error).await;
-    }
-}
-
-async fn send(socket: &UdpSocket, client: SocketAddr, answer: &[u8]) {
-    if let Err(error) = socket.send_to(answer, client).await {
-        tracing::debug!(%client, %error, "an answer could not be sent");
+impl Dropped {
+    /// Adds them to the metrics.
+    fn tell<H: RequestHandler>(&mut self, front: &FrontEnd<H>) {
+        let Self { source, destination, queue, send } = std::mem::take(self);
+        let Some(metrics) = front.metrics() else { return };
+        for (count, why) in [
+            (source, DroppedDatagram::Source),
+            (destination, DroppedDatagram::Destination),
+            (queue, DroppedDatagram::Queue),
+            (send, DroppedDatagram::Send),
+        ] {
+            if count > 0 {
+                metrics.count_dropped_datagrams(why, count);
+            }
+        }
     }
 }
 
@@ -100,35 +232,4 @@ fn can_be_answered(client: SocketAddr) -> bool {
             IpAddr::V4(address) => !address.is_unspecified() && !address.is_broadcast(),
             IpAddr::V6(address) => !address.is_unspecified(),
         }
-}
-
-/// Sends the answer of the inner handler.
-#[derive(Clone)]
-struct Datagram {
-    socket: Arc<UdpSocket>,
-    client: SocketAddr,
-    max_udp: u16,
-}
-
-#[async_trait]
-impl ResponseHandler for Datagram {
-    async fn send_response<'a>(
-        &mut self,
-        response: MessageResponse<
-            '_,
-            'a,
-            impl Iterator<Item = &'a Record> + Send + 'a,
-            impl Iterator<Item = &'a Record> + Send + 'a,
-            impl Iterator<Item = &'a Record> + Send + 'a,
-            impl Iterator<Item = &'a Record> + Send + 'a,
-        >,
-    ) -> Result<ResponseInfo, NetError> {
-        let limit = response.edns().map_or(512, |edns| edns.max_payload().max(512)).min(self.max_udp);
-        let mut octets = Vec::with_capacity(512);
-        let mut encoder = BinEncoder::new(&mut octets);
-        encoder.set_max_size(limit);
-        let info = response.destructive_emit(&mut encoder)?;
-        self.socket.send_to(&octets, self.client).await.map_err(NetError::from)?;
-        Ok(info)
-    }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use keystore::dns::{Name, name};
 use keystore::time::Timestamp;
 use metrics::Metrics;
@@ -14,7 +14,7 @@ use metrics::health::report::SignerCondition;
 use metrics::zones::ANSWER_KINDS;
 
 use crate::answer::{AnswerKind, AnswerOutcome, Context, Transport, answer};
-use crate::hosted::Responder;
+use crate::hosted::{Responder, Version};
 use crate::signing::{SignedZone, SigningProgress};
 use crate::transfer::{SecondaryStanding, Transferable, ZoneTransfers};
 
@@ -71,7 +71,7 @@ enum Work {
 /// Tells the time; [`keystore::clock::now`] outside of tests.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// One answer in so many is timed.
+/// Of so many batches of answers one has its first answer timed.
 const TIMED: u32 = 64;
 
 /// A served zone. Its snapshot is swapped whole; who answers never waits.
@@ -156,7 +156,7 @@ impl SignerZone {
     }
 
     /// Serves `signed` from now on.
-    pub(super) fn publish(&self, signed: Arc<SignedZone>) {
+    pub(crate) fn publish(&self, signed: Arc<SignedZone>) {
         self.transfers.record(self.signed.load().as_deref(), &signed);
         self.signed.store(Some(Arc::clone(&signed)));
         self.transfers.announce(&signed);
@@ -167,27 +167,36 @@ impl SignerZone {
     pub fn transfers(&self) -> &Arc<ZoneTransfers> {
         &self.transfers
     }
-
-    fn answer(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> AnswerOutcome {
-        let context = Context { transport, max_udp, now: (self.clock)() };
-        match &*self.signed.load() {
-            Some(signed) => answer(signed, query, &context, out),
-            None => not_ready(query, out),
-        }
-    }
 }
 
-impl Responder for SignerZone {
-    fn origin(&self) -> &Name {
-        &self.origin
-    }
+/// The version in force when it was begun to answer from it. What it counts is added to the metrics at its end, so that threads which
+/// answer at the same time seldom write to the same place.
+struct HeldVersion<'a> {
+    zone: &'a SignerZone,
+    signed: Guard<Option<Arc<SignedZone>>>,
+    now: Timestamp,
+    /// The next answer is timed.
+    timed: bool,
+    /// Answers, in the order of [`SignerZone::counters`].
+    answers: [[u64; 2]; 5],
+}
 
-    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> AnswerOutcome {
-        let timed = self.turn.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED);
-        let start = timed.then(Instant::now);
-        let outcome = self.answer(query, transport, max_udp, out);
+impl Version for HeldVersion<'_> {
+    fn respond(
+        &mut self,
+        query: &[u8],
+        transport: Transport,
+        max_udp: u16,
+        out: &mut Vec<u8>,
+    ) -> AnswerOutcome {
+        let start = std::mem::take(&mut self.timed).then(Instant::now);
+        let context = Context { transport, max_udp, now: self.now };
+        let outcome = match &*self.signed {
+            Some(signed) => answer(signed, query, &context, out),
+            None => not_ready(query, out),
+        };
         if let Some(start) = start {
-            self.duration.observe(start.elapsed().as_secs_f64());
+            self.zone.duration.observe(start.elapsed().as_secs_f64());
         }
         if let AnswerOutcome::Reply(kind) = outcome {
             // In the order of ANSWER_KINDS.
@@ -198,9 +207,41 @@ impl Responder for SignerZone {
                 AnswerKind::Referral => 3,
                 AnswerKind::Error => 4,
             };
-            self.counters[kind][usize::from(opt(query).is_some_and(|opt| opt.dnssec_ok))].inc();
+            self.answers[kind][usize::from(opt(query).is_some_and(|opt| opt.dnssec_ok))] += 1;
         }
         outcome
+    }
+}
+
+impl Drop for HeldVersion<'_> {
+    fn drop(&mut self) {
+        for (counter, count) in self.zone.counters.iter().flatten().zip(self.answers.iter().flatten()) {
+            if *count > 0 {
+                counter.inc_by(*count);
+            }
+        }
+    }
+}
+
+impl Responder for SignerZone {
+    fn origin(&self) -> &Name {
+        &self.origin
+    }
+
+    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> AnswerOutcome {
+        let mut outcome = AnswerOutcome::Drop;
+        self.hold(&mut |version| outcome = version.respond(query, transport, max_udp, out));
+        outcome
+    }
+
+    fn hold(&self, work: &mut dyn FnMut(&mut dyn Version)) {
+        work(&mut HeldVersion {
+            zone: self,
+            signed: self.signed.load(),
+            now: (self.clock)(),
+            timed: self.turn.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED),
+            answers: [[0; 2]; 5],
+        });
     }
 
     fn transferable(&self) -> Option<Transferable> {

@@ -1,0 +1,96 @@
+//! UDP queries for names that are not ours: a bounded queue between the threads that receive them and the inner handler, which runs on
+//! tokio.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hickory_proto::rr::Record;
+use hickory_proto::serialize::binary::BinEncoder;
+use hickory_server::net::NetError;
+use hickory_server::net::xfer::Protocol;
+use hickory_server::server::{RequestHandler, ResponseHandler, ResponseInfo};
+use hickory_server::zone_handler::MessageResponse;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::datagrams::ReturnPath;
+use super::front::FrontEnd;
+
+/// Queries that wait, and queries that the inner handler works on at once, over all sockets. More are dropped, and asked again by their
+/// resolvers.
+const MOST: usize = 1024;
+
+/// A query for the inner handler.
+pub(super) struct OtherQuery {
+    pub query: Vec<u8>,
+    pub back: ReturnPath,
+}
+
+/// The end of the queue at which queries are put in.
+#[derive(Clone)]
+pub(super) struct OtherQueries(mpsc::Sender<OtherQuery>);
+
+impl OtherQueries {
+    /// Puts a query in; false when the queue is full.
+    pub fn offer(&self, make: impl FnOnce() -> OtherQuery) -> bool {
+        self.0.try_reserve().map(|place| place.send(make())).is_ok()
+    }
+}
+
+/// A queue.
+pub(super) fn queue() -> (OtherQueries, mpsc::Receiver<OtherQuery>) {
+    let (sender, receiver) = mpsc::channel(MOST);
+    (OtherQueries(sender), receiver)
+}
+
+/// Has the inner handler answer what is in the queue, until all that put queries in are gone and the last query is answered.
+pub(super) async fn answer_others<H: RequestHandler>(
+    front: FrontEnd<H>,
+    mut queue: mpsc::Receiver<OtherQuery>,
+) {
+    let places = Arc::new(Semaphore::new(MOST));
+    let mut under_way = tokio::task::JoinSet::new();
+    while let Some(OtherQuery { query, back }) = queue.recv().await {
+        while under_way.try_join_next().is_some() {}
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+        let front = front.clone();
+        under_way.spawn(async move {
+            let _place = place;
+            let response = Response { back: back.clone(), max_udp: front.max_udp() };
+            let client = back.client();
+            if let Err(format_error) = front.answer_others(query, client, Protocol::Udp, response).await {
+                back.send(&format_error);
+            }
+        });
+    }
+    while under_way.join_next().await.is_some() {}
+}
+
+/// Sends the answer of the inner handler.
+#[derive(Clone)]
+struct Response {
+    back: ReturnPath,
+    max_udp: u16,
+}
+
+#[async_trait]
+impl ResponseHandler for Response {
+    async fn send_response<'a>(
+        &mut self,
+        response: MessageResponse<
+            '_,
+            'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+        >,
+    ) -> Result<ResponseInfo, NetError> {
+        let limit = response.edns().map_or(512, |edns| edns.max_payload().max(512)).min(self.max_udp);
+        let mut octets = Vec::with_capacity(512);
+        let mut encoder = BinEncoder::new(&mut octets);
+        encoder.set_max_size(limit);
+        let info = response.destructive_emit(&mut encoder)?;
+        self.back.send(&octets);
+        Ok(info)
+    }
+}

@@ -1,0 +1,246 @@
+//! A socket's queries, batch by batch, with a signed zone behind it.
+
+use std::net::UdpSocket;
+
+use keystore::dns::Rtype;
+use metrics::Metrics;
+
+use super::*;
+use crate::border::server::bind_udp;
+use crate::border::{SignerHandler, others};
+use crate::hosted::{Hosted, Responder};
+use crate::reply;
+use crate::runtime::SignerZone;
+use crate::signing::{Denial, Nsec3, SignedZone, SigningPolicy};
+use crate::testing::{NOW, POLICY, name, signed_by, zone};
+
+const ZONE: &str = "@ SOA ns hostmaster 1 7200 900 1209600 300\n@ NS ns\nns A 192.0.2.1\nwww A 192.0.2.2\nwww AAAA 2001:db8::2\n\
+    *.wild TXT \"x\"\nalias CNAME www\ncut NS ns.cut\nns.cut A 192.0.2.3\n";
+
+fn version(denial: Denial) -> SignedZone {
+    signed_by(zone("example", ZONE).expect("a zone"), &SigningPolicy { denial, ..POLICY }).expect("signs")
+}
+
+fn front(denial: Denial) -> (FrontEnd<crate::border::RefuseOthers>, Arc<Metrics>) {
+    let metrics = Arc::new(Metrics::new().expect("families"));
+    metrics.add_process();
+    let served = SignerZone::new(name("example"), &metrics, Arc::new(|| NOW));
+    served.publish(Arc::new(version(denial)));
+    let zones = Hosted::new([Arc::new(served) as Arc<dyn Responder>]);
+    (FrontEnd::new(SignerHandler::alone(zones), Some(Arc::clone(&metrics))), metrics)
+}
+
+fn query(id: u8, qname: &str, rtype: Rtype) -> Vec<u8> {
+    let mut query = vec![0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+    query.extend_from_slice(name(qname).as_wire());
+    query.extend_from_slice(&rtype.0.to_be_bytes());
+    query.extend_from_slice(&[0, 1, 0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, 0]);
+    query
+}
+
+/// A socket of the server on an address, and its port.
+fn socket(address: &str) -> (Arc<OwnedFd>, u16) {
+    let socket = bind_udp(address.parse().expect("an address")).expect("a socket");
+    let port =
+        UdpSocket::from(socket.try_clone().expect("a descriptor")).local_addr().expect("an address").port();
+    (Arc::new(socket), port)
+}
+
+fn client(address: &str) -> UdpSocket {
+    let client = UdpSocket::bind(address).expect("a socket");
+    client.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+    client
+}
+
+#[test]
+fn queries_are_answered_without_taking_memory() {
+    let asked = [
+        ("www.example", Rtype::A),
+        ("wWw.eXample", Rtype::AAAA),
+        ("www.example", Rtype::MX),
+        ("nothing.example", Rtype::A),
+        ("deep.nothing.example", Rtype::A),
+        ("a.wild.example", Rtype::TXT),
+        ("a.wild.example", Rtype::A),
+        ("alias.example", Rtype::A),
+        ("a.cut.example", Rtype::A),
+        ("example", Rtype::DNSKEY),
+        ("example", Rtype::NS),
+        ("www.example", Rtype::ANY),
+    ];
+    for denial in [Denial::Nsec, Denial::Nsec3(Nsec3::new(0, false))] {
+        let (front, metrics) = front(denial.clone());
+        let (server, port) = socket("127.0.0.1:0");
+        let (queue, _receiver) = others::queue();
+        let mut queries = UdpQueries::<V4>::new(server, false, queue);
+        let client = client("127.0.0.1:0");
+        // The first round is for what is made once: places in the allocator of the thread, messages of the log.
+        for round in 0..2 {
+            for (id, (qname, rtype)) in asked.iter().enumerate() {
+                client.send_to(&query(id as u8, qname, *rtype), ("127.0.0.1", port)).expect("sent");
+            }
+            let mut batches = 0;
+            let memory = allocation_counter::measure(|| {
+                while queries.answer_batch(&front, MsgFlags::MSG_DONTWAIT) {
+                    batches += 1;
+                }
+            });
+            assert_eq!(batches, 1, "all of them at once");
+            assert!(round == 0 || memory.count_total == 0, "{denial:?}: {memory:?}");
+            for id in 0..asked.len() as u8 {
+                let mut answer = [0; 4096];
+                let len = client.recv(&mut answer).expect("an answer");
+                let reply = reply::Reply::read(&answer[..len]).expect("it reads");
+                assert_eq!((reply.id, reply.flags & 0x8200), (u16::from(id), 0x8000), "{denial:?}");
+            }
+        }
+        // Counted at the end of each batch.
+        let answers = |kind| metrics.answers_total.with_label_values(&["example.", kind, "yes"]).get();
+        assert_eq!(["positive", "nodata", "nxdomain", "referral", "error"].map(answers), [14, 4, 4, 2, 0]);
+        assert_eq!(metrics.answer_duration_seconds.get_sample_count(), 1, "the first of the two batches");
+    }
+}
+
+#[test]
+fn a_thread_that_is_stopped_answers_what_it_has_received() {
+    for (address, at) in [("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.3")] {
+        let (front, _) = front(Denial::Nsec);
+        let (server, port) = socket(address);
+        let client = client("127.0.0.1:0");
+        let count = 5 * BATCH as u8;
+        for id in 0..count {
+            client.send_to(&query(id, "www.example", Rtype::A), (at, port)).expect("sent");
+        }
+        let (queue, _receiver) = others::queue();
+        let fd = Arc::try_unwrap(server).expect("the only one");
+        let thread =
+            UdpThread::start(fd, address.parse().expect("an address"), front, queue).expect("a thread");
+        thread.stop();
+        thread.join();
+        for id in 0..count {
+            let mut answer = [0; 4096];
+            let (len, from) = client.recv_from(&mut answer).expect("an answer");
+            assert_eq!((answer[1], from.ip().to_string().as_str()), (id, at));
+            assert!(len > 100);
+        }
+    }
+}
+
+#[test]
+fn a_thread_that_waits_ends_at_once_when_it_is_stopped() {
+    for (address, at) in [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1"), ("0.0.0.0:0", "127.0.0.1")] {
+        let (front, _) = front(Denial::Nsec);
+        let (server, port) = socket(address);
+        let (queue, _receiver) = others::queue();
+        let fd = Arc::try_unwrap(server).expect("the only one");
+        let local = address.parse().expect("an address");
+        let thread = UdpThread::start(fd, local, front, queue).expect("a thread");
+        // It has answered, and waits for the next query.
+        let client = client(if local.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" });
+        client.send_to(&query(1, "www.example", Rtype::A), (at, port)).expect("sent");
+        client.recv(&mut [0; 4096]).expect("an answer");
+        thread.stop();
+        thread.join();
+    }
+}
+
+#[test]
+fn answers_leave_from_the_address_that_was_asked() {
+    for (address, from, asked) in [
+        ("0.0.0.0:0", "127.0.0.1:0", &["127.0.0.1", "127.0.0.2", "127.1.2.3"][..]),
+        ("[::]:0", "[::1]:0", &["::1"]),
+        ("127.0.0.2:0", "127.0.0.1:0", &["127.0.0.2"]),
+    ] {
+        for one_by_one in [false, true] {
+            let (front, _) = front(Denial::Nsec);
+            let (server, port) = socket(address);
+            let (queue, _receiver) = others::queue();
+            let client = client(from);
+            // Long and short queries and answers in turn, several to each address, in one batch.
+            let mut expected = Vec::new();
+            for id in 0..12u8 {
+                let at = asked[usize::from(id) % asked.len()];
+                let (qname, rtype) = [
+                    ("www.example", Rtype::A),
+                    ("a.very.long.name.in.example", Rtype::A),
+                    ("example", Rtype::DNSKEY),
+                ][usize::from(id / 2) % 3];
+                client.send_to(&query(id, qname, rtype), (at, port)).expect("sent");
+                expected.push((id, at.to_owned()));
+            }
+            let local: SocketAddr = address.parse().expect("an address");
+            let is_wildcard = local.ip().is_unspecified();
+            if local.is_ipv4() {
+                answer_all(UdpQueries::<V4>::new(server, is_wildcard, queue), &front, one_by_one);
+            } else {
+                answer_all(UdpQueries::<V6>::new(server, is_wildcard, queue), &front, one_by_one);
+            }
+            for expected in expected {
+                let mut answer = [0; 4096];
+                let (_, from) = client.recv_from(&mut answer).expect("an answer");
+                assert_eq!((answer[1], from.ip().to_string()), expected, "{address}");
+            }
+        }
+    }
+}
+
+fn answer_all<F: Family>(
+    mut queries: UdpQueries<F>,
+    front: &FrontEnd<crate::border::RefuseOthers>,
+    one_by_one: bool,
+) {
+    if one_by_one {
+        queries.datagrams.send_and_receive_one_by_one();
+    }
+    while queries.answer_batch(front, MsgFlags::MSG_DONTWAIT) {}
+}
+
+#[test]
+fn a_query_that_is_cut_is_malformed_whatever_its_first_octets_are() {
+    let (front, _) = front(Denial::Nsec);
+    let (server, port) = socket("127.0.0.1:0");
+    let (queue, mut receiver) = others::queue();
+    let mut queries = UdpQueries::<V4>::new(server, false, queue);
+    let client = client("127.0.0.1:0");
+    let mut long = query(9, "www.example", Rtype::A);
+    long.resize(crate::border::limits::MAX_QUERY + 1, 0);
+    client.send_to(&long, ("127.0.0.1", port)).expect("sent");
+    assert!(queries.answer_batch(&front, MsgFlags::MSG_DONTWAIT));
+    // It has no question that can be read: the inner handler's reader finds that out.
+    let left = receiver.try_recv().expect("handed over");
+    assert_eq!(left.query, &long[..HEADER]);
+}
+
+#[test]
+fn sockets_believe_no_path_mtu_and_merge_no_datagrams() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let (socket, _) = socket(address);
+        if address.starts_with('[') {
+            let omit = rustix::net::sockopt::Ipv6PathMtuDiscovery::OMIT;
+            assert_eq!(rustix::net::sockopt::ipv6_mtu_discover(&*socket), Ok(omit));
+            assert_eq!(rustix::net::sockopt::ipv6_v6only(&*socket), Ok(true));
+        } else {
+            let omit = rustix::net::sockopt::Ipv4PathMtuDiscovery::OMIT;
+            assert_eq!(rustix::net::sockopt::ip_mtu_discover(&*socket), Ok(omit));
+        }
+        let merges = nix::sys::socket::getsockopt(&*socket, nix::sys::socket::sockopt::UdpGroSegment);
+        assert_eq!(merges, Ok(false));
+    }
+}
+
+#[test]
+fn nobody_can_have_some_source_addresses() {
+    for (address, is_real) in [
+        ("192.0.2.1:53", true),
+        ("192.0.2.1:0", false),
+        ("0.0.0.0:53", false),
+        ("255.255.255.255:53", false),
+        ("[2001:db8::1]:1024", true),
+        ("[2001:db8::1]:0", false),
+        ("[::]:1024", false),
+        ("[::ffff:0.0.0.0]:1024", false),
+        ("[::ffff:192.0.2.1]:1024", true),
+    ] {
+        assert_eq!(can_be_answered(address.parse().expect(address)), is_real, "{address}");
+    }
+}
