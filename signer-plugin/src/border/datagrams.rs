@@ -395,75 +395,54 @@ mod tests {
 
     #[test]
     fn a_datagram_that_is_refused_keeps_no_other_from_being_sent() {
-        let taken = |failed, error, refused| Sent { failed, error, refused };
-        let cases: [(&str, usize, &[Word], &[Word], Sent, usize); 9] = [
-            ("all at once", 3, &[Ok(3)], &[], taken(0, None, false), 3),
-            ("some, then the rest", 5, &[Ok(2), Ok(3)], &[], taken(0, None, false), 5),
-            (
-                "the first has no such client",
-                3,
-                &[Err(Errno::EINVAL), Ok(2)],
-                &[],
-                taken(1, Some(Errno::EINVAL), false),
+        use Errno::{EAGAIN, EINTR, EINVAL, ENETUNREACH, ENOSYS, EPERM};
+        let sent = |failed, error, refused| Sent { failed, error, refused };
+        let all = sent(0, None, false);
+        let case =
+            |name, words: (&'static [Word], &'static [Word]), expected, taken| (name, words, expected, taken);
+        for (name, (many, one), expected, taken) in [
+            case("all at once", (&[Ok(3)], &[]), (3, all), 3),
+            case("some, then the rest", (&[Ok(2), Ok(3)], &[]), (5, all), 5),
+            case(
+                "the first client has port 0",
+                (&[Err(EINVAL), Ok(2)], &[]),
+                (3, sent(1, Some(EINVAL), false)),
                 2,
             ),
-            (
-                "the third has not",
-                4,
-                &[Ok(2), Err(Errno::EINVAL), Ok(1)],
-                &[],
-                taken(1, Some(Errno::EINVAL), false),
-                3,
-            ),
-            (
-                "no room for the last",
-                2,
-                &[Ok(1), Err(Errno::EAGAIN)],
-                &[],
-                taken(1, Some(Errno::EAGAIN), false),
-                1,
-            ),
-            ("a signal", 1, &[Err(Errno::EINTR), Ok(1)], &[], taken(0, None, false), 1),
-            (
+            case("the third has", (&[Ok(2), Err(EINVAL), Ok(1)], &[]), (4, sent(1, Some(EINVAL), false)), 3),
+            case("no room for the last", (&[Ok(1), Err(EAGAIN)], &[]), (2, sent(1, Some(EAGAIN), false)), 1),
+            case("a signal", (&[Err(EINTR), Ok(1)], &[]), (1, all), 1),
+            case(
                 "a firewall against the second",
-                3,
-                &[Ok(1), Err(Errno::EPERM), Ok(1)],
-                &[Err(Errno::EPERM)],
-                taken(1, Some(Errno::EPERM), false),
+                (&[Ok(1), Err(EPERM), Ok(1)], &[Err(EPERM)]),
+                (3, sent(1, Some(EPERM), false)),
                 2,
             ),
-            (
+            case(
                 "a filter against the call",
-                2,
-                &[Err(Errno::EPERM), Err(Errno::EPERM)],
-                &[Ok(1), Ok(1)],
-                taken(0, None, true),
+                (&[Err(EPERM), Err(EPERM)], &[Ok(1), Ok(1)]),
+                (2, sent(0, None, true)),
                 2,
             ),
-            (
+            case(
                 "a kernel without the call",
-                2,
-                &[Err(Errno::ENOSYS), Err(Errno::ENOSYS)],
-                &[Ok(1), Err(Errno::ENETUNREACH)],
-                taken(1, Some(Errno::ENETUNREACH), true),
+                (&[Err(ENOSYS), Err(ENOSYS)], &[Ok(1), Err(ENETUNREACH)]),
+                (2, sent(1, Some(ENETUNREACH), true)),
                 1,
             ),
-        ];
-        for (case, count, many, one, expected, sent) in cases {
-            let (mut many, mut one) = (many.iter(), one.iter());
-            let mut total = 0;
-            let mut say = |words: &mut std::slice::Iter<'_, Word>| {
-                let word = *words.next().unwrap_or_else(|| panic!("{case}: a call too many"));
-                total += word.unwrap_or(0);
+        ] {
+            let (count, expected) = expected;
+            let total = std::cell::Cell::new(0);
+            let say = |words: &mut std::slice::Iter<'_, Word>| {
+                let word = *words.next().unwrap_or_else(|| panic!("{name}: a call too many"));
+                total.set(total.get() + word.unwrap_or(0));
                 word
             };
-            let words = (&mut many, &mut one);
-            let say = std::cell::RefCell::new(&mut say);
-            let result =
-                send_all(count, |_| say.borrow_mut()(words.0), |_| say.borrow_mut()(words.1).map(|_| ()));
-            assert_eq!(result, expected, "{case}");
-            assert_eq!(total, sent, "{case}");
-            assert_eq!((many.len(), one.len()), (0, 0), "{case}: calls that were not made");
+            let (mut many, mut one) = (many.iter(), one.iter());
+            let result = send_all(count, |_| say(&mut many), |_| say(&mut one).map(|_| ()));
+            assert_eq!(result, expected, "{name}");
+            assert_eq!(total.get(), taken, "{name}");
+            assert_eq!((many.len(), one.len()), (0, 0), "{name}: calls that were not made");
         }
     }
 }
