@@ -64,29 +64,6 @@ pub(super) struct Received<'a> {
     pub out: &'a mut Vec<u8>,
 }
 
-/// A query that has come alone.
-struct One<'a> {
-    query: &'a [u8],
-    client: SocketAddr,
-    out: &'a mut Vec<u8>,
-    is_taken: bool,
-    route: Route,
-}
-
-impl Batch for One<'_> {
-    fn advance(&mut self) -> bool {
-        !std::mem::replace(&mut self.is_taken, true)
-    }
-
-    fn current(&mut self) -> Received<'_> {
-        Received { query: self.query, client: self.client, out: self.out }
-    }
-
-    fn put(&mut self, route: Route) {
-        self.route = route;
-    }
-}
-
 /// A query for one of our zones.
 #[derive(Clone, Copy)]
 struct Ours<'z> {
@@ -134,19 +111,6 @@ impl<H: RequestHandler> FrontEnd<H> {
                 }
             });
         }
-    }
-
-    /// Answers one query into `out`.
-    pub fn answer_one(
-        &self,
-        query: &[u8],
-        client: SocketAddr,
-        transport: Transport,
-        out: &mut Vec<u8>,
-    ) -> Route {
-        let mut one = One { query, client, out, is_taken: false, route: Route::Nobody };
-        self.answer_all(transport, &mut one);
-        one.route
     }
 
     /// A query for a name that is not ours, or that has no question which can be read.

@@ -17,8 +17,8 @@ pub struct TcpLimits {
     pub per_network: usize,
     /// Connections open at once from one address.
     pub per_client: usize,
-    /// Time for one query to arrive whole, from the answer before it, and for one answer to be taken. A quarter of it when more
-    /// than half of the connections are in use.
+    /// Time from an answer to the first octet of the next query, and for answers to be taken. A quarter of it when more than half of the
+    /// connections are in use. A query must be whole 2 seconds after its first octet, or after this time where it is shorter.
     pub idle_timeout: Duration,
 }
 

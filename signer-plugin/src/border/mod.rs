@@ -10,6 +10,7 @@
 
 mod convert;
 mod datagrams;
+mod framing;
 mod front;
 mod limits;
 mod others;

@@ -1,11 +1,16 @@
 //! DNS over TCP (RFC 7766) for our zones and any hickory request handler behind them.
 //!
 //! hickory's own TCP listener has no limit of connections, ends for good when one `accept` fails, and cannot send more messages
-//! for a query than its buffer holds; this one has none of that.
+//! for a query than its buffer holds; this one has none of that. All queries that were received together are answered into one buffer and
+//! written by one system call; a connection that waits holds no buffers.
 
-use std::io::{self, IoSlice};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -16,13 +21,14 @@ use hickory_server::net::xfer::Protocol;
 use hickory_server::server::{RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponse;
 use rustix::io::Errno;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::front::{FrontEnd, Route};
+use super::framing::{BatchEnd, PREFIX, StreamQueries, put_message};
+use super::front::FrontEnd;
 use super::limits::{ConnectionLimiter, ConnectionPermit, MAX_QUERY};
 use crate::answer::Transport;
 use crate::seldom::Seldom;
@@ -37,8 +43,10 @@ const GRACE: Duration = Duration::from_secs(60);
 /// How long a transfer waits while there are too many at once, and how often it is tried.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 const WAIT_STEP: Duration = Duration::from_millis(50);
-/// Octets of memory that a connection keeps for its next answer; what a larger answer took is given back when it is sent.
-const KEPT_ANSWER: usize = 4096;
+/// Octets that are received at once; queries of resolvers that send several fit many times.
+const READ: usize = 16_384;
+/// Time for a query to be whole, from its first octet on, so that one octet now and then does not keep a connection open.
+const QUERY_TIME: Duration = Duration::from_secs(2);
 
 /// Keeps the message that connections cannot be accepted from coming with each of them.
 static NOT_ACCEPTED: Seldom = Seldom::new();
@@ -62,7 +70,7 @@ pub(super) async fn serve_tcp<H: RequestHandler>(
             Ok((stream, client)) => match limiter.admit(client.ip()) {
                 Ok(permit) => {
                     let (shutdown, transfers) = (shutdown.clone(), transfers.clone());
-                    let connection = Connection { client, permit, shutdown, transfers };
+                    let connection = Connection::new(client, permit, shutdown, transfers);
                     connections.spawn(connection.run(stream, front.clone()));
                 }
                 Err(exceeded) => {
@@ -105,47 +113,152 @@ struct Connection {
     shutdown: watch::Receiver<bool>,
     /// Counts the transfers under way.
     transfers: ConnectionLimiter,
+    /// What was received and is not answered: part of a query, or queries behind one that takes time.
+    input: Vec<u8>,
+    /// When the query that the input begins with must be whole.
+    deadline: Option<Instant>,
+}
+
+/// What came of the queries that were received together.
+struct Turn {
+    /// Answers that the system did not take at once.
+    unsent: Vec<u8>,
+    end: BatchEnd,
+}
+
+/// Buffers of a thread, for what is done without waiting: a connection that waits has none.
+struct Scratch {
+    input: Box<[u8]>,
+    answer: Vec<u8>,
+    output: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        input: vec![0; PREFIX + MAX_QUERY + READ].into_boxed_slice(),
+        answer: Vec::new(),
+        output: Vec::new(),
+    });
 }
 
 impl Connection {
+    fn new(
+        client: SocketAddr,
+        permit: ConnectionPermit,
+        shutdown: watch::Receiver<bool>,
+        transfers: ConnectionLimiter,
+    ) -> Self {
+        Self { client, permit, shutdown, transfers, input: Vec::new(), deadline: None }
+    }
+
     async fn run<H: RequestHandler>(mut self, stream: TcpStream, front: FrontEnd<H>) {
         let _ = stream.set_nodelay(true);
         let (mut reader, writer) = stream.into_split();
         let writer = Arc::new(tokio::sync::Mutex::new(writer));
-        let mut answer = Vec::with_capacity(512);
+        let mut shutdown = self.shutdown.clone();
+        let mut has_queries = false;
         loop {
             let idle_timeout = self.permit.idle_timeout();
-            let query = tokio::select! {
-                query = timeout(idle_timeout, read_message(&mut reader)) => query,
-                _ = self.shutdown.wait_for(|stop| *stop) => return,
+            let turn = if has_queries {
+                let input = std::mem::take(&mut self.input);
+                SCRATCH.with_borrow_mut(|scratch| {
+                    self.answer(&input, &mut scratch.answer, &mut scratch.output, &writer, &front)
+                })
+            } else {
+                let wait =
+                    self.deadline.map_or(idle_timeout, |at| at.saturating_duration_since(Instant::now()));
+                let received = poll_fn(|context| self.poll_queries(context, &mut reader, &writer, &front));
+                tokio::select! {
+                    turn = timeout(wait, received) => turn.unwrap_or_else(|elapsed| Err(elapsed.into())),
+                    _ = shutdown.wait_for(|stop| *stop) => return,
+                }
             };
-            let Ok(Ok(query)) = query else { return };
+            let Ok(Turn { unsent, end }) = turn else { return };
             let stream = Stream { writer: Arc::clone(&writer), idle_timeout };
-            let written = match front.answer_one(&query, self.client, Transport::Stream, &mut answer) {
-                Route::Answered => stream.write(&answer).await,
-                Route::Transfer(mut outgoing) => {
-                    let sent = self.send(&mut outgoing, &stream, &mut answer).await;
+            if !unsent.is_empty() && stream.write(&unsent).await.is_err() {
+                return;
+            }
+            has_queries = !matches!(end, BatchEnd::Incomplete);
+            let written = match end {
+                BatchEnd::Incomplete | BatchEnd::Full => Ok(()),
+                BatchEnd::Close => return,
+                BatchEnd::Others(query) => {
+                    match front.answer_others(query, self.client, Protocol::Tcp, stream.clone()).await {
+                        Ok(()) => Ok(()),
+                        Err(format_error) => stream.write_message(&format_error).await,
+                    }
+                }
+                BatchEnd::Transfer(mut outgoing) => {
+                    let mut message = Vec::new();
+                    let sent = self.send(&mut outgoing, &stream, &mut message).await;
                     outgoing.log(&sent);
                     match sent {
                         Ok(()) => Ok(()),
-                        Err(TransferEnd::TooMany) => stream.write(&answer).await,
+                        Err(TransferEnd::TooMany) => stream.write_message(&message).await,
                         Err(_) => return,
                     }
                 }
-                Route::Others => {
-                    match front.answer_others(query, self.client, Protocol::Tcp, stream.clone()).await {
-                        Ok(()) => Ok(()),
-                        Err(format_error) => stream.write(&format_error).await,
-                    }
-                }
-                Route::Nobody => return,
             };
             if written.is_err() {
                 return;
             }
-            answer.clear();
-            answer.shrink_to(KEPT_ANSWER);
         }
+    }
+
+    /// Receives what is there, and answers the whole queries in it.
+    fn poll_queries<H: RequestHandler>(
+        &mut self,
+        context: &mut Context<'_>,
+        reader: &mut OwnedReadHalf,
+        writer: &tokio::sync::Mutex<OwnedWriteHalf>,
+        front: &FrontEnd<H>,
+    ) -> Poll<io::Result<Turn>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let Scratch { input, answer, output } = scratch;
+            // Part of one query at most.
+            let kept = self.input.len();
+            input[..kept].copy_from_slice(&self.input);
+            let mut room = ReadBuf::new(&mut input[kept..]);
+            ready!(Pin::new(reader).poll_read(context, &mut room))?;
+            let read = room.filled().len();
+            if read == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            Poll::Ready(self.answer(&input[..kept + read], answer, output, writer, front))
+        })
+    }
+
+    /// Answers the whole queries in `octets`, and keeps what is behind them.
+    fn answer<H: RequestHandler>(
+        &mut self,
+        octets: &[u8],
+        answer: &mut Vec<u8>,
+        output: &mut Vec<u8>,
+        writer: &tokio::sync::Mutex<OwnedWriteHalf>,
+        front: &FrontEnd<H>,
+    ) -> io::Result<Turn> {
+        output.clear();
+        let mut queries = StreamQueries::new(octets, self.client, answer, output);
+        front.answer_all(Transport::Stream, &mut queries);
+        let (read, end) = queries.finish();
+        let rest = octets.get(read..).unwrap_or_default();
+        if rest.is_empty() {
+            (self.input, self.deadline) = (Vec::new(), None);
+        } else {
+            self.input.clear();
+            self.input.extend_from_slice(rest);
+            if read > 0 || self.deadline.is_none() {
+                self.deadline = Some(Instant::now() + QUERY_TIME.min(self.permit.idle_timeout()));
+            }
+        }
+        let sent = match writer.try_lock().map(|writer| writer.try_write(output)) {
+            Ok(Ok(sent)) => sent,
+            Ok(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            // The system has no room, or an answer of the inner handler is being written.
+            Ok(Err(_)) | Err(_) => 0,
+        };
+        let unsent = output.get(sent..).unwrap_or_default().to_vec();
+        Ok(Turn { unsent, end })
     }
 }
 
@@ -173,7 +286,7 @@ impl Connection {
             }
             let mut shutdown = self.shutdown.clone();
             tokio::select! {
-                written = stream.write(message) => written.map_err(TransferEnd::Client)?,
+                written = stream.write_message(message) => written.map_err(TransferEnd::Client)?,
                 // A client that takes nothing must not keep the server from its end.
                 _ = shutdown.wait_for(|stop| *stop) => return Err(TransferEnd::Stop),
             }
@@ -194,18 +307,6 @@ impl Connection {
     }
 }
 
-/// Reads one query. A longer one than [`MAX_QUERY`] is an error as soon as its length is known.
-async fn read_message(reader: &mut OwnedReadHalf) -> io::Result<Vec<u8>> {
-    let len = reader.read_u16().await?;
-    if usize::from(len) > MAX_QUERY {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut message = Vec::new();
-    // Memory is taken as octets come, not as the client promises them.
-    let read = reader.take(u64::from(len)).read_to_end(&mut message).await?;
-    if read < usize::from(len) { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(message) }
-}
-
 /// Writes answers to a connection.
 #[derive(Clone)]
 struct Stream {
@@ -214,24 +315,18 @@ struct Stream {
 }
 
 impl Stream {
-    async fn write(&self, message: &[u8]) -> io::Result<()> {
-        let len = u16::try_from(message.len()).map_err(|_| io::ErrorKind::InvalidData)?;
-        let len = len.to_be_bytes();
-        let mut parts = [IoSlice::new(&len), IoSlice::new(message)];
+    /// Writes octets, all of them within the idle time.
+    async fn write(&self, octets: &[u8]) -> io::Result<()> {
         let mut writer = self.writer.lock().await;
-        timeout(self.idle_timeout, write_all(&mut writer, &mut parts)).await?
+        timeout(self.idle_timeout, writer.write_all(octets)).await?
     }
-}
 
-/// Writes the length and the message together, without a copy that has both.
-async fn write_all(writer: &mut OwnedWriteHalf, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
-    while !parts.is_empty() {
-        match writer.write_vectored(parts).await? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            written => IoSlice::advance_slices(&mut parts, written),
-        }
+    /// Writes a message behind its length, both together.
+    async fn write_message(&self, message: &[u8]) -> io::Result<()> {
+        let mut octets = Vec::with_capacity(PREFIX + message.len());
+        put_message(&mut octets, message);
+        self.write(&octets).await
     }
-    Ok(())
 }
 
 #[async_trait]
@@ -251,7 +346,7 @@ impl ResponseHandler for Stream {
         let mut encoder = BinEncoder::new(&mut octets);
         encoder.set_max_size(u16::MAX);
         let info = response.destructive_emit(&mut encoder)?;
-        self.write(&octets).await.map_err(NetError::from)?;
+        self.write_message(&octets).await.map_err(NetError::from)?;
         Ok(info)
     }
 }
