@@ -23,7 +23,8 @@ use crate::probe::soa::Soa;
 pub fn check_config(path: &Path, work: &[Work]) -> Result<ExitCode> {
     let config = Config::load(path)?;
     if work.contains(&Work::ServeZones) {
-        config.zones.iter().filter_map(soa_expire_warning).for_each(|warning| outln!("warning: {warning}"));
+        let warnings = config.zones.iter().filter_map(|zone| soa_expire_warning(zone));
+        warnings.for_each(|warning| outln!("warning: {warning}"));
     }
     let mut out = Vec::new();
     let good = preflight::report(&config, work, path, &mut out)?;

@@ -110,7 +110,7 @@ fn outcome(options: &Options, now: Timestamp) -> Result<Outcome> {
     };
     let policy = match (&options.policy_file, &options.policy) {
         (Some(file), Some(name)) => policy::load(file)?.get(name)?.clone(),
-        _ => Policy::with_defaults("default"),
+        _ => Policy::with_defaults("default").into(),
     };
     let largest = largest_ttl(options)?.filter(|ttl| *ttl > policy.effective_max_zone_ttl());
     let policy = policy.reckoning_with(largest);

@@ -45,7 +45,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             protected = protected.inputs(policies.files());
             policies.get(name)?.clone()
         }
-        _ => Policy::with_defaults("default"),
+        _ => Policy::with_defaults("default").into(),
     };
     let rules = ZoneRules { check: ZoneCheck::Lenient, max_ttl: options.max_ttl };
     // Without an SKR the zone file brings its key set.

@@ -1,5 +1,6 @@
 //! The request timer as a thread: it looks at every zone again and again, and tells log and metrics what it found.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use keystore::clock;
 use keystore::config::{Config, ZoneConfig};
+use keystore::dns::Name;
 use ksr_gen::daemon::{self, NoticeOutcome, Rounds, TickError, TimerLock, TimerOutcome, TimerReport};
 use metrics::Metrics;
 use metrics::zones::Part;
@@ -187,8 +189,8 @@ fn add_series(metrics: &Metrics, config: &Config) {
 
 /// Removes the series of the zones that `new` has no more.
 fn remove_series(metrics: &Metrics, old: &Config, new: &Config) {
-    let gone = |zone: &&ZoneConfig| !new.ksr.enabled || !new.zones.iter().any(|kept| kept.name == zone.name);
-    for zone in old.zones.iter().filter(gone) {
+    let kept: HashSet<&Name> = new.zones.iter().filter(|_| new.ksr.enabled).map(|zone| &zone.name).collect();
+    for zone in old.zones.iter().filter(|zone| !kept.contains(&zone.name)) {
         let label = zone.name.zone_label();
         metrics.remove_zone(&label, Part::Requests);
         if looks_at_key_files(old, zone) {

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keystore::clock;
@@ -44,7 +45,7 @@ fn zone(name: &str, now: Timestamp, days_left: u64) -> ZoneFacts {
     };
     let bundles: Vec<BundleFacts> = (0..count).map(bundle).collect();
     let roll = bundles[usize::try_from(count.div_ceil(2)).expect("small")].inception;
-    zone.store.schedule = Some(Schedule { generation: 7, bundles });
+    Arc::make_mut(&mut zone.store).schedule = Some(Schedule { generation: 7, bundles });
     let timing = |publish: Timestamp, inactive: Option<Timestamp>| Timing {
         publish: Some(publish),
         activate: Some(publish.plus(3 * DAY)),
@@ -52,7 +53,7 @@ fn zone(name: &str, now: Timestamp, days_left: u64) -> ZoneFacts {
         delete: inactive.map(|time| time.plus(10 * DAY)),
         ..Timing::default()
     };
-    zone.keys.keys = vec![
+    Arc::make_mut(&mut zone.keys).keys = vec![
         Key { key: zsk(7733), timing: timing(now.minus(80 * DAY), Some(roll)) },
         Key { key: zsk(58_104), timing: timing(roll.minus(3 * DAY), None) },
     ];
@@ -65,7 +66,7 @@ fn zone(name: &str, now: Timestamp, days_left: u64) -> ZoneFacts {
         forced: Vec::new(),
         by: None,
     };
-    zone.imports = vec![import(40, ImportResult::Accepted)];
+    zone.imports = [import(40, ImportResult::Accepted)].into();
     zone.is_served = true;
     zone.has_timer = true;
     zone.report.served = Some(Served {
@@ -88,7 +89,7 @@ fn request(now: Timestamp, end: Timestamp) -> Request {
 /// A zone with ten days left, a rejected answer and a server that is not reached.
 fn in_trouble(now: Timestamp) -> ZoneFacts {
     let mut zone = zone("example.", now, 10);
-    zone.requests = vec![request(now, now.plus(190 * DAY))];
+    zone.requests = [request(now, now.plus(190 * DAY))].into();
     let rejected = Import {
         time: now.minus(DAY),
         result: ImportResult::Rejected,
@@ -98,7 +99,7 @@ fn in_trouble(now: Timestamp) -> ZoneFacts {
         forced: Vec::new(),
         by: None,
     };
-    zone.imports.push(rejected);
+    zone.imports = zone.imports.iter().cloned().chain([rejected]).collect();
     let delivery = |target: &str, up, cause: Option<&str>| Delivery {
         target: target.to_owned(),
         up,
@@ -140,11 +141,10 @@ fn fleet(count: usize, now: Timestamp) -> Health {
             _ => zone(&name, now, 61 + at as u64 % 90),
         };
         match at {
-            3 => facts
-                .keys
+            3 => Arc::make_mut(&mut facts.keys)
                 .private_ksks
                 .push(PathBuf::from("/var/lib/offline-ksk/keys/Kzone3.example.+013+01181.private")),
-            4 => facts.store.schedule = None,
+            4 => Arc::make_mut(&mut facts.store).schedule = None,
             5 => {
                 facts.report.served = Some(Served {
                     file_error: Some("zone5:3: expected a type".to_owned()),

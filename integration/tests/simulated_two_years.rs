@@ -46,7 +46,7 @@ impl World {
         }
         let conf = "dnssec-policy p { offline-ksk yes; keys { ksk lifetime unlimited algorithm ed25519; zsk lifetime P3M algorithm ed25519; }; };";
         std::fs::write(dir.path().join("policy"), conf).unwrap();
-        let policy = policy::load(&dir.path().join("policy")).unwrap().get("p").unwrap().clone();
+        let policy = policy::load(&dir.path().join("policy")).unwrap().get("p").unwrap().clone().into_inner();
         let start = Timestamp::parse_stamp("20270101000000").unwrap();
         let world = Self { dir, name: Name::parse("example.test").unwrap(), policy, start };
         for folder in ["safe", "stranger"] {
@@ -76,7 +76,7 @@ impl World {
             zone_check: keystore::config::ZoneCheck::default(),
             allow_cds_delete: false,
             name: self.name.clone(),
-            policy: self.policy.clone(),
+            policy: self.policy.clone().into(),
             anchors: ksks.into_iter().map(TrustAnchor::Dnskey).collect(),
             file: None,
             key_directory: self.path("state/keys"),
@@ -99,7 +99,7 @@ impl World {
     fn config(&self) -> Config {
         Config {
             state_dir: self.path("state"),
-            zones: vec![self.zone()],
+            zones: vec![self.zone().into()],
             loader: LoaderConfig::default(),
             deliver: Vec::new(),
             ksr: KsrConfig { enabled: true, lead: LEAD, period: PERIOD, ..KsrConfig::default() },

@@ -457,14 +457,14 @@ impl Year {
             zone_check: keystore::config::ZoneCheck::default(),
             allow_cds_delete: false,
             name: self.name.clone(),
-            policy: self.policy.clone(),
+            policy: self.policy.clone().into(),
             anchors: vec![TrustAnchor::Dnskey(self.ksk())],
             file: Some(self.path("online/zone")),
             key_directory: self.path("online/keys"),
         };
         Config {
             state_dir: self.path("online"),
-            zones: vec![zone],
+            zones: vec![zone.into()],
             loader: LoaderConfig::default(),
             deliver: Vec::new(),
             ksr: KsrConfig::default(),

@@ -50,9 +50,9 @@ fn ten_years(zone: &Name, roll: u64) -> (Vec<Bundle>, Vec<SigningPeriod>, Dnskey
         };
         Bundle {
             inception,
-            dnskey: rrset(Rtype::DNSKEY, rdatas),
-            cdnskey: Some(rrset(Rtype::CDNSKEY, vec![ksk.to_rdata().into()])),
-            cds: Some(rrset(Rtype::CDS, vec![ds.into()])),
+            dnskey: rrset(Rtype::DNSKEY, rdatas).into(),
+            cdnskey: Some(rrset(Rtype::CDNSKEY, vec![ksk.to_rdata().into()]).into()),
+            cds: Some(rrset(Rtype::CDS, vec![ds.into()]).into()),
             signatures: [Rtype::DNSKEY, Rtype::CDNSKEY, Rtype::CDS].map(signature).into(),
         }
     });

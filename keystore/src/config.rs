@@ -15,6 +15,7 @@ use crate::crypto::cms::Certificate;
 use crate::dns::Name;
 use crate::exchange::TrustAnchor;
 use crate::policy::{Policy, PolicyFinding};
+use crate::shared::Shared;
 pub use socket::{CONTROL_SOCKET, control_socket_of, note_control_socket};
 
 /// The file, checked: policies resolved, trust anchors read, paths made absolute against the folder of the file.
@@ -23,7 +24,7 @@ pub struct Config {
     /// Where everything lies that the daemons write.
     pub state_dir: PathBuf,
     /// The zones.
-    pub zones: Vec<ZoneConfig>,
+    pub zones: Vec<Shared<ZoneConfig>>,
     /// Settings of the table `[loader]`.
     pub loader: LoaderConfig,
     /// `[deliver]`: the servers that accepted generations are handed to.
@@ -134,7 +135,7 @@ pub struct ZoneConfig {
     /// Name of the zone (`name`).
     pub name: Name,
     /// `policy`, resolved.
-    pub policy: Policy,
+    pub policy: Shared<Policy>,
     /// `trust-anchors` (presentation form) and `trust-anchor-file`, read. Never empty where SKRs are checked.
     pub anchors: Vec<TrustAnchor>,
     /// `announced-ksks`: standby and successor KSKs. They may stand in the DNSKEY RRset, and are not trusted.

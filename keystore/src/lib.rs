@@ -32,6 +32,7 @@ pub mod output;
 #[doc(hidden)]
 pub mod pgp_words;
 pub mod policy;
+pub mod shared;
 #[doc(hidden)]
 pub mod store;
 pub mod time;

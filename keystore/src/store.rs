@@ -111,22 +111,31 @@ pub struct AcceptedMark {
     skr: Option<FileMark>,
 }
 
-/// Device, inode, length, and the times of the last change of content and of inode in nanoseconds.
-type FileMark = (u64, u64, u64, i128, i128);
+/// Device, inode, length, and the times of the last change of content and of inode, in seconds and nanoseconds.
+type FileMark = ([u64; 3], [i64; 2], [i32; 2]);
 
-/// The mark of the generation in force; `None` when nothing was ever accepted, or `current` is gone.
+/// The mark of the generation in force; `None` when nothing was ever accepted, or `current` is gone. `current` is opened only where it is
+/// another file than at the mark `before`: who looks at many zones finds most of them as they were.
 #[must_use]
-pub fn accepted_mark(accepted: &Path, zone: &Name) -> Option<AcceptedMark> {
+pub fn accepted_mark(accepted: &Path, zone: &Name, before: Option<&AcceptedMark>) -> Option<AcceptedMark> {
     let mark = |path: &Path| {
         let m = path.symlink_metadata().ok()?;
-        let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-        Some((m.dev(), m.ino(), m.len(), nanos(m.mtime(), m.mtime_nsec()), nanos(m.ctime(), m.ctime_nsec())))
+        // Below 10^9.
+        let nanos = |nanos: i64| i32::try_from(nanos).unwrap_or(i32::MAX);
+        let times = ([m.mtime(), m.ctime()], [nanos(m.mtime_nsec()), nanos(m.ctime_nsec())]);
+        Some(([m.dev(), m.ino(), m.len()], times.0, times.1))
     };
     let dir = zone_dir(accepted, zone);
     let path = dir.join(CURRENT);
     let current = mark(&path)?;
-    let text = read_regular(&path, MAX_CURRENT_OCTETS).ok();
-    let generation = text.and_then(|text| parse_current(&text)).map(|(generation, _)| generation);
+    let generation = match before.map(|before| before.current) {
+        // Only a file that is replaced by a rename is another generation, so that it has another inode.
+        Some((known, Some(generation))) if known == current => Some(generation),
+        _ => {
+            let text = read_regular(&path, MAX_CURRENT_OCTETS).ok();
+            text.and_then(|text| parse_current(&text)).map(|(generation, _)| generation)
+        }
+    };
     let skr = generation.and_then(|generation| mark(&skr_path(&dir, generation)));
     Some(AcceptedMark { current: (current, generation), skr })
 }
@@ -361,12 +370,18 @@ mod tests {
         ];
         for (what, change, changed) in changes {
             let (base, name, dir) = store("example.test");
-            assert_eq!(accepted_mark(base.path(), &name), None, "{what}");
+            assert_eq!(accepted_mark(base.path(), &name, None), None, "{what}");
             commit(&dir, 1, b"first");
             commit(&dir, 2, b"second");
-            let before = accepted_mark(base.path(), &name);
+            let before = accepted_mark(base.path(), &name, None);
             change(&dir);
-            assert_eq!(accepted_mark(base.path(), &name) != before, changed, "{what}");
+            let now = accepted_mark(base.path(), &name, before.as_ref());
+            assert_eq!(now != before, changed, "{what}");
+            assert_eq!(
+                now,
+                accepted_mark(base.path(), &name, None),
+                "{what}: what was known is no other mark"
+            );
         }
     }
 }

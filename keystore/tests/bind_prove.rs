@@ -32,7 +32,7 @@ fn run(
         bundles: &skr.bundles.iter().collect::<Vec<_>>(),
         parent: Parent::FollowsCds(anchors.unwrap()),
         signing: Signing::Derived,
-        delays: Delays::from(policies.get(policy).unwrap()),
+        delays: Delays::from(&**policies.get(policy).unwrap()),
         from: Timestamp::EPOCH,
     })
 }

@@ -127,7 +127,7 @@ fn every_value_of_a_whole_file_arrives() {
         manual_mode: false,
         nsec3: Some(Nsec3Param { iterations: 0, opt_out: false, salt_length: 8 }),
     };
-    assert_eq!(policies.get("x").expect("the policy"), &expected);
+    assert_eq!(**policies.get("x").expect("the policy"), expected);
     assert!(matches!(policies.get("other"), Err(PolicyErrors::NoKeys(_))));
     assert!(matches!(policies.get("X"), Err(PolicyErrors::Unknown { .. })));
 }
@@ -137,7 +137,7 @@ fn what_is_not_said_is_as_bind_has_it() {
     let policies = load("plain.conf");
     let policy = policies.get("x").expect("the policy");
     let expected = Policy { keys: policy.keys.clone(), ..Policy::with_defaults("x") };
-    assert_eq!(policy, &expected);
+    assert_eq!(**policy, expected);
     let keys: Vec<_> =
         policy.keys.iter().map(|k| (k.role, k.lifetime, k.algorithm, k.bits, k.tag_range)).collect();
     let p256 = Algorithm::ECDSAP256SHA256;

@@ -42,7 +42,7 @@ fn main() {
     let model = Model::new(dir.path(), &policy, now);
     let keys = dir.path().join("keys");
     fs::create_dir(&keys).unwrap();
-    let zones: Vec<ZoneConfig> = (0..ZONES).map(|n| model.copy(n, dir.path(), &keys, &policy)).collect();
+    let zones = (0..ZONES).map(|n| model.copy(n, dir.path(), &keys, &policy).into()).collect();
     let files = fs::read_dir(&keys).unwrap().count();
     assert_eq!(files, 6 * ZONES);
     let mut config = Config {
@@ -104,7 +104,7 @@ fn policy(dir: &Path) -> Policy {
     let zsk = "zsk lifetime P4M algorithm ecdsap256sha256";
     let ksk = "ksk lifetime unlimited algorithm ecdsap256sha256";
     fs::write(&path, format!("dnssec-policy p {{ offline-ksk yes; keys {{ {ksk}; {zsk}; }}; }};")).unwrap();
-    policy::load(&path).unwrap().get("p").unwrap().clone()
+    policy::load(&path).unwrap().get("p").unwrap().clone().into_inner()
 }
 
 /// The files of one zone: ZSKs made by keygen, and an SKR of half a year.
@@ -168,7 +168,7 @@ impl Model {
             zone_check: keystore::config::ZoneCheck::default(),
             allow_cds_delete: false,
             name,
-            policy: policy.clone(),
+            policy: policy.clone().into(),
             anchors: vec![TrustAnchor::Ds(vec![0; 36])],
             file: None,
             key_directory: keys.to_owned(),

@@ -39,7 +39,7 @@ pub(crate) struct PolicyFile {
 /// Reads the policy `name` of the file.
 pub(crate) fn load(path: &Path, name: &str) -> Result<PolicyFile, PolicyRefused> {
     let policies = policy::load(path).map_err(|e| explain(path, name, e))?;
-    let policy = policies.get(name).map_err(|e| explain(path, name, e))?.clone();
+    let policy = policies.get(name).map_err(|e| explain(path, name, e))?.clone().into_inner();
     let warnings =
         policies.warnings(name).iter().map(|finding| finding.to_string().replace(" warning:", "")).collect();
     Ok(PolicyFile { policy, warnings, files: policies.files().to_vec() })

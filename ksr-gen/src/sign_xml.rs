@@ -184,7 +184,8 @@ impl<'a> SigningXml<'a> {
                     rtype: Rtype::DNSKEY,
                     ttl,
                     rdatas: keys.map(|key| key.to_rdata().into()).collect(),
-                },
+                }
+                .into(),
                 cdnskey: None,
                 cds: None,
                 signatures: ksks.iter().filter(|ksk| ksk.signs(asked)).map(signature).collect(),

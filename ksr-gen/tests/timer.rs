@@ -226,7 +226,7 @@ fn kind_107_a_panic_in_the_look_at_one_zone_is_an_error_of_that_zone_alone() {
     let mut config = host.config();
     let others = ["b.test", "c.test"].map(|name| {
         let name = keystore::dns::Name::parse(name).expect("a name");
-        keystore::config::ZoneConfig { name, ..host.zone.clone() }
+        keystore::config::ZoneConfig { name, ..host.zone.clone() }.into()
     });
     config.zones.extend(others);
     let mut rounds = Rounds::default();

@@ -1,9 +1,24 @@
 //! Every metric family by its name, with type, labels and help: the one list that code, rules and dashboards follow.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{HistogramOpts, Opts, Registry, TextEncoder};
 
 use crate::values::{Counter, CounterFamily, Detail, Gauge, GaugeFamily, Histogram, HistogramFamily};
+
+/// The families of a process. Clones share them and are as large as a pointer: each zone has some.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Families>);
+
+impl Deref for Metrics {
+    type Target = Families;
+
+    fn deref(&self) -> &Families {
+        &self.0
+    }
+}
 
 /// Prefix of every family.
 pub const PREFIX: &str = "offlineksk_";
@@ -11,11 +26,11 @@ pub const PREFIX: &str = "offlineksk_";
 /// Builds the struct of families and registers each; the field name is the family name without prefix.
 macro_rules! families {
     ($($field:ident: $ty:ident [$($label:literal),*] $(buckets($buckets:expr))? = $help:literal;)*) => {
-        /// All families, registered in a registry of their own. Cheap to clone; clones share their values.
+        /// All families, registered in a registry of their own; reached through [`Metrics`].
         ///
         /// The zone label is the absolute lower-case name with final dot.
-        #[derive(Debug, Clone)]
-        pub struct Metrics {
+        #[derive(Debug)]
+        pub struct Families {
             registry: Registry,
             detail: Detail,
             $(#[doc = $help] pub $field: $ty,)*
@@ -33,7 +48,7 @@ macro_rules! families {
                     let $field = families!(@make $ty, concat!("offlineksk_", stringify!($field)), $help, [$($label),*], &detail $(, $buckets)?);
                     registry.register(families!(@collector $ty, $field))?;
                 )*
-                Ok(Self { registry, detail, $($field,)* })
+                Ok(Self(Arc::new(Families { registry, detail, $($field,)* })))
             }
         }
     };

@@ -15,4 +15,4 @@ pub mod rules;
 pub mod values;
 pub mod zones;
 
-pub use families::{Metrics, MetricsError};
+pub use families::{Families, Metrics, MetricsError};

@@ -99,7 +99,8 @@ pub(crate) fn bundle(
             signature::sign(set, origin, &ksk.dnskey, &*ksk.signer, validity).expect("a signature")
         })
         .collect();
-    Bundle { inception, dnskey, cdnskey: Some(cdnskey), cds: Some(cds), signatures }
+    let (dnskey, cdnskey, cds) = (dnskey.into(), Some(cdnskey.into()), Some(cds.into()));
+    Bundle { inception, dnskey, cdnskey, cds, signatures }
 }
 
 /// Signs with the shared keys at [`NOW`] and NSEC, the bundle being good for 30 days.

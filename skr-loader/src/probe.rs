@@ -149,9 +149,9 @@ impl Probe {
         let until = Instant::now() + WHOLE_PROOF;
         let mut served_is = Served::Exactly;
         for (rtype, rrset) in [
-            (Rtype::DNSKEY, Some(&bundle.dnskey)),
-            (Rtype::CDNSKEY, bundle.cdnskey.as_ref()),
-            (Rtype::CDS, bundle.cds.as_ref()),
+            (Rtype::DNSKEY, Some(&*bundle.dnskey)),
+            (Rtype::CDNSKEY, bundle.cdnskey.as_deref()),
+            (Rtype::CDS, bundle.cds.as_deref()),
         ] {
             let answer = self.0.ask(zone, rtype, until)?;
             let expected = rrset.map(Rrset::canonical_rdatas).unwrap_or_default();

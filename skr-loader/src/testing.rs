@@ -99,14 +99,14 @@ impl StateDir {
             zone_check: keystore::config::ZoneCheck::default(),
             allow_cds_delete: false,
             name: zone(),
-            policy: Policy::with_defaults("test"),
+            policy: Policy::with_defaults("test").into(),
             anchors: anchors(),
             file: None,
             key_directory: self.path("keys"),
         };
         Config {
             state_dir: self.dir.path().to_owned(),
-            zones: vec![zone],
+            zones: vec![zone.into()],
             loader: LoaderConfig::default(),
             deliver: Vec::new(),
             ksr: KsrConfig::default(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use keystore::dns::{Name, Rrset, Rtype};
+use keystore::dns::{Name, Rtype};
 use keystore::exchange::{Bundle, Ksr, UnverifiedSkr};
 use keystore::keys::files::Folder;
 use keystore::keys::{Dnskey, FLAG_REVOKE, KeyFile, Timing};
@@ -378,7 +378,7 @@ fn bundle_row(zone: &Name, bundle: &Bundle) -> BundleRow {
         .cds
         .iter()
         .chain(&bundle.cdnskey)
-        .flat_map(|rrset: &Rrset| rrset.rdatas.iter().map(|r| tag_of(rrset.rtype, r)))
+        .flat_map(|rrset| rrset.rdatas.iter().map(|r| tag_of(rrset.rtype, r)))
         .collect();
     cds.sort_unstable();
     cds.dedup();

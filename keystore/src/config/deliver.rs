@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::dns::Name;
 use crate::policy::table::{Table, Value};
+use crate::shared::Shared;
 
 /// One server (a view of it), or one hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +87,10 @@ impl ServerKind {
 }
 
 /// Reads `[deliver]`; `None` when anything in it is wrong.
-pub(super) fn read(value: &Value<'_, '_>, zones: Option<&[super::ZoneConfig]>) -> Option<Vec<TargetConfig>> {
+pub(super) fn read(
+    value: &Value<'_, '_>,
+    zones: Option<&[Shared<super::ZoneConfig>]>,
+) -> Option<Vec<TargetConfig>> {
     let mut table = value.table()?;
     let mut targets = Vec::new();
     let mut whole = true;
@@ -111,7 +115,7 @@ pub(super) fn read(value: &Value<'_, '_>, zones: Option<&[super::ZoneConfig]>) -
 fn target(
     kind: ServerKind,
     mut table: Table<'_, '_>,
-    zones: Option<&[super::ZoneConfig]>,
+    zones: Option<&[Shared<super::ZoneConfig>]>,
     seen: &mut HashMap<String, u32>,
 ) -> Option<TargetConfig> {
     let name = table.require("name", "\"ns1\"").and_then(|value| {
@@ -226,7 +230,7 @@ pub(super) fn words(value: &Value<'_, '_>) -> Option<Vec<String>> {
 }
 
 /// `zones`: each must be configured.
-fn only(value: &Value<'_, '_>, zones: Option<&[super::ZoneConfig]>) -> Option<Vec<Name>> {
+fn only(value: &Value<'_, '_>, zones: Option<&[Shared<super::ZoneConfig>]>) -> Option<Vec<Name>> {
     let values = value.array()?;
     if values.is_empty() {
         value.error("names no zone; leave it out for all zones");

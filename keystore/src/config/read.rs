@@ -16,6 +16,7 @@ use super::{Config, ConfigErrors, ZoneConfig};
 use crate::policy::table::{Document, DocumentError, Table, Value};
 use crate::policy::toml::{self, Section};
 use crate::policy::{Policies, PolicyFinding, Severity};
+use crate::shared::Shared;
 
 pub(super) fn load(path: &Path) -> Result<Config, ConfigErrors> {
     read(Document::load(path)?, Anchors::Needed)
@@ -92,9 +93,8 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors) -> Option<Config> 
     let ksr = ksr::read(&mut top);
     let (loader, require_signature) = loader::read(&mut top, &ksr);
     let zones = zones.map(|zones| {
-        let resolved = |(zone, require): (ZoneConfig, Option<bool>)| ZoneConfig {
-            require_signature: require.unwrap_or(require_signature),
-            ..zone
+        let resolved = |(zone, require): (ZoneConfig, Option<bool>)| {
+            Shared::from(ZoneConfig { require_signature: require.unwrap_or(require_signature), ..zone })
         };
         zones.into_iter().map(resolved).collect::<Vec<_>>()
     });

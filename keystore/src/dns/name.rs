@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 /// Longest name, in octets of wire form.
 pub const MAX_NAME: usize = 255;
@@ -12,9 +13,11 @@ pub const MAX_LABEL: usize = 63;
 
 /// An absolute domain name. Letter case is kept, and ignored by `Eq`, `Hash` and `Ord`; `Ord` is the
 /// canonical DNS name order. `Display` is the presentation form with the final dot.
+///
+/// Clones share the octets: a zone has its name in hundreds of places.
 #[derive(Clone)]
 pub struct Name {
-    wire: Box<[u8]>,
+    wire: Arc<[u8]>,
 }
 
 /// Why a text or a run of octets is no domain name.
@@ -45,7 +48,7 @@ impl Name {
     /// The root.
     #[must_use]
     pub fn root() -> Self {
-        Self { wire: Box::new([0]) }
+        Self { wire: Arc::new([0]) }
     }
 
     /// Reads presentation form; a text without final dot is completed by the root (`example` = `example.`).
@@ -67,6 +70,13 @@ impl Name {
             return Err(NameError::BadWire);
         }
         Ok(Self { wire: wire.into() })
+    }
+
+    /// Holds its octets in one place with `other`, when they are the same, letter case and all.
+    pub(crate) fn share_with(&mut self, other: &Self) {
+        if self.wire == other.wire {
+            self.wire = Arc::clone(&other.wire);
+        }
     }
 
     /// The wire form, case kept.
@@ -347,7 +357,7 @@ impl Eq for Name {}
 
 impl Hash for Name {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        for b in &self.wire {
+        for b in &*self.wire {
             state.write_u8(b.to_ascii_lowercase());
         }
     }

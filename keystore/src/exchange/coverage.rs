@@ -79,7 +79,13 @@ mod tests {
             signer: Name::root(),
             signature: Vec::new(),
         };
-        Bundle { inception: t(inception), dnskey, cdnskey: None, cds: None, signatures: vec![signature] }
+        Bundle {
+            inception: t(inception),
+            dnskey: dnskey.into(),
+            cdnskey: None,
+            cds: None,
+            signatures: vec![signature],
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub use written::{is_by_knot, largest_ttl, program_of_copy, program_with_ttl, wr
 
 use crate::dns::{Name, Rrset, Rrsig};
 use crate::keys::Dnskey;
+use crate::shared::Shared;
 use crate::time::Timestamp;
 
 /// A key signing request: the ZSKs of a zone, bundle by bundle.
@@ -60,11 +61,11 @@ pub struct Bundle {
     /// When it comes into force.
     pub inception: Timestamp,
     /// The DNSKEY RRset.
-    pub dnskey: Rrset,
+    pub dnskey: Shared<Rrset>,
     /// The CDNSKEY RRset, if any.
-    pub cdnskey: Option<Rrset>,
+    pub cdnskey: Option<Shared<Rrset>>,
     /// The CDS RRset, if any.
-    pub cds: Option<Rrset>,
+    pub cds: Option<Shared<Rrset>>,
     /// All RRSIGs of the bundle, in the order of the file.
     pub signatures: Vec<Rrsig>,
 }
@@ -72,12 +73,23 @@ pub struct Bundle {
 impl Bundle {
     /// Its RRsets: DNSKEY, then CDNSKEY and CDS where present.
     pub fn rrsets(&self) -> impl Iterator<Item = &Rrset> {
-        std::iter::once(&self.dnskey).chain(self.cdnskey.as_ref()).chain(self.cds.as_ref())
+        std::iter::once(&*self.dnskey).chain(self.cdnskey.as_deref()).chain(self.cds.as_deref())
     }
 
     /// The keys of its DNSKEY RRset; records too short to be keys are left out.
     pub fn keys(&self) -> impl Iterator<Item = Dnskey> {
         self.dnskey.rdatas.iter().filter_map(|r| Dnskey::from_rdata(r))
+    }
+
+    /// Holds what equals the same RRset of `other` in one place with that: most bundles have the keys of the one before.
+    pub fn share_with(&mut self, other: &Self) {
+        let one = |mine: &mut Shared<Rrset>, theirs: &Shared<Rrset>| *mine = mine.clone().or_same_as(theirs);
+        one(&mut self.dnskey, &other.dnskey);
+        for (mine, theirs) in [(&mut self.cdnskey, &other.cdnskey), (&mut self.cds, &other.cds)] {
+            if let (Some(mine), Some(theirs)) = (mine, theirs) {
+                one(mine, theirs);
+            }
+        }
     }
 
     /// The earliest expiration of its signatures; its inception when it has none.

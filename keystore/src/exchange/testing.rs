@@ -229,9 +229,9 @@ impl SkrBuilder {
         let cds = |key: &Dnskey| key.ds_rdata(&self.zone, 2).expect("SHA-256 is known");
         let mut bundle = Bundle {
             inception,
-            dnskey: rrset(Rtype::DNSKEY, published.chain(zsks).map(|k| k.to_rdata().into()).collect()),
-            cdnskey: named(&Dnskey::to_rdata).map(|r| rrset(Rtype::CDNSKEY, r)),
-            cds: named(&cds).map(|r| rrset(Rtype::CDS, r)),
+            dnskey: rrset(Rtype::DNSKEY, published.chain(zsks).map(|k| k.to_rdata().into()).collect()).into(),
+            cdnskey: named(&Dnskey::to_rdata).map(|r| rrset(Rtype::CDNSKEY, r).into()),
+            cds: named(&cds).map(|r| rrset(Rtype::CDS, r).into()),
             signatures: Vec::new(),
         };
         self.resign(&mut bundle, &signers);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::finding::{PolicyErrors, PolicyFinding, Severity, has_errors};
 use super::{KeyStore, Policy, draft::PolicyDraft};
+use crate::shared::Shared;
 
 /// All policies and key stores that a file (and what it includes) defines.
 #[derive(Debug, Clone, Default)]
@@ -16,7 +17,7 @@ pub struct Policies {
 
 #[derive(Debug, Clone)]
 struct Checked {
-    policy: Policy,
+    policy: Shared<Policy>,
     has_keys: bool,
     findings: Vec<PolicyFinding>,
 }
@@ -25,7 +26,7 @@ impl Policies {
     /// The policy `name` (case-sensitive), with BIND's defaults filled in and all its checks passed.
     ///
     /// Errors in other policies do not matter here, as for `dnssec-ksr`; [`Self::findings`] has them.
-    pub fn get(&self, name: &str) -> Result<&Policy, PolicyErrors> {
+    pub fn get(&self, name: &str) -> Result<&Shared<Policy>, PolicyErrors> {
         let Some(found) = self.find(name) else {
             let known = self.names().map(str::to_owned).collect();
             return Err(PolicyErrors::Unknown { name: name.to_owned(), known });
@@ -113,7 +114,7 @@ impl Policies {
                         format!("dnssec-policy: duplicately named policy found '{name}'; keep one of them");
                     first.findings.push(at.error(what));
                 }
-                None => policies.push(Checked { policy, has_keys, findings: found }),
+                None => policies.push(Checked { policy: policy.into(), has_keys, findings: found }),
             }
         }
         if has_errors(&findings) {

@@ -332,7 +332,7 @@ nsec3param = { optout = false, salt-length = 8 }
             "[policy.\"a b\"]\n[[policy.\"a b\".keys]]\nrole = \"csk\"\nlifetime = 0\nalgorithm = 15\n";
         let policies = text(minimal).unwrap_or_else(|e| panic!("{e}"));
         let policy = policies.get("a b").unwrap();
-        assert_eq!(*policy, Policy { keys: policy.keys.clone(), ..Policy::with_defaults("a b") });
+        assert_eq!(**policy, Policy { keys: policy.keys.clone(), ..Policy::with_defaults("a b") });
     }
 
     #[test]

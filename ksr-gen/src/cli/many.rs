@@ -13,6 +13,7 @@ use keystore::exchange::many::{self, MAX_FILE_OCTETS, Section};
 use keystore::keys::files::Folder;
 use keystore::output::Protected;
 use keystore::policy::{self, Policy};
+use keystore::shared::Shared;
 use keystore::time::Timestamp;
 
 use super::ceremony::Ceremony;
@@ -116,8 +117,9 @@ impl ZoneSource {
             let files = policy::load(path).map_err(Failure::fatal)?.files().to_vec();
             let anchors = config.zones.iter().filter_map(|zone| zone.anchor_file.clone());
             output(line, Protected::new().inputs(files).inputs(anchors))?;
-            let table = |zone: ZoneConfig| {
-                let (policy, largest_ttl) = for_zone(line, zone.policy, path, &zone.name)?;
+            let table = |zone: Shared<ZoneConfig>| {
+                let zone = zone.into_inner();
+                let (policy, largest_ttl) = for_zone(line, zone.policy.into_inner(), path, &zone.name)?;
                 let folder = zone.key_directory;
                 Ok((zone.name.to_lowercase(), Zone { name: zone.name, policy, largest_ttl, folder }))
             };

@@ -73,7 +73,7 @@ impl Memory {
         accepted: &Path,
         zone: &Name,
     ) -> Result<(Option<Coverage>, Option<UnverifiedSkr>), TickError> {
-        let mark = store::accepted_mark(accepted, zone);
+        let mark = store::accepted_mark(accepted, zone, self.accepted.as_ref().map(|(mark, _)| mark));
         if let (Some(mark), Some((known, coverage))) = (&mark, &self.accepted)
             && mark == known
         {

@@ -12,6 +12,7 @@ use keystore::keys::files::Folder;
 use keystore::keys::plan::Interval;
 use keystore::outbox::{OpenRequest, OutboxError, footer, newest, open_requests, read_request};
 use keystore::policy::Role;
+use keystore::shared::Shared;
 use keystore::store;
 use keystore::time::Timestamp;
 use rayon::prelude::*;
@@ -52,7 +53,7 @@ impl Timer {
 
     /// Reads what is to be remembered of the zones that are new, on all cores. What fails is left to [`Self::look`], which reports it.
     pub(super) fn read_ahead(&mut self, config: &Config, now: Timestamp) {
-        let new: Vec<&ZoneConfig> =
+        let new: Vec<&Shared<ZoneConfig>> =
             config.zones.iter().filter(|zone| !self.zones.contains_key(&zone.name)).collect();
         for zone in &new {
             if let Entry::Vacant(unknown) = self.folders.entry(zone.key_directory.clone())
@@ -62,7 +63,7 @@ impl Timer {
             }
         }
         let (folders, accepted) = (&self.folders, config.state_dir.join("accepted"));
-        let read = |zone: &&ZoneConfig| {
+        let read = |zone: &&Shared<ZoneConfig>| {
             let folder = folders.get(&zone.key_directory)?;
             let mut memory = Memory::default();
             let (coverage, skr) = memory.coverage(&accepted, &zone.name).ok()?;

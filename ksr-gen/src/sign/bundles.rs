@@ -148,9 +148,10 @@ impl SigningPlan<'_> {
         let cds = if delete { vec![CDS_DELETE.into()] } else { cds.collect() };
         Bundle {
             inception: at,
-            dnskey: Rrset { owner: zone.clone(), rtype: Rtype::DNSKEY, ttl: policy.dnskey_ttl, rdatas: keys },
-            cdnskey: rrset(Rtype::CDNSKEY, cdnskey),
-            cds: rrset(Rtype::CDS, cds),
+            dnskey: Rrset { owner: zone.clone(), rtype: Rtype::DNSKEY, ttl: policy.dnskey_ttl, rdatas: keys }
+                .into(),
+            cdnskey: rrset(Rtype::CDNSKEY, cdnskey).map(Into::into),
+            cds: rrset(Rtype::CDS, cds).map(Into::into),
             signatures: Vec::new(),
         }
     }

@@ -37,7 +37,7 @@ impl Host {
             zone_check: keystore::config::ZoneCheck::default(),
             allow_cds_delete: false,
             name: zone(),
-            policy: policy_of(&site),
+            policy: policy_of(&site).into(),
             anchors: Vec::new(),
             file: None,
             key_directory: site.path("zsk"),
@@ -50,7 +50,7 @@ impl Host {
     /// Writes the policy anew, and reads it as after a reload.
     pub fn reload(&mut self, named_conf: &str) {
         self.site.write("policy", named_conf);
-        self.zone.policy = policy_of(&self.site);
+        self.zone.policy = policy_of(&self.site).into();
         self.timer = RefCell::default();
     }
 
@@ -69,7 +69,7 @@ impl Host {
     pub fn config(&self) -> Config {
         Config {
             state_dir: self.site.path(""),
-            zones: vec![self.zone.clone()],
+            zones: vec![self.zone.clone().into()],
             loader: LoaderConfig::default(),
             deliver: Vec::new(),
             ksr: self.ksr.clone(),
@@ -121,7 +121,7 @@ impl Host {
 }
 
 fn policy_of(site: &Site) -> Policy {
-    policy::load(&site.path("policy")).expect("a file").get("common").expect("a policy").clone()
+    policy::load(&site.path("policy")).expect("a file").get("common").expect("a policy").clone().into_inner()
 }
 
 /// The files of a folder with an extension.

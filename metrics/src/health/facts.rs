@@ -1,6 +1,7 @@
 //! What is known of a host and its zones, before anybody judges it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use keystore::config::Config;
 use keystore::dns::Name;
@@ -96,7 +97,7 @@ pub enum AuditLog {
     Broken(String),
 }
 
-/// What is known of one zone.
+/// What is known of one zone. What files say is shared with who looks at them again, and copied for nobody.
 #[derive(Debug, Clone)]
 pub struct ZoneFacts {
     /// The zone.
@@ -110,15 +111,15 @@ pub struct ZoneFacts {
     /// Others have ZSKs of the zone, too (RFC 8901 model 1).
     pub multi_signer: bool,
     /// The accepted store.
-    pub store: StoreFacts,
+    pub store: Arc<StoreFacts>,
     /// How files and orders fared, from the audit log, oldest first; the last twenty.
-    pub imports: Vec<Import>,
+    pub imports: Arc<[Import]>,
     /// The open requests, oldest first.
-    pub requests: Vec<Request>,
+    pub requests: Arc<[Request]>,
     /// Why the outbox cannot be read.
     pub outbox_error: Option<String>,
     /// The key files.
-    pub keys: KeyFacts,
+    pub keys: Arc<KeyFacts>,
     /// What the daemons know, as far as it is fresh.
     pub report: ZoneReport,
     /// Conditions that daemons found by themselves.
@@ -135,11 +136,11 @@ impl ZoneFacts {
             is_served: false,
             has_timer: false,
             multi_signer: false,
-            store: StoreFacts::default(),
-            imports: Vec::new(),
-            requests: Vec::new(),
+            store: Arc::default(),
+            imports: Arc::default(),
+            requests: Arc::default(),
             outbox_error: None,
-            keys: KeyFacts::default(),
+            keys: Arc::default(),
             report: ZoneReport::default(),
             reported: Vec::new(),
         }

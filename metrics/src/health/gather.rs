@@ -8,16 +8,20 @@ mod disk;
 mod keys;
 mod requests;
 
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use keystore::config::{Config, KsrConfig, LoaderConfig, MetricsConfig};
 use keystore::dns::Name;
+use keystore::shared::Shared;
 use keystore::time::Timestamp;
 
 use crate::changed::Changed;
 use crate::health::facts::{Alarm, ComponentFacts, ComponentState, Facts, HostFacts, Thresholds, ZoneFacts};
 use crate::health::model::Since;
-use crate::health::report::{self, Component, FOLDER, Found, Report, ZoneReports};
+use crate::health::report::{self, Component, FOLDER, Found, Report, ReportedCondition, ZoneReports};
 use crate::health::{alarm, alive};
 
 pub use audit::{AuditReader, Outcomes};
@@ -59,7 +63,7 @@ pub struct HostZone {
 impl From<&Config> for Host {
     fn from(config: &Config) -> Self {
         let signs = config.signer.is_some();
-        let zone = |zone: &keystore::config::ZoneConfig| HostZone {
+        let zone = |zone: &Shared<keystore::config::ZoneConfig>| HostZone {
             name: zone.name.clone(),
             key_directory: Some(zone.key_directory.clone()),
             is_served: signs && zone.file.is_some(),
@@ -141,14 +145,33 @@ impl Gatherer {
     /// Looks at everything. `own` are the reports of this process; those of other processes are read from their files.
     #[must_use]
     pub fn gather(&mut self, host: &Host, own: &[OwnReport], now: Timestamp) -> Facts {
-        let reports = Reports::read(host, own);
+        self.gather_unless(host, own, now, &AtomicBool::new(false)).unwrap_or_default()
+    }
+
+    /// The same, given up with `None` when `stop` is set: a look at many zones takes seconds.
+    #[must_use]
+    pub fn gather_unless(
+        &mut self,
+        host: &Host,
+        own: &[OwnReport],
+        now: Timestamp,
+        stop: &AtomicBool,
+    ) -> Option<Facts> {
+        let reports = Reports::read(host, own, now);
         let signs = own.iter().any(|own| own.report.component == Component::Signer);
         self.keys.begin(host);
         self.audit.look(&host.state_dir.join("audit.jsonl"));
-        let zones = host.zones.iter().map(|zone| self.zone(host, zone, &reports, signs, now)).collect();
+        let mut zones = Vec::with_capacity(host.zones.len());
+        for zone in &host.zones {
+            if stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            zones.push(self.zone(host, zone, &reports, signs));
+        }
         self.accepted.forget_others(host);
+        self.requests.forget_others(host);
         let newest_request = self.requests.newest(host);
-        Facts {
+        Some(Facts {
             components: reports.components,
             host: HostFacts {
                 configuration_error: self.configuration_error(),
@@ -160,17 +183,10 @@ impl Gatherer {
                     .map(|interval| Alarm { interval, tested: alarm::read(&host.state_dir, now) }),
             },
             zones,
-        }
+        })
     }
 
-    fn zone(
-        &mut self,
-        host: &Host,
-        zone: &HostZone,
-        reports: &Reports,
-        signs: bool,
-        now: Timestamp,
-    ) -> ZoneFacts {
+    fn zone(&mut self, host: &Host, zone: &HostZone, reports: &Reports<'_>, signs: bool) -> ZoneFacts {
         let label = zone.name.to_lowercase().to_string();
         let mut facts = ZoneFacts::new(zone.name.clone(), host.thresholds);
         facts.is_served = zone.is_served;
@@ -180,7 +196,7 @@ impl Gatherer {
         facts.imports = self.audit.of(&label);
         (facts.requests, facts.outbox_error) = self.requests.look(host, &zone.name);
         facts.keys = self.keys.look(zone, signs);
-        for (report, zones) in reports.fresh(now) {
+        for zones in &reports.zones {
             if let Some(said) = zones.get(&label) {
                 facts.report.served = facts.report.served.take().or_else(|| said.served.clone());
                 facts.report.timer = facts.report.timer.take().or_else(|| said.timer.clone());
@@ -189,9 +205,8 @@ impl Gatherer {
                 facts.report.secondaries.extend(said.secondaries.iter().cloned());
                 facts.report.deliveries.extend(said.deliveries.iter().cloned());
             }
-            let of_zone = report.conditions.iter().filter(|c| c.zone.as_deref() == Some(&label));
-            facts.reported.extend(of_zone.cloned());
         }
+        facts.reported.extend(reports.conditions.get(&label).into_iter().flatten().cloned());
         facts
     }
 
@@ -217,32 +232,41 @@ pub fn since_path(state_dir: &Path, component: Component) -> PathBuf {
 }
 
 /// The reports of all components.
-struct Reports {
+struct Reports<'a> {
     components: Vec<ComponentFacts>,
-    zones: Vec<(Component, ZoneReports)>,
+    /// What those say of single zones that can be relied on, in the order of the components.
+    zones: Vec<Cow<'a, ZoneReports>>,
+    /// And the conditions that they found themselves, by the zone.
+    conditions: HashMap<String, Vec<ReportedCondition>>,
 }
 
-impl Reports {
-    fn read(host: &Host, own: &[OwnReport]) -> Self {
-        let mut reports = Self { components: Vec::new(), zones: Vec::new() };
+impl<'a> Reports<'a> {
+    fn read(host: &Host, own: &'a [OwnReport], now: Timestamp) -> Self {
+        let mut reports = Self { components: Vec::new(), zones: Vec::new(), conditions: HashMap::new() };
         for component in Component::ALL {
-            let state = match own.iter().find(|own| own.report.component == component) {
+            let (state, zones) = match own.iter().find(|own| own.report.component == component) {
                 Some(own) => {
-                    reports.zones.push((component, own.zones.clone()));
-                    ComponentState::Reported(Box::new(own.report.clone()))
+                    (ComponentState::Reported(Box::new(own.report.clone())), Some(Cow::Borrowed(&own.zones)))
                 }
                 None => match report::read(&host.state_dir, component) {
-                    Found::Nothing => ComponentState::Silent,
-                    Found::Unreadable(what) => ComponentState::Unreadable(what),
+                    Found::Nothing => (ComponentState::Silent, None),
+                    Found::Unreadable(what) => (ComponentState::Unreadable(what), None),
                     Found::Read(report, _) if !alive::may_live(&host.state_dir, component) => {
-                        ComponentState::Ended(report)
+                        (ComponentState::Ended(report), None)
                     }
-                    Found::Read(report, zones) => {
-                        reports.zones.push((component, zones));
-                        ComponentState::Reported(report)
-                    }
+                    Found::Read(report, zones) => (ComponentState::Reported(report), Some(Cow::Owned(zones))),
                 },
             };
+            if let ComponentState::Reported(report) = &state
+                && report.is_fresh(now)
+            {
+                reports.zones.extend(zones);
+                for condition in &report.conditions {
+                    if let Some(zone) = &condition.zone {
+                        reports.conditions.entry(zone.clone()).or_default().push(condition.clone());
+                    }
+                }
+            }
             let expected = match component {
                 Component::SkrLoader => true,
                 Component::Requests => host.has_timer,
@@ -256,20 +280,12 @@ impl Reports {
         }
         reports
     }
-
-    /// Those that can be relied on at `now`.
-    fn fresh(&self, now: Timestamp) -> impl Iterator<Item = (&Report, &ZoneReports)> {
-        self.components.iter().filter_map(move |part| {
-            let ComponentState::Reported(report) = &part.state else { return None };
-            let (_, zones) = self.zones.iter().find(|(component, _)| *component == part.component)?;
-            report.is_fresh(now).then_some((&**report, zones))
-        })
-    }
 }
 
 /// Keeps only the entries of zones that are configured.
-fn retain_zones<T>(map: &mut std::collections::HashMap<Name, T>, host: &Host) {
+fn retain_zones<T>(map: &mut HashMap<Name, T>, host: &Host) {
     if map.len() > host.zones.len() {
-        map.retain(|name, _| host.zones.iter().any(|zone| zone.name == *name));
+        let configured: HashSet<&Name> = host.zones.iter().map(|zone| &zone.name).collect();
+        map.retain(|name, _| configured.contains(name));
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -84,6 +85,8 @@ enum Wake {
 pub struct HealthWatch {
     newest: Newest,
     wake: Sender<Wake>,
+    /// A look under way is given up.
+    stop: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -97,14 +100,29 @@ impl HealthWatch {
         watched: Watched,
         own: impl Fn(Timestamp) -> Vec<OwnReport> + Send + 'static,
     ) -> std::io::Result<Self> {
+        let watch = Self::start_unless(watched, own, &AtomicBool::new(false))?;
+        watch.ok_or_else(|| std::io::Error::other("the first look was given up"))
+    }
+
+    /// The same; `None` when `stopped` was set before the first look had ended, which takes seconds with many zones.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start_unless(
+        watched: Watched,
+        own: impl Fn(Timestamp) -> Vec<OwnReport> + Send + 'static,
+        stopped: &AtomicBool,
+    ) -> std::io::Result<Option<Self>> {
         let mut look = Look::new(watched);
-        let newest = Newest::new(look.round(own(clock::now()), clock::now()));
+        let Some(first) = look.round(own(clock::now()), clock::now(), stopped) else { return Ok(None) };
+        let newest = Newest::new(first);
         let (wake, wakes) = channel();
-        let shared = newest.clone();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (shared, given_up) = (newest.clone(), Arc::clone(&stop));
         let thread = std::thread::Builder::new()
             .name("health".to_owned())
-            .spawn(move || live(look, &own, &shared, &wakes))?;
-        Ok(Self { newest, wake, thread: Mutex::new(Some(thread)) })
+            .spawn(move || live(look, &own, &shared, &wakes, &given_up))?;
+        Ok(Some(Self { newest, wake, stop, thread: Mutex::new(Some(thread)) }))
     }
 
     /// The newest health.
@@ -126,6 +144,7 @@ impl HealthWatch {
 
     /// Ends it, and says by removing the reports of this process that its components have ended.
     pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
         let _ = self.wake.send(Wake::Stop);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
@@ -152,6 +171,7 @@ fn live(
     own: &(impl Fn(Timestamp) -> Vec<OwnReport> + Send + 'static),
     newest: &Newest,
     wakes: &Receiver<Wake>,
+    stop: &AtomicBool,
 ) {
     let mut due = Due::after(Duration::ZERO, look.host.zones.len(), Instant::now());
     loop {
@@ -184,7 +204,8 @@ fn live(
             due.reports = started + REPORTS;
             continue;
         }
-        newest.set(look.round(own(now), now));
+        let Some(health) = look.round(own(now), now, stop) else { return };
+        newest.set(health);
         for done in asked {
             // Who asked may have given up waiting.
             let _ = done.send(());
@@ -252,15 +273,16 @@ impl Look {
         }
     }
 
-    fn round(&mut self, own: Vec<OwnReport>, now: Timestamp) -> Health {
+    /// Looks at everything; `None` when `stop` is set meanwhile.
+    fn round(&mut self, own: Vec<OwnReport>, now: Timestamp, stop: &AtomicBool) -> Option<Health> {
         let own = &self.with_endpoint(own)[..];
         self.write_reports(own);
-        let facts = self.gatherer.gather(&self.host, own, now);
+        let facts = self.gatherer.gather_unless(&self.host, own, now, stop)?;
         let health = judge(&facts, &self.since, now);
         self.since = health.since();
         self.write_since(own);
         self.shown.follow(&health, &self.metrics);
-        health
+        Some(health)
     }
 
     /// Has the guard of the endpoint look at its files, and says how it stands.

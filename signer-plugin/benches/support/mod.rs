@@ -71,5 +71,14 @@ pub fn keys(origin: &Name) -> (Bundle, ZoneKey) {
     let validity = Validity { inception: NOW.minus(3600), expiration: NOW.plus(30 * 86_400) };
     let signature =
         signature::sign(&dnskey, origin, &ksk.dnskey, &*ksk.signer, validity).expect("a signature");
-    (Bundle { inception: NOW, dnskey, cdnskey: None, cds: None, signatures: vec![signature] }, zsk)
+    (
+        Bundle {
+            inception: NOW,
+            dnskey: dnskey.into(),
+            cdnskey: None,
+            cds: None,
+            signatures: vec![signature],
+        },
+        zsk,
+    )
 }

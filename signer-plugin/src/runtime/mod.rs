@@ -47,12 +47,13 @@ use std::thread::{JoinHandle, available_parallelism};
 
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
+use keystore::shared::Shared;
 use metrics::Metrics;
 
 use crate::hosted::{Hosted, Responder};
 use crate::transfer::{self, TransferSettings, ZoneTransfers};
 use events::{Changed, FileEvents};
-use schedule::{Command, Schedule, Shared};
+use schedule::{Command, Schedule, ThreadContext};
 
 /// Zones at work, stepped by threads of their own. Dropping it ends them; what is published stays served by whoever holds it.
 pub struct Signer {
@@ -71,7 +72,7 @@ pub struct Signer {
 
 /// A zone, and where it is at work.
 struct ZoneAtWork {
-    setup: ZoneSetup,
+    setup: Shared<ZoneSetup>,
     served: Arc<SignerZone>,
     /// Index of its thread.
     thread: usize,
@@ -87,7 +88,7 @@ impl Signer {
         // Signing itself uses all cores; the threads only keep a large zone from holding up the small ones.
         let count = (2 * available_parallelism().map_or(1, usize::from)).min(config.zones.len()).max(1);
         let all_watched = Arc::default();
-        let shared = Shared {
+        let shared = ThreadContext {
             metrics: metrics.clone(),
             clock: Arc::clone(&clock),
             folders: Arc::default(),
@@ -133,8 +134,8 @@ impl Signer {
     /// settings changed work on with the new ones. What is served of them stays until there is something newer.
     pub fn reload(&self, config: &Config) {
         let mut zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
-        let setups: Vec<ZoneSetup> =
-            config.zones.iter().filter_map(|zone| ZoneSetup::from_config(config, zone)).collect();
+        let setups = config.zones.iter().filter_map(|zone| ZoneSetup::from_config(config, zone));
+        let setups: Vec<Shared<ZoneSetup>> = setups.map(Into::into).collect();
         let names: HashSet<&Name> = setups.iter().map(|setup| &setup.name).collect();
         let gone: Vec<Name> = zones.keys().filter(|name| !names.contains(name)).cloned().collect();
         for name in gone {
@@ -143,7 +144,7 @@ impl Signer {
             }
         }
         let keys = transfer::load_keys(config);
-        let configured: HashMap<&Name, &ZoneConfig> =
+        let configured: HashMap<&Name, &Shared<ZoneConfig>> =
             config.zones.iter().map(|zone| (&zone.name, zone)).collect();
         for setup in setups {
             let (served, thread) = match zones.get(&setup.name) {
@@ -158,7 +159,7 @@ impl Signer {
             if let Some(zone) = configured.get(&setup.name) {
                 served.transfers().set(TransferSettings::of_zone(zone, &keys));
             }
-            self.send(thread, Command::Take(Box::new(setup.clone()), Arc::clone(&served)));
+            self.send(thread, Command::Take(setup.clone(), Arc::clone(&served)));
             zones.insert(setup.name.clone(), ZoneAtWork { setup, served, thread });
         }
         for zone in &config.zones {
@@ -168,7 +169,7 @@ impl Signer {
         }
         // Before the first looks at new zones have begun a change may pass unseen, and after that none does.
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        events.follow(zones.values().map(|zone| &zone.setup));
+        events.follow(zones.values().map(|zone| &*zone.setup));
         self.hosted.replace(zones.values().map(|zone| Arc::clone(&zone.served) as Arc<dyn Responder>));
     }
 

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use keystore::dns::Name;
+use keystore::shared::Shared;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 
@@ -39,7 +40,7 @@ pub(super) enum Command {
     /// Look at the files of all zones now.
     LookAtAll,
     /// Take this zone over; one of the same name makes room, and what it serves goes on until there is something newer.
-    Take(Box<ZoneSetup>, Arc<SignerZone>),
+    Take(Shared<ZoneSetup>, Arc<SignerZone>),
     /// Let the zone go.
     Leave(Name),
 }
@@ -50,7 +51,7 @@ struct ZoneNumber(u64);
 
 /// What the threads of a signer share.
 #[derive(Clone)]
-pub(super) struct Shared {
+pub(super) struct ThreadContext {
     pub metrics: Metrics,
     pub clock: Clock,
     pub folders: Arc<KeyFolders>,
@@ -62,8 +63,9 @@ pub(super) struct Shared {
 
 /// The zones and when each is due.
 pub(super) struct Schedule {
-    shared: Shared,
-    zones: HashMap<ZoneNumber, Scheduled>,
+    shared: ThreadContext,
+    /// Boxed: the table has room for up to twice as many as there are, and a zone is kilobytes.
+    zones: HashMap<ZoneNumber, Box<Scheduled>>,
     by_name: HashMap<Name, ZoneNumber>,
     queue: BTreeSet<(Timestamp, ZoneNumber)>,
     next_number: u64,
@@ -118,7 +120,7 @@ impl Scheduled {
 }
 
 impl Schedule {
-    pub fn new(shared: Shared) -> Self {
+    pub fn new(shared: ThreadContext) -> Self {
         Self {
             shared,
             zones: HashMap::new(),
@@ -170,16 +172,15 @@ impl Schedule {
                 if let Some(mut before) = self.remove(&name) {
                     before.close();
                 }
-                let Shared { metrics, folders, .. } = &self.shared;
-                let zone = ZoneRuntime::sharing(*setup, metrics.clone(), served, Arc::clone(folders));
+                let ThreadContext { metrics, folders, .. } = &self.shared;
+                let zone = ZoneRuntime::sharing(setup, metrics.clone(), served, Arc::clone(folders));
                 let number = ZoneNumber(self.next_number);
                 self.next_number += 1;
                 self.by_name.insert(name, number);
                 let panics = Retry::default();
-                self.zones.insert(
-                    number,
-                    Scheduled { zone, due: Timestamp::EPOCH, restored: false, look_again: false, panics },
-                );
+                let due = Timestamp::EPOCH;
+                let scheduled = Scheduled { zone, due, restored: false, look_again: false, panics };
+                self.zones.insert(number, Box::new(scheduled));
                 self.queue.insert((Timestamp::EPOCH, number));
             }
             Command::Leave(name) => {
@@ -193,7 +194,7 @@ impl Schedule {
 
     fn remove(&mut self, name: &Name) -> Option<ZoneRuntime> {
         let number = self.by_name.remove(name)?;
-        let Scheduled { zone, due, .. } = self.zones.remove(&number)?;
+        let Scheduled { zone, due, .. } = *self.zones.remove(&number)?;
         self.queue.remove(&(due, number));
         Some(zone)
     }

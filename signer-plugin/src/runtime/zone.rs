@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use keystore::exchange::Bundle;
+use keystore::shared::Shared;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::condition::ConditionId;
@@ -51,7 +52,7 @@ const LOGGED_WARNINGS: usize = 10;
 
 /// The life of one zone. [`ZoneRuntime::step`] does what is due; nothing here sleeps or asks the clock.
 pub struct ZoneRuntime {
-    setup: ZoneSetup,
+    setup: Shared<ZoneSetup>,
     label: String,
     metrics: Metrics,
     served: Arc<SignerZone>,
@@ -132,13 +133,13 @@ impl Made {
 impl ZoneRuntime {
     /// A zone that has not looked at anything yet; it publishes to `served`.
     #[must_use]
-    pub fn new(setup: ZoneSetup, metrics: Metrics, served: Arc<SignerZone>) -> Self {
-        Self::sharing(setup, metrics, served, Arc::default())
+    pub fn new(setup: impl Into<Shared<ZoneSetup>>, metrics: Metrics, served: Arc<SignerZone>) -> Self {
+        Self::sharing(setup.into(), metrics, served, Arc::default())
     }
 
     /// The same, with listings of key folders that other zones use as well.
     pub(super) fn sharing(
-        setup: ZoneSetup,
+        setup: Shared<ZoneSetup>,
         metrics: Metrics,
         served: Arc<SignerZone>,
         folders: Arc<KeyFolders>,

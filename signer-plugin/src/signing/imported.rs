@@ -75,6 +75,7 @@ impl SignedFile {
             sets.into_iter().flatten().flat_map(|set| self.signatures_of(set.owner.as_wire(), set.rtype));
         let signatures: Vec<Rrsig> = rdatas.filter_map(|rdata| Rrsig::from_rdata(rdata).ok()).collect();
         let inception = signatures.iter().map(|s| s.incepts(now)).max().unwrap_or(now);
+        let (dnskey, cdnskey, cds) = (dnskey.into(), cdnskey.map(Into::into), cds.map(Into::into));
         Some(Bundle { inception, dnskey, cdnskey, cds, signatures })
     }
 

@@ -169,6 +169,7 @@ fn take_bundle(from: &mut Take<'_>, zone: &Name) -> Option<Bundle> {
     let cds = take_rrset(from, zone, Rtype::CDS)?;
     let signatures =
         (0..from.u16()?).map(|_| Rrsig::from_rdata(from.short()?).ok()).collect::<Option<_>>()?;
+    let (dnskey, cdnskey, cds) = (dnskey.into(), cdnskey.map(Into::into), cds.map(Into::into));
     Some(Bundle { inception, dnskey, cdnskey, cds, signatures })
 }
 

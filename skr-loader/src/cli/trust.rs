@@ -169,7 +169,7 @@ fn learn(
 
 /// The zone that was asked for, or that the file is for, or the only one.
 fn zone_of<'a>(config: &'a Config, asked: Option<&str>, octets: &[u8]) -> anyhow::Result<&'a ZoneConfig> {
-    let find = |name: &Name| config.zones.iter().find(|zone| zone.name == *name);
+    let find = |name: &Name| config.zones.iter().map(|zone| &**zone).find(|zone| zone.name == *name);
     if let Some(text) = asked {
         let name = text.parse::<Name>().with_context(|| format!("--zone {}", one_line(text)))?;
         return find(&name).ok_or_else(|| anyhow!("{name} is no [[zone]] of the configuration"));

@@ -246,6 +246,7 @@ mod tests {
     use keystore::dns::Name;
     use keystore::exchange::testing::{SkrBuilder, TestKey};
     use keystore::keys::{KeyFile, Timing};
+    use keystore::shared::Shared;
     use metrics::Metrics;
 
     use super::*;
@@ -264,12 +265,11 @@ mod tests {
         fn new(zones: &[&str]) -> Self {
             let state = StateDir::new();
             let config = state.config();
-            let zone = |name: &&str| ZoneConfig {
-                name: Name::parse(name).unwrap(),
-                key_directory: state.path("keys"),
-                ..config.zones[0].clone()
+            let zone = |name: &&str| {
+                let (name, key_directory) = (Name::parse(name).unwrap(), state.path("keys"));
+                ZoneConfig { name, key_directory, ..(*config.zones[0]).clone() }.into()
             };
-            let zones: Vec<ZoneConfig> = zones.iter().map(zone).collect();
+            let zones: Vec<Shared<ZoneConfig>> = zones.iter().map(zone).collect();
             for zone in &zones {
                 let (dnskey, dir) = (TestKey::zsk(ZSK).dnskey, zone.key_directory.clone());
                 let (timing, state) = (Timing::default(), None);

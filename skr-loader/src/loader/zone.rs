@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use keystore::config::ZoneConfig;
 use keystore::dns::Name;
+use keystore::shared::Shared;
 use keystore::store::StoreError;
 use keystore::time::Timestamp;
 
@@ -17,7 +18,7 @@ const RETRY: (u64, u64) = (1, 60);
 
 #[derive(Debug)]
 pub(super) struct Zone {
-    pub config: ZoneConfig,
+    pub config: Shared<ZoneConfig>,
     /// What is known of its store.
     pub held: Held,
     /// Why the older generations could not be read at the last try to judge a file.

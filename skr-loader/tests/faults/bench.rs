@@ -311,14 +311,14 @@ fn config(state_dir: &Path) -> Config {
         zone_check: keystore::config::ZoneCheck::default(),
         allow_cds_delete: false,
         name: zone(),
-        policy: Policy::with_defaults("test"),
+        policy: Policy::with_defaults("test").into(),
         anchors: vec![TrustAnchor::Dnskey(TestKey::ksk(KSK).dnskey)],
         file: None,
         key_directory: state_dir.join("keys"),
     };
     Config {
         state_dir: state_dir.to_owned(),
-        zones: vec![zone],
+        zones: vec![zone.into()],
         loader: LoaderConfig::default(),
         deliver: Vec::new(),
         ksr: KsrConfig::default(),

@@ -290,9 +290,9 @@ pub(super) fn hold_against_bundle(
     let severity = if fresh { Severity::Attention } else { Severity::Warning };
     for server in &facts.servers {
         let of_bundle = [
-            (Rtype::DNSKEY, Some(&bundle.dnskey)),
-            (Rtype::CDS, bundle.cds.as_ref()),
-            (Rtype::CDNSKEY, bundle.cdnskey.as_ref()),
+            (Rtype::DNSKEY, Some(&*bundle.dnskey)),
+            (Rtype::CDS, bundle.cds.as_deref()),
+            (Rtype::CDNSKEY, bundle.cdnskey.as_deref()),
         ];
         let other = of_bundle.into_iter().filter(|(rtype, expected)| {
             let expected = expected.map(keystore::dns::Rrset::canonical_rdatas).unwrap_or_default();

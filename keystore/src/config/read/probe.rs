@@ -4,11 +4,12 @@ use super::listen;
 use crate::config::{ProbeConfig, ZoneConfig};
 use crate::dns::Name;
 use crate::policy::table::Value;
+use crate::shared::Shared;
 
 /// Shortest time between two rounds, in seconds: a round may take a minute.
 const MIN_INTERVAL: u32 = 60;
 
-pub(super) fn read(value: &Value<'_, '_>, zones: Option<&[ZoneConfig]>) -> Option<ProbeConfig> {
+pub(super) fn read(value: &Value<'_, '_>, zones: Option<&[Shared<ZoneConfig>]>) -> Option<ProbeConfig> {
     let mut table = value.table()?;
     let mut probe = ProbeConfig::default();
     if let Some(value) = table.get("interval") {

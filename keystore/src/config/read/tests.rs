@@ -54,7 +54,7 @@ fn the_example_is_what_the_defaults_say() {
     assert!(matches!(zone.anchors.as_slice(), [TrustAnchor::Ds(ds)] if ds.len() == 36));
     let expected =
         Policy { keys: zone.policy.keys.clone(), offline_ksk: true, ..Policy::with_defaults("common") };
-    assert_eq!(zone.policy, expected);
+    assert_eq!(*zone.policy, expected);
     assert_eq!(zone.policy.keys.len(), 2);
 }
 

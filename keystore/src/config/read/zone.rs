@@ -13,6 +13,7 @@ use crate::policy::named_conf::read_regular;
 use crate::policy::table::{Document, Table, Value};
 use crate::policy::toml::Section;
 use crate::policy::{Policies, Policy, PolicyErrors};
+use crate::shared::Shared;
 
 /// Largest trust anchor file that is read, in octets; the largest DNSKEY record takes some 90 000.
 const MAX_ANCHOR_FILE: u64 = 1 << 20;
@@ -113,7 +114,7 @@ fn zone_check(value: &Value<'_, '_>) -> Option<ZoneCheck> {
     }
 }
 
-fn policy(value: &Value<'_, '_>, policies: &Policies) -> Option<Policy> {
+fn policy(value: &Value<'_, '_>, policies: &Policies) -> Option<Shared<Policy>> {
     let name = value.string()?;
     match policies.get(name) {
         Ok(policy) => {

@@ -49,9 +49,13 @@ pub(in crate::exchange) fn read_skr(
     zone: &Name,
     dialect: Dialect,
 ) -> Result<UnverifiedSkr, SyntaxError> {
-    let mut bundles = Vec::new();
+    let mut bundles: Vec<Bundle> = Vec::new();
     let owner = read_file(octets, zone, &SKR, dialect, |inception, records, line, owner| {
-        bundles.push(skr_bundle(inception, records, line, owner)?);
+        let mut bundle = skr_bundle(inception, records, line, owner)?;
+        if let Some(before) = bundles.last() {
+            bundle.share_with(before);
+        }
+        bundles.push(bundle);
         Ok(())
     })
     .map_err(|error| or_cut_off(octets, error))?;
@@ -579,8 +583,9 @@ fn skr_bundle(
             gather(&mut sets, &record, ttl, &SKR)?;
             continue;
         }
-        let signature = Rrsig::from_rdata(&record.rdata)
+        let mut signature = Rrsig::from_rdata(&record.rdata)
             .map_err(|e| error(SKR.syntax, record.line, format!("RRSIG record: {e}")))?;
+        signature.signer.share_with(owner);
         if signatures.iter().filter(|(s, ..)| s.covered == signature.covered).count() >= MAX_SIGNATURES {
             let what = format!("more than {MAX_SIGNATURES} signatures over {}", signature.covered);
             return Err(error(SKR.limits, record.line, what));
@@ -604,12 +609,15 @@ fn skr_bundle(
     let mut take = |rtype: Rtype| {
         let place = sets.iter().position(|s| s.rtype == rtype)?;
         let Gathered { rtype, ttl, rdatas } = sets.swap_remove(place);
-        Some(Rrset { owner: owner.clone(), rtype, ttl, rdatas })
+        Some(Rrset { owner: owner.clone(), rtype, ttl, rdatas }.into())
     };
     let dnskey =
         take(Rtype::DNSKEY).ok_or_else(|| error(SKR.syntax, header, "the bundle has no DNSKEY record"))?;
     let (cdnskey, cds) = (take(Rtype::CDNSKEY), take(Rtype::CDS));
-    let signatures = signatures.into_iter().map(|(s, ..)| s).collect();
+    // Collecting in place would keep the room of what was with them.
+    let mut kept = Vec::with_capacity(signatures.len());
+    kept.extend(signatures.into_iter().map(|(s, ..)| s));
+    let signatures = kept;
     Ok(Bundle { inception, dnskey, cdnskey, cds, signatures })
 }
 

@@ -177,7 +177,9 @@ fn reads_the_delete_form() {
     let more = "257 3 15 AQID\nexample. 3600 IN CDNSKEY 0 3 0 AA==\nexample. 3600 IN CDS 0 0 0 00\n";
     let text = SHORT.replacen("257 3 15 AQID\n", more, 1);
     let skr = parse_skr(text.as_bytes(), &zone()).unwrap_or_else(|e| panic!("{e}"));
-    let rdata = |rrset: &Option<crate::dns::Rrset>| rrset.as_ref().expect("there").rdatas[0].to_vec();
+    let rdata = |rrset: &Option<crate::shared::Shared<crate::dns::Rrset>>| {
+        rrset.as_ref().expect("there").rdatas[0].to_vec()
+    };
     assert_eq!(rdata(&skr.bundles[0].cdnskey), [0, 0, 3, 0, 0]);
     assert_eq!(rdata(&skr.bundles[0].cds), [0, 0, 0, 0, 0]);
 }

@@ -63,7 +63,7 @@ impl Small {
         };
         Bundle {
             inception: Timestamp::from_secs(*inception),
-            dnskey: Rrset { owner: zone.clone(), rtype: Rtype::DNSKEY, ttl: *ttl, rdatas },
+            dnskey: Rrset { owner: zone.clone(), rtype: Rtype::DNSKEY, ttl: *ttl, rdatas }.into(),
             cdnskey: None,
             cds: None,
             signatures: signers.iter().map(signature).collect(),

@@ -108,12 +108,12 @@ enum CdsFault {
 fn cds_named(view: &BundleView<'_>, allow_delete: bool, report: &mut FindingList) -> Result<(), CdsFault> {
     let bundle = view.bundle;
     let deletes = |r: Option<&Rrset>, form: &[u8]| r.is_some_and(|r| r.rdatas.iter().any(|d| **d == *form));
-    let by_cds = deletes(bundle.cds.as_ref(), CDS_DELETE);
-    let by_cdnskey = deletes(bundle.cdnskey.as_ref(), CDNSKEY_DELETE);
+    let by_cds = deletes(bundle.cds.as_deref(), CDS_DELETE);
+    let by_cdnskey = deletes(bundle.cdnskey.as_deref(), CDNSKEY_DELETE);
     if by_cds || by_cdnskey {
         let alone = |r: Option<&Rrset>| r.is_none_or(|r| r.rdatas.len() == 1);
         let both = (by_cds || bundle.cds.is_none()) && (by_cdnskey || bundle.cdnskey.is_none());
-        if !both || !alone(bundle.cds.as_ref()) || !alone(bundle.cdnskey.as_ref()) {
+        if !both || !alone(bundle.cds.as_deref()) || !alone(bundle.cdnskey.as_deref()) {
             return Err(CdsFault::DeleteNotAlone);
         }
         if !allow_delete {

@@ -271,7 +271,7 @@ impl<'a> Trust<'a> {
 
 /// True when CDS or CDNSKEY of the bundle name this KSK; where there are both, both must.
 fn is_named(view: &BundleView<'_>, key: &Dnskey) -> bool {
-    let (cds, cdnskey) = (view.bundle.cds.as_ref(), view.bundle.cdnskey.as_ref());
+    let (cds, cdnskey) = (view.bundle.cds.as_deref(), view.bundle.cdnskey.as_deref());
     let in_cds = |r: &Rrset| {
         r.rdatas.iter().any(|rdata| {
             let digest_type = rdata.get(3).copied().filter(|t| *t != 1);

@@ -666,7 +666,7 @@ fn labels_below_the_signer_cve_2026_11721() {
     // Fewer labels make an RRSIG that of a wildcard above the zone; signed so, it would verify.
     let builder = builder().without_cds();
     let mut skr = builder.build();
-    let wildcard = Rrset { owner: Name::parse("*.").expect("a name"), ..skr.bundles[1].dnskey.clone() };
+    let wildcard = Rrset { owner: Name::parse("*.").expect("a name"), ..(*skr.bundles[1].dnskey).clone() };
     let mut signature = TestKey::ksk(1).sign(&wildcard, start(), start().plus(20 * DAY));
     signature.signer = skr.zone.clone();
     assert_eq!(signature.labels, 0);

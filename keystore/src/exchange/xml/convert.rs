@@ -49,7 +49,7 @@ impl XmlResponse {
     pub fn to_skr(&self) -> UnverifiedSkr {
         let bundle = |b: &XmlBundle| Bundle {
             inception: b.inception,
-            dnskey: b.rrset(&self.domain),
+            dnskey: b.rrset(&self.domain).into(),
             cdnskey: None,
             cds: None,
             signatures: b.signatures.iter().map(|s| s.rrsig.clone()).collect(),

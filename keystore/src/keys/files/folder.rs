@@ -398,6 +398,8 @@ fn tidy(entries: &mut Vec<Entry>) {
         }
         same
     });
+    // There is a list for each of many zones.
+    entries.shrink_to_fit();
 }
 
 /// True for `K<zone>+ddd+ddddd.key`, `.private` and `.state`, letter case ignored.

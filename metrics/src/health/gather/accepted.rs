@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use keystore::dns::Name;
 use keystore::exchange::bind;
@@ -12,24 +13,26 @@ use crate::health::facts::{BundleFacts, BundleKey, Schedule, StoreFacts};
 
 /// What was read of each zone.
 #[derive(Debug, Default)]
-pub(super) struct Accepted(HashMap<Name, (Option<AcceptedMark>, StoreFacts)>);
+pub(super) struct Accepted(HashMap<Name, (Option<AcceptedMark>, Arc<StoreFacts>)>);
 
 impl Accepted {
-    pub fn look(&mut self, accepted: &Path, zone: &Name) -> StoreFacts {
-        let mark = store::accepted_mark(accepted, zone);
+    pub fn look(&mut self, accepted: &Path, zone: &Name) -> Arc<StoreFacts> {
         let before = self.0.get(zone);
+        let known = before.and_then(|(mark, _)| mark.as_ref());
+        let mark = store::accepted_mark(accepted, zone, known);
         if let Some((known, facts)) = before
             && *known == mark
             && facts.error.is_none()
         {
-            return facts.clone();
+            return Arc::clone(facts);
         }
         let mut facts = read(accepted, zone);
         if facts.error.is_some() {
             // What runs goes on with what it has.
             facts.schedule = before.and_then(|(_, facts)| facts.schedule.clone());
         }
-        self.0.insert(zone.clone(), (mark, facts.clone()));
+        let facts = Arc::new(facts);
+        self.0.insert(zone.clone(), (mark, Arc::clone(&facts)));
         facts
     }
 

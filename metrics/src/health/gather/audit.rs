@@ -1,7 +1,8 @@
 //! The audit log: how files fared, and whether the log holds together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keystore::time::Timestamp;
@@ -36,7 +37,7 @@ pub struct Outcomes {
 pub(super) struct Audit {
     reader: AuditReader,
     mark: Mark,
-    imports: HashMap<String, Vec<Import>>,
+    imports: HashMap<String, Arc<[Import]>>,
     latest: Option<Timestamp>,
     log: AuditLog,
     /// What was checked last, when, and how long that took.
@@ -68,14 +69,16 @@ impl Audit {
             self.mark = mark;
             let Outcomes { imports, latest } = (self.reader.outcomes)(path);
             self.latest = latest;
-            self.imports.clear();
+            let mut kept: HashMap<String, VecDeque<Import>> = HashMap::new();
             for (zone, import) in imports {
-                let kept = self.imports.entry(zone).or_default();
+                let kept = kept.entry(zone).or_default();
                 if kept.len() == KEPT {
-                    kept.remove(0);
+                    kept.pop_front();
                 }
-                kept.push(import);
+                kept.push_back(import);
             }
+            self.imports =
+                kept.into_iter().map(|(zone, imports)| (zone, imports.into_iter().collect())).collect();
         }
         let due = self
             .checked
@@ -88,7 +91,7 @@ impl Audit {
         }
     }
 
-    pub fn of(&self, zone: &str) -> Vec<Import> {
+    pub fn of(&self, zone: &str) -> Arc<[Import]> {
         self.imports.get(zone).cloned().unwrap_or_default()
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use keystore::dns::Name;
 use keystore::keys::Dnskey;
@@ -14,7 +15,7 @@ use crate::health::facts::{BundleKey, Key, KeyFacts};
 #[derive(Debug, Default)]
 pub(super) struct KeyFiles {
     folders: HashMap<PathBuf, Result<Folder, KeyFileError>>,
-    zones: HashMap<Name, (u64, KeyFacts)>,
+    zones: HashMap<Name, (u64, Arc<KeyFacts>)>,
 }
 
 impl KeyFiles {
@@ -35,22 +36,22 @@ impl KeyFiles {
     }
 
     /// The key files of a zone. `signs` = this process signs, so that what it may not read it cannot sign with.
-    pub fn look(&mut self, zone: &HostZone, signs: bool) -> KeyFacts {
+    pub fn look(&mut self, zone: &HostZone, signs: bool) -> Arc<KeyFacts> {
         let folder = match zone.key_directory.as_ref().and_then(|dir| self.folders.get(dir)) {
             Some(Ok(folder)) => folder,
             Some(Err(error)) => {
-                return KeyFacts { folder_error: Some(error.to_string()), ..KeyFacts::default() };
+                return Arc::new(KeyFacts { folder_error: Some(error.to_string()), ..KeyFacts::default() });
             }
-            None => return KeyFacts::default(),
+            None => return Arc::default(),
         };
         let mark = folder.mark(&zone.name);
         if let Some((known, facts)) = self.zones.get(&zone.name)
             && *known == mark
         {
-            return facts.clone();
+            return Arc::clone(facts);
         }
-        let facts = read(folder, &zone.name, zone.is_served, signs);
-        self.zones.insert(zone.name.clone(), (mark, facts.clone()));
+        let facts = Arc::new(read(folder, &zone.name, zone.is_served, signs));
+        self.zones.insert(zone.name.clone(), (mark, Arc::clone(&facts)));
         facts
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use keystore::dns::Name;
 use keystore::outbox;
@@ -16,26 +17,30 @@ type Mark = Option<(u64, i64, i64)>;
 
 /// What was read of each zone.
 #[derive(Debug, Default)]
-pub(super) struct Requests(HashMap<Name, (Mark, Vec<Request>)>);
+pub(super) struct Requests(HashMap<Name, (Mark, Arc<[Request]>)>);
 
 impl Requests {
     /// The open requests, oldest first, and why they cannot be read.
-    pub fn look(&mut self, host: &Host, zone: &Name) -> (Vec<Request>, Option<String>) {
+    pub fn look(&mut self, host: &Host, zone: &Name) -> (Arc<[Request]>, Option<String>) {
         let folder = zone_dir(&host.state_dir.join("outbox"), zone);
         let mark = folder.metadata().ok().map(|m| (m.ino(), m.mtime(), m.mtime_nsec()));
         if let Some((known, requests)) = self.0.get(zone)
             && *known == mark
         {
-            return (requests.clone(), None);
+            return (Arc::clone(requests), None);
         }
         match read(&folder, host.period) {
             Ok(requests) => {
-                self.0.insert(zone.clone(), (mark, requests.clone()));
-                retain_zones(&mut self.0, host);
+                let requests: Arc<[Request]> = requests.into();
+                self.0.insert(zone.clone(), (mark, Arc::clone(&requests)));
                 (requests, None)
             }
-            Err(error) => (Vec::new(), Some(error.to_string())),
+            Err(error) => (Arc::default(), Some(error.to_string())),
         }
+    }
+
+    pub fn forget_others(&mut self, host: &Host) {
+        retain_zones(&mut self.0, host);
     }
 
     /// When the newest request was written that the timer has written.

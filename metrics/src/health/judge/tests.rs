@@ -1,6 +1,7 @@
 //! The edges of each decision, with facts made by hand.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::condition::{ConditionId, Severity};
 use keystore::dns::Name;
@@ -31,9 +32,10 @@ fn zone(bundles: &[(u64, u64)]) -> ZoneFacts {
         |(from, to): &(u64, u64)| BundleFacts { inception: at(*from), expiration: at(*to), keys: vec![ZSK] };
     let mut zone = ZoneFacts::new(Name::parse("example.").expect("a name"), LIMITS);
     if !bundles.is_empty() {
-        zone.store.schedule = Some(Schedule { generation: 1, bundles: bundles.iter().map(bundle).collect() });
+        Arc::make_mut(&mut zone.store).schedule =
+            Some(Schedule { generation: 1, bundles: bundles.iter().map(bundle).collect() });
     }
-    zone.keys.keys = vec![Key { key: ZSK, timing: keystore::keys::Timing::default() }];
+    Arc::make_mut(&mut zone.keys).keys = vec![Key { key: ZSK, timing: keystore::keys::Timing::default() }];
     zone
 }
 
@@ -143,7 +145,7 @@ fn request_is_as_urgent_as_the_coverage_and_one_that_is_due_is_overdue_after_an_
     ] {
         let mut zone = zone(&[(0, 100)]);
         zone.has_timer = true;
-        zone.requests = vec![request.clone()];
+        zone.requests = [request.clone()].into();
         let found = found(&look(zone, at(now)));
         assert!(found.contains(&(ConditionId::RequestWaits, severity)), "day {now}: {found:?}");
     }
@@ -177,11 +179,11 @@ fn zsk_without_private_part_is_urgent_by_when_it_has_to_sign() {
         (0, None),
     ] {
         let mut zone = zone(&[(0, 200), (first.max(1), 201)]);
-        let schedule = zone.store.schedule.as_mut().expect("a schedule");
+        let schedule = Arc::make_mut(&mut zone.store).schedule.as_mut().expect("a schedule");
         if first > 0 {
             schedule.bundles[1].keys.push(late);
         }
-        zone.keys.without_private = vec![(PathBuf::from("K.key"), late)];
+        Arc::make_mut(&mut zone.keys).without_private = vec![(PathBuf::from("K.key"), late)];
         let severity = found(&look(zone, at(10)))
             .into_iter()
             .find(|(id, _)| *id == ConditionId::KeyZskMissing)
@@ -190,7 +192,7 @@ fn zsk_without_private_part_is_urgent_by_when_it_has_to_sign() {
     }
     // An empty key folder says nothing where others sign, and everything where this host does.
     let mut empty = zone(&[(0, 200)]);
-    empty.keys.keys.clear();
+    Arc::make_mut(&mut empty.keys).keys.clear();
     assert_eq!(found(&look(empty.clone(), at(1))), []);
     empty.is_served = true;
     empty.report.served =

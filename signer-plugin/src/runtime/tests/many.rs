@@ -72,7 +72,7 @@ fn all_zones_are_served_again_before_the_first_zone_file_is_read_whatever_comes_
         zone.close();
         site.time.store(start().plus(60).secs(), Ordering::SeqCst);
         let metrics = Metrics::new().unwrap();
-        let mut schedule = Schedule::new(Shared {
+        let mut schedule = Schedule::new(ThreadContext {
             metrics: metrics.clone(),
             clock: site.clock(),
             folders: Arc::default(),
@@ -86,7 +86,7 @@ fn all_zones_are_served_again_before_the_first_zone_file_is_read_whatever_comes_
             let state = site.path(&format!("zones/{name}"));
             let setup = ZoneSetup { name: origin.clone(), state, ..site.setup() };
             served.push(Arc::new(SignerZone::new(origin, &metrics, site.clock())));
-            schedule.obey(Command::Take(Box::new(setup), Arc::clone(&served[served.len() - 1])));
+            schedule.obey(Command::Take(setup.into(), Arc::clone(&served[served.len() - 1])));
         }
         let loads = || -> u64 {
             names.iter().map(|name| metrics.zone_loads_total.with_label_values(&[*name, "ok"]).get()).sum()
@@ -144,7 +144,7 @@ fn kind_111_looks_at_rest_do_not_grow_with_the_number_of_zones() {
 /// A schedule of so many zones without SKR; the kernel tells of their changes, or not.
 fn schedule_of(site: &Site, zones: u64, watched: bool) -> Schedule {
     let metrics = Metrics::new().unwrap();
-    let mut schedule = Schedule::new(Shared {
+    let mut schedule = Schedule::new(ThreadContext {
         metrics: metrics.clone(),
         clock: site.clock(),
         folders: Arc::default(),
@@ -156,7 +156,7 @@ fn schedule_of(site: &Site, zones: u64, watched: bool) -> Schedule {
         let state = site.path(&format!("zones/z{n}"));
         let setup = ZoneSetup { name: name.clone(), state, ..site.setup() };
         let served = Arc::new(SignerZone::new(name, &metrics, site.clock()));
-        schedule.obey(Command::Take(Box::new(setup), served));
+        schedule.obey(Command::Take(setup.into(), served));
     }
     schedule
 }

@@ -43,7 +43,7 @@ impl<'a> Gatherer<'a> {
     /// Reads what is the same for every zone.
     pub fn new(args: &'a Args, config: Option<&'a Config>, now: Timestamp) -> anyhow::Result<Self> {
         let policy = match (&args.policy_file, &args.policy) {
-            (Some(file), Some(name)) => Some(policy::load(file)?.get(name)?.clone()),
+            (Some(file), Some(name)) => Some(policy::load(file)?.get(name)?.clone().into_inner()),
             _ => None,
         };
         let mut gatherer = Self { args, config, policy, sources: Sources::default(), first: None };
