@@ -1,6 +1,7 @@
 //! `offline-ksk sign-zone`: one zone file in, one signed zone file out.
 
 mod options;
+mod progress;
 
 use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -20,7 +21,9 @@ use keystore::policy::{self, Policy};
 use keystore::time::{Timestamp, syntax};
 use signer_plugin::rules::{ZoneCheck, ZoneRules};
 use signer_plugin::runtime::Keyring;
-use signer_plugin::signing::{SignedFile, SignedZone, SigningPolicy, SigningTimes, sign};
+use signer_plugin::signing::{
+    SignedFile, SignedZone, SigningKeys, SigningPolicy, SigningProgress, SigningTimes, sign,
+};
 use signer_plugin::zone::{Warnings, Zone};
 use skr_loader::cli::MissingOption;
 use skr_loader::files::{self, NamedBy};
@@ -91,7 +94,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     };
     let serial = options.serial.of(zone.serial(), previous.as_ref().map(SignedZone::serial), now);
     let signing = SigningPolicy { times, denial: options.denial.denial(&policy)?, zonemd: options.zonemd };
-    let signed = sign(&zone, &bundle, &keys, &signing, serial, previous.as_ref(), now)?;
+    let counts = SigningProgress::default();
+    let signing_keys = SigningKeys { progress: Some(&counts), ..SigningKeys::from(&keys) };
+    let signed = progress::show_while(&counts, || {
+        sign(&zone, &bundle, signing_keys, &signing, serial, previous.as_ref(), now)
+    })?;
     let samples = if options.verify_all { usize::MAX } else { SAMPLES };
     signed.self_check(now, samples).context("the signed zone fails its own check; nothing is written")?;
     write(&target, |out| signed.write_to(out))?;

@@ -129,6 +129,57 @@ pub enum ZoneCheck {
     Strict,
 }
 
+/// How many of the signatures that were made for a version are verified before it is served (`self-check`). Its structure always is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SelfCheck {
+    /// All where they are at most [`SelfCheck::ALL_UP_TO`], otherwise a sample.
+    #[default]
+    Auto,
+    /// All.
+    All,
+    /// Those of the apex and of some RRsets spread over the zone.
+    Sample,
+}
+
+impl SelfCheck {
+    /// New signatures up to which [`SelfCheck::Auto`] verifies all: by P-256 that takes some 25 seconds on two cores.
+    pub const ALL_UP_TO: usize = 1_000_000;
+
+    /// Whether all signatures are verified where `made` are new.
+    #[must_use]
+    pub const fn is_of_all(self, made: usize) -> bool {
+        match self {
+            Self::Auto => made <= Self::ALL_UP_TO,
+            Self::All => true,
+            Self::Sample => false,
+        }
+    }
+}
+
+/// How the signer makes and judges versions of a zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionConfig {
+    /// `zonemd`: each version of the zone has a digest (RFC 8976).
+    pub zonemd: bool,
+    /// `zonemd-interval`: least time between two versions of a zone with a digest, in seconds.
+    pub zonemd_interval: u32,
+    /// `self-check`: which new signatures are verified before they are served.
+    pub self_check: SelfCheck,
+    /// `max-shrink`, in place of that of `[signer]`.
+    pub max_shrink: Option<u32>,
+    /// `max-growth`, in place of that of `[signer]`.
+    pub max_growth: Option<u32>,
+}
+
+impl Default for VersionConfig {
+    fn default() -> Self {
+        // Half a second for a zone of a million names: with this at most a tenth of a core goes to digests.
+        let zonemd_interval = 5;
+        let self_check = SelfCheck::default();
+        Self { zonemd: false, zonemd_interval, self_check, max_shrink: None, max_growth: None }
+    }
+}
+
 /// One `[[zone]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ZoneConfig {
@@ -156,8 +207,8 @@ pub struct ZoneConfig {
     pub allow_transfer: Vec<transfer::AllowTransfer>,
     /// `notify`: who is told of each new version; by default as in `[transfer]`.
     pub notify: Vec<transfer::NotifyTarget>,
-    /// `zonemd`: each version of the zone has a digest (RFC 8976).
-    pub zonemd: bool,
+    /// How the signer makes and judges versions of the zone.
+    pub versions: VersionConfig,
     /// `allow-cds-delete`: an SKR may ask the parent to remove the DS RRset (RFC 8078 section 4).
     pub allow_cds_delete: bool,
 }

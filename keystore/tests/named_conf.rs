@@ -14,7 +14,7 @@ use offline_ksk_keystore::policy::{
 use proptest::prelude::*;
 
 /// Where our verdict is not that of `dnssec-ksr`, and why.
-const DIFFERENT: [(&str, &str); 12] = [
+const DIFFERENT: [(&str, &str); 13] = [
     ("duration_empty_p.conf", "a duration without numbers is 0 for BIND in silence"),
     ("duration_sign.conf", "a sign inside of a duration is skipped by BIND in silence"),
     ("include_beside_the_including_file.conf", "looked up beside the including file too"),
@@ -23,6 +23,10 @@ const DIFFERENT: [(&str, &str); 12] = [
     ("key_tag_octal.conf", "C numbers: `010` is 8 for BIND"),
     ("nsec3_iterations_1.conf", "resolvers accept up to 50 iterations; a warning says to write 0"),
     ("policy_twice.conf", "named refuses it, and dnssec-ksr does not say which one it takes"),
+    (
+        "signatures_jitter_is_validity.conf",
+        "a jitter above signatures-refresh makes signatures that are due at once",
+    ),
     ("ttl_of_32_bits.conf", "TTLs have 31 bits (RFC 2181 section 8), and BIND's sums wrap at 2^32 seconds"),
     ("unknown_option_elsewhere.conf", "skipped blocks are not looked at"),
     ("unknown_statement.conf", "a warning, so that the file of a newer BIND can be read"),

@@ -17,7 +17,7 @@ use metrics::Metrics;
 use signer_plugin::border::SignerHandler;
 use signer_plugin::hosted::{Hosted, Responder};
 use signer_plugin::rules::ZoneRules;
-use signer_plugin::runtime::{ContentRules, RollDelays, SignerZone, ZoneRuntime, ZoneSetup};
+use signer_plugin::runtime::{ContentRules, RollDelays, SignerZone, VersionRules, ZoneRuntime, ZoneSetup};
 use signer_plugin::server::{Listen, Server};
 use signer_plugin::signing::SigningTimes;
 
@@ -68,7 +68,7 @@ impl Site {
             anchors,
             times: SigningTimes { validity: 14 * 86_400, refresh: 5 * 86_400, jitter: 3600 },
             nsec3,
-            zonemd: false,
+            versions: VersionRules::default(),
             rules: ZoneRules::default(),
             delays: RollDelays::default(),
             content: ContentRules::default(),

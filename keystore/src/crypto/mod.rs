@@ -1,6 +1,7 @@
-//! Signing and verifying behind one trait: ring where it can, openssl where ring cannot (key generation, Ed448, signing
-//! with RSA keys of uncommon size), PKCS#11 for keys in tokens. No cryptography is written here.
+//! Signing and verifying behind one trait: for each algorithm by ring or by openssl, as the table in [`backend`] says; PKCS#11 for keys in
+//! tokens. openssl makes the keys. No cryptography is written here.
 
+pub mod backend;
 pub mod cms;
 mod openssl;
 pub mod pkcs11;
@@ -9,11 +10,15 @@ mod public_key;
 mod ring;
 pub mod rsa;
 mod signer;
+mod threads;
 
 pub use private_key::PrivateKey;
 pub use public_key::check_public_key;
+pub use threads::run_signing;
 
 use std::fmt;
+
+use backend::{Backend, Library};
 
 /// A DNSSEC algorithm number (IANA registry "DNS Security Algorithm Numbers").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -203,7 +208,7 @@ pub trait SigningKey: Send + Sync {
     /// The Signature field of an RRSIG over `data` (the octets of RFC 4034 section 3.1.8.1).
     fn sign(&self, data: &[u8]) -> Result<Vec<u8>, SignError>;
     /// True for a key in a token: [`Self::sign`] verifies each signature with [`Self::public_key`] before it gives it out, and waits for
-    /// the token meanwhile, so that more calls side by side than there are processors are of use.
+    /// the token meanwhile, so that more calls side by side than there are processors are of use (see [`run_signing`]).
     fn is_in_token(&self) -> bool {
         false
     }
@@ -269,11 +274,11 @@ pub fn verify(
     data: &[u8],
     signature: &[u8],
 ) -> Result<(), VerifyError> {
-    match algorithm.0 {
-        5 | 7 | 8 | 10 => ring::verify_rsa(algorithm, public_key, data, signature),
-        // Three times as fast as ring.
-        14 => openssl::verify_p384(public_key, data, signature),
-        13 => {
+    let library = Backend::of(algorithm).ok_or(VerifyError::Unsupported(algorithm))?.verify;
+    match (library, algorithm.0) {
+        (Library::Ring, 5 | 7 | 8 | 10) => ring::verify_rsa(algorithm, public_key, data, signature),
+        (Library::Openssl, 14) => openssl::verify_p384(public_key, data, signature),
+        (Library::Ring, 13) => {
             let verdict = ring::verify_p256(public_key, data, signature);
             // ring checks the point itself and does not say what was wrong; good signatures need no second look.
             if verdict.is_err() {
@@ -281,8 +286,8 @@ pub fn verify(
             }
             verdict
         }
-        15 => ring::verify_ed25519(public_key, data, signature),
-        16 => openssl::verify_ed448(public_key, data, signature),
+        (Library::Ring, 15) => ring::verify_ed25519(public_key, data, signature),
+        (Library::Openssl, 16) => openssl::verify_ed448(public_key, data, signature),
         _ => Err(VerifyError::Unsupported(algorithm)),
     }
 }

@@ -1,5 +1,5 @@
-//! openssl behind the traits of [`super`]: what ring lacks. Key generation, ECDSA points from scalars, Ed448, and RSA keys
-//! that ring refuses to sign with (any size but 2048, 3072 and 4096 bits, exponents under 65537).
+//! openssl behind the traits of [`super`]: RSA signatures, verifying with P-384, Ed448; and what ring lacks: key generation and ECDSA points
+//! from scalars.
 
 use std::sync::LazyLock;
 

@@ -1,21 +1,17 @@
-//! ring behind the traits of [`super`]: all verifying but Ed448, and signing with RSA keys of 2048, 3072 and 4096 bits,
-//! ECDSA and Ed25519.
+//! ring behind the traits of [`super`]: signing with ECDSA and Ed25519, verifying these and RSA.
 //!
 //! ring keeps a private key inside its key pair types and does not wipe them when dropped; everything that goes in is
 //! wiped here.
 
 use ::ring::rand::SystemRandom;
-use ::ring::rsa::{KeyPairComponents, PublicKeyComponents};
-use ::ring::signature::{
-    self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaEncoding, RsaKeyPair, UnparsedPublicKey,
-};
+use ::ring::rsa::PublicKeyComponents;
+use ::ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
 use super::rsa::RsaPublicKey;
 use super::{Algorithm, SignError, SigningKey, VerifyError};
 
 /// A key pair of ring.
 enum Pair {
-    Rsa(RsaKeyPair, &'static dyn RsaEncoding),
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
 }
@@ -29,22 +25,6 @@ pub(super) struct RingSigner {
 }
 
 impl RingSigner {
-    /// An RSA signer for algorithm 8 or 10; ring checks that the numbers belong together.
-    pub(super) fn rsa(
-        algorithm: Algorithm,
-        components: &KeyPairComponents<&[u8]>,
-        public_key: Vec<u8>,
-    ) -> Result<Self, SignError> {
-        let encoding: &'static dyn RsaEncoding = match algorithm {
-            Algorithm::RSASHA256 => &signature::RSA_PKCS1_SHA256,
-            Algorithm::RSASHA512 => &signature::RSA_PKCS1_SHA512,
-            other => return Err(SignError::Unsupported(other)),
-        };
-        let pair = RsaKeyPair::from_components(components)
-            .map_err(|_| SignError::BadKey("the RSA numbers do not belong together"))?;
-        Ok(Self::new(algorithm, public_key, Pair::Rsa(pair, encoding)))
-    }
-
     /// An ECDSA signer from the scalar and the Public Key field; ring checks that both belong together.
     pub(super) fn ecdsa(algorithm: Algorithm, scalar: &[u8], public_key: Vec<u8>) -> Result<Self, SignError> {
         let signing = match algorithm {
@@ -83,11 +63,6 @@ impl SigningKey for RingSigner {
     fn sign(&self, data: &[u8]) -> Result<Vec<u8>, SignError> {
         let refused = |_| SignError::Backend("ring made no signature".to_owned());
         match &self.pair {
-            Pair::Rsa(pair, encoding) => {
-                let mut out = vec![0; pair.public().modulus_len()];
-                pair.sign(*encoding, &self.random, data, &mut out).map_err(refused)?;
-                Ok(out)
-            }
             Pair::Ecdsa(pair) => Ok(pair.sign(&self.random, data).map_err(refused)?.as_ref().to_vec()),
             Pair::Ed25519(pair) => Ok(pair.sign(data).as_ref().to_vec()),
         }

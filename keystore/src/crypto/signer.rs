@@ -1,8 +1,7 @@
-//! From a private key to a signer: generation, the public key, and the choice between ring and openssl.
+//! From a private key to a signer: generation, the public key, and the signer of the library that the table of [`super::backend`] names.
 
-use ::ring::rsa::{KeyPairComponents, PublicKeyComponents};
-
-use super::rsa::{RSA_MAX_BITS, RSA_MIN_BITS, RsaPublicKey, bit_len};
+use super::backend::{Backend, Library};
+use super::rsa::{RSA_MAX_BITS, RSA_MIN_BITS, RsaPublicKey};
 use super::{
     Algorithm, PrivateKey, SELF_CHECK, SignError, SigningKey, check_public_key, openssl, ring, verify,
 };
@@ -40,14 +39,16 @@ impl PrivateKey {
     /// A signer for it. Signs a fixed text once and verifies that, so that a damaged key never makes a wrong signature.
     pub fn signer(&self, algorithm: Algorithm) -> Result<Box<dyn SigningKey>, SignError> {
         let public_key = self.public_key(algorithm)?;
-        let signer: Box<dyn SigningKey> = match (algorithm.0, self) {
-            (8 | 10, key @ Self::Rsa { .. }) => match key.ring_components() {
-                Some(components) => Box::new(ring::RingSigner::rsa(algorithm, &components, public_key)?),
-                None => Box::new(openssl::OpensslSigner::rsa(algorithm, key, public_key)?),
-            },
-            (13 | 14, Self::Raw(scalar)) => Box::new(ring::RingSigner::ecdsa(algorithm, scalar, public_key)?),
-            (15, Self::Raw(seed)) => Box::new(ring::RingSigner::ed25519(seed)?),
-            (16, Self::Raw(seed)) => Box::new(openssl::OpensslSigner::ed448(seed)?),
+        let library = Backend::of(algorithm).and_then(|backend| backend.sign);
+        let signer: Box<dyn SigningKey> = match (library, algorithm.0, self) {
+            (Some(Library::Openssl), 8 | 10, key @ Self::Rsa { .. }) => {
+                Box::new(openssl::OpensslSigner::rsa(algorithm, key, public_key)?)
+            }
+            (Some(Library::Ring), 13 | 14, Self::Raw(scalar)) => {
+                Box::new(ring::RingSigner::ecdsa(algorithm, scalar, public_key)?)
+            }
+            (Some(Library::Ring), 15, Self::Raw(seed)) => Box::new(ring::RingSigner::ed25519(seed)?),
+            (Some(Library::Openssl), 16, Self::Raw(seed)) => Box::new(openssl::OpensslSigner::ed448(seed)?),
             _ => return Err(SignError::Unsupported(algorithm)),
         };
         let signature = signer
@@ -57,38 +58,5 @@ impl PrivateKey {
             SignError::BadKey("its signatures do not verify; the private elements are damaged")
         })?;
         Ok(signer)
-    }
-
-    /// The numbers of an RSA key that ring signs with: 2048, 3072 or 4096 bits, exponent from 65537, prime1 > prime2, both
-    /// of half the size.
-    fn ring_components(&self) -> Option<KeyPairComponents<&[u8]>> {
-        let Self::Rsa {
-            modulus,
-            public_exponent,
-            private_exponent,
-            prime1,
-            prime2,
-            exponent1,
-            exponent2,
-            coefficient,
-        } = self
-        else {
-            return None;
-        };
-        let bits = bit_len(modulus);
-        let suits = matches!(bits, 2048 | 3072 | 4096)
-            && bit_len(public_exponent) > 16
-            && bit_len(prime1) == bits / 2
-            && bit_len(prime2) == bits / 2
-            && prime1 > prime2;
-        suits.then_some(KeyPairComponents {
-            public_key: PublicKeyComponents { n: modulus, e: public_exponent },
-            d: private_exponent,
-            p: prime1,
-            q: prime2,
-            dP: exponent1,
-            dQ: exponent2,
-            qInv: coefficient,
-        })
     }
 }

@@ -196,6 +196,15 @@ impl PolicyDraft {
                 found.push(self.place("signatures-jitter").error(what));
             }
         }
+        // The default is for the default of signatures-refresh; with a smaller one less of it is used.
+        let is_given = self.given.iter().any(|(name, _)| *name == "signatures-jitter");
+        if is_given && v.signatures_jitter > v.signatures_refresh {
+            let what = format!(
+                "dnssec-policy: policy '{}' signatures-jitter cannot be larger than signatures-refresh ({} s, {} s)",
+                self.name, v.signatures_jitter, v.signatures_refresh
+            );
+            found.push(self.place("signatures-jitter").error(what));
+        }
     }
 
     /// What BIND does not look at, and no resolver can work with.

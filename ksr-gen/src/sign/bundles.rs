@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use keystore::crypto::SigningKey;
+use keystore::crypto::{self, SigningKey};
 use keystore::dns::rrsig::{self, Validity};
 use keystore::dns::{Rrset, Rrsig, Rtype};
 use keystore::exchange::Bundle;
@@ -15,8 +15,6 @@ use rayon::prelude::*;
 use super::{KsrFinding, Signing, SigningError, SigningPlan};
 use crate::rollover::{KskSchedule, signs};
 
-/// Signatures that a token is asked for at the same time. Network HSMs answer many at a time; what is in a USB port works on one.
-const TOKEN_THREADS: usize = 8;
 /// Seconds between the inception of a signature and that of its bundle, for clocks that are behind.
 const INCEPTION_OFFSET: u64 = 3600;
 /// `CDS 0 0 0 00` and `CDNSKEY 0 3 0 AA==`: the parent is asked to remove the DS RRset (RFC 8078 section 4).
@@ -49,15 +47,7 @@ impl SigningPlan<'_> {
             let groups = self.groups.par_iter();
             groups.map(|(i, inceptions)| inceptions.par_iter().map(|at| one(*i, *at)).collect()).collect()
         };
-        if !signers.iter().any(|signer| signer.key.is_in_token()) {
-            return all();
-        }
-        // Most of the time of a signature is waiting for the token.
-        match rayon::ThreadPoolBuilder::new().num_threads(TOKEN_THREADS).build() {
-            Ok(pool) => pool.install(all),
-            // A system that gives no more threads has the work done by those that there are.
-            Err(_) => all(),
-        }
+        crypto::run_signing(signers.iter().any(|signer| signer.key.is_in_token()), all)
     }
 
     /// Reads the private parts of those KSKs that sign any bundle.

@@ -33,7 +33,7 @@ impl Host {
             multi_signer: false,
             allow_transfer: Vec::new(),
             notify: Vec::new(),
-            zonemd: false,
+            versions: keystore::config::VersionConfig::default(),
             zone_check: keystore::config::ZoneCheck::default(),
             allow_cds_delete: false,
             name: zone(),

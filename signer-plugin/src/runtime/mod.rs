@@ -36,7 +36,7 @@ mod tests;
 pub use gate::{ReleaseError, release};
 pub use keyring::Keyring;
 pub use served::{Clock, ServedState, SignerZone, ZoneWork};
-pub use setup::{ContentRules, RollDelays, ZoneSetup};
+pub use setup::{ContentRules, RollDelays, VersionRules, ZoneSetup};
 pub use zone::ZoneRuntime;
 
 use std::collections::{HashMap, HashSet};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use keystore::config::{Config, SignerConfig, ZoneConfig};
+use keystore::config::{Config, SelfCheck, SignerConfig, VersionConfig, ZoneConfig};
 use keystore::dns::Name;
 use keystore::exchange::TrustAnchor;
 use keystore::policy::Nsec3Param;
@@ -31,8 +31,8 @@ pub struct ZoneSetup {
     pub times: SigningTimes,
     /// NSEC3 and its parameters; `None` means NSEC.
     pub nsec3: Option<Nsec3Param>,
-    /// Whether each version has a ZONEMD record.
-    pub zonemd: bool,
+    /// What versions have, and how they are checked.
+    pub versions: VersionRules,
     /// How the zone file is judged.
     pub rules: ZoneRules,
     /// What ZSK rolls wait for.
@@ -54,11 +54,23 @@ pub struct ContentRules {
     pub review_timeout: Duration,
 }
 
+/// What versions of a zone have, and how they are checked before they are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VersionRules {
+    /// Whether each version has a ZONEMD record.
+    pub zonemd: bool,
+    /// Least time between two versions with a ZONEMD record that only new content or renewals ask for, in seconds.
+    pub zonemd_interval: u32,
+    /// Which new signatures are verified.
+    pub self_check: SelfCheck,
+}
+
 impl ContentRules {
-    fn from_config(config: &SignerConfig) -> Self {
+    fn from_config(signer: Option<&SignerConfig>, zone: &VersionConfig) -> Self {
+        let Some(config) = signer else { return Self::default() };
         Self {
-            max_shrink: config.max_shrink,
-            max_growth: config.max_growth,
+            max_shrink: zone.max_shrink.unwrap_or(config.max_shrink),
+            max_growth: zone.max_growth.unwrap_or(config.max_growth),
             review: config.review.clone(),
             review_timeout: Duration::from_secs(config.review_timeout.into()),
         }
@@ -91,7 +103,11 @@ impl ZoneSetup {
                 jitter: zone.policy.signatures_jitter,
             },
             nsec3: zone.policy.nsec3,
-            zonemd: zone.zonemd,
+            versions: VersionRules {
+                zonemd: zone.versions.zonemd,
+                zonemd_interval: zone.versions.zonemd_interval,
+                self_check: zone.versions.self_check,
+            },
             rules: ZoneRules {
                 check: zone.zone_check,
                 max_ttl: Some(zone.policy.max_zone_ttl).filter(|ttl| *ttl > 0),
@@ -100,7 +116,7 @@ impl ZoneSetup {
                 publish: zone.policy.publish_safety.saturating_add(zone.policy.zone_propagation_delay),
                 propagation: zone.policy.zone_propagation_delay,
             },
-            content: config.signer.as_ref().map(ContentRules::from_config).unwrap_or_default(),
+            content: ContentRules::from_config(config.signer.as_ref(), &zone.versions),
         })
     }
 }

@@ -44,8 +44,6 @@ const RETRY: u64 = 10;
 const ALARM: u64 = 600;
 /// RRsets whose signatures are verified before a version is served, besides the apex and those that are new.
 const SAMPLES: usize = 256;
-/// Where a version has more new signatures than this, only samples of them are verified.
-const VERIFIED_ALL: usize = 1_000_000;
 
 /// Most warnings of a zone file that are written to the log.
 const LOGGED_WARNINGS: usize = 10;
@@ -444,17 +442,19 @@ impl ZoneRuntime {
         let Facts { keys: signed_by, bundle: served, .. } = &made.facts;
         let same_keys = signed_by.len() == keys.len()
             && keys.iter().all(|key| signed_by.iter().any(|other| other.dnskey == key.dnskey));
-        if !Arc::ptr_eq(made.zone(), zone) {
+        // New content and renewals can wait for seconds; keys and bundles cannot.
+        let rests = made.is_kept && (made.facts.made_at..self.digest_rests_until(made)).contains(&now);
+        if !Arc::ptr_eq(made.zone(), zone) && !rests {
             Some("new zone file")
         } else if made.facts.generation != *generation || served != bundle {
             Some("new bundle")
         } else if denial.as_ref() != Some(&made.facts.denial) {
             Some("new denial of existence")
-        } else if made.signed.has_digest() != self.setup.zonemd {
+        } else if made.signed.has_digest() != self.setup.versions.zonemd {
             Some("new setting of zonemd")
         } else if !same_keys || !is_replaced_alike(retiring, &made.retiring) {
             Some("new keys")
-        } else if made.signed.next_refresh() <= now && self.slice_at.is_none_or(|at| at <= now) {
+        } else if made.signed.next_refresh() <= now && !rests && self.slice_at.is_none_or(|at| at <= now) {
             Some("renewal")
         } else if now < made.facts.made_at.minus(SLOW_CLOCKS) {
             Some("the clock went back")
@@ -465,9 +465,15 @@ impl ZoneRuntime {
         }
     }
 
+    /// Until when new content and renewals wait after a version with a digest, so that changes that come close together become one version.
+    fn digest_rests_until(&self, made: &Made) -> Timestamp {
+        let rules = &self.setup.versions;
+        made.facts.made_at.plus(if rules.zonemd { rules.zonemd_interval.into() } else { 0 })
+    }
+
     fn policy(&self, wanted: &Wanted) -> Result<SigningPolicy, MakeError> {
         let Some(denial) = wanted.denial.clone() else { return Err(MakeError::NoSalt) };
-        Ok(SigningPolicy { times: self.setup.times, denial, zonemd: self.setup.zonemd })
+        Ok(SigningPolicy { times: self.setup.times, denial, zonemd: self.setup.versions.zonemd })
     }
 
     /// Reserves the serial, signs under it, and checks.
@@ -533,10 +539,9 @@ impl ZoneRuntime {
             .observe(started.elapsed().as_secs_f64());
         self.count_signatures(&signed, keys);
 
-        let check = signed.self_check(now, SAMPLES).and_then(|()| match signed.signatures_made() {
-            made if made <= VERIFIED_ALL => signed.verify_made(now),
-            _ => Ok(()),
-        });
+        let all = self.setup.versions.self_check.is_of_all(signed.signatures_made());
+        let check =
+            signed.self_check(now, SAMPLES).and_then(|()| if all { signed.verify_made(now) } else { Ok(()) });
         // The KSK's signatures may be past: that is not the fault of what was made here, and the rest is worth serving.
         let check = if is_valid(bundle, now) { check } else { Ok(()) };
         let result = if check.is_ok() { "ok" } else { "failed" };
@@ -575,6 +580,7 @@ impl ZoneRuntime {
         }
         if let Some(made) = &self.made {
             times.push(Some(made.valid_from));
+            times.push(Some(self.digest_rests_until(made)));
             times.push(Some(made.signed.next_refresh()));
             times.push(Some(made.signed.earliest_zsk_expiration().plus(1)));
             times.push(Some(made.signed.earliest_ksk_expiration().plus(1)));

@@ -1,5 +1,5 @@
-//! Makes the RRSIGs, or takes them over, on all cores. The octets to sign (RFC 4034 section 3.1.8.1) are put together in one buffer a
-//! thread; the signatures land where they are served from.
+//! Makes the RRSIGs, or takes them over, on all cores, and with keys in tokens on more threads. The octets to sign (RFC 4034 section
+//! 3.1.8.1) are put together in one buffer a thread; the signatures land where they are served from.
 
 use std::borrow::Cow;
 
@@ -153,11 +153,10 @@ impl<'a> Maker<'a> {
         self.put_off(&mut urgencies);
         let count = urgencies.iter().filter(|urgency| **urgency != Urgency::No).count();
         let spread = self.plan.spread(count, tasks.len(), &self.signer);
-        let tally = slots
-            .par_chunks_exact_mut(slot_len)
-            .zip(tasks)
-            .zip(&urgencies)
-            .try_fold(
+        let is_in_token = self.keys.iter().any(|(_, key)| key.signer.is_in_token());
+        let tally = crypto::run_signing(is_in_token, || {
+            let each = slots.par_chunks_exact_mut(slot_len).zip(tasks).zip(&urgencies);
+            let parts = each.try_fold(
                 || (Tally::NOTHING, Vec::new()),
                 |(tally, mut scratch), ((slot, task), urgency)| {
                     let make = *urgency != Urgency::No;
@@ -165,9 +164,10 @@ impl<'a> Maker<'a> {
                     self.progress.inspect(|progress| progress.count());
                     Ok((tally.and(one), scratch))
                 },
-            )
-            .map(|result| result.map(|(tally, _)| tally))
-            .try_reduce(|| Tally::NOTHING, |a, b| Ok(a.and(b)))?;
+            );
+            let tallies = parts.map(|result| result.map(|(tally, _)| tally));
+            tallies.try_reduce(|| Tally::NOTHING, |a, b| Ok(a.and(b)))
+        })?;
         Ok((slots, tally))
     }
 
@@ -330,5 +330,121 @@ impl<'a> Maker<'a> {
             out.extend_from_slice(&(record.len() as u16).to_be_bytes());
             out.extend_from_slice(&record);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Condvar, Mutex};
+    use std::time::Duration;
+
+    use keystore::crypto::{Algorithm, SignError, SigningKey};
+
+    use super::*;
+    use crate::signing::sign;
+    use crate::testing::{DAY, NOW, POLICY, bundle, keys, signed, zone};
+
+    /// Longest time for which a signature waits.
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    /// A key in a token whose signatures, but for the first, wait until `ends_at` of them wait at the same time, or until they are released.
+    struct SlowKey {
+        inner: Arc<dyn SigningKey>,
+        ends_at: usize,
+        calls: Mutex<Calls>,
+        changed: Condvar,
+    }
+
+    #[derive(Default)]
+    struct Calls {
+        begun: usize,
+        waiting: usize,
+        released: bool,
+        timed_out: bool,
+    }
+
+    impl SlowKey {
+        fn of(key: &ZoneKey, ends_at: usize) -> Arc<Self> {
+            let (calls, changed) = (Mutex::default(), Condvar::new());
+            Arc::new(Self { inner: Arc::clone(&key.signer), ends_at, calls, changed })
+        }
+
+        fn wait_for(&self, done: impl Fn(&Calls) -> bool) {
+            let calls = self.calls.lock().unwrap();
+            let waited = self.changed.wait_timeout_while(calls, DEADLINE, |calls| !done(calls));
+            let (mut calls, result) = waited.unwrap();
+            calls.timed_out |= result.timed_out();
+        }
+
+        fn release(&self) {
+            self.calls.lock().unwrap().released = true;
+            self.changed.notify_all();
+        }
+    }
+
+    impl SigningKey for SlowKey {
+        fn algorithm(&self) -> Algorithm {
+            self.inner.algorithm()
+        }
+
+        fn public_key(&self) -> &[u8] {
+            self.inner.public_key()
+        }
+
+        fn sign(&self, data: &[u8]) -> Result<Vec<u8>, SignError> {
+            let is_first = {
+                let mut calls = self.calls.lock().unwrap();
+                calls.begun += 1;
+                calls.waiting += usize::from(calls.begun > 1);
+                calls.released |= calls.waiting >= self.ends_at;
+                self.changed.notify_all();
+                calls.begun == 1
+            };
+            if !is_first {
+                self.wait_for(|calls| calls.released);
+                self.calls.lock().unwrap().waiting -= 1;
+            }
+            self.inner.sign(data)
+        }
+
+        fn is_in_token(&self) -> bool {
+            true
+        }
+    }
+
+    fn hosts() -> Zone {
+        let hosts: String = (0..200).map(|n| format!("h{n} A 192.0.2.1\n")).collect();
+        zone("example", &format!("@ SOA ns admin 7 1h 5m 1w 10m\n@ NS ns\nns A 192.0.2.1\n{hosts}")).unwrap()
+    }
+
+    fn sign_by(key: &Arc<SlowKey>) -> SignedZone {
+        let (ksk, zsk) = keys();
+        let zone = Arc::new(hosts());
+        let bundle = bundle(zone.origin(), ksk, &[zsk], NOW, 30 * DAY);
+        let signer: Arc<dyn SigningKey> = Arc::clone(key) as _;
+        let zsk = ZoneKey { dnskey: zsk.dnskey.clone(), signer };
+        sign(&zone, &bundle, &[zsk], &POLICY, 1, None, NOW).unwrap()
+    }
+
+    #[test]
+    fn a_key_in_a_token_makes_eight_signatures_at_a_time_whatever_the_number_of_cores() {
+        let key = SlowKey::of(&keys().1, 8);
+        let signed = sign_by(&key);
+        assert!(!key.calls.lock().unwrap().timed_out, "fewer were asked for at the same time");
+        signed.self_check(NOW, usize::MAX).unwrap();
+    }
+
+    #[test]
+    fn a_token_that_hangs_keeps_no_other_zone_waiting() {
+        let key = SlowKey::of(&keys().1, usize::MAX);
+        std::thread::scope(|scope| {
+            let slow = scope.spawn(|| sign_by(&key));
+            key.wait_for(|calls| calls.waiting >= 8);
+            signed(hosts()).verify_made(NOW).unwrap();
+            assert_eq!(key.calls.lock().unwrap().waiting, 8, "the token has answered before");
+            key.release();
+            slow.join().unwrap().verify_made(NOW).unwrap();
+        });
+        assert!(!key.calls.lock().unwrap().timed_out);
     }
 }

@@ -44,10 +44,10 @@ pub(crate) struct RecordPlace {
     record: usize,
 }
 
-/// Nodes that one task prints; a few hundred kilobytes of text.
-const CHUNK: usize = 1024;
-/// Chunks printed before any is written: bounds what is held in memory.
-const ROUND: usize = 64;
+/// Nodes that one task prints; some hundred kilobytes of text.
+const CHUNK: usize = 128;
+/// Chunks printed before any is written: a few megabytes of text are held at a time, whatever the size of the zone.
+const ROUND: usize = 32;
 
 impl SignedZone {
     /// All records: the SOA first, then name by name in canonical order, each RRset followed by its RRSIGs; NSEC3 records last, in the

@@ -21,11 +21,16 @@ impl SigningProgress {
         self.done.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// RRsets whose signatures are there, and all of the run; 0 and 0 before they are known. A new run may begin between the two.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.done.load(Ordering::Relaxed), self.all.load(Ordering::Relaxed))
+    }
+
     /// The share that is done, in percent; 0 before the RRsets are known.
     #[must_use]
     pub fn percent(&self) -> u8 {
-        let (done, all) = (self.done.load(Ordering::Relaxed), self.all.load(Ordering::Relaxed));
-        // A new run may begin between the two.
+        let (done, all) = self.counts();
         done.min(all).saturating_mul(100).checked_div(all).map_or(0, |percent| percent as u8)
     }
 }

@@ -15,9 +15,9 @@ use crate::zone::{NodeId, Records};
 /// Scheme SIMPLE and hash SHA-384 (RFC 8976 section 5.2 and 5.3).
 const SIMPLE_SHA384: [u8; 2] = [1, 1];
 /// Owners that one task puts into canonical form.
-const CHUNK: usize = 1024;
-/// Tasks whose octets are held before they are hashed: bounds the memory.
-const ROUND: usize = 64;
+const CHUNK: usize = 128;
+/// Tasks whose octets are held before they are hashed: a few megabytes, whatever the size of the zone.
+const ROUND: usize = 32;
 
 /// RDATA of the ZONEMD record of `signed`, whose own ZONEMD RRset and signatures do not count (RFC 8976 section 3.3.1).
 pub(super) fn rdata(signed: &SignedZone) -> Vec<u8> {

@@ -17,7 +17,9 @@ use metrics::Metrics;
 use offline_ksk_signer::hosted::{Responder, Transport};
 use offline_ksk_signer::reply::Reply;
 use offline_ksk_signer::rules::ZoneRules;
-use offline_ksk_signer::runtime::{ContentRules, RollDelays, SignerZone, ZoneRuntime, ZoneSetup};
+use offline_ksk_signer::runtime::{
+    ContentRules, RollDelays, SignerZone, VersionRules, ZoneRuntime, ZoneSetup,
+};
 use offline_ksk_signer::signing::SigningTimes;
 
 pub const DAY: u32 = 86_400;
@@ -107,7 +109,7 @@ impl Host {
             anchors: SkrBuilder::new("example.", start()).anchors(),
             times: SigningTimes { validity: 14 * DAY, refresh: 5 * DAY, jitter: DAY / 2 },
             nsec3: self.rich.then_some(Nsec3Param { iterations: 0, opt_out: false, salt_length: 8 }),
-            zonemd: self.rich,
+            versions: VersionRules { zonemd: self.rich, ..VersionRules::default() },
             rules: ZoneRules::default(),
             delays: RollDelays::default(),
             content: ContentRules::default(),

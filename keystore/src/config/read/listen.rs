@@ -2,12 +2,17 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use crate::config::{MetricsConfig, SignerConfig, deliver};
 use crate::policy::table::{Table, Value};
 
 /// Why an address is refused.
 const REACHED: &str = "ADDRESS can be reached by others, and the endpoint has neither password nor encryption; use 127.0.0.1 or [::1], name a web-config with basic_auth_users, or say allow-remote = true";
+
+/// Percent that `max-shrink` and `max-growth` may say.
+pub(super) const SHRINK: RangeInclusive<u32> = 0..=100;
+pub(super) const GROWTH: RangeInclusive<u32> = 0..=1_000_000;
 
 pub(super) fn signer(value: &Value<'_, '_>) -> Option<SignerConfig> {
     let mut table = value.table()?;
@@ -36,8 +41,8 @@ fn content(table: &mut Table<'_, '_>, signer: &mut SignerConfig) {
     let mut percent = |key, range, field: &mut u32| {
         *field = table.get(key).and_then(|v| v.integer(range)).unwrap_or(*field);
     };
-    percent("max-shrink", 0..=100, &mut signer.max_shrink);
-    percent("max-growth", 0..=1_000_000, &mut signer.max_growth);
+    percent("max-shrink", SHRINK, &mut signer.max_shrink);
+    percent("max-growth", GROWTH, &mut signer.max_growth);
     if let Some(value) = table.get("review") {
         signer.review = deliver::words(&value).unwrap_or_default();
     }

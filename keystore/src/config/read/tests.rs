@@ -1,7 +1,9 @@
 use super::loader::MAX_SOCKET_PATH;
 use super::*;
 use crate::config::transfer::{AllowTransfer, Network, NotifyTarget};
-use crate::config::{KsrConfig, LoaderConfig, MetricsConfig, ParentCheck, SignerConfig, ZoneCheck};
+use crate::config::{
+    KsrConfig, LoaderConfig, MetricsConfig, ParentCheck, SelfCheck, SignerConfig, VersionConfig, ZoneCheck,
+};
 use crate::dns::Name;
 use crate::exchange::TrustAnchor;
 use crate::policy::Policy;
@@ -103,6 +105,35 @@ fn what_new_content_of_a_zone_has_to_pass() {
     assert_eq!(signer.review, ["/bin/check", "-v"]);
     for bad in ["max-shrink = 101", "max-growth = -1", "review = []", "review = \"x\"", "review-timeout = 0"]
     {
+        assert!(with(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn versions_of_a_zone_are_made_and_judged_as_its_table_says() {
+    let with = |keys: &str| parse_text(&EXAMPLE.replace("# zonemd = false\n", &format!("{keys}\n")));
+    let text =
+        "zonemd = true\nzonemd-interval = \"1m\"\nself-check = \"all\"\nmax-shrink = 0\nmax-growth = 20";
+    let versions = VersionConfig {
+        zonemd: true,
+        zonemd_interval: 60,
+        self_check: SelfCheck::All,
+        max_shrink: Some(0),
+        max_growth: Some(20),
+    };
+    assert_eq!(with(text).unwrap().zones[0].versions, versions);
+    assert_eq!(with("").unwrap().zones[0].versions, VersionConfig::default());
+    for (setting, want) in [("auto", SelfCheck::Auto), ("sample", SelfCheck::Sample)] {
+        let config = with(&format!("self-check = \"{setting}\"")).unwrap();
+        assert_eq!(config.zones[0].versions.self_check, want);
+    }
+    for bad in [
+        "self-check = \"off\"",
+        "self-check = false",
+        "zonemd-interval = \"2h\"",
+        "max-shrink = 101",
+        "max-growth = \"x\"",
+    ] {
         assert!(with(bad).is_err(), "{bad}");
     }
 }

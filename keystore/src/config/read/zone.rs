@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::listen::{GROWTH, SHRINK};
 use super::transfer::{self, Rules};
 use super::{Anchors, transposed};
-use crate::config::{ZoneCheck, ZoneConfig, name};
+use crate::config::{SelfCheck, VersionConfig, ZoneCheck, ZoneConfig, name};
 use crate::dns::{Name, nsec3};
 use crate::exchange::bind::SyntaxError;
 use crate::exchange::{TrustAnchor, parse_trust_anchors};
@@ -17,6 +18,8 @@ use crate::shared::Shared;
 
 /// Largest trust anchor file that is read, in octets; the largest DNSKEY record takes some 90 000.
 const MAX_ANCHOR_FILE: u64 = 1 << 20;
+/// Longest `zonemd-interval`, in seconds.
+const MAX_DIGEST_INTERVAL: u32 = 3600;
 /// Most trust anchors of a zone; a KSK rollover needs two.
 const MAX_ANCHORS: usize = 64;
 
@@ -77,7 +80,7 @@ fn zone<'a>(
     };
     let zone_check = table.get("zone-check").map_or(Some(ZoneCheck::default()), |v| zone_check(&v));
     let multi_signer = table.get("multi-signer").map_or(Some(false), |v| v.boolean());
-    let zonemd = table.get("zonemd").map_or(Some(false), |v| v.boolean());
+    let versions = versions(&mut table);
     let allow_cds_delete = table.get("allow-cds-delete").map_or(Some(false), |v| v.boolean());
     let rules = transfer::rules(&mut table, defaults);
     let require = table.get("require-signature").map(|v| v.boolean());
@@ -88,7 +91,7 @@ fn zone<'a>(
         // Settled when [loader] is read.
         require_signature: false,
         multi_signer: multi_signer?,
-        zonemd: zonemd?,
+        versions: versions?,
         allow_transfer: rules.allow,
         notify: rules.notify,
         zone_check: zone_check?,
@@ -101,6 +104,37 @@ fn zone<'a>(
         key_directory: directory?,
     };
     Some((zone, transposed(require)?))
+}
+
+/// How versions of the zone are made and judged.
+fn versions(table: &mut Table<'_, '_>) -> Option<VersionConfig> {
+    let defaults = VersionConfig::default();
+    let zonemd = table.get("zonemd").map_or(Some(defaults.zonemd), |v| v.boolean());
+    let interval = table.get("zonemd-interval").map_or(Some(defaults.zonemd_interval), |v| {
+        let seconds = v.duration()?;
+        if seconds > MAX_DIGEST_INTERVAL {
+            v.error("must be at most an hour: signatures that come due wait as long");
+        }
+        Some(seconds)
+    });
+    let self_check = table.get("self-check").map_or(Some(defaults.self_check), |v| match v.string()? {
+        "auto" => Some(SelfCheck::Auto),
+        "all" => Some(SelfCheck::All),
+        "sample" => Some(SelfCheck::Sample),
+        _ => {
+            v.error("write \"auto\" (all new signatures up to a million, otherwise a sample), \"all\" or \"sample\"; signatures that nobody looks at are not served");
+            None
+        }
+    });
+    let max_shrink = table.get("max-shrink").map(|v| v.integer(SHRINK));
+    let max_growth = table.get("max-growth").map(|v| v.integer(GROWTH));
+    Some(VersionConfig {
+        zonemd: zonemd?,
+        zonemd_interval: interval?,
+        self_check: self_check?,
+        max_shrink: transposed(max_shrink)?,
+        max_growth: transposed(max_growth)?,
+    })
 }
 
 fn zone_check(value: &Value<'_, '_>) -> Option<ZoneCheck> {

@@ -92,7 +92,8 @@ fn a_digest_of_the_zone_comes_and_goes_with_one_version_and_outlives_a_restart()
         [(false, true), (true, true), (true, false), (false, true)].into_iter().enumerate()
     {
         let now = start().plus(step as u64 * HOUR);
-        let setup = ZoneSetup { zonemd, ..site.setup() };
+        let setup =
+            ZoneSetup { versions: VersionRules { zonemd, ..VersionRules::default() }, ..site.setup() };
         let mut zone = ZoneRuntime::new(setup, site.metrics.clone(), Arc::clone(&served));
         site.step(&mut zone, now);
         zone.close();
@@ -104,5 +105,62 @@ fn a_digest_of_the_zone_comes_and_goes_with_one_version_and_outlives_a_restart()
             validate(&zone, ZONE, Rtype::ZONEMD, now);
             assert_eq!(answers[0].rdata[..6], [&last.to_be_bytes()[..], &[1, 1]].concat());
         }
+    }
+}
+
+#[test]
+fn new_content_and_renewals_of_a_zone_with_a_digest_wait_for_the_interval_and_bundles_do_not() {
+    let site = Site::with_skr(3);
+    let versions = VersionRules { zonemd: true, zonemd_interval: 60, ..VersionRules::default() };
+    let served = Arc::clone(site.zone().served());
+    let setup = ZoneSetup { versions, ..site.setup() };
+    let mut zone = ZoneRuntime::new(setup, site.metrics.clone(), served);
+    let address = |zone: &ZoneRuntime| ask(zone, "www.example.", Rtype::A).answers[0].rdata[3];
+    site.step(&mut zone, start());
+    let first = serial(&zone);
+    // Two changes within the interval are one version.
+    for (second, host) in [(2, 7), (30, 8)] {
+        site.write("zone", &FILE.replace("192.0.2.2", &format!("192.0.2.{host}")));
+        for second in second..second + 5 {
+            let due = site.step(&mut zone, start().plus(second));
+            assert!(due <= start().plus(60), "the end of the interval is known");
+        }
+        assert_eq!((serial(&zone), address(&zone)), (first, 2));
+    }
+    site.step(&mut zone, start().plus(59));
+    assert_eq!(address(&zone), 2);
+    site.step(&mut zone, start().plus(60));
+    assert_eq!((serial(&zone), address(&zone)), (first + 1, 8));
+    validate(&zone, ZONE, Rtype::ZONEMD, start().plus(60));
+    // A bundle switch within the interval of another version does not wait, and takes new content along.
+    let switch = start().plus(9 * DAY);
+    // What has come due until then is renewed.
+    site.step(&mut zone, switch.minus(300));
+    site.write("zone", &FILE.replace("192.0.2.2", "192.0.2.9"));
+    for second in (15..=30).rev() {
+        site.step(&mut zone, switch.minus(second));
+    }
+    assert_eq!(address(&zone), 9);
+    let before = serial(&zone);
+    site.write("zone", &FILE.replace("192.0.2.2", "192.0.2.10"));
+    for second in (1..=10).rev() {
+        site.step(&mut zone, switch.minus(second));
+        assert_eq!((serial(&zone), address(&zone)), (before, 9));
+    }
+    site.step(&mut zone, switch);
+    assert_eq!((serial(&zone), address(&zone)), (before + 1, 10));
+}
+
+#[test]
+fn self_check_verifies_what_its_setting_says() {
+    use keystore::config::SelfCheck;
+    for (setting, made, all) in [
+        (SelfCheck::Auto, 0, true),
+        (SelfCheck::Auto, 1_000_000, true),
+        (SelfCheck::Auto, 1_000_001, false),
+        (SelfCheck::All, 1_000_001, true),
+        (SelfCheck::Sample, 1, false),
+    ] {
+        assert_eq!(setting.is_of_all(made), all, "{setting:?} {made}");
     }
 }

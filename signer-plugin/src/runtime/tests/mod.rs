@@ -113,7 +113,7 @@ impl Site {
                 jitter: 12 * HOUR as u32,
             },
             nsec3: None,
-            zonemd: false,
+            versions: VersionRules::default(),
             rules: ZoneRules::default(),
             delays: RollDelays { publish: 3600 + 300, propagation: 300 },
             content: ContentRules::default(),

@@ -1,0 +1,64 @@
+//! Which library signs and which verifies, for each algorithm: the faster one of ring and openssl by
+//! `cargo bench -p offline-ksk-keystore --bench crypto`, which measures both.
+
+use super::Algorithm;
+
+/// A library with cryptography.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Library {
+    /// The crate `ring`.
+    Ring,
+    /// OpenSSL, through the crate `openssl`.
+    Openssl,
+}
+
+/// The libraries of one algorithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backend {
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// What makes its signatures; `None` for an algorithm that is verified only.
+    pub sign: Option<Library>,
+    /// What verifies its signatures.
+    pub verify: Library,
+}
+
+impl Backend {
+    /// The choice for `algorithm`; `None` for one that is not known here.
+    #[must_use]
+    pub fn of(algorithm: Algorithm) -> Option<&'static Self> {
+        BACKENDS.iter().find(|backend| backend.algorithm == algorithm)
+    }
+}
+
+const fn backend(algorithm: Algorithm, sign: Option<Library>, verify: Library) -> Backend {
+    Backend { algorithm, sign, verify }
+}
+
+/// The choice for each algorithm. openssl makes RSA signatures in about half of the time of ring, and with keys of every size.
+/// ring has no Ed448.
+pub const BACKENDS: [Backend; 8] = [
+    backend(Algorithm::RSASHA1, None, Library::Ring),
+    backend(Algorithm::NSEC3RSASHA1, None, Library::Ring),
+    backend(Algorithm::RSASHA256, Some(Library::Openssl), Library::Ring),
+    backend(Algorithm::RSASHA512, Some(Library::Openssl), Library::Ring),
+    backend(Algorithm::ECDSAP256SHA256, Some(Library::Ring), Library::Ring),
+    backend(Algorithm::ECDSAP384SHA384, Some(Library::Ring), Library::Openssl),
+    backend(Algorithm::ED25519, Some(Library::Ring), Library::Ring),
+    backend(Algorithm::ED448, Some(Library::Openssl), Library::Openssl),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_algorithm_that_signs_or_verifies_has_one_row() {
+        for number in 0..=u8::MAX {
+            let algorithm = Algorithm(number);
+            let rows: Vec<&Backend> = BACKENDS.iter().filter(|row| row.algorithm == algorithm).collect();
+            assert_eq!(rows.len(), usize::from(algorithm.can_verify()), "{algorithm}");
+            assert_eq!(rows.iter().any(|row| row.sign.is_some()), algorithm.can_sign(), "{algorithm}");
+        }
+    }
+}
