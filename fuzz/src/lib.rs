@@ -6,11 +6,6 @@ pub mod targets;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Octets that a target may hold at once beside [`FACTOR`] for each octet of its input: what is made once (signed zones) is in it.
-const ROOM: usize = 8 << 20;
-/// Octets that a target may hold for each octet of its input.
-const FACTOR: usize = 512;
-
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 
@@ -60,7 +55,7 @@ static ALLOCATOR: Bounded = Bounded;
 pub fn run(name: &str, data: &[u8]) {
     let found = targets::TARGETS.iter().find(|(known, _)| *known == name);
     let (_, target) = found.unwrap_or_else(|| panic!("there is no target {name}"));
-    LIMIT.store(LIVE.load(Ordering::Relaxed) + ROOM + FACTOR * data.len(), Ordering::Relaxed);
+    LIMIT.store(LIVE.load(Ordering::Relaxed) + targets::memory_limit(data.len()), Ordering::Relaxed);
     let _ = target(data);
     LIMIT.store(usize::MAX, Ordering::Relaxed);
 }

@@ -16,6 +16,16 @@ pub use seeds::seeds;
 /// input was read to the end, so that a test can tell a target that reaches what it is for from one that does not.
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
+/// Octets that a target may hold at once beside [`FACTOR`] for each octet of its input: what is made once (signed zones) is in it.
+const ROOM: usize = 8 << 20;
+/// Octets that a target may hold for each octet of its input.
+const FACTOR: usize = 512;
+
+/// Octets that a target may hold at once for an input of this length.
+pub const fn memory_limit(input: usize) -> usize {
+    ROOM + FACTOR * input
+}
+
 /// All of them.
 pub const TARGETS: &[Target] = &[
     ("accepted_skr", exchange::accepted_skr),

@@ -1,12 +1,13 @@
 //! The corpora of the fuzzer, run through the targets that it calls: without the fuzzer, and within seconds.
 
+mod fuzz_bounds;
 #[path = "../../fuzz/targets/mod.rs"]
 mod targets;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
+use fuzz_bounds::LONGEST;
 use targets::TARGETS;
 
 fn fuzz() -> PathBuf {
@@ -19,19 +20,40 @@ fn names(folder: &Path) -> BTreeSet<String> {
     entries.map(|entry| entry.file_name().into_string().expect("a name in UTF-8")).collect()
 }
 
+/// Runs something for each target, at the same time.
+fn for_each_target(run: impl Fn(&'static str, fn(&[u8]) -> bool) + Sync) {
+    let run = &run;
+    std::thread::scope(|scope| {
+        for (name, target) in TARGETS {
+            scope.spawn(move || run(name, *target));
+        }
+    });
+}
+
+/// Runs a target on inputs, and panics at a finding. Gives for each input whether it was read to its end.
+fn hold(
+    name: &str,
+    target: fn(&[u8]) -> bool,
+    inputs: impl Iterator<Item = Vec<u8>> + Send + 'static,
+) -> Vec<bool> {
+    fuzz_bounds::run(target, inputs, LONGEST).unwrap_or_else(|finding| {
+        panic!("{name}: {:?} for the input {}", finding.breach, finding.input.escape_ascii())
+    })
+}
+
+/// The inputs in the corpus of a target.
+fn corpus(name: &str) -> Vec<Vec<u8>> {
+    let folder = fuzz().join("corpus").join(name);
+    names(&folder).iter().map(|input| std::fs::read(folder.join(input)).expect("readable")).collect()
+}
+
 #[test]
 fn kind_117_corpus_of_each_target_runs_without_a_finding() {
-    for (name, target) in TARGETS {
-        let corpus = fuzz().join("corpus").join(name);
-        let inputs = names(&corpus);
+    for_each_target(|name, target| {
+        let inputs = corpus(name);
         assert!(!inputs.is_empty(), "the corpus of {name} has no input");
-        for input in inputs {
-            let path = corpus.join(input);
-            let octets = std::fs::read(&path).expect("readable");
-            let run = std::panic::catch_unwind(|| target(&octets));
-            assert!(run.is_ok(), "{} does not hold", path.display());
-        }
-    }
+        hold(name, target, inputs.into_iter());
+    });
 }
 
 /// `UPDATE=1` also puts them into the corpora, for the fuzzer to begin with.
@@ -41,11 +63,8 @@ fn seeds_run_without_a_finding_and_some_are_read() {
     let mut read = BTreeSet::new();
     for (number, (name, octets)) in all_seeds().into_iter().enumerate() {
         let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).expect("seeds are of a target");
-        let run = std::panic::catch_unwind(|| target(&octets));
-        match run {
-            Ok(true) => drop(read.insert(part(name, &octets))),
-            Ok(false) => {}
-            Err(_) => panic!("{name}: {} does not hold", octets.escape_ascii()),
+        if hold(name, *target, std::iter::once(octets.clone())) == [true] {
+            read.insert(part(name, &octets));
         }
         if update && octets.len() <= MOST {
             let corpus = fuzz().join("corpus").join(name);
@@ -131,15 +150,10 @@ fn kind_117_changed_inputs_of_each_target_run_without_a_finding() {
     let (runs, seed) = (number("FUZZ_RUNS", 300), number("FUZZ_SEED", 1));
     let only = std::env::var("FUZZ_TARGET").ok();
     let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
-    TARGETS.par_iter().filter(|(name, _)| wanted(name)).for_each(|(name, target)| {
-        let corpus = fuzz().join("corpus").join(name);
-        let read = |input: &String| std::fs::read(corpus.join(input)).expect("readable");
-        let inputs: Vec<Vec<u8>> = names(&corpus).iter().map(read).collect();
-        let mut random = Random(seed);
-        for _ in 0..runs {
-            let octets = random.changed(&inputs);
-            let run = std::panic::catch_unwind(|| target(&octets));
-            assert!(run.is_ok(), "{name}: {} does not hold", octets.escape_ascii());
+    for_each_target(|name, target| {
+        if wanted(name) {
+            let (inputs, mut random) = (corpus(name), Random(seed));
+            hold(name, target, (0..runs).map(move |_| random.changed(&inputs)));
         }
     });
 }
