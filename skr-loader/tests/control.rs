@@ -129,6 +129,29 @@ fn import_and_rollback_go_to_the_daemon() {
 }
 
 #[test]
+fn kind_104_an_order_without_a_daemon_speaks_of_deliveries_only_where_there_are_targets() {
+    for (targets, speaks) in [
+        ("", false),
+        ("\n[[deliver.hook]]\nname = \"h\"\ncommand = [\"/bin/true\"]\n", true),
+        (
+            "\n[[deliver.named]]\nname = \"n\"\nrndc = [\"/bin/true\"]\naddress = \"127.0.0.1:53\"\nfolder = \"skr\"\n",
+            true,
+        ),
+    ] {
+        let bench = Bench::new();
+        bench.configure(targets);
+        let now = keystore::clock::now();
+        let (a, b) = (write(&bench, "a.skr", &skr(0, now)), write(&bench, "b.skr", &skr(1, now)));
+        let rollback = ["rollback", "example", "--reason", "x", "--yes"];
+        for order in [&["import", &a][..], &["import", &b], &rollback] {
+            let (code, out, err) = run(&bench, order);
+            assert!(code == 0 && out.contains("no skr-loader runs"), "{targets} {order:?}: {out}{err}");
+            assert_eq!(out.contains("delivers"), speaks, "{targets} {order:?}: {out}");
+        }
+    }
+}
+
+#[test]
 fn without_a_daemon_the_work_is_done_under_the_lock() {
     let bench = Bench::new();
     let now = keystore::clock::now();

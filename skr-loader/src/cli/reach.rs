@@ -91,6 +91,7 @@ impl Reach {
                 config.state_dir.display()
             );
         }
+        let has_targets = !config.deliver.is_empty();
         let mut loader = match Loader::for_order(config, Metrics::new()?) {
             Ok(loader) => loader,
             Err(error @ StartError::Store(OpenError::Locked { .. })) => {
@@ -102,7 +103,7 @@ impl Reach {
             Ok(job) => job.run(&mut loader, now),
             Err(error) => Answer::refused(error.to_string()),
         };
-        Ok((answer, Done::Here))
+        Ok((answer, Done::Here { has_targets }))
     }
 }
 
@@ -176,7 +177,10 @@ pub enum Done {
     /// The running loader.
     ByDaemon,
     /// This process; none runs.
-    Here,
+    Here {
+        /// The configuration has servers to deliver to.
+        has_targets: bool,
+    },
 }
 
 impl Done {
@@ -184,7 +188,10 @@ impl Done {
     pub fn note(self, out: &mut impl Write) -> io::Result<()> {
         match self {
             Self::ByDaemon => Ok(()),
-            Self::Here => writeln!(out, "no skr-loader runs; it delivers this when it is started"),
+            Self::Here { has_targets: true } => {
+                writeln!(out, "no skr-loader runs; it delivers this when it is started")
+            }
+            Self::Here { has_targets: false } => writeln!(out, "no skr-loader runs"),
         }
     }
 }

@@ -75,9 +75,9 @@ fn a_reload_never_waits_for_a_target() {
     assert!(!metrics.encode().unwrap().contains("\"slow\""));
 }
 
-/// A target whose program cannot be run is not reached, with the cause, until the program is there.
+/// A target whose program cannot be run is not reached, with the cause that the last try had, until the program is there.
 #[test]
-fn a_target_without_its_program_is_unreachable_with_the_cause_until_it_is_there() {
+fn kind_104_a_target_without_its_program_is_unreachable_with_the_cause_of_now_until_it_is_there() {
     let state = StateDir::new();
     let folder = state.path("folder");
     std::fs::create_dir(&folder).unwrap();
@@ -113,8 +113,13 @@ fn a_target_without_its_program_is_unreachable_with_the_cause_until_it_is_there(
     deliveries.configure(&config, &[(testing::zone(), in_force)].into());
     let states = deliveries.states().clone();
     let reach = || states.zone("late", &testing::zone()).0;
-    wait_for("it is unreachable", || matches!(reach(), Reachability::Unreachable { .. }));
+    let says = |what: &str| matches!(reach(), Reachability::Unreachable { cause } if cause.contains(what));
+    wait_for("it is unreachable", || says("No such file"));
     assert_eq!(metrics.delivery_server_up.with_label_values(&["late"]).get(), 0);
+    std::fs::write(&absent, "").unwrap();
+    wait_for("the cause is another one", || says("Permission denied"));
+    assert_eq!(metrics.delivery_server_up.with_label_values(&["late"]).get(), 0);
+    std::fs::remove_file(&absent).unwrap();
     std::os::unix::fs::symlink("/bin/true", &absent).unwrap();
     wait_for("it is delivered to", || states.zone("late", &testing::zone()).1.is_current);
     assert_eq!(

@@ -267,7 +267,7 @@ fn a_server_that_stays_unsigned_after_an_import_is_forced_to_reimport() {
 
 /// As Knot does when it was started before it had an SKR.
 #[test]
-fn a_server_that_answers_servfail_after_the_first_import_is_made_to_load_the_zone_at_once() {
+fn kind_104_a_server_that_answers_servfail_after_the_first_import_is_made_to_load_the_zone_at_once() {
     let mut bench = Bench::new();
     bench.server.with(|fake| (fake.servfail, fake.reload_helps) = (true, true));
     bench.run(0, 5);
