@@ -220,10 +220,6 @@ conditions! {
         "The signer cannot write a version of the zone down.";
         "New content of the zone file waits, so that nothing is served that a restart would lose. What is served is signed on.";
         "Look at the rights and the room of the folder zones/ZONE in the state folder."
-    SignerDenialImpossible "SIGNER-DENIAL-IMPOSSIBLE" Zone [Critical]
-        "A bundle in force or to come has an algorithm that must not be used with NSEC3, which the policy wants.";
-        "From that bundle on the zone cannot be signed. It stays so until the policy or the SKR changes.";
-        "Take nsec3param out of the policy, or roll the algorithm first."
     SignerContentHeld "SIGNER-CONTENT-HELD" Zone [Warning]
         "New content of the zone file has far fewer or far more records than what is served.";
         "The new content waits until a person releases it, or the zone file changes. What is served is signed on.";

@@ -116,13 +116,14 @@ struct ProbedZone {
 }
 
 fn live(mut config: Config, metrics: &Metrics, standing: &ProbeStanding, wakes: &Receiver<Wake>) {
-    let mut zones = zones(&config, metrics, standing, BTreeMap::new());
+    let mut zones = zones(&config, metrics, standing, BTreeMap::new(), false);
     loop {
         match wakes.recv_timeout(PAUSE) {
             Ok(Wake::Reload(new)) => {
+                let is_changed = config.probe != new.probe;
                 config = *new;
                 let old = zones.into_iter().map(|zone| (zone.label.clone(), zone)).collect();
-                zones = self::zones(&config, metrics, standing, old);
+                zones = self::zones(&config, metrics, standing, old, is_changed);
                 continue;
             }
             Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -143,12 +144,14 @@ fn interval(probe: &ProbeConfig, zones: usize) -> Duration {
     Duration::from_secs(u64::from(probe.interval).max(zones as u64 * ZONE_BUDGET))
 }
 
-/// The zones to probe; those that were probed before keep their history, and the series of those that left are removed.
+/// The zones to probe; those that were probed before keep their history, and the series of those that left are removed. With other
+/// settings of the probe than before (`is_changed`) each zone is due again.
 fn zones(
     config: &Config,
     metrics: &Metrics,
     standing: &ProbeStanding,
     mut old: BTreeMap<String, ProbedZone>,
+    is_changed: bool,
 ) -> Vec<ProbedZone> {
     let probed = |zone: &Name| config.probe.as_ref().is_some_and(|probe| probe.is_of(zone));
     let wanted: Vec<Name> = config.zones.iter().map(|z| z.name.clone()).filter(probed).collect();
@@ -166,14 +169,17 @@ fn zones(
         standing.zones().entry(label.clone()).or_default();
         // Not all at once.
         let due = now + Duration::from_secs(at as u64 * ZONE_BUDGET);
-        old.remove(&label).unwrap_or_else(|| ProbedZone {
-            name,
-            label,
-            due,
-            history: History::default(),
-            raised: BTreeSet::new(),
-            since: BTreeMap::new(),
-        })
+        match old.remove(&label) {
+            Some(zone) => ProbedZone { due: if is_changed { due } else { zone.due }, ..zone },
+            None => ProbedZone {
+                name,
+                label,
+                due,
+                history: History::default(),
+                raised: BTreeSet::new(),
+                since: BTreeMap::new(),
+            },
+        }
     });
     let zones: Vec<ProbedZone> = zones.collect();
     for gone in old.into_values() {

@@ -34,25 +34,23 @@ const ZSK: u8 = 2;
 /// The folder, and who shows it.
 pub struct Site {
     dir: tempfile::TempDir,
+    pub watch: Watch,
+}
+
+/// The health of a configuration, watched and shown by this process.
+pub struct Watch {
     pub metrics: Metrics,
     endpoint: Serving,
     _watch: HealthWatch,
 }
 
-impl Site {
-    /// A healthy zone: covered for half a year, with its ZSK, and three daemons that say that all is well.
-    pub fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        fs::create_dir_all(dir.path().join("state/keys")).expect("a folder");
-        fs::create_dir_all(dir.path().join("other-keys")).expect("a folder");
-        fs::write(dir.path().join("config.toml"), config(dir.path())).expect("write");
-        let config = Config::load(&dir.path().join("config.toml")).expect("a configuration");
+impl Watch {
+    pub fn start(config_file: &Path) -> Self {
+        let config = Config::load(config_file).expect("a configuration");
         let metrics = Metrics::new().expect("families register");
-        let files = Files(dir.path().to_owned());
-        files.heal();
         let watched = Watched {
             host: (&config).into(),
-            config_file: dir.path().join("config.toml"),
+            config_file: config_file.to_owned(),
             audit: AUDIT,
             metrics: metrics.clone(),
             guard: None,
@@ -63,7 +61,23 @@ impl Site {
         let listen = "127.0.0.1:0".parse().expect("an address");
         let guard = Guard::load(&MetricsConfig::at(listen)).expect("no web-config");
         let endpoint = http::serve(listen, endpoint, guard).expect("bind");
-        Self { dir, metrics, endpoint, _watch: watch }
+        Self { metrics, endpoint, _watch: watch }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.endpoint.address().port()
+    }
+}
+
+impl Site {
+    /// A healthy zone: covered for half a year, with its ZSK, and three daemons that say that all is well.
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::create_dir_all(dir.path().join("state/keys")).expect("a folder");
+        fs::create_dir_all(dir.path().join("other-keys")).expect("a folder");
+        fs::write(dir.path().join("config.toml"), config(dir.path())).expect("write");
+        Files(dir.path().to_owned()).heal();
+        Self { watch: Watch::start(&dir.path().join("config.toml")), dir }
     }
 
     pub fn files(&self) -> Files {
@@ -72,7 +86,7 @@ impl Site {
 
     /// The body of a page, and its status line.
     pub fn get(&self, path: &str) -> (String, String) {
-        get(self.endpoint.address(), path)
+        get(self.watch.endpoint.address(), path)
     }
 
     /// `offline-ksk status` with these arguments.

@@ -220,7 +220,6 @@ impl ZoneRuntime {
         let mut changed = self.restore(now);
         changed |= self.skr.poll(&self.setup, now);
         self.set_condition(ConditionId::SignerSkrUnreadable, self.skr.unreadable().map(str::to_owned), now);
-        self.set_condition(ConditionId::SignerDenialImpossible, self.denial_conflict(now), now);
         let was_read = self.poll_zone_file(now);
         if was_read {
             // Reading a large file takes long, and an SKR may have been accepted meanwhile.

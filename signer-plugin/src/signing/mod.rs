@@ -316,12 +316,9 @@ fn check_denial(zone: &Zone, bundle: &Bundle, denial: &Denial) -> Result<(), Sig
     if zone.origin().as_wire().len() > nsec3::MAX_APEX {
         return Err(SigningError::ApexTooLong(zone.origin().clone()));
     }
-    not_with_nsec3(bundle).map_or(Ok(()), |algorithm| Err(SigningError::NotWithNsec3(algorithm)))
-}
-
-/// The algorithm of a key of `bundle` that must not be used with NSEC3, if there is one (RFC 5155 section 2).
-pub(crate) fn not_with_nsec3(bundle: &Bundle) -> Option<Algorithm> {
-    bundle.keys().map(|key| key.algorithm).find(|algorithm| !algorithm.works_with_nsec3())
+    // RFC 5155 section 2.
+    let unfit = bundle.keys().map(|key| key.algorithm).find(|algorithm| !algorithm.works_with_nsec3());
+    unfit.map_or(Ok(()), |algorithm| Err(SigningError::NotWithNsec3(algorithm)))
 }
 
 /// Those of the keys that retire that the bundle has: signatures of others cannot be validated any more.

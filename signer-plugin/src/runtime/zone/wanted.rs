@@ -9,7 +9,7 @@ use keystore::time::Timestamp;
 use super::super::publication::publications;
 use super::super::roll;
 use super::{RETRY, ZoneRuntime};
-use crate::signing::{Denial, RetiringKey, ZoneKey, not_with_nsec3};
+use crate::signing::{Denial, RetiringKey, ZoneKey};
 use crate::state::Publication;
 use crate::zone::Zone;
 
@@ -34,18 +34,6 @@ pub(super) fn is_replaced_alike(one: &[RetiringKey], other: &[RetiringKey]) -> b
         keys.iter().filter(|key| key.replaced.is_some()).cloned().collect()
     };
     replaced(one) == replaced(other)
-}
-
-/// The first of the bundles that are, or come, in force that has keys of an algorithm that must not be used with NSEC3.
-fn conflict_with_nsec3(bundles: &[Bundle], now: Timestamp) -> Option<String> {
-    let in_force = bundles.iter().rposition(|bundle| bundle.inception <= now).unwrap_or(0);
-    let (bundle, algorithm) =
-        bundles[in_force..].iter().find_map(|bundle| Some((bundle, not_with_nsec3(bundle)?)))?;
-    Some(format!(
-        "the bundle of {} has a key of algorithm {algorithm}, which cannot be used with NSEC3 (RFC 5155 section 2); from then on the zone \
-         cannot be signed. Roll the algorithm first, or sign with NSEC",
-        bundle.inception.iso()
-    ))
 }
 
 impl ZoneRuntime {
@@ -135,12 +123,6 @@ impl ZoneRuntime {
         }
     }
 
-    /// Why the zone cannot deny as its policy says with one of the bundles that are, or come, in force.
-    pub(super) fn denial_conflict(&self, now: Timestamp) -> Option<String> {
-        self.setup.nsec3.as_ref()?;
-        conflict_with_nsec3(self.skr.in_use()?.skr.bundles(), now)
-    }
-
     /// Lets keys that sign the version in use go on where an algorithm of the bundle has no active key (key files gone, or their
     /// times edited), as long as they are published: their signatures validate.
     fn stand_in(&mut self, bundle: &Bundle, keys: &mut Vec<ZoneKey>, now: Timestamp) {
@@ -153,30 +135,5 @@ impl ZoneRuntime {
                 keys.extend(known.or_else(|| self.keys.pair(dnskey, now)));
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use keystore::crypto::Algorithm;
-    use keystore::exchange::testing::{SkrBuilder, TestKey};
-
-    #[test]
-    fn a_bundle_that_nsec3_cannot_be_used_with_is_told_as_long_as_it_is_or_comes_in_force() {
-        let (start, day) = (Timestamp::parse_stamp("20270101000000").unwrap(), 86_400);
-        let good = TestKey::zsk(2).dnskey;
-        // Algorithm, and whether it works with NSEC3.
-        for (algorithm, works) in [(1, false), (3, false), (5, false), (7, true), (8, true), (13, true)] {
-            let old = Dnskey { algorithm: Algorithm(algorithm), ..TestKey::zsk(3).dnskey };
-            let skr = SkrBuilder::new("example.", start).bundles(5).step(day);
-            let skr = skr.zsk(good.clone()).zsk_during(old, start.plus(2 * day), start.plus(3 * day));
-            let bundles = skr.build().bundles;
-            let told = |now| conflict_with_nsec3(&bundles, now).is_some();
-            // Before the first bundle, at the first, while it is in force, after it.
-            let found = [start.minus(1), start, start.plus(3 * day - 1), start.plus(3 * day)].map(told);
-            assert_eq!(found, [!works, !works, !works, false], "algorithm {algorithm}");
-        }
-        assert_eq!(conflict_with_nsec3(&[], start), None);
     }
 }

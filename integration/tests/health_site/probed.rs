@@ -1,0 +1,117 @@
+//! What the probe of a daemon finds at the servers of a zone and of its parent: each of these is a daemon of its own.
+
+use std::cell::Cell;
+
+use keystore::dns::{Name, Rtype, rdata};
+use keystore::exchange::testing::TestKey;
+use metrics::health::ConditionId;
+
+use super::place::{DAY, Extra, HOSTS, Place, ZONE, bring, free_port, good, hosts, wait};
+
+const SERVERS: [ConditionId; 4] = [
+    ConditionId::ParentDsMissing,
+    ConditionId::ProbeServerSilent,
+    ConditionId::ProbeSerialBehind,
+    ConditionId::SoaExpireTooLong,
+];
+const PARENT: [ConditionId; 2] = [ConditionId::ParentDsWrong, ConditionId::ProbeDiffers];
+const UNLOADED: [ConditionId; 1] = [ConditionId::ZoneNotLoaded];
+
+/// What this test brings about.
+pub fn brought() -> impl Iterator<Item = ConditionId> {
+    [&SERVERS[..], &PARENT, &UNLOADED].into_iter().flatten().copied()
+}
+
+/// A zone file of the parent with this serial, server of the zone, and DS record.
+fn write_parent(parent: &Place, serial: u32, server: &str, ds: &str) {
+    let (head, hosts) = (
+        format!("$TTL 300\n@ SOA ns. h. {serial} 3600 600 86400 300\n@ NS ns.\nns. A 127.0.0.1"),
+        hosts(HOSTS),
+    );
+    parent.write(".zone", &format!("{head}\nexample. NS {server}\n{server} A 127.0.0.1\n{ds}{hosts}"));
+    wait("the parent", || parent.serves(serial));
+}
+
+/// The metric of the last round.
+fn last_round(place: &Place) -> Option<String> {
+    let text = place.page("/metrics");
+    let line = text.lines().find(|line| line.starts_with("offlineksk_probe_last_round_timestamp_seconds{"));
+    line.filter(|line| !line.ends_with("} 0")).map(str::to_owned)
+}
+
+#[test]
+fn what_the_probe_of_the_daemon_finds_is_seen_everywhere_and_goes_when_it_is_mended() {
+    let (place, other, parent) = (Place::new(), Place::new(), Place::of("."));
+    let [daemon, _other, _parent] = [&place, &other, &parent].map(Place::serve);
+    let ds = TestKey::ksk(1).dnskey.ds_rdata(&Name::parse(ZONE).expect("a name"), 2).expect("SHA-256");
+    let ds_with = |ds: &[u8]| format!("example. DS {}\n", rdata::to_text(Rtype::DS, ds, None));
+    let (wrong, ds) = (ds_with(&[&ds[..35], &[!ds[35]]].concat()), ds_with(&ds));
+    // What is found must be there in two rounds, silence in three; other settings make a round at once.
+    let interval = Cell::new(900);
+    let probe = |servers: &[u16], rounds: u32| {
+        let list: Vec<String> = servers.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+        let list = list.join(", ");
+        for _ in 0..rounds {
+            interval.set(interval.get() + 1);
+            let before = last_round(&place);
+            let more = format!(
+                "[probe]\ninterval = {}\nservers = [{list}]\nparents = [\"127.0.0.1:{}\"]\n",
+                interval.get(),
+                parent.dns
+            );
+            place.configure(&Extra { more: &more, ..Extra::default() });
+            daemon.signal("-HUP");
+            wait("a round", || last_round(&place) != before);
+        }
+    };
+    let serve_zone = |serial, expire| {
+        place.write_zone_of(ZONE, HOSTS, serial, expire);
+        wait("the zone", || place.serves(serial));
+    };
+    write_parent(&parent, 10, "ns.example.", &ds);
+    serve_zone(10, DAY);
+    probe(&[place.dns], 1);
+    bring(
+        &place,
+        &SERVERS,
+        || {
+            write_parent(&parent, 20, "ns.example.", "");
+            serve_zone(20, 40 * DAY);
+            probe(&[place.dns, other.dns, free_port()], 3);
+        },
+        || {
+            write_parent(&parent, 30, "ns.example.", &ds);
+            serve_zone(30, DAY);
+            probe(&[place.dns], 1);
+        },
+    );
+    bring(
+        &place,
+        &PARENT,
+        || {
+            write_parent(&parent, 40, "other.example.", &wrong);
+            probe(&[place.dns], 2);
+        },
+        || {
+            write_parent(&parent, 50, "ns.example.", &ds);
+            probe(&[place.dns], 1);
+        },
+    );
+    // A server of the zone that has lost its SKR and its version, and answers SERVFAIL.
+    let unloaded = Place::new();
+    let _unloaded = unloaded.start(&["serve"]);
+    wait("the other daemon", || unloaded.path("state/skr-loader.sock").exists());
+    bring(
+        &place,
+        &UNLOADED,
+        || {
+            probe(&[place.dns, unloaded.dns], 2);
+            wait("the finding", || place.status(&[]).contains(&format!("127.0.0.1:{}", unloaded.dns)));
+        },
+        || {
+            unloaded.drop_text("good.skr", &good(ZONE).text());
+            wait("the zone", || unloaded.page("/readyz").starts_with("ready"));
+            probe(&[place.dns, unloaded.dns], 1);
+        },
+    );
+}
