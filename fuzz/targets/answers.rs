@@ -9,7 +9,7 @@ use keystore::crypto::{Algorithm, PrivateKey};
 use keystore::dns::Name;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::time::Timestamp;
-use signer_plugin::answer::{AnswerKind, AnswerOutcome, Context, Transport, answer};
+use signer_plugin::answer::{AnswerKind, AnswerOutcome, Arrival, Context, Transport, answer};
 use signer_plugin::reply::Reply;
 use signer_plugin::signing::{self, Denial, Nsec3, SignedZone, SigningPolicy, SigningTimes, ZoneKey};
 
@@ -92,7 +92,7 @@ pub fn query(data: &[u8]) -> bool {
 /// Holds the answer to a query to what any answer must be; true for an answer that is no error.
 pub(crate) fn answers(zone: &SignedZone, query: &[u8], transport: Transport, max_udp: u16) -> bool {
     let mut out = Vec::new();
-    let context = Context { transport, max_udp, now: NOW };
+    let context = Context { arrival: Arrival::new(transport, max_udp), now: NOW };
     match answer(zone, query, &context, &mut out) {
         AnswerOutcome::Drop => {
             assert!(query.len() < 12 || query[2] & 0x80 != 0);

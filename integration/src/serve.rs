@@ -285,7 +285,7 @@ fn serve_dns(
     runtime: &tokio::runtime::Runtime,
 ) -> Result<Option<DnsServer>> {
     let Some(wanted) = &config.signer else { return Ok(None) };
-    let handler = SignerHandler::alone(signer.hosted());
+    let handler = SignerHandler::alone(signer.hosted()).settings(signer.settings());
     let listen = Listen::on(wanted.listen.clone()).with_metrics(metrics);
     Ok(Some(runtime.block_on(async { DnsServer::start(&listen, &handler) })?))
 }

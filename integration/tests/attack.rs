@@ -1,6 +1,6 @@
 //! The attacks on the open ports and on the descriptors of `offline-ksk serve`, one after the other, while somebody asks on: all
-//! connections of one network, descriptors that run out, floods of packets that would each be worth a log line, HTTP requests that
-//! never end. `scripts/attack` runs it for longer and prints the figures.
+//! connections of one network, descriptors that run out, floods of packets that would each be worth a log line, floods in the name of a
+//! victim, HTTP requests that never end. `scripts/attack` runs it for longer and prints the figures.
 
 #![allow(clippy::unwrap_used, reason = "a failure here is the test's")]
 
@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -219,6 +220,50 @@ fn under(server: &Server, name: &str, health: Health, attack: impl Fn(&AtomicBoo
     report
 }
 
+/// What was sent in the name of a victim, and what the victim was sent.
+#[derive(Debug, Default)]
+struct Flood {
+    queries: usize,
+    query_octets: usize,
+    answer_octets: usize,
+    /// Answers with records.
+    whole: usize,
+    seconds: f64,
+}
+
+impl Flood {
+    /// Asks for the DNSKEY RRset from the victim's address, as fast as this goes, until it is stopped.
+    fn run(server: SocketAddr, victim: Ipv4Addr, stop: &AtomicBool) -> Self {
+        let socket = UdpSocket::bind((victim, 0)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let mut query = query(b"\x04demo\x07example\x00");
+        let (rtype, count) = (query.len() - 3, 11);
+        (query[rtype], query[count]) = (48, 1);
+        query.extend_from_slice(b"\x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x00");
+        let (mut flood, begun) = (Self::default(), Instant::now());
+        let mut answer = [0; 4096];
+        while !stop.load(Ordering::Relaxed) {
+            for _ in 0..20 {
+                if socket.send_to(&query, server).is_ok() {
+                    flood.queries += 1;
+                    flood.query_octets += query.len();
+                }
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            while let Ok(len) = socket.recv(&mut answer) {
+                flood.answer_octets += len;
+                flood.whole += usize::from(is_good(&answer[..len]));
+            }
+        }
+        flood.seconds = begun.elapsed().as_secs_f64();
+        flood
+    }
+
+    fn amplification(&self) -> f64 {
+        self.answer_octets as f64 / self.query_octets as f64
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Health {
     Asked,
@@ -274,6 +319,8 @@ fn server_answers_and_recovers_under_each_attack() {
         }
     });
 
+    flood_a_victim(&server);
+
     let serial = server.serial().expect("a serial");
     let limit = |number: String| {
         let pid = server.child.id().to_string();
@@ -292,4 +339,53 @@ fn server_answers_and_recovers_under_each_attack() {
     });
     let took = wait_for("the edited zone", || server.serial().is_some_and(|now| now != serial));
     println!("ATTACK the edited zone is served {} ms after the descriptors are back", took.as_millis());
+}
+
+/// A flood in the name of a victim, before a rate limit is configured and after. Others are answered meanwhile.
+fn flood_a_victim(server: &Server) {
+    /// Answers a second that the victim's network may be sent.
+    const RATE: usize = 50;
+    let flood = |name, victim: Ipv4Addr| {
+        let seen = Mutex::new(Flood::default());
+        under(server, name, Health::Asked, |stop| {
+            *seen.lock().unwrap() = Flood::run(server.dns, victim, stop);
+        });
+        let seen = seen.into_inner().unwrap();
+        println!(
+            "ATTACK {name}: {} queries in {:.1} s, {} answers with records, {} octets for {} (amplification {:.2})",
+            seen.queries,
+            seen.seconds,
+            seen.whole,
+            seen.answer_octets,
+            seen.query_octets,
+            seen.amplification()
+        );
+        seen
+    };
+    let free = flood("queries in the name of a victim, no limit", Ipv4Addr::new(127, 66, 0, 1));
+    let config = server.dir.path().join("site/online/offline-ksk.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let limit =
+        format!("[signer]\nrate-limit = {{ responses-per-second = {RATE}, exempt = [\"127.0.0.0/24\"] }}\n");
+    assert!(text.contains("[signer]\n"), "{text}");
+    fs::write(&config, text.replace("[signer]\n", &limit)).unwrap();
+    let hangup = Command::new("kill").args(["-HUP", &server.child.id().to_string()]).status();
+    assert!(hangup.unwrap().success());
+    wait_for("the rate limit", || {
+        let stop = AtomicBool::new(false);
+        let seen = std::thread::scope(|scope| {
+            let flood = scope.spawn(|| Flood::run(server.dns, Ipv4Addr::new(127, 67, 0, 1), &stop));
+            std::thread::sleep(Duration::from_millis(100));
+            stop.store(true, Ordering::Relaxed);
+            flood.join().unwrap()
+        });
+        seen.queries > 2 * RATE && seen.whole <= seen.queries / 2
+    });
+    let limited = flood("queries in the name of a victim, rate limit", Ipv4Addr::new(127, 68, 0, 1));
+    let most = RATE as f64 * (limited.seconds + 1.0);
+    assert!(limited.whole as f64 <= most, "{limited:?}");
+    assert!(
+        free.amplification() > 3.0 && limited.amplification() < free.amplification() / 2.0,
+        "{limited:?}"
+    );
 }

@@ -41,7 +41,7 @@ use ksr_gen::keygen::{self, Keygen};
 use ksr_gen::request::{InactiveZsk, prove, request};
 use ksr_gen::sign::{self, Signing};
 use metrics::Metrics;
-use signer_plugin::answer::{AnswerOutcome, Context, Transport, answer};
+use signer_plugin::answer::{AnswerOutcome, Arrival, Context, Transport, answer};
 use signer_plugin::hosted::{Hosted, Responder};
 use signer_plugin::rules::ZoneRules;
 use signer_plugin::runtime::{SignerZone, ZoneRuntime, ZoneSetup};
@@ -176,14 +176,14 @@ impl Responder for Root {
         &self.name
     }
 
-    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> AnswerOutcome {
+    fn respond(&self, query: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> AnswerOutcome {
         let now = simulated_now();
         let mut signed = self.signed.lock().unwrap();
         if signed.as_ref().is_none_or(|(at, _)| now < *at || now.since(*at) > 5 * DAY) {
             *signed = Some((now, self.sign(now)));
         }
         let (_, signed) = signed.as_ref().unwrap();
-        answer(signed, query, &Context { transport, max_udp, now }, out)
+        answer(signed, query, &Context { arrival: *arrival, now }, out)
     }
 }
 
@@ -198,7 +198,7 @@ impl InProcess {
         let server =
             self.0.find(&query[12..end].to_ascii_lowercase(), qtype).expect("the root has every name");
         let mut out = Vec::new();
-        let outcome = server.respond(query, Transport::Stream, 1232, &mut out);
+        let outcome = server.respond(query, &Arrival::new(Transport::Stream, 1232), &mut out);
         assert!(matches!(outcome, AnswerOutcome::Reply(_)), "{outcome:?}");
         out
     }

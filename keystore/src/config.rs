@@ -4,6 +4,7 @@
 
 pub mod deliver;
 mod name;
+pub mod query;
 mod read;
 mod socket;
 pub mod transfer;
@@ -309,6 +310,8 @@ pub struct SignerConfig {
     pub review: Vec<String>,
     /// `review-timeout`: seconds that one call may take.
     pub review_timeout: u32,
+    /// How queries are answered.
+    pub query: query::QueryConfig,
 }
 
 /// Settings of the table `[metrics]`.
@@ -428,6 +431,7 @@ impl Default for SignerConfig {
             max_growth: 0,
             review: Vec::new(),
             review_timeout: 60,
+            query: query::QueryConfig::default(),
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod clock;
 #[doc(hidden)]
 pub mod command;
 pub mod config;
+pub mod cookie_secrets;
 pub mod crypto;
 pub mod dns;
 #[doc(hidden)]

@@ -60,6 +60,9 @@ impl DroppedDatagram {
     }
 }
 
+/// What becomes of an answer beyond the rate limit, as values of the label `action`.
+pub const LIMIT_ACTIONS: [&str; 2] = ["slipped", "dropped"];
+
 /// The limits that a TCP connection may meet, as values of the label `limit`.
 pub const CONNECTION_LIMITS: [&str; 4] = ["connections", "network", "client", "system"];
 

@@ -4,7 +4,7 @@
 //! from a closed set exists from the start.
 
 use crate::Metrics;
-use crate::queries::{CONNECTION_LIMITS, DroppedDatagram, RefusedQuery};
+use crate::queries::{CONNECTION_LIMITS, DroppedDatagram, LIMIT_ACTIONS, RefusedQuery};
 use crate::values::{CounterFamily, GaugeFamily};
 
 /// Severities of the coverage thresholds.
@@ -223,6 +223,9 @@ impl Metrics {
     pub fn add_process(&self) {
         for outcome in WATCH_OUTCOMES {
             self.watch_files_total.touch(&[outcome]);
+        }
+        for action in LIMIT_ACTIONS {
+            self.answers_limited_total.touch(&[action]);
         }
         for reason in RefusedQuery::ALL {
             self.queries_refused_total.touch(&[reason.label()]);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use keystore::dns::Rtype;
-use offline_ksk_signer::answer::{AnswerKind, AnswerOutcome, Context, Transport, answer};
+use offline_ksk_signer::answer::{AnswerKind, AnswerOutcome, Arrival, Context, Transport, answer};
 use offline_ksk_signer::signing::{Denial, Nsec3, SignedZone, SigningPolicy, sign};
 use support::{NOW, POLICY};
 
@@ -54,7 +54,7 @@ fn bench(c: &mut Criterion) {
         ];
         for (label, kind, make) in kinds {
             let queries: Vec<Vec<u8>> = scattered(names).map(make).collect();
-            let context = Context { transport: Transport::Udp, max_udp: 1232, now: NOW };
+            let context = Context { arrival: Arrival::new(Transport::Udp, 1232), now: NOW };
             let mut out = Vec::with_capacity(4096);
             let mut next = queries.iter().cycle();
             group.bench_function(label, |b| {

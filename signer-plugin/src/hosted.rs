@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, Guard};
 use keystore::dns::name::MAX_NAME;
 use keystore::dns::{Name, Rtype};
 
-pub use crate::answer::{AnswerKind, AnswerOutcome, Transport};
+pub use crate::answer::{AnswerKind, AnswerOutcome, Arrival, Transport};
 use crate::transfer::Transferable;
 
 /// A zone that answers queries for names at and below its apex.
@@ -16,8 +16,8 @@ pub trait Responder: Send + Sync + 'static {
     /// The apex.
     fn origin(&self) -> &Name;
 
-    /// Answers `query`, a whole DNS message; `out` is cleared first. `max_udp` is the largest UDP answer to send, in octets.
-    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> AnswerOutcome;
+    /// Answers `query`, a whole DNS message; `out` is cleared first.
+    fn respond(&self, query: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> AnswerOutcome;
 
     /// Has `work` answer queries one after another, all from one version of the zone and as of one moment. By default each is answered by
     /// [`Self::respond`].
@@ -35,27 +35,15 @@ pub trait Responder: Send + Sync + 'static {
 /// A version of a zone, held while queries are answered from it. See [`Responder::hold`].
 pub trait Version {
     /// Answers a query as [`Responder::respond`] does.
-    fn respond(
-        &mut self,
-        query: &[u8],
-        transport: Transport,
-        max_udp: u16,
-        out: &mut Vec<u8>,
-    ) -> AnswerOutcome;
+    fn respond(&mut self, query: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> AnswerOutcome;
 }
 
 /// For each query the version of a zone that is in force then.
 struct Latest<'a, R: ?Sized>(&'a R);
 
 impl<R: Responder + ?Sized> Version for Latest<'_, R> {
-    fn respond(
-        &mut self,
-        query: &[u8],
-        transport: Transport,
-        max_udp: u16,
-        out: &mut Vec<u8>,
-    ) -> AnswerOutcome {
-        self.0.respond(query, transport, max_udp, out)
+    fn respond(&mut self, query: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> AnswerOutcome {
+        self.0.respond(query, arrival, out)
     }
 }
 
@@ -217,7 +205,7 @@ mod tests {
         fn origin(&self) -> &Name {
             &self.0
         }
-        fn respond(&self, _: &[u8], _: Transport, _: u16, _: &mut Vec<u8>) -> AnswerOutcome {
+        fn respond(&self, _: &[u8], _: &Arrival<'_>, _: &mut Vec<u8>) -> AnswerOutcome {
             AnswerOutcome::Drop
         }
     }

@@ -16,24 +16,26 @@
 //! let config = keystore::config::Config::load(Path::new("/etc/offline-ksk/offline-ksk.toml"))?;
 //! let signer = Signer::start(&config, &metrics::Metrics::new()?, Arc::new(keystore::clock::now))?;
 //! // Names outside of our zones are the Catalog's.
-//! let handler = SignerHandler::new(signer.hosted(), Catalog::new());
+//! let handler = SignerHandler::new(signer.hosted(), Catalog::new()).settings(signer.settings());
 //! let server = Server::start(&Listen::on(vec!["[::1]:5300".parse()?]), &handler)?;
 //! println!("serving on {:?}", server.addresses());
 //! # Ok(()) }
 //! ```
 //!
-//! **Invariant:** the engine (`zonefile`, `zone`, `signing`, `answer`) works on octets; no hickory type leaves [`border`].
+//! **Invariant:** the engine (`zonefile`, `zone`, `signing`, `protocol`, `answer`) works on octets; no hickory type leaves [`border`].
 //! **Invariant:** no code path here opens a KSK's private key.
 
 #[doc(hidden)]
 pub mod answer;
 pub mod border;
+mod clock;
 mod difference;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod hosted;
 mod index;
+pub mod protocol;
 #[doc(hidden)]
 pub mod reply;
 pub mod rules;

@@ -17,6 +17,7 @@ use std::path::Path;
 use keystore::command::find_program;
 use keystore::config::Config;
 use keystore::config::deliver::Method;
+use keystore::cookie_secrets::CookieSecrets;
 use keystore::policy::{PolicyFinding, Severity};
 use metrics::http::Guard;
 use rights::Ports;
@@ -67,6 +68,7 @@ pub fn check(config: &Config, work: &[Work], path: Option<&OsStr>) -> Vec<Findin
         host.program("signer.review", config.signer.as_ref().and_then(|signer| signer.review.first()));
         host.addresses(config);
         host.transfers(config);
+        host.cookies(config);
         host.ports(config, Ports::of_this_process());
     }
     host.findings.extend(web_config(config));
@@ -291,6 +293,14 @@ impl Host<'_> {
         let metrics = config.metrics.iter().map(|metrics| ("metrics.listen", &metrics.listen));
         for fault in signer.chain(metrics).filter_map(|(what, address)| ports.fault(what, address)) {
             self.warning(fault);
+        }
+    }
+
+    /// The secrets of DNS cookies.
+    fn cookies(&mut self, config: &Config) {
+        let file = config.signer.as_ref().and_then(|signer| signer.query.cookie_secret_file.as_ref());
+        if let Some(Err(error)) = file.map(|file| CookieSecrets::load(file)) {
+            self.error(format!("signer.cookie-secret-file: {error}"));
         }
     }
 

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod compare;
+mod cookies;
 mod peers;
 mod queries;
 mod site;

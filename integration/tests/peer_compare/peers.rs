@@ -76,7 +76,35 @@ pub fn named(site: &Site) -> Option<Peer> {
     Some(Peer { name: "named", address: at(named.port), child: None, _named: Some(named) })
 }
 
+/// named with a secret of cookies, without rndc.
+pub fn named_with_cookies(site: &Site, secret: &str) -> Option<Peer> {
+    let mut named = common::peer("named")?;
+    let dir = site.dir.join("named-cookies");
+    fs::create_dir_all(&dir).expect("a folder");
+    let port = common::free_port();
+    let text = format!(
+        "options {{ directory \"{dir}\"; pid-file none; session-keyfile none; listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};\n\
+         recursion no; notify no; dnssec-validation no; cookie-algorithm siphash24; cookie-secret \"{secret}\"; }};\ncontrols {{ }};\n\
+         zone \"{ZONE}\" {{ type primary; file \"{signed}\"; check-names ignore; check-integrity no; check-mx ignore; \
+         check-mx-cname ignore; check-srv-cname ignore; }};\n",
+        dir = dir.display(),
+        signed = site.signed.display()
+    );
+    fs::write(dir.join("named.conf"), text).expect("write named.conf");
+    named.args(["-g", "-c"]).arg(dir.join("named.conf"));
+    Some(foreground("named", named, &dir, port))
+}
+
 pub fn nsd(site: &Site) -> Option<Peer> {
+    nsd_with(site, "")
+}
+
+/// NSD with a secret of cookies.
+pub fn nsd_with_cookies(site: &Site, secret: &str) -> Option<Peer> {
+    nsd_with(site, &format!("  answer-cookie: yes\n  cookie-secret: \"{secret}\"\n"))
+}
+
+fn nsd_with(site: &Site, more: &str) -> Option<Peer> {
     let mut nsd = common::peer("nsd")?;
     let dir = site.dir.join("nsd");
     fs::create_dir_all(&dir).expect("a folder");
@@ -84,7 +112,7 @@ pub fn nsd(site: &Site) -> Option<Peer> {
     let text = format!(
         "server:\n  ip-address: 127.0.0.1@{port}\n  username: \"\"\n  zonesdir: \"\"\n  database: \"\"\n  pidfile: \"\"\n  \
          zonelistfile: \"{dir}/zone.list\"\n  xfrdfile: \"{dir}/xfrd.state\"\n  xfrdir: \"{dir}\"\n  server-count: 1\n  \
-         minimal-responses: yes\n  rrl-ratelimit: 0\n  tcp-count: 20\nremote-control:\n  control-enable: no\n\
+         minimal-responses: yes\n  rrl-ratelimit: 0\n  tcp-count: 20\n{more}remote-control:\n  control-enable: no\n\
          zone:\n  name: \"{ZONE}\"\n  zonefile: \"{signed}\"\n",
         dir = dir.display(),
         signed = site.signed.display()
@@ -95,13 +123,23 @@ pub fn nsd(site: &Site) -> Option<Peer> {
 }
 
 pub fn knot(site: &Site) -> Option<Peer> {
+    knot_with(site, "", "")
+}
+
+/// Knot with a secret of cookies.
+pub fn knot_with_cookies(site: &Site, secret: &str) -> Option<Peer> {
+    let module = format!("mod-cookies:\n  - id: shared\n    secret: [ \"0x{secret}\" ]\n");
+    knot_with(site, &module, "    module: mod-cookies/shared\n")
+}
+
+fn knot_with(site: &Site, module: &str, of_zone: &str) -> Option<Peer> {
     let mut knotd = common::peer("knotd")?;
     let dir = site.dir.join("knot");
     fs::create_dir_all(&dir).expect("a folder");
     let port = common::free_port();
     let text = format!(
-        "server:\n  listen: 127.0.0.1@{port}\n  rundir: \"{dir}\"\ndatabase:\n  storage: \"{dir}\"\nlog:\n  - target: stderr\n    any: warning\n\
-         zone:\n  - domain: {ZONE}\n    storage: \"{dir}\"\n    file: \"{signed}\"\n    semantic-checks: off\n    zonefile-load: whole\n    journal-content: none\n",
+        "server:\n  listen: 127.0.0.1@{port}\n  rundir: \"{dir}\"\ndatabase:\n  storage: \"{dir}\"\nlog:\n  - target: stderr\n    any: warning\n{module}\
+         zone:\n  - domain: {ZONE}\n    storage: \"{dir}\"\n    file: \"{signed}\"\n    semantic-checks: off\n    zonefile-load: whole\n    journal-content: none\n{of_zone}",
         dir = dir.display(),
         signed = site.signed.display()
     );

@@ -16,6 +16,7 @@ use keystore::{durable, store};
 use metrics::Metrics;
 use signer_plugin::border::SignerHandler;
 use signer_plugin::hosted::{Hosted, Responder};
+use signer_plugin::protocol::SharedSettings;
 use signer_plugin::rules::ZoneRules;
 use signer_plugin::runtime::{ContentRules, RollDelays, SignerZone, VersionRules, ZoneRuntime, ZoneSetup};
 use signer_plugin::server::{Listen, Server};
@@ -32,6 +33,8 @@ pub struct Site {
     /// DNSKEY of the KSK, as a record.
     pub anchor: String,
     pub address: SocketAddr,
+    /// Settings of queries, by default none.
+    pub settings: SharedSettings,
     runtime: tokio::runtime::Runtime,
     server: Option<Server>,
 }
@@ -85,13 +88,15 @@ impl Site {
         fs::write(&signed, text).expect("write the signed zone");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
+        let settings = SharedSettings::default();
         let server = runtime.block_on(async {
             let zones = Hosted::new([served as Arc<dyn Responder>]);
             let listen = Listen::on(vec!["127.0.0.1:0".parse().expect("an address")]);
-            Server::start(&listen, &SignerHandler::alone(zones)).expect("our server starts")
+            Server::start(&listen, &SignerHandler::alone(zones).settings(settings.clone()))
+                .expect("our server starts")
         });
         let address = server.addresses()[0];
-        Self { dir: dir.to_owned(), signed, anchor, address, runtime, server: Some(server) }
+        Self { dir: dir.to_owned(), signed, anchor, address, settings, runtime, server: Some(server) }
     }
 }
 

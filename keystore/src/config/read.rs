@@ -4,6 +4,7 @@ mod ksr;
 mod listen;
 mod loader;
 mod probe;
+mod query;
 #[cfg(test)]
 mod tests;
 mod transfer;

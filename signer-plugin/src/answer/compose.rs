@@ -7,27 +7,13 @@ use keystore::dns::Rtype;
 use keystore::time::Timestamp;
 
 use super::Context;
+use super::edns::ReplyOptions;
 use super::names::{Case, WrittenNames, compressible};
-use super::query::{EXPIRE, HEADER, Head, Query};
+use super::query::{HEADER, Head, Query};
+use super::rcode::Rcode;
+use super::refusal::Refusal;
 use crate::signing::RrsetView;
 use crate::zone::Records;
-
-/// A response code, with the upper bits that go to OPT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rcode(u16);
-
-#[allow(missing_docs, reason = "the IANA registry's names")]
-impl Rcode {
-    pub const NOERROR: Self = Self(0);
-    pub const FORMERR: Self = Self(1);
-    pub const SERVFAIL: Self = Self(2);
-    pub const NXDOMAIN: Self = Self(3);
-    pub const NOTIMP: Self = Self(4);
-    pub const REFUSED: Self = Self(5);
-    pub const YXDOMAIN: Self = Self(6);
-    pub const NOTAUTH: Self = Self(9);
-    pub const BADVERS: Self = Self(16);
-}
 
 /// A section that records are put in, in the order of the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,20 +48,23 @@ const EDE_SIGNATURE_EXPIRED: u16 = 7;
 /// TSIG error "key not recognised" (RFC 8945 section 3).
 const TSIG_BADKEY: u16 = 17;
 
-/// Octets of OPT without options.
-const OPT: usize = 11;
-/// Octets of the option EXPIRE.
-const EXPIRE_OPTION: usize = 8;
-
 const QR: u16 = 0x8000;
 const AA: u16 = 0x0400;
 const TC: u16 = 0x0200;
 const OPCODE: u16 = 0x7800;
 const RD: u16 = 0x0100;
 
-/// The flags of the query that the response repeats. RD means nothing to an opcode that is not implemented.
-const fn copied(flags: u16, rcode: Rcode) -> u16 {
-    if rcode.0 == Rcode::NOTIMP.0 { flags & OPCODE } else { flags & (OPCODE | RD) }
+/// The flags of the query that the response repeats. RD means something to the opcode QUERY alone.
+const fn copied(flags: u16) -> u16 {
+    if flags & OPCODE == 0 { flags & RD } else { flags & OPCODE }
+}
+
+/// Writes the header of a response that repeats no question and has at most records of the additional section.
+pub(super) fn put_header(head: &Head, rcode: Rcode, additional: u16, out: &mut Vec<u8>) {
+    let flags = QR | copied(head.flags) | rcode.in_header();
+    for word in [head.id, flags, 0, 0, 0, additional] {
+        out.extend_from_slice(&word.to_be_bytes());
+    }
 }
 
 pub(super) struct Composer<'a> {
@@ -90,39 +79,34 @@ pub(super) struct Composer<'a> {
     rcode: Rcode,
     authoritative: bool,
     truncated: bool,
-    error: Option<u16>,
-    /// Value of the option EXPIRE, in seconds.
-    expire: Option<u32>,
+    options: ReplyOptions,
 }
 
 impl<'a> Composer<'a> {
     /// Starts a response of at most `limit` octets.
-    pub fn new(query: &'a Query<'a>, limit: usize, context: &Context, out: &'a mut Vec<u8>) -> Self {
+    pub fn new(
+        query: &'a Query<'a>,
+        limit: usize,
+        options: ReplyOptions,
+        context: &Context<'_>,
+        out: &'a mut Vec<u8>,
+    ) -> Self {
         out.extend_from_slice(&[0; HEADER]);
         out.extend_from_slice(query.question.octets);
-        let reserve =
-            query.rest.edns.map_or(0, |edns| OPT + if edns.wants_expire { EXPIRE_OPTION } else { 0 });
+        let reserve = query.rest.edns.map_or(0, |edns| options.reserve(edns));
         Self {
             query,
             out,
             names: WrittenNames::of_question(query.question.name, &query.question.labels),
             limit: limit.saturating_sub(reserve),
             now: context.now,
-            max_udp: context.max_udp.max(super::MIN_UDP),
+            max_udp: context.arrival.max_udp,
             counts: [0; 3],
             rcode: Rcode::NOERROR,
             authoritative: true,
             truncated: false,
-            error: None,
-            expire: None,
+            options,
         }
-    }
-
-    /// The response to a query that has no question to repeat.
-    pub fn without_question(head: &Head, rcode: Rcode, out: &mut Vec<u8>) {
-        out.extend_from_slice(&head.id.to_be_bytes());
-        out.extend_from_slice(&(QR | copied(head.flags, rcode) | rcode.0 & 0xf).to_be_bytes());
-        out.extend_from_slice(&[0; 8]);
     }
 
     pub fn set_rcode(&mut self, rcode: Rcode) {
@@ -135,7 +119,8 @@ impl<'a> Composer<'a> {
 
     /// Answers the option EXPIRE, if the query has it.
     pub fn set_expire(&mut self, seconds: u32) {
-        self.expire = Some(seconds).filter(|_| self.query.rest.edns.is_some_and(|edns| edns.wants_expire));
+        self.options.expire =
+            Some(seconds).filter(|_| self.query.rest.edns.is_some_and(|edns| edns.wants_expire));
     }
 
     pub fn set_truncated(&mut self) {
@@ -269,7 +254,7 @@ impl<'a> Composer<'a> {
     /// SERVFAIL in place of an expired signature.
     pub fn expired(&mut self) {
         self.fail();
-        self.error = Some(EDE_SIGNATURE_EXPIRED);
+        self.options.error = Some(EDE_SIGNATURE_EXPIRED);
     }
 
     /// SERVFAIL in place of an answer that cannot be proven.
@@ -279,32 +264,42 @@ impl<'a> Composer<'a> {
         self.authoritative = false;
     }
 
-    /// Finishes without records.
-    pub fn refuse(mut self, rcode: Rcode) {
-        self.rcode = rcode;
+    /// Says that there are no records, and why.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        self.clear();
+        self.rcode = refusal.rcode();
+        self.options.error = refusal.extended_error();
         self.authoritative = false;
-        self.finish();
+    }
+
+    /// The answer is over a limit: it has no records, and the client is to come again, with the cookie of this answer where it knows cookies
+    /// (RFC 7873 section 5.2.3), else over TCP.
+    pub fn slip(&mut self) {
+        self.clear();
+        self.options.error = None;
+        if self.options.cookie.is_some() {
+            self.rcode = Rcode::BADCOOKIE;
+            self.authoritative = false;
+        } else {
+            self.truncated = true;
+        }
+    }
+
+    /// The options of the answer.
+    pub fn options(&self) -> &ReplyOptions {
+        &self.options
+    }
+
+    /// There is to be no answer.
+    pub fn discard(self) {
+        self.out.clear();
     }
 
     /// Writes OPT and header.
     pub fn finish(self) {
         let mut additional = self.counts[2];
         if let Some(edns) = self.query.rest.edns {
-            let size = self.max_udp.to_be_bytes();
-            let flags = if edns.dnssec_ok { 0x80 } else { 0 };
-            self.out.extend_from_slice(&[0, 0, 41, size[0], size[1], (self.rcode.0 >> 4) as u8, 0, flags, 0]);
-            match (self.error, self.expire) {
-                (Some(code), _) => {
-                    self.out.extend_from_slice(&[0, 6, 0, 15, 0, 2]);
-                    self.out.extend_from_slice(&code.to_be_bytes());
-                }
-                (None, Some(seconds)) => {
-                    let [high, low] = EXPIRE.to_be_bytes();
-                    self.out.extend_from_slice(&[0, 8, high, low, 0, 4]);
-                    self.out.extend_from_slice(&seconds.to_be_bytes());
-                }
-                (None, None) => self.out.extend_from_slice(&[0, 0]),
-            }
+            self.options.put_opt(edns, self.max_udp, self.rcode, self.out);
             additional += 1;
         }
         if let Some(tsig) = self.query.rest.tsig
@@ -321,7 +316,7 @@ impl<'a> Composer<'a> {
             self.out.extend_from_slice(&[0, 0]);
             additional += 1;
         }
-        let mut flags = QR | copied(self.query.head.flags, self.rcode) | self.rcode.0 & 0xf;
+        let mut flags = QR | copied(self.query.head.flags) | self.rcode.in_header();
         if self.authoritative {
             flags |= AA;
         }

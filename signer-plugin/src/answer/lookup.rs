@@ -7,9 +7,10 @@ use keystore::dns::Rtype;
 use keystore::dns::name::MAX_NAME;
 
 use super::AnswerKind;
-use super::compose::{Composer, Owner, Rcode, Section, Stop};
+use super::compose::{Composer, Owner, Section, Stop};
 use super::denial::{self, Absent, Proof};
 use super::query::Query;
+use super::rcode::Rcode;
 use crate::index::Index;
 use crate::signing::denial::{Link, OwnerBuf};
 use crate::signing::{RrsetView, SignedZone};
@@ -22,8 +23,16 @@ const MAX_ALIASES: usize = 16;
 /// Optional address owners that an answer looks at.
 const MAX_OPTIONAL: usize = 32;
 
+/// What was found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    pub kind: AnswerKind,
+    /// Where the answer is from: the node of the name asked for, the wildcard or DNAME that stands for it, or the cut above it.
+    pub node: NodeId,
+}
+
 /// Answers into `composer`.
-pub(super) fn run(zone: &SignedZone, query: &Query<'_>, composer: &mut Composer<'_>) -> AnswerKind {
+pub(super) fn run(zone: &SignedZone, query: &Query<'_>, composer: &mut Composer<'_>) -> Found {
     let lookup = Lookup {
         signed: zone,
         zone: zone.zone(),
@@ -34,6 +43,7 @@ pub(super) fn run(zone: &SignedZone, query: &Query<'_>, composer: &mut Composer<
         denials: Seen::NOTHING,
         expansions: Seen::NOTHING,
         kind: AnswerKind::Positive,
+        source: None,
     };
     lookup.run(query)
 }
@@ -51,6 +61,8 @@ struct Lookup<'z, 'c, 'o> {
     /// Denial records that the expansions of wildcards need.
     expansions: SeenInChain<Link>,
     kind: AnswerKind,
+    /// The first node that gave something.
+    source: Option<NodeId>,
 }
 
 /// Entries of a table that were used, at most `N`, each once.
@@ -100,8 +112,8 @@ enum Step<'z> {
 }
 
 impl<'z> Lookup<'z, '_, '_> {
-    fn run(mut self, query: &Query<'_>) -> AnswerKind {
-        match self.chain(query) {
+    fn run(mut self, query: &Query<'_>) -> Found {
+        let kind = match self.chain(query) {
             Ok(kind) => kind,
             Err(Stop::Full) => {
                 self.composer.truncate();
@@ -115,7 +127,8 @@ impl<'z> Lookup<'z, '_, '_> {
                 self.composer.fail();
                 AnswerKind::Error
             }
-        }
+        };
+        Found { kind, node: self.source.unwrap_or(NodeId::APEX) }
     }
 
     /// The name asked for, then those that aliases lead to.
@@ -184,6 +197,7 @@ impl<'z> Lookup<'z, '_, '_> {
         target: &Target<'_>,
         expanded: Option<&Absent<'_>>,
     ) -> Result<Step<'z>, Stop> {
+        self.source.get_or_insert(node);
         let owner = target.owner();
         let found = match self.rtype {
             Rtype::ANY | Rtype::RRSIG => self.signed.rrsets(node).next(),
@@ -211,7 +225,10 @@ impl<'z> Lookup<'z, '_, '_> {
         }
         self.expand(expanded)?;
         self.deny(NOTHING)?;
-        self.additional(node, &view);
+        // Signatures name no host.
+        if self.rtype != Rtype::RRSIG {
+            self.additional(node, &view);
+        }
         Ok(Step::Done)
     }
 
@@ -226,6 +243,7 @@ impl<'z> Lookup<'z, '_, '_> {
 
     /// RFC 6672 section 3.1.
     fn dname(&mut self, owner: NodeId, dname: &RrsetView<'z>, target: &Target<'_>) -> Result<Step<'z>, Stop> {
+        self.source.get_or_insert(owner);
         if self.dnames.add(owner) {
             self.composer.put(
                 Section::Answer,
@@ -305,6 +323,7 @@ impl<'z> Lookup<'z, '_, '_> {
 
     /// RFC 4035 section 3.1.4: NS, then DS or the proof that there is none, then glue.
     fn referral(&mut self, cut: NodeId) -> Result<(), Stop> {
+        self.source.get_or_insert(cut);
         // Behind an alias, the alias is what we are asked for and have authority over.
         if self.composer.answers() == 0 {
             self.kind = AnswerKind::Referral;

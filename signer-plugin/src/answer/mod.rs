@@ -10,18 +10,30 @@
 
 mod compose;
 mod denial;
+mod edns;
 mod lookup;
 pub(crate) mod names;
 pub(crate) mod query;
+mod rcode;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
-use keystore::dns::{Class, Rtype};
-use keystore::time::Timestamp;
+use std::net::{IpAddr, Ipv4Addr};
 
+use keystore::dns::{Name, Rtype};
+use keystore::time::Timestamp;
+use metrics::queries::RefusedQuery;
+
+use crate::protocol::QuerySettings;
+use crate::protocol::rate_limit::{AnswerClass, AnswerGroup, RateVerdict};
 use crate::signing::SignedZone;
-use compose::{Composer, Rcode};
+use compose::Composer;
+use edns::ReplyOptions;
+use lookup::Found;
 use query::{Head, Query};
+use rcode::Rcode;
+use refusal::Refusal;
 
 /// How a query came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +44,33 @@ pub enum Transport {
     Stream,
 }
 
-/// What a query is answered under.
+/// What is known of a query beside its octets.
 #[derive(Debug, Clone, Copy)]
-pub struct Context {
+pub struct Arrival<'a> {
+    /// Who asks.
+    pub client: IpAddr,
     /// How it came.
     pub transport: Transport,
     /// Largest UDP answer that we send, in octets (1232); less than 512 when what is sent is encoded anew and grows.
     pub max_udp: u16,
+    /// What is said to whom.
+    pub settings: &'a QuerySettings,
+}
+
+impl Arrival<'_> {
+    /// A query of nobody in particular, answered under the default settings.
+    #[must_use]
+    pub const fn new(transport: Transport, max_udp: u16) -> Self {
+        static DEFAULT: QuerySettings = QuerySettings::DEFAULT;
+        Self { client: IpAddr::V4(Ipv4Addr::UNSPECIFIED), transport, max_udp, settings: &DEFAULT }
+    }
+}
+
+/// What a query is answered under.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// Whence and how it came.
+    pub arrival: Arrival<'a>,
     /// The time, so that an expired signature is never served.
     pub now: Timestamp,
 }
@@ -74,47 +106,180 @@ const MIN_UDP: u16 = 512;
 ///   Answers without signatures (no DO bit) are not concerned.
 /// - RD is copied, RA, AD and CD are clear (RFC 4035 section 3.1.6). AA is clear in referrals and errors.
 /// - A SOA query with the option EXPIRE is answered with it (RFC 7314): SOA EXPIRE, as the zone is ours.
+/// - A query with a cookie is answered with one (RFC 7873, RFC 9018), where the settings have secrets for that.
 /// - ANY and RRSIG get one RRset (RFC 8482).
 /// - What must be in the answer and does not fit sets TC, with OPT kept and never part of an RRset; what may be left out is left out
 ///   (RFC 2181 section 9, RFC 9471).
 /// - Transfers are REFUSED, other opcodes NOTIMP; TSIG is refused with BADKEY (RFC 8945 section 5.2.1), as no keys are known here.
-pub fn answer(zone: &SignedZone, query: &[u8], context: &Context, out: &mut Vec<u8>) -> AnswerOutcome {
+pub fn answer(zone: &SignedZone, query: &[u8], context: &Context<'_>, out: &mut Vec<u8>) -> AnswerOutcome {
+    let outcome = respond(query, Some(zone.zone().origin()), context, out, |query, composer| {
+        if matches!(query.question.rtype, Rtype::AXFR | Rtype::IXFR) {
+            return Err(Refusal::Transfer);
+        }
+        if query.question.rtype == Rtype::SOA && query.below == 0 {
+            composer.set_expire(zone.zone().expire());
+        }
+        Ok(lookup::run(zone, query, composer))
+    });
+    outcome.into()
+}
+
+/// Answers for the zone `origin`, which has nothing to serve yet: SERVFAIL with Extended DNS Error 14, "Not Ready" (RFC 8914), where [`answer`]
+/// would look names up.
+pub fn answer_not_ready(
+    origin: &Name,
+    query: &[u8],
+    context: &Context<'_>,
+    out: &mut Vec<u8>,
+) -> AnswerOutcome {
+    respond(query, Some(origin), context, out, |_, _| Err(Refusal::NotReady)).into()
+}
+
+/// Answers a query for a name that no handler of this process has, or one whose question cannot be read: REFUSED with Extended DNS Error 20,
+/// "Not Authoritative" (RFC 8914), where nothing else is wrong with it.
+pub(crate) fn answer_without_zone(query: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> WithoutZone {
+    // The time is that of signatures, and there are none.
+    let context = Context { arrival: *arrival, now: Timestamp::EPOCH };
+    let outcome = respond(query, None, &context, out, |query, _| {
+        let is_transfer = matches!(query.question.rtype, Rtype::AXFR | Rtype::IXFR);
+        Err(if is_transfer { Refusal::TransferOfOtherZone } else { Refusal::OtherZone })
+    });
+    match outcome {
+        Responded::Answered(_) => WithoutZone::Answered,
+        Responded::Refused(refusal) => WithoutZone::Refused(refusal.counted_as()),
+        Responded::NotOurs | Responded::Drop => WithoutZone::Drop,
+    }
+}
+
+/// What became of a query that no zone answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WithoutZone {
+    /// The answer tells what was asked for.
+    Answered,
+    /// The answer is a refusal, which is counted so.
+    Refused(RefusedQuery),
+    /// It gets no answer.
+    Drop,
+}
+
+/// What became of a query, with the reason of a refusal.
+enum Responded {
+    Answered(AnswerKind),
+    Refused(Refusal),
+    NotOurs,
+    Drop,
+}
+
+impl From<Responded> for AnswerOutcome {
+    fn from(responded: Responded) -> Self {
+        match responded {
+            Responded::Answered(kind) => Self::Reply(kind),
+            Responded::Refused(_) => Self::Reply(AnswerKind::Error),
+            Responded::NotOurs => Self::NotOurs,
+            Responded::Drop => Self::Drop,
+        }
+    }
+}
+
+/// Reads a query, refuses what cannot be answered by any zone, has `look_up` answer the rest, and holds the answer against the limits.
+fn respond<F>(
+    octets: &[u8],
+    origin: Option<&Name>,
+    context: &Context<'_>,
+    out: &mut Vec<u8>,
+    look_up: F,
+) -> Responded
+where
+    F: FnOnce(&Query<'_>, &mut Composer<'_>) -> Result<Found, Refusal>,
+{
     out.clear();
-    let Some(head) = Head::parse(query) else { return AnswerOutcome::Drop };
-    let Some(question) = head.question(query) else {
-        let rcode = if head.opcode() == 0 { Rcode::FORMERR } else { Rcode::NOTIMP };
-        Composer::without_question(&head, rcode, out);
-        return AnswerOutcome::Reply(AnswerKind::Error);
+    let Some(head) = Head::parse(octets) else { return Responded::Drop };
+    let Some(question) = head.question(octets) else {
+        return without_question(&head, octets, &context.arrival, out);
     };
-    let Some(below) = question.labels.below(question.name, zone.zone().origin().as_wire()) else {
-        return AnswerOutcome::NotOurs;
+    let below = match origin {
+        Some(origin) => match question.labels.below(question.name, origin.as_wire()) {
+            Some(below) => below,
+            None => return Responded::NotOurs,
+        },
+        None => 0,
     };
-    let rest = question.rest(query);
+    let rest = question.rest(octets);
     let well_formed = rest.is_some();
     let query = Query { head, question, below, rest: rest.unwrap_or_default() };
-    let mut composer = Composer::new(&query, size_limit(&query, context), context, out);
-    let rcode = match query.question.rtype {
-        _ if query.head.opcode() != 0 => Rcode::NOTIMP,
-        _ if !well_formed => Rcode::FORMERR,
-        _ if query.rest.edns.is_some_and(|edns| edns.version > 0) => Rcode::BADVERS,
-        _ if query.rest.tsig.is_some() => Rcode::NOTAUTH,
-        _ if query.question.class != Class::IN => Rcode::REFUSED,
-        Rtype::AXFR | Rtype::IXFR => Rcode::REFUSED,
-        // No data can be of these types (RFC 6895 section 3.1); 128 is NXNAME (RFC 9824 section 3.1).
-        Rtype(0) | Rtype::OPT | Rtype(128) | Rtype::TSIG => Rcode::FORMERR,
-        Rtype(129..=254) => Rcode::NOTIMP,
-        _ => Rcode::NOERROR,
+    let options = ReplyOptions::to(query.rest.edns, &context.arrival);
+    let mut composer = Composer::new(&query, size_limit(&query, &context.arrival), options, context, out);
+    let found = match Refusal::of_any_zone(&query, well_formed, &context.arrival) {
+        Some(refusal) => Err(refusal),
+        None => look_up(&query, &mut composer),
     };
-    if rcode != Rcode::NOERROR {
-        composer.refuse(rcode);
-        return AnswerOutcome::Reply(AnswerKind::Error);
+    if let Err(refusal) = found {
+        composer.refuse(refusal);
     }
-    if query.question.rtype == Rtype::SOA && query.below == 0 {
-        composer.set_expire(zone.zone().expire());
+    let group = group(origin, found.ok());
+    match verdict(&context.arrival, composer.options(), group) {
+        RateVerdict::Send => {}
+        RateVerdict::Slip => composer.slip(),
+        RateVerdict::Drop => {
+            composer.discard();
+            return Responded::Drop;
+        }
     }
-    let kind = lookup::run(zone, &query, &mut composer);
     composer.finish();
-    AnswerOutcome::Reply(kind)
+    match found {
+        Ok(found) => Responded::Answered(found.kind),
+        Err(refusal) => Responded::Refused(refusal),
+    }
+}
+
+/// Which answers an answer is counted with: all that a wildcard, a DNAME or a delegation gives are one kind, all that say that something does
+/// not exist are one kind for a zone.
+fn group(origin: Option<&Name>, found: Option<Found>) -> AnswerGroup<'_> {
+    let zone = origin.map_or(&[][..], Name::as_wire);
+    let kind = found.map_or(AnswerKind::Error, |found| found.kind);
+    let node = found.map_or(0, |found| found.node.position() as u32);
+    let (class, node) = match kind {
+        AnswerKind::Positive => (AnswerClass::Positive, node),
+        AnswerKind::Referral => (AnswerClass::Referral, node),
+        AnswerKind::NoData => (AnswerClass::NoData, 0),
+        AnswerKind::NxDomain => (AnswerClass::NxDomain, 0),
+        AnswerKind::Error => (AnswerClass::Error, 0),
+    };
+    AnswerGroup { class, zone, node }
+}
+
+/// Whether an answer is within the limits. Over TCP, and with a good cookie, the client has not forged its address.
+fn verdict(arrival: &Arrival<'_>, options: &ReplyOptions, group: AnswerGroup<'_>) -> RateVerdict {
+    match &arrival.settings.limiter {
+        Some(limiter)
+            if arrival.transport == Transport::Udp && options.cookie.is_none_or(|cookie| !cookie.is_good) =>
+        {
+            limiter.judge(arrival.client, group, limiter.now())
+        }
+        _ => RateVerdict::Send,
+    }
+}
+
+/// Answers a query that has not exactly one question that can be read. One without any may ask for a cookie alone (RFC 7873 section 5.4).
+fn without_question(head: &Head, octets: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> Responded {
+    if head.opcode() == 0
+        && let Some(edns) = head.rest_without_question(octets).and_then(|rest| rest.edns)
+        && edns.version == 0
+    {
+        // As small as the query, so that nobody gains by it.
+        let options = ReplyOptions::to(Some(edns), arrival);
+        if options.cookie.is_some() {
+            compose::put_header(head, Rcode::NOERROR, 1, out);
+            options.put_opt(edns, arrival.max_udp, Rcode::NOERROR, out);
+            return Responded::Answered(AnswerKind::NoData);
+        }
+    }
+    if verdict(arrival, &ReplyOptions::default(), group(None, None)) != RateVerdict::Send {
+        return Responded::Drop;
+    }
+    let refusal = if head.opcode() == 0 { Refusal::Malformed } else { Refusal::Opcode };
+    compose::put_header(head, refusal.rcode(), 0, out);
+    Responded::Refused(refusal)
 }
 
 /// The name (uncompressed wire form, letter case as it came) and the type that `query` asks for, when it has exactly one question.
@@ -123,11 +288,11 @@ pub(crate) fn question(query: &[u8]) -> Option<(&[u8], Rtype)> {
     Some((question.name, question.rtype))
 }
 
-fn size_limit(query: &Query<'_>, context: &Context) -> usize {
-    let limit = match (context.transport, query.rest.edns) {
+fn size_limit(query: &Query<'_>, arrival: &Arrival<'_>) -> usize {
+    let limit = match (arrival.transport, query.rest.edns) {
         (Transport::Stream, _) => u16::MAX,
-        (Transport::Udp, None) => MIN_UDP.min(context.max_udp),
-        (Transport::Udp, Some(edns)) => edns.size.max(MIN_UDP).min(context.max_udp),
+        (Transport::Udp, None) => MIN_UDP.min(arrival.max_udp),
+        (Transport::Udp, Some(edns)) => edns.size.max(MIN_UDP).min(arrival.max_udp),
     };
     usize::from(limit)
 }

@@ -2,6 +2,8 @@
 
 use keystore::dns::{Class, Rtype};
 
+use crate::protocol::QuerySettings;
+use crate::protocol::cookie::CookieOption;
 use crate::zone::Labels;
 
 /// Octets of a message header.
@@ -9,8 +11,12 @@ pub(crate) const HEADER: usize = 12;
 
 /// Class ANY, which a TSIG record has (RFC 8945 section 4.2).
 const ANY: u16 = 255;
+/// Octets of code and length of an option.
+const OPTION_HEAD: usize = 4;
 /// Code of the EDNS option EXPIRE (RFC 7314 section 6).
 pub(crate) const EXPIRE: u16 = 9;
+/// Code of the EDNS option COOKIE (RFC 7873 section 4).
+pub(crate) const COOKIE: u16 = 10;
 
 /// The header of a query.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +59,15 @@ pub(crate) struct Edns {
     pub dnssec_ok: bool,
     /// The option EXPIRE (RFC 7314), with any content.
     pub wants_expire: bool,
+    /// The first option COOKIE; others behind it are left out (RFC 7873 section 5.2).
+    pub cookie: Option<CookieOption>,
+}
+
+impl Edns {
+    /// True for an option that a server with these settings must find malformed.
+    pub fn has_bad_option(&self, settings: &QuerySettings) -> bool {
+        settings.cookies.is_some() && self.cookie == Some(CookieOption::BadLength)
+    }
 }
 
 /// A TSIG record (RFC 8945 section 4.2).
@@ -126,14 +141,18 @@ impl Head {
     }
 }
 
-impl Question<'_> {
-    /// Reads the records behind the question; `None` when they are malformed. Octets behind the last one are let be.
-    pub fn rest<'a>(&self, message: &'a [u8]) -> Option<Rest<'a>> {
-        let counts = Head::parse(message)?.counts;
+impl Head {
+    /// Reads the records of a message that has no question; `None` when it has one, or when they are malformed.
+    pub fn rest_without_question<'a>(&self, message: &'a [u8]) -> Option<Rest<'a>> {
+        if self.counts[0] == 0 { self.records(message, HEADER, &[]) } else { None }
+    }
+
+    /// Reads the records from the octet `at` on, which is behind the question for `name`.
+    fn records<'a>(&self, message: &'a [u8], mut at: usize, name: &[u8]) -> Option<Rest<'a>> {
+        let counts = self.counts;
         let additional_from = u32::from(counts[1]) + u32::from(counts[2]);
         let total = additional_from + u32::from(counts[3]);
         let mut rest = Rest::default();
-        let mut at = HEADER + self.octets.len();
         for number in 0..total {
             let owner_at = at;
             at = skip_name(message, at)?;
@@ -146,9 +165,14 @@ impl Question<'_> {
                 // One OPT, in the additional section, of the root.
                 Rtype::OPT if number < additional_from || rest.edns.is_some() || owner != [0] => return None,
                 Rtype::OPT => {
-                    let wants_expire = read_options(rdata)?;
-                    let (version, dnssec_ok) = (fixed[5], fixed[6] & 0x80 != 0);
-                    rest.edns = Some(Edns { size: word(2), version, dnssec_ok, wants_expire });
+                    let edns = Edns {
+                        size: word(2),
+                        version: fixed[5],
+                        dnssec_ok: fixed[6] & 0x80 != 0,
+                        wants_expire: false,
+                        cookie: None,
+                    };
+                    rest.edns = Some(read_options(edns, rdata)?);
                 }
                 Rtype::TSIG => {
                     // The last record of all, of class ANY and with a TTL of 0 (RFC 8945 sections 4.2 and 5.1).
@@ -164,7 +188,7 @@ impl Question<'_> {
                 Rtype::SOA
                     if (u32::from(counts[1])..additional_from).contains(&number)
                         && rest.client_serial.is_none()
-                        && is_name(message, owner_at, self.name) =>
+                        && is_name(message, owner_at, name) =>
                 {
                     // Names in front may be compressed; the five numbers at the end are not.
                     let serial = rdata.len().checked_sub(20).and_then(|at| rdata[at..].first_chunk::<4>())?;
@@ -174,6 +198,13 @@ impl Question<'_> {
             }
         }
         Some(rest)
+    }
+}
+
+impl Question<'_> {
+    /// Reads the records behind the question; `None` when they are malformed. Octets behind the last one are let be.
+    pub fn rest<'a>(&self, message: &'a [u8]) -> Option<Rest<'a>> {
+        Head::parse(message)?.records(message, HEADER + self.octets.len(), self.name)
     }
 }
 
@@ -221,14 +252,18 @@ fn is_name(message: &[u8], mut at: usize, name: &[u8]) -> bool {
     }
 }
 
-/// EDNS options must fill the RDATA (RFC 6891 section 6.1.2). Says whether EXPIRE (RFC 7314 section 2) is one of them.
-fn read_options(mut rdata: &[u8]) -> Option<bool> {
-    let mut wants_expire = false;
+/// Reads the options of OPT; `None` when they overrun it.
+fn read_options(mut edns: Edns, mut rdata: &[u8]) -> Option<Edns> {
     while !rdata.is_empty() {
         let head = rdata.first_chunk::<4>()?;
-        wants_expire |= u16::from_be_bytes([head[0], head[1]]) == EXPIRE;
-        let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
-        rdata = rdata.get(4 + len..)?;
+        let end = OPTION_HEAD + usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let data = rdata.get(OPTION_HEAD..end)?;
+        match u16::from_be_bytes([head[0], head[1]]) {
+            EXPIRE => edns.wants_expire = true,
+            COOKIE if edns.cookie.is_none() => edns.cookie = Some(CookieOption::read(data)),
+            _ => {}
+        }
+        rdata = &rdata[end..];
     }
-    Some(wants_expire)
+    Some(edns)
 }

@@ -15,8 +15,9 @@ use metrics::queries::RefusedQuery;
 
 use super::SignerHandler;
 use crate::answer::query::HEADER;
-use crate::answer::{self, AnswerOutcome, Transport};
+use crate::answer::{self, AnswerOutcome, Arrival, Transport, WithoutZone};
 use crate::hosted::{Responder, Version, Zones};
+use crate::protocol::QuerySettings;
 use crate::seldom::Seldom;
 use crate::transfer::request::{self, Outgoing, Reaction, Way};
 
@@ -90,10 +91,11 @@ impl<H: RequestHandler> FrontEnd<H> {
     /// Answers the queries of a batch. Those for one zone that follow each other are answered from one version of it.
     pub fn answer_all(&self, transport: Transport, batch: &mut impl Batch) {
         let zones = self.handler.zones.load();
+        let settings = self.handler.settings.load();
         let mut more = batch.advance();
         while more {
             let Some(first) = find(&zones, batch.current().query) else {
-                let route = self.answer_no_zone(batch.current());
+                let route = self.answer_no_zone(transport, &settings, batch.current());
                 batch.put(route);
                 more = batch.advance();
                 continue;
@@ -101,7 +103,7 @@ impl<H: RequestHandler> FrontEnd<H> {
             first.zone.hold(&mut |version| {
                 let mut ours = first;
                 loop {
-                    let route = self.answer(ours, version, transport, batch.current());
+                    let route = self.answer(ours, version, (transport, &settings), batch.current());
                     batch.put(route);
                     more = batch.advance();
                     match more.then(|| find(&zones, batch.current().query)).flatten() {
@@ -114,13 +116,35 @@ impl<H: RequestHandler> FrontEnd<H> {
     }
 
     /// A query for a name that is not ours, or that has no question which can be read.
-    fn answer_no_zone(&self, received: Received<'_>) -> Route {
-        let Received { query, out, .. } = received;
-        out.clear();
-        if query.len() < HEADER || query[2] & 0x80 != 0 {
-            return Route::Nobody; // too short to answer, or a response
+    fn answer_no_zone(
+        &self,
+        transport: Transport,
+        settings: &QuerySettings,
+        received: Received<'_>,
+    ) -> Route {
+        let Received { query, client, out } = received;
+        // A handler of names that are not ours has no better answer to a query without one.
+        if !self.handler.alone && answer::question(query).is_some() {
+            return Route::Others;
         }
-        Route::Others
+        let arrival = self.arrival(client, transport, settings);
+        match answer::answer_without_zone(query, &arrival, out) {
+            WithoutZone::Answered => Route::Answered,
+            WithoutZone::Refused(counted_as) => {
+                self.count(counted_as);
+                Route::Answered
+            }
+            WithoutZone::Drop => Route::Nobody,
+        }
+    }
+
+    fn arrival<'s>(
+        &self,
+        client: SocketAddr,
+        transport: Transport,
+        settings: &'s QuerySettings,
+    ) -> Arrival<'s> {
+        Arrival { client: client.ip(), transport, max_udp: self.handler.max_udp, settings }
     }
 
     /// Answers a query for one of our zones.
@@ -128,19 +152,21 @@ impl<H: RequestHandler> FrontEnd<H> {
         &self,
         ours: Ours<'_>,
         version: &mut dyn Version,
-        transport: Transport,
+        (transport, settings): (Transport, &QuerySettings),
         received: Received<'_>,
     ) -> Route {
         let Ours { zone, rtype, question_end } = ours;
         let Received { query, client, out } = received;
-        let max_udp = self.handler.max_udp;
+        let arrival = self.arrival(client, transport, settings);
         // A panic would end the listener; it must cost one answer only.
         let answered = catch_unwind(AssertUnwindSafe(|| {
             if request::concerns(query, rtype, question_end)
                 && let Some(source) = zone.transferable()
             {
-                let way = Way { client, transport, max_udp };
-                let plain = |query: &[u8], size, out: &mut Vec<u8>| zone.respond(query, transport, size, out);
+                let way = Way { client, transport, max_udp: arrival.max_udp };
+                let plain = |query: &[u8], max_udp, out: &mut Vec<u8>| {
+                    zone.respond(query, &Arrival { max_udp, ..arrival }, out)
+                };
                 match request::react(&source, zone.origin(), query, way, &plain, out) {
                     Reaction::Answered => return Route::Answered,
                     Reaction::Nothing => return Route::Nobody,
@@ -148,7 +174,7 @@ impl<H: RequestHandler> FrontEnd<H> {
                     Reaction::Plain => {}
                 }
             }
-            match version.respond(query, transport, max_udp, out) {
+            match version.respond(query, &arrival, out) {
                 AnswerOutcome::Reply(_) => Route::Answered,
                 AnswerOutcome::NotOurs => Route::Others,
                 AnswerOutcome::Drop => Route::Nobody,

@@ -32,8 +32,9 @@ use hickory_server::net::xfer::Protocol;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use keystore::dns::Rtype;
 
-use crate::answer::{AnswerOutcome, Transport};
+use crate::answer::{AnswerOutcome, Arrival, Transport};
 use crate::hosted::{Hosted, Responder};
+use crate::protocol::{QuerySettings, SharedSettings};
 use crate::reply::Reply;
 use convert::Answer;
 
@@ -51,11 +52,20 @@ pub struct SignerHandler<H> {
     zones: Hosted,
     inner: Arc<H>,
     max_udp: u16,
+    settings: SharedSettings,
+    /// There is nobody to ask for names that are not ours: the engine refuses them.
+    alone: bool,
 }
 
 impl<H> Clone for SignerHandler<H> {
     fn clone(&self) -> Self {
-        Self { zones: self.zones.clone(), inner: Arc::clone(&self.inner), max_udp: self.max_udp }
+        Self {
+            zones: self.zones.clone(),
+            inner: Arc::clone(&self.inner),
+            max_udp: self.max_udp,
+            settings: self.settings.clone(),
+            alone: self.alone,
+        }
     }
 }
 
@@ -63,14 +73,20 @@ impl SignerHandler<RefuseOthers> {
     /// Our zones alone; names outside of them are REFUSED.
     #[must_use]
     pub fn alone(zones: Hosted) -> Self {
-        Self::new(zones, RefuseOthers)
+        Self { alone: true, ..Self::new(zones, RefuseOthers) }
     }
 }
 
 impl<H: RequestHandler> SignerHandler<H> {
     /// Our zones in front of `inner`.
     pub fn new(zones: Hosted, inner: H) -> Self {
-        Self { zones, inner: Arc::new(inner), max_udp: MAX_UDP }
+        Self {
+            zones,
+            inner: Arc::new(inner),
+            max_udp: MAX_UDP,
+            settings: SharedSettings::default(),
+            alone: false,
+        }
     }
 
     /// Another limit for UDP answers, in octets; at least 512.
@@ -78,6 +94,14 @@ impl<H: RequestHandler> SignerHandler<H> {
     pub fn max_udp(mut self, octets: u16) -> Self {
         self.max_udp = octets.max(512);
         self
+    }
+
+    /// The same under these settings, such as those that [`Signer::settings`] keeps up to date.
+    ///
+    /// [`Signer::settings`]: crate::runtime::Signer::settings
+    #[must_use]
+    pub fn settings(self, settings: SharedSettings) -> Self {
+        Self { settings, ..self }
     }
 
     /// The zone that a request is for.
@@ -97,7 +121,8 @@ impl<H: RequestHandler> RequestHandler for SignerHandler<H> {
         let Some(zone) = self.zone(request) else {
             return self.inner.handle_request::<R, T>(request, response_handle).await;
         };
-        let answer = match ask(&*zone, request, self.max_udp) {
+        let asked = ask(&*zone, request, self.max_udp, &self.settings.load());
+        let answer = match asked {
             Asked::Answer(answer) => answer,
             Asked::NotOurs => return self.inner.handle_request::<R, T>(request, response_handle).await,
             Asked::Drop => return nothing(request),
@@ -121,7 +146,7 @@ enum Asked {
 
 /// Has the engine answer, and sees to it that what hickory makes of the answer is no larger than the engine was allowed to make
 /// it; otherwise hickory would cut it in the middle of an RRset and drop OPT.
-fn ask(zone: &dyn Responder, request: &Request, max_udp: u16) -> Asked {
+fn ask(zone: &dyn Responder, request: &Request, max_udp: u16, settings: &QuerySettings) -> Asked {
     let transport = transport(request.protocol());
     let limit = match transport {
         Transport::Stream => usize::from(u16::MAX),
@@ -133,7 +158,8 @@ fn ask(zone: &dyn Responder, request: &Request, max_udp: u16) -> Asked {
     let mut octets = Vec::with_capacity(512);
     let mut allowed = max_udp;
     loop {
-        match zone.respond(request.as_slice(), transport, allowed, &mut octets) {
+        let arrival = Arrival { client: request.src().ip(), transport, max_udp: allowed, settings };
+        match zone.respond(request.as_slice(), &arrival, &mut octets) {
             AnswerOutcome::Reply(_) => {}
             AnswerOutcome::NotOurs => return Asked::NotOurs,
             AnswerOutcome::Drop => return Asked::Drop,

@@ -1,11 +1,12 @@
 //! [`RefuseOthers`]: the inner handler of a server that has our zones and no others.
 
 use async_trait::async_trait;
-use hickory_proto::op::{Edns, Metadata, OpCode, ResponseCode};
-use hickory_proto::rr::RecordType;
 use hickory_server::net::runtime::Time;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::zone_handler::MessageResponseBuilder;
+
+use super::convert::Answer;
+use crate::answer::{Arrival, WithoutZone, answer_without_zone};
+use crate::reply::Reply;
 
 /// Answers every query: REFUSED, NOTAUTH to a transfer, or NOTIMP and BADVERS where the query cannot even be refused as such. Unlike an empty `Catalog` it writes
 /// no log line for what a stranger sends.
@@ -19,33 +20,19 @@ impl RequestHandler for RefuseOthers {
         request: &Request,
         mut response_handle: R,
     ) -> ResponseInfo {
-        let version = request.edns.as_ref().map_or(0, Edns::version);
-        let mut metadata = Metadata::response_from_request(&request.metadata);
-        let question = request.queries.queries().first();
-        let is_transfer =
-            question.is_some_and(|query| matches!(query.query_type(), RecordType::AXFR | RecordType::IXFR));
-        metadata.response_code = match request.metadata.op_code {
-            _ if version > 0 => ResponseCode::BADVERS,
-            // RFC 5936 section 2.2.1: the zone is not here; REFUSED is for those that may not have it.
-            OpCode::Query if is_transfer => ResponseCode::NotAuth,
-            OpCode::Query => ResponseCode::Refused,
-            _ => ResponseCode::NotImp,
+        let mut octets = Vec::with_capacity(512);
+        let arrival = Arrival::new(super::transport(request.protocol()), super::MAX_UDP);
+        let outcome = answer_without_zone(request.as_slice(), &arrival, &mut octets);
+        let reply = if outcome == WithoutZone::Drop { None } else { Reply::read(&octets).ok() };
+        let Some(reply) = reply else {
+            return super::nothing(request);
         };
-        if metadata.response_code == ResponseCode::NotImp {
-            metadata.recursion_desired = false; // means nothing to such an opcode; named clears it, too
-        }
-        let edns = request.edns.as_ref().map(|edns| {
-            let mut ours = Edns::new();
-            ours.set_max_payload(super::MAX_UDP);
-            ours.set_dnssec_ok(edns.flags().dnssec_ok);
-            ours
-        });
-        let message = MessageResponseBuilder::new(&request.queries, edns.as_ref()).build_no_records(metadata);
-        match response_handle.send_response(message).await {
+        let answer = Answer::from_reply(reply, super::MAX_UDP);
+        match response_handle.send_response(answer.message(&request.queries)).await {
             Ok(info) => info,
             Err(error) => {
                 tracing::debug!(%error, client = %request.src(), "a refusal could not be sent");
-                super::nothing(request)
+                answer.unsent()
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Both handlers and the server, asked over real sockets; the zone behind them is a scripted one.
 
+mod compliance;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -47,7 +49,8 @@ impl Responder for Scripted {
         &self.origin
     }
 
-    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> AnswerOutcome {
+    fn respond(&self, query: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> AnswerOutcome {
+        let (transport, max_udp) = (arrival.transport, arrival.max_udp);
         let (end, opt) = dissect(query);
         let qname = Name::from_wire(&query[12..end - 4]).unwrap();
         if !qname.is_at_or_below(&self.origin) {
@@ -290,7 +293,7 @@ async fn every_part_of_an_answer_arrives() {
             // Mixed case in the question must come back as it was.
             let query = question(&format!("{host}.eXaMple."), 1, edns);
             let mut engine = Vec::new();
-            zone.respond(&query, Transport::Stream, MAX_UDP, &mut engine);
+            zone.respond(&query, &Arrival::new(Transport::Stream, MAX_UDP), &mut engine);
             let expected = Reply::read(&engine).unwrap();
             let (end, _) = dissect(&query);
             assert_eq!(ask_tcp(address, &query).await, engine, "our server sends the engine's octets");
@@ -355,13 +358,13 @@ async fn an_answer_that_hickory_makes_larger_is_cut_by_the_engine_not_by_hickory
     let query = question("few.example", 1, Some((1000, false)));
     let mut engine = Vec::new();
     assert_eq!(
-        zone.respond(&query, Transport::Udp, MAX_UDP, &mut engine),
+        zone.respond(&query, &Arrival::new(Transport::Udp, MAX_UDP), &mut engine),
         AnswerOutcome::Reply(AnswerKind::Positive)
     );
     assert_eq!(engine[2] & 2, 0);
     assert_eq!(ask_udp(address, &query).await.unwrap()[2] & 2, 2);
     let query = question("many.example", 1, Some((512, false)));
-    zone.respond(&query, Transport::Stream, MAX_UDP, &mut engine);
+    zone.respond(&query, &Arrival::new(Transport::Stream, MAX_UDP), &mut engine);
     assert_eq!(Reply::read(&ask_tcp(address, &query).await).unwrap(), Reply::read(&engine).unwrap());
     // Without EDNS the limit is 512.
     let octets = ask_udp(address, &question("few.example", 1, None)).await.unwrap();
@@ -741,8 +744,8 @@ impl Responder for Engine {
         self.0.zone().origin()
     }
 
-    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> AnswerOutcome {
-        let context = crate::answer::Context { transport, max_udp, now: crate::testing::NOW };
+    fn respond(&self, query: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> AnswerOutcome {
+        let context = crate::answer::Context { arrival: *arrival, now: crate::testing::NOW };
         crate::answer::answer(&self.0, query, &context, out)
     }
 }
@@ -830,7 +833,7 @@ async fn what_the_engine_says_is_what_arrives() {
                 let what = format!("{qname} {qtype} {edns:?}");
                 let query = question(&qname, qtype, edns);
                 let mut octets = Vec::new();
-                zone.respond(&query, Transport::Stream, MAX_UDP, &mut octets);
+                zone.respond(&query, &Arrival::new(Transport::Stream, MAX_UDP), &mut octets);
                 let expected = Reply::read(&octets).unwrap();
                 let over_tcp = ask_tcp(address, &query).await;
                 assert_eq!(Reply::read(&over_tcp).unwrap(), expected, "{what}");
@@ -886,7 +889,7 @@ async fn as_a_zone_handler_it_says_the_same_but_for_what_is_documented() {
                 let what = format!("{name} {qtype} DO={dnssec_ok}");
                 let query = question(&full_name(name), qtype, Some((1232, dnssec_ok)));
                 let mut octets = Vec::new();
-                zone.respond(&query, Transport::Stream, MAX_UDP, &mut octets);
+                zone.respond(&query, &Arrival::new(Transport::Stream, MAX_UDP), &mut octets);
                 let expected = Reply::read(&octets).unwrap();
                 let reply = Reply::read(&ask_tcp(address, &query).await).unwrap();
                 let chased = expected.rcode() == 3 && !expected.answers.is_empty();

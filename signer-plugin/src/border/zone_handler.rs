@@ -16,7 +16,7 @@ use hickory_server::zone_handler::{
 use keystore::dns::{Name, Rtype};
 
 use super::convert::{name, record, wire};
-use crate::answer::{AnswerOutcome, Transport};
+use crate::answer::{AnswerOutcome, Arrival, Transport};
 use crate::hosted::{Hosted, Responder};
 use crate::reply::{Reply, Rr};
 
@@ -73,7 +73,7 @@ impl SignerZoneHandler {
     fn ask(&self, query: &[u8]) -> Option<Reply> {
         let zone = self.zone_for(query)?;
         let mut octets = Vec::with_capacity(512);
-        match zone.respond(query, Transport::Stream, super::MAX_UDP, &mut octets) {
+        match zone.respond(query, &Arrival::new(Transport::Stream, super::MAX_UDP), &mut octets) {
             AnswerOutcome::Reply(_) => Reply::read(&octets).ok(),
             AnswerOutcome::NotOurs | AnswerOutcome::Drop => None,
         }

@@ -24,6 +24,7 @@ mod salt;
 mod schedule;
 pub(crate) mod serial;
 mod served;
+mod settings;
 mod setup;
 mod skr;
 mod source;
@@ -33,9 +34,10 @@ mod zone;
 #[cfg(test)]
 mod tests;
 
+pub use crate::clock::Clock;
 pub use gate::{ReleaseError, release};
 pub use keyring::Keyring;
-pub use served::{Clock, ServedState, SignerZone, ZoneWork};
+pub use served::{ServedState, SignerZone, ZoneWork};
 pub use setup::{ContentRules, RollDelays, VersionRules, ZoneSetup};
 pub use zone::ZoneRuntime;
 
@@ -51,9 +53,11 @@ use keystore::shared::Shared;
 use metrics::Metrics;
 
 use crate::hosted::{Hosted, Responder};
+use crate::protocol::SharedSettings;
 use crate::transfer::{self, TransferSettings, ZoneTransfers};
 use events::{Changed, FileEvents};
 use schedule::{Command, Schedule, ThreadContext};
+use settings::{SettingsKeeper, SettingsWatch};
 
 /// Zones at work, stepped by threads of their own. Dropping it ends them; what is published stays served by whoever holds it.
 pub struct Signer {
@@ -68,6 +72,9 @@ pub struct Signer {
     thread_of: Arc<Mutex<HashMap<Name, usize>>>,
     /// Wakes a zone when the kernel tells that its files have changed.
     events: Mutex<FileEvents>,
+    settings: Arc<SettingsKeeper>,
+    /// Ends with this.
+    _settings_watch: SettingsWatch,
 }
 
 /// A zone, and where it is at work.
@@ -115,6 +122,7 @@ impl Signer {
             }
             Changed::Anything => told.iter().for_each(|thread| drop(thread.send(Command::LookAtAll))),
         };
+        let settings = Arc::new(SettingsKeeper::new(metrics, Arc::clone(&clock)));
         let signer = Self {
             hosted: Hosted::default(),
             metrics: metrics.clone(),
@@ -125,6 +133,8 @@ impl Signer {
             zones: Mutex::default(),
             thread_of,
             events: Mutex::new(FileEvents::new(all_watched, tell)),
+            _settings_watch: SettingsWatch::start(Arc::clone(&settings))?,
+            settings,
         };
         signer.reload(config);
         Ok(signer)
@@ -133,6 +143,9 @@ impl Signer {
     /// Takes a new configuration: zones that are new begin, zones that are gone are not answered for any more, zones whose
     /// settings changed work on with the new ones. What is served of them stays until there is something newer.
     pub fn reload(&self, config: &Config) {
+        if let Some(signer) = &config.signer {
+            self.settings.take(&signer.query);
+        }
         let mut zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
         let setups = config.zones.iter().filter_map(|zone| ZoneSetup::from_config(config, zone));
         let setups: Vec<Shared<ZoneSetup>> = setups.map(Into::into).collect();
@@ -189,6 +202,13 @@ impl Signer {
     #[must_use]
     pub fn hosted(&self) -> Hosted {
         self.hosted.clone()
+    }
+
+    /// What the configuration says of queries, for [`crate::border::SignerHandler::settings`]; follows [`Signer::reload`] and the files that the
+    /// configuration names.
+    #[must_use]
+    pub fn settings(&self) -> SharedSettings {
+        self.settings.shared()
     }
 
     /// The transfers of each zone.

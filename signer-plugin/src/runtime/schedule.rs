@@ -15,10 +15,11 @@ use metrics::Metrics;
 
 use super::folders::KeyFolders;
 use super::retry::Retry;
-use super::served::{Clock, SignerZone};
+use super::served::SignerZone;
 use super::setup::ZoneSetup;
 use super::watch::Stamp;
 use super::zone::ZoneRuntime;
+use crate::clock::Clock;
 use crate::hosted::Responder as _;
 
 /// How late a switch may come: the time between two looks at the clock.

@@ -13,7 +13,8 @@ use metrics::Metrics;
 use metrics::health::report::SignerCondition;
 use metrics::zones::ANSWER_KINDS;
 
-use crate::answer::{AnswerKind, AnswerOutcome, Context, Transport, answer};
+use crate::answer::{AnswerKind, AnswerOutcome, Arrival, Context, answer, answer_not_ready};
+use crate::clock::Clock;
 use crate::hosted::{Responder, Version};
 use crate::signing::{SignedZone, SigningProgress};
 use crate::transfer::{SecondaryStanding, Transferable, ZoneTransfers};
@@ -67,9 +68,6 @@ enum Work {
     Reading,
     Signing(Arc<SigningProgress>),
 }
-
-/// Tells the time; [`keystore::clock::now`] outside of tests.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Of so many batches of answers one has its first answer timed.
 const TIMED: u32 = 64;
@@ -182,18 +180,12 @@ struct HeldVersion<'a> {
 }
 
 impl Version for HeldVersion<'_> {
-    fn respond(
-        &mut self,
-        query: &[u8],
-        transport: Transport,
-        max_udp: u16,
-        out: &mut Vec<u8>,
-    ) -> AnswerOutcome {
+    fn respond(&mut self, query: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> AnswerOutcome {
         let start = std::mem::take(&mut self.timed).then(Instant::now);
-        let context = Context { transport, max_udp, now: self.now };
+        let context = Context { arrival: *arrival, now: self.now };
         let outcome = match &*self.signed {
             Some(signed) => answer(signed, query, &context, out),
-            None => not_ready(query, out),
+            None => answer_not_ready(&self.zone.origin, query, &context, out),
         };
         if let Some(start) = start {
             self.zone.duration.observe(start.elapsed().as_secs_f64());
@@ -228,9 +220,9 @@ impl Responder for SignerZone {
         &self.origin
     }
 
-    fn respond(&self, query: &[u8], transport: Transport, max_udp: u16, out: &mut Vec<u8>) -> AnswerOutcome {
+    fn respond(&self, query: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> AnswerOutcome {
         let mut outcome = AnswerOutcome::Drop;
-        self.hold(&mut |version| outcome = version.respond(query, transport, max_udp, out));
+        self.hold(&mut |version| outcome = version.respond(query, arrival, out));
         outcome
     }
 
@@ -272,36 +264,13 @@ fn question_end(query: &[u8]) -> Option<usize> {
     (end <= query.len()).then_some(end)
 }
 
-/// SERVFAIL, with the extended error Not Ready (RFC 8914 section 4.15).
-fn not_ready(query: &[u8], out: &mut Vec<u8>) -> AnswerOutcome {
-    const QR: u8 = 0x80;
-    const OPCODE_AND_RD: u8 = 0x79;
-    const NOT_READY: u8 = 14;
-    out.clear();
-    let (Some(end), Some(head)) = (question_end(query), query.first_chunk::<12>()) else {
-        return AnswerOutcome::Drop;
-    };
-    if head[2] & QR != 0 {
-        return AnswerOutcome::Drop;
-    }
-    let opt = opt(query);
-    out.extend_from_slice(&[head[0], head[1], QR | head[2] & OPCODE_AND_RD, 2, 0, 1, 0, 0, 0, 0, 0]);
-    out.push(u8::from(opt.is_some()));
-    out.extend_from_slice(&query[12..end]);
-    if let Some(opt) = opt {
-        let [size_high, size_low] = crate::border::MAX_UDP.to_be_bytes();
-        let flags = u8::from(opt.dnssec_ok) << 7;
-        out.extend_from_slice(&[
-            0, 0, 41, size_high, size_low, 0, 0, flags, 0, 0, 6, 0, 15, 0, 2, 0, NOT_READY,
-        ]);
-    }
-    AnswerOutcome::Reply(AnswerKind::Error)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::Transport;
     use crate::reply::Reply;
+
+    const UDP: Arrival<'_> = Arrival::new(Transport::Udp, 1232);
 
     const QUERY: &[u8] =
         b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x01\x03WWW\x07example\x00\x00\x01\x00\x01\
@@ -312,10 +281,7 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let zone = SignerZone::new(Name::parse("Example").unwrap(), &metrics, Arc::new(|| Timestamp::EPOCH));
         let mut out = vec![1];
-        assert_eq!(
-            zone.respond(QUERY, Transport::Udp, 1232, &mut out),
-            AnswerOutcome::Reply(AnswerKind::Error)
-        );
+        assert_eq!(zone.respond(QUERY, &UDP, &mut out), AnswerOutcome::Reply(AnswerKind::Error));
         let reply = Reply::read(&out).unwrap();
         assert_eq!((reply.id, reply.flags), (0x1234, 0x8102));
         assert_eq!(reply.opt.unwrap().options, [(15, vec![0, 14])]);
@@ -323,10 +289,10 @@ mod tests {
         assert_eq!(metrics.answers_total.with_label_values(&["example.", "error", "yes"]).get(), 1);
         assert_eq!(metrics.answer_duration_seconds.get_sample_count(), 1);
         for len in 0..QUERY.len() {
-            zone.respond(&QUERY[..len], Transport::Udp, 1232, &mut out);
+            zone.respond(&QUERY[..len], &UDP, &mut out);
         }
         let mut response = QUERY.to_vec();
         response[2] |= 0x80;
-        assert_eq!(zone.respond(&response, Transport::Udp, 1232, &mut out), AnswerOutcome::Drop);
+        assert_eq!(zone.respond(&response, &UDP, &mut out), AnswerOutcome::Drop);
     }
 }

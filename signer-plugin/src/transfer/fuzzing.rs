@@ -11,7 +11,7 @@ use metrics::{Metrics, MetricsError};
 
 use super::request::{Reaction, Way, react};
 use super::{TransferKeys, TransferSettings, Transferable, ZoneTransfers};
-use crate::answer::{Context, Transport, answer};
+use crate::answer::{Arrival, Context, Transport, answer};
 use crate::signing::SignedZone;
 
 /// A zone that anybody may transfer, with or without a signature.
@@ -53,7 +53,12 @@ impl TransferSite {
         let origin = self.origin();
         let way = Way { client: SocketAddr::from(([127, 0, 0, 1], 4242)), transport, max_udp };
         let plain = |query: &[u8], max_udp, out: &mut Vec<u8>| {
-            answer(&self.signed, query, &Context { transport, max_udp, now: self.now }, out)
+            answer(
+                &self.signed,
+                query,
+                &Context { arrival: Arrival::new(transport, max_udp), now: self.now },
+                out,
+            )
         };
         let mut out = Vec::new();
         match react(&self.zone, origin, query, way, &plain, &mut out) {

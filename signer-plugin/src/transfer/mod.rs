@@ -39,6 +39,7 @@ use metrics::Metrics;
 use metrics::zones::TRANSFER_REFUSALS;
 use tokio::sync::watch;
 
+pub(crate) use crate::clock::Clock;
 use crate::difference::Difference;
 use crate::seldom::Seldom;
 use crate::signing::SignedZone;
@@ -46,9 +47,6 @@ use crate::zone::Records;
 use history::History;
 use outgoing::Content;
 use secondary::Secondaries;
-
-/// Tells the time; `keystore::clock::now` outside of tests.
-pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What transfers need of a zone, for one query.
 pub struct Transferable {

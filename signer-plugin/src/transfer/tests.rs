@@ -13,7 +13,7 @@ use keystore::tsig::{TsigAlgorithm, TsigKey};
 
 use super::request::{Outgoing, Reaction, Way, react};
 use super::*;
-use crate::answer::{AnswerOutcome, Context, Transport, answer};
+use crate::answer::{AnswerOutcome, Arrival, Context, Transport, answer};
 use crate::border::MAX_UDP;
 use crate::reply::{Reply, Rr};
 use crate::signing;
@@ -80,7 +80,9 @@ impl Site {
         let way = Way { client: client.parse::<SocketAddr>().unwrap(), transport, max_udp: MAX_UDP };
         let signed = self.zone.signed.clone();
         let plain = |query: &[u8], size, out: &mut Vec<u8>| match &signed {
-            Some(signed) => answer(signed, query, &Context { transport, max_udp: size, now: NOW }, out),
+            Some(signed) => {
+                answer(signed, query, &Context { arrival: Arrival::new(transport, size), now: NOW }, out)
+            }
             None => AnswerOutcome::Drop,
         };
         (react(&self.zone, &name("example"), query, way, &plain, &mut out), out)

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
+use super::query;
 use crate::config::{MetricsConfig, SignerConfig, deliver};
 use crate::policy::table::{Table, Value};
 
@@ -32,6 +33,7 @@ pub(super) fn signer(value: &Value<'_, '_>) -> Option<SignerConfig> {
     });
     let mut signer = SignerConfig::default();
     content(&mut table, &mut signer);
+    signer.query = query::read(&mut table);
     table.finish();
     Some(SignerConfig { listen: listen?, ..signer })
 }

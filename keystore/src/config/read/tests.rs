@@ -1,5 +1,6 @@
 use super::loader::MAX_SOCKET_PATH;
 use super::*;
+use crate::config::query::{QueryConfig, RateLimitConfig};
 use crate::config::transfer::{AllowTransfer, Network, NotifyTarget};
 use crate::config::{
     KsrConfig, LoaderConfig, MetricsConfig, ParentCheck, SelfCheck, SignerConfig, VersionConfig, ZoneCheck,
@@ -82,6 +83,7 @@ fn every_commented_default_is_the_default() {
             "parent-resolver",
             "parent-check",
             "review",
+            "cookie-secret-file",
             "web-config",
             "hosts",
             "alert-test-interval",
@@ -93,6 +95,52 @@ fn every_commented_default_is_the_default() {
     assert!(text.contains("\npurge-keys = ") && text.contains("\nallow-remote = "));
     let with = parse_text(&text).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(with, parse_text(EXAMPLE).unwrap());
+}
+
+#[test]
+fn settings_of_cookies() {
+    let with = |keys: &str| parse_text(&EXAMPLE.replace("[signer]\n", &format!("[signer]\n{keys}\n")));
+    let query = |keys: &str| with(keys).unwrap_or_else(|e| panic!("{e}")).signer.unwrap().query;
+    assert_eq!(query(""), QueryConfig::default());
+    assert!(!query("cookies = false").cookies);
+    let file = query("cookie-secret-file = \"/run/cookies\"").cookie_secret_file;
+    assert_eq!(file.as_deref(), Some(Path::new("/run/cookies")));
+    for bad in ["cookies = 1", "cookie-secret-file = 1", "cookies = false\ncookie-secret-file = \"x\""] {
+        assert!(with(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn limits_of_answers() {
+    let with = |keys: &str| {
+        parse_text(&EXAMPLE.replace("[signer]\n", &format!("[signer]\nrate-limit = {{ {keys} }}\n")))
+    };
+    let limit = |keys: &str| with(keys).unwrap_or_else(|e| panic!("{e}")).signer.unwrap().query.rate_limit;
+    assert_eq!(limit(""), RateLimitConfig::default());
+    let all = "responses-per-second = 200, all-per-second = 1000, slip = 1, ipv4-prefix = 32, ipv6-prefix = 64, exempt = [\"192.0.2.0/24\"]";
+    let want = RateLimitConfig {
+        responses_per_second: 200,
+        all_per_second: 1000,
+        slip: 1,
+        ipv4_prefix: 32,
+        ipv6_prefix: 64,
+        exempt: vec![Network::parse("192.0.2.0/24").unwrap()],
+    };
+    assert_eq!(limit(all), want);
+    for bad in [
+        "responses-per-second = -1",
+        "responses-per-second = 100001",
+        "responses-per-second = 100, all-per-second = 50",
+        "slip = 11",
+        "ipv4-prefix = 0",
+        "ipv4-prefix = 33",
+        "ipv6-prefix = 129",
+        "exempt = [\"192.0.2.1/24\"]",
+        "exempt = \"192.0.2.1\"",
+        "window = 15",
+    ] {
+        assert!(with(bad).is_err(), "{bad}");
+    }
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub(super) fn rules(table: &mut Table<'_, '_>, defaults: &Rules) -> Rules {
     rules
 }
 
-fn entries<'a, 'i>(value: &Value<'a, 'i>) -> Vec<Value<'a, 'i>> {
+pub(super) fn entries<'a, 'i>(value: &Value<'a, 'i>) -> Vec<Value<'a, 'i>> {
     let entries = value.array().unwrap_or_default();
     if entries.len() > MAX_ENTRIES {
         value.error(format!("expected at most {MAX_ENTRIES} entries"));
@@ -64,13 +64,7 @@ fn entries<'a, 'i>(value: &Value<'a, 'i>) -> Vec<Value<'a, 'i>> {
 
 fn allow(value: &Value<'_, '_>) -> Option<AllowTransfer> {
     let mut table = value.table()?;
-    let address = table.get("address").map(|v| {
-        let network = Network::parse(v.string()?);
-        if network.is_none() {
-            v.error("must be an IP address or a network without bits behind its prefix, such as \"192.0.2.53\" or \"2001:db8::/32\"");
-        }
-        network
-    });
+    let address = table.get("address").map(|v| network(&v));
     let key = table.get("key").map(|v| key(&v));
     if address.is_none() && key.is_none() {
         table.error("names neither an address nor a key, so that everybody could transfer the zone; write for example { address = \"192.0.2.53\", key = \"xfr\" }");
@@ -79,6 +73,15 @@ fn allow(value: &Value<'_, '_>) -> Option<AllowTransfer> {
     let (address, key) =
         (address.map_or(Some(None), |v| v.map(Some))?, key.map_or(Some(None), |v| v.map(Some))?);
     Some(AllowTransfer { address, key })
+}
+
+/// `"ADDRESS"` or `"ADDRESS/PREFIX"`.
+pub(super) fn network(value: &Value<'_, '_>) -> Option<Network> {
+    let network = Network::parse(value.string()?);
+    if network.is_none() {
+        value.error("must be an IP address or a network without bits behind its prefix, such as \"192.0.2.53\" or \"2001:db8::/32\"");
+    }
+    network
 }
 
 /// `"ADDRESS"`, `"ADDRESS:PORT"`, or a table with one of these and a key.

@@ -217,14 +217,19 @@ proptest! {
 }
 
 fn survive(octets: &[u8]) {
-    for context in [UDP, STREAM, Context { max_udp: 0, ..UDP }, Context { now: NOW.plus(100 * DAY), ..UDP }] {
+    for context in [
+        UDP,
+        STREAM,
+        Context { arrival: Arrival::new(Transport::Udp, 0), ..UDP },
+        Context { now: NOW.plus(100 * DAY), ..UDP },
+    ] {
         let mut out = Vec::new();
         match answer(example(), octets, &context, &mut out) {
             AnswerOutcome::Reply(_) => {
                 let message = Message::read(&out);
                 assert_eq!(out[..2], octets[..2]);
                 assert!(message.flags & 0x8000 != 0);
-                if context.transport == Transport::Udp {
+                if context.arrival.transport == Transport::Udp {
                     assert!(out.len() <= 1232);
                 }
             }

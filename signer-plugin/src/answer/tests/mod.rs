@@ -1,6 +1,7 @@
 //! The cases of a wire-level engine, one test each, over one zone. Each answer with DO is checked by [`reader::Validator`].
 
 mod hostile;
+mod limits;
 mod model;
 mod nsec3;
 mod reader;
@@ -8,7 +9,7 @@ mod sizes;
 
 use std::sync::OnceLock;
 
-use super::{AnswerKind, AnswerOutcome, Context, Transport, answer};
+use super::{AnswerKind, AnswerOutcome, Arrival, Context, Transport, answer};
 use crate::signing::SignedZone;
 use crate::testing::{DAY, NOW, POLICY, TIMES, bundle, keys, name, signed, zone};
 use keystore::dns::{Name, Rtype};
@@ -121,10 +122,10 @@ impl Ask {
     }
 }
 
-const UDP: Context = Context { transport: Transport::Udp, max_udp: 1232, now: NOW };
-const STREAM: Context = Context { transport: Transport::Stream, ..UDP };
+const UDP: Context<'_> = Context { arrival: Arrival::new(Transport::Udp, 1232), now: NOW };
+const STREAM: Context<'_> = Context { arrival: Arrival::new(Transport::Stream, 1232), now: NOW };
 
-fn reply(zone: &SignedZone, query: &[u8], context: &Context) -> (AnswerKind, Message, usize) {
+fn reply(zone: &SignedZone, query: &[u8], context: &Context<'_>) -> (AnswerKind, Message, usize) {
     let mut out = vec![0xee; 7];
     match answer(zone, query, context, &mut out) {
         AnswerOutcome::Reply(kind) => (kind, Message::read(&out), out.len()),

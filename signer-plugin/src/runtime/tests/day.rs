@@ -93,7 +93,7 @@ fn answer_of(served: &SignerZone, qname: &str, qtype: Rtype) -> Octets {
         })
         .unwrap();
     let mut out = Vec::new();
-    let outcome = served.respond(&additional.finish(), Transport::Stream, 1232, &mut out);
+    let outcome = served.respond(&additional.finish(), &Arrival::new(Transport::Stream, 1232), &mut out);
     assert!(matches!(outcome, AnswerOutcome::Reply(_)), "{outcome:?}");
     Arc::new(out)
 }

@@ -25,7 +25,7 @@ use keystore::{durable, store};
 use metrics::condition::ConditionId;
 
 use super::*;
-use crate::answer::{AnswerOutcome, Transport};
+use crate::answer::{AnswerOutcome, Arrival, Transport};
 use crate::reply::{Reply, Rr};
 use crate::rules::ZoneRules;
 use crate::signing::SigningTimes;
@@ -171,7 +171,7 @@ fn ask(zone: &ZoneRuntime, qname: &str, qtype: Rtype) -> Reply {
     query.extend_from_slice(&qtype.0.to_be_bytes());
     query.extend_from_slice(&[0, 1, 0, 0, 41, 0x10, 0, 0, 0, 0x80, 0, 0, 0]);
     let mut out = Vec::new();
-    let outcome = zone.served().respond(&query, Transport::Stream, 1232, &mut out);
+    let outcome = zone.served().respond(&query, &Arrival::new(Transport::Stream, 1232), &mut out);
     assert!(matches!(outcome, AnswerOutcome::Reply(_)), "{outcome:?}");
     Reply::read(&out).unwrap()
 }

@@ -1,0 +1,53 @@
+//! What `[signer]` says of queries and their answers.
+
+use std::path::PathBuf;
+
+use super::transfer::Network;
+
+/// Settings of `[signer]` for queries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryConfig {
+    /// `cookies`: queries with a DNS cookie are answered with one.
+    pub cookies: bool,
+    /// `cookie-secret-file`: the secrets of cookies, shared with other servers; `None` = this process makes its own.
+    pub cookie_secret_file: Option<PathBuf>,
+    /// `rate-limit`: how many answers over UDP a network is sent.
+    pub rate_limit: RateLimitConfig,
+}
+
+/// Settings of `[signer.rate-limit]`. Nothing is limited by default, as with BIND, NSD and Knot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimitConfig {
+    /// `responses-per-second`: answers of one kind that one network is sent in a second; 0 = no limit.
+    pub responses_per_second: u32,
+    /// `all-per-second`: the same for all answers together.
+    pub all_per_second: u32,
+    /// `slip`: one in so many of the answers over the limit is sent without records, so that a client comes back over TCP; 0 = none.
+    pub slip: u32,
+    /// `ipv4-prefix`: bits of an IPv4 address that make a network.
+    pub ipv4_prefix: u8,
+    /// `ipv6-prefix`: the same for IPv6.
+    pub ipv6_prefix: u8,
+    /// `exempt`: networks that are not limited.
+    pub exempt: Vec<Network>,
+}
+
+impl Default for RateLimitConfig {
+    fn default() -> Self {
+        Self {
+            responses_per_second: 0,
+            all_per_second: 0,
+            slip: 2,
+            // What one customer of a provider has.
+            ipv4_prefix: 24,
+            ipv6_prefix: 56,
+            exempt: Vec::new(),
+        }
+    }
+}
+
+impl Default for QueryConfig {
+    fn default() -> Self {
+        Self { cookies: true, cookie_secret_file: None, rate_limit: RateLimitConfig::default() }
+    }
+}
