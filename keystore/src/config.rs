@@ -130,7 +130,8 @@ pub enum ZoneCheck {
     Strict,
 }
 
-/// How many of the signatures that were made for a version are verified before it is served (`self-check`). Its structure always is.
+/// Which of the signatures that were made for a version are verified before it is served (`self-check`). The structure of the version is
+/// checked in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SelfCheck {
     /// All where they are at most [`SelfCheck::ALL_UP_TO`], otherwise a sample.
@@ -143,7 +144,7 @@ pub enum SelfCheck {
 }
 
 impl SelfCheck {
-    /// New signatures up to which [`SelfCheck::Auto`] verifies all: by P-256 that takes some 25 seconds on two cores.
+    /// Number of new signatures up to which [`SelfCheck::Auto`] verifies all: by P-256 that takes some 25 seconds on two cores.
     pub const ALL_UP_TO: usize = 1_000_000;
 
     /// Whether all signatures are verified where `made` are new.
@@ -162,7 +163,7 @@ impl SelfCheck {
 pub struct VersionConfig {
     /// `zonemd`: each version of the zone has a digest (RFC 8976).
     pub zonemd: bool,
-    /// `zonemd-interval`: least time between two versions of a zone with a digest, in seconds.
+    /// `zonemd-interval`: how long new content and renewals of a zone with a digest wait after a version, in seconds.
     pub zonemd_interval: u32,
     /// `self-check`: which new signatures are verified before they are served.
     pub self_check: SelfCheck,
@@ -174,7 +175,7 @@ pub struct VersionConfig {
 
 impl Default for VersionConfig {
     fn default() -> Self {
-        // Half a second for a zone of a million names: with this at most a tenth of a core goes to digests.
+        // A digest of a million names takes half a second: with this a tenth of a core goes to those of changes.
         let zonemd_interval = 5;
         let self_check = SelfCheck::default();
         Self { zonemd: false, zonemd_interval, self_check, max_shrink: None, max_growth: None }

@@ -25,7 +25,7 @@ const DIFFERENT: [(&str, &str); 13] = [
     ("policy_twice.conf", "named refuses it, and dnssec-ksr does not say which one it takes"),
     (
         "signatures_jitter_is_validity.conf",
-        "a jitter above signatures-refresh makes signatures that are due at once",
+        "with a jitter above signatures-refresh, and a validity not far above both, named makes signatures that are due at once",
     ),
     ("ttl_of_32_bits.conf", "TTLs have 31 bits (RFC 2181 section 8), and BIND's sums wrap at 2^32 seconds"),
     ("unknown_option_elsewhere.conf", "skipped blocks are not looked at"),

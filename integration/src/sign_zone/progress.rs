@@ -41,7 +41,7 @@ fn draw(line: &str) {
 /// The bar with the share that is done, the RRsets and their rate, and the time that is left at this rate.
 fn bar(done: usize, all: usize, elapsed: Duration) -> String {
     if all == 0 {
-        return "reading".to_owned();
+        return "preparing".to_owned();
     }
     let done = done.min(all);
     let filled = done * WIDTH / all;
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn bar_shows_share_rate_and_the_time_that_is_left() {
         for (done, all, seconds, want) in [
-            (0, 0, 0, "reading"),
+            (0, 0, 0, "preparing"),
             (0, 10, 0, "[..............................]   0 % of 10 RRsets, 0/s"),
             (5, 10, 1, "[###############...............]  50 % of 10 RRsets, 5/s, 1 s left"),
             (9999, 10_000, 2, "[#############################.]  99 % of 10000 RRsets, 5000/s, 0 s left"),

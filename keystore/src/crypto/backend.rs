@@ -51,6 +51,26 @@ pub const BACKENDS: [Backend; 8] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::{PrivateKey, VerifyError, verify};
+
+    #[test]
+    fn each_row_signs_and_verifies_by_the_libraries_that_it_names() {
+        for row in BACKENDS.iter().filter(|row| row.sign.is_some()) {
+            let key = PrivateKey::generate(row.algorithm, 1024).unwrap();
+            let signer = key.signer(row.algorithm).unwrap_or_else(|e| panic!("{}: {e}", row.algorithm));
+            let mut signature = signer.sign(b"data").unwrap();
+            verify(row.algorithm, signer.public_key(), b"data", &signature).unwrap();
+            signature[5] ^= 1;
+            verify(row.algorithm, signer.public_key(), b"data", &signature).unwrap_err();
+        }
+        // No key is made for the others: a wrong signature is told from an algorithm that is not known.
+        for row in BACKENDS.iter().filter(|row| row.sign.is_none()) {
+            let key = PrivateKey::generate(Algorithm::RSASHA256, 1024).unwrap();
+            let public = key.public_key(Algorithm::RSASHA256).unwrap();
+            let verdict = verify(row.algorithm, &public, b"data", &[1; 128]);
+            assert_eq!(verdict, Err(VerifyError::BadSignature), "{}", row.algorithm);
+        }
+    }
 
     #[test]
     fn each_algorithm_that_signs_or_verifies_has_one_row() {

@@ -4,8 +4,8 @@
 const TOKEN_THREADS: usize = 8;
 
 /// Runs `work`, which makes signatures on the threads of rayon: on those that all share, one for each core, or, with a key that
-/// [is in a token](super::SigningKey::is_in_token), on more threads of its own. These wait for the token most of the time; a token that is slow,
-/// or hangs, keeps no other work waiting.
+/// [is in a token](super::SigningKey::is_in_token), on more threads of its own. These wait for the token most of the time; while a
+/// token is slow, or hangs, other work has the shared threads for itself. The caller waits until all is done.
 pub fn run_signing<T: Send>(is_in_token: bool, work: impl FnOnce() -> T + Send) -> T {
     if !is_in_token {
         return work();

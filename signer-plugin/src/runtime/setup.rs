@@ -59,7 +59,7 @@ pub struct ContentRules {
 pub struct VersionRules {
     /// Whether each version has a ZONEMD record.
     pub zonemd: bool,
-    /// Least time between two versions with a ZONEMD record that only new content or renewals ask for, in seconds.
+    /// How long new content and renewals wait after a version, where versions have a ZONEMD record, in seconds.
     pub zonemd_interval: u32,
     /// Which new signatures are verified.
     pub self_check: SelfCheck,

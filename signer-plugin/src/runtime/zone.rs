@@ -79,6 +79,8 @@ pub struct ZoneRuntime {
     retry_at: Option<Timestamp>,
     /// When the next version makes what the last one left although it was due.
     slice_at: Option<Timestamp>,
+    /// When new content of a zone with a digest that waits for the end of the interval may be served.
+    content_due: Option<Timestamp>,
     /// When an active ZSK that waits for caches to have it may sign.
     roll_at: Option<Timestamp>,
     alarmed: Option<Timestamp>,
@@ -167,6 +169,7 @@ impl ZoneRuntime {
             gate: Gate::new(&setup.state),
             retry_at: None,
             slice_at: None,
+            content_due: None,
             roll_at: None,
             alarmed: None,
             failure: LastMessage::default(),
@@ -380,8 +383,9 @@ impl ZoneRuntime {
     /// to be signed, with the bundle and the keys of now.
     fn renew(&mut self, now: Timestamp) -> bool {
         let Some(mut wanted) = self.wanted(now) else { return false };
-        let waits = self.waits_for_disk(&wanted, now);
-        let may_go = !waits && self.may_take(&wanted, now);
+        let rests = self.content_rests(&wanted.zone, now);
+        let waits = !rests && self.waits_for_disk(&wanted, now);
+        let may_go = !rests && !waits && self.may_take(&wanted, now);
         let tried = if may_go { self.renew_with(&wanted, now) } else { Tried::ContentWaits };
         match (tried, self.standing()) {
             (Tried::ContentWaits, Some((zone, _))) => {
@@ -398,6 +402,7 @@ impl ZoneRuntime {
             }
             (Tried::Made, _) => {
                 self.failure = LastMessage::default();
+                self.content_due = None;
                 true
             }
             _ => true,
@@ -441,9 +446,7 @@ impl ZoneRuntime {
         let Facts { keys: signed_by, bundle: served, .. } = &made.facts;
         let same_keys = signed_by.len() == keys.len()
             && keys.iter().all(|key| signed_by.iter().any(|other| other.dnskey == key.dnskey));
-        // New content and renewals can wait for seconds; keys and bundles cannot.
-        let rests = made.is_kept && (made.facts.made_at..self.digest_rests_until(made)).contains(&now);
-        if !Arc::ptr_eq(made.zone(), zone) && !rests {
+        if !Arc::ptr_eq(made.zone(), zone) {
             Some("new zone file")
         } else if made.facts.generation != *generation || served != bundle {
             Some("new bundle")
@@ -453,7 +456,10 @@ impl ZoneRuntime {
             Some("new setting of zonemd")
         } else if !same_keys || !is_replaced_alike(retiring, &made.retiring) {
             Some("new keys")
-        } else if made.signed.next_refresh() <= now && !rests && self.slice_at.is_none_or(|at| at <= now) {
+        } else if made.signed.next_refresh() <= now
+            && self.slice_at.is_none_or(|at| at <= now)
+            && !self.renewals_rest(made, now)
+        {
             Some("renewal")
         } else if now < made.facts.made_at.minus(SLOW_CLOCKS) {
             Some("the clock went back")
@@ -464,10 +470,34 @@ impl ZoneRuntime {
         }
     }
 
-    /// Until when new content and renewals wait after a version with a digest, so that changes that come close together become one version.
-    fn digest_rests_until(&self, made: &Made) -> Timestamp {
+    /// The earliest time of the version after `made` in a zone with a digest.
+    fn rests_until(&self, made: &Made) -> Timestamp {
         let rules = &self.setup.versions;
         made.facts.made_at.plus(if rules.zonemd { rules.zonemd_interval.into() } else { 0 })
+    }
+
+    /// True while new content waits, so that changes that come close together become one version with one digest. It waits for one
+    /// interval at most, whatever other versions are made meanwhile.
+    fn content_rests(&mut self, content: &Arc<Zone>, now: Timestamp) -> bool {
+        let Some(made) = self.made.as_ref().filter(|made| !Arc::ptr_eq(made.zone(), content)) else {
+            self.content_due = None;
+            return false;
+        };
+        let until = self.rests_until(made);
+        let due = *self.content_due.get_or_insert(until);
+        // After a clock was set back nothing waits.
+        (made.facts.made_at..due).contains(&now)
+    }
+
+    /// True while renewals wait for the same reason: not when one is urgent, nor when a version has left some for the next one.
+    fn renewals_rest(&self, made: &Made, now: Timestamp) -> bool {
+        let rests = (made.facts.made_at..self.rests_until(made)).contains(&now);
+        rests && self.slice_at.is_none() && now < self.urgent_from(made)
+    }
+
+    /// When a signature of `made` has half of the time left for renewing.
+    fn urgent_from(&self, made: &Made) -> Timestamp {
+        made.signed.next_refresh().plus(u64::from(self.setup.times.refresh) / 2)
     }
 
     fn policy(&self, wanted: &Wanted) -> Result<SigningPolicy, MakeError> {
@@ -579,7 +609,7 @@ impl ZoneRuntime {
         }
         if let Some(made) = &self.made {
             times.push(Some(made.valid_from));
-            times.push(Some(self.digest_rests_until(made)));
+            times.extend([Some(self.rests_until(made)), Some(self.urgent_from(made)), self.content_due]);
             times.push(Some(made.signed.next_refresh()));
             times.push(Some(made.signed.earliest_zsk_expiration().plus(1)));
             times.push(Some(made.signed.earliest_ksk_expiration().plus(1)));

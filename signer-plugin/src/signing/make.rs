@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_hangs_keeps_no_other_zone_waiting() {
+    fn a_token_that_hangs_takes_none_of_the_threads_that_sign_other_zones() {
         let key = SlowKey::of(&keys().1, usize::MAX);
         std::thread::scope(|scope| {
             let slow = scope.spawn(|| sign_by(&key));

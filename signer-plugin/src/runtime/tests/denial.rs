@@ -132,7 +132,7 @@ fn new_content_and_renewals_of_a_zone_with_a_digest_wait_for_the_interval_and_bu
     site.step(&mut zone, start().plus(60));
     assert_eq!((serial(&zone), address(&zone)), (first + 1, 8));
     validate(&zone, ZONE, Rtype::ZONEMD, start().plus(60));
-    // A bundle switch within the interval of another version does not wait, and takes new content along.
+    // A bundle switch does not wait; new content does, and for one interval at most.
     let switch = start().plus(9 * DAY);
     // What has come due until then is renewed.
     site.step(&mut zone, switch.minus(300));
@@ -148,7 +148,39 @@ fn new_content_and_renewals_of_a_zone_with_a_digest_wait_for_the_interval_and_bu
         assert_eq!((serial(&zone), address(&zone)), (before, 9));
     }
     site.step(&mut zone, switch);
-    assert_eq!((serial(&zone), address(&zone)), (before + 1, 10));
+    assert_eq!((serial(&zone), address(&zone)), (before + 1, 9));
+    let (_, signatures) = rrset(&ask(&zone, ZONE, Rtype::DNSKEY).answers, Rtype::DNSKEY);
+    assert_eq!(signatures[0].inception, switch.minus(HOUR).to_rrsig());
+    site.step(&mut zone, switch.plus(35));
+    assert_eq!((serial(&zone), address(&zone)), (before + 2, 10));
+}
+
+#[test]
+fn renewals_of_a_zone_with_a_digest_never_wait_until_signatures_expire() {
+    let site = Site::with_skr(3);
+    let times = SigningTimes { validity: 2 * HOUR as u32, refresh: 20 * 60, jitter: 0 };
+    for interval in [0, 600, 3600] {
+        let versions = VersionRules { zonemd: true, zonemd_interval: interval, ..VersionRules::default() };
+        let setup = ZoneSetup { times, versions, ..site.setup() };
+        let served = SignerZone::new(Name::parse(ZONE).unwrap(), &site.metrics, site.clock());
+        let mut zone = ZoneRuntime::new(setup, site.metrics.clone(), Arc::new(served));
+        // A version that is made shortly before renewals are due begins an interval that ends when the signatures have expired.
+        let mut now = start();
+        site.step(&mut zone, now);
+        let due = zone.served().signed().unwrap().next_refresh();
+        now = due.minus(60);
+        site.write("zone", &FILE.replace("192.0.2.1", &format!("192.0.2.{}", 3 + interval / 600)));
+        for _ in 0..(3 * HOUR / 30) {
+            now = now.plus(30);
+            site.step(&mut zone, now);
+            let signed = zone.served().signed().unwrap();
+            let left = signed.earliest_zsk_expiration().secs().saturating_sub(now.secs());
+            assert!(left >= u64::from(times.refresh) / 2 - 30, "interval {interval}: {left} s are left");
+        }
+        zone.close();
+        fs::remove_dir_all(site.path("zones")).unwrap();
+        site.write("zone", FILE);
+    }
 }
 
 #[test]

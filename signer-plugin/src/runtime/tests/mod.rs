@@ -7,6 +7,7 @@ mod kinds;
 mod many;
 mod restart;
 mod rolls;
+mod self_check;
 
 use std::fmt::Write as _;
 use std::fs;
