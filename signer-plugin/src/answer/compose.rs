@@ -97,7 +97,7 @@ impl<'a> Composer<'a> {
         Self {
             query,
             out,
-            names: WrittenNames::of_question(query.question.name, &query.question.labels),
+            names: WrittenNames::new(),
             limit: limit.saturating_sub(reserve),
             now: context.now,
             max_udp: context.arrival.max_udp,
@@ -241,7 +241,7 @@ impl<'a> Composer<'a> {
     /// Takes all records out again.
     fn clear(&mut self) {
         self.out.truncate(HEADER + self.query.question.octets.len());
-        self.names = WrittenNames::of_question(self.query.question.name, &self.query.question.labels);
+        self.names = WrittenNames::new();
         self.counts = [0; 3];
     }
 

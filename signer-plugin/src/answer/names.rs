@@ -40,9 +40,13 @@ pub(super) enum Case {
 
 /// The names of a message that others may point to: tails of the question's name, and of names behind it.
 pub(super) struct WrittenNames {
-    /// Hash of a tail in lower case, and where it was written.
-    tails: [(u32, u16); REMEMBERED],
+    /// Hashes of tails, see [`TailHash`].
+    hashes: [u32; REMEMBERED],
+    /// Where each was written.
+    places: [u16; REMEMBERED],
     len: usize,
+    /// The tails of the question's name are among them. Most answers point to that name alone, and need no look at its tails.
+    has_question: bool,
 }
 
 /// How many tails were remembered at some point, to go back to.
@@ -50,12 +54,9 @@ pub(super) struct WrittenNames {
 pub(super) struct Mark(usize);
 
 impl WrittenNames {
-    /// Remembers the question's name, which stands behind the header.
-    pub fn of_question(name: &[u8], labels: &Labels) -> Self {
-        let mut written = Self { tails: [(0, 0); REMEMBERED], len: 0 };
-        let hashes = TailHashes::of(name, labels);
-        written.remember(&hashes, labels, labels.count(), HEADER);
-        written
+    /// For a message that begins with a header and a question.
+    pub const fn new() -> Self {
+        Self { hashes: [0; REMEMBERED], places: [0; REMEMBERED], len: 0, has_question: false }
     }
 
     pub const fn mark(&self) -> Mark {
@@ -65,47 +66,88 @@ impl WrittenNames {
     /// Forgets what was remembered since; for records that are taken out again.
     pub fn forget_since(&mut self, mark: Mark) {
         self.len = self.len.min(mark.0);
+        self.has_question &= self.len > 0;
     }
 
     /// Appends the uncompressed name that `wire` starts with to a message, its longest tail that was written before as a pointer. Gives
     /// the octets read from `wire`, 0 when it starts with no name.
     pub fn put(&mut self, wire: &[u8], case: Case, message: &mut Vec<u8>) -> usize {
+        if !self.has_question {
+            self.has_question = true;
+            if let Some(labels) = message.get(HEADER..).and_then(Labels::of) {
+                self.remember_question(&labels, message);
+            }
+        }
         let Some(labels) = Labels::of(wire) else { return 0 };
-        let hashes = TailHashes::of(wire, &labels);
-        let found = (0..labels.count()).find_map(|label| {
-            let tail = &wire[labels.offset(label)..usize::from(labels.len)];
-            Some((label, self.find(hashes.0[label], tail, case, message)?))
-        });
-        let in_full = found.map_or(labels.count(), |(label, _)| label);
+        // From the right, as each tail of a name that was written was written as well.
+        let (mut hash, mut label, mut found) = (TailHash::ROOT, labels.count(), None);
+        while label > 0 {
+            let start = labels.offset(label - 1);
+            let longer = hash.with(&wire[start..labels.offset(label)]);
+            let tail = &wire[start..usize::from(labels.len)];
+            let Some(at) = self.find(longer, tail, case, message) else { break };
+            (hash, label, found) = (longer, label - 1, Some(at));
+        }
         let start = message.len();
-        message.extend_from_slice(&wire[..labels.offset(in_full)]);
+        message.extend_from_slice(&wire[..labels.offset(label)]);
         match found {
-            Some((_, at)) => message.extend_from_slice(&(0xc000 | at).to_be_bytes()),
+            Some(at) => message.extend_from_slice(&(0xc000 | at).to_be_bytes()),
             None => message.push(0),
         }
-        self.remember(&hashes, &labels, in_full, start);
+        self.remember(&labels, label, hash, wire, start);
         usize::from(labels.len)
     }
 
-    /// Remembers the tails that begin with one of the first `in_full` labels of a name written at `start`.
-    fn remember(&mut self, hashes: &TailHashes, labels: &Labels, in_full: usize, start: usize) {
-        for label in 0..in_full {
-            let at = start + labels.offset(label);
-            if at >= REACH || self.len == REMEMBERED {
-                return;
+    fn remember_question(&mut self, labels: &Labels, message: &[u8]) {
+        let name = message.get(HEADER..).unwrap_or_default();
+        self.remember(labels, labels.count(), TailHash::ROOT, name, HEADER);
+    }
+
+    /// Remembers the tails that begin with one of the first `in_full` labels of the name `wire`, which was written at `start`; `hash` is that
+    /// of the tail behind them.
+    fn remember(&mut self, labels: &Labels, in_full: usize, mut hash: TailHash, wire: &[u8], start: usize) {
+        for label in (0..in_full).rev() {
+            let offset = labels.offset(label);
+            hash = hash.with(&wire[offset..labels.offset(label + 1)]);
+            let at = start + offset;
+            if at < REACH && self.len < REMEMBERED {
+                (self.hashes[self.len], self.places[self.len]) = (hash.0, at as u16);
+                self.len += 1;
             }
-            self.tails[self.len] = (hashes.0[label], at as u16);
-            self.len += 1;
         }
     }
 
-    fn find(&self, hash: u32, tail: &[u8], case: Case, message: &[u8]) -> Option<u16> {
-        let same = |at: &u16| is_at(message, usize::from(*at), tail, case);
-        self.tails[..self.len]
-            .iter()
-            .filter(|(known, _)| *known == hash)
+    fn find(&self, hash: TailHash, tail: &[u8], case: Case, message: &[u8]) -> Option<u16> {
+        let known = self.hashes[..self.len].iter().zip(&self.places);
+        known
+            .filter(|(known, _)| **known == hash.0)
             .map(|(_, at)| *at)
-            .find(|at| same(at))
+            .find(|at| is_at(message, usize::from(*at), tail, case))
+    }
+}
+
+/// A hash of the tail of a name, the same for every letter case. It is quick and not strong: octets are compared where it is equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct TailHash(u32);
+
+impl TailHash {
+    const ROOT: Self = Self(0x811c_9dc5);
+
+    /// That of the tail with one more label, given with its length octet, in front.
+    fn with(self, label: &[u8]) -> Self {
+        /// Makes capital letters small, and other octets of few others the same.
+        const SMALL: u64 = 0x2020_2020_2020_2020;
+        /// 2^64 divided by the golden ratio, as by Fibonacci hashing.
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let octets = match (label.first_chunk::<8>(), label.last_chunk::<8>()) {
+            (Some(first), Some(last)) => {
+                u64::from_le_bytes(*first)
+                    ^ u64::from_le_bytes(*last).rotate_left(29) & !SMALL.rotate_left(29)
+            }
+            _ => label.iter().fold(0, |octets, octet| octets << 8 | u64::from(*octet)),
+        };
+        let mixed = ((octets | SMALL) ^ u64::from(self.0)).wrapping_mul(SPREAD);
+        Self((mixed >> 32) as u32)
     }
 }
 
@@ -137,24 +179,6 @@ fn is_at(message: &[u8], mut at: usize, name: &[u8], case: Case) -> bool {
     }
 }
 
-/// For each label of a name a hash, in lower case, of the tail that begins with it.
-struct TailHashes([u32; 128]);
-
-impl TailHashes {
-    fn of(wire: &[u8], labels: &Labels) -> Self {
-        let mut hashes = [0; 128];
-        let mut hash = 0x811c_9dc5_u32;
-        for label in (0..labels.count()).rev() {
-            let start = labels.offset(label);
-            for octet in &wire[start..=start + usize::from(wire[start])] {
-                hash = (hash ^ u32::from(octet.to_ascii_lowercase())).wrapping_mul(0x0100_0193);
-            }
-            hashes[label] = hash;
-        }
-        Self(hashes)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use keystore::dns::Name;
@@ -166,8 +190,7 @@ mod tests {
     /// A message with a question, and the names behind it.
     fn message(question: &str, names: &[(&str, Case)]) -> (Vec<u8>, Vec<usize>) {
         let question = name(question);
-        let labels = Labels::of(question.as_wire()).expect("a name");
-        let mut written = WrittenNames::of_question(question.as_wire(), &labels);
+        let mut written = WrittenNames::new();
         let mut octets = [&[0; HEADER][..], question.as_wire()].concat();
         let mut sizes = Vec::new();
         for (text, case) in names {
@@ -205,14 +228,14 @@ mod tests {
     #[test]
     fn names_beyond_the_reach_of_pointers_and_the_memory_are_written_in_full() {
         let question = name("example.");
-        let labels = Labels::of(question.as_wire()).expect("a name");
-        let mut written = WrittenNames::of_question(question.as_wire(), &labels);
+        let mut written = WrittenNames::new();
         let mut octets = vec![0; REACH];
         for _ in 0..2 {
             let before = octets.len();
             written.put(name("far.away.").as_wire(), Case::Exact, &mut octets);
             assert_eq!(octets.len() - before, 10);
         }
+        let mut written = WrittenNames::new();
         let mut octets = [&[0; HEADER][..], question.as_wire()].concat();
         for number in 0..300 {
             written.put(name(&format!("n{number}.test.")).as_wire(), Case::Exact, &mut octets);
@@ -239,8 +262,7 @@ mod tests {
         #[test]
         fn every_name_reads_back(names in prop::collection::vec((any_name(), any::<bool>()), 1..40)) {
             let question = names[0].0.clone();
-            let labels = Labels::of(question.as_wire()).expect("a name");
-            let mut written = WrittenNames::of_question(question.as_wire(), &labels);
+            let mut written = WrittenNames::new();
             let mut octets = [&[0; HEADER][..], question.as_wire()].concat();
             for (name, exact) in &names {
                 let case = if *exact { Case::Exact } else { Case::Any };

@@ -12,6 +12,8 @@ use metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
+mod pipelined;
+
 use super::server::{Listen, Server};
 use super::*;
 use crate::answer::AnswerKind;
