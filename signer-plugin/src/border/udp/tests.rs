@@ -244,3 +244,71 @@ fn nobody_can_have_some_source_addresses() {
         assert_eq!(can_be_answered(address.parse().expect(address)), is_real, "{address}");
     }
 }
+
+/// Starts a thread on a socket, asks it, and wants an answer to all but the first query, which a failing call may cost.
+#[test]
+#[ignore = "the process that the next test runs under strace"]
+fn server_under_strace() {
+    for (address, at) in [("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.2")] {
+        let (front, _) = front(Denial::Nsec);
+        let (server, port) = socket(address);
+        let (queue, _receiver) = others::queue();
+        let fd = Arc::try_unwrap(server).expect("the only one");
+        let thread =
+            UdpThread::start(fd, address.parse().expect("an address"), front, queue).expect("a thread");
+        let client = client("127.0.0.1:0");
+        client.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+        for id in 0..20 {
+            client.send_to(&query(id, "www.example", Rtype::A), (at, port)).expect("sent");
+            let mut answer = [0; 4096];
+            match client.recv_from(&mut answer) {
+                Ok((_, from)) => assert_eq!((answer[1], from.ip().to_string().as_str()), (id, at)),
+                Err(error) => assert_eq!(id, 0, "{error}"),
+            }
+        }
+        thread.stop();
+        thread.join();
+    }
+}
+
+#[test]
+fn a_kernel_or_a_filter_that_refuses_the_calls_for_many_datagrams_costs_no_answer() {
+    use std::process::{Command, Stdio};
+    let missing = Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err();
+    assert!(!missing || std::env::var_os("CI").is_none(), "strace is missing");
+    if missing {
+        eprintln!("SKIPPED: strace is missing (apt-get install strace)");
+        return;
+    }
+    for (calls, fault) in [
+        ("recvmmsg", "error=ENOSYS"),
+        ("recvmmsg", "error=EPERM"),
+        ("sendmmsg", "error=ENOSYS"),
+        ("sendmmsg", "error=EPERM"),
+        ("recvmmsg,sendmmsg", "error=ENOSYS"),
+        ("recvmmsg,sendmmsg", "error=EINTR:when=1..2"),
+        // Of one datagram: a client at port 0, a host that cannot be reached.
+        ("sendmmsg", "error=EINVAL:when=1"),
+        ("sendmmsg", "error=ENETUNREACH:when=1"),
+    ] {
+        let mut strace = Command::new("strace");
+        strace.args([
+            "-f",
+            "-o",
+            "/dev/null",
+            "-e",
+            &format!("trace={calls}"),
+            "-e",
+            &format!("inject={calls}:{fault}"),
+        ]);
+        strace.arg(std::env::current_exe().expect("this program"));
+        strace.args(["--exact", "border::udp::tests::server_under_strace", "--ignored", "--nocapture"]);
+        let output = strace.output().expect("strace runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{calls} {fault}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
