@@ -21,9 +21,8 @@ use hickory_server::net::xfer::Protocol;
 use hickory_server::server::{RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponse;
 use rustix::io::Errno;
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -71,7 +70,9 @@ pub(super) async fn serve_tcp<H: RequestHandler>(
                 Ok(permit) => {
                     let (shutdown, transfers) = (shutdown.clone(), transfers.clone());
                     let connection = Connection::new(client, permit, shutdown, transfers);
-                    connections.spawn(connection.run(stream, front.clone()));
+                    let _ = stream.set_nodelay(true);
+                    let (reader, writer) = stream.into_split();
+                    connections.spawn(connection.run(reader, writer, front.clone()));
                 }
                 Err(exceeded) => {
                     count_refused(&front, exceeded.label());
@@ -151,31 +152,36 @@ impl Connection {
         Self { client, permit, shutdown, transfers, input: Vec::new(), deadline: None }
     }
 
-    async fn run<H: RequestHandler>(mut self, stream: TcpStream, front: FrontEnd<H>) {
-        let _ = stream.set_nodelay(true);
-        let (mut reader, writer) = stream.into_split();
+    /// Answers what comes by `reader` into `writer`: the halves of a TCP connection, or of TLS on one.
+    async fn run<H, R, W>(mut self, mut reader: R, writer: W, front: FrontEnd<H>)
+    where
+        H: RequestHandler,
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Send + Unpin + 'static,
+    {
         let writer = Arc::new(tokio::sync::Mutex::new(writer));
         let mut shutdown = self.shutdown.clone();
         let mut has_queries = false;
         loop {
             let idle_timeout = self.permit.idle_timeout();
-            let turn = if has_queries {
-                let input = std::mem::take(&mut self.input);
-                SCRATCH.with_borrow_mut(|scratch| {
-                    self.answer(&input, &mut scratch.answer, &mut scratch.output, &writer, &front)
-                })
-            } else {
-                let wait =
-                    self.deadline.map_or(idle_timeout, |at| at.saturating_duration_since(Instant::now()));
-                let received = poll_fn(|context| self.poll_queries(context, &mut reader, &writer, &front));
-                tokio::select! {
-                    turn = timeout(wait, received) => turn.unwrap_or_else(|elapsed| Err(elapsed.into())),
-                    _ = shutdown.wait_for(|stop| *stop) => return,
+            let wait = self.deadline.map_or(idle_timeout, |at| at.saturating_duration_since(Instant::now()));
+            let answered = poll_fn(|context| {
+                if has_queries {
+                    let input = std::mem::take(&mut self.input);
+                    return SCRATCH.with_borrow_mut(|scratch| {
+                        let Scratch { answer, output, .. } = scratch;
+                        Poll::Ready(self.answer(context, &input, answer, output, &writer, &front))
+                    });
                 }
+                self.poll_queries(context, &mut reader, &writer, &front)
+            });
+            let turn = tokio::select! {
+                turn = timeout(wait, answered) => turn.unwrap_or_else(|elapsed| Err(elapsed.into())),
+                _ = shutdown.wait_for(|stop| *stop) => return,
             };
             let Ok(Turn { unsent, end }) = turn else { return };
             let stream = Stream { writer: Arc::clone(&writer), idle_timeout };
-            if !unsent.is_empty() && stream.write(&unsent).await.is_err() {
+            if stream.write(&unsent).await.is_err() {
                 return;
             }
             has_queries = !matches!(end, BatchEnd::Incomplete);
@@ -209,8 +215,8 @@ impl Connection {
     fn poll_queries<H: RequestHandler>(
         &mut self,
         context: &mut Context<'_>,
-        reader: &mut OwnedReadHalf,
-        writer: &tokio::sync::Mutex<OwnedWriteHalf>,
+        reader: &mut (impl AsyncRead + Unpin),
+        writer: &tokio::sync::Mutex<impl AsyncWrite + Unpin>,
         front: &FrontEnd<H>,
     ) -> Poll<io::Result<Turn>> {
         SCRATCH.with_borrow_mut(|scratch| {
@@ -224,17 +230,18 @@ impl Connection {
             if read == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
-            Poll::Ready(self.answer(&input[..kept + read], answer, output, writer, front))
+            Poll::Ready(self.answer(context, &input[..kept + read], answer, output, writer, front))
         })
     }
 
     /// Answers the whole queries in `octets`, and keeps what is behind them.
     fn answer<H: RequestHandler>(
         &mut self,
+        context: &mut Context<'_>,
         octets: &[u8],
         answer: &mut Vec<u8>,
         output: &mut Vec<u8>,
-        writer: &tokio::sync::Mutex<OwnedWriteHalf>,
+        writer: &tokio::sync::Mutex<impl AsyncWrite + Unpin>,
         front: &FrontEnd<H>,
     ) -> io::Result<Turn> {
         output.clear();
@@ -251,11 +258,13 @@ impl Connection {
                 self.deadline = Some(Instant::now() + QUERY_TIME.min(self.permit.idle_timeout()));
             }
         }
-        let sent = match writer.try_lock().map(|writer| writer.try_write(output)) {
-            Ok(Ok(sent)) => sent,
-            Ok(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-            // The system has no room, or an answer of the inner handler is being written.
-            Ok(Err(_)) | Err(_) => 0,
+        let sent = match writer.try_lock() {
+            Ok(mut writer) => match Pin::new(&mut *writer).poll_write(context, output) {
+                Poll::Ready(sent) => sent?,
+                Poll::Pending => 0,
+            },
+            // An answer of the inner handler is being written.
+            Err(_) => 0,
         };
         let unsent = output.get(sent..).unwrap_or_default().to_vec();
         Ok(Turn { unsent, end })
@@ -268,7 +277,7 @@ impl Connection {
     async fn send(
         &self,
         outgoing: &mut Outgoing,
-        stream: &Stream,
+        stream: &Stream<impl AsyncWrite + Send + Unpin>,
         message: &mut Vec<u8>,
     ) -> Result<(), TransferEnd> {
         let Some(_permit) = self.wait_for_transfer().await else {
@@ -308,17 +317,26 @@ impl Connection {
 }
 
 /// Writes answers to a connection.
-#[derive(Clone)]
-struct Stream {
-    writer: Arc<tokio::sync::Mutex<OwnedWriteHalf>>,
+struct Stream<W> {
+    writer: Arc<tokio::sync::Mutex<W>>,
     idle_timeout: Duration,
 }
 
-impl Stream {
+impl<W> Clone for Stream<W> {
+    fn clone(&self) -> Self {
+        Self { writer: Arc::clone(&self.writer), idle_timeout: self.idle_timeout }
+    }
+}
+
+impl<W: AsyncWrite + Send + Unpin> Stream<W> {
     /// Writes octets, all of them within the idle time.
     async fn write(&self, octets: &[u8]) -> io::Result<()> {
         let mut writer = self.writer.lock().await;
-        timeout(self.idle_timeout, writer.write_all(octets)).await?
+        let written = async {
+            writer.write_all(octets).await?;
+            writer.flush().await
+        };
+        timeout(self.idle_timeout, written).await?
     }
 
     /// Writes a message behind its length, both together.
@@ -330,7 +348,7 @@ impl Stream {
 }
 
 #[async_trait]
-impl ResponseHandler for Stream {
+impl<W: AsyncWrite + Send + Unpin + 'static> ResponseHandler for Stream<W> {
     async fn send_response<'a>(
         &mut self,
         response: MessageResponse<
