@@ -175,13 +175,24 @@ def knot(site):
     return Server("Knot", port, [f"{PEERS}/bin/knotd", "-c", f"{folder}/knot.conf"])
 
 
+# Measurements of one row and server; one in which the client has lost answers, as it did not run for long, is made again.
+TRIES = 3
+
+
 class Run:
     """One measurement: CPU a query in microseconds, answers a second, response codes, octets of an answer."""
 
     def __init__(self, site, server, row):
+        for attempt in range(TRIES):
+            self.measure(site, server, row)
+            if not self.lost or not server.checks:
+                return
+        sys.exit(f"{row}: {server.name} lost {self.lost:.0f} of {self.completed:.0f} queries, in the last of {TRIES} tries")
+
+    def measure(self, site, server, row):
         file, options = ROWS[row]
         cpu = server.cpu()
-        text = run("taskset", "-c", "1", "dnsperf", "-s", "127.0.0.1", "-p", str(server.port), "-e", "-D", "-l", str(SECONDS), "-q", "100",
+        text = run("taskset", "-c", "1", "dnsperf", "-s", "127.0.0.1", "-p", str(server.port), "-e", "-D", "-l", str(SECONDS), "-q", "100", "-b", "1024",
                    "-d", site.path(file), *options, stderr=subprocess.DEVNULL)
         cpu = server.cpu() - cpu
         number = lambda pattern: float(re.search(pattern, text)[1])
@@ -191,8 +202,6 @@ class Run:
         self.octets = number(r"Average packet size:.*response (\d+)")
         self.rcodes = {code: int(count) / self.completed for code, count in re.findall(r"(\w+) (\d+) \(", text)}
         self.cpu = cpu / self.completed * 1e6
-        if self.lost and server.checks:
-            sys.exit(f"{row}: {server.name} lost {self.lost:.0f} queries\n{text}")
 
 
 def compare(row, runs):
@@ -201,8 +210,10 @@ def compare(row, runs):
     for name, r in runs.items():
         if name == "echo":
             continue
-        same = set(r.rcodes) == set(first.rcodes) and all(abs(r.rcodes[c] - first.rcodes[c]) < 0.02 for c in r.rcodes)
-        if not same:
+        # The servers get other numbers of queries of one file: shares differ by chance, less so the more there are.
+        spread = 0.01 + 3 / min(r.completed, first.completed) ** 0.5
+        codes = set(r.rcodes) | set(first.rcodes)
+        if any(abs(r.rcodes.get(code, 0) - first.rcodes.get(code, 0)) > spread for code in codes):
             sys.exit(f"{row}: {name} answers {r.rcodes}, others {first.rcodes}")
 
 
