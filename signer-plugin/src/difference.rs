@@ -47,12 +47,17 @@ pub(crate) struct RecordList {
 pub(crate) struct ListPlace(usize);
 
 impl Difference {
-    /// Walks both versions in canonical order. Both must be of one zone. `None` when the records take more than `most` octets: the walk ends
+    /// Looks at the names that the versions do not share; where they share none, walks both in canonical order. Both must be of one zone. `None` when the records take more than `most` octets: the walk ends
     /// there, as the whole zone is sent then.
     pub fn between(old: &SignedZone, new: &SignedZone, most: usize) -> Option<Self> {
         let mut changes = Changes { most, ..Changes::default() };
-        changes.names(old, new);
-        changes.nsec3(old, new);
+        match new.nodes_not_shared(old) {
+            Some(nodes) => changes.nodes(old, new, &nodes),
+            None => {
+                changes.names(old, new);
+                changes.nsec3(old, new);
+            }
+        }
         changes.is_in_bounds().then(|| Self {
             from: old.serial(),
             to: new.serial(),
@@ -229,6 +234,49 @@ impl Changes {
         self.octets <= self.most
     }
 
+    /// The same for versions that share all but these nodes.
+    fn nodes(&mut self, old: &SignedZone, new: &SignedZone, nodes: &[NodeId]) {
+        let (old_zone, new_zone) = (old.zone(), new.zone());
+        let (mut old_room, mut new_room) = (OwnerBuf::new(), OwnerBuf::new());
+        for node in nodes {
+            if !self.is_in_bounds() {
+                return;
+            }
+            let both = (old_zone.exists(*node), new_zone.exists(*node));
+            if both == (true, true) && old_zone.owner(*node) == new_zone.owner(*node) {
+                if !sets(old, *node).eq(sets(new, *node)) {
+                    self.node(old_zone.owner(*node), (sets(old, *node), sets(new, *node)));
+                }
+            } else {
+                if both.0 {
+                    self.put(Side::Removed, old_zone.owner(*node), sets(old, *node));
+                }
+                if both.1 {
+                    self.put(Side::Added, new_zone.owner(*node), sets(new, *node));
+                }
+            }
+            let is_hashed = |zone: &SignedZone, exists| exists && !zone.has_nsec() && zone.is_member(*node);
+            let before =
+                is_hashed(old, both.0).then(|| (old.denial_owner(*node, &mut old_room), old.denial(*node)));
+            let after =
+                is_hashed(new, both.1).then(|| (new.denial_owner(*node, &mut new_room), new.denial(*node)));
+            match (before, after) {
+                (before, after) if before == after => {}
+                (Some((owner, before)), Some((same, after))) if owner == same => {
+                    self.node(owner, ([before].into_iter(), [after].into_iter()));
+                }
+                (before, after) => {
+                    before
+                        .into_iter()
+                        .for_each(|(owner, view)| self.put(Side::Removed, owner, [view].into_iter()));
+                    after
+                        .into_iter()
+                        .for_each(|(owner, view)| self.put(Side::Added, owner, [view].into_iter()));
+                }
+            }
+        }
+    }
+
     /// The RRsets at names, NSEC records among them.
     fn names(&mut self, old: &SignedZone, new: &SignedZone) {
         let (old_zone, new_zone) = (old.zone(), new.zone());
@@ -263,8 +311,8 @@ impl Changes {
     /// The records of the NSEC3 chains, which stand in the order of their owners.
     fn nsec3(&mut self, old: &SignedZone, new: &SignedZone) {
         let (mut old_room, mut new_room) = (OwnerBuf::new(), OwnerBuf::new());
-        let mut news = new.nsec3_links().peekable();
-        for link in old.nsec3_links() {
+        let mut news = new.nsec3_members(0).peekable();
+        for link in old.nsec3_members(0) {
             if !self.is_in_bounds() {
                 return;
             }

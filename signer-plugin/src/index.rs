@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
 
@@ -41,6 +42,12 @@ impl<T> PartialEq for Index<T> {
 }
 
 impl<T> Eq for Index<T> {}
+
+impl<T> Hash for Index<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl<T> PartialOrd for Index<T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {

@@ -27,6 +27,7 @@
 
 #[doc(hidden)]
 pub mod answer;
+mod blocks;
 pub mod border;
 mod clock;
 mod difference;

@@ -364,7 +364,9 @@ impl Walker {
                 let minutes = self.model.random.below(25) as u64;
                 self.now = self.now.plus(minutes * 60).min(self.end);
             }
-            let zone = self.zone();
+            let read = self.zone();
+            // What is served next shares with the version before what did not change, as in the daemon.
+            let zone = version.zone().succeeded_by(&read).map_or_else(|| Arc::clone(&read), Arc::new);
             let next = self.sign(&zone, edit, version.serial() + 1, Some(&version));
             let here = (self.now, edit / 1000, edit / 250);
             if here == last {
@@ -377,7 +379,7 @@ impl Walker {
             walked.made += version.signatures_made();
             walked.kept += version.signatures_reused();
             if batch >= until_compared {
-                self.compare(&zone, edit, &version);
+                self.compare(&read, edit, &version);
                 walked.compared += 1;
             }
         }

@@ -10,11 +10,11 @@
 
 use super::compose::Stop;
 use crate::signing::SignedZone;
-use crate::signing::denial::{Chain, Found, LinkId, Nsec3Chain};
+use crate::signing::denial::{Chain, Found, Nsec3Chain};
 use crate::zone::{Labels, NodeId};
 
-/// Records of one proof; at most three.
-pub(super) type Proof = [Option<LinkId>; 3];
+/// The names whose denial records are one proof; at most three.
+pub(super) type Proof = [Option<NodeId>; 3];
 
 /// A name that does not exist.
 #[derive(Debug, Clone, Copy)]
@@ -31,18 +31,15 @@ pub(super) struct Absent<'a> {
 pub(super) fn name_error(signed: &SignedZone, absent: &Absent<'_>) -> Result<Proof, Stop> {
     let zone = signed.zone();
     match signed.chain() {
-        Chain::Nsec(chain) => {
+        Chain::Nsec => {
             let wildcard = zone.before_wildcard(absent.encloser);
-            Ok([
-                Some(chain.at_or_before(zone.last_up_to(absent.key))),
-                Some(chain.at_or_before(wildcard)),
-                None,
-            ])
+            let before = zone.last_up_to(absent.key);
+            Ok([Some(signed.member_up_to(before)), Some(signed.member_up_to(wildcard)), None])
         }
         Chain::Nsec3(chain) => {
-            let (encloser, provable) = provable(signed, chain, absent.encloser);
-            let next_closer = next_closer(signed, chain, absent.wire, provable)?;
-            Ok([Some(encloser), Some(next_closer), Some(no_wildcard(signed, chain, provable)?)])
+            let encloser = provable(signed, absent.encloser);
+            let next_closer = next_closer(signed, chain, absent.wire, encloser)?;
+            Ok([Some(encloser), Some(next_closer), Some(no_wildcard(signed, chain, encloser)?)])
         }
     }
 }
@@ -50,13 +47,13 @@ pub(super) fn name_error(signed: &SignedZone, absent: &Absent<'_>) -> Result<Pro
 /// The name exists, and no RRset of the type that is asked for.
 pub(super) fn no_data(signed: &SignedZone, node: NodeId) -> Result<Proof, Stop> {
     match signed.chain() {
-        Chain::Nsec(chain) => Ok([Some(chain.at_or_before(node)), None, None]),
+        Chain::Nsec => Ok([Some(signed.member_up_to(node)), None, None]),
         Chain::Nsec3(chain) => {
-            if let Some(link) = chain.link_at(node) {
-                return Ok([Some(link), None, None]);
+            if signed.is_member(node) {
+                return Ok([Some(node), None, None]);
             }
-            let (encloser, provable) = provable(signed, chain, node);
-            let next_closer = next_closer(signed, chain, signed.zone().owner(node), provable)?;
+            let encloser = provable(signed, node);
+            let next_closer = next_closer(signed, chain, signed.zone().owner(node), encloser)?;
             Ok([Some(encloser), Some(next_closer), None])
         }
     }
@@ -69,12 +66,12 @@ pub(super) fn wildcard_no_data(
     absent: &Absent<'_>,
 ) -> Result<Proof, Stop> {
     match signed.chain() {
-        Chain::Nsec(chain) => Ok([Some(chain.at_or_before(wildcard)), None, None]),
+        Chain::Nsec => Ok([Some(signed.member_up_to(wildcard)), None, None]),
         Chain::Nsec3(chain) => {
-            let (encloser, provable) = provable(signed, chain, absent.encloser);
-            let at_wildcard = match chain.link_at(wildcard) {
-                Some(link) => link,
-                None => no_wildcard(signed, chain, provable)?,
+            let encloser = provable(signed, absent.encloser);
+            let at_wildcard = match signed.is_member(wildcard) {
+                true => wildcard,
+                false => no_wildcard(signed, chain, encloser)?,
             };
             Ok([Some(at_wildcard), Some(encloser), None])
         }
@@ -82,25 +79,20 @@ pub(super) fn wildcard_no_data(
 }
 
 /// No closer name than the wildcard exists.
-pub(super) fn expansion(signed: &SignedZone, absent: &Absent<'_>) -> Result<LinkId, Stop> {
+pub(super) fn expansion(signed: &SignedZone, absent: &Absent<'_>) -> Result<NodeId, Stop> {
     match signed.chain() {
-        Chain::Nsec(chain) => Ok(chain.at_or_before(signed.zone().last_up_to(absent.key))),
-        Chain::Nsec3(chain) => {
-            let (_, provable) = provable(signed, chain, absent.encloser);
-            next_closer(signed, chain, absent.wire, provable)
-        }
+        Chain::Nsec => Ok(signed.member_up_to(signed.zone().last_up_to(absent.key))),
+        Chain::Nsec3(chain) => next_closer(signed, chain, absent.wire, provable(signed, absent.encloser)),
     }
 }
 
-/// The closest name at or above `node` that is in the chain (RFC 5155 section 1.3, closest provable encloser), with its record.
-fn provable(signed: &SignedZone, chain: &Nsec3Chain, mut node: NodeId) -> (LinkId, NodeId) {
-    loop {
-        match chain.link_at(node) {
-            Some(link) => return (link, node),
-            // The apex is in every chain.
-            None => node = signed.zone().node(node).parent,
-        }
+/// The closest name at or above `node` that is in the chain (RFC 5155 section 1.3, closest provable encloser).
+fn provable(signed: &SignedZone, mut node: NodeId) -> NodeId {
+    // The apex is in every chain.
+    while !signed.is_member(node) && node != NodeId::APEX {
+        node = signed.zone().node(node).parent;
     }
+    node
 }
 
 /// The record that covers the name one label longer than `encloser` on the way to `wire`.
@@ -109,29 +101,29 @@ fn next_closer(
     chain: &Nsec3Chain,
     wire: &[u8],
     encloser: NodeId,
-) -> Result<LinkId, Stop> {
+) -> Result<NodeId, Stop> {
     let encloser = signed.zone().owner(encloser);
     let labels = Labels::of(wire).ok_or(Stop::Collision)?;
     // The last label that begins in front of the encloser.
     let end = wire.len().saturating_sub(encloser.len());
     let start = (0..labels.count()).map(|i| labels.offset(i)).take_while(|at| *at < end).last();
-    covered(chain, &wire[start.unwrap_or(0)..])
+    covered(signed, chain, &wire[start.unwrap_or(0)..])
 }
 
 /// The record that covers `*` below `encloser`.
-fn no_wildcard(signed: &SignedZone, chain: &Nsec3Chain, encloser: NodeId) -> Result<LinkId, Stop> {
+fn no_wildcard(signed: &SignedZone, chain: &Nsec3Chain, encloser: NodeId) -> Result<NodeId, Stop> {
     let mut room = [0; 2 + keystore::dns::name::MAX_NAME];
     let encloser = signed.zone().owner(encloser);
     room[..2].copy_from_slice(b"\x01*");
     room[2..2 + encloser.len()].copy_from_slice(encloser);
-    covered(chain, &room[..2 + encloser.len()])
+    covered(signed, chain, &room[..2 + encloser.len()])
 }
 
 /// The record that covers the hash of a name which is not in the chain. A match means that two names have one hash, so that nothing can be
 /// proven (RFC 5155 section 7.2.9).
-fn covered(chain: &Nsec3Chain, name: &[u8]) -> Result<LinkId, Stop> {
-    match chain.find(chain.nsec3().hash(name)) {
-        Found::Covered(link) => Ok(link),
+fn covered(signed: &SignedZone, chain: &Nsec3Chain, name: &[u8]) -> Result<NodeId, Stop> {
+    match signed.find_hash(chain, chain.nsec3().hash(name)) {
+        Found::Covered(node) => Ok(node),
         Found::Matches(_) => Err(Stop::Collision),
     }
 }

@@ -12,7 +12,7 @@ use super::denial::{self, Absent, Proof};
 use super::query::Query;
 use super::rcode::Rcode;
 use crate::index::Index;
-use crate::signing::denial::{Link, OwnerBuf};
+use crate::signing::denial::OwnerBuf;
 use crate::signing::{RrsetView, SignedZone};
 use crate::zone::{KeyBuf, Labels, Node, NodeId, Records, Zone};
 
@@ -56,10 +56,10 @@ struct Lookup<'z, 'c, 'o> {
     dnssec_ok: bool,
     /// Nodes whose DNAME is in the answer.
     dnames: SeenInChain<Node>,
-    /// Denial records that are in the answer.
-    denials: SeenInChain<Link>,
-    /// Denial records that the expansions of wildcards need.
-    expansions: SeenInChain<Link>,
+    /// Names whose denial records are in the answer.
+    denials: SeenInChain<Node>,
+    /// Names whose denial records the expansions of wildcards need.
+    expansions: SeenInChain<Node>,
     kind: AnswerKind,
     /// The first node that gave something.
     source: Option<NodeId>,

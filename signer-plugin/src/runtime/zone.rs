@@ -116,7 +116,7 @@ impl Made {
         let incepts = bundle.signatures.iter().map(|s| s.incepts(facts.made_at)).max();
         Self {
             valid_from: incepts.unwrap_or(bundle.inception).max(facts.made_at.minus(SLOW_CLOCKS)),
-            records: signed.records().count() as u64,
+            records: signed.record_count() as u64,
             signed,
             facts,
             keys,
@@ -519,7 +519,7 @@ impl ZoneRuntime {
             keys: signed.signing_keys().collect(),
             published: wanted.published.clone(),
             denial: policy.denial,
-            denial_digest: signed.denial_digest(),
+            denial_checksum: signed.denial_checksum(),
             made_at_apex: signed.made_at_apex(),
         };
         Ok(Made::new(signed, facts, wanted.keys.clone(), wanted.retiring.clone()))

@@ -1,10 +1,12 @@
 //! A signed zone looks at itself before it is served.
 
+use keystore::dns::nsec3::NameHash;
 use keystore::dns::{Name, Rrsig, Rtype, name, rrsig};
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
+use rayon::prelude::*;
 
-use super::denial::{self, Chain, ChainKind, LinkId, OwnerBuf};
+use super::denial::{self, Chain, OwnerBuf};
 use super::{RrsetView, SignedZone, plan};
 use crate::zone::{NodeId, Records};
 
@@ -61,36 +63,63 @@ pub enum CheckError {
 }
 
 impl SignedZone {
-    /// Checks the structure of the whole zone and the validity at `now` of all signatures' times; verifies the signatures of the SOA, of
-    /// the apex key RRsets and of some `samples` RRsets spread over the zone, by another code path than the one that made them.
+    /// Checks the structure of the zone and the validity at `now` of all signatures' times; verifies the signatures of the SOA, of the apex
+    /// key RRsets and of some `samples` RRsets spread over the zone, by another code path than the one that made them. Of a version that
+    /// shares blocks with the one before, which was checked, it looks at those that were made for it, and at what they lead to.
     pub fn self_check(&self, now: Timestamp, samples: usize) -> Result<(), CheckError> {
-        self.check_chain()?;
-        self.check_members()?;
-        let every = (self.zone.name_count() / samples.max(1)).max(1);
-        let mut room = OwnerBuf::new();
-        for node in self.zone.node_ids() {
-            let cut = self.zone.is_cut(node);
-            let is_sample = samples > 0 && node.position() % every == 0;
-            for view in self.rrsets(node) {
-                let signed = !self.zone.is_below_cut(node) && (!cut || view.rtype == Rtype::DS);
-                let from_bundle =
-                    node == NodeId::APEX && matches!(view.rtype, Rtype::DNSKEY | Rtype::CDS | Rtype::CDNSKEY);
-                let wanted = if from_bundle { usize::MAX } else { usize::from(signed) * self.keys.len() };
-                let owner = self.zone.owner(node);
-                self.check_times(owner, &view, wanted, now)?;
-                if view.rtype == Rtype::SOA || from_bundle || is_sample {
-                    self.verify(owner, view)?;
-                }
+        match &self.renewed {
+            None => {
+                self.check_chain()?;
+                self.check_members()?;
             }
-            if let Some(link) = self.chain.link_at(node) {
-                let (owner, view) = (self.denial_owner(link, &mut room), self.denial(link));
-                self.check_times(owner, &view, self.keys.len(), now)?;
-                if is_sample {
-                    self.verify(owner, view)?;
-                }
+            Some(renewed) => {
+                renewed.links.par_iter().try_for_each(|node| self.check_link(*node))?;
+                renewed.gone.par_iter().try_for_each(|place| self.check_gap(place))?;
             }
         }
-        Ok(())
+        let nodes: Vec<NodeId> = self.renewed_nodes().collect();
+        let every = (nodes.len() / samples.max(1)).max(1);
+        nodes.par_iter().enumerate().try_for_each(|(number, node)| {
+            let is_sample = samples > 0 && number % every == 0;
+            self.check_node(*node, is_sample, now)
+        })
+    }
+
+    /// Whether a name is in the chain and with which types, the times of its signatures, and the signatures themselves where it is a sample.
+    fn check_node(&self, node: NodeId, is_sample: bool, now: Timestamp) -> Result<(), CheckError> {
+        let cut = self.zone.is_cut(node);
+        for view in self.rrsets(node) {
+            let signed = !self.zone.is_below_cut(node) && (!cut || view.rtype == Rtype::DS);
+            let from_bundle =
+                node == NodeId::APEX && matches!(view.rtype, Rtype::DNSKEY | Rtype::CDS | Rtype::CDNSKEY);
+            let wanted = if from_bundle { usize::MAX } else { usize::from(signed) * self.keys.len() };
+            let owner = self.zone.owner(node);
+            self.check_times(owner, &view, wanted, now)?;
+            if view.rtype == Rtype::SOA || from_bundle || is_sample {
+                self.verify(owner, view)?;
+            }
+        }
+        let is_member = denial::member(&self.zone, node, self.chain.kind(), self.members_below(node) > 0);
+        if self.is_member(node) != is_member {
+            let name = self.name(self.zone.owner(node));
+            return Err(CheckError::Member { name, rtype: self.chain.rtype() });
+        }
+        if !is_member {
+            return Ok(());
+        }
+        self.check_types(node)?;
+        let mut room = OwnerBuf::new();
+        let (owner, view) = (self.denial_owner(node, &mut room), self.denial(node));
+        self.check_times(owner, &view, self.keys.len(), now)?;
+        if is_sample { self.verify(owner, view) } else { Ok(()) }
+    }
+
+    /// The names of the blocks that were made for this version.
+    pub(super) fn renewed_nodes(&self) -> impl Iterator<Item = NodeId> {
+        let all = self.renewed.is_none().then_some(0..self.zone.block_count());
+        let some = self.renewed.iter().flat_map(|renewed| renewed.blocks.iter().copied());
+        let nodes = all.into_iter().flatten().chain(some).flat_map(|number| self.zone.block_nodes(number));
+        nodes.filter(|node| self.zone.exists(*node))
     }
 
     fn name(&self, wire: &[u8]) -> Name {
@@ -99,67 +128,110 @@ impl SignedZone {
 
     /// Each record leads to the next in order, and the last one to the first.
     fn check_chain(&self) -> Result<(), CheckError> {
-        let links: Vec<(LinkId, NodeId)> = self.chain.iter().collect();
+        let members: Vec<NodeId> = self.members_from(0).collect();
+        members.par_iter().enumerate().try_for_each(|(position, node)| {
+            self.check_leads_on(*node, members[(position + 1) % members.len()])
+        })
+    }
+
+    /// The record of a name, if it has one, leads to the next, and the one in front of it leads to it.
+    fn check_link(&self, node: NodeId) -> Result<(), CheckError> {
+        if !self.is_member(node) {
+            return Ok(());
+        }
+        self.check_leads_on(node, self.member_behind(node))?;
+        self.check_leads_on(self.member_in_front(node), node)
+    }
+
+    /// The record in front of a member that is gone leads to the one behind it.
+    fn check_gap(&self, place: &[u8]) -> Result<(), CheckError> {
+        let before = match &self.chain {
+            // Nothing stands in front of the apex, which does not go.
+            Chain::Nsec => self.zone.last_before(place).map_or(NodeId::APEX, |node| self.member_up_to(node)),
+            Chain::Nsec3(chain) => {
+                let hash = NameHash(place.first_chunk().map_or([0; 20], |hash| *hash));
+                chain.before(hash, |other| self.hash(other))
+            }
+        };
+        self.check_leads_on(before, self.member_behind(before))
+    }
+
+    fn check_leads_on(&self, node: NodeId, next: NodeId) -> Result<(), CheckError> {
+        if self.leads_on(node, next) {
+            return Ok(());
+        }
         let mut room = OwnerBuf::new();
-        for (position, (link, node)) in links.iter().enumerate() {
-            let is_last = position + 1 == links.len();
-            let (next_link, next_node) = links[(position + 1) % links.len()];
-            let rdata = Records(self.chain.data(*link)).next().unwrap_or_default();
-            let (leads_on, ascends) = match &self.chain {
-                Chain::Nsec(_) => {
-                    let next = self.zone.owner(next_node);
-                    let leads_on =
-                        name::wire_len(rdata).is_some_and(|len| rdata[..len].eq_ignore_ascii_case(next));
-                    (leads_on, self.zone.key(*node) < self.zone.key(next_node))
-                }
-                Chain::Nsec3(chain) => {
-                    let next = chain.hash(next_link);
-                    let leads_on = next_hash(rdata) == Some(&next.0[..])
-                        && chain.nsec3().hash(self.zone.owner(*node)) == chain.hash(*link);
-                    (leads_on, chain.hash(*link) < next)
-                }
-            };
-            if !leads_on || !(ascends || is_last) {
-                let owner = self.name(self.denial_owner(*link, &mut room));
-                return Err(CheckError::Chain { rtype: self.chain.rtype(), owner });
+        let owner = self.name(self.denial_owner(node, &mut room));
+        Err(CheckError::Chain { rtype: self.chain.rtype(), owner })
+    }
+
+    /// True when the record of a member leads to the next one, which is behind it or the first.
+    fn leads_on(&self, node: NodeId, next: NodeId) -> bool {
+        let rdata = Records(self.denial(node).data).next().unwrap_or_default();
+        match &self.chain {
+            Chain::Nsec => {
+                let owner = self.zone.owner(next);
+                name::wire_len(rdata).is_some_and(|len| rdata[..len].eq_ignore_ascii_case(owner))
+                    && (self.zone.key(node) < self.zone.key(next) || next == NodeId::APEX)
+            }
+            Chain::Nsec3(chain) => {
+                let (own, following) = (self.hash(node), self.hash(next));
+                next_hash(rdata) == Some(&following.0[..])
+                    && chain.nsec3().hash(self.zone.owner(node)) == own
+                    && (own < following || Some(next) == chain.members_from(0).next())
+            }
+        }
+    }
+
+    fn member_behind(&self, node: NodeId) -> NodeId {
+        match &self.chain {
+            Chain::Nsec => denial::next_by_name(&self.zone, node, |other| self.is_member(other)),
+            Chain::Nsec3(chain) => chain.next(self.hash(node), |other| self.hash(other)),
+        }
+    }
+
+    fn member_in_front(&self, node: NodeId) -> NodeId {
+        match &self.chain {
+            Chain::Nsec => match self.zone.last_before(self.zone.key(node)) {
+                Some(before) => self.member_up_to(before),
+                // The last one leads to the apex.
+                None => self.member_up_to(self.zone.last_up_to(&[u8::MAX; 256])),
+            },
+            Chain::Nsec3(chain) => chain.before(self.hash(node), |other| self.hash(other)),
+        }
+    }
+
+    /// Counts again how many members are below each name.
+    fn check_members(&self) -> Result<(), CheckError> {
+        let members = denial::members(&self.zone, self.chain.kind());
+        for node in self.zone.node_ids() {
+            let wanted = members[node.position()];
+            if (self.is_member(node), self.members_below(node)) != (wanted.is_member, wanted.below) {
+                let name = self.name(self.zone.owner(node));
+                return Err(CheckError::Member { name, rtype: self.chain.rtype() });
             }
         }
         Ok(())
     }
 
-    /// The members are those that must be, and their types those that are served.
-    fn check_members(&self) -> Result<(), CheckError> {
+    /// The types of a member are those that are served.
+    fn check_types(&self, node: NodeId) -> Result<(), CheckError> {
         let rtype = self.chain.rtype();
-        let kind = match &self.chain {
-            Chain::Nsec(_) => ChainKind::Nsec,
-            Chain::Nsec3(chain) => chain.nsec3().kind(),
-        };
-        let is_member = denial::members(&self.zone, kind);
         let (mut types, mut bitmap) = (Vec::new(), Vec::new());
-        for node in self.zone.node_ids() {
-            let link = self.chain.link_at(node);
-            let name = || self.name(self.zone.owner(node));
-            if link.is_some() != is_member[node.position()] {
-                return Err(CheckError::Member { name: name(), rtype });
+        let mut signed = rtype == Rtype::NSEC;
+        for view in self.rrsets(node) {
+            signed |= !view.signatures.is_empty();
+            if !self.zone.is_cut(node) || matches!(view.rtype, Rtype::NS | Rtype::DS) {
+                types.push(view.rtype);
             }
-            let Some(link) = link else { continue };
-            types.clear();
-            let mut signed = rtype == Rtype::NSEC;
-            for view in self.rrsets(node) {
-                signed |= !view.signatures.is_empty();
-                if !self.zone.is_cut(node) || matches!(view.rtype, Rtype::NS | Rtype::DS) {
-                    types.push(view.rtype);
-                }
-            }
-            types.extend(signed.then_some(Rtype::RRSIG));
-            types.extend((rtype == Rtype::NSEC).then_some(Rtype::NSEC));
-            types.sort_unstable();
-            bitmap.clear();
-            denial::put_bitmap(&types, &mut bitmap);
-            let rdata = Records(self.chain.data(link)).next().unwrap_or_default();
-            if !rdata.ends_with(&bitmap) || rdata.len() - bitmap.len() != bitmap_start(rtype, rdata) {
-                return Err(CheckError::Types { name: name(), rtype });
-            }
+        }
+        types.extend(signed.then_some(Rtype::RRSIG));
+        types.extend((rtype == Rtype::NSEC).then_some(Rtype::NSEC));
+        types.sort_unstable();
+        denial::put_bitmap(&types, &mut bitmap);
+        let rdata = Records(self.denial(node).data).next().unwrap_or_default();
+        if !rdata.ends_with(&bitmap) || rdata.len() - bitmap.len() != bitmap_start(rtype, rdata) {
+            return Err(CheckError::Types { name: self.name(self.zone.owner(node)), rtype });
         }
         Ok(())
     }

@@ -12,9 +12,9 @@ use rayon::prelude::*;
 
 use super::apex::{self, ApexRrset};
 use super::denial::OwnerBuf;
-use super::make::Tally;
-use super::slots::{KeySlot, Subject, Task};
-use super::{Denial, Draft, Nsec3, RrsetView, Signatures, SignedZone};
+use super::draft::Draft;
+use super::slots::KeySlot;
+use super::{Basis, Denial, Nsec3, RrsetView, SignedZone, SigningTimes};
 use crate::rules::ZoneRules;
 use crate::zone::{Zone, ZoneBuilder};
 use crate::zonefile::{self, Record, ZoneFileError, ZoneFiles};
@@ -89,18 +89,28 @@ impl SignedFile {
             let signatures = apex::with_lengths(signatures);
             ApexRrset { signatures, ..ApexRrset::new(set.rtype, set.ttl, set.canonical_rdatas()) }
         });
-        let draft =
-            Draft::new(&self.zone, &bundle, made.collect(), &self.denial(), self.zone.serial()).ok()?;
+        let made = made.collect();
+        let draft = Draft::new(&self.zone, &bundle, made, &self.denial(), self.zone.serial(), None).ok()?;
         let (keys, slot_len) = self.keys(&bundle);
         if keys.is_empty() {
             return None;
         }
-        let mut slots = vec![0; draft.tasks.len() * slot_len];
-        slots.par_chunks_exact_mut(slot_len).zip(&draft.tasks).for_each(|(slot, task)| {
-            self.fill(&draft, task, &keys, slot);
+        let viewer = draft.viewer();
+        let mut blocks = draft.blocks(slot_len);
+        blocks.par_iter_mut().for_each(|block| {
+            block.each(
+                |task, _, head, slot| {
+                    let mut room = OwnerBuf::new();
+                    let (owner, view) = (draft.owner(task, head, &mut room), viewer.view(task, head));
+                    self.fill(owner, view, &keys, slot);
+                },
+                slot_len,
+            );
         });
-        let signatures = Signatures { keys, slots, slot_len };
-        Some(draft.finish(&bundle, signatures, Tally::NOTHING, now))
+        // Whoever goes on from here looks at each signature.
+        let times = SigningTimes { validity: 0, refresh: 0, jitter: 0 };
+        let basis = Basis { times, retiring: Vec::new(), made_at: Timestamp::MAX };
+        Some(draft.finish(&bundle, (keys, slot_len), blocks, basis, now))
     }
 
     /// By NSEC3 when the file has NSEC3PARAM.
@@ -133,23 +143,7 @@ impl SignedFile {
     }
 
     /// Puts the signatures of an RRset in that verify; the others stay 0, and are never taken for good.
-    fn fill(&self, draft: &Draft, task: &Task, keys: &[KeySlot], slot: &mut [u8]) {
-        let mut room = OwnerBuf::new();
-        let (owner, view) = match task.subject {
-            Subject::Rrset(id) => {
-                let entry = self.zone.rrset(id);
-                let data = if id == self.zone.soa().0 { draft.soa.as_slice() } else { self.zone.data(entry) };
-                (
-                    self.zone.owner(task.node),
-                    RrsetView { rtype: entry.rtype, ttl: entry.ttl, data, signatures: &[] },
-                )
-            }
-            Subject::Denial(link) => {
-                let (rtype, data) = (draft.chain.rtype(), draft.chain.data(link));
-                let view = RrsetView { rtype, ttl: draft.negative_ttl, data, signatures: &[] };
-                (draft.chain.owner(&self.zone, link, &mut room), view)
-            }
-        };
+    fn fill(&self, owner: &[u8], view: RrsetView<'_>, keys: &[KeySlot], slot: &mut [u8]) {
         let Some(rrset) = view.to_rrset(owner) else { return };
         for key in keys {
             let good = self.signatures_of(owner, view.rtype).find(|rdata| {

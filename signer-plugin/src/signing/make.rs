@@ -8,13 +8,14 @@ use keystore::dns::rdata;
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 
-use super::denial::{Chain, OwnerBuf};
+use super::denial::{Chain, Denial, OwnerBuf};
+use super::draft::{BlockDraft, Draft, Viewer};
 use super::plan::{Plan, Position, SignatureState, Spread};
 use super::progress::SigningProgress;
-use super::reuse::{RetiringKey, Reuse};
+use super::reuse::{self, RetiringKey, Reuse};
 use super::slots::{KeySlot, Subject, Task};
-use super::{RrsetView, SignedZone, SigningError, ZoneKey};
-use crate::zone::{NodeId, Records, Zone};
+use super::{Basis, RrsetView, SignedZone, SigningError, ZoneKey};
+use crate::zone::{NodeId, Records, RrsetId, Zone};
 
 /// RRSIG RDATA in front of the signer's name.
 const FIXED: usize = 18;
@@ -55,7 +56,7 @@ impl Tally {
 
 /// How urgent it is to make the signatures of an RRset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Urgency {
+pub(super) enum Urgency {
     /// There are none that can be served.
     Missing,
     /// One is due; this is the time that it is still valid, in seconds.
@@ -66,9 +67,6 @@ enum Urgency {
 
 pub(super) struct Maker<'a> {
     zone: &'a Zone,
-    soa: &'a [u8],
-    chain: &'a Chain,
-    negative_ttl: u32,
     plan: &'a Plan,
     keys: Vec<(KeySlot, &'a ZoneKey)>,
     /// The zone's name in lower case, the signer of all.
@@ -78,35 +76,43 @@ pub(super) struct Maker<'a> {
     progress: Option<&'a SigningProgress>,
 }
 
+/// An RRset as it is signed.
+struct Subjected<'a> {
+    view: RrsetView<'a>,
+    owner: &'a [u8],
+    /// True when its canonical form is not what the view has.
+    fold: bool,
+    /// The Labels field (RFC 4034 section 3.1.3): an asterisk is not counted.
+    labels: u8,
+    position: Position<'a>,
+}
+
 impl<'a> Maker<'a> {
-    /// Tries each key on the SOA.
+    /// Tries each key on the SOA record `soa`.
     pub fn new(
         zone: &'a Zone,
-        soa: &'a [u8],
-        chain: &'a Chain,
-        negative_ttl: u32,
+        soa: &[u8],
         keys: &[&'a ZoneKey],
         plan: &'a Plan,
     ) -> Result<Self, SigningError> {
         let signer = zone.origin().canonical_wire();
         let apex_labels = zone.origin().label_count() as u8;
-        let keys_tried = Vec::new();
-        let mut maker = Self {
-            zone,
-            soa,
-            chain,
-            negative_ttl,
-            plan,
-            keys: keys_tried,
-            signer,
-            apex_labels,
-            progress: None,
+        let mut maker = Self { zone, plan, keys: Vec::new(), signer, apex_labels, progress: None };
+        let rrset = zone.soa().1;
+        let subject = Subjected {
+            view: RrsetView { rtype: rrset.rtype, ttl: rrset.ttl, data: soa, signatures: &[] },
+            owner: zone.owner(NodeId::APEX),
+            fold: rrset.fold,
+            labels: apex_labels,
+            position: Position { key: zone.key(NodeId::APEX), rtype: rrset.rtype },
         };
-        let task = Task { node: NodeId::APEX, subject: Subject::Rrset(zone.soa().0) };
         let mut offset = 0;
         for key in keys {
             let mut slot = KeySlot { tag: key.dnskey.tag(), dnskey: key.dnskey.clone(), offset, len: 0 };
-            let data = maker.signed_data(&task, &slot);
+            let head_len = FIXED + maker.signer.len();
+            let mut data = vec![0; head_len];
+            maker.put_head(&subject, &slot, Spread::Jitter, &mut data);
+            put_records(&subject, &mut data);
             let fail = |source| SigningError::Sign { tag: slot.tag, source };
             let signature = key.signer.sign(&data).map_err(fail)?;
             crypto::verify(slot.dnskey.algorithm, &slot.dnskey.public_key, &data, &signature)
@@ -124,59 +130,88 @@ impl<'a> Maker<'a> {
     }
 
     /// Octets of a slot.
-    pub fn slot_len(&self) -> usize {
+    fn slot_len(&self) -> usize {
         self.keys.iter().map(|(slot, _)| 2 + slot.len).sum()
     }
 
-    pub fn into_keys(self) -> Vec<KeySlot> {
-        self.keys.into_iter().map(|(slot, _)| slot).collect()
+    /// The keys with their places, and the octets of a slot.
+    pub fn into_keys(self) -> (Vec<KeySlot>, usize) {
+        let slot_len = self.slot_len();
+        (self.keys.into_iter().map(|(slot, _)| slot).collect(), slot_len)
     }
 
-    /// Fills a slot for each task: takes over what it can of `previous`, whose keys of `retiring` sign no more, and makes the rest. What is
-    /// due and still valid for long is made oldest first, a share of the zone in each version.
+    /// True when the next version of `previous` is signed by the same keys under the same policy, so that all that did not change can be kept as
+    /// it is, and when it comes due is known.
+    pub fn goes_on_from(&self, previous: &SignedZone, zone: &Zone, denial: &Denial, basis: &Basis) -> bool {
+        let places: Vec<&KeySlot> = self.keys.iter().map(|(slot, _)| slot).collect();
+        previous.zone.is_of_lineage(zone)
+            && previous.chain.is(denial)
+            && previous.negative_ttl == zone.negative_ttl()
+            && previous.keys.iter().eq(places.iter().copied())
+            && reuse::are_known(previous, &places)
+            && (&previous.basis.times, &previous.basis.retiring) == (&basis.times, &basis.retiring)
+            && previous.basis.made_at <= basis.made_at
+            && previous.blocks.len() <= zone.block_count()
+    }
+
+    /// Makes the blocks of `draft`: takes over what it can of `previous`, whose keys of `retiring` sign no more, and makes the rest. What is due
+    /// and still valid for long is made oldest first, a share of the zone in each version.
     pub fn run(
         &self,
-        tasks: &[Task],
+        draft: &Draft<'_>,
         previous: Option<&SignedZone>,
         retiring: &[RetiringKey],
-    ) -> Result<(Vec<u8>, Tally), SigningError> {
-        self.progress.inspect(|progress| progress.begin(tasks.len()));
+    ) -> Result<(Vec<BlockDraft>, Tally), SigningError> {
         let places: Vec<&KeySlot> = self.keys.iter().map(|(slot, _)| slot).collect();
         let reuse = previous.map(|previous| Reuse::new(previous, self.zone, &places, retiring));
+        let viewer = draft.viewer();
         let slot_len = self.slot_len();
-        let mut slots = vec![0; tasks.len() * slot_len];
-        let mut urgencies = vec![Urgency::Missing; tasks.len()];
+        let mut blocks = draft.blocks(slot_len);
+        let here: usize = blocks.iter().map(|block| block.tasks.len()).sum();
+        self.progress.inspect(|progress| progress.begin(here));
         if let Some(reuse) = &reuse {
-            let each = slots.par_chunks_exact_mut(slot_len).zip(tasks).zip(&mut urgencies);
-            each.for_each(|((slot, task), urgency)| *urgency = self.take_over(reuse, task, slot));
+            blocks.par_iter_mut().for_each(|block| {
+                block.each(
+                    |task, urgency, head, slot| *urgency = self.take_over(&viewer, reuse, task, head, slot),
+                    slot_len,
+                );
+            });
         }
-        self.put_off(&mut urgencies);
-        let count = urgencies.iter().filter(|urgency| **urgency != Urgency::No).count();
-        let spread = self.plan.spread(count, tasks.len(), &self.signer);
+        // What stays as it is belongs to the zone as well.
+        let kept = draft.base.map_or(0, |base| {
+            let replaced =
+                |block: &BlockDraft| base.facts.get(block.number).map_or(0, |facts| facts.slots as usize);
+            (base.all.slots as usize).saturating_sub(blocks.iter().map(replaced).sum())
+        });
+        self.put_off(&mut blocks, kept + here);
+        let urgencies = blocks.iter().flat_map(|block| &block.tasks);
+        let count = urgencies.filter(|(_, urgency)| *urgency != Urgency::No).count();
+        let spread = self.plan.spread(count, kept + here, &self.signer);
         let is_in_token = self.keys.iter().any(|(_, key)| key.signer.is_in_token());
-        let tally = crypto::run_signing(is_in_token, || {
-            let each = slots.par_chunks_exact_mut(slot_len).zip(tasks).zip(&urgencies);
-            let parts = each.try_fold(
-                || (Tally::NOTHING, Vec::new()),
-                |(tally, mut scratch), ((slot, task), urgency)| {
-                    let make = *urgency != Urgency::No;
-                    let one = self.fill(task, slot, (reuse.as_ref(), make, spread), &mut scratch)?;
-                    self.progress.inspect(|progress| progress.count());
-                    Ok((tally.and(one), scratch))
-                },
-            );
-            let tallies = parts.map(|result| result.map(|(tally, _)| tally));
+        let how = (reuse.as_ref(), spread);
+        let made = crypto::run_signing(is_in_token, || {
+            let tallies = blocks.par_iter_mut().map(|block| self.make_block((draft, &viewer), block, how));
             tallies.try_reduce(|| Tally::NOTHING, |a, b| Ok(a.and(b)))
         })?;
-        Ok((slots, tally))
+        let renewed: Vec<usize> = blocks.iter().map(|block| block.number).collect();
+        let kept_tally = draft.base.map_or(Tally::NOTHING, |base| base.tally_without(&renewed));
+        Ok((blocks, made.and(kept_tally)))
     }
 
     /// Copies what can be served of the old signatures of an RRset.
-    fn take_over(&self, reuse: &Reuse<'_>, task: &Task, slot: &mut [u8]) -> Urgency {
-        let old = reuse.of(task, &self.view(task));
+    fn take_over(
+        &self,
+        viewer: &Viewer,
+        reuse: &Reuse<'_>,
+        task: &Task,
+        head: &[u8],
+        slot: &mut [u8],
+    ) -> Urgency {
+        let view = viewer.view(task, head);
+        let old = reuse.of(task, &view);
+        let position = Position { key: self.zone.key(task.node), rtype: view.rtype };
         let mut urgency = Urgency::No;
         for (place, (key, _)) in self.keys.iter().enumerate() {
-            let position = self.position(task);
             urgency =
                 urgency.min(match old.and_then(|old| reuse.signature(old, place, &position, self.plan)) {
                     None => Urgency::Missing,
@@ -193,36 +228,76 @@ impl<'a> Maker<'a> {
         urgency
     }
 
-    /// Puts off to the next version what is due and more than one version should make. The oldest come first.
-    fn put_off(&self, urgencies: &mut [Urgency]) {
-        let most = (urgencies.len() / 50).max(LEAST_SLICE);
-        let is_due = |urgency: &&Urgency| matches!(urgency, Urgency::Due(_));
-        if urgencies.iter().filter(is_due).count() <= most {
+    /// Puts off to the next version what is due and more than one version of `all` RRsets should make. The oldest come first.
+    fn put_off(&self, blocks: &mut [BlockDraft], all: usize) {
+        let most = (all / 50).max(LEAST_SLICE);
+        let is_due = |urgency: &Urgency| matches!(urgency, Urgency::Due(_));
+        let urgencies = blocks.iter().flat_map(|block| block.tasks.iter().map(|(_, urgency)| *urgency));
+        let mut due: Vec<Urgency> = urgencies.filter(is_due).collect();
+        if due.len() <= most {
             return;
         }
-        let mut due: Vec<Urgency> = urgencies.iter().filter(is_due).copied().collect();
         let (_, last, _) = due.select_nth_unstable(most - 1);
         let last = *last;
-        for urgency in urgencies.iter_mut().filter(|urgency| **urgency > last) {
-            *urgency = Urgency::No;
+        for (_, urgency) in blocks.iter_mut().flat_map(|block| &mut block.tasks) {
+            if *urgency > last {
+                *urgency = Urgency::No;
+            }
         }
     }
 
-    /// Makes the RRSIGs of one RRset that `make` asks for, and counts those that [`Self::take_over`] has copied.
+    /// Makes what a block lacks, all its RRsets at a time where threads are free: a small zone may have one block, and a slow key.
+    fn make_block(
+        &self,
+        draft: (&Draft<'_>, &Viewer),
+        block: &mut BlockDraft,
+        (reuse, spread): (Option<&Reuse<'_>>, Spread),
+    ) -> Result<Tally, SigningError> {
+        let slot_len = self.slot_len();
+        // They are of no use any more, and in a large zone they are many.
+        let tasks = std::mem::take(&mut block.tasks);
+        let octets = &block.block.octets;
+        let made: Vec<(Tally, Option<Vec<u8>>)> = tasks
+            .par_iter()
+            .map_init(Vec::new, |scratch, (task, urgency)| {
+                let (head, slot) = octets.split_at(task.slot as usize);
+                let how = (reuse, *urgency != Urgency::No, spread);
+                let filled = self.fill(draft, task, (head, &slot[..slot_len]), how, scratch);
+                self.progress.inspect(|progress| progress.count());
+                filled
+            })
+            .collect::<Result<_, _>>()?;
+        let mut tally = Tally::NOTHING;
+        for ((task, _), (one, slot)) in tasks.iter().zip(made) {
+            tally = tally.and(one);
+            if let Some(slot) = slot {
+                block.block.octets[task.slot as usize..][..slot_len].copy_from_slice(&slot);
+            }
+        }
+        block.facts = block.facts.with_times(&tally);
+        Ok(tally)
+    }
+
+    /// Makes the RRSIGs of one RRset that `make` asks for, and counts those that [`Self::take_over`] has copied. Gives the slot where anything
+    /// was made.
     fn fill(
         &self,
+        draft: (&Draft<'_>, &Viewer),
         task: &Task,
-        slot: &mut [u8],
+        (head, slot): (&[u8], &[u8]),
         (reuse, make, spread): (Option<&Reuse<'_>>, bool, Spread),
         scratch: &mut Vec<u8>,
-    ) -> Result<Tally, SigningError> {
-        let mut tally = Tally::NOTHING;
+    ) -> Result<(Tally, Option<Vec<u8>>), SigningError> {
+        let (mut tally, mut made) = (Tally::NOTHING, None);
         let head_len = FIXED + self.signer.len();
+        let mut room = OwnerBuf::new();
+        let subject = self.subject(draft, task, head, &mut room);
         scratch.clear();
         for (place, (key, zone_key)) in self.keys.iter().enumerate() {
-            let rrsig = &mut slot[key.offset..key.offset + 2 + key.len];
+            let range = key.offset..key.offset + 2 + key.len;
             // What was copied stands in its place already.
-            let copied = reuse.and_then(|reuse| reuse.judge(rrsig, place, &self.position(task), self.plan));
+            let copied = reuse
+                .and_then(|reuse| reuse.judge(&slot[range.clone()], place, &subject.position, self.plan));
             if let Some(old) = copied
                 && (!make || self.plan.state(&old) == SignatureState::Good)
             {
@@ -231,11 +306,12 @@ impl<'a> Maker<'a> {
             }
             if scratch.is_empty() {
                 scratch.resize(head_len, 0);
-                self.put_records(task, scratch);
+                put_records(&subject, scratch);
             }
-            let expiration = self.put_head(task, key, spread, &mut scratch[..head_len]);
+            let expiration = self.put_head(&subject, key, spread, &mut scratch[..head_len]);
             let fail = |source| SigningError::Sign { tag: key.tag, source };
             let signature = zone_key.signer.sign(scratch).map_err(fail)?;
+            let rrsig = &mut made.get_or_insert_with(|| slot.to_vec())[range];
             let (len, rdata) = rrsig.split_at_mut(2);
             let (head, room) = rdata.split_at_mut(head_len);
             if signature.len() != room.len() {
@@ -246,90 +322,68 @@ impl<'a> Maker<'a> {
             room.copy_from_slice(&signature);
             tally = tally.and(Tally::made(expiration, self.plan));
         }
-        Ok(tally)
+        Ok((tally, made))
     }
 
-    /// What the times of the signatures of an RRset are spread by.
-    fn position(&self, task: &Task) -> Position<'_> {
-        Position { key: self.zone.key(task.node), rtype: self.view(task).rtype }
-    }
-
-    /// The RRset of a task, without signatures.
-    fn view(&self, task: &Task) -> RrsetView<'a> {
-        match task.subject {
-            Subject::Rrset(index) => {
-                let entry = self.zone.rrset(index);
-                let data = if index == self.zone.soa().0 { self.soa } else { self.zone.data(entry) };
-                RrsetView { rtype: entry.rtype, ttl: entry.ttl, data, signatures: &[] }
+    /// The RRset of a task; `head` are the octets in front of its slot.
+    fn subject<'s>(
+        &'s self,
+        (draft, viewer): (&'s Draft<'_>, &'s Viewer),
+        task: &Task,
+        head: &'s [u8],
+        room: &'s mut OwnerBuf,
+    ) -> Subjected<'s> {
+        let view = viewer.view(task, head);
+        let (fold, labels) = match (task.subject, &draft.chain.chain) {
+            (Subject::Denial(_), Chain::Nsec3(_)) => (false, self.apex_labels + 1),
+            (subject, _) => {
+                let wildcard = self.zone.owner(task.node).starts_with(b"\x01*");
+                let labels = self.zone.node(task.node).depth + self.apex_labels - u8::from(wildcard);
+                let fold = match subject {
+                    Subject::Rrset(number) => {
+                        self.zone.rrset(RrsetId { node: task.node, number: number as usize }).fold
+                    }
+                    Subject::Denial(_) => false,
+                };
+                (fold, labels)
             }
-            Subject::Denial(index) => RrsetView {
-                rtype: self.chain.rtype(),
-                ttl: self.negative_ttl,
-                data: self.chain.data(index),
-                signatures: &[],
-            },
-        }
-    }
-
-    /// The octets that `key` signs.
-    fn signed_data(&self, task: &Task, key: &KeySlot) -> Vec<u8> {
-        let head_len = FIXED + self.signer.len();
-        let mut data = vec![0; head_len];
-        self.put_head(task, key, Spread::Jitter, &mut data[..head_len]);
-        self.put_records(task, &mut data);
-        data
+        };
+        let position = Position { key: self.zone.key(task.node), rtype: view.rtype };
+        Subjected { view, owner: draft.owner(task, head, room), fold, labels, position }
     }
 
     /// Writes RRSIG RDATA up to the signature; gives the expiration.
-    fn put_head(&self, task: &Task, key: &KeySlot, spread: Spread, head: &mut [u8]) -> Timestamp {
-        let view = self.view(task);
-        let expiration = self.plan.expiration(&self.position(task), spread);
-        let labels = self.labels(task);
+    fn put_head(&self, subject: &Subjected<'_>, key: &KeySlot, spread: Spread, head: &mut [u8]) -> Timestamp {
+        let expiration = self.plan.expiration(&subject.position, spread);
         let (fixed, signer) = head.split_at_mut(FIXED);
-        fixed[0..2].copy_from_slice(&view.rtype.0.to_be_bytes());
+        fixed[0..2].copy_from_slice(&subject.view.rtype.0.to_be_bytes());
         fixed[2] = key.dnskey.algorithm.0;
-        fixed[3] = labels;
-        fixed[4..8].copy_from_slice(&view.ttl.to_be_bytes());
+        fixed[3] = subject.labels;
+        fixed[4..8].copy_from_slice(&subject.view.ttl.to_be_bytes());
         fixed[8..12].copy_from_slice(&expiration.to_rrsig().to_be_bytes());
         fixed[12..16].copy_from_slice(&self.plan.inception().to_rrsig().to_be_bytes());
         fixed[16..18].copy_from_slice(&key.tag.to_be_bytes());
         signer.copy_from_slice(&self.signer);
         expiration
     }
+}
 
-    /// The Labels field (RFC 4034 section 3.1.3): an asterisk is not counted.
-    fn labels(&self, task: &Task) -> u8 {
-        if let (Subject::Denial(_), Chain::Nsec3(_)) = (task.subject, self.chain) {
-            return self.apex_labels + 1;
-        }
-        let wildcard = self.zone.owner(task.node).starts_with(b"\x01*");
-        self.zone.node(task.node).depth + self.apex_labels - u8::from(wildcard)
-    }
-
-    /// Appends the canonical RRset.
-    fn put_records(&self, task: &Task, out: &mut Vec<u8>) {
-        let view = self.view(task);
-        let fold = match task.subject {
-            Subject::Rrset(index) => self.zone.rrset(index).fold,
-            Subject::Denial(_) => false,
+/// Appends the canonical RRset (RFC 4034 section 6.2 and 6.3).
+fn put_records(subject: &Subjected<'_>, out: &mut Vec<u8>) {
+    let view = &subject.view;
+    for record in Records(view.data) {
+        let record = match subject.fold {
+            true => Cow::Owned(rdata::canonical(view.rtype, record)),
+            false => Cow::Borrowed(record),
         };
-        let mut room = OwnerBuf::new();
-        let owner = match task.subject {
-            Subject::Rrset(_) => self.zone.owner(task.node),
-            Subject::Denial(link) => self.chain.owner(self.zone, link, &mut room),
-        };
-        for record in Records(view.data) {
-            let record =
-                if fold { Cow::Owned(rdata::canonical(view.rtype, record)) } else { Cow::Borrowed(record) };
-            let start = out.len();
-            out.extend_from_slice(owner);
-            out[start..].make_ascii_lowercase();
-            out.extend_from_slice(&view.rtype.0.to_be_bytes());
-            out.extend_from_slice(&1u16.to_be_bytes());
-            out.extend_from_slice(&view.ttl.to_be_bytes());
-            out.extend_from_slice(&(record.len() as u16).to_be_bytes());
-            out.extend_from_slice(&record);
-        }
+        let start = out.len();
+        out.extend_from_slice(subject.owner);
+        out[start..].make_ascii_lowercase();
+        out.extend_from_slice(&view.rtype.0.to_be_bytes());
+        out.extend_from_slice(&1u16.to_be_bytes());
+        out.extend_from_slice(&view.ttl.to_be_bytes());
+        out.extend_from_slice(&(record.len() as u16).to_be_bytes());
+        out.extend_from_slice(&record);
     }
 }
 

@@ -23,8 +23,10 @@
 //! at which they are replaced (see [`RetiringKey`]). Signatures of a key that is not published are never served.
 
 mod apex;
+mod block;
 mod check;
 pub(crate) mod denial;
+mod draft;
 mod imported;
 mod make;
 mod output;
@@ -45,23 +47,28 @@ pub use output::SignedRecord;
 pub(crate) use output::{RecordPlace, RecordRef};
 pub use progress::SigningProgress;
 pub use reuse::RetiringKey;
-pub(crate) use stored::{RestoreError, SigningKeyInfo, StoredApexRrset, StoredVersion};
+pub(crate) use stored::{
+    RestoreError, RestoreTimes, SigningKeyInfo, StoredApexRrset, StoredChanges, StoredVersion,
+};
 
 use std::sync::Arc;
 
 use keystore::crypto::{Algorithm, SignError, SigningKey};
+use keystore::dns::nsec3::NameHash;
 use keystore::dns::{Name, Rrset, Rtype, nsec3};
 use keystore::exchange::Bundle;
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 
-use crate::index::Index;
-use crate::zone::{NodeId, Records, RrsetId, Zone};
+use crate::blocks::Blocks;
+use crate::zone::{NODES, NodeId, Records, RrsetId, Zone};
 use apex::ApexRrset;
-use denial::{Chain, Collision, LinkId, OwnerBuf};
+use block::{BlockFacts, SignedBlock, SignedNode};
+use denial::{Chain, Collision, Found, OwnerBuf};
+use draft::Draft;
 use make::{Maker, Tally};
 use plan::Plan;
-use slots::{KeySlot, Subject, Task};
+use slots::KeySlot;
 
 /// An active ZSK.
 #[derive(Clone)]
@@ -123,20 +130,21 @@ pub struct SigningPolicy {
     pub zonemd: bool,
 }
 
-/// A signed zone: immutable, served as it is, swapped whole.
+/// A signed zone: immutable, served as it is. The next version shares all with it that did not change.
 #[derive(Debug)]
 pub struct SignedZone {
     zone: Arc<Zone>,
     serial: u32,
-    /// The keys that signed, in the order of their RRSIGs in a slot.
+    /// The keys that signed, in the order of their RRSIGs in a slot, and the octets of a slot.
     keys: Vec<KeySlot>,
-    /// RRSIGs made here, `slot_len` octets for each signed RRset: first the zone's RRsets in their order, then the chain.
-    slots: Vec<u8>,
     slot_len: usize,
-    /// For each RRset of the zone its slot; none for what is not signed.
-    slot_of: Vec<Option<SlotId>>,
-    /// The slot of the first record of the chain.
-    chain_slot: SlotId,
+    /// What was made for the names of each block of the zone, and what is known of it.
+    blocks: Blocks<SignedBlock>,
+    facts: Vec<BlockFacts>,
+    /// The facts of all blocks together.
+    all: BlockFacts,
+    /// What was made for this version; `None`: all.
+    renewed: Option<Renewed>,
     chain: Chain,
     /// The SOA record with the serial to serve, with its length in front.
     soa: Vec<u8>,
@@ -145,13 +153,27 @@ pub struct SignedZone {
     apex: Vec<ApexRrset>,
     earliest_ksk: Timestamp,
     tally: Tally,
+    basis: Basis,
 }
 
-/// The RRSIGs of one RRset.
+/// The part of a version that was made for it.
 #[derive(Debug)]
-enum Slot {}
+struct Renewed {
+    /// Numbers of the blocks.
+    blocks: Vec<usize>,
+    /// Names in them that may have come into the chain, or have another denial record than before.
+    links: Vec<NodeId>,
+    /// Where members of the chain were that are gone: search keys of names with NSEC, hashes with NSEC3.
+    gone: Vec<Box<[u8]>>,
+}
 
-type SlotId = Index<Slot>;
+/// What the times at which signatures come due were reckoned from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Basis {
+    times: SigningTimes,
+    retiring: Vec<RetiringKey>,
+    made_at: Timestamp,
+}
 
 /// Why a zone cannot be signed.
 #[derive(Debug, thiserror::Error)]
@@ -216,14 +238,16 @@ pub fn sign<'a>(
         // Its place: the digest is over all that is signed.
         made_at_apex.push(digest(None));
     }
-    let draft = Draft::new(zone, bundle, made_at_apex, &policy.denial, serial)
-        .map_err(|Collision(first, second)| SigningError::HashCollision { first, second })?;
-    let maker =
-        Maker::new(zone, &draft.soa, &draft.chain, draft.negative_ttl, &keys, &plan)?.counting(progress);
-    let (slots, tally) = maker.run(&draft.tasks, previous, &retiring)?;
-    let slot_len = maker.slot_len();
-    let signatures = Signatures { keys: maker.into_keys(), slots, slot_len };
-    let mut signed = draft.finish(bundle, signatures, tally, now);
+    let soa = soa_with_serial(zone, serial);
+    let maker = Maker::new(zone, &soa, &keys, &plan)?.counting(progress);
+    let basis = Basis { times: policy.times, retiring, made_at: now };
+    let base = previous.filter(|previous| maker.goes_on_from(previous, zone, &policy.denial, &basis));
+    let draft =
+        Draft::new(zone, bundle, made_at_apex, &policy.denial, serial, base.map(|base| (base, Some(&plan))))
+            .map_err(|Collision(first, second)| SigningError::HashCollision { first, second })?;
+    let (blocks, tally) = maker.run(&draft, previous, &basis.retiring)?;
+    let mut signed = draft.finish(bundle, maker.into_keys(), blocks, basis, now);
+    signed.tally = tally;
     if policy.zonemd {
         let set = digest(Some(zonemd::rdata(&signed)));
         let set = made.sign(set, zone, &keys, &plan, previous)?;
@@ -233,79 +257,6 @@ pub fn sign<'a>(
     }
     signed.tally = signed.tally.and(made.tally());
     Ok(signed)
-}
-
-/// A version without the signatures in slots.
-struct Draft {
-    zone: Arc<Zone>,
-    serial: u32,
-    soa: Vec<u8>,
-    apex: Vec<ApexRrset>,
-    negative_ttl: u32,
-    chain: Chain,
-    slot_of: Vec<Option<SlotId>>,
-    chain_slot: SlotId,
-    /// What is signed, in the order of the slots.
-    tasks: Vec<Task>,
-}
-
-/// The signatures of a version that are in slots.
-struct Signatures {
-    keys: Vec<KeySlot>,
-    slots: Vec<u8>,
-    slot_len: usize,
-}
-
-impl Draft {
-    /// `made_at_apex` are the RRsets that the apex has beside the zone's own and those of the bundle, with their signatures.
-    fn new(
-        zone: &Arc<Zone>,
-        bundle: &Bundle,
-        made_at_apex: Vec<ApexRrset>,
-        denial: &Denial,
-        serial: u32,
-    ) -> Result<Self, Collision> {
-        let soa = soa_with_serial(zone, serial);
-        let mut apex = apex::from_bundle(zone, bundle);
-        apex.extend(made_at_apex);
-        apex.sort_by_key(|set| set.rtype);
-        let apex_types: Vec<Rtype> = apex.iter().map(|set| set.rtype).collect();
-        let chain = Chain::build(zone, denial, &apex_types)?;
-        let mut slot_of = vec![None; zone.rrset_count()];
-        let mut tasks = Vec::with_capacity(zone.rrset_count() + chain.len());
-        for node in zone.node_ids().filter(|node| !zone.is_below_cut(*node)) {
-            for rrset in zone.rrsets_of(node) {
-                if !zone.is_cut(node) || zone.rrset(rrset).rtype == Rtype::DS {
-                    slot_of[rrset.position()] = Some(SlotId::at(tasks.len()));
-                    tasks.push(Task { node, subject: Subject::Rrset(rrset) });
-                }
-            }
-        }
-        let chain_slot = SlotId::at(tasks.len());
-        let denials = chain.iter();
-        tasks.extend(denials.map(|(link, node)| Task { node, subject: Subject::Denial(link) }));
-        let (zone, negative_ttl) = (Arc::clone(zone), zone.negative_ttl());
-        Ok(Self { zone, serial, soa, apex, negative_ttl, chain, slot_of, chain_slot, tasks })
-    }
-
-    fn finish(self, bundle: &Bundle, signatures: Signatures, tally: Tally, now: Timestamp) -> SignedZone {
-        let earliest_ksk = bundle.signatures.iter().map(|s| s.expires(now)).min().unwrap_or(bundle.inception);
-        SignedZone {
-            zone: self.zone,
-            serial: self.serial,
-            keys: signatures.keys,
-            slots: signatures.slots,
-            slot_len: signatures.slot_len,
-            slot_of: self.slot_of,
-            chain_slot: self.chain_slot,
-            chain: self.chain,
-            soa: self.soa,
-            negative_ttl: self.negative_ttl,
-            apex: self.apex,
-            earliest_ksk,
-            tally,
-        }
-    }
 }
 
 /// Refuses NSEC3 where it cannot be.
@@ -363,8 +314,7 @@ fn usable_keys<'a>(
 
 /// The SOA record with another serial, its length in front.
 fn soa_with_serial(zone: &Zone, serial: u32) -> Vec<u8> {
-    let (_, entry) = zone.soa();
-    let mut record = zone.data(entry).to_vec();
+    let mut record = zone.soa().1.data.to_vec();
     if let Some(at) = record.len().checked_sub(20) {
         record[at..at + 4].copy_from_slice(&serial.to_be_bytes());
     }
@@ -450,19 +400,32 @@ impl SignedZone {
     /// About how many octets of memory the records take that a transfer of the whole zone has.
     pub(crate) fn transfer_octets(&self) -> usize {
         const OF_RECORD: usize = 12;
-        let records = self.zone.rrset_count() + self.slot_of.len() + self.chain.len() * 2;
-        self.zone.octets() + self.slots.len() + records * OF_RECORD
+        let slots = self.all.slots as usize;
+        self.zone.octets() + slots * self.slot_len + (self.zone.rrset_count() + slots) * OF_RECORD
+    }
+
+    /// Number of records, RRSIGs and denial records included.
+    pub(crate) fn record_count(&self) -> usize {
+        let at_apex = |set: &ApexRrset| Records(&set.data).count() + Records(&set.signatures).count();
+        let made = self.all.slots as usize * self.keys.len() + self.all.denials as usize;
+        self.zone.record_count() + made + self.apex.iter().map(at_apex).sum::<usize>()
     }
 
     /// An RRset of the zone.
     pub(crate) fn view(&self, id: RrsetId) -> RrsetView<'_> {
-        let entry = self.zone.rrset(id);
-        let data = if id == self.zone.soa().0 { self.soa.as_slice() } else { self.zone.data(entry) };
+        let rrset = self.zone.rrset(id);
+        let is_soa = id.node == NodeId::APEX && rrset.rtype == Rtype::SOA;
+        let slot = match self.zone.node(id.node).cut {
+            None => Some(id.number),
+            // It is the only one that is signed there.
+            Some(cut) => (cut == id.node && rrset.rtype == Rtype::DS).then_some(0),
+        };
+        let block = self.blocks.get(id.node.block());
         RrsetView {
-            rtype: entry.rtype,
-            ttl: entry.ttl,
-            data,
-            signatures: self.slot_of[id.position()].map_or(&[], |slot| self.slot(slot)),
+            rtype: rrset.rtype,
+            ttl: rrset.ttl,
+            data: if is_soa { self.soa.as_slice() } else { rrset.data },
+            signatures: slot.map_or(&[], |slot| block.slot(id.node.place(), slot, self.slot_len)),
         }
     }
 
@@ -491,19 +454,77 @@ impl SignedZone {
         &self.chain
     }
 
-    /// A record of the chain.
-    pub(crate) fn denial(&self, link: LinkId) -> RrsetView<'_> {
-        RrsetView {
-            rtype: self.chain.rtype(),
-            ttl: self.negative_ttl,
-            data: self.chain.data(link),
-            signatures: self.slot(SlotId::at(self.chain_slot.position() + link.position())),
+    /// What is known of the signatures of all blocks but these.
+    fn tally_without(&self, blocks: &[usize]) -> Tally {
+        let mut kept = self.facts.clone();
+        for number in blocks {
+            if let Some(facts) = kept.get_mut(*number) {
+                *facts = BlockFacts::NOTHING;
+            }
         }
+        let kept = kept.into_iter().fold(BlockFacts::NOTHING, BlockFacts::and);
+        let reused = kept.slots as usize * self.keys.len();
+        Tally { made: 0, reused, earliest: kept.earliest, due: kept.due }
     }
 
-    /// The owner of a record of the chain.
-    pub(crate) fn denial_owner<'a>(&'a self, link: LinkId, room: &'a mut OwnerBuf) -> &'a [u8] {
-        self.chain.owner(&self.zone, link, room)
+    fn at(&self, node: NodeId) -> &SignedNode {
+        self.blocks.get(node.block()).node(node.place())
+    }
+
+    /// True when the name is in the chain.
+    pub(crate) fn is_member(&self, node: NodeId) -> bool {
+        self.at(node).is_member()
+    }
+
+    /// Names below the name that are in the NSEC3 chain.
+    fn members_below(&self, node: NodeId) -> u32 {
+        self.at(node).members_below
+    }
+
+    /// The members of the chain in its order, without the first `skip`.
+    pub(crate) fn members_from(&self, skip: usize) -> impl Iterator<Item = NodeId> {
+        let (by_name, by_hash) = match &self.chain {
+            Chain::Nsec => (Some(self.zone.node_ids().filter(|node| self.is_member(*node)).skip(skip)), None),
+            Chain::Nsec3(chain) => (None, Some(chain.members_from(skip))),
+        };
+        by_name.into_iter().flatten().chain(by_hash.into_iter().flatten())
+    }
+
+    /// The last name at or in front of `node` that is in the NSEC chain.
+    pub(crate) fn member_up_to(&self, mut node: NodeId) -> NodeId {
+        while !self.is_member(node) {
+            node = match self.zone.node(node).cut {
+                Some(cut) if cut != node => cut,
+                // The apex is always a member.
+                _ => self.zone.last_before(self.zone.key(node)).unwrap_or(NodeId::APEX),
+            };
+        }
+        node
+    }
+
+    /// The hash of a member of the NSEC3 chain.
+    pub(crate) fn hash(&self, node: NodeId) -> NameHash {
+        self.blocks.get(node.block()).hash(node.place(), self.slot_len)
+    }
+
+    /// What the NSEC3 chain says of a hash.
+    pub(crate) fn find_hash(&self, chain: &denial::Nsec3Chain, hash: NameHash) -> Found {
+        chain.find(hash, |node| self.hash(node))
+    }
+
+    /// The denial record of a member of the chain.
+    pub(crate) fn denial(&self, node: NodeId) -> RrsetView<'_> {
+        let block = self.blocks.get(node.block());
+        let (data, signatures) = block.denial(node.place(), !self.has_nsec(), self.slot_len);
+        RrsetView { rtype: self.chain.rtype(), ttl: self.negative_ttl, data, signatures }
+    }
+
+    /// The owner of the denial record of a member.
+    pub(crate) fn denial_owner<'a>(&'a self, node: NodeId, room: &'a mut OwnerBuf) -> &'a [u8] {
+        match &self.chain {
+            Chain::Nsec => self.zone.owner(node),
+            Chain::Nsec3(_) => room.put_hashed(self.hash(node), self.zone.origin()),
+        }
     }
 
     /// True when the version has a ZONEMD record.
@@ -513,18 +534,68 @@ impl SignedZone {
 
     /// True when the zone denies with NSEC.
     pub(crate) const fn has_nsec(&self) -> bool {
-        matches!(self.chain, Chain::Nsec(_))
+        matches!(self.chain, Chain::Nsec)
     }
 
     /// The NSEC record that a node owns. With NSEC3 there is none.
     pub(crate) fn nsec_at(&self, node: NodeId) -> Option<RrsetView<'_>> {
-        match &self.chain {
-            Chain::Nsec(_) => self.chain.link_at(node).map(|link| self.denial(link)),
-            Chain::Nsec3(_) => None,
-        }
+        (self.has_nsec() && self.is_member(node)).then(|| self.denial(node))
     }
 
-    fn slot(&self, slot: SlotId) -> &[u8] {
-        &self.slots[slot.position() * self.slot_len..][..self.slot_len]
+    /// The nodes at which this version may differ from `old`, beside the RRsets that only the signed apex has; `None` when that is not known
+    /// without looking at all.
+    pub(crate) fn nodes_not_shared(&self, old: &Self) -> Option<Vec<NodeId>> {
+        if !self.zone.is_of_lineage(&old.zone) {
+            return None;
+        }
+        let mut numbers = self.zone.blocks_not_shared(&old.zone);
+        numbers.extend(self.blocks.not_shared(&old.blocks));
+        numbers.push(NodeId::APEX.block());
+        numbers.sort_unstable();
+        numbers.dedup();
+        Some(numbers.iter().flat_map(|number| NodeId::range(number * NODES..(number + 1) * NODES)).collect())
+    }
+
+    /// Changes the octet of the slot with this number, in the order of the blocks, that is so many octets in front of its end.
+    #[cfg(test)]
+    pub(crate) fn corrupt_slot(&mut self, number: usize, from_end: usize) {
+        let mut first = 0;
+        for block in 0..self.blocks.len() {
+            let slots = self.facts[block].slots as usize;
+            if number < first + slots {
+                let mut left = number - first;
+                let (slot_len, hash) = (self.slot_len, if self.has_nsec() { 0 } else { 20 });
+                let block = self.blocks.get_mut(block);
+                for node in block.nodes.clone() {
+                    let own = node.signed as usize + usize::from(node.is_member());
+                    if left < own {
+                        let denial = if left == node.signed as usize {
+                            hash + usize::from(node.denial_len)
+                        } else {
+                            0
+                        };
+                        let end = node.offset as usize + denial + (left + 1) * slot_len;
+                        block.octets[end - from_end] ^= 4;
+                        return;
+                    }
+                    left -= own;
+                }
+            }
+            first += slots;
+        }
+        panic!("there are {first} slots");
+    }
+
+    /// Changes the next name or hash of the denial record of the apex.
+    #[cfg(test)]
+    pub(crate) fn corrupt_denial(&mut self) {
+        let slot_len = self.slot_len;
+        let at = match &self.chain {
+            Chain::Nsec => 3,
+            Chain::Nsec3(chain) => 20 + 2 + 5 + chain.nsec3().salt.len() + 1,
+        };
+        let block = self.blocks.get_mut(0);
+        let node = block.nodes[0];
+        block.octets[node.offset as usize + node.signed as usize * slot_len + at] ^= 1;
     }
 }

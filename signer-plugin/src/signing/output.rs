@@ -7,7 +7,7 @@ use std::io;
 use keystore::dns::{Rtype, name, rdata};
 use rayon::prelude::*;
 
-use super::denial::{Chain, LinkId, OwnerBuf};
+use super::denial::{Chain, OwnerBuf};
 use super::{RrsetView, SignedZone};
 use crate::zone::{NodeId, Records};
 
@@ -57,9 +57,9 @@ impl SignedZone {
             let owner = Cow::Borrowed(self.zone.owner(node));
             self.rrsets_in_order(node).flat_map(move |view| records_of(owner.clone(), view))
         });
-        at_names.chain(self.nsec3_links().flat_map(|link| {
-            let owner = self.denial_owner(link, &mut OwnerBuf::new()).to_vec();
-            records_of(Cow::Owned(owner), self.denial(link))
+        at_names.chain(self.nsec3_members(0).flat_map(|node| {
+            let owner = self.denial_owner(node, &mut OwnerBuf::new()).to_vec();
+            records_of(Cow::Owned(owner), self.denial(node))
         }))
     }
 
@@ -71,9 +71,11 @@ impl SignedZone {
         take: &mut dyn FnMut(RecordRef<'_>) -> bool,
     ) -> Option<RecordPlace> {
         let mut room = OwnerBuf::new();
-        let (names, links) = (self.zone.name_count(), self.nsec3_links().len());
+        let names = self.zone.name_count();
+        let at_names = self.zone.node_ids_from(from.item.min(names)).map(|node| (node, false));
+        let nsec3 = self.nsec3_members(from.item.saturating_sub(names)).map(|node| (node, true));
         let mut skip = from.record;
-        for item in from.item..names + links {
+        for (item, (node, is_nsec3)) in (from.item..).zip(at_names.chain(nsec3)) {
             let mut record = 0;
             let mut visit = |owner: &[u8], view: RrsetView<'_>| {
                 for (rtype, rdatas) in [(view.rtype, view.data), (Rtype::RRSIG, view.signatures)] {
@@ -87,12 +89,10 @@ impl SignedZone {
                 }
                 true
             };
-            let all = if item < names {
-                let node = NodeId::at(item);
-                self.rrsets_in_order(node).all(|view| visit(self.zone.owner(node), view))
+            let all = if is_nsec3 {
+                visit(self.denial_owner(node, &mut room), self.denial(node))
             } else {
-                let link = LinkId::at(item - names);
-                visit(self.denial_owner(link, &mut room), self.denial(link))
+                self.rrsets_in_order(node).all(|view| visit(self.zone.owner(node), view))
             };
             if !all {
                 return Some(RecordPlace { item, record });
@@ -102,14 +102,13 @@ impl SignedZone {
         None
     }
 
-    /// The records of the NSEC3 chain.
-    pub(crate) fn nsec3_links(&self) -> impl ExactSizeIterator<Item = LinkId> + use<> {
-        LinkId::range(
-            0..match &self.chain {
-                Chain::Nsec(_) => 0,
-                Chain::Nsec3(chain) => chain.len(),
-            },
-        )
+    /// The members of the NSEC3 chain in its order, without the first `skip`.
+    pub(crate) fn nsec3_members(&self, skip: usize) -> impl Iterator<Item = NodeId> {
+        let chain = match &self.chain {
+            Chain::Nsec => None,
+            Chain::Nsec3(chain) => Some(chain.members_from(skip)),
+        };
+        chain.into_iter().flatten()
     }
 
     /// The RRsets of a node, SOA first, NSEC last.
@@ -121,17 +120,18 @@ impl SignedZone {
 
     /// Writes the whole signed zone as a master file that other signers' validators read.
     pub fn write_to(&self, out: &mut dyn io::Write) -> io::Result<()> {
-        write_parallel(self.zone.name_count(), out, &|position, text| {
-            let node = NodeId::at(position);
+        let names: Vec<NodeId> = self.zone.node_ids().collect();
+        write_parallel(&names, out, &|node, text| {
             let owner = self.zone.owner(node);
             for view in self.rrsets_in_order(node) {
                 print(owner, &view, text);
             }
         })?;
-        write_parallel(self.nsec3_links().len(), out, &|position, text| {
-            let link = LinkId::at(position);
+        drop(names);
+        let members: Vec<NodeId> = self.nsec3_members(0).collect();
+        write_parallel(&members, out, &|node, text| {
             let mut room = OwnerBuf::new();
-            print(self.denial_owner(link, &mut room), &self.denial(link), text);
+            print(self.denial_owner(node, &mut room), &self.denial(node), text);
         })?;
         out.flush()
     }
@@ -144,22 +144,18 @@ fn records_of<'a>(owner: Cow<'a, [u8]>, view: RrsetView<'a>) -> impl Iterator<It
     all.map(move |(rtype, rdata)| SignedRecord { owner: owner.clone(), rtype, ttl: view.ttl, rdata })
 }
 
-/// Prints items `0..count` on all cores, and writes them in order.
+/// Prints what stands at these nodes on all cores, and writes it in order.
 fn write_parallel(
-    count: usize,
+    nodes: &[NodeId],
     out: &mut dyn io::Write,
-    print: &(dyn Fn(usize, &mut String) + Sync),
+    print: &(dyn Fn(NodeId, &mut String) + Sync),
 ) -> io::Result<()> {
-    for round in (0..count).step_by(CHUNK * ROUND) {
-        let end = count.min(round + CHUNK * ROUND);
-        let starts: Vec<usize> = (round..end).step_by(CHUNK).collect();
-        let texts: Vec<String> = starts
-            .par_iter()
-            .map(|start| {
+    for round in nodes.chunks(CHUNK * ROUND) {
+        let texts: Vec<String> = round
+            .par_chunks(CHUNK)
+            .map(|chunk| {
                 let mut text = String::new();
-                for position in *start..end.min(start + CHUNK) {
-                    print(position, &mut text);
-                }
+                chunk.iter().for_each(|node| print(*node, &mut text));
                 text
             })
             .collect();

@@ -89,6 +89,11 @@ impl Plan {
         expiration.minus(self.refresh as u64)
     }
 
+    /// True when a signature that comes due then may be made anew now.
+    pub fn is_due(&self, due: Timestamp) -> bool {
+        due <= self.now.plus(u64::from(self.batch))
+    }
+
     /// How a run spreads that makes `made` of the `all` RRsets of the zone `origin`.
     pub fn spread(&self, made: usize, all: usize, origin: &[u8]) -> Spread {
         if all >= LARGE && made > all / 20 {
@@ -141,7 +146,7 @@ impl Plan {
     pub fn state(&self, signature: &OldSignature<'_>) -> SignatureState {
         if signature.deadline <= self.now {
             SignatureState::Urgent
-        } else if signature.due <= self.now.plus(u64::from(self.batch)) {
+        } else if self.is_due(signature.due) {
             SignatureState::Due
         } else {
             SignatureState::Good

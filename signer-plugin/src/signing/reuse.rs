@@ -23,8 +23,7 @@ pub struct RetiringKey {
 /// Finds the old signatures of an RRset.
 pub(super) struct Reuse<'a> {
     previous: &'a SignedZone,
-    /// For each node of the new zone that of the old, if there is one; `None` when it is the same zone.
-    node_of: Option<Vec<Option<NodeId>>>,
+    zone: &'a Zone,
     /// For each place the keys whose signatures can stand there, the key of the place first.
     takers: Vec<Vec<Taker>>,
 }
@@ -40,33 +39,32 @@ struct Taker {
 }
 
 impl<'a> Reuse<'a> {
-    pub fn new(previous: &'a SignedZone, zone: &Zone, places: &[&KeySlot], retiring: &[RetiringKey]) -> Self {
-        let old = &previous.zone;
-        let same = std::ptr::eq(&raw const **old, zone);
-        // Both zones are sorted by the same keys, so one pass finds the common names.
-        let node_of = (!same && old.origin() == zone.origin()).then(|| {
-            let mut candidates = old.node_ids().peekable();
-            zone.node_ids()
-                .map(|node| {
-                    while candidates.next_if(|old_node| old.key(*old_node) < zone.key(node)).is_some() {}
-                    candidates.peek().copied().filter(|old_node| old.key(*old_node) == zone.key(node))
-                })
-                .collect()
-        });
-        let node_of = if same { None } else { Some(node_of.unwrap_or_default()) };
-        Self { previous, node_of, takers: takers(previous, places, retiring) }
+    pub fn new(
+        previous: &'a SignedZone,
+        zone: &'a Zone,
+        places: &[&KeySlot],
+        retiring: &[RetiringKey],
+    ) -> Self {
+        Self { previous, zone, takers: takers(previous, places, retiring) }
+    }
+
+    /// The node of the old zone that has the name of a node of the new one.
+    fn node_of(&self, node: NodeId) -> Option<NodeId> {
+        let (old, key) = (&self.previous.zone, self.zone.key(node));
+        let is_same = old.is_of_lineage(self.zone) && old.exists(node) && old.key(node) == key;
+        if is_same {
+            return Some(node);
+        }
+        old.get(key).filter(|_| old.origin() == self.zone.origin())
     }
 
     /// The old RRSIGs of an RRset, when it is what it was.
     pub fn of(&self, task: &Task, view: &RrsetView<'_>) -> Option<&'a [u8]> {
-        let node = match &self.node_of {
-            None => task.node,
-            Some(map) => (*map.get(task.node.position())?)?,
-        };
+        let node = self.node_of(task.node)?;
         let old = match task.subject {
             Subject::Rrset(_) => self.previous.view(self.previous.zone.find(node, view.rtype)?),
             // Equal parameters, which are part of the data, and an equal name have an equal hash.
-            Subject::Denial(_) => self.previous.denial(self.previous.chain.link_at(node)?),
+            Subject::Denial(_) => self.previous.is_member(node).then(|| self.previous.denial(node))?,
         };
         let unchanged = old.rtype == view.rtype && old.ttl == view.ttl && old.data == view.data;
         unchanged.then_some(old.signatures)
@@ -116,6 +114,11 @@ impl Taker {
         });
         plan.judge(octets, retire)
     }
+}
+
+/// True when the signatures of each of the keys are known as such in the version `previous`.
+pub(super) fn are_known(previous: &SignedZone, places: &[&KeySlot]) -> bool {
+    takers(previous, places, &[]).iter().all(|takers| !takers.is_empty())
 }
 
 /// For each place the keys whose signatures can stand there. Signatures have no more than algorithm and tag of their key: one that fits

@@ -2,11 +2,10 @@
 
 use keystore::keys::Dnskey;
 
-use super::denial::LinkId;
-use crate::zone::{NodeId, RrsetId};
+use crate::zone::NodeId;
 
 /// A key that signs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KeySlot {
     pub dnskey: Dnskey,
     pub tag: u16,
@@ -21,13 +20,17 @@ pub(super) struct KeySlot {
 pub(super) struct Task {
     pub node: NodeId,
     pub subject: Subject,
+    /// Its number among those of the name.
+    pub number: u32,
+    /// Where its slot begins among the octets of its block.
+    pub slot: u32,
 }
 
 /// Which RRset of the node.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subject {
-    /// An RRset of the zone.
-    Rrset(RrsetId),
-    /// A record of the chain.
-    Denial(LinkId),
+    /// The RRset of the zone with this number.
+    Rrset(u32),
+    /// Its denial record, of so many octets, which stand in front of the slot.
+    Denial(u16),
 }

@@ -1,23 +1,26 @@
 //! A signed zone as the state on disk keeps it, and made again from that without a private key.
 //!
-//! What is kept are the signatures in the order of their slots. That order and the denial records follow from the zone, the bundle and the
-//! kind of denial, so a digest tells whether they are still what the signatures were made for.
+//! What is kept are the signatures: those of the RRsets of the zone in canonical order, then those of the denial records in the order of the
+//! chain. The denial records follow from the zone, the bundle and the kind of denial, so a checksum tells whether they are still what the
+//! signatures were made for.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use keystore::crypto::Sha256;
 use keystore::dns::Rtype;
 use keystore::exchange::Bundle;
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 
 use super::apex::{self, ApexRrset};
-use super::denial::{Chain, Collision};
+use super::denial::{Chain, Collision, Planned};
+use super::draft::{self, Draft};
 use super::make::Tally;
 use super::plan;
-use super::slots::{KeySlot, Subject};
-use super::{CheckError, Denial, Draft, Signatures, SignedZone};
-use crate::zone::{NodeId, Records, Zone};
+use super::reuse::Reuse;
+use super::slots::{KeySlot, Subject, Task};
+use super::{Basis, CheckError, Denial, SignedZone, SigningTimes};
+use crate::zone::{ContentChange, NameChange, NodeId, Records, Zone};
 
 /// A key and the place of its signatures in a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +48,27 @@ pub(crate) struct StoredVersion<'a> {
     pub denial: &'a Denial,
     pub made_at_apex: &'a [StoredApexRrset],
     pub keys: &'a [SigningKeyInfo],
-    /// SHA-256 over the denial records.
-    pub denial_digest: [u8; 32],
+    /// Checksum of the denial records.
+    pub denial_checksum: u128,
+}
+
+type OwnerAndType = (Box<[u8]>, Rtype);
+
+/// What versions behind a stored one have changed.
+#[derive(Debug, Default)]
+pub(crate) struct StoredChanges {
+    /// By owner in lower case.
+    pub names: HashMap<Box<[u8]>, NameChange>,
+    /// Slots by owner in lower case and type; for a denial record the name that it stands for.
+    pub slots: HashMap<OwnerAndType, Box<[u8]>>,
+}
+
+/// By what a version that was made again comes due. Seconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RestoreTimes {
+    /// Remaining validity at which signatures are renewed.
+    pub refresh: u32,
+    pub now: Timestamp,
 }
 
 /// Why a version cannot be made again from its parts.
@@ -69,9 +91,16 @@ pub(crate) enum RestoreError {
 }
 
 impl SignedZone {
-    /// The signatures made here, in the order of the slots.
-    pub(crate) fn signature_octets(&self) -> &[u8] {
-        &self.slots
+    /// The slots with the signatures made here, in the order in which they are stored.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &[u8]> {
+        let of_zone = self.zone.node_ids().flat_map(|node| self.zone.rrsets_of(node)).map(|id| self.view(id));
+        let denials = self.members_from(0).map(|node| self.denial(node));
+        of_zone.chain(denials).map(|view| view.signatures).filter(|slot| !slot.is_empty())
+    }
+
+    /// Number of slots.
+    pub(crate) const fn slot_count(&self) -> usize {
+        self.all.slots as usize
     }
 
     /// Octets of one slot.
@@ -85,9 +114,18 @@ impl SignedZone {
         self.keys.iter().map(info)
     }
 
-    /// SHA-256 over the denial records.
-    pub(crate) fn denial_digest(&self) -> [u8; 32] {
-        digest(&self.chain)
+    /// A checksum of the denial records, which does not depend on their order.
+    pub(crate) const fn denial_checksum(&self) -> u128 {
+        self.all.checksum
+    }
+
+    /// True when both have the same kind of chain.
+    pub(crate) fn denies_like(&self, other: &Self) -> bool {
+        match (&self.chain, &other.chain) {
+            (Chain::Nsec, Chain::Nsec) => true,
+            (Chain::Nsec3(one), Chain::Nsec3(two)) => one.nsec3() == two.nsec3(),
+            _ => false,
+        }
     }
 
     /// The RRsets of the apex that are neither the zone's nor the bundle's.
@@ -102,59 +140,189 @@ impl SignedZone {
         made.map(stored).collect()
     }
 
-    /// Makes the version again that had these parts. `refresh` is the remaining validity in seconds at which signatures are renewed.
+    /// Makes the version again that had these parts.
     ///
     /// Nothing is signed. The signatures over the SOA and the apex key RRsets are verified, whether they are in time or not; each of these
     /// RRsets must have one. Whose key signed the DNSKEY RRset is for the caller to judge.
     pub(crate) fn restore(
         zone: &Arc<Zone>,
         stored: &StoredVersion<'_>,
-        slots: Vec<u8>,
-        refresh: u32,
-        now: Timestamp,
+        slots: &[u8],
+        times: RestoreTimes,
     ) -> Result<Self, RestoreError> {
-        let made_at_apex = stored.made_at_apex.iter().map(|set| ApexRrset {
+        let draft = stored.draft(zone, None)?;
+        let (places, slot_len) = stored.places();
+        let number_of = Numbering::of(&draft);
+        let wanted = number_of.count * slot_len;
+        if slots.len() != wanted || slot_len == 0 {
+            return Err(RestoreError::Length { found: slots.len(), wanted });
+        }
+        let slot_of = |task: &Task, _: &[u8]| {
+            let number = number_of.number(task);
+            (number, slots.get(number * slot_len..(number + 1) * slot_len))
+        };
+        stored.fill(draft, (places, slot_len), slot_of, times)
+    }
+
+    /// Makes the version again that followed this one by `changes`. Errors as with [`Self::restore`].
+    pub(crate) fn advance(
+        &self,
+        changes: &StoredChanges,
+        stored: &StoredVersion<'_>,
+        times: RestoreTimes,
+    ) -> Result<Self, RestoreError> {
+        let mut names: Vec<NameChange> = changes.names.values().cloned().collect();
+        names.sort_by(|a, b| keystore::dns::name::canonical_cmp(&a.owner, &b.owner));
+        let zone = match names.is_empty() {
+            true => Arc::clone(&self.zone),
+            false => Arc::new(self.zone.changed(&ContentChange { names })),
+        };
+        let mut draft = stored.draft(&zone, Some(self))?;
+        let (places, slot_len) = stored.places();
+        if slot_len != self.slot_len {
+            return Err(RestoreError::Length { found: slot_len, wanted: self.slot_len });
+        }
+        draft.scope.extend(changes.slots.keys().filter_map(|(owner, _)| Some(zone.lookup(owner)?.block())));
+        draft.scope.sort_unstable();
+        draft.scope.dedup();
+        let place_refs: Vec<&KeySlot> = places.iter().collect();
+        let reuse = Reuse::new(self, &zone, &place_refs, &[]);
+        let shared = Arc::clone(&draft.zone);
+        let kind = draft.chain.chain.rtype();
+        let views = draft.viewer();
+        let slot_of = |task: &Task, head: &[u8]| {
+            let view = views.view(task, head);
+            let rtype = match task.subject {
+                Subject::Rrset(_) => view.rtype,
+                Subject::Denial(_) => kind,
+            };
+            let at = (shared.owner(task.node).to_ascii_lowercase().into_boxed_slice(), rtype);
+            let slot = changes.slots.get(&at).map(|slot| &**slot);
+            (task.slot as usize, slot.or_else(|| reuse.of(task, &view)))
+        };
+        stored.fill(draft, (places, slot_len), slot_of, times)
+    }
+}
+
+/// The numbers of the slots in the order in which they are stored.
+struct Numbering {
+    /// For each node, by its position, the number of its first slot, and that of its denial record.
+    rrsets: Vec<usize>,
+    denials: Vec<usize>,
+    count: usize,
+}
+
+impl Numbering {
+    fn of(draft: &Draft<'_>) -> Self {
+        let zone = &draft.zone;
+        let places = zone.block_count() * crate::zone::NODES;
+        let mut numbers = Self { rrsets: vec![0; places], denials: vec![0; places], count: 0 };
+        for node in zone.node_ids() {
+            numbers.rrsets[node.position()] = numbers.count;
+            numbers.count += zone.rrsets_of(node).filter(|id| draft::is_signed(zone, *id)).count();
+        }
+        let mut number = |node: NodeId| {
+            numbers.denials[node.position()] = numbers.count;
+            numbers.count += 1;
+        };
+        match &draft.chain.chain {
+            Chain::Nsec => {
+                zone.node_ids()
+                    .filter(|node| draft.chain.at(*node) != Planned::Nothing)
+                    .for_each(&mut number);
+            }
+            Chain::Nsec3(chain) => chain.members_from(0).for_each(&mut number),
+        }
+        numbers
+    }
+
+    fn number(&self, task: &Task) -> usize {
+        match task.subject {
+            // At a delegation DS is the only one that is signed.
+            Subject::Rrset(_) => self.rrsets[task.node.position()] + task.number as usize,
+            Subject::Denial(_) => self.denials[task.node.position()],
+        }
+    }
+}
+
+impl StoredVersion<'_> {
+    fn draft<'a>(&self, zone: &Arc<Zone>, base: Option<&'a SignedZone>) -> Result<Draft<'a>, RestoreError> {
+        let made_at_apex = self.made_at_apex.iter().map(|set| ApexRrset {
             rtype: set.rtype,
             ttl: set.ttl,
             data: set.data.clone(),
             signatures: set.signatures.clone(),
         });
-        let draft = Draft::new(zone, stored.bundle, made_at_apex.collect(), stored.denial, stored.serial)
-            .map_err(|Collision(..)| RestoreError::Denial)?;
-        if digest(&draft.chain) != stored.denial_digest {
-            return Err(RestoreError::Denial);
-        }
+        let base = base.map(|base| (base, None));
+        Draft::new(zone, self.bundle, made_at_apex.collect(), self.denial, self.serial, base)
+            .map_err(|Collision(..)| RestoreError::Denial)
+    }
+
+    /// The places of the keys in a slot, and its octets.
+    fn places(&self) -> (Vec<KeySlot>, usize) {
         let mut slot_len = 0;
-        let mut places = Vec::with_capacity(stored.keys.len());
-        for SigningKeyInfo { dnskey, rrsig_len } in stored.keys {
+        let mut places = Vec::with_capacity(self.keys.len());
+        for SigningKeyInfo { dnskey, rrsig_len } in self.keys {
             let len = usize::from(*rrsig_len);
             places.push(KeySlot { dnskey: dnskey.clone(), tag: dnskey.tag(), offset: slot_len, len });
             slot_len += 2 + len;
         }
-        let wanted = draft.tasks.len() * slot_len;
-        if slots.len() != wanted || slot_len == 0 {
-            return Err(RestoreError::Length { found: slots.len(), wanted });
+        (places, slot_len)
+    }
+
+    /// The version of `draft` with the slots that `slot_of` gives, each with its number.
+    fn fill<'s>(
+        &self,
+        draft: Draft<'_>,
+        (places, slot_len): (Vec<KeySlot>, usize),
+        slot_of: impl Fn(&Task, &[u8]) -> (usize, Option<&'s [u8]>),
+        RestoreTimes { refresh, now }: RestoreTimes,
+    ) -> Result<SignedZone, RestoreError> {
+        let zone = Arc::clone(&draft.zone);
+        let reused = |expiration: Timestamp| Tally::reused(expiration, expiration.minus(u64::from(refresh)));
+        let viewer = draft.viewer();
+        let mut blocks = draft.blocks(slot_len);
+        let mut failed: Option<usize> = None;
+        for block in &mut blocks {
+            let mut tally = Tally::NOTHING;
+            block.each(
+                |task, _, head, slot| {
+                    let (number, stored) = slot_of(task, head);
+                    let rtype = viewer.view(task, head).rtype;
+                    for place in &places {
+                        let octets = stored.and_then(|stored| stored.get(place.offset..));
+                        let expiration =
+                            octets.and_then(|octets| expiration_of(octets, place.len, rtype, now));
+                        match expiration {
+                            Some(expiration) => tally = tally.and(reused(expiration)),
+                            None => failed = Some(failed.map_or(number, |first| first.min(number))),
+                        }
+                    }
+                    if let Some(stored) = stored.filter(|stored| stored.len() == slot.len()) {
+                        slot.copy_from_slice(stored);
+                    }
+                },
+                slot_len,
+            );
+            block.facts = block.facts.with_times(&tally);
         }
-        let mut tally = Tally::NOTHING;
-        for (number, (task, slot)) in draft.tasks.iter().zip(slots.chunks_exact(slot_len)).enumerate() {
-            let rtype = match task.subject {
-                Subject::Rrset(id) => zone.rrset(id).rtype,
-                Subject::Denial(_) => draft.chain.rtype(),
-            };
-            for place in &places {
-                let expiration = expiration_of(&slot[place.offset..], place.len, rtype, now)
-                    .ok_or(RestoreError::Slot(number))?;
-                tally = tally.and(Tally::reused(expiration, expiration.minus(u64::from(refresh))));
-            }
+        if let Some(number) = failed {
+            return Err(RestoreError::Slot(number));
         }
-        for set in stored.made_at_apex {
+        let mut at_apex = Tally::NOTHING;
+        for set in self.made_at_apex {
             for rrsig in Records(&set.signatures) {
                 let (_, expiration) = plan::times(rrsig, now).ok_or(RestoreError::Denial)?;
-                tally = tally.and(Tally::reused(expiration, expiration.minus(u64::from(refresh))));
+                at_apex = at_apex.and(reused(expiration));
             }
         }
-        let signatures = Signatures { keys: places, slots, slot_len };
-        let restored = draft.finish(stored.bundle, signatures, tally, now);
+        let times = SigningTimes { validity: 0, refresh, jitter: 0 };
+        let basis = Basis { times, retiring: Vec::new(), made_at: Timestamp::MAX };
+        let mut restored = draft.finish(self.bundle, (places, slot_len), blocks, basis, now);
+        if restored.denial_checksum() != self.denial_checksum {
+            return Err(RestoreError::Denial);
+        }
+        restored.tally = restored.tally_without(&[]).and(at_apex);
         for view in restored.rrsets(NodeId::APEX) {
             if view.rtype == Rtype::SOA || restored.apex.iter().any(|set| set.rtype == view.rtype) {
                 if view.signatures.is_empty() {
@@ -176,14 +344,6 @@ fn expiration_of(octets: &[u8], len: usize, rtype: Rtype, now: Timestamp) -> Opt
         return None;
     }
     plan::times(rdata, now).map(|(_, expiration)| expiration)
-}
-
-fn digest(chain: &Chain) -> [u8; 32] {
-    let mut digest = Sha256::default();
-    for (link, _) in chain.iter() {
-        digest.update(chain.data(link));
-    }
-    digest.finish()
 }
 
 #[cfg(test)]
@@ -214,7 +374,7 @@ mod tests {
             let signed = sign(&first, &bundle, std::slice::from_ref(zsk), &policy, 12, None, NOW).unwrap();
             let (keys, made) = (signed.signing_keys().collect::<Vec<_>>(), signed.made_at_apex());
             assert_eq!(made.len(), usize::from(denial != Denial::Nsec));
-            let later = NOW.plus(40 * 86_400);
+            let times = RestoreTimes { refresh: POLICY.times.refresh, now: NOW.plus(40 * 86_400) };
             let again = |zone: &Arc<Zone>, slots: &[u8]| {
                 let stored = StoredVersion {
                     serial: 12,
@@ -222,11 +382,11 @@ mod tests {
                     denial: &denial,
                     made_at_apex: &made,
                     keys: &keys,
-                    denial_digest: signed.denial_digest(),
+                    denial_checksum: signed.denial_checksum(),
                 };
-                SignedZone::restore(zone, &stored, slots.to_vec(), POLICY.times.refresh, later)
+                SignedZone::restore(zone, &stored, slots, times)
             };
-            let slots = signed.signature_octets();
+            let slots = &signed.slots().flatten().copied().collect::<Vec<u8>>()[..];
             let restored = again(&zone_of(&text_of(1)), slots).unwrap();
             assert_eq!(text(&restored), text(&signed));
             assert_eq!(
@@ -236,7 +396,9 @@ mod tests {
             restored.self_check(NOW, usize::MAX).unwrap();
 
             let more = zone_of(&(text_of(1) + "more A 192.0.2.7\n"));
-            assert_eq!(again(&more, slots).unwrap_err(), RestoreError::Denial);
+            assert!(matches!(again(&more, slots).unwrap_err(), RestoreError::Length { .. }));
+            let other = zone_of(&text_of(1).replace("*.w", "*.v"));
+            assert_eq!(again(&other, slots).unwrap_err(), RestoreError::Denial);
             // A version whose DNSKEY RRset nobody signed.
             let mut unsigned = bundle.clone();
             unsigned.signatures.retain(|signature| signature.covered != Rtype::DNSKEY);
@@ -246,9 +408,9 @@ mod tests {
                 denial: &denial,
                 made_at_apex: &made,
                 keys: &keys,
-                denial_digest: signed.denial_digest(),
+                denial_checksum: signed.denial_checksum(),
             };
-            let outcome = SignedZone::restore(&first, &stored, slots.to_vec(), POLICY.times.refresh, later);
+            let outcome = SignedZone::restore(&first, &stored, slots, times);
             assert!(matches!(
                 outcome,
                 Err(RestoreError::Apex(CheckError::Missing { rtype: Rtype::DNSKEY, .. }))

@@ -8,7 +8,7 @@ use keystore::dns::nsec3::LABEL;
 use keystore::dns::{Rtype, rdata};
 use rayon::prelude::*;
 
-use super::denial::{Chain, LinkId, OwnerBuf};
+use super::denial::{Chain, OwnerBuf};
 use super::{RrsetView, SignedZone};
 use crate::zone::{NodeId, Records};
 
@@ -45,7 +45,8 @@ pub(super) fn rdata(signed: &SignedZone) -> Vec<u8> {
 #[derive(Debug, Clone, Copy)]
 struct Owner {
     node: Option<NodeId>,
-    nsec3: Option<LinkId>,
+    /// The name that its NSEC3 record stands for.
+    nsec3: Option<NodeId>,
 }
 
 /// All owners in canonical order.
@@ -56,10 +57,10 @@ fn owners(signed: &SignedZone) -> Vec<Owner> {
         return nodes.map(|node| Owner { node: Some(node), nsec3: None }).collect();
     };
     let mut owners = Vec::with_capacity(zone.name_count() + chain.len());
-    for link in LinkId::range(0..chain.len()) {
+    for link in chain.members_from(0) {
         // The search key of the owner: its one label below the apex.
         let mut key = [0; LABEL];
-        key[..LABEL - 1].copy_from_slice(&chain.hash(link).label()[1..]);
+        key[..LABEL - 1].copy_from_slice(&signed.hash(link).label()[1..]);
         while let Some(node) = nodes.next_if(|node| zone.key(*node) < &key[..]) {
             owners.push(Owner { node: Some(node), nsec3: None });
         }

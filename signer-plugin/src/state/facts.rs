@@ -25,8 +25,8 @@ pub(crate) struct Facts {
     pub published: Vec<Publication>,
     /// How it denies.
     pub denial: Denial,
-    /// SHA-256 over its denial records.
-    pub denial_digest: [u8; 32],
+    /// Checksum of its denial records.
+    pub denial_checksum: u128,
     /// The RRsets that were made for the apex.
     pub made_at_apex: Vec<StoredApexRrset>,
 }
@@ -56,7 +56,7 @@ impl Facts {
             out.put_u64(publication.since.secs());
         }
         put_denial(&self.denial, out);
-        out.extend_from_slice(&self.denial_digest);
+        out.extend_from_slice(&self.denial_checksum.to_be_bytes());
         out.put_u16(self.made_at_apex.len() as u16);
         for set in &self.made_at_apex {
             out.put_u16(set.rtype.0);
@@ -84,7 +84,7 @@ impl Facts {
             })
             .collect::<Option<_>>()?;
         let denial = take_denial(from)?;
-        let denial_digest = from.array()?;
+        let denial_checksum = u128::from_be_bytes(from.array()?);
         let made_at_apex = (0..from.u16()?)
             .map(|_| {
                 let (rtype, ttl) = (Rtype(from.u16()?), from.u32()?);
@@ -104,7 +104,7 @@ impl Facts {
             keys,
             published,
             denial,
-            denial_digest,
+            denial_checksum,
             made_at_apex,
         })
     }
@@ -117,7 +117,7 @@ impl Facts {
             denial: &self.denial,
             made_at_apex: &self.made_at_apex,
             keys: &self.keys,
-            denial_digest: self.denial_digest,
+            denial_checksum: self.denial_checksum,
         }
     }
 }

@@ -9,7 +9,7 @@ use keystore::time::Timestamp;
 use super::facts::{Facts, Publication};
 use super::sections::{Kind, Sealer, Unsealer};
 use super::{FORMAT, journal, snapshot};
-use crate::signing::{Denial, SignedZone};
+use crate::signing::{Denial, RestoreTimes, SignedZone, StoredChanges};
 
 /// Sections of a file: kind and payload.
 pub type Sections = Vec<(u8, Vec<u8>)>;
@@ -49,7 +49,7 @@ pub fn stored(signed: &SignedZone, bundle: &Bundle, denial: &Denial, now: Timest
         keys: signed.signing_keys().collect(),
         published: bundle.keys().map(|dnskey| Publication { dnskey, since: now }).collect(),
         denial: denial.clone(),
-        denial_digest: signed.denial_digest(),
+        denial_checksum: signed.denial_checksum(),
         made_at_apex: signed.made_at_apex(),
     };
     let mut version = Vec::new();
@@ -74,9 +74,11 @@ pub fn read_state(
     refresh: u32,
     now: Timestamp,
 ) -> Option<Arc<SignedZone>> {
-    let mut snapshot = snapshot::read(version, zone).ok()?;
-    let (id, facts, slots) = (&snapshot.id, &mut snapshot.facts, &mut snapshot.slots);
-    journal::replay(changes, id, zone, facts, slots).ok()?;
-    let stored = snapshot.facts.stored();
-    SignedZone::restore(&snapshot.zone, &stored, snapshot.slots, refresh, now).ok().map(Arc::new)
+    let snapshot = snapshot::read(version, zone).ok()?;
+    let (mut facts, mut changed) = (snapshot.facts.clone(), StoredChanges::default());
+    journal::replay(changes, &snapshot.id, zone, &mut facts, &mut changed).ok()?;
+    let times = RestoreTimes { refresh, now };
+    let stored =
+        SignedZone::restore(&snapshot.zone, &snapshot.facts.stored(), &snapshot.slots, times).ok()?;
+    stored.advance(&changed, &facts.stored(), times).ok().map(Arc::new)
 }

@@ -1,28 +1,31 @@
-//! The journal: versions behind the snapshot that have its records, with other signatures, another serial or another bundle.
+//! The journal: what versions behind the snapshot have changed.
 //!
 //! ```text
 //! J  the ID of the snapshot that it continues
-//! P  slot number and signatures, for slots that change     as many sections as it takes, then
-//! C  facts                                                  the version is complete
+//! N  names with what they have from now on: owner, RRsets                        as many sections as it takes, then
+//! P  signatures that differ: owner, type, those of the RRset or denial record    likewise, then
+//! C  facts                                                                       the version is complete
 //! ```
-//! A version that changes the records of the zone is written as a new snapshot.
+//! A version that denies in another way, or has signatures of another length, is written as a new snapshot.
 
 use std::io::{self, BufReader, Read};
 
-use keystore::dns::Name;
+use keystore::dns::{Name, Rtype, name};
 
 use super::codec::{Put, Take};
 use super::facts::Facts;
 use super::sections::{Kind, Sealer, SectionError, Unsealer};
 use super::snapshot::SnapshotId;
 use super::{Damage, FORMAT};
-use crate::signing::SignedZone;
+use crate::signing::{SignedZone, StoredChanges};
+use crate::zone::{ContentChange, NameChange, NodeId, OwnedRrset};
 
 const HEAD: Kind = Kind(b'J');
+const NAMES: Kind = Kind(b'N');
 const PATCH: Kind = Kind(b'P');
 const COMMIT: Kind = Kind(b'C');
 
-/// A section ends with the slot that reaches this length, in octets.
+/// A section ends with the name or the signatures that reach this length, in octets.
 const SECTION: usize = 256 << 10;
 
 /// Where a journal ends.
@@ -35,26 +38,54 @@ pub(super) struct JournalEnd {
     pub versions: usize,
 }
 
-/// Slots that differ between two versions of the same records.
-pub(super) struct Patch(Vec<(u32, std::ops::Range<usize>)>);
+/// What differs between two versions.
+pub(super) struct Patch {
+    names: ContentChange,
+    /// RRsets and denial records whose signatures differ, by the name that has them.
+    signatures: Vec<(NodeId, Rtype)>,
+    slot_len: usize,
+}
 
 impl Patch {
-    /// The slots of `new` that differ from those of `old`; `None` when these versions have other records or other places for signatures.
+    /// What makes `new` of `old`; `None` when they have not the same kind of signatures and denial, or differ in much.
     pub fn between(old: &SignedZone, new: &SignedZone) -> Option<Self> {
-        let same = std::sync::Arc::ptr_eq(old.zone(), new.zone())
-            && old.signing_keys().map(|key| key.rrsig_len).eq(new.signing_keys().map(|key| key.rrsig_len));
-        let (len, old, new) = (new.slot_len(), old.signature_octets(), new.signature_octets());
-        if !same || old.len() != new.len() || len == 0 {
+        let same_lengths =
+            old.signing_keys().map(|key| key.rrsig_len).eq(new.signing_keys().map(|key| key.rrsig_len));
+        let slot_len = new.slot_len();
+        if !same_lengths || slot_len == 0 || !old.denies_like(new) {
             return None;
         }
-        let slots = old.chunks_exact(len).zip(new.chunks_exact(len)).enumerate();
-        let changed = slots.filter(|(_, (old, new))| old != new);
-        Some(Self(changed.map(|(number, _)| (number as u32, number * len..(number + 1) * len)).collect()))
+        let nodes = new.nodes_not_shared(old)?;
+        let (old_zone, new_zone) = (old.zone(), new.zone());
+        let names = ContentChange::between(old_zone, new_zone, new_zone.name_count())?;
+        let mut signatures = Vec::new();
+        for node in nodes.into_iter().filter(|node| new_zone.exists(*node)) {
+            let is_same = old_zone.exists(node) && old_zone.key(node) == new_zone.key(node);
+            for id in new_zone.rrsets_of(node) {
+                let view = new.view(id);
+                let before = || old_zone.find(node, view.rtype).map(|id| old.view(id).signatures);
+                let before = is_same.then(before).flatten();
+                if !view.signatures.is_empty() && before != Some(view.signatures) {
+                    signatures.push((node, view.rtype));
+                }
+            }
+            if new.is_member(node) {
+                let before = (is_same && old.is_member(node)).then(|| old.denial(node).signatures);
+                if before != Some(new.denial(node).signatures) {
+                    signatures.push((node, new.denial(node).rtype));
+                }
+            }
+        }
+        Some(Self { names, signatures, slot_len })
     }
 
     /// Octets that it takes in the journal, roughly.
     pub fn octets(&self) -> u64 {
-        self.0.iter().map(|(_, range)| range.len() as u64 + 4).sum()
+        const OF_ENTRY: usize = 32;
+        let names = self.names.names.iter().map(|name| {
+            OF_ENTRY + name.rrsets.iter().map(|rrset| rrset.data.len() + OF_ENTRY).sum::<usize>()
+        });
+        (names.sum::<usize>() + self.signatures.len() * (self.slot_len + OF_ENTRY)) as u64
     }
 }
 
@@ -75,10 +106,28 @@ pub(super) fn encode(
 ) -> io::Result<(Vec<u8>, JournalEnd)> {
     let mut sealer = Sealer::go_on(Vec::new(), end.digest, end.len);
     let mut section = Vec::new();
-    for (number, range) in &patch.0 {
-        section.put_u32(*number);
-        section.extend_from_slice(&signed.signature_octets()[range.clone()]);
-        if section.len() >= SECTION {
+    let full = |section: &[u8]| section.len() >= SECTION;
+    for name in &patch.names.names {
+        put_name(name, &mut section);
+        if full(&section) {
+            sealer.section(NAMES, &section)?;
+            section.clear();
+        }
+    }
+    if !section.is_empty() {
+        sealer.section(NAMES, &section)?;
+        section.clear();
+    }
+    for (node, rtype) in &patch.signatures {
+        let zone = signed.zone();
+        let slot = match *rtype {
+            Rtype::NSEC | Rtype::NSEC3 => signed.denial(*node).signatures,
+            rtype => zone.find(*node, rtype).map_or(&[][..], |id| signed.view(id).signatures),
+        };
+        section.extend_from_slice(zone.owner(*node));
+        section.put_u16(rtype.0);
+        section.extend_from_slice(slot);
+        if full(&section) {
             sealer.section(PATCH, &section)?;
             section.clear();
         }
@@ -102,13 +151,13 @@ pub(super) enum Found {
     Cut,
 }
 
-/// Reads the journal behind the snapshot `id`, and brings `facts` and `slots` to its last version.
+/// Reads the journal behind the snapshot `id`, brings `facts` to its last version, and gathers in `changes` what it changes.
 pub(super) fn replay(
     from: impl Read,
     id: &SnapshotId,
     zone: &Name,
     facts: &mut Facts,
-    slots: &mut [u8],
+    changes: &mut StoredChanges,
 ) -> Result<Found, (Damage, u64)> {
     let from = BufReader::with_capacity(SECTION, from);
     let mut unsealer = match Unsealer::begin(from, FORMAT) {
@@ -122,7 +171,7 @@ pub(super) fn replay(
         Err(error) => return Err((error.into(), 0)),
     }
     let mut end = JournalEnd { digest: unsealer.digest(), len: unsealer.position(), versions: 0 };
-    let mut patches: Vec<u8> = Vec::new();
+    let (mut names, mut patches): (Vec<u8>, Vec<u8>) = (Vec::new(), Vec::new());
     loop {
         let at = unsealer.position();
         let damage = |damage: Damage| (damage, at);
@@ -135,13 +184,15 @@ pub(super) fn replay(
                 return if torn { Ok(Found::Cut) } else { Err(damage(SectionError::Checksum.into())) };
             }
             Err(error) => return Err(damage(error.into())),
+            Ok(Some((NAMES, payload))) => names.extend_from_slice(payload),
             Ok(Some((PATCH, payload))) => patches.extend_from_slice(payload),
             Ok(Some((COMMIT, payload))) => {
                 let mut from = Take(payload);
                 let taken = Facts::take(&mut from, zone).filter(|_| from.is_empty());
                 let new = taken.ok_or_else(|| damage(Damage::Field))?;
-                apply(&patches, &new, slots).ok_or_else(|| damage(Damage::Field))?;
+                gather(&names, &patches, &new, changes).ok_or_else(|| damage(Damage::Field))?;
                 *facts = new;
+                names.clear();
                 patches.clear();
                 end = JournalEnd {
                     digest: unsealer.digest(),
@@ -154,14 +205,45 @@ pub(super) fn replay(
     }
 }
 
-/// Writes the slots of `patches` over those of before; `None` when they do not fit.
-fn apply(patches: &[u8], facts: &Facts, slots: &mut [u8]) -> Option<()> {
+/// Adds what a version changes; `None` when these are no changes of its zone.
+fn gather(names: &[u8], patches: &[u8], facts: &Facts, changes: &mut StoredChanges) -> Option<()> {
     let slot_len: usize = facts.keys.iter().map(|key| usize::from(key.rrsig_len) + 2).sum();
+    let mut from = Take(names);
+    while !from.is_empty() {
+        let name = take_name(&mut from, &facts.bundle.dnskey.owner)?;
+        changes.names.insert(name.owner.to_ascii_lowercase().into(), name);
+    }
     let mut from = Take(patches);
     while !from.is_empty() {
-        let start = (from.u32()? as usize).checked_mul(slot_len)?;
-        let octets = from.octets(slot_len)?;
-        slots.get_mut(start..start.checked_add(slot_len)?)?.copy_from_slice(octets);
+        let owner = from.octets(name::wire_len(from.0)?)?.to_ascii_lowercase();
+        let rtype = Rtype(from.u16()?);
+        changes.slots.insert((owner.into(), rtype), from.octets(slot_len)?.into());
     }
     Some(())
+}
+
+fn put_name(name: &NameChange, out: &mut Vec<u8>) {
+    out.extend_from_slice(&name.owner);
+    out.put_u16(name.rrsets.len() as u16);
+    for rrset in &name.rrsets {
+        out.put_u16(rrset.rtype.0);
+        out.put_u32(rrset.ttl);
+        out.put_long(&rrset.data);
+    }
+}
+
+/// What a name has from now on, which stands at or below the apex; `None` when a zone could not have it.
+fn take_name(from: &mut Take<'_>, zone: &Name) -> Option<NameChange> {
+    let owner: Box<[u8]> = from.octets(name::wire_len(from.0)?)?.into();
+    Name::from_wire(&owner).ok().filter(|owner| owner.is_at_or_below(zone))?;
+    let rrsets: Vec<OwnedRrset> = (0..from.u16()?)
+        .map(|_| {
+            let (rtype, ttl) = (Rtype(from.u16()?), from.u32()?);
+            OwnedRrset::checked(rtype, ttl, from.long()?)
+        })
+        .collect::<Option<_>>()?;
+    let is_sorted = rrsets.is_sorted_by(|a, b| a.rtype < b.rtype);
+    // No zone is without a SOA record.
+    let is_whole = owner.len() > zone.as_wire().len() || rrsets.iter().any(|rrset| rrset.rtype == Rtype::SOA);
+    (is_sorted && is_whole).then_some(NameChange { owner, rrsets })
 }

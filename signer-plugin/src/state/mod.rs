@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! zones/ZONE/version    the snapshot of a version: records, signatures, bundle, keys          replaced whole
-//! zones/ZONE/changes    versions since then that only have other signatures, serials, bundles  appended to
+//! zones/ZONE/changes    what each version since then has changed: names, signatures, facts     appended to
 //! zones/ZONE/damaged-TIME/   what could not be used, the newest [`DAMAGED_KEPT`] of them; TIME has 20 digits
 //! ```
 //! **Order.** A version is durable here before it is served. Where the disk refuses it, a bundle switch and signatures that come due are
@@ -40,13 +40,13 @@ use keystore::open::{self, Links};
 use keystore::time::Timestamp;
 
 use crate::rules::RecordProblem;
-use crate::signing::{RestoreError, SignedZone};
+use crate::signing::{RestoreError, RestoreTimes, SignedZone, StoredChanges};
 use journal::{Found, JournalEnd, Patch};
 use sections::SectionError;
 use snapshot::SnapshotId;
 
 /// Version of the format of both files.
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
 /// Name of the snapshot in the zone's state folder.
 pub(crate) const VERSION: &str = "version";
 /// Name of the journal.
@@ -143,18 +143,22 @@ impl ZoneState {
         let _ = durable::sweep_temps(self.folder.path());
         let path = self.folder.path().join(VERSION);
         let Some(file) = open(&path)? else { return Ok(None) };
-        let mut snapshot = snapshot::read(file, &self.zone).map_err(|e| error_at(&path, e))?;
+        let snapshot = snapshot::read(file, &self.zone).map_err(|e| error_at(&path, e))?;
         let changes = self.folder.path().join(CHANGES);
+        let (mut facts, mut changed) = (snapshot.facts.clone(), StoredChanges::default());
         let found = match open(&changes)? {
             None => Found::Stale,
-            Some(file) => {
-                let (id, facts, slots) = (&snapshot.id, &mut snapshot.facts, &mut snapshot.slots);
-                journal::replay(file, id, &self.zone, facts, slots).map_err(|e| error_at(&changes, e))?
-            }
+            Some(file) => journal::replay(file, &snapshot.id, &self.zone, &mut facts, &mut changed)
+                .map_err(|e| error_at(&changes, e))?,
         };
-        let facts = snapshot.facts;
-        let restored = SignedZone::restore(&snapshot.zone, &facts.stored(), snapshot.slots, refresh, now);
-        let signed = Arc::new(restored.map_err(|error| error_at(&path, (error.into(), 0)))?);
+        let times = RestoreTimes { refresh, now };
+        let restored = SignedZone::restore(&snapshot.zone, &snapshot.facts.stored(), &snapshot.slots, times);
+        let mut signed = restored.map_err(|error| error_at(&path, (error.into(), 0)))?;
+        if facts != snapshot.facts {
+            let advanced = signed.advance(&changed, &facts.stored(), times);
+            signed = advanced.map_err(|error| error_at(&changes, (error.into(), 0)))?;
+        }
+        let signed = Arc::new(signed);
         // A journal that was cut is not appended to: the next version is a snapshot.
         let journal = match found {
             Found::Stale => Some(None),

@@ -3,7 +3,7 @@
 //! ```text
 //! H  zone name, facts
 //! R  RRsets of the unsigned zone: owner, type, TTL, records        as many sections as it takes
-//! S  signatures in the order of the slots                          likewise
+//! S  signatures: of the RRsets in their order, then of the denial records in that of the chain          likewise
 //! E  number of RRsets, octets of signatures
 //! ```
 //! Names and RRsets are in canonical order. The SOA record is that of the zone file; the serial that is served is among the facts.
@@ -62,7 +62,7 @@ pub(super) fn write(
             section.extend_from_slice(zone.owner(node));
             section.put_u16(entry.rtype.0);
             section.put_u32(entry.ttl);
-            section.put_long(zone.data(entry));
+            section.put_long(entry.data);
             if section.len() >= SECTION {
                 sealer.section(RRSETS, &section)?;
                 section.clear();
@@ -70,12 +70,18 @@ pub(super) fn write(
         }
     }
     sealer.section(RRSETS, &section)?;
-    for part in signed.signature_octets().chunks(SECTION) {
-        sealer.section(SIGNATURES, part)?;
+    section.clear();
+    for slot in signed.slots() {
+        section.extend_from_slice(slot);
+        if section.len() >= SECTION {
+            sealer.section(SIGNATURES, &section)?;
+            section.clear();
+        }
     }
+    sealer.section(SIGNATURES, &section)?;
     section.clear();
     section.put_u64(zone.rrset_count() as u64);
-    section.put_u64(signed.signature_octets().len() as u64);
+    section.put_u64((signed.slot_count() * signed.slot_len()) as u64);
     sealer.section(END, &section)?;
     let (mut out, id, len) = sealer.finish();
     out.flush()?;

@@ -71,7 +71,7 @@ fn version(zone: &Arc<Zone>, serial: u32, previous: Option<&SignedZone>) -> (Arc
         bundle,
         keys: signed.signing_keys().collect(),
         denial: policy.denial,
-        denial_digest: signed.denial_digest(),
+        denial_checksum: signed.denial_checksum(),
         made_at_apex: signed.made_at_apex(),
     };
     (signed, facts)
@@ -243,8 +243,8 @@ fn what_is_no_state_of_this_zone_is_damage_with_its_cause() {
         ("it does not begin as a file of the signer's state does", |path, _| {
             fs::write(path, "example. 300 IN SOA").unwrap();
         }),
-        ("it has format 2, and this program reads another", |path, good| {
-            fs::write(path, [&good[..9], &[2], &good[10..]].concat()).unwrap();
+        ("it has format 3, and this program reads another", |path, good| {
+            fs::write(path, [&good[..9], &[3], &good[10..]].concat()).unwrap();
         }),
         ("it has format 0, and this program reads another", |path, good| {
             fs::write(path, [&good[..9], &[0], &good[10..]].concat()).unwrap();
@@ -314,7 +314,7 @@ fn a_bundle_with_other_types_at_the_apex_goes_to_the_journal_too() {
     let signed =
         signing::sign(&zone, &other, std::slice::from_ref(zsk), &POLICY, 8, Some(&first), NOW).unwrap();
     let signed = Arc::new(signed);
-    let facts = Facts { serial: 8, bundle: other, denial_digest: signed.denial_digest(), ..facts };
+    let facts = Facts { serial: 8, bundle: other, denial_checksum: signed.denial_checksum(), ..facts };
     bench.state.save(&signed, &facts).unwrap();
     let found = bench.load().unwrap().unwrap();
     assert_eq!(text(&found.signed), text(&signed));
@@ -340,7 +340,7 @@ fn a_change_of_the_denial_is_found_again_by_snapshot_and_by_journal() {
         let facts = Facts {
             serial,
             denial,
-            denial_digest: signed.denial_digest(),
+            denial_checksum: signed.denial_checksum(),
             made_at_apex: signed.made_at_apex(),
             ..facts.clone()
         };
@@ -349,5 +349,60 @@ fn a_change_of_the_denial_is_found_again_by_snapshot_and_by_journal() {
         assert_eq!((text(&found.signed), &found.facts), (text(&signed), &facts), "{serial}");
         assert_eq!(bench.found(), Some(serial));
         last = signed;
+    }
+}
+
+#[test]
+fn changed_names_go_to_the_journal_and_are_found_again() {
+    let (ksk, zsk) = keys();
+    for denial in [Denial::Nsec, Denial::Nsec3(Nsec3::new(0, false)), Denial::Nsec3(Nsec3::new(0, true))] {
+        let mut bench = Bench::new();
+        let policy = SigningPolicy { denial: denial.clone(), ..POLICY };
+        let mut last: Option<Arc<SignedZone>> = None;
+        // What the zone has beside its hosts, version by version: names come, change, go and come again; a delegation hides names.
+        let versions = [
+            "",
+            "a.b TXT t\n",
+            "a.b TXT u\nB A 192.0.2.1\n",
+            "cut NS x.other.\n",
+            "c.cut A 192.0.2.1\n",
+            "a.b TXT t\n",
+        ];
+        for (serial, more) in (7..).zip(versions) {
+            let hosts: String = (0..2500).map(|n| format!("host{n} TXT \"{n:0>60}\"\n")).collect();
+            let content = format!("@ SOA ns admin 7 1h 5m 1w 10m\n@ NS ns\nns A 192.0.2.1\n{hosts}{more}");
+            let read = zone("example", &content).unwrap();
+            let zone = last.as_ref().and_then(|last| last.zone().succeeded_by(&read));
+            let zone = Arc::new(zone.unwrap_or(read));
+            let bundle = bundle(zone.origin(), ksk, &[zsk], NOW, 30 * DAY);
+            let keys = std::slice::from_ref(zsk);
+            let signed = signing::sign(&zone, &bundle, keys, &policy, serial, last.as_deref(), NOW).unwrap();
+            let signed = Arc::new(signed);
+            let facts = Facts {
+                serial,
+                made_at: NOW,
+                generation: 3,
+                published: Vec::new(),
+                bundle,
+                keys: signed.signing_keys().collect(),
+                denial: denial.clone(),
+                denial_checksum: signed.denial_checksum(),
+                made_at_apex: signed.made_at_apex(),
+            };
+            bench.state.save(&signed, &facts).unwrap();
+            let found = bench.load().unwrap().unwrap();
+            assert_eq!((text(&found.signed), &found.facts), (text(&signed), &facts), "{serial}");
+            assert_eq!(bench.found(), Some(serial));
+            last = Some(signed);
+        }
+        let len = |name| fs::metadata(bench.path(name)).unwrap().len();
+        assert!(len(CHANGES) < len(VERSION) / 50, "{} {}", len(CHANGES), len(VERSION));
+        // A restart goes on with the journal, and what it changes is what was there before the restart.
+        let mut again = ZoneState::new(bench.dir.path(), &name("example"));
+        let found = again.load(POLICY.times.refresh, NOW).unwrap().unwrap();
+        let before = len(CHANGES);
+        again.save(&found.signed, &found.facts).unwrap();
+        assert!(len(CHANGES) > before && len(CHANGES) < before + 4096);
+        assert_eq!(bench.found(), Some(12));
     }
 }

@@ -3,10 +3,10 @@
 
 use keystore::dns::{Name, Rtype};
 
-use super::layout::Names;
+use super::layout::{LaidOutNode, Names};
 use super::placed::{PlacedRecord, to_name};
 use super::warnings::Judge;
-use super::{Node, NodeId, Zone};
+use super::{NodeId, Zone};
 use crate::rules::RecordProblem;
 use crate::zonefile::ZoneFileError;
 
@@ -21,7 +21,7 @@ pub(super) enum HiddenBy {
 }
 
 /// For each node what hides it; the topmost delegation or DNAME counts.
-pub(super) fn hidden_by(nodes: &[Node], records: &[PlacedRecord]) -> Vec<HiddenBy> {
+pub(super) fn hidden_by(nodes: &[LaidOutNode], records: &[PlacedRecord]) -> Vec<HiddenBy> {
     let mut hidden: Vec<HiddenBy> = Vec::with_capacity(nodes.len());
     let mut is_dname = vec![false; nodes.len()];
     let mut rest = records;
@@ -49,7 +49,7 @@ pub(super) fn hidden_by(nodes: &[Node], records: &[PlacedRecord]) -> Vec<HiddenB
 pub(super) fn hidden(
     record: &PlacedRecord,
     hidden_by: &[HiddenBy],
-    nodes: &[Node],
+    nodes: &[LaidOutNode],
     names: &Names,
 ) -> Option<RecordProblem> {
     let name = |id: NodeId| {

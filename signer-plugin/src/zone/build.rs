@@ -1,15 +1,19 @@
 //! From records in any order to a [`Zone`], with the checks.
 
+use std::sync::Arc;
+
 use keystore::dns::rdata::RdataError;
 use keystore::dns::{Name, Rtype, name, rdata};
 use rayon::prelude::*;
 
+use super::block::NodeBlock;
 use super::layout::{Layout, NameEntry, Names};
 use super::names::NameIndex;
 use super::pack::Packer;
 use super::placed::{MAX_TABLE, PlacedRecord, to_name};
 use super::warnings::{Fate, Judge};
-use super::{KeyBuf, Labels, Node, NodeId, Zone, audit, key};
+use super::{KeyBuf, Labels, NodeId, Zone, audit, key};
+use crate::blocks::Blocks;
 use crate::rules::{RecordProblem, ZoneRules};
 use crate::sorted::Sorted;
 use crate::zonefile::{Record, RecordPlace, ZoneFileError, ZoneFiles};
@@ -153,34 +157,32 @@ impl ZoneBuilder {
         }
         let Layout { nodes, keys, node_of } = layout;
         drop(node_of);
-        let mut packer =
-            Packer::new(&self.origin, &self.names, &files, &mut self.judge, nodes, records.len());
-        packer.pack(&records)?;
-        let (tables, Some(soa)) = packer.into_tables() else {
+        let (count, deepest) =
+            (nodes.len(), nodes.iter().map(|node| usize::from(node.depth)).max().unwrap_or(0));
+        let packer = Packer::new(&self.origin, &self.names, &files, &mut self.judge, nodes, &keys);
+        let packed = packer.pack(&records)?;
+        drop(keys);
+        if !packed.has_soa {
             let place = records.first().map_or(RecordPlace::default(), |record| record.place);
             let problem = RecordProblem::ApexLacks(self.origin, Rtype::SOA);
             return Err(ZoneFileError::refused(&files, RecordPlace { line: 1, ..place }, problem));
-        };
-        let key_of = |node: NodeId| {
-            let Node { key, key_len, .. } = tables.nodes[node.position()];
-            &keys[key as usize..][..usize::from(key_len)]
-        };
-        let index = NameIndex::new(tables.nodes.len(), key_of);
-        let nodes = NodeId::range(0..tables.nodes.len());
-        let order: Vec<(u64, NodeId)> = nodes.map(|node| (key::prefix(key_of(node)), node)).collect();
+        }
+        let blocks: Blocks<NodeBlock> = packed.blocks.into_iter().collect();
+        let key_of = |node: NodeId| blocks.get(node.block()).key(node.place());
+        let index = NameIndex::new(count, key_of);
+        let order: Vec<(u64, NodeId)> =
+            NodeId::range(0..count).map(|node| (key::prefix(key_of(node)), node)).collect();
         let order = Sorted::new(&order);
-        let deepest = tables.nodes.iter().map(|node| usize::from(node.depth)).max().unwrap_or(0);
         let mut zone = Zone {
             origin: self.origin,
             files,
             warnings: super::Warnings::default(),
-            arena: tables.arena.into(),
-            keys: keys.into(),
+            lineage: Arc::default(),
+            blocks,
             index,
             order,
-            nodes: tables.nodes.into(),
-            rrsets: tables.rrsets.into(),
-            soa,
+            free: Vec::new(),
+            totals: packed.totals,
             deepest,
         };
         audit::check_targets(&zone, &records, &self.names, &mut self.judge)?;

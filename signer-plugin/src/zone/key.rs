@@ -107,6 +107,15 @@ impl KeyBuf {
         }
     }
 
+    /// Makes it greater than all keys that begin with it, and not greater than any other key that is greater than it: its last octet, which
+    /// closes a label, becomes 1. Behind the empty key, with which all begin, there is none.
+    pub fn pass_subtree(&mut self) {
+        match self.len.checked_sub(1) {
+            Some(last) => self.octets[usize::from(last)] = 1,
+            None => self.append(&[u8::MAX; MAX_KEY]),
+        }
+    }
+
     pub fn as_slice(&self) -> &[u8] {
         &self.octets[..usize::from(self.len)]
     }

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::NodeId;
 use super::key;
-use super::{Node, NodeId};
 
 /// Owner names and their search keys, one after the other, as they came.
 #[derive(Debug, Default)]
@@ -37,10 +37,25 @@ impl Names {
     }
 }
 
+/// A name as it is laid out, before it has its RRsets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LaidOutNode {
+    /// Where its owner begins in [`Names::octets`].
+    pub owner: u32,
+    /// Where its search key begins in [`Layout::keys`].
+    pub key: u32,
+    pub parent: NodeId,
+    pub wildcard: Option<NodeId>,
+    pub children: u32,
+    pub key_len: u16,
+    pub owner_len: u8,
+    pub depth: u8,
+}
+
 /// The nodes of a zone, in canonical order, and their search keys.
 #[derive(Debug)]
 pub(super) struct Layout {
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<LaidOutNode>,
     pub keys: Vec<u8>,
     /// For each name its node; [`NodeId::APEX`] for a name that `used` left out.
     pub node_of: Vec<NodeId>,
@@ -66,7 +81,7 @@ impl Layout {
         let mut path: Vec<NodeId> = Vec::new();
         if order.first().is_none_or(|(_, index)| names.entries[*index as usize].depth > 0) {
             // No record at the apex: refused later, for want of a SOA; until then the tree needs its root.
-            layout.nodes.push(Node::new(0, origin_len as u8, NodeId::APEX));
+            layout.nodes.push(LaidOutNode::new(0, origin_len as u8, NodeId::APEX));
             path.push(NodeId::APEX);
         }
         for (_, index) in order {
@@ -103,34 +118,27 @@ impl Layout {
             if names.octets[name.owner as usize + skip..].starts_with(b"\x01*") && depth > 0 {
                 self.nodes[parent.position()].wildcard = Some(node);
             }
-            self.nodes.push(Node {
+            if let Some(parent) = self.nodes.get_mut(parent.position()).filter(|_| depth > 0) {
+                parent.children += 1;
+            }
+            self.nodes.push(LaidOutNode {
                 key: key_start,
                 key_len: key::ancestor_len(key, depth) as u16,
                 depth: depth as u8,
-                ..Node::new(name.owner + skip as u32, name.owner_len - skip as u8, parent)
+                ..LaidOutNode::new(name.owner + skip as u32, name.owner_len - skip as u8, parent)
             });
             path.push(node);
         }
         self.node_of[index as usize] = NodeId::at(self.nodes.len() - 1);
     }
 
-    fn key(&self, node: &Node) -> &[u8] {
+    fn key(&self, node: &LaidOutNode) -> &[u8] {
         &self.keys[node.key as usize..][..usize::from(node.key_len)]
     }
 }
 
-impl Node {
+impl LaidOutNode {
     const fn new(owner: u32, owner_len: u8, parent: NodeId) -> Self {
-        Self {
-            owner,
-            key: 0,
-            first_rrset: 0,
-            parent,
-            wildcard: None,
-            cut: None,
-            key_len: 0,
-            owner_len,
-            depth: 0,
-        }
+        Self { owner, key: 0, parent, wildcard: None, children: 0, key_len: 0, owner_len, depth: 0 }
     }
 }

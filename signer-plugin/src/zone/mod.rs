@@ -1,18 +1,20 @@
-//! The unsigned zone: names in canonical order, RRsets as octets, cuts and empty non-terminals marked.
+//! The unsigned zone: its names in blocks, found by hash, and in canonical order; a changed zone shares what was not changed.
 //!
 //! ```text
-//! nodes   apex │ a │ *.a │ b (empty non-terminal) │ sub.b (cut) │ ns.sub.b (below the cut) │ …     sorted: RFC 4034 section 6.1
-//!           │ first_rrset
-//! rrsets    SOA │ NS │ MX │ A │ …                                   by node, then by type
-//!           │ offset
-//! arena     [length, RDATA] [length, RDATA] …                       canonical order within an RRset, letter case as it came
+//! index    hash of a name → its node                            for names that exist
+//! order    nodes in canonical order (RFC 4034 section 6.1)      for the name in front of one that does not exist
+//! blocks   64 nodes each: node 0 is the apex, then │ a │ *.a │ b (empty non-terminal) │ sub.b (cut) │ ns.sub.b (below the cut) │ …
+//!            each with its search key, its owner, its RRsets by type with their RDATA: canonical order within an RRset, letter case as it came
 //! ```
 //!
-//! Every name between the apex and an owner has a node, so that the closest encloser of a name that is not there
-//! is an ancestor of the node in front of it.
+//! Every name between the apex and an owner has a node. A name has the same node in a zone and in those that were made from it by changes
+//! (see [`change`]), so that what belongs to a name is found by its node in all of them. In a zone that was just read the nodes stand in
+//! canonical order.
 
 mod audit;
+mod block;
 mod build;
+mod change;
 mod key;
 mod layout;
 mod names;
@@ -22,33 +24,50 @@ mod placed;
 mod tests;
 mod warnings;
 
+pub(crate) use block::{NODES, Node, RrsetRef};
 pub use build::ZoneBuilder;
+pub use change::{ContentChange, NameChange, OwnedRrset};
 pub(crate) use key::{KeyBuf, Labels};
 pub use warnings::Warnings;
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use keystore::crypto::Sha256;
 use keystore::dns::{Name, Rtype};
 
+use crate::blocks::Blocks;
 use crate::index::Index;
 use crate::rules::ZoneRules;
 use crate::sorted::Sorted;
 use crate::zonefile::{self, ZoneFileError, ZoneFiles};
+use block::{NodeBlock, NodeContent};
 use names::NameIndex;
 
-/// Index of a name of a zone; names stand in canonical order.
+/// Index of a name of a zone.
 pub(crate) type NodeId = Index<Node>;
-/// Index of an RRset of a zone; RRsets stand by node, then by type.
-pub(crate) type RrsetId = Index<RrsetEntry>;
 
 impl NodeId {
     /// The apex, which is the first name in canonical order.
     pub const APEX: Self = Self::at(0);
 
-    const fn next(self) -> Self {
-        Self::at(self.position() + 1)
+    /// Number of its block.
+    pub const fn block(self) -> usize {
+        self.position() / NODES
     }
+
+    /// Its place in the block.
+    pub const fn place(self) -> usize {
+        self.position() % NODES
+    }
+}
+
+/// An RRset of a zone: that with this number, by type, at a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RrsetId {
+    pub node: NodeId,
+    pub number: usize,
 }
 
 /// An unsigned zone, checked (one SOA, CNAME alone, nothing outside, no foreign DNSSEC records).
@@ -57,49 +76,59 @@ pub struct Zone {
     origin: Name,
     files: ZoneFiles,
     warnings: Warnings,
-    /// Owner names and RRset data.
-    arena: Box<[u8]>,
-    /// Search keys of the nodes, see [`key`].
-    keys: Box<[u8]>,
+    /// The same in all zones that were made from one by changes: their nodes are the same.
+    lineage: Arc<()>,
+    blocks: Blocks<NodeBlock>,
     /// Finds a name that exists.
     index: NameIndex,
     /// Finds the name in front of one that does not exist.
     order: Sorted<Node>,
-    nodes: Box<[Node]>,
-    rrsets: Box<[RrsetEntry]>,
-    soa: RrsetId,
-    /// Labels below the apex of the name that has most.
+    /// Nodes that no name has.
+    free: Vec<NodeId>,
+    totals: Totals,
+    /// At least as many labels below the apex as any name has.
     deepest: usize,
 }
 
-/// A name of the zone.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Node {
-    owner: u32,
-    key: u32,
-    first_rrset: u32,
-    /// The parent; the apex is its own.
-    pub parent: NodeId,
-    /// The child `*`.
-    pub wildcard: Option<NodeId>,
-    /// The topmost delegation at or above it.
-    pub cut: Option<NodeId>,
-    key_len: u16,
-    owner_len: u8,
-    /// Labels below the apex.
-    pub depth: u8,
+/// What all names of a zone have together.
+#[derive(Debug, Clone, Default)]
+struct Totals {
+    names: usize,
+    rrsets: usize,
+    records: usize,
+    /// Octets of owners and RDATA.
+    octets: usize,
+    /// Number of RRsets by TTL.
+    ttls: BTreeMap<u32, usize>,
 }
 
-/// An RRset.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RrsetEntry {
-    pub rtype: Rtype,
-    /// TTL in seconds.
-    pub ttl: u32,
-    offset: u32,
-    len: u32,
-    /// True when the canonical form of its RDATA is not what the arena has: upper-case letters in names.
-    pub fold: bool,
+impl Totals {
+    fn add(&mut self, content: &NodeContent<'_>) {
+        self.names += 1;
+        self.octets += content.owner.len();
+        for rrset in &content.rrsets {
+            self.rrsets += 1;
+            self.records += Records(rrset.data).count();
+            self.octets += rrset.data.len();
+            *self.ttls.entry(rrset.ttl).or_default() += 1;
+        }
+    }
+
+    fn subtract(&mut self, content: &NodeContent<'_>) {
+        self.names -= 1;
+        self.octets -= content.owner.len();
+        for rrset in &content.rrsets {
+            self.rrsets -= 1;
+            self.records -= Records(rrset.data).count();
+            self.octets -= rrset.data.len();
+            if let Some(count) = self.ttls.get_mut(&rrset.ttl) {
+                *count -= 1;
+                if *count == 0 {
+                    self.ttls.remove(&rrset.ttl);
+                }
+            }
+        }
+    }
 }
 
 impl Zone {
@@ -144,55 +173,63 @@ impl Zone {
     /// The SOA serial in the file.
     #[must_use]
     pub fn serial(&self) -> u32 {
-        let (_, soa) = self.soa();
-        u32_from_end(self.data(soa), 20)
+        u32_from_end(self.soa().1.data, 20)
     }
 
     /// The largest TTL of an RRset, in seconds. Caches may hold signatures for as long, so that the times of key rolls reckon with it.
     #[must_use]
     pub fn largest_ttl(&self) -> u32 {
-        self.rrsets.iter().map(|rrset| rrset.ttl).max().unwrap_or(0)
+        self.totals.ttls.keys().next_back().copied().unwrap_or(0)
     }
 
     /// Number of names, empty non-terminals included.
     #[must_use]
     pub fn name_count(&self) -> usize {
-        self.nodes.len()
+        self.totals.names
     }
 
     /// Number of RRsets.
     #[must_use]
     pub fn rrset_count(&self) -> usize {
-        self.rrsets.len()
+        self.totals.rrsets
     }
 
-    /// True when both have the same names, spelled alike, with the same records and TTLs.
+    /// True when both have the same records at names that are spelled alike, with the same TTLs.
     pub(crate) fn has_content_of(&self, other: &Self) -> bool {
-        let rrset = |zone: &Self, id: RrsetId| {
-            let entry = zone.rrset(id);
-            (entry.rtype, entry.ttl, entry.len)
-        };
+        if self.is_of_lineage(other) {
+            return self.origin == other.origin && self.blocks.not_shared(&other.blocks).is_empty();
+        }
         self.origin == other.origin
-            && self.nodes.len() == other.nodes.len()
-            && self.rrsets.len() == other.rrsets.len()
-            && self.node_ids().all(|id| {
-                self.owner(id) == other.owner(id)
-                    && self.rrset_range(id) == other.rrset_range(id)
-                    && self.rrsets_of(id).all(|id| {
-                        rrset(self, id) == rrset(other, id)
-                            && self.data(self.rrset(id)) == other.data(other.rrset(id))
-                    })
-            })
+            && (self.totals.names, self.totals.rrsets) == (other.totals.names, other.totals.rrsets)
+            && self.node_ids().zip(other.node_ids()).all(|(own, others)| self.has_same_at(own, other, others))
+    }
+
+    /// True when the two nodes have the same name, spelled alike, and the same RRsets. The spelling of an empty non-terminal does not count.
+    pub(crate) fn has_same_at(&self, node: NodeId, other: &Self, at: NodeId) -> bool {
+        self.key(node) == other.key(at)
+            && self.node(node).rrset_count() == other.node(at).rrset_count()
+            && (self.is_empty(node) || self.owner(node) == other.owner(at))
+            && self.rrsets_of(node).zip(other.rrsets_of(at)).all(|(a, b)| self.rrset(a) == other.rrset(b))
+    }
+
+    /// True when one was made from the other, or both from a third one, by changes: a name that both have, has the same node in both.
+    pub(crate) fn is_of_lineage(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.lineage, &other.lineage)
+    }
+
+    /// The blocks in which this zone and `other`, which is of its lineage, may differ.
+    pub(crate) fn blocks_not_shared(&self, other: &Self) -> Vec<usize> {
+        self.blocks.not_shared(&other.blocks)
     }
 
     /// Octets of the owner names and the RDATA.
-    pub(crate) fn octets(&self) -> usize {
-        self.arena.len()
+    pub(crate) const fn octets(&self) -> usize {
+        self.totals.octets
     }
 
     /// Number of records.
-    pub(crate) fn record_count(&self) -> usize {
-        self.rrsets.iter().map(|rrset| Records(self.data(rrset)).count()).sum()
+    pub(crate) const fn record_count(&self) -> usize {
+        self.totals.records
     }
 
     /// SHA-256 over names, types, TTLs and records.
@@ -204,8 +241,8 @@ impl Zone {
                 digest.update(self.owner(node));
                 digest.update(&rrset.rtype.0.to_be_bytes());
                 digest.update(&rrset.ttl.to_be_bytes());
-                digest.update(&rrset.len.to_be_bytes());
-                digest.update(self.data(rrset));
+                digest.update(&(rrset.data.len() as u32).to_be_bytes());
+                digest.update(rrset.data);
             }
         }
         digest.finish()
@@ -214,65 +251,77 @@ impl Zone {
     /// TTL of negative answers and NSEC records: the lesser of SOA TTL and SOA MINIMUM (RFC 2308 section 3, RFC 9077).
     pub(crate) fn negative_ttl(&self) -> u32 {
         let (_, soa) = self.soa();
-        soa.ttl.min(u32_from_end(self.data(soa), 4))
+        soa.ttl.min(u32_from_end(soa.data, 4))
     }
 
     /// Seconds after which a secondary that lost its primary serves the zone no more: SOA EXPIRE.
     pub(crate) fn expire(&self) -> u32 {
-        u32_from_end(self.data(self.soa().1), 8)
+        u32_from_end(self.soa().1.data, 8)
     }
 
-    /// Index and entry of the SOA.
-    pub(crate) fn soa(&self) -> (RrsetId, &RrsetEntry) {
-        (self.soa, self.rrset(self.soa))
+    /// The SOA RRset.
+    pub(crate) fn soa(&self) -> (RrsetId, RrsetRef<'_>) {
+        // No zone is without it.
+        let id = self.find(NodeId::APEX, Rtype::SOA).unwrap_or(RrsetId { node: NodeId::APEX, number: 0 });
+        (id, self.rrset(id))
     }
 
     /// All names in canonical order, empty non-terminals included.
-    pub(crate) fn node_ids(&self) -> impl ExactSizeIterator<Item = NodeId> {
-        NodeId::range(0..self.nodes.len())
+    pub(crate) fn node_ids(&self) -> impl Iterator<Item = NodeId> {
+        self.order.iter_from(0)
+    }
+
+    /// The same without the first `skip`.
+    pub(crate) fn node_ids_from(&self, skip: usize) -> impl Iterator<Item = NodeId> {
+        self.order.iter_from(skip)
+    }
+
+    /// Number of blocks.
+    pub(crate) const fn block_count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The nodes of a block; some may be places that no name has.
+    pub(crate) fn block_nodes(&self, number: usize) -> impl Iterator<Item = NodeId> + use<> {
+        let count = if number < self.blocks.len() { self.blocks.get(number).len() } else { 0 };
+        NodeId::range(number * NODES..number * NODES + count)
+    }
+
+    /// True when a name has the node.
+    pub(crate) fn exists(&self, id: NodeId) -> bool {
+        id.block() < self.blocks.len() && {
+            let block = self.blocks.get(id.block());
+            id.place() < block.len() && block.node(id.place()).exists
+        }
     }
 
     pub(crate) fn node(&self, id: NodeId) -> &Node {
-        &self.nodes[id.position()]
+        self.blocks.get(id.block()).node(id.place())
     }
 
     /// The owner of a node, wire form, case kept.
     pub(crate) fn owner(&self, id: NodeId) -> &[u8] {
-        let node = self.node(id);
-        &self.arena[node.owner as usize..][..usize::from(node.owner_len)]
+        self.blocks.get(id.block()).owner(id.place())
     }
 
     /// The search key of a node.
     pub(crate) fn key(&self, id: NodeId) -> &[u8] {
-        let node = self.node(id);
-        &self.keys[node.key as usize..][..usize::from(node.key_len)]
+        self.blocks.get(id.block()).key(id.place())
     }
 
     /// The RRsets of a node, by type.
-    pub(crate) fn rrsets_of(&self, id: NodeId) -> impl ExactSizeIterator<Item = RrsetId> + use<> {
-        RrsetId::range(self.rrset_range(id))
+    pub(crate) fn rrsets_of(&self, node: NodeId) -> impl ExactSizeIterator<Item = RrsetId> + use<> {
+        (0..self.node(node).rrset_count()).map(move |number| RrsetId { node, number })
     }
 
-    fn rrset_range(&self, id: NodeId) -> std::ops::Range<usize> {
-        let end = self.nodes.get(id.next().position()).map_or(self.rrsets.len(), |n| n.first_rrset as usize);
-        self.node(id).first_rrset as usize..end
-    }
-
-    pub(crate) fn rrset(&self, id: RrsetId) -> &RrsetEntry {
-        &self.rrsets[id.position()]
+    pub(crate) fn rrset(&self, id: RrsetId) -> RrsetRef<'_> {
+        self.blocks.get(id.node.block()).rrset(id.node.place(), id.number)
     }
 
     /// A node's RRset of type `rtype`.
     pub(crate) fn find(&self, node: NodeId, rtype: Rtype) -> Option<RrsetId> {
-        let range = self.rrset_range(node);
-        let entries = &self.rrsets[range.clone()];
-        let at = entries.partition_point(|e| e.rtype < rtype);
-        entries.get(at).filter(|e| e.rtype == rtype).map(|_| RrsetId::at(range.start + at))
-    }
-
-    /// The records of an RRset: each two octets of length, then the RDATA.
-    pub(crate) fn data(&self, entry: &RrsetEntry) -> &[u8] {
-        &self.arena[entry.offset as usize..][..entry.len as usize]
+        let number = self.blocks.get(node.block()).find(node.place(), rtype)?;
+        Some(RrsetId { node, number })
     }
 
     /// True for a delegation point (not for what is below it).
@@ -287,7 +336,7 @@ impl Zone {
 
     /// True when the node has no RRset.
     pub(crate) fn is_empty(&self, node: NodeId) -> bool {
-        self.rrset_range(node).is_empty()
+        self.node(node).rrset_count() == 0
     }
 
     /// The node of a search key, when the zone has it. It takes as long in a large zone as in a small one.
@@ -300,6 +349,36 @@ impl Zone {
         let last = self.order.last_up_to(key::prefix(key), |node| self.key(node).cmp(key));
         // The apex has the empty key, the least of all.
         last.unwrap_or(NodeId::APEX)
+    }
+
+    /// The last node in canonical order in front of the search key; `None` in front of the apex.
+    pub(crate) fn last_before(&self, key: &[u8]) -> Option<NodeId> {
+        self.order.last_before(key::prefix(key), |node| self.key(node).cmp(key))
+    }
+
+    /// The first node in canonical order behind the search key.
+    pub(crate) fn first_after(&self, key: &[u8]) -> Option<NodeId> {
+        self.order.first_after(key::prefix(key), |node| self.key(node).cmp(key))
+    }
+
+    /// The first node in canonical order behind the search key and behind all names below it.
+    pub(crate) fn first_behind(&self, key: &[u8]) -> Option<NodeId> {
+        let mut end = KeyBuf::new();
+        end.append(key);
+        end.pass_subtree();
+        let end = end.as_slice();
+        self.order.first_after(key::prefix(end), |node| self.key(node).cmp(end))
+    }
+
+    /// The node and all names below it, in canonical order.
+    pub(crate) fn subtree(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        let key = self.key(node);
+        let mut next = Some(node);
+        std::iter::from_fn(move || {
+            let node = next.take().filter(|node| self.key(*node).starts_with(key))?;
+            next = self.first_after(self.key(node));
+            Some(node)
+        })
     }
 
     /// The closest encloser (RFC 4592 section 3.3.1) of a name that is not there.

@@ -9,19 +9,20 @@ use hashbrown::HashTable;
 use rayon::prelude::*;
 
 use super::NodeId;
+use crate::blocks::Blocks;
 
 /// Names of a table, about.
 const TABLE: usize = 256;
 /// Most tables.
 const MOST_TABLES: usize = 4096;
 
-/// Finds the node of a search key. The names are spread over many tables, by other bits of their hash than those that a table uses, so that
-/// they are filled on all cores.
-#[derive(Debug)]
+/// Finds the node of a search key. The names are spread over many tables, by other bits of their hash than those that a table uses: they are
+/// filled on all cores, and a copy with a few changes shares most of them.
+#[derive(Debug, Clone)]
 pub(super) struct NameIndex {
     seed: RandomState,
     /// As many as a power of two.
-    tables: Box<[HashTable<NodeId>]>,
+    tables: Blocks<HashTable<NodeId>>,
 }
 
 impl NameIndex {
@@ -34,7 +35,7 @@ impl NameIndex {
             .map(|position| (hash(&seed, key_of(NodeId::at(position))), NodeId::at(position)))
             .collect();
         hashes.par_sort_unstable_by_key(|(hash, _)| table_of(*hash, table_count));
-        let tables = (0..table_count)
+        let tables: Vec<HashTable<NodeId>> = (0..table_count)
             .into_par_iter()
             .map(|number| {
                 let from = hashes.partition_point(|(hash, _)| table_of(*hash, table_count) < number);
@@ -46,14 +47,38 @@ impl NameIndex {
                 table
             })
             .collect();
-        Self { seed, tables }
+        Self { seed, tables: tables.into_iter().collect() }
     }
 
     /// The node with this search key.
     pub fn get<'k>(&self, key: &[u8], key_of: impl Fn(NodeId) -> &'k [u8]) -> Option<NodeId> {
         let hash = hash(&self.seed, key);
-        let table = &self.tables[table_of(hash, self.tables.len())];
+        let table = self.tables.get(table_of(hash, self.tables.len()));
         table.find(hash, |node| key_of(*node) == key).copied()
+    }
+
+    /// Adds a node, whose key is not there yet.
+    pub fn insert<'k>(&mut self, node: NodeId, key_of: impl Fn(NodeId) -> &'k [u8]) {
+        let hash_of_key = hash(&self.seed, key_of(node));
+        let table = self.tables.get_mut(table_of(hash_of_key, self.tables.len()));
+        table.insert_unique(hash_of_key, node, |node| hash(&self.seed, key_of(*node)));
+    }
+
+    /// Takes a node out.
+    pub fn remove(&mut self, node: NodeId, key: &[u8]) {
+        let hash = hash(&self.seed, key);
+        let table = self.tables.get_mut(table_of(hash, self.tables.len()));
+        if let Ok(entry) = table.find_entry(hash, |other| *other == node) {
+            entry.remove();
+        }
+    }
+
+    /// Names for which the tables are still small enough to be copied for a change.
+    pub fn room(&self) -> usize {
+        match self.tables.len() {
+            MOST_TABLES => usize::MAX,
+            tables => 4 * TABLE * tables,
+        }
     }
 }
 

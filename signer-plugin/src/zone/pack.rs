@@ -1,13 +1,14 @@
-//! Writes RRsets into the arena, node by node, and checks what stands at each.
+//! Puts RRsets together, name by name, checks what stands at each, and fills the blocks of the zone.
 
 use std::borrow::Cow;
 
 use keystore::dns::{Name, Rtype, rdata};
 
-use super::layout::Names;
+use super::block::{NODES, Node, NodeBlock, NodeContent, RrsetRef};
+use super::layout::{LaidOutNode, Names};
 use super::placed::{MAX_TABLE, PlacedRecord, to_name};
 use super::warnings::Judge;
-use super::{Node, NodeId, RrsetEntry, RrsetId};
+use super::{NodeId, Totals};
 use crate::rules::RecordProblem;
 use crate::zonefile::{ZoneFileError, ZoneFiles};
 
@@ -21,65 +22,99 @@ pub(super) struct Packer<'a> {
     names: &'a Names,
     files: &'a ZoneFiles,
     judge: &'a mut Judge,
-    tables: Tables,
-    soa: Option<RrsetId>,
+    nodes: Vec<LaidOutNode>,
+    /// The search keys of the nodes.
+    keys: &'a [u8],
+    /// For each node so far the topmost delegation at or above it.
+    cuts: Vec<Option<NodeId>>,
+    packed: Packed,
+    /// Of the name that is being packed.
+    rrsets: Vec<PackedRrset>,
+    data: Vec<u8>,
 }
 
-/// The tables of the zone.
-pub(super) struct Tables {
-    /// Owner names and RRset data.
-    pub arena: Vec<u8>,
-    pub nodes: Vec<Node>,
-    pub rrsets: Vec<RrsetEntry>,
+/// An RRset whose records stand in [`Packer::data`].
+struct PackedRrset {
+    rtype: Rtype,
+    ttl: u32,
+    fold: bool,
+    range: std::ops::Range<usize>,
+}
+
+/// What a zone is made of.
+#[derive(Default)]
+pub(super) struct Packed {
+    pub blocks: Vec<NodeBlock>,
+    pub totals: Totals,
+    pub has_soa: bool,
 }
 
 impl<'a> Packer<'a> {
-    /// `nodes` are in canonical order, with their owners as offsets into `names`.
+    /// `nodes` are in canonical order, with their owners as offsets into `names` and their keys as offsets into `keys`.
     pub fn new(
         origin: &'a Name,
         names: &'a Names,
         files: &'a ZoneFiles,
         judge: &'a mut Judge,
-        nodes: Vec<Node>,
-        record_count: usize,
+        nodes: Vec<LaidOutNode>,
+        keys: &'a [u8],
     ) -> Self {
-        let arena = Vec::with_capacity(names.octets.len() + 2 * record_count);
-        let rrsets = Vec::with_capacity(record_count);
-        Self { origin, names, files, judge, tables: Tables { arena, nodes, rrsets }, soa: None }
+        let cuts = Vec::with_capacity(nodes.len());
+        let packed = Packed::default();
+        Self { origin, names, files, judge, nodes, keys, cuts, packed, rrsets: Vec::new(), data: Vec::new() }
     }
 
-    /// The tables, and the SOA when the apex has one.
-    pub fn into_tables(self) -> (Tables, Option<RrsetId>) {
-        (self.tables, self.soa)
-    }
-
-    /// `records` are sorted by node and type.
-    pub fn pack(&mut self, mut records: &[PlacedRecord]) -> Result<(), ZoneFileError> {
-        for id in NodeId::range(0..self.tables.nodes.len()) {
+    /// Takes records that are sorted by node and type.
+    pub fn pack(mut self, mut records: &[PlacedRecord]) -> Result<Packed, ZoneFileError> {
+        for id in NodeId::range(0..self.nodes.len()) {
             let count = records.iter().take_while(|r| r.node == id).count();
             let (here, rest) = records.split_at(count);
             records = rest;
-            let Node { owner, owner_len, parent, .. } = self.tables.nodes[id.position()];
-            let owner_at = self.tables.arena.len() as u32;
-            if id == NodeId::APEX && here.is_empty() {
-                self.tables.arena.extend_from_slice(self.origin.as_wire());
-            } else {
-                let owner = &self.names.octets[owner as usize..][..usize::from(owner_len)];
-                self.tables.arena.extend_from_slice(owner);
-            }
-            let first = self.tables.rrsets.len();
-            let entry = &mut self.tables.nodes[id.position()];
-            (entry.owner, entry.first_rrset) = (owner_at, first as u32);
+            self.rrsets.clear();
+            self.data.clear();
             for rrset in here.chunk_by(|a, b| a.rtype == b.rtype) {
                 self.pack_rrset(id, rrset)?;
             }
-            let has_ns = self.tables.rrsets[first..].iter().any(|e| e.rtype == Rtype::NS);
-            let above = if id == NodeId::APEX { None } else { self.tables.nodes[parent.position()].cut };
-            let cut = above.or((id != NodeId::APEX && has_ns).then_some(id));
-            self.tables.nodes[id.position()].cut = cut;
-            self.check_node(id, first, here)?;
+            let has_ns = self.rrsets.iter().any(|e| e.rtype == Rtype::NS);
+            let parent = self.nodes[id.position()].parent;
+            let above = if id == NodeId::APEX { None } else { self.cuts[parent.position()] };
+            self.cuts.push(above.or((id != NodeId::APEX && has_ns).then_some(id)));
+            self.check_node(id, here)?;
+            self.push(id);
+            if self.packed.totals.octets >= MAX_TABLE
+                && let Some(record) = here.first()
+            {
+                return Err(self.refused(record, RecordProblem::ZoneTooLarge));
+            }
         }
-        Ok(())
+        self.packed.blocks.last_mut().map(NodeBlock::shrink);
+        Ok(self.packed)
+    }
+
+    /// Adds the name that was packed to the blocks.
+    fn push(&mut self, id: NodeId) {
+        let LaidOutNode { key, key_len, parent, wildcard, children, depth, .. } = self.nodes[id.position()];
+        let rrsets = self.rrsets.iter().map(|set| RrsetRef {
+            rtype: set.rtype,
+            ttl: set.ttl,
+            fold: set.fold,
+            data: &self.data[set.range.clone()],
+        });
+        let content = NodeContent {
+            key: &self.keys[key as usize..][..usize::from(key_len)],
+            owner: self.owner_wire(id),
+            rrsets: rrsets.collect(),
+        };
+        let cut = self.cuts[id.position()];
+        let links = Node { parent, wildcard, cut, children, depth, exists: true, ..Node::NOTHING };
+        self.packed.totals.add(&content);
+        if self.packed.blocks.last().is_none_or(|block| block.len() == NODES) {
+            self.packed.blocks.last_mut().map(NodeBlock::shrink);
+            self.packed.blocks.push(NodeBlock::default());
+        }
+        if let Some(block) = self.packed.blocks.last_mut() {
+            block.push(links, &content);
+        }
     }
 
     /// Sorts the records of one RRset into canonical order, drops duplicates, writes them.
@@ -102,21 +137,14 @@ impl<'a> Packer<'a> {
         }
         let octets = sorted.iter().map(|(_, r)| 12 + usize::from(r.len)).sum();
         self.check_size(node, &records[0], sorted.len(), octets)?;
-        let Tables { arena, rrsets, .. } = &mut self.tables;
-        let offset = arena.len();
+        let start = self.data.len();
         for (_, record) in &sorted {
-            arena.extend_from_slice(&record.len.to_be_bytes());
-            arena.extend_from_slice(record.rdata(names));
+            self.data.extend_from_slice(&record.len.to_be_bytes());
+            self.data.extend_from_slice(record.rdata(names));
         }
-        let len = arena.len() - offset;
-        if rtype == Rtype::SOA && node == NodeId::APEX {
-            self.soa = Some(RrsetId::at(rrsets.len()));
-        }
+        self.packed.has_soa |= rtype == Rtype::SOA && node == NodeId::APEX;
         let fold = sorted.iter().any(|(canonical, _)| matches!(canonical, Cow::Owned(_)));
-        rrsets.push(RrsetEntry { rtype, ttl, offset: offset as u32, len: len as u32, fold });
-        if arena.len() >= MAX_TABLE {
-            return Err(self.refused(&records[0], RecordProblem::ZoneTooLarge));
-        }
+        self.rrsets.push(PackedRrset { rtype, ttl, fold, range: start..self.data.len() });
         Ok(())
     }
 
@@ -129,7 +157,7 @@ impl<'a> Packer<'a> {
         octets: usize,
     ) -> Result<(), ZoneFileError> {
         let rtype = first.rtype;
-        let limit = MESSAGE_ROOM - usize::from(self.tables.nodes[node.position()].owner_len);
+        let limit = MESSAGE_ROOM - usize::from(self.nodes[node.position()].owner_len);
         let problem = if octets > limit {
             RecordProblem::RrsetTooLarge { rtype, records, octets, limit }
         } else if octets > LARGE_RRSET {
@@ -141,11 +169,11 @@ impl<'a> Packer<'a> {
     }
 
     /// What must not stand at a name, and beside which other types.
-    fn check_node(&mut self, id: NodeId, first: usize, here: &[PlacedRecord]) -> Result<(), ZoneFileError> {
+    fn check_node(&mut self, id: NodeId, here: &[PlacedRecord]) -> Result<(), ZoneFileError> {
         let Some(head) = here.first() else { return Ok(()) };
-        let types = &self.tables.rrsets[first..];
+        let types = &self.rrsets;
         let record_of = |rtype| here.iter().find(|r| r.rtype == rtype);
-        let is_cut = self.tables.nodes[id.position()].cut == Some(id);
+        let is_cut = self.cuts[id.position()] == Some(id);
         let is_wildcard = id != NodeId::APEX && self.owner_wire(id).starts_with(b"\x01*");
         let owner = || self.owner(id);
         let zone = || self.origin.clone();
@@ -188,9 +216,12 @@ impl<'a> Packer<'a> {
         Ok(())
     }
 
-    fn owner_wire(&self, id: NodeId) -> &[u8] {
-        let node = &self.tables.nodes[id.position()];
-        &self.tables.arena[node.owner as usize..][..usize::from(node.owner_len)]
+    fn owner_wire(&self, id: NodeId) -> &'a [u8] {
+        let node = &self.nodes[id.position()];
+        if id == NodeId::APEX && self.rrsets.is_empty() {
+            return self.origin.as_wire();
+        }
+        &self.names.octets[node.owner as usize..][..usize::from(node.owner_len)]
     }
 
     fn owner(&self, id: NodeId) -> Name {

@@ -223,12 +223,16 @@ impl ZoneRuntime {
         self.made.as_ref().map(|made| (Arc::clone(made.zone()), made.signed.serial())).or_else(served)
     }
 
-    /// Takes what is served, or waits to be, in place of a zone that was just read and has the same content.
+    /// Takes what is served, or waits to be, in place of a zone that was just read and has the same content. Where the content differs in few
+    /// names, takes the zone that shares all else with what is served.
     pub(super) fn adopt_content_of(&mut self, zone: &Zone) {
         let waiting = self.unwritten.waiting.as_ref().map(|made| Arc::clone(made.zone()));
-        let known = waiting.into_iter().chain(self.standing().map(|(zone, _)| zone));
+        let standing = self.standing().map(|(zone, _)| zone);
+        let known = waiting.into_iter().chain(standing.clone());
         if let Some(same) = known.into_iter().find(|known| known.has_content_of(zone)) {
             self.source.adopt(&same);
+        } else if let Some(next) = standing.and_then(|standing| standing.succeeded_by(zone)) {
+            self.source.adopt(&Arc::new(next));
         }
     }
 

@@ -1,28 +1,32 @@
 //! Denial of existence: the chain of NSEC (RFC 4034 section 4) or NSEC3 records (RFC 5155) of a zone.
 //!
 //! Whether a name is in the chain, and with which types, is decided by two pure functions of the unsigned zone (`standing`). A version of a zone has
-//! one chain, made in one piece, so that going from one kind of chain or salt to another needs no time in between: every answer is made
-//! from one version and brings its whole proof.
+//! one chain, and going from one kind of chain or salt to another needs no time in between: every answer is made from one version and
+//! brings its whole proof. The record of a name stands with the signatures of the name.
+//!
+//! A chain is planned in whole (`whole`), or as what differs from that of the version before (`part`): names that come into the chain, go, or
+//! have other types, and the one in front of each that comes or goes.
 
-mod nsec;
 mod nsec3;
+mod part;
+mod plan;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod whole;
 
-pub(crate) use nsec::NsecChain;
 #[cfg(test)]
 pub(crate) use nsec3::Hasher;
 pub use nsec3::Nsec3;
 pub(crate) use nsec3::{Collision, Found, Nsec3Chain};
+pub(super) use part::next_by_name;
+pub(super) use plan::{ChainPlan, Planned};
+pub(super) use standing::member;
 pub(crate) use standing::{ChainKind, members, put_bitmap};
 
-use keystore::dns::Rtype;
 use keystore::dns::name::MAX_NAME;
-use keystore::dns::nsec3::LABEL;
-
-use crate::index::Index;
-use crate::zone::{NodeId, Zone};
+use keystore::dns::nsec3::{LABEL, NameHash};
+use keystore::dns::{Name, Rtype};
 
 /// How a zone proves that something does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,17 +38,11 @@ pub enum Denial {
     Nsec3(Nsec3),
 }
 
-/// A record of a chain.
-#[derive(Debug)]
-pub(crate) enum Link {}
-
-/// Index of a record in its chain: in canonical order of names with NSEC, in the order of hashes with NSEC3.
-pub(crate) type LinkId = Index<Link>;
-
 /// The chain of a version.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Chain {
-    Nsec(NsecChain),
+    /// Its order is that of the names.
+    Nsec,
     Nsec3(Nsec3Chain),
 }
 
@@ -55,85 +53,41 @@ impl OwnerBuf {
     pub const fn new() -> Self {
         Self([0; MAX_NAME])
     }
+
+    /// The owner of the NSEC3 record with this hash in the zone `origin`.
+    pub(super) fn put_hashed(&mut self, hash: NameHash, origin: &Name) -> &[u8] {
+        let origin = origin.as_wire();
+        // Longer apexes are refused before anything is signed.
+        let len = (LABEL + origin.len()).min(MAX_NAME);
+        self.0[..LABEL].copy_from_slice(&hash.label());
+        self.0[LABEL..len].copy_from_slice(&origin[..len - LABEL]);
+        &self.0[..len]
+    }
 }
 
 impl Chain {
-    /// Makes the chain; `apex_types` are those that the apex has beside the zone's own.
-    pub fn build(zone: &Zone, denial: &Denial, apex_types: &[Rtype]) -> Result<Self, Collision> {
-        Ok(match denial {
-            Denial::Nsec => Self::Nsec(NsecChain::build(zone, apex_types)),
-            Denial::Nsec3(nsec3) => Self::Nsec3(Nsec3Chain::build(zone, nsec3.clone(), apex_types)?),
-        })
-    }
-
     /// Type of its records.
     pub const fn rtype(&self) -> Rtype {
         match self {
-            Self::Nsec(_) => Rtype::NSEC,
+            Self::Nsec => Rtype::NSEC,
             Self::Nsec3(_) => Rtype::NSEC3,
         }
     }
 
-    pub fn len(&self) -> usize {
+    /// Which names it has.
+    pub(super) const fn kind(&self) -> ChainKind {
         match self {
-            Self::Nsec(chain) => chain.len(),
-            Self::Nsec3(chain) => chain.len(),
+            Self::Nsec => ChainKind::Nsec,
+            Self::Nsec3(chain) => chain.nsec3.kind(),
         }
     }
 
-    /// The name that a record stands for: its owner with NSEC, the name that was hashed with NSEC3.
-    pub fn node(&self, link: LinkId) -> NodeId {
-        match self {
-            Self::Nsec(chain) => chain.node(link),
-            Self::Nsec3(chain) => chain.node(link),
-        }
-    }
-
-    /// Index and name of each record, in the order of the chain.
-    pub fn iter(&self) -> impl Iterator<Item = (LinkId, NodeId)> {
-        LinkId::range(0..self.len()).map(|link| (link, self.node(link)))
-    }
-
-    /// The record that stands for `node`.
-    pub fn link_at(&self, node: NodeId) -> Option<LinkId> {
-        match self {
-            Self::Nsec(chain) => {
-                let link = chain.at_or_before(node);
-                (chain.node(link) == node).then_some(link)
-            }
-            Self::Nsec3(chain) => chain.link_at(node),
-        }
-    }
-
-    /// Owner of a record in wire form.
-    pub fn owner<'a>(&self, zone: &'a Zone, link: LinkId, room: &'a mut OwnerBuf) -> &'a [u8] {
-        match self {
-            Self::Nsec(chain) => zone.owner(chain.node(link)),
-            Self::Nsec3(chain) => {
-                let origin = zone.origin().as_wire();
-                // Longer apexes are refused before anything is signed.
-                let len = (LABEL + origin.len()).min(MAX_NAME);
-                room.0[..LABEL].copy_from_slice(&chain.hash(link).label());
-                room.0[LABEL..len].copy_from_slice(&origin[..len - LABEL]);
-                &room.0[..len]
-            }
-        }
-    }
-
-    /// A record, with its length in front.
-    pub fn data(&self, link: LinkId) -> &[u8] {
-        match self {
-            Self::Nsec(chain) => chain.data(link),
-            Self::Nsec3(chain) => chain.data(link),
-        }
-    }
-
-    /// Damages the next name or hash of the first record.
-    #[cfg(test)]
-    pub fn corrupt(&mut self) {
-        match self {
-            Self::Nsec(chain) => chain.corrupt(),
-            Self::Nsec3(chain) => chain.corrupt(),
+    /// True for the chain that `denial` asks for.
+    pub(super) fn is(&self, denial: &Denial) -> bool {
+        match (self, denial) {
+            (Self::Nsec, Denial::Nsec) => true,
+            (Self::Nsec3(chain), Denial::Nsec3(nsec3)) => chain.nsec3 == *nsec3,
+            _ => false,
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The NSEC3 chain (RFC 5155).
 
-use keystore::dns::nsec3::NameHash;
-use keystore::dns::{Name, Rtype};
-use rayon::prelude::*;
+use std::cmp::Ordering;
 
-use super::standing::{self, ChainKind};
-use super::{Link, LinkId};
+use keystore::dns::Name;
+use keystore::dns::nsec3::NameHash;
+
+use super::standing::ChainKind;
 use crate::sorted::Sorted;
-use crate::zone::{NodeId, Zone};
+use crate::zone::{Node, NodeId, Zone};
 
 /// The only hash algorithm that is defined: SHA-1 (RFC 5155 section 11).
 const SHA1: u8 = 1;
@@ -82,6 +82,11 @@ impl Nsec3 {
         out
     }
 
+    /// Appends what the RDATA of each record of the chain begins with.
+    pub(super) fn put_record_head(&self, out: &mut Vec<u8>) {
+        self.put_head(if self.opt_out { OPT_OUT } else { 0 }, out);
+    }
+
     fn put_head(&self, flags: u8, out: &mut Vec<u8>) {
         out.extend_from_slice(&[SHA1, flags]);
         out.extend_from_slice(&self.iterations.to_be_bytes());
@@ -90,125 +95,86 @@ impl Nsec3 {
     }
 }
 
-/// The NSEC3 records of a zone, in the order of their hashes.
-#[derive(Debug)]
+/// The names of an NSEC3 chain, in the order of their hashes.
+#[derive(Debug, Clone)]
 pub(crate) struct Nsec3Chain {
-    nsec3: Nsec3,
-    members: Vec<Member>,
-    /// Finds a member by its hash.
-    order: Sorted<Link>,
-    /// For each node its record.
-    link_of: Vec<Option<LinkId>>,
-    /// Records, each with two octets of length in front.
-    data: Vec<u8>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Member {
-    hash: NameHash,
-    node: NodeId,
-    offset: u32,
-}
-
-/// The first eight octets of a hash as a number.
-fn prefix(hash: NameHash) -> u64 {
-    hash.0.first_chunk().map_or(0, |octets| u64::from_be_bytes(*octets))
+    pub(super) nsec3: Nsec3,
+    pub(super) order: Sorted<Node>,
 }
 
 /// What a chain says of a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// A member has it.
-    Matches(LinkId),
-    /// It lies behind the hash of this record and in front of the next.
-    Covered(LinkId),
+    /// This member has it.
+    Matches(NodeId),
+    /// It lies behind the hash of this member and in front of the next.
+    Covered(NodeId),
+}
+
+/// The first eight octets of a hash as a number.
+pub(super) fn prefix(hash: NameHash) -> u64 {
+    hash.0.first_chunk().map_or(0, |octets| u64::from_be_bytes(*octets))
 }
 
 impl Nsec3Chain {
-    /// Makes the chain, on all cores; `apex_types` are those that the apex has beside the zone's own.
-    pub fn build(zone: &Zone, nsec3: Nsec3, apex_types: &[Rtype]) -> Result<Self, Collision> {
-        let kind = nsec3.kind();
-        let is_member = standing::members(zone, kind);
-        let nodes: Vec<NodeId> = zone.node_ids().filter(|node| is_member[node.position()]).collect();
-        drop(is_member);
-        let mut members: Vec<Member> = nodes
-            .into_par_iter()
-            .map(|node| Member { hash: nsec3.hash(zone.owner(node)), node, offset: 0 })
-            .collect();
-        members.par_sort_unstable_by_key(|member| (member.hash, member.node));
-        if let Some(pair) = members.windows(2).find(|pair| pair[0].hash == pair[1].hash) {
-            let name = |member: &Member| {
-                Name::from_wire(zone.owner(member.node)).unwrap_or_else(|_| zone.origin().clone())
-            };
-            return Err(Collision(name(&pair[0]), name(&pair[1])));
-        }
-        let order: Vec<(u64, LinkId)> =
-            members.iter().enumerate().map(|(at, member)| (prefix(member.hash), LinkId::at(at))).collect();
-        let order = Sorted::new(&order);
-        let link_of = vec![None; zone.name_count()];
-        let mut chain = Self { nsec3, members, order, link_of, data: Vec::new() };
-        let flags = if chain.nsec3.opt_out { OPT_OUT } else { 0 };
-        let mut types: Vec<Rtype> = Vec::new();
-        for index in 0..chain.members.len() {
-            let node = chain.members[index].node;
-            let next = chain.members[(index + 1) % chain.members.len()].hash;
-            let start = chain.data.len();
-            chain.members[index].offset = start as u32;
-            chain.link_of[node.position()] = Some(LinkId::at(index));
-            chain.data.extend_from_slice(&[0, 0]);
-            chain.nsec3.put_head(flags, &mut chain.data);
-            chain.data.push(next.0.len() as u8);
-            chain.data.extend_from_slice(&next.0);
-            standing::types(zone, node, kind, apex_types, &mut types);
-            standing::put_bitmap(&types, &mut chain.data);
-            let len = (chain.data.len() - start - 2) as u16;
-            chain.data[start..start + 2].copy_from_slice(&len.to_be_bytes());
-        }
-        Ok(chain)
-    }
-
     pub const fn nsec3(&self) -> &Nsec3 {
         &self.nsec3
     }
 
+    /// The members in the order of their hashes, without the first `skip`.
+    pub fn members_from(&self, skip: usize) -> impl Iterator<Item = NodeId> {
+        self.order.iter_from(skip)
+    }
+
     pub fn len(&self) -> usize {
-        self.members.len()
+        self.order.len()
     }
 
-    /// The name whose hash owns a record.
-    pub fn node(&self, link: LinkId) -> NodeId {
-        self.members[link.position()].node
+    /// The record that matches or covers a hash: O(log n). `hash_of` gives the hash of a member.
+    pub fn find(&self, hash: NameHash, hash_of: impl Fn(NodeId) -> NameHash) -> Found {
+        let found = self.order.last_up_to(prefix(hash), |node| hash_of(node).cmp(&hash));
+        match found {
+            Some(node) if hash_of(node) == hash => Found::Matches(node),
+            // In front of the least hash the record of the greatest covers; the apex is always a member.
+            found => Found::Covered(found.or(self.order.last()).unwrap_or(NodeId::APEX)),
+        }
     }
 
-    /// The hash that owns a record.
-    pub fn hash(&self, link: LinkId) -> NameHash {
-        self.members[link.position()].hash
+    /// The member behind this hash, which is the first one behind the last.
+    pub fn next(&self, hash: NameHash, hash_of: impl Fn(NodeId) -> NameHash) -> NodeId {
+        let next = self.order.first_after(prefix(hash), |node| hash_of(node).cmp(&hash));
+        next.or(self.order.first()).unwrap_or(NodeId::APEX)
     }
 
-    /// The record of a node; `None` when it is no member.
-    pub fn link_at(&self, node: NodeId) -> Option<LinkId> {
-        self.link_of[node.position()]
+    /// The member in front of this hash, which is the last one in front of the first.
+    pub fn before(&self, hash: NameHash, hash_of: impl Fn(NodeId) -> NameHash) -> NodeId {
+        let before = self.order.last_before(prefix(hash), |node| hash_of(node).cmp(&hash));
+        before.or(self.order.last()).unwrap_or(NodeId::APEX)
     }
 
-    /// The record that matches or covers a hash: O(log n).
-    pub fn find(&self, hash: NameHash) -> Found {
-        let found = self.order.last_up_to(prefix(hash), |link| self.hash(link).cmp(&hash));
-        // In front of the least hash the record of the greatest covers; the apex is always a member.
-        let link = found.or(self.order.last()).unwrap_or(LinkId::at(0));
-        if self.hash(link) == hash { Found::Matches(link) } else { Found::Covered(link) }
+    pub(super) fn remove(&mut self, node: NodeId, hash: NameHash, hash_of: impl Fn(NodeId) -> NameHash) {
+        self.order.remove(prefix(hash), node, |other| hash_of(other).cmp(&hash));
     }
 
-    /// A record, with its length in front.
-    pub fn data(&self, link: LinkId) -> &[u8] {
-        let position = link.position();
-        let end = self.members.get(position + 1).map_or(self.data.len(), |member| member.offset as usize);
-        &self.data[self.members[position].offset as usize..end]
+    /// Puts a name in; gives the member that has its hash already, if there is one.
+    pub(super) fn insert(
+        &mut self,
+        node: NodeId,
+        hash: NameHash,
+        hash_of: impl Fn(NodeId) -> NameHash,
+    ) -> Option<NodeId> {
+        let compare = |other: NodeId| -> Ordering { hash_of(other).cmp(&hash) };
+        let found = self.order.last_up_to(prefix(hash), compare).filter(|other| hash_of(*other) == hash);
+        if found.is_none() {
+            self.order.insert(prefix(hash), node, compare);
+        }
+        found
     }
+}
 
-    /// Damages the next hash of the first record.
-    #[cfg(test)]
-    pub fn corrupt(&mut self) {
-        let at = 2 + 5 + self.nsec3.salt.len() + 1;
-        self.data[at] ^= 1;
+impl Collision {
+    pub(super) fn of(zone: &Zone, first: NodeId, second: NodeId) -> Self {
+        let name = |node: NodeId| Name::from_wire(zone.owner(node)).unwrap_or_else(|_| zone.origin().clone());
+        Self(name(first), name(second))
     }
 }

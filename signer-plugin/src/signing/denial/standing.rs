@@ -17,7 +17,7 @@
 
 use keystore::dns::Rtype;
 
-use crate::zone::{NodeId, Zone};
+use crate::zone::{NODES, NodeId, Zone};
 
 /// Which names a chain has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Standing {
 }
 
 /// Whether `node` has a record in the chain; `member_below` says whether a name below it has.
-pub(crate) fn member(zone: &Zone, node: NodeId, kind: ChainKind, member_below: bool) -> bool {
+pub(in crate::signing) fn member(zone: &Zone, node: NodeId, kind: ChainKind, member_below: bool) -> bool {
     match (Standing::of(zone, node), kind) {
         (Standing::Authoritative | Standing::SecureCut, _) => true,
         (Standing::BelowCut, _) | (Standing::EmptyNonTerminal, ChainKind::Nsec) => false,
@@ -65,23 +65,32 @@ pub(crate) fn member(zone: &Zone, node: NodeId, kind: ChainKind, member_below: b
     }
 }
 
-/// For each node whether it has a record in the chain.
-pub(crate) fn members(zone: &Zone, kind: ChainKind) -> Vec<bool> {
-    let mut member_below = vec![false; zone.name_count()];
-    let mut is_member = vec![false; zone.name_count()];
+/// What a name is in a chain, when all of the zone was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Membership {
+    pub is_member: bool,
+    /// Names below it that are members; with NSEC, where nothing depends on them, 0.
+    pub below: u32,
+}
+
+/// For each node, by its position, what it is in the chain.
+pub(crate) fn members(zone: &Zone, kind: ChainKind) -> Vec<Membership> {
+    let mut members = vec![Membership::default(); zone.block_count() * NODES];
+    let order: Vec<NodeId> = zone.node_ids().collect();
     // In canonical order what is below a name follows it.
-    for node in (0..zone.name_count()).rev().map(NodeId::at) {
-        let position = node.position();
-        is_member[position] = member(zone, node, kind, member_below[position]);
-        if is_member[position] || member_below[position] {
-            member_below[zone.node(node).parent.position()] = true;
+    for node in order.into_iter().rev() {
+        let Membership { below, .. } = members[node.position()];
+        let is_member = member(zone, node, kind, below > 0);
+        members[node.position()].is_member = is_member;
+        if node != NodeId::APEX && kind != ChainKind::Nsec {
+            members[zone.node(node).parent.position()].below += below + u32::from(is_member);
         }
     }
-    is_member
+    members
 }
 
 /// The types of the bitmap of `node`, sorted. `apex_types` are those that the apex has beside the zone's own.
-pub(crate) fn types(
+pub(super) fn types(
     zone: &Zone,
     node: NodeId,
     kind: ChainKind,

@@ -1,5 +1,7 @@
 //! The chain of random zones, against a model that is written from the text of RFC 4034, 5155 and 7129.
 
+mod versions;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use keystore::dns::nsec3::NameHash;
@@ -9,7 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::signing::{CheckError, SignedZone, SigningError, SigningPolicy};
 use crate::testing::{NOW, POLICY, name, signed_by, zone};
-use crate::zone::Records;
+use crate::zone::{NodeId, Records};
 
 const HEAD: &str = "@ SOA ns admin 7 1h 5m 1w 10m\n@ NS ns.other.\n";
 
@@ -29,10 +31,10 @@ fn sign(text: &str, denial: Denial) -> Result<SignedZone, SigningError> {
 /// What each member has: its types. From the records as they are served.
 fn chain_of(signed: &SignedZone) -> BTreeMap<Name, BTreeSet<Rtype>> {
     let mut members = BTreeMap::new();
-    for (link, node) in signed.chain().iter() {
-        let rdata = Records(signed.chain().data(link)).next().expect("a record");
+    for node in signed.members_from(0) {
+        let rdata = Records(signed.denial(node).data).next().expect("a record");
         let mut bitmap = match signed.chain() {
-            Chain::Nsec(_) => &rdata[wire_len(rdata).expect("a name")..],
+            Chain::Nsec => &rdata[wire_len(rdata).expect("a name")..],
             Chain::Nsec3(chain) => &rdata[5 + chain.nsec3().salt.len() + 1 + 20..],
         };
         let mut types = BTreeSet::new();
@@ -132,9 +134,9 @@ fn row_44_parameters_are_at_the_apex_and_in_every_record_with_the_flag_in_record
     let param = signed.find(NodeId::APEX, Rtype::NSEC3PARAM).expect("NSEC3PARAM");
     assert_eq!((param.ttl, param.data), (0, &b"\0\x07\x01\0\0\x03\x02\xab\xcd"[..]));
     assert!(!param.signatures.is_empty());
-    for (link, _) in signed.chain().iter() {
-        assert_eq!(signed.chain().data(link)[2..9], *b"\x01\x01\0\x03\x02\xab\xcd");
-        assert_eq!(signed.denial(link).ttl, 600);
+    for node in signed.members_from(0) {
+        assert_eq!(signed.denial(node).data[2..9], *b"\x01\x01\0\x03\x02\xab\xcd");
+        assert_eq!(signed.denial(node).ttl, 600);
     }
     signed.self_check(NOW, usize::MAX).expect("all signatures verify");
 }
@@ -144,7 +146,7 @@ fn row_46_ttl_of_nsec3_is_the_lesser_of_soa_ttl_and_minimum() {
     for (soa, ttl) in [("@ 60 SOA ns admin 7 1h 5m 1w 10m", 60), ("@ 1d SOA ns admin 7 1h 5m 1w 5", 5)] {
         let zone = zone("example", &format!("{soa}\n@ NS ns.other.\n")).expect("a zone");
         let signed = signed_by(zone, &policy(Denial::Nsec3(nsec3(false)))).expect("signs");
-        assert_eq!(signed.chain().iter().map(|(link, _)| signed.denial(link).ttl).collect::<Vec<_>>(), [ttl]);
+        assert_eq!(signed.members_from(0).map(|node| signed.denial(node).ttl).collect::<Vec<_>>(), [ttl]);
     }
 }
 
@@ -195,7 +197,7 @@ fn data_at_the_owner_of_an_nsec3_record_is_a_name_like_others() {
 #[test]
 fn the_self_check_sees_a_damaged_nsec3_chain() {
     let mut bad = sign(CASES, Denial::Nsec3(nsec3(false))).expect("signs");
-    bad.chain.corrupt();
+    bad.corrupt_denial();
     let error = bad.self_check(NOW, 0).expect_err("damaged");
     assert!(matches!(error, CheckError::Chain { rtype: Rtype::NSEC3, .. }), "{error}");
 }
@@ -317,18 +319,20 @@ proptest! {
         signed.self_check(NOW, 0).expect("sound");
         prop_assert_eq!(chain_of(&signed), expected(&model, &denial));
         // One ring: from the first record on each is met once.
-        let links: Vec<LinkId> = signed.chain().iter().map(|(link, _)| link).collect();
-        let next = |link: LinkId| {
-            let rdata = Records(signed.chain().data(link)).next().expect("a record");
+        let links: Vec<NodeId> = signed.members_from(0).collect();
+        let next = |node: NodeId| {
+            let rdata = Records(signed.denial(node).data).next().expect("a record");
             match signed.chain() {
-                Chain::Nsec(chain) => {
+                Chain::Nsec => {
                     let len = wire_len(rdata).expect("a name");
-                    chain.at_or_before(signed.zone().lookup(&rdata[..len]).expect("it exists"))
+                    signed.member_up_to(signed.zone().lookup(&rdata[..len]).expect("it exists"))
                 }
-                Chain::Nsec3(chain) => match chain.find(NameHash(rdata[6..26].try_into().expect("20 octets"))) {
-                    Found::Matches(link) => link,
-                    Found::Covered(link) => panic!("{link:?} leads to no member"),
-                },
+                Chain::Nsec3(chain) => {
+                    match signed.find_hash(chain, NameHash(rdata[6..26].try_into().expect("20 octets"))) {
+                        Found::Matches(node) => node,
+                        Found::Covered(node) => panic!("{node:?} leads to no member"),
+                    }
+                }
             }
         };
         let (mut met, mut at) = (BTreeSet::new(), links[0]);
