@@ -145,7 +145,7 @@ fn interval(probe: &ProbeConfig, zones: usize) -> Duration {
 }
 
 /// The zones to probe; those that were probed before keep their history, and the series of those that left are removed. With other
-/// settings of the probe than before (`is_changed`) each zone is due again.
+/// settings of the probe than before (`is_changed`) none is due later than it would be as a new one.
 fn zones(
     config: &Config,
     metrics: &Metrics,
@@ -170,7 +170,7 @@ fn zones(
         // Not all at once.
         let due = now + Duration::from_secs(at as u64 * ZONE_BUDGET);
         match old.remove(&label) {
-            Some(zone) => ProbedZone { due: if is_changed { due } else { zone.due }, ..zone },
+            Some(zone) => ProbedZone { due: if is_changed { zone.due.min(due) } else { zone.due }, ..zone },
             None => ProbedZone {
                 name,
                 label,
@@ -309,6 +309,39 @@ fn write(zone: &mut ProbedZone, facts: &Facts, raised: &[ProbeFinding], now: Tim
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_settings_bring_rounds_forward_and_put_none_off() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("config.toml");
+        let names = ["a.example.", "b.example.", "c.example."];
+        let anchor = format!("DS 1 13 2 {}", "00".repeat(32));
+        let zone = |name: &&str| {
+            format!("[[zone]]\nname = \"{name}\"\npolicy = \"p\"\ntrust-anchors = [\"{name} {anchor}\"]\n")
+        };
+        let text = format!(
+            "version = 1\nstate-dir = \"state\"\n{}[policy.p]\noffline-ksk = true\nkeys = [{{ role = \"ksk\", lifetime = 0, algorithm = \
+             13 }}, {{ role = \"zsk\", lifetime = 0, algorithm = 13 }}]\n[probe]\ninterval = 900\n",
+            names.iter().map(zone).collect::<String>()
+        );
+        std::fs::write(&file, text).expect("write");
+        let config = Config::load(&file).expect("a configuration");
+        let metrics = Metrics::new().expect("families register");
+        let standing = ProbeStanding::default();
+        let mut known = zones(&config, &metrics, &standing, BTreeMap::new(), false);
+        let (begin, far) = (Instant::now(), Duration::from_secs(10_000));
+        // The first waits for its next round, the last one is due now.
+        known[0].due = begin + far;
+        known[1].due = begin + far;
+        known[2].due = begin;
+        for (is_changed, waits) in [(false, [true, true, false]), (true, [false, false, false])] {
+            let old = known.into_iter().map(|zone| (zone.label.clone(), zone)).collect();
+            known = zones(&config, &metrics, &standing, old, is_changed);
+            let due: Vec<bool> = known.iter().map(|zone| zone.due >= begin + far).collect();
+            assert_eq!(due, waits, "changed: {is_changed}");
+        }
+        assert_eq!(known[2].due, begin, "what is due is not put off");
+    }
 
     #[test]
     fn many_zones_share_the_budget_of_queries() {

@@ -59,7 +59,7 @@ pub fn hosts(count: usize) -> String {
     (0..count).map(|host| format!("h{host} A 192.0.2.1\n")).collect()
 }
 
-pub fn free_port() -> u16 {
+fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("an address").port()
 }
 

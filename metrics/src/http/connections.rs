@@ -326,50 +326,6 @@ mod tests {
         socket.into()
     }
 
-    /// Status of the answer to a request with this password.
-    fn log_in(mut client: Client, password: &str) -> String {
-        let login = data_encoding::BASE64.encode(format!("a:{password}").as_bytes());
-        write!(client, "GET /healthz HTTP/1.1\r\nAuthorization: Basic {login}\r\n\r\n").expect("write");
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).expect("read");
-        answer.get(9..12).unwrap_or_default().to_owned()
-    }
-
-    #[test]
-    fn kind_08_wrong_passwords_of_one_network_delay_a_login_of_another_by_few_verifications() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let file = dir.path().join("web.yml");
-        let hash = bcrypt::hash("right", 10).expect("a hash");
-        std::fs::write(&file, format!("basic_auth_users:\n  a: {hash}\n")).expect("write");
-        let listen = "127.0.0.1:0".parse().expect("an address");
-        let settings = keystore::config::MetricsConfig {
-            web_config: Some(file),
-            ..keystore::config::MetricsConfig::at(listen)
-        };
-        let guard = Guard::load(&settings).expect("it reads");
-        let endpoint = Endpoint::new(Metrics::new().expect("families register"), || 0, |_| None);
-        let serving = serve(listen, endpoint, guard).expect("bind");
-        let address = serving.address();
-        let [noisy, quiet] = [Ipv4Addr::new(127, 9, 0, 1), Ipv4Addr::new(127, 9, 0, 2)];
-        std::thread::scope(|scope| {
-            let wrong: Vec<_> = (0..30)
-                .map(|n| scope.spawn(move || log_in(client_at(noisy, address), &format!("wrong {n}"))))
-                .collect();
-            assert_eq!(log_in(client_at(quiet, address), "right"), "200");
-            let answers: Vec<String> = wrong.into_iter().map(|w| w.join().expect("it ends")).collect();
-            let count = |code: &str| answers.iter().filter(|answer| *answer == code).count();
-            assert_eq!(count("401") + count("429"), 30, "{answers:?}");
-            assert!(count("401") >= 1, "those that had a place were verified: {answers:?}");
-            assert!(count("429") >= 1, "more came at once than have a place: {answers:?}");
-        });
-        assert_eq!(
-            log_in(client_at(noisy, address), "right"),
-            "200",
-            "what was verified once passes from everywhere"
-        );
-        assert_eq!(log_in(client_at(noisy, address), "wrong"), "401", "the places are free again");
-    }
-
     #[test]
     fn kind_08_head_that_never_ends_ends_at_its_deadline() {
         let serving = serving();

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use keystore::config::MetricsConfig;
 use keystore::policy::{PolicyFinding, Severity};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::login::{Login, Logins};
 use super::tls::{ServedCertificate, Tls};
@@ -19,7 +19,7 @@ use super::web_config::{self, Notes, RateLimit, WebConfig};
 use super::{HttpError, PLAIN, Page, Request};
 use crate::changed::{Mark, mark};
 
-/// Passwords of one network that wait to be verified, at most: a browser that opens a page sends a few requests at once.
+/// Logins of one network that wait to be verified, at most. Requests with the same name and password are one.
 const WAITING_PER_NETWORK: usize = 4;
 
 /// Clones share what is in use.
@@ -251,33 +251,39 @@ impl Protection {
         if self.logins.is_remembered(&login) {
             return Ok(true);
         }
-        let Some(place) = self.queue.enter(from) else {
-            let what = "too many passwords of your network wait to be verified; ask again later\n";
+        let Some(attempt) = self.queue.enter(from, self.logins.digest(&login)) else {
+            let what = "too many logins of your network wait to be verified; ask again later\n";
             let mut page = Page::new("429 Too Many Requests", PLAIN, what);
             page.fields.push(("Retry-After", "1".to_owned()));
             return Err(page);
         };
-        let Ok(turn) = Arc::clone(&self.queue.turn).acquire_owned().await else { return Ok(false) };
-        let this = Arc::clone(self);
-        let verify = move || {
-            // They are given back when the verification has ended, also where its connection was closed meanwhile.
-            let _held = (turn, place);
-            // The same login may have been verified while this one waited.
-            this.logins.is_remembered(&login) || this.logins.verify(&login)
+        let verify = async || {
+            let Ok(turn) = Arc::clone(&self.queue.turn).acquire_owned().await else { return false };
+            let (this, held) = (Arc::clone(self), Arc::clone(&attempt));
+            let verify = move || {
+                // Both are given back when the verification has ended, also where its connection was closed meanwhile.
+                let _held = (turn, held);
+                // The same login may have been verified for another network while this one waited.
+                this.logins.is_remembered(&login) || this.logins.verify(&login)
+            };
+            tokio::task::spawn_blocking(verify).await.unwrap_or(false)
         };
-        Ok(tokio::task::spawn_blocking(verify).await.unwrap_or(false))
+        Ok(*attempt.is_right.get_or_init(verify).await)
     }
 }
 
-/// Passwords that wait to be verified. One is verified at a time, and they have their turns in the order in which they came, so a network
+/// Logins that wait to be verified. One is verified at a time, and they have their turns in the order in which they came, so a network
 /// that could queue one on each of its connections would delay the first login of everybody else.
 struct Queue {
     turn: Arc<Semaphore>,
     waiting: Waiting,
 }
 
-/// How many passwords of each network wait or are being verified; networks without any are not kept.
-type Waiting = Arc<Mutex<BTreeMap<IpAddr, usize>>>;
+/// The logins of each network that wait or are being verified; networks without any are not kept.
+type Waiting = Arc<Mutex<BTreeMap<IpAddr, Vec<(Digest, Weak<Attempt>)>>>>;
+
+/// What [`Logins::digest`] gives for a login.
+type Digest = Vec<u8>;
 
 impl Default for Queue {
     fn default() -> Self {
@@ -286,30 +292,40 @@ impl Default for Queue {
 }
 
 impl Queue {
-    /// A place for one password of this network; `None` when [`WAITING_PER_NETWORK`] have one.
-    fn enter(&self, from: IpAddr) -> Option<Place> {
+    /// The attempt of this network at a login, which may be under way for another request; `None` when there are
+    /// [`WAITING_PER_NETWORK`] others.
+    fn enter(&self, from: IpAddr, digest: Digest) -> Option<Arc<Attempt>> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let of_network = waiting.entry(from).or_default();
-        if *of_network >= WAITING_PER_NETWORK {
+        let same = of_network.iter().find(|(known, _)| *known == digest);
+        if let Some(attempt) = same.and_then(|(_, attempt)| attempt.upgrade()) {
+            return Some(attempt);
+        }
+        // One that is given up at this moment takes itself out as soon as it has the lock.
+        let living = of_network.iter().filter(|(_, attempt)| attempt.strong_count() > 0).count();
+        if living >= WAITING_PER_NETWORK {
             return None;
         }
-        *of_network += 1;
-        Some(Place { waiting: Arc::clone(&self.waiting), from })
+        let is_right = OnceCell::new();
+        let attempt = Arc::new(Attempt { waiting: Arc::clone(&self.waiting), from, is_right });
+        of_network.push((digest, Arc::downgrade(&attempt)));
+        Some(attempt)
     }
 }
 
-/// A place in the queue, until it is dropped.
-struct Place {
+/// A login that waits or is being verified; requests of one network with the same login share it.
+struct Attempt {
     waiting: Waiting,
     from: IpAddr,
+    is_right: OnceCell<bool>,
 }
 
-impl Drop for Place {
+impl Drop for Attempt {
     fn drop(&mut self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(of_network) = waiting.get_mut(&self.from) {
-            *of_network -= 1;
-            if *of_network == 0 {
+            of_network.retain(|(_, attempt)| attempt.strong_count() > 0);
+            if of_network.is_empty() {
                 waiting.remove(&self.from);
             }
         }
@@ -437,18 +453,61 @@ mod tests {
         }
     }
 
+    fn protection() -> Arc<Protection> {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("web.yml");
+        let hash = bcrypt::hash("right", 4).expect("a hash");
+        std::fs::write(&file, format!("basic_auth_users:\n  a: {hash}\n")).expect("write");
+        let listen = ([127, 0, 0, 1], 0).into();
+        let settings = MetricsConfig { web_config: Some(file), ..MetricsConfig::at(listen) };
+        Guard::load(&settings).unwrap_or_else(|e| panic!("{e:?}")).in_use()
+    }
+
+    /// Asks with a password from a network; the code of the refusal, `None` = let in.
+    async fn ask(protection: Arc<Protection>, from: &str, password: &str) -> Option<&'static str> {
+        let field = format!("Basic {}", data_encoding::BASE64.encode(format!("a:{password}").as_bytes()));
+        let request = Request { fields: vec![("authorization", field.as_bytes())], ..Request::get("/", "") };
+        let from = from.parse().expect("an address");
+        protection.admit(&request, from).await.err().map(|page| &page.status[..3])
+    }
+
     #[test]
-    fn passwords_of_one_network_fill_its_own_places_and_leave_those_of_others() {
-        let queue = Queue::default();
-        let [noisy, quiet] = ["192.0.2.1", "2001:db8::"].map(|n| n.parse::<IpAddr>().expect("an address"));
-        let mut places: Vec<Place> = std::iter::from_fn(|| queue.enter(noisy)).collect();
-        assert_eq!(places.len(), WAITING_PER_NETWORK);
-        let other = queue.enter(quiet);
-        assert!(other.is_some(), "another network has its own places");
-        places.pop();
-        assert!(queue.enter(noisy).is_some(), "a place that was given back is free");
-        drop((places, other));
-        assert!(queue.waiting.lock().expect("no panic").is_empty(), "networks are not kept");
+    fn kind_08_logins_of_one_network_wait_in_its_own_places_and_delay_others_by_as_many() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let protection = protection();
+            let turn = Arc::clone(&protection.queue.turn).acquire_owned().await.expect("it is free");
+            let begin = |from: &'static str, password: &'static str| {
+                let ask = ask(Arc::clone(&protection), from, password);
+                tokio::spawn(async move { (ask.await, password) })
+            };
+            let (noisy, quiet) = ("192.0.2.1", "2001:db8::");
+            let mut asked: Vec<_> = ["w1", "w2", "w2", "w3", "w3", "w4"].map(|w| begin(noisy, w)).into();
+            tokio::task::yield_now().await;
+            assert!(asked.iter().all(|task| !task.is_finished()), "four logins wait, two of them twice");
+            for _ in 0..3 {
+                assert_eq!(
+                    ask(Arc::clone(&protection), noisy, "w5").await,
+                    Some("429"),
+                    "a fifth is refused"
+                );
+            }
+            let other = begin(quiet, "right");
+            tokio::task::yield_now().await;
+            assert!(!other.is_finished(), "another network has its own places");
+            // Connections that are closed give their places back, but for logins that others wait for.
+            asked.remove(5).abort();
+            asked.remove(4).abort();
+            tokio::task::yield_now().await;
+            assert!(protection.queue.enter(noisy.parse().expect("an address"), vec![6]).is_some());
+            drop(turn);
+            assert_eq!(other.await.expect("it ends"), (None, "right"));
+            for task in asked {
+                assert_eq!(task.await.expect("it ends").0, Some("401"));
+            }
+            assert_eq!(ask(Arc::clone(&protection), noisy, "right").await, None, "verified for all networks");
+            assert!(protection.queue.waiting.lock().expect("no panic").is_empty(), "networks are not kept");
+        });
     }
 
     #[test]

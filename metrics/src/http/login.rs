@@ -92,7 +92,9 @@ impl Logins {
         is_right
     }
 
-    fn digest(&self, login: &Login) -> Vec<u8> {
+    /// The same for the same login, and for no other, in this process.
+    #[must_use]
+    pub fn digest(&self, login: &Login) -> Vec<u8> {
         let mut context = hmac::Context::with_key(&self.key);
         // The name has no colon.
         for part in [login.user.as_bytes(), b":", &login.password] {
