@@ -360,6 +360,12 @@ fn pages_have_their_addresses_and_only_show() {
     (OF_ZONE[2].bring)(&site.files());
     wait(&site, ConditionId::RequestWaits, true);
     let zone = format!("/zone/{ZONE}");
+    let page = site.get(&zone).1;
+    let (timeline, _) = page.split_once("The timeline as a table").expect("a table");
+    let last_line = timeline.rfind("<line").expect("lines");
+    for word in [">asked until", " to come</text>", ">Coverage<", ">active</text>"] {
+        assert!(timeline.find(word).is_some_and(|at| at > last_line), "no line is drawn over {word}");
+    }
     let bare = zone.trim_end_matches('.').to_owned();
     let request = format!("{zone}/request.ksr");
     for (path, media_type, says) in [

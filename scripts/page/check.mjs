@@ -20,9 +20,9 @@ const meet = () => {
     .map((text) => {
       // A bar cuts off a label that is too long.
       const box = text.getBoundingClientRect();
-      const bar = text.parentElement.matches("svg.tl svg[overflow=hidden]") && text.parentElement.querySelector("rect").getBoundingClientRect();
-      return { text: text.textContent, left: box.left, top: box.top, bottom: box.bottom,
-        right: bar ? Math.min(box.right, bar.right) : box.right };
+      const bar = text.parentElement;
+      const end = bar.matches("svg.tl svg[overflow=hidden]") ? bar.getScreenCTM().e + bar.width.baseVal.value : box.right;
+      return { text: text.textContent, left: box.left, top: box.top, bottom: box.bottom, right: Math.min(box.right, end) };
     })
     .filter((box) => box.right - box.left > 1);
   const found = [];

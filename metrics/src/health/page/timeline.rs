@@ -223,6 +223,10 @@ impl Drawing<'_> {
             svg x=(percent(from)) y=(y) width=(percent(width)) height=(height) overflow="hidden" {
                 title { (bar.title) }
                 rect class=(bar.class) width="100%" height=(height) rx="3" {}
+            }
+        });
+        self.words.push(html! {
+            svg class={ "on-" (bar.class) } x=(percent(from)) y=(y) width=(percent(width)) height=(height) overflow="hidden" pointer-events="none" {
                 @if fits(wide, width, WIDE) { text class={ (bar.text) " wide" } x="7" y=(base) { (wide) } }
                 @if fits(thin, width, PHONE) { text class={ (bar.text) " thin" } x="7" y=(base) { (thin) } }
             }
