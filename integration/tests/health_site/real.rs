@@ -334,6 +334,7 @@ fn daemon_that_was_killed_is_seen_by_another_and_gone_when_it_is_back() {
     let timer = requests();
     wait("the timer", || page(place.requests_http, "/readyz").starts_with("ready"));
     see(&place, place.requests_http, &PROCESSES, false);
+    modes_of_the_state_of_health(&place);
     serve.kill();
     see(&place, place.requests_http, &PROCESSES, true);
     let serve = place.serve();
@@ -358,6 +359,22 @@ fn daemon_that_was_killed_is_seen_by_another_and_gone_when_it_is_back() {
     see(&place, watch.port(), &TIMER, true);
     let _timer = requests();
     see(&place, watch.port(), &TIMER, false);
+}
+
+/// What the daemons tell each other is read by other users, and written by nobody else.
+fn modes_of_the_state_of_health(place: &Place) {
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o7777;
+    let folder = place.path("state/health");
+    assert_eq!(mode(&folder), 0o755);
+    for component in ["skr-loader", "signer", "requests"] {
+        for suffix in ["json", "zones.json", "lock"] {
+            let file = folder.join(format!("{component}.{suffix}"));
+            assert_eq!(mode(&file), 0o644, "{}", file.display());
+        }
+    }
+    let since = fs::read_dir(&folder).expect("it reads").map(|entry| entry.expect("an entry").path());
+    let since: Vec<_> = since.filter(|path| path.extension().is_some_and(|end| end == "since")).collect();
+    assert!(!since.is_empty() && since.iter().all(|path| mode(path) == 0o644), "{since:?}");
 }
 
 /// Conditions that other tests bring about, each with the test: they need TLS, a small file system, or a minute without an answer.

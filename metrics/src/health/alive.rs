@@ -57,6 +57,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn lock_that_somebody_else_put_there_is_not_taken_and_says_nothing() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = dir.path().join(FOLDER);
+        std::fs::create_dir(&folder).expect("a folder");
+        let lock = path(dir.path(), Component::Signer);
+        let put: [(&str, &dyn Fn()); 3] = [
+            ("a link", &|| std::os::unix::fs::symlink(folder.join("other"), &lock).expect("a link")),
+            ("a folder", &|| std::fs::create_dir(&lock).expect("a folder")),
+            ("a FIFO", &|| {
+                let mode = rustix::fs::Mode::RWXU;
+                rustix::fs::mknodat(rustix::fs::CWD, &lock, rustix::fs::FileType::Fifo, mode, 0)
+                    .expect("a FIFO");
+            }),
+        ];
+        for (what, put) in put {
+            put();
+            assert!(Alive::hold(dir.path(), Component::Signer).is_none(), "{what}");
+            assert!(may_live(dir.path(), Component::Signer), "{what}");
+            assert!(!folder.join("other").exists(), "{what}");
+            let _ = std::fs::remove_file(&lock).or_else(|_| std::fs::remove_dir(&lock));
+        }
+    }
+
+    #[test]
     fn component_lives_as_long_as_its_lock_is_held() {
         let dir = tempfile::tempdir().expect("a folder");
         let lives = || may_live(dir.path(), Component::Signer);
