@@ -71,6 +71,8 @@ pub(super) struct Composer<'a> {
     query: &'a Query<'a>,
     out: &'a mut Vec<u8>,
     names: WrittenNames,
+    /// No signature of the zone has expired, so that none is looked at.
+    all_are_valid: bool,
     /// Octets that records may fill; what OPT needs is already taken off.
     limit: usize,
     now: Timestamp,
@@ -98,6 +100,7 @@ impl<'a> Composer<'a> {
             query,
             out,
             names: WrittenNames::new(),
+            all_are_valid: false,
             limit: limit.saturating_sub(reserve),
             now: context.now,
             max_udp: context.arrival.max_udp,
@@ -107,6 +110,11 @@ impl<'a> Composer<'a> {
             truncated: false,
             options,
         }
+    }
+
+    /// The signature of the zone that expires first does so at `earliest`.
+    pub fn set_earliest_expiration(&mut self, earliest: Timestamp) {
+        self.all_are_valid = self.now <= earliest;
     }
 
     pub fn set_rcode(&mut self, rcode: Rcode) {
@@ -170,7 +178,7 @@ impl<'a> Composer<'a> {
         let mut count = 0;
         let result = sets.iter().try_for_each(|(rtype, records)| {
             for rdata in Records(records) {
-                if *rtype == Rtype::RRSIG && self.has_expired(rdata) {
+                if *rtype == Rtype::RRSIG && self.is_expired(rdata) {
                     return Err(Stop::Expired);
                 }
                 match (pointer, owner) {
@@ -210,6 +218,15 @@ impl<'a> Composer<'a> {
     pub fn put_cname(&mut self, owner: Owner<'_>, target: &[u8], ttl: u32) -> Result<(), Stop> {
         let data = [&(target.len() as u16).to_be_bytes(), target].concat();
         self.put_all(Section::Answer, owner, &[(Rtype::CNAME, &data)], ttl)
+    }
+
+    /// True when the signature must not be sent any more.
+    fn is_expired(&self, rrsig: &[u8]) -> bool {
+        debug_assert!(
+            !self.all_are_valid || !self.has_expired(rrsig),
+            "the zone knows its earliest expiration"
+        );
+        !self.all_are_valid && self.has_expired(rrsig)
     }
 
     fn has_expired(&self, rrsig: &[u8]) -> bool {

@@ -119,6 +119,7 @@ pub fn answer(zone: &SignedZone, query: &[u8], context: &Context<'_>, out: &mut 
         if query.question.rtype == Rtype::SOA && query.below == 0 {
             composer.set_expire(zone.zone().expire());
         }
+        composer.set_earliest_expiration(zone.earliest_zsk_expiration().min(zone.earliest_ksk_expiration()));
         Ok(lookup::run(zone, query, composer))
     });
     outcome.into()
