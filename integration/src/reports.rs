@@ -113,7 +113,10 @@ pub fn of_signer(signer: &Signer, started: Timestamp, now: Timestamp) -> OwnRepo
         (name.to_lowercase().to_string(), report)
     };
     OwnReport {
-        report: Report::new(Component::Signer, started, now),
+        report: Report {
+            queries: Some(signer.files_of_queries()),
+            ..Report::new(Component::Signer, started, now)
+        },
         zones: signer.states().into_iter().map(zone).collect(),
     }
 }

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
 use keystore::clock;
-use keystore::config::Config;
+use keystore::config::{Config, SignerConfig};
 use keystore::crypto::pkcs11;
 use keystore::time::Timestamp;
 use metrics::Metrics;
@@ -179,6 +179,9 @@ impl Serving {
         for address in serving.dns() {
             tracing::info!(%address, "serving");
         }
+        for address in serving.dns.iter().flat_map(DnsServer::tls_addresses) {
+            tracing::info!(%address, "serving DNS over TLS");
+        }
         Ok(Some(serving))
     }
 
@@ -270,8 +273,10 @@ impl Reloading {
 
 /// Fails where an address is taken before the files of many zones are read, which takes long and is in vain then.
 fn check_addresses(config: &Config) -> Result<()> {
-    let dns = config.signer.iter().flat_map(|signer| signer.listen.iter());
-    for address in dns.chain(config.metrics.as_ref().map(|metrics| &metrics.listen)) {
+    let tls =
+        |signer: &SignerConfig| signer.query.tls.as_ref().map(|tls| tls.listen.clone()).unwrap_or_default();
+    let dns = config.signer.iter().flat_map(|signer| signer.listen.iter().copied().chain(tls(signer)));
+    for address in dns.chain(config.metrics.as_ref().map(|metrics| metrics.listen)) {
         TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     }
     Ok(())
@@ -286,17 +291,20 @@ fn serve_dns(
 ) -> Result<Option<DnsServer>> {
     let Some(wanted) = &config.signer else { return Ok(None) };
     let handler = SignerHandler::alone(signer.hosted()).settings(signer.settings());
-    let listen = Listen::on(wanted.listen.clone()).with_metrics(metrics);
+    let tls = wanted.query.tls.as_ref().map(|tls| tls.listen.clone()).unwrap_or_default();
+    let listen = Listen::on(wanted.listen.clone()).with_tls(tls).with_metrics(metrics);
     Ok(Some(runtime.block_on(async { DnsServer::start(&listen, &handler) })?))
 }
 
 /// What differs between two configurations and is fixed while the process runs.
 fn fixed(old: &Config, new: &Config) -> Option<&'static str> {
     let listen = |config: &Config| config.signer.as_ref().map(|signer| signer.listen.clone());
+    let tls = |config: &Config| Some(config.signer.as_ref()?.query.tls.as_ref()?.listen.clone());
     let metrics = |config: &Config| config.metrics.as_ref().map(|metrics| metrics.listen);
     match () {
         () if old.state_dir != new.state_dir => Some("`state-dir`"),
         () if listen(old) != listen(new) => Some("`[signer] listen`"),
+        () if tls(old) != tls(new) => Some("`[signer] tls-listen`"),
         () if metrics(old) != metrics(new) => Some("`[metrics] listen`"),
         () => None,
     }

@@ -2,6 +2,8 @@
 //! query of the dashboards returns data.
 
 mod common;
+#[path = "peer_monitoring/dns_tls.rs"]
+mod dns_tls;
 #[path = "peer_monitoring/site.rs"]
 mod site;
 #[path = "peer_monitoring/web_config.rs"]

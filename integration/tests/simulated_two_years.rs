@@ -70,6 +70,7 @@ impl World {
             anchor_file: None,
             require_signature: false,
             multi_signer: false,
+            allow_query: None,
             allow_transfer: Vec::new(),
             notify: Vec::new(),
             versions: keystore::config::VersionConfig::default(),

@@ -205,6 +205,8 @@ pub struct ZoneConfig {
     pub key_directory: PathBuf,
     /// `multi-signer`: an SKR also has ZSKs of other providers (RFC 8901 model 1).
     pub multi_signer: bool,
+    /// `allow-query`: networks whose queries for the zone are answered; `None` = as in `[signer]`.
+    pub allow_query: Option<Vec<transfer::Network>>,
     /// `allow-transfer`: who may transfer the zone; by default as in `[transfer]`.
     pub allow_transfer: Vec<transfer::AllowTransfer>,
     /// `notify`: who is told of each new version; by default as in `[transfer]`.

@@ -3,6 +3,7 @@
 //! It speaks as much of HTTP/1.1 (RFC 9112) as scrapers and load balancers need: one `GET` or `HEAD` a connection, no body; with TLS
 //! and passwords where a `web-config` says so.
 
+mod certificate;
 mod compress;
 pub(crate) mod connections;
 mod guard;
@@ -21,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::Metrics;
+pub use certificate::{CertificateError, CertificateFiles, LoadedCertificate};
 pub use guard::{Guard, GuardStanding};
 pub use tls::ServedCertificate;
 

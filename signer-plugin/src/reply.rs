@@ -2,7 +2,7 @@
 //! check of a fresh zone before it is published.
 
 use keystore::dns::name::MAX_NAME;
-use keystore::dns::{Name, Rtype};
+use keystore::dns::{Class, Name, Rtype};
 
 /// One record; owner and RDATA uncompressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Rr {
     pub owner: Name,
     /// Type of the record.
     pub rtype: Rtype,
+    /// Class of the record: IN, CH for what a server says of itself (RFC 4892), ANY for TSIG.
+    pub class: Class,
     /// TTL in seconds.
     pub ttl: u32,
     /// Record data in wire form.
@@ -47,7 +49,7 @@ pub struct Reply {
     pub tsig: Option<Rr>,
 }
 
-/// The octets are no message that this reader knows: records of class IN, OPT, and TSIG as the last one.
+/// The octets are no message that this reader knows: records of class IN, TXT of class CH, OPT, and TSIG as the last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the octets are no DNS answer (near octet {at})")]
 pub struct BadReply {
@@ -187,7 +189,7 @@ impl<'a> Reader<'a> {
             return Ok(None);
         }
         let rdata = self.rdata(rtype, len)?;
-        let rr = Rr { owner, rtype, ttl, rdata };
+        let rr = Rr { owner, rtype, class: Class(class), ttl, rdata };
         match (rtype, class) {
             _ if ends.tsig.is_some() => Err(start),
             (Rtype::TSIG, 255) => {
@@ -195,7 +197,7 @@ impl<'a> Reader<'a> {
                 Ok(None)
             }
             (Rtype::TSIG, _) => Err(start),
-            (_, 1) => Ok(Some(rr)),
+            (_, 1) | (Rtype::TXT, 3) => Ok(Some(rr)),
             _ => Err(start),
         }
     }

@@ -19,7 +19,7 @@ use keystore::config::Config;
 use keystore::config::deliver::Method;
 use keystore::cookie_secrets::CookieSecrets;
 use keystore::policy::{PolicyFinding, Severity};
-use metrics::http::Guard;
+use metrics::http::{CertificateFiles, Guard, LoadedCertificate};
 use rights::Ports;
 use rustix::fs::Access;
 
@@ -69,6 +69,7 @@ pub fn check(config: &Config, work: &[Work], path: Option<&OsStr>) -> Vec<Findin
         host.addresses(config);
         host.transfers(config);
         host.cookies(config);
+        host.certificate(config);
         host.ports(config, Ports::of_this_process());
     }
     host.findings.extend(web_config(config));
@@ -290,8 +291,11 @@ impl Host<'_> {
     /// Ports that only a process with a capability may bind. The service manager may give it, so this is a warning.
     fn ports(&mut self, config: &Config, ports: Ports) {
         let signer = config.signer.iter().flat_map(|signer| &signer.listen).map(|at| ("signer.listen", at));
+        let tls = config.signer.iter().filter_map(|signer| signer.query.tls.as_ref());
+        let tls = tls.flat_map(|tls| &tls.listen).map(|at| ("signer.tls-listen", at));
         let metrics = config.metrics.iter().map(|metrics| ("metrics.listen", &metrics.listen));
-        for fault in signer.chain(metrics).filter_map(|(what, address)| ports.fault(what, address)) {
+        for fault in signer.chain(tls).chain(metrics).filter_map(|(what, address)| ports.fault(what, address))
+        {
             self.warning(fault);
         }
     }
@@ -301,6 +305,18 @@ impl Host<'_> {
         let file = config.signer.as_ref().and_then(|signer| signer.query.cookie_secret_file.as_ref());
         if let Some(Err(error)) = file.map(|file| CookieSecrets::load(file)) {
             self.error(format!("signer.cookie-secret-file: {error}"));
+        }
+    }
+
+    /// The certificate of DNS over TLS.
+    fn certificate(&mut self, config: &Config) {
+        let Some(tls) = config.signer.as_ref().and_then(|signer| signer.query.tls.as_ref()) else { return };
+        let files = CertificateFiles { certificate: tls.certificate.clone(), key: tls.key.clone() };
+        match LoadedCertificate::load(&files, b"dot") {
+            Ok(certificate) => {
+                certificate.warnings.iter().for_each(|what| self.warning(format!("signer.tls-key: {what}")));
+            }
+            Err(error) => self.error(format!("signer.tls-certificate: {error}")),
         }
     }
 

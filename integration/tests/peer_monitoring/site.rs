@@ -42,7 +42,7 @@ impl Drop for Process {
 
 pub struct Site {
     dir: tempfile::TempDir,
-    dns: u16,
+    pub dns: u16,
     pub metrics: u16,
     daemon: Option<Process>,
 }

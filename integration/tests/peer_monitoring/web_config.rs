@@ -18,7 +18,7 @@ use crate::site::{DAY, Process, Site};
 
 /// `python3 -c "import crypt; print(crypt.crypt('secret', '$2b$04$abcdefghijklmnopqrstuu'))"`
 const HASH: &str = "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
-const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// A site with certificates, and with `web.yml` as its web-config.
 fn site(web: &str) -> Option<Site> {
@@ -39,7 +39,7 @@ fn site(web: &str) -> Option<Site> {
 const DAYS_OF_LIFE: i64 = 360;
 
 /// A certificate that vouches for itself, valid between these days from now.
-fn certificate(site: &Site, name: &str, days: (i64, i64)) -> (X509, PKey<Private>) {
+pub fn certificate(site: &Site, name: &str, days: (i64, i64)) -> (X509, PKey<Private>) {
     signed(site, name, days, None)
 }
 
@@ -102,13 +102,13 @@ fn curl(site: &Site, url: &str, arguments: &[&str]) -> (String, String) {
 const TLS: &str =
     "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n  min_version: TLS12\n";
 
-fn conditions(site: &Site) -> String {
+pub fn conditions(site: &Site) -> String {
     let config = site.path("offline-ksk.toml").display().to_string();
     String::from_utf8(site.run(&["status", "-c", &config]).stdout).expect("text")
 }
 
 /// Writes a file by renaming another one, as a careful operator does.
-fn replace(site: &Site, name: &str, text: &str) {
+pub fn replace(site: &Site, name: &str, text: &str) {
     site.write("new", text);
     std::fs::rename(site.path("new"), site.path(name)).expect("rename");
 }

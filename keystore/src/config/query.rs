@@ -1,8 +1,10 @@
 //! What `[signer]` says of queries and their answers.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::transfer::Network;
+use crate::dns::Name;
 
 /// Settings of `[signer]` for queries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,8 +13,31 @@ pub struct QueryConfig {
     pub cookies: bool,
     /// `cookie-secret-file`: the secrets of cookies, shared with other servers; `None` = this process makes its own.
     pub cookie_secret_file: Option<PathBuf>,
+    /// `allow-query`: networks whose queries are answered; `None` = all. A zone may have its own.
+    pub allow_query: Option<Vec<Network>>,
+    /// `nsid`: what the option NSID (RFC 5001) is answered with.
+    pub nsid: Option<Vec<u8>>,
+    /// `identity`: what `id.server` and `hostname.bind` are answered with (RFC 4892).
+    pub identity: Option<String>,
+    /// `version`: what `version.bind` and `version.server` are answered with.
+    pub version: Option<String>,
+    /// `report-agent`: the name below which resolvers report answers that do not validate (RFC 9567).
+    pub report_agent: Option<Name>,
+    /// `tls-listen`, `tls-certificate` and `tls-key`; `None` = DNS over TLS is not spoken.
+    pub tls: Option<TlsConfig>,
     /// `rate-limit`: how many answers over UDP a network is sent.
     pub rate_limit: RateLimitConfig,
+}
+
+/// DNS over TLS (RFC 7858).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// `tls-listen`: addresses, port 0 = the kernel's choice.
+    pub listen: Vec<SocketAddr>,
+    /// `tls-certificate`: the certificate and those that lead to its authority, in PEM.
+    pub certificate: PathBuf,
+    /// `tls-key`: its private key, in PEM.
+    pub key: PathBuf,
 }
 
 /// Settings of `[signer.rate-limit]`. Nothing is limited by default, as with BIND, NSD and Knot.
@@ -48,6 +73,16 @@ impl Default for RateLimitConfig {
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { cookies: true, cookie_secret_file: None, rate_limit: RateLimitConfig::default() }
+        Self {
+            cookies: true,
+            cookie_secret_file: None,
+            allow_query: None,
+            nsid: None,
+            identity: None,
+            version: None,
+            report_agent: None,
+            tls: None,
+            rate_limit: RateLimitConfig::default(),
+        }
     }
 }

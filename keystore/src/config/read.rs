@@ -1,5 +1,6 @@
 //! From the text to a checked [`Config`].
 
+mod address;
 mod ksr;
 mod listen;
 mod loader;

@@ -106,16 +106,19 @@ pub struct Report {
     /// The HTTP endpoint of its process.
     #[serde(default)]
     pub endpoint: Option<EndpointReport>,
+    /// The files that queries are answered with, and the certificate of DNS over TLS; of the signer.
+    #[serde(default)]
+    pub queries: Option<EndpointReport>,
     /// Conditions that the component found itself, over the network.
     #[serde(default)]
     pub conditions: Vec<ReportedCondition>,
 }
 
-/// How the HTTP endpoint of a process stands.
+/// How an endpoint of a process stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct EndpointReport {
-    /// Why the web-config as it lies there is not in use.
+    /// Why a file that it is made of, as it lies there, is not in use.
     #[serde(default)]
     pub error: Option<String>,
     /// The certificate that clients are shown.
@@ -392,6 +395,7 @@ impl Report {
             inbox: None,
             audit_error: None,
             endpoint: None,
+            queries: None,
             conditions: Vec::new(),
         }
     }

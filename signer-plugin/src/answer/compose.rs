@@ -81,7 +81,7 @@ pub(super) struct Composer<'a> {
     rcode: Rcode,
     authoritative: bool,
     truncated: bool,
-    options: ReplyOptions,
+    options: ReplyOptions<'a>,
 }
 
 impl<'a> Composer<'a> {
@@ -89,7 +89,7 @@ impl<'a> Composer<'a> {
     pub fn new(
         query: &'a Query<'a>,
         limit: usize,
-        options: ReplyOptions,
+        options: ReplyOptions<'a>,
         context: &Context<'_>,
         out: &'a mut Vec<u8>,
     ) -> Self {
@@ -129,6 +129,25 @@ impl<'a> Composer<'a> {
     pub fn set_expire(&mut self, seconds: u32) {
         self.options.expire =
             Some(seconds).filter(|_| self.query.rest.edns.is_some_and(|edns| edns.wants_expire));
+    }
+
+    /// Answers the option ZONEVERSION, if the query has it.
+    pub fn set_zone_version(&mut self, labels: u8, serial: u32) {
+        let wants = self.query.rest.edns.is_some_and(|edns| edns.wants_zone_version);
+        self.options.zone_version = Some((labels, serial)).filter(|_| wants);
+    }
+
+    /// Puts in a TXT record of class CH with this text, which is of the server and not of a zone (RFC 4892).
+    pub fn put_identity(&mut self, text: &[u8]) {
+        const CHAOS: u16 = 3;
+        let len = u8::try_from(text.len()).unwrap_or(u8::MAX);
+        let text = &text[..usize::from(len)];
+        for word in [0xc000 | HEADER as u16, Rtype::TXT.0, CHAOS, 0, 0, u16::from(len) + 1] {
+            self.out.extend_from_slice(&word.to_be_bytes());
+        }
+        self.out.push(len);
+        self.out.extend_from_slice(text);
+        self.counts[Section::Answer as usize] += 1;
     }
 
     pub fn set_truncated(&mut self) {
@@ -303,7 +322,7 @@ impl<'a> Composer<'a> {
     }
 
     /// The options of the answer.
-    pub fn options(&self) -> &ReplyOptions {
+    pub fn options(&self) -> &ReplyOptions<'a> {
         &self.options
     }
 

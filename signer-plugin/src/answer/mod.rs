@@ -21,13 +21,14 @@ mod tests;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use keystore::dns::{Name, Rtype};
+use keystore::dns::{Class, Name, Rtype};
 use keystore::time::Timestamp;
 use metrics::queries::RefusedQuery;
 
 use crate::protocol::QuerySettings;
 use crate::protocol::rate_limit::{AnswerClass, AnswerGroup, RateVerdict};
 use crate::signing::SignedZone;
+use crate::zone::NodeId;
 use compose::Composer;
 use edns::ReplyOptions;
 use lookup::Found;
@@ -44,6 +45,15 @@ pub enum Transport {
     Stream,
 }
 
+/// The connection that a query came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamFacts {
+    /// How long it may be idle, in tenths of a second.
+    pub idle: u16,
+    /// It is TLS.
+    pub is_encrypted: bool,
+}
+
 /// What is known of a query beside its octets.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival<'a> {
@@ -53,6 +63,8 @@ pub struct Arrival<'a> {
     pub transport: Transport,
     /// Largest UDP answer that we send, in octets (1232); less than 512 when what is sent is encoded anew and grows.
     pub max_udp: u16,
+    /// The connection; `None` over UDP, and where it is not known.
+    pub stream: Option<StreamFacts>,
     /// What is said to whom.
     pub settings: &'a QuerySettings,
 }
@@ -62,7 +74,13 @@ impl Arrival<'_> {
     #[must_use]
     pub const fn new(transport: Transport, max_udp: u16) -> Self {
         static DEFAULT: QuerySettings = QuerySettings::DEFAULT;
-        Self { client: IpAddr::V4(Ipv4Addr::UNSPECIFIED), transport, max_udp, settings: &DEFAULT }
+        Self {
+            client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            transport,
+            max_udp,
+            stream: None,
+            settings: &DEFAULT,
+        }
     }
 }
 
@@ -106,6 +124,7 @@ const MIN_UDP: u16 = 512;
 ///   Answers without signatures (no DO bit) are not concerned.
 /// - RD is copied, RA, AD and CD are clear (RFC 4035 section 3.1.6). AA is clear in referrals and errors.
 /// - A SOA query with the option EXPIRE is answered with it (RFC 7314): SOA EXPIRE, as the zone is ours.
+/// - NSID (RFC 5001), ZONEVERSION (RFC 9660) and, over TCP, edns-tcp-keepalive (RFC 7828) are answered where they are asked for.
 /// - A query with a cookie is answered with one (RFC 7873, RFC 9018), where the settings have secrets for that.
 /// - ANY and RRSIG get one RRset (RFC 8482).
 /// - What must be in the answer and does not fit sets TC, with OPT kept and never part of an RRset; what may be left out is left out
@@ -120,6 +139,7 @@ pub fn answer(zone: &SignedZone, query: &[u8], context: &Context<'_>, out: &mut 
             composer.set_expire(zone.zone().expire());
         }
         composer.set_earliest_expiration(zone.earliest_zsk_expiration().min(zone.earliest_ksk_expiration()));
+        composer.set_zone_version(zone.zone().origin().label_count() as u8, zone.serial());
         Ok(lookup::run(zone, query, composer))
     });
     outcome.into()
@@ -210,9 +230,14 @@ where
     let query = Query { head, question, below, rest: rest.unwrap_or_default() };
     let options = ReplyOptions::to(query.rest.edns, &context.arrival);
     let mut composer = Composer::new(&query, size_limit(&query, &context.arrival), options, context, out);
-    let found = match Refusal::of_any_zone(&query, well_formed, &context.arrival) {
-        Some(refusal) => Err(refusal),
-        None => look_up(&query, &mut composer),
+    let refusal = Refusal::of_any_zone(&query, origin, well_formed, &context.arrival);
+    let found = match (refusal, identity(&query, context.arrival.settings)) {
+        (Some(Refusal::OtherClass) | None, Some(text)) => {
+            composer.put_identity(text);
+            Ok(Found { kind: AnswerKind::Positive, node: NodeId::APEX })
+        }
+        (Some(refusal), _) => Err(refusal),
+        (None, None) => look_up(&query, &mut composer),
     };
     if let Err(refusal) = found {
         composer.refuse(refusal);
@@ -233,6 +258,13 @@ where
     }
 }
 
+/// What this server says of itself, where a query asks for that.
+fn identity<'s>(query: &Query<'_>, settings: &'s QuerySettings) -> Option<&'s [u8]> {
+    const CHAOS: Class = Class(3);
+    let asks = query.question.class == CHAOS && matches!(query.question.rtype, Rtype::TXT | Rtype::ANY);
+    if asks { settings.identity.text(query.question.name) } else { None }
+}
+
 /// Which answers an answer is counted with: all that a wildcard, a DNAME or a delegation gives are one kind, all that say that something does
 /// not exist are one kind for a zone.
 fn group(origin: Option<&Name>, found: Option<Found>) -> AnswerGroup<'_> {
@@ -250,7 +282,7 @@ fn group(origin: Option<&Name>, found: Option<Found>) -> AnswerGroup<'_> {
 }
 
 /// Whether an answer is within the limits. Over TCP, and with a good cookie, the client has not forged its address.
-fn verdict(arrival: &Arrival<'_>, options: &ReplyOptions, group: AnswerGroup<'_>) -> RateVerdict {
+fn verdict(arrival: &Arrival<'_>, options: &ReplyOptions<'_>, group: AnswerGroup<'_>) -> RateVerdict {
     match &arrival.settings.limiter {
         Some(limiter)
             if arrival.transport == Transport::Udp && options.cookie.is_none_or(|cookie| !cookie.is_good) =>
@@ -267,9 +299,12 @@ fn without_question(head: &Head, octets: &[u8], arrival: &Arrival<'_>, out: &mut
         && let Some(edns) = head.rest_without_question(octets).and_then(|rest| rest.edns)
         && edns.version == 0
     {
-        // As small as the query, so that nobody gains by it.
         let options = ReplyOptions::to(Some(edns), arrival);
         if options.cookie.is_some() {
+            // One that slips has what it was asked for.
+            if verdict(arrival, &options, group(None, None)) == RateVerdict::Drop {
+                return Responded::Drop;
+            }
             compose::put_header(head, Rcode::NOERROR, 1, out);
             options.put_opt(edns, arrival.max_udp, Rcode::NOERROR, out);
             return Responded::Answered(AnswerKind::NoData);

@@ -15,6 +15,14 @@ const ANY: u16 = 255;
 const OPTION_HEAD: usize = 4;
 /// Code of the EDNS option EXPIRE (RFC 7314 section 6).
 pub(crate) const EXPIRE: u16 = 9;
+/// Code of the EDNS option NSID (RFC 5001 section 2.3).
+pub(crate) const NSID: u16 = 3;
+/// Code of the EDNS option edns-tcp-keepalive (RFC 7828 section 3.1).
+pub(crate) const KEEPALIVE: u16 = 11;
+/// Code of the EDNS option Padding (RFC 7830 section 3).
+pub(crate) const PADDING: u16 = 12;
+/// Code of the EDNS option ZONEVERSION (RFC 9660 section 2).
+pub(crate) const ZONE_VERSION: u16 = 19;
 /// Code of the EDNS option COOKIE (RFC 7873 section 4).
 pub(crate) const COOKIE: u16 = 10;
 
@@ -61,12 +69,23 @@ pub(crate) struct Edns {
     pub wants_expire: bool,
     /// The first option COOKIE; others behind it are left out (RFC 7873 section 5.2).
     pub cookie: Option<CookieOption>,
+    /// The option NSID without data (RFC 5001 section 2.1).
+    pub wants_nsid: bool,
+    /// The option edns-tcp-keepalive (RFC 7828).
+    pub wants_keepalive: bool,
+    /// The option Padding (RFC 7830).
+    pub wants_padding: bool,
+    /// The option ZONEVERSION (RFC 9660).
+    pub wants_zone_version: bool,
+    /// An option of the query has data that it must not have.
+    has_needless_data: bool,
 }
 
 impl Edns {
     /// True for an option that a server with these settings must find malformed.
     pub fn has_bad_option(&self, settings: &QuerySettings) -> bool {
-        settings.cookies.is_some() && self.cookie == Some(CookieOption::BadLength)
+        let has_bad_cookie = self.cookie == Some(CookieOption::BadLength);
+        self.has_needless_data || settings.cookies.is_some() && has_bad_cookie
     }
 }
 
@@ -171,6 +190,11 @@ impl Head {
                         dnssec_ok: fixed[6] & 0x80 != 0,
                         wants_expire: false,
                         cookie: None,
+                        wants_nsid: false,
+                        wants_keepalive: false,
+                        wants_padding: false,
+                        wants_zone_version: false,
+                        has_needless_data: false,
                     };
                     rest.edns = Some(read_options(edns, rdata)?);
                 }
@@ -260,6 +284,14 @@ fn read_options(mut edns: Edns, mut rdata: &[u8]) -> Option<Edns> {
         let data = rdata.get(OPTION_HEAD..end)?;
         match u16::from_be_bytes([head[0], head[1]]) {
             EXPIRE => edns.wants_expire = true,
+            NSID => edns.wants_nsid = data.is_empty(),
+            KEEPALIVE => edns.wants_keepalive = true,
+            PADDING => edns.wants_padding = true,
+            ZONE_VERSION => {
+                edns.wants_zone_version = true;
+                // RFC 9660 section 3.2.
+                edns.has_needless_data |= !data.is_empty();
+            }
             COOKIE if edns.cookie.is_none() => edns.cookie = Some(CookieOption::read(data)),
             _ => {}
         }

@@ -1,6 +1,6 @@
 //! [`Refusal`]: why a query gets no records, and how the answer says so (RFC 8906, RFC 8914).
 
-use keystore::dns::{Class, Rtype};
+use keystore::dns::{Class, Name, Rtype};
 use metrics::queries::RefusedQuery;
 
 use super::Arrival;
@@ -18,6 +18,8 @@ pub(super) enum Refusal {
     EdnsVersion,
     /// It is signed by a key that is not known here.
     Key,
+    /// The configuration does not let this client ask (`allow-query`).
+    Access,
     /// The class is not IN.
     OtherClass,
     /// A transfer of a zone of ours, which nobody is allowed here.
@@ -36,7 +38,12 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// Why no zone can answer the query; `None` when names are to be looked up.
-    pub fn of_any_zone(query: &Query<'_>, well_formed: bool, arrival: &Arrival<'_>) -> Option<Self> {
+    pub fn of_any_zone(
+        query: &Query<'_>,
+        origin: Option<&Name>,
+        well_formed: bool,
+        arrival: &Arrival<'_>,
+    ) -> Option<Self> {
         let edns = query.rest.edns;
         match query.question.rtype {
             _ if query.head.opcode() != 0 => Some(Self::Opcode),
@@ -44,6 +51,9 @@ impl Refusal {
             _ if edns.is_some_and(|edns| edns.version > 0) => Some(Self::EdnsVersion),
             _ if edns.is_some_and(|edns| edns.has_bad_option(arrival.settings)) => Some(Self::Malformed),
             _ if query.rest.tsig.is_some() => Some(Self::Key),
+            _ if origin.is_some_and(|origin| !arrival.settings.access.allows(origin, arrival.client)) => {
+                Some(Self::Access)
+            }
             _ if query.question.class != Class::IN => Some(Self::OtherClass),
             // Refused for another reason where the zone is not ours.
             Rtype::AXFR | Rtype::IXFR => None,
@@ -60,7 +70,7 @@ impl Refusal {
             Self::EdnsVersion => Rcode::BADVERS,
             // RFC 5936 section 2.2.1: the zone is not here; REFUSED is for those that may not have it.
             Self::Key | Self::TransferOfOtherZone => Rcode::NOTAUTH,
-            Self::OtherClass | Self::Transfer | Self::OtherZone => Rcode::REFUSED,
+            Self::Access | Self::OtherClass | Self::Transfer | Self::OtherZone => Rcode::REFUSED,
             Self::NotReady => Rcode::SERVFAIL,
         }
     }
@@ -73,7 +83,7 @@ impl Refusal {
         const NOT_SUPPORTED: u16 = 21;
         match self {
             Self::NotReady => Some(NOT_READY),
-            Self::Transfer => Some(PROHIBITED),
+            Self::Access | Self::Transfer => Some(PROHIBITED),
             Self::OtherZone | Self::TransferOfOtherZone => Some(NOT_AUTHORITATIVE),
             Self::OtherClass | Self::QueryType => Some(NOT_SUPPORTED),
             Self::Opcode | Self::Malformed | Self::EdnsVersion | Self::Key | Self::NoDataType => None,

@@ -115,7 +115,9 @@ impl Answer {
 pub(super) fn record(rr: Rr) -> Record {
     let rdata = if rr.rdata.is_empty() { NULL::new() } else { NULL::with(rr.rdata) };
     let data = RData::Unknown { code: RecordType::from(rr.rtype.0), rdata };
-    Record::from_rdata(name(&rr.owner), rr.ttl, data)
+    let mut record = Record::from_rdata(name(&rr.owner), rr.ttl, data);
+    record.dns_class = DNSClass::from(rr.class.0);
+    record
 }
 
 /// A name; ours are never longer than hickory allows, as both keep to RFC 1035.

@@ -15,7 +15,7 @@ use metrics::queries::RefusedQuery;
 
 use super::SignerHandler;
 use crate::answer::query::HEADER;
-use crate::answer::{self, AnswerOutcome, Arrival, Transport, WithoutZone};
+use crate::answer::{self, AnswerOutcome, Arrival, StreamFacts, Transport, WithoutZone};
 use crate::hosted::{Responder, Version, Zones};
 use crate::protocol::QuerySettings;
 use crate::seldom::Seldom;
@@ -65,6 +65,13 @@ pub(super) struct Received<'a> {
     pub out: &'a mut Vec<u8>,
 }
 
+/// How the queries of a batch came in.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Via {
+    Datagrams,
+    Stream(StreamFacts),
+}
+
 /// A query for one of our zones.
 #[derive(Clone, Copy)]
 struct Ours<'z> {
@@ -89,13 +96,13 @@ impl<H: RequestHandler> FrontEnd<H> {
     }
 
     /// Answers the queries of a batch. Those for one zone that follow each other are answered from one version of it.
-    pub fn answer_all(&self, transport: Transport, batch: &mut impl Batch) {
+    pub fn answer_all(&self, via: Via, batch: &mut impl Batch) {
         let zones = self.handler.zones.load();
         let settings = self.handler.settings.load();
         let mut more = batch.advance();
         while more {
             let Some(first) = find(&zones, batch.current().query) else {
-                let route = self.answer_no_zone(transport, &settings, batch.current());
+                let route = self.answer_no_zone(via, &settings, batch.current());
                 batch.put(route);
                 more = batch.advance();
                 continue;
@@ -103,7 +110,7 @@ impl<H: RequestHandler> FrontEnd<H> {
             first.zone.hold(&mut |version| {
                 let mut ours = first;
                 loop {
-                    let route = self.answer(ours, version, (transport, &settings), batch.current());
+                    let route = self.answer(ours, version, (via, &settings), batch.current());
                     batch.put(route);
                     more = batch.advance();
                     match more.then(|| find(&zones, batch.current().query)).flatten() {
@@ -116,18 +123,13 @@ impl<H: RequestHandler> FrontEnd<H> {
     }
 
     /// A query for a name that is not ours, or that has no question which can be read.
-    fn answer_no_zone(
-        &self,
-        transport: Transport,
-        settings: &QuerySettings,
-        received: Received<'_>,
-    ) -> Route {
+    fn answer_no_zone(&self, via: Via, settings: &QuerySettings, received: Received<'_>) -> Route {
         let Received { query, client, out } = received;
         // A handler of names that are not ours has no better answer to a query without one.
         if !self.handler.alone && answer::question(query).is_some() {
             return Route::Others;
         }
-        let arrival = self.arrival(client, transport, settings);
+        let arrival = self.arrival(client, via, settings);
         match answer::answer_without_zone(query, &arrival, out) {
             WithoutZone::Answered => Route::Answered,
             WithoutZone::Refused(counted_as) => {
@@ -138,13 +140,12 @@ impl<H: RequestHandler> FrontEnd<H> {
         }
     }
 
-    fn arrival<'s>(
-        &self,
-        client: SocketAddr,
-        transport: Transport,
-        settings: &'s QuerySettings,
-    ) -> Arrival<'s> {
-        Arrival { client: client.ip(), transport, max_udp: self.handler.max_udp, settings }
+    fn arrival<'s>(&self, client: SocketAddr, via: Via, settings: &'s QuerySettings) -> Arrival<'s> {
+        let (transport, stream) = match via {
+            Via::Datagrams => (Transport::Udp, None),
+            Via::Stream(facts) => (Transport::Stream, Some(facts)),
+        };
+        Arrival { client: client.ip(), transport, max_udp: self.handler.max_udp, stream, settings }
     }
 
     /// Answers a query for one of our zones.
@@ -152,18 +153,18 @@ impl<H: RequestHandler> FrontEnd<H> {
         &self,
         ours: Ours<'_>,
         version: &mut dyn Version,
-        (transport, settings): (Transport, &QuerySettings),
+        (via, settings): (Via, &QuerySettings),
         received: Received<'_>,
     ) -> Route {
         let Ours { zone, rtype, question_end } = ours;
         let Received { query, client, out } = received;
-        let arrival = self.arrival(client, transport, settings);
+        let arrival = self.arrival(client, via, settings);
         // A panic would end the listener; it must cost one answer only.
         let answered = catch_unwind(AssertUnwindSafe(|| {
             if request::concerns(query, rtype, question_end)
                 && let Some(source) = zone.transferable()
             {
-                let way = Way { client, transport, max_udp: arrival.max_udp };
+                let way = Way { client, transport: arrival.transport, max_udp: arrival.max_udp };
                 let plain = |query: &[u8], max_udp, out: &mut Vec<u8>| {
                     zone.respond(query, &Arrival { max_udp, ..arrival }, out)
                 };

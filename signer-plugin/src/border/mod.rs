@@ -104,6 +104,10 @@ impl<H: RequestHandler> SignerHandler<H> {
         Self { settings, ..self }
     }
 
+    pub(super) fn shared_settings(&self) -> SharedSettings {
+        self.settings.clone()
+    }
+
     /// The zone that a request is for.
     fn zone(&self, request: &Request) -> Option<Arc<dyn Responder>> {
         let query = request.queries.queries().first()?;
@@ -158,7 +162,8 @@ fn ask(zone: &dyn Responder, request: &Request, max_udp: u16, settings: &QuerySe
     let mut octets = Vec::with_capacity(512);
     let mut allowed = max_udp;
     loop {
-        let arrival = Arrival { client: request.src().ip(), transport, max_udp: allowed, settings };
+        let arrival =
+            Arrival { client: request.src().ip(), transport, max_udp: allowed, stream: None, settings };
         match zone.respond(request.as_slice(), &arrival, &mut octets) {
             AnswerOutcome::Reply(_) => {}
             AnswerOutcome::NotOurs => return Asked::NotOurs,

@@ -21,7 +21,7 @@ use super::SignerHandler;
 use super::front::FrontEnd;
 use super::limits::{ConnectionLimiter, TcpLimits};
 use super::others;
-use super::tcp::serve_tcp;
+use super::tcp::{Tls, serve_tcp};
 use super::udp::UdpThread;
 
 /// Longest time that a UDP thread waits before it looks whether it is to end. It is woken for that; this is for systems where that fails.
@@ -34,6 +34,8 @@ pub struct Listen {
     /// Addresses; port 0 = the kernel's choice, the same one for UDP and TCP. Answers leave from the address that was asked, on a wildcard
     /// address too, where that costs a little more for each datagram (`IP_PKTINFO`).
     pub addresses: Vec<SocketAddr>,
+    /// Addresses of DNS over TLS (RFC 7858); port 0 = the kernel's choice. The certificate is that of the settings of the handler.
+    pub tls: Vec<SocketAddr>,
     /// UDP sockets per address (SO_REUSEPORT), each with a thread of its own; 0 = one per core.
     pub udp_sockets: usize,
     /// Limits of TCP, over all addresses; `None`: those that [`TcpLimits::of_this_process`] gives.
@@ -46,7 +48,13 @@ impl Listen {
     /// These addresses, all else by default.
     #[must_use]
     pub fn on(addresses: Vec<SocketAddr>) -> Self {
-        Self { addresses, udp_sockets: 0, tcp: None, metrics: None }
+        Self { addresses, tls: Vec::new(), udp_sockets: 0, tcp: None, metrics: None }
+    }
+
+    /// The same with DNS over TLS on these addresses.
+    #[must_use]
+    pub fn with_tls(self, addresses: Vec<SocketAddr>) -> Self {
+        Self { tls: addresses, ..self }
     }
 
     /// The same with these limits of TCP.
@@ -68,7 +76,7 @@ impl Listen {
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
-    /// `UDP` or `TCP`.
+    /// `UDP`, `TCP` or `TLS`.
     pub transport: &'static str,
     /// Error of the call that made, set up or bound the socket.
     pub source: io::Error,
@@ -89,6 +97,7 @@ fn advice(error: &io::Error) -> &'static str {
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<SocketAddr>,
+    tls: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
     threads: Vec<UdpThread>,
     tasks: Vec<JoinHandle<()>>,
@@ -106,11 +115,21 @@ impl Server {
         for address in &listen.addresses {
             bound.push(bind(*address, udp_sockets)?);
         }
+        let mut encrypted = Vec::new();
+        for address in &listen.tls {
+            let bound = bind_tcp(*address).and_then(|listener| Ok((listener.local_addr()?, listener)));
+            encrypted.push(bound.map_err(|source| BindError {
+                address: *address,
+                transport: "TLS",
+                source,
+            })?);
+        }
         let front = FrontEnd::new(handler.clone(), listen.metrics.clone());
         let limits = listen.tcp.unwrap_or_else(TcpLimits::of_this_process);
         let limiters = (ConnectionLimiter::new(limits), ConnectionLimiter::new(limits.of_transfers()));
         let (stop, stopped) = watch::channel(false);
-        let mut server = Self { addresses: Vec::new(), stop, threads: Vec::new(), tasks: Vec::new() };
+        let mut server =
+            Self { addresses: Vec::new(), tls: Vec::new(), stop, threads: Vec::new(), tasks: Vec::new() };
         let (others, queue) = others::queue();
         for Bound { address, udp, tcp } in bound {
             server.addresses.push(address);
@@ -122,7 +141,19 @@ impl Server {
                     source,
                 })?);
             }
-            server.tasks.push(tokio::spawn(serve_tcp(tcp, front.clone(), limiters.clone(), stopped.clone())));
+            server.tasks.push(tokio::spawn(serve_tcp(
+                (tcp, None),
+                front.clone(),
+                limiters.clone(),
+                stopped.clone(),
+            )));
+        }
+        let tls = Tls::new(handler.shared_settings(), limits.per_network);
+        for (address, listener) in encrypted {
+            server.tls.push(address);
+            let listener = (listener, Some(tls.clone()));
+            let serve = serve_tcp(listener, front.clone(), limiters.clone(), stopped.clone());
+            server.tasks.push(tokio::spawn(serve));
         }
         // It ends when the threads have.
         server.tasks.push(tokio::spawn(others::answer_others(front, queue)));
@@ -133,6 +164,12 @@ impl Server {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The addresses of DNS over TLS, likewise.
+    #[must_use]
+    pub fn tls_addresses(&self) -> &[SocketAddr] {
+        &self.tls
     }
 
     /// Takes no more queries, and returns when those under way are answered.

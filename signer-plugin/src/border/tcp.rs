@@ -1,4 +1,4 @@
-//! DNS over TCP (RFC 7766) for our zones and any hickory request handler behind them.
+//! DNS over TCP (RFC 7766) and TLS (RFC 7858) for our zones and any hickory request handler behind them.
 //!
 //! hickory's own TCP listener has no limit of connections, ends for good when one `accept` fails, and cannot send more messages
 //! for a query than its buffer holds; this one has none of that. All queries that were received together are answered into one buffer and
@@ -22,14 +22,16 @@ use hickory_server::server::{RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponse;
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use super::framing::{BatchEnd, PREFIX, StreamQueries, put_message};
-use super::front::FrontEnd;
+use super::front::{FrontEnd, Via};
 use super::limits::{ConnectionLimiter, ConnectionPermit, MAX_QUERY};
-use crate::answer::Transport;
+use crate::answer::StreamFacts;
+use crate::protocol::SharedSettings;
 use crate::seldom::Seldom;
 use crate::transfer::request::{Outgoing, TransferEnd};
 
@@ -47,13 +49,18 @@ const READ: usize = 16_384;
 /// Time for a query to be whole, from its first octet on, so that one octet now and then does not keep a connection open.
 const QUERY_TIME: Duration = Duration::from_secs(2);
 
+/// Time for a handshake of TLS.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Time for the last message of a TLS connection, which says that it ends.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// Keeps the message that connections cannot be accepted from coming with each of them.
 static NOT_ACCEPTED: Seldom = Seldom::new();
 
 /// Accepts connections and answers their queries until `shutdown` is set; then the open ones are closed, each after the answer
 /// under way.
 pub(super) async fn serve_tcp<H: RequestHandler>(
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<Tls>),
     front: FrontEnd<H>,
     (limiter, transfers): (ConnectionLimiter, ConnectionLimiter),
     mut shutdown: watch::Receiver<bool>,
@@ -71,8 +78,15 @@ pub(super) async fn serve_tcp<H: RequestHandler>(
                     let (shutdown, transfers) = (shutdown.clone(), transfers.clone());
                     let connection = Connection::new(client, permit, shutdown, transfers);
                     let _ = stream.set_nodelay(true);
-                    let (reader, writer) = stream.into_split();
-                    connections.spawn(connection.run(reader, writer, front.clone()));
+                    match &tls {
+                        None => {
+                            let (reader, writer) = stream.into_split();
+                            connections.spawn(connection.run(reader, writer, front.clone()))
+                        }
+                        Some(tls) => {
+                            connections.spawn(connection.run_tls(stream, tls.clone(), front.clone()))
+                        }
+                    };
                 }
                 Err(exceeded) => {
                     count_refused(&front, exceeded.label());
@@ -108,8 +122,25 @@ fn is_of_this_host(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| OF_THIS_HOST.contains(&errno))
 }
 
+/// What the connections of a listener of DNS over TLS share.
+#[derive(Clone)]
+pub(super) struct Tls {
+    /// They have the certificate.
+    settings: SharedSettings,
+    /// Places for handshakes under way.
+    handshakes: Arc<Semaphore>,
+}
+
+impl Tls {
+    /// At most so many handshakes at once.
+    pub fn new(settings: SharedSettings, handshakes: usize) -> Self {
+        Self { settings, handshakes: Arc::new(Semaphore::new(handshakes)) }
+    }
+}
+
 struct Connection {
     client: SocketAddr,
+    is_encrypted: bool,
     permit: ConnectionPermit,
     shutdown: watch::Receiver<bool>,
     /// Counts the transfers under way.
@@ -149,17 +180,61 @@ impl Connection {
         shutdown: watch::Receiver<bool>,
         transfers: ConnectionLimiter,
     ) -> Self {
-        Self { client, permit, shutdown, transfers, input: Vec::new(), deadline: None }
+        Self { client, is_encrypted: false, permit, shutdown, transfers, input: Vec::new(), deadline: None }
+    }
+
+    /// Answers what comes over TLS on `stream`. The connection is closed where there is no certificate, where too many handshakes are under
+    /// way, and where the handshake does not succeed in its time.
+    async fn run_tls<H: RequestHandler>(mut self, stream: TcpStream, tls: Tls, front: FrontEnd<H>) {
+        let Some(config) = tls.settings.load().tls.clone() else { return };
+        let Ok(place) = tls.handshakes.try_acquire() else {
+            count_refused(&front, "handshakes");
+            return;
+        };
+        let mut shutdown = self.shutdown.clone();
+        let stream = tokio::select! {
+            stream = timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream)) => stream,
+            _ = shutdown.wait_for(|stop| *stop) => return,
+        };
+        drop(place);
+        match stream {
+            Ok(Ok(stream)) => {
+                self.is_encrypted = true;
+                let (reader, writer) = tokio::io::split(stream);
+                self.run(reader, writer, front).await;
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(client = %self.client, %error, "a handshake of TLS failed");
+            }
+            Err(_) => {}
+        }
     }
 
     /// Answers what comes by `reader` into `writer`: the halves of a TCP connection, or of TLS on one.
-    async fn run<H, R, W>(mut self, mut reader: R, writer: W, front: FrontEnd<H>)
+    async fn run<H, R, W>(self, reader: R, writer: W, front: FrontEnd<H>)
     where
         H: RequestHandler,
         R: AsyncRead + Unpin,
         W: AsyncWrite + Send + Unpin + 'static,
     {
+        let is_encrypted = self.is_encrypted;
         let writer = Arc::new(tokio::sync::Mutex::new(writer));
+        self.answer_until_end(reader, Arc::clone(&writer), front).await;
+        if is_encrypted {
+            let _ = timeout(CLOSING, async { writer.lock().await.shutdown().await }).await;
+        }
+    }
+
+    async fn answer_until_end<H, R, W>(
+        mut self,
+        mut reader: R,
+        writer: Arc<tokio::sync::Mutex<W>>,
+        front: FrontEnd<H>,
+    ) where
+        H: RequestHandler,
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Send + Unpin + 'static,
+    {
         let mut shutdown = self.shutdown.clone();
         let mut has_queries = false;
         loop {
@@ -246,7 +321,9 @@ impl Connection {
     ) -> io::Result<Turn> {
         output.clear();
         let mut queries = StreamQueries::new(octets, self.client, answer, output);
-        front.answer_all(Transport::Stream, &mut queries);
+        let idle = u16::try_from(self.permit.idle_timeout().as_millis() / 100).unwrap_or(u16::MAX);
+        let facts = StreamFacts { idle, is_encrypted: self.is_encrypted };
+        front.answer_all(Via::Stream(facts), &mut queries);
         let (read, end) = queries.finish();
         let rest = octets.get(read..).unwrap_or_default();
         if rest.is_empty() {

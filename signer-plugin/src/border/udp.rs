@@ -18,9 +18,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, shutdown};
 
 use super::datagrams::{BATCH, Datagrams, Family, V4, V6};
-use super::front::{Batch, FrontEnd, Received, Route};
+use super::front::{Batch, FrontEnd, Received, Route, Via};
 use super::others::{OtherQueries, OtherQuery};
-use crate::answer::Transport;
 use crate::answer::query::HEADER;
 
 /// Pause after an error of the socket, so that one that persists does not take a core.
@@ -147,7 +146,7 @@ impl<F: Family> UdpQueries<F> {
             }
         };
         (self.next, self.ready_count) = (0, 0);
-        front.answer_all(Transport::Udp, self);
+        front.answer_all(Via::Datagrams, self);
         let ready = self.ready.get(..self.ready_count).unwrap_or_default();
         let sent = self.datagrams.send(ready, &self.answers);
         if let Some(errno) = sent.error {

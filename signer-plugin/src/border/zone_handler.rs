@@ -29,6 +29,7 @@ use crate::reply::{Reply, Rr};
 ///   may cut an RRset in two and drop OPT.
 /// - An answer to a SOA query has no authority section, not even the proof that a CNAME leads to a name without SOA.
 /// - No zone transfer.
+/// - Cookies, the rate limit and `allow-query` do not hold: who asks is not known here.
 ///
 /// The DS records of the apex are asked of the zone above it where that is among [`Hosted`] too.
 ///

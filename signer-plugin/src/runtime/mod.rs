@@ -51,6 +51,7 @@ use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
 use keystore::shared::Shared;
 use metrics::Metrics;
+use metrics::health::report::EndpointReport;
 
 use crate::hosted::{Hosted, Responder};
 use crate::protocol::SharedSettings;
@@ -143,9 +144,7 @@ impl Signer {
     /// Takes a new configuration: zones that are new begin, zones that are gone are not answered for any more, zones whose
     /// settings changed work on with the new ones. What is served of them stays until there is something newer.
     pub fn reload(&self, config: &Config) {
-        if let Some(signer) = &config.signer {
-            self.settings.take(&signer.query);
-        }
+        self.settings.take(config);
         let mut zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
         let setups = config.zones.iter().filter_map(|zone| ZoneSetup::from_config(config, zone));
         let setups: Vec<Shared<ZoneSetup>> = setups.map(Into::into).collect();
@@ -209,6 +208,12 @@ impl Signer {
     #[must_use]
     pub fn settings(&self) -> SharedSettings {
         self.settings.shared()
+    }
+
+    /// How the files stand that queries are answered with: secrets of cookies, the certificate of DNS over TLS.
+    #[must_use]
+    pub fn files_of_queries(&self) -> EndpointReport {
+        self.settings.standing()
     }
 
     /// The transfers of each zone.

@@ -6,16 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use keystore::config::Config;
 use keystore::config::query::QueryConfig;
 use keystore::cookie_secrets::CookieSecrets;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::changed::{Mark, mark};
+use metrics::health::report::{CertificateReport, EndpointReport};
+use metrics::http::{CertificateFiles, LoadedCertificate, ServedCertificate};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::clock::Clock;
 use crate::protocol::rate_limit::RateLimiter;
-use crate::protocol::{QuerySettings, SharedSettings};
+use crate::protocol::{QueryAccess, QuerySettings, ServerIdentity, SharedSettings};
 
 /// Time between two looks at the files.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -34,11 +37,18 @@ pub(super) struct SettingsKeeper {
 #[derive(Default)]
 struct State {
     config: QueryConfig,
+    access: QueryAccess,
+    identity: ServerIdentity,
+    /// One of these is not yet in force.
+    is_changed: bool,
     secrets: Option<CookieSecrets>,
     source: Source,
     limiter: Option<Arc<RateLimiter>>,
+    certificate: Option<LoadedCertificate>,
     /// Why the file of secrets is not in use.
     error: Option<String>,
+    /// Why the certificate as it lies there is not in use.
+    certificate_error: Option<String>,
 }
 
 /// Where the secrets of cookies in use are from.
@@ -63,9 +73,28 @@ impl SettingsKeeper {
     }
 
     /// Takes what the configuration says now.
-    pub fn take(&self, config: &QueryConfig) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).config.clone_from(config);
+    pub fn take(&self, config: &Config) {
+        {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let (access, identity) = (QueryAccess::of(config), ServerIdentity::of(config));
+            state.is_changed |= state.access != access || state.identity != identity;
+            (state.access, state.identity) = (access, identity);
+            state.config = config.signer.as_ref().map(|signer| signer.query.clone()).unwrap_or_default();
+        }
         self.refresh();
+    }
+
+    /// How the files stand that the settings are made of.
+    pub fn standing(&self) -> EndpointReport {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let errors: Vec<&str> =
+            [&state.error, &state.certificate_error].into_iter().flatten().map(String::as_str).collect();
+        let certificate = state.certificate.as_ref().map(|certificate| {
+            let ServedCertificate { file, not_before, not_after } = &certificate.served;
+            let file = file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+            CertificateReport { file, not_before: *not_before, not_after: *not_after }
+        });
+        EndpointReport { error: (!errors.is_empty()).then(|| errors.join("; ")), certificate }
     }
 
     /// Looks whether something has changed that the settings are made of. A file that cannot be used changes nothing; it is tried again.
@@ -73,6 +102,7 @@ impl SettingsKeeper {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let before = (state.secrets.clone(), state.limiter.clone());
         state.limit(&self.metrics);
+        state.read_certificate();
         match (state.config.cookies, state.config.cookie_secret_file.clone()) {
             (false, _) => (state.secrets, state.source, state.error) = (None, Source::None, None),
             (true, Some(path)) => state.read_secrets(&path, (self.clock)()),
@@ -86,12 +116,19 @@ impl SettingsKeeper {
             (Some(new), Some(old)) => Arc::ptr_eq(new, old),
             (new, old) => new.is_none() && old.is_none(),
         };
-        if state.secrets != before.0 || !is_same_limiter {
+        if state.secrets != before.0 || !is_same_limiter || state.is_changed {
+            state.is_changed = false;
             let settings = match &state.secrets {
                 Some(secrets) => QuerySettings::with_cookies(secrets.clone(), Arc::clone(&self.clock)),
                 None => QuerySettings::DEFAULT,
             };
-            self.shared.store(QuerySettings { limiter: state.limiter.clone(), ..settings });
+            self.shared.store(QuerySettings {
+                limiter: state.limiter.clone(),
+                tls: state.certificate.as_ref().map(|certificate| Arc::clone(&certificate.config)),
+                access: state.access.clone(),
+                identity: state.identity.clone(),
+                ..settings
+            });
         }
     }
 }
@@ -136,6 +173,41 @@ impl State {
                     Source::File(..) => {}
                     Source::Random(_) | Source::None => self.make_secret(now),
                 }
+            }
+        }
+    }
+
+    /// Reads the certificate of DNS over TLS, where it or its key is another one than before.
+    fn read_certificate(&mut self) {
+        let files = self
+            .config
+            .tls
+            .as_ref()
+            .map(|tls| CertificateFiles { certificate: tls.certificate.clone(), key: tls.key.clone() });
+        let Some(files) = files else {
+            self.is_changed |= self.certificate.take().is_some();
+            self.certificate_error = None;
+            return;
+        };
+        if self.certificate.as_ref().is_some_and(|certificate| certificate.is_of(&files)) {
+            self.certificate_error = None;
+            return;
+        }
+        match LoadedCertificate::load(&files, b"dot") {
+            Ok(certificate) => {
+                let file = files.certificate.display();
+                tracing::info!(%file, "the certificate of DNS over TLS was read");
+                certificate.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                self.certificate = Some(certificate);
+                self.certificate_error = None;
+                self.is_changed = true;
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.certificate_error.as_ref() != Some(&error) {
+                    tracing::error!("[signer] tls-certificate: {error}; the certificate before stays in use");
+                }
+                self.certificate_error = Some(error);
             }
         }
     }
@@ -197,6 +269,8 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use keystore::config::query::RateLimitConfig;
+    use keystore::config::transfer::Network;
+    use keystore::dns::Name;
 
     use super::*;
 
@@ -210,6 +284,17 @@ mod tests {
         let clock: Clock = Arc::new(move || Timestamp::from_secs(clock.load(Ordering::Relaxed)));
         let metrics = Metrics::new().unwrap();
         (SettingsKeeper::new(&metrics, clock), now, metrics)
+    }
+
+    /// A configuration that says this of queries.
+    fn with(query: QueryConfig) -> Config {
+        let text = "version = 1\nstate-dir = \"/nonexistent\"\n[[zone]]\nname = \"a.test\"\npolicy = \"p\"\ntrust-anchors = [\"a.test. DS 18064 13 2 \
+            3A29A99C11758FF5431CE194C22EDF9264022A985D25CFC7319FC2BE29529000\"]\n[policy.p]\noffline-ksk = true\nkeys = [\
+            { role = \"ksk\", lifetime = \"unlimited\", algorithm = 13 }, { role = \"zsk\", lifetime = \"unlimited\", algorithm = 13 }]\n\
+            [signer]\nlisten = [\"127.0.0.1:0\"]\n";
+        let mut config = Config::parse(text.as_bytes(), Path::new("/x/c.toml")).unwrap();
+        config.signer.as_mut().unwrap().query = query;
+        config
     }
 
     fn secrets(keeper: &SettingsKeeper) -> Option<CookieSecrets> {
@@ -227,7 +312,7 @@ mod tests {
     fn secret_of_this_process_is_replaced_each_day_and_cookies_can_be_switched_off() {
         let (keeper, now, _) = keeper();
         assert!(keeper.shared.load().cookies.is_none(), "before the configuration is known");
-        keeper.take(&QueryConfig::default());
+        keeper.take(&with(QueryConfig::default()));
         let first = secrets(&keeper).unwrap();
         for (later, count) in [(0, 1), (86_399, 1), (86_400, 2), (3 * 86_400, 2)] {
             now.store(1_800_000_000 + later, Ordering::Relaxed);
@@ -240,7 +325,7 @@ mod tests {
         now.store(1_700_000_000, Ordering::Relaxed);
         keeper.refresh();
         assert_ne!(secrets(&keeper), second);
-        keeper.take(&QueryConfig { cookies: false, ..QueryConfig::default() });
+        keeper.take(&with(QueryConfig { cookies: false, ..QueryConfig::default() }));
         assert!(secrets(&keeper).is_none() && keeper.shared.load().cookies.is_none());
     }
 
@@ -252,16 +337,44 @@ mod tests {
             ..QueryConfig::default()
         };
         let limiter = || keeper.shared.load().limiter.clone();
-        keeper.take(&config(0));
+        keeper.take(&with(config(0)));
         assert!(limiter().is_none());
-        keeper.take(&config(50));
+        keeper.take(&with(config(50)));
         let first = limiter().expect("it limits");
-        keeper.take(&QueryConfig { cookies: false, ..config(50) });
+        keeper.take(&with(QueryConfig { cookies: false, ..config(50) }));
         assert!(keeper.shared.load().cookies.is_none() && Arc::ptr_eq(&limiter().expect("the same"), &first));
-        keeper.take(&config(60));
+        keeper.take(&with(config(60)));
         assert_eq!(limiter().expect("another").config().responses_per_second, 60);
-        keeper.take(&config(0));
+        keeper.take(&with(config(0)));
         assert!(limiter().is_none() && keeper.shared.load().cookies.is_some());
+    }
+
+    #[test]
+    fn access_and_identity_follow_the_configuration() {
+        let (keeper, _, _) = keeper();
+        let network = |text: &str| Some(vec![Network::parse(text).unwrap()]);
+        let query = QueryConfig { allow_query: network("192.0.2.0/24"), ..QueryConfig::default() };
+        let mut config = with(QueryConfig { nsid: Some(b"a".to_vec()), ..query });
+        config.zones[0].allow_query = network("2001:db8::/32");
+        keeper.take(&config);
+        let [own, other] = ["A.test.", "b.test."].map(|text| Name::parse(text).unwrap());
+        for (zone, client, allowed) in [
+            (&own, "2001:db8::1", true),
+            (&own, "192.0.2.1", false),
+            (&other, "2001:db8::1", false),
+            (&other, "192.0.2.1", true),
+            (&other, "::ffff:192.0.2.1", true),
+        ] {
+            let settings = keeper.shared.load();
+            assert_eq!(settings.access.allows(zone, client.parse().unwrap()), allowed, "{zone} {client}");
+            assert_eq!(settings.identity.nsid.as_deref(), Some(&b"a"[..]));
+        }
+        keeper.take(&with(QueryConfig::default()));
+        let settings = keeper.shared.load();
+        assert!(
+            settings.access.allows(&own, "192.0.3.1".parse().unwrap()) && settings.identity.nsid.is_none()
+        );
+        assert!(settings.cookies.is_some());
     }
 
     #[test]
@@ -271,7 +384,7 @@ mod tests {
         let (keeper, _, metrics) = keeper();
         let config = QueryConfig { cookie_secret_file: Some(file.clone()), ..QueryConfig::default() };
         // Not there yet: a secret of its own.
-        keeper.take(&config);
+        keeper.take(&with(config));
         assert_eq!(metrics.cookie_secret_file_ok.get(), 0);
         let own = secrets(&keeper).unwrap();
         let parse = |text: &str| CookieSecrets::parse(text.as_bytes()).unwrap();
@@ -296,7 +409,7 @@ mod tests {
         keeper.refresh();
         assert!(secrets(&keeper).unwrap() == parse(&swapped) && metrics.cookie_secret_file_ok.get() == 0);
         // Without the file again.
-        keeper.take(&QueryConfig::default());
+        keeper.take(&with(QueryConfig::default()));
         assert_eq!(secrets(&keeper).unwrap().secrets()[1], parse(SECOND).secrets()[0]);
         assert_eq!(metrics.cookie_secret_file_ok.get(), 1);
     }

@@ -191,6 +191,7 @@ fn verified(messages: &[Vec<u8>], mut sequence: Sequence) -> Vec<Rr> {
 
 fn of_zone(signed: &SignedZone) -> Vec<Rr> {
     let rr = |record: signing::SignedRecord<'_>| Rr {
+        class: keystore::dns::Class::IN,
         owner: Name::from_wire(&record.owner).unwrap(),
         rtype: record.rtype,
         ttl: record.ttl,

@@ -305,6 +305,7 @@ fn config(state_dir: &Path) -> Config {
         anchor_file: None,
         require_signature: false,
         multi_signer: false,
+        allow_query: None,
         allow_transfer: Vec::new(),
         notify: Vec::new(),
         versions: keystore::config::VersionConfig::default(),

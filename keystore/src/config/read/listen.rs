@@ -1,9 +1,8 @@
 //! `[signer]` and `[metrics]`: the addresses that the daemons listen on, and what new content of a zone has to pass.
 
-use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
+use super::address::{address, addresses};
 use super::query;
 use crate::config::{MetricsConfig, SignerConfig, deliver};
 use crate::policy::table::{Table, Value};
@@ -17,23 +16,11 @@ pub(super) const GROWTH: RangeInclusive<u32> = 0..=1_000_000;
 
 pub(super) fn signer(value: &Value<'_, '_>) -> Option<SignerConfig> {
     let mut table = value.table()?;
-    let listen = table.require("listen", "[\"127.0.0.1:53\", \"[::1]:53\"]").and_then(|v| {
-        let values = v.array()?;
-        if values.is_empty() {
-            v.error("names no address; leave [signer] out where this host does not serve");
-        }
-        let addresses: Option<Vec<_>> = values.iter().map(address).collect();
-        let mut seen = HashSet::new();
-        for (address, value) in addresses.iter().flatten().zip(&values) {
-            if address.port() != 0 && !seen.insert(address) {
-                value.error(format!("{address} is given twice"));
-            }
-        }
-        addresses
-    });
+    let listen =
+        table.require("listen", "[\"127.0.0.1:53\", \"[::1]:53\"]").and_then(|value| addresses(&value, &[]));
     let mut signer = SignerConfig::default();
     content(&mut table, &mut signer);
-    signer.query = query::read(&mut table);
+    signer.query = query::read(&mut table, listen.as_deref().unwrap_or_default());
     table.finish();
     Some(SignerConfig { listen: listen?, ..signer })
 }
@@ -111,13 +98,4 @@ fn hosts(value: &Value<'_, '_>) -> Vec<String> {
         Some(text.trim_end_matches('.').to_ascii_lowercase())
     };
     value.array().into_iter().flatten().filter_map(|value| name(&value)).collect()
-}
-
-pub(super) fn address(value: &Value<'_, '_>) -> Option<SocketAddr> {
-    let text = value.string()?;
-    let address = text.parse().ok();
-    if address.is_none() {
-        value.error("must be an IP address and a port, such as \"127.0.0.1:5300\" or \"[::1]:5300\"");
-    }
-    address
 }

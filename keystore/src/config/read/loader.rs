@@ -1,6 +1,6 @@
 //! `[loader]`: the inbox, the control socket, who vouches for an SKR, and the thresholds of the coverage.
 
-use super::listen::address;
+use super::address::address;
 use crate::config::{KsrConfig, LoaderConfig, ParentCheck, WatchMode};
 use crate::crypto::cms::Certificate;
 use crate::policy::named_conf::read_regular;

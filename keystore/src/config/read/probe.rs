@@ -1,6 +1,6 @@
 //! `[probe]`: what nameservers are seen to serve.
 
-use super::listen;
+use super::address;
 use crate::config::{ProbeConfig, ZoneConfig};
 use crate::dns::Name;
 use crate::policy::table::Value;
@@ -19,9 +19,9 @@ pub(super) fn read(value: &Value<'_, '_>, zones: Option<&[Shared<ZoneConfig>]>) 
         }
     }
     let addresses = |value: Value<'_, '_>| -> Vec<_> {
-        value.array().unwrap_or_default().iter().filter_map(listen::address).collect()
+        value.array().unwrap_or_default().iter().filter_map(address::address).collect()
     };
-    probe.resolver = table.get("resolver").and_then(|v| listen::address(&v));
+    probe.resolver = table.get("resolver").and_then(|v| address::address(&v));
     probe.servers = table.get("servers").map(addresses).unwrap_or_default();
     probe.parents = table.get("parents").map(addresses).unwrap_or_default();
     probe.transfer = table.get("axfr").and_then(|v| v.boolean()).unwrap_or(false);

@@ -1,14 +1,24 @@
 //! What `[signer]` says of queries.
 
-use super::transfer;
-use crate::config::query::{QueryConfig, RateLimitConfig};
+use std::net::SocketAddr;
+
+use data_encoding::HEXLOWER_PERMISSIVE;
+
+use super::{address, transfer};
+use crate::config::query::{QueryConfig, RateLimitConfig, TlsConfig};
 use crate::config::transfer::Network;
+use crate::dns::Name;
 use crate::policy::table::{Table, Value};
 
 /// Most answers a second of a limit: times are counted in microseconds.
 const MAX_RATE: u32 = 100_000;
+/// Most octets of NSID: each answer to a query that asks for it is longer by them.
+const MAX_NSID: usize = 64;
+/// Most octets of the name of an agent.
+const MAX_AGENT: usize = 128;
 
-pub(super) fn read(table: &mut Table<'_, '_>) -> QueryConfig {
+/// `listen` has the addresses of UDP and TCP.
+pub(super) fn read(table: &mut Table<'_, '_>, listen: &[SocketAddr]) -> QueryConfig {
     let defaults = QueryConfig::default();
     let cookies = table.get("cookies").and_then(|v| v.boolean()).unwrap_or(defaults.cookies);
     let cookie_secret_file = table.get("cookie-secret-file").and_then(|v| {
@@ -18,7 +28,78 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> QueryConfig {
         v.path()
     });
     let rate_limit = table.get("rate-limit").and_then(|v| rate_limit(&v)).unwrap_or_default();
-    QueryConfig { cookies, cookie_secret_file, rate_limit }
+    QueryConfig {
+        cookies,
+        cookie_secret_file,
+        allow_query: allow_query(table),
+        nsid: table.get("nsid").and_then(|v| nsid(&v)),
+        identity: table.get("identity").and_then(|v| text(&v)),
+        version: table.get("version").and_then(|v| text(&v)),
+        report_agent: table.get("report-agent").and_then(|v| agent(&v)),
+        tls: tls(table, listen),
+        rate_limit,
+    }
+}
+
+/// DNS over TLS: all of its keys, or none.
+fn tls(table: &mut Table<'_, '_>, others: &[SocketAddr]) -> Option<TlsConfig> {
+    let (listen, certificate, key) =
+        (table.get("tls-listen"), table.get("tls-certificate"), table.get("tls-key"));
+    match (&listen, &certificate, &key) {
+        (None, None, None) => return None,
+        (Some(_), Some(_), Some(_)) => {}
+        _ => {
+            table.error("DNS over TLS needs tls-listen, tls-certificate and tls-key together");
+            return None;
+        }
+    }
+    let listen = listen.and_then(|value| address::addresses(&value, others))?;
+    Some(TlsConfig { listen, certificate: certificate?.path()?, key: key?.path()? })
+}
+
+/// Whose queries are answered, of `[signer]` or a `[[zone]]`.
+pub(super) fn allow_query(table: &mut Table<'_, '_>) -> Option<Vec<Network>> {
+    let value = table.get("allow-query")?;
+    let allowed = networks(&value);
+    if allowed.is_empty() {
+        value.error("names nobody; leave it out where everybody is answered");
+    }
+    Some(allowed)
+}
+
+/// Octets in hexadecimal behind `0x`, or a text.
+fn nsid(value: &Value<'_, '_>) -> Option<Vec<u8>> {
+    let text = value.string()?;
+    let octets = match text.strip_prefix("0x") {
+        Some(digits) => HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok(),
+        None => Some(text.as_bytes().to_vec()),
+    };
+    let octets = octets.filter(|octets| (1..=MAX_NSID).contains(&octets.len()));
+    if octets.is_none() {
+        value.error(format!("must be a text or 0x and hexadecimal digits, of 1 to {MAX_NSID} octets"));
+    }
+    octets
+}
+
+/// A text that a TXT record can hold in one string.
+fn text(value: &Value<'_, '_>) -> Option<String> {
+    let text = value.string()?;
+    if text.is_empty() || text.len() > 255 {
+        value.error("must have 1 to 255 octets; leave it out where nothing is to be told");
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// The name of an agent: `_er.LABELS._er` must have room in front of it (RFC 9567 section 6.1.1).
+fn agent(value: &Value<'_, '_>) -> Option<Name> {
+    match Name::parse(value.string()?) {
+        Ok(name) if !name.is_root() && name.as_wire().len() <= MAX_AGENT => Some(name),
+        _ => {
+            value.error("must be a domain name, not the root, of at most 128 octets");
+            None
+        }
+    }
 }
 
 fn rate_limit(value: &Value<'_, '_>) -> Option<RateLimitConfig> {

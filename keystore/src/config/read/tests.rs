@@ -84,6 +84,14 @@ fn every_commented_default_is_the_default() {
             "parent-check",
             "review",
             "cookie-secret-file",
+            "tls-listen",
+            "tls-certificate",
+            "tls-key",
+            "allow-query",
+            "nsid",
+            "identity",
+            "version",
+            "report-agent",
             "web-config",
             "hosts",
             "alert-test-interval",
@@ -106,6 +114,62 @@ fn settings_of_cookies() {
     let file = query("cookie-secret-file = \"/run/cookies\"").cookie_secret_file;
     assert_eq!(file.as_deref(), Some(Path::new("/run/cookies")));
     for bad in ["cookies = 1", "cookie-secret-file = 1", "cookies = false\ncookie-secret-file = \"x\""] {
+        assert!(with(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn what_is_told_of_the_server_and_to_whom() {
+    let with = |keys: &str| parse_text(&EXAMPLE.replace("[signer]\n", &format!("[signer]\n{keys}\n")));
+    let query = |keys: &str| with(keys).unwrap_or_else(|e| panic!("{e}")).signer.unwrap().query;
+    let network = |text: &str| Network::parse(text).unwrap();
+    assert_eq!(query("allow-query = [\"192.0.2.0/24\"]").allow_query, Some(vec![network("192.0.2.0/24")]));
+    assert_eq!(query("nsid = \"ns1.fra\"").nsid, Some(b"ns1.fra".to_vec()));
+    assert_eq!(query("nsid = \"0x00fF\"").nsid, Some(vec![0, 0xff]));
+    assert_eq!(query("identity = \"ns1\"").identity.as_deref(), Some("ns1"));
+    assert_eq!(
+        query("version = \"none of your business\"").version.as_deref(),
+        Some("none of your business")
+    );
+    let agent = query("report-agent = \"reports.example.net\"").report_agent;
+    assert_eq!(agent, Some(Name::parse("reports.example.net.").unwrap()));
+    for bad in [
+        "allow-query = []",
+        "allow-query = \"any\"",
+        "allow-query = [\"192.0.2.1/24\"]",
+        "nsid = \"\"",
+        "nsid = \"0x0\"",
+        "nsid = \"0xzz\"",
+        "nsid = 1",
+        "identity = \"\"",
+        "report-agent = \".\"",
+        "report-agent = \"a..b\"",
+    ] {
+        assert!(with(bad).is_err(), "{bad}");
+    }
+    assert!(with(&format!("version = \"{}\"", "x".repeat(256))).is_err());
+    assert!(with(&format!("nsid = \"{}\"", "x".repeat(65))).is_err());
+    let of_zone = EXAMPLE.replacen("[[zone]]\n", "[[zone]]\nallow-query = [\"2001:db8::/32\"]\n", 1);
+    let config = parse_text(&of_zone).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(config.zones[0].allow_query, Some(vec![network("2001:db8::/32")]));
+}
+
+#[test]
+fn settings_of_dns_over_tls() {
+    let with = |keys: &str| parse_text(&EXAMPLE.replace("[signer]\n", &format!("[signer]\n{keys}\n")));
+    let files = "tls-certificate = \"c.pem\"\ntls-key = \"/k.pem\"\n";
+    let config = with(&format!("tls-listen = [\"127.0.0.1:853\", \"[::1]:853\"]\n{files}")).unwrap();
+    let tls = config.signer.unwrap().query.tls.unwrap();
+    assert_eq!(tls.listen.len(), 2);
+    assert!(tls.certificate.is_absolute() && tls.key == Path::new("/k.pem"));
+    for bad in [
+        "tls-listen = [\"127.0.0.1:853\"]",
+        files,
+        &format!("tls-listen = []\n{files}"),
+        &format!("tls-listen = [\"127.0.0.1\"]\n{files}"),
+        &format!("tls-listen = [\"127.0.0.1:53\"]\n{files}"),
+        &format!("tls-listen = [\"127.0.0.1:1\", \"127.0.0.1:1\"]\n{files}"),
+    ] {
         assert!(with(bad).is_err(), "{bad}");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::listen::{GROWTH, SHRINK};
+use super::query;
 use super::transfer::{self, Rules};
 use super::{Anchors, transposed};
 use crate::config::{SelfCheck, VersionConfig, ZoneCheck, ZoneConfig, name};
@@ -81,6 +82,7 @@ fn zone<'a>(
     let zone_check = table.get("zone-check").map_or(Some(ZoneCheck::default()), |v| zone_check(&v));
     let multi_signer = table.get("multi-signer").map_or(Some(false), |v| v.boolean());
     let versions = versions(&mut table);
+    let allow_query = query::allow_query(&mut table);
     let allow_cds_delete = table.get("allow-cds-delete").map_or(Some(false), |v| v.boolean());
     let rules = transfer::rules(&mut table, defaults);
     let require = table.get("require-signature").map(|v| v.boolean());
@@ -92,6 +94,7 @@ fn zone<'a>(
         require_signature: false,
         multi_signer: multi_signer?,
         versions: versions?,
+        allow_query,
         allow_transfer: rules.allow,
         notify: rules.notify,
         zone_check: zone_check?,

@@ -118,7 +118,18 @@ fn reported(report: &Report, found: &mut Findings<'_>, now: Timestamp) {
             found.raise(ConditionId::ConfigRejected, Severity::Warning, end_sentence(&what));
         }
         if let Some(certificate) = &endpoint.certificate {
-            judge_certificate(certificate, component, found, now);
+            let what = format!("The certificate of the endpoint of the {}", component.title());
+            judge_certificate(certificate, &what, component.as_str(), found, now);
+        }
+    }
+    if let Some(queries) = &report.queries {
+        if let Some(error) = &queries.error {
+            found.subject = Some("files of queries".to_owned());
+            let what = format!("Queries are answered with older settings: {error}");
+            found.raise(ConditionId::ConfigRejected, Severity::Warning, end_sentence(&what));
+        }
+        if let Some(certificate) = &queries.certificate {
+            judge_certificate(certificate, "The certificate of DNS over TLS", "DNS over TLS", found, now);
         }
     }
     if let Some(inbox) = &report.inbox {
@@ -133,7 +144,8 @@ fn reported(report: &Report, found: &mut Findings<'_>, now: Timestamp) {
 
 fn judge_certificate(
     certificate: &CertificateReport,
-    component: Component,
+    of_what: &str,
+    subject: &str,
     found: &mut Findings<'_>,
     now: Timestamp,
 ) {
@@ -152,8 +164,8 @@ fn judge_certificate(
     if *not_after > now {
         found.next.push(Event::at(*not_after, "certificate ends"));
     }
-    found.subject = Some(component.as_str().to_owned());
-    let what = format!("The certificate of the endpoint of the {}, {file}, {state}.", component.title());
+    found.subject = Some(subject.to_owned());
+    let what = format!("{of_what}, {file}, {state}.");
     found.raise(ConditionId::CertificateEndsSoon, severity, what);
 }
 

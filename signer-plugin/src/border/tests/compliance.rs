@@ -1,6 +1,9 @@
 //! The rows of ISC's EDNS compliance tester (`genreport`; RFC 8906 section 8), and more forms of queries, each over UDP and TCP.
 
+use keystore::dns::Class;
+
 use super::*;
+use crate::protocol::{QuerySettings, ServerIdentity, SharedSettings};
 
 /// A query for `example.`, or what is asked in place of it.
 #[derive(Clone)]
@@ -46,6 +49,11 @@ impl Form {
 
     fn count(self, count: u16) -> Self {
         Self { count, ..self }
+    }
+
+    fn of_type(mut self, rtype: u16) -> Self {
+        self.questions[0].1 = rtype;
+        self
     }
 
     /// One more record, in this section.
@@ -112,6 +120,9 @@ fn told(query: &Form, answer: &[u8]) -> String {
     }
     for rr in &reply.answers {
         text += &format!(", {}", rr.rtype);
+        if rr.class != Class::IN {
+            text += &format!(" class {} {:?}", rr.class.0, String::from_utf8_lossy(&rr.rdata[1..]));
+        }
     }
     if let Some(opt) = &reply.opt {
         assert_eq!(opt.payload, MAX_UDP);
@@ -179,11 +190,79 @@ fn rows_of_genreport() -> Vec<Row> {
             "edns@512, cut",
             form(b"\x04many\x07example\x00", 1).opt(512, DO, &[]),
             "rcode 0 aa tc, OPT 008000",
-            Some("60"),
+            Some("rcode 0 aa, A, A, A"),
         ),
         ("optlist", soa().opt(1232, 0, OPTIONS), "rcode 0 aa, SOA, OPT 000000 9=00127500", None),
         ("bind11", soa().flags(RD | 0x0020).edns(DO), "rcode 0 aa rd, SOA, RRSIG, OPT 008000", None),
         ("dnswkk", soa().record(2, &well_known_key()), "rcode 9, TSIG . 0", None),
+    ]
+}
+
+/// Options that a server answers where it is told what to say; the server of [`told_of_the_server`] is.
+fn rows_of_options() -> Vec<Row> {
+    let chaos = |name| form(name, 16).class(3);
+    vec![
+        (
+            "NSID",
+            soa().opt(1232, 0, b"\x00\x03\x00\x00"),
+            "rcode 0 aa, SOA, OPT 000000 3=6e7331 18=0161047465737400",
+            None,
+        ),
+        (
+            "NSID with data",
+            soa().opt(1232, 0, b"\x00\x03\x00\x01x"),
+            "rcode 0 aa, SOA, OPT 000000 18=0161047465737400",
+            None,
+        ),
+        ("no option", soa().edns(0), "rcode 0 aa, SOA, OPT 000000 18=0161047465737400", None),
+        ("no OPT", soa(), "rcode 0 aa, SOA", None),
+        ("NSID, version 1", soa().opt(1232, 0x1_0000, b"\x00\x03\x00\x00"), "rcode 16, OPT 000000", None),
+        (
+            "ZONEVERSION",
+            soa().opt(1232, 0, b"\x00\x13\x00\x00"),
+            "rcode 0 aa, SOA, OPT 000000 19=010000000001 18=0161047465737400",
+            None,
+        ),
+        (
+            "ZONEVERSION of a name that is not there",
+            form(b"\x02no\x07example\x00", 1).opt(1232, 0, b"\x00\x13\x00\x00"),
+            "rcode 3 aa, OPT 000000 19=010000000001 18=0161047465737400",
+            None,
+        ),
+        (
+            "ZONEVERSION with data",
+            soa().opt(1232, 0, b"\x00\x13\x00\x01x"),
+            "rcode 1, OPT 000000 18=0161047465737400",
+            None,
+        ),
+        (
+            "keepalive",
+            soa().opt(1232, 0, b"\x00\x0b\x00\x00"),
+            "rcode 0 aa, SOA, OPT 000000 18=0161047465737400",
+            Some("11=0064"),
+        ),
+        (
+            "padding, not encrypted",
+            soa().opt(1232, 0, b"\x00\x0c\x00\x02\x00\x00"),
+            "rcode 0 aa, SOA, OPT 000000 18=0161047465737400",
+            None,
+        ),
+        ("id.server", chaos(b"\x02id\x06server\x00"), "rcode 0 aa, TXT class 3 \"ns1.example.net\"", None),
+        (
+            "HOSTNAME.bind, RD",
+            chaos(b"\x08HOSTNAME\x04bind\x00").flags(RD),
+            "rcode 0 aa rd, TXT class 3 \"ns1.example.net\"",
+            None,
+        ),
+        (
+            "version.bind, ANY",
+            Form { questions: vec![(b"\x07version\x04bind\x00", 255, 3)], ..soa() },
+            "rcode 0 aa, TXT class 3 \"none of your business\"",
+            None,
+        ),
+        ("version.bind, class IN", form(b"\x07version\x04bind\x00", 16), "rcode 5", None),
+        ("version.bind, A", chaos(b"\x07version\x04bind\x00").of_type(1), "rcode 5", None),
+        ("authors.bind", chaos(b"\x07authors\x04bind\x00"), "rcode 5", None),
     ]
 }
 
@@ -236,13 +315,14 @@ fn more_rows() -> Vec<Row> {
     ]
 }
 
-#[tokio::test]
-async fn each_form_of_a_query_is_answered_as_its_row_says() {
+/// Starts a server with these settings, asks it all rows over UDP and TCP, and ends it.
+async fn ask_all(settings: QuerySettings, rows: Vec<Row>) {
     let zones = Hosted::new([Arc::new(engine()) as Arc<dyn Responder>]);
     let listen = Listen { udp_sockets: 1, ..Listen::on(vec!["127.0.0.1:0".parse().unwrap()]) };
-    let server = Server::start(&listen, &SignerHandler::alone(zones)).unwrap();
+    let handler = SignerHandler::alone(zones).settings(SharedSettings::new(settings));
+    let server = Server::start(&listen, &handler).unwrap();
     let address = server.addresses()[0];
-    for (name, query, over_udp, over_tcp) in rows_of_genreport().into_iter().chain(more_rows()) {
+    for (name, query, over_udp, over_tcp) in rows {
         let mut octets = query.octets();
         if name == "octets behind the end" {
             octets.extend_from_slice(b"more");
@@ -250,14 +330,10 @@ async fn each_form_of_a_query_is_answered_as_its_row_says() {
         let answer = ask_udp(address, &octets).await.unwrap_or_else(|| panic!("{name}: no answer"));
         assert!(answer.len() <= if name.contains("512") { 512 } else { 1232 }, "{name}");
         assert_eq!(told(&query, &answer), over_udp, "{name}");
-        let answer = ask_tcp(address, &octets).await;
+        let told = told(&query, &ask_tcp(address, &octets).await);
         match over_tcp {
-            None => assert_eq!(told(&query, &answer), over_udp, "{name} over TCP"),
-            Some(records) => {
-                let reply = Reply::read(&answer).unwrap();
-                let addresses = reply.answers.iter().filter(|rr| rr.rtype == Rtype::A).count();
-                assert_eq!(addresses.to_string(), records, "{name} over TCP");
-            }
+            None => assert_eq!(told, over_udp, "{name} over TCP"),
+            Some(more) => assert!(told.contains(more), "{name} over TCP: {told}"),
         }
     }
     // No answer to a response, nor to what is shorter than a header; the next query is answered.
@@ -272,4 +348,26 @@ async fn each_form_of_a_query_is_answered_as_its_row_says() {
     let len = tokio::time::timeout(Duration::from_secs(5), socket.recv(&mut octets)).await.unwrap().unwrap();
     assert_eq!(told(&soa(), &octets[..len]), "rcode 0 aa rd, SOA");
     server.shutdown().await;
+}
+
+#[tokio::test]
+async fn each_form_of_a_query_is_answered_as_its_row_says() {
+    ask_all(QuerySettings::DEFAULT, rows_of_genreport().into_iter().chain(more_rows()).collect()).await;
+}
+
+/// Settings that tell something of the server.
+fn told_of_the_server() -> QuerySettings {
+    let text = |text: &str| Some(text.as_bytes().to_vec());
+    let identity = ServerIdentity {
+        nsid: text("ns1"),
+        name: text("ns1.example.net"),
+        version: text("none of your business"),
+        report_agent: Some(b"\x01a\x04test\x00".to_vec()),
+    };
+    QuerySettings { identity, ..QuerySettings::DEFAULT }
+}
+
+#[tokio::test]
+async fn each_option_is_answered_where_it_is_asked_for_and_configured() {
+    ask_all(told_of_the_server(), rows_of_options()).await;
 }
