@@ -343,7 +343,8 @@ def restart():
 
 
 def token():
-    module = next(p for p in glob.glob("/usr/lib/**/libsofthsm2.so", recursive=True))
+    folders = ["/usr/lib/softhsm", "/usr/lib64/softhsm", *glob.glob("/usr/lib/*/softhsm")]
+    module = next(path for path in (f"{folder}/libsofthsm2.so" for folder in folders) if os.path.exists(path))
     os.mkdir("tokens")
     with open("softhsm2.conf", "w") as out:
         out.write(f"directories.tokendir = {os.path.abspath('tokens')}\nlog.level = ERROR\n")

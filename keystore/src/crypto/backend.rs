@@ -1,5 +1,17 @@
 //! Which library signs and which verifies, for each algorithm: the faster one of ring and openssl by
-//! `cargo bench -p offline-ksk-keystore --bench crypto`, which measures both.
+//! `cargo bench -p offline-ksk-keystore --bench crypto`, which measures both. Microseconds for 120 octets, on one core of an x86-64 virtual
+//! machine, with ring 0.17.14 and openssl 3.0; with RSA of 2048 bits:
+//!
+//! | algorithm | sign: ring | openssl | verify: ring | openssl |
+//! |---|---|---|---|---|
+//! | RSASHA256 | 410 | **192** | **15** | 21 |
+//! | RSASHA512 | 399 | **197** | **16** | 21 |
+//! | ECDSAP256SHA256 | **11.6** | 13.3 | **35** | 38 |
+//! | ECDSAP384SHA384 | **252** | 484 | 455 | **407** |
+//! | ED25519 | **16** | 23 | **29** | 59 |
+//! | ED448 | | **118** | | **140** |
+//!
+//! With RSA of 4096 bits they are alike (2.9 ms).
 
 use super::Algorithm;
 
