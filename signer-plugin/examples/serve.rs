@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::load(Path::new(&config))?;
     let metrics = Metrics::new()?;
     let signer = Signer::start(&config, &metrics, Arc::new(keystore::clock::now))?;
-    let handler = SignerHandler::new(signer.hosted(), Catalog::new());
+    let handler = SignerHandler::new(signer.hosted(), Catalog::new()).settings(signer.settings());
     let listen = Listen::on(vec![address.parse()?]).with_metrics(&metrics);
     let server = Server::start(&listen, &handler)?;
     println!("serving on {:?}; SIGINT ends it", server.addresses());

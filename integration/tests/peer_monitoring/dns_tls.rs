@@ -55,7 +55,8 @@ fn dns_over_tls_follows_its_certificate_without_a_lost_answer_and_tells_of_its_e
     assert_eq!(size, Some("468"), "padded: {said}");
     assert!(answers(&["CH", "TXT", "id.server"]).contains("\"ns1.example.net\""));
     assert!(answers(&["CH", "TXT", "version.bind"]).contains("status: REFUSED"), "not configured");
-    assert!(answers(&["+ednsopt=19", "www.example", "A"]).contains("OPT=19: 01 00 "));
+    let said = answers(&["+ednsopt=19", "www.example", "A"]);
+    assert!(said.contains("OPT=19: 01") || said.contains("ZONEVERSION: "), "{said}");
 
     // While somebody asks on, the certificate is replaced: no answer is lost, and soon the new one is shown.
     let (stop, lost, asked) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));

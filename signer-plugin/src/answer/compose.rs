@@ -305,6 +305,7 @@ impl<'a> Composer<'a> {
         self.clear();
         self.rcode = refusal.rcode();
         self.options.error = refusal.extended_error();
+        self.options.report_agent = None;
         self.authoritative = false;
     }
 
@@ -312,7 +313,7 @@ impl<'a> Composer<'a> {
     /// (RFC 7873 section 5.2.3), else over TCP.
     pub fn slip(&mut self) {
         self.clear();
-        self.options.error = None;
+        self.options = self.options.cookie_alone();
         if self.options.cookie.is_some() {
             self.rcode = Rcode::BADCOOKIE;
             self.authoritative = false;

@@ -23,8 +23,8 @@ const EXTENDED_ERROR: u16 = 15;
 pub(super) struct ReplyOptions<'a> {
     /// Data of the option NSID (RFC 5001).
     nsid: Option<&'a [u8]>,
-    /// Data of the option Report-Channel (RFC 9567).
-    report_agent: Option<&'a [u8]>,
+    /// Data of the option Report-Channel (RFC 9567), in answers of zones.
+    pub report_agent: Option<&'a [u8]>,
     /// Value of the option edns-tcp-keepalive (RFC 7828), in tenths of a second.
     keepalive: Option<u16>,
     /// The answer is filled up to a multiple of [`BLOCK`] octets (RFC 8467 section 4.1).
@@ -59,6 +59,11 @@ impl<'a> ReplyOptions<'a> {
             cookie,
             ..Self::default()
         }
+    }
+
+    /// The cookie, and nothing else.
+    pub fn cookie_alone(&self) -> Self {
+        Self { cookie: self.cookie, ..Self::default() }
     }
 
     /// Octets that the OPT record takes at most, an extended error left out: it is only in answers without records.

@@ -65,6 +65,8 @@ pub struct Arrival<'a> {
     pub max_udp: u16,
     /// The connection; `None` over UDP, and where it is not known.
     pub stream: Option<StreamFacts>,
+    /// The answer counts against the rate limit; false where it was counted, and where the client is known to be the one it says.
+    pub is_limited: bool,
     /// What is said to whom.
     pub settings: &'a QuerySettings,
 }
@@ -79,6 +81,7 @@ impl Arrival<'_> {
             transport,
             max_udp,
             stream: None,
+            is_limited: true,
             settings: &DEFAULT,
         }
     }
@@ -231,7 +234,7 @@ where
     let options = ReplyOptions::to(query.rest.edns, &context.arrival);
     let mut composer = Composer::new(&query, size_limit(&query, &context.arrival), options, context, out);
     let refusal = Refusal::of_any_zone(&query, origin, well_formed, &context.arrival);
-    let found = match (refusal, identity(&query, context.arrival.settings)) {
+    let found = match (refusal, identity(&query, &context.arrival)) {
         (Some(Refusal::OtherClass) | None, Some(text)) => {
             composer.put_identity(text);
             Ok(Found { kind: AnswerKind::Positive, node: NodeId::APEX })
@@ -259,10 +262,15 @@ where
 }
 
 /// What this server says of itself, where a query asks for that.
-fn identity<'s>(query: &Query<'_>, settings: &'s QuerySettings) -> Option<&'s [u8]> {
+fn identity<'s>(query: &Query<'_>, arrival: &Arrival<'s>) -> Option<&'s [u8]> {
     const CHAOS: Class = Class(3);
     let asks = query.question.class == CHAOS && matches!(query.question.rtype, Rtype::TXT | Rtype::ANY);
-    if asks { settings.identity.text(query.question.name) } else { None }
+    let settings = arrival.settings;
+    if asks && settings.access.allows_identity(arrival.client) {
+        settings.identity.text(query.question.name)
+    } else {
+        None
+    }
 }
 
 /// Which answers an answer is counted with: all that a wildcard, a DNAME or a delegation gives are one kind, all that say that something does
@@ -285,7 +293,9 @@ fn group(origin: Option<&Name>, found: Option<Found>) -> AnswerGroup<'_> {
 fn verdict(arrival: &Arrival<'_>, options: &ReplyOptions<'_>, group: AnswerGroup<'_>) -> RateVerdict {
     match &arrival.settings.limiter {
         Some(limiter)
-            if arrival.transport == Transport::Udp && options.cookie.is_none_or(|cookie| !cookie.is_good) =>
+            if arrival.is_limited
+                && arrival.transport == Transport::Udp
+                && options.cookie.is_none_or(|cookie| !cookie.is_good) =>
         {
             limiter.judge(arrival.client, group, limiter.now())
         }

@@ -130,13 +130,23 @@ impl<H: RequestHandler> FrontEnd<H> {
             return Route::Others;
         }
         let arrival = self.arrival(client, via, settings);
-        match answer::answer_without_zone(query, &arrival, out) {
-            WithoutZone::Answered => Route::Answered,
-            WithoutZone::Refused(counted_as) => {
+        // As for our zones: a panic must cost one answer only.
+        match catch_unwind(AssertUnwindSafe(|| answer::answer_without_zone(query, &arrival, out))) {
+            Ok(WithoutZone::Answered) => Route::Answered,
+            Ok(WithoutZone::Refused(counted_as)) => {
                 self.count(counted_as);
                 Route::Answered
             }
-            WithoutZone::Drop => Route::Nobody,
+            Ok(WithoutZone::Drop) => Route::Nobody,
+            Err(_) => {
+                if let Some(held_back) = NOT_ANSWERED.pass() {
+                    tracing::error!(
+                        held_back,
+                        "a query for no zone could not be answered; please report this"
+                    );
+                }
+                Route::Nobody
+            }
         }
     }
 
@@ -145,7 +155,14 @@ impl<H: RequestHandler> FrontEnd<H> {
             Via::Datagrams => (Transport::Udp, None),
             Via::Stream(facts) => (Transport::Stream, Some(facts)),
         };
-        Arrival { client: client.ip(), transport, max_udp: self.handler.max_udp, stream, settings }
+        Arrival {
+            client: client.ip(),
+            transport,
+            max_udp: self.handler.max_udp,
+            stream,
+            is_limited: true,
+            settings,
+        }
     }
 
     /// Answers a query for one of our zones.
@@ -166,7 +183,8 @@ impl<H: RequestHandler> FrontEnd<H> {
             {
                 let way = Way { client, transport: arrival.transport, max_udp: arrival.max_udp };
                 let plain = |query: &[u8], max_udp, out: &mut Vec<u8>| {
-                    zone.respond(query, &Arrival { max_udp, ..arrival }, out)
+                    // The signature was verified: nobody else has sent it.
+                    zone.respond(query, &Arrival { max_udp, is_limited: false, ..arrival }, out)
                 };
                 match request::react(&source, zone.origin(), query, way, &plain, out) {
                     Reaction::Answered => return Route::Answered,

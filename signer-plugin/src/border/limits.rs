@@ -48,6 +48,12 @@ impl TcpLimits {
         Self { connections, per_network: share(4), per_client: share(8), idle_timeout: IDLE_TIMEOUT }
     }
 
+    /// The limits of TLS handshakes under way, which are connections that are not yet anybody's: each network and each client has a share of
+    /// them, so that others always find a place.
+    pub(super) fn of_handshakes(self) -> Self {
+        Self { idle_timeout: self.idle_timeout, ..Self::new((self.connections / 4).max(1)) }
+    }
+
     /// The limits of transfers under way, which are connections at work: what each takes of memory is some tens of kilobytes, and of the
     /// line as much as there is.
     pub(super) fn of_transfers(self) -> Self {
@@ -241,6 +247,21 @@ mod tests {
             (1..=3).map(|n| limiter.admit(IpAddr::from([10, n, 0, 1])).expect("free")).collect();
         assert_eq!(limiter.admit(address("10.9.0.1")).expect_err("all used"), Exceeded::Connections);
         assert_eq!(limiter.idle_timeout(), IDLE_TIMEOUT / 4, "{permits:?}");
+    }
+
+    #[test]
+    fn handshakes_of_one_network_leave_places_for_those_of_others() {
+        let handshakes = ConnectionLimiter::new(TcpLimits::new(256).of_handshakes());
+        let address = |c: u8, d: u8| IpAddr::from([192, 0, c, d]);
+        let hold = |c| {
+            (0..=255u8)
+                .flat_map(move |d| [address(c, d), address(c, d)])
+                .filter_map(|a| handshakes.admit(a).ok())
+        };
+        let held: Vec<_> = hold(2).collect();
+        assert_eq!(held.len(), 16, "a quarter of a quarter");
+        let others: Vec<_> = (3..6).map(|c| handshakes.admit(address(c, 1)).expect("a place")).collect();
+        assert_eq!(others.len(), 3);
     }
 
     #[test]

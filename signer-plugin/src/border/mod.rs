@@ -161,9 +161,17 @@ fn ask(zone: &dyn Responder, request: &Request, max_udp: u16, settings: &QuerySe
     let question = request.queries.as_bytes().len();
     let mut octets = Vec::with_capacity(512);
     let mut allowed = max_udp;
+    // Once for a query, however often the engine is asked.
+    let mut is_limited = true;
     loop {
-        let arrival =
-            Arrival { client: request.src().ip(), transport, max_udp: allowed, stream: None, settings };
+        let arrival = Arrival {
+            client: request.src().ip(),
+            transport,
+            max_udp: allowed,
+            stream: None,
+            is_limited,
+            settings,
+        };
         match zone.respond(request.as_slice(), &arrival, &mut octets) {
             AnswerOutcome::Reply(_) => {}
             AnswerOutcome::NotOurs => return Asked::NotOurs,
@@ -187,6 +195,7 @@ fn ask(zone: &dyn Responder, request: &Request, max_udp: u16, settings: &QuerySe
         }
         // hickory needs more octets than the engine: ask again for less. Each turn takes off at least as much as the excess.
         let excess = len.unwrap_or(usize::from(u16::MAX)).saturating_sub(limit).max(1);
+        is_limited = false;
         let next = octets.len().min(usize::from(allowed)).saturating_sub(excess);
         match u16::try_from(next) {
             Ok(next) if transport == Transport::Udp && octets.len() <= usize::from(allowed) => allowed = next,

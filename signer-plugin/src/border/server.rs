@@ -148,7 +148,7 @@ impl Server {
                 stopped.clone(),
             )));
         }
-        let tls = Tls::new(handler.shared_settings(), limits.per_network);
+        let tls = Tls::new(handler.shared_settings(), ConnectionLimiter::new(limits.of_handshakes()));
         for (address, listener) in encrypted {
             server.tls.push(address);
             let listener = (listener, Some(tls.clone()));

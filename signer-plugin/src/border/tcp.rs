@@ -23,7 +23,7 @@ use hickory_server::zone_handler::MessageResponse;
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -127,14 +127,14 @@ fn is_of_this_host(error: &io::Error) -> bool {
 pub(super) struct Tls {
     /// They have the certificate.
     settings: SharedSettings,
-    /// Places for handshakes under way.
-    handshakes: Arc<Semaphore>,
+    /// Counts the handshakes under way.
+    handshakes: ConnectionLimiter,
 }
 
 impl Tls {
-    /// At most so many handshakes at once.
-    pub fn new(settings: SharedSettings, handshakes: usize) -> Self {
-        Self { settings, handshakes: Arc::new(Semaphore::new(handshakes)) }
+    /// With the certificate of these settings, and the limits of handshakes.
+    pub fn new(settings: SharedSettings, handshakes: ConnectionLimiter) -> Self {
+        Self { settings, handshakes }
     }
 }
 
@@ -187,7 +187,7 @@ impl Connection {
     /// way, and where the handshake does not succeed in its time.
     async fn run_tls<H: RequestHandler>(mut self, stream: TcpStream, tls: Tls, front: FrontEnd<H>) {
         let Some(config) = tls.settings.load().tls.clone() else { return };
-        let Ok(place) = tls.handshakes.try_acquire() else {
+        let Ok(place) = tls.handshakes.admit(self.client.ip()) else {
             count_refused(&front, "handshakes");
             return;
         };
@@ -211,7 +211,7 @@ impl Connection {
     }
 
     /// Answers what comes by `reader` into `writer`: the halves of a TCP connection, or of TLS on one.
-    async fn run<H, R, W>(self, reader: R, writer: W, front: FrontEnd<H>)
+    async fn run<H, R, W>(mut self, reader: R, writer: W, front: FrontEnd<H>)
     where
         H: RequestHandler,
         R: AsyncRead + Unpin,
@@ -226,7 +226,7 @@ impl Connection {
     }
 
     async fn answer_until_end<H, R, W>(
-        mut self,
+        &mut self,
         mut reader: R,
         writer: Arc<tokio::sync::Mutex<W>>,
         front: FrontEnd<H>,

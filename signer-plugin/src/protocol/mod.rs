@@ -105,6 +105,12 @@ impl QueryAccess {
         networks.is_none_or(|networks| networks.iter().any(|network| network.contains(client)))
     }
 
+    /// Whether a client may ask what this server says of itself.
+    pub fn allows_identity(&self, client: IpAddr) -> bool {
+        let networks = self.of_all_zones.as_ref();
+        networks.is_none_or(|networks| networks.iter().any(|network| network.contains(client)))
+    }
+
     fn of_zone(&self, apex: &Name) -> Option<&Vec<Network>> {
         if self.of_zones.is_empty() {
             return None;

@@ -9,8 +9,8 @@ use metrics::Metrics;
 
 use super::super::WithoutZone;
 use super::*;
-use crate::protocol::QuerySettings;
 use crate::protocol::rate_limit::RateLimiter;
+use crate::protocol::{QuerySettings, ServerIdentity};
 
 /// One answer of a kind a second, and cookies.
 fn settings(slip: u32) -> QuerySettings {
@@ -89,6 +89,25 @@ fn over_the_limit_a_small_answer_leads_to_tcp_or_to_a_cookie_and_both_are_answer
     assert!(small.len() <= ask.octets().len() && first.len() > 3 * small.len(), "no amplification");
     let plain = over_udp(&settings, client, &Ask::plain("hosts", Rtype::MX).octets());
     assert!(Message::read(&plain).tc() && Message::read(&plain).opt.is_none());
+    // Whatever it asks for besides, what comes back is no larger.
+    let identity = ServerIdentity {
+        nsid: Some(vec![1; 64]),
+        report_agent: Some(name("reports.example.net").as_wire().to_vec()),
+        ..ServerIdentity::default()
+    };
+    let telling = QuerySettings { identity, ..super::limits::settings(1) };
+    let mut greedy = Ask::new("@", Rtype::SOA).octets();
+    let at = greedy.len() - 1;
+    greedy[at] = 12;
+    greedy.extend_from_slice(&[0, 3, 0, 0, 0, 9, 0, 0, 0, 19, 0, 0]);
+    let first = over_udp(&telling, client, &greedy).len();
+    let second = over_udp(&telling, client, &greedy).len();
+    assert!(first > 100 && second <= greedy.len(), "{first}, then {second} for {}", greedy.len());
+    let arrival = Arrival { settings: &settings, is_limited: false, ..UDP.arrival };
+    for _ in 0..3 {
+        let (_, message, _) = reply(example(), &ask.octets(), &Context { arrival, ..UDP });
+        assert_eq!(message.rcode, 0, "one whose client is known is not limited");
+    }
     // A client that knows cookies is given one, and comes back with it.
     let message = Message::read(&over_udp(&settings, client, &with_cookie(&ask, &[7; 8])));
     assert_eq!((message.rcode, message.tc(), message.aa()), (23, false, false));
