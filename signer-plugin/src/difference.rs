@@ -234,7 +234,7 @@ impl Changes {
         self.octets <= self.most
     }
 
-    /// The same for versions that share all but these nodes.
+    /// The RRsets at these names and their NSEC3 records, where the versions share all else.
     fn nodes(&mut self, old: &SignedZone, new: &SignedZone, nodes: &[NodeId]) {
         let (old_zone, new_zone) = (old.zone(), new.zone());
         let (mut old_room, mut new_room) = (OwnerBuf::new(), OwnerBuf::new());

@@ -38,7 +38,8 @@ pub(super) struct BlockFacts {
     pub due: Timestamp,
     pub slots: u32,
     pub denials: u32,
-    /// A checksum over the denial records that does not depend on their order.
+    /// A checksum over the denial records that does not depend on their order. It shows accidents, and other denial records of another version
+    /// of this program; the sections of the state have digests that show what persons change.
     pub checksum: u128,
 }
 

@@ -10,6 +10,9 @@ use super::denial::{self, Chain, OwnerBuf};
 use super::{RrsetView, SignedZone, plan};
 use crate::zone::{NodeId, Records};
 
+/// Most names below an empty non-terminal that are looked at for a member of the chain.
+const MOST_BELOW: usize = 1000;
+
 /// What a signed zone must not be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -75,6 +78,7 @@ impl SignedZone {
             Some(renewed) => {
                 renewed.links.par_iter().try_for_each(|node| self.check_link(*node))?;
                 renewed.gone.par_iter().try_for_each(|place| self.check_gap(place))?;
+                self.check_count()?;
             }
         }
         let nodes: Vec<NodeId> = self.renewed_nodes().collect();
@@ -136,11 +140,37 @@ impl SignedZone {
 
     /// The record of a name, if it has one, leads to the next, and the one in front of it leads to it.
     fn check_link(&self, node: NodeId) -> Result<(), CheckError> {
+        self.check_below(node)?;
         if !self.is_member(node) {
             return Ok(());
         }
         self.check_leads_on(node, self.member_behind(node))?;
         self.check_leads_on(self.member_in_front(node), node)
+    }
+
+    /// An NSEC3 chain has as many members as there are records.
+    fn check_count(&self) -> Result<(), CheckError> {
+        match &self.chain {
+            Chain::Nsec3(chain) if chain.len() != self.all.denials as usize => {
+                Err(CheckError::Chain { rtype: self.chain.rtype(), owner: self.zone.origin().clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is counted below a name is there, as far as a few names below it tell.
+    fn check_below(&self, node: NodeId) -> Result<(), CheckError> {
+        if self.has_nsec() || !self.zone.is_empty(node) {
+            return Ok(());
+        }
+        let mut steps = 0;
+        let mut below = self.zone.subtree(node).skip(1).take(MOST_BELOW).inspect(|_| steps += 1);
+        let has_member = below.any(|other| self.is_member(other));
+        let is_counted = self.members_below(node) > 0;
+        if has_member == is_counted || (is_counted && steps == MOST_BELOW) {
+            return Ok(());
+        }
+        Err(CheckError::Member { name: self.name(self.zone.owner(node)), rtype: self.chain.rtype() })
     }
 
     /// The record in front of a member that is gone leads to the one behind it.

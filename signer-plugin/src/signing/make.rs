@@ -144,7 +144,7 @@ impl<'a> Maker<'a> {
     /// it is, and when it comes due is known.
     pub fn goes_on_from(&self, previous: &SignedZone, zone: &Zone, denial: &Denial, basis: &Basis) -> bool {
         let places: Vec<&KeySlot> = self.keys.iter().map(|(slot, _)| slot).collect();
-        previous.zone.is_of_lineage(zone)
+        zone.goes_on_from(&previous.zone)
             && previous.chain.is(denial)
             && previous.negative_ttl == zone.negative_ttl()
             && previous.keys.iter().eq(places.iter().copied())

@@ -545,7 +545,7 @@ impl SignedZone {
     /// The nodes at which this version may differ from `old`, beside the RRsets that only the signed apex has; `None` when that is not known
     /// without looking at all.
     pub(crate) fn nodes_not_shared(&self, old: &Self) -> Option<Vec<NodeId>> {
-        if !self.zone.is_of_lineage(&old.zone) {
+        if !self.zone.goes_on_from(&old.zone) {
             return None;
         }
         let mut numbers = self.zone.blocks_not_shared(&old.zone);

@@ -61,6 +61,8 @@ pub(crate) struct StoredChanges {
     pub names: HashMap<Box<[u8]>, NameChange>,
     /// Slots by owner in lower case and type; for a denial record the name that it stands for.
     pub slots: HashMap<OwnerAndType, Box<[u8]>>,
+    /// How many versions these are.
+    pub versions: usize,
 }
 
 /// By what a version that was made again comes due. Seconds.
@@ -79,6 +81,9 @@ pub(crate) enum RestoreError {
         "its denial records are not those that this program makes; another version of it wrote the state"
     )]
     Denial,
+    /// The names that versions of the journal changed make no zone.
+    #[error("with its changed names it has no SOA record, or several")]
+    Soa,
     /// There are more or fewer signatures than RRsets to sign.
     #[error("it has {found} octets of signatures and needs {wanted}")]
     Length { found: usize, wanted: usize },
@@ -177,6 +182,10 @@ impl SignedZone {
             true => Arc::clone(&self.zone),
             false => Arc::new(self.zone.changed(&ContentChange { names })),
         };
+        let soa = zone.find(NodeId::APEX, Rtype::SOA).map(|id| Records(zone.rrset(id).data).count());
+        if soa != Some(1) {
+            return Err(RestoreError::Soa);
+        }
         let mut draft = stored.draft(&zone, Some(self))?;
         let (places, slot_len) = stored.places();
         if slot_len != self.slot_len {
@@ -200,7 +209,10 @@ impl SignedZone {
             let slot = changes.slots.get(&at).map(|slot| &**slot);
             (task.slot as usize, slot.or_else(|| reuse.of(task, &view)))
         };
-        stored.fill(draft, (places, slot_len), slot_of, times)
+        let mut signed = stored.fill(draft, (places, slot_len), slot_of, times)?;
+        // Nobody has checked the versions in between.
+        signed.renewed = None;
+        Ok(signed)
     }
 }
 

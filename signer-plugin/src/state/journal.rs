@@ -57,7 +57,8 @@ impl Patch {
         }
         let nodes = new.nodes_not_shared(old)?;
         let (old_zone, new_zone) = (old.zone(), new.zone());
-        let names = ContentChange::between(old_zone, new_zone, new_zone.name_count())?;
+        let names =
+            ContentChange::between(old_zone, new_zone, old_zone.name_count() + new_zone.name_count())?;
         let mut signatures = Vec::new();
         for node in nodes.into_iter().filter(|node| new_zone.exists(*node)) {
             let is_same = old_zone.exists(node) && old_zone.key(node) == new_zone.key(node);
@@ -192,6 +193,7 @@ pub(super) fn replay(
                 let new = taken.ok_or_else(|| damage(Damage::Field))?;
                 gather(&names, &patches, &new, changes).ok_or_else(|| damage(Damage::Field))?;
                 *facts = new;
+                changes.versions += 1;
                 names.clear();
                 patches.clear();
                 end = JournalEnd {

@@ -54,8 +54,6 @@ pub(crate) const CHANGES: &str = "changes";
 const DAMAGED: &str = "damaged-";
 /// Folders with damaged state that are kept, the newest ones.
 const DAMAGED_KEPT: usize = 3;
-/// A snapshot of fewer octets is written anew for each version: the journal would save nothing.
-const SMALL: u64 = 256 << 10;
 /// Most versions in a journal; the next one is a snapshot.
 const MOST_VERSIONS: usize = 10_000;
 
@@ -100,11 +98,25 @@ pub(crate) enum Damage {
     NotRegular,
 }
 
+/// When a version goes to the journal.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// A snapshot of fewer octets is written anew for each version: the journal would save nothing.
+    small: u64,
+    /// The size of the journal in percent of that of the snapshot.
+    journal_percent: u64,
+}
+
+impl Limits {
+    const DEFAULT: Self = Self { small: 256 << 10, journal_percent: 50 };
+}
+
 /// The files of one zone.
 #[derive(Debug)]
 pub(crate) struct ZoneState {
     folder: StateFolder,
     zone: Name,
+    limits: Limits,
     /// What the files hold; `None` when that is not known, and the next version is written as a snapshot.
     held: Option<Held>,
 }
@@ -129,7 +141,7 @@ pub(crate) struct Loaded {
 impl ZoneState {
     /// The state of `zone` in `folder`; nothing is read yet.
     pub fn new(folder: &Path, zone: &Name) -> Self {
-        Self { folder: StateFolder::new(folder), zone: zone.clone(), held: None }
+        Self { folder: StateFolder::new(folder), zone: zone.clone(), limits: Limits::DEFAULT, held: None }
     }
 
     /// Reads the last version that is there; `None` when there is none. `refresh` is the remaining validity in seconds at which
@@ -154,7 +166,7 @@ impl ZoneState {
         let times = RestoreTimes { refresh, now };
         let restored = SignedZone::restore(&snapshot.zone, &snapshot.facts.stored(), &snapshot.slots, times);
         let mut signed = restored.map_err(|error| error_at(&path, (error.into(), 0)))?;
-        if facts != snapshot.facts {
+        if changed.versions > 0 {
             let advanced = signed.advance(&changed, &facts.stored(), times);
             signed = advanced.map_err(|error| error_at(&changes, (error.into(), 0)))?;
         }
@@ -182,7 +194,7 @@ impl ZoneState {
         // Whatever fails, the next version is a snapshot: a file whose write failed is not appended to.
         let held = self.held.take();
         if let Some(held) = held
-            && let Some(patch) = held.patch_for(signed)
+            && let Some(patch) = held.patch_for(signed, self.limits)
         {
             let (octets, end) = self.encode(&held, &patch, signed, facts)?;
             match held.journal {
@@ -248,13 +260,13 @@ impl ZoneState {
 
 impl Held {
     /// The difference to `signed`, when it is to be appended to the journal; `None` when a snapshot is to be written.
-    fn patch_for(&self, signed: &SignedZone) -> Option<Patch> {
-        if self.len < SMALL || self.journal.is_some_and(|journal| journal.versions >= MOST_VERSIONS) {
+    fn patch_for(&self, signed: &SignedZone, limits: Limits) -> Option<Patch> {
+        if self.len < limits.small || self.journal.is_some_and(|journal| journal.versions >= MOST_VERSIONS) {
             return None;
         }
         let patch = Patch::between(&self.signed, signed)?;
         let octets = self.journal.map_or(0, |journal| journal.len) + patch.octets();
-        (octets <= self.len / 2).then_some(patch)
+        (octets <= self.len.saturating_mul(limits.journal_percent) / 100).then_some(patch)
     }
 }
 

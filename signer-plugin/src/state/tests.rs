@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use keystore::dns::Rtype;
+use proptest::prelude::*;
 
 use super::*;
 use crate::signing::{self, Denial, Nsec3, SigningPolicy};
@@ -404,5 +405,123 @@ fn changed_names_go_to_the_journal_and_are_found_again() {
         again.save(&found.signed, &found.facts).unwrap();
         assert!(len(CHANGES) > before && len(CHANGES) < before + 4096);
         assert_eq!(bench.found(), Some(12));
+    }
+}
+
+/// Names that stand above and below each other, so that delegations hide names and empty non-terminals come and go.
+const LINES: [&str; 14] = [
+    "a A 192.0.2.1",
+    "A TXT t",
+    "a A 192.0.2.2",
+    "b.a TXT t",
+    "c.b.a TXT u",
+    "a NS x.other.",
+    "g.a A 192.0.2.9",
+    "b.a NS y.other.",
+    "*.a TXT w",
+    "* TXT v",
+    "d.e.f TXT t",
+    "e.f NS y.other.",
+    "e.f DS 1 13 2 ABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABAB",
+    "g.e.f A 192.0.2.9",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn versions_of_any_changes_are_found_again_octet_for_octet(
+        versions in prop::collection::vec(prop::collection::vec(0..LINES.len(), 0..10), 2..7),
+        mode in 0u8..3,
+        restart in 0usize..7,
+    ) {
+        let denial = match mode {
+            0 => Denial::Nsec,
+            mode => Denial::Nsec3(Nsec3::new(0, mode == 2)),
+        };
+        let policy = SigningPolicy { denial: denial.clone(), ..POLICY };
+        let (ksk, zsk) = keys();
+        let bundle = bundle(&name("example"), ksk, &[zsk], NOW, 30 * DAY);
+        let mut bench = Bench::new();
+        bench.state.limits = Limits { small: 0, journal_percent: 1_000_000 };
+        let mut last: Option<Arc<SignedZone>> = None;
+        for (round, lines) in versions.iter().enumerate() {
+            let mut content = "@ SOA ns admin 7 1h 5m 1w 10m\n@ NS ns\nns A 192.0.2.1\n".to_owned();
+            for line in lines {
+                let more = format!("{content}{}\n", LINES[*line]);
+                if zone("example", &more).is_ok_and(|zone| zone.warnings().left_out == 0) {
+                    content = more;
+                }
+            }
+            let read = zone("example", &content).unwrap();
+            let next = last.as_ref().and_then(|last| last.zone().succeeded_by(&read));
+            let zone = Arc::new(next.unwrap_or(read));
+            let serial = 7 + round as u32;
+            let zsk = std::slice::from_ref(zsk);
+            let signed = Arc::new(signing::sign(&zone, &bundle, zsk, &policy, serial, last.as_deref(), NOW).unwrap());
+            let facts = Facts {
+                serial,
+                made_at: NOW,
+                generation: 3,
+                bundle: bundle.clone(),
+                keys: signed.signing_keys().collect(),
+                published: Vec::new(),
+                denial: denial.clone(),
+                denial_checksum: signed.denial_checksum(),
+                made_at_apex: signed.made_at_apex(),
+            };
+            bench.state.save(&signed, &facts).unwrap();
+            prop_assert_eq!(bench.path(CHANGES).exists(), round > 0);
+            let found = bench.load().unwrap().unwrap();
+            prop_assert_eq!((text(&found.signed), &found.facts), (text(&signed), &facts));
+            prop_assert_eq!(bench.found(), Some(serial));
+            last = Some(signed);
+            if round == restart {
+                // The process goes on with what it finds.
+                let mut state = ZoneState::new(bench.dir.path(), &name("example"));
+                last = Some(state.load(POLICY.times.refresh, NOW).unwrap().unwrap().signed);
+                state.limits = bench.state.limits;
+                bench.state = state;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_journal_whose_names_make_no_zone_is_damage() {
+    let (first, facts) = version(&zone_with(0, 1), 7, None);
+    let mut out = Vec::new();
+    let (id, _) = snapshot::write(&first, &facts, &mut out).unwrap();
+    let apex: &[u8] = b"\x07example\0";
+    let soa = |serial: u8| {
+        let numbers = [[0, 0, 0, serial], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 1]].concat();
+        [&[0, 24][..], &[1, b'a', 0], &[0], &numbers].concat()
+    };
+    let rrset = |rtype: u16, data: &[u8]| {
+        [&rtype.to_be_bytes()[..], &60u32.to_be_bytes(), &(data.len() as u32).to_be_bytes(), data].concat()
+    };
+    let ns = rrset(2, b"\0\x04\x02ns\0");
+    let names = [
+        // The apex has nothing, has no SOA, has two; types are not sorted; a length is wrong; a name is outside; a type is made here.
+        [apex, &[0, 0]].concat(),
+        [apex, &[0, 1], &ns].concat(),
+        [apex, &[0, 1], &rrset(6, &[soa(1), soa(2)].concat())].concat(),
+        [apex, &[0, 2], &rrset(6, &soa(1)), &ns].concat(),
+        [apex, &[0, 1], &rrset(6, &soa(1)[..9])].concat(),
+        [&b"\x05other\0"[..], &[0, 1], &ns].concat(),
+        [&b"\x01a"[..], apex, &[0, 1], &rrset(46, b"\0\x01a")].concat(),
+    ];
+    for names in names {
+        let bench = Bench::new();
+        fs::write(bench.path(VERSION), &out).unwrap();
+        let facts = Facts { serial: 8, ..facts.clone() };
+        let mut commit = Vec::new();
+        facts.put(&mut commit);
+        let mut sealer = sections::Sealer::begin(Vec::new(), FORMAT).unwrap();
+        for (kind, payload) in [(b'J', &id[..]), (b'N', &names), (b'C', &commit)] {
+            sealer.section(sections::Kind(kind), payload).unwrap();
+        }
+        fs::write(bench.path(CHANGES), sealer.finish().0).unwrap();
+        assert_eq!(bench.found(), None, "{names:?}");
     }
 }

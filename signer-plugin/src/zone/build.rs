@@ -178,6 +178,8 @@ impl ZoneBuilder {
             files,
             warnings: super::Warnings::default(),
             lineage: Arc::default(),
+            identity: Arc::default(),
+            before: None,
             blocks,
             index,
             order,

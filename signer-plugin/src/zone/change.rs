@@ -159,6 +159,8 @@ impl Zone {
                 files: self.files.clone(),
                 warnings: self.warnings.clone(),
                 lineage: Arc::clone(&self.lineage),
+                identity: Arc::default(),
+                before: Some(Arc::clone(&self.identity)),
                 blocks: self.blocks.clone(),
                 index: self.index.clone(),
                 order: self.order.clone(),

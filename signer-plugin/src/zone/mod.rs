@@ -76,8 +76,11 @@ pub struct Zone {
     origin: Name,
     files: ZoneFiles,
     warnings: Warnings,
-    /// The same in all zones that were made from one by changes: their nodes are the same.
+    /// The same in all zones that were made from one by changes: a name that stays has the same node in all of them.
     lineage: Arc<()>,
+    /// Tells this zone from others, and the one that it was made from by one change.
+    identity: Arc<()>,
+    before: Option<Arc<()>>,
     blocks: Blocks<NodeBlock>,
     /// Finds a name that exists.
     index: NameIndex,
@@ -212,9 +215,16 @@ impl Zone {
             && self.rrsets_of(node).zip(other.rrsets_of(at)).all(|(a, b)| self.rrset(a) == other.rrset(b))
     }
 
-    /// True when one was made from the other, or both from a third one, by changes: a name that both have, has the same node in both.
+    /// True when one was made from the other, or both from a third one, by changes. A name that went in between and came again may have
+    /// another node; see [`Self::goes_on_from`].
     pub(crate) fn is_of_lineage(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.lineage, &other.lineage)
+    }
+
+    /// True for the same zone, and for one that was made from `other` by one change: a name that both have, has the same node in both.
+    pub(crate) fn goes_on_from(&self, other: &Self) -> bool {
+        let is_other = |identity: &Arc<()>| Arc::ptr_eq(identity, &other.identity);
+        is_other(&self.identity) || self.before.as_ref().is_some_and(is_other)
     }
 
     /// The blocks in which this zone and `other`, which is of its lineage, may differ.
