@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Every name between the apex and an owner has a node. A name has the same node in a zone and in those that were made from it by changes
-//! (see [`change`]), so that what belongs to a name is found by its node in all of them. In a zone that was just read the nodes stand in
+//! (see [`ContentChange`]), so that what belongs to a name is found by its node in all of them. In a zone that was just read the nodes stand in
 //! canonical order.
 
 mod audit;
