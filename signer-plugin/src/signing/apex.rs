@@ -5,8 +5,8 @@ use keystore::dns::rrsig::{self, Validity};
 use keystore::dns::{Rrset, Rrsig, Rtype};
 use keystore::exchange::Bundle;
 
-use super::make::Tally;
 use super::plan::{self, Plan, Position, Spread};
+use super::tally::Tally;
 use super::{RrsetView, SignedZone, SigningError, ZoneKey};
 use crate::zone::{NodeId, Records, Zone};
 

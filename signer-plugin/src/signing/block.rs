@@ -3,7 +3,7 @@
 use keystore::dns::nsec3::NameHash;
 use keystore::time::Timestamp;
 
-use super::make::Tally;
+use super::tally::Tally;
 
 /// Octets of the hash in front of an NSEC3 record.
 const HASH: usize = 20;

@@ -14,6 +14,7 @@ use super::plan::{Plan, Position, SignatureState, Spread};
 use super::progress::SigningProgress;
 use super::reuse::{self, RetiringKey, Reuse};
 use super::slots::{KeySlot, Subject, Task};
+use super::tally::{Tally, Urgency};
 use super::{Basis, RrsetView, SignedZone, SigningError, ZoneKey};
 use crate::zone::{NodeId, Records, RrsetId, Zone};
 
@@ -21,49 +22,6 @@ use crate::zone::{NodeId, Records, RrsetId, Zone};
 const FIXED: usize = 18;
 /// Signatures that are due and that one version makes in any case.
 const LEAST_SLICE: usize = 10_000;
-
-/// What came of it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tally {
-    pub made: usize,
-    pub reused: usize,
-    /// The earliest expiration.
-    pub earliest: Timestamp,
-    /// When the first signature comes due.
-    pub due: Timestamp,
-}
-
-impl Tally {
-    pub const NOTHING: Self = Self { made: 0, reused: 0, earliest: Timestamp::MAX, due: Timestamp::MAX };
-
-    pub const fn made(expiration: Timestamp, plan: &Plan) -> Self {
-        Self { made: 1, reused: 0, earliest: expiration, due: plan.due(expiration) }
-    }
-
-    pub const fn reused(expiration: Timestamp, due: Timestamp) -> Self {
-        Self { made: 0, reused: 1, earliest: expiration, due }
-    }
-
-    pub fn and(self, other: Self) -> Self {
-        Self {
-            made: self.made + other.made,
-            reused: self.reused + other.reused,
-            earliest: self.earliest.min(other.earliest),
-            due: self.due.min(other.due),
-        }
-    }
-}
-
-/// How urgent it is to make the signatures of an RRset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Urgency {
-    /// There are none that can be served.
-    Missing,
-    /// One is due; this is the time that it is still valid, in seconds.
-    Due(u32),
-    /// None is due.
-    No,
-}
 
 pub(super) struct Maker<'a> {
     zone: &'a Zone,

@@ -35,6 +35,7 @@ mod progress;
 mod reuse;
 mod slots;
 mod stored;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod verify_made;
@@ -66,9 +67,10 @@ use apex::ApexRrset;
 use block::{BlockFacts, SignedBlock, SignedNode};
 use denial::{Chain, Collision, Found, OwnerBuf};
 use draft::Draft;
-use make::{Maker, Tally};
+use make::Maker;
 use plan::Plan;
 use slots::KeySlot;
+use tally::Tally;
 
 /// An active ZSK.
 #[derive(Clone)]

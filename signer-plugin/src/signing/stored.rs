@@ -15,10 +15,10 @@ use keystore::time::Timestamp;
 use super::apex::{self, ApexRrset};
 use super::denial::{Chain, Collision, Planned};
 use super::draft::{self, Draft};
-use super::make::Tally;
 use super::plan;
 use super::reuse::Reuse;
 use super::slots::{KeySlot, Subject, Task};
+use super::tally::Tally;
 use super::{Basis, CheckError, Denial, SignedZone, SigningTimes};
 use crate::zone::{ContentChange, NameChange, NodeId, Records, Zone};
 

@@ -25,7 +25,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn row_45_a_version_made_from_the_one_before_is_the_one_signed_from_nothing(
+    fn a_version_made_from_the_one_before_is_the_one_signed_from_nothing(
         versions in prop::collection::vec(prop::collection::vec(line(), 0..14), 2..6),
         mode in 0u8..3,
     ) {
