@@ -12,7 +12,7 @@ use keystore::exchange::xml::{
     Ksk, Label, RespondError, Role, Rules, XmlBundle, XmlRequest, XmlResponse, check_chain, check_request,
     check_response, convert, respond,
 };
-use keystore::exchange::{Bundle, SkrFinding as Finding, TrustAnchor, prove, xml};
+use keystore::exchange::{Bundle, SkrFinding, TrustAnchor, prove, xml};
 use keystore::keys::files::KeyFileError;
 use keystore::keys::{Dnskey, FLAG_REVOKE, KeyFile};
 use keystore::policy::Policy;
@@ -222,7 +222,7 @@ impl<'a> SigningXml<'a> {
 }
 
 /// Takes over the findings of the checks of the XML form.
-fn of_form(out: &mut Findings, findings: Vec<Finding>) {
+fn of_form(out: &mut Findings, findings: Vec<SkrFinding>) {
     for finding in findings {
         if finding.rejects() {
             out.refuse(finding.id, finding.bundle, finding.what);

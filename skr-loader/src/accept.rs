@@ -15,8 +15,7 @@ use keystore::dns::{Name, Rrsig, Rtype};
 use keystore::exchange::format;
 use keystore::exchange::prove::ProofWeight;
 use keystore::exchange::{
-    Bundle, Ksr, SkrFinding as Finding, TrustAnchor, UnverifiedSkr, VerifiedSkr, VerifyContext, bind, prove,
-    verify,
+    Bundle, Ksr, SkrFinding, TrustAnchor, UnverifiedSkr, VerifiedSkr, VerifyContext, bind, prove, verify,
 };
 use keystore::keys::files::Found;
 use keystore::keys::{Dnskey, FLAG_ZONE, KeyFile};
@@ -85,7 +84,7 @@ struct Input<'a> {
     now: Timestamp,
 }
 
-type Run = fn(&Input<'_>, &mut Vec<Finding>);
+type Run = fn(&Input<'_>, &mut Vec<SkrFinding>);
 
 /// The functions of the checks, in the order in which they are run, with the IDs that their findings may have. A function that does not
 /// stand here is never called, which the compiler tells; an ID that does not stand in [`CHECKS`] fails a test.
@@ -123,9 +122,9 @@ const RUNS: &[(&[CheckId], Run)] = &[
 ];
 
 /// Runs every check of this module on an SKR whose file has the digest `digest`; all findings come back at once.
-/// The SKR may be accepted when none of them [rejects](Finding::rejects).
+/// The SKR may be accepted when none of them [rejects](SkrFinding::rejects).
 #[must_use]
-pub fn check(skr: &VerifiedSkr, digest: &Digest, context: &Context<'_>, now: Timestamp) -> Vec<Finding> {
+pub fn check(skr: &VerifiedSkr, digest: &Digest, context: &Context<'_>, now: Timestamp) -> Vec<SkrFinding> {
     let input = Input { skr, digest, context, remaining: remaining(skr, now), now };
     let mut findings = Vec::new();
     for (ids, run) in RUNS {
@@ -148,7 +147,7 @@ fn remaining(skr: &VerifiedSkr, now: Timestamp) -> &[Bundle] {
 
 /// SKR-PROVE: see [`prove`]. It rejects by the times in key files only: where they are not known, and where the parent's are
 /// only assumed, it warns.
-fn check_proof(skr: &VerifiedSkr, context: &Context<'_>, now: Timestamp, findings: &mut Vec<Finding>) {
+fn check_proof(skr: &VerifiedSkr, context: &Context<'_>, now: Timestamp, findings: &mut Vec<SkrFinding>) {
     let Some((policy, anchors)) = context.proof else { return };
     let in_force = context.state.and_then(|s| s.in_force.as_ref());
     let before = in_force.map_or(&[][..], |f| &f.bundles);
@@ -174,7 +173,7 @@ pub fn join(
     anchors: &[TrustAnchor],
     now: Timestamp,
     program: &str,
-) -> Result<Option<Vec<u8>>, Finding> {
+) -> Result<Option<Vec<u8>>, SkrFinding> {
     let Some(first) = skr.bundles().first().map(|b| b.inception).filter(|first| *first > now) else {
         return Ok(None);
     };
@@ -198,7 +197,7 @@ pub fn join(
             "its first bundle begins only at {first}, and it cannot be joined to the bundles in force until then ({why}); \
              keep the KSKs of both pinned, or drop it again when that moment has come"
         );
-        Err(Finding::reject(CheckId::SkrGap, Some(first), what))
+        Err(SkrFinding::reject(CheckId::SkrGap, Some(first), what))
     };
     match bind::parse_skr(&octets, skr.zone()) {
         Err(error) => failed(error.to_string()),
@@ -225,7 +224,7 @@ pub fn rewritten(skr: &VerifiedSkr, now: Timestamp, program: &str) -> Vec<u8> {
 }
 
 /// SKR-OPERATOR: signed by a pinned certificate where that is required, and never by another.
-fn check_operator(operator: Option<(&Operator, bool)>, findings: &mut Vec<Finding>) {
+fn check_operator(operator: Option<(&Operator, bool)>, findings: &mut Vec<SkrFinding>) {
     let what = match operator {
         None | Some((Operator::Signed { .. }, _) | (Operator::Absent, false)) => return,
         Some((Operator::Absent, true)) => {
@@ -233,7 +232,7 @@ fn check_operator(operator: Option<(&Operator, bool)>, findings: &mut Vec<Findin
         }
         Some((Operator::Bad(why), _)) => format!("the signature beside it (.p7s) does not count: {why}"),
     };
-    findings.push(Finding::reject(CheckId::SkrOperator, None, what));
+    findings.push(SkrFinding::reject(CheckId::SkrOperator, None, what));
 }
 
 /// SKR-PARENT-DS: each bundle from now on is signed by a KSK that a DS record at the parent is of. A later bundle whose KSK the parent is
@@ -242,17 +241,17 @@ fn check_parent(
     skr: &VerifiedSkr,
     remaining: &[Bundle],
     parent: Option<(&Parent, ParentCheck)>,
-    findings: &mut Vec<Finding>,
+    findings: &mut Vec<SkrFinding>,
 ) {
     let Some((parent, meaning)) = parent else { return };
     match parent {
         Parent::NoAnswer(_) => {
-            findings.push(Finding::warning(CheckId::SkrParentDs, None, parent.describe()));
+            findings.push(SkrFinding::warning(CheckId::SkrParentDs, None, parent.describe()));
             return;
         }
         Parent::Records { ds, .. } if ds.is_empty() => {
             let what = format!("{}: nobody validates the zone", parent.describe());
-            findings.push(Finding::warning(CheckId::SkrParentDs, None, what));
+            findings.push(SkrFinding::warning(CheckId::SkrParentDs, None, what));
             return;
         }
         Parent::Records { .. } => {}
@@ -292,10 +291,10 @@ fn check_parent(
             (meaning == ParentCheck::Reject, what)
         };
         if rejects {
-            findings.push(Finding::reject(CheckId::SkrParentDs, Some(bundle.inception), what));
+            findings.push(SkrFinding::reject(CheckId::SkrParentDs, Some(bundle.inception), what));
             return;
         }
-        findings.push(Finding::warning(CheckId::SkrParentDs, Some(bundle.inception), what));
+        findings.push(SkrFinding::warning(CheckId::SkrParentDs, Some(bundle.inception), what));
     }
 }
 
@@ -305,7 +304,7 @@ fn check_unknown_keys(
     zone: &Name,
     remaining: &[Bundle],
     ksks: Option<(&[TrustAnchor], &[TrustAnchor])>,
-    findings: &mut Vec<Finding>,
+    findings: &mut Vec<SkrFinding>,
 ) {
     let Some((pinned, announced)) = ksks else { return };
     let mut known = HashMap::new();
@@ -326,7 +325,7 @@ fn check_unknown_keys(
                  second way and add it to announced-ksks or trust-anchors",
                 key_name(&key)
             );
-            findings.push(Finding::reject(CheckId::SkrUnknownKey, Some(bundle.inception), what));
+            findings.push(SkrFinding::reject(CheckId::SkrUnknownKey, Some(bundle.inception), what));
         }
     }
 }
@@ -338,7 +337,7 @@ fn check_older_bundles(
     digest: &Digest,
     (state, history): (&ZoneState, Option<&History>),
     now: Timestamp,
-    findings: &mut Vec<Finding>,
+    findings: &mut Vec<SkrFinding>,
 ) {
     let remaining = remaining(skr, now);
     let in_force = state.in_force.as_ref();
@@ -362,7 +361,7 @@ fn check_older_bundles(
         let what = format!(
             "generation {generation} had signed this, and {now_in_force}; to go back to it: skr-loader rollback"
         );
-        findings.push(Finding::reject(CheckId::SkrReplay, Some(inception), what));
+        findings.push(SkrFinding::reject(CheckId::SkrReplay, Some(inception), what));
         return;
     }
     // One that ends earlier was told of above.
@@ -380,7 +379,7 @@ fn check_older_bundles(
             "everything in it was signed for generation {}, which is in force, and it is another choice of that; drop the SKR as it was signed",
             in_force.generation
         );
-        findings.push(Finding::reject(CheckId::SkrReplay, None, what));
+        findings.push(SkrFinding::reject(CheckId::SkrReplay, None, what));
     }
 }
 
@@ -413,7 +412,7 @@ fn check_replay(
     digest: &Digest,
     state: &ZoneState,
     now: Timestamp,
-    findings: &mut Vec<Finding>,
+    findings: &mut Vec<SkrFinding>,
 ) {
     let Some(in_force) = &state.in_force else { return };
     if let Some(generation) = state.known.get(digest).filter(|g| **g != in_force.generation) {
@@ -421,7 +420,7 @@ fn check_replay(
             "this file was accepted before, as generation {generation}; generation {} is in force",
             in_force.generation
         );
-        findings.push(Finding::reject(CheckId::SkrReplay, None, what));
+        findings.push(SkrFinding::reject(CheckId::SkrReplay, None, what));
         return;
     }
     let (old, new) = (end_of(&in_force.bundles), skr.coverage_end());
@@ -430,17 +429,17 @@ fn check_replay(
             "its coverage ends at {new}, before that of generation {} in force, {old}; drop the SKR of the newest request",
             in_force.generation
         );
-        findings.push(Finding::reject(CheckId::SkrReplay, None, what));
+        findings.push(SkrFinding::reject(CheckId::SkrReplay, None, what));
     }
 }
 
 /// SKR-GAP, towards what is in force: the first bundle begins before the coverage in force ends.
-fn check_chain(skr: &VerifiedSkr, state: &ZoneState, now: Timestamp, findings: &mut Vec<Finding>) {
+fn check_chain(skr: &VerifiedSkr, state: &ZoneState, now: Timestamp, findings: &mut Vec<SkrFinding>) {
     let Some(first) = skr.bundles().first().map(|b| b.inception).filter(|first| *first > now) else { return };
     let covered = state.in_force.as_ref().map(|f| end_of(&f.bundles)).filter(|end| *end >= now);
     match covered {
         // The very second of the expiration is still covered (RFC 4035 section 5.3.1).
-        Some(end) if first > end.plus(1) => findings.push(Finding::reject(
+        Some(end) if first > end.plus(1) => findings.push(SkrFinding::reject(
             CheckId::SkrGap,
             Some(first),
             format!(
@@ -449,7 +448,7 @@ fn check_chain(skr: &VerifiedSkr, state: &ZoneState, now: Timestamp, findings: &
             ),
         )),
         Some(_) => {}
-        None => findings.push(Finding::warning(
+        None => findings.push(SkrFinding::warning(
             CheckId::SkrGap,
             Some(first),
             format!("nothing is in force, and the first bundle begins only in {} seconds", first.since(now)),
@@ -466,7 +465,7 @@ fn check_private_keys(
     remaining: &[Bundle],
     keys: &Found,
     context: &Context<'_>,
-    findings: &mut Vec<Finding>,
+    findings: &mut Vec<SkrFinding>,
 ) {
     let multi_signer = context.multi_signer;
     let is_ours = |key: &Dnskey| keys.keys.iter().any(|k| k.dnskey == *key || is_named_alike(k, key));
@@ -474,7 +473,7 @@ fn check_private_keys(
         && let Some(bundle) = remaining.iter().find(|b| !b.keys().any(|k| is_zsk(&k) && is_ours(&k)))
     {
         let what = "no ZSK of the bundle is in the key folder; the zone could not be signed here".to_owned();
-        findings.push(Finding::reject(CheckId::SkrNoPrivateKey, Some(bundle.inception), what));
+        findings.push(SkrFinding::reject(CheckId::SkrNoPrivateKey, Some(bundle.inception), what));
     }
     for (key, bundle) in distinct_zsks(remaining) {
         if multi_signer && !is_ours(&key) {
@@ -488,7 +487,7 @@ fn check_private_keys(
                         "the private key of ZSK {name} is there and may not be read by this user, and no request in the outbox proves \
                          that it fits; a KSR of `ksr-gen request` does"
                     );
-                    findings.push(Finding::warning(CheckId::SkrNoPrivateKey, Some(bundle), what));
+                    findings.push(SkrFinding::warning(CheckId::SkrNoPrivateKey, Some(bundle), what));
                 }
                 continue;
             }
@@ -517,7 +516,7 @@ fn check_private_keys(
                 }
             },
         };
-        findings.push(Finding::reject(CheckId::SkrNoPrivateKey, Some(bundle), what));
+        findings.push(SkrFinding::reject(CheckId::SkrNoPrivateKey, Some(bundle), what));
     }
 }
 
@@ -529,8 +528,9 @@ fn is_file_of(path: &Path, key: &Dnskey) -> bool {
 
 /// SKR-KEYSET, towards the key folder, a warning: named adds what its key folder publishes beyond the bundle, and the KSK's
 /// signature then fits no more; and there are times of keys that it cannot work with.
-fn check_folder(remaining: &[Bundle], keys: &Found, now: Timestamp, findings: &mut Vec<Finding>) {
-    let of_times = keys.bad_times(now).map(|bad| Finding::warning(CheckId::SkrKeyset, None, bad.to_string()));
+fn check_folder(remaining: &[Bundle], keys: &Found, now: Timestamp, findings: &mut Vec<SkrFinding>) {
+    let of_times =
+        keys.bad_times(now).map(|bad| SkrFinding::warning(CheckId::SkrKeyset, None, bad.to_string()));
     findings.extend(of_times);
     for file in &keys.keys {
         let name = key_name(&file.dnskey);
@@ -538,7 +538,7 @@ fn check_folder(remaining: &[Bundle], keys: &Found, now: Timestamp, findings: &m
             let what = format!(
                 "KSK {name} lies in the key folder of this host; a KSK that is offline has no file here: move it away"
             );
-            findings.push(Finding::warning(CheckId::SkrKeyset, None, what));
+            findings.push(SkrFinding::warning(CheckId::SkrKeyset, None, what));
             continue;
         }
         let lacking = remaining.iter().find(|bundle| {
@@ -548,7 +548,7 @@ fn check_folder(remaining: &[Bundle], keys: &Found, now: Timestamp, findings: &m
             let what = format!(
                 "ZSK {name} of the key folder is published by its times and missing in the bundle; it cannot be used then"
             );
-            findings.push(Finding::warning(CheckId::SkrKeyset, Some(bundle.inception), what));
+            findings.push(SkrFinding::warning(CheckId::SkrKeyset, Some(bundle.inception), what));
         }
     }
 }
@@ -556,7 +556,7 @@ fn check_folder(remaining: &[Bundle], keys: &Found, now: Timestamp, findings: &m
 /// SKR-NOT-ASKED and SKR-KEYSET, towards the open requests: the SKR answers one of them, with exactly its ZSKs.
 ///
 /// With several providers it may begin later than our request, where all of them have begun, and has more ZSKs than ours.
-fn check_requests(skr: &VerifiedSkr, requests: &[Ksr], multi_signer: bool, findings: &mut Vec<Finding>) {
+fn check_requests(skr: &VerifiedSkr, requests: &[Ksr], multi_signer: bool, findings: &mut Vec<SkrFinding>) {
     let spans: Vec<(&Ksr, Timestamp, Timestamp)> = requests
         .iter()
         .filter_map(|ksr| Some((ksr, ksr.bundles.first()?.inception, ksr.bundles.last()?.inception)))
@@ -574,9 +574,9 @@ fn check_requests(skr: &VerifiedSkr, requests: &[Ksr], multi_signer: bool, findi
         // Before everything that is asked for: the answer to a request that is answered or void.
         let too_old = spans.iter().all(|(_, start, _)| last.expiration() < *start);
         findings.push(if too_old {
-            Finding::reject(CheckId::SkrNotAsked, None, what)
+            SkrFinding::reject(CheckId::SkrNotAsked, None, what)
         } else {
-            Finding::warning(CheckId::SkrNotAsked, None, what)
+            SkrFinding::warning(CheckId::SkrNotAsked, None, what)
         });
         return;
     };
@@ -586,11 +586,11 @@ fn check_requests(skr: &VerifiedSkr, requests: &[Ksr], multi_signer: bool, findi
         let given: Vec<Dnskey> = bundle.keys().filter(is_zsk).collect();
         for key in given.iter().filter(|key| !multi_signer && !asked.keys.contains(key)) {
             let what = format!("ZSK {} was not asked for", key_name(key));
-            findings.push(Finding::reject(CheckId::SkrKeyset, Some(bundle.inception), what));
+            findings.push(SkrFinding::reject(CheckId::SkrKeyset, Some(bundle.inception), what));
         }
         for key in asked.keys.iter().filter(|key| !given.contains(key)) {
             let what = format!("ZSK {} was asked for and is missing", key_name(key));
-            findings.push(Finding::reject(CheckId::SkrKeyset, Some(bundle.inception), what));
+            findings.push(SkrFinding::reject(CheckId::SkrKeyset, Some(bundle.inception), what));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use keystore::check::{Check, CheckId};
 use keystore::dns::Name;
-use keystore::exchange::{SkrFinding as Finding, UnverifiedSkr, format, verify};
+use keystore::exchange::{SkrFinding, UnverifiedSkr, format, verify};
 
 use crate::accept;
 
@@ -79,12 +79,12 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
 pub fn parse(
     octets: &[u8],
     ours: impl FnOnce(&Name) -> Option<Name>,
-) -> Result<(Name, UnverifiedSkr), (Option<Name>, Finding)> {
+) -> Result<(Name, UnverifiedSkr), (Option<Name>, SkrFinding)> {
     let Some(zone) = accept::zone_of(octets) else {
         // Whatever the zone: it does not read.
         return match format::parse_skr(octets, &Name::root()) {
             Err(error) => Err((None, (&error).into())),
-            Ok(_) => Err((None, Finding::reject(CheckId::SkrSyntax, None, "it has no record"))),
+            Ok(_) => Err((None, SkrFinding::reject(CheckId::SkrSyntax, None, "it has no record"))),
         };
     };
     let parsed = format::parse_skr(octets, &zone);
@@ -95,25 +95,25 @@ pub fn parse(
         (None, Err(error)) => Err((None, (&error).into())),
         (None, Ok(_)) => {
             let what = format!("it is for {zone}, which is no `[[zone]]` of the configuration");
-            Err((None, Finding::reject(CheckId::SkrWrongZone, None, what)))
+            Err((None, SkrFinding::reject(CheckId::SkrWrongZone, None, what)))
         }
     }
 }
 
 /// SKR-SYNTAX: a zone that a file has several SKRs of.
 #[must_use]
-pub fn several_parts(parts: usize) -> Finding {
+pub fn several_parts(parts: usize) -> SkrFinding {
     let what = format!(
         "the zone has {parts} parts in one file, and which of them counts is not clear; drop one file for each"
     );
-    Finding::reject(CheckId::SkrSyntax, None, what)
+    SkrFinding::reject(CheckId::SkrSyntax, None, what)
 }
 
 /// Turns what the checks in `forced` reject into warnings that say so. Gives the findings, and the IDs that were needed.
 pub fn overrule(
-    findings: impl IntoIterator<Item = Finding>,
+    findings: impl IntoIterator<Item = SkrFinding>,
     forced: &[CheckId],
-) -> (Vec<Finding>, Vec<CheckId>) {
+) -> (Vec<SkrFinding>, Vec<CheckId>) {
     let mut used = Vec::new();
     let findings = findings
         .into_iter()
@@ -124,7 +124,7 @@ pub fn overrule(
             if !used.contains(&finding.id) {
                 used.push(finding.id);
             }
-            Finding::warning(finding.id, finding.bundle, format!("forced: {}", finding.what))
+            SkrFinding::warning(finding.id, finding.bundle, format!("forced: {}", finding.what))
         })
         .collect();
     (findings, used)
@@ -132,7 +132,7 @@ pub fn overrule(
 
 /// The IDs of the checks that rejected, each once, in the order of the findings.
 #[must_use]
-pub fn rejecting(findings: &[Finding]) -> Vec<CheckId> {
+pub fn rejecting(findings: &[SkrFinding]) -> Vec<CheckId> {
     let mut ids = Vec::new();
     for finding in findings.iter().filter(|f| f.rejects()) {
         if !ids.contains(&finding.id) {
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn only_what_was_forced_is_overruled() {
-        let finding = |id| Finding::reject(id, None, "what");
+        let finding = |id| SkrFinding::reject(id, None, "what");
         let (findings, used) = overrule(
             [finding(CheckId::SkrReplay), finding(CheckId::SkrGap)],
             &[CheckId::SkrReplay, CheckId::SkrProve],

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keystore::config::ConfigErrors;
-use keystore::exchange::SkrFinding as Finding;
+use keystore::exchange::SkrFinding;
 use keystore::policy::PolicyFinding;
 use keystore::time::Timestamp;
 use metrics::health::Health;
@@ -213,8 +213,8 @@ pub struct FindingReport {
     pub what: String,
 }
 
-impl From<&Finding> for FindingReport {
-    fn from(finding: &Finding) -> Self {
+impl From<&SkrFinding> for FindingReport {
+    fn from(finding: &SkrFinding) -> Self {
         Self {
             id: finding.id.to_string(),
             rejects: finding.rejects(),
@@ -281,7 +281,7 @@ impl ImportReport {
     /// What became of it, and which of `order`'s forces it needed.
     #[must_use]
     pub fn new(import: &Import, order: &Order) -> Self {
-        let (result, generation, findings, error): (_, _, &[Finding], _) = match &import.outcome {
+        let (result, generation, findings, error): (_, _, &[SkrFinding], _) = match &import.outcome {
             ImportOutcome::Accepted { generation, warnings } => {
                 (ImportResult::Accepted, Some(*generation), warnings, None)
             }

@@ -20,7 +20,7 @@ use keystore::check::CheckId;
 use keystore::dns::Name;
 use keystore::exchange::format::{self, Format};
 use keystore::exchange::verify::{self, Limits};
-use keystore::exchange::{SkrFinding as Finding, UnverifiedSkr, VerifiedSkr, VerifyContext};
+use keystore::exchange::{SkrFinding, UnverifiedSkr, VerifiedSkr, VerifyContext};
 use keystore::store::digest;
 use keystore::time::Timestamp;
 
@@ -122,7 +122,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StillGood {
     /// It would, with these warnings.
-    Yes(Vec<Finding>),
+    Yes(Vec<SkrFinding>),
     /// It would be rejected.
     No(Rejection),
 }
@@ -135,7 +135,7 @@ pub struct Acceptance {
     /// What to commit.
     pub commit: Commit,
     /// The warnings, and what was overruled.
-    pub warnings: Vec<Finding>,
+    pub warnings: Vec<SkrFinding>,
     /// The checks that were overruled, and would have rejected.
     pub forced: Vec<CheckId>,
     /// What its own bundles cover.
@@ -157,7 +157,7 @@ pub struct Rejection {
     /// The last stage that it came to.
     pub stage: Stage,
     /// The findings that reject, and the warnings.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<SkrFinding>,
 }
 
 /// The stages of a judgement; an SKR that fails at one does not come to the next.
@@ -262,7 +262,7 @@ struct Verified {
     digest: Digest,
     form: Format,
     /// The findings of SKR-HORIZON, where that is overruled.
-    far: Vec<Finding>,
+    far: Vec<SkrFinding>,
     /// The generation in force, when it is that.
     unchanged: Option<u64>,
 }
@@ -273,7 +273,7 @@ fn examine(
     evidence: &Evidence<'_>,
     overrides: &Overrides<'_>,
     now: Timestamp,
-) -> Result<Acceptance, Vec<Finding>> {
+) -> Result<Acceptance, Vec<SkrFinding>> {
     let mut findings = far;
     findings.extend(skr.warnings().iter().cloned());
     let mut found = accept::check(&skr, &digest, &evidence.context(), now);
@@ -283,14 +283,14 @@ fn examine(
     }
     findings.extend(found);
     let damage = evidence.history.damage().iter();
-    findings.extend(damage.map(|what| Finding::reject(CheckId::SkrReplay, None, what.clone())));
+    findings.extend(damage.map(|what| SkrFinding::reject(CheckId::SkrReplay, None, what.clone())));
     let coverage = Coverage::at(skr.bundles(), now);
     if overrides.origin == CandidateOrigin::Kept && coverage.is_none_or(|c| c.active.is_none()) {
         let what = "none of its bundles is in force now, with signatures that are valid; ask for a new SKR";
-        findings.push(Finding::reject(CheckId::SkrExpired, None, what));
+        findings.push(SkrFinding::reject(CheckId::SkrExpired, None, what));
     }
     let (mut warnings, forced) = overrule(findings, overrides.force);
-    if warnings.iter().any(Finding::rejects) {
+    if warnings.iter().any(SkrFinding::rejects) {
         return Err(warnings);
     }
     let joined = match evidence.state.as_deref() {
@@ -319,7 +319,7 @@ fn verify_candidate(
     evidence: &Evidence<'_>,
     overrides: &Overrides<'_>,
     now: Timestamp,
-) -> Result<(VerifiedSkr, Vec<Finding>), Vec<Finding>> {
+) -> Result<(VerifiedSkr, Vec<SkrFinding>), Vec<SkrFinding>> {
     let revoked = evidence.revoked(&skr.bundles, now);
     let mut context = VerifyContext::new(zone, &evidence.anchors);
     context.revoked = &revoked;

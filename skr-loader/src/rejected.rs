@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use keystore::config::LoaderConfig;
 use keystore::dns::Name;
 use keystore::durable;
-use keystore::exchange::SkrFinding as Finding;
+use keystore::exchange::SkrFinding;
 use keystore::open;
 use keystore::store::digest;
 use keystore::time::Timestamp;
@@ -275,7 +275,7 @@ pub fn reason(
     file: &Dropped,
     zone: Option<&Name>,
     in_force: Option<u64>,
-    findings: &[Finding],
+    findings: &[SkrFinding],
     now: Timestamp,
 ) -> String {
     let mut out = String::new();

@@ -2,7 +2,7 @@
 
 use keystore::check::CheckId;
 use keystore::config::LoaderConfig;
-use keystore::exchange::SkrFinding as Finding;
+use keystore::exchange::SkrFinding;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::zones::{BUNDLE_STATES, SEVERITIES};
@@ -101,7 +101,7 @@ pub fn reload(metrics: &Metrics, state: ConfigurationState, now: Timestamp) {
 }
 
 /// A file was rejected; its zone may be unknown.
-pub fn rejection(metrics: &Metrics, findings: &[Finding]) {
+pub fn rejection(metrics: &Metrics, findings: &[SkrFinding]) {
     for id in checks::rejecting(findings) {
         metrics.skr_rejections_total.with_label_values(&[id]).inc();
     }

@@ -14,7 +14,7 @@ use crate::store::InForce;
 use crate::testing::{DAY, KSK, ZSK, always, anchors, skr, start, verified, write_key, zone};
 
 /// What rejects, and what warns, by ID.
-fn ids(findings: &[Finding]) -> (Vec<CheckId>, Vec<CheckId>) {
+fn ids(findings: &[SkrFinding]) -> (Vec<CheckId>, Vec<CheckId>) {
     let pick = |rejects| findings.iter().filter(move |f| f.rejects() == rejects).map(|f| f.id).collect();
     (pick(true), pick(false))
 }
@@ -36,7 +36,7 @@ fn state_of(builder: &SkrBuilder, generation: u64) -> ZoneState {
     }
 }
 
-fn check_against(builder: &SkrBuilder, state: &ZoneState, now: Timestamp) -> Vec<Finding> {
+fn check_against(builder: &SkrBuilder, state: &ZoneState, now: Timestamp) -> Vec<SkrFinding> {
     let context = Context { state: Some(state), ..Context::default() };
     check(&verified(builder, now), &digest(builder.text().as_bytes()), &context, now)
 }
@@ -93,7 +93,7 @@ fn skr_gap_towards_what_is_in_force() {
     }
 }
 
-fn check_keys(builder: &SkrBuilder, dir: &std::path::Path, now: Timestamp) -> Vec<Finding> {
+fn check_keys(builder: &SkrBuilder, dir: &std::path::Path, now: Timestamp) -> Vec<SkrFinding> {
     let keys = find(dir, &zone()).unwrap();
     let why_not = |file: &KeyFile| Some((file.dnskey.clone(), file.check_private().err()?.to_string()));
     let unusable: Vec<_> = keys.keys.iter().filter_map(why_not).collect();
@@ -313,7 +313,7 @@ fn request(days: u64, bundles: u64, seeds: &[u8]) -> Ksr {
     Ksr { zone: zone(), bundles: (0..bundles).map(bundle).collect() }
 }
 
-fn check_requests_of(builder: &SkrBuilder, requests: &[Ksr]) -> Vec<Finding> {
+fn check_requests_of(builder: &SkrBuilder, requests: &[Ksr]) -> Vec<SkrFinding> {
     let context = Context { requests, ..Context::default() };
     check(&verified(builder, start()), &[0; 32], &context, start())
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use keystore::config::Config;
 use keystore::dns::Name;
-use keystore::exchange::SkrFinding as Finding;
+use keystore::exchange::SkrFinding;
 use keystore::exchange::verify::{self, verdicts, verdicts_unread};
 use keystore::exchange::{format, many};
 use keystore::store::{MAX_SKR_OCTETS, digest};
@@ -161,7 +161,7 @@ fn check_file(
     let octets = match files::read(path, named, limit) {
         Ok(file) => file.octets,
         Err(error) => {
-            let finding = Finding::reject(error.id(), None, error.to_string());
+            let finding = SkrFinding::reject(error.id(), None, error.to_string());
             let mut report = blank(None);
             report.checks = rows(verdicts_unread(FILE_CHECKS, &finding), "");
             unread(&mut report, &finding);
@@ -220,7 +220,7 @@ fn check_candidate(
         // The daemon would try again later; here the other zones have their reports.
         Err(error) => {
             let error = error.downcast::<EvidenceError>()?;
-            let finding = Finding::reject(CheckId::SkrIo, None, error.to_string());
+            let finding = SkrFinding::reject(CheckId::SkrIo, None, error.to_string());
             report.checks = rows(verdicts_unread(FILE_CHECKS, &finding), "");
             not_run(report, &finding, NOT_GATHERED);
             return Ok(());
@@ -286,12 +286,12 @@ fn what_it_is(octets: &[u8], summary: &mut Summary) -> Option<String> {
 }
 
 /// The rows of an SKR that does not read.
-fn unread(report: &mut Report, finding: &Finding) {
+fn unread(report: &mut Report, finding: &SkrFinding) {
     not_run(report, finding, NOT_READ);
 }
 
 /// The rows of the checks that were not run.
-fn not_run(report: &mut Report, finding: &Finding, why_not: &'static str) {
+fn not_run(report: &mut Report, finding: &SkrFinding, why_not: &'static str) {
     report.checks.extend(rows(verdicts_unread(verify::CHECKS, finding), why_not));
     report.checks.extend(rows(verdicts_unread(accept::CHECKS, finding), why_not));
 }

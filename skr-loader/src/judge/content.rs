@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use keystore::check::CheckId;
 use keystore::dns::Name;
-use keystore::exchange::{SkrFinding as Finding, many};
+use keystore::exchange::{SkrFinding, many};
 
 use super::{Candidate, Rejection, Stage};
 use crate::checks;
@@ -37,7 +37,7 @@ pub struct Unread {
     /// The zone, when it is known and ours.
     pub zone: Option<Name>,
     /// What is wrong.
-    pub finding: Finding,
+    pub finding: SkrFinding,
 }
 
 impl From<Unread> for Rejection {
@@ -50,7 +50,7 @@ impl From<Unread> for Rejection {
 pub fn split(octets: &[u8]) -> Result<Content, Unread> {
     let sections = many::split_zones(octets).map_err(|error| Unread {
         zone: None,
-        finding: Finding::reject(CheckId::SkrLimits, None, error.to_string()),
+        finding: SkrFinding::reject(CheckId::SkrLimits, None, error.to_string()),
     })?;
     let Some(sections) = sections else { return Ok(Content::One) };
     let counts = many::count(&sections);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use keystore::check::{self, CheckId};
 use keystore::dns::Name;
-use keystore::exchange::SkrFinding as Finding;
+use keystore::exchange::SkrFinding;
 use keystore::store::digest;
 use keystore::time::Timestamp;
 
@@ -194,7 +194,7 @@ impl Loader {
     pub(super) fn refuse(&self, name: &str, error: &FileError) {
         tracing::error!(file = name, id = error.id().as_str(), "left in the inbox: {error}");
         report::file(&self.metrics, "unsafe");
-        report::rejection(&self.metrics, &[Finding::reject(error.id(), None, "")]);
+        report::rejection(&self.metrics, &[SkrFinding::reject(error.id(), None, "")]);
     }
 
     /// One that never lay in the inbox counts as no file of it.

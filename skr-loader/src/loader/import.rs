@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use keystore::check::CheckId;
 use keystore::dns::Name;
-use keystore::exchange::{Bundle, SkrFinding as Finding};
+use keystore::exchange::{Bundle, SkrFinding};
 use keystore::time::Timestamp;
 
 use super::Loader;
@@ -45,7 +45,7 @@ impl Loader {
                 }
                 Look::Refused(name, error) => self.refuse(&printable(&name), &error),
                 Look::TooLarge(file, error) => {
-                    let finding = Finding::reject(error.id(), None, error.to_string());
+                    let finding = SkrFinding::reject(error.id(), None, error.to_string());
                     imports.push(self.reject_unread(&file, None, finding, now));
                 }
                 Look::Whole(mut file) => {
@@ -201,7 +201,7 @@ impl Loader {
         &mut self,
         file: &Dropped,
         zone: Option<Name>,
-        finding: Finding,
+        finding: SkrFinding,
         now: Timestamp,
     ) -> Import {
         let rejection = Rejection { stage: Stage::Read, findings: vec![finding] };

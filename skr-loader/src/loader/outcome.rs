@@ -2,7 +2,7 @@
 
 use keystore::check::CheckId;
 use keystore::dns::Name;
-use keystore::exchange::SkrFinding as Finding;
+use keystore::exchange::SkrFinding;
 use keystore::store::digest;
 
 use crate::files::printable;
@@ -32,7 +32,7 @@ pub enum ImportOutcome {
         /// Its generation.
         generation: u64,
         /// What the checks found that does not reject.
-        warnings: Vec<Finding>,
+        warnings: Vec<SkrFinding>,
     },
     /// It was in force already.
     Unchanged {
@@ -42,7 +42,7 @@ pub enum ImportOutcome {
     /// A check rejects it. A dropped file was moved to `rejected/`.
     Rejected {
         /// Why, and the warnings.
-        findings: Vec<Finding>,
+        findings: Vec<SkrFinding>,
     },
     /// It passed and could not be written; a dropped file stays in the inbox for another try.
     Failed {

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use keystore::check::CheckId;
 use keystore::dns::Name;
-use keystore::exchange::SkrFinding as Finding;
+use keystore::exchange::SkrFinding;
 use keystore::time::Timestamp;
 
 use super::{Import, ImportOutcome, Loader};
@@ -42,7 +42,7 @@ pub struct Rollback {
     /// What is covered.
     pub after: Coverage,
     /// What the checks found that does not reject, and what was overruled.
-    pub warnings: Vec<Finding>,
+    pub warnings: Vec<SkrFinding>,
     /// The checks that were overruled.
     pub forced: Vec<CheckId>,
 }
@@ -95,7 +95,7 @@ pub enum RollbackError {
         /// What was asked for.
         to: u64,
         /// Why, and the warnings.
-        findings: Vec<Finding>,
+        findings: Vec<SkrFinding>,
     },
     /// It is good and could not be written.
     #[error("generation {to} was not put in force: {what}")]
@@ -107,7 +107,7 @@ pub enum RollbackError {
     },
 }
 
-fn first(findings: &[Finding]) -> String {
+fn first(findings: &[SkrFinding]) -> String {
     findings.iter().find(|f| f.rejects()).map_or_else(String::new, |f| one_line(&f.to_string()))
 }
 
@@ -129,7 +129,7 @@ impl Rollback {
 impl RollbackError {
     /// The findings, when there are any.
     #[must_use]
-    pub fn findings(&self) -> &[Finding] {
+    pub fn findings(&self) -> &[SkrFinding] {
         match self {
             Self::Refused { findings, .. } => findings,
             _ => &[],

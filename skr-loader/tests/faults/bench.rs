@@ -11,7 +11,7 @@ use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
 use keystore::crypto::PrivateKey;
 use keystore::dns::Name;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
-use keystore::exchange::{Bundle, SkrFinding as Finding, TrustAnchor, UnverifiedSkr, bind};
+use keystore::exchange::{Bundle, SkrFinding, TrustAnchor, UnverifiedSkr, bind};
 use keystore::keys::{Dnskey, KeyFile, Timing};
 use keystore::policy::Policy;
 use keystore::store::{digest, read_current};
@@ -243,7 +243,7 @@ pub enum Told {
 impl Told {
     #[track_caller]
     pub fn by_loader(outcome: &ImportOutcome) -> Self {
-        let ids = |findings: &[Finding], rejects| -> BTreeSet<String> {
+        let ids = |findings: &[SkrFinding], rejects| -> BTreeSet<String> {
             findings.iter().filter(|f| f.rejects() == rejects).map(|f| f.id.to_string()).collect()
         };
         match outcome {
@@ -348,7 +348,7 @@ pub fn accepted(outcome: &ImportOutcome) -> u64 {
 }
 
 #[track_caller]
-pub fn rejected(outcome: &ImportOutcome) -> &[Finding] {
+pub fn rejected(outcome: &ImportOutcome) -> &[SkrFinding] {
     match outcome {
         ImportOutcome::Rejected { findings } => findings,
         other => panic!("{other:?}"),
