@@ -68,6 +68,6 @@ fn main() {
         let first = look();
         // The best: what else runs on this host is not ours.
         let next = (0..10).map(|_| look()).fold(f64::MAX, f64::min);
-        println!("{zones:>8} {first:>14.1} {next:>14.1}");
+        println!("{zones:>8} {first:>14.2} {next:>14.2}");
     }
 }
