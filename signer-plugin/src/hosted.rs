@@ -39,7 +39,7 @@ pub trait Version {
 }
 
 /// For each query the version of a zone that is in force then.
-struct Latest<'a, R: ?Sized>(&'a R);
+pub(crate) struct Latest<'a, R: ?Sized>(pub &'a R);
 
 impl<R: Responder + ?Sized> Version for Latest<'_, R> {
     fn respond(&mut self, query: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> AnswerOutcome {

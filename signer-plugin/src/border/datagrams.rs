@@ -149,7 +149,12 @@ pub(super) struct Datagrams<F: Family> {
     received: [Option<Datagram<F>>; BATCH],
     /// recvmmsg(2) is refused, sendmmsg(2) is refused.
     one_by_one: OneByOne,
+    /// Datagrams in a row that sendmsg(2) took after sendmmsg(2) was refused with EPERM.
+    filtered: usize,
 }
+
+/// So many in a row are the work of a filter against the call, and not of a firewall that lets some datagrams pass.
+const MOST_FILTERED: usize = 16;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct OneByOne {
@@ -164,8 +169,12 @@ pub(super) struct Sent {
     pub failed: usize,
     /// Error of the last of these.
     pub error: Option<Errno>,
-    /// sendmmsg(2) is refused, and sendmsg(2) is not.
-    refused: bool,
+    /// The kernel has no sendmmsg(2).
+    is_missing: bool,
+    /// Number that sendmsg(2) took after sendmmsg(2) was refused with EPERM, since sendmmsg(2) has last taken one.
+    filtered: usize,
+    /// Number that sendmmsg(2) took.
+    taken: usize,
 }
 
 impl<F: Family> Datagrams<F> {
@@ -179,6 +188,7 @@ impl<F: Family> Datagrams<F> {
             rooms: vec![0; ROOM * BATCH].into_boxed_slice(),
             received: std::array::from_fn(|_| None),
             one_by_one: OneByOne::default(),
+            filtered: 0,
         }
     }
 
@@ -236,6 +246,11 @@ impl<F: Family> Datagrams<F> {
         Ok(1)
     }
 
+    /// Octets of datagram `index` of those received last.
+    pub fn len(&self, index: usize) -> usize {
+        self.received.get(index).and_then(Option::as_ref).map_or(0, |datagram| datagram.len)
+    }
+
     /// Datagram `index` of those received last; `None` where the kernel did not say from where, or to which address of ours it came.
     pub fn get(&self, index: usize) -> Option<(&[u8], &Datagram<F>)> {
         let datagram = self.received.get(index)?.as_ref()?;
@@ -264,7 +279,11 @@ impl<F: Family> Datagrams<F> {
             rest = behind;
             let run = self.send_from(local, run, answers);
             sent = Sent { failed: sent.failed + run.failed, error: run.error.or(sent.error), ..sent };
-            self.one_by_one.send |= run.refused;
+            self.filtered = if run.taken > 0 { run.filtered } else { self.filtered + run.filtered };
+            if !self.one_by_one.send && (run.is_missing || self.filtered >= MOST_FILTERED) {
+                tracing::info!("sendmmsg is refused; datagrams are sent one by one");
+                self.one_by_one.send = true;
+            }
         }
         sent
     }
@@ -360,14 +379,19 @@ fn send_all(
             // The kernel says of the first that it did not take why in the next call.
             Ok(taken) if taken > 0 => {
                 at += taken;
+                (sent.taken, sent.filtered) = (sent.taken + taken, 0);
                 continue;
             }
             Ok(_) => Err(Errno::EIO),
             Err(Errno::EINTR) => continue,
             // EPERM is the word of a firewall against one datagram, or of a filter against the call.
-            Err(refusal @ (Errno::ENOSYS | Errno::EPERM)) => {
+            Err(Errno::ENOSYS) => {
+                sent.is_missing = true;
+                one(at)
+            }
+            Err(Errno::EPERM) => {
                 let result = one(at);
-                sent.refused |= result.is_ok() || refusal == Errno::ENOSYS;
+                sent.filtered += usize::from(result.is_ok());
                 result
             }
             Err(errno) => Err(errno),
@@ -396,7 +420,8 @@ mod tests {
     #[test]
     fn a_datagram_that_is_refused_keeps_no_other_from_being_sent() {
         use Errno::{EAGAIN, EINTR, EINVAL, ENETUNREACH, ENOSYS, EPERM};
-        let sent = |failed, error, refused| Sent { failed, error, refused };
+        let sent = |failed, error, is_missing| Sent { failed, error, is_missing, filtered: 0, taken: 0 };
+        let filtered = |filtered| Sent { filtered, ..sent(0, None, false) };
         let all = sent(0, None, false);
         let case =
             |name, words: (&'static [Word], &'static [Word]), expected, taken| (name, words, expected, taken);
@@ -421,7 +446,7 @@ mod tests {
             case(
                 "a filter against the call",
                 (&[Err(EPERM), Err(EPERM)], &[Ok(1), Ok(1)]),
-                (2, sent(0, None, true)),
+                (2, filtered(2)),
                 2,
             ),
             case(
@@ -440,7 +465,7 @@ mod tests {
             };
             let (mut many, mut one) = (many.iter(), one.iter());
             let result = send_all(count, |_| say(&mut many), |_| say(&mut one).map(|_| ()));
-            assert_eq!(result, expected, "{name}");
+            assert_eq!(Sent { taken: 0, ..result }, expected, "{name}");
             assert_eq!(total.get(), taken, "{name}");
             assert_eq!((many.len(), one.len()), (0, 0), "{name}: calls that were not made");
         }

@@ -9,7 +9,7 @@ use crate::answer::query::HEADER;
 /// Octets of the length in front of a message.
 pub(super) const PREFIX: usize = 2;
 /// Octets of answers after which no more queries are looked at before these are written.
-const MOST_WAITING: usize = 65_536;
+const MOST_WAITING: usize = 16_384;
 
 /// Queries that were received together, and their answers.
 pub(super) struct StreamQueries<'a> {

@@ -4,12 +4,13 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hickory_proto::op::{Edns, OpCode};
 use hickory_server::net::runtime::TokioTime;
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler};
-use keystore::dns::Rtype;
+use keystore::dns::{Name, Rtype};
 use metrics::Metrics;
 use metrics::queries::RefusedQuery;
 
@@ -23,6 +24,12 @@ use crate::transfer::request::{self, Outgoing, Reaction, Way};
 
 /// Keeps the message of a query that our code fails at from coming with each such query.
 static NOT_ANSWERED: Seldom = Seldom::new();
+
+/// Time for an inner handler: resolvers have asked again long before, and a handler that hangs must keep neither the queries behind it nor the
+/// end of the server waiting.
+const OTHERS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Keeps the message of an inner handler that is too slow from coming with each query.
+static OTHERS_TOO_SLOW: Seldom = Seldom::new();
 
 /// The handler and the counters of a server. Cheap to clone.
 pub(super) struct FrontEnd<H> {
@@ -102,7 +109,8 @@ impl<H: RequestHandler> FrontEnd<H> {
         let mut more = batch.advance();
         while more {
             let Some(first) = find(&zones, batch.current().query) else {
-                let route = self.answer_no_zone(via, &settings, batch.current());
+                let received = batch.current();
+                let route = or_nobody(None, || self.answer_no_zone(via, &settings, received));
                 batch.put(route);
                 more = batch.advance();
                 continue;
@@ -130,23 +138,13 @@ impl<H: RequestHandler> FrontEnd<H> {
             return Route::Others;
         }
         let arrival = self.arrival(client, via, settings);
-        // As for our zones: a panic must cost one answer only.
-        match catch_unwind(AssertUnwindSafe(|| answer::answer_without_zone(query, &arrival, out))) {
-            Ok(WithoutZone::Answered) => Route::Answered,
-            Ok(WithoutZone::Refused(counted_as)) => {
+        match answer::answer_without_zone(query, &arrival, out) {
+            WithoutZone::Answered => Route::Answered,
+            WithoutZone::Refused(counted_as) => {
                 self.count(counted_as);
                 Route::Answered
             }
-            Ok(WithoutZone::Drop) => Route::Nobody,
-            Err(_) => {
-                if let Some(held_back) = NOT_ANSWERED.pass() {
-                    tracing::error!(
-                        held_back,
-                        "a query for no zone could not be answered; please report this"
-                    );
-                }
-                Route::Nobody
-            }
+            WithoutZone::Drop => Route::Nobody,
         }
     }
 
@@ -176,8 +174,7 @@ impl<H: RequestHandler> FrontEnd<H> {
         let Ours { zone, rtype, question_end } = ours;
         let Received { query, client, out } = received;
         let arrival = self.arrival(client, via, settings);
-        // A panic would end the listener; it must cost one answer only.
-        let answered = catch_unwind(AssertUnwindSafe(|| {
+        or_nobody(Some(zone.origin()), || {
             if request::concerns(query, rtype, question_end)
                 && let Some(source) = zone.transferable()
             {
@@ -198,16 +195,7 @@ impl<H: RequestHandler> FrontEnd<H> {
                 AnswerOutcome::NotOurs => Route::Others,
                 AnswerOutcome::Drop => Route::Nobody,
             }
-        }));
-        match answered {
-            Ok(route) => route,
-            Err(_) => {
-                if let Some(held_back) = NOT_ANSWERED.pass() {
-                    tracing::error!(zone = %zone.origin(), held_back, "a query could not be answered; please report this");
-                }
-                Route::Nobody
-            }
-        }
+        })
     }
 
     /// Has the inner handler answer. An error is the FORMERR to send for octets that are no query.
@@ -232,7 +220,15 @@ impl<H: RequestHandler> FrontEnd<H> {
             OpCode::Query => RefusedQuery::OtherZone,
             _ => RefusedQuery::Opcode,
         });
-        self.handler.inner.handle_request::<R, TokioTime>(&request, response).await;
+        let answered = self.handler.inner.handle_request::<R, TokioTime>(&request, response);
+        if tokio::time::timeout(OTHERS_TIMEOUT, answered).await.is_err()
+            && let Some(held_back) = OTHERS_TOO_SLOW.pass()
+        {
+            tracing::warn!(
+                held_back,
+                "the handler of names that are not ours took too long; the query is dropped"
+            );
+        }
         Ok(())
     }
 
@@ -241,6 +237,17 @@ impl<H: RequestHandler> FrontEnd<H> {
             metrics.count_refused_query(what);
         }
     }
+}
+
+/// What `answer` says; nobody where it panics, which would end the listener and must cost one answer only.
+fn or_nobody(zone: Option<&Name>, answer: impl FnOnce() -> Route) -> Route {
+    catch_unwind(AssertUnwindSafe(answer)).unwrap_or_else(|_| {
+        if let Some(held_back) = NOT_ANSWERED.pass() {
+            let zone = zone.map(tracing::field::display);
+            tracing::error!(zone, held_back, "a query could not be answered; please report this");
+        }
+        Route::Nobody
+    })
 }
 
 /// Our zone that a query is for.

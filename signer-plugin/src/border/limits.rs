@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -107,11 +108,18 @@ impl Exceeded {
     }
 }
 
+/// Octets of answers that a connection may keep until its client takes them, on average over all connections that may be open.
+const UNSENT_OF_CONNECTION: usize = 8192;
+/// Octets of answers that all connections together may keep at least.
+const LEAST_UNSENT: usize = 1 << 20;
+
 /// Counts the open connections by client and by network. Clones count together.
 #[derive(Debug, Clone)]
 pub(super) struct ConnectionLimiter {
     limits: TcpLimits,
     open: Arc<Mutex<OpenConnections>>,
+    /// Octets of answers that clients have not taken yet.
+    unsent: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
@@ -123,7 +131,7 @@ struct OpenConnections {
 
 impl ConnectionLimiter {
     pub fn new(limits: TcpLimits) -> Self {
-        Self { limits, open: Arc::default() }
+        Self { limits, open: Arc::default(), unsent: Arc::default() }
     }
 
     /// Counts a connection in, if the limits allow it.
@@ -165,6 +173,29 @@ pub(super) struct ConnectionPermit {
 impl ConnectionPermit {
     pub fn idle_timeout(&self) -> Duration {
         self.limiter.idle_timeout()
+    }
+
+    /// The right to keep so many octets of answers until the client takes them; `None` where all connections together keep too many.
+    pub fn keep_unsent(&self, octets: usize) -> Option<UnsentPermit> {
+        let ConnectionLimiter { limits, unsent, .. } = &self.limiter;
+        let most = limits.connections.saturating_mul(UNSENT_OF_CONNECTION).max(LEAST_UNSENT);
+        let permit = UnsentPermit { unsent: Arc::clone(unsent), octets };
+        let before = unsent.fetch_add(octets, Ordering::Relaxed);
+        // The permit is given back where it is one too many.
+        (octets == 0 || before + octets <= most).then_some(permit)
+    }
+}
+
+/// The right to keep octets of answers; given back when dropped.
+#[derive(Debug)]
+pub(super) struct UnsentPermit {
+    unsent: Arc<AtomicUsize>,
+    octets: usize,
+}
+
+impl Drop for UnsentPermit {
+    fn drop(&mut self) {
+        self.unsent.fetch_sub(self.octets, Ordering::Relaxed);
     }
 }
 
@@ -262,6 +293,21 @@ mod tests {
         assert_eq!(held.len(), 16, "a quarter of a quarter");
         let others: Vec<_> = (3..6).map(|c| handshakes.admit(address(c, 1)).expect("a place")).collect();
         assert_eq!(others.len(), 3);
+    }
+
+    #[test]
+    fn answers_that_nobody_takes_are_kept_up_to_a_limit_over_all_connections() {
+        for (connections, most) in [(1, 1 << 20), (100, 1 << 20), (1000, 8_192_000)] {
+            let limiter = ConnectionLimiter::new(TcpLimits::new(connections));
+            let permit = limiter.admit(IpAddr::from([192, 0, 2, 1])).expect("the first");
+            let kept = permit.keep_unsent(most - 1).expect("there is room");
+            let last = permit.keep_unsent(1).expect("the last octet");
+            assert!(permit.keep_unsent(1).is_none(), "{connections}");
+            assert!(permit.keep_unsent(0).is_some(), "nothing to keep");
+            drop((kept, last));
+            assert!(permit.keep_unsent(most).is_some(), "what is given back can be had again");
+            assert_eq!(limiter.unsent.load(Ordering::Relaxed), 0);
+        }
     }
 
     #[test]

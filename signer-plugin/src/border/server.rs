@@ -10,7 +10,7 @@ use std::time::Duration;
 use hickory_server::server::RequestHandler;
 use metrics::Metrics;
 use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo};
+use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo, RcvBufForce, SndBufForce};
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
@@ -26,6 +26,11 @@ use super::udp::UdpThread;
 
 /// Longest time that a UDP thread waits before it looks whether it is to end. It is woken for that; this is for systems where that fails.
 const UDP_WAIT: Duration = Duration::from_secs(1);
+
+/// Octets of queries that wait while a thread is at work or waits for a core.
+const RECEIVE_BUFFER: usize = 1 << 20;
+/// Octets of answers on their way, those to hosts included whose link-layer address is still asked for: they must leave room for others.
+const SEND_BUFFER: usize = 4 << 20;
 
 /// How to listen.
 #[derive(Clone)]
@@ -241,6 +246,13 @@ pub(super) fn bind_udp(address: SocketAddr) -> io::Result<OwnedFd> {
     socket.set_nonblocking(false)?;
     socket.set_reuse_port(true)?;
     socket.set_read_timeout(Some(UDP_WAIT))?;
+    // More than the system allows (net.core.rmem_max, wmem_max) is cut by it, but for those who may pass that limit.
+    let _ = setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER)
+        .map_err(io::Error::from)
+        .or_else(|_| socket.set_recv_buffer_size(RECEIVE_BUFFER));
+    let _ = setsockopt(&socket, SndBufForce, &SEND_BUFFER)
+        .map_err(io::Error::from)
+        .or_else(|_| socket.set_send_buffer_size(SEND_BUFFER));
     let is_wildcard = address.ip().is_unspecified();
     if address.is_ipv4() {
         sockopt::set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::OMIT)?;

@@ -102,6 +102,8 @@ pub(super) async fn serve_tcp<H: RequestHandler>(
                     }
                 } else {
                     tracing::debug!(%error, "a TCP connection could not be accepted");
+                    tokio::task::yield_now().await;
+                    continue;
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -256,12 +258,18 @@ impl Connection {
             };
             let Ok(Turn { unsent, end }) = turn else { return };
             let stream = Stream { writer: Arc::clone(&writer), idle_timeout };
+            let Some(_kept) = self.permit.keep_unsent(unsent.len()) else { return };
             if stream.write(&unsent).await.is_err() {
                 return;
             }
             has_queries = !matches!(end, BatchEnd::Incomplete);
             let written = match end {
-                BatchEnd::Incomplete | BatchEnd::Full => Ok(()),
+                BatchEnd::Incomplete => Ok(()),
+                BatchEnd::Full => {
+                    // Other connections have their turn.
+                    tokio::task::yield_now().await;
+                    Ok(())
+                }
                 BatchEnd::Close => return,
                 BatchEnd::Others(query) => {
                     match front.answer_others(query, self.client, Protocol::Tcp, stream.clone()).await {

@@ -7,6 +7,7 @@ mod tests;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -21,13 +22,17 @@ use super::datagrams::{BATCH, Datagrams, Family, V4, V6};
 use super::front::{Batch, FrontEnd, Received, Route, Via};
 use super::others::{OtherQueries, OtherQuery};
 use crate::answer::query::HEADER;
+use crate::seldom::Seldom;
 
 /// Pause after an error of the socket, so that one that persists does not take a core.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Batches that are still answered when a thread is stopped; a socket buffer of the usual size holds fewer datagrams.
-const LAST_BATCHES: usize = 64;
+const LAST_BATCHES: usize = 256;
 /// What an answer needs at most, with room for a record that turns out not to fit.
 const ANSWER_ROOM: usize = 4096;
+
+/// Keeps the message of batches that our code fails at from coming with each of them.
+static FAILED: Seldom = Seldom::new();
 
 /// Answers what comes to one socket.
 #[derive(Debug)]
@@ -50,12 +55,8 @@ impl UdpThread {
         let (of_thread, stop_of_thread) = (Arc::clone(&socket), Arc::clone(&stop));
         let is_wildcard = address.ip().is_unspecified();
         let run = move || match address {
-            SocketAddr::V4(_) => {
-                UdpQueries::<V4>::new(of_thread, is_wildcard, others).answer_until(&stop_of_thread, &front);
-            }
-            SocketAddr::V6(_) => {
-                UdpQueries::<V6>::new(of_thread, is_wildcard, others).answer_until(&stop_of_thread, &front);
-            }
+            SocketAddr::V4(_) => serve::<V4, H>(&of_thread, is_wildcard, &others, &stop_of_thread, &front),
+            SocketAddr::V6(_) => serve::<V6, H>(&of_thread, is_wildcard, &others, &stop_of_thread, &front),
         };
         let thread = std::thread::Builder::new().name("dns-udp".to_owned()).spawn(run)?;
         Ok(Self { stop, socket, thread: Some(thread) })
@@ -79,6 +80,27 @@ impl UdpThread {
 impl Drop for UdpThread {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Answers until `stop` is set. A panic costs the answers of one batch: the kernel goes on to give this socket its share of the clients.
+fn serve<F: Family, H: RequestHandler>(
+    socket: &Arc<OwnedFd>,
+    is_wildcard: bool,
+    others: &OtherQueries,
+    stop: &AtomicBool,
+    front: &FrontEnd<H>,
+) {
+    loop {
+        let mut queries = UdpQueries::<F>::new(Arc::clone(socket), is_wildcard, others.clone());
+        match catch_unwind(AssertUnwindSafe(|| queries.answer_until(stop, front))) {
+            Ok(()) => return,
+            Err(_) => {
+                if let Some(held_back) = FAILED.pass() {
+                    tracing::error!(held_back, "UDP queries could not be answered; please report this");
+                }
+            }
+        }
     }
 }
 
@@ -163,6 +185,8 @@ impl<F: Family> Batch for UdpQueries<F> {
         while self.next < self.count {
             self.next += 1;
             match self.datagrams.get(self.next - 1) {
+                // No query; the end of the socket looks so as well.
+                _ if self.datagrams.len(self.next - 1) == 0 => {}
                 None => self.dropped.destination += 1,
                 Some((_, datagram)) if can_be_answered(datagram.client.into()) => return true,
                 Some(_) => self.dropped.source += 1,

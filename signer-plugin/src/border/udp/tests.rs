@@ -313,3 +313,63 @@ fn a_kernel_or_a_filter_that_refuses_the_calls_for_many_datagrams_costs_no_answe
         );
     }
 }
+
+/// A zone whose answers panic, one way or the other.
+struct Broken {
+    origin: keystore::dns::Name,
+    in_hold: bool,
+}
+
+impl Responder for Broken {
+    fn origin(&self) -> &keystore::dns::Name {
+        &self.origin
+    }
+
+    fn respond(
+        &self,
+        _: &[u8],
+        _: &crate::answer::Arrival<'_>,
+        _: &mut Vec<u8>,
+    ) -> crate::answer::AnswerOutcome {
+        panic!("as the test wants it")
+    }
+
+    fn hold(&self, work: &mut dyn FnMut(&mut dyn crate::hosted::Version)) {
+        assert!(!self.in_hold, "as the test wants it");
+        work(&mut crate::hosted::Latest(self));
+    }
+}
+
+#[test]
+fn a_panic_in_one_zone_keeps_no_other_from_being_answered_on_the_same_socket() {
+    for in_hold in [false, true] {
+        let metrics = Metrics::new().expect("families");
+        let served = SignerZone::new(name("example"), &metrics, Arc::new(|| NOW));
+        served.publish(Arc::new(version(Denial::Nsec)));
+        let broken = Broken { origin: name("broken"), in_hold };
+        let zones = Hosted::new([Arc::new(served) as Arc<dyn Responder>, Arc::new(broken)]);
+        let (server, port) = socket("127.0.0.1:0");
+        let (queue, _receiver) = others::queue();
+        let fd = Arc::try_unwrap(server).expect("the only one");
+        let front = FrontEnd::new(SignerHandler::alone(zones), None);
+        let thread =
+            UdpThread::start(fd, "127.0.0.1:0".parse().expect("an address"), front, queue).expect("a thread");
+        let client = client("127.0.0.1:0");
+        for id in 0..3 {
+            // One after the other, so that no batch has both.
+            client.send_to(&query(100 + id, "a.broken", Rtype::A), ("127.0.0.1", port)).expect("sent");
+            let mut answer = [0; 4096];
+            client.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+            assert!(client.recv(&mut answer).is_err(), "no answer");
+            client.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+            client.send_to(&query(id, "www.example", Rtype::A), ("127.0.0.1", port)).expect("sent");
+            let len = client.recv(&mut answer).expect("an answer");
+            assert_eq!(
+                (answer[1], reply::Reply::read(&answer[..len]).expect("it reads").answers.len()),
+                (id, 2)
+            );
+        }
+        thread.stop();
+        thread.join();
+    }
+}
