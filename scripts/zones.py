@@ -311,4 +311,5 @@ def main():
     print("\n" + "\n".join(said), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

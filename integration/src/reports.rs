@@ -20,7 +20,7 @@ pub struct TimerStanding(Arc<Mutex<TimerValues>>);
 struct TimerValues {
     started: Option<Timestamp>,
     configuration_error: Option<String>,
-    zones: ZoneReports,
+    zones: Arc<ZoneReports>,
 }
 
 impl TimerStanding {
@@ -36,7 +36,7 @@ impl TimerStanding {
 
     /// Forgets the zones, as after a change of the configuration.
     pub fn forget(&self) {
-        self.values().zones.clear();
+        self.values().zones = Arc::default();
     }
 
     /// Notes why the newest configuration is not in use; `None` = it is.
@@ -47,7 +47,8 @@ impl TimerStanding {
     /// Notes a look at a zone.
     pub fn note(&self, label: &str, result: &Result<TimerReport, TickError>, told: Option<&NoticeOutcome>) {
         let mut values = self.values();
-        let before = values.zones.remove(label).and_then(|zone| zone.timer).unwrap_or_default();
+        let known = values.zones.get(label).and_then(|zone| zone.timer.clone());
+        let before = known.clone().unwrap_or_default();
         let notice_error = match told {
             Some(NoticeOutcome::Failed(_, error)) => Some(error.to_string()),
             // As after the last try.
@@ -60,7 +61,11 @@ impl TimerStanding {
             }
             Err(error) => TimerLook { due: before.due, error: Some(error.to_string()), notice_error },
         };
-        values.zones.insert(label.to_owned(), ZoneReport { timer: Some(look), ..ZoneReport::default() });
+        // Most looks find what the one before has found, and whoever has the reports shares them then.
+        if known.as_ref() != Some(&look) {
+            let report = ZoneReport { timer: Some(look), ..ZoneReport::default() };
+            Arc::make_mut(&mut values.zones).insert(label.to_owned(), report);
+        }
     }
 
     /// The report of the timer; `None` = it is turned off.
@@ -71,7 +76,7 @@ impl TimerStanding {
             configuration_error: values.configuration_error.clone(),
             ..Report::new(Component::Requests, values.started?, now)
         };
-        Some(OwnReport { report, zones: values.zones.clone() })
+        Some(OwnReport { report, zones: Arc::clone(&values.zones) })
     }
 
     fn values(&self) -> MutexGuard<'_, TimerValues> {
@@ -117,7 +122,7 @@ pub fn of_signer(signer: &Signer, started: Timestamp, now: Timestamp) -> OwnRepo
             queries: Some(signer.files_of_queries()),
             ..Report::new(Component::Signer, started, now)
         },
-        zones: signer.states().into_iter().map(zone).collect(),
+        zones: Arc::new(signer.states().into_iter().map(zone).collect()),
     }
 }
 

@@ -67,6 +67,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     pkcs11::do_not_wait();
     let mut signals = service::signals().context("cannot watch for signals")?;
+    let stopped = service::stop_flag().context("cannot watch for signals")?;
     let metrics = metrics_of("requests")?;
     service::fit_metrics(&config, &metrics);
     let jump = ClockJump::default();
@@ -93,12 +94,17 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let (seen, started) = (probe.standing(), clock::now());
     standing.start(clock::now());
     let reported = standing.clone();
-    let health = HealthWatch::start(watched, move |now| {
+    let reports = move |now| {
         let reports = reported.report(now).into_iter().chain(seen.report(started, now));
         jump.told(reports.collect())
-    })
-    .context("cannot start the watch of the health")?;
-    let health = Arc::new(health);
+    };
+    let health = HealthWatch::start_unless(watched, reports, &stopped)
+        .context("cannot start the watch of the health")?;
+    let Some(health) = health.map(Arc::new) else {
+        tracing::info!("stopped while it started");
+        timer.stop();
+        return Ok(ExitCode::SUCCESS);
+    };
     let pages = Pages::new(health.newest());
     let endpoint =
         Endpoint::new(metrics.clone(), || clock::now().secs(), move |request| pages.answer(request));
@@ -117,6 +123,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         ((), state)
     });
     service::run_until_stopped(&mut signals, STATUS, || reloader.reload());
+    timer.begin_stop();
+    health.stop();
     drop((reloader, health));
     // The timer does not wait for a token any more.
     pkcs11::stop();

@@ -71,6 +71,7 @@ pub struct Serving {
     notifier: Arc<Notifier>,
     dns: Option<DnsServer>,
     endpoint: Option<HttpServing>,
+    health: Arc<HealthWatch>,
     reloader: Reloader<Answer>,
 }
 
@@ -90,12 +91,12 @@ struct Reloading {
 impl Serving {
     /// Reads the configuration and starts every part. An error means that nothing runs.
     pub fn start(path: &Path) -> Result<Self> {
-        let serving = Self::start_unless(path, &AtomicBool::new(false))?;
+        let serving = Self::start_unless(path, &Arc::default())?;
         serving.context("nobody has stopped it")
     }
 
     /// The same; `None` when `stopped` was set before all parts had started: nothing runs then.
-    fn start_unless(path: &Path, stopped: &AtomicBool) -> Result<Option<Self>> {
+    fn start_unless(path: &Path, stopped: &Arc<AtomicBool>) -> Result<Option<Self>> {
         let config = service::load(path)?;
         check_addresses(&config)?;
         let guard = config.metrics.as_ref().map(Guard::load).transpose()?;
@@ -129,9 +130,9 @@ impl Serving {
             return Ok(None);
         }
         let parts = (loader.standing(), timer.standing(), Arc::clone(&signer), config.signer.is_some());
-        let health = HealthWatch::start(watched, reports(parts, probe.standing(), jump))
+        let health = HealthWatch::start_unless(watched, reports(parts, probe.standing(), jump), stopped)
             .context("cannot start the watch of the health")?;
-        let health = Arc::new(health);
+        let Some(health) = health.map(Arc::new) else { return Ok(None) };
         let pages = Pages::new(health.newest());
         let endpoint =
             Endpoint::new(metrics.clone(), || clock::now().secs(), move |request| pages.answer(request));
@@ -174,6 +175,7 @@ impl Serving {
             notifier,
             dns,
             endpoint,
+            health,
             reloader,
         };
         for address in serving.dns() {
@@ -204,18 +206,23 @@ impl Serving {
 
     /// Ends every part: takes no more queries, finishes the import under way.
     pub fn stop(mut self) {
+        // What each part is at ends at the same time.
+        self.health.begin_stop();
+        self.timer.begin_stop();
+        self.loader.stop();
         drop(self.socket.take());
         if let Some(dns) = self.dns.take() {
             self.runtime.block_on(dns.shutdown());
         }
+        self.signer.begin_shutdown();
         drop(self.endpoint.take());
-        self.loader.stop();
         if self.loader_thread.join().is_err() {
             tracing::error!("the loader ended in a way that it should not; please report this");
         }
         self.timer.stop();
         self.clock_watch.stop();
         self.probe.stop();
+        self.health.stop();
         drop(self.reloader);
         drop(self.notifier);
         drop(self.signer);

@@ -20,8 +20,12 @@ use crate::reports::TimerStanding;
 
 /// Time between two looks. Requests are due weeks ahead; keys that somebody changed are seen soon enough.
 const PAUSE: Duration = Duration::from_secs(60);
+/// Longest time between two looks of many zones, of which a round takes its time.
+const LONGEST: Duration = Duration::from_secs(600);
 /// Rounds for which the timer is woken take one part in this of the time: with many zones each of many SKRs would make a round of all.
 const SHARE: u32 = 10;
+/// The same for rounds that come by themselves.
+const SHARE_AT_REST: u32 = 400;
 
 /// What the thread is woken for.
 pub enum Wake {
@@ -80,10 +84,15 @@ impl RequestTimer {
         self.wake.clone()
     }
 
-    /// Ends it after the look at the zone under way.
-    pub fn stop(self) {
+    /// Has it end after the look at the zone under way, and does not wait for that.
+    pub fn begin_stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
         let _ = self.wake.send(Wake::Stop);
+    }
+
+    /// Ends it after the look at the zone under way.
+    pub fn stop(self) {
+        self.begin_stop();
         if self.thread.join().is_err() {
             tracing::error!("the request timer ended in a way that it should not; please report this");
         }
@@ -128,7 +137,7 @@ fn live(
                 rounds = Rounds::default();
             }
         }
-        match next_wake(wakes, began.elapsed().saturating_mul(SHARE)) {
+        match next_wake(wakes, began.elapsed()) {
             Wake::Look => {}
             Wake::Reload(new) => {
                 remove_series(metrics, &config, &new);
@@ -142,11 +151,17 @@ fn live(
     }
 }
 
-/// Waits for what is to be done next. A look that somebody wakes for comes after `rest` at the earliest, and all that came until then is
-/// one: to stop goes before a new configuration, of which the newest counts, and that before a look.
-fn next_wake(wakes: &Receiver<Wake>, rest: Duration) -> Wake {
+/// The pauses until the next look after a round that took so long: one that somebody wakes for, and one that comes by itself.
+fn pauses(took: Duration) -> (Duration, Duration) {
+    (took.saturating_mul(SHARE), took.saturating_mul(SHARE_AT_REST).clamp(PAUSE, LONGEST))
+}
+
+/// Waits for what is to be done next after a round that took so long. A look that somebody wakes for has its pause, too, and all that came
+/// until then is one: to stop goes before a new configuration, of which the newest counts, and that before a look.
+fn next_wake(wakes: &Receiver<Wake>, took: Duration) -> Wake {
     let began = Instant::now();
-    let mut until = began + PAUSE;
+    let (rest, pause) = pauses(took);
+    let mut until = began + pause;
     let mut next = Wake::Look;
     loop {
         match wakes.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -281,7 +296,7 @@ mod tests {
     /// The errors that the timer tells, by zone.
     fn errors(standing: &TimerStanding) -> Vec<Option<String>> {
         let report = standing.report(clock::now());
-        let zones = report.into_iter().flat_map(|own| own.zones.into_values());
+        let zones = report.into_iter().flat_map(|own| Arc::unwrap_or_clone(own.zones).into_values());
         zones.map(|zone| zone.timer.and_then(|timer| timer.error)).collect()
     }
 
@@ -315,6 +330,16 @@ mod tests {
         until("the next round is good", &|errors| errors.len() == 2 && errors.iter().all(Option::is_none));
         assert!(calls.load(Ordering::SeqCst) >= 4);
         timer.stop();
+    }
+
+    #[test]
+    fn kind_111_rounds_over_many_zones_take_a_400th_of_the_time_and_a_tenth_when_somebody_wakes_the_timer() {
+        let ms = Duration::from_millis;
+        for (took, woken, at_rest) in
+            [(1, 10, 60_000), (150, 1_500, 60_000), (250, 2_500, 100_000), (2_000, 20_000, 600_000)]
+        {
+            assert_eq!(pauses(ms(took)), (ms(woken), ms(at_rest)), "{took} ms");
+        }
     }
 
     /// Each SKR that is accepted wakes the timer: of a file of many zones there are thousands at once.

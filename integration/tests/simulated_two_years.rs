@@ -335,7 +335,7 @@ fn two_years_with_three_ceremonies_each() {
             if let Some((bundles, since)) = in_force.take() {
                 covered(&bundles, since, now);
             }
-            let bundles = loader.in_force(&world.name).unwrap().bundles.clone();
+            let bundles = loader.in_force(&world.name).unwrap().bundles.to_vec();
             in_force = Some((bundles, now));
             added = Some(now);
             let report = watch.round(&config, ceremonies, now);
@@ -394,7 +394,7 @@ fn two_years_with_three_ceremonies_each() {
                 let outcome = world.drop_skr(&mut loader, &good, now);
                 assert!(matches!(outcome, ImportOutcome::Accepted { .. }), "{now}: {outcome:?}");
                 assert_eq!(gauge("skr_last_import_success"), 1);
-                let bundles = loader.in_force(&world.name).unwrap().bundles.clone();
+                let bundles = loader.in_force(&world.name).unwrap().bundles.to_vec();
                 let before = in_force.take();
                 if let Some((bundles, since)) = &before {
                     covered(bundles, *since, now);

@@ -114,10 +114,9 @@ pub struct AcceptedMark {
 /// Device, inode, length, and the times of the last change of content and of inode, in seconds and nanoseconds.
 type FileMark = ([u64; 3], [i64; 2], [i32; 2]);
 
-/// The mark of the generation in force; `None` when nothing was ever accepted, or `current` is gone. `current` is opened only where it is
-/// another file than at the mark `before`: who looks at many zones finds most of them as they were.
+/// The mark of the generation in force; `None` when nothing was ever accepted, or `current` is gone.
 #[must_use]
-pub fn accepted_mark(accepted: &Path, zone: &Name, before: Option<&AcceptedMark>) -> Option<AcceptedMark> {
+pub fn accepted_mark(accepted: &Path, zone: &Name) -> Option<AcceptedMark> {
     let mark = |path: &Path| {
         let m = path.symlink_metadata().ok()?;
         // Below 10^9.
@@ -128,14 +127,8 @@ pub fn accepted_mark(accepted: &Path, zone: &Name, before: Option<&AcceptedMark>
     let dir = zone_dir(accepted, zone);
     let path = dir.join(CURRENT);
     let current = mark(&path)?;
-    let generation = match before.map(|before| before.current) {
-        // Only a file that is replaced by a rename is another generation, so that it has another inode.
-        Some((known, Some(generation))) if known == current => Some(generation),
-        _ => {
-            let text = read_regular(&path, MAX_CURRENT_OCTETS).ok();
-            text.and_then(|text| parse_current(&text)).map(|(generation, _)| generation)
-        }
-    };
+    let text = read_regular(&path, MAX_CURRENT_OCTETS).ok();
+    let generation = text.and_then(|text| parse_current(&text)).map(|(generation, _)| generation);
     let skr = generation.and_then(|generation| mark(&skr_path(&dir, generation)));
     Some(AcceptedMark { current: (current, generation), skr })
 }
@@ -370,18 +363,13 @@ mod tests {
         ];
         for (what, change, changed) in changes {
             let (base, name, dir) = store("example.test");
-            assert_eq!(accepted_mark(base.path(), &name, None), None, "{what}");
+            assert_eq!(accepted_mark(base.path(), &name), None, "{what}");
             commit(&dir, 1, b"first");
             commit(&dir, 2, b"second");
-            let before = accepted_mark(base.path(), &name, None);
+            let before = accepted_mark(base.path(), &name);
             change(&dir);
-            let now = accepted_mark(base.path(), &name, before.as_ref());
+            let now = accepted_mark(base.path(), &name);
             assert_eq!(now != before, changed, "{what}");
-            assert_eq!(
-                now,
-                accepted_mark(base.path(), &name, None),
-                "{what}: what was known is no other mark"
-            );
         }
     }
 }

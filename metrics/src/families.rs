@@ -2,10 +2,13 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{HistogramOpts, Opts, Registry, TextEncoder};
 
+use crate::gauges::GaugeTable;
 use crate::values::{Counter, CounterFamily, Detail, Gauge, GaugeFamily, Histogram, HistogramFamily};
 
 /// The families of a process. Clones share them and are as large as a pointer: each zone has some.
@@ -45,43 +48,42 @@ macro_rules! families {
                 let (registry, detail) = (Registry::new(), Detail::default());
                 registry.register(Box::new(ProcessCollector::for_self()))?;
                 $(
-                    let $field = families!(@make $ty, concat!("offlineksk_", stringify!($field)), $help, [$($label),*], &detail $(, $buckets)?);
-                    registry.register(families!(@collector $ty, $field))?;
+                    let ($field, collector): (_, Box<dyn Collector>) = families!(@make $ty, concat!("offlineksk_", stringify!($field)), $help, [$($label),*], &detail $(, $buckets)?);
+                    registry.register(collector)?;
                 )*
                 Ok(Self(Arc::new(Families { registry, detail, $($field,)* })))
             }
         }
     };
-    (@collector Gauge, $field:ident) => { Box::new($field.0.clone()) };
-    (@collector Counter, $field:ident) => { Box::new($field.0.clone()) };
-    (@collector Histogram, $field:ident) => { Box::new($field.0.clone()) };
-    (@collector $family:ident, $field:ident) => { Box::new($field.inner.clone()) };
-    (@make Gauge, $name:expr, $help:expr, [], $detail:expr) => { Gauge(prometheus::IntGauge::new($name, $help)?) };
-    (@make Counter, $name:expr, $help:expr, [], $detail:expr) => { Counter(prometheus::IntCounter::new($name, $help)?) };
-    (@make GaugeFamily, $name:expr, $help:expr, [$($label:literal),*], $detail:expr) => {
-        GaugeFamily::new(
-            prometheus::IntGaugeVec::new(Opts::new($name, $help), &[$($label),*])?,
-            can_be_left_out($name, &[$($label),*], $detail),
-            prometheus::IntGauge::new($name, $help)?,
-        )
-    };
-    (@make CounterFamily, $name:expr, $help:expr, [$($label:literal),*], $detail:expr) => {
-        CounterFamily::new(
-            prometheus::IntCounterVec::new(Opts::new($name, $help), &[$($label),*])?,
-            can_be_left_out($name, &[$($label),*], $detail),
-            prometheus::IntCounter::new($name, $help)?,
-        )
-    };
-    (@make Histogram, $name:expr, $help:expr, [], $detail:expr, $buckets:expr) => {
-        Histogram(prometheus::Histogram::with_opts(HistogramOpts::new($name, $help).buckets($buckets.to_vec()))?)
-    };
+    (@make Gauge, $name:expr, $help:expr, [], $detail:expr) => {{
+        let table = GaugeTable::new($name, $help, &[])?;
+        (Gauge(table.with_label_values::<&str>(&[])), Box::new(table))
+    }};
+    (@make Counter, $name:expr, $help:expr, [], $detail:expr) => {{
+        let counter = prometheus::IntCounter::new($name, $help)?;
+        (Counter(counter.clone()), Box::new(counter))
+    }};
+    (@make GaugeFamily, $name:expr, $help:expr, [$($label:literal),*], $detail:expr) => {{
+        let table = GaugeTable::new($name, $help, &[$($label),*])?;
+        let left_out = can_be_left_out($name, &[$($label),*], $detail);
+        (GaugeFamily::new(table.clone(), left_out, Arc::default()), Box::new(table))
+    }};
+    (@make CounterFamily, $name:expr, $help:expr, [$($label:literal),*], $detail:expr) => {{
+        let counters = prometheus::IntCounterVec::new(Opts::new($name, $help), &[$($label),*])?;
+        let left_out = can_be_left_out($name, &[$($label),*], $detail);
+        let nobody = prometheus::IntCounter::new($name, $help)?;
+        (CounterFamily::new(counters.clone(), left_out, nobody), Box::new(counters))
+    }};
+    (@make Histogram, $name:expr, $help:expr, [], $detail:expr, $buckets:expr) => {{
+        let histogram = prometheus::Histogram::with_opts(HistogramOpts::new($name, $help).buckets($buckets.to_vec()))?;
+        (Histogram(histogram.clone()), Box::new(histogram))
+    }};
     (@make HistogramFamily, $name:expr, $help:expr, [$($label:literal),*], $detail:expr, $buckets:expr) => {{
         let options = HistogramOpts::new($name, $help).buckets($buckets.to_vec());
-        HistogramFamily::new(
-            prometheus::HistogramVec::new(options.clone(), &[$($label),*])?,
-            can_be_left_out($name, &[$($label),*], $detail),
-            prometheus::Histogram::with_opts(options)?,
-        )
+        let histograms = prometheus::HistogramVec::new(options.clone(), &[$($label),*])?;
+        let left_out = can_be_left_out($name, &[$($label),*], $detail);
+        let nobody = prometheus::Histogram::with_opts(options)?;
+        (HistogramFamily::new(histograms.clone(), left_out, nobody), Box::new(histograms))
     }};
 }
 
@@ -210,7 +212,7 @@ impl Metrics {
     pub fn leave_out_zones(&self, thresholds: [(&str, u32); 3]) {
         for (severity, seconds) in thresholds {
             let threshold = &self.policy_skr_coverage_threshold_seconds.inner;
-            threshold.with_label_values(&["", severity]).set(seconds.into());
+            threshold.with_label_values(&["", severity]).store(seconds.into(), Ordering::Relaxed);
         }
         self.detail.leave_out();
     }

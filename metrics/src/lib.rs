@@ -8,6 +8,7 @@ pub mod families;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gauges;
 pub mod health;
 pub mod http;
 pub mod queries;

@@ -8,6 +8,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::gauges::{GaugeTable, Number};
+
 /// Whether the series of single zones are left out; shared by all families.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Detail(Arc<AtomicBool>);
@@ -81,7 +83,7 @@ macro_rules! family {
 
 written! {
     /// A number that goes up and down.
-    Gauge(prometheus::IntGauge)
+    Gauge(Number)
 }
 written! {
     /// A number that only grows.
@@ -93,7 +95,7 @@ written! {
 }
 family! {
     /// Gauges by labels.
-    GaugeFamily(prometheus::IntGaugeVec) of Gauge(prometheus::IntGauge)
+    GaugeFamily(GaugeTable) of Gauge(Number)
 }
 family! {
     /// Counters by labels.
@@ -107,14 +109,14 @@ family! {
 impl Gauge {
     /// Sets it.
     pub fn set(&self, value: i64) {
-        self.0.set(value);
+        self.0.store(value, Ordering::Relaxed);
     }
 
     /// Its value, for tests.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn get(&self) -> i64 {
-        self.0.get()
+        self.0.load(Ordering::Relaxed)
     }
 }
 

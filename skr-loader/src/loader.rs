@@ -55,6 +55,7 @@ use keystore::config::Config;
 use keystore::dns::Name;
 use keystore::time::Timestamp;
 use metrics::Metrics;
+use metrics::health::report::ZoneReports;
 use metrics::zones::Part;
 
 use crate::audit::{self, Audit, AuditEvent, Record};
@@ -122,6 +123,16 @@ pub struct Loader {
     many: VecDeque<many::ManyImport>,
     /// Changes of what is in force for any zone, counted since the start.
     changes: u64,
+    /// Those, and new configurations: what was found of all zones holds as long as this stays as it is.
+    revision: u64,
+    /// The latest begin of what is in force for any zone, and the revision of which it is.
+    latest_begin: (u64, Option<Timestamp>),
+    /// The first time at which the series of any zone may say something else than they do.
+    report_due: Timestamp,
+    /// A store may be one that could not be read, or its history: only then each zone is looked at in each step.
+    has_trouble: bool,
+    /// What was said of single zones, and of which revision and of how many changes of deliveries it is; `None` when that is to be found anew.
+    told: Option<(u64, u64, Arc<ZoneReports>)>,
     /// The time of the step before.
     stepped: Option<Timestamp>,
 }
@@ -255,24 +266,25 @@ pub enum StartError {
 impl Loader {
     /// Locks the state folder and reads back what is in force. Nothing is watched before the first step.
     pub fn new(config: Config, metrics: Metrics) -> Result<Self, StartError> {
-        Self::new_unless(config, metrics, &AtomicBool::new(false))
+        Self::new_unless(config, metrics, &Arc::default())
     }
 
-    /// The same, given up with [`StartError::Stopped`] when `stop` is set: the stores of many zones take seconds to read.
-    pub fn new_unless(config: Config, metrics: Metrics, stop: &AtomicBool) -> Result<Self, StartError> {
+    /// The same, given up with [`StartError::Stopped`] when `stop` is set: the stores of many zones take seconds to read. Later it ends
+    /// [`Self::run`] as [`Control::stop`] does, in the midst of a new configuration, too.
+    pub fn new_unless(config: Config, metrics: Metrics, stop: &Arc<AtomicBool>) -> Result<Self, StartError> {
         Self::open(config, metrics, HandingOn::Here, stop)
     }
 
     /// The same for the order of one command: what it accepts is handed to the servers by the daemon that is started next.
     pub fn for_order(config: Config, metrics: Metrics) -> Result<Self, StartError> {
-        Self::open(config, metrics, HandingOn::ByTheNext, &AtomicBool::new(false))
+        Self::open(config, metrics, HandingOn::ByTheNext, &Arc::default())
     }
 
     fn open(
         config: Config,
         metrics: Metrics,
         handing_on: HandingOn,
-        stop: &AtomicBool,
+        stop: &Arc<AtomicBool>,
     ) -> Result<Self, StartError> {
         let store = Store::open(&config.state_dir)?;
         let audit = Audit::new(config.state_dir.join(audit::LOG));
@@ -296,7 +308,7 @@ impl Loader {
             key_files: key_files::KeyFiles::default(),
             aside: Vec::new(),
             messages,
-            control: Control { messages: sender, stop: Arc::new(AtomicBool::new(false)) },
+            control: Control { messages: sender, stop: Arc::clone(stop) },
             standing: Standing::default(),
             clock: ClockGuard::default(),
             started: None,
@@ -310,6 +322,11 @@ impl Loader {
             not_durable: Vec::new(),
             many: VecDeque::new(),
             changes: 0,
+            revision: 0,
+            latest_begin: (0, None),
+            report_due: Timestamp::EPOCH,
+            has_trouble: true,
+            told: None,
             stepped: None,
         };
         report::start(&loader.metrics);
@@ -349,12 +366,12 @@ impl Loader {
 
     /// Takes a new configuration: zones that are new are read back, zones that are gone are let go.
     pub fn reload(&mut self, config: Config, now: Timestamp) -> Result<(), StartError> {
+        let stop = Arc::clone(&self.control.stop);
         if config.state_dir != self.config.state_dir {
             let (from, to) = (self.config.state_dir.clone(), config.state_dir);
             return Err(StartError::StateDirChanged { from, to });
         }
-        self.configure(config, now, &AtomicBool::new(false));
-        Ok(())
+        if self.configure(config, now, &stop) { Ok(()) } else { Err(StartError::Stopped) }
     }
 
     /// Runs until [`Control::stop`]; `on_import` hears of each judged file, after its commit.
@@ -422,11 +439,15 @@ impl Loader {
     /// Sets the series of the zones for which time has changed something since the step at `before`; a new generation has set its own.
     fn report_zones(&mut self, before: Option<Timestamp>, now: Timestamp) {
         let went_back = before.is_some_and(|before| now < before);
+        if now < self.report_due && !went_back {
+            return;
+        }
         for zone in self.zones.values_mut().filter(|zone| went_back || zone.report_due <= now) {
             let in_force = zone.held.in_force();
             report::zone(&self.metrics, &zone.label, in_force, now);
             zone.report_due = report::next_change(in_force, now);
         }
+        self.report_due = self.zones.values().map(|zone| zone.report_due).min().unwrap_or(Timestamp::MAX);
     }
 
     fn handle(&mut self, message: Message, now: Timestamp) {
@@ -475,6 +496,8 @@ impl Loader {
 
     /// False when `stop` was set meanwhile: then this loader is of no use any more.
     fn configure(&mut self, config: Config, now: Timestamp, stop: &AtomicBool) -> bool {
+        self.revision += 1;
+        (self.report_due, self.has_trouble) = (Timestamp::EPOCH, true);
         let mut old = std::mem::take(&mut self.zones);
         for zone in &config.zones {
             if stop.load(Ordering::Relaxed) {

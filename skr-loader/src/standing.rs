@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keystore::time::Timestamp;
 use metrics::health::gather::OwnReport;
-use metrics::health::report::{ClockTrouble, Component, InboxReport, Report, ZoneReport, ZoneReports};
+use metrics::health::report::{ClockTrouble, Component, InboxReport, Report, ZoneReports};
 
 use crate::service::ConfigurationState;
 
@@ -40,7 +40,7 @@ pub(crate) struct LoopState {
     /// Since when; kept by [`Standing::set_loop`].
     pub clock_since: Option<Timestamp>,
     /// What is to be said of zones, by their label.
-    pub zones: Vec<(String, ZoneReport)>,
+    pub zones: Arc<ZoneReports>,
 }
 
 impl Standing {
@@ -65,7 +65,7 @@ impl Standing {
             audit_error: state.audit_error,
             ..Report::new(Component::SkrLoader, state.started.unwrap_or(now), now)
         };
-        OwnReport { report, zones: state.zones.into_iter().collect::<ZoneReports>() }
+        OwnReport { report, zones: state.zones }
     }
 
     pub(crate) fn set_configuration(&self, state: ConfigurationState) {

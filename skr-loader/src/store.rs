@@ -27,6 +27,7 @@ use keystore::durable;
 use keystore::exchange::{Bundle, bind};
 use keystore::lock::{LockError, LockFile};
 use keystore::open;
+use keystore::shared::Shared;
 use keystore::store::{self, StoreError, digest, zone_dir};
 
 use crate::files::{self, FileError, NamedBy};
@@ -57,7 +58,7 @@ pub struct InForce {
     /// SHA-256 of `<generation>.skr`.
     pub digest: Digest,
     /// Its bundles, ordered by inception.
-    pub bundles: Vec<Bundle>,
+    pub bundles: Shared<Vec<Bundle>>,
 }
 
 /// What a look at the store of a zone found.
@@ -538,7 +539,11 @@ fn in_force(accepted: &Path, zone: &Name) -> Result<Option<InForce>, StoreError>
     })?;
     let mut bundles = skr.bundles;
     bundles.sort_by_key(|b| b.inception);
-    Ok(Some(InForce { generation: current.generation, digest: digest(&current.octets), bundles }))
+    Ok(Some(InForce {
+        generation: current.generation,
+        digest: digest(&current.octets),
+        bundles: bundles.into(),
+    }))
 }
 
 /// Collects the known digests and the next number; tidies up when asked to.

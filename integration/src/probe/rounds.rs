@@ -16,7 +16,7 @@ use keystore::tsig::TsigKey;
 use metrics::Metrics;
 use metrics::condition::{ConditionId, Severity};
 use metrics::health::gather::OwnReport;
-use metrics::health::report::{Component, Report, ReportedCondition, ZoneReports};
+use metrics::health::report::{Component, Report, ReportedCondition};
 use metrics::zones::Part;
 
 use super::facts::{Facts, Reach, ServerFacts};
@@ -47,7 +47,7 @@ impl ProbeStanding {
         let zones = self.zones();
         let report = Report::new(Component::Probe, started, now);
         let conditions = zones.values().flatten().cloned().collect();
-        let report = OwnReport { report: Report { conditions, ..report }, zones: ZoneReports::default() };
+        let report = OwnReport { report: Report { conditions, ..report }, zones: Arc::default() };
         (!zones.is_empty()).then_some(report)
     }
 

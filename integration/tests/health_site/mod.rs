@@ -222,7 +222,7 @@ impl Files {
         change_zone(&mut zone);
         let zones: ZoneReports = [(ZONE.to_owned(), zone)].into();
         let mut writer = Writer::new(&self.path("state"), component);
-        writer.write(&report, &zones).expect("written");
+        writer.write(&report, &zones.into()).expect("written");
         // A writer that goes takes its file with it.
         std::mem::forget(writer);
     }

@@ -73,7 +73,7 @@ impl Memory {
         accepted: &Path,
         zone: &Name,
     ) -> Result<(Option<Coverage>, Option<UnverifiedSkr>), TickError> {
-        let mark = store::accepted_mark(accepted, zone, self.accepted.as_ref().map(|(mark, _)| mark));
+        let mark = store::accepted_mark(accepted, zone);
         if let (Some(mark), Some((known, coverage))) = (&mark, &self.accepted)
             && mark == known
         {

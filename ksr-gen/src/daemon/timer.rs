@@ -40,7 +40,8 @@ const DAY: u64 = 86_400;
 /// changed are not read again.
 #[derive(Debug, Default)]
 pub struct Timer {
-    zones: HashMap<Name, Memory>,
+    /// Boxed: the table has room for up to twice as many as there are.
+    zones: HashMap<Name, Box<Memory>>,
     /// The key folders of this round, each read once for all zones.
     folders: HashMap<PathBuf, Folder>,
 }
@@ -72,7 +73,7 @@ impl Timer {
             let open = open_requests(&outbox, config.ksr.period).ok()?;
             let open = newest(&open);
             memory.judge(Sides { zone, folder, accepted: &accepted, skr, open, planned, now }).ok()?;
-            Some((zone.name.clone(), memory))
+            Some((zone.name.clone(), Box::new(memory)))
         };
         let read: Vec<_> = new.par_iter().filter_map(read).collect();
         self.zones.extend(read);

@@ -8,9 +8,9 @@ mod disk;
 mod keys;
 mod requests;
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keystore::config::{Config, KsrConfig, LoaderConfig, MetricsConfig};
@@ -113,7 +113,7 @@ pub struct OwnReport {
     /// What is of the host.
     pub report: Report,
     /// What is of single zones.
-    pub zones: ZoneReports,
+    pub zones: Arc<ZoneReports>,
 }
 
 /// Looks at the files again and again.
@@ -186,7 +186,7 @@ impl Gatherer {
         })
     }
 
-    fn zone(&mut self, host: &Host, zone: &HostZone, reports: &Reports<'_>, signs: bool) -> ZoneFacts {
+    fn zone(&mut self, host: &Host, zone: &HostZone, reports: &Reports, signs: bool) -> ZoneFacts {
         let label = zone.name.to_lowercase().to_string();
         let mut facts = ZoneFacts::new(zone.name.clone(), host.thresholds);
         facts.is_served = zone.is_served;
@@ -232,21 +232,21 @@ pub fn since_path(state_dir: &Path, component: Component) -> PathBuf {
 }
 
 /// The reports of all components.
-struct Reports<'a> {
+struct Reports {
     components: Vec<ComponentFacts>,
     /// What those say of single zones that can be relied on, in the order of the components.
-    zones: Vec<Cow<'a, ZoneReports>>,
+    zones: Vec<Arc<ZoneReports>>,
     /// And the conditions that they found themselves, by the zone.
     conditions: HashMap<String, Vec<ReportedCondition>>,
 }
 
-impl<'a> Reports<'a> {
-    fn read(host: &Host, own: &'a [OwnReport], now: Timestamp) -> Self {
+impl Reports {
+    fn read(host: &Host, own: &[OwnReport], now: Timestamp) -> Self {
         let mut reports = Self { components: Vec::new(), zones: Vec::new(), conditions: HashMap::new() };
         for component in Component::ALL {
             let (state, zones) = match own.iter().find(|own| own.report.component == component) {
                 Some(own) => {
-                    (ComponentState::Reported(Box::new(own.report.clone())), Some(Cow::Borrowed(&own.zones)))
+                    (ComponentState::Reported(Box::new(own.report.clone())), Some(Arc::clone(&own.zones)))
                 }
                 None => match report::read(&host.state_dir, component) {
                     Found::Nothing => (ComponentState::Silent, None),
@@ -254,7 +254,7 @@ impl<'a> Reports<'a> {
                     Found::Read(report, _) if !alive::may_live(&host.state_dir, component) => {
                         (ComponentState::Ended(report), None)
                     }
-                    Found::Read(report, zones) => (ComponentState::Reported(report), Some(Cow::Owned(zones))),
+                    Found::Read(report, zones) => (ComponentState::Reported(report), Some(Arc::new(zones))),
                 },
             };
             if let ComponentState::Reported(report) = &state

@@ -8,13 +8,15 @@ mod serving;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use crate::condition::{ConditionId, Severity};
 use keystore::time::Timestamp;
 
 use crate::health::facts::{Facts, Import, ImportResult, ZoneFacts};
 use crate::health::model::{
-    BundleHealth, Condition, Deadline, Details, Event, Health, ImportHealth, KeyHealth, RequestHealth, Since,
-    Totals, VERSION, ZoneHealth,
+    BundleHealth, Condition, Deadline, DetailSources, Details, Event, Health, ImportHealth, KeyHealth,
+    RequestHealth, Since, Totals, VERSION, ZoneHealth,
 };
 use crate::health::report::Component;
 use coverage::Seen;
@@ -48,7 +50,7 @@ pub fn judge(facts: &Facts, before: &Since, now: Timestamp) -> Health {
 
 fn judge_zone(zone: &ZoneFacts, signer_runs: bool, before: &Since, now: Timestamp) -> ZoneHealth {
     let label = zone.name.to_lowercase().to_string();
-    let seen = Seen::of(zone, now);
+    let seen = Seen::of(&zone.store, now);
     let mut found = Findings::new(&label, before, now);
     coverage::judge(zone, &seen, &mut found, now);
     request::judge(zone, &seen, &mut found, now);
@@ -79,7 +81,13 @@ fn judge_zone(zone: &ZoneFacts, signer_runs: bool, before: &Since, now: Timestam
         deliveries: zone.report.deliveries.clone(),
         serial: served.filter(|served| served.loaded).map(|served| served.serial),
         events: events(zone, &seen, now),
-        details: Some(details(zone, &seen)),
+        details: None,
+        sources: Some(DetailSources {
+            store: Arc::clone(&zone.store),
+            imports: Arc::clone(&zone.imports),
+            keys: Arc::clone(&zone.keys),
+            thresholds: zone.thresholds,
+        }),
         conditions,
         zone: label,
     }
@@ -119,7 +127,7 @@ impl<'a> Findings<'a> {
         let known = || self.before.of(id, self.zone, subject.as_deref());
         let since = self.since.take().or_else(known).unwrap_or(self.now);
         let mut next = std::mem::take(&mut self.next);
-        next.push(Event { at: None, what: text.next.trim_end_matches('.').to_owned() });
+        next.push(Event { at: None, what: text.next.trim_end_matches('.').into() });
         self.conditions.push(Condition {
             id,
             severity,
@@ -127,7 +135,7 @@ impl<'a> Findings<'a> {
             since: Some(since),
             what: what.into(),
             next,
-            remedy: text.remedy.to_owned(),
+            remedy: text.remedy.into(),
             command: self.command.take(),
             runbook: format!("docs/runbook.md#{}", id.anchor()),
         });
@@ -197,7 +205,27 @@ fn request_health(request: &crate::health::facts::Request) -> RequestHealth {
     }
 }
 
-fn details(zone: &ZoneFacts, seen: &Seen) -> Details {
+impl ZoneHealth {
+    /// The same with what its timeline shows, as far as that is known: it is made for who looks at one zone, and not kept for thousands.
+    #[must_use]
+    pub fn with_details(&self, now: Timestamp) -> Self {
+        let details = self.sources.as_ref().map(|sources| details(sources, now));
+        Self { details: details.or_else(|| self.details.clone()), sources: None, ..self.clone() }
+    }
+}
+
+impl Health {
+    /// The same, of these zones alone, with what their timelines show; a name that is not there is left out.
+    #[must_use]
+    pub fn only(&self, zones: &[String]) -> Self {
+        let named = self.zones.iter().filter(|zone| zones.contains(&zone.zone));
+        let zones: Vec<ZoneHealth> = named.map(|zone| zone.with_details(self.now)).collect();
+        Self { totals: Totals::of(&zones), zones, ..self.head() }
+    }
+}
+
+fn details(zone: &DetailSources, now: Timestamp) -> Details {
+    let seen = Seen::of(&zone.store, now);
     let bundles = zone.store.schedule.iter().flat_map(|schedule| &schedule.bundles);
     let tags = |bundle: &crate::health::facts::BundleFacts, ksk: bool| {
         bundle.keys.iter().filter(|key| key.is_ksk == ksk).map(|key| key.tag).collect()
@@ -219,7 +247,7 @@ fn details(zone: &ZoneFacts, seen: &Seen) -> Details {
 }
 
 /// The keys of the timeline: those with files here, and those that only bundles have, which live as long as bundles list them.
-fn key_lanes(zone: &ZoneFacts, bundles: &[BundleHealth]) -> Vec<KeyHealth> {
+fn key_lanes(zone: &DetailSources, bundles: &[BundleHealth]) -> Vec<KeyHealth> {
     let mut lanes: Vec<KeyHealth> = Vec::new();
     let mut listed: Vec<crate::health::facts::BundleKey> =
         zone.store.schedule.iter().flat_map(|s| &s.bundles).flat_map(|b| b.keys.iter().copied()).collect();

@@ -1,11 +1,14 @@
 //! The health of a host and its zones: what everything that shows it is made of, and its form in JSON.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::condition::{ConditionId, Severity};
 use keystore::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::health::facts::{Import, KeyFacts, StoreFacts, Thresholds};
 use crate::health::report::{Component, Delivery};
 use crate::health::words::{DAY, iso};
 
@@ -99,7 +102,7 @@ pub struct Condition {
     /// What happens next when nobody acts.
     pub next: Vec<Event>,
     /// What to do.
-    pub remedy: String,
+    pub remedy: Cow<'static, str>,
     /// The command to type, where there is one.
     pub command: Option<String>,
     /// The section of the runbook.
@@ -114,11 +117,11 @@ pub struct Event {
     #[serde(with = "iso::option")]
     pub at: Option<Timestamp>,
     /// What, a sentence without its full stop.
-    pub what: String,
+    pub what: Cow<'static, str>,
 }
 
 impl Event {
-    pub(crate) fn at(time: Timestamp, what: impl Into<String>) -> Self {
+    pub(crate) fn at(time: Timestamp, what: impl Into<Cow<'static, str>>) -> Self {
         Self { at: Some(time), what: what.into() }
     }
 }
@@ -167,9 +170,21 @@ pub struct ZoneHealth {
     pub conditions: Vec<Condition>,
     /// What happens next, by time.
     pub events: Vec<Event>,
-    /// What the timeline shows; left out where many zones are told of.
+    /// What the timeline shows; left out where many zones are told of, see [`Self::with_details`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub details: Option<Details>,
+    /// What the details are made from; nothing where the health came from another process.
+    #[serde(skip)]
+    pub(crate) sources: Option<DetailSources>,
+}
+
+/// The facts of a zone that [`Details`] are made from when somebody looks at them. They are shared with who has read them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DetailSources {
+    pub store: Arc<StoreFacts>,
+    pub imports: Arc<[Import]>,
+    pub keys: Arc<KeyFacts>,
+    pub thresholds: Thresholds,
 }
 
 /// How a file, or a rollback, fared.
@@ -380,23 +395,15 @@ impl Health {
         self.all_conditions().filter(|(_, condition)| condition.is_not_ready())
     }
 
-    /// The same, of these zones alone, with what the timeline shows; a name that is not there is left out.
-    #[must_use]
-    pub fn only(&self, zones: &[String]) -> Self {
-        let zones: Vec<ZoneHealth> =
-            self.zones.iter().filter(|zone| zones.contains(&zone.zone)).cloned().collect();
-        Self { totals: Totals::of(&zones), zones, ..self.head() }
-    }
-
     /// The same for all zones, without what only the timeline shows: the JSON of many zones.
     #[must_use]
     pub fn without_details(&self) -> Self {
-        let plain = |zone: &ZoneHealth| ZoneHealth { details: None, ..zone.clone() };
+        let plain = |zone: &ZoneHealth| ZoneHealth { details: None, sources: None, ..zone.clone() };
         Self { zones: self.zones.iter().map(plain).collect(), ..self.head() }
     }
 
     /// All but the zones.
-    fn head(&self) -> Self {
+    pub(crate) fn head(&self) -> Self {
         Self {
             version: self.version,
             now: self.now,

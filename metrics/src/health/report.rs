@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::condition::{ConditionId, Severity};
 use keystore::durable;
@@ -428,7 +429,7 @@ pub struct Writer {
     state_dir: PathBuf,
     component: Component,
     report: Option<Report>,
-    zones: Option<ZoneReports>,
+    zones: Option<Arc<ZoneReports>>,
 }
 
 impl Writer {
@@ -441,24 +442,31 @@ impl Writer {
     /// True when this says something else than what was written last of what somebody may have to act on. Serials, times that were moved on
     /// and the work under way are nothing of the kind: with many zones some of them change all the time.
     #[must_use]
-    pub fn is_news(&self, report: &Report, zones: &ZoneReports) -> bool {
-        let same_zones = |before: &ZoneReports| {
-            before.len() == zones.len()
-                && before.iter().zip(zones).all(|((a, before), (b, now))| a == b && before.is_alike(now))
+    pub fn is_news(&self, report: &Report, zones: &Arc<ZoneReports>) -> bool {
+        let same_zones = |before: &Arc<ZoneReports>| {
+            let mut pairs = before.iter().zip(&**zones);
+            Arc::ptr_eq(before, zones)
+                || before.len() == zones.len()
+                    && pairs.all(|((a, before), (b, now))| a == b && before.is_alike(now))
         };
         !self.report.as_ref().is_some_and(|before| before.says_the_same(report))
             || !self.zones.as_ref().is_some_and(same_zones)
     }
 
     /// Writes what is new. An error is one of the file system; the next call tries again.
-    pub fn write(&mut self, report: &Report, zones: &ZoneReports) -> std::io::Result<()> {
+    pub fn write(&mut self, report: &Report, zones: &Arc<ZoneReports>) -> std::io::Result<()> {
         let folder = self.state_dir.join(FOLDER);
         if !folder.is_dir() {
             durable::create_dir_durable(&folder, 0o755)?;
         }
-        if self.zones.as_ref() != Some(zones) {
-            durable::write(&zones_path(&self.state_dir, self.component), &serde_json::to_vec(zones)?, 0o644)?;
-            self.zones = Some(zones.clone());
+        let is_written = |before: &Arc<ZoneReports>| Arc::ptr_eq(before, zones) || before == zones;
+        if !self.zones.as_ref().is_some_and(is_written) {
+            durable::write(
+                &zones_path(&self.state_dir, self.component),
+                &serde_json::to_vec(&**zones)?,
+                0o644,
+            )?;
+            self.zones = Some(Arc::clone(zones));
         }
         let is_due = |before: &Report| {
             report.written.since(before.written) >= HEARTBEAT
@@ -572,6 +580,7 @@ mod tests {
                 ..ZoneReport::default()
             },
         );
+        let zones = Arc::new(zones);
         let mut writer = Writer::new(dir.path(), Component::Signer);
         assert_eq!(read(dir.path(), Component::Signer), Found::Nothing);
         let report = Report::new(Component::Signer, at(0), at(1));
@@ -579,7 +588,7 @@ mod tests {
         let Found::Read(read_back, zones_back) = read(dir.path(), Component::Signer) else {
             panic!("not read")
         };
-        assert_eq!((&*read_back, &zones_back), (&report, &zones));
+        assert_eq!((&*read_back, &zones_back), (&report, &*zones));
         // The same again is written after the heartbeat only.
         for (written, wanted) in [(at(2), at(1)), (at(1).plus(HEARTBEAT), at(1).plus(HEARTBEAT))] {
             writer.write(&Report { written, ..report.clone() }, &zones).expect("written");
@@ -617,7 +626,8 @@ mod tests {
             let dir = tempfile::tempdir().expect("a folder");
             let mut writer = Writer::new(dir.path(), Component::Signer);
             let report = Report::new(Component::Signer, at(0), at(1));
-            let zones = |zone: &ZoneReport| ZoneReports::from([("example.".to_owned(), zone.clone())]);
+            let zones =
+                |zone: &ZoneReport| Arc::new(ZoneReports::from([("example.".to_owned(), zone.clone())]));
             assert!(writer.is_news(&report, &zones(&zone)), "{what}: the first");
             writer.write(&report, &zones(&zone)).expect("written");
             assert_eq!(writer.is_news(&Report { written: at(2), ..report }, &zones(&now)), is_news, "{what}");
@@ -670,9 +680,7 @@ mod tests {
         for (what, says, harm) in harms {
             let dir = tempfile::tempdir().expect("a folder");
             let mut writer = Writer::new(dir.path(), Component::Signer);
-            writer
-                .write(&Report::new(Component::Signer, at(0), at(1)), &ZoneReports::new())
-                .expect("written");
+            writer.write(&Report::new(Component::Signer, at(0), at(1)), &Arc::default()).expect("written");
             harm(&path(dir.path(), Component::Signer));
             let found = read(dir.path(), Component::Signer);
             let Found::Unreadable(said) = found else { panic!("{what}: {found:?}") };

@@ -31,9 +31,9 @@ const FEW: usize = 100;
 /// have to act on.
 const SHARE: u32 = 10;
 /// The same with many zones of which nothing is reported.
-const SHARE_AT_REST: u32 = 200;
+const SHARE_AT_REST: u32 = 400;
 /// Longest pause between two looks, however long a look takes.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(120);
 /// Pause between two reports to other processes where looks are rarer: they are old after [`VALID`](crate::health::report::VALID).
 const REPORTS: Duration = Duration::from_secs(15);
 
@@ -142,10 +142,15 @@ impl HealthWatch {
         self.newest.get()
     }
 
-    /// Ends it, and says by removing the reports of this process that its components have ended.
-    pub fn stop(&self) {
+    /// Has it end, and does not wait for that.
+    pub fn begin_stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
         let _ = self.wake.send(Wake::Stop);
+    }
+
+    /// Ends it, and says by removing the reports of this process that its components have ended.
+    pub fn stop(&self) {
+        self.begin_stop();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // A panic there has been told by its own message.
@@ -399,16 +404,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kind_111_looks_at_many_zones_take_a_200th_of_the_time_and_a_tenth_when_something_is_reported() {
+    fn kind_111_looks_at_many_zones_take_a_400th_of_the_time_and_a_tenth_when_something_is_reported() {
         let now = Instant::now();
         let ms = Duration::from_millis;
         for (took, zones, look, reported) in [
             (2, 1, 500, 500),
             (300, 100, 3_000, 3_000),
-            (2, 101, 500, 500),
-            (50, 1_000, 10_000, 500),
-            (400, 10_000, 60_000, 4_000),
-            (9_000, 10_000, 60_000, 60_000),
+            (1, 101, 500, 500),
+            (2, 101, 800, 500),
+            (50, 1_000, 20_000, 500),
+            (200, 10_000, 80_000, 2_000),
+            (400, 10_000, 120_000, 4_000),
+            (20_000, 10_000, 120_000, 120_000),
         ] {
             let mut due = Due::after(ms(took), zones, now);
             assert_eq!(due.look, now + ms(look), "{zones} zones in {took} ms");

@@ -44,7 +44,7 @@ pub struct Keyring {
     /// ZSKs of the schedule that are not here.
     missing: usize,
     /// Keys that have series of their own: role, tag, algorithm.
-    labelled: BTreeSet<[String; 3]>,
+    labelled: Vec<[String; 3]>,
 }
 
 /// The private part of a key.
@@ -88,7 +88,7 @@ impl Keyring {
             private: HashMap::new(),
             load: KeyFile::load_private,
             missing: 0,
-            labelled: BTreeSet::new(),
+            labelled: Vec::new(),
         }
     }
 
@@ -278,7 +278,7 @@ impl Keyring {
     pub fn report(&mut self, now: Timestamp, metrics: &Metrics) {
         let zone = self.zone.zone_label();
         let zone = zone.as_str();
-        let mut labelled = BTreeSet::new();
+        let mut labelled = Vec::with_capacity(self.keys.len());
         let mut counts: HashMap<(&str, &str), i64> = HashMap::new();
         for key in &self.keys {
             let role = role(&key.dnskey);
@@ -293,7 +293,7 @@ impl Keyring {
                     .set(seconds);
             }
             *counts.entry((role, state(&key.timing, now))).or_default() += 1;
-            labelled.insert([role.to_owned(), tag, algorithm]);
+            labelled.push([role.to_owned(), tag, algorithm]);
         }
         self.label_only(labelled, metrics);
         for role in metrics::zones::ROLES {
@@ -321,13 +321,13 @@ impl Keyring {
 
     /// Removes the series of single keys.
     pub(super) fn forget_series(&mut self, metrics: &Metrics) {
-        self.label_only(BTreeSet::new(), metrics);
+        self.label_only(Vec::new(), metrics);
     }
 
     /// Removes the series of every key but these.
-    fn label_only(&mut self, labelled: BTreeSet<[String; 3]>, metrics: &Metrics) {
+    fn label_only(&mut self, labelled: Vec<[String; 3]>, metrics: &Metrics) {
         let zone = self.zone.zone_label();
-        for [role, tag, algorithm] in self.labelled.difference(&labelled) {
+        for [role, tag, algorithm] in self.labelled.iter().filter(|key| !labelled.contains(key)) {
             // An error says that the series did not exist, which is the aim.
             metrics.key_info.remove(&[&zone, role, tag, algorithm]);
             for (event, _) in events(&Timing::default()) {

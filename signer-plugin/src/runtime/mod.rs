@@ -247,6 +247,14 @@ impl Signer {
         }
     }
 
+    /// Has the threads end, each after the step under way, and does not wait for that.
+    pub fn begin_shutdown(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in 0..self.commands.len() {
+            self.send(thread, Command::Wake);
+        }
+    }
+
     /// Ends the threads, each after the step under way.
     pub fn shutdown(self) {
         drop(self);
@@ -261,7 +269,7 @@ impl std::fmt::Debug for Signer {
 
 impl Drop for Signer {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.begin_shutdown();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }

@@ -22,8 +22,10 @@ use super::zone::ZoneRuntime;
 use crate::clock::Clock;
 use crate::hosted::Responder as _;
 
-/// How late a switch may come: the time between two looks at the clock.
+/// How late a switch may come: the time between two looks at the clock when something is due within a second.
 const TICK: Duration = Duration::from_millis(50);
+/// The same when nothing is, so that threads without work hardly wake; less than a second, as a clock that jumps is to be seen.
+const REST: Duration = Duration::from_millis(500);
 /// Longest time that the orderly end of a thread's zones takes; what is left skips some serials at the next start.
 const CLOSING: Duration = Duration::from_secs(2);
 /// Zones whose files one thread looks at in a second when nothing else is due. With more zones each is looked at less often.
@@ -44,6 +46,8 @@ pub(super) enum Command {
     Take(Shared<ZoneSetup>, Arc<SignerZone>),
     /// Let the zone go.
     Leave(Name),
+    /// Look whether the threads are to end.
+    Wake,
 }
 
 /// A zone of a thread; numbers are never used again.
@@ -140,7 +144,7 @@ impl Schedule {
                 Ok(command) => self.obey(command),
                 Err(TryRecvError::Disconnected) => break,
                 Err(TryRecvError::Empty) if self.step_one() => {}
-                Err(TryRecvError::Empty) => match commands.recv_timeout(TICK) {
+                Err(TryRecvError::Empty) => match commands.recv_timeout(self.rest()) {
                     Ok(command) => self.obey(command),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
@@ -162,6 +166,7 @@ impl Schedule {
                 }
             }
             Command::LookAtAll => self.set_all_due(),
+            Command::Wake => {}
             Command::Take(setup, served) => {
                 let name = setup.name.clone();
                 if let Some(state_dir) = setup.accepted.parent()
@@ -191,6 +196,13 @@ impl Schedule {
                 }
             }
         }
+    }
+
+    /// The pause until the next look at the clock, when nothing is due now.
+    fn rest(&self) -> Duration {
+        let soon = self.last.plus(1);
+        let is_due_soon = self.queue.first().is_some_and(|(due, _)| *due <= soon);
+        if is_due_soon || self.last == Timestamp::EPOCH { TICK } else { REST }
     }
 
     fn remove(&mut self, name: &Name) -> Option<ZoneRuntime> {

@@ -56,8 +56,7 @@ impl SkrWatch {
     /// Takes a new generation over; true when the store was read. One that does not read or verify is reported, and the one in use
     /// stays. What could not be opened or read is tried again, what is no good SKR only when the store changes.
     pub fn poll(&mut self, setup: &ZoneSetup, now: Timestamp) -> bool {
-        let known = self.seen.as_ref().and_then(Option::as_ref);
-        let mark = store::accepted_mark(&setup.accepted, &setup.name, known);
+        let mark = store::accepted_mark(&setup.accepted, &setup.name);
         if self.seen.as_ref() == Some(&mark) && !self.retry.is_due(now) {
             return false;
         }

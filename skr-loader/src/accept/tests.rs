@@ -30,7 +30,7 @@ fn state_of(builder: &SkrBuilder, generation: u64) -> ZoneState {
     let skr = bind::parse_skr(text.as_bytes(), &zone()).unwrap();
     let digest = digest(text.as_bytes());
     ZoneState {
-        in_force: Some(InForce { generation, digest, bundles: skr.bundles }),
+        in_force: Some(InForce { generation, digest, bundles: skr.bundles.into() }),
         known: BTreeMap::from([(digest, generation)]),
         next: generation + 1,
     }

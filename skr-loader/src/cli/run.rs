@@ -87,8 +87,12 @@ fn run(args: &Args) -> anyhow::Result<()> {
         metrics: metrics.clone(),
         guard,
     };
-    let health = HealthWatch::start(watched, move |now| vec![standing.report(now)]).context("health")?;
-    let health = Arc::new(health);
+    let reports = move |now| vec![standing.report(now)];
+    let health = HealthWatch::start_unless(watched, reports, &stopped).context("health")?;
+    let Some(health) = health.map(Arc::new) else {
+        tracing::info!("stopped while it started");
+        return Ok(());
+    };
     let pages = Pages::new(health.newest());
     let endpoint = Endpoint::new(metrics, || clock::now().secs(), move |request| pages.answer(request));
     let _endpoint = listen.map(|(address, guard)| http::serve(address, endpoint, guard)).transpose()?;
@@ -107,11 +111,13 @@ fn run(args: &Args) -> anyhow::Result<()> {
         }
     };
     tracing::info!(config = %args.config.display(), "skr-loader runs");
+    let ending = Arc::clone(&health);
     let thread = thread::Builder::new().name("signals".to_owned());
     thread
         .spawn(move || {
             service::run_until_stopped(&mut signals, STATUS, || drop(reloader.reload()));
             control.stop();
+            ending.begin_stop();
         })
         .context("signal thread")?;
     let clock = || {

@@ -120,6 +120,11 @@ fn print(args: &StatusArgs, health: &Health, out: &mut impl Write) -> std::io::R
 
 /// The health of the zones that are asked for, and the thresholds that it was judged by.
 fn look(args: &StatusArgs, now: Timestamp) -> anyhow::Result<(Health, Thresholds)> {
+    // A configuration of thousands of zones takes time to read, and only the monitoring plugin prints the thresholds.
+    let thresholds = || match args.check {
+        true => host(args).map_or_else(|_| defaults(), |host| host.thresholds),
+        false => defaults(),
+    };
     let mut zones = Vec::new();
     for zone in &args.zones {
         zones.push(zone.parse::<Name>().with_context(|| zone.clone())?);
@@ -141,9 +146,7 @@ fn look(args: &StatusArgs, now: Timestamp) -> anyhow::Result<(Health, Thresholds
     } else {
         let request = Request::Status { zones: zones.iter().map(ToString::to_string).collect() };
         match args.reach.call(&socket, &request) {
-            Ok(Answer::Status(health)) => {
-                (*health, host(args).map_or_else(|_| defaults(), |host| host.thresholds))
-            }
+            Ok(Answer::Status(health)) => (*health, thresholds()),
             Ok(Answer::Refused { why, .. }) => anyhow::bail!("{}", one_line(&why)),
             Ok(other) => anyhow::bail!("an answer to something else: {other:?}"),
             Err(error) if args.reach.socket.is_some() => return Err(error.into()),
@@ -165,7 +168,10 @@ fn of_zones(health: Health, zones: &[Name]) -> anyhow::Result<Health> {
         anyhow::bail!("{unknown} is no [[zone]] of the configuration");
     }
     if zones.is_empty() {
-        return Ok(if health.zones.len() == 1 { health } else { health.without_details() });
+        return Ok(match &health.zones[..] {
+            [zone] => Health { zones: vec![zone.with_details(health.now)], ..health },
+            _ => health.without_details(),
+        });
     }
     let mut health = health.only(&labels);
     let worst = |conditions: &[metrics::health::Condition]| conditions.iter().map(|c| c.severity).max();

@@ -1,6 +1,7 @@
 //! What is known of each target and of each zone at it. The workers write it, the status reads it, and the metrics follow from it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keystore::dns::Name;
@@ -48,6 +49,8 @@ pub struct TargetState {
 #[derive(Debug, Clone)]
 pub struct DeliveryStates {
     targets: Arc<Mutex<BTreeMap<String, TargetState>>>,
+    /// How often anything in there was changed.
+    changes: Arc<AtomicU64>,
     metrics: Metrics,
 }
 
@@ -55,7 +58,7 @@ impl DeliveryStates {
     /// No targets yet.
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
-        Self { targets: Arc::default(), metrics }
+        Self { targets: Arc::default(), changes: Arc::default(), metrics }
     }
 
     /// How `target` stands; `None` when no worker has it.
@@ -75,30 +78,34 @@ impl DeliveryStates {
     }
 
     pub(super) fn add_zone(&self, target: &str, zone: &Name) {
-        self.lock().entry(target.to_owned()).or_default().zones.insert(zone.clone(), ZoneDelivery::default());
+        self.change()
+            .entry(target.to_owned())
+            .or_default()
+            .zones
+            .insert(zone.clone(), ZoneDelivery::default());
         self.metrics.add_delivery(&zone.zone_label(), target);
     }
 
     pub(super) fn remove_zone(&self, target: &str, zone: &Name) {
-        if let Some(state) = self.lock().get_mut(target) {
+        if let Some(state) = self.change().get_mut(target) {
             state.zones.remove(zone);
         }
         self.metrics.remove_delivery(&zone.zone_label(), target);
     }
 
     pub(super) fn remove_target(&self, target: &str) {
-        self.lock().remove(target);
+        self.change().remove(target);
         self.metrics.remove_delivery_target(target);
     }
 
     pub(super) fn reached(&self, target: &str) {
-        self.lock().entry(target.to_owned()).or_default().reach = Reachability::Reached;
+        self.change().entry(target.to_owned()).or_default().reach = Reachability::Reached;
         self.metrics.delivery_server_up.with_label_values(&[target]).set(1);
     }
 
     /// The server is not reached: nothing of what it serves is proven from now on.
     pub(super) fn unreachable(&self, target: &str, cause: String) {
-        let mut targets = self.lock();
+        let mut targets = self.change();
         let state = targets.entry(target.to_owned()).or_default();
         state.reach = Reachability::Unreachable { cause };
         self.metrics.delivery_server_up.with_label_values(&[target]).set(0);
@@ -111,7 +118,7 @@ impl DeliveryStates {
     /// `generation` of `zone` was proven to be served at `now`.
     pub(super) fn proven(&self, target: &str, zone: &Name, generation: u64, now: Timestamp) {
         let delivery = ZoneDelivery { is_current: true, generation, last_proof: Some(now), cause: None };
-        self.lock().entry(target.to_owned()).or_default().zones.insert(zone.clone(), delivery);
+        self.change().entry(target.to_owned()).or_default().zones.insert(zone.clone(), delivery);
         let label = zone.zone_label();
         let labels = [label.as_str(), target];
         let metric = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -125,11 +132,24 @@ impl DeliveryStates {
 
     /// A delivery or a proof of `zone` failed, for this cause.
     pub(super) fn failed(&self, target: &str, zone: &Name, cause: String) {
-        let mut targets = self.lock();
+        let mut targets = self.change();
         let delivery = targets.entry(target.to_owned()).or_default().zones.entry(zone.clone()).or_default();
         delivery.is_current = false;
         delivery.cause = Some(cause);
         self.metrics.skr_delivery_current.with_label_values(&[&zone.zone_label(), target]).set(0);
+    }
+
+    /// A number that is another one after each change.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// The states, to change something in them.
+    fn change(&self) -> MutexGuard<'_, BTreeMap<String, TargetState>> {
+        let targets = self.lock();
+        self.changes.fetch_add(1, Ordering::Release);
+        targets
     }
 
     /// What is in there is written whole in one step each time, so a panic elsewhere leaves nothing half done.

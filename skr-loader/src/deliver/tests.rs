@@ -40,7 +40,7 @@ fn a_reload_never_waits_for_a_target() {
     let (state, metrics) = (StateDir::new(), Metrics::new().unwrap());
     let now = clock::now();
     let bundles = keystore::exchange::testing::SkrBuilder::new(testing::ZONE, now).build().bundles;
-    let in_force = Arc::new(InForce { generation: 1, digest: [1; 32], bundles });
+    let in_force = Arc::new(InForce { generation: 1, digest: [1; 32], bundles: bundles.into() });
     let in_force: BTreeMap<Name, _> = [(testing::zone(), in_force)].into();
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (slow_log, quick_log) = (state.path("slow"), state.path("quick"));
@@ -104,7 +104,7 @@ fn kind_104_a_target_without_its_program_is_unreachable_with_the_cause_of_now_un
 
     let metrics = Metrics::new().unwrap();
     let bundles = keystore::exchange::testing::SkrBuilder::new(testing::ZONE, clock::now()).build().bundles;
-    let in_force = Arc::new(InForce { generation: 1, digest: [1; 32], bundles });
+    let in_force = Arc::new(InForce { generation: 1, digest: [1; 32], bundles: bundles.into() });
     let mut config = state.config();
     let absent = state.path("absent");
     config.deliver =

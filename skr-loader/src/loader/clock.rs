@@ -80,11 +80,14 @@ enum Look {
 impl Loader {
     /// True when files may be judged by this clock. A clock that is not plausible is told of once.
     pub(super) fn clock_is_plausible(&mut self, now: Timestamp) -> bool {
-        let begins = self.zones.values().filter_map(|zone| {
-            let bundles = &zone.held.in_force()?.bundles;
-            Some(bundles.first()?.inception)
-        });
-        match self.clock.look(begins.max(), now) {
+        if self.latest_begin.0 != self.revision {
+            let begins = self.zones.values().filter_map(|zone| {
+                let bundles = &zone.held.in_force()?.bundles;
+                Some(bundles.first()?.inception)
+            });
+            self.latest_begin = (self.revision, begins.max());
+        }
+        match self.clock.look(self.latest_begin.1, now) {
             Look::Plausible => true,
             Look::Behind { is_new } => {
                 if is_new {

@@ -152,6 +152,7 @@ impl Loader {
                 Err(NotJudged::Evidence(EvidenceError::Store(error))) => Some(error.to_string()),
                 _ => None,
             };
+            self.has_trouble |= zone.history_error.is_some();
         }
         let import = match verdict {
             Ok(verdict) => self.carry_out(&name, digest, verdict, file, now),

@@ -1,8 +1,10 @@
 //! What the loader's loop knows, handed to other threads after each step.
 
+use std::sync::Arc;
+
 use keystore::dns::Name;
 use keystore::time::Timestamp;
-use metrics::health::report::{Delivery, InboxReport, PendingFile, ZoneReport};
+use metrics::health::report::{Delivery, InboxReport, PendingFile, ZoneReport, ZoneReports};
 
 use super::{Loader, Zone};
 use crate::deliver::state::Reachability;
@@ -14,8 +16,35 @@ const MANY_WAIT: usize = 1000;
 
 impl Loader {
     /// Brings [`Loader::standing`] up to date.
-    pub(super) fn tell_standing(&self, now: Timestamp) {
+    pub(super) fn tell_standing(&mut self, now: Timestamp) {
         let inbox = self.inbox_report();
+        let zones = self.zone_reports(&inbox);
+        let state = LoopState {
+            started: self.started,
+            inbox: Some(inbox),
+            audit_error: self
+                .audit_error
+                .as_ref()
+                .map(|error| format!("The audit log cannot be written: {error}")),
+            clock_is_behind: self.clock.is_behind(),
+            clock_since: None,
+            zones,
+        };
+        self.standing.set_loop(state, now);
+    }
+
+    /// What is to be said of single zones: found anew only where something has changed, since there may be thousands of them and a step each
+    /// second.
+    fn zone_reports(&mut self, inbox: &InboxReport) -> Arc<ZoneReports> {
+        let deliveries = self.deliveries.states().changes();
+        if let Some((revision, changes, told)) = &self.told
+            && (*revision, *changes) == (self.revision, deliveries)
+            && !self.has_trouble
+        {
+            return Arc::clone(told);
+        }
+        let is_trouble = |zone: &Zone| zone.held.is_unread() || zone.history_error.is_some();
+        self.has_trouble = self.zones.values().any(is_trouble);
         // Nothing else reads the older generations: without a file that waits for them nobody knows whether they can be read again.
         let is_waited_for = inbox.pending.iter().any(|file| file.state == PendingState::Retried.to_string());
         let zones = self.zones.values().filter_map(|zone| {
@@ -26,18 +55,9 @@ impl Loader {
             let report = ZoneReport { deliveries, store_error, ..ZoneReport::default() };
             (report != ZoneReport::default()).then(|| (zone.label.clone(), report))
         });
-        let state = LoopState {
-            started: self.started,
-            inbox: Some(inbox),
-            audit_error: self
-                .audit_error
-                .as_ref()
-                .map(|error| format!("The audit log cannot be written: {error}")),
-            clock_is_behind: self.clock.is_behind(),
-            clock_since: None,
-            zones: zones.collect(),
-        };
-        self.standing.set_loop(state, now);
+        let zones: Arc<ZoneReports> = Arc::new(zones.collect());
+        self.told = Some((self.revision, deliveries, Arc::clone(&zones)));
+        zones
     }
 
     fn inbox_report(&self) -> InboxReport {

@@ -157,6 +157,7 @@ impl Loader {
                 tell_unread(name, &error);
                 let in_force = in_force.or_else(|| zone.held.in_force().cloned());
                 zone.held = Held::Unread(Unread::new(&error, in_force, zone.held.pause(), now));
+                self.has_trouble = true;
             }
             Stored::Read { state: found, damage } => {
                 if let Some(error) = &damage {
@@ -180,6 +181,9 @@ impl Loader {
 
     /// Reads again the stores that could not be read, when that is due.
     pub(super) fn retry_stores(&mut self, now: Timestamp) {
+        if !self.has_trouble {
+            return;
+        }
         let is_due = |zone: &Zone| matches!(&zone.held, Held::Unread(unread) if unread.is_due(now));
         let due: Vec<Name> =
             self.zones.iter().filter(|(_, zone)| is_due(zone)).map(|(name, _)| name.clone()).collect();
@@ -223,6 +227,7 @@ impl Loader {
         match &result {
             Err(CommitError::Unread { unread, .. }) if store::may_pass(unread) => {
                 zone.held = Held::Unread(Unread::new(unread, state.in_force.take(), None, now));
+                self.has_trouble = true;
             }
             Err(CommitError::Unread { unread, .. }) => *damage = Some(unread.to_string()),
             // What was damaged is so still, and what was known to be in force is so, too.
@@ -286,8 +291,9 @@ impl Loader {
         if zone.held.id() == before {
             return;
         }
-        zone.report_due = Timestamp::EPOCH;
+        (zone.report_due, self.report_due) = (Timestamp::EPOCH, Timestamp::EPOCH);
         self.changes += 1;
+        self.revision += 1;
         zone.changed = self.changes;
         let in_force = zone.held.in_force();
         if let Some(in_force) = in_force.filter(|_| !self.deliveries.is_empty()) {

@@ -172,6 +172,28 @@ fn takes_other_ways_to_write_the_same() {
     }
 }
 
+/// Ten thousand zones have each bundle of the SKR in force at hand, and most bundles have the keys of the one before.
+#[test]
+fn kind_111_bundles_with_the_key_sets_of_the_one_before_hold_them_once() {
+    let start = Timestamp::parse_stamp("20270101000000").unwrap();
+    let day = 86_400;
+    let builder = SkrBuilder::new("Example.", start).bundles(6).step(day).zsk(TestKey::zsk(2).dnskey);
+    let rolls = builder.clone().zsk_during(TestKey::zsk(3).dnskey, start.plus(2 * day), start.plus(4 * day));
+    // For each bundle but the first: its DNSKEY RRset is held with the one before. CDS and CDNSKEY are the same in all.
+    for (builder, held) in [(builder, [true; 5]), (rolls, [true, false, true, false, true])] {
+        let built = builder.build();
+        let skr = parse_skr(print_skr(&built, start, "a test").as_bytes(), &built.zone).unwrap();
+        assert_eq!(skr, built);
+        let pairs: Vec<_> = skr.bundles.iter().zip(&skr.bundles[1..]).collect();
+        let is_same: Vec<bool> = pairs.iter().map(|(a, b)| a.dnskey.is_same(&b.dnskey)).collect();
+        assert_eq!(is_same, held);
+        for (a, b) in pairs {
+            let both = [(&a.cds, &b.cds), (&a.cdnskey, &b.cdnskey)];
+            assert!(both.iter().all(|(a, b)| a.as_ref().unwrap().is_same(b.as_ref().unwrap())));
+        }
+    }
+}
+
 #[test]
 fn reads_the_delete_form() {
     let more = "257 3 15 AQID\nexample. 3600 IN CDNSKEY 0 3 0 AA==\nexample. 3600 IN CDS 0 0 0 00\n";

@@ -18,8 +18,7 @@ pub(super) struct Accepted(HashMap<Name, (Option<AcceptedMark>, Arc<StoreFacts>)
 impl Accepted {
     pub fn look(&mut self, accepted: &Path, zone: &Name) -> Arc<StoreFacts> {
         let before = self.0.get(zone);
-        let known = before.and_then(|(mark, _)| mark.as_ref());
-        let mark = store::accepted_mark(accepted, zone, known);
+        let mark = store::accepted_mark(accepted, zone);
         if let Some((known, facts)) = before
             && *known == mark
             && facts.error.is_none()

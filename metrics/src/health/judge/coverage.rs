@@ -5,7 +5,7 @@ use keystore::exchange::Coverage;
 use keystore::time::Timestamp;
 
 use super::Findings;
-use crate::health::facts::{Import, ImportResult, Thresholds, ZoneFacts};
+use crate::health::facts::{Import, ImportResult, StoreFacts, Thresholds, ZoneFacts};
 use crate::health::model::{Deadline, Event};
 use crate::health::words::{DAY, date_time, span};
 
@@ -21,9 +21,8 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub fn of(zone: &ZoneFacts, now: Timestamp) -> Self {
-        let times: Vec<_> = zone
-            .store
+    pub fn of(store: &StoreFacts, now: Timestamp) -> Self {
+        let times: Vec<_> = store
             .schedule
             .iter()
             .flat_map(|schedule| &schedule.bundles)

@@ -12,6 +12,7 @@ use crate::health::words::{DAY, counted, date, distance, printable, span};
 #[must_use]
 pub fn zone(health: &Health, zone: &ZoneHealth, only: bool) -> String {
     let now = health.now;
+    let zone = &zone.with_details(now);
     let severity = zone.severity.max(if only { health.severity } else { Severity::Ok });
     let name = printable(&zone.zone);
     let state = format!("{name} – {}, {}", word(severity), coverage_words(zone));

@@ -148,7 +148,7 @@ fn worker(dir: &tempfile::TempDir, server: &Server, metrics: &Metrics) -> Worker
 fn in_force(generation: u64) -> Arc<InForce> {
     let text = SkrBuilder::new("example.", t(0)).bundles(3).text();
     let bundles = bind::parse_skr(text.as_bytes(), &zone()).unwrap().bundles;
-    Arc::new(InForce { generation, digest: [u8::try_from(generation).unwrap(); 32], bundles })
+    Arc::new(InForce { generation, digest: [u8::try_from(generation).unwrap(); 32], bundles: bundles.into() })
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn a_server_with_short_signatures_is_refreshed_after_each_start() {
     let mut bench = Bench::new();
     let bundles = SkrBuilder::new("example.", t(0)).bundles(100).step(4).validity(6).build().bundles;
     bench.worker.forget(&zone());
-    let in_force = Arc::new(InForce { generation: 1, digest: [1; 32], bundles });
+    let in_force = Arc::new(InForce { generation: 1, digest: [1; 32], bundles: bundles.into() });
     bench.worker.take(zone(), Arc::clone(&in_force), PathBuf::new(), t(0));
     bench.run(0, 1);
     assert_eq!(bench.server.did(), [("import", 0), ("refresh", 0)]);

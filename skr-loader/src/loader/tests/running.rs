@@ -47,6 +47,42 @@ fn kind_09_lines_that_are_written_at_a_wrong_time_do_not_make_it_plausible() {
     assert_eq!(wrong, [AuditEvent::Started, AuditEvent::RollbackRefused]);
 }
 
+/// A step comes each second, and there may be ten thousand zones.
+#[test]
+fn kind_111_steps_of_a_loader_at_rest_find_nothing_anew_for_each_zone() {
+    let mut bench = Bench::new();
+    bench.import("a.skr", skr(0).text());
+    let found = |bench: &mut Bench, seconds: u64| {
+        bench.loader.step(bench.now.plus(seconds));
+        let loader = &bench.loader;
+        (
+            loader.standing().report(bench.now).zones,
+            loader.latest_begin.0,
+            loader.report_due,
+            loader.has_trouble,
+        )
+    };
+    let before = found(&mut bench, 1);
+    let later = found(&mut bench, 2);
+    assert!(
+        Arc::ptr_eq(&before.0, &later.0) && (before.1, before.2) == (later.1, later.2),
+        "nothing has changed"
+    );
+    assert!(!later.3 && later.2 > bench.now.plus(3600), "the series are due with the next bundle");
+    let config = bench.state.config();
+    type Change = fn(&mut Bench, Config);
+    let changes: [(&str, Change); 2] = [
+        ("a new generation", |bench, _| drop(bench.import("b.skr", skr(9).text()))),
+        ("a new configuration", |bench, config| bench.loader.reload(config, bench.now).unwrap()),
+    ];
+    for (what, change) in changes {
+        let before = found(&mut bench, 3);
+        change(&mut bench, config.clone());
+        let after = found(&mut bench, 4);
+        assert!(!Arc::ptr_eq(&before.0, &after.0) && after.1 > before.1, "{what}");
+    }
+}
+
 /// The stores of ten thousand zones take seconds to read; who stops the process meanwhile does not wait for them.
 #[test]
 fn kind_111_a_start_that_is_stopped_reads_no_more_stores_and_lets_the_state_folder_go() {
@@ -54,7 +90,7 @@ fn kind_111_a_start_that_is_stopped_reads_no_more_stores_and_lets_the_state_fold
     let reads = |metrics: &Metrics| metrics.encode().unwrap().matches("skr_generation{zone=").count();
     for (stopped, read) in [(true, 0), (false, 1)] {
         let metrics = Metrics::new().unwrap();
-        let loader = Loader::new_unless(state.config(), metrics.clone(), &AtomicBool::new(stopped));
+        let loader = Loader::new_unless(state.config(), metrics.clone(), &Arc::new(AtomicBool::new(stopped)));
         assert_eq!(matches!(loader, Err(StartError::Stopped)), stopped);
         assert_eq!((loader.is_ok(), reads(&metrics)), (!stopped, read));
     }
