@@ -2,13 +2,12 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{HistogramOpts, Opts, Registry, TextEncoder};
 
-use crate::gauges::GaugeTable;
+use crate::gauges::{GaugeTable, Number};
 use crate::values::{Counter, CounterFamily, Detail, Gauge, GaugeFamily, Histogram, HistogramFamily};
 
 /// The families of a process. Clones share them and are as large as a pointer: each zone has some.
@@ -66,7 +65,7 @@ macro_rules! families {
     (@make GaugeFamily, $name:expr, $help:expr, [$($label:literal),*], $detail:expr) => {{
         let table = GaugeTable::new($name, $help, &[$($label),*])?;
         let left_out = can_be_left_out($name, &[$($label),*], $detail);
-        (GaugeFamily::new(table.clone(), left_out, Arc::default()), Box::new(table))
+        (GaugeFamily::new(table.clone(), left_out, Number::default()), Box::new(table))
     }};
     (@make CounterFamily, $name:expr, $help:expr, [$($label:literal),*], $detail:expr) => {{
         let counters = prometheus::IntCounterVec::new(Opts::new($name, $help), &[$($label),*])?;
@@ -212,7 +211,7 @@ impl Metrics {
     pub fn leave_out_zones(&self, thresholds: [(&str, u32); 3]) {
         for (severity, seconds) in thresholds {
             let threshold = &self.policy_skr_coverage_threshold_seconds.inner;
-            threshold.with_label_values(&["", severity]).store(seconds.into(), Ordering::Relaxed);
+            threshold.with_label_values(&["", severity]).set(seconds.into());
         }
         self.detail.leave_out();
     }

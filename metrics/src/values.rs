@@ -109,14 +109,14 @@ family! {
 impl Gauge {
     /// Sets it.
     pub fn set(&self, value: i64) {
-        self.0.store(value, Ordering::Relaxed);
+        self.0.set(value);
     }
 
     /// Its value, for tests.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.get()
     }
 }
 

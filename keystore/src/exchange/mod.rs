@@ -83,7 +83,12 @@ impl Bundle {
 
     /// Holds what equals the same RRset of `other` in one place with that: most bundles have the keys of the one before.
     pub fn share_with(&mut self, other: &Self) {
-        let one = |mine: &mut Shared<Rrset>, theirs: &Shared<Rrset>| *mine = mine.clone().or_same_as(theirs);
+        let one = |mine: &mut Shared<Rrset>, theirs: &Shared<Rrset>| {
+            // Names are equal whatever their letter case is, which stays as it came.
+            if mine.owner.as_wire() == theirs.owner.as_wire() {
+                *mine = mine.clone().or_same_as(theirs);
+            }
+        };
         one(&mut self.dnskey, &other.dnskey);
         for (mine, theirs) in [(&mut self.cdnskey, &other.cdnskey), (&mut self.cds, &other.cds)] {
             if let (Some(mine), Some(theirs)) = (mine, theirs) {
