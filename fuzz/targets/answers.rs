@@ -9,7 +9,9 @@ use keystore::crypto::{Algorithm, PrivateKey};
 use keystore::dns::Name;
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::time::Timestamp;
-use signer_plugin::answer::{AnswerKind, AnswerOutcome, Arrival, Context, Transport, answer};
+use signer_plugin::answer::{AnswerKind, AnswerOutcome, Arrival, Context, StreamFacts, Transport, answer};
+use signer_plugin::fuzzing;
+use signer_plugin::protocol::QuerySettings;
 use signer_plugin::reply::Reply;
 use signer_plugin::signing::{self, Denial, Nsec3, SignedZone, SigningPolicy, SigningTimes, ZoneKey};
 
@@ -77,7 +79,8 @@ pub(crate) fn signed(denial: Denial) -> SignedZone {
     signing::sign(&Arc::new(zone), &bundle, &[key], &policy, 7, None, NOW).expect("signs")
 }
 
-/// A query in wire form; its first octet chooses the denial, the transport and the largest datagram.
+/// A query in wire form; its first octet chooses the denial, the transport, the largest datagram, and whether the answer has all options
+/// that the query asks for.
 pub fn query(data: &[u8]) -> bool {
     static ZONES: OnceLock<[SignedZone; 3]> = OnceLock::new();
     let zones = ZONES.get_or_init(|| {
@@ -86,13 +89,30 @@ pub fn query(data: &[u8]) -> bool {
     let Some((choice, query)) = data.split_first() else { return false };
     let transport = if choice & 4 == 0 { Transport::Udp } else { Transport::Stream };
     let max_udp = if choice & 8 == 0 { 1232 } else { 512 };
-    answers(&zones[usize::from(choice & 3) % 3], query, transport, max_udp)
+    let mut arrival = Arrival::new(transport, max_udp);
+    if choice & 16 != 0 {
+        arrival.settings = full_settings();
+        let facts = StreamFacts { idle: 100, is_encrypted: choice & 32 != 0 };
+        arrival.stream = (transport == Transport::Stream).then_some(facts);
+    }
+    let mut out = Vec::new();
+    if fuzzing::answer_without_zone(query, &arrival, &mut out) {
+        check_answer(query, &arrival, &out);
+    }
+    answers(&zones[usize::from(choice & 3) % 3], query, &arrival)
+}
+
+fn full_settings() -> &'static QuerySettings {
+    static SETTINGS: OnceLock<QuerySettings> = OnceLock::new();
+    SETTINGS.get_or_init(|| {
+        fuzzing::full_settings(b"00112233445566778899aabbccddeeff\n", NOW).expect("one secret")
+    })
 }
 
 /// Holds the answer to a query to what any answer must be; true for an answer that is no error.
-pub(crate) fn answers(zone: &SignedZone, query: &[u8], transport: Transport, max_udp: u16) -> bool {
+pub(crate) fn answers(zone: &SignedZone, query: &[u8], arrival: &Arrival<'_>) -> bool {
     let mut out = Vec::new();
-    let context = Context { arrival: Arrival::new(transport, max_udp), now: NOW };
+    let context = Context { arrival: *arrival, now: NOW };
     match answer(zone, query, &context, &mut out) {
         AnswerOutcome::Drop => {
             assert!(query.len() < 12 || query[2] & 0x80 != 0);
@@ -100,24 +120,28 @@ pub(crate) fn answers(zone: &SignedZone, query: &[u8], transport: Transport, max
         }
         AnswerOutcome::NotOurs => false,
         AnswerOutcome::Reply(kind) => {
-            let limit = if transport == Transport::Udp { max_udp } else { u16::MAX };
-            assert!(out.len() <= usize::from(limit), "{} octets", out.len());
-            assert_eq!(out[..2], query[..2], "the ID");
-            assert_eq!(out[2] & 0xf8, query[2] & 0x78 | 0x80, "QR and opcode");
-            let reply = Reply::read(&out).expect("our reader reads our answer");
-            let message = DomainMessage::from_octets(out.as_slice()).expect("a header");
-            for section in [message.answer(), message.authority()] {
-                let section = section.expect("domain reads our answer");
-                assert!({ section }.all(|record| record.is_ok()), "domain reads our records");
-            }
-            let hickorys = HickoryMessage::from_bytes(&out).expect("hickory reads our answer");
-            assert_eq!(hickorys.answers.len(), reply.answers.len());
-            assert_eq!(hickorys.authorities.len(), reply.authorities.len());
-            let unread = reply.flags & 0xf == 1;
-            assert!(!(unread && is_plain(query)), "FORMERR for a query that hickory reads");
+            check_answer(query, arrival, &out);
             kind != AnswerKind::Error
         }
     }
+}
+
+fn check_answer(query: &[u8], arrival: &Arrival<'_>, out: &[u8]) {
+    let limit = if arrival.transport == Transport::Udp { arrival.max_udp } else { u16::MAX };
+    assert!(out.len() <= usize::from(limit), "{} octets", out.len());
+    assert_eq!(out[..2], query[..2], "the ID");
+    assert_eq!(out[2] & 0xf8, query[2] & 0x78 | 0x80, "QR and opcode");
+    let reply = Reply::read(out).expect("our reader reads our answer");
+    let message = DomainMessage::from_octets(out).expect("a header");
+    for section in [message.answer(), message.authority()] {
+        let section = section.expect("domain reads our answer");
+        assert!({ section }.all(|record| record.is_ok()), "domain reads our records");
+    }
+    let hickorys = HickoryMessage::from_bytes(out).expect("hickory reads our answer");
+    assert_eq!(hickorys.answers.len(), reply.answers.len());
+    assert_eq!(hickorys.authorities.len(), reply.authorities.len());
+    let unread = reply.flags & 0xf == 1;
+    assert!(!(unread && is_plain(query)), "FORMERR for a query that hickory reads");
 }
 
 /// True when hickory reads one question of class IN for data in it, and nothing that asks for another treatment. With other records it is

@@ -16,7 +16,7 @@ use keystore::store;
 use keystore::tsig::TsigKey;
 use metrics::health::model::Since;
 use metrics::health::report::{Report, ZoneReports};
-use signer_plugin::answer::Transport;
+use signer_plugin::answer::{Arrival, Transport};
 use signer_plugin::fuzzing::{self as signer, Sections};
 use signer_plugin::signing::{Denial, Nsec3};
 
@@ -166,7 +166,7 @@ pub fn zone_state(data: &[u8]) -> bool {
     };
     let Some(signed) = signer::read_state(&version, &changes, &zone, REFRESH, NOW) else { return false };
     for query in QUERIES {
-        answers(&signed, query, Transport::Udp, 1232);
+        answers(&signed, query, &Arrival::new(Transport::Udp, 1232));
     }
     let _ = signer::is_in_order(&signed, NOW);
     signed.write_to(&mut std::io::sink()).expect("a sink takes all");

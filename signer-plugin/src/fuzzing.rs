@@ -1,10 +1,14 @@
 //! What the fuzz targets read that is not public otherwise: a zone file and the state of a zone as octets, without a folder.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use keystore::cookie_secrets::CookieSecrets;
 use keystore::dns::Name;
 use keystore::time::Timestamp;
 
+use crate::answer::{self, Arrival, WithoutZone};
+use crate::protocol::{QuerySettings, ServerIdentity};
 use crate::rules::{RecordProblem, ZoneRules};
 use crate::runtime;
 use crate::signing::SignedZone;
@@ -35,6 +39,25 @@ pub fn read_records(
         if records > most { Err(RecordProblem::ZoneTooLarge) } else { sink(record) }
     })?;
     Ok(files)
+}
+
+/// Settings under which an answer has all options that the query asks for; cookies are made at `now`. `None` when `secrets` do not read.
+#[must_use]
+pub fn full_settings(secrets: &[u8], now: Timestamp) -> Option<QuerySettings> {
+    let secrets = CookieSecrets::parse(secrets).ok()?;
+    let identity = ServerIdentity {
+        nsid: Some(b"ns1".to_vec()),
+        name: Some(b"ns1.example".to_vec()),
+        version: Some(b"1".to_vec()),
+        report_agent: Some(b"\x05agent\x07example\x00".to_vec()),
+    };
+    Some(QuerySettings { identity, ..QuerySettings::with_cookies(secrets, Arc::new(move || now)) })
+}
+
+/// Answers a query as where no zone is found for it; false when it gets no answer.
+#[must_use]
+pub fn answer_without_zone(query: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> bool {
+    answer::answer_without_zone(query, arrival, out) != WithoutZone::Drop
 }
 
 /// Reads the file `serial`; the serial that may have been served last, and the last one that is reserved.
