@@ -116,6 +116,13 @@ impl CookieSecrets {
         Some(Self(Zeroizing::new(std::iter::once(&secret).chain(before).copied().collect())))
     }
 
+    /// The same secrets; cookies of the secret that was in use `before` stay good.
+    #[must_use]
+    pub fn keeping(&self, before: &Self) -> Self {
+        let before = before.0.first().filter(|before| !self.0.contains(before));
+        Self(Zeroizing::new(self.0.iter().chain(before).copied().collect()))
+    }
+
     /// The secrets: the first one makes cookies, all of them check.
     #[must_use]
     pub fn secrets(&self) -> &[[u8; SECRET]] {
@@ -177,6 +184,20 @@ mod tests {
             CookieSecrets::load(&dir.path().join("none")),
             Err(CookieSecretFileError::Io { .. })
         ));
+    }
+
+    #[test]
+    fn secrets_that_keep_another_one_check_with_it_once_and_make_with_their_own() {
+        let parse = |text: &str| CookieSecrets::parse(text.as_bytes()).unwrap();
+        let both = format!("{ONE}\n{OTHER}");
+        for (secrets, before, kept) in [
+            (ONE, OTHER, &*both),
+            (ONE, &*both, ONE),
+            (&*both, OTHER, &*both),
+            (OTHER, &*both, &*format!("{OTHER}\n{ONE}")),
+        ] {
+            assert!(parse(secrets).keeping(&parse(before)) == parse(kept), "{secrets} {before}");
+        }
     }
 
     #[test]

@@ -192,7 +192,7 @@ families! {
     udp_datagrams_dropped_total: CounterFamily ["reason"] = "UDP queries without an answer: the source address is one that nobody can have (source), the system does not say to which address of ours it came (destination), too many queries for other handlers wait (queue), the system did not take the answer (send).";
     answers_limited_total: CounterFamily ["action"] = "Answers over UDP beyond the rate limit of a network: slipped (sent without records), dropped.";
     cookie_secret_file_ok: Gauge [] = "1 when DNS cookies are made with the secrets that are configured, 0 when the cookie-secret-file cannot be used and the secrets before it are.";
-    tcp_connections_refused_total: CounterFamily ["limit"] = "TCP connections closed at once because a limit was met (connections, network, client, handshakes), and attempts to accept one that failed because the host had no descriptor or memory left (system).";
+    tcp_connections_refused_total: CounterFamily ["limit"] = "TCP connections closed at once because a limit was met (connections, network, client, tls, handshakes), and attempts to accept one that failed because the host had no descriptor or memory left (system).";
     transfers_total: CounterFamily ["zone", "kind", "result"] = "Transfers to secondaries: axfr (the whole zone) or ixfr (what changed), ok or failed.";
     transfers_refused_total: CounterFamily ["zone", "reason"] = "Requests of transfers that were refused: access (address or key), tsig (a signature that is not right), limit (too many at once).";
     notifies_total: CounterFamily ["zone", "result"] = "NOTIFY messages to secondaries: ok when acknowledged, failed.";

@@ -64,7 +64,7 @@ impl DroppedDatagram {
 pub const LIMIT_ACTIONS: [&str; 2] = ["slipped", "dropped"];
 
 /// The limits that a TCP connection may meet, as values of the label `limit`.
-pub const CONNECTION_LIMITS: [&str; 5] = ["connections", "network", "client", "handshakes", "system"];
+pub const CONNECTION_LIMITS: [&str; 6] = ["connections", "network", "client", "tls", "handshakes", "system"];
 
 impl Metrics {
     /// Counts a query that no zone of ours answers.

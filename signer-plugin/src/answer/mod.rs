@@ -11,6 +11,7 @@
 mod compose;
 mod denial;
 mod edns;
+pub(crate) mod limit;
 mod lookup;
 pub(crate) mod names;
 pub(crate) mod query;
@@ -261,9 +262,17 @@ where
     }
 }
 
+/// Class CH, in which servers tell of themselves (RFC 4892).
+const CHAOS: Class = Class(3);
+
+/// True for a query for something that this server says of itself, which no handler of names answers in its place.
+pub(crate) fn asks_for_identity(query: &[u8], settings: &QuerySettings) -> bool {
+    let question = Head::parse(query).and_then(|head| head.question(query));
+    question.is_some_and(|asked| asked.class == CHAOS && settings.identity.text(asked.name).is_some())
+}
+
 /// What this server says of itself, where a query asks for that.
 fn identity<'s>(query: &Query<'_>, arrival: &Arrival<'s>) -> Option<&'s [u8]> {
-    const CHAOS: Class = Class(3);
     let asks = query.question.class == CHAOS && matches!(query.question.rtype, Rtype::TXT | Rtype::ANY);
     let settings = arrival.settings;
     if asks && settings.access.allows_identity(arrival.client) {

@@ -284,7 +284,8 @@ fn read_options(mut edns: Edns, mut rdata: &[u8]) -> Option<Edns> {
         let data = rdata.get(OPTION_HEAD..end)?;
         match u16::from_be_bytes([head[0], head[1]]) {
             EXPIRE => edns.wants_expire = true,
-            NSID => edns.wants_nsid = data.is_empty(),
+            // One with data is ignored, and takes nothing from one without.
+            NSID => edns.wants_nsid |= data.is_empty(),
             KEEPALIVE => edns.wants_keepalive = true,
             PADDING => edns.wants_padding = true,
             ZONE_VERSION => {

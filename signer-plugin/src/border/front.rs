@@ -19,8 +19,9 @@ use crate::answer::query::HEADER;
 use crate::answer::{self, AnswerOutcome, Arrival, StreamFacts, Transport, WithoutZone};
 use crate::hosted::{Responder, Version, Zones};
 use crate::protocol::QuerySettings;
+use crate::protocol::rate_limit::RateLimiter;
 use crate::seldom::Seldom;
-use crate::transfer::request::{self, Outgoing, Reaction, Way};
+use crate::transfer::request::{self, Outgoing, Reaction, Sender, Way};
 
 /// Keeps the message of a query that our code fails at from coming with each such query.
 static NOT_ANSWERED: Seldom = Seldom::new();
@@ -133,8 +134,10 @@ impl<H: RequestHandler> FrontEnd<H> {
     /// A query for a name that is not ours, or that has no question which can be read.
     fn answer_no_zone(&self, via: Via, settings: &QuerySettings, received: Received<'_>) -> Route {
         let Received { query, client, out } = received;
-        // A handler of names that are not ours has no better answer to a query without one.
-        if !self.handler.alone && answer::question(query).is_some() {
+        // A handler of names that are not ours has no better answer to a query without one, and none to what is asked of this server.
+        let is_for_others =
+            || answer::question(query).is_some() && !answer::asks_for_identity(query, settings);
+        if !self.handler.alone && is_for_others() {
             return Route::Others;
         }
         let arrival = self.arrival(client, via, settings);
@@ -146,6 +149,12 @@ impl<H: RequestHandler> FrontEnd<H> {
             }
             WithoutZone::Drop => Route::Nobody,
         }
+    }
+
+    /// The limiter that the answer to a datagram of `client` counts with; `None` where nothing limits it.
+    pub fn limiter_of(&self, query: &[u8], client: SocketAddr) -> Option<Arc<RateLimiter>> {
+        let settings = self.handler.settings.load();
+        answer::limit::limiter_of(query, &self.arrival(client, Via::Datagrams, &settings)).cloned()
     }
 
     fn arrival<'s>(&self, client: SocketAddr, via: Via, settings: &'s QuerySettings) -> Arrival<'s> {
@@ -184,7 +193,12 @@ impl<H: RequestHandler> FrontEnd<H> {
                     zone.respond(query, &Arrival { max_udp, is_limited: false, ..arrival }, out)
                 };
                 match request::react(&source, zone.origin(), query, way, &plain, out) {
-                    Reaction::Answered => return Route::Answered,
+                    Reaction::Answered(Sender::Verified) => return Route::Answered,
+                    Reaction::Answered(Sender::Unknown) => {
+                        let is_sent = answer::limit::limiter_of(query, &arrival)
+                            .is_none_or(|limiter| answer::limit::hold(limiter, arrival.client, out));
+                        return if is_sent { Route::Answered } else { Route::Nobody };
+                    }
                     Reaction::Nothing => return Route::Nobody,
                     Reaction::Stream(outgoing) => return Route::Transfer(outgoing),
                     Reaction::Plain => {}

@@ -55,6 +55,12 @@ impl TcpLimits {
         Self { idle_timeout: self.idle_timeout, ..Self::new((self.connections / 4).max(1)) }
     }
 
+    /// The limits of encrypted connections, handshakes under way included: each takes several times the memory of another one, and those that
+    /// are not encrypted always find a place.
+    pub(super) fn of_encrypted(self) -> Self {
+        Self { idle_timeout: self.idle_timeout, ..Self::new((self.connections / 2).max(1)) }
+    }
+
     /// The limits of transfers under way, which are connections at work: what each takes of memory is some tens of kilobytes, and of the
     /// line as much as there is.
     pub(super) fn of_transfers(self) -> Self {
@@ -293,6 +299,15 @@ mod tests {
         assert_eq!(held.len(), 16, "a quarter of a quarter");
         let others: Vec<_> = (3..6).map(|c| handshakes.admit(address(c, 1)).expect("a place")).collect();
         assert_eq!(others.len(), 3);
+    }
+
+    #[test]
+    fn encrypted_connections_leave_places_for_others_and_one_network_leaves_some_for_other_networks() {
+        for (connections, all, of_network) in [(10_000, 5_000, 1_250), (256, 128, 32), (3, 1, 1), (1, 1, 1)] {
+            let limits = TcpLimits::new(connections).of_encrypted();
+            assert_eq!((limits.connections, limits.per_network), (all, of_network), "{connections}");
+            assert_eq!(limits.per_client, (all / 8).max(1), "{connections}");
+        }
     }
 
     #[test]

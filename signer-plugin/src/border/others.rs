@@ -14,6 +14,8 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::datagrams::ReturnPath;
 use super::front::FrontEnd;
+use crate::answer::limit;
+use crate::protocol::rate_limit::RateLimiter;
 
 /// Queries that wait, and queries that the inner handler works on at once, over all sockets. More are dropped, and asked again by their
 /// resolvers.
@@ -55,10 +57,12 @@ pub(super) async fn answer_others<H: RequestHandler>(
         let front = front.clone();
         under_way.spawn(async move {
             let _place = place;
-            let response = Response { back: back.clone(), max_udp: front.max_udp() };
             let client = back.client();
-            if let Err(format_error) = front.answer_others(query, client, Protocol::Udp, response).await {
-                back.send(&format_error);
+            let limiter = front.limiter_of(&query, client);
+            let response = Response { back, max_udp: front.max_udp(), limiter };
+            let answered = front.answer_others(query, client, Protocol::Udp, response.clone()).await;
+            if let Err(format_error) = answered {
+                response.send(format_error.to_vec());
             }
         });
     }
@@ -70,6 +74,18 @@ pub(super) async fn answer_others<H: RequestHandler>(
 struct Response {
     back: ReturnPath,
     max_udp: u16,
+    /// Limits this answer.
+    limiter: Option<Arc<RateLimiter>>,
+}
+
+impl Response {
+    /// Sends an answer, or what the rate limit leaves of it.
+    fn send(&self, mut answer: Vec<u8>) {
+        let client = self.back.client().ip();
+        if self.limiter.as_ref().is_none_or(|limiter| limit::hold(limiter, client, &mut answer)) {
+            self.back.send(&answer);
+        }
+    }
 }
 
 #[async_trait]
@@ -90,7 +106,7 @@ impl ResponseHandler for Response {
         let mut encoder = BinEncoder::new(&mut octets);
         encoder.set_max_size(limit);
         let info = response.destructive_emit(&mut encoder)?;
-        self.back.send(&octets);
+        self.send(octets);
         Ok(info)
     }
 }

@@ -153,7 +153,7 @@ impl Server {
                 stopped.clone(),
             )));
         }
-        let tls = Tls::new(handler.shared_settings(), ConnectionLimiter::new(limits.of_handshakes()));
+        let tls = Tls::new(handler.shared_settings(), limits);
         for (address, listener) in encrypted {
             server.tls.push(address);
             let listener = (listener, Some(tls.clone()));

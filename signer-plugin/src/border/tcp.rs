@@ -29,7 +29,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::framing::{BatchEnd, PREFIX, StreamQueries, put_message};
 use super::front::{FrontEnd, Via};
-use super::limits::{ConnectionLimiter, ConnectionPermit, MAX_QUERY};
+use super::limits::{ConnectionLimiter, ConnectionPermit, MAX_QUERY, TcpLimits};
 use crate::answer::StreamFacts;
 use crate::protocol::SharedSettings;
 use crate::seldom::Seldom;
@@ -131,12 +131,15 @@ pub(super) struct Tls {
     settings: SharedSettings,
     /// Counts the handshakes under way.
     handshakes: ConnectionLimiter,
+    /// Counts the connections, those with a handshake under way included.
+    connections: ConnectionLimiter,
 }
 
 impl Tls {
-    /// With the certificate of these settings, and the limits of handshakes.
-    pub fn new(settings: SharedSettings, handshakes: ConnectionLimiter) -> Self {
-        Self { settings, handshakes }
+    /// With the certificate of these settings, and the limits of encrypted connections that follow from those of all.
+    pub fn new(settings: SharedSettings, limits: TcpLimits) -> Self {
+        let handshakes = ConnectionLimiter::new(limits.of_handshakes());
+        Self { settings, handshakes, connections: ConnectionLimiter::new(limits.of_encrypted()) }
     }
 }
 
@@ -185,10 +188,14 @@ impl Connection {
         Self { client, is_encrypted: false, permit, shutdown, transfers, input: Vec::new(), deadline: None }
     }
 
-    /// Answers what comes over TLS on `stream`. The connection is closed where there is no certificate, where too many handshakes are under
-    /// way, and where the handshake does not succeed in its time.
+    /// Answers what comes over TLS on `stream`. The connection is closed where there is no certificate, where too many such connections or handshakes are
+    /// there, and where the handshake does not succeed in its time.
     async fn run_tls<H: RequestHandler>(mut self, stream: TcpStream, tls: Tls, front: FrontEnd<H>) {
         let Some(config) = tls.settings.load().tls.clone() else { return };
+        let Ok(_encrypted) = tls.connections.admit(self.client.ip()) else {
+            count_refused(&front, "tls");
+            return;
+        };
         let Ok(place) = tls.handshakes.admit(self.client.ip()) else {
             count_refused(&front, "handshakes");
             return;

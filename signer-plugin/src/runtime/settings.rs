@@ -24,6 +24,8 @@ use crate::protocol::{QueryAccess, QuerySettings, ServerIdentity, SharedSettings
 const PAUSE: Duration = Duration::from_secs(1);
 /// Seconds after which a secret that only this process knows is replaced. RFC 7873 section 7.1 allows 36 days.
 const LIFE_OF_RANDOM_SECRET: u64 = 86_400;
+/// Seconds that cookies are good (RFC 9018 section 4.3), and so the secrets that they were made with.
+const LIFE_OF_COOKIE: u64 = 3600;
 
 /// Keeps the settings up to date.
 pub(super) struct SettingsKeeper {
@@ -43,6 +45,8 @@ struct State {
     is_changed: bool,
     secrets: Option<CookieSecrets>,
     source: Source,
+    /// What this process made cookies with before it had the file, and when that was.
+    before_file: Option<(CookieSecrets, Timestamp)>,
     limiter: Option<Arc<RateLimiter>>,
     certificate: Option<LoadedCertificate>,
     /// Why the file of secrets is not in use.
@@ -58,8 +62,8 @@ enum Source {
     None,
     /// Made here, at this time.
     Random(Timestamp),
-    /// Read from this file, when it looked so.
-    File(PathBuf, Mark),
+    /// These were read from this file, when it looked so.
+    File(PathBuf, Mark, CookieSecrets),
 }
 
 impl SettingsKeeper {
@@ -104,7 +108,10 @@ impl SettingsKeeper {
         state.limit(&self.metrics);
         state.read_certificate();
         match (state.config.cookies, state.config.cookie_secret_file.clone()) {
-            (false, _) => (state.secrets, state.source, state.error) = (None, Source::None, None),
+            (false, _) => {
+                (state.secrets, state.source, state.error) = (None, Source::None, None);
+                state.before_file = None;
+            }
             (true, Some(path)) => state.read_secrets(&path, (self.clock)()),
             (true, None) => {
                 state.error = None;
@@ -154,16 +161,19 @@ impl State {
     /// does not know the others' cookies answers all the same.
     fn read_secrets(&mut self, path: &Path, now: Timestamp) {
         let seen = mark(path);
-        if matches!(&self.source, Source::File(known, mark) if known == path && *mark == seen) {
+        if matches!(&self.source, Source::File(known, mark, _) if known == path && *mark == seen) {
             self.error = None;
+            self.check_with_former(now);
             return;
         }
         match CookieSecrets::load(path) {
             Ok(secrets) => {
                 let count = secrets.secrets().len();
                 tracing::info!(file = %path.display(), secrets = count, "the secrets of cookies were read");
-                self.secrets = Some(secrets);
-                self.source = Source::File(path.to_owned(), seen);
+                if let (Source::Random(_), Some(own)) = (&self.source, &self.secrets) {
+                    self.before_file = Some((own.clone(), now));
+                }
+                self.source = Source::File(path.to_owned(), seen, secrets);
                 self.error = None;
             }
             Err(error) => {
@@ -178,6 +188,19 @@ impl State {
                     Source::Random(_) | Source::None => self.make_secret(now),
                 }
             }
+        }
+        self.check_with_former(now);
+    }
+
+    /// Puts the secrets of the file in force, and beside them, as long as its cookies are good, the one that was in use before there was a
+    /// file.
+    fn check_with_former(&mut self, now: Timestamp) {
+        let is_over = |since: Timestamp| !(since..=since.plus(LIFE_OF_COOKIE)).contains(&now);
+        self.before_file.take_if(|(_, since)| is_over(*since));
+        if let Source::File(_, _, secrets) = &self.source {
+            let former = self.before_file.as_ref();
+            self.secrets =
+                Some(former.map_or_else(|| secrets.clone(), |(former, _)| secrets.keeping(former)));
         }
     }
 
@@ -227,6 +250,7 @@ impl State {
             Some(secrets) => {
                 self.secrets = Some(secrets);
                 self.source = Source::Random(now);
+                self.before_file = None;
             }
             None => {
                 tracing::error!("this system gives no random octets; cookies are made with the secret before")
@@ -385,7 +409,7 @@ mod tests {
     fn file_of_secrets_is_taken_when_it_changes_and_a_wrong_one_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("cookies");
-        let (keeper, _, metrics) = keeper();
+        let (keeper, now, metrics) = keeper();
         let config = QueryConfig { cookie_secret_file: Some(file.clone()), ..QueryConfig::default() };
         // Not there yet: a secret of its own.
         keeper.take(&with(config));
@@ -393,14 +417,18 @@ mod tests {
         let own = secrets(&keeper).unwrap();
         let parse = |text: &str| CookieSecrets::parse(text.as_bytes()).unwrap();
         let (both, swapped) = (format!("{FIRST}\n{SECOND}\n"), format!("{SECOND}\n{FIRST}\n"));
-        for (text, mode, ok, want) in [
-            ("nonsense", 0o600, 0, own),
-            (FIRST, 0o600, 1, parse(FIRST)),
-            ("", 0o600, 0, parse(FIRST)),
-            (&*both, 0o644, 0, parse(FIRST)),
-            (&*both, 0o640, 1, parse(&both)),
-            (&*swapped, 0o600, 1, parse(&swapped)),
+        // The one of its own stays good as long as the cookies that were made with it.
+        let with_own = |text: &str| parse(text).keeping(&own);
+        for (seconds, text, mode, ok, want) in [
+            (0, "nonsense", 0o600, 0, own.clone()),
+            (10, FIRST, 0o600, 1, with_own(FIRST)),
+            (20, "", 0o600, 0, with_own(FIRST)),
+            (30, &*both, 0o644, 0, with_own(FIRST)),
+            (3610, &*both, 0o640, 1, with_own(&both)),
+            (3611, &*both, 0o640, 1, parse(&both)),
+            (3612, &*swapped, 0o600, 1, parse(&swapped)),
         ] {
+            now.store(1_800_000_000 + seconds, Ordering::Relaxed);
             write(&file, text, mode);
             keeper.refresh();
             assert_eq!(metrics.cookie_secret_file_ok.get(), ok, "{text:?} {mode:o}");

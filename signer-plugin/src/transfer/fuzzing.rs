@@ -64,7 +64,7 @@ impl TransferSite {
         match react(&self.zone, origin, query, way, &plain, &mut out) {
             Reaction::Plain => None,
             Reaction::Nothing => Some(Vec::new()),
-            Reaction::Answered => Some(vec![out]),
+            Reaction::Answered(_) => Some(vec![out]),
             Reaction::Stream(mut outgoing) => {
                 let mut messages = Vec::new();
                 while matches!(outgoing.next(&mut out), Ok(true)) {

@@ -39,13 +39,28 @@ pub(crate) struct Way {
 /// What became of a query.
 pub(crate) enum Reaction {
     /// The answer is in the buffer.
-    Answered,
+    Answered(Sender),
     /// It is neither a transfer nor signed: it is answered as every query.
     Plain,
     /// It deserves no answer.
     Nothing,
     /// The answer has several messages.
     Stream(Box<Outgoing>),
+}
+
+/// What is known of who has sent a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// It was signed with a key that is known here: nobody else has sent it.
+    Verified,
+    /// Anybody may have sent it, with any address.
+    Unknown,
+}
+
+impl Sender {
+    fn of(signer: Option<&Signer>) -> Self {
+        if signer.is_some() { Self::Verified } else { Self::Unknown }
+    }
 }
 
 /// True when [`react`] may have to do with a query; false for nearly all that resolvers ask, at the cost of a few octets looked at.
@@ -86,7 +101,7 @@ pub(crate) fn react(
             Ok(signer) => Some(signer),
             Err(rejection) => {
                 request.reject(rejection, out);
-                return Reaction::Answered;
+                return Reaction::Answered(Sender::Unknown);
             }
         },
         None if is_transfer => None,
@@ -106,7 +121,7 @@ pub(crate) fn react(
         }
         AnswerOutcome::Reply(_) => {
             signer.sign(out, now);
-            Reaction::Answered
+            Reaction::Answered(Sender::Verified)
         }
         AnswerOutcome::NotOurs => Reaction::Plain,
         AnswerOutcome::Drop => Reaction::Nothing,
@@ -183,15 +198,16 @@ impl Request<'_> {
         out: &mut Vec<u8>,
     ) -> Reaction {
         let (limit, now) = (usize::from(self.udp_size()), (self.zone.clock)());
+        let sender = Sender::of(signer.as_ref());
         if matches!(content, Content::Difference(_)) {
             let mut messages = Messages::new(heading.clone(), content.clone(), signer.clone());
             if messages.single(limit, now, out) == Ok(true) {
-                return Reaction::Answered;
+                return Reaction::Answered(sender);
             }
         }
         let mut soa = Messages::new(heading.clone(), Content::Soa(Arc::clone(signed)), signer);
         match soa.single(limit, now, out) {
-            Ok(true) => Reaction::Answered,
+            Ok(true) => Reaction::Answered(sender),
             // Names of hundreds of octets: there is no answer over UDP.
             _ => Reaction::Nothing,
         }
@@ -214,10 +230,11 @@ impl Request<'_> {
     /// An answer without records.
     fn refuse(&self, rcode: u16, signer: Option<Signer>, out: &mut Vec<u8>) -> Reaction {
         self.heading(rcode, None).put_alone(out);
+        let sender = Sender::of(signer.as_ref());
         if let Some(mut signer) = signer {
             signer.sign(out, (self.zone.clock)());
         }
-        Reaction::Answered
+        Reaction::Answered(sender)
     }
 
     /// The answer to a request whose TSIG record is not right.

@@ -91,7 +91,7 @@ impl Site {
     /// All messages that come for a query.
     fn ask(&self, query: &[u8], transport: Transport) -> Vec<Vec<u8>> {
         match self.react(query, CLIENT, transport) {
-            (Reaction::Answered, out) => vec![out],
+            (Reaction::Answered(_), out) => vec![out],
             (Reaction::Stream(outgoing), _) => messages(*outgoing),
             (Reaction::Plain | Reaction::Nothing, _) => Vec::new(),
         }

@@ -214,6 +214,18 @@ fn rows_of_options() -> Vec<Row> {
             "rcode 0 aa, SOA, OPT 000000 18=0161047465737400",
             None,
         ),
+        (
+            "NSID with data behind one without",
+            soa().opt(1232, 0, b"\x00\x03\x00\x00\x00\x03\x00\x01x"),
+            "rcode 0 aa, SOA, OPT 000000 3=6e7331 18=0161047465737400",
+            None,
+        ),
+        (
+            "NSID with data in front of one without",
+            soa().opt(1232, 0, b"\x00\x03\x00\x01x\x00\x03\x00\x00"),
+            "rcode 0 aa, SOA, OPT 000000 3=6e7331 18=0161047465737400",
+            None,
+        ),
         ("no option", soa().edns(0), "rcode 0 aa, SOA, OPT 000000 18=0161047465737400", None),
         ("no OPT", soa(), "rcode 0 aa, SOA", None),
         ("NSID, version 1", soa().opt(1232, 0x1_0000, b"\x00\x03\x00\x00"), "rcode 16, OPT 000000", None),
