@@ -111,16 +111,9 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let c = self.civil();
-        write!(
-            f,
-            "{:04}{:02}{:02}{:02}{:02}{:02}",
-            c.year(),
-            c.month(),
-            c.day(),
-            c.hour(),
-            c.minute(),
-            c.second()
-        )
+        let of_year = [c.month(), c.day(), c.hour(), c.minute(), c.second()];
+        let of_year = of_year.iter().fold(0u64, |value, part| value * 100 + u64::from(part.unsigned_abs()));
+        write!(f, "{:04}{of_year:010}", c.year())
     }
 }
 

@@ -240,12 +240,17 @@ pub fn print_wire(wire: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
     if wire.first().is_none_or(|len| *len == 0) {
         return out.write_char('.');
     }
+    let is_plain = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'*' | b'/');
     for label in Labels(wire) {
-        for &octet in label {
+        let mut rest = label;
+        while let Some(&octet) = rest.first() {
+            let plain = rest.iter().take_while(|octet| is_plain(octet)).count();
+            if let Ok(text) = std::str::from_utf8(&rest[..plain]) {
+                out.write_str(text)?;
+            }
+            rest = &rest[plain.max(1)..];
             match octet {
-                b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' | b'*' | b'/' => {
-                    out.write_char(char::from(octet))?;
-                }
+                _ if plain > 0 => {}
                 b'.' | b'\\' => write!(out, "\\{}", char::from(octet))?,
                 _ => write!(out, "\\{octet:03}")?,
             }

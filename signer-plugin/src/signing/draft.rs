@@ -50,6 +50,15 @@ pub(super) struct BlockDraft {
     pub tasks: Vec<(Task, Urgency)>,
 }
 
+/// What is signed, and where its signatures go.
+pub(super) struct SlotTask<'a> {
+    pub task: Task,
+    pub urgency: Urgency,
+    /// Octets in front of the slot.
+    pub head: &'a [u8],
+    pub slot: &'a mut [u8],
+}
+
 impl<'a> Draft<'a> {
     /// `made_at_apex` are the RRsets that the apex has beside the zone's own and those of the bundle, with their signatures. Where there is a
     /// `base`, its zone is of the lineage of `zone`; with `plan` the blocks with signatures that are due are made as well.
@@ -86,12 +95,31 @@ impl<'a> Draft<'a> {
         Ok(Self { zone, serial, soa, apex, negative_ttl, chain, base: base.map(|(base, _)| base), scope })
     }
 
-    /// The blocks that are made, on all cores: denial records, and room for signatures, which are octets 0.
+    /// All the blocks that are made, on all cores.
     pub fn blocks(&self, slot_len: usize) -> Vec<BlockDraft> {
         self.scope.par_iter().map(|number| self.block(*number, slot_len)).collect()
     }
 
-    fn block(&self, number: usize, slot_len: usize) -> BlockDraft {
+    /// How many RRsets are signed in the blocks that are made.
+    pub fn task_count(&self) -> usize {
+        let of_node = |node: NodeId| {
+            let is_member = match self.chain.at(node) {
+                Planned::Nothing => false,
+                Planned::Kept => self.base.is_some_and(|base| base.is_member(node)),
+                Planned::Record(_) => true,
+            };
+            let zone = &*self.zone;
+            zone.rrsets_of(node).filter(|id| is_signed(zone, *id)).count() + usize::from(is_member)
+        };
+        let of_block = |number: &usize| {
+            let nodes = self.zone.block_nodes(*number).filter(|node| self.zone.exists(*node));
+            nodes.map(of_node).sum::<usize>()
+        };
+        self.scope.par_iter().map(of_block).sum()
+    }
+
+    /// One of the blocks that are made: its denial records, and room for signatures, which are octets 0.
+    pub fn block(&self, number: usize, slot_len: usize) -> BlockDraft {
         let zone = &*self.zone;
         let mut draft = BlockDraft {
             number,
@@ -256,6 +284,20 @@ impl BlockDraft {
             let (head, slot) = self.block.octets.split_at_mut(task.slot as usize);
             fill(task, urgency, head, &mut slot[..slot_len]);
         }
+    }
+
+    /// The tasks, each with the octets between the slot before and its own, which have its denial record, and with its slot; they can be filled
+    /// at the same time. The block has no tasks any more.
+    pub fn take_tasks(&mut self, slot_len: usize) -> Vec<SlotTask<'_>> {
+        let (mut rest, mut at) = (self.block.octets.as_mut_slice(), 0);
+        let tasks = std::mem::take(&mut self.tasks).into_iter().map(|(task, urgency)| {
+            let octets = std::mem::take(&mut rest);
+            let (head, octets) = octets.split_at_mut(task.slot as usize - at);
+            let (slot, octets) = octets.split_at_mut(slot_len);
+            (rest, at) = (octets, task.slot as usize + slot_len);
+            SlotTask { task, urgency, head, slot }
+        });
+        tasks.collect()
     }
 }
 

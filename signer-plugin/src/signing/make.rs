@@ -9,7 +9,7 @@ use keystore::time::Timestamp;
 use rayon::prelude::*;
 
 use super::denial::{Chain, Denial, OwnerBuf};
-use super::draft::{BlockDraft, Draft, Viewer};
+use super::draft::{BlockDraft, Draft, SlotTask, Viewer};
 use super::plan::{Plan, Position, SignatureState, Spread};
 use super::progress::SigningProgress;
 use super::reuse::{self, RetiringKey, Reuse};
@@ -120,21 +120,54 @@ impl<'a> Maker<'a> {
         previous: Option<&SignedZone>,
         retiring: &[RetiringKey],
     ) -> Result<(Vec<BlockDraft>, Tally), SigningError> {
-        let places: Vec<&KeySlot> = self.keys.iter().map(|(slot, _)| slot).collect();
-        let reuse = previous.map(|previous| Reuse::new(previous, self.zone, &places, retiring));
         let viewer = draft.viewer();
+        match previous {
+            Some(previous) => self.run_after(draft, &viewer, previous, retiring),
+            None => self.run_first(draft, &viewer),
+        }
+    }
+
+    /// Makes all signatures. Each block is signed as soon as it is laid out, so that in a large zone few tasks are held.
+    fn run_first(
+        &self,
+        draft: &Draft<'_>,
+        viewer: &Viewer,
+    ) -> Result<(Vec<BlockDraft>, Tally), SigningError> {
+        let (slot_len, count) = (self.slot_len(), draft.task_count());
+        self.progress.inspect(|progress| progress.begin(count));
+        let how = (None, self.plan.spread(count, count, &self.signer));
+        let made: Vec<(BlockDraft, Tally)> = self.on_threads(|| {
+            let blocks = draft.scope.par_iter().map(|number| {
+                let mut block = draft.block(*number, slot_len);
+                let tally = self.make_block((draft, viewer), &mut block, how)?;
+                Ok((block, tally))
+            });
+            blocks.collect::<Result<_, SigningError>>()
+        })?;
+        let (blocks, tallies): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+        Ok((blocks, tallies.into_iter().fold(Tally::NOTHING, Tally::and)))
+    }
+
+    /// Takes over what can be taken over, and makes the rest.
+    fn run_after(
+        &self,
+        draft: &Draft<'_>,
+        viewer: &Viewer,
+        previous: &SignedZone,
+        retiring: &[RetiringKey],
+    ) -> Result<(Vec<BlockDraft>, Tally), SigningError> {
+        let places: Vec<&KeySlot> = self.keys.iter().map(|(slot, _)| slot).collect();
+        let reuse = Reuse::new(previous, self.zone, &places, retiring);
         let slot_len = self.slot_len();
         let mut blocks = draft.blocks(slot_len);
         let here: usize = blocks.iter().map(|block| block.tasks.len()).sum();
         self.progress.inspect(|progress| progress.begin(here));
-        if let Some(reuse) = &reuse {
-            blocks.par_iter_mut().for_each(|block| {
-                block.each(
-                    |task, urgency, head, slot| *urgency = self.take_over(&viewer, reuse, task, head, slot),
-                    slot_len,
-                );
-            });
-        }
+        blocks.par_iter_mut().for_each(|block| {
+            block.each(
+                |task, urgency, head, slot| *urgency = self.take_over(viewer, &reuse, task, head, slot),
+                slot_len,
+            );
+        });
         // What stays as it is belongs to the zone as well.
         let kept = draft.base.map_or(0, |base| {
             let replaced =
@@ -144,16 +177,18 @@ impl<'a> Maker<'a> {
         self.put_off(&mut blocks, kept + here);
         let urgencies = blocks.iter().flat_map(|block| &block.tasks);
         let count = urgencies.filter(|(_, urgency)| *urgency != Urgency::No).count();
-        let spread = self.plan.spread(count, kept + here, &self.signer);
-        let is_in_token = self.keys.iter().any(|(_, key)| key.signer.is_in_token());
-        let how = (reuse.as_ref(), spread);
-        let made = crypto::run_signing(is_in_token, || {
-            let tallies = blocks.par_iter_mut().map(|block| self.make_block((draft, &viewer), block, how));
+        let how = (Some(&reuse), self.plan.spread(count, kept + here, &self.signer));
+        let made = self.on_threads(|| {
+            let tallies = blocks.par_iter_mut().map(|block| self.make_block((draft, viewer), block, how));
             tallies.try_reduce(|| Tally::NOTHING, |a, b| Ok(a.and(b)))
         })?;
         let renewed: Vec<usize> = blocks.iter().map(|block| block.number).collect();
         let kept_tally = draft.base.map_or(Tally::NOTHING, |base| base.tally_without(&renewed));
         Ok((blocks, made.and(kept_tally)))
+    }
+
+    fn on_threads<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        crypto::run_signing(self.keys.iter().any(|(_, key)| key.signer.is_in_token()), work)
     }
 
     /// Copies what can be served of the old signatures of an RRset.
@@ -211,53 +246,36 @@ impl<'a> Maker<'a> {
         block: &mut BlockDraft,
         (reuse, spread): (Option<&Reuse<'_>>, Spread),
     ) -> Result<Tally, SigningError> {
-        let slot_len = self.slot_len();
-        // They are of no use any more, and in a large zone they are many.
-        let tasks = std::mem::take(&mut block.tasks);
-        let octets = &block.block.octets;
-        let made: Vec<(Tally, Option<Vec<u8>>)> = tasks
-            .par_iter()
-            .map_init(Vec::new, |scratch, (task, urgency)| {
-                let (head, slot) = octets.split_at(task.slot as usize);
-                let how = (reuse, *urgency != Urgency::No, spread);
-                let filled = self.fill(draft, task, (head, &slot[..slot_len]), how, scratch);
-                self.progress.inspect(|progress| progress.count());
-                filled
-            })
-            .collect::<Result<_, _>>()?;
-        let mut tally = Tally::NOTHING;
-        for ((task, _), (one, slot)) in tasks.iter().zip(made) {
-            tally = tally.and(one);
-            if let Some(slot) = slot {
-                block.block.octets[task.slot as usize..][..slot_len].copy_from_slice(&slot);
-            }
-        }
+        let tasks = block.take_tasks(self.slot_len());
+        let tallies = tasks.into_par_iter().map_init(Vec::new, |scratch, task| {
+            let tally = self.fill(draft, task, (reuse, spread), scratch);
+            self.progress.inspect(|progress| progress.count());
+            tally
+        });
+        let tally = tallies.try_reduce(|| Tally::NOTHING, |a, b| Ok(a.and(b)))?;
         block.facts = block.facts.with_times(&tally);
         Ok(tally)
     }
 
-    /// Makes the RRSIGs of one RRset that `make` asks for, and counts those that [`Self::take_over`] has copied. Gives the slot where anything
-    /// was made.
+    /// Makes the RRSIGs of one RRset, unless what [`Self::take_over`] has copied is good or need not be made now.
     fn fill(
         &self,
         draft: (&Draft<'_>, &Viewer),
-        task: &Task,
-        (head, slot): (&[u8], &[u8]),
-        (reuse, make, spread): (Option<&Reuse<'_>>, bool, Spread),
+        SlotTask { task, urgency, head, slot }: SlotTask<'_>,
+        (reuse, spread): (Option<&Reuse<'_>>, Spread),
         scratch: &mut Vec<u8>,
-    ) -> Result<(Tally, Option<Vec<u8>>), SigningError> {
-        let (mut tally, mut made) = (Tally::NOTHING, None);
+    ) -> Result<Tally, SigningError> {
+        let mut tally = Tally::NOTHING;
         let head_len = FIXED + self.signer.len();
         let mut room = OwnerBuf::new();
-        let subject = self.subject(draft, task, head, &mut room);
+        let subject = self.subject(draft, &task, head, &mut room);
         scratch.clear();
         for (place, (key, zone_key)) in self.keys.iter().enumerate() {
-            let range = key.offset..key.offset + 2 + key.len;
+            let rrsig = &mut slot[key.offset..key.offset + 2 + key.len];
             // What was copied stands in its place already.
-            let copied = reuse
-                .and_then(|reuse| reuse.judge(&slot[range.clone()], place, &subject.position, self.plan));
+            let copied = reuse.and_then(|reuse| reuse.judge(rrsig, place, &subject.position, self.plan));
             if let Some(old) = copied
-                && (!make || self.plan.state(&old) == SignatureState::Good)
+                && (urgency == Urgency::No || self.plan.state(&old) == SignatureState::Good)
             {
                 tally = tally.and(Tally::reused(old.expiration, old.due));
                 continue;
@@ -269,7 +287,6 @@ impl<'a> Maker<'a> {
             let expiration = self.put_head(&subject, key, spread, &mut scratch[..head_len]);
             let fail = |source| SigningError::Sign { tag: key.tag, source };
             let signature = zone_key.signer.sign(scratch).map_err(fail)?;
-            let rrsig = &mut made.get_or_insert_with(|| slot.to_vec())[range];
             let (len, rdata) = rrsig.split_at_mut(2);
             let (head, room) = rdata.split_at_mut(head_len);
             if signature.len() != room.len() {
@@ -280,7 +297,7 @@ impl<'a> Maker<'a> {
             room.copy_from_slice(&signature);
             tally = tally.and(Tally::made(expiration, self.plan));
         }
-        Ok((tally, made))
+        Ok(tally)
     }
 
     /// The RRset of a task; `head` are the octets in front of its slot.

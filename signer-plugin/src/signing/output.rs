@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
 
-use keystore::dns::{Rtype, name, rdata};
+use keystore::dns::{PortableRtype, Rtype, name, rdata};
 use rayon::prelude::*;
 
 use super::denial::{Chain, OwnerBuf};
@@ -167,14 +167,19 @@ fn write_parallel(
 }
 
 fn print(owner: &[u8], view: &RrsetView<'_>, out: &mut String) {
-    let mut name = String::new();
-    // Writing to a String does not fail.
-    let _ = name::print_wire(owner, &mut name);
     for (rtype, records) in [(view.rtype, view.data), (Rtype::RRSIG, view.signatures)] {
+        let mut head = out.len()..out.len();
         for record in Records(records) {
-            out.push_str(&name);
-            // Writing to a String does not fail.
-            let _ = writeln!(out, "\t{}\tIN\t{}", view.ttl, rdata::to_portable_text(rtype, record));
+            if head.is_empty() {
+                // Writing to a String does not fail.
+                let _ = name::print_wire(owner, out);
+                let _ = write!(out, "\t{}\tIN\t{}\t", view.ttl, PortableRtype(rtype));
+                head.end = out.len();
+            } else {
+                out.extend_from_within(head.clone());
+            }
+            rdata::print_portable(rtype, record, out);
+            out.push('\n');
         }
     }
 }

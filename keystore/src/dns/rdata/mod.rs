@@ -100,19 +100,18 @@ pub fn check(rtype: Rtype, rdata: &[u8]) -> Result<(), RdataError> {
 /// `columns` characters (BIND prints 56; hex fields likewise). Unknown or malformed: the generic form.
 #[must_use]
 pub fn to_text(rtype: Rtype, rdata: &[u8], columns: Option<usize>) -> String {
-    print::rdata(rtype, rdata, columns)
+    let mut out = String::with_capacity(rdata.len() * 2 + 16);
+    print::rdata(rtype, rdata, columns, &mut out);
+    out
 }
 
-/// Type and data of a record, one line, as BIND, Knot, NSD and ldns all read them: the generic form of RFC 3597 for types that one of
-/// them does not know.
-#[must_use]
-pub fn to_portable_text(rtype: Rtype, rdata: &[u8]) -> String {
-    let portable = PortableRtype(rtype);
-    let data = match portable.has_mnemonic() {
-        true => to_text(rtype, rdata, None),
-        false => print::generic(rdata, None),
-    };
-    format!("{portable}\t{data}")
+/// Appends the data of a record, one line, as BIND, Knot, NSD and ldns all read it: in the generic form of RFC 3597 for types that one of
+/// them does not know. [`PortableRtype`] prints the type to go with it.
+pub fn print_portable(rtype: Rtype, rdata: &[u8], out: &mut String) {
+    match PortableRtype(rtype).has_mnemonic() {
+        true => print::rdata(rtype, rdata, None, out),
+        false => print::generic(rdata, None, out),
+    }
 }
 
 /// What a part of RDATA holds, in wire form and in presentation form.

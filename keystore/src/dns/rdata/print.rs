@@ -1,14 +1,15 @@
 //! From RDATA to presentation form.
 
-use data_encoding::{BASE32HEX_NOPAD, BASE64, HEXUPPER};
+use data_encoding::{BASE32HEX_NOPAD, BASE64, Encoding, HEXUPPER};
 
 use super::output::{integer, ip, join, put, quoted};
 use super::{Field, Rtype, apl, fields, historic, loc, registry, relay, svcb, wire};
-use crate::dns::{Name, PortableRtype};
+use crate::dns::{PortableRtype, name};
 use crate::time::Timestamp;
 
-pub(super) fn rdata(rtype: Rtype, rdata: &[u8], columns: Option<usize>) -> String {
-    let mut out = String::with_capacity(rdata.len() * 2 + 16);
+/// Appends the presentation form.
+pub(super) fn rdata(rtype: Rtype, rdata: &[u8], columns: Option<usize>, out: &mut String) {
+    let begin = out.len();
     let has_text = || match rtype {
         Rtype::LOC => loc::has_text(rdata),
         // ldns reads no CSYNC without types.
@@ -17,7 +18,7 @@ pub(super) fn rdata(rtype: Rtype, rdata: &[u8], columns: Option<usize>) -> Strin
         Rtype::IPSECKEY => rdata.get(2) != Some(&0),
         Rtype::ATMA => historic::has_atma_text(rdata),
         Rtype::SVCB | Rtype::HTTPS => {
-            let target = rdata.get(2..).and_then(crate::dns::name::wire_len);
+            let target = rdata.get(2..).and_then(name::wire_len);
             target.is_some_and(|len| svcb::has_text(&rdata[2 + len..]))
         }
         Rtype::UNECE | Rtype::ISO => registry::has_text(rdata),
@@ -27,30 +28,30 @@ pub(super) fn rdata(rtype: Rtype, rdata: &[u8], columns: Option<usize>) -> Strin
     if fields(rtype).is_some() && wire::check(rtype, rdata).is_ok() && has_text() {
         let walked = wire::walk(rtype, rdata, |kind, from, to| {
             let before = out.len();
-            if before > 0 {
+            if before > begin {
                 out.push(' ');
             }
             let start = out.len();
-            field(kind, &rdata[from..to], rdata, columns, &mut out);
+            field(kind, &rdata[from..to], rdata, columns, out);
             if out.len() == start {
                 out.truncate(before);
             }
         });
         if walked.is_some() {
-            return out;
+            return;
         }
+        out.truncate(begin);
     }
-    generic(rdata, columns)
+    generic(rdata, columns, out);
 }
 
-/// `\# LENGTH HEX` (RFC 3597 section 5).
-pub(super) fn generic(rdata: &[u8], columns: Option<usize>) -> String {
-    let mut out = format!("\\# {}", rdata.len());
+/// Appends `\# LENGTH HEX` (RFC 3597 section 5).
+pub(super) fn generic(rdata: &[u8], columns: Option<usize>, out: &mut String) {
+    put(out, format_args!("\\# {}", rdata.len()));
     if !rdata.is_empty() {
         out.push(' ');
-        cut(&HEXUPPER.encode(rdata), columns, &mut out);
+        encode(&HEXUPPER, rdata, columns, out);
     }
-    out
 }
 
 /// Prints one field; the octets have been checked.
@@ -93,13 +94,13 @@ fn field(kind: Field, octets: &[u8], rdata: &[u8], columns: Option<usize>, out: 
         }
         Field::Text(_) => quoted(octets, out),
         Field::Tag => out.extend(octets[1..].iter().map(|b| char::from(*b))),
-        Field::Base64(_) | Field::KeyBase64 => cut(&BASE64.encode(octets), columns, out),
+        Field::Base64(_) | Field::KeyBase64 => encode(&BASE64, octets, columns, out),
         Field::DoaData if octets.is_empty() => out.push('-'),
-        Field::DoaData => cut(&BASE64.encode(octets), columns, out),
-        Field::Hex => cut(&HEXUPPER.encode(octets), columns, out),
+        Field::DoaData => encode(&BASE64, octets, columns, out),
+        Field::Hex => encode(&HEXUPPER, octets, columns, out),
         Field::Salt if octets.len() == 1 => out.push('-'),
-        Field::Salt => out.push_str(&HEXUPPER.encode(&octets[1..])),
-        Field::Hash => out.push_str(&BASE32HEX_NOPAD.encode(&octets[1..])),
+        Field::Salt => HEXUPPER.encode_append(&octets[1..], out),
+        Field::Hash => BASE32HEX_NOPAD.encode_append(&octets[1..], out),
         Field::Bitmap | Field::OptBitmap => {
             join(bitmap(octets), ' ', out, |t, out| put(out, format_args!("{}", PortableRtype(t))))
         }
@@ -117,7 +118,7 @@ fn field(kind: Field, octets: &[u8], rdata: &[u8], columns: Option<usize>, out: 
             let (tag, behind) = octets[4..].split_at(hit);
             let (key, mut servers) = behind.split_at(key);
             put(out, format_args!("{} {} {}", octets[1], HEXUPPER.encode(tag), BASE64.encode(key)));
-            while let Some(len) = crate::dns::name::wire_len(servers) {
+            while let Some(len) = name::wire_len(servers) {
                 out.push(' ');
                 name(&servers[..len], out);
                 servers = &servers[len..];
@@ -131,19 +132,16 @@ fn field(kind: Field, octets: &[u8], rdata: &[u8], columns: Option<usize>, out: 
 }
 
 fn name(wire: &[u8], out: &mut String) {
-    match Name::from_wire(wire) {
-        Ok(name) => put(out, format_args!("{name}")),
-        Err(_) => unreachable!("the field was checked to be a name"),
-    }
+    name::print_wire(wire, out).expect("a String takes any text");
 }
 
-/// Appends `text`, which is ASCII, with a blank after every `columns` characters.
-fn cut(text: &str, columns: Option<usize>, out: &mut String) {
+/// Appends the octets in an encoding, with a blank after every `columns` characters.
+fn encode(encoding: &Encoding, octets: &[u8], columns: Option<usize>, out: &mut String) {
     let Some(columns) = columns.filter(|c| *c > 0) else {
-        out.push_str(text);
+        encoding.encode_append(octets, out);
         return;
     };
-    join(text.as_bytes().chunks(columns), ' ', out, |part, out| {
+    join(encoding.encode(octets).as_bytes().chunks(columns), ' ', out, |part, out| {
         out.extend(part.iter().map(|b| char::from(*b)))
     });
 }

@@ -197,7 +197,7 @@ fn reads_and_prints_every_type() {
         assert_eq!(printed, *want, "{text}");
         assert_eq!(read(&format!("{rtype} {printed}")), Ok((rtype, wire.clone())), "{text}");
         assert_eq!(check(rtype, &wire), Ok(()), "{text}");
-        let generic = format!("{rtype} {}", print::rdata(Rtype(65280), &wire, Some(7)));
+        let generic = format!("{rtype} {}", to_text(Rtype(65280), &wire, Some(7)));
         assert_eq!(read(&generic), Ok((rtype, wire)), "{generic}");
     }
 }
