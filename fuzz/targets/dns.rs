@@ -11,7 +11,7 @@ use hickory_proto::rr::{Name as HickoryName, RData, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable, Restrict};
 use keystore::dns::lexer::Entries;
 use keystore::dns::record;
-use keystore::dns::{Name, Rtype, rdata, ttl};
+use keystore::dns::{Name, PortableRtype, Rtype, rdata, ttl};
 use keystore::time::{Timestamp, duration, syntax};
 
 type WireName = domain::base::Name<Vec<u8>>;
@@ -66,7 +66,7 @@ pub fn rdata_wire(data: &[u8]) -> bool {
         let read = record_of(&format!("{rtype} {text}"));
         assert_eq!(read, ours.then(|| (rtype, octets.to_vec())), "{rtype} {text}");
     }
-    let portable = rdata::to_portable_text(rtype, octets);
+    let portable = portable(rtype, octets);
     assert_eq!(record_of(&portable), ours.then(|| (rtype, octets.to_vec())), "{portable}");
     let domains = domain_agrees(rtype, octets, ours.then_some(&*canonical));
     assert!(domains || !ours || !READ_BY_BOTH.contains(&rtype), "{rtype}: we read it, and `domain` does not");
@@ -75,6 +75,13 @@ pub fn rdata_wire(data: &[u8]) -> bool {
         hickory_agrees(rtype, octets);
     }
     ours
+}
+
+/// Type and data of a record, as all programs read them.
+pub fn portable(rtype: Rtype, octets: &[u8]) -> String {
+    let mut text = format!("{}\t", PortableRtype(rtype));
+    rdata::print_portable(rtype, octets, &mut text);
+    text
 }
 
 /// Types of which `domain` reads all that we read.

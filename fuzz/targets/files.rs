@@ -8,7 +8,7 @@ use domain::base::name::ToName;
 use domain::base::rdata::ComposeRecordData;
 use domain::zonefile::inplace::{Entry, Zonefile};
 use keystore::config::Config;
-use keystore::dns::{Name, Rtype, rdata};
+use keystore::dns::{Name, Rtype};
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::files::fuzzing::{self as key_files, KeyTexts};
 use keystore::policy::{named_conf, toml};
@@ -21,6 +21,7 @@ use signer_plugin::fuzzing::{self as signer, Sections};
 use signer_plugin::signing::{Denial, Nsec3};
 
 use super::answers::{NOW, REFRESH, answers, signed};
+use super::dns::portable;
 
 /// Most records that are made of one text: `$GENERATE` makes a million of a line.
 const MOST_RECORDS: usize = 300;
@@ -42,7 +43,7 @@ pub fn zone_file(data: &[u8]) -> bool {
         let owner = Name::from_wire(record.owner).expect("an owner");
         let (rtype, ttl) = (record.rtype, record.ttl);
         // A TTL above 2^31 - 1 reads as it is written, and counts as 0 in the zone.
-        text += &format!("{owner} {ttl} IN {}\n", rdata::to_portable_text(rtype, record.rdata));
+        text += &format!("{owner} {ttl} IN {}\n", portable(rtype, record.rdata));
         records.push((owner, rtype, ttl, record.rdata.to_vec()));
         Ok(())
     });
