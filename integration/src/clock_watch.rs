@@ -12,7 +12,7 @@ use metrics::Metrics;
 use crate::reports::ClockJump;
 
 /// Time between two looks.
-const PAUSE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_secs(1);
 /// A difference of so many seconds is a jump; less is rounding and slewing.
 const TOLERANCE: u64 = 2;
 

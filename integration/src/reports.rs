@@ -9,12 +9,16 @@ use metrics::health::gather::OwnReport;
 use metrics::health::report::{
     ClockTrouble, Component, Report, Secondary, Served, TimerLook, Work, ZoneReport, ZoneReports,
 };
+use metrics::health::revision::Revision;
 use signer_plugin::runtime::{ServedState, Signer, ZoneWork};
 use signer_plugin::transfer::SecondaryStanding;
 
 /// What the request timer found at its last look at each zone. Clones see the same values.
 #[derive(Debug, Clone, Default)]
-pub struct TimerStanding(Arc<Mutex<TimerValues>>);
+pub struct TimerStanding {
+    values: Arc<Mutex<TimerValues>>,
+    revision: Revision,
+}
 
 #[derive(Debug, Default)]
 struct TimerValues {
@@ -24,24 +28,38 @@ struct TimerValues {
 }
 
 impl TimerStanding {
+    /// Changes with what is reported.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision.clone()
+    }
+
     /// The timer works from now on.
     pub fn start(&self, now: Timestamp) {
-        self.values().started.get_or_insert(now);
+        let mut values = self.values();
+        if values.started.is_none() {
+            values.started = Some(now);
+            self.revision.change();
+        }
     }
 
     /// The timer is turned off: it has nothing to report.
     pub fn stop(&self) {
-        *self.values() = TimerValues::default();
+        if std::mem::take(&mut *self.values()).started.is_some() {
+            self.revision.change();
+        }
     }
 
     /// Forgets the zones, as after a change of the configuration.
     pub fn forget(&self) {
         self.values().zones = Arc::default();
+        self.revision.change();
     }
 
     /// Notes why the newest configuration is not in use; `None` = it is.
     pub fn set_configuration_error(&self, error: Option<String>) {
         self.values().configuration_error = error;
+        self.revision.change();
     }
 
     /// Notes a look at a zone.
@@ -61,6 +79,10 @@ impl TimerStanding {
             }
             Err(error) => TimerLook { due: before.due, error: Some(error.to_string()), notice_error },
         };
+        let errors = |look: &TimerLook| (look.error.clone(), look.notice_error.clone());
+        if known.as_ref().map(errors) != Some(errors(&look)) {
+            self.revision.change();
+        }
         // Most looks find what the one before has found, and whoever has the reports shares them then.
         if known.as_ref() != Some(&look) {
             let report = ZoneReport { timer: Some(look), ..ZoneReport::default() };
@@ -80,7 +102,7 @@ impl TimerStanding {
     }
 
     fn values(&self) -> MutexGuard<'_, TimerValues> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -128,20 +150,30 @@ pub fn of_signer(signer: &Signer, started: Timestamp, now: Timestamp) -> OwnRepo
 
 /// The last jump of the clock; clones see the same.
 #[derive(Debug, Clone, Default)]
-pub struct ClockJump(Arc<Mutex<Option<ClockTrouble>>>);
+pub struct ClockJump {
+    last: Arc<Mutex<Option<ClockTrouble>>>,
+    revision: Revision,
+}
 
 impl ClockJump {
     /// Notes a jump.
     pub fn note(&self, direction: &str, seconds: u64, now: Timestamp) {
         let what = format!("The clock jumped {direction} by {seconds} seconds");
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(ClockTrouble { what, waits: false, since: now });
+        self.revision.change();
+    }
+
+    /// Changes with each jump.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision.clone()
     }
 
     /// Puts the last jump into the first of the reports that says nothing of the clock.
     #[must_use]
     pub fn told(&self, mut reports: Vec<OwnReport>) -> Vec<OwnReport> {
-        let jump = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let jump = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(own) = reports.iter_mut().find(|own| own.report.clock.is_none()) {
             own.report.clock = jump;
         }

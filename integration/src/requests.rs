@@ -82,14 +82,16 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     };
     let probe = ProbeRounds::start(config.clone(), metrics.clone())?;
     let state_dir = config.state_dir.clone();
+    let host = (&config).into();
+    let timer = RequestTimer::start_with(config, metrics.clone(), Some(lock), service::alive)?;
     let watched = Watched {
-        host: (&config).into(),
+        host,
         config_file: options.config.clone(),
         audit: AUDIT,
         metrics: metrics.clone(),
         guard: guard.clone(),
+        revisions: vec![timer.standing().revision(), probe.standing().revision(), jump.revision()],
     };
-    let timer = RequestTimer::start_with(config, metrics.clone(), Some(lock), service::alive)?;
     let standing = timer.standing();
     let (seen, started) = (probe.standing(), clock::now());
     standing.start(clock::now());

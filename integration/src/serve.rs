@@ -118,19 +118,22 @@ impl Serving {
         let timer = RequestTimer::start(config.clone(), metrics.clone())?;
         let jump = ClockJump::default();
         let clock_watch = ClockWatch::start(metrics.clone(), jump.clone())?;
+        let probe = ProbeRounds::start(config.clone(), metrics.clone())?;
+        let (loads, requests, probes) = (loader.standing(), timer.standing(), probe.standing());
+        let others = [loads.revision(), requests.revision(), probes.revision(), jump.revision()];
         let watched = Watched {
             host: (&config).into(),
             config_file: path.to_owned(),
             audit: AUDIT,
             metrics: metrics.clone(),
             guard: guard.clone(),
+            revisions: [&signer.revisions()[..], &others].concat(),
         };
-        let probe = ProbeRounds::start(config.clone(), metrics.clone())?;
         if stopped.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let parts = (loader.standing(), timer.standing(), Arc::clone(&signer), config.signer.is_some());
-        let health = HealthWatch::start_unless(watched, reports(parts, probe.standing(), jump), stopped)
+        let parts = (loads, requests, Arc::clone(&signer), config.signer.is_some());
+        let health = HealthWatch::start_unless(watched, reports(parts, probes, jump), stopped)
             .context("cannot start the watch of the health")?;
         let Some(health) = health.map(Arc::new) else { return Ok(None) };
         let pages = Pages::new(health.newest());

@@ -1,6 +1,10 @@
 //! Each condition is brought about, is seen in the terminal, the JSON, the exit code, `/readyz`, the page and the metrics under one ID,
 //! and is gone from all of them when it is mended. Here by what a daemon reports of itself; `real` has those that running daemons find.
 
+#[path = "common/certificate.rs"]
+mod certificate;
+#[path = "health_site/disk_and_certificate.rs"]
+mod disk_and_certificate;
 mod health_site;
 #[path = "health_site/place.rs"]
 mod place;
@@ -171,7 +175,7 @@ const REPORTED: [Row; 11] = [
     row(ConditionId::ProbeDiffers, |files| found_by_probe(files, ConditionId::ProbeDiffers), probe_ends),
 ];
 
-const OF_HOST: [Row; 4] = [
+const OF_HOST: [Row; 3] = [
     row(ConditionId::TimerNotRunning, |files| files.end(Component::Requests), timer_is_well),
     row(
         ConditionId::ClockWrong,
@@ -188,16 +192,6 @@ const OF_HOST: [Row; 4] = [
             files.report(Component::SkrLoader, |report| report.audit_error = error, |_| ());
         },
         loader_is_well,
-    ),
-    row(
-        ConditionId::DiskNearlyFull,
-        |files| {
-            let mount = ["-t", "tmpfs", "-o", "size=32m", "tmpfs"];
-            let _ = Command::new("mount").args(mount).arg(files.path("state/keys")).status();
-        },
-        |files| {
-            let _ = Command::new("umount").arg(files.path("state/keys")).status();
-        },
     ),
 ];
 
@@ -248,24 +242,12 @@ fn wait(site: &Site, id: ConditionId, is_there: bool) {
 fn each(rows: &[Row]) {
     let site = Site::new();
     for Row { id, bring, mend } in rows {
-        if *id == ConditionId::DiskNearlyFull && !can_mount() {
-            eprintln!("SKIPPED: only root can mount a small file system");
-            continue;
-        }
         wait(&site, *id, false);
         bring(&site.files());
         wait(&site, *id, true);
         mend(&site.files());
         wait(&site, *id, false);
     }
-}
-
-/// True where a small file system can be mounted and taken away again.
-fn can_mount() -> bool {
-    let dir = tempfile::tempdir().expect("a folder");
-    let done = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
-    done(Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(dir.path()))
-        && done(Command::new("umount").arg(dir.path()))
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A real Prometheus and Alertmanager beside `offline-ksk serve`: alerts arrive, the heartbeat stops when Prometheus does, and every
 //! query of the dashboards returns data.
 
+#[path = "common/certificate.rs"]
+mod certificate;
 mod common;
 #[path = "peer_monitoring/dns_tls.rs"]
 mod dns_tls;

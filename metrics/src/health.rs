@@ -19,6 +19,7 @@ pub mod model;
 pub mod page;
 pub mod plugin;
 pub mod report;
+pub mod revision;
 pub mod routes;
 pub mod terminal;
 pub mod watch;

@@ -127,6 +127,15 @@ pub struct Serving {
 
 /// Binds `address` (port 0 lets the kernel choose), and serves `endpoint` there, to whom `guard` lets in, until the result is dropped.
 pub fn serve(address: SocketAddr, endpoint: Endpoint, guard: Guard) -> Result<Serving, HttpError> {
+    serve_within(address, endpoint, guard, connections::DEADLINES)
+}
+
+fn serve_within(
+    address: SocketAddr,
+    endpoint: Endpoint,
+    guard: Guard,
+    deadlines: connections::Deadlines,
+) -> Result<Serving, HttpError> {
     let failed = |source| HttpError::Bind { address, source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
@@ -139,7 +148,7 @@ pub fn serve(address: SocketAddr, endpoint: Endpoint, guard: Guard) -> Result<Se
         .spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = connections::accept(listener, respond, guard) => {}
+                    () = connections::accept(listener, respond, guard, deadlines) => {}
                     // An error means that the other end is gone, which is the end too.
                     _ = stopped => {}
                 }

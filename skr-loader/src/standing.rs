@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use keystore::time::Timestamp;
 use metrics::health::gather::OwnReport;
 use metrics::health::report::{ClockTrouble, Component, InboxReport, Report, ZoneReports};
+use metrics::health::revision::Revision;
 
 use crate::service::ConfigurationState;
 
@@ -18,7 +19,10 @@ const UNREAD: &str = "the file cannot be read, and is tried again; `skr-loader r
 
 /// Shared by the loader and whoever asks. Clones see the same values.
 #[derive(Debug, Clone, Default)]
-pub struct Standing(Arc<Mutex<Values>>);
+pub struct Standing {
+    values: Arc<Mutex<Values>>,
+    revision: Revision,
+}
 
 #[derive(Debug, Default)]
 struct Values {
@@ -41,6 +45,19 @@ pub(crate) struct LoopState {
     pub clock_since: Option<Timestamp>,
     /// What is to be said of zones, by their label.
     pub zones: Arc<ZoneReports>,
+}
+
+impl LoopState {
+    /// True when nothing differs that somebody may have to act on.
+    fn says_the_same(&self, new: &Self) -> bool {
+        let watch = |state: &Self| {
+            let inbox = state.inbox.as_ref();
+            inbox.map(|inbox| InboxReport { last_scan: None, ..inbox.clone() })
+        };
+        (&self.audit_error, self.clock_is_behind) == (&new.audit_error, new.clock_is_behind)
+            && Arc::ptr_eq(&self.zones, &new.zones)
+            && watch(self) == watch(new)
+    }
 }
 
 impl Standing {
@@ -68,18 +85,29 @@ impl Standing {
         OwnReport { report, zones: state.zones }
     }
 
+    /// Changes with what is reported.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision.clone()
+    }
+
     pub(crate) fn set_configuration(&self, state: ConfigurationState) {
         self.values().configuration = state;
+        self.revision.change();
     }
 
     pub(crate) fn set_loop(&self, state: LoopState, now: Timestamp) {
         let mut values = self.values();
         let since =
             values.loop_state.clock_since.filter(|_| values.loop_state.clock_is_behind).unwrap_or(now);
-        values.loop_state = LoopState { clock_since: state.clock_is_behind.then_some(since), ..state };
+        let new = LoopState { clock_since: state.clock_is_behind.then_some(since), ..state };
+        if !values.loop_state.says_the_same(&new) {
+            self.revision.change();
+        }
+        values.loop_state = new;
     }
 
     fn values(&self) -> MutexGuard<'_, Values> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,6 +17,7 @@ use metrics::Metrics;
 use metrics::condition::{ConditionId, Severity};
 use metrics::health::gather::OwnReport;
 use metrics::health::report::{Component, Report, ReportedCondition};
+use metrics::health::revision::Revision;
 use metrics::zones::Part;
 
 use super::facts::{Facts, Reach, ServerFacts};
@@ -39,7 +40,10 @@ pub struct ProbeRounds {
 
 /// What the probe finds, for the health of the zones. Clones see the same values.
 #[derive(Debug, Clone, Default)]
-pub struct ProbeStanding(Arc<Mutex<BTreeMap<String, Vec<ReportedCondition>>>>);
+pub struct ProbeStanding {
+    zones: Arc<Mutex<BTreeMap<String, Vec<ReportedCondition>>>>,
+    revision: Revision,
+}
 
 impl ProbeStanding {
     /// The report of the probe; none where no zone is probed.
@@ -52,7 +56,13 @@ impl ProbeStanding {
     }
 
     fn zones(&self) -> MutexGuard<'_, BTreeMap<String, Vec<ReportedCondition>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.zones.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes with what is reported.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision.clone()
     }
 }
 
@@ -188,6 +198,7 @@ fn zones(
         }
         metrics.remove_zone(&gone.label, Part::Probe);
         standing.zones().remove(&gone.label);
+        standing.revision.change();
     }
     zones
 }
@@ -267,8 +278,10 @@ fn report(zone: &mut ProbedZone, raised: &[ProbeFinding], now: Timestamp, standi
             None => format!("{}.", finding.text(now)),
         },
     };
-    let conditions = raised.iter().map(condition).collect();
-    standing.zones().insert(zone.label.clone(), conditions);
+    let conditions: Vec<ReportedCondition> = raised.iter().map(condition).collect();
+    if standing.zones().insert(zone.label.clone(), conditions.clone()) != Some(conditions) {
+        standing.revision.change();
+    }
 }
 
 fn write(zone: &mut ProbedZone, facts: &Facts, raised: &[ProbeFinding], now: Timestamp, metrics: &Metrics) {

@@ -54,6 +54,7 @@ impl Watch {
             audit: AUDIT,
             metrics: metrics.clone(),
             guard: None,
+            revisions: Vec::new(),
         };
         let watch = HealthWatch::start(watched, |_| Vec::new()).expect("a thread");
         let pages = Pages::new(watch.newest());

@@ -59,18 +59,35 @@ pub fn hosts(count: usize) -> String {
     (0..count).map(|host| format!("h{host} A 192.0.2.1\n")).collect()
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("an address").port()
+}
+
+/// A file system that is mounted on this folder, until this is dropped.
+struct SmallDisk(PathBuf);
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        run("umount", &["--lazy"], &self.0);
+    }
+}
+
+/// True when the program went well with these arguments and this path.
+fn run(program: &str, arguments: &[&str], path: &Path) -> bool {
+    let output = Command::new(program).args(arguments).arg(path).output();
+    output.is_ok_and(|output| output.status.success())
 }
 
 /// A folder with a configuration, keys and zone files.
 pub struct Place {
-    dir: tempfile::TempDir,
     /// The first zone of its configuration.
     zone: &'static str,
     pub http: u16,
     pub requests_http: u16,
     pub dns: u16,
+    /// Before the folder that it is mounted on.
+    _disk: Option<SmallDisk>,
+    dir: tempfile::TempDir,
 }
 
 /// What a configuration has beside the first zone.
@@ -91,8 +108,25 @@ impl Place {
 
     /// A place with this zone.
     pub fn of(zone: &'static str) -> Self {
+        Self::on(zone, None, tempfile::tempdir().expect("a folder"))
+    }
+
+    /// A place on a file system of its own in memory, with these options of mount(8); `None`, told aloud, where only root can mount one.
+    pub fn on_small_disk(options: &str) -> Option<Self> {
         let dir = tempfile::tempdir().expect("a folder");
-        let place = Self { dir, zone, http: free_port(), requests_http: free_port(), dns: free_port() };
+        let disk = SmallDisk(dir.path().to_owned());
+        let mounted = run("mount", &["-t", "tmpfs", "-o", options, "tmpfs"], dir.path());
+        if !mounted {
+            assert!(std::env::var("CI").is_ok_and(|v| v != "true"), "a small file system cannot be mounted");
+            eprintln!("SKIPPED: only root can mount a small file system");
+            return None;
+        }
+        Some(Self::on(ZONE, Some(disk), dir))
+    }
+
+    fn on(zone: &'static str, disk: Option<SmallDisk>, dir: tempfile::TempDir) -> Self {
+        let (http, requests_http, dns) = (free_port(), free_port(), free_port());
+        let place = Self { zone, http, requests_http, dns, _disk: disk, dir };
         for folder in ["state/keys", "state/inbox"] {
             fs::create_dir_all(place.path(folder)).expect("a folder");
         }

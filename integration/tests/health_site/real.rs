@@ -21,7 +21,7 @@ use super::health_site::{Watch, now};
 use super::place::{
     DAY, Daemon, Extra, HOSTS, Place, ZONE, bring, good, make_unreadable, page, restore, see, wait,
 };
-use super::probed;
+use super::{disk_and_certificate, probed};
 
 const FILES: [ConditionId; 8] = [
     ConditionId::ZoneFileRejected,
@@ -377,23 +377,8 @@ fn modes_of_the_state_of_health(place: &Place) {
     assert!(!since.is_empty() && since.iter().all(|path| mode(path) == 0o644), "{since:?}");
 }
 
-/// Conditions that other tests bring about, each with the test: they need TLS, a small file system, or a minute without an answer.
-const ELSEWHERE: [(ConditionId, &str, &str); 3] = [
-    (
-        ConditionId::CertificateEndsSoon,
-        "integration/tests/peer_monitoring/web_config.rs",
-        "fn certificate_that_ends_",
-    ),
-    (ConditionId::DiskNearlyFull, "integration/tests/health.rs", "mount"),
-    (
-        ConditionId::SecondaryBehind,
-        "signer-plugin/src/transfer/notify/tests.rs",
-        "standing.behind_since.is_some()",
-    ),
-];
-
 #[test]
-fn every_condition_is_brought_about_for_real_here_or_by_a_test_that_is_named() {
+fn every_condition_is_brought_about_for_real() {
     let here = [
         &FILES[..],
         &KEPT,
@@ -414,14 +399,8 @@ fn every_condition_is_brought_about_for_real_here_or_by_a_test_that_is_named() {
         &WARNED,
     ];
     let here = here.iter().flat_map(|ids| ids.iter().copied());
-    let here: BTreeSet<ConditionId> = here.chain(probed::brought()).collect();
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for (id, file, test) in ELSEWHERE {
-        let text = fs::read_to_string(workspace.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
-        assert!(text.contains(test), "{id}: {file} has no {test}");
-    }
-    let named: BTreeSet<ConditionId> = ELSEWHERE.iter().map(|(id, ..)| *id).collect();
-    let missing: Vec<_> =
-        ConditionId::ALL.iter().filter(|id| !here.contains(id) && !named.contains(id)).collect();
+    let here = here.chain(probed::brought()).chain(disk_and_certificate::BROUGHT);
+    let here: BTreeSet<ConditionId> = here.collect();
+    let missing: Vec<_> = ConditionId::ALL.iter().filter(|id| !here.contains(id)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }

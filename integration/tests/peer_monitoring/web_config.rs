@@ -3,16 +3,9 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use keystore::clock;
 use offline_ksk_integration::http_client::HttpServer;
-use openssl::asn1::Asn1Time;
-use openssl::ec::{EcGroup, EcKey};
-use openssl::hash::MessageDigest;
-use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
-use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
-use openssl::x509::{X509, X509Builder, X509NameBuilder};
 
+use crate::certificate::Issuer;
 use crate::common;
 use crate::site::{DAY, Process, Site};
 
@@ -31,7 +24,7 @@ fn site(web: &str) -> Option<Site> {
     site.write("web.yml", web);
     certificate(&site, "server", (-DAYS_OF_LIFE / 2, DAYS_OF_LIFE / 2));
     let authority = certificate(&site, "authority", (-1, 365));
-    signed(&site, "client", (-1, 365), Some(&authority));
+    crate::certificate::write(&site.path(""), "client", (-1, 365), Some(&authority));
     Some(site)
 }
 
@@ -39,49 +32,8 @@ fn site(web: &str) -> Option<Site> {
 const DAYS_OF_LIFE: i64 = 360;
 
 /// A certificate that vouches for itself, valid between these days from now.
-pub fn certificate(site: &Site, name: &str, days: (i64, i64)) -> (X509, PKey<Private>) {
-    signed(site, name, days, None)
-}
-
-/// A certificate for 127.0.0.1 and NAME.example, and its key, each put in place by a rename. Without an issuer it vouches for itself.
-fn signed(
-    site: &Site,
-    name: &str,
-    (from, to): (i64, i64),
-    issuer: Option<&(X509, PKey<Private>)>,
-) -> (X509, PKey<Private>) {
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).expect("P-256");
-    let key = PKey::from_ec_key(EcKey::generate(&group).expect("a key")).expect("a key");
-    let mut subject = X509NameBuilder::new().expect("a name");
-    subject.append_entry_by_text("CN", name).expect("a name");
-    let (subject, mut builder) = (subject.build(), X509Builder::new().expect("a builder"));
-    let day = |days: i64| {
-        let at = i64::try_from(clock::now().secs()).expect("a time of today") + days * 86_400;
-        Asn1Time::from_unix(at).expect("a time")
-    };
-    let issuer_name = issuer.map_or(&*subject, |(certificate, _)| certificate.subject_name());
-    builder.set_version(2).expect("version 3");
-    builder.set_subject_name(&subject).expect("a subject");
-    builder.set_issuer_name(issuer_name).expect("an issuer");
-    builder.set_not_before(&day(from)).expect("a time");
-    builder.set_not_after(&day(to)).expect("a time");
-    builder.set_pubkey(&key).expect("a key");
-    let names = SubjectAlternativeName::new()
-        .ip("127.0.0.1")
-        .dns(&format!("{name}.example"))
-        .build(&builder.x509v3_context(issuer.map(|(certificate, _)| &**certificate), None));
-    builder.append_extension(names.expect("names")).expect("an extension");
-    let mut authority = BasicConstraints::new();
-    if issuer.is_none() {
-        authority.ca();
-    }
-    builder.append_extension(authority.critical().build().expect("constraints")).expect("an extension");
-    builder.sign(issuer.map_or(&key, |(_, key)| key), MessageDigest::sha256()).expect("signed");
-    let certificate = builder.build();
-    for (kind, pem) in [("key", key.private_key_to_pem_pkcs8()), ("crt", certificate.to_pem())] {
-        replace(site, &format!("{name}.{kind}"), &String::from_utf8(pem.expect("PEM")).expect("text"));
-    }
-    (certificate, key)
+pub fn certificate(site: &Site, name: &str, days: (i64, i64)) -> Issuer {
+    crate::certificate::write(&site.path(""), name, days, None)
 }
 
 /// Status code, or curl's exit code where no answer came, and the body.

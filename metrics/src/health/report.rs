@@ -113,6 +113,10 @@ pub struct Report {
     /// Conditions that the component found itself, over the network.
     #[serde(default)]
     pub conditions: Vec<ReportedCondition>,
+    /// Counts how often the process has reported something of single zones that somebody may have to act on; set by the [`Writer`]. So other
+    /// processes know without reading what is said of each zone.
+    #[serde(default)]
+    pub news: u64,
 }
 
 /// How an endpoint of a process stands.
@@ -398,6 +402,7 @@ impl Report {
             endpoint: None,
             queries: None,
             conditions: Vec::new(),
+            news: 0,
         }
     }
 
@@ -407,9 +412,13 @@ impl Report {
         now.since(self.written) <= self.valid_for_seconds && self.written.since(now) <= AHEAD
     }
 
-    /// True when nothing but the time of writing differs.
-    fn says_the_same(&self, other: &Self) -> bool {
-        Self { written: other.written, ..self.clone() } == *other
+    /// True when nothing but the time of writing, and that of the last look at the inbox, differs.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        let mut same = Self { written: other.written, ..self.clone() };
+        if let (Some(inbox), Some(other)) = (&mut same.inbox, &other.inbox) {
+            inbox.last_scan = other.last_scan;
+        }
+        same == *other
     }
 }
 
@@ -430,27 +439,37 @@ pub struct Writer {
     component: Component,
     report: Option<Report>,
     zones: Option<Arc<ZoneReports>>,
+    news: u64,
 }
 
 impl Writer {
     /// Writes for `component` from the first [`Self::write`] on.
     #[must_use]
     pub fn new(state_dir: &Path, component: Component) -> Self {
-        Self { state_dir: state_dir.to_owned(), component, report: None, zones: None }
+        Self { state_dir: state_dir.to_owned(), component, report: None, zones: None, news: 0 }
     }
 
     /// True when this says something else than what was written last of what somebody may have to act on. Serials, times that were moved on
     /// and the work under way are nothing of the kind: with many zones some of them change all the time.
     #[must_use]
     pub fn is_news(&self, report: &Report, zones: &Arc<ZoneReports>) -> bool {
+        !self.report.as_ref().is_some_and(|before| before.says_the_same(&self.counted(report)))
+            || self.zones_are_news(zones)
+    }
+
+    /// The report with the news so far.
+    fn counted(&self, report: &Report) -> Report {
+        Report { news: self.news, ..report.clone() }
+    }
+
+    fn zones_are_news(&self, zones: &Arc<ZoneReports>) -> bool {
         let same_zones = |before: &Arc<ZoneReports>| {
             let mut pairs = before.iter().zip(&**zones);
             Arc::ptr_eq(before, zones)
                 || before.len() == zones.len()
                     && pairs.all(|((a, before), (b, now))| a == b && before.is_alike(now))
         };
-        !self.report.as_ref().is_some_and(|before| before.says_the_same(report))
-            || !self.zones.as_ref().is_some_and(same_zones)
+        !self.zones.as_ref().is_some_and(same_zones)
     }
 
     /// Writes what is new. An error is one of the file system; the next call tries again.
@@ -460,6 +479,7 @@ impl Writer {
             durable::create_dir_durable(&folder, 0o755)?;
         }
         let is_written = |before: &Arc<ZoneReports>| Arc::ptr_eq(before, zones) || before == zones;
+        let news = self.zones_are_news(zones);
         if !self.zones.as_ref().is_some_and(is_written) {
             durable::write(
                 &zones_path(&self.state_dir, self.component),
@@ -467,7 +487,9 @@ impl Writer {
                 0o644,
             )?;
             self.zones = Some(Arc::clone(zones));
+            self.news += u64::from(news);
         }
+        let report = &self.counted(report);
         let is_due = |before: &Report| {
             report.written.since(before.written) >= HEARTBEAT
                 || report.written < before.written
@@ -505,46 +527,50 @@ pub enum Found {
 /// Reads the files of a component.
 #[must_use]
 pub fn read(state_dir: &Path, component: Component) -> Found {
-    let path = path(state_dir, component);
-    let unreadable = |what: String| Found::Unreadable(format!("{}: {what}", path.display()));
-    let report: serde_json::Value = match read_json(&path) {
+    let report = match read_report(state_dir, component) {
         Ok(Some(report)) => report,
         Ok(None) => return Found::Nothing,
         Err(error) => return Found::Unreadable(error.to_string()),
     };
-    // First of all: nothing else of another form is known.
-    match &report["version"] {
-        version if *version == VERSION => {}
-        serde_json::Value::Null => return unreadable("says no version".to_owned()),
-        version => {
-            return unreadable(format!(
-                "is of version {version} of this form, and this program reads version {VERSION}: it was written by another version of \
-                 the program"
-            ));
-        }
-    }
-    let report: Report = match serde_json::from_value(report) {
-        Ok(report) => report,
-        Err(error) => return unreadable(error.to_string()),
-    };
-    if report.component != component {
-        return unreadable(format!("is of another component, {}", report.component.as_str()));
-    }
     match read_json(&zones_path(state_dir, component)) {
         Ok(zones) => Found::Read(Box::new(report), zones.unwrap_or_default()),
         Err(error) => Found::Unreadable(error.to_string()),
     }
 }
 
+/// Reads the report of a component without what it says of single zones; `None` when there is none.
+pub(super) fn read_report(state_dir: &Path, component: Component) -> Result<Option<Report>, ReadError> {
+    let path = path(state_dir, component);
+    let Some(report) = read_json::<serde_json::Value>(&path)? else { return Ok(None) };
+    // First of all: nothing else of another form is known.
+    match &report["version"] {
+        version if *version == VERSION => {}
+        serde_json::Value::Null => return Err(ReadError::NoVersion { path }),
+        version => return Err(ReadError::OtherVersion { path, version: version.to_string() }),
+    }
+    let report: Report =
+        serde_json::from_value(report).map_err(|source| ReadError::Json { path: path.clone(), source })?;
+    if report.component != component {
+        return Err(ReadError::OtherComponent { path, component: report.component.as_str() });
+    }
+    Ok(Some(report))
+}
+
 /// Error of reading a file that a component has written.
 #[derive(Debug, thiserror::Error)]
-enum ReadError {
+pub(super) enum ReadError {
     #[error("{path}: {source}", path = path.display())]
     Open { path: PathBuf, source: OpenError },
     #[error("{path}: {source}", path = path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{path}: {source}", path = path.display())]
     Json { path: PathBuf, source: serde_json::Error },
+    #[error("{path}: says no version", path = path.display())]
+    NoVersion { path: PathBuf },
+    #[error("{path}: is of version {version} of this form, and this program reads version {VERSION}: it was written by another version of the program", path = path.display())]
+    OtherVersion { path: PathBuf, version: String },
+    #[error("{path}: is of another component, {component}", path = path.display())]
+    OtherComponent { path: PathBuf, component: &'static str },
 }
 
 /// Reads one of the files; `None` when it is not there.
@@ -588,7 +614,8 @@ mod tests {
         let Found::Read(read_back, zones_back) = read(dir.path(), Component::Signer) else {
             panic!("not read")
         };
-        assert_eq!((&*read_back, &zones_back), (&report, &*zones));
+        assert!(read_back.says_the_same(&Report { news: 1, ..report.clone() }), "{read_back:?}");
+        assert_eq!((read_back.written, &zones_back), (report.written, &*zones));
         // The same again is written after the heartbeat only.
         for (written, wanted) in [(at(2), at(1)), (at(1).plus(HEARTBEAT), at(1).plus(HEARTBEAT))] {
             writer.write(&Report { written, ..report.clone() }, &zones).expect("written");

@@ -1,5 +1,15 @@
 //! The health of this host as a running daemon sees it: gathered and judged again and again in a thread of its own, for the endpoint,
 //! the metrics and the control socket. None of those waits for a disk.
+//!
+//! ```text
+//! part of this process ──Revision──▶ glance ──▶ report to other processes, look
+//! other process ──COMPONENT.json──▶ glance ──▶ look
+//! files of the state folder ───────────────────▶ look
+//! ```
+//! A glance costs as much with ten thousand zones as with one, and comes twice a second; a look with many zones comes seldom while nothing is
+//! reported.
+
+mod others;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,10 +30,12 @@ use crate::health::gather::{AuditReader, Gatherer, Host, OwnReport, read_since, 
 use crate::health::judge::judge;
 use crate::health::model::{Health, Since};
 use crate::health::report::{CertificateReport, Component, EndpointReport, Writer};
+use crate::health::revision::Revision;
 use crate::http::{Guard, ServedCertificate};
+use others::Others;
 
-/// Pause between two looks: what is new is seen a second after it came at the latest, also from another process, which looks as often.
-/// With one zone a look takes a millisecond.
+/// Pause between two glances, and between two looks at a few zones, of which one takes a millisecond: what is new is seen a second after it
+/// came at the latest, also from another process, which looks as often.
 pub const PAUSE: Duration = Duration::from_millis(500);
 /// Looks at so many zones at most come as often as that.
 const FEW: usize = 100;
@@ -32,6 +44,8 @@ const FEW: usize = 100;
 const SHARE: u32 = 10;
 /// The same with many zones of which nothing is reported.
 const SHARE_AT_REST: u32 = 400;
+/// Reports of changes to other processes take one part in this of the time.
+const SHARE_OF_REPORTS: u32 = 40;
 /// Longest pause between two looks, however long a look takes.
 const LONGEST: Duration = Duration::from_secs(120);
 /// Pause between two reports to other processes where looks are rarer: they are old after [`VALID`](crate::health::report::VALID).
@@ -49,6 +63,8 @@ pub struct Watched {
     pub metrics: Metrics,
     /// The guard of the endpoint of this process, which reads its files again when they change.
     pub guard: Option<Guard>,
+    /// The revisions of what the parts of this process report.
+    pub revisions: Vec<Revision>,
 }
 
 /// The newest health; clones share it.
@@ -114,6 +130,7 @@ impl HealthWatch {
         stopped: &AtomicBool,
     ) -> std::io::Result<Option<Self>> {
         let mut look = Look::new(watched);
+        look.glance();
         let Some(first) = look.round(own(clock::now()), clock::now(), stopped) else { return Ok(None) };
         let newest = Newest::new(first);
         let (wake, wakes) = channel();
@@ -202,11 +219,13 @@ fn live(
             }
         }
         let (started, now) = (Instant::now(), clock::now());
+        // Before anything is reported: what changes meanwhile is seen at the next glance.
+        due.glanced(look.glance(), started);
         if asked.is_empty() && started < due.look {
-            if look.tell(own(now)) {
-                due.something_is_reported();
+            if started >= due.report {
+                let is_news = look.tell(own(now));
+                due.reported(is_news, started.elapsed(), Instant::now());
             }
-            due.reports = started + REPORTS;
             continue;
         }
         let Some(health) = look.round(own(now), now, stop) else { return };
@@ -219,13 +238,25 @@ fn live(
     }
 }
 
+/// What a glance has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Glance {
+    /// A part of this process has something new to report.
+    own: bool,
+    /// Another process has reported something.
+    others: bool,
+}
+
 /// When what is due next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Due {
     look: Instant,
     /// The look where something was reported since the one before.
     look_when_reported: Instant,
-    reports: Instant,
+    report: Instant,
+    /// The report where a part of this process has something new.
+    report_when_changed: Instant,
+    glance: Instant,
 }
 
 impl Due {
@@ -234,11 +265,32 @@ impl Due {
         let pause = |share: u32| now + took.saturating_mul(share).clamp(PAUSE, LONGEST);
         let look_when_reported = pause(SHARE);
         let look = if zones <= FEW { look_when_reported } else { pause(SHARE_AT_REST) };
-        Self { look, look_when_reported, reports: now + REPORTS }
+        let glance = now + PAUSE;
+        Self { look, look_when_reported, report: now + REPORTS, report_when_changed: glance, glance }
     }
 
     fn first(&self) -> Instant {
-        self.look.min(self.reports)
+        self.look.min(self.report).min(self.glance)
+    }
+
+    /// After a glance at `now`.
+    fn glanced(&mut self, seen: Glance, now: Instant) {
+        self.glance = now + PAUSE;
+        if seen.own {
+            self.report = self.report.min(self.report_when_changed);
+        }
+        if seen.others {
+            self.something_is_reported();
+        }
+    }
+
+    /// After a report that took so long and ended at `now`.
+    fn reported(&mut self, is_news: bool, took: Duration, now: Instant) {
+        self.report = now + REPORTS;
+        self.report_when_changed = now + took.saturating_mul(SHARE_OF_REPORTS).clamp(PAUSE, REPORTS);
+        if is_news {
+            self.something_is_reported();
+        }
     }
 
     fn something_is_reported(&mut self) {
@@ -259,11 +311,15 @@ struct Look {
     /// The text of [`Self::since`] as it was last written.
     written: String,
     shown: Shown,
+    revisions: Vec<Revision>,
+    /// The sum of the revisions, and how the endpoint stood, at the last glance.
+    glanced: (u64, Option<EndpointReport>),
+    others: Others,
 }
 
 impl Look {
     fn new(watched: Watched) -> Self {
-        let Watched { host, config_file, audit, metrics, guard } = watched;
+        let Watched { host, config_file, audit, metrics, guard, revisions } = watched;
         let since = read_since(&host.state_dir);
         Self {
             gatherer: Gatherer::new(audit, Some(&config_file)),
@@ -275,7 +331,22 @@ impl Look {
             writers: BTreeMap::new(),
             alive: BTreeMap::new(),
             shown: Shown::default(),
+            revisions,
+            glanced: (0, None),
+            others: Others::default(),
         }
+    }
+
+    /// Looks whether something was reported, without looking at what.
+    fn glance(&mut self) -> Glance {
+        // Each only grows: so the sum stays the same as long as all do.
+        let now = (self.revisions.iter().map(Revision::get).sum(), self.endpoint());
+        let writers = &self.writers;
+        let others =
+            self.others.report_anew(&self.host.state_dir, |component| writers.contains_key(&component));
+        let own = now != self.glanced;
+        self.glanced = now;
+        Glance { own, others }
     }
 
     /// Looks at everything; `None` when `stop` is set meanwhile.
@@ -304,10 +375,10 @@ impl Look {
         Some(EndpointReport { error: standing.error, certificate: standing.certificate.map(certificate) })
     }
 
-    /// Adds how the endpoint stands, which no component knows.
+    /// Adds how the endpoint stood at the last glance, which no component knows.
     fn with_endpoint(&self, mut own: Vec<OwnReport>) -> Vec<OwnReport> {
         if let Some(first) = own.first_mut() {
-            first.report.endpoint = self.endpoint();
+            first.report.endpoint.clone_from(&self.glanced.1);
         }
         own
     }
@@ -419,10 +490,92 @@ mod tests {
         ] {
             let mut due = Due::after(ms(took), zones, now);
             assert_eq!(due.look, now + ms(look), "{zones} zones in {took} ms");
-            assert_eq!(due.first(), now + ms(look.min(15_000)), "reports do not grow old meanwhile");
+            assert_eq!(due.report, now + REPORTS, "reports do not grow old meanwhile");
             assert!(REPORTS.as_secs() * 2 < crate::health::report::VALID);
             due.something_is_reported();
             assert_eq!(due.look, now + ms(reported), "{zones} zones in {took} ms, something is reported");
         }
+    }
+
+    /// Looks and reports at so many zones, of which each takes so long.
+    struct Stepped {
+        zones: usize,
+        look: Duration,
+        report: Duration,
+    }
+
+    impl Stepped {
+        /// Time from a change that comes so long after a look until this process shows it, and until other processes can read it.
+        fn shown_after(&self, change: Duration, of: Glance) -> (Duration, Option<Duration>) {
+            let begun = Instant::now();
+            let changed = begun + change;
+            let (mut due, mut written, mut now) = (Due::after(self.look, self.zones, begun), None, begun);
+            loop {
+                // What is due while something is done comes behind it.
+                now = due.first().max(now);
+                let is_there = now >= changed;
+                let seen = if is_there && written.is_none() { of } else { Glance::default() };
+                due.glanced(seen, now);
+                if now >= due.look {
+                    if is_there {
+                        return (now + self.look - changed, written.or(Some(now - changed)));
+                    }
+                    now += self.look;
+                    due = Due::after(self.look, self.zones, now);
+                } else if now >= due.report {
+                    let is_news = is_there && of.own && written.is_none();
+                    now += self.report;
+                    written = written.or_else(|| is_news.then(|| now - changed));
+                    due.reported(is_news, self.report, now);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn change_of_a_part_or_of_another_process_is_shown_within_a_second_and_with_ten_thousand_zones_within_seconds()
+     {
+        let ms = Duration::from_millis;
+        for (zones, look, report, shown, written) in [
+            // A daemon looks at its files each second: so it is two seconds from a fact to where it is shown.
+            (1, 1, 1, 1_000, 1_000),
+            (100, 20, 5, 1_000, 1_000),
+            (1_000, 40, 10, 1_000, 1_000),
+            (10_000, 200, 40, 4_000, 2_500),
+        ] {
+            let stepped = Stepped { zones, look: ms(look), report: ms(report) };
+            for change in (1..40_000).step_by(37) {
+                let own = Glance { own: true, others: false };
+                let (seen, read) = stepped.shown_after(ms(change), own);
+                assert!(seen <= ms(shown), "{zones} zones, own change after {change} ms: {seen:?}");
+                let read = read.expect("it is written before it is looked at");
+                assert!(read <= ms(written), "{zones} zones, own change after {change} ms: {read:?}");
+                let others = Glance { own: false, others: true };
+                let (seen, _) = stepped.shown_after(ms(change), others);
+                assert!(seen <= ms(shown), "{zones} zones, other process after {change} ms: {seen:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn parts_that_change_all_the_time_cost_a_fortieth_in_reports_and_a_tenth_in_looks() {
+        let ms = Duration::from_millis;
+        let begun = Instant::now();
+        let (took_look, took_report) = (ms(200), ms(40));
+        let (mut due, mut looks, mut reports) = (Due::after(took_look, 10_000, begun), 0, 0);
+        let mut now = begun;
+        while now < begun + ms(100_000) {
+            now = due.first().max(now);
+            due.glanced(Glance { own: true, others: true }, now);
+            if now >= due.look {
+                (looks, now) = (looks + 1, now + took_look);
+                due = Due::after(took_look, 10_000, now);
+            } else if now >= due.report {
+                (reports, now) = (reports + 1, now + took_report);
+                due.reported(true, took_report, now);
+            }
+        }
+        assert!((40..=50).contains(&looks), "{looks} looks in 100 seconds");
+        assert!(reports <= 100, "{reports} reports in 100 seconds");
     }
 }

@@ -52,6 +52,7 @@ use keystore::dns::Name;
 use keystore::shared::Shared;
 use metrics::Metrics;
 use metrics::health::report::EndpointReport;
+use metrics::health::revision::Revision;
 
 use crate::hosted::{Hosted, Responder};
 use crate::protocol::SharedSettings;
@@ -74,6 +75,8 @@ pub struct Signer {
     /// Wakes a zone when the kernel tells that its files have changed.
     events: Mutex<FileEvents>,
     settings: Arc<SettingsKeeper>,
+    /// Changes with how the zones stand.
+    revision: Revision,
     /// Ends with this.
     _settings_watch: SettingsWatch,
 }
@@ -136,6 +139,7 @@ impl Signer {
             events: Mutex::new(FileEvents::new(all_watched, tell)),
             _settings_watch: SettingsWatch::start(Arc::clone(&settings))?,
             settings,
+            revision: Revision::default(),
         };
         signer.reload(config);
         Ok(signer)
@@ -164,7 +168,7 @@ impl Signer {
                 Some(zone) => (Arc::clone(&zone.served), zone.thread),
                 None => {
                     let served = SignerZone::new(setup.name.clone(), &self.metrics, Arc::clone(&self.clock));
-                    (Arc::new(served), self.thread_of(&setup.name))
+                    (Arc::new(served.reporting_to(self.revision.clone())), self.thread_of(&setup.name))
                 }
             };
             // Before its first version is served: what follows on it is told by differences.
@@ -214,6 +218,12 @@ impl Signer {
     #[must_use]
     pub fn files_of_queries(&self) -> EndpointReport {
         self.settings.standing()
+    }
+
+    /// These change with [`Self::states`] and [`Self::files_of_queries`], as far as somebody may have to act on it.
+    #[must_use]
+    pub fn revisions(&self) -> [Revision; 2] {
+        [self.revision.clone(), self.settings.revision()]
     }
 
     /// The transfers of each zone.

@@ -11,6 +11,7 @@ use keystore::dns::{Name, name};
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::health::report::SignerCondition;
+use metrics::health::revision::Revision;
 use metrics::zones::ANSWER_KINDS;
 
 use crate::answer::{AnswerKind, AnswerOutcome, Arrival, Context, answer, answer_not_ready};
@@ -48,6 +49,14 @@ pub struct ServedState {
     pub work: Option<ZoneWork>,
 }
 
+impl ServedState {
+    /// True when nothing differs that somebody may have to act on.
+    fn is_alike(&self, other: &Self) -> bool {
+        let (serial, zsk_expires) = (other.serial, other.zsk_expires);
+        Self { serial, zsk_expires, ..self.clone() } == *other
+    }
+}
+
 /// What is being done for a zone, and takes long when it is large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ZoneWork {
@@ -81,6 +90,8 @@ pub struct SignerZone {
     duration: metrics::values::Histogram,
     turn: AtomicU32,
     transfers: Arc<ZoneTransfers>,
+    /// Changes with [`Self::state`], as far as somebody may have to act on it.
+    revision: Revision,
     /// How it stands after its last step.
     state: ArcSwap<ServedState>,
     /// What the step under way is at.
@@ -105,9 +116,16 @@ impl SignerZone {
             duration,
             turn: AtomicU32::new(0),
             transfers: Arc::new(ZoneTransfers::new(metrics, label)),
+            revision: Revision::default(),
             state: ArcSwap::default(),
             work: Mutex::default(),
         }
+    }
+
+    /// The same, and changes of how it stands change this.
+    #[must_use]
+    pub(super) fn reporting_to(self, revision: Revision) -> Self {
+        Self { revision, ..self }
     }
 
     /// The snapshot in force.
@@ -148,7 +166,11 @@ impl SignerZone {
     }
 
     pub(super) fn set_state(&self, state: ServedState) {
-        if **self.state.load() != state {
+        let before = self.state.load();
+        if **before != state {
+            if !before.is_alike(&state) {
+                self.revision.change();
+            }
             self.state.store(Arc::new(state));
         }
     }

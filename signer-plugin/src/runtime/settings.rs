@@ -13,6 +13,7 @@ use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::changed::{Mark, mark};
 use metrics::health::report::{CertificateReport, EndpointReport};
+use metrics::health::revision::Revision;
 use metrics::http::{CertificateFiles, LoadedCertificate, ServedCertificate};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
@@ -33,6 +34,8 @@ pub(super) struct SettingsKeeper {
     clock: Clock,
     metrics: Metrics,
     state: Mutex<State>,
+    /// Changes with [`Self::standing`].
+    revision: Revision,
 }
 
 /// What the settings in force were made of.
@@ -69,7 +72,13 @@ enum Source {
 impl SettingsKeeper {
     pub fn new(metrics: &Metrics, clock: Clock) -> Self {
         metrics.cookie_secret_file_ok.set(1);
-        Self { shared: SharedSettings::default(), clock, metrics: metrics.clone(), state: Mutex::default() }
+        Self {
+            shared: SharedSettings::default(),
+            clock,
+            metrics: metrics.clone(),
+            state: Mutex::default(),
+            revision: Revision::default(),
+        }
     }
 
     pub fn shared(&self) -> SharedSettings {
@@ -90,21 +99,19 @@ impl SettingsKeeper {
 
     /// How the files stand that the settings are made of.
     pub fn standing(&self) -> EndpointReport {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let errors: Vec<&str> =
-            [&state.error, &state.certificate_error].into_iter().flatten().map(String::as_str).collect();
-        let certificate = state.certificate.as_ref().map(|certificate| {
-            let ServedCertificate { file, not_before, not_after } = &certificate.served;
-            let file = file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
-            CertificateReport { file, not_before: *not_before, not_after: *not_after }
-        });
-        EndpointReport { error: (!errors.is_empty()).then(|| errors.join("; ")), certificate }
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).standing()
+    }
+
+    /// Changes with [`Self::standing`].
+    pub fn revision(&self) -> Revision {
+        self.revision.clone()
     }
 
     /// Looks whether something has changed that the settings are made of. A file that cannot be used changes nothing; it is tried again.
     fn refresh(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let before = (state.secrets.clone(), state.limiter.clone());
+        let stood = state.standing();
         state.limit(&self.metrics);
         state.read_certificate();
         match (state.config.cookies, state.config.cookie_secret_file.clone()) {
@@ -119,6 +126,9 @@ impl SettingsKeeper {
             }
         }
         self.metrics.cookie_secret_file_ok.set(i64::from(state.error.is_none()));
+        if state.standing() != stood {
+            self.revision.change();
+        }
         let is_same_limiter = match (&state.limiter, &before.1) {
             (Some(new), Some(old)) => Arc::ptr_eq(new, old),
             (new, old) => new.is_none() && old.is_none(),
@@ -141,6 +151,18 @@ impl SettingsKeeper {
 }
 
 impl State {
+    /// How the files stand.
+    fn standing(&self) -> EndpointReport {
+        let errors: Vec<&str> =
+            [&self.error, &self.certificate_error].into_iter().flatten().map(String::as_str).collect();
+        let certificate = self.certificate.as_ref().map(|certificate| {
+            let ServedCertificate { file, not_before, not_after } = &certificate.served;
+            let file = file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+            CertificateReport { file, not_before: *not_before, not_after: *not_after }
+        });
+        EndpointReport { error: (!errors.is_empty()).then(|| errors.join("; ")), certificate }
+    }
+
     /// Makes the limiter where what is configured differs from the one there is; what was counted is forgotten then.
     fn limit(&mut self, metrics: &Metrics) {
         let wanted = &self.config.rate_limit;

@@ -15,7 +15,7 @@ use keystore::durable;
 use keystore::open::{self, OpenError, Writing};
 use keystore::store::digest;
 use keystore::time::Timestamp;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 use rustix::io::Errno;
 
 use super::{AuditEvent, MAX_LINE, NO_LINE, Record, parts};
@@ -27,6 +27,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// How often the file is opened anew when another process has put a new one in its place.
 const OPEN_TRIES: u32 = 5;
 const MODE: u32 = 0o640;
+/// Octets that are enough for nearly every line.
+const ROOM: u64 = 4096;
 
 /// The log, for appending.
 #[derive(Debug)]
@@ -65,18 +67,30 @@ impl Audit {
         Ok(audit)
     }
 
-    /// True when the file is open.
+    /// True when the file that has the name of the log is open.
     #[must_use]
-    pub const fn is_ready(&self) -> bool {
-        self.log.is_some()
+    pub fn is_ready(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.has_name(&self.path))
     }
 
-    /// Opens the log where it is not open.
+    /// Opens the log where it is not open. Where another file has its name, since it was full or taken away, that is opened: what comes now
+    /// follows on the last line all the same.
     pub fn make_ready(&mut self) -> io::Result<()> {
-        if self.log.is_none() {
-            self.log = Some(Log::open(&self.path, None)?);
+        if !self.is_ready() {
+            let previous = self.log.as_ref().map(|log| log.previous.clone());
+            self.log = Some(Log::open(&self.path, previous)?);
         }
         Ok(())
+    }
+
+    /// Opens the log as [`Audit::make_ready`] does, and makes sure that the disk has room for a line, where the file system can tell.
+    pub fn make_room(&mut self) -> io::Result<()> {
+        self.make_ready()?;
+        let Some(log) = &self.log else { return Ok(()) };
+        match fallocate(&log.file, FallocateFlags::KEEP_SIZE, log.len, ROOM) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Sets the octets after which a file of the log is full.
@@ -111,10 +125,7 @@ impl Audit {
             let Some(log) = &mut self.log else { break };
             log.lock()?;
             if !log.has_name(&self.path) {
-                // Another file has its name: it was full, or taken away. What comes now follows on the last line all the same.
                 log.unlock()?;
-                let previous = log.previous.clone();
-                self.log = Some(Log::open(&self.path, Some(previous))?);
                 continue;
             }
             let written = log.write(&record, sync, &self.path);

@@ -86,6 +86,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         audit: AUDIT,
         metrics: metrics.clone(),
         guard,
+        revisions: vec![standing.revision()],
     };
     let reports = move |now| vec![standing.report(now)];
     let health = HealthWatch::start_unless(watched, reports, &stopped).context("health")?;

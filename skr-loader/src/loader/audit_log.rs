@@ -13,12 +13,16 @@ use crate::inbox::Dropped;
 use crate::{report, watching};
 
 impl Loader {
-    /// Reads and opens the log where that failed before: once a second.
+    /// Looks once a second whether a line could be written, where that failed before or another file has the name of the log: so that a log
+    /// that cannot be written is told of before there is a line to write, and that it can again as soon as that is so.
     pub(super) fn retry_audit_log(&mut self, now: Timestamp) {
         let is_due = self.audit_tried.replace(now) != Some(now);
-        if is_due && !(self.audit_is_read && self.audit.is_ready()) {
+        if is_due && !(self.audit_is_read && self.audit_error.is_none() && self.audit.is_ready()) {
             self.read_audit_log();
-            self.open_audit_log();
+            let ready = self.audit.make_room();
+            if self.audit_is_read || ready.is_err() {
+                self.tell_audit(ready);
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use keystore::time::Timestamp;
 use super::Findings;
 use crate::health::facts::{Alarm, AuditLog, ComponentFacts, ComponentState, Disk, Facts, HostFacts};
 use crate::health::model::{ComponentHealth, ComponentRuns, Event, ZoneHealth};
-use crate::health::report::{CertificateReport, Component, InboxReport, Report};
+use crate::health::report::{CertificateReport, Component, HEARTBEAT, InboxReport, Report};
 use crate::health::words::{DAY, date_time, distance, span};
 
 /// Seconds by which the clock may be before a time that is known to have passed.
@@ -16,6 +16,8 @@ const CLOCK_TOLERANCE: u64 = 120;
 const JUMP_TOLD: u64 = 600;
 /// Seconds for which a file may be left in the inbox before it is a warning.
 const LEFT: u64 = 3600;
+/// Seconds for which a report may be on its way.
+const REPORTED: u64 = 2 * HEARTBEAT + 10;
 /// Seconds of validity left at which a certificate is a warning, and critical; less for one that lives shorter than a few months.
 const CERTIFICATE_WARNING: u64 = 21 * DAY;
 const CERTIFICATE_CRITICAL: u64 = 3 * DAY;
@@ -171,7 +173,7 @@ fn judge_certificate(
 
 fn judge_inbox(inbox: &InboxReport, started: Timestamp, found: &mut Findings<'_>, now: Timestamp) {
     let last = inbox.last_scan.unwrap_or(started);
-    let stalled = now.since(last) > 2 * inbox.scan_interval + 10;
+    let stalled = now.since(last) > 2 * inbox.scan_interval + REPORTED;
     let why = match &inbox.trouble {
         Some(trouble) => Some(trouble.clone()),
         None if !inbox.watched && now.since(started) > 5 => Some(format!("{} is not watched", inbox.folder)),
