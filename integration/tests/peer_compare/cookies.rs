@@ -1,16 +1,13 @@
 //! Cookies of servers that share a secret: each takes those of the others.
 
 use std::process::Command;
-use std::sync::Arc;
 
-use keystore::clock;
 use keystore::cookie_secrets::CookieSecrets;
-use signer_plugin::protocol::QuerySettings;
 use signer_plugin::reply::Reply;
 
 use crate::common;
 use crate::peers::{self, Peer};
-use crate::queries::{Client, Query};
+use crate::queries::{Client, Query, Transport};
 use crate::site::Site;
 
 const SECRET: &str = "e5e973e5a6b2a43f48e7dc849e37bfcf";
@@ -30,9 +27,8 @@ fn query(cookie: &[u8]) -> Vec<u8> {
 }
 
 /// RCODE and cookie of the answer.
-fn ask(client: &mut Client, cookie: &[u8], tcp: bool) -> (u16, Vec<u8>) {
-    let query = query(cookie);
-    let answer = if tcp { client.ask_tcp(&query) } else { client.ask_udp(&query) };
+fn ask(client: &mut Client, cookie: &[u8], transport: Transport) -> (u16, Vec<u8>) {
+    let answer = client.ask(transport, &query(cookie));
     let reply = Reply::read(&answer).expect("a message");
     let options = reply.opt.as_ref().map(|opt| opt.options.clone()).unwrap_or_default();
     let cookie = options.into_iter().find(|(code, _)| *code == COOKIE);
@@ -55,27 +51,27 @@ fn servers_with_one_secret_take_each_others_cookies() {
     let dir = tempfile::tempdir().expect("a folder");
     let site = Site::start(dir.path(), None);
     let secrets = CookieSecrets::parse(SECRET.as_bytes()).expect("a secret");
-    site.settings.store(QuerySettings::with_cookies(secrets, Arc::new(clock::now)));
-    let mut ours = Client::new(site.address);
+    site.use_cookies(secrets);
+    let mut ours = Client::new(site.address).with_tls(Some(site.tls));
     for peer in start_all(&site) {
-        let mut theirs = Client::new(peer.address);
-        for tcp in [false, true] {
+        let mut theirs = Client::new(peer.address).with_tls(peer.tls);
+        for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
             // Knot answers BADCOOKIE to a client without a cookie of the server.
-            let (_, made_there) = ask(&mut theirs, &CLIENT, tcp);
+            let (_, made_there) = ask(&mut theirs, &CLIENT, transport);
             assert_eq!((made_there.len(), &made_there[..8]), (24, &CLIENT[..]), "{}", peer.name);
-            let kept = ask(&mut ours, &made_there, tcp);
+            let kept = ask(&mut ours, &made_there, transport);
             assert_eq!(kept, (0, made_there.clone()), "ours keeps the cookie of {}", peer.name);
-            let (_, made_here) = ask(&mut ours, &CLIENT, tcp);
-            let (rcode, _) = ask(&mut theirs, &made_here, tcp);
+            let (_, made_here) = ask(&mut ours, &CLIENT, transport);
+            let (rcode, _) = ask(&mut theirs, &made_here, transport);
             assert_eq!(rcode, 0, "{} takes our cookie", peer.name);
             // One octet of the hash is another: nobody takes it, and each makes a good one.
             let mut bad = made_here.clone();
             bad[20] ^= 1;
-            let (rcode, new) = ask(&mut ours, &bad, tcp);
+            let (rcode, new) = ask(&mut ours, &bad, transport);
             assert!(rcode == 0 && new != bad, "ours answers with a new cookie");
-            let (rcode, new) = ask(&mut theirs, &bad, tcp);
+            let (rcode, new) = ask(&mut theirs, &bad, transport);
             assert!((rcode == 0 || rcode == BADCOOKIE) && new != bad, "{}: {rcode}", peer.name);
-            assert_eq!(ask(&mut ours, &new, tcp), (0, new), "the new one of {}", peer.name);
+            assert_eq!(ask(&mut ours, &new, transport), (0, new), "the new one of {}", peer.name);
         }
     }
     dig_finds_the_cookie_good(&site);

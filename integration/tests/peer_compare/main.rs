@@ -1,22 +1,28 @@
 //! Four servers with one signed zone, asked the same: ours, named, NSD and Knot. And Unbound, which validates what ours says.
 
+#[path = "../common/certificate.rs"]
+mod certificate;
+mod clients;
 #[path = "../common/mod.rs"]
 mod common;
 mod compare;
 mod cookies;
 mod peers;
 mod queries;
+mod resolvers;
 mod site;
 
 use std::collections::BTreeMap;
 
 use compare::{Answer, Class};
 use keystore::policy::Nsec3Param;
-use queries::Client;
+use queries::{Client, Transport};
 use site::Site;
 
-/// Queries that each server is asked at least, UDP and TCP together.
+/// Queries that each server is asked at least, over UDP and TCP together; and over TLS, where all of them are asked.
 const LEAST: usize = 20_000;
+/// Of so many queries one is asked over TLS, too, unless OFFLINE_KSK_COMPARE is `all`.
+const ONE_OF: usize = 10;
 
 /// RCODE of what does not validate.
 const SERVFAIL: u8 = 2;
@@ -66,22 +72,24 @@ fn compare_servers(nsec3: Option<Nsec3Param>) {
     }
     let queries = queries::all();
     assert!(2 * queries.len() >= LEAST, "{} queries", 2 * queries.len());
-    let mut ours = Client::new(site.address);
-    let mut theirs: Vec<Client> = peers.iter().map(|peer| Client::new(peer.address)).collect();
+    let mut ours = Client::new(site.address).with_tls(Some(site.tls));
+    let mut theirs: Vec<Client> =
+        peers.iter().map(|peer| Client::new(peer.address).with_tls(peer.tls)).collect();
+    let one_of =
+        if std::env::var("OFFLINE_KSK_COMPARE").is_ok_and(|which| which == "all") { 1 } else { ONE_OF };
+    let mut asked = BTreeMap::<&str, usize>::new();
     let mut counts: BTreeMap<(&str, Class), usize> = BTreeMap::new();
     let mut unexplained = Vec::new();
     let mut sizes = BTreeMap::<&str, (usize, usize)>::new();
-    for query in &queries {
+    for (number, query) in queries.iter().enumerate() {
         let octets = query.octets();
-        let whole = Answer::read(&ours.ask_tcp(&octets));
-        for tcp in [false, true] {
-            let ask =
-                |client: &mut Client| if tcp { client.ask_tcp(&octets) } else { client.ask_udp(&octets) };
-            let mine = ask(&mut ours);
-            let mine = Answer::read(&mine);
+        let whole = Answer::read(&ours.ask(Transport::Tcp, &octets));
+        let encrypted = number.is_multiple_of(one_of).then_some(Transport::Tls);
+        for transport in [Transport::Udp, Transport::Tcp].into_iter().chain(encrypted) {
+            *asked.entry(transport.name()).or_default() += 1;
+            let mine = Answer::read(&ours.ask(transport, &octets));
             for (peer, client) in peers.iter().zip(&mut theirs) {
-                let answer = ask(client);
-                let answer = Answer::read(&answer);
+                let answer = Answer::read(&client.ask(transport, &octets));
                 let (same_records, classes) = compare::classes(peer.name, query, &whole, &mine, &answer);
                 if same_records {
                     let sum = sizes.entry(peer.name).or_default();
@@ -90,7 +98,6 @@ fn compare_servers(nsec3: Option<Nsec3Param>) {
                 }
                 for class in classes {
                     if class == Class::Unexplained {
-                        let transport = if tcp { "TCP" } else { "UDP" };
                         unexplained.push(format!(
                             "{} {query} {transport}\n  ours:  {mine}\n  theirs: {answer}",
                             peer.name
@@ -101,9 +108,9 @@ fn compare_servers(nsec3: Option<Nsec3Param>) {
             }
         }
     }
-    println!("{} queries to each of {} servers", 2 * queries.len(), peers.len() + 1);
+    println!("COMPARE {nsec3:?}: queries to each of {} servers: {asked:?}", peers.len() + 1);
     for ((peer, class), count) in &counts {
-        println!("{peer:6} {count:6}  {}", class.reason());
+        println!("COMPARE {peer:6} {count:6}  {}", class.reason());
     }
     let of = |peer: &'static str| unexplained.iter().filter(move |text| text.starts_with(peer)).take(12);
     let shown: Vec<&str> = peers.iter().flat_map(|peer| of(peer.name)).map(String::as_str).collect();
@@ -114,7 +121,7 @@ fn compare_servers(nsec3: Option<Nsec3Param>) {
         shown.join("\n")
     );
     for (peer, (mine, answer)) in &sizes {
-        println!("{peer:6} octets of answers with the same records: ours {mine}, theirs {answer}");
+        println!("COMPARE {peer:6} octets of answers with the same records: ours {mine}, theirs {answer}");
         let percent = *mine as f64 / *answer as f64 * 100.0;
         assert!(percent <= 102.0, "our answers are larger than those of {peer}: {percent:.1} %");
     }
@@ -125,14 +132,14 @@ fn compare_verdicts(nsec3: Option<Nsec3Param>) {
     let dir = tempfile::tempdir().expect("a folder");
     let site = Site::start(dir.path(), nsec3);
     let (Some(named), Some(behind_ours)) =
-        (peers::named(&site), peers::unbound(&site, site.address, "unbound-ours"))
+        (peers::named(&site), resolvers::unbound(&site, site.address, "unbound-ours"))
     else {
         return;
     };
-    let behind_named = peers::unbound(&site, named.address, "unbound-named").expect("Unbound was there");
+    let behind_named = resolvers::unbound(&site, named.address, "unbound-named").expect("Unbound was there");
     let queries = queries::for_validation();
-    let ours = peers::verdicts(&behind_ours, &queries);
-    let theirs = peers::verdicts(&behind_named, &queries);
+    let ours = resolvers::verdicts(&behind_ours, &queries);
+    let theirs = resolvers::verdicts(&behind_named, &queries);
     let mut wrong = Vec::new();
     let mut secure = 0;
     for ((query, mine), named) in queries.iter().zip(&ours).zip(&theirs) {

@@ -1,10 +1,12 @@
-//! The questions, and a client that asks them over UDP and over one TCP connection.
+//! The questions, and a client that asks them over UDP, over one TCP connection and over one of TLS.
 
-use std::io::{Read as _, Write as _};
+use std::fmt;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use keystore::dns::{Name, Rtype};
+use openssl::ssl::{Ssl, SslContext, SslMethod};
 
 use crate::site::ZONE;
 
@@ -59,8 +61,8 @@ impl Query {
     }
 }
 
-impl std::fmt::Display for Query {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name, self.rtype)?;
         match self.edns {
             Some((size, true)) => write!(f, " DO {size}"),
@@ -151,11 +153,40 @@ pub fn all() -> Vec<Query> {
     queries
 }
 
-/// Asks one server, over one UDP socket and one TCP connection.
+/// How a query is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Udp,
+    Tcp,
+    Tls,
+}
+
+impl Transport {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+trait Connection: Read + Write {}
+impl<C: Read + Write> Connection for C {}
+
+/// Asks one server, over one UDP socket, one TCP connection and one of TLS.
 pub struct Client {
     server: SocketAddr,
+    tls: Option<SocketAddr>,
     udp: UdpSocket,
-    tcp: Option<TcpStream>,
+    plain: Option<Box<dyn Connection>>,
+    encrypted: Option<Box<dyn Connection>>,
     id: u16,
 }
 
@@ -163,11 +194,24 @@ impl Client {
     pub fn new(server: SocketAddr) -> Self {
         let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         udp.connect(server).expect("an address");
-        Self { server, udp, tcp: None, id: 0 }
+        Self { server, tls: None, udp, plain: None, encrypted: None, id: 0 }
+    }
+
+    /// The same, which asks over TLS at `tls`. Whose certificate it is does not matter.
+    pub fn with_tls(self, tls: Option<SocketAddr>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// An answer, with the ID 0.
+    pub fn ask(&mut self, transport: Transport, query: &[u8]) -> Vec<u8> {
+        match transport {
+            Transport::Udp => self.ask_udp(query),
+            Transport::Tcp | Transport::Tls => self.ask_stream(transport, query),
+        }
     }
 
     /// An answer over UDP, with the ID 0. Asks again when none comes in time, as a busy machine may lose one.
-    pub fn ask_udp(&mut self, query: &[u8]) -> Vec<u8> {
+    fn ask_udp(&mut self, query: &[u8]) -> Vec<u8> {
         let answer = self.ask_within(query, Duration::from_millis(1000), 10);
         answer.unwrap_or_else(|| panic!("{} does not answer", self.server))
     }
@@ -197,33 +241,48 @@ impl Client {
         None
     }
 
-    /// An answer over TCP; a connection that the server has closed meanwhile is opened again.
-    pub fn ask_tcp(&mut self, query: &[u8]) -> Vec<u8> {
+    /// An answer over a connection; one that the server has closed meanwhile is opened again.
+    fn ask_stream(&mut self, transport: Transport, query: &[u8]) -> Vec<u8> {
         for _ in 0..5 {
-            if let Some(answer) = self.try_tcp(query) {
+            let kept = if transport == Transport::Tls { &mut self.encrypted } else { &mut self.plain };
+            let connection = kept.take().map_or_else(|| self.connect(transport), Ok);
+            if let Ok((answer, connection)) = connection.and_then(|connection| exchange(connection, query)) {
+                let kept = if transport == Transport::Tls { &mut self.encrypted } else { &mut self.plain };
+                *kept = Some(connection);
                 return answer;
             }
-            self.tcp = None;
         }
-        panic!("{} does not answer over TCP", self.server);
+        panic!("{} does not answer over {transport}", self.server);
     }
 
-    fn try_tcp(&mut self, query: &[u8]) -> Option<Vec<u8>> {
-        if self.tcp.is_none() {
-            let stream = TcpStream::connect(self.server).ok()?;
-            stream.set_nodelay(true).ok()?;
-            stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-            self.tcp = Some(stream);
+    fn connect(&self, transport: Transport) -> std::io::Result<Box<dyn Connection>> {
+        let server = if transport == Transport::Tls { self.tls.expect("it speaks TLS") } else { self.server };
+        let stream = TcpStream::connect(server)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        if transport == Transport::Tcp {
+            return Ok(Box::new(stream));
         }
-        let stream = self.tcp.as_mut()?;
-        let framed = [&(query.len() as u16).to_be_bytes()[..], query].concat();
-        stream.write_all(&framed).ok()?;
-        let mut len = [0; 2];
-        stream.read_exact(&mut len).ok()?;
-        let mut answer = vec![0; usize::from(u16::from_be_bytes(len))];
-        stream.read_exact(&mut answer).ok()?;
-        Some(answer)
+        let context = SslContext::builder(SslMethod::tls_client())?;
+        let mut ssl = Ssl::new(&context.build())?;
+        ssl.set_hostname("server.example")?;
+        let connected = ssl.connect(stream);
+        Ok(Box::new(connected.map_err(|error| std::io::Error::other(error.to_string()))?))
     }
+}
+
+/// The answer to one query, and the connection for the next one.
+fn exchange(
+    mut connection: Box<dyn Connection>,
+    query: &[u8],
+) -> std::io::Result<(Vec<u8>, Box<dyn Connection>)> {
+    let framed = [&(query.len() as u16).to_be_bytes()[..], query].concat();
+    connection.write_all(&framed)?;
+    let mut len = [0; 2];
+    connection.read_exact(&mut len)?;
+    let mut answer = vec![0; usize::from(u16::from_be_bytes(len))];
+    connection.read_exact(&mut answer)?;
+    Ok((answer, connection))
 }
 
 /// Names that Unbound cannot resolve here, since the servers that their aliases lead to are not there; and rings of aliases, of which

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keystore::clock;
+use keystore::cookie_secrets::CookieSecrets;
 use keystore::crypto::PrivateKey;
 use keystore::dns::{Name, Rtype, rdata};
 use keystore::exchange::TrustAnchor;
@@ -14,15 +15,22 @@ use keystore::keys::{KeyFile, Timing};
 use keystore::policy::Nsec3Param;
 use keystore::{durable, store};
 use metrics::Metrics;
+use metrics::http::{CertificateFiles, LoadedCertificate};
 use signer_plugin::border::SignerHandler;
 use signer_plugin::hosted::{Hosted, Responder};
-use signer_plugin::protocol::SharedSettings;
+use signer_plugin::protocol::{QuerySettings, SharedSettings};
 use signer_plugin::rules::ZoneRules;
 use signer_plugin::runtime::{ContentRules, RollDelays, SignerZone, VersionRules, ZoneRuntime, ZoneSetup};
 use signer_plugin::server::{Listen, Server};
 use signer_plugin::signing::SigningTimes;
 
+use crate::certificate;
+
 pub const ZONE: &str = "hard.test.";
+/// The certificate of all servers, in the folder of the site: `server.crt` and `server.key`.
+pub const SERVER: &str = "server";
+/// The name that it is for.
+pub const SERVER_NAME: &str = "server.example";
 const HARD: &str = include_str!("hard.zone");
 
 /// Our server with the zone.
@@ -33,8 +41,10 @@ pub struct Site {
     /// DNSKEY of the KSK, as a record.
     pub anchor: String,
     pub address: SocketAddr,
-    /// Settings of queries, by default none.
-    pub settings: SharedSettings,
+    /// Where our server speaks DNS over TLS.
+    pub tls: SocketAddr,
+    settings: SharedSettings,
+    certificate: LoadedCertificate,
     runtime: tokio::runtime::Runtime,
     server: Option<Server>,
 }
@@ -88,15 +98,30 @@ impl Site {
         fs::write(&signed, text).expect("write the signed zone");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let settings = SharedSettings::default();
+        certificate::write(dir, SERVER, (-1, 30), None);
+        let [file, key] = certificate::files(dir, SERVER);
+        let certificate = LoadedCertificate::load(&CertificateFiles { certificate: file, key }, b"dot");
+        let certificate = certificate.expect("a certificate");
+        let settings = SharedSettings::new(QuerySettings::DEFAULT.with_tls(Arc::clone(&certificate.config)));
         let server = runtime.block_on(async {
             let zones = Hosted::new([served as Arc<dyn Responder>]);
-            let listen = Listen::on(vec!["127.0.0.1:0".parse().expect("an address")]);
+            let any = vec!["127.0.0.1:0".parse().expect("an address")];
+            let listen = Listen::on(any.clone()).with_tls(any);
             Server::start(&listen, &SignerHandler::alone(zones).settings(settings.clone()))
                 .expect("our server starts")
         });
-        let address = server.addresses()[0];
-        Self { dir: dir.to_owned(), signed, anchor, address, settings, runtime, server: Some(server) }
+        let (address, tls) = (server.addresses()[0], server.tls_addresses()[0]);
+        let server = Some(server);
+        let dir = dir.to_owned();
+        Self { dir, signed, anchor, address, tls, settings, certificate, runtime, server }
+    }
+}
+
+impl Site {
+    /// From now on our server makes cookies with these secrets, and takes them.
+    pub fn use_cookies(&self, secrets: CookieSecrets) {
+        let settings = QuerySettings::with_cookies(secrets, Arc::new(clock::now));
+        self.settings.store(settings.with_tls(Arc::clone(&self.certificate.config)));
     }
 }
 
