@@ -74,6 +74,9 @@ enum Command {
         /// The zone
         zone: Name,
     },
+    /// Zones that are served
+    #[command(subcommand)]
+    Zone(ZoneCommand),
     /// Show a KSR, an SKR or a key folder as a timeline: which keys are published, which sign, CDS, gaps, today
     Inspect(inspect::Options),
     /// Write a KSR or SKR in another form: BIND's, Knot's, or the root zone's XML
@@ -95,6 +98,18 @@ enum Command {
     /// Exit code 0 when a notification was sent, 1 when Alertmanager has the alert and told nobody (a silence, a receiver that fails),
     /// 2 when it does not take it. Do this at every ceremony.
     AlertTest(alert_test::Options),
+}
+
+#[derive(Debug, Subcommand)]
+enum ZoneCommand {
+    /// Print the unsigned zone that DNS UPDATE changes, as it is now: its file and the updates together, as a zone file
+    Dump {
+        /// The configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// The zone
+        zone: Name,
+    },
 }
 
 /// Runs the program on the arguments of the process.
@@ -191,6 +206,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::VerifyZone(options) => verify_zone::run(&options),
         Command::Status(options) => print_status(&options),
         Command::Release { config, zone } => release(&config, &zone),
+        Command::Zone(ZoneCommand::Dump { config, zone }) => dump(&config, &zone),
         Command::Inspect(options) => inspect::run(&options),
         Command::Convert(options) => convert::run(&options),
         Command::Prove(options) => prove::run(&options),
@@ -205,6 +221,12 @@ fn run(command: Command) -> Result<ExitCode> {
 
 fn print_status(options: &StatusArgs) -> Result<ExitCode> {
     Ok(ExitCode::from(status(options, clock::now, &mut std::io::stdout().lock())?))
+}
+
+fn dump(config: &Path, zone: &Name) -> Result<ExitCode> {
+    let config = Config::load(config)?;
+    signer_plugin::content::dump(&config.state_dir, zone, &mut std::io::stdout().lock())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn release(config: &Path, zone: &Name) -> Result<ExitCode> {

@@ -2,6 +2,7 @@
 //!
 //! `docs/offline-ksk.example.toml` shows and explains every key. Durations are integers (seconds) or strings as in `dnssec-policy`.
 
+pub mod content;
 pub mod deliver;
 mod name;
 pub mod query;
@@ -211,6 +212,8 @@ pub struct ZoneConfig {
     pub allow_transfer: Vec<transfer::AllowTransfer>,
     /// `notify`: who is told of each new version; by default as in `[transfer]`.
     pub notify: Vec<transfer::NotifyTarget>,
+    /// What may change the content of the zone beside its file.
+    pub content: content::ContentConfig,
     /// How the signer makes and judges versions of the zone.
     pub versions: VersionConfig,
     /// `allow-cds-delete`: an SKR may ask the parent to remove the DS RRset (RFC 8078 section 4).

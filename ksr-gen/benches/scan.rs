@@ -164,6 +164,7 @@ impl Model {
             multi_signer: false,
             allow_query: None,
             allow_transfer: Vec::new(),
+            content: Default::default(),
             notify: Vec::new(),
             versions: keystore::config::VersionConfig::default(),
             zone_check: keystore::config::ZoneCheck::default(),

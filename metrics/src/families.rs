@@ -194,6 +194,7 @@ families! {
     cookie_secret_file_ok: Gauge [] = "1 when DNS cookies are made with the secrets that are configured, 0 when the cookie-secret-file cannot be used and the secrets before it are.";
     tcp_connections_refused_total: CounterFamily ["limit"] = "TCP connections closed at once because a limit was met (connections, network, client, tls, handshakes), and attempts to accept one that failed because the host had no descriptor or memory left (system).";
     transfers_total: CounterFamily ["zone", "kind", "result"] = "Transfers to secondaries: axfr (the whole zone) or ixfr (what changed), ok or failed.";
+    updates_total: CounterFamily ["zone", "result"] = "DNS UPDATE messages that were answered: ok (also where they change nothing), prerequisite (one is not met), refused (no key, a key or record that update does not allow, or records that the zone cannot have), failed (not taken now).";
     transfers_refused_total: CounterFamily ["zone", "reason"] = "Requests of transfers that were refused: access (address or key), tsig (a signature that is not right), limit (too many at once).";
     notifies_total: CounterFamily ["zone", "result"] = "NOTIFY messages to secondaries: ok when acknowledged, failed.";
     secondary_serial: GaugeFamily ["zone", "secondary"] = "SOA serial that a secondary of notify was last seen to have; 0 never.";

@@ -29,6 +29,8 @@ pub const RESULTS: [&str; 2] = ["ok", "failed"];
 pub const ANSWER_KINDS: [&str; 5] = ["positive", "nodata", "nxdomain", "referral", "error"];
 /// Kinds of a transfer to a secondary.
 pub const TRANSFER_KINDS: [&str; 2] = ["axfr", "ixfr"];
+/// What became of an update that was answered.
+pub const UPDATE_RESULTS: [&str; 4] = ["ok", "prerequisite", "refused", "failed"];
 /// Reasons for which a transfer is refused.
 pub const TRANSFER_REFUSALS: [&str; 3] = ["access", "tsig", "limit"];
 /// Outcomes of a file in the inbox.
@@ -200,6 +202,9 @@ impl Metrics {
             for mode in SIGN_MODES {
                 visit(&self.zone_sign_runs_total, &[zone, mode, result]);
             }
+        }
+        for result in UPDATE_RESULTS {
+            visit(&self.updates_total, &[zone, result]);
         }
         for reason in TRANSFER_REFUSALS {
             visit(&self.transfers_refused_total, &[zone, reason]);

@@ -30,6 +30,8 @@ pub mod answer;
 mod blocks;
 pub mod border;
 mod clock;
+#[doc(hidden)]
+pub mod content;
 mod difference;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
@@ -49,6 +51,8 @@ mod state;
 #[cfg(test)]
 mod testing;
 pub mod transfer;
+#[doc(hidden)]
+pub mod update;
 #[doc(hidden)]
 pub mod verify;
 #[doc(hidden)]

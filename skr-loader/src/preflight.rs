@@ -329,7 +329,9 @@ impl Host<'_> {
                     .iter()
                     .flat_map(|zone| {
                         let allowed = zone.allow_transfer.iter().map(|rule| rule.key.as_ref());
-                        allowed.chain(zone.notify.iter().map(|target| target.key.as_ref()))
+                        let told = zone.notify.iter().map(|target| target.key.as_ref());
+                        let updates = zone.content.updates.iter().map(|rule| Some(&rule.key));
+                        allowed.chain(told).chain(updates)
                     })
                     .flatten()
                     .map(|name| name.to_lowercase().to_string())

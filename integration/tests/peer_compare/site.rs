@@ -20,7 +20,9 @@ use signer_plugin::border::SignerHandler;
 use signer_plugin::hosted::{Hosted, Responder};
 use signer_plugin::protocol::{QuerySettings, SharedSettings};
 use signer_plugin::rules::ZoneRules;
-use signer_plugin::runtime::{ContentRules, RollDelays, SignerZone, VersionRules, ZoneRuntime, ZoneSetup};
+use signer_plugin::runtime::{
+    ContentRules, ContentSource, RollDelays, SignerZone, VersionRules, ZoneRuntime, ZoneSetup,
+};
 use signer_plugin::server::{Listen, Server};
 use signer_plugin::signing::SigningTimes;
 
@@ -74,7 +76,7 @@ impl Site {
         let anchor = format!("{ZONE} IN DNSKEY {}", rdata::to_text(Rtype::DNSKEY, &ksk.to_rdata(), None));
         let setup = ZoneSetup {
             name: name.clone(),
-            file: dir.join("zone"),
+            source: ContentSource::File(dir.join("zone")),
             key_directory: dir.join("keys"),
             accepted: dir.join("accepted"),
             state: dir.join("zones/hard.test."),

@@ -1,6 +1,7 @@
 //! From the text to a checked [`Config`].
 
 mod address;
+mod content;
 mod ksr;
 mod listen;
 mod loader;

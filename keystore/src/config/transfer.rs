@@ -113,7 +113,7 @@ pub enum TransferKeyError {
     Unknown {
         /// The zone.
         zone: Name,
-        /// `allow-transfer` or `notify`.
+        /// `allow-transfer`, `notify` or `update`.
         setting: &'static str,
         /// The name of the key.
         key: Name,
@@ -139,7 +139,10 @@ impl Config {
             for zone in &self.zones {
                 let allowed = zone.allow_transfer.iter().map(|rule| ("allow-transfer", &rule.key));
                 let told = zone.notify.iter().map(|target| ("notify", &target.key));
-                for (setting, key) in allowed.chain(told).filter_map(|(at, key)| Some((at, key.as_ref()?))) {
+                let updates = zone.content.updates.iter();
+                let named = allowed.chain(told);
+                let named = named.filter_map(|(at, key)| Some((at, key.as_ref()?)));
+                for (setting, key) in named.chain(updates.map(|rule| ("update", &rule.key))) {
                     if !keys.iter().any(|known| known.name == *key) {
                         let (zone, key) = (zone.name.clone(), key.clone());
                         errors.push(TransferKeyError::Unknown { zone, setting, key });

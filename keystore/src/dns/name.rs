@@ -292,6 +292,40 @@ pub fn wire_len(octets: &[u8]) -> Option<usize> {
     }
 }
 
+/// The name at `at` in a DNS message, uncompressed and with its letter case, and where its octets end there (RFC 1035 section 4.1.4). Each
+/// pointer must lead to a place in front of the one before, so that this ends. `None` when there is no name.
+#[must_use]
+pub fn read_message(message: &[u8], at: usize) -> Option<(Vec<u8>, usize)> {
+    let mut name = Vec::new();
+    let (mut place, mut before, mut end) = (at, at, None);
+    loop {
+        let len = usize::from(*message.get(place)?);
+        match len {
+            0 => {
+                name.push(0);
+                return (name.len() <= MAX_NAME).then_some((name, end.unwrap_or(place + 1)));
+            }
+            1..=MAX_LABEL => {
+                name.extend_from_slice(message.get(place..=place + len)?);
+                if name.len() >= MAX_NAME {
+                    return None;
+                }
+                place += len + 1;
+            }
+            0xc0.. => {
+                let low = usize::from(*message.get(place + 1)?);
+                end.get_or_insert(place + 2);
+                place = (len & 0x3f) << 8 | low;
+                if place >= before {
+                    return None;
+                }
+                before = place;
+            }
+            _ => return None,
+        }
+    }
+}
+
 /// Canonical order of two uncompressed wire-form names (RFC 4034 section 6.1), letter case ignored.
 #[must_use]
 pub fn canonical_cmp(a: &[u8], b: &[u8]) -> Ordering {

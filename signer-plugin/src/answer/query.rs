@@ -132,6 +132,11 @@ impl Head {
         })
     }
 
+    /// Records in the answer and the authority section; of an update the prerequisites and the updates.
+    pub const fn answer_and_authority(&self) -> (u16, u16) {
+        (self.counts[1], self.counts[2])
+    }
+
     /// Records in the additional section.
     pub const fn additional(&self) -> u16 {
         self.counts[3]
@@ -210,7 +215,8 @@ impl Head {
                     rest.tsig = Some(Tsig { owner, head, tail, at: owner_at });
                 }
                 Rtype::SOA
-                    if (u32::from(counts[1])..additional_from).contains(&number)
+                    if self.opcode() == 0
+                        && (u32::from(counts[1])..additional_from).contains(&number)
                         && rest.client_serial.is_none()
                         && is_name(message, owner_at, name) =>
                 {

@@ -34,6 +34,8 @@ pub(super) enum BatchEnd {
     Others(Vec<u8>),
     /// The last query has an answer of several messages, or the right to one must be waited for.
     Transfer(Box<crate::transfer::request::Outgoing>),
+    /// The answer to the last query comes later.
+    Update(Box<crate::transfer::update::WaitingUpdate>),
     /// The last query deserves no answer, or is longer than any: the connection has to end.
     Close,
 }
@@ -97,6 +99,7 @@ impl Batch for StreamQueries<'_> {
                 self.end_of_batch = Some(BatchEnd::Others(query.to_vec()));
             }
             Route::Transfer(outgoing) => self.end_of_batch = Some(BatchEnd::Transfer(outgoing)),
+            Route::Update(update) => self.end_of_batch = Some(BatchEnd::Update(update)),
             Route::Nobody => self.end_of_batch = Some(BatchEnd::Close),
         }
     }
@@ -134,7 +137,7 @@ mod tests {
             BatchEnd::Incomplete => "incomplete".to_owned(),
             BatchEnd::Full => "full".to_owned(),
             BatchEnd::Others(query) => format!("others {}", query.len()),
-            BatchEnd::Transfer(_) => "transfer".to_owned(),
+            BatchEnd::Transfer(_) | BatchEnd::Update(_) => "transfer".to_owned(),
             BatchEnd::Close => "close".to_owned(),
         };
         (read, end)

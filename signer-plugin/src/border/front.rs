@@ -15,13 +15,14 @@ use metrics::Metrics;
 use metrics::queries::RefusedQuery;
 
 use super::SignerHandler;
-use crate::answer::query::HEADER;
+use crate::answer::query::{HEADER, Head};
 use crate::answer::{self, AnswerOutcome, Arrival, StreamFacts, Transport, WithoutZone};
 use crate::hosted::{Responder, Version, Zones};
 use crate::protocol::QuerySettings;
 use crate::protocol::rate_limit::RateLimiter;
 use crate::seldom::Seldom;
-use crate::transfer::request::{self, Outgoing, Reaction, Sender, Way};
+use crate::transfer::request::{self, Outgoing, Reaction, Sender, UPDATE, Way};
+use crate::transfer::update::{self, UpdateReaction, WaitingUpdate};
 
 /// Keeps the message of a query that our code fails at from coming with each such query.
 static NOT_ANSWERED: Seldom = Seldom::new();
@@ -54,6 +55,8 @@ pub(super) enum Route {
     Nobody,
     /// A transfer of several messages.
     Transfer(Box<Outgoing>),
+    /// An update, whose answer comes later.
+    Update(Box<WaitingUpdate>),
 }
 
 /// Queries that have come in together, one after the other.
@@ -184,6 +187,16 @@ impl<H: RequestHandler> FrontEnd<H> {
         let Received { query, client, out } = received;
         let arrival = self.arrival(client, via, settings);
         or_nobody(Some(zone.origin()), || {
+            if Head::parse(query).is_some_and(|head| head.opcode() == UPDATE)
+                && let Some(source) = zone.transferable()
+            {
+                let way = Way { client, transport: arrival.transport, max_udp: arrival.max_udp };
+                match update::react(&source, zone.origin(), query, way, out) {
+                    UpdateReaction::Answered(sender) => return answered(sender, query, &arrival, out),
+                    UpdateReaction::Waits(update) => return Route::Update(update),
+                    UpdateReaction::Plain => {}
+                }
+            }
             if request::concerns(query, rtype, question_end)
                 && let Some(source) = zone.transferable()
             {
@@ -193,12 +206,7 @@ impl<H: RequestHandler> FrontEnd<H> {
                     zone.respond(query, &Arrival { max_udp, is_limited: false, ..arrival }, out)
                 };
                 match request::react(&source, zone.origin(), query, way, &plain, out) {
-                    Reaction::Answered(Sender::Verified) => return Route::Answered,
-                    Reaction::Answered(Sender::Unknown) => {
-                        let is_sent = answer::limit::limiter_of(query, &arrival)
-                            .is_none_or(|limiter| answer::limit::hold(limiter, arrival.client, out));
-                        return if is_sent { Route::Answered } else { Route::Nobody };
-                    }
+                    Reaction::Answered(sender) => return answered(sender, query, &arrival, out),
                     Reaction::Nothing => return Route::Nobody,
                     Reaction::Stream(outgoing) => return Route::Transfer(outgoing),
                     Reaction::Plain => {}
@@ -251,6 +259,16 @@ impl<H: RequestHandler> FrontEnd<H> {
             metrics.count_refused_query(what);
         }
     }
+}
+
+/// Sends an answer, or what the rate limit leaves of it where anybody may have sent the query.
+fn answered(sender: Sender, query: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> Route {
+    let limiter = match sender {
+        Sender::Verified => None,
+        Sender::Unknown => answer::limit::limiter_of(query, arrival),
+    };
+    let is_sent = limiter.is_none_or(|limiter| answer::limit::hold(limiter, arrival.client, out));
+    if is_sent { Route::Answered } else { Route::Nobody }
 }
 
 /// What `answer` says; nobody where it panics, which would end the listener and must cost one answer only.

@@ -1,5 +1,5 @@
-//! UDP queries for names that are not ours: a bounded queue between the threads that receive them and the inner handler, which runs on
-//! tokio.
+//! UDP queries that are not answered at once: a bounded queue between the threads that receive them and whoever answers on tokio. Names that
+//! are not ours are answered by the inner handler, updates when they are served.
 
 use std::sync::Arc;
 
@@ -16,15 +16,18 @@ use super::datagrams::ReturnPath;
 use super::front::FrontEnd;
 use crate::answer::limit;
 use crate::protocol::rate_limit::RateLimiter;
+use crate::transfer::update::WaitingUpdate;
 
 /// Queries that wait, and queries that the inner handler works on at once, over all sockets. More are dropped, and asked again by their
 /// resolvers.
 const MOST: usize = 1024;
 
-/// A query for the inner handler.
-pub(super) struct OtherQuery {
-    pub query: Vec<u8>,
-    pub back: ReturnPath,
+/// A query that is not answered at once.
+pub(super) enum OtherQuery {
+    /// For the inner handler.
+    Plain { query: Vec<u8>, back: ReturnPath },
+    /// An update.
+    Update { update: Box<WaitingUpdate>, back: ReturnPath },
 }
 
 /// The end of the queue at which queries are put in.
@@ -51,12 +54,16 @@ pub(super) async fn answer_others<H: RequestHandler>(
 ) {
     let places = Arc::new(Semaphore::new(MOST));
     let mut under_way = tokio::task::JoinSet::new();
-    while let Some(OtherQuery { query, back }) = queue.recv().await {
+    while let Some(waiting) = queue.recv().await {
         while under_way.try_join_next().is_some() {}
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
         let front = front.clone();
         under_way.spawn(async move {
             let _place = place;
+            let (query, back) = match waiting {
+                OtherQuery::Plain { query, back } => (query, back),
+                OtherQuery::Update { update, back } => return back.send(&update.answer().await),
+            };
             let client = back.client();
             let limiter = front.limiter_of(&query, client);
             let response = Response { back, max_udp: front.max_udp(), limiter };

@@ -284,6 +284,13 @@ impl Connection {
                         Err(format_error) => stream.write_message(&format_error).await,
                     }
                 }
+                BatchEnd::Update(update) => {
+                    let answer = tokio::select! {
+                        answer = update.answer() => answer,
+                        _ = shutdown.wait_for(|stop| *stop) => return,
+                    };
+                    stream.write_message(&answer).await
+                }
                 BatchEnd::Transfer(mut outgoing) => {
                     let mut message = Vec::new();
                     let sent = self.send(&mut outgoing, &stream, &mut message).await;

@@ -220,7 +220,13 @@ impl<F: Family> Batch for UdpQueries<F> {
                 let Some((octets, datagram)) = self.datagrams.get(index) else { return };
                 let query = if datagram.is_cut { octets.get(..HEADER).unwrap_or_default() } else { octets };
                 let Some(back) = self.datagrams.return_path(index) else { return };
-                if !self.others.offer(|| OtherQuery { query: query.to_vec(), back }) {
+                if !self.others.offer(|| OtherQuery::Plain { query: query.to_vec(), back }) {
+                    self.dropped.queue += 1;
+                }
+            }
+            Route::Update(update) => {
+                let Some(back) = self.datagrams.return_path(index) else { return };
+                if !self.others.offer(|| OtherQuery::Update { update, back }) {
                     self.dropped.queue += 1;
                 }
             }

@@ -100,7 +100,9 @@ impl Places {
     fn of<'a>(zones: impl Iterator<Item = &'a ZoneSetup>) -> Self {
         let mut places = Self::default();
         for setup in zones {
-            places.zone_files.entry(setup.file.clone()).or_default().push(setup.name.clone());
+            if let Some(file) = setup.source.file() {
+                places.zone_files.entry(file.to_owned()).or_default().push(setup.name.clone());
+            }
             let keys = places.key_folders.entry(setup.key_directory.clone()).or_default();
             keys.insert(setup.name.file_name().to_ascii_lowercase(), setup.name.clone());
         }

@@ -210,7 +210,7 @@ impl Gate {
 }
 
 /// Why content with `after` records must not replace that with `before`; `None` when it may.
-fn excess(rules: &ContentRules, before: usize, after: usize) -> Option<String> {
+pub(super) fn excess(rules: &ContentRules, before: usize, after: usize) -> Option<String> {
     if before.abs_diff(after) < LEAST_CHANGE {
         return None;
     }
@@ -220,7 +220,9 @@ fn excess(rules: &ContentRules, before: usize, after: usize) -> Option<String> {
         false => ("max-growth", rules.max_growth),
     };
     exceeds(limit).then(|| {
-        format!("the zone file has {after} records, and what is served has {before}; {setting} is {limit} %")
+        format!(
+            "the new content has {after} records, and what is served has {before}; {setting} is {limit} %"
+        )
     })
 }
 

@@ -38,7 +38,7 @@ pub use crate::clock::Clock;
 pub use gate::{ReleaseError, release};
 pub use keyring::Keyring;
 pub use served::{ServedState, SignerZone, ZoneWork};
-pub use setup::{ContentRules, RollDelays, VersionRules, ZoneSetup};
+pub use setup::{ContentRules, ContentSource, RollDelays, VersionRules, ZoneSetup};
 pub use zone::ZoneRuntime;
 
 use std::collections::{HashMap, HashSet};
@@ -175,6 +175,9 @@ impl Signer {
             if let Some(zone) = configured.get(&setup.name) {
                 served.transfers().set(TransferSettings::of_zone(zone, &keys));
             }
+            let (commands, name) = (self.commands[thread].clone(), setup.name.clone());
+            // A thread that is gone has said why.
+            served.changes().wake_by(move || drop(commands.send(Command::TakeChanges(name.clone()))));
             self.send(thread, Command::Take(setup.clone(), Arc::clone(&served)));
             zones.insert(setup.name.clone(), ZoneAtWork { setup, served, thread });
         }

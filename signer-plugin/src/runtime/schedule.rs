@@ -40,6 +40,8 @@ const RESTORED: Timestamp = Timestamp::from_secs(1);
 pub(super) enum Command {
     /// Look at the files of this zone now.
     Look(Name),
+    /// Take the changes that wait for this zone.
+    TakeChanges(Name),
     /// Look at the files of all zones now.
     LookAtAll,
     /// Take this zone over; one of the same name makes room, and what it serves goes on until there is something newer.
@@ -165,6 +167,7 @@ impl Schedule {
                     self.set_due(number, at_once);
                 }
             }
+            Command::TakeChanges(name) => self.take_changes(&name),
             Command::LookAtAll => self.set_all_due(),
             Command::Wake => {}
             Command::Take(setup, served) => {
@@ -195,6 +198,18 @@ impl Schedule {
                     zone.leave();
                 }
             }
+        }
+    }
+
+    /// Has a zone take the changes that wait for it; one that was not stepped yet does so in its first step.
+    fn take_changes(&mut self, name: &Name) {
+        let now = (self.shared.clock)();
+        let Some(number) = self.by_name.get(name).copied() else { return };
+        let Some(scheduled) = self.zones.get_mut(&number) else { return };
+        let before = scheduled.due;
+        let due = guarded(&mut scheduled.zone, |zone| zone.take_changes_between_steps(now)).flatten();
+        if let Some(due) = due {
+            self.set_due(number, due.max(now.plus(1)).min(before));
         }
     }
 

@@ -16,9 +16,11 @@ use metrics::zones::ANSWER_KINDS;
 
 use crate::answer::{AnswerKind, AnswerOutcome, Arrival, Context, answer, answer_not_ready};
 use crate::clock::Clock;
+use crate::content::ChangeQueue;
 use crate::hosted::{Responder, Version};
 use crate::signing::{SignedZone, SigningProgress};
 use crate::transfer::{SecondaryStanding, Transferable, ZoneTransfers};
+use crate::zone::Zone;
 
 /// How a zone stands after its last step, for whoever shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -92,6 +94,10 @@ pub struct SignerZone {
     transfers: Arc<ZoneTransfers>,
     /// Changes with [`Self::state`], as far as somebody may have to act on it.
     revision: Revision,
+    /// Changes that wait for its thread.
+    changes: Arc<ChangeQueue>,
+    /// The unsigned content, served or not.
+    content: ArcSwapOption<Zone>,
     /// How it stands after its last step.
     state: ArcSwap<ServedState>,
     /// What the step under way is at.
@@ -117,6 +123,8 @@ impl SignerZone {
             turn: AtomicU32::new(0),
             transfers: Arc::new(ZoneTransfers::new(metrics, label)),
             revision: Revision::default(),
+            changes: Arc::default(),
+            content: ArcSwapOption::empty(),
             state: ArcSwap::default(),
             work: Mutex::default(),
         }
@@ -180,6 +188,27 @@ impl SignerZone {
         self.transfers.record(self.signed.load().as_deref(), &signed);
         self.signed.store(Some(Arc::clone(&signed)));
         self.transfers.announce(&signed);
+    }
+
+    /// Where changes of it wait for its thread.
+    pub(crate) fn changes(&self) -> &Arc<ChangeQueue> {
+        &self.changes
+    }
+
+    /// The unsigned content that it has as of the last step, which may wait to be served; `None` before the first.
+    #[must_use]
+    pub fn content(&self) -> Option<Arc<Zone>> {
+        self.content.load_full()
+    }
+
+    pub(super) fn set_content(&self, content: Option<&Arc<Zone>>) {
+        let is_same = match (&*self.content.load(), content) {
+            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+            (before, now) => before.is_none() && now.is_none(),
+        };
+        if !is_same {
+            self.content.store(content.cloned());
+        }
     }
 
     /// Its transfers to secondaries.
@@ -262,6 +291,7 @@ impl Responder for SignerZone {
         self.transfers.is_used().then(|| Transferable {
             signed: self.signed(),
             transfers: Arc::clone(&self.transfers),
+            changes: Arc::clone(&self.changes),
             clock: Arc::clone(&self.clock),
         })
     }

@@ -1,6 +1,6 @@
 //! What a zone is made from, from the configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keystore::config::{Config, SelfCheck, SignerConfig, VersionConfig, ZoneConfig};
@@ -17,8 +17,8 @@ use crate::signing::SigningTimes;
 pub struct ZoneSetup {
     /// The apex.
     pub name: Name,
-    /// The unsigned zone.
-    pub file: PathBuf,
+    /// Where the unsigned content comes from.
+    pub source: ContentSource,
     /// Where its ZSKs lie.
     pub key_directory: PathBuf,
     /// The accepted store of all zones.
@@ -39,6 +39,39 @@ pub struct ZoneSetup {
     pub delays: RollDelays,
     /// What new content has to pass.
     pub content: ContentRules,
+}
+
+/// Where the unsigned content of a zone comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContentSource {
+    /// A zone file, which is read again when it changes.
+    File(PathBuf),
+    /// A zone file, and what DNS UPDATE makes of it.
+    FileWithUpdates(PathBuf),
+    /// Transfers from primaries; what came last is kept on disk.
+    Primaries,
+}
+
+impl ContentSource {
+    fn from_config(zone: &ZoneConfig) -> Option<Self> {
+        let file = zone.file.clone()?;
+        Some(if zone.content.updates.is_empty() { Self::File(file) } else { Self::FileWithUpdates(file) })
+    }
+
+    /// The zone file, where there is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(file) | Self::FileWithUpdates(file) => Some(file),
+            Self::Primaries => None,
+        }
+    }
+
+    /// True when the content is kept on disk beside its file, since it does not come from there alone.
+    #[must_use]
+    pub const fn is_stored(&self) -> bool {
+        matches!(self, Self::FileWithUpdates(_) | Self::Primaries)
+    }
 }
 
 /// What new content of a zone has to pass before it is served. By default nothing.
@@ -87,12 +120,12 @@ pub struct RollDelays {
 }
 
 impl ZoneSetup {
-    /// From the configuration; `None` for a zone without a file, which is not served.
+    /// From the configuration; `None` for a zone without content, which is not served.
     #[must_use]
     pub fn from_config(config: &Config, zone: &ZoneConfig) -> Option<Self> {
         Some(Self {
             name: zone.name.clone(),
-            file: zone.file.clone()?,
+            source: ContentSource::from_config(zone)?,
             key_directory: zone.key_directory.clone(),
             accepted: config.state_dir.join("accepted"),
             state: store::zone_dir(&config.state_dir.join("zones"), &zone.name),

@@ -41,6 +41,12 @@ impl ZoneFileWatch {
         self.zone = Some(Arc::clone(zone));
     }
 
+    /// What was read is not taken: the content before stays, if there is one.
+    pub fn refuse(&mut self, before: Option<Arc<Zone>>, why: String) {
+        self.zone = before;
+        self.failure = Some(why);
+    }
+
     /// The error for which the file is read again soon.
     pub fn unreadable(&self) -> Option<&str> {
         self.unreadable.as_deref()
@@ -65,7 +71,8 @@ impl ZoneFileWatch {
         now: Timestamp,
         begin: impl FnOnce(),
     ) -> Option<Result<Arc<Zone>, ZoneFileError>> {
-        let stamps = self.stamps(&setup.file);
+        let file = setup.source.file()?;
+        let stamps = self.stamps(file);
         let same = stamps == self.read;
         if same && !self.retry.is_due(now) {
             self.changed = None;
@@ -82,15 +89,15 @@ impl ZoneFileWatch {
         self.changed = None;
         self.unreadable = None;
         begin();
-        if let Ok(metadata) = setup.file.metadata()
+        if let Ok(metadata) = file.metadata()
             && metadata.len() >= LARGE
         {
             tracing::info!(zone = %setup.name, octets = metadata.len(), "reading the zone file");
         }
         let before = std::mem::take(&mut self.files);
-        let loaded = Zone::load_noting(&setup.file, &setup.name, setup.rules, &mut self.files).map(Arc::new);
+        let loaded = Zone::load_noting(file, &setup.name, setup.rules, &mut self.files).map(Arc::new);
         // A file that was written during the reading has another stamp now than before, and is read again.
-        self.read = if self.files == before { stamps } else { self.stamps(&setup.file) };
+        self.read = if self.files == before { stamps } else { self.stamps(file) };
         self.failure = loaded.as_ref().err().map(ToString::to_string);
         match &loaded {
             Ok(zone) => {

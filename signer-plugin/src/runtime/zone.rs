@@ -1,8 +1,11 @@
 //! One zone, stepped: what it looks at, what it serves from when on, and when it wants to be looked at again.
 
+mod changes;
+mod file;
 mod keep;
 mod report;
 mod review;
+mod stored;
 mod wanted;
 
 use std::io;
@@ -30,12 +33,15 @@ use super::served::SignerZone;
 use super::setup::ZoneSetup;
 use super::skr::{InUse, SkrWatch};
 use super::source::ZoneFileWatch;
+use crate::content::{ChangeOutcome, Reply};
 use crate::signing::{
     CheckError, RetiringKey, SignedZone, SigningError, SigningKeys, SigningPolicy, ZoneKey, sign,
 };
 use crate::state::{Facts, Publication, ZoneState};
 use crate::zone::Zone;
+use changes::PendingUpdates;
 use keep::{Restoring, Unwritten};
+use stored::Stored;
 use wanted::{Wanted, is_replaced_alike};
 
 /// Seconds between two attempts at what failed, as long as nothing it depends on changes.
@@ -44,9 +50,6 @@ const RETRY: u64 = 10;
 const ALARM: u64 = 600;
 /// RRsets whose signatures are verified before a version is served, besides the apex and those that are new.
 const SAMPLES: usize = 256;
-
-/// Most warnings of a zone file that are written to the log.
-const LOGGED_WARNINGS: usize = 10;
 
 /// The life of one zone. [`ZoneRuntime::step`] does what is due; nothing here sleeps or asks the clock.
 pub struct ZoneRuntime {
@@ -65,6 +68,12 @@ pub struct ZoneRuntime {
     salt: Salt,
     conditions: Conditions,
     state: ZoneState,
+    /// The content beside the file, for a zone that has such.
+    stored: Option<Stored>,
+    /// Updates that are not taken yet.
+    pending: Option<PendingUpdates>,
+    /// Those who are told when the content is served, and what they are told where it is not.
+    told_when_served: Vec<(Reply, ChangeOutcome)>,
     restoring: Restoring,
     unwritten: Unwritten,
     /// True while nobody knows what was served last: the process before did not end in order, and nothing was made since.
@@ -160,6 +169,9 @@ impl ZoneRuntime {
             salt: Salt::new(&setup.state),
             conditions: Conditions::default(),
             state: ZoneState::new(&setup.state, &setup.name),
+            stored: setup.source.is_stored().then(|| Stored::new(&setup.state, &setup.name)),
+            pending: None,
+            told_when_served: Vec::new(),
             restoring: Restoring::default(),
             unwritten: Unwritten::default(),
             is_disorderly: false,
@@ -221,6 +233,7 @@ impl ZoneRuntime {
     /// a step, so step every second besides.
     pub fn step(&mut self, now: Timestamp) -> Timestamp {
         let mut changed = self.restore(now);
+        changed |= self.load_stored(now);
         changed |= self.skr.poll(&self.setup, now);
         self.set_condition(ConditionId::SignerSkrUnreadable, self.skr.unreadable().map(str::to_owned), now);
         let was_read = self.poll_zone_file(now);
@@ -251,6 +264,7 @@ impl ZoneRuntime {
         if look_closer && self.retry_at.is_none() {
             changed |= self.renew(now);
         }
+        changed |= self.take_changes(now);
         self.set_condition(ConditionId::SignerKeysUnreadable, self.keys.unreadable().map(str::to_owned), now);
         if let Some(serial) = &mut self.serial {
             serial.retry(now);
@@ -265,6 +279,7 @@ impl ZoneRuntime {
             self.keys.report_check(now, &self.metrics);
         }
         self.served.set_state(self.served_state(now));
+        self.served.set_content(self.source.zone());
         let due = self.next_step(now);
         self.stepped = Some((now, due));
         due
@@ -309,59 +324,6 @@ impl ZoneRuntime {
         self.serial.is_some()
     }
 
-    /// Reads the zone file when it has changed; a zone that does not read is reported, and the one read before stays.
-    fn poll_zone_file(&mut self, now: Timestamp) -> bool {
-        let served = &self.served;
-        #[cfg(test)]
-        let hook = &mut self.while_reading;
-        let begin = || {
-            served.begin_reading();
-            #[cfg(test)]
-            if let Some(hook) = hook.take() {
-                hook();
-            }
-        };
-        let loaded = self.source.poll(&self.setup, now, begin);
-        self.served.end_work();
-        let Some(loaded) = loaded else { return false };
-        let result = if loaded.is_ok() { "ok" } else { "failed" };
-        self.metrics.zone_loads_total.with_label_values(&[&self.label, result]).inc();
-        self.metrics.zone_last_load_success.with_label_values(&[&self.label]).set(loaded.is_ok().into());
-        match loaded {
-            Ok(zone) => {
-                tracing::info!(
-                    zone = %self.setup.name, serial = zone.serial(), names = zone.name_count(), "the zone file was read"
-                );
-                let ttl = zone.largest_ttl();
-                self.metrics.zone_largest_ttl_seconds.with_label_values(&[&self.label]).set(ttl.into());
-                if let Err(error) = self.largest_ttl.keep(ttl, self.setup.rules.max_ttl, now) {
-                    let state = self.setup.state.display();
-                    tracing::warn!(zone = %self.setup.name, ttl, "the largest TTL cannot be noted in {state}, and is tried again: {error}");
-                }
-                let warnings = zone.warnings();
-                for warning in warnings.texts.iter().take(LOGGED_WARNINGS) {
-                    tracing::warn!(zone = %self.setup.name, "{warning}");
-                }
-                if warnings.total > LOGGED_WARNINGS {
-                    let more = warnings.total - LOGGED_WARNINGS;
-                    tracing::warn!(zone = %self.setup.name, more, left_out = warnings.left_out, "the zone file has more warnings; sign-zone shows them");
-                }
-                self.adopt_content_of(&zone);
-            }
-            // A condition of the zone, which tells it.
-            Err(error) if error.is_unreadable_file() => {}
-            Err(error) => {
-                let stays = if self.source.zone().is_some() {
-                    "the content before stays"
-                } else {
-                    "the zone is not served"
-                };
-                tracing::error!(zone = %self.setup.name, %error, "the zone file does not read; {stays}");
-            }
-        }
-        true
-    }
-
     /// The bundle to serve at `now`, and the time by which keys are chosen.
     ///
     /// It is the last one whose inception is reached. When the clock went back behind the inception of the bundle in use, that one
@@ -383,7 +345,8 @@ impl ZoneRuntime {
     /// to be signed, with the bundle and the keys of now.
     fn renew(&mut self, now: Timestamp) -> bool {
         let Some(mut wanted) = self.wanted(now) else { return false };
-        let rests = self.content_rests(&wanted.zone, now);
+        // Who has sent an update waits for its answer.
+        let rests = self.pending.is_none() && self.content_rests(&wanted.zone, now);
         let waits = !rests && self.waits_for_disk(&wanted, now);
         let may_go = !rests && !waits && self.may_take(&wanted, now);
         let tried = if may_go { self.renew_with(&wanted, now) } else { Tried::ContentWaits };
@@ -411,7 +374,9 @@ impl ZoneRuntime {
 
     fn renew_with(&mut self, wanted: &Wanted, now: Timestamp) -> Tried {
         let Some(reason) = self.reason(self.made.as_ref(), wanted, now) else { return Tried::Nothing };
-        match self.make(wanted, now).and_then(|made| self.keep(made, now)) {
+        let made = self.make(wanted, now);
+        let made = made.and_then(|made| self.commit_pending(&wanted.zone, now).map(|()| made));
+        match made.and_then(|made| self.keep(made, now)) {
             Ok(made) => {
                 let signed = &made.signed;
                 tracing::info!(
@@ -447,7 +412,7 @@ impl ZoneRuntime {
         let same_keys = signed_by.len() == keys.len()
             && keys.iter().all(|key| signed_by.iter().any(|other| other.dnskey == key.dnskey));
         if !Arc::ptr_eq(made.zone(), zone) {
-            Some("new zone file")
+            Some("new content")
         } else if made.facts.generation != *generation || served != bundle {
             Some("new bundle")
         } else if denial.as_ref() != Some(&made.facts.denial) {
@@ -603,6 +568,7 @@ impl ZoneRuntime {
         let mut times = vec![self.keys.next_event(now), self.retry_at, self.slice_at, self.roll_at];
         times.extend([self.skr.next_try(), self.source.next_try(now), self.largest_ttl.next_try()]);
         times.extend([self.restoring.next_try(), self.unwritten.next_try(), self.gate.next_try()]);
+        times.push(self.stored.as_ref().and_then(Stored::next_try));
         times.extend([self.serial_retry.at(), self.serial.as_ref().and_then(SerialFile::next_try)]);
         if let Some(in_use) = self.skr.in_use() {
             times.push(in_use.skr.next_switch(now));
@@ -635,6 +601,8 @@ enum MakeError {
         "the SOA serial cannot be written down ({0}); the new content waits, so that no serial comes twice"
     )]
     SerialNotWritten(io::Error),
+    #[error("the changes cannot be written down ({0}); they are not taken")]
+    ContentNotWritten(io::Error),
     #[error(
         "the version cannot be written down ({0}); it waits, so that nothing is served that a restart would lose"
     )]
@@ -644,7 +612,7 @@ enum MakeError {
 impl MakeError {
     /// True when a version with the content that is served may be made nevertheless.
     const fn keeps_content_waiting(&self) -> bool {
-        matches!(self, Self::SerialNotWritten(_) | Self::StateNotWritten(_))
+        matches!(self, Self::SerialNotWritten(_) | Self::ContentNotWritten(_) | Self::StateNotWritten(_))
     }
 }
 
@@ -663,6 +631,10 @@ enum Tried {
 struct LastMessage(Option<(String, Timestamp)>);
 
 impl LastMessage {
+    fn text(&self) -> Option<&str> {
+        self.0.as_ref().map(|(text, _)| text.as_str())
+    }
+
     fn is_news(&mut self, message: &str, now: Timestamp) -> bool {
         if self.0.as_ref().is_some_and(|(last, at)| last == message && now >= *at && now.since(*at) < ALARM) {
             return false;

@@ -8,7 +8,7 @@
 //! ```
 //! A version that denies in another way, or has signatures of another length, is written as a new snapshot.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 
 use keystore::dns::{Name, Rtype, name};
 
@@ -21,9 +21,9 @@ use crate::signing::{SignedZone, StoredChanges};
 use crate::zone::{ContentChange, NameChange, NodeId, OwnedRrset};
 
 const HEAD: Kind = Kind(b'J');
-const NAMES: Kind = Kind(b'N');
+pub(super) const NAMES: Kind = Kind(b'N');
 const PATCH: Kind = Kind(b'P');
-const COMMIT: Kind = Kind(b'C');
+pub(super) const COMMIT: Kind = Kind(b'C');
 
 /// A section ends with the name or the signatures that reach this length, in octets.
 const SECTION: usize = 256 << 10;
@@ -107,18 +107,7 @@ pub(super) fn encode(
 ) -> io::Result<(Vec<u8>, JournalEnd)> {
     let mut sealer = Sealer::go_on(Vec::new(), end.digest, end.len);
     let mut section = Vec::new();
-    let full = |section: &[u8]| section.len() >= SECTION;
-    for name in &patch.names.names {
-        put_name(name, &mut section);
-        if full(&section) {
-            sealer.section(NAMES, &section)?;
-            section.clear();
-        }
-    }
-    if !section.is_empty() {
-        sealer.section(NAMES, &section)?;
-        section.clear();
-    }
+    put_names(&patch.names, &mut sealer)?;
     for (node, rtype) in &patch.signatures {
         let zone = signed.zone();
         let slot = match *rtype {
@@ -128,7 +117,7 @@ pub(super) fn encode(
         section.extend_from_slice(zone.owner(*node));
         section.put_u16(rtype.0);
         section.extend_from_slice(slot);
-        if full(&section) {
+        if section.len() >= SECTION {
             sealer.section(PATCH, &section)?;
             section.clear();
         }
@@ -224,6 +213,19 @@ fn gather(names: &[u8], patches: &[u8], facts: &Facts, changes: &mut StoredChang
     Some(())
 }
 
+/// Writes what names have from now on, in as many sections as it takes; none when no name changes.
+pub(super) fn put_names<W: Write>(change: &ContentChange, sealer: &mut Sealer<W>) -> io::Result<()> {
+    let mut section = Vec::new();
+    for name in &change.names {
+        put_name(name, &mut section);
+        if section.len() >= SECTION {
+            sealer.section(NAMES, &section)?;
+            section.clear();
+        }
+    }
+    if section.is_empty() { Ok(()) } else { sealer.section(NAMES, &section) }
+}
+
 fn put_name(name: &NameChange, out: &mut Vec<u8>) {
     out.extend_from_slice(&name.owner);
     out.put_u16(name.rrsets.len() as u16);
@@ -235,7 +237,7 @@ fn put_name(name: &NameChange, out: &mut Vec<u8>) {
 }
 
 /// What a name has from now on, which stands at or below the apex; `None` when a zone could not have it.
-fn take_name(from: &mut Take<'_>, zone: &Name) -> Option<NameChange> {
+pub(super) fn take_name(from: &mut Take<'_>, zone: &Name) -> Option<NameChange> {
     let owner: Box<[u8]> = from.octets(name::wire_len(from.0)?)?.into();
     Name::from_wire(&owner).ok().filter(|owner| owner.is_at_or_below(zone))?;
     let rrsets: Vec<OwnedRrset> = (0..from.u16()?)

@@ -3,6 +3,8 @@
 //! ```text
 //! zones/ZONE/version    the snapshot of a version: records, signatures, bundle, keys          replaced whole
 //! zones/ZONE/changes    what each version since then has changed: names, signatures, facts     appended to
+//! zones/ZONE/content    the unsigned content that is in no file alone: see [`content`]            replaced whole
+//! zones/ZONE/content-changes   what was changed in it since                                      appended to
 //! zones/ZONE/damaged-TIME/   what could not be used, the newest [`DAMAGED_KEPT`] of them; TIME has 20 digits
 //! ```
 //! **Order.** A version is durable here before it is served. Where the disk refuses it, a bundle switch and signatures that come due are
@@ -16,6 +18,7 @@
 //! Nothing here is secret: it is what the zone serves.
 
 mod codec;
+mod content;
 mod facts;
 mod folder;
 #[cfg(feature = "testing")]
@@ -26,6 +29,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use content::{ContentStore, StoredContent};
 pub(crate) use facts::{Facts, Publication};
 pub(crate) use folder::StateFolder;
 
@@ -233,29 +237,34 @@ impl ZoneState {
         }
     }
 
-    /// Moves the files to a folder `damaged-TIME` beside them, and gives its path. That one and the newest others stay, [`DAMAGED_KEPT`] in
-    /// all. Folders with other names than those that are given here are left alone.
+    /// Moves the files to a folder `damaged-TIME` beside them, and gives its path; see [`set_aside`].
     pub fn set_aside(&mut self, now: Timestamp) -> io::Result<PathBuf> {
         self.held = None;
-        let folder = self.folder.path().join(format!("{DAMAGED}{:020}", now.secs()));
-        durable::create_dir_durable(&folder, 0o700)?;
-        for name in [VERSION, CHANGES] {
-            match durable::rename(&self.folder.path().join(name), &folder.join(name)) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => other?,
-            }
-        }
-        let mut others: Vec<PathBuf> = std::fs::read_dir(self.folder.path())?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.file_name().and_then(|n| n.to_str()).is_some_and(is_damaged_folder))
-            .filter(|path| *path != folder)
-            .collect();
-        others.sort_unstable();
-        for old in others.iter().rev().skip(DAMAGED_KEPT - 1) {
-            std::fs::remove_dir_all(old)?;
-        }
-        Ok(folder)
+        set_aside(self.folder.path(), &[VERSION, CHANGES], now)
     }
+}
+
+/// Moves files of the folder of a zone to a folder `damaged-TIME` in it, and gives its path. That one and the newest others stay,
+/// [`DAMAGED_KEPT`] in all. Folders with other names than those that are given here are left alone.
+fn set_aside(zone: &Path, names: &[&str], now: Timestamp) -> io::Result<PathBuf> {
+    let folder = zone.join(format!("{DAMAGED}{:020}", now.secs()));
+    durable::create_dir_durable(&folder, 0o700)?;
+    for name in names {
+        match durable::rename(&zone.join(name), &folder.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    let mut others: Vec<PathBuf> = std::fs::read_dir(zone)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.file_name().and_then(|n| n.to_str()).is_some_and(is_damaged_folder))
+        .filter(|path| *path != folder)
+        .collect();
+    others.sort_unstable();
+    for old in others.iter().rev().skip(DAMAGED_KEPT - 1) {
+        std::fs::remove_dir_all(old)?;
+    }
+    Ok(folder)
 }
 
 impl Held {
@@ -270,7 +279,7 @@ impl Held {
     }
 }
 
-/// True for a name as [`ZoneState::set_aside`] gives it.
+/// True for a name as [`set_aside`] gives it.
 fn is_damaged_folder(name: &str) -> bool {
     name.strip_prefix(DAMAGED)
         .is_some_and(|time| time.len() == 20 && time.bytes().all(|b| b.is_ascii_digit()))

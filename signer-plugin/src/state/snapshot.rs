@@ -23,12 +23,12 @@ use crate::zone::{Records, Zone, ZoneBuilder};
 use crate::zonefile::{Record, RecordPlace, ZoneFileError, ZoneFiles};
 
 const HEAD: Kind = Kind(b'H');
-const RRSETS: Kind = Kind(b'R');
+pub(super) const RRSETS: Kind = Kind(b'R');
 const SIGNATURES: Kind = Kind(b'S');
-const END: Kind = Kind(b'E');
+pub(super) const END: Kind = Kind(b'E');
 
 /// A section ends with the RRset that reaches this length, in octets.
-const SECTION: usize = 256 << 10;
+pub(super) const SECTION: usize = 256 << 10;
 
 /// What a snapshot is known by: the digest of its last section.
 pub(super) type SnapshotId = [u8; 32];
@@ -55,21 +55,7 @@ pub(super) fn write(
     section.put_short(zone.origin().as_wire());
     facts.put(&mut section);
     sealer.section(HEAD, &section)?;
-    section.clear();
-    for node in zone.node_ids() {
-        for id in zone.rrsets_of(node) {
-            let entry = zone.rrset(id);
-            section.extend_from_slice(zone.owner(node));
-            section.put_u16(entry.rtype.0);
-            section.put_u32(entry.ttl);
-            section.put_long(entry.data);
-            if section.len() >= SECTION {
-                sealer.section(RRSETS, &section)?;
-                section.clear();
-            }
-        }
-    }
-    sealer.section(RRSETS, &section)?;
+    put_rrsets(zone, &mut sealer)?;
     section.clear();
     for slot in signed.slots() {
         section.extend_from_slice(slot);
@@ -86,6 +72,48 @@ pub(super) fn write(
     let (mut out, id, len) = sealer.finish();
     out.flush()?;
     Ok((id, len))
+}
+
+/// Writes the RRsets of a zone, in as many sections as it takes.
+pub(super) fn put_rrsets<W: Write>(zone: &Zone, sealer: &mut Sealer<W>) -> io::Result<()> {
+    let mut section = Vec::with_capacity(SECTION);
+    for node in zone.node_ids() {
+        for id in zone.rrsets_of(node) {
+            let entry = zone.rrset(id);
+            section.extend_from_slice(zone.owner(node));
+            section.put_u16(entry.rtype.0);
+            section.put_u32(entry.ttl);
+            section.put_long(entry.data);
+            if section.len() >= SECTION {
+                sealer.section(RRSETS, &section)?;
+                section.clear();
+            }
+        }
+    }
+    sealer.section(RRSETS, &section)
+}
+
+/// Takes the RRset that `from` begins with.
+pub(super) fn take_rrset(from: &mut Take<'_>, builder: &mut ZoneBuilder) -> Result<(), Damage> {
+    let owner = name::wire_len(from.0).and_then(|len| from.octets(len));
+    let (Some(owner), Some(rtype), Some(ttl), Some(data)) = (owner, from.u16(), from.u32(), from.long())
+    else {
+        return Err(Damage::Field);
+    };
+    for rdata in Records(data) {
+        let place = RecordPlace::default();
+        let pushed = builder.push(&Record { owner, rtype: Rtype(rtype), ttl, rdata, place });
+        pushed.map_err(|problem: RecordProblem| Damage::from(problem))?;
+    }
+    Ok(())
+}
+
+/// The zone of the RRsets that were taken, from a file of `len` octets.
+pub(super) fn finish_zone(builder: ZoneBuilder, len: u64) -> Result<Zone, (Damage, u64)> {
+    builder.finish(ZoneFiles::default()).map_err(|error| match error {
+        ZoneFileError::Record { what, .. } => (what.into(), len),
+        _ => (Damage::Field, len),
+    })
 }
 
 /// Reads the snapshot of `zone`; on damage also says behind which octet it is.
@@ -107,10 +135,7 @@ pub(super) fn read(from: impl Read, zone: &Name) -> Result<Snapshot, (Damage, u6
         return Err((Damage::Order, len));
     }
     let Reader { builder, facts: Some(facts), slots, .. } = reader else { return Err((Damage::Order, len)) };
-    let built = builder.finish(ZoneFiles::default()).map_err(|error| match error {
-        ZoneFileError::Record { what, .. } => (what.into(), len),
-        _ => (Damage::Field, len),
-    })?;
+    let built = finish_zone(builder, len)?;
     Ok(Snapshot { id: unsealer.digest(), len, zone: Arc::new(built), facts, slots })
 }
 
@@ -136,7 +161,8 @@ impl Reader {
             }
             RRSETS if self.facts.is_some() && self.slots.is_empty() => {
                 while !from.is_empty() {
-                    self.rrset(&mut from)?;
+                    take_rrset(&mut from, &mut self.builder)?;
+                    self.rrsets += 1;
                 }
             }
             SIGNATURES if self.rrsets > 0 => {
@@ -152,20 +178,5 @@ impl Reader {
             _ => return Err(Damage::Order),
         }
         if from.is_empty() { Ok(kind == END) } else { Err(Damage::Field) }
-    }
-
-    fn rrset(&mut self, from: &mut Take<'_>) -> Result<(), Damage> {
-        let owner = name::wire_len(from.0).and_then(|len| from.octets(len));
-        let (Some(owner), Some(rtype), Some(ttl), Some(data)) = (owner, from.u16(), from.u32(), from.long())
-        else {
-            return Err(Damage::Field);
-        };
-        for rdata in Records(data) {
-            let place = RecordPlace::default();
-            let pushed = self.builder.push(&Record { owner, rtype: Rtype(rtype), ttl, rdata, place });
-            pushed.map_err(|problem: RecordProblem| Damage::from(problem))?;
-        }
-        self.rrsets += 1;
-        Ok(())
     }
 }

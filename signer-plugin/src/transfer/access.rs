@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use keystore::config::content::UpdateRule;
 use keystore::config::transfer::{AllowTransfer, NotifyTarget};
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
@@ -32,23 +33,35 @@ pub struct TransferSettings {
     allow: Vec<AllowTransfer>,
     /// Who is told of each new version.
     pub notify: Vec<NotifyTarget>,
+    /// Who may change the zone.
+    pub(super) updates: Vec<UpdateRule>,
 }
 
 impl TransferSettings {
     /// The settings of `zone`; all zones share `keys`.
     #[must_use]
     pub fn of_zone(zone: &ZoneConfig, keys: &TransferKeys) -> Self {
-        Self { keys: keys.clone(), allow: zone.allow_transfer.clone(), notify: zone.notify.clone() }
+        Self {
+            keys: keys.clone(),
+            allow: zone.allow_transfer.clone(),
+            notify: zone.notify.clone(),
+            updates: zone.content.updates.clone(),
+        }
     }
 
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn new(keys: TransferKeys, allow: Vec<AllowTransfer>) -> Self {
-        Self { keys, allow, notify: Vec::new() }
+        Self { keys, allow, ..Self::default() }
     }
 
-    /// True when anybody may transfer the zone, or is told of it.
+    /// True when anybody may transfer the zone, is told of it, or may change it.
     pub(super) fn is_used(&self) -> bool {
-        !self.allow.is_empty() || !self.notify.is_empty()
+        !self.allow.is_empty() || !self.notify.is_empty() || !self.updates.is_empty()
+    }
+
+    /// What a client with this key may change.
+    pub(super) fn updates_of(&self, client: IpAddr, key: &Name) -> Vec<UpdateRule> {
+        self.updates.iter().filter(|rule| rule.is_for(key, client)).cloned().collect()
     }
 
     /// Whether a client may transfer the zone; `key` is that of its request, which was found to be right.

@@ -36,6 +36,7 @@ impl TransferSite {
         let zone = Transferable {
             signed: Some(Arc::clone(&new)),
             transfers: Arc::new(transfers),
+            changes: Arc::default(),
             clock: Arc::new(move || now),
         };
         Ok(Self { zone, signed: new, now })

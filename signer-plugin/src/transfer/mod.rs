@@ -21,6 +21,7 @@ mod secondary;
 #[cfg(test)]
 mod tests;
 mod tsig;
+pub(crate) mod update;
 mod wire_key;
 
 pub(crate) use access::load_keys;
@@ -36,10 +37,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use keystore::time::Timestamp;
 use metrics::Metrics;
-use metrics::zones::TRANSFER_REFUSALS;
+use metrics::zones::{TRANSFER_REFUSALS, UPDATE_RESULTS};
 use tokio::sync::watch;
 
 pub(crate) use crate::clock::Clock;
+use crate::content::ChangeQueue;
 use crate::difference::Difference;
 use crate::seldom::Seldom;
 use crate::signing::SignedZone;
@@ -53,6 +55,8 @@ pub struct Transferable {
     /// The version that is served; `None` = nothing is.
     pub(crate) signed: Option<Arc<SignedZone>>,
     pub(crate) transfers: Arc<ZoneTransfers>,
+    /// Where changes wait for the zone's thread.
+    pub(crate) changes: Arc<ChangeQueue>,
     /// Tells the time, for TSIG.
     pub(crate) clock: Clock,
 }
@@ -71,6 +75,7 @@ pub struct ZoneTransfers {
     /// Keep the messages about requests that are refused from coming with each of them.
     refusals: Seldom,
     bad_signatures: Seldom,
+    failures: Seldom,
 }
 
 /// What NOTIFY says of a version.
@@ -97,6 +102,7 @@ impl ZoneTransfers {
             secondaries: Secondaries::default(),
             refusals: Seldom::new(),
             bad_signatures: Seldom::new(),
+            failures: Seldom::new(),
         }
     }
 
@@ -108,7 +114,7 @@ impl ZoneTransfers {
         self.settings.store(Arc::new(settings));
     }
 
-    /// True when anybody may transfer the zone.
+    /// True when anybody may transfer the zone, is told of it, or may change it.
     pub(crate) fn is_used(&self) -> bool {
         self.settings.load().is_used()
     }
@@ -182,6 +188,12 @@ impl ZoneTransfers {
     fn count_refused(&self, reason: &str) {
         debug_assert!(TRANSFER_REFUSALS.contains(&reason));
         self.metrics.transfers_refused_total.with_label_values(&[&self.label, reason]).inc();
+    }
+
+    /// Counts an update that was answered; the result is one of [`UPDATE_RESULTS`].
+    fn count_update(&self, result: &str) {
+        debug_assert!(UPDATE_RESULTS.contains(&result));
+        self.metrics.updates_total.with_label_values(&[&self.label, result]).inc();
     }
 
     /// Counts a NOTIFY.

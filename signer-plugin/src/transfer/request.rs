@@ -58,10 +58,13 @@ pub(crate) enum Sender {
 }
 
 impl Sender {
-    fn of(signer: Option<&Signer>) -> Self {
+    pub(super) fn of(signer: Option<&Signer>) -> Self {
         if signer.is_some() { Self::Verified } else { Self::Unknown }
     }
 }
+
+/// The opcode of an update (RFC 2136 section 1.3).
+pub(crate) const UPDATE: u8 = 5;
 
 /// True when [`react`] may have to do with a query; false for nearly all that resolvers ask, at the cost of a few octets looked at.
 pub(crate) fn concerns(query: &[u8], rtype: Rtype, question_end: usize) -> bool {
@@ -92,7 +95,7 @@ pub(crate) fn react(
     if head.opcode() != 0 || rest.edns.is_some_and(|edns| edns.version > 0) {
         return Reaction::Plain;
     }
-    let request = Request { zone, origin, head: &head, question: &question, rest: &rest, way };
+    let request = Request::new(zone, origin, (&head, &question, &rest), way);
     let is_transfer = matches!(question.rtype, Rtype::AXFR | Rtype::IXFR);
     let settings = zone.transfers.settings.load();
     let now = (zone.clock)();
@@ -129,7 +132,7 @@ pub(crate) fn react(
 }
 
 /// A query that can be read.
-struct Request<'a> {
+pub(super) struct Request<'a> {
     zone: &'a Transferable,
     origin: &'a Name,
     head: &'a Head,
@@ -138,7 +141,16 @@ struct Request<'a> {
     way: Way,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    pub const fn new(
+        zone: &'a Transferable,
+        origin: &'a Name,
+        (head, question, rest): (&'a Head, &'a Question<'a>, &'a Rest<'a>),
+        way: Way,
+    ) -> Self {
+        Self { zone, origin, head, question, rest, way }
+    }
+
     /// Answers AXFR and IXFR.
     fn transfer(&self, signer: Option<Signer>, settings: &TransferSettings, out: &mut Vec<u8>) -> Reaction {
         let is_axfr = self.question.rtype == Rtype::AXFR;
@@ -218,7 +230,7 @@ impl Request<'_> {
         self.rest.edns.map_or(MIN_UDP, |edns| edns.size.max(MIN_UDP)).min(self.way.max_udp)
     }
 
-    fn heading(&self, rcode_and_aa: u16, expire: Option<u32>) -> Heading {
+    pub fn heading(&self, rcode_and_aa: u16, expire: Option<u32>) -> Heading {
         let flags = QR | self.head.flags & (OPCODE | RD) | rcode_and_aa;
         let opt = self
             .rest
@@ -228,7 +240,7 @@ impl Request<'_> {
     }
 
     /// An answer without records.
-    fn refuse(&self, rcode: u16, signer: Option<Signer>, out: &mut Vec<u8>) -> Reaction {
+    pub fn refuse(&self, rcode: u16, signer: Option<Signer>, out: &mut Vec<u8>) -> Reaction {
         self.heading(rcode, None).put_alone(out);
         let sender = Sender::of(signer.as_ref());
         if let Some(mut signer) = signer {
@@ -238,7 +250,7 @@ impl Request<'_> {
     }
 
     /// The answer to a request whose TSIG record is not right.
-    fn reject(&self, rejection: Rejection, out: &mut Vec<u8>) {
+    pub fn reject(&self, rejection: Rejection, out: &mut Vec<u8>) {
         let Some(tsig) = &self.rest.tsig else { return };
         let rcode = if matches!(rejection, Rejection::FormErr) { FORMERR } else { NOTAUTH };
         self.heading(rcode, None).put_alone(out);

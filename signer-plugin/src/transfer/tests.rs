@@ -61,8 +61,12 @@ impl Site {
         let metrics = metrics::Metrics::new().expect("families");
         let transfers = ZoneTransfers::new(&metrics, "example.".to_owned());
         transfers.set(TransferSettings::new(TransferKeys::new(keys.clone()), allow));
-        let zone =
-            Transferable { signed: Some(signed), transfers: Arc::new(transfers), clock: Arc::new(|| NOW) };
+        let zone = Transferable {
+            signed: Some(signed),
+            transfers: Arc::new(transfers),
+            changes: Arc::default(),
+            clock: Arc::new(|| NOW),
+        };
         Self { zone, keys }
     }
 

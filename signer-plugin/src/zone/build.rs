@@ -19,7 +19,7 @@ use crate::sorted::Sorted;
 use crate::zonefile::{Record, RecordPlace, ZoneFileError, ZoneFiles};
 
 /// Largest TTL in seconds (RFC 2181 section 8).
-const MAX_TTL: u32 = i32::MAX.unsigned_abs();
+pub(super) const MAX_TTL: u32 = i32::MAX.unsigned_abs();
 
 /// Collects the records of a zone: push them in any order, then finish.
 #[derive(Debug)]

@@ -15,6 +15,8 @@ mod audit;
 mod block;
 mod build;
 mod change;
+mod checked;
+mod edit;
 mod key;
 mod layout;
 mod names;
@@ -27,6 +29,7 @@ mod warnings;
 pub(crate) use block::{NODES, Node, RrsetRef};
 pub use build::ZoneBuilder;
 pub use change::{ContentChange, NameChange, OwnedRrset};
+pub(crate) use edit::{Edit, EditedRrset};
 pub(crate) use key::{KeyBuf, Labels};
 pub use warnings::Warnings;
 

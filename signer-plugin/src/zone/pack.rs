@@ -13,7 +13,7 @@ use crate::rules::RecordProblem;
 use crate::zonefile::{ZoneFileError, ZoneFiles};
 
 /// Octets of a DNS message that are left for an RRset by header, question type and class, and OPT.
-const MESSAGE_ROOM: usize = 65_535 - 12 - 4 - 11;
+pub(super) const MESSAGE_ROOM: usize = 65_535 - 12 - 4 - 11;
 /// An RRset above this may leave no room for the RRSIGs of several large keys.
 const LARGE_RRSET: usize = 60_000;
 
@@ -234,7 +234,7 @@ impl<'a> Packer<'a> {
 }
 
 /// Types that may stand beside a CNAME: itself, and KEY, which RFC 2535 allowed there and which BIND still does.
-const fn stands_beside_cname(rtype: Rtype) -> bool {
+pub(super) const fn stands_beside_cname(rtype: Rtype) -> bool {
     matches!(rtype, Rtype::CNAME | Rtype::KEY)
 }
 

@@ -18,7 +18,7 @@ use offline_ksk_signer::hosted::{Arrival, Responder, Transport};
 use offline_ksk_signer::reply::Reply;
 use offline_ksk_signer::rules::ZoneRules;
 use offline_ksk_signer::runtime::{
-    ContentRules, RollDelays, SignerZone, VersionRules, ZoneRuntime, ZoneSetup,
+    ContentRules, ContentSource, RollDelays, SignerZone, VersionRules, ZoneRuntime, ZoneSetup,
 };
 use offline_ksk_signer::signing::SigningTimes;
 
@@ -102,7 +102,7 @@ impl Host {
     pub fn zone(&self, metrics: &Metrics) -> ZoneRuntime {
         let setup = ZoneSetup {
             name: zone_name(),
-            file: self.path("zone"),
+            source: ContentSource::File(self.path("zone")),
             key_directory: self.path("keys"),
             accepted: self.path("accepted"),
             state: self.path("zones/example."),

@@ -109,7 +109,7 @@ fn address(value: &Value<'_, '_>) -> Option<SocketAddr> {
     }
 }
 
-fn key(value: &Value<'_, '_>) -> Option<Name> {
+pub(super) fn key(value: &Value<'_, '_>) -> Option<Name> {
     let name = Name::parse(value.string()?).ok();
     if name.is_none() {
         value.error("must be the name of a key of [transfer] key-files");

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::content;
 use super::listen::{GROWTH, SHRINK};
 use super::query;
 use super::transfer::{self, Rules};
@@ -85,6 +86,7 @@ fn zone<'a>(
     let allow_query = query::allow_query(&mut table);
     let allow_cds_delete = table.get("allow-cds-delete").map_or(Some(false), |v| v.boolean());
     let rules = transfer::rules(&mut table, defaults);
+    let content = content::read(&mut table, name.as_ref(), file.is_some());
     let require = table.get("require-signature").map(|v| v.boolean());
     table.finish();
     let (anchors, anchor_file) = anchors?;
@@ -97,6 +99,7 @@ fn zone<'a>(
         allow_query,
         allow_transfer: rules.allow,
         notify: rules.notify,
+        content: content?,
         zone_check: zone_check?,
         allow_cds_delete: allow_cds_delete?,
         name: name?,

@@ -96,6 +96,14 @@ pub fn check(rtype: Rtype, rdata: &[u8]) -> Result<(), RdataError> {
     wire::check(rtype, rdata)
 }
 
+/// The RDATA of `len` octets at `at` in a DNS message, with the names in it uncompressed where the type may have compressed ones
+/// (RFC 3597 section 4). `None` when the octets are not there, or are no RDATA of a type with such names; others are not looked at, see
+/// [`check`].
+#[must_use]
+pub fn read_message(rtype: Rtype, message: &[u8], at: usize, len: usize) -> Option<Vec<u8>> {
+    wire::read_message(rtype, message, at, len)
+}
+
 /// Presentation form, one line; names absolute. Base64 in one piece or, with `columns`, cut by a blank every
 /// `columns` characters (BIND prints 56; hex fields likewise). Unknown or malformed: the generic form.
 #[must_use]

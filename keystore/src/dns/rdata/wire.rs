@@ -47,6 +47,27 @@ pub(super) fn canonical(rtype: Rtype, rdata: &[u8]) -> Vec<u8> {
     }
 }
 
+/// See [`super::read_message`].
+pub(super) fn read_message(rtype: Rtype, message: &[u8], at: usize, len: usize) -> Option<Vec<u8>> {
+    let end = at.checked_add(len)?;
+    let raw = message.get(at..end)?;
+    let fields = fields(rtype).filter(|fields| fields.contains(&Field::Name));
+    let Some(fields) = fields else { return Some(raw.to_vec()) };
+    let (mut out, mut place) = (Vec::with_capacity(len), at);
+    for field in fields {
+        if *field == Field::Name {
+            let (name, behind) = name::read_message(message.get(..end)?, place)?;
+            out.extend_from_slice(&name);
+            place = behind;
+        } else {
+            let len = self::len(*field, raw, place - at)?;
+            out.extend_from_slice(message.get(place..place + len)?);
+            place += len;
+        }
+    }
+    (place == end).then_some(out)
+}
+
 /// Length of the field that starts at `at` in `rdata`; `None` when the octets there do not make one.
 fn len(field: Field, rdata: &[u8], at: usize) -> Option<usize> {
     let rest = rdata.get(at..)?;

@@ -63,7 +63,7 @@ fn a_zone_that_shrinks_or_grows_too_much_waits_for_a_person_and_is_signed_meanwh
         assert_eq!((conditions(&zone), address(&zone)), (vec![ConditionId::SignerContentHeld], 2));
         assert_eq!(site.gauge(&site.metrics.zone_content_held), 1);
         let told = cause(&zone);
-        assert!(told.contains(&format!("the zone file has {} records", after + 4)), "{told}");
+        assert!(told.contains(&format!("the new content has {} records", after + 4)), "{told}");
         // A bundle switch and renewals do not wait, and neither does a restart change anything.
         now = start().plus(9 * DAY).minus(2);
         run(&site, &mut zone, &mut now, 3);

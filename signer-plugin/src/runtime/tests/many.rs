@@ -218,8 +218,11 @@ fn kind_111_the_kernel_tells_which_zone_has_changed() {
     ];
     let site = Site::with_skr(1);
     let marker = |n: usize| Name::parse(&format!("marker-{n}.")).unwrap();
-    let marked =
-        |n: usize| ZoneSetup { name: marker(n), file: site.path(&format!("marker-{n}")), ..site.setup() };
+    let marked = |n: usize| ZoneSetup {
+        name: marker(n),
+        source: ContentSource::File(site.path(&format!("marker-{n}"))),
+        ..site.setup()
+    };
     let markers: Vec<ZoneSetup> = (0..changes.len()).map(marked).collect();
     let (sender, told) = std::sync::mpsc::channel();
     let all_watched = Arc::default();
@@ -229,7 +232,7 @@ fn kind_111_the_kernel_tells_which_zone_has_changed() {
     for (n, (what, change)) in changes.into_iter().enumerate() {
         change(&site);
         // Events come in their order: those of the change come between the markers before and behind it.
-        fs::write(&markers[n].file, "").unwrap();
+        fs::write(markers[n].source.file().unwrap(), "").unwrap();
         let mut seen = 0;
         loop {
             match told.recv_timeout(Duration::from_secs(60)).expect(what) {

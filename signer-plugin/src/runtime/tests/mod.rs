@@ -8,6 +8,7 @@ mod many;
 mod restart;
 mod rolls;
 mod self_check;
+mod updates;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -103,7 +104,7 @@ impl Site {
     fn setup(&self) -> ZoneSetup {
         ZoneSetup {
             name: Name::parse(ZONE).unwrap(),
-            file: self.path("zone"),
+            source: ContentSource::File(self.path("zone")),
             key_directory: self.path("keys"),
             accepted: self.path("accepted"),
             state: self.path("zones/example."),

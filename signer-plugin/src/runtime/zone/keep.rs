@@ -124,7 +124,7 @@ impl ZoneRuntime {
                 false
             }
         };
-        self.set_condition(ConditionId::SignerStateUnreadable, cause, now);
+        self.set_condition(ConditionId::SignerStateUnreadable, cause.or(self.stored_unreadable()), now);
         // What is served goes on to be signed, even if the zone file never reads.
         if self.source.zone().is_none()
             && let Some((zone, _)) = self.standing()
@@ -223,17 +223,17 @@ impl ZoneRuntime {
         self.made.as_ref().map(|made| (Arc::clone(made.zone()), made.signed.serial())).or_else(served)
     }
 
-    /// Takes what is served, or waits to be, in place of a zone that was just read and has the same content. Where the content differs in few
-    /// names, takes the zone that shares all else with what is served.
-    pub(super) fn adopt_content_of(&mut self, zone: &Zone) {
+    /// What is served, or waits to be, in place of a zone with the same content. Where the content differs in few names, the zone that shares
+    /// all else with what is served.
+    pub(super) fn shared_with_standing(&self, zone: &Arc<Zone>) -> Arc<Zone> {
         let waiting = self.unwritten.waiting.as_ref().map(|made| Arc::clone(made.zone()));
         let standing = self.standing().map(|(zone, _)| zone);
         let known = waiting.into_iter().chain(standing.clone());
         if let Some(same) = known.into_iter().find(|known| known.has_content_of(zone)) {
-            self.source.adopt(&same);
-        } else if let Some(next) = standing.and_then(|standing| standing.succeeded_by(zone)) {
-            self.source.adopt(&Arc::new(next));
+            return same;
         }
+        let next = standing.and_then(|standing| standing.succeeded_by(zone));
+        next.map_or_else(|| Arc::clone(zone), Arc::new)
     }
 
     /// Writes a version down before it is served. Where that fails, new content waits. What is served goes on to be signed anew, and a
@@ -304,7 +304,7 @@ impl ZoneRuntime {
         }
         self.is_disorderly = false;
         self.restoring = Restoring::Done;
-        self.set_condition(ConditionId::SignerStateUnreadable, None, now);
+        self.set_condition(ConditionId::SignerStateUnreadable, self.stored_unreadable(), now);
     }
 
     /// Writes down what could not be written and is due again: new content, which is served then, or what is served. True when new
@@ -362,7 +362,8 @@ impl ZoneRuntime {
     pub(super) fn tell_unwritten(&mut self, now: Timestamp) {
         let serial = self.serial.as_ref().and_then(|file| file.unwritten()).map(str::to_owned);
         self.set_condition(ConditionId::SignerSerialNotWritten, serial, now);
-        self.set_condition(ConditionId::SignerStateNotWritten, self.unwritten.cause.clone(), now);
+        let content = self.stored.as_ref().and_then(|stored| stored.unwritten().map(str::to_owned));
+        self.set_condition(ConditionId::SignerStateNotWritten, self.unwritten.cause.clone().or(content), now);
     }
 
     /// Plans when content that waits is looked at again.

@@ -35,7 +35,11 @@ impl ZoneRuntime {
                 }
             };
         }
-        self.note_passage(&passage, now);
+        if self.judges_pending(&wanted.zone) {
+            self.settle_pending(&passage);
+        } else {
+            self.note_passage(&passage, now);
+        }
         passage == Passage::Passes
     }
 

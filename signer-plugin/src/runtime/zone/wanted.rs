@@ -8,7 +8,7 @@ use keystore::time::Timestamp;
 
 use super::super::publication::publications;
 use super::super::roll;
-use super::{RETRY, ZoneRuntime};
+use super::{PendingUpdates, RETRY, ZoneRuntime};
 use crate::signing::{Denial, RetiringKey, ZoneKey};
 use crate::state::Publication;
 use crate::zone::Zone;
@@ -39,7 +39,8 @@ pub(super) fn is_replaced_alike(one: &[RetiringKey], other: &[RetiringKey]) -> b
 impl ZoneRuntime {
     /// What the next version is to be made of; `None` while something for it is missing.
     pub(super) fn wanted(&mut self, now: Timestamp) -> Option<Wanted> {
-        let zone = self.source.zone().cloned().filter(|_| self.serial.is_some())?;
+        let pending = self.pending.as_ref().map(PendingUpdates::zone);
+        let zone = pending.or(self.source.zone()).cloned().filter(|_| self.serial.is_some())?;
         let (bundle, key_time) = self.bundle(now).map(|(bundle, at)| (bundle.clone(), at))?;
         let generation = self.skr.in_use().map_or(0, |in_use| in_use.generation);
         let known = self.made.as_ref().map(|made| &made.facts.published).or(self.published_before.as_ref());

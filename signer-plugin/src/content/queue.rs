@@ -1,0 +1,106 @@
+//! Requests for changes of a zone, which wait for its thread.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::update::{UpdateRcode, UpdateRequest};
+use crate::zone::{ContentChange, Zone};
+
+/// Most updates that wait; each is held in memory.
+const MOST: usize = 1024;
+
+/// Told what became of a change, in the zone's thread: must not wait.
+pub type Reply = Box<dyn FnOnce(ChangeOutcome) + Send>;
+
+/// A change that somebody asks for.
+pub struct ChangeRequest {
+    /// What is to be changed.
+    pub change: Change,
+    /// Who asks for it.
+    pub reply: Reply,
+}
+
+/// What is to be changed.
+#[derive(Debug)]
+pub enum Change {
+    /// Whole new content. It is taken as a zone file that was read: what limits the share of changed records, and the review, may let it wait
+    /// while what is served stays.
+    Whole(Box<Zone>),
+    /// What has changed since `from`, which must be the content that the zone has.
+    Difference {
+        /// The content that the change was made for.
+        from: Arc<Zone>,
+        /// What changes.
+        change: ContentChange,
+    },
+    /// A DNS UPDATE (RFC 2136). One that cannot be served at once is not taken.
+    Update(Box<UpdateRequest>),
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeOutcome {
+    /// It is on disk and served, or changes nothing.
+    Served {
+        /// The serial that is served.
+        serial: u32,
+    },
+    /// It is on disk, and waits to be served.
+    Kept,
+    /// It is for other content than the zone has.
+    Stale,
+    /// The update is answered with this code, and has changed nothing.
+    Answered(UpdateRcode),
+    /// It was not taken, and would not be at another time either.
+    Refused(String),
+    /// It was not taken now.
+    Failed(String),
+}
+
+/// The changes that wait for the thread of a zone.
+#[derive(Default)]
+pub struct ChangeQueue {
+    waiting: Mutex<VecDeque<ChangeRequest>>,
+    /// Has the thread look here.
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl ChangeQueue {
+    /// Says how the thread of the zone is woken. Only the first call counts.
+    pub fn wake_by(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.wake.set(Box::new(wake));
+    }
+
+    /// Has a change wait, and wakes the thread. Where too many wait, it has failed at once.
+    pub fn submit(&self, request: ChangeRequest) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= MOST {
+            drop(waiting);
+            return (request.reply)(ChangeOutcome::Failed(format!("{MOST} changes wait already")));
+        }
+        waiting.push_back(request);
+        let is_first = waiting.len() == 1;
+        drop(waiting);
+        // Whoever comes behind another one is found with it.
+        if is_first && let Some(wake) = self.wake.get() {
+            wake();
+        }
+    }
+
+    /// The changes that wait, in the order in which they came.
+    pub fn take(&self) -> VecDeque<ChangeRequest> {
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// True when none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+impl fmt::Debug for ChangeQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChangeQueue").finish_non_exhaustive()
+    }
+}

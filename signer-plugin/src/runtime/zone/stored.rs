@@ -1,0 +1,201 @@
+//! The content of a zone that updates change: read at the start, and brought together with its file when that changes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use keystore::dns::Name;
+use keystore::time::Timestamp;
+
+use super::file::LOGGED_WARNINGS;
+use super::{ConditionId, ZoneRuntime};
+use crate::content::{Rebased, rebased};
+use crate::runtime::retry::Retry;
+use crate::state::{ContentStore, StateError, StoredContent};
+use crate::zone::{ContentChange, Zone};
+
+/// The content on disk, and the file that it was made of.
+pub(super) struct Stored {
+    store: ContentStore,
+    /// The file as it was last read; `None` before it was read for the first time.
+    base: Option<Arc<Zone>>,
+    standing: Standing,
+    /// A file that was read and could not be brought together with the content on disk, as that could not be written.
+    waiting: Option<Arc<Zone>>,
+    /// When it is tried again, and why.
+    unwritten: (Retry, Option<String>),
+}
+
+/// What is known of the content on disk.
+enum Standing {
+    /// It was not read yet, or could not be read.
+    Unread(Retry, Option<String>),
+    /// It is in use.
+    Loaded,
+    /// It was damaged: the version that was served last has what updates made.
+    Damaged,
+}
+
+impl Stored {
+    pub fn new(folder: &Path, zone: &Name) -> Self {
+        Self {
+            store: ContentStore::new(folder, zone),
+            base: None,
+            standing: Standing::Unread(Retry::default(), None),
+            waiting: None,
+            unwritten: (Retry::default(), None),
+        }
+    }
+
+    /// True when the content on disk is known.
+    pub const fn is_loaded(&self) -> bool {
+        !matches!(self.standing, Standing::Unread(..))
+    }
+
+    /// Why content cannot be written.
+    pub fn unwritten(&self) -> Option<&str> {
+        self.unwritten.1.as_deref()
+    }
+
+    /// Time of the next try at what failed.
+    pub const fn next_try(&self) -> Option<Timestamp> {
+        match &self.standing {
+            Standing::Unread(retry, _) => retry.at(),
+            Standing::Loaded | Standing::Damaged => self.unwritten.0.at(),
+        }
+    }
+
+    /// Writes whole content down that comes from no file.
+    pub fn replace(&mut self, content: &Arc<Zone>) -> std::io::Result<()> {
+        self.store.replace(content, content)?;
+        self.base = Some(Arc::clone(content));
+        self.standing = Standing::Loaded;
+        Ok(())
+    }
+
+    /// Writes a change down that makes `current`.
+    pub fn append(&mut self, change: &ContentChange, current: &Zone) -> std::io::Result<()> {
+        let Some(base) = &self.base else {
+            return Err(std::io::Error::other("the zone file was not read yet"));
+        };
+        self.store.append(change, base, current)
+    }
+}
+
+impl ZoneRuntime {
+    /// Why the content on disk is not known.
+    pub(super) fn stored_unreadable(&self) -> Option<String> {
+        match &self.stored.as_ref()?.standing {
+            Standing::Unread(_, why) => why.clone(),
+            Standing::Loaded | Standing::Damaged => None,
+        }
+    }
+
+    /// Reads the content from disk until that goes well, and writes again what could not be written; true when there is other content.
+    pub(super) fn load_stored(&mut self, now: Timestamp) -> bool {
+        let Some(stored) = &mut self.stored else { return false };
+        let Standing::Unread(retry, _) = &mut stored.standing else { return self.take_file_again(now) };
+        if retry.at().is_some() && !retry.is_due(now) {
+            return false;
+        }
+        match stored.store.load() {
+            Ok(found) => {
+                stored.standing = Standing::Loaded;
+                if let Some(StoredContent { base, current }) = found {
+                    tracing::info!(
+                        zone = %self.setup.name, names = current.name_count(),
+                        "the content with its updates was read from disk"
+                    );
+                    let base = self.shared_with_standing(&base);
+                    let current = self.shared_with_standing(&current);
+                    if let Some(stored) = &mut self.stored {
+                        stored.base = Some(base);
+                    }
+                    self.source.adopt(&current);
+                }
+            }
+            Err(error @ StateError::Io { .. }) => {
+                retry.failed(now);
+                let retry = std::mem::take(retry);
+                stored.standing = Standing::Unread(retry, Some(error.to_string()));
+            }
+            Err(error @ StateError::Damaged { .. }) => {
+                let aside = stored.store.set_aside(now);
+                stored.standing = Standing::Damaged;
+                let folder =
+                    aside.map_or_else(|e| format!("nowhere: {e}"), |path| path.display().to_string());
+                tracing::error!(
+                    zone = %self.setup.name, %error, folder,
+                    "the content on disk is damaged; its files were moved to the folder, and what updates made is taken from the version that was served last"
+                );
+            }
+        }
+        self.set_condition(ConditionId::SignerStateUnreadable, self.stored_unreadable(), now);
+        self.stored.as_ref().is_some_and(Stored::is_loaded)
+    }
+
+    /// Takes a zone file that was read; `before` is the content before it.
+    pub(super) fn take_file(&mut self, file: &Arc<Zone>, before: Option<Arc<Zone>>, now: Timestamp) {
+        let Some(stored) = &self.stored else {
+            let content = self.shared_with_standing(file);
+            return self.source.adopt(&content);
+        };
+        let (base, content) = match (&stored.base, before.clone()) {
+            (Some(base), Some(content)) => (Some(Arc::clone(base)), content),
+            // The file as it was is not known: all that differs from it counts as made by updates.
+            (None, Some(content)) if matches!(stored.standing, Standing::Damaged) => (None, content),
+            _ => (None, Arc::clone(file)),
+        };
+        let is_same = base.as_ref().is_some_and(|base| base.has_content_of(file));
+        let content = match base.filter(|_| !is_same) {
+            None => content,
+            Some(base) => match rebased(&base, file, &content) {
+                Ok(Rebased { zone, conflicts }) => {
+                    for (owner, rtype) in conflicts.iter().take(LOGGED_WARNINGS) {
+                        tracing::warn!(
+                            zone = %self.setup.name, %owner, %rtype,
+                            "the zone file and updates have both changed this RRset; what the file has taken away and added was applied"
+                        );
+                    }
+                    let more = conflicts.len().saturating_sub(LOGGED_WARNINGS);
+                    if more > 0 {
+                        tracing::warn!(zone = %self.setup.name, more, "the zone file and updates have both changed more RRsets");
+                    }
+                    Arc::new(zone)
+                }
+                Err(problem) => {
+                    let why =
+                        format!("the zone file does not go together with what updates have made: {problem}");
+                    tracing::error!(zone = %self.setup.name, "{why}; the content before stays");
+                    return self.source.refuse(before, why);
+                }
+            },
+        };
+        self.fail_pending("the zone file has changed meanwhile");
+        let (file, content) = (self.shared_with_standing(file), self.shared_with_standing(&content));
+        let Some(stored) = &mut self.stored else { return };
+        if !is_same && let Err(error) = stored.store.replace(&file, &content) {
+            stored.unwritten.0.failed(now);
+            stored.unwritten.1 = Some(error.to_string());
+            stored.waiting = Some(file);
+            if let Some(before) = before {
+                self.source.adopt(&before);
+            }
+            return;
+        }
+        stored.base = Some(file);
+        stored.standing = Standing::Loaded;
+        (stored.waiting, stored.unwritten) = (None, (Retry::default(), None));
+        self.source.adopt(&content);
+    }
+
+    /// Takes a zone file again whose content could not be written; true when it was tried.
+    fn take_file_again(&mut self, now: Timestamp) -> bool {
+        let Some(stored) = self.stored.as_mut().filter(|stored| stored.unwritten.0.is_due(now)) else {
+            return false;
+        };
+        let Some(file) = stored.waiting.take() else { return false };
+        let before = self.source.zone().cloned();
+        self.take_file(&file, before, now);
+        true
+    }
+}

@@ -1,0 +1,423 @@
+//! The unsigned content of a zone that does not come from its file alone: what was accepted is there after a restart.
+//!
+//! ```text
+//! zones/ZONE/content           the content: a base, and the names that differ from it      replaced whole
+//! zones/ZONE/content-changes   names that were changed since then                          appended to
+//!
+//! content          = B (zone name)  R… (RRsets of the base)  N… (names that differ)  E (number of RRsets and of names)
+//! content-changes  = J (ID of the content that it continues)  { N… (names)  C (their number) }…
+//! ```
+//! The base of a zone with a file is the file as it was last read, so that a later file can be compared with it.
+//!
+//! A change is durable here before anybody is told that it was accepted. A journal that ends within a change, or in zeros, was being
+//! written when the process or the host died: that change was not accepted. Anything else that does not fit is damage.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use keystore::dns::{Name, name};
+use keystore::durable;
+use keystore::time::Timestamp;
+
+use super::codec::{Put, Take};
+use super::folder::StateFolder;
+use super::journal::{COMMIT, NAMES, put_names, take_name};
+use super::sections::{Kind, Sealer, SectionError, Unsealer};
+use super::snapshot::{END, RRSETS, SECTION, SnapshotId, finish_zone, put_rrsets, take_rrset};
+use super::{Damage, FORMAT, MOST_VERSIONS, StateError, error_at, open, set_aside};
+use crate::zone::{ContentChange, NameChange, Zone, ZoneBuilder};
+
+/// Name of the content in the zone's state folder.
+const CONTENT: &str = "content";
+/// Name of the journal.
+const CHANGES: &str = "content-changes";
+const BASE: Kind = Kind(b'B');
+const HEAD: Kind = Kind(b'J');
+/// A journal of fewer octets is not made into a new content.
+const LEAST_JOURNAL: u64 = 1 << 20;
+
+/// The names of several changes, with what they have after the last one, by owner in lower case.
+type Names = BTreeMap<Box<[u8]>, NameChange>;
+
+/// The files of one zone.
+#[derive(Debug)]
+pub(crate) struct ContentStore {
+    folder: StateFolder,
+    zone: Name,
+    /// What the files hold; `None` when that is not known, and the content is written whole next.
+    held: Option<Held>,
+}
+
+/// Where the files end.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    id: SnapshotId,
+    /// Octets of the content.
+    len: u64,
+    /// `None` when there is no journal yet.
+    journal: Option<JournalEnd>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct JournalEnd {
+    digest: [u8; 32],
+    len: u64,
+    changes: usize,
+}
+
+/// Content that was found on disk.
+#[derive(Debug)]
+pub(crate) struct StoredContent {
+    /// The file as it was last read, for a zone that has one.
+    pub base: Arc<Zone>,
+    /// What was made of it.
+    pub current: Arc<Zone>,
+}
+
+impl ContentStore {
+    /// The content of `zone` in `folder`; nothing is read yet.
+    pub fn new(folder: &Path, zone: &Name) -> Self {
+        Self { folder: StateFolder::new(folder), zone: zone.clone(), held: None }
+    }
+
+    /// Reads the content; `None` when there is none. Of a journal that ends within a change, the changes before it are taken.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or is damaged; nothing is changed on disk then, see [`Self::set_aside`].
+    pub fn load(&mut self) -> Result<Option<StoredContent>, StateError> {
+        self.held = None;
+        let path = self.folder.path().join(CONTENT);
+        let Some(file) = open(&path)? else { return Ok(None) };
+        let (mut held, base, mut names) = self.read_content(file).map_err(|e| error_at(&path, e))?;
+        let changes = self.folder.path().join(CHANGES);
+        let mut is_whole = true;
+        if let Some(file) = open(&changes)? {
+            is_whole = self.replay(file, &mut held, &mut names).map_err(|e| error_at(&changes, e))?;
+        }
+        if !is_whole {
+            tracing::info!(zone = %self.zone, file = %changes.display(), "its last change is not whole, and was not accepted; it is left out");
+        }
+        // A journal that was cut is not appended to.
+        self.held = is_whole.then_some(held);
+        let base = Arc::new(base);
+        let mut names: Vec<NameChange> = names.into_values().collect();
+        names.sort_by(|a, b| name::canonical_cmp(&a.owner, &b.owner));
+        let current = if names.is_empty() {
+            Arc::clone(&base)
+        } else {
+            Arc::new(base.changed(&ContentChange { names }))
+        };
+        Ok(Some(StoredContent { base, current }))
+    }
+
+    /// Writes the content whole; when this returns `Ok` it outlives a loss of power.
+    pub fn replace(&mut self, base: &Zone, current: &Zone) -> io::Result<()> {
+        self.held = None;
+        let most = base.name_count() + current.name_count();
+        let differs = ContentChange::between(base, current, most).unwrap_or_default();
+        self.folder.make()?;
+        let mut written = None;
+        durable::write_with(&self.folder.path().join(CONTENT), 0o600, |file| {
+            let mut sealer = Sealer::begin(BufWriter::with_capacity(SECTION, file), FORMAT)?;
+            let mut section = Vec::new();
+            section.put_short(base.origin().as_wire());
+            sealer.section(BASE, &section)?;
+            put_rrsets(base, &mut sealer)?;
+            put_names(&differs, &mut sealer)?;
+            section.clear();
+            section.put_u64(base.rrset_count() as u64);
+            section.put_u64(differs.names.len() as u64);
+            sealer.section(END, &section)?;
+            let (mut out, id, len) = sealer.finish();
+            out.flush()?;
+            written = Some(Held { id, len, journal: None });
+            Ok(())
+        })?;
+        self.held = written;
+        Ok(())
+    }
+
+    /// Writes a change down that makes `current`; when this returns `Ok` it outlives a loss of power. Where the journal has become long, or
+    /// cannot be appended to, the content is written whole.
+    pub fn append(&mut self, change: &ContentChange, base: &Zone, current: &Zone) -> io::Result<()> {
+        // Whatever fails, the content is written whole next: a file whose write failed is not appended to.
+        let held = self.held.take().filter(|held| {
+            let most = LEAST_JOURNAL.max(held.len / 2);
+            held.journal.is_none_or(|end| end.len < most && end.changes < MOST_VERSIONS)
+        });
+        let Some(held) = held else { return self.replace(base, current) };
+        let mut sealer = match &held.journal {
+            Some(end) => Sealer::go_on(Vec::new(), end.digest, end.len),
+            None => {
+                let mut sealer = Sealer::begin(Vec::new(), FORMAT)?;
+                sealer.section(HEAD, &held.id)?;
+                sealer
+            }
+        };
+        put_names(change, &mut sealer)?;
+        let mut section = Vec::new();
+        section.put_u32(change.names.len() as u32);
+        sealer.section(COMMIT, &section)?;
+        let (octets, digest, len) = sealer.finish();
+        let path = self.folder.path().join(CHANGES);
+        match held.journal {
+            Some(end) => durable::append(&path, end.len, &octets)?,
+            None => durable::write(&path, &octets, 0o600)?,
+        }
+        let changes = held.journal.map_or(0, |end| end.changes) + 1;
+        self.held = Some(Held { journal: Some(JournalEnd { digest, len, changes }), ..held });
+        Ok(())
+    }
+
+    /// Moves the files to a folder `damaged-TIME` beside them, and gives its path.
+    pub fn set_aside(&mut self, now: Timestamp) -> io::Result<PathBuf> {
+        self.held = None;
+        set_aside(self.folder.path(), &[CONTENT, CHANGES], now)
+    }
+
+    fn read_content(&self, file: File) -> Result<(Held, Zone, Names), (Damage, u64)> {
+        let from = BufReader::with_capacity(SECTION, file);
+        let mut unsealer = Unsealer::begin(from, FORMAT).map_err(|error| (error.into(), 0))?;
+        let (mut builder, mut names) = (ZoneBuilder::new(&self.zone), Names::new());
+        let (mut rrsets, mut is_begun) = (0, false);
+        loop {
+            let at = unsealer.position();
+            let damage = |damage: Damage| (damage, at);
+            let section = unsealer.next().map_err(|error| damage(error.into()))?;
+            let Some((kind, payload)) = section else { return Err(damage(SectionError::CutShort.into())) };
+            let mut from = Take(payload);
+            match kind {
+                BASE if !is_begun => {
+                    let found = from.short().and_then(|wire| Name::from_wire(wire).ok());
+                    let found = found.ok_or_else(|| damage(Damage::Field))?;
+                    if found != self.zone {
+                        return Err(damage(Damage::OtherZone(found)));
+                    }
+                    is_begun = true;
+                }
+                RRSETS if is_begun && names.is_empty() => {
+                    while !from.is_empty() {
+                        take_rrset(&mut from, &mut builder).map_err(damage)?;
+                        rrsets += 1;
+                    }
+                }
+                NAMES if rrsets > 0 => {
+                    gather(&mut from, &self.zone, &mut names).ok_or_else(|| damage(Damage::Field))?;
+                }
+                END => {
+                    if (from.u64(), from.u64()) != (Some(rrsets), Some(names.len() as u64))
+                        || !from.is_empty()
+                    {
+                        return Err(damage(Damage::Field));
+                    }
+                    break;
+                }
+                _ => return Err(damage(Damage::Order)),
+            }
+        }
+        let (id, len) = (unsealer.digest(), unsealer.position());
+        if !matches!(unsealer.next(), Ok(None)) {
+            return Err((Damage::Order, len));
+        }
+        Ok((Held { id, len, journal: None }, finish_zone(builder, len)?, names))
+    }
+
+    /// Gathers the changes of a journal that continues the content; false when its last one is not whole.
+    fn replay(&self, file: File, held: &mut Held, names: &mut Names) -> Result<bool, (Damage, u64)> {
+        let from = BufReader::with_capacity(SECTION, file);
+        let mut unsealer = Unsealer::begin(from, FORMAT).map_err(|error| (error.into(), 0))?;
+        match unsealer.next() {
+            Ok(Some((HEAD, found))) if *found == held.id => {}
+            // Of the content before, after a crash between two writes.
+            Ok(Some((HEAD, _))) => return Ok(true),
+            Ok(_) => return Err((Damage::Order, 0)),
+            Err(error) => return Err((error.into(), 0)),
+        }
+        let mut end = JournalEnd { digest: unsealer.digest(), len: unsealer.position(), changes: 0 };
+        held.journal = Some(end);
+        let mut change = Names::new();
+        loop {
+            let at = unsealer.position();
+            let damage = |damage: Damage| (damage, at);
+            match unsealer.next() {
+                Ok(None) => return Ok(at == end.len),
+                Err(SectionError::CutShort) => return Ok(false),
+                Err(SectionError::Checksum) => {
+                    let torn = unsealer.ends_in_zeros().map_err(|e| damage(SectionError::from(e).into()))?;
+                    return if torn { Ok(false) } else { Err(damage(SectionError::Checksum.into())) };
+                }
+                Err(error) => return Err(damage(error.into())),
+                Ok(Some((NAMES, payload))) => gather(&mut Take(payload), &self.zone, &mut change)
+                    .ok_or_else(|| damage(Damage::Field))?,
+                Ok(Some((COMMIT, payload))) => {
+                    if Take(payload).u32() != Some(change.len() as u32) {
+                        return Err(damage(Damage::Field));
+                    }
+                    names.append(&mut change);
+                    let changes = end.changes + 1;
+                    end = JournalEnd { digest: unsealer.digest(), len: unsealer.position(), changes };
+                    held.journal = Some(end);
+                }
+                Ok(Some(_)) => return Err(damage(Damage::Order)),
+            }
+        }
+    }
+}
+
+/// Adds the names of a section; `None` when these are no names of the zone.
+fn gather(from: &mut Take<'_>, zone: &Name, names: &mut Names) -> Option<()> {
+    while !from.is_empty() {
+        let name = take_name(from, zone)?;
+        names.insert(name.owner.to_ascii_lowercase().into(), name);
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::testing::{name, zone};
+    use crate::zone::Edit;
+
+    const FILE: &str = "@ SOA ns h 1 1 1 1 60\n@ NS ns\nns A 192.0.2.1\nWww A 192.0.2.2\n";
+
+    fn read(text: &str) -> Arc<Zone> {
+        Arc::new(zone("example", text).expect(text))
+    }
+
+    /// The zone after an edit, and the change.
+    fn edited(zone: &Arc<Zone>, edit: impl FnOnce(&mut Edit<'_>)) -> (ContentChange, Arc<Zone>) {
+        let mut editing = Edit::new(zone);
+        edit(&mut editing);
+        let change = editing.finish().expect("a change");
+        let next = Arc::new(zone.changed(&change));
+        (change, next)
+    }
+
+    /// A store with a base and `count` changes; gives each content that it had.
+    fn filled(folder: &Path, count: u8) -> (ContentStore, Vec<Arc<Zone>>) {
+        let base = read(FILE);
+        let mut store = ContentStore::new(folder, &name("example"));
+        store.replace(&base, &base).expect("written");
+        let mut contents = vec![Arc::clone(&base)];
+        for number in 0..count {
+            let before = &contents[contents.len() - 1];
+            let owner = name(&format!("Host{}.example", number % 3));
+            let (change, next) = edited(before, |edit| {
+                if !edit.remove_rrset(owner.as_wire(), keystore::dns::Rtype::A) {
+                    edit.add(owner.as_wire(), keystore::dns::Rtype::A, 60, &[192, 0, 2, number]);
+                }
+            });
+            store.append(&change, &base, &next).expect("appended");
+            contents.push(next);
+        }
+        (store, contents)
+    }
+
+    fn load(folder: &Path) -> Result<Option<StoredContent>, StateError> {
+        ContentStore::new(folder, &name("example")).load()
+    }
+
+    #[test]
+    fn content_is_found_as_it_was_with_letter_case_and_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(load(dir.path()).unwrap().is_none());
+        let (_, contents) = filled(dir.path(), 5);
+        let mut store = ContentStore::new(dir.path(), &name("example"));
+        let found = store.load().unwrap().expect("content");
+        assert!(found.base.has_content_of(&contents[0]) && found.current.has_content_of(&contents[5]));
+        let (change, next) = edited(&found.current, |edit| {
+            edit.add(name("X.example").as_wire(), keystore::dns::Rtype::TXT, 7, b"\x01A");
+        });
+        store.append(&change, &found.base, &next).unwrap();
+        let again = load(dir.path()).unwrap().expect("content");
+        assert!(again.current.has_content_of(&next) && again.base.has_content_of(&contents[0]));
+        // Whole again: the base stays apart from what was made of it.
+        store.replace(&found.base, &next).unwrap();
+        let again = load(dir.path()).unwrap().expect("content");
+        assert!(again.current.has_content_of(&next) && again.base.has_content_of(&contents[0]));
+        let other = ContentStore::new(dir.path(), &name("other")).load();
+        assert!(matches!(other, Err(StateError::Damaged { damage: Damage::OtherZone(_), .. })));
+    }
+
+    #[test]
+    fn a_journal_cut_anywhere_has_all_whole_changes_and_no_half_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, contents) = filled(dir.path(), 4);
+        let journal = dir.path().join(CHANGES);
+        let octets = fs::read(&journal).unwrap();
+        let ends: Vec<usize> = {
+            // Where each change ends: by writing them one after the other.
+            let again = tempfile::tempdir().unwrap();
+            (1..=4)
+                .map(|count| {
+                    filled(again.path(), count);
+                    fs::metadata(again.path().join(CHANGES)).unwrap().len() as usize
+                })
+                .collect()
+        };
+        assert_eq!(ends[3], octets.len());
+        drop(store);
+        let cuts = (ends[0]..=octets.len()).map(|len| (len, 0));
+        for (len, zeros) in cuts.chain(ends.iter().map(|len| (*len, 40))) {
+            let mut cut = octets[..len].to_vec();
+            cut.resize(len + zeros, 0);
+            fs::write(&journal, &cut).unwrap();
+            let whole = ends.iter().filter(|end| **end <= len).count();
+            let found = load(dir.path()).unwrap_or_else(|e| panic!("{len}+{zeros}: {e}")).expect("content");
+            assert!(found.current.has_content_of(&contents[whole]), "{len}+{zeros}");
+        }
+        // Another octet anywhere is damage, and never other content.
+        for at in 0..octets.len() {
+            let mut wrong = octets.clone();
+            wrong[at] ^= 0x20;
+            fs::write(&journal, &wrong).unwrap();
+            match load(dir.path()) {
+                Err(StateError::Damaged { .. }) => {}
+                other => panic!("octet {at}: {:?}", other.map(|found| found.is_some())),
+            }
+        }
+    }
+
+    #[test]
+    fn a_journal_of_content_before_is_ignored_and_damage_is_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, contents) = filled(dir.path(), 2);
+        let journal = fs::read(dir.path().join(CHANGES)).unwrap();
+        store.replace(&contents[0], &contents[1]).unwrap();
+        fs::write(dir.path().join(CHANGES), journal).unwrap();
+        assert!(load(dir.path()).unwrap().expect("content").current.has_content_of(&contents[1]));
+        fs::write(dir.path().join(CONTENT), b"nonsense").unwrap();
+        assert!(load(dir.path()).is_err());
+        let folder = store.set_aside(Timestamp::from_secs(1_800_000_000)).unwrap();
+        assert!(folder.join(CONTENT).exists() && folder.join(CHANGES).exists());
+        assert!(load(dir.path()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_journal_that_has_become_long_is_made_into_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = read(FILE);
+        let mut store = ContentStore::new(dir.path(), &name("example"));
+        store.replace(&base, &base).unwrap();
+        let mut current = Arc::clone(&base);
+        let text = vec![b'x'; 200];
+        let long: Vec<u8> = std::iter::repeat_n([&[200][..], &text].concat(), 200).flatten().collect();
+        for number in 0..40 {
+            let (change, next) = edited(&current, |edit| {
+                edit.remove_rrset(name("t.example").as_wire(), keystore::dns::Rtype::TXT);
+                edit.add(name("t.example").as_wire(), keystore::dns::Rtype::TXT, number, &long);
+            });
+            store.append(&change, &base, &next).unwrap();
+            current = next;
+        }
+        let size = fs::metadata(dir.path().join(CHANGES)).unwrap().len();
+        assert!(size < LEAST_JOURNAL + 100_000, "{size}");
+        assert!(load(dir.path()).unwrap().expect("content").current.has_content_of(&current));
+    }
+}
