@@ -6,6 +6,7 @@ mod attack;
 mod common;
 mod primary;
 mod secondaries;
+mod updates;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

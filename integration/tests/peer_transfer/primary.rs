@@ -173,7 +173,7 @@ fn text(number: u32, hosts: u32) -> String {
     text
 }
 
-fn write_private(path: &Path, text: &str) {
+pub fn write_private(path: &Path, text: &str) {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = std::fs::OpenOptions::new();
@@ -181,7 +181,7 @@ fn write_private(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).expect("write");
 }
 
-fn configure(dir: &Path, transfer: &str) -> Config {
+pub fn configure(dir: &Path, transfer: &str) -> Config {
     let key = data_encoding::BASE64.encode(&TestKey::ksk(KSK).dnskey.public_key);
     let validity = 2 * 3600;
     let text = format!(
@@ -204,7 +204,7 @@ fn configure(dir: &Path, transfer: &str) -> Config {
 }
 
 /// Has the loader accept an SKR.
-fn accept(config: &Config, now: Timestamp) {
+pub fn accept(config: &Config, now: Timestamp) {
     let mut loader = Loader::new(config.clone(), Metrics::new().expect("families")).expect("a loader");
     let inbox = config.state_dir.join("inbox");
     let text = SkrBuilder::new(&format!("{ZONE}."), now.minus(DAY)).bundles(8).text();

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use keystore::dns::{Name, Rtype, name, rdata};
+use keystore::dns::{Name, PortableRtype, Rtype, name, rdata};
 use keystore::store;
 
 use crate::state::ContentStore;
@@ -60,7 +60,9 @@ fn print_node(
     for id in zone.rrsets_of(node) {
         let set = zone.rrset(id);
         for record in Records(set.data).filter(|_| is_wanted(set.rtype)) {
-            writeln!(out, "{owner} {} IN {}", set.ttl, rdata::to_portable_text(set.rtype, record))?;
+            let mut text = String::new();
+            rdata::print_portable(set.rtype, record, &mut text);
+            writeln!(out, "{owner} {} IN {} {text}", set.ttl, PortableRtype(set.rtype))?;
         }
     }
     Ok(())
@@ -87,7 +89,7 @@ mod tests {
         ContentStore::new(&folder, &example).replace(&content, &content).unwrap();
         let mut text = Vec::new();
         dump(dir.path(), &example, &mut text).unwrap();
-        assert!(text.starts_with(b"example. 3600 IN SOA\t"), "{}", String::from_utf8_lossy(&text));
+        assert!(text.starts_with(b"example. 3600 IN SOA "), "{}", String::from_utf8_lossy(&text));
         let file = dir.path().join("zone");
         fs::write(&file, text).unwrap();
         let again = Zone::load(&file, &example, crate::rules::ZoneRules::default()).unwrap();
