@@ -8,6 +8,7 @@ use keystore::dns::rdata;
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 
+use super::check::FEW;
 use super::denial::{Chain, Denial, OwnerBuf};
 use super::draft::{BlockDraft, Draft, SlotTask, Viewer};
 use super::plan::{Plan, Position, SignatureState, Spread};
@@ -239,6 +240,12 @@ impl<'a> Maker<'a> {
         }
     }
 
+    /// RRsets that one thread signs: with elliptic curves and no token between, to hand fewer to other threads takes longer.
+    fn least_together(&self) -> usize {
+        let is_fast = |key: &ZoneKey| !key.dnskey.algorithm.is_rsa() && !key.signer.is_in_token();
+        if self.keys.iter().all(|(_, key)| is_fast(key)) { FEW } else { 1 }
+    }
+
     /// Makes what a block lacks, all its RRsets at a time where threads are free: a small zone may have one block, and a slow key.
     fn make_block(
         &self,
@@ -247,7 +254,8 @@ impl<'a> Maker<'a> {
         (reuse, spread): (Option<&Reuse<'_>>, Spread),
     ) -> Result<Tally, SigningError> {
         let tasks = block.take_tasks(self.slot_len());
-        let tallies = tasks.into_par_iter().map_init(Vec::new, |scratch, task| {
+        let tasks = tasks.into_par_iter().with_min_len(self.least_together());
+        let tallies = tasks.map_init(Vec::new, |scratch, task| {
             let tally = self.fill(draft, task, (reuse, spread), scratch);
             self.progress.inspect(|progress| progress.count());
             tally

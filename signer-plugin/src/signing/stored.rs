@@ -341,7 +341,7 @@ impl StoredVersion<'_> {
                     let (owner, rtype) = (zone.origin().clone(), view.rtype);
                     return Err(CheckError::Missing { owner, rtype, found: 0, wanted: 1 }.into());
                 }
-                restored.verify(zone.origin().as_wire(), view)?;
+                restored.verify(zone.origin().as_wire(), view, None)?;
             }
         }
         Ok(restored)

@@ -6,8 +6,9 @@ use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 
+use super::check::{FEW, has_inception, inception_of_made};
 use super::denial::OwnerBuf;
-use super::{CheckError, RrsetView, SignedZone, plan};
+use super::{CheckError, RrsetView, SignedZone};
 use crate::zone::{NodeId, Records};
 
 impl SignedZone {
@@ -16,9 +17,9 @@ impl SignedZone {
         let dnskeys = self.find(NodeId::APEX, Rtype::DNSKEY).map_or(&[][..], |view| view.data);
         let keys = Records(dnskeys).filter_map(Dnskey::from_rdata).map(|key| (key.tag(), key));
         let keys: Vec<(u16, Dnskey)> = keys.collect();
-        let inception = plan::inception_at(now).to_rrsig().to_be_bytes();
+        let inception = inception_of_made(now);
         let nodes: Vec<NodeId> = self.renewed_nodes().collect();
-        nodes.into_par_iter().try_for_each(|node| {
+        nodes.into_par_iter().with_min_len(FEW).try_for_each(|node| {
             for view in self.rrsets(node) {
                 self.verify_new(self.zone.owner(node), view, &keys, inception)?;
             }
@@ -37,8 +38,7 @@ impl SignedZone {
         keys: &[(u16, Dnskey)],
         inception: [u8; 4],
     ) -> Result<(), CheckError> {
-        let is_new = |rdata: &[u8]| rdata.get(12..16) == Some(&inception[..]);
-        for rdata in Records(view.signatures).filter(|rdata| is_new(rdata)) {
+        for rdata in Records(view.signatures).filter(|rdata| has_inception(rdata, Some(inception))) {
             let verified = (|| {
                 let rrsig = Rrsig::from_rdata(rdata).ok()?;
                 let rrset = view.to_rrset(owner)?;

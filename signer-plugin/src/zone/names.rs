@@ -13,6 +13,8 @@ use crate::blocks::Blocks;
 
 /// Names of a table, about.
 const TABLE: usize = 256;
+/// Names that one thread puts into the index: to hand fewer to other threads takes longer.
+const FEW: usize = 1024;
 /// Most tables.
 const MOST_TABLES: usize = 4096;
 
@@ -32,11 +34,13 @@ impl NameIndex {
         let table_count = (count / TABLE).next_power_of_two().clamp(1, MOST_TABLES);
         let mut hashes: Vec<(u64, NodeId)> = (0..count)
             .into_par_iter()
+            .with_min_len(FEW)
             .map(|position| (hash(&seed, key_of(NodeId::at(position))), NodeId::at(position)))
             .collect();
         hashes.par_sort_unstable_by_key(|(hash, _)| table_of(*hash, table_count));
         let tables: Vec<HashTable<NodeId>> = (0..table_count)
             .into_par_iter()
+            .with_min_len(FEW.div_ceil(TABLE))
             .map(|number| {
                 let from = hashes.partition_point(|(hash, _)| table_of(*hash, table_count) < number);
                 let to = hashes.partition_point(|(hash, _)| table_of(*hash, table_count) <= number);

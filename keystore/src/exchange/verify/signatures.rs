@@ -19,6 +19,8 @@ const MAX_BAD: usize = 32;
 /// Signatures that are tried of an SKR that other checks reject: enough to tell what else is wrong. One that was put together from
 /// good signatures of the past takes no more time either.
 const MAX_TRIED_IN_VAIN: usize = 512;
+/// Bundles that one thread verifies: to hand fewer to other threads takes longer, where many zones are read.
+const FEW: usize = 4;
 
 /// SKR-BAD-SIGNATURE and SKR-UNKNOWN-KSK, bundle by bundle. Gives the trusted KSKs that vouch for a bundle.
 pub(super) fn check_signatures(subject: &Subject<'_>, report: &mut FindingList) -> HashSet<Dnskey> {
@@ -35,7 +37,8 @@ pub(super) fn check_signatures(subject: &Subject<'_>, report: &mut FindingList) 
             return trust.vouched;
         }
         tried += batch.iter().map(|view| view.bundle.signatures.len()).sum::<usize>();
-        let verdicts: Vec<_> = batch.par_iter().map(|view| verify_bundle(subject, view)).collect();
+        let verdicts: Vec<_> =
+            batch.par_iter().with_min_len(FEW).map(|view| verify_bundle(subject, view)).collect();
         for (view, verdict) in batch.iter().zip(verdicts) {
             bad += verdict.faults.len();
             for what in verdict.departed {
