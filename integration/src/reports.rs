@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use keystore::config::Config;
 use keystore::time::Timestamp;
 use ksr_gen::daemon::{NoticeOutcome, TickError, TimerReport};
 use metrics::health::gather::OwnReport;
@@ -50,10 +51,18 @@ impl TimerStanding {
         }
     }
 
-    /// Forgets the zones, as after a change of the configuration.
-    pub fn forget(&self) {
-        self.values().zones = Arc::default();
-        self.revision.change();
+    /// Forgets all zones but those of this configuration.
+    pub fn keep(&self, config: &Config) {
+        let mut values = self.values();
+        let mut left = ZoneReports::new();
+        for zone in &config.zones {
+            let label = zone.name.to_lowercase().to_string();
+            left.extend(values.zones.get(&label).map(|report| (label, report.clone())));
+        }
+        if left.len() != values.zones.len() {
+            values.zones = Arc::new(left);
+            self.revision.change();
+        }
     }
 
     /// Notes why the newest configuration is not in use; `None` = it is.

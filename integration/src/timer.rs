@@ -141,10 +141,10 @@ fn live(
             Wake::Look => {}
             Wake::Reload(new) => {
                 remove_series(metrics, &config, &new);
+                rounds.reconfigure(&config, &new);
+                standing.keep(&new);
                 config = *new;
                 add_series(metrics, &config);
-                rounds.forget();
-                standing.forget();
             }
             Wake::Stop => return,
         }

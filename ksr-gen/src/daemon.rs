@@ -28,12 +28,15 @@ mod record;
 mod timer;
 mod urgency;
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use keystore::config::{Config, KsrConfig, ZoneConfig};
+use keystore::dns::Name;
 use keystore::exchange::bind::SyntaxError;
 use keystore::keys::files::KeyFileError;
 use keystore::outbox::OutboxError;
+use keystore::shared::Shared;
 use keystore::store::StoreError;
 use keystore::time::Timestamp;
 
@@ -238,8 +241,22 @@ impl Rounds {
         self.timer.begin_round();
     }
 
-    /// Forgets what was remembered, as after a change of the configuration.
-    pub fn forget(&mut self) {
+    /// Takes a new configuration. What was remembered stays of zones that are configured as before, so that their files are not read again;
+    /// notices that failed are tried at once.
+    pub fn reconfigure(&mut self, old: &Config, new: &Config) {
+        self.notices = Notices::default();
+        if (&old.ksr, &old.state_dir) != (&new.ksr, &new.state_dir) {
+            return self.forget();
+        }
+        let before: HashMap<&Name, &Shared<ZoneConfig>> =
+            old.zones.iter().map(|zone| (&zone.name, zone)).collect();
+        let is_kept = |zone: &&Shared<ZoneConfig>| before.get(&zone.name) == Some(zone);
+        let kept: HashSet<&Name> = new.zones.iter().filter(is_kept).map(|zone| &zone.name).collect();
+        self.timer.keep(|zone| kept.contains(zone));
+    }
+
+    /// Forgets what was remembered.
+    fn forget(&mut self) {
         *self = Self::default();
     }
 }

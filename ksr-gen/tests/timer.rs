@@ -4,6 +4,7 @@ mod common;
 
 use common::host::{DAY, Host};
 use common::{COMMON, stamp, zone};
+use keystore::config::Config;
 use keystore::exchange::bind;
 use keystore::keys::{files, plan};
 use keystore::store;
@@ -250,5 +251,57 @@ fn kind_107_a_panic_in_the_look_at_one_zone_is_an_error_of_that_zone_alone() {
         });
         let expected: Vec<_> = (2..=4).map(|n| (n == bad).then(|| format!("call {bad}"))).collect();
         assert_eq!(found, expected, "call {bad}");
+    }
+}
+
+#[test]
+fn kind_111_a_new_configuration_has_the_files_of_those_zones_read_again_that_are_configured_otherwise() {
+    use offline_ksk_ksr_gen::daemon::Rounds;
+
+    let host = Host::new(COMMON);
+    let mut config = host.config();
+    let others = ["b.test", "c.test"].map(|name| {
+        let name = keystore::dns::Name::parse(name).expect("a name");
+        keystore::config::ZoneConfig { name, ..host.zone.clone() }.into()
+    });
+    config.zones.extend(others);
+    let mut rounds = Rounds::default();
+    // Zones whose key files were judged in a round.
+    let mut judged = |rounds: &mut Rounds, config: &Config| {
+        let mut judged = Vec::new();
+        rounds.round(
+            config,
+            || host.now,
+            |zone, result, _| {
+                let report = result.as_ref().unwrap_or_else(|error| panic!("{}: {error}", zone.name));
+                judged.extend(report.key_files.is_some().then(|| zone.name.to_string()));
+            },
+        );
+        judged
+    };
+    // Keys are made in the first round.
+    judged(&mut rounds, &config);
+    judged(&mut rounds, &config);
+    assert_eq!(judged(&mut rounds, &config), [""; 0], "nothing has changed");
+    let mut other_policy = config.clone();
+    other_policy.zones[1].multi_signer = true;
+    let mut fewer = other_policy.clone();
+    let gone = fewer.zones.remove(2);
+    let mut more = fewer.clone();
+    more.zones.push(gone);
+    let mut other_times = more.clone();
+    other_times.ksr.lead += 1;
+    let all = other_times.zones.iter().map(|zone| zone.name.to_string()).collect::<Vec<_>>();
+    let mut before = &config;
+    for (what, new, expected) in [
+        ("the same", &config, &[][..]),
+        ("a zone is configured otherwise", &other_policy, &all[1..2]),
+        ("a zone is gone", &fewer, &[]),
+        ("and comes again", &more, &all[2..]),
+        ("[ksr] says something else", &other_times, &all),
+    ] {
+        rounds.reconfigure(before, new);
+        assert_eq!(judged(&mut rounds, new), expected, "{what}");
+        before = new;
     }
 }

@@ -52,6 +52,11 @@ impl Timer {
         self.folders.clear();
     }
 
+    /// Forgets all zones but these.
+    pub(super) fn keep(&mut self, is_kept: impl Fn(&Name) -> bool) {
+        self.zones.retain(|zone, _| is_kept(zone));
+    }
+
     /// Reads what is to be remembered of the zones that are new, on all cores. What fails is left to [`Self::look`], which reports it.
     pub(super) fn read_ahead(&mut self, config: &Config, now: Timestamp) {
         let new: Vec<&Shared<ZoneConfig>> =
