@@ -267,7 +267,7 @@ fn kind_111_a_new_configuration_has_the_files_of_those_zones_read_again_that_are
     config.zones.extend(others);
     let mut rounds = Rounds::default();
     // Zones whose key files were judged in a round.
-    let mut judged = |rounds: &mut Rounds, config: &Config| {
+    let judged = |rounds: &mut Rounds, config: &Config| {
         let mut judged = Vec::new();
         rounds.round(
             config,

@@ -75,6 +75,7 @@ mod tests {
             for slot in [0, 1, slots / 3, slots / 2, slots - 1] {
                 signed.corrupt_slot(slot, 7);
                 let error = signed.verify_made(NOW).unwrap_err();
+                assert_eq!(signed.self_check_made(NOW, 0).unwrap_err(), error);
                 assert!(matches!(error, CheckError::Invalid { .. }), "{error}");
                 // They are not of this time: it is another version that has to answer for them.
                 signed.verify_made(NOW.plus(1)).unwrap();
@@ -91,6 +92,10 @@ mod tests {
             // The block that they share belongs to the version that was checked when it was made.
             next.self_check(NOW.plus(9), usize::MAX).unwrap();
             assert!(signed.self_check(NOW.plus(9), usize::MAX).is_err());
+            assert!(
+                signed.self_check_made(NOW.plus(9), usize::MAX).is_err(),
+                "samples are of what was taken over"
+            );
         }
     }
 }
