@@ -300,7 +300,7 @@ fn serve_dns(
     runtime: &tokio::runtime::Runtime,
 ) -> Result<Option<DnsServer>> {
     let Some(wanted) = &config.signer else { return Ok(None) };
-    let handler = SignerHandler::alone(signer.hosted()).settings(signer.settings());
+    let handler = SignerHandler::alone(signer.hosted());
     let tls = wanted.query.tls.as_ref().map(|tls| tls.listen.clone()).unwrap_or_default();
     let listen = Listen::on(wanted.listen.clone()).with_tls(tls).with_metrics(metrics);
     Ok(Some(runtime.block_on(async { DnsServer::start(&listen, &handler) })?))

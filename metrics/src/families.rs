@@ -217,6 +217,26 @@ impl Metrics {
         self.detail.leave_out();
     }
 
+    /// Adds families of the host program, which `/metrics` shows from now on beside ours. Their names must not begin with [`PREFIX`].
+    ///
+    /// ```
+    /// use offline_ksk_metrics::{Metrics, prometheus::IntCounter};
+    /// let metrics = Metrics::new()?;
+    /// let logins = IntCounter::new("myserver_logins_total", "Logins since the start.")?;
+    /// metrics.join(Box::new(logins.clone()))?;
+    /// logins.inc();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A name that is ours, or one that was added already.
+    pub fn join(&self, families: Box<dyn Collector>) -> Result<(), JoinError> {
+        if let Some(ours) = families.desc().iter().find(|family| family.fq_name.starts_with(PREFIX)) {
+            return Err(JoinError::Ours(ours.fq_name.clone()));
+        }
+        self.registry.register(families).map_err(JoinError::Registry)
+    }
+
     /// The text exposition of every family that has a series. For the endpoint, and for tests.
     #[cfg(any(test, feature = "testing"))]
     pub fn encode(&self) -> Result<String, MetricsError> {
@@ -233,9 +253,37 @@ impl Metrics {
 #[error("metrics: {0}; please report this")]
 pub struct MetricsError(#[from] prometheus::Error);
 
+/// Families of the host program that cannot be added.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The name begins with [`PREFIX`].
+    #[error("{0}: names that begin with {PREFIX} are those of offline-ksk")]
+    Ours(String),
+    /// The name is taken, with these labels.
+    #[error("the metric family cannot be added: {0}")]
+    Registry(#[source] prometheus::Error),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn families_of_a_host_stand_beside_ours_and_cannot_take_our_names() {
+        let metrics = Metrics::new().expect("families register");
+        let counter = |name: &str| prometheus::IntCounter::new(name, "Of a host.").expect("a counter");
+        let logins = counter("myserver_logins_total");
+        metrics.join(Box::new(logins.clone())).expect("a new name");
+        logins.inc_by(3);
+        let text = metrics.encode().expect("text");
+        assert!(text.contains("\nmyserver_logins_total 3\n") && text.contains("offlineksk_"), "{text}");
+        for taken in
+            ["myserver_logins_total", "offlineksk_zone_serial", "offlineksk_mine", "process_open_fds"]
+        {
+            assert!(metrics.clone().join(Box::new(counter(taken))).is_err(), "{taken}");
+        }
+    }
 
     #[test]
     fn manual_has_a_row_for_every_family_and_for_no_other() {

@@ -204,7 +204,10 @@ impl Page {
 }
 
 impl Endpoint {
-    fn respond(&self, request: &Request<'_>) -> Page {
+    /// The page of a request: `/metrics`, `/healthz`, and those of [`Endpoint::new`]; otherwise 404, and 405 where the method is neither GET nor
+    /// HEAD. [`serve`] asks it for each request; a program that has an HTTP server of its own can do so too ([`Request::get`]).
+    #[must_use]
+    pub fn respond(&self, request: &Request<'_>) -> Page {
         if !matches!(request.method, "GET" | "HEAD") {
             let mut page = Page::new("405 Method Not Allowed", PLAIN, "only GET and HEAD are served\n");
             page.fields.push(("Allow", "GET, HEAD".to_owned()));

@@ -16,4 +16,6 @@ pub mod rules;
 pub mod values;
 pub mod zones;
 
-pub use families::{Families, Metrics, MetricsError};
+pub use families::{Families, JoinError, Metrics, MetricsError};
+/// For families of a host program, see [`Metrics::join`].
+pub use prometheus;

@@ -1,31 +1,44 @@
-//! A server that signs and serves the zones of a configuration, with hickory's `Catalog` for all other names.
-//!
-//! ```text
-//! cargo run -p offline-ksk-signer-plugin --example serve -- /etc/offline-ksk/offline-ksk.toml '[::1]:5300'
-//! ```
+//! Serves the zones of a configuration, signed by offline-ksk, beside a zone of its own: `serve /etc/offline-ksk/offline-ksk.toml '[::1]:5300'`
+use std::net::Ipv4Addr;
+use std::{path::Path, sync::Arc};
 
-use std::path::Path;
-use std::sync::Arc;
-
-use hickory_server::zone_handler::Catalog;
+use hickory_server::net::runtime::TokioRuntimeProvider;
+use hickory_server::proto::rr::{Name, RData, Record};
+use hickory_server::store::in_memory::InMemoryZoneHandler;
+use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneType};
 use keystore::config::Config;
-use metrics::Metrics;
 use offline_ksk_signer::border::SignerHandler;
 use offline_ksk_signer::runtime::Signer;
 use offline_ksk_signer::server::{Listen, Server};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let (Some(config), Some(address)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: serve CONFIGURATION ADDRESS:PORT".into());
-    };
+    let (config, address) =
+        (std::env::args().nth(1).ok_or("configuration?")?, std::env::args().nth(2).ok_or("address?")?);
+    // The zones of the configuration: signed now, and again whenever that is due.
     let config = Config::load(Path::new(&config))?;
-    let metrics = Metrics::new()?;
-    let signer = Signer::start(&config, &metrics, Arc::new(keystore::clock::now))?;
-    let handler = SignerHandler::new(signer.hosted(), Catalog::new()).settings(signer.settings());
-    let listen = Listen::on(vec![address.parse()?]).with_metrics(&metrics);
-    let server = Server::start(&listen, &handler)?;
+    let signer = Signer::start(&config, &metrics::Metrics::new()?, Arc::new(keystore::clock::now))?;
+    // A zone of your own, by any of hickory's zone handlers.
+    let apex = Name::from_ascii("own.test.")?;
+    let mut own = InMemoryZoneHandler::<TokioRuntimeProvider>::empty(
+        apex.clone(),
+        ZoneType::Primary,
+        AxfrPolicy::Deny,
+        None,
+    );
+    own.upsert_mut(
+        Record::from_rdata(
+            Name::from_ascii("www.own.test.")?,
+            300,
+            RData::A(Ipv4Addr::new(192, 0, 2, 80).into()),
+        ),
+        0,
+    );
+    let mut catalog = Catalog::new();
+    catalog.upsert(apex.into(), vec![Arc::new(own)]);
+    // Names of our zones are answered by the signer's engine, all others by the catalog.
+    let handler = SignerHandler::new(signer.hosted(), catalog);
+    let server = Server::start(&Listen::on(vec![address.parse()?]), &handler)?;
     println!("serving on {:?}; SIGINT ends it", server.addresses());
     tokio::signal::ctrl_c().await?;
     server.shutdown().await;

@@ -9,6 +9,7 @@ use keystore::dns::name::MAX_NAME;
 use keystore::dns::{Name, Rtype};
 
 pub use crate::answer::{AnswerKind, AnswerOutcome, Arrival, Transport};
+use crate::protocol::SharedSettings;
 use crate::transfer::Transferable;
 
 /// A zone that answers queries for names at and below its apex.
@@ -47,10 +48,11 @@ impl<R: Responder + ?Sized> Version for Latest<'_, R> {
     }
 }
 
-/// Zones by apex. Cheap to clone; clones see the same zones, also after [`Hosted::replace`].
+/// Zones by apex, and the settings of the queries for them. Cheap to clone; clones see the same zones, also after [`Hosted::replace`].
 #[derive(Clone, Default)]
 pub struct Hosted {
     by_apex: Arc<ArcSwap<ByApex>>,
+    settings: SharedSettings,
 }
 
 /// The zones that were hosted at one moment, for looking up several names.
@@ -71,10 +73,12 @@ impl From<HashMap<Box<[u8]>, Entry>> for ByApex {
     }
 }
 
-#[derive(Clone)]
-enum Entry {
-    Ours(Arc<dyn Responder>),
-    Theirs,
+/// Who has an apex: at least one of the two. Ours answers where it is both's.
+#[derive(Clone, Default)]
+struct Entry {
+    ours: Option<Arc<dyn Responder>>,
+    /// Another handler of this process hosts it.
+    is_others: bool,
 }
 
 impl fmt::Debug for Hosted {
@@ -92,30 +96,59 @@ impl Hosted {
         hosted
     }
 
+    /// The same zones under these settings of queries. Without it the settings of what [`Signer::hosted`] gives are those of the signer's
+    /// configuration, and of others [`QuerySettings::DEFAULT`].
+    ///
+    /// [`Signer::hosted`]: crate::runtime::Signer::hosted
+    /// [`QuerySettings::DEFAULT`]: crate::protocol::QuerySettings::DEFAULT
+    #[must_use]
+    pub fn with_settings(self, settings: SharedSettings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// The settings under which queries are answered.
+    pub(crate) const fn settings(&self) -> &SharedSettings {
+        &self.settings
+    }
+
     /// From now on these zones, for every clone; what [`Hosted::besides`] said stays.
     pub fn replace(&self, zones: impl IntoIterator<Item = Arc<dyn Responder>>) {
         let ours: Vec<_> = zones.into_iter().collect();
         self.by_apex.rcu(|old| {
-            let theirs = old.entries.iter().filter(|(_, entry)| matches!(entry, Entry::Theirs));
-            let mut new: HashMap<_, _> = theirs.map(|(apex, entry)| (apex.clone(), entry.clone())).collect();
-            new.extend(ours.iter().map(|z| (key(z.origin()), Entry::Ours(Arc::clone(z)))));
+            let others = old.entries.iter().filter(|(_, entry)| entry.is_others);
+            let others = others.map(|(apex, _)| (apex.clone(), Entry { ours: None, is_others: true }));
+            let mut new: HashMap<_, Entry> = others.collect();
+            for zone in &ours {
+                new.entry(key(zone.origin())).or_default().ours = Some(Arc::clone(zone));
+            }
             ByApex::from(new)
         });
     }
 
     /// The same, knowing that another handler of this process hosts `apexes`: a name at or below one of them is not ours, even
-    /// when it is below one of our zones.
+    /// when it is below one of our zones. It holds for every clone, until [`Hosted::take_back`]. A zone of ours at one of the apexes goes on
+    /// to be answered; when it is gone, the other handler answers.
     #[must_use]
     pub fn besides(self, apexes: impl IntoIterator<Item = Name>) -> Self {
+        self.set_others(apexes, true);
+        self
+    }
+
+    /// Takes back what [`Hosted::besides`] said of `apexes`, for every clone: names there belong to the zone above them again.
+    pub fn take_back(&self, apexes: impl IntoIterator<Item = Name>) {
+        self.set_others(apexes, false);
+    }
+
+    fn set_others(&self, apexes: impl IntoIterator<Item = Name>, is_others: bool) {
         let apexes: Vec<_> = apexes.into_iter().map(|apex| key(&apex)).collect();
         self.by_apex.rcu(|old| {
             let mut new = old.entries.clone();
             for apex in &apexes {
-                new.entry(apex.clone()).or_insert(Entry::Theirs);
+                new.entry(apex.clone()).or_default().is_others = is_others;
             }
+            new.retain(|_, entry| entry.is_others || entry.ours.is_some());
             ByApex::from(new)
         });
-        self
     }
 
     /// The zones as they are now.
@@ -184,10 +217,7 @@ fn parent(name: &[u8]) -> Option<&[u8]> {
 
 impl Entry {
     const fn ours(&self) -> Option<&Arc<dyn Responder>> {
-        match self {
-            Self::Ours(zone) => Some(zone),
-            Self::Theirs => None,
-        }
+        self.ours.as_ref()
     }
 }
 
@@ -252,5 +282,32 @@ mod tests {
         let root = ours(&["."]);
         assert!(root.find(&name("any.thing").canonical_wire(), Rtype::A).is_some());
         assert!(root.find(&[0], Rtype::DS).is_some());
+    }
+
+    #[test]
+    fn names_left_to_another_handler_can_be_taken_back_and_outlast_a_zone_of_ours() {
+        let zone = |apex: &str| Arc::new(Silent(name(apex))) as Arc<dyn Responder>;
+        let hosted = Hosted::new([zone("example")]);
+        let clone = hosted.clone().besides([name("Sub.example"), name("org")]);
+        let asked = |qname: &str| {
+            hosted.find(&name(qname).canonical_wire(), Rtype::A).map(|zone| zone.origin().to_string())
+        };
+        assert_eq!((asked("www.sub.example"), asked("org")), (None, None));
+        // A zone of ours at the apex answers as long as it is there, whoever was first.
+        hosted.replace([zone("example"), zone("sub.example")]);
+        assert_eq!(asked("www.sub.example").as_deref(), Some("sub.example."));
+        let _same = clone.clone().besides([name("sub.example")]);
+        hosted.replace([zone("example")]);
+        assert_eq!(asked("www.sub.example"), None, "the other handler's again");
+        // Taken back at any clone, in any letter case, once or twice; names that nobody has left are no error.
+        for _ in 0..2 {
+            clone.take_back([name("SUB.example"), name("net")]);
+            assert_eq!(asked("www.sub.example").as_deref(), Some("example."));
+            assert_eq!(hosted.load().0.entries.len(), 2, "example and org");
+        }
+        hosted.replace([zone("sub.example")]);
+        hosted.take_back([name("sub.example"), name("org")]);
+        assert_eq!(asked("sub.example").as_deref(), Some("sub.example."), "what is ours stays");
+        assert_eq!(hosted.load().0.entries.len(), 1);
     }
 }

@@ -16,7 +16,7 @@
 //! let config = keystore::config::Config::load(Path::new("/etc/offline-ksk/offline-ksk.toml"))?;
 //! let signer = Signer::start(&config, &metrics::Metrics::new()?, Arc::new(keystore::clock::now))?;
 //! // Names outside of our zones are the Catalog's.
-//! let handler = SignerHandler::new(signer.hosted(), Catalog::new()).settings(signer.settings());
+//! let handler = SignerHandler::new(signer.hosted(), Catalog::new());
 //! let server = Server::start(&Listen::on(vec!["[::1]:5300".parse()?]), &handler)?;
 //! println!("serving on {:?}", server.addresses());
 //! # Ok(()) }

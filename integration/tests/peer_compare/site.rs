@@ -109,7 +109,7 @@ impl Site {
             let zones = Hosted::new([served as Arc<dyn Responder>]);
             let any = vec!["127.0.0.1:0".parse().expect("an address")];
             let listen = Listen::on(any.clone()).with_tls(any);
-            Server::start(&listen, &SignerHandler::alone(zones).settings(settings.clone()))
+            Server::start(&listen, &SignerHandler::alone(zones.with_settings(settings.clone())))
                 .expect("our server starts")
         });
         let (address, tls) = (server.addresses()[0], server.tls_addresses()[0]);

@@ -37,7 +37,7 @@ impl Site {
         let signer = Signer::start(config, &metrics, Arc::new(clock::now)).expect("threads");
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
         let listen = Listen::on(vec!["127.0.0.1:0".parse().expect("an address")]);
-        let handler = SignerHandler::alone(signer.hosted()).settings(signer.settings());
+        let handler = SignerHandler::alone(signer.hosted());
         let server = runtime.block_on(async { Server::start(&listen, &handler) }).expect("a server");
         let address = server.addresses()[0];
         common::wait_for("the first version", Duration::from_secs(30), || {

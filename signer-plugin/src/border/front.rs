@@ -109,7 +109,7 @@ impl<H: RequestHandler> FrontEnd<H> {
     /// Answers the queries of a batch. Those for one zone that follow each other are answered from one version of it.
     pub fn answer_all(&self, via: Via, batch: &mut impl Batch) {
         let zones = self.handler.zones.load();
-        let settings = self.handler.settings.load();
+        let settings = self.handler.zones.settings().load();
         let mut more = batch.advance();
         while more {
             let Some(first) = find(&zones, batch.current().query) else {
@@ -156,7 +156,7 @@ impl<H: RequestHandler> FrontEnd<H> {
 
     /// The limiter that the answer to a datagram of `client` counts with; `None` where nothing limits it.
     pub fn limiter_of(&self, query: &[u8], client: SocketAddr) -> Option<Arc<RateLimiter>> {
-        let settings = self.handler.settings.load();
+        let settings = self.handler.zones.settings().load();
         answer::limit::limiter_of(query, &self.arrival(client, Via::Datagrams, &settings)).cloned()
     }
 
@@ -242,7 +242,8 @@ impl<H: RequestHandler> FrontEnd<H> {
             OpCode::Query => RefusedQuery::OtherZone,
             _ => RefusedQuery::Opcode,
         });
-        let answered = self.handler.inner.handle_request::<R, TokioTime>(&request, response);
+        let inner = self.handler.inner();
+        let answered = inner.handle_request::<R, TokioTime>(&request, response);
         if tokio::time::timeout(OTHERS_TIMEOUT, answered).await.is_err()
             && let Some(held_back) = OTHERS_TOO_SLOW.pass()
         {

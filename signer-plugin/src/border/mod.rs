@@ -8,6 +8,7 @@
 //! hickory-server must be built with a DNSSEC feature **and** `metrics`: both add methods to `ZoneHandler`, and a feature that
 //! any crate of a build turns on is on for all of them.
 
+mod certificate;
 mod convert;
 mod datagrams;
 mod framing;
@@ -25,6 +26,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use hickory_proto::op::{Header, HeaderCounts, MessageType, Metadata};
 use hickory_server::net::runtime::Time;
@@ -34,7 +36,7 @@ use keystore::dns::Rtype;
 
 use crate::answer::{AnswerOutcome, Arrival, Transport};
 use crate::hosted::{Hosted, Responder};
-use crate::protocol::{QuerySettings, SharedSettings};
+use crate::protocol::QuerySettings;
 use crate::reply::Reply;
 use convert::Answer;
 
@@ -45,14 +47,17 @@ pub use zone_handler::SignerZoneHandler;
 /// Largest UDP answer, in octets: fits every path of today without fragments (DNS flag day 2020).
 pub const MAX_UDP: u16 = 1232;
 
-/// Answers for our zones, and leaves all else to `H`. Cheap to clone.
+/// Answers for our zones, and leaves all else to `H`. Cheap to clone; clones share the zones and the inner handler.
 ///
 /// Which of two nested zones answers is decided by the longest match over our zones and those that [`Hosted::besides`] names.
+/// What the configuration says of queries (`allow-query`, cookies, `rate-limit`, NSID) comes with the zones of [`Signer::hosted`]. It holds for
+/// our zones; the inner handler decides for itself whom it answers.
+///
+/// [`Signer::hosted`]: crate::runtime::Signer::hosted
 pub struct SignerHandler<H> {
     zones: Hosted,
-    inner: Arc<H>,
+    inner: Arc<ArcSwap<H>>,
     max_udp: u16,
-    settings: SharedSettings,
     /// There is nobody to ask for names that are not ours: the engine refuses them.
     alone: bool,
 }
@@ -63,7 +68,6 @@ impl<H> Clone for SignerHandler<H> {
             zones: self.zones.clone(),
             inner: Arc::clone(&self.inner),
             max_udp: self.max_udp,
-            settings: self.settings.clone(),
             alone: self.alone,
         }
     }
@@ -80,13 +84,7 @@ impl SignerHandler<RefuseOthers> {
 impl<H: RequestHandler> SignerHandler<H> {
     /// Our zones in front of `inner`.
     pub fn new(zones: Hosted, inner: H) -> Self {
-        Self {
-            zones,
-            inner: Arc::new(inner),
-            max_udp: MAX_UDP,
-            settings: SharedSettings::default(),
-            alone: false,
-        }
+        Self { zones, inner: Arc::new(ArcSwap::from_pointee(inner)), max_udp: MAX_UDP, alone: false }
     }
 
     /// Another limit for UDP answers, in octets; at least 512.
@@ -96,16 +94,17 @@ impl<H: RequestHandler> SignerHandler<H> {
         self
     }
 
-    /// The same under these settings, such as those that [`Signer::settings`] keeps up to date.
-    ///
-    /// [`Signer::settings`]: crate::runtime::Signer::settings
-    #[must_use]
-    pub fn settings(self, settings: SharedSettings) -> Self {
-        Self { settings, ..self }
+    /// Replaces the inner handler, for this handler and all its clones: a query that comes from now on for a name that is not ours is
+    /// `inner`'s. Queries that the handler before is at work on are answered by it. A `Catalog`, which cannot be changed while a server has
+    /// it, is changed by making a new one; the zone handlers in it are `Arc`s.
+    pub fn set_inner(&self, inner: H) {
+        self.inner.store(Arc::new(inner));
     }
 
-    pub(super) fn shared_settings(&self) -> SharedSettings {
-        self.settings.clone()
+    /// The inner handler that answers now.
+    #[must_use]
+    pub fn inner(&self) -> Arc<H> {
+        self.inner.load_full()
     }
 
     /// The zone that a request is for.
@@ -123,12 +122,12 @@ impl<H: RequestHandler> RequestHandler for SignerHandler<H> {
         mut response_handle: R,
     ) -> ResponseInfo {
         let Some(zone) = self.zone(request) else {
-            return self.inner.handle_request::<R, T>(request, response_handle).await;
+            return self.inner().handle_request::<R, T>(request, response_handle).await;
         };
-        let asked = ask(&*zone, request, self.max_udp, &self.settings.load());
+        let asked = ask(&*zone, request, self.max_udp, &self.zones.settings().load());
         let answer = match asked {
             Asked::Answer(answer) => answer,
-            Asked::NotOurs => return self.inner.handle_request::<R, T>(request, response_handle).await,
+            Asked::NotOurs => return self.inner().handle_request::<R, T>(request, response_handle).await,
             Asked::Drop => return nothing(request),
         };
         match response_handle.send_response(answer.message(&request.queries)).await {

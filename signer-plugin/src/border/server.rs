@@ -12,17 +12,20 @@ use metrics::Metrics;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv6RecvPacketInfo, RcvBufForce, SndBufForce};
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
+use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::SignerHandler;
+use super::certificate::Certificate;
 use super::front::FrontEnd;
 use super::limits::{ConnectionLimiter, TcpLimits};
 use super::others;
 use super::tcp::{Tls, serve_tcp};
 use super::udp::UdpThread;
+use crate::hosted::Hosted;
 
 /// Longest time that a UDP thread waits before it looks whether it is to end. It is woken for that; this is for systems where that fails.
 const UDP_WAIT: Duration = Duration::from_secs(1);
@@ -39,8 +42,11 @@ pub struct Listen {
     /// Addresses; port 0 = the kernel's choice, the same one for UDP and TCP. Answers leave from the address that was asked, on a wildcard
     /// address too, where that costs a little more for each datagram (`IP_PKTINFO`).
     pub addresses: Vec<SocketAddr>,
-    /// Addresses of DNS over TLS (RFC 7858); port 0 = the kernel's choice. The certificate is that of the settings of the handler.
+    /// Addresses of DNS over TLS (RFC 7858); port 0 = the kernel's choice.
     pub tls: Vec<SocketAddr>,
+    /// For the handshakes of TLS; `None`: the certificate of the signer's configuration (`tls-certificate`), which is read again when the
+    /// file changes. The protocols of ALPN in it are not used.
+    pub tls_config: Option<Arc<ServerConfig>>,
     /// UDP sockets per address (SO_REUSEPORT), each with a thread of its own; 0 = one per core.
     pub udp_sockets: usize,
     /// Limits of TCP, over all addresses; `None`: those that [`TcpLimits::of_this_process`] gives.
@@ -53,13 +59,20 @@ impl Listen {
     /// These addresses, all else by default.
     #[must_use]
     pub fn on(addresses: Vec<SocketAddr>) -> Self {
-        Self { addresses, tls: Vec::new(), udp_sockets: 0, tcp: None, metrics: None }
+        Self { addresses, tls: Vec::new(), tls_config: None, udp_sockets: 0, tcp: None, metrics: None }
     }
 
     /// The same with DNS over TLS on these addresses.
     #[must_use]
     pub fn with_tls(self, addresses: Vec<SocketAddr>) -> Self {
         Self { tls: addresses, ..self }
+    }
+
+    /// The same with `config` for the handshakes of TLS, in place of the certificate of the signer's configuration. A certificate that
+    /// changes while the server runs is given by its `cert_resolver`.
+    #[must_use]
+    pub fn with_tls_config(self, config: Arc<ServerConfig>) -> Self {
+        Self { tls_config: Some(config), ..self }
     }
 
     /// The same with these limits of TCP.
@@ -109,8 +122,19 @@ pub struct Server {
 }
 
 impl Server {
+    /// Serves `handler` alone, whatever it is: a `Catalog`, for instance, with the limits of this server. Otherwise as [`Server::start`].
+    ///
+    /// # Errors
+    /// When an address cannot be listened on.
+    pub fn start_any<H: RequestHandler>(listen: &Listen, handler: H) -> Result<Self, BindError> {
+        Self::start(listen, &SignerHandler::new(Hosted::default(), handler))
+    }
+
     /// Binds every address, then starts to answer. Nothing is answered when one of them fails. Must be called inside a tokio
     /// runtime.
+    ///
+    /// # Errors
+    /// When an address cannot be listened on.
     pub fn start<H: RequestHandler>(listen: &Listen, handler: &SignerHandler<H>) -> Result<Self, BindError> {
         let udp_sockets = match listen.udp_sockets {
             0 => available_parallelism().map_or(1, usize::from),
@@ -153,7 +177,8 @@ impl Server {
                 stopped.clone(),
             )));
         }
-        let tls = Tls::new(handler.shared_settings(), limits);
+        let certificate = Certificate::new(listen.tls_config.as_ref(), handler.zones.settings(), b"dot");
+        let tls = Tls::new(certificate, limits);
         for (address, listener) in encrypted {
             server.tls.push(address);
             let listener = (listener, Some(tls.clone()));

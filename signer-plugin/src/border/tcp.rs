@@ -27,11 +27,11 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::certificate::Certificate;
 use super::framing::{BatchEnd, PREFIX, StreamQueries, put_message};
 use super::front::{FrontEnd, Via};
 use super::limits::{ConnectionLimiter, ConnectionPermit, MAX_QUERY, TcpLimits};
 use crate::answer::StreamFacts;
-use crate::protocol::SharedSettings;
 use crate::seldom::Seldom;
 use crate::transfer::request::{Outgoing, TransferEnd};
 
@@ -127,8 +127,7 @@ fn is_of_this_host(error: &io::Error) -> bool {
 /// What the connections of a listener of DNS over TLS share.
 #[derive(Clone)]
 pub(super) struct Tls {
-    /// They have the certificate.
-    settings: SharedSettings,
+    certificate: Certificate,
     /// Counts the handshakes under way.
     handshakes: ConnectionLimiter,
     /// Counts the connections, those with a handshake under way included.
@@ -136,10 +135,10 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// With the certificate of these settings, and the limits of encrypted connections that follow from those of all.
-    pub fn new(settings: SharedSettings, limits: TcpLimits) -> Self {
+    /// With this certificate, and the limits of encrypted connections that follow from those of all.
+    pub fn new(certificate: Certificate, limits: TcpLimits) -> Self {
         let handshakes = ConnectionLimiter::new(limits.of_handshakes());
-        Self { settings, handshakes, connections: ConnectionLimiter::new(limits.of_encrypted()) }
+        Self { certificate, handshakes, connections: ConnectionLimiter::new(limits.of_encrypted()) }
     }
 }
 
@@ -191,7 +190,7 @@ impl Connection {
     /// Answers what comes over TLS on `stream`. The connection is closed where there is no certificate, where too many such connections or handshakes are
     /// there, and where the handshake does not succeed in its time.
     async fn run_tls<H: RequestHandler>(mut self, stream: TcpStream, tls: Tls, front: FrontEnd<H>) {
-        let Some(config) = tls.settings.load().tls.clone() else { return };
+        let Some(config) = tls.certificate.now() else { return };
         let Ok(_encrypted) = tls.connections.admit(self.client.ip()) else {
             count_refused(&front, "tls");
             return;

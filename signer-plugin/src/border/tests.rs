@@ -12,6 +12,7 @@ use metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
+mod embedding;
 mod limited;
 mod pipelined;
 

@@ -29,7 +29,7 @@ use crate::reply::{Reply, Rr};
 ///   may cut an RRset in two and drop OPT.
 /// - An answer to a SOA query has no authority section, not even the proof that a CNAME leads to a name without SOA.
 /// - No zone transfer.
-/// - Cookies, the rate limit and `allow-query` do not hold: who asks is not known here.
+/// - Cookies and the rate limit do not hold; `allow-query` does.
 ///
 /// The DS records of the apex are asked of the zone above it where that is among [`Hosted`] too.
 ///
@@ -68,6 +68,12 @@ impl SignerZoneHandler {
             qname.eq_ignore_ascii_case(&apex) && rest.starts_with(&Rtype::DS.0.to_be_bytes())
         });
         if is_ds_of_apex { self.zones.find(&apex, Rtype::DS) } else { Some(own) }
+    }
+
+    /// Whether the client of a request may ask for names of the zone that has the answer.
+    fn allows(&self, request: &Request) -> bool {
+        let access = &self.zones.settings().load().access;
+        self.zone_for(request.as_slice()).is_none_or(|zone| access.allows(zone.origin(), request.src().ip()))
     }
 
     /// The engine's whole answer to a question.
@@ -154,6 +160,9 @@ impl ZoneHandler for SignerZoneHandler {
         request: &Request,
         _lookup_options: LookupOptions,
     ) -> (LookupControlFlow<AuthLookup>, Option<TSigResponseContext>) {
+        if !self.allows(request) {
+            return (LookupControlFlow::Break(Err(LookupError::ResponseCode(ResponseCode::Refused))), None);
+        }
         let qtype = request.queries.queries().first().map_or(RecordType::ZERO, |q| q.query_type());
         let Some(reply) = self.ask(request.as_slice()) else {
             return (LookupControlFlow::Skip, None);

@@ -28,6 +28,8 @@ mod settings;
 mod setup;
 mod skr;
 mod source;
+mod status;
+mod threads;
 mod watch;
 mod zone;
 
@@ -39,13 +41,12 @@ pub use gate::{ReleaseError, release};
 pub use keyring::Keyring;
 pub use served::{ServedState, SignerZone, ZoneWork};
 pub use setup::{ContentRules, ContentSource, RollDelays, VersionRules, ZoneSetup};
+pub use status::{StatusChanges, ZoneChange, ZoneEvent, ZoneEventKind, ZoneStatus};
 pub use zone::ZoneRuntime;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{JoinHandle, available_parallelism};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
 
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
@@ -58,20 +59,21 @@ use crate::hosted::{Hosted, Responder};
 use crate::protocol::SharedSettings;
 use crate::transfer::{self, TransferSettings, ZoneTransfers};
 use events::{Changed, FileEvents};
-use schedule::{Command, Schedule, ThreadContext};
+use schedule::{Command, ThreadContext};
 use settings::{SettingsKeeper, SettingsWatch};
+use status::StatusFeed;
+use threads::Threads;
 
 /// Zones at work, stepped by threads of their own. Dropping it ends them; what is published stays served by whoever holds it.
 pub struct Signer {
     hosted: Hosted,
     metrics: Metrics,
     clock: Clock,
-    stop: Arc<AtomicBool>,
-    commands: Vec<Sender<Command>>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Arc<Threads>,
+    /// The configuration in use. Held while zones come and go.
+    config: Mutex<Config>,
     zones: Mutex<HashMap<Name, ZoneAtWork>>,
-    /// Index of the thread of each zone that was ever at work: a zone that comes back finds the thread that may still be busy with it.
-    thread_of: Arc<Mutex<HashMap<Name, usize>>>,
+    feed: StatusFeed,
     /// Wakes a zone when the kernel tells that its files have changed.
     events: Mutex<FileEvents>,
     settings: Arc<SettingsKeeper>,
@@ -85,8 +87,6 @@ pub struct Signer {
 struct ZoneAtWork {
     setup: Shared<ZoneSetup>,
     served: Arc<SignerZone>,
-    /// Index of its thread.
-    thread: usize,
 }
 
 impl Signer {
@@ -96,46 +96,31 @@ impl Signer {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(config: &Config, metrics: &Metrics, clock: Clock) -> std::io::Result<Self> {
-        // Signing itself uses all cores; the threads only keep a large zone from holding up the small ones.
-        let count = (2 * available_parallelism().map_or(1, usize::from)).min(config.zones.len()).max(1);
         let all_watched = Arc::default();
-        let shared = ThreadContext {
+        let context = ThreadContext {
             metrics: metrics.clone(),
             clock: Arc::clone(&clock),
             folders: Arc::default(),
             stop: Arc::default(),
             all_watched: Arc::clone(&all_watched),
         };
-        let (mut commands, mut threads) = (Vec::new(), Vec::new());
-        for _ in 0..count {
-            let (sender, commanded) = channel();
-            let schedule = Schedule::new(shared.clone());
-            let thread = std::thread::Builder::new().name("signer".to_owned());
-            threads.push(thread.spawn(move || schedule.run(&commanded))?);
-            commands.push(sender);
-        }
-        let thread_of: Arc<Mutex<HashMap<Name, usize>>> = Arc::default();
-        let (told, known) = (commands.clone(), Arc::clone(&thread_of));
+        // Signing itself uses all cores; the threads only keep a large zone from holding up the small ones.
+        let threads = Arc::new(Threads::new(context, 2 * available_parallelism().map_or(1, usize::from)));
+        threads.grow(config.zones.len().max(1))?;
+        let told = Arc::clone(&threads);
         let tell = move |changed| match changed {
-            Changed::Zone(name) => {
-                let thread = known.lock().unwrap_or_else(PoisonError::into_inner).get(&name).copied();
-                if let Some(thread) = thread.and_then(|thread| told.get(thread)) {
-                    // A thread that is gone has said why.
-                    let _ = thread.send(Command::Look(name));
-                }
-            }
-            Changed::Anything => told.iter().for_each(|thread| drop(thread.send(Command::LookAtAll))),
+            Changed::Zone(name) => told.send(&name, Command::Look(name.clone())),
+            Changed::Anything => told.send_to_all(|| Command::LookAtAll),
         };
         let settings = Arc::new(SettingsKeeper::new(metrics, Arc::clone(&clock)));
         let signer = Self {
-            hosted: Hosted::default(),
+            hosted: Hosted::default().with_settings(settings.shared()),
             metrics: metrics.clone(),
             clock,
-            stop: shared.stop,
-            commands,
             threads,
+            config: Mutex::new(config.clone()),
             zones: Mutex::default(),
-            thread_of,
+            feed: StatusFeed::default(),
             events: Mutex::new(FileEvents::new(all_watched, tell)),
             _settings_watch: SettingsWatch::start(Arc::clone(&settings))?,
             settings,
@@ -146,40 +131,83 @@ impl Signer {
     }
 
     /// Takes a new configuration: zones that are new begin, zones that are gone are not answered for any more, zones whose
-    /// settings changed work on with the new ones. What is served of them stays until there is something newer.
+    /// settings changed work on with the new ones. What is served of them stays until there is something newer. `state-dir` must be the
+    /// one of the start.
     pub fn reload(&self, config: &Config) {
+        let mut in_use = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        in_use.clone_from(config);
+        self.take(&in_use);
+    }
+
+    /// Begins with one zone more, as [`Signer::reload`] with a configuration that has it would; one of the same name works on with these
+    /// settings. Its TSIG keys must be among those of the configuration in use.
+    pub fn add_zone(&self, zone: Shared<ZoneConfig>) {
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        config.zones.retain(|known| known.name != zone.name);
+        config.zones.push(zone);
+        self.take(&config);
+    }
+
+    /// Ends with a zone: its names are not answered for any more, and its state stays on the disk, for when it comes back. False when there
+    /// is no such zone.
+    pub fn remove_zone(&self, zone: &Name) -> bool {
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = config.zones.len();
+        config.zones.retain(|known| known.name != *zone);
+        let is_known = config.zones.len() < before;
+        if is_known {
+            self.take(&config);
+        }
+        is_known
+    }
+
+    /// The configuration in use, with the zones that were added and without those that were removed: for a loader in the same process.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has the zones that `config` has at work, and no others.
+    fn take(&self, config: &Config) {
         self.settings.take(config);
-        let mut zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = self.threads.grow(config.zones.len()) {
+            tracing::warn!(%error, "the system gives no more threads; the zones share those that there are");
+        }
+        let mut zones = self.zones();
         let setups = config.zones.iter().filter_map(|zone| ZoneSetup::from_config(config, zone));
         let setups: Vec<Shared<ZoneSetup>> = setups.map(Into::into).collect();
         let names: HashSet<&Name> = setups.iter().map(|setup| &setup.name).collect();
         let gone: Vec<Name> = zones.keys().filter(|name| !names.contains(name)).cloned().collect();
         for name in gone {
             if let Some(zone) = zones.remove(&name) {
-                self.send(zone.thread, Command::Leave(name));
+                // A step under way tells nothing of the zone after this.
+                zone.served.end_feed();
+                self.feed.tell_removed(&name);
             }
+            self.threads.leave(name);
         }
         let keys = transfer::load_keys(config);
         let configured: HashMap<&Name, &Shared<ZoneConfig>> =
             config.zones.iter().map(|zone| (&zone.name, zone)).collect();
         for setup in setups {
-            let (served, thread) = match zones.get(&setup.name) {
+            let served = match zones.get(&setup.name) {
                 Some(zone) if zone.setup == setup => continue,
-                Some(zone) => (Arc::clone(&zone.served), zone.thread),
+                Some(zone) => Arc::clone(&zone.served),
                 None => {
+                    self.threads.take(&setup.name);
                     let served = SignerZone::new(setup.name.clone(), &self.metrics, Arc::clone(&self.clock));
-                    (Arc::new(served.reporting_to(self.revision.clone())), self.thread_of(&setup.name))
+                    let served = served.reporting_to(self.revision.clone()).with_feed(self.feed.clone());
+                    Arc::new(served)
                 }
             };
             // Before its first version is served: what follows on it is told by differences.
             if let Some(zone) = configured.get(&setup.name) {
                 served.transfers().set(TransferSettings::of_zone(zone, &keys));
             }
-            let (commands, name) = (self.commands[thread].clone(), setup.name.clone());
-            // A thread that is gone has said why.
-            served.changes().wake_by(move || drop(commands.send(Command::TakeChanges(name.clone()))));
-            self.send(thread, Command::Take(setup.clone(), Arc::clone(&served)));
-            zones.insert(setup.name.clone(), ZoneAtWork { setup, served, thread });
+            let (threads, name) = (Arc::clone(&self.threads), setup.name.clone());
+            served.changes().wake_by(move || threads.send(&name, Command::TakeChanges(name.clone())));
+            self.threads.send(&setup.name, Command::Take(setup.clone(), Arc::clone(&served)));
+            zones.insert(setup.name.clone(), ZoneAtWork { setup, served });
         }
         for zone in &config.zones {
             if let Some(at_work) = zones.get(&zone.name) {
@@ -192,26 +220,45 @@ impl Signer {
         self.hosted.replace(zones.values().map(|zone| Arc::clone(&zone.served) as Arc<dyn Responder>));
     }
 
-    /// The thread that a zone is, or is to be, at work on.
-    fn thread_of(&self, zone: &Name) -> usize {
-        let mut known = self.thread_of.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = known.len() % self.commands.len();
-        *known.entry(zone.clone()).or_insert(next)
+    fn zones(&self) -> MutexGuard<'_, HashMap<Name, ZoneAtWork>> {
+        self.zones.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn send(&self, thread: usize, command: Command) {
-        // A thread that is gone has said why.
-        let _ = self.commands[thread].send(command);
+    /// How a zone stands, as of its last step; `None` when the signer has no zone with this apex. A zone without a step so far is not ready
+    /// and has no error.
+    #[must_use]
+    pub fn status(&self, zone: &Name) -> Option<ZoneStatus> {
+        Some(self.zones().get(zone)?.served.status())
     }
 
-    /// The zones, to be answered for by [`crate::border::SignerHandler`]; follows [`Signer::reload`].
+    /// Tells of each zone now, and then of each change: of its status, and that it has come or gone.
+    ///
+    /// ```no_run
+    /// # async fn watch(signer: &offline_ksk_signer::runtime::Signer) {
+    /// use offline_ksk_signer::runtime::ZoneChange;
+    /// let mut changes = signer.subscribe();
+    /// while let Some(change) = changes.next().await {
+    ///     match change {
+    ///         ZoneChange::Status(status) => println!("{}: ready {}, serial {:?}", status.zone, status.ready, status.serial),
+    ///         ZoneChange::Removed(zone) => println!("{zone}: removed"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn subscribe(&self) -> StatusChanges {
+        self.feed.subscribe(|| self.zones().values().map(|zone| zone.served.status()).collect())
+    }
+
+    /// The zones, to be answered for by [`crate::border::SignerHandler`] under the settings of the configuration; follows [`Signer::reload`],
+    /// [`Signer::add_zone`] and [`Signer::remove_zone`].
     #[must_use]
     pub fn hosted(&self) -> Hosted {
         self.hosted.clone()
     }
 
-    /// What the configuration says of queries, for [`crate::border::SignerHandler::settings`]; follows [`Signer::reload`] and the files that the
-    /// configuration names.
+    /// What the configuration says of queries, for [`Hosted::with_settings`] of zones that are not the signer's; [`Signer::hosted`] has it already.
+    /// Follows [`Signer::reload`] and the files that the configuration names.
     #[must_use]
     pub fn settings(&self) -> SharedSettings {
         self.settings.shared()
@@ -232,40 +279,30 @@ impl Signer {
     /// The transfers of each zone.
     #[must_use]
     pub fn transfers(&self) -> Vec<(Name, Arc<ZoneTransfers>)> {
-        let zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
-        zones.iter().map(|(name, zone)| (name.clone(), Arc::clone(zone.served.transfers()))).collect()
+        self.zones().iter().map(|(name, zone)| (name.clone(), Arc::clone(zone.served.transfers()))).collect()
     }
 
     /// How each zone stands, as of its last step; a zone without a step so far stands as one that was not read.
     #[must_use]
     pub fn states(&self) -> Vec<(Name, ServedState)> {
-        let zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
-        zones.iter().map(|(name, zone)| (name.clone(), zone.served.state())).collect()
+        self.zones().iter().map(|(name, zone)| (name.clone(), zone.served.state())).collect()
     }
 
     /// Looks at the files of all zones now, because an SKR was accepted. Without it files are looked at when the kernel tells that they have
     /// changed, and every second, with many zones less often: each thread looks at 20 zones a second, or at 200 where the kernel
     /// tells nothing.
     pub fn notify_accept(&self) {
-        for thread in 0..self.commands.len() {
-            self.send(thread, Command::LookAtAll);
-        }
+        self.threads.send_to_all(|| Command::LookAtAll);
     }
 
     /// The same for one zone.
     pub fn notify_accept_of(&self, zone: &Name) {
-        let zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at_work) = zones.get(zone) {
-            self.send(at_work.thread, Command::Look(zone.clone()));
-        }
+        self.threads.send(zone, Command::Look(zone.clone()));
     }
 
     /// Has the threads end, each after the step under way, and does not wait for that.
     pub fn begin_shutdown(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in 0..self.commands.len() {
-            self.send(thread, Command::Wake);
-        }
+        self.threads.begin_stop();
     }
 
     /// Ends the threads, each after the step under way.
@@ -282,9 +319,7 @@ impl std::fmt::Debug for Signer {
 
 impl Drop for Signer {
     fn drop(&mut self) {
-        self.begin_shutdown();
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        self.threads.join();
+        self.feed.close();
     }
 }

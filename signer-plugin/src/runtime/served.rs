@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
@@ -18,6 +18,7 @@ use crate::answer::{AnswerKind, AnswerOutcome, Arrival, Context, answer, answer_
 use crate::clock::Clock;
 use crate::content::ChangeQueue;
 use crate::hosted::{Responder, Version};
+use crate::runtime::status::{StatusFeed, ZoneEvent, ZoneStatus};
 use crate::signing::{SignedZone, SigningProgress};
 use crate::transfer::{SecondaryStanding, Transferable, ZoneTransfers};
 use crate::zone::Zone;
@@ -35,8 +36,10 @@ pub struct ServedState {
     pub why_not: Option<&'static str>,
     /// The accepted generation in use; 0 = none.
     pub generation: u64,
-    /// The SOA serial that is served; 0 = nothing is served.
+    /// The SOA serial that is served; 0 = nothing is served, see [`Self::is_served`].
     pub serial: u32,
+    /// A version is served.
+    pub is_served: bool,
     /// The soonest end of a signature that a ZSK has made.
     pub zsk_expires: Option<Timestamp>,
     /// Remaining seconds at which a signature is renewed.
@@ -45,6 +48,8 @@ pub struct ServedState {
     pub key_errors: Vec<String>,
     /// What keeps the zone from following its files.
     pub conditions: Vec<SignerCondition>,
+    /// What comes next by the time alone.
+    pub next_event: Option<ZoneEvent>,
     /// The secondaries that are told of each version.
     pub secondaries: BTreeMap<SocketAddr, SecondaryStanding>,
     /// What is being done for it at this moment.
@@ -54,8 +59,29 @@ pub struct ServedState {
 impl ServedState {
     /// True when nothing differs that somebody may have to act on.
     fn is_alike(&self, other: &Self) -> bool {
-        let (serial, zsk_expires) = (other.serial, other.zsk_expires);
-        Self { serial, zsk_expires, ..self.clone() } == *other
+        let (serial, zsk_expires, next_event) = (other.serial, other.zsk_expires, other.next_event);
+        Self { serial, zsk_expires, next_event, ..self.clone() } == *other
+    }
+
+    /// The newest of the errors that hold.
+    fn last_error(&self) -> Option<&str> {
+        let newest = self.conditions.iter().max_by_key(|condition| condition.since);
+        newest
+            .map(|condition| condition.cause.as_str())
+            .or(self.file_error.as_deref())
+            .or(self.key_errors.first().map(String::as_str))
+            .or(self.why_not)
+    }
+
+    fn status(&self, zone: &Name) -> ZoneStatus {
+        ZoneStatus {
+            zone: zone.clone(),
+            ready: self.validly_signed,
+            generation: (self.generation != 0).then_some(self.generation),
+            serial: self.is_served.then_some(self.serial),
+            next_event: self.next_event,
+            last_error: self.last_error().map(str::to_owned),
+        }
     }
 }
 
@@ -102,6 +128,8 @@ pub struct SignerZone {
     state: ArcSwap<ServedState>,
     /// What the step under way is at.
     work: Mutex<Work>,
+    /// Who is told of its status; nobody when the zone is gone.
+    feed: Mutex<Option<StatusFeed>>,
 }
 
 impl SignerZone {
@@ -127,6 +155,7 @@ impl SignerZone {
             content: ArcSwapOption::empty(),
             state: ArcSwap::default(),
             work: Mutex::default(),
+            feed: Mutex::default(),
         }
     }
 
@@ -174,13 +203,40 @@ impl SignerZone {
     }
 
     pub(super) fn set_state(&self, state: ServedState) {
-        let before = self.state.load();
-        if **before != state {
-            if !before.is_alike(&state) {
-                self.revision.change();
-            }
-            self.state.store(Arc::new(state));
+        let before = self.state.load_full();
+        if *before == state {
+            return;
         }
+        if !before.is_alike(&state) {
+            self.revision.change();
+        }
+        let status = state.status(&self.origin);
+        self.state.store(Arc::new(state));
+        if before.status(&self.origin) != status
+            && let Some(feed) = &*self.feed()
+        {
+            feed.tell(&status);
+        }
+    }
+
+    /// How it stands, as of its last step.
+    #[must_use]
+    pub fn status(&self) -> ZoneStatus {
+        self.state.load().status(&self.origin)
+    }
+
+    /// The same zone, whose changes of status the subscribers of `feed` are told of.
+    pub(super) fn with_feed(self, feed: StatusFeed) -> Self {
+        Self { feed: Mutex::new(Some(feed)), ..self }
+    }
+
+    /// Has nobody be told of it any more.
+    pub(super) fn end_feed(&self) {
+        *self.feed() = None;
+    }
+
+    fn feed(&self) -> MutexGuard<'_, Option<StatusFeed>> {
+        self.feed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Serves `signed` from now on.

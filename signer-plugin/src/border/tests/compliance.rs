@@ -326,7 +326,7 @@ fn more_rows() -> Vec<Row> {
 async fn ask_all(settings: QuerySettings, rows: Vec<Row>) {
     let zones = Hosted::new([Arc::new(engine()) as Arc<dyn Responder>]);
     let listen = Listen { udp_sockets: 1, ..Listen::on(vec!["127.0.0.1:0".parse().unwrap()]) };
-    let handler = SignerHandler::alone(zones).settings(SharedSettings::new(settings));
+    let handler = SignerHandler::alone(zones.with_settings(SharedSettings::new(settings)));
     let server = Server::start(&listen, &handler).unwrap();
     let address = server.addresses()[0];
     for (name, query, over_udp, over_tcp) in rows {

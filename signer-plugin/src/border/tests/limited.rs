@@ -40,8 +40,9 @@ fn limited(settings: QuerySettings) -> (Server, SocketAddr) {
     let handler = SignerZoneHandler::new(Hosted::new([inner]), &apex);
     catalog.upsert(convert::name(&apex).into(), vec![Arc::new(handler)]);
     let listen = Listen { udp_sockets: 1, ..Listen::on(vec!["127.0.0.1:0".parse().unwrap()]) };
-    let handler = SignerHandler::new(Hosted::new([Arc::new(served) as Arc<dyn Responder>]), catalog);
-    let server = Server::start(&listen, &handler.settings(SharedSettings::new(settings))).unwrap();
+    let zones = Hosted::new([Arc::new(served) as Arc<dyn Responder>]);
+    let handler = SignerHandler::new(zones.with_settings(SharedSettings::new(settings)), catalog);
+    let server = Server::start(&listen, &handler).unwrap();
     let address = server.addresses()[0];
     (server, address)
 }

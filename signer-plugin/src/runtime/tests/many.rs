@@ -1,5 +1,6 @@
 //! Many zones in one process: the work grows with their number, not with its square.
 
+use super::super::schedule::Schedule;
 use super::*;
 
 /// Key folders that many zones share are listed once for all of them, and changes of a zone's files are seen.
@@ -109,9 +110,10 @@ fn all_zones_are_served_again_before_the_first_zone_file_is_read_whatever_comes_
 fn a_zone_that_comes_back_is_at_work_on_the_thread_that_it_had() {
     let site = Site::with_skr(3);
     let signer = Signer::start(&site.config(14, &["a.test", "b.test"]), &site.metrics, site.clock()).unwrap();
-    assert!(signer.commands.len() > 1);
+    assert!(signer.threads.zones().len() > 1);
     let threads = || -> HashMap<Name, usize> {
-        signer.zones.lock().unwrap().iter().map(|(name, zone)| (name.clone(), zone.thread)).collect()
+        let names = signer.zones().keys().cloned().collect::<Vec<_>>();
+        names.into_iter().map(|name| (name.clone(), signer.threads.of_zone(&name).unwrap())).collect()
     };
     let mut known = threads();
     for names in

@@ -3,6 +3,7 @@
 mod content;
 mod day;
 mod denial;
+mod embedding;
 mod kinds;
 mod many;
 mod restart;

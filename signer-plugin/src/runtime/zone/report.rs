@@ -6,6 +6,7 @@ use keystore::time::Timestamp;
 
 use super::{ALARM, ConditionId, ZoneRuntime, is_valid};
 use crate::runtime::served::ServedState;
+use crate::runtime::status::{ZoneEvent, ZoneEventKind};
 
 impl ZoneRuntime {
     /// Sets the gauges, and says again and again what is wrong.
@@ -76,6 +77,18 @@ impl ZoneRuntime {
         })
     }
 
+    /// What is due first after `now`.
+    fn next_event(&self, now: Timestamp) -> Option<ZoneEvent> {
+        let times = [
+            (ZoneEventKind::BundleSwitch, self.skr.in_use().and_then(|in_use| in_use.skr.next_switch(now))),
+            (ZoneEventKind::KeyTime, self.keys.next_event(now)),
+            (ZoneEventKind::Renewal, self.made.as_ref().map(|made| made.signed.next_refresh())),
+            (ZoneEventKind::Retry, self.retry_at),
+        ];
+        let events = times.into_iter().filter_map(|(kind, at)| Some(ZoneEvent { at: at?, kind }));
+        events.filter(|event| event.at > now).min_by_key(|event| event.at)
+    }
+
     /// How the zone stands, for whoever shows it.
     pub(super) fn served_state(&self, now: Timestamp) -> ServedState {
         let made = self.made.as_ref();
@@ -87,10 +100,12 @@ impl ZoneRuntime {
             why_not: (!validly_signed).then(|| self.why_not_valid(now)),
             generation: self.skr.in_use().map_or(0, |in_use| in_use.generation),
             serial: made.map_or(0, |made| made.signed.serial()),
+            is_served: made.is_some(),
             zsk_expires: made.map(|made| made.signed.earliest_zsk_expiration()),
             refresh: self.setup.times.refresh,
             key_errors: self.keys.errors(),
             conditions: self.conditions.reported(),
+            next_event: self.next_event(now),
             secondaries: BTreeMap::new(),
             // Known while a step is under way only.
             work: None,

@@ -1,0 +1,44 @@
+//! [`Certificate`]: where a listener of TLS or QUIC has the certificate for its next handshake from.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+
+use crate::protocol::SharedSettings;
+
+/// The certificate of a listener that speaks one protocol.
+#[derive(Clone)]
+pub(super) struct Certificate {
+    /// What the host program has given; `None`: the settings have it.
+    given: Option<Arc<ServerConfig>>,
+    settings: SharedSettings,
+    /// The name of the protocol in ALPN (RFC 7301).
+    protocol: &'static [u8],
+}
+
+impl Certificate {
+    pub fn new(
+        given: Option<&Arc<ServerConfig>>,
+        settings: &SharedSettings,
+        protocol: &'static [u8],
+    ) -> Self {
+        let given = given.map(|config| for_protocol(config, protocol));
+        Self { given, settings: settings.clone(), protocol }
+    }
+
+    /// For a handshake now; `None` while there is no certificate.
+    pub fn now(&self) -> Option<Arc<ServerConfig>> {
+        let given = self.given.clone();
+        given.or_else(|| Some(for_protocol(self.settings.load().tls.as_ref()?, self.protocol)))
+    }
+}
+
+/// The same for clients that speak `protocol`, or do not say what they speak.
+fn for_protocol(config: &Arc<ServerConfig>, protocol: &[u8]) -> Arc<ServerConfig> {
+    if config.alpn_protocols == [protocol] {
+        return Arc::clone(config);
+    }
+    let mut config = ServerConfig::clone(config);
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Arc::new(config)
+}

@@ -1,0 +1,180 @@
+//! What a program that has the signer in it can do: add and remove zones, ask how they stand, be told when that changes.
+
+use keystore::config::ZoneConfig;
+use keystore::shared::Shared;
+
+use super::*;
+
+/// A zone of the configuration of a site.
+fn zone_config(site: &Site, name: &str) -> Shared<ZoneConfig> {
+    let more: &[&str] = if name == ZONE { &[] } else { &[name] };
+    site.config(14, more).zones.pop().unwrap()
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+/// Tries `done` until it is true.
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < limit, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The next change, which must come. Seconds pass meanwhile: a file that was written is read when it has rested.
+fn next((site, signer): (&Site, &Signer), changes: &mut StatusChanges) -> ZoneChange {
+    let mut change = None;
+    until("a change", || {
+        change = changes.try_next();
+        if change.is_none() {
+            site.time.fetch_add(1, Ordering::SeqCst);
+            signer.notify_accept();
+        }
+        change.is_some()
+    });
+    change.unwrap()
+}
+
+/// Takes changes until a zone stands as `wanted`.
+fn follow(
+    at: (&Site, &Signer),
+    changes: &mut StatusChanges,
+    wanted: impl Fn(&ZoneStatus) -> bool,
+) -> ZoneStatus {
+    loop {
+        match next(at, changes) {
+            ZoneChange::Status(status) if wanted(&status) => return status,
+            change => assert!(matches!(change, ZoneChange::Status(_)), "{change:?}"),
+        }
+    }
+}
+
+#[test]
+fn zones_are_added_changed_and_removed_one_by_one_while_others_go_on() {
+    let site = Site::with_skr(3);
+    let none = Config { zones: Vec::new(), ..site.config(14, &[]) };
+    let signer = Signer::start(&none, &site.metrics, site.clock()).unwrap();
+    let hosted = signer.hosted();
+    let names = || {
+        let mut names: Vec<String> = hosted.zones().iter().map(|z| z.origin().to_string()).collect();
+        names.sort();
+        names
+    };
+    assert!(names().is_empty());
+    signer.add_zone(zone_config(&site, ZONE));
+    signer.add_zone(zone_config(&site, "b.test."));
+    assert_eq!(names(), ["b.test.", "example."]);
+    until("signed", || site.signed());
+    let served = hosted.zone(&name(ZONE)).unwrap();
+    // Again, in another letter case, and with other settings: what is served goes on.
+    signer.add_zone(zone_config(&site, "B.Test"));
+    signer.add_zone(site.config(20, &[]).zones[0].clone());
+    assert_eq!(names().len(), 2);
+    assert!(Arc::ptr_eq(&served, &hosted.zone(&name(ZONE)).unwrap()));
+    assert_eq!(signer.config().zones.len(), 2);
+    for (zone, is_known) in [("b.test", true), ("b.test", false), ("c.test", false), (".", false)] {
+        assert_eq!(signer.remove_zone(&name(zone)), is_known, "{zone}");
+        assert_eq!((names(), signer.config().zones.len()), (vec!["example.".to_owned()], 1), "{zone}");
+    }
+    // It comes back, and a whole configuration takes the place of all that was added.
+    signer.add_zone(zone_config(&site, "b.test"));
+    assert_eq!(names().len(), 2);
+    signer.reload(&site.config(20, &["c.test"]));
+    assert_eq!(names(), ["c.test.", "example."]);
+    assert!(signer.remove_zone(&name(ZONE)) && signer.remove_zone(&name("c.test")));
+    assert!(names().is_empty() && signer.states().is_empty());
+    signer.shutdown();
+}
+
+#[test]
+fn threads_grow_with_the_zones_and_share_them_evenly() {
+    let site = Site::with_skr(3);
+    let most = 2 * available_parallelism().unwrap().get();
+    let all: Vec<String> = (0..3 * most).map(|n| format!("z{n}.test")).collect();
+    let config = |zones: usize| {
+        let names: Vec<&str> = all[..zones - 1].iter().map(String::as_str).collect();
+        site.config(14, &names)
+    };
+    let signer = Signer::start(&config(1), &site.metrics, site.clock()).unwrap();
+    assert_eq!(signer.threads.zones(), [1]);
+    // By a configuration, and by zones that are added.
+    signer.reload(&config(2));
+    assert_eq!(signer.threads.zones(), [1, 1]);
+    for (n, zone) in all.iter().enumerate().take(most).skip(2) {
+        signer.add_zone(zone_config(&site, zone));
+        assert_eq!(signer.threads.zones(), vec![1; n + 1]);
+    }
+    signer.reload(&config(3 * most));
+    assert_eq!(signer.threads.zones(), vec![3; most], "never more threads than that");
+    // Each thread works: the zones are read on all of them.
+    let loads = |zone: &str| site.metrics.zone_loads_total.with_label_values(&[zone, "ok"]).get();
+    until("all zones are read", || all[..3 * most - 1].iter().all(|zone| loads(&format!("{zone}.")) > 0));
+    signer.reload(&config(1));
+    assert_eq!(signer.threads.zones().iter().sum::<usize>(), 1);
+    signer.shutdown();
+}
+
+#[test]
+fn status_tells_what_is_served_what_comes_next_and_what_is_wrong() {
+    let site = Site::new();
+    site.add_zsk(2, Timing { publish: Some(start()), activate: Some(start()), ..Timing::default() });
+    let signer = Signer::start(&site.config(14, &[]), &site.metrics, site.clock()).unwrap();
+    let zone = name(ZONE);
+    assert_eq!(signer.status(&name("b.test")), None);
+    let mut changes = signer.subscribe();
+    // It waits for an SKR, and says so.
+    let status = follow((&site, &signer), &mut changes, |status| status.last_error.is_some());
+    assert!(!status.ready && status.generation.is_none() && status.serial.is_none(), "{status:?}");
+    assert!(status.last_error.unwrap().contains("no SKR is in use"));
+
+    site.accept(1, &SkrBuilder::new(ZONE, start()).bundles(3));
+    let status = follow((&site, &signer), &mut changes, |status| status.ready);
+    assert_eq!((status.generation, status.serial, &status.last_error), (Some(1), Some(2_027_010_100), &None));
+    assert_eq!(signer.status(&name("EXAMPLE")), Some(status.clone()), "the same by the other way");
+    // Bundles switch each 9 days; signatures are renewed before.
+    let event = status.next_event.unwrap();
+    assert_eq!(event.kind, ZoneEventKind::Renewal, "{event:?}");
+    assert!(event.at > start() && event.at <= start().plus(9 * DAY), "{event:?}");
+
+    // A zone file that does not read: what was served goes on, and the error is told until it is mended.
+    site.write("zone", "nonsense\n");
+    let status = follow((&site, &signer), &mut changes, |status| status.last_error.is_some());
+    assert!(status.ready && status.serial == Some(2_027_010_100), "{status:?}");
+    let error = status.last_error.unwrap();
+    assert!(error.contains("zone"), "{error}");
+    site.write("zone", &FILE.replace("2027010100", "2027010200"));
+    let status = follow((&site, &signer), &mut changes, |status| status.serial == Some(2_027_010_200));
+    assert!(status.ready && status.last_error.is_none(), "{status:?}");
+
+    // Zones that come and go; a subscriber that comes later is told of what is there.
+    signer.add_zone(zone_config(&site, "b.test"));
+    let status = follow((&site, &signer), &mut changes, |status| status.zone == name("b.test"));
+    assert!(!status.ready && status.last_error.is_some(), "{status:?}");
+    let mut later = signer.subscribe();
+    let mut told: Vec<String> = (0..2)
+        .map(|_| match later.try_next() {
+            Some(ZoneChange::Status(status)) => status.zone.to_string(),
+            change => panic!("{change:?}"),
+        })
+        .collect();
+    told.sort();
+    assert_eq!((told, later.try_next()), (vec!["b.test.".to_owned(), "example.".to_owned()], None));
+    signer.remove_zone(&name("b.test"));
+    let removed = loop {
+        if let ZoneChange::Removed(zone) = next((&site, &signer), &mut changes) {
+            break zone;
+        }
+    };
+    assert_eq!((removed, signer.status(&name("b.test"))), (name("b.test"), None));
+
+    // Every signature expires: it is not ready any more, says why, and the end of the signer is the end of the changes.
+    site.time.store(start().plus(400 * DAY).secs(), Ordering::SeqCst);
+    let status = follow((&site, &signer), &mut changes, |status| !status.ready);
+    assert!(status.zone == zone && status.last_error.unwrap().contains("coverage"));
+    signer.shutdown();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async { while changes.next().await.is_some() {} });
+}
