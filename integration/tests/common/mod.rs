@@ -35,16 +35,15 @@ pub fn peer(program: &str) -> Option<Command> {
 pub fn of_system(program: &str) -> Option<Command> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.exists());
-    match found {
-        Some(path) => Some(Command::new(path)),
-        None if std::env::var("CI").is_ok_and(|v| v == "true") => {
-            panic!("{program} is missing; scripts/test installs it")
-        }
-        None => {
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {program} is not here; scripts/test installs it");
-            None
-        }
-    }
+    found.map_or_else(|| missing(program), |path| Some(Command::new(path)))
+}
+
+/// Says loudly that a program or package of this system is not there, and gives nothing; fails with `CI=true`.
+pub fn missing<T>(what: &str) -> Option<T> {
+    let must_be_there = std::env::var("CI").is_ok_and(|v| v == "true");
+    assert!(!must_be_there, "{what} is missing; scripts/test installs it");
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what} is not here; scripts/test installs it");
+    None
 }
 
 fn peers_dir() -> Option<PathBuf> {

@@ -101,8 +101,7 @@ impl Program {
             Dig => common::peer("dig"),
             Kdig => common::of_system("kdig"),
             Drill => common::of_system("drill"),
-            // That of the system, which has its package of dnspython.
-            Dnspython => Some(Command::new("/usr/bin/python3")),
+            Dnspython => python_with_dnspython(),
         }?;
         match self {
             Dig | Kdig => {
@@ -133,6 +132,14 @@ impl Program {
         }
         Some(command)
     }
+}
+
+/// The Python of the system, which has its package of dnspython; `None` after a loud word when it is not there.
+fn python_with_dnspython() -> Option<Command> {
+    let python = || Command::new("/usr/bin/python3");
+    let imported = python().args(["-c", "import dns.query"]).output();
+    let is_there = imported.is_ok_and(|output| output.status.success());
+    if is_there { Some(python()) } else { common::missing("dnspython") }
 }
 
 /// The server cookie that a program has printed behind its own, in hexadecimal digits.
