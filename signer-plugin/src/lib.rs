@@ -37,6 +37,7 @@ mod difference;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod hosted;
+pub mod incoming;
 mod index;
 pub mod protocol;
 #[doc(hidden)]

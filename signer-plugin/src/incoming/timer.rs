@@ -1,0 +1,283 @@
+//! When a zone that comes from primaries is looked at again, and until when it is served (RFC 1034 section 4.3.5, RFC 1996).
+//!
+//! ```text
+//!            due: refresh, retry, NOTIFY
+//!   Rests ─────────────────────────────▶ Looks ──▶ NOTIFY meanwhile: one more look behind this one
+//!     ▲     succeeded: next look after refresh, expires later │
+//!     ├───────────────────────────────────────────────────────┤
+//!     └─── failed: next look after retry, which doubles ──────┘
+//! ```
+
+use keystore::time::Timestamp;
+
+/// Longest pause after looks that failed, as a multiple of the retry time, and in seconds.
+const MOST_RETRIES: u64 = 16;
+const LONGEST_RETRY: u64 = 4 * 3600;
+/// Pause after a look that failed while there is no zone yet, in seconds; it doubles.
+const FIRST_RETRY: u64 = 2;
+/// Longest pause while there is no zone.
+const LONGEST_FIRST_RETRY: u64 = 300;
+/// Time between two looks that NOTIFY asks for, in seconds: whoever sends many messages does not make many connections.
+const NOTIFY_GAP: u64 = 1;
+
+/// The times of a SOA record, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SoaTimes {
+    /// REFRESH.
+    pub refresh: u32,
+    /// RETRY.
+    pub retry: u32,
+    /// EXPIRE.
+    pub expire: u32,
+}
+
+impl SoaTimes {
+    /// Those of the uncompressed RDATA of a SOA record.
+    #[must_use]
+    pub fn of_rdata(rdata: &[u8]) -> Option<Self> {
+        let numbers: &[u8; 20] = rdata.last_chunk()?;
+        let number =
+            |at: usize| u32::from_be_bytes([numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]]);
+        Some(Self { refresh: number(4), retry: number(8), expire: number(12) })
+    }
+}
+
+/// Bounds of what a primary may ask for, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimerBounds {
+    /// `min-refresh`: least time from a look that succeeded to the next one.
+    pub min_refresh: u32,
+    /// `min-retry`: least time from a look that failed to the next one.
+    pub min_retry: u32,
+}
+
+/// The timer of one zone. Time is an argument; nothing here waits.
+#[derive(Debug, Clone)]
+pub struct ZoneTimer {
+    bounds: TimerBounds,
+    /// Of the version that is here; `None` = there is none.
+    times: Option<SoaTimes>,
+    due: Timestamp,
+    expires: Option<Timestamp>,
+    failures: u32,
+    looks: bool,
+    /// A NOTIFY came while a look was under way.
+    again: bool,
+    /// When the last look began.
+    looked: Option<Timestamp>,
+}
+
+impl ZoneTimer {
+    /// A zone that is due at once. `kept` is what is here from an earlier process: the times of its SOA record, and until when it may be
+    /// served as [`Self::expires`] said it.
+    #[must_use]
+    pub fn new(bounds: TimerBounds, kept: Option<(SoaTimes, Timestamp)>, now: Timestamp) -> Self {
+        let (times, expires) = kept.unzip();
+        Self { bounds, times, due: now, expires, failures: 0, looks: false, again: false, looked: None }
+    }
+
+    /// When the next look is due; `None` while one is under way.
+    #[must_use]
+    pub fn due(&self) -> Option<Timestamp> {
+        (!self.looks).then_some(self.due)
+    }
+
+    /// Until when the version may be served; `None` = there is none.
+    #[must_use]
+    pub const fn expires(&self) -> Option<Timestamp> {
+        self.expires
+    }
+
+    /// True when the version that is here must not be served any more.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|at| at <= now)
+    }
+
+    /// True when a look is to begin now. A time that is further ahead than any pause is from a clock that was set back since.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        let went_back = self.looked.is_some_and(|looked| now < looked);
+        !self.looks && (self.due <= now || went_back)
+    }
+
+    /// A look begins.
+    pub const fn begin(&mut self, now: Timestamp) {
+        self.looks = true;
+        self.again = false;
+        self.looked = Some(now);
+    }
+
+    /// A primary says that there is something new. However often it says so, one more look is made.
+    pub fn notified(&mut self, now: Timestamp) {
+        if self.looks {
+            self.again = true;
+        } else {
+            self.due = self.due.min(self.after_gap(now));
+        }
+    }
+
+    /// The look has succeeded: what is here has these times, and is what the primary has. `expire` is what the primary says of its own
+    /// time left (RFC 7314 section 4).
+    pub fn succeeded(&mut self, times: SoaTimes, expire: Option<u32>, now: Timestamp) {
+        self.times = Some(times);
+        self.failures = 0;
+        // A version that expires before it can be looked at again would come and go.
+        let least = u64::from(self.refresh()) + u64::from(self.retry());
+        let expire_in = u64::from(times.expire).max(least);
+        self.expires = Some(now.plus(expire.map_or(expire_in, |left| expire_in.min(left.into()))));
+        self.end(now.plus(self.refresh().into()), now);
+    }
+
+    /// The look has failed.
+    pub fn failed(&mut self, now: Timestamp) {
+        let doubled = |first: u64, longest: u64| {
+            first
+                .checked_shl(self.failures)
+                .filter(|pause| pause >> self.failures == first)
+                .unwrap_or(longest)
+                .min(longest)
+        };
+        let pause = match self.times {
+            None => doubled(FIRST_RETRY.max(self.bounds.min_retry.into()), LONGEST_FIRST_RETRY),
+            Some(_) => {
+                let first = u64::from(self.retry());
+                doubled(first, (MOST_RETRIES * first).min(LONGEST_RETRY).max(first))
+            }
+        };
+        self.failures = (self.failures + 1).min(u64::BITS - 1);
+        self.end(now.plus(pause), now);
+    }
+
+    fn end(&mut self, due: Timestamp, now: Timestamp) {
+        self.looks = false;
+        self.due = if std::mem::take(&mut self.again) { due.min(self.after_gap(now)) } else { due };
+    }
+
+    fn after_gap(&self, now: Timestamp) -> Timestamp {
+        match self.looked {
+            Some(looked) if looked <= now => now.max(looked.plus(NOTIFY_GAP)),
+            _ => now,
+        }
+    }
+
+    fn refresh(&self) -> u32 {
+        self.times.map_or(0, |times| times.refresh).max(self.bounds.min_refresh)
+    }
+
+    fn retry(&self) -> u32 {
+        self.times.map_or(0, |times| times.retry).max(self.bounds.min_retry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: TimerBounds = TimerBounds { min_refresh: 10, min_retry: 5 };
+    const TIMES: SoaTimes = SoaTimes { refresh: 3600, retry: 600, expire: 86_400 };
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn looked_at(times: SoaTimes, expire: Option<u32>) -> ZoneTimer {
+        let mut timer = ZoneTimer::new(BOUNDS, None, NOW);
+        assert!(timer.is_due(NOW));
+        timer.begin(NOW);
+        assert_eq!((timer.due(), timer.is_due(NOW.plus(9))), (None, false), "one look at a time");
+        timer.succeeded(times, expire, NOW);
+        timer
+    }
+
+    #[test]
+    fn a_look_that_succeeds_sets_refresh_and_expire_within_bounds() {
+        let times = |refresh, retry, expire| SoaTimes { refresh, retry, expire };
+        for (times, option, due, expires) in [
+            (TIMES, None, 3600, 86_400),
+            (TIMES, Some(7200), 3600, 7200),
+            (TIMES, Some(u32::MAX), 3600, 86_400),
+            (TIMES, Some(0), 3600, 0),
+            (times(0, 0, 0), None, 10, 15),
+            (times(60, 30, 0), None, 60, 90),
+            (times(60, 30, 80), None, 60, 90),
+            (times(u32::MAX, u32::MAX, u32::MAX), None, u32::MAX.into(), 2 * u64::from(u32::MAX)),
+            (times(60, 30, u32::MAX), None, 60, u64::from(u32::MAX)),
+        ] {
+            let timer = looked_at(times, option);
+            assert_eq!(timer.due(), Some(NOW.plus(due)), "{times:?} {option:?}");
+            assert_eq!(timer.expires(), Some(NOW.plus(expires)), "{times:?} {option:?}");
+            assert!(timer.is_expired(NOW.plus(expires)), "{times:?}");
+            assert!(expires == 0 || !timer.is_expired(NOW.plus(expires - 1)), "{times:?}");
+        }
+    }
+
+    #[test]
+    fn looks_that_fail_come_at_growing_distance_and_one_that_succeeds_ends_that() {
+        for (times, pauses) in [
+            (None, vec![5, 10, 20, 40, 80, 160, 300, 300]),
+            (Some(TIMES), vec![600, 1200, 2400, 4800, 9600, 9600]),
+            (Some(SoaTimes { retry: 0, ..TIMES }), vec![5, 10, 20, 40, 80, 80]),
+            (Some(SoaTimes { retry: u32::MAX, ..TIMES }), vec![u64::from(u32::MAX); 3]),
+        ] {
+            let mut timer = match times {
+                Some(times) => looked_at(times, None),
+                None => ZoneTimer::new(BOUNDS, None, NOW),
+            };
+            let expires = timer.expires();
+            let mut now = NOW.plus(4000);
+            for pause in pauses {
+                timer.begin(now);
+                timer.failed(now);
+                assert_eq!(timer.due(), Some(now.plus(pause)), "{times:?}");
+                now = now.plus(pause);
+                assert!(timer.is_due(now));
+            }
+            assert_eq!(timer.expires(), expires, "a failure moves nothing");
+            timer.begin(now);
+            timer.succeeded(TIMES, None, now);
+            timer.begin(now.plus(3600));
+            timer.failed(now.plus(3600));
+            assert_eq!(timer.due(), Some(now.plus(4200)));
+        }
+        let mut endless = ZoneTimer::new(BOUNDS, None, NOW);
+        for _ in 0..200 {
+            endless.begin(NOW);
+            endless.failed(NOW);
+        }
+        assert_eq!(endless.due(), Some(NOW.plus(LONGEST_FIRST_RETRY)));
+    }
+
+    #[test]
+    fn notify_asks_for_one_look_more_whenever_it_comes() {
+        let mut timer = looked_at(TIMES, None);
+        timer.notified(NOW.plus(100));
+        assert!(timer.is_due(NOW.plus(100)));
+        timer.begin(NOW.plus(100));
+        for _ in 0..1000 {
+            timer.notified(NOW.plus(100));
+        }
+        assert!(!timer.is_due(NOW.plus(101)), "one at a time");
+        timer.succeeded(TIMES, None, NOW.plus(107));
+        assert!(timer.is_due(NOW.plus(107)), "it may have come behind what was asked");
+        timer.begin(NOW.plus(107));
+        timer.succeeded(TIMES, None, NOW.plus(107));
+        assert_eq!(timer.due(), Some(NOW.plus(107 + 3600)), "a thousand are one");
+        // A stream of them: one look a second.
+        timer.notified(NOW.plus(107));
+        assert_eq!(timer.due(), Some(NOW.plus(108)));
+        // A failure behind which one came.
+        timer.begin(NOW.plus(108));
+        timer.notified(NOW.plus(108));
+        timer.failed(NOW.plus(120));
+        assert_eq!(timer.due(), Some(NOW.plus(120)));
+    }
+
+    #[test]
+    fn what_an_earlier_process_kept_goes_on_to_expire_and_a_clock_that_went_back_stops_nothing() {
+        let mut timer = ZoneTimer::new(BOUNDS, Some((TIMES, NOW.plus(50))), NOW);
+        timer.begin(NOW);
+        timer.failed(NOW);
+        assert!(!timer.is_expired(NOW.plus(49)) && timer.is_expired(NOW.plus(50)));
+        assert_eq!(timer.due(), Some(NOW.plus(600)));
+        assert!(!timer.is_due(NOW.plus(599)));
+        assert!(timer.is_due(NOW.minus(86_400)), "the clock went back a day");
+    }
+}
