@@ -23,6 +23,7 @@ use metrics::health::watch::{HealthWatch, Watched};
 use metrics::http::{self, Endpoint, Guard, Serving as HttpServing};
 use signer_plugin::border::SignerHandler;
 use signer_plugin::border::server::{Listen, Server as DnsServer};
+use signer_plugin::incoming::PrimaryFollower;
 use signer_plugin::runtime::Signer;
 use signer_plugin::transfer::notify::Notifier;
 use skr_loader::control::Answer;
@@ -69,6 +70,7 @@ pub struct Serving {
     probe: ProbeRounds,
     signer: Arc<Signer>,
     notifier: Arc<Notifier>,
+    follower: Arc<PrimaryFollower>,
     dns: Option<DnsServer>,
     endpoint: Option<HttpServing>,
     health: Arc<HealthWatch>,
@@ -82,6 +84,7 @@ struct Reloading {
     timer: Sender<timer::Wake>,
     signer: Arc<Signer>,
     notifier: Arc<Notifier>,
+    follower: Arc<PrimaryFollower>,
     probe: Box<dyn Fn(Config) + Send>,
     /// The configuration in use.
     config: Config,
@@ -115,6 +118,8 @@ impl Serving {
         let dns = serve_dns(&config, &signer, &metrics, &runtime)?;
         let notifier = Arc::new(Notifier::new(runtime.handle().clone(), Arc::new(clock::now)));
         notifier.follow(signer.transfers());
+        let follower = Arc::new(PrimaryFollower::new(runtime.handle().clone(), Arc::new(clock::now)));
+        follower.follow(signer.from_primaries());
         let timer = RequestTimer::start(config.clone(), metrics.clone())?;
         let jump = ClockJump::default();
         let clock_watch = ClockWatch::start(metrics.clone(), jump.clone())?;
@@ -149,6 +154,7 @@ impl Serving {
             timer: timer.waker(),
             signer: Arc::clone(&signer),
             notifier: Arc::clone(&notifier),
+            follower: Arc::clone(&follower),
             probe: Box::new(probe.reloader()),
             config: config.clone(),
             health: Arc::clone(&health),
@@ -176,6 +182,7 @@ impl Serving {
             probe,
             signer,
             notifier,
+            follower,
             dns,
             endpoint,
             health,
@@ -228,6 +235,7 @@ impl Serving {
         self.health.stop();
         drop(self.reloader);
         drop(self.notifier);
+        drop(self.follower);
         drop(self.signer);
         self.runtime.shutdown_background();
     }
@@ -264,6 +272,7 @@ impl Reloading {
         self.health.reload((&config).into());
         self.signer.reload(&config);
         self.notifier.follow(self.signer.transfers());
+        self.follower.follow(self.signer.from_primaries());
         // The timer has ended when nobody listens: the process is stopping.
         let _ = self.timer.send(timer::Wake::Reload(Box::new(config.clone())));
         (self.probe)(config.clone());

@@ -188,7 +188,7 @@ fn begin_anew(config: &Config, what: &str, standing: &TimerStanding, metrics: &M
 
 /// True for a zone whose key files no signer looks at.
 fn looks_at_key_files(config: &Config, zone: &ZoneConfig) -> bool {
-    config.signer.is_none() || zone.file.is_none()
+    config.signer.is_none() || !zone.has_content()
 }
 
 /// Makes every series of the timer, so that alerts have something to see from the first scrape on.

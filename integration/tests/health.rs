@@ -5,6 +5,8 @@
 mod certificate;
 #[path = "health_site/disk_and_certificate.rs"]
 mod disk_and_certificate;
+#[path = "health_site/from_primaries.rs"]
+mod from_primaries;
 mod health_site;
 #[path = "health_site/place.rs"]
 mod place;
@@ -117,7 +119,7 @@ const OF_ZONE: [Row; 3] = [
     ),
 ];
 
-const REPORTED: [Row; 11] = [
+const REPORTED: [Row; 13] = [
     row(
         ConditionId::SignerSerialNotWritten,
         |files| found_by_signer(files, ConditionId::SignerSerialNotWritten),
@@ -138,6 +140,12 @@ const REPORTED: [Row; 11] = [
         |files| found_by_signer(files, ConditionId::SignerKeysUnreadable),
         signer_is_well,
     ),
+    row(
+        ConditionId::TransferFailing,
+        |files| found_by_signer(files, ConditionId::TransferFailing),
+        signer_is_well,
+    ),
+    row(ConditionId::ZoneExpired, |files| found_by_signer(files, ConditionId::ZoneExpired), signer_is_well),
     row(
         ConditionId::SecondaryBehind,
         |files| {

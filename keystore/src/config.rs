@@ -220,6 +220,14 @@ pub struct ZoneConfig {
     pub allow_cds_delete: bool,
 }
 
+impl ZoneConfig {
+    /// True for a zone that the signer serves: it has a file, or comes from primaries.
+    #[must_use]
+    pub const fn has_content(&self) -> bool {
+        self.file.is_some() || !self.content.primaries.is_empty()
+    }
+}
+
 /// Settings of the table `[loader]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoaderConfig {

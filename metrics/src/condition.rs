@@ -240,6 +240,14 @@ conditions! {
         "A secondary does not have the version of the zone that is served here.";
         "It goes on with what it has until it transfers the zone or expires it. It is told again and again.";
         "Look at the cause and at the log of the secondary: its address, the TSIG key on both sides, the clocks, allow-transfer. docs/manual/transfers.md has a working configuration for both sides."
+    TransferFailing "TRANSFER-FAILING" Zone [Warning]
+        "The zone cannot be had from any of its primaries, or what they send is not taken.";
+        "What came last is served until SOA EXPIRE has passed since a primary last confirmed it. The primaries are asked again and again.";
+        "Look at the cause, which names each primary: its address, the TSIG key on both sides, the clocks, and who may transfer the zone there. docs/manual/transfers.md has a working configuration for both sides."
+    ZoneExpired "ZONE-EXPIRED" Zone [Critical]
+        "No primary has confirmed the zone within the time of SOA EXPIRE.";
+        "Queries for the zone are answered with SERVFAIL until a primary answers.";
+        "Bring a primary back, or look why it does not answer this host: the condition TRANSFER-FAILING of the zone names the cause."
     ParentDsMissing "PARENT-DS-MISSING" Zone [Warning, Critical]
         "No DS stands at the parent.";
         "Resolvers take the zone as unsigned.";

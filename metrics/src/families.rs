@@ -198,6 +198,9 @@ families! {
     transfers_refused_total: CounterFamily ["zone", "reason"] = "Requests of transfers that were refused: access (address or key), tsig (a signature that is not right), limit (too many at once).";
     notifies_total: CounterFamily ["zone", "result"] = "NOTIFY messages to secondaries: ok when acknowledged, failed.";
     secondary_serial: GaugeFamily ["zone", "secondary"] = "SOA serial that a secondary of notify was last seen to have; 0 never.";
+    incoming_transfers_total: CounterFamily ["zone", "kind", "result"] = "Transfers from primaries: axfr (the whole zone) or ixfr (what changed), ok or failed.";
+    primary_serial: GaugeFamily ["zone"] = "SOA serial that the primaries of a zone had at the last look that succeeded; 0 never.";
+    zone_expires_timestamp_seconds: GaugeFamily ["zone"] = "Until when a zone from primaries may be served, as far as they have confirmed it; 0 nothing is here.";
     answer_duration_seconds: Histogram [] buckets(ANSWER_BUCKETS) = "Time to find an answer with its proofs.";
     // outside probe
     probe_condition: GaugeFamily ["zone", "condition", "severity"] = "Constant 1 for each condition of a zone that the outside probe finds; the manual lists them.";

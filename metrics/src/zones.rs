@@ -75,6 +75,24 @@ impl Metrics {
     /// Removes every series of `zone` and `part`, except those of single keys, whose labels only their owner knows.
     pub fn remove_zone(&self, zone: &str, part: Part) {
         self.zone_series(zone, part, |family, labels| family.remove(labels));
+        if part == Part::Signer {
+            self.incoming_series(zone, |family, labels| family.remove(labels));
+        }
+    }
+
+    /// Makes every series of a zone that comes from primaries, with 0.
+    pub fn add_incoming(&self, zone: &str) {
+        self.incoming_series(zone, |family, labels| family.touch(labels));
+    }
+
+    fn incoming_series(&self, zone: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {
+        visit(&self.primary_serial, &[zone]);
+        visit(&self.zone_expires_timestamp_seconds, &[zone]);
+        for result in RESULTS {
+            for kind in TRANSFER_KINDS {
+                visit(&self.incoming_transfers_total, &[zone, kind, result]);
+            }
+        }
     }
 
     /// Makes every series of a zone at a target of the delivery, with 0.

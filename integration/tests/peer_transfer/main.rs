@@ -4,6 +4,7 @@
 mod attack;
 #[path = "../common/mod.rs"]
 mod common;
+mod incoming;
 mod primary;
 mod secondaries;
 mod updates;

@@ -80,7 +80,7 @@ impl Primary {
         let keys = TransferKeys::new(config.load_transfer_keys().expect("the keys of the manual"));
         let name = Name::parse(ZONE).expect("a name");
         let served = Arc::new(SignerZone::new(name.clone(), &metrics, Arc::new(clock::now)));
-        served.transfers().set(TransferSettings::of_zone(&config.zones[0], &keys));
+        served.transfers().set(TransferSettings::of_zone(&config.zones[0], config.transfer.incoming, &keys));
         let setup = ZoneSetup::from_config(&config, &config.zones[0]).expect("a file");
         let mut zone = ZoneRuntime::new(setup, metrics.clone(), Arc::clone(&served));
         zone.step(now);
@@ -181,14 +181,35 @@ pub fn write_private(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).expect("write");
 }
 
-pub fn configure(dir: &Path, transfer: &str) -> Config {
+/// The KSK of the zone.
+fn anchor() -> String {
     let key = data_encoding::BASE64.encode(&TestKey::ksk(KSK).dnskey.public_key);
+    format!("{ZONE}. DNSKEY 257 3 15 {key}")
+}
+
+/// A configuration with these tables of a zone and of transfers, its keys, and an SKR that is in force.
+pub fn prepare(dir: &Path, tables: &str) -> Config {
+    write_private(&dir.join("xfr.key"), &block("The key"));
+    std::fs::write(dir.join(format!("{ZONE}.anchors")), anchor()).expect("write");
+    let config = configure_tables(dir, tables);
+    accept(&config, clock::now());
+    config
+}
+
+pub fn configure(dir: &Path, transfer: &str) -> Config {
+    let anchor = anchor();
+    let zone = format!(
+        "[[zone]]\nname = \"{ZONE}\"\npolicy = \"common\"\nfile = \"zone\"\ntrust-anchors = [\"{anchor}\"]\n{transfer}"
+    );
+    configure_tables(dir, &zone)
+}
+
+fn configure_tables(dir: &Path, tables: &str) -> Config {
     let validity = 2 * 3600;
     let text = format!(
         "version = 1\nstate-dir = \"state\"\n[ksr]\nenabled = false\n[signer]\nlisten = [\"127.0.0.1:0\"]\nmax-shrink = 0\n\
-         [policy.p]\noffline-ksk = true\nsignatures-validity = {validity}\nsignatures-refresh = {}\nsignatures-jitter = 0\n\
-         keys = [{{ role = \"ksk\", lifetime = 0, algorithm = 15 }}, {{ role = \"zsk\", lifetime = 0, algorithm = 15 }}]\n\
-         [[zone]]\nname = \"{ZONE}\"\npolicy = \"p\"\nfile = \"zone\"\ntrust-anchors = [\"{ZONE}. DNSKEY 257 3 15 {key}\"]\n{transfer}",
+         [policy.common]\noffline-ksk = true\nsignatures-validity = {validity}\nsignatures-refresh = {}\nsignatures-jitter = 0\n\
+         keys = [{{ role = \"ksk\", lifetime = 0, algorithm = 15 }}, {{ role = \"zsk\", lifetime = 0, algorithm = 15 }}]\n{tables}",
         validity - RENEWAL
     );
     std::fs::create_dir_all(dir.join("state/keys")).expect("a folder");

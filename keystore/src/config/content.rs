@@ -1,19 +1,21 @@
-//! What may change the content of a zone beside its file: `[[zone]] update`.
+//! What the content of a zone is beside its file: `[[zone]] update`, `primaries`.
 
 use std::net::IpAddr;
 
-use super::transfer::Network;
+use super::transfer::{Network, PrimaryConfig};
 use crate::dns::{Name, Rtype};
 
 /// Types that nobody may change by an update: signatures are made by the signer, and the key records of the apex come from the SKR.
 pub const MADE_BY_SIGNER: [Rtype; 7] =
     [Rtype::RRSIG, Rtype::NSEC, Rtype::NSEC3, Rtype::NSEC3PARAM, Rtype::DNSKEY, Rtype::CDS, Rtype::CDNSKEY];
 
-/// What may change the content of a zone beside its file.
+/// Where the content of a zone comes from beside its file, or in place of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ContentConfig {
     /// `update`: who may change the zone by DNS UPDATE (RFC 2136); empty = nobody.
     pub updates: Vec<UpdateRule>,
+    /// `primaries`: the servers that the zone is transferred from, in place of a file; none for a zone with a file.
+    pub primaries: Vec<PrimaryConfig>,
 }
 
 /// An entry of `update`: what the holder of a key may change. All that it says must hold; one entry suffices.

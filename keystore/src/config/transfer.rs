@@ -13,6 +13,35 @@ use crate::tsig::{TsigKey, TsigKeyError};
 pub struct TransferConfig {
     /// `key-files`: files with one TSIG key each, in named's syntax. Only the process that serves the zones opens them.
     pub key_files: Vec<PathBuf>,
+    /// How zones come from their primaries.
+    pub incoming: IncomingConfig,
+}
+
+/// How zones come from their primaries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IncomingConfig {
+    /// `min-refresh`: least seconds from a look at a primary that succeeded to the next one, whatever the SOA record says.
+    pub min_refresh: u32,
+    /// `min-retry`: the same behind one that failed.
+    pub min_retry: u32,
+    /// `max-octets`: most octets of a transfer; `None` = twice those of the zone that is here, and 64 MiB.
+    pub max_octets: Option<u64>,
+}
+
+impl Default for IncomingConfig {
+    fn default() -> Self {
+        // A primary that is asked twice a minute by each secondary does not notice it.
+        Self { min_refresh: 30, min_retry: 15, max_octets: None }
+    }
+}
+
+/// An entry of `primaries`: a server that a zone is transferred from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PrimaryConfig {
+    /// Where it listens; port 53 where none is given.
+    pub address: SocketAddr,
+    /// `key`: the name of the TSIG key that queries are signed with, and answers must be; `None` = they are not signed.
+    pub key: Option<Name>,
 }
 
 /// An entry of `allow-transfer`: who may transfer a zone. All that it says must hold.
@@ -113,7 +142,7 @@ pub enum TransferKeyError {
     Unknown {
         /// The zone.
         zone: Name,
-        /// `allow-transfer`, `notify` or `update`.
+        /// `allow-transfer`, `notify`, `primaries` or `update`.
         setting: &'static str,
         /// The name of the key.
         key: Name,
@@ -140,7 +169,8 @@ impl Config {
                 let allowed = zone.allow_transfer.iter().map(|rule| ("allow-transfer", &rule.key));
                 let told = zone.notify.iter().map(|target| ("notify", &target.key));
                 let updates = zone.content.updates.iter();
-                let named = allowed.chain(told);
+                let from = zone.content.primaries.iter().map(|primary| ("primaries", &primary.key));
+                let named = allowed.chain(told).chain(from);
                 let named = named.filter_map(|(at, key)| Some((at, key.as_ref()?)));
                 for (setting, key) in named.chain(updates.map(|rule| ("update", &rule.key))) {
                     if !keys.iter().any(|known| known.name == *key) {

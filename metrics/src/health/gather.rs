@@ -66,7 +66,7 @@ impl From<&Config> for Host {
         let zone = |zone: &Shared<keystore::config::ZoneConfig>| HostZone {
             name: zone.name.clone(),
             key_directory: Some(zone.key_directory.clone()),
-            is_served: signs && zone.file.is_some(),
+            is_served: signs && zone.has_content(),
             multi_signer: zone.multi_signer,
         };
         let zones: Vec<HostZone> = config.zones.iter().map(zone).collect();

@@ -68,6 +68,8 @@ pub struct Arrival<'a> {
     pub stream: Option<StreamFacts>,
     /// The answer counts against the rate limit; false where it was counted, and where the client is known to be the one it says.
     pub is_limited: bool,
+    /// Seconds for which the zone may be served yet, where it comes from primaries; `None` = for ever.
+    pub expire_left: Option<u32>,
     /// What is said to whom.
     pub settings: &'a QuerySettings,
 }
@@ -83,6 +85,7 @@ impl Arrival<'_> {
             max_udp,
             stream: None,
             is_limited: true,
+            expire_left: None,
             settings: &DEFAULT,
         }
     }
@@ -140,7 +143,8 @@ pub fn answer(zone: &SignedZone, query: &[u8], context: &Context<'_>, out: &mut 
             return Err(Refusal::Transfer);
         }
         if query.question.rtype == Rtype::SOA && query.below == 0 {
-            composer.set_expire(zone.zone().expire());
+            let expire = zone.zone().expire();
+            composer.set_expire(context.arrival.expire_left.map_or(expire, |left| left.min(expire)));
         }
         composer.set_earliest_expiration(zone.earliest_zsk_expiration().min(zone.earliest_ksk_expiration()));
         composer.set_zone_version(zone.zone().origin().label_count() as u8, zone.serial());

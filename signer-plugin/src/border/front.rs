@@ -171,6 +171,7 @@ impl<H: RequestHandler> FrontEnd<H> {
             max_udp: self.handler.max_udp,
             stream,
             is_limited: true,
+            expire_left: None,
             settings,
         }
     }

@@ -169,6 +169,7 @@ fn ask(zone: &dyn Responder, request: &Request, max_udp: u16, settings: &QuerySe
             max_udp: allowed,
             stream: None,
             is_limited,
+            expire_left: None,
             settings,
         };
         match zone.respond(request.as_slice(), &arrival, &mut octets) {

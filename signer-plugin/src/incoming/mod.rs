@@ -1,11 +1,19 @@
 //! Zones that come from primaries, by AXFR and IXFR.
 //!
 //! ```text
-//! timer ── due, NOTIFY ──▶ client ──query──▶ primary ──messages──▶ stream ──records──▶ content ──▶ the signer
+//! timer ──due, NOTIFY──▶ look ──query──▶ primary ──messages──▶ stream ──records──▶ content ──change──▶ the zone's thread
 //! ```
+//!
+//! [`PrimaryFollower`] has a task for each zone; all else but the connection is pure: octets and times in, records and times out.
 
+mod connection;
+mod content;
 mod fault;
+mod follow;
+mod kept;
+mod look;
 mod serial;
+mod soa;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -13,6 +21,7 @@ mod timer;
 mod wire;
 
 pub use fault::TransferFault;
+pub use follow::PrimaryFollower;
 pub use stream::{StreamLimits, TransferEvent, TransferProgress, TransferRequest, TransferStream};
 pub use timer::{SoaTimes, TimerBounds, ZoneTimer};
 pub use wire::ReceivedRecord;

@@ -101,8 +101,7 @@ pub struct TransferStream {
     tsig: Option<ClientSequence<Arc<Key>>>,
     state: State,
     /// The SOA record at the begin.
-    first: ReceivedRecord,
-    record: ReceivedRecord,
+    first: Option<ReceivedRecord>,
     /// EDNS EXPIRE (RFC 7314) of the first message.
     expire: Option<u32>,
     octets: u64,
@@ -156,8 +155,7 @@ impl TransferStream {
             limits,
             tsig,
             state: State::Begin,
-            first: ReceivedRecord::room(),
-            record: ReceivedRecord::room(),
+            first: None,
             expire: None,
             octets: 0,
             records: 0,
@@ -183,24 +181,22 @@ impl TransferStream {
         let message = self.verified(message, now)?;
         self.messages += 1;
         let mut reader = MessageReader::new(&message);
-        let mut record = std::mem::replace(&mut self.record, ReceivedRecord::room());
         for _ in 0..head.counts[0] {
-            let (rtype, class) = reader.question(&mut record.owner)?;
-            let is_zone = record.owner.eq_ignore_ascii_case(self.zone.as_wire());
+            let (name, rtype, class) = reader.question()?;
+            let is_zone = name.eq_ignore_ascii_case(self.zone.as_wire());
             if !is_zone || rtype != self.rtype || class != IN {
                 return Err(TransferFault::NotOurs("it has another question"));
             }
         }
         let before = self.records;
         for _ in 0..head.counts[1] {
-            reader.record(&mut record)?;
+            let record = reader.record()?;
             self.records += 1;
             if self.records > self.limits.records {
                 return Err(TransferFault::TooManyRecords { limit: self.limits.records });
             }
             self.put(&record, sink)?;
         }
-        self.record = record;
         self.empty = if self.records > before { 0 } else { self.empty + 1 };
         if self.empty > MOST_EMPTY {
             return Err(TransferFault::TooManyEmpty(self.empty));
@@ -232,7 +228,7 @@ impl TransferStream {
     /// The times of the SOA record at the begin, once it has come.
     #[must_use]
     pub fn times(&self) -> Option<SoaTimes> {
-        SoaTimes::of_rdata(&self.first.rdata)
+        SoaTimes::of_rdata(self.first_rdata())
     }
 
     /// EDNS EXPIRE (RFC 7314): seconds until the primary stops to serve the zone, where it says so.
@@ -257,11 +253,11 @@ impl TransferStream {
         sink: &mut dyn FnMut(TransferEvent<'_>) -> Result<(), TransferFault>,
     ) -> Result<(), TransferFault> {
         let soa = self.check_record(record)?;
-        let target = serial::of_soa(&self.first.rdata).unwrap_or_default();
+        let target = serial::of_soa(self.first_rdata()).unwrap_or_default();
         self.state = match (self.state, soa) {
             (State::Begin, None) => return Err(TransferFault::NoSoa),
             (State::Begin, Some(_)) => {
-                self.first.clone_from(record);
+                self.first = Some(record.clone());
                 State::Second
             }
             (State::Second, soa) => return self.put_second(record, soa, target, sink),
@@ -325,10 +321,9 @@ impl TransferStream {
             }
             // A zone of a SOA record alone.
             Some(_) if self.is_first(record) => {
-                let first = std::mem::replace(&mut self.first, ReceivedRecord::room());
-                let taken = sink(TransferEvent::Record(&first));
-                self.first = first;
-                taken?;
+                if let Some(first) = &self.first {
+                    sink(TransferEvent::Record(first))?;
+                }
                 State::End(TransferProgress::Whole { serial: target })
             }
             Some(found) => {
@@ -338,10 +333,9 @@ impl TransferStream {
                 });
             }
             None => {
-                let first = std::mem::replace(&mut self.first, ReceivedRecord::room());
-                let taken = sink(TransferEvent::Record(&first));
-                self.first = first;
-                taken?;
+                if let Some(first) = &self.first {
+                    sink(TransferEvent::Record(first))?;
+                }
                 sink(TransferEvent::Record(record))?;
                 State::Whole
             }
@@ -368,8 +362,13 @@ impl TransferStream {
         Ok(None)
     }
 
+    /// RDATA of the SOA record at the begin; empty before it.
+    fn first_rdata(&self) -> &[u8] {
+        self.first.as_ref().map_or(&[], |first| &first.rdata)
+    }
+
     fn is_first(&self, record: &ReceivedRecord) -> bool {
-        self.first.rdata.eq_ignore_ascii_case(&record.rdata)
+        self.first_rdata().eq_ignore_ascii_case(&record.rdata)
     }
 
     fn check_end(&self, record: &ReceivedRecord) -> Result<(), TransferFault> {
@@ -377,7 +376,7 @@ impl TransferStream {
             return Ok(());
         }
         let serial = |rdata: &[u8]| serial::of_soa(rdata).unwrap_or_default();
-        Err(TransferFault::OtherEnd { first: serial(&self.first.rdata), last: serial(&record.rdata) })
+        Err(TransferFault::OtherEnd { first: serial(self.first_rdata()), last: serial(&record.rdata) })
     }
 
     /// How far the transfer is at the end of a message.
@@ -386,7 +385,7 @@ impl TransferStream {
             (State::End(progress), _) => progress,
             // A newer version may follow in the next message.
             (State::Second, Some(ours)) if self.rtype == Rtype::IXFR => {
-                let serial = serial::of_soa(&self.first.rdata).unwrap_or_default();
+                let serial = serial::of_soa(self.first_rdata()).unwrap_or_default();
                 if serial != ours && !serial::is_newer(ours, serial) {
                     return Ok(TransferProgress::Goes);
                 }

@@ -1,5 +1,7 @@
 //! Streams of a primary, good and strange, cut into messages at every position.
 
+mod primary;
+
 use domain::base::Message;
 use domain::tsig::ServerSequence;
 use keystore::dns::Name;

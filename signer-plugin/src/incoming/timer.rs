@@ -125,7 +125,9 @@ impl ZoneTimer {
         // A version that expires before it can be looked at again would come and go.
         let least = u64::from(self.refresh()) + u64::from(self.retry());
         let expire_in = u64::from(times.expire).max(least);
-        self.expires = Some(now.plus(expire.map_or(expire_in, |left| expire_in.min(left.into()))));
+        // A primary that has it from nobody says what its SOA record says.
+        let left = expire.filter(|left| *left < times.expire);
+        self.expires = Some(now.plus(left.map_or(expire_in, u64::from)));
         self.end(now.plus(self.refresh().into()), now);
     }
 
@@ -196,6 +198,7 @@ mod tests {
             (TIMES, Some(u32::MAX), 3600, 86_400),
             (TIMES, Some(0), 3600, 0),
             (times(0, 0, 0), None, 10, 15),
+            (times(0, 0, 0), Some(0), 10, 15),
             (times(60, 30, 0), None, 60, 90),
             (times(60, 30, 80), None, 60, 90),
             (times(u32::MAX, u32::MAX, u32::MAX), None, u32::MAX.into(), 2 * u64::from(u32::MAX)),

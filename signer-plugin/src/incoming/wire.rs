@@ -1,7 +1,6 @@
 //! Reads the records of messages that others have written.
 
-use keystore::dns::Rtype;
-use keystore::dns::name::MAX_NAME;
+use keystore::dns::{Rtype, name, rdata};
 
 use super::fault::TransferFault;
 use crate::answer::query::HEADER;
@@ -19,13 +18,6 @@ pub struct ReceivedRecord {
     pub ttl: u32,
     /// Record data in wire form.
     pub rdata: Vec<u8>,
-}
-
-impl ReceivedRecord {
-    /// Room for a record that is read.
-    pub(super) const fn room() -> Self {
-        Self { owner: Vec::new(), rtype: Rtype(0), class: 0, ttl: 0, rdata: Vec::new() }
-    }
 }
 
 /// The header of an answer.
@@ -69,111 +61,28 @@ impl<'a> MessageReader<'a> {
         Ok(taken)
     }
 
-    fn name(&mut self, out: &mut Vec<u8>) -> Result<(), TransferFault> {
-        self.at = put_name(self.message, self.at, out).ok_or_else(|| self.malformed())?;
-        Ok(())
+    fn name(&mut self) -> Result<Vec<u8>, TransferFault> {
+        let (name, end) = name::read_message(self.message, self.at).ok_or_else(|| self.malformed())?;
+        self.at = end;
+        Ok(name)
     }
 
-    /// A question: its name into `name`, type and class.
-    pub fn question(&mut self, name: &mut Vec<u8>) -> Result<(Rtype, u16), TransferFault> {
-        name.clear();
-        self.name(name)?;
+    /// A question: its name, type and class.
+    pub fn question(&mut self) -> Result<(Vec<u8>, Rtype, u16), TransferFault> {
+        let name = self.name()?;
         let [t0, t1, c0, c1] = self.take()?;
-        Ok((Rtype(u16::from_be_bytes([t0, t1])), u16::from_be_bytes([c0, c1])))
+        Ok((name, Rtype(u16::from_be_bytes([t0, t1])), u16::from_be_bytes([c0, c1])))
     }
 
-    /// The next record, into `record`.
-    pub fn record(&mut self, record: &mut ReceivedRecord) -> Result<(), TransferFault> {
-        record.owner.clear();
-        record.rdata.clear();
-        self.name(&mut record.owner)?;
+    /// The next record.
+    pub fn record(&mut self) -> Result<ReceivedRecord, TransferFault> {
+        let owner = self.name()?;
         let [t0, t1, c0, c1, l0, l1, l2, l3, d0, d1] = self.take()?;
-        record.rtype = Rtype(u16::from_be_bytes([t0, t1]));
-        record.class = u16::from_be_bytes([c0, c1]);
-        record.ttl = u32::from_be_bytes([l0, l1, l2, l3]);
+        let rtype = Rtype(u16::from_be_bytes([t0, t1]));
         let len = usize::from(u16::from_be_bytes([d0, d1]));
-        put_rdata(record.rtype, self.message, self.at, len, &mut record.rdata)
-            .ok_or_else(|| self.malformed())?;
+        let rdata = rdata::read_message(rtype, self.message, self.at, len).ok_or_else(|| self.malformed())?;
         self.at += len;
-        Ok(())
+        let (class, ttl) = (u16::from_be_bytes([c0, c1]), u32::from_be_bytes([l0, l1, l2, l3]));
+        Ok(ReceivedRecord { owner, rtype, class, ttl, rdata })
     }
-}
-
-/// Appends the name that stands at `at`, uncompressed; gives where it ends in the message. Pointers lead backwards only, so that this ends.
-fn put_name(message: &[u8], mut at: usize, out: &mut Vec<u8>) -> Option<usize> {
-    let begin = out.len();
-    let (mut limit, mut end) = (at, None);
-    loop {
-        let len = *message.get(at)?;
-        match len {
-            0..=63 => {
-                let next = at + 1 + usize::from(len);
-                out.extend_from_slice(message.get(at..next)?);
-                if out.len() - begin > MAX_NAME {
-                    return None;
-                }
-                at = next;
-                if len == 0 {
-                    return Some(end.unwrap_or(at));
-                }
-            }
-            0xc0.. => {
-                let target = usize::from(len & 0x3f) << 8 | usize::from(*message.get(at + 1)?);
-                end.get_or_insert(at + 2);
-                if target >= limit {
-                    return None;
-                }
-                (limit, at) = (target, target);
-            }
-            _ => return None,
-        }
-    }
-}
-
-/// A part of the RDATA of a type that has names which may be compressed.
-enum Part {
-    Octets(usize),
-    /// A character string, with its length octet.
-    String,
-    Name,
-}
-
-/// The parts of the types whose names a sender may compress (RFC 3597 section 4: those of RFC 1035, and others that old senders compress).
-const fn parts(rtype: Rtype) -> Option<&'static [Part]> {
-    use Part::{Name, Octets, String};
-    Some(match rtype {
-        Rtype::NS | Rtype::CNAME | Rtype::PTR | Rtype::MB | Rtype::MD | Rtype::MF | Rtype::MG | Rtype::MR => {
-            &[Name]
-        }
-        Rtype::SOA => &[Name, Name, Octets(20)],
-        Rtype::MINFO | Rtype::RP => &[Name, Name],
-        Rtype::MX | Rtype::AFSDB | Rtype::RT => &[Octets(2), Name],
-        Rtype::PX => &[Octets(2), Name, Name],
-        Rtype::SRV => &[Octets(6), Name],
-        Rtype::NAPTR => &[Octets(4), String, String, String, Name],
-        _ => return None,
-    })
-}
-
-/// Appends RDATA of `len` octets that stands at `at`, its names uncompressed; `None` when it does not fit its type.
-fn put_rdata(rtype: Rtype, message: &[u8], mut at: usize, len: usize, out: &mut Vec<u8>) -> Option<()> {
-    let end = at.checked_add(len)?;
-    let data = message.get(at..end)?;
-    let Some(parts) = parts(rtype) else {
-        out.extend_from_slice(data);
-        return Some(());
-    };
-    for part in parts {
-        let octets = match part {
-            Part::Octets(octets) => *octets,
-            Part::String => 1 + usize::from(*message.get(at)?),
-            Part::Name => {
-                at = put_name(message, at, out)?;
-                continue;
-            }
-        };
-        out.extend_from_slice(message.get(at..at + octets)?);
-        at += octets;
-    }
-    (at == end).then_some(())
 }

@@ -202,7 +202,7 @@ impl Signer {
             };
             // Before its first version is served: what follows on it is told by differences.
             if let Some(zone) = configured.get(&setup.name) {
-                served.transfers().set(TransferSettings::of_zone(zone, &keys));
+                served.transfers().set(TransferSettings::of_zone(zone, config.transfer.incoming, &keys));
             }
             let (threads, name) = (Arc::clone(&self.threads), setup.name.clone());
             served.changes().wake_by(move || threads.send(&name, Command::TakeChanges(name.clone())));
@@ -211,7 +211,11 @@ impl Signer {
         }
         for zone in &config.zones {
             if let Some(at_work) = zones.get(&zone.name) {
-                at_work.served.transfers().set(TransferSettings::of_zone(zone, &keys));
+                at_work.served.transfers().set(TransferSettings::of_zone(
+                    zone,
+                    config.transfer.incoming,
+                    &keys,
+                ));
             }
         }
         // Before the first looks at new zones have begun a change may pass unseen, and after that none does.
@@ -280,6 +284,14 @@ impl Signer {
     #[must_use]
     pub fn transfers(&self) -> Vec<(Name, Arc<ZoneTransfers>)> {
         self.zones().iter().map(|(name, zone)| (name.clone(), Arc::clone(zone.served.transfers()))).collect()
+    }
+
+    /// The zones that come from primaries, and what each is made from.
+    #[must_use]
+    pub fn from_primaries(&self) -> Vec<(Arc<SignerZone>, Shared<ZoneSetup>)> {
+        let zones = self.zones();
+        let zones = zones.values().filter(|zone| zone.setup.source == ContentSource::Primaries);
+        zones.map(|zone| (Arc::clone(&zone.served), zone.setup.clone())).collect()
     }
 
     /// How each zone stands, as of its last step; a zone without a step so far stands as one that was not read.

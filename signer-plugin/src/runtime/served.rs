@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -130,6 +130,12 @@ pub struct SignerZone {
     work: Mutex<Work>,
     /// Who is told of its status; nobody when the zone is gone.
     feed: Mutex<Option<StatusFeed>>,
+    /// True once a step has ended, so that what is on disk was found.
+    stepped: AtomicBool,
+    /// Until when it may be served, in seconds, where it comes from primaries; for ever otherwise.
+    expires: AtomicU64,
+    /// What is the matter with its primaries.
+    incoming: Mutex<Vec<SignerCondition>>,
 }
 
 impl SignerZone {
@@ -156,6 +162,9 @@ impl SignerZone {
             state: ArcSwap::default(),
             work: Mutex::default(),
             feed: Mutex::default(),
+            stepped: AtomicBool::new(false),
+            expires: AtomicU64::new(u64::MAX),
+            incoming: Mutex::default(),
         }
     }
 
@@ -180,7 +189,32 @@ impl SignerZone {
             Work::Signing(progress) => Some(ZoneWork::Signing { percent: progress.percent() }),
         };
         let secondaries = self.transfers.secondaries();
-        ServedState { work, secondaries, ..ServedState::clone(&self.state.load()) }
+        let mut state = ServedState { work, secondaries, ..ServedState::clone(&self.state.load()) };
+        let incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
+        state.conditions.extend(incoming.iter().cloned());
+        state
+    }
+
+    /// True once what an earlier process has kept was found.
+    pub(crate) fn is_restored(&self) -> bool {
+        self.stepped.load(Ordering::Acquire)
+    }
+
+    /// Says until when a zone from primaries may be served, and what is the matter with them. From then on it is answered with SERVFAIL.
+    pub(crate) fn set_incoming(&self, expires: Option<Timestamp>, conditions: Vec<SignerCondition>) {
+        self.expires.store(expires.map_or(u64::MAX, Timestamp::secs), Ordering::Relaxed);
+        self.transfers.set_expires(expires);
+        let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
+        if *incoming != conditions {
+            *incoming = conditions;
+            self.revision.change();
+        }
+    }
+
+    /// Seconds for which it may be served yet; `None` = for ever.
+    fn seconds_left(&self, now: Timestamp) -> Option<u64> {
+        let expires = self.expires.load(Ordering::Relaxed);
+        (expires != u64::MAX).then(|| expires.saturating_sub(now.secs()))
     }
 
     pub(super) fn begin_reading(&self) {
@@ -265,6 +299,7 @@ impl SignerZone {
         if !is_same {
             self.content.store(content.cloned());
         }
+        self.stepped.store(true, Ordering::Release);
     }
 
     /// Its transfers to secondaries.
@@ -289,10 +324,12 @@ struct HeldVersion<'a> {
 impl Version for HeldVersion<'_> {
     fn respond(&mut self, query: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> AnswerOutcome {
         let start = std::mem::take(&mut self.timed).then(Instant::now);
-        let context = Context { arrival: *arrival, now: self.now };
+        let left = self.zone.seconds_left(self.now);
+        let expire_left = left.map(|left| u32::try_from(left).unwrap_or(u32::MAX));
+        let context = Context { arrival: Arrival { expire_left, ..*arrival }, now: self.now };
         let outcome = match &*self.signed {
-            Some(signed) => answer(signed, query, &context, out),
-            None => answer_not_ready(&self.zone.origin, query, &context, out),
+            Some(signed) if left != Some(0) => answer(signed, query, &context, out),
+            _ => answer_not_ready(&self.zone.origin, query, &context, out),
         };
         if let Some(start) = start {
             self.zone.duration.observe(start.elapsed().as_secs_f64());
@@ -344,11 +381,15 @@ impl Responder for SignerZone {
     }
 
     fn transferable(&self) -> Option<Transferable> {
-        self.transfers.is_used().then(|| Transferable {
-            signed: self.signed(),
-            transfers: Arc::clone(&self.transfers),
-            changes: Arc::clone(&self.changes),
-            clock: Arc::clone(&self.clock),
+        self.transfers.takes_requests().then(|| {
+            let left = self.seconds_left((self.clock)());
+            Transferable {
+                signed: self.signed().filter(|_| left != Some(0)),
+                transfers: Arc::clone(&self.transfers),
+                changes: Arc::clone(&self.changes),
+                expire: left.map(|left| u32::try_from(left).unwrap_or(u32::MAX)),
+                clock: Arc::clone(&self.clock),
+            }
         })
     }
 }

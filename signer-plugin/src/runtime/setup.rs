@@ -54,6 +54,9 @@ pub enum ContentSource {
 
 impl ContentSource {
     fn from_config(zone: &ZoneConfig) -> Option<Self> {
+        if !zone.content.primaries.is_empty() {
+            return Some(Self::Primaries);
+        }
         let file = zone.file.clone()?;
         Some(if zone.content.updates.is_empty() { Self::File(file) } else { Self::FileWithUpdates(file) })
     }

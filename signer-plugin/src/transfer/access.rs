@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use keystore::config::content::UpdateRule;
-use keystore::config::transfer::{AllowTransfer, NotifyTarget};
+use keystore::config::transfer::{AllowTransfer, IncomingConfig, NotifyTarget, PrimaryConfig};
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
 use keystore::tsig::TsigKey;
@@ -35,18 +35,29 @@ pub struct TransferSettings {
     pub notify: Vec<NotifyTarget>,
     /// Who may change the zone.
     pub(super) updates: Vec<UpdateRule>,
+    /// Where the zone comes from; none for a zone with a file.
+    pub(crate) primaries: Vec<PrimaryConfig>,
+    /// How it comes from there.
+    pub(crate) incoming: IncomingConfig,
 }
 
 impl TransferSettings {
     /// The settings of `zone`; all zones share `keys`.
     #[must_use]
-    pub fn of_zone(zone: &ZoneConfig, keys: &TransferKeys) -> Self {
+    pub fn of_zone(zone: &ZoneConfig, incoming: IncomingConfig, keys: &TransferKeys) -> Self {
         Self {
             keys: keys.clone(),
             allow: zone.allow_transfer.clone(),
             notify: zone.notify.clone(),
             updates: zone.content.updates.clone(),
+            primaries: zone.content.primaries.clone(),
+            incoming,
         }
+    }
+
+    /// The key of this name, where a file has it.
+    pub(crate) fn key(&self, name: &Name) -> Option<&TsigKey> {
+        self.keys.keys.iter().find(|key| key.name == *name)
     }
 
     #[cfg(any(test, feature = "testing"))]

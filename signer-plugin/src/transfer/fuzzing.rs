@@ -37,6 +37,7 @@ impl TransferSite {
             signed: Some(Arc::clone(&new)),
             transfers: Arc::new(transfers),
             changes: Arc::default(),
+            expire: None,
             clock: Arc::new(move || now),
         };
         Ok(Self { zone, signed: new, now })

@@ -13,6 +13,7 @@ mod access;
 #[cfg(feature = "testing")]
 pub(crate) mod fuzzing;
 mod history;
+mod inbound;
 mod message;
 pub mod notify;
 mod outgoing;
@@ -31,7 +32,7 @@ pub use secondary::SecondaryStanding;
 pub use wire_key::wire_key;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -47,6 +48,7 @@ use crate::seldom::Seldom;
 use crate::signing::SignedZone;
 use crate::zone::Records;
 use history::History;
+use inbound::Inbound;
 use outgoing::Content;
 use secondary::Secondaries;
 
@@ -57,6 +59,8 @@ pub struct Transferable {
     pub(crate) transfers: Arc<ZoneTransfers>,
     /// Where changes wait for the zone's thread.
     pub(crate) changes: Arc<ChangeQueue>,
+    /// Seconds for which the zone may be served, where it comes from primaries.
+    pub(crate) expire: Option<u32>,
     /// Tells the time, for TSIG.
     pub(crate) clock: Clock,
 }
@@ -72,6 +76,8 @@ pub struct ZoneTransfers {
     /// The version that is served, for whoever tells others of it.
     versions: watch::Sender<Option<Version>>,
     secondaries: Secondaries,
+    /// What the primaries say, for a zone that comes from some.
+    inbound: Inbound,
     /// Keep the messages about requests that are refused from coming with each of them.
     refusals: Seldom,
     bad_signatures: Seldom,
@@ -100,6 +106,7 @@ impl ZoneTransfers {
             history: Mutex::default(),
             versions: watch::Sender::default(),
             secondaries: Secondaries::default(),
+            inbound: Inbound::default(),
             refusals: Seldom::new(),
             bad_signatures: Seldom::new(),
             failures: Seldom::new(),
@@ -117,6 +124,50 @@ impl ZoneTransfers {
     /// True when anybody may transfer the zone, is told of it, or may change it.
     pub(crate) fn is_used(&self) -> bool {
         self.settings.load().is_used()
+    }
+
+    /// True when somebody may send more than queries that resolvers send.
+    pub(crate) fn takes_requests(&self) -> bool {
+        let settings = self.settings.load();
+        settings.is_used() || !settings.primaries.is_empty()
+    }
+
+    /// The settings that it has now.
+    pub(crate) fn settings(&self) -> Arc<TransferSettings> {
+        self.settings.load_full()
+    }
+
+    /// Waits until a primary has said that it has something new.
+    pub(crate) async fn notified(&self) {
+        self.inbound.wait().await;
+    }
+
+    /// Which primary has said so last; forgotten by that.
+    pub(crate) fn notified_by(&self) -> Option<IpAddr> {
+        self.inbound.take_from()
+    }
+
+    /// Notes the serial that the primaries have.
+    pub(crate) fn set_primary_serial(&self, serial: u32) {
+        self.inbound.set_serial(serial);
+        self.metrics.primary_serial.with_label_values(&[&self.label]).set(serial.into());
+    }
+
+    /// Shows until when the zone may be served, as far as its primaries have confirmed it.
+    pub(crate) fn set_expires(&self, expires: Option<Timestamp>) {
+        let seconds = expires.map_or(0, |at| at.secs().cast_signed());
+        self.metrics.zone_expires_timestamp_seconds.with_label_values(&[&self.label]).set(seconds);
+    }
+
+    /// Makes the series of a zone that comes from primaries.
+    pub(crate) fn add_incoming(&self) {
+        self.metrics.add_incoming(&self.label);
+    }
+
+    /// Counts a transfer from a primary.
+    pub(crate) fn count_incoming(&self, kind: &str, is_ok: bool) {
+        let result = if is_ok { "ok" } else { "failed" };
+        self.metrics.incoming_transfers_total.with_label_values(&[&self.label, kind, result]).inc();
     }
 
     /// Notes what a new version changes. Called before it is served, so that there is no time in which a secondary cannot be told what

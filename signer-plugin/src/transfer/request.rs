@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::access::TransferSettings;
 use super::outgoing::{Content, Heading, Messages, OptReply, RecordTooLong};
 use super::tsig::{Rejection, Signer, put_unsigned};
-use super::{Clock, Transferable, ZoneTransfers};
+use super::{Clock, Transferable, ZoneTransfers, inbound};
 use crate::answer::query::{HEADER, Head, Question, Rest};
 use crate::answer::{AnswerOutcome, Transport};
 use crate::signing::SignedZone;
@@ -18,9 +18,13 @@ const OPCODE: u16 = 0x7800;
 const AA: u16 = 0x0400;
 const RD: u16 = 0x0100;
 
+/// Opcode of NOTIFY (RFC 1996).
+const NOTIFY: u8 = 4;
+
 const NOERROR: u16 = 0;
 const FORMERR: u16 = 1;
 const SERVFAIL: u16 = 2;
+const NOTIMP: u16 = 4;
 const REFUSED: u16 = 5;
 const NOTAUTH: u16 = 9;
 
@@ -68,12 +72,14 @@ pub(crate) const UPDATE: u8 = 5;
 
 /// True when [`react`] may have to do with a query; false for nearly all that resolvers ask, at the cost of a few octets looked at.
 pub(crate) fn concerns(query: &[u8], rtype: Rtype, question_end: usize) -> bool {
-    matches!(rtype, Rtype::AXFR | Rtype::IXFR) || {
-        let additional = query.get(10..12).map_or(0, |n| u16::from_be_bytes([n[0], n[1]]));
-        // The usual query has OPT behind its question, and nothing else.
-        let has_opt = query.get(question_end..).is_some_and(|rest| rest.starts_with(&[0, 0, 41]));
-        additional > u16::from(has_opt)
-    }
+    matches!(rtype, Rtype::AXFR | Rtype::IXFR)
+        || query.get(2).is_some_and(|flags| flags >> 3 & 0xf == NOTIFY)
+        || {
+            let additional = query.get(10..12).map_or(0, |n| u16::from_be_bytes([n[0], n[1]]));
+            // The usual query has OPT behind its question, and nothing else.
+            let has_opt = query.get(question_end..).is_some_and(|rest| rest.starts_with(&[0, 0, 41]));
+            additional > u16::from(has_opt)
+        }
 }
 
 /// Answers a query that is no transfer into the buffer, within so many octets over UDP.
@@ -92,12 +98,13 @@ pub(crate) fn react(
     let Some(question) = head.question(query) else { return Reaction::Plain };
     // What is malformed is answered by the engine, too.
     let Some(rest) = question.rest(query) else { return Reaction::Plain };
-    if head.opcode() != 0 || rest.edns.is_some_and(|edns| edns.version > 0) {
+    let settings = zone.transfers.settings.load();
+    let is_notify = head.opcode() == NOTIFY && !settings.primaries.is_empty();
+    if !is_notify && head.opcode() != 0 || rest.edns.is_some_and(|edns| edns.version > 0) {
         return Reaction::Plain;
     }
     let request = Request::new(zone, origin, (&head, &question, &rest), way);
-    let is_transfer = matches!(question.rtype, Rtype::AXFR | Rtype::IXFR);
-    let settings = zone.transfers.settings.load();
+    let is_transfer = !is_notify && matches!(question.rtype, Rtype::AXFR | Rtype::IXFR);
     let now = (zone.clock)();
     let signer = match &rest.tsig {
         Some(tsig) => match settings.keys.verified_with.verify(query, tsig, now) {
@@ -107,9 +114,12 @@ pub(crate) fn react(
                 return Reaction::Answered(Sender::Unknown);
             }
         },
-        None if is_transfer => None,
+        None if is_transfer || is_notify => None,
         None => return Reaction::Plain,
     };
+    if is_notify {
+        return request.notify(query, signer, &settings, out);
+    }
     if is_transfer {
         return request.transfer(signer, &settings, out);
     }
@@ -181,7 +191,9 @@ impl<'a> Request<'a> {
             Some(serial) if !is_axfr => self.zone.transfers.since(serial, signed),
             _ => Content::Zone(Arc::clone(signed)),
         };
-        let heading = self.heading(NOERROR | AA, Some(signed.zone().expire()));
+        let expire = signed.zone().expire();
+        let left = self.zone.expire.map_or(expire, |left| left.min(expire));
+        let heading = self.heading(NOERROR | AA, Some(left));
         match (is_udp, content) {
             (true, content) => self.over_udp(&heading, &content, signed, signer, out),
             (false, content) => {
@@ -197,6 +209,39 @@ impl<'a> Request<'a> {
                 let messages = Messages::new(heading, content, signer);
                 Reaction::Stream(Box::new(Outgoing { messages, about, refusal, clock, octets: 0, count: 0 }))
             }
+        }
+    }
+
+    /// Answers NOTIFY, and wakes whoever follows the primaries.
+    fn notify(
+        &self,
+        query: &[u8],
+        signer: Option<Signer>,
+        settings: &TransferSettings,
+        out: &mut Vec<u8>,
+    ) -> Reaction {
+        let from = self.way.client.ip();
+        let rcode = if !self.question.name.eq_ignore_ascii_case(self.origin.as_wire()) {
+            NOTAUTH
+        } else if self.question.rtype != Rtype::SOA || self.question.class != Class::IN {
+            // Other types are for parents (RFC 9859).
+            NOTIMP
+        } else if !inbound::is_of_primary(settings, from, signer.as_ref().map(Signer::key)) {
+            self.tell_not_primary(signer.as_ref());
+            REFUSED
+        } else {
+            self.zone.transfers.inbound.put(from, inbound::hint(query, self.origin));
+            NOERROR | AA
+        };
+        self.refuse(rcode, signer, out)
+    }
+
+    fn tell_not_primary(&self, signer: Option<&Signer>) {
+        self.zone.transfers.count_refused("access");
+        if let Some(held_back) = self.zone.transfers.refusals.pass() {
+            let key = signer.map_or_else(|| "none".to_owned(), |signer| signer.key().to_string());
+            let (zone, client) = (self.origin, self.way.client);
+            tracing::warn!(%zone, %client, key, held_back, "NOTIFY is refused: primaries does not have this address or key");
         }
     }
 

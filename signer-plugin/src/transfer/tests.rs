@@ -1,5 +1,7 @@
 //! Transfers as a client sees them. TSIG is judged by the library `domain`.
 
+mod inbound;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -65,6 +67,7 @@ impl Site {
             signed: Some(signed),
             transfers: Arc::new(transfers),
             changes: Arc::default(),
+            expire: None,
             clock: Arc::new(|| NOW),
         };
         Self { zone, keys }

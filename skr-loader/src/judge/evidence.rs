@@ -300,7 +300,7 @@ fn keys_are_knots(config: &Config, zone: &ZoneConfig, found: &Found) -> bool {
     // A folder that is not there, or a key that does not read, says nothing of who holds the keys.
     let nothing = found.keys.is_empty() && found.sealed.is_empty() && found.skipped.is_empty();
     nothing
-        && zone.file.is_none()
+        && !zone.has_content()
         && targets.peek().is_some()
         && targets.all(|m| matches!(m, Method::Knot { .. }))
 }

@@ -1,4 +1,4 @@
-//! `[[zone]] update`.
+//! `[[zone]] update`, `primaries`.
 
 use super::transfer;
 use crate::config::content::{ContentConfig, MADE_BY_SIGNER, UpdateNames, UpdateRule};
@@ -7,13 +7,22 @@ use crate::policy::table::{Table, Value};
 
 /// What the table of a zone says of its content; `None` after an error, which was noted.
 pub(super) fn read(table: &mut Table<'_, '_>, zone: Option<&Name>, has_file: bool) -> Option<ContentConfig> {
-    let Some(value) = table.get("update") else { return Some(ContentConfig::default()) };
+    let listed = table.get("primaries");
+    let primaries = listed.as_ref().map(transfer::primaries).unwrap_or_default();
+    if let Some(value) = listed.filter(|_| has_file) {
+        value.error("and file are both given: a zone comes from its file or from primaries");
+    }
+    let Some(value) = table.get("update") else {
+        return Some(ContentConfig { primaries, updates: Vec::new() });
+    };
     let entries = transfer::entries(&value);
-    if !has_file && !entries.is_empty() {
+    if !primaries.is_empty() && !entries.is_empty() {
+        value.error("cannot be used in a zone that comes from primaries: send updates to the primary");
+    } else if !has_file && !entries.is_empty() {
         value.error("needs file = \"FILE\" in this zone: updates are made on top of its zone file");
     }
     let rules: Vec<Option<UpdateRule>> = entries.iter().map(|value| rule(value, zone)).collect();
-    Some(ContentConfig { updates: rules.into_iter().collect::<Option<_>>()? })
+    Some(ContentConfig { primaries, updates: rules.into_iter().collect::<Option<_>>()? })
 }
 
 fn rule(value: &Value<'_, '_>, zone: Option<&Name>) -> Option<UpdateRule> {

@@ -1,14 +1,19 @@
 //! `[transfer]`, and the keys `allow-transfer` and `notify`, which stand there and in a `[[zone]]`.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
-use crate::config::transfer::{AllowTransfer, Network, NotifyTarget, TransferConfig};
+use crate::config::transfer::{
+    AllowTransfer, IncomingConfig, Network, NotifyTarget, PrimaryConfig, TransferConfig,
+};
 use crate::dns::Name;
 use crate::policy::table::{Table, Value};
 use crate::policy::toml::Section;
 
 /// Most entries of `allow-transfer`, `notify` or `key-files`: more hint at a mistake.
 const MAX_ENTRIES: usize = 1000;
+/// Octets that `max-octets` may let a transfer have.
+const MOST_OCTETS: RangeInclusive<u32> = 1 << 16..=u32::MAX;
 /// The port of DNS.
 const PORT: u16 = 53;
 
@@ -28,9 +33,46 @@ pub(super) fn read(top: &mut Table<'_, '_>) -> (TransferConfig, Rules) {
     if let Some(value) = table.get("key-files") {
         config.key_files = entries(&value).iter().filter_map(Value::path).collect();
     }
+    config.incoming = incoming(&mut table);
     let rules = rules(&mut table, &Rules::default());
     table.finish();
     (config, rules)
+}
+
+/// How zones come from their primaries.
+fn incoming(table: &mut Table<'_, '_>) -> IncomingConfig {
+    let mut config = IncomingConfig::default();
+    for (key, seconds) in [("min-refresh", &mut config.min_refresh), ("min-retry", &mut config.min_retry)] {
+        let Some(value) = table.get(key) else { continue };
+        match value.duration() {
+            Some(0) => value.error("must be at least a second: nothing is asked for without a pause"),
+            Some(found) => *seconds = found,
+            None => {}
+        }
+    }
+    let most = table.get("max-octets").and_then(|value| value.integer(MOST_OCTETS));
+    config.max_octets = most.map(u64::from);
+    config
+}
+
+/// The servers that a zone comes from.
+pub(super) fn primaries(value: &Value<'_, '_>) -> Vec<PrimaryConfig> {
+    let mut primaries: Vec<PrimaryConfig> = Vec::new();
+    let listed = entries(value);
+    if listed.is_empty() {
+        value.error(
+            "names no server; write for example primaries = [{ address = \"192.0.2.1\", key = \"xfr\" }]",
+        );
+    }
+    for value in listed {
+        let Some(NotifyTarget { address, key }) = target(&value) else { continue };
+        if primaries.iter().any(|other| other.address == address) {
+            value.error(format!("{address} is given twice"));
+        } else {
+            primaries.push(PrimaryConfig { address, key });
+        }
+    }
+    primaries
 }
 
 /// The rules of a table; what it does not say is as in `defaults`.

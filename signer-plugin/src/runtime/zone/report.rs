@@ -54,7 +54,7 @@ impl ZoneRuntime {
     fn why_not_valid(&self, now: Timestamp) -> &'static str {
         match (self.skr.in_use(), self.source.zone(), self.bundle(now)) {
             (None, ..) => "no SKR is in use; have a ceremony's SKR accepted",
-            (_, None, _) => "the zone file does not read; mend it",
+            (_, None, _) => "the zone has no content: its file does not read, or no primary has given it yet",
             (.., None) => {
                 "the first bundle of the SKR is not in force yet; check the clock, or accept an SKR that covers now"
             }

@@ -1,0 +1,87 @@
+//! A connection to a primary: messages with their length in front, each with a deadline.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::fault::TransferFault;
+
+/// How long the connection, and the sending of a query, may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long the next message may take.
+pub(super) const PROGRESS: Duration = Duration::from_secs(30);
+
+/// What is read from and written to.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// A connection over TCP.
+pub(super) struct Connection {
+    stream: Box<dyn Stream>,
+    /// When everything on it must have ended.
+    until: Instant,
+    whole: Duration,
+}
+
+impl Connection {
+    /// Connects; what follows must end within `whole`.
+    pub async fn open(address: SocketAddr, whole: Duration) -> Result<Self, TransferFault> {
+        let stream = timeout(CONNECT, TcpStream::connect(address)).await.map_err(io::Error::from)??;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: Box::new(stream), until: Instant::now() + whole, whole })
+    }
+
+    /// Sends a message.
+    pub async fn send(&mut self, message: &[u8]) -> Result<(), TransferFault> {
+        let len = u16::try_from(message.len()).map_err(|_| TransferFault::NoQuery)?;
+        let framed = [&len.to_be_bytes()[..], message].concat();
+        let sent = async {
+            self.stream.write_all(&framed).await?;
+            self.stream.flush().await
+        };
+        timeout(CONNECT, sent).await.map_err(io::Error::from)??;
+        Ok(())
+    }
+
+    /// The next message; `None` where the primary ends the connection instead. The half of the connection that we send on stays open
+    /// until the end: some primaries take its end for that of the transfer.
+    pub async fn receive(&mut self) -> Result<Option<Vec<u8>>, TransferFault> {
+        let until = self.until.min(Instant::now() + PROGRESS);
+        let stream = &mut self.stream;
+        let received = timeout_at(until, async {
+            let mut len = [0; 2];
+            if stream.read(&mut len[..1]).await? == 0 {
+                return Ok(None);
+            }
+            stream.read_exact(&mut len[1..]).await?;
+            let mut message = vec![0; usize::from(u16::from_be_bytes(len))];
+            stream.read_exact(&mut message).await?;
+            Ok::<_, io::Error>(Some(message))
+        });
+        match received.await {
+            Ok(Ok(message)) => Ok(message),
+            Ok(Err(error)) if is_end(error.kind()) => Ok(None),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) if self.until <= Instant::now() => {
+                Err(TransferFault::Endless { seconds: self.whole.as_secs() })
+            }
+            Err(_) => Err(TransferFault::Stalled { seconds: PROGRESS.as_secs() }),
+        }
+    }
+}
+
+/// True for the errors by which a connection that was open ends.
+const fn is_end(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+    )
+}

@@ -1,0 +1,154 @@
+//! What a transfer makes of the zone that is here: another zone, or a change of it.
+
+use keystore::dns::{Name, Rtype, rdata};
+
+use super::fault::TransferFault;
+use super::stream::TransferEvent;
+use super::wire::ReceivedRecord;
+use crate::rules::ZoneRules;
+use crate::zone::{ContentChange, Edit, Zone, ZoneBuilder};
+use crate::zonefile::{Record, RecordPlace, ZoneFileError, ZoneFiles};
+
+/// Gathers what a transfer has.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    zone: Name,
+    rules: ZoneRules,
+    what: What,
+    /// Records so far, for the place of each.
+    records: u32,
+    left_out: u64,
+}
+
+#[derive(Debug)]
+enum What {
+    Nothing,
+    Whole(Box<ZoneBuilder>),
+    Edits(Vec<RecordEdit>),
+}
+
+/// A record that goes or comes.
+#[derive(Debug)]
+struct RecordEdit {
+    is_added: bool,
+    record: ReceivedRecord,
+}
+
+/// What has come.
+#[derive(Debug)]
+pub(super) enum Gathered {
+    /// The whole zone.
+    Whole(Box<Zone>),
+    /// What changes in the zone that is here; `None` when nothing does.
+    Change(Option<ContentChange>),
+}
+
+impl Gathering {
+    pub const fn new(zone: Name, rules: ZoneRules) -> Self {
+        Self { zone, rules, what: What::Nothing, records: 0, left_out: 0 }
+    }
+
+    /// DNSSEC records of the primary that were left out.
+    pub const fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// Takes a record.
+    pub fn put(&mut self, event: TransferEvent<'_>) -> Result<(), TransferFault> {
+        let (record, is_added) = match event {
+            TransferEvent::Record(record) => (record, None),
+            TransferEvent::Added(record) => (record, Some(true)),
+            TransferEvent::Removed(record) => (record, Some(false)),
+        };
+        self.records = self.records.saturating_add(1);
+        if is_made_here(record.rtype, record.owner.eq_ignore_ascii_case(self.zone.as_wire())) {
+            self.left_out += 1;
+            return Ok(());
+        }
+        let Some(is_added) = is_added else { return self.put_whole(record) };
+        let unfit = |problem| fault_of(record, problem);
+        rdata::check(record.rtype, &record.rdata).map_err(|error| unfit(error.into()))?;
+        if !matches!(self.what, What::Edits(_)) {
+            self.what = What::Edits(Vec::new());
+        }
+        if let What::Edits(edits) = &mut self.what {
+            edits.push(RecordEdit { is_added, record: record.clone() });
+        }
+        Ok(())
+    }
+
+    fn put_whole(&mut self, record: &ReceivedRecord) -> Result<(), TransferFault> {
+        if !matches!(self.what, What::Whole(_)) {
+            self.what = What::Whole(Box::new(ZoneBuilder::with_rules(&self.zone, self.rules)));
+        }
+        let What::Whole(builder) = &mut self.what else { return Ok(()) };
+        let pushed = builder.push(&Record {
+            owner: &record.owner,
+            rtype: record.rtype,
+            ttl: record.ttl,
+            rdata: &record.rdata,
+            place: RecordPlace { file: 0, line: self.records },
+        });
+        pushed.map_err(|problem| fault_of(record, problem))
+    }
+
+    /// What the records make of `here`. It takes long for a large zone.
+    pub fn finish(self, here: Option<&Zone>) -> Result<Gathered, TransferFault> {
+        match (self.what, here) {
+            (What::Whole(builder), _) => {
+                let finished = builder.finish(ZoneFiles::default()).map_err(fault_of_zone);
+                finished.map(|zone| Gathered::Whole(Box::new(zone)))
+            }
+            (What::Edits(edits), Some(here)) => apply(&edits, here).map(Gathered::Change),
+            _ => Ok(Gathered::Change(None)),
+        }
+    }
+}
+
+/// Applies the differences one after the other. What is removed must be there, and what is added must not be: otherwise they were made for
+/// other content than what is here.
+fn apply(edits: &[RecordEdit], here: &Zone) -> Result<Option<ContentChange>, TransferFault> {
+    let mut edit = Edit::new(here);
+    for RecordEdit { is_added, record } in edits {
+        let ReceivedRecord { owner, rtype, ttl, rdata, .. } = record;
+        let fits = match is_added {
+            true => edit.add(owner, *rtype, *ttl, rdata),
+            false => edit.remove(owner, *rtype, rdata),
+        };
+        if !fits {
+            let (owner, rtype) = (name_of(record), *rtype);
+            return Err(match is_added {
+                true => TransferFault::ThereAlready { owner, rtype },
+                false => TransferFault::NotThere { owner, rtype },
+            });
+        }
+    }
+    let Some(change) = edit.finish() else { return Ok(None) };
+    here.changed_checked(&change).map_err(TransferFault::Zone)?;
+    Ok(Some(change))
+}
+
+/// True for records that the signer makes, or takes from the SKR: those of a primary are left out, as those of a zone file are.
+const fn is_made_here(rtype: Rtype, is_apex: bool) -> bool {
+    match rtype {
+        Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3 | Rtype::NSEC3PARAM | Rtype::DNSKEY => true,
+        Rtype::CDS | Rtype::CDNSKEY | Rtype::ZONEMD => is_apex,
+        _ => false,
+    }
+}
+
+fn name_of(record: &ReceivedRecord) -> Name {
+    Name::from_wire(&record.owner).unwrap_or_else(|_| Name::root())
+}
+
+fn fault_of(record: &ReceivedRecord, problem: crate::rules::RecordProblem) -> TransferFault {
+    TransferFault::Record { owner: name_of(record), rtype: record.rtype, problem }
+}
+
+/// The fault of records that do not come together.
+fn fault_of_zone(error: ZoneFileError) -> TransferFault {
+    match error {
+        ZoneFileError::Record { what, .. } => TransferFault::Zone(what),
+        other => TransferFault::NotTaken(other.to_string()),
+    }
+}

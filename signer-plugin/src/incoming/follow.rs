@@ -1,0 +1,328 @@
+//! Follows the primaries of zones: a task for each zone that looks when the timer or a NOTIFY says so, and hands what came to the signer.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use keystore::dns::Name;
+use keystore::shared::Shared;
+use keystore::time::Timestamp;
+use metrics::condition::ConditionId;
+use metrics::health::report::SignerCondition;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::fault::TransferFault;
+use super::kept::ExpiryFile;
+use super::look::{Look, News, Primary, Received, Seen, TransferKind, times_of};
+use super::soa::PrimaryVersion;
+use super::timer::{TimerBounds, ZoneTimer};
+use crate::clock::Clock;
+use crate::content::{Change, ChangeOutcome, ChangeRequest};
+use crate::runtime::{SignerZone, ZoneSetup};
+
+/// Looks of all zones at once.
+const AT_ONCE: usize = 64;
+/// Longest time between two looks at the clock, which may be set.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long is waited for the content that is on disk, before the primaries are asked for all of it.
+const RESTORE: Duration = Duration::from_secs(60);
+/// Time between two looks whether it is there.
+const RESTORE_STEP: Duration = Duration::from_millis(50);
+/// Most DNSSEC and other records that were left out and are named in the log.
+const NAMED: usize = 10;
+
+/// The tasks of all zones. Dropping it ends them.
+pub struct PrimaryFollower {
+    runtime: Handle,
+    clock: Clock,
+    at_once: Arc<Semaphore>,
+    tasks: Mutex<HashMap<Name, Task>>,
+}
+
+struct Task {
+    settings: Settings,
+    setup: Shared<ZoneSetup>,
+    served: Arc<SignerZone>,
+    handle: JoinHandle<()>,
+}
+
+/// What the configuration says of the primaries of a zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Settings {
+    primaries: Vec<Primary>,
+    /// Why a primary cannot be asked.
+    unusable: Vec<String>,
+    bounds: TimerBounds,
+    max_octets: Option<u64>,
+}
+
+impl PrimaryFollower {
+    /// Works on `runtime`; follows nothing before [`Self::follow`].
+    #[must_use]
+    pub fn new(runtime: Handle, clock: Clock) -> Self {
+        Self { runtime, clock, at_once: Arc::new(Semaphore::new(AT_ONCE)), tasks: Mutex::default() }
+    }
+
+    /// Follows the primaries of these zones from now on, and of none else. Call it again after each change of the configuration.
+    pub fn follow(&self, zones: Vec<(Arc<SignerZone>, Shared<ZoneSetup>)>) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = std::mem::take(&mut *tasks);
+        for (served, setup) in zones {
+            let settings = settings_of(&served);
+            match before.remove(&setup.name) {
+                Some(task)
+                    if task.settings == settings
+                        && task.setup == setup
+                        && Arc::ptr_eq(&task.served, &served) =>
+                {
+                    tasks.insert(setup.name.clone(), task);
+                    continue;
+                }
+                Some(task) => task.handle.abort(),
+                None => {}
+            }
+            served.transfers().add_incoming();
+            let follower = ZoneFollower {
+                expiry: ExpiryFile::new(&setup.state),
+                settings: settings.clone(),
+                setup: setup.clone(),
+                served: Arc::clone(&served),
+                clock: Arc::clone(&self.clock),
+                at_once: Arc::clone(&self.at_once),
+                failing: None,
+                is_expired: false,
+            };
+            let handle = self.runtime.spawn(follower.run());
+            tasks.insert(setup.name.clone(), Task { settings, setup, served, handle });
+        }
+        before.values().for_each(|task| task.handle.abort());
+    }
+}
+
+impl Drop for PrimaryFollower {
+    fn drop(&mut self) {
+        let tasks = self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner);
+        tasks.values().for_each(|task| task.handle.abort());
+    }
+}
+
+fn settings_of(served: &SignerZone) -> Settings {
+    let configured = served.transfers().settings();
+    let (mut primaries, mut unusable) = (Vec::new(), Vec::new());
+    for primary in &configured.primaries {
+        let key = primary.key.as_ref().map(|name| (name, configured.key(name)));
+        match key {
+            Some((name, None)) => unusable.push(format!(
+                "{}: the key {name} is in no file of transfer.key-files that can be read",
+                primary.address
+            )),
+            Some((_, Some(key))) => {
+                primaries.push(Primary { address: primary.address, key: Some(key.clone()) });
+            }
+            None => primaries.push(Primary { address: primary.address, key: None }),
+        }
+    }
+    let incoming = &configured.incoming;
+    let bounds = TimerBounds { min_refresh: incoming.min_refresh, min_retry: incoming.min_retry };
+    Settings { primaries, unusable, bounds, max_octets: incoming.max_octets }
+}
+
+/// One zone.
+struct ZoneFollower {
+    settings: Settings,
+    setup: Shared<ZoneSetup>,
+    served: Arc<SignerZone>,
+    expiry: ExpiryFile,
+    clock: Clock,
+    at_once: Arc<Semaphore>,
+    /// Since when looks fail, and why.
+    failing: Option<(Timestamp, String)>,
+    is_expired: bool,
+}
+
+impl ZoneFollower {
+    /// Follows the primaries, for ever.
+    async fn run(mut self) {
+        let mut timer = self.restored().await;
+        loop {
+            let now = (self.clock)();
+            self.report(&timer, now);
+            if timer.is_due(now) {
+                timer.begin(now);
+                let looked = self.look(&mut timer).await;
+                self.settle(&mut timer, looked);
+                continue;
+            }
+            let next = timer.due().into_iter().chain(timer.expires().filter(|at| *at > now)).min();
+            let pause = next.map_or(LONGEST_PAUSE, |at| Duration::from_secs(at.since(now)));
+            let transfers = Arc::clone(self.served.transfers());
+            tokio::select! {
+                () = sleep(pause.clamp(Duration::from_millis(100), LONGEST_PAUSE)) => {}
+                () = transfers.notified() => timer.notified((self.clock)()),
+            }
+        }
+    }
+
+    /// The timer of what is on disk.
+    async fn restored(&self) -> ZoneTimer {
+        let begun = tokio::time::Instant::now();
+        while !self.served.is_restored() && begun.elapsed() < RESTORE {
+            sleep(RESTORE_STEP).await;
+        }
+        let now = (self.clock)();
+        let times = self.served.content().and_then(|zone| times_of(&zone));
+        let kept = times.map(|times| {
+            // Without the file nobody knows when the last look was.
+            (times, self.expiry.read().unwrap_or_else(|| now.plus(times.expire.into())))
+        });
+        ZoneTimer::new(self.settings.bounds, kept, now)
+    }
+
+    /// Looks at one primary after the other until one has the version that is here, or a newer one that is taken.
+    async fn look(&self, timer: &mut ZoneTimer) -> Result<PrimaryVersion, String> {
+        let looking = self.look_at_all();
+        tokio::pin!(looking);
+        loop {
+            tokio::select! {
+                looked = &mut looking => return looked,
+                () = self.served.transfers().notified() => timer.notified((self.clock)()),
+            }
+        }
+    }
+
+    async fn look_at_all(&self) -> Result<PrimaryVersion, String> {
+        // The semaphore is never closed.
+        let _permit = self.at_once.acquire().await;
+        let mut faults = self.settings.unusable.clone();
+        let from = self.served.transfers().notified_by();
+        for primary in in_turn(&self.settings.primaries, from) {
+            match self.look_at(primary).await {
+                Ok(version) => return Ok(version),
+                Err(fault) => {
+                    tracing::debug!(zone = %self.setup.name, primary = %primary.address, "the look at a primary failed: {fault}");
+                    faults.push(format!("{}: {fault}", primary.address));
+                }
+            }
+        }
+        Err(faults.join("; "))
+    }
+
+    async fn look_at(&self, primary: &Primary) -> Result<PrimaryVersion, TransferFault> {
+        let told = |kind: TransferKind, how: Result<Received, &TransferFault>| self.tell(primary, kind, how);
+        // What is here may be another version when the transfer has come: then it is looked at anew, once.
+        for is_last in [false, true] {
+            let here = self.served.content();
+            let look = Look {
+                zone: self.setup.name.clone(),
+                rules: self.setup.rules,
+                max_octets: self.settings.max_octets,
+                here: here.clone(),
+                clock: Arc::clone(&self.clock),
+            };
+            let Seen { version, news } = look.at(primary, &told).await?;
+            let change = match (news, here) {
+                (News::Nothing, _) => return Ok(version),
+                (News::Whole(zone), _) => {
+                    for warning in zone.warnings().texts.iter().take(NAMED) {
+                        tracing::warn!(zone = %self.setup.name, primary = %primary.address, "{warning}");
+                    }
+                    Change::Whole(zone)
+                }
+                (News::Change(change), Some(from)) => Change::Difference { from, change },
+                (News::Change(_), None) => return Ok(version),
+            };
+            match self.hand_over(change).await {
+                ChangeOutcome::Served { .. } | ChangeOutcome::Kept => return Ok(version),
+                ChangeOutcome::Stale if !is_last => {}
+                ChangeOutcome::Stale => break,
+                ChangeOutcome::Refused(why) | ChangeOutcome::Failed(why) => {
+                    return Err(TransferFault::NotTaken(why));
+                }
+                // Of updates.
+                ChangeOutcome::Answered(_) => break,
+            }
+        }
+        Err(TransferFault::NotTaken("what is here changed during the transfer".to_owned()))
+    }
+
+    async fn hand_over(&self, change: Change) -> ChangeOutcome {
+        let (sender, outcome) = oneshot::channel();
+        // Nobody listens any more where the task has ended meanwhile.
+        let reply = Box::new(move |outcome| drop(sender.send(outcome)));
+        self.served.changes().submit(ChangeRequest { change, reply });
+        outcome.await.unwrap_or_else(|_| ChangeOutcome::Failed("the signer has stopped".to_owned()))
+    }
+
+    fn tell(&self, primary: &Primary, kind: TransferKind, how: Result<Received, &TransferFault>) {
+        let (zone, primary) = (&self.setup.name, primary.address);
+        self.served.transfers().count_incoming(kind.as_str(), how.is_ok());
+        match how {
+            Ok(Received { serial, messages, records, octets, left_out, .. }) => {
+                let kind = kind.as_str();
+                tracing::info!(%zone, %primary, kind, serial, messages, records, octets, "a transfer has come");
+                if left_out > 0 {
+                    tracing::info!(%zone, %primary, records = left_out, "DNSSEC records of the primary are left out; signatures are made here");
+                }
+            }
+            Err(fault) => {
+                let kind = kind.as_str();
+                tracing::warn!(%zone, %primary, kind, "a transfer is not taken, what is served stays: {fault}");
+            }
+        }
+    }
+
+    fn settle(&mut self, timer: &mut ZoneTimer, looked: Result<PrimaryVersion, String>) {
+        let now = (self.clock)();
+        match looked {
+            Ok(PrimaryVersion { serial, times, expire }) => {
+                timer.succeeded(times, expire, now);
+                self.served.transfers().set_primary_serial(serial);
+                if self.failing.take().is_some() {
+                    tracing::info!(zone = %self.setup.name, serial, "a primary gives the zone again");
+                }
+                if let Some(expires) = timer.expires()
+                    && let Err(error) = self.expiry.write(expires)
+                {
+                    tracing::warn!(zone = %self.setup.name, %error, "the time until which the zone may be served cannot be written down");
+                }
+            }
+            Err(why) => {
+                timer.failed(now);
+                let since = self.failing.as_ref().map_or(now, |(since, _)| *since);
+                if self.failing.as_ref().is_none_or(|(_, before)| *before != why) {
+                    tracing::error!(zone = %self.setup.name, condition = %ConditionId::TransferFailing, "{why}");
+                }
+                self.failing = Some((since, why));
+            }
+        }
+    }
+
+    /// Says until when the zone may be served, and what is wrong.
+    fn report(&mut self, timer: &ZoneTimer, now: Timestamp) {
+        let mut conditions = Vec::new();
+        let was_expired = std::mem::replace(&mut self.is_expired, timer.is_expired(now));
+        if self.is_expired && !was_expired {
+            let condition = ConditionId::ZoneExpired;
+            tracing::error!(zone = %self.setup.name, %condition, "{}", condition.text().next);
+        }
+        if let Some((since, cause)) = &self.failing {
+            let (id, cause) = (ConditionId::TransferFailing, cause.clone());
+            conditions.push(SignerCondition { id, since: *since, cause });
+        }
+        if let Some(expires) = timer.expires().filter(|_| timer.is_expired(now)) {
+            let cause = format!("No primary has confirmed the zone since before {}", expires.iso());
+            conditions.push(SignerCondition { id: ConditionId::ZoneExpired, since: expires, cause });
+        }
+        self.served.set_incoming(timer.expires(), conditions);
+    }
+}
+
+/// The primaries, the one first that has just said that it has something new.
+fn in_turn(primaries: &[Primary], first: Option<IpAddr>) -> impl Iterator<Item = &Primary> {
+    let is_first = move |primary: &&Primary| Some(primary.address.ip()) == first;
+    primaries.iter().filter(is_first).chain(primaries.iter().filter(move |primary| !is_first(primary)))
+}

@@ -1,0 +1,53 @@
+//! Until when a zone from primaries may be served, on disk: it is not served for longer because this process was started again.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use keystore::durable;
+use keystore::time::Timestamp;
+
+/// Name of the file in the zone's state folder.
+const FILE: &str = "expires";
+
+/// The file of one zone.
+#[derive(Debug)]
+pub(super) struct ExpiryFile(PathBuf);
+
+impl ExpiryFile {
+    pub fn new(folder: &Path) -> Self {
+        Self(folder.join(FILE))
+    }
+
+    /// The time that was kept; `None` where there is none that can be read.
+    pub fn read(&self) -> Option<Timestamp> {
+        let text = std::fs::read_to_string(&self.0).ok()?;
+        text.trim().parse().ok().map(Timestamp::from_secs)
+    }
+
+    pub fn write(&self, expires: Timestamp) -> io::Result<()> {
+        if let Some(folder) = self.0.parent() {
+            durable::create_dir_durable(folder, 0o700)?;
+        }
+        durable::write(&self.0, format!("{}\n", expires.secs()).as_bytes(), 0o644)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_is_read_back_and_what_is_none_is_not() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = ExpiryFile::new(&dir.path().join("zone"));
+        assert_eq!(file.read(), None);
+        for seconds in [0, 1_800_000_000, u64::from(u32::MAX) * 3] {
+            file.write(Timestamp::from_secs(seconds)).expect("written");
+            assert_eq!(file.read(), Some(Timestamp::from_secs(seconds)));
+        }
+        for bad in ["", "soon", "-1", "99999999999999999999999"] {
+            std::fs::write(dir.path().join("zone").join(FILE), bad).expect("written");
+            assert_eq!(file.read(), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! One look at a primary: is there something newer, and if so, what.
+//!
+//! ```text
+//! SOA query ──the same serial──▶ nothing
+//!     └─ newer ──▶ IXFR ──▶ a change, or the whole zone
+//!                   └─ it fails, but for its signature ──▶ AXFR ──▶ the whole zone
+//! ```
+//!
+//! All of it goes over one connection. Where nothing is here yet, AXFR comes first.
+
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keystore::dns::{Name, Rtype};
+use keystore::tsig::TsigKey;
+
+use super::connection::Connection;
+use super::content::{Gathered, Gathering};
+use super::fault::TransferFault;
+use super::serial;
+use super::soa::{PrimaryVersion, SoaQuery};
+use super::stream::{StreamLimits, TransferProgress, TransferRequest, TransferStream};
+use super::timer::SoaTimes;
+use super::wire::ReceivedRecord;
+use crate::clock::Clock;
+use crate::rules::ZoneRules;
+use crate::zone::{ContentChange, NodeId, Records, Zone};
+
+/// How long a look may take.
+const WHOLE: Duration = Duration::from_secs(2 * 3600);
+/// Octets of a transfer that are taken where nothing is here to compare with: no zone has more.
+const FIRST_OCTETS: u64 = 4 << 30;
+/// Octets that a transfer may have beyond twice those of the zone that is here.
+const MORE_OCTETS: u64 = 64 << 20;
+/// Most records of a transfer.
+const MOST_RECORDS: u64 = 1 << 30;
+
+/// A primary, ready to be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Primary {
+    pub address: SocketAddr,
+    pub key: Option<TsigKey>,
+}
+
+/// What a look needs to know.
+pub(super) struct Look {
+    pub zone: Name,
+    pub rules: ZoneRules,
+    /// `max-octets`: octets of a transfer that are taken; `None` = by the size of what is here.
+    pub max_octets: Option<u64>,
+    /// What is here.
+    pub here: Option<Arc<Zone>>,
+    pub clock: Clock,
+}
+
+/// What a look has found.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub version: PrimaryVersion,
+    pub news: News,
+}
+
+/// What is to be taken over.
+#[derive(Debug)]
+pub(super) enum News {
+    Nothing,
+    Whole(Box<Zone>),
+    Change(ContentChange),
+}
+
+/// How a transfer went, for the log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Received {
+    pub serial: u32,
+    pub messages: u64,
+    pub records: u64,
+    pub octets: u64,
+    /// DNSSEC records of the primary that were left out.
+    pub left_out: u64,
+}
+
+/// How a transfer was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TransferKind {
+    Axfr,
+    Ixfr,
+}
+
+impl TransferKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Axfr => "axfr",
+            Self::Ixfr => "ixfr",
+        }
+    }
+}
+
+impl Look {
+    /// Looks at a primary. `told` hears how each transfer went.
+    pub async fn at(
+        &self,
+        primary: &Primary,
+        told: &(dyn Fn(TransferKind, Result<Received, &TransferFault>) + Sync),
+    ) -> Result<Seen, TransferFault> {
+        let mut connection = Connection::open(primary.address, WHOLE).await?;
+        if let Some(here) = &self.here {
+            let version = self.version(&mut connection, primary).await?;
+            let ours = here.serial();
+            if version.serial == ours {
+                return Ok(Seen { version, news: News::Nothing });
+            }
+            if serial::is_newer(ours, version.serial) {
+                return Err(TransferFault::SerialBack { ours, theirs: version.serial });
+            }
+            match self.transfer(&mut connection, primary, Some(here), told).await {
+                Err(fault) if fault.whole_zone_may_help() => {
+                    // What is left of the answer would stand in front of the next one, unless it was one message.
+                    if !matches!(fault, TransferFault::Rcode(_)) {
+                        connection = Connection::open(primary.address, WHOLE).await?;
+                    }
+                }
+                settled => return settled,
+            }
+        }
+        self.transfer(&mut connection, primary, None, told).await
+    }
+
+    async fn version(
+        &self,
+        connection: &mut Connection,
+        primary: &Primary,
+    ) -> Result<PrimaryVersion, TransferFault> {
+        let (query, reader) =
+            SoaQuery::begin(&self.zone, primary.key.as_ref(), message_id(), (self.clock)())?;
+        connection.send(&query).await?;
+        let message = connection.receive().await?.ok_or(TransferFault::CutOff { records: 0 })?;
+        reader.read(message, (self.clock)())
+    }
+
+    /// Transfers what changed since `since`, or the whole zone.
+    async fn transfer(
+        &self,
+        connection: &mut Connection,
+        primary: &Primary,
+        since: Option<&Arc<Zone>>,
+        told: &(dyn Fn(TransferKind, Result<Received, &TransferFault>) + Sync),
+    ) -> Result<Seen, TransferFault> {
+        let kind = if since.is_some() { TransferKind::Ixfr } else { TransferKind::Axfr };
+        match self.receive(connection, primary, since).await {
+            Ok((seen, received)) => {
+                told(kind, Ok(received));
+                Ok(seen)
+            }
+            Err(fault) => {
+                told(kind, Err(&fault));
+                Err(fault)
+            }
+        }
+    }
+
+    async fn receive(
+        &self,
+        connection: &mut Connection,
+        primary: &Primary,
+        since: Option<&Arc<Zone>>,
+    ) -> Result<(Seen, Received), TransferFault> {
+        let soa = since.map(|zone| soa_of(zone));
+        let ours = self.here.as_ref().map(|zone| zone.serial());
+        let request = soa.as_ref().map_or(TransferRequest::Axfr(ours), TransferRequest::Ixfr);
+        let (id, now) = (message_id(), (self.clock)());
+        let key = primary.key.as_ref();
+        let (query, mut stream) = TransferStream::begin(&self.zone, request, key, self.limits(), id, now)?;
+        connection.send(&query).await?;
+        let mut gathering = Gathering::new(self.zone.clone(), self.rules);
+        let progress = loop {
+            let message = connection.receive().await?;
+            let message = message.ok_or(TransferFault::CutOff { records: stream.records() })?;
+            let progress = stream.take(message, (self.clock)(), &mut |event| gathering.put(event))?;
+            match progress {
+                TransferProgress::Goes => {}
+                progress => break progress,
+            }
+        };
+        let (TransferProgress::Nothing { serial }
+        | TransferProgress::Whole { serial }
+        | TransferProgress::Differences { serial }) = progress
+        else {
+            return Err(TransferFault::NoSoa);
+        };
+        let version = PrimaryVersion {
+            serial,
+            times: stream.times().ok_or(TransferFault::NoSoa)?,
+            expire: stream.expire(),
+        };
+        let received = Received {
+            serial,
+            messages: stream.messages(),
+            records: stream.records(),
+            octets: stream.octets(),
+            left_out: gathering.left_out(),
+        };
+        let news = match progress {
+            TransferProgress::Nothing { .. } => News::Nothing,
+            _ => self.news(gathering).await?,
+        };
+        Ok((Seen { version, news }, received))
+    }
+
+    /// What was gathered, put together away from the threads that wait for sockets: a large zone takes long.
+    async fn news(&self, gathering: Gathering) -> Result<News, TransferFault> {
+        let here = self.here.clone();
+        let finished = tokio::task::spawn_blocking(move || gathering.finish(here.as_deref()));
+        let gathered = finished.await.map_err(|error| TransferFault::NotTaken(error.to_string()))??;
+        Ok(match gathered {
+            Gathered::Whole(zone) => News::Whole(zone),
+            Gathered::Change(Some(change)) => News::Change(change),
+            Gathered::Change(None) => News::Nothing,
+        })
+    }
+
+    fn limits(&self) -> StreamLimits {
+        let by_size = self.here.as_ref().map_or(FIRST_OCTETS, |here| 2 * here.octets() as u64 + MORE_OCTETS);
+        StreamLimits { octets: self.max_octets.unwrap_or(by_size), records: MOST_RECORDS }
+    }
+}
+
+/// The SOA record of a zone as it came.
+fn soa_of(zone: &Zone) -> ReceivedRecord {
+    let (_, set) = zone.soa();
+    ReceivedRecord {
+        owner: zone.owner(NodeId::APEX).to_vec(),
+        rtype: Rtype::SOA,
+        class: 1,
+        ttl: set.ttl,
+        rdata: Records(set.data).next().unwrap_or_default().to_vec(),
+    }
+}
+
+/// The times of the SOA record of a zone.
+pub(super) fn times_of(zone: &Zone) -> Option<SoaTimes> {
+    SoaTimes::of_rdata(&soa_of(zone).rdata)
+}
+
+/// A message ID that nobody can guess: the keys of the standard library's hasher are random.
+fn message_id() -> u16 {
+    std::collections::hash_map::RandomState::new().build_hasher().finish() as u16
+}

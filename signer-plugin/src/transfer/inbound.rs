@@ -1,0 +1,70 @@
+//! NOTIFY from primaries (RFC 1996): who may send it, what it is answered with, and whom it wakes.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+
+use keystore::dns::{Name, Rtype};
+use tokio::sync::Notify;
+
+use super::access::TransferSettings;
+use crate::reply::Reply;
+
+/// What primaries said of new versions, until somebody looks.
+#[derive(Debug, Default)]
+pub(super) struct Inbound {
+    /// Who said it last.
+    from: Mutex<Option<IpAddr>>,
+    /// The serial that the primaries had at the last look that succeeded.
+    serial: Mutex<Option<u32>>,
+    news: Notify,
+}
+
+impl Inbound {
+    /// A primary says that it has this serial, or does not say which.
+    pub fn put(&self, from: IpAddr, serial: Option<u32>) {
+        let known = *self.serial.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is here, or older, is no work.
+        let is_news = match (serial, known) {
+            (Some(serial), Some(known)) => {
+                let ahead = serial.wrapping_sub(known);
+                ahead != 0 && ahead <= 0x8000_0000
+            }
+            _ => true,
+        };
+        if is_news {
+            *self.from.lock().unwrap_or_else(PoisonError::into_inner) = Some(from);
+            self.news.notify_one();
+        }
+    }
+
+    /// Waits until something was put since the last call.
+    pub async fn wait(&self) {
+        self.news.notified().await;
+    }
+
+    /// Who has said it last; forgotten by that.
+    pub fn take_from(&self) -> Option<IpAddr> {
+        self.from.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub fn set_serial(&self, serial: u32) {
+        *self.serial.lock().unwrap_or_else(PoisonError::into_inner) = Some(serial);
+    }
+}
+
+/// True when a NOTIFY from this address, signed with this key, which was found to be right, is of a primary. One that is not signed is taken
+/// from the address of a primary: it has us ask that primary, and no more.
+pub(super) fn is_of_primary(settings: &TransferSettings, from: IpAddr, key: Option<&Name>) -> bool {
+    settings.primaries.iter().any(|primary| {
+        let by_key = key.is_some() && primary.key.as_ref() == key;
+        by_key || key.is_none() && primary.address.ip().to_canonical() == from.to_canonical()
+    })
+}
+
+/// The serial that a NOTIFY gives as a hint.
+pub(super) fn hint(notify: &[u8], zone: &Name) -> Option<u32> {
+    let message = Reply::read(notify).ok()?;
+    let soa = message.answers.into_iter().find(|rr| rr.rtype == Rtype::SOA && rr.owner == *zone)?;
+    let numbers: &[u8; 20] = soa.rdata.last_chunk()?;
+    numbers.first_chunk().map(|serial| u32::from_be_bytes(*serial))
+}
