@@ -92,7 +92,7 @@ pub fn query(data: &[u8]) -> bool {
     let mut arrival = Arrival::new(transport, max_udp);
     if choice & 16 != 0 {
         arrival.settings = full_settings();
-        let facts = StreamFacts { idle: 100, is_encrypted: choice & 32 != 0 };
+        let facts = StreamFacts { idle: Some(100), is_encrypted: choice & 32 != 0 };
         arrival.stream = (transport == Transport::Stream).then_some(facts);
     }
     let mut out = Vec::new();

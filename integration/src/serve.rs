@@ -3,7 +3,7 @@
 //! The parts run by themselves and meet in files, as they would as processes of their own; here the loader also wakes the
 //! signer and the timer as soon as an SKR is accepted.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
 use keystore::clock;
+use keystore::config::query::TlsConfig;
 use keystore::config::{Config, SignerConfig};
 use keystore::crypto::pkcs11;
 use keystore::time::Timestamp;
@@ -194,6 +195,12 @@ impl Serving {
         for address in serving.dns.iter().flat_map(DnsServer::tls_addresses) {
             tracing::info!(%address, "serving DNS over TLS");
         }
+        for address in serving.dns.iter().flat_map(DnsServer::https_addresses) {
+            tracing::info!(%address, "serving DNS over HTTPS");
+        }
+        for address in serving.dns.iter().flat_map(DnsServer::quic_addresses) {
+            tracing::info!(%address, "serving DNS over QUIC");
+        }
         Ok(Some(serving))
     }
 
@@ -292,11 +299,18 @@ impl Reloading {
 
 /// Fails where an address is taken before the files of many zones are read, which takes long and is in vain then.
 fn check_addresses(config: &Config) -> Result<()> {
-    let tls =
-        |signer: &SignerConfig| signer.query.tls.as_ref().map(|tls| tls.listen.clone()).unwrap_or_default();
+    let tls = |signer: &SignerConfig| {
+        let tls = signer.query.tls.iter();
+        tls.flat_map(|tls| tls.listen.iter().chain(&tls.https).copied().collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+    };
     let dns = config.signer.iter().flat_map(|signer| signer.listen.iter().copied().chain(tls(signer)));
     for address in dns.chain(config.metrics.as_ref().map(|metrics| metrics.listen)) {
         TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    }
+    let quic = config.signer.iter().flat_map(|signer| signer.query.tls.iter().flat_map(|tls| &tls.quic));
+    for address in quic {
+        UdpSocket::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     }
     Ok(())
 }
@@ -310,20 +324,29 @@ fn serve_dns(
 ) -> Result<Option<DnsServer>> {
     let Some(wanted) = &config.signer else { return Ok(None) };
     let handler = SignerHandler::alone(signer.hosted());
-    let tls = wanted.query.tls.as_ref().map(|tls| tls.listen.clone()).unwrap_or_default();
-    let listen = Listen::on(wanted.listen.clone()).with_tls(tls).with_metrics(metrics);
+    let mut listen = Listen::on(wanted.listen.clone()).with_metrics(metrics);
+    if let Some(tls) = &wanted.query.tls {
+        listen =
+            listen.with_tls(tls.listen.clone()).with_https(tls.https.clone()).with_quic(tls.quic.clone());
+    }
     Ok(Some(runtime.block_on(async { DnsServer::start(&listen, &handler) })?))
 }
 
 /// What differs between two configurations and is fixed while the process runs.
 fn fixed(old: &Config, new: &Config) -> Option<&'static str> {
     let listen = |config: &Config| config.signer.as_ref().map(|signer| signer.listen.clone());
-    let tls = |config: &Config| Some(config.signer.as_ref()?.query.tls.as_ref()?.listen.clone());
+    let of_tls = |config: &Config, listen: fn(&TlsConfig) -> &Vec<SocketAddr>| {
+        let tls = config.signer.as_ref().and_then(|signer| signer.query.tls.as_ref());
+        tls.map(listen).cloned().unwrap_or_default()
+    };
+    let differs = |listen: fn(&TlsConfig) -> &Vec<SocketAddr>| of_tls(old, listen) != of_tls(new, listen);
     let metrics = |config: &Config| config.metrics.as_ref().map(|metrics| metrics.listen);
     match () {
         () if old.state_dir != new.state_dir => Some("`state-dir`"),
         () if listen(old) != listen(new) => Some("`[signer] listen`"),
-        () if tls(old) != tls(new) => Some("`[signer] tls-listen`"),
+        () if differs(|tls| &tls.listen) => Some("`[signer] tls-listen`"),
+        () if differs(|tls| &tls.https) => Some("`[signer] https-listen`"),
+        () if differs(|tls| &tls.quic) => Some("`[signer] quic-listen`"),
         () if metrics(old) != metrics(new) => Some("`[metrics] listen`"),
         () => None,
     }

@@ -23,17 +23,21 @@ pub struct QueryConfig {
     pub version: Option<String>,
     /// `report-agent`: the name below which resolvers report answers that do not validate (RFC 9567).
     pub report_agent: Option<Name>,
-    /// `tls-listen`, `tls-certificate` and `tls-key`; `None` = DNS over TLS is not spoken.
+    /// `tls-listen`, `https-listen`, `quic-listen`, `tls-certificate` and `tls-key`; `None` = no encrypted connection is served.
     pub tls: Option<TlsConfig>,
     /// `rate-limit`: how many answers over UDP a network is sent.
     pub rate_limit: RateLimitConfig,
 }
 
-/// DNS over TLS (RFC 7858).
+/// DNS over TLS (RFC 7858), HTTPS (RFC 8484) and QUIC (RFC 9250), with one certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsConfig {
-    /// `tls-listen`: addresses, port 0 = the kernel's choice.
+    /// `tls-listen`: addresses of DNS over TLS, port 0 = the kernel's choice; none = it is not spoken.
     pub listen: Vec<SocketAddr>,
+    /// `https-listen`: the same for DNS over HTTPS.
+    pub https: Vec<SocketAddr>,
+    /// `quic-listen`: the same for DNS over QUIC.
+    pub quic: Vec<SocketAddr>,
     /// `tls-certificate`: the certificate and those that lead to its authority, in PEM.
     pub certificate: PathBuf,
     /// `tls-key`: its private key, in PEM.

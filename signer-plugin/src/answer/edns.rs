@@ -54,7 +54,7 @@ impl<'a> ReplyOptions<'a> {
         Self {
             nsid: identity.nsid.as_deref().filter(|_| edns.wants_nsid),
             report_agent: identity.report_agent.as_deref(),
-            keepalive: arrival.stream.map(|stream| stream.idle).filter(|_| edns.wants_keepalive),
+            keepalive: arrival.stream.and_then(|stream| stream.idle).filter(|_| edns.wants_keepalive),
             is_padded: edns.wants_padding && arrival.stream.is_some_and(|stream| stream.is_encrypted),
             cookie,
             ..Self::default()

@@ -49,8 +49,8 @@ pub enum Transport {
 /// The connection that a query came by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamFacts {
-    /// How long it may be idle, in tenths of a second.
-    pub idle: u16,
+    /// How long it may be idle, in tenths of a second; `None` where the client is not told.
+    pub idle: Option<u16>,
     /// It is TLS.
     pub is_encrypted: bool,
 }

@@ -28,8 +28,17 @@ impl Certificate {
 
     /// For a handshake now; `None` while there is no certificate.
     pub fn now(&self) -> Option<Arc<ServerConfig>> {
-        let given = self.given.clone();
-        given.or_else(|| Some(for_protocol(self.settings.load().tls.as_ref()?, self.protocol)))
+        self.source().map(|source| self.of(&source))
+    }
+
+    /// What the certificate is taken from now: another value when it has changed.
+    pub fn source(&self) -> Option<Arc<ServerConfig>> {
+        self.given.clone().or_else(|| self.settings.load().tls.clone())
+    }
+
+    /// For the protocol of this listener.
+    pub fn of(&self, source: &Arc<ServerConfig>) -> Arc<ServerConfig> {
+        for_protocol(source, self.protocol)
     }
 }
 

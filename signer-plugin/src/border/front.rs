@@ -81,6 +81,20 @@ pub(super) struct Received<'a> {
 pub(super) enum Via {
     Datagrams,
     Stream(StreamFacts),
+    /// In an encrypted request or stream of its own, which has one answer at once: a transfer and an update are refused.
+    #[cfg(any(feature = "https", feature = "quic"))]
+    Single,
+}
+
+impl Via {
+    /// Transfers and updates may come this way.
+    const fn has_more_than_answers(self) -> bool {
+        match self {
+            Self::Datagrams | Self::Stream(_) => true,
+            #[cfg(any(feature = "https", feature = "quic"))]
+            Self::Single => false,
+        }
+    }
 }
 
 /// A query for one of our zones.
@@ -164,6 +178,9 @@ impl<H: RequestHandler> FrontEnd<H> {
         let (transport, stream) = match via {
             Via::Datagrams => (Transport::Udp, None),
             Via::Stream(facts) => (Transport::Stream, Some(facts)),
+            // RFC 9250 section 5.5.2: such a connection has no idle time to tell of in the message.
+            #[cfg(any(feature = "https", feature = "quic"))]
+            Via::Single => (Transport::Stream, Some(StreamFacts { idle: None, is_encrypted: true })),
         };
         Arrival {
             client: client.ip(),
@@ -188,7 +205,8 @@ impl<H: RequestHandler> FrontEnd<H> {
         let Received { query, client, out } = received;
         let arrival = self.arrival(client, via, settings);
         or_nobody(Some(zone.origin()), || {
-            if Head::parse(query).is_some_and(|head| head.opcode() == UPDATE)
+            if via.has_more_than_answers()
+                && Head::parse(query).is_some_and(|head| head.opcode() == UPDATE)
                 && let Some(source) = zone.transferable()
             {
                 let way = Way { client, transport: arrival.transport, max_udp: arrival.max_udp };
@@ -198,7 +216,8 @@ impl<H: RequestHandler> FrontEnd<H> {
                     UpdateReaction::Plain => {}
                 }
             }
-            if request::concerns(query, rtype, question_end)
+            if via.has_more_than_answers()
+                && request::concerns(query, rtype, question_end)
                 && let Some(source) = zone.transferable()
             {
                 let way = Way { client, transport: arrival.transport, max_udp: arrival.max_udp };
@@ -254,6 +273,13 @@ impl<H: RequestHandler> FrontEnd<H> {
             );
         }
         Ok(())
+    }
+
+    /// Counts a connection that was closed as it came, by the limit that it met.
+    pub fn count_refused_connection(&self, limit: &str) {
+        if let Some(metrics) = &self.metrics {
+            metrics.tcp_connections_refused_total.with_label_values(&[limit]).inc();
+        }
     }
 
     fn count(&self, what: RefusedQuery) {

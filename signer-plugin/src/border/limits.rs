@@ -27,6 +27,12 @@ pub struct TcpLimits {
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest query that is read, in octets, over UDP and TCP. No resolver sends a larger one, and each open connection may hold one.
 pub(super) const MAX_QUERY: usize = 4096;
+/// Time for a query to be whole, from its first octet on, so that one octet now and then does not keep a connection open.
+pub(super) const QUERY_TIME: Duration = Duration::from_secs(2);
+/// Time for a handshake of TLS, HTTP/2 or QUIC.
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Time for the last message of an encrypted connection, which says that it ends.
+pub(super) const CLOSING: Duration = Duration::from_secs(1);
 /// More connections than this are of no use to resolvers, and each takes memory.
 const MOST_CONNECTIONS: u64 = 10_000;
 /// Files that the process itself needs at least: zone and key files, the store, sockets, the control socket, HTTP.
@@ -159,6 +165,12 @@ impl ConnectionLimiter {
         *open.by_network.entry(network).or_default() += 1;
         *open.by_client.entry(client).or_default() += 1;
         Ok(ConnectionPermit { limiter: self.clone(), client })
+    }
+
+    /// True while more than half of the connections are in use.
+    #[cfg(feature = "quic")]
+    pub fn is_crowded(&self) -> bool {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).total > self.limits.connections / 2
     }
 
     /// The idle time that a connection gets now.

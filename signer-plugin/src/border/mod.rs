@@ -13,10 +13,17 @@ mod convert;
 mod datagrams;
 mod framing;
 mod front;
+#[cfg(feature = "https")]
+mod https;
+mod inner;
 mod limits;
 mod others;
+#[cfg(feature = "quic")]
+mod quic;
 mod refuse;
 pub mod server;
+#[cfg(any(feature = "https", feature = "quic"))]
+mod single;
 mod tcp;
 mod udp;
 mod zone_handler;

@@ -1,19 +1,17 @@
 //! UDP queries that are not answered at once: a bounded queue between the threads that receive them and whoever answers on tokio. Names that
 //! are not ours are answered by the inner handler, updates when they are served.
 
+use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hickory_proto::rr::Record;
-use hickory_proto::serialize::binary::BinEncoder;
-use hickory_server::net::NetError;
 use hickory_server::net::xfer::Protocol;
-use hickory_server::server::{RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::zone_handler::MessageResponse;
+use hickory_server::server::RequestHandler;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::datagrams::ReturnPath;
 use super::front::FrontEnd;
+use super::inner::{Deliver, InnerAnswer, MessageLimit};
 use crate::answer::limit;
 use crate::protocol::rate_limit::RateLimiter;
 use crate::transfer::update::WaitingUpdate;
@@ -66,8 +64,9 @@ pub(super) async fn answer_others<H: RequestHandler>(
             };
             let client = back.client();
             let limiter = front.limiter_of(&query, client);
-            let response = Response { back, max_udp: front.max_udp(), limiter };
-            let answered = front.answer_others(query, client, Protocol::Udp, response.clone()).await;
+            let response = Response { back, limiter };
+            let to = InnerAnswer { to: response.clone(), limit: MessageLimit::Datagram(front.max_udp()) };
+            let answered = front.answer_others(query, client, Protocol::Udp, to).await;
             if let Err(format_error) = answered {
                 response.send(format_error.to_vec());
             }
@@ -80,7 +79,6 @@ pub(super) async fn answer_others<H: RequestHandler>(
 #[derive(Clone)]
 struct Response {
     back: ReturnPath,
-    max_udp: u16,
     /// Limits this answer.
     limiter: Option<Arc<RateLimiter>>,
 }
@@ -96,24 +94,9 @@ impl Response {
 }
 
 #[async_trait]
-impl ResponseHandler for Response {
-    async fn send_response<'a>(
-        &mut self,
-        response: MessageResponse<
-            '_,
-            'a,
-            impl Iterator<Item = &'a Record> + Send + 'a,
-            impl Iterator<Item = &'a Record> + Send + 'a,
-            impl Iterator<Item = &'a Record> + Send + 'a,
-            impl Iterator<Item = &'a Record> + Send + 'a,
-        >,
-    ) -> Result<ResponseInfo, NetError> {
-        let limit = response.edns().map_or(512, |edns| edns.max_payload().max(512)).min(self.max_udp);
-        let mut octets = Vec::with_capacity(512);
-        let mut encoder = BinEncoder::new(&mut octets);
-        encoder.set_max_size(limit);
-        let info = response.destructive_emit(&mut encoder)?;
-        self.send(octets);
-        Ok(info)
+impl Deliver for Response {
+    async fn deliver(&self, message: Vec<u8>) -> io::Result<()> {
+        self.send(message);
+        Ok(())
     }
 }

@@ -23,7 +23,9 @@ use super::certificate::Certificate;
 use super::front::FrontEnd;
 use super::limits::{ConnectionLimiter, TcpLimits};
 use super::others;
-use super::tcp::{Tls, serve_tcp};
+#[cfg(feature = "quic")]
+use super::quic::Quic;
+use super::tcp::{OverTls, Tls, serve_tcp};
 use super::udp::UdpThread;
 use crate::hosted::Hosted;
 
@@ -44,6 +46,12 @@ pub struct Listen {
     pub addresses: Vec<SocketAddr>,
     /// Addresses of DNS over TLS (RFC 7858); port 0 = the kernel's choice.
     pub tls: Vec<SocketAddr>,
+    /// Addresses of DNS over HTTPS (RFC 8484, HTTP/2 at the path `/dns-query`); port 0 = the kernel's choice.
+    #[cfg(feature = "https")]
+    pub https: Vec<SocketAddr>,
+    /// Addresses of DNS over QUIC (RFC 9250); port 0 = the kernel's choice.
+    #[cfg(feature = "quic")]
+    pub quic: Vec<SocketAddr>,
     /// For the handshakes of TLS; `None`: the certificate of the signer's configuration (`tls-certificate`), which is read again when the
     /// file changes. The protocols of ALPN in it are not used.
     pub tls_config: Option<Arc<ServerConfig>>,
@@ -59,13 +67,38 @@ impl Listen {
     /// These addresses, all else by default.
     #[must_use]
     pub fn on(addresses: Vec<SocketAddr>) -> Self {
-        Self { addresses, tls: Vec::new(), tls_config: None, udp_sockets: 0, tcp: None, metrics: None }
+        Self {
+            addresses,
+            tls: Vec::new(),
+            #[cfg(feature = "https")]
+            https: Vec::new(),
+            #[cfg(feature = "quic")]
+            quic: Vec::new(),
+            tls_config: None,
+            udp_sockets: 0,
+            tcp: None,
+            metrics: None,
+        }
     }
 
     /// The same with DNS over TLS on these addresses.
     #[must_use]
     pub fn with_tls(self, addresses: Vec<SocketAddr>) -> Self {
         Self { tls: addresses, ..self }
+    }
+
+    /// The same with DNS over HTTPS on these addresses.
+    #[cfg(feature = "https")]
+    #[must_use]
+    pub fn with_https(self, addresses: Vec<SocketAddr>) -> Self {
+        Self { https: addresses, ..self }
+    }
+
+    /// The same with DNS over QUIC on these addresses.
+    #[cfg(feature = "quic")]
+    #[must_use]
+    pub fn with_quic(self, addresses: Vec<SocketAddr>) -> Self {
+        Self { quic: addresses, ..self }
     }
 
     /// The same with `config` for the handshakes of TLS, in place of the certificate of the signer's configuration. A certificate that
@@ -94,7 +127,7 @@ impl Listen {
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
-    /// `UDP`, `TCP` or `TLS`.
+    /// `UDP`, `TCP`, `TLS`, `HTTPS` or `QUIC`.
     pub transport: &'static str,
     /// Error of the call that made, set up or bound the socket.
     pub source: io::Error,
@@ -116,6 +149,10 @@ fn advice(error: &io::Error) -> &'static str {
 pub struct Server {
     addresses: Vec<SocketAddr>,
     tls: Vec<SocketAddr>,
+    #[cfg(feature = "https")]
+    https: Vec<SocketAddr>,
+    #[cfg(feature = "quic")]
+    quic: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
     threads: Vec<UdpThread>,
     tasks: Vec<JoinHandle<()>>,
@@ -144,21 +181,26 @@ impl Server {
         for address in &listen.addresses {
             bound.push(bind(*address, udp_sockets)?);
         }
-        let mut encrypted = Vec::new();
-        for address in &listen.tls {
-            let bound = bind_tcp(*address).and_then(|listener| Ok((listener.local_addr()?, listener)));
-            encrypted.push(bound.map_err(|source| BindError {
-                address: *address,
-                transport: "TLS",
-                source,
-            })?);
-        }
+        let tls = bind_streams(&listen.tls, "TLS")?;
+        #[cfg(feature = "https")]
+        let https = bind_streams(&listen.https, "HTTPS")?;
+        #[cfg(feature = "quic")]
+        let quic = bind_quic(&listen.quic)?;
         let front = FrontEnd::new(handler.clone(), listen.metrics.clone());
         let limits = listen.tcp.unwrap_or_else(TcpLimits::of_this_process);
         let limiters = (ConnectionLimiter::new(limits), ConnectionLimiter::new(limits.of_transfers()));
         let (stop, stopped) = watch::channel(false);
-        let mut server =
-            Self { addresses: Vec::new(), tls: Vec::new(), stop, threads: Vec::new(), tasks: Vec::new() };
+        let mut server = Self {
+            addresses: Vec::new(),
+            tls: tls.iter().map(|(address, _)| *address).collect(),
+            #[cfg(feature = "https")]
+            https: https.iter().map(|(address, _)| *address).collect(),
+            #[cfg(feature = "quic")]
+            quic: quic.iter().map(|(address, _)| *address).collect(),
+            stop,
+            threads: Vec::new(),
+            tasks: Vec::new(),
+        };
         let (others, queue) = others::queue();
         for Bound { address, udp, tcp } in bound {
             server.addresses.push(address);
@@ -177,13 +219,25 @@ impl Server {
                 stopped.clone(),
             )));
         }
-        let certificate = Certificate::new(listen.tls_config.as_ref(), handler.zones.settings(), b"dot");
-        let tls = Tls::new(certificate, limits);
-        for (address, listener) in encrypted {
-            server.tls.push(address);
-            let listener = (listener, Some(tls.clone()));
-            let serve = serve_tcp(listener, front.clone(), limiters.clone(), stopped.clone());
-            server.tasks.push(tokio::spawn(serve));
+        let certificate =
+            |protocol| Certificate::new(listen.tls_config.as_ref(), handler.zones.settings(), protocol);
+        let encrypted =
+            (ConnectionLimiter::new(limits.of_encrypted()), ConnectionLimiter::new(limits.of_handshakes()));
+        let mut over_tls = vec![(tls, Tls::new(OverTls::Dns, certificate(b"dot"), encrypted.clone()))];
+        #[cfg(feature = "https")]
+        over_tls.push((https, Tls::new(OverTls::Https, certificate(b"h2"), encrypted.clone())));
+        for (listeners, tls) in over_tls {
+            for (_, listener) in listeners {
+                let listener = (listener, Some(tls.clone()));
+                let serve = serve_tcp(listener, front.clone(), limiters.clone(), stopped.clone());
+                server.tasks.push(tokio::spawn(serve));
+            }
+        }
+        #[cfg(feature = "quic")]
+        for (address, socket) in quic {
+            let quic = Quic::new(socket, certificate(b"doq"), encrypted.clone(), stopped.clone())
+                .map_err(|source| BindError { address, transport: "QUIC", source })?;
+            server.tasks.push(tokio::spawn(quic.serve(front.clone())));
         }
         // It ends when the threads have.
         server.tasks.push(tokio::spawn(others::answer_others(front, queue)));
@@ -200,6 +254,20 @@ impl Server {
     #[must_use]
     pub fn tls_addresses(&self) -> &[SocketAddr] {
         &self.tls
+    }
+
+    /// The addresses of DNS over HTTPS, likewise.
+    #[cfg(feature = "https")]
+    #[must_use]
+    pub fn https_addresses(&self) -> &[SocketAddr] {
+        &self.https
+    }
+
+    /// The addresses of DNS over QUIC, likewise.
+    #[cfg(feature = "quic")]
+    #[must_use]
+    pub fn quic_addresses(&self) -> &[SocketAddr] {
+        &self.quic
     }
 
     /// Takes no more queries, and returns when those under way are answered.
@@ -253,6 +321,32 @@ fn socket(address: SocketAddr, ty: Type, protocol: Protocol) -> io::Result<Socke
         socket.set_only_v6(true)?;
     }
     Ok(socket)
+}
+
+/// Listeners of TLS, each with the address that it has.
+fn bind_streams(
+    addresses: &[SocketAddr],
+    transport: &'static str,
+) -> Result<Vec<(SocketAddr, TcpListener)>, BindError> {
+    let bind = |address: &SocketAddr| {
+        let bound = bind_tcp(*address).and_then(|listener| Ok((listener.local_addr()?, listener)));
+        bound.map_err(|source| BindError { address: *address, transport, source })
+    };
+    addresses.iter().map(bind).collect()
+}
+
+/// Sockets of QUIC, each with the address that it has.
+#[cfg(feature = "quic")]
+fn bind_quic(addresses: &[SocketAddr]) -> Result<Vec<(SocketAddr, std::net::UdpSocket)>, BindError> {
+    let bind = |address: &SocketAddr| {
+        let bound = socket(*address, Type::DGRAM, Protocol::UDP).and_then(|socket| {
+            socket.bind(&(*address).into())?;
+            let socket = std::net::UdpSocket::from(socket);
+            Ok((socket.local_addr()?, socket))
+        });
+        bound.map_err(|source| BindError { address: *address, transport: "QUIC", source })
+    };
+    addresses.iter().map(bind).collect()
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {

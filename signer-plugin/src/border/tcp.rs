@@ -14,12 +14,8 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use hickory_proto::rr::Record;
-use hickory_proto::serialize::binary::BinEncoder;
-use hickory_server::net::NetError;
 use hickory_server::net::xfer::Protocol;
-use hickory_server::server::{RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::zone_handler::MessageResponse;
+use hickory_server::server::RequestHandler;
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -30,7 +26,8 @@ use tokio_rustls::TlsAcceptor;
 use super::certificate::Certificate;
 use super::framing::{BatchEnd, PREFIX, StreamQueries, put_message};
 use super::front::{FrontEnd, Via};
-use super::limits::{ConnectionLimiter, ConnectionPermit, MAX_QUERY, TcpLimits};
+use super::inner::{Deliver, InnerAnswer, MessageLimit};
+use super::limits::{CLOSING, ConnectionLimiter, ConnectionPermit, HANDSHAKE, MAX_QUERY, QUERY_TIME};
 use crate::answer::StreamFacts;
 use crate::seldom::Seldom;
 use crate::transfer::request::{Outgoing, TransferEnd};
@@ -46,14 +43,6 @@ const MAX_WAIT: Duration = Duration::from_secs(5);
 const WAIT_STEP: Duration = Duration::from_millis(50);
 /// Octets that are received at once; queries of resolvers that send several fit many times.
 const READ: usize = 16_384;
-/// Time for a query to be whole, from its first octet on, so that one octet now and then does not keep a connection open.
-const QUERY_TIME: Duration = Duration::from_secs(2);
-
-/// Time for a handshake of TLS.
-const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Time for the last message of a TLS connection, which says that it ends.
-const CLOSING: Duration = Duration::from_secs(1);
-
 /// Keeps the message that connections cannot be accepted from coming with each of them.
 static NOT_ACCEPTED: Seldom = Seldom::new();
 
@@ -89,14 +78,14 @@ pub(super) async fn serve_tcp<H: RequestHandler>(
                     };
                 }
                 Err(exceeded) => {
-                    count_refused(&front, exceeded.label());
+                    front.count_refused_connection(exceeded.label());
                     tracing::debug!(%client, ?exceeded, "too many TCP connections; this one is closed");
                 }
             },
             Err(error) => {
                 // A connection that went away, or no descriptor left: neither is the end of the listener.
                 if is_of_this_host(&error) {
-                    count_refused(&front, "system");
+                    front.count_refused_connection("system");
                     if let Some(held_back) = NOT_ACCEPTED.pass() {
                         tracing::error!(%error, held_back, "TCP connections cannot be accepted; raise the limit of open files");
                     }
@@ -112,21 +101,26 @@ pub(super) async fn serve_tcp<H: RequestHandler>(
     while connections.join_next().await.is_some() {}
 }
 
-fn count_refused<H: RequestHandler>(front: &FrontEnd<H>, limit: &str) {
-    if let Some(metrics) = front.metrics() {
-        metrics.tcp_connections_refused_total.with_label_values(&[limit]).inc();
-    }
-}
-
 /// True for errors of accept(2) that say that this process or host has no descriptor or memory left; the others are of the connection.
 fn is_of_this_host(error: &io::Error) -> bool {
     const OF_THIS_HOST: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| OF_THIS_HOST.contains(&errno))
 }
 
-/// What the connections of a listener of DNS over TLS share.
+/// What is spoken over TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OverTls {
+    /// DNS over TLS (RFC 7858).
+    Dns,
+    /// DNS over HTTPS (RFC 8484).
+    #[cfg(feature = "https")]
+    Https,
+}
+
+/// What the connections of listeners of TLS share.
 #[derive(Clone)]
 pub(super) struct Tls {
+    speaks: OverTls,
     certificate: Certificate,
     /// Counts the handshakes under way.
     handshakes: ConnectionLimiter,
@@ -135,10 +129,13 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// With this certificate, and the limits of encrypted connections that follow from those of all.
-    pub fn new(certificate: Certificate, limits: TcpLimits) -> Self {
-        let handshakes = ConnectionLimiter::new(limits.of_handshakes());
-        Self { certificate, handshakes, connections: ConnectionLimiter::new(limits.of_encrypted()) }
+    /// With this certificate, and the limits of encrypted connections and of their handshakes.
+    pub fn new(
+        speaks: OverTls,
+        certificate: Certificate,
+        (connections, handshakes): (ConnectionLimiter, ConnectionLimiter),
+    ) -> Self {
+        Self { speaks, certificate, handshakes, connections }
     }
 }
 
@@ -192,11 +189,11 @@ impl Connection {
     async fn run_tls<H: RequestHandler>(mut self, stream: TcpStream, tls: Tls, front: FrontEnd<H>) {
         let Some(config) = tls.certificate.now() else { return };
         let Ok(_encrypted) = tls.connections.admit(self.client.ip()) else {
-            count_refused(&front, "tls");
+            front.count_refused_connection("tls");
             return;
         };
         let Ok(place) = tls.handshakes.admit(self.client.ip()) else {
-            count_refused(&front, "handshakes");
+            front.count_refused_connection("handshakes");
             return;
         };
         let mut shutdown = self.shutdown.clone();
@@ -208,8 +205,16 @@ impl Connection {
         match stream {
             Ok(Ok(stream)) => {
                 self.is_encrypted = true;
-                let (reader, writer) = tokio::io::split(stream);
-                self.run(reader, writer, front).await;
+                match tls.speaks {
+                    OverTls::Dns => {
+                        let (reader, writer) = tokio::io::split(stream);
+                        self.run(reader, writer, front).await;
+                    }
+                    #[cfg(feature = "https")]
+                    OverTls::Https => {
+                        super::https::serve(stream, self.client, self.permit, shutdown, front).await;
+                    }
+                }
             }
             Ok(Err(error)) => {
                 tracing::debug!(client = %self.client, %error, "a handshake of TLS failed");
@@ -278,7 +283,8 @@ impl Connection {
                 }
                 BatchEnd::Close => return,
                 BatchEnd::Others(query) => {
-                    match front.answer_others(query, self.client, Protocol::Tcp, stream.clone()).await {
+                    let to = InnerAnswer { to: stream.clone(), limit: MessageLimit::Stream };
+                    match front.answer_others(query, self.client, Protocol::Tcp, to).await {
                         Ok(()) => Ok(()),
                         Err(format_error) => stream.write_message(&format_error).await,
                     }
@@ -343,7 +349,7 @@ impl Connection {
         output.clear();
         let mut queries = StreamQueries::new(octets, self.client, answer, output);
         let idle = u16::try_from(self.permit.idle_timeout().as_millis() / 100).unwrap_or(u16::MAX);
-        let facts = StreamFacts { idle, is_encrypted: self.is_encrypted };
+        let facts = StreamFacts { idle: Some(idle), is_encrypted: self.is_encrypted };
         front.answer_all(Via::Stream(facts), &mut queries);
         let (read, end) = queries.finish();
         let rest = octets.get(read..).unwrap_or_default();
@@ -446,24 +452,9 @@ impl<W: AsyncWrite + Send + Unpin> Stream<W> {
 }
 
 #[async_trait]
-impl<W: AsyncWrite + Send + Unpin + 'static> ResponseHandler for Stream<W> {
-    async fn send_response<'a>(
-        &mut self,
-        response: MessageResponse<
-            '_,
-            'a,
-            impl Iterator<Item = &'a Record> + Send + 'a,
-            impl Iterator<Item = &'a Record> + Send + 'a,
-            impl Iterator<Item = &'a Record> + Send + 'a,
-            impl Iterator<Item = &'a Record> + Send + 'a,
-        >,
-    ) -> Result<ResponseInfo, NetError> {
-        let mut octets = Vec::with_capacity(512);
-        let mut encoder = BinEncoder::new(&mut octets);
-        encoder.set_max_size(u16::MAX);
-        let info = response.destructive_emit(&mut encoder)?;
-        self.write_message(&octets).await.map_err(NetError::from)?;
-        Ok(info)
+impl<W: AsyncWrite + Send + Unpin + 'static> Deliver for Stream<W> {
+    async fn deliver(&self, message: Vec<u8>) -> io::Result<()> {
+        self.write_message(&message).await
     }
 }
 

@@ -13,6 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 mod embedding;
+#[cfg(all(feature = "https", feature = "quic"))]
+mod encrypted;
 mod limited;
 mod pipelined;
 

@@ -41,20 +41,29 @@ pub(super) fn read(table: &mut Table<'_, '_>, listen: &[SocketAddr]) -> QueryCon
     }
 }
 
-/// DNS over TLS: all of its keys, or none.
+/// Encrypted connections: at least one listener with the certificate and its key, or nothing of it.
 fn tls(table: &mut Table<'_, '_>, others: &[SocketAddr]) -> Option<TlsConfig> {
-    let (listen, certificate, key) =
-        (table.get("tls-listen"), table.get("tls-certificate"), table.get("tls-key"));
-    match (&listen, &certificate, &key) {
-        (None, None, None) => return None,
-        (Some(_), Some(_), Some(_)) => {}
+    let (tls, https, quic) = (table.get("tls-listen"), table.get("https-listen"), table.get("quic-listen"));
+    let (certificate, key) = (table.get("tls-certificate"), table.get("tls-key"));
+    let is_served = tls.is_some() || https.is_some() || quic.is_some();
+    match (is_served, &certificate, &key) {
+        (false, None, None) => return None,
+        (true, Some(_), Some(_)) => {}
         _ => {
-            table.error("DNS over TLS needs tls-listen, tls-certificate and tls-key together");
+            table.error("DNS over TLS, HTTPS or QUIC needs tls-listen, https-listen or quic-listen, and with it tls-certificate and tls-key");
             return None;
         }
     }
-    let listen = listen.and_then(|value| address::addresses(&value, others))?;
-    Some(TlsConfig { listen, certificate: certificate?.path()?, key: key?.path()? })
+    let listen = read_addresses(tls, others)?;
+    // TLS and HTTPS are TCP, as is `listen`; QUIC is UDP, as is `listen`.
+    let https = read_addresses(https, &[others, &listen].concat())?;
+    let quic = read_addresses(quic, others)?;
+    Some(TlsConfig { listen, https, quic, certificate: certificate?.path()?, key: key?.path()? })
+}
+
+/// The addresses of a list that may be left out.
+fn read_addresses(value: Option<Value<'_, '_>>, others: &[SocketAddr]) -> Option<Vec<SocketAddr>> {
+    value.map_or(Some(Vec::new()), |value| address::addresses(&value, others))
 }
 
 /// Whose queries are answered, of `[signer]` or a `[[zone]]`.

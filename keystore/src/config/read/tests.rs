@@ -85,6 +85,8 @@ fn every_commented_default_is_the_default() {
             "review",
             "cookie-secret-file",
             "tls-listen",
+            "https-listen",
+            "quic-listen",
             "tls-certificate",
             "tls-key",
             "allow-query",
@@ -155,15 +157,31 @@ fn what_is_told_of_the_server_and_to_whom() {
 }
 
 #[test]
-fn settings_of_dns_over_tls() {
+fn settings_of_encrypted_connections() {
     let with = |keys: &str| parse_text(&EXAMPLE.replace("[signer]\n", &format!("[signer]\n{keys}\n")));
     let files = "tls-certificate = \"c.pem\"\ntls-key = \"/k.pem\"\n";
     let config = with(&format!("tls-listen = [\"127.0.0.1:853\", \"[::1]:853\"]\n{files}")).unwrap();
     let tls = config.signer.unwrap().query.tls.unwrap();
     assert_eq!(tls.listen.len(), 2);
     assert!(tls.certificate.is_absolute() && tls.key == Path::new("/k.pem"));
+    assert!(tls.https.is_empty() && tls.quic.is_empty());
+    // Each can be had alone; DNS over TLS and QUIC may have one port, as TCP and UDP are two.
+    for (keys, counts) in [
+        ("https-listen = [\"127.0.0.1:443\"]", [0, 1, 0]),
+        ("quic-listen = [\"127.0.0.1:853\"]", [0, 0, 1]),
+        ("tls-listen = [\"127.0.0.1:853\"]\nquic-listen = [\"127.0.0.1:853\", \"[::1]:853\"]", [1, 0, 2]),
+    ] {
+        let tls = with(&format!("{keys}\n{files}")).unwrap().signer.unwrap().query.tls.unwrap();
+        assert_eq!([tls.listen.len(), tls.https.len(), tls.quic.len()], counts, "{keys}");
+    }
     for bad in [
         "tls-listen = [\"127.0.0.1:853\"]",
+        "https-listen = [\"127.0.0.1:443\"]",
+        "quic-listen = [\"127.0.0.1:853\"]",
+        &format!("https-listen = []\n{files}"),
+        &format!("quic-listen = [\"127.0.0.1:53\"]\n{files}"),
+        &format!("https-listen = [\"127.0.0.1:53\"]\n{files}"),
+        &format!("tls-listen = [\"127.0.0.1:853\"]\nhttps-listen = [\"127.0.0.1:853\"]\n{files}"),
         files,
         &format!("tls-listen = []\n{files}"),
         &format!("tls-listen = [\"127.0.0.1\"]\n{files}"),

@@ -16,7 +16,7 @@ use crate::runtime::Signer;
 /// A file of `tests/fixtures`. The certificate and its key were made by
 /// `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -out server.crt -days 36500
 /// -subj /CN=server.example -addext subjectAltName=DNS:server.example -addext basicConstraints=critical,CA:FALSE`.
-fn fixture(name: &str) -> std::path::PathBuf {
+pub(super) fn fixture(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
@@ -160,4 +160,4 @@ async fn allow_query_of_the_configuration_holds_by_default_in_every_way_to_serve
     }
 }
 
-mod page;
+pub(super) mod page;

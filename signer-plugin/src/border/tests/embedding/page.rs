@@ -172,14 +172,14 @@ fn program(name: &str) -> PathBuf {
     path
 }
 
-fn dig() -> Command {
+pub(in crate::border::tests) fn dig() -> Command {
     let peers = std::env::var_os("OFFLINE_KSK_PEERS").map(PathBuf::from);
     let peers = peers.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers"));
     let dig = peers.join("bin/dig");
     Command::new(if dig.exists() { dig } else { "dig".into() })
 }
 
-fn dig_is_missing() -> bool {
+pub(in crate::border::tests) fn dig_is_missing() -> bool {
     let missing = dig().arg("-v").output().is_err();
     assert!(!missing || std::env::var_os("CI").is_none(), "dig is missing");
     if missing {
