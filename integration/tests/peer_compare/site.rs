@@ -46,7 +46,6 @@ pub struct Site {
     /// Where our server speaks DNS over TLS.
     pub tls: SocketAddr,
     settings: SharedSettings,
-    certificate: LoadedCertificate,
     runtime: tokio::runtime::Runtime,
     server: Option<Server>,
 }
@@ -104,26 +103,25 @@ impl Site {
         let [file, key] = certificate::files(dir, SERVER);
         let certificate = LoadedCertificate::load(&CertificateFiles { certificate: file, key }, b"dot");
         let certificate = certificate.expect("a certificate");
-        let settings = SharedSettings::new(QuerySettings::DEFAULT.with_tls(Arc::clone(&certificate.config)));
+        let settings = SharedSettings::default();
         let server = runtime.block_on(async {
             let zones = Hosted::new([served as Arc<dyn Responder>]);
             let any = vec!["127.0.0.1:0".parse().expect("an address")];
-            let listen = Listen::on(any.clone()).with_tls(any);
+            let listen = Listen::on(any.clone()).with_tls(any).with_tls_config(certificate.config);
             Server::start(&listen, &SignerHandler::alone(zones.with_settings(settings.clone())))
                 .expect("our server starts")
         });
         let (address, tls) = (server.addresses()[0], server.tls_addresses()[0]);
         let server = Some(server);
         let dir = dir.to_owned();
-        Self { dir, signed, anchor, address, tls, settings, certificate, runtime, server }
+        Self { dir, signed, anchor, address, tls, settings, runtime, server }
     }
 }
 
 impl Site {
     /// From now on our server makes cookies with these secrets, and takes them.
     pub fn use_cookies(&self, secrets: CookieSecrets) {
-        let settings = QuerySettings::with_cookies(secrets, Arc::new(clock::now));
-        self.settings.store(settings.with_tls(Arc::clone(&self.certificate.config)));
+        self.settings.store(QuerySettings::with_cookies(secrets, Arc::new(clock::now)));
     }
 }
 

@@ -41,7 +41,7 @@ use hickory_server::net::xfer::Protocol;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use keystore::dns::Rtype;
 
-use crate::answer::{AnswerOutcome, Arrival, Transport};
+use crate::answer::{AnswerOutcome, Arrival, Transport, asks_for_identity};
 use crate::hosted::{Hosted, Responder};
 use crate::protocol::QuerySettings;
 use crate::reply::Reply;
@@ -58,7 +58,7 @@ pub const MAX_UDP: u16 = 1232;
 ///
 /// Which of two nested zones answers is decided by the longest match over our zones and those that [`Hosted::besides`] names.
 /// What the configuration says of queries (`allow-query`, cookies, `rate-limit`, NSID) comes with the zones of [`Signer::hosted`]. It holds for
-/// our zones; the inner handler decides for itself whom it answers.
+/// our zones and for what is asked of the server itself (class CH); the inner handler decides for itself whom it answers.
 ///
 /// [`Signer::hosted`]: crate::runtime::Signer::hosted
 pub struct SignerHandler<H> {
@@ -114,6 +114,18 @@ impl<H: RequestHandler> SignerHandler<H> {
         self.inner.load_full()
     }
 
+    /// Has the engine answer what is ours: names of our zones, what is asked of the server itself, and, where there is nobody else, all.
+    fn ask(&self, request: &Request) -> Asked {
+        let settings = self.zones.settings().load();
+        match self.zone(request) {
+            Some(zone) => ask(&*zone, request, self.max_udp, &settings),
+            None if self.alone || asks_for_identity(request.as_slice(), &settings) => {
+                refuse::answer(request, &settings, self.max_udp).map_or(Asked::Drop, Asked::Answer)
+            }
+            None => Asked::NotOurs,
+        }
+    }
+
     /// The zone that a request is for.
     fn zone(&self, request: &Request) -> Option<Arc<dyn Responder>> {
         let query = request.queries.queries().first()?;
@@ -128,11 +140,7 @@ impl<H: RequestHandler> RequestHandler for SignerHandler<H> {
         request: &Request,
         mut response_handle: R,
     ) -> ResponseInfo {
-        let Some(zone) = self.zone(request) else {
-            return self.inner().handle_request::<R, T>(request, response_handle).await;
-        };
-        let asked = ask(&*zone, request, self.max_udp, &self.zones.settings().load());
-        let answer = match asked {
+        let answer = match self.ask(request) {
             Asked::Answer(answer) => answer,
             Asked::NotOurs => return self.inner().handle_request::<R, T>(request, response_handle).await,
             Asked::Drop => return nothing(request),

@@ -6,7 +6,21 @@ use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseI
 
 use super::convert::Answer;
 use crate::answer::{Arrival, WithoutZone, answer_without_zone};
+use crate::protocol::QuerySettings;
 use crate::reply::Reply;
+
+/// What the engine says to a request that no zone answers; `None`: nothing.
+pub(super) fn answer(request: &Request, settings: &QuerySettings, max_udp: u16) -> Option<Answer> {
+    let transport = super::transport(request.protocol());
+    let arrival = Arrival { client: request.src().ip(), settings, ..Arrival::new(transport, max_udp) };
+    let mut octets = Vec::with_capacity(512);
+    match answer_without_zone(request.as_slice(), &arrival, &mut octets) {
+        WithoutZone::Drop => None,
+        WithoutZone::Answered | WithoutZone::Refused(_) => {
+            Reply::read(&octets).ok().map(|reply| Answer::from_reply(reply, max_udp))
+        }
+    }
+}
 
 /// Answers every query: REFUSED, NOTAUTH to a transfer, or NOTIMP and BADVERS where the query cannot even be refused as such. Unlike an empty `Catalog` it writes
 /// no log line for what a stranger sends.
@@ -20,14 +34,9 @@ impl RequestHandler for RefuseOthers {
         request: &Request,
         mut response_handle: R,
     ) -> ResponseInfo {
-        let mut octets = Vec::with_capacity(512);
-        let arrival = Arrival::new(super::transport(request.protocol()), super::MAX_UDP);
-        let outcome = answer_without_zone(request.as_slice(), &arrival, &mut octets);
-        let reply = if outcome == WithoutZone::Drop { None } else { Reply::read(&octets).ok() };
-        let Some(reply) = reply else {
+        let Some(answer) = answer(request, &QuerySettings::DEFAULT, super::MAX_UDP) else {
             return super::nothing(request);
         };
-        let answer = Answer::from_reply(reply, super::MAX_UDP);
         match response_handle.send_response(answer.message(&request.queries)).await {
             Ok(info) => info,
             Err(error) => {

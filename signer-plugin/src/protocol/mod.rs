@@ -77,12 +77,6 @@ impl QuerySettings {
     pub fn with_cookies(secrets: CookieSecrets, clock: Clock) -> Self {
         Self { cookies: Some(Cookies { maker: CookieMaker::new(secrets), clock }), ..Self::DEFAULT }
     }
-
-    /// The same with `config` for the handshakes of DNS over TLS.
-    #[must_use]
-    pub fn with_tls(self, config: Arc<ServerConfig>) -> Self {
-        Self { tls: Some(config), ..self }
-    }
 }
 
 /// Whose queries are answered.

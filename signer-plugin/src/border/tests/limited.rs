@@ -139,3 +139,28 @@ async fn what_is_asked_of_the_server_itself_is_not_left_to_the_inner_handler() {
     }
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn in_the_server_of_hickory_the_settings_hold_for_names_of_nobody_and_for_the_server_itself_too() {
+    const TXT: u16 = 16;
+    let identity = ServerIdentity { name: Some(b"ns1".to_vec()), ..ServerIdentity::default() };
+    let settings = SharedSettings::new(QuerySettings { identity, ..settings() });
+    let zones = Hosted::new([Scripted::zone("example", all_kinds)]).with_settings(settings);
+    let (mut server, address) = start_in_hickory(zones).await;
+    let mut query = question("id.server", TXT, None);
+    let at = query.len() - 1;
+    query[at] = 3;
+    for answer in [ask_udp(address, &query).await.unwrap(), ask_tcp(address, &query).await] {
+        assert_eq!((answer[3] & 15, answer[7]), (0, 1), "{answer:02x?}");
+        assert!(answer.ends_with(b"\x03ns1"), "{answer:02x?}");
+    }
+    let begun = Instant::now();
+    let mut whole = 0;
+    for number in 0..20 {
+        let query = question(&format!("n{number}.other.test"), 1, Some((1232, true)));
+        whole += u64::from(ask_udp(address, &query).await.unwrap()[2] & 2 == 0);
+    }
+    let seconds = begun.elapsed().as_secs();
+    assert!((1..=seconds + 2).contains(&whole), "{whole} of 20 in {seconds} s");
+    server.shutdown_gracefully().await.unwrap();
+}
