@@ -197,14 +197,16 @@ const MAX_CURRENT_OCTETS: u64 = 128;
 fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
     let io = |source| StoreError::Io { path: path.to_owned(), source };
     let damaged = |what| StoreError::Damaged { path: path.to_owned(), what };
-    let (file, _) = open::for_reading(path, Links::Refuse).map_err(|error| match error {
+    let (file, metadata) = open::for_reading(path, Links::Refuse).map_err(|error| match error {
         OpenError::Io(source) => io(source),
         OpenError::NotRegular("symbolic link") => {
             damaged("is a symbolic link; only regular files are read here")
         }
         _ => damaged("is no regular file; remove it, or accept an SKR anew"),
     })?;
-    let mut octets = Vec::new();
+    // With room for one octet more the end is seen without another piece.
+    let room = usize::try_from(metadata.len().min(limit)).map_or(0, |len| len + 1);
+    let mut octets = Vec::with_capacity(room);
     file.take(limit + 1).read_to_end(&mut octets).map_err(io)?;
     if octets.len() as u64 > limit {
         return Err(damaged("is larger than any file that was accepted; restore it, or accept an SKR anew"));
