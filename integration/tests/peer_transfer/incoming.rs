@@ -25,7 +25,7 @@ use crate::{records_at, serial_at};
 const HOSTS: u32 = 300;
 /// How old what we serve may be.
 const STALE: Duration = Duration::from_secs(5);
-const CHANGES: u32 = 20;
+const CHANGES: u32 = 10;
 
 /// A primary of a product, which ends when it is dropped.
 struct Peer {

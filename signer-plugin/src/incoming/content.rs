@@ -1,5 +1,7 @@
 //! What a transfer makes of the zone that is here: another zone, or a change of it.
 
+use std::collections::HashMap;
+
 use keystore::dns::{Name, Rtype, rdata};
 
 use super::fault::TransferFault;
@@ -8,6 +10,9 @@ use super::wire::ReceivedRecord;
 use crate::rules::ZoneRules;
 use crate::zone::{ContentChange, Edit, Zone, ZoneBuilder};
 use crate::zonefile::{Record, RecordPlace, ZoneFileError, ZoneFiles};
+
+/// Most records that the differences of a transfer may add to one RRset; more records than a message can have.
+const MOST_ADDED: usize = 65_536 / 11;
 
 /// Gathers what a transfer has.
 #[derive(Debug)]
@@ -109,8 +114,17 @@ impl Gathering {
 /// other content than what is here.
 fn apply(edits: &[RecordEdit], here: &Zone) -> Result<Option<ContentChange>, TransferFault> {
     let mut edit = Edit::new(here);
+    let mut added: HashMap<(&[u8], Rtype), usize> = HashMap::new();
     for RecordEdit { is_added, record } in edits {
         let ReceivedRecord { owner, rtype, ttl, rdata, .. } = record;
+        if *is_added {
+            let count = added.entry((owner, *rtype)).or_default();
+            *count += 1;
+            // No message has so many; and each costs a look at those before it.
+            if *count > MOST_ADDED {
+                return Err(TransferFault::TooManyRecords { limit: MOST_ADDED as u64 });
+            }
+        }
         let fits = match is_added {
             true => edit.add(owner, *rtype, *ttl, rdata),
             false => edit.remove(owner, *rtype, rdata),

@@ -171,8 +171,8 @@ pub enum TransferFault {
 }
 
 impl TransferFault {
-    /// True when the whole zone may come where a difference did not: not when nobody could be reached, and not when the messages were not
-    /// signed as they should be.
+    /// True when the whole zone may come where a difference did not: not when nobody could be reached, when the messages were not signed as
+    /// they should be, or when there were too many of them.
     #[must_use]
     pub const fn whole_zone_may_help(&self) -> bool {
         !matches!(
@@ -182,6 +182,10 @@ impl TransferFault {
                 | Self::NoQuery
                 | Self::Tsig(_)
                 | Self::SerialBack { .. }
+                | Self::Endless { .. }
+                | Self::TooLarge { .. }
+                | Self::TooManyRecords { .. }
+                | Self::TooManyEmpty(_)
                 | Self::NotTaken(_)
         )
     }

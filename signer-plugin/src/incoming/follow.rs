@@ -1,7 +1,7 @@
 //! Follows the primaries of zones: a task for each zone that looks when the timer or a NOTIFY says so, and hands what came to the signer.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,13 +24,12 @@ use crate::clock::Clock;
 use crate::content::{Change, ChangeOutcome, ChangeRequest};
 use crate::runtime::{SignerZone, ZoneSetup};
 
-/// Looks of all zones at once.
-const AT_ONCE: usize = 64;
+/// Looks of all zones at once, and at one primary.
+const AT_ONCE: usize = 256;
+const AT_ONE_PRIMARY: usize = 8;
 /// Longest time between two looks at the clock, which may be set.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How long is waited for the content that is on disk, before the primaries are asked for all of it.
-const RESTORE: Duration = Duration::from_secs(60);
-/// Time between two looks whether it is there.
+/// Time between two looks whether the content that is on disk was found.
 const RESTORE_STEP: Duration = Duration::from_millis(50);
 /// Most DNSSEC and other records that were left out and are named in the log.
 const NAMED: usize = 10;
@@ -39,8 +38,27 @@ const NAMED: usize = 10;
 pub struct PrimaryFollower {
     runtime: Handle,
     clock: Clock,
-    at_once: Arc<Semaphore>,
+    limits: Arc<LookLimits>,
     tasks: Mutex<HashMap<Name, Task>>,
+}
+
+/// How many looks may be under way.
+struct LookLimits {
+    all: Semaphore,
+    by_primary: Mutex<HashMap<SocketAddr, Arc<Semaphore>>>,
+}
+
+impl Default for LookLimits {
+    fn default() -> Self {
+        Self { all: Semaphore::new(AT_ONCE), by_primary: Mutex::default() }
+    }
+}
+
+impl LookLimits {
+    fn of(&self, primary: SocketAddr) -> Arc<Semaphore> {
+        let mut all = self.by_primary.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(primary).or_insert_with(|| Arc::new(Semaphore::new(AT_ONE_PRIMARY))))
+    }
 }
 
 struct Task {
@@ -64,7 +82,7 @@ impl PrimaryFollower {
     /// Works on `runtime`; follows nothing before [`Self::follow`].
     #[must_use]
     pub fn new(runtime: Handle, clock: Clock) -> Self {
-        Self { runtime, clock, at_once: Arc::new(Semaphore::new(AT_ONCE)), tasks: Mutex::default() }
+        Self { runtime, clock, limits: Arc::default(), tasks: Mutex::default() }
     }
 
     /// Follows the primaries of these zones from now on, and of none else. Call it again after each change of the configuration.
@@ -92,10 +110,14 @@ impl PrimaryFollower {
                 setup: setup.clone(),
                 served: Arc::clone(&served),
                 clock: Arc::clone(&self.clock),
-                at_once: Arc::clone(&self.at_once),
+                limits: Arc::clone(&self.limits),
                 failing: None,
                 is_expired: false,
             };
+            // What has expired is not served while the content on disk is looked for.
+            if let Some(expires) = follower.expiry.read() {
+                served.set_incoming(Some(expires), Vec::new());
+            }
             let handle = self.runtime.spawn(follower.run());
             tasks.insert(setup.name.clone(), Task { settings, setup, served, handle });
         }
@@ -138,7 +160,7 @@ struct ZoneFollower {
     served: Arc<SignerZone>,
     expiry: ExpiryFile,
     clock: Clock,
-    at_once: Arc<Semaphore>,
+    limits: Arc<LookLimits>,
     /// Since when looks fail, and why.
     failing: Option<(Timestamp, String)>,
     is_expired: bool,
@@ -169,8 +191,7 @@ impl ZoneFollower {
 
     /// The timer of what is on disk.
     async fn restored(&self) -> ZoneTimer {
-        let begun = tokio::time::Instant::now();
-        while !self.served.is_restored() && begun.elapsed() < RESTORE {
+        while !self.served.is_restored() {
             sleep(RESTORE_STEP).await;
         }
         let now = (self.clock)();
@@ -195,8 +216,6 @@ impl ZoneFollower {
     }
 
     async fn look_at_all(&self) -> Result<PrimaryVersion, String> {
-        // The semaphore is never closed.
-        let _permit = self.at_once.acquire().await;
         let mut faults = self.settings.unusable.clone();
         let from = self.served.transfers().notified_by();
         for primary in in_turn(&self.settings.primaries, from) {
@@ -223,7 +242,12 @@ impl ZoneFollower {
                 here: here.clone(),
                 clock: Arc::clone(&self.clock),
             };
-            let Seen { version, news } = look.at(primary, &told).await?;
+            let Seen { version, news } = {
+                // Those of a primary first: one that hangs keeps no zone of another primary waiting. The semaphores are never closed.
+                let of_primary = self.limits.of(primary.address);
+                let _permits = (of_primary.acquire().await, self.limits.all.acquire().await);
+                look.at(primary, &told).await?
+            };
             let change = match (news, here) {
                 (News::Nothing, _) => return Ok(version),
                 (News::Whole(zone), _) => {
@@ -323,6 +347,6 @@ impl ZoneFollower {
 
 /// The primaries, the one first that has just said that it has something new.
 fn in_turn(primaries: &[Primary], first: Option<IpAddr>) -> impl Iterator<Item = &Primary> {
-    let is_first = move |primary: &&Primary| Some(primary.address.ip()) == first;
+    let is_first = move |primary: &&Primary| Some(primary.address.ip().to_canonical()) == first;
     primaries.iter().filter(is_first).chain(primaries.iter().filter(move |primary| !is_first(primary)))
 }

@@ -115,6 +115,8 @@ impl Look {
                 return Err(TransferFault::SerialBack { ours, theirs: version.serial });
             }
             match self.transfer(&mut connection, primary, Some(here), told).await {
+                // It said that it has a newer version.
+                Ok(Seen { news: News::Nothing, version }) if version.serial == ours => {}
                 Err(fault) if fault.whole_zone_may_help() => {
                     // What is left of the answer would stand in front of the next one, unless it was one message.
                     if !matches!(fault, TransferFault::Rcode(_)) {

@@ -24,12 +24,19 @@ use super::fault::TransferFault;
 use super::serial;
 use super::timer::SoaTimes;
 use super::wire::{AnswerHead, MessageReader, ReceivedRecord};
+use crate::rules::RecordProblem;
 use crate::transfer::wire_key;
 
 /// Most messages in a row without a record.
 const MOST_EMPTY: u32 = 100;
 /// UDP size in the OPT record of a query, in octets; transfers come over TCP.
 const UDP_SIZE: u16 = 1232;
+/// Octets of the numbers of a SOA record, which stand behind its names.
+const SOA_NUMBERS: usize = 20;
+/// Octets that a record takes in memory beside its owner and its data, about.
+const RECORD_OVERHEAD: usize = 16;
+/// How many times the octets that are taken the records may have without compression: names of real zones come to less than three.
+const MOST_UNPACKED: u64 = 4;
 /// Class IN.
 const IN: u16 = 1;
 
@@ -105,6 +112,8 @@ pub struct TransferStream {
     /// EDNS EXPIRE (RFC 7314) of the first message.
     expire: Option<u32>,
     octets: u64,
+    /// Octets of the records without compression.
+    unpacked: u64,
     records: u64,
     messages: u64,
     empty: u32,
@@ -158,6 +167,7 @@ impl TransferStream {
             first: None,
             expire: None,
             octets: 0,
+            unpacked: 0,
             records: 0,
             messages: 0,
             empty: 0,
@@ -192,6 +202,10 @@ impl TransferStream {
         for _ in 0..head.counts[1] {
             let record = reader.record()?;
             self.records += 1;
+            self.unpacked += (record.owner.len() + record.rdata.len() + RECORD_OVERHEAD) as u64;
+            if self.unpacked > self.limits.octets.saturating_mul(MOST_UNPACKED) {
+                return Err(TransferFault::TooLarge { limit: self.limits.octets });
+            }
             if self.records > self.limits.records {
                 return Err(TransferFault::TooManyRecords { limit: self.limits.records });
             }
@@ -356,6 +370,10 @@ impl TransferStream {
             let serial = serial::of_soa(&record.rdata).ok_or(TransferFault::NoSoa)?;
             return Ok(Some(serial));
         }
+        if is_meta(record.rtype) {
+            let (rtype, problem) = (record.rtype, RecordProblem::MetaType(record.rtype));
+            return Err(TransferFault::Record { owner: owner(), rtype, problem });
+        }
         if !is_below(&record.owner, self.zone.as_wire()) {
             return Err(TransferFault::OutOfZone { owner: owner(), rtype: record.rtype });
         }
@@ -368,7 +386,14 @@ impl TransferStream {
     }
 
     fn is_first(&self, record: &ReceivedRecord) -> bool {
-        self.first_rdata().eq_ignore_ascii_case(&record.rdata)
+        // Names in any letter case, and the numbers behind them as they are.
+        let parts = |rdata: &[u8]| rdata.len().checked_sub(SOA_NUMBERS);
+        match (self.first_rdata(), parts(self.first_rdata())) {
+            (first, Some(at)) if parts(&record.rdata) == Some(at) => {
+                first[..at].eq_ignore_ascii_case(&record.rdata[..at]) && first[at..] == record.rdata[at..]
+            }
+            _ => false,
+        }
     }
 
     fn check_end(&self, record: &ReceivedRecord) -> Result<(), TransferFault> {
@@ -386,7 +411,10 @@ impl TransferStream {
             // A newer version may follow in the next message.
             (State::Second, Some(ours)) if self.rtype == Rtype::IXFR => {
                 let serial = serial::of_soa(self.first_rdata()).unwrap_or_default();
-                if serial != ours && !serial::is_newer(ours, serial) {
+                if serial::is_newer(ours, serial) {
+                    return Err(TransferFault::SerialBack { ours, theirs: serial });
+                }
+                if serial != ours {
                     return Ok(TransferProgress::Goes);
                 }
                 TransferProgress::Nothing { serial }
@@ -423,6 +451,11 @@ pub(super) fn check_answer(head: &AnswerHead, id: u16) -> Result<(), TransferFau
 pub(super) fn expire_of(message: Vec<u8>) -> Option<u32> {
     let message = Message::from_octets(message).ok()?;
     message.opt()?.opt().expire().and_then(Expire::expire)
+}
+
+/// True for types that no zone has (RFC 6895 section 3.1).
+const fn is_meta(rtype: Rtype) -> bool {
+    matches!(rtype, Rtype(0 | 41 | 128..=255))
 }
 
 /// True when the uncompressed name `owner` is `apex` or below it, in any letter case.

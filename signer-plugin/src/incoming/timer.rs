@@ -17,17 +17,24 @@ const LONGEST_RETRY: u64 = 4 * 3600;
 const FIRST_RETRY: u64 = 2;
 /// Longest pause while there is no zone.
 const LONGEST_FIRST_RETRY: u64 = 300;
+/// Longest REFRESH and RETRY that are followed, in seconds: what a primary says must not keep us from looking for years.
+const MAX_REFRESH: u32 = 28 * 86_400;
+const MAX_RETRY: u32 = 14 * 86_400;
+/// Longest pause once the zone has expired, in seconds.
+const LONGEST_EXPIRED: u64 = 3600;
+/// Looks at least that are made in the time that is left before the zone expires, as far as RETRY allows.
+const LAST_LOOKS: u64 = 4;
 /// Time between two looks that NOTIFY asks for, in seconds: whoever sends many messages does not make many connections.
 const NOTIFY_GAP: u64 = 1;
 
 /// The times of a SOA record, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SoaTimes {
-    /// REFRESH.
+    /// From a look that succeeded to the next one.
     pub refresh: u32,
-    /// RETRY.
+    /// From a look that failed to the next one.
     pub retry: u32,
-    /// EXPIRE.
+    /// From the last look that succeeded until the zone must not be served.
     pub expire: u32,
 }
 
@@ -144,7 +151,11 @@ impl ZoneTimer {
             None => doubled(FIRST_RETRY.max(self.bounds.min_retry.into()), LONGEST_FIRST_RETRY),
             Some(_) => {
                 let first = u64::from(self.retry());
-                doubled(first, (MOST_RETRIES * first).min(LONGEST_RETRY).max(first))
+                let pause = doubled(first, (MOST_RETRIES * first).min(LONGEST_RETRY).max(first));
+                match self.expires.filter(|at| *at > now) {
+                    Some(at) => pause.min(first.max(at.since(now) / LAST_LOOKS)),
+                    None => first.min(LONGEST_EXPIRED).max(self.bounds.min_retry.into()),
+                }
             }
         };
         self.failures = (self.failures + 1).min(u64::BITS - 1);
@@ -157,18 +168,20 @@ impl ZoneTimer {
     }
 
     fn after_gap(&self, now: Timestamp) -> Timestamp {
+        // Anybody may send NOTIFY with the address of a primary: it does not make looks that fail come faster than they may.
+        let gap = if self.failures > 0 { self.bounds.min_retry.into() } else { NOTIFY_GAP };
         match self.looked {
-            Some(looked) if looked <= now => now.max(looked.plus(NOTIFY_GAP)),
+            Some(looked) if looked <= now => now.max(looked.plus(gap.max(NOTIFY_GAP))),
             _ => now,
         }
     }
 
     fn refresh(&self) -> u32 {
-        self.times.map_or(0, |times| times.refresh).max(self.bounds.min_refresh)
+        self.times.map_or(0, |times| times.refresh).min(MAX_REFRESH).max(self.bounds.min_refresh)
     }
 
     fn retry(&self) -> u32 {
-        self.times.map_or(0, |times| times.retry).max(self.bounds.min_retry)
+        self.times.map_or(0, |times| times.retry).min(MAX_RETRY).max(self.bounds.min_retry)
     }
 }
 
@@ -201,7 +214,7 @@ mod tests {
             (times(0, 0, 0), Some(0), 10, 15),
             (times(60, 30, 0), None, 60, 90),
             (times(60, 30, 80), None, 60, 90),
-            (times(u32::MAX, u32::MAX, u32::MAX), None, u32::MAX.into(), 2 * u64::from(u32::MAX)),
+            (times(u32::MAX, u32::MAX, u32::MAX), None, MAX_REFRESH.into(), u64::from(u32::MAX)),
             (times(60, 30, u32::MAX), None, 60, u64::from(u32::MAX)),
         ] {
             let timer = looked_at(times, option);
@@ -218,7 +231,7 @@ mod tests {
             (None, vec![5, 10, 20, 40, 80, 160, 300, 300]),
             (Some(TIMES), vec![600, 1200, 2400, 4800, 9600, 9600]),
             (Some(SoaTimes { retry: 0, ..TIMES }), vec![5, 10, 20, 40, 80, 80]),
-            (Some(SoaTimes { retry: u32::MAX, ..TIMES }), vec![u64::from(u32::MAX); 3]),
+            (Some(SoaTimes { retry: u32::MAX, ..TIMES }), vec![u64::from(MAX_RETRY), 3600, 3600]),
         ] {
             let mut timer = match times {
                 Some(times) => looked_at(times, None),
@@ -249,6 +262,28 @@ mod tests {
     }
 
     #[test]
+    fn looks_go_on_before_and_after_the_zone_expires() {
+        for (refresh, retry, expire) in [(900, 600, 3600), (3600, 600, 86_400), (900, 60, 3600), (10, 5, 100)]
+        {
+            let mut timer = looked_at(SoaTimes { refresh, retry, expire }, None);
+            let expires = NOW.plus(u64::from(expire).max(u64::from(refresh) + u64::from(retry)));
+            let mut looks = Vec::new();
+            for _ in 0..200 {
+                let now = timer.due().expect("none is under way");
+                timer.begin(now);
+                timer.failed(now);
+                looks.push(now);
+            }
+            let half = NOW.plus(expires.since(NOW) / 2);
+            let last = looks.iter().filter(|at| (half..expires).contains(at)).count();
+            assert!(last >= 2, "{refresh} {retry} {expire}: {last}");
+            let behind: Vec<_> = looks.iter().filter(|at| **at >= expires).collect();
+            let pauses = behind.windows(2).map(|pair| pair[1].since(*pair[0])).collect::<Vec<_>>();
+            assert!(pauses.iter().all(|pause| *pause <= u64::from(retry).max(5)), "{pauses:?}");
+        }
+    }
+
+    #[test]
     fn notify_asks_for_one_look_more_whenever_it_comes() {
         let mut timer = looked_at(TIMES, None);
         timer.notified(NOW.plus(100));
@@ -271,6 +306,11 @@ mod tests {
         timer.notified(NOW.plus(108));
         timer.failed(NOW.plus(120));
         assert_eq!(timer.due(), Some(NOW.plus(120)));
+        // While looks fail, it does not make them come faster than they may.
+        timer.begin(NOW.plus(120));
+        timer.failed(NOW.plus(120));
+        timer.notified(NOW.plus(121));
+        assert_eq!(timer.due(), Some(NOW.plus(125)));
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Inbound {
             _ => true,
         };
         if is_news {
-            *self.from.lock().unwrap_or_else(PoisonError::into_inner) = Some(from);
+            *self.from.lock().unwrap_or_else(PoisonError::into_inner) = Some(from.to_canonical());
             self.news.notify_one();
         }
     }
