@@ -31,7 +31,7 @@ pub struct ZoneStatus {
 pub struct ZoneEvent {
     /// When, in seconds since 1970. It is seen to within a second, or later where many zones are due at once.
     pub at: Timestamp,
-    /// What.
+    /// What is due then.
     pub kind: ZoneEventKind,
 }
 
