@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub const MAX_NAME: usize = 255;
 /// Longest label, in octets.
 pub const MAX_LABEL: usize = 63;
+/// Most labels of a name, the root not counted.
+const MAX_LABELS: usize = 127;
 
 /// An absolute domain name. Letter case is kept, and ignored by `Eq`, `Hash` and `Ord`; `Ord` is the
 /// canonical DNS name order. `Display` is the presentation form with the final dot.
@@ -293,11 +295,13 @@ pub fn wire_len(octets: &[u8]) -> Option<usize> {
 }
 
 /// The name at `at` in a DNS message, uncompressed and with its letter case, and where its octets end there (RFC 1035 section 4.1.4). Each
-/// pointer must lead to a place in front of the one before, so that this ends. `None` when there is no name.
+/// pointer must lead to a place in front of the one before, and there are no more of them than a name has labels, so that this ends soon.
+/// `None` when there is no name.
 #[must_use]
 pub fn read_message(message: &[u8], at: usize) -> Option<(Vec<u8>, usize)> {
     let mut name = Vec::new();
     let (mut place, mut before, mut end) = (at, at, None);
+    let mut pointers = 0;
     loop {
         let len = usize::from(*message.get(place)?);
         match len {
@@ -316,7 +320,8 @@ pub fn read_message(message: &[u8], at: usize) -> Option<(Vec<u8>, usize)> {
                 let low = usize::from(*message.get(place + 1)?);
                 end.get_or_insert(place + 2);
                 place = (len & 0x3f) << 8 | low;
-                if place >= before {
+                pointers += 1;
+                if place >= before || pointers > MAX_LABELS {
                     return None;
                 }
                 before = place;
@@ -531,5 +536,32 @@ mod tests {
         assert!(Name::parse("www.EXAMPLE").expect("a name").is_at_or_below(&zone));
         assert!(!Name::parse("wwwexample").expect("a name").is_at_or_below(&zone));
         assert!(!Name::root().is_at_or_below(&zone));
+    }
+
+    #[test]
+    fn names_in_messages_are_read_behind_pointers_that_lead_to_the_front_and_are_few() {
+        let message = b"\x03www\x07example\x00\x01a\xc0\x04\xc0\x0d\xc0\x13\x40\x00\x02ab";
+        for (at, want) in [
+            (0, Some((&b"\x03www\x07example\x00"[..], 13))),
+            (4, Some((&b"\x07example\x00"[..], 13))),
+            (13, Some((&b"\x01a\x07example\x00"[..], 17))),
+            (17, Some((&b"\x01a\x07example\x00"[..], 19))),
+            // To itself; no kind of label; cut.
+            (19, None),
+            (21, None),
+            (23, None),
+            (99, None),
+        ] {
+            let found = read_message(message, at);
+            assert_eq!(found.as_ref().map(|(name, end)| (&name[..], *end)), want, "{at}");
+        }
+        for (pointers, is_read) in [(127, true), (128, false)] {
+            let mut chain = vec![0];
+            for number in 0..pointers {
+                let to: usize = if number == 0 { 0 } else { chain.len() - 2 };
+                chain.extend_from_slice(&[0xc0 | (to >> 8) as u8, to as u8]);
+            }
+            assert_eq!(read_message(&chain, chain.len() - 2).is_some(), is_read, "{pointers}");
+        }
     }
 }

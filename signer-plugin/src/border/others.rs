@@ -54,14 +54,18 @@ pub(super) async fn answer_others<H: RequestHandler>(
     let mut under_way = tokio::task::JoinSet::new();
     while let Some(waiting) = queue.recv().await {
         while under_way.try_join_next().is_some() {}
+        let (query, back) = match waiting {
+            OtherQuery::Plain { query, back } => (query, back),
+            // The queue of its zone has bounds of its own.
+            OtherQuery::Update { update, back } => {
+                under_way.spawn(async move { back.send(&update.answer().await) });
+                continue;
+            }
+        };
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
         let front = front.clone();
         under_way.spawn(async move {
             let _place = place;
-            let (query, back) = match waiting {
-                OtherQuery::Plain { query, back } => (query, back),
-                OtherQuery::Update { update, back } => return back.send(&update.answer().await),
-            };
             let client = back.client();
             let limiter = front.limiter_of(&query, client);
             let response = Response { back, limiter };

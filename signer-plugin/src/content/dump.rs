@@ -1,13 +1,17 @@
 //! The unsigned content of a zone as a zone file, for a person.
 
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use keystore::dns::{Name, PortableRtype, Rtype, name, rdata};
 use keystore::store;
 
-use crate::state::ContentStore;
+use crate::state::{CONTENT, ContentStore};
 use crate::zone::{NodeId, Records, Zone};
+
+/// Times that the content is read, until it is not replaced meanwhile.
+const TRIES: u32 = 5;
 
 /// Why the content of a zone is not printed.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +37,19 @@ pub enum DumpError {
 /// See [`DumpError`].
 pub fn dump(state_dir: &Path, zone: &Name, out: &mut impl Write) -> Result<(), DumpError> {
     let folder = store::zone_dir(&state_dir.join("zones"), zone);
-    let found = ContentStore::new(&folder, zone).load().map_err(|error| DumpError::State(error.into()))?;
+    let content = folder.join(CONTENT);
+    let number = || content.metadata().map(|metadata| metadata.ino()).ok();
+    let mut found;
+    let mut tries = 0;
+    loop {
+        let before = number();
+        found = ContentStore::new(&folder, zone).load().map_err(|error| DumpError::State(error.into()))?;
+        tries += 1;
+        // A daemon at work may have replaced the content between the two files.
+        if number() == before || tries == TRIES {
+            break;
+        }
+    }
     let found = found.ok_or_else(|| DumpError::NoContent(zone.clone()))?;
     print(&found.current, out)?;
     Ok(())

@@ -93,6 +93,20 @@ impl ChangeQueue {
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Has changes wait again, in front of all others, and wakes the thread.
+    pub fn put_back(&self, mut requests: VecDeque<ChangeRequest>) {
+        if requests.is_empty() {
+            return;
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.append(&mut waiting);
+        *waiting = requests;
+        drop(waiting);
+        if let Some(wake) = self.wake.get() {
+            wake();
+        }
+    }
+
     /// True when none waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty()

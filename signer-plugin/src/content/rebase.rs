@@ -37,7 +37,7 @@ pub(crate) fn rebased(base: &Zone, file: &Zone, current: &Zone) -> Result<Rebase
             if before == after || now == after {
                 continue;
             }
-            let empty = || EditedRrset { ttl: 0, records: Vec::new() };
+            let empty = || EditedRrset::new(0);
             let set = if now == before {
                 after.unwrap_or_else(empty)
             } else {
@@ -61,24 +61,18 @@ fn joined(
     after: Option<&EditedRrset>,
     now: EditedRrset,
 ) -> EditedRrset {
-    let has = |set: Option<&EditedRrset>, record: &[u8]| {
-        set.is_some_and(|set| set.position(rtype, record).is_some())
-    };
+    let has = |set: Option<&EditedRrset>, record: &[u8]| set.is_some_and(|set| set.contains(rtype, record));
     if let Some(after) = after
         && matches!(rtype, Rtype::SOA | Rtype::CNAME | Rtype::DNAME)
     {
-        let mut set = after.clone();
-        if rtype == Rtype::SOA {
-            keep_later_serial(&mut set, &now);
-        }
-        return set;
+        return if rtype == Rtype::SOA { with_later_serial(after, &now) } else { after.clone() };
     }
     let mut set = now;
-    set.records.retain(|record| !has(before, record) || has(after, record));
+    set.retain(|record| !has(before, record) || has(after, record));
     if let Some(after) = after {
-        let added = after.records.iter().filter(|record| !has(before, record));
-        let added: Vec<_> = added.filter(|record| !has(Some(&set), record)).cloned().collect();
-        set.records.extend(added);
+        for record in after.records().filter(|record| !has(before, record)) {
+            set.insert(rtype, record);
+        }
         if before.is_none_or(|before| before.ttl != after.ttl) {
             set.ttl = after.ttl;
         }
@@ -86,19 +80,24 @@ fn joined(
     set
 }
 
-/// Gives the SOA record the serial of another, where that is later (RFC 1982).
-fn keep_later_serial(set: &mut EditedRrset, other: &EditedRrset) {
+/// The SOA record with the serial of another, where that is later (RFC 1982).
+fn with_later_serial(soa: &EditedRrset, other: &EditedRrset) -> EditedRrset {
     let serial = |set: &EditedRrset| {
-        let record = set.records.first()?;
+        let record = set.records().next()?;
         let at = record.len().checked_sub(20)?;
         Some((at, u32::from_be_bytes(*record[at..].first_chunk()?)))
     };
-    if let (Some((at, own)), Some((_, others))) = (serial(set), serial(other))
-        && (1..1 << 31).contains(&others.wrapping_sub(own))
-        && let Some(record) = set.records.first_mut()
-    {
-        record[at..at + 4].copy_from_slice(&others.to_be_bytes());
+    let mut set = EditedRrset::new(soa.ttl);
+    for record in soa.records() {
+        let mut record = record.to_vec();
+        if let (Some((at, own)), Some((_, others))) = (serial(soa), serial(other))
+            && (1..1 << 31).contains(&others.wrapping_sub(own))
+        {
+            record[at..at + 4].copy_from_slice(&others.to_be_bytes());
+        }
+        set.insert(Rtype::SOA, &record);
     }
+    set
 }
 
 #[cfg(test)]

@@ -168,6 +168,11 @@ impl Gate {
         true
     }
 
+    /// True while the command is at work.
+    pub fn is_under_review(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| matches!(waiting.review, Review::Running { .. }))
+    }
+
     /// True while content waits.
     pub const fn is_waiting(&self) -> bool {
         self.waiting.is_some()

@@ -143,7 +143,11 @@ impl Schedule {
     pub fn run(mut self, commands: &Receiver<Command>) {
         while !self.shared.stop.load(Ordering::Relaxed) {
             match commands.try_recv() {
-                Ok(command) => self.obey(command),
+                Ok(command) => {
+                    self.obey(command);
+                    // Commands that keep coming must not keep any zone from what is due.
+                    self.step_one();
+                }
                 Err(TryRecvError::Disconnected) => break,
                 Err(TryRecvError::Empty) if self.step_one() => {}
                 Err(TryRecvError::Empty) => match commands.recv_timeout(self.rest()) {

@@ -26,6 +26,8 @@ pub(super) struct ZoneFileWatch {
     changed: Option<(Vec<Stamp>, Timestamp)>,
     retry: Retry,
     unreadable: Option<String>,
+    /// What was read last did not go together with other content of the zone.
+    is_refused: bool,
     /// Why the last reading failed, for whatever reason.
     failure: Option<String>,
 }
@@ -45,6 +47,14 @@ impl ZoneFileWatch {
     pub fn refuse(&mut self, before: Option<Arc<Zone>>, why: String) {
         self.zone = before;
         self.failure = Some(why);
+        self.is_refused = true;
+    }
+
+    /// Has files that were refused be read again at the next look: what they did not go together with may be gone.
+    pub fn read_refused_again(&mut self) {
+        if std::mem::take(&mut self.is_refused) {
+            self.read.clear();
+        }
     }
 
     /// The error for which the file is read again soon.
@@ -98,6 +108,7 @@ impl ZoneFileWatch {
         let loaded = Zone::load_noting(file, &setup.name, setup.rules, &mut self.files).map(Arc::new);
         // A file that was written during the reading has another stamp now than before, and is read again.
         self.read = if self.files == before { stamps } else { self.stamps(file) };
+        self.is_refused = false;
         self.failure = loaded.as_ref().err().map(ToString::to_string);
         match &loaded {
             Ok(zone) => {

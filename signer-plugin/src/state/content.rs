@@ -31,7 +31,7 @@ use super::{Damage, FORMAT, MOST_VERSIONS, StateError, error_at, open, set_aside
 use crate::zone::{ContentChange, NameChange, Zone, ZoneBuilder};
 
 /// Name of the content in the zone's state folder.
-const CONTENT: &str = "content";
+pub(crate) const CONTENT: &str = "content";
 /// Name of the journal.
 const CHANGES: &str = "content-changes";
 const BASE: Kind = Kind(b'B');

@@ -17,6 +17,7 @@ mod inbound;
 mod message;
 pub mod notify;
 mod outgoing;
+mod replay;
 pub(crate) mod request;
 mod secondary;
 #[cfg(test)]
@@ -50,6 +51,7 @@ use crate::zone::Records;
 use history::History;
 use inbound::Inbound;
 use outgoing::Content;
+use replay::Replays;
 use secondary::Secondaries;
 
 /// What transfers need of a zone, for one query.
@@ -82,6 +84,8 @@ pub struct ZoneTransfers {
     refusals: Seldom,
     bad_signatures: Seldom,
     failures: Seldom,
+    /// Updates that were accepted, so that none is done twice.
+    replays: Replays,
 }
 
 /// What NOTIFY says of a version.
@@ -110,6 +114,7 @@ impl ZoneTransfers {
             refusals: Seldom::new(),
             bad_signatures: Seldom::new(),
             failures: Seldom::new(),
+            replays: Replays::default(),
         }
     }
 

@@ -152,6 +152,14 @@ impl Signer {
         &self.key.name
     }
 
+    /// The MAC of the request, as long as nothing was signed, and the last time at which it counts.
+    pub fn request_mac(&self) -> (&[u8], Timestamp) {
+        let [t0, t1, t2, t3, t4, t5, f0, f1] = self.request_times;
+        let signed = u64::from_be_bytes([0, 0, t0, t1, t2, t3, t4, t5]);
+        let until = signed.saturating_add(u16::from_be_bytes([f0, f1]).into());
+        (&self.prior, Timestamp::from_secs(until))
+    }
+
     /// Octets that [`Self::sign`] appends.
     pub fn record_len(&self) -> usize {
         let mac = self.key.hmac.algorithm().digest_algorithm().output_len();

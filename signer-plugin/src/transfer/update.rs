@@ -1,7 +1,7 @@
 //! DNS UPDATE as a client sees it (RFC 2136, RFC 3007): signature and access, then the wait for the zone's thread, then the answer.
 //!
-//! An answer goes out when the change is on disk and served. A retransmission while the first message waits is another update; it finds its
-//! records there and changes nothing, unless a prerequisite says otherwise.
+//! An answer goes out when the change is on disk and served. A message that was accepted and comes again is answered alike and changes nothing,
+//! as long as its signature counts; the process before is not remembered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,6 +96,10 @@ pub(crate) fn react(
         }
         return answer(UpdateRcode::Refused, signer, out);
     };
+    // It was done: doing it again could undo what came after it.
+    if zone.transfers.replays.knows(signer.request_mac().0) {
+        return answer(UpdateRcode::NoError, Some(signer), out);
+    }
     let at = HEADER + question.octets.len();
     let message = match UpdateMessage::read(query, at, head.answer_and_authority()) {
         Ok(message) => message,
@@ -128,7 +132,11 @@ impl WaitingUpdate {
         };
         let About { transfers, zone, client, key } = &self.about;
         let rcode = match outcome {
-            ChangeOutcome::Served { .. } => UpdateRcode::NoError,
+            ChangeOutcome::Served { .. } => {
+                let (mac, until) = self.signer.request_mac();
+                transfers.replays.note(mac, until, (self.clock)());
+                UpdateRcode::NoError
+            }
             ChangeOutcome::Answered(rcode) => rcode,
             ChangeOutcome::Refused(why) => {
                 if let Some(held_back) = transfers.refusals.pass() {

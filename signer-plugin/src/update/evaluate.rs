@@ -1,6 +1,8 @@
 //! What comes of an update on a zone (RFC 2136 section 3): prerequisites, the check of the whole section, permission, and the changes in their
 //! order. Nothing is changed unless all of it may be.
 
+use std::collections::BTreeMap;
+
 use keystore::config::content::{MADE_BY_SIGNER, UpdateRule};
 use keystore::dns::{Class, Name, Rtype};
 
@@ -67,7 +69,7 @@ impl Evaluation<'_> {
     /// RFC 2136 section 3.2.
     fn prerequisites(&self, records: &[UpdateRecord]) -> Result<(), UpdateRcode> {
         // RRsets that must be as given: each name and type once.
-        let mut sets: Vec<(&Name, Rtype, Vec<&[u8]>)> = Vec::new();
+        let mut sets: BTreeMap<(Vec<u8>, Rtype), Vec<&[u8]>> = BTreeMap::new();
         for record in records {
             let UpdateRecord { owner, rtype, class, ttl, rdata } = record;
             if *ttl != 0 {
@@ -85,24 +87,18 @@ impl Evaluation<'_> {
                 (ANY, rtype) if !self.has(owner, rtype) => return Err(NxRrset),
                 (NONE, rtype) if self.has(owner, rtype) => return Err(YxRrset),
                 (ANY | NONE, _) => {}
-                (Class::IN, rtype) => match sets.iter_mut().find(|set| set.0 == owner && set.1 == rtype) {
-                    Some((.., records)) => records.push(rdata),
-                    None => sets.push((owner, rtype, vec![rdata])),
-                },
+                (Class::IN, rtype) => sets.entry((owner.canonical_wire(), rtype)).or_default().push(rdata),
                 _ => return Err(FormErr),
             }
         }
-        let is_met = |(owner, rtype, records): &(&Name, Rtype, Vec<&[u8]>)| {
+        let is_met = |((owner, rtype), records): (&(Vec<u8>, Rtype), &Vec<&[u8]>)| {
             let Some(set) = self.as_served(owner, *rtype) else { return false };
-            let mut found = vec![false; set.records.len()];
-            let all_there = records.iter().all(|record| {
-                let at = set.position(*rtype, record);
-                at.is_some_and(|at| {
-                    found[at] = true;
-                    true
-                })
-            });
-            all_there && found.iter().all(|found| *found)
+            let mut given = EditedRrset::new(0);
+            for record in records {
+                given.insert(*rtype, record);
+            }
+            set.records().len() == given.records().len()
+                && given.records().all(|record| set.contains(*rtype, record))
         };
         if sets.iter().all(is_met) { Ok(()) } else { Err(NxRrset) }
     }
@@ -114,24 +110,30 @@ impl Evaluation<'_> {
 
     fn has(&self, owner: &Name, rtype: Rtype) -> bool {
         let is_made = owner == self.zone.origin() && self.served.made_at_apex.contains(&rtype);
-        is_made || self.edit.rrset(owner.as_wire(), rtype).is_some()
+        is_made || self.edit.has(owner.as_wire(), rtype)
     }
 
     /// The RRset, with the serial that is served in the SOA record.
-    fn as_served(&self, owner: &Name, rtype: Rtype) -> Option<EditedRrset> {
-        let mut set = self.edit.rrset(owner.as_wire(), rtype)?;
-        if rtype == Rtype::SOA
-            && let Some(record) = set.records.first_mut()
-            && let Some(at) = record.len().checked_sub(20)
-        {
-            record[at..at + 4].copy_from_slice(&self.serial().to_be_bytes());
+    fn as_served(&self, owner: &[u8], rtype: Rtype) -> Option<EditedRrset> {
+        let set = self.edit.rrset(owner, rtype)?;
+        if rtype != Rtype::SOA {
+            return Some(set);
         }
-        Some(set)
+        let mut served = EditedRrset::new(set.ttl);
+        for record in set.records() {
+            let mut record = record.to_vec();
+            if let Some(at) = record.len().checked_sub(20) {
+                record[at..at + 4].copy_from_slice(&self.serial().to_be_bytes());
+            }
+            served.insert(rtype, &record);
+        }
+        Some(served)
     }
 
     /// The later of the serial that is served and that of the content, which an update before this one may have set.
     fn serial(&self) -> u32 {
-        let own = self.zone.serial();
+        let soa = self.edit.rrset(self.zone.origin().as_wire(), Rtype::SOA);
+        let own = soa.and_then(|set| serial_of(set.records().next()?)).unwrap_or_else(|| self.zone.serial());
         if is_later(own, self.served.serial) { own } else { self.served.serial }
     }
 
@@ -191,7 +193,7 @@ impl Evaluation<'_> {
             }
             (_, Rtype::SOA) => {}
             (_, rtype) => {
-                let is_last = || self.edit.rrset(wire, rtype).is_some_and(|set| set.records.len() == 1);
+                let is_last = || self.edit.record_count(wire, rtype) == 1;
                 if !(is_apex && rtype == Rtype::NS && is_last()) {
                     self.edit.remove(wire, rtype, rdata);
                 }
@@ -216,18 +218,18 @@ impl Evaluation<'_> {
             _ if types.contains(&Rtype::CNAME) => return,
             _ => {}
         }
-        let replaced = match rtype {
-            Rtype::SOA | Rtype::CNAME | Rtype::DNAME => self.edit.rrset(wire, rtype),
+        let is_replaced = |old: &[u8]| match rtype {
+            Rtype::SOA | Rtype::CNAME | Rtype::DNAME => true,
             // One WKS record for an address and protocol (RFC 2136 section 3.4.2.2).
-            Rtype::WKS => self.edit.rrset(wire, rtype).map(|set| EditedRrset {
-                records: set.records.into_iter().filter(|other| other.get(..5) == rdata.get(..5)).collect(),
-                ..set
-            }),
-            _ => None,
+            Rtype::WKS => old.get(..5) == rdata.get(..5),
+            _ => false,
         };
-        let is_there = |old: &[u8]| old == &rdata[..];
-        for old in replaced.into_iter().flat_map(|set| set.records).filter(|old| !is_there(old)) {
-            self.edit.remove(wire, rtype, &old);
+        if matches!(rtype, Rtype::SOA | Rtype::CNAME | Rtype::DNAME | Rtype::WKS) {
+            let set = self.edit.rrset(wire, rtype);
+            let set = set.as_ref().into_iter().flat_map(EditedRrset::records);
+            for old in set.filter(|old| is_replaced(old) && *old != &rdata[..]) {
+                self.edit.remove(wire, rtype, old);
+            }
         }
         self.edit.add(wire, rtype, *ttl, rdata);
     }
@@ -236,7 +238,7 @@ impl Evaluation<'_> {
     fn drop_orphaned_ds(&mut self, updates: &[UpdateRecord]) {
         for record in updates.iter().filter(|record| matches!(record.rtype, Rtype::NS | Rtype::ANY)) {
             let wire = record.owner.as_wire();
-            if self.edit.rrset(wire, Rtype::NS).is_none() {
+            if !self.edit.has(wire, Rtype::NS) {
                 self.edit.remove_rrset(wire, Rtype::DS);
             }
         }

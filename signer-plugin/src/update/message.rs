@@ -36,6 +36,11 @@ pub struct UpdateRecord {
 }
 
 impl UpdateMessage {
+    /// Number of its records, which its cost goes by.
+    pub(crate) const fn record_count(&self) -> usize {
+        self.prerequisites.len() + self.updates.len()
+    }
+
     /// Reads the records behind the zone section, which ends at octet `at`: `prerequisites` records, then `updates` records.
     pub fn read(
         message: &[u8],

@@ -24,20 +24,46 @@ struct EditedName {
     rrsets: BTreeMap<Rtype, EditedRrset>,
 }
 
-/// An RRset as edited so far.
+/// An RRset as edited so far; it has records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EditedRrset {
     /// TTL in seconds.
     pub ttl: u32,
-    /// The RDATA of its records; never empty.
-    pub records: Vec<Box<[u8]>>,
+    /// The RDATA of its records, by their canonical form.
+    records: BTreeMap<Box<[u8]>, Box<[u8]>>,
 }
 
 impl EditedRrset {
-    /// Where a record stands that is the same in canonical form.
-    pub fn position(&self, rtype: Rtype, rdata: &[u8]) -> Option<usize> {
-        let wanted = canonical(rtype, rdata);
-        self.records.iter().position(|record| canonical(rtype, record) == wanted)
+    /// Without records so far.
+    pub const fn new(ttl: u32) -> Self {
+        Self { ttl, records: BTreeMap::new() }
+    }
+
+    /// The RDATA of its records, in canonical order.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.records.values().map(|record| &**record)
+    }
+
+    /// True when it has a record that is the same in canonical form.
+    pub fn contains(&self, rtype: Rtype, rdata: &[u8]) -> bool {
+        self.records.contains_key(&*canonical(rtype, rdata))
+    }
+
+    /// Adds a record; false when it has one that is the same in canonical form, which stays.
+    pub fn insert(&mut self, rtype: Rtype, rdata: &[u8]) -> bool {
+        use std::collections::btree_map::Entry;
+        match self.records.entry(canonical(rtype, rdata).into()) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(entry) => {
+                entry.insert(rdata.into());
+                true
+            }
+        }
+    }
+
+    /// Keeps the records for which `keeps` says so.
+    pub fn retain(&mut self, mut keeps: impl FnMut(&[u8]) -> bool) {
+        self.records.retain(|_, record| keeps(record));
     }
 }
 
@@ -57,6 +83,25 @@ impl<'z> Edit<'z> {
         }
     }
 
+    /// True when the name has the RRset.
+    pub fn has(&self, owner: &[u8], rtype: Rtype) -> bool {
+        match self.names.get(&*owner.to_ascii_lowercase()) {
+            Some(name) => name.rrsets.contains_key(&rtype),
+            None => self.zone.lookup(owner).is_some_and(|node| self.zone.find(node, rtype).is_some()),
+        }
+    }
+
+    /// Number of records of the RRset.
+    pub fn record_count(&self, owner: &[u8], rtype: Rtype) -> usize {
+        match self.names.get(&*owner.to_ascii_lowercase()) {
+            Some(name) => name.rrsets.get(&rtype).map_or(0, |set| set.records.len()),
+            None => {
+                let found = self.zone.lookup(owner).and_then(|node| self.zone.find(node, rtype));
+                found.map_or(0, |id| Records(self.zone.rrset(id).data).count())
+            }
+        }
+    }
+
     /// The types that a name has.
     pub fn types(&self, owner: &[u8]) -> Vec<Rtype> {
         match self.names.get(&*owner.to_ascii_lowercase()) {
@@ -72,35 +117,25 @@ impl<'z> Edit<'z> {
     pub fn add(&mut self, owner: &[u8], rtype: Rtype, ttl: u32, rdata: &[u8]) -> bool {
         let ttl = if ttl > MAX_TTL { 0 } else { ttl };
         let rrsets = &mut self.name(owner).rrsets;
-        let set = rrsets.entry(rtype).or_insert_with(|| EditedRrset { ttl, records: Vec::new() });
+        let set = rrsets.entry(rtype).or_insert_with(|| EditedRrset::new(ttl));
         let same_ttl = std::mem::replace(&mut set.ttl, ttl) == ttl;
-        match set.position(rtype, rdata) {
-            Some(_) => !same_ttl,
-            None => {
-                set.records.push(rdata.into());
-                true
-            }
-        }
+        set.insert(rtype, rdata) || !same_ttl
     }
 
     /// Takes a record away; true when it was there.
     pub fn remove(&mut self, owner: &[u8], rtype: Rtype, rdata: &[u8]) -> bool {
-        if self.rrset(owner, rtype).is_none_or(|set| set.position(rtype, rdata).is_none()) {
-            return false;
-        }
         let rrsets = &mut self.name(owner).rrsets;
         let Some(set) = rrsets.get_mut(&rtype) else { return false };
-        let Some(at) = set.position(rtype, rdata) else { return false };
-        set.records.remove(at);
+        let was_there = set.records.remove(&*canonical(rtype, rdata)).is_some();
         if set.records.is_empty() {
             rrsets.remove(&rtype);
         }
-        true
+        was_there
     }
 
     /// Takes an RRset away; true when it was there.
     pub fn remove_rrset(&mut self, owner: &[u8], rtype: Rtype) -> bool {
-        self.rrset(owner, rtype).is_some() && self.name(owner).rrsets.remove(&rtype).is_some()
+        self.name(owner).rrsets.remove(&rtype).is_some()
     }
 
     /// Gives a name this RRset, in place of the one that it has; none when there are no records.
@@ -149,20 +184,22 @@ impl<'z> Edit<'z> {
 
 /// The RRset of a zone.
 fn edited(zone: &Zone, id: super::RrsetId) -> EditedRrset {
-    let set = zone.rrset(id);
-    EditedRrset { ttl: set.ttl, records: Records(set.data).map(Into::into).collect() }
+    let found = zone.rrset(id);
+    let mut set = EditedRrset::new(found.ttl);
+    for record in Records(found.data) {
+        set.insert(found.rtype, record);
+    }
+    set
 }
 
-/// The RRset as a zone has it: in canonical order.
+/// The RRset as a zone has it.
 fn packed(rtype: Rtype, set: &EditedRrset) -> OwnedRrset {
-    let mut records: Vec<&[u8]> = set.records.iter().map(|record| &**record).collect();
-    records.sort_by(|a, b| canonical(rtype, a).cmp(&canonical(rtype, b)));
     let mut data = Vec::new();
-    for record in &records {
+    for record in set.records() {
         // RDATA has at most 65 535 octets.
         data.extend_from_slice(&(record.len() as u16).to_be_bytes());
         data.extend_from_slice(record);
     }
-    let fold = records.iter().any(|record| matches!(canonical(rtype, record), std::borrow::Cow::Owned(_)));
+    let fold = set.records.iter().any(|(canonical, record)| canonical != record);
     OwnedRrset { rtype, ttl: set.ttl, fold, data: data.into() }
 }

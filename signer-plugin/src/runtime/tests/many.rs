@@ -258,3 +258,20 @@ fn kind_111_the_kernel_tells_which_zone_has_changed() {
     events.follow(std::iter::once(&site.setup()));
     assert!(all_watched.load(Ordering::Relaxed));
 }
+
+/// Commands that keep coming, such as those of updates, keep no zone from its steps.
+#[test]
+fn zones_are_stepped_between_commands_that_keep_coming() {
+    let site = Site::with_skr(3);
+    let schedule = schedule_of(&site, 0, false);
+    let name = Name::parse(ZONE).unwrap();
+    let served = Arc::new(SignerZone::new(name.clone(), &site.metrics, site.clock()));
+    let (commands, commanded) = channel();
+    commands.send(Command::Take(site.setup().into(), Arc::clone(&served))).unwrap();
+    for _ in 0..10 {
+        commands.send(Command::TakeChanges(name.clone())).unwrap();
+    }
+    drop(commands);
+    schedule.run(&commanded);
+    assert!(served.signed().is_some());
+}

@@ -42,7 +42,7 @@ fn update(site: &Site, zone: &mut ZoneRuntime, text: &str, now: Timestamp) -> Ch
     let outcome = send(zone, text);
     site.time.store(now.secs(), Ordering::SeqCst);
     zone.take_changes_between_steps(now);
-    outcome.recv().unwrap()
+    outcome.try_recv().expect("it is answered at once")
 }
 
 fn address_of(zone: &ZoneRuntime, name: &str) -> Option<u8> {
@@ -172,6 +172,13 @@ fn a_zone_file_that_changes_is_applied_on_top_of_updates_running_and_stopped() {
         let error = zone.served().state().file_error.expect("why");
         assert!(error.contains("does not go together with what updates have made"), "{error}");
         assert_eq!(update(&site, &mut zone, "add o 300 A 192.0.2.9", start().plus(14)), served(&zone));
+        // The update that it does not go with is undone: the file is tried again.
+        update(&site, &mut zone, "delete n", start().plus(15));
+        for second in 16..19 {
+            site.step(&mut zone, start().plus(second));
+        }
+        assert_eq!(zone.served().state().file_error, None, "{is_stopped}");
+        assert!(!ask(&zone, "n.example.", Rtype::CNAME).answers.is_empty(), "{is_stopped}");
     }
 }
 
@@ -192,6 +199,8 @@ fn a_zone_without_a_version_or_a_disk_takes_no_update_and_nothing_of_it_stays() 
     fs::write(&folder, "").unwrap();
     assert!(failed(update(&site, &mut zone, "add m 300 A 192.0.2.9", start().plus(3))));
     assert_eq!(address_of(&zone, "m.example."), None);
+    site.step(&mut zone, start().plus(4));
+    assert!(zone.conditions().any(|id| id == ConditionId::SignerStateNotWritten), "an operator must act");
     fs::remove_file(&folder).unwrap();
     fs::rename(&aside, &folder).unwrap();
     for second in [20, 40, 60] {
@@ -266,4 +275,89 @@ fn the_share_of_changed_records_and_the_review_hold_for_updates() {
             assert_eq!(zone.conditions().count(), 0);
         }
     }
+}
+
+/// A client that sends an update each second must not keep a zone from what is due.
+#[test]
+fn what_is_due_is_done_whatever_updates_come_in_the_same_second() {
+    for text in ["delete nowhere", "add x.other. 300 A 192.0.2.9", "yxdomain nowhere"] {
+        let site = Site::with_skr(3);
+        let mut zone = started(&site, start());
+        let due = zone.served().signed().unwrap().next_refresh();
+        let before = serial(&zone);
+        site.step(&mut zone, due.minus(1));
+        assert_eq!(serial(&zone), before, "{text}: a bundle came before");
+        for second in 0..3 {
+            update(&site, &mut zone, text, due.plus(second));
+            site.step(&mut zone, due.plus(second));
+        }
+        let signed = zone.served().signed().unwrap();
+        assert!(signed.next_refresh() > due.plus(3) && serial(&zone) > before, "{text}");
+        validate(&zone, "www.example.", Rtype::A, due.plus(3));
+    }
+}
+
+#[test]
+fn an_update_that_cannot_be_signed_is_answered_at_once_and_is_not_made_later() {
+    let site = Site::with_skr(3);
+    let mut zone = started(&site, start());
+    // The next serials cannot be reserved.
+    let (file, aside) = (site.path("zones/example./serial"), site.path("aside"));
+    fs::rename(&file, &aside).unwrap();
+    fs::create_dir(&file).unwrap();
+    let mut failed = Vec::new();
+    for number in 0..40 {
+        let name = format!("n{number}");
+        let outcome = update(&site, &mut zone, &format!("add {name} 300 A 192.0.2.9"), start().plus(1));
+        if let ChangeOutcome::Failed(_) = outcome {
+            failed.push(name);
+        }
+    }
+    assert!((10..30).contains(&failed.len()), "those beyond what was reserved before: {}", failed.len());
+    fs::remove_dir(&file).unwrap();
+    fs::rename(&aside, &file).unwrap();
+    for second in [20, 40, 90] {
+        site.step(&mut zone, start().plus(second));
+    }
+    for name in &failed {
+        assert_eq!(address_of(&zone, &format!("{name}.example.")), None, "{name}");
+    }
+    assert_eq!(update(&site, &mut zone, "add m 300 A 192.0.2.9", start().plus(91)), served(&zone));
+}
+
+#[test]
+fn one_client_is_not_refused_for_what_others_send_at_the_same_time() {
+    let site = Site::with_skr(3);
+    let hosts: String = (0..40).map(|n| format!("h{n} A 192.0.2.9\n")).collect();
+    site.write("zone", &format!("{FILE}{hosts}"));
+    let mut zone = zone_of(&site, ContentRules { max_growth: 60, ..ContentRules::default() });
+    site.step(&mut zone, start());
+    let before = serial(&zone);
+    let outcomes: Vec<_> = (0..40).map(|n| send(&zone, &format!("add new{n} 300 A 192.0.2.9"))).collect();
+    for second in 1..4 {
+        site.step(&mut zone, start().plus(second));
+    }
+    for outcome in outcomes {
+        let outcome = outcome.try_recv().expect("it is answered");
+        assert!(matches!(outcome, ChangeOutcome::Served { .. }), "{outcome:?}");
+    }
+    assert_eq!(serial(&zone), before + 2, "two versions");
+}
+
+#[test]
+fn what_updates_made_does_not_come_back_when_they_were_switched_off_meanwhile() {
+    let site = Site::with_skr(3);
+    let mut zone = started(&site, start());
+    update(&site, &mut zone, "add n 300 A 192.0.2.9", start().plus(1));
+    drop(zone);
+    let mut zone = site.zone();
+    for second in 5..8 {
+        site.step(&mut zone, start().plus(second));
+    }
+    assert_eq!(address_of(&zone, "n.example."), None, "the file alone counts");
+    drop(zone);
+    let mut zone = started(&site, start().plus(10));
+    site.step(&mut zone, start().plus(11));
+    assert_eq!(address_of(&zone, "n.example."), None);
+    assert_eq!(update(&site, &mut zone, "add m 300 A 192.0.2.9", start().plus(12)), served(&zone));
 }

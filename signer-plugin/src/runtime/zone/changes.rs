@@ -20,6 +20,9 @@ use crate::signing::Denial;
 use crate::update::{NotDone, Served, evaluate};
 use crate::zone::{ContentChange, NameChange, Zone};
 
+/// Most records of updates that are judged together; those of more updates wait for the next version.
+const MOST_RECORDS: usize = 10_000;
+
 /// Updates that were judged good, and are not taken yet.
 pub(super) struct PendingUpdates {
     /// The content with them.
@@ -38,7 +41,7 @@ impl ZoneRuntime {
     /// Takes the changes that wait, when this is not a step; gives the time of the next step, when there were any.
     pub(in crate::runtime) fn take_changes_between_steps(&mut self, now: Timestamp) -> Option<Timestamp> {
         // Before the first step nothing is known of the zone.
-        self.stepped?;
+        let (stepped, due_before) = self.stepped?;
         if !self.take_changes(now) {
             return None;
         }
@@ -46,14 +49,15 @@ impl ZoneRuntime {
         self.tell_unwritten(now);
         self.served.set_state(self.served_state(now));
         self.served.set_content(self.source.zone());
-        let due = self.next_step(now);
-        self.stepped = Some((now, due));
+        // This was no step: what was due stays due, whatever the updates have changed.
+        let due = self.next_step(now).min(due_before);
+        self.stepped = Some((stepped, due));
         Some(due)
     }
 
     /// Takes the changes that wait, and answers those that are served then; true when there were any.
     pub(super) fn take_changes(&mut self, now: Timestamp) -> bool {
-        if !self.gate.is_waiting() {
+        if !self.gate.is_under_review() {
             self.fail_pending("the zone cannot be signed now");
         }
         let requests = if self.pending.is_none() { self.served.changes().take() } else { VecDeque::new() };
@@ -66,7 +70,7 @@ impl ZoneRuntime {
         self.evaluate_all(updates, now);
         if self.pending.is_some() {
             self.renew(now);
-            if !self.gate.is_waiting() {
+            if !self.gate.is_under_review() {
                 let why = self.failure.text().unwrap_or("the zone cannot be signed now").to_owned();
                 self.fail_pending(&why);
             }
@@ -77,7 +81,7 @@ impl ZoneRuntime {
 
     /// Takes content that a primary has sent, which may have to wait until it is served.
     fn take_content(&mut self, ChangeRequest { change, reply }: ChangeRequest, now: Timestamp) {
-        if let Err(outcome) = self.keep_content(change) {
+        if let Err(outcome) = self.keep_content(change, now) {
             return reply(outcome);
         }
         self.told_when_served.push((reply, ChangeOutcome::Kept));
@@ -87,7 +91,7 @@ impl ZoneRuntime {
     }
 
     /// Writes content down that a primary has sent, and takes it as that of the zone.
-    fn keep_content(&mut self, change: Change) -> Result<(), ChangeOutcome> {
+    fn keep_content(&mut self, change: Change, now: Timestamp) -> Result<(), ChangeOutcome> {
         let before = self.source.zone().cloned();
         let failed =
             |error: std::io::Error| ChangeOutcome::Failed(format!("it cannot be written down: {error}"));
@@ -111,7 +115,7 @@ impl ZoneRuntime {
                     from.changed_checked(&change).map_err(|e| ChangeOutcome::Refused(e.to_string()))?;
                 let next = self.shared_with_standing(&Arc::new(next));
                 let stored = self.stored.as_mut().ok_or(ChangeOutcome::Stale)?;
-                stored.append(&change, &next).map_err(failed)?;
+                stored.append(&change, &next, now).map_err(failed)?;
                 next
             }
             Change::Update(_) => return Err(ChangeOutcome::Stale),
@@ -136,13 +140,29 @@ impl ZoneRuntime {
         };
         let mut working: Option<Zone> = None;
         let mut names: BTreeMap<Box<[u8]>, NameChange> = BTreeMap::new();
-        let mut replies = Vec::new();
-        for ChangeRequest { change, reply } in requests {
+        let mut replies: Vec<Reply> = Vec::new();
+        let mut records = 0;
+        let mut requests: VecDeque<ChangeRequest> = requests.into();
+        while let Some(ChangeRequest { change, reply }) = requests.pop_front() {
             let Change::Update(update) = change else { continue };
             let zone = working.as_ref().unwrap_or(&content);
             let max_ttl = self.setup.rules.max_ttl;
+            records += update.message.record_count();
+            if records > MOST_RECORDS && records > update.message.record_count() {
+                requests.push_front(ChangeRequest { change: Change::Update(update), reply });
+                break;
+            }
             match evaluate(zone, &served, &update.message, &update.rules, max_ttl) {
-                Err(NotDone { rcode, why: None }) => reply(ChangeOutcome::Answered(rcode)),
+                Err(NotDone { rcode, why: None }) if working.is_none() => {
+                    reply(ChangeOutcome::Answered(rcode))
+                }
+                // What it says may come from an update before it, which must be served first.
+                Err(NotDone { rcode, why: None }) => replies.push(Box::new(move |outcome| {
+                    reply(match outcome {
+                        ChangeOutcome::Served { .. } => ChangeOutcome::Answered(rcode),
+                        failed => failed,
+                    });
+                })),
                 Err(NotDone { why: Some(why), .. }) => reply(ChangeOutcome::Refused(why)),
                 Ok(None) if working.is_none() => reply(ChangeOutcome::Served { serial: served.serial }),
                 // It may rest on what an update before it has changed.
@@ -150,8 +170,13 @@ impl ZoneRuntime {
                 Ok(Some((next, change))) => {
                     let (before, after) = (content.record_count(), next.record_count());
                     if let Some(why) = excess(&self.setup.content, before, after) {
-                        reply(ChangeOutcome::Refused(why));
-                        continue;
+                        if working.is_none() {
+                            reply(ChangeOutcome::Refused(why));
+                            continue;
+                        }
+                        // By itself it may pass: it is judged again on top of what is served then.
+                        requests.push_front(ChangeRequest { change: Change::Update(update), reply });
+                        break;
                     }
                     let changed = change.names.into_iter();
                     names.extend(changed.map(|name| (name.owner.to_ascii_lowercase().into(), name)));
@@ -160,6 +185,7 @@ impl ZoneRuntime {
                 }
             }
         }
+        self.served.changes().put_back(requests);
         let is_other = |name: &NameChange| match content.lookup(&name.owner) {
             Some(node) => NameChange::to_node_of(&content, node).rrsets != name.rrsets,
             None => !name.rrsets.is_empty(),
@@ -180,6 +206,9 @@ impl ZoneRuntime {
         let stored = self.stored.as_ref().ok_or("the zone takes no updates")?;
         if !stored.is_loaded() {
             return Err("the content on disk cannot be read");
+        }
+        if stored.waits(now) {
+            return Err("the state folder of the zone cannot be written");
         }
         let content = self.source.zone().ok_or("the zone has no content yet")?;
         let (standing, serial) = self.standing().ok_or("the zone is not served yet")?;
@@ -212,7 +241,6 @@ impl ZoneRuntime {
             Passage::Refused(said) => ChangeOutcome::Refused(format!("the review refused it: {said}")),
             Passage::ReviewFails(why) => ChangeOutcome::Failed(format!("the review failed: {why}")),
         };
-        self.gate.clear();
         self.end_pending(&outcome);
     }
 
@@ -223,6 +251,8 @@ impl ZoneRuntime {
 
     fn end_pending(&mut self, outcome: &ChangeOutcome) {
         let Some(pending) = self.pending.take() else { return };
+        // It knows the content of these updates, also where it let them pass.
+        self.gate.clear();
         pending.replies.into_iter().for_each(|reply| reply(outcome.clone()));
     }
 
@@ -232,12 +262,13 @@ impl ZoneRuntime {
             return Ok(());
         };
         let Some(stored) = &mut self.stored else { return Ok(()) };
-        if let Err(error) = stored.append(&pending.change, &pending.zone) {
+        if let Err(error) = stored.append(&pending.change, &pending.zone, now) {
             self.pending = Some(pending);
             self.fail_pending(&format!("it cannot be written down: {error}"));
             return Err(MakeError::ContentNotWritten(error));
         }
         self.source.adopt(&pending.zone);
+        self.source.read_refused_again();
         let otherwise = || ChangeOutcome::Failed("it is on disk, and could not be served yet".to_owned());
         self.told_when_served.extend(pending.replies.into_iter().map(|reply| (reply, otherwise())));
         self.note_largest_ttl(now);

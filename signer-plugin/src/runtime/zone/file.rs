@@ -3,6 +3,8 @@
 use keystore::time::Timestamp;
 
 use super::ZoneRuntime;
+use super::keep::Restoring;
+use super::stored::Stored;
 
 /// Most warnings of a zone file that are written to the log.
 pub(super) const LOGGED_WARNINGS: usize = 10;
@@ -11,7 +13,10 @@ impl ZoneRuntime {
     /// Reads the zone file when it has changed; a zone that does not read is reported, and the one read before stays.
     pub(super) fn poll_zone_file(&mut self, now: Timestamp) -> bool {
         // What updates made of the file must be known first.
-        if self.stored.as_ref().is_some_and(|stored| !stored.is_loaded()) {
+        let waits = |stored: &Stored| {
+            !stored.is_loaded() || stored.is_damaged() && matches!(self.restoring, Restoring::Waits(_))
+        };
+        if self.stored.as_ref().is_some_and(waits) {
             return false;
         }
         let before = self.source.zone().cloned();

@@ -99,6 +99,7 @@ impl ZoneRuntime {
         }
         // Taken before the reading: if that panics, the next step does not repeat it.
         let mut before = std::mem::replace(&mut self.restoring, Restoring::Done);
+        self.set_leftover_aside(now);
         self.open_serial(now);
         let loaded = self.state.load(self.setup.times.refresh, now);
         let result = if loaded.is_ok() { "ok" } else { "failed" };

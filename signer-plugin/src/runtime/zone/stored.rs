@@ -10,7 +10,7 @@ use super::file::LOGGED_WARNINGS;
 use super::{ConditionId, ZoneRuntime};
 use crate::content::{Rebased, rebased};
 use crate::runtime::retry::Retry;
-use crate::state::{ContentStore, StateError, StoredContent};
+use crate::state::{CONTENT, ContentStore, StateError, StoredContent};
 use crate::zone::{ContentChange, Zone};
 
 /// The content on disk, and the file that it was made of.
@@ -46,6 +46,11 @@ impl Stored {
         }
     }
 
+    /// True when the content on disk was damaged, so that what updates made is to be had from the version that was served last.
+    pub const fn is_damaged(&self) -> bool {
+        matches!(self.standing, Standing::Damaged)
+    }
+
     /// True when the content on disk is known.
     pub const fn is_loaded(&self) -> bool {
         !matches!(self.standing, Standing::Unread(..))
@@ -72,12 +77,30 @@ impl Stored {
         Ok(())
     }
 
+    /// True while nothing is written, because that failed a short while ago.
+    pub fn waits(&self, now: Timestamp) -> bool {
+        self.unwritten.0.at().is_some_and(|at| at > now)
+    }
+
     /// Writes a change down that makes `current`.
-    pub fn append(&mut self, change: &ContentChange, current: &Zone) -> std::io::Result<()> {
+    pub fn append(&mut self, change: &ContentChange, current: &Zone, now: Timestamp) -> std::io::Result<()> {
         let Some(base) = &self.base else {
             return Err(std::io::Error::other("the zone file was not read yet"));
         };
-        self.store.append(change, base, current)
+        let written = self.store.append(change, base, current);
+        self.note_written(&written, now);
+        written
+    }
+
+    /// Notes whether the content can be written.
+    fn note_written(&mut self, written: &std::io::Result<()>, now: Timestamp) {
+        match written {
+            Ok(()) => self.unwritten = (Retry::default(), None),
+            Err(error) => {
+                self.unwritten.0.failed(now);
+                self.unwritten.1 = Some(error.to_string());
+            }
+        }
     }
 }
 
@@ -87,6 +110,24 @@ impl ZoneRuntime {
         match &self.stored.as_ref()?.standing {
             Standing::Unread(_, why) => why.clone(),
             Standing::Loaded | Standing::Damaged => None,
+        }
+    }
+
+    /// Moves content of updates aside which no source of the zone changes any more: it must not come back later.
+    pub(super) fn set_leftover_aside(&self, now: Timestamp) {
+        let folder = &self.setup.state;
+        if self.stored.is_some() || !folder.join(CONTENT).exists() {
+            return;
+        }
+        match ContentStore::new(folder, &self.setup.name).set_aside(now) {
+            Ok(aside) => tracing::warn!(
+                zone = %self.setup.name, folder = %aside.display(),
+                "the zone takes no updates any more: what they have made is not served, and its files were moved to the folder"
+            ),
+            Err(error) => tracing::error!(
+                zone = %self.setup.name, %error,
+                "the zone takes no updates any more, and the files of what they have made cannot be moved aside"
+            ),
         }
     }
 
@@ -139,10 +180,12 @@ impl ZoneRuntime {
             let content = self.shared_with_standing(file);
             return self.source.adopt(&content);
         };
+        let unserved = || self.unserved.as_ref().map(|signed| Arc::clone(signed.zone()));
+        let before = before.or_else(|| unserved().filter(|_| stored.is_damaged()));
         let (base, content) = match (&stored.base, before.clone()) {
             (Some(base), Some(content)) => (Some(Arc::clone(base)), content),
             // The file as it was is not known: all that differs from it counts as made by updates.
-            (None, Some(content)) if matches!(stored.standing, Standing::Damaged) => (None, content),
+            (None, Some(content)) if stored.is_damaged() => (None, content),
             _ => (None, Arc::clone(file)),
         };
         let is_same = base.as_ref().is_some_and(|base| base.has_content_of(file));
@@ -173,9 +216,9 @@ impl ZoneRuntime {
         self.fail_pending("the zone file has changed meanwhile");
         let (file, content) = (self.shared_with_standing(file), self.shared_with_standing(&content));
         let Some(stored) = &mut self.stored else { return };
-        if !is_same && let Err(error) = stored.store.replace(&file, &content) {
-            stored.unwritten.0.failed(now);
-            stored.unwritten.1 = Some(error.to_string());
+        let written = if is_same { Ok(()) } else { stored.store.replace(&file, &content) };
+        if written.is_err() {
+            stored.note_written(&written, now);
             stored.waiting = Some(file);
             if let Some(before) = before {
                 self.source.adopt(&before);
@@ -184,7 +227,10 @@ impl ZoneRuntime {
         }
         stored.base = Some(file);
         stored.standing = Standing::Loaded;
-        (stored.waiting, stored.unwritten) = (None, (Retry::default(), None));
+        stored.waiting = None;
+        if !is_same {
+            stored.note_written(&written, now);
+        }
         self.source.adopt(&content);
     }
 
@@ -193,9 +239,16 @@ impl ZoneRuntime {
         let Some(stored) = self.stored.as_mut().filter(|stored| stored.unwritten.0.is_due(now)) else {
             return false;
         };
-        let Some(file) = stored.waiting.take() else { return false };
         let before = self.source.zone().cloned();
-        self.take_file(&file, before, now);
-        true
+        if let Some(file) = stored.waiting.take() {
+            self.take_file(&file, before, now);
+            return true;
+        }
+        // A change could not be written and was not taken; whether any can is seen by writing what there is.
+        if let (Some(base), Some(content)) = (&stored.base, &before) {
+            let written = stored.store.replace(base, content);
+            stored.note_written(&written, now);
+        }
+        false
     }
 }
