@@ -266,7 +266,7 @@ fn zones_are_stepped_between_commands_that_keep_coming() {
     let schedule = schedule_of(&site, 0, false);
     let name = Name::parse(ZONE).unwrap();
     let served = Arc::new(SignerZone::new(name.clone(), &site.metrics, site.clock()));
-    let (commands, commanded) = channel();
+    let (commands, commanded) = std::sync::mpsc::channel();
     commands.send(Command::Take(site.setup().into(), Arc::clone(&served))).unwrap();
     for _ in 0..10 {
         commands.send(Command::TakeChanges(name.clone())).unwrap();
