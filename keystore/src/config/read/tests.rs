@@ -97,6 +97,7 @@ fn every_commented_default_is_the_default() {
             "web-config",
             "hosts",
             "alert-test-interval",
+            "primaries",
         ];
         let put_in = equals && !other.contains(&key);
         text.push_str(if put_in { stripped } else { line });
@@ -755,6 +756,48 @@ fn transfers_are_allowed_to_nobody_by_default_and_each_zone_may_have_its_own_rul
         }
     }
     assert!(read("[transfer]\nkey-file = \"xfr.key\"", "").unwrap_err().to_string().contains("key-files"));
+}
+
+#[test]
+fn primaries_of_a_zone_stand_in_place_of_its_file() {
+    let read = |transfer: &str, zone: &str| {
+        let text =
+            EXAMPLE.replacen("\n[[zone]]\n", &format!("\n[transfer]\n{transfer}\n[[zone]]\n{zone}\n"), 1);
+        let text: String =
+            text.lines().filter(|line| !line.starts_with("file =")).map(|line| format!("{line}\n")).collect();
+        Config::parse(text.as_bytes(), Path::new("/etc/c.toml"))
+    };
+    let config = read(
+        "min-refresh = \"1m\"\nmin-retry = 5\nmax-octets = 1000000",
+        "primaries = [\"192.0.2.10\", { address = \"[2001:db8::1]:5300\", key = \"xfr\" }]",
+    )
+    .unwrap();
+    let incoming = config.transfer.incoming;
+    assert_eq!((incoming.min_refresh, incoming.min_retry, incoming.max_octets), (60, 5, Some(1_000_000)));
+    let zone = &config.zones[0];
+    let primaries: Vec<_> =
+        zone.content.primaries.iter().map(|p| (p.address.to_string(), p.key.clone())).collect();
+    let expected =
+        [("192.0.2.10:53".to_owned(), None), ("[2001:db8::1]:5300".to_owned(), Name::parse("xfr").ok())];
+    assert_eq!(primaries, expected);
+    assert!(zone.has_content() && zone.file.is_none());
+    assert!(!read("", "").unwrap().zones[0].has_content());
+    for (transfer, zone, what) in [
+        ("", "primaries = []", "names no server"),
+        ("", "primaries = [\"ns.example\"]", "with or without a port"),
+        ("", "primaries = [\"192.0.2.1\", \"192.0.2.1:53\"]", "given twice"),
+        ("", "primaries = [\"192.0.2.1\"]\n file = \"zone\"", "from its file or from primaries"),
+        (
+            "",
+            "primaries = [\"192.0.2.1\"]\nupdate = [{ key = \"a\", names = \"zone\" }]",
+            "send updates to the primary",
+        ),
+        ("min-retry = 0", "", "at least a second"),
+        ("max-octets = 1", "", "from 65536"),
+    ] {
+        let error = read(transfer, zone).unwrap_err().to_string();
+        assert!(error.contains(what), "{transfer} {zone}: {error}");
+    }
 }
 
 #[test]
