@@ -189,19 +189,24 @@ impl Serving {
             health,
             reloader,
         };
-        for address in serving.dns() {
+        serving.tell_addresses();
+        Ok(Some(serving))
+    }
+
+    /// Says in the log where DNS is served.
+    fn tell_addresses(&self) {
+        for address in self.dns() {
             tracing::info!(%address, "serving");
         }
-        for address in serving.dns.iter().flat_map(DnsServer::tls_addresses) {
+        for address in self.dns.iter().flat_map(DnsServer::tls_addresses) {
             tracing::info!(%address, "serving DNS over TLS");
         }
-        for address in serving.dns.iter().flat_map(DnsServer::https_addresses) {
+        for address in self.dns.iter().flat_map(DnsServer::https_addresses) {
             tracing::info!(%address, "serving DNS over HTTPS");
         }
-        for address in serving.dns.iter().flat_map(DnsServer::quic_addresses) {
+        for address in self.dns.iter().flat_map(DnsServer::quic_addresses) {
             tracing::info!(%address, "serving DNS over QUIC");
         }
-        Ok(Some(serving))
     }
 
     /// Addresses that DNS is served on.
