@@ -152,7 +152,7 @@ fn clients_of_others_change_the_zone_as_they_are_and_what_they_made_stays() {
         assert!(!done && said.contains(rcode), "{key:?} {text}: {said}");
         assert_eq!(site.serial(), before, "{text}");
     }
-    let text = format!("server 127.0.0.1#{port}\nzone {ZONE}\nadd knot.{ZONE} 60 TXT \"A b\"\nsend\n");
+    let text = format!("server 127.0.0.1 {port}\nzone {ZONE}\nadd knot.{ZONE} 60 TXT \"A b\"\nsend\n");
     knsupdate.arg("-y").arg(format!("hmac-sha256:{KEY}:{SECRET}"));
     let (done, said) = say(&mut knsupdate, &text);
     assert!(done, "{said}");

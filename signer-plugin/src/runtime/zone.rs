@@ -51,6 +51,9 @@ const ALARM: u64 = 600;
 /// RRsets whose signatures are verified before a version is served, besides the apex and those that are new.
 const SAMPLES: usize = 256;
 
+/// Most warnings of a zone file that are written to the log.
+const LOGGED_WARNINGS: usize = 10;
+
 /// The life of one zone. [`ZoneRuntime::step`] does what is due; nothing here sleeps or asks the clock.
 pub struct ZoneRuntime {
     setup: Shared<ZoneSetup>,

@@ -2,12 +2,9 @@
 
 use keystore::time::Timestamp;
 
-use super::ZoneRuntime;
 use super::keep::Restoring;
 use super::stored::Stored;
-
-/// Most warnings of a zone file that are written to the log.
-pub(super) const LOGGED_WARNINGS: usize = 10;
+use super::{LOGGED_WARNINGS, ZoneRuntime};
 
 impl ZoneRuntime {
     /// Reads the zone file when it has changed; a zone that does not read is reported, and the one read before stays.

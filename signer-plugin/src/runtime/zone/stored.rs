@@ -6,8 +6,7 @@ use std::sync::Arc;
 use keystore::dns::Name;
 use keystore::time::Timestamp;
 
-use super::file::LOGGED_WARNINGS;
-use super::{ConditionId, ZoneRuntime};
+use super::{ConditionId, LOGGED_WARNINGS, ZoneRuntime};
 use crate::content::{Rebased, rebased};
 use crate::runtime::retry::Retry;
 use crate::state::{CONTENT, ContentStore, StateError, StoredContent};
