@@ -223,9 +223,11 @@ impl Server {
             |protocol| Certificate::new(listen.tls_config.as_ref(), handler.zones.settings(), protocol);
         let encrypted =
             (ConnectionLimiter::new(limits.of_encrypted()), ConnectionLimiter::new(limits.of_handshakes()));
-        let mut over_tls = vec![(tls, Tls::new(OverTls::Dns, certificate(b"dot"), encrypted.clone()))];
-        #[cfg(feature = "https")]
-        over_tls.push((https, Tls::new(OverTls::Https, certificate(b"h2"), encrypted.clone())));
+        let over_tls = [
+            (tls, Tls::new(OverTls::Dns, certificate(b"dot"), encrypted.clone())),
+            #[cfg(feature = "https")]
+            (https, Tls::new(OverTls::Https, certificate(b"h2"), encrypted.clone())),
+        ];
         for (listeners, tls) in over_tls {
             for (_, listener) in listeners {
                 let listener = (listener, Some(tls.clone()));

@@ -1,4 +1,4 @@
-//! DNS UPDATE (RFC 2136): what a message asks for, and what comes of it on a zone. Who may ask is [`policy`]'s; signatures of messages are
+//! DNS UPDATE (RFC 2136): what a message asks for, and what comes of it on a zone. Who may ask is said by the module `policy`; signatures of messages are
 //! those of [`crate::transfer`].
 //!
 //! ```text
