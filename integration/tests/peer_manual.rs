@@ -89,6 +89,8 @@ const BLOCKS: &[(&str, &str, Setup)] = &[
     ("docs/manual/skr-loader.md", "$ skr-loader import", Person),
     ("docs/manual/skr-loader.md", "$ skr-loader rollback", Person),
     ("docs/manual/skr-loader.md", "openssl req", Ceremony),
+    ("docs/manual/update.md", "# lego:", Host),
+    ("docs/manual/update.md", "printf 'server", Host),
 ];
 
 /// The commands of a block; of a `console` block those behind a prompt, with the lines that continue them.
