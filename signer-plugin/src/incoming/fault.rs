@@ -33,9 +33,9 @@ pub enum TransferFault {
         /// How long it went on.
         seconds: u64,
     },
-    /// The TLS connection cannot be had, or is not one that transfers may be taken from.
-    #[error("no TLS connection: {0}")]
-    Tls(String),
+    /// The look ended with a panic.
+    #[error("a fault of this program ended the look (a panic, which the log has): please report it")]
+    Panicked,
     /// The query cannot be written: the key does not fit.
     #[error("the query cannot be written")]
     NoQuery,
@@ -178,7 +178,7 @@ impl TransferFault {
         !matches!(
             self,
             Self::Io(_)
-                | Self::Tls(_)
+                | Self::Panicked
                 | Self::NoQuery
                 | Self::Tsig(_)
                 | Self::SerialBack { .. }

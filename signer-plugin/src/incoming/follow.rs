@@ -1,8 +1,12 @@
 //! Follows the primaries of zones: a task for each zone that looks when the timer or a NOTIFY says so, and hands what came to the signer.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use keystore::dns::Name;
@@ -219,7 +223,7 @@ impl ZoneFollower {
         let mut faults = self.settings.unusable.clone();
         let from = self.served.transfers().notified_by();
         for primary in in_turn(&self.settings.primaries, from) {
-            match self.look_at(primary).await {
+            match guarded(self.look_at(primary)).await {
                 Ok(version) => return Ok(version),
                 Err(fault) => {
                     tracing::debug!(zone = %self.setup.name, primary = %primary.address, "the look at a primary failed: {fault}");
@@ -345,8 +349,34 @@ impl ZoneFollower {
     }
 }
 
+/// A look whose panic is a fault like others: it ends neither the task of the zone nor the word of it in the conditions.
+async fn guarded<T>(look: impl Future<Output = Result<T, TransferFault>>) -> Result<T, TransferFault> {
+    let mut look = pin!(look);
+    poll_fn(|context| {
+        // What a look leaves behind is dropped with it: permits, its connection, and content that nobody has.
+        let polled = catch_unwind(AssertUnwindSafe(|| look.as_mut().poll(context)));
+        polled.unwrap_or(Poll::Ready(Err(TransferFault::Panicked)))
+    })
+    .await
+}
+
 /// The primaries, the one first that has just said that it has something new.
 fn in_turn(primaries: &[Primary], first: Option<IpAddr>) -> impl Iterator<Item = &Primary> {
     let is_first = move |primary: &&Primary| Some(primary.address.ip().to_canonical()) == first;
     primaries.iter().filter(is_first).chain(primaries.iter().filter(move |primary| !is_first(primary)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn panic_of_a_look_is_a_fault_and_the_next_look_goes_on() {
+        let panics = async {
+            tokio::task::yield_now().await;
+            panic!("a message of a stranger")
+        };
+        assert!(matches!(guarded::<u8>(panics).await, Err(TransferFault::Panicked)));
+        assert_eq!(guarded(async { Ok(7) }).await.ok(), Some(7));
+    }
 }
