@@ -161,7 +161,10 @@ fn program(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let target = tests.parent().and_then(Path::parent).unwrap();
     let path = target.join("examples").join(name);
-    if !path.exists() {
+    let changed = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name).with_extension("rs");
+    // One that is not there is older than any.
+    if changed(&path) < changed(&source) {
         let built = Command::new(env!("CARGO"))
             .args(["build", "--locked", "--examples", "--target-dir"])
             .arg(target.parent().unwrap())
