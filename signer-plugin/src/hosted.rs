@@ -9,7 +9,7 @@ use keystore::dns::name::MAX_NAME;
 use keystore::dns::{Name, Rtype};
 
 pub use crate::answer::{AnswerKind, AnswerOutcome, Arrival, Transport};
-use crate::protocol::SharedSettings;
+use crate::protocol::{QuerySettings, SharedSettings};
 use crate::transfer::Transferable;
 
 /// A zone that answers queries for names at and below its apex.
@@ -155,6 +155,20 @@ impl Hosted {
     #[must_use]
     pub fn load(&self) -> Zones {
         Zones(self.by_apex.load())
+    }
+
+    /// The zones, and the settings that hold for them: never the settings of before with zones of after, nor the other way round, so that no
+    /// zone is answered for by somebody else's list of who may ask.
+    pub(crate) fn load_with_settings(&self) -> (Zones, Guard<Arc<QuerySettings>>) {
+        let mut settings = self.settings.load();
+        loop {
+            let zones = self.load();
+            let again = self.settings.load();
+            if Arc::ptr_eq(&settings, &again) {
+                return (zones, settings);
+            }
+            settings = again;
+        }
     }
 
     /// The zone that answers for `qname`, see [`Zones::find`].

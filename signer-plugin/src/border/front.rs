@@ -122,8 +122,7 @@ impl<H: RequestHandler> FrontEnd<H> {
 
     /// Answers the queries of a batch. Those for one zone that follow each other are answered from one version of it.
     pub fn answer_all(&self, via: Via, batch: &mut impl Batch) {
-        let zones = self.handler.zones.load();
-        let settings = self.handler.zones.settings().load();
+        let (zones, settings) = self.handler.zones.load_with_settings();
         let mut more = batch.advance();
         while more {
             let Some(first) = find(&zones, batch.current().query) else {

@@ -42,7 +42,7 @@ use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseI
 use keystore::dns::Rtype;
 
 use crate::answer::{AnswerOutcome, Arrival, Transport, asks_for_identity};
-use crate::hosted::{Hosted, Responder};
+use crate::hosted::{Hosted, Responder, Zones};
 use crate::protocol::QuerySettings;
 use crate::reply::Reply;
 use convert::Answer;
@@ -116,21 +116,21 @@ impl<H: RequestHandler> SignerHandler<H> {
 
     /// Has the engine answer what is ours: names of our zones, what is asked of the server itself, and, where there is nobody else, all.
     fn ask(&self, request: &Request) -> Asked {
-        let settings = self.zones.settings().load();
-        match self.zone(request) {
-            Some(zone) => ask(&*zone, request, self.max_udp, &settings),
+        let (zones, settings) = self.zones.load_with_settings();
+        match zone(&zones, request) {
+            Some(zone) => ask(&**zone, request, self.max_udp, &settings),
             None if self.alone || asks_for_identity(request.as_slice(), &settings) => {
                 refuse::answer(request, &settings, self.max_udp).map_or(Asked::Drop, Asked::Answer)
             }
             None => Asked::NotOurs,
         }
     }
+}
 
-    /// The zone that a request is for.
-    fn zone(&self, request: &Request) -> Option<Arc<dyn Responder>> {
-        let query = request.queries.queries().first()?;
-        self.zones.find(&convert::wire(query.name()), Rtype(query.query_type().into()))
-    }
+/// The zone that a request is for.
+fn zone<'z>(zones: &'z Zones, request: &Request) -> Option<&'z Arc<dyn Responder>> {
+    let query = request.queries.queries().first()?;
+    zones.find(&convert::wire(query.name()), Rtype(query.query_type().into()))
 }
 
 #[async_trait]

@@ -169,6 +169,12 @@ impl Signer {
 
     /// Has the zones that `config` has at work, and no others.
     fn take(&self, config: &Config) {
+        let stay: HashSet<&Name> = config.zones.iter().map(|zone| &zone.name).collect();
+        let is_gone = |zone: &Arc<dyn Responder>| !stay.contains(zone.origin());
+        if self.hosted.zones().iter().any(is_gone) {
+            // Before the settings, which know nothing any more of who may ask for a zone that has left.
+            self.hosted.replace(self.hosted.zones().into_iter().filter(|zone| !is_gone(zone)));
+        }
         self.settings.take(config);
         if let Err(error) = self.threads.grow(config.zones.len()) {
             tracing::warn!(%error, "the system gives no more threads; the zones share those that there are");

@@ -160,4 +160,26 @@ async fn allow_query_of_the_configuration_holds_by_default_in_every_way_to_serve
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn zone_that_leaves_is_answered_for_nobody_who_might_not_ask_for_it() {
+    let signer = signer("", "allow-query = [\"192.0.2.0/24\"]");
+    let with = signer.config();
+    let mut without = with.clone();
+    without.zones.clear();
+    let server = start(signer.hosted(), Catalog::new(), TcpLimits::new(100));
+    let reloads = tokio::task::spawn_blocking(move || {
+        for _ in 0..300 {
+            signer.reload(&without);
+            signer.reload(&with);
+        }
+    });
+    let query = question("www.a.test", 1, None);
+    while !reloads.is_finished() {
+        let answer = ask_udp(server.1, &query).await.unwrap();
+        assert_eq!(Reply::read(&answer).unwrap().rcode(), 5);
+    }
+    reloads.await.unwrap();
+    server.0.shutdown().await;
+}
+
 pub(super) mod page;
