@@ -1,7 +1,8 @@
 //! DNS over HTTPS (RFC 8484) by HTTP/2, on a connection whose TLS handshake is done: GET and POST at [`PATH`].
 //!
-//! What a client can take up is bounded: the queries of a connection that are under way, the octets of a request, the time that a request
-//! takes to come in and an answer to be taken, and the octets of answers that wait for their clients over all connections.
+//! What a client can take up is bounded: the queries of a connection that are under way, those that get no answer, the octets of a request,
+//! the time that a request takes to come in and an answer to be taken, and the octets of answers that wait for their clients over all
+//! connections.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::front::FrontEnd;
-use super::limits::{CLOSING, ConnectionPermit, HANDSHAKE, MAX_QUERY, QUERY_TIME};
+use super::limits::{CLOSING, ConnectionPermit, HANDSHAKE, MAX_QUERY, MOST_IN_VAIN, QUERY_TIME};
 use super::single::answer_one;
 use crate::reply::Reply;
 
@@ -34,6 +35,8 @@ const MOST_REQUESTS: u32 = 100;
 const MOST_HEADERS: u32 = 12_288;
 /// Octets of the bodies of requests that a connection may have under way.
 const WINDOW: u32 = 65_535;
+/// Octets of an answer that the library holds when all of it was handed over: what waits is counted until then.
+const SEND_BUFFER: usize = 4096;
 
 /// Serves requests on `stream` until the client ends the connection, leaves it idle, or `shutdown` is set.
 pub(super) async fn serve<H: RequestHandler>(
@@ -48,12 +51,16 @@ pub(super) async fn serve<H: RequestHandler>(
         .max_concurrent_streams(MOST_REQUESTS)
         .max_header_list_size(MOST_HEADERS)
         .initial_window_size(MAX_QUERY as u32)
-        .initial_connection_window_size(WINDOW);
-    let Ok(Ok(mut connection)) = timeout(HANDSHAKE, builder.handshake::<_, Bytes>(stream)).await else {
-        return;
+        .initial_connection_window_size(WINDOW)
+        .max_send_buffer_size(SEND_BUFFER);
+    let connected = tokio::select! {
+        connected = timeout(HANDSHAKE, builder.handshake::<_, Bytes>(stream)) => connected,
+        _ = shutdown.wait_for(|stop| *stop) => return,
     };
+    let Ok(Ok(mut connection)) = connected else { return };
     let permit = Arc::new(permit);
     let mut requests = JoinSet::new();
+    let mut in_vain = 0;
     loop {
         tokio::select! {
             accepted = timeout(permit.idle_timeout(), connection.accept()) => match accepted {
@@ -69,7 +76,12 @@ pub(super) async fn serve<H: RequestHandler>(
                 // Those under way have deadlines of their own.
                 Err(_) => {}
             },
-            Some(_) = requests.join_next() => {}
+            Some(answered) = requests.join_next() => {
+                in_vain += usize::from(!matches!(answered, Ok(true)));
+                if in_vain == MOST_IN_VAIN {
+                    break;
+                }
+            }
             _ = shutdown.wait_for(|stop| *stop) => break,
         }
     }
@@ -77,14 +89,14 @@ pub(super) async fn serve<H: RequestHandler>(
     let _ = timeout(CLOSING, poll_fn(|context| connection.poll_closed(context))).await;
 }
 
-/// Answers one request.
+/// Answers one request; false when the client got no message, or did not take it in time.
 async fn answer<H: RequestHandler>(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
     client: SocketAddr,
     permit: Arc<ConnectionPermit>,
     front: FrontEnd<H>,
-) {
+) -> bool {
     let answered = match query(request).await {
         Ok(query) => answer_one(&front, query, client).await.ok_or(StatusCode::BAD_REQUEST),
         Err(status) => Err(status),
@@ -93,14 +105,14 @@ async fn answer<H: RequestHandler>(
         Ok(message) => message,
         Err(status) => {
             let _ = respond.send_response(refusal(status), true);
-            return;
+            return false;
         }
     };
     let Some(_kept) = permit.keep_unsent(message.len()) else {
         respond.send_reset(Reason::ENHANCE_YOUR_CALM);
-        return;
+        return false;
     };
-    let Ok(mut stream) = respond.send_response(head(&message), false) else { return };
+    let Ok(mut stream) = respond.send_response(head(&message), false) else { return false };
     let mut message = Bytes::from(message);
     let sent = timeout(permit.idle_timeout(), async {
         while !message.is_empty() {
@@ -112,9 +124,11 @@ async fn answer<H: RequestHandler>(
             }
         }
     });
-    if sent.await.is_err() {
+    let is_sent = sent.await.is_ok();
+    if !is_sent {
         stream.send_reset(Reason::CANCEL);
     }
+    is_sent
 }
 
 /// The query of a request; otherwise the status that it is refused with.

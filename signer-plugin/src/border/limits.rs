@@ -33,6 +33,10 @@ pub(super) const QUERY_TIME: Duration = Duration::from_secs(2);
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Time for the last message of an encrypted connection, which says that it ends.
 pub(super) const CLOSING: Duration = Duration::from_secs(1);
+/// Queries of a connection of DNS over HTTPS or QUIC that get no answer, by the client's fault, before it is ended: who asks nothing that can be
+/// answered keeps no place.
+#[cfg(any(feature = "https", feature = "quic"))]
+pub(super) const MOST_IN_VAIN: usize = 16;
 /// More connections than this are of no use to resolvers, and each takes memory.
 const MOST_CONNECTIONS: u64 = 10_000;
 /// Files that the process itself needs at least: zone and key files, the store, sockets, the control socket, HTTP.
@@ -165,12 +169,6 @@ impl ConnectionLimiter {
         *open.by_network.entry(network).or_default() += 1;
         *open.by_client.entry(client).or_default() += 1;
         Ok(ConnectionPermit { limiter: self.clone(), client })
-    }
-
-    /// True while more than half of the connections are in use.
-    #[cfg(feature = "quic")]
-    pub fn is_crowded(&self) -> bool {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).total > self.limits.connections / 2
     }
 
     /// The idle time that a connection gets now.

@@ -1,8 +1,9 @@
 //! DNS over QUIC (RFC 9250): each query and its answer on a stream of their own.
 //!
 //! What a client can take up is bounded: connections by the limits that TCP has, handshakes under way, the queries of a connection that are
-//! under way, the time that a query takes to come in and an answer to be taken, and the octets of answers that wait for their clients. When
-//! many handshakes are under way, a client must first show that it has its address (Retry, RFC 9000 section 8.1.2).
+//! under way, those that come to nothing, the time that a query takes to come in and an answer to be taken, and the octets of answers that wait
+//! for their clients. A client must first show that it has its address (Retry, RFC 9000 section 8.1.2), so that nobody takes the share of
+//! others by datagrams with a forged source; with a token of an earlier connection it need not.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -22,7 +23,9 @@ use tokio::time::timeout;
 use super::certificate::Certificate;
 use super::framing::{PREFIX, put_message};
 use super::front::FrontEnd;
-use super::limits::{CLOSING, ConnectionLimiter, ConnectionPermit, HANDSHAKE, MAX_QUERY, QUERY_TIME};
+use super::limits::{
+    CLOSING, ConnectionLimiter, ConnectionPermit, HANDSHAKE, MAX_QUERY, MOST_IN_VAIN, QUERY_TIME,
+};
 use super::single::answer_one;
 
 /// Codes that connections and streams end with (RFC 9250 section 4.3).
@@ -75,7 +78,10 @@ impl Quic {
             tokio::select! {
                 incoming = self.endpoint.accept() => match incoming {
                     Some(incoming) => self.admit(incoming, &front, &mut connections),
-                    None => break,
+                    None => {
+                        tracing::error!("DNS over QUIC has ended: its socket cannot be used any more; restart the server");
+                        break;
+                    }
                 },
                 () = tokio::time::sleep(LOOK) => {}
                 _ = shutdown.wait_for(|stop| *stop) => break,
@@ -112,7 +118,8 @@ impl Quic {
         connections: &mut JoinSet<()>,
     ) {
         let client = incoming.remote_address();
-        if self.handshakes.is_crowded() && !incoming.remote_address_validated() {
+        // Before anything is counted against the address.
+        if !incoming.remote_address_validated() {
             let _ = incoming.retry();
             return;
         }
@@ -127,10 +134,14 @@ impl Quic {
                 return incoming.refuse();
             }
         };
-        let (front, shutdown) = (front.clone(), self.shutdown.clone());
+        let (front, mut shutdown) = (front.clone(), self.shutdown.clone());
         connections.spawn(async move {
             let Ok(connecting) = incoming.accept() else { return };
-            if let Ok(Ok(connection)) = timeout(HANDSHAKE, connecting).await {
+            let connected = tokio::select! {
+                connected = timeout(HANDSHAKE, connecting) => connected,
+                _ = shutdown.wait_for(|stop| *stop) => return,
+            };
+            if let Ok(Ok(connection)) = connected {
                 drop(place);
                 serve_connection(connection, client, permit, shutdown, front).await;
             }
@@ -162,8 +173,16 @@ fn server_config(tls: Arc<ServerConfig>) -> Option<quinn::ServerConfig> {
     Some(config)
 }
 
-/// A message that RFC 9250 forbids.
-struct ProtocolError;
+/// Why a stream has ended without an answer.
+#[derive(Debug, PartialEq, Eq)]
+enum Unanswered {
+    /// A message that RFC 9250 forbids: its connection ends.
+    Forbidden,
+    /// The query did not come in time, or the answer was not taken.
+    Slow,
+    /// This server had no answer, or the client wanted none any more.
+    Other,
+}
 
 /// Answers the queries of a connection until the client ends it, leaves it idle, or `shutdown` is set.
 async fn serve_connection<H: RequestHandler>(
@@ -175,6 +194,7 @@ async fn serve_connection<H: RequestHandler>(
 ) {
     let permit = Arc::new(permit);
     let mut queries = JoinSet::new();
+    let mut slow = 0;
     let code = loop {
         tokio::select! {
             stream = timeout(permit.idle_timeout(), connection.accept_bi()) => match stream {
@@ -186,11 +206,16 @@ async fn serve_connection<H: RequestHandler>(
                 // Those under way have deadlines of their own.
                 Err(_) => {}
             },
-            Some(answered) = queries.join_next() => {
-                if let Ok(Err(ProtocolError)) = answered {
-                    break PROTOCOL_ERROR;
+            Some(answered) = queries.join_next() => match answered {
+                Ok(Err(Unanswered::Forbidden)) => break PROTOCOL_ERROR,
+                Ok(Err(Unanswered::Slow)) => {
+                    slow += 1;
+                    if slow == MOST_IN_VAIN {
+                        break EXCESSIVE_LOAD;
+                    }
                 }
-            }
+                _ => {}
+            },
             _ = shutdown.wait_for(|stop| *stop) => break NO_ERROR,
         }
     };
@@ -206,25 +231,25 @@ async fn answer_stream<H: RequestHandler>(
     client: SocketAddr,
     permit: Arc<ConnectionPermit>,
     front: FrontEnd<H>,
-) -> Result<(), ProtocolError> {
+) -> Result<(), Unanswered> {
     let octets = match timeout(QUERY_TIME, receive.read_to_end(PREFIX + MAX_QUERY)).await {
         Ok(Ok(octets)) => octets,
         Ok(Err(ReadToEndError::TooLong)) => return Err(break_off(&mut send)),
-        Ok(Err(ReadToEndError::Read(_))) => return Ok(()),
+        Ok(Err(ReadToEndError::Read(_))) => return Err(Unanswered::Other),
         Err(_) => {
             let _ = receive.stop(EXCESSIVE_LOAD);
             let _ = send.reset(EXCESSIVE_LOAD);
-            return Ok(());
+            return Err(Unanswered::Slow);
         }
     };
     let Some(query) = message(&octets).map(<[u8]>::to_vec) else { return Err(break_off(&mut send)) };
     let Some(answer) = answer_one(&front, query, client).await else {
         let _ = send.reset(INTERNAL_ERROR);
-        return Ok(());
+        return Err(Unanswered::Other);
     };
     let Some(_kept) = permit.keep_unsent(answer.len()) else {
         let _ = send.reset(EXCESSIVE_LOAD);
-        return Ok(());
+        return Err(Unanswered::Other);
     };
     let mut octets = Vec::with_capacity(PREFIX + answer.len());
     put_message(&mut octets, &answer);
@@ -236,14 +261,15 @@ async fn answer_stream<H: RequestHandler>(
     });
     if sent.await.is_err() {
         let _ = send.reset(EXCESSIVE_LOAD);
+        return Err(Unanswered::Slow);
     }
     Ok(())
 }
 
 /// Ends a stream without an answer, which would end it as if there were an empty one when it is dropped.
-fn break_off(send: &mut SendStream) -> ProtocolError {
+fn break_off(send: &mut SendStream) -> Unanswered {
     let _ = send.reset(PROTOCOL_ERROR);
-    ProtocolError
+    Unanswered::Forbidden
 }
 
 /// The one message behind its length, whose ID is 0 (RFC 9250 section 4.2.1); `None` where it is anything else.

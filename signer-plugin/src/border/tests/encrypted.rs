@@ -254,6 +254,53 @@ async fn quic_closes_connections_that_are_too_many_or_idle() {
     server.shutdown().await;
 }
 
+#[tokio::test]
+async fn connections_whose_queries_come_to_nothing_are_ended() {
+    let server = encrypted(TcpLimits::new(100));
+    let client = connect_https(&server).await.unwrap();
+    let mut refused = 0;
+    while request(&client, get("https://server.example/favicon.ico"), &[]).await.is_ok() {
+        refused += 1;
+        assert!(refused < 100, "the connection is kept");
+    }
+    assert!(refused >= 10, "a few mistakes are nothing");
+    // Streams whose queries do not come.
+    let connection = connect_quic(&server, b"doq").await.unwrap();
+    let mut open = Vec::new();
+    for _ in 0..50 {
+        let (mut send, receive) = connection.open_bi().await.unwrap();
+        send.write_all(&[0]).await.unwrap();
+        open.push((send, receive));
+    }
+    let closed = tokio::time::timeout(Duration::from_secs(20), connection.closed()).await;
+    assert!(closed.is_ok(), "the connection is kept");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn quic_clients_that_have_not_shown_their_address_take_no_place_of_others() {
+    let server = encrypted(TcpLimits::new(64));
+    // The first datagram of a client, which anybody may send with any source.
+    let catcher = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let mut client = quinn::Endpoint::client(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let crypto = QuicClientConfig::try_from(client_config(b"doq")).unwrap();
+    client.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
+    let connecting = client.connect(catcher.local_addr().unwrap(), SERVER).unwrap();
+    let mut room = [0; 2048];
+    let (len, _) = catcher.recv_from(&mut room).await.unwrap();
+    drop(connecting);
+    for number in 0..30 {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        socket.send_to(&room[..len], server.quic_addresses()[0]).await.unwrap();
+        let mut answer = [0; 2048];
+        let answered = tokio::time::timeout(Duration::from_secs(20), socket.recv(&mut answer)).await;
+        assert!(answered.unwrap().unwrap() < len, "{number}: nobody is amplified");
+        assert_eq!(answer[0] & 0xf0, 0xf0, "{number}: it is a Retry packet (RFC 9000 section 17.2.5)");
+    }
+    assert!(connect_quic(&server, b"doq").await.is_ok(), "the address has its share still");
+    server.shutdown().await;
+}
+
 /// What a program says.
 async fn output(mut command: std::process::Command) -> Option<std::process::Output> {
     tokio::task::spawn_blocking(move || command.output()).await.unwrap().ok()
