@@ -64,11 +64,13 @@ impl<T> Clone for Chunk<T> {
 }
 
 impl<T> Chunk<T> {
-    fn new(entries: &[(u64, Index<T>)]) -> Self {
-        Self {
-            prefixes: entries.iter().map(|(prefix, _)| *prefix).collect(),
-            indices: entries.iter().map(|(_, index)| *index).collect(),
+    fn new(entries: impl Iterator<Item = (u64, Index<T>)>) -> Self {
+        let mut chunk = Self { prefixes: Vec::with_capacity(FAN_OUT), indices: Vec::with_capacity(FAN_OUT) };
+        for (prefix, index) in entries {
+            chunk.prefixes.push(prefix);
+            chunk.indices.push(index);
         }
+        chunk
     }
 
     fn split_off(&mut self, at: usize) -> Self {
@@ -96,9 +98,12 @@ impl<T> Group<T> {
 
 impl<T> Sorted<T> {
     /// Takes entries in order, each with the prefix of its key.
-    pub fn new(entries: &[(u64, Index<T>)]) -> Self {
-        let chunks: Vec<Arc<Chunk<T>>> =
-            entries.chunks(FAN_OUT).map(|entries| Arc::new(Chunk::new(entries))).collect();
+    pub fn new(entries: impl IntoIterator<Item = (u64, Index<T>)>) -> Self {
+        let mut entries = entries.into_iter().peekable();
+        let mut chunks: Vec<Arc<Chunk<T>>> = Vec::new();
+        while entries.peek().is_some() {
+            chunks.push(Arc::new(Chunk::new(entries.by_ref().take(FAN_OUT))));
+        }
         let groups: Vec<Arc<Group<T>>> =
             chunks.chunks(FAN_OUT).map(|chunks| Arc::new(Group::new(chunks.to_vec()))).collect();
         Self { firsts: groups.iter().map(|group| group.first()).collect(), groups }
@@ -166,7 +171,7 @@ impl<T> Sorted<T> {
         let place = match self.place_up_to(prefix, compare) {
             Some(place) => Place { entry: place.entry + 1, ..place },
             None if self.groups.is_empty() => {
-                *self = Self::new(&[(prefix, index)]);
+                *self = Self::new([(prefix, index)]);
                 return;
             }
             None => Place::default(),
@@ -288,7 +293,7 @@ mod tests {
             let mut all: BTreeSet<Key> = keys;
             all.extend((0..more).map(|n| (4 + u64::from(n % 2), n)));
             let entries: Vec<(u64, Index<()>)> = all.iter().map(|key| (key.0, index(*key))).collect();
-            let first = Sorted::new(&entries);
+            let first = Sorted::new(entries);
             let mut sorted = first.clone();
             let before = all.clone();
             for key in edits {
@@ -325,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_list_can_be_emptied_and_filled_again() {
-        let mut sorted = Sorted::<()>::new(&[]);
+        let mut sorted = Sorted::<()>::new([]);
         assert_eq!(
             (sorted.last_up_to(7, |_| Ordering::Less), sorted.last(), sorted.first()),
             (None, None, None)

@@ -43,8 +43,8 @@ impl ChainPlan {
                     next[node.position()] = hashed[(at + 1) % hashed.len()].1;
                     hashes[node.position()] = *hash;
                 }
-                let entries: Vec<_> = hashed.iter().map(|(hash, node)| (prefix(*hash), *node)).collect();
-                Chain::Nsec3(Nsec3Chain { nsec3: nsec3.clone(), order: Sorted::new(&entries) })
+                let order = Sorted::new(hashed.iter().map(|(hash, node)| (prefix(*hash), *node)));
+                Chain::Nsec3(Nsec3Chain { nsec3: nsec3.clone(), order })
             }
         };
         Ok(Self { chain, apex_types, made: Made::All { members, next, hashes } })
