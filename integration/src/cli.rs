@@ -13,8 +13,8 @@ use skr_loader::cli::{StatusArgs, exit_code, status, wrong_usage};
 use skr_loader::preflight::Work;
 
 use crate::{
-    alert_test, convert, daemon, demo, inspect, locale, output, probe, prove, requests, serve, sign_zone,
-    verify_zone,
+    alert_test, convert, daemon, demo, inspect, locale, output, probe, prove, replace_zsk, requests, serve,
+    sign_zone, verify_zone,
 };
 
 /// Keeps a zone valid whose KSK is offline: takes SKRs, signs with ZSKs, serves, and tells long before the coverage ends.
@@ -77,6 +77,7 @@ enum Command {
     /// Zones that are served
     #[command(subcommand)]
     Zone(ZoneCommand),
+    ReplaceZsk(replace_zsk::Options),
     /// Show a KSR, an SKR or a key folder as a timeline: which keys are published, which sign, CDS, gaps, today
     Inspect(inspect::Options),
     /// Write a KSR or SKR in another form: BIND's, Knot's, or the root zone's XML
@@ -207,6 +208,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Status(options) => print_status(&options),
         Command::Release { config, zone } => release(&config, &zone),
         Command::Zone(ZoneCommand::Dump { config, zone }) => dump(&config, &zone),
+        Command::ReplaceZsk(options) => replace_zsk::run(&options),
         Command::Inspect(options) => inspect::run(&options),
         Command::Convert(options) => convert::run(&options),
         Command::Prove(options) => prove::run(&options),

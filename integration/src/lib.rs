@@ -13,6 +13,7 @@ pub mod inspect;
 mod locale;
 pub mod probe;
 pub mod prove;
+pub mod replace_zsk;
 pub mod reports;
 pub mod requests;
 pub mod serve;

@@ -293,7 +293,7 @@ fn check_file_name(zone: &Name) -> Result<(), KeygenError> {
 }
 
 /// The folder and the private ZSKs of the zone in it belong to this user, so that whoever reads those can read the new ones.
-fn check_owner(dir: &Path, keys: &[KeyFile]) -> Result<(), KeygenError> {
+pub(crate) fn check_owner(dir: &Path, keys: &[KeyFile]) -> Result<(), KeygenError> {
     let user = rustix::process::geteuid().as_raw();
     let zsks = keys.iter().filter(|key| !key.dnskey.is_ksk()).map(KeyFile::private_path);
     for path in std::iter::once(dir.to_owned()).chain(zsks) {

@@ -18,6 +18,7 @@ pub mod finding;
 pub mod keygen;
 pub mod merge;
 mod policy_file;
+pub mod replace;
 pub mod request;
 pub mod rollover;
 mod schedule;
