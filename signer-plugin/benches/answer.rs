@@ -1,5 +1,5 @@
-//! Time of an answer by kind, in zones of 10 000 to 1 000 000 names, with NSEC and NSEC3, for names without pattern. `NAMES` sets other sizes:
-//! `NAMES="10000 3000000"`.
+//! Time of an answer by kind, in zones of 10 000 to 1 000 000 names, with NSEC and NSEC3, for names without pattern: one query by itself, and in
+//! batches, as they come when there are many. `NAMES` sets other sizes: `NAMES="10000 3000000"`.
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 #[allow(dead_code, reason = "each benchmark uses a part")]
@@ -7,10 +7,13 @@ mod support;
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use keystore::dns::Rtype;
-use offline_ksk_signer::answer::{AnswerKind, AnswerOutcome, Arrival, Context, Transport, answer};
+use offline_ksk_signer::answer::{
+    AnswerKind, AnswerOutcome, Arrival, Context, MOST_AHEAD, Transport, answer, look_ahead,
+};
 use offline_ksk_signer::signing::{Denial, Nsec3, SignedZone, SigningPolicy, sign};
 use support::{NOW, POLICY};
 
@@ -63,6 +66,25 @@ fn bench(c: &mut Criterion) {
                     let outcome = answer(&zone, black_box(query), &context, &mut out);
                     assert_eq!(outcome, AnswerOutcome::Reply(kind));
                     out.len()
+                });
+            });
+            let mut batches = queries.chunks_exact(MOST_AHEAD).cycle();
+            group.bench_function(format!("{label}, in batches"), |b| {
+                b.iter_custom(|count| {
+                    let start = Instant::now();
+                    for _ in 0..count.div_ceil(MOST_AHEAD as u64) {
+                        let batch = batches.next().expect("a cycle");
+                        let ahead: [&[u8]; MOST_AHEAD] = std::array::from_fn(|at| batch[at].as_slice());
+                        look_ahead(&zone, &ahead);
+                        for query in batch {
+                            let outcome = answer(&zone, black_box(query), &context, &mut out);
+                            assert_eq!(outcome, AnswerOutcome::Reply(kind));
+                            black_box(out.len());
+                        }
+                    }
+                    // The last batch may have more than were asked for.
+                    let made = count.next_multiple_of(MOST_AHEAD as u64);
+                    start.elapsed().mul_f64(count as f64 / made as f64)
                 });
             });
         }

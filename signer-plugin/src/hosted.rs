@@ -37,6 +37,10 @@ pub trait Responder: Send + Sync + 'static {
 pub trait Version {
     /// Answers a query as [`Responder::respond`] does.
     fn respond(&mut self, query: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> AnswerOutcome;
+
+    /// Says which queries are answered next, so that what their answers need of memory can be fetched for all of them at once. There may be some
+    /// for names of other zones among them. By default nothing is done.
+    fn look_ahead(&mut self, _queries: &[&[u8]]) {}
 }
 
 /// For each query the version of a zone that is in force then.

@@ -44,6 +44,13 @@ struct Place {
     entry: usize,
 }
 
+/// A chunk of an order, see [`Sorted::chunk_near`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChunkPlace {
+    group: usize,
+    chunk: usize,
+}
+
 // Copies do not need a copy of `T`.
 impl<T> Clone for Sorted<T> {
     fn clone(&self) -> Self {
@@ -139,6 +146,25 @@ impl<T> Sorted<T> {
             (place.chunk, place.group) = (0, place.group + 1);
         }
         (place.group < self.groups.len()).then(|| self.at(place))
+    }
+
+    /// The chunk that a key with this prefix is in, or is near to. Keys are not looked at: where many have this prefix it may be another.
+    pub fn chunk_near(&self, prefix: u64) -> Option<ChunkPlace> {
+        let last = |prefixes: &[u64]| prefixes.partition_point(|other| *other <= prefix).saturating_sub(1);
+        let group = last(&self.firsts);
+        Some(ChunkPlace { group, chunk: last(&self.groups.get(group)?.firsts) })
+    }
+
+    /// Reads where the entries of a chunk are, so that they are found without waiting for that.
+    pub fn read_chunk(&self, place: ChunkPlace) -> usize {
+        self.groups[place.group].chunks[place.chunk].indices.len()
+    }
+
+    /// The last entry of the chunk whose prefix is not greater.
+    pub fn near(&self, prefix: u64, place: ChunkPlace) -> Option<Index<T>> {
+        let chunk = &self.groups[place.group].chunks[place.chunk];
+        let at = chunk.prefixes.partition_point(|other| *other <= prefix);
+        chunk.indices.get(at.saturating_sub(1)).copied()
     }
 
     /// The first entry.

@@ -8,6 +8,7 @@
 //! Nothing here allocates but the output buffer (and a DNAME's target), and names that exist are found by
 //! their hash: no step takes longer in a larger zone but the search of the denial record of a name that does not exist, O(log n).
 
+mod ahead;
 mod compose;
 mod denial;
 mod edns;
@@ -30,6 +31,7 @@ use crate::protocol::QuerySettings;
 use crate::protocol::rate_limit::{AnswerClass, AnswerGroup, RateVerdict};
 use crate::signing::SignedZone;
 use crate::zone::NodeId;
+pub use ahead::{MOST_AHEAD, look_ahead};
 use compose::Composer;
 use edns::ReplyOptions;
 use lookup::Found;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::front::{Batch, Received, Route};
 use super::limits::MAX_QUERY;
+use crate::answer::MOST_AHEAD;
 use crate::answer::query::HEADER;
 
 /// Octets of the length in front of a message.
@@ -61,19 +62,21 @@ impl<'a> StreamQueries<'a> {
         if self.output.len() >= MOST_WAITING {
             return Err(BatchEnd::Full);
         }
-        let rest = self.octets.get(self.end..).unwrap_or_default();
-        let Some(prefix) = rest.first_chunk::<PREFIX>() else { return Err(BatchEnd::Incomplete) };
-        let len = usize::from(u16::from_be_bytes(*prefix));
-        if !(HEADER..=MAX_QUERY).contains(&len) {
-            return Err(BatchEnd::Close);
-        }
-        if rest.len() < PREFIX + len {
-            return Err(BatchEnd::Incomplete);
-        }
+        let message = first_message(self.octets.get(self.end..).unwrap_or_default())?;
         self.start = self.end + PREFIX;
-        self.end = self.start + len;
+        self.end = self.start + message.len();
         Ok(())
     }
+}
+
+/// The message that `octets` begin with, behind its length; else why there is none.
+fn first_message(octets: &[u8]) -> Result<&[u8], BatchEnd> {
+    let Some((prefix, rest)) = octets.split_first_chunk::<PREFIX>() else { return Err(BatchEnd::Incomplete) };
+    let len = usize::from(u16::from_be_bytes(*prefix));
+    if !(HEADER..=MAX_QUERY).contains(&len) {
+        return Err(BatchEnd::Close);
+    }
+    rest.get(..len).ok_or(BatchEnd::Incomplete)
 }
 
 impl Batch for StreamQueries<'_> {
@@ -102,6 +105,19 @@ impl Batch for StreamQueries<'_> {
             Route::Update(update) => self.end_of_batch = Some(BatchEnd::Update(update)),
             Route::Nobody => self.end_of_batch = Some(BatchEnd::Close),
         }
+    }
+
+    fn upcoming<'s>(&'s self, room: &mut [&'s [u8]; MOST_AHEAD]) -> usize {
+        let mut rest = self.octets.get(self.start.saturating_sub(PREFIX)..).unwrap_or_default();
+        let mut count = 0;
+        while let Some(place) = room.get_mut(count)
+            && let Ok(message) = first_message(rest)
+        {
+            *place = message;
+            rest = &rest[PREFIX + message.len()..];
+            count += 1;
+        }
+        count
     }
 }
 

@@ -16,7 +16,7 @@ use metrics::queries::RefusedQuery;
 
 use super::SignerHandler;
 use crate::answer::query::{HEADER, Head};
-use crate::answer::{self, AnswerOutcome, Arrival, StreamFacts, Transport, WithoutZone};
+use crate::answer::{self, AnswerOutcome, Arrival, MOST_AHEAD, StreamFacts, Transport, WithoutZone};
 use crate::hosted::{Responder, Version, Zones};
 use crate::protocol::QuerySettings;
 use crate::protocol::rate_limit::RateLimiter;
@@ -67,6 +67,36 @@ pub(super) trait Batch {
     fn current(&mut self) -> Received<'_>;
     /// Takes what became of it.
     fn put(&mut self, route: Route);
+    /// The current query and those behind it, as far as they are known and find room. Gives their number.
+    fn upcoming<'s>(&'s self, _room: &mut [&'s [u8]; MOST_AHEAD]) -> usize {
+        0
+    }
+}
+
+/// For which zones the queries ahead were looked at: each is told of them once in so many queries.
+#[derive(Default)]
+struct LookedAhead<'z> {
+    zones: [Option<&'z Arc<dyn Responder>>; 4],
+    /// Queries until all are told again.
+    left: usize,
+}
+
+impl<'z> LookedAhead<'z> {
+    /// Tells the version of `zone` from which the current query is answered of the queries ahead, where that is due.
+    fn tell(&mut self, zone: &'z Arc<dyn Responder>, version: &mut dyn Version, batch: &impl Batch) {
+        if self.left == 0 {
+            *self = Self { left: MOST_AHEAD, ..Self::default() };
+        }
+        self.left -= 1;
+        // The zones that there are come first.
+        let place = self.zones.iter_mut().find(|told| told.is_none_or(|told| Arc::ptr_eq(told, zone)));
+        if let Some(place @ None) = place {
+            *place = Some(zone);
+            let mut room = [&[][..]; MOST_AHEAD];
+            let count = batch.upcoming(&mut room);
+            version.look_ahead(&room[..count]);
+        }
+    }
 }
 
 /// A query, and the buffer for its answer.
@@ -123,6 +153,7 @@ impl<H: RequestHandler> FrontEnd<H> {
     /// Answers the queries of a batch. Those for one zone that follow each other are answered from one version of it.
     pub fn answer_all(&self, via: Via, batch: &mut impl Batch) {
         let (zones, settings) = self.handler.zones.load_with_settings();
+        let mut looked_ahead = LookedAhead::default();
         let mut more = batch.advance();
         while more {
             let Some(first) = find(&zones, batch.current().query) else {
@@ -135,6 +166,7 @@ impl<H: RequestHandler> FrontEnd<H> {
             first.zone.hold(&mut |version| {
                 let mut ours = first;
                 loop {
+                    looked_ahead.tell(ours.zone, version, batch);
                     let route = self.answer(ours, version, (via, &settings), batch.current());
                     batch.put(route);
                     more = batch.advance();

@@ -21,6 +21,7 @@ use nix::sys::socket::{MsgFlags, Shutdown, shutdown};
 use super::datagrams::{BATCH, Datagrams, Family, V4, V6};
 use super::front::{Batch, FrontEnd, Received, Route, Via};
 use super::others::{OtherQueries, OtherQuery};
+use crate::answer::MOST_AHEAD;
 use crate::answer::query::HEADER;
 use crate::seldom::Seldom;
 
@@ -233,6 +234,17 @@ impl<F: Family> Batch for UdpQueries<F> {
             // Transfers of several messages come over TCP only.
             Route::Nobody | Route::Transfer(_) => {}
         }
+    }
+
+    fn upcoming<'s>(&'s self, room: &mut [&'s [u8]; MOST_AHEAD]) -> usize {
+        let datagrams =
+            (self.next.saturating_sub(1)..self.count).filter_map(|index| self.datagrams.get(index));
+        let mut count = 0;
+        for (place, (octets, _)) in room.iter_mut().zip(datagrams) {
+            *place = octets;
+            count += 1;
+        }
+        count
     }
 }
 

@@ -14,7 +14,7 @@ use metrics::health::report::SignerCondition;
 use metrics::health::revision::Revision;
 use metrics::zones::ANSWER_KINDS;
 
-use crate::answer::{AnswerKind, AnswerOutcome, Arrival, Context, answer, answer_not_ready};
+use crate::answer::{AnswerKind, AnswerOutcome, Arrival, Context, answer, answer_not_ready, look_ahead};
 use crate::clock::Clock;
 use crate::content::ChangeQueue;
 use crate::hosted::{Responder, Version};
@@ -322,6 +322,12 @@ struct HeldVersion<'a> {
 }
 
 impl Version for HeldVersion<'_> {
+    fn look_ahead(&mut self, queries: &[&[u8]]) {
+        if let Some(signed) = &*self.signed {
+            look_ahead(signed, queries);
+        }
+    }
+
     fn respond(&mut self, query: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> AnswerOutcome {
         let start = std::mem::take(&mut self.timed).then(Instant::now);
         let left = self.zone.seconds_left(self.now);

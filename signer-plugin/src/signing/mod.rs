@@ -473,6 +473,19 @@ impl SignedZone {
         self.blocks.get(node.block()).node(node.place())
     }
 
+    /// Reads where what the version has for a node is, see [`Zone::read_block`].
+    pub(crate) fn read_block(&self, node: NodeId) -> usize {
+        self.zone.read_block(node) + self.blocks.get(node.block()).nodes.len()
+    }
+
+    pub(crate) fn read_name(&self, node: NodeId) -> usize {
+        self.zone.read_name(node) + self.blocks.get(node.block()).read_name(node.place())
+    }
+
+    pub(crate) fn read_content(&self, node: NodeId) -> usize {
+        self.zone.read_content(node) + self.blocks.get(node.block()).read_content(node.place())
+    }
+
     /// True when the name is in the chain.
     pub(crate) fn is_member(&self, node: NodeId) -> bool {
         self.at(node).is_member()

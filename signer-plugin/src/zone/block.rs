@@ -175,8 +175,25 @@ impl NodeBlock {
         entries.get(at).filter(|entry| entry.rtype == rtype).map(|_| at)
     }
 
+    /// Reads what is needed of a name, so that it is found without waiting for that. A place that no name has is 0.
+    pub fn read_name(&self, place: usize) -> usize {
+        self.nodes.get(place).map_or(0, |node| node.key as usize)
+    }
+
+    /// The same for its RRsets and octets.
+    pub fn read_content(&self, place: usize) -> usize {
+        let Some(node) = self.nodes.get(place) else { return 0 };
+        let rrset = self.rrsets.get(node.first_rrset as usize).map_or(0, |rrset| rrset.offset as usize);
+        rrset + read_lines(&self.octets, node.key as usize, 2)
+    }
+
     pub fn content(&self, place: usize) -> NodeContent<'_> {
         let rrsets = (0..self.nodes[place].rrset_count()).map(|number| self.rrset(place, number));
         NodeContent { key: self.key(place), owner: self.owner(place), rrsets: rrsets.collect() }
     }
+}
+
+/// Reads an octet of each of so many lines of memory, of 64 octets.
+pub(crate) fn read_lines(octets: &[u8], from: usize, lines: usize) -> usize {
+    (0..lines).map(|line| usize::from(octets.get(from + 64 * line).copied().unwrap_or(0))).sum()
 }

@@ -26,11 +26,12 @@ mod placed;
 mod tests;
 mod warnings;
 
-pub(crate) use block::{NODES, Node, RrsetRef};
+pub(crate) use block::{NODES, Node, RrsetRef, read_lines};
 pub use build::ZoneBuilder;
 pub use change::{ContentChange, NameChange, OwnedRrset};
 pub(crate) use edit::{Edit, EditedRrset};
-pub(crate) use key::{KeyBuf, Labels};
+pub(crate) use key::{KeyBuf, Labels, prefix as key_prefix};
+pub(crate) use names::KeyHash;
 pub use warnings::Warnings;
 
 use std::collections::BTreeMap;
@@ -355,6 +356,39 @@ impl Zone {
     /// The node of a search key, when the zone has it. It takes as long in a large zone as in a small one.
     pub(crate) fn get(&self, key: &[u8]) -> Option<NodeId> {
         self.index.get(key, |node| self.key(node))
+    }
+
+    /// The hash of a search key in the index.
+    pub(crate) fn key_hash(&self, key: &[u8]) -> KeyHash {
+        self.index.hash(key)
+    }
+
+    /// See [`NameIndex::read_table`].
+    pub(crate) fn read_table(&self, hash: KeyHash) -> usize {
+        self.index.read_table(hash)
+    }
+
+    /// See [`NameIndex::guess`].
+    pub(crate) fn guess(&self, hash: KeyHash) -> Option<NodeId> {
+        self.index.guess(hash)
+    }
+
+    /// The names in canonical order.
+    pub(crate) const fn order(&self) -> &Sorted<Node> {
+        &self.order
+    }
+
+    /// Reads where the block of a node is, then its name, then its content: each without waiting when the ones before were read.
+    pub(crate) fn read_block(&self, node: NodeId) -> usize {
+        self.blocks.get(node.block()).len()
+    }
+
+    pub(crate) fn read_name(&self, node: NodeId) -> usize {
+        self.blocks.get(node.block()).read_name(node.place())
+    }
+
+    pub(crate) fn read_content(&self, node: NodeId) -> usize {
+        self.blocks.get(node.block()).read_content(node.place())
     }
 
     /// The last node in canonical order that is not behind the search key: O(log n).

@@ -18,6 +18,10 @@ const FEW: usize = 1024;
 /// Most tables.
 const MOST_TABLES: usize = 4096;
 
+/// The hash of a search key, in the index of one zone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KeyHash(u64);
+
 /// Finds the node of a search key. The names are spread over many tables, by other bits of their hash than those that a table uses: they are
 /// filled on all cores, and a copy with a few changes shares most of them.
 #[derive(Debug, Clone)]
@@ -59,6 +63,21 @@ impl NameIndex {
         let hash = hash(&self.seed, key);
         let table = self.tables.get(table_of(hash, self.tables.len()));
         table.find(hash, |node| key_of(*node) == key).copied()
+    }
+
+    /// The hash of a search key.
+    pub fn hash(&self, key: &[u8]) -> KeyHash {
+        KeyHash(hash(&self.seed, key))
+    }
+
+    /// Reads where the table of a key is, so that [`Self::guess`] finds it without waiting for that.
+    pub fn read_table(&self, KeyHash(hash): KeyHash) -> usize {
+        self.tables.get(table_of(hash, self.tables.len())).len()
+    }
+
+    /// A node that may have the key with this hash. Keys are not looked at: it may be another, and a key that is not there may get one.
+    pub fn guess(&self, KeyHash(hash): KeyHash) -> Option<NodeId> {
+        self.tables.get(table_of(hash, self.tables.len())).find(hash, |_| true).copied()
     }
 
     /// Adds a node, whose key is not there yet.

@@ -130,6 +130,16 @@ impl Nsec3Chain {
         self.order.len()
     }
 
+    /// The members in the order of their hashes.
+    pub const fn order(&self) -> &Sorted<Node> {
+        &self.order
+    }
+
+    /// Where the hash of a name stands in that order.
+    pub fn prefix_of(&self, name: &[u8]) -> u64 {
+        prefix(self.nsec3.hash(name))
+    }
+
     /// The record that matches or covers a hash: O(log n). `hash_of` gives the hash of a member.
     pub fn find(&self, hash: NameHash, hash_of: impl Fn(NodeId) -> NameHash) -> Found {
         let found = self.order.last_up_to(prefix(hash), |node| hash_of(node).cmp(&hash));
