@@ -35,6 +35,10 @@ pub struct Keyring {
     unreadable: Option<String>,
     /// Usable key sets. Of KSKs only the public part is ever read.
     keys: Vec<KeyFile>,
+    /// When the folder was looked at ahead of [`Self::poll`], and whether something new was seen.
+    looked_ahead: Option<(Timestamp, bool)>,
+    /// A ZSK is in a token.
+    in_token: bool,
     /// Sets that did not read.
     damaged: usize,
     /// What was said of the folder at the last look, so that a look that finds the same says nothing.
@@ -83,6 +87,8 @@ impl Keyring {
             retry: Retry::default(),
             unreadable: None,
             keys: Vec::new(),
+            looked_ahead: None,
+            in_token: false,
             damaged: 0,
             told: BTreeSet::new(),
             private: HashMap::new(),
@@ -101,8 +107,28 @@ impl Keyring {
     /// Reads the folder again when one of the zone's files changed, or when an earlier read failed for a passing reason and is due
     /// again, and opens private parts again that are due; true when there is something new.
     pub fn poll(&mut self, now: Timestamp) -> bool {
+        let (looked_at, news) = self.looked_ahead.take().unzip();
+        let news = (looked_at != Some(now) && self.look(now)) || news == Some(true);
+        self.retry_private(now) || news
+    }
+
+    /// True when a ZSK is in a token, by its file: no token is opened. The next [`Self::poll`] tells what was new.
+    pub(super) fn is_in_token(&mut self, now: Timestamp) -> bool {
+        let news = self.looked_ahead.is_some_and(|(_, news)| news);
+        self.looked_ahead = Some((now, self.look(now) || news));
+        self.in_token
+    }
+
+    /// Reads the folder again where that is due; true when there is something new.
+    fn look(&mut self, now: Timestamp) -> bool {
         let read = self.poll_folder(now);
-        self.retry_private(now) || read
+        if read {
+            let mut zsks = self.keys.iter().filter(|key| !key.dnskey.is_ksk());
+            // What cannot be read is told when the key is opened, and is where it was.
+            let before = self.in_token;
+            self.in_token = zsks.any(|key| key.in_token().map_or(before, |uri| uri.is_some()));
+        }
+        read
     }
 
     fn poll_folder(&mut self, now: Timestamp) -> bool {

@@ -1,11 +1,13 @@
-//! The zones of one thread, stepped in the order in which they are due.
+//! The zones of one thread, stepped in the order in which they are due. A zone whose ZSK is in a token gets a thread of its own, so that no other
+//! zone waits for the token.
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use keystore::dns::Name;
@@ -33,6 +35,9 @@ const LOOKS_PER_SECOND: usize = 200;
 /// The same where the kernel tells of changes.
 const LOOKS_PER_SECOND_WATCHED: usize = 20;
 
+/// Zones of a schedule that get a thread of their own.
+const MOST_APART: usize = 32;
+
 /// When zones that were restored and not stepped yet are due: behind those that are still to be restored, before all others.
 const RESTORED: Timestamp = Timestamp::from_secs(1);
 
@@ -48,6 +53,8 @@ pub(super) enum Command {
     Take(Shared<ZoneSetup>, Arc<SignerZone>),
     /// Let the zone go.
     Leave(Name),
+    /// Go on with this zone, which another thread had.
+    Adopt(Box<Scheduled>),
     /// Look whether the threads are to end.
     Wake,
 }
@@ -79,10 +86,20 @@ pub(super) struct Schedule {
     /// The time of the last turn, to notice a clock that was set back.
     last: Timestamp,
     loader: LoaderWatch,
+    /// The zones with threads of their own, and all that ever had one: a zone that comes back finds its thread, which may still be busy with it.
+    apart: HashMap<Name, Apart>,
+    /// This is the thread of one zone.
+    is_apart: bool,
+}
+
+/// The thread of a zone that may wait for a token.
+struct Apart {
+    commands: Sender<Command>,
+    thread: JoinHandle<()>,
 }
 
 /// Notices that a loader in another process has accepted something: each of its imports is a line of its audit log.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct LoaderWatch {
     audit_log: PathBuf,
     seen: Stamp,
@@ -108,7 +125,8 @@ impl LoaderWatch {
     }
 }
 
-struct Scheduled {
+/// A zone, and when it is due.
+pub(super) struct Scheduled {
     zone: ZoneRuntime,
     due: Timestamp,
     /// What was served by an earlier process is served again for all zones, before the first zone file is read.
@@ -136,6 +154,8 @@ impl Schedule {
             next_number: 0,
             last: Timestamp::EPOCH,
             loader: LoaderWatch::default(),
+            apart: HashMap::new(),
+            is_apart: false,
         }
     }
 
@@ -161,6 +181,37 @@ impl Schedule {
     }
 
     pub fn obey(&mut self, command: Command) {
+        if let Some(command) = self.tell_apart(command) {
+            self.obey_here(command);
+        }
+    }
+
+    /// Tells the threads of single zones what is for them. Gives what is to be done here.
+    fn tell_apart(&self, command: Command) -> Option<Command> {
+        let name = match &command {
+            Command::Look(name) | Command::TakeChanges(name) | Command::Leave(name) => name,
+            Command::Take(setup, _) => &setup.name,
+            Command::LookAtAll | Command::Wake => {
+                for apart in self.apart.values() {
+                    let all =
+                        if matches!(command, Command::Wake) { Command::Wake } else { Command::LookAtAll };
+                    // A thread that is gone has said why.
+                    let _ = apart.commands.send(all);
+                }
+                return Some(command);
+            }
+            Command::Adopt(_) => return Some(command),
+        };
+        match self.apart.get(name) {
+            Some(apart) => {
+                let _ = apart.commands.send(command);
+                None
+            }
+            None => Some(command),
+        }
+    }
+
+    fn obey_here(&mut self, command: Command) {
         match command {
             Command::Look(name) => {
                 if let Some(number) = self.by_name.get(&name).copied()
@@ -175,31 +226,25 @@ impl Schedule {
             Command::LookAtAll => self.set_all_due(),
             Command::Wake => {}
             Command::Take(setup, served) => {
-                let name = setup.name.clone();
+                if let Some(mut before) = self.remove(&setup.name) {
+                    before.zone.close();
+                }
                 if let Some(state_dir) = setup.accepted.parent()
                     && self.loader.audit_log.as_os_str().is_empty()
                 {
                     self.loader.audit_log = state_dir.join("audit.jsonl");
                     self.loader.seen = Stamp::of(&self.loader.audit_log);
                 }
-                if let Some(mut before) = self.remove(&name) {
-                    before.close();
-                }
                 let ThreadContext { metrics, folders, .. } = &self.shared;
                 let zone = ZoneRuntime::sharing(setup, metrics.clone(), served, Arc::clone(folders));
-                let number = ZoneNumber(self.next_number);
-                self.next_number += 1;
-                self.by_name.insert(name, number);
-                let panics = Retry::default();
-                let due = Timestamp::EPOCH;
-                let scheduled = Scheduled { zone, due, restored: false, look_again: false, panics };
-                self.zones.insert(number, Box::new(scheduled));
-                self.queue.insert((Timestamp::EPOCH, number));
+                let (due, panics) = (Timestamp::EPOCH, Retry::default());
+                self.add(Box::new(Scheduled { zone, due, restored: false, look_again: false, panics }));
             }
+            Command::Adopt(scheduled) => self.add(scheduled),
             Command::Leave(name) => {
-                if let Some(mut zone) = self.remove(&name) {
-                    zone.close();
-                    zone.leave();
+                if let Some(mut scheduled) = self.remove(&name) {
+                    scheduled.zone.close();
+                    scheduled.zone.leave();
                 }
             }
         }
@@ -217,6 +262,36 @@ impl Schedule {
         }
     }
 
+    fn add(&mut self, scheduled: Box<Scheduled>) {
+        let number = ZoneNumber(self.next_number);
+        self.next_number += 1;
+        self.by_name.insert(scheduled.zone.served().origin().clone(), number);
+        self.queue.insert((scheduled.due, number));
+        self.zones.insert(number, scheduled);
+    }
+
+    /// Gives a zone whose ZSK is in a token a thread of its own; true when it has one. Where the system gives no thread it stays here.
+    fn set_apart(&mut self, number: ZoneNumber, now: Timestamp) -> bool {
+        if self.is_apart || self.apart.len() >= MOST_APART {
+            return false;
+        }
+        let Some(scheduled) = self.zones.get_mut(&number) else { return false };
+        if guarded(&mut scheduled.zone, |zone| zone.is_in_token(now)) != Some(true) {
+            return false;
+        }
+        let (commands, commanded) = channel();
+        let (loader, is_apart) = (LoaderWatch { looked: now, ..self.loader.clone() }, true);
+        let schedule = Self { is_apart, loader, ..Self::new(self.shared.clone()) };
+        let thread = std::thread::Builder::new().name("signer-token".to_owned());
+        let Ok(thread) = thread.spawn(move || schedule.run(&commanded)) else { return false };
+        let name = scheduled.zone.served().origin().clone();
+        if let Some(scheduled) = self.remove(&name) {
+            let _ = commands.send(Command::Adopt(scheduled));
+        }
+        self.apart.insert(name, Apart { commands, thread });
+        true
+    }
+
     /// The pause until the next look at the clock, when nothing is due now.
     fn rest(&self) -> Duration {
         let soon = self.last.plus(1);
@@ -224,11 +299,11 @@ impl Schedule {
         if is_due_soon || self.last == Timestamp::EPOCH { TICK } else { REST }
     }
 
-    fn remove(&mut self, name: &Name) -> Option<ZoneRuntime> {
+    fn remove(&mut self, name: &Name) -> Option<Box<Scheduled>> {
         let number = self.by_name.remove(name)?;
-        let Scheduled { zone, due, .. } = *self.zones.remove(&number)?;
-        self.queue.remove(&(due, number));
-        Some(zone)
+        let scheduled = self.zones.remove(&number)?;
+        self.queue.remove(&(scheduled.due, number));
+        Some(scheduled)
     }
 
     fn set_due(&mut self, number: ZoneNumber, due: Timestamp) {
@@ -257,6 +332,9 @@ impl Schedule {
         let Some((_, number)) = self.queue.first().copied().filter(|(due, _)| *due <= now) else {
             return false;
         };
+        if self.set_apart(number, now) {
+            return true;
+        }
         let pause = self.seconds_between_looks();
         let Some(scheduled) = self.zones.get_mut(&number) else {
             self.queue.pop_first();
@@ -290,6 +368,13 @@ impl Schedule {
         self.zones.values().all(|scheduled| scheduled.restored)
     }
 
+    /// A zone that is at work here; `None` for one with a thread of its own.
+    #[cfg(test)]
+    pub fn zone_mut(&mut self, name: &Name) -> Option<&mut ZoneRuntime> {
+        let number = self.by_name.get(name)?;
+        self.zones.get_mut(number).map(|scheduled| &mut scheduled.zone)
+    }
+
     /// Files are looked at every second, as long as the zones are few.
     fn seconds_between_looks(&self) -> u64 {
         let watched = self.shared.all_watched.load(Ordering::Relaxed);
@@ -302,9 +387,14 @@ impl Schedule {
         let started = Instant::now();
         for scheduled in self.zones.values_mut() {
             if started.elapsed() > CLOSING {
-                return;
+                break;
             }
             scheduled.zone.close();
+        }
+        for (_, Apart { commands, thread }) in self.apart.drain() {
+            // Without a sender the thread ends.
+            drop(commands);
+            let _ = thread.join();
         }
     }
 }

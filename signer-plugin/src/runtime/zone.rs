@@ -222,6 +222,11 @@ impl ZoneRuntime {
         &self.served
     }
 
+    /// True when a ZSK is in a token, so that a step may wait for it.
+    pub(super) fn is_in_token(&mut self, now: Timestamp) -> bool {
+        self.keys.is_in_token(now)
+    }
+
     /// True while new content waits for a person or for the review command.
     pub(super) fn is_waiting(&self) -> bool {
         self.gate.is_waiting()

@@ -275,3 +275,42 @@ fn zones_are_stepped_between_commands_that_keep_coming() {
     schedule.run(&commanded);
     assert!(served.signed().is_some());
 }
+
+/// While the step of a zone whose ZSK is in a token hangs, the other zones of its thread go on; the zone obeys all commands on its own thread,
+/// also when it comes back.
+#[test]
+fn kind_106_a_zone_with_its_zsk_in_a_token_hangs_alone_and_finds_its_thread_again() {
+    let site = Site::new();
+    let mut schedule = schedule_of(&site, 3, false);
+    let in_token = Name::parse("z1.example.").unwrap();
+    site.add_token_zsk(&in_token);
+    let (hangs, hung) = std::sync::mpsc::channel();
+    let (heal, healed) = std::sync::mpsc::channel::<()>();
+    let zone = schedule.zone_mut(&in_token).expect("a zone of the thread");
+    zone.while_reading = Some(Box::new(move || {
+        hangs.send(()).unwrap();
+        let _ = healed.recv_timeout(Duration::from_secs(60));
+    }));
+    let served = Arc::clone(zone.served());
+    assert_eq!(steps_until(&site, &mut schedule, 0), 2 * 2 + 1, "two zones in whole, and one is set apart");
+    hung.recv_timeout(Duration::from_secs(60)).expect("the zone is stepped on its own thread");
+    assert_eq!(served.state().work, Some(ZoneWork::ReadingFile));
+    // All others are stepped, and nothing waits for what the zone is told.
+    for second in 1..5 {
+        assert_eq!(steps_until(&site, &mut schedule, second), 2, "second {second}");
+    }
+    schedule.obey(Command::Leave(in_token.clone()));
+    let state = site.path("zones/again");
+    let setup = ZoneSetup { name: in_token.clone(), state, ..site.setup() };
+    let again = Arc::new(SignerZone::new(in_token.clone(), &site.metrics, site.clock()));
+    schedule.obey(Command::Take(setup.into(), Arc::clone(&again)));
+    schedule.obey(Command::LookAtAll);
+    assert!(schedule.zone_mut(&in_token).is_none(), "it is at work on its own thread only");
+    assert!(!again.state().loaded, "its thread is busy");
+    heal.send(()).unwrap();
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !again.state().loaded {
+        assert!(Instant::now() < limit, "the zone is taken up again");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -90,6 +90,22 @@ impl Site {
         key.write(&PrivateKey::Raw(vec![seed; 32])).unwrap();
     }
 
+    /// A ZSK of `zone` whose `.private` file says that it is in a token, which nobody has.
+    fn add_token_zsk(&self, zone: &Name) {
+        let timing = Timing { publish: Some(start()), activate: Some(start()), ..Timing::default() };
+        let (dnskey, dir) = (TestKey::zsk(2).dnskey, self.path("keys"));
+        let key = KeyFile { zone: zone.clone(), ttl: 3600, dnskey, timing, state: None, dir };
+        key.write(&PrivateKey::Raw(vec![2; 32])).unwrap();
+        let path = key.private_path();
+        let text = fs::read_to_string(&path).unwrap();
+        let label = data_encoding::BASE64.encode(b"pkcs11:token=none;object=zsk\0");
+        let line = |line: &str| match line.starts_with("PrivateKey:") {
+            true => format!("Label: {label}\n"),
+            false => format!("{line}\n"),
+        };
+        durable::write(&path, text.lines().map(line).collect::<String>().as_bytes(), 0o600).unwrap();
+    }
+
     fn zsk_path(&self, seed: u8, suffix: &str) -> PathBuf {
         let dnskey = TestKey::zsk(seed).dnskey;
         self.path(&format!("keys/Kexample.+{:03}+{:05}.{suffix}", dnskey.algorithm.0, dnskey.tag()))
