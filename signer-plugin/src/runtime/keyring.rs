@@ -39,6 +39,8 @@ pub struct Keyring {
     looked_ahead: Option<(Timestamp, bool)>,
     /// A ZSK is in a token.
     in_token: bool,
+    /// A ZSK's file could not be read for that, so that [`Self::in_token`] is as it was before.
+    in_token_is_old: bool,
     /// Sets that did not read.
     damaged: usize,
     /// What was said of the folder at the last look, so that a look that finds the same says nothing.
@@ -89,6 +91,7 @@ impl Keyring {
             keys: Vec::new(),
             looked_ahead: None,
             in_token: false,
+            in_token_is_old: false,
             damaged: 0,
             told: BTreeSet::new(),
             private: HashMap::new(),
@@ -122,11 +125,15 @@ impl Keyring {
     /// Reads the folder again where that is due; true when there is something new.
     fn look(&mut self, now: Timestamp) -> bool {
         let read = self.poll_folder(now);
-        if read {
-            let mut zsks = self.keys.iter().filter(|key| !key.dnskey.is_ksk());
-            // What cannot be read is told when the key is opened, and is where it was.
-            let before = self.in_token;
-            self.in_token = zsks.any(|key| key.in_token().map_or(before, |uri| uri.is_some()));
+        if read || self.in_token_is_old {
+            // What cannot be read is told when the key is opened.
+            let zsks = self.keys.iter().filter(|key| !key.dnskey.is_ksk());
+            let found: Vec<Option<bool>> =
+                zsks.map(|key| key.in_token().ok().map(|uri| uri.is_some())).collect();
+            self.in_token_is_old = !found.contains(&Some(true)) && found.contains(&None);
+            if !self.in_token_is_old {
+                self.in_token = found.contains(&Some(true));
+            }
         }
         read
     }

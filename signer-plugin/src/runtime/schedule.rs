@@ -1,13 +1,14 @@
-//! The zones of one thread, stepped in the order in which they are due. A zone whose ZSK is in a token gets a thread of its own, so that no other
-//! zone waits for the token.
+//! The zones of one thread, stepped in the order in which they are due. A zone whose ZSK is in a token is given to a thread for
+//! such zones, see [`TokenThreads`].
+
+mod token_threads;
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use keystore::dns::Name;
@@ -23,20 +24,19 @@ use super::watch::Stamp;
 use super::zone::ZoneRuntime;
 use crate::clock::Clock;
 use crate::hosted::Responder as _;
+use token_threads::TokenThreads;
 
 /// How late a switch may come: the time between two looks at the clock when something is due within a second.
 const TICK: Duration = Duration::from_millis(50);
 /// The same when nothing is, so that threads without work hardly wake; less than a second, as a clock that jumps is to be seen.
 const REST: Duration = Duration::from_millis(500);
-/// Longest time that the orderly end of a thread's zones takes; what is left skips some serials at the next start.
+/// Longest time that the orderly end of a thread's zones takes, and that a thread which waits for a token is waited for; what is left skips some
+/// serials at the next start.
 const CLOSING: Duration = Duration::from_secs(2);
 /// Zones whose files one thread looks at in a second when nothing else is due. With more zones each is looked at less often.
 const LOOKS_PER_SECOND: usize = 200;
 /// The same where the kernel tells of changes.
 const LOOKS_PER_SECOND_WATCHED: usize = 20;
-
-/// Zones of a schedule that get a thread of their own.
-const MOST_APART: usize = 32;
 
 /// When zones that were restored and not stepped yet are due: behind those that are still to be restored, before all others.
 const RESTORED: Timestamp = Timestamp::from_secs(1);
@@ -86,16 +86,15 @@ pub(super) struct Schedule {
     /// The time of the last turn, to notice a clock that was set back.
     last: Timestamp,
     loader: LoaderWatch,
-    /// The zones with threads of their own, and all that ever had one: a zone that comes back finds its thread, which may still be busy with it.
-    apart: HashMap<Name, Apart>,
-    /// This is the thread of one zone.
-    is_apart: bool,
+    role: Role,
 }
 
-/// The thread of a zone that may wait for a token.
-struct Apart {
-    commands: Sender<Command>,
-    thread: JoinHandle<()>,
+/// Which zones a thread steps.
+enum Role {
+    /// All but those whose ZSK is in a token, which these threads have.
+    General(TokenThreads),
+    /// Zones whose ZSK is in a token. The general thread is told of each that is let go.
+    Tokens(Sender<Name>),
 }
 
 /// Notices that a loader in another process has accepted something: each of its imports is a line of its audit log.
@@ -154,8 +153,7 @@ impl Schedule {
             next_number: 0,
             last: Timestamp::EPOCH,
             loader: LoaderWatch::default(),
-            apart: HashMap::new(),
-            is_apart: false,
+            role: Role::General(TokenThreads::default()),
         }
     }
 
@@ -181,33 +179,22 @@ impl Schedule {
     }
 
     pub fn obey(&mut self, command: Command) {
-        if let Some(command) = self.tell_apart(command) {
+        let here = match &mut self.role {
+            Role::General(threads) => threads.forward(command),
+            Role::Tokens(_) => Some(command),
+        };
+        if let Some(command) = here {
+            self.take_back();
             self.obey_here(command);
         }
     }
 
-    /// Tells the threads of single zones what is for them. Gives what is to be done here.
-    fn tell_apart(&self, command: Command) -> Option<Command> {
-        let name = match &command {
-            Command::Look(name) | Command::TakeChanges(name) | Command::Leave(name) => name,
-            Command::Take(setup, _) => &setup.name,
-            Command::LookAtAll | Command::Wake => {
-                for apart in self.apart.values() {
-                    let all =
-                        if matches!(command, Command::Wake) { Command::Wake } else { Command::LookAtAll };
-                    // A thread that is gone has said why.
-                    let _ = apart.commands.send(all);
-                }
-                return Some(command);
-            }
-            Command::Adopt(_) => return Some(command),
-        };
-        match self.apart.get(name) {
-            Some(apart) => {
-                let _ = apart.commands.send(command);
-                None
-            }
-            None => Some(command),
+    /// Takes zones up again whose thread has ended out of turn.
+    fn take_back(&mut self) {
+        let Role::General(threads) = &mut self.role else { return };
+        for (setup, served) in threads.take_ended() {
+            tracing::error!(zone = %setup.name, "the thread of this zone has ended, which it should not; please report this");
+            self.obey_here(Command::Take(setup, served));
         }
     }
 
@@ -246,6 +233,10 @@ impl Schedule {
                     scheduled.zone.close();
                     scheduled.zone.leave();
                 }
+                if let Role::Tokens(let_go) = &self.role {
+                    // Nobody listens where all come to their end.
+                    let _ = let_go.send(name);
+                }
             }
         }
     }
@@ -265,31 +256,36 @@ impl Schedule {
     fn add(&mut self, scheduled: Box<Scheduled>) {
         let number = ZoneNumber(self.next_number);
         self.next_number += 1;
+        self.insert(number, scheduled);
+    }
+
+    fn insert(&mut self, number: ZoneNumber, scheduled: Box<Scheduled>) {
         self.by_name.insert(scheduled.zone.served().origin().clone(), number);
         self.queue.insert((scheduled.due, number));
         self.zones.insert(number, scheduled);
     }
 
-    /// Gives a zone whose ZSK is in a token a thread of its own; true when it has one. Where the system gives no thread it stays here.
+    /// Gives a zone whose ZSK is in a token to a thread for those; true when that has it. Where the system gives no thread it stays here.
     fn set_apart(&mut self, number: ZoneNumber, now: Timestamp) -> bool {
-        if self.is_apart || self.apart.len() >= MOST_APART {
+        if matches!(self.role, Role::Tokens(_)) {
             return false;
         }
         let Some(scheduled) = self.zones.get_mut(&number) else { return false };
         if guarded(&mut scheduled.zone, |zone| zone.is_in_token(now)) != Some(true) {
             return false;
         }
-        let (commands, commanded) = channel();
-        let (loader, is_apart) = (LoaderWatch { looked: now, ..self.loader.clone() }, true);
-        let schedule = Self { is_apart, loader, ..Self::new(self.shared.clone()) };
-        let thread = std::thread::Builder::new().name("signer-token".to_owned());
-        let Ok(thread) = thread.spawn(move || schedule.run(&commanded)) else { return false };
         let name = scheduled.zone.served().origin().clone();
-        if let Some(scheduled) = self.remove(&name) {
-            let _ = commands.send(Command::Adopt(scheduled));
-        }
-        self.apart.insert(name, Apart { commands, thread });
-        true
+        let Some(scheduled) = self.remove(&name) else { return false };
+        let (shared, loader) = (self.shared.clone(), LoaderWatch { looked: now, ..self.loader.clone() });
+        let spawn = |commanded: Receiver<Command>, let_go| {
+            let schedule = Self { role: Role::Tokens(let_go), loader, ..Self::new(shared) };
+            let thread = std::thread::Builder::new().name("signer-token".to_owned());
+            thread.spawn(move || schedule.run(&commanded))
+        };
+        let Role::General(threads) = &mut self.role else { return false };
+        let Err(scheduled) = threads.adopt(scheduled, spawn) else { return true };
+        self.insert(number, scheduled);
+        false
     }
 
     /// The pause until the next look at the clock, when nothing is due now.
@@ -328,7 +324,9 @@ impl Schedule {
         if now < self.last || self.loader.poll(now, pause) {
             self.set_all_due();
         }
-        self.last = now;
+        if std::mem::replace(&mut self.last, now) != now {
+            self.take_back();
+        }
         let Some((_, number)) = self.queue.first().copied().filter(|(due, _)| *due <= now) else {
             return false;
         };
@@ -368,7 +366,16 @@ impl Schedule {
         self.zones.values().all(|scheduled| scheduled.restored)
     }
 
-    /// A zone that is at work here; `None` for one with a thread of its own.
+    /// The threads for zones whose ZSK is in a token.
+    #[cfg(test)]
+    pub fn token_threads(&mut self) -> &mut TokenThreads {
+        match &mut self.role {
+            Role::General(threads) => threads,
+            Role::Tokens(_) => panic!("this is one of them"),
+        }
+    }
+
+    /// A zone that is at work here; `None` for one on a thread for tokens.
     #[cfg(test)]
     pub fn zone_mut(&mut self, name: &Name) -> Option<&mut ZoneRuntime> {
         let number = self.by_name.get(name)?;
@@ -385,16 +392,18 @@ impl Schedule {
     /// Closes as many zones as the end of the process has time for.
     fn close(&mut self) {
         let started = Instant::now();
+        let ending = match &mut self.role {
+            Role::General(threads) => Some(threads.begin_end()),
+            Role::Tokens(_) => None,
+        };
         for scheduled in self.zones.values_mut() {
             if started.elapsed() > CLOSING {
                 break;
             }
             scheduled.zone.close();
         }
-        for (_, Apart { commands, thread }) in self.apart.drain() {
-            // Without a sender the thread ends.
-            drop(commands);
-            let _ = thread.join();
+        if let Some(ending) = ending {
+            ending.wait(started + CLOSING);
         }
     }
 }

@@ -222,6 +222,11 @@ impl ZoneRuntime {
         &self.served
     }
 
+    /// What the zone is made of.
+    pub(super) fn parts(&self) -> (Shared<ZoneSetup>, Arc<SignerZone>) {
+        (self.setup.clone(), Arc::clone(&self.served))
+    }
+
     /// True when a ZSK is in a token, so that a step may wait for it.
     pub(super) fn is_in_token(&mut self, now: Timestamp) -> bool {
         self.keys.is_in_token(now)

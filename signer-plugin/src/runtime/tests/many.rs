@@ -1,5 +1,7 @@
 //! Many zones in one process: the work grows with their number, not with its square.
 
+use keystore::shared::Shared;
+
 use super::super::schedule::Schedule;
 use super::*;
 
@@ -312,5 +314,131 @@ fn kind_106_a_zone_with_its_zsk_in_a_token_hangs_alone_and_finds_its_thread_agai
     while !again.state().loaded {
         assert!(Instant::now() < limit, "the zone is taken up again");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn zone_name(number: u64) -> Name {
+    Name::parse(&format!("z{number}.example.")).unwrap()
+}
+
+/// A schedule of so many zones, each with its ZSK in a token but the first; all are stepped.
+fn schedule_of_tokens(site: &Site, zones: u64) -> Schedule {
+    let mut schedule = schedule_of(site, zones, false);
+    (1..zones).for_each(|number| site.add_token_zsk(&zone_name(number)));
+    steps_until(site, &mut schedule, 0);
+    schedule
+}
+
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < limit, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// However many zones with tokens have come and gone: those that come next are given to threads of their own.
+#[test]
+fn kind_106_threads_for_tokens_end_when_their_zones_have_left() {
+    let site = Site::new();
+    let mut schedule = schedule_of_tokens(&site, 4);
+    assert_eq!(schedule.token_threads().thread_count(), 3);
+    for (leaving, left) in [(&[1][..], 2), (&[2, 3], 0)] {
+        for number in leaving {
+            schedule.obey(Command::Leave(zone_name(*number)));
+        }
+        wait_for("threads end", || schedule.token_threads().thread_count() == left);
+    }
+    let setup = ZoneSetup { name: zone_name(2), state: site.path("zones/again"), ..site.setup() };
+    let again = Arc::new(SignerZone::new(zone_name(2), &site.metrics, site.clock()));
+    schedule.obey(Command::Take(setup.into(), Arc::clone(&again)));
+    steps_until(&site, &mut schedule, 1);
+    assert_eq!(schedule.token_threads().thread_count(), 1);
+    wait_for("the zone is read", || again.state().loaded);
+}
+
+/// A zone that leaves and comes back before its thread has let it go stays there, however often that happens.
+#[test]
+fn kind_106_a_zone_that_leaves_and_comes_back_at_once_stays_on_its_thread() {
+    let site = Site::new();
+    let mut schedule = schedule_of_tokens(&site, 2);
+    let setup = ZoneSetup { name: zone_name(1), state: site.path("zones/z1"), ..site.setup() };
+    let setup = Shared::from(setup);
+    let mut served = Vec::new();
+    for _ in 0..20 {
+        schedule.obey(Command::Leave(zone_name(1)));
+        served.push(Arc::new(SignerZone::new(zone_name(1), &site.metrics, site.clock())));
+        schedule.obey(Command::Take(setup.clone(), Arc::clone(&served[served.len() - 1])));
+        schedule.obey(Command::TakeChanges(zone_name(1)));
+    }
+    wait_for("the last is read", || served[19].state().loaded);
+    assert_eq!(schedule.token_threads().thread_count(), 1);
+    assert!(schedule.zone_mut(&zone_name(1)).is_none(), "it is at work on its own thread only");
+    schedule.obey(Command::Leave(zone_name(1)));
+    wait_for("the thread ends", || schedule.token_threads().thread_count() == 0);
+}
+
+/// Where there are more zones with tokens than threads for them they share these: zones without a token never wait with them.
+#[test]
+fn kind_106_zones_beyond_the_most_threads_for_tokens_share_these() {
+    let site = Site::new();
+    let mut schedule = schedule_of_tokens(&site, 36);
+    assert_eq!(schedule.token_threads().thread_count(), 32);
+    let is_here = |number: &u64| schedule.zone_mut(&zone_name(*number)).is_some();
+    assert_eq!((0..36).filter(is_here).collect::<Vec<_>>(), [0]);
+    for number in 1..36 {
+        schedule.obey(Command::Leave(zone_name(number)));
+    }
+    wait_for("threads end", || schedule.token_threads().thread_count() == 0);
+}
+
+/// The end of the process waits for no token.
+#[test]
+fn kind_106_the_end_waits_for_no_token_that_hangs() {
+    let site = Site::new();
+    let mut schedule = schedule_of(&site, 2, false);
+    site.add_token_zsk(&zone_name(1));
+    let (hangs, hung) = std::sync::mpsc::channel();
+    let (heal, healed) = std::sync::mpsc::channel::<()>();
+    schedule.zone_mut(&zone_name(1)).expect("a zone").while_reading = Some(Box::new(move || {
+        hangs.send(()).unwrap();
+        let _ = healed.recv_timeout(Duration::from_secs(60));
+    }));
+    steps_until(&site, &mut schedule, 0);
+    hung.recv_timeout(Duration::from_secs(60)).expect("the zone is stepped");
+    let (_, commanded) = std::sync::mpsc::channel();
+    schedule.run(&commanded);
+    heal.send(()).expect("the token still hangs");
+}
+
+/// Whatever a thread ends of: its zones are taken up again, by the next look at the clock or by the next command, which is carried out.
+#[test]
+fn kind_106_zones_of_a_thread_that_has_ended_are_taken_up_again_and_no_command_is_lost() {
+    type Next = fn(&Site, &mut Schedule);
+    let nexts: [(&str, Next, bool); 4] = [
+        ("a look", |_, schedule| schedule.obey(Command::Look(zone_name(1))), true),
+        ("changes", |_, schedule| schedule.obey(Command::TakeChanges(zone_name(1))), true),
+        ("it leaves", |_, schedule| schedule.obey(Command::Leave(zone_name(1))), false),
+        (
+            "it comes anew",
+            |site, schedule| {
+                let setup = ZoneSetup { name: zone_name(1), state: site.path("zones/new"), ..site.setup() };
+                let served = SignerZone::new(zone_name(1), &site.metrics, site.clock());
+                schedule.obey(Command::Take(setup.into(), Arc::new(served)));
+            },
+            true,
+        ),
+    ];
+    for (what, next, is_there) in nexts {
+        let site = Site::new();
+        let mut schedule = schedule_of_tokens(&site, 3);
+        schedule.token_threads().lose_threads();
+        next(&site, &mut schedule);
+        assert_eq!(schedule.zone_mut(&zone_name(1)).is_some(), is_there, "{what}");
+        wait_for(what, || {
+            steps_until(&site, &mut schedule, 1);
+            steps_until(&site, &mut schedule, 2);
+            schedule.token_threads().thread_count() == 1 + usize::from(is_there)
+        });
     }
 }
