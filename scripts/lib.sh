@@ -26,6 +26,19 @@ build_packages() {
   command -v cargo >/dev/null || die "no cargo: install a Rust toolchain of at least 1.88 (rustup.rs, or Debian's rustup package)"
 }
 
+# The Python with dnspython that asks over HTTPS and QUIC, for a test. Prints its program.
+python_of_tests() {
+  packages python3-minimal python3-venv
+  place=$(pwd)/target/python
+  if ! cmp -s scripts/python/requirements.txt "$place/requirements.txt"; then
+    say "installing dnspython in $place"
+    /usr/bin/python3 -m venv --clear "$place" >&2
+    "$place/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: -r scripts/python/requirements.txt >&2
+    cp scripts/python/requirements.txt "$place/"
+  fi
+  echo "$place/bin/python3"
+}
+
 # What looks at the status page: Chromium, and the npm packages of scripts/page. Prints the folder of the packages.
 page_modules() {
   packages chromium

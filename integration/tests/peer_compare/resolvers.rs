@@ -3,6 +3,10 @@
 use std::fs;
 use std::net::SocketAddr;
 
+use keystore::cookie_secrets::CookieSecrets;
+use keystore::dns::{Rtype, rdata};
+use keystore::exchange::testing::TestKey;
+
 use crate::certificate;
 use crate::common;
 use crate::peers::{Peer, foreground, foreground_until};
@@ -138,4 +142,70 @@ pub fn verdicts(resolver: &Peer, queries: &[Query]) -> Vec<(u8, bool)> {
 /// RCODE and AD bit of an answer.
 pub fn verdict(answer: Vec<u8>) -> (u8, bool) {
     (answer[3] & 15, answer[3] & 0x20 != 0)
+}
+
+const NXDOMAIN: u8 = 3;
+const SERVFAIL: u8 = 2;
+
+type Start = fn(&Site, &Upstream<'_>, &'static str) -> Option<Peer>;
+
+/// Resolver, transport to our server, the names of its folders, how it is started.
+const RESOLVERS: [(Transport, [&str; 2], Start); 9] = [
+    (Transport::Udp, ["unbound-udp", "unbound-udp-twin"], unbound_over),
+    (Transport::Tcp, ["unbound-tcp", "unbound-tcp-twin"], unbound_over),
+    (Transport::Tls, ["unbound-tls", "unbound-tls-twin"], unbound_over),
+    // named sends cookies, and takes ours; the others send none to servers. None of the three asks servers over HTTPS or QUIC.
+    (Transport::Udp, ["named-udp", "named-udp-twin"], named_over),
+    (Transport::Tcp, ["named-tcp", "named-tcp-twin"], named_over),
+    (Transport::Tls, ["named-tls", "named-tls-twin"], named_over),
+    (Transport::Udp, ["kresd-udp", "kresd-udp-twin"], kresd_over),
+    (Transport::Tcp, ["kresd-tcp", "kresd-tcp-twin"], kresd_over),
+    (Transport::Tls, ["kresd-tls", "kresd-tls-twin"], kresd_over),
+];
+
+#[test]
+fn resolvers_validate_over_each_transport_and_find_a_bogus_twin_bogus() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let site = Site::start(dir.path(), None);
+    site.use_cookies(CookieSecrets::random(None).expect("random octets"));
+    // Somebody else's KSK: the same zone does not validate with it.
+    let other = rdata::to_text(Rtype::DNSKEY, &TestKey::ksk(77).dnskey.to_rdata(), None);
+    let other = format!("{ZONE} IN DNSKEY {other}");
+    assert_ne!(other, site.anchor);
+    std::thread::scope(|scope| {
+        for (transport, names, start) in RESOLVERS {
+            let (site, other) = (&site, &other);
+            scope.spawn(move || {
+                let server: SocketAddr = if transport == Transport::Tls { site.tls } else { site.address };
+                let [good, twin] = names;
+                let upstream = Upstream { transport, server, anchor: &site.anchor, is_secure: true };
+                let Some(good) = start(site, &upstream, good) else { return };
+                let mut client = Client::new(good.address);
+                for (name, rtype, rcode) in [
+                    ("www", Rtype::A, 0),
+                    ("nothing", Rtype::A, NXDOMAIN),
+                    ("www", Rtype::MX, 0),
+                    ("x.wild", Rtype::TXT, 0),
+                    ("alias3", Rtype::AAAA, 0),
+                    ("safe", Rtype::DS, 0),
+                    ("text", Rtype::TXT, 0),
+                ] {
+                    let query = Query::new(name, rtype, None);
+                    // Some answers do not fit into a datagram.
+                    let said = verdict(client.ask(Transport::Tcp, &query.recursive()));
+                    assert_eq!(said, (rcode, true), "{query} by {} over {transport}", good.name);
+                }
+                let upstream = Upstream { anchor: other, is_secure: false, ..upstream };
+                let Some(twin) = start(site, &upstream, twin) else { return };
+                let mut client = Client::new(twin.address);
+                let query = Query { edns: Some((1232, true)), ..Query::new("www", Rtype::A, None) };
+                let said = verdict(client.ask(Transport::Tcp, &query.recursive()));
+                assert_eq!(said, (SERVFAIL, false), "{query} by {}", twin.name);
+                // It is the validation that fails, and nothing else.
+                let unchecked = Query { more_flags: true, ..query };
+                let (rcode, is_secure) = verdict(client.ask(Transport::Tcp, &unchecked.octets()));
+                assert_eq!((rcode, is_secure), (0, false), "{unchecked} by {}", twin.name);
+            });
+        }
+    });
 }

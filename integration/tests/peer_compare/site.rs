@@ -45,6 +45,10 @@ pub struct Site {
     pub address: SocketAddr,
     /// Where our server speaks DNS over TLS.
     pub tls: SocketAddr,
+    /// Where our server speaks DNS over HTTPS.
+    pub https: SocketAddr,
+    /// Where our server speaks DNS over QUIC.
+    pub quic: SocketAddr,
     settings: SharedSettings,
     runtime: tokio::runtime::Runtime,
     server: Option<Server>,
@@ -107,14 +111,16 @@ impl Site {
         let server = runtime.block_on(async {
             let zones = Hosted::new([served as Arc<dyn Responder>]);
             let any = vec!["127.0.0.1:0".parse().expect("an address")];
-            let listen = Listen::on(any.clone()).with_tls(any).with_tls_config(certificate.config);
+            let listen = Listen::on(any.clone()).with_tls(any.clone()).with_https(any.clone()).with_quic(any);
+            let listen = listen.with_tls_config(certificate.config);
             Server::start(&listen, &SignerHandler::alone(zones.with_settings(settings.clone())))
                 .expect("our server starts")
         });
         let (address, tls) = (server.addresses()[0], server.tls_addresses()[0]);
+        let (https, quic) = (server.https_addresses()[0], server.quic_addresses()[0]);
         let server = Some(server);
         let dir = dir.to_owned();
-        Self { dir, signed, anchor, address, tls, settings, runtime, server }
+        Self { dir, signed, anchor, address, tls, https, quic, settings, runtime, server }
     }
 }
 
