@@ -43,6 +43,7 @@ use ksr_gen::sign::{self, Signing};
 use metrics::Metrics;
 use signer_plugin::answer::{AnswerOutcome, Arrival, Context, Transport, answer};
 use signer_plugin::hosted::{Hosted, Responder};
+use signer_plugin::protocol::SharedSettings;
 use signer_plugin::rules::ZoneRules;
 use signer_plugin::runtime::{SignerZone, ZoneRuntime, ZoneSetup};
 use signer_plugin::signing::{self, Denial, SignedZone, SigningPolicy, SigningTimes, ZoneKey};
@@ -515,7 +516,7 @@ async fn a_year_with_every_switch_validated() {
     let mut runtime = ZoneRuntime::new(setup, metrics.clone(), Arc::new(served));
     let root: Arc<dyn Responder> = Arc::new(Root::new(year.dir.path(), &ksk));
     let served: Arc<dyn Responder> = Arc::<SignerZone>::clone(runtime.served());
-    let zone = InProcess(Hosted::new([root, served]));
+    let zone = InProcess(Hosted::new([root, served], SharedSettings::default()));
     let mut step = |now: Timestamp| {
         NOW.store(now.secs(), Ordering::SeqCst);
         runtime.step(now)

@@ -257,7 +257,7 @@ impl Metrics {
             self.udp_datagrams_dropped_total.touch(&[reason.label()]);
         }
         for limit in CONNECTION_LIMITS {
-            self.tcp_connections_refused_total.touch(&[limit]);
+            self.connections_refused_total.touch(&[limit]);
         }
         for direction in DIRECTIONS {
             self.clock_jumps_total.touch(&[direction]);

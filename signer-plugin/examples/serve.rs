@@ -10,6 +10,7 @@ use keystore::config::Config;
 use offline_ksk_signer::border::SignerHandler;
 use offline_ksk_signer::runtime::Signer;
 use offline_ksk_signer::server::{Listen, Server};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -39,8 +40,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Names of our zones are answered by the signer's engine, all others by the catalog.
     let handler = SignerHandler::new(signer.hosted(), catalog);
     let server = Server::start(&Listen::on(vec![address.parse()?]), &handler)?;
-    println!("serving on {:?}; SIGINT ends it", server.addresses());
-    tokio::signal::ctrl_c().await?;
+    println!("serving on {:?}; SIGTERM and SIGINT end it", server.addresses());
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! { _ = terminate.recv() => {}, _ = tokio::signal::ctrl_c() => {} }
     server.shutdown().await;
     Ok(())
 }

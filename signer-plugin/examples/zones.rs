@@ -1,21 +1,24 @@
 //! Adds and removes zones while it serves, and tells how they stand: `zones /etc/offline-ksk/offline-ksk.toml '[::1]:5300'`
 //!
 //! It begins without a zone and reads commands, one a line: `add NAME` takes a zone as the configuration file has it then, `remove NAME` ends
-//! with it, `leave NAME` and `take-back NAME` say that another server program has the names below NAME, and that it has them no more.
+//! with it, `leave NAME` and `take-back NAME` say that another server program has the names below NAME, and that it has them no more. The end
+//! of the commands ends it, and so do SIGTERM and SIGINT.
 use std::{io::BufRead as _, path::Path, sync::Arc};
 
 use keystore::{config::Config, dns::Name};
 use offline_ksk_signer::border::SignerHandler;
 use offline_ksk_signer::runtime::Signer;
 use offline_ksk_signer::server::{Listen, Server};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (file, address) =
         (std::env::args().nth(1).ok_or("configuration?")?, std::env::args().nth(2).ok_or("address?")?);
     let none = Config { zones: Vec::new(), ..Config::load(Path::new(&file))? };
-    let signer = Signer::start(&none, &metrics::Metrics::new()?, Arc::new(keystore::clock::now))?;
+    let signer = Arc::new(Signer::start(&none, &metrics::Metrics::new()?, Arc::new(keystore::clock::now))?);
     let server = Server::start(&Listen::on(vec![address.parse()?]), &SignerHandler::alone(signer.hosted()))?;
+    let mut terminate = signal(SignalKind::terminate())?;
     println!("serving on {:?}", server.addresses());
 
     let mut changes = signer.subscribe();
@@ -24,15 +27,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{change:?}");
         }
     });
-    let commands = tokio::task::spawn_blocking(move || {
+    let (told, ended) = tokio::sync::oneshot::channel::<()>();
+    let obeying = Arc::clone(&signer);
+    // A thread that waits for a line keeps no process from ending, and a task of tokio's would.
+    std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            if let Err(error) = obey(&line, Path::new(&file), &signer) {
+            if let Err(error) = obey(&line, Path::new(&file), &obeying) {
                 println!("{line}: {error}");
             }
         }
+        drop(told);
     });
-    commands.await?;
+    tokio::select! { _ = ended => {}, _ = terminate.recv() => {}, _ = tokio::signal::ctrl_c() => {} }
     server.shutdown().await;
+    signer.begin_shutdown();
     Ok(())
 }
 
@@ -44,7 +52,7 @@ fn obey(line: &str, file: &Path, signer: &Signer) -> Result<(), Box<dyn std::err
         "add" => {
             let config = Config::load(file)?;
             let zone = config.zones.iter().find(|zone| zone.name == name);
-            signer.add_zone(zone.ok_or("the configuration has no such zone")?.clone());
+            signer.add_zone(zone.ok_or("the configuration has no such zone")?.clone())?;
         }
         "remove" if !signer.remove_zone(&name) => return Err("there is no such zone".into()),
         "remove" => {}

@@ -92,19 +92,20 @@ impl fmt::Debug for Hosted {
 }
 
 impl Hosted {
-    /// These zones, and none else. Of two with one apex the later one counts.
+    /// These zones, and none else, under these settings of queries. Of two with one apex the later one counts.
+    ///
+    /// Zones of a signer need [`Signer::settings`]: who may ask for them (`allow-query`) is said there and not by the zone. Under
+    /// `SharedSettings::default()` everybody is answered.
+    ///
+    /// [`Signer::settings`]: crate::runtime::Signer::settings
     #[must_use]
-    pub fn new(zones: impl IntoIterator<Item = Arc<dyn Responder>>) -> Self {
-        let hosted = Self::default();
+    pub fn new(zones: impl IntoIterator<Item = Arc<dyn Responder>>, settings: SharedSettings) -> Self {
+        let hosted = Self { settings, ..Self::default() };
         hosted.replace(zones);
         hosted
     }
 
-    /// The same zones under these settings of queries. Without it the settings of what [`Signer::hosted`] gives are those of the signer's
-    /// configuration, and of others [`QuerySettings::DEFAULT`].
-    ///
-    /// [`Signer::hosted`]: crate::runtime::Signer::hosted
-    /// [`QuerySettings::DEFAULT`]: crate::protocol::QuerySettings::DEFAULT
+    /// The same zones under these settings of queries, in place of those that came with them.
     #[must_use]
     pub fn with_settings(self, settings: SharedSettings) -> Self {
         Self { settings, ..self }
@@ -265,7 +266,10 @@ mod tests {
     #[test]
     fn longest_match_and_ds_at_the_apex() {
         let ours = |apexes: &[&str]| {
-            Hosted::new(apexes.iter().map(|a| Arc::new(Silent(name(a))) as Arc<dyn Responder>))
+            Hosted::new(
+                apexes.iter().map(|a| Arc::new(Silent(name(a))) as Arc<dyn Responder>),
+                SharedSettings::default(),
+            )
         };
         let hosted =
             ours(&["example", "Sub.Example", "other."]).besides([name("leaf.sub.example"), name("org")]);
@@ -305,7 +309,7 @@ mod tests {
     #[test]
     fn names_left_to_another_handler_can_be_taken_back_and_outlast_a_zone_of_ours() {
         let zone = |apex: &str| Arc::new(Silent(name(apex))) as Arc<dyn Responder>;
-        let hosted = Hosted::new([zone("example")]);
+        let hosted = Hosted::new([zone("example")], SharedSettings::default());
         let clone = hosted.clone().besides([name("Sub.example"), name("org")]);
         let asked = |qname: &str| {
             hosted.find(&name(qname).canonical_wire(), Rtype::A).map(|zone| zone.origin().to_string())

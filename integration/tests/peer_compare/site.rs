@@ -109,12 +109,11 @@ impl Site {
         let certificate = certificate.expect("a certificate");
         let settings = SharedSettings::default();
         let server = runtime.block_on(async {
-            let zones = Hosted::new([served as Arc<dyn Responder>]);
+            let zones = Hosted::new([served as Arc<dyn Responder>], settings.clone());
             let any = vec!["127.0.0.1:0".parse().expect("an address")];
             let listen = Listen::on(any.clone()).with_tls(any.clone()).with_https(any.clone()).with_quic(any);
             let listen = listen.with_tls_config(certificate.config);
-            Server::start(&listen, &SignerHandler::alone(zones.with_settings(settings.clone())))
-                .expect("our server starts")
+            Server::start(&listen, &SignerHandler::alone(zones)).expect("our server starts")
         });
         let (address, tls) = (server.addresses()[0], server.tls_addresses()[0]);
         let (https, quic) = (server.https_addresses()[0], server.quic_addresses()[0]);

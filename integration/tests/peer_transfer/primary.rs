@@ -16,6 +16,7 @@ use metrics::Metrics;
 use signer_plugin::border::server::{Listen, Server};
 use signer_plugin::border::{SignerHandler, TcpLimits};
 use signer_plugin::hosted::{Hosted, Responder};
+use signer_plugin::protocol::SharedSettings;
 use signer_plugin::runtime::{SignerZone, ZoneRuntime, ZoneSetup};
 use signer_plugin::transfer::notify::Notifier;
 use signer_plugin::transfer::{TransferKeys, TransferSettings};
@@ -86,7 +87,7 @@ impl Primary {
         zone.step(now);
         assert!(served.signed().is_some(), "it is served");
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-        let hosted = Hosted::new([Arc::clone(&served) as Arc<dyn Responder>]);
+        let hosted = Hosted::new([Arc::clone(&served) as Arc<dyn Responder>], SharedSettings::default());
         let mut limits = TcpLimits::new(1000);
         (limits.per_network, limits.per_client, limits.idle_timeout) = (1000, 1000, idle);
         let listen = Listen::on(vec!["127.0.0.1:0".parse().expect("an address")]).with_tcp_limits(limits);

@@ -309,7 +309,7 @@ impl<H: RequestHandler> FrontEnd<H> {
     /// Counts a connection that was closed as it came, by the limit that it met.
     pub fn count_refused_connection(&self, limit: &str) {
         if let Some(metrics) = &self.metrics {
-            metrics.tcp_connections_refused_total.with_label_values(&[limit]).inc();
+            metrics.connections_refused_total.with_label_values(&[limit]).inc();
         }
     }
 

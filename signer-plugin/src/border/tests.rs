@@ -21,6 +21,7 @@ mod pipelined;
 use super::server::{Listen, Server};
 use super::*;
 use crate::answer::AnswerKind;
+use crate::protocol::SharedSettings;
 use crate::reply::{Opt, Rr};
 
 // ---- a scripted zone ------------------------------------------------------------------------------------------------
@@ -267,7 +268,11 @@ fn start(zones: Hosted, inner: Catalog, tcp: TcpLimits) -> (Server, SocketAddr) 
 }
 
 fn standard() -> (Server, SocketAddr) {
-    start(Hosted::new([Scripted::zone("example", all_kinds)]), Catalog::new(), TcpLimits::new(100))
+    start(
+        Hosted::new([Scripted::zone("example", all_kinds)], SharedSettings::default()),
+        Catalog::new(),
+        TcpLimits::new(100),
+    )
 }
 
 /// The same zones in hickory's own server, which encodes the answers anew.
@@ -293,7 +298,8 @@ async fn start_in_hickory(
 async fn every_part_of_an_answer_arrives() {
     let (server, address) = standard();
     let zone = Scripted::zone("example", all_kinds);
-    let (mut in_hickory, there) = start_in_hickory(Hosted::new([Arc::clone(&zone)])).await;
+    let (mut in_hickory, there) =
+        start_in_hickory(Hosted::new([Arc::clone(&zone)], SharedSettings::default())).await;
     for host in ["a", "mx", "odd", "wild", "nodata", "nx", "cname-nx", "cut", "servfail", "refused", "bits"] {
         for edns in [None, Some((1232, false)), Some((4096, true))] {
             // Mixed case in the question must come back as it was.
@@ -324,7 +330,7 @@ async fn every_part_of_an_answer_arrives() {
 #[tokio::test]
 async fn extended_rcode_and_error_option_arrive() {
     let zone = Scripted { origin: Name::parse("example").unwrap(), script: all_kinds, extended_rcode: 1 };
-    let zones = Hosted::new([Arc::new(zone) as Arc<dyn Responder>]);
+    let zones = Hosted::new([Arc::new(zone) as Arc<dyn Responder>], SharedSettings::default());
     let (server, ours) = start(zones.clone(), Catalog::new(), TcpLimits::new(100));
     let (mut in_hickory, there) = start_in_hickory(zones).await;
     for address in [ours, there] {
@@ -340,7 +346,8 @@ async fn extended_rcode_and_error_option_arrive() {
 #[tokio::test]
 async fn an_answer_that_hickory_makes_larger_is_cut_by_the_engine_not_by_hickory() {
     let zone = Scripted::zone("example", all_kinds);
-    let (mut server, address) = start_in_hickory(Hosted::new([Arc::clone(&zone)])).await;
+    let (mut server, address) =
+        start_in_hickory(Hosted::new([Arc::clone(&zone)], SharedSettings::default())).await;
     let (mut cut, mut whole) = (0, 0);
     // Sizes around what the engine needs: each answer is whole or empty with TC, within the size, with OPT.
     for host in ["many", "few"] {
@@ -383,10 +390,13 @@ async fn other_names_go_to_the_inner_handler() {
     let mut catalog = Catalog::new();
     let inner = Scripted::zone("inner.example", |_, _, _| Some((0x0400, vec![rr(0, "@", 1, &[9, 9, 9, 9])])));
     let apex = convert::name(&Name::parse("inner.example").unwrap());
-    let handler = SignerZoneHandler::new(Hosted::new([inner]), &Name::parse("inner.example").unwrap());
+    let handler = SignerZoneHandler::new(
+        Hosted::new([inner], SharedSettings::default()),
+        &Name::parse("inner.example").unwrap(),
+    );
     catalog.upsert(apex.into(), vec![Arc::new(handler)]);
-    let zones =
-        Hosted::new([Scripted::zone("example", all_kinds)]).besides([Name::parse("Inner.example").unwrap()]);
+    let zones = Hosted::new([Scripted::zone("example", all_kinds)], SharedSettings::default())
+        .besides([Name::parse("Inner.example").unwrap()]);
     let (server, address) = start(zones, catalog, TcpLimits::new(100));
     let ask = |qname: &'static str, qtype| async move {
         Reply::read(&ask_udp(address, &question(qname, qtype, None)).await.unwrap()).unwrap()
@@ -440,7 +450,7 @@ async fn a_connection_takes_many_queries_and_survives_a_bad_one() {
 #[tokio::test]
 async fn too_many_and_too_slow_connections_are_closed() {
     let limits = TcpLimits { per_client: 2, per_network: 3, ..short_lived(3) };
-    let zones = Hosted::new([Scripted::zone("example", all_kinds)]);
+    let zones = Hosted::new([Scripted::zone("example", all_kinds)], SharedSettings::default());
     let (server, address) = start(zones, Catalog::new(), limits);
     let query = question("a.example", 1, None);
     let (mut one, mut two) =
@@ -494,10 +504,10 @@ async fn kind_05_one_network_leaves_connections_for_others_over_all_addresses_of
     let addresses = ["127.0.0.1:0", "127.0.0.2:0"].map(|a| a.parse().unwrap());
     let limits = TcpLimits { per_network: 6, per_client: 3, ..TcpLimits::new(8) };
     let listen = Listen::on(addresses.to_vec()).with_tcp_limits(limits).with_metrics(&metrics);
-    let zones = Hosted::new([Scripted::zone("example", all_kinds)]);
+    let zones = Hosted::new([Scripted::zone("example", all_kinds)], SharedSettings::default());
     let server = Server::start(&listen, &SignerHandler::alone(zones)).unwrap();
     let query = question("a.example", 1, None);
-    let refused = |limit| metrics.tcp_connections_refused_total.with_label_values(&[limit]).get();
+    let refused = |limit| metrics.connections_refused_total.with_label_values(&[limit]).get();
     // Client, listener, and the limit that it meets.
     let mut open = Vec::new();
     for (number, (client, limit)) in [
@@ -564,7 +574,7 @@ async fn kind_07_what_strangers_send_is_counted_and_writes_no_log_line() {
     let metrics = Metrics::new().unwrap();
     let listen = Listen::on(vec!["127.0.0.1:0".parse().unwrap()]).with_metrics(&metrics);
     let listen = listen.with_tcp_limits(TcpLimits::new(100));
-    let zones = Hosted::new([Scripted::zone("example", all_kinds)]);
+    let zones = Hosted::new([Scripted::zone("example", all_kinds)], SharedSettings::default());
     let server = Server::start(&listen, &SignerHandler::alone(zones)).unwrap();
     let address = server.addresses()[0];
     let with = |query: Vec<u8>, at: usize, octet: u8| {
@@ -626,7 +636,7 @@ fn types(rrs: &[Rr]) -> Vec<u16> {
 async fn as_a_zone_handler_inside_a_catalog() {
     let mut catalog = Catalog::new();
     let apex = convert::name(&Name::parse("example").unwrap());
-    let zones = Hosted::new([Scripted::zone("example", all_kinds)]);
+    let zones = Hosted::new([Scripted::zone("example", all_kinds)], SharedSettings::default());
     let handler = SignerZoneHandler::new(zones, &Name::parse("example").unwrap());
     catalog.upsert(apex.into(), vec![Arc::new(handler)]);
     let (server, address) = start(Hosted::default(), catalog, TcpLimits::new(100));
@@ -675,12 +685,15 @@ async fn a_zone_handler_follows_its_zone_by_the_apex_and_answers_nothing_for_one
         Scripted::zone("example", script)
     };
     for with_next in [false, true] {
-        let zones = Hosted::new([answering(1)]);
+        let zones = Hosted::new([answering(1)], SharedSettings::default());
         let apex = Name::parse("Example").unwrap();
         let mut chain: Vec<Arc<dyn hickory_server::zone_handler::ZoneHandler>> =
             vec![Arc::new(SignerZoneHandler::new(zones.clone(), &apex))];
         if with_next {
-            chain.push(Arc::new(SignerZoneHandler::new(Hosted::new([answering(99)]), &apex)));
+            chain.push(Arc::new(SignerZoneHandler::new(
+                Hosted::new([answering(99)], SharedSettings::default()),
+                &apex,
+            )));
         }
         let mut catalog = Catalog::new();
         catalog.upsert(convert::name(&apex).into(), chain);
@@ -712,7 +725,7 @@ async fn kind_105_parent_and_child_in_one_catalog_each_answer_their_part_also_wh
     let below: Script = |_, _, _| Some((0x0400, vec![rr(0, "@", 1, &[192, 0, 2, 2])]));
     let (parent, child) = (|| Scripted::zone("eXample", above), || Scripted::zone("sUb.exAmple", below));
     for (apex, sub) in [("example", "sub.example"), ("EXAMPLE", "Sub.Example"), ("example", "SUB.EXAMPLE")] {
-        let zones = Hosted::new([parent(), child()]);
+        let zones = Hosted::new([parent(), child()], SharedSettings::default());
         let mut catalog = Catalog::new();
         for name in [apex, sub] {
             let name = Name::parse(name).unwrap();
@@ -829,7 +842,8 @@ fn full_name(name: &str) -> String {
 #[tokio::test]
 async fn what_the_engine_says_is_what_arrives() {
     let zone: Arc<dyn Responder> = Arc::new(engine());
-    let (mut server, address) = start_in_hickory(Hosted::new([Arc::clone(&zone)])).await;
+    let (mut server, address) =
+        start_in_hickory(Hosted::new([Arc::clone(&zone)], SharedSettings::default())).await;
     let (mut whole, mut cut) = (0, 0);
     for name in NAMES {
         let qname = full_name(name);
@@ -880,7 +894,8 @@ async fn as_a_zone_handler_it_says_the_same_but_for_what_is_documented() {
     let zone: Arc<dyn Responder> = Arc::new(engine());
     let mut catalog = Catalog::new();
     let apex = convert::name(zone.origin());
-    let handler = SignerZoneHandler::new(Hosted::new([Arc::clone(&zone)]), zone.origin());
+    let handler =
+        SignerZoneHandler::new(Hosted::new([Arc::clone(&zone)], SharedSettings::default()), zone.origin());
     catalog.upsert(apex.into(), vec![Arc::new(handler)]);
     let (server, address) = start(Hosted::default(), catalog, TcpLimits::new(100));
     let sorted = |rrs: &[Rr]| {

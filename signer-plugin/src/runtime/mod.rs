@@ -70,8 +70,8 @@ pub struct Signer {
     metrics: Metrics,
     clock: Clock,
     threads: Arc<Threads>,
-    /// The configuration in use. Held while zones come and go.
-    config: Mutex<Config>,
+    /// Held while zones come and go.
+    in_use: Mutex<InUse>,
     zones: Mutex<HashMap<Name, ZoneAtWork>>,
     feed: StatusFeed,
     /// Wakes a zone when the kernel tells that its files have changed.
@@ -81,6 +81,22 @@ pub struct Signer {
     revision: Revision,
     /// Ends with this.
     _settings_watch: SettingsWatch,
+}
+
+/// The configuration in use.
+struct InUse {
+    /// With the zones that were added, and without those that were removed.
+    config: Config,
+    /// The zones that were added and are in no configuration that was given as a whole.
+    added: HashSet<Name>,
+}
+
+/// A zone that cannot be added.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the zone {zone} has neither `file` nor `primaries`: there is nothing to sign and serve")]
+pub struct NothingToServe {
+    /// The zone.
+    pub zone: Name,
 }
 
 /// A zone, and where it is at work.
@@ -118,7 +134,7 @@ impl Signer {
             metrics: metrics.clone(),
             clock,
             threads,
-            config: Mutex::new(config.clone()),
+            in_use: Mutex::new(InUse { config: config.clone(), added: HashSet::new() }),
             zones: Mutex::default(),
             feed: StatusFeed::default(),
             events: Mutex::new(FileEvents::new(all_watched, tell)),
@@ -133,30 +149,52 @@ impl Signer {
     /// Takes a new configuration: zones that are new begin, zones that are gone are not answered for any more, zones whose
     /// settings changed work on with the new ones. What is served of them stays until there is something newer. `state-dir` must be the
     /// one of the start.
+    ///
+    /// Zones that [`Signer::add_zone`] has added stay, until [`Signer::remove_zone`] ends with them. Where `config` has one of them, its settings are
+    /// taken from there, and it goes when a later configuration has it no more.
     pub fn reload(&self, config: &Config) {
-        let mut in_use = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-        in_use.clone_from(config);
-        self.take(&in_use);
+        let mut in_use = self.in_use();
+        let has: HashSet<&Name> = config.zones.iter().map(|zone| &zone.name).collect();
+        in_use.added.retain(|name| !has.contains(name));
+        let InUse { config: before, added } = &mut *in_use;
+        let added: Vec<_> = before.zones.iter().filter(|zone| added.contains(&zone.name)).cloned().collect();
+        before.clone_from(config);
+        before.zones.extend(added);
+        self.take(&in_use.config);
     }
 
-    /// Begins with one zone more, as [`Signer::reload`] with a configuration that has it would; one of the same name works on with these
-    /// settings. Its TSIG keys must be among those of the configuration in use.
-    pub fn add_zone(&self, zone: Shared<ZoneConfig>) {
-        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Begins with one zone more, which a [`Signer::reload`] leaves; one of the same name works on with these settings, and stays one of the
+    /// configuration if it is. Its TSIG keys must be among those of the configuration in use: a transfer that needs another one fails, and says so.
+    ///
+    /// # Errors
+    /// When the zone has no content: nothing changes then.
+    pub fn add_zone(&self, zone: Shared<ZoneConfig>) -> Result<(), NothingToServe> {
+        let mut in_use = self.in_use();
+        if ZoneSetup::from_config(&in_use.config, &zone).is_none() {
+            return Err(NothingToServe { zone: zone.name.clone() });
+        }
+        let InUse { config, added } = &mut *in_use;
+        let before = config.zones.len();
         config.zones.retain(|known| known.name != zone.name);
+        if config.zones.len() == before {
+            added.insert(zone.name.clone());
+        }
         config.zones.push(zone);
-        self.take(&config);
+        self.take(config);
+        Ok(())
     }
 
-    /// Ends with a zone: its names are not answered for any more, and its state stays on the disk, for when it comes back. False when there
-    /// is no such zone.
+    /// Ends with a zone: its names are not answered for any more, and its state stays on the disk, for when it comes back. One that a later
+    /// [`Signer::reload`] has in its configuration is such a one. False when there is no such zone.
     pub fn remove_zone(&self, zone: &Name) -> bool {
-        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut in_use = self.in_use();
+        let InUse { config, added } = &mut *in_use;
         let before = config.zones.len();
         config.zones.retain(|known| known.name != *zone);
+        added.remove(zone);
         let is_known = config.zones.len() < before;
         if is_known {
-            self.take(&config);
+            self.take(config);
         }
         is_known
     }
@@ -164,7 +202,11 @@ impl Signer {
     /// The configuration in use, with the zones that were added and without those that were removed: for a loader in the same process.
     #[must_use]
     pub fn config(&self) -> Config {
-        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.in_use().config.clone()
+    }
+
+    fn in_use(&self) -> MutexGuard<'_, InUse> {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the zones that `config` has at work, and no others.
@@ -267,7 +309,7 @@ impl Signer {
         self.hosted.clone()
     }
 
-    /// What the configuration says of queries, for [`Hosted::with_settings`] of zones that are not the signer's; [`Signer::hosted`] has it already.
+    /// What the configuration says of queries, for [`Hosted::new`]; [`Signer::hosted`] has it already.
     /// Follows [`Signer::reload`] and the files that the configuration names.
     #[must_use]
     pub fn settings(&self) -> SharedSettings {

@@ -3,7 +3,7 @@
 use keystore::dns::Class;
 
 use super::*;
-use crate::protocol::{QuerySettings, ServerIdentity, SharedSettings};
+use crate::protocol::{QuerySettings, ServerIdentity};
 
 /// A query for `example.`, or what is asked in place of it.
 #[derive(Clone)]
@@ -324,9 +324,9 @@ fn more_rows() -> Vec<Row> {
 
 /// Starts a server with these settings, asks it all rows over UDP and TCP, and ends it.
 async fn ask_all(settings: QuerySettings, rows: Vec<Row>) {
-    let zones = Hosted::new([Arc::new(engine()) as Arc<dyn Responder>]);
+    let zones = Hosted::new([Arc::new(engine()) as Arc<dyn Responder>], SharedSettings::new(settings));
     let listen = Listen { udp_sockets: 1, ..Listen::on(vec!["127.0.0.1:0".parse().unwrap()]) };
-    let handler = SignerHandler::alone(zones.with_settings(SharedSettings::new(settings)));
+    let handler = SignerHandler::alone(zones);
     let server = Server::start(&listen, &handler).unwrap();
     let address = server.addresses()[0];
     for (name, query, over_udp, over_tcp) in rows {
@@ -377,4 +377,25 @@ fn told_of_the_server() -> QuerySettings {
 #[tokio::test]
 async fn each_option_is_answered_where_it_is_asked_for_and_configured() {
     ask_all(told_of_the_server(), rows_of_options()).await;
+}
+
+#[tokio::test]
+async fn in_hickorys_server_transfers_are_refused_and_updates_not_implemented_as_the_page_says() {
+    let zones = Hosted::new([Arc::new(engine()) as Arc<dyn Responder>], SharedSettings::default());
+    let (mut server, address) = start_in_hickory(zones).await;
+    // An update that adds a record: prerequisites none, one record in the section of updates.
+    let mut update = soa().flags(0x2800).octets();
+    update[8..10].copy_from_slice(&1u16.to_be_bytes());
+    update.extend_from_slice(b"\x03new\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x07");
+    for (name, query, octets, wanted) in [
+        ("AXFR", form(APEX, 252), form(APEX, 252).octets(), "rcode 5"),
+        ("UPDATE without a record", soa().flags(0x2800), soa().flags(0x2800).octets(), "rcode 4 opcode 5"),
+        ("UPDATE", soa().flags(0x2800), update, "rcode 4 opcode 5"),
+    ] {
+        let over_udp = ask_udp(address, &octets).await.unwrap_or_else(|| panic!("{name}: no answer"));
+        for answer in [over_udp, ask_tcp(address, &octets).await] {
+            assert_eq!(told(&query, &answer), wanted, "{name}");
+        }
+    }
+    server.shutdown_gracefully().await.unwrap();
 }

@@ -41,7 +41,10 @@ pub(super) const SERVER: &str = "server.example";
 fn catalog(origin: &str, script: Script) -> Catalog {
     let apex = Name::parse(origin).unwrap();
     let mut catalog = Catalog::new();
-    let handler = SignerZoneHandler::new(Hosted::new([Scripted::zone(origin, script)]), &apex);
+    let handler = SignerZoneHandler::new(
+        Hosted::new([Scripted::zone(origin, script)], SharedSettings::default()),
+        &apex,
+    );
     catalog.upsert(convert::name(&apex).into(), vec![Arc::new(handler)]);
     catalog
 }
@@ -56,8 +59,10 @@ async fn ask(address: SocketAddr, qname: &str) -> [Reply; 2] {
 async fn inner_handler_can_be_changed_later_while_a_server_and_clones_have_the_handler() {
     let one: Script = |_, _, _| Some((0x0400, vec![rr(0, "@", 1, &[1; 4])]));
     let two: Script = |_, _, _| Some((0x0400, vec![rr(0, "@", 1, &[2; 4])]));
-    let handler =
-        SignerHandler::new(Hosted::new([Scripted::zone("example", all_kinds)]), catalog("a.test", one));
+    let handler = SignerHandler::new(
+        Hosted::new([Scripted::zone("example", all_kinds)], SharedSettings::default()),
+        catalog("a.test", one),
+    );
     let server = Server::start(&Listen::on(vec!["127.0.0.1:0".parse().unwrap()]), &handler.clone()).unwrap();
     let address = server.addresses()[0];
     let before = handler.inner();

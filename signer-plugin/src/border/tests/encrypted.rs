@@ -22,7 +22,7 @@ fn encrypted(limits: TcpLimits) -> Server {
     let any = || vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
     let listen = Listen { udp_sockets: 1, ..Listen::on(any()) };
     let listen = listen.with_https(any()).with_quic(any()).with_tls_config(server_config());
-    let zones = Hosted::new([Scripted::zone("example", all_kinds)]);
+    let zones = Hosted::new([Scripted::zone("example", all_kinds)], SharedSettings::default());
     let handler = SignerHandler::new(zones, Catalog::new());
     Server::start(&listen.with_tcp_limits(limits), &handler).unwrap()
 }

@@ -8,7 +8,7 @@ use keystore::cookie_secrets::CookieSecrets;
 
 use super::*;
 use crate::protocol::rate_limit::RateLimiter;
-use crate::protocol::{QuerySettings, ServerIdentity, SharedSettings};
+use crate::protocol::{QuerySettings, ServerIdentity};
 use crate::runtime::SignerZone;
 use crate::testing::{NOW, POLICY, name, signed_by, zone};
 
@@ -37,10 +37,10 @@ fn limited(settings: QuerySettings) -> (Server, SocketAddr) {
     });
     let apex = name("inner.test");
     let mut catalog = Catalog::new();
-    let handler = SignerZoneHandler::new(Hosted::new([inner]), &apex);
+    let handler = SignerZoneHandler::new(Hosted::new([inner], SharedSettings::default()), &apex);
     catalog.upsert(convert::name(&apex).into(), vec![Arc::new(handler)]);
     let listen = Listen { udp_sockets: 1, ..Listen::on(vec!["127.0.0.1:0".parse().unwrap()]) };
-    let zones = Hosted::new([Arc::new(served) as Arc<dyn Responder>]);
+    let zones = Hosted::new([Arc::new(served) as Arc<dyn Responder>], SharedSettings::default());
     let handler = SignerHandler::new(zones.with_settings(SharedSettings::new(settings)), catalog);
     let server = Server::start(&listen, &handler).unwrap();
     let address = server.addresses()[0];
@@ -145,7 +145,7 @@ async fn in_the_server_of_hickory_the_settings_hold_for_names_of_nobody_and_for_
     const TXT: u16 = 16;
     let identity = ServerIdentity { name: Some(b"ns1".to_vec()), ..ServerIdentity::default() };
     let settings = SharedSettings::new(QuerySettings { identity, ..settings() });
-    let zones = Hosted::new([Scripted::zone("example", all_kinds)]).with_settings(settings);
+    let zones = Hosted::new([Scripted::zone("example", all_kinds)], settings);
     let (mut server, address) = start_in_hickory(zones).await;
     let mut query = question("id.server", TXT, None);
     let at = query.len() - 1;

@@ -63,7 +63,7 @@ async fn queries_sent_without_waiting_are_answered_in_order_however_they_are_cut
 #[tokio::test]
 async fn a_query_that_comes_octet_by_octet_ends_its_connection_and_no_answer_before_it_is_lost() {
     let limits = TcpLimits { idle_timeout: Duration::from_millis(300), ..TcpLimits::new(10) };
-    let zones = Hosted::new([Scripted::zone("example", all_kinds)]);
+    let zones = Hosted::new([Scripted::zone("example", all_kinds)], SharedSettings::default());
     let (server, address) = start(zones, Catalog::new(), limits);
     let query = question("a.example", 1, None);
     let (mut reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();

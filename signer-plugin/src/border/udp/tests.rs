@@ -9,6 +9,7 @@ use super::*;
 use crate::border::server::bind_udp;
 use crate::border::{SignerHandler, others};
 use crate::hosted::{Hosted, Responder};
+use crate::protocol::SharedSettings;
 use crate::reply;
 use crate::runtime::SignerZone;
 use crate::signing::{Denial, Nsec3, SignedZone, SigningPolicy};
@@ -26,7 +27,7 @@ fn front(denial: Denial) -> (FrontEnd<crate::border::RefuseOthers>, Arc<Metrics>
     metrics.add_process();
     let served = SignerZone::new(name("example"), &metrics, Arc::new(|| NOW));
     served.publish(Arc::new(version(denial)));
-    let zones = Hosted::new([Arc::new(served) as Arc<dyn Responder>]);
+    let zones = Hosted::new([Arc::new(served) as Arc<dyn Responder>], SharedSettings::default());
     (FrontEnd::new(SignerHandler::alone(zones), Some(Arc::clone(&metrics))), metrics)
 }
 
@@ -347,7 +348,10 @@ fn a_panic_in_one_zone_keeps_no_other_from_being_answered_on_the_same_socket() {
         let served = SignerZone::new(name("example"), &metrics, Arc::new(|| NOW));
         served.publish(Arc::new(version(Denial::Nsec)));
         let broken = Broken { origin: name("broken"), in_hold };
-        let zones = Hosted::new([Arc::new(served) as Arc<dyn Responder>, Arc::new(broken)]);
+        let zones = Hosted::new(
+            [Arc::new(served) as Arc<dyn Responder>, Arc::new(broken)],
+            SharedSettings::default(),
+        );
         let (server, port) = socket("127.0.0.1:0");
         let (queue, _receiver) = others::queue();
         let fd = Arc::try_unwrap(server).expect("the only one");

@@ -64,14 +64,14 @@ fn zones_are_added_changed_and_removed_one_by_one_while_others_go_on() {
         names
     };
     assert!(names().is_empty());
-    signer.add_zone(zone_config(&site, ZONE));
-    signer.add_zone(zone_config(&site, "b.test."));
+    signer.add_zone(zone_config(&site, ZONE)).unwrap();
+    signer.add_zone(zone_config(&site, "b.test.")).unwrap();
     assert_eq!(names(), ["b.test.", "example."]);
     until("signed", || site.signed());
     let served = hosted.zone(&name(ZONE)).unwrap();
     // Again, in another letter case, and with other settings: what is served goes on.
-    signer.add_zone(zone_config(&site, "B.Test"));
-    signer.add_zone(site.config(20, &[]).zones[0].clone());
+    signer.add_zone(zone_config(&site, "B.Test")).unwrap();
+    signer.add_zone(site.config(20, &[]).zones[0].clone()).unwrap();
     assert_eq!(names().len(), 2);
     assert!(Arc::ptr_eq(&served, &hosted.zone(&name(ZONE)).unwrap()));
     assert_eq!(signer.config().zones.len(), 2);
@@ -79,13 +79,68 @@ fn zones_are_added_changed_and_removed_one_by_one_while_others_go_on() {
         assert_eq!(signer.remove_zone(&name(zone)), is_known, "{zone}");
         assert_eq!((names(), signer.config().zones.len()), (vec!["example.".to_owned()], 1), "{zone}");
     }
-    // It comes back, and a whole configuration takes the place of all that was added.
-    signer.add_zone(zone_config(&site, "b.test"));
+    // It comes back.
+    signer.add_zone(zone_config(&site, "b.test")).unwrap();
     assert_eq!(names().len(), 2);
-    signer.reload(&site.config(20, &["c.test"]));
-    assert_eq!(names(), ["c.test.", "example."]);
-    assert!(signer.remove_zone(&name(ZONE)) && signer.remove_zone(&name("c.test")));
+    assert!(signer.remove_zone(&name(ZONE)) && signer.remove_zone(&name("b.test")));
     assert!(names().is_empty() && signer.states().is_empty());
+    signer.shutdown();
+}
+
+#[test]
+fn a_reload_leaves_zones_that_were_added_until_they_are_removed_or_the_configuration_has_them() {
+    let site = Site::with_skr(3);
+    let none = Config { zones: Vec::new(), ..site.config(14, &[]) };
+    let signer = Signer::start(&none, &site.metrics, site.clock()).unwrap();
+    let names = || {
+        let sorted = |names: &mut dyn Iterator<Item = Name>| {
+            let mut names: Vec<String> = names.map(|name| name.to_string().to_lowercase()).collect();
+            names.sort();
+            names
+        };
+        let names = sorted(&mut signer.hosted().zones().iter().map(|zone| zone.origin().clone()));
+        assert_eq!(names, sorted(&mut signer.config().zones.iter().map(|zone| zone.name.clone())));
+        names
+    };
+    signer.add_zone(zone_config(&site, "b.test")).unwrap();
+    signer.add_zone(zone_config(&site, "c.test")).unwrap();
+    let served = signer.hosted().zone(&name("b.test")).unwrap();
+    for _ in 0..2 {
+        signer.reload(&none);
+        assert_eq!(names(), ["b.test.", "c.test."]);
+    }
+    // The configuration has `c.test` for a while, in another letter case; from then on it is a zone of the configuration.
+    signer.reload(&site.config(20, &["C.Test"]));
+    assert_eq!(names().len(), 3);
+    signer.reload(&none);
+    assert_eq!(names(), ["b.test."]);
+    // A zone of the configuration that is added again stays one.
+    signer.reload(&site.config(20, &["d.test"]));
+    signer.add_zone(zone_config(&site, "d.test")).unwrap();
+    signer.reload(&none);
+    assert_eq!(names(), ["b.test."]);
+    // One that is removed comes back by the configuration alone.
+    signer.reload(&site.config(20, &["d.test"]));
+    assert!(signer.remove_zone(&name("d.test")) && signer.remove_zone(&name("b.test")));
+    assert_eq!(names(), ["example."]);
+    signer.reload(&site.config(20, &["d.test"]));
+    assert_eq!(names(), ["d.test.", "example."]);
+    assert!(signer.hosted().zone(&name("b.test")).is_none() && served.origin() == &name("b.test"));
+    signer.shutdown();
+}
+
+#[test]
+fn a_zone_without_content_is_not_added_and_the_error_says_what_it_lacks() {
+    let site = Site::with_skr(3);
+    let signer = Signer::start(&site.config(14, &[]), &site.metrics, site.clock()).unwrap();
+    for (zone, known) in [("b.test", false), (ZONE, true)] {
+        let lacking = ZoneConfig { file: None, ..(*zone_config(&site, zone)).clone() };
+        let error = signer.add_zone(lacking.into()).unwrap_err();
+        assert!(error.zone == name(zone) && error.to_string().contains("`primaries`"), "{error}");
+        let configured =
+            signer.config().zones.iter().any(|zone| zone.name == error.zone && zone.file.is_some());
+        assert_eq!((signer.hosted().zone(&error.zone).is_some(), configured), (known, known), "{zone}");
+    }
     signer.shutdown();
 }
 
@@ -104,7 +159,7 @@ fn threads_grow_with_the_zones_and_share_them_evenly() {
     signer.reload(&config(2));
     assert_eq!(signer.threads.zones(), [1, 1]);
     for (n, zone) in all.iter().enumerate().take(most).skip(2) {
-        signer.add_zone(zone_config(&site, zone));
+        signer.add_zone(zone_config(&site, zone)).unwrap();
         assert_eq!(signer.threads.zones(), vec![1; n + 1]);
     }
     signer.reload(&config(3 * most));
@@ -150,7 +205,7 @@ fn status_tells_what_is_served_what_comes_next_and_what_is_wrong() {
     assert!(status.ready && status.last_error.is_none(), "{status:?}");
 
     // Zones that come and go; a subscriber that comes later is told of what is there.
-    signer.add_zone(zone_config(&site, "b.test"));
+    signer.add_zone(zone_config(&site, "b.test")).unwrap();
     let status = follow((&site, &signer), &mut changes, |status| status.zone == name("b.test"));
     assert!(!status.ready && status.last_error.is_some(), "{status:?}");
     let mut later = signer.subscribe();

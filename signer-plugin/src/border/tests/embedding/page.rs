@@ -13,6 +13,7 @@ use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::{KeyFile, Timing};
 use keystore::store;
 use keystore::time::Timestamp;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
 
@@ -29,7 +30,7 @@ fn page_prints_the_programs_of_the_examples_as_they_are() {
             "docs/manual/hickory.md differs from examples/{name}.rs"
         );
     }
-    assert!(SERVE.lines().count() <= 46, "{} lines", SERVE.lines().count());
+    assert!(SERVE.lines().count() <= 48, "{} lines", SERVE.lines().count());
 }
 
 /// The folders of two zones, `a.test` and `b.test`, whose SKRs were accepted.
@@ -156,6 +157,22 @@ impl Drop for Example {
     }
 }
 
+impl Example {
+    /// Sends a signal, and waits for an end without an error.
+    fn ends_by(mut self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        let start = std::time::Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(start.elapsed() < LIMIT, "{signal:?} does not end it");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert!(status.success(), "{signal:?}: {status}");
+    }
+}
+
 /// The program of an example: beside the tests, where cargo has built it for a run of all tests, or built now.
 fn program(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
@@ -203,6 +220,7 @@ fn program_of_the_page_serves_our_zone_and_a_zone_of_its_own() {
         serve.answers(&[transport, "+short", "www.own.test", "A"], "192.0.2.80");
         serve.answers(&[transport, "elsewhere.test", "A"], "status: REFUSED");
     }
+    serve.ends_by(Signal::TERM);
 }
 
 #[test]
@@ -229,4 +247,6 @@ fn program_of_the_page_adds_and_removes_zones_while_it_serves() {
     }
     zones.command("remove a.test");
     zones.says("there is no such zone");
+    // While it waits for a command.
+    zones.ends_by(Signal::INT);
 }
