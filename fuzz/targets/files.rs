@@ -182,7 +182,7 @@ const QUERIES: [&[u8]; 4] = [
     b"\0\x01\x01\0\0\x01\0\0\0\0\0\x01\x01a\x04safe\x07example\0\0\x01\0\x01\0\0\x29\x04\xd0\0\0\x80\0\0\0",
 ];
 
-fn sections(mut data: &[u8]) -> Sections {
+pub(crate) fn sections(mut data: &[u8]) -> Sections {
     let mut sections = Sections::new();
     while let Some((head, rest)) = data.split_first_chunk::<3>() {
         let len = usize::from(u16::from_be_bytes([head[1], head[2]])).min(rest.len());
@@ -194,7 +194,7 @@ fn sections(mut data: &[u8]) -> Sections {
 }
 
 /// Both files of these sections. The journal is made to follow on the snapshot, unless its first section has a payload.
-fn sealed(sections: &Sections) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn sealed(sections: &Sections) -> (Vec<u8>, Vec<u8>) {
     let at = sections.iter().position(|(kind, _)| *kind == b'J').unwrap_or(sections.len());
     let (version, changes) = sections.split_at(at);
     let (version, id) = signer::seal(version);

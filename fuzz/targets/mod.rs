@@ -4,6 +4,7 @@
 //! with what lies in `corpus/NAME`.
 
 mod answers;
+mod changes;
 mod dns;
 mod exchange;
 mod files;
@@ -35,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     ("control", network::control),
     ("dns_reply", network::dns_reply),
     ("http", network::http),
+    ("incoming_transfer", changes::incoming_transfer),
     ("key_files", files::key_files),
     ("knot_text", exchange::knot_text),
     ("name", dns::name),
@@ -50,7 +52,9 @@ pub const TARGETS: &[Target] = &[
     ("toml_files", files::toml_files),
     ("transfer", network::transfer),
     ("transfer_query", network::transfer_query),
+    ("update", changes::update),
     ("web_config", network::web_config),
+    ("zone_content", changes::zone_content),
     ("zone_file", files::zone_file),
     ("zone_state", files::zone_state),
 ];

@@ -6,6 +6,7 @@ use domain::base::MessageBuilder;
 use metrics::health::report::{Component, Report};
 
 use super::answers::{NOW, ZONE};
+use super::changes::{incoming_transfer_seeds, update_seeds, zone_content_seeds};
 use super::files::zone_state_seeds;
 use super::network::transfer_key;
 
@@ -88,7 +89,14 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     serde_json::to_writer(&mut report, &Report::new(Component::SkrLoader, NOW, NOW))
         .expect("a report is JSON");
     out.push(("state_files", report));
-    out.extend(zone_state_seeds().into_iter().map(|octets| ("zone_state", octets)));
+    for (target, inputs) in [
+        ("zone_state", zone_state_seeds()),
+        ("zone_content", zone_content_seeds()),
+        ("update", update_seeds()),
+        ("incoming_transfer", incoming_transfer_seeds()),
+    ] {
+        out.extend(inputs.into_iter().map(|octets| (target, octets)));
+    }
     out
 }
 

@@ -1,19 +1,24 @@
-//! What the fuzz targets read that is not public otherwise: a zone file and the state of a zone as octets, without a folder.
+//! What the fuzz targets read that is not public otherwise: a zone file, changes of a zone and its state as octets, without a folder.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use keystore::config::content::{UpdateNames, UpdateRule};
 use keystore::cookie_secrets::CookieSecrets;
-use keystore::dns::Name;
+use keystore::dns::{Name, Rtype};
 use keystore::time::Timestamp;
 
+use crate::answer::query::{HEADER, Head};
 use crate::answer::{self, Arrival, WithoutZone};
+use crate::content;
+pub use crate::incoming::fuzzing::receive;
 use crate::protocol::{QuerySettings, ServerIdentity};
 use crate::rules::{RecordProblem, ZoneRules};
 use crate::runtime;
 use crate::signing::SignedZone;
-pub use crate::state::fuzzing::{Sections, open, read_state, seal, stored};
+pub use crate::state::fuzzing::{Sections, open, read_content, read_state, seal, stored, stored_content};
 pub use crate::transfer::fuzzing::TransferSite;
+use crate::update::{Served, UpdateMessage, evaluate};
 use crate::zone::{Zone, ZoneBuilder};
 use crate::zonefile::{self, Record, ZoneFileError, ZoneFiles};
 
@@ -70,4 +75,33 @@ pub fn serial(text: &[u8]) -> Option<(Option<u32>, Option<u32>)> {
 #[must_use]
 pub fn is_in_order(signed: &SignedZone, now: Timestamp) -> bool {
     signed.self_check(now, usize::MAX).is_ok()
+}
+
+/// The zone after an UPDATE message of somebody who may change everything; `None` when it is refused or changes nothing.
+#[must_use]
+pub fn update(zone: &Zone, message: &[u8]) -> Option<Zone> {
+    let head = Head::parse(message)?;
+    let question = head.question(message)?;
+    question.rest(message)?;
+    let read =
+        UpdateMessage::read(message, HEADER + question.octets.len(), head.answer_and_authority()).ok()?;
+    let names = UpdateNames::Zone;
+    let rule = UpdateRule { key: zone.origin().clone(), address: None, names, types: Some(vec![Rtype::ANY]) };
+    let served = Served { serial: zone.serial(), made_at_apex: vec![Rtype::DNSKEY] };
+    evaluate(zone, &served, &read, &[rule], None).ok()?.map(|(next, _)| next)
+}
+
+/// The records of a zone as a zone file.
+#[must_use]
+pub fn text_of(zone: &Zone) -> Vec<u8> {
+    let mut text = Vec::new();
+    // Writing into memory does not fail.
+    let _ = content::print(zone, &mut text);
+    text
+}
+
+/// True when both have the same records at names that are spelled alike, with the same TTLs.
+#[must_use]
+pub fn have_same_content(one: &Zone, other: &Zone) -> bool {
+    one.has_content_of(other)
 }

@@ -55,7 +55,8 @@ pub fn dump(state_dir: &Path, zone: &Name, out: &mut impl Write) -> Result<(), D
     Ok(())
 }
 
-fn print(zone: &Zone, out: &mut impl Write) -> io::Result<()> {
+/// Prints the records of a zone, its SOA record first, one record a line.
+pub(crate) fn print(zone: &Zone, out: &mut impl Write) -> io::Result<()> {
     let soa = |is_soa: bool| move |rtype: Rtype| (rtype == Rtype::SOA) == is_soa;
     print_node(zone, NodeId::APEX, soa(true), out)?;
     for node in zone.node_ids() {

@@ -10,6 +10,8 @@ mod dump;
 mod queue;
 mod rebase;
 
+#[cfg(feature = "testing")]
+pub(crate) use dump::print;
 pub use dump::{DumpError, dump};
 pub use queue::{Change, ChangeOutcome, ChangeQueue, ChangeRequest, Reply};
 pub(crate) use rebase::{Rebased, rebased};

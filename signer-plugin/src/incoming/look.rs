@@ -229,7 +229,7 @@ impl Look {
 }
 
 /// The SOA record of a zone as it came.
-fn soa_of(zone: &Zone) -> ReceivedRecord {
+pub(super) fn soa_of(zone: &Zone) -> ReceivedRecord {
     let (_, set) = zone.soa();
     ReceivedRecord {
         owner: zone.owner(NodeId::APEX).to_vec(),

@@ -10,6 +10,8 @@ mod connection;
 mod content;
 mod fault;
 mod follow;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzing;
 mod kept;
 mod look;
 mod serial;

@@ -13,8 +13,7 @@
 //! written when the process or the host died: that change was not accepted. Anything else that does not fit is damage.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write as _};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -102,36 +101,25 @@ impl ContentStore {
         }
         // A journal that was cut is not appended to.
         self.held = is_whole.then_some(held);
-        let base = Arc::new(base);
-        let mut names: Vec<NameChange> = names.into_values().collect();
-        names.sort_by(|a, b| name::canonical_cmp(&a.owner, &b.owner));
-        let current = if names.is_empty() {
-            Arc::clone(&base)
-        } else {
-            Arc::new(base.changed(&ContentChange { names }))
-        };
-        Ok(Some(StoredContent { base, current }))
+        Ok(Some(StoredContent::of(base, names)))
+    }
+
+    /// Reads the two files as octets, for the fuzz targets.
+    #[cfg(feature = "testing")]
+    pub fn read(zone: &Name, content: &[u8], changes: &[u8]) -> Option<StoredContent> {
+        let store = Self::new(Path::new(""), zone);
+        let (mut held, base, mut names) = store.read_content(content).ok()?;
+        store.replay(changes, &mut held, &mut names).ok()?;
+        Some(StoredContent::of(base, names))
     }
 
     /// Writes the content whole; when this returns `Ok` it outlives a loss of power.
     pub fn replace(&mut self, base: &Zone, current: &Zone) -> io::Result<()> {
         self.held = None;
-        let most = base.name_count() + current.name_count();
-        let differs = ContentChange::between(base, current, most).unwrap_or_default();
         self.folder.make()?;
         let mut written = None;
         durable::write_with(&self.folder.path().join(CONTENT), 0o600, |file| {
-            let mut sealer = Sealer::begin(BufWriter::with_capacity(SECTION, file), FORMAT)?;
-            let mut section = Vec::new();
-            section.put_short(base.origin().as_wire());
-            sealer.section(BASE, &section)?;
-            put_rrsets(base, &mut sealer)?;
-            put_names(&differs, &mut sealer)?;
-            section.clear();
-            section.put_u64(base.rrset_count() as u64);
-            section.put_u64(differs.names.len() as u64);
-            sealer.section(END, &section)?;
-            let (mut out, id, len) = sealer.finish();
+            let (mut out, id, len) = write(base, current, BufWriter::with_capacity(SECTION, file))?;
             out.flush()?;
             written = Some(Held { id, len, journal: None });
             Ok(())
@@ -149,19 +137,11 @@ impl ContentStore {
             held.journal.is_none_or(|end| end.len < most && end.changes < MOST_VERSIONS)
         });
         let Some(held) = held else { return self.replace(base, current) };
-        let mut sealer = match &held.journal {
+        let sealer = match &held.journal {
             Some(end) => Sealer::go_on(Vec::new(), end.digest, end.len),
-            None => {
-                let mut sealer = Sealer::begin(Vec::new(), FORMAT)?;
-                sealer.section(HEAD, &held.id)?;
-                sealer
-            }
+            None => begin(&held.id)?,
         };
-        put_names(change, &mut sealer)?;
-        let mut section = Vec::new();
-        section.put_u32(change.names.len() as u32);
-        sealer.section(COMMIT, &section)?;
-        let (octets, digest, len) = sealer.finish();
+        let (octets, digest, len) = put_change(sealer, change)?;
         let path = self.folder.path().join(CHANGES);
         match held.journal {
             Some(end) => durable::append(&path, end.len, &octets)?,
@@ -178,8 +158,8 @@ impl ContentStore {
         set_aside(self.folder.path(), &[CONTENT, CHANGES], now)
     }
 
-    fn read_content(&self, file: File) -> Result<(Held, Zone, Names), (Damage, u64)> {
-        let from = BufReader::with_capacity(SECTION, file);
+    fn read_content(&self, from: impl Read) -> Result<(Held, Zone, Names), (Damage, u64)> {
+        let from = BufReader::with_capacity(SECTION, from);
         let mut unsealer = Unsealer::begin(from, FORMAT).map_err(|error| (error.into(), 0))?;
         let (mut builder, mut names) = (ZoneBuilder::new(&self.zone), Names::new());
         let (mut rrsets, mut is_begun) = (0, false);
@@ -226,8 +206,8 @@ impl ContentStore {
     }
 
     /// Gathers the changes of a journal that continues the content; false when its last one is not whole.
-    fn replay(&self, file: File, held: &mut Held, names: &mut Names) -> Result<bool, (Damage, u64)> {
-        let from = BufReader::with_capacity(SECTION, file);
+    fn replay(&self, from: impl Read, held: &mut Held, names: &mut Names) -> Result<bool, (Damage, u64)> {
+        let from = BufReader::with_capacity(SECTION, from);
         let mut unsealer = Unsealer::begin(from, FORMAT).map_err(|error| (error.into(), 0))?;
         match unsealer.next() {
             Ok(Some((HEAD, found))) if *found == held.id => {}
@@ -265,6 +245,56 @@ impl ContentStore {
             }
         }
     }
+}
+
+impl StoredContent {
+    fn of(base: Zone, names: Names) -> Self {
+        let base = Arc::new(base);
+        let mut names: Vec<NameChange> = names.into_values().collect();
+        names.sort_by(|a, b| name::canonical_cmp(&a.owner, &b.owner));
+        let current = if names.is_empty() {
+            Arc::clone(&base)
+        } else {
+            Arc::new(base.changed(&ContentChange { names }))
+        };
+        Self { base, current }
+    }
+}
+
+/// Writes the content whole; gives the stream, the ID of the content, and its length.
+pub(super) fn write<W: Write>(base: &Zone, current: &Zone, out: W) -> io::Result<(W, SnapshotId, u64)> {
+    let most = base.name_count() + current.name_count();
+    let differs = ContentChange::between(base, current, most).unwrap_or_default();
+    let mut sealer = Sealer::begin(out, FORMAT)?;
+    let mut section = Vec::new();
+    section.put_short(base.origin().as_wire());
+    sealer.section(BASE, &section)?;
+    put_rrsets(base, &mut sealer)?;
+    put_names(&differs, &mut sealer)?;
+    section.clear();
+    section.put_u64(base.rrset_count() as u64);
+    section.put_u64(differs.names.len() as u64);
+    sealer.section(END, &section)?;
+    Ok(sealer.finish())
+}
+
+/// A journal that continues the content with this ID.
+pub(super) fn begin(id: &SnapshotId) -> io::Result<Sealer<Vec<u8>>> {
+    let mut sealer = Sealer::begin(Vec::new(), FORMAT)?;
+    sealer.section(HEAD, id)?;
+    Ok(sealer)
+}
+
+/// Puts a change behind what a journal has; gives the octets, the digest of the last section, and the length of the file.
+pub(super) fn put_change(
+    mut sealer: Sealer<Vec<u8>>,
+    change: &ContentChange,
+) -> io::Result<(Vec<u8>, [u8; 32], u64)> {
+    put_names(change, &mut sealer)?;
+    let mut section = Vec::new();
+    section.put_u32(change.names.len() as u32);
+    sealer.section(COMMIT, &section)?;
+    Ok(sealer.finish())
 }
 
 /// Adds the names of a section; `None` when these are no names of the zone.

@@ -1,4 +1,4 @@
-//! The two files of the state as octets, for the fuzz targets: made of sections whose checksums are right, and read as at a start.
+//! The files of the state as octets, for the fuzz targets: made of sections whose checksums are right, and read as at a start.
 
 use std::sync::Arc;
 
@@ -8,8 +8,9 @@ use keystore::time::Timestamp;
 
 use super::facts::{Facts, Publication};
 use super::sections::{Kind, Sealer, Unsealer};
-use super::{FORMAT, journal, snapshot};
+use super::{ContentStore, FORMAT, content, journal, snapshot};
 use crate::signing::{Denial, RestoreTimes, SignedZone, StoredChanges};
+use crate::zone::{ContentChange, Zone};
 
 /// Sections of a file: kind and payload.
 pub type Sections = Vec<(u8, Vec<u8>)>;
@@ -81,4 +82,20 @@ pub fn read_state(
     let stored =
         SignedZone::restore(&snapshot.zone, &snapshot.facts.stored(), &snapshot.slots, times).ok()?;
     stored.advance(&changed, &facts.stored(), times).ok().map(Arc::new)
+}
+
+/// Base and content that `ContentStore::load` finds in the files `content` and `content-changes`.
+#[must_use]
+pub fn read_content(content: &[u8], changes: &[u8], zone: &Name) -> Option<[Arc<Zone>; 2]> {
+    ContentStore::read(zone, content, changes).map(|found| [found.base, found.current])
+}
+
+/// The file `content`, as `ContentStore::replace` writes it, and `content-changes` with the change that leads to `next`.
+#[must_use]
+pub fn stored_content(base: &Zone, current: &Zone, next: &Zone) -> (Vec<u8>, Vec<u8>) {
+    let Ok((octets, id, _)) = content::write(base, current, Vec::new()) else { return Default::default() };
+    let most = current.name_count() + next.name_count();
+    let change = ContentChange::between(current, next, most).unwrap_or_default();
+    let changes = content::begin(&id).and_then(|sealer| content::put_change(sealer, &change));
+    (octets, changes.map(|(changes, ..)| changes).unwrap_or_default())
 }
