@@ -1,185 +1,57 @@
-# Measures what an answer costs; scripts/serve-bench says what and calls this: serve_bench.py FOLDER ECHO-PROGRAM
-import glob, os, random, re, resource, signal, socket, statistics, subprocess, sys, time
+# Measures what an answer costs; scripts/serve-bench says what and calls this: serve_bench.py FOLDER ECHO-PROGRAM HICKORY-PROGRAM PART…
+import os, re, resource, signal, socket, statistics, subprocess, sys, time
+
+from serve_site import NAMES, ZONES, Server, Site, configuration, drop, free_port, knot, nsd, ours, run
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
-SECONDS = int(os.environ.get("SECONDS_EACH", "3"))
-NAMES = int(os.environ.get("NAMES", "100000"))
-PEERS = os.environ["OFFLINE_KSK_PEERS"]
-POLICIES = """dnssec-policy nsec {
-  offline-ksk yes;
-  keys { ksk lifetime unlimited algorithm ecdsap256sha256; zsk lifetime unlimited algorithm ecdsap256sha256; };
-};
-dnssec-policy nsec3 {
-  offline-ksk yes;
-  keys { ksk lifetime unlimited algorithm ecdsap256sha256; zsk lifetime unlimited algorithm ecdsap256sha256; };
-  nsec3param iterations 0 optout no salt-length 0;
-};
-"""
-ZONES = ["nsec.example", "nsec3.example"]
-# Row: file of queries, options of dnsperf.
+SECONDS = int(os.environ.get("SECONDS_EACH", "2"))
+# Names of the zone that is signed while answers are timed, and of that of the engine alone.
+MANY = int(os.environ.get("MANY", "1000000"))
+CONNECTIONS = int(os.environ.get("CONNECTIONS", "10000"))
+# Row: file of queries, options of dnsperf, most that ours may cost of what the better peer does, and the same above a bare echo.
 ROWS = {
-    "mix": ("mix", []),
-    "positive": ("positive", []),
-    "NXDOMAIN, NSEC": ("nxdomain", []),
-    "NXDOMAIN, NSEC3": ("nxdomain3", []),
-    "mix, 16 clients": ("mix", ["-c", "16"]),
-    "mix, 20 000 queries a second": ("mix", ["-Q", "20000"]),
-    "mix, TCP, pipelined": ("mix", ["-m", "tcp"]),
-    "mix, TCP, one at a time": ("mix", ["-m", "tcp", "-q", "1"]),
+    "mix": ("mix", [], 0.80, None),
+    "positive": ("positive", [], 0.80, None),
+    "NXDOMAIN, NSEC": ("nxdomain", [], 0.90, 0.50),
+    "NXDOMAIN, NSEC3": ("nxdomain3", [], 0.90, 0.50),
+    "mix, 16 clients": ("mix", ["-c", "16"], None, None),
+    "mix, 20 000 queries a second": ("mix", ["-Q", "20000"], None, None),
+    "mix, TCP, pipelined": ("mix", ["-m", "tcp"], 0.80, None),
+    "mix, TCP, one at a time": ("mix", ["-m", "tcp", "-q", "1"], None, None),
+    "mix, DoT, pipelined": ("mix", ["-m", "dot"], 0.80, None),
 }
+# What is to be reached, with what was: work, figure, limit.
+SUMMARY = []
 
 
-def run(*words, **more):
-    return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, **more).stdout
+def line(*cells):
+    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def head(*cells):
+    line(*cells)
+    print("|---|" + "--:|" * (len(cells) - 1), flush=True)
 
 
-class Site:
-    """Zones, keys and SKRs; the zones signed as files for the peers, and unsigned for us."""
-
-    def __init__(self, folder):
-        self.folder, self.ports = folder, {}
-        for name in ("state/keys", "state/inbox", "ksk", "nsd", "knot"):
-            os.makedirs(self.path(name), 0o750)
-        self.write("named.conf", POLICIES)
-        toml = ""
-        for zone in ZONES:
-            policy = zone.split(".")[0]
-            common = ["-k", policy, "-l", self.path("named.conf")]
-            run("ksr-gen", *common, "-o", "-K", self.path("ksk"), "-i", "now-2d", "-e", "+1y", "keygen", zone)
-            run("ksr-gen", *common, "-K", self.path("state/keys"), "-i", "now-2d", "-e", "+1y", "keygen", zone)
-            ksr = run("ksr-gen", *common, "-K", self.path("state/keys"), "-i", "now-2d", "-e", "+30d", "request", zone)
-            skr = run("ksr-gen", *common, "-K", self.path("ksk"), "-f", self.write(zone + ".ksr", ksr), "-e", "+30d", "sign", zone)
-            self.write(zone + ".skr", skr)
-            key, = glob.glob(self.path(f"ksk/K{zone}.*.key"))
-            anchor = next(line.strip() for line in open(key) if not line.startswith(";"))
-            self.write(zone + ".anchor", anchor + "\n")
-            self.write(zone, self.zone_text(zone))
-            run("offline-ksk", "sign-zone", "--zone", zone, "--skr", self.path(zone + ".skr"), "--trust-anchor", self.path(zone + ".anchor"),
-                "--key-directory", self.path("state/keys"), "--policy-file", self.path("named.conf"), "--policy", policy,
-                "-o", self.path(zone + ".signed"), self.path(zone))
-            toml += (f'[[zone]]\nname = "{zone}"\npolicy = "{policy}"\nfile = "{self.path(zone)}"\ntrust-anchors = ["{anchor}"]\n')
-        self.toml = toml
-        self.queries()
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
-    def write(self, name, text):
-        with open(self.path(name), "w") as file:
-            file.write(text)
-        return self.path(name)
-
-    def zone_text(self, zone):
-        lines = [f"$ORIGIN {zone}.\n$TTL 3600\n@ SOA ns1 hostmaster 1 7200 900 1209600 600\n@ NS ns1\nns1 A 192.0.2.1"]
-        for n in range(NAMES):
-            lines.append(f"h{n:07} A 10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}\nh{n:07} AAAA 2001:db8::{n >> 16:x}:{n & 65535:x}")
-        return "\n".join(lines) + "\n"
-
-    def queries(self):
-        chance = random.Random(1)
-        host = lambda: f"h{chance.randrange(NAMES):07}"
-        positive, no_data = (lambda zone: f"{host()}.{zone} A"), (lambda zone: f"{host()}.{zone} MX")
-        no_name = lambda zone: f"{host()}x.{zone} A"
-        kinds = {"positive": [positive], "nxdomain": [no_name], "mix": [positive] * 8 + [no_data, no_name]}
-        for file, kind in kinds.items():
-            self.write(file, "".join(chance.choice(kind)(ZONES[0]) + "\n" for _ in range(200_000)))
-        self.write("nxdomain3", "".join(no_name(ZONES[1]) + "\n" for _ in range(200_000)))
+def note(work, figure, limit, is_least=False, unit="", digits=2):
+    reached = figure >= limit if is_least else figure <= limit
+    SUMMARY.append((work, f"{figure:.{digits}f}{unit}", f"{'≥' if is_least else '≤'} {limit:g}{unit}", "yes" if reached else "no"))
 
 
-class Server:
-    def __init__(self, name, port, command):
-        self.name, self.port, self.checks = name, port, name != "echo"
-        self.process = subprocess.Popen(["taskset", "-c", "0", *command], stdout=subprocess.DEVNULL,
-                                        stderr=open(f"{sys.argv[1]}/{name}.log", "w"))
-
-    def processes(self):
-        """The process and those that it started."""
-        found, more = [], [self.process.pid]
-        while more:
-            pid = more.pop()
-            found.append(pid)
-            for task in glob.glob(f"/proc/{pid}/task/*/children"):
-                more += [int(child) for child in open(task).read().split()]
-        return found
-
-    def cpu(self):
-        """Seconds of CPU so far."""
-        total = 0
-        for pid in self.processes():
-            for task in glob.glob(f"/proc/{pid}/task/*/schedstat"):
-                total += int(open(task).read().split()[0])
-        return total / 1e9
-
-    def memory(self):
-        """Proportional share of memory, MiB."""
-        fields = [open(f"/proc/{pid}/smaps_rollup").read() for pid in self.processes()]
-        return sum(int(re.search(r"^Pss:\s+(\d+)", text, re.M)[1]) for text in fields) / 1024
-
-    def answers(self, zone):
-        query = b"\0\7\1\0\0\1\0\0\0\0\0\0" + b"".join(bytes([len(l)]) + l.encode() for l in zone.split(".")) + b"\0\0\6\0\1"
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.settimeout(0.3)
-            try:
-                s.sendto(query, ("127.0.0.1", self.port))
-                reply = s.recv(4096)
-            except OSError:
-                return False
-            return reply[3] & 15 == 0 and (reply[7] > 0 or not self.checks)
-
-    def wait(self):
-        deadline = time.monotonic() + 300
-        for zone in ZONES:
-            while not self.answers(zone):
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    sys.exit(f"{self.name} does not answer: " + open(f"{sys.argv[1]}/{self.name}.log").read()[-2000:])
-                time.sleep(0.1)
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
-
-
-def ours(site):
-    port = free_port()
-    text = (f'version = 1\nstate-dir = "{site.path("state")}"\nnamed-conf = "{site.path("named.conf")}"\n[ksr]\nenabled = false\n'
-            f'[signer]\nlisten = ["127.0.0.1:{port}"]\n{site.toml}')
-    site.write("offline-ksk.toml", text)
-    for zone in ZONES:
-        # As a file that was brought here: one that was written just now may still grow.
-        an_hour_ago = time.time() - 3600
-        os.utime(site.path(zone + ".skr"), (an_hour_ago, an_hour_ago))
-        os.rename(site.path(zone + ".skr"), site.path(f"state/inbox/{zone}.skr"))
-    return Server("ours", port, ["offline-ksk", "serve", "-c", site.path("offline-ksk.toml")])
-
-
-def nsd(site):
-    port, folder = free_port(), site.path("nsd")
-    zones = "".join(f'zone:\n  name: "{zone}"\n  zonefile: "{site.path(zone)}.signed"\n' for zone in ZONES)
-    site.write("nsd/nsd.conf",
-               f'server:\n  ip-address: 127.0.0.1@{port}\n  server-count: 1\n  rrl-ratelimit: 0\n  minimal-responses: yes\n  username: ""\n'
-               f'  chroot: ""\n  zonesdir: ""\n  database: ""\n  pidfile: ""\n  xfrdfile: ""\n  zonelistfile: "{folder}/zone.list"\n'
-               f'  xfrdir: "{folder}"\nremote-control:\n  control-enable: no\n' + zones)
-    return Server("NSD", port, [f"{PEERS}/bin/nsd", "-d", "-c", f"{folder}/nsd.conf"])
-
-
-def knot(site):
-    port, folder = free_port(), site.path("knot")
-    zones = "".join(f'  - domain: {zone}\n    file: "{site.path(zone)}.signed"\n' for zone in ZONES)
-    site.write("knot/knot.conf",
-               f'server:\n  listen: 127.0.0.1@{port}\n  rundir: "{folder}"\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n'
-               f'database:\n  storage: "{folder}"\nlog:\n  - target: stderr\n    any: warning\ntemplate:\n  - id: default\n'
-               f'    storage: "{folder}"\n    zonefile-sync: -1\n    journal-content: none\n    semantic-checks: off\nzone:\n' + zones)
-    return Server("Knot", port, [f"{PEERS}/bin/knotd", "-c", f"{folder}/knot.conf"])
+def medians(rounds, value):
+    return statistics.median(value(runs) for runs in rounds)
 
 
 # Measurements of one row and server; one in which the client has lost answers, as it did not run for long, is made again.
 TRIES = 3
+
+
+def ask(site, server, file, *options, cores="1", seconds=SECONDS):
+    """What dnsperf says when it has asked."""
+    port = server.tls if "dot" in options else server.port
+    pinned = ["taskset", "-c", cores] if cores else []
+    return run(*pinned, "dnsperf", "-s", "127.0.0.1", "-p", str(port), "-e", "-D", "-l", str(seconds), "-q", "100", "-b", "1024",
+               "-d", site.path(file), *options, stderr=subprocess.DEVNULL)
 
 
 class Run:
@@ -193,10 +65,9 @@ class Run:
         sys.exit(f"{row}: {server.name} lost {self.lost:.0f} of {self.completed:.0f} queries, in the last of {TRIES} tries")
 
     def measure(self, site, server, row):
-        file, options = ROWS[row]
+        file, options, _, _ = ROWS[row]
         cpu = server.cpu()
-        text = run("taskset", "-c", "1", "dnsperf", "-s", "127.0.0.1", "-p", str(server.port), "-e", "-D", "-l", str(SECONDS), "-q", "100", "-b", "1024",
-                   "-d", site.path(file), *options, stderr=subprocess.DEVNULL)
+        text = ask(site, server, file, *options)
         cpu = server.cpu() - cpu
         number = lambda pattern: float(re.search(pattern, text)[1])
         self.completed = number(r"Queries completed:\s+(\d+)")
@@ -220,40 +91,121 @@ def compare(row, runs):
             sys.exit(f"{row}: {name} answers {r.rcodes}, others {first.rcodes}")
 
 
-def measure(site, servers, echo):
-    rows = os.environ.get("ROWS", "").split(";") if os.environ.get("ROWS") else list(ROWS)
-    print(f"| µs of CPU a query | ours | NSD | Knot | echo | ours / better peer | above the echo / better peer's | octets: ours, NSD, Knot | "
-          f"answers a second: ours, NSD, Knot |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|")
-    for row in rows:
-        rounds = []
-        for _ in range(ROUNDS):
-            runs = {server.name: Run(site, server, row) for server in servers}
-            compare(row, runs)
-            if "tcp" not in ROWS[row][1]:
-                port = free_port()
-                bare = Server("echo", port, [echo, f"127.0.0.1:{port}", str(int(runs["ours"].octets))])
-                bare.wait()
-                runs["echo"] = Run(site, bare, row)
-                bare.stop()
-            rounds.append(runs)
-        median = lambda value: statistics.median(value(runs) for runs in rounds)
-        cpu = {name: median(lambda runs: runs[name].cpu) for name in rounds[0]}
-        peers = lambda runs: min(runs["NSD"].cpu, runs["Knot"].cpu)
-        ratio = median(lambda runs: runs["ours"].cpu / peers(runs))
-        above = ""
-        if "echo" in cpu:
-            above = f'{median(lambda runs: (runs["ours"].cpu - runs["echo"].cpu) / max(peers(runs) - runs["echo"].cpu, 0.01)):.2f}'
-        each = lambda value: ", ".join(f"{median(lambda runs: value(runs[name])):.0f}" for name in ("ours", "NSD", "Knot"))
-        cells = [row, *(f"{cpu[name]:.2f}" if name in cpu else "" for name in ("ours", "NSD", "Knot", "echo")), f"{ratio:.2f}", above,
-                 each(lambda r: r.octets), each(lambda r: r.rate)]
-        print("| " + " | ".join(cells) + " |", flush=True)
+def cost(site, programs):
+    """CPU of an answer, by row, beside the peers and an echo."""
+    servers = [ours(site), nsd(site), knot(site)]
+    try:
+        for server in servers:
+            server.wait()
+        rows = os.environ["ROWS"].split(";") if os.environ.get("ROWS") else list(ROWS)
+        head("µs of CPU a query", "ours", "NSD", "Knot", "echo", "ours / better peer", "above the echo / better peer's", "octets: ours, NSD, Knot",
+             "answers a second: ours, NSD, Knot")
+        for row in rows:
+            cost_of_row(site, servers, programs[0], row)
+    finally:
+        stop(servers)
+
+
+def cost_of_row(site, servers, echo, row):
+    rounds = []
+    for _ in range(ROUNDS):
+        runs = {server.name: Run(site, server, row) for server in servers}
+        compare(row, runs)
+        if "-m" not in ROWS[row][1]:
+            port = free_port()
+            bare = Server("echo", port, [echo, f"127.0.0.1:{port}", str(int(runs["ours"].octets))])
+            bare.wait()
+            runs["echo"] = Run(site, bare, row)
+            bare.stop()
+        rounds.append(runs)
+    median = lambda value: medians(rounds, value)
+    cpu = {name: median(lambda runs: runs[name].cpu) for name in rounds[0]}
+    peers = lambda runs: min(runs["NSD"].cpu, runs["Knot"].cpu)
+    ratio = median(lambda runs: runs["ours"].cpu / peers(runs))
+    _, _, most, most_above = ROWS[row]
+    if most:
+        note(f"CPU a query, ours / better peer: {row}", ratio, most)
+    above = ""
+    if "echo" in cpu:
+        share = median(lambda runs: (runs["ours"].cpu - runs["echo"].cpu) / max(peers(runs) - runs["echo"].cpu, 0.01))
+        above = f"{share:.2f}"
+        if most_above:
+            note(f"the same above a bare echo: {row}", share, most_above)
+    each = lambda value: ", ".join(f"{median(lambda runs: value(runs[name])):.0f}" for name in ("ours", "NSD", "Knot"))
+    line(row, *(f"{cpu[name]:.2f}" if name in cpu else "" for name in ("ours", "NSD", "Knot", "echo")), f"{ratio:.2f}", above,
+         each(lambda r: r.octets), each(lambda r: r.rate))
+
+
+def hickory(site, programs):
+    """CPU of a positive answer through SignerHandler in hickory's own server, beside a handler that does nothing but answer."""
+    servers = [ours(site, ZONES[:1])]
+    try:
+        # The signer alone takes no SKR: the state that it begins with is that of our server.
+        servers[0].wait()
+        servers.pop().stop()
+        config = configuration(site, ZONES[:1], free_port())
+        for name in ("signer", "minimal"):
+            port = free_port()
+            server = Server(name, port, [programs[1], config, f"127.0.0.1:{port}", name], zones=ZONES[:1])
+            servers.append(server)
+            server.wait()
+        rounds = [{server.name: Run(site, server, "positive") for server in servers} for _ in range(ROUNDS)]
+        ratio = medians(rounds, lambda runs: runs["signer"].cpu / runs["minimal"].cpu)
+        head("in hickory's server, positive: µs of CPU a query", "SignerHandler", "minimal handler", "ratio", "octets")
+        line("one UDP socket", *(f"{medians(rounds, lambda runs: runs[name].cpu):.2f}" for name in ("signer", "minimal")), f"{ratio:.2f}",
+             ", ".join(f"{medians(rounds, lambda runs: runs[name].octets):.0f}" for name in ("signer", "minimal")))
+        note("in hickory's server, SignerHandler / minimal handler", ratio, 1.10)
+    finally:
+        stop(servers)
+
+
+def workers(site, _):
+    """Answers a second of two workers on two cores, where dnsperf with two threads runs as well."""
+    rounds = []
+    for _ in range(ROUNDS):
+        runs = {}
+        # One at a time: the threads of the others would be on the same cores.
+        for start in (lambda: ours(site, cores=None), lambda: nsd(site, workers=2), lambda: knot(site, workers=2)):
+            server = start()
+            try:
+                server.wait()
+                text = ask(site, server, "mix", "-c", "16", "-T", "2", cores=None)
+                runs[server.name] = float(re.search(r"Queries per second:\s+([\d.]+)", text)[1])
+            finally:
+                stop([server])
+        rounds.append(runs)
+    ratio = medians(rounds, lambda runs: runs["ours"] / runs["NSD"])
+    head("two workers and dnsperf on two cores, mix: answers a second", "ours", "NSD", "Knot", "ours / NSD")
+    line("16 clients", *(f"{medians(rounds, lambda runs: runs[name]):.0f}" for name in ("ours", "NSD", "Knot")), f"{ratio:.2f}")
+    note("two workers on two cores, answers a second: ours / NSD", ratio, 1.25, is_least=True)
+
+
+def memory(site, _):
+    """Memory with one signed zone, and what idle TCP connections add to it."""
+    zone = ZONES[:1]
+    head("memory with one zone, MiB", "ours", "Knot", "NSD", "an idle TCP connection of ours, KiB")
+    figures = []
+    for start in (ours, knot, nsd):
+        server = start(site, zone)
+        try:
+            server.wait()
+            # What the start has taken and given back.
+            time.sleep(3)
+            figures.append(server.memory())
+            if start is ours:
+                connection = idle_connections(server)
+        finally:
+            stop([server])
+    line(f"{NAMES} names, NSEC", *(f"{figure:.0f}" for figure in figures), f"{connection:.1f}")
+    note(f"memory, {NAMES} names signed", figures[0], 80, unit=" MiB", digits=0)
+    note("an idle TCP connection", connection, 10, unit=" KiB", digits=1)
 
 
 def idle_connections(server):
-    """Opens connections from many networks, each of which asks once; says what each takes of the server's memory."""
+    """Opens connections from many networks, each of which asks once; gives KiB of the server's memory for each."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    count = min(10_000, most * 3 // 4) * 9 // 10
+    count = min(CONNECTIONS, most * 3 // 4)
     query = b"\0\7\1\0\0\1\0\0\0\0\0\0" + b"".join(bytes([len(l)]) + l.encode() for l in ZONES[0].split(".")) + b"\0\0\6\0\1"
     before, connections = server.memory(), []
     for n in range(count):
@@ -264,23 +216,104 @@ def idle_connections(server):
         if not connection.recv(4096):
             sys.exit(f"{server.name} has closed a connection")
     kib = (server.memory() - before) * 1024 / count
-    print(f"{count} idle TCP connections, each after one query: {kib:.1f} KiB each")
+    print(f"{count} TCP connections are open, each after one query", file=sys.stderr)
     for connection in connections:
         connection.close()
+    return kib
+
+
+def latency(site, _):
+    """Time of an answer at 1 000 queries a second, while the server rests, a large zone is signed, and a zone is replaced."""
+    big = "big.nsec.example"
+    site.add(big, "nsec", site.zone_text(big, MANY))
+    server = ours(site, ZONES[:1], cores=None)
+    try:
+        server.wait()
+        head("time of an answer at 1 000 a second, ms", "median", "p99", "largest", "queries", "lost")
+        timed(site, server, "at rest", seconds=5)
+        # The server begins to sign the zone when it reads its configuration again.
+        configuration(site, [ZONES[0], big], server.port, server.tls)
+        server.process.send_signal(signal.SIGHUP)
+        # Without an SKR so far: SERVFAIL.
+        server.wait_for("does not know a new zone", lambda: server.ask(big) == (2, 0))
+        time.sleep(1)
+        drop(site, [big])
+        signing = lambda: not server.answers(big)
+        timed(site, server, f"while {MANY} names are read, signed and checked", 2, limit=2, until=signing)
+        texts = [site.zone_text(ZONES[0], NAMES - NAMES // 100 * n) for n in range(3)]
+        swap = lambda n: os.rename(site.write("next.zone", texts[n % 3]), site.path(ZONES[0]))
+        timed(site, server, f"while a zone of {NAMES} names is replaced, each 2 s", 2, limit=2, until=lambda n=iter(range(1, 11)): next_swap(swap, n))
+    finally:
+        stop([server])
+
+
+def next_swap(swap, numbers):
+    """Replaces the zone file; false when that was done often enough."""
+    number = next(numbers, None)
+    if number is not None:
+        swap(number)
+    return number is not None
+
+
+def timed(site, server, work, seconds, limit=None, until=None):
+    """Asks in rounds of so many seconds as long as `until` says; the client runs before others where the system allows it, so that its own waiting for
+    a core is not counted."""
+    times, lost = [], 0
+    first = ["chrt", "-f", "1"] if os.geteuid() == 0 else []
+    deadline = time.monotonic() + 300
+    while True:
+        if time.monotonic() > deadline:
+            sys.exit(f"{work}: it does not end")
+        text = run(*first, "dnsperf", "-s", "127.0.0.1", "-p", str(server.port), "-e", "-D", "-v", "-l", str(seconds), "-Q", "1000", "-d", site.path("mix"),
+                   stderr=subprocess.DEVNULL)
+        times += [float(found) * 1000 for found in re.findall(r"^> \w+ \S+ \S+ ([\d.]+)$", text, re.M)]
+        lost += int(re.search(r"Queries lost:\s+(\d+)", text)[1])
+        if until is None or not until():
+            break
+    times.sort()
+    at = lambda share: times[min(int(len(times) * share), len(times) - 1)]
+    line(work, f"{at(0.5):.2f}", f"{at(0.99):.2f}", f"{times[-1]:.2f}", len(times), lost)
+    if lost:
+        sys.exit(f"{work}: {lost} queries were lost")
+    if limit:
+        note(f"p99 {work}", at(0.99), limit, unit=" ms")
+
+
+def engine(_, __):
+    """Time of an answer of the engine alone, by criterion."""
+    limits = {"NSEC/positive": 0.6, "NSEC/no such name": 1.2, "NSEC3/no such name": 1.8}
+    text = run("cargo", "bench", "--quiet", "--locked", "-p", "offline-ksk-signer-plugin", "--bench", "answer", "--",
+               f"^{MANY} names, ({'|'.join(limits)})$", env={**os.environ, "NAMES": str(MANY)}, stderr=subprocess.DEVNULL)
+    head(f"engine alone, {MANY} names, µs", "an answer")
+    for name, limit in limits.items():
+        lowest, unit = re.search(rf"names, {name}\s+time:\s+\[[\d.]+ .s ([\d.]+) (.s)", text).groups()
+        time = float(lowest) * {"ns": 0.001, "µs": 1, "ms": 1000}[unit]
+        line(name, f"{time:.2f}")
+        note(f"engine alone, {MANY} names: {name}", time, limit, unit=" µs")
+
+
+def stop(servers):
+    for server in servers:
+        server.stop()
+
+
+# Memory comes first: later parts find the zone signed on the disk.
+PARTS = {"memory": memory, "cost": cost, "hickory": hickory, "workers": workers, "latency": latency, "engine": engine}
 
 
 def main():
-    site = Site(sys.argv[1])
-    servers = [ours(site), nsd(site), knot(site)]
-    try:
-        for server in servers:
-            server.wait()
-        measure(site, servers, sys.argv[2])
-        print("memory, MiB: " + ", ".join(f"{server.name} {server.memory():.0f}" for server in servers))
-        idle_connections(servers[0])
-    finally:
-        for server in servers:
-            server.stop()
+    folder, *programs = sys.argv[1:4]
+    parts = sys.argv[4:] or list(PARTS)
+    if any(part not in PARTS for part in parts):
+        sys.exit(f"there are the parts {', '.join(PARTS)}")
+    site = Site(folder) if parts != ["engine"] else None
+    for part in parts:
+        print(flush=True)
+        PARTS[part](site, programs)
+    print()
+    head("work", "reached", "must reach", "")
+    for row in SUMMARY:
+        line(*row)
 
 
 main()
