@@ -139,13 +139,14 @@ const HTTP: [&str; 6] = [
     "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
 ];
 
-const CONTROL: [&str; 7] = [
+const CONTROL: [&str; 8] = [
     r#"{"command":"status","zones":["example."]}"#,
     r#"{"command":"reload"}"#,
     r#"{"command":"import","name":"a.skr","content":"YQ==","force":["SKR-GAP"],"reason":"r","dry-run":true}"#,
     r#"{"command":"rollback","zone":"example.","to":3,"force":[],"reason":null,"dry-run":false}"#,
     r#"{"answer":"reloaded","zones":2,"warnings":["w"]}"#,
     r#"{"answer":"not-reloaded","findings":["f"]}"#,
+    r#"{"answer":"partly-reloaded","zones":1,"findings":["f"]}"#,
     r#"{"answer":"imported","imports":[]}"#,
 ];
 

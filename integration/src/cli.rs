@@ -14,7 +14,7 @@ use skr_loader::preflight::Work;
 
 use crate::{
     alert_test, convert, daemon, demo, inspect, locale, output, probe, prove, replace_zsk, requests, serve,
-    sign_zone, verify_zone,
+    sign_zone, verify_zone, zone_files,
 };
 
 /// Keeps a zone valid whose KSK is offline: takes SKRs, signs with ZSKs, serves, and tells long before the coverage ends.
@@ -74,7 +74,7 @@ enum Command {
         /// The zone
         zone: Name,
     },
-    /// Zones that are served
+    /// Add, remove and list zones without a restart, and print one as it is now
     #[command(subcommand)]
     Zone(ZoneCommand),
     ReplaceZsk(replace_zsk::Options),
@@ -103,6 +103,8 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum ZoneCommand {
+    #[command(flatten)]
+    Files(zone_files::Command),
     /// Print the unsigned zone that DNS UPDATE changes, as it is now: its file and the updates together, as a zone file
     Dump {
         /// The configuration file
@@ -207,6 +209,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::VerifyZone(options) => verify_zone::run(&options),
         Command::Status(options) => print_status(&options),
         Command::Release { config, zone } => release(&config, &zone),
+        Command::Zone(ZoneCommand::Files(command)) => zone_files::run(&command),
         Command::Zone(ZoneCommand::Dump { config, zone }) => dump(&config, &zone),
         Command::ReplaceZsk(options) => replace_zsk::run(&options),
         Command::Inspect(options) => inspect::run(&options),
@@ -232,7 +235,7 @@ fn dump(config: &Path, zone: &Name) -> Result<ExitCode> {
 }
 
 fn release(config: &Path, zone: &Name) -> Result<ExitCode> {
-    let config = Config::load(config)?;
+    let config = Config::load_without_bad_zone_files(config, None, clock::now())?;
     let released = signer_plugin::runtime::release(&config.state_dir, zone)?;
     outln!("{zone}: released; {released}");
     Ok(ExitCode::SUCCESS)

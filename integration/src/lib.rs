@@ -21,3 +21,4 @@ pub mod sign_zone;
 mod timer;
 pub mod validator;
 pub mod verify_zone;
+pub mod zone_files;

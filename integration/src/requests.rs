@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 use keystore::clock;
@@ -18,6 +18,7 @@ use serde::Serialize;
 use skr_loader::preflight::Work;
 use skr_loader::service::{self, ConfigurationState, Reloader};
 use skr_loader::watching::AUDIT;
+use skr_loader::zone_folder::{ZoneFolder, ZoneFolderWatch};
 
 use crate::clock_watch::ClockWatch;
 use crate::daemon::{check_config, make_folders, metrics_of, set_configuration};
@@ -53,7 +54,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if options.check_config {
         return check_config(&options.config, &[Work::MakeRequests]);
     }
-    let config = service::load(&options.config)?;
+    let config = service::load(&options.config, None, clock::now())?;
     if !config.ksr.enabled {
         bail!("{}: [ksr] enabled = false: no requests are wanted", options.config.display());
     }
@@ -81,8 +82,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         None => None,
     };
     let probe = ProbeRounds::start(config.clone(), metrics.clone())?;
-    let state_dir = config.state_dir.clone();
     let host = (&config).into();
+    let (folder, in_use) = (ZoneFolder::default(), Mutex::new(config.clone()));
+    folder.follow(&config);
+    service::remember_zone_files(&config);
     let timer = RequestTimer::start_with(config, metrics.clone(), Some(lock), service::alive)?;
     let watched = Watched {
         host,
@@ -118,13 +121,20 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         standing,
         health: Arc::clone(&health),
     };
-    let path = options.config.clone();
+    parts.tell_zone_files(&in_use.lock().unwrap_or_else(PoisonError::into_inner));
+    let (path, followed) = (options.config.clone(), folder.clone());
     let reloader = Reloader::new(STATUS, move || {
-        let state = reload(&path, &state_dir, &parts);
+        let mut in_use = in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = reload(&path, &mut in_use, &parts);
+        followed.follow(&in_use);
         set_configuration(&metrics, state);
         ((), state)
     });
+    let by_folder = reloader.clone();
+    let folder_watch = ZoneFolderWatch::start(&options.config, folder, move || by_folder.reload())
+        .context("cannot watch the folder of zone files")?;
     service::run_until_stopped(&mut signals, STATUS, || reloader.reload());
+    drop(folder_watch);
     timer.begin_stop();
     health.stop();
     drop((reloader, health));
@@ -144,10 +154,18 @@ struct Parts {
     health: Arc<HealthWatch>,
 }
 
+impl Parts {
+    /// Reports which files of zones are not in use as they lie there.
+    fn tell_zone_files(&self, config: &Config) {
+        let errors = config.zone_file_errors().map(|errors| errors.to_string().replace('\n', "; "));
+        self.standing.set_configuration_error(errors);
+    }
+}
+
 /// Reads the configuration again, and has every part take it.
-fn reload(path: &Path, state_dir: &Path, parts: &Parts) -> ConfigurationState {
-    match service::load(path) {
-        Ok(config) if config.state_dir != state_dir => {
+fn reload(path: &Path, in_use: &mut Config, parts: &Parts) -> ConfigurationState {
+    match service::load(path, Some(in_use), clock::now()) {
+        Ok(config) if config.state_dir != in_use.state_dir => {
             let what = "`state-dir` cannot change while this process runs; restart to take it";
             tracing::error!("{what}");
             parts.standing.set_configuration_error(Some(what.to_owned()));
@@ -155,11 +173,13 @@ fn reload(path: &Path, state_dir: &Path, parts: &Parts) -> ConfigurationState {
         }
         Ok(config) => {
             (parts.probe)(config.clone());
-            parts.standing.set_configuration_error(None);
+            parts.tell_zone_files(&config);
             parts.health.reload((&config).into());
             // The timer has ended when nobody listens: the process is stopping.
-            let _ = parts.timer.send(Wake::Reload(Box::new(config)));
-            ConfigurationState::Taken
+            let _ = parts.timer.send(Wake::Reload(Box::new(config.clone())));
+            *in_use = config;
+            service::remember_zone_files(in_use);
+            ConfigurationState::from(&*in_use)
         }
         Err(error) => {
             tracing::error!("{error:#}; the old configuration stays in use");

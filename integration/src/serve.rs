@@ -33,6 +33,7 @@ use skr_loader::loader::{Control, ImportOutcome, Loader, StartError};
 use skr_loader::service::{self, ConfigurationState, Reloader};
 use skr_loader::standing::Standing;
 use skr_loader::watching::AUDIT;
+use skr_loader::zone_folder::{ZoneFolder, ZoneFolderWatch};
 
 use crate::clock_watch::ClockWatch;
 use crate::daemon::{make_folders, metrics_of};
@@ -61,6 +62,8 @@ pub fn run(path: &Path) -> Result<ExitCode> {
 
 /// All parts at work. [`Serving::stop`] ends them in order; dropping it ends the process's parts at once.
 pub struct Serving {
+    /// Before the parts that its reloads steer, too.
+    folder_watch: ZoneFolderWatch,
     /// Before the parts that it steers: no command comes in while they end.
     socket: Option<ControlServer>,
     runtime: tokio::runtime::Runtime,
@@ -89,6 +92,7 @@ struct Reloading {
     probe: Box<dyn Fn(Config) + Send>,
     /// The configuration in use.
     config: Config,
+    folder: ZoneFolder,
     health: Arc<HealthWatch>,
 }
 
@@ -101,7 +105,7 @@ impl Serving {
 
     /// The same; `None` when `stopped` was set before all parts had started: nothing runs then.
     fn start_unless(path: &Path, stopped: &Arc<AtomicBool>) -> Result<Option<Self>> {
-        let config = service::load(path)?;
+        let config = service::load(path, None, clock::now())?;
         check_addresses(&config)?;
         let guard = config.metrics.as_ref().map(Guard::load).transpose()?;
         let metrics = metrics_of("serve")?;
@@ -149,6 +153,9 @@ impl Serving {
         let endpoint = listen.map(|(address, guard)| http::serve(address, endpoint, guard)).transpose()?;
         let control = loader.control();
         let loader_thread = run_loader(loader, Arc::clone(&signer), timer.waker())?;
+        let folder = ZoneFolder::default();
+        folder.follow(&config);
+        service::remember_zone_files(&config);
         let reloading = Arc::new(Mutex::new(Reloading {
             path: path.to_owned(),
             loader: control.clone(),
@@ -158,12 +165,16 @@ impl Serving {
             follower: Arc::clone(&follower),
             probe: Box::new(probe.reloader()),
             config: config.clone(),
+            folder: folder.clone(),
             health: Arc::clone(&health),
         }));
         let at_socket = Arc::clone(&reloading);
         let reloader =
             Reloader::new(STATUS, move || at_socket.lock().unwrap_or_else(PoisonError::into_inner).reload());
         let by_command = reloader.clone();
+        let by_folder = reloader.clone();
+        let folder_watch = ZoneFolderWatch::start(path, folder, move || drop(by_folder.reload()))
+            .context("cannot watch the folder of zone files")?;
         let answers = Answers { reload: Arc::new(move || by_command.reload()), health: Arc::clone(&health) };
         let socket = match ControlServer::start(&config, control.clone(), answers) {
             Ok(socket) => Some(socket),
@@ -174,6 +185,7 @@ impl Serving {
             }
         };
         let serving = Self {
+            folder_watch,
             socket,
             runtime,
             loader: control,
@@ -228,6 +240,7 @@ impl Serving {
 
     /// Ends every part: takes no more queries, finishes the import under way.
     pub fn stop(mut self) {
+        drop(self.folder_watch);
         // What each part is at ends at the same time.
         self.health.begin_stop();
         self.timer.begin_stop();
@@ -255,7 +268,7 @@ impl Serving {
 
 impl Reloading {
     fn reload(&mut self) -> (Answer, ConfigurationState) {
-        let config = match service::load(&self.path) {
+        let config = match service::load(&self.path, Some(&self.config), clock::now()) {
             Ok(config) => config,
             Err(error) => {
                 tracing::error!("{error:#}; the old configuration stays in use");
@@ -289,10 +302,11 @@ impl Reloading {
         let _ = self.timer.send(timer::Wake::Reload(Box::new(config.clone())));
         (self.probe)(config.clone());
         let taken = self.loader.reload_and_wait(config.clone());
-        let (zones, warnings) = (config.zones.len(), config.warnings.clone());
         self.config = config;
+        self.folder.follow(&self.config);
+        service::remember_zone_files(&self.config);
         match taken {
-            Some(result) => Answer::of_reload(result.map(|()| zones), &warnings),
+            Some(result) => Answer::of_taken(result, &self.config),
             None => {
                 let what = "the loader does not answer; restart this process";
                 tracing::error!("{what}");

@@ -66,6 +66,7 @@ impl World {
         let ksks: Vec<Dnskey> =
             files::find(&self.path("safe"), &self.name).unwrap().keys.into_iter().map(|k| k.dnskey).collect();
         ZoneConfig {
+            source: keystore::config::zone_files::ZoneSource::MainFile,
             announced: Vec::new(),
             anchor_file: None,
             require_signature: false,
@@ -103,6 +104,7 @@ impl World {
             state_dir: self.path("state"),
             zones: vec![self.zone().into()],
             loader: LoaderConfig::default(),
+            zone_files: keystore::config::zone_files::ZoneFiles::default(),
             deliver: Vec::new(),
             ksr: KsrConfig { enabled: true, lead: LEAD, period: PERIOD, ..KsrConfig::default() },
             signer: None,

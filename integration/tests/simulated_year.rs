@@ -448,6 +448,7 @@ impl Year {
 
     fn config(&self) -> Config {
         let zone = ZoneConfig {
+            source: keystore::config::zone_files::ZoneSource::MainFile,
             announced: Vec::new(),
             anchor_file: None,
             require_signature: false,
@@ -469,6 +470,7 @@ impl Year {
             state_dir: self.path("online"),
             zones: vec![zone.into()],
             loader: LoaderConfig::default(),
+            zone_files: keystore::config::zone_files::ZoneFiles::default(),
             deliver: Vec::new(),
             ksr: KsrConfig::default(),
             signer: None,

@@ -9,6 +9,7 @@ pub mod query;
 mod read;
 mod socket;
 pub mod transfer;
+pub mod zone_files;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use crate::dns::Name;
 use crate::exchange::TrustAnchor;
 use crate::policy::{Policy, PolicyFinding};
 use crate::shared::Shared;
+use crate::time::Timestamp;
 pub use socket::{CONTROL_SOCKET, control_socket_of, note_control_socket};
 
 /// The file, checked: policies resolved, trust anchors read, paths made absolute against the folder of the file.
@@ -27,6 +29,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The zones.
     pub zones: Vec<Shared<ZoneConfig>>,
+    /// `zones-directory`, and what its files say.
+    pub zone_files: zone_files::ZoneFiles,
     /// Settings of the table `[loader]`.
     pub loader: LoaderConfig,
     /// `[deliver]`: the servers that accepted generations are handed to.
@@ -85,7 +89,40 @@ impl Config {
         read::load(path)
     }
 
-    /// The same for whoever is to write the trust anchors: a `trust-anchor-file` that is not there yet, or empty, is no error, and
+    /// The same for a process that goes on without those files of `zones-directory` that have errors: their zones are as they are in `in_use`, the
+    /// configuration that it works with. At a start (`None`) they are as [`Self::remember_zone_files`] has kept them, or are left out. Zones whose
+    /// files are gone stay as well where they are more than `zones-max-removal` allows and nobody has released them by `now`
+    /// ([`zone_files::release`]). [`zone_files::ZoneFiles::errors`] says all of this.
+    pub fn load_without_bad_zone_files(
+        path: &Path,
+        in_use: Option<&Self>,
+        now: Timestamp,
+    ) -> Result<Self, ConfigErrors> {
+        read::load_without_bad_zone_files(path, in_use, now)
+    }
+
+    /// The configuration as it would be with one more file of `zones-directory`.
+    ///
+    /// # Errors
+    /// What is wrong with that file, or with the file at `path`; not what is wrong with others.
+    pub fn load_with_zone_file(
+        path: &Path,
+        file: &Path,
+        octets: &[u8],
+        now: Timestamp,
+    ) -> Result<Self, ConfigErrors> {
+        read::load_with_zone_file(path, file, octets, now)
+    }
+
+    /// Keeps the zone files of this configuration, which is in use, for the next start.
+    ///
+    /// # Errors
+    /// When the file of the state folder cannot be written; the one before stays.
+    pub fn remember_zone_files(&self) -> std::io::Result<()> {
+        zone_files::memory::write(&self.state_dir, &self.zone_files)
+    }
+
+    /// As [`Self::load`], for whoever is to write the trust anchors: a `trust-anchor-file` that is not there yet, or empty, is no error, and
     /// [`ZoneConfig::anchors`] may be empty.
     pub fn load_before_trust(path: &Path) -> Result<Self, ConfigErrors> {
         read::load_before_trust(path)
@@ -94,6 +131,12 @@ impl Config {
     /// Reads and checks the octets of a file; `path` is for messages and relative paths.
     pub fn parse(octets: &[u8], path: &Path) -> Result<Self, ConfigErrors> {
         read::parse(octets, path)
+    }
+
+    /// Why files of `zones-directory` are not in use as they lie there.
+    #[must_use]
+    pub fn zone_file_errors(&self) -> Option<&zone_files::ZoneFileErrors> {
+        self.zone_files.errors.as_ref()
     }
 
     /// The control socket of the loader.
@@ -188,6 +231,8 @@ impl Default for VersionConfig {
 pub struct ZoneConfig {
     /// Name of the zone (`name`).
     pub name: Name,
+    /// The file that configures it.
+    pub source: zone_files::ZoneSource,
     /// `policy`, resolved.
     pub policy: Shared<Policy>,
     /// `trust-anchors` (presentation form) and `trust-anchor-file`, read. Never empty where SKRs are checked.

@@ -49,6 +49,7 @@ fn main() {
         state_dir: dir.path().to_owned(),
         zones,
         loader: LoaderConfig::default(),
+        zone_files: keystore::config::zone_files::ZoneFiles::default(),
         deliver: Vec::new(),
         ksr: KsrConfig::default(),
         signer: None,
@@ -158,6 +159,7 @@ impl Model {
         fs::write(skr_path(&folder, 1), &skr).unwrap();
         fs::write(folder.join("current"), format_current(1, &digest(skr.as_bytes()))).unwrap();
         ZoneConfig {
+            source: keystore::config::zone_files::ZoneSource::MainFile,
             announced: Vec::new(),
             anchor_file: None,
             require_signature: false,

@@ -294,7 +294,7 @@ conditions! {
         "Start offline-ksk serve."
     ConfigRejected "CONFIG-REJECTED" Host [Warning]
         "The configuration file has errors, or was refused at the last reload.";
-        "The configuration before stays in use; a restart fails.";
+        "The configuration before stays in use, or the zones of the file of zones-directory that is named; a restart fails by an error of the file itself.";
         "Run the program with --check-config, mend every finding, and reload."
     CertificateEndsSoon "CERTIFICATE-ENDS-SOON" Host [Warning, Critical]
         "The certificate of the HTTP endpoint or of DNS over TLS ends soon, or is not valid.";

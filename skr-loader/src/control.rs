@@ -17,7 +17,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keystore::config::ConfigErrors;
+use keystore::config::{Config, ConfigErrors};
 use keystore::exchange::SkrFinding;
 use keystore::policy::PolicyFinding;
 use keystore::time::Timestamp;
@@ -117,6 +117,13 @@ pub enum Answer {
         /// What works, and hardly as it was meant.
         warnings: Vec<String>,
     },
+    /// The configuration is taken, but for files of `zones-directory` that have errors: their zones stay as they were.
+    PartlyReloaded {
+        /// Number of zones.
+        zones: usize,
+        /// Every error of these files, and every warning.
+        findings: Vec<String>,
+    },
     /// The old configuration stays in use.
     NotReloaded {
         /// Every error and warning.
@@ -170,6 +177,22 @@ impl Answer {
                 let findings = std::iter::once(error.to_string()).chain(warnings).collect();
                 (Self::NotReloaded { findings }, ConfigurationState::Refused)
             }
+        }
+    }
+
+    /// What became of a configuration, some of whose zone files may not have been taken.
+    #[must_use]
+    pub fn of_taken<E: std::fmt::Display>(
+        result: Result<(), E>,
+        config: &Config,
+    ) -> (Self, ConfigurationState) {
+        match (result, config.zone_file_errors()) {
+            (Ok(()), Some(errors)) => {
+                let findings = errors.findings.iter().chain(&config.warnings).map(ToString::to_string);
+                let answer = Self::PartlyReloaded { zones: config.zones.len(), findings: findings.collect() };
+                (answer, ConfigurationState::from(config))
+            }
+            (result, _) => Self::of_reload(result.map(|()| config.zones.len()), &config.warnings),
         }
     }
 

@@ -48,5 +48,7 @@ mod testing;
 pub mod user;
 #[doc(hidden)]
 pub mod watching;
+#[doc(hidden)]
+pub mod zone_folder;
 
 pub use loader::Loader;

@@ -471,8 +471,16 @@ impl Loader {
             tracing::warn!("`control-socket` and `control-group` change at the next start");
         }
         let result = self.reload(config, now);
-        let taken = if result.is_ok() { ConfigurationState::Taken } else { ConfigurationState::Refused };
-        self.tell_reload(taken, now);
+        // Files of zones that were not taken are told of by what `configure` has said.
+        self.standing.set_configuration(match &result {
+            Ok(()) => ConfigurationState::Taken,
+            Err(_) => ConfigurationState::Refused,
+        });
+        let state = match &result {
+            Ok(()) => ConfigurationState::from(&self.config),
+            Err(_) => ConfigurationState::Refused,
+        };
+        report::reload(&self.metrics, state, now);
         match &result {
             Ok(()) => tracing::info!(zones = self.zones.len(), "configuration reloaded"),
             Err(error) => tracing::error!(%error, "configuration not taken; the old one stays in use"),
@@ -535,6 +543,7 @@ impl Loader {
         self.rejected.set_limits((&config.loader).into());
         self.prune_rejected();
         self.inbox.set_zones(config.zones.len());
+        self.standing.set_zone_files(config.zone_file_errors());
         self.config = config;
         true
     }

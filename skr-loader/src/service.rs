@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use keystore::config::{Config, ConfigErrors};
+use keystore::time::Timestamp;
 use metrics::Metrics;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -28,7 +29,7 @@ pub enum ConfigurationState {
     /// It is.
     #[default]
     Taken,
-    /// The one in the file was refused, and the one before stays in use.
+    /// The one in the file was refused, and the one before stays in use; or that of a file of `zones-directory`.
     Refused,
     /// The file, or one that it names, could not be read, for a reason that may pass. The one before stays in use until it can.
     Unread,
@@ -40,23 +41,49 @@ impl From<&ConfigErrors> for ConfigurationState {
     }
 }
 
+impl From<&Config> for ConfigurationState {
+    /// How it stands once this configuration is in use.
+    fn from(config: &Config) -> Self {
+        match config.zone_file_errors() {
+            None => Self::Taken,
+            Some(errors) if errors.may_pass => Self::Unread,
+            Some(_) => Self::Refused,
+        }
+    }
+}
+
 /// The folder that the service manager has made for this unit alone (`RuntimeDirectory=`, systemd.exec(5)); of several the first one.
 fn runtime_folder() -> Option<PathBuf> {
     let folders = std::env::var_os("RUNTIME_DIRECTORY")?;
     std::env::split_paths(&folders).next().filter(|folder| folder.is_absolute())
 }
 
-/// Reads the configuration; its warnings go to the log. The control socket is in the folder that the service manager has made, where there
+/// Reads the configuration; its warnings go to the log. Files of `zones-directory` that have errors do not stop it: their zones stay as they are in
+/// `in_use`, the configuration that the process works with, or as they were when one ran last. The control socket is in the folder that the service manager has made, where there
 /// is one and the file names no other place.
-pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    let mut config = Config::load(path)?;
+pub fn load(path: &Path, in_use: Option<&Config>, now: Timestamp) -> Result<Config, ConfigErrors> {
+    let mut config = Config::load_without_bad_zone_files(path, in_use, now)?;
     if let Some(folder) = runtime_folder() {
         config.listen_in(&folder);
     }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    if let Some(errors) = config.zone_file_errors() {
+        for finding in &errors.findings {
+            tracing::error!("{finding}");
+        }
+        tracing::error!("the zones of these files stay as they were; all else of the configuration is taken");
+    }
     Ok(config)
+}
+
+/// Keeps the zone files of a configuration that is in use now for the next start. Where that fails, the next start goes by those that were kept
+/// before.
+pub fn remember_zone_files(config: &Config) {
+    if let Err(error) = config.remember_zone_files() {
+        tracing::error!(%error, folder = %config.state_dir.display(), "the zone files in use cannot be kept for the next start");
+    }
 }
 
 /// Has a process with more zones than `detail-zones` export only a few families for each of them. Called before anything makes

@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use keystore::config::zone_files::ZoneFileErrors;
 use keystore::time::Timestamp;
 use metrics::health::gather::OwnReport;
 use metrics::health::report::{ClockTrouble, Component, InboxReport, Report, ZoneReports};
@@ -27,6 +28,8 @@ pub struct Standing {
 #[derive(Debug, Default)]
 struct Values {
     configuration: ConfigurationState,
+    /// What is wrong with files of `zones-directory`.
+    zone_files: Option<String>,
     loop_state: LoopState,
 }
 
@@ -73,7 +76,7 @@ impl Standing {
         });
         let report = Report {
             configuration_error: match values.configuration {
-                ConfigurationState::Taken => None,
+                ConfigurationState::Taken => values.zone_files.clone(),
                 ConfigurationState::Refused => Some(REFUSED.to_owned()),
                 ConfigurationState::Unread => Some(UNREAD.to_owned()),
             },
@@ -94,6 +97,10 @@ impl Standing {
     pub(crate) fn set_configuration(&self, state: ConfigurationState) {
         self.values().configuration = state;
         self.revision.change();
+    }
+
+    pub(crate) fn set_zone_files(&self, errors: Option<&ZoneFileErrors>) {
+        self.values().zone_files = errors.map(|errors| errors.to_string().replace('\n', "; "));
     }
 
     pub(crate) fn set_loop(&self, state: LoopState, now: Timestamp) {

@@ -89,6 +89,7 @@ impl StateDir {
 
     pub fn config(&self) -> Config {
         let zone = ZoneConfig {
+            source: keystore::config::zone_files::ZoneSource::MainFile,
             announced: Vec::new(),
             anchor_file: None,
             require_signature: false,
@@ -110,6 +111,7 @@ impl StateDir {
             state_dir: self.dir.path().to_owned(),
             zones: vec![zone.into()],
             loader: LoaderConfig::default(),
+            zone_files: keystore::config::zone_files::ZoneFiles::default(),
             deliver: Vec::new(),
             ksr: KsrConfig::default(),
             signer: None,

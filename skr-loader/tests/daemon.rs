@@ -166,3 +166,28 @@ fn the_service_manager_is_told() {
     wait_for_word("STOPPING=1");
     assert!(daemon.wait(STOP).is_some_and(|status| status.success()), "{}", bench.log());
 }
+
+#[test]
+fn zone_files_come_and_go_without_a_signal() {
+    let bench = Bench::new();
+    let (config, folder) = (bench.path("offline-ksk.toml"), bench.path("zones.d"));
+    fs::create_dir(&folder).unwrap();
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replacen("version = 1\n", "version = 1\nzones-directory = \"zones.d\"\n", 1))
+        .unwrap();
+    let mut daemon = bench.start();
+    assert!(wait_for(LIMIT, || bench.log().contains("skr-loader runs")), "{}", bench.log());
+    let zone = "[[zone]]\nname = \"b.example\"\npolicy = \"p\"\n\
+        trust-anchors = [\"b.example. DS 1 13 2 3A29A99C11758FF5431CE194C22EDF9264022A985D25CFC7319FC2BE29529000\"]\n";
+    let policy = text.split("policy = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    fs::write(bench.path("new"), zone.replace("\"p\"", &format!("\"{policy}\""))).unwrap();
+    fs::rename(bench.path("new"), folder.join("b.toml")).unwrap();
+    assert!(wait_for(LIMIT, || bench.log().contains("\"zones\":2")), "{}", bench.log());
+    fs::write(folder.join("b.toml"), "[[zone]]\nname = 1\n").unwrap();
+    assert!(wait_for(LIMIT, || bench.log().contains("stay as they were")), "{}", bench.log());
+    assert!(bench.log().contains("b.toml:2: "), "{}", bench.log());
+    fs::remove_file(folder.join("b.toml")).unwrap();
+    assert!(wait_for(LIMIT, || bench.log().contains("\"zones\":1")), "{}", bench.log());
+    daemon.signal(Signal::TERM);
+    assert!(daemon.wait(STOP).is_some_and(|status| status.success()), "{}", bench.log());
+}

@@ -11,22 +11,80 @@ mod query;
 mod tests;
 mod transfer;
 mod zone;
+mod zone_files;
 
 use std::collections::HashSet;
 use std::path::Path;
 
+use super::zone_files::{ZoneFiles, ZoneSource, memory};
 use super::{Config, ConfigErrors, ZoneConfig};
 use crate::policy::table::{Document, DocumentError, Table, Value};
 use crate::policy::toml::{self, Section};
 use crate::policy::{Policies, PolicyFinding, Severity};
 use crate::shared::Shared;
+use crate::time::Timestamp;
+use zone::{NO_ZONE, ZoneReader};
+use zone_files::{AddedFile, BadZoneFiles, Before, Settings};
 
 pub(super) fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    read(Document::load(path)?, Anchors::Needed)
+    read(Document::load(path)?, Anchors::Needed, BadZoneFiles::Refuse)
+}
+
+pub(super) fn load_without_bad_zone_files(
+    path: &Path,
+    in_use: Option<&Config>,
+    now: Timestamp,
+) -> Result<Config, ConfigErrors> {
+    load_beside(path, in_use, None, now)
+}
+
+pub(super) fn load_with_zone_file(
+    path: &Path,
+    file: &Path,
+    octets: &[u8],
+    now: Timestamp,
+) -> Result<Config, ConfigErrors> {
+    let config = load_beside(path, None, Some(AddedFile { path: file, octets }), now)?;
+    let errors = config.zone_file_errors().map(|errors| errors.findings.as_slice()).unwrap_or_default();
+    let of_file: Vec<_> = errors.iter().filter(|finding| finding.path == file).cloned().collect();
+    if of_file.is_empty() { Ok(config) } else { Err(ConfigErrors::Findings(of_file)) }
+}
+
+/// Reads the file beside `in_use`, or what was used last.
+fn load_beside(
+    path: &Path,
+    in_use: Option<&Config>,
+    added: Option<AddedFile<'_>>,
+    now: Timestamp,
+) -> Result<Config, ConfigErrors> {
+    let doc = Document::load(path)?;
+    let remembered = match in_use {
+        Some(_) => None,
+        None => remembered(path, &doc),
+    };
+    let in_use = in_use.or(remembered.as_ref());
+    read(doc, Anchors::Needed, BadZoneFiles::Keep(Before { in_use, added, now }))
+}
+
+/// The configuration with the zone files that were used last; `None` where there were none, or the main file has errors.
+fn remembered(path: &Path, doc: &Document) -> Option<Config> {
+    let state_dir = locate_state_dir(path)?;
+    match memory::read(&state_dir) {
+        Ok(texts) if texts.is_empty() => None,
+        Ok(texts) => read(Document::load(path).ok()?, Anchors::Needed, BadZoneFiles::Remembered(&texts)).ok(),
+        Err(error) => {
+            let what = format!(
+                "{}: {error}; the zone files are read as if there were none before",
+                memory::path(&state_dir).display()
+            );
+            doc.note(doc.place(0..0).warning(what));
+            None
+        }
+    }
 }
 
 pub(super) fn load_before_trust(path: &Path) -> Result<Config, ConfigErrors> {
-    read(Document::load(path)?, Anchors::ToBeLearnt)
+    read(Document::load(path)?, Anchors::ToBeLearnt, BadZoneFiles::Refuse)
 }
 
 /// Whether a zone must have trust anchors.
@@ -39,7 +97,7 @@ enum Anchors {
 }
 
 pub(super) fn parse(octets: &[u8], path: &Path) -> Result<Config, ConfigErrors> {
-    read(Document::from_octets(octets.to_vec(), path)?, Anchors::Needed)
+    read(Document::from_octets(octets.to_vec(), path)?, Anchors::Needed, BadZoneFiles::Refuse)
 }
 
 /// See [`Config::locate_control_socket`].
@@ -70,10 +128,10 @@ impl From<DocumentError> for ConfigErrors {
     }
 }
 
-fn read(doc: Document, need: Anchors) -> Result<Config, ConfigErrors> {
+fn read(doc: Document, need: Anchors, bad: BadZoneFiles<'_>) -> Result<Config, ConfigErrors> {
     let config = {
         let root = doc.parse()?;
-        top(&doc, Table::new(&doc, root.get_ref(), "", doc.place(0..0)), need)
+        top(&doc, Table::new(&doc, root.get_ref(), "", doc.place(0..0)), need, bad)
     };
     let is_unread = doc.is_unread();
     let warnings = doc.into_findings().map_err(|findings| {
@@ -84,39 +142,33 @@ fn read(doc: Document, need: Anchors) -> Result<Config, ConfigErrors> {
     Ok(Config { warnings, ..config })
 }
 
-fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors) -> Option<Config> {
+fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors, bad: BadZoneFiles<'_>) -> Option<Config> {
     if let Some(value) = top.require("version", "1") {
         toml::version(&value);
     }
     let state_dir = top.require(Section::StateDir.key(), "\"/var/lib/offline-ksk\"").and_then(|v| v.path());
     let policies = toml::policies(&mut top);
-    let mut used = HashSet::new();
     let (transfer, rules) = transfer::read(&mut top);
-    let zones = zone::read_all(&mut top, &policies, &mut used, &(state_dir.as_deref(), need, rules));
     let ksr = ksr::read(&mut top);
     let (loader, require_signature) = loader::read(&mut top, &ksr);
-    let zones = zones.map(|zones| {
-        let resolved = |(zone, require): (ZoneConfig, Option<bool>)| {
-            Shared::from(ZoneConfig { require_signature: require.unwrap_or(require_signature), ..zone })
-        };
-        zones.into_iter().map(resolved).collect::<Vec<_>>()
-    });
-    let unsigned = zones.iter().flatten().find(|z| z.require_signature);
-    if let Some(zone) = unsigned.filter(|_| loader.operator_certificates.is_empty()) {
-        top.error(format!(
-            "zone {} says require-signature, and [loader] has no operator-certificates = [\"FILE.pem\"] to verify it with",
-            zone.name
-        ));
-    }
-    let deliver = top.get(Section::Deliver.key()).map(|v| super::deliver::read(&v, zones.as_deref()));
+    let mut reader = ZoneReader::new(&policies, state_dir.as_deref(), need, rules);
+    reader.require_signature = require_signature;
+    reader.has_operators = !loader.operator_certificates.is_empty();
+    let (zones, zone_files) = zones(&mut top, &mut reader, bad).unzip();
+    let used = reader.used;
+    // Where a file could not be used, a zone that is named elsewhere may be in it.
+    let all_known = zone_files.as_ref().is_none_or(|files| files.errors.is_none());
+    let known = zones.as_deref().filter(|_| all_known);
+    let deliver = top.get(Section::Deliver.key()).map(|v| super::deliver::read(&v, known));
     let signer = top.get(Section::Signer.key()).map(|v| listen::signer(&v));
     let metrics = top.get(Section::Metrics.key()).map(|v| listen::metrics(&v));
-    let probe = top.get(Section::Probe.key()).map(|v| probe::read(&v, zones.as_deref()));
+    let probe = top.get(Section::Probe.key()).map(|v| probe::read(&v, known));
     top.finish();
     note_policies(doc, &policies, &used);
     Some(Config {
         state_dir: state_dir?,
         zones: zones?,
+        zone_files: zone_files?,
         loader,
         deliver: transposed(deliver)?.unwrap_or_default(),
         ksr,
@@ -128,8 +180,33 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors) -> Option<Config> 
     })
 }
 
+/// The zones of the file and of `zones-directory`; `None` when one of them has an error.
+fn zones(
+    top: &mut Table<'_, '_>,
+    reader: &mut ZoneReader<'_>,
+    bad: BadZoneFiles<'_>,
+) -> Option<(Vec<Shared<ZoneConfig>>, ZoneFiles)> {
+    let of_file = top.get(Section::Zone.key()).map(|value| reader.read(&value, &ZoneSource::MainFile));
+    let folder = top.get(Section::ZonesDirectory.key());
+    if folder.is_none() && of_file.is_none() {
+        top.error(NO_ZONE);
+    }
+    let max_removal = top.get(Section::ZonesMaxRemoval.key()).and_then(|value| value.integer(0..=100));
+    let is_named = folder.is_some();
+    let folder = folder.and_then(|value| Some((value.path()?, value.at.clone())));
+    if is_named && folder.is_none() {
+        return None;
+    }
+    let settings = Settings { doc: top.doc, folder, max_removal };
+    let main = of_file.unwrap_or_else(|| Some(Vec::new()));
+    let of_files = zone_files::read(&settings, main.as_deref().unwrap_or_default(), reader, bad);
+    let (mut zones, (files, mut of_files)) = (main?, of_files?);
+    zones.append(&mut of_files);
+    Some((zones, files))
+}
+
 /// What is found in the policies. An unused one that cannot work is no reason to stop, but a reason to say so.
-fn note_policies(doc: &Document, policies: &Policies, used: &HashSet<&str>) {
+fn note_policies(doc: &Document, policies: &Policies, used: &HashSet<String>) {
     doc.note_all(policies.of_file().iter().cloned());
     for name in policies.names() {
         let findings = policies.of_policy(name).iter().cloned();

@@ -107,6 +107,10 @@ impl Document {
         &self.path
     }
 
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Notes that a file which it names could not be read. What the file is, or that there is none, does not pass by itself.
     pub fn note_unread(&self, error: &io::Error) {
         use io::ErrorKind::{FileTooLarge, InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound};
@@ -136,10 +140,10 @@ impl Document {
         findings.into_iter().for_each(|f| self.note(f));
     }
 
-    /// What was found, in the order of the file, without doubles; what other files have comes last. An `Err` holds an error.
+    /// What was found, in the order of the file, without doubles; what other files have comes last, file by file. An `Err` holds an error.
     pub fn into_findings(self) -> Result<Vec<PolicyFinding>, Vec<PolicyFinding>> {
         let mut findings = self.findings.into_inner();
-        findings.sort_by_key(|f| (f.path != *self.path, f.line));
+        findings.sort_by_cached_key(|f| ((f.path != *self.path).then(|| f.path.clone()), f.line));
         findings.dedup();
         if has_errors(&findings) { Err(findings) } else { Ok(findings) }
     }

@@ -43,6 +43,8 @@ pub fn parse(octets: &[u8], path: &Path) -> Result<Policies, PolicyErrors> {
 pub(crate) enum Section {
     StateDir,
     Zone,
+    ZonesDirectory,
+    ZonesMaxRemoval,
     Loader,
     Deliver,
     Ksr,
@@ -54,9 +56,11 @@ pub(crate) enum Section {
 
 impl Section {
     /// All of them.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::StateDir,
         Self::Zone,
+        Self::ZonesDirectory,
+        Self::ZonesMaxRemoval,
         Self::Loader,
         Self::Deliver,
         Self::Ksr,
@@ -71,6 +75,8 @@ impl Section {
         match self {
             Self::StateDir => "state-dir",
             Self::Zone => "zone",
+            Self::ZonesDirectory => "zones-directory",
+            Self::ZonesMaxRemoval => "zones-max-removal",
             Self::Loader => "loader",
             Self::Deliver => "deliver",
             Self::Ksr => "ksr",

@@ -27,6 +27,7 @@ impl Host {
     pub fn new(named_conf: &str) -> Self {
         let site = Site::new(named_conf);
         let zone = ZoneConfig {
+            source: keystore::config::zone_files::ZoneSource::MainFile,
             announced: Vec::new(),
             anchor_file: None,
             require_signature: false,
@@ -73,6 +74,7 @@ impl Host {
             state_dir: self.site.path(""),
             zones: vec![self.zone.clone().into()],
             loader: LoaderConfig::default(),
+            zone_files: keystore::config::zone_files::ZoneFiles::default(),
             deliver: Vec::new(),
             ksr: self.ksr.clone(),
             signer: None,

@@ -174,7 +174,7 @@ impl Gatherer {
         Some(Facts {
             components: reports.components,
             host: HostFacts {
-                configuration_error: self.configuration_error(),
+                configuration_error: self.configuration_error(now),
                 disks: disk::look(host),
                 audit: self.audit.log().clone(),
                 latest_known: self.audit.latest().max(newest_request),
@@ -211,9 +211,14 @@ impl Gatherer {
     }
 
     /// What is wrong with the configuration file, when it is looked at.
-    fn configuration_error(&mut self) -> Option<String> {
+    fn configuration_error(&mut self, now: Timestamp) -> Option<String> {
         let path = self.config_file.as_ref()?;
-        let read = || Config::load(path).err().map(|error| error.to_string().replace('\n', "; "));
+        // What is wrong with zone files is reported by the programs that go on without them.
+        let read = || {
+            Config::load_without_bad_zone_files(path, None, now)
+                .err()
+                .map(|error| error.to_string().replace('\n', "; "))
+        };
         self.configuration.get(path, read).clone()
     }
 }

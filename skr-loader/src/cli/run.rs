@@ -1,7 +1,7 @@
 //! `skr-loader run`: the daemon.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Context as _;
@@ -19,6 +19,7 @@ use crate::loader::{Control, Loader, StartError};
 use crate::preflight::{self, Work};
 use crate::service::{self, ConfigurationState, Reloader};
 use crate::watching::AUDIT;
+use crate::zone_folder::{ZoneFolder, ZoneFolderWatch};
 
 /// What the service manager shows.
 const STATUS: &str = "watching the inbox";
@@ -61,10 +62,12 @@ pub fn main(args: &Args, out: &mut impl std::io::Write) -> anyhow::Result<bool> 
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    let config = service::load(&args.config)?;
+    let config = service::load(&args.config, None, clock::now())?;
     let guard = config.metrics.as_ref().map(Guard::load).transpose()?;
     let listen = config.metrics.as_ref().map(|m| m.listen).zip(guard.clone());
     let metrics = Metrics::new().context("metrics")?;
+    let (folder, in_use) = (ZoneFolder::default(), Mutex::new(config.clone()));
+    folder.follow(&config);
     service::fit_metrics(&config, &metrics);
     // Before the loader, so that no signal ends us half-way.
     let mut signals = service::signals().context("signal handlers")?;
@@ -76,6 +79,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         }
         loader => loader?,
     };
+    service::remember_zone_files(loader.config());
     // There is neither signer nor request timer in this process.
     loader.watch_key_files();
     metrics.build_info.with_label_values(&["skr-loader", env!("CARGO_PKG_VERSION"), ""]).set(1);
@@ -100,8 +104,17 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let control = loader.control();
     let (reloading, path) = (control.clone(), args.config.clone());
     let watch = Arc::clone(&health);
-    let reloader = Reloader::new(STATUS, move || reload(&reloading, &path, &watch));
+    let followed = folder.clone();
+    let reloader = Reloader::new(STATUS, move || {
+        let mut in_use = in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = reload(&reloading, &path, &watch, &mut in_use);
+        followed.follow(&in_use);
+        answer
+    });
     let by_command = reloader.clone();
+    let by_folder = reloader.clone();
+    let folder_watch = ZoneFolderWatch::start(&args.config, folder, move || drop(by_folder.reload()))
+        .context("zone folder")?;
     let answers = Answers { reload: Arc::new(move || by_command.reload()), health: Arc::clone(&health) };
     let _socket = match ControlServer::start(loader.config(), control.clone(), answers) {
         Ok(socket) => Some(socket),
@@ -117,6 +130,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     thread
         .spawn(move || {
             service::run_until_stopped(&mut signals, STATUS, || drop(reloader.reload()));
+            drop(folder_watch);
             control.stop();
             ending.begin_stop();
         })
@@ -132,18 +146,25 @@ fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Reads the configuration again, and has the loader take it.
-fn reload(control: &Control, path: &Path, health: &HealthWatch) -> (Answer, ConfigurationState) {
-    match service::load(path) {
+fn reload(
+    control: &Control,
+    path: &Path,
+    health: &HealthWatch,
+    in_use: &mut Config,
+) -> (Answer, ConfigurationState) {
+    match service::load(path, Some(in_use), clock::now()) {
         Ok(config) => {
-            let (zones, warnings) = (config.zones.len(), config.warnings.clone());
             health.reload((&config).into());
-            control.reload_and_wait(config).map_or_else(
-                || {
-                    let what = "the loader is stopping, or very busy; try again";
-                    (Answer::refused(what), ConfigurationState::Refused)
-                },
-                |result| Answer::of_reload(result.map(|()| zones), &warnings),
-            )
+            let Some(result) = control.reload_and_wait(config.clone()) else {
+                let what = "the loader is stopping, or very busy; the configuration is read again by itself";
+                return (Answer::refused(what), ConfigurationState::Unread);
+            };
+            let answer = Answer::of_taken(result.as_ref().copied(), &config);
+            if result.is_ok() {
+                *in_use = config;
+                service::remember_zone_files(in_use);
+            }
+            answer
         }
         Err(error) => {
             tracing::error!("the configuration is not taken, the old one stays in use: {error}");

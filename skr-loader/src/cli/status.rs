@@ -122,7 +122,7 @@ fn print(args: &StatusArgs, health: &Health, out: &mut impl Write) -> std::io::R
 fn look(args: &StatusArgs, now: Timestamp) -> anyhow::Result<(Health, Thresholds)> {
     // A configuration of thousands of zones takes time to read, and only the monitoring plugin prints the thresholds.
     let thresholds = || match args.check {
-        true => host(args).map_or_else(|_| defaults(), |host| host.thresholds),
+        true => host(args, now).map_or_else(|_| defaults(), |host| host.thresholds),
         false => defaults(),
     };
     let mut zones = Vec::new();
@@ -135,7 +135,7 @@ fn look(args: &StatusArgs, now: Timestamp) -> anyhow::Result<(Health, Thresholds
     };
     let has_limits = args.warning.is_some() || args.critical.is_some();
     let here = |why: Option<CallError>| {
-        let host = host(args).with_context(|| why.map_or_else(String::new, |why| why.to_string()))?;
+        let host = host(args, now).with_context(|| why.map_or_else(String::new, |why| why.to_string()))?;
         let thresholds = host.thresholds;
         let facts = Gatherer::new(AUDIT, None).gather(&host, &[], now);
         let health = judge(&facts, &read_since(&host.state_dir), now);
@@ -181,9 +181,15 @@ fn of_zones(health: Health, zones: &[Name]) -> anyhow::Result<Health> {
 }
 
 /// What is to be looked at, with the limits of the command line.
-fn host(args: &StatusArgs) -> anyhow::Result<Host> {
+fn host(args: &StatusArgs, now: Timestamp) -> anyhow::Result<Host> {
     let mut host = match &args.state_dir {
-        None if args.reach.config.exists() => Host::from(&Config::load(&args.reach.config)?),
+        None if args.reach.config.exists() => {
+            let config = Config::load_without_bad_zone_files(&args.reach.config, None, now)?;
+            if let Some(errors) = config.zone_file_errors() {
+                eprintln!("{errors}");
+            }
+            Host::from(&config)
+        }
         dir => {
             let state_dir = dir.clone().unwrap_or_else(|| PathBuf::from(STATE_DIR));
             is_there(&state_dir)?;
@@ -223,6 +229,15 @@ pub fn reload(args: &ReloadArgs, out: &mut impl Write) -> anyhow::Result<bool> {
                 writeln!(out, "{}", one_line(warning))?;
             }
             writeln!(out, "the configuration is in use, {zones} zone(s)")?;
+        }
+        Answer::PartlyReloaded { zones, findings } if !args.json => {
+            for finding in findings {
+                writeln!(out, "{}", one_line(finding))?;
+            }
+            writeln!(
+                out,
+                "the configuration is in use, {zones} zone(s); those of zone files with errors are as they were"
+            )?;
         }
         Answer::NotReloaded { findings } if !args.json => {
             for finding in findings {

@@ -301,6 +301,7 @@ fn as_toml(config: &Config) -> String {
 
 fn config(state_dir: &Path) -> Config {
     let zone = ZoneConfig {
+        source: keystore::config::zone_files::ZoneSource::MainFile,
         announced: Vec::new(),
         anchor_file: None,
         require_signature: false,
@@ -322,6 +323,7 @@ fn config(state_dir: &Path) -> Config {
         state_dir: state_dir.to_owned(),
         zones: vec![zone.into()],
         loader: LoaderConfig::default(),
+        zone_files: keystore::config::zone_files::ZoneFiles::default(),
         deliver: Vec::new(),
         ksr: KsrConfig::default(),
         signer: None,

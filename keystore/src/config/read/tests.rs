@@ -71,6 +71,7 @@ fn every_commented_default_is_the_default() {
         let (key, equals) = (words.next().unwrap_or_default(), words.next() == Some("="));
         let other = [
             "named-conf",
+            "zones-directory",
             "trust-anchor-file",
             "nsec3param",
             "pkcs11-uri",

@@ -2,19 +2,21 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::content;
 use super::listen::{GROWTH, SHRINK};
 use super::query;
 use super::transfer::{self, Rules};
 use super::{Anchors, transposed};
+use crate::config::zone_files::ZoneSource;
 use crate::config::{SelfCheck, VersionConfig, ZoneCheck, ZoneConfig, name};
 use crate::dns::{Name, nsec3};
 use crate::exchange::bind::SyntaxError;
 use crate::exchange::{TrustAnchor, parse_trust_anchors};
+use crate::policy::finding::Place;
 use crate::policy::named_conf::read_regular;
 use crate::policy::table::{Document, Table, Value};
-use crate::policy::toml::Section;
 use crate::policy::{Policies, Policy, PolicyErrors};
 use crate::shared::Shared;
 
@@ -22,46 +24,117 @@ use crate::shared::Shared;
 const MAX_ANCHOR_FILE: u64 = 1 << 20;
 /// Longest `zonemd-interval`, in seconds.
 const MAX_DIGEST_INTERVAL: u32 = 3600;
+/// What is said of a configuration without zones.
+pub(super) const NO_ZONE: &str = "no zone is configured; write at least one [[zone]] with name and policy";
 /// Most trust anchors of a zone; a KSK rollover needs two.
 const MAX_ANCHORS: usize = 64;
 
-pub(super) fn read_all<'a>(
-    top: &mut Table<'a, '_>,
-    policies: &Policies,
-    used: &mut HashSet<&'a str>,
-    place: &(Option<&Path>, Anchors, Rules),
-) -> Option<Vec<(ZoneConfig, Option<bool>)>> {
-    let Some(value) = top.get(Section::Zone.key()) else {
-        top.error("no zone is configured; write at least one [[zone]] with name and policy");
-        return None;
-    };
-    let tables = value.array()?;
-    if tables.is_empty() {
-        value.error("no zone is configured; write at least one [[zone]] with name and policy");
-    }
-    let mut seen = HashMap::new();
-    // All are looked at, so that all findings come at once.
-    let zones: Vec<_> = tables.iter().map(|v| zone(v.table()?, policies, used, place, &mut seen)).collect();
-    zones.into_iter().collect()
+/// What the `[[zone]]` tables of all files have in common.
+pub(super) struct ZoneReader<'a> {
+    pub policies: &'a Policies,
+    pub state_dir: Option<&'a Path>,
+    pub need: Anchors,
+    /// Who may transfer a zone that does not say so.
+    pub transfer: Rules,
+    /// `[loader] require-signature`.
+    pub require_signature: bool,
+    /// `[loader] operator-certificates` names some.
+    pub has_operators: bool,
+    /// The policies that zones use.
+    pub used: HashSet<String>,
+    /// Zones that only this file may have.
+    pub reserved: HashMap<Name, Arc<Path>>,
+    /// A zone that is there already is left out, and is no error.
+    pub skip_claimed: bool,
+    seen: HashMap<Name, Place>,
+    /// Zones of `seen` that came with the file that is read now.
+    of_file: Vec<Name>,
 }
 
-fn zone<'a>(
-    mut table: Table<'a, '_>,
-    policies: &Policies,
-    used: &mut HashSet<&'a str>,
-    (state_dir, need, defaults): &(Option<&Path>, Anchors, Rules),
-    seen: &mut HashMap<Name, u32>,
-) -> Option<(ZoneConfig, Option<bool>)> {
+impl<'a> ZoneReader<'a> {
+    pub fn new(policies: &'a Policies, state_dir: Option<&'a Path>, need: Anchors, transfer: Rules) -> Self {
+        Self {
+            policies,
+            state_dir,
+            need,
+            transfer,
+            require_signature: false,
+            has_operators: false,
+            used: HashSet::new(),
+            reserved: HashMap::new(),
+            skip_claimed: false,
+            seen: HashMap::new(),
+            of_file: Vec::new(),
+        }
+    }
+
+    /// The zones of the array `value`; `None` when one of them has an error.
+    pub fn read(&mut self, value: &Value<'_, '_>, source: &ZoneSource) -> Option<Vec<Shared<ZoneConfig>>> {
+        let tables = value.array()?;
+        if tables.is_empty() {
+            value.error(NO_ZONE);
+            return None;
+        }
+        // All are looked at, so that all findings come at once.
+        let zones: Vec<_> =
+            tables.iter().filter(|value| !(self.skip_claimed && self.is_claimed(value))).collect();
+        let zones: Vec<_> = zones.into_iter().map(|v| zone(v.table()?, self, source)).collect();
+        zones.into_iter().collect()
+    }
+
+    /// What is read from now on comes from another file.
+    pub fn begin_file(&mut self) {
+        self.of_file.clear();
+    }
+
+    /// The file that was read last is not used: others may have its zones.
+    pub fn undo_file(&mut self) {
+        for name in self.of_file.drain(..) {
+            self.seen.remove(&name);
+        }
+    }
+
+    fn is_claimed(&self, value: &Value<'_, '_>) -> bool {
+        let name = value.table().and_then(|mut table| Name::parse(table.get("name")?.string()?).ok());
+        name.is_some_and(|name| self.seen.contains_key(&name))
+    }
+
+    /// Notes an error where the zone is configured already.
+    fn claim(&mut self, name: &Name, value: &Value<'_, '_>) {
+        if let Some(file) = self.reserved.get(name).filter(|file| **file != value.at.path) {
+            value.error(format!("the zone {name} is already configured in {}", file.display()));
+            return;
+        }
+        let Some(other) = self.seen.get(name) else {
+            self.seen.insert(name.clone(), value.at.clone());
+            self.of_file.push(name.clone());
+            return;
+        };
+        let place = if other.path == value.at.path {
+            format!("in line {}", other.line)
+        } else {
+            format!("in {}:{}", other.path.display(), other.line)
+        };
+        value.error(format!("the zone {name} is already configured {place}"));
+    }
+}
+
+fn zone(
+    mut table: Table<'_, '_>,
+    reader: &mut ZoneReader<'_>,
+    source: &ZoneSource,
+) -> Option<Shared<ZoneConfig>> {
     let name_value = table.require("name", "\"example.com\"");
     let name = name_value.as_ref().and_then(name::read);
-    if let (Some(name), Some(value)) = (&name, &name_value)
-        && let Some(line) = seen.insert(name.clone(), value.at.line)
-    {
-        value.error(format!("the zone {name} is already configured in line {line}"));
+    if let (Some(name), Some(value)) = (&name, &name_value) {
+        reader.claim(name, value);
     }
     let policy = table.require("policy", "\"common\"").and_then(|v| {
-        used.insert(v.string()?);
-        policy(&v, policies)
+        let used = v.string()?;
+        if !reader.used.contains(used) {
+            reader.used.insert(used.to_owned());
+        }
+        policy(&v, reader.policies)
     });
     if let (Some(name), Some(policy), Some(value)) = (&name, &policy, &name_value)
         && policy.nsec3.is_some()
@@ -72,28 +145,34 @@ fn zone<'a>(
             nsec3::MAX_APEX
         ));
     }
-    let anchors = anchors(&mut table, name.as_ref(), *need);
+    let anchors = anchors(&mut table, name.as_ref(), reader.need);
     let announced = announced(&mut table, name.as_ref());
     let file_given = table.get("file");
     let file = file_given.as_ref().map(Value::path);
     let directory = match table.get("key-directory") {
         Some(value) => value.path(),
-        None => state_dir.map(|dir| dir.join("keys")),
+        None => reader.state_dir.map(|dir| dir.join("keys")),
     };
     let zone_check = table.get("zone-check").map_or(Some(ZoneCheck::default()), |v| zone_check(&v));
     let multi_signer = table.get("multi-signer").map_or(Some(false), |v| v.boolean());
     let versions = versions(&mut table);
     let allow_query = query::allow_query(&mut table);
     let allow_cds_delete = table.get("allow-cds-delete").map_or(Some(false), |v| v.boolean());
-    let rules = transfer::rules(&mut table, defaults);
+    let rules = transfer::rules(&mut table, &reader.transfer);
     let content = content::read(&mut table, name.as_ref(), file.is_some());
     let require = table.get("require-signature").map(|v| v.boolean());
+    let require_signature = transposed(require).map(|require| require.unwrap_or(reader.require_signature));
+    if let (Some(true), Some(name), false) = (require_signature, &name, reader.has_operators) {
+        table.doc.note(table.at.error(format!(
+            "zone {name} says require-signature, and [loader] has no operator-certificates = [\"FILE.pem\"] to verify it with"
+        )));
+    }
     table.finish();
     let (anchors, anchor_file) = anchors?;
     let zone = ZoneConfig {
+        source: source.clone(),
         anchor_file,
-        // Settled when [loader] is read.
-        require_signature: false,
+        require_signature: require_signature?,
         multi_signer: multi_signer?,
         versions: versions?,
         allow_query,
@@ -109,7 +188,7 @@ fn zone<'a>(
         file: transposed(file)?,
         key_directory: directory?,
     };
-    Some((zone, transposed(require)?))
+    Some(zone.into())
 }
 
 /// How versions of the zone are made and judged.

@@ -1,0 +1,411 @@
+//! `offline-ksk zone`: zones come and go as files of `zones-directory`, without a restart.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use keystore::config::zone_files::{ZoneSource, release};
+use keystore::config::{Config, ZoneConfig};
+use keystore::dns::Name;
+use keystore::{clock, durable, policy, store};
+use serde::Serialize;
+use skr_loader::control::{Answer, CallError, Request, call};
+
+/// `offline-ksk zone`.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Add a zone: write its file into the folder of `zones-directory`, and tell the running programs
+    ///
+    /// Nothing is written unless the whole zone reads. What is not given here (key-directory, notify, ...) is as the configuration has it, or can be
+    /// added to the file.
+    Add(AddOptions),
+    /// Remove a zone: remove its file from the folder of `zones-directory`, and tell the running programs
+    ///
+    /// Keys, accepted SKRs and requests of the zone stay where they are; when the zone is added again, it goes on with them.
+    Remove(RemoveOptions),
+    /// Let zones go whose files are gone, though they are more than zones-max-removal allows at once
+    ///
+    /// Such zones stay in use until then (condition CONFIG-REJECTED): a folder that is not mounted looks as one that was emptied.
+    Release(ReleaseOptions),
+    /// Show the zones, with policy and the file that configures each. Exit code 1 when zone files have errors
+    List(ListOptions),
+}
+
+/// `offline-ksk zone add`.
+#[derive(Debug, clap::Args)]
+pub struct AddOptions {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// The zone
+    zone: Name,
+    /// Its policy; may be left out where the configuration has one policy
+    #[arg(long, value_name = "NAME")]
+    policy: Option<String>,
+    /// The unsigned zone, where this host serves it
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// A KSK that an SKR must be signed by, as DS or DNSKEY record; may be given several times
+    #[arg(long, value_name = "RECORD", required_unless_present = "trust_anchor_file")]
+    trust_anchor: Vec<String>,
+    /// A file with such records
+    #[arg(long, value_name = "FILE")]
+    trust_anchor_file: Option<PathBuf>,
+}
+
+/// `offline-ksk zone remove`.
+#[derive(Debug, clap::Args)]
+pub struct RemoveOptions {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// The zone
+    zone: Name,
+    /// Also when the zone has an accepted SKR, so that it may be served signed
+    #[arg(long)]
+    yes: bool,
+}
+
+/// `offline-ksk zone release`.
+#[derive(Debug, clap::Args)]
+pub struct ReleaseOptions {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// Zones that may go
+    #[arg(required_unless_present = "all")]
+    zones: Vec<Name>,
+    /// All zones that are held
+    #[arg(long, conflicts_with = "zones")]
+    all: bool,
+}
+
+/// `offline-ksk zone list`.
+#[derive(Debug, clap::Args)]
+pub struct ListOptions {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Add(options) => add(options),
+        Command::Remove(options) => remove(options),
+        Command::Release(options) => release(options),
+        Command::List(options) => list(options),
+    }
+}
+
+// --- add ------------------------------------------------------------------------------------------------------------
+
+fn add(options: &AddOptions) -> Result<ExitCode> {
+    let zone = &options.zone;
+    let config = Config::load_without_bad_zone_files(&options.config, None, clock::now())?;
+    let folder = folder_of(&config, &options.config)?;
+    if let Some(known) = config.zones.iter().find(|known| known.name == *zone) {
+        bail!("{zone} is there already, in {}", place(known, &options.config).display());
+    }
+    if !folder.is_dir() {
+        bail!(
+            "the folder {} is not there; mount it, or make it where it never had a zone file",
+            folder.display()
+        );
+    }
+    if let Some(errors) = config.zone_file_errors().filter(|errors| !errors.held.is_empty()) {
+        bail!("the folder {} is not as it was; nothing is added to it:\n{errors}", folder.display());
+    }
+    let policy = match &options.policy {
+        Some(policy) => policy.clone(),
+        None => only_policy(&options.config)?,
+    };
+    let file = folder.join(file_name(zone));
+    let text = zone_file(options, &policy)?;
+    let with = Config::load_with_zone_file(&options.config, &file, text.as_bytes(), clock::now())?;
+    let added =
+        with.zones.iter().find(|added| added.name == *zone).context("the new file does not name the zone")?;
+    durable::write_new(&file, text.as_bytes(), 0o644)
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    outln!("{zone}: added, with policy {policy}, in {}", file.display());
+    let told = tell(&options.config, &config);
+    next_steps(&config, added);
+    Ok(told)
+}
+
+/// The name of the file of a zone, without the final dot of the zone: dots at the start would hide it. That of the root is `@`, which no other
+/// zone has.
+fn file_name(zone: &Name) -> String {
+    let name = zone.file_name();
+    let name = name.strip_suffix('.').filter(|name| !name.is_empty()).unwrap_or("@");
+    format!("{name}.toml")
+}
+
+/// The policy of a configuration that has only one.
+fn only_policy(config: &Path) -> Result<String> {
+    let policies = policy::load(config)?;
+    let names: Vec<&str> = policies.names().collect();
+    match names[..] {
+        [only] => Ok(only.to_owned()),
+        [] => bail!("{} has no policy; add [policy.NAME] to it", config.display()),
+        _ => bail!("say which policy the zone has: --policy {}", names.join(" or --policy ")),
+    }
+}
+
+/// The text of the file of a new zone.
+fn zone_file(options: &AddOptions, policy: &str) -> Result<String> {
+    let absolute = |path: &Path| -> Result<String> {
+        let path = std::path::absolute(path).with_context(|| path.display().to_string())?;
+        let text = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
+        quoted(text)
+    };
+    let mut text = String::from("[[zone]]\n");
+    writeln!(text, "name = {}", quoted(&options.zone.to_string())?)?;
+    writeln!(text, "policy = {}", quoted(policy)?)?;
+    if !options.trust_anchor.is_empty() {
+        text.push_str("trust-anchors = [\n");
+        for anchor in &options.trust_anchor {
+            writeln!(text, "  {},", quoted(anchor)?)?;
+        }
+        text.push_str("]\n");
+    }
+    if let Some(file) = &options.trust_anchor_file {
+        writeln!(text, "trust-anchor-file = {}", absolute(file)?)?;
+    }
+    if let Some(file) = &options.file {
+        writeln!(text, "file = {}", absolute(file)?)?;
+    }
+    Ok(text)
+}
+
+/// A string of TOML: those of JSON are ones, too.
+fn quoted(text: &str) -> Result<String> {
+    Ok(serde_json::to_string(text)?)
+}
+
+/// Says what becomes of a new zone.
+fn next_steps(config: &Config, zone: &ZoneConfig) {
+    let label = zone.name.zone_label();
+    let folder = |kind: &str| config.state_dir.join(kind);
+    outln!("what happens next:");
+    if config.ksr.enabled {
+        let outbox = store::zone_dir(&folder("outbox"), &zone.name);
+        outln!(
+            "- the request timer makes the ZSKs in {} and writes a request (KSR) to {}",
+            zone.key_directory.display(),
+            outbox.display()
+        );
+    } else {
+        outln!("- make the ZSKs and a request: ksr-gen keygen, ksr-gen request");
+    }
+    outln!(
+        "- the KSK side signs the request (ksr-gen sign), and its answer (SKR) is dropped into {}",
+        folder("inbox").display()
+    );
+    match (&config.signer, &zone.file) {
+        (Some(_), Some(file)) => outln!(
+            "- from then on {label} is served, signed, from {}; before that queries for it are answered with SERVFAIL",
+            file.display()
+        ),
+        (Some(_), None) => outln!(
+            "- this host does not serve {label}: its file says nothing of the unsigned zone (file = \"...\")"
+        ),
+        (None, _) => outln!("- from then on its keys and signatures are handed to the servers of [deliver]"),
+    }
+    outln!("- last the parent publishes the DS of the KSK");
+}
+
+// --- remove ---------------------------------------------------------------------------------------------------------
+
+fn remove(options: &RemoveOptions) -> Result<ExitCode> {
+    let zone = &options.zone;
+    let config = Config::load_without_bad_zone_files(&options.config, None, clock::now())?;
+    let Some(known) = config.zones.iter().find(|known| known.name == *zone) else {
+        if let Some(errors) = config.zone_file_errors() {
+            bail!("{zone} is in no zone file that reads; these have errors:\n{errors}");
+        }
+        bail!("{zone} is no zone of {}", options.config.display());
+    };
+    let file = match &known.source {
+        ZoneSource::ZoneFile(file) => file,
+        ZoneSource::MainFile => bail!(
+            "{zone} is configured in {} itself; remove its [[zone]] there, and reload",
+            options.config.display()
+        ),
+    };
+    if let Some(other) = config.zones.iter().find(|other| other.source == known.source && other.name != *zone)
+    {
+        bail!(
+            "{} has other zones, too ({}); remove the [[zone]] of {zone} there",
+            file.display(),
+            other.name
+        );
+    }
+    let accepted = config.state_dir.join("accepted");
+    // One that does not read may be in force all the same.
+    let is_signed = !matches!(store::read_current(&accepted, zone), Ok(None));
+    if is_signed && !options.yes {
+        bail!(
+            "{zone} has an accepted SKR, so that it may be served signed; while a DS stands at the parent, resolvers cannot do without it. \
+             Remove the DS first and wait for its TTL, or have others serve the zone; then say --yes"
+        );
+    }
+    let text = config.zone_files.texts.iter().find(|text| text.path == *file);
+    let now = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    if text.is_none_or(|text| text.text.as_bytes() != now) {
+        bail!("{} is another one than was read; try again", file.display());
+    }
+    durable::remove(file).with_context(|| format!("cannot remove {}", file.display()))?;
+    release::write(&config.state_dir, std::slice::from_ref(zone), clock::now())
+        .with_context(|| format!("{} is removed; the release of {zone} is not noted", file.display()))?;
+    outln!("{zone}: removed, with {}", file.display());
+    let told = tell(&options.config, &config);
+    outln!(
+        "its keys in {} and what lies for it below {} stay; remove them by hand when the zone never comes back",
+        known.key_directory.display(),
+        config.state_dir.display()
+    );
+    Ok(told)
+}
+
+// --- release --------------------------------------------------------------------------------------------------------
+
+fn release(options: &ReleaseOptions) -> Result<ExitCode> {
+    let config = Config::load_without_bad_zone_files(&options.config, None, clock::now())?;
+    let held = config.zone_file_errors().map(|errors| errors.held.as_slice()).unwrap_or_default();
+    if let Some(other) = options.zones.iter().find(|zone| !held.contains(zone)) {
+        bail!("{other} is not held: either a file has it, or no program of this host has used it");
+    }
+    let released = if options.all { held } else { &options.zones };
+    if released.is_empty() {
+        outln!("no zone is held");
+        return Ok(ExitCode::SUCCESS);
+    }
+    release::write(&config.state_dir, released, clock::now())?;
+    for zone in released {
+        outln!("{zone}: released");
+    }
+    Ok(tell(&options.config, &config))
+}
+
+// --- list -----------------------------------------------------------------------------------------------------------
+
+/// A zone, as it is printed.
+#[derive(Debug, Serialize)]
+struct Listed<'a> {
+    zone: String,
+    policy: &'a str,
+    /// The file that configures it.
+    configured_in: &'a Path,
+    /// The unsigned zone.
+    file: Option<&'a Path>,
+    /// It has an accepted SKR.
+    accepted: bool,
+}
+
+fn list(options: &ListOptions) -> Result<ExitCode> {
+    let config = Config::load_without_bad_zone_files(&options.config, None, clock::now())?;
+    let accepted = config.state_dir.join("accepted");
+    let mut zones: Vec<Listed<'_>> = config
+        .zones
+        .iter()
+        .map(|zone| Listed {
+            zone: zone.name.zone_label(),
+            policy: &zone.policy.name,
+            configured_in: place(zone, &options.config),
+            file: zone.file.as_deref(),
+            accepted: store::accepted_mark(&accepted, &zone.name).is_some(),
+        })
+        .collect();
+    zones.sort_by(|a, b| a.zone.cmp(&b.zone));
+    if options.json {
+        outln!("{}", serde_json::to_string_pretty(&zones)?);
+    } else {
+        let width = zones.iter().map(|zone| zone.zone.len()).max().unwrap_or(0);
+        let policy = zones.iter().map(|zone| zone.policy.len()).max().unwrap_or(0);
+        for zone in &zones {
+            let skr = if zone.accepted { "accepted SKR" } else { "no SKR yet" };
+            outln!(
+                "{:width$}  {:policy$}  {skr:12}  {}",
+                zone.zone,
+                zone.policy,
+                zone.configured_in.display()
+            );
+        }
+    }
+    let Some(errors) = config.zone_file_errors() else { return Ok(ExitCode::SUCCESS) };
+    eprintln!("{errors}");
+    Ok(ExitCode::FAILURE)
+}
+
+// --- all ------------------------------------------------------------------------------------------------------------
+
+fn folder_of<'a>(config: &'a Config, path: &Path) -> Result<&'a Path> {
+    config.zone_files.folder.as_deref().with_context(|| {
+        format!(
+            "{} names no folder for files of zones; write zones-directory = \"zones.d\" into it, below state-dir, and reload",
+            path.display()
+        )
+    })
+}
+
+/// The file that configures a zone.
+fn place<'a>(zone: &'a ZoneConfig, main: &'a Path) -> &'a Path {
+    match &zone.source {
+        ZoneSource::MainFile => main,
+        ZoneSource::ZoneFile(file) => file,
+    }
+}
+
+/// Has the running loader (or `serve`) read the configuration again, and says what came of it. A request timer beside it looks at the folder
+/// itself.
+fn tell(path: &Path, config: &Config) -> ExitCode {
+    let socket = Config::locate_control_socket(path).unwrap_or_else(|| config.control_socket());
+    match call(&socket, &Request::Reload {}) {
+        Ok(Answer::Reloaded { zones, .. }) => outln!("the running loader has taken it: {zones} zone(s) now"),
+        Ok(Answer::PartlyReloaded { findings, .. }) => {
+            outln!("the running loader has taken it; other zone files have errors:\n{}", findings.join("\n"));
+        }
+        Ok(Answer::NotReloaded { findings }) => {
+            eprintln!("the running loader works on with the old configuration:\n{}", findings.join("\n"));
+            return ExitCode::FAILURE;
+        }
+        Ok(Answer::Refused { why, .. }) => {
+            eprintln!("the running loader has not taken it: {why}");
+            return ExitCode::FAILURE;
+        }
+        Ok(_) => {
+            eprintln!("the running loader gives another answer than was asked for; see its log");
+            return ExitCode::FAILURE;
+        }
+        Err(CallError::NoDaemon(_) | CallError::NoConfig { .. }) => {
+            outln!("no loader runs here; it is taken when one starts");
+        }
+        Err(error) => outln!("the running loader was not told ({error}); it looks at the folder itself"),
+    }
+    ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_zone_has_a_file_name_of_its_own_that_is_read() {
+        for (zone, file) in [
+            ("example.net", "example.net.toml"),
+            ("EXAMPLE.net.", "example.net.toml"),
+            (".", "@.toml"),
+            ("root", "root.toml"),
+            ("\\@", "%40.toml"),
+            ("1/2.0.192.in-addr.arpa", "1%2F2.0.192.in-addr.arpa.toml"),
+            ("a\\.b.test", "a%2Eb.test.toml"),
+        ] {
+            assert_eq!(file_name(&Name::parse(zone).expect("a name")), file);
+        }
+    }
+}
