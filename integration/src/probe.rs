@@ -13,7 +13,6 @@ pub mod gather;
 pub mod history;
 pub mod judge;
 mod plugin;
-mod queue;
 mod report;
 pub mod rounds;
 pub mod soa;
@@ -32,6 +31,7 @@ use keystore::exchange::Bundle;
 use keystore::time::{Timestamp, duration, syntax};
 use keystore::tsig::TsigKey;
 use metrics::condition::Severity;
+use skr_loader::ask::each;
 
 use self::gather::{Family, Request};
 use self::judge::Expectations;
@@ -136,7 +136,7 @@ fn run_job(options: &Options) -> ExitCode {
         let probe = |(zone, request, expected): &Job| {
             ZoneReport::of(&gather::gather(zone, request, now), expected, now)
         };
-        (queue::each(&jobs, ZONES_AT_ONCE, probe), now)
+        (each(&jobs, ZONES_AT_ONCE, probe), now)
     });
     match probed {
         Ok((zones, now)) => {

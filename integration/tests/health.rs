@@ -8,6 +8,8 @@ mod disk_and_certificate;
 #[path = "health_site/from_primaries.rs"]
 mod from_primaries;
 mod health_site;
+#[path = "health_site/parent.rs"]
+mod parent;
 #[path = "health_site/place.rs"]
 mod place;
 #[path = "health_site/probed.rs"]
@@ -119,7 +121,7 @@ const OF_ZONE: [Row; 3] = [
     ),
 ];
 
-const REPORTED: [Row; 13] = [
+const REPORTED: [Row; 14] = [
     row(
         ConditionId::SignerSerialNotWritten,
         |files| found_by_signer(files, ConditionId::SignerSerialNotWritten),
@@ -165,6 +167,21 @@ const REPORTED: [Row; 13] = [
         probe_ends,
     ),
     row(ConditionId::ParentDsWrong, |files| found_by_probe(files, ConditionId::ParentDsWrong), probe_ends),
+    row(
+        ConditionId::ParentNotTold,
+        |files| {
+            let condition = ReportedCondition {
+                id: ConditionId::ParentNotTold,
+                zone: Some(ZONE.to_owned()),
+                subject: None,
+                severity: Severity::Warning,
+                since: now().minus(86_400),
+                what: "192.0.2.53:53 does not serve the new CDS and CDNSKEY records yet.".to_owned(),
+            };
+            files.report(Component::SkrLoader, |report| report.conditions.push(condition), |_| ());
+        },
+        loader_is_well,
+    ),
     row(
         ConditionId::SoaExpireTooLong,
         |files| found_by_probe(files, ConditionId::SoaExpireTooLong),

@@ -1,6 +1,8 @@
-//! SKR-PARENT-DS, with a real named that has the DS records of the parent.
+//! The parent, served by a real named: SKR-PARENT-DS, and NOTIFY(CDS) by its DSYNC records as unbound validates them.
 
 mod common;
+#[path = "peer_parent/told.rs"]
+mod told;
 
 use keystore::check::CheckId;
 use std::path::Path;

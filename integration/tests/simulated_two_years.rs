@@ -105,6 +105,7 @@ impl World {
             zones: vec![self.zone().into()],
             loader: LoaderConfig::default(),
             zone_files: keystore::config::zone_files::ZoneFiles::default(),
+            parent: keystore::config::ParentConfig::default(),
             deliver: Vec::new(),
             ksr: KsrConfig { enabled: true, lead: LEAD, period: PERIOD, ..KsrConfig::default() },
             signer: None,

@@ -5,6 +5,7 @@
 pub mod content;
 pub mod deliver;
 mod name;
+mod parent;
 pub mod query;
 mod read;
 mod socket;
@@ -20,6 +21,7 @@ use crate::exchange::TrustAnchor;
 use crate::policy::{Policy, PolicyFinding};
 use crate::shared::Shared;
 use crate::time::Timestamp;
+pub use parent::ParentConfig;
 pub use socket::{CONTROL_SOCKET, control_socket_of, note_control_socket};
 
 /// The file, checked: policies resolved, trust anchors read, paths made absolute against the folder of the file.
@@ -33,6 +35,8 @@ pub struct Config {
     pub zone_files: zone_files::ZoneFiles,
     /// Settings of the table `[loader]`.
     pub loader: LoaderConfig,
+    /// Settings of the table `[parent]`.
+    pub parent: ParentConfig,
     /// `[deliver]`: the servers that accepted generations are handed to.
     pub deliver: Vec<deliver::TargetConfig>,
     /// Settings of the table `[ksr]`.

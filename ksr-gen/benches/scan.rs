@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use keystore::config::transfer::TransferConfig;
-use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
+use keystore::config::{Config, KsrConfig, LoaderConfig, ParentConfig, ZoneConfig};
 use keystore::dns::Name;
 use keystore::exchange::{TrustAnchor, UnverifiedSkr, bind};
 use keystore::keys::files;
@@ -50,6 +50,7 @@ fn main() {
         zones,
         loader: LoaderConfig::default(),
         zone_files: keystore::config::zone_files::ZoneFiles::default(),
+        parent: ParentConfig::default(),
         deliver: Vec::new(),
         ksr: KsrConfig::default(),
         signer: None,

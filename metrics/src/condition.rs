@@ -256,6 +256,10 @@ conditions! {
         "The DS at the parent does not fit the KSKs of the bundle in force.";
         "When no DS fits, validating resolvers answer SERVFAIL for the whole zone.";
         "Have the parent publish the DS of a KSK that signs, and remove the others."
+    ParentNotTold "PARENT-NOT-TOLD" Zone [Attention, Warning]
+        "The parent could not be told of new CDS records.";
+        "The parent finds the new records when it looks by itself, if it does. It is told again and again.";
+        "Look at the cause: a server of the zone that lacks the new records, the resolver of [loader] parent-resolver, or the receiver that the DSYNC record of the parent names."
     SoaExpireTooLong "SOA-EXPIRE-TOO-LONG" Zone [Warning]
         "A secondary that is cut off would serve expired signatures before it expires the zone.";
         "Nothing, as long as every secondary reaches its primary.";

@@ -202,6 +202,9 @@ families! {
     primary_serial: GaugeFamily ["zone"] = "SOA serial that the primaries of a zone had at the last look that succeeded; 0 never.";
     zone_expires_timestamp_seconds: GaugeFamily ["zone"] = "Until when a zone from primaries may be served, as far as they have confirmed it; 0 nothing is here.";
     answer_duration_seconds: Histogram [] buckets(ANSWER_BUCKETS) = "Time to find an answer with its proofs.";
+    // parent
+    parent_notifies_total: CounterFamily ["zone", "result"] = "NOTIFY(CDS) messages to the receiver that the parent's DSYNC records name: taken, refused (it does not want them), failed (no answer that counts).";
+    parent_notify_pending: GaugeFamily ["zone"] = "1 while the parent is yet to be told of the CDS records in force, 0 when there is nothing to tell.";
     // outside probe
     probe_condition: GaugeFamily ["zone", "condition", "severity"] = "Constant 1 for each condition of a zone that the outside probe finds; the manual lists them.";
     probe_last_round_timestamp_seconds: GaugeFamily ["zone"] = "Unix time of the last round of the outside probe; 0 never.";

@@ -33,6 +33,8 @@ pub const TRANSFER_KINDS: [&str; 2] = ["axfr", "ixfr"];
 pub const UPDATE_RESULTS: [&str; 4] = ["ok", "prerequisite", "refused", "failed"];
 /// Reasons for which a transfer is refused.
 pub const TRANSFER_REFUSALS: [&str; 3] = ["access", "tsig", "limit"];
+/// What became of a NOTIFY(CDS) to the parent.
+pub const PARENT_RESULTS: [&str; 3] = ["taken", "refused", "failed"];
 /// Outcomes of a file in the inbox.
 pub const WATCH_OUTCOMES: [&str; 4] = ["imported", "ignored", "unsafe", "unstable"];
 /// What became of an address that the outside probe asked.
@@ -109,6 +111,23 @@ impl Metrics {
     /// Removes the series of a target that belong to no zone.
     pub fn remove_delivery_target(&self, target: &str) {
         self.delivery_server_up.remove(&[target]);
+    }
+
+    /// Makes every series of a zone whose parent is told of new CDS records, with 0.
+    pub fn add_parent(&self, zone: &str) {
+        self.parent_series(zone, |family, labels| family.touch(labels));
+    }
+
+    /// Removes them.
+    pub fn remove_parent(&self, zone: &str) {
+        self.parent_series(zone, |family, labels| family.remove(labels));
+    }
+
+    fn parent_series(&self, zone: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {
+        for result in PARENT_RESULTS {
+            visit(&self.parent_notifies_total, &[zone, result]);
+        }
+        visit(&self.parent_notify_pending, &[zone]);
     }
 
     fn delivery_series(&self, zone: &str, target: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {

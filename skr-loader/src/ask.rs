@@ -2,6 +2,8 @@
 //!
 //! Every answer is checked against its question before anything of it is used, and every wait has an end.
 
+mod each;
+mod notify;
 mod socket;
 
 use std::collections::hash_map::RandomState;
@@ -20,6 +22,7 @@ use keystore::dns::{Name, Rrset, Rrsig, Rtype};
 use rustix::io::Errno;
 
 pub use domain::base::iana::Rcode;
+pub use each::each;
 pub use socket::Tcp;
 
 /// Largest UDP answer that is asked for, in octets; anything longer comes by TCP.
@@ -221,40 +224,45 @@ impl Asker {
     /// Asks for one RRset until `until`. The answer has no records when the name or the type does not exist; any record that does
     /// not belong to the question is an error, a CNAME too.
     pub fn ask(&self, name: &Name, rtype: Rtype, until: Instant) -> Result<Answer, AskError> {
-        let (message, id) = self.exchange(name, rtype, until)?;
+        let (message, id) = self.send_query(name, rtype, until)?;
         read(&message, name, rtype, id, self.kind).map_err(|fault| AskError::BadAnswer { rtype, fault })
     }
 
     /// Asks until `until`, and gives every RRset of the reply, whatever its response code.
     pub fn ask_all(&self, name: &Name, rtype: Rtype, until: Instant) -> Result<Reply, AskError> {
-        let (message, id) = self.exchange(name, rtype, until)?;
+        let (message, id) = self.send_query(name, rtype, until)?;
         read_all(&message, name, rtype, id).map_err(|fault| AskError::BadAnswer { rtype, fault })
     }
 
-    fn exchange(&self, name: &Name, rtype: Rtype, until: Instant) -> Result<(Vec<u8>, u16), AskError> {
+    fn send_query(&self, name: &Name, rtype: Rtype, until: Instant) -> Result<(Vec<u8>, u16), AskError> {
         let id = message_id();
         let query = query(name, rtype, id, self.kind)
             .ok_or(AskError::BadAnswer { rtype, fault: AnswerFault::NoQuery })?;
+        Ok((self.exchange(&query, id, until)?, id))
+    }
+
+    /// Sends a message with this ID, and gives what comes back under it.
+    fn exchange(&self, message: &[u8], id: u16, until: Instant) -> Result<Vec<u8>, AskError> {
         let unanswered = |source, begun: Instant| {
             AskError::unanswered(self.server, source, until.saturating_duration_since(begun))
         };
         let begun = Instant::now();
         if self.transport == Transport::UdpThenTcp {
-            let reply = socket::over_udp(self.server, self.source, &query, id, until)
+            let reply = socket::over_udp(self.server, self.source, message, id, until)
                 .map_err(|source| unanswered(source, begun))?;
             let truncated = reply.get(2).is_some_and(|flags| flags & 0x02 != 0);
             if !truncated {
-                return Ok((reply, id));
+                return Ok(reply);
             }
         }
         let begun = Instant::now();
         let end = until.min(begun + WHOLE_TCP);
         let over_tcp = || {
             let mut stream = Tcp::connect(self.server, self.source, end)?;
-            stream.send(&query, end)?;
+            stream.send(message, end)?;
             stream.receive(end)
         };
-        Ok((over_tcp().map_err(|source| unanswered(source, begun))?, id))
+        over_tcp().map_err(|source| unanswered(source, begun))
     }
 }
 

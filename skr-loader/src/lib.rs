@@ -31,6 +31,7 @@ pub mod loader;
 pub mod operator;
 pub mod order;
 pub mod parent;
+mod parent_watch;
 #[doc(hidden)]
 pub mod preflight;
 #[doc(hidden)]

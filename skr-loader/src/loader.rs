@@ -61,6 +61,7 @@ use metrics::zones::Part;
 use crate::audit::{self, Audit, AuditEvent, Record};
 use crate::deliver::Deliveries;
 use crate::inbox::{InFile, Inbox, InboxEvent, More, OnEvent, Polled, Taken};
+use crate::parent_watch::ParentWatch;
 use crate::rejected::Rejected;
 use crate::report;
 use crate::service::ConfigurationState;
@@ -92,6 +93,7 @@ pub struct Loader {
     rejected: Rejected,
     zones: BTreeMap<Name, Zone>,
     deliveries: Deliveries,
+    parent_watch: ParentWatch,
     handing_on: HandingOn,
     key_files: key_files::KeyFiles,
     /// Rejected files that are yet to be moved.
@@ -295,6 +297,7 @@ impl Loader {
             Ok(()) | Err(TrySendError::Disconnected(_)) => Taken::Yes,
         });
         let inbox = Inbox::new(&config.state_dir.join("inbox"), config.loader.rescan_interval, on_event);
+        let standing = Standing::default();
         let mut loader = Self {
             rejected: Rejected::new(&config.state_dir.join("rejected")),
             config: config.clone(),
@@ -304,12 +307,13 @@ impl Loader {
             inbox,
             zones: BTreeMap::new(),
             deliveries: Deliveries::new(&metrics),
+            parent_watch: ParentWatch::new(metrics, standing.clone()),
             handing_on,
             key_files: key_files::KeyFiles::default(),
             aside: Vec::new(),
             messages,
             control: Control { messages: sender, stop: Arc::clone(stop) },
-            standing: Standing::default(),
+            standing,
             clock: ClockGuard::default(),
             started: None,
             last_scan: None,
@@ -535,6 +539,8 @@ impl Loader {
                 |(name, zone): (&Name, &Zone)| Some((name.clone(), Arc::new(zone.held.in_force()?.clone())));
             let all = self.zones.iter().filter(|_| !config.deliver.is_empty());
             self.deliveries.configure(&config, &all.filter_map(of_zone).collect());
+            let all = self.zones.iter().filter(|_| ParentWatch::is_wanted(&config));
+            self.parent_watch.configure(&config, all.filter_map(of_zone).collect());
         }
         self.audit.set_limit(config.loader.audit_max_octets.into());
         // What they were rejected for may be mended.

@@ -1,13 +1,15 @@
 //! What a running loader knows and no file says, for other threads: the watch of its inbox, its deliveries, what it cannot write.
 //!
-//! **Invariant:** the loader's loop alone writes this, and writes the metrics from the same values; nobody reads a metric back.
+//! **Invariant:** the loader's loop and its watch of the parents alone write this, and write the metrics from the same values; nobody reads a metric back.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use keystore::config::zone_files::ZoneFileErrors;
 use keystore::time::Timestamp;
+use metrics::condition::ConditionId;
 use metrics::health::gather::OwnReport;
-use metrics::health::report::{ClockTrouble, Component, InboxReport, Report, ZoneReports};
+use metrics::health::report::{ClockTrouble, Component, InboxReport, Report, ReportedCondition, ZoneReports};
 use metrics::health::revision::Revision;
 
 use crate::service::ConfigurationState;
@@ -31,6 +33,8 @@ struct Values {
     /// What is wrong with files of `zones-directory`.
     zone_files: Option<String>,
     loop_state: LoopState,
+    /// What is wrong at the parents of zones, by the label of the zone.
+    conditions: BTreeMap<(String, ConditionId), ReportedCondition>,
 }
 
 /// How the loader's loop stands after a step.
@@ -83,6 +87,7 @@ impl Standing {
             clock,
             inbox: state.inbox,
             audit_error: state.audit_error,
+            conditions: values.conditions.values().cloned().collect(),
             ..Report::new(Component::SkrLoader, state.started.unwrap_or(now), now)
         };
         OwnReport { report, zones: state.zones }
@@ -92,6 +97,25 @@ impl Standing {
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.revision.clone()
+    }
+
+    /// A condition of the zone with this label holds as given, or no more.
+    pub(crate) fn set_condition(&self, zone: &str, id: ConditionId, condition: Option<ReportedCondition>) {
+        let mut values = self.values();
+        let key = (zone.to_owned(), id);
+        let before = match condition.clone() {
+            Some(condition) => values.conditions.insert(key, condition),
+            None => values.conditions.remove(&key),
+        };
+        if before != condition {
+            self.revision.change();
+        }
+    }
+
+    /// No condition of the zone with this label holds any more.
+    pub(crate) fn clear_conditions(&self, zone: &str) {
+        self.values().conditions.retain(|(of, _), _| of != zone);
+        self.revision.change();
     }
 
     pub(crate) fn set_configuration(&self, state: ConfigurationState) {

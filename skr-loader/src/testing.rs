@@ -112,6 +112,7 @@ impl StateDir {
             zones: vec![zone.into()],
             loader: LoaderConfig::default(),
             zone_files: keystore::config::zone_files::ZoneFiles::default(),
+            parent: keystore::config::ParentConfig::default(),
             deliver: Vec::new(),
             ksr: KsrConfig::default(),
             signer: None,

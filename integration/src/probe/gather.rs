@@ -15,9 +15,8 @@ use crate::probe::chain::{self, Anchors};
 use crate::probe::facts::{
     ASKED, Facts, ParentFacts, Reach, ResolverFacts, ServerFacts, ServerId, same_records, same_signatures,
 };
-use crate::probe::queue::each;
 use crate::probe::transfer;
-use skr_loader::ask::{AskError, Asker, Rcode, Transport};
+use skr_loader::ask::{AskError, Asker, Rcode, Transport, each};
 
 /// How long a round may take, without transfers.
 const WHOLE: Duration = Duration::from_secs(60);

@@ -5,6 +5,7 @@ mod content;
 mod ksr;
 mod listen;
 mod loader;
+mod parent;
 mod probe;
 mod query;
 #[cfg(test)]
@@ -151,6 +152,7 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors, bad: BadZoneFiles<
     let (transfer, rules) = transfer::read(&mut top);
     let ksr = ksr::read(&mut top);
     let (loader, require_signature) = loader::read(&mut top, &ksr);
+    let parent = parent::read(&mut top, &loader);
     let mut reader = ZoneReader::new(&policies, state_dir.as_deref(), need, rules);
     reader.require_signature = require_signature;
     reader.has_operators = !loader.operator_certificates.is_empty();
@@ -170,6 +172,7 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors, bad: BadZoneFiles<
         zones: zones?,
         zone_files: zone_files?,
         loader,
+        parent,
         deliver: transposed(deliver)?.unwrap_or_default(),
         ksr,
         transfer,

@@ -46,6 +46,7 @@ pub(crate) enum Section {
     ZonesDirectory,
     ZonesMaxRemoval,
     Loader,
+    Parent,
     Deliver,
     Ksr,
     Signer,
@@ -56,12 +57,13 @@ pub(crate) enum Section {
 
 impl Section {
     /// All of them.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::StateDir,
         Self::Zone,
         Self::ZonesDirectory,
         Self::ZonesMaxRemoval,
         Self::Loader,
+        Self::Parent,
         Self::Deliver,
         Self::Ksr,
         Self::Signer,
@@ -78,6 +80,7 @@ impl Section {
             Self::ZonesDirectory => "zones-directory",
             Self::ZonesMaxRemoval => "zones-max-removal",
             Self::Loader => "loader",
+            Self::Parent => "parent",
             Self::Deliver => "deliver",
             Self::Ksr => "ksr",
             Self::Signer => "signer",

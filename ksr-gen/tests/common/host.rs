@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use keystore::config::transfer::TransferConfig;
-use keystore::config::{Config, KsrConfig, LoaderConfig, ZoneConfig};
+use keystore::config::{Config, KsrConfig, LoaderConfig, ParentConfig, ZoneConfig};
 use keystore::policy::{self, Policy};
 use keystore::store;
 use keystore::time::Timestamp;
@@ -75,6 +75,7 @@ impl Host {
             zones: vec![self.zone.clone().into()],
             loader: LoaderConfig::default(),
             zone_files: keystore::config::zone_files::ZoneFiles::default(),
+            parent: ParentConfig::default(),
             deliver: Vec::new(),
             ksr: self.ksr.clone(),
             signer: None,

@@ -8,7 +8,7 @@ use keystore::shared::Shared;
 use keystore::store::StoreError;
 use keystore::time::Timestamp;
 
-use super::Loader;
+use super::{HandingOn, Loader};
 use crate::inbox::Dropped;
 use crate::report;
 use crate::store::{self, CommitError, Digest, InForce, Stored, ZoneState, history, revoked};
@@ -298,6 +298,9 @@ impl Loader {
         let in_force = zone.held.in_force();
         if let Some(in_force) = in_force.filter(|_| !self.deliveries.is_empty()) {
             self.deliveries.take(name, &Arc::new(in_force.clone()));
+        }
+        if let Some(in_force) = in_force.filter(|_| self.handing_on == HandingOn::Here) {
+            self.parent_watch.take(name, in_force);
         }
         report::zone(&self.metrics, &zone.label, in_force, now);
     }

@@ -324,6 +324,7 @@ fn config(state_dir: &Path) -> Config {
         zones: vec![zone.into()],
         loader: LoaderConfig::default(),
         zone_files: keystore::config::zone_files::ZoneFiles::default(),
+        parent: keystore::config::ParentConfig::default(),
         deliver: Vec::new(),
         ksr: KsrConfig::default(),
         signer: None,

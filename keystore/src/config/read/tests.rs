@@ -83,6 +83,8 @@ fn every_commented_default_is_the_default() {
             "operator-certificates",
             "parent-resolver",
             "parent-check",
+            "notify-cds",
+            "servers",
             "review",
             "cookie-secret-file",
             "tls-listen",
@@ -107,6 +109,35 @@ fn every_commented_default_is_the_default() {
     assert!(text.contains("\npurge-keys = ") && text.contains("\nallow-remote = "));
     let with = parse_text(&text).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(with, parse_text(EXAMPLE).unwrap());
+}
+
+#[test]
+fn settings_of_the_parent() {
+    let with = |keys: &str| parse_text(&format!("{EXAMPLE}\n[parent]\n{keys}\n"));
+    let resolver = EXAMPLE.replace("# parent-resolver = ", "parent-resolver = ");
+    let beside = |keys: &str| parse_text(&format!("{resolver}\n[parent]\n{keys}\n"));
+    assert!(parse_text(EXAMPLE).unwrap().parent.notify_cds, "by default");
+    assert!(
+        !with("notify-cds = false").unwrap().parent.notify_cds,
+        "without a resolver nobody is told anyway"
+    );
+    let found =
+        beside("notify-cds = true\nservers = [\"192.0.2.1:53\", \"[2001:db8::1]:53\"]").unwrap().parent;
+    assert!(found.notify_cds && found.servers.len() == 2, "{found:?}");
+    for keys in ["notify-cds = true", "servers = [\"192.0.2.1:53\"]"] {
+        let error = with(keys).unwrap_err().to_string();
+        assert!(error.contains("needs a validating resolver"), "{keys}: {error}");
+    }
+    for keys in [
+        "notify-cds = 1",
+        "servers = [\"192.0.2.1\"]",
+        "servers = [\"0.0.0.0:53\"]",
+        "servers = [\"192.0.2.1:0\"]",
+        "servers = \"192.0.2.1:53\"",
+        "notify = true",
+    ] {
+        assert!(beside(keys).is_err(), "{keys}");
+    }
 }
 
 #[test]

@@ -1,0 +1,37 @@
+//! `[parent]`: what the parents of the zones are told.
+
+use super::address::address;
+use crate::config::{LoaderConfig, ParentConfig};
+use crate::policy::table::Table;
+use crate::policy::toml::Section;
+
+/// What a setting of this table says where nobody can be asked.
+const NO_RESOLVER: &str =
+    "needs a validating resolver that finds the parent: give [loader] parent-resolver = \"IP:PORT\"";
+
+pub(super) fn read(top: &mut Table<'_, '_>, loader: &LoaderConfig) -> ParentConfig {
+    let mut parent = ParentConfig::default();
+    let Some(mut table) = top.get(Section::Parent.key()).and_then(|value| value.table()) else {
+        return parent;
+    };
+    if let Some(value) = table.get("notify-cds") {
+        parent.notify_cds = value.boolean().unwrap_or(parent.notify_cds);
+        if parent.notify_cds && loader.parent_resolver.is_none() {
+            value.error(NO_RESOLVER);
+        }
+    }
+    if let Some(value) = table.get("servers") {
+        for value in value.array().unwrap_or_default() {
+            let Some(address) = address(&value) else { continue };
+            if address.port() == 0 || address.ip().is_unspecified() {
+                value.error("must be an address that can be asked, like 192.0.2.53:53 or [2001:db8::53]:53");
+            }
+            parent.servers.push(address);
+        }
+        if loader.parent_resolver.is_none() {
+            value.error(NO_RESOLVER);
+        }
+    }
+    table.finish();
+    parent
+}
