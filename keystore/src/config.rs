@@ -9,6 +9,7 @@ mod parent;
 pub mod query;
 mod read;
 mod socket;
+pub mod tls;
 pub mod transfer;
 pub mod zone_files;
 

@@ -301,7 +301,7 @@ conditions! {
         "The configuration before stays in use, or the zones of the file of zones-directory that is named; a restart fails by an error of the file itself.";
         "Run the program with --check-config, mend every finding, and reload."
     CertificateEndsSoon "CERTIFICATE-ENDS-SOON" Host [Warning, Critical]
-        "The certificate of the HTTP endpoint or of DNS over TLS ends soon, or is not valid.";
+        "The certificate of the HTTP endpoint, of DNS over TLS or for primaries ends soon, or is not valid.";
         "Once it is not valid Prometheus, load balancers and browsers refuse the endpoint, and nothing more is measured.";
         "Renew the certificate. The daemon reads it by itself when the files change."
     ClockWrong "CLOCK-WRONG" Host [Warning, Critical]

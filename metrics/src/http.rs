@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::Metrics;
-pub use certificate::{CertificateError, CertificateFiles, LoadedCertificate};
+pub use certificate::{CertificateError, CertificateFiles, LoadedCertificate, read_authorities};
 pub use guard::{Guard, GuardStanding};
 pub use tls::ServedCertificate;
 

@@ -5,6 +5,7 @@
 mod keys;
 mod rights;
 mod tokens;
+mod transfers;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -317,39 +318,6 @@ impl Host<'_> {
                 certificate.warnings.iter().for_each(|what| self.warning(format!("signer.tls-key: {what}")));
             }
             Err(error) => self.error(format!("signer.tls-certificate: {error}")),
-        }
-    }
-
-    /// The keys of transfers.
-    fn transfers(&mut self, config: &Config) {
-        match config.load_transfer_keys() {
-            Ok(keys) => {
-                let named: BTreeSet<String> = config
-                    .zones
-                    .iter()
-                    .flat_map(|zone| {
-                        let allowed = zone.allow_transfer.iter().map(|rule| rule.key.as_ref());
-                        let told = zone.notify.iter().map(|target| target.key.as_ref());
-                        let updates = zone.content.updates.iter().map(|rule| Some(&rule.key));
-                        allowed.chain(told).chain(updates)
-                    })
-                    .flatten()
-                    .map(|name| name.to_lowercase().to_string())
-                    .collect();
-                for key in keys.iter().filter(|key| !named.contains(&key.name.to_lowercase().to_string())) {
-                    self.warning(format!("transfer.key-files: no zone uses the key {}", key.name));
-                }
-            }
-            Err(errors) => errors.iter().for_each(|error| self.error(error.to_string())),
-        }
-        for zone in &config.zones {
-            let open = zone.allow_transfer.iter().filter(|rule| rule.key.is_none());
-            for network in open.filter_map(|rule| rule.address).filter(|network| !network.is_loopback()) {
-                self.warning(format!(
-                    "zone {}: allow-transfer lets every host of {network} transfer the zone without a key; name a key beside it",
-                    zone.name
-                ));
-            }
         }
     }
 

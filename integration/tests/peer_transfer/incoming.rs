@@ -126,9 +126,9 @@ impl Drop for Peer {
 }
 
 /// Our daemon's parts that take part in it.
-struct Ours {
-    metrics: Metrics,
-    signer: Signer,
+pub struct Ours {
+    pub metrics: Metrics,
+    pub signer: Signer,
     server: Server,
     _follower: PrimaryFollower,
     _notifier: Notifier,
@@ -136,11 +136,13 @@ struct Ours {
 }
 
 impl Ours {
-    fn start(config: &Config, port: u16) -> Self {
+    pub fn start(config: &Config, port: u16) -> Self {
         let metrics = Metrics::new().expect("families");
         let signer = Signer::start(config, &metrics, Arc::new(clock::now)).expect("threads");
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-        let listen = Listen::on(vec![SocketAddr::from(([127, 0, 0, 1], port))]);
+        let tls = config.signer.iter().filter_map(|signer| signer.query.tls.as_ref());
+        let tls = tls.flat_map(|tls| tls.listen.clone()).collect();
+        let listen = Listen::on(vec![SocketAddr::from(([127, 0, 0, 1], port))]).with_tls(tls);
         let handler = SignerHandler::alone(signer.hosted());
         let server = runtime.block_on(async { Server::start(&listen, &handler) }).expect("a server");
         let follower = PrimaryFollower::new(runtime.handle().clone(), Arc::new(clock::now));
@@ -150,15 +152,15 @@ impl Ours {
         Self { metrics, signer, server, _follower: follower, _notifier: notifier, runtime }
     }
 
-    fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.server.addresses()[0]
     }
 
-    fn transfers(&self, kind: &str, result: &str) -> u64 {
+    pub fn transfers(&self, kind: &str, result: &str) -> u64 {
         self.metrics.incoming_transfers_total.with_label_values(&["example.com.", kind, result]).get()
     }
 
-    fn stop(self) {
+    pub fn stop(self) {
         drop(self.signer);
         self.runtime.block_on(self.server.shutdown());
         self.runtime.shutdown_background();
@@ -166,7 +168,7 @@ impl Ours {
 }
 
 /// The zone file of a primary.
-fn text(serial: u32) -> String {
+pub fn text(serial: u32) -> String {
     let mut text = format!(
         "$TTL 300\n@ SOA ns h {serial} 3600 600 86400 300\n@ NS ns\nns A 127.0.0.1\nchanged TXT \"{serial}\"\nWww CNAME ns\nmx MX 5 a.mx\n"
     );
@@ -249,8 +251,43 @@ fn follows(product: Product) {
     us.stop();
 }
 
+#[test]
+fn zone_follows_the_primary_that_goes_ahead_also_behind_one_that_stays() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let port = common::free_port();
+    let zone =
+        format!("[[zone]]\nname = \"{ZONE}\"\npolicy = \"common\"\ntrust-anchor-file = \"{ZONE}.anchors\"\n");
+    let start = |name: &str, source: &str, port: u16| {
+        let dir = dir.path().join(name);
+        std::fs::create_dir_all(&dir).expect("a folder");
+        std::fs::write(dir.join("zone"), text(1)).expect("write");
+        let tables = format!(
+            "[transfer]\nkey-files = [\"xfr.key\"]\nmin-retry = 1\nallow-transfer = [{{ address = \"127.0.0.0/8\", key = \"xfr\" }}]\n{source}"
+        );
+        Ours::start(&primary::prepare(&dir, &tables), port)
+    };
+    let source =
+        format!("notify = [{{ address = \"127.0.0.1:{port}\", key = \"xfr\" }}]\n{zone}file = \"zone\"\n");
+    let [stays, goes] = ["stays", "goes"].map(|name| start(name, &source, common::free_port()));
+    let listed =
+        [&stays, &goes].map(|primary| format!("{{ address = \"{}\", key = \"xfr\" }}", primary.address()));
+    let us = start("ours", &format!("{zone}primaries = [{}]\n", listed.join(", ")), port);
+    let serves = |serial: u32| {
+        common::wait_for(&format!("serial {serial}"), Duration::from_secs(30), || {
+            (txt_at(us.address())? == format!("\"{serial}\"")).then_some(())
+        });
+    };
+    serves(1);
+    let file = dir.path().join("goes/zone");
+    std::fs::write(file.with_extension("new"), text(7)).expect("write");
+    std::fs::rename(file.with_extension("new"), &file).expect("rename");
+    // The one that stays is asked first, and has nothing new.
+    serves(7);
+    [us, stays, goes].into_iter().for_each(Ours::stop);
+}
+
 /// The text of the name that changes.
-fn txt_at(address: SocketAddr) -> Option<String> {
+pub fn txt_at(address: SocketAddr) -> Option<String> {
     let until = std::time::Instant::now() + Duration::from_secs(2);
     let name = keystore::dns::Name::parse(&format!("changed.{ZONE}")).expect("a name");
     let answer = skr_loader::ask::Asker::new(address, None).ask(&name, Rtype::TXT, until).ok()?;

@@ -2,12 +2,15 @@
 //! that should get nothing, get nothing.
 
 mod attack;
+#[path = "../common/certificate.rs"]
+mod certificate;
 #[path = "../common/mod.rs"]
 mod common;
 mod incoming;
 mod primary;
 mod secondaries;
 mod updates;
+mod xot;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -190,9 +190,14 @@ fn anchor() -> String {
 
 /// A configuration with these tables of a zone and of transfers, its keys, and an SKR that is in force.
 pub fn prepare(dir: &Path, tables: &str) -> Config {
+    prepare_with(dir, "", tables)
+}
+
+/// The same with these lines of the table of the signer.
+pub fn prepare_with(dir: &Path, signer: &str, tables: &str) -> Config {
     write_private(&dir.join("xfr.key"), &block("The key"));
     std::fs::write(dir.join(format!("{ZONE}.anchors")), anchor()).expect("write");
-    let config = configure_tables(dir, tables);
+    let config = configure_tables(dir, signer, tables);
     accept(&config, clock::now());
     config
 }
@@ -202,13 +207,13 @@ pub fn configure(dir: &Path, transfer: &str) -> Config {
     let zone = format!(
         "[[zone]]\nname = \"{ZONE}\"\npolicy = \"common\"\nfile = \"zone\"\ntrust-anchors = [\"{anchor}\"]\n{transfer}"
     );
-    configure_tables(dir, &zone)
+    configure_tables(dir, "", &zone)
 }
 
-fn configure_tables(dir: &Path, tables: &str) -> Config {
+fn configure_tables(dir: &Path, signer: &str, tables: &str) -> Config {
     let validity = 2 * 3600;
     let text = format!(
-        "version = 1\nstate-dir = \"state\"\n[ksr]\nenabled = false\n[signer]\nlisten = [\"127.0.0.1:0\"]\nmax-shrink = 0\n\
+        "version = 1\nstate-dir = \"state\"\n[ksr]\nenabled = false\n[signer]\nlisten = [\"127.0.0.1:0\"]\nmax-shrink = 0\n{signer}\
          [policy.common]\noffline-ksk = true\nsignatures-validity = {validity}\nsignatures-refresh = {}\nsignatures-jitter = 0\n\
          keys = [{{ role = \"ksk\", lifetime = 0, algorithm = 15 }}, {{ role = \"zsk\", lifetime = 0, algorithm = 15 }}]\n{tables}",
         validity - RENEWAL

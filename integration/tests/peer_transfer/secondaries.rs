@@ -28,7 +28,12 @@ pub struct Secondary {
 
 /// The first block behind a heading of the page, with a secret in the place for it.
 pub fn block(heading: &str) -> String {
-    let behind = PAGE.split(&format!("\n## {heading}\n")).nth(1).expect(heading);
+    block_of(PAGE, heading)
+}
+
+/// The same of another page.
+pub fn block_of(page: &str, heading: &str) -> String {
+    let behind = page.split(&format!("\n## {heading}\n")).nth(1).expect(heading);
     let block = behind.split("\n```").nth(1).expect("a block");
     let block = block.split_once('\n').expect("the kind of the block, then the block").1;
     block.replace("SECRET-OF-XFR", SECRET)

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::Config;
+use super::tls::{ClientTls, PrimaryTls};
 use crate::dns::Name;
 use crate::tsig::{TsigKey, TsigKeyError};
 
@@ -38,10 +39,12 @@ impl Default for IncomingConfig {
 /// An entry of `primaries`: a server that a zone is transferred from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PrimaryConfig {
-    /// Where it listens; port 53 where none is given.
+    /// Where it listens; where no port is given, 53, and 853 with TLS.
     pub address: SocketAddr,
     /// `key`: the name of the TSIG key that queries are signed with, and answers must be; `None` = they are not signed.
     pub key: Option<Name>,
+    /// `tls`: all goes over TLS, to a server that is proven to be this one; `None` = over TCP.
+    pub tls: Option<PrimaryTls>,
 }
 
 /// An entry of `allow-transfer`: who may transfer a zone. All that it says must hold.
@@ -51,6 +54,8 @@ pub struct AllowTransfer {
     pub address: Option<Network>,
     /// `key`: the client signs its request with the TSIG key of this name.
     pub key: Option<Name>,
+    /// `tls`: the request comes over TLS from such a client; `None` = it may come over TCP too.
+    pub tls: Option<ClientTls>,
 }
 
 /// Addresses with a common prefix: `192.0.2.0/24`, `2001:db8::/32`, or one address.

@@ -242,6 +242,10 @@ impl<'a, 'i> Value<'a, 'i> {
         self.value.get_ref().is_str()
     }
 
+    pub fn is_boolean(&self) -> bool {
+        self.value.get_ref().is_bool()
+    }
+
     pub fn integer(&self, range: RangeInclusive<u32>) -> Option<u32> {
         let expected = || format!("an integer from {} to {}", range.start(), range.end());
         let Some(integer) = self.value.get_ref().as_integer() else { return self.wrong(&expected()) };

@@ -126,6 +126,9 @@ pub struct EndpointReport {
     /// The certificate that clients are shown.
     #[serde(default)]
     pub certificate: Option<CertificateReport>,
+    /// The certificates that it shows to other servers: to primaries of zones.
+    #[serde(default)]
+    pub shown: Vec<CertificateReport>,
 }
 
 /// A certificate, by its dates.

@@ -372,7 +372,11 @@ impl Look {
             not_before,
             not_after,
         };
-        Some(EndpointReport { error: standing.error, certificate: standing.certificate.map(certificate) })
+        Some(EndpointReport {
+            error: standing.error,
+            certificate: standing.certificate.map(certificate),
+            ..EndpointReport::default()
+        })
     }
 
     /// Adds how the endpoint stood at the last glance, which no component knows.

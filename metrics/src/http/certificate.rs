@@ -1,12 +1,13 @@
 //! [`LoadedCertificate`]: TLS of a server beside the HTTP endpoint, made of a certificate and a key file and made anew when these change.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keystore::policy::{PolicyFinding, Severity};
-use rustls::ServerConfig;
+use rustls::sign::SingleCertAndKey;
+use rustls::{RootCertStore, ServerConfig};
 
-use super::tls::{ServedCertificate, Tls};
+use super::tls::{ServedCertificate, Tls, certificates, roots};
 use super::web_config::{Notes, Pem, TlsSettings};
 use crate::changed::{Mark, mark};
 
@@ -24,6 +25,8 @@ pub struct CertificateFiles {
 pub struct LoadedCertificate {
     /// For each handshake: TLS 1.2 and 1.3.
     pub config: Arc<ServerConfig>,
+    /// The certificate and its key, for whoever shows it as a client.
+    pub identity: Arc<SingleCertAndKey>,
     /// What clients are shown.
     pub served: ServedCertificate,
     /// What is hardly meant, such as a key that everybody can read.
@@ -61,11 +64,12 @@ impl LoadedCertificate {
             notes.findings.into_iter().partition(|finding| finding.severity == Severity::Error);
         let texts = |findings: Vec<PolicyFinding>| findings.into_iter().map(|f| f.what).collect();
         match tls {
-            Some(Tls { config, certificate, .. }) if errors.is_empty() => {
+            Some(Tls { config, identity, certificate, .. }) if errors.is_empty() => {
                 let mut config = ServerConfig::clone(&config);
                 config.alpn_protocols = vec![protocol.to_vec()];
                 Ok(Self {
                     config: Arc::new(config),
+                    identity,
                     served: certificate,
                     warnings: texts(warnings),
                     read: (files.clone(), marks),
@@ -79,6 +83,22 @@ impl LoadedCertificate {
     #[must_use]
     pub fn is_of(&self, files: &CertificateFiles) -> bool {
         self.read.0 == *files && self.read.1 == marks(files)
+    }
+}
+
+/// Reads the certificates of the authorities in a file, in PEM.
+///
+/// # Errors
+/// The file cannot be read, or has no such certificate.
+pub fn read_authorities(path: &Path) -> Result<RootCertStore, CertificateError> {
+    let mut notes = Notes::of(path);
+    let read = certificates(&Pem::File(path.to_owned()), 1, &mut notes).map(roots);
+    match read {
+        Some((roots, added)) if added > 0 => Ok(roots),
+        Some(_) => {
+            Err(CertificateError(vec![format!("{} holds no certificate of an authority", path.display())]))
+        }
+        None => Err(CertificateError(notes.findings.into_iter().map(|finding| finding.what).collect())),
     }
 }
 

@@ -8,7 +8,8 @@ use keystore::time::Timestamp;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig, SupportedCipherSuite};
 
 use super::web_config::{ClientCertificate, Notes, Pem, TlsSettings, read_file};
@@ -17,6 +18,8 @@ use super::web_config::{ClientCertificate, Notes, Pem, TlsSettings, read_file};
 pub struct Tls {
     /// For each handshake.
     pub config: Arc<ServerConfig>,
+    /// The certificate and its key.
+    pub identity: Arc<SingleCertAndKey>,
     /// Alternative names of which the certificate of a client must have one; empty = any.
     pub allowed_names: Vec<String>,
     /// The certificate that is shown to clients.
@@ -59,9 +62,9 @@ impl Tls {
         let builder = match &settings.clients {
             None => builder.with_no_client_auth(),
             Some((authority, wanted)) => {
-                let mut roots = RootCertStore::empty();
-                let (added, _) = roots.add_parsable_certificates(certificates(authority, line, notes)?);
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                let (roots, added) = roots(certificates(authority, line, notes)?);
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
                 let verifier = match wanted {
                     ClientCertificate::Required => verifier,
                     ClientCertificate::Optional => verifier.allow_unauthenticated(),
@@ -77,12 +80,16 @@ impl Tls {
         };
         let (chain, key) = (chain?, key?);
         let served = served(&settings.certificate, &chain, line, notes)?;
-        match builder.with_single_cert(chain, key) {
-            Ok(mut config) => {
+        match CertifiedKey::from_der(chain, key, &provider) {
+            Ok(identity) => {
+                let identity = Arc::new(SingleCertAndKey::from(identity));
+                let mut config =
+                    builder.with_cert_resolver(Arc::clone(&identity) as Arc<dyn ResolvesServerCert>);
                 config.ignore_client_order = settings.prefer_server_order;
                 config.alpn_protocols = vec![b"http/1.1".to_vec()];
                 Some(Self {
                     config: Arc::new(config),
+                    identity,
                     allowed_names: settings.allowed_names.clone(),
                     certificate: served,
                 })
@@ -137,7 +144,15 @@ impl Pem {
     }
 }
 
-fn certificates(pem: &Pem, line: u32, notes: &mut Notes) -> Option<Vec<CertificateDer<'static>>> {
+/// The authorities of these certificates, and how many they are: what is no certificate of one is left out.
+pub fn roots(certificates: Vec<CertificateDer<'static>>) -> (RootCertStore, usize) {
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(certificates);
+    (roots, added)
+}
+
+/// The certificates of a file, at least one.
+pub fn certificates(pem: &Pem, line: u32, notes: &mut Notes) -> Option<Vec<CertificateDer<'static>>> {
     let (octets, _) = pem.octets(line, notes)?;
     match CertificateDer::pem_slice_iter(&octets).collect::<Result<Vec<_>, _>>() {
         Ok(chain) if !chain.is_empty() => Some(chain),

@@ -6,17 +6,17 @@ use super::rcode::Rcode;
 use crate::protocol::cookie::{self, CookieOption, CookieVerdict};
 
 /// Octets of OPT without options.
-const OPT: usize = 11;
+pub(crate) const OPT: usize = 11;
 /// Encrypted answers are filled up to a multiple of so many octets, so that their length tells little (RFC 8467 section 4.1).
-const BLOCK: usize = 468;
+pub(crate) const BLOCK: usize = 468;
 /// Octets of code and length of an option.
-const OPTION: usize = 4;
+pub(crate) const OPTION: usize = 4;
 /// Code of the option Report-Channel (RFC 9567 section 5).
 const REPORT_CHANNEL: u16 = 18;
 /// TYPE of the option ZONEVERSION for a SOA serial (RFC 9660 section 5).
 const SOA_SERIAL: u8 = 0;
 /// Code of the option Extended DNS Error (RFC 8914 section 2).
-const EXTENDED_ERROR: u16 = 15;
+pub(crate) const EXTENDED_ERROR: u16 = 15;
 
 /// The options of the answer to one query.
 #[derive(Debug, Clone, Copy, Default)]
@@ -120,7 +120,7 @@ impl<'a> ReplyOptions<'a> {
     }
 }
 
-fn put_option(code: u16, data: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn put_option(code: u16, data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&code.to_be_bytes());
     out.extend_from_slice(&(data.len() as u16).to_be_bytes());
     out.extend_from_slice(data);

@@ -11,7 +11,7 @@
 mod ahead;
 mod compose;
 mod denial;
-mod edns;
+pub(crate) mod edns;
 pub(crate) mod limit;
 mod lookup;
 pub(crate) mod names;

@@ -21,6 +21,7 @@ use crate::hosted::{Responder, Version, Zones};
 use crate::protocol::QuerySettings;
 use crate::protocol::rate_limit::RateLimiter;
 use crate::seldom::Seldom;
+use crate::transfer::TlsPeer;
 use crate::transfer::request::{self, Outgoing, Reaction, Sender, UPDATE, Way};
 use crate::transfer::update::{self, UpdateReaction, WaitingUpdate};
 
@@ -108,21 +109,30 @@ pub(super) struct Received<'a> {
 
 /// How the queries of a batch came in.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Via {
+pub(super) enum Via<'c> {
     Datagrams,
-    Stream(StreamFacts),
+    /// Over TCP, or over TLS, which says this of the client.
+    Stream(StreamFacts, Option<&'c TlsPeer>),
     /// In an encrypted request or stream of its own, which has one answer at once: a transfer and an update are refused.
     #[cfg(any(feature = "https", feature = "quic"))]
     Single,
 }
 
-impl Via {
+impl<'c> Via<'c> {
     /// Transfers and updates may come this way.
     const fn has_more_than_answers(self) -> bool {
         match self {
-            Self::Datagrams | Self::Stream(_) => true,
+            Self::Datagrams | Self::Stream(..) => true,
             #[cfg(any(feature = "https", feature = "quic"))]
             Self::Single => false,
+        }
+    }
+
+    /// What TLS says of the client.
+    const fn peer(self) -> Option<&'c TlsPeer> {
+        match self {
+            Self::Stream(_, peer) => peer,
+            _ => None,
         }
     }
 }
@@ -151,7 +161,7 @@ impl<H: RequestHandler> FrontEnd<H> {
     }
 
     /// Answers the queries of a batch. Those for one zone that follow each other are answered from one version of it.
-    pub fn answer_all(&self, via: Via, batch: &mut impl Batch) {
+    pub fn answer_all(&self, via: Via<'_>, batch: &mut impl Batch) {
         let (zones, settings) = self.handler.zones.load_with_settings();
         let mut looked_ahead = LookedAhead::default();
         let mut more = batch.advance();
@@ -180,7 +190,7 @@ impl<H: RequestHandler> FrontEnd<H> {
     }
 
     /// A query for a name that is not ours, or that has no question which can be read.
-    fn answer_no_zone(&self, via: Via, settings: &QuerySettings, received: Received<'_>) -> Route {
+    fn answer_no_zone(&self, via: Via<'_>, settings: &QuerySettings, received: Received<'_>) -> Route {
         let Received { query, client, out } = received;
         // A handler of names that are not ours has no better answer to a query without one, and none to what is asked of this server.
         let is_for_others =
@@ -205,10 +215,10 @@ impl<H: RequestHandler> FrontEnd<H> {
         answer::limit::limiter_of(query, &self.arrival(client, Via::Datagrams, &settings)).cloned()
     }
 
-    fn arrival<'s>(&self, client: SocketAddr, via: Via, settings: &'s QuerySettings) -> Arrival<'s> {
+    fn arrival<'s>(&self, client: SocketAddr, via: Via<'_>, settings: &'s QuerySettings) -> Arrival<'s> {
         let (transport, stream) = match via {
             Via::Datagrams => (Transport::Udp, None),
-            Via::Stream(facts) => (Transport::Stream, Some(facts)),
+            Via::Stream(facts, _) => (Transport::Stream, Some(facts)),
             // RFC 9250 section 5.5.2: such a connection has no idle time to tell of in the message.
             #[cfg(any(feature = "https", feature = "quic"))]
             Via::Single => (Transport::Stream, Some(StreamFacts { idle: None, is_encrypted: true })),
@@ -229,18 +239,19 @@ impl<H: RequestHandler> FrontEnd<H> {
         &self,
         ours: Ours<'_>,
         version: &mut dyn Version,
-        (via, settings): (Via, &QuerySettings),
+        (via, settings): (Via<'_>, &QuerySettings),
         received: Received<'_>,
     ) -> Route {
         let Ours { zone, rtype, question_end } = ours;
         let Received { query, client, out } = received;
         let arrival = self.arrival(client, via, settings);
+        let Arrival { transport, max_udp, .. } = arrival;
+        let way = Way { client, peer: via.peer(), transport, max_udp };
         or_nobody(Some(zone.origin()), || {
             if via.has_more_than_answers()
                 && Head::parse(query).is_some_and(|head| head.opcode() == UPDATE)
                 && let Some(source) = zone.transferable()
             {
-                let way = Way { client, transport: arrival.transport, max_udp: arrival.max_udp };
                 match update::react(&source, zone.origin(), query, way, out) {
                     UpdateReaction::Answered(sender) => return answered(sender, query, &arrival, out),
                     UpdateReaction::Waits(update) => return Route::Update(update),
@@ -251,7 +262,6 @@ impl<H: RequestHandler> FrontEnd<H> {
                 && request::concerns(query, rtype, question_end)
                 && let Some(source) = zone.transferable()
             {
-                let way = Way { client, transport: arrival.transport, max_udp: arrival.max_udp };
                 let plain = |query: &[u8], max_udp, out: &mut Vec<u8>| {
                     // The signature was verified: nobody else has sent it.
                     zone.respond(query, &Arrival { max_udp, is_limited: false, ..arrival }, out)

@@ -30,6 +30,7 @@ use super::inner::{Deliver, InnerAnswer, MessageLimit};
 use super::limits::{CLOSING, ConnectionLimiter, ConnectionPermit, HANDSHAKE, MAX_QUERY, QUERY_TIME};
 use crate::answer::StreamFacts;
 use crate::seldom::Seldom;
+use crate::transfer::TlsPeer;
 use crate::transfer::request::{Outgoing, TransferEnd};
 
 /// Pause after a connection could not be accepted, so that an error that persists (no descriptor is left) does not take a core.
@@ -141,7 +142,8 @@ impl Tls {
 
 struct Connection {
     client: SocketAddr,
-    is_encrypted: bool,
+    /// What TLS says of the client; `None` = the connection is not encrypted.
+    tls: Option<TlsPeer>,
     permit: ConnectionPermit,
     shutdown: watch::Receiver<bool>,
     /// Counts the transfers under way.
@@ -181,7 +183,7 @@ impl Connection {
         shutdown: watch::Receiver<bool>,
         transfers: ConnectionLimiter,
     ) -> Self {
-        Self { client, is_encrypted: false, permit, shutdown, transfers, input: Vec::new(), deadline: None }
+        Self { client, tls: None, permit, shutdown, transfers, input: Vec::new(), deadline: None }
     }
 
     /// Answers what comes over TLS on `stream`. The connection is closed where there is no certificate, where too many such connections or handshakes are
@@ -203,19 +205,17 @@ impl Connection {
         };
         drop(place);
         match stream {
-            Ok(Ok(stream)) => {
-                self.is_encrypted = true;
-                match tls.speaks {
-                    OverTls::Dns => {
-                        let (reader, writer) = tokio::io::split(stream);
-                        self.run(reader, writer, front).await;
-                    }
-                    #[cfg(feature = "https")]
-                    OverTls::Https => {
-                        super::https::serve(stream, self.client, self.permit, shutdown, front).await;
-                    }
+            Ok(Ok(stream)) => match tls.speaks {
+                OverTls::Dns => {
+                    self.tls = Some(TlsPeer::of(stream.get_ref().1));
+                    let (reader, writer) = tokio::io::split(stream);
+                    self.run(reader, writer, front).await;
                 }
-            }
+                #[cfg(feature = "https")]
+                OverTls::Https => {
+                    super::https::serve(stream, self.client, self.permit, shutdown, front).await;
+                }
+            },
             Ok(Err(error)) => {
                 tracing::debug!(client = %self.client, %error, "a handshake of TLS failed");
             }
@@ -230,7 +230,7 @@ impl Connection {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Send + Unpin + 'static,
     {
-        let is_encrypted = self.is_encrypted;
+        let is_encrypted = self.tls.is_some();
         let writer = Arc::new(tokio::sync::Mutex::new(writer));
         self.answer_until_end(reader, Arc::clone(&writer), front).await;
         if is_encrypted {
@@ -349,8 +349,8 @@ impl Connection {
         output.clear();
         let mut queries = StreamQueries::new(octets, self.client, answer, output);
         let idle = u16::try_from(self.permit.idle_timeout().as_millis() / 100).unwrap_or(u16::MAX);
-        let facts = StreamFacts { idle: Some(idle), is_encrypted: self.is_encrypted };
-        front.answer_all(Via::Stream(facts), &mut queries);
+        let facts = StreamFacts { idle: Some(idle), is_encrypted: self.tls.is_some() };
+        front.answer_all(Via::Stream(facts, self.tls.as_ref()), &mut queries);
         let (read, end) = queries.finish();
         let rest = octets.get(read..).unwrap_or_default();
         if rest.is_empty() {

@@ -1,7 +1,6 @@
-//! A connection to a primary: messages with their length in front, each with a deadline.
+//! A connection to a primary, over TCP or TLS: messages with their length in front, each with a deadline.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -9,8 +8,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::fault::TransferFault;
+use super::look::Primary;
+use super::tls::TlsClients;
 
-/// How long the connection, and the sending of a query, may take.
+/// How long the connection, the handshake of TLS, and the sending of a query, may take each.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long the next message may take.
 pub(super) const PROGRESS: Duration = Duration::from_secs(30);
@@ -20,20 +21,44 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// A connection over TCP.
-pub(super) struct Connection {
-    stream: Box<dyn Stream>,
-    /// When everything on it must have ended.
+/// The time that a look has, with all its connections.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LookTime {
     until: Instant,
     whole: Duration,
 }
 
+impl LookTime {
+    /// A look that begins now.
+    pub fn of(whole: Duration) -> Self {
+        Self { until: Instant::now() + whole, whole }
+    }
+}
+
+/// A connection over TCP or TLS.
+pub(super) struct Connection {
+    stream: Box<dyn Stream>,
+    time: LookTime,
+}
+
 impl Connection {
-    /// Connects; what follows must end within `whole`.
-    pub async fn open(address: SocketAddr, whole: Duration) -> Result<Self, TransferFault> {
+    /// Connects, over TLS where the primary wants that.
+    pub async fn open(
+        primary: &Primary,
+        clients: &TlsClients,
+        time: LookTime,
+    ) -> Result<Self, TransferFault> {
+        let Primary { address, tls, .. } = primary;
         let stream = timeout(CONNECT, TcpStream::connect(address)).await.map_err(io::Error::from)??;
         stream.set_nodelay(true)?;
-        Ok(Self { stream: Box::new(stream), until: Instant::now() + whole, whole })
+        let stream: Box<dyn Stream> = match tls {
+            None => Box::new(stream),
+            Some(tls) => {
+                let shaken = timeout(CONNECT, clients.connect(stream, *address, tls)).await;
+                Box::new(shaken.map_err(|elapsed| TransferFault::Tls(elapsed.into()))??)
+            }
+        };
+        Ok(Self { stream, time })
     }
 
     /// Sends a message.
@@ -51,7 +76,7 @@ impl Connection {
     /// The next message; `None` where the primary ends the connection instead. The half of the connection that we send on stays open
     /// until the end: some primaries take its end for that of the transfer.
     pub async fn receive(&mut self) -> Result<Option<Vec<u8>>, TransferFault> {
-        let until = self.until.min(Instant::now() + PROGRESS);
+        let until = self.time.until.min(Instant::now() + PROGRESS);
         let stream = &mut self.stream;
         let received = timeout_at(until, async {
             let mut len = [0; 2];
@@ -67,8 +92,8 @@ impl Connection {
             Ok(Ok(message)) => Ok(message),
             Ok(Err(error)) if is_end(error.kind()) => Ok(None),
             Ok(Err(error)) => Err(error.into()),
-            Err(_) if self.until <= Instant::now() => {
-                Err(TransferFault::Endless { seconds: self.whole.as_secs() })
+            Err(_) if self.time.until <= Instant::now() => {
+                Err(TransferFault::Endless { seconds: self.time.whole.as_secs() })
             }
             Err(_) => Err(TransferFault::Stalled { seconds: PROGRESS.as_secs() }),
         }

@@ -7,7 +7,7 @@ use keystore::dns::{Name, Rtype, rdata};
 use super::fault::TransferFault;
 use super::stream::TransferEvent;
 use super::wire::ReceivedRecord;
-use crate::rules::ZoneRules;
+use crate::rules::{Handling, RecordProblem, ZoneRules};
 use crate::zone::{ContentChange, Edit, Zone, ZoneBuilder};
 use crate::zonefile::{Record, RecordPlace, ZoneFileError, ZoneFiles};
 
@@ -23,6 +23,7 @@ pub(super) struct Gathering {
     /// Records so far, for the place of each.
     records: u32,
     left_out: u64,
+    above_max_ttl: u64,
 }
 
 #[derive(Debug)]
@@ -50,12 +51,17 @@ pub(super) enum Gathered {
 
 impl Gathering {
     pub const fn new(zone: Name, rules: ZoneRules) -> Self {
-        Self { zone, rules, what: What::Nothing, records: 0, left_out: 0 }
+        Self { zone, rules, what: What::Nothing, records: 0, left_out: 0, above_max_ttl: 0 }
     }
 
     /// DNSSEC records of the primary that were left out.
     pub const fn left_out(&self) -> u64 {
         self.left_out
+    }
+
+    /// Records of differences that are taken although their TTL is above `max-zone-ttl`. Those of a whole zone are among its warnings.
+    pub const fn above_max_ttl(&self) -> u64 {
+        self.above_max_ttl
     }
 
     /// Takes a record.
@@ -73,6 +79,13 @@ impl Gathering {
         let Some(is_added) = is_added else { return self.put_whole(record) };
         let unfit = |problem| fault_of(record, problem);
         rdata::check(record.rtype, &record.rdata).map_err(|error| unfit(error.into()))?;
+        if let Some(max) = self.rules.max_ttl.filter(|max| is_added && record.ttl > *max) {
+            let problem = RecordProblem::TtlAboveMax { ttl: record.ttl, max };
+            match problem.handling(self.rules.check) {
+                Handling::Refuse => return Err(unfit(problem)),
+                Handling::LeaveOut | Handling::Warn => self.above_max_ttl += 1,
+            }
+        }
         if !matches!(self.what, What::Edits(_)) {
             self.what = What::Edits(Vec::new());
         }
@@ -155,7 +168,7 @@ fn name_of(record: &ReceivedRecord) -> Name {
     Name::from_wire(&record.owner).unwrap_or_else(|_| Name::root())
 }
 
-fn fault_of(record: &ReceivedRecord, problem: crate::rules::RecordProblem) -> TransferFault {
+fn fault_of(record: &ReceivedRecord, problem: RecordProblem) -> TransferFault {
     TransferFault::Record { owner: name_of(record), rtype: record.rtype, problem }
 }
 

@@ -15,6 +15,15 @@ pub enum TransferFault {
     /// The connection cannot be had, or ended in the middle.
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
+    /// There is no connection over TLS, or not to the server that is meant.
+    #[error("the connection over TLS failed: {0}")]
+    Tls(#[source] io::Error),
+    /// The primary speaks TLS, and does not say that it speaks DNS.
+    #[error("the primary does not choose the protocol dot in ALPN, which transfers over TLS need (RFC 9103)")]
+    NotDot,
+    /// The files that are needed for TLS cannot be used.
+    #[error("no connection over TLS can be made: {0}")]
+    TlsFiles(String),
     /// The connection ended before the transfer did.
     #[error("the transfer was cut off after {records} records")]
     CutOff {
@@ -51,6 +60,14 @@ pub enum TransferFault {
     /// The primary reports an error: often that it does not allow the transfer.
     #[error("the primary answers {0}")]
     Rcode(Rcode),
+    /// The primary does not take the signature of the query.
+    #[error("the primary answers {rcode}, and says of the signature: {error}")]
+    SignatureRefused {
+        /// Its RCODE.
+        rcode: Rcode,
+        /// The error of its TSIG record.
+        error: &'static str,
+    },
     /// The primary does not answer from the zone itself.
     #[error("the primary is not authoritative for the zone")]
     NotAuthoritative,
@@ -127,6 +144,12 @@ pub enum TransferFault {
         /// Most octets that are taken.
         limit: u64,
     },
+    /// All transfers that are under way have too many octets together.
+    #[error("all transfers under way have more than {limit} octets together; this one is tried again later")]
+    TooMuchAtOnce {
+        /// Most octets that they may have together.
+        limit: u64,
+    },
     /// More records than are taken.
     #[error("the transfer has more than {limit} records")]
     TooManyRecords {
@@ -178,12 +201,17 @@ impl TransferFault {
         !matches!(
             self,
             Self::Io(_)
+                | Self::Tls(_)
+                | Self::NotDot
+                | Self::TlsFiles(_)
+                | Self::SignatureRefused { .. }
                 | Self::Panicked
                 | Self::NoQuery
                 | Self::Tsig(_)
                 | Self::SerialBack { .. }
                 | Self::Endless { .. }
                 | Self::TooLarge { .. }
+                | Self::TooMuchAtOnce { .. }
                 | Self::TooManyRecords { .. }
                 | Self::TooManyEmpty(_)
                 | Self::NotTaken(_)

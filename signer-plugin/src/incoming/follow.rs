@@ -21,9 +21,10 @@ use tokio::time::sleep;
 
 use super::fault::TransferFault;
 use super::kept::ExpiryFile;
-use super::look::{Look, News, Primary, Received, Seen, TransferKind, times_of};
+use super::look::{Look, News, OctetsUnderWay, Primary, Received, Seen, TransferKind, times_of};
 use super::soa::PrimaryVersion;
 use super::timer::{TimerBounds, ZoneTimer};
+use super::tls::TlsClients;
 use crate::clock::Clock;
 use crate::content::{Change, ChangeOutcome, ChangeRequest};
 use crate::runtime::{SignerZone, ZoneSetup};
@@ -43,6 +44,7 @@ pub struct PrimaryFollower {
     runtime: Handle,
     clock: Clock,
     limits: Arc<LookLimits>,
+    clients: Arc<TlsClients>,
     tasks: Mutex<HashMap<Name, Task>>,
 }
 
@@ -50,11 +52,12 @@ pub struct PrimaryFollower {
 struct LookLimits {
     all: Semaphore,
     by_primary: Mutex<HashMap<SocketAddr, Arc<Semaphore>>>,
+    octets: Arc<OctetsUnderWay>,
 }
 
 impl Default for LookLimits {
     fn default() -> Self {
-        Self { all: Semaphore::new(AT_ONCE), by_primary: Mutex::default() }
+        Self { all: Semaphore::new(AT_ONCE), by_primary: Mutex::default(), octets: Arc::default() }
     }
 }
 
@@ -86,7 +89,7 @@ impl PrimaryFollower {
     /// Works on `runtime`; follows nothing before [`Self::follow`].
     #[must_use]
     pub fn new(runtime: Handle, clock: Clock) -> Self {
-        Self { runtime, clock, limits: Arc::default(), tasks: Mutex::default() }
+        Self { runtime, clock, limits: Arc::default(), clients: Arc::default(), tasks: Mutex::default() }
     }
 
     /// Follows the primaries of these zones from now on, and of none else. Call it again after each change of the configuration.
@@ -115,8 +118,10 @@ impl PrimaryFollower {
                 served: Arc::clone(&served),
                 clock: Arc::clone(&self.clock),
                 limits: Arc::clone(&self.limits),
+                clients: Arc::clone(&self.clients),
                 failing: None,
                 is_expired: false,
+                unwritten: None,
             };
             // What has expired is not served while the content on disk is looked for.
             if let Some(expires) = follower.expiry.read() {
@@ -147,14 +152,25 @@ fn settings_of(served: &SignerZone) -> Settings {
                 primary.address
             )),
             Some((_, Some(key))) => {
-                primaries.push(Primary { address: primary.address, key: Some(key.clone()) });
+                primaries.push(Primary {
+                    address: primary.address,
+                    key: Some(key.clone()),
+                    tls: primary.tls.clone(),
+                });
             }
-            None => primaries.push(Primary { address: primary.address, key: None }),
+            None => primaries.push(Primary { address: primary.address, key: None, tls: primary.tls.clone() }),
         }
     }
     let incoming = &configured.incoming;
     let bounds = TimerBounds { min_refresh: incoming.min_refresh, min_retry: incoming.min_retry };
     Settings { primaries, unusable, bounds, max_octets: incoming.max_octets }
+}
+
+/// What a look at a primary came to.
+struct Looked {
+    version: PrimaryVersion,
+    /// It was newer than what was here, and is here now.
+    is_new: bool,
 }
 
 /// One zone.
@@ -165,9 +181,12 @@ struct ZoneFollower {
     expiry: ExpiryFile,
     clock: Clock,
     limits: Arc<LookLimits>,
+    clients: Arc<TlsClients>,
     /// Since when looks fail, and why.
     failing: Option<(Timestamp, String)>,
     is_expired: bool,
+    /// Since when the file of its end cannot be written, and why.
+    unwritten: Option<(Timestamp, String)>,
 }
 
 impl ZoneFollower {
@@ -201,13 +220,20 @@ impl ZoneFollower {
         let now = (self.clock)();
         let times = self.served.content().and_then(|zone| times_of(&zone));
         let kept = times.map(|times| {
-            // Without the file nobody knows when the last look was.
-            (times, self.expiry.read().unwrap_or_else(|| now.plus(times.expire.into())))
+            let expires = self.expiry.read().unwrap_or_else(|| {
+                // Nobody knows when the last look was: it was not before the content came.
+                let came = self.expiry.content_came().unwrap_or(now).min(now);
+                let expires = came.plus(times.expire.into());
+                tracing::warn!(zone = %self.setup.name, until = %expires.iso(), "the time until which the zone may be served is not on disk; it counts from when the content came");
+                expires
+            });
+            (times, expires)
         });
         ZoneTimer::new(self.settings.bounds, kept, now)
     }
 
-    /// Looks at one primary after the other until one has the version that is here, or a newer one that is taken.
+    /// Looks at one primary after the other until one has a newer version that is taken. It has succeeded too when one has the version that is
+    /// here, and none a newer one.
     async fn look(&self, timer: &mut ZoneTimer) -> Result<PrimaryVersion, String> {
         let looking = self.look_at_all();
         tokio::pin!(looking);
@@ -222,19 +248,22 @@ impl ZoneFollower {
     async fn look_at_all(&self) -> Result<PrimaryVersion, String> {
         let mut faults = self.settings.unusable.clone();
         let from = self.served.transfers().notified_by();
+        let mut confirmed = None;
         for primary in in_turn(&self.settings.primaries, from) {
             match guarded(self.look_at(primary)).await {
-                Ok(version) => return Ok(version),
+                Ok(Looked { version, is_new: true }) => return Ok(version),
+                // It may be one that stays behind: the others may have a newer version.
+                Ok(Looked { version, is_new: false }) => confirmed = confirmed.or(Some(version)),
                 Err(fault) => {
                     tracing::debug!(zone = %self.setup.name, primary = %primary.address, "the look at a primary failed: {fault}");
                     faults.push(format!("{}: {fault}", primary.address));
                 }
             }
         }
-        Err(faults.join("; "))
+        confirmed.ok_or_else(|| faults.join("; "))
     }
 
-    async fn look_at(&self, primary: &Primary) -> Result<PrimaryVersion, TransferFault> {
+    async fn look_at(&self, primary: &Primary) -> Result<Looked, TransferFault> {
         let told = |kind: TransferKind, how: Result<Received, &TransferFault>| self.tell(primary, kind, how);
         // What is here may be another version when the transfer has come: then it is looked at anew, once.
         for is_last in [false, true] {
@@ -245,6 +274,8 @@ impl ZoneFollower {
                 max_octets: self.settings.max_octets,
                 here: here.clone(),
                 clock: Arc::clone(&self.clock),
+                clients: Arc::clone(&self.clients),
+                under_way: Arc::clone(&self.limits.octets),
             };
             let Seen { version, news } = {
                 // Those of a primary first: one that hangs keeps no zone of another primary waiting. The semaphores are never closed.
@@ -253,7 +284,7 @@ impl ZoneFollower {
                 look.at(primary, &told).await?
             };
             let change = match (news, here) {
-                (News::Nothing, _) => return Ok(version),
+                (News::Nothing, _) => return Ok(Looked { version, is_new: false }),
                 (News::Whole(zone), _) => {
                     for warning in zone.warnings().texts.iter().take(NAMED) {
                         tracing::warn!(zone = %self.setup.name, primary = %primary.address, "{warning}");
@@ -261,10 +292,12 @@ impl ZoneFollower {
                     Change::Whole(zone)
                 }
                 (News::Change(change), Some(from)) => Change::Difference { from, change },
-                (News::Change(_), None) => return Ok(version),
+                (News::Change(_), None) => return Ok(Looked { version, is_new: false }),
             };
             match self.hand_over(change).await {
-                ChangeOutcome::Served { .. } | ChangeOutcome::Kept => return Ok(version),
+                ChangeOutcome::Served { .. } | ChangeOutcome::Kept => {
+                    return Ok(Looked { version, is_new: true });
+                }
                 ChangeOutcome::Stale if !is_last => {}
                 ChangeOutcome::Stale => break,
                 ChangeOutcome::Refused(why) | ChangeOutcome::Failed(why) => {
@@ -289,11 +322,14 @@ impl ZoneFollower {
         let (zone, primary) = (&self.setup.name, primary.address);
         self.served.transfers().count_incoming(kind.as_str(), how.is_ok());
         match how {
-            Ok(Received { serial, messages, records, octets, left_out, .. }) => {
+            Ok(Received { serial, messages, records, octets, left_out, above_max_ttl }) => {
                 let kind = kind.as_str();
                 tracing::info!(%zone, %primary, kind, serial, messages, records, octets, "a transfer has come");
                 if left_out > 0 {
                     tracing::info!(%zone, %primary, records = left_out, "DNSSEC records of the primary are left out; signatures are made here");
+                }
+                if above_max_ttl > 0 {
+                    tracing::warn!(%zone, %primary, records = above_max_ttl, "TTLs of the difference are above the policy's max-zone-ttl; caches may hold old signatures for longer than key rolls wait");
                 }
             }
             Err(fault) => {
@@ -312,10 +348,8 @@ impl ZoneFollower {
                 if self.failing.take().is_some() {
                     tracing::info!(zone = %self.setup.name, serial, "a primary gives the zone again");
                 }
-                if let Some(expires) = timer.expires()
-                    && let Err(error) = self.expiry.write(expires)
-                {
-                    tracing::warn!(zone = %self.setup.name, %error, "the time until which the zone may be served cannot be written down");
+                if let Some(expires) = timer.expires() {
+                    self.write_down(expires, now);
                 }
             }
             Err(why) => {
@@ -325,6 +359,21 @@ impl ZoneFollower {
                     tracing::error!(zone = %self.setup.name, condition = %ConditionId::TransferFailing, "{why}");
                 }
                 self.failing = Some((since, why));
+            }
+        }
+    }
+
+    /// Writes down until when the zone may be served. Where that fails, a start goes by what was written before, which is sooner.
+    fn write_down(&mut self, expires: Timestamp, now: Timestamp) {
+        match self.expiry.write(expires) {
+            Ok(()) => self.unwritten = None,
+            Err(error) => {
+                let cause = format!("{}: {error}", self.expiry.path().display());
+                if self.unwritten.is_none() {
+                    tracing::error!(zone = %self.setup.name, condition = %ConditionId::SignerStateNotWritten, "{cause}");
+                }
+                let since = self.unwritten.take().map_or(now, |(since, _)| since);
+                self.unwritten = Some((since, cause));
             }
         }
     }
@@ -339,6 +388,10 @@ impl ZoneFollower {
         }
         if let Some((since, cause)) = &self.failing {
             let (id, cause) = (ConditionId::TransferFailing, cause.clone());
+            conditions.push(SignerCondition { id, since: *since, cause });
+        }
+        if let Some((since, cause)) = &self.unwritten {
+            let (id, cause) = (ConditionId::SignerStateNotWritten, cause.clone());
             conditions.push(SignerCondition { id, since: *since, cause });
         }
         if let Some(expires) = timer.expires().filter(|_| timer.is_expired(now)) {

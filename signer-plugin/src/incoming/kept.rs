@@ -2,9 +2,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use keystore::durable;
 use keystore::time::Timestamp;
+
+use crate::state::CONTENT_FILES;
 
 /// Name of the file in the zone's state folder.
 const FILE: &str = "expires";
@@ -24,6 +27,18 @@ impl ExpiryFile {
         text.trim().parse().ok().map(Timestamp::from_secs)
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// When the content beside it was last written; `None` where there is none.
+    pub fn content_came(&self) -> Option<Timestamp> {
+        let written = |name: &str| self.0.with_file_name(name).metadata().ok()?.modified().ok();
+        let newest = CONTENT_FILES.iter().filter_map(|name| written(name)).max()?;
+        newest.duration_since(UNIX_EPOCH).ok().map(|since| Timestamp::from_secs(since.as_secs()))
+    }
+
     pub fn write(&self, expires: Timestamp) -> io::Result<()> {
         if let Some(folder) = self.0.parent() {
             durable::create_dir_durable(folder, 0o700)?;
@@ -40,11 +55,15 @@ mod tests {
     fn the_time_is_read_back_and_what_is_none_is_not() {
         let dir = tempfile::tempdir().expect("a folder");
         let file = ExpiryFile::new(&dir.path().join("zone"));
-        assert_eq!(file.read(), None);
+        assert_eq!((file.read(), file.content_came()), (None, None));
         for seconds in [0, 1_800_000_000, u64::from(u32::MAX) * 3] {
             file.write(Timestamp::from_secs(seconds)).expect("written");
             assert_eq!(file.read(), Some(Timestamp::from_secs(seconds)));
         }
+        let content = std::fs::File::create(dir.path().join("zone/content")).expect("a file");
+        let came = UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+        content.set_modified(came).expect("a time");
+        assert_eq!(file.content_came(), Some(Timestamp::from_secs(1_700_000_000)));
         for bad in ["", "soon", "-1", "99999999999999999999999"] {
             std::fs::write(dir.path().join("zone").join(FILE), bad).expect("written");
             assert_eq!(file.read(), None, "{bad}");

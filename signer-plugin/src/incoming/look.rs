@@ -11,27 +11,32 @@
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use keystore::config::tls::PrimaryTls;
 use keystore::dns::{Name, Rtype};
 use keystore::tsig::TsigKey;
 
-use super::connection::Connection;
+use super::connection::{Connection, LookTime};
 use super::content::{Gathered, Gathering};
 use super::fault::TransferFault;
 use super::serial;
 use super::soa::{PrimaryVersion, SoaQuery};
 use super::stream::{StreamLimits, TransferProgress, TransferRequest, TransferStream};
 use super::timer::SoaTimes;
+use super::tls::TlsClients;
 use super::wire::ReceivedRecord;
 use crate::clock::Clock;
 use crate::rules::ZoneRules;
 use crate::zone::{ContentChange, NodeId, Records, Zone};
 
-/// How long a look may take.
+/// How long a look may take, with every transfer of it.
 const WHOLE: Duration = Duration::from_secs(2 * 3600);
 /// Octets of a transfer that are taken where nothing is here to compare with: no zone has more.
 const FIRST_OCTETS: u64 = 4 << 30;
+/// Octets that all transfers under way may have together.
+const MOST_UNDER_WAY: u64 = 4 << 30;
 /// Octets that a transfer may have beyond twice those of the zone that is here.
 const MORE_OCTETS: u64 = 64 << 20;
 /// Most records of a transfer.
@@ -42,6 +47,8 @@ const MOST_RECORDS: u64 = 1 << 30;
 pub(super) struct Primary {
     pub address: SocketAddr,
     pub key: Option<TsigKey>,
+    /// It is asked over TLS, and must be who this says.
+    pub tls: Option<PrimaryTls>,
 }
 
 /// What a look needs to know.
@@ -53,6 +60,39 @@ pub(super) struct Look {
     /// What is here.
     pub here: Option<Arc<Zone>>,
     pub clock: Clock,
+    /// What is needed for TLS.
+    pub clients: Arc<TlsClients>,
+    /// What all looks together have in memory.
+    pub under_way: Arc<OctetsUnderWay>,
+}
+
+/// The octets of all transfers that are under way.
+#[derive(Debug, Default)]
+pub(super) struct OctetsUnderWay(AtomicU64);
+
+/// The part of one transfer, given back when it is dropped.
+struct OctetsOfOne<'a> {
+    all: &'a OctetsUnderWay,
+    own: u64,
+}
+
+impl OctetsOfOne<'_> {
+    /// Takes a message of so many octets. The only transfer that is under way may have as many as it is allowed.
+    fn add(&mut self, octets: usize) -> Result<(), TransferFault> {
+        let octets = octets as u64;
+        self.own += octets;
+        let all = self.all.0.fetch_add(octets, Ordering::Relaxed) + octets;
+        if all > MOST_UNDER_WAY && all > self.own {
+            return Err(TransferFault::TooMuchAtOnce { limit: MOST_UNDER_WAY });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for OctetsOfOne<'_> {
+    fn drop(&mut self) {
+        self.all.0.fetch_sub(self.own, Ordering::Relaxed);
+    }
 }
 
 /// What a look has found.
@@ -79,6 +119,8 @@ pub(super) struct Received {
     pub octets: u64,
     /// DNSSEC records of the primary that were left out.
     pub left_out: u64,
+    /// Records whose TTL is above `max-zone-ttl`, and which are taken.
+    pub above_max_ttl: u64,
 }
 
 /// How a transfer was asked for.
@@ -104,7 +146,8 @@ impl Look {
         primary: &Primary,
         told: &(dyn Fn(TransferKind, Result<Received, &TransferFault>) + Sync),
     ) -> Result<Seen, TransferFault> {
-        let mut connection = Connection::open(primary.address, WHOLE).await?;
+        let time = LookTime::of(WHOLE);
+        let mut connection = Connection::open(primary, &self.clients, time).await?;
         if let Some(here) = &self.here {
             let version = self.version(&mut connection, primary).await?;
             let ours = here.serial();
@@ -120,7 +163,7 @@ impl Look {
                 Err(fault) if fault.whole_zone_may_help() => {
                     // What is left of the answer would stand in front of the next one, unless it was one message.
                     if !matches!(fault, TransferFault::Rcode(_)) {
-                        connection = Connection::open(primary.address, WHOLE).await?;
+                        connection = Connection::open(primary, &self.clients, time).await?;
                     }
                 }
                 settled => return settled,
@@ -176,9 +219,11 @@ impl Look {
         let (query, mut stream) = TransferStream::begin(&self.zone, request, key, self.limits(), id, now)?;
         connection.send(&query).await?;
         let mut gathering = Gathering::new(self.zone.clone(), self.rules);
+        let mut held = OctetsOfOne { all: &self.under_way, own: 0 };
         let progress = loop {
             let message = connection.receive().await?;
             let message = message.ok_or(TransferFault::CutOff { records: stream.records() })?;
+            held.add(message.len())?;
             let progress = stream.take(message, (self.clock)(), &mut |event| gathering.put(event))?;
             match progress {
                 TransferProgress::Goes => {}
@@ -202,6 +247,7 @@ impl Look {
             records: stream.records(),
             octets: stream.octets(),
             left_out: gathering.left_out(),
+            above_max_ttl: gathering.above_max_ttl(),
         };
         let news = match progress {
             TransferProgress::Nothing { .. } => News::Nothing,

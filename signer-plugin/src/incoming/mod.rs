@@ -20,6 +20,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod tls;
 mod wire;
 
 pub use fault::TransferFault;

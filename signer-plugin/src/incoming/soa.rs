@@ -51,7 +51,7 @@ impl SoaQuery {
     /// Reads the answer.
     pub fn read(self, message: Vec<u8>, now: Timestamp) -> Result<PrimaryVersion, TransferFault> {
         let head = AnswerHead::read(&message)?;
-        check_answer(&head, self.id)?;
+        check_answer(&head, self.id, &message)?;
         let len = message.len();
         let mut message = Message::from_octets(message).map_err(|_| TransferFault::Malformed { at: len })?;
         if let Some(transaction) = self.tsig {

@@ -16,6 +16,7 @@ use domain::base::opt::Expire;
 use domain::base::{Message, MessageBuilder, Name as WireName, Rtype as WireRtype};
 use domain::rdata::tsig::Time48;
 use domain::tsig::{ClientSequence, Key};
+use keystore::dns::name::wire_len;
 use keystore::dns::{Name, Rtype};
 use keystore::time::Timestamp;
 use keystore::tsig::TsigKey;
@@ -187,7 +188,7 @@ impl TransferStream {
             return Err(TransferFault::TooLarge { limit: self.limits.octets });
         }
         let head = AnswerHead::read(&message)?;
-        check_answer(&head, self.id)?;
+        check_answer(&head, self.id, &message)?;
         let message = self.verified(message, now)?;
         self.messages += 1;
         let mut reader = MessageReader::new(&message);
@@ -430,7 +431,7 @@ impl TransferStream {
 }
 
 /// Checks the header of an answer to the query with this ID.
-pub(super) fn check_answer(head: &AnswerHead, id: u16) -> Result<(), TransferFault> {
+pub(super) fn check_answer(head: &AnswerHead, id: u16, message: &[u8]) -> Result<(), TransferFault> {
     let fault = |what| Err(TransferFault::NotOurs(what));
     let rcode = (head.flags & RCODE) as u8;
     match () {
@@ -439,11 +440,39 @@ pub(super) fn check_answer(head: &AnswerHead, id: u16) -> Result<(), TransferFau
         () if head.flags & OPCODE != 0 => fault("it has another opcode"),
         // A server that refuses says so, mostly without a signature.
         () if rcode != 0 => {
-            Err(TransferFault::Rcode(Rcode::checked_from_int(rcode).unwrap_or(Rcode::SERVFAIL)))
+            let rcode = Rcode::checked_from_int(rcode).unwrap_or(Rcode::SERVFAIL);
+            Err(match tsig_error(head, message) {
+                Some(error) => TransferFault::SignatureRefused { rcode, error },
+                None => TransferFault::Rcode(rcode),
+            })
         }
         () if head.flags & TC != 0 => fault("it is truncated"),
         () if head.counts[0] > 1 => fault("it has several questions"),
         () => Ok(()),
+    }
+}
+
+/// What the TSIG record of an answer says is wrong with the query (RFC 8945 section 3); `None` = it says nothing.
+fn tsig_error(head: &AnswerHead, message: &[u8]) -> Option<&'static str> {
+    let mut reader = MessageReader::new(message);
+    for _ in 0..head.counts[0] {
+        reader.question().ok()?;
+    }
+    let records = head.counts[1..].iter().map(|count| u32::from(*count)).sum::<u32>();
+    let mut last = None;
+    for _ in 0..records {
+        last = Some(reader.record().ok()?);
+    }
+    let last = last.filter(|record| record.rtype == Rtype::TSIG)?;
+    // Behind the name of the algorithm: time, fudge, the MAC with its length, the ID, the error.
+    let rest = last.rdata.get(wire_len(&last.rdata)?..)?;
+    let mac = usize::from(u16::from_be_bytes(*rest.get(8..)?.first_chunk()?));
+    match u16::from_be_bytes(*rest.get(12 + mac..)?.first_chunk()?) {
+        16 => Some("BADSIG, it does not fit the key of this name there"),
+        17 => Some("BADKEY, there is no key of this name and algorithm there"),
+        18 => Some("BADTIME, the clocks differ too much"),
+        22 => Some("BADTRUNC, it is too short"),
+        _ => None,
     }
 }
 

@@ -408,7 +408,36 @@ fn signed_streams_are_taken_and_what_is_signed_too_seldom_or_wrongly_is_not() {
     let (_, mut stream) = Asked { request: "AXFR", key: Some(&key) }.begin();
     let mut refusal = message(Some(Rtype::AXFR), &[]);
     refusal[3] = 9;
-    assert!(matches!(read(&mut stream, [refusal]), Err(TransferFault::Rcode(_))));
+    assert!(matches!(read(&mut stream, [refusal.clone()]), Err(TransferFault::Rcode(_))));
+    // What its TSIG record says is in the reason.
+    let tsig = |error: u8, mac: &[u8]| {
+        let mut rdata = b"\x0bhmac-sha256\0\0\0\0\0\0\0\x01\x2c\0".to_vec();
+        rdata.push(mac.len() as u8);
+        rdata.extend_from_slice(mac);
+        rdata.extend_from_slice(&[0, 7, 0, error, 0, 0]);
+        let mut message = refusal.clone();
+        message[11] += 1;
+        message.extend_from_slice(b"\x03xfr\0\0\xfa\0\xff\0\0\0\0\0");
+        message.push(rdata.len() as u8);
+        message.extend_from_slice(&rdata);
+        message
+    };
+    for (error, mac, said) in [
+        (16, &[][..], Some("NOTAUTH, and says of the signature: BADSIG")),
+        (17, &[], Some("BADKEY")),
+        (18, &[0; 32], Some("BADTIME")),
+        (22, &[0; 16], Some("BADTRUNC")),
+        (0, &[0; 32], None),
+    ] {
+        let (_, mut stream) = Asked { request: "AXFR", key: Some(&key) }.begin();
+        let fault = read(&mut stream, [tsig(error, mac)]).expect_err("it is refused");
+        match said {
+            Some(said) => {
+                assert!(fault.to_string().contains(said) && !fault.whole_zone_may_help(), "{fault}")
+            }
+            None => assert!(matches!(fault, TransferFault::Rcode(_)), "{fault}"),
+        }
+    }
 }
 
 #[test]

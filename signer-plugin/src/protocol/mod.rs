@@ -56,6 +56,10 @@ pub struct QuerySettings {
     pub(crate) limiter: Option<Arc<RateLimiter>>,
     /// For the handshakes of DNS over TLS; `None`: there is no certificate.
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// The same, with a request for the certificate of the client.
+    pub(crate) tls_asking: Option<Arc<ServerConfig>>,
+    /// Who may transfer a zone depends on the certificate of the client.
+    pub(crate) asks_certificates: bool,
     /// Who may ask.
     pub(crate) access: QueryAccess,
     /// What is told of this server.
@@ -68,6 +72,8 @@ impl QuerySettings {
         cookies: None,
         limiter: None,
         tls: None,
+        tls_asking: None,
+        asks_certificates: false,
         access: QueryAccess { of_all_zones: None, of_zones: BTreeMap::new() },
         identity: ServerIdentity { nsid: None, name: None, version: None, report_agent: None },
     };

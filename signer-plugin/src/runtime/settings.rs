@@ -1,5 +1,6 @@
 //! [`SettingsKeeper`]: the settings of queries, made of the configuration and of the files that it names, and made anew when these change.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use keystore::config::Config;
 use keystore::config::query::QueryConfig;
+use keystore::config::tls::ClientTls;
 use keystore::cookie_secrets::CookieSecrets;
 use keystore::time::Timestamp;
 use metrics::Metrics;
@@ -20,6 +22,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use crate::clock::Clock;
 use crate::protocol::rate_limit::RateLimiter;
 use crate::protocol::{QueryAccess, QuerySettings, ServerIdentity, SharedSettings};
+use crate::transfer::asking;
 
 /// Time between two looks at the files.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -44,6 +47,8 @@ struct State {
     config: QueryConfig,
     access: QueryAccess,
     identity: ServerIdentity,
+    /// Who may transfer a zone depends on the certificate of the client.
+    asks_certificates: bool,
     /// One of these is not yet in force.
     is_changed: bool,
     secrets: Option<CookieSecrets>,
@@ -56,6 +61,57 @@ struct State {
     error: Option<String>,
     /// Why the certificate as it lies there is not in use.
     certificate_error: Option<String>,
+    /// What is shown to primaries.
+    shown: Vec<ShownCertificate>,
+}
+
+/// A certificate that is shown to primaries (`certificate` and `key-file` of their `tls`), watched for its end.
+struct ShownCertificate {
+    files: CertificateFiles,
+    loaded: Option<LoadedCertificate>,
+    error: Option<String>,
+}
+
+/// Those that the configuration names; what was read of one stays.
+fn shown(config: &Config, mut before: Vec<ShownCertificate>) -> Vec<ShownCertificate> {
+    let primaries = config.zones.iter().flat_map(|zone| &zone.content.primaries);
+    let named = primaries.filter_map(|primary| primary.tls.as_ref()?.own.as_ref());
+    let files = named.map(|own| (own.certificate.clone(), own.key.clone())).collect::<BTreeSet<_>>();
+    let stays = |(certificate, key): (PathBuf, PathBuf)| {
+        let files = CertificateFiles { certificate, key };
+        let known = before.iter().position(|known| known.files == files);
+        known.map_or_else(
+            || ShownCertificate { files, loaded: None, error: None },
+            |at| before.swap_remove(at),
+        )
+    };
+    files.into_iter().map(stays).collect()
+}
+
+impl ShownCertificate {
+    fn refresh(&mut self) {
+        if self.loaded.as_ref().is_some_and(|loaded| loaded.is_of(&self.files)) {
+            self.error = None;
+            return;
+        }
+        match LoadedCertificate::load(&self.files, b"dot") {
+            Ok(loaded) => {
+                loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                (self.loaded, self.error) = (Some(loaded), None);
+            }
+            Err(error) => self.error = Some(format!("primaries: tls: {error}")),
+        }
+    }
+
+    fn report(&self) -> Option<CertificateReport> {
+        self.loaded.as_ref().map(|loaded| report(&loaded.served))
+    }
+}
+
+fn report(served: &ServedCertificate) -> CertificateReport {
+    let ServedCertificate { file, not_before, not_after } = served;
+    let file = file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+    CertificateReport { file, not_before: *not_before, not_after: *not_after }
 }
 
 /// Where the secrets of cookies in use are from.
@@ -90,8 +146,12 @@ impl SettingsKeeper {
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let (access, identity) = (QueryAccess::of(config), ServerIdentity::of(config));
-            state.is_changed |= state.access != access || state.identity != identity;
-            (state.access, state.identity) = (access, identity);
+            let mut allowed = config.zones.iter().flat_map(|zone| &zone.allow_transfer);
+            let asks = allowed.any(|rule| rule.tls.as_ref().is_some_and(ClientTls::needs_certificate));
+            let stood = (&state.access, &state.identity, state.asks_certificates);
+            state.is_changed |= stood != (&access, &identity, asks);
+            (state.access, state.identity, state.asks_certificates) = (access, identity, asks);
+            state.shown = shown(config, std::mem::take(&mut state.shown));
             state.config = config.signer.as_ref().map(|signer| signer.query.clone()).unwrap_or_default();
         }
         self.refresh();
@@ -114,6 +174,7 @@ impl SettingsKeeper {
         let stood = state.standing();
         state.limit(&self.metrics);
         state.read_certificate();
+        state.shown.iter_mut().for_each(ShownCertificate::refresh);
         match (state.config.cookies, state.config.cookie_secret_file.clone()) {
             (false, _) => {
                 (state.secrets, state.source, state.error) = (None, Source::None, None);
@@ -142,6 +203,8 @@ impl SettingsKeeper {
             self.shared.store(QuerySettings {
                 limiter: state.limiter.clone(),
                 tls: state.certificate.as_ref().map(|certificate| Arc::clone(&certificate.config)),
+                tls_asking: state.certificate.as_ref().and_then(|certificate| asking(&certificate.config)),
+                asks_certificates: state.asks_certificates,
                 access: state.access.clone(),
                 identity: state.identity.clone(),
                 ..settings
@@ -153,14 +216,14 @@ impl SettingsKeeper {
 impl State {
     /// How the files stand.
     fn standing(&self) -> EndpointReport {
-        let errors: Vec<&str> =
-            [&self.error, &self.certificate_error].into_iter().flatten().map(String::as_str).collect();
-        let certificate = self.certificate.as_ref().map(|certificate| {
-            let ServedCertificate { file, not_before, not_after } = &certificate.served;
-            let file = file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
-            CertificateReport { file, not_before: *not_before, not_after: *not_after }
-        });
-        EndpointReport { error: (!errors.is_empty()).then(|| errors.join("; ")), certificate }
+        let of_shown = self.shown.iter().map(|shown| &shown.error);
+        let errors = [&self.error, &self.certificate_error].into_iter().chain(of_shown).flatten();
+        let errors: Vec<&str> = errors.map(String::as_str).collect();
+        EndpointReport {
+            error: (!errors.is_empty()).then(|| errors.join("; ")),
+            certificate: self.certificate.as_ref().map(|certificate| report(&certificate.served)),
+            shown: self.shown.iter().filter_map(ShownCertificate::report).collect(),
+        }
     }
 
     /// Makes the limiter where what is configured differs from the one there is; what was counted is forgotten then.

@@ -33,6 +33,8 @@ use crate::zone::{ContentChange, NameChange, Zone, ZoneBuilder};
 pub(crate) const CONTENT: &str = "content";
 /// Name of the journal.
 const CHANGES: &str = "content-changes";
+/// The files of the content: the newest of them was written when the content last changed.
+pub(crate) const CONTENT_FILES: [&str; 2] = [CONTENT, CHANGES];
 const BASE: Kind = Kind(b'B');
 const HEAD: Kind = Kind(b'J');
 /// A journal of fewer octets is not made into a new content.

@@ -29,7 +29,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use content::{CONTENT, ContentStore, StoredContent};
+pub(crate) use content::{CONTENT, CONTENT_FILES, ContentStore, StoredContent};
 pub(crate) use facts::{Facts, Publication};
 pub(crate) use folder::StateFolder;
 

@@ -7,8 +7,10 @@ use keystore::config::content::UpdateRule;
 use keystore::config::transfer::{AllowTransfer, IncomingConfig, NotifyTarget, PrimaryConfig};
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
+use keystore::time::Timestamp;
 use keystore::tsig::TsigKey;
 
+use super::channel::{self, ChannelFault, TlsPeer, WantedClient};
 use super::tsig::Keys;
 
 /// The keys of all zones, read once for a configuration.
@@ -30,7 +32,7 @@ impl TransferKeys {
 #[derive(Debug, Clone, Default)]
 pub struct TransferSettings {
     pub(super) keys: TransferKeys,
-    allow: Vec<AllowTransfer>,
+    allow: Vec<AllowedClient>,
     /// Who is told of each new version.
     pub notify: Vec<NotifyTarget>,
     /// Who may change the zone.
@@ -47,7 +49,7 @@ impl TransferSettings {
     pub fn of_zone(zone: &ZoneConfig, incoming: IncomingConfig, keys: &TransferKeys) -> Self {
         Self {
             keys: keys.clone(),
-            allow: zone.allow_transfer.clone(),
+            allow: zone.allow_transfer.iter().cloned().map(AllowedClient::new).collect(),
             notify: zone.notify.clone(),
             updates: zone.content.updates.clone(),
             primaries: zone.content.primaries.clone(),
@@ -62,7 +64,7 @@ impl TransferSettings {
 
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn new(keys: TransferKeys, allow: Vec<AllowTransfer>) -> Self {
-        Self { keys, allow, ..Self::default() }
+        Self { keys, allow: allow.into_iter().map(AllowedClient::new).collect(), ..Self::default() }
     }
 
     /// True when anybody may transfer the zone, is told of it, or may change it.
@@ -75,13 +77,58 @@ impl TransferSettings {
         self.updates.iter().filter(|rule| rule.is_for(key, client)).cloned().collect()
     }
 
-    /// Whether a client may transfer the zone; `key` is that of its request, which was found to be right.
-    pub(super) fn allows(&self, client: IpAddr, key: Option<&Name>) -> bool {
-        self.allow.iter().any(|rule| {
-            rule.address.is_none_or(|network| network.contains(client))
-                && rule.key.as_ref().is_none_or(|wanted| key == Some(wanted))
-        })
+    /// Whether a client may transfer the zone; `key` is that of its request, which was found to be right, and `peer` what TLS says of it.
+    pub(super) fn allows(
+        &self,
+        client: IpAddr,
+        key: Option<&Name>,
+        peer: Option<&TlsPeer>,
+        now: Timestamp,
+    ) -> Result<(), NotAllowed> {
+        if channel::is_unfit(peer) {
+            return Err(NotAllowed::Channel(ChannelFault::NotDot));
+        }
+        let mut why = NotAllowed::NotListed;
+        for allowed in &self.allow {
+            let AllowTransfer { address, key: wanted, .. } = &allowed.rule;
+            let is_listed = address.is_none_or(|network| network.contains(client))
+                && wanted.as_ref().is_none_or(|wanted| key == Some(wanted));
+            if !is_listed {
+                continue;
+            }
+            match allowed.channel.as_ref().map_or(Ok(()), |wanted| wanted.admits(peer, now)) {
+                Ok(()) => return Ok(()),
+                Err(fault) => why = NotAllowed::Channel(fault),
+            }
+        }
+        Err(why)
     }
+}
+
+/// An entry of `allow-transfer`.
+#[derive(Debug, Clone)]
+struct AllowedClient {
+    rule: AllowTransfer,
+    /// What it wants of the connection; `None` = nothing.
+    channel: Option<Arc<WantedClient>>,
+}
+
+impl AllowedClient {
+    fn new(rule: AllowTransfer) -> Self {
+        let channel = rule.tls.clone().map(|tls| Arc::new(WantedClient::new(tls)));
+        Self { rule, channel }
+    }
+}
+
+/// Why a client may not transfer a zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotAllowed {
+    /// No entry is for its address and key.
+    #[error("allow-transfer does not have this address with this key")]
+    NotListed,
+    /// The entries that are for its address and key want another connection.
+    #[error("{0}")]
+    Channel(ChannelFault),
 }
 
 /// The keys of a configuration; where they cannot be read, each reason goes to the log, and no request that needs a key is answered.
@@ -109,6 +156,7 @@ mod tests {
         let rule = |address: Option<&str>, key: Option<&str>| AllowTransfer {
             address: address.map(|text| Network::parse(text).unwrap()),
             key: key.map(|text| Name::parse(text).unwrap()),
+            tls: None,
         };
         let both = rule(Some("192.0.2.0/24"), Some("xfr"));
         for (rules, client, key, allowed) in [
@@ -122,9 +170,12 @@ mod tests {
             (vec![both.clone(), rule(None, Some("other"))], "2001:db8::1", Some("other"), true),
             (vec![both, rule(Some("::/0"), None)], "2001:db8::1", None, true),
         ] {
-            let settings = TransferSettings { allow: rules, ..TransferSettings::default() };
+            let settings = TransferSettings::new(TransferKeys::default(), rules);
             let key = key.map(|text| Name::parse(text).unwrap());
-            assert_eq!(settings.allows(client.parse().unwrap(), key.as_ref()), allowed, "{client} {key:?}");
+            let answer =
+                settings.allows(client.parse().unwrap(), key.as_ref(), None, Timestamp::from_secs(1));
+            let expected = if allowed { Ok(()) } else { Err(NotAllowed::NotListed) };
+            assert_eq!(answer, expected, "{client} {key:?}");
         }
     }
 }

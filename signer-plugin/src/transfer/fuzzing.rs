@@ -30,7 +30,7 @@ impl TransferSite {
         now: Timestamp,
     ) -> Result<Self, MetricsError> {
         let transfers = ZoneTransfers::new(&Metrics::new()?, new.zone().origin().zone_label());
-        let anybody = AllowTransfer { address: None, key: None };
+        let anybody = AllowTransfer { address: None, key: None, tls: None };
         transfers.set(TransferSettings::new(TransferKeys::new(keys), vec![anybody]));
         transfers.record(Some(old), &new);
         let zone = Transferable {
@@ -53,7 +53,7 @@ impl TransferSite {
     #[must_use]
     pub fn ask(&self, query: &[u8], transport: Transport, max_udp: u16) -> Option<Vec<Vec<u8>>> {
         let origin = self.origin();
-        let way = Way { client: SocketAddr::from(([127, 0, 0, 1], 4242)), transport, max_udp };
+        let way = Way { client: SocketAddr::from(([127, 0, 0, 1], 4242)), peer: None, transport, max_udp };
         let plain = |query: &[u8], max_udp, out: &mut Vec<u8>| {
             answer(
                 &self.signed,

@@ -10,6 +10,7 @@
 //! under way is in memory.
 
 mod access;
+mod channel;
 #[cfg(feature = "testing")]
 pub(crate) mod fuzzing;
 mod history;
@@ -28,6 +29,7 @@ mod wire_key;
 
 pub(crate) use access::load_keys;
 pub use access::{TransferKeys, TransferSettings};
+pub(crate) use channel::{TlsPeer, asking, pin_of};
 pub use secondary::SecondaryStanding;
 #[doc(hidden)]
 pub use wire_key::wire_key;

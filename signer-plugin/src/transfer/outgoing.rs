@@ -7,13 +7,17 @@ use keystore::time::Timestamp;
 
 use super::message::{MAX_MESSAGE, Packer};
 use super::tsig::Signer;
-use crate::answer::query::{EXPIRE, HEADER};
+use crate::answer::edns::{BLOCK, EXTENDED_ERROR, OPT, OPTION, put_option};
+use crate::answer::query::{EXPIRE, HEADER, PADDING};
 use crate::difference::{Difference, ListPlace};
 use crate::signing::{RecordPlace, RecordRef, SignedZone};
 use crate::zone::{NodeId, Records};
 
 /// Largest UDP answer that we say we take, in octets.
 const OUR_UDP_SIZE: u16 = 1232;
+
+/// INFO-CODE "Prohibited" (RFC 8914 section 4.19).
+const PROHIBITED: u16 = 18;
 
 /// What is sent.
 #[derive(Debug, Clone)]
@@ -32,6 +36,10 @@ pub(super) struct OptReply {
     pub dnssec_ok: bool,
     /// Value of the option EXPIRE in seconds, where the query has it (RFC 7314).
     pub expire: Option<u32>,
+    /// Text of the option Extended DNS Error with the code "Prohibited" (RFC 8914 section 4.19).
+    pub prohibited: Option<&'static str>,
+    /// Messages are filled up to a multiple of [`BLOCK`] octets (RFC 8467 section 4.1).
+    pub is_padded: bool,
 }
 
 /// A record is so long that no message has room for it and for TSIG.
@@ -56,13 +64,13 @@ impl Heading {
         out.clear();
         out.resize(HEADER, 0);
         out.extend_from_slice(&self.question);
-        self.finish(0, out);
+        self.finish(0, 0, out);
     }
 
-    /// Appends OPT, and writes the header.
-    fn finish(&self, count: u16, out: &mut Vec<u8>) {
+    /// Appends OPT, and writes the header; `behind` are the octets of the signature that follows.
+    fn finish(&self, count: u16, behind: usize, out: &mut Vec<u8>) {
         if let Some(opt) = &self.opt {
-            opt.put(out);
+            opt.put(behind, out);
         }
         let additional = u16::from(self.opt.is_some());
         for (room, word) in out.chunks_exact_mut(2).zip([self.id, self.flags, 1, count, 0, additional]) {
@@ -132,16 +140,18 @@ impl Messages {
         if matches!(self.place, Place::End) {
             return Ok(false);
         }
-        let behind = self.heading.opt.as_ref().map_or(0, OptReply::len)
-            + self.signer.as_ref().map_or(0, Signer::record_len);
+        let signature = self.signer.as_ref().map_or(0, Signer::record_len);
+        let behind = self.heading.opt.as_ref().map_or(0, OptReply::len) + signature;
         let is_stream = limit == MAX_MESSAGE;
+        let is_padded = self.heading.opt.as_ref().is_some_and(|opt| opt.is_padded);
+        let limit = if is_padded { limit / BLOCK * BLOCK } else { limit };
         self.packer.begin(&self.heading.question, limit.saturating_sub(behind), is_stream, out);
         self.place = fill(&self.content, self.place, &mut |record| self.packer.put(&record, out));
         let count = self.packer.count();
         if count == 0 && is_stream || out.len() + behind > usize::from(u16::MAX) {
             return Err(RecordTooLong);
         }
-        self.heading.finish(count, out);
+        self.heading.finish(count, signature, out);
         if let Some(signer) = &mut self.signer {
             signer.sign(out, now);
         }
@@ -180,19 +190,38 @@ fn put_soa(zone: &SignedZone, put: &mut dyn FnMut(RecordRef<'_>) -> bool) -> boo
 }
 
 impl OptReply {
+    /// Octets of the record, with no padding in it.
     fn len(&self) -> usize {
-        11 + if self.expire.is_some() { 8 } else { 0 }
+        let expire = if self.expire.is_some() { OPTION + 4 } else { 0 };
+        let error = self.prohibited.map_or(0, |text| OPTION + 2 + text.len());
+        OPT + expire + error + if self.is_padded { OPTION } else { 0 }
     }
 
-    fn put(&self, out: &mut Vec<u8>) {
+    /// Appends the record; so many octets follow it in the message.
+    fn put(&self, behind: usize, out: &mut Vec<u8>) {
         let [size_high, size_low] = OUR_UDP_SIZE.to_be_bytes();
-        let options = if self.expire.is_some() { 8 } else { 0 };
         let flags = u8::from(self.dnssec_ok) << 7;
-        out.extend_from_slice(&[0, 0, 41, size_high, size_low, 0, 0, flags, 0, 0, options]);
+        let padding = self.padding(out.len() + behind);
+        let options = ((self.len() + padding.unwrap_or(0) - OPT) as u16).to_be_bytes();
+        out.extend_from_slice(&[0, 0, 41, size_high, size_low, 0, 0, flags, 0, options[0], options[1]]);
         if let Some(seconds) = self.expire {
-            let [high, low] = EXPIRE.to_be_bytes();
-            out.extend_from_slice(&[high, low, 0, 4]);
-            out.extend_from_slice(&seconds.to_be_bytes());
+            put_option(EXPIRE, &seconds.to_be_bytes(), out);
         }
+        if let Some(text) = self.prohibited {
+            put_option(EXTENDED_ERROR, &[&PROHIBITED.to_be_bytes(), text.as_bytes()].concat(), out);
+        }
+        if let Some(len) = padding {
+            put_option(PADDING, &[], out);
+            let at = out.len() - 2;
+            out[at..].copy_from_slice(&(len as u16).to_be_bytes());
+            out.resize(out.len() + len, 0);
+        }
+    }
+
+    /// Octets of padding for a message that has so many without this record.
+    fn padding(&self, others: usize) -> Option<usize> {
+        let unpadded = others + self.len();
+        let whole = unpadded.next_multiple_of(BLOCK).min(usize::from(u16::MAX)).max(unpadded);
+        self.is_padded.then_some(whole - unpadded)
     }
 }

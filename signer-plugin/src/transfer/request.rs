@@ -4,7 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::access::TransferSettings;
+use super::access::{NotAllowed, TransferSettings};
+use super::channel::TlsPeer;
 use super::outgoing::{Content, Heading, Messages, OptReply, RecordTooLong};
 use super::tsig::{Rejection, Signer, put_unsigned};
 use super::{Clock, Transferable, ZoneTransfers, inbound};
@@ -33,8 +34,10 @@ const MIN_UDP: u16 = 512;
 
 /// Where a query came from, and how its answer goes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Way {
+pub(crate) struct Way<'c> {
     pub client: SocketAddr,
+    /// What TLS says of the client; `None` = the query came in clear.
+    pub peer: Option<&'c TlsPeer>,
     pub transport: Transport,
     /// Largest UDP answer that we send, in octets.
     pub max_udp: u16,
@@ -90,7 +93,7 @@ pub(crate) fn react(
     zone: &Transferable,
     origin: &Name,
     query: &[u8],
-    way: Way,
+    way: Way<'_>,
     plain: &Plain<'_>,
     out: &mut Vec<u8>,
 ) -> Reaction {
@@ -148,7 +151,7 @@ pub(super) struct Request<'a> {
     head: &'a Head,
     question: &'a Question<'a>,
     rest: &'a Rest<'a>,
-    way: Way,
+    way: Way<'a>,
 }
 
 impl<'a> Request<'a> {
@@ -156,7 +159,7 @@ impl<'a> Request<'a> {
         zone: &'a Transferable,
         origin: &'a Name,
         (head, question, rest): (&'a Head, &'a Question<'a>, &'a Rest<'a>),
-        way: Way,
+        way: Way<'a>,
     ) -> Self {
         Self { zone, origin, head, question, rest, way }
     }
@@ -167,9 +170,9 @@ impl<'a> Request<'a> {
         let is_udp = self.way.transport == Transport::Udp;
         let refused = if self.question.class != Class::IN {
             Some(REFUSED)
-        } else if !settings.allows(self.way.client.ip(), signer.as_ref().map(Signer::key)) {
-            self.tell_refused(signer.as_ref());
-            Some(REFUSED)
+        } else if let Err(why) = self.is_allowed(signer.as_ref(), settings) {
+            self.tell_refused(signer.as_ref(), why);
+            return self.refuse_saying(REFUSED, Some(why), signer, out);
         } else if !self.question.name.eq_ignore_ascii_case(self.origin.as_wire()) {
             Some(NOTAUTH)
         } else if is_axfr && is_udp || !is_axfr && self.rest.client_serial.is_none() {
@@ -193,7 +196,10 @@ impl<'a> Request<'a> {
         };
         let expire = signed.zone().expire();
         let left = self.zone.expire.map_or(expire, |left| left.min(expire));
-        let heading = self.heading(NOERROR | AA, Some(left));
+        let mut heading = self.heading(NOERROR | AA, Some(left));
+        if let Some(opt) = &mut heading.opt {
+            opt.is_padded = self.way.peer.is_some() && self.rest.edns.is_some_and(|edns| edns.wants_padding);
+        }
         match (is_udp, content) {
             (true, content) => self.over_udp(&heading, &content, signed, signer, out),
             (false, content) => {
@@ -277,16 +283,33 @@ impl<'a> Request<'a> {
 
     pub fn heading(&self, rcode_and_aa: u16, expire: Option<u32>) -> Heading {
         let flags = QR | self.head.flags & (OPCODE | RD) | rcode_and_aa;
-        let opt = self
-            .rest
-            .edns
-            .map(|edns| OptReply { dnssec_ok: edns.dnssec_ok, expire: expire.filter(|_| edns.wants_expire) });
+        let opt = self.rest.edns.map(|edns| OptReply {
+            dnssec_ok: edns.dnssec_ok,
+            expire: expire.filter(|_| edns.wants_expire),
+            prohibited: None,
+            is_padded: false,
+        });
         Heading { id: self.head.id, flags, question: self.question.octets.into(), opt }
     }
 
     /// An answer without records.
     pub fn refuse(&self, rcode: u16, signer: Option<Signer>, out: &mut Vec<u8>) -> Reaction {
-        self.heading(rcode, None).put_alone(out);
+        self.refuse_saying(rcode, None, signer, out)
+    }
+
+    /// The same with a reason in the option Extended DNS Error (RFC 8914).
+    fn refuse_saying(
+        &self,
+        rcode: u16,
+        why: Option<NotAllowed>,
+        signer: Option<Signer>,
+        out: &mut Vec<u8>,
+    ) -> Reaction {
+        let mut heading = self.heading(rcode, None);
+        if let (Some(opt), Some(NotAllowed::Channel(fault))) = (&mut heading.opt, why) {
+            opt.prohibited = Some(fault.text());
+        }
+        heading.put_alone(out);
         let sender = Sender::of(signer.as_ref());
         if let Some(mut signer) = signer {
             signer.sign(out, (self.zone.clock)());
@@ -317,12 +340,17 @@ impl<'a> Request<'a> {
         }
     }
 
-    fn tell_refused(&self, signer: Option<&Signer>) {
+    fn is_allowed(&self, signer: Option<&Signer>, settings: &TransferSettings) -> Result<(), NotAllowed> {
+        let Way { client, peer, .. } = self.way;
+        settings.allows(client.ip(), signer.map(Signer::key), peer, (self.zone.clock)())
+    }
+
+    fn tell_refused(&self, signer: Option<&Signer>, why: NotAllowed) {
         self.zone.transfers.count_refused("access");
         if let Some(held_back) = self.zone.transfers.refusals.pass() {
             let key = signer.map_or_else(|| "none".to_owned(), |signer| signer.key().to_string());
             let (zone, client) = (self.origin, self.way.client);
-            tracing::warn!(%zone, %client, key, held_back, "a transfer is refused: allow-transfer does not have this address with this key");
+            tracing::warn!(%zone, %client, key, held_back, "a transfer is refused: {why}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Transfers as a client sees them. TSIG is judged by the library `domain`.
 
+mod channel;
 mod inbound;
 
 use std::net::SocketAddr;
@@ -58,7 +59,8 @@ impl Site {
             tsig_key("of.another.zone", TsigAlgorithm::HmacSha256),
         ];
         let network = Network::parse("192.0.2.0/24");
-        let rule = |name| AllowTransfer { address: network, key: Some(Name::parse(name).unwrap()) };
+        let rule =
+            |name| AllowTransfer { address: network, key: Some(Name::parse(name).unwrap()), tls: None };
         let allow = ["xfr", "xfr512", "xfr384"].map(rule).to_vec();
         let metrics = metrics::Metrics::new().expect("families");
         let transfers = ZoneTransfers::new(&metrics, "example.".to_owned());
@@ -83,8 +85,19 @@ impl Site {
     }
 
     fn react(&self, query: &[u8], client: &str, transport: Transport) -> (Reaction, Vec<u8>) {
+        self.react_over(None, query, client, transport)
+    }
+
+    /// The same for a query that came over TLS from this client.
+    fn react_over(
+        &self,
+        peer: Option<&TlsPeer>,
+        query: &[u8],
+        client: &str,
+        transport: Transport,
+    ) -> (Reaction, Vec<u8>) {
         let mut out = Vec::new();
-        let way = Way { client: client.parse::<SocketAddr>().unwrap(), transport, max_udp: MAX_UDP };
+        let way = Way { client: client.parse::<SocketAddr>().unwrap(), peer, transport, max_udp: MAX_UDP };
         let signed = self.zone.signed.clone();
         let plain = |query: &[u8], size, out: &mut Vec<u8>| match &signed {
             Some(signed) => {

@@ -53,7 +53,7 @@ pub(crate) fn react(
     zone: &Transferable,
     origin: &Name,
     query: &[u8],
-    way: Way,
+    way: Way<'_>,
     out: &mut Vec<u8>,
 ) -> UpdateReaction {
     let Some(head) = Head::parse(query) else { return UpdateReaction::Plain };

@@ -1,6 +1,7 @@
 use super::loader::MAX_SOCKET_PATH;
 use super::*;
 use crate::config::query::{QueryConfig, RateLimitConfig};
+use crate::config::tls::{ClientTls, KeyPin, OwnCertificate, PrimaryTls};
 use crate::config::transfer::{AllowTransfer, Network, NotifyTarget};
 use crate::config::{
     KsrConfig, LoaderConfig, MetricsConfig, ParentCheck, SelfCheck, SignerConfig, VersionConfig, ZoneCheck,
@@ -760,13 +761,13 @@ fn transfers_are_allowed_to_nobody_by_default_and_each_zone_may_have_its_own_rul
     let xfr = Name::parse("xfr").ok();
     assert_eq!(
         a.allow_transfer,
-        [AllowTransfer { address: Network::parse("192.0.2.0/24"), key: xfr.clone() }]
+        [AllowTransfer { address: Network::parse("192.0.2.0/24"), key: xfr.clone(), tls: None }]
     );
     let told: Vec<_> =
         a.notify.iter().map(|target| (target.address.to_string(), target.key.clone())).collect();
     assert_eq!(told, [("192.0.2.53:53".to_owned(), None), ("[2001:db8::53]:5300".to_owned(), xfr)]);
-    let other = AllowTransfer { address: None, key: Name::parse("other").ok() };
-    let open = AllowTransfer { address: Network::parse("::/0"), key: None };
+    let other = AllowTransfer { address: None, key: Name::parse("other").ok(), tls: None };
+    let open = AllowTransfer { address: Network::parse("::/0"), key: None, tls: None };
     assert_eq!((b.allow_transfer.as_slice(), b.notify.len()), (&[other, open][..], 0));
     for (line, what) in [
         ("allow-transfer = [{}]", "everybody could transfer"),
@@ -829,6 +830,67 @@ fn primaries_of_a_zone_stand_in_place_of_its_file() {
     ] {
         let error = read(transfer, zone).unwrap_err().to_string();
         assert!(error.contains(what), "{transfer} {zone}: {error}");
+    }
+}
+
+#[test]
+fn transfers_over_tls_name_the_other_side_and_ours() {
+    const PIN: &str = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+    let read = |allow: &str, primaries: &str| {
+        let tables =
+            format!("\n[transfer]\nallow-transfer = [{allow}]\n[[zone]]\nprimaries = [{primaries}]\n");
+        let text = EXAMPLE.replacen("\n[[zone]]\n", &tables, 1);
+        let text: String =
+            text.lines().filter(|line| !line.starts_with("file =")).map(|line| format!("{line}\n")).collect();
+        Config::parse(text.as_bytes(), Path::new("/etc/c.toml")).map(|config| config.zones[0].clone())
+    };
+    let zone = read(
+        &format!(
+            "{{ key = \"xfr\", tls = true }}, {{ tls = {{ pin-sha256 = \"{PIN}\" }} }}, {{ address = \"::1\", tls = false }}, \
+             {{ tls = {{ client-ca-file = \"ca.pem\", name = \"Secondary.Example.\" }} }}"
+        ),
+        &format!(
+            "{{ address = \"192.0.2.1\", tls = {{ name = \"primary.example\", ca-file = \"ca.pem\" }} }}, \
+             {{ address = \"192.0.2.2:8530\", key = \"xfr\", tls = {{ pin-sha256 = [\"{PIN}\"], certificate = \"c.pem\", key-file = \"/c.key\" }} }}"
+        ),
+    )
+    .unwrap();
+    let pins = vec![KeyPin::parse(PIN).unwrap()];
+    let (ca, name) = (Some("/etc/ca.pem".into()), |text: &str| Some(text.to_owned()));
+    let wanted: Vec<_> = zone.allow_transfer.into_iter().map(|rule| rule.tls).collect();
+    let of_authority = ClientTls { pins: vec![], authority: ca.clone(), name: name("secondary.example") };
+    let pinned = ClientTls { pins: pins.clone(), ..ClientTls::default() };
+    assert_eq!(wanted, [Some(ClientTls::default()), Some(pinned), None, Some(of_authority)]);
+    let [one, two] = zone.content.primaries.as_slice() else { panic!("two primaries") };
+    assert_eq!([one.address.port(), two.address.port()], [853, 8530]);
+    let first = PrimaryTls { name: name("primary.example"), authority: ca, pins: vec![], own: None };
+    assert_eq!(one.tls, Some(first));
+    let own = Some(OwnCertificate { certificate: "/etc/c.pem".into(), key: "/c.key".into() });
+    assert_eq!(two.tls, Some(PrimaryTls { name: None, authority: None, pins, own }));
+    for (tls, what) in [
+        ("{}", "says nothing of the client"),
+        ("{ name = \"a.example\" }", "says nothing of the client"),
+        (&format!("{{ name = \"a.example\", pin-sha256 = \"{PIN}\" }}"), "name needs client-ca-file"),
+        ("{ pin-sha256 = \"abc\" }", "SHA-256 of a public key in Base64"),
+        ("{ pin-sha256 = [] }", "names no key"),
+        ("{ client-ca-file = \"c\", name = \"192.0.2.1\" }", "must be a DNS name"),
+        ("{ ca-file = \"c\" }", "unknown key 'ca-file'"),
+        ("true", "everybody could transfer"),
+        ("\"yes\"", "expected a table"),
+    ] {
+        let error = read(&format!("{{ tls = {tls} }}"), "\"192.0.2.1\"").unwrap_err().to_string();
+        assert!(error.contains(what), "{tls}: {error}");
+    }
+    for (tls, what) in [
+        ("{}", "does not say how the primary is known"),
+        ("{ name = \"a.example\" }", "does not say how the primary is known"),
+        ("{ ca-file = \"c\", certificate = \"c\" }", "certificate and key-file go together"),
+        ("{ ca-file = \"c\", key-file = \"c\" }", "certificate and key-file go together"),
+        ("{ ca-file = \"c\", name = \"a b\" }", "must be a DNS name"),
+        ("true", "expected a table"),
+    ] {
+        let error = read("", &format!("{{ address = \"192.0.2.1\", tls = {tls} }}")).unwrap_err().to_string();
+        assert!(error.contains(what), "{tls}: {error}");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
+use crate::config::tls::{ClientTls, KeyPin, OwnCertificate, PrimaryTls};
 use crate::config::transfer::{
     AllowTransfer, IncomingConfig, Network, NotifyTarget, PrimaryConfig, TransferConfig,
 };
@@ -14,8 +15,9 @@ use crate::policy::toml::Section;
 const MAX_ENTRIES: usize = 1000;
 /// Octets that `max-octets` may let a transfer have.
 const MOST_OCTETS: RangeInclusive<u32> = 1 << 16..=u32::MAX;
-/// The port of DNS.
+/// The ports of DNS, and of DNS over TLS.
 const PORT: u16 = 53;
+const TLS_PORT: u16 = 853;
 
 /// Who may transfer a zone, and who is told of its versions.
 #[derive(Debug, Clone, Default)]
@@ -65,14 +67,108 @@ pub(super) fn primaries(value: &Value<'_, '_>) -> Vec<PrimaryConfig> {
         );
     }
     for value in listed {
-        let Some(NotifyTarget { address, key }) = target(&value) else { continue };
-        if primaries.iter().any(|other| other.address == address) {
-            value.error(format!("{address} is given twice"));
+        let Some(primary) = primary(&value) else { continue };
+        if primaries.iter().any(|other| other.address == primary.address) {
+            value.error(format!("{} is given twice", primary.address));
         } else {
-            primaries.push(PrimaryConfig { address, key });
+            primaries.push(primary);
         }
     }
     primaries
+}
+
+/// `"ADDRESS"`, `"ADDRESS:PORT"`, or a table with one of these, a key, and what is said of TLS.
+fn primary(value: &Value<'_, '_>) -> Option<PrimaryConfig> {
+    if value.is_string() {
+        return Some(PrimaryConfig { address: address(value, PORT)?, key: None, tls: None });
+    }
+    let mut table = value.table()?;
+    let tls = table.get("tls").map(|v| primary_tls(&v));
+    let port = if tls.is_some() { TLS_PORT } else { PORT };
+    let address = table.require("address", "\"192.0.2.1\"").and_then(|v| address(&v, port));
+    let key = table.get("key").map(|v| key(&v));
+    table.finish();
+    let tls = tls.map_or(Some(None), |tls| tls.map(Some))?;
+    Some(PrimaryConfig { address: address?, key: key.map_or(Some(None), |v| v.map(Some))?, tls })
+}
+
+/// Who a primary is, and who we are to it.
+fn primary_tls(value: &Value<'_, '_>) -> Option<PrimaryTls> {
+    let mut table = value.table()?;
+    let name = table.get("name").and_then(|v| dns_name(&v));
+    let authority = table.get("ca-file").and_then(|v| v.path());
+    let pins = table.get("pin-sha256").map(|v| pins(&v)).unwrap_or_default();
+    let (certificate, key) = (table.get("certificate"), table.get("key-file"));
+    let own = match (&certificate, &key) {
+        (Some(certificate), Some(key)) => {
+            certificate.path().zip(key.path()).map(|(certificate, key)| OwnCertificate { certificate, key })
+        }
+        (None, None) => None,
+        _ => {
+            table.error("certificate and key-file go together");
+            None
+        }
+    };
+    if authority.is_none() && pins.is_empty() {
+        table.error("does not say how the primary is known: give ca-file, or pin-sha256, or both");
+    }
+    table.finish();
+    Some(PrimaryTls { name, authority, pins, own })
+}
+
+/// `true`, or who the client must be.
+fn client_tls(value: &Value<'_, '_>) -> Option<ClientTls> {
+    if value.is_boolean() {
+        return value.boolean()?.then(ClientTls::default);
+    }
+    let mut table = value.table()?;
+    let name = table.get("name").and_then(|v| dns_name(&v));
+    let authority = table.get("client-ca-file").and_then(|v| v.path());
+    let pins = table.get("pin-sha256").map(|v| pins(&v)).unwrap_or_default();
+    let tls = ClientTls { pins, authority, name };
+    if !tls.needs_certificate() {
+        table.error("says nothing of the client: give client-ca-file, or pin-sha256, or both; or tls = true for any client over TLS");
+    } else if tls.name.is_some() && tls.authority.is_none() {
+        table.error("name needs client-ca-file: without it anybody makes a certificate with that name");
+    }
+    table.finish();
+    Some(tls)
+}
+
+/// One pin, or several.
+fn pins(value: &Value<'_, '_>) -> Vec<KeyPin> {
+    if value.is_string() {
+        return pin(value).into_iter().collect();
+    }
+    let listed = entries(value);
+    if listed.is_empty() {
+        value.error("names no key");
+    }
+    listed.iter().filter_map(pin).collect()
+}
+
+fn pin(value: &Value<'_, '_>) -> Option<KeyPin> {
+    let pin = KeyPin::parse(value.string()?);
+    if pin.is_none() {
+        value.error("must be the SHA-256 of a public key in Base64, such as \"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\"");
+    }
+    pin
+}
+
+/// A DNS name as certificates have it.
+fn dns_name(value: &Value<'_, '_>) -> Option<String> {
+    let text = value.string()?.trim_end_matches('.');
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|o| o.is_ascii_alphanumeric() || matches!(o, b'-' | b'_'))
+    };
+    if Name::parse(text).is_err()
+        || !text.split('.').all(is_label)
+        || text.parse::<std::net::IpAddr>().is_ok()
+    {
+        value.error("must be a DNS name, such as \"primary.example\"");
+        return None;
+    }
+    Some(text.to_ascii_lowercase())
 }
 
 /// The rules of a table; what it does not say is as in `defaults`.
@@ -108,13 +204,15 @@ fn allow(value: &Value<'_, '_>) -> Option<AllowTransfer> {
     let mut table = value.table()?;
     let address = table.get("address").map(|v| network(&v));
     let key = table.get("key").map(|v| key(&v));
-    if address.is_none() && key.is_none() {
-        table.error("names neither an address nor a key, so that everybody could transfer the zone; write for example { address = \"192.0.2.53\", key = \"xfr\" }");
+    let tls = table.get("tls").and_then(|v| client_tls(&v));
+    let is_known = tls.as_ref().is_some_and(ClientTls::needs_certificate);
+    if address.is_none() && key.is_none() && !is_known {
+        table.error("names neither an address nor a key nor a certificate, so that everybody could transfer the zone; write for example { address = \"192.0.2.53\", key = \"xfr\" }");
     }
     table.finish();
     let (address, key) =
         (address.map_or(Some(None), |v| v.map(Some))?, key.map_or(Some(None), |v| v.map(Some))?);
-    Some(AllowTransfer { address, key })
+    Some(AllowTransfer { address, key, tls })
 }
 
 /// `"ADDRESS"` or `"ADDRESS/PREFIX"`.
@@ -129,19 +227,19 @@ pub(super) fn network(value: &Value<'_, '_>) -> Option<Network> {
 /// `"ADDRESS"`, `"ADDRESS:PORT"`, or a table with one of these and a key.
 fn target(value: &Value<'_, '_>) -> Option<NotifyTarget> {
     if value.is_string() {
-        return Some(NotifyTarget { address: address(value)?, key: None });
+        return Some(NotifyTarget { address: address(value, PORT)?, key: None });
     }
     let mut table = value.table()?;
-    let address = table.require("address", "\"192.0.2.53\"").and_then(|v| address(&v));
+    let address = table.require("address", "\"192.0.2.53\"").and_then(|v| address(&v, PORT));
     let key = table.get("key").map(|v| key(&v));
     table.finish();
     Some(NotifyTarget { address: address?, key: key.map_or(Some(None), |v| v.map(Some))? })
 }
 
-fn address(value: &Value<'_, '_>) -> Option<SocketAddr> {
+fn address(value: &Value<'_, '_>, port: u16) -> Option<SocketAddr> {
     let text = value.string()?;
     let with_port = text.parse().ok();
-    let address = with_port.or_else(|| Some(SocketAddr::new(text.parse().ok()?, PORT)));
+    let address = with_port.or_else(|| Some(SocketAddr::new(text.parse().ok()?, port)));
     match address {
         Some(address) if address.port() != 0 && !address.ip().is_unspecified() => Some(address),
         _ => {

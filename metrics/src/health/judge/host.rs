@@ -133,6 +133,10 @@ fn reported(report: &Report, found: &mut Findings<'_>, now: Timestamp) {
         if let Some(certificate) = &queries.certificate {
             judge_certificate(certificate, "The certificate of DNS over TLS", "DNS over TLS", found, now);
         }
+        for certificate in &queries.shown {
+            let subject = format!("primaries, {}", certificate.file);
+            judge_certificate(certificate, "The certificate that primaries are shown", &subject, found, now);
+        }
     }
     if let Some(inbox) = &report.inbox {
         judge_inbox(inbox, report.started, found, now);

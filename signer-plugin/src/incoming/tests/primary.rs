@@ -109,8 +109,10 @@ async fn look(fake: &Fake, here: Option<Arc<Zone>>) -> Result<Seen, TransferFaul
         max_octets: None,
         here,
         clock: Arc::new(|| NOW),
+        clients: Arc::default(),
+        under_way: Arc::default(),
     };
-    look.at(&Primary { address: fake.address, key: None }, &|_, _| {}).await
+    look.at(&Primary { address: fake.address, key: None, tls: None }, &|_, _| {}).await
 }
 
 /// The address of `a` after what came is taken over, and whether the whole zone came.

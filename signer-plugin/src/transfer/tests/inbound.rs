@@ -10,6 +10,7 @@ fn secondary() -> Site {
     let primary = |address: &str, key: Option<&str>| PrimaryConfig {
         address: format!("{address}:53").parse().unwrap(),
         key: key.map(|key| Name::parse(key).unwrap()),
+        tls: None,
     };
     let mut settings = TransferSettings::new(TransferKeys::new(site.keys.clone()), Vec::new());
     settings.primaries = vec![primary("192.0.2.1", None), primary("192.0.2.2", Some("xfr"))];
