@@ -116,6 +116,11 @@ impl Primary {
         self.served.signed().expect("it is served").serial()
     }
 
+    /// The time that it goes by.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// How many transfers of a kind were sent: the whole zone (`axfr`), or what changed (`ixfr`).
     pub fn transfers(&self, kind: &str) -> u64 {
         self.metrics.transfers_total.with_label_values(&["example.com.", kind, "ok"]).get()

@@ -139,6 +139,8 @@ fn knot(role: Role, dir: &Path, ports: Ports, signer: KeyPin) -> String {
     };
     let state = dir.join(format!("{role:?}"));
     std::fs::create_dir_all(&state).expect("a folder");
+    // A secondary writes what it has into its own folder.
+    let storage = if role == Role::Primary { dir } else { &state }.display();
     let (dir, state) = (dir.display(), state.display());
     // Relative names of files are meant from the folder of its configuration when it is built in.
     let text = ["primary.crt", "primary.key", "secondary.crt", "secondary.key"]
@@ -146,8 +148,8 @@ fn knot(role: Role, dir: &Path, ports: Ports, signer: KeyPin) -> String {
         .fold(text, |text, file| text.replace(&format!(" {file}"), &format!(" {dir}/{file}")));
     let text = text.replace("server:\n", &format!("server:\n    rundir: {state}\n"));
     format!(
-        "{text}control:\n    listen: {state}/knot.sock\nlog:\n  - target: {state}/log\n    any: info\ndatabase:\n    storage: {state}\n\
-         template:\n  - id: default\n    storage: {dir}\n"
+        "{text}\ncontrol:\n    listen: {state}/knot.sock\nlog:\n  - target: {state}/log\n    any: info\ndatabase:\n    storage: {state}\n\
+         template:\n  - id: default\n    storage: {storage}\n"
     )
 }
 
@@ -180,7 +182,7 @@ fn nsd(role: Role, dir: &Path, ports: Ports) -> String {
             ],
         ),
     };
-    changed(&text, &[("server:\n", &server)]) + "remote-control:\n  control-enable: no\n"
+    changed(&text, &[("server:\n", &server)]) + "\nremote-control:\n  control-enable: no\n"
 }
 
 /// An authority in `ca.crt`, and certificates of it for these names.
@@ -275,7 +277,8 @@ fn refuses(dir: &Path, ours: u16, ours_tls: u16) {
     certificate::write(dir, "stranger", (-1, 100), None);
     let with = |name: &str| {
         let [certificate, key] = certificate::files(dir, name).map(|file| file.display().to_string());
-        vec!["+tls".to_owned(), format!("+tls-certfile={certificate}"), format!("+tls-keyfile={key}")]
+        let ca = format!("+tls-ca={}", dir.join("ca.crt").display());
+        vec!["+tls".to_owned(), ca, format!("+tls-certfile={certificate}"), format!("+tls-keyfile={key}")]
     };
     for (port, more, is_allowed) in [
         (ours, vec![], false),

@@ -179,3 +179,39 @@ fn fault_of_zone(error: ZoneFileError) -> TransferFault {
         other => TransferFault::NotTaken(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keystore::config::ZoneCheck;
+
+    use super::*;
+
+    #[test]
+    fn ttls_above_the_largest_of_the_policy_are_counted_in_differences_and_refused_when_strict() {
+        let record = |ttl| ReceivedRecord {
+            owner: b"\x01a\x07example\0".to_vec(),
+            rtype: Rtype::A,
+            class: 1,
+            ttl,
+            rdata: vec![192, 0, 2, 1],
+        };
+        for (check, max_ttl, ttl, is_added, taken) in [
+            (ZoneCheck::Lenient, Some(3600), 3600, true, Some(0)),
+            (ZoneCheck::Lenient, Some(3600), 3601, true, Some(1)),
+            (ZoneCheck::Lenient, Some(3600), u32::MAX, true, Some(1)),
+            (ZoneCheck::Lenient, Some(3600), 3601, false, Some(0)),
+            (ZoneCheck::Lenient, None, 3601, true, Some(0)),
+            (ZoneCheck::Strict, Some(3600), 3600, true, Some(0)),
+            (ZoneCheck::Strict, Some(3600), 3601, true, None),
+            // What goes may have any.
+            (ZoneCheck::Strict, Some(3600), 3601, false, Some(0)),
+        ] {
+            let mut gathering = Gathering::new(Name::parse("example").unwrap(), ZoneRules { check, max_ttl });
+            let record = record(ttl);
+            let event =
+                if is_added { TransferEvent::Added(&record) } else { TransferEvent::Removed(&record) };
+            let put = gathering.put(event).map(|()| gathering.above_max_ttl());
+            assert_eq!(put.as_ref().ok().copied(), taken, "{check:?} {max_ttl:?} {ttl} {is_added}: {put:?}");
+        }
+    }
+}

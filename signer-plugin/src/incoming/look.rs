@@ -295,3 +295,29 @@ pub(super) fn times_of(zone: &Zone) -> Option<SoaTimes> {
 fn message_id() -> u16 {
     std::collections::hash_map::RandomState::new().build_hasher().finish() as u16
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transfers_share_the_octets_under_way_and_give_theirs_back_when_they_end() {
+        let all = OctetsUnderWay::default();
+        let one = || OctetsOfOne { all: &all, own: 0 };
+        let most = MOST_UNDER_WAY as usize;
+        let mut first = one();
+        first.add(most).expect("all there are");
+        first.add(most).expect("the only one may have more");
+        let mut second = one();
+        let fault = second.add(1).expect_err("there is no room");
+        assert!(matches!(fault, TransferFault::TooMuchAtOnce { .. }) && !fault.whole_zone_may_help());
+        drop(second);
+        drop(first);
+        let (mut first, mut second) = (one(), one());
+        first.add(most - 1).expect("room");
+        second.add(1).expect("room");
+        assert!(first.add(1).is_err() && second.add(1).is_err());
+        drop((first, second));
+        assert_eq!(all.0.load(Ordering::Relaxed), 0);
+    }
+}
