@@ -857,7 +857,7 @@ fn transfers_over_tls_name_the_other_side_and_ours() {
     .unwrap();
     let pins = vec![KeyPin::parse(PIN).unwrap()];
     let (ca, name) = (Some("/etc/ca.pem".into()), |text: &str| Some(text.to_owned()));
-    let wanted: Vec<_> = zone.allow_transfer.into_iter().map(|rule| rule.tls).collect();
+    let wanted: Vec<_> = zone.allow_transfer.iter().map(|rule| rule.tls.clone()).collect();
     let of_authority = ClientTls { pins: vec![], authority: ca.clone(), name: name("secondary.example") };
     let pinned = ClientTls { pins: pins.clone(), ..ClientTls::default() };
     assert_eq!(wanted, [Some(ClientTls::default()), Some(pinned), None, Some(of_authority)]);
