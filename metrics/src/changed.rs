@@ -32,18 +32,3 @@ impl<T> Changed<T> {
         &self.value
     }
 }
-
-impl<T> Changed<Option<T>> {
-    /// The value; where the file at `path` is another one than at the last call, `make` makes it, and the one before stays where that gives
-    /// `None`.
-    pub fn renew(&mut self, path: &Path, make: impl FnOnce() -> Option<T>) -> &Option<T> {
-        let mark = mark(path);
-        if self.mark != Some(mark) {
-            if let Some(value) = make() {
-                self.value = Some(value);
-            }
-            self.mark = Some(mark);
-        }
-        &self.value
-    }
-}

@@ -302,7 +302,7 @@ conditions! {
         "Run the program with --check-config, mend every finding, and reload."
     CertificateEndsSoon "CERTIFICATE-ENDS-SOON" Host [Warning, Critical]
         "The certificate of the HTTP endpoint, of DNS over TLS or for primaries ends soon, or is not valid.";
-        "Once it is not valid Prometheus, load balancers and browsers refuse the endpoint, and nothing more is measured.";
+        "Once it is not valid Prometheus, load balancers and browsers refuse the endpoint, and nothing more is measured; a primary that wants it gives no more transfers, and its zones expire.";
         "Renew the certificate. The daemon reads it by itself when the files change."
     ClockWrong "CLOCK-WRONG" Host [Warning, Critical]
         "The clock of this host is wrong or was set by a jump.";

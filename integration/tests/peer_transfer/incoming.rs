@@ -252,9 +252,9 @@ fn follows(product: Product) {
 }
 
 #[test]
-fn zone_follows_the_primary_that_goes_ahead_also_behind_one_that_stays() {
+fn zone_follows_the_primary_that_goes_ahead_beside_one_that_stays_and_beside_one_that_hangs() {
     let dir = tempfile::tempdir().expect("a folder");
-    let port = common::free_port();
+    let ports = [common::free_port(), common::free_port()];
     let zone =
         format!("[[zone]]\nname = \"{ZONE}\"\npolicy = \"common\"\ntrust-anchor-file = \"{ZONE}.anchors\"\n");
     let start = |name: &str, source: &str, port: u16| {
@@ -266,24 +266,32 @@ fn zone_follows_the_primary_that_goes_ahead_also_behind_one_that_stays() {
         );
         Ours::start(&primary::prepare(&dir, &tables), port)
     };
-    let source =
-        format!("notify = [{{ address = \"127.0.0.1:{port}\", key = \"xfr\" }}]\n{zone}file = \"zone\"\n");
+    let told = ports.map(|port| format!("{{ address = \"127.0.0.1:{port}\", key = \"xfr\" }}")).join(", ");
+    let source = format!("notify = [{told}]\n{zone}file = \"zone\"\n");
     let [stays, goes] = ["stays", "goes"].map(|name| start(name, &source, common::free_port()));
-    let listed =
-        [&stays, &goes].map(|primary| format!("{{ address = \"{}\", key = \"xfr\" }}", primary.address()));
-    let us = start("ours", &format!("{zone}primaries = [{}]\n", listed.join(", ")), port);
-    let serves = |serial: u32| {
-        common::wait_for(&format!("serial {serial}"), Duration::from_secs(30), || {
-            (txt_at(us.address())? == format!("\"{serial}\"")).then_some(())
-        });
+    // It takes connections, and says nothing on them for longer than this test takes.
+    let hangs = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let hangs_at = hangs.local_addr().expect("an address");
+    let from = |name: &str, primaries: [SocketAddr; 2], port: u16| {
+        let listed = primaries.map(|at| format!("{{ address = \"{at}\", key = \"xfr\" }}")).join(", ");
+        start(name, &format!("{zone}primaries = [{listed}]\n"), port)
     };
-    serves(1);
+    // The one that is asked first has nothing new, or the one behind it never answers.
+    let secondaries = [
+        from("beside-stays", [stays.address(), goes.address()], ports[0]),
+        from("beside-hangs", [goes.address(), hangs_at], ports[1]),
+    ];
     let file = dir.path().join("goes/zone");
-    std::fs::write(file.with_extension("new"), text(7)).expect("write");
-    std::fs::rename(file.with_extension("new"), &file).expect("rename");
-    // The one that stays is asked first, and has nothing new.
-    serves(7);
-    [us, stays, goes].into_iter().for_each(Ours::stop);
+    for serial in [1, 7, 9] {
+        std::fs::write(file.with_extension("new"), text(serial)).expect("write");
+        std::fs::rename(file.with_extension("new"), &file).expect("rename");
+        for secondary in &secondaries {
+            common::wait_for(&format!("serial {serial}"), Duration::from_secs(20), || {
+                (txt_at(secondary.address())? == format!("\"{serial}\"")).then_some(())
+            });
+        }
+    }
+    secondaries.into_iter().chain([stays, goes]).for_each(Ours::stop);
 }
 
 /// The text of the name that changes.

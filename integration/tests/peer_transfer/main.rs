@@ -64,18 +64,22 @@ fn rounds() -> Vec<Round> {
 
 /// Has two independent validators look at the zone that each secondary gives, as of the time of the primary.
 fn validate(secondaries: &[Secondary], primary: &Primary, dir: &std::path::Path) {
-    let now = primary.now();
     for secondary in secondaries {
-        let records = records_at(secondary.address, None);
         let file = dir.join(format!("{:?}.validated", secondary.product));
-        std::fs::write(&file, records.iter().map(|line| format!("{line}\n")).collect::<String>())
-            .expect("write");
-        common::run(
-            common::peer("ldns-verify-zone").expect("there").args(["-t", &now.to_string()]).arg(&file),
-        );
-        let seconds = now.secs().to_string();
-        common::run(common::peer("kzonecheck").expect("there").args(["-o", ZONE, "-t", &seconds]).arg(&file));
+        write_zone(&records_at(secondary.address, None), &file);
+        validate_file(&file, primary.now());
     }
+}
+
+fn write_zone(records: &BTreeSet<String>, file: &std::path::Path) {
+    let text: String = records.iter().map(|line| format!("{line}\n")).collect();
+    std::fs::write(file, text).expect("write");
+}
+
+fn validate_file(file: &std::path::Path, now: keystore::time::Timestamp) {
+    let (stamp, seconds) = (now.to_string(), now.secs().to_string());
+    common::run(common::peer("ldns-verify-zone").expect("there").args(["-t", &stamp]).arg(file));
+    common::run(common::peer("kzonecheck").expect("there").args(["-o", ZONE, "-t", &seconds]).arg(file));
 }
 
 #[test]
@@ -169,9 +173,11 @@ fn secondaries_of_three_products_follow_every_change_by_notify_and_ixfr() {
     );
     assert!(primary.transfers("ixfr") > 30, "{}", primary.transfers("ixfr"));
     let file = dir.path().join("transferred");
-    std::fs::write(&file, ours.iter().map(|line| format!("{line}\n")).collect::<String>()).expect("write");
-    common::run(common::peer("dnssec-verify").expect("there").args(["-o", ZONE]).arg(&file));
-    common::run(common::peer("kzonecheck").expect("there").args(["-o", ZONE]).arg(&file));
-    common::run(common::peer("ldns-verify-zone").expect("there").arg(&file));
+    write_zone(&ours, &file);
+    validate_file(&file, primary.now());
+    // It goes by the clock of this host, which the many renewals of the long form leave behind.
+    if primary.now().since(keystore::clock::now()) < 3600 {
+        common::run(common::peer("dnssec-verify").expect("there").args(["-o", ZONE]).arg(&file));
+    }
     primary.all_secondaries_are_seen();
 }

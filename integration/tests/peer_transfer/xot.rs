@@ -9,6 +9,7 @@ use std::time::Duration;
 use keystore::config::Config;
 use keystore::config::tls::KeyPin;
 use metrics::condition::ConditionId;
+use openssl::ssl::{SslConnector, SslFiletype, SslMethod, SslVerifyMode, SslVersion};
 use openssl::x509::X509;
 
 use crate::certificate::{self, Issuer};
@@ -18,8 +19,8 @@ use crate::primary::{self, KEY, SECRET, ZONE};
 use crate::secondaries::{Product, block_of, changed};
 
 const PAGE: &str = include_str!("../../../docs/manual/transfers-tls.md");
-/// How old what the last one in the row serves may be.
-const STALE: Duration = Duration::from_secs(5);
+/// Longest time for a change to reach the last one in the row: a datagram that is lost is sent again within it.
+const LONGEST: Duration = Duration::from_secs(30);
 const CHANGES: u32 = 4;
 
 /// What a server of a product does.
@@ -228,15 +229,23 @@ fn zones_come_and_go_over_tls_from_and_to_three_products() {
 fn goes_through(product: Product) {
     let dir = tempfile::tempdir().expect("a folder");
     let dir = dir.path();
-    certificates(dir, &["primary", "signer", "secondary"]);
+    let authority = certificates(dir, &["primary", "signer", "secondary"]);
     let signer = pin_in(&dir.join("signer.crt"));
     let [first, first_tls, ours, ours_tls, last] = [(); 5].map(|()| common::free_port());
     let at_first = Ports { own: first, own_tls: first_tls, ours, ours_tls };
     std::fs::write(dir.join("example.com.zone"), text(1)).expect("write");
     let source = Peer::start(product, Role::Primary, dir, at_first, signer);
+    let at_source = SocketAddr::from(([127, 0, 0, 1], first));
+    common::wait_for(&format!("{product:?} to serve"), LONGEST, || txt_at(at_source));
+    certificate::write(dir, "pinned", (-1, 100), None);
+    let pinned = format!(
+        "allow-transfer = [{{ key = \"xfr\", tls = {{ pin-sha256 = \"{}\" }} }}, ",
+        pin_in(&dir.join("pinned.crt"))
+    );
     let config = configured(
         dir,
         &[
+            ("allow-transfer = [", &pinned),
             ("192.0.2.1:53", "127.0.0.1:0"),
             ("192.0.2.1:853", &format!("127.0.0.1:{ours_tls}")),
             ("192.0.2.53", &format!("127.0.0.1:{last}")),
@@ -258,7 +267,7 @@ fn goes_through(product: Product) {
         std::fs::write(&new, text(serial)).expect("write");
         std::fs::rename(&new, dir.join("example.com.zone")).expect("rename");
         source.signal(rustix::process::Signal::HUP);
-        serves(serial, STALE);
+        serves(serial, LONGEST);
     }
     assert_eq!((us.transfers("axfr", "ok"), us.transfers("axfr", "failed")), (1, 0), "{product:?}");
     assert!(us.transfers("ixfr", "ok") >= 1 && us.transfers("ixfr", "failed") == 0, "{product:?}");
@@ -266,15 +275,28 @@ fn goes_through(product: Product) {
     assert!(sent("axfr") >= 1 && sent("ixfr") >= 1, "{product:?}: {} {}", sent("axfr"), sent("ixfr"));
     drop((source, end));
     if product == Product::Bind {
-        refuses(dir, ours, ours_tls);
+        refuses(dir, &authority, ours, ours_tls);
     }
     us.stop();
 }
 
 /// Clients that get nothing, and the one that does.
-fn refuses(dir: &Path, ours: u16, ours_tls: u16) {
+fn refuses(dir: &Path, authority: &Issuer, ours: u16, ours_tls: u16) {
     let key = format!("hmac-sha256:{KEY}:{SECRET}");
     certificate::write(dir, "stranger", (-1, 100), None);
+    certificate::write(dir, "secondary", (-9, -2), Some(authority));
+    let ended = asked_over_tls(ours_tls, dir, "secondary", true, None);
+    assert!(ended.contains("the client certificate has ended"), "{ended}");
+    certificate::write(dir, "secondary", (-1, 100), Some(authority));
+    for (name, has_dot, version, said) in [
+        ("primary", true, None, "the client certificate has another name"),
+        ("stranger", true, None, "the client certificate is of an unknown authority"),
+        ("secondary", false, None, "TLS 1.3 and the protocol dot"),
+        ("secondary", true, Some(SslVersion::TLS1_2), "TLS 1.3 and the protocol dot"),
+    ] {
+        let printed = asked_over_tls(ours_tls, dir, name, has_dot, version);
+        assert!(printed.contains(said), "{name} {has_dot}: {printed}");
+    }
     let with = |name: &str| {
         let [certificate, key] = certificate::files(dir, name).map(|file| file.display().to_string());
         let ca = format!("+tls-ca={}", dir.join("ca.crt").display());
@@ -287,6 +309,7 @@ fn refuses(dir: &Path, ours: u16, ours_tls: u16) {
         // Of the authority, with another name.
         (ours_tls, with("primary"), false),
         (ours_tls, with("secondary"), true),
+        (ours_tls, with("pinned"), true),
     ] {
         let mut dig = common::peer("dig").expect("there");
         dig.args(["@127.0.0.1", "-p", &port.to_string(), "-y", &key]).args(&more).args([ZONE, "AXFR"]);
@@ -294,6 +317,51 @@ fn refuses(dir: &Path, ours: u16, ours_tls: u16) {
         assert_eq!(printed.contains("Transfer failed"), !is_allowed, "{port} {more:?}: {printed}");
         assert_eq!(printed.contains("SOA"), is_allowed, "{port} {more:?}: {printed}");
     }
+}
+
+/// What our signer answers to AXFR by a client with this certificate, as text; signed, with OPT.
+fn asked_over_tls(port: u16, dir: &Path, name: &str, has_dot: bool, version: Option<SslVersion>) -> String {
+    use std::io::{Read as _, Write as _};
+    let [certificate, key] = certificate::files(dir, name);
+    let mut builder = SslConnector::builder(SslMethod::tls_client()).expect("TLS");
+    builder.set_verify(SslVerifyMode::NONE);
+    builder.set_max_proto_version(version).expect("a version");
+    builder.set_certificate_file(certificate, SslFiletype::PEM).expect("a certificate");
+    builder.set_private_key_file(key, SslFiletype::PEM).expect("a key");
+    if has_dot {
+        builder.set_alpn_protos(b"\x03dot").expect("a protocol");
+    }
+    let stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    stream.set_read_timeout(Some(LONGEST)).expect("a timeout");
+    let mut stream = builder.build().connect("signer.example", stream).expect("a handshake");
+    let query = signed_axfr();
+    stream.write_all(&[&(query.len() as u16).to_be_bytes()[..], &query].concat()).expect("sent");
+    let mut len = [0; 2];
+    stream.read_exact(&mut len).expect("an answer");
+    let mut answer = vec![0; usize::from(u16::from_be_bytes(len))];
+    stream.read_exact(&mut answer).expect("an answer");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// AXFR of the zone with OPT and TSIG.
+fn signed_axfr() -> Vec<u8> {
+    use domain::base::{MessageBuilder, Name, Rtype};
+    use domain::rdata::tsig::Time48;
+    use domain::tsig::{Algorithm, ClientTransaction, Key};
+    let secret = data_encoding::BASE64.decode(SECRET.as_bytes()).expect("Base64");
+    let key = Key::new(Algorithm::Sha256, &secret, KEY.parse().expect("a name"), None, None).expect("a key");
+    let mut question = MessageBuilder::new_vec().question();
+    question.push((ZONE.parse::<Name<Vec<u8>>>().expect("a name"), Rtype::AXFR)).expect("room");
+    let mut additional = question.additional();
+    additional
+        .opt(|opt| {
+            opt.set_udp_payload_size(1232);
+            Ok(())
+        })
+        .expect("room");
+    let now = Time48::from_u64(keystore::clock::now().secs());
+    ClientTransaction::request(std::sync::Arc::new(key), &mut additional, now).expect("signed");
+    additional.finish()
 }
 
 #[test]

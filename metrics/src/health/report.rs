@@ -129,6 +129,9 @@ pub struct EndpointReport {
     /// The certificates that it shows to other servers: to primaries of zones.
     #[serde(default)]
     pub shown: Vec<CertificateReport>,
+    /// Why one of these, as it lies there, is not in use.
+    #[serde(default)]
+    pub shown_error: Option<String>,
 }
 
 /// A certificate, by its dates.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use crate::protocol::SharedSettings;
-use crate::transfer::asking;
 
 /// The name of DNS over TLS in ALPN.
 const DOT: &[u8] = b"dot";
@@ -15,8 +14,6 @@ const DOT: &[u8] = b"dot";
 pub(super) struct Certificate {
     /// What the host program has given; `None`: the settings have it.
     given: Option<Arc<ServerConfig>>,
-    /// The same for a handshake that asks for a certificate.
-    given_asking: Option<Arc<ServerConfig>>,
     settings: SharedSettings,
     /// The name of the protocol in ALPN (RFC 7301).
     protocol: &'static [u8],
@@ -29,17 +26,16 @@ impl Certificate {
         protocol: &'static [u8],
     ) -> Self {
         let given = given.map(|config| for_protocol(config, protocol));
-        let given_asking = given.as_ref().filter(|_| protocol == DOT).and_then(asking);
-        Self { given, given_asking, settings: settings.clone(), protocol }
+        Self { given, settings: settings.clone(), protocol }
     }
 
     /// For a handshake now; `None` while there is no certificate. A client of DNS over TLS is asked for its certificate where who may transfer
-    /// zones depends on it; browsers never are.
+    /// zones depends on it; browsers never are. What the host program has given stays as it is.
     pub fn now(&self) -> Option<Arc<ServerConfig>> {
-        if self.protocol == DOT {
+        if self.protocol == DOT && self.given.is_none() {
             let settings = self.settings.load();
             if settings.asks_certificates {
-                return self.given_asking.clone().or_else(|| settings.tls_asking.clone());
+                return settings.tls_asking.clone();
             }
         }
         self.source().map(|source| self.of(&source))

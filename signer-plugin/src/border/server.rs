@@ -53,7 +53,8 @@ pub struct Listen {
     #[cfg(feature = "quic")]
     pub quic: Vec<SocketAddr>,
     /// For the handshakes of TLS; `None`: the certificate of the signer's configuration (`tls-certificate`), which is read again when the
-    /// file changes. The protocols of ALPN in it are not used.
+    /// file changes. The protocols of ALPN in it are not used. Entries of `allow-transfer` that want a
+    /// client certificate need a verifier in it that asks for one.
     pub tls_config: Option<Arc<ServerConfig>>,
     /// UDP sockets per address (SO_REUSEPORT), each with a thread of its own; 0 = one per core.
     pub udp_sockets: usize,

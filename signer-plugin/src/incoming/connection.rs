@@ -49,12 +49,13 @@ impl Connection {
         time: LookTime,
     ) -> Result<Self, TransferFault> {
         let Primary { address, tls, .. } = primary;
-        let stream = timeout(CONNECT, TcpStream::connect(address)).await.map_err(io::Error::from)??;
+        let until = || time.until.min(Instant::now() + CONNECT);
+        let stream = timeout_at(until(), TcpStream::connect(address)).await.map_err(io::Error::from)??;
         stream.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match tls {
             None => Box::new(stream),
             Some(tls) => {
-                let shaken = timeout(CONNECT, clients.connect(stream, *address, tls)).await;
+                let shaken = timeout_at(until(), clients.connect(stream, *address, tls)).await;
                 Box::new(shaken.map_err(|elapsed| TransferFault::Tls(elapsed.into()))??)
             }
         };
@@ -76,7 +77,11 @@ impl Connection {
     /// The next message; `None` where the primary ends the connection instead. The half of the connection that we send on stays open
     /// until the end: some primaries take its end for that of the transfer.
     pub async fn receive(&mut self) -> Result<Option<Vec<u8>>, TransferFault> {
-        let until = self.time.until.min(Instant::now() + PROGRESS);
+        let now = Instant::now();
+        if self.time.until <= now {
+            return Err(TransferFault::Endless { seconds: self.time.whole.as_secs() });
+        }
+        let until = self.time.until.min(now + PROGRESS);
         let stream = &mut self.stream;
         let received = timeout_at(until, async {
             let mut len = [0; 2];

@@ -1,6 +1,6 @@
 //! Follows the primaries of zones: a task for each zone that looks when the timer or a NOTIFY says so, and hands what came to the signer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use keystore::config::tls::PrimaryTls;
 use keystore::dns::Name;
 use keystore::shared::Shared;
 use keystore::time::Timestamp;
@@ -19,9 +20,10 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use super::connection::LookTime;
 use super::fault::TransferFault;
 use super::kept::ExpiryFile;
-use super::look::{Look, News, OctetsUnderWay, Primary, Received, Seen, TransferKind, times_of};
+use super::look::{Look, News, OctetsUnderWay, Primary, Received, Seen, TransferKind, WHOLE, times_of};
 use super::soa::PrimaryVersion;
 use super::timer::{TimerBounds, ZoneTimer};
 use super::tls::TlsClients;
@@ -34,6 +36,8 @@ const AT_ONCE: usize = 256;
 const AT_ONE_PRIMARY: usize = 8;
 /// Longest time between two looks at the clock, which may be set.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Seconds that a look may take before a zone of which nobody knows when it was confirmed counts as expired.
+const FIRST_LOOK: u64 = 60;
 /// Time between two looks whether the content that is on disk was found.
 const RESTORE_STEP: Duration = Duration::from_millis(50);
 /// Most DNSSEC and other records that were left out and are named in the log.
@@ -131,6 +135,9 @@ impl PrimaryFollower {
             tasks.insert(setup.name.clone(), Task { settings, setup, served, handle });
         }
         before.values().for_each(|task| task.handle.abort());
+        let primaries = tasks.values().flat_map(|task| &task.settings.primaries);
+        let used: HashSet<&PrimaryTls> = primaries.filter_map(|primary| primary.tls.as_ref()).collect();
+        self.clients.keep(&used.into_iter().collect::<Vec<_>>());
     }
 }
 
@@ -168,6 +175,7 @@ fn settings_of(served: &SignerZone) -> Settings {
 
 /// What a look at a primary came to.
 struct Looked {
+    by: SocketAddr,
     version: PrimaryVersion,
     /// It was newer than what was here, and is here now.
     is_new: bool,
@@ -199,7 +207,13 @@ impl ZoneFollower {
             if timer.is_due(now) {
                 timer.begin(now);
                 let looked = self.look(&mut timer).await;
-                self.settle(&mut timer, looked);
+                let is_new = looked.as_ref().is_ok_and(|looked| looked.is_new);
+                let by = looked.as_ref().ok().map(|looked| looked.by);
+                self.settle(&mut timer, looked.map(|looked| looked.version));
+                if let Some(by) = by.filter(|_| !is_new) {
+                    self.report(&timer, (self.clock)());
+                    self.look_behind(&mut timer, by).await;
+                }
                 continue;
             }
             let next = timer.due().into_iter().chain(timer.expires().filter(|at| *at > now)).min();
@@ -220,10 +234,12 @@ impl ZoneFollower {
         let now = (self.clock)();
         let times = self.served.content().and_then(|zone| times_of(&zone));
         let kept = times.map(|times| {
-            let expires = self.expiry.read().unwrap_or_else(|| {
-                // Nobody knows when the last look was: it was not before the content came.
+            // What was written may be from before SOA EXPIRE became less.
+            let latest = now.plus(times.expire.into());
+            let expires = self.expiry.read().map(|expires| expires.min(latest)).unwrap_or_else(|| {
+                // Nobody knows when the last look was: it was not before the content came. The first look now is waited for.
                 let came = self.expiry.content_came().unwrap_or(now).min(now);
-                let expires = came.plus(times.expire.into());
+                let expires = came.plus(times.expire.into()).max(now.plus(FIRST_LOOK));
                 tracing::warn!(zone = %self.setup.name, until = %expires.iso(), "the time until which the zone may be served is not on disk; it counts from when the content came");
                 expires
             });
@@ -232,9 +248,8 @@ impl ZoneFollower {
         ZoneTimer::new(self.settings.bounds, kept, now)
     }
 
-    /// Looks at one primary after the other until one has a newer version that is taken. It has succeeded too when one has the version that is
-    /// here, and none a newer one.
-    async fn look(&self, timer: &mut ZoneTimer) -> Result<PrimaryVersion, String> {
+    /// Looks at one primary after the other until one has the version that is here, or a newer one that is taken.
+    async fn look(&self, timer: &mut ZoneTimer) -> Result<Looked, String> {
         let looking = self.look_at_all();
         tokio::pin!(looking);
         loop {
@@ -245,25 +260,55 @@ impl ZoneFollower {
         }
     }
 
-    async fn look_at_all(&self) -> Result<PrimaryVersion, String> {
+    async fn look_at_all(&self) -> Result<Looked, String> {
         let mut faults = self.settings.unusable.clone();
         let from = self.served.transfers().notified_by();
-        let mut confirmed = None;
+        let time = LookTime::of(WHOLE);
         for primary in in_turn(&self.settings.primaries, from) {
-            match guarded(self.look_at(primary)).await {
-                Ok(Looked { version, is_new: true }) => return Ok(version),
-                // It may be one that stays behind: the others may have a newer version.
-                Ok(Looked { version, is_new: false }) => confirmed = confirmed.or(Some(version)),
+            match guarded(self.look_at(primary, time)).await {
+                Ok(looked) => return Ok(looked),
                 Err(fault) => {
                     tracing::debug!(zone = %self.setup.name, primary = %primary.address, "the look at a primary failed: {fault}");
                     faults.push(format!("{}: {fault}", primary.address));
                 }
             }
         }
-        confirmed.ok_or_else(|| faults.join("; "))
+        Err(faults.join("; "))
     }
 
-    async fn look_at(&self, primary: &Primary) -> Result<Looked, TransferFault> {
+    /// Looks whether another primary has a newer version than the one that has confirmed what is here, and may be behind. The zone is in order
+    /// already: this ends when the next look is due, or NOTIFY comes.
+    async fn look_behind(&mut self, timer: &mut ZoneTimer, confirmed_by: SocketAddr) {
+        let now = (self.clock)();
+        let left = timer.due().map_or(LONGEST_PAUSE, |due| Duration::from_secs(due.since(now)));
+        let newer = async {
+            for primary in self.settings.primaries.iter().filter(|other| other.address != confirmed_by) {
+                match guarded(self.look_at(primary, LookTime::of(WHOLE))).await {
+                    Ok(looked) if looked.is_new => return Some(looked.version),
+                    Ok(_) => {}
+                    Err(fault) => {
+                        tracing::debug!(zone = %self.setup.name, primary = %primary.address, "the look at a further primary failed: {fault}");
+                    }
+                }
+            }
+            None
+        };
+        let transfers = Arc::clone(self.served.transfers());
+        let version = tokio::select! {
+            version = newer => version,
+            () = sleep(left) => None,
+            () = transfers.notified() => {
+                timer.notified((self.clock)());
+                None
+            }
+        };
+        if let Some(version) = version {
+            self.settle(timer, Ok(version));
+        }
+    }
+
+    async fn look_at(&self, primary: &Primary, time: LookTime) -> Result<Looked, TransferFault> {
+        let by = primary.address;
         let told = |kind: TransferKind, how: Result<Received, &TransferFault>| self.tell(primary, kind, how);
         // What is here may be another version when the transfer has come: then it is looked at anew, once.
         for is_last in [false, true] {
@@ -281,10 +326,10 @@ impl ZoneFollower {
                 // Those of a primary first: one that hangs keeps no zone of another primary waiting. The semaphores are never closed.
                 let of_primary = self.limits.of(primary.address);
                 let _permits = (of_primary.acquire().await, self.limits.all.acquire().await);
-                look.at(primary, &told).await?
+                look.at(primary, time, &told).await?
             };
             let change = match (news, here) {
-                (News::Nothing, _) => return Ok(Looked { version, is_new: false }),
+                (News::Nothing, _) => return Ok(Looked { by, version, is_new: false }),
                 (News::Whole(zone), _) => {
                     for warning in zone.warnings().texts.iter().take(NAMED) {
                         tracing::warn!(zone = %self.setup.name, primary = %primary.address, "{warning}");
@@ -292,11 +337,11 @@ impl ZoneFollower {
                     Change::Whole(zone)
                 }
                 (News::Change(change), Some(from)) => Change::Difference { from, change },
-                (News::Change(_), None) => return Ok(Looked { version, is_new: false }),
+                (News::Change(_), None) => return Ok(Looked { by, version, is_new: false }),
             };
             match self.hand_over(change).await {
                 ChangeOutcome::Served { .. } | ChangeOutcome::Kept => {
-                    return Ok(Looked { version, is_new: true });
+                    return Ok(Looked { by, version, is_new: true });
                 }
                 ChangeOutcome::Stale if !is_last => {}
                 ChangeOutcome::Stale => break,

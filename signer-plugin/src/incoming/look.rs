@@ -31,11 +31,13 @@ use crate::clock::Clock;
 use crate::rules::ZoneRules;
 use crate::zone::{ContentChange, NodeId, Records, Zone};
 
-/// How long a look may take, with every transfer of it.
-const WHOLE: Duration = Duration::from_secs(2 * 3600);
+/// How long a look may take, with every primary and transfer of it.
+pub(super) const WHOLE: Duration = Duration::from_secs(2 * 3600);
 /// Octets of a transfer that are taken where nothing is here to compare with: no zone has more.
 const FIRST_OCTETS: u64 = 4 << 30;
-/// Octets that all transfers under way may have together.
+/// Octets that each transfer may have whatever others are under way.
+const FREE_OCTETS: u64 = 64 << 20;
+/// Octets that all transfers under way may have together beyond that.
 const MOST_UNDER_WAY: u64 = 4 << 30;
 /// Octets that a transfer may have beyond twice those of the zone that is here.
 const MORE_OCTETS: u64 = 64 << 20;
@@ -62,11 +64,11 @@ pub(super) struct Look {
     pub clock: Clock,
     /// What is needed for TLS.
     pub clients: Arc<TlsClients>,
-    /// What all looks together have in memory.
+    /// What all looks together have under way.
     pub under_way: Arc<OctetsUnderWay>,
 }
 
-/// The octets of all transfers that are under way.
+/// The octets of all transfers that are under way, on the wire, as far as each has more than [`FREE_OCTETS`].
 #[derive(Debug, Default)]
 pub(super) struct OctetsUnderWay(AtomicU64);
 
@@ -77,21 +79,27 @@ struct OctetsOfOne<'a> {
 }
 
 impl OctetsOfOne<'_> {
-    /// Takes a message of so many octets. The only transfer that is under way may have as many as it is allowed.
+    /// Takes a message of so many octets. A transfer that is not large is never in the way of others, nor they in its; the only large one
+    /// that is under way may have as many as it is allowed.
     fn add(&mut self, octets: usize) -> Result<(), TransferFault> {
-        let octets = octets as u64;
-        self.own += octets;
-        let all = self.all.0.fetch_add(octets, Ordering::Relaxed) + octets;
-        if all > MOST_UNDER_WAY && all > self.own {
+        let before = self.counted();
+        self.own += octets as u64;
+        let more = self.counted() - before;
+        let all = self.all.0.fetch_add(more, Ordering::Relaxed) + more;
+        if more > 0 && all > MOST_UNDER_WAY && all > self.counted() {
             return Err(TransferFault::TooMuchAtOnce { limit: MOST_UNDER_WAY });
         }
         Ok(())
+    }
+
+    const fn counted(&self) -> u64 {
+        self.own.saturating_sub(FREE_OCTETS)
     }
 }
 
 impl Drop for OctetsOfOne<'_> {
     fn drop(&mut self) {
-        self.all.0.fetch_sub(self.own, Ordering::Relaxed);
+        self.all.0.fetch_sub(self.counted(), Ordering::Relaxed);
     }
 }
 
@@ -144,9 +152,9 @@ impl Look {
     pub async fn at(
         &self,
         primary: &Primary,
+        time: LookTime,
         told: &(dyn Fn(TransferKind, Result<Received, &TransferFault>) + Sync),
     ) -> Result<Seen, TransferFault> {
-        let time = LookTime::of(WHOLE);
         let mut connection = Connection::open(primary, &self.clients, time).await?;
         if let Some(here) = &self.here {
             let version = self.version(&mut connection, primary).await?;
@@ -304,18 +312,19 @@ mod tests {
     fn transfers_share_the_octets_under_way_and_give_theirs_back_when_they_end() {
         let all = OctetsUnderWay::default();
         let one = || OctetsOfOne { all: &all, own: 0 };
-        let most = MOST_UNDER_WAY as usize;
+        let (most, free) = (MOST_UNDER_WAY as usize, FREE_OCTETS as usize);
         let mut first = one();
         first.add(most).expect("all there are");
         first.add(most).expect("the only one may have more");
         let mut second = one();
+        second.add(free).expect("what is not large is not in the way");
         let fault = second.add(1).expect_err("there is no room");
         assert!(matches!(fault, TransferFault::TooMuchAtOnce { .. }) && !fault.whole_zone_may_help());
         drop(second);
         drop(first);
         let (mut first, mut second) = (one(), one());
-        first.add(most - 1).expect("room");
-        second.add(1).expect("room");
+        first.add(free + most - 1).expect("room");
+        second.add(free + 1).expect("room");
         assert!(first.add(1).is_err() && second.add(1).is_err());
         drop((first, second));
         assert_eq!(all.0.load(Ordering::Relaxed), 0);

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use keystore::config::tls::{KeyPin, PrimaryTls};
 use metrics::changed::{Mark, mark};
 use metrics::http::{CertificateFiles, LoadedCertificate, read_authorities};
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
@@ -24,7 +24,7 @@ use crate::transfer::pin_of;
 const DOT: &[u8] = b"dot";
 
 /// What is needed for handshakes with primaries, made of the files that the configuration names, and made anew when these change. All zones
-/// share it, and with it the sessions that are resumed.
+/// share it.
 #[derive(Default)]
 pub(super) struct TlsClients {
     by_settings: Mutex<HashMap<PrimaryTls, Loaded>>,
@@ -55,6 +55,12 @@ impl TlsClients {
             return Err(TransferFault::NotDot);
         }
         Ok(stream)
+    }
+
+    /// Forgets what was read for other settings than these.
+    pub fn keep(&self, used: &[&PrimaryTls]) {
+        let mut by_settings = self.by_settings.lock().unwrap_or_else(PoisonError::into_inner);
+        by_settings.retain(|settings, _| used.contains(&settings));
     }
 
     /// What handshakes are made with now. Files that do not read leave what was read before in use.
@@ -122,6 +128,8 @@ fn load(tls: &PrimaryTls) -> Result<Arc<ClientConfig>, String> {
         }
     };
     config.alpn_protocols = vec![DOT.to_vec()];
+    // A session that is resumed would not show the certificate again.
+    config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
 

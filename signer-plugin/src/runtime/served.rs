@@ -191,7 +191,8 @@ impl SignerZone {
         let secondaries = self.transfers.secondaries();
         let mut state = ServedState { work, secondaries, ..ServedState::clone(&self.state.load()) };
         let incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
-        state.conditions.extend(incoming.iter().cloned());
+        let known: Vec<_> = state.conditions.iter().map(|condition| condition.id).collect();
+        state.conditions.extend(incoming.iter().filter(|condition| !known.contains(&condition.id)).cloned());
         state
     }
 

@@ -99,7 +99,13 @@ impl ShownCertificate {
                 loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
                 (self.loaded, self.error) = (Some(loaded), None);
             }
-            Err(error) => self.error = Some(format!("primaries: tls: {error}")),
+            Err(error) => {
+                let error = error.to_string();
+                if self.error.as_ref() != Some(&error) {
+                    tracing::error!("primaries: tls: certificate: {error}");
+                }
+                self.error = Some(error);
+            }
         }
     }
 
@@ -216,11 +222,12 @@ impl SettingsKeeper {
 impl State {
     /// How the files stand.
     fn standing(&self) -> EndpointReport {
-        let of_shown = self.shown.iter().map(|shown| &shown.error);
-        let errors = [&self.error, &self.certificate_error].into_iter().chain(of_shown).flatten();
-        let errors: Vec<&str> = errors.map(String::as_str).collect();
+        let joined = |errors: Vec<&str>| (!errors.is_empty()).then(|| errors.join("; "));
+        let errors = [&self.error, &self.certificate_error].into_iter().flatten().map(String::as_str);
+        let of_shown = self.shown.iter().filter_map(|shown| shown.error.as_deref());
         EndpointReport {
-            error: (!errors.is_empty()).then(|| errors.join("; ")),
+            error: joined(errors.collect()),
+            shown_error: joined(of_shown.collect()),
             certificate: self.certificate.as_ref().map(|certificate| report(&certificate.served)),
             shown: self.shown.iter().filter_map(ShownCertificate::report).collect(),
         }

@@ -98,7 +98,8 @@ impl TransferSettings {
             }
             match allowed.channel.as_ref().map_or(Ok(()), |wanted| wanted.admits(peer, now)) {
                 Ok(()) => return Ok(()),
-                Err(fault) => why = NotAllowed::Channel(fault),
+                // The reason of the entry that was nearest to it.
+                Err(fault) => why = why.max(NotAllowed::Channel(fault)),
             }
         }
         Err(why)
@@ -121,7 +122,7 @@ impl AllowedClient {
 }
 
 /// Why a client may not transfer a zone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub(super) enum NotAllowed {
     /// No entry is for its address and key.
     #[error("allow-transfer does not have this address with this key")]

@@ -21,7 +21,8 @@ impl Host<'_> {
                         let allowed = zone.allow_transfer.iter().map(|rule| rule.key.as_ref());
                         let told = zone.notify.iter().map(|target| target.key.as_ref());
                         let updates = zone.content.updates.iter().map(|rule| Some(&rule.key));
-                        allowed.chain(told).chain(updates)
+                        let from = zone.content.primaries.iter().map(|primary| primary.key.as_ref());
+                        allowed.chain(told).chain(updates).chain(from)
                     })
                     .flatten()
                     .map(|name| name.to_lowercase().to_string())

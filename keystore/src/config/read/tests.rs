@@ -887,6 +887,8 @@ fn transfers_over_tls_name_the_other_side_and_ours() {
         ("{ ca-file = \"c\", certificate = \"c\" }", "certificate and key-file go together"),
         ("{ ca-file = \"c\", key-file = \"c\" }", "certificate and key-file go together"),
         ("{ ca-file = \"c\", name = \"a b\" }", "must be a DNS name"),
+        ("{ ca-file = \"c\", name = \"a-.example\" }", "must be a DNS name"),
+        ("{ ca-file = \"c\", name = \"host.1\" }", "must be a DNS name"),
         ("true", "expected a table"),
     ] {
         let error = read("", &format!("{{ address = \"192.0.2.1\", tls = {tls} }}")).unwrap_err().to_string();

@@ -159,12 +159,15 @@ fn pin(value: &Value<'_, '_>) -> Option<KeyPin> {
 fn dns_name(value: &Value<'_, '_>) -> Option<String> {
     let text = value.string()?.trim_end_matches('.');
     let is_label = |label: &str| {
-        !label.is_empty() && label.bytes().all(|o| o.is_ascii_alphanumeric() || matches!(o, b'-' | b'_'))
+        let is_written_so = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(is_written_so)
     };
-    if Name::parse(text).is_err()
-        || !text.split('.').all(is_label)
-        || text.parse::<std::net::IpAddr>().is_ok()
-    {
+    let is_number = |label: &str| label.bytes().all(|octet| octet.is_ascii_digit());
+    let ends_in_number = text.rsplit('.').next().is_some_and(is_number);
+    if Name::parse(text).is_err() || !text.split('.').all(is_label) || ends_in_number {
         value.error("must be a DNS name, such as \"primary.example\"");
         return None;
     }

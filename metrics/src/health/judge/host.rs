@@ -133,6 +133,12 @@ fn reported(report: &Report, found: &mut Findings<'_>, now: Timestamp) {
         if let Some(certificate) = &queries.certificate {
             judge_certificate(certificate, "The certificate of DNS over TLS", "DNS over TLS", found, now);
         }
+        if let Some(error) = &queries.shown_error {
+            found.subject = Some("certificates for primaries".to_owned());
+            let what =
+                format!("A certificate for primaries cannot be read, and the one before is shown: {error}");
+            found.raise(ConditionId::ConfigRejected, Severity::Warning, end_sentence(&what));
+        }
         for certificate in &queries.shown {
             let subject = format!("primaries, {}", certificate.file);
             judge_certificate(certificate, "The certificate that primaries are shown", &subject, found, now);

@@ -352,7 +352,8 @@ fn certificate_is_urgent_by_its_life_and_by_the_days_that_are_left() {
         let certificate =
             CertificateReport { file: "/c".to_owned(), not_before: not_after.minus(life), not_after };
         let mut report = Report::new(Component::SkrLoader, now, now);
-        report.endpoint = Some(EndpointReport { error: None, certificate: Some(certificate) });
+        report.endpoint =
+            Some(EndpointReport { certificate: Some(certificate), ..EndpointReport::default() });
         let state = ComponentState::Reported(Box::new(report));
         let components = vec![ComponentFacts { component: Component::SkrLoader, expected: true, state }];
         let health = judge(&Facts { components, ..Facts::default() }, &Since::default(), now);
