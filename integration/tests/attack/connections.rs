@@ -119,6 +119,39 @@ pub fn of_garbage_over_tls(server: &mut Server) {
     });
 }
 
+/// What is no HTTP/2 behind a handshake of TLS, and what is no QUIC.
+pub fn of_garbage_over_https_and_quic(server: &mut Server) {
+    under(server, "garbage over HTTPS and QUIC", Origin::Outside, |server, attack| {
+        const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+        // Header fields of a request, which do not decode; a frame that is larger than any may be.
+        let headers = [PREFACE, b"\x00\x00\x40\x01\x05\x00\x00\x00\x01", &[0xff; 64]].concat();
+        let large = [PREFACE, b"\xff\xff\xff\x00\x00\x00\x00\x00\x01", &[0; 64]].concat();
+        let requests = [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 400], PREFACE, &headers, &large];
+        // RFC 9000 section 17.2: an Initial packet, one of a version that nobody has, one of no connection, and noise.
+        let initial = |version: u8| {
+            [&[0xc3, 0, 0, 0, version, 8][..], &[5; 8], &[0, 0, 0x44, 0xb0], &[0; 1180]].concat()
+        };
+        let datagrams = [initial(1), initial(0x1a), vec![0x40; 60], vec![0xff; 1200], initial(0)];
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut number = 0_usize;
+        while attack.goes_on() {
+            number += 1;
+            let mut datagram = datagrams[number % datagrams.len()].clone();
+            let at = number * 31 % datagram.len();
+            datagram[at] ^= 1 << (number % 8);
+            let _ = socket.send_to(&datagram, server.quic);
+            if number.is_multiple_of(20) {
+                let open = connect(neighbour(number as u8), server.https);
+                if let Ok(mut stream) = open.and_then(|open| server.encrypt(open, true)) {
+                    let _ = stream.write_all(requests[number / 20 % requests.len()]);
+                    let _ = stream.read(&mut [0; 256]);
+                }
+                assert!(server.answers_tls(), "another network is answered over TLS");
+            }
+        }
+    });
+}
+
 /// Handshakes that begin and go no further.
 pub fn with_handshakes_that_hang(server: &mut Server) {
     under(server, "TLS handshakes that hang", Origin::Outside, |server, attack| {

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::report::{Origin, long_seconds, under};
-use crate::server::{Server, connect, framed, large_query, query};
+use crate::server::{Server, connect, framed, large_query, query, updates};
 
 /// Packets of the run of all tests, and of a longer one.
 const PACKETS: usize = 20_000;
@@ -29,14 +29,19 @@ impl Numbers {
     }
 }
 
-/// A packet: noise, or a query with octets changed, cut out, doubled or put behind it.
+/// A packet: noise, or a query or an update with octets changed, cut out, doubled or put behind it.
 fn packet(numbers: &mut Numbers) -> Vec<u8> {
     if numbers.below(10) == 0 {
         let len = numbers.below(1400);
         return (0..len).map(|_| numbers.next() as u8).collect();
     }
-    let mut packet =
-        if numbers.below(2) == 0 { large_query() } else { query(b"\x03www\x04demo\x07example\x00") };
+    let [unsigned, signed] = updates();
+    let mut packet = match numbers.below(6) {
+        0 => unsigned,
+        1 => signed,
+        2 | 3 => large_query(),
+        _ => query(b"\x03www\x04demo\x07example\x00"),
+    };
     for _ in 0..=numbers.below(6) {
         let at = numbers.below(packet.len());
         match numbers.below(6) {

@@ -35,6 +35,7 @@ fn server_answers_and_recovers_under_each_attack() {
     connections::that_write_slowly(server);
     connections::of_garbage_over_tls(server);
     connections::with_handshakes_that_hang(server);
+    connections::of_garbage_over_https_and_quic(server);
     hostile::packets(server);
     packets_for_others(server);
     requests_that_drip(server);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use keystore::durable;
 use openssl::ssl::{Ssl, SslContext, SslMethod, SslStream, SslVerifyMode};
 
 use crate::certificate;
@@ -24,8 +25,19 @@ pub struct Server {
     dir: tempfile::TempDir,
     pub dns: SocketAddr,
     pub tls: SocketAddr,
+    pub https: SocketAddr,
+    pub quic: SocketAddr,
     pub http: SocketAddr,
 }
+
+/// What the configuration has in `[signer]`, beside the certificate.
+const LISTEN: &str =
+    "tls-listen = [\"127.0.0.1:0\"]\nhttps-listen = [\"127.0.0.1:0\"]\nquic-listen = [\"127.0.0.1:0\"]\n";
+/// What it has of updates: the zone may be changed by who has the key.
+const UPDATE: &str = "[[zone]]\nupdate = [{ key = \"acme\", names = \"zone\" }]\n";
+const TRANSFER: &str = "\n[transfer]\nkey-files = [\"acme.key\"]\n";
+const KEY: &str =
+    "key \"acme\" { algorithm hmac-sha256; secret \"MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=\"; };\n";
 
 impl Server {
     /// One that may open so many files.
@@ -41,8 +53,10 @@ impl Server {
         let [file, key] = certificate::files(dir.path(), CERTIFICATE);
         let config = site.join("online/offline-ksk.toml");
         let text = fs::read_to_string(&config).unwrap();
-        let tls = format!("tls-listen = [\"127.0.0.1:0\"]\ntls-certificate = {file:?}\ntls-key = {key:?}\n");
-        fs::write(&config, text.replace("[signer]\n", &format!("[signer]\n{tls}"))).unwrap();
+        let signer = format!("[signer]\n{LISTEN}tls-certificate = {file:?}\ntls-key = {key:?}\n");
+        let text = text.replace("[signer]\n", &signer).replace("[[zone]]\n", UPDATE) + TRANSFER;
+        durable::write(&config.with_file_name("acme.key"), KEY.as_bytes(), 0o600).unwrap();
+        fs::write(&config, text).unwrap();
         let child = Command::new("prlimit")
             .arg(format!("--nofile={descriptors}"))
             .args([program, "serve", "-c"])
@@ -51,17 +65,24 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()
             .expect("prlimit of util-linux");
-        let mut server = Self { child, dir, dns: nowhere, tls: nowhere, http: nowhere };
+        let (https, quic) = (nowhere, nowhere);
+        let mut server = Self { child, dir, dns: nowhere, tls: nowhere, https, quic, http: nowhere };
         let address = |log: &str, what: &str| -> Option<SocketAddr> {
             let line = log.lines().find(|line| line.contains(what))?;
             line.rsplit_once("address=")?.1.trim().parse().ok()
         };
         wait_for("its addresses", || {
             let log = server.log();
-            let found = ["serving address=", "serving DNS over TLS address=", "metrics on /metrics address="]
-                .map(|what| address(&log, what));
-            let [Some(dns), Some(tls), Some(http)] = found else { return false };
-            (server.dns, server.tls, server.http) = (dns, tls, http);
+            let served = [
+                "serving",
+                "serving DNS over TLS",
+                "serving DNS over HTTPS",
+                "serving DNS over QUIC",
+                "metrics on /metrics",
+            ];
+            let found = served.map(|what| address(&log, &format!("{what} address=")));
+            let [Some(dns), Some(tls), Some(https), Some(quic), Some(http)] = found else { return false };
+            (server.dns, server.tls, server.https, server.quic, server.http) = (dns, tls, https, quic, http);
             true
         });
         wait_for("a signed zone", || server.answers_udp() && server.answers_tls() && server.is_healthy());
@@ -242,6 +263,23 @@ pub fn large_query() -> Vec<u8> {
     (query[rtype], query[count]) = (48, 1);
     query.extend_from_slice(b"\x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x00");
     query
+}
+
+/// An update that adds a record, signed by nobody (RFC 2136), and with a TSIG record that no key has made.
+pub fn updates() -> [Vec<u8>; 2] {
+    const ZONE: &[u8] = b"\x04demo\x07example\x00\x00\x06\x00\x01";
+    const RECORD: &[u8] = b"\x03new\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x07";
+    let signature = [
+        &b"\x04acme\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x3d\x0bhmac-sha256\x00\x00\x00\x6b\x00\x00\x00\x01\x2c\x00\x20"[..],
+        &[7; 32],
+        b"\x12\x34\x00\x00\x00\x00",
+    ]
+    .concat();
+    let message = |additional: u8, end: &[u8]| {
+        let head = [0x12, 0x34, 0x28, 0, 0, 1, 0, 0, 0, 1, 0, additional];
+        [&head[..], ZONE, RECORD, end].concat()
+    };
+    [message(0, &[]), message(1, &signature)]
 }
 
 /// A message behind its length.
