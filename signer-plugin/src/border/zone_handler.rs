@@ -15,7 +15,7 @@ use hickory_server::zone_handler::{
 
 use keystore::dns::{Name, Rtype};
 
-use super::convert::{name, record, wire};
+use super::convert::{name, records, wire};
 use crate::answer::{AnswerOutcome, Arrival, Transport};
 use crate::hosted::{Hosted, Responder};
 use crate::reply::{Reply, Rr};
@@ -97,7 +97,7 @@ fn query(qname: &[u8], qtype: u16, dnssec_ok: bool) -> Vec<u8> {
 }
 
 fn section(rrs: Vec<Rr>) -> LookupRecords {
-    LookupRecords::Section(rrs.into_iter().map(record).collect())
+    LookupRecords::Section(records(rrs))
 }
 
 /// True when `Catalog` is told of an error, and then adds the SOA record itself: NXDOMAIN, and SOA queries, for which it never
