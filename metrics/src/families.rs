@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{HistogramOpts, Opts, Registry, TextEncoder};
+use prometheus::{HistogramOpts, Registry, TextEncoder};
 
-use crate::gauges::{GaugeTable, Number};
+use crate::series::{Count, CounterTable, GaugeTable, Number};
 use crate::values::{Counter, CounterFamily, Detail, Gauge, GaugeFamily, Histogram, HistogramFamily};
 
 /// The families of a process. Clones share them and are as large as a pointer: each zone has some.
@@ -59,8 +59,8 @@ macro_rules! families {
         (Gauge(table.with_label_values::<&str>(&[])), Box::new(table))
     }};
     (@make Counter, $name:expr, $help:expr, [], $detail:expr) => {{
-        let counter = prometheus::IntCounter::new($name, $help)?;
-        (Counter(counter.clone()), Box::new(counter))
+        let table = CounterTable::new($name, $help, &[])?;
+        (Counter(table.with_label_values::<&str>(&[])), Box::new(table))
     }};
     (@make GaugeFamily, $name:expr, $help:expr, [$($label:literal),*], $detail:expr) => {{
         let table = GaugeTable::new($name, $help, &[$($label),*])?;
@@ -68,10 +68,9 @@ macro_rules! families {
         (GaugeFamily::new(table.clone(), left_out, Number::default()), Box::new(table))
     }};
     (@make CounterFamily, $name:expr, $help:expr, [$($label:literal),*], $detail:expr) => {{
-        let counters = prometheus::IntCounterVec::new(Opts::new($name, $help), &[$($label),*])?;
+        let table = CounterTable::new($name, $help, &[$($label),*])?;
         let left_out = can_be_left_out($name, &[$($label),*], $detail);
-        let nobody = prometheus::IntCounter::new($name, $help)?;
-        (CounterFamily::new(counters.clone(), left_out, nobody), Box::new(counters))
+        (CounterFamily::new(table.clone(), left_out, Count::default()), Box::new(table))
     }};
     (@make Histogram, $name:expr, $help:expr, [], $detail:expr, $buckets:expr) => {{
         let histogram = prometheus::Histogram::with_opts(HistogramOpts::new($name, $help).buckets($buckets.to_vec()))?;

@@ -8,11 +8,12 @@ pub mod families;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod fuzzing;
-mod gauges;
+
 pub mod health;
 pub mod http;
 pub mod queries;
 pub mod rules;
+mod series;
 pub mod values;
 pub mod zones;
 

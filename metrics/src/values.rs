@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::gauges::{GaugeTable, Number};
+use crate::series::{Count, CounterTable, GaugeTable, Number};
 
 /// Whether the series of single zones are left out; shared by all families.
 #[derive(Debug, Clone, Default)]
@@ -87,7 +87,7 @@ written! {
 }
 written! {
     /// A number that only grows.
-    Counter(prometheus::IntCounter)
+    Counter(Count)
 }
 written! {
     /// Observed values, counted in buckets.
@@ -99,7 +99,7 @@ family! {
 }
 family! {
     /// Counters by labels.
-    CounterFamily(prometheus::IntCounterVec) of Counter(prometheus::IntCounter)
+    CounterFamily(CounterTable) of Counter(Count)
 }
 family! {
     /// Histograms by labels.
@@ -123,12 +123,12 @@ impl Gauge {
 impl Counter {
     /// Adds 1.
     pub fn inc(&self) {
-        self.0.inc();
+        self.0.add(1);
     }
 
     /// Adds `number`.
     pub fn inc_by(&self, number: u64) {
-        self.0.inc_by(number);
+        self.0.add(number);
     }
 
     /// Its value, for tests.

@@ -9,11 +9,15 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
+use keystore::config::query::RateLimitConfig;
 use keystore::dns::Rtype;
+use metrics::Metrics;
 use offline_ksk_signer::answer::{
     AnswerKind, AnswerOutcome, Arrival, Context, MOST_AHEAD, Transport, answer, look_ahead,
 };
+use offline_ksk_signer::protocol::QuerySettings;
 use offline_ksk_signer::signing::{Denial, Nsec3, SignedZone, SigningPolicy, sign};
 use support::{NOW, POLICY};
 
@@ -88,8 +92,28 @@ fn bench(c: &mut Criterion) {
                 });
             });
         }
+        limited(&mut group, &zone);
         group.finish();
     }
+}
+
+/// A flood of names that do not exist from one network, which the rate limit drops but for some.
+fn limited(group: &mut BenchmarkGroup<'_, WallTime>, zone: &SignedZone) {
+    let config = RateLimitConfig { responses_per_second: 1, slip: 0, ..RateLimitConfig::default() };
+    let metrics = Metrics::new().expect("metrics");
+    let settings = QuerySettings::DEFAULT.with_rate_limit(&config, [7; 16], &metrics);
+    let arrival = Arrival { settings: &settings, ..Arrival::new(Transport::Udp, 1232) };
+    let context = Context { arrival, now: NOW };
+    let queries: Vec<Vec<u8>> = scattered(1 << 20).map(|i| query(&format!("h{i:07}x"), Rtype::A)).collect();
+    let mut out = Vec::with_capacity(4096);
+    let mut next = queries.iter().cycle();
+    group.bench_function("no such name, over the rate limit", |b| {
+        b.iter(|| {
+            let query = next.next().expect("a cycle");
+            black_box(answer(zone, black_box(query), &context, &mut out));
+            out.len()
+        });
+    });
 }
 
 criterion_group!(benches, bench);

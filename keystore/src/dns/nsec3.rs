@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use openssl::sha::Sha1;
+
 use super::name::MAX_NAME;
 
 /// The hash of a name; its order is the order of the NSEC3 chain.
@@ -16,31 +18,25 @@ pub const MAX_APEX: usize = MAX_NAME - LABEL;
 pub const MAX_ITERATIONS: u16 = 50;
 
 impl NameHash {
-    /// Hashes a name (uncompressed wire form, any letter case) with `salt` and `iterations` (RFC 5155 section 5).
+    /// Hashes a name (uncompressed wire form, any letter case) with `salt` and `iterations` (RFC 5155 section 5). OpenSSL's SHA-1 uses the
+    /// instructions of the processor for it where there are some, ring's does not.
     #[must_use]
     pub fn of(name: &[u8], salt: &[u8], iterations: u16) -> Self {
-        use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, digest};
-
         let mut lower = [0; MAX_NAME];
         let len = name.len().min(MAX_NAME);
         lower[..len].copy_from_slice(&name[..len]);
         lower[..len].make_ascii_lowercase();
         let salted = |octets: &[u8]| {
-            if salt.is_empty() {
-                return digest(&SHA1_FOR_LEGACY_USE_ONLY, octets);
-            }
-            let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+            let mut context = Sha1::new();
             context.update(octets);
             context.update(salt);
             context.finish()
         };
         let mut hash = salted(&lower[..len]);
         for _ in 0..iterations {
-            hash = salted(hash.as_ref());
+            hash = salted(&hash);
         }
-        let mut out = [0; 20];
-        out.copy_from_slice(hash.as_ref());
-        Self(out)
+        Self(hash)
     }
 
     /// The label of the NSEC3 record's owner, in lower case, with its length in front.

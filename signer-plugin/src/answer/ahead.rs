@@ -15,7 +15,8 @@ use crate::zone::{KeyBuf, KeyHash, Node, NodeId, Zone, key_prefix};
 /// Queries that are looked up side by side. The processor fetches about as many lines of memory at once.
 pub const MOST_AHEAD: usize = 16;
 /// Names of a zone below which all that queries need stays in the caches of the processor.
-const LARGE: usize = 30_000;
+/// In tests every zone counts as large, so that all of them look ahead.
+const LARGE: usize = if cfg!(test) { 1 } else { 30_000 };
 
 /// Names of the zone that these queries lead to: one for a name that is asked for, one for that below the apex, one that denies it.
 const MOST_NODES: usize = 3 * MOST_AHEAD;
@@ -76,26 +77,36 @@ fn walk(signed: &SignedZone, asked: &Few<Asked<'_>, MOST_AHEAD>) -> Few<NodeId, 
             absent.push((name, top));
         }
     }
+    read_nodes(signed, &nodes);
+    // A name below a delegation is not denied.
+    let denied = || absent.iter().filter(|(_, top)| top.is_none_or(|top| zone.node(top).cut.is_none()));
+    let mut denying: Few<NodeId, MOST_NODES> = Few::new();
     match signed.chain() {
         Chain::Nsec => {
-            let prefixes = absent.iter().map(|(name, _)| name.prefix);
-            find_in_order(zone.order(), prefixes, &mut nodes);
+            let prefixes = denied().map(|(name, _)| name.prefix);
+            find_in_order(zone.order(), prefixes, &mut denying);
         }
         // More iterations take longer than what they would save.
         Chain::Nsec3(chain) if chain.nsec3().iterations == 0 => {
-            let prefixes = absent.iter().map(|(name, top)| {
+            let prefixes = denied().map(|(name, top)| {
                 // The next closer name: mostly the one below the apex, or the one asked for.
                 let start = name.top.filter(|_| top.is_none()).map_or(0, |(start, _)| start);
                 chain.prefix_of(&name.wire[start..])
             });
-            find_in_order(chain.order(), prefixes, &mut nodes);
+            find_in_order(chain.order(), prefixes, &mut denying);
         }
         Chain::Nsec3(_) => {}
     }
+    read_nodes(signed, &denying);
+    denying.iter().for_each(|node| nodes.push(node));
+    nodes
+}
+
+/// Reads what the version has for these names, each step for all of them.
+fn read_nodes(signed: &SignedZone, nodes: &Few<NodeId, MOST_NODES>) {
     read(nodes.iter(), |node| signed.read_block(node));
     read(nodes.iter(), |node| signed.read_name(node));
     read(nodes.iter(), |node| signed.read_content(node));
-    nodes
 }
 
 /// Finds the entries in front of keys with these prefixes, all groups of chunks first, then all chunks.
@@ -148,10 +159,14 @@ impl<T: Copy, const N: usize> Few<T, N> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::super::{Arrival, Context, Transport, answer};
     use super::*;
     use crate::signing::denial::Found;
-    use crate::signing::{Denial, Nsec3, SigningPolicy};
-    use crate::testing::{POLICY, name, signed_by, zone};
+    use crate::signing::{Denial, Nsec3, SigningKeys, SigningPolicy, sign};
+    use crate::testing::{DAY, NOW, POLICY, bundle, keys, name, signed_by, zone};
 
     const NAMES: usize = 400;
 
@@ -218,6 +233,71 @@ mod tests {
                 },
             );
             assert!(denied > 60, "{denied} %");
+        }
+    }
+
+    /// Versions that follow each other by random changes, each asked for names that are there, that were there, and that never were.
+    #[test]
+    fn no_answer_depends_on_what_is_read_ahead_whatever_the_versions_before_had() {
+        let (ksk, zsk) = keys();
+        let bundle = bundle(&name("bench.test"), ksk, &[zsk], NOW, 30 * DAY);
+        let mut random = 7_u64;
+        let mut next = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        let kinds = ["A 192.0.2.1", "NS ns.other.test.", "DNAME other.test.", "CNAME h000001", "TXT \"x\""];
+        for denial in [Denial::Nsec, Denial::Nsec3(Nsec3::new(0, false)), Denial::Nsec3(Nsec3::new(0, true))]
+        {
+            let policy = SigningPolicy { denial, ..POLICY };
+            let mut at: Option<SignedZone> = None;
+            let mut names: BTreeMap<u64, u64> = BTreeMap::new();
+            for serial in 1..40 {
+                for _ in 0..12 {
+                    let label = next(200);
+                    if names.remove(&label).is_none() {
+                        names.insert(label, next(7));
+                    }
+                }
+                let mut text =
+                    "@ SOA ns1 admin 1 7200 900 1209600 300\n@ NS ns1\nns1 A 192.0.2.1\n".to_owned();
+                for (label, kind) in &names {
+                    let (below, kind) = match *kind {
+                        5 => ("a.b.", "A 192.0.2.3"),
+                        6 => ("*.", "A 192.0.2.4"),
+                        kind => ("", kinds[kind as usize]),
+                    };
+                    text.push_str(&format!("{below}h{label:06} {kind}\n"));
+                }
+                let read = zone("bench.test", &text).expect("a zone");
+                let content = match &at {
+                    None => read,
+                    Some(before) => before.zone().succeeded_by(&read).expect("a small change"),
+                };
+                let key = SigningKeys::from(std::slice::from_ref(zsk));
+                let signed =
+                    sign(&Arc::new(content), &bundle, key, &policy, serial, at.as_ref(), NOW).expect("signs");
+                let below = ["", "x.", "a.b.", "b.", "*.", "x.a.b."];
+                let queries: Vec<Vec<u8>> = (0..3 * MOST_AHEAD as u64)
+                    .map(|_| query(&format!("{}h{:06}", below[next(6) as usize], next(220))))
+                    .collect();
+                let answers = |signed: &SignedZone| -> Vec<Vec<u8>> {
+                    let context = Context { arrival: Arrival::new(Transport::Udp, 1232), now: NOW };
+                    let mut out = Vec::new();
+                    let of = |query: &Vec<u8>| {
+                        answer(signed, query, &context, &mut out);
+                        out.clone()
+                    };
+                    queries.iter().map(of).collect()
+                };
+                let alone = answers(&signed);
+                for batch in queries.chunks(MOST_AHEAD) {
+                    let batch: Vec<&[u8]> = batch.iter().map(Vec::as_slice).collect();
+                    look_ahead(&signed, &batch);
+                }
+                assert_eq!(answers(&signed), alone);
+                at = Some(signed);
+            }
         }
     }
 

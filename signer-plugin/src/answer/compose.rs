@@ -30,6 +30,8 @@ pub(super) enum Stop {
     Full,
     /// One of its signatures has expired.
     Expired,
+    /// It is over the rate limit.
+    Limited,
     /// The hash of a name that is not there is that of one that is there: no NSEC3 record denies it (RFC 5155 section 7.2.9).
     Collision,
 }
@@ -320,11 +322,6 @@ impl<'a> Composer<'a> {
         } else {
             self.truncated = true;
         }
-    }
-
-    /// The options of the answer.
-    pub fn options(&self) -> &ReplyOptions<'a> {
-        &self.options
     }
 
     /// There is to be no answer.

@@ -32,16 +32,26 @@ pub(super) fn name_error(signed: &SignedZone, absent: &Absent<'_>) -> Result<Pro
     let zone = signed.zone();
     match signed.chain() {
         Chain::Nsec => {
-            let wildcard = zone.before_wildcard(absent.encloser);
-            let before = zone.last_up_to(absent.key);
-            Ok([Some(signed.member_up_to(before)), Some(signed.member_up_to(wildcard)), None])
+            let before = signed.member_up_to(zone.last_up_to(absent.key));
+            let no_wildcard = || Ok(signed.member_up_to(zone.before_wildcard(absent.encloser)));
+            Ok([Some(before), Some(at_encloser(signed, absent.encloser, no_wildcard)?), None])
         }
         Chain::Nsec3(chain) => {
             let encloser = provable(signed, absent.encloser);
             let next_closer = next_closer(signed, chain, absent.wire, encloser)?;
-            Ok([Some(encloser), Some(next_closer), Some(no_wildcard(signed, chain, encloser)?)])
+            let no_wildcard = || no_wildcard(signed, chain, encloser);
+            Ok([Some(encloser), Some(next_closer), Some(at_encloser(signed, encloser, no_wildcard)?)])
         }
     }
+}
+
+/// What denies the wildcard below `encloser`, by `find`; at the apex, as it was found before.
+fn at_encloser(
+    signed: &SignedZone,
+    encloser: NodeId,
+    find: impl FnOnce() -> Result<NodeId, Stop>,
+) -> Result<NodeId, Stop> {
+    if encloser == NodeId::APEX { signed.no_apex_wildcard(find) } else { find() }
 }
 
 /// The name exists, and no RRset of the type that is asked for.

@@ -1,4 +1,5 @@
-//! The rate limit of answers that the engine has not composed: those to transfers, and those of the inner handler.
+//! The rate limit of answers: of those that the engine composes, by what they will be; of others, those to transfers and those of the inner
+//! handler, by their octets.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,13 +8,53 @@ use keystore::dns::{Name, Rtype};
 
 use super::edns::ReplyOptions;
 use super::query::{HEADER, Head};
-use super::{Arrival, Transport};
+use super::{AnswerKind, Arrival, Transport};
 use crate::protocol::rate_limit::{AnswerClass, AnswerGroup, RateLimiter, RateVerdict};
 use crate::reply::{Reply, Rr};
+use crate::zone::NodeId;
 
 /// The node of these answers, which is that of no name of a zone of ours.
 const NO_NODE: u32 = u32::MAX;
 const NXDOMAIN: u16 = 3;
+
+/// Whether the answer to a query is within the limits, decided once.
+pub(super) struct AnswerLimit<'a> {
+    /// `None` where nothing limits it.
+    limiter: Option<&'a RateLimiter>,
+    client: IpAddr,
+    /// Apex of the zone that answers, in wire form; empty where none does.
+    zone: &'a [u8],
+    verdict: Option<RateVerdict>,
+}
+
+impl<'a> AnswerLimit<'a> {
+    /// Over TCP, and with a good cookie, the client has not forged its address, and nothing is limited.
+    pub fn of(arrival: &Arrival<'a>, options: &ReplyOptions<'_>, zone: Option<&'a Name>) -> Self {
+        let is_known =
+            arrival.transport != Transport::Udp || options.cookie.is_some_and(|cookie| cookie.is_good);
+        Self {
+            limiter: arrival.settings.limiter.as_deref().filter(|_| arrival.is_limited && !is_known),
+            client: arrival.client,
+            zone: zone.map_or(&[], Name::as_wire),
+            verdict: None,
+        }
+    }
+
+    /// Counts the answer, unless that was done, and says what becomes of it. `node` is where it comes from: the name, or the wildcard, DNAME or
+    /// delegation for it. All that one of these gives are one kind, and all that say that something does not exist are one kind for a zone.
+    pub fn judge(&mut self, kind: AnswerKind, node: NodeId) -> RateVerdict {
+        let Some(limiter) = self.limiter else { return RateVerdict::Send };
+        let (class, node) = match kind {
+            AnswerKind::Positive => (AnswerClass::Positive, node.position() as u32),
+            AnswerKind::Referral => (AnswerClass::Referral, node.position() as u32),
+            AnswerKind::NoData => (AnswerClass::NoData, 0),
+            AnswerKind::NxDomain => (AnswerClass::NxDomain, 0),
+            AnswerKind::Error => (AnswerClass::Error, 0),
+        };
+        let group = AnswerGroup { class, zone: self.zone, node };
+        *self.verdict.get_or_insert_with(|| limiter.judge(self.client, group, limiter.now()))
+    }
+}
 
 /// The limiter that the answer to `query` counts with; `None` where nothing limits it: nothing is configured, or the client is known to have
 /// the address that it says, by its TCP connection or by a good cookie.

@@ -9,9 +9,11 @@ use keystore::dns::name::MAX_NAME;
 use super::AnswerKind;
 use super::compose::{Composer, Owner, Section, Stop};
 use super::denial::{self, Absent, Proof};
+use super::limit::AnswerLimit;
 use super::query::Query;
 use super::rcode::Rcode;
 use crate::index::Index;
+use crate::protocol::rate_limit::RateVerdict;
 use crate::signing::denial::OwnerBuf;
 use crate::signing::{RrsetView, SignedZone};
 use crate::zone::{KeyBuf, Labels, Node, NodeId, Records, Zone};
@@ -31,12 +33,18 @@ pub(super) struct Found {
     pub node: NodeId,
 }
 
-/// Answers into `composer`.
-pub(super) fn run(zone: &SignedZone, query: &Query<'_>, composer: &mut Composer<'_>) -> Found {
+/// Answers into `composer`. What `limit` holds back is not composed where that is known before.
+pub(super) fn run(
+    zone: &SignedZone,
+    query: &Query<'_>,
+    composer: &mut Composer<'_>,
+    limit: &mut AnswerLimit<'_>,
+) -> Found {
     let lookup = Lookup {
         signed: zone,
         zone: zone.zone(),
         composer,
+        limit,
         rtype: query.question.rtype,
         dnssec_ok: query.dnssec_ok(),
         dnames: Seen::NOTHING,
@@ -48,10 +56,11 @@ pub(super) fn run(zone: &SignedZone, query: &Query<'_>, composer: &mut Composer<
     lookup.run(query)
 }
 
-struct Lookup<'z, 'c, 'o> {
+struct Lookup<'z, 'c, 'o, 'l> {
     signed: &'z SignedZone,
     zone: &'z Zone,
     composer: &'c mut Composer<'o>,
+    limit: &'c mut AnswerLimit<'l>,
     rtype: Rtype,
     dnssec_ok: bool,
     /// Nodes whose DNAME is in the answer.
@@ -111,7 +120,7 @@ enum Step<'z> {
     Follow(Cow<'z, [u8]>),
 }
 
-impl<'z> Lookup<'z, '_, '_> {
+impl<'z> Lookup<'z, '_, '_, '_> {
     fn run(mut self, query: &Query<'_>) -> Found {
         let kind = match self.chain(query) {
             Ok(kind) => kind,
@@ -123,6 +132,7 @@ impl<'z> Lookup<'z, '_, '_> {
                 self.composer.expired();
                 AnswerKind::Error
             }
+            Err(Stop::Limited) => self.kind,
             Err(Stop::Collision) => {
                 self.composer.fail();
                 AnswerKind::Error
@@ -163,6 +173,18 @@ impl<'z> Lookup<'z, '_, '_> {
             behind[count] = target.wire;
         }
         self.deny(NOTHING)
+    }
+
+    /// Holds the answer against the rate limit before it is composed. Where aliases come first, what it will be is not known: they are composed, and
+    /// the whole is counted.
+    fn admit(&mut self) -> Result<(), Stop> {
+        if self.composer.answers() > 0 {
+            return Ok(());
+        }
+        match self.limit.judge(self.kind, self.source.unwrap_or(NodeId::APEX)) {
+            RateVerdict::Send => Ok(()),
+            RateVerdict::Slip | RateVerdict::Drop => Err(Stop::Limited),
+        }
     }
 
     /// One name of the chain.
@@ -217,6 +239,7 @@ impl<'z> Lookup<'z, '_, '_> {
             },
         };
         let Some(view) = found else { return self.no_data(node, expanded).map(|()| Step::Done) };
+        self.admit()?;
         if self.rtype == Rtype::RRSIG {
             self.composer.put_signatures(owner, &view)?;
         } else if view.rtype != Rtype::DNAME || expanded.is_some() || self.dnames.add(node) {
@@ -272,6 +295,7 @@ impl<'z> Lookup<'z, '_, '_> {
 
     fn no_data(&mut self, node: NodeId, expanded: Option<&Absent<'_>>) -> Result<(), Stop> {
         self.kind = AnswerKind::NoData;
+        self.admit()?;
         self.put_soa()?;
         self.expand(expanded)?;
         let signed = self.signed;
@@ -284,6 +308,7 @@ impl<'z> Lookup<'z, '_, '_> {
     fn name_error(&mut self, absent: &Absent<'_>) -> Result<(), Stop> {
         self.kind = AnswerKind::NxDomain;
         self.composer.set_rcode(Rcode::NXDOMAIN);
+        self.admit()?;
         self.put_soa()?;
         let signed = self.signed;
         self.prove(|| denial::name_error(signed, absent))
@@ -329,6 +354,7 @@ impl<'z> Lookup<'z, '_, '_> {
             self.kind = AnswerKind::Referral;
             self.composer.clear_authoritative();
         }
+        self.admit()?;
         let owner = Owner::Name(self.zone.owner(cut));
         let Some(ns) = self.signed.find(cut, Rtype::NS) else { return Ok(()) };
         self.composer.put(Section::Authority, owner, &ns, None, false)?;

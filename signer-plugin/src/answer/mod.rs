@@ -28,12 +28,13 @@ use keystore::time::Timestamp;
 use metrics::queries::RefusedQuery;
 
 use crate::protocol::QuerySettings;
-use crate::protocol::rate_limit::{AnswerClass, AnswerGroup, RateVerdict};
+use crate::protocol::rate_limit::RateVerdict;
 use crate::signing::SignedZone;
 use crate::zone::NodeId;
 pub use ahead::{MOST_AHEAD, look_ahead};
 use compose::Composer;
 use edns::ReplyOptions;
+use limit::AnswerLimit;
 use lookup::Found;
 use query::{Head, Query};
 use rcode::Rcode;
@@ -140,7 +141,7 @@ const MIN_UDP: u16 = 512;
 ///   (RFC 2181 section 9, RFC 9471).
 /// - Transfers are REFUSED, other opcodes NOTIMP; TSIG is refused with BADKEY (RFC 8945 section 5.2.1), as no keys are known here.
 pub fn answer(zone: &SignedZone, query: &[u8], context: &Context<'_>, out: &mut Vec<u8>) -> AnswerOutcome {
-    let outcome = respond(query, Some(zone.zone().origin()), context, out, |query, composer| {
+    let outcome = respond(query, Some(zone.zone().origin()), context, out, |query, composer, limit| {
         if matches!(query.question.rtype, Rtype::AXFR | Rtype::IXFR) {
             return Err(Refusal::Transfer);
         }
@@ -150,7 +151,7 @@ pub fn answer(zone: &SignedZone, query: &[u8], context: &Context<'_>, out: &mut 
         }
         composer.set_earliest_expiration(zone.earliest_zsk_expiration().min(zone.earliest_ksk_expiration()));
         composer.set_zone_version(zone.zone().origin().label_count() as u8, zone.serial());
-        Ok(lookup::run(zone, query, composer))
+        Ok(lookup::run(zone, query, composer, limit))
     });
     outcome.into()
 }
@@ -163,7 +164,7 @@ pub fn answer_not_ready(
     context: &Context<'_>,
     out: &mut Vec<u8>,
 ) -> AnswerOutcome {
-    respond(query, Some(origin), context, out, |_, _| Err(Refusal::NotReady)).into()
+    respond(query, Some(origin), context, out, |_, _, _| Err(Refusal::NotReady)).into()
 }
 
 /// Answers a query for a name that no handler of this process has, or one whose question cannot be read: REFUSED with Extended DNS Error 20,
@@ -171,7 +172,7 @@ pub fn answer_not_ready(
 pub(crate) fn answer_without_zone(query: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> WithoutZone {
     // The time is that of signatures, and there are none.
     let context = Context { arrival: *arrival, now: Timestamp::EPOCH };
-    let outcome = respond(query, None, &context, out, |query, _| {
+    let outcome = respond(query, None, &context, out, |query, _, _| {
         let is_transfer = matches!(query.question.rtype, Rtype::AXFR | Rtype::IXFR);
         Err(if is_transfer { Refusal::TransferOfOtherZone } else { Refusal::OtherZone })
     });
@@ -221,7 +222,7 @@ fn respond<F>(
     look_up: F,
 ) -> Responded
 where
-    F: FnOnce(&Query<'_>, &mut Composer<'_>) -> Result<Found, Refusal>,
+    F: FnOnce(&Query<'_>, &mut Composer<'_>, &mut AnswerLimit<'_>) -> Result<Found, Refusal>,
 {
     out.clear();
     let Some(head) = Head::parse(octets) else { return Responded::Drop };
@@ -239,6 +240,7 @@ where
     let well_formed = rest.is_some();
     let query = Query { head, question, below, rest: rest.unwrap_or_default() };
     let options = ReplyOptions::to(query.rest.edns, &context.arrival);
+    let mut limit = AnswerLimit::of(&context.arrival, &options, origin);
     let mut composer = Composer::new(&query, size_limit(&query, &context.arrival), options, context, out);
     let refusal = Refusal::of_any_zone(&query, origin, well_formed, &context.arrival);
     let found = match (refusal, identity(&query, &context.arrival)) {
@@ -247,13 +249,13 @@ where
             Ok(Found { kind: AnswerKind::Positive, node: NodeId::APEX })
         }
         (Some(refusal), _) => Err(refusal),
-        (None, None) => look_up(&query, &mut composer),
+        (None, None) => look_up(&query, &mut composer, &mut limit),
     };
     if let Err(refusal) = found {
         composer.refuse(refusal);
     }
-    let group = group(origin, found.ok());
-    match verdict(&context.arrival, composer.options(), group) {
+    let (kind, node) = found.map_or((AnswerKind::Error, NodeId::APEX), |found| (found.kind, found.node));
+    match limit.judge(kind, node) {
         RateVerdict::Send => {}
         RateVerdict::Slip => composer.slip(),
         RateVerdict::Drop => {
@@ -288,36 +290,6 @@ fn identity<'s>(query: &Query<'_>, arrival: &Arrival<'s>) -> Option<&'s [u8]> {
     }
 }
 
-/// Which answers an answer is counted with: all that a wildcard, a DNAME or a delegation gives are one kind, all that say that something does
-/// not exist are one kind for a zone.
-fn group(origin: Option<&Name>, found: Option<Found>) -> AnswerGroup<'_> {
-    let zone = origin.map_or(&[][..], Name::as_wire);
-    let kind = found.map_or(AnswerKind::Error, |found| found.kind);
-    let node = found.map_or(0, |found| found.node.position() as u32);
-    let (class, node) = match kind {
-        AnswerKind::Positive => (AnswerClass::Positive, node),
-        AnswerKind::Referral => (AnswerClass::Referral, node),
-        AnswerKind::NoData => (AnswerClass::NoData, 0),
-        AnswerKind::NxDomain => (AnswerClass::NxDomain, 0),
-        AnswerKind::Error => (AnswerClass::Error, 0),
-    };
-    AnswerGroup { class, zone, node }
-}
-
-/// Whether an answer is within the limits. Over TCP, and with a good cookie, the client has not forged its address.
-fn verdict(arrival: &Arrival<'_>, options: &ReplyOptions<'_>, group: AnswerGroup<'_>) -> RateVerdict {
-    match &arrival.settings.limiter {
-        Some(limiter)
-            if arrival.is_limited
-                && arrival.transport == Transport::Udp
-                && options.cookie.is_none_or(|cookie| !cookie.is_good) =>
-        {
-            limiter.judge(arrival.client, group, limiter.now())
-        }
-        _ => RateVerdict::Send,
-    }
-}
-
 /// Answers a query that has not exactly one question that can be read. One without any may ask for a cookie alone (RFC 7873 section 5.4).
 fn without_question(head: &Head, octets: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> Responded {
     if head.opcode() == 0
@@ -327,7 +299,8 @@ fn without_question(head: &Head, octets: &[u8], arrival: &Arrival<'_>, out: &mut
         let options = ReplyOptions::to(Some(edns), arrival);
         if options.cookie.is_some() {
             // One that slips has what it was asked for.
-            if verdict(arrival, &options, group(None, None)) == RateVerdict::Drop {
+            let verdict = AnswerLimit::of(arrival, &options, None).judge(AnswerKind::Error, NodeId::APEX);
+            if verdict == RateVerdict::Drop {
                 return Responded::Drop;
             }
             compose::put_header(head, Rcode::NOERROR, 1, out);
@@ -335,7 +308,8 @@ fn without_question(head: &Head, octets: &[u8], arrival: &Arrival<'_>, out: &mut
             return Responded::Answered(AnswerKind::NoData);
         }
     }
-    if verdict(arrival, &ReplyOptions::default(), group(None, None)) != RateVerdict::Send {
+    let mut limit = AnswerLimit::of(arrival, &ReplyOptions::default(), None);
+    if limit.judge(AnswerKind::Error, NodeId::APEX) != RateVerdict::Send {
         return Responded::Drop;
     }
     let refusal = if head.opcode() == 0 { Refusal::Malformed } else { Refusal::Opcode };

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::front::{Batch, Received, Route};
+use super::front::{Batch, LookAheadGain, Received, Route};
 use super::limits::MAX_QUERY;
 use crate::answer::MOST_AHEAD;
 use crate::answer::query::HEADER;
@@ -21,6 +21,7 @@ pub(super) struct StreamQueries<'a> {
     /// Where the current query begins and ends.
     start: usize,
     end: usize,
+    gain: LookAheadGain,
     /// How the batch has ended.
     end_of_batch: Option<BatchEnd>,
 }
@@ -49,7 +50,16 @@ impl<'a> StreamQueries<'a> {
         answer: &'a mut Vec<u8>,
         output: &'a mut Vec<u8>,
     ) -> Self {
-        Self { octets, client, answer, output, start: 0, end: 0, end_of_batch: None }
+        Self {
+            octets,
+            client,
+            answer,
+            output,
+            start: 0,
+            end: 0,
+            gain: LookAheadGain::default(),
+            end_of_batch: None,
+        }
     }
 
     /// The number of octets that were looked at, and how the batch has ended.
@@ -95,6 +105,7 @@ impl Batch for StreamQueries<'_> {
     }
 
     fn put(&mut self, route: Route) {
+        self.gain.count(&route, self.answer);
         match route {
             Route::Answered => put_message(self.output, self.answer),
             Route::Others => {
@@ -110,6 +121,9 @@ impl Batch for StreamQueries<'_> {
     fn upcoming<'s>(&'s self, room: &mut [&'s [u8]; MOST_AHEAD]) -> usize {
         let mut rest = self.octets.get(self.start.saturating_sub(PREFIX)..).unwrap_or_default();
         let mut count = 0;
+        if !self.gain.pays() {
+            return count;
+        }
         while let Some(place) = room.get_mut(count)
             && let Ok(message) = first_message(rest)
         {

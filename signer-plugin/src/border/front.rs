@@ -68,9 +68,44 @@ pub(super) trait Batch {
     fn current(&mut self) -> Received<'_>;
     /// Takes what became of it.
     fn put(&mut self, route: Route);
-    /// The current query and those behind it, as far as they are known and find room. Gives their number.
+    /// The current query and those behind it, as far as they are known and find room, where [`LookAheadGain`] says that it pays. Gives their
+    /// number.
     fn upcoming<'s>(&'s self, _room: &mut [&'s [u8]; MOST_AHEAD]) -> usize {
         0
+    }
+}
+
+/// Whether it pays to look ahead at the queries of a listener: most that came of late got records. Floods of what is refused, limited or for
+/// somebody else need nothing of what would be read.
+#[derive(Debug)]
+pub(super) struct LookAheadGain {
+    pays: bool,
+    /// Queries since that was reckoned, and those of them that got records.
+    queries: usize,
+    with_records: usize,
+}
+
+impl Default for LookAheadGain {
+    fn default() -> Self {
+        Self { pays: true, queries: 0, with_records: 0 }
+    }
+}
+
+impl LookAheadGain {
+    /// True when most of the queries of late got records.
+    pub const fn pays(&self) -> bool {
+        self.pays
+    }
+
+    /// Takes what became of a query; `answer` is of use only where it was answered.
+    pub fn count(&mut self, route: &Route, answer: &[u8]) {
+        let counts = answer.get(6..10).unwrap_or_default();
+        let has_records = matches!(route, Route::Answered) && counts.iter().any(|octet| *octet != 0);
+        self.queries += 1;
+        self.with_records += usize::from(has_records);
+        if self.queries >= MOST_AHEAD {
+            *self = Self { pays: 2 * self.with_records > self.queries, ..Self::default() };
+        }
     }
 }
 
@@ -95,7 +130,9 @@ impl<'z> LookedAhead<'z> {
             *place = Some(zone);
             let mut room = [&[][..]; MOST_AHEAD];
             let count = batch.upcoming(&mut room);
-            version.look_ahead(&room[..count]);
+            if count > 1 {
+                version.look_ahead(&room[..count]);
+            }
         }
     }
 }
@@ -362,4 +399,33 @@ fn format_error([id0, id1, flags]: [u8; 3]) -> [u8; 12] {
     const QR: u8 = 0x80;
     const OPCODE_AND_RD: u8 = 0x79;
     [id0, id1, QR | flags & OPCODE_AND_RD, 1, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_ahead_pays_while_most_queries_of_late_got_records() {
+        let answer = |answers: u8, authorities: u8| [0, 1, 0x84, 0, 0, 1, 0, answers, 0, authorities, 0, 1];
+        let (positive, denied, limited) = (answer(2, 0), answer(0, 6), answer(0, 0));
+        let mut gain = LookAheadGain::default();
+        for (what, answer, pays) in [
+            ("at first", None, true),
+            ("positive", Some(positive), true),
+            ("refused or with TC alone", Some(limited), false),
+            ("dropped", None, false),
+            ("negative", Some(denied), true),
+        ] {
+            for _ in 0..MOST_AHEAD {
+                match (what, answer) {
+                    ("at first", _) => {}
+                    // The buffer has what was answered last.
+                    (_, None) => gain.count(&Route::Nobody, &positive),
+                    (_, Some(answer)) => gain.count(&Route::Answered, &answer),
+                }
+            }
+            assert_eq!(gain.pays(), pays, "{what}");
+        }
+    }
 }

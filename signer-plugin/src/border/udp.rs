@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, shutdown};
 
 use super::datagrams::{BATCH, Datagrams, Family, V4, V6};
-use super::front::{Batch, FrontEnd, Received, Route, Via};
+use super::front::{Batch, FrontEnd, LookAheadGain, Received, Route, Via};
 use super::others::{OtherQueries, OtherQuery};
 use crate::answer::MOST_AHEAD;
 use crate::answer::query::HEADER;
@@ -117,6 +117,7 @@ struct UdpQueries<F: Family> {
     ready: [usize; BATCH],
     ready_count: usize,
     dropped: Dropped,
+    gain: LookAheadGain,
 }
 
 /// Datagrams of a batch that get no answer, or whose answer was not sent.
@@ -139,6 +140,7 @@ impl<F: Family> UdpQueries<F> {
             ready: [0; BATCH],
             ready_count: 0,
             dropped: Dropped::default(),
+            gain: LookAheadGain::default(),
         }
     }
 
@@ -212,6 +214,7 @@ impl<F: Family> Batch for UdpQueries<F> {
 
     fn put(&mut self, route: Route) {
         let index = self.next - 1;
+        self.gain.count(&route, &self.answers[index]);
         match route {
             Route::Answered => {
                 self.ready[self.ready_count] = index;
@@ -237,6 +240,9 @@ impl<F: Family> Batch for UdpQueries<F> {
     }
 
     fn upcoming<'s>(&'s self, room: &mut [&'s [u8]; MOST_AHEAD]) -> usize {
+        if !self.gain.pays() {
+            return 0;
+        }
         let datagrams =
             (self.next.saturating_sub(1)..self.count).filter_map(|index| self.datagrams.get(index));
         let mut count = 0;

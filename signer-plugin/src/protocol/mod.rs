@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use keystore::config::Config;
+use keystore::config::query::RateLimitConfig;
 use keystore::config::transfer::Network;
 use keystore::cookie_secrets::CookieSecrets;
 use keystore::dns::Name;
 use keystore::dns::name::MAX_NAME;
+use metrics::Metrics;
 use rustls::ServerConfig;
 
 use crate::clock::Clock;
@@ -82,6 +84,12 @@ impl QuerySettings {
     #[must_use]
     pub fn with_cookies(secrets: CookieSecrets, clock: Clock) -> Self {
         Self { cookies: Some(Cookies { maker: CookieMaker::new(secrets), clock }), ..Self::DEFAULT }
+    }
+
+    /// The same, with answers over UDP limited as `config` says. `secret` are random octets, which nobody else knows.
+    #[must_use]
+    pub fn with_rate_limit(self, config: &RateLimitConfig, secret: [u8; 16], metrics: &Metrics) -> Self {
+        Self { limiter: RateLimiter::new(config, secret, metrics).map(Arc::new), ..self }
     }
 }
 

@@ -1,8 +1,9 @@
 //! A zone as queries see it: the snapshot in force, and the counters of its answers.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -106,8 +107,13 @@ enum Work {
     Signing(Arc<SigningProgress>),
 }
 
-/// Of so many batches of answers one has its first answer timed.
+/// Of so many batches of answers of a thread one has its first answer timed.
 const TIMED: u32 = 64;
+
+thread_local! {
+    /// Batches that the thread has answered.
+    static BATCHES: Cell<u32> = const { Cell::new(0) };
+}
 
 /// A served zone. Its snapshot is swapped whole; who answers never waits.
 pub struct SignerZone {
@@ -116,7 +122,6 @@ pub struct SignerZone {
     clock: Clock,
     counters: [[metrics::values::Counter; 2]; 5],
     duration: metrics::values::Histogram,
-    turn: AtomicU32,
     transfers: Arc<ZoneTransfers>,
     /// Changes with [`Self::state`], as far as somebody may have to act on it.
     revision: Revision,
@@ -154,7 +159,6 @@ impl SignerZone {
             clock,
             counters,
             duration,
-            turn: AtomicU32::new(0),
             transfers: Arc::new(ZoneTransfers::new(metrics, label)),
             revision: Revision::default(),
             changes: Arc::default(),
@@ -382,7 +386,7 @@ impl Responder for SignerZone {
             zone: self,
             signed: self.signed.load(),
             now: (self.clock)(),
-            timed: self.turn.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED),
+            timed: BATCHES.replace(BATCHES.get().wrapping_add(1)).is_multiple_of(TIMED),
             answers: [[0; 2]; 5],
         });
     }

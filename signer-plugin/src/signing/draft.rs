@@ -1,7 +1,7 @@
 //! A version before it has its signatures: which blocks are made for it, and what has to be signed in them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use keystore::crypto::sha256;
 use keystore::dns::Rtype;
@@ -253,6 +253,7 @@ impl<'a> Draft<'a> {
             earliest_ksk,
             tally,
             basis,
+            no_apex_wildcard: OnceLock::new(),
         }
     }
 }

@@ -52,7 +52,7 @@ pub(crate) use stored::{
     RestoreError, RestoreTimes, SigningKeyInfo, StoredApexRrset, StoredChanges, StoredVersion,
 };
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use keystore::crypto::{Algorithm, SignError, SigningKey};
 use keystore::dns::nsec3::NameHash;
@@ -156,6 +156,8 @@ pub struct SignedZone {
     earliest_ksk: Timestamp,
     tally: Tally,
     basis: Basis,
+    /// See [`Self::no_apex_wildcard`].
+    no_apex_wildcard: OnceLock<NodeId>,
 }
 
 /// The part of a version that was made for it.
@@ -484,6 +486,15 @@ impl SignedZone {
 
     pub(crate) fn read_content(&self, node: NodeId) -> usize {
         self.zone.read_content(node) + self.blocks.get(node.block()).read_content(node.place())
+    }
+
+    /// The member whose denial record says that there is no `*` below the apex, found by `find` when that is first asked for: most names that do
+    /// not exist are one label below the apex, and their answers need it.
+    pub(crate) fn no_apex_wildcard<E>(&self, find: impl FnOnce() -> Result<NodeId, E>) -> Result<NodeId, E> {
+        match self.no_apex_wildcard.get() {
+            Some(node) => Ok(*node),
+            None => find().map(|node| *self.no_apex_wildcard.get_or_init(|| node)),
+        }
     }
 
     /// True when the name is in the chain.

@@ -76,6 +76,35 @@ fn names_that_differ_share_a_limit_where_one_record_or_nothing_answers_them() {
     }
 }
 
+/// What is limited is limited as it would be were it composed, with an alias or without; that no more is composed for it shows where the signatures have
+/// expired, which composing finds.
+#[test]
+fn an_answer_over_the_limit_is_not_composed_where_its_kind_is_known() {
+    let late = NOW.plus(400 * 86_400);
+    for (name, rtype, is_known) in [
+        ("www", Rtype::A, true),
+        ("www", Rtype(1000), true),
+        ("nothing", Rtype::A, true),
+        ("x.wild", Rtype::A, true),
+        ("x.wild", Rtype(1000), true),
+        ("x.safe", Rtype::A, true),
+        ("alias", Rtype::A, false),
+    ] {
+        let settings = settings(1);
+        let (query, mut out) = (Ask::new(name, rtype).octets(), Vec::new());
+        let mut rcode_at = |now| {
+            let arrival = Arrival { settings: &settings, ..UDP.arrival };
+            answer(example(), &query, &Context { arrival, now }, &mut out);
+            (out[3] & 0xf, out[2] & 2 != 0)
+        };
+        let (rcode, is_cut) = rcode_at(NOW);
+        assert!(!is_cut, "{name} {rtype}: the first is within the limit");
+        assert_eq!(rcode_at(NOW), (rcode, true), "{name} {rtype}: one more has TC and no records");
+        // An alias is composed, and SERVFAIL has an account of its own.
+        assert_eq!(rcode_at(late), if is_known { (rcode, true) } else { (2, false) }, "{name} {rtype}");
+    }
+}
+
 #[test]
 fn over_the_limit_a_small_answer_leads_to_tcp_or_to_a_cookie_and_both_are_answered() {
     let settings = settings(1);

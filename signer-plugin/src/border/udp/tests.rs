@@ -69,6 +69,7 @@ fn queries_are_answered_without_taking_memory() {
         ("example", Rtype::NS),
         ("www.example", Rtype::ANY),
     ];
+    let mut timed = 0;
     for denial in [Denial::Nsec, Denial::Nsec3(Nsec3::new(0, false))] {
         let (front, metrics) = front(denial.clone());
         let (server, port) = socket("127.0.0.1:0");
@@ -98,8 +99,9 @@ fn queries_are_answered_without_taking_memory() {
         // Counted at the end of each batch.
         let answers = |kind| metrics.answers_total.with_label_values(&["example.", kind, "yes"]).get();
         assert_eq!(["positive", "nodata", "nxdomain", "referral", "error"].map(answers), [14, 4, 4, 2, 0]);
-        assert_eq!(metrics.answer_duration_seconds.get_sample_count(), 1, "the first of the two batches");
+        timed += metrics.answer_duration_seconds.get_sample_count();
     }
+    assert_eq!(timed, 1, "the first of the four batches of this thread");
 }
 
 #[test]
