@@ -32,12 +32,13 @@ pub struct Options {
 
 /// Sets the times, and says what follows from that.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let config = Config::load(&options.config)?;
+    let now = clock::now();
+    // The zone is not to wait for files of other zones to be mended.
+    let config = Config::load_without_bad_zone_files(&options.config, None, now)?;
     let name = &options.zone;
     let zone = config.zones.iter().find(|zone| zone.name == *name);
     let zone = zone.with_context(|| format!("{}: there is no zone {name}", options.config.display()))?;
     let followers = Followers::of(zone, &config.deliver, options.now)?;
-    let now = clock::now();
     let bundles = bundles_from(&config.state_dir.join("accepted"), name, now)?;
     let old_signatures = if options.now { OldSignatures::AtOnce } else { OldSignatures::AsDue };
     let dir = &zone.key_directory;
@@ -152,27 +153,46 @@ name = "ns1"
 command = ["/usr/local/bin/hand-over"]
 "#;
 
+    /// A configuration of two zones; `example.test` has this line, and `deliver` stands at the end.
+    fn configuration(head: &str, line: &str, deliver: &str) -> String {
+        let ds = "0123456789ABCDEF".repeat(4);
+        let zone = |name: &str, line: &str| {
+            format!(
+                "[[zone]]\nname = \"{name}\"\npolicy = \"p\"\n{line}\ntrust-anchors = [\"{name}. DS 1 13 2 {ds}\"]\n"
+            )
+        };
+        format!(
+            "version = 1\n{head}\n{}{}[policy.p]\noffline-ksk = true\nkeys = [{{ role = \"ksk\", lifetime = 0, algorithm = 13 }}, \
+             {{ role = \"zsk\", lifetime = 0, algorithm = 13 }}]\n{deliver}",
+            zone("example.test", line),
+            zone("other.test", "file = \"other.zone\"")
+        )
+    }
+
     /// What the command says of the servers of a zone; `served` when this program serves it.
     fn followers(served: bool, deliver: &str, now: bool) -> String {
         let file = if served { "file = \"example.zone\"" } else { "" };
-        let ds = "0123456789ABCDEF".repeat(4);
-        let zone = |name: &str, file: &str| {
-            format!(
-                "[[zone]]\nname = \"{name}\"\npolicy = \"p\"\n{file}\ntrust-anchors = [\"{name}. DS 1 13 2 {ds}\"]\n"
-            )
-        };
-        let text = format!(
-            "version = 1\nstate-dir = \"/nonexistent\"\n{}{}[policy.p]\noffline-ksk = true\nkeys = [{{ role = \"ksk\", lifetime = 0, algorithm = 13 }}, \
-             {{ role = \"zsk\", lifetime = 0, algorithm = 13 }}]\n{deliver}",
-            zone("example.test", file),
-            zone("other.test", "file = \"other.zone\"")
-        );
+        let text = configuration("state-dir = \"/nonexistent\"", file, deliver);
         let config = Config::parse(text.as_bytes(), Path::new("/x/c.toml"))
             .unwrap_or_else(|errors| panic!("{errors}"));
         match Followers::of(&config.zones[0], &config.deliver, now) {
             Ok(followers) => followers.targets.join("\n"),
             Err(refusal) => format!("refused: {refusal}"),
         }
+    }
+
+    #[test]
+    fn a_bad_file_of_another_zone_does_not_keep_a_zsk_from_being_replaced() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let head = format!("state-dir = {:?}\nzones-directory = \"zones.d\"", dir.path().join("state"));
+        let text = configuration(&head, "file = \"example.zone\"", "");
+        let config = dir.path().join("config.toml");
+        std::fs::write(&config, text).expect("a file");
+        std::fs::create_dir(dir.path().join("zones.d")).expect("a folder");
+        std::fs::write(dir.path().join("zones.d/bad.toml"), "[[zone]]\nname = 7\n").expect("a file");
+        let zone = Name::parse("example.test").expect("a name");
+        let error = run(&Options { config, tag: None, now: true, zone }).expect_err("there is no SKR yet");
+        assert!(format!("{error:#}").contains("no bundle of an accepted SKR"), "{error:#}");
     }
 
     #[test]
