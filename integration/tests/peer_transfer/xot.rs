@@ -283,7 +283,8 @@ fn goes_through(product: Product) {
 /// Clients that get nothing, and the one that does.
 fn refuses(dir: &Path, authority: &Issuer, ours: u16, ours_tls: u16) {
     let key = format!("hmac-sha256:{KEY}:{SECRET}");
-    certificate::write(dir, "stranger", (-1, 100), None);
+    let another = certificate::write(dir, "another", (-1, 100), None);
+    certificate::write(dir, "stranger", (-1, 100), Some(&another));
     certificate::write(dir, "secondary", (-9, -2), Some(authority));
     let ended = asked_over_tls(ours_tls, dir, "secondary", true, None);
     assert!(ended.contains("the client certificate has ended"), "{ended}");

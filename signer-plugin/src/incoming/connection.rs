@@ -1,14 +1,16 @@
 //! A connection to a primary, over TCP or TLS: messages with their length in front, each with a deadline.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use keystore::config::tls::PrimaryTls;
+use keystore::tsig::TsigKey;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::fault::TransferFault;
-use super::look::Primary;
 use super::tls::TlsClients;
 
 /// How long the connection, the handshake of TLS, and the sending of a query, may take each.
@@ -20,6 +22,15 @@ pub(super) const PROGRESS: Duration = Duration::from_secs(30);
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// A primary, ready to be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Primary {
+    pub address: SocketAddr,
+    pub key: Option<TsigKey>,
+    /// It is asked over TLS, and must be who this says.
+    pub tls: Option<PrimaryTls>,
+}
 
 /// The time that a look has, with all its connections.
 #[derive(Debug, Clone, Copy)]

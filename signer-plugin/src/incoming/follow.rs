@@ -20,10 +20,10 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::connection::LookTime;
+use super::connection::{LookTime, Primary};
 use super::fault::TransferFault;
 use super::kept::ExpiryFile;
-use super::look::{Look, News, OctetsUnderWay, Primary, Received, Seen, TransferKind, WHOLE, times_of};
+use super::look::{Look, News, OctetsUnderWay, Received, Seen, TransferKind, WHOLE, times_of};
 use super::soa::PrimaryVersion;
 use super::timer::{TimerBounds, ZoneTimer};
 use super::tls::TlsClients;

@@ -9,16 +9,13 @@
 //! All of it goes over one connection. Where nothing is here yet, AXFR comes first.
 
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use keystore::config::tls::PrimaryTls;
 use keystore::dns::{Name, Rtype};
-use keystore::tsig::TsigKey;
 
-use super::connection::{Connection, LookTime};
+use super::connection::{Connection, LookTime, Primary};
 use super::content::{Gathered, Gathering};
 use super::fault::TransferFault;
 use super::serial;
@@ -43,15 +40,6 @@ const MOST_UNDER_WAY: u64 = 4 << 30;
 const MORE_OCTETS: u64 = 64 << 20;
 /// Most records of a transfer.
 const MOST_RECORDS: u64 = 1 << 30;
-
-/// A primary, ready to be asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Primary {
-    pub address: SocketAddr,
-    pub key: Option<TsigKey>,
-    /// It is asked over TLS, and must be who this says.
-    pub tls: Option<PrimaryTls>,
-}
 
 /// What a look needs to know.
 pub(super) struct Look {

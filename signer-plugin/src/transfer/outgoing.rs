@@ -59,12 +59,12 @@ pub(super) struct Heading {
 }
 
 impl Heading {
-    /// Writes a message without records.
-    pub fn put_alone(&self, out: &mut Vec<u8>) {
+    /// Writes a message without records; `behind` are the octets of the signature that follows.
+    pub fn put_alone(&self, behind: usize, out: &mut Vec<u8>) {
         out.clear();
         out.resize(HEADER, 0);
         out.extend_from_slice(&self.question);
-        self.finish(0, 0, out);
+        self.finish(0, behind, out);
     }
 
     /// Appends OPT, and writes the header; `behind` are the octets of the signature that follows.

@@ -196,10 +196,7 @@ impl<'a> Request<'a> {
         };
         let expire = signed.zone().expire();
         let left = self.zone.expire.map_or(expire, |left| left.min(expire));
-        let mut heading = self.heading(NOERROR | AA, Some(left));
-        if let Some(opt) = &mut heading.opt {
-            opt.is_padded = self.way.peer.is_some() && self.rest.edns.is_some_and(|edns| edns.wants_padding);
-        }
+        let heading = self.heading(NOERROR | AA, Some(left));
         match (is_udp, content) {
             (true, content) => self.over_udp(&heading, &content, signed, signer, out),
             (false, content) => {
@@ -287,7 +284,7 @@ impl<'a> Request<'a> {
             dnssec_ok: edns.dnssec_ok,
             expire: expire.filter(|_| edns.wants_expire),
             prohibited: None,
-            is_padded: false,
+            is_padded: self.way.peer.is_some() && edns.wants_padding,
         });
         Heading { id: self.head.id, flags, question: self.question.octets.into(), opt }
     }
@@ -309,7 +306,7 @@ impl<'a> Request<'a> {
         if let (Some(opt), Some(NotAllowed::Channel(fault))) = (&mut heading.opt, why) {
             opt.prohibited = Some(fault.text());
         }
-        heading.put_alone(out);
+        heading.put_alone(signer.as_ref().map_or(0, Signer::record_len), out);
         let sender = Sender::of(signer.as_ref());
         if let Some(mut signer) = signer {
             signer.sign(out, (self.zone.clock)());
@@ -321,7 +318,7 @@ impl<'a> Request<'a> {
     pub fn reject(&self, rejection: Rejection, out: &mut Vec<u8>) {
         let Some(tsig) = &self.rest.tsig else { return };
         let rcode = if matches!(rejection, Rejection::FormErr) { FORMERR } else { NOTAUTH };
-        self.heading(rcode, None).put_alone(out);
+        self.heading(rcode, None).put_alone(0, out);
         let error = match rejection {
             Rejection::FormErr => None,
             Rejection::Unsigned(error) => {
@@ -389,7 +386,7 @@ impl Outgoing {
 
     /// Writes SERVFAIL in place of the transfer: the client tries again (RFC 9103 section 6.3.3).
     pub fn turn_away(&mut self, out: &mut Vec<u8>) {
-        self.refusal.0.put_alone(out);
+        self.refusal.0.put_alone(self.refusal.1.as_ref().map_or(0, Signer::record_len), out);
         if let Some(signer) = &mut self.refusal.1 {
             signer.sign(out, (self.clock)());
         }

@@ -155,7 +155,7 @@ impl WaitingUpdate {
         transfers.count_update(result_of(rcode));
         self.heading.flags |= rcode as u16;
         let mut out = Vec::new();
-        self.heading.put_alone(&mut out);
+        self.heading.put_alone(self.signer.record_len(), &mut out);
         self.signer.sign(&mut out, (self.clock)());
         out
     }

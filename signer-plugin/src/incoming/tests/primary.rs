@@ -6,8 +6,8 @@ use keystore::dns::Rtype;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::super::connection::LookTime;
-use super::super::look::{Look, News, Primary, Seen, WHOLE};
+use super::super::connection::{LookTime, Primary};
+use super::super::look::{Look, News, Seen, WHOLE};
 use super::{message, record, records};
 use crate::incoming::{ReceivedRecord, TransferFault};
 use crate::rules::ZoneRules;

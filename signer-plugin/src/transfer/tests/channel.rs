@@ -81,6 +81,10 @@ fn transfers_over_tls_are_padded_for_clients_that_pad_and_others_are_not() {
         let records = record_count(&messages);
         assert_eq!(records, of_zone(site.zone.signed.as_ref().expect("a version")).len());
     }
+    // So are answers without records.
+    let unfit = TlsPeer::without_certificate(false);
+    let (_, out) = site.react_over(Some(&unfit), &padded(Rtype::AXFR), CLIENT, Transport::Stream);
+    assert_eq!((out.len(), out[3] & 15), (468, 5));
     // In clear nobody is told anything by the length that the content does not tell.
     let site = Site::serving(version(300, 1, None));
     let rule = AllowTransfer { address: Network::parse("192.0.2.0/24"), key: None, tls: None };
