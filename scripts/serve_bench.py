@@ -1,7 +1,7 @@
 # Measures what an answer costs; scripts/serve-bench says what and calls this: serve_bench.py FOLDER ECHO-PROGRAM HICKORY-PROGRAM PART…
-import os, re, resource, signal, socket, statistics, subprocess, sys, time
+import glob, os, re, resource, signal, socket, statistics, subprocess, sys, time
 
-from serve_site import NAMES, ZONES, Server, Site, configuration, drop, free_port, knot, nsd, ours, run
+from serve_site import NAMES, ZONES, Failed, Server, Site, configuration, drop, free_port, knot, nsd, ours, run
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SECONDS = int(os.environ.get("SECONDS_EACH", "2"))
@@ -20,6 +20,8 @@ ROWS = {
     "mix, TCP, one at a time": ("mix", ["-m", "tcp", "-q", "1"], None, None),
     "mix, DoT, pipelined": ("mix", ["-m", "dot"], 0.80, None),
 }
+# The same, for two workers; the cores are those of the servers.
+TWO_WORKERS = ("mix", ["-c", "16", "-T", "2"], None, None)
 # What is to be reached, with what was: work, figure, limit.
 SUMMARY = []
 
@@ -42,7 +44,10 @@ def medians(rounds, value):
     return statistics.median(value(runs) for runs in rounds)
 
 
-# Measurements of one row and server; one in which the client has lost answers, as it did not run for long, is made again.
+# Queries that are outstanding at once.
+OUTSTANDING = 100
+# Measurements of one row and server: one in which more answers were lost than are outstanding at its end, since a busy machine did not let the client
+# or the server run for seconds, is made again.
 TRIES = 3
 
 
@@ -50,7 +55,7 @@ def ask(site, server, file, *options, cores="1", seconds=SECONDS):
     """What dnsperf says when it has asked."""
     port = server.tls if "dot" in options else server.port
     pinned = ["taskset", "-c", cores] if cores else []
-    return run(*pinned, "dnsperf", "-s", "127.0.0.1", "-p", str(port), "-e", "-D", "-l", str(seconds), "-q", "100", "-b", "1024",
+    return run(*pinned, "dnsperf", "-s", "127.0.0.1", "-p", str(port), "-e", "-D", "-l", str(seconds), "-q", str(OUTSTANDING), "-b", "1024",
                "-d", site.path(file), *options, stderr=subprocess.DEVNULL)
 
 
@@ -60,14 +65,15 @@ class Run:
     def __init__(self, site, server, row):
         for attempt in range(TRIES):
             self.measure(site, server, row)
-            if not self.lost or not server.checks:
+            # What is outstanding at the end may be late; the echo answers queries that came before it was ready for none.
+            if self.lost <= OUTSTANDING or not server.checks:
                 return
-        sys.exit(f"{row}: {server.name} lost {self.lost:.0f} of {self.completed:.0f} queries, in the last of {TRIES} tries")
+        raise Failed(f"{row}: {server.name} lost {self.lost:.0f} of {self.completed:.0f} queries, in the last of {TRIES} tries")
 
     def measure(self, site, server, row):
-        file, options, _, _ = ROWS[row]
+        file, options, _, _ = ROWS.get(row, TWO_WORKERS)
         cpu = server.cpu()
-        text = ask(site, server, file, *options)
+        text = ask(site, server, file, *options, cores="1" if row in ROWS else "0,1")
         cpu = server.cpu() - cpu
         number = lambda pattern: float(re.search(pattern, text)[1])
         self.completed = number(r"Queries completed:\s+(\d+)")
@@ -88,7 +94,7 @@ def compare(row, runs):
         spread = 0.01 + 3 / min(r.completed, first.completed) ** 0.5
         codes = set(r.rcodes) | set(first.rcodes)
         if any(abs(r.rcodes.get(code, 0) - first.rcodes.get(code, 0)) > spread for code in codes):
-            sys.exit(f"{row}: {name} answers {r.rcodes}, others {first.rcodes}")
+            raise Failed(f"{row}: {name} answers {r.rcodes}, others {first.rcodes}")
 
 
 def cost(site, programs):
@@ -150,6 +156,8 @@ def hickory(site, programs):
             servers.append(server)
             server.wait()
         rounds = [{server.name: Run(site, server, "positive") for server in servers} for _ in range(ROUNDS)]
+        for runs in rounds:
+            compare("in hickory's server", runs)
         ratio = medians(rounds, lambda runs: runs["signer"].cpu / runs["minimal"].cpu)
         head("in hickory's server, positive: µs of CPU a query", "SignerHandler", "minimal handler", "ratio", "octets")
         line("one UDP socket", *(f"{medians(rounds, lambda runs: runs[name].cpu):.2f}" for name in ("signer", "minimal")), f"{ratio:.2f}",
@@ -161,22 +169,24 @@ def hickory(site, programs):
 
 def workers(site, _):
     """Answers a second of two workers on two cores, where dnsperf with two threads runs as well."""
+    if os.cpu_count() < 2:
+        raise Failed("there is one core")
     rounds = []
     for _ in range(ROUNDS):
         runs = {}
         # One at a time: the threads of the others would be on the same cores.
-        for start in (lambda: ours(site, cores=None), lambda: nsd(site, workers=2), lambda: knot(site, workers=2)):
+        for start in (lambda: ours(site, cores="0,1"), lambda: nsd(site, workers=2), lambda: knot(site, workers=2)):
             server = start()
             try:
                 server.wait()
-                text = ask(site, server, "mix", "-c", "16", "-T", "2", cores=None)
-                runs[server.name] = float(re.search(r"Queries per second:\s+([\d.]+)", text)[1])
+                runs[server.name] = Run(site, server, "two workers")
             finally:
                 stop([server])
+        compare("two workers", runs)
         rounds.append(runs)
-    ratio = medians(rounds, lambda runs: runs["ours"] / runs["NSD"])
+    ratio = medians(rounds, lambda runs: runs["ours"].rate / runs["NSD"].rate)
     head("two workers and dnsperf on two cores, mix: answers a second", "ours", "NSD", "Knot", "ours / NSD")
-    line("16 clients", *(f"{medians(rounds, lambda runs: runs[name]):.0f}" for name in ("ours", "NSD", "Knot")), f"{ratio:.2f}")
+    line("16 clients", *(f"{medians(rounds, lambda runs: runs[name].rate):.0f}" for name in ("ours", "NSD", "Knot")), f"{ratio:.2f}")
     note("two workers on two cores, answers a second: ours / NSD", ratio, 1.25, is_least=True)
 
 
@@ -208,17 +218,20 @@ def idle_connections(server):
     count = min(CONNECTIONS, most * 3 // 4)
     query = b"\0\7\1\0\0\1\0\0\0\0\0\0" + b"".join(bytes([len(l)]) + l.encode() for l in ZONES[0].split(".")) + b"\0\0\6\0\1"
     before, connections = server.memory(), []
+    sockets_before = sum(os.readlink(fd).startswith("socket:") for fd in glob.glob(f"/proc/{server.process.pid}/fd/*"))
     for n in range(count):
         connection = socket.create_connection(("127.0.0.1", server.port), 5, (f"127.{1 + n // 500}.0.{1 + n % 250}", 0))
         connection.sendall(len(query).to_bytes(2, "big") + query)
         connections.append(connection)
-    for connection in connections[-100:]:
-        if not connection.recv(4096):
-            sys.exit(f"{server.name} has closed a connection")
-    kib = (server.memory() - before) * 1024 / count
-    print(f"{count} TCP connections are open, each after one query", file=sys.stderr)
+    # Those that the server has accepted and not closed, while the others were opened.
+    is_socket = lambda fd: os.readlink(fd).startswith("socket:")
+    open_now = sum(map(is_socket, glob.glob(f"/proc/{server.process.pid}/fd/*"))) - sockets_before
+    kib = (server.memory() - before) * 1024 / max(open_now, 1)
+    print(f"{open_now} of {count} TCP connections are open, each after one query", file=sys.stderr)
     for connection in connections:
         connection.close()
+    if open_now < count * 9 // 10:
+        raise Failed(f"of {count} TCP connections {open_now} stayed open until they were counted")
     return kib
 
 
@@ -229,54 +242,69 @@ def latency(site, _):
     server = ours(site, ZONES[:1], cores=None)
     try:
         server.wait()
-        head("time of an answer at 1 000 a second, ms", "median", "p99", "largest", "queries", "lost")
-        timed(site, server, "at rest", seconds=5)
-        # The server begins to sign the zone when it reads its configuration again.
+        is_first = os.geteuid() == 0
+        head("time of an answer at 1 000 a second, ms; the client runs " + ("before all others" if is_first else "as all others"),
+             "median", "p99", "largest", "queries", "lost")
+        client = Client(site, server, is_first)
+        with client:
+            time.sleep(5)
+        client.tell("at rest", [(0, 1e12)])
+
+        # The server reads the zone's configuration, and signs the zone when there is an SKR for it: until then SERVFAIL.
         configuration(site, [ZONES[0], big], server.port, server.tls)
         server.process.send_signal(signal.SIGHUP)
-        # Without an SKR so far: SERVFAIL.
-        server.wait_for("does not know a new zone", lambda: server.ask(big) == (2, 0))
+        server.wait_for("does not know a new zone", lambda: (server.ask(big) or [0])[0] == 2)
         time.sleep(1)
-        drop(site, [big])
-        signing = lambda: not server.answers(big)
-        timed(site, server, f"while {MANY} names are read, signed and checked", 2, limit=2, until=signing)
-        texts = [site.zone_text(ZONES[0], NAMES - NAMES // 100 * n) for n in range(3)]
-        swap = lambda n: os.rename(site.write("next.zone", texts[n % 3]), site.path(ZONES[0]))
-        timed(site, server, f"while a zone of {NAMES} names is replaced, each 2 s", 2, limit=2, until=lambda n=iter(range(1, 11)): next_swap(swap, n))
+        client = Client(site, server, is_first)
+        with client:
+            begun = time.monotonic()
+            drop(site, [big])
+            server.wait_for("does not sign a large zone", lambda: server.answers(big))
+            signed = (begun, time.monotonic())
+        client.tell(f"while {MANY} names are signed and checked", [signed], limit=2)
+
+        texts = [site.zone_text(ZONES[0], NAMES - NAMES // 100 * (n % 2), serial=1000 * n) for n in range(1, 11)]
+        client, windows = Client(site, server, is_first), []
+        with client:
+            for text in texts:
+                begun, serial = time.monotonic(), server.ask(ZONES[0])[2]
+                os.rename(site.write("next.zone", text), site.path(ZONES[0]))
+                server.wait_for("does not take a new zone file", lambda: (server.ask(ZONES[0]) or [0, 0, 0])[2] > serial)
+                windows.append((begun, time.monotonic() + 0.1))
+        client.tell(f"while a zone of {NAMES} names is replaced, from the file to the first answer, {len(windows)} times", windows, limit=2)
     finally:
         stop([server])
 
 
-def next_swap(swap, numbers):
-    """Replaces the zone file; false when that was done often enough."""
-    number = next(numbers, None)
-    if number is not None:
-        swap(number)
-    return number is not None
+class Client:
+    """Asks 1 000 times a second as long as it is entered; it runs before others where the system allows it, so that its own waiting for a core
+    is not counted."""
 
+    def __init__(self, site, server, is_first):
+        first = ["chrt", "-f", "1"] if is_first else []
+        self.command = [*first, sys.executable, os.path.join(os.path.dirname(__file__), "serve_client.py"), str(server.port), site.path("mix")]
 
-def timed(site, server, work, seconds, limit=None, until=None):
-    """Asks in rounds of so many seconds as long as `until` says; the client runs before others where the system allows it, so that its own waiting for
-    a core is not counted."""
-    times, lost = [], 0
-    first = ["chrt", "-f", "1"] if os.geteuid() == 0 else []
-    deadline = time.monotonic() + 300
-    while True:
-        if time.monotonic() > deadline:
-            sys.exit(f"{work}: it does not end")
-        text = run(*first, "dnsperf", "-s", "127.0.0.1", "-p", str(server.port), "-e", "-D", "-v", "-l", str(seconds), "-Q", "1000", "-d", site.path("mix"),
-                   stderr=subprocess.DEVNULL)
-        times += [float(found) * 1000 for found in re.findall(r"^> \w+ \S+ \S+ ([\d.]+)$", text, re.M)]
-        lost += int(re.search(r"Queries lost:\s+(\d+)", text)[1])
-        if until is None or not until():
-            break
-    times.sort()
-    at = lambda share: times[min(int(len(times) * share), len(times) - 1)]
-    line(work, f"{at(0.5):.2f}", f"{at(0.99):.2f}", f"{times[-1]:.2f}", len(times), lost)
-    if lost:
-        sys.exit(f"{work}: {lost} queries were lost")
-    if limit:
-        note(f"p99 {work}", at(0.99), limit, unit=" ms")
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True)
+        time.sleep(0.5)
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.lines = [line.split() for line in self.process.communicate()[0].splitlines()]
+
+    def tell(self, work, windows, limit=None):
+        """A row of the queries that were sent in these times."""
+        inside = [took for at, took in self.lines if any(begin <= float(at) <= end for begin, end in windows)]
+        times = sorted(float(took) * 1000 for took in inside if took != "lost")
+        lost = len(inside) - len(times)
+        if not times:
+            raise Failed(f"{work}: no query was answered")
+        at = lambda share: times[min(int(len(times) * share), len(times) - 1)]
+        line(work, f"{at(0.5):.2f}", f"{at(0.99):.2f}", f"{times[-1]:.2f}", len(inside), lost)
+        if limit:
+            note(f"p99 {work}", at(0.99), limit, unit=" ms")
+        if lost:
+            raise Failed(f"{work}: {lost} queries were lost")
 
 
 def engine(_, __):
@@ -286,10 +314,10 @@ def engine(_, __):
                f"^{MANY} names, ({'|'.join(limits)})$", env={**os.environ, "NAMES": str(MANY)}, stderr=subprocess.DEVNULL)
     head(f"engine alone, {MANY} names, µs", "an answer")
     for name, limit in limits.items():
-        lowest, unit = re.search(rf"names, {name}\s+time:\s+\[[\d.]+ .s ([\d.]+) (.s)", text).groups()
-        time = float(lowest) * {"ns": 0.001, "µs": 1, "ms": 1000}[unit]
-        line(name, f"{time:.2f}")
-        note(f"engine alone, {MANY} names: {name}", time, limit, unit=" µs")
+        middle, unit = re.search(rf"names, {name}\s+time:\s+\[[\d.]+ .s ([\d.]+) (.s)", text).groups()
+        answer = float(middle) * {"ns": 0.001, "µs": 1, "ms": 1000}[unit]
+        line(name, f"{answer:.2f}")
+        note(f"engine alone, {MANY} names: {name}", answer, limit, unit=" µs")
 
 
 def stop(servers):
@@ -307,13 +335,20 @@ def main():
     if any(part not in PARTS for part in parts):
         sys.exit(f"there are the parts {', '.join(PARTS)}")
     site = Site(folder) if parts != ["engine"] else None
+    failed = []
     for part in parts:
         print(flush=True)
-        PARTS[part](site, programs)
+        try:
+            PARTS[part](site, programs)
+        except (Failed, subprocess.CalledProcessError) as error:
+            print(f"{part}: {error}", file=sys.stderr)
+            failed.append(part)
     print()
     head("work", "reached", "must reach", "")
     for row in SUMMARY:
         line(*row)
+    if failed:
+        sys.exit(f"not measured as a whole: {', '.join(failed)}")
 
 
 main()

@@ -16,6 +16,10 @@ dnssec-policy nsec3 {
 ZONES = ["nsec.example", "nsec3.example"]
 
 
+class Failed(Exception):
+    """A measurement that is worth nothing, and why."""
+
+
 def run(*words, **more):
     return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, **more).stdout
 
@@ -69,8 +73,8 @@ class Site:
             file.write(text)
         return self.path(name)
 
-    def zone_text(self, zone, names):
-        lines = [f"$ORIGIN {zone}.\n$TTL 3600\n@ SOA ns1 hostmaster 1 7200 900 1209600 600\n@ NS ns1\nns1 A 192.0.2.1"]
+    def zone_text(self, zone, names, serial=1):
+        lines = [f"$ORIGIN {zone}.\n$TTL 3600\n@ SOA ns1 hostmaster {serial} 7200 900 1209600 600\n@ NS ns1\nns1 A 192.0.2.1"]
         for n in range(names):
             lines.append(f"h{n:07} A 10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}\nh{n:07} AAAA 2001:db8::{n >> 16:x}:{n & 65535:x}")
         return "\n".join(lines) + "\n"
@@ -118,7 +122,7 @@ class Server:
         return sum(int(re.search(r"^Pss:\s+(\d+)", text, re.M)[1]) for text in fields) / 1024
 
     def ask(self, zone):
-        """RCODE and number of answers to a query for the SOA record; nothing when no reply comes."""
+        """RCODE, number of answers and serial that a query for the SOA record brings; nothing when no reply comes."""
         query = b"\0\7\1\0\0\1\0\0\0\0\0\0" + b"".join(bytes([len(l)]) + l.encode() for l in zone.split(".")) + b"\0\0\6\0\1"
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             s.settimeout(0.3)
@@ -127,7 +131,8 @@ class Server:
                 reply = s.recv(4096)
             except OSError:
                 return None
-            return reply[3] & 15, reply[7]
+            # The only record's data ends in five numbers.
+            return reply[3] & 15, reply[7], int.from_bytes(reply[-20:-16], "big")
 
     def answers(self, zone):
         said = self.ask(zone)
@@ -141,7 +146,7 @@ class Server:
         deadline = time.monotonic() + 300
         while not done():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"{self.name} {what}: " + open(f"{sys.argv[1]}/{self.name}.log").read()[-2000:])
+                raise Failed(f"{self.name} {what}: " + open(f"{sys.argv[1]}/{self.name}.log").read()[-2000:])
             time.sleep(0.1)
 
     def stop(self):
@@ -188,7 +193,7 @@ def nsd(site, zones=tuple(ZONES), workers=1):
                f'  tls-service-key: "{site.path("key.pem")}"\n  server-count: {workers}\n  rrl-ratelimit: 0\n  minimal-responses: yes\n  username: ""\n'
                f'  reuseport: {"yes" if workers > 1 else "no"}\n  chroot: ""\n  zonesdir: ""\n  database: ""\n  pidfile: ""\n  xfrdfile: ""\n  zonelistfile: "{folder}/zone.list"\n'
                f'  xfrdir: "{folder}"\nremote-control:\n  control-enable: no\n' + files)
-    return Server("NSD", port, [f"{PEERS}/bin/nsd", "-d", "-c", f"{folder}/nsd.conf"], tls, zones, "0" if workers == 1 else None)
+    return Server("NSD", port, [f"{PEERS}/bin/nsd", "-d", "-c", f"{folder}/nsd.conf"], tls, zones, "0" if workers == 1 else "0,1")
 
 
 def knot(site, zones=tuple(ZONES), workers=1):
@@ -199,4 +204,4 @@ def knot(site, zones=tuple(ZONES), workers=1):
                f'  rundir: "{folder}"\n  udp-workers: {workers}\n  tcp-workers: {workers}\n  background-workers: 1\n'
                f'database:\n  storage: "{folder}"\nlog:\n  - target: stderr\n    any: warning\ntemplate:\n  - id: default\n'
                f'    storage: "{folder}"\n    zonefile-sync: -1\n    journal-content: none\n    semantic-checks: off\nzone:\n' + files)
-    return Server("Knot", port, [f"{PEERS}/bin/knotd", "-c", f"{folder}/knot.conf"], tls, zones, "0" if workers == 1 else None)
+    return Server("Knot", port, [f"{PEERS}/bin/knotd", "-c", f"{folder}/knot.conf"], tls, zones, "0" if workers == 1 else "0,1")
