@@ -211,6 +211,9 @@ fn clients_of_others_get_signed_answers_over_each_transport_with_and_without_coo
         asking.into_iter().map(|thread| thread.join().expect("no row fails")).sum()
     });
     println!("CLIENTS {asked} of {} rows of {} questions", rows.len(), QUESTIONS.len());
+    if !Kdig.can(Quic) {
+        println!("CLIENTS Kdig cannot [Quic]: this one was built without it");
+    }
     for (program, ways, reason) in CANNOT {
         println!("CLIENTS {program:?} cannot {ways:?}: {reason}");
     }

@@ -164,7 +164,8 @@ impl Signer {
     }
 
     /// Begins with one zone more, which a [`Signer::reload`] leaves; one of the same name works on with these settings, and stays one of the
-    /// configuration if it is. Its TSIG keys must be among those of the configuration in use: a transfer that needs another one fails, and says so.
+    /// configuration if it is. Its TSIG keys must be among those of the configuration in use: what needs another one is refused to clients, and
+    /// not had from primaries.
     ///
     /// # Errors
     /// When the zone has no content: nothing changes then.
