@@ -260,6 +260,10 @@ conditions! {
         "The parent could not be told of new CDS records.";
         "The parent finds the new records when it looks by itself, if it does. It is told again and again.";
         "Look at the cause: a server of the zone that lacks the new records, the resolver of [loader] parent-resolver, or the receiver that the DSYNC record of the parent names."
+    ParentHookFailed "PARENT-HOOK-FAILED" Zone [Warning]
+        "A command that is to be run when a DS record changes fails.";
+        "The command is run again, at least every hour; no other command of the zone is run before it goes well.";
+        "Run the command of [parent] on-ds-ready, on-ds-seen or on-ds-gone by hand, as the user of the daemon, with the environment that docs/manual/parent.md names."
     SoaExpireTooLong "SOA-EXPIRE-TOO-LONG" Zone [Warning]
         "A secondary that is cut off would serve expired signatures before it expires the zone.";
         "Nothing, as long as every secondary reaches its primary.";

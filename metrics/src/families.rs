@@ -204,6 +204,7 @@ families! {
     // parent
     parent_notifies_total: CounterFamily ["zone", "result"] = "NOTIFY(CDS) messages to the receiver that the parent's DSYNC records name: taken, refused (it does not want them), failed (no answer that counts).";
     parent_notify_pending: GaugeFamily ["zone"] = "1 while the parent is yet to be told of the CDS records in force, 0 when there is nothing to tell.";
+    parent_hooks_total: CounterFamily ["zone", "event", "result"] = "Events of DS records at the parent (ds-ready, ds-seen, ds-gone) that are done: ok, or their command failed.";
     // outside probe
     probe_condition: GaugeFamily ["zone", "condition", "severity"] = "Constant 1 for each condition of a zone that the outside probe finds; the manual lists them.";
     probe_last_round_timestamp_seconds: GaugeFamily ["zone"] = "Unix time of the last round of the outside probe; 0 never.";

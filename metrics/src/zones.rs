@@ -35,6 +35,8 @@ pub const UPDATE_RESULTS: [&str; 4] = ["ok", "prerequisite", "refused", "failed"
 pub const TRANSFER_REFUSALS: [&str; 3] = ["access", "tsig", "limit"];
 /// What became of a NOTIFY(CDS) to the parent.
 pub const PARENT_RESULTS: [&str; 3] = ["taken", "refused", "failed"];
+/// What happens to the DS record of a KSK.
+pub const DS_EVENTS: [&str; 3] = ["ds-ready", "ds-seen", "ds-gone"];
 /// Outcomes of a file in the inbox.
 pub const WATCH_OUTCOMES: [&str; 4] = ["imported", "ignored", "unsafe", "unstable"];
 /// What became of an address that the outside probe asked.
@@ -128,6 +130,11 @@ impl Metrics {
             visit(&self.parent_notifies_total, &[zone, result]);
         }
         visit(&self.parent_notify_pending, &[zone]);
+        for event in DS_EVENTS {
+            for result in RESULTS {
+                visit(&self.parent_hooks_total, &[zone, event, result]);
+            }
+        }
     }
 
     fn delivery_series(&self, zone: &str, target: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {

@@ -1,16 +1,21 @@
-//! Tells the parent of each zone when the bundle that comes into force has other CDS or CDNSKEY records than the one before: NOTIFY(CDS)
+//! Watches the parent of each zone: tells it when the bundle that comes into force has other CDS or CDNSKEY records than the one before: NOTIFY(CDS)
 //! to the receiver that the parent's DSYNC records name (RFC 9859).
 //!
 //! ```text
 //! bundle with other CDS records comes into force ─▶ every server of the zone serves them ─▶ DSYNC look-up ─▶ NOTIFY(CDS) ─▶ note
 //! ```
 //!
+//! It runs the commands of `[parent]` when the DS record of a KSK may come, has come, and is gone (`hooks`).
+//!
 //! It goes by the accepted generation and by what the servers answer, so that it is the same whether this host, named or Knot serves.
 //!
 //! **Invariant:** the loader's loop never waits for the network here.
 //! **Invariant:** only DSYNC records that the resolver has validated are used.
 
+mod ds;
 mod dsync;
+mod event;
+mod hooks;
 mod note;
 mod resolver;
 mod servers;
@@ -70,6 +75,8 @@ struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
     is_stopped: AtomicBool,
+    /// True when nothing that the threads find counts any more.
+    is_closed: Mutex<bool>,
 }
 
 /// The zones, and which is due.
@@ -96,7 +103,8 @@ enum DueAt {
 impl Settings {
     /// `None` where nobody is to be told, or can be.
     fn of(config: &Config) -> Option<Self> {
-        let resolver = config.loader.parent_resolver.filter(|_| config.parent.notify_cds)?;
+        let has_work = config.parent.notify_cds || config.parent.has_hooks();
+        let resolver = config.loader.parent_resolver.filter(|_| has_work)?;
         Some(Self { state_dir: config.state_dir.clone(), parent: config.parent.clone(), resolver })
     }
 }
@@ -141,11 +149,12 @@ impl ParentWatch {
         if queue.at_work.contains(zone) {
             queue.arrived.insert(zone.clone(), Some(in_force));
         } else {
-            let known = queue.zones.remove(zone);
-            queue.forget_due(zone);
-            let mut watched = known.unwrap_or_else(|| WatchedZone::new(zone.clone()));
-            watched.take(in_force);
-            queue.put(watched, Due::Now);
+            let watched = queue.zones.entry(zone.clone()).or_insert_with(|| WatchedZone::new(zone.clone()));
+            // A reload is no reason to look or to send anything sooner.
+            if watched.take(in_force) {
+                queue.forget_due(zone);
+                queue.set_due(zone.clone(), Due::Now);
+            }
         }
         drop(queue);
         running.shared.changed.notify_one();
@@ -170,6 +179,7 @@ impl ParentWatch {
         let Some(running) = self.running.take() else { return };
         running.shared.is_stopped.store(true, Ordering::Relaxed);
         running.shared.changed.notify_all();
+        *running.shared.is_closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
         let queue = running.shared.queue();
         for zone in queue.zones.keys().chain(&queue.at_work) {
             self.metrics.remove_parent(&zone.zone_label());
@@ -193,6 +203,7 @@ impl Running {
             queue: Mutex::default(),
             changed: Condvar::new(),
             is_stopped: AtomicBool::new(false),
+            is_closed: Mutex::new(false),
         });
         for number in 0..THREADS {
             let (shared, settings) = (Arc::clone(&shared), settings.clone());
@@ -214,9 +225,16 @@ impl Shared {
 
     /// Steps the zones that are due, until it is stopped.
     fn work(&self, settings: &Settings, metrics: &Metrics, standing: &Standing) {
-        let network = ResolverNetwork::new(settings.resolver, settings.parent.servers.clone());
+        let network = ResolverNetwork::new(settings.resolver, &settings.parent);
         while let Some(mut zone) = self.next() {
-            let place = zone::Place { state_dir: &settings.state_dir, metrics, standing };
+            let place = zone::Place {
+                state_dir: &settings.state_dir,
+                config: &settings.parent,
+                stop: &self.is_stopped,
+                is_closed: &self.is_closed,
+                metrics,
+                standing,
+            };
             let due = zone.step(&network, &place, clock::now(), Instant::now());
             if self.is_stopped.load(Ordering::Relaxed) {
                 return;
@@ -252,9 +270,11 @@ impl Shared {
 impl Queue {
     /// A zone that is due, which its thread gives back.
     fn take_due(&mut self, now: Timestamp, instant: Instant) -> Option<WatchedZone> {
-        let by_pause = self.by_pause.first().filter(|(at, _)| *at <= instant).map(|(_, zone)| zone.clone());
-        let by_clock = || self.by_clock.first().filter(|(at, _)| *at <= now).map(|(_, zone)| zone.clone());
-        let name = by_pause.or_else(by_clock)?;
+        // A bundle that comes into force does not wait for tries that failed before.
+        let by_clock = self.by_clock.first().filter(|(at, _)| *at <= now).map(|(_, zone)| zone.clone());
+        let by_pause =
+            || self.by_pause.first().filter(|(at, _)| *at <= instant).map(|(_, zone)| zone.clone());
+        let name = by_clock.or_else(by_pause)?;
         self.forget_due(&name);
         let zone = self.zones.remove(&name)?;
         self.at_work.insert(name);
@@ -269,15 +289,19 @@ impl Queue {
             None => self.put(zone, due),
             Some(None) => return false,
             Some(Some(in_force)) => {
-                zone.take(in_force);
-                self.put(zone, Due::Now);
+                let due = if zone.take(in_force) { Due::Now } else { due };
+                self.put(zone, due);
             }
         }
         true
     }
 
     fn put(&mut self, zone: WatchedZone, due: Due) {
-        let name = zone.name().clone();
+        self.set_due(zone.name().clone(), due);
+        self.zones.insert(zone.name().clone(), zone);
+    }
+
+    fn set_due(&mut self, name: Name, due: Due) {
         let at = match due {
             Due::Now => Some(DueAt::Instant(Instant::now())),
             Due::After(pause) => Some(DueAt::Instant(Instant::now() + pause)),
@@ -289,8 +313,7 @@ impl Queue {
             Some(DueAt::Instant(instant)) => drop(self.by_pause.insert((instant, name.clone()))),
             None => {}
         }
-        self.due.extend(at.map(|at| (name.clone(), at)));
-        self.zones.insert(name, zone);
+        self.due.extend(at.map(|at| (name, at)));
     }
 
     fn forget_due(&mut self, zone: &Name) {

@@ -61,6 +61,13 @@ pub fn check(config: &Config, work: &[Work], path: Option<&OsStr>) -> Vec<Findin
     host.tokens(config, work);
     if work.contains(&Work::AcceptSkrs) {
         host.targets(config);
+        for (what, command) in [
+            ("parent.on-ds-ready", &config.parent.on_ds_ready),
+            ("parent.on-ds-seen", &config.parent.on_ds_seen),
+            ("parent.on-ds-gone", &config.parent.on_ds_gone),
+        ] {
+            host.program(what, command.first());
+        }
     }
     if work.contains(&Work::MakeRequests) && config.ksr.enabled {
         host.program("ksr.on-request", config.ksr.on_request.first());
@@ -401,6 +408,7 @@ mod tests {
         config.zones[0].file = Some(missing.clone());
         config.zones[0].key_directory = "/nonexistent/keys".into();
         config.ksr.on_request = vec![state.path("no-program").to_str().unwrap().to_owned()];
+        config.parent.on_ds_gone = vec!["no-such-command".to_owned()];
         let program = || vec!["no-such-program".to_owned()];
         config.deliver = vec![
             target("a", Method::Named { rndc: program(), view: None, folder: missing.clone() }),
@@ -434,6 +442,7 @@ mod tests {
             ])
             .chain(targets.map(|(start, part)| (start.to_owned(), part)))
             .chain([
+                ("error: parent.on-ds-gone: no-such-command".to_owned(), "is not found in PATH"),
                 ("error: ksr.on-request: ".to_owned(), "is no program"),
                 ("error: signer.review: no-such-program".to_owned(), "is not found in PATH"),
                 ("error: metrics.listen 127.0.0.1:9753".to_owned(), "takes the TCP port of signer.listen"),

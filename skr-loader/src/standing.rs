@@ -114,8 +114,12 @@ impl Standing {
 
     /// No condition of the zone with this label holds any more.
     pub(crate) fn clear_conditions(&self, zone: &str) {
-        self.values().conditions.retain(|(of, _), _| of != zone);
-        self.revision.change();
+        let mut values = self.values();
+        let before = values.conditions.len();
+        values.conditions.retain(|(of, _), _| of != zone);
+        if values.conditions.len() != before {
+            self.revision.change();
+        }
     }
 
     pub(crate) fn set_configuration(&self, state: ConfigurationState) {

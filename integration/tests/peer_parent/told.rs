@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use keystore::clock;
 use keystore::crypto::PrivateKey;
-use keystore::dns::Name;
+use keystore::dns::{Name, Rtype, rdata};
 use keystore::exchange::testing::{SkrBuilder, TestKey};
 use keystore::keys::timing::State;
 use keystore::keys::{KeyFile, Timing};
@@ -20,18 +20,21 @@ use offline_ksk_integration::serve::Serving;
 
 use crate::common::{self, Named};
 
-const ZONE: &str = "child.test.";
+pub const ZONE: &str = "child.test.";
 /// Octets of a NOTIFY(CDS) for [`ZONE`] behind its ID: NOTIFY with AA, one question, CDS, IN.
 const MESSAGE: &[u8] = b"\x24\x00\x00\x01\x00\x00\x00\x00\x00\x00\x05child\x04test\x00\x00\x3b\x00\x01";
 
-/// A named with the zone `test`, signed, with `dsync` and the address of the receiver. The path is that of its DNSKEY record.
-fn parent(dir: &Path, dsync: &str) -> Option<(Named, std::path::PathBuf)> {
+/// A named with the zone `test`, signed, with these records and the address of the receiver. The path is that of its DNSKEY record.
+pub fn parent(dir: &Path, records: &str) -> Option<(Named, std::path::PathBuf)> {
     let mut keygen = common::peer("dnssec-keygen")?;
     let mut signzone = common::peer("dnssec-signzone")?;
     fs::create_dir(dir).expect("a folder");
     let base = common::stdout(keygen.args(["-q", "-a", "13", "-f", "KSK", "-K"]).arg(dir).arg("test."));
+    // What the records of before the roll ask for.
+    let ds = TestKey::ksk(1).dnskey.ds_rdata(&Name::parse(ZONE).expect("a name"), 2).expect("SHA-256");
+    let ds = rdata::to_text(Rtype::DS, &ds, None);
     let zone = format!(
-        "$TTL 300\n@ SOA ns h 1 3600 600 86400 300\n@ NS ns\nns A 127.0.0.1\nscanner A 127.0.0.1\nchild NS ns.child\nns.child A 127.0.0.1\n{dsync}\n"
+        "$TTL 300\n@ SOA ns h 1 3600 600 86400 300\n@ NS ns\nns A 127.0.0.1\nscanner A 127.0.0.1\nchild NS ns.child\nns.child A 127.0.0.1\nchild DS {ds}\n{records}\n"
     );
     fs::write(dir.join("unsigned"), zone).expect("write");
     let arguments = ["-q", "-z", "-S", "-K", ".", "-o", "test", "-f", "signed", "unsigned"];
@@ -41,13 +44,13 @@ fn parent(dir: &Path, dsync: &str) -> Option<(Named, std::path::PathBuf)> {
 }
 
 /// An unbound that validates with the key of the parent.
-struct Resolver {
+pub struct Resolver {
     process: Child,
-    port: u16,
+    pub port: u16,
 }
 
 impl Resolver {
-    fn start(dir: &Path, anchor: &Path, parent: u16) -> Option<Self> {
+    pub fn start(dir: &Path, anchor: &Path, parent: u16) -> Option<Self> {
         let mut unbound = common::peer("unbound")?;
         fs::create_dir(dir).expect("a folder");
         let port = common::free_port();
@@ -92,7 +95,7 @@ fn receiver() -> (u16, Receiver<(Instant, Vec<u8>)>) {
 }
 
 /// A host that serves [`ZONE`], whose KSK changes at `roll`.
-fn host(dir: &Path, roll: Timestamp, resolver: u16, dns: u16) {
+pub fn host(dir: &Path, roll: Timestamp, resolver: u16, dns: u16) {
     const ALL: (Timestamp, Timestamp) = (Timestamp::EPOCH, Timestamp::MAX);
     fs::create_dir_all(dir.join("state/keys")).expect("a folder");
     let long_ago = Some(Timestamp::from_secs(1_000_000_000));
@@ -140,17 +143,23 @@ fn told_of(owner: &str, names_us: bool) {
     let serving = Serving::start(&dir.join("config.toml")).expect("it serves");
     if !names_us {
         let note = dir.join("state/parent").join(ZONE);
-        common::wait_for("the look-up", Duration::from_secs(60), || note.exists().then_some(()));
+        let told_at =
+            || fs::read_to_string(&note).ok().filter(|text| clock::now() > roll && text.contains("told"));
+        common::wait_for("the look-up", Duration::from_secs(60), || {
+            let text = told_at()?;
+            // The bundle behind the roll needs no NOTIFY any more.
+            let (_, at) = text.split_once("\"told-at\":")?;
+            let at: u64 = at.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+            (at >= roll.secs()).then_some(())
+        });
         assert!(told.try_recv().is_err(), "{owner}");
         return serving.stop();
     }
     let message = || told.recv_timeout(Duration::from_secs(60)).expect("a NOTIFY");
-    // The parent has no DS record, so that it is told of the records in force, too.
-    let (_, first) = message();
-    assert_eq!(&first[2..], MESSAGE, "{owner}");
     let until = Instant::now() + clock::until(roll);
-    let (at, second) = message();
-    assert_eq!(&second[2..], MESSAGE, "{owner}");
+    // The parent has the DS records that the bundle of before asks for, and is not told of that.
+    let (at, message) = message();
+    assert_eq!(&message[2..], MESSAGE, "{owner}");
     // Before the switch would be too early; a busy machine may be late, and the figure is for who reads the output.
     assert!(at >= until, "{owner}: told before the switch");
     println!("{owner}: told {} ms after the switch", at.duration_since(until).as_millis());

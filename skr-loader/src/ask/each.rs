@@ -1,9 +1,10 @@
 //! Work on many items, some at once: a slow item holds up none but those that wait for its thread.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{ScopedJoinHandle, scope};
+use std::thread::{Builder, ScopedJoinHandle, scope};
 
-/// Runs `work` for each item, `at_once` of them at a time, and gives the results in the order of the items.
+/// Runs `work` for each item, `at_once` of them at a time, and gives the results in the order of the items. Where the system has no thread left
+/// fewer are at work, at the least this one.
 pub fn each<T: Sync, R: Send>(items: &[T], at_once: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let worker = || {
@@ -15,12 +16,15 @@ pub fn each<T: Sync, R: Send>(items: &[T], at_once: usize, work: impl Fn(&T) -> 
         }
     };
     let mut done: Vec<(usize, R)> = scope(|scope| {
-        let threads: Vec<_> = (0..at_once.min(items.len())).map(|_| scope.spawn(worker)).collect();
+        let others = 1..at_once.min(items.len());
+        let threads: Vec<_> =
+            others.filter_map(|_| Builder::new().spawn_scoped(scope, worker).ok()).collect();
+        let own = worker();
         // A panic there is a bug of ours and goes on here.
         let join = |thread: ScopedJoinHandle<'_, Vec<(usize, R)>>| {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
-        threads.into_iter().flat_map(join).collect()
+        threads.into_iter().flat_map(join).chain(own).collect()
     });
     done.sort_unstable_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, result)| result).collect()

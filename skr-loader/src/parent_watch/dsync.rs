@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use keystore::dns::{Name, Rtype};
 
-use crate::ask::{AnswerFault, AskError, Asker, Rcode, Reply};
+use super::servers::existing;
+use crate::ask::{AskError, Asker, Reply};
 
 /// The label below which a parent has its DSYNC records.
 const LABEL: &[u8] = b"_dsync";
@@ -45,11 +46,7 @@ pub fn discover(resolver: &Asker, zone: &Name, until: Instant) -> Result<Dsync, 
     let mut next = zone.parent().and_then(|suffix| below(zone, 1, &suffix));
     for _ in 0..MAX_LOOKUPS {
         let Some(name) = next else { return Ok(Dsync::None) };
-        let reply = resolver.ask_all(&name.name, Rtype::DSYNC, until)?;
-        if !matches!(reply.rcode, Rcode::NOERROR | Rcode::NXDOMAIN) {
-            let fault = AnswerFault::Rcode(reply.rcode);
-            return Err(AskError::BadAnswer { rtype: Rtype::DSYNC, fault });
-        }
+        let reply = existing(resolver.ask_all(&name.name, Rtype::DSYNC, until)?, Rtype::DSYNC)?;
         // Of another owner where the name is an alias, which the resolver has followed.
         let found = reply.answer.iter().filter(|answer| answer.rrset.rtype == Rtype::DSYNC);
         let records: Vec<&[u8]> = found.flat_map(|answer| &answer.rrset.rdatas).map(|r| &r[..]).collect();
@@ -115,7 +112,7 @@ fn receiver(records: &[&[u8]]) -> Option<Receiver> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ask::Answer;
+    use crate::ask::{Answer, Rcode};
     use keystore::dns::Rrset;
 
     fn name(text: &str) -> Name {

@@ -1,4 +1,5 @@
-//! `parent/ZONE`: the note of what the parent was last told, so that a restart of the loader tells it nothing again.
+//! `parent/ZONE`: the note of what the parent was last told, and for which KSKs which commands were run, so that a restart of the loader
+//! repeats nothing but what was under way.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,8 @@ use keystore::durable;
 use keystore::store::zone_dir;
 use keystore::time::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use super::hooks::KskNotes;
 
 use crate::files::{self, NamedBy};
 
@@ -26,6 +29,9 @@ pub struct Note {
     /// When that was so, in seconds since 1970.
     #[serde(default)]
     pub told_at: u64,
+    /// How far each KSK has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ksks: KskNotes,
 }
 
 impl Note {

@@ -1,12 +1,14 @@
 //! One change of the CDS or CDNSKEY records of a zone, until its parent is told.
 //!
 //! ```text
-//! Spread ── every server serves the new records ──▶ Discover ── DSYNC record ──▶ Send ── answer ──▶ done
-//!                                                     │ ▲                         │
-//!                  no record, or not validated: done ◀┘ └── no answer: a pause ◀──┘
+//! Compare ── the DS records are others ──▶ Spread ── every server serves the new records ──▶ Discover ── DSYNC record ──▶ Send ── answer ──▶ done
+//!   │  ▲                                                                                        │
+//!   │  └──────────── no answer: a pause ◀── Send                     no DSYNC record: done ◀────┘
+//!   └── they are what is asked for: done
 //! ```
 //!
-//! A NOTIFY that comes before every server has the records makes the parent see two answers, and stop (RFC 9859 section 4.2).
+//! A NOTIFY that comes before every server has the records makes the parent see two answers, and stop (RFC 9859 section 4.2). Compare is left
+//! out where the parent was told of other records before: they may stand in the cache of the resolver still.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,12 +16,12 @@ use std::time::{Duration, Instant};
 use keystore::dns::Name;
 
 use super::dsync::{Dsync, Receiver};
-use super::servers::Serves;
+use super::servers::{Servers, Serves};
 use super::wish::Wish;
 use crate::ask::{AskError, Rcode};
 
 /// Pauses between two looks at the servers; the last one goes on.
-const LOOKS: [Duration; 10] = [
+const LOOKS: [Duration; 16] = [
     Duration::from_millis(50),
     Duration::from_millis(100),
     Duration::from_millis(200),
@@ -30,10 +32,18 @@ const LOOKS: [Duration; 10] = [
     Duration::from_secs(10),
     Duration::from_secs(30),
     Duration::from_secs(60),
+    Duration::from_secs(60),
+    Duration::from_secs(60),
+    Duration::from_secs(60),
+    Duration::from_secs(60),
+    Duration::from_secs(300),
+    Duration::from_secs(900),
 ];
-/// Time after which servers that give no answer are waited for no longer.
+/// Looks behind which the servers are found anew each time: servers come and go while one of them is waited for.
+const FOUND_ONCE: usize = 10;
+/// Time after which servers that give no answer are waited for no longer, where others have the records.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Pauses behind a look-up of DSYNC records that failed; the last one goes on.
+/// Pauses behind a look-up that failed; the last one goes on.
 const LOOKUPS: [Duration; 6] = [
     Duration::from_secs(1),
     Duration::from_secs(5),
@@ -42,8 +52,8 @@ const LOOKUPS: [Duration; 6] = [
     Duration::from_secs(900),
     Duration::from_secs(3600),
 ];
-/// Pauses behind a NOTIFY that has got no answer (RFC 1996 section 3.6 has retries end); the last one goes on, once a day, so that a
-/// receiver that is mended is told.
+/// Pauses behind a NOTIFY that has got no answer; the last one goes on, once a day, so that a receiver that is mended is told. It ends when
+/// the DS records are what is asked for.
 const SENDS: [Duration; 5] = [
     Duration::from_secs(60),
     Duration::from_secs(300),
@@ -54,14 +64,18 @@ const SENDS: [Duration; 5] = [
 
 /// Who is asked and told.
 pub trait Network {
+    /// Whether the DS records are what a wish asks for, as far as the resolver has validated them.
+    fn is_granted(&self, zone: &Name, wish: &Wish) -> Result<bool, AskError>;
     /// The servers of a zone that the world asks.
-    fn servers(&self, zone: &Name) -> Result<Vec<SocketAddr>, AskError>;
+    fn servers(&self, zone: &Name) -> Result<Servers, AskError>;
     /// What each of these servers has of a wish.
     fn look(&self, servers: &[SocketAddr], zone: &Name, wish: &Wish) -> Vec<Serves>;
     /// What the DSYNC records of the parent say.
     fn dsync(&self, zone: &Name) -> Result<Dsync, AskError>;
     /// Sends NOTIFY(CDS), and gives the response code of the answer.
     fn notify(&self, receiver: &Receiver, zone: &Name) -> Result<Rcode, NotifyError>;
+    /// Makes the look-ups of a change that is to come, so that the resolver has their answers.
+    fn prepare(&self, zone: &Name);
 }
 
 /// Why a NOTIFY has got no answer.
@@ -75,7 +89,7 @@ pub enum NotifyError {
         /// What the resolver said.
         source: AskError,
     },
-    /// It has none.
+    /// It has none that a message can be sent to.
     #[error("{0} has no address")]
     NoAddress(Name),
     /// No answer from any of its addresses.
@@ -92,8 +106,8 @@ pub enum Told {
     Refused(Receiver, Rcode),
     /// The parent says nowhere that it wants to be told.
     NoReceiver,
-    /// What it says is not validated.
-    NotSecure,
+    /// The parent has the DS records that are asked for.
+    Granted,
 }
 
 /// What comes next.
@@ -115,6 +129,8 @@ pub enum Next {
 pub struct Telling {
     wish: Wish,
     begun: Instant,
+    /// When the next step is due.
+    due: Instant,
     state: State,
     /// NOTIFYs that got no answer.
     unanswered: usize,
@@ -124,24 +140,37 @@ pub struct Telling {
 
 #[derive(Debug)]
 enum State {
+    /// The DS records are compared with what is asked for.
+    Compare { failures: usize },
     /// Until every server serves the records.
-    Spread { servers: Vec<(SocketAddr, Serves)>, looks: usize },
+    Spread { servers: Vec<(SocketAddr, Serves)>, unfound: Option<Name>, looks: usize },
     /// The receiver is looked up.
     Discover { failures: usize },
     /// The receiver is told.
     Send(Receiver),
 }
 
+impl State {
+    const fn spread() -> Self {
+        Self::Spread { servers: Vec::new(), unfound: None, looks: 0 }
+    }
+}
+
 impl Telling {
-    /// A change that has just come.
-    pub const fn new(wish: Wish, now: Instant) -> Self {
-        let state = State::Spread { servers: Vec::new(), looks: 0 };
-        Self { wish, begun: now, state, unanswered: 0, cause: String::new() }
+    /// A change that has just come. `is_first` = the parent was told of nothing before, and may have what is asked for.
+    pub const fn new(wish: Wish, is_first: bool, now: Instant) -> Self {
+        let state = if is_first { State::Compare { failures: 0 } } else { State::spread() };
+        Self { wish, begun: now, due: now, state, unanswered: 0, cause: String::new() }
     }
 
     /// The records that it is about.
     pub const fn wish(&self) -> &Wish {
         &self.wish
+    }
+
+    /// When the next step is due.
+    pub const fn due(&self) -> Instant {
+        self.due
     }
 
     /// How long it is on its way.
@@ -156,25 +185,46 @@ impl Telling {
 
     /// Does what is due.
     pub fn step(&mut self, zone: &Name, network: &dyn Network, now: Instant) -> Next {
+        let next = self.advance(zone, network, now);
+        if let Next::Wait { pause, .. } = &next {
+            self.due = now + *pause;
+        }
+        next
+    }
+
+    fn advance(&mut self, zone: &Name, network: &dyn Network, now: Instant) -> Next {
+        let wait = |pause| Next::Wait { pause, is_unanswered: false };
         loop {
             match &mut self.state {
-                State::Spread { .. } => {
-                    if let Some(pause) = self.spread(zone, network, now) {
-                        return Next::Wait { pause, is_unanswered: false };
-                    }
-                    self.state = State::Discover { failures: 0 };
-                }
-                State::Discover { failures } => match network.dsync(zone) {
-                    Ok(Dsync::Receiver(receiver)) => self.state = State::Send(receiver),
-                    Ok(Dsync::None) => return Next::Done(Told::NoReceiver),
-                    Ok(Dsync::NotSecure) => return Next::Done(Told::NotSecure),
+                State::Compare { failures } => match network.is_granted(zone, &self.wish) {
+                    Ok(true) => return Next::Done(Told::Granted),
+                    Ok(false) => self.state = State::spread(),
                     Err(error) => {
-                        let pause = pause(&LOOKUPS, *failures);
+                        self.cause = format!("the DS records of the zone cannot be had: {error}");
                         *failures += 1;
-                        self.cause = format!("the DSYNC records of the parent cannot be had: {error}");
-                        return Next::Wait { pause, is_unanswered: false };
+                        return wait(pause(&LOOKUPS, *failures - 1));
                     }
                 },
+                State::Spread { .. } => match self.spread(zone, network, now) {
+                    Some(pause) => return wait(pause),
+                    None => self.state = State::Discover { failures: 0 },
+                },
+                State::Discover { failures } => {
+                    self.cause = match network.dsync(zone) {
+                        Ok(Dsync::Receiver(receiver)) => {
+                            self.state = State::Send(receiver);
+                            continue;
+                        }
+                        Ok(Dsync::None) => return Next::Done(Told::NoReceiver),
+                        // A resolver without its trust anchor is mended as well as one that does not answer.
+                        Ok(Dsync::NotSecure) => {
+                            "the DSYNC records of the parent are not validated by the resolver".to_owned()
+                        }
+                        Err(error) => format!("the DSYNC records of the parent cannot be had: {error}"),
+                    };
+                    *failures += 1;
+                    return wait(pause(&LOOKUPS, *failures - 1));
+                }
                 State::Send(receiver) => {
                     let receiver = receiver.clone();
                     return self.send(receiver, zone, network);
@@ -185,14 +235,17 @@ impl Telling {
 
     /// Looks at the servers that are not seen to have the records; `None` when no server is to be waited for.
     fn spread(&mut self, zone: &Name, network: &dyn Network, now: Instant) -> Option<Duration> {
-        let State::Spread { servers, looks } = &mut self.state else { return None };
-        let is_patient = now.saturating_duration_since(self.begun) < SILENCE;
+        let patience = SILENCE.saturating_sub(now.saturating_duration_since(self.begun));
+        let State::Spread { servers, unfound, looks } = &mut self.state else { return None };
         let wait = pause(&LOOKS, *looks);
         *looks += 1;
-        // Servers come and go while one of them is waited for.
-        if servers.is_empty() || *looks > LOOKS.len() {
+        if servers.is_empty() || *looks > FOUND_ONCE {
             match network.servers(zone) {
-                Ok(found) => *servers = found.into_iter().map(|server| (server, Serves::Unknown)).collect(),
+                Ok(found) => {
+                    *servers = found.addresses.into_iter().map(|server| (server, Serves::Unknown)).collect();
+                    *unfound = found.unfound;
+                }
+                // Those that were known are asked on.
                 Err(error) => self.cause = format!("the servers of the zone cannot be found: {error}"),
             }
         }
@@ -218,12 +271,15 @@ impl Telling {
             }
             return Some(wait);
         }
-        let server = of(Serves::Unknown)?;
-        self.cause = format!("{server} gives no answer");
-        if !is_patient {
-            tracing::warn!(%zone, %server, "the parent is told although this server gives no answer");
+        // This host has no way to the others, and a resolver may have one; they are not waited for.
+        let silent = of(Serves::Unknown).map(ToString::to_string);
+        let silent = silent.or_else(|| unfound.as_ref().map(ToString::to_string))?;
+        self.cause = format!("the server {silent} gives no answer, or has no address");
+        if patience.is_zero() {
+            tracing::warn!(%zone, server = silent, "the parent is told although this server gives no answer");
+            return None;
         }
-        is_patient.then_some(wait)
+        Some(wait.min(patience))
     }
 
     fn send(&mut self, receiver: Receiver, zone: &Name, network: &dyn Network) -> Next {
@@ -238,8 +294,8 @@ impl Telling {
         self.cause = format!("NOTIFY(CDS) to {receiver} was not taken: {what}");
         let pause = pause(&SENDS, self.unanswered);
         self.unanswered += 1;
-        // The record may name another receiver by then.
-        self.state = State::Discover { failures: 0 };
+        // By then the parent may have found the records itself, and its DSYNC record may name another receiver.
+        self.state = State::Compare { failures: 0 };
         Next::Wait { pause, is_unanswered: true }
     }
 }

@@ -1,5 +1,6 @@
 //! A resolver, a server of the zone and a receiver of NOTIFY on the loopback, which say what they are told to.
 
+mod hooks;
 mod telling;
 mod world;
 
@@ -91,13 +92,10 @@ fn parent_is_told_once_when_a_bundle_with_other_cds_records_is_served_and_not_ag
     watched.wait(&pending(0));
     assert_eq!(world.receipts(), [Receipt::Udp(zone(), Rtype::CDS)]);
     drop(watched);
-    // The DS record of the parent is that of before still, and the note is what keeps this one silent.
-    let again = watch(&config, &in_force);
-    again.wait(&pending(0));
-    again.watch.take(&zone(), &in_force);
-    std::thread::sleep(Duration::from_millis(300));
+    // The DS record of the parent is that of before still, and the note is what keeps another process silent.
+    let again = Stepped::new(&state, &world, &in_force);
+    assert_eq!(again.step(clock::now(), Instant::now()), Due::Never);
     assert_eq!(world.receipts().len(), 1);
-    assert!(again.has(&notifies("taken", 0)));
 }
 
 #[test]
@@ -113,28 +111,26 @@ fn receivers_that_do_not_want_it_are_told_once() {
         watched.wait(&notifies("refused", 1));
         watched.wait(&pending(0));
         drop(watched);
-        let again = watch(&config, &in_force);
-        again.wait(&pending(0));
-        std::thread::sleep(Duration::from_millis(100));
+        let again = Stepped::new(&state, &world, &in_force);
+        assert_eq!(again.step(clock::now(), Instant::now()), Due::Never);
         assert_eq!(world.receipts().len(), 1, "RCODE {rcode}");
-        assert!(again.has(&notifies("refused", 0)));
     }
 }
 
 #[test]
-fn records_that_are_not_validated_are_not_used() {
+fn records_that_are_not_validated_are_not_used_and_asked_for_again() {
     let (state, world) = (StateDir::new(), World::start(Some(0), false));
     let now = clock::now();
     let in_force = in_force(now.minus(100), now.minus(10));
     world.serve(&in_force.bundles[1]);
-    let watched = watch(&config(&state, &world), &in_force);
-    let until = Instant::now() + Duration::from_secs(60);
-    while note::read(&state.path(""), &zone()).told.is_none() {
-        assert!(Instant::now() < until);
-        std::thread::sleep(Duration::from_millis(10));
+    let stepped = Stepped::new(&state, &world, &in_force);
+    let begun = Instant::now();
+    for second in [0, 1, 6] {
+        let due = stepped.step(now, begun + Duration::from_secs(second));
+        assert!(matches!(due, Due::After(_)), "{due:?}");
     }
-    watched.wait(&pending(0));
     assert_eq!(world.receipts(), []);
+    assert_eq!(note::read(&state.path(""), &zone()).told, None);
 }
 
 #[test]
@@ -148,48 +144,136 @@ fn a_receiver_without_udp_is_told_over_tcp() {
     assert_eq!(world.receipts().last(), Some(&Receipt::Tcp(zone(), Rtype::CDS)));
 }
 
+/// A zone that is stepped by hand.
+struct Stepped {
+    zone: std::cell::RefCell<WatchedZone>,
+    network: ResolverNetwork,
+    state_dir: PathBuf,
+    config: ParentConfig,
+    stop: AtomicBool,
+    is_closed: Mutex<bool>,
+    metrics: Metrics,
+    standing: Standing,
+}
+
+impl Stepped {
+    fn new(state: &StateDir, world: &World, in_force: &InForce) -> Self {
+        let config = config(state, world).parent;
+        let mut watched = WatchedZone::new(zone());
+        assert!(watched.take(Arc::new(in_force.clone())));
+        Self {
+            zone: watched.into(),
+            network: ResolverNetwork::new(world.resolver, &config),
+            state_dir: state.path(""),
+            config,
+            stop: AtomicBool::new(false),
+            is_closed: Mutex::new(false),
+            metrics: Metrics::new().unwrap(),
+            standing: Standing::default(),
+        }
+    }
+
+    fn step(&self, now: Timestamp, instant: Instant) -> Due {
+        let place = zone::Place {
+            state_dir: &self.state_dir,
+            config: &self.config,
+            stop: &self.stop,
+            is_closed: &self.is_closed,
+            metrics: &self.metrics,
+            standing: &self.standing,
+        };
+        self.zone.borrow_mut().step(&self.network, &place, now, instant)
+    }
+
+    /// The severity of the condition.
+    fn severity(&self, now: Timestamp) -> Option<&'static str> {
+        let found = self.standing.report(now).report.conditions;
+        found.into_iter().find(|c| c.id == ConditionId::ParentNotTold).map(|c| c.severity.as_str())
+    }
+}
+
 #[test]
-fn what_keeps_the_parent_untold_is_a_condition_after_a_while_and_goes_with_the_zone() {
-    let (state, world) = (StateDir::new(), World::start(Some(0), true));
+fn what_keeps_the_parent_untold_is_a_condition_at_its_time_and_goes_when_it_is_mended() {
+    let (state, world) = (StateDir::new(), World::start(Some(2), true));
     let now = clock::now();
     let in_force = in_force(now.minus(100_000), now);
-    // The server has the records of the bundle before.
-    world.serve(&in_force.bundles[0]);
-    let (metrics, standing) = (Metrics::new().unwrap(), Standing::default());
-    let place = zone::Place { state_dir: &state.path(""), metrics: &metrics, standing: &standing };
-    let network = ResolverNetwork::new(world.resolver, vec![world.server]);
-    let mut watched = WatchedZone::new(zone());
-    watched.take(Arc::new(in_force.clone()));
-    let severity = || {
-        let found = standing.report(now).report.conditions;
-        found.into_iter().find(|c| c.id == ConditionId::ParentNotTold).map(|c| c.severity.as_str())
-    };
-    let begun = Instant::now();
-    for (later, wanted) in [
-        (0, None),
-        (599, None),
-        (600, Some("attention")),
-        (86_399, Some("attention")),
-        (86_400, Some("warning")),
-    ] {
-        let due = watched.step(&network, &place, now.plus(later), begun + Duration::from_secs(later));
-        assert!(matches!(due, Due::After(_)), "{due:?}");
-        assert_eq!(severity(), wanted, "{later} seconds later");
-    }
-    // Another process has no time behind it yet, and no condition before it has tried.
-    let mut again = WatchedZone::new(zone());
-    again.take(Arc::new(in_force.clone()));
-    standing.clear_conditions(ZONE);
-    for (second, wanted) in [(0, None), (4, None), (5, Some("warning"))] {
-        again.step(&network, &place, now.plus(90_000), begun + Duration::from_secs(second));
-        assert_eq!(severity(), wanted, "{second}");
-    }
     world.serve(&in_force.bundles[1]);
-    let later = begun + Duration::from_secs(86_500);
-    assert_eq!(watched.step(&network, &place, now.plus(86_500), later), Due::Now);
-    assert_eq!(severity(), None);
-    assert_eq!(watched.step(&network, &place, now.plus(86_500), later), Due::Never);
+    let stepped = Stepped::new(&state, &world, &in_force);
+    let begun = Instant::now();
+    // The receiver answers SERVFAIL: the second message comes after a minute, the third after six, the fourth after 36.
+    let mut second = 0;
+    let mut seen = Vec::new();
+    while second < 90_000 {
+        let Due::After(pause) = (match stepped.step(now.plus(second), begun + Duration::from_secs(second)) {
+            Due::At(time) => Due::After(Duration::from_secs(time.since(now.plus(second)))),
+            due => due,
+        }) else {
+            panic!("it is not done");
+        };
+        let severity = stepped.severity(now.plus(second));
+        if seen.last().is_none_or(|(_, last)| *last != severity) {
+            seen.push((second, severity));
+        }
+        second += pause.as_secs().max(1);
+    }
+    assert_eq!(seen, [(0, None), (600, Some("attention")), (86_400, Some("warning"))]);
+    assert_eq!(world.receipts().len(), 5, "none for the sake of the condition");
+    // Another process has no time behind it yet, and no condition before it has tried.
+    let again = Stepped::new(&state, &world, &in_force);
+    for (second, wanted) in [(0, None), (4, None), (5, Some("warning"))] {
+        again.step(now.plus(90_000), begun + Duration::from_secs(second));
+        assert_eq!(again.severity(now), wanted, "{second}");
+    }
+    // The parent has found the records by itself.
+    world.set_ds(in_force.bundles[1].cds.as_deref());
+    let later = begun + Duration::from_secs(100);
+    assert_eq!(again.step(now.plus(90_100), later), Due::Now);
+    assert_eq!((again.severity(now), world.receipts().len()), (None, 6));
+    assert_eq!(again.step(now.plus(90_100), later), Due::Never);
+}
+
+#[test]
+fn a_reload_sends_nothing_sooner_and_what_comes_after_the_end_does_not_count() {
+    let (state, world) = (StateDir::new(), World::start(Some(2), true));
+    let now = clock::now();
+    let in_force = in_force(now.minus(100), now.minus(10));
+    world.serve(&in_force.bundles[1]);
+    let stepped = Stepped::new(&state, &world, &in_force);
+    let begun = Instant::now();
+    assert!(matches!(stepped.step(now, begun), Due::After(_)));
+    assert!(!stepped.zone.borrow_mut().take(Arc::new(in_force.clone())), "it is known");
+    // Another generation asks for the same.
+    let next = InForce { generation: 2, ..in_force.clone() };
+    assert!(stepped.zone.borrow_mut().take(Arc::new(next)));
+    stepped.step(now, begun + Duration::from_secs(1));
     assert_eq!(world.receipts().len(), 1);
+    *stepped.is_closed.lock().unwrap() = true;
+    world.set_ds(in_force.bundles[1].cds.as_deref());
+    assert_eq!(stepped.step(now, begun + Duration::from_secs(60)), Due::Now);
+    assert_eq!(note::read(&state.path(""), &zone()).told, None, "another process may have the folder by now");
+}
+
+#[test]
+fn ds_records_are_what_is_asked_for_by_cds_cdnskey_or_a_removal() {
+    let ds = |seed: u8, digest| TestKey::ksk(seed).dnskey.ds_rdata(&zone(), digest).unwrap();
+    let cdnskey = |seed: u8| TestKey::ksk(seed).dnskey.to_rdata();
+    for (cds, keys, records, wanted) in [
+        (vec![ds(1, 2)], vec![cdnskey(1)], vec![ds(1, 2)], true),
+        (vec![ds(1, 2)], vec![], vec![], false),
+        (vec![ds(1, 2)], vec![], vec![ds(1, 4)], false),
+        // Without CDS records any digest will do, and each key must have one.
+        (vec![], vec![cdnskey(1)], vec![ds(1, 4)], true),
+        (vec![], vec![cdnskey(1)], vec![], false),
+        (vec![], vec![cdnskey(1)], vec![ds(1, 2), ds(5, 2)], false),
+        (vec![], vec![cdnskey(1), cdnskey(5)], vec![ds(1, 2)], false),
+        (vec![vec![0, 0, 0, 0, 0]], vec![vec![0, 0, 3, 0, 0]], vec![], true),
+        (vec![vec![0, 0, 0, 0, 0]], vec![], vec![ds(1, 2)], false),
+        (vec![], vec![vec![0, 0, 3, 0, 0]], vec![], true),
+    ] {
+        let shown = format!("{cds:?} {keys:?} {records:?}");
+        let wish = wish::Wish { cds, cdnskey: keys };
+        assert_eq!(wish.is_granted(&zone(), &records), wanted, "{shown}");
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What a zone asks of its parent: the CDS and CDNSKEY RRsets of the bundle in force (RFC 7344, RFC 8078).
 
-use keystore::dns::Rrset;
-use keystore::exchange::Bundle;
+use keystore::dns::{Name, Rrset};
+use keystore::exchange::{Bundle, TrustAnchor};
+use keystore::keys::Dnskey;
 use keystore::store::digest;
 use keystore::time::Timestamp;
 
@@ -38,6 +39,24 @@ impl Wish {
     /// True when the parent is asked for nothing: without the records it keeps the DS RRset that it has (RFC 7344 section 4).
     pub fn is_empty(&self) -> bool {
         self.cds.is_empty() && self.cdnskey.is_empty()
+    }
+
+    /// True when these DS records of `zone`, in canonical form, are what is asked for.
+    pub fn is_granted(&self, zone: &Name, ds: &[Vec<u8>]) -> bool {
+        // Algorithm 0 asks for the removal of all (RFC 8078 section 4); it stands third in CDS and fourth in CDNSKEY.
+        let is_removal = self.cds.iter().any(|rdata| rdata.get(2) == Some(&0))
+            || self.cdnskey.iter().any(|rdata| rdata.get(3) == Some(&0));
+        if is_removal {
+            return ds.is_empty();
+        }
+        if !self.cds.is_empty() {
+            return self.cds == ds;
+        }
+        let keys: Vec<Dnskey> = self.cdnskey.iter().filter_map(|rdata| Dnskey::from_rdata(rdata)).collect();
+        let fits = |rdata: &[u8], key: &Dnskey| TrustAnchor::Ds(rdata.to_vec()).matches(zone, key);
+        !ds.is_empty()
+            && keys.iter().all(|key| ds.iter().any(|rdata| fits(rdata, key)))
+            && ds.iter().all(|rdata| keys.iter().any(|key| fits(rdata, key)))
     }
 
     /// SHA-256 of all records, in hexadecimal: what tells one wish from another in a note.

@@ -86,6 +86,11 @@ fn every_commented_default_is_the_default() {
             "parent-check",
             "notify-cds",
             "servers",
+            "parent-servers",
+            "on-ds-ready",
+            "on-ds-seen",
+            "on-ds-gone",
+            "hook-timeout",
             "review",
             "cookie-secret-file",
             "tls-listen",
@@ -125,7 +130,15 @@ fn settings_of_the_parent() {
     let found =
         beside("notify-cds = true\nservers = [\"192.0.2.1:53\", \"[2001:db8::1]:53\"]").unwrap().parent;
     assert!(found.notify_cds && found.servers.len() == 2, "{found:?}");
-    for keys in ["notify-cds = true", "servers = [\"192.0.2.1:53\"]"] {
+    let found = beside("on-ds-seen = [\"/bin/true\"]\nhook-timeout = \"1m\"\nparent-servers = [\"192.0.2.1:53\"]");
+    let found = found.unwrap().parent;
+    assert!(found.has_hooks() && found.hook_timeout == 60 && found.parent_servers.len() == 1, "{found:?}");
+    for keys in [
+        "notify-cds = true",
+        "servers = [\"192.0.2.1:53\"]",
+        "parent-servers = [\"192.0.2.1:53\"]",
+        "on-ds-gone = [\"/bin/true\"]",
+    ] {
         let error = with(keys).unwrap_err().to_string();
         assert!(error.contains("needs a validating resolver"), "{keys}: {error}");
     }
@@ -136,6 +149,9 @@ fn settings_of_the_parent() {
         "servers = [\"192.0.2.1:0\"]",
         "servers = \"192.0.2.1:53\"",
         "notify = true",
+        "on-ds-ready = \"/bin/true\"",
+        "on-ds-ready = []",
+        "hook-timeout = 0",
     ] {
         assert!(beside(keys).is_err(), "{keys}");
     }

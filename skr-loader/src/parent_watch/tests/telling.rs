@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use keystore::dns::Name;
 
 use super::super::dsync::{Dsync, Receiver};
-use super::super::servers::Serves;
+use super::super::servers::{Servers, Serves};
 use super::super::telling::{Network, Next, NotifyError, Telling, Told};
 use super::super::wish::Wish;
 use crate::ask::{AnswerFault, AskError, Rcode};
 use crate::testing::zone;
 use keystore::dns::Rtype;
 
-use Serves::{Others, These, Unknown};
+use Serves::{NoWay, Others, These, Unknown};
 
 fn servfail() -> AskError {
     AskError::BadAnswer { rtype: Rtype::DSYNC, fault: AnswerFault::Rcode(Rcode::SERVFAIL) }
@@ -31,6 +31,9 @@ struct Table {
     looks: RefCell<VecDeque<Vec<Serves>>>,
     dsync: RefCell<VecDeque<Result<Dsync, ()>>>,
     notify: RefCell<VecDeque<Result<Rcode, ()>>>,
+    granted: RefCell<VecDeque<Result<bool, ()>>>,
+    /// Whether the servers are found, and one of them without address.
+    servers: RefCell<VecDeque<Result<bool, ()>>>,
     /// What was asked.
     asked: RefCell<Vec<&'static str>>,
 }
@@ -41,9 +44,18 @@ fn next<T: Clone>(answers: &RefCell<VecDeque<T>>) -> T {
 }
 
 impl Network for Table {
-    fn servers(&self, _: &Name) -> Result<Vec<SocketAddr>, AskError> {
-        Ok([1, 2].map(|i| SocketAddr::from(([192, 0, 2, i], 53))).into())
+    fn is_granted(&self, _: &Name, _: &Wish) -> Result<bool, AskError> {
+        self.asked.borrow_mut().push("ds");
+        next(&self.granted).map_err(|()| servfail())
     }
+
+    fn servers(&self, _: &Name) -> Result<Servers, AskError> {
+        let found = next(&self.servers).map_err(|()| servfail())?;
+        let addresses = [1, 2].map(|i| SocketAddr::from(([192, 0, 2, i], 53))).into();
+        Ok(Servers { addresses, unfound: found.then(zone) })
+    }
+
+    fn prepare(&self, _: &Name) {}
 
     fn look(&self, servers: &[SocketAddr], _: &Name, _: &Wish) -> Vec<Serves> {
         self.asked.borrow_mut().push("look");
@@ -63,10 +75,14 @@ impl Network for Table {
 
 /// Steps until it is done, at most for `limit`: how it ended, how long it took, and what was asked.
 fn run(table: &Table, limit: Duration) -> (Option<Told>, Duration, Vec<&'static str>) {
+    run_from(table, false, limit)
+}
+
+fn run_from(table: &Table, is_first: bool, limit: Duration) -> (Option<Told>, Duration, Vec<&'static str>) {
     let begin = Instant::now();
     let mut now = begin;
     let wish = Wish { cds: vec![vec![1]], cdnskey: vec![vec![2]] };
-    let mut telling = Telling::new(wish, begin);
+    let mut telling = Telling::new(wish, is_first, begin);
     while now - begin < limit {
         match telling.step(&zone(), table, now) {
             Next::Done(told) => return (Some(told), now - begin, table.asked.take()),
@@ -84,6 +100,8 @@ fn table(looks: &[&[Serves]], dsync: &[Result<Dsync, ()>], notify: &[Result<Rcod
         looks: RefCell::new(looks.iter().map(|look| look.to_vec()).collect()),
         dsync: RefCell::new(dsync.to_vec().into()),
         notify: RefCell::new(notify.to_vec().into()),
+        granted: RefCell::new([Ok(false)].into()),
+        servers: RefCell::new([Ok(false)].into()),
         asked: RefCell::default(),
     }
 }
@@ -100,7 +118,10 @@ fn parent_is_told_when_the_last_server_has_the_records() {
         (vec![&[These, Others], &[These]], 2, 1, 100),
         (vec![&[Unknown, These], &[Others], &[These]], 3, 1, 200),
         // A server that is silent is waited for, but not for ever.
-        (vec![&[These, Unknown], &[Unknown]], 9, 30_000, 90_000),
+        (vec![&[These, Unknown], &[Unknown]], 10, 30_000, 30_000),
+        // This host has no way to one of them, as without IPv6.
+        (vec![&[These, NoWay]], 1, 0, 0),
+        (vec![&[NoWay, Others], &[NoWay, These]], 2, 1, 100),
     ] {
         let shown = format!("{looks:?}");
         let table = table(&looks, &[found()], &[Ok(Rcode::NOERROR)]);
@@ -111,20 +132,34 @@ fn parent_is_told_when_the_last_server_has_the_records() {
         assert_eq!(all[all.len() - 2..], ["dsync", "notify"], "{shown}");
     }
     // Without one that has the records nobody is told.
-    let (told, _, all) = run(&table(&[&[Unknown, Unknown]], &[found()], &[Ok(Rcode::NOERROR)]), 24 * HOUR);
+    for none in [Unknown, NoWay] {
+        let (told, _, all) = run(&table(&[&[none, none]], &[found()], &[Ok(Rcode::NOERROR)]), 24 * HOUR);
+        assert!(told.is_none() && !all.contains(&"notify"), "{none:?}");
+    }
+    // A server whose address cannot be had is waited for as one that is silent.
+    let unfound = table(&[&[These, These]], &[found()], &[Ok(Rcode::NOERROR)]);
+    unfound.servers.replace([Ok(true)].into());
+    let (told, took, _) = run(&unfound, HOUR);
+    assert_eq!((told, took.as_secs()), (taken, 30));
+    // A resolver that fails takes no server away that was seen to have others.
+    let failing = table(&[&[These, Others], &[Others]], &[found()], &[Ok(Rcode::NOERROR)]);
+    failing.servers.replace([Ok(false), Err(())].into());
+    let (told, _, all) = run(&failing, HOUR);
     assert!(told.is_none() && !all.contains(&"notify"));
+    let failing = table(&[&[These, These]], &[found()], &[Ok(Rcode::NOERROR)]);
+    failing.servers.replace([Err(())].into());
+    assert_eq!(run(&failing, HOUR).0, None, "without servers nobody is told");
     // One that has others is waited for as long as it has them.
     let (told, _, all) =
         run(&table(&[&[These, Others], &[Others]], &[found()], &[Ok(Rcode::NOERROR)]), 24 * HOUR);
     assert_eq!(told, None);
-    assert!(!all.contains(&"notify") && all.len() < 24 * 60 + 20, "{}", all.len());
+    assert!(!all.contains(&"notify") && all.len() < 24 * 4 + 20, "{}", all.len());
 }
 
 #[test]
 fn each_end_is_reached_with_one_message_at_most() {
     for (dsync, notify, end, messages) in [
         (Ok(Dsync::None), Ok(Rcode::NOERROR), Told::NoReceiver, 0),
-        (Ok(Dsync::NotSecure), Ok(Rcode::NOERROR), Told::NotSecure, 0),
         (Ok(Dsync::Receiver(receiver())), Ok(Rcode::NOERROR), Told::Taken(receiver()), 1),
         (Ok(Dsync::Receiver(receiver())), Ok(Rcode::REFUSED), Told::Refused(receiver(), Rcode::REFUSED), 1),
         (Ok(Dsync::Receiver(receiver())), Ok(Rcode::NOTIMP), Told::Refused(receiver(), Rcode::NOTIMP), 1),
@@ -133,6 +168,43 @@ fn each_end_is_reached_with_one_message_at_most() {
         assert_eq!(told, Some(end));
         assert_eq!(asked.iter().filter(|what| **what == "notify").count(), messages);
     }
+}
+
+#[test]
+fn parent_that_has_what_is_asked_for_is_not_told() {
+    let found = Ok(Dsync::Receiver(receiver()));
+    let new = || table(&[&[These, These]], std::slice::from_ref(&found), &[Ok(Rcode::NOERROR)]);
+    for (granted, end) in [
+        (vec![Ok(true)], Told::Granted),
+        (vec![Ok(false)], Told::Taken(receiver())),
+        // Nobody is told while it is not known.
+        (vec![Err(()), Err(()), Ok(true)], Told::Granted),
+        (vec![Err(()), Ok(false)], Told::Taken(receiver())),
+    ] {
+        let table = new();
+        table.granted.replace(granted.clone().into());
+        let (told, _, asked) = run_from(&table, true, HOUR);
+        assert_eq!(told, Some(end), "{granted:?}");
+        assert_eq!(asked.iter().filter(|what| **what == "ds").count(), granted.len());
+    }
+    // What the parent has found by itself meanwhile ends the retries.
+    let silent = table(&[&[These, These]], std::slice::from_ref(&found), &[Err(())]);
+    silent.granted.replace([Ok(false), Ok(true)].into());
+    let (told, _, asked) = run(&silent, 24 * HOUR);
+    assert_eq!(told, Some(Told::Granted));
+    assert_eq!(asked.iter().filter(|what| **what == "notify").count(), 2);
+    // The parent was told of other records before, and the resolver may have the DS records of before.
+    assert!(!run(&new(), HOUR).2.contains(&"ds"));
+}
+
+#[test]
+fn records_that_are_not_validated_are_asked_for_again() {
+    let not_secure = table(&[&[These, These]], &[Ok(Dsync::NotSecure)], &[Ok(Rcode::NOERROR)]);
+    let (told, _, asked) = run(&not_secure, 24 * HOUR);
+    assert!(told.is_none() && !asked.contains(&"notify") && asked.len() < 40, "{}", asked.len());
+    let found = Ok(Dsync::Receiver(receiver()));
+    let mended = table(&[&[These, These]], &[Ok(Dsync::NotSecure), found], &[Ok(Rcode::NOERROR)]);
+    assert_eq!(run(&mended, HOUR).0, Some(Told::Taken(receiver())));
 }
 
 #[test]
