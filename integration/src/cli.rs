@@ -14,7 +14,7 @@ use skr_loader::preflight::Work;
 
 use crate::{
     alert_test, convert, daemon, demo, inspect, locale, output, probe, prove, replace_zsk, requests, serve,
-    sign_zone, verify_zone, zone_files,
+    sign_zone, signal, verify_zone, zone_files,
 };
 
 /// Keeps a zone valid whose KSK is offline: takes SKRs, signs with ZSKs, serves, and tells long before the coverage ends.
@@ -88,6 +88,11 @@ enum Command {
     ///
     /// Exit code 0 when nothing has to be done, 1 for a warning, 2 for something critical, 3 when the command could not do its work.
     Probe(probe::Options),
+    /// Print signaling records for a zone that is to become secure (RFC 9615), or look whether they are there
+    ///
+    /// For each nameserver whose name is outside of the zone, with the CDS and CDNSKEY records of the bundle in force. They go into the zone of
+    /// the nameserver.
+    Signal(signal::Options),
     /// Print the alert rules for Prometheus
     Rules {
         /// Find dead processes by this job of Prometheus, instead of by what they export
@@ -213,6 +218,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Zone(ZoneCommand::Dump { config, zone }) => dump(&config, &zone),
         Command::ReplaceZsk(options) => replace_zsk::run(&options),
         Command::Inspect(options) => inspect::run(&options),
+        Command::Signal(options) => signal::run(&options),
         Command::Convert(options) => convert::run(&options),
         Command::Prove(options) => prove::run(&options),
         Command::Probe(options) => Ok(probe::run(&options)),

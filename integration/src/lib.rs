@@ -18,6 +18,7 @@ pub mod reports;
 pub mod requests;
 pub mod serve;
 pub mod sign_zone;
+pub mod signal;
 mod timer;
 pub mod validator;
 pub mod verify_zone;

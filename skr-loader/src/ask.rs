@@ -76,6 +76,12 @@ impl AskError {
         !matches!(self, Self::BadAnswer { .. })
     }
 
+    /// True when the answer says that the name does not exist.
+    #[must_use]
+    pub const fn is_no_name(&self) -> bool {
+        matches!(self, Self::BadAnswer { fault: AnswerFault::Rcode(Rcode::NXDOMAIN), .. })
+    }
+
     /// The error of a question that had `time` for its answer.
     fn unanswered(server: SocketAddr, source: io::Error, time: Duration) -> Self {
         let timed_out = matches!(source.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);

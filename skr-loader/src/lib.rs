@@ -41,6 +41,8 @@ mod report;
 #[doc(hidden)]
 pub mod service;
 #[doc(hidden)]
+pub mod signaling;
+#[doc(hidden)]
 pub mod standing;
 pub mod store;
 #[cfg(test)]

@@ -130,7 +130,8 @@ fn settings_of_the_parent() {
     let found =
         beside("notify-cds = true\nservers = [\"192.0.2.1:53\", \"[2001:db8::1]:53\"]").unwrap().parent;
     assert!(found.notify_cds && found.servers.len() == 2, "{found:?}");
-    let found = beside("on-ds-seen = [\"/bin/true\"]\nhook-timeout = \"1m\"\nparent-servers = [\"192.0.2.1:53\"]");
+    let found =
+        beside("on-ds-seen = [\"/bin/true\"]\nhook-timeout = \"1m\"\nparent-servers = [\"192.0.2.1:53\"]");
     let found = found.unwrap().parent;
     assert!(found.has_hooks() && found.hook_timeout == 60 && found.parent_servers.len() == 1, "{found:?}");
     for keys in [
