@@ -57,7 +57,7 @@ pub(super) struct Settings<'a> {
     pub doc: &'a Document,
     /// `zones-directory`, and the line that says so.
     pub folder: Option<(PathBuf, Place)>,
-    /// `zones-max-removal`.
+    /// `zones-max-removal`: how many zones may go within an hour.
     pub max_removal: Option<u32>,
 }
 
