@@ -148,13 +148,19 @@ pub fn replace_zsk(replacement: &Replacement<'_>, waiting: impl FnOnce()) -> Res
     let files: Vec<&KeyFile> = found.keys.iter().filter(|key| published.contains(&key.dnskey)).collect();
     let mut old = find_old(replacement, &published, &files)?.clone();
     let later = Later { keys: &found.keys, bundles, old: &old.dnskey, now };
-    let (new, signed_until) = later.successor(&files).ok_or_else(|| ReplaceError::NoSuccessor {
-        tag: old.dnskey.tag(),
-        algorithm: old.dnskey.algorithm,
-        dir: dir.to_owned(),
-    })?;
+    let whole: Vec<&KeyFile> = files.iter().copied().filter(|key| key.check_private().is_ok()).collect();
+    let Some((new, signed_until)) = later.successor(&whole) else {
+        // The one that would take over, were its files whole.
+        if let Some((damaged, _)) = later.successor(&files) {
+            damaged.check_private()?;
+        }
+        return Err(ReplaceError::NoSuccessor {
+            tag: old.dnskey.tag(),
+            algorithm: old.dnskey.algorithm,
+            dir: dir.to_owned(),
+        });
+    };
     let mut new = new.clone();
-    new.check_private()?;
     let not_after = |time: Option<Timestamp>| Some(time.unwrap_or(now).min(now));
     if !new.timing.is_active(now) || new.timing.publish.is_none_or(|publish| publish > now) {
         new.timing.activate = not_after(new.timing.activate);
@@ -412,6 +418,36 @@ mod tests {
         }
         let error = site.replace(Some(1), OldSignatures::AsDue).expect_err("the files are gone");
         assert!(matches!(error, ReplaceError::NoFiles { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_zsk_whose_private_part_is_not_its_own_does_not_take_over_and_another_one_does() {
+        let site = site(&[
+            (Algorithm::ED25519, SIGNS),
+            (Algorithm::ED25519, SIGNS),
+            (Algorithm::ED25519, STANDS_BY),
+        ]);
+        let private = |site: &Site, key: usize| {
+            std::fs::read_to_string(site.keys[key].private_path()).expect("a file of the key")
+        };
+        let line = |text: &str| {
+            text.lines().find(|line| line.starts_with("PrivateKey:")).expect("a private key").to_owned()
+        };
+        let of_old = line(&private(&site, 0));
+        let spoil = |site: &Site, key: usize| {
+            let text = private(site, key);
+            let spoilt = text.replace(&line(&text), &of_old);
+            std::fs::write(site.keys[key].private_path(), spoilt).expect("writes");
+        };
+        // The one that signs already would go first.
+        spoil(&site, 1);
+        let replaced = site.replace(Some(0), OldSignatures::AtOnce).expect("the standby key is whole");
+        assert_eq!(replaced.new.dnskey, site.keys[2].dnskey);
+        spoil(&site, 2);
+        let before = site.times();
+        let error = site.replace(Some(0), OldSignatures::AtOnce).expect_err("none is whole");
+        assert!(matches!(error, ReplaceError::KeyFile(_)), "{error}");
+        assert_eq!(site.times(), before);
     }
 
     /// The bundles begin at the start and every nine days; the last of the three ends on day 32.
