@@ -366,7 +366,8 @@ impl Signer {
         self.threads.begin_stop();
     }
 
-    /// Ends the threads, each after the step under way.
+    /// Ends the threads, each after the step under way. One that is at work on a zone whose ZSK is in a token is waited for for two seconds; after
+    /// that it ends by itself, behind its step. Start no other signer on the same `state-dir` in this process as long as that may be.
     pub fn shutdown(self) {
         drop(self);
     }

@@ -191,6 +191,10 @@ impl Schedule {
 
     /// Takes zones up again whose thread has ended out of turn.
     fn take_back(&mut self) {
+        // At the end of the process the threads of tokens end by themselves.
+        if self.shared.stop.load(Ordering::Relaxed) {
+            return;
+        }
         let Role::General(threads) = &mut self.role else { return };
         for (setup, served) in threads.take_ended() {
             tracing::error!(zone = %setup.name, "the thread of this zone has ended, which it should not; please report this");
@@ -330,19 +334,21 @@ impl Schedule {
         let Some((_, number)) = self.queue.first().copied().filter(|(due, _)| *due <= now) else {
             return false;
         };
-        if self.set_apart(number, now) {
-            return true;
-        }
-        let pause = self.seconds_between_looks();
         let Some(scheduled) = self.zones.get_mut(&number) else {
             self.queue.pop_first();
             return true;
         };
+        // No key is needed for that, nor a look at any key folder.
         if !std::mem::replace(&mut scheduled.restored, true) {
             guarded(&mut scheduled.zone, |zone| zone.restore(now));
             self.set_due(number, RESTORED);
             return true;
         }
+        if self.set_apart(number, now) {
+            return true;
+        }
+        let pause = self.seconds_between_looks();
+        let Some(scheduled) = self.zones.get_mut(&number) else { return true };
         let due = match guarded(&mut scheduled.zone, |zone| zone.step(now)) {
             Some(due) => {
                 scheduled.panics.settled();

@@ -14,12 +14,16 @@ use super::{Command, Scheduled};
 use crate::hosted::Responder as _;
 use crate::runtime::served::SignerZone;
 use crate::runtime::setup::ZoneSetup;
+use crate::seldom::Seldom;
 
 /// Threads for tokens beside one thread of a signer. Further zones share these.
 pub(super) const MOST_THREADS: usize = 32;
 
 /// Time between two looks whether a thread has ended, while its end is waited for.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Keeps the message of a thread that the system did not give from coming with each step.
+static NO_THREAD: Seldom = Seldom::new();
 
 /// Number of a thread; numbers are never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -106,7 +110,13 @@ impl TokenThreads {
         zone: Box<Scheduled>,
         spawn: impl FnOnce(Receiver<Command>, Sender<Name>) -> io::Result<JoinHandle<()>>,
     ) -> Result<(), Box<Scheduled>> {
-        let number = (self.threads.len() < MOST_THREADS).then(|| self.start(spawn).ok()).flatten();
+        let started = (self.threads.len() < MOST_THREADS).then(|| self.start(spawn)).transpose();
+        let number = started.unwrap_or_else(|error| {
+            if let Some(held_back) = NO_THREAD.pass() {
+                tracing::warn!(%error, held_back, "no thread for a zone whose ZSK is in a token; others may wait for the token");
+            }
+            None
+        });
         let fewest = || self.threads.iter().min_by_key(|(number, thread)| (thread.zones, **number));
         let Some(number) = number.or_else(|| fewest().map(|(number, _)| *number)) else { return Err(zone) };
         let Some(thread) = self.threads.get_mut(&number) else { return Err(zone) };
@@ -118,10 +128,13 @@ impl TokenThreads {
                 self.zones.insert(name, Placement { thread: number, leaving: 0, content });
                 Ok(())
             }
-            Err(unsent) => match unsent.0 {
-                Command::Adopt(zone) => Err(zone),
-                _ => Ok(()),
-            },
+            Err(unsent) => {
+                thread.has_ended = true;
+                match unsent.0 {
+                    Command::Adopt(zone) => Err(zone),
+                    _ => Ok(()),
+                }
+            }
         }
     }
 

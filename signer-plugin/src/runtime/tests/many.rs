@@ -294,7 +294,17 @@ fn kind_106_a_zone_with_its_zsk_in_a_token_hangs_alone_and_finds_its_thread_agai
         let _ = healed.recv_timeout(Duration::from_secs(60));
     }));
     let served = Arc::clone(zone.served());
-    assert_eq!(steps_until(&site, &mut schedule, 0), 2 * 2 + 1, "two zones in whole, and one is set apart");
+    for restored in 0..3 {
+        assert_eq!(
+            (schedule.all_restored(), schedule.token_threads().thread_count()),
+            (false, 0),
+            "{restored}"
+        );
+        assert!(schedule.step_one());
+    }
+    assert!(schedule.all_restored(), "what is on disk is served before any key folder is looked at");
+    assert_eq!(schedule.token_threads().thread_count(), 0);
+    assert_eq!(steps_until(&site, &mut schedule, 0), 3, "two zones are stepped, and one is set apart");
     hung.recv_timeout(Duration::from_secs(60)).expect("the zone is stepped on its own thread");
     assert_eq!(served.state().work, Some(ZoneWork::ReadingFile));
     // All others are stepped, and nothing waits for what the zone is told.
