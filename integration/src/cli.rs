@@ -8,6 +8,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use keystore::clock;
 use keystore::config::Config;
+use keystore::config::zone_files::InUse;
+use keystore::config::zone_files::memory::Program;
 use keystore::dns::Name;
 use skr_loader::cli::{StatusArgs, exit_code, status, wrong_usage};
 use skr_loader::preflight::Work;
@@ -241,7 +243,8 @@ fn dump(config: &Path, zone: &Name) -> Result<ExitCode> {
 }
 
 fn release(config: &Path, zone: &Name) -> Result<ExitCode> {
-    let config = Config::load_without_bad_zone_files(config, None, clock::now())?;
+    let config =
+        Config::load_without_bad_zone_files(config, InUse::Remembered(Program::Loader), clock::now())?;
     let released = signer_plugin::runtime::release(&config.state_dir, zone)?;
     outln!("{zone}: released; {released}");
     Ok(ExitCode::SUCCESS)

@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use keystore::clock;
 use keystore::config::deliver::{Method, TargetConfig};
+use keystore::config::zone_files::InUse;
+use keystore::config::zone_files::memory::Program;
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
 use ksr_gen::replace::{OldSignatures, Replaced, Replacement, bundles_from, replace_zsk};
@@ -34,7 +36,8 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let now = clock::now();
     // The zone is not to wait for files of other zones to be mended.
-    let config = Config::load_without_bad_zone_files(&options.config, None, now)?;
+    let config =
+        Config::load_without_bad_zone_files(&options.config, InUse::Remembered(Program::Loader), now)?;
     let name = &options.zone;
     let zone = config.zones.iter().find(|zone| zone.name == *name);
     let zone = zone.with_context(|| format!("{}: there is no zone {name}", options.config.display()))?;

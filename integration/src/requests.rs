@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 use keystore::clock;
+use keystore::config::zone_files::InUse;
+use keystore::config::zone_files::memory::Program;
 use keystore::config::{Config, MetricsConfig, ZoneConfig};
 use keystore::crypto::pkcs11;
 use ksr_gen::daemon::{NoticeOutcome, Rounds, TickError, TimerLock, TimerOutcome, TimerReport};
@@ -54,7 +56,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if options.check_config {
         return check_config(&options.config, &[Work::MakeRequests]);
     }
-    let config = service::load(&options.config, None, clock::now())?;
+    let config = service::load(&options.config, InUse::Remembered(Program::Requests), clock::now())?;
     if !config.ksr.enabled {
         bail!("{}: [ksr] enabled = false: no requests are wanted", options.config.display());
     }
@@ -85,7 +87,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let host = (&config).into();
     let (folder, in_use) = (ZoneFolder::default(), Mutex::new(config.clone()));
     folder.follow(&config);
-    service::remember_zone_files(&config);
+    service::remember_zone_files(&config, Program::Requests);
     let timer = RequestTimer::start_with(config, metrics.clone(), Some(lock), service::alive)?;
     let watched = Watched {
         host,
@@ -164,7 +166,7 @@ impl Parts {
 
 /// Reads the configuration again, and has every part take it.
 fn reload(path: &Path, in_use: &mut Config, parts: &Parts) -> ConfigurationState {
-    match service::load(path, Some(in_use), clock::now()) {
+    match service::load(path, InUse::Config(in_use), clock::now()) {
         Ok(config) if config.state_dir != in_use.state_dir => {
             let what = "`state-dir` cannot change while this process runs; restart to take it";
             tracing::error!("{what}");
@@ -178,7 +180,7 @@ fn reload(path: &Path, in_use: &mut Config, parts: &Parts) -> ConfigurationState
             // The timer has ended when nobody listens: the process is stopping.
             let _ = parts.timer.send(Wake::Reload(Box::new(config.clone())));
             *in_use = config;
-            service::remember_zone_files(in_use);
+            service::remember_zone_files(in_use, Program::Requests);
             ConfigurationState::from(&*in_use)
         }
         Err(error) => {

@@ -14,6 +14,8 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result};
 use keystore::clock;
 use keystore::config::query::TlsConfig;
+use keystore::config::zone_files::InUse;
+use keystore::config::zone_files::memory::Program;
 use keystore::config::{Config, SignerConfig};
 use keystore::crypto::pkcs11;
 use keystore::time::Timestamp;
@@ -105,7 +107,9 @@ impl Serving {
 
     /// The same; `None` when `stopped` was set before all parts had started: nothing runs then.
     fn start_unless(path: &Path, stopped: &Arc<AtomicBool>) -> Result<Option<Self>> {
-        let config = service::load(path, None, clock::now())?;
+        let mut config = service::load(path, InUse::Remembered(Program::Loader), clock::now())?;
+        // What is wrong with the key files themselves is said by the signer, which goes on without.
+        let _ = config.settle_transfer_keys(None);
         check_addresses(&config)?;
         let guard = config.metrics.as_ref().map(Guard::load).transpose()?;
         let metrics = metrics_of("serve")?;
@@ -155,7 +159,7 @@ impl Serving {
         let loader_thread = run_loader(loader, Arc::clone(&signer), timer.waker())?;
         let folder = ZoneFolder::default();
         folder.follow(&config);
-        service::remember_zone_files(&config);
+        service::remember_zone_files(&config, Program::Loader);
         let reloading = Arc::new(Mutex::new(Reloading {
             path: path.to_owned(),
             loader: control.clone(),
@@ -268,7 +272,7 @@ impl Serving {
 
 impl Reloading {
     fn reload(&mut self) -> (Answer, ConfigurationState) {
-        let config = match service::load(&self.path, Some(&self.config), clock::now()) {
+        let mut config = match service::load(&self.path, InUse::Config(&self.config), clock::now()) {
             Ok(config) => config,
             Err(error) => {
                 tracing::error!("{error:#}; the old configuration stays in use");
@@ -285,7 +289,7 @@ impl Reloading {
             self.loader.reload_failed(ConfigurationState::Refused);
             return Answer::of_reload(Err(what), &config.warnings);
         }
-        if let Err(errors) = config.load_transfer_keys() {
+        if let Err(errors) = config.settle_transfer_keys(Some(&self.config)) {
             let what = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             tracing::error!("{what}; the old configuration stays in use");
             self.loader.reload_failed(ConfigurationState::Refused);
@@ -304,7 +308,7 @@ impl Reloading {
         let taken = self.loader.reload_and_wait(config.clone());
         self.config = config;
         self.folder.follow(&self.config);
-        service::remember_zone_files(&self.config);
+        service::remember_zone_files(&self.config, Program::Loader);
         match taken {
             Some(result) => Answer::of_taken(result, &self.config),
             None => {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use keystore::config::zone_files::{ZoneSource, release};
+use keystore::config::zone_files::memory::{self, Program};
+use keystore::config::zone_files::{InUse, ZoneSource, release};
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
 use keystore::{clock, durable, policy, store};
@@ -106,7 +107,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
 
 fn add(options: &AddOptions) -> Result<ExitCode> {
     let zone = &options.zone;
-    let config = Config::load_without_bad_zone_files(&options.config, None, clock::now())?;
+    let config = read(&options.config)?;
     let folder = folder_of(&config, &options.config)?;
     if let Some(known) = config.zones.iter().find(|known| known.name == *zone) {
         bail!("{zone} is there already, in {}", place(known, &options.config).display());
@@ -117,7 +118,7 @@ fn add(options: &AddOptions) -> Result<ExitCode> {
             folder.display()
         );
     }
-    if let Some(errors) = config.zone_file_errors().filter(|errors| !errors.held.is_empty()) {
+    if let Some(errors) = config.zone_file_errors().filter(|_| !config.zone_files.held.is_empty()) {
         bail!("the folder {} is not as it was; nothing is added to it:\n{errors}", folder.display());
     }
     let policy = match &options.policy {
@@ -131,8 +132,11 @@ fn add(options: &AddOptions) -> Result<ExitCode> {
         with.zones.iter().find(|added| added.name == *zone).context("the new file does not name the zone")?;
     durable::write_new(&file, text.as_bytes(), 0o644)
         .with_context(|| format!("cannot write {}", file.display()))?;
+    // A zone that was removed a minute ago and is back is guarded again.
+    release::withdraw(&config.state_dir, std::slice::from_ref(zone), clock::now())
+        .with_context(|| format!("{zone} is added, and may go without a further release for ten minutes"))?;
     outln!("{zone}: added, with policy {policy}, in {}", file.display());
-    let told = tell(&options.config, &config);
+    let told = tell(&options.config, &config, &Change::Added(&file));
     next_steps(&config, added);
     Ok(told)
 }
@@ -223,7 +227,7 @@ fn next_steps(config: &Config, zone: &ZoneConfig) {
 
 fn remove(options: &RemoveOptions) -> Result<ExitCode> {
     let zone = &options.zone;
-    let config = Config::load_without_bad_zone_files(&options.config, None, clock::now())?;
+    let config = read(&options.config)?;
     let Some(known) = config.zones.iter().find(|known| known.name == *zone) else {
         if let Some(errors) = config.zone_file_errors() {
             bail!("{zone} is in no zone file that reads; these have errors:\n{errors}");
@@ -245,6 +249,9 @@ fn remove(options: &RemoveOptions) -> Result<ExitCode> {
             other.name
         );
     }
+    if let Some(table) = named_by(&config, zone) {
+        bail!("{zone} is named in zones of {table} of {}; take it out there first", options.config.display());
+    }
     let accepted = config.state_dir.join("accepted");
     // One that does not read may be in force all the same.
     let is_signed = !matches!(store::read_current(&accepted, zone), Ok(None));
@@ -259,11 +266,16 @@ fn remove(options: &RemoveOptions) -> Result<ExitCode> {
     if text.is_none_or(|text| text.text.as_bytes() != now) {
         bail!("{} is another one than was read; try again", file.display());
     }
-    durable::remove(file).with_context(|| format!("cannot remove {}", file.display()))?;
-    release::write(&config.state_dir, std::slice::from_ref(zone), clock::now())
-        .with_context(|| format!("{} is removed; the release of {zone} is not noted", file.display()))?;
+    // First, since a program may see at once that the file is gone.
+    let released = std::slice::from_ref(zone);
+    release::write(&config.state_dir, released, clock::now())
+        .with_context(|| format!("the release of {zone} cannot be noted; nothing is removed"))?;
+    if let Err(error) = durable::remove(file) {
+        release::withdraw(&config.state_dir, released, clock::now())?;
+        return Err(error).with_context(|| format!("cannot remove {}", file.display()));
+    }
     outln!("{zone}: removed, with {}", file.display());
-    let told = tell(&options.config, &config);
+    let told = tell(&options.config, &config, &Change::Removed(released));
     outln!(
         "its keys in {} and what lies for it below {} stay; remove them by hand when the zone never comes back",
         known.key_directory.display(),
@@ -272,15 +284,30 @@ fn remove(options: &RemoveOptions) -> Result<ExitCode> {
     Ok(told)
 }
 
+/// The table of the main file that names the zone in its `zones`.
+fn named_by(config: &Config, zone: &Name) -> Option<String> {
+    let deliver =
+        config.deliver.iter().find(|target| target.zones.as_ref().is_some_and(|z| z.contains(zone)));
+    let probe = config.probe.as_ref().filter(|probe| probe.zones.contains(zone));
+    deliver
+        .map(|target| format!("[[deliver]] {}", target.name))
+        .or_else(|| probe.map(|_| "[probe]".to_owned()))
+}
+
 // --- release --------------------------------------------------------------------------------------------------------
 
 fn release(options: &ReleaseOptions) -> Result<ExitCode> {
-    let config = Config::load_without_bad_zone_files(&options.config, None, clock::now())?;
-    let held = config.zone_file_errors().map(|errors| errors.held.as_slice()).unwrap_or_default();
+    let config = read(&options.config)?;
+    // A daemon may hold what would be free to go now, and another one what this one has let go.
+    let mut held = config.zone_files.held.clone();
+    held.extend(memory::held(&config.state_dir));
+    held.sort();
+    held.dedup();
+    held.retain(|zone| !is_in_a_file(&config, zone));
     if let Some(other) = options.zones.iter().find(|zone| !held.contains(zone)) {
         bail!("{other} is not held: either a file has it, or no program of this host has used it");
     }
-    let released = if options.all { held } else { &options.zones };
+    let released = if options.all { &held } else { &options.zones };
     if released.is_empty() {
         outln!("no zone is held");
         return Ok(ExitCode::SUCCESS);
@@ -289,7 +316,12 @@ fn release(options: &ReleaseOptions) -> Result<ExitCode> {
     for zone in released {
         outln!("{zone}: released");
     }
-    Ok(tell(&options.config, &config))
+    Ok(tell(&options.config, &config, &Change::Removed(released)))
+}
+
+/// True when the zone is in use and not held.
+fn is_in_a_file(config: &Config, zone: &Name) -> bool {
+    config.zones.iter().any(|known| known.name == *zone) && !config.zone_files.held.contains(zone)
 }
 
 // --- list -----------------------------------------------------------------------------------------------------------
@@ -308,7 +340,7 @@ struct Listed<'a> {
 }
 
 fn list(options: &ListOptions) -> Result<ExitCode> {
-    let config = Config::load_without_bad_zone_files(&options.config, None, clock::now())?;
+    let config = read(&options.config)?;
     let accepted = config.state_dir.join("accepted");
     let mut zones: Vec<Listed<'_>> = config
         .zones
@@ -344,6 +376,11 @@ fn list(options: &ListOptions) -> Result<ExitCode> {
 
 // --- all ------------------------------------------------------------------------------------------------------------
 
+/// The configuration as a loader that starts now would use it.
+fn read(path: &Path) -> Result<Config> {
+    Ok(Config::load_without_bad_zone_files(path, InUse::Remembered(Program::Loader), clock::now())?)
+}
+
 fn folder_of<'a>(config: &'a Config, path: &Path) -> Result<&'a Path> {
     config.zone_files.folder.as_deref().with_context(|| {
         format!(
@@ -361,14 +398,41 @@ fn place<'a>(zone: &'a ZoneConfig, main: &'a Path) -> &'a Path {
     }
 }
 
+/// What a command has done to the folder.
+enum Change<'a> {
+    /// This file is new.
+    Added(&'a Path),
+    /// These zones may go.
+    Removed(&'a [Name]),
+}
+
+impl Change<'_> {
+    /// Whether a loader that has found `findings` and holds the zones `held` has taken it.
+    fn is_taken(&self, findings: &[String], held: &[String]) -> bool {
+        match self {
+            Self::Added(file) => {
+                let start = format!("{}:", file.display());
+                !findings.iter().any(|finding| finding.starts_with(&start))
+            }
+            Self::Removed(zones) => {
+                !held.iter().any(|held| Name::parse(held).is_ok_and(|held| zones.contains(&held)))
+            }
+        }
+    }
+}
+
 /// Has the running loader (or `serve`) read the configuration again, and says what came of it. A request timer beside it looks at the folder
 /// itself.
-fn tell(path: &Path, config: &Config) -> ExitCode {
+fn tell(path: &Path, config: &Config, change: &Change<'_>) -> ExitCode {
     let socket = Config::locate_control_socket(path).unwrap_or_else(|| config.control_socket());
     match call(&socket, &Request::Reload {}) {
         Ok(Answer::Reloaded { zones, .. }) => outln!("the running loader has taken it: {zones} zone(s) now"),
+        Ok(Answer::PartlyReloaded { findings, held, .. }) if change.is_taken(&findings, &held) => {
+            outln!("the running loader has taken it; not all of the zone files:\n{}", findings.join("\n"));
+        }
         Ok(Answer::PartlyReloaded { findings, .. }) => {
-            outln!("the running loader has taken it; other zone files have errors:\n{}", findings.join("\n"));
+            eprintln!("the running loader has not taken it:\n{}", findings.join("\n"));
+            return ExitCode::FAILURE;
         }
         Ok(Answer::NotReloaded { findings }) => {
             eprintln!("the running loader works on with the old configuration:\n{}", findings.join("\n"));
@@ -393,6 +457,18 @@ fn tell(path: &Path, config: &Config) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_is_not_taken_when_the_new_file_has_errors_or_the_zone_is_held() {
+        let (file, other) = (Path::new("/d/a.test.toml"), "/d/b.toml:1: x".to_owned());
+        let added = Change::Added(file);
+        assert!(added.is_taken(std::slice::from_ref(&other), &[]));
+        assert!(!added.is_taken(&[other.clone(), "/d/a.test.toml:5: y".to_owned()], &[]));
+        let zones = [Name::parse("a.test").expect("a name")];
+        let removed = Change::Removed(&zones);
+        assert!(removed.is_taken(std::slice::from_ref(&other), &["b.test.".to_owned()]));
+        assert!(!removed.is_taken(&[other], &["b.test.".to_owned(), "A.test.".to_owned()]));
+    }
 
     #[test]
     fn each_zone_has_a_file_name_of_its_own_that_is_read() {

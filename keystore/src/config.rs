@@ -4,6 +4,7 @@
 
 pub mod content;
 pub mod deliver;
+mod known;
 mod name;
 mod parent;
 pub mod query;
@@ -94,13 +95,13 @@ impl Config {
         read::load(path)
     }
 
-    /// The same for a process that goes on without those files of `zones-directory` that have errors: their zones are as they are in `in_use`, the
-    /// configuration that it works with. At a start (`None`) they are as [`Self::remember_zone_files`] has kept them, or are left out. Zones whose
-    /// files are gone stay as well where they are more than `zones-max-removal` allows and nobody has released them by `now`
-    /// ([`zone_files::release`]). [`zone_files::ZoneFiles::errors`] says all of this.
+    /// The same for a process that goes on without those files of `zones-directory` that have errors: their zones are as they are in the
+    /// configuration that it works with, at a start as [`Self::remember_zone_files`] has kept them. Those that cannot be used so either are left
+    /// out ([`zone_files::ZoneFiles::left_out`]). Zones whose files are gone stay as well where they are more than `zones-max-removal` allows and
+    /// nobody has released them by `now` ([`zone_files::release`]). [`zone_files::ZoneFiles::errors`] says all of this.
     pub fn load_without_bad_zone_files(
         path: &Path,
-        in_use: Option<&Self>,
+        in_use: zone_files::InUse<'_>,
         now: Timestamp,
     ) -> Result<Self, ConfigErrors> {
         read::load_without_bad_zone_files(path, in_use, now)
@@ -119,12 +120,12 @@ impl Config {
         read::load_with_zone_file(path, file, octets, now)
     }
 
-    /// Keeps the zone files of this configuration, which is in use, for the next start.
+    /// Keeps the zone files of this configuration, which `program` uses, for its next start.
     ///
     /// # Errors
     /// When the file of the state folder cannot be written; the one before stays.
-    pub fn remember_zone_files(&self) -> std::io::Result<()> {
-        zone_files::memory::write(&self.state_dir, &self.zone_files)
+    pub fn remember_zone_files(&self, program: zone_files::memory::Program) -> std::io::Result<()> {
+        zone_files::memory::write(&self.state_dir, program, &self.zone_files)
     }
 
     /// As [`Self::load`], for whoever is to write the trust anchors: a `trust-anchor-file` that is not there yet, or empty, is no error, and

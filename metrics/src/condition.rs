@@ -300,10 +300,10 @@ conditions! {
         "No signer reports for this state folder.";
         "This host answers no queries, and no signatures are renewed.";
         "Start offline-ksk serve."
-    ConfigRejected "CONFIG-REJECTED" Host [Warning]
+    ConfigRejected "CONFIG-REJECTED" Host [Warning, Critical]
         "The configuration file has errors, or was refused at the last reload.";
         "The configuration before stays in use, or the zones of the file of zones-directory that is named; a restart fails by an error of the file itself.";
-        "Run the program with --check-config, mend every finding, and reload."
+        "Run the program with --check-config, mend every finding, and reload. Zones that are in no file any more: put the files back, or let the zones go by offline-ksk zone release."
     CertificateEndsSoon "CERTIFICATE-ENDS-SOON" Host [Warning, Critical]
         "The certificate of the HTTP endpoint, of DNS over TLS or for primaries ends soon, or is not valid.";
         "Once it is not valid Prometheus, load balancers and browsers refuse the endpoint, and nothing more is measured; a primary that wants it gives no more transfers, and its zones expire.";

@@ -123,6 +123,9 @@ pub enum Answer {
         zones: usize,
         /// Every error of these files, and every warning.
         findings: Vec<String>,
+        /// Zones that no file has, and that stay until they are released.
+        #[serde(default)]
+        held: Vec<String>,
     },
     /// The old configuration stays in use.
     NotReloaded {
@@ -189,7 +192,9 @@ impl Answer {
         match (result, config.zone_file_errors()) {
             (Ok(()), Some(errors)) => {
                 let findings = errors.findings.iter().chain(&config.warnings).map(ToString::to_string);
-                let answer = Self::PartlyReloaded { zones: config.zones.len(), findings: findings.collect() };
+                let held = config.zone_files.held.iter().map(ToString::to_string).collect();
+                let answer =
+                    Self::PartlyReloaded { zones: config.zones.len(), findings: findings.collect(), held };
                 (answer, ConfigurationState::from(config))
             }
             (result, _) => Self::of_reload(result.map(|()| config.zones.len()), &config.warnings),

@@ -549,7 +549,7 @@ impl Loader {
         self.rejected.set_limits((&config.loader).into());
         self.prune_rejected();
         self.inbox.set_zones(config.zones.len());
-        self.standing.set_zone_files(config.zone_file_errors());
+        self.standing.set_zone_files(&config.zone_files);
         self.config = config;
         true
     }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use keystore::config::zone_files::InUse;
+use keystore::config::zone_files::memory::Program;
 use keystore::config::{Config, ConfigErrors};
 use keystore::time::Timestamp;
 use metrics::Metrics;
@@ -58,10 +60,10 @@ fn runtime_folder() -> Option<PathBuf> {
     std::env::split_paths(&folders).next().filter(|folder| folder.is_absolute())
 }
 
-/// Reads the configuration; its warnings go to the log. Files of `zones-directory` that have errors do not stop it: their zones stay as they are in
-/// `in_use`, the configuration that the process works with, or as they were when one ran last. The control socket is in the folder that the service manager has made, where there
+/// Reads the configuration; its warnings go to the log. Files of `zones-directory` that have errors do not stop it: their zones stay as they are
+/// in use, or as they were when the program ran last. The control socket is in the folder that the service manager has made, where there
 /// is one and the file names no other place.
-pub fn load(path: &Path, in_use: Option<&Config>, now: Timestamp) -> Result<Config, ConfigErrors> {
+pub fn load(path: &Path, in_use: InUse<'_>, now: Timestamp) -> Result<Config, ConfigErrors> {
     let mut config = Config::load_without_bad_zone_files(path, in_use, now)?;
     if let Some(folder) = runtime_folder() {
         config.listen_in(&folder);
@@ -73,15 +75,17 @@ pub fn load(path: &Path, in_use: Option<&Config>, now: Timestamp) -> Result<Conf
         for finding in &errors.findings {
             tracing::error!("{finding}");
         }
-        tracing::error!("the zones of these files stay as they were; all else of the configuration is taken");
+        tracing::error!(
+            "the zones of these files stay as they were, where they were in use; all else of the configuration is taken"
+        );
     }
     Ok(config)
 }
 
-/// Keeps the zone files of a configuration that is in use now for the next start. Where that fails, the next start goes by those that were kept
+/// Keeps the zone files of a configuration that `program` uses now for its next start. Where that fails, the next start goes by those that were kept
 /// before.
-pub fn remember_zone_files(config: &Config) {
-    if let Err(error) = config.remember_zone_files() {
+pub fn remember_zone_files(config: &Config, program: Program) {
+    if let Err(error) = config.remember_zone_files(program) {
         tracing::error!(%error, folder = %config.state_dir.display(), "the zone files in use cannot be kept for the next start");
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use keystore::config::zone_files::ZoneFileErrors;
+use keystore::config::zone_files::ZoneFiles;
 use keystore::time::Timestamp;
 use metrics::condition::ConditionId;
 use metrics::health::gather::OwnReport;
@@ -32,6 +32,8 @@ struct Values {
     configuration: ConfigurationState,
     /// What is wrong with files of `zones-directory`.
     zone_files: Option<String>,
+    /// See [`Report::zones_left_out`].
+    zones_left_out: bool,
     loop_state: LoopState,
     /// What is wrong at the parents of zones, by the label of the zone.
     conditions: BTreeMap<(String, ConditionId), ReportedCondition>,
@@ -82,8 +84,9 @@ impl Standing {
             configuration_error: match values.configuration {
                 ConfigurationState::Taken => values.zone_files.clone(),
                 ConfigurationState::Refused => Some(REFUSED.to_owned()),
-                ConfigurationState::Unread => Some(UNREAD.to_owned()),
+                ConfigurationState::Unread => values.zone_files.clone().or_else(|| Some(UNREAD.to_owned())),
             },
+            zones_left_out: values.zones_left_out,
             clock,
             inbox: state.inbox,
             audit_error: state.audit_error,
@@ -127,8 +130,10 @@ impl Standing {
         self.revision.change();
     }
 
-    pub(crate) fn set_zone_files(&self, errors: Option<&ZoneFileErrors>) {
-        self.values().zone_files = errors.map(|errors| errors.to_string().replace('\n', "; "));
+    pub(crate) fn set_zone_files(&self, files: &ZoneFiles) {
+        let mut values = self.values();
+        values.zone_files = files.errors.as_ref().map(|errors| errors.to_string().replace('\n', "; "));
+        values.zones_left_out = !files.left_out.is_empty();
     }
 
     pub(crate) fn set_loop(&self, state: LoopState, now: Timestamp) {

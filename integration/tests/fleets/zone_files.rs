@@ -139,7 +139,7 @@ fn zones_are_added_served_broken_and_removed_without_a_restart() {
     site.put("c.toml", &zone_file("c.test."));
     let reloaded = site.ask(&Request::Reload {});
     assert!(
-        matches!(&reloaded, Answer::PartlyReloaded { zones: 3, findings } if findings[0].contains("a.test.toml:1: ")),
+        matches!(&reloaded, Answer::PartlyReloaded { zones: 3, findings, .. } if findings[0].contains("a.test.toml:1: ")),
         "{reloaded:?}"
     );
     assert_eq!((answer("a.test.").as_str(), site.health().zones.len()), ("Secure", 3));
@@ -188,7 +188,9 @@ fn zones_stay_when_their_folder_is_emptied_and_go_when_a_person_releases_them() 
     let serving = Serving::start(&site.path("config.toml")).expect("it serves");
     assert_eq!((site.health().zones.len(), site.rejected().is_some()), (3, true));
     let (code, said) = site.zone(&["release", "a.test", "b.test"]);
-    // The third one may go by itself.
+    assert!(code == Some(0) && said.contains("has taken it; not all of the zone files"), "{said}");
+    assert_eq!(site.health().zones.len(), 1, "the third one is held until it is released, too");
+    let (code, said) = site.zone(&["release", "--all"]);
     assert!(code == Some(0) && said.contains("the running loader has taken it: 0 zone(s) now"), "{said}");
     wait_for("the end of CONFIG-REJECTED", LIMIT, || site.rejected().is_none().then_some(()));
     assert_eq!(site.zone(&["release", "--all"]), (Some(0), "no zone is held\n".to_owned()));
@@ -282,6 +284,16 @@ fn what_cannot_be_added_or_removed_is_said_and_nothing_is_written() {
     fs::create_dir(site.path("zones.d")).expect("a folder");
     let (code, said) = site.zone(&add);
     assert!(code == Some(0) && said.contains("no loader runs here"), "{said}");
+    for table in
+        ["[probe]\n", "[[deliver.named]]\nname = \"n\"\nfolder = \"skr\"\naddress = \"127.0.0.1:53\"\n"]
+    {
+        let named = format!("{text}{table}zones = [\"a.test\"]\n");
+        fs::write(site.path("config.toml"), named).expect("write");
+        let (code, said) = site.zone(&["remove", "a.test"]);
+        assert!(code == Some(1) && said.contains("a.test. is named in zones of ["), "{said}");
+        assert!(site.path("zones.d/a.test.toml").exists());
+    }
+    fs::write(site.path("config.toml"), &text).expect("write");
     let (code, said) = site.zone(&["remove", "a.test"]);
     assert!(code == Some(0) && !site.path("zones.d/a.test.toml").exists(), "{said}");
 }

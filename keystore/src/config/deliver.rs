@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use super::known::KnownZones;
 use crate::dns::Name;
 use crate::policy::table::{Table, Value};
-use crate::shared::Shared;
 
 /// One server (a view of it), or one hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,10 +87,7 @@ impl ServerKind {
 }
 
 /// Reads `[deliver]`; `None` when anything in it is wrong.
-pub(super) fn read(
-    value: &Value<'_, '_>,
-    zones: Option<&[Shared<super::ZoneConfig>]>,
-) -> Option<Vec<TargetConfig>> {
+pub(super) fn read(value: &Value<'_, '_>, known: &KnownZones<'_>) -> Option<Vec<TargetConfig>> {
     let mut table = value.table()?;
     let mut targets = Vec::new();
     let mut whole = true;
@@ -102,7 +99,7 @@ pub(super) fn read(
             continue;
         };
         for value in &list {
-            match value.table().and_then(|table| target(kind, table, zones, &mut seen)) {
+            match value.table().and_then(|table| target(kind, table, known, &mut seen)) {
                 Some(target) => targets.push(target),
                 None => whole = false,
             }
@@ -115,7 +112,7 @@ pub(super) fn read(
 fn target(
     kind: ServerKind,
     mut table: Table<'_, '_>,
-    zones: Option<&[Shared<super::ZoneConfig>]>,
+    known: &KnownZones<'_>,
     seen: &mut HashMap<String, u32>,
 ) -> Option<TargetConfig> {
     let name = table.require("name", "\"ns1\"").and_then(|value| {
@@ -131,7 +128,7 @@ fn target(
         }
         Some(name.to_owned())
     });
-    let only = table.get("zones").map(|value| only(&value, zones));
+    let only = table.get("zones").map(|value| only(&value, known));
     let timeout = table.get("timeout").map_or(Some(10), |value| {
         let timeout = value.duration()?;
         if !(1..=600).contains(&timeout) {
@@ -230,7 +227,7 @@ pub(super) fn words(value: &Value<'_, '_>) -> Option<Vec<String>> {
 }
 
 /// `zones`: each must be configured.
-fn only(value: &Value<'_, '_>, zones: Option<&[Shared<super::ZoneConfig>]>) -> Option<Vec<Name>> {
+fn only(value: &Value<'_, '_>, known: &KnownZones<'_>) -> Option<Vec<Name>> {
     let values = value.array()?;
     if values.is_empty() {
         value.error("names no zone; leave it out for all zones");
@@ -240,12 +237,8 @@ fn only(value: &Value<'_, '_>, zones: Option<&[Shared<super::ZoneConfig>]>) -> O
     let mut whole = true;
     for value in &values {
         match super::name::read(value) {
-            Some(name) if zones.is_none_or(|zones| zones.iter().any(|z| z.name == name)) => names.push(name),
-            Some(name) => {
-                value.error(format!("{name} is no [[zone]] of this file"));
-                whole = false;
-            }
-            None => whole = false,
+            Some(name) if known.allow(&name, value) => names.push(name),
+            Some(_) | None => whole = false,
         }
     }
     whole.then_some(names)

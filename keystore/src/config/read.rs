@@ -17,8 +17,11 @@ mod zone_files;
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::zone_files::{ZoneFiles, ZoneSource, memory};
+use super::known::KnownZones;
+use super::zone_files::memory::{self, Memory, Program};
+use super::zone_files::{InUse, ZoneFileErrors, ZoneFiles, ZoneSource};
 use super::{Config, ConfigErrors, ZoneConfig};
+use crate::dns::Name;
 use crate::policy::table::{Document, DocumentError, Table, Value};
 use crate::policy::toml::{self, Section};
 use crate::policy::{Policies, PolicyFinding, Severity};
@@ -33,7 +36,7 @@ pub(super) fn load(path: &Path) -> Result<Config, ConfigErrors> {
 
 pub(super) fn load_without_bad_zone_files(
     path: &Path,
-    in_use: Option<&Config>,
+    in_use: InUse<'_>,
     now: Timestamp,
 ) -> Result<Config, ConfigErrors> {
     load_beside(path, in_use, None, now)
@@ -45,43 +48,68 @@ pub(super) fn load_with_zone_file(
     octets: &[u8],
     now: Timestamp,
 ) -> Result<Config, ConfigErrors> {
-    let config = load_beside(path, None, Some(AddedFile { path: file, octets }), now)?;
+    let before = InUse::Remembered(Program::Loader);
+    let config = load_beside(path, before, Some(AddedFile { path: file, octets }), now)?;
     let errors = config.zone_file_errors().map(|errors| errors.findings.as_slice()).unwrap_or_default();
     let of_file: Vec<_> = errors.iter().filter(|finding| finding.path == file).cloned().collect();
     if of_file.is_empty() { Ok(config) } else { Err(ConfigErrors::Findings(of_file)) }
 }
 
-/// Reads the file beside `in_use`, or what was used last.
+/// Reads the file beside what is in use, or was used last.
 fn load_beside(
     path: &Path,
-    in_use: Option<&Config>,
+    before: InUse<'_>,
     added: Option<AddedFile<'_>>,
     now: Timestamp,
 ) -> Result<Config, ConfigErrors> {
     let doc = Document::load(path)?;
-    let remembered = match in_use {
-        Some(_) => None,
-        None => remembered(path, &doc),
+    let (owned, is_damaged) = match before {
+        InUse::Config(config) if config.zone_files.left_out.is_empty() => (None, false),
+        InUse::Config(config) => (Some(with_left_out(path, config)?), false),
+        InUse::Remembered(program) => remembered(path, &doc, program)?,
     };
-    let in_use = in_use.or(remembered.as_ref());
-    read(doc, Anchors::Needed, BadZoneFiles::Keep(Before { in_use, added, now }))
+    let in_use = match before {
+        InUse::Config(config) => owned.as_ref().or(Some(config)),
+        InUse::Remembered(_) => owned.as_ref(),
+    };
+    read(doc, Anchors::Needed, BadZoneFiles::Keep(Before { in_use, is_damaged, added, now }))
 }
 
-/// The configuration with the zone files that were used last; `None` where there were none, or the main file has errors.
-fn remembered(path: &Path, doc: &Document) -> Option<Config> {
-    let state_dir = locate_state_dir(path)?;
-    match memory::read(&state_dir) {
-        Ok(texts) if texts.is_empty() => None,
-        Ok(texts) => read(Document::load(path).ok()?, Anchors::Needed, BadZoneFiles::Remembered(&texts)).ok(),
+/// The configuration with the zone files that were used last, `None` where there were none; and whether it is not known which these were. A
+/// program that has remembered nothing goes by what the other one has.
+fn remembered(path: &Path, doc: &Document, program: Program) -> Result<(Option<Config>, bool), ConfigErrors> {
+    let Some(state_dir) = locate_state_dir(path) else { return Ok((None, false)) };
+    let found = match memory::read(&state_dir, program) {
+        Ok(None) => memory::read(&state_dir, program.other()).ok().flatten(),
+        Ok(found) => found,
         Err(error) => {
-            let what = format!(
-                "{}: {error}; the zone files are read as if there were none before",
-                memory::path(&state_dir).display()
-            );
+            let path = memory::path(&state_dir, program);
+            let what =
+                format!("{}: {error}; the zone files are read as if there were none before", path.display());
             doc.note(doc.place(0..0).warning(what));
-            None
+            return Ok((None, true));
         }
+    };
+    match found.filter(|memory| !memory.texts.is_empty()) {
+        Some(memory) => Ok((Some(reread(path, &memory)?), false)),
+        None => Ok((None, false)),
     }
+}
+
+/// The configuration in use, with those of the zones left out by the start that can be used by now as they were.
+fn with_left_out(path: &Path, in_use: &Config) -> Result<Config, ConfigErrors> {
+    let texts = in_use.zone_files.texts.clone();
+    let again = reread(path, &Memory { texts, ..Memory::default() })?;
+    let left_out: HashSet<&Name> = in_use.zone_files.left_out.iter().map(|left| &left.zone).collect();
+    let mut whole = in_use.clone();
+    whole.zones.extend(again.zones.into_iter().filter(|zone| left_out.contains(&zone.name)));
+    whole.zone_files.left_out = again.zone_files.left_out;
+    Ok(whole)
+}
+
+/// The main file with remembered zone files.
+fn reread(path: &Path, memory: &Memory) -> Result<Config, ConfigErrors> {
+    read(Document::load(path)?, Anchors::Needed, BadZoneFiles::Remembered(memory))
 }
 
 pub(super) fn load_before_trust(path: &Path) -> Result<Config, ConfigErrors> {
@@ -156,16 +184,23 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors, bad: BadZoneFiles<
     let mut reader = ZoneReader::new(&policies, state_dir.as_deref(), need, rules);
     reader.require_signature = require_signature;
     reader.has_operators = !loader.operator_certificates.is_empty();
-    let (zones, zone_files) = zones(&mut top, &mut reader, bad).unzip();
+    let (zones, mut zone_files) = zones(&mut top, &mut reader, bad).unzip();
     let used = reader.used;
-    // Where a file could not be used, a zone that is named elsewhere may be in it.
-    let all_known = zone_files.as_ref().is_none_or(|files| files.errors.is_none());
-    let known = zones.as_deref().filter(|_| all_known);
-    let deliver = top.get(Section::Deliver.key()).map(|v| super::deliver::read(&v, known));
+    let known = KnownZones::new(zones.as_deref(), zone_files.as_ref());
+    let deliver = top.get(Section::Deliver.key()).map(|v| super::deliver::read(&v, &known));
     let signer = top.get(Section::Signer.key()).map(|v| listen::signer(&v));
     let metrics = top.get(Section::Metrics.key()).map(|v| listen::metrics(&v));
-    let probe = top.get(Section::Probe.key()).map(|v| probe::read(&v, known));
+    let probe = top.get(Section::Probe.key()).map(|v| probe::read(&v, &known));
     top.finish();
+    let missing = known.into_missing();
+    match (bad, &mut zone_files) {
+        (BadZoneFiles::Keep(_), Some(files)) if !missing.is_empty() => {
+            let none = ZoneFileErrors { findings: Vec::new(), may_pass: false };
+            files.errors.get_or_insert(none).findings.extend(missing);
+        }
+        (BadZoneFiles::Refuse, _) => doc.note_all(missing),
+        _ => {}
+    }
     note_policies(doc, &policies, &used);
     Some(Config {
         state_dir: state_dir?,

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use super::Config;
 use super::tls::{ClientTls, PrimaryTls};
+use super::zone_files::{ZoneFileErrors, ZoneSource};
 use crate::dns::Name;
+use crate::policy::{PolicyFinding, Severity};
 use crate::tsig::{TsigKey, TsigKeyError};
 
 /// Settings of the table `[transfer]`; `allow-transfer` and `notify` in it are the defaults of the zones and stand in them.
@@ -157,6 +159,13 @@ pub enum TransferKeyError {
 impl Config {
     /// Reads the key files, and holds the keys against what the zones name. All that is wrong comes at once.
     pub fn load_transfer_keys(&self) -> Result<Vec<TsigKey>, Vec<TransferKeyError>> {
+        let (keys, errors) = self.read_transfer_keys();
+        if errors.is_empty() { Ok(keys) } else { Err(errors) }
+    }
+
+    /// The keys that can be used, and all that is wrong with them or the zones that name them.
+    #[must_use]
+    pub fn read_transfer_keys(&self) -> (Vec<TsigKey>, Vec<TransferKeyError>) {
         let mut keys: Vec<TsigKey> = Vec::new();
         let mut errors = Vec::new();
         for file in &self.transfer.key_files {
@@ -185,7 +194,34 @@ impl Config {
                 }
             }
         }
-        if errors.is_empty() { Ok(keys) } else { Err(errors) }
+        (keys, errors)
+    }
+
+    /// The keys, for a process that goes on without what zone files say of unknown ones: a zone of `zones-directory` that names one stays as it is in
+    /// `in_use`, and [`zone_files::ZoneFiles::errors`](super::zone_files::ZoneFiles::errors) says so. Where it is not in use, it is as its file says, and what needs the key fails.
+    ///
+    /// # Errors
+    /// As [`Self::load_transfer_keys`], but for such keys of such zones.
+    pub fn settle_transfer_keys(&mut self, in_use: Option<&Self>) -> Result<(), Vec<TransferKeyError>> {
+        let (_, errors) = self.read_transfer_keys();
+        let mut findings = Vec::new();
+        for error in &errors {
+            let TransferKeyError::Unknown { zone: name, .. } = error else { return Err(errors) };
+            let Some(zone) = self.zones.iter_mut().find(|zone| zone.name == *name) else {
+                return Err(errors);
+            };
+            let ZoneSource::ZoneFile(file) = zone.source.clone() else { return Err(errors) };
+            if let Some(before) = in_use.and_then(|config| config.zones.iter().find(|z| z.name == *name)) {
+                *zone = before.clone();
+            }
+            let (severity, path) = (Severity::Error, file.to_path_buf());
+            findings.push(PolicyFinding { severity, path, line: 1, what: error.to_string() });
+        }
+        if !findings.is_empty() {
+            let none = ZoneFileErrors { findings: Vec::new(), may_pass: false };
+            self.zone_files.errors.get_or_insert(none).findings.extend(findings);
+        }
+        Ok(())
     }
 }
 

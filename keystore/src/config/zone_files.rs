@@ -41,6 +41,28 @@ pub struct ZoneFiles {
     pub errors: Option<ZoneFileErrors>,
     /// Zones that went without a release, with the time, within [`REMOVAL_WINDOW`].
     pub removals: Vec<(Timestamp, usize)>,
+    /// Zones that no file has any more, and that stay in use until a file has them again or a person releases them.
+    pub held: Vec<Name>,
+    /// Zones that were in use before this start and are not now: neither their file nor the text that was remembered of it can be used.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A zone that a start has left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The zone.
+    pub zone: Name,
+    /// Its file.
+    pub file: Arc<Path>,
+}
+
+/// What the zone files of a folder are compared with.
+#[derive(Debug, Clone, Copy)]
+pub enum InUse<'a> {
+    /// The configuration that this process works with.
+    Config(&'a super::Config),
+    /// At a start: what this program has remembered.
+    Remembered(memory::Program),
 }
 
 /// The text of a zone file.
@@ -58,10 +80,8 @@ pub struct ZoneFileText {
 pub struct ZoneFileErrors {
     /// The errors, and the warnings of the same files.
     pub findings: Vec<PolicyFinding>,
-    /// A file could not be read for a reason that may pass, and none has errors of its own.
+    /// Something of it may be gone at the next try, without anybody's help.
     pub may_pass: bool,
-    /// Zones that no file has any more, and that stay all the same because too many would go at once.
-    pub held: Vec<Name>,
 }
 
 /// Which files stand in a folder, when each was changed last, and which removals a person has released. Two equal marks mean that nothing has

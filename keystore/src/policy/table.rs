@@ -309,6 +309,11 @@ impl<'a, 'i> Value<'a, 'i> {
         self.doc.note(self.at.error(format!("{}: {}", self.what, what.as_ref())));
     }
 
+    /// A warning that is noted later, or elsewhere.
+    pub fn warning(&self, what: &str) -> PolicyFinding {
+        self.at.warning(format!("{}: {what}", self.what))
+    }
+
     fn wrong<T>(&self, expected: &str) -> Option<T> {
         self.error(format!("expected {expected}, found {}", self.value.get_ref().type_str()));
         None

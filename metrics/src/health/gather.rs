@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use keystore::config::zone_files::InUse;
+use keystore::config::zone_files::memory::Program;
 use keystore::config::{Config, KsrConfig, LoaderConfig, MetricsConfig};
 use keystore::dns::Name;
 use keystore::shared::Shared;
@@ -215,7 +217,7 @@ impl Gatherer {
         let path = self.config_file.as_ref()?;
         // What is wrong with zone files is reported by the programs that go on without them.
         let read = || {
-            Config::load_without_bad_zone_files(path, None, now)
+            Config::load_without_bad_zone_files(path, InUse::Remembered(Program::Loader), now)
                 .err()
                 .map(|error| error.to_string().replace('\n', "; "))
         };

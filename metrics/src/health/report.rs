@@ -92,6 +92,9 @@ pub struct Report {
     /// What is wrong with the newest configuration, which is not in use therefore.
     #[serde(default)]
     pub configuration_error: Option<String>,
+    /// Zones that were in use before the start are not, because what is said of them cannot be used.
+    #[serde(default)]
+    pub zones_left_out: bool,
     /// What is wrong with the clock.
     #[serde(default)]
     pub clock: Option<ClockTrouble>,
@@ -399,6 +402,7 @@ impl Report {
             written: now,
             valid_for_seconds: VALID,
             configuration_error: None,
+            zones_left_out: false,
             clock: None,
             inbox: None,
             audit_error: None,

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use keystore::config::content::UpdateRule;
-use keystore::config::transfer::{AllowTransfer, IncomingConfig, NotifyTarget, PrimaryConfig};
+use keystore::config::transfer::{
+    AllowTransfer, IncomingConfig, NotifyTarget, PrimaryConfig, TransferKeyError,
+};
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
 use keystore::time::Timestamp;
@@ -132,18 +134,23 @@ pub(super) enum NotAllowed {
     Channel(ChannelFault),
 }
 
-/// The keys of a configuration; where they cannot be read, each reason goes to the log, and no request that needs a key is answered.
+/// The keys of a configuration; where they cannot be read, each reason goes to the log, and no request that needs a key is answered. A zone that names a
+/// key that is not there takes none from the others.
 #[must_use]
 pub(crate) fn load_keys(config: &Config) -> TransferKeys {
-    match config.load_transfer_keys() {
-        Ok(keys) => TransferKeys::new(keys),
-        Err(errors) => {
-            for error in errors {
-                tracing::error!(%error, "the keys of transfers cannot be used; no transfer that needs one is answered");
-            }
-            TransferKeys::default()
-        }
+    let (keys, errors) = config.read_transfer_keys();
+    let is_of_zone = |error: &TransferKeyError| matches!(error, TransferKeyError::Unknown { .. });
+    for error in errors.iter().filter(|error| is_of_zone(error)) {
+        tracing::error!(%error, "what the zone says of this key is not done");
     }
+    let mut of_files = errors.iter().filter(|error| !is_of_zone(error)).peekable();
+    if of_files.peek().is_none() {
+        return TransferKeys::new(keys);
+    }
+    for error in of_files {
+        tracing::error!(%error, "the keys of transfers cannot be used; no transfer that needs one is answered");
+    }
+    TransferKeys::default()
 }
 
 #[cfg(test)]

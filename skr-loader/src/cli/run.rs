@@ -7,6 +7,8 @@ use std::thread;
 use anyhow::Context as _;
 use keystore::clock;
 use keystore::config::Config;
+use keystore::config::zone_files::InUse;
+use keystore::config::zone_files::memory::Program;
 use metrics::Metrics;
 use metrics::health::routes::Pages;
 use metrics::health::watch::{HealthWatch, Watched};
@@ -62,7 +64,7 @@ pub fn main(args: &Args, out: &mut impl std::io::Write) -> anyhow::Result<bool> 
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    let config = service::load(&args.config, None, clock::now())?;
+    let config = service::load(&args.config, InUse::Remembered(Program::Loader), clock::now())?;
     let guard = config.metrics.as_ref().map(Guard::load).transpose()?;
     let listen = config.metrics.as_ref().map(|m| m.listen).zip(guard.clone());
     let metrics = Metrics::new().context("metrics")?;
@@ -79,7 +81,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         }
         loader => loader?,
     };
-    service::remember_zone_files(loader.config());
+    service::remember_zone_files(loader.config(), Program::Loader);
     // There is neither signer nor request timer in this process.
     loader.watch_key_files();
     metrics.build_info.with_label_values(&["skr-loader", env!("CARGO_PKG_VERSION"), ""]).set(1);
@@ -152,7 +154,7 @@ fn reload(
     health: &HealthWatch,
     in_use: &mut Config,
 ) -> (Answer, ConfigurationState) {
-    match service::load(path, Some(in_use), clock::now()) {
+    match service::load(path, InUse::Config(in_use), clock::now()) {
         Ok(config) => {
             health.reload((&config).into());
             let Some(result) = control.reload_and_wait(config.clone()) else {
@@ -162,7 +164,7 @@ fn reload(
             let answer = Answer::of_taken(result.as_ref().copied(), &config);
             if result.is_ok() {
                 *in_use = config;
-                service::remember_zone_files(in_use);
+                service::remember_zone_files(in_use, Program::Loader);
             }
             answer
         }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use keystore::config::zone_files::InUse;
+use keystore::config::zone_files::memory::Program;
 use keystore::config::{Config, control_socket_of};
 use keystore::dns::Name;
 use keystore::time::Timestamp;
@@ -184,7 +186,11 @@ fn of_zones(health: Health, zones: &[Name]) -> anyhow::Result<Health> {
 fn host(args: &StatusArgs, now: Timestamp) -> anyhow::Result<Host> {
     let mut host = match &args.state_dir {
         None if args.reach.config.exists() => {
-            let config = Config::load_without_bad_zone_files(&args.reach.config, None, now)?;
+            let config = Config::load_without_bad_zone_files(
+                &args.reach.config,
+                InUse::Remembered(Program::Loader),
+                now,
+            )?;
             if let Some(errors) = config.zone_file_errors() {
                 eprintln!("{errors}");
             }
@@ -230,7 +236,7 @@ pub fn reload(args: &ReloadArgs, out: &mut impl Write) -> anyhow::Result<bool> {
             }
             writeln!(out, "the configuration is in use, {zones} zone(s)")?;
         }
-        Answer::PartlyReloaded { zones, findings } if !args.json => {
+        Answer::PartlyReloaded { zones, findings, .. } if !args.json => {
             for finding in findings {
                 writeln!(out, "{}", one_line(finding))?;
             }

@@ -1,15 +1,15 @@
 //! `[probe]`: what nameservers are seen to serve.
 
 use super::address;
-use crate::config::{ProbeConfig, ZoneConfig};
+use crate::config::ProbeConfig;
+use crate::config::known::KnownZones;
 use crate::dns::Name;
 use crate::policy::table::Value;
-use crate::shared::Shared;
 
 /// Shortest time between two rounds, in seconds: a round may take a minute.
 const MIN_INTERVAL: u32 = 60;
 
-pub(super) fn read(value: &Value<'_, '_>, zones: Option<&[Shared<ZoneConfig>]>) -> Option<ProbeConfig> {
+pub(super) fn read(value: &Value<'_, '_>, known: &KnownZones<'_>) -> Option<ProbeConfig> {
     let mut table = value.table()?;
     let mut probe = ProbeConfig::default();
     if let Some(value) = table.get("interval") {
@@ -38,9 +38,7 @@ pub(super) fn read(value: &Value<'_, '_>, zones: Option<&[Shared<ZoneConfig>]>) 
                 continue;
             };
             // Where the zones themselves are wrong, that has been told.
-            if zones.is_some_and(|zones| !zones.iter().any(|zone| zone.name == name)) {
-                value.error(format!("{name} is no [[zone]] of this file"));
-            }
+            known.allow(&name, &value);
             probe.zones.push(name);
         }
     }

@@ -17,7 +17,7 @@ use crate::exchange::{TrustAnchor, parse_trust_anchors};
 use crate::policy::finding::Place;
 use crate::policy::named_conf::read_regular;
 use crate::policy::table::{Document, Table, Value};
-use crate::policy::{Policies, Policy, PolicyErrors};
+use crate::policy::{Policies, Policy, PolicyErrors, Severity};
 use crate::shared::Shared;
 
 /// Largest trust anchor file that is read, in octets; the largest DNSKEY record takes some 90 000.
@@ -131,10 +131,12 @@ fn zone(
     }
     let policy = table.require("policy", "\"common\"").and_then(|v| {
         let used = v.string()?;
-        if !reader.used.contains(used) {
+        let policy = policy(&v, reader.policies, source);
+        // A policy that cannot work is an error of the main file when that uses it, and otherwise one of the zone file.
+        if (policy.is_some() || *source == ZoneSource::MainFile) && !reader.used.contains(used) {
             reader.used.insert(used.to_owned());
         }
-        policy(&v, reader.policies)
+        policy
     });
     if let (Some(name), Some(policy), Some(value)) = (&name, &policy, &name_value)
         && policy.nsec3.is_some()
@@ -233,7 +235,7 @@ fn zone_check(value: &Value<'_, '_>) -> Option<ZoneCheck> {
     }
 }
 
-fn policy(value: &Value<'_, '_>, policies: &Policies) -> Option<Shared<Policy>> {
+fn policy(value: &Value<'_, '_>, policies: &Policies, source: &ZoneSource) -> Option<Shared<Policy>> {
     let name = value.string()?;
     match policies.get(name) {
         Ok(policy) => {
@@ -245,8 +247,15 @@ fn policy(value: &Value<'_, '_>, policies: &Policies) -> Option<Shared<Policy>> 
             }
             Some(policy.clone())
         }
-        // Noted once for all zones that use the policy.
-        Err(PolicyErrors::Findings(_)) => None,
+        Err(PolicyErrors::Findings(findings)) => {
+            // Noted once for all zones of the main file that use the policy.
+            if *source != ZoneSource::MainFile {
+                let first = findings.iter().find(|finding| finding.severity == Severity::Error);
+                let first = first.map(|finding| format!(": {finding}")).unwrap_or_default();
+                value.error(format!("policy '{name}' cannot be used{first}"));
+            }
+            None
+        }
         Err(other) => {
             value.error(other.to_string());
             None

@@ -1,5 +1,6 @@
 //! The files of `zones-directory`, each with the `[[zone]]` tables of some zones.
 
+mod guard;
 #[cfg(test)]
 mod tests;
 
@@ -9,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::zone::ZoneReader;
+use crate::config::zone_files::memory::Memory;
 use crate::config::zone_files::{
-    FolderMark, MAX_REMOVAL, REMOVAL_WINDOW, ZoneFileErrors, ZoneFileText, ZoneFiles, ZoneSource, list,
-    release,
+    FolderMark, LeftOut, ZoneFileErrors, ZoneFileText, ZoneFiles, ZoneSource, list,
 };
 use crate::config::{Config, ZoneConfig};
 use crate::dns::Name;
@@ -22,9 +23,6 @@ use crate::policy::{PolicyFinding, Severity};
 use crate::shared::Shared;
 use crate::time::Timestamp;
 
-/// Zones that a message names.
-const NAMED: usize = 5;
-
 /// What becomes of the configuration where a zone file has errors.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum BadZoneFiles<'a> {
@@ -33,7 +31,7 @@ pub(super) enum BadZoneFiles<'a> {
     /// The zones of such a file stay as they were.
     Keep(Before<'a>),
     /// These texts are read in place of the folder. What has errors by now is left out, and of a zone that stands in several the first is taken.
-    Remembered(&'a [ZoneFileText]),
+    Remembered(&'a Memory),
 }
 
 /// What was before, and what comes beside the folder.
@@ -41,6 +39,8 @@ pub(super) enum BadZoneFiles<'a> {
 pub(super) struct Before<'a> {
     /// The configuration in use; `None` where there never was one.
     pub in_use: Option<&'a Config>,
+    /// What was used before cannot be read.
+    pub is_damaged: bool,
     /// A file that is not in the folder yet.
     pub added: Option<AddedFile<'a>>,
     pub now: Timestamp,
@@ -83,7 +83,7 @@ pub(super) fn read(
     };
     let mut files = FilesRead::default();
     let (documents, listed) = match (bad, &folder) {
-        (BadZoneFiles::Remembered(texts), _) => (texts.iter().map(document).collect(), true),
+        (BadZoneFiles::Remembered(memory), _) => (memory.texts.iter().map(document).collect(), true),
         (_, None) => (Vec::new(), true),
         (_, Some(folder)) => match list(folder) {
             Ok(listed) => (listed.into_iter().map(|file| (Document::load(&file), file)).collect(), true),
@@ -95,6 +95,13 @@ pub(super) fn read(
             }
         },
     };
+    if folder.is_some() && documents.is_empty() && before.is_some_and(|before| before.is_damaged) {
+        settings.doc.note(settings.place().error(
+            "the folder has no zone file, and which files were used last cannot be read (see the warning); put the files back, or remove what was remembered when there are none",
+        ));
+        return None;
+    }
+    files.is_empty = documents.is_empty();
     let in_use = before.and_then(|before| before.in_use).filter(|config| has_zone_files(config));
     if let Some(in_use) = in_use {
         reader.reserved = reserved(in_use, &documents, listed);
@@ -109,13 +116,16 @@ pub(super) fn read(
     }
     reader.reserved = HashMap::new();
     settings.doc.note_all(std::mem::take(&mut files.warnings));
-    let (kept, held, removals) = match (in_use, before) {
+    if let BadZoneFiles::Remembered(memory) = bad {
+        return Some((files.remembered(folder, mark, memory), files.zones));
+    }
+    let kept = match (in_use, before) {
         (Some(in_use), Some(before)) => {
             files.keep(in_use, main, listed, settings, reader.state_dir, before.now)
         }
-        _ => (Vec::new(), Vec::new(), Vec::new()),
+        _ => guard::Kept::default(),
     };
-    let may_pass = files.passes.iter().all(|passes| *passes);
+    let may_pass = files.passes.iter().any(|passes| *passes);
     let nothing_to_keep = matches!(bad, BadZoneFiles::Refuse) || (!listed && in_use.is_none());
     if nothing_to_keep && !files.passes.is_empty() {
         if may_pass {
@@ -124,19 +134,20 @@ pub(super) fn read(
         settings.doc.note_all(files.findings);
         return None;
     }
-    let errors =
-        (!files.passes.is_empty()).then_some(ZoneFileErrors { findings: files.findings, may_pass, held });
+    let errors = (!files.passes.is_empty()).then_some(ZoneFileErrors { findings: files.findings, may_pass });
     let mut texts = files.texts;
     if let Some(in_use) = in_use {
         texts.extend(texts_of(&kept, &in_use.zone_files.texts));
     }
     let mut zones = files.zones;
-    zones.extend(kept);
-    Some((ZoneFiles { folder, mark, texts, errors, removals }, zones))
+    let guard::Kept { zones: stay, held, left_out, removals } = kept;
+    zones.extend(stay);
+    Some((ZoneFiles { folder, mark, texts, errors, removals, held, left_out }, zones))
 }
 
 fn has_zone_files(config: &Config) -> bool {
-    config.zones.iter().any(|zone| matches!(zone.source, ZoneSource::ZoneFile(_)))
+    !config.zone_files.left_out.is_empty()
+        || config.zones.iter().any(|zone| matches!(zone.source, ZoneSource::ZoneFile(_)))
 }
 
 fn document(file: &ZoneFileText) -> (Result<Document, DocumentError>, PathBuf) {
@@ -179,10 +190,11 @@ fn names(doc: &Document) -> Option<HashSet<Name>> {
     Some(zones.iter().filter_map(name).collect())
 }
 
-/// The texts of the configuration before that these zones come from.
-fn texts_of(kept: &[Shared<ZoneConfig>], texts: &[ZoneFileText]) -> Vec<ZoneFileText> {
-    let mut wanted: HashSet<(&Path, &Name)> = HashSet::new();
-    for zone in kept {
+/// The texts of the configuration before that these zones come from, and those of zones that are left out.
+fn texts_of(kept: &guard::Kept, texts: &[ZoneFileText]) -> Vec<ZoneFileText> {
+    let mut wanted: HashSet<(&Path, &Name)> =
+        kept.left_out.iter().map(|left| (&*left.file, &left.zone)).collect();
+    for zone in &kept.zones {
         if let ZoneSource::ZoneFile(file) = &zone.source {
             wanted.insert((file, &zone.name));
         }
@@ -213,8 +225,10 @@ struct FilesRead {
     zones: Vec<Shared<ZoneConfig>>,
     /// Texts of the files without errors.
     texts: Vec<ZoneFileText>,
-    /// Files with errors.
-    bad: HashSet<PathBuf>,
+    /// Files with errors, with the zones that each of them names; `None` where that is not known.
+    bad: HashMap<PathBuf, Option<HashSet<Name>>>,
+    /// The folder has no file.
+    is_empty: bool,
     /// Of each of them, of the folder, and of zones that are held, whether the error may pass.
     passes: Vec<bool>,
     findings: Vec<PolicyFinding>,
@@ -222,15 +236,14 @@ struct FilesRead {
     warnings: Vec<PolicyFinding>,
 }
 
-type Kept = (Vec<Shared<ZoneConfig>>, Vec<Name>, Vec<(Timestamp, usize)>);
-
 impl FilesRead {
     fn add(&mut self, file: PathBuf, doc: Result<Document, DocumentError>, reader: &mut ZoneReader<'_>) {
         if is_gone(&doc, &file) {
             return;
         }
-        let (findings, passes) = match doc {
+        let (findings, passes, named) = match doc {
             Ok(doc) => {
+                let named = names(&doc);
                 reader.begin_file();
                 let zones = zones_of(&doc, &file, reader);
                 let (unread, text) = (doc.is_unread(), doc.text().into());
@@ -243,81 +256,31 @@ impl FilesRead {
                     }
                     (Ok(findings) | Err(findings), _) => {
                         reader.undo_file();
-                        (findings, unread)
+                        (findings, unread, named)
                     }
                 }
             }
-            Err(DocumentError::Io { path, source }) => (vec![unread(&path, &source)], passes(&source)),
-            Err(DocumentError::Findings(findings)) => (findings, false),
+            Err(DocumentError::Io { path, source }) => (vec![unread(&path, &source)], passes(&source), None),
+            Err(DocumentError::Findings(findings)) => (findings, false, None),
         };
         self.findings.extend(findings);
         self.passes.push(passes);
-        self.bad.insert(file);
+        self.bad.insert(file, named);
     }
 
-    /// The zones in use that stay though no file has them: those of files with errors, and those that are too many to go at once, which come
-    /// once more as the second value. The third one is what went in this hour.
-    fn keep(
-        &mut self,
-        in_use: &Config,
-        main: &[Shared<ZoneConfig>],
-        listed: bool,
-        settings: &Settings<'_>,
-        state_dir: Option<&Path>,
-        now: Timestamp,
-    ) -> Kept {
-        let taken: HashSet<&Name> = main.iter().chain(&self.zones).map(|zone| &zone.name).collect();
-        let (mut kept, mut gone, mut total) = (Vec::new(), Vec::new(), 0);
-        for zone in &in_use.zones {
-            let ZoneSource::ZoneFile(file) = &zone.source else { continue };
-            total += 1;
-            if taken.contains(&zone.name) {
-                continue;
+    /// What was remembered. Its zones that cannot be used by now are left out.
+    fn remembered(&self, folder: Option<PathBuf>, mark: FolderMark, memory: &Memory) -> ZoneFiles {
+        let read: HashSet<&Name> = self.zones.iter().map(|zone| &zone.name).collect();
+        let mut left_out = Vec::new();
+        for (file, names) in &self.bad {
+            for zone in names.iter().flatten().filter(|zone| !read.contains(zone)) {
+                left_out.push(LeftOut { zone: zone.clone(), file: file.as_path().into() });
             }
-            let stays = !listed || self.bad.contains(&**file);
-            if stays { &mut kept } else { &mut gone }.push(zone.clone());
         }
-        let released = match state_dir.map(|state_dir| release::read(state_dir, now)) {
-            Some(Ok(released)) => released,
-            Some(Err(error)) => {
-                let what = format!("what was released cannot be read: {error}");
-                self.findings.push(settings.doc.place(0..0).error(what));
-                self.passes.push(true);
-                HashSet::new()
-            }
-            None => HashSet::new(),
-        };
-        gone.retain(|zone| !released.contains(&zone.name));
-        let is_recent = |at: Timestamp| now.since(at).max(at.since(now)) < REMOVAL_WINDOW;
-        let mut removals = in_use.zone_files.removals.clone();
-        removals.retain(|(at, _)| is_recent(*at));
-        let before: usize = removals.iter().map(|(_, count)| count).sum();
-        let percent = settings.max_removal.unwrap_or(MAX_REMOVAL) as usize;
-        let limit = ((total + before) * percent / 100).max(1);
-        if gone.is_empty() || gone.len() + before <= limit {
-            if !gone.is_empty() {
-                removals.push((now, gone.len()));
-            }
-            return (kept, Vec::new(), removals);
-        }
-        self.findings.push(settings.place().error(held_back(&gone, total + before, limit)));
-        self.passes.push(false);
-        let held = gone.iter().map(|zone| zone.name.clone()).collect();
-        kept.extend(gone);
-        (kept, held, removals)
+        left_out.sort_by(|a, b| a.zone.cmp(&b.zone));
+        let Memory { texts, held, removals } = memory.clone();
+        ZoneFiles { folder, mark, texts, errors: None, removals, held, left_out }
     }
-}
-
-/// What is said where too many zones would go.
-fn held_back(gone: &[Shared<ZoneConfig>], total: usize, limit: usize) -> String {
-    let named: Vec<String> = gone.iter().take(NAMED).map(|zone| zone.name.zone_label()).collect();
-    let more = if gone.len() > NAMED { ", ..." } else { "" };
-    format!(
-        "{} of the {total} zones of zone files are in no file any more ({}{more}), and at most {limit} may go within an hour (zones-max-removal). \
-         They stay as they were: put the files back, mount the folder, or let the zones go by `offline-ksk zone release`",
-        gone.len(),
-        named.join(", ")
-    )
 }
 
 /// The zones of one file; `None` when there is an error, which may be one of a policy.

@@ -1,7 +1,8 @@
-//! The zone files that were used last, in one file of the state folder.
+//! The zone files that were used last, with the zones that are held and the removals of the last hour: a file for each program in the state folder.
 //!
 //! A start compares with them as a reload compares with the configuration in use: a folder that is not mounted, or a file that does not read,
-//! takes no zone away by a restart either.
+//! takes no zone away by a restart either. Each program has its own file, because programs of different users cannot replace files of each other in a
+//! state folder with the sticky bit.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::{ZoneFileText, ZoneFiles};
+use crate::dns::Name;
 use crate::durable;
 use crate::policy::named_conf::read_regular;
+use crate::time::Timestamp;
 
 /// First line of the file.
 const HEAD: &[u8] = b"offline-ksk zone files 1\n";
@@ -22,19 +25,59 @@ const MAX: u64 = 1 << 30;
 /// Mode of the file: the programs of a host may run as different users of one group.
 const MODE: u32 = 0o640;
 
-/// The file, below a state folder.
-#[must_use]
-pub fn path(state_dir: &Path) -> PathBuf {
-    state_dir.join("zone-files")
+/// A program that uses zone files and remembers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// `skr-loader run` or `offline-ksk serve`, of which one runs on a state folder.
+    Loader,
+    /// `offline-ksk requests`.
+    Requests,
 }
 
-/// Writes the texts of `files`, unless they stand there already. Nothing is written for a host that never had zone files.
+impl Program {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Loader, Self::Requests];
+
+    const fn file_name(self) -> &'static str {
+        match self {
+            Self::Loader => "zone-files-loader",
+            Self::Requests => "zone-files-requests",
+        }
+    }
+
+    /// Whose file is read where this program has none yet.
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Loader => Self::Requests,
+            Self::Requests => Self::Loader,
+        }
+    }
+}
+
+/// What a program has remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// See [`ZoneFiles::texts`].
+    pub texts: Vec<ZoneFileText>,
+    /// See [`ZoneFiles::held`].
+    pub held: Vec<Name>,
+    /// See [`ZoneFiles::removals`].
+    pub removals: Vec<(Timestamp, usize)>,
+}
+
+/// The file of a program, below a state folder.
+#[must_use]
+pub fn path(state_dir: &Path, program: Program) -> PathBuf {
+    state_dir.join(program.file_name())
+}
+
+/// Writes what is to be remembered of `files`, unless it stands there already. Nothing is written for a host that never had zone files.
 ///
 /// # Errors
 /// What the system says; the file before stays.
-pub fn write(state_dir: &Path, files: &ZoneFiles) -> io::Result<()> {
-    let path = path(state_dir);
-    let octets = print(&files.texts);
+pub fn write(state_dir: &Path, program: Program, files: &ZoneFiles) -> io::Result<()> {
+    let path = path(state_dir, program);
+    let octets = print(&files.texts, &files.held, &files.removals);
     match read_regular(&path, MAX) {
         Ok(old) if old == octets => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound && files.texts.is_empty() => return Ok(()),
@@ -43,23 +86,41 @@ pub fn write(state_dir: &Path, files: &ZoneFiles) -> io::Result<()> {
     durable::write(&path, &octets, MODE)
 }
 
-/// The texts that were written last; none where there is no file.
+/// What the program has written last; `None` where there is no file.
 ///
 /// # Errors
 /// When it cannot be read, or is damaged (`InvalidData`).
-pub fn read(state_dir: &Path) -> io::Result<Vec<ZoneFileText>> {
-    match read_regular(&path(state_dir), MAX) {
-        Ok(octets) => parse(&octets).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "damaged")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+pub fn read(state_dir: &Path, program: Program) -> io::Result<Option<Memory>> {
+    match read_regular(&path(state_dir, program), MAX) {
+        Ok(octets) => {
+            parse(&octets).map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "damaged"))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn print(texts: &[ZoneFileText]) -> Vec<u8> {
+/// The zones that any program of the host holds, as far as their files can be read.
+#[must_use]
+pub fn held(state_dir: &Path) -> Vec<Name> {
+    let memories = Program::ALL.into_iter().filter_map(|program| read(state_dir, program).ok().flatten());
+    let mut held: Vec<Name> = memories.flat_map(|memory| memory.held).collect();
+    held.sort();
+    held.dedup();
+    held
+}
+
+fn print(texts: &[ZoneFileText], held: &[Name], removals: &[(Timestamp, usize)]) -> Vec<u8> {
     let mut out = HEAD.to_vec();
+    for (time, count) in removals {
+        out.extend_from_slice(format!("removed {} {count}\n", time.secs()).as_bytes());
+    }
+    for zone in held {
+        out.extend_from_slice(format!("held {zone}\n").as_bytes());
+    }
     for file in texts {
         let path = file.path.as_os_str().as_bytes();
-        out.extend_from_slice(format!("{} {}\n", path.len(), file.text.len()).as_bytes());
+        out.extend_from_slice(format!("file {} {}\n", path.len(), file.text.len()).as_bytes());
         out.extend_from_slice(path);
         out.extend_from_slice(file.text.as_bytes());
     }
@@ -67,20 +128,29 @@ fn print(texts: &[ZoneFileText]) -> Vec<u8> {
     out
 }
 
-fn parse(octets: &[u8]) -> Option<Vec<ZoneFileText>> {
+fn parse(octets: &[u8]) -> Option<Memory> {
     let mut rest = octets.strip_prefix(HEAD)?;
-    let mut texts = Vec::new();
+    let mut memory = Memory::default();
     while rest != END {
         let line_end = rest.iter().position(|octet| *octet == b'\n')?;
-        let (path_len, text_len) = std::str::from_utf8(&rest[..line_end]).ok()?.split_once(' ')?;
+        let words: Vec<&str> = std::str::from_utf8(&rest[..line_end]).ok()?.split(' ').collect();
         rest = &rest[line_end + 1..];
-        let (path, after) = rest.split_at_checked(path_len.parse().ok()?)?;
-        let (text, after) = after.split_at_checked(text_len.parse().ok()?)?;
-        rest = after;
-        let text = std::str::from_utf8(text).ok()?.into();
-        texts.push(ZoneFileText { path: Path::new(OsStr::from_bytes(path)).into(), text });
+        match words[..] {
+            ["removed", time, count] => {
+                memory.removals.push((Timestamp::from_secs(time.parse().ok()?), count.parse().ok()?));
+            }
+            ["held", zone] => memory.held.push(Name::parse(zone).ok()?),
+            ["file", path_len, text_len] => {
+                let (path, after) = rest.split_at_checked(path_len.parse().ok()?)?;
+                let (text, after) = after.split_at_checked(text_len.parse().ok()?)?;
+                rest = after;
+                let text = std::str::from_utf8(text).ok()?.into();
+                memory.texts.push(ZoneFileText { path: Path::new(OsStr::from_bytes(path)).into(), text });
+            }
+            _ => return None,
+        }
     }
-    Some(texts)
+    Some(memory)
 }
 
 #[cfg(test)]
@@ -94,14 +164,20 @@ mod tests {
     #[test]
     fn what_was_written_reads_as_the_same_and_anything_else_is_damaged() {
         let texts = [text(b"/a b\n/\xff.toml", "end\n"), text(b"/b.toml", ""), text(b"/c.toml", "ü\n1 1\n")];
+        let held = vec![Name::parse("h.test").unwrap(), Name::parse("a\\ b.test").unwrap()];
+        let removals = vec![(Timestamp::from_secs(7), 3)];
         for count in 0..=texts.len() {
-            let octets = print(&texts[..count]);
-            assert_eq!(parse(&octets).as_deref(), Some(&texts[..count]));
+            let memory =
+                Memory { texts: texts[..count].to_vec(), held: held.clone(), removals: removals.clone() };
+            let octets = print(&memory.texts, &memory.held, &memory.removals);
+            assert_eq!(parse(&octets), Some(memory));
             for end in 0..octets.len() {
                 assert_eq!(parse(&octets[..end]), None, "cut off at {end}");
             }
         }
-        for damaged in ["", "x", "offline-ksk zone files 2\nend\n", "offline-ksk zone files 1\n-1 2\nend\n"] {
+        for damaged in
+            ["", "x", "offline-ksk zone files 2\nend\n", "offline-ksk zone files 1\nfile -1 2\nend\n"]
+        {
             assert_eq!(parse(damaged.as_bytes()), None, "{damaged:?}");
         }
     }
@@ -110,14 +186,20 @@ mod tests {
     fn a_host_without_zone_files_gets_no_file_and_one_with_them_keeps_the_newest() {
         let dir = tempfile::tempdir().unwrap();
         let files = |texts: &[ZoneFileText]| ZoneFiles { texts: texts.to_vec(), ..ZoneFiles::default() };
-        write(dir.path(), &files(&[])).unwrap();
-        assert!(!path(dir.path()).exists());
+        let (mine, other) = (Program::Requests, Program::Loader);
+        write(dir.path(), mine, &files(&[])).unwrap();
+        assert!(!path(dir.path(), mine).exists());
         for texts in [vec![text(b"/a.toml", "1")], vec![text(b"/a.toml", "2"), text(b"/b.toml", "3")], vec![]]
         {
-            write(dir.path(), &files(&texts)).unwrap();
-            assert_eq!(read(dir.path()).unwrap(), texts);
+            write(dir.path(), mine, &files(&texts)).unwrap();
+            assert_eq!(read(dir.path(), mine).unwrap().unwrap().texts, texts);
         }
-        std::fs::write(path(dir.path()), "x").unwrap();
-        assert_eq!(read(dir.path()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(read(dir.path(), other).unwrap(), None, "each program has its own");
+        std::fs::write(path(dir.path(), mine), "x").unwrap();
+        assert_eq!(read(dir.path(), mine).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let held = [Name::parse("h.test").unwrap()];
+        let files = ZoneFiles { texts: vec![text(b"/a", "")], held: held.to_vec(), ..ZoneFiles::default() };
+        write(dir.path(), other, &files).unwrap();
+        assert_eq!(super::held(dir.path()), held, "one that does not read hides nothing of the other");
     }
 }

@@ -101,7 +101,8 @@ fn reported(report: &Report, found: &mut Findings<'_>, now: Timestamp) {
     if let Some(error) = &report.configuration_error {
         found.subject = Some(component.as_str().to_owned());
         let what = format!("The {} works with an older configuration: {error}", component.title());
-        found.raise(ConditionId::ConfigRejected, Severity::Warning, end_sentence(&what));
+        let severity = if report.zones_left_out { Severity::Critical } else { Severity::Warning };
+        found.raise(ConditionId::ConfigRejected, severity, end_sentence(&what));
     }
     if let Some(clock) = report.clock.as_ref().filter(|c| c.waits || now.since(c.since) < JUMP_TOLD) {
         let severity = if clock.waits { Severity::Critical } else { Severity::Warning };

@@ -2,10 +2,13 @@ use std::fs;
 
 use super::*;
 use crate::config::ConfigErrors;
+use crate::config::zone_files::memory::Program;
+use crate::config::zone_files::{InUse, REMOVAL_WINDOW, release};
 
 const MAIN: &str = "version = 1\nstate-dir = \"state\"\nzones-directory = \"zones.d\"\n\
     [policy.p]\noffline-ksk = true\nkeys = [{ role = \"ksk\", lifetime = 0, algorithm = 13 }, { role = \"zsk\", lifetime = 0, algorithm = 13 }]\n";
 
+const START: InUse<'static> = InUse::Remembered(Program::Loader);
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 struct Site(tempfile::TempDir);
@@ -35,6 +38,7 @@ impl Site {
     }
 
     fn at(&self, in_use: Option<&Config>, now: Timestamp) -> Config {
+        let in_use = in_use.map_or(START, InUse::Config);
         Config::load_without_bad_zone_files(&self.path("main.toml"), in_use, now)
             .unwrap_or_else(|e| panic!("{e}"))
     }
@@ -42,13 +46,13 @@ impl Site {
     /// What a start finds after a process has worked with `config`.
     fn restart(&self, config: &Config) -> Config {
         fs::create_dir_all(&config.state_dir).unwrap();
-        config.remember_zone_files().unwrap();
+        config.remember_zone_files(Program::Loader).unwrap();
         self.around(None)
     }
 
     fn main_with(&self, more: &str) -> Result<Config, ConfigErrors> {
         self.write("main.toml", &format!("{MAIN}{more}"));
-        Config::load_without_bad_zone_files(&self.path("main.toml"), None, NOW)
+        Config::load_without_bad_zone_files(&self.path("main.toml"), START, NOW)
     }
 }
 
@@ -234,42 +238,52 @@ fn no_more_zones_go_within_an_hour_than_the_share_unless_they_are_released() {
         zones.for_each(|n| fs::remove_file(site.path(&format!("zones.d/{n}.toml"))).unwrap());
     };
     let mut config = site.around(None);
-    // Three of forty go at one blow, and one more; a fifth is too many for this hour. An hour after the first three, it goes with one more, since only
-    // the fourth counts then; a third does not.
+    // Three of forty go at one blow, and one more; a fifth is too many for this hour, and stays from then on whatever may go by itself later. Two more go
+    // an hour after the first three, since only the fourth counts then; a third does not.
     for (gone, after, left, held) in [
         (0..3, 0, 37, 0),
         (3..4, 60, 36, 0),
         (4..5, 120, 36, 1),
-        (5..6, REMOVAL_WINDOW, 34, 0),
-        (6..7, REMOVAL_WINDOW + 1, 34, 1),
-        (7..20, REMOVAL_WINDOW + 2, 34, 14),
+        (5..7, REMOVAL_WINDOW, 34, 1),
+        (7..8, REMOVAL_WINDOW + 1, 34, 2),
+        (8..20, REMOVAL_WINDOW + 2, 34, 14),
+        (20..20, 3 * REMOVAL_WINDOW, 34, 14),
     ] {
         remove(gone);
         config = site.at(Some(&config), NOW.plus(after));
+        // A command, and a restart, hold and count the same.
+        fs::create_dir_all(site.path("state")).unwrap();
+        config.remember_zone_files(Program::Loader).unwrap();
+        let again = site.at(None, NOW.plus(after));
+        let of = |config: &Config| {
+            let mut names = names(config);
+            names.sort();
+            (names, config.zone_files.held.len(), config.zone_files.removals.clone())
+        };
+        assert_eq!(of(&again), of(&config), "after {after}");
         assert_eq!(config.zones.len(), left, "after {after}: {}", said(&config));
-        assert_eq!(config.zone_file_errors().map_or(0, |errors| errors.held.len()), held, "after {after}");
+        assert_eq!(config.zone_files.held.len(), held, "after {after}");
     }
-    let held = config.zone_file_errors().unwrap().held.clone();
+    let held = config.zone_files.held.clone();
     assert!(said(&config).contains("example., ...)"), "{}", said(&config));
-    let (state, now) = (site.path("state"), NOW.plus(REMOVAL_WINDOW + 3));
-    fs::create_dir(&state).unwrap();
+    let (state, now) = (site.path("state"), NOW.plus(3 * REMOVAL_WINDOW + 1));
     for (released, left) in [(&held[..13], 21), (&held[..], 20)] {
         release::write(&state, released, now).unwrap();
         config = site.at(Some(&config), now);
         assert_eq!((config.zones.len(), said(&config).is_empty()), (left, left == 20), "{}", said(&config));
     }
     // Zones that come back are guarded again once the release is over.
-    for n in 6..20 {
+    for n in 7..20 {
         site.write(&format!("zones.d/{n}.toml"), &many(n..n + 1));
     }
     config = site.at(Some(&config), now);
-    remove(6..20);
-    assert_eq!(site.at(Some(&config), now.plus(release::HOLDS)).zones.len(), 34);
+    remove(7..20);
+    assert_eq!(site.at(Some(&config), now.plus(release::HOLDS)).zones.len(), 33);
 }
 
 #[test]
-fn the_share_can_be_set_and_one_zone_may_always_go() {
-    for (setting, left, stays) in [("", 2, 2), ("", 1, 3), ("", 0, 3), ("zones-max-removal = 0\n", 2, 2)] {
+fn the_share_can_be_set_and_one_zone_may_go_while_the_folder_has_files() {
+    for (setting, left, stays) in [("", 2, 2), ("", 1, 3), ("", 0, 3), ("zones-max-removal = 0\n", 2, 3)] {
         let site = Site::new();
         let with = |setting: &str| MAIN.replacen("state-dir", &format!("{setting}state-dir"), 1);
         site.write("main.toml", &with(setting));
@@ -284,10 +298,11 @@ fn the_share_can_be_set_and_one_zone_may_always_go() {
         // Those that stay have an older text than the file has now.
         assert_eq!(names(&site.restart(&after)), names(&after), "{setting:?} {left}");
         site.write("main.toml", &with("zones-max-removal = 100\n"));
-        assert_eq!(site.around(Some(&after)).zones.len(), left, "{setting:?} {left}");
+        assert_eq!(site.around(Some(&before)).zones.len(), left, "{setting:?} {left}");
+        assert_eq!(site.around(Some(&after)).zones.len(), stays, "what is held is released by a person");
         for wrong in ["101", "-1", "\"10\""] {
             site.write("main.toml", &with(&format!("zones-max-removal = {wrong}\n")));
-            let error = Config::load_without_bad_zone_files(&site.path("main.toml"), None, NOW).unwrap_err();
+            let error = Config::load_without_bad_zone_files(&site.path("main.toml"), START, NOW).unwrap_err();
             assert!(error.to_string().contains("zones-max-removal"), "{error}");
         }
     }
@@ -323,16 +338,194 @@ fn a_restart_goes_on_with_the_zones_of_files_that_do_not_read() {
 }
 
 #[test]
-fn a_damaged_memory_is_warned_of_and_the_files_are_read() {
+fn a_damaged_memory_is_warned_of_and_an_empty_folder_is_no_start_then() {
     let site = Site::new();
     site.write("zones.d/a.toml", &zone("a.example", ""));
     let before = site.around(None);
     fs::create_dir(site.path("state")).unwrap();
-    site.write("state/zone-files", "nonsense");
+    site.write("state/zone-files-loader", "nonsense");
     let started = site.around(None);
     assert_eq!(started.zones, before.zones);
     let warnings: Vec<String> = started.warnings.iter().map(ToString::to_string).collect();
-    assert!(warnings.join("\n").contains("state/zone-files: damaged"), "{warnings:?}");
+    assert!(warnings.join("\n").contains("state/zone-files-loader: damaged"), "{warnings:?}");
+    fs::remove_file(site.path("zones.d/a.toml")).unwrap();
+    let refused = site.main_with("").unwrap_err().to_string();
+    assert!(refused.contains("main.toml:3: the folder has no zone file"), "{refused}");
+}
+
+#[test]
+fn the_only_zone_of_a_folder_stays_when_it_has_no_file_any_more() {
+    let ways: [&dyn Fn(&Site); 3] = [
+        &|site| fs::remove_file(site.path("zones.d/a.toml")).unwrap(),
+        &|site| {
+            fs::create_dir(site.path("other")).unwrap();
+            site.write("other/b.toml", &zone("b.example", ""));
+            site.write("main.toml", &MAIN.replace("zones.d", "other"));
+        },
+        &|site| site.write("main.toml", &(MAIN.replace("zones-directory", "# ") + &zone("m.example", ""))),
+    ];
+    for change in ways {
+        let site = Site::new();
+        site.write("zones.d/a.toml", &zone("a.example", ""));
+        let before = site.around(None);
+        change(&site);
+        let after = site.around(Some(&before));
+        assert!(names(&after).contains(&"a.example.".to_owned()), "{}", said(&after));
+        assert_eq!(after.zone_files.held, [before.zones[0].name.clone()]);
+        assert_eq!(names(&site.restart(&after)), names(&after));
+        release::write(&site.path("state"), &after.zone_files.held, NOW).unwrap();
+        let gone = site.around(Some(&after));
+        assert!(gone.zone_files.held.is_empty() && said(&gone).is_empty(), "{}", said(&gone));
+    }
+}
+
+#[test]
+fn a_zone_that_a_file_with_errors_may_have_stays() {
+    let broken = zone("a.example", "").replace("offline", "") + "max-shrink = -1\n";
+    for text in [broken.as_str(), "[[zone]\nname = \"a.example\"\n", "\u{0}"] {
+        let site = Site::new();
+        site.write("zones.d/a.toml", &zone("a.example", ""));
+        site.write("zones.d/c.toml", &zone("c.example", ""));
+        let before = site.around(None);
+        fs::remove_file(site.path("zones.d/a.toml")).unwrap();
+        site.write("zones.d/b.toml", text);
+        let after = site.around(Some(&before));
+        assert_eq!(names(&after), ["c.example.", "a.example."], "{text:?}: {}", said(&after));
+        assert!(after.zone_files.removals.is_empty(), "{text:?}");
+        // Unless a person has removed it.
+        fs::create_dir(site.path("state")).unwrap();
+        release::write(&site.path("state"), &[Name::parse("a.example").unwrap()], NOW).unwrap();
+        assert_eq!(names(&site.around(Some(&after))), ["c.example."], "{text:?}");
+    }
+}
+
+#[test]
+fn a_zone_that_is_gone_and_named_elsewhere_is_told_and_all_else_is_taken() {
+    for table in [
+        "[probe]\nzones = [\"a.example\", \"b.example\"]\n",
+        "[[deliver.named]]\nname = \"n\"\nfolder = \"skr\"\naddress = \"127.0.0.1:53\"\nzones = [\"a.example\", \"b.example\"]\n",
+    ] {
+        let site = Site::new();
+        for name in ["a", "b"] {
+            site.write(&format!("zones.d/{name}.toml"), &zone(&format!("{name}.example"), ""));
+        }
+        let before = site.main_with(table).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(said(&before), "");
+        fs::remove_file(site.path("zones.d/a.toml")).unwrap();
+        site.write("zones.d/c.toml", &zone("c.example", ""));
+        for after in [site.around(Some(&before)), site.around(None)] {
+            assert_eq!(names(&after), ["b.example.", "c.example."], "{}", said(&after));
+            assert!(said(&after).contains("zones[1]: a.example. is no [[zone]]"), "{}", said(&after));
+        }
+        assert!(site.strict().unwrap().warnings.iter().any(|w| w.what.contains("a.example. is no [[zone]]")));
+        // Without a folder a name is mistyped.
+        site.write("main.toml", &(MAIN.replace("zones-directory", "# ") + &zone("b.example", "") + table));
+        assert!(site.strict().unwrap_err().to_string().contains("a.example. is no [[zone]] of this file"));
+    }
+}
+
+#[test]
+fn a_policy_that_cannot_work_is_an_error_of_the_zone_files_that_use_it() {
+    for keys in ["", "{ role = \"zsk\", lifetime = 0, algorithm = 13 }", "{ role = \"x\" }"] {
+        let site = Site::new();
+        let bad = format!("[policy.bad]\noffline-ksk = true\nkeys = [{keys}]\n");
+        site.write("zones.d/a.toml", &zone("a.example", ""));
+        let before = site.main_with(&bad).unwrap_or_else(|e| panic!("{e}"));
+        site.write("zones.d/x.toml", &zone("x.example", "").replace("\"p\"", "\"bad\""));
+        site.write("zones.d/y.toml", &zone("y.example", ""));
+        for after in [site.around(Some(&before)), site.around(None)] {
+            assert_eq!(names(&after), ["a.example.", "y.example."]);
+            assert!(said(&after).contains("x.toml:3: zone[1].policy: "), "{}", said(&after));
+        }
+        assert!(site.strict().unwrap_err().to_string().contains("x.toml:3: "));
+    }
+}
+
+#[test]
+fn a_start_keeps_in_mind_a_zone_that_it_must_leave_out_and_takes_it_as_soon_as_it_can() {
+    let site = Site::new();
+    let text = zone("a.example", "");
+    let at = text.find("trust-anchors").unwrap();
+    let anchor = text[at..].split('"').nth(1).unwrap().to_owned();
+    site.write("a.ds", &format!("{anchor}\n"));
+    let with_file = format!("{}trust-anchor-file = \"../a.ds\"\n", &text[..at]);
+    site.write("zones.d/a.toml", &with_file);
+    site.write("zones.d/b.toml", &zone("b.example", ""));
+    let before = site.around(None);
+    site.restart(&before);
+    for text in [with_file.as_str(), &(with_file.clone() + "typo = 1\n")] {
+        site.write("zones.d/a.toml", text);
+        fs::rename(site.path("a.ds"), site.path("away")).unwrap();
+        let started = site.restart(&site.around(None));
+        assert_eq!(names(&started), ["b.example."]);
+        assert_eq!(started.zone_files.left_out[0].zone, before.zones[0].name);
+        assert!(said(&started).contains("a.toml:1: the zone a.example. was in use"), "{}", said(&started));
+        assert!(started.zone_file_errors().unwrap().may_pass, "it is tried again");
+        let later = site.around(Some(&started));
+        assert_eq!(later.zone_files, started.zone_files);
+        fs::rename(site.path("away"), site.path("a.ds")).unwrap();
+        let back = site.around(Some(&later));
+        assert!(
+            back.zones.contains(&before.zones[0]) && back.zone_files.left_out.is_empty(),
+            "{}",
+            said(&back)
+        );
+    }
+}
+
+#[test]
+fn each_program_remembers_for_itself_and_begins_with_what_the_other_has() {
+    let site = Site::new();
+    for name in ["a", "b"] {
+        site.write(&format!("zones.d/{name}.toml"), &zone(&format!("{name}.example"), ""));
+    }
+    let both = site.around(None);
+    site.restart(&both);
+    fs::remove_file(site.path("zones.d/a.toml")).unwrap();
+    fs::remove_file(site.path("zones.d/b.toml")).unwrap();
+    let start = |program| {
+        let in_use = InUse::Remembered(program);
+        Config::load_without_bad_zone_files(&site.path("main.toml"), in_use, NOW).unwrap()
+    };
+    let timer = start(Program::Requests);
+    assert_eq!(names(&timer), names(&both));
+    timer.remember_zone_files(Program::Requests).unwrap();
+    fs::remove_file(site.path("state/zone-files-loader")).unwrap();
+    assert_eq!(start(Program::Loader).zone_files.held, timer.zone_files.held);
+}
+
+#[test]
+fn a_release_that_cannot_be_read_holds_what_is_gone_and_says_nothing_otherwise() {
+    let site = Site::new();
+    for name in ["a", "b"] {
+        site.write(&format!("zones.d/{name}.toml"), &zone(&format!("{name}.example"), ""));
+    }
+    let before = site.around(None);
+    fs::create_dir_all(site.path("state/zones-released")).unwrap();
+    assert_eq!(said(&site.around(Some(&before))), "");
+    fs::remove_file(site.path("zones.d/a.toml")).unwrap();
+    let after = site.around(Some(&before));
+    assert_eq!(after.zone_files.held.len(), 1);
+    assert!(said(&after).contains("what was released cannot be read"), "{}", said(&after));
+}
+
+#[test]
+fn an_unknown_key_is_an_error_of_the_zone_file_that_names_it() {
+    let site = Site::new();
+    site.write("zones.d/a.toml", &zone("a.example", ""));
+    let before = site.around(None);
+    let notify = "notify = [{ address = \"192.0.2.1\", key = \"typo\" }]\n";
+    site.write("zones.d/a.toml", &zone("a.example", notify));
+    site.write("zones.d/b.toml", &zone("b.example", notify));
+    let mut after = site.around(Some(&before));
+    assert_eq!(said(&after), "");
+    after.settle_transfer_keys(Some(&before)).unwrap();
+    assert_eq!((names(&after).len(), &after.zones[0]), (2, &before.zones[0]));
+    for file in ["a.toml:1: zone a.example.: notify", "b.toml:1: zone b.example.: notify"] {
+        assert!(said(&after).contains(file), "{file}: {}", said(&after));
+    }
+    let mut main = site.main_with(&zone("m.example", notify)).unwrap();
+    assert!(main.settle_transfer_keys(None).is_err(), "in the main file it refuses the reload");
 }
 
 #[test]
