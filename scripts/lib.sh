@@ -33,7 +33,7 @@ python_of_tests() {
   if ! cmp -s scripts/python/requirements.txt "$place/requirements.txt"; then
     say "installing dnspython in $place"
     /usr/bin/python3 -m venv --clear "$place" >&2
-    "$place/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: -r scripts/python/requirements.txt >&2
+    "$place/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r scripts/python/requirements.txt >&2
     cp scripts/python/requirements.txt "$place/"
   fi
   echo "$place/bin/python3"
