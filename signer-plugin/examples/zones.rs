@@ -28,11 +28,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     });
     let (told, ended) = tokio::sync::oneshot::channel::<()>();
-    let obeying = Arc::clone(&signer);
-    // A thread that waits for a line keeps no process from ending, and a task of tokio's would.
+    let obeyed = Arc::downgrade(&signer);
+    // A thread that waits for a line keeps neither the process from ending, as a task of tokio's would, nor the signer.
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            if let Err(error) = obey(&line, Path::new(&file), &obeying) {
+            let Some(signer) = obeyed.upgrade() else { break };
+            if let Err(error) = obey(&line, Path::new(&file), &signer) {
                 println!("{line}: {error}");
             }
         }
@@ -40,7 +41,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     tokio::select! { _ = ended => {}, _ = terminate.recv() => {}, _ = tokio::signal::ctrl_c() => {} }
     server.shutdown().await;
-    signer.begin_shutdown();
+    // Its threads end the step that they are at: what is written is whole, and no serial is skipped at the next start.
+    drop(signer);
     Ok(())
 }
 
