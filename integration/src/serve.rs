@@ -107,9 +107,7 @@ impl Serving {
 
     /// The same; `None` when `stopped` was set before all parts had started: nothing runs then.
     fn start_unless(path: &Path, stopped: &Arc<AtomicBool>) -> Result<Option<Self>> {
-        let mut config = service::load(path, InUse::Remembered(Program::Loader), clock::now())?;
-        // What is wrong with the key files themselves is said by the signer, which goes on without.
-        let _ = config.settle_transfer_keys(None);
+        let config = load_at_start(path)?;
         check_addresses(&config)?;
         let guard = config.metrics.as_ref().map(Guard::load).transpose()?;
         let metrics = metrics_of("serve")?;
@@ -318,6 +316,13 @@ impl Reloading {
             }
         }
     }
+}
+
+/// The configuration of a start. What is wrong with the key files themselves is said by the signer, which goes on without them.
+fn load_at_start(path: &Path) -> Result<Config> {
+    let mut config = service::load(path, InUse::Remembered(Program::Loader), clock::now())?;
+    let _ = config.settle_transfer_keys(None);
+    Ok(config)
 }
 
 /// Fails where an address is taken before the files of many zones are read, which takes long and is in vain then.
