@@ -89,6 +89,7 @@ const BLOCKS: &[(&str, &str, Setup)] = &[
     ("docs/manual/skr-loader.md", "$ skr-loader import", Person),
     ("docs/manual/skr-loader.md", "$ skr-loader rollback", Person),
     ("docs/manual/skr-loader.md", "openssl req", Ceremony),
+    ("docs/manual/transfers-tls.md", "openssl x509", Host),
     ("docs/manual/update.md", "# lego:", Host),
     ("docs/manual/update.md", "printf 'server", Host),
 ];
