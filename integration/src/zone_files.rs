@@ -304,8 +304,10 @@ fn release(options: &ReleaseOptions) -> Result<ExitCode> {
     held.sort();
     held.dedup();
     held.retain(|zone| !is_in_a_file(&config, zone));
-    if let Some(other) = options.zones.iter().find(|zone| !held.contains(zone)) {
-        bail!("{other} is not held: either a file has it, or no program of this host has used it");
+    // A zone that is configured nowhere may be held in a catalog.
+    let is_configured = |zone: &Name| config.zones.iter().any(|known| known.name == *zone);
+    if let Some(other) = options.zones.iter().find(|zone| !held.contains(zone) && is_configured(zone)) {
+        bail!("{other} is not held: it is configured");
     }
     let released = if options.all { &held } else { &options.zones };
     if released.is_empty() {

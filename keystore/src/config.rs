@@ -2,6 +2,7 @@
 //!
 //! `docs/offline-ksk.example.toml` shows and explains every key. Durations are integers (seconds) or strings as in `dnssec-policy`.
 
+pub mod catalog;
 pub mod content;
 pub mod deliver;
 mod known;
@@ -35,6 +36,8 @@ pub struct Config {
     pub zones: Vec<Shared<ZoneConfig>>,
     /// `zones-directory`, and what its files say.
     pub zone_files: zone_files::ZoneFiles,
+    /// `[[catalog]]`: the catalog zones that this host makes.
+    pub catalogs: Vec<catalog::CatalogConfig>,
     /// Settings of the table `[loader]`.
     pub loader: LoaderConfig,
     /// Settings of the table `[parent]`.
@@ -267,6 +270,8 @@ pub struct ZoneConfig {
     pub content: content::ContentConfig,
     /// How the signer makes and judges versions of the zone.
     pub versions: VersionConfig,
+    /// `group` and `change-of-ownership`: what catalogs say of the zone.
+    pub member: catalog::MemberConfig,
     /// `allow-cds-delete`: an SKR may ask the parent to remove the DS RRset (RFC 8078 section 4).
     pub allow_cds_delete: bool,
 }

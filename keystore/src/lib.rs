@@ -7,6 +7,7 @@
 //! from its inception until the inception of the next bundle; a *schedule* is the ordered bundles of
 //! one SKR; a *generation* is the number of an accepted SKR.
 
+pub mod catalog;
 pub mod check;
 #[doc(hidden)]
 pub mod clock;

@@ -68,6 +68,18 @@ impl Difference {
         })
     }
 
+    /// What leads from one list of records to another; each comes with its serial and its SOA record, which is not in the list.
+    pub fn of_lists(old: (u32, &RecordList, &RecordList), new: (u32, &RecordList, &RecordList)) -> Self {
+        Self {
+            from: old.0,
+            to: new.0,
+            old_soa: old.1.clone(),
+            new_soa: new.1.clone(),
+            removed: old.2.without(new.2),
+            added: new.2.without(old.2),
+        }
+    }
+
     /// True when nothing differs, not even a signature.
     pub fn is_empty(&self) -> bool {
         self.old_soa == self.new_soa && self.removed.octets.is_empty() && self.added.octets.is_empty()
@@ -120,6 +132,22 @@ fn soa(zone: &SignedZone) -> RecordList {
 const FIXED: usize = 9;
 
 impl RecordList {
+    /// These records: owner, type, TTL and RDATA of each.
+    pub fn new(records: impl IntoIterator<Item = (Vec<u8>, Rtype, u32, Vec<u8>)>) -> Self {
+        let owned = |(owner, rtype, ttl, rdata): (Vec<u8>, Rtype, u32, Vec<u8>)| OwnedRecord {
+            owner: owner.into(),
+            rtype,
+            ttl,
+            rdata: rdata.into(),
+        };
+        Self::sorted(records.into_iter().map(owned).collect())
+    }
+
+    /// Octets of memory.
+    pub const fn octets(&self) -> usize {
+        self.octets.len()
+    }
+
     fn sorted(mut records: Vec<OwnedRecord>) -> Self {
         records.sort_unstable_by(|a, b| order(&a.borrow(), &b.borrow()));
         let mut list = Self::default();

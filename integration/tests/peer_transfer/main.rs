@@ -2,6 +2,7 @@
 //! that should get nothing, get nothing.
 
 mod attack;
+mod catalogs;
 #[path = "../common/certificate.rs"]
 mod certificate;
 #[path = "../common/mod.rs"]

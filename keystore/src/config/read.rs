@@ -1,6 +1,7 @@
 //! From the text to a checked [`Config`].
 
 mod address;
+mod catalog;
 mod content;
 mod ksr;
 mod listen;
@@ -181,9 +182,11 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors, bad: BadZoneFiles<
     let ksr = ksr::read(&mut top);
     let (loader, require_signature) = loader::read(&mut top, &ksr);
     let parent = parent::read(&mut top, &loader);
-    let mut reader = ZoneReader::new(&policies, state_dir.as_deref(), need, rules);
+    let mut reader = ZoneReader::new(&policies, state_dir.as_deref(), need, rules.clone());
     reader.require_signature = require_signature;
     reader.has_operators = !loader.operator_certificates.is_empty();
+    let catalogs = catalog::read(&mut top, &rules);
+    reader.catalogs = catalogs.iter().flatten().map(|catalog| catalog.zone.clone()).collect();
     let (zones, mut zone_files) = zones(&mut top, &mut reader, bad).unzip();
     let used = reader.used;
     let known = KnownZones::new(zones.as_deref(), zone_files.as_ref());
@@ -206,6 +209,7 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors, bad: BadZoneFiles<
         state_dir: state_dir?,
         zones: zones?,
         zone_files: zone_files?,
+        catalogs: catalogs?,
         loader,
         parent,
         deliver: transposed(deliver)?.unwrap_or_default(),

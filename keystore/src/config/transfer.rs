@@ -193,6 +193,18 @@ impl Config {
                     }
                 }
             }
+            let made = self.catalogs.iter().flat_map(|catalog| {
+                let allowed = catalog.allow_transfer.iter().map(|rule| ("allow-transfer", &rule.key));
+                let told = catalog.notify.iter().map(|target| ("notify", &target.key));
+                allowed.chain(told).map(|(setting, key)| (&catalog.zone, setting, key))
+            });
+            for (zone, setting, key) in made {
+                let Some(key) = key else { continue };
+                if !keys.iter().any(|known| known.name == *key) {
+                    let (zone, key) = (zone.clone(), key.clone());
+                    errors.push(TransferKeyError::Unknown { zone, setting, key });
+                }
+            }
         }
         (keys, errors)
     }

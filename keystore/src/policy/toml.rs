@@ -45,6 +45,7 @@ pub(crate) enum Section {
     Zone,
     ZonesDirectory,
     ZonesMaxRemoval,
+    Catalog,
     Loader,
     Parent,
     Deliver,
@@ -57,11 +58,12 @@ pub(crate) enum Section {
 
 impl Section {
     /// All of them.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::StateDir,
         Self::Zone,
         Self::ZonesDirectory,
         Self::ZonesMaxRemoval,
+        Self::Catalog,
         Self::Loader,
         Self::Parent,
         Self::Deliver,
@@ -79,6 +81,7 @@ impl Section {
             Self::Zone => "zone",
             Self::ZonesDirectory => "zones-directory",
             Self::ZonesMaxRemoval => "zones-max-removal",
+            Self::Catalog => "catalog",
             Self::Loader => "loader",
             Self::Parent => "parent",
             Self::Deliver => "deliver",

@@ -71,6 +71,8 @@ pub struct Arrival<'a> {
     pub stream: Option<StreamFacts>,
     /// The answer counts against the rate limit; false where it was counted, and where the client is known to be the one it says.
     pub is_limited: bool,
+    /// It was signed with a TSIG key that may ask.
+    pub is_signed: bool,
     /// Seconds for which the zone may be served yet, where it comes from primaries; `None` = for ever.
     pub expire_left: Option<u32>,
     /// What is said to whom.
@@ -88,6 +90,7 @@ impl Arrival<'_> {
             max_udp,
             stream: None,
             is_limited: true,
+            is_signed: false,
             expire_left: None,
             settings: &DEFAULT,
         }

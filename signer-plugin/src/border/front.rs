@@ -266,6 +266,7 @@ impl<H: RequestHandler> FrontEnd<H> {
             max_udp: self.handler.max_udp,
             stream,
             is_limited: true,
+            is_signed: false,
             expire_left: None,
             settings,
         }
@@ -301,7 +302,11 @@ impl<H: RequestHandler> FrontEnd<H> {
             {
                 let plain = |query: &[u8], max_udp, out: &mut Vec<u8>| {
                     // The signature was verified: nobody else has sent it.
-                    zone.respond(query, &Arrival { max_udp, is_limited: false, ..arrival }, out)
+                    zone.respond(
+                        query,
+                        &Arrival { max_udp, is_limited: false, is_signed: true, ..arrival },
+                        out,
+                    )
                 };
                 match request::react(&source, zone.origin(), query, way, &plain, out) {
                     Reaction::Answered(sender) => return answered(sender, query, &arrival, out),

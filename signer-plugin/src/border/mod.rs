@@ -184,6 +184,7 @@ fn ask(zone: &dyn Responder, request: &Request, max_udp: u16, settings: &QuerySe
             max_udp: allowed,
             stream: None,
             is_limited,
+            is_signed: false,
             expire_left: None,
             settings,
         };

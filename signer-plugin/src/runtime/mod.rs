@@ -11,6 +11,7 @@
 //! [`ZoneRuntime::step`] does all of it for one zone and one point in time; [`Signer`] steps it by the clock. Whatever fails is
 //! reported and tried again, and what was served before stays.
 
+mod catalogs;
 mod condition;
 mod events;
 mod folders;
@@ -58,6 +59,7 @@ use metrics::health::revision::Revision;
 use crate::hosted::{Hosted, Responder};
 use crate::protocol::SharedSettings;
 use crate::transfer::{self, TransferSettings, ZoneTransfers};
+use catalogs::Catalogs;
 use events::{Changed, FileEvents};
 use schedule::{Command, ThreadContext};
 use settings::{SettingsKeeper, SettingsWatch};
@@ -77,6 +79,8 @@ pub struct Signer {
     /// Wakes a zone when the kernel tells that its files have changed.
     events: Mutex<FileEvents>,
     settings: Arc<SettingsKeeper>,
+    /// The catalog zones that are made of the zones.
+    catalogs: Catalogs,
     /// Changes with how the zones stand.
     revision: Revision,
     /// Ends with this.
@@ -129,6 +133,7 @@ impl Signer {
             Changed::Anything => told.send_to_all(|| Command::LookAtAll),
         };
         let settings = Arc::new(SettingsKeeper::new(metrics, Arc::clone(&clock)));
+        let catalogs = Catalogs::start(metrics, Arc::clone(&clock))?;
         let signer = Self {
             hosted: Hosted::default().with_settings(settings.shared()),
             metrics: metrics.clone(),
@@ -136,6 +141,7 @@ impl Signer {
             threads,
             in_use: Mutex::new(InUse { config: config.clone(), added: HashSet::new() }),
             zones: Mutex::default(),
+            catalogs,
             feed: StatusFeed::default(),
             events: Mutex::new(FileEvents::new(all_watched, tell)),
             _settings_watch: SettingsWatch::start(Arc::clone(&settings))?,
@@ -212,7 +218,8 @@ impl Signer {
 
     /// Has the zones that `config` has at work, and no others.
     fn take(&self, config: &Config) {
-        let stay: HashSet<&Name> = config.zones.iter().map(|zone| &zone.name).collect();
+        let catalogs = config.catalogs.iter().map(|catalog| &catalog.zone);
+        let stay: HashSet<&Name> = config.zones.iter().map(|zone| &zone.name).chain(catalogs).collect();
         let is_gone = |zone: &Arc<dyn Responder>| !stay.contains(zone.origin());
         if self.hosted.zones().iter().any(is_gone) {
             // Before the settings, which know nothing any more of who may ask for a zone that has left.
@@ -270,7 +277,13 @@ impl Signer {
         // Before the first looks at new zones have begun a change may pass unseen, and after that none does.
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         events.follow(zones.values().map(|zone| &*zone.setup));
-        self.hosted.replace(zones.values().map(|zone| Arc::clone(&zone.served) as Arc<dyn Responder>));
+        let served = |zone: &Shared<ZoneConfig>| {
+            zones.get(&zone.name).map(|at_work| (zone.clone(), Arc::clone(&at_work.served)))
+        };
+        self.catalogs.take(config, &keys, config.zones.iter().filter_map(served).collect());
+        let catalogs = self.catalogs.zones().into_iter().map(|catalog| catalog as Arc<dyn Responder>);
+        let zones = zones.values().map(|zone| Arc::clone(&zone.served) as Arc<dyn Responder>);
+        self.hosted.replace(zones.chain(catalogs));
     }
 
     fn zones(&self) -> MutexGuard<'_, HashMap<Name, ZoneAtWork>> {
@@ -329,10 +342,15 @@ impl Signer {
         [self.revision.clone(), self.settings.revision()]
     }
 
-    /// The transfers of each zone.
+    /// The transfers of each zone and of each catalog.
     #[must_use]
     pub fn transfers(&self) -> Vec<(Name, Arc<ZoneTransfers>)> {
-        self.zones().iter().map(|(name, zone)| (name.clone(), Arc::clone(zone.served.transfers()))).collect()
+        let catalogs = self.catalogs.zones();
+        let catalogs =
+            catalogs.iter().map(|catalog| (catalog.origin().clone(), Arc::clone(catalog.transfers())));
+        let zones = self.zones();
+        let zones = zones.iter().map(|(name, zone)| (name.clone(), Arc::clone(zone.served.transfers())));
+        zones.chain(catalogs).collect()
     }
 
     /// The zones that come from primaries, and what each is made from.

@@ -21,6 +21,7 @@ use crate::content::ChangeQueue;
 use crate::hosted::{Responder, Version};
 use crate::runtime::status::{StatusFeed, ZoneEvent, ZoneStatus};
 use crate::signing::{SignedZone, SigningProgress};
+use crate::transfer::version::TransferVersion;
 use crate::transfer::{SecondaryStanding, Transferable, ZoneTransfers};
 use crate::zone::Zone;
 
@@ -184,6 +185,11 @@ impl SignerZone {
         self.signed.load_full()
     }
 
+    /// True when a version is served.
+    pub(super) fn is_signed(&self) -> bool {
+        self.signed.load().is_some()
+    }
+
     /// How it stands, as of the last step of the zone; what the step under way is at and its secondaries, as of now.
     #[must_use]
     pub fn state(&self) -> ServedState {
@@ -282,7 +288,7 @@ impl SignerZone {
     pub(crate) fn publish(&self, signed: Arc<SignedZone>) {
         self.transfers.record(self.signed.load().as_deref(), &signed);
         self.signed.store(Some(Arc::clone(&signed)));
-        self.transfers.announce(&signed);
+        self.transfers.announce(&TransferVersion::Signed(signed));
     }
 
     /// Where changes of it wait for its thread.
@@ -395,7 +401,8 @@ impl Responder for SignerZone {
         self.transfers.takes_requests().then(|| {
             let left = self.seconds_left((self.clock)());
             Transferable {
-                signed: self.signed().filter(|_| left != Some(0)),
+                version: self.signed().filter(|_| left != Some(0)).map(TransferVersion::Signed),
+                is_private: false,
                 transfers: Arc::clone(&self.transfers),
                 changes: Arc::clone(&self.changes),
                 expire: left.map(|left| u32::try_from(left).unwrap_or(u32::MAX)),

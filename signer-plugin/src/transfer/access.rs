@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use keystore::config::catalog::CatalogConfig;
 use keystore::config::content::UpdateRule;
 use keystore::config::transfer::{
     AllowTransfer, IncomingConfig, NotifyTarget, PrimaryConfig, TransferKeyError,
@@ -56,6 +57,17 @@ impl TransferSettings {
             updates: zone.content.updates.clone(),
             primaries: zone.content.primaries.clone(),
             incoming,
+        }
+    }
+
+    /// The settings of a catalog; all share `keys`.
+    #[must_use]
+    pub(crate) fn of_catalog(catalog: &CatalogConfig, keys: &TransferKeys) -> Self {
+        Self {
+            keys: keys.clone(),
+            allow: catalog.allow_transfer.iter().cloned().map(AllowedClient::new).collect(),
+            notify: catalog.notify.clone(),
+            ..Self::default()
         }
     }
 

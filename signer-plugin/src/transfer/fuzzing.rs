@@ -10,6 +10,7 @@ use keystore::tsig::TsigKey;
 use metrics::{Metrics, MetricsError};
 
 use super::request::{Reaction, Way, react};
+use super::version::TransferVersion;
 use super::{TransferKeys, TransferSettings, Transferable, ZoneTransfers};
 use crate::answer::{Arrival, Context, Transport, answer};
 use crate::signing::SignedZone;
@@ -34,7 +35,8 @@ impl TransferSite {
         transfers.set(TransferSettings::new(TransferKeys::new(keys), vec![anybody]));
         transfers.record(Some(old), &new);
         let zone = Transferable {
-            signed: Some(Arc::clone(&new)),
+            is_private: false,
+            version: Some(TransferVersion::Signed(Arc::clone(&new))),
             transfers: Arc::new(transfers),
             changes: Arc::default(),
             expire: None,

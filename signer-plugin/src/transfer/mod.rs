@@ -25,6 +25,7 @@ mod secondary;
 mod tests;
 mod tsig;
 pub(crate) mod update;
+pub(crate) mod version;
 mod wire_key;
 
 pub(crate) use access::load_keys;
@@ -49,22 +50,24 @@ use crate::content::ChangeQueue;
 use crate::difference::Difference;
 use crate::seldom::Seldom;
 use crate::signing::SignedZone;
-use crate::zone::Records;
 use history::History;
 use inbound::Inbound;
 use outgoing::Content;
 use replay::Replays;
 use secondary::Secondaries;
+use version::{PlainVersion, TransferVersion};
 
 /// What transfers need of a zone, for one query.
 pub struct Transferable {
     /// The version that is served; `None` = nothing is.
-    pub(crate) signed: Option<Arc<SignedZone>>,
+    pub(crate) version: Option<TransferVersion>,
     pub(crate) transfers: Arc<ZoneTransfers>,
     /// Where changes wait for the zone's thread.
     pub(crate) changes: Arc<ChangeQueue>,
     /// Seconds for which the zone may be served, where it comes from primaries.
     pub(crate) expire: Option<u32>,
+    /// Queries are answered only to those who may transfer it.
+    pub(crate) is_private: bool,
     /// Tells the time, for TSIG.
     pub(crate) clock: Clock,
 }
@@ -194,13 +197,25 @@ impl ZoneTransfers {
         }
     }
 
+    /// The same for a version without signatures; the serial of the new one is another one.
+    pub(crate) fn record_plain(&self, before: Option<&PlainVersion>, new: &PlainVersion) {
+        let difference = before.map(|before| Difference::of_lists(before.lists(), new.lists()));
+        match difference.filter(|_| self.is_used()) {
+            Some(difference) => self.history().push(difference, history::most_octets(new.octets())),
+            None => self.history().forget(),
+        }
+    }
+
     /// Tells of a version that is served from now on, on every socket.
-    pub(crate) fn announce(&self, signed: &SignedZone) {
-        let view = signed.soa();
-        let soa = Records(view.data).next().unwrap_or_default().to_vec();
-        let serial = signed.serial();
+    pub(crate) fn announce(&self, version: &TransferVersion) {
+        let serial = version.serial();
+        let (mut soa, mut ttl) = (Vec::new(), 0);
+        version.put_soa(&mut |record| {
+            (soa, ttl) = (record.rdata.to_vec(), record.ttl);
+            true
+        });
         let is_repeated = self.history().is_ambiguous(serial);
-        self.versions.send_replace(Some(Version { serial, soa, ttl: view.ttl, is_repeated }));
+        self.versions.send_replace(Some(Version { serial, soa, ttl, is_repeated }));
     }
 
     /// How the secondaries stand that are told of the versions.
@@ -211,15 +226,13 @@ impl ZoneTransfers {
 
     /// What a client is sent that has the version `serial` (RFC 1995 sections 2 and 4): the SOA record where it has all that there is,
     /// the difference where that is known and smaller than the zone, else the whole zone.
-    fn since(&self, serial: u32, signed: &Arc<SignedZone>) -> Content {
+    fn since(&self, serial: u32, version: &TransferVersion) -> Content {
         // Serials that are 2^31 apart have no order (RFC 1982 section 3.2): the client gets what is there.
-        match serial.wrapping_sub(signed.serial()) {
-            0..0x8000_0000 => Content::Soa(Arc::clone(signed)),
-            _ => match self.difference(serial, signed.serial()) {
-                Some(difference) if difference.octets() < signed.transfer_octets() => {
-                    Content::Difference(difference)
-                }
-                _ => Content::Zone(Arc::clone(signed)),
+        match serial.wrapping_sub(version.serial()) {
+            0..0x8000_0000 => Content::Soa(version.clone()),
+            _ => match self.difference(serial, version.serial()) {
+                Some(difference) if difference.octets() < version.octets() => Content::Difference(difference),
+                _ => Content::Zone(version.clone()),
             },
         }
     }

@@ -7,11 +7,11 @@ use keystore::time::Timestamp;
 
 use super::message::{MAX_MESSAGE, Packer};
 use super::tsig::Signer;
+use super::version::TransferVersion;
 use crate::answer::edns::{BLOCK, EXTENDED_ERROR, OPT, OPTION, put_option};
 use crate::answer::query::{EXPIRE, HEADER, PADDING};
-use crate::difference::{Difference, ListPlace};
-use crate::signing::{RecordPlace, RecordRef, SignedZone};
-use crate::zone::{NodeId, Records};
+use crate::difference::{Difference, ListPlace, RecordList};
+use crate::signing::{RecordPlace, RecordRef};
 
 /// Largest UDP answer that we say we take, in octets.
 const OUR_UDP_SIZE: u16 = 1232;
@@ -23,11 +23,25 @@ const PROHIBITED: u16 = 18;
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
     /// The SOA record alone: the client has all that there is, or shall come by TCP.
-    Soa(Arc<SignedZone>),
+    Soa(TransferVersion),
     /// The whole zone.
-    Zone(Arc<SignedZone>),
+    Zone(TransferVersion),
     /// What changed since the version that the client has.
     Difference(Arc<Difference>),
+}
+
+impl Content {
+    /// A list of records that is sent as it is; the place behind all of them is the second value.
+    fn list(&self, number: usize) -> (Option<&RecordList>, Place) {
+        match self {
+            Self::Difference(difference) => (difference.lists().get(number).copied(), Place::End),
+            Self::Zone(TransferVersion::Plain(version)) => {
+                let (_, soa, records) = version.lists();
+                ([soa, records].get(number).copied(), Place::LastSoa)
+            }
+            Self::Soa(_) | Self::Zone(TransferVersion::Signed(_)) => (None, Place::End),
+        }
+    }
 }
 
 /// The OPT record of the answer (RFC 6891), where the query has one.
@@ -94,7 +108,7 @@ pub(crate) struct Messages {
 enum Place {
     /// In the zone.
     Zone(RecordPlace),
-    /// In one of the lists of a difference.
+    /// In one of the lists of the content.
     List(usize, ListPlace),
     /// The SOA record, which is the last one, or the only one.
     LastSoa,
@@ -105,8 +119,10 @@ impl Messages {
     pub fn new(heading: Heading, content: Content, signer: Option<Signer>) -> Self {
         let place = match &content {
             Content::Soa(_) => Place::LastSoa,
-            Content::Zone(_) => Place::Zone(RecordPlace::default()),
-            Content::Difference(_) => Place::List(0, ListPlace::default()),
+            Content::Zone(TransferVersion::Signed(_)) => Place::Zone(RecordPlace::default()),
+            Content::Zone(TransferVersion::Plain(_)) | Content::Difference(_) => {
+                Place::List(0, ListPlace::default())
+            }
         };
         Self { heading, content, place, signer, packer: Packer::new() }
     }
@@ -164,29 +180,25 @@ fn fill(content: &Content, place: Place, put: &mut dyn FnMut(RecordRef<'_>) -> b
     let mut place = place;
     loop {
         place = match (place, content) {
-            (Place::Zone(at), Content::Zone(zone)) => match zone.visit(at, put) {
+            (Place::Zone(at), Content::Zone(TransferVersion::Signed(zone))) => match zone.visit(at, put) {
                 Some(at) => return Place::Zone(at),
                 None => Place::LastSoa,
             },
-            (Place::List(number, at), Content::Difference(difference)) => {
-                match difference.lists().get(number).map(|list| list.get(at)) {
+            (Place::List(number, at), content) => {
+                let (list, behind) = content.list(number);
+                match list.map(|list| list.get(at)) {
                     Some(Some((record, next))) if put(record) => Place::List(number, next),
                     Some(Some(_)) => return place,
                     Some(None) => Place::List(number + 1, ListPlace::default()),
-                    None => Place::End,
+                    None => behind,
                 }
             }
-            (Place::LastSoa, Content::Soa(zone) | Content::Zone(zone)) => {
-                return if put_soa(zone, put) { Place::End } else { Place::LastSoa };
+            (Place::LastSoa, Content::Soa(version) | Content::Zone(version)) => {
+                return if version.put_soa(put) { Place::End } else { Place::LastSoa };
             }
             _ => return Place::End,
         };
     }
-}
-
-fn put_soa(zone: &SignedZone, put: &mut dyn FnMut(RecordRef<'_>) -> bool) -> bool {
-    let (view, owner) = (zone.soa(), zone.zone().owner(NodeId::APEX));
-    Records(view.data).all(|rdata| put(RecordRef { owner, rtype: view.rtype, ttl: view.ttl, rdata }))
 }
 
 impl OptReply {

@@ -8,10 +8,10 @@ use super::access::{NotAllowed, TransferSettings};
 use super::channel::TlsPeer;
 use super::outgoing::{Content, Heading, Messages, OptReply, RecordTooLong};
 use super::tsig::{Rejection, Signer, put_unsigned};
+use super::version::TransferVersion;
 use super::{Clock, Transferable, ZoneTransfers, inbound};
 use crate::answer::query::{HEADER, Head, Question, Rest};
-use crate::answer::{AnswerOutcome, Transport};
-use crate::signing::SignedZone;
+use crate::answer::{AnswerKind, AnswerOutcome, Transport};
 use keystore::dns::{Class, Name, Rtype};
 
 const QR: u16 = 0x8000;
@@ -127,6 +127,12 @@ pub(crate) fn react(
         return request.transfer(signer, &settings, out);
     }
     let (Some(mut signer), Some(tsig)) = (signer, &rest.tsig) else { return Reaction::Plain };
+    if zone.is_private
+        && let Err(why) = request.is_allowed(Some(&signer), &settings)
+    {
+        request.tell_refused(Some(&signer), why);
+        return request.refuse(REFUSED, Some(signer), out);
+    }
     let mut unsigned = query[..tsig.at].to_vec();
     let additional = head.additional().saturating_sub(1);
     unsigned[10..HEADER].copy_from_slice(&additional.to_be_bytes());
@@ -141,6 +147,42 @@ pub(crate) fn react(
         }
         AnswerOutcome::NotOurs => Reaction::Plain,
         AnswerOutcome::Drop => Reaction::Nothing,
+    }
+}
+
+/// Answers a query for a zone that is transferred and not asked for names: its SOA record to those who may transfer it, and REFUSED for all
+/// else. `None` for what cannot be read, and while there is no version. What [`react`] has verified `is_signed` with a key that may.
+pub(crate) fn answer_private(
+    zone: &Transferable,
+    origin: &Name,
+    query: &[u8],
+    (way, is_signed): (Way, bool),
+    out: &mut Vec<u8>,
+) -> Option<AnswerOutcome> {
+    let head = Head::parse(query)?;
+    let question = head.question(query)?;
+    let rest = question.rest(query)?;
+    if head.opcode() != 0 || rest.edns.is_some_and(|edns| edns.version > 0) {
+        return None;
+    }
+    let request = Request::new(zone, origin, (&head, &question, &rest), way);
+    let is_allowed = is_signed || request.is_allowed(None, &zone.transfers.settings.load()).is_ok();
+    let is_soa = (question.rtype, question.class) == (Rtype::SOA, Class::IN)
+        && question.name.eq_ignore_ascii_case(origin.as_wire());
+    if !is_allowed || !is_soa {
+        request.heading(REFUSED, None).put_alone(0, out);
+        return Some(AnswerOutcome::Reply(AnswerKind::Error));
+    }
+    let version = zone.version.clone()?;
+    let heading = request.heading(NOERROR | AA, Some(version.expire()));
+    let limit = match way.transport {
+        Transport::Udp => usize::from(request.udp_size()),
+        _ => usize::from(u16::MAX),
+    };
+    let mut message = Messages::new(heading, Content::Soa(version), None);
+    match message.single(limit, (zone.clock)(), out) {
+        Ok(true) => Some(AnswerOutcome::Reply(AnswerKind::Positive)),
+        _ => Some(AnswerOutcome::Drop),
     }
 }
 
@@ -181,31 +223,31 @@ impl<'a> Request<'a> {
         } else {
             None
         };
-        let signed = match (refused, &self.zone.signed) {
+        let version = match (refused, &self.zone.version) {
             (Some(rcode), _) => return self.refuse(rcode, signer, out),
             (None, None) => return self.refuse(SERVFAIL, signer, out),
-            (None, Some(signed)) => signed,
+            (None, Some(version)) => version,
         };
         let content = match self.rest.client_serial {
-            Some(serial) if is_udp => match self.zone.transfers.last_difference(serial, signed.serial()) {
+            Some(serial) if is_udp => match self.zone.transfers.last_difference(serial, version.serial()) {
                 Some(difference) => Content::Difference(difference),
-                None => Content::Soa(Arc::clone(signed)),
+                None => Content::Soa(version.clone()),
             },
-            Some(serial) if !is_axfr => self.zone.transfers.since(serial, signed),
-            _ => Content::Zone(Arc::clone(signed)),
+            Some(serial) if !is_axfr => self.zone.transfers.since(serial, version),
+            _ => Content::Zone(version.clone()),
         };
-        let expire = signed.zone().expire();
+        let expire = version.expire();
         let left = self.zone.expire.map_or(expire, |left| left.min(expire));
         let heading = self.heading(NOERROR | AA, Some(left));
         match (is_udp, content) {
-            (true, content) => self.over_udp(&heading, &content, signed, signer, out),
+            (true, content) => self.over_udp(&heading, &content, version, signer, out),
             (false, content) => {
                 let about = About {
                     transfers: Arc::clone(&self.zone.transfers),
                     zone: self.origin.clone(),
                     client: self.way.client,
                     key: signer.as_ref().map(|signer| signer.key().clone()),
-                    serial: signed.serial(),
+                    serial: version.serial(),
                 };
                 let refusal = (self.heading(SERVFAIL, None), signer.clone());
                 let clock = Arc::clone(&self.zone.clock);
@@ -253,7 +295,7 @@ impl<'a> Request<'a> {
         &self,
         heading: &Heading,
         content: &Content,
-        signed: &Arc<SignedZone>,
+        version: &TransferVersion,
         signer: Option<Signer>,
         out: &mut Vec<u8>,
     ) -> Reaction {
@@ -265,7 +307,7 @@ impl<'a> Request<'a> {
                 return Reaction::Answered(sender);
             }
         }
-        let mut soa = Messages::new(heading.clone(), Content::Soa(Arc::clone(signed)), signer);
+        let mut soa = Messages::new(heading.clone(), Content::Soa(version.clone()), signer);
         match soa.single(limit, now, out) {
             Ok(true) => Reaction::Answered(sender),
             // Names of hundreds of octets: there is no answer over UDP.

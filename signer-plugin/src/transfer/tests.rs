@@ -66,7 +66,8 @@ impl Site {
         let transfers = ZoneTransfers::new(&metrics, "example.".to_owned());
         transfers.set(TransferSettings::new(TransferKeys::new(keys.clone()), allow));
         let zone = Transferable {
-            signed: Some(signed),
+            is_private: false,
+            version: Some(TransferVersion::Signed(signed)),
             transfers: Arc::new(transfers),
             changes: Arc::default(),
             expire: None,
@@ -75,9 +76,17 @@ impl Site {
         Self { zone, keys }
     }
 
+    fn signed(&self) -> Option<Arc<SignedZone>> {
+        match &self.zone.version {
+            Some(TransferVersion::Signed(signed)) => Some(Arc::clone(signed)),
+            _ => None,
+        }
+    }
+
     fn publish(&mut self, new: Arc<SignedZone>) {
-        self.zone.transfers.record(self.zone.signed.as_deref(), &new);
-        self.zone.signed = Some(new);
+        let before = self.signed();
+        self.zone.transfers.record(before.as_deref(), &new);
+        self.zone.version = Some(TransferVersion::Signed(new));
     }
 
     fn key(&self, name: &str) -> &TsigKey {
@@ -98,7 +107,7 @@ impl Site {
     ) -> (Reaction, Vec<u8>) {
         let mut out = Vec::new();
         let way = Way { client: client.parse::<SocketAddr>().unwrap(), peer, transport, max_udp: MAX_UDP };
-        let signed = self.zone.signed.clone();
+        let signed = self.signed();
         let plain = |query: &[u8], size, out: &mut Vec<u8>| match &signed {
             Some(signed) => {
                 answer(signed, query, &Context { arrival: Arrival::new(transport, size), now: NOW }, out)

@@ -24,6 +24,10 @@ impl Host<'_> {
                         let from = zone.content.primaries.iter().map(|primary| primary.key.as_ref());
                         allowed.chain(told).chain(updates).chain(from)
                     })
+                    .chain(config.catalogs.iter().flat_map(|catalog| {
+                        let allowed = catalog.allow_transfer.iter().map(|rule| rule.key.as_ref());
+                        allowed.chain(catalog.notify.iter().map(|target| target.key.as_ref()))
+                    }))
                     .flatten()
                     .map(|name| name.to_lowercase().to_string())
                     .collect();
@@ -34,15 +38,16 @@ impl Host<'_> {
             Err(errors) => errors.iter().for_each(|error| self.error(error.to_string())),
         }
         self.transfers_over_tls(config);
-        for zone in &config.zones {
+        let zones = config.zones.iter().map(|zone| (&zone.name, &zone.allow_transfer));
+        let catalogs = config.catalogs.iter().map(|catalog| (&catalog.zone, &catalog.allow_transfer));
+        for (zone, allowed) in zones.chain(catalogs) {
             let is_known = |rule: &AllowTransfer| {
                 rule.key.is_some() || rule.tls.as_ref().is_some_and(ClientTls::needs_certificate)
             };
-            let open = zone.allow_transfer.iter().filter(|rule| !is_known(rule));
+            let open = allowed.iter().filter(|rule| !is_known(rule));
             for network in open.filter_map(|rule| rule.address).filter(|network| !network.is_loopback()) {
                 self.warning(format!(
-                    "zone {}: allow-transfer lets every host of {network} transfer the zone without a key; name a key beside it",
-                    zone.name
+                    "zone {zone}: allow-transfer lets every host of {network} transfer the zone without a key; name a key beside it"
                 ));
             }
         }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::catalog;
 use super::content;
 use super::listen::{GROWTH, SHRINK};
 use super::query;
@@ -44,6 +45,8 @@ pub(super) struct ZoneReader<'a> {
     pub used: HashSet<String>,
     /// Zones that only this file may have.
     pub reserved: HashMap<Name, Arc<Path>>,
+    /// Names of catalogs, which no zone may have.
+    pub catalogs: HashSet<Name>,
     /// A zone that is there already is left out, and is no error.
     pub skip_claimed: bool,
     seen: HashMap<Name, Place>,
@@ -62,6 +65,7 @@ impl<'a> ZoneReader<'a> {
             has_operators: false,
             used: HashSet::new(),
             reserved: HashMap::new(),
+            catalogs: HashSet::new(),
             skip_claimed: false,
             seen: HashMap::new(),
             of_file: Vec::new(),
@@ -101,6 +105,10 @@ impl<'a> ZoneReader<'a> {
 
     /// Notes an error where the zone is configured already.
     fn claim(&mut self, name: &Name, value: &Value<'_, '_>) {
+        if self.catalogs.contains(name) {
+            value.error(format!("{name} is the name of a [[catalog]]"));
+            return;
+        }
         if let Some(file) = self.reserved.get(name).filter(|file| **file != value.at.path) {
             value.error(format!("the zone {name} is already configured in {}", file.display()));
             return;
@@ -161,6 +169,7 @@ fn zone(
     let allow_query = query::allow_query(&mut table);
     let allow_cds_delete = table.get("allow-cds-delete").map_or(Some(false), |v| v.boolean());
     let rules = transfer::rules(&mut table, &reader.transfer);
+    let member = catalog::member(&mut table);
     let content = content::read(&mut table, name.as_ref(), file.is_some());
     let require = table.get("require-signature").map(|v| v.boolean());
     let require_signature = transposed(require).map(|require| require.unwrap_or(reader.require_signature));
@@ -181,6 +190,7 @@ fn zone(
         allow_transfer: rules.allow,
         notify: rules.notify,
         content: content?,
+        member,
         zone_check: zone_check?,
         allow_cds_delete: allow_cds_delete?,
         name: name?,

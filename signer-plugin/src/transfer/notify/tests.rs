@@ -161,7 +161,7 @@ async fn each_secondary_is_told_until_it_is_seen_to_have_the_version_whatever_th
     transfers.set(settings(notify(&fakes)));
     let notifier = Notifier::new(Handle::current(), Arc::new(|| crate::testing::NOW));
     let zones = || vec![(Name::parse("example").expect("a name"), Arc::clone(&transfers))];
-    transfers.announce(&version(6));
+    transfers.announce(&crate::transfer::version::TransferVersion::Signed(std::sync::Arc::new(version(6))));
     notifier.follow(zones());
     // What runs already is asked first: those that have the version are not told of it.
     let has = |standing: &BTreeMap<SocketAddr, SecondaryStanding>, fake: &Fake, serial| {
@@ -170,7 +170,7 @@ async fn each_secondary_is_told_until_it_is_seen_to_have_the_version_whatever_th
     standing_of(&transfers, "the quick one has 6", |s| has(s, &fakes[1].2, 6)).await;
     assert_eq!(fakes[1].2.notified.load(Ordering::SeqCst), 0);
     served.store(7, Ordering::SeqCst);
-    transfers.announce(&version(7));
+    transfers.announce(&crate::transfer::version::TransferVersion::Signed(std::sync::Arc::new(version(7))));
     let standing = standing_of(&transfers, "two have 7, and all others have a reason", |standing| {
         let reason = |fake: &Fake, why: &str| {
             standing[&fake.address].error.as_ref().is_some_and(|error| error.contains(why))
@@ -196,7 +196,7 @@ async fn each_secondary_is_told_until_it_is_seen_to_have_the_version_whatever_th
     assert!(metrics.notifies_total.with_label_values(&["example.", "failed"]).get() >= 3);
     // Signed anew under the serial that it has: nobody can be told.
     transfers.record(Some(&version(7)), &version(7));
-    transfers.announce(&version(7));
+    transfers.announce(&crate::transfer::version::TransferVersion::Signed(std::sync::Arc::new(version(7))));
     standing_of(&transfers, "all are behind", |standing| {
         standing.values().all(|s| s.behind_since.is_some() && s.error.as_deref() == Some(REPEATED))
     })

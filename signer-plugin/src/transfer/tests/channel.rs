@@ -79,7 +79,7 @@ fn transfers_over_tls_are_padded_for_clients_that_pad_and_others_are_not() {
         let all = messages.iter().all(|message| message.len().is_multiple_of(468) && message.len() <= 0x3fff);
         assert_eq!(all, is_padded);
         let records = record_count(&messages);
-        assert_eq!(records, of_zone(site.zone.signed.as_ref().expect("a version")).len());
+        assert_eq!(records, of_zone(site.signed().as_ref().expect("a version")).len());
     }
     // So are answers without records.
     let unfit = TlsPeer::without_certificate(false);

@@ -15,7 +15,7 @@ fn secondary() -> Site {
     let mut settings = TransferSettings::new(TransferKeys::new(site.keys.clone()), Vec::new());
     settings.primaries = vec![primary("192.0.2.1", None), primary("192.0.2.2", Some("xfr"))];
     site.zone.transfers.set(settings);
-    site.zone.signed = None;
+    site.zone.version = None;
     site
 }
 

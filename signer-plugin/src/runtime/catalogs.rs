@@ -1,0 +1,315 @@
+//! The catalog zones (RFC 9432) that this host makes: which zones stand in each, their serials, and who is told.
+//!
+//! ```text
+//! configuration ─┐
+//!                ├─ members ─▶ on disk, with the serial ─▶ PlainVersion ─▶ AXFR, IXFR, NOTIFY
+//! served zones ──┘
+//! ```
+//!
+//! A zone comes into a catalog when its first version is served, so that no secondary asks in vain, and stays until it is not configured any
+//! more. What stands in a catalog is on disk before it is served: a restart serves the same version again.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use keystore::catalog::{Catalog, next_serial};
+use keystore::config::catalog::{self as settings, CatalogConfig};
+use keystore::config::zone_files::{MAX_REMOVAL, release};
+use keystore::config::{Config, ZoneConfig};
+use keystore::dns::Name;
+use keystore::durable;
+use keystore::shared::Shared;
+use keystore::time::Timestamp;
+use metrics::Metrics;
+
+use super::served::SignerZone;
+use crate::answer::{AnswerOutcome, Arrival, Context, answer_not_ready};
+use crate::clock::Clock;
+use crate::content::ChangeQueue;
+use crate::difference::RecordList;
+use crate::hosted::Responder;
+use crate::transfer::request::{Way, answer_private};
+use crate::transfer::version::{PlainVersion, TransferVersion};
+use crate::transfer::{TransferKeys, TransferSettings, Transferable, ZoneTransfers};
+
+/// Pause between two looks at which zones are served.
+const LOOK: Duration = Duration::from_secs(1);
+/// What is behind the serial in the SOA record: refresh, retry, expire, minimum, in seconds, as other producers have it.
+const SOA_TIMES: [u32; 4] = [3600, 600, 2_147_483_646, 0];
+/// The name `invalid.`, for the names of a SOA record.
+const INVALID: &[u8] = b"\x07invalid\x00";
+/// Mode of the files of catalogs.
+const MODE: u32 = 0o640;
+
+/// A catalog zone, as secondaries see it.
+pub struct CatalogZone {
+    origin: Name,
+    version: ArcSwapOption<PlainVersion>,
+    transfers: Arc<ZoneTransfers>,
+    changes: Arc<ChangeQueue>,
+    clock: Clock,
+}
+
+impl CatalogZone {
+    fn new(origin: Name, metrics: &Metrics, clock: Clock) -> Self {
+        let transfers = Arc::new(ZoneTransfers::new(metrics, origin.zone_label()));
+        Self { origin, version: ArcSwapOption::empty(), transfers, changes: Arc::default(), clock }
+    }
+
+    /// Its transfers to secondaries.
+    #[must_use]
+    pub fn transfers(&self) -> &Arc<ZoneTransfers> {
+        &self.transfers
+    }
+
+    fn publish(&self, version: Arc<PlainVersion>) {
+        self.transfers.record_plain(self.version.load().as_deref(), &version);
+        self.version.store(Some(Arc::clone(&version)));
+        self.transfers.announce(&TransferVersion::Plain(version));
+    }
+
+    fn source(&self) -> Transferable {
+        Transferable {
+            version: self.version.load_full().map(TransferVersion::Plain),
+            transfers: Arc::clone(&self.transfers),
+            changes: Arc::clone(&self.changes),
+            expire: None,
+            is_private: true,
+            clock: Arc::clone(&self.clock),
+        }
+    }
+}
+
+impl Responder for CatalogZone {
+    fn origin(&self) -> &Name {
+        &self.origin
+    }
+
+    fn respond(&self, query: &[u8], arrival: &Arrival<'_>, out: &mut Vec<u8>) -> AnswerOutcome {
+        let client = std::net::SocketAddr::new(arrival.client, 0);
+        let way = Way { client, peer: None, transport: arrival.transport, max_udp: arrival.max_udp };
+        let answered = answer_private(&self.source(), &self.origin, query, (way, arrival.is_signed), out);
+        answered.unwrap_or_else(|| {
+            let context = Context { arrival: *arrival, now: (self.clock)() };
+            answer_not_ready(&self.origin, query, &context, out)
+        })
+    }
+
+    fn transferable(&self) -> Option<Transferable> {
+        Some(self.source())
+    }
+}
+
+/// The catalogs of a signer, with the thread that keeps them. Dropping it ends the thread.
+pub(crate) struct Catalogs {
+    state: Arc<Mutex<State>>,
+    metrics: Metrics,
+    clock: Clock,
+    wake: SyncSender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    catalogs: HashMap<Name, Kept>,
+    zones: Vec<(Shared<ZoneConfig>, Arc<SignerZone>)>,
+    is_stopping: bool,
+}
+
+/// A catalog, and what is on disk of it.
+struct Kept {
+    config: CatalogConfig,
+    path: PathBuf,
+    zone: Arc<CatalogZone>,
+    /// `None` before the file was read.
+    on_disk: Option<(Catalog, Option<u32>)>,
+    /// The last error was told.
+    is_failing: bool,
+    state_dir: PathBuf,
+    /// Zones that stay though they are not of the catalog any more.
+    held: usize,
+}
+
+impl Catalogs {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives none.
+    pub fn start(metrics: &Metrics, clock: Clock) -> io::Result<Self> {
+        let state: Arc<Mutex<State>> = Arc::default();
+        // One message says all: look.
+        let (wake, woken) = sync_channel(1);
+        let (kept, time) = (Arc::clone(&state), Arc::clone(&clock));
+        let thread = std::thread::Builder::new().name("catalogs".to_owned());
+        let thread = thread.spawn(move || keep(&kept, &time, &woken))?;
+        Ok(Self { state, metrics: metrics.clone(), clock, wake, thread: Some(thread) })
+    }
+
+    /// Has the catalogs that `config` has, of these zones.
+    pub fn take(
+        &self,
+        config: &Config,
+        keys: &TransferKeys,
+        zones: Vec<(Shared<ZoneConfig>, Arc<SignerZone>)>,
+    ) {
+        let mut state = lock(&self.state);
+        let mut before = std::mem::take(&mut state.catalogs);
+        for wanted in &config.catalogs {
+            let kept = before.remove(&wanted.zone);
+            let mut kept = kept.unwrap_or_else(|| Kept {
+                config: wanted.clone(),
+                path: settings::path(&config.state_dir, &wanted.zone),
+                zone: Arc::new(CatalogZone::new(wanted.zone.clone(), &self.metrics, Arc::clone(&self.clock))),
+                on_disk: None,
+                is_failing: false,
+                state_dir: config.state_dir.clone(),
+                held: 0,
+            });
+            kept.config = wanted.clone();
+            kept.zone.transfers.set(TransferSettings::of_catalog(wanted, keys));
+            state.catalogs.insert(wanted.zone.clone(), kept);
+        }
+        state.zones = zones;
+        drop(state);
+        // A message that waits already says the same.
+        let _ = self.wake.try_send(());
+    }
+
+    /// The catalog zones.
+    pub fn zones(&self) -> Vec<Arc<CatalogZone>> {
+        lock(&self.state).catalogs.values().map(|kept| Arc::clone(&kept.zone)).collect()
+    }
+}
+
+impl Drop for Catalogs {
+    fn drop(&mut self) {
+        lock(&self.state).is_stopping = true;
+        let _ = self.wake.try_send(());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn keep(state: &Mutex<State>, clock: &Clock, woken: &Receiver<()>) {
+    loop {
+        if woken.recv_timeout(LOOK) == Err(RecvTimeoutError::Disconnected) {
+            return;
+        }
+        let mut state = lock(state);
+        if state.is_stopping {
+            return;
+        }
+        let State { catalogs, zones, .. } = &mut *state;
+        for kept in catalogs.values_mut() {
+            let held = kept.held;
+            let looked = kept.look(zones, clock());
+            if kept.held > held {
+                tracing::error!(catalog = %kept.config.zone, zones = kept.held, "too many zones would leave the catalog at once; they stay in it until they are configured again, or are released by `offline-ksk zone release`");
+            }
+            match looked {
+                Ok(()) => kept.is_failing = false,
+                Err(error) if !kept.is_failing => {
+                    kept.is_failing = true;
+                    tracing::error!(catalog = %kept.config.zone, file = %kept.path.display(), %error, "the catalog cannot be kept; what is served of it stays, and it is tried again");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+impl Kept {
+    /// Serves what is on disk, and then what stands in the catalog now.
+    fn look(&mut self, zones: &[(Shared<ZoneConfig>, Arc<SignerZone>)], now: Timestamp) -> io::Result<()> {
+        let (catalog, serial) = match &self.on_disk {
+            Some(on_disk) => on_disk,
+            None => {
+                let read = read(&self.path, &self.config.zone)?;
+                if let (catalog, Some(serial)) = &read {
+                    self.serve(catalog, *serial)?;
+                }
+                self.on_disk.insert(read)
+            }
+        };
+        let mut wanted = Catalog::default();
+        for (zone, served) in zones.iter().filter(|(zone, _)| self.config.has(zone)) {
+            // Where nothing is known of the catalog before, secondaries may have every zone of it: none is taken from them.
+            if serial.is_none() || catalog.members().contains_key(&zone.name) || served.is_signed() {
+                wanted.put(&zone.name, zone.member.group.as_deref(), zone.member.coo.as_ref());
+            }
+        }
+        self.held = hold(&mut wanted, catalog, &self.state_dir, now);
+        if serial.is_some() && wanted == *catalog {
+            return Ok(());
+        }
+        let serial = next_serial(*serial, now);
+        if let Some(folder) = self.path.parent() {
+            durable::create_dir_durable(folder, 0o755)?;
+        }
+        durable::write(&self.path, wanted.to_text(serial).as_bytes(), MODE)?;
+        self.serve(&wanted, serial)?;
+        let zones = wanted.members().len();
+        tracing::info!(catalog = %self.config.zone, serial, zones, "the catalog has changed");
+        self.on_disk = Some((wanted, Some(serial)));
+        Ok(())
+    }
+
+    fn serve(&self, catalog: &Catalog, serial: u32) -> io::Result<()> {
+        let version = version(&self.config.zone, catalog, serial);
+        self.zone.publish(Arc::new(version.ok_or_else(|| io::Error::other("its name is too long"))?));
+        Ok(())
+    }
+}
+
+/// Keeps the zones of `before` in `wanted` where more than [`MAX_REMOVAL`] percent of them would go at once and nobody has released them:
+/// secondaries drop what is not in a catalog. One may always go. Gives the number of those that are kept.
+fn hold(wanted: &mut Catalog, before: &Catalog, state_dir: &Path, now: Timestamp) -> usize {
+    let members = before.members().keys();
+    let mut gone: Vec<&Name> = members.filter(|zone| !wanted.members().contains_key(*zone)).collect();
+    if gone.is_empty() {
+        return 0;
+    }
+    // What cannot be read releases nothing.
+    let released = release::read(state_dir, now).unwrap_or_default();
+    gone.retain(|zone| !released.contains(*zone));
+    if gone.len() <= (before.members().len() * MAX_REMOVAL as usize / 100).max(1) {
+        return 0;
+    }
+    gone.iter().for_each(|zone| wanted.keep(zone, before));
+    gone.len()
+}
+
+/// What is on disk; nothing for a file that is damaged, whose serial is behind the time that the next one has.
+fn read(path: &Path, catalog: &Name) -> io::Result<(Catalog, Option<u32>)> {
+    let octets = match std::fs::read(path) {
+        Ok(octets) => octets,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Catalog::default(), None)),
+        Err(error) => return Err(error),
+    };
+    if let Some((kept, serial)) = Catalog::from_text(&String::from_utf8_lossy(&octets)) {
+        return Ok((kept, Some(serial)));
+    }
+    tracing::error!(%catalog, file = %path.display(), "what was kept of the catalog is damaged; it is made anew");
+    Ok((Catalog::default(), None))
+}
+
+fn version(origin: &Name, catalog: &Catalog, serial: u32) -> Option<PlainVersion> {
+    let mut soa = [INVALID, INVALID].concat();
+    for number in [&[serial][..], &SOA_TIMES].concat() {
+        soa.extend_from_slice(&number.to_be_bytes());
+    }
+    let records = catalog.records(origin).ok()?;
+    let records = records.into_iter().map(|record| (record.owner, record.rtype, 0, record.rdata));
+    PlainVersion::new((origin.canonical_wire(), 0, soa), RecordList::new(records))
+}
