@@ -28,16 +28,16 @@ const STALE: Duration = Duration::from_secs(5);
 const CHANGES: u32 = 10;
 
 /// A primary of a product, which ends when it is dropped.
-struct Peer {
-    address: SocketAddr,
-    file: PathBuf,
-    named: Option<Named>,
+pub struct Peer {
+    pub address: SocketAddr,
+    pub file: PathBuf,
+    pub named: Option<Named>,
     child: Option<Child>,
 }
 
 impl Peer {
     /// Starts it on `port` of 127.0.0.1 with our signer at `ours`.
-    fn start(product: Product, dir: &Path, port: u16, ours: u16) -> Self {
+    pub fn start(product: Product, dir: &Path, port: u16, ours: u16) -> Self {
         std::fs::create_dir_all(dir).expect("a folder");
         let file = dir.join("example.com.zone");
         std::fs::write(&file, text(1)).expect("write");

@@ -8,6 +8,7 @@ mod certificate;
 #[path = "../common/mod.rs"]
 mod common;
 mod incoming;
+mod network;
 mod primary;
 mod secondaries;
 mod updates;

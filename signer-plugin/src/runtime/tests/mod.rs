@@ -4,6 +4,7 @@ mod content;
 mod day;
 mod denial;
 mod embedding;
+mod faults;
 mod kinds;
 mod many;
 mod restart;
