@@ -383,14 +383,19 @@ async fn each_option_is_answered_where_it_is_asked_for_and_configured() {
 async fn in_hickorys_server_transfers_are_refused_and_updates_not_implemented_as_the_page_says() {
     let zones = Hosted::new([Arc::new(engine()) as Arc<dyn Responder>], SharedSettings::default());
     let (mut server, address) = start_in_hickory(zones).await;
+    let signed = |form: Form| form.record(2, &well_known_key()).octets();
     // An update that adds a record: prerequisites none, one record in the section of updates.
     let mut update = soa().flags(0x2800).octets();
     update[8..10].copy_from_slice(&1u16.to_be_bytes());
     update.extend_from_slice(b"\x03new\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x07");
     for (name, query, octets, wanted) in [
         ("AXFR", form(APEX, 252), form(APEX, 252).octets(), "rcode 5"),
+        ("IXFR", form(APEX, 251), form(APEX, 251).octets(), "rcode 5"),
         ("UPDATE without a record", soa().flags(0x2800), soa().flags(0x2800).octets(), "rcode 4 opcode 5"),
         ("UPDATE", soa().flags(0x2800), update, "rcode 4 opcode 5"),
+        ("signed query", soa(), signed(soa()), "rcode 9, TSIG . 0"),
+        ("signed AXFR", form(APEX, 252), signed(form(APEX, 252)), "rcode 9, TSIG . 0"),
+        ("signed UPDATE", soa().flags(0x2800), signed(soa().flags(0x2800)), "rcode 4 opcode 5"),
     ] {
         let over_udp = ask_udp(address, &octets).await.unwrap_or_else(|| panic!("{name}: no answer"));
         for answer in [over_udp, ask_tcp(address, &octets).await] {
