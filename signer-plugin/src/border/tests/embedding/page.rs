@@ -92,7 +92,7 @@ struct Example {
     lines: Receiver<String>,
     port: u16,
     /// Its folders, as long as it runs.
-    _site: Site,
+    site: Site,
 }
 
 impl Example {
@@ -113,7 +113,7 @@ impl Example {
                 let _ = sender.send(line);
             }
         });
-        let mut example = Self { child, stdin, lines, port: 0, _site: site };
+        let mut example = Self { child, stdin, lines, port: 0, site };
         let serving = example.says("serving on [127.0.0.1:");
         let port = serving.split([':', ']']).nth(1).unwrap();
         example.port = port.parse().unwrap();
@@ -158,8 +158,11 @@ impl Drop for Example {
 }
 
 impl Example {
-    /// Sends a signal, and waits for an end without an error.
-    fn ends_by(mut self, signal: Signal) {
+    /// Sends a signal, and waits for an end without an error, in which the signer gives back the serials that it has reserved for `zone`.
+    fn ends_by(mut self, signal: Signal, zone: &str) {
+        let file = self.site.path(&format!("zones/{zone}/serial"));
+        let serials = || crate::runtime::serial::parse_serial(&fs::read(&file).unwrap()).unwrap();
+        assert!(matches!(serials(), (Some(_), Some(_))), "while it runs some are reserved: {:?}", serials());
         kill_process(Pid::from_child(&self.child), signal).unwrap();
         let start = std::time::Instant::now();
         let status = loop {
@@ -170,6 +173,7 @@ impl Example {
             std::thread::sleep(Duration::from_millis(20));
         };
         assert!(status.success(), "{signal:?}: {status}");
+        assert!(matches!(serials(), (Some(_), None)), "{signal:?}: {:?}", serials());
     }
 }
 
@@ -220,7 +224,7 @@ fn program_of_the_page_serves_our_zone_and_a_zone_of_its_own() {
         serve.answers(&[transport, "+short", "www.own.test", "A"], "192.0.2.80");
         serve.answers(&[transport, "elsewhere.test", "A"], "status: REFUSED");
     }
-    serve.ends_by(Signal::TERM);
+    serve.ends_by(Signal::TERM, "a.test.");
 }
 
 #[test]
@@ -247,6 +251,8 @@ fn program_of_the_page_adds_and_removes_zones_while_it_serves() {
     }
     zones.command("remove a.test");
     zones.says("there is no such zone");
+    zones.command("add a.test");
+    zones.answers(&["+dnssec", "www.a.test", "A"], "RRSIG\tA 15 3");
     // While it waits for a command.
-    zones.ends_by(Signal::INT);
+    zones.ends_by(Signal::INT, "a.test.");
 }
