@@ -66,7 +66,7 @@ pub fn write(state_dir: &Path, zones: &[Name], now: Timestamp) -> Result<(), Rel
 /// Takes the releases of `zones` back, so that they are guarded again.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn withdraw(state_dir: &Path, zones: &[Name], now: Timestamp) -> Result<(), ReleaseError> {
     if read(state_dir, now).is_ok_and(|released| !zones.iter().any(|zone| released.contains(zone))) {
         return Ok(());
