@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use keystore::catalog::kept::KeptCatalog;
+use keystore::config::catalog;
 use keystore::config::zone_files::memory::{self, Program};
 use keystore::config::zone_files::{InUse, ZoneSource, release};
 use keystore::config::{Config, ZoneConfig};
@@ -301,9 +303,10 @@ fn release(options: &ReleaseOptions) -> Result<ExitCode> {
     // A daemon may hold what would be free to go now, and another one what this one has let go.
     let mut held = config.zone_files.held.clone();
     held.extend(memory::held(&config.state_dir));
+    held.retain(|zone| !is_in_a_file(&config, zone));
+    held.extend(held_in_catalogs(&config));
     held.sort();
     held.dedup();
-    held.retain(|zone| !is_in_a_file(&config, zone));
     // A zone that is configured nowhere may be held in a catalog.
     let is_configured = |zone: &Name| config.zones.iter().any(|known| known.name == *zone);
     if let Some(other) = options.zones.iter().find(|zone| !held.contains(zone) && is_configured(zone)) {
@@ -319,6 +322,15 @@ fn release(options: &ReleaseOptions) -> Result<ExitCode> {
         outln!("{zone}: released");
     }
     Ok(tell(&options.config, &config, &Change::Removed(released)))
+}
+
+/// The zones that catalogs hold, as far as what is kept of them can be read. They may be configured, and not be of the catalog any more.
+fn held_in_catalogs(config: &Config) -> impl Iterator<Item = Name> {
+    let kept = config
+        .catalogs
+        .iter()
+        .filter_map(|made| KeptCatalog::read(&catalog::path(&config.state_dir, &made.zone)).ok().flatten());
+    kept.flat_map(|kept| kept.held)
 }
 
 /// True when the zone is in use and not held.

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! records ──Catalog::read──▶ Catalog ──Catalog::records──▶ records
-//!                            │    ▲
-//!                      to_text    from_text: as it is kept in the state folder
+//!                               │
+//!                               └──▶ kept::KeptCatalog ◀──▶ state folder
 //! ```
 
+pub mod kept;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write as _;
 
 use data_encoding::HEXLOWER;
 
@@ -22,9 +23,6 @@ const LABEL_OCTETS: usize = 8;
 const VERSION: &[u8] = b"\x012";
 /// Longest string of a TXT record.
 const MAX_STRING: usize = 255;
-/// First and last line of a catalog that is kept.
-const HEAD: &str = "offline-ksk catalog 1";
-const END: &str = "end";
 
 /// The zones of a catalog, by their names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -133,7 +131,7 @@ impl Catalog {
     /// Takes a zone in, or changes what is said of it: the label is made of the name alone, so that it never changes.
     pub fn put(&mut self, zone: &Name, group: Option<&str>, coo: Option<&Name>) {
         let zone = zone.to_lowercase();
-        let label = HEXLOWER.encode(&sha256(zone.as_wire())[..LABEL_OCTETS]).into_bytes();
+        let label = label(&zone);
         let groups = group.map(|group| group.as_bytes().to_vec()).into_iter().collect();
         self.members.insert(zone, Member { label, groups, coo: coo.map(Name::to_lowercase) });
     }
@@ -167,49 +165,11 @@ impl Catalog {
         }
         Ok(records)
     }
+}
 
-    /// The form in which a catalog is kept, with its serial.
-    #[must_use]
-    pub fn to_text(&self, serial: u32) -> String {
-        let mut text = format!("{HEAD}\n{serial}\n");
-        for (zone, member) in &self.members {
-            let groups: Vec<String> = member.groups.iter().map(|group| HEXLOWER.encode(group)).collect();
-            let coo = member.coo.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "{zone} {} {coo} {}", HEXLOWER.encode(&member.label), groups.join(","));
-        }
-        text.push_str(END);
-        text.push('\n');
-        text
-    }
-
-    /// The catalog and the serial that [`Self::to_text`] has written; `None` when the text is damaged.
-    #[must_use]
-    pub fn from_text(text: &str) -> Option<(Self, u32)> {
-        let mut lines = text.lines();
-        if lines.next()? != HEAD {
-            return None;
-        }
-        let serial = lines.next()?.parse().ok()?;
-        let mut catalog = Self::default();
-        loop {
-            let line = lines.next()?;
-            if line == END {
-                return lines.next().is_none().then_some((catalog, serial));
-            }
-            let mut words = line.split(' ');
-            let mut word = || words.next();
-            let zone = Name::parse(word()?).ok()?;
-            let label = HEXLOWER.decode(word()?.as_bytes()).ok()?;
-            let coo = match word()? {
-                "-" => None,
-                name => Some(Name::parse(name).ok()?),
-            };
-            let groups = word()?.split(',').filter(|group| !group.is_empty());
-            let groups = groups.map(|group| HEXLOWER.decode(group.as_bytes()).ok()).collect::<Option<_>>()?;
-            catalog.members.insert(zone, Member { label, groups, coo });
-        }
-    }
+/// The label of a zone, which is in lower case.
+fn label(zone: &Name) -> Vec<u8> {
+    HEXLOWER.encode(&sha256(zone.as_wire())[..LABEL_OCTETS]).into_bytes()
 }
 
 /// A serial behind `before` (RFC 1982): the time in seconds, where it is.
@@ -308,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_reads_as_the_same_and_so_does_what_is_kept() {
+    fn what_is_made_reads_as_the_same_and_a_zone_keeps_its_label() {
         let mut catalog = Catalog::default();
         for (zone, group, coo) in [
             ("a.test", None, None),
@@ -324,14 +284,6 @@ mod tests {
         let borrowed = records.iter().map(|r| (r.owner.as_slice(), r.rtype, r.rdata.as_slice()));
         assert_eq!(Catalog::read(&name("cat.test"), borrowed), Ok(catalog.clone()));
         assert!(records.iter().all(|record| record.rtype != Rtype::TXT || record.rdata.len() <= 302));
-        // An empty group is kept as none: consumers treat it as one that they do not know.
-        let text = catalog.to_text(7);
-        let (kept, serial) = Catalog::from_text(&text).unwrap();
-        assert_eq!((serial, kept.to_text(7)), (7, text.clone()));
-        assert_eq!(kept.members().len(), 5);
-        for end in 0..text.len() - 1 {
-            assert!(text.is_char_boundary(end) && Catalog::from_text(&text[..end]).is_none(), "{end}");
-        }
         let labels: BTreeSet<_> = catalog.members().values().map(|member| &member.label).collect();
         assert_eq!(labels.len(), 5);
         let before = catalog.clone();

@@ -491,12 +491,15 @@ fn expand(path: &Path) -> Vec<PathBuf> {
 /// Reads a regular file of at most `limit` octets.
 pub(crate) fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     // Looked at first, so that a FIFO is not opened.
-    if !fs::metadata(path)?.is_file() {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
     }
     let mut octets = Vec::new();
-    File::open(path)?.take(limit + 1).read_to_end(&mut octets)?;
-    if octets.len() as u64 > limit {
+    if metadata.len() <= limit {
+        File::open(path)?.take(limit + 1).read_to_end(&mut octets)?;
+    }
+    if metadata.len().max(octets.len() as u64) > limit {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} octets")));
     }
     Ok(octets)

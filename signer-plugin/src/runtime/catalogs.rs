@@ -9,7 +9,7 @@
 //! A zone comes into a catalog when its first version is served, so that no secondary asks in vain, and stays until it is not configured any
 //! more. What stands in a catalog is on disk before it is served: a restart serves the same version again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -18,9 +18,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use keystore::catalog::{Catalog, next_serial};
+use keystore::catalog::Catalog;
+use keystore::catalog::kept::{KeptCatalog, is_damage};
 use keystore::config::catalog::{self as settings, CatalogConfig};
-use keystore::config::zone_files::{MAX_REMOVAL, release};
+use keystore::config::zone_files::release;
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
 use keystore::durable;
@@ -44,8 +45,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const SOA_TIMES: [u32; 4] = [3600, 600, 2_147_483_646, 0];
 /// The name `invalid.`, for the names of a SOA record.
 const INVALID: &[u8] = b"\x07invalid\x00";
-/// Mode of the files of catalogs.
-const MODE: u32 = 0o640;
 
 /// A catalog zone, as secondaries see it.
 pub struct CatalogZone {
@@ -118,8 +117,18 @@ pub(crate) struct Catalogs {
 #[derive(Default)]
 struct State {
     catalogs: HashMap<Name, Kept>,
-    zones: Vec<(Shared<ZoneConfig>, Arc<SignerZone>)>,
+    zones: Zones,
     is_stopping: bool,
+}
+
+/// What catalogs are made of.
+#[derive(Default)]
+struct Zones {
+    served: Vec<(Shared<ZoneConfig>, Arc<SignerZone>)>,
+    /// Zones that the start has left out: they have not gone.
+    left_out: Vec<Name>,
+    /// Zones that were removed by name, so that they may leave.
+    removed: HashSet<Name>,
 }
 
 /// A catalog, and what is on disk of it.
@@ -127,13 +136,13 @@ struct Kept {
     config: CatalogConfig,
     path: PathBuf,
     zone: Arc<CatalogZone>,
-    /// `None` before the file was read.
-    on_disk: Option<(Catalog, Option<u32>)>,
+    /// `None` before the file was read, or where there is none that can be used.
+    on_disk: Option<KeptCatalog>,
+    /// The file was looked for.
+    is_read: bool,
     /// The last error was told.
     is_failing: bool,
     state_dir: PathBuf,
-    /// Zones that stay though they are not of the catalog any more.
-    held: usize,
 }
 
 impl Catalogs {
@@ -162,23 +171,24 @@ impl Catalogs {
         let mut before = std::mem::take(&mut state.catalogs);
         for wanted in &config.catalogs {
             let kept = before.remove(&wanted.zone);
-            let mut kept = kept.unwrap_or_else(|| Kept {
-                config: wanted.clone(),
-                path: settings::path(&config.state_dir, &wanted.zone),
-                zone: Arc::new(CatalogZone::new(wanted.zone.clone(), &self.metrics, Arc::clone(&self.clock))),
-                on_disk: None,
-                is_failing: false,
-                state_dir: config.state_dir.clone(),
-                held: 0,
-            });
+            let mut kept =
+                kept.unwrap_or_else(|| Kept::new(wanted, &config.state_dir, &self.metrics, &self.clock));
             kept.config = wanted.clone();
             kept.zone.transfers.set(TransferSettings::of_catalog(wanted, keys));
             state.catalogs.insert(wanted.zone.clone(), kept);
         }
-        state.zones = zones;
+        let State { zones: Zones { served, left_out, removed }, .. } = &mut *state;
+        removed.retain(|zone| !config.zones.iter().any(|known| known.name == *zone));
+        *left_out = config.zone_files.left_out.iter().map(|left| left.zone.clone()).collect();
+        *served = zones;
         drop(state);
         // A message that waits already says the same.
         let _ = self.wake.try_send(());
+    }
+
+    /// A zone is removed by name: it leaves the catalogs with the next [`Self::take`] that has it no more, however many others have left.
+    pub fn release(&self, zone: &Name) {
+        lock(&self.state).zones.removed.insert(zone.clone());
     }
 
     /// The catalog zones.
@@ -212,10 +222,10 @@ fn keep(state: &Mutex<State>, clock: &Clock, woken: &Receiver<()>) {
         }
         let State { catalogs, zones, .. } = &mut *state;
         for kept in catalogs.values_mut() {
-            let held = kept.held;
+            let before = kept.held();
             let looked = kept.look(zones, clock());
-            if kept.held > held {
-                tracing::error!(catalog = %kept.config.zone, zones = kept.held, "too many zones would leave the catalog at once; they stay in it until they are configured again, or are released by `offline-ksk zone release`");
+            if kept.held() > before {
+                tracing::error!(catalog = %kept.config.zone, zones = kept.held(), "too many zones would leave the catalog at once; they stay in it until they are configured again, or are released by `offline-ksk zone release`");
             }
             match looked {
                 Ok(()) => kept.is_failing = false,
@@ -230,78 +240,97 @@ fn keep(state: &Mutex<State>, clock: &Clock, woken: &Receiver<()>) {
 }
 
 impl Kept {
+    fn new(config: &CatalogConfig, state_dir: &Path, metrics: &Metrics, clock: &Clock) -> Self {
+        Self {
+            config: config.clone(),
+            path: settings::path(state_dir, &config.zone),
+            zone: Arc::new(CatalogZone::new(config.zone.clone(), metrics, Arc::clone(clock))),
+            on_disk: None,
+            is_read: false,
+            is_failing: false,
+            state_dir: state_dir.to_owned(),
+        }
+    }
+
+    /// How many zones stay though they are not of the catalog any more.
+    fn held(&self) -> usize {
+        self.on_disk.as_ref().map_or(0, |kept| kept.held.len())
+    }
+
     /// Serves what is on disk, and then what stands in the catalog now.
-    fn look(&mut self, zones: &[(Shared<ZoneConfig>, Arc<SignerZone>)], now: Timestamp) -> io::Result<()> {
-        let (catalog, serial) = match &self.on_disk {
-            Some(on_disk) => on_disk,
-            None => {
-                let read = read(&self.path, &self.config.zone)?;
-                if let (catalog, Some(serial)) = &read {
-                    self.serve(catalog, *serial)?;
-                }
-                self.on_disk.insert(read)
+    fn look(&mut self, zones: &Zones, now: Timestamp) -> io::Result<()> {
+        if !self.is_read {
+            self.on_disk = read(&self.path, &self.config.zone)?;
+            self.is_read = true;
+            if let Some(kept) = &self.on_disk {
+                self.serve(kept)?;
             }
-        };
+        }
         let mut wanted = Catalog::default();
-        for (zone, served) in zones.iter().filter(|(zone, _)| self.config.has(zone)) {
+        for (zone, served) in zones.served.iter().filter(|(zone, _)| self.config.has(zone)) {
             // Where nothing is known of the catalog before, secondaries may have every zone of it: none is taken from them.
-            if serial.is_none() || catalog.members().contains_key(&zone.name) || served.is_signed() {
+            let is_member =
+                self.on_disk.as_ref().is_none_or(|kept| kept.catalog.members().contains_key(&zone.name));
+            if is_member || served.is_signed() {
                 wanted.put(&zone.name, zone.member.group.as_deref(), zone.member.coo.as_ref());
             }
         }
-        self.held = hold(&mut wanted, catalog, &self.state_dir, now);
-        if serial.is_some() && wanted == *catalog {
+        let next = match &self.on_disk {
+            Some(before) => {
+                zones.left_out.iter().for_each(|zone| wanted.keep(zone, &before.catalog));
+                // What cannot be read releases nothing.
+                let mut released = release::read(&self.state_dir, now).unwrap_or_default();
+                released.extend(zones.removed.iter().cloned());
+                before.follow(wanted, &released, now)
+            }
+            None if !zones.left_out.is_empty() => {
+                let what = "there is no file of it that can be used, and the start has left zones out; it is made when these are back or removed";
+                return Err(io::Error::other(what));
+            }
+            None => KeptCatalog::first(wanted, now),
+        };
+        let before = self.on_disk.as_ref();
+        if before.is_some_and(|before| (&before.catalog, &before.held) == (&next.catalog, &next.held)) {
             return Ok(());
         }
-        let serial = next_serial(*serial, now);
         if let Some(folder) = self.path.parent() {
             durable::create_dir_durable(folder, 0o755)?;
         }
-        durable::write(&self.path, wanted.to_text(serial).as_bytes(), MODE)?;
-        self.serve(&wanted, serial)?;
-        let zones = wanted.members().len();
-        tracing::info!(catalog = %self.config.zone, serial, zones, "the catalog has changed");
-        self.on_disk = Some((wanted, Some(serial)));
+        next.write(&self.path)?;
+        if before.is_none_or(|before| before.catalog != next.catalog) {
+            self.serve(&next)?;
+            let (serial, zones) = (next.serial, next.catalog.members().len());
+            tracing::info!(catalog = %self.config.zone, serial, zones, "the catalog has changed");
+        }
+        self.on_disk = Some(next);
         Ok(())
     }
 
-    fn serve(&self, catalog: &Catalog, serial: u32) -> io::Result<()> {
-        let version = version(&self.config.zone, catalog, serial);
+    fn serve(&self, kept: &KeptCatalog) -> io::Result<()> {
+        let version = version(&self.config.zone, &kept.catalog, kept.serial);
         self.zone.publish(Arc::new(version.ok_or_else(|| io::Error::other("its name is too long"))?));
         Ok(())
     }
 }
 
-/// Keeps the zones of `before` in `wanted` where more than [`MAX_REMOVAL`] percent of them would go at once and nobody has released them:
-/// secondaries drop what is not in a catalog. One may always go. Gives the number of those that are kept.
-fn hold(wanted: &mut Catalog, before: &Catalog, state_dir: &Path, now: Timestamp) -> usize {
-    let members = before.members().keys();
-    let mut gone: Vec<&Name> = members.filter(|zone| !wanted.members().contains_key(*zone)).collect();
-    if gone.is_empty() {
-        return 0;
+/// What is on disk. A file that is damaged is set aside.
+fn read(path: &Path, catalog: &Name) -> io::Result<Option<KeptCatalog>> {
+    match KeptCatalog::read(path) {
+        Err(error) if is_damage(&error) => {
+            let aside = aside(path);
+            durable::rename(path, &aside)?;
+            tracing::error!(%catalog, file = %path.display(), aside = %aside.display(), %error, "what was kept of the catalog is damaged; it is set aside, and the catalog is made anew of all zones that are configured");
+            Ok(None)
+        }
+        read => read,
     }
-    // What cannot be read releases nothing.
-    let released = release::read(state_dir, now).unwrap_or_default();
-    gone.retain(|zone| !released.contains(*zone));
-    if gone.len() <= (before.members().len() * MAX_REMOVAL as usize / 100).max(1) {
-        return 0;
-    }
-    gone.iter().for_each(|zone| wanted.keep(zone, before));
-    gone.len()
 }
 
-/// What is on disk; nothing for a file that is damaged, whose serial is behind the time that the next one has.
-fn read(path: &Path, catalog: &Name) -> io::Result<(Catalog, Option<u32>)> {
-    let octets = match std::fs::read(path) {
-        Ok(octets) => octets,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Catalog::default(), None)),
-        Err(error) => return Err(error),
-    };
-    if let Some((kept, serial)) = Catalog::from_text(&String::from_utf8_lossy(&octets)) {
-        return Ok((kept, Some(serial)));
-    }
-    tracing::error!(%catalog, file = %path.display(), "what was kept of the catalog is damaged; it is made anew");
-    Ok((Catalog::default(), None))
+/// Where a damaged file of a catalog is put. The files of catalogs end with the dot of their names, so that this is none of them.
+fn aside(path: &Path) -> PathBuf {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push("damaged");
+    aside.into()
 }
 
 fn version(origin: &Name, catalog: &Catalog, serial: u32) -> Option<PlainVersion> {
@@ -313,3 +342,6 @@ fn version(origin: &Name, catalog: &Catalog, serial: u32) -> Option<PlainVersion
     let records = records.into_iter().map(|record| (record.owner, record.rtype, 0, record.rdata));
     PlainVersion::new((origin.canonical_wire(), 0, soa), RecordList::new(records))
 }
+
+#[cfg(test)]
+mod tests;

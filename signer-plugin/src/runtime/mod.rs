@@ -201,6 +201,7 @@ impl Signer {
         added.remove(zone);
         let is_known = config.zones.len() < before;
         if is_known {
+            self.catalogs.release(zone);
             self.take(config);
         }
         is_known

@@ -245,7 +245,7 @@ impl ZoneTransfers {
 
     /// The difference from the version before to `serial`, when it begins at `from`: what is looked at for a query over UDP, whose sender
     /// may be forged, must cost nothing.
-    fn last_difference(&self, from: u32, serial: u32) -> Option<Arc<Difference>> {
+    pub(crate) fn last_difference(&self, from: u32, serial: u32) -> Option<Arc<Difference>> {
         self.history().last().filter(|last| last.from() == from && last.to() == serial)
     }
 

@@ -582,3 +582,33 @@ fn a_file_is_judged_before_it_is_in_the_folder() {
     let refused = judge(&zone("new.example", "").replace("\"p\"", "\"q\"")).unwrap_err().to_string();
     assert!(refused.contains("new.toml:3: ") && refused.contains("'q'"), "{refused}");
 }
+
+#[test]
+fn a_zone_file_with_the_name_of_a_catalog_is_an_error_of_that_file_alone() {
+    let catalog = "[[catalog]]\nzone = \"catalog.example\"\nallow-transfer = [{ address = \"192.0.2.53\", key = \"xfr\" }]\n";
+    for named in ["catalog.example", "Catalog.EXAMPLE."] {
+        let site = Site::new();
+        fs::create_dir_all(site.path("state")).unwrap();
+        site.write("zones.d/a.toml", &zone("a.example", ""));
+        site.write("zones.d/x.toml", &(zone(named, "") + &zone("x.example", "")));
+        let start = site.main_with(catalog).unwrap_or_else(|error| panic!("{named}: {error}"));
+        let check = |config: &Config, zones: &[&str]| {
+            assert_eq!(names(config), zones, "{named}");
+            assert_eq!(config.catalogs.len(), 1);
+            let said = said(config);
+            assert!(said.contains("x.toml:2: ") && said.contains("is the name of a [[catalog]]"), "{said}");
+            assert!(!said.contains("a.toml"), "{said}");
+        };
+        check(&start, &["a.example."]);
+        // A reload takes all else, and so does a restart.
+        site.write("zones.d/b.toml", &zone("b.example", ""));
+        let reloaded = site.around(Some(&start));
+        check(&reloaded, &["a.example.", "b.example."]);
+        check(&site.restart(&reloaded), &["a.example.", "b.example."]);
+        let strict = site.strict().unwrap_err().to_string();
+        assert!(strict.contains("x.toml:2: ") && !strict.contains("main.toml"), "{strict}");
+        // Below the catalog and beside it there may be zones.
+        site.write("zones.d/x.toml", &(zone("x.catalog.example", "") + &zone("example", "")));
+        assert_eq!(said(&site.around(Some(&reloaded))), "");
+    }
+}
