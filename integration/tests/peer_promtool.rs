@@ -154,6 +154,7 @@ fn every_family_passes_the_linter() {
     metrics.signatures_total.with_label_values(&["13", "ok"]).inc();
     metrics.secondary_serial.with_label_values(&["example.", "192.0.2.53:53"]).set(1);
     metrics.add_incoming("example.");
+    metrics.add_parent("example.");
     let text = metrics.encode().expect("text");
     for name in metrics::families::NAMES {
         assert!(text.contains(&format!("# HELP offlineksk_{name} ")), "{name} has no series");

@@ -120,7 +120,12 @@ fn stop_and_end(c: &Ceremony, stop: By, end: By, code: u8) {
     until("\n");
     // The question stands there again, and nothing shows that is typed.
     until("): ");
+    let before = written(child.id());
     input.write_all(TYPED.as_bytes()).expect("typed");
+    // A signal would otherwise come before what was typed, which the terminal then rightly shows.
+    common::wait_for("what was typed at the terminal", Duration::from_secs(20), || {
+        (written(child.id()) >= before + TYPED.len() as u64).then_some(())
+    });
     send(end, &mut input);
     until(&format!("ended {code}:"));
     let shown = until("\n");
@@ -132,4 +137,11 @@ fn stop_and_end(c: &Ceremony, stop: By, end: By, code: u8) {
         "{what}"
     );
     assert!(!shown.contains(TYPED), "{what}");
+}
+
+/// Octets that a process has written.
+fn written(process: u32) -> u64 {
+    let counts = fs::read_to_string(format!("/proc/{process}/io")).expect("counts of the process");
+    let count = counts.lines().find_map(|line| line.strip_prefix("wchar: "));
+    count.and_then(|count| count.parse().ok()).expect("a count")
 }

@@ -158,11 +158,14 @@ impl Drop for Example {
 }
 
 impl Example {
-    /// Sends a signal, and waits for an end without an error, in which the signer gives back the serials that it has reserved for `zone`.
-    fn ends_by(mut self, signal: Signal, zone: &str) {
-        let file = self.site.path(&format!("zones/{zone}/serial"));
-        let serials = || crate::runtime::serial::parse_serial(&fs::read(&file).unwrap()).unwrap();
-        assert!(matches!(serials(), (Some(_), Some(_))), "while it runs some are reserved: {:?}", serials());
+    /// Sends a signal, and waits for an end without an error, in which the signer gives back the serials that it has reserved for
+    /// `zone`, if one is named.
+    fn ends_by(mut self, signal: Signal, zone: Option<&str>) {
+        let file = zone.map(|zone| self.site.path(&format!("zones/{zone}/serial")));
+        let serials = || {
+            file.as_ref().map(|file| crate::runtime::serial::parse_serial(&fs::read(file).unwrap()).unwrap())
+        };
+        assert!(!matches!(serials(), Some((_, None))), "while it runs some are reserved: {:?}", serials());
         kill_process(Pid::from_child(&self.child), signal).unwrap();
         let start = std::time::Instant::now();
         let status = loop {
@@ -173,7 +176,7 @@ impl Example {
             std::thread::sleep(Duration::from_millis(20));
         };
         assert!(status.success(), "{signal:?}: {status}");
-        assert!(matches!(serials(), (Some(_), None)), "{signal:?}: {:?}", serials());
+        assert!(matches!(serials(), None | Some((Some(_), None))), "{signal:?}: {:?}", serials());
     }
 }
 
@@ -224,7 +227,7 @@ fn program_of_the_page_serves_our_zone_and_a_zone_of_its_own() {
         serve.answers(&[transport, "+short", "www.own.test", "A"], "192.0.2.80");
         serve.answers(&[transport, "elsewhere.test", "A"], "status: REFUSED");
     }
-    serve.ends_by(Signal::TERM, "a.test.");
+    serve.ends_by(Signal::TERM, Some("a.test."));
 }
 
 #[test]
@@ -253,6 +256,6 @@ fn program_of_the_page_adds_and_removes_zones_while_it_serves() {
     zones.says("there is no such zone");
     zones.command("add a.test");
     zones.answers(&["+dnssec", "www.a.test", "A"], "RRSIG\tA 15 3");
-    // While it waits for a command.
-    zones.ends_by(Signal::INT, "a.test.");
+    // While it waits for a command. The version of the zone that came back is the one on disk, for which no serial is reserved.
+    zones.ends_by(Signal::INT, None);
 }
