@@ -27,14 +27,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         AxfrPolicy::Deny,
         None,
     );
-    own.upsert_mut(
-        Record::from_rdata(
-            Name::from_ascii("www.own.test.")?,
-            300,
-            RData::A(Ipv4Addr::new(192, 0, 2, 80).into()),
-        ),
-        0,
-    );
+    let (www, www_address) = (Name::from_ascii("www.own.test.")?, Ipv4Addr::new(192, 0, 2, 80));
+    own.upsert_mut(Record::from_rdata(www, 300, RData::A(www_address.into())), 0);
     let mut catalog = Catalog::new();
     catalog.upsert(apex.into(), vec![Arc::new(own)]);
     // Names of our zones are answered by the signer's engine, all others by the catalog.

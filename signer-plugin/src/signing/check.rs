@@ -67,9 +67,6 @@ pub enum CheckError {
     },
 }
 
-/// Of a version that goes on from one that was checked, and whose new signatures are all verified, one sample of so many is taken.
-const OF_A_DIFFERENCE: usize = 8;
-
 impl SignedZone {
     /// Checks the structure of the zone and the validity at `now` of all signatures' times; verifies the signatures of the SOA, of the apex
     /// key RRsets and of some `samples` RRsets spread over the zone, by another code path than the one that made them. Of a version that
@@ -78,8 +75,7 @@ impl SignedZone {
         self.check(now, samples, None)
     }
 
-    /// The same, with all signatures verified that were made for this version at `now`, each once. Of a version that shares blocks with the one
-    /// before an eighth of the samples is taken, unless all are wanted: each signature of theirs was verified when it was made.
+    /// The same, with all signatures verified that were made for this version at `now`, each once.
     pub fn self_check_made(&self, now: Timestamp, samples: usize) -> Result<(), CheckError> {
         self.verify_made(now)?;
         self.check(now, samples, Some(inception_of_made(now)))
@@ -98,10 +94,6 @@ impl SignedZone {
                 self.check_count()?;
             }
         }
-        let samples = match (&self.renewed, verified) {
-            (Some(_), Some(_)) if samples != usize::MAX => samples / OF_A_DIFFERENCE,
-            _ => samples,
-        };
         let nodes: Vec<NodeId> = self.renewed_nodes().collect();
         let every = (nodes.len() / samples.max(1)).max(1);
         nodes.par_iter().with_min_len(FEW).enumerate().try_for_each(|(number, node)| {
