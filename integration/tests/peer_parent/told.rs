@@ -2,7 +2,7 @@
 //! is sent.
 
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -65,7 +65,12 @@ impl Resolver {
         fs::write(dir.join("unbound.conf"), text).expect("write");
         let log = fs::File::create(dir.join("log")).expect("a log");
         unbound.args(["-d", "-c"]).arg(dir.join("unbound.conf")).stdout(Stdio::null()).stderr(log);
-        Some(Self { process: unbound.spawn().expect("unbound starts"), port })
+        let resolver = Self { process: unbound.spawn().expect("unbound starts"), port };
+        // Who asks once must not come before it listens.
+        common::wait_for("unbound listens", Duration::from_secs(30), || {
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        Some(resolver)
     }
 }
 

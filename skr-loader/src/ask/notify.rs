@@ -53,3 +53,37 @@ fn read(answer: &[u8], zone: &Name, id: u16) -> Result<Rcode, AnswerFault> {
     }
     Ok(header.rcode())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_to_the_message_counts_and_no_octets_stop_the_reader() {
+        let zone = Name::parse("example.").unwrap();
+        let mut good = message(&zone, 0x0102).unwrap();
+        good[2] |= 0x80;
+        assert_eq!(read(&good, &zone, 0x0102), Ok(Rcode::NOERROR));
+        assert_eq!(read(&good, &zone, 0x0103), Err(AnswerFault::NotOurs));
+        assert_eq!(read(&good, &Name::parse("other.").unwrap(), 0x0102), Err(AnswerFault::OtherQuestion));
+        // A server that could not read the message may leave the question out.
+        let mut refused = good[..12].to_vec();
+        (refused[3], refused[5]) = (1, 0);
+        assert_eq!(read(&refused, &zone, 0x0102), Ok(Rcode::FORMERR));
+        for end in 0..good.len() {
+            assert!(read(&good[..end], &zone, 0x0102).is_err(), "cut off at {end}");
+        }
+        for at in 0..good.len() {
+            for value in 0..=u8::MAX {
+                let mut changed = good.clone();
+                changed[at] = value;
+                let said = read(&changed, &zone, 0x0102);
+                // Identification, QR, and the question with its number; other flags and counts say nothing here.
+                let counts = changed[..2] != good[..2]
+                    || changed[2] & 0x80 == 0
+                    || changed[12..changed.len() - 2].to_ascii_lowercase() != good[12..good.len() - 2];
+                assert!(!(counts && said.is_ok()), "octet {at} is {value}: {said:?}");
+            }
+        }
+    }
+}

@@ -174,6 +174,17 @@ mod tests {
             for end in 0..octets.len() {
                 assert_eq!(parse(&octets[..end]), None, "cut off at {end}");
             }
+            // Whatever an octet is changed to, the reader ends, and what it reads is printed as something that reads as the same.
+            for at in 0..octets.len() {
+                for value in 0..=u8::MAX {
+                    let mut changed = octets.clone();
+                    changed[at] = value;
+                    if let Some(memory) = parse(&changed) {
+                        let again = print(&memory.texts, &memory.held, &memory.removals);
+                        assert_eq!(parse(&again), Some(memory), "octet {at} is {value}");
+                    }
+                }
+            }
         }
         for damaged in
             ["", "x", "offline-ksk zone files 2\nend\n", "offline-ksk zone files 1\nfile -1 2\nend\n"]

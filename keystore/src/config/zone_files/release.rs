@@ -149,6 +149,8 @@ mod tests {
     fn a_release_of_root_can_be_read_and_replaced_by_the_owner_of_the_state_folder() {
         use std::os::unix::fs::PermissionsExt as _;
         if !rustix::process::geteuid().is_root() {
+            assert!(std::env::var_os("CI").is_none(), "CI runs this as root");
+            eprintln!("SKIPPED: only root can give a file to another user");
             return;
         }
         let dir = tempfile::tempdir().unwrap();
