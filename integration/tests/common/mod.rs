@@ -31,10 +31,11 @@ pub fn peer(program: &str) -> Option<Command> {
     }
 }
 
-/// The command for a program of this system, looked for in `PATH`; `None` after a loud word when it is not there.
+/// The command for a program of this system, looked for in `PATH` and `/usr/sbin`; `None` after a loud word when it is not there.
 pub fn of_system(program: &str) -> Option<Command> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.exists());
+    let places = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let found = places.map(|dir| dir.join(program)).find(|path| path.exists());
     found.map_or_else(|| missing(program), |path| Some(Command::new(path)))
 }
 

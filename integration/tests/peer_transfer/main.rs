@@ -9,6 +9,7 @@ mod certificate;
 mod common;
 mod incoming;
 mod network;
+mod powerdns;
 mod primary;
 mod secondaries;
 mod updates;

@@ -1,0 +1,175 @@
+//! PowerDNS, configured as the manual says: from one as primary through our signer to one as secondary and to one that reads our catalog.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use keystore::clock;
+
+use crate::common;
+use crate::incoming::{Ours, text, txt_at};
+use crate::primary::{self, ZONE};
+use crate::secondaries::{block_of, changed};
+use crate::{records_at, serial_at, validate_file, write_zone};
+
+const PAGE: &str = include_str!("../../../docs/manual/powerdns.md");
+/// Longest time for what PowerDNS does by its own timer, of one second here, on a machine with other work.
+const LIMIT: Duration = Duration::from_secs(30);
+const CHANGES: u32 = 4;
+
+/// A PowerDNS in a folder of its own, which ends when it is dropped.
+struct Peer {
+    address: SocketAddr,
+    dir: PathBuf,
+    child: Child,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("{}:\n{}", self.dir.display(), self.log());
+        }
+    }
+}
+
+impl Peer {
+    /// Runs the commands of `zone`, then starts it with the settings of `heading`, both of the page, on `port` of 127.0.0.1.
+    fn start(dir: &Path, [heading, zone]: [&str; 2], changes: &[(&str, &str)], port: u16) -> Self {
+        std::fs::create_dir_all(dir).expect("a folder");
+        let listen = format!("local-address=127.0.0.1\nlocal-port={port}");
+        let settings = block_of(PAGE, &format!("{heading}: `pdns.conf`"));
+        let settings = settings.replace("local-address=192.0.2.56", &listen);
+        let settings = settings.replace("local-address=192.0.2.10", &listen);
+        let settings = made(dir, &settings, changes);
+        let own = format!("socket-dir={}\nxfr-cycle-interval=1\nloglevel=6\n", dir.display());
+        std::fs::write(dir.join("pdns.conf"), format!("{settings}\n{own}")).expect("write");
+        is_good(&shell(dir, &made(dir, &block_of(PAGE, zone), changes)));
+        let output = std::fs::File::create(dir.join("output")).expect("a file");
+        let mut command = common::of_system("pdns_server").expect("it was there");
+        command.args(["--daemon=no", "--guardian=no"]).arg(format!("--config-dir={}", dir.display()));
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let peer = Self { address, dir: dir.to_owned(), child: child.expect("it starts") };
+        common::wait_for("PowerDNS", LIMIT, || dir.join("pdns.controlsocket").exists().then_some(()));
+        peer
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("output")).unwrap_or_default()
+    }
+}
+
+/// A block with the paths of the folder, and those of `changes` that it has a place for.
+fn made(dir: &Path, block: &str, changes: &[(&str, &str)]) -> String {
+    let text = block.replace("/var/lib/powerdns", &dir.display().to_string());
+    changes.iter().fold(text, |text, (from, to)| text.replace(from, to))
+}
+
+/// Runs commands of the page against the PowerDNS of the folder.
+fn shell(dir: &Path, commands: &str) -> Output {
+    let place = format!("--config-dir={0} --socket-dir={0}", dir.display());
+    let tools = ["pdnsutil", "pdns_control"].map(|tool| {
+        let place = if tool == "pdnsutil" { place.split(' ').next().unwrap_or_default() } else { &place };
+        format!("{tool}() {{ command {tool} {place} \"$@\"; }}\n")
+    });
+    let mut shell = Command::new("sh");
+    shell.arg("-euc").arg(tools.concat() + commands).stdin(Stdio::null()).output().expect("a shell")
+}
+
+fn is_good(output: &Output) {
+    assert!(output.status.success(), "{}", common::text(output));
+}
+
+fn publish(file: &Path, serial: u32) {
+    std::fs::write(file, text(serial)).expect("write");
+}
+
+#[test]
+fn zone_goes_from_powerdns_through_our_signer_to_powerdns_and_into_its_catalog() {
+    if ["dig", "kzonecheck", "ldns-verify-zone"].iter().any(|program| common::peer(program).is_none())
+        || ["pdns_server", "pdnsutil", "sqlite3"].iter().any(|program| common::of_system(program).is_none())
+    {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let [first, ours, last, consumer] = [(); 4].map(|()| common::free_port());
+    let at = |name: &str| dir.path().join(name);
+    std::fs::create_dir(at("first")).expect("a folder");
+    let file = at("first/example.com.zone");
+    publish(&file, 1);
+    let told = format!("also-notify=127.0.0.1:{ours}");
+    let source = Peer::start(
+        &at("first"),
+        ["As primary", "As primary: its zone"],
+        &[("also-notify=192.0.2.1", &told)],
+        first,
+    );
+    let notify = [last, consumer].map(|port| format!("{{ address = \"127.0.0.1:{port}\", key = \"xfr\" }}"));
+    let notify = notify.join(", ");
+    let tables = changed(
+        &block_of(PAGE, "The signer: `offline-ksk.toml`"),
+        &[
+            (
+                "allow-transfer = [{ address = \"192.0.2.56\"",
+                "min-retry = 1\nallow-transfer = [{ address = \"127.0.0.1\"",
+            ),
+            ("notify = [{ address = \"192.0.2.56\", key = \"xfr\" }]", &format!("notify = [{notify}]")),
+        ],
+    );
+    let zone = format!(
+        "[[zone]]\nname = \"{ZONE}\"\npolicy = \"common\"\ntrust-anchor-file = \"{ZONE}.anchors\"\nprimaries = [{{ address = \"{}\", key = \"xfr\" }}]\n",
+        source.address
+    );
+    let config = primary::prepare(dir.path(), &format!("{zone}{tables}"));
+    let us = Ours::start(&config, ours);
+    let primary_is = format!(" 127.0.0.1:{ours}");
+    let changes = [(" 192.0.2.1", primary_is.as_str())];
+    let end = Peer::start(&at("last"), ["As secondary", "As secondary: its zone"], &changes, last);
+    let by_catalog = Peer::start(
+        &at("catalog"),
+        ["As secondary", "As consumer of a catalog: its zone"],
+        &changes,
+        consumer,
+    );
+    common::wait_for("the zone of the catalog", LIMIT, || {
+        by_catalog.log().contains("create zone 'example.com'").then_some(())
+    });
+    let given = block_of(PAGE, "As consumer of a catalog: a zone that has come");
+    common::wait_for("the key of the zone", LIMIT, || {
+        shell(&by_catalog.dir, &given).status.success().then_some(())
+    });
+    for serial in 1..=1 + CHANGES {
+        if serial > 1 {
+            publish(&file, serial);
+            is_good(&shell(
+                &at("first"),
+                &made(&at("first"), &block_of(PAGE, "As primary: after a change"), &[]),
+            ));
+        }
+        for peer in [&end, &by_catalog] {
+            common::wait_for(&format!("serial {serial} at {}", peer.dir.display()), LIMIT, || {
+                (txt_at(peer.address)? == format!("\"{serial}\"")).then_some(())
+            });
+        }
+    }
+    assert_eq!((us.transfers("axfr", "failed"), us.transfers("ixfr", "failed")), (0, 0));
+    let validated = dir.path().join("validated");
+    for peer in [&end, &by_catalog] {
+        assert_eq!(serial_at(peer.address), serial_at(us.address()));
+        write_zone(&records_at(peer.address, None), &validated);
+        validate_file(&validated, clock::now());
+    }
+    // It takes all of a signed zone each time. The zone leaves with the catalog.
+    assert!(!end.log().contains("IXFR-in"), "{}", end.log());
+    let mut none = config.clone();
+    none.zones.clear();
+    us.signer.reload(&none);
+    common::wait_for("the zone to leave with the catalog", LIMIT, || {
+        serial_at(by_catalog.address).is_none().then_some(())
+    });
+    us.stop();
+}
