@@ -60,7 +60,7 @@ pub fn zone_content(data: &[u8]) -> bool {
 }
 
 /// Octets of `content-changes` in front of the first change.
-const HEAD: usize = 10 + 9 + 32 + 16;
+const HEAD: usize = 10 + 9 + 32 + 8 + 16;
 
 fn reads_again(zone: &Zone) {
     let text = signer::text_of(zone);

@@ -213,9 +213,9 @@ conditions! {
         "New content of the zone file waits; what is served is signed on under the serial that it has.";
         "Look at the rights and the file system of zones/ZONE in the state folder."
     SignerStateUnreadable "SIGNER-STATE-UNREADABLE" Zone [Warning]
-        "The signer cannot open or read the version that it served last.";
-        "It is tried again until something else is served, which is signed anew from the zone file.";
-        "Look at the rights of zones/ZONE/version and changes in the state folder."
+        "The signer cannot open or read the version that it served last, or what updates made.";
+        "It is tried again until something else is served, which is signed anew from the zone file. Of damaged content of updates, what the last version has is served.";
+        "Look at the rights of zones/ZONE in the state folder. Where it names a folder damaged-TIME, updates of after the last version may be missing: send them again, then remove the folder."
     SignerStateNotWritten "SIGNER-STATE-NOT-WRITTEN" Zone [Warning]
         "The signer cannot write a version of the zone down.";
         "New content of the zone file waits, so that nothing is served that a restart would lose. What is served is signed on.";

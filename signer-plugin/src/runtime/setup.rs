@@ -70,6 +70,11 @@ impl ContentSource {
         }
     }
 
+    /// True when updates make the content together with the file.
+    pub const fn takes_updates(&self) -> bool {
+        matches!(self, Self::FileWithUpdates(_))
+    }
+
     /// True when the content is kept on disk beside its file, since it does not come from there alone.
     #[must_use]
     pub const fn is_stored(&self) -> bool {

@@ -4,9 +4,13 @@
 //! zones/ZONE/content           the content: a base, and the names that differ from it      replaced whole
 //! zones/ZONE/content-changes   names that were changed since then                          appended to
 //!
-//! content          = B (zone name)  R… (RRsets of the base)  N… (names that differ)  E (number of RRsets and of names)
-//! content-changes  = J (ID of the content that it continues)  { N… (names)  C (their number) }…
+//! content          = B (zone name, write number)  R… (RRsets of the base)  N… (names that differ)  E (number of RRsets and of names)
+//! content-changes  = J (ID and write number of the content that it continues)  { N… (names)  C (their number) }…
 //! ```
+//! The write number goes up with each content that is written whole. A journal of a content before is left over from a crash between two
+//! writes, and the content has its changes. A journal of a *later* content cannot come from here: the two files were copied at different
+//! moments, and the changes between them are in neither.
+//!
 //! The base of a zone with a file is the file as it was last read, so that a later file can be compared with it.
 //!
 //! A change is durable here before anybody is told that it was accepted. A journal that ends within a change, or in zeros, was being
@@ -56,6 +60,8 @@ pub(crate) struct ContentStore {
 #[derive(Debug, Clone, Copy)]
 struct Held {
     id: SnapshotId,
+    /// The write number of the content; 0 in files of before there were such numbers.
+    number: u64,
     /// Octets of the content.
     len: u64,
     /// `None` when there is no journal yet.
@@ -91,9 +97,12 @@ impl ContentStore {
     pub fn load(&mut self) -> Result<Option<StoredContent>, StateError> {
         self.held = None;
         let path = self.folder.path().join(CONTENT);
-        let Some(file) = open(&path)? else { return Ok(None) };
-        let (mut held, base, mut names) = self.read_content(file).map_err(|e| error_at(&path, e))?;
         let changes = self.folder.path().join(CHANGES);
+        let Some(file) = open(&path)? else {
+            // The content is written before its journal.
+            return open(&changes)?.map_or(Ok(None), |_| Err(error_at(&changes, (Damage::OtherMoment, 0))));
+        };
+        let (mut held, base, mut names) = self.read_content(file).map_err(|e| error_at(&path, e))?;
         let mut is_whole = true;
         if let Some(file) = open(&changes)? {
             is_whole = self.replay(file, &mut held, &mut names).map_err(|e| error_at(&changes, e))?;
@@ -119,11 +128,12 @@ impl ContentStore {
     pub fn replace(&mut self, base: &Zone, current: &Zone) -> io::Result<()> {
         self.held = None;
         self.folder.make()?;
+        let number = self.last_number()?.saturating_add(1);
         let mut written = None;
         durable::write_with(&self.folder.path().join(CONTENT), 0o600, |file| {
-            let (mut out, id, len) = write(base, current, BufWriter::with_capacity(SECTION, file))?;
+            let (mut out, id, len) = write(base, current, number, BufWriter::with_capacity(SECTION, file))?;
             out.flush()?;
-            written = Some(Held { id, len, journal: None });
+            written = Some(Held { id, number, len, journal: None });
             Ok(())
         })?;
         self.held = written;
@@ -141,7 +151,7 @@ impl ContentStore {
         let Some(held) = held else { return self.replace(base, current) };
         let sealer = match &held.journal {
             Some(end) => Sealer::go_on(Vec::new(), end.digest, end.len),
-            None => begin(&held.id)?,
+            None => begin(&held.id, held.number)?,
         };
         let (octets, digest, len) = put_change(sealer, change)?;
         let path = self.folder.path().join(CHANGES);
@@ -160,11 +170,33 @@ impl ContentStore {
         set_aside(self.folder.path(), &[CONTENT, CHANGES], now)
     }
 
+    /// The highest write number of the files that are there. One that is damaged has none.
+    fn last_number(&self) -> io::Result<u64> {
+        let mut last = 0;
+        for name in CONTENT_FILES {
+            let file = match open(&self.folder.path().join(name)) {
+                Ok(file) => file,
+                Err(StateError::Io { source, .. }) => return Err(source),
+                Err(StateError::Damaged { .. }) => None,
+            };
+            let number = file.and_then(|file| {
+                let mut unsealer = Unsealer::begin(BufReader::new(file), FORMAT).ok()?;
+                match unsealer.next() {
+                    Ok(Some((BASE, payload))) => take_base(payload).map(|(_, number)| number),
+                    Ok(Some((HEAD, payload))) => take_head(payload).map(|(_, number)| number),
+                    _ => None,
+                }
+            });
+            last = last.max(number.unwrap_or(0));
+        }
+        Ok(last)
+    }
+
     fn read_content(&self, from: impl Read) -> Result<(Held, Zone, Names), (Damage, u64)> {
         let from = BufReader::with_capacity(SECTION, from);
         let mut unsealer = Unsealer::begin(from, FORMAT).map_err(|error| (error.into(), 0))?;
         let (mut builder, mut names) = (ZoneBuilder::new(&self.zone), Names::new());
-        let (mut rrsets, mut is_begun) = (0, false);
+        let (mut rrsets, mut begun) = (0, None);
         loop {
             let at = unsealer.position();
             let damage = |damage: Damage| (damage, at);
@@ -172,15 +204,14 @@ impl ContentStore {
             let Some((kind, payload)) = section else { return Err(damage(SectionError::CutShort.into())) };
             let mut from = Take(payload);
             match kind {
-                BASE if !is_begun => {
-                    let found = from.short().and_then(|wire| Name::from_wire(wire).ok());
-                    let found = found.ok_or_else(|| damage(Damage::Field))?;
+                BASE if begun.is_none() => {
+                    let (found, number) = take_base(payload).ok_or_else(|| damage(Damage::Field))?;
                     if found != self.zone {
                         return Err(damage(Damage::OtherZone(found)));
                     }
-                    is_begun = true;
+                    begun = Some(number);
                 }
-                RRSETS if is_begun && names.is_empty() => {
+                RRSETS if begun.is_some() && names.is_empty() => {
                     while !from.is_empty() {
                         take_rrset(&mut from, &mut builder).map_err(damage)?;
                         rrsets += 1;
@@ -204,19 +235,24 @@ impl ContentStore {
         if !matches!(unsealer.next(), Ok(None)) {
             return Err((Damage::Order, len));
         }
-        Ok((Held { id, len, journal: None }, finish_zone(builder, len)?, names))
+        let held = Held { id, number: begun.unwrap_or(0), len, journal: None };
+        Ok((held, finish_zone(builder, len)?, names))
     }
 
     /// Gathers the changes of a journal that continues the content; false when its last one is not whole.
     fn replay(&self, from: impl Read, held: &mut Held, names: &mut Names) -> Result<bool, (Damage, u64)> {
         let from = BufReader::with_capacity(SECTION, from);
         let mut unsealer = Unsealer::begin(from, FORMAT).map_err(|error| (error.into(), 0))?;
-        match unsealer.next() {
-            Ok(Some((HEAD, found))) if *found == held.id => {}
-            // Of the content before, after a crash between two writes.
-            Ok(Some((HEAD, _))) => return Ok(true),
+        let head = match unsealer.next() {
+            Ok(Some((HEAD, payload))) => take_head(payload),
             Ok(_) => return Err((Damage::Order, 0)),
             Err(error) => return Err((error.into(), 0)),
+        };
+        let (id, number) = head.ok_or((Damage::Field, 0))?;
+        if id != held.id {
+            // Of a content before, after a crash between two writes; files without numbers can be nothing else that is known.
+            let is_before = number < held.number || number == 0;
+            return if is_before { Ok(true) } else { Err((Damage::OtherMoment, 0)) };
         }
         let mut end = JournalEnd { digest: unsealer.digest(), len: unsealer.position(), changes: 0 };
         held.journal = Some(end);
@@ -264,12 +300,18 @@ impl StoredContent {
 }
 
 /// Writes the content whole; gives the stream, the ID of the content, and its length.
-pub(super) fn write<W: Write>(base: &Zone, current: &Zone, out: W) -> io::Result<(W, SnapshotId, u64)> {
+pub(super) fn write<W: Write>(
+    base: &Zone,
+    current: &Zone,
+    number: u64,
+    out: W,
+) -> io::Result<(W, SnapshotId, u64)> {
     let most = base.name_count() + current.name_count();
     let differs = ContentChange::between(base, current, most).unwrap_or_default();
     let mut sealer = Sealer::begin(out, FORMAT)?;
     let mut section = Vec::new();
     section.put_short(base.origin().as_wire());
+    section.put_u64(number);
     sealer.section(BASE, &section)?;
     put_rrsets(base, &mut sealer)?;
     put_names(&differs, &mut sealer)?;
@@ -280,11 +322,32 @@ pub(super) fn write<W: Write>(base: &Zone, current: &Zone, out: W) -> io::Result
     Ok(sealer.finish())
 }
 
-/// A journal that continues the content with this ID.
-pub(super) fn begin(id: &SnapshotId) -> io::Result<Sealer<Vec<u8>>> {
+/// A journal that continues the content with this ID and write number.
+pub(super) fn begin(id: &SnapshotId, number: u64) -> io::Result<Sealer<Vec<u8>>> {
     let mut sealer = Sealer::begin(Vec::new(), FORMAT)?;
-    sealer.section(HEAD, id)?;
+    let mut section = id.to_vec();
+    section.put_u64(number);
+    sealer.section(HEAD, &section)?;
     Ok(sealer)
+}
+
+/// The zone of a content, and its write number.
+fn take_base(payload: &[u8]) -> Option<(Name, u64)> {
+    let mut from = Take(payload);
+    let zone = from.short().and_then(|wire| Name::from_wire(wire).ok())?;
+    Some((zone, take_number(&mut from)?))
+}
+
+/// ID and write number of the content that a journal continues.
+fn take_head(payload: &[u8]) -> Option<(SnapshotId, u64)> {
+    let mut from = Take(payload);
+    Some((from.array()?, take_number(&mut from)?))
+}
+
+/// The write number at the end of a section; 0 where it has none.
+fn take_number(from: &mut Take<'_>) -> Option<u64> {
+    let number = if from.is_empty() { 0 } else { from.u64()? };
+    from.is_empty().then_some(number)
 }
 
 /// Puts a change behind what a journal has; gives the octets, the digest of the last section, and the length of the file.
@@ -429,6 +492,65 @@ mod tests {
         let folder = store.set_aside(Timestamp::from_secs(1_800_000_000)).unwrap();
         assert!(folder.join(CONTENT).exists() && folder.join(CHANGES).exists());
         assert!(load(dir.path()).unwrap().is_none());
+    }
+
+    /// All mixtures of the two files at three moments: before and after a content was written whole, and after the change behind that.
+    #[test]
+    fn files_of_two_moments_read_as_content_that_was_there_or_are_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let octets = |name: &str| fs::read(dir.path().join(name)).unwrap();
+        let (mut store, contents) = filled(dir.path(), 2);
+        let first = (octets(CONTENT), octets(CHANGES));
+        store.replace(&contents[0], &contents[2]).unwrap();
+        let second = (octets(CONTENT), octets(CHANGES));
+        let (change, last) = edited(&contents[2], |edit| {
+            edit.add(name("Late.example").as_wire(), keystore::dns::Rtype::A, 60, &[192, 0, 2, 9]);
+        });
+        store.append(&change, &contents[0], &last).unwrap();
+        let third = (octets(CONTENT), octets(CHANGES));
+        assert_eq!((&first.1, &second.0), (&second.1, &third.0));
+        /// What is the case, content, journal, and what it reads as.
+        type Row<'a> = (&'a str, Option<&'a [u8]>, &'a [u8], Option<&'a Arc<Zone>>);
+        let rows: [Row<'_>; 5] = [
+            ("of one moment", Some(&first.0), &first.1, Some(&contents[2])),
+            ("content that is later", Some(&second.0), &first.1, Some(&contents[2])),
+            ("a journal that goes on", Some(&second.0), &third.1, Some(&last)),
+            ("a journal that is later", Some(&first.0), &third.1, None),
+            ("no content", None, &third.1, None),
+        ];
+        for (what, content, changes, expected) in rows {
+            let copy = tempfile::tempdir().unwrap();
+            if let Some(content) = content {
+                fs::write(copy.path().join(CONTENT), content).unwrap();
+            }
+            fs::write(copy.path().join(CHANGES), changes).unwrap();
+            match (load(copy.path()), expected) {
+                (Ok(Some(found)), Some(expected)) => {
+                    assert!(found.current.has_content_of(expected), "{what}");
+                }
+                (Err(StateError::Damaged { damage: Damage::OtherMoment, .. }), None) => {}
+                (other, _) => panic!("{what}: {:?}", other.map(|found| found.is_some())),
+            }
+        }
+    }
+
+    #[test]
+    fn files_without_write_numbers_read_as_before_and_numbers_go_on_over_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, contents) = filled(dir.path(), 1);
+        let number = |dir: &Path| ContentStore::new(dir, &name("example")).last_number().unwrap();
+        assert_eq!(number(dir.path()), 1);
+        store.replace(&contents[0], &contents[1]).unwrap();
+        ContentStore::new(dir.path(), &name("example")).replace(&contents[0], &contents[1]).unwrap();
+        assert_eq!(number(dir.path()), 3);
+        for (journal, expected) in
+            [([7; 32].to_vec(), true), ([&[7; 32][..], &9_u64.to_be_bytes()].concat(), false)]
+        {
+            let mut sealer = Sealer::begin(Vec::new(), FORMAT).unwrap();
+            sealer.section(HEAD, &journal).unwrap();
+            fs::write(dir.path().join(CHANGES), sealer.finish().0).unwrap();
+            assert_eq!(load(dir.path()).is_ok(), expected, "{} octets", journal.len());
+        }
     }
 
     #[test]

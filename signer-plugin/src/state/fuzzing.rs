@@ -93,9 +93,9 @@ pub fn read_content(content: &[u8], changes: &[u8], zone: &Name) -> Option<[Arc<
 /// The file `content`, as `ContentStore::replace` writes it, and `content-changes` with the change that leads to `next`.
 #[must_use]
 pub fn stored_content(base: &Zone, current: &Zone, next: &Zone) -> (Vec<u8>, Vec<u8>) {
-    let Ok((octets, id, _)) = content::write(base, current, Vec::new()) else { return Default::default() };
+    let Ok((octets, id, _)) = content::write(base, current, 1, Vec::new()) else { return Default::default() };
     let most = current.name_count() + next.name_count();
     let change = ContentChange::between(current, next, most).unwrap_or_default();
-    let changes = content::begin(&id).and_then(|sealer| content::put_change(sealer, &change));
+    let changes = content::begin(&id, 1).and_then(|sealer| content::put_change(sealer, &change));
     (octets, changes.map(|(changes, ..)| changes).unwrap_or_default())
 }

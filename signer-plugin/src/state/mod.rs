@@ -88,6 +88,9 @@ pub(crate) enum Damage {
     /// Something is missing, or stands at a place where it must not.
     #[error("a section is missing or stands at a wrong place")]
     Order,
+    /// A journal continues what was written after the file that lies beside it, or that is not there.
+    #[error("it continues a later file than the one beside it: they were copied at different moments")]
+    OtherMoment,
     /// A value is outside of what it can be.
     #[error("a section does not have the values that it should")]
     Field,
@@ -242,6 +245,17 @@ impl ZoneState {
         self.held = None;
         set_aside(self.folder.path(), &[VERSION, CHANGES], now)
     }
+}
+
+/// The newest folder in that of a zone into which content was moved.
+pub(crate) fn content_aside(zone: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(zone).ok()?;
+    let folders = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let is_one = |path: &PathBuf| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(is_damaged_folder)
+            && content::CONTENT_FILES.iter().any(|name| path.join(name).exists())
+    };
+    folders.filter(is_one).max()
 }
 
 /// Moves files of the folder of a zone to a folder `damaged-TIME` in it, and gives its path. That one and the newest others stay,

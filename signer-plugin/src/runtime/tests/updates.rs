@@ -1,5 +1,6 @@
 //! DNS UPDATE on a running zone: taken, served, kept over restarts and beside the zone file, and refused without a trace.
 
+use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
@@ -135,6 +136,53 @@ fn what_was_accepted_is_there_after_a_restart_whatever_is_left_on_disk() {
         drop(zone);
         let zone = started(&site, start().plus(20));
         assert_eq!((address_of(&zone, "m.example."), address_of(&zone, "n2.example.")), (Some(9), Some(9)));
+    }
+}
+
+/// A copy of the folder that was made while the content was written whole has content of before and the journal of after.
+#[test]
+fn content_of_another_moment_than_its_journal_is_told_and_the_zone_goes_on_from_what_was_served() {
+    let folder = |site: &Site| site.path("zones/example.");
+    type Harm = fn(&Path, &[u8]);
+    let harms: [(&str, Harm); 3] = [
+        ("older content", |zone, before| fs::write(zone.join("content"), before).unwrap()),
+        ("no content", |zone, _| fs::remove_file(zone.join("content")).unwrap()),
+        ("damaged content", |zone, _| fs::write(zone.join("content"), "nonsense").unwrap()),
+    ];
+    for (what, harm) in harms {
+        let site = Site::with_skr(3);
+        let mut zone = started(&site, start());
+        update(&site, &mut zone, "add a 300 A 192.0.2.9", start().plus(1));
+        let before = fs::read(folder(&site).join("content")).unwrap();
+        // Another file makes whole content of what the journal has.
+        site.write("zone", &FILE.replace("192.0.2.2", "192.0.2.3"));
+        for second in 2..5 {
+            site.step(&mut zone, start().plus(second));
+        }
+        assert_ne!(fs::read(folder(&site).join("content")).unwrap(), before);
+        update(&site, &mut zone, "add b 300 A 192.0.2.9", start().plus(6));
+        let last = serial(&zone);
+        drop(zone);
+        harm(&folder(&site), &before);
+        let (mut zone, has_condition) = (started(&site, start().plus(10)), |zone: &ZoneRuntime| {
+            zone.conditions().any(|id| id == ConditionId::SignerStateUnreadable)
+        });
+        site.step(&mut zone, start().plus(11));
+        for name in ["a.example.", "b.example."] {
+            assert_eq!(address_of(&zone, name), Some(9), "{what}: {name}");
+        }
+        assert!(has_condition(&zone) && serial(&zone) >= last, "{what}");
+        assert_eq!(update(&site, &mut zone, "add c 300 A 192.0.2.9", start().plus(12)), served(&zone));
+        drop(zone);
+        // It is told over a restart, and until somebody has removed what was set aside.
+        let mut zone = started(&site, start().plus(20));
+        assert!(has_condition(&zone), "{what}");
+        fs::remove_dir_all(folder(&site).join(format!("damaged-{:020}", start().plus(10).secs()))).unwrap();
+        let due = site.step(&mut zone, start().plus(21));
+        assert!(due <= start().plus(40), "{what}: it is looked again soon");
+        site.step(&mut zone, start().plus(40));
+        assert!(!has_condition(&zone), "{what}");
+        assert_eq!(address_of(&zone, "c.example."), Some(9), "{what}");
     }
 }
 

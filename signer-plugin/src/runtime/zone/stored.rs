@@ -1,6 +1,6 @@
 //! The content of a zone that updates change: read at the start, and brought together with its file when that changes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keystore::dns::Name;
@@ -9,8 +9,11 @@ use keystore::time::Timestamp;
 use super::{ConditionId, LOGGED_WARNINGS, ZoneRuntime};
 use crate::content::{Rebased, rebased};
 use crate::runtime::retry::Retry;
-use crate::state::{CONTENT, ContentStore, StateError, StoredContent};
+use crate::state::{CONTENT, CONTENT_FILES, ContentStore, StateError, StoredContent, content_aside};
 use crate::zone::{ContentChange, Zone};
+
+/// Seconds between two looks at files that were moved aside.
+const LOOK: u64 = 10;
 
 /// The content on disk, and the file that it was made of.
 pub(super) struct Stored {
@@ -22,6 +25,15 @@ pub(super) struct Stored {
     waiting: Option<Arc<Zone>>,
     /// When it is tried again, and why.
     unwritten: (Retry, Option<String>),
+    aside: Option<Aside>,
+}
+
+/// Files of what updates made that were moved aside, as they were damaged or of different moments. Updates may be missing until a person has
+/// looked, and removed the folder.
+struct Aside {
+    folder: PathBuf,
+    /// When it is looked whether the folder is still there.
+    look_at: Timestamp,
 }
 
 /// What is known of the content on disk.
@@ -42,6 +54,7 @@ impl Stored {
             standing: Standing::Unread(Retry::default(), None),
             waiting: None,
             unwritten: (Retry::default(), None),
+            aside: None,
         }
     }
 
@@ -61,11 +74,28 @@ impl Stored {
     }
 
     /// Time of the next try at what failed.
-    pub const fn next_try(&self) -> Option<Timestamp> {
+    pub fn next_try(&self) -> Option<Timestamp> {
         match &self.standing {
             Standing::Unread(retry, _) => retry.at(),
-            Standing::Loaded | Standing::Damaged => self.unwritten.0.at(),
+            Standing::Loaded | Standing::Damaged => {
+                let look = self.aside.as_ref().map(|aside| aside.look_at);
+                self.unwritten.0.at().into_iter().chain(look).min()
+            }
         }
+    }
+
+    /// Looks whether the files that were moved aside are still there; true when they have just gone.
+    fn poll_aside(&mut self, now: Timestamp) -> bool {
+        let Some(aside) = &mut self.aside else { return false };
+        if now < aside.look_at {
+            return false;
+        }
+        aside.look_at = now.plus(LOOK);
+        let is_gone = CONTENT_FILES.iter().all(|name| !aside.folder.join(name).exists());
+        if is_gone {
+            self.aside = None;
+        }
+        is_gone
     }
 
     /// Writes whole content down that comes from no file.
@@ -104,11 +134,17 @@ impl Stored {
 }
 
 impl ZoneRuntime {
-    /// Why the content on disk is not known.
+    /// Why the content on disk is not known, or may not have all updates.
     pub(super) fn stored_unreadable(&self) -> Option<String> {
-        match &self.stored.as_ref()?.standing {
+        let stored = self.stored.as_ref()?;
+        match &stored.standing {
             Standing::Unread(_, why) => why.clone(),
-            Standing::Loaded | Standing::Damaged => None,
+            Standing::Loaded | Standing::Damaged => stored.aside.as_ref().map(|aside| {
+                format!(
+                    "what updates made could not be read whole from disk, and may be missing in part: its files lie in {}",
+                    aside.folder.display()
+                )
+            }),
         }
     }
 
@@ -132,6 +168,11 @@ impl ZoneRuntime {
 
     /// Reads the content from disk until that goes well, and writes again what could not be written; true when there is other content.
     pub(super) fn load_stored(&mut self, now: Timestamp) -> bool {
+        let takes_updates = self.setup.source.takes_updates();
+        let Some(stored) = &mut self.stored else { return false };
+        if stored.poll_aside(now) {
+            self.set_condition(ConditionId::SignerStateUnreadable, self.stored_unreadable(), now);
+        }
         let Some(stored) = &mut self.stored else { return false };
         let Standing::Unread(retry, _) = &mut stored.standing else { return self.take_file_again(now) };
         if retry.at().is_some() && !retry.is_due(now) {
@@ -161,13 +202,20 @@ impl ZoneRuntime {
             Err(error @ StateError::Damaged { .. }) => {
                 let aside = stored.store.set_aside(now);
                 stored.standing = Standing::Damaged;
-                let folder =
-                    aside.map_or_else(|e| format!("nowhere: {e}"), |path| path.display().to_string());
+                let folder = match &aside {
+                    Ok(path) => path.display().to_string(),
+                    Err(error) => format!("nowhere: {error}"),
+                };
                 tracing::error!(
                     zone = %self.setup.name, %error, folder,
                     "the content on disk is damaged; its files were moved to the folder, and what updates made is taken from the version that was served last"
                 );
             }
+        }
+        // Content of primaries comes again from them.
+        if let Some(stored) = self.stored.as_mut().filter(|stored| stored.is_loaded() && takes_updates) {
+            let folder = content_aside(&self.setup.state);
+            stored.aside = folder.map(|folder| Aside { folder, look_at: now.plus(LOOK) });
         }
         self.set_condition(ConditionId::SignerStateUnreadable, self.stored_unreadable(), now);
         self.stored.as_ref().is_some_and(Stored::is_loaded)
