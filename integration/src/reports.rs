@@ -115,9 +115,9 @@ impl TimerStanding {
     }
 }
 
-/// The report of the signer.
+/// The report of the signer; `catalogs` is what is wrong with catalogs that zones are taken from.
 #[must_use]
-pub fn of_signer(signer: &Signer, started: Timestamp, now: Timestamp) -> OwnReport {
+pub fn of_signer(signer: &Signer, catalogs: Option<String>, started: Timestamp, now: Timestamp) -> OwnReport {
     let zone = |(name, state): (keystore::dns::Name, ServedState)| {
         let ServedState {
             loaded, file_error, validly_signed, why_not, generation, serial, secondaries, ..
@@ -151,6 +151,7 @@ pub fn of_signer(signer: &Signer, started: Timestamp, now: Timestamp) -> OwnRepo
     OwnReport {
         report: Report {
             queries: Some(signer.files_of_queries()),
+            configuration_error: catalogs,
             ..Report::new(Component::Signer, started, now)
         },
         zones: Arc::new(signer.states().into_iter().map(zone).collect()),

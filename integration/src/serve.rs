@@ -26,7 +26,7 @@ use metrics::health::watch::{HealthWatch, Watched};
 use metrics::http::{self, Endpoint, Guard, Serving as HttpServing};
 use signer_plugin::border::SignerHandler;
 use signer_plugin::border::server::{Listen, Server as DnsServer};
-use signer_plugin::incoming::PrimaryFollower;
+use signer_plugin::incoming::{CatalogFaults, CatalogFollower, PrimaryFollower};
 use signer_plugin::runtime::Signer;
 use signer_plugin::transfer::notify::Notifier;
 use skr_loader::control::Answer;
@@ -77,6 +77,7 @@ pub struct Serving {
     signer: Arc<Signer>,
     notifier: Arc<Notifier>,
     follower: Arc<PrimaryFollower>,
+    catalogs: Arc<CatalogFollower>,
     dns: Option<DnsServer>,
     endpoint: Option<HttpServing>,
     health: Arc<HealthWatch>,
@@ -91,6 +92,7 @@ struct Reloading {
     signer: Arc<Signer>,
     notifier: Arc<Notifier>,
     follower: Arc<PrimaryFollower>,
+    catalogs: Arc<CatalogFollower>,
     probe: Box<dyn Fn(Config) + Send>,
     /// The configuration in use.
     config: Config,
@@ -127,6 +129,8 @@ impl Serving {
         notifier.follow(signer.transfers());
         let follower = Arc::new(PrimaryFollower::new(runtime.handle().clone(), Arc::new(clock::now)));
         follower.follow(signer.from_primaries());
+        let folder = ZoneFolder::default();
+        let catalogs = follow_catalogs(&runtime, &signer, &follower, &folder);
         let timer = RequestTimer::start(config.clone(), metrics.clone())?;
         let jump = ClockJump::default();
         let clock_watch = ClockWatch::start(metrics.clone(), jump.clone())?;
@@ -139,12 +143,12 @@ impl Serving {
             audit: AUDIT,
             metrics: metrics.clone(),
             guard: guard.clone(),
-            revisions: [&signer.revisions()[..], &others].concat(),
+            revisions: [&signer.revisions()[..], &others, &[catalogs.faults().revision()]].concat(),
         };
         if stopped.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let parts = (loads, requests, Arc::clone(&signer), config.signer.is_some());
+        let parts = (loads, requests, Arc::clone(&signer), config.signer.is_some(), catalogs.faults());
         let health = HealthWatch::start_unless(watched, reports(parts, probes, jump), stopped)
             .context("cannot start the watch of the health")?;
         let Some(health) = health.map(Arc::new) else { return Ok(None) };
@@ -155,7 +159,6 @@ impl Serving {
         let endpoint = listen.map(|(address, guard)| http::serve(address, endpoint, guard)).transpose()?;
         let control = loader.control();
         let loader_thread = run_loader(loader, Arc::clone(&signer), timer.waker())?;
-        let folder = ZoneFolder::default();
         folder.follow(&config);
         service::remember_zone_files(&config, Program::Loader);
         let reloading = Arc::new(Mutex::new(Reloading {
@@ -165,6 +168,7 @@ impl Serving {
             signer: Arc::clone(&signer),
             notifier: Arc::clone(&notifier),
             follower: Arc::clone(&follower),
+            catalogs: Arc::clone(&catalogs),
             probe: Box::new(probe.reloader()),
             config: config.clone(),
             folder: folder.clone(),
@@ -178,14 +182,7 @@ impl Serving {
         let folder_watch = ZoneFolderWatch::start(path, folder, move || drop(by_folder.reload()))
             .context("cannot watch the folder of zone files")?;
         let answers = Answers { reload: Arc::new(move || by_command.reload()), health: Arc::clone(&health) };
-        let socket = match ControlServer::start(&config, control.clone(), answers) {
-            Ok(socket) => Some(socket),
-            // Nobody can give commands then; everything else works.
-            Err(error) => {
-                tracing::error!(%error, "no control socket");
-                None
-            }
-        };
+        let socket = start_socket(&config, &control, answers);
         let serving = Self {
             folder_watch,
             socket,
@@ -198,6 +195,7 @@ impl Serving {
             signer,
             notifier,
             follower,
+            catalogs,
             dns,
             endpoint,
             health,
@@ -263,6 +261,7 @@ impl Serving {
         drop(self.reloader);
         drop(self.notifier);
         drop(self.follower);
+        drop(self.catalogs);
         drop(self.signer);
         self.runtime.shutdown_background();
     }
@@ -300,6 +299,7 @@ impl Reloading {
         self.signer.reload(&config);
         self.notifier.follow(self.signer.transfers());
         self.follower.follow(self.signer.from_primaries());
+        self.catalogs.follow(self.signer.taken_catalogs());
         // The timer has ended when nobody listens: the process is stopping.
         let _ = self.timer.send(timer::Wake::Reload(Box::new(config.clone())));
         (self.probe)(config.clone());
@@ -343,6 +343,29 @@ fn check_addresses(config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// The control socket; `None` where there is none: nobody can give commands then, and everything else works.
+fn start_socket(config: &Config, control: &Control, answers: Answers) -> Option<ControlServer> {
+    let socket = ControlServer::start(config, control.clone(), answers);
+    socket.inspect_err(|error| tracing::error!(%error, "no control socket")).ok()
+}
+
+/// Follows the catalogs that zones are taken from; what changes in one has the configuration read again.
+fn follow_catalogs(
+    runtime: &tokio::runtime::Runtime,
+    signer: &Signer,
+    follower: &Arc<PrimaryFollower>,
+    folder: &ZoneFolder,
+) -> Arc<CatalogFollower> {
+    let (folder, follower) = (folder.clone(), Arc::clone(follower));
+    let changed = move |others: &[keystore::dns::Name]| {
+        others.iter().for_each(|zone| follower.follow_afresh(zone));
+        folder.wake();
+    };
+    let catalogs = CatalogFollower::new(runtime.handle().clone(), Arc::new(clock::now), Arc::new(changed));
+    catalogs.follow(signer.taken_catalogs());
+    Arc::new(catalogs)
+}
+
 /// Answers queries for the zones of the signer, where the configuration has addresses for that.
 fn serve_dns(
     config: &Config,
@@ -382,7 +405,7 @@ fn fixed(old: &Config, new: &Config) -> Option<&'static str> {
 
 /// What the parts of this process report of themselves; there is a signer to report where the last one is true.
 fn reports(
-    (loader, timer, signer, signs): (Standing, TimerStanding, Arc<Signer>, bool),
+    (loader, timer, signer, signs, catalogs): (Standing, TimerStanding, Arc<Signer>, bool, CatalogFaults),
     probe: ProbeStanding,
     jump: ClockJump,
 ) -> impl Fn(Timestamp) -> Vec<OwnReport> + Send + 'static {
@@ -391,7 +414,7 @@ fn reports(
         let mut reports = vec![loader.report(now)];
         reports.extend(timer.report(now));
         reports.extend(probe.report(started, now));
-        reports.extend(signs.then(|| reports::of_signer(&signer, started, now)));
+        reports.extend(signs.then(|| reports::of_signer(&signer, catalogs.text(), started, now)));
         jump.told(reports)
     }
 }

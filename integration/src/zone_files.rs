@@ -31,7 +31,7 @@ pub enum Command {
     ///
     /// Such zones stay in use until then (condition CONFIG-REJECTED): a folder that is not mounted looks as one that was emptied.
     Release(ReleaseOptions),
-    /// Show the zones, with policy and the file that configures each. Exit code 1 when zone files have errors
+    /// Show the zones, with policy and the file that configures each, or catalog and template. Exit code 1 when zone files have errors
     List(ListOptions),
 }
 
@@ -242,6 +242,10 @@ fn remove(options: &RemoveOptions) -> Result<ExitCode> {
             "{zone} is configured in {} itself; remove its [[zone]] there, and reload",
             options.config.display()
         ),
+        ZoneSource::Member(member) => bail!(
+            "{zone} is of the catalog {}; take it out of the catalog at its primary. When it is held here, say zone release {zone}",
+            member.catalog
+        ),
     };
     if let Some(other) = config.zones.iter().find(|other| other.source == known.source && other.name != *zone)
     {
@@ -326,10 +330,10 @@ fn release(options: &ReleaseOptions) -> Result<ExitCode> {
 
 /// The zones that catalogs hold, as far as what is kept of them can be read. They may be configured, and not be of the catalog any more.
 fn held_in_catalogs(config: &Config) -> impl Iterator<Item = Name> {
-    let kept = config
-        .catalogs
-        .iter()
-        .filter_map(|made| KeptCatalog::read(&catalog::path(&config.state_dir, &made.zone)).ok().flatten());
+    let kept =
+        config.catalogs.made.iter().filter_map(|made| {
+            KeptCatalog::read(&catalog::path(&config.state_dir, &made.zone)).ok().flatten()
+        });
     kept.flat_map(|kept| kept.held)
 }
 
@@ -345,8 +349,10 @@ fn is_in_a_file(config: &Config, zone: &Name) -> bool {
 struct Listed<'a> {
     zone: String,
     policy: &'a str,
-    /// The file that configures it.
-    configured_in: &'a Path,
+    /// The file that configures it, or the template of the zone of a catalog.
+    configured_in: PathBuf,
+    /// The catalog that it comes from.
+    catalog: Option<String>,
     /// The unsigned zone.
     file: Option<&'a Path>,
     /// It has an accepted SKR.
@@ -363,6 +369,7 @@ fn list(options: &ListOptions) -> Result<ExitCode> {
             zone: zone.name.zone_label(),
             policy: &zone.policy.name,
             configured_in: place(zone, &options.config),
+            catalog: catalog_of(zone).map(Name::zone_label),
             file: zone.file.as_deref(),
             accepted: store::accepted_mark(&accepted, &zone.name).is_some(),
         })
@@ -375,11 +382,13 @@ fn list(options: &ListOptions) -> Result<ExitCode> {
         let policy = zones.iter().map(|zone| zone.policy.len()).max().unwrap_or(0);
         for zone in &zones {
             let skr = if zone.accepted { "accepted SKR" } else { "no SKR yet" };
+            let catalog = zone.catalog.as_ref().map(|catalog| format!(" (catalog {catalog})"));
             outln!(
-                "{:width$}  {:policy$}  {skr:12}  {}",
+                "{:width$}  {:policy$}  {skr:12}  {}{}",
                 zone.zone,
                 zone.policy,
-                zone.configured_in.display()
+                zone.configured_in.display(),
+                catalog.unwrap_or_default()
             );
         }
     }
@@ -404,11 +413,20 @@ fn folder_of<'a>(config: &'a Config, path: &Path) -> Result<&'a Path> {
     })
 }
 
-/// The file that configures a zone.
-fn place<'a>(zone: &'a ZoneConfig, main: &'a Path) -> &'a Path {
+/// The file that configures a zone, or the template of the zone of a catalog.
+fn place(zone: &ZoneConfig, main: &Path) -> PathBuf {
     match &zone.source {
-        ZoneSource::MainFile => main,
-        ZoneSource::ZoneFile(file) => file,
+        ZoneSource::MainFile => main.to_owned(),
+        ZoneSource::ZoneFile(file) => file.to_path_buf(),
+        ZoneSource::Member(member) => member.template(),
+    }
+}
+
+/// The catalog that a zone comes from.
+fn catalog_of(zone: &ZoneConfig) -> Option<&Name> {
+    match &zone.source {
+        ZoneSource::MainFile | ZoneSource::ZoneFile(_) => None,
+        ZoneSource::Member(member) => Some(&member.catalog),
     }
 }
 

@@ -3,10 +3,12 @@
 //! ```text
 //! records ──Catalog::read──▶ Catalog ──Catalog::records──▶ records
 //!                               │
-//!                               └──▶ kept::KeptCatalog ◀──▶ state folder
+//!                               ├──▶ kept::KeptCatalog ◀──▶ state folder     (of one that this host makes)
+//!                               └──▶ taken::TakenVersion ◀──▶ state folder   (of one that it takes zones from)
 //! ```
 
 pub mod kept;
+pub mod taken;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

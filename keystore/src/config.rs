@@ -36,8 +36,8 @@ pub struct Config {
     pub zones: Vec<Shared<ZoneConfig>>,
     /// `zones-directory`, and what its files say.
     pub zone_files: zone_files::ZoneFiles,
-    /// `[[catalog]]`: the catalog zones that this host makes.
-    pub catalogs: Vec<catalog::CatalogConfig>,
+    /// `[[catalog]]`: the catalog zones that this host makes, and such that it takes zones from.
+    pub catalogs: catalog::Catalogs,
     /// Settings of the table `[loader]`.
     pub loader: LoaderConfig,
     /// Settings of the table `[parent]`.

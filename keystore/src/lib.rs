@@ -34,6 +34,8 @@ pub mod output;
 #[doc(hidden)]
 pub mod pgp_words;
 pub mod policy;
+#[doc(hidden)]
+pub mod removal_limit;
 pub mod shared;
 #[doc(hidden)]
 pub mod store;

@@ -28,19 +28,20 @@ const MAX_QUIET: u32 = 10;
 
 /// The folder of the configuration in use, and its files as they were read. Clones are of one process.
 #[derive(Debug, Clone, Default)]
-pub struct ZoneFolder(Arc<Mutex<Option<Followed>>>);
+pub struct ZoneFolder(Arc<Mutex<Option<Followed>>>, Arc<Mutex<Option<SyncSender<()>>>>);
 
 #[derive(Debug, Clone)]
 struct Followed {
     /// `None` where the main file names none, and zones stay that come from one.
     folder: Option<PathBuf>,
     state_dir: PathBuf,
+    others: Vec<PathBuf>,
     mark: FolderMark,
 }
 
 impl Followed {
     fn mark_now(&self) -> FolderMark {
-        FolderMark::of(self.folder.as_deref(), Some(&self.state_dir))
+        FolderMark::of(self.folder.as_deref(), Some(&self.state_dir), &self.others)
     }
 }
 
@@ -48,12 +49,22 @@ impl ZoneFolder {
     /// Says which configuration is in use.
     pub fn follow(&self, config: &Config) {
         let files = &config.zone_files;
-        let followed = (files.folder.is_some() || files.errors.is_some()).then(|| Followed {
+        let is_used = files.folder.is_some() || files.errors.is_some() || !files.others.is_empty();
+        let followed = is_used.then(|| Followed {
             folder: files.folder.clone(),
             state_dir: config.state_dir.clone(),
+            others: files.others.clone(),
             mark: files.mark,
         });
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = followed;
+    }
+
+    /// Has the watch look at once.
+    pub fn wake(&self) {
+        if let Some(wake) = &*self.1.lock().unwrap_or_else(PoisonError::into_inner) {
+            // A message that waits already says the same.
+            let _ = wake.try_send(());
+        }
     }
 
     fn get(&self) -> Option<Followed> {
@@ -82,11 +93,12 @@ impl ZoneFolderWatch {
         // One message says all: look.
         let (wake, woken) = sync_channel(1);
         let stop = Arc::new(AtomicBool::new(false));
+        *folder.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(wake.clone());
         let mut look = Looks {
             main: main.to_owned(),
             folder,
             watched: None,
-            released: None,
+            others: Vec::new(),
             tried: None,
             wake: wake.clone(),
         };
@@ -114,8 +126,8 @@ struct Looks {
     folder: ZoneFolder,
     /// The folder that the kernel tells of, as it stood at the last look.
     watched: Option<WatchedFolder>,
-    /// The file of releases, as it stood at the last look.
-    released: Option<Mark>,
+    /// The file of releases and the other files, as they stood at the last look.
+    others: Vec<Mark>,
     /// The zone files and the main file for which a reload was tried last: one that was refused is not tried again before they change.
     tried: Option<(FolderMark, Mark)>,
     wake: SyncSender<()>,
@@ -151,9 +163,11 @@ impl Looks {
                 continue;
             };
             let folder_changed = followed.folder.as_deref().is_some_and(|path| self.watch(path));
-            let released = Some(changed::mark(&release::path(&followed.state_dir)));
-            let released_changed = std::mem::replace(&mut self.released, released) != released;
-            if !(told || folder_changed || released_changed || looks % FULL_LOOK == 0) {
+            let mut others = vec![changed::mark(&release::path(&followed.state_dir))];
+            others.extend(followed.others.iter().map(|file| changed::mark(file)));
+            let others_changed = others != self.others;
+            self.others = others;
+            if !(told || folder_changed || others_changed || looks % FULL_LOOK == 0) {
                 continue;
             }
             let mark = followed.mark_now();
@@ -217,6 +231,7 @@ mod tests {
         let mut followed = Followed {
             folder: Some(dir.join("zones.d")),
             state_dir: dir.to_owned(),
+            others: Vec::new(),
             mark: FolderMark::default(),
         };
         followed.mark = followed.mark_now();
@@ -228,7 +243,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("zones.d")).unwrap();
         let at = |name: &str| dir.path().join(name);
-        let folder = ZoneFolder(Arc::new(Mutex::new(Some(followed(dir.path())))));
+        let folder = ZoneFolder(Arc::new(Mutex::new(Some(followed(dir.path())))), Arc::default());
         let (told, reloads) = channel();
         let main = at("main.toml");
         std::fs::write(&main, "1").unwrap();
@@ -263,7 +278,7 @@ mod tests {
         std::fs::write(&file, "1").unwrap();
         woken.recv_timeout(WAIT).expect("a change is told");
         while woken.recv_timeout(2 * QUIET).is_ok() {}
-        let _ = FolderMark::of(Some(dir.path()), None);
+        let _ = FolderMark::of(Some(dir.path()), None, &[]);
         std::fs::read(&file).unwrap();
         assert!(woken.recv_timeout(2 * QUIET).is_err(), "reading was told as a change");
         std::fs::remove_file(&file).unwrap();

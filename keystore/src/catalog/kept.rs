@@ -7,22 +7,24 @@ use std::path::Path;
 
 use data_encoding::HEXLOWER;
 
-use super::{Catalog, Member, label, next_serial};
-use crate::config::zone_files::{MAX_REMOVAL, REMOVAL_WINDOW};
+use super::{Catalog, Member, next_serial};
 use crate::crypto::sha256;
 use crate::dns::Name;
 use crate::durable;
 use crate::policy::named_conf::read_regular;
+use crate::removal_limit::{self, MAX_REMOVAL};
 use crate::time::Timestamp;
 
 /// First line of the file.
 const HEAD: &str = "offline-ksk catalog 1\n";
 /// Begins the last line, which has the SHA-256 of all lines before it.
 const END: &str = "end ";
+/// Stands for a group whose value has no octets.
+const EMPTY: &str = "=";
 /// Largest file that is read, in octets.
-const MAX: u64 = 1 << 30;
+pub(super) const MAX: u64 = 1 << 30;
 /// Mode of the file.
-const MODE: u32 = 0o640;
+pub(super) const MODE: u32 = 0o640;
 
 /// A catalog that is served, and what belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,7 +35,7 @@ pub struct KeptCatalog {
     pub serial: u32,
     /// Zones that are not of the catalog any more, and stay in it until they are again or a person releases them.
     pub held: BTreeSet<Name>,
-    /// How many zones left it without a release, with the time, within [`REMOVAL_WINDOW`].
+    /// How many zones left it without a release, with the time, as long as they count ([`removal_limit`]).
     pub removals: Vec<(Timestamp, usize)>,
 }
 
@@ -45,18 +47,18 @@ impl KeptCatalog {
     }
 
     /// What is to be served where `wanted` is what the configuration says now. Secondaries drop what is not in a catalog: where more than
-    /// [`MAX_REMOVAL`] percent of its zones, and more than one, would have left it within [`REMOVAL_WINDOW`], those that leave now are held. The zones of
+    /// [`MAX_REMOVAL`] percent of its zones, and more than one, would have left it within an hour, those that leave now are held. The zones of
     /// `released` go, and do not count.
     #[must_use]
     pub fn follow(&self, mut wanted: Catalog, released: &HashSet<Name>, now: Timestamp) -> Self {
         let mut removals = self.removals.clone();
-        removals.retain(|(at, _)| now.since(*at).max(at.since(now)) < REMOVAL_WINDOW);
+        removals.retain(|(at, _)| removal_limit::counts(*at, now));
         let members = self.catalog.members.keys();
         let gone = members.filter(|zone| !wanted.members.contains_key(*zone) && !released.contains(*zone));
         let (held, fresh): (Vec<_>, Vec<_>) = gone.cloned().partition(|zone| self.held.contains(zone));
         let mut held = BTreeSet::from_iter(held);
         let before: usize = removals.iter().map(|(_, count)| count).sum();
-        let limit = ((self.catalog.members.len() + before) * MAX_REMOVAL as usize / 100).max(1);
+        let limit = removal_limit::limit(MAX_REMOVAL, self.catalog.members.len() + before);
         if fresh.len() + before > limit {
             held.extend(fresh);
         } else if !fresh.is_empty() {
@@ -75,7 +77,7 @@ impl KeptCatalog {
         match read_regular(path, MAX) {
             Ok(octets) => {
                 let kept = std::str::from_utf8(&octets).ok().and_then(Self::from_text);
-                kept.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "damaged"))
+                kept.map(Some).ok_or_else(damage)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -99,24 +101,13 @@ impl KeptCatalog {
         for zone in &self.held {
             let _ = writeln!(text, "held {zone}");
         }
-        for (zone, member) in &self.catalog.members {
-            let groups: Vec<String> = member.groups.iter().map(|group| HEXLOWER.encode(group)).collect();
-            let coo = member.coo.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-            let label = HEXLOWER.encode(&member.label);
-            let _ = writeln!(text, "zone {zone} {label} {coo} {}", groups.join(","));
-        }
-        let sum = HEXLOWER.encode(&sha256(text.as_bytes()));
-        text + END + &sum + "\n"
+        text.extend(self.catalog.members.iter().map(|(zone, member)| member_line(zone, member)));
+        sealed(text)
     }
 
     /// `None` when the text is damaged: also where a label is not that of its zone.
     fn from_text(text: &str) -> Option<Self> {
-        let lines_end = text.strip_suffix('\n')?.rfind('\n')? + 1;
-        let (lines, end) = text.split_at(lines_end);
-        if end.strip_prefix(END)?.strip_suffix('\n')? != HEXLOWER.encode(&sha256(lines.as_bytes())) {
-            return None;
-        }
-        let mut lines = lines.strip_prefix(HEAD)?.lines();
+        let mut lines = unsealed(text)?.strip_prefix(HEAD)?.lines();
         let serial = lines.next()?.strip_prefix("serial ")?.parse().ok()?;
         let mut kept = Self { serial, ..Self::default() };
         for line in lines {
@@ -129,7 +120,10 @@ impl KeptCatalog {
                 }
                 ["zone", zone, label, coo, groups] => {
                     let zone = Name::parse(zone).ok()?;
-                    let member = member(&zone, label, coo, groups)?;
+                    let member = member_of(label, coo, groups)?;
+                    if member.label != super::label(&zone.to_lowercase()) {
+                        return None;
+                    }
                     if kept.catalog.members.insert(zone, member).is_some() {
                         return None;
                     }
@@ -141,18 +135,43 @@ impl KeptCatalog {
     }
 }
 
-fn member(zone: &Name, label_text: &str, coo: &str, groups: &str) -> Option<Member> {
-    let label = label(&zone.to_lowercase());
-    if HEXLOWER.decode(label_text.as_bytes()).ok()? != label {
-        return None;
-    }
+/// The lines with a last one that has their sum.
+pub(super) fn sealed(lines: String) -> String {
+    let sum = HEXLOWER.encode(&sha256(lines.as_bytes()));
+    lines + END + &sum + "\n"
+}
+
+/// The lines that [`sealed`] was given; `None` when they are others by now.
+pub(super) fn unsealed(text: &str) -> Option<&str> {
+    let lines_end = text.strip_suffix('\n')?.rfind('\n')? + 1;
+    let (lines, end) = text.split_at(lines_end);
+    (end.strip_prefix(END)?.strip_suffix('\n')? == HEXLOWER.encode(&sha256(lines.as_bytes())))
+        .then_some(lines)
+}
+
+/// The line of a zone, as [`member_of`] reads it.
+pub(super) fn member_line(zone: &Name, member: &Member) -> String {
+    let group = |group: &Vec<u8>| if group.is_empty() { EMPTY.to_owned() } else { HEXLOWER.encode(group) };
+    let groups: Vec<String> = member.groups.iter().map(group).collect();
+    let coo = member.coo.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+    format!("zone {zone} {} {coo} {}\n", HEXLOWER.encode(&member.label), groups.join(","))
+}
+
+/// What a line says of a zone.
+pub(super) fn member_of(label: &str, coo: &str, groups: &str) -> Option<Member> {
     let coo = match coo {
         "-" => None,
         name => Some(Name::parse(name).ok()?),
     };
-    let groups = groups.split(',').filter(|group| !group.is_empty());
-    let groups = groups.map(|group| HEXLOWER.decode(group.as_bytes()).ok()).collect::<Option<_>>()?;
-    Some(Member { label, groups, coo })
+    let group =
+        |group: &str| if group == EMPTY { Some(Vec::new()) } else { HEXLOWER.decode(group.as_bytes()).ok() };
+    let groups = groups.split(',').filter(|group| !group.is_empty()).map(group).collect::<Option<_>>()?;
+    Some(Member { label: HEXLOWER.decode(label.as_bytes()).ok()?, groups, coo })
+}
+
+/// What is said of a file that is not what was written.
+pub(super) fn damage() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "damaged")
 }
 
 /// True for an error of [`KeptCatalog::read`] that says that the file is not what was written, so that no later try reads it.
@@ -164,6 +183,7 @@ pub fn is_damage(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::removal_limit::REMOVAL_WINDOW;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 

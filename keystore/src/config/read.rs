@@ -18,6 +18,7 @@ mod zone_files;
 use std::collections::HashSet;
 use std::path::Path;
 
+use super::catalog::{Catalogs, TakenCatalog};
 use super::known::KnownZones;
 use super::zone_files::memory::{self, Memory, Program};
 use super::zone_files::{InUse, ZoneFileErrors, ZoneFiles, ZoneSource};
@@ -186,8 +187,9 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors, bad: BadZoneFiles<
     reader.require_signature = require_signature;
     reader.has_operators = !loader.operator_certificates.is_empty();
     let catalogs = catalog::read(&mut top, &rules);
-    reader.catalogs = catalogs.iter().flatten().map(|catalog| catalog.zone.clone()).collect();
-    let (zones, mut zone_files) = zones(&mut top, &mut reader, bad).unzip();
+    let taken = catalogs.as_ref().map(|catalogs| catalogs.taken.as_slice()).unwrap_or_default();
+    reader.catalogs = catalogs.iter().flat_map(Catalogs::names).cloned().collect();
+    let (zones, mut zone_files) = zones(&mut top, &mut reader, taken, bad).unzip();
     let used = reader.used;
     let known = KnownZones::new(zones.as_deref(), zone_files.as_ref());
     let deliver = top.get(Section::Deliver.key()).map(|v| super::deliver::read(&v, &known));
@@ -226,11 +228,12 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors, bad: BadZoneFiles<
 fn zones(
     top: &mut Table<'_, '_>,
     reader: &mut ZoneReader<'_>,
+    catalogs: &[TakenCatalog],
     bad: BadZoneFiles<'_>,
 ) -> Option<(Vec<Shared<ZoneConfig>>, ZoneFiles)> {
     let of_file = top.get(Section::Zone.key()).map(|value| reader.read(&value, &ZoneSource::MainFile));
     let folder = top.get(Section::ZonesDirectory.key());
-    if folder.is_none() && of_file.is_none() {
+    if folder.is_none() && of_file.is_none() && catalogs.is_empty() {
         top.error(NO_ZONE);
     }
     let max_removal = top.get(Section::ZonesMaxRemoval.key()).and_then(|value| value.integer(0..=100));
@@ -239,7 +242,7 @@ fn zones(
     if is_named && folder.is_none() {
         return None;
     }
-    let settings = Settings { doc: top.doc, folder, max_removal };
+    let settings = Settings { doc: top.doc, folder, max_removal, catalogs };
     let main = of_file.unwrap_or_else(|| Some(Vec::new()));
     let of_files = zone_files::read(&settings, main.as_deref().unwrap_or_default(), reader, bad);
     let (mut zones, (files, mut of_files)) = (main?, of_files?);

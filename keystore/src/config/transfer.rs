@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::Config;
 use super::tls::{ClientTls, PrimaryTls};
-use super::zone_files::{ZoneFileErrors, ZoneSource};
+use super::zone_files::ZoneFileErrors;
 use crate::dns::Name;
 use crate::policy::{PolicyFinding, Severity};
 use crate::tsig::{TsigKey, TsigKeyError};
@@ -193,12 +193,15 @@ impl Config {
                     }
                 }
             }
-            let made = self.catalogs.iter().flat_map(|catalog| {
+            let made = self.catalogs.made.iter().flat_map(|catalog| {
                 let allowed = catalog.allow_transfer.iter().map(|rule| ("allow-transfer", &rule.key));
                 let told = catalog.notify.iter().map(|target| ("notify", &target.key));
                 allowed.chain(told).map(|(setting, key)| (&catalog.zone, setting, key))
             });
-            for (zone, setting, key) in made {
+            let taken = self.catalogs.taken.iter().flat_map(|catalog| {
+                catalog.primaries().iter().map(|primary| (&catalog.zone, "primaries", &primary.key))
+            });
+            for (zone, setting, key) in made.chain(taken) {
                 let Some(key) = key else { continue };
                 if !keys.iter().any(|known| known.name == *key) {
                     let (zone, key) = (zone.clone(), key.clone());
@@ -222,7 +225,7 @@ impl Config {
             let Some(zone) = self.zones.iter_mut().find(|zone| zone.name == *name) else {
                 return Err(errors);
             };
-            let ZoneSource::ZoneFile(file) = zone.source.clone() else { return Err(errors) };
+            let Some(file) = zone.source.file().cloned() else { return Err(errors) };
             if let Some(before) = in_use.and_then(|config| config.zones.iter().find(|z| z.name == *name)) {
                 *zone = before.clone();
             }

@@ -3,8 +3,10 @@
 pub mod memory;
 pub mod release;
 
+use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,11 +14,6 @@ use std::sync::Arc;
 use crate::dns::Name;
 use crate::policy::PolicyFinding;
 use crate::time::Timestamp;
-
-/// Default of `zones-max-removal`, in percent.
-pub const MAX_REMOVAL: u32 = 10;
-/// Removals of so many seconds count together for `zones-max-removal`.
-pub const REMOVAL_WINDOW: u64 = 3600;
 
 /// Where a zone is configured.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,6 +23,68 @@ pub enum ZoneSource {
     MainFile,
     /// A `[[zone]]` of this file of `zones-directory`.
     ZoneFile(Arc<Path>),
+    /// A zone of a catalog, as the template of its group has it.
+    Member(Arc<MemberSource>),
+}
+
+/// Where a zone of a catalog is configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberSource {
+    /// The catalog.
+    pub catalog: Name,
+    /// Template, catalog and zone in one path, under which nothing lies: `TEMPLATE#CATALOG#ZONE`.
+    pub file: Arc<Path>,
+}
+
+/// What zones come from that are not of the main file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// `zones-directory`.
+    Folder,
+    /// This catalog.
+    Catalog(Name),
+}
+
+impl MemberSource {
+    /// The template.
+    #[must_use]
+    pub fn template(&self) -> PathBuf {
+        let name = self.file.file_name().unwrap_or_default().as_bytes();
+        let end = format!("#{}#", self.catalog.file_name());
+        let at = name.windows(end.len()).rposition(|part| part == end.as_bytes()).unwrap_or(name.len());
+        self.file.with_file_name(OsStr::from_bytes(&name[..at]))
+    }
+}
+
+impl ZoneSource {
+    /// What a zone comes from; `None` for one of the main file.
+    #[must_use]
+    pub fn origin(&self) -> Option<Origin> {
+        match self {
+            Self::MainFile => None,
+            Self::ZoneFile(_) => Some(Origin::Folder),
+            Self::Member(member) => Some(Origin::Catalog(member.catalog.clone())),
+        }
+    }
+
+    /// The file of `zones-directory`, or the path of the zone of a catalog.
+    #[must_use]
+    pub fn file(&self) -> Option<&Arc<Path>> {
+        match self {
+            Self::MainFile => None,
+            Self::ZoneFile(file) => Some(file),
+            Self::Member(member) => Some(&member.file),
+        }
+    }
+
+    pub(super) fn new(origin: &Origin, file: &Path) -> Self {
+        match origin {
+            Origin::Folder => Self::ZoneFile(file.into()),
+            Origin::Catalog(catalog) => {
+                Self::Member(Arc::new(MemberSource { catalog: catalog.clone(), file: file.into() }))
+            }
+        }
+    }
 }
 
 /// The zone files of a configuration.
@@ -33,18 +92,31 @@ pub enum ZoneSource {
 pub struct ZoneFiles {
     /// `zones-directory`; `None` = all zones are in the main file.
     pub folder: Option<PathBuf>,
-    /// How the folder stood before its files were read.
+    /// Files of catalogs that zones come from, and templates.
+    pub others: Vec<PathBuf>,
+    /// How the folder and the others stood before they were read.
     pub mark: FolderMark,
     /// The texts that zones in use come from. A file stands here twice when some of its zones are as an older text of it has them.
     pub texts: Vec<ZoneFileText>,
     /// What keeps files from being used as they lie there. [`super::Config::load`] refuses the configuration instead.
     pub errors: Option<ZoneFileErrors>,
-    /// Zones that went without a release, with the time, within [`REMOVAL_WINDOW`].
-    pub removals: Vec<(Timestamp, usize)>,
-    /// Zones that no file has any more, and that stay in use until a file has them again or a person releases them.
+    /// Zones that went without a release within [`REMOVAL_WINDOW`](crate::removal_limit::REMOVAL_WINDOW) seconds.
+    pub removals: Vec<Removal>,
+    /// Zones that no file and no catalog has any more, and that stay in use until one has them again or a person releases them.
     pub held: Vec<Name>,
     /// Zones that were in use before this start and are not now: neither their file nor the text that was remembered of it can be used.
     pub left_out: Vec<LeftOut>,
+}
+
+/// Zones that went at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// When they went.
+    pub at: Timestamp,
+    /// Their number.
+    pub zones: usize,
+    /// What they had come from.
+    pub origin: Origin,
 }
 
 /// A zone that a start has left out.
@@ -54,6 +126,8 @@ pub struct LeftOut {
     pub zone: Name,
     /// Its file.
     pub file: Arc<Path>,
+    /// What it comes from.
+    pub origin: Origin,
 }
 
 /// What the zone files of a folder are compared with.
@@ -68,8 +142,10 @@ pub enum InUse<'a> {
 /// The text of a zone file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ZoneFileText {
-    /// The file.
+    /// The file, or the path of the zone of a catalog.
     pub path: Arc<Path>,
+    /// What it comes from.
+    pub origin: Origin,
     /// What it says.
     pub text: Arc<str>,
 }
@@ -90,9 +166,9 @@ pub struct ZoneFileErrors {
 pub struct FolderMark(u64);
 
 impl FolderMark {
-    /// The mark of the zone files that lie in `folder` now, with the releases below `state_dir`.
+    /// The mark of the zone files that lie in `folder` now, and of `others`, with the releases below `state_dir`.
     #[must_use]
-    pub fn of(folder: Option<&Path>, state_dir: Option<&Path>) -> Self {
+    pub fn of(folder: Option<&Path>, state_dir: Option<&Path>, others: &[PathBuf]) -> Self {
         let mut hasher = DefaultHasher::new();
         let mut add = |file: &Path| {
             let state = file
@@ -103,6 +179,7 @@ impl FolderMark {
         if let Some(state_dir) = state_dir {
             add(&release::path(state_dir));
         }
+        others.iter().for_each(|file| add(file));
         match folder.map(list) {
             None => {}
             Some(Ok(files)) => files.iter().for_each(|file| add(file)),

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use super::tls::TlsClients;
 use crate::clock::Clock;
 use crate::content::{Change, ChangeOutcome, ChangeRequest};
 use crate::runtime::{SignerZone, ZoneSetup};
+use crate::transfer::TransferSettings;
 
 /// Looks of all zones at once, and at one primary.
 const AT_ONCE: usize = 256;
@@ -76,17 +78,18 @@ struct Task {
     settings: Settings,
     setup: Shared<ZoneSetup>,
     served: Arc<SignerZone>,
+    afresh: Arc<AtomicBool>,
     handle: JoinHandle<()>,
 }
 
 /// What the configuration says of the primaries of a zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Settings {
-    primaries: Vec<Primary>,
+pub(super) struct Settings {
+    pub primaries: Vec<Primary>,
     /// Why a primary cannot be asked.
-    unusable: Vec<String>,
-    bounds: TimerBounds,
-    max_octets: Option<u64>,
+    pub unusable: Vec<String>,
+    pub bounds: TimerBounds,
+    pub max_octets: Option<u64>,
 }
 
 impl PrimaryFollower {
@@ -101,7 +104,8 @@ impl PrimaryFollower {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = std::mem::take(&mut *tasks);
         for (served, setup) in zones {
-            let settings = settings_of(&served);
+            let settings = settings_of(&served.transfers().settings());
+            let mut afresh = Arc::default();
             match before.remove(&setup.name) {
                 Some(task)
                     if task.settings == settings
@@ -111,30 +115,60 @@ impl PrimaryFollower {
                     tasks.insert(setup.name.clone(), task);
                     continue;
                 }
-                Some(task) => task.handle.abort(),
+                Some(task) => {
+                    task.handle.abort();
+                    afresh = task.afresh;
+                }
                 None => {}
             }
             served.transfers().add_incoming();
-            let follower = ZoneFollower {
-                expiry: ExpiryFile::new(&setup.state),
-                settings: settings.clone(),
-                setup: setup.clone(),
-                served: Arc::clone(&served),
-                clock: Arc::clone(&self.clock),
-                limits: Arc::clone(&self.limits),
-                clients: Arc::clone(&self.clients),
-                failing: None,
-                is_expired: false,
-                unwritten: None,
-            };
+            let follower = self.follower(&served, &setup, &settings, &afresh);
             // What has expired is not served while the content on disk is looked for.
             if let Some(expires) = follower.expiry.read() {
                 served.set_incoming(Some(expires), Vec::new());
             }
             let handle = self.runtime.spawn(follower.run());
-            tasks.insert(setup.name.clone(), Task { settings, setup, served, handle });
+            tasks.insert(setup.name.clone(), Task { settings, setup, served, afresh, handle });
         }
         before.values().for_each(|task| task.handle.abort());
+        self.keep_clients(&tasks);
+    }
+
+    /// Has the content of a zone come anew by AXFR, whatever serial is here: it is another zone of the same name (RFC 9432 section 5.4). What is here is served
+    /// until then. Nothing is done for a zone that does not come from primaries.
+    pub fn follow_afresh(&self, zone: &Name) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = tasks.get_mut(zone) {
+            task.handle.abort();
+            task.afresh.store(true, Ordering::Relaxed);
+            let follower = self.follower(&task.served, &task.setup, &task.settings, &task.afresh);
+            task.handle = self.runtime.spawn(follower.run());
+        }
+    }
+
+    fn follower(
+        &self,
+        served: &Arc<SignerZone>,
+        setup: &Shared<ZoneSetup>,
+        settings: &Settings,
+        afresh: &Arc<AtomicBool>,
+    ) -> ZoneFollower {
+        ZoneFollower {
+            expiry: ExpiryFile::new(&setup.state),
+            settings: settings.clone(),
+            setup: setup.clone(),
+            served: Arc::clone(served),
+            clock: Arc::clone(&self.clock),
+            limits: Arc::clone(&self.limits),
+            clients: Arc::clone(&self.clients),
+            failing: None,
+            is_expired: false,
+            afresh: Arc::clone(afresh),
+            unwritten: None,
+        }
+    }
+
+    fn keep_clients(&self, tasks: &HashMap<Name, Task>) {
         let primaries = tasks.values().flat_map(|task| &task.settings.primaries);
         let used: HashSet<&PrimaryTls> = primaries.filter_map(|primary| primary.tls.as_ref()).collect();
         self.clients.keep(&used.into_iter().collect::<Vec<_>>());
@@ -148,8 +182,7 @@ impl Drop for PrimaryFollower {
     }
 }
 
-fn settings_of(served: &SignerZone) -> Settings {
-    let configured = served.transfers().settings();
+pub(super) fn settings_of(configured: &TransferSettings) -> Settings {
     let (mut primaries, mut unusable) = (Vec::new(), Vec::new());
     for primary in &configured.primaries {
         let key = primary.key.as_ref().map(|name| (name, configured.key(name)));
@@ -193,6 +226,8 @@ struct ZoneFollower {
     /// Since when looks fail, and why.
     failing: Option<(Timestamp, String)>,
     is_expired: bool,
+    /// The content is to come anew, whatever is here.
+    afresh: Arc<AtomicBool>,
     /// Since when the file of its end cannot be written, and why.
     unwritten: Option<(Timestamp, String)>,
 }
@@ -312,7 +347,7 @@ impl ZoneFollower {
         let told = |kind: TransferKind, how: Result<Received, &TransferFault>| self.tell(primary, kind, how);
         // What is here may be another version when the transfer has come: then it is looked at anew, once.
         for is_last in [false, true] {
-            let here = self.served.content();
+            let here = self.served.content().filter(|_| !self.afresh.load(Ordering::Relaxed));
             let look = Look {
                 zone: self.setup.name.clone(),
                 rules: self.setup.rules,
@@ -389,6 +424,7 @@ impl ZoneFollower {
         match looked {
             Ok(PrimaryVersion { serial, times, expire }) => {
                 timer.succeeded(times, expire, now);
+                self.afresh.store(false, Ordering::Relaxed);
                 self.served.transfers().set_primary_serial(serial);
                 if self.failing.take().is_some() {
                     tracing::info!(zone = %self.setup.name, serial, "a primary gives the zone again");
@@ -459,7 +495,7 @@ async fn guarded<T>(look: impl Future<Output = Result<T, TransferFault>>) -> Res
 }
 
 /// The primaries, the one first that has just said that it has something new.
-fn in_turn(primaries: &[Primary], first: Option<IpAddr>) -> impl Iterator<Item = &Primary> {
+pub(super) fn in_turn(primaries: &[Primary], first: Option<IpAddr>) -> impl Iterator<Item = &Primary> {
     let is_first = move |primary: &&Primary| Some(primary.address.ip().to_canonical()) == first;
     primaries.iter().filter(is_first).chain(primaries.iter().filter(move |primary| !is_first(primary)))
 }

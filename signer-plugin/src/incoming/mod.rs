@@ -6,6 +6,7 @@
 //!
 //! [`PrimaryFollower`] has a task for each zone; all else but the connection is pure: octets and times in, records and times out.
 
+mod catalog;
 mod connection;
 mod content;
 mod fault;
@@ -23,6 +24,7 @@ mod timer;
 mod tls;
 mod wire;
 
+pub use catalog::{CatalogFaults, CatalogFollower};
 pub use fault::TransferFault;
 pub use follow::PrimaryFollower;
 pub use stream::{StreamLimits, TransferEvent, TransferProgress, TransferRequest, TransferStream};

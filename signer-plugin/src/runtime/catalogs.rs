@@ -1,4 +1,5 @@
-//! The catalog zones (RFC 9432) that this host makes: which zones stand in each, their serials, and who is told.
+//! The catalog zones (RFC 9432) that this host makes: which zones stand in each, their serials, and who is told. Those that it takes zones from
+//! are here as far as NOTIFY comes for them; `CatalogFollower` follows them.
 //!
 //! ```text
 //! configuration ─┐
@@ -20,7 +21,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use keystore::catalog::Catalog;
 use keystore::catalog::kept::{KeptCatalog, is_damage};
-use keystore::config::catalog::{self as settings, CatalogConfig};
+use keystore::config::catalog::{self as settings, CatalogConfig, TakenCatalog};
 use keystore::config::zone_files::release;
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
@@ -105,6 +106,17 @@ impl Responder for CatalogZone {
     }
 }
 
+/// A catalog that zones are taken from.
+#[derive(Clone)]
+pub struct FollowedCatalog {
+    /// Where NOTIFY comes for it, with what transfers of it need.
+    pub zone: Arc<CatalogZone>,
+    /// What the configuration says of it.
+    pub config: TakenCatalog,
+    /// The file that keeps its last version that could be used.
+    pub path: PathBuf,
+}
+
 /// The catalogs of a signer, with the thread that keeps them. Dropping it ends the thread.
 pub(crate) struct Catalogs {
     state: Arc<Mutex<State>>,
@@ -117,6 +129,7 @@ pub(crate) struct Catalogs {
 #[derive(Default)]
 struct State {
     catalogs: HashMap<Name, Kept>,
+    taken: HashMap<Name, FollowedCatalog>,
     zones: Zones,
     is_stopping: bool,
 }
@@ -169,13 +182,23 @@ impl Catalogs {
     ) {
         let mut state = lock(&self.state);
         let mut before = std::mem::take(&mut state.catalogs);
-        for wanted in &config.catalogs {
+        for wanted in &config.catalogs.made {
             let kept = before.remove(&wanted.zone);
             let mut kept =
                 kept.unwrap_or_else(|| Kept::new(wanted, &config.state_dir, &self.metrics, &self.clock));
             kept.config = wanted.clone();
             kept.zone.transfers.set(TransferSettings::of_catalog(wanted, keys));
             state.catalogs.insert(wanted.zone.clone(), kept);
+        }
+        let mut before = std::mem::take(&mut state.taken);
+        for wanted in &config.catalogs.taken {
+            let new =
+                || Arc::new(CatalogZone::new(wanted.zone.clone(), &self.metrics, Arc::clone(&self.clock)));
+            let zone = before.remove(&wanted.zone).map_or_else(new, |known| known.zone);
+            zone.transfers.set(TransferSettings::of_taken_catalog(wanted, config.transfer.incoming, keys));
+            let path = settings::taken_path(&config.state_dir, &wanted.zone);
+            let followed = FollowedCatalog { zone, config: wanted.clone(), path };
+            state.taken.insert(wanted.zone.clone(), followed);
         }
         let State { zones: Zones { served, left_out, removed }, .. } = &mut *state;
         removed.retain(|zone| !config.zones.iter().any(|known| known.name == *zone));
@@ -193,7 +216,14 @@ impl Catalogs {
 
     /// The catalog zones.
     pub fn zones(&self) -> Vec<Arc<CatalogZone>> {
-        lock(&self.state).catalogs.values().map(|kept| Arc::clone(&kept.zone)).collect()
+        let state = lock(&self.state);
+        let taken = state.taken.values().map(|followed| Arc::clone(&followed.zone));
+        state.catalogs.values().map(|kept| Arc::clone(&kept.zone)).chain(taken).collect()
+    }
+
+    /// The catalogs that zones are taken from.
+    pub fn taken(&self) -> Vec<FollowedCatalog> {
+        lock(&self.state).taken.values().cloned().collect()
     }
 }
 

@@ -60,6 +60,7 @@ use crate::hosted::{Hosted, Responder};
 use crate::protocol::SharedSettings;
 use crate::transfer::{self, TransferSettings, ZoneTransfers};
 use catalogs::Catalogs;
+pub use catalogs::{CatalogZone, FollowedCatalog};
 use events::{Changed, FileEvents};
 use schedule::{Command, ThreadContext};
 use settings::{SettingsKeeper, SettingsWatch};
@@ -219,7 +220,7 @@ impl Signer {
 
     /// Has the zones that `config` has at work, and no others.
     fn take(&self, config: &Config) {
-        let catalogs = config.catalogs.iter().map(|catalog| &catalog.zone);
+        let catalogs = config.catalogs.names();
         let stay: HashSet<&Name> = config.zones.iter().map(|zone| &zone.name).chain(catalogs).collect();
         let is_gone = |zone: &Arc<dyn Responder>| !stay.contains(zone.origin());
         if self.hosted.zones().iter().any(is_gone) {
@@ -360,6 +361,12 @@ impl Signer {
         let zones = self.zones();
         let zones = zones.values().filter(|zone| zone.setup.source == ContentSource::Primaries);
         zones.map(|zone| (Arc::clone(&zone.served), zone.setup.clone())).collect()
+    }
+
+    /// The catalogs that zones are taken from, for whoever follows them.
+    #[must_use]
+    pub fn taken_catalogs(&self) -> Vec<FollowedCatalog> {
+        self.catalogs.taken()
     }
 
     /// How each zone stands, as of its last step; a zone without a step so far stands as one that was not read.

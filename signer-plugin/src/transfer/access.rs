@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use keystore::config::catalog::CatalogConfig;
+use keystore::config::catalog::{CatalogConfig, TakenCatalog};
 use keystore::config::content::UpdateRule;
 use keystore::config::transfer::{
     AllowTransfer, IncomingConfig, NotifyTarget, PrimaryConfig, TransferKeyError,
@@ -69,6 +69,17 @@ impl TransferSettings {
             notify: catalog.notify.clone(),
             ..Self::default()
         }
+    }
+
+    /// The settings of a catalog that zones are taken from; all share `keys`.
+    #[must_use]
+    pub(crate) fn of_taken_catalog(
+        catalog: &TakenCatalog,
+        incoming: IncomingConfig,
+        keys: &TransferKeys,
+    ) -> Self {
+        let primaries = catalog.primaries().to_vec();
+        Self { keys: keys.clone(), primaries, incoming, ..Self::default() }
     }
 
     /// The key of this name, where a file has it.

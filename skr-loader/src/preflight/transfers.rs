@@ -14,23 +14,27 @@ impl Host<'_> {
     pub(super) fn transfers(&mut self, config: &Config) {
         match config.load_transfer_keys() {
             Ok(keys) => {
-                let named: BTreeSet<String> = config
-                    .zones
-                    .iter()
-                    .flat_map(|zone| {
-                        let allowed = zone.allow_transfer.iter().map(|rule| rule.key.as_ref());
-                        let told = zone.notify.iter().map(|target| target.key.as_ref());
-                        let updates = zone.content.updates.iter().map(|rule| Some(&rule.key));
-                        let from = zone.content.primaries.iter().map(|primary| primary.key.as_ref());
-                        allowed.chain(told).chain(updates).chain(from)
-                    })
-                    .chain(config.catalogs.iter().flat_map(|catalog| {
-                        let allowed = catalog.allow_transfer.iter().map(|rule| rule.key.as_ref());
-                        allowed.chain(catalog.notify.iter().map(|target| target.key.as_ref()))
-                    }))
-                    .flatten()
-                    .map(|name| name.to_lowercase().to_string())
-                    .collect();
+                let named: BTreeSet<String> =
+                    config
+                        .zones
+                        .iter()
+                        .flat_map(|zone| {
+                            let allowed = zone.allow_transfer.iter().map(|rule| rule.key.as_ref());
+                            let told = zone.notify.iter().map(|target| target.key.as_ref());
+                            let updates = zone.content.updates.iter().map(|rule| Some(&rule.key));
+                            let from = zone.content.primaries.iter().map(|primary| primary.key.as_ref());
+                            allowed.chain(told).chain(updates).chain(from)
+                        })
+                        .chain(config.catalogs.made.iter().flat_map(|catalog| {
+                            let allowed = catalog.allow_transfer.iter().map(|rule| rule.key.as_ref());
+                            allowed.chain(catalog.notify.iter().map(|target| target.key.as_ref()))
+                        }))
+                        .chain(config.catalogs.taken.iter().flat_map(|catalog| {
+                            catalog.primaries().iter().map(|primary| primary.key.as_ref())
+                        }))
+                        .flatten()
+                        .map(|name| name.to_lowercase().to_string())
+                        .collect();
                 for key in keys.iter().filter(|key| !named.contains(&key.name.to_lowercase().to_string())) {
                     self.warning(format!("transfer.key-files: no zone uses the key {}", key.name));
                 }
@@ -39,7 +43,7 @@ impl Host<'_> {
         }
         self.transfers_over_tls(config);
         let zones = config.zones.iter().map(|zone| (&zone.name, &zone.allow_transfer));
-        let catalogs = config.catalogs.iter().map(|catalog| (&catalog.zone, &catalog.allow_transfer));
+        let catalogs = config.catalogs.made.iter().map(|catalog| (&catalog.zone, &catalog.allow_transfer));
         for (zone, allowed) in zones.chain(catalogs) {
             let is_known = |rule: &AllowTransfer| {
                 rule.key.is_some() || rule.tls.as_ref().is_some_and(ClientTls::needs_certificate)

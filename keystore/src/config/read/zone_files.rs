@@ -1,6 +1,7 @@
 //! The files of `zones-directory`, each with the `[[zone]]` tables of some zones.
 
 mod guard;
+mod members;
 #[cfg(test)]
 mod tests;
 
@@ -10,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::zone::ZoneReader;
+use crate::config::catalog::TakenCatalog;
 use crate::config::zone_files::memory::Memory;
 use crate::config::zone_files::{
-    FolderMark, LeftOut, ZoneFileErrors, ZoneFileText, ZoneFiles, ZoneSource, list,
+    FolderMark, LeftOut, Origin, ZoneFileErrors, ZoneFileText, ZoneFiles, ZoneSource, list,
 };
 use crate::config::{Config, ZoneConfig};
 use crate::dns::Name;
@@ -22,6 +24,7 @@ use crate::policy::toml::Section;
 use crate::policy::{PolicyFinding, Severity};
 use crate::shared::Shared;
 use crate::time::Timestamp;
+use members::Members;
 
 /// What becomes of the configuration where a zone file has errors.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +55,42 @@ pub(super) struct AddedFile<'a> {
     pub octets: &'a [u8],
 }
 
+/// A file with zones, or a zone of a catalog.
+pub(super) struct ZoneDocument {
+    pub doc: Result<Document, DocumentError>,
+    pub file: PathBuf,
+    pub origin: Origin,
+}
+
+impl ZoneDocument {
+    fn load(file: PathBuf) -> Self {
+        Self { doc: Document::load(&file), file, origin: Origin::Folder }
+    }
+
+    fn remembered(text: &ZoneFileText) -> Self {
+        let doc = Document::from_octets(text.text.as_bytes().to_vec(), &text.path);
+        Self { doc, file: text.path.to_path_buf(), origin: text.origin.clone() }
+    }
+
+    /// True for a file that was removed after the folder was listed. A link to nowhere is a file that cannot be read.
+    fn is_gone(&self) -> bool {
+        let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        matches!(&self.doc, Err(DocumentError::Io { source, .. }) if missing(source))
+            && self.file.symlink_metadata().is_err_and(|error| missing(&error))
+    }
+}
+
+/// What is known of the folder, or of a catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OriginState {
+    /// It has zones.
+    HasZones,
+    /// It has none.
+    Empty,
+    /// What it has is not known.
+    Unread,
+}
+
 /// The settings of the main file.
 pub(super) struct Settings<'a> {
     pub doc: &'a Document,
@@ -59,6 +98,8 @@ pub(super) struct Settings<'a> {
     pub folder: Option<(PathBuf, Place)>,
     /// `zones-max-removal`: how many zones may go within an hour.
     pub max_removal: Option<u32>,
+    /// The catalogs whose zones are there as well.
+    pub catalogs: &'a [TakenCatalog],
 }
 
 impl Settings<'_> {
@@ -76,17 +117,24 @@ pub(super) fn read(
     bad: BadZoneFiles<'_>,
 ) -> Option<(ZoneFiles, Vec<Shared<ZoneConfig>>)> {
     let folder = settings.folder.as_ref().map(|(path, _)| path.clone());
-    let mark = FolderMark::of(folder.as_deref(), reader.state_dir);
+    let mut members = match bad {
+        BadZoneFiles::Remembered(_) => Members::default(),
+        BadZoneFiles::Refuse | BadZoneFiles::Keep(_) => members::read(settings.catalogs, reader.state_dir),
+    };
+    let others = std::mem::take(&mut members.files);
+    let mark = FolderMark::of(folder.as_deref(), reader.state_dir, &others);
     let before = match bad {
         BadZoneFiles::Keep(before) => Some(before),
         BadZoneFiles::Refuse | BadZoneFiles::Remembered(_) => None,
     };
     let mut files = FilesRead::default();
-    let (documents, listed) = match (bad, &folder) {
-        (BadZoneFiles::Remembered(memory), _) => (memory.texts.iter().map(document).collect(), true),
+    let (mut documents, listed) = match (bad, &folder) {
+        (BadZoneFiles::Remembered(memory), _) => {
+            (memory.texts.iter().map(ZoneDocument::remembered).collect(), true)
+        }
         (_, None) => (Vec::new(), true),
         (_, Some(folder)) => match list(folder) {
-            Ok(listed) => (listed.into_iter().map(|file| (Document::load(&file), file)).collect(), true),
+            Ok(listed) => (listed.into_iter().map(ZoneDocument::load).collect(), true),
             Err(error) => {
                 let what = format!("zones-directory: {}: {error}", folder.display());
                 files.findings.push(settings.place().error(what));
@@ -101,18 +149,28 @@ pub(super) fn read(
         ));
         return None;
     }
-    files.is_empty = documents.is_empty();
+    if folder.is_some() {
+        let state = match (listed, documents.is_empty()) {
+            (false, _) => OriginState::Unread,
+            (true, true) => OriginState::Empty,
+            (true, false) => OriginState::HasZones,
+        };
+        files.origins.insert(Origin::Folder, state);
+    }
+    documents.append(&mut members.documents);
+    files.take(members);
     let in_use = before.and_then(|before| before.in_use).filter(|config| has_zone_files(config));
     if let Some(in_use) = in_use {
-        reader.reserved = reserved(in_use, &documents, listed);
+        reader.reserved = reserved(in_use, &documents, &files.origins);
     }
     reader.skip_claimed = matches!(bad, BadZoneFiles::Remembered(_));
-    for (doc, file) in documents {
-        files.add(file, doc, reader);
+    for document in documents {
+        files.add(document, reader);
     }
     if let Some(added) = before.and_then(|before| before.added) {
         let doc = Document::from_octets(added.octets.to_vec(), added.path);
-        files.add(added.path.to_owned(), doc, reader);
+        let document = ZoneDocument { doc, file: added.path.to_owned(), origin: Origin::Folder };
+        files.add(document, reader);
     }
     reader.reserved = HashMap::new();
     settings.doc.note_all(std::mem::take(&mut files.warnings));
@@ -120,9 +178,7 @@ pub(super) fn read(
         return Some((files.remembered(folder, mark, memory), files.zones));
     }
     let kept = match (in_use, before) {
-        (Some(in_use), Some(before)) => {
-            files.keep(in_use, main, listed, settings, reader.state_dir, before.now)
-        }
+        (Some(in_use), Some(before)) => files.keep(in_use, main, settings, reader.state_dir, before.now),
         _ => guard::Kept::default(),
     };
     let may_pass = files.passes.iter().any(|passes| *passes);
@@ -142,36 +198,32 @@ pub(super) fn read(
     let mut zones = files.zones;
     let guard::Kept { zones: stay, held, left_out, removals } = kept;
     zones.extend(stay);
-    Some((ZoneFiles { folder, mark, texts, errors, removals, held, left_out }, zones))
+    Some((ZoneFiles { folder, others, mark, texts, errors, removals, held, left_out }, zones))
 }
 
 fn has_zone_files(config: &Config) -> bool {
     !config.zone_files.left_out.is_empty()
-        || config.zones.iter().any(|zone| matches!(zone.source, ZoneSource::ZoneFile(_)))
-}
-
-fn document(file: &ZoneFileText) -> (Result<Document, DocumentError>, PathBuf) {
-    (Document::from_octets(file.text.as_bytes().to_vec(), &file.path), file.path.to_path_buf())
+        || config.zones.iter().any(|zone| zone.source != ZoneSource::MainFile)
 }
 
 /// The zones in use whose file still has them, or may have them because it does not read: another file does not take them over.
 fn reserved(
     in_use: &Config,
-    documents: &[(Result<Document, DocumentError>, PathBuf)],
-    listed: bool,
+    documents: &[ZoneDocument],
+    origins: &HashMap<Origin, OriginState>,
 ) -> HashMap<Name, Arc<Path>> {
     let named: HashMap<&Path, Option<HashSet<Name>>> = documents
         .iter()
-        .filter(|(doc, file)| !is_gone(doc, file))
-        .map(|(doc, file)| (file.as_path(), doc.as_ref().ok().and_then(names)))
+        .filter(|document| !document.is_gone())
+        .map(|document| (document.file.as_path(), document.doc.as_ref().ok().and_then(names)))
         .collect();
     let mut reserved = HashMap::new();
     for zone in &in_use.zones {
-        let ZoneSource::ZoneFile(file) = &zone.source else { continue };
+        let (Some(file), Some(origin)) = (zone.source.file(), zone.source.origin()) else { continue };
         let has = match named.get(&**file) {
             Some(Some(names)) => names.contains(&zone.name),
             Some(None) => true,
-            None => !listed,
+            None => origins.get(&origin) == Some(&OriginState::Unread),
         };
         if has {
             reserved.insert(zone.name.clone(), Arc::clone(file));
@@ -195,14 +247,14 @@ fn texts_of(kept: &guard::Kept, texts: &[ZoneFileText]) -> Vec<ZoneFileText> {
     let mut wanted: HashSet<(&Path, &Name)> =
         kept.left_out.iter().map(|left| (&*left.file, &left.zone)).collect();
     for zone in &kept.zones {
-        if let ZoneSource::ZoneFile(file) = &zone.source {
+        if let Some(file) = zone.source.file() {
             wanted.insert((file, &zone.name));
         }
     }
     let files: HashSet<&Path> = wanted.iter().map(|(file, _)| *file).collect();
     let mut found = Vec::new();
     for text in texts.iter().filter(|text| files.contains(&*text.path)) {
-        let names = document(text).0.ok().and_then(|doc| names(&doc)).unwrap_or_default();
+        let names = ZoneDocument::remembered(text).doc.ok().and_then(|doc| names(&doc)).unwrap_or_default();
         let count = wanted.len();
         wanted.retain(|(file, zone)| *file != &*text.path || !names.contains(zone));
         if wanted.len() < count {
@@ -210,13 +262,6 @@ fn texts_of(kept: &guard::Kept, texts: &[ZoneFileText]) -> Vec<ZoneFileText> {
         }
     }
     found
-}
-
-/// True for a file that was removed after the folder was listed. A link to nowhere is a file that cannot be read.
-fn is_gone(doc: &Result<Document, DocumentError>, file: &Path) -> bool {
-    let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    matches!(doc, Err(DocumentError::Io { source, .. }) if missing(source))
-        && file.symlink_metadata().is_err_and(|error| missing(&error))
 }
 
 /// What the files have.
@@ -227,8 +272,8 @@ struct FilesRead {
     texts: Vec<ZoneFileText>,
     /// Files with errors, with the zones that each of them names; `None` where that is not known.
     bad: HashMap<PathBuf, Option<HashSet<Name>>>,
-    /// The folder has no file.
-    is_empty: bool,
+    /// What the configuration takes zones from.
+    origins: HashMap<Origin, OriginState>,
     /// Of each of them, of the folder, and of zones that are held, whether the error may pass.
     passes: Vec<bool>,
     findings: Vec<PolicyFinding>,
@@ -237,21 +282,34 @@ struct FilesRead {
 }
 
 impl FilesRead {
-    fn add(&mut self, file: PathBuf, doc: Result<Document, DocumentError>, reader: &mut ZoneReader<'_>) {
-        if is_gone(&doc, &file) {
+    /// Takes what catalogs have, but for the documents.
+    fn take(&mut self, members: Members) {
+        self.passes.extend(members.findings.iter().map(|_| false));
+        self.findings.extend(members.findings);
+        self.origins
+            .extend(members.states.into_iter().map(|(catalog, state)| (Origin::Catalog(catalog), state)));
+        self.bad.extend(
+            members.without_template.into_iter().map(|(file, zone)| (file, Some(HashSet::from([zone])))),
+        );
+    }
+
+    fn add(&mut self, document: ZoneDocument, reader: &mut ZoneReader<'_>) {
+        if document.is_gone() {
             return;
         }
+        let ZoneDocument { doc, file, origin } = document;
         let (findings, passes, named) = match doc {
             Ok(doc) => {
                 let named = names(&doc);
                 reader.begin_file();
-                let zones = zones_of(&doc, &file, reader);
+                let source = ZoneSource::new(&origin, &file);
+                let zones = zones_of(&doc, &source, reader);
                 let (unread, text) = (doc.is_unread(), doc.text().into());
                 match (doc.into_findings(), zones) {
                     (Ok(warnings), Some(zones)) => {
                         self.warnings.extend(warnings);
                         self.zones.extend(zones);
-                        self.texts.push(ZoneFileText { path: file.into(), text });
+                        self.texts.push(ZoneFileText { path: file.into(), origin, text });
                         return;
                     }
                     (Ok(findings) | Err(findings), _) => {
@@ -272,19 +330,27 @@ impl FilesRead {
     fn remembered(&self, folder: Option<PathBuf>, mark: FolderMark, memory: &Memory) -> ZoneFiles {
         let read: HashSet<&Name> = self.zones.iter().map(|zone| &zone.name).collect();
         let mut left_out = Vec::new();
+        let origins: HashMap<&Path, &Origin> =
+            memory.texts.iter().map(|text| (&*text.path, &text.origin)).collect();
         for (file, names) in &self.bad {
+            let origin = origins.get(file.as_path()).copied().unwrap_or(&Origin::Folder);
             for zone in names.iter().flatten().filter(|zone| !read.contains(zone)) {
-                left_out.push(LeftOut { zone: zone.clone(), file: file.as_path().into() });
+                let (zone, origin) = (zone.clone(), origin.clone());
+                left_out.push(LeftOut { zone, file: file.as_path().into(), origin });
             }
         }
         left_out.sort_by(|a, b| a.zone.cmp(&b.zone));
         let Memory { texts, held, removals } = memory.clone();
-        ZoneFiles { folder, mark, texts, errors: None, removals, held, left_out }
+        ZoneFiles { folder, others: Vec::new(), mark, texts, errors: None, removals, held, left_out }
     }
 }
 
 /// The zones of one file; `None` when there is an error, which may be one of a policy.
-fn zones_of(doc: &Document, file: &Path, reader: &mut ZoneReader<'_>) -> Option<Vec<Shared<ZoneConfig>>> {
+fn zones_of(
+    doc: &Document,
+    source: &ZoneSource,
+    reader: &mut ZoneReader<'_>,
+) -> Option<Vec<Shared<ZoneConfig>>> {
     let root = match doc.parse() {
         Ok(root) => root,
         Err(DocumentError::Findings(findings)) => {
@@ -295,7 +361,7 @@ fn zones_of(doc: &Document, file: &Path, reader: &mut ZoneReader<'_>) -> Option<
     };
     let mut top = Table::new(doc, root.get_ref(), "", doc.place(0..0));
     let value = top.require(Section::Zone.key(), "[{ name = \"example.com\", policy = \"common\" }]");
-    let zones = value.and_then(|value| reader.read(&value, &ZoneSource::ZoneFile(Arc::from(file))));
+    let zones = value.and_then(|value| reader.read(&value, source));
     top.finish();
     zones
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::{ZoneFileText, ZoneFiles};
+use super::{Origin, Removal, ZoneFileText, ZoneFiles};
 use crate::dns::Name;
 use crate::durable;
 use crate::policy::named_conf::read_regular;
@@ -62,7 +62,7 @@ pub struct Memory {
     /// See [`ZoneFiles::held`].
     pub held: Vec<Name>,
     /// See [`ZoneFiles::removals`].
-    pub removals: Vec<(Timestamp, usize)>,
+    pub removals: Vec<Removal>,
 }
 
 /// The file of a program, below a state folder.
@@ -110,17 +110,25 @@ pub fn held(state_dir: &Path) -> Vec<Name> {
     held
 }
 
-fn print(texts: &[ZoneFileText], held: &[Name], removals: &[(Timestamp, usize)]) -> Vec<u8> {
+fn print(texts: &[ZoneFileText], held: &[Name], removals: &[Removal]) -> Vec<u8> {
     let mut out = HEAD.to_vec();
-    for (time, count) in removals {
-        out.extend_from_slice(format!("removed {} {count}\n", time.secs()).as_bytes());
+    for Removal { at, zones, origin } in removals {
+        let catalog = match origin {
+            Origin::Folder => String::new(),
+            Origin::Catalog(catalog) => format!(" {catalog}"),
+        };
+        out.extend_from_slice(format!("removed {} {zones}{catalog}\n", at.secs()).as_bytes());
     }
     for zone in held {
         out.extend_from_slice(format!("held {zone}\n").as_bytes());
     }
     for file in texts {
         let path = file.path.as_os_str().as_bytes();
-        out.extend_from_slice(format!("file {} {}\n", path.len(), file.text.len()).as_bytes());
+        let kind = match &file.origin {
+            Origin::Folder => "file".to_owned(),
+            Origin::Catalog(catalog) => format!("member {catalog}"),
+        };
+        out.extend_from_slice(format!("{kind} {} {}\n", path.len(), file.text.len()).as_bytes());
         out.extend_from_slice(path);
         out.extend_from_slice(file.text.as_bytes());
     }
@@ -131,23 +139,32 @@ fn print(texts: &[ZoneFileText], held: &[Name], removals: &[(Timestamp, usize)])
 fn parse(octets: &[u8]) -> Option<Memory> {
     let mut rest = octets.strip_prefix(HEAD)?;
     let mut memory = Memory::default();
+    let catalog = |name: &str| Some(Origin::Catalog(Name::parse(name).ok()?));
     while rest != END {
         let line_end = rest.iter().position(|octet| *octet == b'\n')?;
         let words: Vec<&str> = std::str::from_utf8(&rest[..line_end]).ok()?.split(' ').collect();
         rest = &rest[line_end + 1..];
-        match words[..] {
-            ["removed", time, count] => {
-                memory.removals.push((Timestamp::from_secs(time.parse().ok()?), count.parse().ok()?));
+        let (removed, file) = match words[..] {
+            ["removed", time, count] => (Some((time, count, Origin::Folder)), None),
+            ["removed", time, count, name] => (Some((time, count, catalog(name)?)), None),
+            ["held", zone] => {
+                memory.held.push(Name::parse(zone).ok()?);
+                (None, None)
             }
-            ["held", zone] => memory.held.push(Name::parse(zone).ok()?),
-            ["file", path_len, text_len] => {
-                let (path, after) = rest.split_at_checked(path_len.parse().ok()?)?;
-                let (text, after) = after.split_at_checked(text_len.parse().ok()?)?;
-                rest = after;
-                let text = std::str::from_utf8(text).ok()?.into();
-                memory.texts.push(ZoneFileText { path: Path::new(OsStr::from_bytes(path)).into(), text });
-            }
+            ["file", path_len, text_len] => (None, Some((path_len, text_len, Origin::Folder))),
+            ["member", name, path_len, text_len] => (None, Some((path_len, text_len, catalog(name)?))),
             _ => return None,
+        };
+        if let Some((time, count, origin)) = removed {
+            let at = Timestamp::from_secs(time.parse().ok()?);
+            memory.removals.push(Removal { at, zones: count.parse().ok()?, origin });
+        }
+        if let Some((path_len, text_len, origin)) = file {
+            let (path, after) = rest.split_at_checked(path_len.parse().ok()?)?;
+            let (text, after) = after.split_at_checked(text_len.parse().ok()?)?;
+            rest = after;
+            let path = Path::new(OsStr::from_bytes(path)).into();
+            memory.texts.push(ZoneFileText { path, origin, text: std::str::from_utf8(text).ok()?.into() });
         }
     }
     Some(memory)
@@ -158,14 +175,19 @@ mod tests {
     use super::*;
 
     fn text(path: &[u8], text: &str) -> ZoneFileText {
-        ZoneFileText { path: Path::new(OsStr::from_bytes(path)).into(), text: text.into() }
+        let path = Path::new(OsStr::from_bytes(path)).into();
+        ZoneFileText { path, origin: Origin::Folder, text: text.into() }
     }
 
     #[test]
     fn what_was_written_reads_as_the_same_and_anything_else_is_damaged() {
-        let texts = [text(b"/a b\n/\xff.toml", "end\n"), text(b"/b.toml", ""), text(b"/c.toml", "ü\n1 1\n")];
+        let catalog = Origin::Catalog(Name::parse("a\\032c.test").unwrap());
+        let mut texts =
+            [text(b"/a b\n/\xff.toml", "end\n"), text(b"/b.toml", ""), text(b"/c.toml", "ü\n1 1\n")];
+        texts[1].origin = catalog.clone();
         let held = vec![Name::parse("h.test").unwrap(), Name::parse("a\\ b.test").unwrap()];
-        let removals = vec![(Timestamp::from_secs(7), 3)];
+        let removal = |seconds, zones, origin| Removal { at: Timestamp::from_secs(seconds), zones, origin };
+        let removals = vec![removal(7, 3, Origin::Folder), removal(8, 1, catalog)];
         for count in 0..=texts.len() {
             let memory =
                 Memory { texts: texts[..count].to_vec(), held: held.clone(), removals: removals.clone() };

@@ -50,7 +50,7 @@ impl Site {
     fn start(&self) -> Kept {
         let config = self.config([0]);
         let clock: Clock = Arc::new(|| NOW);
-        let kept = Kept::new(&config.catalogs[0], &config.state_dir, &self.metrics, &clock);
+        let kept = Kept::new(&config.catalogs.made[0], &config.state_dir, &self.metrics, &clock);
         kept.zone.transfers.set(TransferSettings::of_catalog(&kept.config, &TransferKeys::default()));
         kept
     }

@@ -3,7 +3,8 @@ use std::fs;
 use super::*;
 use crate::config::ConfigErrors;
 use crate::config::zone_files::memory::Program;
-use crate::config::zone_files::{InUse, REMOVAL_WINDOW, release};
+use crate::config::zone_files::{InUse, release};
+use crate::removal_limit::REMOVAL_WINDOW;
 
 const MAIN: &str = "version = 1\nstate-dir = \"state\"\nzones-directory = \"zones.d\"\n\
     [policy.p]\noffline-ksk = true\nkeys = [{ role = \"ksk\", lifetime = 0, algorithm = 13 }, { role = \"zsk\", lifetime = 0, algorithm = 13 }]\n";
@@ -594,7 +595,7 @@ fn a_zone_file_with_the_name_of_a_catalog_is_an_error_of_that_file_alone() {
         let start = site.main_with(catalog).unwrap_or_else(|error| panic!("{named}: {error}"));
         let check = |config: &Config, zones: &[&str]| {
             assert_eq!(names(config), zones, "{named}");
-            assert_eq!(config.catalogs.len(), 1);
+            assert_eq!(config.catalogs.made.len(), 1);
             let said = said(config);
             assert!(said.contains("x.toml:2: ") && said.contains("is the name of a [[catalog]]"), "{said}");
             assert!(!said.contains("a.toml"), "{said}");
