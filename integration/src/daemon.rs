@@ -35,6 +35,9 @@ pub fn check_config(path: &Path, work: &[Work]) -> Result<ExitCode> {
 /// What is wrong with SOA expire of a zone that is served from a file: a secondary that is cut off must expire the zone before its
 /// first signature expires. A file that does not read is told of elsewhere.
 fn soa_expire_warning(zone: &ZoneConfig) -> Option<String> {
+    if !zone.is_signed_here() {
+        return None;
+    }
     let (mut soa, mut ttl) = (None, 0);
     let read = zonefile::read(zone.file.as_ref()?, &zone.name, &mut |record| {
         ttl = ttl.max(record.ttl);

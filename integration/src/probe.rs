@@ -180,7 +180,10 @@ fn prepare(options: &Options) -> Result<(Vec<Job>, Timestamp)> {
     };
     let config = options.config.as_deref().map(Config::load).transpose()?;
     let zones = match (&options.zones[..], &config) {
-        ([], Some(config)) => config.zones.iter().map(|zone| zone.name.clone()).collect(),
+        ([], Some(config)) => {
+            let signed = config.zones.iter().filter(|zone| zone.versions.signing.is_signed());
+            signed.map(|zone| zone.name.clone()).collect()
+        }
         (named, _) => named
             .iter()
             .map(|zone| zone.parse::<Name>().with_context(|| format!("{zone} is no name of a zone")))
@@ -249,6 +252,9 @@ pub(crate) fn expectations(config: &Config, zone: &Name, now: Timestamp) -> Expe
     let Some(configured) = config.zones.iter().find(|configured| configured.name == *zone) else {
         return Expectations::default();
     };
+    if !configured.is_signed_here() {
+        return Expectations::default();
+    }
     let refresh = Some(u64::from(configured.policy.signatures_refresh));
     let stored = skr_loader::store::peek(&config.state_dir.join("accepted"), zone);
     let at = |bundles: &[Bundle]| bundles.iter().rfind(|bundle| bundle.inception <= now).cloned();

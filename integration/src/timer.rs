@@ -179,7 +179,7 @@ fn next_wake(wakes: &Receiver<Wake>, took: Duration) -> Wake {
 /// Tells of a panic of the timer itself, as an error of each zone.
 fn begin_anew(config: &Config, what: &str, standing: &TimerStanding, metrics: &Metrics) {
     tracing::error!("the request timer ended by a panic ({what}) and begins anew; please report this");
-    for zone in &config.zones {
+    for zone in config.signed_zones() {
         let result = Err(TickError::Panicked { what: what.to_owned() });
         standing.note(&zone.name.to_lowercase().to_string(), &result, None);
         daemon::record(&result, &zone.name.zone_label(), looks_at_key_files(config, zone), metrics);
@@ -193,7 +193,7 @@ fn looks_at_key_files(config: &Config, zone: &ZoneConfig) -> bool {
 
 /// Makes every series of the timer, so that alerts have something to see from the first scrape on.
 fn add_series(metrics: &Metrics, config: &Config) {
-    for zone in config.zones.iter().filter(|_| config.ksr.enabled) {
+    for zone in config.signed_zones().filter(|_| config.ksr.enabled) {
         let label = zone.name.zone_label();
         metrics.add_zone(&label, Part::Requests);
         if looks_at_key_files(config, zone) {
@@ -204,8 +204,9 @@ fn add_series(metrics: &Metrics, config: &Config) {
 
 /// Removes the series of the zones that `new` has no more.
 fn remove_series(metrics: &Metrics, old: &Config, new: &Config) {
-    let kept: HashSet<&Name> = new.zones.iter().filter(|_| new.ksr.enabled).map(|zone| &zone.name).collect();
-    for zone in old.zones.iter().filter(|zone| !kept.contains(&zone.name)) {
+    let kept: HashSet<&Name> =
+        new.signed_zones().filter(|_| new.ksr.enabled).map(|zone| &zone.name).collect();
+    for zone in old.signed_zones().filter(|zone| !kept.contains(&zone.name)) {
         let label = zone.name.zone_label();
         metrics.remove_zone(&label, Part::Requests);
         if looks_at_key_files(old, zone) {

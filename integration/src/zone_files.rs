@@ -9,7 +9,7 @@ use keystore::catalog::kept::KeptCatalog;
 use keystore::config::catalog;
 use keystore::config::zone_files::memory::{self, Program};
 use keystore::config::zone_files::{InUse, ZoneSource, release};
-use keystore::config::{Config, ZoneConfig};
+use keystore::config::{Config, Signing, ZoneConfig};
 use keystore::dns::Name;
 use keystore::{clock, durable, policy, store};
 use serde::Serialize;
@@ -49,8 +49,11 @@ pub struct AddOptions {
     /// The unsigned zone, where this host serves it
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// The zone is served without DNSSEC records: it has no policy, no keys and no trust anchor
+    #[arg(long, conflicts_with_all = ["policy", "trust_anchor", "trust_anchor_file"])]
+    unsigned: bool,
     /// A KSK that an SKR must be signed by, as DS or DNSKEY record; may be given several times
-    #[arg(long, value_name = "RECORD", required_unless_present = "trust_anchor_file")]
+    #[arg(long, value_name = "RECORD", required_unless_present_any = ["trust_anchor_file", "unsigned"])]
     trust_anchor: Vec<String>,
     /// A file with such records
     #[arg(long, value_name = "FILE")]
@@ -124,11 +127,12 @@ fn add(options: &AddOptions) -> Result<ExitCode> {
         bail!("the folder {} is not as it was; nothing is added to it:\n{errors}", folder.display());
     }
     let policy = match &options.policy {
-        Some(policy) => policy.clone(),
-        None => only_policy(&options.config)?,
+        _ if options.unsigned => None,
+        Some(policy) => Some(policy.clone()),
+        None => Some(only_policy(&options.config)?),
     };
     let file = folder.join(file_name(zone));
-    let text = zone_file(options, &policy)?;
+    let text = zone_file(options, policy.as_deref())?;
     let with = Config::load_with_zone_file(&options.config, &file, text.as_bytes(), clock::now())?;
     let added =
         with.zones.iter().find(|added| added.name == *zone).context("the new file does not name the zone")?;
@@ -137,7 +141,8 @@ fn add(options: &AddOptions) -> Result<ExitCode> {
     // A zone that was removed a minute ago and is back is guarded again.
     release::withdraw(&config.state_dir, std::slice::from_ref(zone), clock::now())
         .with_context(|| format!("{zone} is added, and may go without a further release for ten minutes"))?;
-    outln!("{zone}: added, with policy {policy}, in {}", file.display());
+    let with = policy.map_or_else(|| "unsigned".to_owned(), |policy| format!("with policy {policy}"));
+    outln!("{zone}: added, {with}, in {}", file.display());
     let told = tell(&options.config, &config, &Change::Added(&file));
     next_steps(&config, added);
     Ok(told)
@@ -162,8 +167,8 @@ fn only_policy(config: &Path) -> Result<String> {
     }
 }
 
-/// The text of the file of a new zone.
-fn zone_file(options: &AddOptions, policy: &str) -> Result<String> {
+/// The text of the file of a new zone; without a policy it is unsigned.
+fn zone_file(options: &AddOptions, policy: Option<&str>) -> Result<String> {
     let absolute = |path: &Path| -> Result<String> {
         let path = std::path::absolute(path).with_context(|| path.display().to_string())?;
         let text = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
@@ -171,7 +176,10 @@ fn zone_file(options: &AddOptions, policy: &str) -> Result<String> {
     };
     let mut text = String::from("[[zone]]\n");
     writeln!(text, "name = {}", quoted(&options.zone.to_string())?)?;
-    writeln!(text, "policy = {}", quoted(policy)?)?;
+    match policy {
+        Some(policy) => writeln!(text, "policy = {}", quoted(policy)?)?,
+        None => writeln!(text, "signing = {}", quoted(Signing::Unsigned.as_str())?)?,
+    }
     if !options.trust_anchor.is_empty() {
         text.push_str("trust-anchors = [\n");
         for anchor in &options.trust_anchor {
@@ -197,6 +205,9 @@ fn quoted(text: &str) -> Result<String> {
 fn next_steps(config: &Config, zone: &ZoneConfig) {
     let label = zone.name.zone_label();
     let folder = |kind: &str| config.state_dir.join(kind);
+    if !zone.is_signed_here() {
+        return;
+    }
     outln!("what happens next:");
     if config.ksr.enabled {
         let outbox = store::zone_dir(&folder("outbox"), &zone.name);
@@ -348,7 +359,10 @@ fn is_in_a_file(config: &Config, zone: &Name) -> bool {
 #[derive(Debug, Serialize)]
 struct Listed<'a> {
     zone: String,
-    policy: &'a str,
+    /// Who makes its DNSSEC records.
+    signing: &'static str,
+    /// `None` for a zone that is not signed here.
+    policy: Option<&'a str>,
     /// The file that configures it, or the template of the zone of a catalog.
     configured_in: PathBuf,
     /// The catalog that it comes from.
@@ -367,7 +381,8 @@ fn list(options: &ListOptions) -> Result<ExitCode> {
         .iter()
         .map(|zone| Listed {
             zone: zone.name.zone_label(),
-            policy: &zone.policy.name,
+            signing: zone.versions.signing.as_str(),
+            policy: zone.is_signed_here().then_some(&*zone.policy.name),
             configured_in: place(zone, &options.config),
             catalog: catalog_of(zone).map(Name::zone_label),
             file: zone.file.as_deref(),
@@ -379,14 +394,18 @@ fn list(options: &ListOptions) -> Result<ExitCode> {
         outln!("{}", serde_json::to_string_pretty(&zones)?);
     } else {
         let width = zones.iter().map(|zone| zone.zone.len()).max().unwrap_or(0);
-        let policy = zones.iter().map(|zone| zone.policy.len()).max().unwrap_or(0);
+        let policy = zones.iter().map(|zone| zone.policy.map_or(1, str::len)).max().unwrap_or(0);
         for zone in &zones {
-            let skr = if zone.accepted { "accepted SKR" } else { "no SKR yet" };
+            let skr = match (zone.policy, zone.accepted) {
+                (None, _) => zone.signing,
+                (Some(_), true) => "accepted SKR",
+                (Some(_), false) => "no SKR yet",
+            };
             let catalog = zone.catalog.as_ref().map(|catalog| format!(" (catalog {catalog})"));
             outln!(
                 "{:width$}  {:policy$}  {skr:12}  {}{}",
                 zone.zone,
-                zone.policy,
+                zone.policy.unwrap_or("-"),
                 zone.configured_in.display(),
                 catalog.unwrap_or_default()
             );

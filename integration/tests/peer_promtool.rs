@@ -138,7 +138,7 @@ fn rules_for_a_job_pass_the_linter_and_see_one_dead_host_of_several() {
 fn every_family_passes_the_linter() {
     let metrics = metrics::Metrics::new().expect("families register");
     metrics.add_process();
-    for part in [Part::Loader, Part::Requests, Part::KeyFiles, Part::Signer, Part::Probe] {
+    for part in [Part::Loader, Part::Requests, Part::KeyFiles, Part::Signer, Part::Signing, Part::Probe] {
         metrics.add_zone("example.", part);
     }
     metrics.add_delivery("example.", "ns1");

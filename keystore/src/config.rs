@@ -10,6 +10,7 @@ mod name;
 mod parent;
 pub mod query;
 mod read;
+mod signing;
 mod socket;
 pub mod tls;
 pub mod transfer;
@@ -25,6 +26,7 @@ use crate::policy::{Policy, PolicyFinding};
 use crate::shared::Shared;
 use crate::time::Timestamp;
 pub use parent::ParentConfig;
+pub use signing::Signing;
 pub use socket::{CONTROL_SOCKET, control_socket_of, note_control_socket};
 
 /// The file, checked: policies resolved, trust anchors read, paths made absolute against the folder of the file.
@@ -142,6 +144,11 @@ impl Config {
         read::parse(octets, path)
     }
 
+    /// The zones that are signed here: those with keys, requests and SKRs.
+    pub fn signed_zones(&self) -> impl Iterator<Item = &Shared<ZoneConfig>> + Clone {
+        self.zones.iter().filter(|zone| zone.is_signed_here())
+    }
+
     /// Why files of `zones-directory` are not in use as they lie there.
     #[must_use]
     pub fn zone_file_errors(&self) -> Option<&zone_files::ZoneFileErrors> {
@@ -214,6 +221,8 @@ impl SelfCheck {
 /// How the signer makes and judges versions of a zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionConfig {
+    /// `signing`: who makes the DNSSEC records of the zone.
+    pub signing: Signing,
     /// `zonemd`: each version of the zone has a digest (RFC 8976).
     pub zonemd: bool,
     /// `zonemd-interval`: how long new content and renewals of a zone with a digest wait after a version, in seconds.
@@ -231,7 +240,14 @@ impl Default for VersionConfig {
         // A digest of a million names takes half a second: with this a tenth of a core goes to those of changes.
         let zonemd_interval = 5;
         let self_check = SelfCheck::default();
-        Self { zonemd: false, zonemd_interval, self_check, max_shrink: None, max_growth: None }
+        Self {
+            signing: Signing::default(),
+            zonemd: false,
+            zonemd_interval,
+            self_check,
+            max_shrink: None,
+            max_growth: None,
+        }
     }
 }
 
@@ -242,9 +258,10 @@ pub struct ZoneConfig {
     pub name: Name,
     /// The file that configures it.
     pub source: zone_files::ZoneSource,
-    /// `policy`, resolved.
+    /// `policy`, resolved; one without keys and limits for a zone that is not signed here.
     pub policy: Shared<Policy>,
-    /// `trust-anchors` (presentation form) and `trust-anchor-file`, read. Never empty where SKRs are checked.
+    /// `trust-anchors` (presentation form) and `trust-anchor-file`, read. Never empty where SKRs are checked; empty for a zone that is not
+    /// signed here.
     pub anchors: Vec<TrustAnchor>,
     /// `announced-ksks`: standby and successor KSKs. They may stand in the DNSKEY RRset, and are not trusted.
     pub announced: Vec<TrustAnchor>,
@@ -281,6 +298,12 @@ impl ZoneConfig {
     #[must_use]
     pub const fn has_content(&self) -> bool {
         self.file.is_some() || !self.content.primaries.is_empty()
+    }
+
+    /// True for a zone that is signed here: it has keys, requests and SKRs.
+    #[must_use]
+    pub const fn is_signed_here(&self) -> bool {
+        self.versions.signing.is_here()
     }
 }
 

@@ -223,7 +223,7 @@ impl Rounds {
             self.timer.read_ahead(config, clock());
             Ok(())
         });
-        for zone in config.zones.iter().take_while(|_| goes_on()) {
+        for zone in config.signed_zones().take_while(|_| goes_on()) {
             let mut told = None;
             let result = guarded(|| {
                 let now = clock();
@@ -249,9 +249,9 @@ impl Rounds {
             return self.forget();
         }
         let before: HashMap<&Name, &Shared<ZoneConfig>> =
-            old.zones.iter().map(|zone| (&zone.name, zone)).collect();
+            old.signed_zones().map(|zone| (&zone.name, zone)).collect();
         let is_kept = |zone: &&Shared<ZoneConfig>| before.get(&zone.name) == Some(zone);
-        let kept: HashSet<&Name> = new.zones.iter().filter(is_kept).map(|zone| &zone.name).collect();
+        let kept: HashSet<&Name> = new.signed_zones().filter(is_kept).map(|zone| &zone.name).collect();
         self.timer.keep(|zone| kept.contains(zone));
     }
 

@@ -9,7 +9,7 @@ use offline_ksk_metrics::Metrics;
 use offline_ksk_metrics::http::{Endpoint, Guard, serve};
 use offline_ksk_metrics::zones::Part;
 
-const PARTS: [Part; 4] = [Part::Loader, Part::Requests, Part::Signer, Part::Probe];
+const PARTS: [Part; 5] = [Part::Loader, Part::Requests, Part::Signer, Part::Signing, Part::Probe];
 
 /// Octets of an answer, and how long it took.
 fn get(address: SocketAddr, more: &str) -> (usize, Duration) {

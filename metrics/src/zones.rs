@@ -54,8 +54,10 @@ pub enum Part {
     Requests,
     /// The look at the key files, by the request timer where no signer does it.
     KeyFiles,
-    /// `signer-plugin`: keys, signing, answers.
+    /// `signer-plugin`: content, versions, answers and transfers of a zone.
     Signer,
+    /// `signer-plugin`: keys and signing of a zone that is signed there.
+    Signing,
     /// The outside probe.
     Probe,
 }
@@ -153,6 +155,7 @@ impl Metrics {
             Part::Requests => self.request_series(zone, visit),
             Part::KeyFiles => self.key_file_series(zone, visit),
             Part::Signer => self.signer_series(zone, visit),
+            Part::Signing => self.signing_series(zone, visit),
             Part::Probe => self.probe_series(zone, visit),
         }
     }
@@ -211,7 +214,7 @@ impl Metrics {
         }
     }
 
-    fn signer_series(&self, zone: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {
+    fn signing_series(&self, zone: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {
         self.key_file_series(zone, &mut visit);
         for gauge in [
             &self.policy_signature_refresh_seconds,
@@ -219,11 +222,6 @@ impl Metrics {
             &self.keystore_missing_private_keys,
             &self.keystore_last_check_timestamp_seconds,
             &self.zone_signed,
-            &self.zone_serial,
-            &self.zone_last_load_success,
-            &self.zone_largest_ttl_seconds,
-            &self.zone_content_held,
-            &self.zone_records,
             &self.zone_last_signed_timestamp_seconds,
             &self.resign_next_timestamp_seconds,
         ] {
@@ -237,14 +235,28 @@ impl Metrics {
         }
         for result in RESULTS {
             visit(&self.zone_self_checks_total, &[zone, result]);
+            for mode in SIGN_MODES {
+                visit(&self.zone_sign_runs_total, &[zone, mode, result]);
+            }
+        }
+    }
+
+    fn signer_series(&self, zone: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {
+        for gauge in [
+            &self.zone_serial,
+            &self.zone_last_load_success,
+            &self.zone_largest_ttl_seconds,
+            &self.zone_content_held,
+            &self.zone_records,
+        ] {
+            visit(gauge, &[zone]);
+        }
+        for result in RESULTS {
             visit(&self.zone_restores_total, &[zone, result]);
             visit(&self.zone_loads_total, &[zone, result]);
             visit(&self.notifies_total, &[zone, result]);
             for kind in TRANSFER_KINDS {
                 visit(&self.transfers_total, &[zone, kind, result]);
-            }
-            for mode in SIGN_MODES {
-                visit(&self.zone_sign_runs_total, &[zone, mode, result]);
             }
         }
         for result in UPDATE_RESULTS {
@@ -327,7 +339,7 @@ mod tests {
             text.lines().filter(|l| !l.contains("process_")).map(str::to_owned).collect()
         };
         let before = ours(metrics.encode().expect("text"));
-        for part in [Part::Loader, Part::Requests, Part::Signer] {
+        for part in [Part::Loader, Part::Requests, Part::Signer, Part::Signing] {
             metrics.add_zone("example.", part);
         }
         let with = metrics.encode().expect("text");
@@ -342,6 +354,7 @@ mod tests {
         metrics.remove_delivery_target("ns1");
         assert!(with.contains("offlineksk_zone_signed{zone=\"example.\"} 0"), "{with}");
         metrics.remove_zone("example.", Part::Signer);
+        metrics.remove_zone("example.", Part::Signing);
         let with = metrics.encode().expect("text");
         assert!(
             !with.contains("zone_signed{") && with.contains("skr_generation{"),
@@ -357,7 +370,7 @@ mod tests {
     fn a_process_with_many_zones_exports_few_families_of_each() {
         let metrics = Metrics::new().expect("families register");
         metrics.leave_out_zones([("info", 3), ("warning", 2), ("critical", 1)]);
-        for part in [Part::Loader, Part::Requests, Part::KeyFiles, Part::Signer, Part::Probe] {
+        for part in [Part::Loader, Part::Requests, Part::KeyFiles, Part::Signer, Part::Signing, Part::Probe] {
             metrics.add_zone("example.", part);
         }
         metrics.skr_generation.with_label_values(&["example."]).set(7);

@@ -511,7 +511,7 @@ impl Loader {
         self.revision += 1;
         (self.report_due, self.has_trouble) = (Timestamp::EPOCH, true);
         let mut old = std::mem::take(&mut self.zones);
-        for zone in &config.zones {
+        for zone in config.signed_zones() {
             if stop.load(Ordering::Relaxed) {
                 return false;
             }

@@ -130,7 +130,7 @@ impl ParentWatch {
             self.running = settings.map(|settings| Running::start(settings, &self.metrics, &self.standing));
         }
         let Some(running) = &self.running else { return };
-        let configured: BTreeSet<&Name> = config.zones.iter().map(|zone| &zone.name).collect();
+        let configured: BTreeSet<&Name> = config.signed_zones().map(|zone| &zone.name).collect();
         let gone: Vec<Name> = {
             let queue = running.shared.queue();
             let known = queue.zones.keys().chain(&queue.at_work);

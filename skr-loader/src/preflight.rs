@@ -206,7 +206,7 @@ impl Host<'_> {
                 }
             }
             let dir = &*zone.key_directory;
-            if !seen.insert(dir) {
+            if !zone.is_signed_here() || !seen.insert(dir) {
                 continue;
             }
             let shown = dir.display();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keystore::clock;
+use keystore::config::Signing;
 use keystore::cookie_secrets::CookieSecrets;
 use keystore::crypto::PrivateKey;
 use keystore::dns::{Name, Rtype, rdata};
@@ -38,7 +39,7 @@ const HARD: &str = include_str!("hard.zone");
 /// Our server with the zone.
 pub struct Site {
     pub dir: PathBuf,
-    /// The signed zone as a master file.
+    /// The zone as it is served, as a master file.
     pub signed: PathBuf,
     /// DNSKEY of the KSK, as a record.
     pub anchor: String,
@@ -56,6 +57,15 @@ pub struct Site {
 
 impl Site {
     pub fn start(dir: &Path, nsec3: Option<Nsec3Param>) -> Self {
+        Self::start_with(dir, nsec3, VersionRules::default())
+    }
+
+    /// The zone without signatures.
+    pub fn start_unsigned(dir: &Path) -> Self {
+        Self::start_with(dir, None, VersionRules { signing: Signing::Unsigned, ..VersionRules::default() })
+    }
+
+    fn start_with(dir: &Path, nsec3: Option<Nsec3Param>, versions: VersionRules) -> Self {
         let name = Name::parse(ZONE).expect("a name");
         let now = clock::now();
         for folder in ["keys", "accepted/hard.test."] {
@@ -86,7 +96,7 @@ impl Site {
             anchors,
             times: SigningTimes { validity: 14 * 86_400, refresh: 5 * 86_400, jitter: 3600 },
             nsec3,
-            versions: VersionRules::default(),
+            versions,
             rules: ZoneRules::default(),
             delays: RollDelays::default(),
             content: ContentRules::default(),
@@ -97,7 +107,7 @@ impl Site {
         zone.step(now);
         let signed = dir.join("signed");
         let mut text = Vec::new();
-        let version = served.signed().expect("the zone is signed");
+        let version = served.signed().expect("the zone is served");
         assert_eq!(version.zone().warnings().left_out, 0, "{:?}", version.zone().warnings().texts);
         version.write_to(&mut text).expect("memory");
         fs::write(&signed, text).expect("write the signed zone");

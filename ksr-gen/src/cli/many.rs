@@ -123,7 +123,7 @@ impl ZoneSource {
                 let folder = zone.key_directory;
                 Ok((zone.name.to_lowercase(), Zone { name: zone.name, policy, largest_ttl, folder }))
             };
-            let zones = config.zones.into_iter().filter(|zone| wanted(&zone.policy));
+            let zones = config.zones.into_iter().filter(|zone| zone.is_signed_here() && wanted(&zone.policy));
             return zones.map(table).collect::<Result<_, _>>().map(Self::Tables);
         }
         let Some(policy) = &line.common.policy else {

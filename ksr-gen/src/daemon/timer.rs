@@ -60,7 +60,7 @@ impl Timer {
     /// Reads what is to be remembered of the zones that are new, on all cores. What fails is left to [`Self::look`], which reports it.
     pub(super) fn read_ahead(&mut self, config: &Config, now: Timestamp) {
         let new: Vec<&Shared<ZoneConfig>> =
-            config.zones.iter().filter(|zone| !self.zones.contains_key(&zone.name)).collect();
+            config.signed_zones().filter(|zone| !self.zones.contains_key(&zone.name)).collect();
         for zone in &new {
             if let Entry::Vacant(unknown) = self.folders.entry(zone.key_directory.clone())
                 && let Ok(folder) = read_folder(&zone.key_directory)

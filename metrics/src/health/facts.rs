@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use keystore::config::Config;
+use keystore::config::{Config, Signing};
 use keystore::dns::Name;
 use keystore::keys::Timing;
 use keystore::time::Timestamp;
@@ -110,6 +110,8 @@ pub struct ZoneFacts {
     pub has_timer: bool,
     /// Others have ZSKs of the zone, too (RFC 8901 model 1).
     pub multi_signer: bool,
+    /// Who makes its DNSSEC records.
+    pub signing: Signing,
     /// The accepted store.
     pub store: Arc<StoreFacts>,
     /// How files and orders fared, from the audit log, oldest first; the last twenty.
@@ -136,6 +138,7 @@ impl ZoneFacts {
             is_served: false,
             has_timer: false,
             multi_signer: false,
+            signing: Signing::Online,
             store: Arc::default(),
             imports: Arc::default(),
             requests: Arc::default(),

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use keystore::config::zone_files::InUse;
 use keystore::config::zone_files::memory::Program;
-use keystore::config::{Config, KsrConfig, LoaderConfig, MetricsConfig};
+use keystore::config::{Config, KsrConfig, LoaderConfig, MetricsConfig, Signing};
 use keystore::dns::Name;
 use keystore::shared::Shared;
 use keystore::time::Timestamp;
@@ -60,6 +60,8 @@ pub struct HostZone {
     pub is_served: bool,
     /// Others have ZSKs of the zone, too.
     pub multi_signer: bool,
+    /// Who makes its DNSSEC records; of a zone that is not signed here neither store nor requests nor keys are looked at.
+    pub signing: Signing,
 }
 
 impl From<&Config> for Host {
@@ -67,9 +69,10 @@ impl From<&Config> for Host {
         let signs = config.signer.is_some();
         let zone = |zone: &Shared<keystore::config::ZoneConfig>| HostZone {
             name: zone.name.clone(),
-            key_directory: Some(zone.key_directory.clone()),
+            key_directory: zone.is_signed_here().then(|| zone.key_directory.clone()),
             is_served: signs && zone.has_content(),
             multi_signer: zone.multi_signer,
+            signing: zone.versions.signing,
         };
         let zones: Vec<HostZone> = config.zones.iter().map(zone).collect();
         Self {
@@ -89,7 +92,13 @@ impl Host {
     /// A state folder of which no configuration is known.
     #[must_use]
     pub fn of_folder(state_dir: &Path, zones: Vec<Name>) -> Self {
-        let zone = |name| HostZone { name, key_directory: None, is_served: false, multi_signer: false };
+        let zone = |name| HostZone {
+            name,
+            key_directory: None,
+            is_served: false,
+            multi_signer: false,
+            signing: Signing::Online,
+        };
         let (loader, ksr) = (LoaderConfig::default(), KsrConfig::default());
         Self {
             state_dir: state_dir.to_owned(),
@@ -194,10 +203,13 @@ impl Gatherer {
         facts.is_served = zone.is_served;
         facts.has_timer = host.has_timer;
         facts.multi_signer = zone.multi_signer;
-        facts.store = self.accepted.look(&host.state_dir.join("accepted"), &zone.name);
-        facts.imports = self.audit.of(&label);
-        (facts.requests, facts.outbox_error) = self.requests.look(host, &zone.name);
-        facts.keys = self.keys.look(zone, signs);
+        facts.signing = zone.signing;
+        if zone.signing.is_here() {
+            facts.store = self.accepted.look(&host.state_dir.join("accepted"), &zone.name);
+            facts.imports = self.audit.of(&label);
+            (facts.requests, facts.outbox_error) = self.requests.look(host, &zone.name);
+            facts.keys = self.keys.look(zone, signs);
+        }
         for zones in &reports.zones {
             if let Some(said) = zones.get(&label) {
                 facts.report.served = facts.report.served.take().or_else(|| said.served.clone());

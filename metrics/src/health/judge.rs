@@ -52,9 +52,11 @@ fn judge_zone(zone: &ZoneFacts, signer_runs: bool, before: &Since, now: Timestam
     let label = zone.name.to_lowercase().to_string();
     let seen = Seen::of(&zone.store, now);
     let mut found = Findings::new(&label, before, now);
-    coverage::judge(zone, &seen, &mut found, now);
-    request::judge(zone, &seen, &mut found, now);
-    keys::judge(zone, &mut found, now);
+    if zone.signing.is_here() {
+        coverage::judge(zone, &seen, &mut found, now);
+        request::judge(zone, &seen, &mut found, now);
+        keys::judge(zone, &mut found, now);
+    }
     serving::judge(zone, &seen, signer_runs, &mut found, now);
     for reported in &zone.reported {
         found.since = Some(reported.since);
@@ -66,7 +68,8 @@ fn judge_zone(zone: &ZoneFacts, signer_runs: bool, before: &Since, now: Timestam
     let served = zone.report.served.as_ref();
     ZoneHealth {
         severity: conditions.iter().map(|c| c.severity).max().unwrap_or_default(),
-        coverage_severity: seen.severity(zone.thresholds),
+        signing: zone.signing.into(),
+        coverage_severity: if zone.signing.is_here() { seen.severity(zone.thresholds) } else { Severity::Ok },
         covered: seen.active().is_some(),
         generation: zone.store.schedule.as_ref().map_or(0, |schedule| schedule.generation),
         bundle_since: seen.active().map(|(since, _)| since),

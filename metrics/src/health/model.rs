@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::condition::{ConditionId, Severity};
+use keystore::config::Signing;
 use keystore::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -134,7 +135,10 @@ pub struct ZoneHealth {
     pub zone: String,
     /// The worst severity of its conditions.
     pub severity: Severity,
-    /// The severity of its coverage alone.
+    /// Who makes its DNSSEC records.
+    #[serde(default)]
+    pub signing: ZoneSigning,
+    /// The severity of its coverage alone; `ok` for a zone that is not signed here, which has no coverage.
     pub coverage_severity: Severity,
     /// A bundle is in force, with signatures that are valid.
     pub covered: bool,
@@ -176,6 +180,37 @@ pub struct ZoneHealth {
     /// What the details are made from; nothing where the health came from another process.
     #[serde(skip)]
     pub(crate) sources: Option<DetailSources>,
+}
+
+/// Who makes the DNSSEC records of a zone: [`Signing`] in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ZoneSigning {
+    /// It is signed here.
+    #[default]
+    Online,
+    /// Nobody.
+    Unsigned,
+}
+
+impl From<Signing> for ZoneSigning {
+    fn from(signing: Signing) -> Self {
+        match signing {
+            Signing::Online => Self::Online,
+            Signing::Unsigned => Self::Unsigned,
+        }
+    }
+}
+
+impl ZoneSigning {
+    /// What is said of the zone in place of its coverage; `None` for one that is signed here.
+    #[must_use]
+    pub const fn in_place_of_coverage(self) -> Option<&'static str> {
+        match self {
+            Self::Online => None,
+            Self::Unsigned => Some("served unsigned"),
+        }
+    }
 }
 
 /// The facts of a zone that [`Details`] are made from when somebody looks at them. They are shared with who has read them.

@@ -105,7 +105,10 @@ fn summary(health: &Health) -> String {
 
 fn coverage(zone: &ZoneHealth) -> String {
     match zone.coverage_end {
-        None => format!("{} has no SKR", zone.zone),
+        None => match zone.signing.in_place_of_coverage() {
+            Some(what) => format!("{} is {what}", zone.zone),
+            None => format!("{} has no SKR", zone.zone),
+        },
         Some(_) if !zone.covered => format!("{} not covered", zone.zone),
         Some(_) => format!("{} {} of coverage left", zone.zone, span(zone.coverage_left_seconds)),
     }
@@ -114,7 +117,8 @@ fn coverage(zone: &ZoneHealth) -> String {
 fn performance(health: &Health, thresholds: Thresholds) -> String {
     let mut out = String::new();
     if health.zones.len() <= ZONES {
-        let mut zones: Vec<&ZoneHealth> = health.zones.iter().collect();
+        let with_coverage = |zone: &&ZoneHealth| zone.signing.in_place_of_coverage().is_none();
+        let mut zones: Vec<&ZoneHealth> = health.zones.iter().filter(with_coverage).collect();
         zones.sort_by(|a, b| a.zone.cmp(&b.zone));
         for zone in zones {
             // Coverage is bad below its thresholds; a range `N:` is good from N on.

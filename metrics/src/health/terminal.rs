@@ -143,7 +143,7 @@ fn head(health: &Health, paint: Paint) -> String {
 fn zone_line(zone: &ZoneHealth, now: Timestamp, paint: Paint, out: &mut String) {
     let state = paint.severity(zone.severity, &format!("{:<9}", zone.severity.as_str()));
     let coverage = match zone.coverage_end {
-        None => "no SKR in force".to_owned(),
+        None => zone.signing.in_place_of_coverage().unwrap_or("no SKR in force").to_owned(),
         Some(end) if !zone.covered => format!(
             "NOT COVERED, generation {} ended or begins later ({} UTC)",
             zone.generation,

@@ -82,6 +82,7 @@ fn walk(signed: &SignedZone, asked: &Few<Asked<'_>, MOST_AHEAD>) -> Few<NodeId, 
     let denied = || absent.iter().filter(|(_, top)| top.is_none_or(|top| zone.node(top).cut.is_none()));
     let mut denying: Few<NodeId, MOST_NODES> = Few::new();
     match signed.chain() {
+        Chain::Nothing => {}
         Chain::Nsec => {
             let prefixes = denied().map(|(name, _)| name.prefix);
             find_in_order(zone.order(), prefixes, &mut denying);
@@ -226,7 +227,7 @@ mod tests {
                 &signed,
                 |n| format!("h{:06}", 2 * n + 1),
                 |key, wire| match signed.chain() {
-                    Chain::Nsec => zone.last_up_to(key),
+                    Chain::Nothing | Chain::Nsec => zone.last_up_to(key),
                     Chain::Nsec3(chain) => match signed.find_hash(chain, chain.nsec3().hash(wire)) {
                         Found::Covered(node) | Found::Matches(node) => node,
                     },

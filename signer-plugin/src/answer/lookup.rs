@@ -46,7 +46,8 @@ pub(super) fn run(
         composer,
         limit,
         rtype: query.question.rtype,
-        dnssec_ok: query.dnssec_ok(),
+        // A zone that is not signed has nothing that a client could verify.
+        dnssec_ok: query.dnssec_ok() && !zone.is_unsigned(),
         dnames: Seen::NOTHING,
         denials: Seen::NOTHING,
         expansions: Seen::NOTHING,
@@ -222,7 +223,8 @@ impl<'z> Lookup<'z, '_, '_, '_> {
         self.source.get_or_insert(node);
         let owner = target.owner();
         let found = match self.rtype {
-            Rtype::ANY | Rtype::RRSIG => self.signed.rrsets(node).next(),
+            Rtype::ANY => self.signed.rrsets(node).next(),
+            Rtype::RRSIG => self.signed.rrsets(node).find(|view| !view.signatures.is_empty()),
             // From a wildcard as well: its type bitmap has NSEC, so that no proof of its absence would hold. With NSEC3 it is a type like others.
             Rtype::NSEC if self.signed.has_nsec() => self.signed.nsec_at(node),
             rtype => match self.signed.find(node, rtype) {

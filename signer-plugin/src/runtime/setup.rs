@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keystore::config::{Config, SelfCheck, SignerConfig, VersionConfig, ZoneConfig};
+use keystore::config::{Config, SelfCheck, SignerConfig, Signing, VersionConfig, ZoneConfig};
 use keystore::dns::Name;
 use keystore::exchange::TrustAnchor;
 use keystore::policy::Nsec3Param;
@@ -98,6 +98,8 @@ pub struct ContentRules {
 /// What versions of a zone have, and how they are checked before they are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VersionRules {
+    /// Who makes the DNSSEC records.
+    pub signing: Signing,
     /// Whether each version has a ZONEMD record.
     pub zonemd: bool,
     /// How long new content and renewals wait after a version, where versions have a ZONEMD record, in seconds.
@@ -128,6 +130,12 @@ pub struct RollDelays {
 }
 
 impl ZoneSetup {
+    /// True for a zone that is signed here, with an SKR and ZSKs.
+    #[must_use]
+    pub const fn is_signed_here(&self) -> bool {
+        self.versions.signing.is_here()
+    }
+
     /// From the configuration; `None` for a zone without content, which is not served.
     #[must_use]
     pub fn from_config(config: &Config, zone: &ZoneConfig) -> Option<Self> {
@@ -145,6 +153,7 @@ impl ZoneSetup {
             },
             nsec3: zone.policy.nsec3,
             versions: VersionRules {
+                signing: zone.versions.signing,
                 zonemd: zone.versions.zonemd,
                 zonemd_interval: zone.versions.zonemd_interval,
                 self_check: zone.versions.self_check,

@@ -3,6 +3,7 @@
 mod changes;
 mod file;
 mod keep;
+mod make;
 mod report;
 mod review;
 mod stored;
@@ -10,7 +11,6 @@ mod wanted;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use keystore::exchange::Bundle;
 use keystore::shared::Shared;
@@ -34,22 +34,18 @@ use super::setup::ZoneSetup;
 use super::skr::{InUse, SkrWatch};
 use super::source::ZoneFileWatch;
 use crate::content::{ChangeOutcome, Reply};
-use crate::signing::{
-    CheckError, RetiringKey, SignedZone, SigningError, SigningKeys, SigningPolicy, ZoneKey, sign,
-};
-use crate::state::{Facts, Publication, ZoneState};
+use crate::signing::{CheckError, RetiringKey, SignedZone, SigningError, ZoneKey};
+use crate::state::{Facts, Publication, SigningFacts, ZoneState};
 use crate::zone::Zone;
 use changes::PendingUpdates;
 use keep::{Restoring, Unwritten};
 use stored::Stored;
-use wanted::{Wanted, is_replaced_alike};
+use wanted::{Making, ToSign, Wanted, is_replaced_alike};
 
 /// Seconds between two attempts at what failed, as long as nothing it depends on changes.
 const RETRY: u64 = 10;
 /// Seconds between two messages about a zone that is not, or not validly, signed.
 const ALARM: u64 = 600;
-/// RRsets whose signatures are verified before a version is served, besides the apex and those that are new.
-const SAMPLES: usize = 256;
 
 /// Most warnings of a zone file that are written to the log.
 const LOGGED_WARNINGS: usize = 10;
@@ -124,10 +120,13 @@ struct Made {
 
 impl Made {
     fn new(signed: Arc<SignedZone>, facts: Facts, keys: Vec<ZoneKey>, retiring: Vec<RetiringKey>) -> Self {
-        let bundle = &facts.bundle;
-        let incepts = bundle.signatures.iter().map(|s| s.incepts(facts.made_at)).max();
+        let valid_from =
+            facts.signing.as_ref().map_or(Timestamp::EPOCH, |SigningFacts { bundle, .. }| {
+                let incepts = bundle.signatures.iter().map(|s| s.incepts(facts.made_at)).max();
+                incepts.unwrap_or(bundle.inception).max(facts.made_at.minus(SLOW_CLOCKS))
+            });
         Self {
-            valid_from: incepts.unwrap_or(bundle.inception).max(facts.made_at.minus(SLOW_CLOCKS)),
+            valid_from,
             records: signed.record_count() as u64,
             signed,
             facts,
@@ -158,7 +157,11 @@ impl ZoneRuntime {
     ) -> Self {
         let label = setup.name.zone_label();
         metrics.add_zone(&label, Part::Signer);
-        metrics.policy_signature_refresh_seconds.with_label_values(&[&label]).set(setup.times.refresh.into());
+        if setup.is_signed_here() {
+            metrics.add_zone(&label, Part::Signing);
+            let refresh = metrics.policy_signature_refresh_seconds.with_label_values(&[&label]);
+            refresh.set(setup.times.refresh.into());
+        }
         Self {
             keys: Keyring::sharing(setup.name.clone(), setup.key_directory.clone(), folders),
             serial: None,
@@ -207,6 +210,7 @@ impl ZoneRuntime {
     pub(super) fn leave(&mut self) {
         self.keys.forget_series(&self.metrics);
         self.metrics.remove_zone(&self.label, Part::Signer);
+        self.metrics.remove_zone(&self.label, Part::Signing);
     }
 
     /// Writes down exactly which serial was served last; call it at an orderly end. Without it the next start skips some serials.
@@ -247,14 +251,11 @@ impl ZoneRuntime {
     pub fn step(&mut self, now: Timestamp) -> Timestamp {
         let mut changed = self.restore(now);
         changed |= self.load_stored(now);
-        changed |= self.skr.poll(&self.setup, now);
-        self.set_condition(ConditionId::SignerSkrUnreadable, self.skr.unreadable().map(str::to_owned), now);
+        changed |= self.poll_skr(now);
         let was_read = self.poll_zone_file(now);
         if was_read {
             // Reading a large file takes long, and an SKR may have been accepted meanwhile.
-            self.skr.poll(&self.setup, now);
-            let unreadable = self.skr.unreadable().map(str::to_owned);
-            self.set_condition(ConditionId::SignerSkrUnreadable, unreadable, now);
+            self.poll_skr(now);
         }
         changed |= was_read;
         self.set_condition(
@@ -262,7 +263,7 @@ impl ZoneRuntime {
             self.source.unreadable().map(str::to_owned),
             now,
         );
-        changed |= self.keys.poll(now);
+        changed |= self.setup.is_signed_here() && self.keys.poll(now);
         changed |= self.open_serial(now);
         self.largest_ttl.poll(now);
         changed |= self.keep_again(now);
@@ -288,7 +289,7 @@ impl ZoneRuntime {
         }
         if look_closer {
             self.report(now);
-        } else {
+        } else if self.setup.is_signed_here() {
             self.keys.report_check(now, &self.metrics);
         }
         self.served.set_state(self.served_state(now));
@@ -296,6 +297,16 @@ impl ZoneRuntime {
         let due = self.next_step(now);
         self.stepped = Some((now, due));
         due
+    }
+
+    /// Looks for a new generation of the SKR, in a zone that is signed here; true when the store was read.
+    fn poll_skr(&mut self, now: Timestamp) -> bool {
+        if !self.setup.is_signed_here() {
+            return false;
+        }
+        let was_read = self.skr.poll(&self.setup, now);
+        self.set_condition(ConditionId::SignerSkrUnreadable, self.skr.unreadable().map(str::to_owned), now);
+        was_read
     }
 
     /// Raises or clears a condition, and says so when it begins and when it ends.
@@ -343,7 +354,7 @@ impl ZoneRuntime {
     /// stays as long as its signatures are valid: caches have it, and its keys must not be unpublished.
     fn bundle(&self, now: Timestamp) -> Option<(&Bundle, Timestamp)> {
         let InUse { generation, skr } = self.skr.in_use()?;
-        let made = self.made.as_ref().map(|made| &made.facts);
+        let made = self.made.as_ref().and_then(|made| made.facts.signing.as_ref());
         let in_use = made.filter(|made| made.generation == *generation && made.bundle.inception > now);
         let kept = in_use
             .and_then(|made| skr.bundle_at(made.bundle.inception))
@@ -392,10 +403,15 @@ impl ZoneRuntime {
         match made.and_then(|made| self.keep(made, now)) {
             Ok(made) => {
                 let signed = &made.signed;
-                tracing::info!(
-                    zone = %self.setup.name, serial = signed.serial(), bundle = %wanted.bundle.inception.iso(), reason,
-                    made = signed.signatures_made(), kept = signed.signatures_reused(), "the zone was signed"
-                );
+                match &wanted.making {
+                    Making::Signed(parts) => tracing::info!(
+                        zone = %self.setup.name, serial = signed.serial(), bundle = %parts.bundle.inception.iso(), reason,
+                        made = signed.signatures_made(), kept = signed.signatures_reused(), "the zone was signed"
+                    ),
+                    Making::Unsigned => tracing::info!(
+                        zone = %self.setup.name, serial = signed.serial(), reason, "a version of the unsigned zone is served"
+                    ),
+                }
                 // Where a version leaves something that is due, the next one makes it, with a pause for all else.
                 self.slice_at = (signed.next_refresh() <= now).then(|| now.plus(RETRY));
                 self.publish(made, now);
@@ -407,7 +423,7 @@ impl ZoneRuntime {
                 }
                 let stays =
                     if self.made.is_some() { "the version before stays" } else { "nothing is served" };
-                let message = format!("the zone could not be signed ({reason}); {stays}: {error}");
+                let message = format!("no version of the zone could be made ({reason}); {stays}: {error}");
                 if self.failure.is_news(&message, now) {
                     tracing::error!(zone = %self.setup.name, "{message}");
                 }
@@ -419,16 +435,33 @@ impl ZoneRuntime {
 
     /// Why a new version is due where there is `made`, if it is.
     fn reason(&self, made: Option<&Made>, wanted: &Wanted, now: Timestamp) -> Option<&'static str> {
-        let Wanted { zone, generation, bundle, keys, retiring, denial, .. } = wanted;
         let Some(made) = made else { return Some("start") };
-        let Facts { keys: signed_by, bundle: served, .. } = &made.facts;
+        if !Arc::ptr_eq(made.zone(), &wanted.zone) {
+            return Some("new content");
+        }
+        let reason = match (&wanted.making, &made.facts.signing) {
+            (Making::Signed(parts), Some(facts)) => self.reason_to_sign(made, facts, parts, now),
+            (Making::Unsigned, None) => None,
+            (Making::Signed(_), None) | (Making::Unsigned, Some(_)) => Some("new setting of signing"),
+        };
+        reason.or_else(|| self.is_disorderly.then_some("the process before did not end in order"))
+    }
+
+    /// Why `made`, which was signed with `facts`, is to be signed anew, if it is.
+    fn reason_to_sign(
+        &self,
+        made: &Made,
+        facts: &SigningFacts,
+        parts: &ToSign,
+        now: Timestamp,
+    ) -> Option<&'static str> {
+        let ToSign { generation, bundle, keys, retiring, denial, .. } = parts;
+        let SigningFacts { keys: signed_by, bundle: served, .. } = facts;
         let same_keys = signed_by.len() == keys.len()
             && keys.iter().all(|key| signed_by.iter().any(|other| other.dnskey == key.dnskey));
-        if !Arc::ptr_eq(made.zone(), zone) {
-            Some("new content")
-        } else if made.facts.generation != *generation || served != bundle {
+        if facts.generation != *generation || served != bundle {
             Some("new bundle")
-        } else if denial.as_ref() != Some(&made.facts.denial) {
+        } else if denial.as_ref() != Some(&facts.denial) {
             Some("new denial of existence")
         } else if made.signed.has_digest() != self.setup.versions.zonemd {
             Some("new setting of zonemd")
@@ -441,8 +474,6 @@ impl ZoneRuntime {
             Some("renewal")
         } else if now < made.facts.made_at.minus(SLOW_CLOCKS) {
             Some("the clock went back")
-        } else if self.is_disorderly {
-            Some("the process before did not end in order")
         } else {
             None
         }
@@ -476,103 +507,6 @@ impl ZoneRuntime {
     /// When a signature of `made` has half of the time left for renewing.
     fn urgent_from(&self, made: &Made) -> Timestamp {
         made.signed.next_refresh().plus(u64::from(self.setup.times.refresh) / 2)
-    }
-
-    fn policy(&self, wanted: &Wanted) -> Result<SigningPolicy, MakeError> {
-        let Some(denial) = wanted.denial.clone() else { return Err(MakeError::NoSalt) };
-        Ok(SigningPolicy { times: self.setup.times, denial, zonemd: self.setup.versions.zonemd })
-    }
-
-    /// Reserves the serial, signs under it, and checks.
-    fn make(&mut self, wanted: &Wanted, now: Timestamp) -> Result<Made, MakeError> {
-        let policy = self.policy(wanted)?;
-        let serial = self.take_serial(&wanted.zone, now)?;
-        let signed = Arc::new(self.sign_and_check(wanted, &policy, serial, now)?);
-        let bundle = &wanted.bundle;
-        let facts = Facts {
-            serial,
-            made_at: now,
-            generation: wanted.generation,
-            bundle: bundle.clone(),
-            keys: signed.signing_keys().collect(),
-            published: wanted.published.clone(),
-            denial: policy.denial,
-            denial_checksum: signed.denial_checksum(),
-            made_at_apex: signed.made_at_apex(),
-        };
-        Ok(Made::new(signed, facts, wanted.keys.clone(), wanted.retiring.clone()))
-    }
-
-    /// The serial of the next version, reserved. Where it cannot be reserved, new content waits; what is served goes on to be signed
-    /// under the serial that it has, and a zone of which nothing is served is served nevertheless: that it is dark would be worse than a
-    /// serial that may come a second time after a restart.
-    fn take_serial(&mut self, zone: &Arc<Zone>, now: Timestamp) -> Result<u32, MakeError> {
-        let Some(file) = &mut self.serial else { return Err(MakeError::SerialUnknown) };
-        let serial = file.next(zone.serial());
-        let Err(error) = file.reserve(serial, now) else { return Ok(serial) };
-        match self.standing() {
-            Some((standing, serial)) if Arc::ptr_eq(&standing, zone) => Ok(serial),
-            Some(_) => Err(MakeError::SerialNotWritten(error)),
-            None => Ok(serial),
-        }
-    }
-
-    fn sign_and_check(
-        &self,
-        Wanted { zone, bundle, keys, retiring, .. }: &Wanted,
-        policy: &SigningPolicy,
-        serial: u32,
-        now: Timestamp,
-    ) -> Result<SignedZone, MakeError> {
-        let served = self.served.signed();
-        let previous = self.made.as_ref().map(|made| &made.signed).or(served.as_ref());
-        let previous = previous.or(self.unserved.as_ref()).map(|signed| &**signed);
-        let started = Instant::now();
-        let progress = self.served.begin_signing();
-        let signing = SigningKeys { active: keys, retiring, progress: Some(&progress) };
-        let signed = sign(zone, bundle, signing, policy, serial, previous, now);
-        self.served.end_work();
-        let mode = match &signed {
-            Ok(signed) if signed.signatures_reused() > 0 => "incremental",
-            Err(_) if previous.is_some() => "incremental",
-            _ => "full",
-        };
-        let result = if signed.is_ok() { "ok" } else { "failed" };
-        self.metrics.zone_sign_runs_total.with_label_values(&[&self.label, mode, result]).inc();
-        let signed = signed.inspect_err(|error| self.count_failure(error, keys))?;
-        self.metrics
-            .zone_sign_duration_seconds
-            .with_label_values(&[mode])
-            .observe(started.elapsed().as_secs_f64());
-        self.count_signatures(&signed, keys);
-
-        let all = self.setup.versions.self_check.is_of_all(signed.signatures_made());
-        let check = if all { signed.self_check_made(now, SAMPLES) } else { signed.self_check(now, SAMPLES) };
-        // The KSK's signatures may be past: that is not the fault of what was made here, and the rest is worth serving.
-        let check = if is_valid(bundle, now) { check } else { Ok(()) };
-        let result = if check.is_ok() { "ok" } else { "failed" };
-        self.metrics.zone_self_checks_total.with_label_values(&[&self.label, result]).inc();
-        check?;
-        Ok(signed)
-    }
-
-    fn count_signatures(&self, signed: &SignedZone, keys: &[ZoneKey]) {
-        // Each key signs every RRset.
-        let share = signed.signatures_made() as u64 / (keys.len() as u64).max(1);
-        for key in keys {
-            let algorithm = key.dnskey.algorithm.to_string();
-            self.metrics.signatures_total.with_label_values(&[algorithm.as_str(), "ok"]).inc_by(share);
-            self.metrics.signatures_total.touch(&[algorithm.as_str(), "failed"]);
-        }
-    }
-
-    fn count_failure(&self, error: &SigningError, keys: &[ZoneKey]) {
-        if let SigningError::Sign { tag, .. } = error {
-            for key in keys.iter().filter(|key| key.dnskey.tag() == *tag) {
-                let algorithm = key.dnskey.algorithm.to_string();
-                self.metrics.signatures_total.with_label_values(&[algorithm.as_str(), "failed"]).inc();
-            }
-        }
     }
 
     /// The first time after `now` at which something is known to be due.

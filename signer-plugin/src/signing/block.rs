@@ -105,6 +105,9 @@ impl SignedBlock {
 }
 
 impl SignedNode {
+    /// Nothing was made.
+    pub const NOTHING: Self = Self { offset: 0, signed: 0, members_below: 0, denial_len: 0 };
+
     const fn behind_slots(&self, slot_len: usize) -> usize {
         self.offset as usize + self.signed as usize * slot_len
     }

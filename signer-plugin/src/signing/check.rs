@@ -196,7 +196,9 @@ impl SignedZone {
     fn check_gap(&self, place: &[u8]) -> Result<(), CheckError> {
         let before = match &self.chain {
             // Nothing stands in front of the apex, which does not go.
-            Chain::Nsec => self.zone.last_before(place).map_or(NodeId::APEX, |node| self.member_up_to(node)),
+            Chain::Nothing | Chain::Nsec => {
+                self.zone.last_before(place).map_or(NodeId::APEX, |node| self.member_up_to(node))
+            }
             Chain::Nsec3(chain) => {
                 let hash = NameHash(place.first_chunk().map_or([0; 20], |hash| *hash));
                 chain.before(hash, |other| self.hash(other))
@@ -218,7 +220,7 @@ impl SignedZone {
     fn leads_on(&self, node: NodeId, next: NodeId) -> bool {
         let rdata = Records(self.denial(node).data).next().unwrap_or_default();
         match &self.chain {
-            Chain::Nsec => {
+            Chain::Nothing | Chain::Nsec => {
                 let owner = self.zone.owner(next);
                 name::wire_len(rdata).is_some_and(|len| rdata[..len].eq_ignore_ascii_case(owner))
                     && (self.zone.key(node) < self.zone.key(next) || next == NodeId::APEX)
@@ -234,14 +236,16 @@ impl SignedZone {
 
     fn member_behind(&self, node: NodeId) -> NodeId {
         match &self.chain {
-            Chain::Nsec => denial::next_by_name(&self.zone, node, |other| self.is_member(other)),
+            Chain::Nothing | Chain::Nsec => {
+                denial::next_by_name(&self.zone, node, |other| self.is_member(other))
+            }
             Chain::Nsec3(chain) => chain.next(self.hash(node), |other| self.hash(other)),
         }
     }
 
     fn member_in_front(&self, node: NodeId) -> NodeId {
         match &self.chain {
-            Chain::Nsec => match self.zone.last_before(self.zone.key(node)) {
+            Chain::Nothing | Chain::Nsec => match self.zone.last_before(self.zone.key(node)) {
                 Some(before) => self.member_up_to(before),
                 // The last one leads to the apex.
                 None => self.member_up_to(self.zone.last_up_to(&[u8::MAX; 256])),

@@ -27,6 +27,7 @@ mod block;
 mod check;
 pub(crate) mod denial;
 mod draft;
+mod given;
 mod imported;
 mod make;
 mod output;
@@ -132,7 +133,7 @@ pub struct SigningPolicy {
     pub zonemd: bool,
 }
 
-/// A signed zone: immutable, served as it is. The next version shares all with it that did not change.
+/// A version of a zone: immutable, served as it is. It is signed, but for a zone that nobody signs. The next version shares all with it that did not change.
 #[derive(Debug)]
 pub struct SignedZone {
     zone: Arc<Zone>,
@@ -424,12 +425,11 @@ impl SignedZone {
             // It is the only one that is signed there.
             Some(cut) => (cut == id.node && rrset.rtype == Rtype::DS).then_some(0),
         };
-        let block = self.blocks.get(id.node.block());
         RrsetView {
             rtype: rrset.rtype,
             ttl: rrset.ttl,
             data: if is_soa { self.soa.as_slice() } else { rrset.data },
-            signatures: slot.map_or(&[], |slot| block.slot(id.node.place(), slot, self.slot_len)),
+            signatures: slot.map_or(&[], |slot| self.slot(id.node, slot)),
         }
     }
 
@@ -471,21 +471,40 @@ impl SignedZone {
         Tally { made: 0, reused, earliest: kept.earliest, due: kept.due }
     }
 
+    /// What was made for a name; nothing in a version without a chain.
     fn at(&self, node: NodeId) -> &SignedNode {
-        self.blocks.get(node.block()).node(node.place())
+        match &self.chain {
+            Chain::Nothing => &SignedNode::NOTHING,
+            Chain::Nsec | Chain::Nsec3(_) => self.blocks.get(node.block()).node(node.place()),
+        }
+    }
+
+    /// The signatures of an RRset of a name, by its number among those that are signed; none in a version without a chain.
+    fn slot(&self, node: NodeId, number: usize) -> &[u8] {
+        match &self.chain {
+            Chain::Nothing => &[],
+            Chain::Nsec | Chain::Nsec3(_) => {
+                self.blocks.get(node.block()).slot(node.place(), number, self.slot_len)
+            }
+        }
+    }
+
+    /// The block with what was made for a name; `None` where nothing is.
+    fn block_of(&self, node: NodeId) -> Option<&SignedBlock> {
+        (node.block() < self.blocks.len()).then(|| self.blocks.get(node.block()))
     }
 
     /// Reads where what the version has for a node is, see [`Zone::read_block`].
     pub(crate) fn read_block(&self, node: NodeId) -> usize {
-        self.zone.read_block(node) + self.blocks.get(node.block()).nodes.len()
+        self.zone.read_block(node) + self.block_of(node).map_or(0, |block| block.nodes.len())
     }
 
     pub(crate) fn read_name(&self, node: NodeId) -> usize {
-        self.zone.read_name(node) + self.blocks.get(node.block()).read_name(node.place())
+        self.zone.read_name(node) + self.block_of(node).map_or(0, |block| block.read_name(node.place()))
     }
 
     pub(crate) fn read_content(&self, node: NodeId) -> usize {
-        self.zone.read_content(node) + self.blocks.get(node.block()).read_content(node.place())
+        self.zone.read_content(node) + self.block_of(node).map_or(0, |block| block.read_content(node.place()))
     }
 
     /// The member whose denial record says that there is no `*` below the apex, found by `find` when that is first asked for: most names that do
@@ -510,6 +529,7 @@ impl SignedZone {
     /// The members of the chain in its order, without the first `skip`.
     pub(crate) fn members_from(&self, skip: usize) -> impl Iterator<Item = NodeId> {
         let (by_name, by_hash) = match &self.chain {
+            Chain::Nothing => (None, None),
             Chain::Nsec => (Some(self.zone.node_ids().filter(|node| self.is_member(*node)).skip(skip)), None),
             Chain::Nsec3(chain) => (None, Some(chain.members_from(skip))),
         };
@@ -548,7 +568,7 @@ impl SignedZone {
     /// The owner of the denial record of a member.
     pub(crate) fn denial_owner<'a>(&'a self, node: NodeId, room: &'a mut OwnerBuf) -> &'a [u8] {
         match &self.chain {
-            Chain::Nsec => self.zone.owner(node),
+            Chain::Nothing | Chain::Nsec => self.zone.owner(node),
             Chain::Nsec3(_) => room.put_hashed(self.hash(node), self.zone.origin()),
         }
     }
@@ -617,7 +637,7 @@ impl SignedZone {
     pub(crate) fn corrupt_denial(&mut self) {
         let slot_len = self.slot_len;
         let at = match &self.chain {
-            Chain::Nsec => 3,
+            Chain::Nothing | Chain::Nsec => 3,
             Chain::Nsec3(chain) => 20 + 2 + 5 + chain.nsec3().salt.len() + 1,
         };
         let block = self.blocks.get_mut(0);

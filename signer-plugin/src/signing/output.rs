@@ -105,7 +105,7 @@ impl SignedZone {
     /// The members of the NSEC3 chain in its order, without the first `skip`.
     pub(crate) fn nsec3_members(&self, skip: usize) -> impl Iterator<Item = NodeId> {
         let chain = match &self.chain {
-            Chain::Nsec => None,
+            Chain::Nothing | Chain::Nsec => None,
             Chain::Nsec3(chain) => Some(chain.members_from(skip)),
         };
         chain.into_iter().flatten()

@@ -127,7 +127,7 @@ impl SignedZone {
     /// True when both have the same kind of chain.
     pub(crate) fn denies_like(&self, other: &Self) -> bool {
         match (&self.chain, &other.chain) {
-            (Chain::Nsec, Chain::Nsec) => true,
+            (Chain::Nothing, Chain::Nothing) | (Chain::Nsec, Chain::Nsec) => true,
             (Chain::Nsec3(one), Chain::Nsec3(two)) => one.nsec3() == two.nsec3(),
             _ => false,
         }
@@ -169,13 +169,8 @@ impl SignedZone {
         stored.fill(draft, (places, slot_len), slot_of, times)
     }
 
-    /// Makes the version again that followed this one by `changes`. Errors as with [`Self::restore`].
-    pub(crate) fn advance(
-        &self,
-        changes: &StoredChanges,
-        stored: &StoredVersion<'_>,
-        times: RestoreTimes,
-    ) -> Result<Self, RestoreError> {
+    /// The zone of the version that followed this one by `changes`.
+    pub(crate) fn changed_zone(&self, changes: &StoredChanges) -> Result<Arc<Zone>, RestoreError> {
         let mut names: Vec<NameChange> = changes.names.values().cloned().collect();
         names.sort_by(|a, b| keystore::dns::name::canonical_cmp(&a.owner, &b.owner));
         let zone = match names.is_empty() {
@@ -183,14 +178,22 @@ impl SignedZone {
             false => Arc::new(self.zone.changed(&ContentChange { names })),
         };
         let soa = zone.find(NodeId::APEX, Rtype::SOA).map(|id| Records(zone.rrset(id).data).count());
-        if soa != Some(1) {
-            return Err(RestoreError::Soa);
-        }
-        let mut draft = stored.draft(&zone, Some(self))?;
+        if soa == Some(1) { Ok(zone) } else { Err(RestoreError::Soa) }
+    }
+
+    /// Makes the version again that followed this one by `changes`. Errors as with [`Self::restore`].
+    pub(crate) fn advance(
+        &self,
+        changes: &StoredChanges,
+        stored: &StoredVersion<'_>,
+        times: RestoreTimes,
+    ) -> Result<Self, RestoreError> {
+        let zone = self.changed_zone(changes)?;
         let (places, slot_len) = stored.places();
-        if slot_len != self.slot_len {
+        if slot_len != self.slot_len || slot_len == 0 {
             return Err(RestoreError::Length { found: slot_len, wanted: self.slot_len });
         }
+        let mut draft = stored.draft(&zone, Some(self))?;
         draft.scope.extend(changes.slots.keys().filter_map(|(owner, _)| Some(zone.lookup(owner)?.block())));
         draft.scope.sort_unstable();
         draft.scope.dedup();
@@ -238,7 +241,7 @@ impl Numbering {
             numbers.count += 1;
         };
         match &draft.chain.chain {
-            Chain::Nsec => {
+            Chain::Nothing | Chain::Nsec => {
                 zone.node_ids()
                     .filter(|node| draft.chain.at(*node) != Planned::Nothing)
                     .for_each(&mut number);

@@ -15,6 +15,13 @@ pub(crate) struct Facts {
     pub serial: u32,
     /// When the version was made.
     pub made_at: Timestamp,
+    /// What it was signed with; `None` where nothing was signed here.
+    pub signing: Option<SigningFacts>,
+}
+
+/// What a version was signed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SigningFacts {
     /// The generation of the SKR that its bundle is from.
     pub generation: u64,
     /// The bundle whose key RRsets it has.
@@ -43,6 +50,41 @@ impl Facts {
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         out.put_u32(self.serial);
         out.put_u64(self.made_at.secs());
+        match &self.signing {
+            Some(signing) => signing.put(out),
+            None => put_no_signing(out),
+        }
+    }
+
+    /// The facts that `from` begins with; `None` when these octets are none.
+    pub(super) fn take(from: &mut Take<'_>, zone: &Name) -> Option<Self> {
+        let serial = from.u32()?;
+        let made_at = Timestamp::from_secs(from.u64()?);
+        Some(Self { serial, made_at, signing: SigningFacts::take(from, zone)? })
+    }
+
+    /// Octets of the signatures of an RRset.
+    pub(super) fn slot_len(&self) -> usize {
+        let keys = self.signing.iter().flat_map(|signing| &signing.keys);
+        keys.map(|key| usize::from(key.rrsig_len) + 2).sum()
+    }
+
+    /// What a version is made again from; `None` where that is the zone alone.
+    pub fn stored(&self) -> Option<StoredVersion<'_>> {
+        let signing = self.signing.as_ref()?;
+        Some(StoredVersion {
+            serial: self.serial,
+            bundle: &signing.bundle,
+            denial: &signing.denial,
+            made_at_apex: &signing.made_at_apex,
+            keys: &signing.keys,
+            denial_checksum: signing.denial_checksum,
+        })
+    }
+}
+
+impl SigningFacts {
+    fn put(&self, out: &mut Vec<u8>) {
         out.put_u64(self.generation);
         put_bundle(&self.bundle, out);
         out.put_u16(self.keys.len() as u16);
@@ -66,12 +108,10 @@ impl Facts {
         }
     }
 
-    /// The facts that `from` begins with; `None` when these octets are none.
-    pub(super) fn take(from: &mut Take<'_>, zone: &Name) -> Option<Self> {
-        let serial = from.u32()?;
-        let made_at = Timestamp::from_secs(from.u64()?);
+    /// What `from` begins with: `Some(None)` where nothing was signed; `None` when these octets are none.
+    fn take(from: &mut Take<'_>, zone: &Name) -> Option<Option<Self>> {
         let generation = from.u64()?;
-        let bundle = take_bundle(from, zone)?;
+        let Some(bundle) = take_bundle(from, zone)? else { return Some(None) };
         let keys = (0..from.u16()?)
             .map(|_| {
                 Some(SigningKeyInfo { dnskey: Dnskey::from_rdata(from.short()?)?, rrsig_len: from.u16()? })
@@ -96,30 +136,15 @@ impl Facts {
                 })
             })
             .collect::<Option<_>>()?;
-        Some(Self {
-            serial,
-            made_at,
-            generation,
-            bundle,
-            keys,
-            published,
-            denial,
-            denial_checksum,
-            made_at_apex,
-        })
+        Some(Some(Self { generation, bundle, keys, published, denial, denial_checksum, made_at_apex }))
     }
+}
 
-    /// What a version is made again from.
-    pub fn stored(&self) -> StoredVersion<'_> {
-        StoredVersion {
-            serial: self.serial,
-            bundle: &self.bundle,
-            denial: &self.denial,
-            made_at_apex: &self.made_at_apex,
-            keys: &self.keys,
-            denial_checksum: self.denial_checksum,
-        }
-    }
+/// What stands in place of generation and bundle where nothing was signed: no generation, no inception, no DNSKEY RRset.
+fn put_no_signing(out: &mut Vec<u8>) {
+    out.put_u64(0);
+    out.put_u64(0);
+    out.put_u8(0);
 }
 
 fn put_denial(denial: &Denial, out: &mut Vec<u8>) {
@@ -162,15 +187,16 @@ fn put_bundle(bundle: &Bundle, out: &mut Vec<u8>) {
     }
 }
 
-fn take_bundle(from: &mut Take<'_>, zone: &Name) -> Option<Bundle> {
+/// `Some(None)` where there is no DNSKEY RRset, see [`put_no_signing`].
+fn take_bundle(from: &mut Take<'_>, zone: &Name) -> Option<Option<Bundle>> {
     let inception = Timestamp::from_secs(from.u64()?);
-    let dnskey = take_rrset(from, zone, Rtype::DNSKEY)??;
+    let Some(dnskey) = take_rrset(from, zone, Rtype::DNSKEY)? else { return Some(None) };
     let cdnskey = take_rrset(from, zone, Rtype::CDNSKEY)?;
     let cds = take_rrset(from, zone, Rtype::CDS)?;
     let signatures =
         (0..from.u16()?).map(|_| Rrsig::from_rdata(from.short()?).ok()).collect::<Option<_>>()?;
     let (dnskey, cdnskey, cds) = (dnskey.into(), cdnskey.map(Into::into), cds.map(Into::into));
-    Some(Bundle { inception, dnskey, cdnskey, cds, signatures })
+    Some(Some(Bundle { inception, dnskey, cdnskey, cds, signatures }))
 }
 
 /// An RRset of the bundle, which may be missing; `None` when the octets are no RRset.

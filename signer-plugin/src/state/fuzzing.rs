@@ -6,9 +6,9 @@ use keystore::dns::Name;
 use keystore::exchange::Bundle;
 use keystore::time::Timestamp;
 
-use super::facts::{Facts, Publication};
+use super::facts::{Facts, Publication, SigningFacts};
 use super::sections::{Kind, Sealer, Unsealer};
-use super::{ContentStore, FORMAT, content, journal, snapshot};
+use super::{ContentStore, FORMAT, advance, content, journal, restore, snapshot};
 use crate::signing::{Denial, RestoreTimes, SignedZone, StoredChanges};
 use crate::zone::{ContentChange, Zone};
 
@@ -42,9 +42,7 @@ pub fn open(octets: &[u8]) -> Sections {
 /// The files `version` and `changes` of a signed zone; the journal has a version with the same signatures and another serial.
 #[must_use]
 pub fn stored(signed: &SignedZone, bundle: &Bundle, denial: &Denial, now: Timestamp) -> (Vec<u8>, Vec<u8>) {
-    let mut facts = Facts {
-        serial: signed.serial(),
-        made_at: now,
+    let signing = SigningFacts {
         generation: 3,
         bundle: bundle.clone(),
         keys: signed.signing_keys().collect(),
@@ -53,11 +51,12 @@ pub fn stored(signed: &SignedZone, bundle: &Bundle, denial: &Denial, now: Timest
         denial_checksum: signed.denial_checksum(),
         made_at_apex: signed.made_at_apex(),
     };
+    let mut facts = Facts { serial: signed.serial(), made_at: now, signing: Some(signing) };
     let mut version = Vec::new();
     let Ok((id, _)) = snapshot::write(signed, &facts, &mut version) else { return Default::default() };
     let changes = journal::begin(&id).and_then(|(mut octets, end)| {
         let patch = journal::Patch::between(signed, signed);
-        facts.generation += 1;
+        facts.made_at = now.plus(1);
         if let Some(patch) = patch {
             octets.extend(journal::encode(&end, &patch, signed, &facts)?.0);
         }
@@ -79,9 +78,8 @@ pub fn read_state(
     let (mut facts, mut changed) = (snapshot.facts.clone(), StoredChanges::default());
     journal::replay(changes, &snapshot.id, zone, &mut facts, &mut changed).ok()?;
     let times = RestoreTimes { refresh, now };
-    let stored =
-        SignedZone::restore(&snapshot.zone, &snapshot.facts.stored(), &snapshot.slots, times).ok()?;
-    stored.advance(&changed, &facts.stored(), times).ok().map(Arc::new)
+    let restored = restore(&snapshot, times).ok()?;
+    advance(&restored, &changed, &facts, times).ok().map(Arc::new)
 }
 
 /// Base and content that `ContentStore::load` finds in the files `content` and `content-changes`.

@@ -52,7 +52,7 @@ impl Patch {
         let same_lengths =
             old.signing_keys().map(|key| key.rrsig_len).eq(new.signing_keys().map(|key| key.rrsig_len));
         let slot_len = new.slot_len();
-        if !same_lengths || slot_len == 0 || !old.denies_like(new) {
+        if !same_lengths || !old.denies_like(new) {
             return None;
         }
         let nodes = new.nodes_not_shared(old)?;
@@ -180,7 +180,7 @@ pub(super) fn replay(
                 let mut from = Take(payload);
                 let taken = Facts::take(&mut from, zone).filter(|_| from.is_empty());
                 let new = taken.ok_or_else(|| damage(Damage::Field))?;
-                gather(&names, &patches, &new, changes).ok_or_else(|| damage(Damage::Field))?;
+                gather(&names, &patches, (&new, zone), changes).ok_or_else(|| damage(Damage::Field))?;
                 *facts = new;
                 changes.versions += 1;
                 names.clear();
@@ -197,11 +197,16 @@ pub(super) fn replay(
 }
 
 /// Adds what a version changes; `None` when these are no changes of its zone.
-fn gather(names: &[u8], patches: &[u8], facts: &Facts, changes: &mut StoredChanges) -> Option<()> {
-    let slot_len: usize = facts.keys.iter().map(|key| usize::from(key.rrsig_len) + 2).sum();
+fn gather(
+    names: &[u8],
+    patches: &[u8],
+    (facts, zone): (&Facts, &Name),
+    changes: &mut StoredChanges,
+) -> Option<()> {
+    let slot_len = facts.slot_len();
     let mut from = Take(names);
     while !from.is_empty() {
-        let name = take_name(&mut from, &facts.bundle.dnskey.owner)?;
+        let name = take_name(&mut from, zone)?;
         changes.names.insert(name.owner.to_ascii_lowercase().into(), name);
     }
     let mut from = Take(patches);

@@ -30,7 +30,7 @@ mod snapshot;
 mod tests;
 
 pub(crate) use content::{CONTENT, CONTENT_FILES, ContentStore, StoredContent};
-pub(crate) use facts::{Facts, Publication};
+pub(crate) use facts::{Facts, Publication, SigningFacts};
 pub(crate) use folder::StateFolder;
 
 use std::fs::File;
@@ -47,7 +47,7 @@ use crate::rules::RecordProblem;
 use crate::signing::{RestoreError, RestoreTimes, SignedZone, StoredChanges};
 use journal::{Found, JournalEnd, Patch};
 use sections::SectionError;
-use snapshot::SnapshotId;
+use snapshot::{Snapshot, SnapshotId};
 
 /// Version of the format of both files.
 const FORMAT: u16 = 2;
@@ -171,10 +171,10 @@ impl ZoneState {
                 .map_err(|e| error_at(&changes, e))?,
         };
         let times = RestoreTimes { refresh, now };
-        let restored = SignedZone::restore(&snapshot.zone, &snapshot.facts.stored(), &snapshot.slots, times);
+        let restored = restore(&snapshot, times);
         let mut signed = restored.map_err(|error| error_at(&path, (error.into(), 0)))?;
         if changed.versions > 0 {
-            let advanced = signed.advance(&changed, &facts.stored(), times);
+            let advanced = advance(&signed, &changed, &facts, times);
             signed = advanced.map_err(|error| error_at(&changes, (error.into(), 0)))?;
         }
         let signed = Arc::new(signed);
@@ -256,6 +256,30 @@ pub(crate) fn content_aside(zone: &Path) -> Option<PathBuf> {
             && content::CONTENT_FILES.iter().any(|name| path.join(name).exists())
     };
     folders.filter(is_one).max()
+}
+
+/// The version of a snapshot.
+fn restore(snapshot: &Snapshot, times: RestoreTimes) -> Result<SignedZone, RestoreError> {
+    match snapshot.facts.stored() {
+        Some(stored) => SignedZone::restore(&snapshot.zone, &stored, &snapshot.slots, times),
+        None => Ok(SignedZone::unsigned(&snapshot.zone, snapshot.facts.serial)),
+    }
+}
+
+/// The version that followed `signed` by `changes`.
+fn advance(
+    signed: &SignedZone,
+    changes: &StoredChanges,
+    facts: &Facts,
+    times: RestoreTimes,
+) -> Result<SignedZone, RestoreError> {
+    match facts.stored() {
+        Some(stored) => signed.advance(changes, &stored, times),
+        None if signed.is_unsigned() => {
+            Ok(SignedZone::unsigned(&signed.changed_zone(changes)?, facts.serial))
+        }
+        None => Err(RestoreError::Denial),
+    }
 }
 
 /// Moves files of the folder of a zone to a folder `damaged-TIME` in it, and gives its path. That one and the newest others stay,

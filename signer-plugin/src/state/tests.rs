@@ -67,13 +67,15 @@ fn version(zone: &Arc<Zone>, serial: u32, previous: Option<&SignedZone>) -> (Arc
     let facts = Facts {
         serial,
         made_at: NOW,
-        generation: 3,
-        published: bundle.keys().map(|dnskey| Publication { dnskey, since: NOW.minus(DAY) }).collect(),
-        bundle,
-        keys: signed.signing_keys().collect(),
-        denial: policy.denial,
-        denial_checksum: signed.denial_checksum(),
-        made_at_apex: signed.made_at_apex(),
+        signing: Some(SigningFacts {
+            generation: 3,
+            published: bundle.keys().map(|dnskey| Publication { dnskey, since: NOW.minus(DAY) }).collect(),
+            bundle,
+            keys: signed.signing_keys().collect(),
+            denial: policy.denial,
+            denial_checksum: signed.denial_checksum(),
+            made_at_apex: signed.made_at_apex(),
+        }),
     };
     (signed, facts)
 }
@@ -309,13 +311,15 @@ fn a_bundle_with_other_types_at_the_apex_goes_to_the_journal_too() {
     let (first, facts) = version(&zone, 7, None);
     bench.state.save(&first, &facts).unwrap();
     let (_, zsk) = keys();
-    let mut other = facts.bundle.clone();
+    let parts = facts.signing.unwrap();
+    let mut other = parts.bundle.clone();
     other.cds = None;
     other.signatures.retain(|signature| signature.covered != Rtype::CDS);
     let signed =
         signing::sign(&zone, &other, std::slice::from_ref(zsk), &POLICY, 8, Some(&first), NOW).unwrap();
     let signed = Arc::new(signed);
-    let facts = Facts { serial: 8, bundle: other, denial_checksum: signed.denial_checksum(), ..facts };
+    let parts = SigningFacts { bundle: other, denial_checksum: signed.denial_checksum(), ..parts };
+    let facts = Facts { serial: 8, made_at: NOW, signing: Some(parts) };
     bench.state.save(&signed, &facts).unwrap();
     let found = bench.load().unwrap().unwrap();
     assert_eq!(text(&found.signed), text(&signed));
@@ -328,6 +332,7 @@ fn a_change_of_the_denial_is_found_again_by_snapshot_and_by_journal() {
     let zone = zone_with(2500, 1);
     let (mut last, facts) = version(&zone, 7, None);
     bench.state.save(&last, &facts).unwrap();
+    let parts = facts.signing.unwrap();
     let (_, zsk) = keys();
     let nsec3 = |salt: &[u8]| Denial::Nsec3(Nsec3::new(0, true).with_salt(salt.into()));
     // The second of each two is the same with another serial.
@@ -337,14 +342,14 @@ fn a_change_of_the_denial_is_found_again_by_snapshot_and_by_journal() {
         let policy = SigningPolicy { denial: denial.clone(), ..POLICY };
         let zsk = std::slice::from_ref(zsk);
         let signed =
-            Arc::new(signing::sign(&zone, &facts.bundle, zsk, &policy, serial, Some(&last), NOW).unwrap());
-        let facts = Facts {
-            serial,
+            Arc::new(signing::sign(&zone, &parts.bundle, zsk, &policy, serial, Some(&last), NOW).unwrap());
+        let parts = SigningFacts {
             denial,
             denial_checksum: signed.denial_checksum(),
             made_at_apex: signed.made_at_apex(),
-            ..facts.clone()
+            ..parts.clone()
         };
+        let facts = Facts { serial, made_at: NOW, signing: Some(parts) };
         bench.state.save(&signed, &facts).unwrap();
         let found = bench.load().unwrap().unwrap();
         assert_eq!((text(&found.signed), &found.facts), (text(&signed), &facts), "{serial}");
@@ -382,13 +387,15 @@ fn changed_names_go_to_the_journal_and_are_found_again() {
             let facts = Facts {
                 serial,
                 made_at: NOW,
-                generation: 3,
-                published: Vec::new(),
-                bundle,
-                keys: signed.signing_keys().collect(),
-                denial: denial.clone(),
-                denial_checksum: signed.denial_checksum(),
-                made_at_apex: signed.made_at_apex(),
+                signing: Some(SigningFacts {
+                    generation: 3,
+                    published: Vec::new(),
+                    bundle,
+                    keys: signed.signing_keys().collect(),
+                    denial: denial.clone(),
+                    denial_checksum: signed.denial_checksum(),
+                    made_at_apex: signed.made_at_apex(),
+                }),
             };
             bench.state.save(&signed, &facts).unwrap();
             let found = bench.load().unwrap().unwrap();
@@ -462,13 +469,15 @@ proptest! {
             let facts = Facts {
                 serial,
                 made_at: NOW,
-                generation: 3,
-                bundle: bundle.clone(),
-                keys: signed.signing_keys().collect(),
-                published: Vec::new(),
-                denial: denial.clone(),
-                denial_checksum: signed.denial_checksum(),
-                made_at_apex: signed.made_at_apex(),
+                signing: Some(SigningFacts {
+                    generation: 3,
+                    bundle: bundle.clone(),
+                    keys: signed.signing_keys().collect(),
+                    published: Vec::new(),
+                    denial: denial.clone(),
+                    denial_checksum: signed.denial_checksum(),
+                    made_at_apex: signed.made_at_apex(),
+                }),
             };
             bench.state.save(&signed, &facts).unwrap();
             prop_assert_eq!(bench.path(CHANGES).exists(), round > 0);

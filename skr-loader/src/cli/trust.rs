@@ -169,7 +169,7 @@ fn learn(
 
 /// The zone that was asked for, or that the file is for, or the only one.
 fn zone_of<'a>(config: &'a Config, asked: Option<&str>, octets: &[u8]) -> anyhow::Result<&'a ZoneConfig> {
-    let find = |name: &Name| config.zones.iter().map(|zone| &**zone).find(|zone| zone.name == *name);
+    let find = |name: &Name| config.signed_zones().map(|zone| &**zone).find(|zone| zone.name == *name);
     if let Some(text) = asked {
         let name = text.parse::<Name>().with_context(|| format!("--zone {}", one_line(text)))?;
         return find(&name).ok_or_else(|| anyhow!("{name} is no [[zone]] of the configuration"));
@@ -402,11 +402,11 @@ struct Listed {
 fn list(args: &ListArgs, out: &mut impl Write) -> anyhow::Result<bool> {
     let config = Config::load_before_trust(&args.config)?;
     let only = args.zone.as_deref().map(Name::parse).transpose().context("--zone")?;
-    if let Some(name) = only.as_ref().filter(|name| !config.zones.iter().any(|zone| zone.name == **name)) {
+    if let Some(name) = only.as_ref().filter(|name| !config.signed_zones().any(|zone| zone.name == **name)) {
         bail!("{name} is no [[zone]] of the configuration");
     }
     let mut all = Vec::new();
-    for zone in config.zones.iter().filter(|zone| only.as_ref().is_none_or(|name| zone.name == *name)) {
+    for zone in config.signed_zones().filter(|zone| only.as_ref().is_none_or(|name| zone.name == *name)) {
         let in_file = zone.anchor_file.as_ref().and_then(|path| {
             let text = fs::read_to_string(path).ok()?;
             Some((path, parse_trust_anchors(&text, &zone.name).ok()?))

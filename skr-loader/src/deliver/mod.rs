@@ -160,7 +160,7 @@ impl Deliveries {
             }
             self.config.clone_from(&config.deliver);
         }
-        self.keys = config.zones.iter().map(|z| (z.name.clone(), z.key_directory.clone())).collect();
+        self.keys = config.signed_zones().map(|z| (z.name.clone(), z.key_directory.clone())).collect();
         for (zone, in_force) in in_force {
             self.take(zone, in_force);
         }

@@ -13,7 +13,7 @@ impl Host<'_> {
     /// Looks at the key files of each zone. No private key is decoded, and the private file of a KSK is not opened.
     pub(super) fn keys(&mut self, config: &Config, work: &[Work]) {
         let mut folders: HashMap<&Path, Option<Folder>> = HashMap::new();
-        for zone in &config.zones {
+        for zone in config.signed_zones() {
             let dir = &*zone.key_directory;
             // A folder that cannot be listed has its own finding.
             let Some(folder) = folders.entry(dir).or_insert_with(|| Folder::scan(dir).ok()) else { continue };

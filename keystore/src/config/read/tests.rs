@@ -4,7 +4,8 @@ use crate::config::query::{QueryConfig, RateLimitConfig};
 use crate::config::tls::{ClientTls, KeyPin, OwnCertificate, PrimaryTls};
 use crate::config::transfer::{AllowTransfer, Network, NotifyTarget};
 use crate::config::{
-    KsrConfig, LoaderConfig, MetricsConfig, ParentCheck, SelfCheck, SignerConfig, VersionConfig, ZoneCheck,
+    KsrConfig, LoaderConfig, MetricsConfig, ParentCheck, SelfCheck, SignerConfig, Signing, VersionConfig,
+    ZoneCheck,
 };
 use crate::dns::Name;
 use crate::exchange::TrustAnchor;
@@ -296,6 +297,7 @@ fn versions_of_a_zone_are_made_and_judged_as_its_table_says() {
     let text =
         "zonemd = true\nzonemd-interval = \"1m\"\nself-check = \"all\"\nmax-shrink = 0\nmax-growth = 20";
     let versions = VersionConfig {
+        signing: Signing::Online,
         zonemd: true,
         zonemd_interval: 60,
         self_check: SelfCheck::All,
@@ -949,5 +951,32 @@ fn keys_of_transfers_are_read_where_zones_are_served_and_held_against_the_zones(
         for (error, wrong) in errors.iter().zip(wrong) {
             assert!(error.contains(wrong), "{error}");
         }
+    }
+}
+
+#[test]
+fn an_unsigned_zone_has_no_policy_and_no_keys_and_every_key_about_them_is_an_error() {
+    const HEAD: &str = "version = 1\nstate-dir = \".\"\n[[zone]]\nname = \"plain.example\"\n";
+    let config = parse_text(&format!("{HEAD}signing = \"unsigned\"\nfile = \"zone\"\n")).unwrap();
+    let zone = &config.zones[0];
+    assert_eq!((zone.versions.signing, zone.has_content()), (Signing::Unsigned, true));
+    assert!(zone.anchors.is_empty() && zone.policy.keys.is_empty() && zone.policy.max_zone_ttl == 0);
+    assert_eq!(config.signed_zones().count(), 0);
+    let lines = [
+        ("signing = \"no\"", "zone[1].signing: write \"online\""),
+        ("signing = 1", "zone[1].signing: expected a string"),
+        ("signing = \"online\"", "policy is missing"),
+        (
+            "signing = \"unsigned\"\npolicy = \"p\"",
+            "zone[1].policy: has no meaning with signing = \"unsigned\"",
+        ),
+        ("signing = \"unsigned\"\ntrust-anchors = []", "zone[1].trust-anchors: has no meaning"),
+        ("signing = \"unsigned\"\nkey-directory = \"keys\"", "zone[1].key-directory: has no meaning"),
+        ("signing = \"unsigned\"\nzonemd = true", "zone[1].zonemd: has no meaning"),
+        ("signing = \"unsigned\"\nmulti-signer = true", "zone[1].multi-signer: has no meaning"),
+    ];
+    for (lines, what) in lines {
+        let found = errors(&format!("{HEAD}{lines}\n"));
+        assert!(found.iter().any(|error| error.contains(what)), "{lines}: {found:?}");
     }
 }

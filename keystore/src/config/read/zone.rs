@@ -11,7 +11,7 @@ use super::query;
 use super::transfer::{self, Rules};
 use super::{Anchors, transposed};
 use crate::config::zone_files::ZoneSource;
-use crate::config::{SelfCheck, VersionConfig, ZoneCheck, ZoneConfig, name};
+use crate::config::{SelfCheck, Signing, VersionConfig, ZoneCheck, ZoneConfig, name};
 use crate::dns::{Name, nsec3};
 use crate::exchange::bind::SyntaxError;
 use crate::exchange::{TrustAnchor, parse_trust_anchors};
@@ -21,6 +21,20 @@ use crate::policy::table::{Document, Table, Value};
 use crate::policy::{Policies, Policy, PolicyErrors, Severity};
 use crate::shared::Shared;
 
+/// Keys of a `[[zone]]` that are about keys, SKRs and signatures made here.
+const OF_SIGNING: [&str; 11] = [
+    "policy",
+    "trust-anchors",
+    "trust-anchor-file",
+    "announced-ksks",
+    "key-directory",
+    "multi-signer",
+    "allow-cds-delete",
+    "require-signature",
+    "zonemd",
+    "zonemd-interval",
+    "self-check",
+];
 /// Largest trust anchor file that is read, in octets; the largest DNSKEY record takes some 90 000.
 const MAX_ANCHOR_FILE: u64 = 1 << 20;
 /// Longest `zonemd-interval`, in seconds.
@@ -137,15 +151,10 @@ fn zone(
     if let (Some(name), Some(value)) = (&name, &name_value) {
         reader.claim(name, value);
     }
-    let policy = table.require("policy", "\"common\"").and_then(|v| {
-        let used = v.string()?;
-        let policy = policy(&v, reader.policies, source);
-        // A policy that cannot work is an error of the main file when that uses it, and otherwise one of the zone file.
-        if (policy.is_some() || *source == ZoneSource::MainFile) && !reader.used.contains(used) {
-            reader.used.insert(used.to_owned());
-        }
-        policy
-    });
+    let signing = signing(&mut table);
+    let is_signed_here = signing.is_none_or(Signing::is_here);
+    let policy =
+        if is_signed_here { policy_of(&mut table, reader, source) } else { Some(no_policy(signing)) };
     if let (Some(name), Some(policy), Some(value)) = (&name, &policy, &name_value)
         && policy.nsec3.is_some()
         && name.as_wire().len() > nsec3::MAX_APEX
@@ -155,8 +164,11 @@ fn zone(
             nsec3::MAX_APEX
         ));
     }
-    let anchors = anchors(&mut table, name.as_ref(), reader.need);
-    let announced = announced(&mut table, name.as_ref());
+    let (anchors, announced) = if is_signed_here {
+        (anchors(&mut table, name.as_ref(), reader.need), announced(&mut table, name.as_ref()))
+    } else {
+        (Some((Vec::new(), None)), Some(Vec::new()))
+    };
     let file_given = table.get("file");
     let file = file_given.as_ref().map(Value::path);
     let directory = match table.get("key-directory") {
@@ -165,12 +177,15 @@ fn zone(
     };
     let zone_check = table.get("zone-check").map_or(Some(ZoneCheck::default()), |v| zone_check(&v));
     let multi_signer = table.get("multi-signer").map_or(Some(false), |v| v.boolean());
-    let versions = versions(&mut table);
+    let versions = versions(&mut table, signing);
     let allow_query = query::allow_query(&mut table);
     let allow_cds_delete = table.get("allow-cds-delete").map_or(Some(false), |v| v.boolean());
     let rules = transfer::rules(&mut table, &reader.transfer);
     let member = catalog::member(&mut table);
     let content = content::read(&mut table, name.as_ref(), file.is_some());
+    if let Some(signing) = signing.filter(|signing| !signing.is_here()) {
+        refuse_keys_of(&mut table, signing);
+    }
     let require = table.get("require-signature").map(|v| v.boolean());
     let require_signature = transposed(require).map(|require| require.unwrap_or(reader.require_signature));
     if let (Some(true), Some(name), false) = (require_signature, &name, reader.has_operators) {
@@ -203,8 +218,55 @@ fn zone(
     Some(zone.into())
 }
 
+/// The policy of a zone that is signed here.
+fn policy_of(
+    table: &mut Table<'_, '_>,
+    reader: &mut ZoneReader<'_>,
+    source: &ZoneSource,
+) -> Option<Shared<Policy>> {
+    let value = table.require("policy", "\"common\"")?;
+    let used = value.string()?;
+    let policy = policy(&value, reader.policies, source);
+    // A policy that cannot work is an error of the main file when that uses it, and otherwise one of the zone file.
+    if (policy.is_some() || *source == ZoneSource::MainFile) && !reader.used.contains(used) {
+        reader.used.insert(used.to_owned());
+    }
+    policy
+}
+
+/// The policy of a zone that is not signed here: no keys, and no limit of TTLs.
+fn no_policy(signing: Option<Signing>) -> Shared<Policy> {
+    let name = signing.unwrap_or_default().as_str();
+    Policy { max_zone_ttl: 0, ..Policy::with_defaults(name) }.into()
+}
+
+/// Notes an error for each key that has a meaning only where the zone is signed here.
+fn refuse_keys_of(table: &mut Table<'_, '_>, signing: Signing) {
+    for key in OF_SIGNING {
+        if let Some(value) = table.get(key) {
+            let word = signing.as_str();
+            value.error(format!(
+                "has no meaning with signing = \"{word}\", as the zone has no keys here; remove it"
+            ));
+        }
+    }
+}
+
+fn signing(table: &mut Table<'_, '_>) -> Option<Signing> {
+    table.get("signing").map_or(Some(Signing::default()), |value| match value.string()? {
+        "online" => Some(Signing::Online),
+        "unsigned" => Some(Signing::Unsigned),
+        _ => {
+            value.error(
+                "write \"online\" (it is signed here) or \"unsigned\" (it is served without DNSSEC records)",
+            );
+            None
+        }
+    })
+}
+
 /// How versions of the zone are made and judged.
-fn versions(table: &mut Table<'_, '_>) -> Option<VersionConfig> {
+fn versions(table: &mut Table<'_, '_>, signing: Option<Signing>) -> Option<VersionConfig> {
     let defaults = VersionConfig::default();
     let zonemd = table.get("zonemd").map_or(Some(defaults.zonemd), |v| v.boolean());
     let interval = table.get("zonemd-interval").map_or(Some(defaults.zonemd_interval), |v| {
@@ -226,6 +288,7 @@ fn versions(table: &mut Table<'_, '_>) -> Option<VersionConfig> {
     let max_shrink = table.get("max-shrink").map(|v| v.integer(SHRINK));
     let max_growth = table.get("max-growth").map(|v| v.integer(GROWTH));
     Some(VersionConfig {
+        signing: signing?,
         zonemd: zonemd?,
         zonemd_interval: interval?,
         self_check: self_check?,

@@ -206,7 +206,7 @@ fn row(zone: &ZoneHealth) -> Markup {
             th scope="row" { a.alone href=(zone_path(&zone.zone)) { (printable(&zone.zone)) } }
             td { (badge(zone.severity, word(zone.severity))) }
             td.n data-l="Left" { (left(zone)) }
-            td { (bar(zone)) }
+            td { @if zone.signing.in_place_of_coverage().is_none() { (bar(zone)) } }
             td data-l="Why" { @for id in ids { code { (id) } " " } }
             td data-l="Next" {
                 @match (next, zone.conditions.first(), zone.events.first()) {
@@ -222,7 +222,7 @@ fn row(zone: &ZoneHealth) -> Markup {
 
 fn left(zone: &ZoneHealth) -> String {
     match zone.coverage_end {
-        None => "never".to_owned(),
+        None => zone.signing.in_place_of_coverage().unwrap_or("never").to_owned(),
         Some(_) if !zone.covered => "none".to_owned(),
         Some(_) => span(zone.coverage_left_seconds),
     }

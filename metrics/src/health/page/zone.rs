@@ -26,8 +26,10 @@ pub fn zone(health: &Health, zone: &ZoneHealth, only: bool) -> String {
             (first(zone, health))
             (next(zone, now))
         }
-        h2 #timeline { "Timeline" }
-        (timeline::draw(zone, details, now))
+        @if zone.signing.in_place_of_coverage().is_none() {
+            h2 #timeline { "Timeline" }
+            (timeline::draw(zone, details, now))
+        }
         h2 #conditions { "Conditions" }
         @if zone.conditions.is_empty() { p { "None: nothing to do." } }
         (conditions(&zone.conditions, now))
@@ -45,7 +47,7 @@ pub fn zone(health: &Health, zone: &ZoneHealth, only: bool) -> String {
 
 fn coverage_words(zone: &ZoneHealth) -> String {
     match zone.coverage_end {
-        None => "no SKR in force".to_owned(),
+        None => zone.signing.in_place_of_coverage().unwrap_or("no SKR in force").to_owned(),
         Some(_) if !zone.covered => "not covered".to_owned(),
         Some(_) => format!("{} of coverage left", span(zone.coverage_left_seconds)),
     }
@@ -53,6 +55,15 @@ fn coverage_words(zone: &ZoneHealth) -> String {
 
 fn coverage(zone: &ZoneHealth, now: Timestamp) -> Markup {
     let tone = format!("big tone-{}", zone.coverage_severity);
+    if let Some(what) = zone.signing.in_place_of_coverage() {
+        return html! {
+            section.card aria-labelledby="h-left" {
+                h2 #h-left { "Signing" }
+                p { "The zone is " (what) ": it has no keys, no SKR and no coverage here." }
+                @if let Some(serial) = zone.serial { p.small.soft { "Serial " (serial) "." } }
+            }
+        };
+    }
     let left = zone.coverage_left_seconds;
     html! {
         section.card aria-labelledby="h-left" {

@@ -10,6 +10,7 @@ mod many;
 mod restart;
 mod rolls;
 mod self_check;
+mod unsigned;
 mod updates;
 
 use std::fmt::Write as _;

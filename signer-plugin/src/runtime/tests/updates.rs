@@ -39,7 +39,7 @@ fn send(zone: &ZoneRuntime, text: &str) -> Receiver<ChangeOutcome> {
 }
 
 /// Sends an update, has the zone take it, and gives what came of it.
-fn update(site: &Site, zone: &mut ZoneRuntime, text: &str, now: Timestamp) -> ChangeOutcome {
+pub(super) fn update(site: &Site, zone: &mut ZoneRuntime, text: &str, now: Timestamp) -> ChangeOutcome {
     let outcome = send(zone, text);
     site.time.store(now.secs(), Ordering::SeqCst);
     zone.take_changes_between_steps(now);
@@ -50,7 +50,7 @@ fn address_of(zone: &ZoneRuntime, name: &str) -> Option<u8> {
     ask(zone, name, Rtype::A).answers.first().map(|rr| rr.rdata[3])
 }
 
-fn served(zone: &ZoneRuntime) -> ChangeOutcome {
+pub(super) fn served(zone: &ZoneRuntime) -> ChangeOutcome {
     ChangeOutcome::Served { serial: serial(zone) }
 }
 

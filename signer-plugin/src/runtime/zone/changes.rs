@@ -58,7 +58,7 @@ impl ZoneRuntime {
     /// Takes the changes that wait, and answers those that are served then; true when there were any.
     pub(super) fn take_changes(&mut self, now: Timestamp) -> bool {
         if !self.gate.is_under_review() {
-            self.fail_pending("the zone cannot be signed now");
+            self.fail_pending("no version of the zone can be made now");
         }
         let requests = if self.pending.is_none() { self.served.changes().take() } else { VecDeque::new() };
         let has_any = !requests.is_empty();
@@ -71,7 +71,7 @@ impl ZoneRuntime {
         if self.pending.is_some() {
             self.renew(now);
             if !self.gate.is_under_review() {
-                let why = self.failure.text().unwrap_or("the zone cannot be signed now").to_owned();
+                let why = self.failure.text().unwrap_or("no version of the zone can be made now").to_owned();
                 self.fail_pending(&why);
             }
         }
@@ -215,13 +215,16 @@ impl ZoneRuntime {
         if !Arc::ptr_eq(content, &standing) {
             return Err("new content of the zone waits to be served");
         }
-        let made = self.made.as_ref().ok_or("the zone is not signed yet")?;
-        let bundle = self.bundle(now).map_or(&made.facts.bundle, |(bundle, _)| bundle);
+        let made = self.made.as_ref().ok_or("no version of the zone was made yet")?;
+        let Some(facts) = &made.facts.signing else {
+            return Ok((Arc::clone(content), Served { serial, made_at_apex: Vec::new() }));
+        };
+        let bundle = self.bundle(now).map_or(&facts.bundle, |(bundle, _)| bundle);
         let mut made_at_apex = vec![Rtype::DNSKEY, Rtype::RRSIG];
-        made_at_apex.extend(made.facts.made_at_apex.iter().map(|set| set.rtype));
+        made_at_apex.extend(facts.made_at_apex.iter().map(|set| set.rtype));
         made_at_apex.extend(bundle.cds.is_some().then_some(Rtype::CDS));
         made_at_apex.extend(bundle.cdnskey.is_some().then_some(Rtype::CDNSKEY));
-        made_at_apex.push(match made.facts.denial {
+        made_at_apex.push(match facts.denial {
             Denial::Nsec => Rtype::NSEC,
             Denial::Nsec3(_) => Rtype::NSEC3PARAM,
         });

@@ -151,7 +151,9 @@ impl ZoneRuntime {
             // What this process serves already it knows itself.
             self.is_disorderly = file.may_be_behind() && self.served.signed().is_none();
         }
-        self.salt.adopt(&facts.denial);
+        if let Some(signing) = &facts.signing {
+            self.salt.adopt(&signing.denial);
+        }
         // Where this process serves the version already, it is not held in memory twice.
         self.served.publish(Arc::clone(&signed));
         let mut made = Made::new(signed, facts, Vec::new(), Vec::new());
@@ -169,7 +171,9 @@ impl ZoneRuntime {
         {
             return Some(Outdated::Behind);
         }
-        if !is_pinned(&facts.bundle, &self.setup.name, &self.setup.anchors) {
+        // Where nothing was signed, nothing vouches for a version, and nothing of it expires.
+        let signing = facts.signing.as_ref()?;
+        if !is_pinned(&signing.bundle, &self.setup.name, &self.setup.anchors) {
             return Some(Outdated::NotPinned);
         }
         // No signature was made later, or for longer, than those of the SOA.
@@ -188,7 +192,7 @@ impl ZoneRuntime {
             zone = %self.setup.name, serial = signed.serial(),
             "{why}; it is not served, and its signatures are used"
         );
-        self.published_before = Some(facts.published);
+        self.published_before = facts.signing.map(|signing| signing.published);
         self.unserved = Some(signed);
     }
 

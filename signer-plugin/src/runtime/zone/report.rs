@@ -16,29 +16,42 @@ impl ZoneRuntime {
         };
         let metrics = &self.metrics;
         let valid = self.is_validly_signed(now);
-        gauge(&metrics.signer_skr_generation, self.skr.in_use().map_or(0, |in_use| in_use.generation));
         if let Some(made) = &self.made {
+            gauge(&metrics.zone_serial, made.signed.serial().into());
+            gauge(&metrics.zone_records, made.records);
+        }
+        let held = [ConditionId::SignerContentHeld, ConditionId::SignerReviewRefused];
+        gauge(&metrics.zone_content_held, u64::from(self.conditions.ids().any(|id| held.contains(&id))));
+        if self.setup.is_signed_here() {
+            self.report_signing(valid, now);
+        }
+        self.alarm(valid, now);
+    }
+
+    /// Sets the gauges of a zone that is signed here.
+    fn report_signing(&mut self, valid: bool, now: Timestamp) {
+        let gauge = |family: &metrics::values::GaugeFamily, value: u64| {
+            family.with_label_values(&[&self.label]).set(value.cast_signed());
+        };
+        let metrics = &self.metrics;
+        gauge(&metrics.signer_skr_generation, self.skr.in_use().map_or(0, |in_use| in_use.generation));
+        if let Some(made) = self.made.as_ref().filter(|made| made.facts.signing.is_some()) {
             let (zsk, ksk) = (made.signed.earliest_zsk_expiration(), made.signed.earliest_ksk_expiration());
             for (role, time) in [("zsk", zsk), ("ksk", ksk)] {
                 let family = &metrics.zone_rrsig_earliest_expiration_timestamp_seconds;
                 family.with_label_values(&[self.label.as_str(), role]).set(time.secs().cast_signed());
             }
-            gauge(&metrics.zone_serial, made.signed.serial().into());
             gauge(&metrics.zone_last_signed_timestamp_seconds, made.facts.made_at.secs());
-            gauge(&metrics.zone_records, made.records);
             gauge(&metrics.resign_next_timestamp_seconds, made.signed.next_refresh().secs());
         }
-        let held = [ConditionId::SignerContentHeld, ConditionId::SignerReviewRefused];
-        gauge(&metrics.zone_content_held, u64::from(self.conditions.ids().any(|id| held.contains(&id))));
         gauge(&metrics.zone_signed, valid.into());
         self.keys.report(now, metrics);
-        self.alarm(valid, now);
     }
 
     fn alarm(&mut self, valid: bool, now: Timestamp) {
         if valid {
             if self.alarmed.take().is_some() {
-                tracing::info!(zone = %self.setup.name, "the zone is validly signed again");
+                tracing::info!(zone = %self.setup.name, "what is served of the zone is in order again");
             }
             return;
         }
@@ -47,14 +60,27 @@ impl ZoneRuntime {
         }
         self.alarmed = Some(now);
         let why = self.why_not_valid(now);
-        tracing::error!(zone = %self.setup.name, "the zone is not validly signed: {why}");
+        let what = if self.setup.is_signed_here() {
+            "the zone is not validly signed"
+        } else {
+            "the zone is not served"
+        };
+        tracing::error!(zone = %self.setup.name, "{what}: {why}");
     }
 
-    /// Why the zone is not validly signed; asked only when it is not.
+    /// Why the zone is not validly signed, or not served; asked only when it is not.
     fn why_not_valid(&self, now: Timestamp) -> &'static str {
+        const NO_CONTENT: &str =
+            "the zone has no content: its file does not read, or no primary has given it yet";
+        if !self.setup.is_signed_here() {
+            return match self.source.zone() {
+                Some(_) => "no version of it could be made yet; see the messages before",
+                None => NO_CONTENT,
+            };
+        }
         match (self.skr.in_use(), self.source.zone(), self.bundle(now)) {
             (None, ..) => "no SKR is in use; have a ceremony's SKR accepted",
-            (_, None, _) => "the zone has no content: its file does not read, or no primary has given it yet",
+            (_, None, _) => NO_CONTENT,
             (.., None) => {
                 "the first bundle of the SKR is not in force yet; check the clock, or accept an SKR that covers now"
             }
@@ -69,11 +95,12 @@ impl ZoneRuntime {
         }
     }
 
-    /// True when what is served has only signatures that are valid at `now`.
+    /// True when what is served has only signatures that are valid at `now`; of a zone without signatures, when it is served.
     fn is_validly_signed(&self, now: Timestamp) -> bool {
         self.made.as_ref().is_some_and(|made| {
             let (zsk, ksk) = (made.signed.earliest_zsk_expiration(), made.signed.earliest_ksk_expiration());
-            made.valid_from <= now && now <= zsk && now <= ksk
+            let is_of_kind = made.facts.signing.is_some() == self.setup.is_signed_here();
+            is_of_kind && made.valid_from <= now && now <= zsk && now <= ksk
         })
     }
 
@@ -82,7 +109,10 @@ impl ZoneRuntime {
         let times = [
             (ZoneEventKind::BundleSwitch, self.skr.in_use().and_then(|in_use| in_use.skr.next_switch(now))),
             (ZoneEventKind::KeyTime, self.keys.next_event(now)),
-            (ZoneEventKind::Renewal, self.made.as_ref().map(|made| made.signed.next_refresh())),
+            (
+                ZoneEventKind::Renewal,
+                self.made.as_ref().map(|made| made.signed.next_refresh()).filter(|at| *at < Timestamp::MAX),
+            ),
             (ZoneEventKind::Retry, self.retry_at),
         ];
         let events = times.into_iter().filter_map(|(kind, at)| Some(ZoneEvent { at: at?, kind }));
@@ -101,7 +131,9 @@ impl ZoneRuntime {
             generation: self.skr.in_use().map_or(0, |in_use| in_use.generation),
             serial: made.map_or(0, |made| made.signed.serial()),
             is_served: made.is_some(),
-            zsk_expires: made.map(|made| made.signed.earliest_zsk_expiration()),
+            zsk_expires: made
+                .filter(|made| made.facts.signing.is_some())
+                .map(|made| made.signed.earliest_zsk_expiration()),
             refresh: self.setup.times.refresh,
             key_errors: self.keys.errors(),
             conditions: self.conditions.reported(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use keystore::config::Signing;
 use keystore::exchange::Bundle;
 use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
@@ -10,12 +11,25 @@ use super::super::publication::publications;
 use super::super::roll;
 use super::{PendingUpdates, RETRY, ZoneRuntime};
 use crate::signing::{Denial, RetiringKey, ZoneKey};
-use crate::state::Publication;
+use crate::state::{Publication, SigningFacts};
 use crate::zone::Zone;
 
 /// What the next version is to be made of.
 pub(super) struct Wanted {
     pub zone: Arc<Zone>,
+    pub making: Making,
+}
+
+/// How it is made.
+pub(super) enum Making {
+    /// It is signed here.
+    Signed(Box<ToSign>),
+    /// It has the records of the zone and none beside.
+    Unsigned,
+}
+
+/// What a version is signed with.
+pub(super) struct ToSign {
     pub generation: u64,
     pub bundle: Bundle,
     /// Since when its keys are published, if it is served from now on.
@@ -41,14 +55,28 @@ impl ZoneRuntime {
     pub(super) fn wanted(&mut self, now: Timestamp) -> Option<Wanted> {
         let pending = self.pending.as_ref().map(PendingUpdates::zone);
         let zone = pending.or(self.source.zone()).cloned().filter(|_| self.serial.is_some())?;
+        let making = match self.setup.versions.signing {
+            Signing::Online => Making::Signed(Box::new(self.signing_parts(&zone, now)?)),
+            Signing::Unsigned => Making::Unsigned,
+        };
+        Some(Wanted { zone, making })
+    }
+
+    /// What `zone` is to be signed with.
+    fn signing_parts(&mut self, zone: &Zone, now: Timestamp) -> Option<ToSign> {
         let (bundle, key_time) = self.bundle(now).map(|(bundle, at)| (bundle.clone(), at))?;
         let generation = self.skr.in_use().map_or(0, |in_use| in_use.generation);
-        let known = self.made.as_ref().map(|made| &made.facts.published).or(self.published_before.as_ref());
+        let known = self.signing_facts().map(|facts| &facts.published).or(self.published_before.as_ref());
         let published = publications(known.map(Vec::as_slice), &self.skr.in_use()?.skr, &bundle, now);
         let keys = self.signing_keys(&bundle, &published, key_time, now);
-        let retiring = self.retiring_keys(&zone, &bundle, &keys);
+        let retiring = self.retiring_keys(zone, &bundle, &keys);
         let denial = self.denial(now);
-        Some(Wanted { zone, generation, bundle, published, keys, retiring, denial })
+        Some(ToSign { generation, bundle, published, keys, retiring, denial })
+    }
+
+    /// What the version in use was signed with.
+    fn signing_facts(&self) -> Option<&SigningFacts> {
+        self.made.as_ref().and_then(|made| made.facts.signing.as_ref())
     }
 
     /// True when a bundle came into force since the last step: that waits for no retry of anything.
@@ -119,7 +147,7 @@ impl ZoneRuntime {
                     tracing::error!(zone = %self.setup.name, "{message}");
                 }
                 self.retry_at = Some(now.plus(RETRY));
-                self.made.as_ref().map(|made| made.facts.denial.clone())
+                self.signing_facts().map(|facts| facts.denial.clone())
             }
         }
     }
@@ -127,9 +155,13 @@ impl ZoneRuntime {
     /// Lets keys that sign the version in use go on where an algorithm of the bundle has no active key (key files gone, or their
     /// times edited), as long as they are published: their signatures validate.
     fn stand_in(&mut self, bundle: &Bundle, keys: &mut Vec<ZoneKey>, now: Timestamp) {
-        let Some(made) = &self.made else { return };
+        let Some((made, facts)) =
+            self.made.as_ref().and_then(|made| Some((made, made.facts.signing.as_ref()?)))
+        else {
+            return;
+        };
         let published: Vec<Dnskey> = bundle.keys().collect();
-        for dnskey in made.facts.keys.iter().map(|key| &key.dnskey) {
+        for dnskey in facts.keys.iter().map(|key| &key.dnskey) {
             let lacks = !keys.iter().any(|k| k.dnskey.algorithm == dnskey.algorithm);
             if lacks && published.contains(dnskey) {
                 let known = made.keys.iter().find(|key| key.dnskey == *dnskey).cloned();

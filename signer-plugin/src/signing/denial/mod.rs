@@ -41,6 +41,8 @@ pub enum Denial {
 /// The chain of a version.
 #[derive(Debug, Clone)]
 pub(crate) enum Chain {
+    /// None, as the zone is not signed. Nothing is made on top of such a version.
+    Nothing,
     /// Its order is that of the names.
     Nsec,
     Nsec3(Nsec3Chain),
@@ -69,7 +71,7 @@ impl Chain {
     /// Type of its records.
     pub const fn rtype(&self) -> Rtype {
         match self {
-            Self::Nsec => Rtype::NSEC,
+            Self::Nothing | Self::Nsec => Rtype::NSEC,
             Self::Nsec3(_) => Rtype::NSEC3,
         }
     }
@@ -77,7 +79,7 @@ impl Chain {
     /// Which names it has.
     pub(super) const fn kind(&self) -> ChainKind {
         match self {
-            Self::Nsec => ChainKind::Nsec,
+            Self::Nothing | Self::Nsec => ChainKind::Nsec,
             Self::Nsec3(chain) => chain.nsec3.kind(),
         }
     }

@@ -36,7 +36,7 @@ impl ChainPlan {
             touched.iter().copied().filter(|node| changes.is_member(*node)).collect();
         remade.extend(changes.come.iter().copied());
         let (chain, next, hashes) = match old.chain() {
-            Chain::Nsec => {
+            Chain::Nothing | Chain::Nsec => {
                 changes.add_those_in_front(&mut remade);
                 let next = remade.iter().map(|node| (*node, changes.next_by_name(*node))).collect();
                 (Chain::Nsec, next, HashMap::new())
@@ -68,7 +68,7 @@ impl ChainPlan {
             }
         };
         let gone = changes.gone.iter().map(|node| match old.chain() {
-            Chain::Nsec => old.zone().key(*node).into(),
+            Chain::Nothing | Chain::Nsec => old.zone().key(*node).into(),
             Chain::Nsec3(_) => old.hash(*node).0.into(),
         });
         let gone = gone.collect();

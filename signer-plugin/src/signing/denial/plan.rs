@@ -104,7 +104,7 @@ impl ChainPlan {
         let start = out.len();
         out.extend_from_slice(&[0, 0]);
         let kind = match &self.chain {
-            Chain::Nsec => {
+            Chain::Nothing | Chain::Nsec => {
                 // RFC 6840 section 5.1: the next name is signed as it stands. In lower case it is the same to everyone.
                 out.extend(zone.owner(next).iter().map(u8::to_ascii_lowercase));
                 ChainKind::Nsec

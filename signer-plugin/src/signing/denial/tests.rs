@@ -34,7 +34,7 @@ fn chain_of(signed: &SignedZone) -> BTreeMap<Name, BTreeSet<Rtype>> {
     for node in signed.members_from(0) {
         let rdata = Records(signed.denial(node).data).next().expect("a record");
         let mut bitmap = match signed.chain() {
-            Chain::Nsec => &rdata[wire_len(rdata).expect("a name")..],
+            Chain::Nothing | Chain::Nsec => &rdata[wire_len(rdata).expect("a name")..],
             Chain::Nsec3(chain) => &rdata[5 + chain.nsec3().salt.len() + 1 + 20..],
         };
         let mut types = BTreeSet::new();
@@ -323,7 +323,7 @@ proptest! {
         let next = |node: NodeId| {
             let rdata = Records(signed.denial(node).data).next().expect("a record");
             match signed.chain() {
-                Chain::Nsec => {
+                Chain::Nothing | Chain::Nsec => {
                     let len = wire_len(rdata).expect("a name");
                     signed.member_up_to(signed.zone().lookup(&rdata[..len]).expect("it exists"))
                 }

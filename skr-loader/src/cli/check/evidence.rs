@@ -60,7 +60,7 @@ impl<'a> Gatherer<'a> {
             return None;
         }
         match self.config {
-            Some(config) => config.zones.iter().find(|z| z.name == *zone).map(|z| z.name.clone()),
+            Some(config) => config.signed_zones().find(|z| z.name == *zone).map(|z| z.name.clone()),
             None => self.args.zone.clone(),
         }
     }
@@ -124,7 +124,7 @@ impl<'a> Gatherer<'a> {
         let (Some(config), Some(candidate)) = (self.config, candidate) else {
             return Ok((Evidence::default(), Vec::new()));
         };
-        let Some(zone) = config.zones.iter().find(|z| z.name == candidate.zone) else {
+        let Some(zone) = config.signed_zones().find(|z| z.name == candidate.zone) else {
             return Ok((Evidence::default(), Vec::new()));
         };
         let (state, damage) = match store::peek(&config.state_dir.join("accepted"), &zone.name) {
