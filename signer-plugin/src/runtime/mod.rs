@@ -18,6 +18,7 @@ mod folders;
 mod gate;
 mod keyring;
 mod largest_ttl;
+mod lock;
 mod publication;
 mod retry;
 mod roll;
@@ -51,6 +52,7 @@ use std::thread::available_parallelism;
 
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
+use keystore::lock::LockError;
 use keystore::shared::Shared;
 use metrics::Metrics;
 use metrics::health::report::EndpointReport;
@@ -62,6 +64,7 @@ use crate::transfer::{self, TransferSettings, ZoneTransfers};
 use catalogs::Catalogs;
 pub use catalogs::{CatalogZone, FollowedCatalog};
 use events::{Changed, FileEvents};
+use lock::SignerLock;
 use schedule::{Command, ThreadContext};
 use settings::{SettingsKeeper, SettingsWatch};
 use status::StatusFeed;
@@ -96,6 +99,19 @@ struct InUse {
     added: HashSet<Name>,
 }
 
+/// A signer that does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Another signer is at work in the state folder: in another process, or in this one, where one that was dropped ends behind what its
+    /// threads are at, see [`Signer::shutdown`].
+    #[error("{0}: another signer is at work in this state folder, or has not ended yet; stop it first")]
+    InUse(LockError),
+    /// The system gives no thread.
+    #[error("the system gives no thread to the signer: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
 /// A zone that cannot be added.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the zone {zone} has neither `file` nor `primaries`: there is nothing to sign and serve")]
@@ -115,8 +131,9 @@ impl Signer {
     /// version is made.
     ///
     /// # Errors
-    /// When the system gives no thread.
-    pub fn start(config: &Config, metrics: &Metrics, clock: Clock) -> std::io::Result<Self> {
+    /// When another signer is at work in the `state-dir`, or the system gives no thread.
+    pub fn start(config: &Config, metrics: &Metrics, clock: Clock) -> Result<Self, StartError> {
+        let lock = SignerLock::take(&config.state_dir).map_err(StartError::InUse)?;
         let all_watched = Arc::default();
         let context = ThreadContext {
             metrics: metrics.clone(),
@@ -124,6 +141,7 @@ impl Signer {
             folders: Arc::default(),
             stop: Arc::default(),
             all_watched: Arc::clone(&all_watched),
+            _lock: Arc::new(lock),
         };
         // Signing itself uses all cores; the threads only keep a large zone from holding up the small ones.
         let threads = Arc::new(Threads::new(context, 2 * available_parallelism().map_or(1, usize::from)));
@@ -393,7 +411,7 @@ impl Signer {
     }
 
     /// Ends the threads, each after the step under way. One that is at work on a zone whose ZSK is in a token is waited for for two seconds; after
-    /// that it ends by itself, behind its step. Start no other signer on the same `state-dir` in this process as long as that may be.
+    /// that it ends by itself, behind its step. Until then no other signer starts on the same `state-dir` ([`StartError::InUse`]).
     pub fn shutdown(self) {
         drop(self);
     }

@@ -17,6 +17,7 @@ use keystore::time::Timestamp;
 use metrics::Metrics;
 
 use super::folders::KeyFolders;
+use super::lock::SignerLock;
 use super::retry::Retry;
 use super::served::SignerZone;
 use super::setup::ZoneSetup;
@@ -73,6 +74,8 @@ pub(super) struct ThreadContext {
     pub stop: Arc<AtomicBool>,
     /// True while the kernel tells of changes in every folder.
     pub all_watched: Arc<AtomicBool>,
+    /// Held until the last thread has ended.
+    pub _lock: Arc<SignerLock>,
 }
 
 /// The zones and when each is due.

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use keystore::dns::Name;
@@ -13,13 +13,15 @@ use super::schedule::{Command, Schedule, ThreadContext};
 
 /// Threads, as many as there are zones, up to a limit. They end when [`Threads::join`] is called.
 pub(super) struct Threads {
-    context: ThreadContext,
     most: usize,
+    /// Set when the threads are to end.
+    stop: Arc<AtomicBool>,
     inner: Mutex<Inner>,
 }
 
-#[derive(Default)]
 struct Inner {
+    /// What new threads get; `None` when there are to be no more. Who answers for the zones may hold this for longer than the lock in it.
+    context: Option<ThreadContext>,
     threads: Vec<Thread>,
     /// Index of the thread of each zone that was ever at work: a zone that comes back finds the thread that may still be busy with it.
     of_zone: HashMap<Name, usize>,
@@ -35,7 +37,9 @@ struct Thread {
 impl Threads {
     /// No thread yet, and never more than `most`.
     pub fn new(context: ThreadContext, most: usize) -> Self {
-        Self { context, most, inner: Mutex::default() }
+        let stop = Arc::clone(&context.stop);
+        let inner = Inner { context: Some(context), threads: Vec::new(), of_zone: HashMap::new() };
+        Self { most, stop, inner: Mutex::new(inner) }
     }
 
     /// Starts threads until there is one for each of `zones` zones, or as many as there may be.
@@ -44,9 +48,10 @@ impl Threads {
     /// When the system gives no thread; those that were started go on.
     pub fn grow(&self, zones: usize) -> io::Result<()> {
         let mut inner = self.lock();
+        let Some(context) = inner.context.clone() else { return Ok(()) };
         while inner.threads.len() < zones.min(self.most) {
             let (commands, commanded) = channel();
-            let schedule = Schedule::new(self.context.clone());
+            let schedule = Schedule::new(context.clone());
             let thread = std::thread::Builder::new().name("signer".to_owned());
             let handle = thread.spawn(move || schedule.run(&commanded))?;
             inner.threads.push(Thread { commands, handle, zones: 0 });
@@ -57,7 +62,7 @@ impl Threads {
     /// Gives a zone that is not at work to the thread that had it last, otherwise to one with the fewest zones.
     pub fn take(&self, zone: &Name) {
         let mut inner = self.lock();
-        let Inner { threads, of_zone } = &mut *inner;
+        let Inner { threads, of_zone, .. } = &mut *inner;
         let fewest = (0..threads.len()).min_by_key(|index| threads[*index].zones).unwrap_or(0);
         let index = *of_zone.entry(zone.clone()).or_insert(fewest);
         if let Some(thread) = threads.get_mut(index) {
@@ -94,14 +99,18 @@ impl Threads {
 
     /// Has the threads end, each after the step under way, and does not wait for that.
     pub fn begin_stop(&self) {
-        self.context.stop.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
         self.send_to_all(|| Command::Wake);
     }
 
     /// The same, and waits for it.
     pub fn join(&self) {
         self.begin_stop();
-        let threads = std::mem::take(&mut self.lock().threads);
+        let threads = {
+            let mut inner = self.lock();
+            inner.context = None;
+            std::mem::take(&mut inner.threads)
+        };
         for thread in threads {
             let _ = thread.handle.join();
         }

@@ -1,7 +1,9 @@
 //! Many zones in one process: the work grows with their number, not with its square.
 
+use keystore::lock::LockError;
 use keystore::shared::Shared;
 
+use super::super::lock::SignerLock;
 use super::super::schedule::Schedule;
 use super::*;
 
@@ -75,13 +77,7 @@ fn all_zones_are_served_again_before_the_first_zone_file_is_read_whatever_comes_
         zone.close();
         site.time.store(start().plus(60).secs(), Ordering::SeqCst);
         let metrics = Metrics::new().unwrap();
-        let mut schedule = Schedule::new(ThreadContext {
-            metrics: metrics.clone(),
-            clock: site.clock(),
-            folders: Arc::default(),
-            stop: Arc::default(),
-            all_watched: Arc::default(),
-        });
+        let mut schedule = Schedule::new(context(&site, &metrics, false));
         let names = [ZONE, "one.example.", "two.example.", "three.example."];
         let mut served = Vec::new();
         for name in names {
@@ -145,16 +141,22 @@ fn kind_111_looks_at_rest_do_not_grow_with_the_number_of_zones() {
     }
 }
 
-/// A schedule of so many zones without SKR; the kernel tells of their changes, or not.
-fn schedule_of(site: &Site, zones: u64, watched: bool) -> Schedule {
-    let metrics = Metrics::new().unwrap();
-    let mut schedule = Schedule::new(ThreadContext {
+/// What the threads of a signer share; the kernel tells of changes, or not.
+fn context(site: &Site, metrics: &Metrics, watched: bool) -> ThreadContext {
+    ThreadContext {
         metrics: metrics.clone(),
         clock: site.clock(),
         folders: Arc::default(),
         stop: Arc::default(),
         all_watched: Arc::new(watched.into()),
-    });
+        _lock: Arc::new(SignerLock::take(site.dir.path()).unwrap()),
+    }
+}
+
+/// A schedule of so many zones without SKR; the kernel tells of their changes, or not.
+fn schedule_of(site: &Site, zones: u64, watched: bool) -> Schedule {
+    let metrics = Metrics::new().unwrap();
+    let mut schedule = Schedule::new(context(site, &metrics, watched));
     for n in 0..zones {
         let name = Name::parse(&format!("z{n}.example.")).unwrap();
         let state = site.path(&format!("zones/z{n}"));
@@ -402,10 +404,15 @@ fn kind_106_zones_beyond_the_most_threads_for_tokens_share_these() {
     wait_for("threads end", || schedule.token_threads().thread_count() == 0);
 }
 
-/// The end of the process waits for no token.
+/// The end of the process waits for no token. In the same process no other signer begins beside the thread that goes on by itself.
 #[test]
-fn kind_106_the_end_waits_for_no_token_that_hangs() {
+fn kind_106_the_end_waits_for_no_token_that_hangs_and_no_signer_starts_until_its_thread_has_ended() {
     let site = Site::new();
+    let start_another = || Signer::start(&site.config(14, &[]), &site.metrics, site.clock());
+    let is_in_use = |started: &Result<Signer, StartError>| {
+        let own = Some(std::process::id());
+        matches!(started, Err(StartError::InUse(LockError::Held { holder, .. })) if *holder == own)
+    };
     let mut schedule = schedule_of(&site, 2, false);
     site.add_token_zsk(&zone_name(1));
     let (hangs, hung) = std::sync::mpsc::channel();
@@ -416,9 +423,32 @@ fn kind_106_the_end_waits_for_no_token_that_hangs() {
     }));
     steps_until(&site, &mut schedule, 0);
     hung.recv_timeout(Duration::from_secs(60)).expect("the zone is stepped");
+    assert!(is_in_use(&start_another()), "beside one that runs");
     let (_, commanded) = std::sync::mpsc::channel();
     schedule.run(&commanded);
+    assert!(is_in_use(&start_another()), "beside the thread that waits for its token");
     heal.send(()).expect("the token still hangs");
+    wait_for("the thread ends", || !is_in_use(&start_another()));
+}
+
+/// A signer is followed by the next one at once, also where somebody still answers from what the first has published; a folder in which no lock
+/// can be made is used without.
+#[test]
+fn a_signer_starts_when_the_one_before_has_ended_and_where_nothing_can_be_locked() {
+    let site = Site::new();
+    let begin = || Signer::start(&site.config(14, &["a.test"]), &site.metrics, site.clock());
+    let first = begin().unwrap();
+    let hosted = first.hosted();
+    let error = begin().unwrap_err().to_string();
+    let said = [format!("held by process {}", std::process::id()), "another signer is at work".to_owned()];
+    assert!(said.iter().all(|word| error.contains(word)), "{error}");
+    first.shutdown();
+    let second = begin().unwrap();
+    assert_eq!(hosted.zones().len(), 2, "the zones of the first are answered for still");
+    drop(second);
+    fs::remove_file(site.path("zones/.signer.lock")).unwrap();
+    fs::create_dir(site.path("zones/.signer.lock")).unwrap();
+    begin().unwrap().shutdown();
 }
 
 /// Whatever a thread ends of: its zones are taken up again, by the next look at the clock or by the next command, which is carried out.
