@@ -1,4 +1,4 @@
-# Zones, keys and SKRs, and the servers that scripts/serve-bench measures with them.
+# Zones, keys and SKRs, and the servers that scripts/serve-bench and scripts/transfer-bench measure with them.
 import glob, os, random, re, signal, socket, subprocess, sys, time
 
 NAMES = int(os.environ.get("NAMES", "100000"))
@@ -11,6 +11,11 @@ dnssec-policy nsec3 {
   offline-ksk yes;
   keys { ksk lifetime unlimited algorithm ecdsap256sha256; zsk lifetime unlimited algorithm ecdsap256sha256; };
   nsec3param iterations 0 optout no salt-length 0;
+};
+dnssec-policy tld {
+  offline-ksk yes;
+  keys { ksk lifetime unlimited algorithm ecdsap256sha256; zsk lifetime unlimited algorithm ecdsap256sha256; };
+  nsec3param iterations 0 optout yes salt-length 0;
 };
 """
 ZONES = ["nsec.example", "nsec3.example"]
@@ -31,19 +36,20 @@ def free_port():
 
 
 class Site:
-    """Zones, keys and SKRs; the zones signed as files for the peers, and unsigned for us."""
+    """Zones, keys and SKRs; the zones signed as files for the peers, and unsigned for us. It begins with these zones, and queries for them."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, zones=tuple(ZONES)):
         self.folder, self.zones = folder, {}
         for name in ("state/keys", "state/inbox", "ksk", "nsd", "knot"):
             os.makedirs(self.path(name), 0o750)
         self.write("named.conf", POLICIES)
         run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=localhost",
             "-keyout", self.path("key.pem"), "-out", self.path("cert.pem"), stderr=subprocess.DEVNULL)
-        for zone in ZONES:
+        for zone in zones:
             self.add(zone, zone.split(".")[0], self.zone_text(zone, NAMES))
             self.sign(zone)
-        self.queries()
+        if zones:
+            self.queries()
 
     def add(self, zone, policy, text):
         """Makes keys, SKR and trust anchor of a zone, and its unsigned file."""
@@ -142,12 +148,12 @@ class Server:
         for zone in self.zones:
             self.wait_for("does not answer", lambda: self.answers(zone))
 
-    def wait_for(self, what, done):
+    def wait_for(self, what, done, pause=0.1):
         deadline = time.monotonic() + 300
         while not done():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise Failed(f"{self.name} {what}: " + open(f"{sys.argv[1]}/{self.name}.log").read()[-2000:])
-            time.sleep(0.1)
+            time.sleep(pause)
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -158,11 +164,11 @@ class Server:
             self.process.wait()
 
 
-def configuration(site, zones, port, tls=None):
-    """The configuration of our server with these zones, as a file."""
+def configuration(site, zones, port, tls=None, more=""):
+    """The configuration of our server with these zones and tables, as a file."""
     encrypted = f'tls-listen = ["127.0.0.1:{tls}"]\ntls-certificate = "{site.path("cert.pem")}"\ntls-key = "{site.path("key.pem")}"\n' if tls else ""
     text = (f'version = 1\nstate-dir = "{site.path("state")}"\nnamed-conf = "{site.path("named.conf")}"\n[ksr]\nenabled = false\n'
-            f'[signer]\nlisten = ["127.0.0.1:{port}"]\n{encrypted}' + "".join(site.zones[zone] for zone in zones))
+            f'[signer]\nlisten = ["127.0.0.1:{port}"]\n{encrypted}' + "".join(site.zones[zone] for zone in zones) + more)
     site.write("offline-ksk.new", text)
     os.rename(site.path("offline-ksk.new"), site.path("offline-ksk.toml"))
     return site.path("offline-ksk.toml")

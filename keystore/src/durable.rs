@@ -43,6 +43,15 @@ pub fn write_with(path: &Path, mode: u32, fill: impl FnOnce(&mut File) -> io::Re
 /// After an error it is not known how much of `bytes` is in the file, and the kernel may have dropped what it could not write: the
 /// caller must not append to this file again, but write a new one.
 pub fn append(path: &Path, len: u64, bytes: &[u8]) -> io::Result<()> {
+    appended(path, len, bytes)?.sync_data()
+}
+
+/// Like [`append`], but not durable: the octets outlive this process, and not a loss of power.
+pub fn append_unsynced(path: &Path, len: u64, bytes: &[u8]) -> io::Result<()> {
+    appended(path, len, bytes).map(drop)
+}
+
+fn appended(path: &Path, len: u64, bytes: &[u8]) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let mut file = OpenOptions::new().append(true).custom_flags(flags).open(path)?;
     let found = file.metadata()?;
@@ -51,7 +60,7 @@ pub fn append(path: &Path, len: u64, bytes: &[u8]) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     }
     file.write_all(bytes)?;
-    file.sync_data()
+    Ok(file)
 }
 
 /// Writes `bytes` over the octets from `at` on of the regular file `path`, which must be there and have exactly `len` octets, and makes that

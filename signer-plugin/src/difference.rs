@@ -18,7 +18,7 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use keystore::dns::Rtype;
-use keystore::dns::name::canonical_cmp;
+use keystore::dns::name::{canonical_cmp, wire_len};
 
 use crate::signing::denial::OwnerBuf;
 use crate::signing::{RecordRef, RrsetView, SignedZone};
@@ -105,6 +105,31 @@ impl Difference {
         self.lists()[1..5].iter().map(|list| list.octets.len()).sum()
     }
 
+    /// Appends it as octets.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.from.to_be_bytes());
+        out.extend_from_slice(&self.to.to_be_bytes());
+        for list in [&self.old_soa, &self.new_soa, &self.removed, &self.added] {
+            out.extend_from_slice(&(list.octets.len() as u32).to_be_bytes());
+            out.extend_from_slice(&list.octets);
+        }
+    }
+
+    /// The difference that [`Self::put`] has made these octets of; `None` when they are none.
+    pub fn take(octets: &[u8]) -> Option<Self> {
+        let (from, rest) = octets.split_first_chunk()?;
+        let (to, mut rest) = rest.split_first_chunk()?;
+        let mut list = || {
+            let (len, behind) = rest.split_first_chunk()?;
+            let (list, behind) = behind.split_at_checked(u32::from_be_bytes(*len) as usize)?;
+            rest = behind;
+            RecordList::checked(list)
+        };
+        let (old_soa, new_soa, removed, added) = (list()?, list()?, list()?, list()?);
+        let (from, to) = (u32::from_be_bytes(*from), u32::from_be_bytes(*to));
+        rest.is_empty().then_some(Self { from, to, old_soa, new_soa, removed, added })
+    }
+
     /// This difference and then `next`, which begins where this one ends, in one.
     pub fn merged(&self, next: &Self) -> Self {
         Self {
@@ -141,6 +166,19 @@ impl RecordList {
             rdata: rdata.into(),
         };
         Self::sorted(records.into_iter().map(owned).collect())
+    }
+
+    /// The list that has these octets; `None` when they are none.
+    fn checked(octets: &[u8]) -> Option<Self> {
+        let list = Self { octets: octets.to_vec() };
+        let mut place = ListPlace::default();
+        while let Some((record, next)) = list.get(place) {
+            if wire_len(record.owner) != Some(record.owner.len()) {
+                return None;
+            }
+            place = next;
+        }
+        (place.0 == octets.len()).then_some(list)
     }
 
     /// Octets of memory.

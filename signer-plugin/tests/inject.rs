@@ -147,6 +147,8 @@ fn run(root: &Path, strace: &[&str]) -> Vec<Served> {
 enum Kept {
     /// The last version, or a later one.
     Last,
+    /// The same, and what changed since each version.
+    AndHistory,
     /// Nothing, where the disk took nothing more: then nothing is served from it.
     LastOrNothing,
 }
@@ -189,6 +191,12 @@ fn judge(host: &Host, told: &[Served], kept: Kept, at: &str) -> Option<Served> {
     let seen = told.iter().chain(&found).map(|served| served.serial).max();
     assert!(seen.is_none_or(|seen| new.serial > seen), "{at}: {new:?} after {seen:?}");
     zone.served().signed().unwrap().self_check(now, usize::MAX).unwrap();
+    if kept == Kept::AndHistory {
+        for served in told {
+            let known = zone.served().transfers().knows_what_changed(served.serial, new.serial);
+            assert!(known, "{at}: a secondary with {served:?} of {told:?} is not told what leads to {new:?}");
+        }
+    }
     let left: Vec<_> = std::fs::read_dir(host.path("zones/example."))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -203,7 +211,8 @@ fn point(kind: Kind, calls: &str, fault: &str, n: usize) -> bool {
     let dir = power::fast_folder();
     let host = kind.site(dir.path());
     let told = run_with(dir.path(), calls, fault, &n.to_string());
-    judge(&host, &told.0, Kept::Last, &format!("{kind:?}, {calls} {fault} {n}"));
+    let kept = if host.is_transferred() { Kept::AndHistory } else { Kept::Last };
+    judge(&host, &told.0, kept, &format!("{kind:?}, {calls} {fault} {n}"));
     told.1
 }
 

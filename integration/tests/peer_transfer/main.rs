@@ -8,6 +8,7 @@ mod certificate;
 #[path = "../common/mod.rs"]
 mod common;
 mod incoming;
+mod killed;
 mod network;
 mod powerdns;
 mod primary;

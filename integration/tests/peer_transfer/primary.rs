@@ -88,8 +88,8 @@ impl Primary {
         assert!(served.signed().is_some(), "it is served");
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
         let hosted = Hosted::new([Arc::clone(&served) as Arc<dyn Responder>], SharedSettings::default());
-        let mut limits = TcpLimits::new(1000);
-        (limits.per_network, limits.per_client, limits.idle_timeout) = (1000, 1000, idle);
+        let mut limits = TcpLimits::new(2000);
+        (limits.per_network, limits.per_client, limits.idle_timeout) = (2000, 2000, idle);
         let listen = Listen::on(vec!["127.0.0.1:0".parse().expect("an address")]).with_tcp_limits(limits);
         let server = runtime
             .block_on(async { Server::start(&listen, &SignerHandler::alone(hosted)) })

@@ -81,6 +81,24 @@ impl Secondary {
         secondary
     }
 
+    /// Sends a signal to it and to all processes that it has started.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+        let first = match &self.child {
+            Some(child) => child.id().to_string(),
+            None => read(self.dir.join("named.pid")).trim().to_owned(),
+        };
+        let mut waiting = vec![first];
+        while let Some(pid) = waiting.pop() {
+            let children = read(format!("/proc/{pid}/task/{pid}/children").into());
+            waiting.extend(children.split_whitespace().map(str::to_owned));
+            if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
+                // One that has ended meanwhile needs none.
+                let _ = rustix::process::kill_process(pid, signal);
+            }
+        }
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         match &self.named {
@@ -107,6 +125,8 @@ impl Secondary {
 
 impl Drop for Secondary {
     fn drop(&mut self) {
+        // A test may have stopped it.
+        self.signal(rustix::process::Signal::CONT);
         if let Some(child) = &mut self.child {
             // SIGTERM, since a killed nsd leaves its children.
             let pid = rustix::process::Pid::from_child(child);

@@ -35,7 +35,7 @@ use super::skr::{InUse, SkrWatch};
 use super::source::ZoneFileWatch;
 use crate::content::{ChangeOutcome, Reply};
 use crate::signing::{CheckError, RetiringKey, SignedZone, SigningError, ZoneKey};
-use crate::state::{Facts, Publication, SigningFacts, ZoneState};
+use crate::state::{DifferenceStore, Facts, Publication, SigningFacts, ZoneState};
 use crate::zone::Zone;
 use changes::PendingUpdates;
 use keep::{Restoring, Unwritten};
@@ -67,6 +67,7 @@ pub struct ZoneRuntime {
     salt: Salt,
     conditions: Conditions,
     state: ZoneState,
+    differences: DifferenceStore,
     /// The content beside the file, for a zone that has such.
     stored: Option<Stored>,
     /// Updates that are not taken yet.
@@ -175,6 +176,7 @@ impl ZoneRuntime {
             salt: Salt::new(&setup.state),
             conditions: Conditions::default(),
             state: ZoneState::new(&setup.state, &setup.name),
+            differences: DifferenceStore::new(&setup.state, &setup.name),
             stored: setup.source.is_stored().then(|| Stored::new(&setup.state, &setup.name)),
             pending: None,
             told_when_served: Vec::new(),

@@ -17,6 +17,8 @@ pub(crate) struct Facts {
     pub made_at: Timestamp,
     /// What it was signed with; `None` where nothing was signed here.
     pub signing: Option<SigningFacts>,
+    /// Where the differences end that lead to this version; `None` when there are none, as in what earlier releases wrote.
+    pub history: Option<HistoryEnd>,
 }
 
 /// What a version was signed with.
@@ -38,6 +40,15 @@ pub(crate) struct SigningFacts {
     pub made_at_apex: Vec<StoredApexRrset>,
 }
 
+/// Up to where the file of the differences belongs to a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HistoryEnd {
+    /// The digest of the last section.
+    pub digest: [u8; 32],
+    /// Octets of the file.
+    pub len: u64,
+}
+
 /// A key that is served in the DNSKEY RRset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Publication {
@@ -54,13 +65,20 @@ impl Facts {
             Some(signing) => signing.put(out),
             None => put_no_signing(out),
         }
+        if let Some(HistoryEnd { digest, len }) = &self.history {
+            out.extend_from_slice(digest);
+            out.put_u64(*len);
+        }
     }
 
     /// The facts that `from` begins with; `None` when these octets are none.
     pub(super) fn take(from: &mut Take<'_>, zone: &Name) -> Option<Self> {
         let serial = from.u32()?;
         let made_at = Timestamp::from_secs(from.u64()?);
-        Some(Self { serial, made_at, signing: SigningFacts::take(from, zone)? })
+        let signing = SigningFacts::take(from, zone)?;
+        let history =
+            if from.is_empty() { None } else { Some(HistoryEnd { digest: from.array()?, len: from.u64()? }) };
+        Some(Self { serial, made_at, signing, history })
     }
 
     /// Octets of the signatures of an RRset.

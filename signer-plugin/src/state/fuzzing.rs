@@ -51,7 +51,7 @@ pub fn stored(signed: &SignedZone, bundle: &Bundle, denial: &Denial, now: Timest
         denial_checksum: signed.denial_checksum(),
         made_at_apex: signed.made_at_apex(),
     };
-    let mut facts = Facts { serial: signed.serial(), made_at: now, signing: Some(signing) };
+    let mut facts = Facts { serial: signed.serial(), made_at: now, signing: Some(signing), history: None };
     let mut version = Vec::new();
     let Ok((id, _)) = snapshot::write(signed, &facts, &mut version) else { return Default::default() };
     let changes = journal::begin(&id).and_then(|(mut octets, end)| {

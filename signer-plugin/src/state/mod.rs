@@ -5,6 +5,7 @@
 //! zones/ZONE/changes    what each version since then has changed: names, signatures, facts     appended to
 //! zones/ZONE/content    the unsigned content that is in no file alone: see [`content`]            replaced whole
 //! zones/ZONE/content-changes   what was changed in it since                                      appended to
+//! zones/ZONE/differences    what differs between the last versions: see [`differences`]          appended to
 //! zones/ZONE/damaged-TIME/   what could not be used, the newest [`DAMAGED_KEPT`] of them; TIME has 20 digits
 //! ```
 //! **Order.** A version is durable here before it is served. Where the disk refuses it, a bundle switch and signatures that come due are
@@ -19,6 +20,7 @@
 
 mod codec;
 mod content;
+mod differences;
 mod facts;
 mod folder;
 #[cfg(feature = "testing")]
@@ -30,6 +32,7 @@ mod snapshot;
 mod tests;
 
 pub(crate) use content::{CONTENT, CONTENT_FILES, ContentStore, StoredContent};
+pub(crate) use differences::DifferenceStore;
 pub(crate) use facts::{Facts, Publication, SigningFacts};
 pub(crate) use folder::StateFolder;
 

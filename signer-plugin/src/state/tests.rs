@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use keystore::dns::Rtype;
 use proptest::prelude::*;
 
+use super::facts::HistoryEnd;
 use super::*;
 use crate::signing::{self, Denial, Nsec3, SigningPolicy};
 use crate::testing::{DAY, NOW, POLICY, bundle, keys, name, zone};
@@ -76,6 +77,7 @@ fn version(zone: &Arc<Zone>, serial: u32, previous: Option<&SignedZone>) -> (Arc
             denial_checksum: signed.denial_checksum(),
             made_at_apex: signed.made_at_apex(),
         }),
+        history: Some(HistoryEnd { digest: [7; 32], len: 5000 }),
     };
     (signed, facts)
 }
@@ -319,7 +321,7 @@ fn a_bundle_with_other_types_at_the_apex_goes_to_the_journal_too() {
         signing::sign(&zone, &other, std::slice::from_ref(zsk), &POLICY, 8, Some(&first), NOW).unwrap();
     let signed = Arc::new(signed);
     let parts = SigningFacts { bundle: other, denial_checksum: signed.denial_checksum(), ..parts };
-    let facts = Facts { serial: 8, made_at: NOW, signing: Some(parts) };
+    let facts = Facts { serial: 8, made_at: NOW, signing: Some(parts), history: None };
     bench.state.save(&signed, &facts).unwrap();
     let found = bench.load().unwrap().unwrap();
     assert_eq!(text(&found.signed), text(&signed));
@@ -349,7 +351,7 @@ fn a_change_of_the_denial_is_found_again_by_snapshot_and_by_journal() {
             made_at_apex: signed.made_at_apex(),
             ..parts.clone()
         };
-        let facts = Facts { serial, made_at: NOW, signing: Some(parts) };
+        let facts = Facts { serial, made_at: NOW, signing: Some(parts), history: None };
         bench.state.save(&signed, &facts).unwrap();
         let found = bench.load().unwrap().unwrap();
         assert_eq!((text(&found.signed), &found.facts), (text(&signed), &facts), "{serial}");
@@ -396,6 +398,7 @@ fn changed_names_go_to_the_journal_and_are_found_again() {
                     denial_checksum: signed.denial_checksum(),
                     made_at_apex: signed.made_at_apex(),
                 }),
+                history: None,
             };
             bench.state.save(&signed, &facts).unwrap();
             let found = bench.load().unwrap().unwrap();
@@ -478,6 +481,7 @@ proptest! {
                     denial_checksum: signed.denial_checksum(),
                     made_at_apex: signed.made_at_apex(),
                 }),
+                history: None,
             };
             bench.state.save(&signed, &facts).unwrap();
             prop_assert_eq!(bench.path(CHANGES).exists(), round > 0);

@@ -88,7 +88,7 @@ impl TransferSettings {
     }
 
     #[cfg(any(test, feature = "testing"))]
-    pub(super) fn new(keys: TransferKeys, allow: Vec<AllowTransfer>) -> Self {
+    pub(crate) fn new(keys: TransferKeys, allow: Vec<AllowTransfer>) -> Self {
         Self { keys, allow: allow.into_iter().map(AllowedClient::new).collect(), ..Self::default() }
     }
 

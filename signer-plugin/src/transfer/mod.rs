@@ -180,10 +180,10 @@ impl ZoneTransfers {
         self.metrics.incoming_transfers_total.with_label_values(&[&self.label, kind, result]).inc();
     }
 
-    /// Notes what a new version changes. Called before it is served, so that there is no time in which a secondary cannot be told what
-    /// changed.
-    pub(crate) fn record(&self, before: Option<&SignedZone>, new: &SignedZone) {
-        if !self.is_used() {
+    /// Notes what a new version changes to the one that is served, unless that was done for it. Called before it is served, so that there is no
+    /// time in which a secondary cannot be told what changed.
+    pub(crate) fn record(&self, before: Option<&SignedZone>, new: &Arc<SignedZone>) {
+        if !self.is_used() || self.history().leads_to(new) {
             return;
         }
         // Walks both versions: outside of the lock.
@@ -194,6 +194,19 @@ impl ZoneTransfers {
             Some(Some(difference)) => history.push(difference, most),
             Some(None) => history.forget_before(new.serial(), before.map(SignedZone::serial)),
             None => history.forget(),
+        }
+        history.note(new);
+    }
+
+    /// The differences that lead to the version with this serial, which was recorded last, the oldest first.
+    pub(crate) fn history_to(&self, serial: u32) -> Vec<Arc<Difference>> {
+        self.history().all_to(serial)
+    }
+
+    /// Takes the differences that lead to the version with this serial, which is served, from an earlier process.
+    pub(crate) fn restore_history(&self, differences: Vec<Arc<Difference>>, serial: u32) {
+        if self.is_used() {
+            self.history().restore(differences, serial);
         }
     }
 
@@ -235,6 +248,12 @@ impl ZoneTransfers {
                 _ => Content::Zone(version.clone()),
             },
         }
+    }
+
+    /// True when a secondary that has the version with serial `from` can be sent what leads to the one with serial `to`.
+    #[must_use]
+    pub fn knows_what_changed(&self, from: u32, to: u32) -> bool {
+        !self.history().steps(from, to).is_empty()
     }
 
     /// What leads from one serial to another, in one difference. It is merged outside of the lock, which queries and publications wait for.

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use keystore::config::Config;
 use keystore::crypto::PrivateKey;
 use keystore::dns::{Name, Rtype};
 use keystore::exchange::testing::{SkrBuilder, TestKey};
@@ -21,6 +22,7 @@ use offline_ksk_signer::runtime::{
     ContentRules, ContentSource, RollDelays, SignerZone, VersionRules, ZoneRuntime, ZoneSetup,
 };
 use offline_ksk_signer::signing::SigningTimes;
+use offline_ksk_signer::transfer::{TransferKeys, TransferSettings};
 
 pub const DAY: u32 = 86_400;
 
@@ -69,6 +71,11 @@ impl Host {
         Self { rich, ..self }
     }
 
+    /// True when everybody may transfer the zone: the plain one, as each write of its differences is one more point for all faults.
+    pub fn is_transferred(&self) -> bool {
+        self.more_names == 0 && !self.rich
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
@@ -115,8 +122,24 @@ impl Host {
             content: ContentRules::default(),
         };
         let served = SignerZone::new(zone_name(), metrics, Arc::new(start));
+        if self.is_transferred() {
+            served.transfers().set(open_to_everybody());
+        }
         ZoneRuntime::new(setup, metrics.clone(), Arc::new(served))
     }
+}
+
+/// The settings of a zone that everybody may transfer.
+fn open_to_everybody() -> TransferSettings {
+    let key = data_encoding::BASE64.encode(&TestKey::ksk(1).dnskey.public_key);
+    let text = format!(
+        "version = 1\nstate-dir = \"state\"\n[signer]\nlisten = [\"127.0.0.1:0\"]\n[policy.common]\noffline-ksk = true\n\
+         keys = [{{ role = \"ksk\", lifetime = 0, algorithm = 15 }}, {{ role = \"zsk\", lifetime = 0, algorithm = 15 }}]\n\
+         [[zone]]\nname = \"example\"\npolicy = \"common\"\nfile = \"zone\"\ntrust-anchors = [\"example. DNSKEY 257 3 15 {key}\"]\n\
+         allow-transfer = [{{ address = \"127.0.0.0/8\" }}]\n"
+    );
+    let config = Config::parse(text.as_bytes(), Path::new("offline-ksk.toml")).expect("a configuration");
+    TransferSettings::of_zone(&config.zones[0], config.transfer.incoming, &TransferKeys::default())
 }
 
 /// RCODE, and the last octet of the address of `www`.

@@ -6,8 +6,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 
+use keystore::config::transfer::{AllowTransfer, Network};
+
 use super::*;
 use crate::content::{Change, ChangeOutcome, ChangeRequest};
+use crate::transfer::{TransferKeys, TransferSettings};
 use crate::update::UpdateRequest;
 use crate::update::tests::{everything, message};
 use crate::zone::{ContentChange, Zone};
@@ -58,6 +61,8 @@ impl Bench {
             ..site.setup()
         };
         let served = SignerZone::new(Name::parse(ZONE).unwrap(), &site.metrics, site.clock());
+        let everybody = AllowTransfer { address: Network::parse("127.0.0.0/8"), key: None, tls: None };
+        served.transfers().set(TransferSettings::new(TransferKeys::default(), vec![everybody]));
         let zone = ZoneRuntime::new(setup, site.metrics.clone(), Arc::new(served));
         Self { origin, zone, site }
     }
@@ -194,6 +199,11 @@ fn judge(root: &Path, origin: Origin, told: &[Seen], at: &str) {
     let taken = taken.unwrap_or_else(|| panic!("{at}: nothing more is taken"));
     assert_eq!((taken.address, bench.zone.conditions().count()), (next, 0), "{at}");
     assert!(told.iter().chain(&found).all(|seen| taken.serial > seen.serial), "{at}: {taken:?}");
+    let transfers = bench.zone.served().transfers();
+    for seen in told {
+        let is_known = transfers.knows_what_changed(seen.serial, taken.serial);
+        assert!(is_known, "{at}: a secondary with {seen:?} of {told:?} is not told what leads to {taken:?}");
+    }
     bench.zone.served().signed().unwrap().self_check(now, usize::MAX).unwrap();
 }
 

@@ -1,5 +1,6 @@
 //! The version that is served and its copy on disk: written down before it is served, served again after a restart.
 
+use std::io;
 use std::sync::Arc;
 
 use keystore::dns::{Name, Rrsig, Rtype, rrsig};
@@ -156,6 +157,7 @@ impl ZoneRuntime {
         }
         // Where this process serves the version already, it is not held in memory twice.
         self.served.publish(Arc::clone(&signed));
+        self.restore_history(&facts);
         let mut made = Made::new(signed, facts, Vec::new(), Vec::new());
         made.is_kept = true;
         self.made = Some(made);
@@ -245,9 +247,8 @@ impl ZoneRuntime {
     /// zone of which nothing is served is served nevertheless: that signatures expire, or that the zone is dark, would be worse than a
     /// restart that has to sign it again.
     pub(super) fn keep(&mut self, mut made: Made, now: Timestamp) -> Result<Made, MakeError> {
-        match self.state.save(&made.signed, &made.facts) {
+        match self.write_down(&mut made) {
             Ok(()) => {
-                made.is_kept = true;
                 let is_new = self.source.zone().is_some_and(|zone| Arc::ptr_eq(zone, made.zone()));
                 if is_new || !self.unwritten.holds_content {
                     self.unwritten.settled();
@@ -323,11 +324,10 @@ impl ZoneRuntime {
         if let Some(mut made) =
             waiting.filter(|made| self.source.zone().is_some_and(|z| Arc::ptr_eq(z, made.zone())))
         {
-            return match self.state.save(&made.signed, &made.facts) {
+            return match self.write_down(&mut made) {
                 Ok(()) => {
                     tracing::info!(zone = %self.setup.name, serial = made.signed.serial(), "the version that waited for the disk is served");
                     self.unwritten.settled();
-                    made.is_kept = true;
                     self.publish(made, now);
                     true
                 }
@@ -338,21 +338,49 @@ impl ZoneRuntime {
                 }
             };
         }
-        match self.made.as_mut().filter(|made| !made.is_kept) {
-            Some(made) => match self.state.save(&made.signed, &made.facts) {
-                Ok(()) => {
-                    made.is_kept = true;
-                    if !self.unwritten.holds_content {
-                        self.unwritten.settled();
-                    }
-                    self.unwritten.holds_content
+        let Some(mut made) = self.made.take_if(|made| !made.is_kept) else { return true };
+        let written = self.write_down(&mut made);
+        self.made = Some(made);
+        match written {
+            Ok(()) => {
+                if !self.unwritten.holds_content {
+                    self.unwritten.settled();
                 }
-                Err(error) => {
-                    self.unwritten.failed(error.to_string(), now);
-                    false
-                }
-            },
-            None => true,
+                self.unwritten.holds_content
+            }
+            Err(error) => {
+                self.unwritten.failed(error.to_string(), now);
+                false
+            }
+        }
+    }
+
+    /// Writes a version down, and before it what leads to it from those before. Where that part fails, the version is written nevertheless.
+    fn write_down(&mut self, made: &mut Made) -> io::Result<()> {
+        let transfers = self.served.transfers();
+        transfers.record(self.served.signed().as_deref(), &made.signed);
+        made.facts.history =
+            self.differences.save(&transfers.history_to(made.signed.serial())).unwrap_or_else(|error| {
+                tracing::warn!(
+                    zone = %self.setup.name, serial = made.signed.serial(), %error,
+                    "what differs from the versions before cannot be written down; should the process end now, secondaries that are behind get the whole zone"
+                );
+                None
+            });
+        self.state.save(&made.signed, &made.facts)?;
+        made.is_kept = true;
+        Ok(())
+    }
+
+    /// Takes from disk what leads to the version that was restored.
+    fn restore_history(&mut self, facts: &Facts) {
+        let Some(end) = facts.history else { return };
+        match self.differences.load(end) {
+            Ok(found) => self.served.transfers().restore_history(found, facts.serial),
+            Err(error) => tracing::warn!(
+                zone = %self.setup.name, serial = facts.serial, %error,
+                "what differs from the versions before cannot be read; secondaries that are behind get the whole zone"
+            ),
         }
     }
 

@@ -38,7 +38,7 @@ impl ZoneRuntime {
             }
             Making::Unsigned => (None, Vec::new(), Vec::new()),
         };
-        Ok(Made::new(signed, Facts { serial, made_at: now, signing }, keys, retiring))
+        Ok(Made::new(signed, Facts { serial, made_at: now, signing, history: None }, keys, retiring))
     }
 
     /// The version under a serial, checked.

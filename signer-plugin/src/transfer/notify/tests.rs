@@ -195,8 +195,9 @@ async fn each_secondary_is_told_until_it_is_seen_to_have_the_version_whatever_th
     assert_eq!((serial(&fakes[0].2), serial(&fakes[2].2)), (7, 6));
     assert!(metrics.notifies_total.with_label_values(&["example.", "failed"]).get() >= 3);
     // Signed anew under the serial that it has: nobody can be told.
-    transfers.record(Some(&version(7)), &version(7));
-    transfers.announce(&crate::transfer::version::TransferVersion::Signed(std::sync::Arc::new(version(7))));
+    let again = std::sync::Arc::new(version(7));
+    transfers.record(Some(&version(7)), &again);
+    transfers.announce(&crate::transfer::version::TransferVersion::Signed(again));
     standing_of(&transfers, "all are behind", |standing| {
         standing.values().all(|s| s.behind_since.is_some() && s.error.as_deref() == Some(REPEATED))
     })
