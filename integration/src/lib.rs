@@ -3,6 +3,7 @@
 #[macro_use]
 mod output;
 pub mod alert_test;
+mod catalogs;
 pub mod cli;
 pub mod clock_watch;
 pub mod convert;

@@ -8,7 +8,8 @@ use keystore::time::Timestamp;
 use ksr_gen::daemon::{NoticeOutcome, TickError, TimerReport};
 use metrics::health::gather::OwnReport;
 use metrics::health::report::{
-    ClockTrouble, Component, Report, Secondary, Served, TimerLook, Work, ZoneReport, ZoneReports,
+    CatalogReport, ClockTrouble, Component, Report, Secondary, Served, TimerLook, Work, ZoneReport,
+    ZoneReports,
 };
 use metrics::health::revision::Revision;
 use signer_plugin::runtime::{ServedState, Signer, ZoneWork};
@@ -115,9 +116,14 @@ impl TimerStanding {
     }
 }
 
-/// The report of the signer; `catalogs` is what is wrong with catalogs that zones are taken from.
+/// The report of the signer, with that of its catalog zones.
 #[must_use]
-pub fn of_signer(signer: &Signer, catalogs: Option<String>, started: Timestamp, now: Timestamp) -> OwnReport {
+pub fn of_signer(
+    signer: &Signer,
+    catalogs: Vec<CatalogReport>,
+    started: Timestamp,
+    now: Timestamp,
+) -> OwnReport {
     let zone = |(name, state): (keystore::dns::Name, ServedState)| {
         let ServedState {
             loaded, file_error, validly_signed, why_not, generation, serial, secondaries, ..
@@ -151,7 +157,7 @@ pub fn of_signer(signer: &Signer, catalogs: Option<String>, started: Timestamp, 
     OwnReport {
         report: Report {
             queries: Some(signer.files_of_queries()),
-            configuration_error: catalogs,
+            catalogs,
             ..Report::new(Component::Signer, started, now)
         },
         zones: Arc::new(signer.states().into_iter().map(zone).collect()),

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 use keystore::clock;
-use keystore::config::zone_files::InUse;
 use keystore::config::zone_files::memory::Program;
+use keystore::config::zone_files::{InUse, ZoneFileErrors};
 use keystore::config::{Config, MetricsConfig, ZoneConfig};
 use keystore::crypto::pkcs11;
 use ksr_gen::daemon::{NoticeOutcome, Rounds, TickError, TimerLock, TimerOutcome, TimerReport};
@@ -159,7 +159,8 @@ struct Parts {
 impl Parts {
     /// Reports which files of zones are not in use as they lie there.
     fn tell_zone_files(&self, config: &Config) {
-        let errors = config.zone_file_errors().map(|errors| errors.to_string().replace('\n', "; "));
+        let errors = config.zone_file_errors().and_then(ZoneFileErrors::of_files);
+        let errors = errors.map(|text| text.replace('\n', "; "));
         self.standing.set_configuration_error(errors);
     }
 }

@@ -26,7 +26,7 @@ use metrics::health::watch::{HealthWatch, Watched};
 use metrics::http::{self, Endpoint, Guard, Serving as HttpServing};
 use signer_plugin::border::SignerHandler;
 use signer_plugin::border::server::{Listen, Server as DnsServer};
-use signer_plugin::incoming::{CatalogFaults, CatalogFollower, PrimaryFollower};
+use signer_plugin::incoming::{CatalogFollower, PrimaryFollower};
 use signer_plugin::runtime::Signer;
 use signer_plugin::transfer::notify::Notifier;
 use skr_loader::control::Answer;
@@ -37,6 +37,7 @@ use skr_loader::standing::Standing;
 use skr_loader::watching::AUDIT;
 use skr_loader::zone_folder::{ZoneFolder, ZoneFolderWatch};
 
+use crate::catalogs::CatalogStanding;
 use crate::clock_watch::ClockWatch;
 use crate::daemon::{make_folders, metrics_of};
 use crate::probe::rounds::{ProbeRounds, ProbeStanding};
@@ -93,6 +94,7 @@ struct Reloading {
     notifier: Arc<Notifier>,
     follower: Arc<PrimaryFollower>,
     catalogs: Arc<CatalogFollower>,
+    standing: CatalogStanding,
     probe: Box<dyn Fn(Config) + Send>,
     /// The configuration in use.
     config: Config,
@@ -131,32 +133,30 @@ impl Serving {
         follower.follow(signer.from_primaries());
         let folder = ZoneFolder::default();
         let catalogs = follow_catalogs(&runtime, &signer, &follower, &folder);
+        let standing = CatalogStanding::new(&config, &signer, catalogs.faults(), &metrics);
         let timer = RequestTimer::start(config.clone(), metrics.clone())?;
         let jump = ClockJump::default();
         let clock_watch = ClockWatch::start(metrics.clone(), jump.clone())?;
         let probe = ProbeRounds::start(config.clone(), metrics.clone())?;
         let (loads, requests, probes) = (loader.standing(), timer.standing(), probe.standing());
-        let others = [loads.revision(), requests.revision(), probes.revision(), jump.revision()];
+        let others =
+            [loads.revision(), requests.revision(), probes.revision(), jump.revision(), standing.revision()];
         let watched = Watched {
             host: (&config).into(),
             config_file: path.to_owned(),
             audit: AUDIT,
             metrics: metrics.clone(),
             guard: guard.clone(),
-            revisions: [&signer.revisions()[..], &others, &[catalogs.faults().revision()]].concat(),
+            revisions: [&signer.revisions()[..], &others].concat(),
         };
         if stopped.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let parts = (loads, requests, Arc::clone(&signer), config.signer.is_some(), catalogs.faults());
+        let parts = (loads, requests, Arc::clone(&signer), config.signer.is_some(), standing.clone());
         let health = HealthWatch::start_unless(watched, reports(parts, probes, jump), stopped)
             .context("cannot start the watch of the health")?;
         let Some(health) = health.map(Arc::new) else { return Ok(None) };
-        let pages = Pages::new(health.newest());
-        let endpoint =
-            Endpoint::new(metrics.clone(), || clock::now().secs(), move |request| pages.answer(request));
-        let listen = config.metrics.as_ref().map(|metrics| metrics.listen).zip(guard);
-        let endpoint = listen.map(|(address, guard)| http::serve(address, endpoint, guard)).transpose()?;
+        let endpoint = serve_pages(&config, guard, &metrics, &health)?;
         let control = loader.control();
         let loader_thread = run_loader(loader, Arc::clone(&signer), timer.waker())?;
         folder.follow(&config);
@@ -169,6 +169,7 @@ impl Serving {
             notifier: Arc::clone(&notifier),
             follower: Arc::clone(&follower),
             catalogs: Arc::clone(&catalogs),
+            standing,
             probe: Box::new(probe.reloader()),
             config: config.clone(),
             folder: folder.clone(),
@@ -300,6 +301,7 @@ impl Reloading {
         self.notifier.follow(self.signer.transfers());
         self.follower.follow(self.signer.from_primaries());
         self.catalogs.follow(self.signer.taken_catalogs());
+        self.standing.take(&config);
         // The timer has ended when nobody listens: the process is stopping.
         let _ = self.timer.send(timer::Wake::Reload(Box::new(config.clone())));
         (self.probe)(config.clone());
@@ -366,6 +368,20 @@ fn follow_catalogs(
     Arc::new(catalogs)
 }
 
+/// Answers HTTP requests, where the configuration has an address for that.
+fn serve_pages(
+    config: &Config,
+    guard: Option<Guard>,
+    metrics: &Metrics,
+    health: &HealthWatch,
+) -> Result<Option<HttpServing>> {
+    let pages = Pages::new(health.newest());
+    let endpoint =
+        Endpoint::new(metrics.clone(), || clock::now().secs(), move |request| pages.answer(request));
+    let listen = config.metrics.as_ref().map(|metrics| metrics.listen).zip(guard);
+    Ok(listen.map(|(address, guard)| http::serve(address, endpoint, guard)).transpose()?)
+}
+
 /// Answers queries for the zones of the signer, where the configuration has addresses for that.
 fn serve_dns(
     config: &Config,
@@ -405,7 +421,7 @@ fn fixed(old: &Config, new: &Config) -> Option<&'static str> {
 
 /// What the parts of this process report of themselves; there is a signer to report where the last one is true.
 fn reports(
-    (loader, timer, signer, signs, catalogs): (Standing, TimerStanding, Arc<Signer>, bool, CatalogFaults),
+    (loader, timer, signer, signs, catalogs): (Standing, TimerStanding, Arc<Signer>, bool, CatalogStanding),
     probe: ProbeStanding,
     jump: ClockJump,
 ) -> impl Fn(Timestamp) -> Vec<OwnReport> + Send + 'static {
@@ -414,7 +430,7 @@ fn reports(
         let mut reports = vec![loader.report(now)];
         reports.extend(timer.report(now));
         reports.extend(probe.report(started, now));
-        reports.extend(signs.then(|| reports::of_signer(&signer, catalogs.text(), started, now)));
+        reports.extend(signs.then(|| reports::of_signer(&signer, catalogs.reports(), started, now)));
         jump.told(reports)
     }
 }

@@ -123,7 +123,11 @@ fn add(options: &AddOptions) -> Result<ExitCode> {
             folder.display()
         );
     }
-    if let Some(errors) = config.zone_file_errors().filter(|_| !config.zone_files.held.is_empty()) {
+    let is_held = |known: &ZoneConfig| {
+        matches!(known.source, ZoneSource::ZoneFile(_)) && config.zone_files.held.contains(&known.name)
+    };
+    let holds = config.zones.iter().any(|known| is_held(known));
+    if let Some(errors) = config.zone_file_errors().filter(|_| holds) {
         bail!("the folder {} is not as it was; nothing is added to it:\n{errors}", folder.display());
     }
     let policy = match &options.policy {

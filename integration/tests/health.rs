@@ -1,6 +1,8 @@
 //! Each condition is brought about, is seen in the terminal, the JSON, the exit code, `/readyz`, the page and the metrics under one ID,
 //! and is gone from all of them when it is mended. Here by what a daemon reports of itself; `real` has those that running daemons find.
 
+#[path = "health_site/catalogs.rs"]
+mod catalogs;
 #[path = "common/certificate.rs"]
 mod certificate;
 #[path = "health_site/disk_and_certificate.rs"]
@@ -24,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use health_site::{Files, Site, ZONE, now, record};
 use metrics::health::report::{
-    ClockTrouble, Component, ReportedCondition, Secondary, Served, SignerCondition,
+    CatalogReport, ClockTrouble, Component, ReportedCondition, Secondary, Served, SignerCondition,
 };
 use metrics::health::{ConditionId, Severity};
 use skr_loader::audit::{AuditEvent, Record};
@@ -200,7 +202,28 @@ const REPORTED: [Row; 14] = [
     row(ConditionId::ProbeDiffers, |files| found_by_probe(files, ConditionId::ProbeDiffers), probe_ends),
 ];
 
-const OF_HOST: [Row; 3] = [
+fn report_of_catalog(files: &Files, of: impl FnOnce(&mut CatalogReport)) {
+    let mut catalog = CatalogReport { catalog: "catalog.example.".to_owned(), ..CatalogReport::default() };
+    of(&mut catalog);
+    files.report(Component::Signer, |report| report.catalogs.push(catalog), |_| ());
+}
+
+const OF_HOST: [Row; 6] = [
+    row(
+        ConditionId::CatalogFailing,
+        |files| report_of_catalog(files, |catalog| catalog.failing = Some("it is broken".to_owned())),
+        signer_is_well,
+    ),
+    row(
+        ConditionId::CatalogHeld,
+        |files| report_of_catalog(files, |catalog| catalog.held = Some("9 zones are held".to_owned())),
+        signer_is_well,
+    ),
+    row(
+        ConditionId::CatalogZonesRefused,
+        |files| report_of_catalog(files, |catalog| catalog.refused = Some("a.test. is elsewhere".to_owned())),
+        signer_is_well,
+    ),
     row(ConditionId::TimerNotRunning, |files| files.end(Component::Requests), timer_is_well),
     row(
         ConditionId::ClockWrong,

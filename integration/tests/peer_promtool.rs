@@ -155,6 +155,14 @@ fn every_family_passes_the_linter() {
     metrics.secondary_serial.with_label_values(&["example.", "192.0.2.53:53"]).set(1);
     metrics.add_incoming("example.");
     metrics.add_parent("example.");
+    for family in [
+        &metrics.catalog_ok,
+        &metrics.catalog_zones,
+        &metrics.catalog_zones_held,
+        &metrics.catalog_zones_refused,
+    ] {
+        family.with_label_values(&["catalog.example."]).set(1);
+    }
     let text = metrics.encode().expect("text");
     for name in metrics::families::NAMES {
         assert!(text.contains(&format!("# HELP offlineksk_{name} ")), "{name} has no series");

@@ -304,6 +304,18 @@ conditions! {
         "The configuration file has errors, or was refused at the last reload.";
         "The configuration before stays in use, or the zones of the file of zones-directory that is named; a restart fails by an error of the file itself.";
         "Run the program with --check-config, mend every finding, and reload. Zones that are in no file any more: put the files back, or let the zones go by offline-ksk zone release."
+    CatalogFailing "CATALOG-FAILING" Host [Warning]
+        "A catalog zone is broken, cannot be had, or cannot be kept on disk.";
+        "It changes nothing: the zones that came from it stay, and secondaries keep the version that they have. It is tried again and again.";
+        "Mend the catalog where it is made, the way to its primaries, or the rights and the room of the state folder; the cause says which. docs/manual/fleets.md has working configurations for both sides."
+    CatalogHeld "CATALOG-HELD" Host [Warning]
+        "Zones have left a catalog, and are held because they are too many, or all.";
+        "They stay in use, or in the catalog that this host makes, until they are back or a person releases them.";
+        "See why they are gone: a catalog that was emptied by mistake takes every zone away. When they shall go: offline-ksk zone release."
+    CatalogZonesRefused "CATALOG-ZONES-REFUSED" Host [Warning]
+        "Zones of a catalog are not taken, or its template has errors.";
+        "Zones that were in use stay as they were, or stay where they are configured; others are not served.";
+        "Look at the cause: another file or catalog that has the zone, members-below, a group without a template, a trust anchor that is missing, or the line of the template."
     CertificateEndsSoon "CERTIFICATE-ENDS-SOON" Host [Warning, Critical]
         "The certificate of the HTTP endpoint, of DNS over TLS or for primaries ends soon, or is not valid.";
         "Once it is not valid Prometheus, load balancers and browsers refuse the endpoint, and nothing more is measured; a primary that wants it gives no more transfers, and its zones expire.";

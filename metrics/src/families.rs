@@ -200,6 +200,10 @@ families! {
     incoming_transfers_total: CounterFamily ["zone", "kind", "result"] = "Transfers from primaries: axfr (the whole zone) or ixfr (what changed), ok or failed.";
     primary_serial: GaugeFamily ["zone"] = "SOA serial that the primaries of a zone had at the last look that succeeded; 0 never.";
     zone_expires_timestamp_seconds: GaugeFamily ["zone"] = "Until when a zone from primaries may be served, as far as they have confirmed it; 0 nothing is here.";
+    catalog_ok: GaugeFamily ["catalog"] = "1 when a catalog zone is in order, 0 when it is broken, cannot be had or cannot be kept, and changes nothing.";
+    catalog_zones: GaugeFamily ["catalog"] = "Zones of a catalog: those that stand in one that this host makes, those in use of one that it takes zones from.";
+    catalog_zones_held: GaugeFamily ["catalog"] = "Zones that left a catalog and stay until they are back or a person releases them.";
+    catalog_zones_refused: GaugeFamily ["catalog"] = "Zones of a catalog that are not taken, or stay as they were because what is said of them now cannot be used.";
     answer_duration_seconds: Histogram [] buckets(ANSWER_BUCKETS) = "Time to find an answer with its proofs.";
     // parent
     parent_notifies_total: CounterFamily ["zone", "result"] = "NOTIFY(CDS) messages to the receiver that the parent's DSYNC records name: taken, refused (it does not want them), failed (no answer that counts).";

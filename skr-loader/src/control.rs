@@ -191,7 +191,7 @@ impl Answer {
     ) -> (Self, ConfigurationState) {
         match (result, config.zone_file_errors()) {
             (Ok(()), Some(errors)) => {
-                let findings = errors.findings.iter().chain(&config.warnings).map(ToString::to_string);
+                let findings = errors.all().chain(&config.warnings).map(ToString::to_string);
                 let held = config.zone_files.held.iter().map(ToString::to_string).collect();
                 let answer =
                     Self::PartlyReloaded { zones: config.zones.len(), findings: findings.collect(), held };

@@ -47,9 +47,10 @@ impl From<&Config> for ConfigurationState {
     /// How it stands once this configuration is in use.
     fn from(config: &Config) -> Self {
         match config.zone_file_errors() {
-            None => Self::Taken,
             Some(errors) if errors.may_pass => Self::Unread,
-            Some(_) => Self::Refused,
+            Some(errors) if !errors.findings.is_empty() => Self::Refused,
+            // What is wrong with zones of catalogs only is no word on the files of this host.
+            Some(_) | None => Self::Taken,
         }
     }
 }
@@ -72,11 +73,11 @@ pub fn load(path: &Path, in_use: InUse<'_>, now: Timestamp) -> Result<Config, Co
         tracing::warn!("{warning}");
     }
     if let Some(errors) = config.zone_file_errors() {
-        for finding in &errors.findings {
+        for finding in errors.all() {
             tracing::error!("{finding}");
         }
         tracing::error!(
-            "the zones of these files stay as they were, where they were in use; all else of the configuration is taken"
+            "the zones of these files and catalogs stay as they were, where they were in use; all else of the configuration is taken"
         );
     }
     Ok(config)

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use keystore::config::zone_files::ZoneFiles;
+use keystore::config::zone_files::{ZoneFileErrors, ZoneFiles};
 use keystore::time::Timestamp;
 use metrics::condition::ConditionId;
 use metrics::health::gather::OwnReport;
@@ -132,7 +132,8 @@ impl Standing {
 
     pub(crate) fn set_zone_files(&self, files: &ZoneFiles) {
         let mut values = self.values();
-        values.zone_files = files.errors.as_ref().map(|errors| errors.to_string().replace('\n', "; "));
+        values.zone_files =
+            files.errors.as_ref().and_then(ZoneFileErrors::of_files).map(|text| text.replace('\n', "; "));
         values.zones_left_out = !files.left_out.is_empty();
     }
 

@@ -36,12 +36,14 @@ struct Followed {
     folder: Option<PathBuf>,
     state_dir: PathBuf,
     others: Vec<PathBuf>,
+    awaited: Vec<PathBuf>,
     mark: FolderMark,
 }
 
 impl Followed {
     fn mark_now(&self) -> FolderMark {
-        FolderMark::of(self.folder.as_deref(), Some(&self.state_dir), &self.others)
+        let mark = FolderMark::of(self.folder.as_deref(), Some(&self.state_dir), &self.others);
+        mark.with_awaited(&self.awaited)
     }
 }
 
@@ -54,6 +56,7 @@ impl ZoneFolder {
             folder: files.folder.clone(),
             state_dir: config.state_dir.clone(),
             others: files.others.clone(),
+            awaited: files.awaited.clone(),
             mark: files.mark,
         });
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = followed;
@@ -164,7 +167,7 @@ impl Looks {
             };
             let folder_changed = followed.folder.as_deref().is_some_and(|path| self.watch(path));
             let mut others = vec![changed::mark(&release::path(&followed.state_dir))];
-            others.extend(followed.others.iter().map(|file| changed::mark(file)));
+            others.extend(followed.others.iter().chain(&followed.awaited).map(|file| changed::mark(file)));
             let others_changed = others != self.others;
             self.others = others;
             if !(told || folder_changed || others_changed || looks % FULL_LOOK == 0) {
@@ -232,6 +235,7 @@ mod tests {
             folder: Some(dir.join("zones.d")),
             state_dir: dir.to_owned(),
             others: Vec::new(),
+            awaited: Vec::new(),
             mark: FolderMark::default(),
         };
         followed.mark = followed.mark_now();

@@ -101,16 +101,14 @@ fn nsd(dir: &Path, port: u16, told: u16) -> Running {
     start("nsd", dir, &(head + &text))
 }
 
-/// The catalog of BIND with these zones.
+/// The catalog of BIND with these zones; one with `/TEXT` behind it has another label than without.
 fn write_catalog(dir: &Path, serial: u32, version: &str, zones: &[&str]) {
     let mut text = block("BIND as producer: `named.conf`", 1, &[]);
     text = text.lines().take_while(|line| !line.contains(".zones")).map(|line| format!("{line}\n")).collect();
     text = text.replace(" 1 3600", &format!(" {serial} 3600")).replace("\"2\"", version);
-    for zone in zones {
-        text.push_str(&format!(
-            "label-of-{0}.zones 0 PTR {zone}.\ngroup.label-of-{0}.zones 0 TXT gold\n",
-            zone.replace('.', "-")
-        ));
+    for entry in zones {
+        let (zone, label) = (entry.split('/').next().expect("a name"), entry.replace(['.', '/'], "-"));
+        text.push_str(&format!("l-{label}.zones 0 PTR {zone}.\ngroup.l-{label}.zones 0 TXT gold\n"));
     }
     fs::write(dir.join("customers.example.zone"), text).expect("write");
 }
@@ -132,45 +130,55 @@ impl Site {
         zones
     }
 
-    /// What CONFIG-REJECTED says of the host, when it holds.
-    fn rejected(&self) -> Option<String> {
+    /// What a condition of the host says, when it holds.
+    fn said(&self, id: ConditionId) -> Option<String> {
         let conditions = self.health().conditions.into_iter();
-        let found = conditions.filter(|condition| condition.id == ConditionId::ConfigRejected);
-        found.map(|condition| condition.what).reduce(|all, next| all + &next)
+        conditions
+            .filter(|condition| condition.id == id)
+            .map(|condition| condition.what)
+            .reduce(|all, next| all + &next)
+    }
+
+    /// True when what came of a zone from its primaries is on disk with this word in it.
+    fn has_content(&self, zone: &str, word: &str) -> bool {
+        let of = |file| fs::read(self.0.join(format!("state/zones/{zone}/{file}"))).unwrap_or_default();
+        ["content", "content-changes"]
+            .into_iter()
+            .any(|file| of(file).windows(word.len()).any(|w| w == word.as_bytes()))
     }
 }
 
-#[test]
-fn zones_come_and_go_with_the_catalogs_of_three_products_and_stay_when_one_is_broken() {
-    if ["rndc", "named", "knotd", "nsd"].iter().any(|program| common::peer(program).is_none()) {
-        return;
-    }
-    let dir = tempfile::tempdir().expect("a folder");
-    let at = |name: &str| dir.path().join(name);
-    let (ours, of_bind, of_knot, of_nsd) = (free_port(), free_port(), free_port(), free_port());
-    for name in ["bind", "knot"] {
-        fs::create_dir_all(at(name)).expect("a folder");
-    }
-    write_catalog(&at("bind"), 1, "\"2\"", &["a.test", "b.test"]);
+fn write_zone(dir: &Path, name: &str) {
+    let text = format!(
+        "@ 300 SOA ns h 1 3600 600 86400 300\n@ 300 NS ns\nns 300 A 127.0.0.1\n{name} 300 A 127.0.0.2\n"
+    );
+    fs::write(dir.join("a.test.zone"), text).expect("write");
+}
+
+/// BIND with its catalog and a zone.
+fn bind(dir: &Path, port: u16, told: u16) -> Named {
+    fs::create_dir_all(dir).expect("a folder");
+    write_catalog(dir, 1, "\"2\"", &["a.test", "b.test"]);
+    write_zone(dir, "before");
     let text = block(
         "BIND as producer: `named.conf`",
         0,
         &[
-            ("192.0.2.53", &format!("127.0.0.1 port {ours}")),
+            ("192.0.2.53", &format!("127.0.0.1 port {told}")),
             ("notify explicit;", "notify explicit; notify-delay 0;"),
         ],
     );
-    let named = Named::start_at(&at("bind"), &text, of_bind).expect("named");
-    let _knot = knot(&at("knot"), of_knot, ours);
-    let _nsd = nsd(&at("nsd"), of_nsd, ours);
+    let zone = "zone \"a.test\" { type primary; file \"a.test.zone\"; allow-transfer { key \"xfr\"; }; notify no; };\n";
+    Named::start_at(dir, &(text + zone), port).expect("named")
+}
 
-    // Ours.
+/// Writes our configuration, with these catalogs; zones with a group come from `gold`, others from `plain`.
+fn write_ours(dir: &Path, ours: u16, catalogs: &[(&str, u16)], (gold, plain): (u16, u16)) {
+    let at = |name: &str| dir.join(name);
     let mut tables = format!(
         "[transfer]\nkey-files = [\"xfr.key\"]\nmin-retry = \"1s\"\nmin-refresh = \"1s\"\n[signer]\nlisten = [\"127.0.0.1:{ours}\"]\n"
     );
-    for (catalog, port) in
-        [("customers.example", of_bind), ("knot.example", of_knot), ("nsd.example", of_nsd)]
-    {
+    for (catalog, port) in catalogs {
         let of_manual = block("Zones from a catalog: `offline-ksk.toml`", 0, &[]);
         let of_manual = of_manual
             .split_once("[[catalog]]")
@@ -179,14 +187,10 @@ fn zones_come_and_go_with_the_catalogs_of_three_products_and_stay_when_one_is_br
             .replace("192.0.2.1", &format!("127.0.0.1:{port}"));
         tables.push_str(&format!("[[catalog]]{}\n", of_manual.replace("customers.example", catalog)));
     }
-    let template = block(
-        "Zones from a catalog: `offline-ksk.toml`",
-        1,
-        &[("192.0.2.1", &format!("127.0.0.1:{of_knot}"))],
-    );
-    for name in ["member.toml", "gold.toml"] {
-        fs::write(at(name), &template).expect("write");
-    }
+    let template =
+        block("Zones from a catalog: `offline-ksk.toml`", 1, &[("192.0.2.1", &format!("127.0.0.1:{plain}"))]);
+    fs::write(at("member.toml"), &template).expect("write");
+    fs::write(at("gold.toml"), template.replace(&plain.to_string(), &gold.to_string())).expect("write");
     fs::create_dir(at("anchors")).expect("a folder");
     let key = data_encoding::BASE64.encode(&TestKey::ksk(1).dnskey.public_key);
     for zone in ["a.test", "b.test", "c.test", "from-knot.test", "from-nsd.test"] {
@@ -200,6 +204,21 @@ fn zones_come_and_go_with_the_catalogs_of_three_products_and_stay_when_one_is_br
          keys = [{{ role = \"ksk\", lifetime = 0, algorithm = 15 }}, {{ role = \"zsk\", lifetime = 0, algorithm = 15 }}]\n"
     );
     fs::write(at("config.toml"), text).expect("write");
+}
+
+#[test]
+fn zones_come_and_go_with_the_catalogs_of_three_products_and_stay_when_one_is_broken() {
+    if ["rndc", "named", "knotd", "nsd"].iter().any(|program| common::peer(program).is_none()) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| dir.path().join(name);
+    let (ours, of_bind, of_knot, of_nsd) = (free_port(), free_port(), free_port(), free_port());
+    let named = bind(&at("bind"), of_bind, ours);
+    let _knot = knot(&at("knot"), of_knot, ours);
+    let _nsd = nsd(&at("nsd"), of_nsd, ours);
+    let catalogs = [("customers.example", of_bind), ("knot.example", of_knot), ("nsd.example", of_nsd)];
+    write_ours(dir.path(), ours, &catalogs, (of_bind, of_knot));
     let serving = Serving::start(&at("config.toml")).expect("it serves without a zone");
     let site = Site(dir.path().to_owned());
     let all = ["a.test.", "b.test.", "from-knot.test.", "from-nsd.test."];
@@ -210,17 +229,37 @@ fn zones_come_and_go_with_the_catalogs_of_three_products_and_stay_when_one_is_br
     wait_for("one more zone", LIMIT, || (site.zones().len() == 5).then_some(()));
     write_catalog(&at("bind"), 3, "\"1\"", &["a.test"]);
     named.rndc(&["reload"]);
-    let what = wait_for("the broken catalog to be told of", LIMIT, || site.rejected());
+    let what = wait_for("the broken catalog to be told of", LIMIT, || site.said(ConditionId::CatalogFailing));
     assert!(what.contains("customers.example") && what.contains("version TXT"), "{what}");
     assert_eq!(site.zones().len(), 5, "a broken catalog changes nothing");
     write_catalog(&at("bind"), 4, "\"2\"", &["a.test", "b.test"]);
     named.rndc(&["reload"]);
-    wait_for("a zone to be gone", LIMIT, || (site.zones() == all && site.rejected().is_none()).then_some(()));
-    // An emptied catalog takes nothing away, over a restart without any primary either.
-    write_catalog(&at("bind"), 5, "\"2\"", &[]);
+    let is_well = || site.zones() == all && site.said(ConditionId::CatalogFailing).is_none();
+    wait_for("a zone to be gone", LIMIT, || is_well().then_some(()));
+    // A new label brings the content anew, though its serial is the same.
+    wait_for("the content", LIMIT, || site.has_content("a.test.", "before").then_some(()));
+    write_zone(&at("bind"), "behind");
     named.rndc(&["reload"]);
-    let what = wait_for("the emptied catalog to be told of", LIMIT, || site.rejected());
-    assert!(what.contains("customers.example. are not in it any more (a.test., b.test.)"), "{what}");
+    write_catalog(&at("bind"), 5, "\"2\"", &["a.test/new", "b.test", "c.test", "gone.test"]);
+    named.rndc(&["reload"]);
+    wait_for("the content behind the new label", LIMIT, || {
+        site.has_content("a.test.", "behind").then_some(())
+    });
+    // One without a trust anchor is refused alone, and taken when the anchor comes.
+    let what =
+        wait_for("the refused zone to be told of", LIMIT, || site.said(ConditionId::CatalogZonesRefused));
+    assert!(what.contains("gone.test.ds") && site.zones().len() == 5, "{what}");
+    let anchor = fs::read_to_string(at("anchors/a.test.ds")).expect("it was written");
+    fs::write(at("anchors/gone.test.ds"), anchor.replace("a.test.", "gone.test.")).expect("write");
+    let is_taken = || site.zones().len() == 6 && site.said(ConditionId::CatalogZonesRefused).is_none();
+    wait_for("the zone to be taken", LIMIT, || is_taken().then_some(()));
+    // An emptied catalog takes nothing away, over a restart without any primary either.
+    let all = site.zones();
+    write_catalog(&at("bind"), 6, "\"2\"", &[]);
+    named.rndc(&["reload"]);
+    let what = wait_for("the emptied catalog to be told of", LIMIT, || site.said(ConditionId::CatalogHeld));
+    assert!(what.contains("4 of the 4 zones of the catalog customers.example. are not in it"), "{what}");
+    assert_eq!(site.said(ConditionId::ConfigRejected), None);
     serving.stop();
     drop(named);
     let serving = Serving::start(&at("config.toml")).expect("it serves");

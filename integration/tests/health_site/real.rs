@@ -21,7 +21,7 @@ use super::health_site::{Watch, now};
 use super::place::{
     DAY, Daemon, Extra, HOSTS, Place, ZONE, bring, good, make_unreadable, page, restore, see, wait,
 };
-use super::{disk_and_certificate, from_primaries, parent, probed};
+use super::{catalogs, disk_and_certificate, from_primaries, parent, probed};
 
 const FILES: [ConditionId; 8] = [
     ConditionId::ZoneFileRejected,
@@ -401,7 +401,7 @@ fn every_condition_is_brought_about_for_real() {
     let here = here.iter().flat_map(|ids| ids.iter().copied());
     let here =
         here.chain(probed::brought()).chain(disk_and_certificate::BROUGHT).chain(from_primaries::BROUGHT);
-    let here = here.chain(parent::BROUGHT);
+    let here = here.chain(parent::BROUGHT).chain(catalogs::BROUGHT);
     let here: BTreeSet<ConditionId> = here.collect();
     let missing: Vec<_> = ConditionId::ALL.iter().filter(|id| !here.contains(id)).collect();
     assert!(missing.is_empty(), "{missing:?}");

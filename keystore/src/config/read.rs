@@ -200,8 +200,7 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors, bad: BadZoneFiles<
     let missing = known.into_missing();
     match (bad, &mut zone_files) {
         (BadZoneFiles::Keep(_), Some(files)) if !missing.is_empty() => {
-            let none = ZoneFileErrors { findings: Vec::new(), may_pass: false };
-            files.errors.get_or_insert(none).findings.extend(missing);
+            files.errors.get_or_insert(ZoneFileErrors::default()).findings.extend(missing);
         }
         (BadZoneFiles::Refuse, _) => doc.note_all(missing),
         _ => {}

@@ -233,8 +233,7 @@ impl Config {
             findings.push(PolicyFinding { severity, path, line: 1, what: error.to_string() });
         }
         if !findings.is_empty() {
-            let none = ZoneFileErrors { findings: Vec::new(), may_pass: false };
-            self.zone_files.errors.get_or_insert(none).findings.extend(findings);
+            self.zone_files.errors.get_or_insert(ZoneFileErrors::default()).findings.extend(findings);
         }
         Ok(())
     }

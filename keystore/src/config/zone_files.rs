@@ -94,7 +94,9 @@ pub struct ZoneFiles {
     pub folder: Option<PathBuf>,
     /// Files of catalogs that zones come from, and templates.
     pub others: Vec<PathBuf>,
-    /// How the folder and the others stood before they were read.
+    /// Trust anchor files of zones that are not taken: that they come is a change.
+    pub awaited: Vec<PathBuf>,
+    /// How the folder and the others stood before they were read, without the awaited files.
     pub mark: FolderMark,
     /// The texts that zones in use come from. A file stands here twice when some of its zones are as an older text of it has them.
     pub texts: Vec<ZoneFileText>,
@@ -150,14 +152,40 @@ pub struct ZoneFileText {
     pub text: Arc<str>,
 }
 
-/// Why files of `zones-directory` are not in use as they lie there. Their zones are as they were before; those that were never read are not
-/// there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why files of `zones-directory`, or zones of catalogs, are not in use as they lie there. Their zones are as they were before; those that were never
+/// read are not there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ZoneFileErrors {
-    /// The errors, and the warnings of the same files.
+    /// The errors of files, and the warnings of the same files.
     pub findings: Vec<PolicyFinding>,
+    /// What is wrong with zones of catalogs.
+    pub of_catalogs: Vec<CatalogTrouble>,
     /// Something of it may be gone at the next try, without anybody's help.
     pub may_pass: bool,
+}
+
+/// What is wrong with zones of a catalog that zones are taken from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogTrouble {
+    /// The catalog.
+    pub catalog: Name,
+    /// What became of the zones.
+    pub kind: CatalogTroubleKind,
+    /// Their number.
+    pub zones: usize,
+    /// Why; of many zones only what is wrong with the first ones.
+    pub findings: Vec<PolicyFinding>,
+}
+
+/// What became of zones of a catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CatalogTroubleKind {
+    /// They stay as they are, because what was kept of the catalog cannot be read.
+    Unread,
+    /// They left the catalog, and stay until they are in it again or a person releases them.
+    Held,
+    /// They are in the catalog and are not taken: another place has them, the catalog may not have them, or their template has errors.
+    Refused,
 }
 
 /// Which files stand in a folder, when each was changed last, and which removals a person has released. Two equal marks mean that nothing has
@@ -170,12 +198,7 @@ impl FolderMark {
     #[must_use]
     pub fn of(folder: Option<&Path>, state_dir: Option<&Path>, others: &[PathBuf]) -> Self {
         let mut hasher = DefaultHasher::new();
-        let mut add = |file: &Path| {
-            let state = file
-                .metadata()
-                .map(|m| (m.ino(), m.len(), [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()]));
-            (file, state.ok()).hash(&mut hasher);
-        };
+        let mut add = |file: &Path| (file, state(file)).hash(&mut hasher);
         if let Some(state_dir) = state_dir {
             add(&release::path(state_dir));
         }
@@ -187,6 +210,33 @@ impl FolderMark {
         }
         Self(hasher.finish())
     }
+
+    /// The same, with the awaited files as they lie there.
+    #[must_use]
+    pub fn with_awaited(self, awaited: &[PathBuf]) -> Self {
+        awaited.iter().fold(self, |mark, file| mark.and(file, state(file)))
+    }
+
+    /// The same, with awaited files that are not there.
+    #[must_use]
+    pub(super) fn without_awaited(self, awaited: &[PathBuf]) -> Self {
+        awaited.iter().fold(self, |mark, file| mark.and(file, None))
+    }
+
+    fn and(self, file: &Path, state: Option<FileState>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (self.0, file, state).hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+/// Inode, length, and the times of the last changes.
+type FileState = (u64, u64, [i64; 4]);
+
+/// `None` for a file that is not there, or cannot be looked at.
+fn state(file: &Path) -> Option<FileState> {
+    let found = file.metadata().ok()?;
+    Some((found.ino(), found.len(), [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()]))
 }
 
 /// The zone files of a folder, in the order of their names: `*.toml`, without hidden ones.
@@ -203,9 +253,26 @@ pub fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+impl ZoneFileErrors {
+    /// What is wrong with files, one finding a line; `None` where it is only zones of catalogs.
+    #[must_use]
+    pub fn of_files(&self) -> Option<String> {
+        (!self.findings.is_empty()).then(|| lines(&self.findings))
+    }
+
+    /// All findings.
+    pub fn all(&self) -> impl Iterator<Item = &PolicyFinding> {
+        self.findings.iter().chain(self.of_catalogs.iter().flat_map(|trouble| &trouble.findings))
+    }
+}
+
 impl std::fmt::Display for ZoneFileErrors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let lines: Vec<String> = self.findings.iter().map(ToString::to_string).collect();
-        f.write_str(&lines.join("\n"))
+        f.write_str(&lines(self.all()))
     }
+}
+
+fn lines<'a>(findings: impl IntoIterator<Item = &'a PolicyFinding>) -> String {
+    let lines: Vec<String> = findings.into_iter().map(ToString::to_string).collect();
+    lines.join("\n")
 }

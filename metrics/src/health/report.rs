@@ -110,6 +110,9 @@ pub struct Report {
     /// The files that queries are answered with, and the certificate of DNS over TLS; of the signer.
     #[serde(default)]
     pub queries: Option<EndpointReport>,
+    /// The catalog zones; of the signer.
+    #[serde(default)]
+    pub catalogs: Vec<CatalogReport>,
     /// Conditions that the component found itself, over the network.
     #[serde(default)]
     pub conditions: Vec<ReportedCondition>,
@@ -117,6 +120,23 @@ pub struct Report {
     /// processes know without reading what is said of each zone.
     #[serde(default)]
     pub news: u64,
+}
+
+/// How a catalog zone stands: one that the host makes, or one that it takes zones from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CatalogReport {
+    /// Its name as in metrics.
+    pub catalog: String,
+    /// Why it changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<String>,
+    /// What is said of zones that left it and are held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// What is said of its zones that are not taken, or of its templates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// How an endpoint of a process stands.
@@ -408,6 +428,7 @@ impl Report {
             audit_error: None,
             endpoint: None,
             queries: None,
+            catalogs: Vec::new(),
             conditions: Vec::new(),
             news: 0,
         }

@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use keystore::catalog::Catalog;
 use keystore::catalog::kept::is_damage;
 use keystore::catalog::taken::TakenVersion;
+use keystore::catalog::{Catalog, CatalogFault};
 use keystore::config::catalog::{CatalogSource, TakenCatalog};
 use keystore::dns::Name;
 use keystore::durable;
 use metrics::changed::mark;
+use metrics::condition::ConditionId;
 use metrics::health::revision::Revision;
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -37,6 +38,8 @@ use crate::zone::{Records, Zone};
 
 /// Pause between two looks at a file.
 const FILE_PAUSE: Duration = Duration::from_secs(2);
+/// Looks at a file that has not changed before it is read again, where the last try may pass.
+const FILE_RETRY: u32 = 15;
 /// Longest time between two looks at the clock, which may be set.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -54,11 +57,34 @@ pub struct CatalogFollower {
     tasks: Mutex<HashMap<Name, Task>>,
 }
 
-/// What is wrong with catalogs; clones see the same.
+/// Why catalogs change nothing; clones see the same.
 #[derive(Debug, Clone, Default)]
 pub struct CatalogFaults {
-    by_catalog: Arc<Mutex<BTreeMap<Name, String>>>,
+    by_catalog: Arc<Mutex<BTreeMap<Name, CatalogFollowFault>>>,
     revision: Revision,
+}
+
+/// Why a catalog that zones are taken from changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CatalogFollowFault {
+    /// It is broken: nothing of it is processed (RFC 9432 section 5.1).
+    #[error("it is broken: {0}")]
+    Broken(#[from] CatalogFault),
+    /// Its zone file does not read.
+    #[error("{0}")]
+    File(String),
+    /// No primary gives it.
+    #[error("{0}")]
+    NotTransferred(String),
+    /// It cannot be kept in the state folder.
+    #[error("{path}: {what}", path = path.display())]
+    NotKept {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        what: String,
+    },
 }
 
 struct Task {
@@ -130,15 +156,11 @@ impl Drop for CatalogFollower {
 }
 
 impl CatalogFaults {
-    /// All faults in one text; `None` = there are none.
+    /// Each catalog that changes nothing, and why.
     #[must_use]
-    pub fn text(&self) -> Option<String> {
+    pub fn all(&self) -> Vec<(Name, CatalogFollowFault)> {
         let faults = self.by_catalog.lock().unwrap_or_else(PoisonError::into_inner);
-        let faults: Vec<String> = faults
-            .iter()
-            .map(|(catalog, fault)| format!("the catalog {catalog} changes nothing, its zones stay: {fault}"))
-            .collect();
-        (!faults.is_empty()).then(|| faults.join("; "))
+        faults.iter().map(|(catalog, fault)| (catalog.clone(), fault.clone())).collect()
     }
 
     /// Changes with the faults.
@@ -147,14 +169,15 @@ impl CatalogFaults {
         self.revision.clone()
     }
 
-    fn set(&self, catalog: &Name, fault: Option<String>) {
+    fn set(&self, catalog: &Name, fault: Option<CatalogFollowFault>) {
         let mut faults = self.by_catalog.lock().unwrap_or_else(PoisonError::into_inner);
         if faults.get(catalog) == fault.as_ref() {
             return;
         }
         match fault {
             Some(fault) => {
-                tracing::error!(%catalog, "the catalog changes nothing, its zones stay: {fault}");
+                let condition = ConditionId::CatalogFailing;
+                tracing::error!(%catalog, %condition, "the catalog changes nothing, its zones stay: {fault}");
                 faults.insert(catalog.clone(), fault);
             }
             None => {
@@ -195,20 +218,28 @@ impl OneCatalog {
         }
     }
 
-    /// Reads the file when it has changed, for ever.
+    /// Reads the file when it has changed, for ever. What may pass by itself is tried again without a change, but less often.
     async fn follow_file(self, file: &Path) {
+        // The file as it was read last, and whether the same would come of it again.
         let mut read = None;
+        let mut looks = 0;
         loop {
-            let seen = Some(mark(file));
-            if seen != read {
+            let seen = mark(file);
+            looks += 1;
+            let is_due = match &read {
+                Some((before, is_final)) => *before != seen || (!is_final && looks >= FILE_RETRY),
+                None => true,
+            };
+            if is_due {
                 let (path, name) = (file.to_owned(), self.catalog.zone.clone());
                 let loaded = spawn_blocking(move || Zone::load(&path, &name, ZoneRules::default())).await;
                 let taken = match loaded {
                     Ok(Ok(zone)) => self.take(&zone),
-                    Ok(Err(error)) => Err(error.to_string()),
-                    Err(error) => Err(error.to_string()),
+                    Ok(Err(error)) => Err(CatalogFollowFault::File(error.to_string())),
+                    Err(error) => Err(CatalogFollowFault::File(error.to_string())),
                 };
-                read = seen.filter(|_| taken.is_ok());
+                let is_final = matches!(taken, Ok(()) | Err(CatalogFollowFault::Broken(_)));
+                (read, looks) = (Some((seen, is_final)), 0);
                 self.faults.set(&self.catalog.zone, taken.err());
             }
             sleep(FILE_PAUSE).await;
@@ -231,7 +262,7 @@ impl OneCatalog {
                     }
                     Err(why) => {
                         timer.failed(now);
-                        self.faults.set(&self.catalog.zone, Some(why));
+                        self.faults.set(&self.catalog.zone, Some(CatalogFollowFault::NotTransferred(why)));
                     }
                 }
                 continue;
@@ -286,7 +317,7 @@ impl OneCatalog {
     }
 
     /// Keeps what stands in the catalog, where it differs from what was kept.
-    fn take(&self, zone: &Zone) -> Result<(), String> {
+    fn take(&self, zone: &Zone) -> Result<(), CatalogFollowFault> {
         let mut records = Vec::new();
         for node in zone.node_ids() {
             for id in zone.rrsets_of(node) {
@@ -294,9 +325,11 @@ impl OneCatalog {
                 records.extend(Records(rrset.data).map(|rdata| (zone.owner(node), rrset.rtype, rdata)));
             }
         }
-        let catalog =
-            Catalog::read(&self.catalog.zone, records.into_iter()).map_err(|fault| fault.to_string())?;
-        let failed = |error: std::io::Error| format!("{}: {error}", self.path.display());
+        let catalog = Catalog::read(&self.catalog.zone, records.into_iter())?;
+        let failed = |error: std::io::Error| CatalogFollowFault::NotKept {
+            path: self.path.clone(),
+            what: error.to_string(),
+        };
         let kept = match TakenVersion::read(&self.path) {
             // What is damaged is written anew.
             Err(error) if is_damage(&error) => None,

@@ -24,7 +24,7 @@ mod timer;
 mod tls;
 mod wire;
 
-pub use catalog::{CatalogFaults, CatalogFollower};
+pub use catalog::{CatalogFaults, CatalogFollowFault, CatalogFollower};
 pub use fault::TransferFault;
 pub use follow::PrimaryFollower;
 pub use stream::{StreamLimits, TransferEvent, TransferProgress, TransferRequest, TransferStream};

@@ -29,6 +29,7 @@ use keystore::durable;
 use keystore::shared::Shared;
 use keystore::time::Timestamp;
 use metrics::Metrics;
+use metrics::condition::ConditionId;
 
 use super::served::SignerZone;
 use crate::answer::{AnswerOutcome, Arrival, Context, answer_not_ready};
@@ -117,6 +118,19 @@ pub struct FollowedCatalog {
     pub path: PathBuf,
 }
 
+/// How a catalog stands that this host makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeCatalogState {
+    /// Its name.
+    pub catalog: Name,
+    /// Zones that stand in it.
+    pub zones: usize,
+    /// Those of them that are not of it any more, and are held.
+    pub held: Vec<Name>,
+    /// Why it could not be kept on disk the last time.
+    pub failure: Option<String>,
+}
+
 /// The catalogs of a signer, with the thread that keeps them. Dropping it ends the thread.
 pub(crate) struct Catalogs {
     state: Arc<Mutex<State>>,
@@ -153,8 +167,8 @@ struct Kept {
     on_disk: Option<KeptCatalog>,
     /// The file was looked for.
     is_read: bool,
-    /// The last error was told.
-    is_failing: bool,
+    /// Why it could not be kept the last time.
+    failure: Option<String>,
     state_dir: PathBuf,
 }
 
@@ -221,6 +235,18 @@ impl Catalogs {
         state.catalogs.values().map(|kept| Arc::clone(&kept.zone)).chain(taken).collect()
     }
 
+    /// How each catalog stands that this host makes.
+    pub fn made(&self) -> Vec<MadeCatalogState> {
+        let state = lock(&self.state);
+        let state_of = |kept: &Kept| MadeCatalogState {
+            catalog: kept.config.zone.clone(),
+            zones: kept.on_disk.as_ref().map_or(0, |on_disk| on_disk.catalog.members().len()),
+            held: kept.on_disk.iter().flat_map(|on_disk| on_disk.held.iter().cloned()).collect(),
+            failure: kept.failure.clone(),
+        };
+        state.catalogs.values().map(state_of).collect()
+    }
+
     /// The catalogs that zones are taken from.
     pub fn taken(&self) -> Vec<FollowedCatalog> {
         lock(&self.state).taken.values().cloned().collect()
@@ -255,16 +281,13 @@ fn keep(state: &Mutex<State>, clock: &Clock, woken: &Receiver<()>) {
             let before = kept.held();
             let looked = kept.look(zones, clock());
             if kept.held() > before {
-                tracing::error!(catalog = %kept.config.zone, zones = kept.held(), "too many zones would leave the catalog at once; they stay in it until they are configured again, or are released by `offline-ksk zone release`");
+                tracing::error!(catalog = %kept.config.zone, zones = kept.held(), condition = %ConditionId::CatalogHeld, "too many zones would leave the catalog at once; they stay in it until they are configured again, or are released by `offline-ksk zone release`");
             }
-            match looked {
-                Ok(()) => kept.is_failing = false,
-                Err(error) if !kept.is_failing => {
-                    kept.is_failing = true;
-                    tracing::error!(catalog = %kept.config.zone, file = %kept.path.display(), %error, "the catalog cannot be kept; what is served of it stays, and it is tried again");
-                }
-                Err(_) => {}
+            let failure = looked.err().map(|error| format!("{}: {error}", kept.path.display()));
+            if let Some(why) = failure.as_ref().filter(|_| kept.failure.is_none()) {
+                tracing::error!(catalog = %kept.config.zone, condition = %ConditionId::CatalogFailing, "the catalog cannot be kept; what is served of it stays, and it is tried again: {why}");
             }
+            kept.failure = failure;
         }
     }
 }
@@ -277,7 +300,7 @@ impl Kept {
             zone: Arc::new(CatalogZone::new(config.zone.clone(), metrics, Arc::clone(clock))),
             on_disk: None,
             is_read: false,
-            is_failing: false,
+            failure: None,
             state_dir: state_dir.to_owned(),
         }
     }

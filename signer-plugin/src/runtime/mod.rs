@@ -62,7 +62,7 @@ use crate::hosted::{Hosted, Responder};
 use crate::protocol::SharedSettings;
 use crate::transfer::{self, TransferSettings, ZoneTransfers};
 use catalogs::Catalogs;
-pub use catalogs::{CatalogZone, FollowedCatalog};
+pub use catalogs::{CatalogZone, FollowedCatalog, MadeCatalogState};
 use events::{Changed, FileEvents};
 use lock::SignerLock;
 use schedule::{Command, ThreadContext};
@@ -379,6 +379,12 @@ impl Signer {
         let zones = self.zones();
         let zones = zones.values().filter(|zone| zone.setup.source == ContentSource::Primaries);
         zones.map(|zone| (Arc::clone(&zone.served), zone.setup.clone())).collect()
+    }
+
+    /// How each catalog stands that this host makes.
+    #[must_use]
+    pub fn made_catalogs(&self) -> Vec<MadeCatalogState> {
+        self.catalogs.made()
     }
 
     /// The catalogs that zones are taken from, for whoever follows them.

@@ -14,7 +14,8 @@ use super::zone::ZoneReader;
 use crate::config::catalog::TakenCatalog;
 use crate::config::zone_files::memory::Memory;
 use crate::config::zone_files::{
-    FolderMark, LeftOut, Origin, ZoneFileErrors, ZoneFileText, ZoneFiles, ZoneSource, list,
+    CatalogTrouble, CatalogTroubleKind, FolderMark, LeftOut, Origin, ZoneFileErrors, ZoneFileText, ZoneFiles,
+    ZoneSource, list,
 };
 use crate::config::{Config, ZoneConfig};
 use crate::dns::Name;
@@ -25,6 +26,9 @@ use crate::policy::{PolicyFinding, Severity};
 use crate::shared::Shared;
 use crate::time::Timestamp;
 use members::Members;
+
+/// Findings that are kept of one kind of trouble of a catalog.
+const TOLD: usize = 5;
 
 /// What becomes of the configuration where a zone file has errors.
 #[derive(Debug, Clone, Copy)]
@@ -119,7 +123,7 @@ pub(super) fn read(
     let folder = settings.folder.as_ref().map(|(path, _)| path.clone());
     let mut members = match bad {
         BadZoneFiles::Remembered(_) => Members::default(),
-        BadZoneFiles::Refuse | BadZoneFiles::Keep(_) => members::read(settings.catalogs, reader.state_dir),
+        BadZoneFiles::Refuse | BadZoneFiles::Keep(_) => members::read(settings.catalogs, reader),
     };
     let others = std::mem::take(&mut members.files);
     let mark = FolderMark::of(folder.as_deref(), reader.state_dir, &others);
@@ -181,7 +185,11 @@ pub(super) fn read(
         (Some(in_use), Some(before)) => files.keep(in_use, main, settings, reader.state_dir, before.now),
         _ => guard::Kept::default(),
     };
+    if matches!(bad, BadZoneFiles::Refuse) {
+        files.note_catalogs(settings.doc);
+    }
     let may_pass = files.passes.iter().any(|passes| *passes);
+    let mark = mark.without_awaited(&files.awaited);
     let nothing_to_keep = matches!(bad, BadZoneFiles::Refuse) || (!listed && in_use.is_none());
     if nothing_to_keep && !files.passes.is_empty() {
         if may_pass {
@@ -190,7 +198,8 @@ pub(super) fn read(
         settings.doc.note_all(files.findings);
         return None;
     }
-    let errors = (!files.passes.is_empty()).then_some(ZoneFileErrors { findings: files.findings, may_pass });
+    let errors = ZoneFileErrors { findings: files.findings, of_catalogs: files.of_catalogs, may_pass };
+    let errors = (!files.passes.is_empty() || !errors.of_catalogs.is_empty()).then_some(errors);
     let mut texts = files.texts;
     if let Some(in_use) = in_use {
         texts.extend(texts_of(&kept, &in_use.zone_files.texts));
@@ -198,7 +207,8 @@ pub(super) fn read(
     let mut zones = files.zones;
     let guard::Kept { zones: stay, held, left_out, removals } = kept;
     zones.extend(stay);
-    Some((ZoneFiles { folder, others, mark, texts, errors, removals, held, left_out }, zones))
+    let awaited = files.awaited;
+    Some((ZoneFiles { folder, others, awaited, mark, texts, errors, removals, held, left_out }, zones))
 }
 
 fn has_zone_files(config: &Config) -> bool {
@@ -242,6 +252,17 @@ fn names(doc: &Document) -> Option<HashSet<Name>> {
     Some(zones.iter().filter_map(name).collect())
 }
 
+/// The trust anchor files that a file names.
+fn anchor_files(doc: &Document, file: &Path) -> Vec<PathBuf> {
+    let Ok(root) = doc.parse() else { return Vec::new() };
+    let zones = root.get_ref().get(Section::Zone.key()).and_then(|zones| zones.get_ref().as_array());
+    let folder = file.parent().unwrap_or(file);
+    let anchor_file = |zone: &toml::Spanned<toml::de::DeValue<'_>>| {
+        Some(folder.join(zone.get_ref().as_table()?.get("trust-anchor-file")?.get_ref().as_str()?))
+    };
+    zones.into_iter().flatten().filter_map(anchor_file).collect()
+}
+
 /// The texts of the configuration before that these zones come from, and those of zones that are left out.
 fn texts_of(kept: &guard::Kept, texts: &[ZoneFileText]) -> Vec<ZoneFileText> {
     let mut wanted: HashSet<(&Path, &Name)> =
@@ -277,6 +298,12 @@ struct FilesRead {
     /// Of each of them, of the folder, and of zones that are held, whether the error may pass.
     passes: Vec<bool>,
     findings: Vec<PolicyFinding>,
+    /// What is wrong with zones of catalogs.
+    of_catalogs: Vec<CatalogTrouble>,
+    /// Errors of templates, whoever uses them.
+    template_errors: Vec<PolicyFinding>,
+    /// Trust anchor files of files with errors.
+    awaited: Vec<PathBuf>,
     /// What is said of the others.
     warnings: Vec<PolicyFinding>,
 }
@@ -284,8 +311,8 @@ struct FilesRead {
 impl FilesRead {
     /// Takes what catalogs have, but for the documents.
     fn take(&mut self, members: Members) {
-        self.passes.extend(members.findings.iter().map(|_| false));
-        self.findings.extend(members.findings);
+        self.of_catalogs = members.troubles;
+        self.template_errors = members.template_errors;
         self.origins
             .extend(members.states.into_iter().map(|(catalog, state)| (Origin::Catalog(catalog), state)));
         self.bad.extend(
@@ -305,6 +332,7 @@ impl FilesRead {
                 let source = ZoneSource::new(&origin, &file);
                 let zones = zones_of(&doc, &source, reader);
                 let (unread, text) = (doc.is_unread(), doc.text().into());
+                let awaited = if zones.is_none() { anchor_files(&doc, &file) } else { Vec::new() };
                 match (doc.into_findings(), zones) {
                     (Ok(warnings), Some(zones)) => {
                         self.warnings.extend(warnings);
@@ -314,6 +342,7 @@ impl FilesRead {
                     }
                     (Ok(findings) | Err(findings), _) => {
                         reader.undo_file();
+                        self.awaited.extend(awaited);
                         (findings, unread, named)
                     }
                 }
@@ -321,9 +350,47 @@ impl FilesRead {
             Err(DocumentError::Io { path, source }) => (vec![unread(&path, &source)], passes(&source), None),
             Err(DocumentError::Findings(findings)) => (findings, false, None),
         };
-        self.findings.extend(findings);
-        self.passes.push(passes);
+        match origin {
+            Origin::Folder => {
+                self.findings.extend(findings);
+                self.passes.push(passes);
+            }
+            Origin::Catalog(catalog) => {
+                let errors = findings.into_iter().filter(|finding| finding.severity == Severity::Error);
+                self.trouble(catalog, CatalogTroubleKind::Refused, 1, errors);
+            }
+        }
         self.bad.insert(file, named);
+    }
+
+    /// Notes what is wrong with zones of a catalog.
+    fn trouble(
+        &mut self,
+        catalog: Name,
+        kind: CatalogTroubleKind,
+        zones: usize,
+        findings: impl IntoIterator<Item = PolicyFinding>,
+    ) {
+        let known = self.of_catalogs.iter().position(|known| known.catalog == catalog && known.kind == kind);
+        let at = known.unwrap_or_else(|| {
+            self.of_catalogs.push(CatalogTrouble { catalog, kind, zones: 0, findings: Vec::new() });
+            self.of_catalogs.len() - 1
+        });
+        let trouble = &mut self.of_catalogs[at];
+        trouble.zones += zones;
+        let room = TOLD.saturating_sub(trouble.findings.len());
+        trouble.findings.extend(findings.into_iter().take(room));
+    }
+
+    /// Says in the document of the main file what is wrong with catalogs: errors of templates are errors of the configuration, and what strangers put into a
+    /// catalog is none.
+    fn note_catalogs(&mut self, doc: &Document) {
+        let templates = std::mem::take(&mut self.template_errors);
+        for trouble in std::mem::take(&mut self.of_catalogs) {
+            let findings = trouble.findings.into_iter().filter(|finding| !templates.contains(finding));
+            doc.note_all(findings.map(|finding| PolicyFinding { severity: Severity::Warning, ..finding }));
+        }
+        doc.note_all(templates);
     }
 
     /// What was remembered. Its zones that cannot be used by now are left out.
@@ -341,7 +408,7 @@ impl FilesRead {
         }
         left_out.sort_by(|a, b| a.zone.cmp(&b.zone));
         let Memory { texts, held, removals } = memory.clone();
-        ZoneFiles { folder, others: Vec::new(), mark, texts, errors: None, removals, held, left_out }
+        ZoneFiles { folder, mark, texts, removals, held, left_out, ..ZoneFiles::default() }
     }
 }
 
@@ -370,10 +437,13 @@ fn unread(path: &Path, error: &io::Error) -> PolicyFinding {
     PolicyFinding { severity: Severity::Error, path: path.to_owned(), line: 1, what: error.to_string() }
 }
 
-/// True for an error of the system that may be gone at the next try.
+/// True for an error of the system that may be gone at the next try. Rights are others only when somebody changes them, which the mark of the folder shows.
 fn passes(error: &io::Error) -> bool {
     !matches!(
         error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge
+        io::ErrorKind::NotFound
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::FileTooLarge
+            | io::ErrorKind::PermissionDenied
     )
 }

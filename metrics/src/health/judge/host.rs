@@ -7,7 +7,7 @@ use keystore::time::Timestamp;
 use super::Findings;
 use crate::health::facts::{Alarm, AuditLog, ComponentFacts, ComponentState, Disk, Facts, HostFacts};
 use crate::health::model::{ComponentHealth, ComponentRuns, Event, ZoneHealth};
-use crate::health::report::{CertificateReport, Component, HEARTBEAT, InboxReport, Report};
+use crate::health::report::{CatalogReport, CertificateReport, Component, HEARTBEAT, InboxReport, Report};
 use crate::health::words::{DAY, date_time, distance, span};
 
 /// Seconds by which the clock may be before a time that is known to have passed.
@@ -145,6 +145,7 @@ fn reported(report: &Report, found: &mut Findings<'_>, now: Timestamp) {
             judge_certificate(certificate, "The certificate that primaries are shown", &subject, found, now);
         }
     }
+    report.catalogs.iter().for_each(|catalog| judge_catalog(catalog, found));
     if let Some(inbox) = &report.inbox {
         judge_inbox(inbox, report.started, found, now);
     }
@@ -152,6 +153,21 @@ fn reported(report: &Report, found: &mut Findings<'_>, now: Timestamp) {
         found.since = Some(condition.since);
         found.subject.clone_from(&condition.subject);
         found.raise(condition.id, condition.severity, condition.what.clone());
+    }
+}
+
+fn judge_catalog(report: &CatalogReport, found: &mut Findings<'_>) {
+    let CatalogReport { catalog, failing, held, refused } = report;
+    let failing = failing.as_ref().map(|why| format!("The catalog {catalog} changes nothing: {why}"));
+    for (id, what) in [
+        (ConditionId::CatalogFailing, &failing),
+        (ConditionId::CatalogHeld, held),
+        (ConditionId::CatalogZonesRefused, refused),
+    ] {
+        if let Some(what) = what {
+            found.subject = Some(catalog.clone());
+            found.raise(id, Severity::Warning, end_sentence(what));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::{FilesRead, OriginState, Settings};
-use crate::config::zone_files::{LeftOut, Origin, Removal, ZoneSource, release};
+use crate::config::zone_files::{CatalogTroubleKind, LeftOut, Origin, Removal, ZoneSource, release};
 use crate::config::{Config, ZoneConfig};
 use crate::dns::Name;
 use crate::policy::{PolicyFinding, Severity};
@@ -143,8 +143,16 @@ impl FilesRead {
         if held.is_empty() {
             return;
         }
-        self.findings.push(settings.place().error(held_back(&origin, &held, total)));
-        self.passes.push(false);
+        let finding = settings.place().error(held_back(&origin, &held, total));
+        match origin {
+            Origin::Folder => {
+                self.findings.push(finding);
+                self.passes.push(false);
+            }
+            Origin::Catalog(catalog) => {
+                self.trouble(catalog, CatalogTroubleKind::Held, held.len(), [finding]);
+            }
+        }
         kept.held.extend(held.iter().map(|zone| zone.name.clone()));
         kept.zones.extend(held);
     }

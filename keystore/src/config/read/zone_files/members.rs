@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{OriginState, ZoneDocument};
+use super::super::Anchors;
+use super::super::zone::ZoneReader;
+use super::{OriginState, ZoneDocument, zones_of};
 use crate::catalog::taken::TakenVersion;
 use crate::catalog::{Catalog, Member};
 use crate::config::catalog::{TakenCatalog, taken_path};
-use crate::config::zone_files::Origin;
+use crate::config::zone_files::{CatalogTrouble, CatalogTroubleKind, Origin, ZoneSource};
 use crate::dns::Name;
 use crate::policy::named_conf::read_regular;
-use crate::policy::table::Document;
+use crate::policy::table::{Document, DocumentError};
 use crate::policy::{PolicyFinding, Severity};
 
 /// Largest template that is read, in octets.
@@ -25,19 +27,21 @@ const FILE: &str = "{file}";
 pub(super) struct Members {
     /// A document for each zone, under a path that no other zone has.
     pub documents: Vec<ZoneDocument>,
-    /// Zones whose template does not read, under the same paths: they stay as they are.
+    /// Zones whose template has errors, under the same paths: they stay as they are.
     pub without_template: Vec<(PathBuf, Name)>,
     /// Each catalog.
     pub states: Vec<(Name, OriginState)>,
-    pub findings: Vec<PolicyFinding>,
+    pub troubles: Vec<CatalogTrouble>,
+    /// The errors of all templates, which stand among the troubles, too.
+    pub template_errors: Vec<PolicyFinding>,
     /// The files of catalogs, and templates.
     pub files: Vec<PathBuf>,
 }
 
-/// The zones of these catalogs, as they were kept last.
-pub(super) fn read(catalogs: &[TakenCatalog], state_dir: Option<&Path>) -> Members {
+/// The zones of these catalogs, as they were kept last. All templates are read, also those that no zone uses.
+pub(super) fn read(catalogs: &[TakenCatalog], reader: &mut ZoneReader<'_>) -> Members {
     let mut found = Members::default();
-    let Some(state_dir) = state_dir else { return found };
+    let Some(state_dir) = reader.state_dir else { return found };
     let mut all: BTreeMap<Name, Catalog> = BTreeMap::new();
     for catalog in catalogs {
         let file = taken_path(state_dir, &catalog.zone);
@@ -52,7 +56,7 @@ pub(super) fn read(catalogs: &[TakenCatalog], state_dir: Option<&Path>) -> Membe
             Ok(None) => OriginState::Unread,
             Err(error) => {
                 let what = format!("what was kept of the catalog {}: {error}; its zones stay", catalog.zone);
-                found.findings.push(error_at(&file, what));
+                found.trouble(catalog, CatalogTroubleKind::Unread, 0, vec![error_at(&file, what)]);
                 OriginState::Unread
             }
         };
@@ -61,6 +65,13 @@ pub(super) fn read(catalogs: &[TakenCatalog], state_dir: Option<&Path>) -> Membe
     }
     for catalog in catalogs {
         found.files.extend(catalog.templates().map(Path::to_owned));
+        let mut templates: BTreeMap<&Path, Option<String>> = BTreeMap::new();
+        for template in catalog.templates() {
+            if !templates.contains_key(template) {
+                let text = read_template(template, reader);
+                templates.insert(template, text.map_err(|errors| found.bad_template(catalog, errors)).ok());
+            }
+        }
         let Some(kept) = all.get(&catalog.zone.to_lowercase()) else { continue };
         // A zone that changes its catalog is the other one's from when that has it (RFC 9432 section 4.3.1).
         let has_left = |zone: &Name, member: &Member| {
@@ -68,14 +79,18 @@ pub(super) fn read(catalogs: &[TakenCatalog], state_dir: Option<&Path>) -> Membe
             other.is_some_and(|other| other.members().contains_key(zone))
         };
         let here = kept.members().iter().filter(|(zone, member)| !has_left(zone, member));
-        found.add(catalog, here);
+        found.add(catalog, &templates, here);
     }
     found
 }
 
 impl Members {
-    fn add<'a>(&mut self, catalog: &TakenCatalog, members: impl Iterator<Item = (&'a Name, &'a Member)>) {
-        let mut templates: BTreeMap<&Path, Option<String>> = BTreeMap::new();
+    fn add<'a>(
+        &mut self,
+        catalog: &TakenCatalog,
+        templates: &BTreeMap<&Path, Option<String>>,
+        members: impl Iterator<Item = (&'a Name, &'a Member)>,
+    ) {
         let (mut strangers, mut homeless) = (Vec::new(), Vec::new());
         for (zone, member) in members {
             if !catalog.may_have(zone) {
@@ -86,35 +101,49 @@ impl Members {
                 homeless.push(zone);
                 continue;
             };
-            let text = templates.entry(template).or_insert_with(|| match read_template(template) {
-                Ok(text) => Some(text),
-                Err(error) => {
-                    let what = format!("the template of the catalog {}: {error}", catalog.zone);
-                    self.findings.push(error_at(template, what));
-                    None
-                }
-            });
             let file = file_of(template, &catalog.zone, zone);
-            match text {
-                Some(text) => {
+            match templates.get(template) {
+                Some(Some(text)) => {
                     let doc = Document::from_octets(filled(text, zone).into_bytes(), &file);
-                    self.documents.push(ZoneDocument {
-                        doc,
-                        file,
-                        origin: Origin::Catalog(catalog.zone.clone()),
-                    });
+                    let origin = Origin::Catalog(catalog.zone.clone());
+                    self.documents.push(ZoneDocument { doc, file, origin });
                 }
-                None => self.without_template.push((file, zone.clone())),
+                Some(None) | None => self.without_template.push((file, zone.clone())),
             }
         }
         self.left_out(catalog, &strangers, "are not below any of members-below, and are left out");
-        self.left_out(catalog, &homeless, "have a group without a template, and are left out");
+        self.left_out(catalog, &homeless, "have no group that has a template, and are left out");
     }
 
     fn left_out(&mut self, catalog: &TakenCatalog, zones: &[&Name], what: &str) {
         if let Some(first) = zones.first() {
             let what = format!("{} zone(s) of the catalog {} {what}: {first}", zones.len(), catalog.zone);
-            self.findings.push(error_at(&catalog.file, what));
+            let finding = error_at(&catalog.file, what);
+            self.trouble(catalog, CatalogTroubleKind::Refused, zones.len(), vec![finding]);
+        }
+    }
+
+    fn bad_template(&mut self, catalog: &TakenCatalog, errors: Vec<PolicyFinding>) {
+        self.template_errors.extend(errors.iter().cloned());
+        self.trouble(catalog, CatalogTroubleKind::Refused, 0, errors);
+    }
+
+    fn trouble(
+        &mut self,
+        catalog: &TakenCatalog,
+        kind: CatalogTroubleKind,
+        zones: usize,
+        findings: Vec<PolicyFinding>,
+    ) {
+        let known = self.troubles.iter_mut().find(|t| t.catalog == catalog.zone && t.kind == kind);
+        match known {
+            Some(known) => {
+                known.zones += zones;
+                known.findings.extend(findings);
+            }
+            None => {
+                self.troubles.push(CatalogTrouble { catalog: catalog.zone.clone(), kind, zones, findings });
+            }
         }
     }
 }
@@ -141,7 +170,34 @@ fn filled(template: &str, zone: &Name) -> String {
     parts.collect::<Vec<_>>().join(&name)
 }
 
-fn read_template(path: &Path) -> io::Result<String> {
+/// The text of a template, when a zone of it would read: one `[[zone]]` with the name of the zone. Its trust anchors may be missing, since there is no such
+/// zone.
+fn read_template(path: &Path, reader: &mut ZoneReader<'_>) -> Result<String, Vec<PolicyFinding>> {
+    let text = read_text(path).map_err(|error| vec![error_at(path, error.to_string())])?;
+    // It is the name of no zone (RFC 6761 section 6.4).
+    let sample =
+        Name::parse("zone-of-a-catalog.invalid").map_err(|error| vec![error_at(path, error.to_string())])?;
+    let doc = match Document::from_octets(filled(&text, &sample).into_bytes(), path) {
+        Ok(doc) => doc,
+        Err(DocumentError::Findings(findings)) => return Err(findings),
+        Err(DocumentError::Io { source, .. }) => return Err(vec![error_at(path, source.to_string())]),
+    };
+    let need = std::mem::replace(&mut reader.need, Anchors::ToBeLearnt);
+    reader.begin_file();
+    let zones = zones_of(&doc, &ZoneSource::ZoneFile(path.into()), reader);
+    reader.undo_file();
+    reader.need = need;
+    let is_one = zones.as_ref().is_none_or(|zones| zones.len() == 1 && zones[0].name == sample);
+    if !is_one {
+        doc.note(doc.place(0..0).error("a template has one [[zone]], with name = \"{zone}\""));
+    }
+    match doc.into_findings() {
+        Ok(_) if zones.is_some() => Ok(text),
+        Ok(findings) | Err(findings) => Err(findings),
+    }
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
     let text = String::from_utf8(read_regular(path, MAX_TEMPLATE)?);
     text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))
 }
@@ -154,7 +210,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::config::zone_files::memory::Program;
-    use crate::config::zone_files::{InUse, release};
+    use crate::config::zone_files::{FolderMark, InUse, ZoneFileErrors, release};
     use crate::time::Timestamp;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -399,6 +455,72 @@ mod tests {
                 said(&config)
             );
         }
+    }
+
+    #[test]
+    fn errors_of_templates_are_told_with_file_and_line_also_where_no_zone_uses_them_and_what_catalogs_have_is_a_warning()
+     {
+        for (file, text, says) in [
+            (
+                "gold.toml",
+                "[[zone]]\nname = \"{zone}\"\n".to_owned(),
+                "gold.toml:1: zone[1]: policy is missing",
+            ),
+            ("gold.toml", "[[zone]\n".to_owned(), "gold.toml:1: no TOML"),
+            ("gold.toml", String::new(), "zone is missing"),
+            ("gold.toml", TEMPLATE.replace("\"p\"", "\"q\""), "gold.toml:3: "),
+            (
+                "t.toml",
+                TEMPLATE.replace("{zone}", "a.test").replace("\". DS", "\"a.test. DS"),
+                "a template has one [[zone]]",
+            ),
+            (
+                "t.toml",
+                TEMPLATE.replace("\". DS", "\"{zone} DS") + "fiel = \"x\"\n",
+                "t.toml:6: zone[1]: unknown key 'fiel'",
+            ),
+        ] {
+            let site = Site::new(ONE);
+            site.keep("cat.test.", &[("b.test", "", "")]);
+            let before = site.read(None);
+            site.write(file, &text);
+            let error = Config::load(&site.path("main.toml")).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains(says) && !error.contains('#'), "{says}: {error}");
+            let after = site.read(Some(&before));
+            assert!(said(&after).contains(says), "{says}: {}", said(&after));
+            assert_eq!(after.zones, before.zones, "{says}");
+            assert_eq!(after.zone_file_errors().and_then(ZoneFileErrors::of_files), None);
+            std::fs::remove_file(site.path(file)).unwrap();
+            let error = Config::load(&site.path("main.toml")).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains(&format!("{file}:1: ")), "{error}");
+        }
+        let site = Site::new(&ONE.replace("template = ", "members-below = [\"below.test\"]\ntemplate = "));
+        site.keep("cat.test.", &[("bank.test", "", "")]);
+        let config = Config::load(&site.path("main.toml")).unwrap_or_else(|e| panic!("{e}"));
+        assert!(config.warnings.iter().any(|w| w.what.contains("bank.test.")), "{:?}", config.warnings);
+    }
+
+    #[test]
+    fn a_trust_anchor_file_that_comes_is_a_change_for_a_zone_that_waits_for_it() {
+        let site = Site::new(ONE);
+        let anchor = "a.test. DS 1 13 2 3A29A99C11758FF5431CE194C22EDF9264022A985D25CFC7319FC2BE29529000\n";
+        let (head, _) = TEMPLATE.split_once("trust-anchors").unwrap();
+        site.write("t.toml", &format!("{head}trust-anchor-file = \"{{file}}.ds\"\n"));
+        site.keep("cat.test.", &[("a.test", "", "")]);
+        let mark = |config: &Config| {
+            let files = &config.zone_files;
+            let mark = FolderMark::of(files.folder.as_deref(), Some(&site.path("state")), &files.others);
+            mark.with_awaited(&files.awaited)
+        };
+        let waits = site.read(None);
+        assert_eq!((names(&waits), &waits.zone_files.awaited), (Vec::new(), &vec![site.path("a.test.ds")]));
+        assert_eq!(waits.zone_file_errors().map(|errors| errors.of_catalogs[0].zones), Some(1));
+        assert_eq!(mark(&waits), waits.zone_files.mark);
+        site.write("a.test.ds", anchor);
+        assert_ne!(mark(&waits), waits.zone_files.mark);
+        let taken = site.read(Some(&waits));
+        assert_eq!((names(&taken), said(&taken)), (vec!["a.test.".to_owned()], String::new()));
+        assert_eq!(mark(&taken), taken.zone_files.mark);
     }
 
     #[test]
