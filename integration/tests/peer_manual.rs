@@ -90,7 +90,8 @@ const BLOCKS: &[(&str, &str, Setup)] = &[
     ("docs/manual/skr-loader.md", "$ skr-loader rollback", Person),
     ("docs/manual/skr-loader.md", "openssl req", Ceremony),
     ("docs/manual/transfers-tls.md", "openssl x509", Host),
-    ("docs/manual/update.md", "# lego:", Host),
+    ("docs/manual/update.md", "certbot certonly", Host),
+    ("docs/manual/update.md", "export RFC2136", Host),
     ("docs/manual/update.md", "printf 'server", Host),
 ];
 
@@ -128,7 +129,8 @@ fn blocks(page: &str) -> Vec<(String, String)> {
 }
 
 /// Pages whose blocks are run by `peer_procedures.rs`, beside real servers.
-const OF_PROCEDURES: [&str; 2] = ["docs/manual/rollovers.md", "docs/manual/multi-signer.md"];
+const OF_PROCEDURES: [&str; 3] =
+    ["docs/manual/rollovers.md", "docs/manual/multi-signer.md", "docs/manual/ways-over.md"];
 
 fn pages() -> Vec<String> {
     let manual = fs::read_dir(workspace().join("docs/manual")).expect("the manual");

@@ -1,6 +1,7 @@
 //! Secondaries of three products follow our signer by NOTIFY, IXFR and TSIG, with the configuration that the manual prints; and clients
 //! that should get nothing, get nothing.
 
+mod acme;
 mod attack;
 mod catalogs;
 #[path = "../common/certificate.rs"]

@@ -19,20 +19,20 @@ use crate::secondaries::block;
 use crate::{common, records_at};
 
 /// Two keys: one may change everything, one a challenge.
-const UPDATE: &str = "update = [\n  { key = \"xfr\", names = \"zone\", types = [\"ANY\"] },\n  \
+pub const UPDATE: &str = "update = [\n  { key = \"xfr\", names = \"zone\", types = [\"ANY\"] },\n  \
     { key = \"acme\", address = \"127.0.0.0/8\", names = \"exact\", name = \"_acme-challenge.www.example.com\", types = [\"TXT\"] },\n]\n\
     [transfer]\nkey-files = [\"xfr.key\", \"acme.key\"]\nallow-transfer = [{ key = \"xfr\" }]\n";
 
 /// A signer at work, with its own threads.
-struct Site {
-    address: SocketAddr,
+pub struct Site {
+    pub address: SocketAddr,
     signer: Signer,
     server: Option<Server>,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Site {
-    fn start(config: &keystore::config::Config) -> Self {
+    pub fn start(config: &keystore::config::Config) -> Self {
         let metrics = Metrics::new().expect("families");
         let signer = Signer::start(config, &metrics, Arc::new(clock::now)).expect("threads");
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
@@ -46,7 +46,7 @@ impl Site {
         Self { address, signer, server: Some(server), runtime }
     }
 
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         if let Some(server) = self.server.take() {
             self.runtime.block_on(server.shutdown());
         }
@@ -54,7 +54,7 @@ impl Site {
     }
 
     /// The answer to a question, as dig prints it in short form.
-    fn dig(&self, name: &str, rtype: &str) -> String {
+    pub fn dig(&self, name: &str, rtype: &str) -> String {
         let mut dig = common::peer("dig").expect("it was there");
         let port = self.address.port().to_string();
         common::stdout(dig.args(["@127.0.0.1", "-p", &port, "+short", "+dnssec", "+norec", name, rtype]))
@@ -185,7 +185,7 @@ fn clients_of_others_change_the_zone_as_they_are_and_what_they_made_stays() {
     site.stop();
 }
 
-fn write_zone(dir: &Path, more: &str) {
+pub fn write_zone(dir: &Path, more: &str) {
     let text =
         format!("$TTL 300\n@ SOA ns h 1 3600 600 86400 300\n@ NS ns\nns A 127.0.0.1\nWww CNAME ns\n{more}");
     let new = dir.join("zone.new");
