@@ -11,6 +11,8 @@ mod balancer;
 mod common;
 #[path = "peer_procedures/delays.rs"]
 mod delays;
+#[path = "peer_procedures/foreign.rs"]
+mod foreign;
 #[path = "peer_procedures/page.rs"]
 mod page;
 #[path = "peer_procedures/parent.rs"]
@@ -19,6 +21,8 @@ mod parent;
 mod resolver;
 #[path = "peer_procedures/site.rs"]
 mod site;
+#[path = "peer_procedures/ways_over.rs"]
+mod ways_over;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -14,6 +14,7 @@ mod collected;
 mod columns;
 mod console;
 mod files;
+mod import;
 mod keygen;
 mod many;
 mod options;
@@ -132,7 +133,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: &mut Env<'_>) -> u8 {
             console.say(Level::Fatal, &text);
             console.say(
                 Level::Plain,
-                "usage: ksr-gen [options] keygen|request|sign <zone> | check <KSR> | token list|check|adopt|update|forget; ksr-gen -h lists the options",
+                "usage: ksr-gen [options] keygen|request|sign <zone> | check <KSR> | import <zone> <key> | token list|check|adopt|update|forget; ksr-gen -h lists the options",
             );
             EXIT_USAGE
         }
@@ -246,6 +247,8 @@ fn command(
     let (text, ending) = if line.words.first().is_some_and(|word| word == "token") {
         let (text, good) = token::run(&line, now, stdin, listener, console)?;
         (text, Ending::of(good))
+    } else if line.words.first().is_some_and(|word| word == "import") {
+        (import::run(&line, now, console)?, Ending::Good)
     } else if line.common.all {
         many::run(&line, now, stdin, listener, console)?
     } else {
@@ -265,7 +268,7 @@ fn output(line: &CommandLine, protected: Protected) -> Result<Option<PathBuf>, F
 fn protected(line: &CommandLine) -> Protected {
     let (common, ceremony) = (&line.common, &line.ceremony);
     let files = [&common.config, &ceremony.previous, &ceremony.parent_ds].into_iter().flatten();
-    let checked = line.words.iter().skip_while(|word| *word != "check").skip(1);
+    let checked = line.words.iter().skip_while(|word| !["check", "import"].contains(&word.as_str())).skip(1);
     let more = line.sign.ksr.iter().chain(&line.keygen.other_keys);
     let mut protected = Protected::new().inputs(files).inputs(more).inputs(checked);
     for folder in line.request.spare.iter().chain([&common.folder]) {
@@ -303,7 +306,7 @@ fn one_zone(
     let word = word.as_str();
     if !["keygen", "request", "check", "sign"].contains(&word) {
         return Err(Failure::Usage(format!(
-            "unknown command '{word}'; the commands are keygen, request, check, sign and token"
+            "unknown command '{word}'; the commands are keygen, request, check, sign, import and token"
         )));
     }
     let named = match word {

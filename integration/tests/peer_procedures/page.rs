@@ -16,7 +16,7 @@ const PAUSE: &str = "sleep 3\n";
 pub struct Block {
     pub section: String,
     servers: Vec<String>,
-    text: String,
+    pub text: String,
 }
 
 impl Block {
@@ -76,7 +76,7 @@ pub fn preamble(server: Server, values: &[(&str, String)]) -> String {
 }
 
 /// Replaces the first line that sets the variable `name`.
-fn set(script: &str, name: &str, value: &str) -> String {
+pub fn set(script: &str, name: &str, value: &str) -> String {
     let begin = format!("{name}=");
     let line = script.lines().find(|line| line.starts_with(&begin));
     let line = line.unwrap_or_else(|| panic!("the page does not set {name}"));

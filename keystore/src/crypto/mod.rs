@@ -4,6 +4,7 @@
 pub mod backend;
 pub mod cms;
 mod openssl;
+pub mod pem;
 pub mod pkcs11;
 mod private_key;
 mod public_key;

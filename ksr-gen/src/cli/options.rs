@@ -11,7 +11,7 @@ use crate::finding::{Advice, Waiver, Waivers};
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "ksr-gen",
-    override_usage = "ksr-gen [options] keygen|request|sign <zone>; ksr-gen [options] check <KSR>; ksr-gen [options] token list|check|adopt|update|forget",
+    override_usage = "ksr-gen [options] keygen|request|sign <zone>; ksr-gen [options] check <KSR>; ksr-gen [options] import <zone> <key>; ksr-gen [options] token list|check|adopt|update|forget",
     disable_version_flag = true,
     disable_help_flag = true,
     args_override_self = true,
@@ -21,6 +21,8 @@ Commands:
   request  print the key signing request (KSR) of the interval
   check    KSR in place of the zone: print what it asks for and what each check says, to be read aloud; exit 1 if one refuses
   sign     check and sign a KSR; print the signed key response (SKR)
+  import   a private key of another program behind the zone, in PEM or as a .private file: write .key, .state and .private for it in DIR, as a
+           ZSK, or KSK with -o, active since -i TIME
   token    the keys in PKCS#11 tokens, those of the key stores of FILE or of --token:
            token list             each key, and the key files of DIR that name it
            token check [ZONE]     module, token, PIN, and a signature by each key that a key file of DIR names; exit 1 if one fails

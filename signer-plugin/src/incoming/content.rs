@@ -155,11 +155,15 @@ fn apply(edits: &[RecordEdit], here: &Zone) -> Result<Option<ContentChange>, Tra
     Ok(Some(change))
 }
 
-/// True for records that the signer makes, or takes from the SKR: those of a primary are left out, as those of a zone file are.
+/// The records at the apex by which BIND remembers how far it has signed (`sig-signing-type`, by default).
+const SIGNING_STATE: Rtype = Rtype(65534);
+
+/// True for records that the signer makes, or takes from the SKR, and for the notes of a signing BIND: those of a primary are left out, as
+/// those of a zone file are.
 const fn is_made_here(rtype: Rtype, is_apex: bool) -> bool {
     match rtype {
         Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3 | Rtype::NSEC3PARAM | Rtype::DNSKEY => true,
-        Rtype::CDS | Rtype::CDNSKEY | Rtype::ZONEMD => is_apex,
+        Rtype::CDS | Rtype::CDNSKEY | Rtype::ZONEMD | SIGNING_STATE => is_apex,
         _ => false,
     }
 }
@@ -185,6 +189,28 @@ mod tests {
     use keystore::config::ZoneCheck;
 
     use super::*;
+
+    #[test]
+    fn dnssec_records_of_the_primary_are_left_out_and_all_else_is_taken() {
+        let apex = b"\x07example\0".to_vec();
+        let below = b"\x01a\x07example\0".to_vec();
+        for (rtype, owner, is_left_out) in [
+            (Rtype::RRSIG, &apex, true),
+            (Rtype::NSEC3PARAM, &apex, true),
+            (Rtype::DNSKEY, &apex, true),
+            (Rtype::CDS, &apex, true),
+            (SIGNING_STATE, &apex, true),
+            (SIGNING_STATE, &below, false),
+            (Rtype(65533), &apex, false),
+            (Rtype::TXT, &apex, false),
+            (Rtype::RRSIG, &below, true),
+            (Rtype::NSEC, &below, true),
+            (Rtype::CDS, &below, false),
+        ] {
+            let is_apex = *owner == apex;
+            assert_eq!(is_made_here(rtype, is_apex), is_left_out, "{rtype} {is_apex}");
+        }
+    }
 
     #[test]
     fn ttls_above_the_largest_of_the_policy_are_counted_in_differences_and_refused_when_strict() {

@@ -91,6 +91,25 @@ impl NewKey<'_> {
     }
 }
 
+/// The set of files for a key that exists already, with this Public Key field: none of them may be there, and its tag must be free.
+pub(super) fn placed(
+    dir: &Path,
+    new: &NewKey<'_>,
+    taken: &[u16],
+    public_key: Vec<u8>,
+) -> Result<KeyFile, KeyFileError> {
+    let key = new.file(dir, Dnskey { flags: new.flags, protocol: 3, algorithm: new.algorithm, public_key });
+    let path = key.path("private");
+    if path.symlink_metadata().is_ok() {
+        return Err(KeyFileError::Exists { path });
+    }
+    if !Tags::of(&Folder::scan(dir)?, new, taken)?.suit(&key.dnskey) {
+        let what = "the tag of the key, or the one it has once revoked, is that of another key of the zone or outside of tag-range";
+        return Err(KeyFileError::mismatch(&path, what));
+    }
+    Ok(key)
+}
+
 /// Which tags a new key may have.
 pub(super) struct Tags<'a> {
     dir: PathBuf,

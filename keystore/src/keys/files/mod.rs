@@ -12,6 +12,7 @@
 
 mod create;
 mod folder;
+mod foreign;
 #[cfg(feature = "testing")]
 pub mod fuzzing;
 mod private;
@@ -37,6 +38,7 @@ use crate::time::Timestamp;
 
 pub use create::{NewKey, generate_key, generate_key_in};
 pub use folder::{Folder, TakenTag, find, find_online, find_sealed, is_key_file_name};
+pub use foreign::{ForeignKey, import_key, read_foreign};
 pub use token::{TokenPlace, adopt_token_key, generate_token_key};
 
 /// Largest key file that is read, in octets. The largest that BIND writes (RSA, 4096 bits) has some 3.5 KiB.

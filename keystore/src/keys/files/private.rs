@@ -140,6 +140,11 @@ impl PrivateFile {
         u8::try_from(self.algorithm).is_ok_and(|n| Algorithm(n).is_rsa())
     }
 
+    /// The algorithm, when its number is one that a DNSKEY can have.
+    pub(super) fn algorithm(&self) -> Option<Algorithm> {
+        u8::try_from(self.algorithm).ok().map(Algorithm)
+    }
+
     /// True for v1.2 and older, which have no times.
     pub(super) fn is_legacy(&self) -> bool {
         self.minor < 3

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::create::{NewKey, Tags};
+use super::create::{NewKey, Tags, placed};
 use super::{Folder, KeyFile, KeyFileError, Secrecy, private, read};
 use crate::crypto::pkcs11::{self, Pkcs11Uri, TokenError, with_object};
 use crate::crypto::{self, SignError, SigningKey};
@@ -108,16 +108,8 @@ pub fn adopt_token_key(
     label: &str,
     public_key: Vec<u8>,
 ) -> Result<KeyFile, KeyFileError> {
-    let dnskey = Dnskey { flags: new.flags, protocol: 3, algorithm: new.algorithm, public_key };
-    let key = new.file(dir, dnskey);
+    let key = placed(dir, new, taken, public_key)?;
     let path = key.path("private");
-    if path.symlink_metadata().is_ok() {
-        return Err(KeyFileError::Exists { path });
-    }
-    if !Tags::of(&Folder::scan(dir)?, new, taken)?.suit(&key.dnskey) {
-        let what = "the tag of the key, or the one it has once revoked, is that of another key of the zone or outside of tag-range";
-        return Err(KeyFileError::mismatch(&path, what));
-    }
     let fail = |source: TokenError| KeyFileError::PrivateKey { path: path.clone(), source: source.into() };
     let uri = Pkcs11Uri::parse(label).map_err(|e| fail(e.into()))?;
     pkcs11::load(&uri, new.algorithm, &key.dnskey.public_key).map_err(fail)?;

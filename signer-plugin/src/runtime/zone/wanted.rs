@@ -104,8 +104,11 @@ impl ZoneRuntime {
         let mut keys: Vec<ZoneKey> = keys.drain(..).map(|(_, key)| key).collect();
         self.stand_in(bundle, &mut keys, now);
         let has = |keys: &[ZoneKey], algorithm| keys.iter().any(|key| key.dnskey.algorithm == algorithm);
+        // One that stands in signs already, and waits for nothing.
+        let others = young.into_iter().filter(|(_, key)| keys.iter().all(|other| other.dnskey != key.dnskey));
+        let others: Vec<_> = others.collect();
         let (waiting, needed): (Vec<_>, Vec<_>) =
-            young.into_iter().partition(|(_, key)| has(&keys, key.dnskey.algorithm));
+            others.into_iter().partition(|(_, key)| has(&keys, key.dnskey.algorithm));
         keys.extend(needed.into_iter().map(|(_, key)| key));
         let roll_at = waiting.iter().map(|(at, _)| *at).min();
         if roll_at != self.roll_at
