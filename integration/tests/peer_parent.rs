@@ -1,6 +1,8 @@
 //! The parent, served by a real named: SKR-PARENT-DS, and NOTIFY(CDS) by its DSYNC records as unbound validates them.
 
 mod common;
+#[path = "peer_parent/rolled.rs"]
+mod rolled;
 #[path = "peer_parent/signal.rs"]
 mod signal;
 #[path = "peer_parent/told.rs"]

@@ -51,17 +51,26 @@ pub struct Resolver {
 
 impl Resolver {
     pub fn start(dir: &Path, anchor: &Path, parent: u16) -> Option<Self> {
+        Self::with(dir, anchor, &[("test", parent)])
+    }
+
+    /// `stubs`: each zone, and the port where it is served.
+    pub fn with(dir: &Path, anchor: &Path, stubs: &[(&str, u16)]) -> Option<Self> {
         let mut unbound = common::peer("unbound")?;
         fs::create_dir(dir).expect("a folder");
         let port = common::free_port();
-        let text = format!(
+        let mut text = format!(
             "server:\n  interface: 127.0.0.1@{port}\n  port: {port}\n  username: \"\"\n  chroot: \"\"\n  directory: \"{dir}\"\n  pidfile: \"\"\n  \
              use-syslog: no\n  do-daemonize: no\n  num-threads: 1\n  do-not-query-localhost: no\n  module-config: \"validator iterator\"\n  \
-             local-zone: \"test.\" nodefault\n  trust-anchor-file: \"{anchor}\"\nremote-control:\n  control-enable: no\n\
-             stub-zone:\n  name: \"test\"\n  stub-addr: 127.0.0.1@{parent}\n  stub-prime: no\n",
+             local-zone: \"test.\" nodefault\n  trust-anchor-file: \"{anchor}\"\nremote-control:\n  control-enable: no\n",
             dir = dir.display(),
             anchor = anchor.display(),
         );
+        for (zone, at) in stubs {
+            text.push_str(&format!(
+                "stub-zone:\n  name: \"{zone}\"\n  stub-addr: 127.0.0.1@{at}\n  stub-prime: no\n"
+            ));
+        }
         fs::write(dir.join("unbound.conf"), text).expect("write");
         let log = fs::File::create(dir.join("log")).expect("a log");
         unbound.args(["-d", "-c"]).arg(dir.join("unbound.conf")).stdout(Stdio::null()).stderr(log);

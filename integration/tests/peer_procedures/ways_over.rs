@@ -330,36 +330,27 @@ fn each_block_of_the_page_is_run() {
     assert_eq!(printed, run);
 }
 
+/// They are followed side by side: they wait, and compute little.
 #[test]
-fn zone_of_a_signing_named_comes_over_without_a_bogus_answer() {
-    if are_here(&[]) {
-        let (dir, here) = (tempfile::tempdir().expect("a folder"), common::free_port());
-        follow(Box::new(foreign::SigningNamed::start(dir.path(), here)), here, dir.path());
+fn zone_comes_over_from_named_knot_opendnssec_and_keys_of_cascade_without_a_bogus_answer() {
+    if !are_here(&["knotd", "knotc", "keymgr", "nsd", "dnssec-keygen", "dnssec-signzone"]) {
+        return;
     }
-}
-
-#[test]
-fn zone_of_a_signing_knot_comes_over_without_a_bogus_answer() {
-    if are_here(&["knotd", "knotc", "keymgr"]) {
-        let (dir, here) = (tempfile::tempdir().expect("a folder"), common::free_port());
-        follow(Box::new(foreign::SigningKnot::start(dir.path(), here)), here, dir.path());
+    type Start = Box<dyn FnOnce(&Path, u16) -> Box<dyn Former> + Send>;
+    let mut ways: Vec<Start> = vec![
+        Box::new(|dir, here| Box::new(foreign::SigningNamed::start(dir, here))),
+        Box::new(|dir, here| Box::new(foreign::SigningKnot::start(dir, here))),
+        Box::new(|dir, _| Box::new(foreign::KeysOfCascade::start(dir))),
+    ];
+    if let Some(programs) = foreign::OpenDnssec::programs() {
+        ways.push(Box::new(|dir, _| Box::new(programs.start(dir))));
     }
-}
-
-#[test]
-fn zone_with_keys_in_the_form_of_cascade_comes_over_without_a_bogus_answer() {
-    if are_here(&["nsd", "dnssec-keygen", "dnssec-signzone"]) {
-        let dir = tempfile::tempdir().expect("a folder");
-        follow(Box::new(foreign::KeysOfCascade::start(dir.path())), common::free_port(), dir.path());
-    }
-}
-
-#[test]
-fn zone_of_opendnssec_comes_over_without_a_bogus_answer() {
-    if are_here(&[])
-        && let Some(opendnssec) = foreign::OpenDnssec::programs()
-    {
-        let dir = tempfile::tempdir().expect("a folder");
-        follow(Box::new(opendnssec.start(dir.path())), common::free_port(), dir.path());
-    }
+    std::thread::scope(|scope| {
+        for start in ways {
+            scope.spawn(move || {
+                let (dir, here) = (tempfile::tempdir().expect("a folder"), common::free_port());
+                follow(start(dir.path(), here), here, dir.path());
+            });
+        }
+    });
 }
