@@ -44,6 +44,8 @@ use zone::{Due, WatchedZone};
 
 /// Zones that are worked on at once: each may wait some seconds for servers.
 const THREADS: usize = 4;
+/// Most of them that work on zones whose pause is over: one is left for a bundle that comes into force, however many parents do not answer.
+const THREADS_FOR_PAUSES: usize = THREADS - 1;
 /// Longest wait, so that a clock that was set is noticed.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -87,6 +89,8 @@ struct Queue {
     /// What came for the others meanwhile; `None` = the zone has left.
     arrived: BTreeMap<Name, Option<Arc<InForce>>>,
     at_work: BTreeSet<Name>,
+    /// Those of them whose pause was over.
+    after_pause: BTreeSet<Name>,
     by_clock: BTreeSet<(Timestamp, Name)>,
     by_pause: BTreeSet<(Instant, Name)>,
     /// In which of both sets a zone is, and where.
@@ -240,9 +244,9 @@ impl Shared {
                 return;
             }
             let label = zone.name().zone_label();
-            if self.queue().take_back(zone, due) {
-                self.changed.notify_one();
-            } else {
+            let is_here = self.queue().take_back(zone, due);
+            self.changed.notify_one();
+            if !is_here {
                 // What its last step has set.
                 metrics.remove_parent(&label);
                 standing.clear_conditions(&label);
@@ -258,7 +262,10 @@ impl Shared {
                 return Some(zone);
             }
             let by_clock = queue.by_clock.first().map(|(at, _)| clock::until(*at));
-            let by_pause = queue.by_pause.first().map(|(at, _)| at.saturating_duration_since(Instant::now()));
+            // A thread that gives its zone back wakes another one.
+            let may_pause = queue.after_pause.len() < THREADS_FOR_PAUSES;
+            let by_pause = queue.by_pause.first().filter(|_| may_pause);
+            let by_pause = by_pause.map(|(at, _)| at.saturating_duration_since(Instant::now()));
             let wait = by_clock.into_iter().chain(by_pause).fold(LONGEST_WAIT, Duration::min);
             let waited = self.changed.wait_timeout(queue, wait);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -272,11 +279,20 @@ impl Queue {
     fn take_due(&mut self, now: Timestamp, instant: Instant) -> Option<WatchedZone> {
         // A bundle that comes into force does not wait for tries that failed before.
         let by_clock = self.by_clock.first().filter(|(at, _)| *at <= now).map(|(_, zone)| zone.clone());
-        let by_pause =
-            || self.by_pause.first().filter(|(at, _)| *at <= instant).map(|(_, zone)| zone.clone());
-        let name = by_clock.or_else(by_pause)?;
+        let name = match by_clock {
+            Some(name) => name,
+            None if self.after_pause.len() >= THREADS_FOR_PAUSES => return None,
+            None => {
+                let (_, name) = self.by_pause.first().filter(|(at, _)| *at <= instant)?.clone();
+                self.after_pause.insert(name.clone());
+                name
+            }
+        };
         self.forget_due(&name);
-        let zone = self.zones.remove(&name)?;
+        let Some(zone) = self.zones.remove(&name) else {
+            self.after_pause.remove(&name);
+            return None;
+        };
         self.at_work.insert(name);
         Some(zone)
     }
@@ -285,6 +301,7 @@ impl Queue {
     fn take_back(&mut self, mut zone: WatchedZone, due: Due) -> bool {
         let name = zone.name().clone();
         self.at_work.remove(&name);
+        self.after_pause.remove(&name);
         match self.arrived.remove(&name) {
             None => self.put(zone, due),
             Some(None) => return false,

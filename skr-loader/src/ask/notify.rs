@@ -42,7 +42,7 @@ fn message(zone: &Name, id: u16) -> Option<Vec<u8>> {
 fn read(answer: &[u8], zone: &Name, id: u16) -> Result<Rcode, AnswerFault> {
     let message = Message::from_octets(answer).map_err(|_| AnswerFault::Malformed)?;
     let header = message.header();
-    if header.id() != id || !header.qr() {
+    if header.id() != id || !header.qr() || header.opcode() != Opcode::NOTIFY {
         return Err(AnswerFault::NotOurs);
     }
     if message.header_counts().qdcount() > 0 {
@@ -78,9 +78,9 @@ mod tests {
                 let mut changed = good.clone();
                 changed[at] = value;
                 let said = read(&changed, &zone, 0x0102);
-                // Identification, QR, and the question with its number; other flags and counts say nothing here.
+                // Identification, QR, opcode, and the question with its number; other flags and counts say nothing here.
                 let counts = changed[..2] != good[..2]
-                    || changed[2] & 0x80 == 0
+                    || changed[2] & 0xf8 != good[2] & 0xf8
                     || changed[12..changed.len() - 2].to_ascii_lowercase() != good[12..good.len() - 2];
                 assert!(!(counts && said.is_ok()), "octet {at} is {value}: {said:?}");
             }

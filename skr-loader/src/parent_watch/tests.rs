@@ -298,3 +298,27 @@ fn without_resolver_or_switch_nothing_is_watched_and_other_settings_begin_anew()
     watched.watch.configure(&config, Vec::new());
     assert!(watched.watch.running.is_none());
 }
+
+#[test]
+fn bundle_that_comes_into_force_finds_a_thread_however_many_zones_wait_for_parents_that_do_not_answer() {
+    let mut queue = Queue::default();
+    let (now, instant) = (clock::now(), Instant::now());
+    let name = |number: usize| Name::parse(&format!("zone{number}.example")).unwrap();
+    for number in 0..THREADS + 2 {
+        queue.put(WatchedZone::new(name(number)), Due::Now);
+    }
+    let later = instant + Duration::from_secs(1);
+    let taken: Vec<WatchedZone> =
+        std::iter::from_fn(|| queue.take_due(now, later)).take(THREADS + 2).collect();
+    assert_eq!(taken.len(), THREADS_FOR_PAUSES);
+    let switches = name(100);
+    queue.put(WatchedZone::new(switches.clone()), Due::At(now));
+    let switched = queue.take_due(now, later).map(|zone| zone.name().clone());
+    assert_eq!(switched, Some(switches));
+    assert!(queue.take_due(now, later).is_none());
+    // One that comes back makes room for the next.
+    for zone in taken {
+        assert!(queue.take_back(zone, Due::Never));
+        assert!(queue.take_due(now, later).is_some());
+    }
+}
