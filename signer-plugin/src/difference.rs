@@ -377,8 +377,8 @@ impl Changes {
     /// The records of the NSEC3 chains, which stand in the order of their owners.
     fn nsec3(&mut self, old: &SignedZone, new: &SignedZone) {
         let (mut old_room, mut new_room) = (OwnerBuf::new(), OwnerBuf::new());
-        let mut news = new.nsec3_members(0).peekable();
-        for link in old.nsec3_members(0) {
+        let mut news = new.nsec3_members().peekable();
+        for link in old.nsec3_members() {
             if !self.is_in_bounds() {
                 return;
             }

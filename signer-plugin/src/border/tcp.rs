@@ -375,9 +375,12 @@ impl Connection {
     }
 }
 
+/// Octets of a transfer that are handed to the system at once, and one message more.
+const AT_ONCE: usize = 32 << 10;
+
 impl Connection {
-    /// Sends the messages of a transfer, each when the client has taken the one before: a client that takes nothing for the idle time
-    /// loses the connection.
+    /// Sends the messages of a transfer, some at a time, when the client has taken those before: a client that takes nothing for the idle
+    /// time loses the connection.
     async fn send(
         &self,
         outgoing: &mut Outgoing,
@@ -388,23 +391,30 @@ impl Connection {
             outgoing.turn_away(message);
             return Err(TransferEnd::TooMany);
         };
-        let (begun, mut sent) = (Instant::now(), 0);
-        while outgoing.next(message)? {
+        let (begun, mut sent, mut octets) = (Instant::now(), 0, Vec::new());
+        loop {
+            octets.clear();
+            while octets.len() < AT_ONCE && outgoing.next(message)? {
+                put_message(&mut octets, message);
+            }
+            if octets.is_empty() {
+                return Ok(());
+            }
             if *self.shutdown.borrow() {
                 return Err(TransferEnd::Stop);
             }
-            sent += message.len() as u64;
-            if begun.elapsed() > GRACE + Duration::from_secs(sent / LEAST_RATE) {
-                return Err(TransferEnd::TooLong);
-            }
+            sent += octets.len() as u64;
+            let most = GRACE + Duration::from_secs(sent / LEAST_RATE);
+            let written = timeout(most.saturating_sub(begun.elapsed()), stream.write_step_by_step(&octets));
             let mut shutdown = self.shutdown.clone();
             tokio::select! {
-                written = stream.write_message(message) => written.map_err(TransferEnd::Client)?,
+                written = written => {
+                    written.map_err(|_| TransferEnd::TooLong)?.map_err(TransferEnd::Client)?;
+                }
                 // A client that takes nothing must not keep the server from its end.
                 _ = shutdown.wait_for(|stop| *stop) => return Err(TransferEnd::Stop),
             }
         }
-        Ok(())
     }
 
     /// The right to one of the transfers that may be under way at once; `None` when there is none for too long.
@@ -441,6 +451,19 @@ impl<W: AsyncWrite + Send + Unpin> Stream<W> {
             writer.flush().await
         };
         timeout(self.idle_timeout, written).await?
+    }
+
+    /// Writes octets, some of them within each idle time. For how long in all is the caller's to say.
+    async fn write_step_by_step(&self, octets: &[u8]) -> io::Result<()> {
+        let mut writer = self.writer.lock().await;
+        let mut rest = octets;
+        while !rest.is_empty() {
+            match timeout(self.idle_timeout, writer.write(rest)).await?? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                taken => rest = &rest[taken..],
+            }
+        }
+        timeout(self.idle_timeout, writer.flush()).await?
     }
 
     /// Writes a message behind its length, both together.

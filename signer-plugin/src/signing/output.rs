@@ -35,10 +35,10 @@ pub(crate) struct RecordRef<'a> {
     pub rdata: &'a [u8],
 }
 
-/// The place of a record in the order of [`SignedZone::records`]; the default is that of the first one, the SOA.
+/// The place of a record in the order of [`SignedZone::visit`]; the default is that of the first one, the SOA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct RecordPlace {
-    /// The name, or behind all names the NSEC3 record.
+    /// The name.
     item: usize,
     /// The number of the record at it.
     record: usize,
@@ -57,25 +57,23 @@ impl SignedZone {
             let owner = Cow::Borrowed(self.zone.owner(node));
             self.rrsets_in_order(node).flat_map(move |view| records_of(owner.clone(), view))
         });
-        at_names.chain(self.nsec3_members(0).flat_map(|node| {
+        at_names.chain(self.nsec3_members().flat_map(|node| {
             let owner = self.denial_owner(node, &mut OwnerBuf::new()).to_vec();
             records_of(Cow::Owned(owner), self.denial(node))
         }))
     }
 
-    /// Hands the records, in the order of [`Self::records`] and from `from` on, to `take` until that gives false. Gives the place of the
-    /// record that was not taken; `None` when all were. Nothing is allocated for each record.
+    /// Hands all records, from `from` on, to `take` until that gives false. Gives the place of the record that was not taken; `None` when all
+    /// were. An NSEC3 record comes behind the RRsets of its name, as they stand together in memory. Nothing is allocated for each record.
     pub(crate) fn visit(
         &self,
         from: RecordPlace,
         take: &mut dyn FnMut(RecordRef<'_>) -> bool,
     ) -> Option<RecordPlace> {
         let mut room = OwnerBuf::new();
-        let names = self.zone.name_count();
-        let at_names = self.zone.node_ids_from(from.item.min(names)).map(|node| (node, false));
-        let nsec3 = self.nsec3_members(from.item.saturating_sub(names)).map(|node| (node, true));
+        let is_hashed = matches!(self.chain, Chain::Nsec3(_));
         let mut skip = from.record;
-        for (item, (node, is_nsec3)) in (from.item..).zip(at_names.chain(nsec3)) {
+        for (item, node) in (from.item..).zip(self.zone.node_ids_from(from.item)) {
             let mut record = 0;
             let mut visit = |owner: &[u8], view: RrsetView<'_>| {
                 for (rtype, rdatas) in [(view.rtype, view.data), (Rtype::RRSIG, view.signatures)] {
@@ -89,12 +87,11 @@ impl SignedZone {
                 }
                 true
             };
-            let all = if is_nsec3 {
-                visit(self.denial_owner(node, &mut room), self.denial(node))
-            } else {
-                self.rrsets_in_order(node).all(|view| visit(self.zone.owner(node), view))
-            };
-            if !all {
+            let is_at_end = self.rrsets_in_order(node).all(|view| visit(self.zone.owner(node), view))
+                && (!is_hashed
+                    || !self.is_member(node)
+                    || visit(self.denial_owner(node, &mut room), self.denial(node)));
+            if !is_at_end {
                 return Some(RecordPlace { item, record });
             }
             skip = 0;
@@ -102,11 +99,11 @@ impl SignedZone {
         None
     }
 
-    /// The members of the NSEC3 chain in its order, without the first `skip`.
-    pub(crate) fn nsec3_members(&self, skip: usize) -> impl Iterator<Item = NodeId> {
+    /// The members of the NSEC3 chain in its order.
+    pub(crate) fn nsec3_members(&self) -> impl Iterator<Item = NodeId> {
         let chain = match &self.chain {
             Chain::Nothing | Chain::Nsec => None,
-            Chain::Nsec3(chain) => Some(chain.members_from(skip)),
+            Chain::Nsec3(chain) => Some(chain.members_from(0)),
         };
         chain.into_iter().flatten()
     }
@@ -128,7 +125,7 @@ impl SignedZone {
             }
         })?;
         drop(names);
-        let members: Vec<NodeId> = self.nsec3_members(0).collect();
+        let members: Vec<NodeId> = self.nsec3_members().collect();
         write_parallel(&members, out, &|node, text| {
             let mut room = OwnerBuf::new();
             print(self.denial_owner(node, &mut room), &self.denial(node), text);

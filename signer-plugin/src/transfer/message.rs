@@ -1,23 +1,33 @@
 //! Fills one message with records: names compressed, at most as many octets as pointers reach.
 
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::RandomState;
+use keystore::dns::name::wire_len;
+
 use crate::answer::names::compressible;
 use crate::answer::query::HEADER;
 use crate::signing::RecordRef;
-use crate::zone::Labels;
 
 /// Most octets of a message over TCP: pointers have 14 bits, and what stands behind could not be pointed to.
 pub(super) const MAX_MESSAGE: usize = 0x3fff;
 /// Slots of the table of names, a power of two.
 const SLOTS: usize = 4096;
+/// What a place has where nothing was put: no name stands in front of the header.
+const FREE: (u16, u16) = (0, 0);
 /// Names and tails of names that a message remembers; a table that is fuller would be slow.
 const REMEMBERED: usize = SLOTS / 4 * 3;
 
 /// Writes the messages of a transfer, one after the other, into a buffer of the caller.
 #[derive(Debug)]
 pub(super) struct Packer {
-    /// Where each remembered tail stands in the message, by its hash; 0 = free.
-    slots: Box<[u16; SLOTS]>,
+    /// Where each remembered tail stands in the message, at the place that its hash says, with other bits of the hash.
+    slots: Box<[(u16, u16); SLOTS]>,
     remembered: usize,
+    /// Names come from strangers, who must not know which of them share a place.
+    seed: RandomState,
+    /// The tail that was found last behind labels that were not, and where it stands.
+    shared: (Vec<u8>, u16),
     /// The owner of the record before, and where it stands.
     owner: (Vec<u8>, usize),
     count: u16,
@@ -28,8 +38,10 @@ pub(super) struct Packer {
 impl Packer {
     pub fn new() -> Self {
         Self {
-            slots: Box::new([0; SLOTS]),
+            slots: Box::new([FREE; SLOTS]),
             remembered: 0,
+            seed: RandomState::default(),
+            shared: (Vec::new(), 0),
             owner: (Vec::new(), 0),
             count: 0,
             limit: MAX_MESSAGE,
@@ -40,10 +52,11 @@ impl Packer {
     /// Starts a message whose records end before octet `limit`; in a stream a first record may end behind it, since some record is longer
     /// than most messages are. `out` becomes room for the header, and the question, whose name later names may point to.
     pub fn begin(&mut self, question: &[u8], limit: usize, is_stream: bool, out: &mut Vec<u8>) {
-        self.slots.fill(0);
+        self.slots.fill(FREE);
         (self.remembered, self.count) = (0, 0);
         (self.limit, self.is_stream) = (limit.min(MAX_MESSAGE), is_stream);
         self.owner.0.clear();
+        self.shared.0.clear();
         out.clear();
         out.resize(HEADER, 0);
         // Written as a name, so that it is remembered.
@@ -101,60 +114,67 @@ impl Packer {
     /// Appends the name that `wire` starts with, the longest tail of it that stands in the message as a pointer. Gives the octets read,
     /// 0 when it starts with no name. Only a tail in the same letter case counts (RFC 5936 section 3.4).
     fn put_name(&mut self, wire: &[u8], out: &mut Vec<u8>) -> usize {
-        let Some(labels) = Labels::of(wire) else { return 0 };
-        let len = usize::from(labels.len);
-        let mut hashes = [0_u32; 128];
-        let mut hash = 0x811c_9dc5_u32;
-        for label in (0..labels.count()).rev() {
-            let start = labels.offset(label);
-            for octet in &wire[start..=start + usize::from(wire[start])] {
-                hash = (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193);
+        let Some(len) = wire_len(wire) else { return 0 };
+        let (name, start) = (&wire[..len], out.len());
+        let mut in_full = 0;
+        let found = loop {
+            let tail = &name[in_full..];
+            if tail.len() == 1 {
+                break None;
             }
-            hashes[label] = hash;
-        }
-        let mut found = None;
-        let mut in_full = labels.count();
-        for (label, hash) in hashes[..labels.count()].iter().enumerate() {
-            if let Some(at) = self.find(*hash, &wire[labels.offset(label)..len], out) {
-                (found, in_full) = (Some(at), label);
-                break;
+            // Nearly always what the name before ended with.
+            if in_full > 0 && self.shared.0 == tail {
+                break Some(self.shared.1);
             }
-        }
-        let start = out.len();
-        out.extend_from_slice(&wire[..labels.offset(in_full)]);
+            match self.find(tail, out) {
+                Ok(at) => {
+                    if in_full > 0 {
+                        self.shared.0.clear();
+                        self.shared.0.extend_from_slice(tail);
+                        self.shared.1 = at;
+                    }
+                    break Some(at);
+                }
+                Err(free) => self.remember(free, start + in_full),
+            }
+            in_full += 1 + usize::from(tail[0]);
+        };
+        out.extend_from_slice(&name[..in_full]);
         match found {
             Some(at) => out.extend_from_slice(&(0xc000 | at).to_be_bytes()),
             None => out.push(0),
         }
-        for (label, hash) in hashes[..in_full].iter().enumerate() {
-            self.remember(*hash, start + labels.offset(label));
-        }
         len
     }
 
-    fn find(&self, hash: u32, tail: &[u8], message: &[u8]) -> Option<u16> {
-        let mut slot = hash as usize % SLOTS;
-        while self.slots[slot] != 0 {
-            let at = self.slots[slot];
-            if is_at(message, usize::from(at), tail) {
-                return Some(at);
+    /// Where the message has this tail of a name, or the place in the table for it.
+    fn find(&self, tail: &[u8], message: &[u8]) -> Result<u16, FreeSlot> {
+        let mut hasher = self.seed.build_hasher();
+        hasher.write(tail);
+        let hash = hasher.finish();
+        let (mut slot, tag) = (hash as usize % SLOTS, (hash >> 48) as u16);
+        loop {
+            match self.slots[slot] {
+                FREE => return Err(FreeSlot { slot, tag }),
+                (at, found) if found == tag && is_at(message, usize::from(at), tail) => return Ok(at),
+                _ => slot = (slot + 1) % SLOTS,
             }
-            slot = (slot + 1) % SLOTS;
         }
-        None
     }
 
-    fn remember(&mut self, hash: u32, at: usize) {
-        if at >= MAX_MESSAGE || self.remembered == REMEMBERED {
-            return;
+    fn remember(&mut self, free: FreeSlot, at: usize) {
+        if at < MAX_MESSAGE && self.remembered < REMEMBERED {
+            self.slots[free.slot] = (at as u16, free.tag);
+            self.remembered += 1;
         }
-        let mut slot = hash as usize % SLOTS;
-        while self.slots[slot] != 0 {
-            slot = (slot + 1) % SLOTS;
-        }
-        self.slots[slot] = at as u16;
-        self.remembered += 1;
     }
+}
+
+/// A place in the table of names where nothing stands yet.
+struct FreeSlot {
+    slot: usize,
+    /// Bits of the hash that the place does not tell.
+    tag: u16,
 }
 
 /// True when the message has the uncompressed name `name` at `at`, in full or behind pointers. Those are ours: they lead backwards.
