@@ -1,5 +1,5 @@
 # A client for transfers and updates: messages as octets, signed with one TSIG key (RFC 8945).
-import hashlib, hmac, selectors, socket, struct, time
+import collections, hashlib, hmac, selectors, socket, struct, time
 
 KEY, SECRET = "xfr", b"the secret of one measurement only"
 A, SOA, NSEC_TYPE, IXFR, AXFR = 1, 6, 47, 251, 252
@@ -142,13 +142,24 @@ def is_signed(port, name, rtype):
     return has_signature(ask(port, query(1, name, rtype)))
 
 
+def has_address(port, name, address, seconds=0.5):
+    """True when a server answers a query with this address."""
+    try:
+        return address in ask(port, query(1, name, A), seconds)
+    except (OSError, RuntimeError):
+        return False
+
+
 class Stream:
     """Updates at a fixed rate, and for each a query when it was answered: when it is answered, and when the record is seen."""
 
     def __init__(self, port, zone, rate, seconds, prefix):
         self.port, self.zone, self.rate, self.prefix = port, zone, rate, prefix
         self.count = rate * seconds
-        self.sent, self.answered, self.seen, self.asked_again, self.refused = {}, {}, {}, 0, 0
+        # When each was due, and not when it was sent: a client that is held up hides nothing.
+        self.due, self.answered, self.seen, self.asked_again, self.refused = {}, {}, {}, 0, 0
+        # Queries that are sent again: when, and which.
+        self.later = collections.deque()
 
     def name(self, number):
         # So that neighbours in time are no neighbours in the zone.
@@ -162,23 +173,28 @@ class Stream:
             each.connect(("127.0.0.1", self.port))
             each.setblocking(False)
         self.updates, self.queries = sockets
-        begun = time.monotonic()
+        self.begun = begun = time.monotonic()
         with selectors.DefaultSelector() as selector:
             for each in sockets:
                 selector.register(each, selectors.EVENT_READ)
             while len(self.seen) + self.refused < self.count and time.monotonic() < begun + self.count / self.rate + longest:
-                while len(self.sent) < self.count and time.monotonic() >= begun + len(self.sent) / self.rate:
-                    self.send(len(self.sent))
-                wait = begun + len(self.sent) / self.rate - time.monotonic() if len(self.sent) < self.count else 0.1
+                while len(self.due) < self.count and time.monotonic() >= begun + len(self.due) / self.rate:
+                    self.send(len(self.due))
+                wait = begun + len(self.due) / self.rate - time.monotonic() if len(self.due) < self.count else 0.01
+                while self.later and self.later[0][0] <= time.monotonic():
+                    self.query(self.later.popleft()[1])
                 for found, _ in selector.select(max(wait, 0)):
                     self.receive(found.fileobj)
         for each in sockets:
             each.close()
-        return time.monotonic() - begun
+
+    def rate_reached(self):
+        """Updates a second from the first to the last answer."""
+        return len(self.answered) / (max(self.answered.values()) - self.begun) if self.answered else 0
 
     def send(self, number):
         octets = added(number % 65536, self.zone, self.name(number), struct.pack("!I", 10 << 24 | number))
-        self.sent[number] = time.monotonic()
+        self.due[number] = self.begun + number / self.rate
         self.updates.send(octets)
 
     def receive(self, where):
@@ -192,7 +208,7 @@ class Stream:
     def take(self, where, answer):
         now, number = time.monotonic(), struct.unpack("!H", answer[:2])[0]
         # The latest with this ID.
-        number += (len(self.sent) - 1 - number) // 65536 * 65536
+        number += (len(self.due) - 1 - number) // 65536 * 65536
         if where is self.updates:
             if answer[3] & 15:
                 self.refused += 1
@@ -203,11 +219,11 @@ class Stream:
             self.seen.setdefault(number, now)
         else:
             self.asked_again += 1
-            self.query(number)
+            self.later.append((now + 0.001, number))
 
     def query(self, number):
         self.queries.send(query(number % 65536, self.name(number), A))
 
     def times(self, ends):
-        """Milliseconds from the sending of an update to these ends, in order."""
-        return sorted((end - self.sent[number]) * 1000 for number, end in ends.items())
+        """Milliseconds from when an update was due to these ends, in order."""
+        return sorted((end - self.due[number]) * 1000 for number, end in ends.items())
