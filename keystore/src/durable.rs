@@ -38,6 +38,14 @@ pub fn write_with(path: &Path, mode: u32, fill: impl FnOnce(&mut File) -> io::Re
     temp.done(path)
 }
 
+/// Like [`write`], but not durable: the new content outlives this process, and a loss of power may leave any octets of it, or the old content.
+pub fn write_unsynced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut temp = Temp::create_unsynced(path, mode, |out| out.write_all(bytes))?;
+    fs::rename(&temp.path, path)?;
+    temp.file = None;
+    Ok(())
+}
+
 /// Appends `bytes` to the regular file `path`, which must be there and have exactly `len` octets, and makes that durable (fdatasync).
 ///
 /// After an error it is not known how much of `bytes` is in the file, and the kernel may have dropped what it could not write: the
@@ -245,6 +253,16 @@ struct Temp {
 
 impl Temp {
     fn create(target: &Path, mode: u32, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<Self> {
+        let temp = Self::create_unsynced(target, mode, fill)?;
+        temp.file.as_ref().map_or(Ok(()), File::sync_all)?;
+        Ok(temp)
+    }
+
+    fn create_unsynced(
+        target: &Path,
+        mode: u32,
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let name = target.file_name().ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, "the path does not end in a file name")
         })?;
@@ -266,7 +284,6 @@ impl Temp {
             }
             file.set_permissions(Permissions::from_mode(mode))?;
             fill(file)?;
-            file.sync_all()?;
             return Ok(temp);
         }
     }

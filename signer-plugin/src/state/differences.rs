@@ -2,15 +2,17 @@
 //! that do not have the version which it served last.
 //!
 //! ```text
-//! zones/ZONE/differences   H (zone name)  { D… (pieces of a difference)  C (its length) }…     appended to, and replaced when it is long
+//! zones/ZONE/differences-0, -1   H (zone name)  { D… (pieces of a difference)  C (its length) }…     appended to
 //! ```
-//! A difference is written before the version that it leads to, and that version says how far the file belongs to it ([`HistoryEnd`]). So
-//! what leads to a version that was never written down counts for nothing, and neither does a file that is behind. The file is of use,
-//! and no more: where it is missing or damaged, secondaries get the whole zone once. That is why it is appended to without a sync: a killed
-//! process loses nothing by that, and a loss of power at most these differences.
+//! A difference is written before the version that it leads to, and that version says in which file it stands, and up to where that belongs
+//! to it ([`HistoryEnd`]). So what leads to a version that was never written down counts for nothing, and neither does a file that is behind.
+//! A file that has become long is written anew as the other one, while the version on disk still names the first.
+//!
+//! The files are of use, and no more: where one is missing or damaged, secondaries get the whole zone once. That is why they are appended to
+//! without a sync: a killed process loses nothing by that, and a loss of power at most these differences.
 
 use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keystore::dns::Name;
@@ -23,23 +25,25 @@ use super::sections::{Kind, Sealer, SectionError, Unsealer};
 use super::{Damage, FORMAT, StateError, error_at, open};
 use crate::difference::Difference;
 
-/// Name of the file in the zone's state folder.
-const DIFFERENCES: &str = "differences";
+/// Names of the files in the zone's state folder.
+const NAMES: [&str; 2] = ["differences-0", "differences-1"];
 const HEAD: Kind = Kind(b'H');
 const PIECE: Kind = Kind(b'D');
 const COMMIT: Kind = Kind(b'C');
 /// Octets of a piece.
 const SECTION: usize = 256 << 10;
-/// Octets that the file may have beyond twice those of the differences that are of use.
+/// Octets that a file may have beyond twice those of the differences that are of use.
 const SLACK: usize = 64 << 10;
 /// Longest file that is read, in octets.
 const MOST_OCTETS: u64 = 128 << 20;
 
-/// The file of one zone.
+/// The files of one zone.
 #[derive(Debug)]
 pub(crate) struct DifferenceStore {
     folder: StateFolder,
     zone: Name,
+    /// What the version on disk says.
+    in_use: Option<HistoryEnd>,
     /// What the file ends with; `None` when that is not known, and it is written whole next.
     held: Option<Held>,
 }
@@ -53,10 +57,10 @@ struct Held {
 impl DifferenceStore {
     /// The differences of `zone` in `folder`; nothing is read yet.
     pub fn new(folder: &Path, zone: &Name) -> Self {
-        Self { folder: StateFolder::new(folder), zone: zone.clone(), held: None }
+        Self { folder: StateFolder::new(folder), zone: zone.clone(), in_use: None, held: None }
     }
 
-    /// Has the file end with these differences, each of which begins where the one before ends; gives what the version is to say that they
+    /// Has a file end with these differences, each of which begins where the one before ends; gives what the version is to say that they
     /// lead to, and `None` when there are none. When this returns `Ok` they outlive the process.
     pub fn save(&mut self, history: &[Arc<Difference>]) -> io::Result<Option<HistoryEnd>> {
         let Some((newest, before)) = history.split_last() else { return Ok(None) };
@@ -64,8 +68,11 @@ impl DifferenceStore {
         let appended = self.held.take().and_then(|held| self.append(&held, before, newest));
         let end = match appended {
             Some(end) => end,
-            // A second try costs little, and one fault is not to cost each secondary a whole zone.
-            None => self.replace(history).or_else(|_| self.replace(history))?,
+            // One fault is not to cost each secondary a whole zone. A full disk stays full, and what is left of it is for the version.
+            None => self.replace(history).or_else(|error| match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Err(error),
+                _ => self.replace(history),
+            })?,
         };
         self.held = Some(Held { last: Arc::clone(newest), end });
         Ok(Some(end))
@@ -84,19 +91,30 @@ impl DifferenceStore {
         let octets: usize = before.iter().map(|difference| difference.octets()).sum();
         let most = 2 * (octets + newest.octets()) + SLACK;
         before.last().filter(|last| Arc::ptr_eq(last, &held.last) && held.end.len < most as u64)?;
-        let sealer = Sealer::go_on(Vec::new(), held.end.digest, held.end.len);
-        let (octets, end) = put(sealer, std::slice::from_ref(newest)).ok()?;
-        durable::append_unsynced(&self.folder.path().join(DIFFERENCES), held.end.len, &octets).ok()?;
+        let HistoryEnd { file, digest, len } = held.end;
+        let sealer = Sealer::go_on(Vec::new(), digest, len);
+        let (octets, end) = put(file, sealer, std::slice::from_ref(newest)).ok()?;
+        durable::append_unsynced(&self.path(file), len, &octets).ok()?;
         Some(end)
     }
 
     fn replace(&mut self, history: &[Arc<Difference>]) -> io::Result<HistoryEnd> {
         self.folder.make()?;
+        let file = self.in_use.is_some_and(|end| !end.file);
         let mut sealer = Sealer::begin(Vec::new(), FORMAT)?;
         sealer.section(HEAD, self.zone.as_wire())?;
-        let (octets, end) = put(sealer, history)?;
-        durable::write(&self.folder.path().join(DIFFERENCES), &octets, 0o600)?;
+        let (octets, end) = put(file, sealer, history)?;
+        durable::write_unsynced(&self.path(file), &octets, 0o600)?;
         Ok(end)
+    }
+
+    /// Notes what the version on disk says from now on.
+    pub fn set_in_use(&mut self, end: Option<HistoryEnd>) {
+        self.in_use = end;
+    }
+
+    fn path(&self, file: bool) -> PathBuf {
+        self.folder.path().join(NAMES[usize::from(file)])
     }
 
     /// Reads the differences that lead to the version which says `end`, the oldest first.
@@ -105,8 +123,11 @@ impl DifferenceStore {
     /// When the file cannot be read, is damaged, or is that of another version.
     pub fn load(&mut self, end: HistoryEnd) -> Result<Vec<Arc<Difference>>, StateError> {
         self.held = None;
-        let path = self.folder.path().join(DIFFERENCES);
-        let Some(file) = open(&path)? else { return Err(error_at(&path, (Damage::Order, 0))) };
+        self.in_use = Some(end);
+        let path = self.path(end.file);
+        let Some(file) = open(&path)? else {
+            return Err(StateError::Io { path, source: io::ErrorKind::NotFound.into() });
+        };
         let is_whole = file.metadata().is_ok_and(|found| found.len() == end.len);
         let found = read(file, &self.zone, end).map_err(|error| error_at(&path, error))?;
         // A file that goes on is not appended to.
@@ -115,8 +136,12 @@ impl DifferenceStore {
     }
 }
 
-/// Puts differences behind what the file has.
-fn put(mut sealer: Sealer<Vec<u8>>, differences: &[Arc<Difference>]) -> io::Result<(Vec<u8>, HistoryEnd)> {
+/// Puts differences behind what a file has.
+fn put(
+    file: bool,
+    mut sealer: Sealer<Vec<u8>>,
+    differences: &[Arc<Difference>],
+) -> io::Result<(Vec<u8>, HistoryEnd)> {
     let (mut whole, mut commit) = (Vec::new(), Vec::new());
     for difference in differences {
         whole.clear();
@@ -129,7 +154,7 @@ fn put(mut sealer: Sealer<Vec<u8>>, differences: &[Arc<Difference>]) -> io::Resu
         sealer.section(COMMIT, &commit)?;
     }
     let (octets, digest, len) = sealer.finish();
-    Ok((octets, HistoryEnd { digest, len }))
+    Ok((octets, HistoryEnd { file, digest, len }))
 }
 
 /// The differences of a file up to `end`, where its sections must end as that says.
@@ -226,13 +251,15 @@ mod tests {
         let third = kept.save(&history).unwrap().unwrap();
         assert!(third.len > second.len);
         assert_eq!(found(&dir, third), Some(vec![(1, 2), (2, 5), (5, 6)]));
-        // And one that finds more than its version says writes the file anew.
+        // And one that finds more than its version says writes another file.
         let mut kept = store(&dir);
         let mut history = kept.load(second).unwrap();
         history.push(step(5, 7, 10));
         let other = kept.save(&history).unwrap().unwrap();
         assert_eq!(found(&dir, other), Some(vec![(1, 2), (2, 5), (5, 7)]));
-        assert_eq!(found(&dir, third), None);
+        // Until a version is written down that says so, the one that is on disk finds what leads to it.
+        assert_eq!(found(&dir, second), Some(vec![(1, 2), (2, 5)]));
+        kept.set_in_use(Some(other));
         // A version that was made and never served.
         history.pop();
         history.push(step(5, 9, 10));
@@ -241,18 +268,26 @@ mod tests {
     }
 
     #[test]
-    fn the_file_stays_within_twice_what_is_of_use() {
+    fn files_stay_within_twice_what_is_of_use_and_the_one_in_use_is_never_written_over() {
         let dir = tempfile::tempdir().unwrap();
         let mut kept = store(&dir);
-        let mut history = Vec::new();
+        let (mut history, mut before, mut files) = (Vec::new(), None, 0);
         for serial in 0..200 {
             history.push(step(serial, serial + 1, 10_000));
             history.drain(..history.len().saturating_sub(5));
             let end = kept.save(&history).unwrap().unwrap();
             assert_eq!(found(&dir, end).unwrap().last(), Some(&(serial, serial + 1)));
+            // The process is killed here, before the version is written down that says so.
+            if let Some(before) = before {
+                assert_eq!(found(&dir, before).unwrap().last(), Some(&(serial - 1, serial)));
+            }
+            files += u32::from(before.is_some_and(|before: HistoryEnd| before.file != end.file));
+            kept.set_in_use(Some(end));
+            before = Some(end);
             let octets: usize = history.iter().map(|step| step.octets()).sum();
             assert!(end.len < (3 * octets + 2 * SLACK) as u64, "{} {octets}", end.len);
         }
+        assert!(files > 5, "{files}");
     }
 
     #[test]
@@ -260,7 +295,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut kept = store(&dir);
         let end = kept.save(&[step(1, 2, 10), step(2, 3, 10)]).unwrap().unwrap();
-        let path = dir.path().join(DIFFERENCES);
+        let path = dir.path().join(NAMES[0]);
         let octets = fs::read(&path).unwrap();
         for at in 0..octets.len() {
             fs::write(&path, &octets[..at]).unwrap();

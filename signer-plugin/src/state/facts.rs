@@ -40,9 +40,11 @@ pub(crate) struct SigningFacts {
     pub made_at_apex: Vec<StoredApexRrset>,
 }
 
-/// Up to where the file of the differences belongs to a version.
+/// Up to where a file of differences belongs to a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HistoryEnd {
+    /// Which of the two files.
+    pub file: bool,
     /// The digest of the last section.
     pub digest: [u8; 32],
     /// Octets of the file.
@@ -65,7 +67,8 @@ impl Facts {
             Some(signing) => signing.put(out),
             None => put_no_signing(out),
         }
-        if let Some(HistoryEnd { digest, len }) = &self.history {
+        if let Some(HistoryEnd { file, digest, len }) = &self.history {
+            out.put_u8(u8::from(*file));
             out.extend_from_slice(digest);
             out.put_u64(*len);
         }
@@ -76,8 +79,10 @@ impl Facts {
         let serial = from.u32()?;
         let made_at = Timestamp::from_secs(from.u64()?);
         let signing = SigningFacts::take(from, zone)?;
-        let history =
-            if from.is_empty() { None } else { Some(HistoryEnd { digest: from.array()?, len: from.u64()? }) };
+        let history = match from.is_empty() {
+            true => None,
+            false => Some(HistoryEnd { file: from.u8()? != 0, digest: from.array()?, len: from.u64()? }),
+        };
         Some(Self { serial, made_at, signing, history })
     }
 

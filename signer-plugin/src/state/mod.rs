@@ -5,7 +5,7 @@
 //! zones/ZONE/changes    what each version since then has changed: names, signatures, facts     appended to
 //! zones/ZONE/content    the unsigned content that is in no file alone: see [`content`]            replaced whole
 //! zones/ZONE/content-changes   what was changed in it since                                      appended to
-//! zones/ZONE/differences    what differs between the last versions: see [`differences`]          appended to
+//! zones/ZONE/differences-0, -1   what differs between the last versions: see [`differences`]     appended to
 //! zones/ZONE/damaged-TIME/   what could not be used, the newest [`DAMAGED_KEPT`] of them; TIME has 20 digits
 //! ```
 //! **Order.** A version is durable here before it is served. Where the disk refuses it, a bundle switch and signatures that come due are

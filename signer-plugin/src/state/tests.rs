@@ -77,7 +77,7 @@ fn version(zone: &Arc<Zone>, serial: u32, previous: Option<&SignedZone>) -> (Arc
             denial_checksum: signed.denial_checksum(),
             made_at_apex: signed.made_at_apex(),
         }),
-        history: Some(HistoryEnd { digest: [7; 32], len: 5000 }),
+        history: Some(HistoryEnd { file: true, digest: [7; 32], len: 5000 }),
     };
     (signed, facts)
 }

@@ -14,40 +14,58 @@ const MAX_COUNT: usize = 1000;
 /// would be of no use, as the whole zone is sent then.
 const OCTETS: (usize, usize) = (64 << 10, 16 << 20);
 
-/// The differences that lead to the version that is served, or to one that is about to be, the oldest first; each begins where the one before
-/// ends.
+/// The differences that lead to the version that is served, the oldest first; each begins where the one before ends.
 #[derive(Debug, Default)]
 pub(super) struct History {
     differences: VecDeque<Arc<Difference>>,
     octets: usize,
     /// A serial that was served with two contents: nobody knows which of them a secondary has.
     ambiguous: Option<u32>,
-    /// The version that was recorded last.
-    newest: Weak<SignedZone>,
+    /// What leads to a version that is not served yet, and may never be.
+    pending: Option<Pending>,
+}
+
+/// What leads from the version that is served to one that was made.
+#[derive(Debug)]
+struct Pending {
+    version: Weak<SignedZone>,
+    step: Step,
+}
+
+/// What leads from one version to the next.
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    /// The records that differ.
+    Difference(Arc<Difference>),
+    /// More than the whole zone has; the serial of the version before.
+    Whole(u32),
+    /// There was no version before.
+    First,
 }
 
 impl History {
-    /// Adds the difference that leads to the next version, and keeps `most` octets of differences.
-    pub fn push(&mut self, difference: Difference, most: usize) {
-        if difference.is_empty() {
+    /// Takes what leads to the next version, which has this serial, and keeps `most` octets of differences.
+    pub fn push(&mut self, step: Step, serial: u32, most: usize) {
+        self.pending = None;
+        let difference = match step {
             // The same version once more, as after a reload.
-            return;
-        }
-        if difference.from() == difference.to() {
-            self.forget_before(difference.to(), Some(difference.from()));
-            return;
-        }
+            Step::Difference(difference) if difference.is_empty() => return,
+            Step::Difference(difference) if difference.from() == difference.to() => {
+                return self.forget_before(serial, Some(serial));
+            }
+            Step::Difference(difference) => difference,
+            Step::Whole(before) => return self.forget_before(serial, Some(before)),
+            Step::First => return self.forget(),
+        };
         if self.ambiguous == Some(difference.from()) {
             self.forget();
             return;
         }
-        // What leads to a version that was made and never served.
-        while self.differences.back().is_some_and(|last| last.to() != difference.from()) {
-            let Some(unserved) = self.differences.pop_back() else { break };
-            self.octets -= unserved.octets();
+        if self.differences.back().is_some_and(|last| last.to() != difference.from()) {
+            self.forget();
         }
         self.ambiguous = None;
-        self.add(Arc::new(difference), most);
+        self.add(difference, most);
     }
 
     fn add(&mut self, difference: Arc<Difference>, most: usize) {
@@ -59,30 +77,51 @@ impl History {
         }
     }
 
-    /// True when `version` was recorded last.
-    pub fn leads_to(&self, version: &Arc<SignedZone>) -> bool {
-        std::ptr::eq(self.newest.as_ptr(), Arc::as_ptr(version))
+    /// Notes what leads to a version that was made and is not served yet.
+    pub fn set_pending(&mut self, version: &Arc<SignedZone>, step: Step) {
+        self.pending = Some(Pending { version: Arc::downgrade(version), step });
     }
 
-    /// Notes that `version` was recorded.
-    pub fn note(&mut self, version: &Arc<SignedZone>) {
-        self.newest = Arc::downgrade(version);
+    /// What was noted for this version.
+    pub fn pending(&self, version: &Arc<SignedZone>) -> Option<&Step> {
+        let pending = self.pending.as_ref();
+        let pending = pending.filter(|pending| std::ptr::eq(pending.version.as_ptr(), Arc::as_ptr(version)));
+        pending.map(|pending| &pending.step)
     }
 
-    /// All differences, when they lead to the version with this serial.
-    pub fn all_to(&self, serial: u32) -> Vec<Arc<Difference>> {
-        let leads_there = self.differences.back().is_some_and(|last| last.to() == serial);
-        if leads_there { self.differences.iter().cloned().collect() } else { Vec::new() }
+    /// All differences that lead to this version, which is served or was noted.
+    pub fn all_to(&self, version: &Arc<SignedZone>) -> Vec<Arc<Difference>> {
+        let known = |serial| {
+            let leads_there = self.differences.back().is_some_and(|last| last.to() == serial);
+            if leads_there && self.ambiguous.is_none() { self.all() } else { Vec::new() }
+        };
+        match self.pending(version) {
+            Some(Step::Difference(next)) if next.is_empty() => known(version.serial()),
+            Some(Step::Difference(next)) if next.from() == next.to() || self.is_ambiguous(next.from()) => {
+                Vec::new()
+            }
+            Some(Step::Difference(next)) => {
+                let mut all = known(next.from());
+                all.push(Arc::clone(next));
+                all
+            }
+            Some(Step::Whole(_) | Step::First) => Vec::new(),
+            None => known(version.serial()),
+        }
     }
 
-    /// Takes differences that lead to the version with this serial, where none are known.
-    pub fn restore(&mut self, differences: Vec<Arc<Difference>>, serial: u32) {
+    fn all(&self) -> Vec<Arc<Difference>> {
+        self.differences.iter().cloned().collect()
+    }
+
+    /// Takes differences that lead to the version with this serial, where none are known, and keeps `most` octets of them.
+    pub fn restore(&mut self, differences: Vec<Arc<Difference>>, serial: u32, most: usize) {
         let leads_there = differences.last().is_some_and(|last| last.to() == serial);
         if !leads_there || !self.differences.is_empty() || self.ambiguous.is_some() {
             return;
         }
         for difference in differences {
-            self.add(difference, OCTETS.1);
+            self.add(difference, most);
         }
     }
 
@@ -162,36 +201,48 @@ mod tests {
         steps.iter().map(|step| (step.from(), step.to())).collect()
     }
 
+    fn push(history: &mut History, from: u32, to: u32) {
+        history.push(Step::Difference(Arc::new(step(from, to))), to, OCTETS.0);
+    }
+
     #[test]
-    fn a_version_that_was_never_served_leaves_the_differences_before_it() {
+    fn a_step_that_is_not_known_leaves_none_of_those_before_it() {
         let mut history = History::default();
-        history.push(step(1, 2), OCTETS.0);
-        history.push(step(2, 3), OCTETS.0);
-        // The version with serial 3 could not be written down; that with serial 4 could.
-        history.push(step(2, 4), OCTETS.0);
-        assert_eq!(serials(&history.all_to(4)), [(1, 2), (2, 4)]);
-        assert!(history.all_to(3).is_empty() && history.steps(2, 3).is_empty());
-        let octets: usize = history.all_to(4).iter().map(|step| step.octets()).sum();
-        assert_eq!(history.octets, octets);
+        push(&mut history, 1, 2);
+        push(&mut history, 2, 3);
+        assert_eq!(serials(&history.all()), [(1, 2), (2, 3)]);
+        assert_eq!(serials(&history.steps(1, 3)), [(1, 2), (2, 3)]);
         // From a version that nobody knows nothing leads on.
-        history.push(step(9, 10), OCTETS.0);
-        assert_eq!(serials(&history.all_to(10)), [(9, 10)]);
+        push(&mut history, 9, 10);
+        assert_eq!(serials(&history.all()), [(9, 10)]);
+        history.push(Step::Whole(10), 11, OCTETS.0);
+        assert!(history.all().is_empty() && !history.is_ambiguous(11));
+        history.push(Step::Whole(11), 11, OCTETS.0);
+        assert!(history.is_ambiguous(11));
+        push(&mut history, 11, 12);
+        assert!(history.all().is_empty());
     }
 
     #[test]
     fn what_an_earlier_process_kept_is_taken_where_it_leads_to_what_is_served() {
         let kept = || vec![Arc::new(step(1, 2)), Arc::new(step(2, 5))];
-        for (served, before, taken) in [(5, None, 2), (6, None, 0), (5, Some(step(5, 6)), 0)] {
+        let octets = kept()[1].octets();
+        for (served, before, most, taken) in [
+            (5, None, OCTETS.0, 2),
+            (5, None, octets, 1),
+            (6, None, OCTETS.0, 0),
+            (5, Some((5, 6)), OCTETS.0, 1),
+        ] {
             let mut history = History::default();
-            if let Some(before) = before {
-                history.push(before, OCTETS.0);
+            if let Some((from, to)) = before {
+                push(&mut history, from, to);
             }
-            history.restore(kept(), served);
-            assert_eq!(history.all_to(5).len(), taken, "{served}");
+            history.restore(kept(), served, most);
+            assert_eq!(history.all().len(), taken, "{served} {most}");
         }
         let mut history = History::default();
         history.forget_before(5, Some(5));
-        history.restore(kept(), 5);
-        assert!(history.is_ambiguous(5) && history.all_to(5).is_empty());
+        history.restore(kept(), 5, OCTETS.0);
+        assert!(history.is_ambiguous(5) && history.all().is_empty());
     }
 }

@@ -50,7 +50,7 @@ use crate::content::ChangeQueue;
 use crate::difference::Difference;
 use crate::seldom::Seldom;
 use crate::signing::SignedZone;
-use history::History;
+use history::{History, Step};
 use inbound::Inbound;
 use outgoing::Content;
 use replay::Replays;
@@ -180,33 +180,35 @@ impl ZoneTransfers {
         self.metrics.incoming_transfers_total.with_label_values(&[&self.label, kind, result]).inc();
     }
 
-    /// Notes what a new version changes to the one that is served, unless that was done for it. Called before it is served, so that there is no
-    /// time in which a secondary cannot be told what changed.
+    /// Notes what a version changes that is written down now, and served then, if that goes well; gives the differences that lead to it, the
+    /// oldest first.
+    pub(crate) fn prepare(&self, before: Option<&SignedZone>, new: &Arc<SignedZone>) -> Vec<Arc<Difference>> {
+        if !self.is_used() {
+            return Vec::new();
+        }
+        if self.history().pending(new).is_none() {
+            let step = step_between(before, new);
+            self.history().set_pending(new, step);
+        }
+        self.history().all_to(new)
+    }
+
+    /// Notes what a new version changes. Called before it is served, so that there is no time in which a secondary cannot be told what
+    /// changed.
     pub(crate) fn record(&self, before: Option<&SignedZone>, new: &Arc<SignedZone>) {
-        if !self.is_used() || self.history().leads_to(new) {
+        if !self.is_used() {
             return;
         }
-        // Walks both versions: outside of the lock.
-        let most = history::most_octets(new.transfer_octets());
-        let difference = before.map(|before| Difference::between(before, new, most));
-        let mut history = self.history();
-        match difference {
-            Some(Some(difference)) => history.push(difference, most),
-            Some(None) => history.forget_before(new.serial(), before.map(SignedZone::serial)),
-            None => history.forget(),
-        }
-        history.note(new);
+        let prepared = self.history().pending(new).cloned();
+        let step = prepared.unwrap_or_else(|| step_between(before, new));
+        self.history().push(step, new.serial(), history::most_octets(new.transfer_octets()));
     }
 
-    /// The differences that lead to the version with this serial, which was recorded last, the oldest first.
-    pub(crate) fn history_to(&self, serial: u32) -> Vec<Arc<Difference>> {
-        self.history().all_to(serial)
-    }
-
-    /// Takes the differences that lead to the version with this serial, which is served, from an earlier process.
-    pub(crate) fn restore_history(&self, differences: Vec<Arc<Difference>>, serial: u32) {
+    /// Takes the differences that lead to this version, which is served, from an earlier process.
+    pub(crate) fn restore_history(&self, differences: Vec<Arc<Difference>>, version: &SignedZone) {
         if self.is_used() {
-            self.history().restore(differences, serial);
+            let most = history::most_octets(version.transfer_octets());
+            self.history().restore(differences, version.serial(), most);
         }
     }
 
@@ -214,7 +216,10 @@ impl ZoneTransfers {
     pub(crate) fn record_plain(&self, before: Option<&PlainVersion>, new: &PlainVersion) {
         let difference = before.map(|before| Difference::of_lists(before.lists(), new.lists()));
         match difference.filter(|_| self.is_used()) {
-            Some(difference) => self.history().push(difference, history::most_octets(new.octets())),
+            Some(difference) => {
+                let step = Step::Difference(Arc::new(difference));
+                self.history().push(step, new.lists().0, history::most_octets(new.octets()));
+            }
             None => self.history().forget(),
         }
     }
@@ -308,5 +313,14 @@ impl ZoneTransfers {
 
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What leads from the version that is served to a new one; it walks both where they share little.
+fn step_between(before: Option<&SignedZone>, new: &SignedZone) -> Step {
+    let Some(before) = before else { return Step::First };
+    match Difference::between(before, new, history::most_octets(new.transfer_octets())) {
+        Some(difference) => Step::Difference(Arc::new(difference)),
+        None => Step::Whole(before.serial()),
     }
 }

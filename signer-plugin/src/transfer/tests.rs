@@ -353,6 +353,26 @@ fn a_difference_larger_than_the_zone_is_sent_as_the_zone() {
 }
 
 #[test]
+fn a_version_that_is_written_down_and_never_served_leaves_what_leads_to_the_one_that_is() {
+    let first = version(3, 7, None);
+    let second = version(3, 8, Some(&first));
+    let mut site = Site::serving(first);
+    site.publish(Arc::clone(&second));
+    let unserved = version(3, 9, Some(&second));
+    let steps = |found: Vec<Arc<Difference>>| found.iter().map(|d| (d.from(), d.to())).collect::<Vec<_>>();
+    let transfers = Arc::clone(&site.zone.transfers);
+    assert_eq!(steps(transfers.prepare(Some(&second), &unserved)), [(7, 8), (8, 9)]);
+    assert!(transfers.knows_what_changed(7, 8) && !transfers.knows_what_changed(7, 9));
+    assert!(transfers.last_difference(7, 8).is_some());
+    // What is served is written down once more, and then another version, which is served.
+    assert_eq!(steps(transfers.prepare(Some(&second), &second)), [(7, 8)]);
+    let third = version(3, 10, Some(&second));
+    assert_eq!(steps(transfers.prepare(Some(&second), &third)), [(7, 8), (8, 10)]);
+    site.publish(third);
+    assert!(transfers.knows_what_changed(7, 10) && !transfers.knows_what_changed(8, 9));
+}
+
+#[test]
 fn expire_is_answered_where_it_is_asked_for() {
     let signed = version(0, 7, None);
     let site = Site::serving(Arc::clone(&signed));

@@ -157,7 +157,7 @@ impl ZoneRuntime {
         }
         // Where this process serves the version already, it is not held in memory twice.
         self.served.publish(Arc::clone(&signed));
-        self.restore_history(&facts);
+        self.restore_history(&signed, &facts);
         let mut made = Made::new(signed, facts, Vec::new(), Vec::new());
         made.is_kept = true;
         self.made = Some(made);
@@ -357,10 +357,9 @@ impl ZoneRuntime {
 
     /// Writes a version down, and before it what leads to it from those before. Where that part fails, the version is written nevertheless.
     fn write_down(&mut self, made: &mut Made) -> io::Result<()> {
-        let transfers = self.served.transfers();
-        transfers.record(self.served.signed().as_deref(), &made.signed);
+        let history = self.served.transfers().prepare(self.served.signed().as_deref(), &made.signed);
         made.facts.history =
-            self.differences.save(&transfers.history_to(made.signed.serial())).unwrap_or_else(|error| {
+            self.differences.save(&history).unwrap_or_else(|error| {
                 tracing::warn!(
                     zone = %self.setup.name, serial = made.signed.serial(), %error,
                     "what differs from the versions before cannot be written down; should the process end now, secondaries that are behind get the whole zone"
@@ -368,15 +367,16 @@ impl ZoneRuntime {
                 None
             });
         self.state.save(&made.signed, &made.facts)?;
+        self.differences.set_in_use(made.facts.history);
         made.is_kept = true;
         Ok(())
     }
 
     /// Takes from disk what leads to the version that was restored.
-    fn restore_history(&mut self, facts: &Facts) {
+    fn restore_history(&mut self, signed: &SignedZone, facts: &Facts) {
         let Some(end) = facts.history else { return };
         match self.differences.load(end) {
-            Ok(found) => self.served.transfers().restore_history(found, facts.serial),
+            Ok(found) => self.served.transfers().restore_history(found, signed),
             Err(error) => tracing::warn!(
                 zone = %self.setup.name, serial = facts.serial, %error,
                 "what differs from the versions before cannot be read; secondaries that are behind get the whole zone"
