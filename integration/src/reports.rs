@@ -8,8 +8,7 @@ use keystore::time::Timestamp;
 use ksr_gen::daemon::{NoticeOutcome, TickError, TimerReport};
 use metrics::health::gather::OwnReport;
 use metrics::health::report::{
-    CatalogReport, ClockTrouble, Component, Report, Secondary, Served, TimerLook, Work, ZoneReport,
-    ZoneReports,
+    ClockTrouble, Component, Report, Secondary, Served, TimerLook, Work, ZoneReport, ZoneReports,
 };
 use metrics::health::revision::Revision;
 use signer_plugin::runtime::{ServedState, Signer, ZoneWork};
@@ -116,14 +115,9 @@ impl TimerStanding {
     }
 }
 
-/// The report of the signer, with that of its catalog zones.
+/// The report of the signer.
 #[must_use]
-pub fn of_signer(
-    signer: &Signer,
-    catalogs: Vec<CatalogReport>,
-    started: Timestamp,
-    now: Timestamp,
-) -> OwnReport {
+pub fn of_signer(signer: &Signer, started: Timestamp, now: Timestamp) -> OwnReport {
     let zone = |(name, state): (keystore::dns::Name, ServedState)| {
         let ServedState {
             loaded, file_error, validly_signed, why_not, generation, serial, secondaries, ..
@@ -157,7 +151,6 @@ pub fn of_signer(
     OwnReport {
         report: Report {
             queries: Some(signer.files_of_queries()),
-            catalogs,
             ..Report::new(Component::Signer, started, now)
         },
         zones: Arc::new(signer.states().into_iter().map(zone).collect()),

@@ -132,7 +132,7 @@ impl Serving {
         let follower = Arc::new(PrimaryFollower::new(runtime.handle().clone(), Arc::new(clock::now)));
         follower.follow(signer.from_primaries());
         let folder = ZoneFolder::default();
-        let catalogs = follow_catalogs(&runtime, &signer, &follower, &folder);
+        let catalogs = follow_catalogs(&runtime, &signer, &folder);
         let standing = CatalogStanding::new(&config, &signer, catalogs.faults(), &metrics);
         let timer = RequestTimer::start(config.clone(), metrics.clone())?;
         let jump = ClockJump::default();
@@ -355,15 +355,11 @@ fn start_socket(config: &Config, control: &Control, answers: Answers) -> Option<
 fn follow_catalogs(
     runtime: &tokio::runtime::Runtime,
     signer: &Signer,
-    follower: &Arc<PrimaryFollower>,
     folder: &ZoneFolder,
 ) -> Arc<CatalogFollower> {
-    let (folder, follower) = (folder.clone(), Arc::clone(follower));
-    let changed = move |others: &[keystore::dns::Name]| {
-        others.iter().for_each(|zone| follower.follow_afresh(zone));
-        folder.wake();
-    };
-    let catalogs = CatalogFollower::new(runtime.handle().clone(), Arc::new(clock::now), Arc::new(changed));
+    let folder = folder.clone();
+    let changed = Arc::new(move || folder.wake());
+    let catalogs = CatalogFollower::new(runtime.handle().clone(), Arc::new(clock::now), changed);
     catalogs.follow(signer.taken_catalogs());
     Arc::new(catalogs)
 }
@@ -427,10 +423,12 @@ fn reports(
 ) -> impl Fn(Timestamp) -> Vec<OwnReport> + Send + 'static {
     let started = clock::now();
     move |now| {
-        let mut reports = vec![loader.report(now)];
+        let mut of_loader = loader.report(now);
+        of_loader.report.catalogs = catalogs.reports();
+        let mut reports = vec![of_loader];
         reports.extend(timer.report(now));
         reports.extend(probe.report(started, now));
-        reports.extend(signs.then(|| reports::of_signer(&signer, catalogs.reports(), started, now)));
+        reports.extend(signs.then(|| reports::of_signer(&signer, started, now)));
         jump.told(reports)
     }
 }

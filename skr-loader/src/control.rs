@@ -189,7 +189,10 @@ impl Answer {
         result: Result<(), E>,
         config: &Config,
     ) -> (Self, ConfigurationState) {
-        match (result, config.zone_file_errors()) {
+        // Zones of catalogs that are not taken are no error of this host; `held` is told in any case.
+        let is_told = !config.zone_files.held.is_empty();
+        let errors = config.zone_file_errors().filter(|errors| is_told || !errors.is_of_catalogs_only());
+        match (result, errors) {
             (Ok(()), Some(errors)) => {
                 let findings = errors.all().chain(&config.warnings).map(ToString::to_string);
                 let held = config.zone_files.held.iter().map(ToString::to_string).collect();

@@ -48,8 +48,7 @@ impl From<&Config> for ConfigurationState {
     fn from(config: &Config) -> Self {
         match config.zone_file_errors() {
             Some(errors) if errors.may_pass => Self::Unread,
-            Some(errors) if !errors.findings.is_empty() => Self::Refused,
-            // What is wrong with zones of catalogs only is no word on the files of this host.
+            Some(errors) if !errors.is_of_catalogs_only() => Self::Refused,
             Some(_) | None => Self::Taken,
         }
     }

@@ -13,7 +13,7 @@ use crate::shared::Shared;
 pub(super) struct KnownZones<'a> {
     /// `None` where that is not known: a zone that is named may be in a file that could not be used.
     zones: Option<&'a [Shared<ZoneConfig>]>,
-    /// Zones come and go as files of `zones-directory`, without a look at the main file.
+    /// Zones come and go as files of `zones-directory` or with catalogs, without a look at the main file.
     come_and_go: bool,
     /// What is said of zones that went, and are named.
     missing: RefCell<Vec<PolicyFinding>>,
@@ -22,7 +22,9 @@ pub(super) struct KnownZones<'a> {
 impl<'a> KnownZones<'a> {
     pub fn new(zones: Option<&'a [Shared<ZoneConfig>]>, files: Option<&ZoneFiles>) -> Self {
         let zones = zones.filter(|_| files.is_none_or(|files| files.errors.is_none()));
-        let come_and_go = files.is_some_and(|files| files.folder.is_some());
+        let come_and_go = files.is_some_and(|files| {
+            files.folder.is_some() || !files.others.is_empty() || !files.held.is_empty()
+        });
         Self { zones, come_and_go, missing: RefCell::default() }
     }
 
@@ -33,7 +35,7 @@ impl<'a> KnownZones<'a> {
         }
         if self.come_and_go {
             let what = format!(
-                "{name} is no [[zone]] of this file or of zones-directory; take it out, or add the zone"
+                "{name} is no [[zone]] of this file, of zones-directory or of a catalog; take it out, or add the zone"
             );
             self.missing.borrow_mut().push(value.warning(&what));
         } else {

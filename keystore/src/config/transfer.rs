@@ -1,12 +1,13 @@
 //! `[transfer]`, and what a `[[zone]]` says of transfers: who may have a zone, who is told of new versions, and the keys for both.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::Config;
 use super::tls::{ClientTls, PrimaryTls};
-use super::zone_files::ZoneFileErrors;
+use super::zone_files::{CatalogTroubleKind, Origin, ZoneFileErrors};
 use crate::dns::Name;
 use crate::policy::{PolicyFinding, Severity};
 use crate::tsig::{TsigKey, TsigKeyError};
@@ -219,21 +220,36 @@ impl Config {
     /// As [`Self::load_transfer_keys`], but for such keys of such zones.
     pub fn settle_transfer_keys(&mut self, in_use: Option<&Self>) -> Result<(), Vec<TransferKeyError>> {
         let (_, errors) = self.read_transfer_keys();
-        let mut findings = Vec::new();
+        let index = |config: &Self| -> HashMap<Name, usize> {
+            config.zones.iter().enumerate().map(|(at, zone)| (zone.name.clone(), at)).collect()
+        };
+        let (here, before) = (index(self), in_use.map(index));
+        let mut noted = ZoneFileErrors::default();
         for error in &errors {
             let TransferKeyError::Unknown { zone: name, .. } = error else { return Err(errors) };
-            let Some(zone) = self.zones.iter_mut().find(|zone| zone.name == *name) else {
+            let Some(zone) = here.get(name).map(|at| &mut self.zones[*at]) else { return Err(errors) };
+            let (Some(file), Some(origin)) = (zone.source.file().cloned(), zone.source.origin()) else {
                 return Err(errors);
             };
-            let Some(file) = zone.source.file().cloned() else { return Err(errors) };
-            if let Some(before) = in_use.and_then(|config| config.zones.iter().find(|z| z.name == *name)) {
-                *zone = before.clone();
+            let known = before.as_ref().and_then(|before| before.get(name)).zip(in_use);
+            if let Some((at, config)) = known {
+                *zone = config.zones[*at].clone();
             }
             let (severity, path) = (Severity::Error, file.to_path_buf());
-            findings.push(PolicyFinding { severity, path, line: 1, what: error.to_string() });
+            let finding = PolicyFinding { severity, path, line: 1, what: error.to_string() };
+            match origin {
+                Origin::Folder => noted.findings.push(finding),
+                Origin::Catalog(catalog) => {
+                    noted.note_catalog(&catalog, CatalogTroubleKind::Refused, 1, [finding]);
+                }
+            }
         }
-        if !findings.is_empty() {
-            self.zone_files.errors.get_or_insert(ZoneFileErrors::default()).findings.extend(findings);
+        if noted != ZoneFileErrors::default() {
+            let errors = self.zone_files.errors.get_or_insert_default();
+            errors.findings.extend(noted.findings);
+            for trouble in noted.of_catalogs {
+                errors.note_catalog(&trouble.catalog, trouble.kind, trouble.zones, trouble.findings);
+            }
         }
         Ok(())
     }

@@ -15,6 +15,9 @@ use crate::dns::Name;
 use crate::policy::PolicyFinding;
 use crate::time::Timestamp;
 
+/// Findings that are kept of one kind of trouble of a catalog.
+const TOLD: usize = 5;
+
 /// Where a zone is configured.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ZoneSource {
@@ -34,6 +37,8 @@ pub struct MemberSource {
     pub catalog: Name,
     /// Template, catalog and zone in one path, under which nothing lies: `TEMPLATE#CATALOG#ZONE`.
     pub file: Arc<Path>,
+    /// The label of the zone in the catalog; `None` where that is not known, since what was remembered of it is in use.
+    pub label: Option<Vec<u8>>,
 }
 
 /// What zones come from that are not of the main file.
@@ -77,11 +82,20 @@ impl ZoneSource {
         }
     }
 
-    pub(super) fn new(origin: &Origin, file: &Path) -> Self {
+    /// The label of a zone of a catalog.
+    #[must_use]
+    pub fn label(&self) -> Option<&[u8]> {
+        match self {
+            Self::MainFile | Self::ZoneFile(_) => None,
+            Self::Member(member) => member.label.as_deref(),
+        }
+    }
+
+    pub(super) fn new(origin: &Origin, file: &Path, label: Option<Vec<u8>>) -> Self {
         match origin {
             Origin::Folder => Self::ZoneFile(file.into()),
             Origin::Catalog(catalog) => {
-                Self::Member(Arc::new(MemberSource { catalog: catalog.clone(), file: file.into() }))
+                Self::Member(Arc::new(MemberSource { catalog: catalog.clone(), file: file.into(), label }))
             }
         }
     }
@@ -103,21 +117,23 @@ pub struct ZoneFiles {
     /// What keeps files from being used as they lie there. [`super::Config::load`] refuses the configuration instead.
     pub errors: Option<ZoneFileErrors>,
     /// Zones that went without a release within [`REMOVAL_WINDOW`](crate::removal_limit::REMOVAL_WINDOW) seconds.
-    pub removals: Vec<Removal>,
+    pub removals: Vec<ZoneCount>,
+    /// Zones that came from catalogs within that time: they do not count for what may go.
+    pub additions: Vec<ZoneCount>,
     /// Zones that no file and no catalog has any more, and that stay in use until one has them again or a person releases them.
     pub held: Vec<Name>,
     /// Zones that were in use before this start and are not now: neither their file nor the text that was remembered of it can be used.
     pub left_out: Vec<LeftOut>,
 }
 
-/// Zones that went at one time.
+/// Zones that went, or came, at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Removal {
-    /// When they went.
+pub struct ZoneCount {
+    /// When it was.
     pub at: Timestamp,
     /// Their number.
     pub zones: usize,
-    /// What they had come from.
+    /// What they come from.
     pub origin: Origin,
 }
 
@@ -258,6 +274,32 @@ impl ZoneFileErrors {
     #[must_use]
     pub fn of_files(&self) -> Option<String> {
         (!self.findings.is_empty()).then(|| lines(&self.findings))
+    }
+
+    /// True where it is only what catalogs of others have: no file of this host has to be mended.
+    #[must_use]
+    pub const fn is_of_catalogs_only(&self) -> bool {
+        self.findings.is_empty() && !self.may_pass
+    }
+
+    /// Notes what is wrong with zones of a catalog.
+    pub(super) fn note_catalog(
+        &mut self,
+        catalog: &Name,
+        kind: CatalogTroubleKind,
+        zones: usize,
+        findings: impl IntoIterator<Item = PolicyFinding>,
+    ) {
+        let all = &mut self.of_catalogs;
+        let known = all.iter().position(|known| known.catalog == *catalog && known.kind == kind);
+        let at = known.unwrap_or_else(|| {
+            all.push(CatalogTrouble { catalog: catalog.clone(), kind, zones: 0, findings: Vec::new() });
+            all.len() - 1
+        });
+        let trouble = &mut all[at];
+        trouble.zones += zones;
+        let room = TOLD.saturating_sub(trouble.findings.len());
+        trouble.findings.extend(findings.into_iter().take(room));
     }
 
     /// All findings.

@@ -110,7 +110,7 @@ pub struct Report {
     /// The files that queries are answered with, and the certificate of DNS over TLS; of the signer.
     #[serde(default)]
     pub queries: Option<EndpointReport>,
-    /// The catalog zones; of the signer.
+    /// The catalog zones; of the loader of the process that serves.
     #[serde(default)]
     pub catalogs: Vec<CatalogReport>,
     /// Conditions that the component found itself, over the network.

@@ -6,7 +6,7 @@
 //!
 //! A catalog that is broken, cannot be transferred or has expired changes nothing: its zones stay (section 5.1).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use keystore::catalog::kept::is_damage;
 use keystore::catalog::taken::TakenVersion;
 use keystore::catalog::{Catalog, CatalogFault};
 use keystore::config::catalog::{CatalogSource, TakenCatalog};
+use keystore::config::tls::PrimaryTls;
 use keystore::dns::Name;
 use keystore::durable;
 use metrics::changed::mark;
@@ -28,6 +29,7 @@ use super::connection::LookTime;
 use super::fault::TransferFault;
 use super::follow::{Settings, in_turn, settings_of};
 use super::look::{Look, News, OctetsUnderWay, Received, Seen, TransferKind, WHOLE};
+use super::serial::is_newer;
 use super::soa::PrimaryVersion;
 use super::timer::ZoneTimer;
 use super::tls::TlsClients;
@@ -40,11 +42,15 @@ use crate::zone::{Records, Zone};
 const FILE_PAUSE: Duration = Duration::from_secs(2);
 /// Looks at a file that has not changed before it is read again, where the last try may pass.
 const FILE_RETRY: u32 = 15;
+/// A file that has not changed for so long is whole.
+const WRITTEN: Duration = Duration::from_millis(500);
+/// Most zones of a catalog.
+const MAX_ZONES: usize = 200_000;
 /// Longest time between two looks at the clock, which may be set.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Called when what stands in a catalog has changed on disk, with the zones whose label is another one than before: they are other zones of the same names.
-pub type OnChange = Arc<dyn Fn(&[Name]) + Send + Sync>;
+/// Called when what stands in a catalog has changed on disk.
+pub type OnChange = Arc<dyn Fn() + Send + Sync>;
 
 /// The tasks of all catalogs. Dropping it ends them.
 pub struct CatalogFollower {
@@ -77,6 +83,12 @@ pub enum CatalogFollowFault {
     /// No primary gives it.
     #[error("{0}")]
     NotTransferred(String),
+    /// It has more zones than one host takes.
+    #[error("it has {zones} zones, and no more than {MAX_ZONES} are taken")]
+    TooLarge {
+        /// Their number.
+        zones: usize,
+    },
     /// It cannot be kept in the state folder.
     #[error("{path}: {what}", path = path.display())]
     NotKept {
@@ -115,7 +127,7 @@ impl CatalogFollower {
         for FollowedCatalog { zone, config: catalog, path } in catalogs {
             let settings = settings_of(&zone.transfers().settings());
             match before.remove(&catalog.zone) {
-                Some(task) if task.catalog == catalog && task.settings == settings => {
+                Some(task) if task.catalog.source == catalog.source && task.settings == settings => {
                     tasks.insert(catalog.zone.clone(), task);
                     continue;
                 }
@@ -133,11 +145,16 @@ impl CatalogFollower {
                 clients: Arc::clone(&self.clients),
                 under_way: Arc::clone(&self.under_way),
                 here: None,
+                taken: None,
+                serial: None,
             };
             let handle = self.runtime.spawn(follower.run());
             tasks.insert(catalog.zone.clone(), Task { catalog, settings, handle });
         }
         before.values().for_each(|task| task.handle.abort());
+        let primaries = tasks.values().flat_map(|task| &task.settings.primaries);
+        let used: HashSet<&PrimaryTls> = primaries.filter_map(|primary| primary.tls.as_ref()).collect();
+        self.clients.keep(&used.into_iter().collect::<Vec<_>>());
         self.faults.keep(|catalog| tasks.contains_key(catalog));
     }
 
@@ -208,10 +225,17 @@ struct OneCatalog {
     under_way: Arc<OctetsUnderWay>,
     /// The newest version of its zone, broken or not.
     here: Option<Arc<Zone>>,
+    /// The version that was kept last by this task.
+    taken: Option<Arc<Zone>>,
+    /// The serial of what is kept.
+    serial: Option<u32>,
 }
 
 impl OneCatalog {
-    async fn run(self) {
+    async fn run(mut self) {
+        let path = self.path.clone();
+        let kept = spawn_blocking(move || TakenVersion::read(&path)).await;
+        self.serial = kept.ok().and_then(Result::ok).flatten().map(|kept| kept.serial);
         match self.catalog.source.clone() {
             CatalogSource::File(file) => self.follow_file(&file).await,
             CatalogSource::Primaries(_) => self.follow_primaries().await,
@@ -219,7 +243,7 @@ impl OneCatalog {
     }
 
     /// Reads the file when it has changed, for ever. What may pass by itself is tried again without a change, but less often.
-    async fn follow_file(self, file: &Path) {
+    async fn follow_file(mut self, file: &Path) {
         // The file as it was read last, and whether the same would come of it again.
         let mut read = None;
         let mut looks = 0;
@@ -230,11 +254,15 @@ impl OneCatalog {
                 Some((before, is_final)) => *before != seen || (!is_final && looks >= FILE_RETRY),
                 None => true,
             };
-            if is_due {
+            if is_due && read.is_some() {
+                // One that is being written is read when it is whole.
+                sleep(WRITTEN).await;
+            }
+            if is_due && mark(file) == seen {
                 let (path, name) = (file.to_owned(), self.catalog.zone.clone());
                 let loaded = spawn_blocking(move || Zone::load(&path, &name, ZoneRules::default())).await;
                 let taken = match loaded {
-                    Ok(Ok(zone)) => self.take(&zone),
+                    Ok(Ok(zone)) => self.take(Arc::new(zone)).await,
                     Ok(Err(error)) => Err(CatalogFollowFault::File(error.to_string())),
                     Err(error) => Err(CatalogFollowFault::File(error.to_string())),
                 };
@@ -262,7 +290,7 @@ impl OneCatalog {
                     }
                     Err(why) => {
                         timer.failed(now);
-                        self.faults.set(&self.catalog.zone, Some(CatalogFollowFault::NotTransferred(why)));
+                        self.faults.set(&self.catalog.zone, Some(why));
                     }
                 }
                 continue;
@@ -277,7 +305,7 @@ impl OneCatalog {
 
     /// Looks at one primary after the other until one gives the catalog. What it has is noted where it is broken, too: the primary was asked in
     /// vain only when it gave nothing.
-    async fn look(&mut self) -> Result<PrimaryVersion, String> {
+    async fn look(&mut self) -> Result<PrimaryVersion, CatalogFollowFault> {
         let mut faults = self.settings.unusable.clone();
         let from = self.zone.transfers().notified_by();
         let time = LookTime::of(WHOLE);
@@ -308,55 +336,121 @@ impl OneCatalog {
                 (News::Nothing, here) => here.clone(),
                 (News::Change(_), None) => None,
             };
+            // A version that was kept by a process before is compared with as one that is here.
+            if let Some(kept) =
+                self.serial.filter(|kept| self.here.is_none() && is_newer(*kept, version.serial))
+            {
+                let (serial, file) = (version.serial, self.path.display());
+                faults.push(format!(
+                    "{}: its serial {serial} is older than {kept}, which was taken before; where it begins anew, remove {file}",
+                    primary.address
+                ));
+                continue;
+            }
             self.here = zone;
-            let taken = self.here.as_ref().map_or(Ok(()), |zone| self.take(zone));
-            self.faults.set(&self.catalog.zone, taken.err());
-            return Ok(version);
+            let taken = match self.here.clone() {
+                Some(zone) => self.take(zone).await,
+                None => Ok(()),
+            };
+            return match taken {
+                Err(fault @ CatalogFollowFault::NotKept { .. }) => Err(fault),
+                taken => {
+                    self.faults.set(&self.catalog.zone, taken.err());
+                    Ok(version)
+                }
+            };
         }
-        Err(faults.join("; "))
+        Err(CatalogFollowFault::NotTransferred(faults.join("; ")))
     }
 
-    /// Keeps what stands in the catalog, where it differs from what was kept.
-    fn take(&self, zone: &Zone) -> Result<(), CatalogFollowFault> {
-        let mut records = Vec::new();
-        for node in zone.node_ids() {
-            for id in zone.rrsets_of(node) {
-                let rrset = zone.rrset(id);
-                records.extend(Records(rrset.data).map(|rdata| (zone.owner(node), rrset.rtype, rdata)));
-            }
-        }
-        let catalog = Catalog::read(&self.catalog.zone, records.into_iter())?;
-        let failed = |error: std::io::Error| CatalogFollowFault::NotKept {
-            path: self.path.clone(),
-            what: error.to_string(),
-        };
-        let kept = match TakenVersion::read(&self.path) {
-            // What is damaged is written anew.
-            Err(error) if is_damage(&error) => None,
-            kept => kept.map_err(failed)?.map(|kept| kept.catalog),
-        };
-        if kept.as_ref() == Some(&catalog) {
+    /// Keeps what stands in a version of the catalog, and has the configuration read again where it differs from what was kept.
+    async fn take(&mut self, zone: Arc<Zone>) -> Result<(), CatalogFollowFault> {
+        if self.taken.as_ref().is_some_and(|taken| Arc::ptr_eq(taken, &zone)) {
             return Ok(());
         }
-        let members = catalog.members().iter();
-        let is_another = |zone: &Name, label: &[u8]| {
-            let before = kept.as_ref().and_then(|kept| kept.members().get(zone));
-            before.is_some_and(|before| before.label != label)
-        };
-        let others: Vec<Name> = members
-            .filter(|(zone, member)| is_another(zone, &member.label))
-            .map(|(zone, _)| zone.clone())
-            .collect();
-        for zone in &others {
-            tracing::warn!(catalog = %self.catalog.zone, %zone, "the zone has another label in the catalog, so it is another zone of the same name: its content comes anew from its primaries; its keys and accepted SKRs stay, because the zone would be bogus without them");
+        let (name, path, version) = (self.catalog.zone.clone(), self.path.clone(), Arc::clone(&zone));
+        let kept = spawn_blocking(move || keep(&name, &path, &version)).await;
+        let has_changed = kept.map_err(|error| CatalogFollowFault::File(error.to_string()))??;
+        self.serial = Some(zone.serial());
+        self.taken = Some(zone);
+        if has_changed {
+            (self.changed)();
         }
-        if let Some(folder) = self.path.parent() {
-            durable::create_dir_durable(folder, 0o755).map_err(failed)?;
-        }
-        let (zones, serial) = (catalog.members().len(), zone.serial());
-        TakenVersion { catalog, serial }.write(&self.path).map_err(failed)?;
-        tracing::info!(catalog = %self.catalog.zone, serial, zones, "the catalog has changed");
-        (self.changed)(&others);
         Ok(())
+    }
+}
+
+/// Keeps what stands in a version of a catalog; false where it is what was kept already.
+fn keep(name: &Name, path: &Path, zone: &Zone) -> Result<bool, CatalogFollowFault> {
+    let mut records = Vec::new();
+    for node in zone.node_ids() {
+        for id in zone.rrsets_of(node) {
+            let rrset = zone.rrset(id);
+            records.extend(Records(rrset.data).map(|rdata| (zone.owner(node), rrset.rtype, rdata)));
+        }
+    }
+    let catalog = Catalog::read(name, records.into_iter())?;
+    let zones = catalog.members().len();
+    if zones > MAX_ZONES {
+        return Err(CatalogFollowFault::TooLarge { zones });
+    }
+    let failed = |error: std::io::Error| CatalogFollowFault::NotKept {
+        path: path.to_owned(),
+        what: error.to_string(),
+    };
+    let kept = match TakenVersion::read(path) {
+        // What is damaged is written anew.
+        Err(error) if is_damage(&error) => None,
+        kept => kept.map_err(failed)?,
+    };
+    if kept.is_some_and(|kept| kept.catalog == catalog) {
+        return Ok(false);
+    }
+    if let Some(folder) = path.parent() {
+        durable::create_dir_durable(folder, 0o755).map_err(failed)?;
+    }
+    let serial = zone.serial();
+    TakenVersion { catalog, serial }.write(path).map_err(failed)?;
+    tracing::info!(catalog = %name, serial, zones, "the catalog has changed");
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zone(dir: &Path, records: &str) -> Zone {
+        let file = dir.join("cat.zone");
+        let head = "$TTL 0\n@ SOA invalid. invalid. 7 3600 600 2147483646 0\n@ NS invalid.\n";
+        std::fs::write(&file, format!("{head}{records}")).expect("write");
+        Zone::load(&file, &name(), ZoneRules::default()).expect("a zone")
+    }
+
+    fn name() -> Name {
+        Name::parse("cat.test").expect("a name")
+    }
+
+    #[test]
+    fn a_version_is_kept_once_and_a_broken_one_or_one_that_cannot_be_written_changes_nothing() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("kept/cat.test.");
+        let keep = |records: &str| super::keep(&name(), &path, &zone(dir.path(), records));
+        let one = "version TXT \"2\"\na.zones PTR a.test.\n";
+        assert_eq!((keep(one), keep(one)), (Ok(true), Ok(false)));
+        let kept = std::fs::read(&path).expect("it was written");
+        for broken in [
+            "a.zones PTR a.test.\n",
+            "version TXT \"1\"\n",
+            "version TXT \"2\"\na.zones PTR a.test.\nb.zones PTR a.test.\n",
+            "version TXT \"2\"\na.zones PTR a.test.\na.zones PTR b.test.\n",
+        ] {
+            assert!(matches!(keep(broken), Err(CatalogFollowFault::Broken(_))), "{broken}");
+            assert_eq!(std::fs::read(&path).expect("it is there"), kept, "{broken}");
+        }
+        std::fs::write(&path, "damaged").expect("write");
+        assert_eq!(keep(one), Ok(true), "what is damaged is written anew");
+        std::fs::remove_file(&path).expect("it was there");
+        std::fs::create_dir(&path).expect("a folder in its place");
+        assert!(matches!(keep(one), Err(CatalogFollowFault::NotKept { .. })));
     }
 }

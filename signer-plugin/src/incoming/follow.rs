@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -23,7 +22,7 @@ use tokio::time::sleep;
 
 use super::connection::{LookTime, Primary};
 use super::fault::TransferFault;
-use super::kept::ExpiryFile;
+use super::kept::{ExpiryFile, LabelFile};
 use super::look::{Look, News, OctetsUnderWay, Received, Seen, TransferKind, WHOLE, times_of};
 use super::soa::PrimaryVersion;
 use super::timer::{TimerBounds, ZoneTimer};
@@ -78,7 +77,6 @@ struct Task {
     settings: Settings,
     setup: Shared<ZoneSetup>,
     served: Arc<SignerZone>,
-    afresh: Arc<AtomicBool>,
     handle: JoinHandle<()>,
 }
 
@@ -90,6 +88,8 @@ pub(super) struct Settings {
     pub unusable: Vec<String>,
     pub bounds: TimerBounds,
     pub max_octets: Option<u64>,
+    /// See [`TransferSettings`].
+    pub label: Option<Vec<u8>>,
 }
 
 impl PrimaryFollower {
@@ -105,7 +105,6 @@ impl PrimaryFollower {
         let mut before = std::mem::take(&mut *tasks);
         for (served, setup) in zones {
             let settings = settings_of(&served.transfers().settings());
-            let mut afresh = Arc::default();
             match before.remove(&setup.name) {
                 Some(task)
                     if task.settings == settings
@@ -115,35 +114,20 @@ impl PrimaryFollower {
                     tasks.insert(setup.name.clone(), task);
                     continue;
                 }
-                Some(task) => {
-                    task.handle.abort();
-                    afresh = task.afresh;
-                }
+                Some(task) => task.handle.abort(),
                 None => {}
             }
             served.transfers().add_incoming();
-            let follower = self.follower(&served, &setup, &settings, &afresh);
+            let follower = self.follower(&served, &setup, &settings);
             // What has expired is not served while the content on disk is looked for.
             if let Some(expires) = follower.expiry.read() {
                 served.set_incoming(Some(expires), Vec::new());
             }
             let handle = self.runtime.spawn(follower.run());
-            tasks.insert(setup.name.clone(), Task { settings, setup, served, afresh, handle });
+            tasks.insert(setup.name.clone(), Task { settings, setup, served, handle });
         }
         before.values().for_each(|task| task.handle.abort());
         self.keep_clients(&tasks);
-    }
-
-    /// Has the content of a zone come anew by AXFR, whatever serial is here: it is another zone of the same name (RFC 9432 section 5.4). What is here is served
-    /// until then. Nothing is done for a zone that does not come from primaries.
-    pub fn follow_afresh(&self, zone: &Name) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(task) = tasks.get_mut(zone) {
-            task.handle.abort();
-            task.afresh.store(true, Ordering::Relaxed);
-            let follower = self.follower(&task.served, &task.setup, &task.settings, &task.afresh);
-            task.handle = self.runtime.spawn(follower.run());
-        }
     }
 
     fn follower(
@@ -151,7 +135,6 @@ impl PrimaryFollower {
         served: &Arc<SignerZone>,
         setup: &Shared<ZoneSetup>,
         settings: &Settings,
-        afresh: &Arc<AtomicBool>,
     ) -> ZoneFollower {
         ZoneFollower {
             expiry: ExpiryFile::new(&setup.state),
@@ -163,7 +146,8 @@ impl PrimaryFollower {
             clients: Arc::clone(&self.clients),
             failing: None,
             is_expired: false,
-            afresh: Arc::clone(afresh),
+            label: LabelFile::new(&setup.state),
+            is_afresh: false,
             unwritten: None,
         }
     }
@@ -203,7 +187,8 @@ pub(super) fn settings_of(configured: &TransferSettings) -> Settings {
     }
     let incoming = &configured.incoming;
     let bounds = TimerBounds { min_refresh: incoming.min_refresh, min_retry: incoming.min_retry };
-    Settings { primaries, unusable, bounds, max_octets: incoming.max_octets }
+    let label = configured.label.clone();
+    Settings { primaries, unusable, bounds, max_octets: incoming.max_octets, label }
 }
 
 /// What a look at a primary came to.
@@ -226,8 +211,9 @@ struct ZoneFollower {
     /// Since when looks fail, and why.
     failing: Option<(Timestamp, String)>,
     is_expired: bool,
-    /// The content is to come anew, whatever is here.
-    afresh: Arc<AtomicBool>,
+    label: LabelFile,
+    /// The content is to come anew by AXFR, whatever serial is here: it is that of another zone of the same name.
+    is_afresh: bool,
     /// Since when the file of its end cannot be written, and why.
     unwritten: Option<(Timestamp, String)>,
 }
@@ -236,6 +222,7 @@ impl ZoneFollower {
     /// Follows the primaries, for ever.
     async fn run(mut self) {
         let mut timer = self.restored().await;
+        self.is_afresh = self.has_another_label();
         loop {
             let now = (self.clock)();
             self.report(&timer, now);
@@ -347,7 +334,7 @@ impl ZoneFollower {
         let told = |kind: TransferKind, how: Result<Received, &TransferFault>| self.tell(primary, kind, how);
         // What is here may be another version when the transfer has come: then it is looked at anew, once.
         for is_last in [false, true] {
-            let here = self.served.content().filter(|_| !self.afresh.load(Ordering::Relaxed));
+            let here = self.served.content().filter(|_| !self.is_afresh);
             let look = Look {
                 zone: self.setup.name.clone(),
                 rules: self.setup.rules,
@@ -424,7 +411,7 @@ impl ZoneFollower {
         match looked {
             Ok(PrimaryVersion { serial, times, expire }) => {
                 timer.succeeded(times, expire, now);
-                self.afresh.store(false, Ordering::Relaxed);
+                self.keep_label();
                 self.served.transfers().set_primary_serial(serial);
                 if self.failing.take().is_some() {
                     tracing::info!(zone = %self.setup.name, serial, "a primary gives the zone again");
@@ -441,6 +428,29 @@ impl ZoneFollower {
                 }
                 self.failing = Some((since, why));
             }
+        }
+    }
+
+    /// True where what is here came under another label of the catalog.
+    fn has_another_label(&self) -> bool {
+        let kept = self.settings.label.as_ref().and_then(|_| self.label.read());
+        let is_another = kept.is_some_and(|kept| Some(&kept) != self.settings.label.as_ref());
+        if is_another {
+            tracing::warn!(zone = %self.setup.name, "the zone has another label in its catalog, so it is another zone of the same name: its content comes anew from its primaries; its keys and accepted SKRs stay, because the zone would be bogus without them");
+        }
+        is_another
+    }
+
+    /// Writes down for which label the content came. Where that fails, the next start has it come anew.
+    fn keep_label(&mut self) {
+        self.is_afresh = false;
+        let Some(label) =
+            self.settings.label.as_ref().filter(|label| self.label.read().as_ref() != Some(label))
+        else {
+            return;
+        };
+        if let Err(error) = self.label.write(label) {
+            tracing::warn!(zone = %self.setup.name, %error, "the label of the zone in its catalog cannot be kept; the next start has its content come anew");
         }
     }
 

@@ -1,4 +1,5 @@
-//! Until when a zone from primaries may be served, on disk: it is not served for longer because this process was started again.
+//! What is kept of a zone from primaries beside its content: until when it may be served, so that it is not served for longer because this process was
+//! started again, and for which label of a catalog the content came.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,8 @@ use crate::state::CONTENT_FILES;
 
 /// Name of the file in the zone's state folder.
 const FILE: &str = "expires";
+/// The same of the label.
+const LABEL_FILE: &str = "catalog-label";
 
 /// The file of one zone.
 #[derive(Debug)]
@@ -47,6 +50,29 @@ impl ExpiryFile {
     }
 }
 
+/// The file with the label that a zone had in its catalog when its content came. Under another label it is another zone of the same
+/// name (RFC 9432 section 5.4).
+#[derive(Debug)]
+pub(super) struct LabelFile(PathBuf);
+
+impl LabelFile {
+    pub fn new(folder: &Path) -> Self {
+        Self(folder.join(LABEL_FILE))
+    }
+
+    /// The label that was kept; `None` where there is none that can be read.
+    pub fn read(&self) -> Option<Vec<u8>> {
+        std::fs::read(&self.0).ok()
+    }
+
+    pub fn write(&self, label: &[u8]) -> io::Result<()> {
+        if let Some(folder) = self.0.parent() {
+            durable::create_dir_durable(folder, 0o700)?;
+        }
+        durable::write(&self.0, label, 0o644)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +93,17 @@ mod tests {
         for bad in ["", "soon", "-1", "99999999999999999999999"] {
             std::fs::write(dir.path().join("zone").join(FILE), bad).expect("written");
             assert_eq!(file.read(), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_label_is_read_back_whatever_octets_it_has() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = LabelFile::new(&dir.path().join("zone"));
+        assert_eq!(file.read(), None);
+        for label in [&b"5d41402a"[..], &[0, 0xff, b'\n'], b" "] {
+            file.write(label).expect("written");
+            assert_eq!(file.read().as_deref(), Some(label));
         }
     }
 }

@@ -44,6 +44,8 @@ pub struct TransferSettings {
     pub(crate) primaries: Vec<PrimaryConfig>,
     /// How it comes from there.
     pub(crate) incoming: IncomingConfig,
+    /// The label of the zone in the catalog that it is of.
+    pub(crate) label: Option<Vec<u8>>,
 }
 
 impl TransferSettings {
@@ -57,6 +59,7 @@ impl TransferSettings {
             updates: zone.content.updates.clone(),
             primaries: zone.content.primaries.clone(),
             incoming,
+            label: zone.source.label().map(<[u8]>::to_vec),
         }
     }
 

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keystore::config::Config;
+use keystore::config::catalog::TakenCatalog;
 use keystore::config::tls::ClientTls;
-use keystore::config::transfer::AllowTransfer;
+use keystore::config::transfer::{AllowTransfer, PrimaryConfig};
 use metrics::http::{CertificateFiles, LoadedCertificate, read_authorities};
 
 use super::Host;
@@ -42,6 +43,17 @@ impl Host<'_> {
             Err(errors) => errors.iter().for_each(|error| self.error(error.to_string())),
         }
         self.transfers_over_tls(config);
+        for catalog in &config.catalogs.taken {
+            let is_open = |primary: &&PrimaryConfig| {
+                primary.key.is_none() && primary.tls.is_none() && !primary.address.ip().is_loopback()
+            };
+            if let Some(primary) = catalog.primaries().iter().find(is_open) {
+                self.warning(format!(
+                    "catalog {}: nothing proves that it comes from {}, and it says which zones this host has; name a key or tls",
+                    catalog.zone, primary.address
+                ));
+            }
+        }
         let zones = config.zones.iter().map(|zone| (&zone.name, &zone.allow_transfer));
         let catalogs = config.catalogs.made.iter().map(|catalog| (&catalog.zone, &catalog.allow_transfer));
         for (zone, allowed) in zones.chain(catalogs) {
@@ -77,10 +89,12 @@ impl Host<'_> {
                     zone.name
                 ));
             }
-            for tls in zone.content.primaries.iter().filter_map(|primary| primary.tls.as_ref()) {
-                authorities.extend(tls.authority.iter().map(|file| (file, "primaries: tls: ca-file")));
-                own.extend(tls.own.iter().map(|own| (&own.certificate, &own.key)));
-            }
+        }
+        let of_zones = config.zones.iter().flat_map(|zone| &zone.content.primaries);
+        let of_catalogs = config.catalogs.taken.iter().flat_map(TakenCatalog::primaries);
+        for tls in of_zones.chain(of_catalogs).filter_map(|primary| primary.tls.as_ref()) {
+            authorities.extend(tls.authority.iter().map(|file| (file, "primaries: tls: ca-file")));
+            own.extend(tls.own.iter().map(|own| (&own.certificate, &own.key)));
         }
         for (file, setting) in authorities {
             if let Err(error) = read_authorities(file) {

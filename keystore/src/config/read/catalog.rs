@@ -92,7 +92,13 @@ fn taken(mut table: Table<'_, '_>, zone: Option<Name>, source: CatalogSource) ->
         table.error("says nothing of its zones; write for example template = \"member.toml\", a file with [[zone]] and name = \"{zone}\"");
     }
     let below = table.get("members-below");
-    let below = below.map(|value| entries(&value).iter().filter_map(name::read).collect());
+    let below = below.map(|value| {
+        let below: Vec<Name> = entries(&value).iter().filter_map(name::read).collect();
+        if below.is_empty() {
+            value.error("names no zone; leave it out where the catalog may bring in any zone");
+        }
+        below
+    });
     let file = table.doc.path().to_owned();
     table.finish();
     Some(TakenCatalog {

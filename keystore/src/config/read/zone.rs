@@ -44,6 +44,39 @@ pub(super) const NO_ZONE: &str = "no zone is configured; write at least one [[zo
 /// Most trust anchors of a zone; a KSK rollover needs two.
 const MAX_ANCHORS: usize = 64;
 
+/// What has a zone in use.
+#[derive(Debug)]
+pub(super) enum Owner {
+    /// This file of the folder.
+    File(Arc<Path>),
+    /// A catalog.
+    Catalog {
+        catalog: Name,
+        /// Path of its zone.
+        file: Arc<Path>,
+        /// It still has the zone; else it only keeps others from taking it before a person releases it.
+        has_it: bool,
+    },
+}
+
+impl Owner {
+    /// True where the zone may be of `source`.
+    fn allows(&self, source: &ZoneSource) -> bool {
+        match (self, source) {
+            (Self::File(file), source) => source.file() == Some(file),
+            (Self::Catalog { catalog, .. }, ZoneSource::Member(member)) => member.catalog == *catalog,
+            // The folder is of this host.
+            (Self::Catalog { has_it, .. }, ZoneSource::MainFile | ZoneSource::ZoneFile(_)) => !has_it,
+        }
+    }
+
+    fn file(&self) -> &Path {
+        match self {
+            Self::File(file) | Self::Catalog { file, .. } => file,
+        }
+    }
+}
+
 /// What the `[[zone]]` tables of all files have in common.
 pub(super) struct ZoneReader<'a> {
     pub policies: &'a Policies,
@@ -57,8 +90,8 @@ pub(super) struct ZoneReader<'a> {
     pub has_operators: bool,
     /// The policies that zones use.
     pub used: HashSet<String>,
-    /// Zones that only this file may have.
-    pub reserved: HashMap<Name, Arc<Path>>,
+    /// Zones in use that others do not take over.
+    pub reserved: HashMap<Name, Owner>,
     /// Names of catalogs, which no zone may have.
     pub catalogs: HashSet<Name>,
     /// A zone that is there already is left out, and is no error.
@@ -118,13 +151,13 @@ impl<'a> ZoneReader<'a> {
     }
 
     /// Notes an error where the zone is configured already.
-    fn claim(&mut self, name: &Name, value: &Value<'_, '_>) {
+    fn claim(&mut self, name: &Name, value: &Value<'_, '_>, source: &ZoneSource) {
         if self.catalogs.contains(name) {
             value.error(format!("{name} is the name of a [[catalog]]"));
             return;
         }
-        if let Some(file) = self.reserved.get(name).filter(|file| **file != value.at.path) {
-            value.error(format!("the zone {name} is already configured in {}", file.display()));
+        if let Some(owner) = self.reserved.get(name).filter(|owner| !owner.allows(source)) {
+            value.error(format!("the zone {name} is already configured in {}", owner.file().display()));
             return;
         }
         let Some(other) = self.seen.get(name) else {
@@ -149,7 +182,7 @@ fn zone(
     let name_value = table.require("name", "\"example.com\"");
     let name = name_value.as_ref().and_then(name::read);
     if let (Some(name), Some(value)) = (&name, &name_value) {
-        reader.claim(name, value);
+        reader.claim(name, value, source);
     }
     let signing = signing(&mut table);
     let is_signed_here = signing.is_none_or(Signing::is_here);

@@ -10,12 +10,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::zone::ZoneReader;
+use super::zone::{Owner, ZoneReader};
 use crate::config::catalog::TakenCatalog;
 use crate::config::zone_files::memory::Memory;
 use crate::config::zone_files::{
-    CatalogTrouble, CatalogTroubleKind, FolderMark, LeftOut, Origin, ZoneFileErrors, ZoneFileText, ZoneFiles,
-    ZoneSource, list,
+    CatalogTroubleKind, FolderMark, LeftOut, Origin, ZoneFileErrors, ZoneFileText, ZoneFiles, ZoneSource,
+    list, release,
 };
 use crate::config::{Config, ZoneConfig};
 use crate::dns::Name;
@@ -25,10 +25,7 @@ use crate::policy::toml::Section;
 use crate::policy::{PolicyFinding, Severity};
 use crate::shared::Shared;
 use crate::time::Timestamp;
-use members::Members;
-
-/// Findings that are kept of one kind of trouble of a catalog.
-const TOLD: usize = 5;
+use members::{Listed, Members};
 
 /// What becomes of the configuration where a zone file has errors.
 #[derive(Debug, Clone, Copy)]
@@ -64,16 +61,18 @@ pub(super) struct ZoneDocument {
     pub doc: Result<Document, DocumentError>,
     pub file: PathBuf,
     pub origin: Origin,
+    /// The label of the zone in its catalog.
+    pub label: Option<Vec<u8>>,
 }
 
 impl ZoneDocument {
     fn load(file: PathBuf) -> Self {
-        Self { doc: Document::load(&file), file, origin: Origin::Folder }
+        Self { doc: Document::load(&file), file, origin: Origin::Folder, label: None }
     }
 
     fn remembered(text: &ZoneFileText) -> Self {
         let doc = Document::from_octets(text.text.as_bytes().to_vec(), &text.path);
-        Self { doc, file: text.path.to_path_buf(), origin: text.origin.clone() }
+        Self { doc, file: text.path.to_path_buf(), origin: text.origin.clone(), label: None }
     }
 
     /// True for a file that was removed after the folder was listed. A link to nowhere is a file that cannot be read.
@@ -121,51 +120,40 @@ pub(super) fn read(
     bad: BadZoneFiles<'_>,
 ) -> Option<(ZoneFiles, Vec<Shared<ZoneConfig>>)> {
     let folder = settings.folder.as_ref().map(|(path, _)| path.clone());
+    // The mark comes first: what changes while the files are read is another change.
+    let others = members::files(settings.catalogs, reader.state_dir);
+    let mark = FolderMark::of(folder.as_deref(), reader.state_dir, &others);
     let mut members = match bad {
         BadZoneFiles::Remembered(_) => Members::default(),
         BadZoneFiles::Refuse | BadZoneFiles::Keep(_) => members::read(settings.catalogs, reader),
     };
-    let others = std::mem::take(&mut members.files);
-    let mark = FolderMark::of(folder.as_deref(), reader.state_dir, &others);
     let before = match bad {
         BadZoneFiles::Keep(before) => Some(before),
         BadZoneFiles::Refuse | BadZoneFiles::Remembered(_) => None,
     };
     let mut files = FilesRead::default();
-    let (mut documents, listed) = match (bad, &folder) {
-        (BadZoneFiles::Remembered(memory), _) => {
+    let (mut documents, listed) = match bad {
+        BadZoneFiles::Remembered(memory) => {
             (memory.texts.iter().map(ZoneDocument::remembered).collect(), true)
         }
-        (_, None) => (Vec::new(), true),
-        (_, Some(folder)) => match list(folder) {
-            Ok(listed) => (listed.into_iter().map(ZoneDocument::load).collect(), true),
-            Err(error) => {
-                let what = format!("zones-directory: {}: {error}", folder.display());
-                files.findings.push(settings.place().error(what));
-                files.passes.push(passes(&error));
-                (Vec::new(), false)
-            }
-        },
+        BadZoneFiles::Refuse | BadZoneFiles::Keep(_) => files.list(folder.as_deref(), settings),
     };
-    if folder.is_some() && documents.is_empty() && before.is_some_and(|before| before.is_damaged) {
+    documents.append(&mut members.documents);
+    files.take(members);
+    let lacks_zones = files.origins.values().any(|state| *state != OriginState::HasZones);
+    if lacks_zones && before.is_some_and(|before| before.is_damaged) {
         settings.doc.note(settings.place().error(
-            "the folder has no zone file, and which files were used last cannot be read (see the warning); put the files back, or remove what was remembered when there are none",
+            "the folder or a catalog has no zone, and which zones were used last cannot be read (see the warning); put the files back, or remove what was remembered when there are none",
         ));
         return None;
     }
-    if folder.is_some() {
-        let state = match (listed, documents.is_empty()) {
-            (false, _) => OriginState::Unread,
-            (true, true) => OriginState::Empty,
-            (true, false) => OriginState::HasZones,
-        };
-        files.origins.insert(Origin::Folder, state);
-    }
-    documents.append(&mut members.documents);
-    files.take(members);
     let in_use = before.and_then(|before| before.in_use).filter(|config| has_zone_files(config));
     if let Some(in_use) = in_use {
-        reader.reserved = reserved(in_use, &documents, &files.origins);
+        let now = before.map_or(Timestamp::from_secs(0), |before| before.now);
+        let released =
+            reader.state_dir.and_then(|folder| release::read(folder, now).ok()).unwrap_or_default();
+        let full = files.leaving_too_many(in_use, settings, now);
+        reader.reserved = files.reserved(in_use, &documents, &full, &released);
     }
     reader.skip_claimed = matches!(bad, BadZoneFiles::Remembered(_));
     for document in documents {
@@ -173,13 +161,14 @@ pub(super) fn read(
     }
     if let Some(added) = before.and_then(|before| before.added) {
         let doc = Document::from_octets(added.octets.to_vec(), added.path);
-        let document = ZoneDocument { doc, file: added.path.to_owned(), origin: Origin::Folder };
+        let document = ZoneDocument { doc, file: added.path.to_owned(), origin: Origin::Folder, label: None };
         files.add(document, reader);
     }
     reader.reserved = HashMap::new();
     settings.doc.note_all(std::mem::take(&mut files.warnings));
     if let BadZoneFiles::Remembered(memory) = bad {
-        return Some((files.remembered(folder, mark, memory), files.zones));
+        let remembered = files.remembered(folder, mark, memory);
+        return Some((ZoneFiles { others, ..remembered }, files.zones));
     }
     let kept = match (in_use, before) {
         (Some(in_use), Some(before)) => files.keep(in_use, main, settings, reader.state_dir, before.now),
@@ -191,55 +180,31 @@ pub(super) fn read(
     let may_pass = files.passes.iter().any(|passes| *passes);
     let mark = mark.without_awaited(&files.awaited);
     let nothing_to_keep = matches!(bad, BadZoneFiles::Refuse) || (!listed && in_use.is_none());
-    if nothing_to_keep && !files.passes.is_empty() {
+    if nothing_to_keep && !files.errors.findings.is_empty() {
         if may_pass {
             settings.doc.note_unread(&io::Error::other("may pass"));
         }
-        settings.doc.note_all(files.findings);
+        settings.doc.note_all(files.errors.findings);
         return None;
     }
-    let errors = ZoneFileErrors { findings: files.findings, of_catalogs: files.of_catalogs, may_pass };
+    let errors = ZoneFileErrors { may_pass, ..files.errors };
     let errors = (!files.passes.is_empty() || !errors.of_catalogs.is_empty()).then_some(errors);
     let mut texts = files.texts;
     if let Some(in_use) = in_use {
         texts.extend(texts_of(&kept, &in_use.zone_files.texts));
     }
     let mut zones = files.zones;
-    let guard::Kept { zones: stay, held, left_out, removals } = kept;
+    let guard::Kept { zones: stay, held, left_out, removals, additions } = kept;
     zones.extend(stay);
     let awaited = files.awaited;
-    Some((ZoneFiles { folder, others, awaited, mark, texts, errors, removals, held, left_out }, zones))
+    let files =
+        ZoneFiles { folder, others, awaited, mark, texts, errors, removals, additions, held, left_out };
+    Some((files, zones))
 }
 
 fn has_zone_files(config: &Config) -> bool {
     !config.zone_files.left_out.is_empty()
         || config.zones.iter().any(|zone| zone.source != ZoneSource::MainFile)
-}
-
-/// The zones in use whose file still has them, or may have them because it does not read: another file does not take them over.
-fn reserved(
-    in_use: &Config,
-    documents: &[ZoneDocument],
-    origins: &HashMap<Origin, OriginState>,
-) -> HashMap<Name, Arc<Path>> {
-    let named: HashMap<&Path, Option<HashSet<Name>>> = documents
-        .iter()
-        .filter(|document| !document.is_gone())
-        .map(|document| (document.file.as_path(), document.doc.as_ref().ok().and_then(names)))
-        .collect();
-    let mut reserved = HashMap::new();
-    for zone in &in_use.zones {
-        let (Some(file), Some(origin)) = (zone.source.file(), zone.source.origin()) else { continue };
-        let has = match named.get(&**file) {
-            Some(Some(names)) => names.contains(&zone.name),
-            Some(None) => true,
-            None => origins.get(&origin) == Some(&OriginState::Unread),
-        };
-        if has {
-            reserved.insert(zone.name.clone(), Arc::clone(file));
-        }
-    }
-    reserved
 }
 
 /// The zones that a file names, whatever else is wrong with it; `None` when it is no TOML.
@@ -291,15 +256,17 @@ struct FilesRead {
     zones: Vec<Shared<ZoneConfig>>,
     /// Texts of the files without errors.
     texts: Vec<ZoneFileText>,
-    /// Files with errors, with the zones that each of them names; `None` where that is not known.
+    /// Files of the folder with errors, with the zones that each of them names; `None` where that is not known.
     bad: HashMap<PathBuf, Option<HashSet<Name>>>,
+    /// The same of zones of catalogs.
+    bad_members: HashMap<PathBuf, Option<HashSet<Name>>>,
+    /// The zones of each catalog.
+    listed: HashMap<Name, Listed>,
     /// What the configuration takes zones from.
     origins: HashMap<Origin, OriginState>,
     /// Of each of them, of the folder, and of zones that are held, whether the error may pass.
     passes: Vec<bool>,
-    findings: Vec<PolicyFinding>,
-    /// What is wrong with zones of catalogs.
-    of_catalogs: Vec<CatalogTrouble>,
+    errors: ZoneFileErrors,
     /// Errors of templates, whoever uses them.
     template_errors: Vec<PolicyFinding>,
     /// Trust anchor files of files with errors.
@@ -311,25 +278,84 @@ struct FilesRead {
 impl FilesRead {
     /// Takes what catalogs have, but for the documents.
     fn take(&mut self, members: Members) {
-        self.of_catalogs = members.troubles;
+        self.errors.of_catalogs = members.troubles;
         self.template_errors = members.template_errors;
+        self.listed = members.listed;
         self.origins
             .extend(members.states.into_iter().map(|(catalog, state)| (Origin::Catalog(catalog), state)));
-        self.bad.extend(
-            members.without_template.into_iter().map(|(file, zone)| (file, Some(HashSet::from([zone])))),
-        );
+    }
+
+    /// The documents of the folder; false where it cannot be listed.
+    fn list(&mut self, folder: Option<&Path>, settings: &Settings<'_>) -> (Vec<ZoneDocument>, bool) {
+        let Some(folder) = folder else { return (Vec::new(), true) };
+        let (documents, state) = match list(folder) {
+            Ok(files) if files.is_empty() => (Vec::new(), OriginState::Empty),
+            Ok(files) => (files.into_iter().map(ZoneDocument::load).collect(), OriginState::HasZones),
+            Err(error) => {
+                let what = format!("zones-directory: {}: {error}", folder.display());
+                self.errors.findings.push(settings.place().error(what));
+                self.passes.push(passes(&error));
+                (Vec::new(), OriginState::Unread)
+            }
+        };
+        self.origins.insert(Origin::Folder, state);
+        (documents, state != OriginState::Unread)
+    }
+
+    /// The zones in use that others do not take over: those whose file still has them, or may have them because it does not read; and those of a catalog that
+    /// has them still, whatever became of their templates, or that leave it in too large a number.
+    fn reserved(
+        &self,
+        in_use: &Config,
+        documents: &[ZoneDocument],
+        full: &HashSet<Name>,
+        released: &HashSet<Name>,
+    ) -> HashMap<Name, Owner> {
+        let named: HashMap<&Path, Option<HashSet<Name>>> = documents
+            .iter()
+            .filter(|document| document.origin == Origin::Folder && !document.is_gone())
+            .map(|document| (document.file.as_path(), document.doc.as_ref().ok().and_then(names)))
+            .collect();
+        let held: HashSet<&Name> = in_use.zone_files.held.iter().collect();
+        let mut reserved = HashMap::new();
+        for zone in &in_use.zones {
+            let owner = match &zone.source {
+                ZoneSource::MainFile => continue,
+                ZoneSource::ZoneFile(file) => match named.get(&**file) {
+                    Some(Some(names)) => names.contains(&zone.name),
+                    Some(None) => true,
+                    None => self.origins.get(&Origin::Folder) == Some(&OriginState::Unread),
+                }
+                .then(|| Owner::File(Arc::clone(file))),
+                ZoneSource::Member(member) => {
+                    let listed = self.listed.get(&member.catalog);
+                    let origin = Origin::Catalog(member.catalog.clone());
+                    let is_unread = self.origins.get(&origin) == Some(&OriginState::Unread);
+                    let has_it = is_unread || listed.is_some_and(|listed| listed.zones.contains(&zone.name));
+                    let is_handed = listed.is_some_and(|listed| listed.handed_over.contains(&zone.name));
+                    let waits = (held.contains(&zone.name) || full.contains(&member.catalog))
+                        && !released.contains(&zone.name);
+                    let (catalog, file) = (member.catalog.clone(), Arc::clone(&member.file));
+                    (!is_handed && (has_it || waits)).then_some(Owner::Catalog { catalog, file, has_it })
+                }
+            };
+            if let Some(owner) = owner {
+                reserved.insert(zone.name.clone(), owner);
+            }
+        }
+        reserved
     }
 
     fn add(&mut self, document: ZoneDocument, reader: &mut ZoneReader<'_>) {
         if document.is_gone() {
             return;
         }
-        let ZoneDocument { doc, file, origin } = document;
+        let ZoneDocument { doc, file, origin, label } = document;
         let (findings, passes, named) = match doc {
             Ok(doc) => {
                 let named = names(&doc);
                 reader.begin_file();
-                let source = ZoneSource::new(&origin, &file);
+                let source = ZoneSource::new(&origin, &file, label);
                 let zones = zones_of(&doc, &source, reader);
                 let (unread, text) = (doc.is_unread(), doc.text().into());
                 let awaited = if zones.is_none() { anchor_files(&doc, &file) } else { Vec::new() };
@@ -352,41 +378,24 @@ impl FilesRead {
         };
         match origin {
             Origin::Folder => {
-                self.findings.extend(findings);
+                self.errors.findings.extend(findings);
                 self.passes.push(passes);
+                self.bad.insert(file, named);
             }
             Origin::Catalog(catalog) => {
+                self.passes.extend(passes.then_some(true));
                 let errors = findings.into_iter().filter(|finding| finding.severity == Severity::Error);
-                self.trouble(catalog, CatalogTroubleKind::Refused, 1, errors);
+                self.errors.note_catalog(&catalog, CatalogTroubleKind::Refused, 1, errors);
+                self.bad_members.insert(file, named);
             }
         }
-        self.bad.insert(file, named);
-    }
-
-    /// Notes what is wrong with zones of a catalog.
-    fn trouble(
-        &mut self,
-        catalog: Name,
-        kind: CatalogTroubleKind,
-        zones: usize,
-        findings: impl IntoIterator<Item = PolicyFinding>,
-    ) {
-        let known = self.of_catalogs.iter().position(|known| known.catalog == catalog && known.kind == kind);
-        let at = known.unwrap_or_else(|| {
-            self.of_catalogs.push(CatalogTrouble { catalog, kind, zones: 0, findings: Vec::new() });
-            self.of_catalogs.len() - 1
-        });
-        let trouble = &mut self.of_catalogs[at];
-        trouble.zones += zones;
-        let room = TOLD.saturating_sub(trouble.findings.len());
-        trouble.findings.extend(findings.into_iter().take(room));
     }
 
     /// Says in the document of the main file what is wrong with catalogs: errors of templates are errors of the configuration, and what strangers put into a
     /// catalog is none.
     fn note_catalogs(&mut self, doc: &Document) {
         let templates = std::mem::take(&mut self.template_errors);
-        for trouble in std::mem::take(&mut self.of_catalogs) {
+        for trouble in std::mem::take(&mut self.errors.of_catalogs) {
             let findings = trouble.findings.into_iter().filter(|finding| !templates.contains(finding));
             doc.note_all(findings.map(|finding| PolicyFinding { severity: Severity::Warning, ..finding }));
         }
@@ -399,7 +408,7 @@ impl FilesRead {
         let mut left_out = Vec::new();
         let origins: HashMap<&Path, &Origin> =
             memory.texts.iter().map(|text| (&*text.path, &text.origin)).collect();
-        for (file, names) in &self.bad {
+        for (file, names) in self.bad.iter().chain(&self.bad_members) {
             let origin = origins.get(file.as_path()).copied().unwrap_or(&Origin::Folder);
             for zone in names.iter().flatten().filter(|zone| !read.contains(zone)) {
                 let (zone, origin) = (zone.clone(), origin.clone());
@@ -407,8 +416,8 @@ impl FilesRead {
             }
         }
         left_out.sort_by(|a, b| a.zone.cmp(&b.zone));
-        let Memory { texts, held, removals } = memory.clone();
-        ZoneFiles { folder, mark, texts, removals, held, left_out, ..ZoneFiles::default() }
+        let Memory { texts, held, removals, additions } = memory.clone();
+        ZoneFiles { folder, mark, texts, removals, additions, held, left_out, ..ZoneFiles::default() }
     }
 }
 

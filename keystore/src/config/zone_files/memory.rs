@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::{Origin, Removal, ZoneFileText, ZoneFiles};
+use super::{Origin, ZoneCount, ZoneFileText, ZoneFiles};
 use crate::dns::Name;
 use crate::durable;
 use crate::policy::named_conf::read_regular;
@@ -62,7 +62,9 @@ pub struct Memory {
     /// See [`ZoneFiles::held`].
     pub held: Vec<Name>,
     /// See [`ZoneFiles::removals`].
-    pub removals: Vec<Removal>,
+    pub removals: Vec<ZoneCount>,
+    /// See [`ZoneFiles::additions`].
+    pub additions: Vec<ZoneCount>,
 }
 
 /// The file of a program, below a state folder.
@@ -77,7 +79,12 @@ pub fn path(state_dir: &Path, program: Program) -> PathBuf {
 /// What the system says; the file before stays.
 pub fn write(state_dir: &Path, program: Program, files: &ZoneFiles) -> io::Result<()> {
     let path = path(state_dir, program);
-    let octets = print(&files.texts, &files.held, &files.removals);
+    let octets = print(&Memory {
+        texts: files.texts.clone(),
+        held: files.held.clone(),
+        removals: files.removals.clone(),
+        additions: files.additions.clone(),
+    });
     match read_regular(&path, MAX) {
         Ok(old) if old == octets => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound && files.texts.is_empty() => return Ok(()),
@@ -110,14 +117,17 @@ pub fn held(state_dir: &Path) -> Vec<Name> {
     held
 }
 
-fn print(texts: &[ZoneFileText], held: &[Name], removals: &[Removal]) -> Vec<u8> {
+fn print(Memory { texts, held, removals, additions }: &Memory) -> Vec<u8> {
     let mut out = HEAD.to_vec();
-    for Removal { at, zones, origin } in removals {
+    let removed = removals.iter().map(|count| ("removed", count));
+    for (word, ZoneCount { at, zones, origin }) in
+        removed.chain(additions.iter().map(|count| ("added", count)))
+    {
         let catalog = match origin {
             Origin::Folder => String::new(),
             Origin::Catalog(catalog) => format!(" {catalog}"),
         };
-        out.extend_from_slice(format!("removed {} {zones}{catalog}\n", at.secs()).as_bytes());
+        out.extend_from_slice(format!("{word} {} {zones}{catalog}\n", at.secs()).as_bytes());
     }
     for zone in held {
         out.extend_from_slice(format!("held {zone}\n").as_bytes());
@@ -144,21 +154,22 @@ fn parse(octets: &[u8]) -> Option<Memory> {
         let line_end = rest.iter().position(|octet| *octet == b'\n')?;
         let words: Vec<&str> = std::str::from_utf8(&rest[..line_end]).ok()?.split(' ').collect();
         rest = &rest[line_end + 1..];
-        let (removed, file) = match words[..] {
-            ["removed", time, count] => (Some((time, count, Origin::Folder)), None),
-            ["removed", time, count, name] => (Some((time, count, catalog(name)?)), None),
+        let origin = |name: Option<&&str>| name.map_or(Some(Origin::Folder), |name| catalog(name));
+        let file = match words[..] {
+            [word @ ("removed" | "added"), time, count, ref name @ ..] if name.len() < 2 => {
+                let at = Timestamp::from_secs(time.parse().ok()?);
+                let count = ZoneCount { at, zones: count.parse().ok()?, origin: origin(name.first())? };
+                if word == "added" { &mut memory.additions } else { &mut memory.removals }.push(count);
+                None
+            }
             ["held", zone] => {
                 memory.held.push(Name::parse(zone).ok()?);
-                (None, None)
+                None
             }
-            ["file", path_len, text_len] => (None, Some((path_len, text_len, Origin::Folder))),
-            ["member", name, path_len, text_len] => (None, Some((path_len, text_len, catalog(name)?))),
+            ["file", path_len, text_len] => Some((path_len, text_len, Origin::Folder)),
+            ["member", name, path_len, text_len] => Some((path_len, text_len, catalog(name)?)),
             _ => return None,
         };
-        if let Some((time, count, origin)) = removed {
-            let at = Timestamp::from_secs(time.parse().ok()?);
-            memory.removals.push(Removal { at, zones: count.parse().ok()?, origin });
-        }
         if let Some((path_len, text_len, origin)) = file {
             let (path, after) = rest.split_at_checked(path_len.parse().ok()?)?;
             let (text, after) = after.split_at_checked(text_len.parse().ok()?)?;
@@ -186,12 +197,13 @@ mod tests {
             [text(b"/a b\n/\xff.toml", "end\n"), text(b"/b.toml", ""), text(b"/c.toml", "ü\n1 1\n")];
         texts[1].origin = catalog.clone();
         let held = vec![Name::parse("h.test").unwrap(), Name::parse("a\\ b.test").unwrap()];
-        let removal = |seconds, zones, origin| Removal { at: Timestamp::from_secs(seconds), zones, origin };
-        let removals = vec![removal(7, 3, Origin::Folder), removal(8, 1, catalog)];
+        let count = |seconds, zones, origin| ZoneCount { at: Timestamp::from_secs(seconds), zones, origin };
+        let removals = vec![count(7, 3, Origin::Folder), count(8, 1, catalog.clone())];
+        let additions = vec![count(9, 2, catalog)];
         for count in 0..=texts.len() {
-            let memory =
-                Memory { texts: texts[..count].to_vec(), held: held.clone(), removals: removals.clone() };
-            let octets = print(&memory.texts, &memory.held, &memory.removals);
+            let (held, removals, additions) = (held.clone(), removals.clone(), additions.clone());
+            let memory = Memory { texts: texts[..count].to_vec(), held, removals, additions };
+            let octets = print(&memory);
             assert_eq!(parse(&octets), Some(memory));
             for end in 0..octets.len() {
                 assert_eq!(parse(&octets[..end]), None, "cut off at {end}");
@@ -202,7 +214,7 @@ mod tests {
                     let mut changed = octets.clone();
                     changed[at] = value;
                     if let Some(memory) = parse(&changed) {
-                        let again = print(&memory.texts, &memory.held, &memory.removals);
+                        let again = print(&memory);
                         assert_eq!(parse(&again), Some(memory), "octet {at} is {value}");
                     }
                 }

@@ -1,9 +1,9 @@
 //! Which zones stay though no file of the folder, and no catalog, has them. Removals of both are judged here alone.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{FilesRead, OriginState, Settings};
-use crate::config::zone_files::{CatalogTroubleKind, LeftOut, Origin, Removal, ZoneSource, release};
+use crate::config::zone_files::{CatalogTroubleKind, LeftOut, Origin, ZoneCount, ZoneSource, release};
 use crate::config::{Config, ZoneConfig};
 use crate::dns::Name;
 use crate::policy::{PolicyFinding, Severity};
@@ -34,7 +34,9 @@ pub(super) struct Kept {
     /// Those that were not in use any more, because nothing that was said of them can be used, and that have not gone.
     pub left_out: Vec<LeftOut>,
     /// What went in this hour.
-    pub removals: Vec<Removal>,
+    pub removals: Vec<ZoneCount>,
+    /// What came with catalogs in this hour.
+    pub additions: Vec<ZoneCount>,
 }
 
 impl FilesRead {
@@ -47,28 +49,38 @@ impl FilesRead {
         state_dir: Option<&Path>,
         now: Timestamp,
     ) -> Kept {
-        let mut kept = Kept { removals: in_use.zone_files.removals.clone(), ..Kept::default() };
-        kept.removals.retain(|gone| removal_limit::counts(gone.at, now));
-        let taken: HashSet<&Name> = main.iter().chain(&self.zones).map(|zone| &zone.name).collect();
+        let recent = |counts: &[ZoneCount]| -> Vec<ZoneCount> {
+            counts.iter().filter(|count| removal_limit::counts(count.at, now)).cloned().collect()
+        };
+        let (removals, additions) = (&in_use.zone_files.removals, &in_use.zone_files.additions);
+        let mut kept = Kept { removals: recent(removals), additions: recent(additions), ..Kept::default() };
         let released = state_dir.map_or_else(|| Ok(HashSet::new()), |folder| release::read(folder, now));
         let is_released = |zone: &Name| released.as_ref().is_ok_and(|released| released.contains(zone));
+        self.keep_signed(in_use, &is_released, settings, &mut kept);
+        let kept_signed = kept.zones.iter().map(|zone| zone.name.clone()).collect::<HashSet<_>>();
+        let main_and_files = main.iter().chain(&self.zones).map(|zone| &zone.name);
+        let taken: HashSet<&Name> = main_and_files.chain(&kept_signed).collect();
         let mut gone: BTreeMap<Origin, Gone> = BTreeMap::new();
         for zone in &in_use.zones {
             let (Some(file), Some(origin)) = (zone.source.file(), zone.source.origin()) else { continue };
-            let is_unread = self.state(&origin) == Some(OriginState::Unread);
+            let stays = self.state(&origin) == Some(OriginState::Unread)
+                || self.bad.contains_key(&**file)
+                || self.is_listed(&origin, &zone.name);
             let gone = gone.entry(origin).or_default();
             gone.total += 1;
             if taken.contains(&zone.name) {
                 continue;
             }
-            if is_unread || self.bad.contains_key(&**file) {
+            if stays {
                 kept.zones.push(zone.clone());
             } else if !is_released(&zone.name) {
                 if self.may_name(&zone.name) { &mut kept.zones } else { &mut gone.zones }.push(zone.clone());
             }
         }
         for left in &in_use.zone_files.left_out {
+            // What a catalog has does not say what it had before: such a zone waits for a person.
             let stays = self.state(&left.origin) != Some(OriginState::HasZones)
+                || matches!(left.origin, Origin::Catalog(_))
                 || self.bad.contains_key(&*left.file)
                 || self.may_name(&left.zone);
             if stays && !taken.contains(&left.zone) && !is_released(&left.zone) {
@@ -77,14 +89,20 @@ impl FilesRead {
         }
         if let (Err(error), true) = (&released, gone.values().any(|gone| !gone.zones.is_empty())) {
             let what = format!("what was released cannot be read: {error}");
-            self.findings.push(settings.place().error(what));
+            self.errors.findings.push(settings.place().error(what));
             self.passes.push(true);
         }
+        self.count_new(in_use, now, &mut kept);
+        // What is held stays held, whatever else keeps it now.
+        let held_before: HashSet<&Name> = in_use.zone_files.held.iter().collect();
+        let still = kept.zones.iter().map(|zone| &zone.name).filter(|zone| held_before.contains(zone));
+        let still: Vec<Name> = still.filter(|zone| !kept.held.contains(zone)).cloned().collect();
+        kept.held.extend(still);
         for (origin, gone) in gone {
             self.hold(origin, gone, in_use, settings, (released.is_err(), now), &mut kept);
         }
         for left in &kept.left_out {
-            self.findings.push(PolicyFinding {
+            self.errors.findings.push(PolicyFinding {
                 severity: Severity::Error,
                 path: left.file.to_path_buf(),
                 line: 1,
@@ -96,6 +114,118 @@ impl FilesRead {
             self.passes.push(true);
         }
         kept
+    }
+
+    /// Keeps zones of catalogs signed whose template of now would not sign them here: validators would not believe what is served while a DS stands at the
+    /// parent. A person releases them.
+    fn keep_signed(
+        &mut self,
+        in_use: &Config,
+        is_released: &impl Fn(&Name) -> bool,
+        settings: &Settings<'_>,
+        kept: &mut Kept,
+    ) {
+        let signed: HashMap<&Name, &Shared<ZoneConfig>> = in_use
+            .zones
+            .iter()
+            .filter(|zone| zone.versions.signing.is_here() && matches!(zone.source, ZoneSource::Member(_)))
+            .map(|zone| (&zone.name, zone))
+            .collect();
+        let mut stay: BTreeMap<Name, Vec<Shared<ZoneConfig>>> = BTreeMap::new();
+        self.zones.retain(|zone| {
+            let ZoneSource::Member(member) = &zone.source else { return true };
+            let Some(before) = signed.get(&zone.name) else { return true };
+            if zone.versions.signing.is_here() || is_released(&zone.name) {
+                return true;
+            }
+            stay.entry(member.catalog.clone()).or_default().push((*before).clone());
+            self.texts.retain(|text| text.path != member.file);
+            false
+        });
+        for (catalog, zones) in stay {
+            let what = format!(
+                "{} zone(s) of the catalog {catalog} would not be signed here any more ({}{}); they stay as they were, or are so after `offline-ksk zone release`",
+                zones.len(),
+                zones.iter().take(NAMED).map(|zone| zone.name.zone_label()).collect::<Vec<_>>().join(", "),
+                if zones.len() > NAMED { ", ..." } else { "" },
+            );
+            let finding = settings.place().error(what);
+            self.errors.note_catalog(&catalog, CatalogTroubleKind::Held, zones.len(), [finding]);
+            kept.held.extend(zones.iter().map(|zone| zone.name.clone()));
+            kept.zones.extend(zones);
+        }
+    }
+
+    /// Notes how many zones come with each catalog: they do not make its share larger for an hour.
+    fn count_new(&self, in_use: &Config, now: Timestamp, kept: &mut Kept) {
+        let known: HashSet<&Name> = in_use.zones.iter().map(|zone| &zone.name).collect();
+        let mut new: BTreeMap<Origin, usize> = BTreeMap::new();
+        for zone in self.zones.iter().filter(|zone| !known.contains(&zone.name)) {
+            if let Some(origin @ Origin::Catalog(_)) = zone.source.origin() {
+                *new.entry(origin).or_default() += 1;
+            }
+        }
+        kept.additions.extend(new.into_iter().map(|(origin, zones)| ZoneCount { at: now, zones, origin }));
+    }
+
+    /// The catalogs that more zones leave than may go by themselves.
+    pub(super) fn leaving_too_many(
+        &self,
+        in_use: &Config,
+        settings: &Settings<'_>,
+        now: Timestamp,
+    ) -> HashSet<Name> {
+        let mut leaving: HashMap<&Name, (usize, usize)> = HashMap::new();
+        for zone in &in_use.zones {
+            let ZoneSource::Member(member) = &zone.source else { continue };
+            let (total, gone) = leaving.entry(&member.catalog).or_default();
+            *total += 1;
+            let listed = self.listed.get(&member.catalog);
+            let is_there = listed.is_none_or(|listed| {
+                listed.zones.contains(&zone.name) || listed.handed_over.contains(&zone.name)
+            });
+            *gone += usize::from(!is_there);
+        }
+        let files = &in_use.zone_files;
+        let is_full = |(catalog, (total, gone)): (&Name, (usize, usize))| {
+            let origin = Origin::Catalog(catalog.clone());
+            let (limit, before) =
+                self.share(&origin, total, settings, (&files.removals, &files.additions), now);
+            (gone + before > limit).then(|| catalog.clone())
+        };
+        leaving.into_iter().filter_map(is_full).collect()
+    }
+
+    /// How many zones may go within the hour, and how many have gone.
+    fn share(
+        &self,
+        origin: &Origin,
+        total: usize,
+        settings: &Settings<'_>,
+        (removals, additions): (&[ZoneCount], &[ZoneCount]),
+        now: Timestamp,
+    ) -> (usize, usize) {
+        let sum = |counts: &[ZoneCount]| -> usize {
+            let of = counts.iter().filter(|c| c.origin == *origin && removal_limit::counts(c.at, now));
+            of.map(|count| count.zones).sum()
+        };
+        let (before, new) = (sum(removals), sum(additions));
+        let limit = match settings.max_removal.unwrap_or(MAX_REMOVAL) {
+            percent if percent < 100 && self.state(origin) != Some(OriginState::HasZones) => 0,
+            percent @ 100.. => removal_limit::limit(percent, total + before),
+            percent => removal_limit::limit(percent, (total + before).saturating_sub(new)),
+        };
+        (limit, before)
+    }
+
+    /// True for a zone that its catalog still has: what became of its template, or of members-below, is no removal.
+    fn is_listed(&self, origin: &Origin, zone: &Name) -> bool {
+        match origin {
+            Origin::Folder => false,
+            Origin::Catalog(catalog) => {
+                self.listed.get(catalog).is_some_and(|listed| listed.zones.contains(zone))
+            }
+        }
     }
 
     /// True when a file with errors names the zone, or may do so: then the zone may have moved there.
@@ -129,16 +259,12 @@ impl FilesRead {
         };
         let (mut held, fresh): (Vec<_>, Vec<_>) =
             gone.into_iter().partition(|zone| all || held_before.contains(&zone.name) || is_elsewhere(zone));
-        let before = kept.removals.iter().filter(|gone| gone.origin == origin);
-        let before: usize = before.map(|gone| gone.zones).sum();
-        let limit = match settings.max_removal.unwrap_or(MAX_REMOVAL) {
-            percent if percent < 100 && state != Some(OriginState::HasZones) => 0,
-            percent => removal_limit::limit(percent, total + before),
-        };
+        let counts = (&in_use.zone_files.removals[..], &in_use.zone_files.additions[..]);
+        let (limit, before) = self.share(&origin, total, settings, counts, now);
         if fresh.is_empty() || fresh.len() + before > limit {
             held.extend(fresh);
         } else {
-            kept.removals.push(Removal { at: now, zones: fresh.len(), origin: origin.clone() });
+            kept.removals.push(ZoneCount { at: now, zones: fresh.len(), origin: origin.clone() });
         }
         if held.is_empty() {
             return;
@@ -146,11 +272,11 @@ impl FilesRead {
         let finding = settings.place().error(held_back(&origin, &held, total));
         match origin {
             Origin::Folder => {
-                self.findings.push(finding);
+                self.errors.findings.push(finding);
                 self.passes.push(false);
             }
             Origin::Catalog(catalog) => {
-                self.trouble(catalog, CatalogTroubleKind::Held, held.len(), [finding]);
+                self.errors.note_catalog(&catalog, CatalogTroubleKind::Held, held.len(), [finding]);
             }
         }
         kept.held.extend(held.iter().map(|zone| zone.name.clone()));

@@ -351,7 +351,7 @@ fn a_damaged_memory_is_warned_of_and_an_empty_folder_is_no_start_then() {
     assert!(warnings.join("\n").contains("state/zone-files-loader: damaged"), "{warnings:?}");
     fs::remove_file(site.path("zones.d/a.toml")).unwrap();
     let refused = site.main_with("").unwrap_err().to_string();
-    assert!(refused.contains("main.toml:3: the folder has no zone file"), "{refused}");
+    assert!(refused.contains("main.toml:3: the folder or a catalog has no zone,"), "{refused}");
 }
 
 #[test]
