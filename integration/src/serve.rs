@@ -23,11 +23,11 @@ use metrics::Metrics;
 use metrics::health::gather::OwnReport;
 use metrics::health::routes::Pages;
 use metrics::health::watch::{HealthWatch, Watched};
-use metrics::http::{self, Endpoint, Guard, Serving as HttpServing};
+use metrics::http::{self, Endpoint, Guard, Serving as HttpServing, read_authorities};
 use signer_plugin::border::SignerHandler;
 use signer_plugin::border::server::{Listen, Server as DnsServer};
 use signer_plugin::incoming::{CatalogFollower, PrimaryFollower};
-use signer_plugin::runtime::Signer;
+use signer_plugin::runtime::{Signer, authority_files};
 use signer_plugin::transfer::notify::Notifier;
 use skr_loader::control::Answer;
 use skr_loader::control::server::{Answers, Server as ControlServer};
@@ -293,6 +293,12 @@ impl Reloading {
             self.loader.reload_failed(ConfigurationState::Refused);
             return Answer::of_reload(Err(what), &config.warnings);
         }
+        if let Some(error) = unread_authorities(&self.config, &config) {
+            let what = format!("transfers over TLS: {error}");
+            tracing::error!("{what}; the old configuration stays in use");
+            self.loader.reload_failed(ConfigurationState::Refused);
+            return Answer::of_reload(Err(what), &config.warnings);
+        }
         if let Err(error) = make_folders(&config) {
             tracing::error!("{error:#}; requests of the zone fail until the folder is there");
         }
@@ -395,6 +401,16 @@ fn serve_dns(
     Ok(Some(runtime.block_on(async { DnsServer::start(&listen, &handler) })?))
 }
 
+/// Why a file of authorities that is named for the first time cannot be read, as for the keys of transfers. What was read of the others
+/// stays in use, whatever becomes of them.
+fn unread_authorities(old: &Config, new: &Config) -> Option<String> {
+    let known = authority_files(old);
+    let files = authority_files(new).into_iter().filter(|file| !known.contains(file));
+    let errors: Vec<String> =
+        files.filter_map(|file| read_authorities(&file).err()).map(|e| e.to_string()).collect();
+    (!errors.is_empty()).then(|| errors.join("; "))
+}
+
 /// What differs between two configurations and is fixed while the process runs.
 fn fixed(old: &Config, new: &Config) -> Option<&'static str> {
     let listen = |config: &Config| config.signer.as_ref().map(|signer| signer.listen.clone());
@@ -463,6 +479,24 @@ mod tests {
     const ZONE: &str = "[[zone]]\nname = \"a.test\"\npolicy = \"p\"\ntrust-anchors = [\"a.test. DS 18064 13 2 \
         3A29A99C11758FF5431CE194C22EDF9264022A985D25CFC7319FC2BE29529000\"]\n[policy.p]\noffline-ksk = true\nkeys = [\
         { role = \"ksk\", lifetime = \"unlimited\", algorithm = 13 }, { role = \"zsk\", lifetime = \"unlimited\", algorithm = 13 }]\n";
+
+    #[test]
+    fn authorities_that_are_new_must_read_and_those_in_use_may_go() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let config = |allowed: &str| {
+            let zone = ZONE.replace("[policy.p]", &format!("allow-transfer = [{allowed}]\n[policy.p]"));
+            let text = format!("version = 1\nstate-dir = \"/nonexistent\"\n{zone}");
+            Config::parse(text.as_bytes(), &dir.path().join("c.toml")).unwrap_or_else(|e| panic!("{e}"))
+        };
+        let without = config("");
+        let with = config("{ tls = { client-ca-file = \"ca.pem\" } }");
+        let said = unread_authorities(&without, &with).expect("it is not there");
+        assert!(said.contains("ca.pem"), "{said}");
+        assert_eq!(unread_authorities(&with, &with), None);
+        assert_eq!(unread_authorities(&with, &without), None);
+        std::fs::write(dir.path().join("ca.pem"), "half a file").expect("written");
+        assert!(unread_authorities(&without, &with).is_some());
+    }
 
     #[test]
     fn kind_111_a_start_fails_by_an_address_that_is_taken_before_anything_is_read() {

@@ -155,6 +155,9 @@ pub struct EndpointReport {
     /// Why one of these, as it lies there, is not in use.
     #[serde(default)]
     pub shown_error: Option<String>,
+    /// Why a file of authorities for transfers over TLS cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities_error: Option<String>,
 }
 
 /// A certificate, by its dates.

@@ -11,6 +11,7 @@
 //! [`ZoneRuntime::step`] does all of it for one zone and one point in time; [`Signer`] steps it by the clock. Whatever fails is
 //! reported and tried again, and what was served before stays.
 
+mod authorities;
 mod catalogs;
 mod condition;
 mod events;
@@ -39,6 +40,7 @@ mod zone;
 mod tests;
 
 pub use crate::clock::Clock;
+pub use authorities::authority_files;
 pub use gate::{ReleaseError, release};
 pub use keyring::Keyring;
 pub use served::{ServedState, SignerZone, ZoneWork};

@@ -19,6 +19,7 @@ use metrics::health::revision::Revision;
 use metrics::http::{CertificateFiles, LoadedCertificate, ServedCertificate};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
+use super::authorities::AuthorityFiles;
 use crate::clock::Clock;
 use crate::protocol::rate_limit::RateLimiter;
 use crate::protocol::{QueryAccess, QuerySettings, ServerIdentity, SharedSettings};
@@ -63,6 +64,8 @@ struct State {
     certificate_error: Option<String>,
     /// What is shown to primaries.
     shown: Vec<ShownCertificate>,
+    /// The authorities of those who transfer, and of primaries.
+    authorities: AuthorityFiles,
 }
 
 /// A certificate that is shown to primaries (`certificate` and `key-file` of their `tls`), watched for its end.
@@ -158,6 +161,7 @@ impl SettingsKeeper {
             state.is_changed |= stood != (&access, &identity, asks);
             (state.access, state.identity, state.asks_certificates) = (access, identity, asks);
             state.shown = shown(config, std::mem::take(&mut state.shown));
+            state.authorities.take(config);
             state.config = config.signer.as_ref().map(|signer| signer.query.clone()).unwrap_or_default();
         }
         self.refresh();
@@ -181,6 +185,7 @@ impl SettingsKeeper {
         state.limit(&self.metrics);
         state.read_certificate();
         state.shown.iter_mut().for_each(ShownCertificate::refresh);
+        state.authorities.refresh();
         match (state.config.cookies, state.config.cookie_secret_file.clone()) {
             (false, _) => {
                 (state.secrets, state.source, state.error) = (None, Source::None, None);
@@ -228,6 +233,7 @@ impl State {
         EndpointReport {
             error: joined(errors.collect()),
             shown_error: joined(of_shown.collect()),
+            authorities_error: self.authorities.error(),
             certificate: self.certificate.as_ref().map(|certificate| report(&certificate.served)),
             shown: self.shown.iter().filter_map(ShownCertificate::report).collect(),
         }

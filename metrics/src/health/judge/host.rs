@@ -140,6 +140,13 @@ fn reported(report: &Report, found: &mut Findings<'_>, now: Timestamp) {
                 format!("A certificate for primaries cannot be read, and the one before is shown: {error}");
             found.raise(ConditionId::ConfigRejected, Severity::Warning, end_sentence(&what));
         }
+        if let Some(error) = &queries.authorities_error {
+            found.subject = Some("authorities of transfers".to_owned());
+            let what = format!(
+                "A file of authorities for transfers over TLS cannot be read; what was read of it before stays in use: {error}"
+            );
+            found.raise(ConditionId::ConfigRejected, Severity::Warning, end_sentence(&what));
+        }
         for certificate in &queries.shown {
             let subject = format!("primaries, {}", certificate.file);
             judge_certificate(certificate, "The certificate that primaries are shown", &subject, found, now);

@@ -345,6 +345,29 @@ fn zones_stand_with_the_worst_first() {
 }
 
 #[test]
+fn files_of_transfers_that_cannot_be_read_are_conditions_of_their_own() {
+    let error = || Some("no such file".to_owned());
+    for (queries, subject) in [
+        (EndpointReport { error: error(), ..EndpointReport::default() }, "files of queries"),
+        (EndpointReport { shown_error: error(), ..EndpointReport::default() }, "certificates for primaries"),
+        (
+            EndpointReport { authorities_error: error(), ..EndpointReport::default() },
+            "authorities of transfers",
+        ),
+    ] {
+        let now = at(0);
+        let mut report = Report::new(Component::SkrLoader, now, now);
+        report.queries = Some(queries);
+        let state = ComponentState::Reported(Box::new(report));
+        let components = vec![ComponentFacts { component: Component::SkrLoader, expected: true, state }];
+        let health = judge(&Facts { components, ..Facts::default() }, &Since::default(), now);
+        let found: Vec<_> =
+            health.conditions.iter().map(|c| (c.id, c.severity, c.subject.as_deref())).collect();
+        assert_eq!(found, [(ConditionId::ConfigRejected, Severity::Warning, Some(subject))]);
+    }
+}
+
+#[test]
 fn certificate_is_urgent_by_its_life_and_by_the_days_that_are_left() {
     let severity = |life: u64, left: i64| {
         let now = at(0);
