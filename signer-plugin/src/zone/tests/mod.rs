@@ -208,3 +208,43 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_zone_shares_the_blocks_that_are_those_of_another_and_is_the_same_as_one_that_shares_nothing() {
+    let text = |skip: usize, with: &str| {
+        let names = (0..400).filter(|n| *n != skip).map(|n| format!("h{n:03} A 192.0.2.{}\n", n % 250));
+        format!("{APEX}{}{with}", names.collect::<String>())
+    };
+    let like = zone("example", &text(400, "")).expect("a zone");
+    assert_eq!(like.block_count(), 7);
+    for (what, text, own) in [
+        ("the same", text(400, ""), &[][..]),
+        ("another record", text(400, "h100 A 192.0.2.251\n"), &[1]),
+        ("another spelling", text(7, "H007 A 192.0.2.7\n"), &[0]),
+        ("another TTL", text(400, "h399 7 TXT x\n"), &[6]),
+        ("another parent of what follows", text(400, "sub.h001 A 192.0.2.1\n"), &[0, 1, 2, 3, 4, 5, 6]),
+        ("a child of the apex less, and those behind it move", text(390, ""), &[0, 6]),
+        ("nothing but the apex", APEX.to_owned(), &[0, 1, 2, 3, 4, 5, 6]),
+    ] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("zone");
+        std::fs::write(&path, format!("$TTL 3600\n{text}")).expect("write");
+        let origin = name("example");
+        let load = |like| {
+            let rules = ZoneRules::default();
+            Zone::load_noting(&path, &origin, rules, (like, &mut ZoneFiles::default())).expect("a zone")
+        };
+        let (shares, alone) = (load(Some(&like)), load(None));
+        assert_eq!(shares.blocks.not_shared(&like.blocks), own, "{what}");
+        assert!(shares.has_content_of(&alone) && alone.has_content_of(&shares), "{what}");
+        assert_eq!(shares.digest(), alone.digest(), "{what}");
+        assert_eq!(shares.has_content_of(&like), own.is_empty(), "{what}");
+        for node in shares.node_ids() {
+            assert_eq!(
+                (shares.node(node), shares.get(alone.key(node))),
+                (alone.node(node), Some(node)),
+                "{what}"
+            );
+        }
+    }
+}
