@@ -15,7 +15,14 @@ const MAX_OCTETS: u64 = 20;
 
 /// A lock file, held until this is dropped; the kernel frees it when the process ends.
 #[derive(Debug)]
-pub struct LockFile(#[allow(dead_code, reason = "closing the file releases the lock")] File);
+pub struct LockFile(File);
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // Closing the file would leave the lock to a child process that was forked just now and has not run its program yet.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 /// Why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +62,8 @@ impl LockFile {
             }
             Err(error) => return Err(failed(io::Error::from(error).into())),
         }
-        note_process(&mut file).map_err(|error| failed(error.into()))?;
+        // On a full disk the lock is held without the number.
+        let _ = note_process(&mut file);
         Ok(Self(file))
     }
 }

@@ -25,21 +25,12 @@ impl<B> Clone for Blocks<B> {
 
 impl<B> FromIterator<B> for Blocks<B> {
     fn from_iter<I: IntoIterator<Item = B>>(blocks: I) -> Self {
-        Self::of_shared(blocks.into_iter().map(Arc::new).collect())
+        let blocks: Vec<Arc<B>> = blocks.into_iter().map(Arc::new).collect();
+        Self { len: blocks.len(), groups: blocks.chunks(GROUP).map(Arc::from).collect() }
     }
 }
 
 impl<B> Blocks<B> {
-    /// Of blocks that others may have as well.
-    pub fn of_shared(blocks: Vec<Arc<B>>) -> Self {
-        Self { len: blocks.len(), groups: blocks.chunks(GROUP).map(Arc::from).collect() }
-    }
-
-    /// The block with this number, to be shared with others; `None` behind the last one.
-    pub fn shared(&self, number: usize) -> Option<&Arc<B>> {
-        self.groups.get(number / GROUP)?.get(number % GROUP)
-    }
-
     pub const fn len(&self) -> usize {
         self.len
     }

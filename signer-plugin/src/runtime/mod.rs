@@ -107,7 +107,9 @@ struct InUse {
 pub enum StartError {
     /// Another signer is at work in the state folder: in another process, or in this one, where one that was dropped ends behind what its
     /// threads are at, see [`Signer::shutdown`].
-    #[error("{0}: another signer is at work in this state folder, or has not ended yet; stop it first")]
+    #[error(
+        "{0}: another signer is at work in this state folder, or has not ended yet; stop it, or try again when it has ended"
+    )]
     InUse(LockError),
     /// The system gives no thread.
     #[error("the system gives no thread to the signer: {0}")]

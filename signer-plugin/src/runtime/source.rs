@@ -105,8 +105,7 @@ impl ZoneFileWatch {
             tracing::info!(zone = %setup.name, octets = metadata.len(), "reading the zone file");
         }
         let before = std::mem::take(&mut self.files);
-        let like = self.zone.as_deref();
-        let loaded = Zone::load_noting(file, &setup.name, setup.rules, (like, &mut self.files)).map(Arc::new);
+        let loaded = Zone::load_noting(file, &setup.name, setup.rules, &mut self.files).map(Arc::new);
         // A file that was written during the reading has another stamp now than before, and is read again.
         self.read = if self.files == before { stamps } else { self.stamps(file) };
         self.is_refused = false;

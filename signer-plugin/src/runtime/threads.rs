@@ -20,7 +20,7 @@ pub(super) struct Threads {
 }
 
 struct Inner {
-    /// What new threads get; `None` when there are to be no more. Who answers for the zones may hold this for longer than the lock in it.
+    /// What new threads get; `None` when there are to be no more: who answers for the zones of a signer that has ended still holds its `Threads`, and must not hold the lock.
     context: Option<ThreadContext>,
     threads: Vec<Thread>,
     /// Index of the thread of each zone that was ever at work: a zone that comes back finds the thread that may still be busy with it.

@@ -8,7 +8,7 @@ use super::NodeId;
 pub(crate) const NODES: usize = 64;
 
 /// A name of the zone, as far as others lead to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Node {
     /// The parent; the apex is its own.
     pub parent: NodeId,
@@ -32,7 +32,7 @@ pub(crate) struct Node {
 }
 
 /// An RRset of a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 struct RrsetEntry {
     rtype: Rtype,
     fold: bool,
@@ -64,7 +64,7 @@ pub(super) struct NodeContent<'a> {
 }
 
 /// At most [`NODES`] names.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct NodeBlock {
     nodes: Vec<Node>,
     rrsets: Vec<RrsetEntry>,
@@ -127,18 +127,15 @@ impl NodeBlock {
                 None => block.push(Node::NOTHING, &NodeContent { key: &[], owner: &[], rrsets: Vec::new() }),
             }
         }
-        // The memory that nothing needs is given back.
-        block.nodes.shrink_to_fit();
-        block.rrsets.shrink_to_fit();
-        block.octets.shrink_to_fit();
+        block.shrink();
         block
     }
 
-    /// Takes all names out; the memory stays for the next ones.
-    pub fn clear(&mut self) {
-        self.nodes.clear();
-        self.rrsets.clear();
-        self.octets.clear();
+    /// Gives back memory that nothing needs.
+    pub fn shrink(&mut self) {
+        self.nodes.shrink_to_fit();
+        self.rrsets.shrink_to_fit();
+        self.octets.shrink_to_fit();
     }
 
     pub fn len(&self) -> usize {

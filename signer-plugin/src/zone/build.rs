@@ -28,8 +28,6 @@ pub struct ZoneBuilder {
     names: Names,
     records: Vec<NewRecord>,
     judge: Judge,
-    /// See [`Self::sharing`].
-    like: Option<Blocks<NodeBlock>>,
 }
 
 /// A record whose owner's node is not known yet.
@@ -60,15 +58,7 @@ impl ZoneBuilder {
             names: Names::default(),
             records: Vec::new(),
             judge: Judge::new(rules),
-            like: None,
         }
-    }
-
-    /// Has the zone share the blocks with `like` that turn out to be the same: where most are, as in a file that was read before, the zone
-    /// takes little memory of its own.
-    #[must_use]
-    pub fn sharing(self, like: Option<&Zone>) -> Self {
-        Self { like: like.map(|like| like.blocks.clone()), ..self }
     }
 
     /// Takes one record. Some are left out with a warning: foreign DNSSEC records (RRSIG, NSEC, NSEC3, NSEC3PARAM, DNSKEY; CDS, CDNSKEY
@@ -172,14 +162,14 @@ impl ZoneBuilder {
         let (count, deepest) =
             (nodes.len(), nodes.iter().map(|node| usize::from(node.depth)).max().unwrap_or(0));
         let packer = Packer::new(&self.origin, &self.names, &files, &mut self.judge, nodes, &keys);
-        let packed = packer.sharing(self.like.as_ref()).pack(&records)?;
+        let packed = packer.pack(&records)?;
         drop(keys);
         if !packed.has_soa {
             let place = records.first().map_or(RecordPlace::default(), |record| record.place);
             let problem = RecordProblem::ApexLacks(self.origin, Rtype::SOA);
             return Err(ZoneFileError::refused(&files, RecordPlace { line: 1, ..place }, problem));
         }
-        let blocks = Blocks::of_shared(packed.blocks);
+        let blocks: Blocks<NodeBlock> = packed.blocks.into_iter().collect();
         let key_of = |node: NodeId| blocks.get(node.block()).key(node.place());
         let index = NameIndex::new(count, key_of);
         let order = Sorted::new(NodeId::range(0..count).map(|node| (key::prefix(key_of(node)), node)));

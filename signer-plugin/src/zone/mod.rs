@@ -144,18 +144,17 @@ impl Zone {
     /// # Errors
     /// When the file cannot be read, a line is no record, or a record refuses the zone ([`crate::rules::Handling::Refuse`]).
     pub fn load(path: &Path, origin: &Name, rules: ZoneRules) -> Result<Self, ZoneFileError> {
-        Self::load_noting(path, origin, rules, (None, &mut ZoneFiles::default()))
+        Self::load_noting(path, origin, rules, &mut ZoneFiles::default())
     }
 
-    /// Loads as [`Self::load`] does, shares with `like` what is the same ([`ZoneBuilder::sharing`]), and notes in `files` what was opened, also
-    /// for a zone that does not load.
+    /// Loads as [`Self::load`] does, and notes in `files` what was opened, also for a zone that does not load.
     pub fn load_noting(
         path: &Path,
         origin: &Name,
         rules: ZoneRules,
-        (like, files): (Option<&Self>, &mut ZoneFiles),
+        files: &mut ZoneFiles,
     ) -> Result<Self, ZoneFileError> {
-        let mut builder = ZoneBuilder::with_rules(origin, rules).sharing(like);
+        let mut builder = ZoneBuilder::with_rules(origin, rules);
         zonefile::read_noting(path, origin, files, &mut |record| builder.push(&record))?;
         builder.finish(files.clone())
     }

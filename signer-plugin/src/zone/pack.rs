@@ -1,7 +1,6 @@
 //! Puts RRsets together, name by name, checks what stands at each, and fills the blocks of the zone.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use keystore::dns::{Name, Rtype, rdata};
 
@@ -10,7 +9,6 @@ use super::layout::{LaidOutNode, Names};
 use super::placed::{MAX_TABLE, PlacedRecord, to_name};
 use super::warnings::Judge;
 use super::{NodeId, Totals};
-use crate::blocks::Blocks;
 use crate::rules::RecordProblem;
 use crate::zonefile::{ZoneFileError, ZoneFiles};
 
@@ -30,10 +28,6 @@ pub(super) struct Packer<'a> {
     /// For each node so far the topmost delegation at or above it.
     cuts: Vec<Option<NodeId>>,
     packed: Packed,
-    /// A zone with which the blocks that are the same are shared.
-    like: Option<&'a Blocks<NodeBlock>>,
-    /// The block that is being filled.
-    block: NodeBlock,
     /// Of the name that is being packed.
     rrsets: Vec<PackedRrset>,
     data: Vec<u8>,
@@ -50,7 +44,7 @@ struct PackedRrset {
 /// What a zone is made of.
 #[derive(Default)]
 pub(super) struct Packed {
-    pub blocks: Vec<Arc<NodeBlock>>,
+    pub blocks: Vec<NodeBlock>,
     pub totals: Totals,
     pub has_soa: bool,
 }
@@ -67,13 +61,7 @@ impl<'a> Packer<'a> {
     ) -> Self {
         let cuts = Vec::with_capacity(nodes.len());
         let packed = Packed::default();
-        let (block, rrsets, data) = (NodeBlock::default(), Vec::new(), Vec::new());
-        Self { origin, names, files, judge, nodes, keys, cuts, packed, like: None, block, rrsets, data }
-    }
-
-    /// The same, and blocks that are those of `like` are shared with it.
-    pub fn sharing(self, like: Option<&'a Blocks<NodeBlock>>) -> Self {
-        Self { like, ..self }
+        Self { origin, names, files, judge, nodes, keys, cuts, packed, rrsets: Vec::new(), data: Vec::new() }
     }
 
     /// Takes records that are sorted by node and type.
@@ -99,7 +87,7 @@ impl<'a> Packer<'a> {
                 return Err(self.refused(record, RecordProblem::ZoneTooLarge));
             }
         }
-        self.end_block();
+        self.packed.blocks.last_mut().map(NodeBlock::shrink);
         Ok(self.packed)
     }
 
@@ -120,22 +108,13 @@ impl<'a> Packer<'a> {
         let cut = self.cuts[id.position()];
         let links = Node { parent, wildcard, cut, children, depth, exists: true, ..Node::NOTHING };
         self.packed.totals.add(&content);
-        self.block.push(links, &content);
-        if self.block.len() == NODES {
-            self.end_block();
+        if self.packed.blocks.last().is_none_or(|block| block.len() == NODES) {
+            self.packed.blocks.last_mut().map(NodeBlock::shrink);
+            self.packed.blocks.push(NodeBlock::default());
         }
-    }
-
-    /// Puts the names of the block behind the blocks that there are, without memory to spare.
-    fn end_block(&mut self) {
-        if self.block.len() == 0 {
-            return;
+        if let Some(block) = self.packed.blocks.last_mut() {
+            block.push(links, &content);
         }
-        let number = self.packed.blocks.len();
-        let same = self.like.and_then(|like| like.shared(number)).filter(|other| ***other == self.block);
-        let block = same.map_or_else(|| Arc::new(self.block.clone()), Arc::clone);
-        self.packed.blocks.push(block);
-        self.block.clear();
     }
 
     /// Sorts the records of one RRset into canonical order, drops duplicates, writes them.
