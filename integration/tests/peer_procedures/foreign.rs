@@ -247,7 +247,7 @@ yes | ods-enforcer-db-setup >/dev/null
 is_there() { n=0; until [ -S "$1" ]; do sleep 0.1; n=$((n + 1)); [ $n -lt 300 ]; done; }
 ods-enforcerd -d >"$1/enforcer.out" 2>&1 & enforcer=$!
 signer=
-trap 'kill $enforcer $signer; sleep 0.5; kill -9 $enforcer $signer; exit' TERM
+trap 'kill $enforcer $signer || :; sleep 0.5; kill -9 $enforcer $signer || :; exit' TERM
 is_there /run/opendnssec/enforcer.sock
 ods-enforcer policy import
 ods-signerd -d >"$1/signer.out" 2>&1 & signer=$!
