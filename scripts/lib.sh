@@ -19,6 +19,12 @@ packages() {
   as_root apt-get -qq update >&2
   # shellcheck disable=SC2086
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing >&2
+  # The tests start servers of their own: those that came with a package now are not to run here, nor after the next boot.
+  command -v systemctl >/dev/null || return 0
+  # shellcheck disable=SC2086
+  for unit in $(dpkg -L $(echo "$missing " | sed 's/ systemd / /') | sed -n 's#.*/systemd/system/\([^/@]*\.\(service\|socket\|timer\)\)$#\1#p'); do
+    as_root systemctl disable --quiet --now "$unit" >/dev/null 2>&1 || true
+  done
 }
 
 build_packages() {
