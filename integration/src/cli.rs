@@ -15,8 +15,8 @@ use skr_loader::cli::{StatusArgs, exit_code, status, wrong_usage};
 use skr_loader::preflight::Work;
 
 use crate::{
-    alert_test, convert, daemon, demo, inspect, locale, output, probe, prove, replace_zsk, requests, serve,
-    sign_zone, signal, verify_zone, zone_files,
+    alert_test, convert, daemon, demo, inspect, locale, output, pair, probe, prove, replace_zsk, requests,
+    serve, sign_zone, signal, verify_zone, zone_files,
 };
 
 /// Keeps a zone valid whose KSK is offline: takes SKRs, signs with ZSKs, serves, and tells long before the coverage ends.
@@ -76,6 +76,10 @@ enum Command {
         /// The zone
         zone: Name,
     },
+    Takeover(pair::TakeoverOptions),
+    /// The pair that this host belongs to: two hosts with the same keys, one of them active
+    #[command(subcommand)]
+    Pair(pair::PairCommand),
     /// Add, remove and list zones without a restart, and print one as it is now
     #[command(subcommand)]
     Zone(ZoneCommand),
@@ -216,6 +220,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::VerifyZone(options) => verify_zone::run(&options),
         Command::Status(options) => print_status(&options),
         Command::Release { config, zone } => release(&config, &zone),
+        Command::Takeover(options) => pair::takeover(&options),
+        Command::Pair(command) => pair::run(&command),
         Command::Zone(ZoneCommand::Files(command)) => zone_files::run(&command),
         Command::Zone(ZoneCommand::Dump { config, zone }) => dump(&config, &zone),
         Command::ReplaceZsk(options) => replace_zsk::run(&options),
@@ -245,6 +251,7 @@ fn dump(config: &Path, zone: &Name) -> Result<ExitCode> {
 fn release(config: &Path, zone: &Name) -> Result<ExitCode> {
     let config =
         Config::load_without_bad_zone_files(config, InUse::Remembered(Program::Loader), clock::now())?;
+    keystore::pair::require_active(config.pair.as_ref())?;
     let released = signer_plugin::runtime::release(&config.state_dir, zone)?;
     outln!("{zone}: released; {released}");
     Ok(ExitCode::SUCCESS)

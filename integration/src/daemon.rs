@@ -11,6 +11,9 @@ use keystore::durable;
 use keystore::open;
 use keystore::time::Timestamp;
 use metrics::Metrics;
+use metrics::health::routes::Pages;
+use metrics::health::watch::Newest;
+use metrics::http::{self, Endpoint, Guard, Serving as HttpServing};
 use signer_plugin::zonefile;
 use skr_loader::preflight::{self, Work};
 use skr_loader::service::ConfigurationState;
@@ -79,6 +82,19 @@ pub(crate) fn make_folders(config: &Config) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Serves the metrics and the pages of the health, where the configuration has an address for that.
+pub(crate) fn serve_http(
+    config: &Config,
+    newest: Newest,
+    metrics: Metrics,
+    guard: Option<Guard>,
+) -> Result<Option<HttpServing>> {
+    let pages = Pages::new(newest);
+    let endpoint = Endpoint::new(metrics, || clock::now().secs(), move |request| pages.answer(request));
+    let listen = config.metrics.as_ref().map(|metrics| metrics.listen).zip(guard);
+    Ok(listen.map(|(address, guard)| http::serve(address, endpoint, guard)).transpose()?)
 }
 
 /// Makes the metrics with the series of the process; its parts make their own.

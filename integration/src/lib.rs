@@ -12,6 +12,7 @@ pub mod demo;
 pub mod http_client;
 pub mod inspect;
 mod locale;
+pub mod pair;
 pub mod probe;
 pub mod prove;
 pub mod replace_zsk;

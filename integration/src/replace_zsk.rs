@@ -38,6 +38,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     // The zone is not to wait for files of other zones to be mended.
     let config =
         Config::load_without_bad_zone_files(&options.config, InUse::Remembered(Program::Loader), now)?;
+    keystore::pair::require_active(config.pair.as_ref())?;
     let name = &options.zone;
     let zone = config.zones.iter().find(|zone| zone.name == *name);
     let zone = zone.with_context(|| format!("{}: there is no zone {name}", options.config.display()))?;

@@ -12,6 +12,7 @@ use keystore::config::zone_files::memory::Program;
 use keystore::config::zone_files::{InUse, ZoneFileErrors};
 use keystore::config::{Config, MetricsConfig, ZoneConfig};
 use keystore::crypto::pkcs11;
+use keystore::pair::Fence;
 use ksr_gen::daemon::{NoticeOutcome, Rounds, TickError, TimerLock, TimerOutcome, TimerReport};
 use metrics::health::routes::Pages;
 use metrics::health::watch::{HealthWatch, Watched};
@@ -57,6 +58,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         return check_config(&options.config, &[Work::MakeRequests]);
     }
     let config = service::load(&options.config, InUse::Remembered(Program::Requests), clock::now())?;
+    service::refuse_pair(&config)?;
     if !config.ksr.enabled {
         bail!("{}: [ksr] enabled = false: no requests are wanted", options.config.display());
     }
@@ -88,7 +90,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let (folder, in_use) = (ZoneFolder::default(), Mutex::new(config.clone()));
     folder.follow(&config);
     service::remember_zone_files(&config, Program::Requests);
-    let timer = RequestTimer::start_with(config, metrics.clone(), Some(lock), service::alive)?;
+    let timer =
+        RequestTimer::start_with(config, metrics.clone(), Some(lock), Fence::default(), service::alive)?;
     let watched = Watched {
         host,
         config_file: options.config.clone(),

@@ -13,17 +13,19 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
 use keystore::clock;
+use keystore::config::pair::PairConfig;
 use keystore::config::query::TlsConfig;
 use keystore::config::zone_files::InUse;
 use keystore::config::zone_files::memory::Program;
 use keystore::config::{Config, SignerConfig};
 use keystore::crypto::pkcs11;
+use keystore::pair::Fence;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::health::gather::OwnReport;
-use metrics::health::routes::Pages;
+use metrics::health::revision::Revision;
 use metrics::health::watch::{HealthWatch, Watched};
-use metrics::http::{self, Endpoint, Guard, Serving as HttpServing, read_authorities};
+use metrics::http::{Guard, Serving as HttpServing, read_authorities};
 use signer_plugin::border::SignerHandler;
 use signer_plugin::border::server::{Listen, Server as DnsServer};
 use signer_plugin::incoming::{CatalogFollower, PrimaryFollower};
@@ -32,27 +34,34 @@ use signer_plugin::transfer::notify::Notifier;
 use skr_loader::control::Answer;
 use skr_loader::control::server::{Answers, Server as ControlServer};
 use skr_loader::loader::{Control, ImportOutcome, Loader, StartError};
-use skr_loader::service::{self, ConfigurationState, Reloader};
+use skr_loader::service::{self, ConfigurationState, Reloader, Signals, Waited};
 use skr_loader::standing::Standing;
 use skr_loader::watching::AUDIT;
 use skr_loader::zone_folder::{ZoneFolder, ZoneFolderWatch};
 
 use crate::catalogs::CatalogStanding;
 use crate::clock_watch::ClockWatch;
-use crate::daemon::{make_folders, metrics_of};
+use crate::daemon::{make_folders, metrics_of, serve_http};
+use crate::pair::{Keeper, PairStanding, Role, Standby};
 use crate::probe::rounds::{ProbeRounds, ProbeStanding};
 use crate::reports::{self, ClockJump, TimerStanding};
 use crate::timer::{self, RequestTimer};
 
 /// What the service manager shows.
 const STATUS: &str = "serving";
+const ACTIVE: &str = "serving as the active host of the pair";
+const STANDBY: &str = "standby of the pair";
 
 /// Serves until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 pub fn run(path: &Path) -> Result<ExitCode> {
     let mut signals = service::signals().context("cannot watch for signals")?;
     pkcs11::do_not_wait();
     let stopped = service::stop_flag().context("cannot watch for signals")?;
-    let Some(serving) = Serving::start_unless(path, &stopped)? else {
+    let config = load_at_start(path)?;
+    if let Some(pair) = config.pair.clone() {
+        return run_in_pair(path, &pair, config, &mut signals);
+    }
+    let Some(serving) = Serving::start_unless(path, config, &stopped, None)? else {
         tracing::info!("stopped while it started");
         return Ok(ExitCode::SUCCESS);
     };
@@ -61,6 +70,70 @@ pub fn run(path: &Path) -> Result<ExitCode> {
     pkcs11::stop();
     serving.stop();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Serves while this host is the active one of its pair, and waits while it is not, until SIGTERM or SIGINT.
+fn run_in_pair(path: &Path, pair: &PairConfig, config: Config, signals: &mut Signals) -> Result<ExitCode> {
+    let keeper = Keeper::start(path, pair, &config).context("cannot start to watch the lease")?;
+    let ended = take_turns(path, pair, config, signals, &keeper.standing());
+    service::tell_stopping();
+    // Also where a part cannot start: the other host need not wait for the lease of this one.
+    keeper.stop();
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// Is the standby or the active host, as the lease says.
+fn take_turns(
+    path: &Path,
+    pair: &PairConfig,
+    mut config: Config,
+    signals: &mut Signals,
+    standing: &PairStanding,
+) -> Result<()> {
+    loop {
+        let waited = match standing.role() {
+            Role::Standby => {
+                let standby = Standby::start(path, &config, standing)?;
+                let still = || {
+                    // Nobody else does while no loader runs.
+                    service::alive();
+                    standing.role() == Role::Standby
+                };
+                let waited = service::wait(signals, STANDBY, still);
+                standby.stop();
+                waited
+            }
+            Role::Active(generation) => {
+                // One of its own each time: the loader that ends sets it.
+                let stopped = service::stop_flag().context("cannot watch for signals")?;
+                let serving = Serving::start_unless(path, config.clone(), &stopped, Some(standing))?;
+                let Some(serving) = serving else { return Ok(()) };
+                let still = || standing.role() == Role::Active(generation);
+                let mut waited = service::wait(signals, ACTIVE, still);
+                while waited == Waited::Reload {
+                    serving.reload();
+                    waited = service::wait(signals, ACTIVE, still);
+                }
+                if waited == Waited::Stop {
+                    // No part waits for a token any more.
+                    pkcs11::stop();
+                }
+                serving.stop();
+                standing.set_idle();
+                waited
+            }
+        };
+        if waited == Waited::Stop {
+            return Ok(());
+        }
+        match service::load(path, InUse::Config(&config), clock::now()) {
+            Ok(new) if new.pair.as_ref() == Some(pair) => config = new,
+            Ok(_) => tracing::error!(
+                "`[pair]` cannot change while this process runs; the old configuration stays in use, restart to take it"
+            ),
+            Err(error) => tracing::error!("{error:#}; the old configuration stays in use"),
+        }
+    }
 }
 
 /// All parts at work. [`Serving::stop`] ends them in order; dropping it ends the process's parts at once.
@@ -100,18 +173,24 @@ struct Reloading {
     config: Config,
     folder: ZoneFolder,
     health: Arc<HealthWatch>,
+    pair: Option<PairStanding>,
 }
 
 impl Serving {
     /// Reads the configuration and starts every part. An error means that nothing runs.
     pub fn start(path: &Path) -> Result<Self> {
-        let serving = Self::start_unless(path, &Arc::default())?;
+        let config = load_at_start(path)?;
+        let serving = Self::start_unless(path, config, &Arc::default(), None)?;
         serving.context("nobody has stopped it")
     }
 
-    /// The same; `None` when `stopped` was set before all parts had started: nothing runs then.
-    fn start_unless(path: &Path, stopped: &Arc<AtomicBool>) -> Result<Option<Self>> {
-        let config = load_at_start(path)?;
+    /// Starts every part; `None` when `stopped` was set before all had started: nothing runs then.
+    fn start_unless(
+        path: &Path,
+        config: Config,
+        stopped: &Arc<AtomicBool>,
+        pair: Option<&PairStanding>,
+    ) -> Result<Option<Self>> {
         check_addresses(&config)?;
         let guard = config.metrics.as_ref().map(Guard::load).transpose()?;
         let metrics = metrics_of("serve")?;
@@ -119,12 +198,15 @@ impl Serving {
         make_folders(&config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
 
-        let loader = match Loader::new_unless(config.clone(), metrics.clone(), stopped) {
+        let fence = pair.map(PairStanding::fence).unwrap_or_default();
+        let mut loader = match Loader::new_unless(config.clone(), metrics.clone(), stopped) {
             Err(StartError::Stopped) => return Ok(None),
             loader => loader?,
         };
+        loader.set_fence(fence.clone());
         let signer = Arc::new(
-            Signer::start(&config, &metrics, Arc::new(clock::now)).context("cannot start the signer")?,
+            Signer::start_fenced(&config, &metrics, Arc::new(clock::now), fence.clone())
+                .context("cannot start the signer")?,
         );
         let dns = serve_dns(&config, &signer, &metrics, &runtime)?;
         let notifier = Arc::new(Notifier::new(runtime.handle().clone(), Arc::new(clock::now)));
@@ -132,31 +214,27 @@ impl Serving {
         let follower = Arc::new(PrimaryFollower::new(runtime.handle().clone(), Arc::new(clock::now)));
         follower.follow(signer.from_primaries());
         let folder = ZoneFolder::default();
-        let catalogs = follow_catalogs(&runtime, &signer, &folder);
+        let catalogs = follow_catalogs(&runtime, &signer, &folder, fence.clone());
         let standing = CatalogStanding::new(&config, &signer, catalogs.faults(), &metrics);
-        let timer = RequestTimer::start(config.clone(), metrics.clone())?;
+        let timer = RequestTimer::start(config.clone(), metrics.clone(), fence.clone())?;
         let jump = ClockJump::default();
         let clock_watch = ClockWatch::start(metrics.clone(), jump.clone())?;
         let probe = ProbeRounds::start(config.clone(), metrics.clone())?;
         let (loads, requests, probes) = (loader.standing(), timer.standing(), probe.standing());
         let others =
             [loads.revision(), requests.revision(), probes.revision(), jump.revision(), standing.revision()];
-        let watched = Watched {
-            host: (&config).into(),
-            config_file: path.to_owned(),
-            audit: AUDIT,
-            metrics: metrics.clone(),
-            guard: guard.clone(),
-            revisions: [&signer.revisions()[..], &others].concat(),
-        };
+        let of_pair: Vec<_> = pair.map(PairStanding::revision).into_iter().collect();
+        let revisions = [&signer.revisions()[..], &others, &of_pair[..]].concat();
+        let watched = watched(path, &config, &metrics, guard.clone(), revisions);
         if stopped.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let parts = (loads, requests, Arc::clone(&signer), config.signer.is_some(), standing.clone());
-        let health = HealthWatch::start_unless(watched, reports(parts, probes, jump), stopped)
+        let all = with_pair(reports(parts, probes, jump), pair, &metrics);
+        let health = HealthWatch::start_unless(watched, all, stopped)
             .context("cannot start the watch of the health")?;
         let Some(health) = health.map(Arc::new) else { return Ok(None) };
-        let endpoint = serve_pages(&config, guard, &metrics, &health)?;
+        let endpoint = serve_http(&config, health.newest(), metrics.clone(), guard)?;
         let control = loader.control();
         let loader_thread = run_loader(loader, Arc::clone(&signer), timer.waker())?;
         folder.follow(&config);
@@ -174,6 +252,7 @@ impl Serving {
             config: config.clone(),
             folder: folder.clone(),
             health: Arc::clone(&health),
+            pair: pair.cloned(),
         }));
         let at_socket = Arc::clone(&reloading);
         let reloader =
@@ -303,6 +382,9 @@ impl Reloading {
             tracing::error!("{error:#}; requests of the zone fail until the folder is there");
         }
         self.health.reload((&config).into());
+        if let Some(pair) = &self.pair {
+            pair.set_config(&config);
+        }
         self.signer.reload(&config);
         self.notifier.follow(self.signer.transfers());
         self.follower.follow(self.signer.from_primaries());
@@ -351,6 +433,18 @@ fn check_addresses(config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// What the watch of the health looks at.
+fn watched(
+    path: &Path,
+    config: &Config,
+    metrics: &Metrics,
+    guard: Option<Guard>,
+    revisions: Vec<Revision>,
+) -> Watched {
+    let (config_file, metrics) = (path.to_owned(), metrics.clone());
+    Watched { host: config.into(), config_file, audit: AUDIT, metrics, guard, revisions }
+}
+
 /// The control socket; `None` where there is none: nobody can give commands then, and everything else works.
 fn start_socket(config: &Config, control: &Control, answers: Answers) -> Option<ControlServer> {
     let socket = ControlServer::start(config, control.clone(), answers);
@@ -362,26 +456,13 @@ fn follow_catalogs(
     runtime: &tokio::runtime::Runtime,
     signer: &Signer,
     folder: &ZoneFolder,
+    fence: Fence,
 ) -> Arc<CatalogFollower> {
     let folder = folder.clone();
     let changed = Arc::new(move || folder.wake());
-    let catalogs = CatalogFollower::new(runtime.handle().clone(), Arc::new(clock::now), changed);
+    let catalogs = CatalogFollower::new(runtime.handle().clone(), Arc::new(clock::now), fence, changed);
     catalogs.follow(signer.taken_catalogs());
     Arc::new(catalogs)
-}
-
-/// Answers HTTP requests, where the configuration has an address for that.
-fn serve_pages(
-    config: &Config,
-    guard: Option<Guard>,
-    metrics: &Metrics,
-    health: &HealthWatch,
-) -> Result<Option<HttpServing>> {
-    let pages = Pages::new(health.newest());
-    let endpoint =
-        Endpoint::new(metrics.clone(), || clock::now().secs(), move |request| pages.answer(request));
-    let listen = config.metrics.as_ref().map(|metrics| metrics.listen).zip(guard);
-    Ok(listen.map(|(address, guard)| http::serve(address, endpoint, guard)).transpose()?)
 }
 
 /// Answers queries for the zones of the signer, where the configuration has addresses for that.
@@ -426,6 +507,7 @@ fn fixed(old: &Config, new: &Config) -> Option<&'static str> {
         () if differs(|tls| &tls.listen) => Some("`[signer] tls-listen`"),
         () if differs(|tls| &tls.https) => Some("`[signer] https-listen`"),
         () if differs(|tls| &tls.quic) => Some("`[signer] quic-listen`"),
+        () if old.pair != new.pair => Some("`[pair]`"),
         () if metrics(old) != metrics(new) => Some("`[metrics] listen`"),
         () => None,
     }
@@ -446,6 +528,19 @@ fn reports(
         reports.extend(probe.report(started, now));
         reports.extend(signs.then(|| reports::of_signer(&signer, started, now)));
         jump.told(reports)
+    }
+}
+
+/// The same with the report of the pair, where this host is one of two.
+fn with_pair(
+    of_parts: impl Fn(Timestamp) -> Vec<OwnReport> + Send + 'static,
+    pair: Option<&PairStanding>,
+    metrics: &Metrics,
+) -> impl Fn(Timestamp) -> Vec<OwnReport> + Send + 'static {
+    let pair = pair.cloned().map(|pair| (pair, metrics.clone()));
+    move |now| {
+        let of_pair = pair.as_ref().map(|(pair, metrics)| pair.report(now, metrics));
+        of_parts(now).into_iter().chain(of_pair).collect()
     }
 }
 

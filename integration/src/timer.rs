@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use keystore::clock;
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
+use keystore::pair::Fence;
 use ksr_gen::daemon::{self, NoticeOutcome, Rounds, TickError, TimerLock, TimerOutcome, TimerReport};
 use metrics::Metrics;
 use metrics::zones::Part;
@@ -47,9 +48,10 @@ pub struct RequestTimer {
 
 impl RequestTimer {
     /// Starts it. With `[ksr] enabled = false` it only waits for another configuration.
-    pub fn start(config: Config, metrics: Metrics) -> Result<Self> {
+    /// Of two hosts it makes requests and keys only while `fence` permits versions.
+    pub fn start(config: Config, metrics: Metrics, fence: Fence) -> Result<Self> {
         let lock = if config.ksr.enabled { Some(TimerLock::take(&config.state_dir)?) } else { None };
-        Self::start_with(config, metrics, lock, || ())
+        Self::start_with(config, metrics, lock, fence, || ())
     }
 
     /// Starts it with a lock that was taken; `alive` is called again and again.
@@ -57,6 +59,7 @@ impl RequestTimer {
         config: Config,
         metrics: Metrics,
         lock: Option<TimerLock>,
+        fence: Fence,
         alive: impl Fn() + Send + 'static,
     ) -> Result<Self> {
         let (wake, wakes) = channel();
@@ -67,7 +70,7 @@ impl RequestTimer {
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("requests".to_owned())
-            .spawn(move || live(config, &metrics, &shared, (&wakes, &stopped), lock, alive))
+            .spawn(move || live(config, &metrics, &shared, (&wakes, &stopped), lock, &fence, alive))
             .context("cannot start the request timer")?;
         Ok(Self { wake, standing, stop, thread })
     }
@@ -105,6 +108,7 @@ fn live(
     standing: &TimerStanding,
     (wakes, stopped): (&Receiver<Wake>, &AtomicBool),
     mut lock: Option<TimerLock>,
+    fence: &Fence,
     alive: impl Fn(),
 ) {
     let mut rounds = Rounds::default();
@@ -123,7 +127,7 @@ fn live(
             standing.stop();
         } else {
             standing.start(clock::now());
-            let goes_on = || !stopped.load(Ordering::Relaxed);
+            let goes_on = || !stopped.load(Ordering::Relaxed) && fence.permits();
             let round = || {
                 rounds.round_while(&config, clock::now, goes_on, |zone, result, told| {
                     alive();
@@ -314,7 +318,8 @@ mod tests {
         let alive = move || assert!(counted.fetch_add(1, Ordering::SeqCst) != 1, "a test of panics");
         let config = config(dir.path());
         let lock = TimerLock::take(&config.state_dir).expect("a lock");
-        let timer = RequestTimer::start_with(config, metrics, Some(lock), alive).expect("a timer");
+        let timer =
+            RequestTimer::start_with(config, metrics, Some(lock), Fence::default(), alive).expect("a timer");
         let standing = timer.standing();
         let until = |what: &str, is: &dyn Fn(&[Option<String>]) -> bool| {
             let began = Instant::now();

@@ -114,6 +114,7 @@ fn add(options: &AddOptions) -> Result<ExitCode> {
     let zone = &options.zone;
     let config = read(&options.config)?;
     let folder = folder_of(&config, &options.config)?;
+    check_pair(&config, folder)?;
     if let Some(known) = config.zones.iter().find(|known| known.name == *zone) {
         bail!("{zone} is there already, in {}", place(known, &options.config).display());
     }
@@ -252,7 +253,10 @@ fn remove(options: &RemoveOptions) -> Result<ExitCode> {
         bail!("{zone} is no zone of {}", options.config.display());
     };
     let file = match &known.source {
-        ZoneSource::ZoneFile(file) => file,
+        ZoneSource::ZoneFile(file) => {
+            check_pair(&config, file)?;
+            file
+        }
         ZoneSource::MainFile => bail!(
             "{zone} is configured in {} itself; remove its [[zone]] there, and reload",
             options.config.display()
@@ -319,6 +323,7 @@ fn named_by(config: &Config, zone: &Name) -> Option<String> {
 
 fn release(options: &ReleaseOptions) -> Result<ExitCode> {
     let config = read(&options.config)?;
+    keystore::pair::require_active(config.pair.as_ref())?;
     // A daemon may hold what would be free to go now, and another one what this one has let go.
     let mut held = config.zone_files.held.clone();
     held.extend(memory::held(&config.state_dir));
@@ -425,6 +430,14 @@ fn list(options: &ListOptions) -> Result<ExitCode> {
 /// The configuration as a loader that starts now would use it.
 fn read(path: &Path) -> Result<Config> {
     Ok(Config::load_without_bad_zone_files(path, InUse::Remembered(Program::Loader), clock::now())?)
+}
+
+/// Below the state folder zone files are copied from the active host of a pair, and only changed there.
+fn check_pair(config: &Config, file: &Path) -> Result<()> {
+    if file.starts_with(&config.state_dir) {
+        keystore::pair::require_active(config.pair.as_ref())?;
+    }
+    Ok(())
 }
 
 fn folder_of<'a>(config: &'a Config, path: &Path) -> Result<&'a Path> {

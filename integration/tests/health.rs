@@ -83,6 +83,17 @@ fn probe_ends(files: &Files) {
     files.end(Component::Probe);
 }
 
+fn found_by_pair(files: &Files, id: ConditionId) {
+    let severity = *id.severities().last().expect("one");
+    let what = "Host b is the active one.".to_owned();
+    let condition = ReportedCondition { id, zone: None, subject: None, severity, since: now(), what };
+    files.report(Component::Pair, |report| report.conditions.push(condition), |_| ());
+}
+
+fn pair_ends(files: &Files) {
+    files.end(Component::Pair);
+}
+
 fn accepted(files: &Files, checks: &[&str], forced: &[&str]) {
     let owned = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
     let record = Record {
@@ -208,7 +219,7 @@ fn report_of_catalog(files: &Files, of: impl FnOnce(&mut CatalogReport)) {
     files.report(Component::Signer, |report| report.catalogs.push(catalog), |_| ());
 }
 
-const OF_HOST: [Row; 6] = [
+const OF_HOST: [Row; 9] = [
     row(
         ConditionId::CatalogFailing,
         |files| report_of_catalog(files, |catalog| catalog.failing = Some("it is broken".to_owned())),
@@ -224,6 +235,9 @@ const OF_HOST: [Row; 6] = [
         |files| report_of_catalog(files, |catalog| catalog.refused = Some("a.test. is elsewhere".to_owned())),
         signer_is_well,
     ),
+    row(ConditionId::NotActive, |files| found_by_pair(files, ConditionId::NotActive), pair_ends),
+    row(ConditionId::LeaseLost, |files| found_by_pair(files, ConditionId::LeaseLost), pair_ends),
+    row(ConditionId::PairConflict, |files| found_by_pair(files, ConditionId::PairConflict), pair_ends),
     row(ConditionId::TimerNotRunning, |files| files.end(Component::Requests), timer_is_well),
     row(
         ConditionId::ClockWrong,

@@ -69,6 +69,8 @@ const BLOCKS: &[(&str, &str, Setup)] = &[
     ("docs/manual/operations.md", "install -m 755", Host),
     ("docs/manual/operations.md", "install -m 644", Host),
     ("docs/manual/operations.md", "$ offline-ksk requests --check-config", Host),
+    ("docs/manual/pair.md", "offline-ksk pair copy", Host),
+    ("docs/manual/pair.md", "sudo -u offline-ksk offline-ksk takeover", Host),
     ("docs/manual/probe.md", "offline-ksk probe", Host),
     ("docs/manual/prove.md", "$ offline-ksk prove", Ceremony),
     ("docs/manual/prove.md", "$ offline-ksk inspect", Ceremony),

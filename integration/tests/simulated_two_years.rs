@@ -114,6 +114,7 @@ impl World {
             metrics: None,
             transfer: TransferConfig::default(),
             probe: None,
+            pair: None,
             warnings: Vec::new(),
         }
     }

@@ -480,6 +480,7 @@ impl Year {
             metrics: None,
             transfer: TransferConfig::default(),
             probe: None,
+            pair: None,
             warnings: Vec::new(),
         }
     }

@@ -15,6 +15,14 @@ pub fn now() -> Timestamp {
     Timestamp::from_secs(since.as_secs())
 }
 
+/// Time since this host was booted, with the time in which it was suspended (CLOCK_BOOTTIME): it goes on whatever the wall clock is set to.
+#[must_use]
+pub fn since_boot() -> std::time::Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    std::time::Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0))
+}
+
 /// How long it is until the second `time` begins, for whoever sleeps until then; zero when it has begun.
 #[allow(clippy::disallowed_methods, reason = "this module is the one that reads the clock")]
 #[must_use]

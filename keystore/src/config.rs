@@ -7,6 +7,7 @@ pub mod content;
 pub mod deliver;
 mod known;
 mod name;
+pub mod pair;
 mod parent;
 pub mod query;
 mod read;
@@ -56,6 +57,8 @@ pub struct Config {
     pub transfer: transfer::TransferConfig,
     /// `[probe]`; `None` = the daemons do not ask what nameservers serve.
     pub probe: Option<ProbeConfig>,
+    /// `[pair]`; `None` = this host is the only one that signs its zones.
+    pub pair: Option<pair::PairConfig>,
     /// What works, and hardly as it was meant: for the log.
     pub warnings: Vec<PolicyFinding>,
 }

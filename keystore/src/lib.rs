@@ -31,6 +31,7 @@ pub mod open;
 pub mod outbox;
 #[doc(hidden)]
 pub mod output;
+pub mod pair;
 #[doc(hidden)]
 pub mod pgp_words;
 pub mod policy;

@@ -58,6 +58,7 @@ fn main() {
         metrics: None,
         transfer: TransferConfig::default(),
         probe: None,
+        pair: None,
         warnings: Vec::new(),
     };
     // What the test data takes is not the timer's.

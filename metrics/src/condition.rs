@@ -300,6 +300,18 @@ conditions! {
         "No signer reports for this state folder.";
         "This host answers no queries, and no signatures are renewed.";
         "Start offline-ksk serve."
+    NotActive "NOT-ACTIVE" Host [Attention, Critical]
+        "This host is not the active one of its pair.";
+        "It makes no versions, takes no SKRs and answers every query with REFUSED, until somebody takes over.";
+        "Nothing, while the other host works. When it does not: offline-ksk takeover -c FILE."
+    LeaseLost "LEASE-LOST" Host [Critical]
+        "The active host could not renew its lease in time.";
+        "It publishes no versions and takes no updates; what it has stays served. When the lease has ended, the other host may take over.";
+        "Look at the storage of lease-directory and at the clock: the cause is named. It goes on by itself when the lease is renewed."
+    PairConflict "PAIR-CONFLICT" Host [Critical]
+        "A secondary has a serial of a zone that this host never published: another host is, or was, active.";
+        "This host publishes no version of the zone; other zones go on.";
+        "Find out which host made that serial. Where it has what counts, stop this host, and have the other take over. Else stop offline-ksk serve here and run offline-ksk takeover --force, which goes on beyond the serial."
     ConfigRejected "CONFIG-REJECTED" Host [Warning, Critical]
         "The configuration file has errors, or was refused at the last reload.";
         "The configuration before stays in use, or the zones of the file of zones-directory that is named; a restart fails by an error of the file itself.";

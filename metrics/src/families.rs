@@ -204,6 +204,9 @@ families! {
     catalog_zones: GaugeFamily ["catalog"] = "Zones of a catalog: those that stand in one that this host makes, those in use of one that it takes zones from.";
     catalog_zones_held: GaugeFamily ["catalog"] = "Zones that left a catalog and stay until they are back or a person releases them.";
     catalog_zones_refused: GaugeFamily ["catalog"] = "Zones of a catalog that are not taken, or stay as they were because what is said of them now cannot be used.";
+    pair_active: Gauge [] = "1 while this host of a pair is the active one and may publish versions, 0 while it is the standby or has lost its lease.";
+    pair_generation: Gauge [] = "Number of the takeover that the lease of a pair names; 0 unknown.";
+    pair_lease_expires_timestamp_seconds: Gauge [] = "When the lease of the active host of a pair ends; 0 unknown.";
     answer_duration_seconds: Histogram [] buckets(ANSWER_BUCKETS) = "Time to find an answer with its proofs.";
     // parent
     parent_notifies_total: CounterFamily ["zone", "result"] = "NOTIFY(CDS) messages to the receiver that the parent's DSYNC records name: taken, refused (it does not want them), failed (no answer that counts).";

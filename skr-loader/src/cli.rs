@@ -23,6 +23,7 @@ use keystore::time::Timestamp;
 use metrics::health::plugin::PluginState;
 
 pub use missing::{MissingOption, exit_code};
+pub use reach::confirm;
 pub use status::{StatusArgs, status};
 
 /// Checks SKRs, the signed key sets of a zone whose KSK is offline, and keeps the good ones.

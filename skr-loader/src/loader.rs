@@ -53,6 +53,7 @@ use std::time::{Duration, Instant};
 
 use keystore::config::Config;
 use keystore::dns::Name;
+use keystore::pair::Fence;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::health::report::ZoneReports;
@@ -80,6 +81,9 @@ const QUEUE: usize = 4096;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long somebody waits for a place in the queue.
 const ASK_TIME: Duration = Duration::from_secs(10);
+/// Why one host of two takes nothing.
+pub(crate) const NO_LEASE: &str =
+    "this host of the pair has no lease now (LEASE-LOST), and takes nothing until it has one";
 /// What is said while the clock is not plausible.
 const CLOCK: &str = "the clock stands before the last lines of the audit log; set it first";
 /// The loader with everything that it holds.
@@ -100,6 +104,8 @@ pub struct Loader {
     aside: Vec<aside::Aside>,
     messages: Receiver<Message>,
     control: Control,
+    /// When it may change what is in force: always, but on one host of two.
+    fence: Fence,
     /// How it stands, for other threads.
     standing: Standing,
     clock: ClockGuard,
@@ -299,6 +305,7 @@ impl Loader {
         let inbox = Inbox::new(&config.state_dir.join("inbox"), config.loader.rescan_interval, on_event);
         let standing = Standing::default();
         let mut loader = Self {
+            fence: Fence::default(),
             rejected: Rejected::new(&config.state_dir.join("rejected")),
             config: config.clone(),
             metrics: metrics.clone(),
@@ -404,6 +411,16 @@ impl Loader {
         self.record(Record::new(clock(), AuditEvent::Stopped));
     }
 
+    /// On one host of two it takes no SKR and no order while `fence` does not permit versions.
+    pub fn set_fence(&mut self, fence: Fence) {
+        self.fence = fence;
+    }
+
+    /// True while it may change what is in force.
+    pub(crate) fn may_change(&self) -> bool {
+        self.fence.permits()
+    }
+
     /// Does everything that is due at `now`, and returns; call it again at once when it says that there is more.
     pub fn step(&mut self, now: Timestamp) -> Step {
         for _ in 0..QUEUE {
@@ -411,6 +428,11 @@ impl Loader {
             self.handle(message, now);
         }
         let mut step = Step::default();
+        if !self.may_change() {
+            self.fail_ordered_many(NO_LEASE);
+            self.tell_standing(now);
+            return step;
+        }
         self.retry_audit_log(now);
         self.retry_stores(now);
         self.retry_syncs();

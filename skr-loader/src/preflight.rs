@@ -76,6 +76,7 @@ pub fn check(config: &Config, work: &[Work], path: Option<&OsStr>) -> Vec<Findin
         host.program("signer.review", config.signer.as_ref().and_then(|signer| signer.review.first()));
         host.addresses(config);
         host.transfers(config);
+        host.pair(config);
         host.cookies(config);
         host.certificate(config);
         host.ports(config, Ports::of_this_process());
@@ -266,6 +267,23 @@ impl Host<'_> {
     }
 
     /// A folder that this user writes into, and not everyone.
+    /// The lease of a pair, and whether its secondaries can be asked.
+    fn pair(&mut self, config: &Config) {
+        let Some(pair) = &config.pair else { return };
+        let folder = &pair.lease_directory;
+        if folder.is_dir() {
+            self.writable("lease-directory", folder);
+        } else {
+            self.error(format!("lease-directory {} is not there", folder.display()));
+        }
+        for zone in config.zones.iter().filter(|zone| zone.has_content() && zone.notify.is_empty()) {
+            self.warning(format!(
+                "zone {}: it has no notify, so a host that takes over cannot ask which serials its secondaries have",
+                zone.name
+            ));
+        }
+    }
+
     fn writable(&mut self, what: &str, folder: &Path) {
         if let Err(error) = rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK) {
             self.error(format!("{what} {} cannot be written by this user: {error}", folder.display()));

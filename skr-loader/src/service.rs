@@ -15,13 +15,15 @@ use keystore::time::Timestamp;
 use metrics::Metrics;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+pub use signal_hook::iterator::Signals;
 
 /// What the service manager shows while the file of the configuration is not what is in use.
 const REFUSED: &str = "the configuration has errors, the old one stays in use";
 
 /// The same while it cannot be read.
 const UNREAD: &str = "the configuration cannot be read, the old one stays in use; it is tried again";
+/// Pause between two looks of [`wait`].
+const WAIT: Duration = Duration::from_millis(200);
 /// First and longest pause between two tries to read it.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -134,6 +136,51 @@ pub fn run_until_stopped(signals: &mut Signals, status: &str, reload: impl Fn())
         }
         reload();
     }
+    tell_stopping();
+}
+
+/// `[pair]` in the configuration of a program that does not know which host is active.
+#[derive(Debug, thiserror::Error)]
+#[error("with [pair] one process does all work, so that it can end it: start offline-ksk serve alone")]
+pub struct PairNeedsServe;
+
+/// Fails where this host is one of two: only `offline-ksk serve` ends all work when the other host takes over.
+pub fn refuse_pair(config: &Config) -> Result<(), PairNeedsServe> {
+    if config.pair.is_some() { Err(PairNeedsServe) } else { Ok(()) }
+}
+
+/// Why [`wait`] has returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// SIGTERM or SIGINT came.
+    Stop,
+    /// SIGHUP came.
+    Reload,
+    /// What the process does is not wanted any more.
+    Unwanted,
+}
+
+/// Tells the service manager that all parts run, with the line that it shows, and waits for a signal, or until `is_wanted` is false: it is
+/// asked five times a second.
+pub fn wait(signals: &mut Signals, status: &str, is_wanted: impl Fn() -> bool) -> Waited {
+    ready(status);
+    loop {
+        let mut waited = None;
+        for signal in signals.pending() {
+            waited = Some(if signal == SIGHUP { waited.unwrap_or(Waited::Reload) } else { Waited::Stop });
+        }
+        if let Some(waited) = waited {
+            return waited;
+        }
+        if !is_wanted() {
+            return Waited::Unwanted;
+        }
+        std::thread::sleep(WAIT);
+    }
+}
+
+/// Tells the service manager that the process stops.
+pub fn tell_stopping() {
     tell(&[NotifyState::Stopping]);
     tracing::info!("stopping");
 }

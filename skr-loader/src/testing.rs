@@ -121,6 +121,7 @@ impl StateDir {
             metrics: None,
             transfer: TransferConfig::default(),
             probe: None,
+            pair: None,
             warnings: Vec::new(),
         }
     }

@@ -218,7 +218,7 @@ impl Files {
                 }],
                 ..ZoneReport::default()
             },
-            Component::Probe => ZoneReport::default(),
+            Component::Probe | Component::Pair => ZoneReport::default(),
         };
         change_zone(&mut zone);
         let zones: ZoneReports = [(ZONE.to_owned(), zone)].into();

@@ -134,6 +134,8 @@ const KEYS_AND_CLOCK: [ConditionId; 2] = [ConditionId::SignerKeysUnreadable, Con
 const SERIAL: [ConditionId; 1] = [ConditionId::SignerSerialNotWritten];
 const VERSION: [ConditionId; 1] = [ConditionId::SignerStateNotWritten];
 const AUDIT: [ConditionId; 1] = [ConditionId::AuditNotWritten];
+/// Brought about by the tests of `pair::keeper`, and by two processes in `peer_transfer`.
+const OF_PAIR: [ConditionId; 3] = [ConditionId::NotActive, ConditionId::LeaseLost, ConditionId::PairConflict];
 const WARNED: [ConditionId; 1] = [ConditionId::SkrWarned];
 
 /// What this host cannot read or write; `log` is the audit log as it was.
@@ -397,6 +399,7 @@ fn every_condition_is_brought_about_for_real() {
         &VERSION,
         &AUDIT,
         &WARNED,
+        &OF_PAIR,
     ];
     let here = here.iter().flat_map(|ids| ids.iter().copied());
     let here =

@@ -11,6 +11,7 @@ mod common;
 mod incoming;
 mod killed;
 mod network;
+mod pair;
 mod powerdns;
 mod primary;
 mod secondaries;

@@ -23,7 +23,8 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// What the network does to what it carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Impairment {
+pub enum Impairment {
+    /// Nothing.
     None,
     /// Datagrams are lost; connections carry nothing and stay open, as without packets.
     Cut,
@@ -37,7 +38,7 @@ enum Impairment {
 
 /// What all links share.
 #[derive(Clone)]
-struct Network {
+pub struct Network {
     impairment: Arc<Mutex<Impairment>>,
     stop: Arc<AtomicBool>,
     /// Of a generator of numbers without pattern: the same in each run.
@@ -45,12 +46,12 @@ struct Network {
 }
 
 impl Network {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let impairment = Arc::new(Mutex::new(Impairment::None));
         Self { impairment, stop: Arc::default(), state: Arc::new(AtomicU64::new(15)) }
     }
 
-    fn set(&self, impairment: Impairment) {
+    pub fn set(&self, impairment: Impairment) {
         *self.impairment.lock().expect("held by nobody") = impairment;
     }
 
@@ -70,7 +71,7 @@ impl Network {
     }
 
     /// A link to `target`; gives its address. It carries UDP and TCP.
-    fn link(&self, target: SocketAddr) -> SocketAddr {
+    pub fn link(&self, target: SocketAddr) -> SocketAddr {
         let port = common::free_port();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (udp, tcp) =

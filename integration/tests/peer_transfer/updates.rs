@@ -67,7 +67,7 @@ impl Site {
 }
 
 /// Runs a client with this on its standard input; gives whether it succeeded, and what it said.
-fn say(client: &mut Command, text: &str) -> (bool, String) {
+pub fn say(client: &mut Command, text: &str) -> (bool, String) {
     let mut child = client
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -6,6 +6,7 @@ mod content;
 mod ksr;
 mod listen;
 mod loader;
+mod pair;
 mod parent;
 mod probe;
 mod query;
@@ -196,6 +197,7 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors, bad: BadZoneFiles<
     let signer = top.get(Section::Signer.key()).map(|v| listen::signer(&v));
     let metrics = top.get(Section::Metrics.key()).map(|v| listen::metrics(&v));
     let probe = top.get(Section::Probe.key()).map(|v| probe::read(&v, &known));
+    let pair = top.get(Section::Pair.key()).map(|v| pair::read(&v, state_dir.as_deref()));
     top.finish();
     let missing = known.into_missing();
     match (bad, &mut zone_files) {
@@ -219,6 +221,7 @@ fn top(doc: &Document, mut top: Table<'_, '_>, need: Anchors, bad: BadZoneFiles<
         signer: transposed(signer)?,
         metrics: transposed(metrics)?,
         probe: transposed(probe)?,
+        pair: transposed(pair)?,
         warnings: Vec::new(),
     })
 }

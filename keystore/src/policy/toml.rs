@@ -54,11 +54,12 @@ pub(crate) enum Section {
     Transfer,
     Metrics,
     Probe,
+    Pair,
 }
 
 impl Section {
     /// All of them.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::StateDir,
         Self::Zone,
         Self::ZonesDirectory,
@@ -72,6 +73,7 @@ impl Section {
         Self::Transfer,
         Self::Metrics,
         Self::Probe,
+        Self::Pair,
     ];
 
     /// The key in the file.
@@ -90,6 +92,7 @@ impl Section {
             Self::Transfer => "transfer",
             Self::Metrics => "metrics",
             Self::Probe => "probe",
+            Self::Pair => "pair",
         }
     }
 }

@@ -84,6 +84,7 @@ impl Host {
             metrics: None,
             transfer: TransferConfig::default(),
             probe: None,
+            pair: None,
             warnings: Vec::new(),
         }
     }

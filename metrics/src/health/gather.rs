@@ -200,8 +200,8 @@ impl Gatherer {
     fn zone(&mut self, host: &Host, zone: &HostZone, reports: &Reports, signs: bool) -> ZoneFacts {
         let label = zone.name.to_lowercase().to_string();
         let mut facts = ZoneFacts::new(zone.name.clone(), host.thresholds);
-        facts.is_served = zone.is_served;
-        facts.has_timer = host.has_timer;
+        facts.is_served = zone.is_served && !reports.is_standby;
+        facts.has_timer = host.has_timer && !reports.is_standby;
         facts.multi_signer = zone.multi_signer;
         facts.signing = zone.signing;
         if zone.signing.is_here() {
@@ -251,17 +251,21 @@ pub fn since_path(state_dir: &Path, component: Component) -> PathBuf {
 }
 
 /// The reports of all components.
+#[derive(Default)]
 struct Reports {
     components: Vec<ComponentFacts>,
     /// What those say of single zones that can be relied on, in the order of the components.
     zones: Vec<Arc<ZoneReports>>,
     /// And the conditions that they found themselves, by the zone.
     conditions: HashMap<String, Vec<ReportedCondition>>,
+    /// This host is the standby of a pair.
+    is_standby: bool,
 }
 
 impl Reports {
     fn read(host: &Host, own: &[OwnReport], now: Timestamp) -> Self {
-        let mut reports = Self { components: Vec::new(), zones: Vec::new(), conditions: HashMap::new() };
+        let mut reports = Self::default();
+        // The pair comes first: it knows whether the others should run at all.
         for component in Component::ALL {
             let (state, zones) = match own.iter().find(|own| own.report.component == component) {
                 Some(own) => {
@@ -279,6 +283,7 @@ impl Reports {
             if let ComponentState::Reported(report) = &state
                 && report.is_fresh(now)
             {
+                reports.is_standby |= report.is_standby;
                 reports.zones.extend(zones);
                 for condition in &report.conditions {
                     if let Some(zone) = &condition.zone {
@@ -286,12 +291,13 @@ impl Reports {
                     }
                 }
             }
-            let expected = match component {
-                Component::SkrLoader => true,
-                Component::Requests => host.has_timer,
-                Component::Signer => host.has_signer,
-                Component::Probe => false,
-            };
+            let expected = !reports.is_standby
+                && match component {
+                    Component::SkrLoader => true,
+                    Component::Requests => host.has_timer,
+                    Component::Signer => host.has_signer,
+                    Component::Probe | Component::Pair => false,
+                };
             let is_there = !matches!(state, ComponentState::Silent);
             if expected || is_there {
                 reports.components.push(ComponentFacts { component, expected, state });

@@ -40,11 +40,13 @@ pub enum Component {
     Signer,
     /// The outside probe.
     Probe,
+    /// The part of `offline-ksk serve` that keeps the lease, where two hosts are a pair.
+    Pair,
 }
 
 impl Component {
     /// All, in the order in which they are shown.
-    pub const ALL: [Self; 4] = [Self::SkrLoader, Self::Requests, Self::Signer, Self::Probe];
+    pub const ALL: [Self; 5] = [Self::Pair, Self::SkrLoader, Self::Requests, Self::Signer, Self::Probe];
 
     /// The name of its file, and in JSON.
     #[must_use]
@@ -54,6 +56,7 @@ impl Component {
             Self::Requests => "requests",
             Self::Signer => "signer",
             Self::Probe => "probe",
+            Self::Pair => "pair",
         }
     }
 
@@ -65,6 +68,7 @@ impl Component {
             Self::Requests => "request timer",
             Self::Signer => "signer",
             Self::Probe => "outside probe",
+            Self::Pair => "lease of the pair",
         }
     }
 }
@@ -113,6 +117,9 @@ pub struct Report {
     /// The catalog zones; of the loader of the process that serves.
     #[serde(default)]
     pub catalogs: Vec<CatalogReport>,
+    /// This host is the standby of a pair: no other part runs here; of the lease of the pair.
+    #[serde(default)]
+    pub is_standby: bool,
     /// Conditions that the component found itself, over the network.
     #[serde(default)]
     pub conditions: Vec<ReportedCondition>,
@@ -432,6 +439,7 @@ impl Report {
             endpoint: None,
             queries: None,
             catalogs: Vec::new(),
+            is_standby: false,
             conditions: Vec::new(),
             news: 0,
         }

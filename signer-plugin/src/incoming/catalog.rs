@@ -18,6 +18,7 @@ use keystore::config::catalog::{CatalogSource, TakenCatalog};
 use keystore::config::tls::PrimaryTls;
 use keystore::dns::Name;
 use keystore::durable;
+use keystore::pair::Fence;
 use metrics::changed::mark;
 use metrics::condition::ConditionId;
 use metrics::health::revision::Revision;
@@ -56,6 +57,7 @@ pub type OnChange = Arc<dyn Fn() + Send + Sync>;
 pub struct CatalogFollower {
     runtime: Handle,
     clock: Clock,
+    fence: Fence,
     changed: OnChange,
     faults: CatalogFaults,
     clients: Arc<TlsClients>,
@@ -89,6 +91,9 @@ pub enum CatalogFollowFault {
         /// Their number.
         zones: usize,
     },
+    /// This host of a pair has no lease now.
+    #[error("this host of the pair has no lease now; it is taken when there is one")]
+    NoLease,
     /// It cannot be kept in the state folder.
     #[error("{path}: {what}", path = path.display())]
     NotKept {
@@ -106,12 +111,14 @@ struct Task {
 }
 
 impl CatalogFollower {
-    /// Works on `runtime`; follows nothing before [`Self::follow`]. `changed` is called from its threads.
+    /// Works on `runtime`; follows nothing before [`Self::follow`]. `changed` is called from its threads. Of two hosts one that `fence` does not
+    /// permit to publish takes nothing.
     #[must_use]
-    pub fn new(runtime: Handle, clock: Clock, changed: OnChange) -> Self {
+    pub fn new(runtime: Handle, clock: Clock, fence: Fence, changed: OnChange) -> Self {
         Self {
             runtime,
             clock,
+            fence,
             changed,
             faults: CatalogFaults::default(),
             clients: Arc::default(),
@@ -140,6 +147,7 @@ impl CatalogFollower {
                 catalog: catalog.clone(),
                 settings: settings.clone(),
                 clock: Arc::clone(&self.clock),
+                fence: self.fence.clone(),
                 changed: Arc::clone(&self.changed),
                 faults: self.faults.clone(),
                 clients: Arc::clone(&self.clients),
@@ -219,6 +227,7 @@ struct OneCatalog {
     path: PathBuf,
     settings: Settings,
     clock: Clock,
+    fence: Fence,
     changed: OnChange,
     faults: CatalogFaults,
     clients: Arc<TlsClients>,
@@ -365,6 +374,9 @@ impl OneCatalog {
 
     /// Keeps what stands in a version of the catalog, and has the configuration read again where it differs from what was kept.
     async fn take(&mut self, zone: Arc<Zone>) -> Result<(), CatalogFollowFault> {
+        if !self.fence.permits() {
+            return Err(CatalogFollowFault::NoLease);
+        }
         if self.taken.as_ref().is_some_and(|taken| Arc::ptr_eq(taken, &zone)) {
             return Ok(());
         }

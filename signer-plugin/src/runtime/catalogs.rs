@@ -26,6 +26,7 @@ use keystore::config::zone_files::release;
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
 use keystore::durable;
+use keystore::pair::Fence;
 use keystore::shared::Shared;
 use keystore::time::Timestamp;
 use metrics::Metrics;
@@ -177,13 +178,13 @@ impl Catalogs {
     ///
     /// # Errors
     /// When the system gives none.
-    pub fn start(metrics: &Metrics, clock: Clock) -> io::Result<Self> {
+    pub fn start(metrics: &Metrics, clock: Clock, fence: Fence) -> io::Result<Self> {
         let state: Arc<Mutex<State>> = Arc::default();
         // One message says all: look.
         let (wake, woken) = sync_channel(1);
         let (kept, time) = (Arc::clone(&state), Arc::clone(&clock));
         let thread = std::thread::Builder::new().name("catalogs".to_owned());
-        let thread = thread.spawn(move || keep(&kept, &time, &woken))?;
+        let thread = thread.spawn(move || keep(&kept, &time, &fence, &woken))?;
         Ok(Self { state, metrics: metrics.clone(), clock, wake, thread: Some(thread) })
     }
 
@@ -267,7 +268,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn keep(state: &Mutex<State>, clock: &Clock, woken: &Receiver<()>) {
+fn keep(state: &Mutex<State>, clock: &Clock, fence: &Fence, woken: &Receiver<()>) {
     loop {
         if woken.recv_timeout(LOOK) == Err(RecvTimeoutError::Disconnected) {
             return;
@@ -275,6 +276,10 @@ fn keep(state: &Mutex<State>, clock: &Clock, woken: &Receiver<()>) {
         let mut state = lock(state);
         if state.is_stopping {
             return;
+        }
+        // Of two hosts only the active one makes versions of catalogs, too.
+        if !fence.permits() {
+            continue;
         }
         let State { catalogs, zones, .. } = &mut *state;
         for kept in catalogs.values_mut() {

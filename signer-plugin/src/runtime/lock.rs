@@ -14,7 +14,7 @@ const MODE: u32 = 0o755;
 
 /// Held as long as any thread of a signer may write to the state folder.
 #[derive(Debug)]
-pub(super) struct SignerLock(#[allow(dead_code, reason = "dropping it releases the lock")] Option<LockFile>);
+pub struct SignerLock(#[allow(dead_code, reason = "dropping it releases the lock")] Option<LockFile>);
 
 impl SignerLock {
     /// Takes the lock of a state folder; never waits. A folder in which no lock file can be made, as on a full disk, is used without one: a

@@ -43,6 +43,8 @@ pub use crate::clock::Clock;
 pub use authorities::authority_files;
 pub use gate::{ReleaseError, release};
 pub use keyring::Keyring;
+pub use lock::SignerLock;
+pub use serial::{last_serial, raise_serial};
 pub use served::{ServedState, SignerZone, ZoneWork};
 pub use setup::{ContentRules, ContentSource, RollDelays, VersionRules, ZoneSetup};
 pub use status::{StatusChanges, ZoneChange, ZoneEvent, ZoneEventKind, ZoneStatus};
@@ -55,6 +57,7 @@ use std::thread::available_parallelism;
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
 use keystore::lock::LockError;
+use keystore::pair::Fence;
 use keystore::shared::Shared;
 use metrics::Metrics;
 use metrics::health::report::EndpointReport;
@@ -66,7 +69,6 @@ use crate::transfer::{self, TransferSettings, ZoneTransfers};
 use catalogs::Catalogs;
 pub use catalogs::{CatalogZone, FollowedCatalog, MadeCatalogState};
 use events::{Changed, FileEvents};
-use lock::SignerLock;
 use schedule::{Command, ThreadContext};
 use settings::{SettingsKeeper, SettingsWatch};
 use status::StatusFeed;
@@ -89,6 +91,8 @@ pub struct Signer {
     catalogs: Catalogs,
     /// Changes with how the zones stand.
     revision: Revision,
+    /// When the zones may publish versions.
+    fence: Fence,
     /// Ends with this.
     _settings_watch: SettingsWatch,
 }
@@ -137,6 +141,20 @@ impl Signer {
     /// # Errors
     /// When another signer is at work in the `state-dir`, or the system gives no thread.
     pub fn start(config: &Config, metrics: &Metrics, clock: Clock) -> Result<Self, StartError> {
+        Self::start_fenced(config, metrics, clock, Fence::default())
+    }
+
+    /// The same for one host of two: versions are published only while `fence` permits it. What is served stays served without it, updates
+    /// are answered with SERVFAIL.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_fenced(
+        config: &Config,
+        metrics: &Metrics,
+        clock: Clock,
+        fence: Fence,
+    ) -> Result<Self, StartError> {
         let lock = SignerLock::take(&config.state_dir).map_err(StartError::InUse)?;
         let all_watched = Arc::default();
         let context = ThreadContext {
@@ -156,7 +174,7 @@ impl Signer {
             Changed::Anything => told.send_to_all(|| Command::LookAtAll),
         };
         let settings = Arc::new(SettingsKeeper::new(metrics, Arc::clone(&clock)));
-        let catalogs = Catalogs::start(metrics, Arc::clone(&clock))?;
+        let catalogs = Catalogs::start(metrics, Arc::clone(&clock), fence.clone())?;
         let signer = Self {
             hosted: Hosted::default().with_settings(settings.shared()),
             metrics: metrics.clone(),
@@ -170,6 +188,7 @@ impl Signer {
             _settings_watch: SettingsWatch::start(Arc::clone(&settings))?,
             settings,
             revision: Revision::default(),
+            fence,
         };
         signer.reload(config);
         Ok(signer)
@@ -277,6 +296,7 @@ impl Signer {
                     self.threads.take(&setup.name);
                     let served = SignerZone::new(setup.name.clone(), &self.metrics, Arc::clone(&self.clock));
                     let served = served.reporting_to(self.revision.clone()).with_feed(self.feed.clone());
+                    let served = served.with_fence(self.fence.clone());
                     Arc::new(served)
                 }
             };

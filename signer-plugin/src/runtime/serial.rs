@@ -22,6 +22,10 @@ use crate::state::StateFolder;
 
 /// So many serials are reserved ahead of the one that is served.
 const RESERVED: u32 = 16;
+/// The mark that the serials were raised for a takeover, beside the file.
+const RAISED: &str = "raised";
+/// So far beyond the serial of the zone file the first version after a takeover is, where it would have that serial.
+const JUMP: u32 = keystore::pair::takeover::SERIAL_JUMP;
 /// Octets of a copy: one sector, so that no copy reaches into the other's.
 const COPY: usize = 512;
 const FILE_LEN: usize = 2 * COPY;
@@ -39,6 +43,8 @@ pub(super) struct SerialFile {
     on_disk: OnDisk,
     /// Number of the write that made the newer copy; `None` when the file is not there or has another form.
     writes: Option<u64>,
+    /// True until a version is served after [`raise_serial`]: another host may have taken the serial of the zone file for its own version.
+    is_raised: bool,
     retry: Retry,
     /// Why the file could not be written; set while [`Self::retry`] is.
     unwritten: Option<String>,
@@ -84,13 +90,17 @@ impl SerialFile {
             (None, served) => served,
             (of_file, _) => of_file,
         };
-        let (folder, retry) = (StateFolder::new(state), Retry::default());
-        Ok(Self { folder, path, last, known: None, on_disk, writes, retry, unwritten: None })
+        let (folder, retry, is_raised) =
+            (StateFolder::new(state), Retry::default(), state.join(RAISED).exists());
+        Ok(Self { folder, path, last, known: None, on_disk, writes, is_raised, retry, unwritten: None })
     }
 
     /// The serial for new content of a zone whose file says `file`.
     pub fn next(&self, file: u32) -> u32 {
-        self.last.map_or(file, |last| next_serial(file, last))
+        match self.last.map_or(file, |last| next_serial(file, last)) {
+            serial if self.is_raised && serial == file => next_serial(file.wrapping_add(JUMP), file),
+            serial => serial,
+        }
     }
 
     /// Makes sure that `serial` cannot be given to another version after a restart; call it before a version is served. An error says
@@ -110,6 +120,7 @@ impl SerialFile {
     pub fn served(&mut self, serial: u32, now: Timestamp) -> io::Result<()> {
         self.last = Some(serial);
         self.known = self.last;
+        self.lower();
         self.write_served(now)
     }
 
@@ -118,6 +129,16 @@ impl SerialFile {
         self.known = Some(serial);
         if self.last.is_none_or(|last| is_later(serial, last)) {
             self.last = self.known;
+            self.lower();
+        }
+    }
+
+    /// A version with a serial beyond all of the other host is served.
+    fn lower(&mut self) {
+        if std::mem::take(&mut self.is_raised)
+            && let Err(error) = durable::remove(&self.path.with_file_name(RAISED))
+        {
+            tracing::warn!(file = %self.path.display(), %error, "the mark of the takeover stays; the next start skips some serials");
         }
     }
 
@@ -211,6 +232,36 @@ impl SerialFile {
             tracing::warn!(file = %self.path.display(), %error, "the last SOA serial could not be written down; the next one skips some");
         }
     }
+}
+
+/// The last serial that a zone was, or may have been, published under by the process that had this state folder `zones/ZONE`; `None` when
+/// none is known.
+///
+/// # Errors
+/// When the file cannot be read, or is damaged.
+pub fn last_serial(state: &Path) -> io::Result<Option<u32>> {
+    match std::fs::read(state.join("serial")) {
+        Ok(text) => {
+            let damaged = || io::Error::new(io::ErrorKind::InvalidData, "it says no serial");
+            let (on_disk, _) = parse(&text).ok_or_else(damaged)?;
+            Ok(on_disk.reserved.or(on_disk.served))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Has the next serial of a zone be later than `floor`, which is behind all serials in its state folder; call it while no process serves
+/// the zone. The version on disk stays the one that is served first, so that secondaries which have it get the difference from there.
+///
+/// # Errors
+/// When the file cannot be read or written.
+pub fn raise_serial(state: &Path, floor: u32) -> io::Result<()> {
+    let mut file = SerialFile::open(state, None)?;
+    let served = file.on_disk.served.or(Some(floor));
+    file.folder.make()?;
+    durable::write(&state.join(RAISED), b"", 0o644)?;
+    file.write(OnDisk { served, reserved: Some(floor) })
 }
 
 /// The serials that a file says, for the fuzz targets: the one served last, and the last one that is reserved.
@@ -566,5 +617,35 @@ mod tests {
         file.reserve(500, NOW).unwrap();
         file.close();
         assert_eq!(open(&state).next(7), 8);
+    }
+
+    #[test]
+    fn the_first_version_after_a_takeover_never_has_the_serial_of_the_zone_file() {
+        for (served, floor, in_file, next) in [
+            (7, 1007, 1, 1008),
+            (7, 1007, 1007, 1008),
+            (7, 1007, 5000, 6000),
+            (2_027_010_112, 2_027_011_112, 2_027_020_100, 2_027_021_100),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let state = dir.path().join("example");
+            let mut file = open(&state);
+            serve(&mut file, served).unwrap();
+            file.close();
+            raise_serial(&state, floor).unwrap();
+            assert_eq!(last_serial(&state).unwrap(), Some(floor));
+            let mut file = open(&state);
+            // The version of before is served first.
+            file.note(served);
+            assert_eq!(serve(&mut file, in_file).unwrap(), next, "{served} {floor} {in_file}");
+            // From then on the file's serial is taken as ever.
+            assert_eq!(file.next(next + 5), next + 5);
+            drop(file);
+            assert_eq!(open(&state).next(next + 5000), next + 5000);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(last_serial(dir.path()).unwrap(), None);
+        raise_serial(&dir.path().join("new"), 7).unwrap();
+        assert_eq!(open(&dir.path().join("new")).next(7), 8);
     }
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use keystore::dns::{Name, name};
+use keystore::pair::Fence;
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::health::report::SignerCondition;
@@ -142,6 +143,8 @@ pub struct SignerZone {
     expires: AtomicU64,
     /// What is the matter with its primaries.
     incoming: Mutex<Vec<SignerCondition>>,
+    /// When versions may be published.
+    fence: Fence,
 }
 
 impl SignerZone {
@@ -170,7 +173,20 @@ impl SignerZone {
             stepped: AtomicBool::new(false),
             expires: AtomicU64::new(u64::MAX),
             incoming: Mutex::default(),
+            fence: Fence::default(),
         }
+    }
+
+    /// The same; versions are published only while `fence` permits it.
+    #[must_use]
+    pub fn with_fence(self, fence: Fence) -> Self {
+        Self { fence, ..self }
+    }
+
+    /// True while this host may publish versions of the zone, by the clocks of now: a step may have begun long ago, in a process that was
+    /// stopped.
+    pub(super) fn may_publish(&self) -> bool {
+        self.fence.permits_zone(&self.origin)
     }
 
     /// The same, and changes of how it stands change this.

@@ -97,6 +97,8 @@ pub struct ZoneRuntime {
     failure: LastMessage,
     /// The message about the NSEC3 salt that could not be had.
     salt_failure: LastMessage,
+    /// True while this host may not publish versions.
+    is_fenced: bool,
     /// The time of the step before, and the time that it gave for the next.
     stepped: Option<(Timestamp, Timestamp)>,
     /// Called once, when the zone file is next read.
@@ -194,6 +196,7 @@ impl ZoneRuntime {
             alarmed: None,
             failure: LastMessage::default(),
             salt_failure: LastMessage::default(),
+            is_fenced: false,
             stepped: None,
             #[cfg(test)]
             while_reading: None,
@@ -270,6 +273,7 @@ impl ZoneRuntime {
         self.largest_ttl.poll(now);
         changed |= self.keep_again(now);
         changed |= self.has_switched(now) | self.gate.poll(now);
+        changed |= std::mem::replace(&mut self.is_fenced, !self.served.may_publish()) && !self.is_fenced;
         // Time alone changes nothing between two times that are known; a clock that was set back may change everything.
         let (stepped, due) = self.stepped.replace((now, Timestamp::MAX)).unwrap_or((now, now));
         let alarm_is_due = self.alarmed.is_some_and(|at| at.plus(ALARM) <= now);
@@ -370,6 +374,10 @@ impl ZoneRuntime {
     /// Makes and publishes a new version, if there is a reason; true when it tried. While new content has to wait, what is served goes on
     /// to be signed, with the bundle and the keys of now.
     fn renew(&mut self, now: Timestamp) -> bool {
+        if !self.served.may_publish() {
+            self.is_fenced = true;
+            return false;
+        }
         let Some(mut wanted) = self.wanted(now) else { return false };
         // Who has sent an update waits for its answer.
         let rests = self.pending.is_none() && self.content_rests(&wanted.zone, now);
@@ -401,10 +409,17 @@ impl ZoneRuntime {
     fn renew_with(&mut self, wanted: &Wanted, now: Timestamp) -> Tried {
         let Some(reason) = self.reason(self.made.as_ref(), wanted, now) else { return Tried::Nothing };
         let made = self.make(wanted, now);
+        // Signing takes time, in which another host may have become the active one.
+        let made =
+            made.and_then(|made| if self.served.may_publish() { Ok(made) } else { Err(MakeError::Fenced) });
         let made = made.and_then(|made| self.commit_pending(&wanted.zone, now).map(|()| made));
-        match made.and_then(|made| self.keep(made, now)) {
-            Ok(made) => {
-                let signed = &made.signed;
+        let kept = made.and_then(|made| self.keep(made, now));
+        let published = kept.and_then(|made| {
+            let signed = Arc::clone(&made.signed);
+            self.publish(made, now).map(|()| signed)
+        });
+        match published {
+            Ok(signed) => {
                 match &wanted.making {
                     Making::Signed(parts) => tracing::info!(
                         zone = %self.setup.name, serial = signed.serial(), bundle = %parts.bundle.inception.iso(), reason,
@@ -416,7 +431,6 @@ impl ZoneRuntime {
                 }
                 // Where a version leaves something that is due, the next one makes it, with a pause for all else.
                 self.slice_at = (signed.next_refresh() <= now).then(|| now.plus(RETRY));
-                self.publish(made, now);
                 Tried::Made
             }
             Err(error) => {
@@ -517,6 +531,8 @@ impl ZoneRuntime {
         times.extend([self.skr.next_try(), self.source.next_try(now), self.largest_ttl.next_try()]);
         times.extend([self.restoring.next_try(), self.unwritten.next_try(), self.gate.next_try()]);
         times.push(self.stored.as_ref().and_then(Stored::next_try));
+        // What was due while nothing could be published is made as soon as something can.
+        times.push(self.is_fenced.then(|| now.plus(1)));
         times.extend([self.serial_retry.at(), self.serial.as_ref().and_then(SerialFile::next_try)]);
         if let Some(in_use) = self.skr.in_use() {
             times.push(in_use.skr.next_switch(now));
@@ -545,6 +561,8 @@ enum MakeError {
     NoSalt,
     #[error("the SOA serial that was served last cannot be read")]
     SerialUnknown,
+    #[error("this host has lost the lease of the active one")]
+    Fenced,
     #[error(
         "the SOA serial cannot be written down ({0}); the new content waits, so that no serial comes twice"
     )]

@@ -21,6 +21,7 @@ mod outgoing;
 mod replay;
 pub(crate) mod request;
 mod secondary;
+pub mod serials;
 #[cfg(test)]
 mod tests;
 mod tsig;

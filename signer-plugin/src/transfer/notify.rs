@@ -60,7 +60,7 @@ const RECHECK: Duration = Duration::from_secs(600);
 /// Why a secondary cannot get a version that was signed anew under the serial of the one before.
 const REPEATED: &str = "the zone was signed anew under the serial that it had, which no secondary takes; see the condition of the signer's state";
 /// Largest answer that is taken, in octets.
-const MAX_ANSWER: usize = 4096;
+pub(super) const MAX_ANSWER: usize = 4096;
 
 /// The tasks of all secondaries. Dropping it ends them.
 pub struct Notifier {
@@ -165,7 +165,7 @@ struct Secondary {
 
 /// Why a message has no answer that could be used.
 #[derive(Debug, thiserror::Error)]
-enum NoAnswer {
+pub(super) enum NoAnswer {
     #[error("it does not answer: {0}")]
     Io(#[from] io::Error),
     #[error("the message cannot be written")]
@@ -262,7 +262,11 @@ impl Secondary {
 
     /// Asks for the serial; true when it is that of the version, or a later one.
     async fn has(&self, version: &Version) -> bool {
-        match self.exchange(|id| soa_query(&self.zone, id)).await.and_then(|answer| self.serial(&answer)) {
+        match self
+            .exchange(|id| soa_query(&self.zone, id))
+            .await
+            .and_then(|answer| serial_of(&self.zone, &answer))
+        {
             Ok(serial) => {
                 // While the answer was under way a later version may have been published, and fetched.
                 let newest =
@@ -285,23 +289,6 @@ impl Secondary {
                 false
             }
         }
-    }
-
-    fn serial(&self, answer: &Message<Vec<u8>>) -> Result<u32, NoAnswer> {
-        if answer.header().rcode() != Rcode::NOERROR {
-            return Err(NoAnswer::Rcode(answer.header().rcode()));
-        }
-        if !answer.header().aa() {
-            return Err(NoAnswer::NotAuthoritative);
-        }
-        let section = answer.answer().map_err(|_| NoAnswer::NoSoa)?;
-        let soa = section.limit_to::<Soa<_>>().flatten().next().ok_or(NoAnswer::NoSoa)?;
-        let mut owner = Vec::new();
-        domain::base::name::ToName::compose(soa.owner(), &mut owner).map_err(|_| NoAnswer::NoSoa)?;
-        if !owner.eq_ignore_ascii_case(self.zone.as_wire()) {
-            return Err(NoAnswer::NoSoa);
-        }
-        Ok(soa.data().serial().into_int())
     }
 
     /// Sends a message, signed where there is a key, and gives the answer, which was found to be signed.
@@ -347,7 +334,25 @@ impl Secondary {
     }
 }
 
-type Additional = domain::base::message_builder::AdditionalBuilder<Vec<u8>>;
+/// The serial in an authoritative answer of the secondary.
+pub(super) fn serial_of(zone: &Name, answer: &Message<Vec<u8>>) -> Result<u32, NoAnswer> {
+    if answer.header().rcode() != Rcode::NOERROR {
+        return Err(NoAnswer::Rcode(answer.header().rcode()));
+    }
+    if !answer.header().aa() {
+        return Err(NoAnswer::NotAuthoritative);
+    }
+    let section = answer.answer().map_err(|_| NoAnswer::NoSoa)?;
+    let soa = section.limit_to::<Soa<_>>().flatten().next().ok_or(NoAnswer::NoSoa)?;
+    let mut owner = Vec::new();
+    domain::base::name::ToName::compose(soa.owner(), &mut owner).map_err(|_| NoAnswer::NoSoa)?;
+    if !owner.eq_ignore_ascii_case(zone.as_wire()) {
+        return Err(NoAnswer::NoSoa);
+    }
+    Ok(soa.data().serial().into_int())
+}
+
+pub(super) type Additional = domain::base::message_builder::AdditionalBuilder<Vec<u8>>;
 
 fn wire(name: &Name) -> Option<WireName<Vec<u8>>> {
     WireName::from_octets(name.as_wire().to_vec()).ok()
@@ -367,7 +372,7 @@ fn notify(zone: &Name, version: &Version, id: u16) -> Option<Additional> {
     Some(answer.additional())
 }
 
-fn soa_query(zone: &Name, id: u16) -> Option<Additional> {
+pub(super) fn soa_query(zone: &Name, id: u16) -> Option<Additional> {
     let mut builder = MessageBuilder::new_vec();
     builder.header_mut().set_id(id);
     let mut question = builder.question();
@@ -376,7 +381,7 @@ fn soa_query(zone: &Name, id: u16) -> Option<Additional> {
 }
 
 /// A message ID that nobody can guess: the keys of the standard library's hasher are random.
-fn message_id() -> u16 {
+pub(super) fn message_id() -> u16 {
     use std::hash::{BuildHasher as _, Hasher as _};
     std::collections::hash_map::RandomState::new().build_hasher().finish() as u16
 }

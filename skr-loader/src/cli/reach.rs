@@ -76,6 +76,7 @@ impl Reach {
             Err(error) => return Err(error.into()),
         }
         let config = Config::load(&self.config)?;
+        keystore::pair::require_active(config.pair.as_ref())?;
         // With two users the state folder is root's, and what the loader writes its own.
         let accepted = std::fs::metadata(config.state_dir.join("accepted"));
         let owner = accepted.or_else(|_| std::fs::metadata(&config.state_dir)).map(|m| m.uid());

@@ -65,6 +65,7 @@ pub fn main(args: &Args, out: &mut impl std::io::Write) -> anyhow::Result<bool> 
 
 fn run(args: &Args) -> anyhow::Result<()> {
     let config = service::load(&args.config, InUse::Remembered(Program::Loader), clock::now())?;
+    service::refuse_pair(&config)?;
     let guard = config.metrics.as_ref().map(Guard::load).transpose()?;
     let listen = config.metrics.as_ref().map(|m| m.listen).zip(guard.clone());
     let metrics = Metrics::new().context("metrics")?;

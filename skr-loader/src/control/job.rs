@@ -87,6 +87,9 @@ impl Job {
 
     /// Begins it, and gives the answer to `reply`: at once, or, of a file of many zones, in a later step of the loader.
     pub fn begin(self, loader: &mut Loader, now: Timestamp, reply: impl FnOnce(Answer) + Send + 'static) {
+        if !loader.may_change() {
+            return reply(Answer::refused(crate::loader::NO_LEASE));
+        }
         match self {
             Self::Import(file, signature, order) => {
                 let file = with_operator(file, signature, loader, now);

@@ -370,6 +370,32 @@ fn nothing_is_judged_by_a_clock_that_is_far_behind() {
 }
 
 #[test]
+fn one_host_of_two_takes_nothing_without_its_lease_and_goes_on_with_it() {
+    let mut bench = Bench::new();
+    bench.import("a.skr", skr(0).text());
+    let moment = || keystore::pair::Moment { wall: start(), boot: std::time::Duration::ZERO };
+    let fence = keystore::pair::Fence::closed(moment);
+    bench.loader.set_fence(fence.clone());
+    bench.drop_file("b.skr", skr(9).text());
+    assert_eq!(bench.settle(), []);
+    assert_eq!(bench.files("inbox"), ["b.skr"]);
+    let (tell, told) = std::sync::mpsc::channel();
+    let request = crate::control::Request::Rollback {
+        zone: "example.".to_owned(),
+        to: None,
+        force: Vec::new(),
+        reason: Some("a test".to_owned()),
+        dry_run: false,
+    };
+    let job = crate::control::job::Job::new(request, crate::user::User::current()).unwrap();
+    job.begin(&mut bench.loader, start(), move |answer| tell.send(answer).unwrap());
+    let answer = told.try_recv().unwrap();
+    assert!(format!("{answer:?}").contains("LEASE-LOST"), "{answer:?}");
+    fence.open(moment(), std::time::Duration::from_secs(60));
+    assert_eq!(bench.settle().iter().map(|i| accepted(&i.outcome)).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
 fn zones_come_and_go_with_the_configuration() {
     let mut bench = Bench::new();
     bench.import("a.skr", skr(0).text());

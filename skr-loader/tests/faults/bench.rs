@@ -333,6 +333,7 @@ fn config(state_dir: &Path) -> Config {
         metrics: None,
         transfer: TransferConfig::default(),
         probe: None,
+        pair: None,
         warnings: Vec::new(),
     }
 }

@@ -74,7 +74,7 @@ fn silent(component: Component, what: String, request_due: bool, found: &mut Fin
         Component::Requests => (ConditionId::TimerNotRunning, Severity::Warning),
         Component::Signer => (ConditionId::SignerNotRunning, Severity::Critical),
         // A probe that is not there is noticed by what it does not report.
-        Component::Probe => {
+        Component::Probe | Component::Pair => {
             found.since = None;
             return;
         }

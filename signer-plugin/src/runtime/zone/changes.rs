@@ -23,6 +23,9 @@ use crate::zone::{ContentChange, NameChange, Zone};
 /// Most records of updates that are judged together; those of more updates wait for the next version.
 const MOST_RECORDS: usize = 10_000;
 
+/// Why an update cannot be taken by a host that is not the active one of two.
+const FENCED: &str = "this host does not have the lease of the active one";
+
 /// Updates that were judged good, and are not taken yet.
 pub(super) struct PendingUpdates {
     /// The content with them.
@@ -59,6 +62,9 @@ impl ZoneRuntime {
     pub(super) fn take_changes(&mut self, now: Timestamp) -> bool {
         if !self.gate.is_under_review() {
             self.fail_pending("no version of the zone can be made now");
+        }
+        if !self.served.may_publish() {
+            self.fail_pending(FENCED);
         }
         let requests = if self.pending.is_none() { self.served.changes().take() } else { VecDeque::new() };
         let has_any = !requests.is_empty();
@@ -204,6 +210,9 @@ impl ZoneRuntime {
     /// The content that updates change, and what is served beside it; else why there can be no updates now.
     fn can_change(&self, now: Timestamp) -> Result<(Arc<Zone>, Served), &'static str> {
         let stored = self.stored.as_ref().ok_or("the zone takes no updates")?;
+        if !self.served.may_publish() {
+            return Err(FENCED);
+        }
         if !stored.is_loaded() {
             return Err("the content on disk cannot be read");
         }
@@ -285,6 +294,8 @@ impl ZoneRuntime {
         }
         let content = self.source.zone();
         let served = self.standing().filter(|(zone, _)| content.is_some_and(|c| Arc::ptr_eq(c, zone)));
+        // Nobody takes from here what was published in the moment in which another host became active.
+        let served = served.filter(|_| self.served.may_publish());
         let served = served.map(|(_, serial)| ChangeOutcome::Served { serial });
         for (reply, otherwise) in std::mem::take(&mut self.told_when_served) {
             reply(served.clone().unwrap_or(otherwise));

@@ -283,8 +283,12 @@ impl ZoneRuntime {
         self.unwritten.holds_content
     }
 
-    /// Serves a version that was kept, as far as that was possible.
-    pub(super) fn publish(&mut self, made: Made, now: Timestamp) {
+    /// Serves a version that was kept, as far as that was possible. Each version that is made here goes through this one place, so it is asked
+    /// here, after all that may take long, whether this host still is the active one.
+    ///
+    /// # Errors
+    /// When it is not: the version before stays, and the signatures of this one are of use for the next.
+    pub(super) fn publish(&mut self, made: Made, now: Timestamp) -> Result<(), MakeError> {
         let serial = made.signed.serial();
         if let Some(file) = &mut self.serial {
             if made.is_kept && file.unwritten().is_none() {
@@ -294,6 +298,11 @@ impl ZoneRuntime {
                 // Where this fails too, a restart finds that the end was not orderly. The cause is told as a condition.
                 let _ = file.served(serial, now);
             }
+        }
+        if !self.served.may_publish() {
+            self.unwritten.waiting = None;
+            self.unserved = Some(made.signed);
+            return Err(MakeError::Fenced);
         }
         self.served.publish(Arc::clone(&made.signed));
         self.made = Some(made);
@@ -311,12 +320,13 @@ impl ZoneRuntime {
         self.is_disorderly = false;
         self.restoring = Restoring::Done;
         self.set_condition(ConditionId::SignerStateUnreadable, self.stored_unreadable(), now);
+        Ok(())
     }
 
     /// Writes down what could not be written and is due again: new content, which is served then, or what is served. True when new
     /// content is served, or may be tried again.
     pub(super) fn keep_again(&mut self, now: Timestamp) -> bool {
-        if !self.unwritten.retry.is_due(now) {
+        if !self.unwritten.retry.is_due(now) || !self.served.may_publish() {
             return false;
         }
         let waiting = self.unwritten.waiting.take();
@@ -326,9 +336,11 @@ impl ZoneRuntime {
         {
             return match self.write_down(&mut made) {
                 Ok(()) => {
-                    tracing::info!(zone = %self.setup.name, serial = made.signed.serial(), "the version that waited for the disk is served");
+                    let serial = made.signed.serial();
                     self.unwritten.settled();
-                    self.publish(made, now);
+                    if self.publish(made, now).is_ok() {
+                        tracing::info!(zone = %self.setup.name, serial, "the version that waited for the disk is served");
+                    }
                     true
                 }
                 Err(error) => {

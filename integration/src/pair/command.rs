@@ -1,0 +1,379 @@
+//! `offline-ksk takeover` and `offline-ksk pair`.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::{Args, Subcommand};
+use keystore::clock;
+use keystore::config::Config;
+use keystore::config::pair::PairConfig;
+use keystore::config::zone_files::InUse;
+use keystore::config::zone_files::memory::Program;
+use keystore::dns::Name;
+use keystore::pair::{
+    Facts, Generation, Lease, LeaseError, LeaseFolder, Objection, Origin, Sighting, origin, takeover as rules,
+};
+use keystore::store;
+use serde_json::json;
+use signer_plugin::runtime::SignerLock;
+use skr_loader::cli::confirm;
+
+use super::{copy, node, serials, state_lock};
+
+/// How long secondaries may take to say which serials they have.
+const LOOK: Duration = Duration::from_secs(8);
+/// Zones for each second more.
+const ZONES_A_SECOND: usize = 500;
+
+/// Make this host the active one of its pair
+///
+/// The lease of the other host must have ended, the state here must come from its takeover, and a secondary of each zone must say which serial
+/// it has. `offline-ksk serve` on this host follows within seconds. Exit code 1 when something is against it, and nothing was changed.
+#[derive(Debug, Args)]
+pub struct TakeoverOptions {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// Take over whatever is against it. First make sure that the other host does not run
+    #[arg(long)]
+    force: bool,
+    /// Do not ask; for a hook
+    #[arg(long)]
+    yes: bool,
+}
+
+/// The pair that this host belongs to.
+#[derive(Debug, Subcommand)]
+pub enum PairCommand {
+    /// Show which host is active, until when, what the secondaries have, and what is against a takeover by this host
+    Status {
+        /// The configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy the state of the active host to this one, by a command of yours; on the active host it does nothing
+    ///
+    /// The command has to make the folder that stands for {} in it a copy of the state folder of the active host. Only when it has ended with exit
+    /// code 0, and this host is still the standby, the copy is put in the place of the state here.
+    Copy {
+        /// The configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// The command, with {} for the folder to copy to
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
+}
+
+/// What is known of the pair now.
+struct Look {
+    pair: PairConfig,
+    config: Config,
+    lease: Option<Lease>,
+    origin: Origin,
+    sightings: Vec<Sighting>,
+}
+
+impl Look {
+    fn objections(&self) -> Vec<Objection> {
+        let facts = Facts {
+            host: &self.pair.host,
+            node: &node(),
+            lease: self.lease.as_ref(),
+            clock_margin: self.pair.clock_margin,
+            origin: &self.origin,
+            sightings: &self.sightings,
+        };
+        rules::objections(&facts, clock::now())
+    }
+}
+
+fn load(path: &Path) -> Result<(Config, PairConfig)> {
+    let in_use = InUse::Remembered(Program::Loader);
+    let config = Config::load_without_bad_zone_files(path, in_use, clock::now())?;
+    let pair =
+        config.pair.clone().context("the configuration has no table [pair]: this host has no second one")?;
+    Ok((config, pair))
+}
+
+/// Fails for another user than the one whom the state folder belongs to: what it makes the daemon could not change.
+fn check_user(state_dir: &Path) -> Result<()> {
+    let owner = std::fs::metadata(state_dir).with_context(|| state_dir.display().to_string())?.uid();
+    let own = rustix::process::geteuid().as_raw();
+    ensure!(owner == own, "{} belongs to user {owner}: run this as that user", state_dir.display());
+    Ok(())
+}
+
+fn look(config: Config, pair: PairConfig, lease: Option<Lease>) -> Result<Look> {
+    let origin = origin::read(&config.state_dir, &pair.host)?;
+    let more = (config.zones.len() / ZONES_A_SECOND) as u64;
+    let sightings = serials::look(&config, None, LOOK + Duration::from_secs(more));
+    Ok(Look { pair, config, lease, origin, sightings })
+}
+
+/// Runs `offline-ksk takeover`.
+pub fn takeover(options: &TakeoverOptions) -> Result<ExitCode> {
+    let (config, pair) = load(&options.config)?;
+    check_user(&config.state_dir)?;
+    let folder = LeaseFolder::new(&pair.lease_directory);
+    let lease = read(&folder, options.force)?;
+    if let Some(lease) = &lease
+        && lease.host == pair.host
+        && origin::read(&config.state_dir, &pair.host)? == Origin::Own(lease.generation)
+        && !options.force
+    {
+        outln!(
+            "host {} is the active one already, by takeover {}; offline-ksk serve goes on with it",
+            lease.host,
+            lease.generation
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    // While parts run here, or a copy is put in place, nothing else may work on the state.
+    let _lock = state_lock(&config.state_dir)
+        .context("offline-ksk serve is active here, or a copy is just put in place; stop it, or try again")?;
+    let _signer = SignerLock::take(&config.state_dir).context("a signer works in the state folder")?;
+    if !options.force {
+        watch(&folder, &pair, lease.as_ref())?;
+    }
+    let look = look(config, pair, lease)?;
+    let found = look.objections();
+    let word = if options.force { "overruled" } else { "refused" };
+    found.iter().for_each(|objection| outln!("{word}: {objection}"));
+    if !found.is_empty() && !options.force {
+        outln!("nothing was changed");
+        return Ok(ExitCode::FAILURE);
+    }
+    let question = format!("make host {} the active one?", look.pair.host);
+    if !confirm(&question, options.yes)? {
+        return Ok(ExitCode::FAILURE);
+    }
+    let held = raise_serials(&look, options.force);
+    origin::write_held(&look.config.state_dir, &held)?;
+    let lease = claim(&folder, &look, options.force)?;
+    origin::write_own(&look.config.state_dir, lease.generation, &look.pair.host).context(
+        "the lease is taken, and the state could not be marked as that of this takeover; try again",
+    )?;
+    outln!("host {} is the active one by takeover {}", lease.host, lease.generation);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The lease; with force one that cannot be read counts as none.
+fn read(folder: &LeaseFolder, force: bool) -> Result<Option<Lease>> {
+    match folder.read() {
+        Err(error @ LeaseError::Content { .. }) if force => {
+            outln!("overruled: {error}");
+            Ok(None)
+        }
+        read => Ok(read?),
+    }
+}
+
+/// Looks for so long as the other host has between two renewals whether it makes one, whatever the clocks say.
+fn watch(folder: &LeaseFolder, pair: &PairConfig, lease: Option<&Lease>) -> Result<()> {
+    let Some(lease) = lease.filter(|lease| lease.host != pair.host && !lease.is_released()) else {
+        return Ok(());
+    };
+    if clock::now() < lease.until(pair.clock_margin) {
+        // That is an objection already.
+        return Ok(());
+    }
+    std::thread::sleep(Duration::from_secs(u64::from(pair.renew) + 1));
+    let now = folder.read()?;
+    ensure!(
+        now.as_ref() == Some(lease),
+        "host {} has renewed its lease just now, though it has ended by the clock of this host: it is active, or the clocks differ",
+        lease.host
+    );
+    Ok(())
+}
+
+/// Lets the serials of each zone go on behind all that are known; gives the zones of which that failed, or which a secondary has under a serial
+/// of no host of the pair, unless a person overrules that. Nothing of them may be published: another host may have used the next serial.
+fn raise_serials(look: &Look, force: bool) -> BTreeSet<Name> {
+    let mut held = if force { BTreeSet::new() } else { rules::held(&look.sightings) };
+    for zone in serials::served(&look.config).filter(|zone| !held.contains(&zone.name)).collect::<Vec<_>>() {
+        if let Err(error) = raise_serial(look, &zone.name, force) {
+            outln!("{}: {error:#}", zone.name);
+            held.insert(zone.name.clone());
+        }
+    }
+    for zone in &held {
+        outln!("held: nothing of {zone} is published until the next takeover (PAIR-CONFLICT)");
+    }
+    held
+}
+
+fn raise_serial(look: &Look, zone: &Name, force: bool) -> Result<()> {
+    let state = store::zone_dir(&look.config.state_dir.join("zones"), zone);
+    let own = serials::own_serial(&look.config, zone).context("its last serial cannot be read")?;
+    let seen = look.sightings.iter().filter(|sighting| sighting.zone == *zone);
+    let seen: Vec<u32> = seen.filter_map(|s| s.seen.as_ref().ok().copied().flatten()).collect();
+    let floor = match rules::floor(own, &seen) {
+        Err(apart) if force => {
+            outln!("overruled: {zone}: {apart}");
+            rules::floor(own, &[])?
+        }
+        floor => floor?,
+    };
+    let Some(floor) = floor else { return Ok(()) };
+    signer_plugin::runtime::raise_serial(&state, floor).context("its serials could not be raised")
+}
+
+/// Writes the lease of this host, if the last one still is what was looked at.
+fn claim(folder: &LeaseFolder, look: &Look, force: bool) -> Result<Lease> {
+    let now = read(folder, force)?;
+    if !force {
+        ensure!(now == look.lease, "the lease was changed meanwhile; look again");
+        if let Some(objection) = look.objections().first() {
+            bail!("{objection}");
+        }
+    }
+    // Also of two that are forced at once each has its own, and none that a state here has seen.
+    let of_state = match look.origin {
+        Origin::Own(generation) | Origin::Copied(generation, _) => Some(generation),
+        Origin::Alone | Origin::Half => None,
+    };
+    let last = folder.newest()?.max(of_state);
+    let renewed = clock::now();
+    let lease = Lease {
+        host: look.pair.host.clone(),
+        node: node(),
+        generation: last.map_or(Generation::FIRST, Generation::next),
+        renewed,
+        expires: renewed.plus(look.pair.lease_duration.into()),
+        forced: force,
+        begun: false,
+    };
+    folder.claim(&lease)?;
+    Ok(lease)
+}
+
+/// Runs `offline-ksk pair`.
+pub fn run(command: &PairCommand) -> Result<ExitCode> {
+    match command {
+        PairCommand::Status { config, json } => status(config, *json),
+        PairCommand::Copy { config, command } => {
+            let (config, pair) = load(config)?;
+            check_user(&config.state_dir)?;
+            copy::run(&config.state_dir, &pair, command)
+        }
+    }
+}
+
+fn status(config: &Path, json: bool) -> Result<ExitCode> {
+    let (config, pair) = load(config)?;
+    let lease = LeaseFolder::new(&pair.lease_directory).read()?;
+    let look = look(config, pair, lease)?;
+    if json {
+        print_json(&look)
+    } else {
+        print_text(&look)
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the lease makes of this host.
+fn role(look: &Look) -> &'static str {
+    match &look.lease {
+        Some(lease) if lease.host != look.pair.host => "standby",
+        Some(lease) if clock::now() < lease.expires => "active",
+        Some(_) => "lost",
+        None => "none",
+    }
+}
+
+fn print_text(look: &Look) {
+    match (role(look), &look.lease) {
+        ("active", _) => outln!("host {} is the active one", look.pair.host),
+        ("standby", _) => outln!("host {} is the standby", look.pair.host),
+        ("lost", _) => outln!("host {} is the active one by its lease, which has ended", look.pair.host),
+        _ => outln!("host {}: no host of the pair has taken over yet", look.pair.host),
+    }
+    if let Some(lease) = &look.lease {
+        outln!(
+            "lease: host {} ({}), takeover {}, renewed {}, until {}{}",
+            lease.host,
+            lease.node,
+            lease.generation,
+            lease.renewed.iso(),
+            lease.expires.iso(),
+            if lease.is_released() { " (given back)" } else { "" }
+        );
+    }
+    outln!("state: {}", state_text(&look.origin));
+    for Sighting { zone, secondary, own, seen } in &look.sightings {
+        let seen = match seen {
+            Ok(Some(serial)) => format!("serial {serial}"),
+            Ok(None) => "no version".to_owned(),
+            Err(cause) => cause.clone(),
+        };
+        let own = own.map_or_else(|| "none".to_owned(), |own| own.to_string());
+        outln!("{zone} at {secondary}: {seen}; here up to {own}");
+    }
+    if role(look) != "active" {
+        let found = look.objections();
+        found.iter().for_each(|objection| outln!("against a takeover: {objection}"));
+        if found.is_empty() {
+            outln!("nothing is against a takeover by this host");
+        }
+    }
+}
+
+fn state_text(origin: &Origin) -> String {
+    match origin {
+        Origin::Alone => "of no takeover".to_owned(),
+        Origin::Own(generation) => format!("of this host, by takeover {generation}"),
+        Origin::Copied(generation, host) => {
+            format!("a copy of that of host {host}, by takeover {generation}")
+        }
+        Origin::Half => "a copy that did not come to its end".to_owned(),
+    }
+}
+
+fn print_json(look: &Look) {
+    let lease = look.lease.as_ref().map(|lease| {
+        json!({
+            "host": lease.host,
+            "node": lease.node,
+            "generation": lease.generation.number(),
+            "renewed": lease.renewed.iso(),
+            "expires": lease.expires.iso(),
+            "forced": lease.forced,
+            "begun": lease.begun,
+        })
+    });
+    let secondaries: Vec<_> = look
+        .sightings
+        .iter()
+        .map(|Sighting { zone, secondary, own, seen }| {
+            json!({
+                "zone": zone.to_string(),
+                "secondary": secondary.to_string(),
+                "serial": seen.as_ref().ok(),
+                "error": seen.as_ref().err(),
+                "own": own,
+            })
+        })
+        .collect();
+    let objections: Vec<String> = look.objections().iter().map(ToString::to_string).collect();
+    let shown = json!({
+        "version": 1,
+        "host": look.pair.host,
+        "role": role(look),
+        "lease": lease,
+        "state": state_text(&look.origin),
+        "zones": look.config.zones.len(),
+        "secondaries": secondaries,
+        "against-takeover": objections,
+    });
+    outln!("{shown:#}");
+}
