@@ -321,8 +321,8 @@ conditions! {
         "It changes nothing: the zones that came from it stay, and secondaries keep the version that they have. It is tried again and again.";
         "Mend the catalog where it is made, the way to its primaries, or the rights and the room of the state folder; the cause says which. docs/manual/fleets.md has working configurations for both sides."
     CatalogHeld "CATALOG-HELD" Host [Warning]
-        "Zones have left a catalog, and are held because they are too many, or all.";
-        "They stay in use, or in the catalog that this host makes, until they are back or a person releases them.";
+        "Zones have left a catalog, too many or all of them, or would not be signed here any more by their group.";
+        "They stay in use as they were, or in the catalog that this host makes, until they are back or a person releases them.";
         "See why they are gone: a catalog that was emptied by mistake takes every zone away. When they shall go: offline-ksk zone release."
     CatalogZonesRefused "CATALOG-ZONES-REFUSED" Host [Warning]
         "Zones of a catalog are not taken, or its template has errors.";

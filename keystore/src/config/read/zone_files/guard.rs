@@ -175,6 +175,8 @@ impl FilesRead {
         settings: &Settings<'_>,
         now: Timestamp,
     ) -> HashSet<Name> {
+        // What is held already waits for a person by itself.
+        let held: HashSet<&Name> = in_use.zone_files.held.iter().collect();
         let mut leaving: HashMap<&Name, (usize, usize)> = HashMap::new();
         for zone in &in_use.zones {
             let ZoneSource::Member(member) = &zone.source else { continue };
@@ -184,7 +186,7 @@ impl FilesRead {
             let is_there = listed.is_none_or(|listed| {
                 listed.zones.contains(&zone.name) || listed.handed_over.contains(&zone.name)
             });
-            *gone += usize::from(!is_there);
+            *gone += usize::from(!is_there && !held.contains(&zone.name));
         }
         let files = &in_use.zone_files;
         let is_full = |(catalog, (total, gone)): (&Name, (usize, usize))| {
