@@ -328,10 +328,10 @@ def catalog(site):
     """All zones come by a catalog and are signed, served and told of."""
     first, secondary = site.names[:site.count], Secondary()
     shutil.rmtree(site.path("state/zones"))
-    anchor = site.anchor.replace("z0.example", "{zone}")
+    anchor = site.anchor.replace("z0.example.", "{zone}")
     site.write("template.toml", f'[[zone]]\nname = "{{zone}}"\npolicy = "p"\nfile = "text/{{file}}"\ntrust-anchors = ["{anchor}"]\n')
-    site.write("new.toml", f'version = 1\nstate-dir = "state"\nnamed-conf = "named.conf"\n[signer]\nlisten = ["127.0.0.1:{site.dns}"]\n'
-               f'[metrics]\nlisten = "127.0.0.1:{site.http}"\n[transfer]\nallow-transfer = ["127.0.0.1"]\nnotify = ["127.0.0.1:{secondary.port}"]\n'
+    site.write("new.toml", f'version = 1\nstate-dir = "state"\nnamed-conf = "named.conf"\n[ksr]\nenabled = false\n[signer]\nlisten = ["127.0.0.1:{site.dns}"]\n'
+               f'[metrics]\nlisten = "127.0.0.1:{site.http}"\n[transfer]\nallow-transfer = [{{ address = "127.0.0.1" }}]\nnotify = ["127.0.0.1:{secondary.port}"]\n'
                '[[catalog]]\nzone = "catalog.test"\nfile = "catalog.zone"\ntemplate = "template.toml"\n')
     os.replace(site.path("new.toml"), site.path("offline-ksk.toml"))
     head = '@ 0 SOA invalid. invalid. {serial} 3600 600 2147483646 0\n@ 0 NS invalid.\nversion 0 TXT "2"\n'
