@@ -19,7 +19,7 @@ use keystore::keys::signature;
 use keystore::output::Protected;
 use keystore::policy::{self, Policy};
 use keystore::time::{Timestamp, syntax};
-use signer_plugin::rules::{ZoneCheck, ZoneRules};
+use signer_plugin::rules::ZoneRules;
 use signer_plugin::runtime::Keyring;
 use signer_plugin::signing::{
     SignedFile, SignedZone, SigningKeys, SigningPolicy, SigningProgress, SigningTimes, sign,
@@ -50,7 +50,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         }
         _ => Policy::with_defaults("default").into(),
     };
-    let rules = ZoneRules { check: ZoneCheck::Lenient, max_ttl: options.max_ttl };
+    let rules = ZoneRules { max_ttl: options.max_ttl, ..ZoneRules::default() };
     // Without an SKR the zone file brings its key set.
     let load = || SignedFile::load(&options.zone_file, &options.zone, rules);
     let file = options.skr.is_none().then(load).transpose()?;

@@ -9,7 +9,7 @@ use keystore::catalog::kept::KeptCatalog;
 use keystore::config::catalog;
 use keystore::config::zone_files::memory::{self, Program};
 use keystore::config::zone_files::{InUse, ZoneSource, release};
-use keystore::config::{Config, Signing, ZoneConfig};
+use keystore::config::{Config, Signing, Verify, ZoneConfig};
 use keystore::dns::Name;
 use keystore::{clock, durable, policy, store};
 use serde::Serialize;
@@ -50,10 +50,13 @@ pub struct AddOptions {
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// The zone is served without DNSSEC records: it has no policy, no keys and no trust anchor
-    #[arg(long, conflicts_with_all = ["policy", "trust_anchor", "trust_anchor_file"])]
+    #[arg(long, conflicts_with_all = ["policy", "trust_anchor", "trust_anchor_file", "presigned"])]
     unsigned: bool,
+    /// The zone file is signed already, and is verified and served as it is: it has no policy and no keys here
+    #[arg(long, conflicts_with = "policy")]
+    presigned: bool,
     /// A KSK that an SKR must be signed by, as DS or DNSKEY record; may be given several times
-    #[arg(long, value_name = "RECORD", required_unless_present_any = ["trust_anchor_file", "unsigned"])]
+    #[arg(long, value_name = "RECORD", required_unless_present_any = ["trust_anchor_file", "unsigned", "presigned"])]
     trust_anchor: Vec<String>,
     /// A file with such records
     #[arg(long, value_name = "FILE")]
@@ -132,7 +135,7 @@ fn add(options: &AddOptions) -> Result<ExitCode> {
         bail!("the folder {} is not as it was; nothing is added to it:\n{errors}", folder.display());
     }
     let policy = match &options.policy {
-        _ if options.unsigned => None,
+        _ if options.signing().is_some() => None,
         Some(policy) => Some(policy.clone()),
         None => Some(only_policy(&options.config)?),
     };
@@ -146,7 +149,8 @@ fn add(options: &AddOptions) -> Result<ExitCode> {
     // A zone that was removed a minute ago and is back is guarded again.
     release::withdraw(&config.state_dir, std::slice::from_ref(zone), clock::now())
         .with_context(|| format!("{zone} is added, and may go without a further release for ten minutes"))?;
-    let with = policy.map_or_else(|| "unsigned".to_owned(), |policy| format!("with policy {policy}"));
+    let signing = options.signing().unwrap_or_default().as_str();
+    let with = policy.map_or_else(|| signing.to_owned(), |policy| format!("with policy {policy}"));
     outln!("{zone}: added, {with}, in {}", file.display());
     let told = tell(&options.config, &config, &Change::Added(&file));
     next_steps(&config, added);
@@ -172,7 +176,15 @@ fn only_policy(config: &Path) -> Result<String> {
     }
 }
 
-/// The text of the file of a new zone; without a policy it is unsigned.
+impl AddOptions {
+    /// Who signs the zone, where it is not signed here.
+    fn signing(&self) -> Option<Signing> {
+        let presigned = self.presigned.then_some(Signing::Presigned(Verify::default()));
+        presigned.or(self.unsigned.then_some(Signing::Unsigned))
+    }
+}
+
+/// The text of the file of a new zone; without a policy it is not signed here.
 fn zone_file(options: &AddOptions, policy: Option<&str>) -> Result<String> {
     let absolute = |path: &Path| -> Result<String> {
         let path = std::path::absolute(path).with_context(|| path.display().to_string())?;
@@ -183,7 +195,7 @@ fn zone_file(options: &AddOptions, policy: Option<&str>) -> Result<String> {
     writeln!(text, "name = {}", quoted(&options.zone.to_string())?)?;
     match policy {
         Some(policy) => writeln!(text, "policy = {}", quoted(policy)?)?,
-        None => writeln!(text, "signing = {}", quoted(Signing::Unsigned.as_str())?)?,
+        None => writeln!(text, "signing = {}", quoted(options.signing().unwrap_or_default().as_str())?)?,
     }
     if !options.trust_anchor.is_empty() {
         text.push_str("trust-anchors = [\n");

@@ -27,7 +27,7 @@ use crate::policy::{Policy, PolicyFinding};
 use crate::shared::Shared;
 use crate::time::Timestamp;
 pub use parent::ParentConfig;
-pub use signing::Signing;
+pub use signing::{Signing, Verify};
 pub use socket::{CONTROL_SOCKET, control_socket_of, note_control_socket};
 
 /// The file, checked: policies resolved, trust anchors read, paths made absolute against the folder of the file.

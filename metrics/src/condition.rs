@@ -191,7 +191,7 @@ conditions! {
     SignatureLate "SIGNATURE-LATE" Zone [Warning, Critical]
         "A signature that is served is closer to its end than the renewal allows.";
         "When it ends, validating resolvers answer SERVFAIL for what it covers.";
-        "Look at the log of the signer: ZSKs that cannot sign, a queue that does not get shorter, a wrong clock."
+        "Look at the log of the signer: ZSKs that cannot sign, a queue that does not get shorter, a wrong clock. A presigned zone must be signed anew where it comes from, and come here."
     SignerZoneFileUnreadable "SIGNER-ZONE-FILE-UNREADABLE" Zone [Warning]
         "The signer cannot open or read the zone file, or one that it includes.";
         "The version that was read before is served and signed; the file is tried again.";
@@ -232,6 +232,10 @@ conditions! {
         "The review command cannot be run, or does not end in time.";
         "New content of the zone file waits; the command is run again. What is served is signed on.";
         "Run the command of [signer] review by hand."
+    SignerNotVerified "SIGNER-NOT-VERIFIED" Zone [Warning]
+        "A version of a presigned zone does not verify.";
+        "It is not served, and the version before stays until its signatures end. With verify = \"warn\" it is served as it is.";
+        "Look at the findings that the cause names, have the zone signed anew where it comes from, and look at the clocks. offline-ksk verify-zone shows all findings of a file."
     DeliveryUnproven "DELIVERY-UNPROVEN" Zone [Attention, Warning, Critical]
         "A server is not proven to serve what is in force.";
         "The server goes on with the bundles that it has, until their signatures end.";

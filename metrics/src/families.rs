@@ -121,7 +121,7 @@ families! {
     host_condition: GaugeFamily ["condition", "severity"] = "Constant 1 for each condition of this host that holds; the manual lists them.";
     // policy
     policy_skr_coverage_threshold_seconds: GaugeFamily ["zone", "severity"] = "Remaining coverage at which info, warning and critical are due.";
-    policy_signature_refresh_seconds: GaugeFamily ["zone"] = "Remaining validity at which a signature is replaced.";
+    policy_signature_refresh_seconds: GaugeFamily ["zone"] = "Remaining validity at which a signature is replaced; of a presigned zone, at which it should have been.";
     // SKR
     skr_coverage_start_timestamp_seconds: GaugeFamily ["zone"] = "Start of the unbroken run of bundles that holds now; 0 never.";
     skr_coverage_end_timestamp_seconds: GaugeFamily ["zone"] = "End of the unbroken run of bundles that holds now: the earliest KSK signature expiration of its last bundle; 0 never.";
@@ -171,7 +171,7 @@ families! {
     keystore_ksk_private_files: GaugeFamily ["zone"] = "Private KSK files found on this online host; must be 0.";
     keystore_last_check_timestamp_seconds: GaugeFamily ["zone"] = "Unix time of the last look at the key files; 0 never.";
     // signing and serving
-    zone_rrsig_earliest_expiration_timestamp_seconds: GaugeFamily ["zone", "role"] = "Soonest expiring RRSIG that is served, made by a ksk or a zsk; 0 none.";
+    zone_rrsig_earliest_expiration_timestamp_seconds: GaugeFamily ["zone", "role"] = "Soonest expiring RRSIG that is served, made by a ksk or a zsk; of a presigned zone under zsk; 0 none.";
     zone_signed: GaugeFamily ["zone"] = "1 when a full set of valid signatures is served, else 0.";
     zone_serial: GaugeFamily ["zone"] = "SOA serial that is served.";
     zone_loads_total: CounterFamily ["zone", "result"] = "Times the zone file was read: ok, failed.";
@@ -183,7 +183,7 @@ families! {
     zone_sign_duration_seconds: HistogramFamily ["mode"] buckets(SIGN_BUCKETS) = "Duration of a signing run.";
     zone_content_held: GaugeFamily ["zone"] = "1 while new content of the zone file waits for a person: it shrank or grew too much, or the review refused it.";
     zone_restores_total: CounterFamily ["zone", "result"] = "Times the version that was served last was read from disk at a start: ok, failed.";
-    zone_self_checks_total: CounterFamily ["zone", "result"] = "Checks of fresh signatures before they are served: ok, failed.";
+    zone_self_checks_total: CounterFamily ["zone", "result"] = "Checks of fresh signatures, or of a version of a presigned zone, before they are served: ok, failed.";
     resign_next_timestamp_seconds: GaugeFamily ["zone"] = "When signatures are next renewed; 0 unknown.";
     signatures_total: CounterFamily ["algorithm", "result"] = "Signatures made: ok, failed.";
     answers_total: CounterFamily ["zone", "kind", "dnssec"] = "Answers: positive, nodata, nxdomain, referral, error; dnssec yes when the query asked for it.";

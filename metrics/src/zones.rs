@@ -58,6 +58,8 @@ pub enum Part {
     Signer,
     /// `signer-plugin`: keys and signing of a zone that is signed there.
     Signing,
+    /// `signer-plugin`: the signatures of a presigned zone.
+    Presigned,
     /// The outside probe.
     Probe,
 }
@@ -156,6 +158,7 @@ impl Metrics {
             Part::KeyFiles => self.key_file_series(zone, visit),
             Part::Signer => self.signer_series(zone, visit),
             Part::Signing => self.signing_series(zone, visit),
+            Part::Presigned => self.presigned_series(zone, visit),
             Part::Probe => self.probe_series(zone, visit),
         }
     }
@@ -238,6 +241,17 @@ impl Metrics {
             for mode in SIGN_MODES {
                 visit(&self.zone_sign_runs_total, &[zone, mode, result]);
             }
+        }
+    }
+
+    fn presigned_series(&self, zone: &str, mut visit: impl FnMut(&dyn Family, &[&str])) {
+        for gauge in [&self.policy_signature_refresh_seconds, &self.zone_signed] {
+            visit(gauge, &[zone]);
+        }
+        // By whichever key: signatures of KSKs and ZSKs are not told apart.
+        visit(&self.zone_rrsig_earliest_expiration_timestamp_seconds, &[zone, "zsk"]);
+        for result in RESULTS {
+            visit(&self.zone_self_checks_total, &[zone, result]);
         }
     }
 

@@ -57,7 +57,7 @@ fn bench(c: &mut Criterion) {
 fn change(names: u32, round: u32) -> ContentChange {
     let address = |octets: [u8; 4]| {
         let data = [&[0, 4][..], &octets].concat();
-        OwnedRrset::checked(Rtype::A, 3600, &data).expect("an address")
+        OwnedRrset::checked(Rtype::A, 3600, &data, DnssecRecords::LeftOut).expect("an address")
     };
     let change = |n: u32| {
         let at = (u64::from((n + 100 * round).wrapping_mul(0x9e37_79b9)) * u64::from(names)) >> 32;

@@ -15,6 +15,33 @@ pub struct ZoneRules {
     pub check: ZoneCheck,
     /// `max-zone-ttl` of the policy, in seconds: TTLs above it are warned of, or refused.
     pub max_ttl: Option<u32>,
+    /// What becomes of the DNSSEC records that the zone comes with.
+    pub dnssec: DnssecRecords,
+}
+
+/// What becomes of DNSSEC records that a zone comes with: RRSIG, NSEC, NSEC3, NSEC3PARAM and DNSKEY, and CDS, CDNSKEY and ZONEMD at the apex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DnssecRecords {
+    /// They are left out with a warning: the zone is signed here, or nobody signs it.
+    #[default]
+    LeftOut,
+    /// They are part of the zone, which is presigned.
+    Kept,
+}
+
+impl DnssecRecords {
+    /// True for a record that is left out.
+    #[must_use]
+    pub const fn leaves_out(self, rtype: Rtype, is_apex: bool) -> bool {
+        match self {
+            Self::Kept => false,
+            Self::LeftOut => match rtype {
+                Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3 | Rtype::NSEC3PARAM | Rtype::DNSKEY => true,
+                Rtype::CDS | Rtype::CDNSKEY | Rtype::ZONEMD => is_apex,
+                _ => false,
+            },
+        }
+    }
 }
 
 /// What is done about a [`RecordProblem`].
@@ -76,7 +103,7 @@ pub enum RecordProblem {
         "{rtype} of {owner} at or below the delegation {cut}: only the zone delegated to can have it (RFC 1034 section 4.2.1)"
     )]
     BelowCut { owner: Name, rtype: Rtype, cut: Name },
-    #[error("{0} left out; signatures are made here, and the apex keys come from the SKR")]
+    #[error("{0} left out: only a presigned zone is served with the DNSSEC records that it comes with")]
     ForeignDnssec(Rtype),
     #[error("ZONEMD left out; its digest is that of the zone before it was signed here (RFC 8976)")]
     StaleZonemd,

@@ -226,6 +226,7 @@ const NOT_REVIEWED: [ConditionId; 1] = [ConditionId::SignerReviewFailing];
 const FORCED: [ConditionId; 3] =
     [ConditionId::SkrForced, ConditionId::ZoneUnsigned, ConditionId::KeyZskMissing];
 const LATE: [ConditionId; 1] = [ConditionId::SignatureLate];
+const NOT_VERIFIED: [ConditionId; 1] = [ConditionId::SignerNotVerified];
 
 #[test]
 fn conditions_that_configuration_and_orders_bring_about_are_seen_and_go() {
@@ -274,6 +275,16 @@ fn conditions_that_configuration_and_orders_bring_about_are_seen_and_go() {
     };
     bring(&place, &REVIEWED, || reviewed("/bin/false", HOSTS + 1), heal);
     bring(&place, &NOT_REVIEWED, || reviewed("/nonexistent", HOSTS + 2), heal);
+
+    // A zone that should have signatures, and comes without.
+    place.write_zone("given.", 1);
+    let given = "[[zone]]\nname = \"given.\"\nsigning = \"presigned\"\nfile = \"given.zone\"\n";
+    bring(
+        &place,
+        &NOT_VERIFIED,
+        || reload(&Extra { more: given, ..Extra::default() }),
+        || reload(&Extra::default()),
+    );
 
     // A zone whose ZSK is elsewhere, because a person said so.
     place.write_zone("third.", 1);
@@ -391,6 +402,7 @@ fn every_condition_is_brought_about_for_real() {
         &NOT_REVIEWED,
         &FORCED,
         &LATE,
+        &NOT_VERIFIED,
         &PROCESSES,
         &LAST_VERSION,
         &TIMER,

@@ -188,6 +188,11 @@ pub fn classes(
     {
         return (same, BTreeSet::from([Class::AliasNotFollowed]));
     }
+    // Knot gives nothing, not even AA, where the wildcard beside such a name cannot be denied.
+    let is_empty = theirs.answer.is_empty() && theirs.authority.is_empty() && !theirs.has(AA);
+    if peer == "knot" && has_label(query, "wopt") && is_empty && (ours.rcode, theirs.rcode) == (3, 3) {
+        return (same, BTreeSet::from([Class::OptedOutEmptyName]));
+    }
     if peer == "named" && has_label(query, "empty") && (ours.rcode, theirs.rcode) == (0, 3) {
         return (same, BTreeSet::from([Class::EmptyWildcard]));
     }
@@ -218,8 +223,9 @@ pub fn classes(
         found.insert(Class::MissingProof);
         theirs.authority.clone_from(&ours.authority);
     }
-    if peer == "nsd"
-        && has_label(query, "opt")
+    // BIND also leaves those out that stand beside a wildcard.
+    let is_opted_out = has_label(query, "opt") && peer == "nsd" || has_label(query, "wopt") && peer == "nsd";
+    if is_opted_out
         && theirs.authority.symmetric_difference(&ours.authority).all(is_proof)
         && ours.rcode == theirs.rcode
     {

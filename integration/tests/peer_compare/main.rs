@@ -71,6 +71,14 @@ fn unbound_in_front_finds_nothing_bogus_with_opt_out_that_it_does_not_find_behin
     compare_verdicts(OPT_OUT);
 }
 
+#[test]
+fn four_servers_say_the_same_of_a_zone_that_bind_has_signed_and_unbound_finds_nothing_bogus() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let Some(site) = Site::start_presigned(dir.path()) else { return };
+    compare_at(&site, "signed by BIND", FEWER);
+    verdicts_at(&site);
+}
+
 /// Asks each server each question; every difference must be of a class that is listed.
 fn compare_servers(nsec3: Option<Nsec3Param>) {
     let dir = tempfile::tempdir().expect("a folder");
@@ -144,13 +152,17 @@ fn compare_at(site: &Site, what: &str, one_in: usize) {
 /// Has Unbound validate what ours says, and what named says.
 fn compare_verdicts(nsec3: Option<Nsec3Param>) {
     let dir = tempfile::tempdir().expect("a folder");
-    let site = Site::start(dir.path(), nsec3);
+    verdicts_at(&Site::start(dir.path(), nsec3));
+}
+
+/// The same of the zone of this site.
+fn verdicts_at(site: &Site) {
     let (Some(named), Some(behind_ours)) =
-        (peers::named(&site), resolvers::unbound(&site, site.address, "unbound-ours"))
+        (peers::named(site), resolvers::unbound(site, site.address, "unbound-ours"))
     else {
         return;
     };
-    let behind_named = resolvers::unbound(&site, named.address, "unbound-named").expect("Unbound was there");
+    let behind_named = resolvers::unbound(site, named.address, "unbound-named").expect("Unbound was there");
     let queries = queries::for_validation();
     let ours = resolvers::verdicts(&behind_ours, &queries);
     let theirs = resolvers::verdicts(&behind_named, &queries);

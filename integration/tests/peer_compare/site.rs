@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keystore::clock;
-use keystore::config::Signing;
+use keystore::config::{Signing, Verify};
 use keystore::cookie_secrets::CookieSecrets;
 use keystore::crypto::PrivateKey;
 use keystore::dns::{Name, Rtype, rdata};
@@ -20,7 +20,7 @@ use metrics::http::{CertificateFiles, LoadedCertificate};
 use signer_plugin::border::SignerHandler;
 use signer_plugin::hosted::{Hosted, Responder};
 use signer_plugin::protocol::{QuerySettings, SharedSettings};
-use signer_plugin::rules::ZoneRules;
+use signer_plugin::rules::{DnssecRecords, ZoneRules};
 use signer_plugin::runtime::{
     ContentRules, ContentSource, RollDelays, SignerZone, VersionRules, ZoneRuntime, ZoneSetup,
 };
@@ -65,13 +65,47 @@ impl Site {
         Self::start_with(dir, None, VersionRules { signing: Signing::Unsigned, ..VersionRules::default() })
     }
 
+    /// The zone as BIND has signed it, with NSEC3 of 5 iterations, a salt and opt-out. `None` where BIND is not there.
+    pub fn start_presigned(dir: &Path) -> Option<Self> {
+        let tool = |name: &str| crate::common::peer(name);
+        tool("dnssec-keygen").and(tool("dnssec-signzone"))?;
+        // BIND does not read all that we take behind $GENERATE.
+        let is_record = |line: &&str| !line.starts_with("$GENERATE");
+        let text: String = HARD.lines().filter(is_record).map(|line| format!("{line}\n")).collect();
+        fs::write(dir.join("zone"), text).expect("write the zone");
+        let mut ksk = String::new();
+        for flags in [&["-f", "KSK"][..], &[]] {
+            let mut keygen = tool("dnssec-keygen")?;
+            keygen.arg("-K").arg(dir).args(["-q", "-a", "ECDSAP256SHA256"]).args(flags);
+            let name = crate::common::stdout(keygen.arg(ZONE));
+            if !flags.is_empty() {
+                ksk = fs::read_to_string(dir.join(format!("{}.key", name.trim()))).expect("a key");
+            }
+        }
+        let mut sign = tool("dnssec-signzone")?;
+        sign.arg("-K").arg(dir).args(["-S", "-q", "-A", "-3", "0BADCAFE", "-H", "5", "-o", ZONE, "-f"]);
+        crate::common::run(sign.arg(dir.join("presigned")).arg(dir.join("zone")));
+        let versions =
+            VersionRules { signing: Signing::Presigned(Verify::Refuse), ..VersionRules::default() };
+        fs::rename(dir.join("presigned"), dir.join("zone")).expect("rename");
+        let anchor = ksk.lines().find(|line| !line.starts_with(';')).expect("a record").to_owned();
+        let mut site = Self::start_made(dir, None, versions);
+        site.anchor = anchor;
+        Some(site)
+    }
+
     fn start_with(dir: &Path, nsec3: Option<Nsec3Param>, versions: VersionRules) -> Self {
+        fs::write(dir.join("zone"), HARD).expect("write the zone");
+        Self::start_made(dir, nsec3, versions)
+    }
+
+    /// With the zone file that is there.
+    fn start_made(dir: &Path, nsec3: Option<Nsec3Param>, versions: VersionRules) -> Self {
         let name = Name::parse(ZONE).expect("a name");
         let now = clock::now();
         for folder in ["keys", "accepted/hard.test."] {
             fs::create_dir_all(dir.join(folder)).expect("a folder");
         }
-        fs::write(dir.join("zone"), HARD).expect("write the zone");
         let timing = Timing { publish: Some(now), activate: Some(now), ..Timing::default() };
         let dnskey = TestKey::zsk(2).dnskey;
         let key =
@@ -93,11 +127,17 @@ impl Site {
             key_directory: dir.join("keys"),
             accepted: dir.join("accepted"),
             state: dir.join("zones/hard.test."),
-            anchors,
+            anchors: if versions.signing.is_here() { anchors } else { Vec::new() },
             times: SigningTimes { validity: 14 * 86_400, refresh: 5 * 86_400, jitter: 3600 },
             nsec3,
             versions,
-            rules: ZoneRules::default(),
+            rules: ZoneRules {
+                dnssec: match versions.signing {
+                    Signing::Presigned(_) => DnssecRecords::Kept,
+                    Signing::Online | Signing::Unsigned => DnssecRecords::LeftOut,
+                },
+                ..ZoneRules::default()
+            },
             delays: RollDelays::default(),
             content: ContentRules::default(),
         };

@@ -38,6 +38,17 @@ pub struct Peer {
 impl Peer {
     /// Starts it on `port` of 127.0.0.1 with our signer at `ours`.
     pub fn start(product: Product, dir: &Path, port: u16, ours: u16) -> Self {
+        Self::start_edited(product, dir, port, ours, str::to_owned)
+    }
+
+    /// The same with its configuration changed by `edit`.
+    pub fn start_edited(
+        product: Product,
+        dir: &Path,
+        port: u16,
+        ours: u16,
+        edit: impl Fn(&str) -> String,
+    ) -> Self {
         std::fs::create_dir_all(dir).expect("a folder");
         let file = dir.join("example.com.zone");
         std::fs::write(&file, text(1)).expect("write");
@@ -48,7 +59,7 @@ impl Peer {
             Product::Bind => {
                 let block = block("BIND as primary: `named.conf`");
                 let statements = changed(&block, &[("192.0.2.1", &format!("127.0.0.1 port {ours}"))]);
-                peer.named = Some(Named::start_at(dir, &statements, port).expect("named"));
+                peer.named = Some(Named::start_at(dir, &edit(&statements), port).expect("named"));
                 return peer;
             }
             Product::Knot => {
@@ -85,7 +96,7 @@ impl Peer {
             }
         };
         let conf = dir.join("conf");
-        std::fs::write(&conf, text).expect("write");
+        std::fs::write(&conf, edit(&text)).expect("write");
         let mut command = common::peer(program).expect("it was there");
         if product == Product::Nsd {
             command.arg("-d");
@@ -97,7 +108,7 @@ impl Peer {
     }
 
     /// Has it serve the zone with this serial.
-    fn publish(&self, serial: u32) {
+    pub fn publish(&self, serial: u32) {
         let new = self.file.with_extension("new");
         std::fs::write(&new, text(serial)).expect("write");
         std::fs::rename(&new, &self.file).expect("rename");

@@ -13,6 +13,7 @@ mod killed;
 mod network;
 mod pair;
 mod powerdns;
+mod presigned;
 mod primary;
 mod secondaries;
 mod updates;

@@ -6,8 +6,20 @@ pub enum Signing {
     /// `"online"`: this host signs it with ZSKs; the apex key RRsets come from SKRs. Foreign DNSSEC records are left out.
     #[default]
     Online,
+    /// `"presigned"`: another signer; it is verified and served with the DNSSEC records that it comes with.
+    Presigned(Verify),
     /// `"unsigned"`: nobody; it is served without any. DNSSEC records that it comes with are left out.
     Unsigned,
+}
+
+/// What becomes of a version of a presigned zone that does not verify (`verify`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verify {
+    /// `"refuse"`: it is not served, and the version before stays.
+    #[default]
+    Refuse,
+    /// `"warn"`: it is served, and told.
+    Warn,
 }
 
 impl Signing {
@@ -16,7 +28,7 @@ impl Signing {
     pub const fn is_here(self) -> bool {
         match self {
             Self::Online => true,
-            Self::Unsigned => false,
+            Self::Presigned(_) | Self::Unsigned => false,
         }
     }
 
@@ -24,7 +36,7 @@ impl Signing {
     #[must_use]
     pub const fn is_signed(self) -> bool {
         match self {
-            Self::Online => true,
+            Self::Online | Self::Presigned(_) => true,
             Self::Unsigned => false,
         }
     }
@@ -34,6 +46,7 @@ impl Signing {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Online => "online",
+            Self::Presigned(_) => "presigned",
             Self::Unsigned => "unsigned",
         }
     }

@@ -39,6 +39,15 @@ impl NameHash {
         Self(hash)
     }
 
+    /// The hash that such a label is, in either letter case; `None` for another label.
+    #[must_use]
+    pub fn of_label(label: &[u8; LABEL]) -> Option<Self> {
+        let (len, text) = label.split_first()?;
+        let mut hash = [0; 20];
+        let decoded = data_encoding::BASE32_DNSSEC.decode_mut(text, &mut hash).ok()?;
+        (*len == 32 && decoded == hash.len()).then_some(Self(hash))
+    }
+
     /// The label of the NSEC3 record's owner, in lower case, with its length in front.
     #[must_use]
     pub fn label(&self) -> [u8; LABEL] {

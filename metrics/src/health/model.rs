@@ -189,6 +189,8 @@ pub enum ZoneSigning {
     /// It is signed here.
     #[default]
     Online,
+    /// Another signer.
+    Presigned,
     /// Nobody.
     Unsigned,
 }
@@ -197,6 +199,7 @@ impl From<Signing> for ZoneSigning {
     fn from(signing: Signing) -> Self {
         match signing {
             Signing::Online => Self::Online,
+            Signing::Presigned(_) => Self::Presigned,
             Signing::Unsigned => Self::Unsigned,
         }
     }
@@ -208,6 +211,7 @@ impl ZoneSigning {
     pub const fn in_place_of_coverage(self) -> Option<&'static str> {
         match self {
             Self::Online => None,
+            Self::Presigned => Some("served as another signer has signed it"),
             Self::Unsigned => Some("served unsigned"),
         }
     }

@@ -37,10 +37,10 @@ pub(super) fn name_error(signed: &SignedZone, absent: &Absent<'_>) -> Result<Pro
             Ok([Some(before), Some(at_encloser(signed, absent.encloser, no_wildcard)?), None])
         }
         Chain::Nsec3(chain) => {
-            let encloser = provable(signed, absent.encloser);
+            let Provable { encloser, record } = provable(signed, absent.encloser)?;
             let next_closer = next_closer(signed, chain, absent.wire, encloser)?;
             let no_wildcard = || no_wildcard(signed, chain, encloser);
-            Ok([Some(encloser), Some(next_closer), Some(at_encloser(signed, encloser, no_wildcard)?)])
+            Ok([Some(record), Some(next_closer), Some(at_encloser(signed, encloser, no_wildcard)?)])
         }
     }
 }
@@ -59,12 +59,12 @@ pub(super) fn no_data(signed: &SignedZone, node: NodeId) -> Result<Proof, Stop> 
     match signed.chain() {
         Chain::Nothing | Chain::Nsec => Ok([Some(signed.member_up_to(node)), None, None]),
         Chain::Nsec3(chain) => {
-            if signed.is_member(node) {
-                return Ok([Some(node), None, None]);
+            if let Some(record) = signed.denial_at(node) {
+                return Ok([Some(record), None, None]);
             }
-            let encloser = provable(signed, node);
+            let Provable { encloser, record } = provable(signed, node)?;
             let next_closer = next_closer(signed, chain, signed.zone().owner(node), encloser)?;
-            Ok([Some(encloser), Some(next_closer), None])
+            Ok([Some(record), Some(next_closer), None])
         }
     }
 }
@@ -78,12 +78,12 @@ pub(super) fn wildcard_no_data(
     match signed.chain() {
         Chain::Nothing | Chain::Nsec => Ok([Some(signed.member_up_to(wildcard)), None, None]),
         Chain::Nsec3(chain) => {
-            let encloser = provable(signed, absent.encloser);
-            let at_wildcard = match signed.is_member(wildcard) {
-                true => wildcard,
-                false => no_wildcard(signed, chain, encloser)?,
+            let Provable { encloser, record } = provable(signed, absent.encloser)?;
+            let at_wildcard = match signed.denial_at(wildcard) {
+                Some(at_wildcard) => at_wildcard,
+                None => no_wildcard(signed, chain, encloser)?,
             };
-            Ok([Some(at_wildcard), Some(encloser), None])
+            Ok([Some(at_wildcard), Some(record), None])
         }
     }
 }
@@ -92,17 +92,30 @@ pub(super) fn wildcard_no_data(
 pub(super) fn expansion(signed: &SignedZone, absent: &Absent<'_>) -> Result<NodeId, Stop> {
     match signed.chain() {
         Chain::Nothing | Chain::Nsec => Ok(signed.member_up_to(signed.zone().last_up_to(absent.key))),
-        Chain::Nsec3(chain) => next_closer(signed, chain, absent.wire, provable(signed, absent.encloser)),
+        Chain::Nsec3(chain) => {
+            next_closer(signed, chain, absent.wire, provable(signed, absent.encloser)?.encloser)
+        }
     }
 }
 
+/// A name that is in the chain, and the node of its denial record.
+struct Provable {
+    encloser: NodeId,
+    record: NodeId,
+}
+
 /// The closest name at or above `node` that is in the chain (RFC 5155 section 1.3, closest provable encloser).
-fn provable(signed: &SignedZone, mut node: NodeId) -> NodeId {
-    // The apex is in every chain.
-    while !signed.is_member(node) && node != NodeId::APEX {
+fn provable(signed: &SignedZone, mut node: NodeId) -> Result<Provable, Stop> {
+    loop {
+        if let Some(record) = signed.denial_at(node) {
+            return Ok(Provable { encloser: node, record });
+        }
+        // The apex is in every chain; of one that came with its zone that is looked at when it is taken.
+        if node == NodeId::APEX {
+            return Err(Stop::Collision);
+        }
         node = signed.zone().node(node).parent;
     }
-    node
 }
 
 /// The record that covers the name one label longer than `encloser` on the way to `wire`.
@@ -134,6 +147,9 @@ fn no_wildcard(signed: &SignedZone, chain: &Nsec3Chain, encloser: NodeId) -> Res
 fn covered(signed: &SignedZone, chain: &Nsec3Chain, name: &[u8]) -> Result<NodeId, Stop> {
     match signed.find_hash(chain, chain.nsec3().hash(name)) {
         Found::Covered(node) => Ok(node),
+        // Other signers leave empty non-terminals with opt-out out of the chain beside a wildcard, which then seems to be for names below them, and
+        // cannot be denied. What there is is given, as by other servers.
+        Found::Matches(node) if signed.is_presigned() => Ok(node),
         Found::Matches(_) => Err(Stop::Collision),
     }
 }

@@ -48,6 +48,7 @@ pub(super) fn run(
         rtype: query.question.rtype,
         // A zone that is not signed has nothing that a client could verify.
         dnssec_ok: query.dnssec_ok() && !zone.is_unsigned(),
+        proves: zone.has_chain(),
         dnames: Seen::NOTHING,
         denials: Seen::NOTHING,
         expansions: Seen::NOTHING,
@@ -64,6 +65,8 @@ struct Lookup<'z, 'c, 'o, 'l> {
     limit: &'c mut AnswerLimit<'l>,
     rtype: Rtype,
     dnssec_ok: bool,
+    /// There are records that prove what is not there.
+    proves: bool,
     /// Nodes whose DNAME is in the answer.
     dnames: SeenInChain<Node>,
     /// Names whose denial records are in the answer.
@@ -190,8 +193,8 @@ impl<'z> Lookup<'z, '_, '_, '_> {
 
     /// One name of the chain.
     fn step(&mut self, target: &Target<'_>, key: &KeyBuf) -> Result<Step<'z>, Stop> {
-        let node = self.zone.get(key.as_slice());
-        let encloser = node.unwrap_or_else(|| self.zone.closest_encloser(key.as_slice()));
+        let node = self.zone.get(key.as_slice()).filter(|node| !self.signed.is_hidden(*node));
+        let encloser = node.unwrap_or_else(|| self.encloser(key));
         let cut = self.zone.node(encloser).cut;
         if let Some(cut) = cut
             && !(node == Some(cut) && self.rtype == Rtype::DS)
@@ -211,6 +214,12 @@ impl<'z> Lookup<'z, '_, '_, '_> {
                 }
             }
         }
+    }
+
+    /// The longest name above one that does not exist that does.
+    fn encloser(&self, key: &KeyBuf) -> NodeId {
+        let node = self.zone.closest_encloser(key.as_slice());
+        if self.signed.is_hidden(node) { self.zone.node(node).parent } else { node }
     }
 
     /// The answer from a node, for the name `target`. With `expanded` the node is a wildcard that stands for it.
@@ -260,7 +269,7 @@ impl<'z> Lookup<'z, '_, '_, '_> {
     /// RFC 4035 section 3.1.3.3: beside what a wildcard gave, the proof that no closer name exists. It is put in once the answer section
     /// is complete.
     fn expand(&mut self, expanded: Option<&Absent<'_>>) -> Result<(), Stop> {
-        if let Some(absent) = expanded.filter(|_| self.dnssec_ok) {
+        if let Some(absent) = expanded.filter(|_| self.dnssec_ok && self.proves) {
             self.expansions.add(denial::expansion(self.signed, absent)?);
         }
         Ok(())
@@ -330,7 +339,7 @@ impl<'z> Lookup<'z, '_, '_, '_> {
 
     /// Puts the records of a proof in, when they are wanted, and those of the expansions.
     fn prove(&mut self, proof: impl FnOnce() -> Result<Proof, Stop>) -> Result<(), Stop> {
-        if self.dnssec_ok { self.deny(proof()?) } else { Ok(()) }
+        if self.dnssec_ok && self.proves { self.deny(proof()?) } else { Ok(()) }
     }
 
     /// Puts these denial records in and those that the expansions of wildcards need, each once.

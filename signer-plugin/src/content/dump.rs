@@ -7,6 +7,7 @@ use std::path::Path;
 use keystore::dns::{Name, PortableRtype, Rtype, name, rdata};
 use keystore::store;
 
+use crate::rules::DnssecRecords;
 use crate::state::{CONTENT, ContentStore};
 use crate::zone::{NodeId, Records, Zone};
 
@@ -43,7 +44,9 @@ pub fn dump(state_dir: &Path, zone: &Name, out: &mut impl Write) -> Result<(), D
     let mut tries = 0;
     loop {
         let before = number();
-        found = ContentStore::new(&folder, zone).load().map_err(|error| DumpError::State(error.into()))?;
+        // Content without DNSSEC records reads alike either way.
+        let mut store = ContentStore::of_kind(&folder, zone, DnssecRecords::Kept);
+        found = store.load().map_err(|error| DumpError::State(error.into()))?;
         tries += 1;
         // A daemon at work may have replaced the content between the two files.
         if number() == before || tries == TRIES {
@@ -79,7 +82,8 @@ fn print_node(
         for record in Records(set.data).filter(|_| is_wanted(set.rtype)) {
             let mut text = String::new();
             rdata::print_portable(set.rtype, record, &mut text);
-            writeln!(out, "{owner} {} IN {} {text}", set.ttl, PortableRtype(set.rtype))?;
+            let ttl = zone.ttl_of(node, &set, record);
+            writeln!(out, "{owner} {ttl} IN {} {text}", PortableRtype(set.rtype))?;
         }
     }
     Ok(())

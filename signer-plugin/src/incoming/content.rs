@@ -7,7 +7,7 @@ use keystore::dns::{Name, Rtype, rdata};
 use super::fault::TransferFault;
 use super::stream::TransferEvent;
 use super::wire::ReceivedRecord;
-use crate::rules::{Handling, RecordProblem, ZoneRules};
+use crate::rules::{DnssecRecords, Handling, RecordProblem, ZoneRules};
 use crate::zone::{ContentChange, Edit, Zone, ZoneBuilder};
 use crate::zonefile::{Record, RecordPlace, ZoneFileError, ZoneFiles};
 
@@ -72,7 +72,7 @@ impl Gathering {
             TransferEvent::Removed(record) => (record, Some(false)),
         };
         self.records = self.records.saturating_add(1);
-        if is_made_here(record.rtype, record.owner.eq_ignore_ascii_case(self.zone.as_wire())) {
+        if is_left_out(&self.rules, record.rtype, record.owner.eq_ignore_ascii_case(self.zone.as_wire())) {
             self.left_out += 1;
             return Ok(());
         }
@@ -158,14 +158,10 @@ fn apply(edits: &[RecordEdit], here: &Zone) -> Result<Option<ContentChange>, Tra
 /// The records at the apex by which BIND remembers how far it has signed (`sig-signing-type`, by default).
 const SIGNING_STATE: Rtype = Rtype(65534);
 
-/// True for records that the signer makes, or takes from the SKR, and for the notes of a signing BIND: those of a primary are left out, as
-/// those of a zone file are.
-const fn is_made_here(rtype: Rtype, is_apex: bool) -> bool {
-    match rtype {
-        Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3 | Rtype::NSEC3PARAM | Rtype::DNSKEY => true,
-        Rtype::CDS | Rtype::CDNSKEY | Rtype::ZONEMD | SIGNING_STATE => is_apex,
-        _ => false,
-    }
+/// True for records of a primary that are left out: as those of a zone file, and the notes of a signing BIND in a zone that is not presigned.
+const fn is_left_out(rules: &ZoneRules, rtype: Rtype, is_apex: bool) -> bool {
+    let is_note = rtype.0 == SIGNING_STATE.0 && is_apex && matches!(rules.dnssec, DnssecRecords::LeftOut);
+    is_note || rules.dnssec.leaves_out(rtype, is_apex)
 }
 
 fn name_of(record: &ReceivedRecord) -> Name {
@@ -208,7 +204,10 @@ mod tests {
             (Rtype::CDS, &below, false),
         ] {
             let is_apex = *owner == apex;
-            assert_eq!(is_made_here(rtype, is_apex), is_left_out, "{rtype} {is_apex}");
+            let rules = |dnssec| ZoneRules { dnssec, ..ZoneRules::default() };
+            let left_out = |dnssec| super::is_left_out(&rules(dnssec), rtype, is_apex);
+            assert_eq!(left_out(DnssecRecords::LeftOut), is_left_out, "{rtype} {is_apex}");
+            assert!(!left_out(DnssecRecords::Kept), "{rtype} {is_apex}");
         }
     }
 
@@ -232,7 +231,10 @@ mod tests {
             // What goes may have any.
             (ZoneCheck::Strict, Some(3600), 3601, false, Some(0)),
         ] {
-            let mut gathering = Gathering::new(Name::parse("example").unwrap(), ZoneRules { check, max_ttl });
+            let mut gathering = Gathering::new(
+                Name::parse("example").unwrap(),
+                ZoneRules { check, max_ttl, ..ZoneRules::default() },
+            );
             let record = record(ttl);
             let event =
                 if is_added { TransferEvent::Added(&record) } else { TransferEvent::Removed(&record) };

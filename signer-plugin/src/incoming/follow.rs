@@ -393,7 +393,7 @@ impl ZoneFollower {
                 let kind = kind.as_str();
                 tracing::info!(%zone, %primary, kind, serial, messages, records, octets, "a transfer has come");
                 if left_out > 0 {
-                    tracing::info!(%zone, %primary, records = left_out, "DNSSEC records of the primary are left out; signatures are made here");
+                    tracing::info!(%zone, %primary, records = left_out, "DNSSEC records of the primary are left out: the zone is not presigned");
                 }
                 if above_max_ttl > 0 {
                     tracing::warn!(%zone, %primary, records = above_max_ttl, "TTLs of the difference are above the policy's max-zone-ttl; caches may hold old signatures for longer than key rolls wait");

@@ -9,7 +9,7 @@ use keystore::exchange::TrustAnchor;
 use keystore::policy::Nsec3Param;
 use keystore::store;
 
-use crate::rules::ZoneRules;
+use crate::rules::{DnssecRecords, ZoneRules};
 use crate::signing::SigningTimes;
 
 /// What a zone is made from, and where that lies.
@@ -25,7 +25,7 @@ pub struct ZoneSetup {
     pub accepted: PathBuf,
     /// Folder of its own for what must outlive a restart.
     pub state: PathBuf,
-    /// The pinned KSKs.
+    /// The pinned KSKs; of a presigned zone those that are trusted, or none where any key of the zone is.
     pub anchors: Vec<TrustAnchor>,
     /// How long signatures live.
     pub times: SigningTimes,
@@ -159,6 +159,10 @@ impl ZoneSetup {
                 self_check: zone.versions.self_check,
             },
             rules: ZoneRules {
+                dnssec: match zone.versions.signing {
+                    Signing::Presigned(_) => DnssecRecords::Kept,
+                    Signing::Online | Signing::Unsigned => DnssecRecords::LeftOut,
+                },
                 check: zone.zone_check,
                 max_ttl: Some(zone.policy.max_zone_ttl).filter(|ttl| *ttl > 0),
             },

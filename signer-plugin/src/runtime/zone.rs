@@ -7,6 +7,7 @@ mod make;
 mod report;
 mod review;
 mod stored;
+mod verified;
 mod wanted;
 
 use std::io;
@@ -34,12 +35,14 @@ use super::setup::ZoneSetup;
 use super::skr::{InUse, SkrWatch};
 use super::source::ZoneFileWatch;
 use crate::content::{ChangeOutcome, Reply};
+use crate::rules::DnssecRecords;
 use crate::signing::{CheckError, RetiringKey, SignedZone, SigningError, ZoneKey};
 use crate::state::{DifferenceStore, Facts, Publication, SigningFacts, ZoneState};
 use crate::zone::Zone;
 use changes::PendingUpdates;
 use keep::{Restoring, Unwritten};
 use stored::Stored;
+use verified::Verified;
 use wanted::{Making, ToSign, Wanted, is_replaced_alike};
 
 /// Seconds between two attempts at what failed, as long as nothing it depends on changes.
@@ -84,6 +87,8 @@ pub struct ZoneRuntime {
     /// Since when the keys of a version are published that was found on disk and is not served.
     published_before: Option<Vec<Publication>>,
     gate: Gate,
+    /// What is known of the content of a presigned zone.
+    verified: Verified,
     /// Earliest time of the next try after a failed signing run; `None` when nothing failed.
     retry_at: Option<Timestamp>,
     /// When the next version makes what the last one left although it was due.
@@ -164,6 +169,8 @@ impl ZoneRuntime {
             metrics.add_zone(&label, Part::Signing);
             let refresh = metrics.policy_signature_refresh_seconds.with_label_values(&[&label]);
             refresh.set(setup.times.refresh.into());
+        } else if setup.versions.signing.is_signed() {
+            metrics.add_zone(&label, Part::Presigned);
         }
         Self {
             keys: Keyring::sharing(setup.name.clone(), setup.key_directory.clone(), folders),
@@ -179,7 +186,10 @@ impl ZoneRuntime {
             conditions: Conditions::default(),
             state: ZoneState::new(&setup.state, &setup.name),
             differences: DifferenceStore::new(&setup.state, &setup.name),
-            stored: setup.source.is_stored().then(|| Stored::new(&setup.state, &setup.name)),
+            stored: setup
+                .source
+                .is_stored()
+                .then(|| Stored::new(&setup.state, &setup.name, setup.rules.dnssec)),
             pending: None,
             told_when_served: Vec::new(),
             restoring: Restoring::default(),
@@ -189,6 +199,7 @@ impl ZoneRuntime {
             unserved: None,
             published_before: None,
             gate: Gate::new(&setup.state),
+            verified: Verified::default(),
             retry_at: None,
             slice_at: None,
             content_due: None,
@@ -216,6 +227,7 @@ impl ZoneRuntime {
         self.keys.forget_series(&self.metrics);
         self.metrics.remove_zone(&self.label, Part::Signer);
         self.metrics.remove_zone(&self.label, Part::Signing);
+        self.metrics.remove_zone(&self.label, Part::Presigned);
     }
 
     /// Writes down exactly which serial was served last; call it at an orderly end. Without it the next start skips some serials.
@@ -238,7 +250,7 @@ impl ZoneRuntime {
 
     /// True when a ZSK is in a token, so that a step may wait for it.
     pub(super) fn is_in_token(&mut self, now: Timestamp) -> bool {
-        self.keys.is_in_token(now)
+        self.setup.is_signed_here() && self.keys.is_in_token(now)
     }
 
     /// True while new content waits for a person or for the review command.
@@ -285,7 +297,8 @@ impl ZoneRuntime {
             changed |= self.renew(now);
         }
         changed |= self.take_changes(now);
-        self.set_condition(ConditionId::SignerKeysUnreadable, self.keys.unreadable().map(str::to_owned), now);
+        let unreadable = self.keys.unreadable().filter(|_| self.setup.is_signed_here());
+        self.set_condition(ConditionId::SignerKeysUnreadable, unreadable.map(str::to_owned), now);
         if let Some(serial) = &mut self.serial {
             serial.retry(now);
         }
@@ -382,10 +395,11 @@ impl ZoneRuntime {
         // Who has sent an update waits for its answer.
         let rests = self.pending.is_none() && self.content_rests(&wanted.zone, now);
         let waits = !rests && self.waits_for_disk(&wanted, now);
-        let may_go = !rests && !waits && self.may_take(&wanted, now);
+        let may_go = !rests && !waits && self.is_verified(&wanted.zone, now) && self.may_take(&wanted, now);
         let tried = if may_go { self.renew_with(&wanted, now) } else { Tried::ContentWaits };
         match (tried, self.standing()) {
-            (Tried::ContentWaits, Some((zone, _))) => {
+            // What is served of another kind of zone stays as it is.
+            (Tried::ContentWaits, Some((zone, _))) if zone.dnssec() == wanted.zone.dnssec() => {
                 if waits {
                     self.look_again(now);
                 }
@@ -425,8 +439,9 @@ impl ZoneRuntime {
                         zone = %self.setup.name, serial = signed.serial(), bundle = %parts.bundle.inception.iso(), reason,
                         made = signed.signatures_made(), kept = signed.signatures_reused(), "the zone was signed"
                     ),
-                    Making::Unsigned => tracing::info!(
-                        zone = %self.setup.name, serial = signed.serial(), reason, "a version of the unsigned zone is served"
+                    Making::Given => tracing::info!(
+                        zone = %self.setup.name, serial = signed.serial(), reason, signing = self.setup.versions.signing.as_str(),
+                        "a version of a zone that is not signed here is served"
                     ),
                 }
                 // Where a version leaves something that is due, the next one makes it, with a pause for all else.
@@ -457,10 +472,14 @@ impl ZoneRuntime {
         }
         let reason = match (&wanted.making, &made.facts.signing) {
             (Making::Signed(parts), Some(facts)) => self.reason_to_sign(made, facts, parts, now),
-            (Making::Unsigned, None) => None,
-            (Making::Signed(_), None) | (Making::Unsigned, Some(_)) => Some("new setting of signing"),
+            (Making::Given, None) => None,
+            (Making::Signed(_), None) | (Making::Given, Some(_)) => Some("new setting of signing"),
         };
-        reason.or_else(|| self.is_disorderly.then_some("the process before did not end in order"))
+        // The serial of a presigned zone cannot be raised.
+        let may_raise = made.zone().dnssec() == DnssecRecords::LeftOut;
+        reason.or_else(|| {
+            (self.is_disorderly && may_raise).then_some("the process before did not end in order")
+        })
     }
 
     /// Why `made`, which was signed with `facts`, is to be signed anew, if it is.
@@ -530,6 +549,7 @@ impl ZoneRuntime {
         let mut times = vec![self.keys.next_event(now), self.retry_at, self.slice_at, self.roll_at];
         times.extend([self.skr.next_try(), self.source.next_try(now), self.largest_ttl.next_try()]);
         times.extend([self.restoring.next_try(), self.unwritten.next_try(), self.gate.next_try()]);
+        times.push(self.verified.next_try());
         times.push(self.stored.as_ref().and_then(Stored::next_try));
         // What was due while nothing could be published is made as soon as something can.
         times.push(self.is_fenced.then(|| now.plus(1)));

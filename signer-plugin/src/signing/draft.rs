@@ -15,7 +15,7 @@ use super::denial::{Chain, ChainPlan, Collision, Denial, OwnerBuf, Planned};
 use super::plan::Plan;
 use super::slots::{KeySlot, Subject, Task};
 use super::tally::{Tally, Urgency};
-use super::{Basis, Renewed, RrsetView, SignedZone, soa_with_serial};
+use super::{Basis, RecordSource, Renewed, RrsetView, SignedZone, soa_with_serial};
 use crate::blocks::Blocks;
 use crate::zone::{NODES, NodeId, RrsetId, Zone};
 
@@ -239,6 +239,7 @@ impl<'a> Draft<'a> {
         let tally = Tally { earliest: all.earliest, due: all.due, ..Tally::NOTHING };
         SignedZone {
             zone: self.zone,
+            source: RecordSource::Blocks,
             serial: self.serial,
             keys,
             slot_len,

@@ -137,6 +137,7 @@ pub struct SigningPolicy {
 #[derive(Debug)]
 pub struct SignedZone {
     zone: Arc<Zone>,
+    source: RecordSource,
     serial: u32,
     /// The keys that signed, in the order of their RRSIGs in a slot, and the octets of a slot.
     keys: Vec<KeySlot>,
@@ -159,6 +160,15 @@ pub struct SignedZone {
     basis: Basis,
     /// See [`Self::no_apex_wildcard`].
     no_apex_wildcard: OnceLock<NodeId>,
+}
+
+/// Where the signatures and denial records of a version are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RecordSource {
+    /// In its blocks: they were made here.
+    Blocks,
+    /// Among the records of its zone, if it has any: see the module `given`.
+    Zone,
 }
 
 /// The part of a version that was made for it.
@@ -429,7 +439,10 @@ impl SignedZone {
             rtype: rrset.rtype,
             ttl: rrset.ttl,
             data: if is_soa { self.soa.as_slice() } else { rrset.data },
-            signatures: slot.map_or(&[], |slot| self.slot(id.node, slot)),
+            signatures: match self.source {
+                RecordSource::Blocks => slot.map_or(&[], |slot| self.slot(id.node, slot)),
+                RecordSource::Zone => self.given_signatures(id.node, rrset.rtype),
+            },
         }
     }
 
@@ -443,10 +456,13 @@ impl SignedZone {
         self.zone.find(node, rtype).map(|index| self.view(index))
     }
 
-    /// All RRsets of a node but denial records: the zone's, then those that only the signed zone has.
+    /// All RRsets of a node but NSEC and NSEC3 records that were made here, and the NSEC records that answers are proven by: the zone's, then those
+    /// that only the signed zone has.
     pub(crate) fn rrsets(&self, node: NodeId) -> impl Iterator<Item = RrsetView<'_>> {
         let apex = if node == NodeId::APEX { self.apex.as_slice() } else { &[] };
-        self.zone.rrsets_of(node).map(|id| self.view(id)).chain(apex.iter().map(ApexRrset::view))
+        let is_apart = move |rtype| rtype == Rtype::RRSIG || rtype == Rtype::NSEC && self.has_nsec();
+        let own = self.zone.rrsets_of(node).filter(move |id| !is_apart(self.zone.rrset(*id).rtype));
+        own.map(|id| self.view(id)).chain(apex.iter().map(ApexRrset::view))
     }
 
     pub(crate) fn soa(&self) -> RrsetView<'_> {
@@ -471,22 +487,17 @@ impl SignedZone {
         Tally { made: 0, reused, earliest: kept.earliest, due: kept.due }
     }
 
-    /// What was made for a name; nothing in a version without a chain.
+    /// What was made for a name.
     fn at(&self, node: NodeId) -> &SignedNode {
-        match &self.chain {
-            Chain::Nothing => &SignedNode::NOTHING,
-            Chain::Nsec | Chain::Nsec3(_) => self.blocks.get(node.block()).node(node.place()),
+        match self.source {
+            RecordSource::Blocks => self.blocks.get(node.block()).node(node.place()),
+            RecordSource::Zone => &SignedNode::NOTHING,
         }
     }
 
-    /// The signatures of an RRset of a name, by its number among those that are signed; none in a version without a chain.
+    /// The signatures that were made for an RRset of a name, by its number among those that are signed.
     fn slot(&self, node: NodeId, number: usize) -> &[u8] {
-        match &self.chain {
-            Chain::Nothing => &[],
-            Chain::Nsec | Chain::Nsec3(_) => {
-                self.blocks.get(node.block()).slot(node.place(), number, self.slot_len)
-            }
-        }
+        self.blocks.get(node.block()).slot(node.place(), number, self.slot_len)
     }
 
     /// The block with what was made for a name; `None` where nothing is.
@@ -516,9 +527,12 @@ impl SignedZone {
         }
     }
 
-    /// True when the name is in the chain.
+    /// True when a record of the chain stands with the name: not that of a presigned zone with NSEC3, where it has a name of its own.
     pub(crate) fn is_member(&self, node: NodeId) -> bool {
-        self.at(node).is_member()
+        match self.source {
+            RecordSource::Blocks => self.at(node).is_member(),
+            RecordSource::Zone => self.has_nsec() && self.zone.find(node, Rtype::NSEC).is_some(),
+        }
     }
 
     /// Names below the name that are in the NSEC3 chain.
@@ -550,7 +564,10 @@ impl SignedZone {
 
     /// The hash of a member of the NSEC3 chain.
     pub(crate) fn hash(&self, node: NodeId) -> NameHash {
-        self.blocks.get(node.block()).hash(node.place(), self.slot_len)
+        match self.source {
+            RecordSource::Blocks => self.blocks.get(node.block()).hash(node.place(), self.slot_len),
+            RecordSource::Zone => given::hash_of_owner(self.zone.owner(node)),
+        }
     }
 
     /// What the NSEC3 chain says of a hash.
@@ -560,6 +577,9 @@ impl SignedZone {
 
     /// The denial record of a member of the chain.
     pub(crate) fn denial(&self, node: NodeId) -> RrsetView<'_> {
+        if self.source == RecordSource::Zone {
+            return self.given_denial(node);
+        }
         let block = self.blocks.get(node.block());
         let (data, signatures) = block.denial(node.place(), !self.has_nsec(), self.slot_len);
         RrsetView { rtype: self.chain.rtype(), ttl: self.negative_ttl, data, signatures }
@@ -568,8 +588,10 @@ impl SignedZone {
     /// The owner of the denial record of a member.
     pub(crate) fn denial_owner<'a>(&'a self, node: NodeId, room: &'a mut OwnerBuf) -> &'a [u8] {
         match &self.chain {
-            Chain::Nothing | Chain::Nsec => self.zone.owner(node),
-            Chain::Nsec3(_) => room.put_hashed(self.hash(node), self.zone.origin()),
+            Chain::Nsec3(_) if self.source == RecordSource::Blocks => {
+                room.put_hashed(self.hash(node), self.zone.origin())
+            }
+            _ => self.zone.owner(node),
         }
     }
 

@@ -99,9 +99,10 @@ impl SignedZone {
         None
     }
 
-    /// The members of the NSEC3 chain in its order.
+    /// The members of the NSEC3 chain that was made here in its order.
     pub(crate) fn nsec3_members(&self) -> impl Iterator<Item = NodeId> {
         let chain = match &self.chain {
+            Chain::Nsec3(_) if self.is_given() => None,
             Chain::Nothing | Chain::Nsec => None,
             Chain::Nsec3(chain) => Some(chain.members_from(0)),
         };

@@ -98,8 +98,11 @@ pub(crate) enum RestoreError {
 impl SignedZone {
     /// The slots with the signatures made here, in the order in which they are stored.
     pub(crate) fn slots(&self) -> impl Iterator<Item = &[u8]> {
-        let of_zone = self.zone.node_ids().flat_map(|node| self.zone.rrsets_of(node)).map(|id| self.view(id));
-        let denials = self.members_from(0).map(|node| self.denial(node));
+        let nodes = (self.slot_len > 0).then(|| self.zone.node_ids());
+        let of_zone =
+            nodes.into_iter().flatten().flat_map(|node| self.zone.rrsets_of(node)).map(|id| self.view(id));
+        let members = (self.slot_len > 0).then(|| self.members_from(0));
+        let denials = members.into_iter().flatten().map(|node| self.denial(node));
         of_zone.chain(denials).map(|view| view.signatures).filter(|slot| !slot.is_empty())
     }
 

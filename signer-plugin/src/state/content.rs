@@ -30,8 +30,9 @@ use super::folder::StateFolder;
 use super::journal::{COMMIT, NAMES, put_names, take_name};
 use super::sections::{Kind, Sealer, SectionError, Unsealer};
 use super::snapshot::{END, RRSETS, SECTION, SnapshotId, finish_zone, put_rrsets, take_rrset};
-use super::{Damage, FORMAT, MOST_VERSIONS, StateError, error_at, open, set_aside};
-use crate::zone::{ContentChange, NameChange, Zone, ZoneBuilder};
+use super::{Damage, FORMAT, MOST_VERSIONS, StateError, StateKind, error_at, open, set_aside};
+use crate::rules::DnssecRecords;
+use crate::zone::{ContentChange, NameChange, Zone};
 
 /// Name of the content in the zone's state folder.
 pub(crate) const CONTENT: &str = "content";
@@ -51,7 +52,7 @@ type Names = BTreeMap<Box<[u8]>, NameChange>;
 #[derive(Debug)]
 pub(crate) struct ContentStore {
     folder: StateFolder,
-    zone: Name,
+    kind: StateKind,
     /// What the files hold; `None` when that is not known, and the content is written whole next.
     held: Option<Held>,
 }
@@ -87,7 +88,13 @@ pub(crate) struct StoredContent {
 impl ContentStore {
     /// The content of `zone` in `folder`; nothing is read yet.
     pub fn new(folder: &Path, zone: &Name) -> Self {
-        Self { folder: StateFolder::new(folder), zone: zone.clone(), held: None }
+        Self::of_kind(folder, zone, DnssecRecords::LeftOut)
+    }
+
+    /// The same for a zone that may have the DNSSEC records that it came with.
+    pub fn of_kind(folder: &Path, zone: &Name, dnssec: DnssecRecords) -> Self {
+        let kind = StateKind { zone: zone.clone(), dnssec };
+        Self { folder: StateFolder::new(folder), kind, held: None }
     }
 
     /// Reads the content; `None` when there is none. Of a journal that ends within a change, the changes before it are taken.
@@ -108,7 +115,7 @@ impl ContentStore {
             is_whole = self.replay(file, &mut held, &mut names).map_err(|e| error_at(&changes, e))?;
         }
         if !is_whole {
-            tracing::info!(zone = %self.zone, file = %changes.display(), "its last change is not whole, and was not accepted; it is left out");
+            tracing::info!(zone = %self.kind.zone, file = %changes.display(), "its last change is not whole, and was not accepted; it is left out");
         }
         // A journal that was cut is not appended to.
         self.held = is_whole.then_some(held);
@@ -195,7 +202,7 @@ impl ContentStore {
     fn read_content(&self, from: impl Read) -> Result<(Held, Zone, Names), (Damage, u64)> {
         let from = BufReader::with_capacity(SECTION, from);
         let mut unsealer = Unsealer::begin(from, FORMAT).map_err(|error| (error.into(), 0))?;
-        let (mut builder, mut names) = (ZoneBuilder::new(&self.zone), Names::new());
+        let (mut builder, mut names) = (self.kind.builder(), Names::new());
         let (mut rrsets, mut begun) = (0, None);
         loop {
             let at = unsealer.position();
@@ -206,7 +213,7 @@ impl ContentStore {
             match kind {
                 BASE if begun.is_none() => {
                     let (found, number) = take_base(payload).ok_or_else(|| damage(Damage::Field))?;
-                    if found != self.zone {
+                    if found != self.kind.zone {
                         return Err(damage(Damage::OtherZone(found)));
                     }
                     begun = Some(number);
@@ -218,7 +225,7 @@ impl ContentStore {
                     }
                 }
                 NAMES if rrsets > 0 => {
-                    gather(&mut from, &self.zone, &mut names).ok_or_else(|| damage(Damage::Field))?;
+                    gather(&mut from, &self.kind, &mut names).ok_or_else(|| damage(Damage::Field))?;
                 }
                 END => {
                     if (from.u64(), from.u64()) != (Some(rrsets), Some(names.len() as u64))
@@ -268,7 +275,7 @@ impl ContentStore {
                     return if torn { Ok(false) } else { Err(damage(SectionError::Checksum.into())) };
                 }
                 Err(error) => return Err(damage(error.into())),
-                Ok(Some((NAMES, payload))) => gather(&mut Take(payload), &self.zone, &mut change)
+                Ok(Some((NAMES, payload))) => gather(&mut Take(payload), &self.kind, &mut change)
                     .ok_or_else(|| damage(Damage::Field))?,
                 Ok(Some((COMMIT, payload))) => {
                     if Take(payload).u32() != Some(change.len() as u32) {
@@ -363,9 +370,9 @@ pub(super) fn put_change(
 }
 
 /// Adds the names of a section; `None` when these are no names of the zone.
-fn gather(from: &mut Take<'_>, zone: &Name, names: &mut Names) -> Option<()> {
+fn gather(from: &mut Take<'_>, kind: &StateKind, names: &mut Names) -> Option<()> {
     while !from.is_empty() {
-        let name = take_name(from, zone)?;
+        let name = take_name(from, kind)?;
         names.insert(name.owner.to_ascii_lowercase().into(), name);
     }
     Some(())

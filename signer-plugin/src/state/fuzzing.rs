@@ -76,7 +76,7 @@ pub fn read_state(
 ) -> Option<Arc<SignedZone>> {
     let snapshot = snapshot::read(version, zone).ok()?;
     let (mut facts, mut changed) = (snapshot.facts.clone(), StoredChanges::default());
-    journal::replay(changes, &snapshot.id, zone, &mut facts, &mut changed).ok()?;
+    journal::replay(changes, &snapshot.id, &snapshot.kind(), &mut facts, &mut changed).ok()?;
     let times = RestoreTimes { refresh, now };
     let restored = restore(&snapshot, times).ok()?;
     advance(&restored, &changed, &facts, times).ok().map(Arc::new)

@@ -16,7 +16,7 @@ use super::codec::{Put, Take};
 use super::facts::Facts;
 use super::sections::{Kind, Sealer, SectionError, Unsealer};
 use super::snapshot::SnapshotId;
-use super::{Damage, FORMAT};
+use super::{Damage, FORMAT, StateKind};
 use crate::signing::{SignedZone, StoredChanges};
 use crate::zone::{ContentChange, NameChange, NodeId, OwnedRrset};
 
@@ -66,11 +66,11 @@ impl Patch {
                 let view = new.view(id);
                 let before = || old_zone.find(node, view.rtype).map(|id| old.view(id).signatures);
                 let before = is_same.then(before).flatten();
-                if !view.signatures.is_empty() && before != Some(view.signatures) {
+                if slot_len > 0 && !view.signatures.is_empty() && before != Some(view.signatures) {
                     signatures.push((node, view.rtype));
                 }
             }
-            if new.is_member(node) {
+            if slot_len > 0 && new.is_member(node) {
                 let before = (is_same && old.is_member(node)).then(|| old.denial(node).signatures);
                 if before != Some(new.denial(node).signatures) {
                     signatures.push((node, new.denial(node).rtype));
@@ -145,7 +145,7 @@ pub(super) enum Found {
 pub(super) fn replay(
     from: impl Read,
     id: &SnapshotId,
-    zone: &Name,
+    kind: &StateKind,
     facts: &mut Facts,
     changes: &mut StoredChanges,
 ) -> Result<Found, (Damage, u64)> {
@@ -178,9 +178,9 @@ pub(super) fn replay(
             Ok(Some((PATCH, payload))) => patches.extend_from_slice(payload),
             Ok(Some((COMMIT, payload))) => {
                 let mut from = Take(payload);
-                let taken = Facts::take(&mut from, zone).filter(|_| from.is_empty());
+                let taken = Facts::take(&mut from, &kind.zone).filter(|_| from.is_empty());
                 let new = taken.ok_or_else(|| damage(Damage::Field))?;
-                gather(&names, &patches, (&new, zone), changes).ok_or_else(|| damage(Damage::Field))?;
+                gather(&names, &patches, (&new, kind), changes).ok_or_else(|| damage(Damage::Field))?;
                 *facts = new;
                 changes.versions += 1;
                 names.clear();
@@ -200,13 +200,13 @@ pub(super) fn replay(
 fn gather(
     names: &[u8],
     patches: &[u8],
-    (facts, zone): (&Facts, &Name),
+    (facts, kind): (&Facts, &StateKind),
     changes: &mut StoredChanges,
 ) -> Option<()> {
     let slot_len = facts.slot_len();
     let mut from = Take(names);
     while !from.is_empty() {
-        let name = take_name(&mut from, zone)?;
+        let name = take_name(&mut from, kind)?;
         changes.names.insert(name.owner.to_ascii_lowercase().into(), name);
     }
     let mut from = Take(patches);
@@ -242,13 +242,13 @@ fn put_name(name: &NameChange, out: &mut Vec<u8>) {
 }
 
 /// What a name has from now on, which stands at or below the apex; `None` when a zone could not have it.
-pub(super) fn take_name(from: &mut Take<'_>, zone: &Name) -> Option<NameChange> {
+pub(super) fn take_name(from: &mut Take<'_>, StateKind { zone, dnssec }: &StateKind) -> Option<NameChange> {
     let owner: Box<[u8]> = from.octets(name::wire_len(from.0)?)?.into();
     Name::from_wire(&owner).ok().filter(|owner| owner.is_at_or_below(zone))?;
     let rrsets: Vec<OwnedRrset> = (0..from.u16()?)
         .map(|_| {
             let (rtype, ttl) = (Rtype(from.u16()?), from.u32()?);
-            OwnedRrset::checked(rtype, ttl, from.long()?)
+            OwnedRrset::checked(rtype, ttl, from.long()?, *dnssec)
         })
         .collect::<Option<_>>()?;
     let is_sorted = rrsets.is_sorted_by(|a, b| a.rtype < b.rtype);

@@ -46,8 +46,9 @@ use keystore::durable;
 use keystore::open::{self, Links};
 use keystore::time::Timestamp;
 
-use crate::rules::RecordProblem;
+use crate::rules::{DnssecRecords, RecordProblem, ZoneRules};
 use crate::signing::{RestoreError, RestoreTimes, SignedZone, StoredChanges};
+use crate::zone::ZoneBuilder;
 use journal::{Found, JournalEnd, Patch};
 use sections::SectionError;
 use snapshot::{Snapshot, SnapshotId};
@@ -141,6 +142,20 @@ struct Held {
     journal: Option<JournalEnd>,
 }
 
+/// The zone that files are of, and whether it has the DNSSEC records that it came with.
+#[derive(Debug, Clone)]
+struct StateKind {
+    zone: Name,
+    dnssec: DnssecRecords,
+}
+
+impl StateKind {
+    /// Takes the records of such a zone.
+    fn builder(&self) -> ZoneBuilder {
+        ZoneBuilder::with_rules(&self.zone, ZoneRules { dnssec: self.dnssec, ..ZoneRules::default() })
+    }
+}
+
 /// A version that was found on disk.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -170,7 +185,7 @@ impl ZoneState {
         let (mut facts, mut changed) = (snapshot.facts.clone(), StoredChanges::default());
         let found = match open(&changes)? {
             None => Found::Stale,
-            Some(file) => journal::replay(file, &snapshot.id, &self.zone, &mut facts, &mut changed)
+            Some(file) => journal::replay(file, &snapshot.id, &snapshot.kind(), &mut facts, &mut changed)
                 .map_err(|e| error_at(&changes, e))?,
         };
         let times = RestoreTimes { refresh, now };
@@ -265,7 +280,7 @@ pub(crate) fn content_aside(zone: &Path) -> Option<PathBuf> {
 fn restore(snapshot: &Snapshot, times: RestoreTimes) -> Result<SignedZone, RestoreError> {
     match snapshot.facts.stored() {
         Some(stored) => SignedZone::restore(&snapshot.zone, &stored, &snapshot.slots, times),
-        None => Ok(SignedZone::unsigned(&snapshot.zone, snapshot.facts.serial)),
+        None => Ok(SignedZone::given(&snapshot.zone, snapshot.facts.serial, None, times.now)),
     }
 }
 
@@ -278,8 +293,9 @@ fn advance(
 ) -> Result<SignedZone, RestoreError> {
     match facts.stored() {
         Some(stored) => signed.advance(changes, &stored, times),
-        None if signed.is_unsigned() => {
-            Ok(SignedZone::unsigned(&signed.changed_zone(changes)?, facts.serial))
+        None if signed.is_given() => {
+            let zone = signed.changed_zone(changes)?;
+            Ok(SignedZone::given(&zone, facts.serial, Some(signed), times.now))
         }
         None => Err(RestoreError::Denial),
     }

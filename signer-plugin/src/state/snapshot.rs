@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! H  zone name, facts
+//! K  nothing: the zone has the DNSSEC records that it came with                  in a presigned zone alone
 //! R  RRsets of the unsigned zone: owner, type, TTL, records        as many sections as it takes
 //! S  signatures: of the RRsets in their order, then of the denial records in that of the chain          likewise
 //! E  number of RRsets, octets of signatures
@@ -16,13 +17,14 @@ use keystore::dns::{Name, Rtype, name};
 use super::codec::{Put, Take};
 use super::facts::Facts;
 use super::sections::{Kind, Sealer, SectionError, Unsealer};
-use super::{Damage, FORMAT};
-use crate::rules::RecordProblem;
+use super::{Damage, FORMAT, StateKind};
+use crate::rules::{DnssecRecords, RecordProblem, ZoneRules};
 use crate::signing::SignedZone;
 use crate::zone::{Records, Zone, ZoneBuilder};
 use crate::zonefile::{Record, RecordPlace, ZoneFileError, ZoneFiles};
 
 const HEAD: Kind = Kind(b'H');
+const KEPT: Kind = Kind(b'K');
 pub(super) const RRSETS: Kind = Kind(b'R');
 const SIGNATURES: Kind = Kind(b'S');
 pub(super) const END: Kind = Kind(b'E');
@@ -43,6 +45,13 @@ pub(super) struct Snapshot {
     pub slots: Vec<u8>,
 }
 
+impl Snapshot {
+    /// The zone that it is of, and whether that has the DNSSEC records that it came with.
+    pub fn kind(&self) -> StateKind {
+        StateKind { zone: self.zone.origin().clone(), dnssec: self.zone.dnssec() }
+    }
+}
+
 /// Writes a version; gives the snapshot's ID and length.
 pub(super) fn write(
     signed: &SignedZone,
@@ -55,6 +64,9 @@ pub(super) fn write(
     section.put_short(zone.origin().as_wire());
     facts.put(&mut section);
     sealer.section(HEAD, &section)?;
+    if zone.dnssec() == DnssecRecords::Kept {
+        sealer.section(KEPT, &[])?;
+    }
     put_rrsets(zone, &mut sealer)?;
     section.clear();
     for slot in signed.slots() {
@@ -158,6 +170,10 @@ impl Reader {
                     return Err(Damage::OtherZone(found));
                 }
                 self.facts = Some(Facts::take(&mut from, zone).ok_or(Damage::Field)?);
+            }
+            KEPT if self.facts.is_some() && self.rrsets == 0 => {
+                let rules = ZoneRules { dnssec: DnssecRecords::Kept, ..ZoneRules::default() };
+                self.builder = ZoneBuilder::with_rules(zone, rules);
             }
             RRSETS if self.facts.is_some() && self.slots.is_empty() => {
                 while !from.is_empty() {

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::finding::{ZoneFault, ZoneFinding};
 use crate::rules::RecordProblem;
+use crate::zone::{Records, Zone};
 use crate::zonefile::{self, ZoneFileError};
 
 /// Octets and records are counted by 32 bits.
@@ -77,29 +78,53 @@ impl ZoneContents {
         let mut apex = origin.cloned();
         let read_from = origin.cloned().unwrap_or_else(Name::root);
         zonefile::read(path, &read_from, &mut |record| {
-            let len = u16::try_from(record.rdata.len()).map_err(|_| RecordProblem::ZoneTooLarge)?;
-            if zone.octets.len() > LIMIT || zone.records.len() > LIMIT {
-                return Err(RecordProblem::ZoneTooLarge);
-            }
             if record.rtype == Rtype::SOA && apex.is_none() {
                 apex = Name::from_wire(record.owner).ok();
             }
-            let owner = zone.put_owner(record.owner);
-            let entry = Entry {
-                owner,
-                owner_len: record.owner.len() as u8,
-                rtype: record.rtype,
-                ttl: record.ttl,
-                rdata: zone.octets.len() as u32,
-                len,
-            };
-            zone.octets.extend_from_slice(record.rdata);
-            zone.records.push(entry);
-            Ok(())
+            zone.put(record.owner, record.rtype, record.ttl, record.rdata)
         })?;
         zone.origin = apex.unwrap_or(read_from).to_lowercase();
         zone.sort();
         Ok(zone)
+    }
+
+    /// The records of a zone that has its DNSSEC records.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn of_zone(from: &Zone) -> Result<Self, RecordProblem> {
+        let mut zone = Self {
+            origin: from.origin().to_lowercase(),
+            octets: Vec::new(),
+            records: Vec::new(),
+            nodes: Vec::new(),
+        };
+        for node in from.node_ids() {
+            for set in from.rrsets_of(node).map(|id| from.rrset(id)) {
+                for rdata in Records(set.data) {
+                    zone.put(from.owner(node), set.rtype, from.ttl_of(node, &set, rdata), rdata)?;
+                }
+            }
+        }
+        zone.sort();
+        Ok(zone)
+    }
+
+    fn put(&mut self, owner: &[u8], rtype: Rtype, ttl: u32, rdata: &[u8]) -> Result<(), RecordProblem> {
+        let len = u16::try_from(rdata.len()).map_err(|_| RecordProblem::ZoneTooLarge)?;
+        if self.octets.len() > LIMIT || self.records.len() > LIMIT {
+            return Err(RecordProblem::ZoneTooLarge);
+        }
+        let (owner_len, owner) = (owner.len() as u8, self.put_owner(owner));
+        self.records.push(Entry { owner, owner_len, rtype, ttl, rdata: self.octets.len() as u32, len });
+        self.octets.extend_from_slice(rdata);
+        Ok(())
+    }
+
+    /// True when both have the same DNSKEY RRset.
+    pub(super) fn has_keys_of(&self, other: &Zone) -> bool {
+        let own = self.apex().and_then(|apex| self.find(apex, Rtype::DNSKEY));
+        own.is_some_and(|set| set.is_in(other, self.origin.as_wire()))
     }
 
     /// The owner in lower case; the same octets again when it is that of the record before.
@@ -210,8 +235,12 @@ impl ZoneContents {
 
     /// The apex, when it has records.
     pub(super) fn apex(&self) -> Option<&Node> {
-        let apex = self.origin.as_wire();
-        let at = self.nodes.binary_search_by(|node| name::canonical_cmp(self.owner(node), apex));
+        self.node_of(self.origin.as_wire())
+    }
+
+    /// A name in lower case, when it has records.
+    pub(super) fn node_of(&self, owner: &[u8]) -> Option<&Node> {
+        let at = self.nodes.binary_search_by(|node| name::canonical_cmp(self.owner(node), owner));
         at.ok().map(|at| &self.nodes[at])
     }
 
@@ -272,6 +301,12 @@ impl<'a> RrsetRef<'a> {
     pub fn records(&self) -> impl Iterator<Item = (u32, &'a [u8])> + use<'a> {
         let zone = self.zone;
         zone.records[self.records.clone()].iter().map(|record| (record.ttl, zone.rdata_of(record)))
+    }
+
+    /// True when `zone` has the same records with the same TTL at this name.
+    pub fn is_in(&self, zone: &Zone, owner: &[u8]) -> bool {
+        let found = zone.lookup(owner).and_then(|node| zone.find(node, self.rtype)).map(|id| zone.rrset(id));
+        found.is_some_and(|found| found.ttl == self.ttl() && Records(found.data).eq(self.rdatas()))
     }
 
     /// The same in keystore's form.

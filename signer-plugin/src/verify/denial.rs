@@ -6,9 +6,9 @@ use keystore::dns::nsec3::{self, NameHash};
 use keystore::dns::{Name, Rtype, name};
 use rayon::prelude::*;
 
-use super::InTime;
 use super::contents::{Node, RrsetRef, Standing, ZoneContents, is_below, is_dnssec, parents};
 use super::finding::{TypeList, ZoneFault, ZoneFinding};
+use super::{InTime, Leniency};
 
 /// The only hash algorithm of NSEC3 that there is, SHA-1 (RFC 5155 section 11).
 const SHA_1: u8 = 1;
@@ -16,12 +16,25 @@ const SHA_1: u8 = 1;
 const OPT_OUT: u8 = 1;
 
 /// Checks the chain; `None` = there was not the time for it.
-pub(super) fn check<'a>(zone: &'a ZoneContents, in_time: InTime<'a>) -> Option<Vec<ZoneFinding>> {
+pub(super) fn check<'a>(
+    zone: &'a ZoneContents,
+    in_time: InTime<'a>,
+    leniency: Leniency,
+) -> Option<Vec<ZoneFinding>> {
     let has = |rtype| zone.nodes().iter().any(|node| zone.find(node, rtype).is_some());
     let param = zone.apex().and_then(|apex| zone.find(apex, Rtype::NSEC3PARAM));
     let mut checker = Checker { zone, in_time, ttl: zone.denial_ttl(), findings: Vec::new() };
     let apex = zone.origin().as_wire();
+    if leniency == Leniency::WhatNobodyMinds
+        && let Some(params) =
+            param.as_ref().map(|set| checker.usable(set)).filter(|params| !params.is_empty())
+    {
+        checker.check_nsec3(&params)?;
+        return Some(checker.findings);
+    }
+    let params: Vec<&[u8]> = param.iter().flat_map(RrsetRef::rdatas).collect();
     match (has(Rtype::NSEC), has(Rtype::NSEC3)) {
+        (true, true) if leniency == Leniency::WhatNobodyMinds => checker.check_nsec()?,
         (false, false) => checker.find(apex, Rtype::NSEC, ZoneFault::NoDenial),
         (true, false) => {
             if param.is_some() {
@@ -29,11 +42,11 @@ pub(super) fn check<'a>(zone: &'a ZoneContents, in_time: InTime<'a>) -> Option<V
             }
             checker.check_nsec()?;
         }
-        (false, true) => checker.check_nsec3(param.as_ref())?,
+        (false, true) => checker.check_nsec3(&params)?,
         (true, true) => {
             checker.find(apex, Rtype::NSEC3, ZoneFault::TwoChains);
             checker.check_nsec()?;
-            checker.check_nsec3(param.as_ref())?;
+            checker.check_nsec3(&params)?;
         }
     }
     Some(checker.findings)
@@ -139,10 +152,25 @@ impl<'a> Checker<'a> {
         Some(())
     }
 
-    fn check_nsec3(&mut self, param: Option<&RrsetRef<'a>>) -> Option<()> {
+    /// The first of these NSEC3PARAM records that names a whole chain: its flags are 0, and the apex has its record; nothing where none does.
+    fn usable(&self, set: &RrsetRef<'a>) -> Vec<&'a [u8]> {
+        let apex = self.zone.origin().as_wire();
+        let is_usable = |rdata: &&[u8]| {
+            let Some(parameters) = Parameters::of_param(rdata) else { return false };
+            let hash = NameHash::of(apex, parameters.salt, parameters.iterations);
+            let owner = [&hash.label()[..], apex].concat();
+            rdata[1] == 0
+                && parameters.algorithm == SHA_1
+                && self.zone.node_of(&owner).and_then(|node| self.zone.find(node, Rtype::NSEC3)).is_some_and(
+                    |set| set.rdatas().any(|rdata| Parameters::of_param(rdata) == Some(parameters)),
+                )
+        };
+        set.rdatas().find(is_usable).into_iter().collect()
+    }
+
+    fn check_nsec3(&mut self, params: &[&'a [u8]]) -> Option<()> {
         let zone = self.zone;
         let apex = zone.origin().as_wire();
-        let params: Vec<&[u8]> = param.iter().flat_map(|set| set.rdatas()).collect();
         if params.len() != 1 {
             self.find(apex, Rtype::NSEC3PARAM, ZoneFault::NotOne(params.len()));
         }
@@ -153,7 +181,7 @@ impl<'a> Checker<'a> {
         if let Some(algorithm) = algorithm.filter(|algorithm| *algorithm != SHA_1) {
             self.find(apex, Rtype::NSEC3PARAM, ZoneFault::HashAlgorithm(algorithm));
         }
-        let records = self.read_nsec3(&params);
+        let records = self.read_nsec3(params);
         // Without NSEC3PARAM the most records decide what the chain is.
         let mut counts: BTreeMap<Parameters<'_>, usize> = BTreeMap::new();
         for record in &records {

@@ -24,6 +24,32 @@ impl ZoneFinding {
     }
 }
 
+impl ZoneFinding {
+    /// True for a finding that makes answers from the zone bogus, or lets what is in it be denied.
+    pub(super) fn is_minded(&self) -> bool {
+        match self.fault {
+            // Of NSEC3PARAM there may be several, while chains are exchanged.
+            ZoneFault::NotOne(_) => self.rtype == Rtype::SOA,
+            ZoneFault::TtlsDiffer
+            | ZoneFault::NotToBeSigned
+            | ZoneFault::SignatureOfNothing(_)
+            | ZoneFault::MalformedSignature
+            | ZoneFault::UnknownKey(_)
+            | ZoneFault::SignatureTtl { .. }
+            | ZoneFault::SeveralByOneKey(_)
+            | ZoneFault::TwoChains
+            | ZoneFault::DenialTtl { .. }
+            | ZoneFault::ParamWithoutChain
+            | ZoneFault::ParamFlags(_)
+            | ZoneFault::HashAlgorithm(_)
+            | ZoneFault::OtherParameters
+            | ZoneFault::Iterations(_)
+            | ZoneFault::NoHash => false,
+            _ => true,
+        }
+    }
+}
+
 impl fmt::Display for ZoneFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: {}", self.owner, self.rtype, self.fault)

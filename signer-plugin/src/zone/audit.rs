@@ -7,7 +7,7 @@ use super::layout::{LaidOutNode, Names};
 use super::placed::{PlacedRecord, to_name};
 use super::warnings::Judge;
 use super::{NodeId, Zone};
-use crate::rules::RecordProblem;
+use crate::rules::{DnssecRecords, RecordProblem};
 use crate::zonefile::ZoneFileError;
 
 /// What keeps resolvers from seeing a name.
@@ -50,7 +50,7 @@ pub(super) fn hidden(
     record: &PlacedRecord,
     hidden_by: &[HiddenBy],
     nodes: &[LaidOutNode],
-    names: &Names,
+    (names, dnssec): (&Names, DnssecRecords),
 ) -> Option<RecordProblem> {
     let name = |id: NodeId| {
         let node = &nodes[id.position()];
@@ -59,6 +59,14 @@ pub(super) fn hidden(
     let owner = || name(record.node);
     match hidden_by[record.node.position()] {
         HiddenBy::Nothing => None,
+        _ if stays_hidden(
+            dnssec,
+            record.rtype,
+            matches!(hidden_by[record.node.position()], HiddenBy::Cut(_)),
+        ) =>
+        {
+            None
+        }
         HiddenBy::Dname(dname) => Some(RecordProblem::BelowDname { owner: owner(), dname: name(dname) }),
         HiddenBy::Cut(cut) => {
             let at_cut = cut == record.node;
@@ -72,6 +80,12 @@ pub(super) fn hidden(
             (!stays).then(below)
         }
     }
+}
+
+/// True for a record of a presigned zone that stays although no query is answered with it: what is below or at a delegation, as secondaries are to have the zone
+/// as it is, and NSEC3 records with their signatures, which may be below a DNAME of the apex.
+pub(super) fn stays_hidden(dnssec: DnssecRecords, rtype: Rtype, is_by_cut: bool) -> bool {
+    dnssec == DnssecRecords::Kept && (is_by_cut || matches!(rtype, Rtype::NSEC3 | Rtype::RRSIG))
 }
 
 /// Judges the names that NS, MX and SRV records lead to.

@@ -61,9 +61,8 @@ impl ZoneBuilder {
         }
     }
 
-    /// Takes one record. Some are left out with a warning: foreign DNSSEC records (RRSIG, NSEC, NSEC3, NSEC3PARAM, DNSKEY; CDS, CDNSKEY
-    /// and ZONEMD at the apex), since signatures are made here and the apex key RRsets come from the SKR; and records outside of the
-    /// zone, unless the rules are strict.
+    /// Takes one record. Some are left out with a warning: foreign DNSSEC records, unless the rules keep them (see [`crate::rules::DnssecRecords`]),
+    /// and records outside of the zone, unless the rules are strict.
     ///
     /// # Errors
     /// The problem that refuses the whole zone.
@@ -79,14 +78,12 @@ impl ZoneBuilder {
         };
         let rtype = record.rtype;
         match rtype {
-            Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3 | Rtype::NSEC3PARAM | Rtype::DNSKEY => {
-                return self.judge.judge(record.place, RecordProblem::ForeignDnssec(rtype)).map(drop);
-            }
-            Rtype::CDS | Rtype::CDNSKEY if below == 0 => {
-                return self.judge.judge(record.place, RecordProblem::ForeignDnssec(rtype)).map(drop);
-            }
-            Rtype::ZONEMD if below == 0 => {
-                return self.judge.judge(record.place, RecordProblem::StaleZonemd).map(drop);
+            _ if self.judge.rules().dnssec.leaves_out(rtype, below == 0) => {
+                let problem = match rtype {
+                    Rtype::ZONEMD => RecordProblem::StaleZonemd,
+                    _ => RecordProblem::ForeignDnssec(rtype),
+                };
+                return self.judge.judge(record.place, problem).map(drop);
             }
             Rtype(0 | 41 | 128..=255) => return Err(RecordProblem::MetaType(rtype)),
             _ => {}
@@ -177,6 +174,7 @@ impl ZoneBuilder {
             origin: self.origin,
             files,
             warnings: super::Warnings::default(),
+            dnssec: self.judge.rules().dnssec,
             lineage: Arc::default(),
             identity: Arc::default(),
             before: None,
@@ -214,11 +212,14 @@ impl ZoneBuilder {
         files: &ZoneFiles,
     ) -> Result<bool, ZoneFileError> {
         let hidden_by = audit::hidden_by(&layout.nodes, records);
+        let dnssec = self.judge.rules().dnssec;
         let (names, judge) = (&self.names, &mut self.judge);
         let before = records.len();
         let mut refusal = None;
         records.retain(|record| {
-            let Some(problem) = audit::hidden(record, &hidden_by, &layout.nodes, names) else { return true };
+            let Some(problem) = audit::hidden(record, &hidden_by, &layout.nodes, (names, dnssec)) else {
+                return true;
+            };
             match judge.judge_in(files, record.place, problem) {
                 Ok(fate) => fate == Fate::Kept,
                 Err(error) => {

@@ -17,6 +17,7 @@ use super::block::{NODES, Node, NodeBlock, NodeContent, RrsetRef};
 use super::key;
 use super::pack::canonical;
 use super::{NodeId, Records, Zone};
+use crate::rules::DnssecRecords;
 
 /// What some names of a zone have from now on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -49,11 +50,11 @@ pub struct OwnedRrset {
 
 impl OwnedRrset {
     /// An RRset from octets that are none of a zone's: its records, each two octets of length, then the RDATA. `None` when a zone could not
-    /// have them.
+    /// have them; `dnssec` says whether it has the DNSSEC records that it came with.
     #[must_use]
-    pub fn checked(rtype: Rtype, ttl: u32, data: &[u8]) -> Option<Self> {
+    pub fn checked(rtype: Rtype, ttl: u32, data: &[u8], dnssec: DnssecRecords) -> Option<Self> {
         let octets: usize = Records(data).map(|record| 2 + record.len()).sum();
-        if octets != data.len() || data.is_empty() || is_made_by_signer(rtype) {
+        if octets != data.len() || data.is_empty() || dnssec.leaves_out(rtype, false) {
             return None;
         }
         let is_good = |record: &[u8]| rdata::check(rtype, record).is_ok();
@@ -64,11 +65,6 @@ impl OwnedRrset {
     fn borrow(&self) -> RrsetRef<'_> {
         RrsetRef { rtype: self.rtype, ttl: self.ttl, fold: self.fold, data: &self.data }
     }
-}
-
-/// True for types that the zone file of no zone has.
-const fn is_made_by_signer(rtype: Rtype) -> bool {
-    matches!(rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3 | Rtype::NSEC3PARAM | Rtype::DNSKEY)
 }
 
 impl NameChange {
@@ -155,6 +151,7 @@ impl Zone {
     pub fn changed(&self, change: &ContentChange) -> Self {
         let mut next = Editor {
             zone: Self {
+                dnssec: self.dnssec,
                 origin: self.origin.clone(),
                 files: self.files.clone(),
                 warnings: self.warnings.clone(),

@@ -2,6 +2,7 @@
 
 use keystore::dns::Rtype;
 
+use super::audit::stays_hidden;
 use super::change::ContentChange;
 use super::pack::{MESSAGE_ROOM, stands_beside_cname};
 use super::placed::to_name;
@@ -76,14 +77,17 @@ fn check_hidden(zone: &Zone, node: NodeId) -> Result<(), RecordProblem> {
         return Ok(());
     }
     let owner = || to_name(zone.owner(node));
+    let stays_all = |is_by_cut| {
+        zone.rrsets_of(node).all(|id| stays_hidden(zone.dnssec(), zone.rrset(id).rtype, is_by_cut))
+    };
     let mut above = node;
     while above != NodeId::APEX {
         above = zone.node(above).parent;
-        if zone.find(above, Rtype::DNAME).is_some() {
+        if zone.find(above, Rtype::DNAME).is_some() && !stays_all(false) {
             return Err(RecordProblem::BelowDname { owner: owner(), dname: to_name(zone.owner(above)) });
         }
     }
-    let Some(cut) = zone.node(node).cut else { return Ok(()) };
+    let Some(cut) = zone.node(node).cut.filter(|_| !stays_all(true)) else { return Ok(()) };
     let stays = |rtype| match rtype {
         Rtype::A | Rtype::AAAA => true,
         Rtype::NS | Rtype::DS => cut == node,

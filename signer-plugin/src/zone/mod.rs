@@ -43,7 +43,7 @@ use keystore::dns::{Name, Rtype};
 
 use crate::blocks::Blocks;
 use crate::index::Index;
-use crate::rules::ZoneRules;
+use crate::rules::{DnssecRecords, ZoneRules};
 use crate::sorted::Sorted;
 use crate::zonefile::{self, ZoneFileError, ZoneFiles};
 use block::{NodeBlock, NodeContent};
@@ -74,12 +74,14 @@ pub(crate) struct RrsetId {
     pub number: usize,
 }
 
-/// An unsigned zone, checked (one SOA, CNAME alone, nothing outside, no foreign DNSSEC records).
+/// A zone, checked: one SOA, CNAME alone, nothing outside, and no DNSSEC records unless it is presigned.
 #[derive(Debug)]
 pub struct Zone {
     origin: Name,
     files: ZoneFiles,
     warnings: Warnings,
+    /// Whether it has the DNSSEC records that it came with.
+    dnssec: DnssecRecords,
     /// The same in all zones that were made from one by changes: a name that stays has the same node in all of them.
     lineage: Arc<()>,
     /// Tells this zone from others, and the one that it was made from by one change.
@@ -175,6 +177,12 @@ impl Zone {
     #[must_use]
     pub const fn warnings(&self) -> &Warnings {
         &self.warnings
+    }
+
+    /// Whether it has the DNSSEC records that it came with.
+    #[must_use]
+    pub const fn dnssec(&self) -> DnssecRecords {
+        self.dnssec
     }
 
     /// The SOA serial in the file.
@@ -278,6 +286,13 @@ impl Zone {
         // No zone is without it.
         let id = self.find(NodeId::APEX, Rtype::SOA).unwrap_or(RrsetId { node: NodeId::APEX, number: 0 });
         (id, self.rrset(id))
+    }
+
+    /// The TTL that a record of an RRset has. An RRSIG record has that of the RRset that it covers (RFC 4034 section 3).
+    pub(crate) fn ttl_of(&self, node: NodeId, set: &RrsetRef<'_>, rdata: &[u8]) -> u32 {
+        let covered = rdata.first_chunk().filter(|_| set.rtype == Rtype::RRSIG);
+        let covered = covered.and_then(|rtype| self.find(node, Rtype(u16::from_be_bytes(*rtype))));
+        covered.map_or(set.ttl, |id| self.rrset(id).ttl)
     }
 
     /// All names in canonical order, empty non-terminals included.

@@ -121,7 +121,9 @@ impl<'a> Packer<'a> {
     fn pack_rrset(&mut self, node: NodeId, records: &[PlacedRecord]) -> Result<(), ZoneFileError> {
         let rtype = records[0].rtype;
         let ttl = records.iter().map(|r| r.ttl).min().unwrap_or(0);
-        if let Some(other) = records.iter().find(|r| r.ttl != records[0].ttl) {
+        // An RRSIG record has the TTL of what it covers (RFC 4034 section 3), and is served with that.
+        let differs = |r: &&PlacedRecord| r.ttl != records[0].ttl && rtype != Rtype::RRSIG;
+        if let Some(other) = records.iter().find(differs) {
             let problem = RecordProblem::TtlsDiffer { owner: self.owner(node), rtype, ttl };
             self.judge.judge_in(self.files, other.place, problem)?;
         }
@@ -233,9 +235,9 @@ impl<'a> Packer<'a> {
     }
 }
 
-/// Types that may stand beside a CNAME: itself, and KEY, which RFC 2535 allowed there and which BIND still does.
+/// Types that may stand beside a CNAME: itself, its RRSIG and NSEC (RFC 4034), and KEY, which RFC 2535 allowed there and which BIND still does.
 pub(super) const fn stands_beside_cname(rtype: Rtype) -> bool {
-    matches!(rtype, Rtype::CNAME | Rtype::KEY)
+    matches!(rtype, Rtype::CNAME | Rtype::RRSIG | Rtype::NSEC | Rtype::KEY)
 }
 
 /// The canonical form of an RDATA; borrowed when it is as it stands, which is the rule.

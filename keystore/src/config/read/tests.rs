@@ -4,8 +4,8 @@ use crate::config::query::{QueryConfig, RateLimitConfig};
 use crate::config::tls::{ClientTls, KeyPin, OwnCertificate, PrimaryTls};
 use crate::config::transfer::{AllowTransfer, Network, NotifyTarget};
 use crate::config::{
-    KsrConfig, LoaderConfig, MetricsConfig, ParentCheck, SelfCheck, SignerConfig, Signing, VersionConfig,
-    ZoneCheck,
+    KsrConfig, LoaderConfig, MetricsConfig, ParentCheck, SelfCheck, SignerConfig, Signing, Verify,
+    VersionConfig, ZoneCheck,
 };
 use crate::dns::Name;
 use crate::exchange::TrustAnchor;
@@ -976,6 +976,45 @@ fn an_unsigned_zone_has_no_policy_and_no_keys_and_every_key_about_them_is_an_err
         ("signing = \"unsigned\"\nmulti-signer = true", "zone[1].multi-signer: has no meaning"),
     ];
     for (lines, what) in lines {
+        let found = errors(&format!("{HEAD}{lines}\n"));
+        assert!(found.iter().any(|error| error.contains(what)), "{lines}: {found:?}");
+    }
+}
+
+#[test]
+fn a_presigned_zone_may_have_trust_anchors_and_says_what_becomes_of_versions_that_do_not_verify() {
+    const HEAD: &str =
+        "version = 1\nstate-dir = \".\"\n[[zone]]\nname = \"given.example\"\nfile = \"zone\"\n";
+    const ANCHORS: &str = "trust-anchors = [\"given.example. DS 1 13 2 0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF\"]";
+    for (lines, verify, anchors) in [
+        ("signing = \"presigned\"", Verify::Refuse, 0),
+        ("signing = \"presigned\"\nverify = \"refuse\"", Verify::Refuse, 0),
+        (&format!("verify = \"warn\"\nsigning = \"presigned\"\n{ANCHORS}"), Verify::Warn, 1),
+    ] {
+        let config = parse_text(&format!("{HEAD}{lines}\n")).unwrap();
+        let zone = &config.zones[0];
+        assert_eq!(
+            (zone.versions.signing, zone.anchors.len()),
+            (Signing::Presigned(verify), anchors),
+            "{lines}"
+        );
+        assert!(!zone.is_signed_here() && zone.versions.signing.is_signed());
+    }
+    for (lines, what) in [
+        ("signing = \"presigned\"\nverify = \"no\"", "zone[1].verify: write \"refuse\""),
+        ("signing = \"presigned\"\npolicy = \"p\"", "zone[1].policy: has no meaning"),
+        ("signing = \"presigned\"\nzonemd = false", "zone[1].zonemd: has no meaning"),
+        ("signing = \"presigned\"\ntrust-anchors = []", "zone[1].trust-anchors: expected 1 to 64"),
+        (
+            "signing = \"presigned\"\nupdate = [{ key = \"k\", names = \"zone\" }]",
+            "zone[1].update: cannot be used",
+        ),
+        (
+            "signing = \"unsigned\"\nverify = \"warn\"",
+            "zone[1].verify: has no meaning with signing = \"unsigned\"",
+        ),
+        ("verify = \"warn\"", "zone[1].verify: has no meaning with signing = \"online\""),
+    ] {
         let found = errors(&format!("{HEAD}{lines}\n"));
         assert!(found.iter().any(|error| error.contains(what)), "{lines}: {found:?}");
     }

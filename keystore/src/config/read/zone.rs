@@ -11,7 +11,7 @@ use super::query;
 use super::transfer::{self, Rules};
 use super::{Anchors, transposed};
 use crate::config::zone_files::ZoneSource;
-use crate::config::{SelfCheck, Signing, VersionConfig, ZoneCheck, ZoneConfig, name};
+use crate::config::{SelfCheck, Signing, Verify, VersionConfig, ZoneCheck, ZoneConfig, name};
 use crate::dns::{Name, nsec3};
 use crate::exchange::bind::SyntaxError;
 use crate::exchange::{TrustAnchor, parse_trust_anchors};
@@ -22,10 +22,8 @@ use crate::policy::{Policies, Policy, PolicyErrors, Severity};
 use crate::shared::Shared;
 
 /// Keys of a `[[zone]]` that are about keys, SKRs and signatures made here.
-const OF_SIGNING: [&str; 11] = [
+const OF_SIGNING: [&str; 9] = [
     "policy",
-    "trust-anchors",
-    "trust-anchor-file",
     "announced-ksks",
     "key-directory",
     "multi-signer",
@@ -35,6 +33,8 @@ const OF_SIGNING: [&str; 11] = [
     "zonemd-interval",
     "self-check",
 ];
+/// Keys that say which KSKs are trusted: also those of a presigned zone.
+const OF_TRUST: [&str; 2] = ["trust-anchors", "trust-anchor-file"];
 /// Largest trust anchor file that is read, in octets; the largest DNSKEY record takes some 90 000.
 const MAX_ANCHOR_FILE: u64 = 1 << 20;
 /// Longest `zonemd-interval`, in seconds.
@@ -197,11 +197,13 @@ fn zone(
             nsec3::MAX_APEX
         ));
     }
-    let (anchors, announced) = if is_signed_here {
-        (anchors(&mut table, name.as_ref(), reader.need), announced(&mut table, name.as_ref()))
-    } else {
-        (Some((Vec::new(), None)), Some(Vec::new()))
+    let has_anchors = OF_TRUST.into_iter().any(|key| table.get(key).is_some());
+    let anchors = match signing {
+        Some(Signing::Presigned(_)) if !has_anchors => Some((Vec::new(), None)),
+        Some(Signing::Unsigned) => Some((Vec::new(), None)),
+        _ => anchors(&mut table, name.as_ref(), reader.need),
     };
+    let announced = if is_signed_here { announced(&mut table, name.as_ref()) } else { Some(Vec::new()) };
     let file_given = table.get("file");
     let file = file_given.as_ref().map(Value::path);
     let directory = match table.get("key-directory") {
@@ -216,9 +218,7 @@ fn zone(
     let rules = transfer::rules(&mut table, &reader.transfer);
     let member = catalog::member(&mut table);
     let content = content::read(&mut table, name.as_ref(), file.is_some());
-    if let Some(signing) = signing.filter(|signing| !signing.is_here()) {
-        refuse_keys_of(&mut table, signing);
-    }
+    refuse_keys_without_meaning(&mut table, signing);
     let require = table.get("require-signature").map(|v| v.boolean());
     let require_signature = transposed(require).map(|require| require.unwrap_or(reader.require_signature));
     if let (Some(true), Some(name), false) = (require_signature, &name, reader.has_operators) {
@@ -273,29 +273,52 @@ fn no_policy(signing: Option<Signing>) -> Shared<Policy> {
     Policy { max_zone_ttl: 0, ..Policy::with_defaults(name) }.into()
 }
 
-/// Notes an error for each key that has a meaning only where the zone is signed here.
-fn refuse_keys_of(table: &mut Table<'_, '_>, signing: Signing) {
-    for key in OF_SIGNING {
+/// Notes an error for each key that has no meaning for this kind of zone.
+fn refuse_keys_without_meaning(table: &mut Table<'_, '_>, signing: Option<Signing>) {
+    let Some(signing) = signing.filter(|signing| !signing.is_here()) else { return };
+    let word = signing.as_str();
+    let of_trust = OF_TRUST.into_iter().filter(|_| signing == Signing::Unsigned);
+    for key in OF_SIGNING.into_iter().chain(of_trust) {
         if let Some(value) = table.get(key) {
-            let word = signing.as_str();
             value.error(format!(
                 "has no meaning with signing = \"{word}\", as the zone has no keys here; remove it"
             ));
         }
     }
+    if signing.is_signed()
+        && let Some(value) = table.get("update")
+    {
+        value.error(format!(
+            "cannot be used with signing = \"{word}\": send updates to the server that signs the zone"
+        ));
+    }
 }
 
+/// Who makes the DNSSEC records of the zone, and what becomes of those that do not verify.
 fn signing(table: &mut Table<'_, '_>) -> Option<Signing> {
-    table.get("signing").map_or(Some(Signing::default()), |value| match value.string()? {
+    let signing = table.get("signing").map_or(Some(Signing::default()), |value| match value.string()? {
         "online" => Some(Signing::Online),
+        "presigned" => Some(Signing::Presigned(Verify::default())),
         "unsigned" => Some(Signing::Unsigned),
         _ => {
-            value.error(
-                "write \"online\" (it is signed here) or \"unsigned\" (it is served without DNSSEC records)",
-            );
+            value.error("write \"online\" (it is signed here), \"presigned\" (it is served with the signatures that it comes with) or \"unsigned\" (it is served without DNSSEC records)");
             None
         }
-    })
+    });
+    let Some(value) = table.get("verify") else { return signing };
+    match (value.string()?, signing?) {
+        ("refuse", Signing::Presigned(_)) => Some(Signing::Presigned(Verify::Refuse)),
+        ("warn", Signing::Presigned(_)) => Some(Signing::Presigned(Verify::Warn)),
+        (_, Signing::Presigned(_)) => {
+            value.error("write \"refuse\" (a version that does not verify is not served) or \"warn\" (it is served, and told)");
+            None
+        }
+        (_, other) => {
+            let word = other.as_str();
+            value.error(format!("has no meaning with signing = \"{word}\"; it is for \"presigned\""));
+            None
+        }
+    }
 }
 
 /// How versions of the zone are made and judged.

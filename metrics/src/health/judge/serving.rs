@@ -1,6 +1,7 @@
 //! What is served: from this host, and by the servers that are given what is accepted.
 
 use crate::condition::{ConditionId, Severity};
+use keystore::config::Signing;
 use keystore::time::Timestamp;
 
 use super::Findings;
@@ -60,7 +61,12 @@ fn here(zone: &ZoneFacts, served: &Served, seen: &Seen, found: &mut Findings<'_>
         found.since = Some(*since);
         found.raise(*id, severity, format!("{cause}."));
     }
-    let Some(schedule) = &zone.store.schedule else { return };
+    let Some(schedule) = &zone.store.schedule else {
+        if let Signing::Presigned(_) = zone.signing {
+            signatures_end(served, found, now);
+        }
+        return;
+    };
     if served.loaded && !served.validly_signed {
         let why = work(served).or_else(|| served.why_not.clone());
         let why = why.unwrap_or_else(|| "The cause stands in the log of the signer".to_owned());
@@ -78,6 +84,11 @@ fn here(zone: &ZoneFacts, served: &Served, seen: &Seen, found: &mut Findings<'_>
         );
         found.raise(ConditionId::GenerationBehind, severity, what);
     }
+    signatures_end(served, found, now);
+}
+
+/// Whether a signature that is served ends sooner than it should: whoever signs the zone has not renewed it.
+fn signatures_end(served: &Served, found: &mut Findings<'_>, now: Timestamp) {
     if let Some(end) = served.zsk_expires.filter(|_| served.loaded) {
         let left = end.since(now);
         let critical = DAY.min(served.refresh_seconds / 4);

@@ -7,6 +7,7 @@ mod embedding;
 mod faults;
 mod kinds;
 mod many;
+mod presigned;
 mod restart;
 mod rolls;
 mod self_check;

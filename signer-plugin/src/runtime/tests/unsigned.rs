@@ -45,7 +45,9 @@ fn an_unsigned_zone_is_served_without_skr_or_keys_and_its_answers_have_no_dnssec
         www RRSIG A 15 2 300 20300101000000 20200101000000 1 example. AAAA\n";
     let more = "*.wild TXT w\nalias CNAME www\nsub NS ns.sub\nns.sub A 192.0.2.3\n";
     site.write("zone", &format!("{FILE}{more}{dnssec}"));
+    fs::remove_dir_all(site.path("keys")).unwrap();
     let mut zone = started(&site);
+    assert!(!zone.is_in_token(start()));
     assert_eq!(site.step(&mut zone, start().plus(DAY)), Timestamp::MAX, "nothing comes due by time alone");
     let state = zone.served().state();
     assert_eq!((state.validly_signed, state.zsk_expires, state.conditions.len()), (true, None, 0));

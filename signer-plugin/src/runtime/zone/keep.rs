@@ -130,6 +130,7 @@ impl ZoneRuntime {
         // What is served goes on to be signed, even if the zone file never reads.
         if self.source.zone().is_none()
             && let Some((zone, _)) = self.standing()
+            && zone.dnssec() == self.setup.rules.dnssec
         {
             self.source.adopt(&zone);
         }
@@ -233,8 +234,9 @@ impl ZoneRuntime {
     /// What is served, or waits to be, in place of a zone with the same content. Where the content differs in few names, the zone that shares
     /// all else with what is served.
     pub(super) fn shared_with_standing(&self, zone: &Arc<Zone>) -> Arc<Zone> {
-        let waiting = self.unwritten.waiting.as_ref().map(|made| Arc::clone(made.zone()));
-        let standing = self.standing().map(|(zone, _)| zone);
+        let is_of_kind = |known: &Arc<Zone>| known.dnssec() == zone.dnssec();
+        let waiting = self.unwritten.waiting.as_ref().map(|made| Arc::clone(made.zone())).filter(is_of_kind);
+        let standing = self.standing().map(|(zone, _)| zone).filter(is_of_kind);
         let known = waiting.into_iter().chain(standing.clone());
         if let Some(same) = known.into_iter().find(|known| known.has_content_of(zone)) {
             return same;

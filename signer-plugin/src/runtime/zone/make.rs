@@ -7,6 +7,7 @@ use keystore::time::Timestamp;
 
 use super::wanted::{Making, ToSign, Wanted};
 use super::{Made, MakeError, ZoneRuntime, is_valid};
+use crate::rules::DnssecRecords;
 use crate::signing::{SignedZone, SigningError, SigningKeys, SigningPolicy, ZoneKey, sign};
 use crate::state::{Facts, SigningFacts};
 use crate::zone::Zone;
@@ -36,7 +37,7 @@ impl ZoneRuntime {
                 };
                 (Some(facts), parts.keys.clone(), parts.retiring.clone())
             }
-            Making::Unsigned => (None, Vec::new(), Vec::new()),
+            Making::Given => (None, Vec::new(), Vec::new()),
         };
         Ok(Made::new(signed, Facts { serial, made_at: now, signing, history: None }, keys, retiring))
     }
@@ -50,7 +51,10 @@ impl ZoneRuntime {
     ) -> Result<SignedZone, MakeError> {
         match &wanted.making {
             Making::Signed(parts) => self.sign_and_check(&wanted.zone, parts, serial, now),
-            Making::Unsigned => Ok(SignedZone::unsigned(&wanted.zone, serial)),
+            Making::Given => {
+                let previous = self.made.as_ref().map(|made| &*made.signed);
+                Ok(SignedZone::given(&wanted.zone, serial, previous, now))
+            }
         }
     }
 
@@ -64,7 +68,9 @@ impl ZoneRuntime {
     /// serial that may come a second time after a restart.
     fn take_serial(&mut self, zone: &Arc<Zone>, now: Timestamp) -> Result<u32, MakeError> {
         let Some(file) = &mut self.serial else { return Err(MakeError::SerialUnknown) };
-        let serial = file.next(zone.serial());
+        // That of a presigned zone is signed.
+        let is_signed = zone.dnssec() == DnssecRecords::Kept;
+        let serial = if is_signed { zone.serial() } else { file.next(zone.serial()) };
         let Err(error) = file.reserve(serial, now) else { return Ok(serial) };
         match self.standing() {
             Some((standing, serial)) if Arc::ptr_eq(&standing, zone) => Ok(serial),

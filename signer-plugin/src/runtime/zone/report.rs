@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use keystore::config::Signing;
+use keystore::dns::Rrsig;
 use keystore::time::Timestamp;
 
 use super::{ALARM, ConditionId, ZoneRuntime, is_valid};
 use crate::runtime::served::ServedState;
 use crate::runtime::status::{ZoneEvent, ZoneEventKind};
+use crate::signing::SignedZone;
+use crate::zone::Records;
 
 impl ZoneRuntime {
     /// Sets the gauges, and says again and again what is wrong.
@@ -22,8 +26,10 @@ impl ZoneRuntime {
         }
         let held = [ConditionId::SignerContentHeld, ConditionId::SignerReviewRefused];
         gauge(&metrics.zone_content_held, u64::from(self.conditions.ids().any(|id| held.contains(&id))));
-        if self.setup.is_signed_here() {
-            self.report_signing(valid, now);
+        match self.setup.versions.signing {
+            Signing::Online => self.report_signing(valid, now),
+            Signing::Presigned(_) => self.report_presigned(valid),
+            Signing::Unsigned => {}
         }
         self.alarm(valid, now);
     }
@@ -46,6 +52,18 @@ impl ZoneRuntime {
         }
         gauge(&metrics.zone_signed, valid.into());
         self.keys.report(now, metrics);
+    }
+
+    /// Sets the gauges of a presigned zone.
+    fn report_presigned(&self, valid: bool) {
+        let metrics = &self.metrics;
+        metrics.zone_signed.with_label_values(&[&self.label]).set(valid.into());
+        let Some(made) = self.made.as_ref().filter(|made| made.signed.is_presigned()) else { return };
+        let refresh = u64::from(presigned_refresh(&made.signed, made.facts.made_at));
+        metrics.policy_signature_refresh_seconds.with_label_values(&[&self.label]).set(refresh.cast_signed());
+        let earliest = made.signed.earliest_zsk_expiration();
+        let family = &metrics.zone_rrsig_earliest_expiration_timestamp_seconds;
+        family.with_label_values(&[self.label.as_str(), "zsk"]).set(earliest.secs().cast_signed());
     }
 
     fn alarm(&mut self, valid: bool, now: Timestamp) {
@@ -73,8 +91,12 @@ impl ZoneRuntime {
         const NO_CONTENT: &str =
             "the zone has no content: its file does not read, or no primary has given it yet";
         if !self.setup.is_signed_here() {
+            let earliest = self.made.as_ref().map(|made| made.signed.earliest_zsk_expiration());
             return match self.source.zone() {
-                Some(_) => "no version of it could be made yet; see the messages before",
+                _ if earliest.is_some_and(|earliest| earliest < now) => {
+                    "signatures that it came with have expired; answers with them are SERVFAIL. Have it signed anew where it comes from"
+                }
+                Some(_) => "no version of its kind is served yet; see the messages before",
                 None => NO_CONTENT,
             };
         }
@@ -99,7 +121,8 @@ impl ZoneRuntime {
     fn is_validly_signed(&self, now: Timestamp) -> bool {
         self.made.as_ref().is_some_and(|made| {
             let (zsk, ksk) = (made.signed.earliest_zsk_expiration(), made.signed.earliest_ksk_expiration());
-            let is_of_kind = made.facts.signing.is_some() == self.setup.is_signed_here();
+            let is_of_kind = made.facts.signing.is_some() == self.setup.is_signed_here()
+                && made.zone().dnssec() == self.setup.rules.dnssec;
             is_of_kind && made.valid_from <= now && now <= zsk && now <= ksk
         })
     }
@@ -132,9 +155,12 @@ impl ZoneRuntime {
             serial: made.map_or(0, |made| made.signed.serial()),
             is_served: made.is_some(),
             zsk_expires: made
-                .filter(|made| made.facts.signing.is_some())
+                .filter(|made| !made.signed.is_unsigned())
                 .map(|made| made.signed.earliest_zsk_expiration()),
-            refresh: self.setup.times.refresh,
+            refresh: match made.filter(|made| made.signed.is_presigned()) {
+                Some(made) => presigned_refresh(&made.signed, made.facts.made_at),
+                None => self.setup.times.refresh,
+            },
             key_errors: self.keys.errors(),
             conditions: self.conditions.reported(),
             next_event: self.next_event(now),
@@ -143,4 +169,19 @@ impl ZoneRuntime {
             work: None,
         }
     }
+}
+
+/// The remaining validity, in seconds, at which a signature of a presigned zone should have been replaced by a newer one. A third more than what is
+/// told as a warning, so that what is said of zones that are signed here holds for it too. That warning is due when a twelfth of the time is
+/// left for which the SOA record was signed, or when a secondary that misses one refresh, and caches behind it, would have what has expired
+/// (SOA REFRESH and RETRY, and the largest TTL); but not before a quarter of that time is left, as there are signers who renew at that time.
+fn presigned_refresh(signed: &SignedZone, now: Timestamp) -> u32 {
+    let soa = signed.soa();
+    let signatures = Records(soa.signatures).filter_map(|rdata| Rrsig::from_rdata(rdata).ok());
+    let lifetime = signatures.map(|rrsig| rrsig.expires(now).since(rrsig.incepts(now))).min().unwrap_or(0);
+    let times = Records(soa.data).next().and_then(|rdata| rdata.last_chunk::<16>());
+    let time = |at: usize| times.map_or(0, |t| u32::from_be_bytes([t[at], t[at + 1], t[at + 2], t[at + 3]]));
+    let behind = u64::from(time(0)) + u64::from(time(4)) + u64::from(signed.zone().largest_ttl());
+    let warning = (lifetime / 12).max(behind).min(lifetime / 4);
+    u32::try_from(warning / 3 * 4).unwrap_or(u32::MAX)
 }

@@ -8,6 +8,7 @@ use keystore::time::Timestamp;
 
 use super::{ConditionId, LOGGED_WARNINGS, ZoneRuntime};
 use crate::content::{Rebased, rebased};
+use crate::rules::DnssecRecords;
 use crate::runtime::retry::Retry;
 use crate::state::{CONTENT, CONTENT_FILES, ContentStore, StateError, StoredContent, content_aside};
 use crate::zone::{ContentChange, Zone};
@@ -47,9 +48,9 @@ enum Standing {
 }
 
 impl Stored {
-    pub fn new(folder: &Path, zone: &Name) -> Self {
+    pub fn new(folder: &Path, zone: &Name, dnssec: DnssecRecords) -> Self {
         Self {
-            store: ContentStore::new(folder, zone),
+            store: ContentStore::of_kind(folder, zone, dnssec),
             base: None,
             standing: Standing::Unread(Retry::default(), None),
             waiting: None,

@@ -25,7 +25,7 @@ pub(super) enum Making {
     /// It is signed here.
     Signed(Box<ToSign>),
     /// It has the records of the zone and none beside.
-    Unsigned,
+    Given,
 }
 
 /// What a version is signed with.
@@ -57,7 +57,7 @@ impl ZoneRuntime {
         let zone = pending.or(self.source.zone()).cloned().filter(|_| self.serial.is_some())?;
         let making = match self.setup.versions.signing {
             Signing::Online => Making::Signed(Box::new(self.signing_parts(&zone, now)?)),
-            Signing::Unsigned => Making::Unsigned,
+            Signing::Presigned(_) | Signing::Unsigned => Making::Given,
         };
         Some(Wanted { zone, making })
     }

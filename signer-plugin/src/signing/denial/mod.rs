@@ -41,7 +41,7 @@ pub enum Denial {
 /// The chain of a version.
 #[derive(Debug, Clone)]
 pub(crate) enum Chain {
-    /// None, as the zone is not signed. Nothing is made on top of such a version.
+    /// None: nothing is proven. Only a version for which nothing was made here is without.
     Nothing,
     /// Its order is that of the names.
     Nsec,
@@ -57,7 +57,7 @@ impl OwnerBuf {
     }
 
     /// The owner of the NSEC3 record with this hash in the zone `origin`.
-    pub(super) fn put_hashed(&mut self, hash: NameHash, origin: &Name) -> &[u8] {
+    pub(in crate::signing) fn put_hashed(&mut self, hash: NameHash, origin: &Name) -> &[u8] {
         let origin = origin.as_wire();
         // Longer apexes are refused before anything is signed.
         let len = (LABEL + origin.len()).min(MAX_NAME);

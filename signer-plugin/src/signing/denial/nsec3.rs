@@ -75,6 +75,14 @@ impl Nsec3 {
         ChainKind::Nsec3 { opt_out: self.opt_out }
     }
 
+    /// The parameters of a chain that NSEC3PARAM says is whole: its flags are 0 (RFC 5155 section 4.1.2); `None` for another record. Whether records
+    /// have opt-out they say themselves.
+    pub(crate) fn of_param(rdata: &[u8]) -> Option<Self> {
+        let ([SHA1, 0, high, low, len], salt) = rdata.split_first_chunk()? else { return None };
+        (salt.len() == usize::from(*len))
+            .then(|| Self::new(u16::from_be_bytes([*high, *low]), false).with_salt(salt.into()))
+    }
+
     /// RDATA of NSEC3PARAM; its flags are 0 with opt-out too (RFC 5155 section 4.1.2).
     pub(crate) fn param_rdata(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(5 + self.salt.len());
@@ -117,6 +125,12 @@ pub(super) fn prefix(hash: NameHash) -> u64 {
 }
 
 impl Nsec3Chain {
+    /// A chain with these members, in the order of their hashes.
+    pub(in crate::signing) fn of_sorted(nsec3: &Nsec3, members: &[(NameHash, NodeId)]) -> Self {
+        let order = Sorted::new(members.iter().map(|(hash, node)| (prefix(*hash), *node)));
+        Self { nsec3: nsec3.clone(), order }
+    }
+
     pub const fn nsec3(&self) -> &Nsec3 {
         &self.nsec3
     }
@@ -162,12 +176,17 @@ impl Nsec3Chain {
         before.or(self.order.last()).unwrap_or(NodeId::APEX)
     }
 
-    pub(super) fn remove(&mut self, node: NodeId, hash: NameHash, hash_of: impl Fn(NodeId) -> NameHash) {
+    pub(in crate::signing) fn remove(
+        &mut self,
+        node: NodeId,
+        hash: NameHash,
+        hash_of: impl Fn(NodeId) -> NameHash,
+    ) {
         self.order.remove(prefix(hash), node, |other| hash_of(other).cmp(&hash));
     }
 
     /// Puts a name in; gives the member that has its hash already, if there is one.
-    pub(super) fn insert(
+    pub(in crate::signing) fn insert(
         &mut self,
         node: NodeId,
         hash: NameHash,

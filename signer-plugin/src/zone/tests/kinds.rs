@@ -26,7 +26,7 @@ fn left_out_or_refused(rows: &[Row]) {
         assert_eq!(others, *left, "{lines}");
         signed(zone).self_check(crate::testing::NOW, usize::MAX).expect("the rest is a sound zone");
 
-        let strict = ZoneRules { check: ZoneCheck::Strict, max_ttl: None };
+        let strict = ZoneRules { check: ZoneCheck::Strict, ..ZoneRules::default() };
         let error = zone_by_rules("example", &text, strict).expect_err(&lines).to_string();
         assert!(error.starts_with(&place) && error.contains(warning), "{lines}: {error}");
     }

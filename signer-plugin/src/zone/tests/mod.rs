@@ -67,7 +67,7 @@ fn foreign_dnssec_records_are_left_out_with_a_warning() {
     assert_eq!(zone.warnings().total, 7, "{:?}", zone.warnings());
     assert_eq!(
         zone.warnings().texts[0],
-        "test.zone:4: DNSKEY left out; signatures are made here, and the apex keys come from the SKR"
+        "test.zone:4: DNSKEY left out: only a presigned zone is served with the DNSSEC records that it comes with"
     );
     assert_eq!(owners(&zone), ["example.", "ns.example.", "x.example.", "_dsboot.x.example."]);
     let node = zone.lookup(name("_dsboot.x.example").as_wire()).expect("signalling name");
