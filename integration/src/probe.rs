@@ -180,10 +180,7 @@ fn prepare(options: &Options) -> Result<(Vec<Job>, Timestamp)> {
     };
     let config = options.config.as_deref().map(Config::load).transpose()?;
     let zones = match (&options.zones[..], &config) {
-        ([], Some(config)) => {
-            let signed = config.zones.iter().filter(|zone| zone.versions.signing.is_signed());
-            signed.map(|zone| zone.name.clone()).collect()
-        }
+        ([], Some(config)) => config.zones.iter().map(|zone| zone.name.clone()).collect(),
         (named, _) => named
             .iter()
             .map(|zone| zone.parse::<Name>().with_context(|| format!("{zone} is no name of a zone")))

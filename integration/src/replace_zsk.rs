@@ -40,8 +40,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Config::load_without_bad_zone_files(&options.config, InUse::Remembered(Program::Loader), now)?;
     keystore::pair::require_active(config.pair.as_ref())?;
     let name = &options.zone;
-    let zone = config.zones.iter().find(|zone| zone.name == *name);
-    let zone = zone.with_context(|| format!("{}: there is no zone {name}", options.config.display()))?;
+    let zone = config.signed_zones().find(|zone| zone.name == *name);
+    let zone = zone.with_context(|| {
+        format!("{}: there is no zone {name} that is signed here", options.config.display())
+    })?;
     let followers = Followers::of(zone, &config.deliver, options.now)?;
     let bundles = bundles_from(&config.state_dir.join("accepted"), name, now)?;
     let old_signatures = if options.now { OldSignatures::AtOnce } else { OldSignatures::AsDue };

@@ -39,8 +39,8 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let config = Config::load(&options.config)?;
     let zone = &options.zone;
-    if !config.zones.iter().any(|known| known.name == *zone) {
-        bail!("{zone} is no zone of {}", options.config.display());
+    if !config.signed_zones().any(|known| known.name == *zone) {
+        bail!("{zone} is no zone of {} that is signed here", options.config.display());
     }
     let stored = store::peek(&config.state_dir.join("accepted"), zone);
     if let Some(error) = stored.error() {

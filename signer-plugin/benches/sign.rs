@@ -15,6 +15,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use keystore::dns::Rtype;
 use keystore::exchange::Bundle;
 use keystore::time::Timestamp;
+use offline_ksk_signer::rules::DnssecRecords;
 use offline_ksk_signer::signing::{Denial, Nsec3, SignedZone, SigningPolicy, ZoneKey, sign};
 use offline_ksk_signer::zone::{ContentChange, NameChange, OwnedRrset, Zone};
 use support::{NOW, POLICY};

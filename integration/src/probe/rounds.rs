@@ -164,9 +164,7 @@ fn zones(
     is_changed: bool,
 ) -> Vec<ProbedZone> {
     let probed = |zone: &Name| config.probe.as_ref().is_some_and(|probe| probe.is_of(zone));
-    // What is looked for in a zone without DNSSEC records is not there.
-    let signed = config.zones.iter().filter(|zone| zone.versions.signing.is_signed());
-    let wanted: Vec<Name> = signed.map(|zone| zone.name.clone()).filter(probed).collect();
+    let wanted: Vec<Name> = config.zones.iter().map(|zone| zone.name.clone()).filter(probed).collect();
     if let Some(probe) = &config.probe {
         tracing::info!(
             zones = wanted.len(),

@@ -17,6 +17,10 @@ pub const MAX_APEX: usize = MAX_NAME - LABEL;
 /// Most iterations that resolvers accept; above it they treat the zone as insecure or answer SERVFAIL (RFC 9276 section 3.2).
 pub const MAX_ITERATIONS: u16 = 50;
 
+/// Most iterations with which a zone of another signer is served: above it every resolver that is in use treats the zone as insecure or answers
+/// SERVFAIL, and each hash costs the server.
+pub const MOST_GIVEN_ITERATIONS: u16 = 150;
+
 impl NameHash {
     /// Hashes a name (uncompressed wire form, any letter case) with `salt` and `iterations` (RFC 5155 section 5). OpenSSL's SHA-1 uses the
     /// instructions of the processor for it where there are some, ring's does not.

@@ -22,7 +22,7 @@ pub fn calendar<'a>(zones: impl Iterator<Item = &'a ZoneHealth>, now: Timestamp)
     put("METHOD:PUBLISH");
     put("X-WR-CALNAME:offline-ksk");
     put("REFRESH-INTERVAL;VALUE=DURATION:PT1H");
-    for zone in zones.take(ZONES) {
+    for zone in zones.filter(|zone| !zone.events.is_empty()).take(ZONES) {
         for event in &zone.events {
             if let Event { at: Some(at), what } = event {
                 entry(zone, *at, what, now, &mut put);

@@ -29,7 +29,7 @@ pub fn judge(facts: &Facts, before: &Since, now: Timestamp) -> Health {
     let mut zones: Vec<ZoneHealth> =
         facts.zones.iter().map(|zone| judge_zone(zone, signer_runs, before, now)).collect();
     zones.sort_by(|a, b| {
-        let end = |zone: &ZoneHealth| zone.coverage_end.unwrap_or(Timestamp::EPOCH);
+        let end = ZoneHealth::end_for_order;
         (b.severity, end(a), &a.zone).cmp(&(a.severity, end(b), &b.zone))
     });
     let mut found = Findings::new("", before, now);
@@ -209,6 +209,15 @@ fn request_health(request: &crate::health::facts::Request) -> RequestHealth {
 }
 
 impl ZoneHealth {
+    /// When its coverage ends, for an order by that: a zone that never had any comes first, and one that needs none last.
+    pub(crate) fn end_for_order(&self) -> Timestamp {
+        match (self.coverage_end, self.signing.in_place_of_coverage()) {
+            (Some(end), _) => end,
+            (None, None) => Timestamp::EPOCH,
+            (None, Some(_)) => Timestamp::MAX,
+        }
+    }
+
     /// The same with what its timeline shows, as far as that is known: it is made for who looks at one zone, and not kept for thousands.
     #[must_use]
     pub fn with_details(&self, now: Timestamp) -> Self {

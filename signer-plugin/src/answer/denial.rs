@@ -31,7 +31,8 @@ pub(super) struct Absent<'a> {
 pub(super) fn name_error(signed: &SignedZone, absent: &Absent<'_>) -> Result<Proof, Stop> {
     let zone = signed.zone();
     match signed.chain() {
-        Chain::Nothing | Chain::Nsec => {
+        Chain::Nothing => Ok([None; 3]),
+        Chain::Nsec => {
             let before = signed.member_up_to(zone.last_up_to(absent.key));
             let no_wildcard = || Ok(signed.member_up_to(zone.before_wildcard(absent.encloser)));
             Ok([Some(before), Some(at_encloser(signed, absent.encloser, no_wildcard)?), None])
@@ -57,7 +58,8 @@ fn at_encloser(
 /// The name exists, and no RRset of the type that is asked for.
 pub(super) fn no_data(signed: &SignedZone, node: NodeId) -> Result<Proof, Stop> {
     match signed.chain() {
-        Chain::Nothing | Chain::Nsec => Ok([Some(signed.member_up_to(node)), None, None]),
+        Chain::Nothing => Ok([None; 3]),
+        Chain::Nsec => Ok([Some(signed.member_up_to(node)), None, None]),
         Chain::Nsec3(chain) => {
             if let Some(record) = signed.denial_at(node) {
                 return Ok([Some(record), None, None]);
@@ -76,7 +78,8 @@ pub(super) fn wildcard_no_data(
     absent: &Absent<'_>,
 ) -> Result<Proof, Stop> {
     match signed.chain() {
-        Chain::Nothing | Chain::Nsec => Ok([Some(signed.member_up_to(wildcard)), None, None]),
+        Chain::Nothing => Ok([None; 3]),
+        Chain::Nsec => Ok([Some(signed.member_up_to(wildcard)), None, None]),
         Chain::Nsec3(chain) => {
             let Provable { encloser, record } = provable(signed, absent.encloser)?;
             let at_wildcard = match signed.denial_at(wildcard) {
@@ -91,7 +94,9 @@ pub(super) fn wildcard_no_data(
 /// No closer name than the wildcard exists.
 pub(super) fn expansion(signed: &SignedZone, absent: &Absent<'_>) -> Result<NodeId, Stop> {
     match signed.chain() {
-        Chain::Nothing | Chain::Nsec => Ok(signed.member_up_to(signed.zone().last_up_to(absent.key))),
+        // Nobody asks for what cannot be proven.
+        Chain::Nothing => Err(Stop::Collision),
+        Chain::Nsec => Ok(signed.member_up_to(signed.zone().last_up_to(absent.key))),
         Chain::Nsec3(chain) => {
             next_closer(signed, chain, absent.wire, provable(signed, absent.encloser)?.encloser)
         }

@@ -222,6 +222,7 @@ impl Schedule {
             Command::Take(setup, served) => {
                 if let Some(mut before) = self.remove(&setup.name) {
                     before.zone.close();
+                    before.zone.leave_kind(setup.versions.signing);
                 }
                 if let Some(state_dir) = setup.accepted.parent()
                     && self.loader.audit_log.as_os_str().is_empty()

@@ -13,6 +13,7 @@ mod wanted;
 use std::io;
 use std::sync::Arc;
 
+use keystore::config::Signing;
 use keystore::exchange::Bundle;
 use keystore::shared::Shared;
 use keystore::time::Timestamp;
@@ -224,8 +225,20 @@ impl ZoneRuntime {
 
     /// Takes its series out of the metrics, for good.
     pub(super) fn leave(&mut self) {
-        self.keys.forget_series(&self.metrics);
+        self.leave_signing();
         self.metrics.remove_zone(&self.label, Part::Signer);
+    }
+
+    /// Takes the series out of the metrics that a zone of the kind which it is to be has not.
+    pub(super) fn leave_kind(&mut self, next: Signing) {
+        let kind = |signing: Signing| (signing.is_here(), signing.is_signed());
+        if kind(self.setup.versions.signing) != kind(next) {
+            self.leave_signing();
+        }
+    }
+
+    fn leave_signing(&mut self) {
+        self.keys.forget_series(&self.metrics);
         self.metrics.remove_zone(&self.label, Part::Signing);
         self.metrics.remove_zone(&self.label, Part::Presigned);
     }

@@ -7,7 +7,7 @@
 use std::sync::{Arc, OnceLock};
 
 use keystore::dns::Rtype;
-use keystore::dns::nsec3::NameHash;
+use keystore::dns::nsec3::{MOST_GIVEN_ITERATIONS, NameHash};
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 
@@ -169,7 +169,8 @@ fn chain_of(zone: &Zone, base: Option<(&SignedZone, &[usize])>) -> Chain {
             .is_some_and(|node| Records(find(node, Rtype::NSEC3)).any(|rdata| is_of(rdata, nsec3)))
     };
     let params = Records(find(NodeId::APEX, Rtype::NSEC3PARAM)).filter_map(Nsec3::of_param);
-    match params.into_iter().find(at_apex) {
+    let is_cheap = |nsec3: &Nsec3| nsec3.iterations <= MOST_GIVEN_ITERATIONS;
+    match params.into_iter().find(|nsec3| is_cheap(nsec3) && at_apex(nsec3)) {
         Some(nsec3) => Chain::Nsec3(nsec3_chain(zone, &nsec3, base)),
         None if !find(NodeId::APEX, Rtype::NSEC).is_empty() => Chain::Nsec,
         None => Chain::Nothing,

@@ -552,10 +552,10 @@ impl SignedZone {
 
     /// The last name at or in front of `node` that is in the NSEC chain.
     pub(crate) fn member_up_to(&self, mut node: NodeId) -> NodeId {
-        while !self.is_member(node) {
+        // The apex is a member of every chain, and the end where there is none.
+        while node != NodeId::APEX && !self.is_member(node) {
             node = match self.zone.node(node).cut {
                 Some(cut) if cut != node => cut,
-                // The apex is always a member.
                 _ => self.zone.last_before(self.zone.key(node)).unwrap_or(NodeId::APEX),
             };
         }

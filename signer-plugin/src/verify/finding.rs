@@ -3,7 +3,7 @@
 use std::fmt;
 
 use keystore::crypto::Algorithm;
-use keystore::dns::nsec3::NameHash;
+use keystore::dns::nsec3::{MOST_GIVEN_ITERATIONS, NameHash};
 use keystore::dns::{Name, Rtype};
 use keystore::time::Timestamp;
 
@@ -28,11 +28,11 @@ impl ZoneFinding {
     /// True for a finding that makes answers from the zone bogus, or lets what is in it be denied.
     pub(super) fn is_minded(&self) -> bool {
         match self.fault {
+            ZoneFault::Iterations(iterations) => iterations > MOST_GIVEN_ITERATIONS,
             // Of NSEC3PARAM there may be several, while chains are exchanged.
             ZoneFault::NotOne(_) => self.rtype == Rtype::SOA,
             ZoneFault::TtlsDiffer
             | ZoneFault::NotToBeSigned
-            | ZoneFault::SignatureOfNothing(_)
             | ZoneFault::MalformedSignature
             | ZoneFault::UnknownKey(_)
             | ZoneFault::SignatureTtl { .. }
@@ -43,7 +43,6 @@ impl ZoneFinding {
             | ZoneFault::ParamFlags(_)
             | ZoneFault::HashAlgorithm(_)
             | ZoneFault::OtherParameters
-            | ZoneFault::Iterations(_)
             | ZoneFault::NoHash => false,
             _ => true,
         }

@@ -175,10 +175,11 @@ fn zone_of<'a>(config: &'a Config, asked: Option<&str>, octets: &[u8]) -> anyhow
         return find(&name).ok_or_else(|| anyhow!("{name} is no [[zone]] of the configuration"));
     }
     let by_content = accept::zone_of(octets);
-    match (by_content.as_ref().and_then(find), &*config.zones) {
-        (Some(zone), _) => Ok(zone),
-        (None, [only]) => Ok(only),
-        (None, _) => Err(MissingOption("say with --zone which zone the KSK is for".to_owned()).into()),
+    let mut all = config.signed_zones();
+    match (by_content.as_ref().and_then(find), all.next(), all.next()) {
+        (Some(zone), ..) => Ok(zone),
+        (None, Some(only), None) => Ok(only),
+        (None, ..) => Err(MissingOption("say with --zone which zone the KSK is for".to_owned()).into()),
     }
 }
 

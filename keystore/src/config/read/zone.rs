@@ -219,6 +219,12 @@ fn zone(
     let member = catalog::member(&mut table);
     let content = content::read(&mut table, name.as_ref(), file.is_some());
     refuse_keys_without_meaning(&mut table, signing);
+    if !is_signed_here
+        && content.as_ref().is_some_and(|content| content.primaries.is_empty())
+        && file.is_none()
+    {
+        table.error("has nothing to serve: give it a file or primaries");
+    }
     let require = table.get("require-signature").map(|v| v.boolean());
     let require_signature = transposed(require).map(|require| require.unwrap_or(reader.require_signature));
     if let (Some(true), Some(name), false) = (require_signature, &name, reader.has_operators) {

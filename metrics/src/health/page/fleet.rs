@@ -98,7 +98,7 @@ pub fn fleet(health: &Health, query: &Query) -> String {
     match query.order {
         // The order that they have.
         Order::Worst => {}
-        Order::End => rows.sort_by_key(|zone| zone.coverage_end),
+        Order::End => rows.sort_by_key(|zone| zone.end_for_order()),
         Order::Name => rows.sort_by(|a, b| a.zone.cmp(&b.zone)),
     }
     let pages = rows.len().div_ceil(ROWS).max(1);

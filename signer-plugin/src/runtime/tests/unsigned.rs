@@ -98,7 +98,8 @@ fn updates_of_an_unsigned_zone_raise_its_serial_and_are_there_after_a_restart() 
         }
         let foreign = "add www 300 DNSKEY 257 3 13 AAAA";
         let refused = updates::update(&site, &mut zone, foreign, start().plus(9));
-        assert!(!matches!(refused, ChangeOutcome::Served { .. }), "{refused:?}");
+        assert!(matches!(refused, ChangeOutcome::Refused(_)), "{refused:?}");
+        assert_eq!(serial(&zone), first + 3);
         assert_eq!(site.path("zones/example./changes").exists(), hosts > 0);
         let before = types(&zone);
         zone.close();
@@ -125,6 +126,13 @@ fn an_unsigned_zone_stays_served_until_an_skr_is_there_to_sign_it_and_a_signed_o
     site.step(&mut zone, start());
     assert_eq!((ask(&zone, "www.example.", Rtype::A).answers.len(), serial(&zone)), (1, first));
     assert!(!zone.served().state().validly_signed && !site.signed());
+    // Until there is an SKR it follows its content, and updates.
+    let outcome = updates::update(&site, &mut zone, "add before 300 A 192.0.2.9", start().plus(1));
+    assert_eq!((outcome, serial(&zone)), (updates::served(&zone), first + 1));
+    site.write("zone", &format!("{FILE}filed A 192.0.2.9\n"));
+    (3..6).for_each(|second| drop(site.step(&mut zone, start().plus(second))));
+    let answers = ["before.example.", "filed.example."].map(|name| ask(&zone, name, Rtype::A).answers.len());
+    assert_eq!((answers, serial(&zone)), ([1, 1], first + 2));
     site.add_zsk(2, Timing { publish: Some(start()), activate: Some(start()), ..Timing::default() });
     site.accept(1, &SkrBuilder::new(ZONE, start()));
     site.step(&mut zone, start().plus(11));
@@ -133,8 +141,19 @@ fn an_unsigned_zone_stays_served_until_an_skr_is_there_to_sign_it_and_a_signed_o
     let last = serial(&zone);
     zone.close();
     drop(zone);
+    // The content is had from the version on disk, whatever becomes of the file.
+    fs::remove_file(site.path("zone")).unwrap();
     let mut zone = zone_of(&site, UNSIGNED, Vec::new());
     site.step(&mut zone, start().plus(20));
     assert_eq!(ask(&zone, "www.example.", Rtype::A).answers.len(), 1, "no RRSIG");
     assert!(serial(&zone) > last);
+    zone.close();
+    drop(zone);
+    // An SKR is accepted: a version without signatures is not taken from disk.
+    let mut zone = zone_of(&site, VersionRules::default(), site.setup().anchors);
+    assert!(!zone.restore(start().plus(30)));
+    // Series of signing go with the signing.
+    zone.leave_kind(Signing::Unsigned);
+    let text = site.metrics.encode().unwrap();
+    assert!(!text.lines().any(|line| line.starts_with("offlineksk_zone_rrsig_earliest")), "{text}");
 }

@@ -105,6 +105,10 @@ impl ZoneRuntime {
             return Err(ChangeOutcome::Refused("the content of the zone comes from its file".to_owned()));
         }
         let content = match change {
+            // It was asked for when the zone was of another kind.
+            Change::Whole(zone) if zone.dnssec() != self.setup.rules.dnssec => {
+                return Err(ChangeOutcome::Stale);
+            }
             Change::Whole(zone) => {
                 let zone = self.shared_with_standing(&Arc::new(*zone));
                 let stored = self.stored.as_mut().filter(|stored| stored.is_loaded());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use keystore::dns::{Name, Rrsig, Rtype, rrsig};
 use keystore::exchange::{Bundle, TrustAnchor};
+use keystore::store;
 use keystore::time::Timestamp;
 
 use super::{ConditionId, Facts, Made, MakeError, RETRY, Retry, Wanted, ZoneRuntime};
@@ -52,6 +53,8 @@ enum Outdated {
     Behind,
     #[error("none of the pinned KSKs signed the keys of the version on disk")]
     NotPinned,
+    #[error("the version on disk has no signatures that were made here, and an SKR is accepted")]
+    NotSigned,
     #[error("the signatures of the version on disk expired")]
     Expired,
     #[error("the version on disk was to be renewed longer ago than the SOA EXPIRE of the zone")]
@@ -175,7 +178,10 @@ impl ZoneRuntime {
             return Some(Outdated::Behind);
         }
         // Where nothing was signed, nothing vouches for a version, and nothing of it expires.
-        let signing = facts.signing.as_ref()?;
+        let Some(signing) = &facts.signing else {
+            let has_skr = || store::accepted_mark(&self.setup.accepted, &self.setup.name).is_some();
+            return (self.setup.is_signed_here() && has_skr()).then_some(Outdated::NotSigned);
+        };
         if !is_pinned(&signing.bundle, &self.setup.name, &self.setup.anchors) {
             return Some(Outdated::NotPinned);
         }
@@ -193,8 +199,12 @@ impl ZoneRuntime {
     fn set_outdated(&mut self, signed: Arc<SignedZone>, facts: Facts, why: Outdated) {
         tracing::warn!(
             zone = %self.setup.name, serial = signed.serial(),
-            "{why}; it is not served, and its signatures are used"
+            "{why}; it is not served, and what is of use of it is used"
         );
+        // A zone that is not signed here any more has the content that was signed.
+        if !self.setup.is_signed_here() && signed.zone().dnssec() == self.setup.rules.dnssec {
+            self.source.adopt(signed.zone());
+        }
         self.published_before = facts.signing.map(|signing| signing.published);
         self.unserved = Some(signed);
     }

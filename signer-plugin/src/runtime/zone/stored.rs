@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use keystore::dns::Name;
+use keystore::dns::{Name, Rtype};
 use keystore::time::Timestamp;
 
 use super::{ConditionId, LOGGED_WARNINGS, ZoneRuntime};
@@ -11,7 +11,7 @@ use crate::content::{Rebased, rebased};
 use crate::rules::DnssecRecords;
 use crate::runtime::retry::Retry;
 use crate::state::{CONTENT, CONTENT_FILES, ContentStore, StateError, StoredContent, content_aside};
-use crate::zone::{ContentChange, Zone};
+use crate::zone::{ContentChange, NodeId, Zone};
 
 /// Seconds between two looks at files that were moved aside.
 const LOOK: u64 = 10;
@@ -182,7 +182,12 @@ impl ZoneRuntime {
         match stored.store.load() {
             Ok(found) => {
                 stored.standing = Standing::Loaded;
-                if let Some(StoredContent { base, current }) = found {
+                // What was stripped when the zone was of another kind is not its content.
+                let is_of_kind = |content: &StoredContent| {
+                    let is_kept = self.setup.rules.dnssec == DnssecRecords::Kept;
+                    !is_kept || content.current.find(NodeId::APEX, Rtype::RRSIG).is_some()
+                };
+                if let Some(StoredContent { base, current }) = found.filter(is_of_kind) {
                     tracing::info!(
                         zone = %self.setup.name, names = current.name_count(),
                         "the content with its updates was read from disk"

@@ -56,7 +56,12 @@ impl ZoneRuntime {
         let pending = self.pending.as_ref().map(PendingUpdates::zone);
         let zone = pending.or(self.source.zone()).cloned().filter(|_| self.serial.is_some())?;
         let making = match self.setup.versions.signing {
-            Signing::Online => Making::Signed(Box::new(self.signing_parts(&zone, now)?)),
+            Signing::Online => match self.signing_parts(&zone, now) {
+                Some(parts) => Making::Signed(Box::new(parts)),
+                // It was never signed here so far: until there is an SKR it follows its content as it is.
+                None if self.made.as_ref().is_some_and(|made| made.signed.is_unsigned()) => Making::Given,
+                None => return None,
+            },
             Signing::Presigned(_) | Signing::Unsigned => Making::Given,
         };
         Some(Wanted { zone, making })
