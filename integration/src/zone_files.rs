@@ -52,6 +52,9 @@ pub struct AddOptions {
     /// The zone is served without DNSSEC records: it has no policy, no keys and no trust anchor
     #[arg(long, conflicts_with_all = ["policy", "trust_anchor", "trust_anchor_file", "presigned"])]
     unsigned: bool,
+    /// Also unsigned when the zone has an accepted SKR, so that a DS may stand at its parent
+    #[arg(long, requires = "unsigned")]
+    yes: bool,
     /// The zone file is signed already, and is verified and served as it is: it has no policy and no keys here
     #[arg(long, conflicts_with = "policy")]
     presigned: bool,
@@ -139,6 +142,16 @@ fn add(options: &AddOptions) -> Result<ExitCode> {
         Some(policy) => Some(policy.clone()),
         None => Some(only_policy(&options.config)?),
     };
+    if options.signing().is_some() && options.file.is_none() {
+        bail!("a zone that is not signed here needs --file");
+    }
+    let accepted = config.state_dir.join("accepted");
+    if options.unsigned && !options.yes && !matches!(store::read_current(&accepted, zone), Ok(None)) {
+        bail!(
+            "{zone} has an accepted SKR; while a DS stands at the parent, resolvers answer SERVFAIL for an unsigned zone. \
+             Remove the DS first and wait for its TTL; then say --yes"
+        );
+    }
     let file = folder.join(file_name(zone));
     let text = zone_file(options, policy.as_deref())?;
     let with = Config::load_with_zone_file(&options.config, &file, text.as_bytes(), clock::now())?;

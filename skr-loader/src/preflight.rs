@@ -20,6 +20,7 @@ use keystore::config::Config;
 use keystore::config::deliver::Method;
 use keystore::cookie_secrets::CookieSecrets;
 use keystore::policy::{PolicyFinding, Severity};
+use keystore::store::accepted_mark;
 use metrics::http::{CertificateFiles, Guard, LoadedCertificate};
 use rights::Ports;
 use rustix::fs::Access;
@@ -205,6 +206,13 @@ impl Host<'_> {
                     Ok(_) => {}
                     Err(error) => self.error(format!("zone {name}: file {}: {error}", file.display())),
                 }
+            }
+            if !zone.versions.signing.is_signed()
+                && accepted_mark(&config.state_dir.join("accepted"), name).is_some()
+            {
+                self.warning(format!(
+                    "zone {name} is unsigned and has an accepted SKR: while a DS stands at its parent, resolvers answer SERVFAIL"
+                ));
             }
             let dir = &*zone.key_directory;
             if !zone.is_signed_here() || !seen.insert(dir) {

@@ -224,7 +224,7 @@ pub fn classes(
         theirs.authority.clone_from(&ours.authority);
     }
     // BIND also leaves those out that stand beside a wildcard.
-    let is_opted_out = has_label(query, "opt") && peer == "nsd" || has_label(query, "wopt") && peer == "nsd";
+    let is_opted_out = peer == "nsd" && (has_label(query, "opt") || has_label(query, "wopt"));
     if is_opted_out
         && theirs.authority.symmetric_difference(&ours.authority).all(is_proof)
         && ours.rcode == theirs.rcode

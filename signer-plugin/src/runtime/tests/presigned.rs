@@ -366,3 +366,65 @@ fn changes_of_a_large_presigned_zone_go_to_the_journals_and_are_there_after_a_re
     site.step(&mut zone, time.plus(1));
     assert_eq!((serial(&zone), conditions(&zone)), (9, Vec::new()));
 }
+
+#[test]
+fn one_signature_in_time_is_enough_and_iterations_that_no_resolver_takes_are_refused() {
+    let site = Site::new();
+    let text = written(&testing::signed(testing::zone("example", TEXT).unwrap()));
+    // Signed by the same keys for two days alone.
+    let times = SigningTimes { validity: 2 * DAY as u32, refresh: DAY as u32, jitter: 0 };
+    let policy = SigningPolicy { times, ..testing::POLICY };
+    let short = written(&testing::signed_by(testing::zone("example", TEXT).unwrap(), &policy).unwrap());
+    let is_of_www = |line: &&str| line.starts_with("www.example.") && line.contains("\tRRSIG\tA ");
+    let leftover = short.lines().find(is_of_www).unwrap();
+    site.write("zone", &format!("{text}{leftover}\n"));
+    let mut zone = zone_of(&site, Verify::Refuse, file(&site), Vec::new());
+    site.step(&mut zone, testing::NOW);
+    assert_eq!(conditions(&zone), Vec::new());
+    for (now, count) in [(testing::NOW, 3), (testing::NOW.plus(3 * DAY), 2)] {
+        site.step(&mut zone, now);
+        let reply = ask(&zone, "www.example.", Rtype::A);
+        assert_eq!((reply.rcode(), reply.answers.len()), (0, count), "{now}");
+    }
+    for (iterations, is_taken) in [(150, true), (151, false), (2500, false)] {
+        let site = Site::new();
+        site.write("zone", &text_of(7, &Denial::Nsec3(Nsec3::new(iterations, false))));
+        let mut zone = zone_of(&site, Verify::Refuse, file(&site), Vec::new());
+        site.step(&mut zone, testing::NOW);
+        assert_eq!(zone.served().signed().is_some(), is_taken, "{iterations}");
+        let named = conditions(&zone).iter().any(|(_, cause)| cause.contains("iterations"));
+        assert_eq!(named, !is_taken, "{iterations}: {:?}", conditions(&zone));
+    }
+}
+
+#[test]
+fn content_that_came_when_the_zone_was_of_another_kind_is_none_of_a_presigned_zone() {
+    let site = Site::new();
+    let text = text_of(7, &Denial::Nsec);
+    let unsigned = VersionRules { signing: Signing::Unsigned, ..VersionRules::default() };
+    let served = SignerZone::new(Name::parse(ZONE).unwrap(), &site.metrics, site.clock());
+    let setup = ZoneSetup { versions: unsigned, source: ContentSource::Primaries, ..site.setup() };
+    let mut zone = ZoneRuntime::new(setup, site.metrics.clone(), Arc::new(served));
+    site.step(&mut zone, testing::NOW);
+    let submit = |zone: &mut ZoneRuntime, content: Zone| {
+        let (told, outcome) = std::sync::mpsc::channel();
+        let reply = Box::new(move |outcome| told.send(outcome).unwrap());
+        zone.served().changes().submit(ChangeRequest { change: Change::Whole(Box::new(content)), reply });
+        site.time.store(testing::NOW.secs(), Ordering::SeqCst);
+        zone.take_changes_between_steps(testing::NOW);
+        outcome.try_recv().unwrap()
+    };
+    let stripped = testing::zone("example", TEXT).unwrap();
+    assert_eq!(submit(&mut zone, stripped), ChangeOutcome::Served { serial: 7 });
+    // What was asked for before a change of the kind is not taken after it.
+    assert_eq!(submit(&mut zone, presigned(&text)), ChangeOutcome::Stale);
+    zone.close();
+    drop(zone);
+    let mut zone = zone_of(&site, Verify::Refuse, ContentSource::Primaries, Vec::new());
+    site.step(&mut zone, testing::NOW.plus(1));
+    // It stays served as it was, and its primary is asked for all of it.
+    assert_eq!((serial(&zone), zone.served().content().is_none()), (7, true));
+    let next = presigned(&text_of(8, &Denial::Nsec));
+    assert_eq!(submit(&mut zone, next), ChangeOutcome::Served { serial: 8 });
+    assert_eq!(conditions(&zone), Vec::new());
+}

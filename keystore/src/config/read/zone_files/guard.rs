@@ -9,6 +9,7 @@ use crate::dns::Name;
 use crate::policy::{PolicyFinding, Severity};
 use crate::removal_limit::{self, MAX_REMOVAL};
 use crate::shared::Shared;
+use crate::store::accepted_mark;
 use crate::time::Timestamp;
 
 use std::path::Path;
@@ -98,6 +99,7 @@ impl FilesRead {
         let still = kept.zones.iter().map(|zone| &zone.name).filter(|zone| held_before.contains(zone));
         let still: Vec<Name> = still.filter(|zone| !kept.held.contains(zone)).cloned().collect();
         kept.held.extend(still);
+        self.hold_signed(in_use, &is_released, (settings, state_dir), &mut kept);
         for (origin, gone) in gone {
             self.hold(origin, gone, in_use, settings, (released.is_err(), now), &mut kept);
         }
@@ -114,6 +116,58 @@ impl FilesRead {
             self.passes.push(true);
         }
         kept
+    }
+
+    /// Holds zones of files with an accepted SKR that their files would have unsigned from now on: while a DS stands at the parent, resolvers would answer
+    /// SERVFAIL for them at once. They stay as they were until a person releases them.
+    fn hold_signed(
+        &mut self,
+        in_use: &Config,
+        is_released: &impl Fn(&Name) -> bool,
+        (settings, state_dir): (&Settings<'_>, Option<&Path>),
+        kept: &mut Kept,
+    ) {
+        let accepted = state_dir.map(|folder| folder.join("accepted"));
+        let has_skr =
+            |zone: &Name| accepted.as_ref().is_some_and(|folder| accepted_mark(folder, zone).is_some());
+        let of_file = |zone: &&Shared<ZoneConfig>| matches!(zone.source, ZoneSource::ZoneFile(_));
+        let signed: HashMap<&Name, &Shared<ZoneConfig>> = in_use
+            .zones
+            .iter()
+            .filter(|zone| zone.is_signed_here() && of_file(zone))
+            .map(|zone| (&zone.name, zone))
+            .collect();
+        let (mut held, mut files) = (Vec::new(), HashSet::new());
+        self.zones.retain(|zone| {
+            let Some(before) = signed.get(&zone.name) else { return true };
+            if !of_file(&zone)
+                || zone.versions.signing.is_signed()
+                || is_released(&zone.name)
+                || !has_skr(&zone.name)
+            {
+                return true;
+            }
+            held.push((*before).clone());
+            files.extend(zone.source.file().map(|file| file.to_path_buf()));
+            false
+        });
+        if held.is_empty() {
+            return;
+        }
+        // After a restart they are what they were.
+        self.texts.retain(|text| !files.contains(&*text.path as &Path));
+        let named: Vec<String> = held.iter().take(NAMED).map(|zone| zone.name.zone_label()).collect();
+        let more = if held.len() > NAMED { ", ..." } else { "" };
+        let what = format!(
+            "{} zone(s) have an accepted SKR, and are to be unsigned ({}{more}): while a DS stands at the parent, resolvers would answer SERVFAIL for them. They stay \
+             signed until `offline-ksk zone release`; remove the DS first, and wait for its TTL",
+            held.len(),
+            named.join(", ")
+        );
+        self.errors.findings.push(settings.place().error(what));
+        self.passes.push(false);
+        kept.held.extend(held.iter().map(|zone| zone.name.clone()));
+        kept.zones.extend(held);
     }
 
     /// Keeps zones of catalogs signed whose template of now would not sign them here: validators would not believe what is served while a DS stands at the

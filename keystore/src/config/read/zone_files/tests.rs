@@ -613,3 +613,46 @@ fn a_zone_file_with_the_name_of_a_catalog_is_an_error_of_that_file_alone() {
         assert_eq!(said(&site.around(Some(&reloaded))), "");
     }
 }
+
+#[test]
+fn zones_with_an_accepted_skr_stay_signed_until_a_person_releases_what_would_have_them_unsigned() {
+    let site = Site::new();
+    for name in ["a", "b", "c"] {
+        site.write(&format!("zones.d/{name}.toml"), &zone(&format!("{name}.example"), "file = \"zone\"\n"));
+    }
+    let skr = |name: &str| {
+        let folder = site.path("state/accepted").join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("current"), "1").unwrap();
+    };
+    skr("a.example.");
+    let signing = |config: &Config| {
+        let word = |zone: &Shared<ZoneConfig>| format!("{} {}", zone.name, zone.versions.signing.as_str());
+        let mut words: Vec<String> = config.zones.iter().map(word).collect();
+        words.sort();
+        words
+    };
+    let first = site.around(None);
+    assert_eq!(said(&first), "");
+    for name in ["a", "b"] {
+        let text = format!("[[zone]]\nname = \"{name}.example\"\nsigning = \"unsigned\"\nfile = \"zone\"\n");
+        site.write(&format!("zones.d/{name}.toml"), &text);
+    }
+    let expected = ["a.example. online", "b.example. unsigned", "c.example. online"];
+    let held = site.around(Some(&first));
+    assert_eq!(signing(&held), expected);
+    assert!(
+        said(&held).contains("1 zone(s) have an accepted SKR, and are to be unsigned (a.example.)"),
+        "{}",
+        said(&held)
+    );
+    assert_eq!(held.zone_files.held, [Name::parse("a.example").unwrap()]);
+    // It holds over a look and a restart.
+    assert_eq!(signing(&site.around(Some(&held))), expected);
+    let again = site.restart(&held);
+    assert_eq!(signing(&again), expected, "{}", said(&again));
+    release::write(&site.path("state"), &held.zone_files.held, NOW).unwrap();
+    let released = site.around(Some(&again));
+    assert_eq!(signing(&released), ["a.example. unsigned", "b.example. unsigned", "c.example. online"]);
+    assert_eq!((said(&released), released.zone_files.held.len()), (String::new(), 0));
+}
