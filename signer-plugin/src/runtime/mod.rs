@@ -115,9 +115,18 @@ pub enum StartError {
         "{0}: another signer is at work in this state folder, or has not ended yet; stop it, or try again when it has ended"
     )]
     InUse(LockError),
+    /// The lock of the state folder is another user's, or no file of its kind.
+    #[error("the signer cannot lock its state folder: {0}; run it as the user whom the folder belongs to")]
+    Lock(LockError),
     /// The system gives no thread.
     #[error("the system gives no thread to the signer: {0}")]
     Thread(#[from] std::io::Error),
+}
+
+impl From<LockError> for StartError {
+    fn from(error: LockError) -> Self {
+        if matches!(error, LockError::Held { .. }) { Self::InUse(error) } else { Self::Lock(error) }
+    }
 }
 
 /// A zone that cannot be added.
@@ -155,7 +164,7 @@ impl Signer {
         clock: Clock,
         fence: Fence,
     ) -> Result<Self, StartError> {
-        let lock = SignerLock::take(&config.state_dir).map_err(StartError::InUse)?;
+        let lock = SignerLock::take(&config.state_dir)?;
         let all_watched = Arc::default();
         let context = ThreadContext {
             metrics: metrics.clone(),

@@ -434,7 +434,7 @@ fn kind_106_the_end_waits_for_no_token_that_hangs_and_no_signer_starts_until_its
 /// A signer is followed by the next one at once, also where somebody still answers from what the first has published; a folder in which no lock
 /// can be made is used without.
 #[test]
-fn a_signer_starts_when_the_one_before_has_ended_and_where_nothing_can_be_locked() {
+fn a_signer_starts_when_the_one_before_has_ended_and_its_lock_file_can_be_opened() {
     let site = Site::new();
     let begin = || Signer::start(&site.config(14, &["a.test"]), &site.metrics, site.clock());
     let first = begin().unwrap();
@@ -448,6 +448,9 @@ fn a_signer_starts_when_the_one_before_has_ended_and_where_nothing_can_be_locked
     drop(second);
     fs::remove_file(site.path("zones/.signer.lock")).unwrap();
     fs::create_dir(site.path("zones/.signer.lock")).unwrap();
+    let error = begin().unwrap_err().to_string();
+    assert!(error.contains(".signer.lock: it is a folder"), "{error}");
+    fs::remove_dir(site.path("zones/.signer.lock")).unwrap();
     begin().unwrap().shutdown();
 }
 
