@@ -256,6 +256,11 @@ mod tests {
         let error = site.copy(WHOLE).expect_err("parts run");
         assert!(error.to_string().contains("run here"), "{error}");
         drop(lock);
+        let signer = SignerLock::take(&site.path("b")).expect("free");
+        let error = site.copy(WHOLE).expect_err("a thread of a signer has not ended");
+        assert!(error.to_string().contains("a signer works"), "{error}");
+        assert_eq!((site.zone().as_str(), site.origin()), ("old", Origin::Alone));
+        drop(signer);
         origin::write_own(&site.path("b"), TWO, "b").expect("written");
         let error = site.copy(WHOLE).expect_err("a later state").to_string();
         assert!(error.contains("no older than"), "{error}");

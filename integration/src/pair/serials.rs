@@ -108,6 +108,24 @@ mod tests {
         address
     }
 
+    /// Whoever can put in a datagram, and has no key, can say nothing.
+    #[test]
+    fn an_unsigned_answer_counts_for_nothing_where_there_is_a_key() {
+        let zone = Name::parse("a.test").expect("a name");
+        let key = keystore::tsig::TsigKey {
+            name: Name::parse("xfr").expect("a name"),
+            algorithm: keystore::tsig::TsigAlgorithm::HmacSha256,
+            secret: vec![7; 32].into(),
+        };
+        let secondary = answering();
+        let ask = |key| {
+            let asked = AskedSerial { zone: zone.clone(), secondary, key };
+            asked.ask(Instant::now() + Duration::from_millis(300), clock::now)
+        };
+        assert_eq!(ask(None), Ok(Some(7)));
+        assert!(ask(Some(key)).is_err());
+    }
+
     #[test]
     fn a_secondary_that_is_down_takes_no_time_of_another_with_many_zones() {
         let down = UdpSocket::bind("127.0.0.1:0").expect("a socket");
