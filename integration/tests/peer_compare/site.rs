@@ -83,6 +83,8 @@ impl Site {
             }
         }
         let mut sign = tool("dnssec-signzone")?;
+        // It writes a file of DS records where it is.
+        sign.current_dir(dir);
         sign.arg("-K").arg(dir).args(["-S", "-q", "-A", "-3", "0BADCAFE", "-H", "5", "-o", ZONE, "-f"]);
         crate::common::run(sign.arg(dir.join("presigned")).arg(dir.join("zone")));
         let versions =
