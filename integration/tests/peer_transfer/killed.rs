@@ -44,6 +44,13 @@ impl Daemon {
     }
 }
 
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// nsupdate with an update for each of these names, one after the other; it has begun.
 fn update(dir: &Path, port: u16, names: &[String]) -> Child {
     let mut child = common::peer("nsupdate")
