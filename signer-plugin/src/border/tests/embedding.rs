@@ -110,15 +110,15 @@ async fn server_takes_any_handler_and_tls_of_the_host() {
     server.shutdown().await;
 }
 
-/// A signer of `a.test`, whose zone file is not there, with this in `[signer]` and in the zone.
-fn signer(of_signer: &str, of_zone: &str) -> Signer {
+/// A signer in this folder of `a.test`, whose zone file is not there, with this in `[signer]` and in the zone.
+fn signer(dir: &Path, of_signer: &str, of_zone: &str) -> Signer {
     let text = format!(
-        "version = 1\nstate-dir = \"/nonexistent\"\n[signer]\nlisten = [\"127.0.0.1:0\"]\n{of_signer}\n[[zone]]\nname = \"a.test\"\n\
+        "version = 1\nstate-dir = \".\"\n[signer]\nlisten = [\"127.0.0.1:0\"]\n{of_signer}\n[[zone]]\nname = \"a.test\"\n\
          policy = \"p\"\nfile = \"zone\"\n{of_zone}\ntrust-anchors = [\"a.test. DS 18064 13 2 \
          3A29A99C11758FF5431CE194C22EDF9264022A985D25CFC7319FC2BE29529000\"]\n[policy.p]\noffline-ksk = true\nkeys = [\
          {{ role = \"ksk\", lifetime = \"unlimited\", algorithm = 13 }}, {{ role = \"zsk\", lifetime = \"unlimited\", algorithm = 13 }}]\n"
     );
-    let config = Config::parse(text.as_bytes(), Path::new("/nonexistent/c.toml")).unwrap();
+    let config = Config::parse(text.as_bytes(), &dir.join("c.toml")).unwrap();
     let clock = Arc::new(|| keystore::time::Timestamp::from_secs(1_800_000_000));
     Signer::start(&config, &Metrics::new().unwrap(), clock).unwrap()
 }
@@ -136,7 +136,8 @@ async fn allow_query_of_the_configuration_holds_by_default_in_every_way_to_serve
         (elsewhere, here, SERVFAIL),
         (here, elsewhere, REFUSED),
     ] {
-        let signer = signer(of_signer, of_zone);
+        let dir = tempfile::tempdir().unwrap();
+        let signer = signer(dir.path(), of_signer, of_zone);
         let what = format!("[signer] {of_signer}, zone {of_zone}");
         let apex = Name::parse("a.test").unwrap();
         let mut catalog = Catalog::new();
@@ -167,7 +168,8 @@ async fn allow_query_of_the_configuration_holds_by_default_in_every_way_to_serve
 
 #[tokio::test(flavor = "multi_thread")]
 async fn zone_that_leaves_is_answered_for_nobody_who_might_not_ask_for_it() {
-    let signer = signer("", "allow-query = [\"192.0.2.0/24\"]");
+    let dir = tempfile::tempdir().unwrap();
+    let signer = signer(dir.path(), "", "allow-query = [\"192.0.2.0/24\"]");
     let with = signer.config();
     let mut without = with.clone();
     without.zones.clear();
