@@ -265,7 +265,7 @@ pub fn raise_serial(state: &Path, floor: u32) -> io::Result<()> {
 }
 
 /// The serials that a file says, for the fuzz targets: the one served last, and the last one that is reserved.
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn parse_serial(text: &[u8]) -> Option<(Option<u32>, Option<u32>)> {
     parse(text).map(|(on_disk, _)| (on_disk.served, on_disk.reserved))
 }
