@@ -1,6 +1,7 @@
 # Measures what an answer costs; scripts/serve-bench says what and calls this: serve_bench.py FOLDER ECHO-PROGRAM HICKORY-PROGRAM PART…
 import glob, os, re, resource, signal, socket, statistics, subprocess, sys, time
 
+from bench_table import SUMMARY, head, line, note
 from serve_site import NAMES, ZONES, Failed, Server, Site, configuration, drop, free_port, knot, nsd, ours, run
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
@@ -22,22 +23,6 @@ ROWS = {
 }
 # The same, for two workers; the cores are those of the servers.
 TWO_WORKERS = ("mix", ["-c", "16", "-T", "2"], None, None)
-# What is to be reached, with what was: work, figure, limit.
-SUMMARY = []
-
-
-def line(*cells):
-    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
-
-
-def head(*cells):
-    line(*cells)
-    print("|---|" + "--:|" * (len(cells) - 1), flush=True)
-
-
-def note(work, figure, limit, is_least=False, unit="", digits=2):
-    reached = figure >= limit if is_least else figure <= limit
-    SUMMARY.append((work, f"{figure:.{digits}f}{unit}", f"{'≥' if is_least else '≤'} {limit:g}{unit}", "yes" if reached else "no"))
 
 
 def medians(rounds, value):

@@ -2,6 +2,7 @@
 import os, re, shutil, statistics, struct, subprocess, sys, time
 
 import transfer_client as client
+from bench_table import SUMMARY, head, line, note
 from serve_site import NAMES, Failed, Site, free_port
 from transfer_site import CHAIN, NSEC, NSEC3, TLD_ZONE, Source, bind, bind_signing, knot, knot_signing, nsd, ours
 
@@ -10,22 +11,6 @@ TLD = int(os.environ.get("TLD", "1000000"))
 CHANGES = int(os.environ.get("CHANGES", "20"))
 RATE = int(os.environ.get("RATE", "1000"))
 SECONDS = int(os.environ.get("SECONDS_EACH", "30"))
-# What is to be reached, with what was: work, figure, limit.
-SUMMARY = []
-
-
-def line(*cells):
-    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
-
-
-def head(*cells):
-    line(*cells)
-    print("|---|" + "--:|" * (len(cells) - 1), flush=True)
-
-
-def note(work, figure, limit, is_least=False, unit="", digits=2):
-    reached = figure >= limit if is_least else figure <= limit
-    SUMMARY.append((work, f"{figure:.{digits}f}{unit}", f"{'≥' if is_least else '≤'} {limit:g}{unit}", "yes" if reached else "no"))
 
 
 def stop(servers):
