@@ -8,6 +8,7 @@ mod catalogs;
 mod certificate;
 #[path = "../common/mod.rs"]
 mod common;
+mod database;
 mod incoming;
 mod killed;
 mod network;

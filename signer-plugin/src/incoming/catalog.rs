@@ -7,6 +7,7 @@
 //! A catalog that is broken, cannot be transferred or has expired changes nothing: its zones stay (section 5.1).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,10 +30,9 @@ use tokio::time::sleep;
 use super::connection::LookTime;
 use super::fault::TransferFault;
 use super::follow::{Settings, in_turn, settings_of};
-use super::look::{Look, News, OctetsUnderWay, Received, Seen, TransferKind, WHOLE};
+use super::look::{Look, News, OctetsUnderWay, Received, TransferKind, WHOLE};
 use super::serial::is_newer;
-use super::soa::PrimaryVersion;
-use super::timer::ZoneTimer;
+use super::timer::{Looked, ZoneTimer};
 use super::tls::TlsClients;
 use crate::clock::Clock;
 use crate::rules::ZoneRules;
@@ -290,12 +290,12 @@ impl OneCatalog {
             let now = (self.clock)();
             if timer.is_due(now) {
                 timer.begin(now);
-                let looked = self.look().await;
+                let looked = self.look(timer.announced_by()).await;
                 let now = (self.clock)();
                 match looked {
-                    Ok(version) => {
-                        timer.succeeded(version.times, version.expire, now);
-                        self.zone.transfers().set_primary_serial(version.serial);
+                    Ok(looked) => {
+                        timer.succeeded(looked, now);
+                        self.zone.transfers().set_primary_serial(looked.serial);
                     }
                     Err(why) => {
                         timer.failed(now);
@@ -307,18 +307,17 @@ impl OneCatalog {
             let pause = timer.due().map_or(LONGEST_PAUSE, |at| Duration::from_secs(at.since(now)));
             tokio::select! {
                 () = sleep(pause.clamp(Duration::from_millis(100), LONGEST_PAUSE)) => {}
-                () = self.zone.transfers().notified() => timer.notified((self.clock)()),
+                news = self.zone.transfers().notified() => timer.notified(news, (self.clock)()),
             }
         }
     }
 
     /// Looks at one primary after the other until one gives the catalog. What it has is noted where it is broken, too: the primary was asked in
     /// vain only when it gave nothing.
-    async fn look(&mut self) -> Result<PrimaryVersion, CatalogFollowFault> {
+    async fn look(&mut self, first: Option<IpAddr>) -> Result<Looked, CatalogFollowFault> {
         let mut faults = self.settings.unusable.clone();
-        let from = self.zone.transfers().notified_by();
         let time = LookTime::of(WHOLE);
-        let primaries: Vec<_> = in_turn(&self.settings.primaries, from).cloned().collect();
+        let primaries: Vec<_> = in_turn(&self.settings.primaries, first).cloned().collect();
         for primary in primaries {
             let look = Look {
                 zone: self.catalog.zone.clone(),
@@ -332,14 +331,16 @@ impl OneCatalog {
             let told = |kind: TransferKind, how: Result<Received, &TransferFault>| {
                 self.zone.transfers().count_incoming(kind.as_str(), how.is_ok());
             };
-            let Seen { version, news } = match look.at(&primary, time, &told).await {
+            let seen = match look.at(&primary, time, &told).await {
                 Ok(seen) => seen,
                 Err(fault) => {
                     faults.push(format!("{}: {fault}", primary.address));
                     continue;
                 }
             };
-            let zone = match (news, &self.here) {
+            let is_new = !matches!(seen.news, News::Nothing);
+            let looked = Looked { is_new, ..seen.looked(&primary) };
+            let zone = match (seen.news, &self.here) {
                 (News::Whole(zone), _) => Some(Arc::from(zone)),
                 (News::Change(change), Some(here)) => Some(Arc::new(here.changed(&change))),
                 (News::Nothing, here) => here.clone(),
@@ -347,9 +348,9 @@ impl OneCatalog {
             };
             // A version that was kept by a process before is compared with as one that is here.
             if let Some(kept) =
-                self.serial.filter(|kept| self.here.is_none() && is_newer(*kept, version.serial))
+                self.serial.filter(|kept| self.here.is_none() && is_newer(*kept, looked.serial))
             {
-                let (serial, file) = (version.serial, self.path.display());
+                let (serial, file) = (looked.serial, self.path.display());
                 faults.push(format!(
                     "{}: its serial {serial} is older than {kept}, which was taken before; where it begins anew, remove {file}",
                     primary.address
@@ -365,7 +366,7 @@ impl OneCatalog {
                 Err(fault @ CatalogFollowFault::NotKept { .. }) => Err(fault),
                 taken => {
                     self.faults.set(&self.catalog.zone, taken.err());
-                    Ok(version)
+                    Ok(looked)
                 }
             };
         }

@@ -23,9 +23,8 @@ use tokio::time::sleep;
 use super::connection::{LookTime, Primary};
 use super::fault::TransferFault;
 use super::kept::{ExpiryFile, LabelFile};
-use super::look::{Look, News, OctetsUnderWay, Received, Seen, TransferKind, WHOLE, times_of};
-use super::soa::PrimaryVersion;
-use super::timer::{TimerBounds, ZoneTimer};
+use super::look::{Look, News, OctetsUnderWay, Received, TransferKind, WHOLE, times_of};
+use super::timer::{Looked, TimerBounds, ZoneTimer};
 use super::tls::TlsClients;
 use crate::clock::Clock;
 use crate::content::{Change, ChangeOutcome, ChangeRequest};
@@ -191,14 +190,6 @@ pub(super) fn settings_of(configured: &TransferSettings) -> Settings {
     Settings { primaries, unusable, bounds, max_octets: incoming.max_octets, label }
 }
 
-/// What a look at a primary came to.
-struct Looked {
-    by: SocketAddr,
-    version: PrimaryVersion,
-    /// It was newer than what was here, and is here now.
-    is_new: bool,
-}
-
 /// One zone.
 struct ZoneFollower {
     settings: Settings,
@@ -229,10 +220,9 @@ impl ZoneFollower {
             if timer.is_due(now) {
                 timer.begin(now);
                 let looked = self.look(&mut timer).await;
-                let is_new = looked.as_ref().is_ok_and(|looked| looked.is_new);
-                let by = looked.as_ref().ok().map(|looked| looked.by);
-                self.settle(&mut timer, looked.map(|looked| looked.version));
-                if let Some(by) = by.filter(|_| !is_new) {
+                let confirmed = looked.as_ref().ok().filter(|looked| !looked.is_new).map(|looked| looked.by);
+                self.settle(&mut timer, looked);
+                if let Some(by) = confirmed {
                     self.report(&timer, (self.clock)());
                     self.look_behind(&mut timer, by).await;
                 }
@@ -243,7 +233,7 @@ impl ZoneFollower {
             let transfers = Arc::clone(self.served.transfers());
             tokio::select! {
                 () = sleep(pause.clamp(Duration::from_millis(100), LONGEST_PAUSE)) => {}
-                () = transfers.notified() => timer.notified((self.clock)()),
+                news = transfers.notified() => timer.notified(news, (self.clock)()),
             }
         }
     }
@@ -272,21 +262,20 @@ impl ZoneFollower {
 
     /// Looks at one primary after the other until one has the version that is here, or a newer one that is taken.
     async fn look(&self, timer: &mut ZoneTimer) -> Result<Looked, String> {
-        let looking = self.look_at_all();
+        let looking = self.look_at_all(timer.announced_by());
         tokio::pin!(looking);
         loop {
             tokio::select! {
                 looked = &mut looking => return looked,
-                () = self.served.transfers().notified() => timer.notified((self.clock)()),
+                news = self.served.transfers().notified() => timer.notified(news, (self.clock)()),
             }
         }
     }
 
-    async fn look_at_all(&self) -> Result<Looked, String> {
+    async fn look_at_all(&self, first: Option<IpAddr>) -> Result<Looked, String> {
         let mut faults = self.settings.unusable.clone();
-        let from = self.served.transfers().notified_by();
         let time = LookTime::of(WHOLE);
-        for primary in in_turn(&self.settings.primaries, from) {
+        for primary in in_turn(&self.settings.primaries, first) {
             match guarded(self.look_at(primary, time)).await {
                 Ok(looked) => return Ok(looked),
                 Err(fault) => {
@@ -299,14 +288,15 @@ impl ZoneFollower {
     }
 
     /// Looks whether another primary has a newer version than the one that has confirmed what is here, and may be behind. The zone is in order
-    /// already: this ends when the next look is due, or NOTIFY comes.
+    /// already: this ends when REFRESH has passed, or NOTIFY comes. A look for a version that was announced waits for it, so that it cuts no
+    /// transfer.
     async fn look_behind(&mut self, timer: &mut ZoneTimer, confirmed_by: SocketAddr) {
         let now = (self.clock)();
-        let left = timer.due().map_or(LONGEST_PAUSE, |due| Duration::from_secs(due.since(now)));
+        let left = Duration::from_secs(timer.regular_due().since(now));
         let newer = async {
             for primary in self.settings.primaries.iter().filter(|other| other.address != confirmed_by) {
                 match guarded(self.look_at(primary, LookTime::of(WHOLE))).await {
-                    Ok(looked) if looked.is_new => return Some(looked.version),
+                    Ok(looked) if looked.is_new => return Some(looked),
                     Ok(_) => {}
                     Err(fault) => {
                         tracing::debug!(zone = %self.setup.name, primary = %primary.address, "the look at a further primary failed: {fault}");
@@ -316,21 +306,20 @@ impl ZoneFollower {
             None
         };
         let transfers = Arc::clone(self.served.transfers());
-        let version = tokio::select! {
-            version = newer => version,
+        let looked = tokio::select! {
+            looked = newer => looked,
             () = sleep(left) => None,
-            () = transfers.notified() => {
-                timer.notified((self.clock)());
+            news = transfers.notified() => {
+                timer.notified(news, (self.clock)());
                 None
             }
         };
-        if let Some(version) = version {
-            self.settle(timer, Ok(version));
+        if let Some(looked) = looked {
+            self.settle(timer, Ok(looked));
         }
     }
 
     async fn look_at(&self, primary: &Primary, time: LookTime) -> Result<Looked, TransferFault> {
-        let by = primary.address;
         let told = |kind: TransferKind, how: Result<Received, &TransferFault>| self.tell(primary, kind, how);
         // What is here may be another version when the transfer has come: then it is looked at anew, once.
         for is_last in [false, true] {
@@ -344,14 +333,15 @@ impl ZoneFollower {
                 clients: Arc::clone(&self.clients),
                 under_way: Arc::clone(&self.limits.octets),
             };
-            let Seen { version, news } = {
+            let seen = {
                 // Those of a primary first: one that hangs keeps no zone of another primary waiting. The semaphores are never closed.
                 let of_primary = self.limits.of(primary.address);
                 let _permits = (of_primary.acquire().await, self.limits.all.acquire().await);
                 look.at(primary, time, &told).await?
             };
-            let change = match (news, here) {
-                (News::Nothing, _) => return Ok(Looked { by, version, is_new: false }),
+            let looked = seen.looked(primary);
+            let change = match (seen.news, here) {
+                (News::Nothing, _) => return Ok(looked),
                 (News::Whole(zone), _) => {
                     for warning in zone.warnings().texts.iter().take(NAMED) {
                         tracing::warn!(zone = %self.setup.name, primary = %primary.address, "{warning}");
@@ -359,11 +349,11 @@ impl ZoneFollower {
                     Change::Whole(zone)
                 }
                 (News::Change(change), Some(from)) => Change::Difference { from, change },
-                (News::Change(_), None) => return Ok(Looked { by, version, is_new: false }),
+                (News::Change(_), None) => return Ok(looked),
             };
             match self.hand_over(change).await {
                 ChangeOutcome::Served { .. } | ChangeOutcome::Kept => {
-                    return Ok(Looked { by, version, is_new: true });
+                    return Ok(Looked { is_new: true, ..looked });
                 }
                 ChangeOutcome::Stale if !is_last => {}
                 ChangeOutcome::Stale => break,
@@ -406,11 +396,12 @@ impl ZoneFollower {
         }
     }
 
-    fn settle(&mut self, timer: &mut ZoneTimer, looked: Result<PrimaryVersion, String>) {
+    fn settle(&mut self, timer: &mut ZoneTimer, looked: Result<Looked, String>) {
         let now = (self.clock)();
         match looked {
-            Ok(PrimaryVersion { serial, times, expire }) => {
-                timer.succeeded(times, expire, now);
+            Ok(looked) => {
+                let serial = looked.serial;
+                timer.succeeded(looked, now);
                 self.keep_label();
                 self.served.transfers().set_primary_serial(serial);
                 if self.failing.take().is_some() {

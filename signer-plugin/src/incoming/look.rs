@@ -21,7 +21,7 @@ use super::fault::TransferFault;
 use super::serial;
 use super::soa::{PrimaryVersion, SoaQuery};
 use super::stream::{StreamLimits, TransferProgress, TransferRequest, TransferStream};
-use super::timer::SoaTimes;
+use super::timer::{Looked, SoaTimes};
 use super::tls::TlsClients;
 use super::wire::ReceivedRecord;
 use crate::clock::Clock;
@@ -96,6 +96,17 @@ impl Drop for OctetsOfOne<'_> {
 pub(super) struct Seen {
     pub version: PrimaryVersion,
     pub news: News,
+    /// The serial that the primary answered the question for its SOA record with, where it was asked. One with a database may send a transfer
+    /// of an older one behind it.
+    pub answered: u32,
+}
+
+impl Seen {
+    /// What the timer goes by, where nothing of it is here yet.
+    pub const fn looked(&self, primary: &Primary) -> Looked {
+        let PrimaryVersion { serial, times, expire } = self.version;
+        Looked { by: primary.address, serial, answered: self.answered, is_new: false, times, expire }
+    }
 }
 
 /// What is to be taken over.
@@ -144,28 +155,31 @@ impl Look {
         told: &(dyn Fn(TransferKind, Result<Received, &TransferFault>) + Sync),
     ) -> Result<Seen, TransferFault> {
         let mut connection = Connection::open(primary, &self.clients, time).await?;
+        let mut answered = None;
         if let Some(here) = &self.here {
             let version = self.version(&mut connection, primary).await?;
+            answered = Some(version.serial);
             let ours = here.serial();
             if version.serial == ours {
-                return Ok(Seen { version, news: News::Nothing });
+                return Ok(Seen { version, news: News::Nothing, answered: ours });
             }
             if serial::is_newer(ours, version.serial) {
                 return Err(TransferFault::SerialBack { ours, theirs: version.serial });
             }
             match self.transfer(&mut connection, primary, Some(here), told).await {
                 // It said that it has a newer version.
-                Ok(Seen { news: News::Nothing, version }) if version.serial == ours => {}
+                Ok(Seen { news: News::Nothing, version, .. }) if version.serial == ours => {}
                 Err(fault) if fault.whole_zone_may_help() => {
                     // What is left of the answer would stand in front of the next one, unless it was one message.
                     if !matches!(fault, TransferFault::Rcode(_)) {
                         connection = Connection::open(primary, &self.clients, time).await?;
                     }
                 }
-                settled => return settled,
+                settled => return settled.map(|seen| Seen { answered: version.serial, ..seen }),
             }
         }
-        self.transfer(&mut connection, primary, None, told).await
+        let seen = self.transfer(&mut connection, primary, None, told).await?;
+        Ok(Seen { answered: answered.unwrap_or(seen.answered), ..seen })
     }
 
     async fn version(
@@ -249,7 +263,7 @@ impl Look {
             TransferProgress::Nothing { .. } => News::Nothing,
             _ => self.news(gathering).await?,
         };
-        Ok((Seen { version, news }, received))
+        Ok((Seen { version, news, answered: serial }, received))
     }
 
     /// What was gathered, put together away from the threads that wait for sockets: a large zone takes long.

@@ -1,14 +1,19 @@
 //! When a zone that comes from primaries is looked at again, and until when it is served (RFC 1034 section 4.3.5, RFC 1996).
 //!
 //! ```text
-//!            due: refresh, retry, NOTIFY
+//!            due: refresh, retry, NOTIFY, a version that was announced and has not come
 //!   Rests ─────────────────────────────▶ Looks ──▶ NOTIFY meanwhile: one more look behind this one
 //!     ▲     succeeded: next look after refresh, expires later │
 //!     ├───────────────────────────────────────────────────────┤
 //!     └─── failed: next look after retry, which doubles ──────┘
 //! ```
 
+use std::net::{IpAddr, SocketAddr};
+
 use keystore::time::Timestamp;
+
+use super::serial::is_newer;
+use crate::transfer::PrimaryNews;
 
 /// Longest pause after looks that failed, as a multiple of the retry time, and in seconds.
 const MOST_RETRIES: u64 = 16;
@@ -26,6 +31,10 @@ const LONGEST_EXPIRED: u64 = 3600;
 const LAST_LOOKS: u64 = 4;
 /// Time between two looks that NOTIFY asks for, in seconds: whoever sends many messages does not make many connections.
 const NOTIFY_GAP: u64 = 1;
+/// Looks that are made for a version that a primary has announced and does not give yet: a second behind the look that did not find it, then
+/// at twice the distance up to the longest one, in seconds. Together that is longer than the caches of PowerDNS keep an old SOA record.
+const REPEATS: u32 = 7;
+const LONGEST_REPEAT: u64 = 8;
 
 /// The times of a SOA record, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +58,32 @@ impl SoaTimes {
     }
 }
 
+/// What a look that succeeded has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looked {
+    /// The primary.
+    pub by: SocketAddr,
+    /// The serial of what it has given, or of what is here and it has nothing newer than.
+    pub serial: u32,
+    /// The serial that it answered the question for its SOA record with. It is newer than that of the transfer behind it where the primary
+    /// read the SOA record of the transfer elsewhere.
+    pub answered: u32,
+    /// What it has given is here now, and was not before.
+    pub is_new: bool,
+    /// The times of its SOA record.
+    pub times: SoaTimes,
+    /// What it says of its own time left (RFC 7314 section 4), in seconds.
+    pub expire: Option<u32>,
+}
+
+/// A version that a primary has announced and has not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Awaited {
+    news: PrimaryNews,
+    /// Looks that were made for it behind the first one.
+    repeats: u32,
+}
+
 /// Bounds of what a primary may ask for, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimerBounds {
@@ -65,6 +100,9 @@ pub struct ZoneTimer {
     /// Of the version that is here; `None` = there is none.
     times: Option<SoaTimes>,
     due: Timestamp,
+    /// The same without looks for a version that was announced.
+    regular: Timestamp,
+    awaited: Option<Awaited>,
     expires: Option<Timestamp>,
     failures: u32,
     looks: bool,
@@ -80,13 +118,30 @@ impl ZoneTimer {
     #[must_use]
     pub fn new(bounds: TimerBounds, kept: Option<(SoaTimes, Timestamp)>, now: Timestamp) -> Self {
         let (times, expires) = kept.unzip();
-        Self { bounds, times, due: now, expires, failures: 0, looks: false, again: false, looked: None }
+        Self {
+            bounds,
+            times,
+            due: now,
+            regular: now,
+            awaited: None,
+            expires,
+            failures: 0,
+            looks: false,
+            again: false,
+            looked: None,
+        }
     }
 
     /// When the next look is due; `None` while one is under way.
     #[must_use]
     pub fn due(&self) -> Option<Timestamp> {
         (!self.looks).then_some(self.due)
+    }
+
+    /// When the next look is due that no announced version asks for, while none is under way.
+    #[must_use]
+    pub const fn regular_due(&self) -> Timestamp {
+        self.regular
     }
 
     /// Until when the version may be served; `None` = there is none.
@@ -115,8 +170,9 @@ impl ZoneTimer {
         self.looked = Some(now);
     }
 
-    /// A primary says that there is something new. However often it says so, one more look is made.
-    pub fn notified(&mut self, now: Timestamp) {
+    /// A primary says that there is something new. However often it says so, one more look is made, and [`REPEATS`] where that does not find it.
+    pub fn notified(&mut self, news: PrimaryNews, now: Timestamp) {
+        self.awaited = Some(Awaited { news, repeats: 0 });
         if self.looks {
             self.again = true;
         } else {
@@ -124,9 +180,15 @@ impl ZoneTimer {
         }
     }
 
-    /// The look has succeeded: what is here has these times, and is what the primary has. `expire` is what the primary says of its own
-    /// time left (RFC 7314 section 4).
-    pub fn succeeded(&mut self, times: SoaTimes, expire: Option<u32>, now: Timestamp) {
+    /// The address that has said so, while its version has not come: it is asked first.
+    #[must_use]
+    pub fn announced_by(&self) -> Option<IpAddr> {
+        self.awaited.map(|awaited| awaited.news.from)
+    }
+
+    /// The look has succeeded: what is here is what the primary has.
+    pub fn succeeded(&mut self, looked: Looked, now: Timestamp) {
+        let Looked { times, expire, .. } = looked;
         self.times = Some(times);
         self.failures = 0;
         // A version that expires before it can be looked at again would come and go.
@@ -135,7 +197,42 @@ impl ZoneTimer {
         // A primary that has it from nobody says what its SOA record says.
         let left = expire.filter(|left| *left < times.expire);
         self.expires = Some(now.plus(left.map_or(expire_in, u64::from)));
-        self.end(now.plus(self.refresh().into()), now);
+        let repeat = self.repeat_behind(&looked);
+        self.end(now.plus(self.refresh().into()), repeat, now);
+    }
+
+    /// Pause until the next look for a version that was announced, where `looked` has not found it. A look that NOTIFY has asked for meanwhile
+    /// settles it.
+    fn repeat_behind(&mut self, looked: &Looked) -> Option<u64> {
+        if self.again {
+            return None;
+        }
+        let announced = self.awaited.map(|awaited| awaited.news.serial);
+        let is_behind = match announced {
+            Some(Some(serial)) => is_newer(serial, looked.serial),
+            // It may have meant any version.
+            Some(None) => !looked.is_new,
+            None => false,
+        };
+        if !is_behind && !is_newer(looked.answered, looked.serial) {
+            self.awaited = None;
+            return None;
+        }
+        let news = PrimaryNews { from: looked.by.ip().to_canonical(), serial: Some(looked.answered) };
+        self.awaited.get_or_insert(Awaited { news, repeats: 0 });
+        self.next_repeat()
+    }
+
+    /// Pause until the next look for the version that was announced; after the last one it is awaited no more.
+    fn next_repeat(&mut self) -> Option<u64> {
+        let awaited = self.awaited.as_mut()?;
+        if awaited.repeats >= REPEATS {
+            self.awaited = None;
+            return None;
+        }
+        let pause = (1 << awaited.repeats).min(LONGEST_REPEAT);
+        awaited.repeats += 1;
+        Some(pause)
     }
 
     /// The look has failed.
@@ -159,12 +256,14 @@ impl ZoneTimer {
             }
         };
         self.failures = (self.failures + 1).min(u64::BITS - 1);
-        self.end(now.plus(pause), now);
+        let repeat = if self.again { None } else { self.next_repeat() };
+        self.end(now.plus(pause), repeat.map(|pause| pause.max(self.bounds.min_retry.into())), now);
     }
 
-    fn end(&mut self, due: Timestamp, now: Timestamp) {
+    fn end(&mut self, due: Timestamp, repeat: Option<u64>, now: Timestamp) {
         self.looks = false;
-        self.due = if std::mem::take(&mut self.again) { due.min(self.after_gap(now)) } else { due };
+        self.regular = if std::mem::take(&mut self.again) { due.min(self.after_gap(now)) } else { due };
+        self.due = repeat.map_or(self.regular, |pause| self.regular.min(now.plus(pause)));
     }
 
     fn after_gap(&self, now: Timestamp) -> Timestamp {
@@ -193,12 +292,22 @@ mod tests {
     const TIMES: SoaTimes = SoaTimes { refresh: 3600, retry: 600, expire: 86_400 };
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
+    /// A look that has found what was expected.
+    fn found(times: SoaTimes, expire: Option<u32>) -> Looked {
+        let by = SocketAddr::from(([192, 0, 2, 1], 53));
+        Looked { by, serial: 7, answered: 7, is_new: true, times, expire }
+    }
+
+    fn news(serial: Option<u32>) -> PrimaryNews {
+        PrimaryNews { from: IpAddr::from([192, 0, 2, 2]), serial }
+    }
+
     fn looked_at(times: SoaTimes, expire: Option<u32>) -> ZoneTimer {
         let mut timer = ZoneTimer::new(BOUNDS, None, NOW);
         assert!(timer.is_due(NOW));
         timer.begin(NOW);
         assert_eq!((timer.due(), timer.is_due(NOW.plus(9))), (None, false), "one look at a time");
-        timer.succeeded(times, expire, NOW);
+        timer.succeeded(found(times, expire), NOW);
         timer
     }
 
@@ -248,7 +357,7 @@ mod tests {
             }
             assert_eq!(timer.expires(), expires, "a failure moves nothing");
             timer.begin(now);
-            timer.succeeded(TIMES, None, now);
+            timer.succeeded(found(TIMES, None), now);
             timer.begin(now.plus(3600));
             timer.failed(now.plus(3600));
             assert_eq!(timer.due(), Some(now.plus(4200)));
@@ -286,30 +395,30 @@ mod tests {
     #[test]
     fn notify_asks_for_one_look_more_whenever_it_comes() {
         let mut timer = looked_at(TIMES, None);
-        timer.notified(NOW.plus(100));
+        timer.notified(news(Some(7)), NOW.plus(100));
         assert!(timer.is_due(NOW.plus(100)));
         timer.begin(NOW.plus(100));
         for _ in 0..1000 {
-            timer.notified(NOW.plus(100));
+            timer.notified(news(Some(7)), NOW.plus(100));
         }
         assert!(!timer.is_due(NOW.plus(101)), "one at a time");
-        timer.succeeded(TIMES, None, NOW.plus(107));
+        timer.succeeded(found(TIMES, None), NOW.plus(107));
         assert!(timer.is_due(NOW.plus(107)), "it may have come behind what was asked");
         timer.begin(NOW.plus(107));
-        timer.succeeded(TIMES, None, NOW.plus(107));
+        timer.succeeded(found(TIMES, None), NOW.plus(107));
         assert_eq!(timer.due(), Some(NOW.plus(107 + 3600)), "a thousand are one");
         // A stream of them: one look a second.
-        timer.notified(NOW.plus(107));
+        timer.notified(news(Some(7)), NOW.plus(107));
         assert_eq!(timer.due(), Some(NOW.plus(108)));
         // A failure behind which one came.
         timer.begin(NOW.plus(108));
-        timer.notified(NOW.plus(108));
+        timer.notified(news(Some(7)), NOW.plus(108));
         timer.failed(NOW.plus(120));
         assert_eq!(timer.due(), Some(NOW.plus(120)));
         // While looks fail, it does not make them come faster than they may.
         timer.begin(NOW.plus(120));
         timer.failed(NOW.plus(120));
-        timer.notified(NOW.plus(121));
+        timer.notified(news(Some(7)), NOW.plus(121));
         assert_eq!(timer.due(), Some(NOW.plus(125)));
     }
 
@@ -322,5 +431,89 @@ mod tests {
         assert_eq!(timer.due(), Some(NOW.plus(600)));
         assert!(!timer.is_due(NOW.plus(599)));
         assert!(timer.is_due(NOW.minus(86_400)), "the clock went back a day");
+    }
+
+    #[test]
+    fn version_that_was_announced_is_asked_for_again_soon_and_a_few_times() {
+        let at = |serial, is_new| Looked { serial, answered: serial, is_new, ..found(TIMES, None) };
+        let lags = |serial, answered| Looked { answered, ..at(serial, true) };
+        let all = vec![1, 2, 4, 8, 8, 8, 8];
+        let (mine, others) = (IpAddr::from([192, 0, 2, 2]), IpAddr::from([192, 0, 2, 1]));
+        for (what, told, looked, pauses, first) in [
+            ("nothing was announced", None, at(7, false), vec![], None),
+            ("what came was announced", Some(Some(8)), at(8, true), vec![], None),
+            ("a later one came", Some(Some(8)), at(9, true), vec![], None),
+            ("it has come before", Some(Some(7)), at(7, false), vec![], None),
+            ("it does not show yet", Some(Some(8)), at(7, false), all.clone(), Some(mine)),
+            ("one between", Some(Some(9)), at(8, true), all.clone(), Some(mine)),
+            ("over the end of serials", Some(Some(0)), at(u32::MAX, false), all.clone(), Some(mine)),
+            ("without order", Some(Some(7 + 0x8000_0000)), at(7, false), vec![], None),
+            ("any, and one came", Some(None), at(8, true), vec![], None),
+            ("any, and none came", Some(None), at(7, false), all.clone(), Some(mine)),
+            ("the transfer is older than the answer", None, lags(7, 8), all.clone(), Some(others)),
+            ("the same behind NOTIFY", Some(Some(7)), lags(7, 8), all, Some(mine)),
+        ] {
+            let mut timer = looked_at(TIMES, None);
+            let mut now = NOW.plus(100);
+            match told {
+                Some(serial) => timer.notified(news(serial), now),
+                None => now = NOW.plus(3600),
+            }
+            for pause in pauses {
+                assert!(timer.is_due(now), "{what}");
+                timer.begin(now);
+                timer.succeeded(looked, now);
+                assert_eq!(timer.due(), Some(now.plus(pause)), "{what}");
+                assert_eq!(timer.regular_due(), now.plus(3600), "{what}");
+                assert_eq!(timer.announced_by(), first, "{what}");
+                now = now.plus(pause);
+            }
+            timer.begin(now);
+            timer.succeeded(Looked { answered: looked.serial, ..looked }, now);
+            assert_eq!(timer.due(), Some(now.plus(3600)), "{what}: REFRESH counts again");
+            assert_eq!(timer.announced_by(), None, "{what}");
+        }
+    }
+
+    #[test]
+    fn looks_for_an_announced_version_end_when_it_comes_begin_anew_by_notify_and_fail_no_faster_than_they_may()
+     {
+        let behind = Looked { is_new: false, ..found(TIMES, None) };
+        let mut timer = looked_at(TIMES, None);
+        let mut now = NOW.plus(100);
+        timer.notified(news(Some(8)), now);
+        for pause in [1, 2, 4] {
+            timer.begin(now);
+            timer.succeeded(behind, now);
+            now = now.plus(pause);
+        }
+        timer.notified(news(Some(9)), now);
+        for pause in [1, 2] {
+            timer.begin(now);
+            timer.succeeded(behind, now);
+            now = now.plus(pause);
+            assert_eq!(timer.due(), Some(now));
+        }
+        // One that comes during a look is settled by the next one, whatever this one finds.
+        timer.begin(now);
+        timer.notified(news(None), now);
+        timer.succeeded(found(TIMES, None), now);
+        assert_eq!((timer.due(), timer.announced_by().is_some()), (Some(now.plus(1)), true));
+        // While looks fail.
+        for pause in [5, 5, 5, 8, 8, 8, 8, 9600, 9600] {
+            timer.begin(now);
+            timer.failed(now);
+            assert_eq!(timer.due(), Some(now.plus(pause)));
+            now = now.plus(pause);
+        }
+        // SOA REFRESH may be shorter.
+        let short = SoaTimes { refresh: 0, ..TIMES };
+        let mut timer = ZoneTimer::new(TimerBounds { min_refresh: 3, min_retry: 5 }, None, NOW);
+        timer.notified(news(None), NOW);
+        for pause in [1, 2, 3, 3] {
+            timer.begin(NOW);
+            timer.succeeded(Looked { times: short, ..behind }, NOW);
+            assert_eq!(timer.due(), Some(NOW.plus(pause)));
+        }
     }
 }

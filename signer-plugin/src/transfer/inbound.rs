@@ -9,11 +9,20 @@ use tokio::sync::Notify;
 use super::access::TransferSettings;
 use crate::reply::Reply;
 
+/// What a primary has said of a new version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrimaryNews {
+    /// The address that it was said from.
+    pub from: IpAddr,
+    /// The serial that it has, where it said which. It is a hint: nothing but the next question goes by it.
+    pub serial: Option<u32>,
+}
+
 /// What primaries said of new versions, until somebody looks.
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
-    /// Who said it last.
-    from: Mutex<Option<IpAddr>>,
+    /// What was said last.
+    said: Mutex<Option<PrimaryNews>>,
     /// The serial that the primaries had at the last look that succeeded.
     serial: Mutex<Option<u32>>,
     news: Notify,
@@ -32,19 +41,21 @@ impl Inbound {
             _ => true,
         };
         if is_news {
-            *self.from.lock().unwrap_or_else(PoisonError::into_inner) = Some(from.to_canonical());
+            let said = PrimaryNews { from: from.to_canonical(), serial };
+            *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
             self.news.notify_one();
         }
     }
 
-    /// Waits until something was put since the last call.
-    pub async fn wait(&self) {
-        self.news.notified().await;
-    }
-
-    /// Who has said it last; forgotten by that.
-    pub fn take_from(&self) -> Option<IpAddr> {
-        self.from.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Waits until something was put since the last call, and gives the last of it.
+    pub async fn wait(&self) -> PrimaryNews {
+        loop {
+            self.news.notified().await;
+            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(said) = said {
+                return said;
+            }
+        }
     }
 
     pub fn set_serial(&self, serial: u32) {

@@ -32,12 +32,13 @@ mod wire_key;
 pub(crate) use access::load_keys;
 pub use access::{TransferKeys, TransferSettings};
 pub(crate) use channel::{TlsPeer, asking, pin_of};
+pub use inbound::PrimaryNews;
 pub use secondary::SecondaryStanding;
 #[doc(hidden)]
 pub use wire_key::wire_key;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -149,13 +150,8 @@ impl ZoneTransfers {
     }
 
     /// Waits until a primary has said that it has something new.
-    pub(crate) async fn notified(&self) {
-        self.inbound.wait().await;
-    }
-
-    /// Which primary has said so last; forgotten by that.
-    pub(crate) fn notified_by(&self) -> Option<IpAddr> {
-        self.inbound.take_from()
+    pub(crate) async fn notified(&self) -> PrimaryNews {
+        self.inbound.wait().await
     }
 
     /// Notes the serial that the primaries have.

@@ -2,7 +2,10 @@
 
 use keystore::config::transfer::PrimaryConfig;
 
+use std::task::{Context, Poll, Waker};
+
 use super::*;
+use crate::transfer::PrimaryNews;
 
 /// A site whose zone comes from 192.0.2.1, without a key, and from 192.0.2.2 with the key `xfr`.
 fn secondary() -> Site {
@@ -17,6 +20,15 @@ fn secondary() -> Site {
     site.zone.transfers.set(settings);
     site.zone.version = None;
     site
+}
+
+/// What whoever follows the primaries is woken with.
+fn news(site: &Site) -> Option<PrimaryNews> {
+    let waiting = std::pin::pin!(site.zone.transfers.notified());
+    match waiting.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(news) => Some(news),
+        Poll::Pending => None,
+    }
 }
 
 /// NOTIFY for the zone, with the SOA record of this serial in its answer section.
@@ -67,7 +79,7 @@ fn notify_is_taken_from_primaries_by_address_or_key_and_wakes_whoever_follows_th
             assert_eq!(outcome(std::slice::from_ref(&out)), expected, "{what}");
             let aa = if expected.0 == 0 { 0x04 } else { 0 };
             assert_eq!((out[2], &out[12..20]), (0x80 | 4 << 3 | aa, &query[12..20]), "{what}");
-            assert_eq!(site.zone.transfers.notified_by().is_some(), wakes, "{what}");
+            assert_eq!(news(&site).is_some(), wakes, "{what}");
         }
     }
 }
@@ -90,7 +102,9 @@ fn a_hint_at_a_serial_that_is_here_already_is_no_work() {
             site.zone.transfers.set_primary_serial(here);
         }
         site.react(&notify("example", Rtype::SOA, hint, None), "192.0.2.1:53", Transport::Udp);
-        assert_eq!(site.zone.transfers.notified_by().is_some(), wakes, "{here:?} {hint:?}");
+        let from = "192.0.2.1".parse().unwrap();
+        let expected = wakes.then_some(PrimaryNews { from, serial: hint });
+        assert_eq!(news(&site), expected, "{here:?} {hint:?}");
     }
 }
 
