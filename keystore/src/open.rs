@@ -1,7 +1,7 @@
 //! Opens files in folders that somebody else may write to: a FIFO, a device, a link or a file of another user never holds up
 //! this process, and is never written to.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -122,7 +122,7 @@ pub fn own_folder(path: &Path) -> Result<(), OpenError> {
         return Err(OpenError::Owner { owner: entry.uid(), user: user.as_raw() });
     }
     let folder = if entry.is_symlink() { path.metadata()? } else { entry };
-    if folder.is_dir() { Ok(()) } else { Err(OpenError::NotFolder(type_name(&folder))) }
+    if folder.is_dir() { Ok(()) } else { Err(OpenError::NotFolder(type_name(folder.file_type()))) }
 }
 
 /// Opening never waits, and no terminal becomes that of this process.
@@ -141,11 +141,11 @@ fn checked(opened: io::Result<File>) -> Result<(File, Metadata), OpenError> {
 }
 
 fn check_regular(metadata: &Metadata) -> Result<(), OpenError> {
-    if metadata.is_file() { Ok(()) } else { Err(OpenError::NotRegular(type_name(metadata))) }
+    if metadata.is_file() { Ok(()) } else { Err(OpenError::NotRegular(type_name(metadata.file_type()))) }
 }
 
-fn type_name(metadata: &Metadata) -> &'static str {
-    let kind = metadata.file_type();
+/// The word for a kind of file in what a person is told.
+pub fn type_name(kind: FileType) -> &'static str {
     match () {
         () if kind.is_file() => "file",
         () if kind.is_symlink() => "symbolic link",

@@ -16,7 +16,8 @@ use keystore::config::zone_files::InUse;
 use keystore::config::zone_files::memory::Program;
 use keystore::dns::Name;
 use keystore::pair::{
-    Facts, Generation, Lease, LeaseError, LeaseFolder, Objection, Origin, Sighting, origin, takeover as rules,
+    Facts, Generation, Lease, LeaseError, LeaseFolder, Objection, Origin, Sighting, Skipped, origin,
+    takeover as rules,
 };
 use keystore::store;
 use serde_json::json;
@@ -124,6 +125,7 @@ pub fn takeover(options: &TakeoverOptions) -> Result<ExitCode> {
     let (config, pair) = load(&options.config)?;
     check_user(&config.state_dir)?;
     let folder = LeaseFolder::new(&pair.lease_directory);
+    folder.list()?.skipped.iter().for_each(|skipped| outln!("{skipped}"));
     let lease = read(&folder, options.force)?;
     if let Some(lease) = &lease
         && lease.host == pair.host
@@ -169,7 +171,7 @@ pub fn takeover(options: &TakeoverOptions) -> Result<ExitCode> {
 /// The lease; with force one that cannot be read counts as none.
 fn read(folder: &LeaseFolder, force: bool) -> Result<Option<Lease>> {
     match folder.read() {
-        Err(error @ LeaseError::Content { .. }) if force => {
+        Err(error @ (LeaseError::Content { .. } | LeaseError::Open { .. })) if force => {
             outln!("overruled: {error}");
             Ok(None)
         }
@@ -242,7 +244,7 @@ fn claim(folder: &LeaseFolder, look: &Look, force: bool) -> Result<Lease> {
         Origin::Own(generation) | Origin::Copied(generation, _) => Some(generation),
         Origin::Alone | Origin::Half => None,
     };
-    let last = folder.newest()?.max(of_state);
+    let last = folder.list()?.highest().max(of_state);
     let renewed = clock::now();
     let lease = Lease {
         host: look.pair.host.clone(),
@@ -271,11 +273,13 @@ pub fn run(command: &PairCommand) -> Result<ExitCode> {
 
 fn status(config: &Path, json: bool) -> Result<ExitCode> {
     let (config, pair) = load(config)?;
-    let lease = LeaseFolder::new(&pair.lease_directory).read()?;
+    let folder = LeaseFolder::new(&pair.lease_directory);
+    let (lease, skipped) = (folder.read()?, folder.list()?.skipped);
     let look = look(config, pair, lease)?;
     if json {
-        print_json(&look)
+        print_json(&look, &skipped)
     } else {
+        skipped.iter().for_each(|skipped| outln!("{skipped}"));
         print_text(&look)
     }
     Ok(ExitCode::SUCCESS)
@@ -339,7 +343,7 @@ fn state_text(origin: &Origin) -> String {
     }
 }
 
-fn print_json(look: &Look) {
+fn print_json(look: &Look, skipped: &[Skipped]) {
     let lease = look.lease.as_ref().map(|lease| {
         json!({
             "host": lease.host,
@@ -374,6 +378,84 @@ fn print_json(look: &Look) {
         "zones": look.config.zones.len(),
         "secondaries": secondaries,
         "against-takeover": objections,
+        "skipped": skipped.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
     outln!("{shown:#}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The state folder of host b, which is a whole copy of that of host a by takeover 2, and the leases.
+    struct Site(tempfile::TempDir);
+
+    impl Site {
+        fn new() -> Self {
+            let site = Self(tempfile::tempdir().expect("a folder"));
+            for folder in ["state", "leases"] {
+                std::fs::create_dir(site.path(folder)).expect("a folder");
+            }
+            let text = "version = 1\nstate-dir = \"state\"\n[signer]\nlisten = [\"127.0.0.1:0\"]\n[[zone]]\nname = \"a.test\"\n\
+                signing = \"unsigned\"\nfile = \"zone\"\n[pair]\nhost = \"b\"\nlease-directory = \"leases\"\n\
+                lease-duration = 4\nrenew = 1\nclock-margin = 0\n";
+            std::fs::write(site.path("c.toml"), text).expect("written");
+            origin::write_own(&site.path("state"), SECOND, "a").expect("written");
+            site.copied();
+            site
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        fn copied(&self) {
+            origin::end_copy(&self.path("state"), "b").expect("written");
+        }
+
+        fn folder(&self) -> LeaseFolder {
+            LeaseFolder::new(&self.path("leases"))
+        }
+
+        /// The lease of host a, which has ended long ago.
+        fn of_a(&self) -> Lease {
+            let renewed = clock::now().minus(600);
+            let (host, node) = ("a".to_owned(), "m/1".to_owned());
+            let expires = renewed.plus(4);
+            let lease =
+                Lease { host, node, generation: SECOND, renewed, expires, forced: false, begun: true };
+            self.folder().claim(&lease).expect("claimed");
+            lease
+        }
+
+        /// Whether host b was made the active one; an error is what was against it.
+        fn take_over(&self, force: bool) -> Result<bool> {
+            let options = TakeoverOptions { config: self.path("c.toml"), force, yes: true };
+            let is_done = takeover(&options)? == ExitCode::SUCCESS;
+            let lease = self.folder().read()?.context("a lease")?;
+            assert_eq!(lease.host == "b", is_done, "the lease names it: {lease:?}");
+            Ok(is_done)
+        }
+    }
+
+    const SECOND: Generation = Generation::FIRST.next();
+
+    #[test]
+    fn what_can_be_no_lease_hinders_no_takeover_and_what_may_be_one_is_for_a_person() {
+        let site = Site::new();
+        site.of_a();
+        std::fs::create_dir(site.path("leases/lease-3")).expect("made");
+        std::fs::write(site.path("leases/lease-4"), "torn").expect("written");
+        let error = site.take_over(false).expect_err("it is not known who is active").to_string();
+        assert!(error.contains("lease-4") && error.contains("remove it"), "{error}");
+        std::fs::remove_file(site.path("leases/lease-4")).expect("removed");
+        assert!(site.take_over(false).expect("nothing is against it"));
+        assert_eq!(site.folder().read().expect("it reads").map(|lease| lease.generation.number()), Some(4));
+        // A person can overrule what cannot be read.
+        let site = Site::new();
+        site.of_a();
+        std::fs::write(site.path("leases/lease-3"), "torn").expect("written");
+        assert!(site.take_over(true).expect("forced"));
+        assert_eq!(site.folder().read().expect("it reads").map(|lease| lease.generation.number()), Some(4));
+    }
 }

@@ -14,7 +14,9 @@ use keystore::config::Config;
 use keystore::config::pair::PairConfig;
 use keystore::dns::Name;
 use keystore::lock::LockFile;
-use keystore::pair::{Fence, Generation, Lease, LeaseError, LeaseFolder, Moment, Origin, Sighting, origin};
+use keystore::pair::{
+    Fence, Generation, Lease, LeaseError, LeaseFolder, Moment, Origin, Sighting, Skipped, origin,
+};
 use keystore::time::Timestamp;
 use metrics::Metrics;
 use metrics::condition::{ConditionId, Severity};
@@ -321,6 +323,7 @@ impl Keeper {
             standing: standing.clone(),
             look: Box::new(serials::look),
             clock: Box::new(moment),
+            skipped: Vec::new(),
             written: Vec::new(),
             twin: None,
             renewed: None,
@@ -382,6 +385,8 @@ struct Machine {
     standing: PairStanding,
     look: Box<Look>,
     clock: Box<dyn Fn() -> Moment + Send>,
+    /// What has the name of a lease and is none; told when it was first seen.
+    skipped: Vec<Skipped>,
     /// The lease as this process has written it last, and as it has tried to.
     written: Vec<Lease>,
     /// A lease of this host that another process has written.
@@ -394,10 +399,20 @@ struct Machine {
 
 impl Machine {
     fn step(&mut self) {
+        for skipped in self.newly_skipped() {
+            tracing::warn!(host = self.pair.host, "{skipped}");
+        }
         match self.standing.role() {
             Role::Standby => self.watch(),
             Role::Active(generation) => self.keep(generation),
         }
+    }
+
+    /// What is skipped in the folder of the leases and was not told before. That the folder cannot be read is told by who needs a lease.
+    fn newly_skipped(&mut self) -> Vec<Skipped> {
+        let Ok(listing) = self.folder.list() else { return Vec::new() };
+        let before = std::mem::replace(&mut self.skipped, listing.skipped);
+        self.skipped.iter().filter(|skipped| !before.contains(skipped)).cloned().collect()
     }
 
     /// Follows the lease of the other host; becomes active when it names this one.
@@ -445,8 +460,7 @@ impl Machine {
                 lease.node, lease.host
             ));
         }
-        let before = lease.generation.before().filter(|_| !lease.forced);
-        let before = before.map_or(Ok(None), |before| self.folder.read_one(before));
+        let before = if lease.forced { Ok(None) } else { self.folder.read_before(lease.generation) };
         if let Some(before) = before.map_err(|error| error.to_string())?
             && before.host != self.pair.host
             && (self.clock)().wall < before.until(self.pair.clock_margin)
@@ -474,7 +488,9 @@ impl Machine {
                     older.generation
                 ));
             }
-            Ok(None) => return self.hinder(format!("{}: it is empty", self.pair.lease_directory.display())),
+            Ok(None) => {
+                return self.hinder(LeaseError::Missing(self.pair.lease_directory.clone()).to_string());
+            }
             Err(error) => return self.hinder(error.to_string()),
         };
         let now = (self.clock)().boot;

@@ -23,12 +23,6 @@ impl Generation {
         Self(self.0.saturating_add(1))
     }
 
-    /// That of the takeover before this one; `None` for the first.
-    #[must_use]
-    pub const fn before(self) -> Option<Self> {
-        if self.0 > 1 { Some(Self(self.0 - 1)) } else { None }
-    }
-
     /// The number.
     #[must_use]
     pub const fn number(self) -> u64 {
@@ -52,9 +46,5 @@ mod tests {
         for text in ["", "0", "01", "+3", "-1", "3 4", "3\n", "99999999999999999999999"] {
             assert_eq!(Generation::parse(text), None, "{text:?}");
         }
-        assert_eq!(
-            (Generation::FIRST.before(), Generation::FIRST.next().before()),
-            (None, Some(Generation::FIRST))
-        );
     }
 }

@@ -20,7 +20,12 @@
 //! - A host renews its own file alone, where that is as it has left it, and looks before *and after* whether there is a higher number or another
 //!   has written its file: only when that is not so may it go on. So whatever a host that was stopped in a renewal writes later changes nothing.
 //! - The host that has taken over reads the file before its own once more, and waits for the end that it says.
+//!
+//! Something else than a regular file that has the name of a lease (a folder, a link, a FIFO) was made by no host of a pair: it is skipped, told
+//! of as [`Skipped`], and the next takeover has a number beyond it. A regular file of the highest number that cannot be read or is no lease may
+//! have been one: then nobody knows which host is active, and each call fails until a person has looked.
 
+use std::fmt;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -60,7 +65,10 @@ pub struct Lease {
 #[non_exhaustive]
 pub enum LeaseError {
     /// A file cannot be opened.
-    #[error("{path}: {source}", path = path.display())]
+    #[error(
+        "{path}: {source}; it may say that another host is active: mend what keeps it from being read, or remove it if no host of the pair has written it",
+        path = path.display()
+    )]
     Open {
         /// The file.
         path: PathBuf,
@@ -76,7 +84,10 @@ pub enum LeaseError {
         source: io::Error,
     },
     /// A file is no lease.
-    #[error("{path}, line {line}: this is no lease", path = path.display())]
+    #[error(
+        "{path}, line {line}: this is no lease, and may have been one: look at it, and remove it if no host of the pair has written it",
+        path = path.display()
+    )]
     Content {
         /// The file.
         path: PathBuf,
@@ -89,6 +100,43 @@ pub enum LeaseError {
     /// There is none of this takeover or a later one.
     #[error("{path}: there is no lease here: its storage may not be there", path = .0.display())]
     Missing(PathBuf),
+}
+
+/// Something with the name of a lease that is none, since no host of a pair makes such: it counts for nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    path: PathBuf,
+    generation: Generation,
+    kind: &'static str,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: it is a {}, and leases are regular files: it is skipped; look at it, and remove it",
+            self.path.display(),
+            self.kind
+        )
+    }
+}
+
+/// What a folder of leases has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// Takeovers of which there is a file, in order.
+    generations: Vec<Generation>,
+    /// What has the name of a lease and is none, in order.
+    pub skipped: Vec<Skipped>,
+}
+
+impl Listing {
+    /// The highest number of a takeover that has a file, or whose name something else has.
+    #[must_use]
+    pub fn highest(&self) -> Option<Generation> {
+        let skipped = self.skipped.last().map(|skipped| skipped.generation);
+        self.generations.last().copied().max(skipped)
+    }
 }
 
 /// Where the leases lie.
@@ -104,28 +152,69 @@ impl LeaseFolder {
         Self { path: path.to_owned() }
     }
 
-    /// The number of the newest takeover; `None` when no host has ever taken over.
-    pub fn newest(&self) -> Result<Option<Generation>, LeaseError> {
-        Ok(self.generations()?.last().copied())
-    }
-
     /// The lease of the newest takeover; `None` when no host has ever taken over.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or what may be the newest lease cannot: another host may be active by it.
     pub fn read(&self) -> Result<Option<Lease>, LeaseError> {
-        self.newest()?.map_or(Ok(None), |generation| self.read_one(generation))
+        self.newest(&self.list()?, |_| true)
     }
 
-    /// The lease of one takeover; `None` when there is none.
-    pub fn read_one(&self, generation: Generation) -> Result<Option<Lease>, LeaseError> {
+    /// The newest lease of a takeover before this one; `None` when there is none.
+    ///
+    /// # Errors
+    /// The same as of [`Self::read`].
+    pub fn read_before(&self, generation: Generation) -> Result<Option<Lease>, LeaseError> {
+        self.newest(&self.list()?, |other| other < generation)
+    }
+
+    /// What has the names of leases in this folder.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn list(&self) -> Result<Listing, LeaseError> {
+        let failed = |source| LeaseError::Io { path: self.path.clone(), source };
+        let (mut generations, mut skipped) = (Vec::new(), Vec::new());
+        for entry in std::fs::read_dir(&self.path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix("lease-"));
+            let Some(generation) = number.and_then(Generation::parse) else { continue };
+            let path = entry.path();
+            match entry.file_type() {
+                Ok(kind) if kind.is_file() => generations.push(generation),
+                Ok(kind) => skipped.push(Skipped { path, generation, kind: open::type_name(kind) }),
+                // The other host has removed it, since it was an old one.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(LeaseError::Io { path, source }),
+            }
+        }
+        generations.sort_unstable();
+        skipped.sort_unstable_by_key(|skipped| skipped.generation);
+        Ok(Listing { generations, skipped })
+    }
+
+    /// The lease of the highest number that `counts`.
+    fn newest(
+        &self,
+        listing: &Listing,
+        counts: impl Fn(Generation) -> bool,
+    ) -> Result<Option<Lease>, LeaseError> {
+        let newest = listing.generations.iter().rev().copied().find(|generation| counts(*generation));
+        newest.map(|generation| self.read_one(generation)).transpose()
+    }
+
+    /// The lease of a takeover of which there is a file.
+    fn read_one(&self, generation: Generation) -> Result<Lease, LeaseError> {
         let path = self.file(generation);
-        let mut file = match open::for_reading(&path, Links::Follow) {
+        let mut file = match open::for_reading(&path, Links::Refuse) {
             Ok((file, _)) => file.take(MAX_OCTETS),
-            Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(LeaseError::Open { path, source }),
         };
         let mut octets = Vec::new();
         file.read_to_end(&mut octets).map_err(|source| LeaseError::Io { path: path.clone(), source })?;
         match Lease::parse(&String::from_utf8_lossy(&octets)) {
-            Ok(lease) if lease.generation == generation => Ok(Some(lease)),
+            Ok(lease) if lease.generation == generation => Ok(lease),
             Ok(_) => Err(LeaseError::Content { path, line: 4 }),
             Err(line) => Err(LeaseError::Content { path, line }),
         }
@@ -145,9 +234,8 @@ impl LeaseFolder {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // A network file system may say so of what it has made at the first try, of which the answer was lost.
                 match self.read_one(lease.generation)? {
-                    Some(found) if found == *lease => {}
-                    Some(other) => return Err(LeaseError::Superseded(other)),
-                    None => return Err(LeaseError::Io { path, source: error }),
+                    found if found == *lease => {}
+                    other => return Err(LeaseError::Superseded(other)),
                 }
             }
             Err(source) => return Err(LeaseError::Io { path, source }),
@@ -179,30 +267,14 @@ impl LeaseFolder {
 
     /// The newest lease, if it is of this takeover or a later one.
     fn read_at_least(&self, generation: Generation) -> Result<Option<Lease>, LeaseError> {
-        match self.newest()?.filter(|newest| *newest >= generation) {
-            Some(newest) => self.read_one(newest),
-            None => Ok(None),
-        }
-    }
-
-    /// The takeovers of which there is a file, in order.
-    fn generations(&self) -> Result<Vec<Generation>, LeaseError> {
-        let failed = |source| LeaseError::Io { path: self.path.clone(), source };
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(&self.path).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            found.extend(
-                name.to_str().and_then(|name| name.strip_prefix("lease-")).and_then(Generation::parse),
-            );
-        }
-        found.sort_unstable();
-        Ok(found)
+        self.newest(&self.list()?, |other| other >= generation)
     }
 
     /// Removes files of takeovers of long ago. One that stays does no harm.
     fn prune(&self) {
-        let Ok(all) = self.generations() else { return };
-        let old: Vec<PathBuf> = all.iter().rev().skip(KEPT + 1).map(|old| self.file(*old)).collect();
+        let Ok(all) = self.list() else { return };
+        let old: Vec<PathBuf> =
+            all.generations.iter().rev().skip(KEPT + 1).map(|old| self.file(*old)).collect();
         let _ = durable::remove_each(&old.iter().map(PathBuf::as_path).collect::<Vec<_>>());
     }
 
@@ -288,6 +360,8 @@ impl Lease {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -379,6 +453,109 @@ mod tests {
         );
     }
 
+    type Make = fn(&Path);
+
+    /// What no host of a pair makes in a folder of leases; also for the tests of the hosts.
+    const NO_LEASES: [(&str, Make); 6] = [
+        ("folder", |path| std::fs::create_dir(path).expect("made")),
+        ("symbolic link", |path| symlink("nowhere", path).expect("made")),
+        ("symbolic link", |path| symlink("lease-2", path).expect("made")),
+        ("symbolic link", |path| symlink(path, path).expect("made")),
+        ("FIFO", |path| {
+            let fifo = rustix::fs::FileType::Fifo;
+            rustix::fs::mknodat(rustix::fs::CWD, path, fifo, 0o600.into(), 0).expect("made");
+        }),
+        ("socket", |path| drop(std::os::unix::net::UnixListener::bind(path).expect("made"))),
+    ];
+
+    #[test]
+    fn what_is_no_regular_file_is_skipped_and_told_and_the_next_takeover_is_beyond_it() {
+        for (kind, make) in NO_LEASES {
+            let (dir, folder) = folder();
+            // Before there is any lease, between two and beyond all.
+            make(&dir.path().join("lease-3"));
+            assert_eq!(folder.read().expect("no lease"), None, "{kind}");
+            let own = lease("a", TWO);
+            folder.claim(&own).expect("claimed");
+            make(&dir.path().join("lease-1"));
+            let later = Lease { renewed: NOW.plus(15), expires: NOW.plus(75), ..own.clone() };
+            folder.renew(&own, &later).expect("renewed");
+            let listing = folder.list().expect("read");
+            let [first, last] = &listing.skipped[..] else { panic!("{kind}: {listing:?}") };
+            for (skipped, name) in [(first, "lease-1"), (last, "lease-3")] {
+                let text = skipped.to_string();
+                assert!(text.contains(name) && text.contains(&format!("it is a {kind},")), "{text}");
+            }
+            assert_eq!(listing.highest(), Some(TWO.next()), "{kind}");
+            let beyond = lease("b", TWO.next().next());
+            folder.claim(&beyond).expect("claimed");
+            assert_eq!(folder.read().expect("a lease"), Some(beyond.clone()), "{kind}");
+            assert_eq!(folder.read_before(beyond.generation).expect("a lease"), Some(later), "{kind}");
+            // A takeover of the very number changes nothing of what is there.
+            let at = LeaseFolder::new(dir.path());
+            at.claim(&lease("b", TWO.next())).expect_err("there is a later one");
+        }
+    }
+
+    #[test]
+    fn a_file_that_may_have_been_a_lease_is_an_error_that_names_it_until_it_is_gone() {
+        let rows: [(&str, Make); 5] = [
+            ("empty", |path| std::fs::write(path, "").expect("made")),
+            ("huge", |path| std::fs::File::create(path).expect("made").set_len(1 << 40).expect("made")),
+            ("no text", |path| std::fs::write(path, [0xff; 5000]).expect("made")),
+            ("a lease of another takeover", |path| {
+                std::fs::write(path, lease("b", TWO).to_text()).expect("made");
+            }),
+            ("without the right to read it", |path| {
+                std::fs::write(path, lease("b", TWO.next()).to_text()).expect("made");
+                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o000);
+                std::fs::set_permissions(path, mode).expect("made");
+            }),
+        ];
+        for (what, make) in rows {
+            let (dir, folder) = folder();
+            let own = lease("a", TWO);
+            folder.claim(&own).expect("claimed");
+            let path = dir.path().join("lease-3");
+            make(&path);
+            if rustix::process::geteuid().is_root() && what.starts_with("without") {
+                // Root reads it: it is the lease of the other host.
+                assert_eq!(folder.read().expect("a lease").map(|lease| lease.host).as_deref(), Some("b"));
+                continue;
+            }
+            for failed in [
+                folder.read().expect_err(what),
+                folder.renew(&own, &own).expect_err(what),
+                folder.claim(&lease("a", TWO.next())).expect_err(what),
+                folder.read_before(TWO.next().next()).expect_err(what),
+            ] {
+                let text = failed.to_string();
+                assert!(text.contains("lease-3") && text.contains("remove it"), "{what}: {text}");
+            }
+            // The next takeover, which a person forces, has the next number.
+            assert_eq!(folder.list().expect("read").highest(), Some(TWO.next()), "{what}");
+            folder.claim(&lease("b", TWO.next().next())).expect("claimed");
+            std::fs::remove_file(&path).expect("removed");
+            std::fs::remove_file(dir.path().join("lease-4")).expect("removed");
+            assert_eq!(folder.read().expect("a lease"), Some(own), "{what}");
+        }
+    }
+
+    /// Network file systems show files of the other host as those of any user: who wrote a lease does not count.
+    #[test]
+    fn a_lease_of_another_user_counts_like_any_other() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let (dir, folder) = folder();
+        folder.claim(&lease("a", TWO)).expect("claimed");
+        folder.claim(&lease("b", TWO.next())).expect("claimed");
+        let path = dir.path().join("lease-3");
+        rustix::fs::chown(&path, Some(rustix::fs::Uid::from_raw(12_345)), None).expect("given away");
+        let found = folder.renew(&lease("a", TWO), &lease("a", TWO)).expect_err("another host is active");
+        assert!(matches!(found, LeaseError::Superseded(lease) if lease.host == "b"));
+    }
+
     #[test]
     fn a_machine_is_known_by_its_boot_whatever_its_name() {
         let own = Lease { node: "ns1/1".to_owned(), ..lease("a", TWO) };
@@ -401,7 +578,7 @@ mod tests {
             });
             assert_eq!(won.iter().filter(|won| **won).count(), 1, "takeover {number}");
         }
-        assert!(folder.generations().expect("read").len() <= KEPT + 2, "old ones are removed");
+        assert!(folder.list().expect("read").generations.len() <= KEPT + 2, "old ones are removed");
     }
 
     #[test]

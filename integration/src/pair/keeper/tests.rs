@@ -54,6 +54,7 @@ impl Site {
             standing: PairStanding::new(&pair, config, fence, start.wall),
             look: Box::new(look),
             clock: Box::new(clock),
+            skipped: Vec::new(),
             written: Vec::new(),
             twin: None,
             renewed: None,
@@ -195,6 +196,49 @@ fn a_lease_that_cannot_be_renewed_ends_by_each_clock_and_the_host_goes_on_when_i
     site.step(55);
     site.now.lock().expect("held by nobody").wall = Timestamp::from_secs(START + 5);
     assert_eq!((site.step(5), site.may_publish(), site.condition()), (FIRST, false, LOST));
+}
+
+#[test]
+fn what_can_be_no_lease_is_told_once_and_hinders_no_host() {
+    let mut site = Site::active();
+    let leases = site.dir.path().join("leases");
+    std::fs::create_dir(leases.join("lease-7")).expect("made");
+    std::os::unix::fs::symlink("nowhere", leases.join("lease-8")).expect("made");
+    std::fs::write(leases.join("notes"), "of a person").expect("made");
+    let told: Vec<String> = site.machine.newly_skipped().iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].contains("lease-7: it is a folder") && told[1].contains("lease-8: it is a symbolic link")
+    );
+    for _ in 0..10 {
+        assert_eq!((site.step(30), site.may_publish(), site.condition()), (FIRST, true, None));
+        assert_eq!(site.machine.newly_skipped(), [], "each is told once");
+    }
+    // A takeover beyond them counts, by the other host and by this one, which waits for the lease before its own.
+    let beyond = Generation::parse("9").expect("a number");
+    site.take_over("b", beyond);
+    assert_eq!((site.step(1), site.may_publish()), (Role::Standby, false));
+    site.machine.standing.set_idle();
+    std::fs::create_dir(leases.join("lease-10")).expect("made");
+    let next = beyond.next().next();
+    site.take_over("a", next);
+    assert_eq!(site.step(1), Role::Standby, "the lease of the other host has not ended");
+    assert_eq!((site.step(65), site.may_publish()), (Role::Active(next), true));
+}
+
+#[test]
+fn a_file_that_may_be_a_later_lease_ends_what_a_host_publishes_with_its_lease_until_it_is_gone() {
+    let mut site = Site::active();
+    let file = site.dir.path().join("leases/lease-2");
+    for content in ["", "x", "offline-ksk lease 2\n"] {
+        std::fs::write(&file, content).expect("made");
+        assert_eq!((site.step(1), site.may_publish()), (FIRST, true));
+        assert_eq!((site.step(59), site.may_publish(), site.condition()), (FIRST, false, LOST));
+        let trouble = site.machine.standing.values().trouble.clone().expect("the cause");
+        assert!(trouble.contains("lease-2") && trouble.contains("remove it"), "{trouble}");
+        std::fs::remove_file(&file).expect("removed");
+        assert_eq!((site.step(1), site.may_publish(), site.condition()), (FIRST, true, None));
+    }
 }
 
 #[test]
