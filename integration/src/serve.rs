@@ -348,6 +348,13 @@ impl Serving {
 }
 
 impl Reloading {
+    /// Says why a configuration is not taken.
+    fn refused(&self, what: String, config: &Config) -> (Answer, ConfigurationState) {
+        tracing::error!("{what}; the old configuration stays in use");
+        self.loader.reload_failed(ConfigurationState::Refused);
+        Answer::of_reload(Err(what), &config.warnings)
+    }
+
     fn reload(&mut self) -> (Answer, ConfigurationState) {
         let mut config = match service::load(&self.path, InUse::Config(&self.config), clock::now()) {
             Ok(config) => config,
@@ -359,33 +366,26 @@ impl Reloading {
             }
         };
         if let Some(what) = fixed(&self.config, &config) {
-            let what = format!(
-                "{what} cannot change while this process runs; the old configuration stays in use, restart to take it"
-            );
-            tracing::error!("{what}");
-            self.loader.reload_failed(ConfigurationState::Refused);
-            return Answer::of_reload(Err(what), &config.warnings);
+            let what = format!("{what} cannot change while this process runs; restart it to take that");
+            return self.refused(what, &config);
         }
         if let Err(errors) = config.settle_transfer_keys(Some(&self.config)) {
             let what = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            tracing::error!("{what}; the old configuration stays in use");
-            self.loader.reload_failed(ConfigurationState::Refused);
-            return Answer::of_reload(Err(what), &config.warnings);
+            return self.refused(what, &config);
         }
         if let Some(error) = unread_authorities(&self.config, &config) {
-            let what = format!("transfers over TLS: {error}");
-            tracing::error!("{what}; the old configuration stays in use");
-            self.loader.reload_failed(ConfigurationState::Refused);
-            return Answer::of_reload(Err(what), &config.warnings);
+            return self.refused(format!("transfers over TLS: {error}"), &config);
         }
         if let Err(error) = make_folders(&config) {
             tracing::error!("{error:#}; requests of the zone fail until the folder is there");
+        }
+        if let Err(error) = self.signer.reload(&config) {
+            return self.refused(error.to_string(), &config);
         }
         self.health.reload((&config).into());
         if let Some(pair) = &self.pair {
             pair.set_config(&config);
         }
-        self.signer.reload(&config);
         self.notifier.follow(self.signer.transfers());
         self.follower.follow(self.signer.from_primaries());
         self.catalogs.follow(self.signer.taken_catalogs());

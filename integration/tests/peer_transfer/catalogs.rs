@@ -70,7 +70,7 @@ impl Producer {
     fn reload(&self, change: impl Fn(&mut Config)) {
         let mut config = self.config.clone();
         change(&mut config);
-        self.signer.reload(&config);
+        self.signer.reload(&config).expect("the configuration");
         self.notifier.follow(self.signer.transfers());
     }
 }

@@ -170,7 +170,7 @@ fn zone_goes_from_powerdns_through_our_signer_to_powerdns_and_into_its_catalog()
     assert!(!end.log().contains("IXFR-in"), "{}", end.log());
     let mut none = config.clone();
     none.zones.clear();
-    us.signer.reload(&none);
+    us.signer.reload(&none).expect("the configuration");
     common::wait_for("the zone to leave with the catalog", LIMIT, || {
         serial_at(by_catalog.address).is_none().then_some(())
     });

@@ -5,9 +5,9 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use super::Config;
 use super::tls::{ClientTls, PrimaryTls};
 use super::zone_files::{CatalogTroubleKind, Origin, ZoneFileErrors};
+use super::{Config, ZoneConfig};
 use crate::dns::Name;
 use crate::policy::{PolicyFinding, Severity};
 use crate::tsig::{TsigKey, TsigKeyError};
@@ -167,33 +167,10 @@ impl Config {
     /// The keys that can be used, and all that is wrong with them or the zones that name them.
     #[must_use]
     pub fn read_transfer_keys(&self) -> (Vec<TsigKey>, Vec<TransferKeyError>) {
-        let mut keys: Vec<TsigKey> = Vec::new();
-        let mut errors = Vec::new();
-        for file in &self.transfer.key_files {
-            match TsigKey::load(file) {
-                Ok(key) if keys.iter().any(|other| other.name == key.name) => {
-                    errors.push(TransferKeyError::Twice(key.name));
-                }
-                Ok(key) => keys.push(key),
-                Err(error) => errors.push(error.into()),
-            }
-        }
+        let (keys, mut errors) = self.read_key_files();
         // A file that does not read may have the key.
         if errors.is_empty() {
-            for zone in &self.zones {
-                let allowed = zone.allow_transfer.iter().map(|rule| ("allow-transfer", &rule.key));
-                let told = zone.notify.iter().map(|target| ("notify", &target.key));
-                let updates = zone.content.updates.iter();
-                let from = zone.content.primaries.iter().map(|primary| ("primaries", &primary.key));
-                let named = allowed.chain(told).chain(from);
-                let named = named.filter_map(|(at, key)| Some((at, key.as_ref()?)));
-                for (setting, key) in named.chain(updates.map(|rule| ("update", &rule.key))) {
-                    if !keys.iter().any(|known| known.name == *key) {
-                        let (zone, key) = (zone.name.clone(), key.clone());
-                        errors.push(TransferKeyError::Unknown { zone, setting, key });
-                    }
-                }
-            }
+            errors.extend(self.zones.iter().flat_map(|zone| unknown_keys(zone, &keys)));
             let made = self.catalogs.made.iter().flat_map(|catalog| {
                 let allowed = catalog.allow_transfer.iter().map(|rule| ("allow-transfer", &rule.key));
                 let told = catalog.notify.iter().map(|target| ("notify", &target.key));
@@ -208,6 +185,28 @@ impl Config {
                     let (zone, key) = (zone.clone(), key.clone());
                     errors.push(TransferKeyError::Unknown { zone, setting, key });
                 }
+            }
+        }
+        (keys, errors)
+    }
+
+    /// What a zone, which need not be one of these, says of keys that no file has; nothing where a file does not read, since that may have the key.
+    #[must_use]
+    pub fn unknown_transfer_keys(&self, zone: &ZoneConfig) -> Vec<TransferKeyError> {
+        let (keys, errors) = self.read_key_files();
+        if errors.is_empty() { unknown_keys(zone, &keys).collect() } else { Vec::new() }
+    }
+
+    fn read_key_files(&self) -> (Vec<TsigKey>, Vec<TransferKeyError>) {
+        let mut keys: Vec<TsigKey> = Vec::new();
+        let mut errors = Vec::new();
+        for file in &self.transfer.key_files {
+            match TsigKey::load(file) {
+                Ok(key) if keys.iter().any(|other| other.name == key.name) => {
+                    errors.push(TransferKeyError::Twice(key.name));
+                }
+                Ok(key) => keys.push(key),
+                Err(error) => errors.push(error.into()),
             }
         }
         (keys, errors)
@@ -253,6 +252,20 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// What a zone says of keys that are not among `keys`.
+fn unknown_keys<'a>(zone: &'a ZoneConfig, keys: &'a [TsigKey]) -> impl Iterator<Item = TransferKeyError> {
+    let allowed = zone.allow_transfer.iter().map(|rule| ("allow-transfer", &rule.key));
+    let told = zone.notify.iter().map(|target| ("notify", &target.key));
+    let from = zone.content.primaries.iter().map(|primary| ("primaries", &primary.key));
+    let named = allowed.chain(told).chain(from).filter_map(|(setting, key)| Some((setting, key.as_ref()?)));
+    let named = named.chain(zone.content.updates.iter().map(|rule| ("update", &rule.key)));
+    let unknown = named.filter(|(_, key)| !keys.iter().any(|known| known.name == **key));
+    unknown.map(|(setting, key)| {
+        let (zone, key) = (zone.name.clone(), key.clone());
+        TransferKeyError::Unknown { zone, setting, key }
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::update::{UpdateRcode, UpdateRequest};
 use crate::zone::{ContentChange, Zone};
@@ -61,9 +61,16 @@ pub enum ChangeOutcome {
 /// The changes that wait for the thread of a zone.
 #[derive(Default)]
 pub struct ChangeQueue {
-    waiting: Mutex<VecDeque<ChangeRequest>>,
+    waiting: Mutex<Waiting>,
     /// Has the thread look here.
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    requests: VecDeque<ChangeRequest>,
+    /// No thread takes any more.
+    is_closed: bool,
 }
 
 impl ChangeQueue {
@@ -72,15 +79,19 @@ impl ChangeQueue {
         let _ = self.wake.set(Box::new(wake));
     }
 
-    /// Has a change wait, and wakes the thread. Where too many wait, it has failed at once.
+    /// Has a change wait, and wakes the thread. Where too many wait, or no thread takes them any more, it has failed at once.
     pub fn submit(&self, request: ChangeRequest) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() >= MOST {
+        let mut waiting = self.lock();
+        if waiting.is_closed {
+            drop(waiting);
+            return fail([request]);
+        }
+        if waiting.requests.len() >= MOST {
             drop(waiting);
             return (request.reply)(ChangeOutcome::Failed(format!("{MOST} changes wait already")));
         }
-        waiting.push_back(request);
-        let is_first = waiting.len() == 1;
+        waiting.requests.push_back(request);
+        let is_first = waiting.requests.len() == 1;
         drop(waiting);
         // Whoever comes behind another one is found with it.
         if is_first && let Some(wake) = self.wake.get() {
@@ -90,7 +101,7 @@ impl ChangeQueue {
 
     /// The changes that wait, in the order in which they came.
     pub fn take(&self) -> VecDeque<ChangeRequest> {
-        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.lock().requests)
     }
 
     /// Has changes wait again, in front of all others, and wakes the thread.
@@ -98,9 +109,13 @@ impl ChangeQueue {
         if requests.is_empty() {
             return;
         }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.append(&mut waiting);
-        *waiting = requests;
+        let mut waiting = self.lock();
+        if waiting.is_closed {
+            drop(waiting);
+            return fail(requests);
+        }
+        requests.append(&mut waiting.requests);
+        waiting.requests = requests;
         drop(waiting);
         if let Some(wake) = self.wake.get() {
             wake();
@@ -109,7 +124,28 @@ impl ChangeQueue {
 
     /// True when none waits.
     pub fn is_empty(&self) -> bool {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.lock().requests.is_empty()
+    }
+
+    /// Has the changes that wait fail, and all that come after this: the zone has left, or its thread ends. Changes that the thread has taken are its own.
+    pub fn close(&self) {
+        let mut waiting = self.lock();
+        waiting.is_closed = true;
+        let requests = std::mem::take(&mut waiting.requests);
+        drop(waiting);
+        fail(requests);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells those who wait that nobody takes their changes.
+fn fail(requests: impl IntoIterator<Item = ChangeRequest>) {
+    for request in requests {
+        let why = "the zone is not signed and served here any more, or the signer ends";
+        (request.reply)(ChangeOutcome::Failed(why.to_owned()));
     }
 }
 

@@ -14,6 +14,7 @@
 mod authorities;
 mod catalogs;
 mod condition;
+mod error;
 mod events;
 mod folders;
 mod gate;
@@ -41,6 +42,7 @@ mod tests;
 
 pub use crate::clock::Clock;
 pub use authorities::authority_files;
+pub use error::{AddZoneError, ReloadError, StartError};
 pub use gate::{ReleaseError, release};
 pub use keyring::Keyring;
 pub use lock::SignerLock;
@@ -56,7 +58,6 @@ use std::thread::available_parallelism;
 
 use keystore::config::{Config, ZoneConfig};
 use keystore::dns::Name;
-use keystore::lock::LockError;
 use keystore::pair::Fence;
 use keystore::shared::Shared;
 use metrics::Metrics;
@@ -103,38 +104,6 @@ struct InUse {
     config: Config,
     /// The zones that were added and are in no configuration that was given as a whole.
     added: HashSet<Name>,
-}
-
-/// A signer that does not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// Another signer is at work in the state folder: in another process, or in this one, where one that was dropped ends behind what its
-    /// threads are at, see [`Signer::shutdown`].
-    #[error(
-        "{0}: another signer is at work in this state folder, or has not ended yet; stop it, or try again when it has ended"
-    )]
-    InUse(LockError),
-    /// The lock of the state folder is another user's, or no file of its kind.
-    #[error("the signer cannot lock its state folder: {0}; run it as the user whom the folder belongs to")]
-    Lock(LockError),
-    /// The system gives no thread.
-    #[error("the system gives no thread to the signer: {0}")]
-    Thread(#[from] std::io::Error),
-}
-
-impl From<LockError> for StartError {
-    fn from(error: LockError) -> Self {
-        if matches!(error, LockError::Held { .. }) { Self::InUse(error) } else { Self::Lock(error) }
-    }
-}
-
-/// A zone that cannot be added.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the zone {zone} has neither `file` nor `primaries`: there is nothing to sign and serve")]
-pub struct NothingToServe {
-    /// The zone.
-    pub zone: Name,
 }
 
 /// A zone, and where it is at work.
@@ -199,18 +168,27 @@ impl Signer {
             revision: Revision::default(),
             fence,
         };
-        signer.reload(config);
+        signer.take(config);
         Ok(signer)
     }
 
     /// Takes a new configuration: zones that are new begin, zones that are gone are not answered for any more, zones whose
-    /// settings changed work on with the new ones. What is served of them stays until there is something newer. `state-dir` must be the
-    /// one of the start.
+    /// settings changed work on with the new ones. What is served of them stays until there is something newer.
     ///
     /// Zones that [`Signer::add_zone`] has added stay, until [`Signer::remove_zone`] ends with them. Where `config` has one of them, its settings are
     /// taken from there, and it goes when a later configuration has it no more.
-    pub fn reload(&self, config: &Config) {
+    ///
+    /// # Errors
+    /// When the signer ends, or `state-dir` is another one than at the start: nothing changes then.
+    pub fn reload(&self, config: &Config) -> Result<(), ReloadError> {
         let mut in_use = self.in_use();
+        if self.threads.are_ending() {
+            return Err(ReloadError::Ending);
+        }
+        if config.state_dir != in_use.config.state_dir {
+            let (at_work, wanted) = (in_use.config.state_dir.clone(), config.state_dir.clone());
+            return Err(ReloadError::OtherStateDir { at_work, wanted });
+        }
         let has: HashSet<&Name> = config.zones.iter().map(|zone| &zone.name).collect();
         in_use.added.retain(|name| !has.contains(name));
         let InUse { config: before, added } = &mut *in_use;
@@ -218,18 +196,28 @@ impl Signer {
         before.clone_from(config);
         before.zones.extend(added);
         self.take(&in_use.config);
+        Ok(())
     }
 
     /// Begins with one zone more, which a [`Signer::reload`] leaves; one of the same name works on with these settings, and stays one of the
-    /// configuration if it is. Its TSIG keys must be among those of the configuration in use: what needs another one is refused to clients, and
-    /// not had from primaries.
+    /// configuration if it is.
     ///
     /// # Errors
-    /// When the zone has no content: nothing changes then.
-    pub fn add_zone(&self, zone: Shared<ZoneConfig>) -> Result<(), NothingToServe> {
+    /// When the signer ends, the zone has no content, its name is that of a catalog of the configuration, or it names a TSIG key that no file of
+    /// the configuration in use has: nothing changes then.
+    pub fn add_zone(&self, zone: Shared<ZoneConfig>) -> Result<(), AddZoneError> {
         let mut in_use = self.in_use();
+        if self.threads.are_ending() {
+            return Err(AddZoneError::Ending { zone: zone.name.clone() });
+        }
         if ZoneSetup::from_config(&in_use.config, &zone).is_none() {
-            return Err(NothingToServe { zone: zone.name.clone() });
+            return Err(AddZoneError::NothingToServe { zone: zone.name.clone() });
+        }
+        if in_use.config.catalogs.names().any(|catalog| *catalog == zone.name) {
+            return Err(AddZoneError::Catalog { zone: zone.name.clone() });
+        }
+        if let Some(error) = in_use.config.unknown_transfer_keys(&zone).into_iter().next() {
+            return Err(AddZoneError::Key(error));
         }
         let InUse { config, added } = &mut *in_use;
         let before = config.zones.len();
@@ -290,6 +278,7 @@ impl Signer {
             if let Some(zone) = zones.remove(&name) {
                 // A step under way tells nothing of the zone after this.
                 zone.served.end_feed();
+                zone.served.changes().close();
                 self.feed.tell_removed(&name);
             }
             self.threads.leave(name);
@@ -444,9 +433,15 @@ impl Signer {
         self.threads.send(zone, Command::Look(zone.clone()));
     }
 
-    /// Has the threads end, each after the step under way, and does not wait for that.
+    /// Has the threads end, each after the step under way, and does not wait for that. No zone and no configuration is taken after this, and
+    /// updates that no step is at are answered with SERVFAIL.
     pub fn begin_shutdown(&self) {
+        // An addition or a reload that is under way is finished before.
+        let _in_use = self.in_use();
         self.threads.begin_stop();
+        for zone in self.zones().values() {
+            zone.served.changes().close();
+        }
     }
 
     /// Ends the threads, each after the step under way. One that is at work on a zone whose ZSK is in a token is waited for for two seconds; after
@@ -464,6 +459,7 @@ impl std::fmt::Debug for Signer {
 
 impl Drop for Signer {
     fn drop(&mut self) {
+        self.begin_shutdown();
         self.threads.join();
         self.feed.close();
     }

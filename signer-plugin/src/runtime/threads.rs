@@ -103,7 +103,12 @@ impl Threads {
         self.send_to_all(|| Command::Wake);
     }
 
-    /// The same, and waits for it.
+    /// True when the threads are to end.
+    pub fn are_ending(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// The same as [`Self::begin_stop`], and waits for it.
     pub fn join(&self) {
         self.begin_stop();
         let threads = {

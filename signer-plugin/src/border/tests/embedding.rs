@@ -176,8 +176,8 @@ async fn zone_that_leaves_is_answered_for_nobody_who_might_not_ask_for_it() {
     let server = start(signer.hosted(), Catalog::new(), TcpLimits::new(100));
     let reloads = tokio::task::spawn_blocking(move || {
         for _ in 0..300 {
-            signer.reload(&without);
-            signer.reload(&with);
+            signer.reload(&without).unwrap();
+            signer.reload(&with).unwrap();
         }
     });
     let query = question("www.a.test", 1, None);

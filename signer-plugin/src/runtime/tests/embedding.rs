@@ -1,9 +1,14 @@
 //! What a program that has the signer in it can do: add and remove zones, ask how they stand, be told when that changes.
 
+use std::path::Path;
+
 use keystore::config::ZoneConfig;
+use keystore::config::catalog::CatalogConfig;
+use keystore::config::transfer::AllowTransfer;
 use keystore::shared::Shared;
 
 use super::*;
+use crate::content::{Change, ChangeOutcome, ChangeRequest};
 
 /// A zone of the configuration of a site.
 fn zone_config(site: &Site, name: &str) -> Shared<ZoneConfig> {
@@ -106,42 +111,109 @@ fn a_reload_leaves_zones_that_were_added_until_they_are_removed_or_the_configura
     signer.add_zone(zone_config(&site, "c.test")).unwrap();
     let served = signer.hosted().zone(&name("b.test")).unwrap();
     for _ in 0..2 {
-        signer.reload(&none);
+        signer.reload(&none).unwrap();
         assert_eq!(names(), ["b.test.", "c.test."]);
     }
     // The configuration has `c.test` for a while, in another letter case; from then on it is a zone of the configuration.
-    signer.reload(&site.config(20, &["C.Test"]));
+    signer.reload(&site.config(20, &["C.Test"])).unwrap();
     assert_eq!(names().len(), 3);
-    signer.reload(&none);
+    signer.reload(&none).unwrap();
     assert_eq!(names(), ["b.test."]);
     // A zone of the configuration that is added again stays one.
-    signer.reload(&site.config(20, &["d.test"]));
+    signer.reload(&site.config(20, &["d.test"])).unwrap();
     signer.add_zone(zone_config(&site, "d.test")).unwrap();
-    signer.reload(&none);
+    signer.reload(&none).unwrap();
     assert_eq!(names(), ["b.test."]);
     // One that is removed comes back by the configuration alone.
-    signer.reload(&site.config(20, &["d.test"]));
+    signer.reload(&site.config(20, &["d.test"])).unwrap();
     assert!(signer.remove_zone(&name("d.test")) && signer.remove_zone(&name("b.test")));
     assert_eq!(names(), ["example."]);
-    signer.reload(&site.config(20, &["d.test"]));
+    signer.reload(&site.config(20, &["d.test"])).unwrap();
     assert_eq!(names(), ["d.test.", "example."]);
     assert!(signer.hosted().zone(&name("b.test")).is_none() && served.origin() == &name("b.test"));
     signer.shutdown();
 }
 
 #[test]
-fn a_zone_without_content_is_not_added_and_the_error_says_what_it_lacks() {
+fn what_a_signer_does_not_take_is_an_error_and_changes_nothing() {
+    let site = Site::with_skr(3);
+    let (of_catalog, of_key) = (name("catalog.test"), name("nobody"));
+    let mut config = site.config(14, &[]);
+    let zone = of_catalog.clone();
+    let (groups, allow_transfer, notify) = (None, Vec::new(), Vec::new());
+    config.catalogs.made.push(CatalogConfig { zone, groups, allow_transfer, notify });
+    let signer = Signer::start(&config, &site.metrics, site.clock()).unwrap();
+    let as_it_was = || {
+        let configured = signer.config().zones.iter().filter(|zone| zone.file.is_some()).count();
+        assert_eq!((configured, signer.hosted().zones().len(), signer.states().len()), (1, 2, 1));
+    };
+    let with = |zone: &str, change: &dyn Fn(&mut ZoneConfig)| {
+        let mut zone = (*zone_config(&site, zone)).clone();
+        change(&mut zone);
+        signer.add_zone(zone.into()).unwrap_err()
+    };
+    for zone in ["b.test", ZONE] {
+        let error = with(zone, &|zone| zone.file = None);
+        assert!(
+            matches!(&error, AddZoneError::NothingToServe { zone: named } if *named == name(zone)),
+            "{error}"
+        );
+        assert!(error.to_string().contains("`primaries`"), "{error}");
+        as_it_was();
+        let rule = AllowTransfer { address: None, key: Some(of_key.clone()), tls: None };
+        let error = with(zone, &|zone| zone.allow_transfer = vec![rule.clone()]);
+        assert!(
+            matches!(error, AddZoneError::Key(_)) && error.to_string().contains("the key nobody."),
+            "{error}"
+        );
+        as_it_was();
+    }
+    let error = with("b.test", &|zone| zone.name = of_catalog.clone());
+    assert!(matches!(&error, AddZoneError::Catalog { zone } if *zone == of_catalog), "{error}");
+    as_it_was();
+    let elsewhere = Config { state_dir: "/elsewhere".into(), ..config.clone() };
+    let error = signer.reload(&elsewhere).unwrap_err();
+    assert!(matches!(&error, ReloadError::OtherStateDir { wanted, .. } if wanted == Path::new("/elsewhere")));
+    as_it_was();
+
+    // A signer that ends takes neither zones nor configurations nor changes; it still lets a zone go.
+    until("signed", || site.signed());
+    let served = signer.zones().values().next().map(|zone| Arc::clone(&zone.served)).unwrap();
+    signer.begin_shutdown();
+    let error = with("b.test", &|_| ());
+    assert!(matches!(&error, AddZoneError::Ending { zone } if *zone == name("b.test")), "{error}");
+    assert_eq!(signer.reload(&config), Err(ReloadError::Ending));
+    as_it_was();
+    assert!(asked_for_change(&served).contains("the signer ends"));
+    assert!(signer.remove_zone(&name(ZONE)) && signer.hosted().zone(&name(ZONE)).is_none());
+    signer.shutdown();
+}
+
+#[test]
+fn a_change_of_a_zone_that_was_removed_fails_at_once() {
     let site = Site::with_skr(3);
     let signer = Signer::start(&site.config(14, &[]), &site.metrics, site.clock()).unwrap();
-    for (zone, known) in [("b.test", false), (ZONE, true)] {
-        let lacking = ZoneConfig { file: None, ..(*zone_config(&site, zone)).clone() };
-        let error = signer.add_zone(lacking.into()).unwrap_err();
-        assert!(error.zone == name(zone) && error.to_string().contains("`primaries`"), "{error}");
-        let configured =
-            signer.config().zones.iter().any(|zone| zone.name == error.zone && zone.file.is_some());
-        assert_eq!((signer.hosted().zone(&error.zone).is_some(), configured), (known, known), "{zone}");
-    }
+    let served = signer.zones().values().next().map(|zone| Arc::clone(&zone.served)).unwrap();
+    assert!(signer.remove_zone(&name(ZONE)));
+    assert!(asked_for_change(&served).contains("not signed and served here any more"));
+    // It comes back with a queue of its own.
+    signer.add_zone(zone_config(&site, ZONE)).unwrap();
+    until("signed", || site.signed());
     signer.shutdown();
+}
+
+/// What becomes of a change right when it is asked for.
+fn asked_for_change(served: &SignerZone) -> String {
+    let (told, outcome) = std::sync::mpsc::channel();
+    let zone = crate::testing::zone("example", FILE.strip_prefix("$TTL 300\n").unwrap()).unwrap();
+    let change = Change::Whole(Box::new(zone));
+    served
+        .changes()
+        .submit(ChangeRequest { change, reply: Box::new(move |outcome| told.send(outcome).unwrap()) });
+    match outcome.try_recv() {
+        Ok(ChangeOutcome::Failed(why)) => why,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -156,18 +228,18 @@ fn threads_grow_with_the_zones_and_share_them_evenly() {
     let signer = Signer::start(&config(1), &site.metrics, site.clock()).unwrap();
     assert_eq!(signer.threads.zones(), [1]);
     // By a configuration, and by zones that are added.
-    signer.reload(&config(2));
+    signer.reload(&config(2)).unwrap();
     assert_eq!(signer.threads.zones(), [1, 1]);
     for (n, zone) in all.iter().enumerate().take(most).skip(2) {
         signer.add_zone(zone_config(&site, zone)).unwrap();
         assert_eq!(signer.threads.zones(), vec![1; n + 1]);
     }
-    signer.reload(&config(3 * most));
+    signer.reload(&config(3 * most)).unwrap();
     assert_eq!(signer.threads.zones(), vec![3; most], "never more threads than that");
     // Each thread works: the zones are read on all of them.
     let loads = |zone: &str| site.metrics.zone_loads_total.with_label_values(&[zone, "ok"]).get();
     until("all zones are read", || all[..3 * most - 1].iter().all(|zone| loads(&format!("{zone}.")) > 0));
-    signer.reload(&config(1));
+    signer.reload(&config(1)).unwrap();
     assert_eq!(signer.threads.zones().iter().sum::<usize>(), 1);
     signer.shutdown();
 }

@@ -117,7 +117,7 @@ fn a_zone_that_comes_back_is_at_work_on_the_thread_that_it_had() {
     for names in
         [&["b.test"][..], &["b.test", "c.test"], &["c.test", "d.test", "a.test"], &[], &["d.test", "b.test"]]
     {
-        signer.reload(&site.config(14, names));
+        signer.reload(&site.config(14, names)).unwrap();
         for (name, thread) in threads() {
             assert_eq!(*known.entry(name.clone()).or_insert(thread), thread, "{name}");
         }

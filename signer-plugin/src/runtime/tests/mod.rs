@@ -564,14 +564,14 @@ fn a_new_configuration_adds_changes_and_removes_zones() {
 
     let refresh = || site.gauge(&site.metrics.policy_signature_refresh_seconds);
     assert_eq!(refresh(), 5 * DAY as i64);
-    signer.reload(&site.config(20, &["other.example."]));
+    signer.reload(&site.config(20, &["other.example."])).unwrap();
     assert_eq!(names(), ["example.", "other.example."]);
     let again = hosted.find(b"\x07example\0", Rtype::SOA).unwrap();
     assert!(Arc::ptr_eq(&served, &again), "what is served goes on");
     let restored = || site.metrics.zone_restores_total.with_label_values(&[ZONE, "ok"]).get();
     until("at work with the new times", &|| restored() == 1);
 
-    signer.reload(&site.config(20, &[]));
+    signer.reload(&site.config(20, &[])).unwrap();
     assert_eq!(names(), ["example."]);
     let has_other = || site.metrics.encode().unwrap().contains("{zone=\"other.example.\"}");
     until("its series are gone", &|| !has_other());
