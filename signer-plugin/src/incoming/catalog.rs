@@ -27,10 +27,10 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 
-use super::connection::LookTime;
+use super::connection::{LookTime, LookTimes};
 use super::fault::TransferFault;
 use super::follow::{Settings, in_turn, settings_of};
-use super::look::{Look, News, OctetsUnderWay, Received, TransferKind, WHOLE};
+use super::look::{Look, News, OctetsUnderWay, Received, TransferKind};
 use super::serial::is_newer;
 use super::timer::{Looked, ZoneTimer};
 use super::tls::TlsClients;
@@ -316,7 +316,6 @@ impl OneCatalog {
     /// vain only when it gave nothing.
     async fn look(&mut self, first: Option<IpAddr>) -> Result<Looked, CatalogFollowFault> {
         let mut faults = self.settings.unusable.clone();
-        let time = LookTime::of(WHOLE);
         let primaries: Vec<_> = in_turn(&self.settings.primaries, first).cloned().collect();
         for primary in primaries {
             let look = Look {
@@ -331,7 +330,7 @@ impl OneCatalog {
             let told = |kind: TransferKind, how: Result<Received, &TransferFault>| {
                 self.zone.transfers().count_incoming(kind.as_str(), how.is_ok());
             };
-            let seen = match look.at(&primary, time, &told).await {
+            let seen = match look.at(&primary, LookTime::of(LookTimes::default()), &told).await {
                 Ok(seen) => seen,
                 Err(fault) => {
                     faults.push(format!("{}: {fault}", primary.address));

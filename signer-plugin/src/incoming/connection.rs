@@ -13,10 +13,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::fault::TransferFault;
 use super::tls::TlsClients;
 
-/// How long the connection, the handshake of TLS, and the sending of a query, may take each.
-const CONNECT: Duration = Duration::from_secs(10);
-/// How long the next message may take.
-pub(super) const PROGRESS: Duration = Duration::from_secs(30);
+/// Octets that a primary must send each second on average, once an answer has gone on for [`LookTimes::slow`]: as many as clients of ours must take.
+const LEAST_RATE: u64 = 16 << 10;
 
 /// What is read from and written to.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -32,17 +30,45 @@ pub(super) struct Primary {
     pub tls: Option<PrimaryTls>,
 }
 
+/// How long a primary may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LookTimes {
+    /// For a look at one primary, with every transfer of it.
+    pub whole: Duration,
+    /// For the connection, the handshake of TLS, and the sending of a query, each.
+    pub connect: Duration,
+    /// For the next message.
+    pub message: Duration,
+    /// For an answer, whatever its rate.
+    pub slow: Duration,
+}
+
+impl Default for LookTimes {
+    fn default() -> Self {
+        Self {
+            whole: Duration::from_secs(2 * 3600),
+            connect: Duration::from_secs(10),
+            message: Duration::from_secs(30),
+            slow: Duration::from_secs(60),
+        }
+    }
+}
+
 /// The time that a look has, with all its connections.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LookTime {
     until: Instant,
-    whole: Duration,
+    times: LookTimes,
 }
 
 impl LookTime {
     /// A look that begins now.
-    pub fn of(whole: Duration) -> Self {
-        Self { until: Instant::now() + whole, whole }
+    pub fn of(times: LookTimes) -> Self {
+        Self { until: Instant::now() + times.whole, times }
+    }
+
+    const fn endless(&self) -> TransferFault {
+        TransferFault::Endless { seconds: self.times.whole.as_secs() }
     }
 }
 
@@ -50,6 +76,9 @@ impl LookTime {
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     time: LookTime,
+    /// When the last query was sent, and the octets that came since.
+    asked: Instant,
+    octets: u64,
 }
 
 impl Connection {
@@ -60,7 +89,7 @@ impl Connection {
         time: LookTime,
     ) -> Result<Self, TransferFault> {
         let Primary { address, tls, .. } = primary;
-        let until = || time.until.min(Instant::now() + CONNECT);
+        let until = || time.until.min(Instant::now() + time.times.connect);
         let stream = timeout_at(until(), TcpStream::connect(address)).await.map_err(io::Error::from)??;
         stream.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match tls {
@@ -70,7 +99,7 @@ impl Connection {
                 Box::new(shaken.map_err(|elapsed| TransferFault::Tls(elapsed.into()))??)
             }
         };
-        Ok(Self { stream, time })
+        Ok(Self { stream, time, asked: Instant::now(), octets: 0 })
     }
 
     /// Sends a message.
@@ -81,18 +110,23 @@ impl Connection {
             self.stream.write_all(&framed).await?;
             self.stream.flush().await
         };
-        timeout(CONNECT, sent).await.map_err(io::Error::from)??;
+        timeout(self.time.times.connect, sent).await.map_err(io::Error::from)??;
+        (self.asked, self.octets) = (Instant::now(), 0);
         Ok(())
     }
 
     /// The next message; `None` where the primary ends the connection instead. The half of the connection that we send on stays open
     /// until the end: some primaries take its end for that of the transfer.
     pub async fn receive(&mut self) -> Result<Option<Vec<u8>>, TransferFault> {
-        let now = Instant::now();
+        let (now, times) = (Instant::now(), self.time.times);
         if self.time.until <= now {
-            return Err(TransferFault::Endless { seconds: self.time.whole.as_secs() });
+            return Err(self.time.endless());
         }
-        let until = self.time.until.min(now + PROGRESS);
+        let taken = now - self.asked;
+        if taken > times.slow && self.octets < taken.as_secs() * LEAST_RATE {
+            return Err(TransferFault::TooSlow { octets: self.octets, seconds: taken.as_secs() });
+        }
+        let until = self.time.until.min(now + times.message);
         let stream = &mut self.stream;
         let received = timeout_at(until, async {
             let mut len = [0; 2];
@@ -105,13 +139,14 @@ impl Connection {
             Ok::<_, io::Error>(Some(message))
         });
         match received.await {
-            Ok(Ok(message)) => Ok(message),
+            Ok(Ok(message)) => {
+                self.octets += message.as_ref().map_or(0, |message| message.len() as u64);
+                Ok(message)
+            }
             Ok(Err(error)) if is_end(error.kind()) => Ok(None),
             Ok(Err(error)) => Err(error.into()),
-            Err(_) if self.time.until <= Instant::now() => {
-                Err(TransferFault::Endless { seconds: self.time.whole.as_secs() })
-            }
-            Err(_) => Err(TransferFault::Stalled { seconds: PROGRESS.as_secs() }),
+            Err(_) if self.time.until <= Instant::now() => Err(self.time.endless()),
+            Err(_) => Err(TransferFault::Stalled { seconds: times.message.as_secs() }),
         }
     }
 }

@@ -36,6 +36,14 @@ pub enum TransferFault {
         /// How long was waited.
         seconds: u64,
     },
+    /// The messages come one after the other, and bring too little.
+    #[error("the primary sends too slowly: {octets} octets in {seconds} seconds")]
+    TooSlow {
+        /// Octets that came.
+        octets: u64,
+        /// How long they took.
+        seconds: u64,
+    },
     /// The transfer did not end in time.
     #[error("the transfer did not end within {seconds} seconds")]
     Endless {
@@ -195,7 +203,7 @@ pub enum TransferFault {
 
 impl TransferFault {
     /// True when the whole zone may come where a difference did not: not when nobody could be reached, when the messages were not signed as
-    /// they should be, or when there were too many of them.
+    /// they should be, came too slowly, or were too many.
     #[must_use]
     pub const fn whole_zone_may_help(&self) -> bool {
         !matches!(
@@ -210,6 +218,7 @@ impl TransferFault {
                 | Self::Tsig(_)
                 | Self::SerialBack { .. }
                 | Self::Endless { .. }
+                | Self::TooSlow { .. }
                 | Self::TooLarge { .. }
                 | Self::TooMuchAtOnce { .. }
                 | Self::TooManyRecords { .. }

@@ -20,10 +20,10 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::connection::{LookTime, Primary};
+use super::connection::{LookTime, LookTimes, Primary};
 use super::fault::TransferFault;
 use super::kept::{ExpiryFile, LabelFile};
-use super::look::{Look, News, OctetsUnderWay, Received, TransferKind, WHOLE, times_of};
+use super::look::{Look, News, OctetsUnderWay, Received, TransferKind, times_of};
 use super::timer::{Looked, TimerBounds, ZoneTimer};
 use super::tls::TlsClients;
 use crate::clock::Clock;
@@ -57,11 +57,17 @@ struct LookLimits {
     all: Semaphore,
     by_primary: Mutex<HashMap<SocketAddr, Arc<Semaphore>>>,
     octets: Arc<OctetsUnderWay>,
+    times: LookTimes,
 }
 
 impl Default for LookLimits {
     fn default() -> Self {
-        Self { all: Semaphore::new(AT_ONCE), by_primary: Mutex::default(), octets: Arc::default() }
+        Self {
+            all: Semaphore::new(AT_ONCE),
+            by_primary: Mutex::default(),
+            octets: Arc::default(),
+            times: LookTimes::default(),
+        }
     }
 }
 
@@ -96,6 +102,13 @@ impl PrimaryFollower {
     #[must_use]
     pub fn new(runtime: Handle, clock: Clock) -> Self {
         Self { runtime, clock, limits: Arc::default(), clients: Arc::default(), tasks: Mutex::default() }
+    }
+
+    /// The same with other times for each look.
+    #[cfg(test)]
+    pub(super) fn with_times(mut self, times: LookTimes) -> Self {
+        self.limits = Arc::new(LookLimits { times, ..LookLimits::default() });
+        self
     }
 
     /// Follows the primaries of these zones from now on, and of none else. Call it again after each change of the configuration.
@@ -274,9 +287,9 @@ impl ZoneFollower {
 
     async fn look_at_all(&self, first: Option<IpAddr>) -> Result<Looked, String> {
         let mut faults = self.settings.unusable.clone();
-        let time = LookTime::of(WHOLE);
         for primary in in_turn(&self.settings.primaries, first) {
-            match guarded(self.look_at(primary, time)).await {
+            // Each has its time: one that sends on and on leaves some to those behind it.
+            match guarded(self.look_at(primary, LookTime::of(self.limits.times))).await {
                 Ok(looked) => return Ok(looked),
                 Err(fault) => {
                     tracing::debug!(zone = %self.setup.name, primary = %primary.address, "the look at a primary failed: {fault}");
@@ -295,7 +308,7 @@ impl ZoneFollower {
         let left = Duration::from_secs(timer.regular_due().since(now));
         let newer = async {
             for primary in self.settings.primaries.iter().filter(|other| other.address != confirmed_by) {
-                match guarded(self.look_at(primary, LookTime::of(WHOLE))).await {
+                match guarded(self.look_at(primary, LookTime::of(self.limits.times))).await {
                     Ok(looked) if looked.is_new => return Some(looked),
                     Ok(_) => {}
                     Err(fault) => {

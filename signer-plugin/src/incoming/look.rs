@@ -11,7 +11,6 @@
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use keystore::dns::{Name, Rtype};
 
@@ -28,8 +27,6 @@ use crate::clock::Clock;
 use crate::rules::ZoneRules;
 use crate::zone::{ContentChange, NodeId, Records, Zone};
 
-/// How long a look may take, with every primary and transfer of it.
-pub(super) const WHOLE: Duration = Duration::from_secs(2 * 3600);
 /// Octets of a transfer that are taken where nothing is here to compare with: no zone has more.
 const FIRST_OCTETS: u64 = 4 << 30;
 /// Octets that each transfer may have whatever others are under way.

@@ -1,5 +1,6 @@
 //! Streams of a primary, good and strange, cut into messages at every position.
 
+mod hostile;
 mod primary;
 
 use domain::base::Message;
@@ -304,9 +305,19 @@ fn signed_by_domain(key: &TsigKey, query: Vec<u8>, messages: &[Vec<u8>]) -> Vec<
 
 /// Signs the messages with these numbers as RFC 8945 section 5.3.1 says it, the others not at all.
 fn signed_some(key: &TsigKey, query: &[u8], messages: &[Vec<u8>], signed: &[usize]) -> Vec<Vec<u8>> {
+    signed_at(NOW, key, query, messages, signed)
+}
+
+fn signed_at(
+    now: Timestamp,
+    key: &TsigKey,
+    query: &[u8],
+    messages: &[Vec<u8>],
+    signed: &[usize],
+) -> Vec<Vec<u8>> {
     let hmac_key = hmac::Key::new(hmac::HMAC_SHA256, &key.secret);
     let algorithm = b"\x0bhmac-sha256\x00";
-    let times = [&NOW.secs().to_be_bytes()[2..], &300_u16.to_be_bytes()].concat();
+    let times = [&now.secs().to_be_bytes()[2..], &300_u16.to_be_bytes()].concat();
     // The MAC of the query: 32 octets, in front of ID, error and other length.
     let mut prior = query[query.len() - 6 - 32..query.len() - 6].to_vec();
     let (mut between, mut is_first) = (Vec::new(), true);
@@ -327,7 +338,7 @@ fn signed_some(key: &TsigKey, query: &[u8], messages: &[Vec<u8>], signed: &[usiz
             }
             prior = hmac::sign(&hmac_key, &data).as_ref().to_vec();
             let rdata =
-                [&algorithm[..], &times, &32_u16.to_be_bytes(), &prior, &ID.to_be_bytes(), &[0; 4]].concat();
+                [&algorithm[..], &times, &32_u16.to_be_bytes(), &prior, &message[..2], &[0; 4]].concat();
             message.extend_from_slice(&key.name.canonical_wire());
             message.extend_from_slice(&[0, 250, 0, 255, 0, 0, 0, 0]);
             message.extend_from_slice(&(rdata.len() as u16).to_be_bytes());

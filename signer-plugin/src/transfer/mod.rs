@@ -154,6 +154,12 @@ impl ZoneTransfers {
         self.inbound.wait().await
     }
 
+    /// Has a NOTIFY come from `from`.
+    #[cfg(test)]
+    pub(crate) fn put_notify(&self, from: std::net::IpAddr) {
+        self.inbound.put(from, None);
+    }
+
     /// Notes the serial that the primaries have.
     pub(crate) fn set_primary_serial(&self, serial: u32) {
         self.inbound.set_serial(serial);

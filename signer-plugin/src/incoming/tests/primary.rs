@@ -6,8 +6,8 @@ use keystore::dns::Rtype;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::super::connection::{LookTime, Primary};
-use super::super::look::{Look, News, Seen, WHOLE};
+use super::super::connection::{LookTime, LookTimes, Primary};
+use super::super::look::{Look, News, Seen};
 use super::{message, record, records};
 use crate::incoming::{ReceivedRecord, TransferFault};
 use crate::rules::ZoneRules;
@@ -113,7 +113,12 @@ async fn look(fake: &Fake, here: Option<Arc<Zone>>) -> Result<Seen, TransferFaul
         clients: Arc::default(),
         under_way: Arc::default(),
     };
-    look.at(&Primary { address: fake.address, key: None, tls: None }, LookTime::of(WHOLE), &|_, _| {}).await
+    look.at(
+        &Primary { address: fake.address, key: None, tls: None },
+        LookTime::of(LookTimes::default()),
+        &|_, _| {},
+    )
+    .await
 }
 
 /// The address of `a` after what came is taken over, and whether the whole zone came.
