@@ -1,5 +1,6 @@
 //! PowerDNS, configured as the manual says: from one as primary through our signer to one as secondary and to one that reads our catalog.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -9,9 +10,9 @@ use keystore::clock;
 
 use crate::common;
 use crate::incoming::{Ours, text, txt_at};
-use crate::primary::{self, ZONE};
+use crate::primary::{self, Primary, ZONE};
 use crate::secondaries::{block_of, changed};
-use crate::{records_at, serial_at, validate_file, write_zone};
+use crate::{follow_every_version, records_at, serial_at, validate_file, write_zone};
 
 const PAGE: &str = include_str!("../../../docs/manual/powerdns.md");
 /// Longest time for what PowerDNS does by its own timer, of one second here, on a machine with other work.
@@ -45,7 +46,8 @@ impl Peer {
         let settings = settings.replace("local-address=192.0.2.56", &listen);
         let settings = settings.replace("local-address=192.0.2.10", &listen);
         let settings = made(dir, &settings, changes);
-        let own = format!("socket-dir={}\nxfr-cycle-interval=1\nloglevel=6\n", dir.display());
+        let own =
+            format!("socket-dir={}\nxfr-cycle-interval=1\nquery-cache-ttl=5\nloglevel=6\n", dir.display());
         std::fs::write(dir.join("pdns.conf"), format!("{settings}\n{own}")).expect("write");
         is_good(&shell(dir, &made(dir, &block_of(PAGE, zone), changes)));
         let output = std::fs::File::create(dir.join("output")).expect("a file");
@@ -145,10 +147,13 @@ fn zone_goes_from_powerdns_through_our_signer_to_powerdns_and_into_its_catalog()
     for serial in 1..=1 + CHANGES {
         if serial > 1 {
             publish(&file, serial);
-            is_good(&shell(
-                &at("first"),
-                &made(&at("first"), &block_of(PAGE, "As primary: after a change"), &[]),
-            ));
+            let commands = made(&at("first"), &block_of(PAGE, "As primary: after a change"), &[]);
+            let mut commands: Vec<&str> = commands.lines().collect();
+            if serial > CHANGES {
+                // NOTIFY comes while its cache has the old SOA record.
+                commands.retain(|line| !line.contains(" purge "));
+            }
+            is_good(&shell(&at("first"), &commands.join("\n")));
         }
         for peer in [&end, &by_catalog] {
             common::wait_for(&format!("serial {serial} at {}", peer.dir.display()), LIMIT, || {
@@ -157,6 +162,13 @@ fn zone_goes_from_powerdns_through_our_signer_to_powerdns_and_into_its_catalog()
         }
     }
     assert_eq!((us.transfers("axfr", "failed"), us.transfers("ixfr", "failed")), (0, 0));
+    // PowerDNS answers IXFR with the whole zone: no SOA record stands between the first one and the last one.
+    let key = format!("hmac-sha256:{}:{}", primary::KEY, primary::SECRET);
+    let mut dig = common::peer("dig").expect("it was there");
+    dig.args(["@127.0.0.1", "-p", &first.to_string(), "+noall", "+answer", "-y", &key, ZONE, "IXFR=1"]);
+    let whole = common::stdout(&mut dig);
+    let soas = whole.lines().filter(|line| line.contains("\tSOA\t")).count();
+    assert!(soas == 2 && whole.lines().count() > 300, "{whole}");
     let validated = dir.path().join("validated");
     for peer in [&end, &by_catalog] {
         // Our last version may be a later one than the first that had the last text.
@@ -175,4 +187,41 @@ fn zone_goes_from_powerdns_through_our_signer_to_powerdns_and_into_its_catalog()
         serial_at(by_catalog.address).is_none().then_some(())
     });
     us.stop();
+}
+
+#[test]
+fn powerdns_as_secondary_has_every_change_and_every_renewal_in_time() {
+    if ["dig", "kzonecheck", "ldns-verify-zone"].iter().any(|program| common::peer(program).is_none())
+        || ["pdns_server", "pdnsutil", "sqlite3"].iter().any(|program| common::of_system(program).is_none())
+    {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let port = common::free_port();
+    let tables = block_of(PAGE, "The signer: `offline-ksk.toml`");
+    let transfer = changed(
+        tables.split("[[catalog]]").next().expect("the table of transfers"),
+        &[
+            ("allow-transfer = [{ address = \"192.0.2.56\"", "allow-transfer = [{ address = \"127.0.0.1\""),
+            ("notify = [{ address = \"192.0.2.56\"", &format!("notify = [{{ address = \"127.0.0.1:{port}\"")),
+        ],
+    );
+    let mut primary = Primary::with(dir.path(), &transfer, 300, Duration::from_secs(10));
+    let changes = [(" 192.0.2.1", &*format!(" 127.0.0.1:{}", primary.address.port()))];
+    let secondary = Peer::start(
+        &dir.path().join("secondary"),
+        ["As secondary", "As secondary: its zone"],
+        &changes,
+        port,
+    );
+    let named = [("PowerDNS".to_owned(), secondary.address)];
+    follow_every_version(&mut primary, &named, dir.path());
+    let key = format!("hmac-sha256:{}:{}", primary::KEY, primary::SECRET);
+    let lower =
+        |records: BTreeSet<String>| records.iter().map(|line| line.to_lowercase()).collect::<BTreeSet<_>>();
+    let (ours, theirs) =
+        (lower(records_at(primary.address, Some(&key))), lower(records_at(secondary.address, None)));
+    let differs: Vec<_> = ours.symmetric_difference(&theirs).collect();
+    assert!(differs.is_empty(), "{differs:#?}");
+    primary.all_secondaries_are_seen(1);
 }

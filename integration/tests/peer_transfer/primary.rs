@@ -152,15 +152,15 @@ impl Primary {
         self.renewals += u64::from(signed.serial() != before && is_renewal);
     }
 
-    /// Waits until each secondary was seen to have what is served, and none is behind.
-    pub fn all_secondaries_are_seen(&self) {
+    /// Waits until each of so many secondaries was seen to have what is served, and none is behind.
+    pub fn all_secondaries_are_seen(&self, count: usize) {
         let serial = self.serial();
         common::wait_for("the SOA query of each secondary", Duration::from_secs(10), || {
             let standing = self.served.transfers().secondaries();
             let seen = |s: &signer_plugin::transfer::SecondaryStanding| {
                 s.serial == Some(serial) && s.behind_since.is_none()
             };
-            (standing.len() == 3 && standing.values().all(seen)).then_some(())
+            (standing.len() == count && standing.values().all(seen)).then_some(())
         });
     }
 }
