@@ -30,9 +30,9 @@ use tokio::time::sleep;
 use super::connection::{LookTime, LookTimes};
 use super::fault::TransferFault;
 use super::follow::{Settings, in_turn, settings_of};
-use super::look::{Look, News, OctetsUnderWay, Received, TransferKind};
+use super::look::{FailedLook, Look, News, OctetsUnderWay, Received, TransferKind};
 use super::serial::is_newer;
-use super::timer::{Looked, ZoneTimer};
+use super::timer::{LookFailure, Looked, ZoneTimer};
 use super::tls::TlsClients;
 use crate::clock::Clock;
 use crate::rules::ZoneRules;
@@ -297,8 +297,8 @@ impl OneCatalog {
                         timer.succeeded(looked, now);
                         self.zone.transfers().set_primary_serial(looked.serial);
                     }
-                    Err(why) => {
-                        timer.failed(now);
+                    Err(FailedLook { failure, why }) => {
+                        timer.failed(failure, now);
                         self.faults.set(&self.catalog.zone, Some(why));
                     }
                 }
@@ -314,8 +314,8 @@ impl OneCatalog {
 
     /// Looks at one primary after the other until one gives the catalog. What it has is noted where it is broken, too: the primary was asked in
     /// vain only when it gave nothing.
-    async fn look(&mut self, first: Option<IpAddr>) -> Result<Looked, CatalogFollowFault> {
-        let mut faults = self.settings.unusable.clone();
+    async fn look(&mut self, first: Option<IpAddr>) -> Result<Looked, FailedLook<CatalogFollowFault>> {
+        let (mut faults, mut failure) = (self.settings.unusable.clone(), LookFailure::Other);
         let primaries: Vec<_> = in_turn(&self.settings.primaries, first).cloned().collect();
         for primary in primaries {
             let look = Look {
@@ -334,6 +334,7 @@ impl OneCatalog {
                 Ok(seen) => seen,
                 Err(fault) => {
                     faults.push(format!("{}: {fault}", primary.address));
+                    failure = failure.and(&fault);
                     continue;
                 }
             };
@@ -354,6 +355,7 @@ impl OneCatalog {
                     "{}: its serial {serial} is older than {kept}, which was taken before; where it begins anew, remove {file}",
                     primary.address
                 ));
+                failure = LookFailure::OlderSerial;
                 continue;
             }
             self.here = zone;
@@ -362,14 +364,14 @@ impl OneCatalog {
                 None => Ok(()),
             };
             return match taken {
-                Err(fault @ CatalogFollowFault::NotKept { .. }) => Err(fault),
+                Err(why @ CatalogFollowFault::NotKept { .. }) => Err(FailedLook { failure, why }),
                 taken => {
                     self.faults.set(&self.catalog.zone, taken.err());
                     Ok(looked)
                 }
             };
         }
-        Err(CatalogFollowFault::NotTransferred(faults.join("; ")))
+        Err(FailedLook { failure, why: CatalogFollowFault::NotTransferred(faults.join("; ")) })
     }
 
     /// Keeps what stands in a version of the catalog, and has the configuration read again where it differs from what was kept.

@@ -23,8 +23,8 @@ use tokio::time::sleep;
 use super::connection::{LookTime, LookTimes, Primary};
 use super::fault::TransferFault;
 use super::kept::{ExpiryFile, LabelFile};
-use super::look::{Look, News, OctetsUnderWay, Received, TransferKind, times_of};
-use super::timer::{Looked, TimerBounds, ZoneTimer};
+use super::look::{FailedLook, Look, News, OctetsUnderWay, Received, TransferKind, times_of};
+use super::timer::{LookFailure, Looked, TimerBounds, ZoneTimer};
 use super::tls::TlsClients;
 use crate::clock::Clock;
 use crate::content::{Change, ChangeOutcome, ChangeRequest};
@@ -274,7 +274,7 @@ impl ZoneFollower {
     }
 
     /// Looks at one primary after the other until one has the version that is here, or a newer one that is taken.
-    async fn look(&self, timer: &mut ZoneTimer) -> Result<Looked, String> {
+    async fn look(&self, timer: &mut ZoneTimer) -> Result<Looked, FailedLook<String>> {
         let looking = self.look_at_all(timer.announced_by());
         tokio::pin!(looking);
         loop {
@@ -285,8 +285,8 @@ impl ZoneFollower {
         }
     }
 
-    async fn look_at_all(&self, first: Option<IpAddr>) -> Result<Looked, String> {
-        let mut faults = self.settings.unusable.clone();
+    async fn look_at_all(&self, first: Option<IpAddr>) -> Result<Looked, FailedLook<String>> {
+        let (mut faults, mut failure) = (self.settings.unusable.clone(), LookFailure::Other);
         for primary in in_turn(&self.settings.primaries, first) {
             // Each has its time: one that sends on and on leaves some to those behind it.
             match guarded(self.look_at(primary, LookTime::of(self.limits.times))).await {
@@ -294,10 +294,11 @@ impl ZoneFollower {
                 Err(fault) => {
                     tracing::debug!(zone = %self.setup.name, primary = %primary.address, "the look at a primary failed: {fault}");
                     faults.push(format!("{}: {fault}", primary.address));
+                    failure = failure.and(&fault);
                 }
             }
         }
-        Err(faults.join("; "))
+        Err(FailedLook { failure, why: faults.join("; ") })
     }
 
     /// Looks whether another primary has a newer version than the one that has confirmed what is here, and may be behind. The zone is in order
@@ -409,7 +410,7 @@ impl ZoneFollower {
         }
     }
 
-    fn settle(&mut self, timer: &mut ZoneTimer, looked: Result<Looked, String>) {
+    fn settle(&mut self, timer: &mut ZoneTimer, looked: Result<Looked, FailedLook<String>>) {
         let now = (self.clock)();
         match looked {
             Ok(looked) => {
@@ -424,8 +425,8 @@ impl ZoneFollower {
                     self.write_down(expires, now);
                 }
             }
-            Err(why) => {
-                timer.failed(now);
+            Err(FailedLook { failure, why }) => {
+                timer.failed(failure, now);
                 let since = self.failing.as_ref().map_or(now, |(since, _)| *since);
                 if self.failing.as_ref().is_none_or(|(_, before)| *before != why) {
                     tracing::error!(zone = %self.setup.name, condition = %ConditionId::TransferFailing, "{why}");

@@ -20,7 +20,7 @@ use super::fault::TransferFault;
 use super::serial;
 use super::soa::{PrimaryVersion, SoaQuery};
 use super::stream::{StreamLimits, TransferProgress, TransferRequest, TransferStream};
-use super::timer::{Looked, SoaTimes};
+use super::timer::{LookFailure, Looked, SoaTimes};
 use super::tls::TlsClients;
 use super::wire::ReceivedRecord;
 use crate::clock::Clock;
@@ -103,6 +103,22 @@ impl Seen {
     pub const fn looked(&self, primary: &Primary) -> Looked {
         let PrimaryVersion { serial, times, expire } = self.version;
         Looked { by: primary.address, serial, answered: self.answered, is_new: false, times, expire }
+    }
+}
+
+/// A look that failed with every primary.
+pub(super) struct FailedLook<Why> {
+    pub failure: LookFailure,
+    pub why: Why,
+}
+
+impl LookFailure {
+    /// That of a look in which this happened as well.
+    pub(super) const fn and(self, fault: &TransferFault) -> Self {
+        match fault {
+            TransferFault::SerialBack { .. } => Self::OlderSerial,
+            _ => self,
+        }
     }
 }
 

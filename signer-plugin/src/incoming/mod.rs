@@ -28,5 +28,5 @@ pub use catalog::{CatalogFaults, CatalogFollowFault, CatalogFollower};
 pub use fault::TransferFault;
 pub use follow::PrimaryFollower;
 pub use stream::{StreamLimits, TransferEvent, TransferProgress, TransferRequest, TransferStream};
-pub use timer::{Looked, SoaTimes, TimerBounds, ZoneTimer};
+pub use timer::{LookFailure, Looked, SoaTimes, TimerBounds, ZoneTimer};
 pub use wire::ReceivedRecord;

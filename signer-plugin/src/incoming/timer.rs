@@ -76,6 +76,15 @@ pub struct Looked {
     pub expire: Option<u32>,
 }
 
+/// Why a look has failed, as far as the timer goes by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookFailure {
+    /// A primary has an older serial than what is here, as the answer of a cache has for some seconds.
+    OlderSerial,
+    /// All else. What comes of a transfer is refused the next time, too: it is not repeated soon.
+    Other,
+}
+
 /// A version that a primary has announced and has not given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Awaited {
@@ -236,7 +245,7 @@ impl ZoneTimer {
     }
 
     /// The look has failed.
-    pub fn failed(&mut self, now: Timestamp) {
+    pub fn failed(&mut self, failure: LookFailure, now: Timestamp) {
         let doubled = |first: u64, longest: u64| {
             first
                 .checked_shl(self.failures)
@@ -256,7 +265,10 @@ impl ZoneTimer {
             }
         };
         self.failures = (self.failures + 1).min(u64::BITS - 1);
-        let repeat = if self.again { None } else { self.next_repeat() };
+        let repeat = match failure {
+            LookFailure::OlderSerial if !self.again => self.next_repeat(),
+            _ => None,
+        };
         self.end(now.plus(pause), repeat.map(|pause| pause.max(self.bounds.min_retry.into())), now);
     }
 
@@ -350,7 +362,7 @@ mod tests {
             let mut now = NOW.plus(4000);
             for pause in pauses {
                 timer.begin(now);
-                timer.failed(now);
+                timer.failed(LookFailure::Other, now);
                 assert_eq!(timer.due(), Some(now.plus(pause)), "{times:?}");
                 now = now.plus(pause);
                 assert!(timer.is_due(now));
@@ -359,13 +371,13 @@ mod tests {
             timer.begin(now);
             timer.succeeded(found(TIMES, None), now);
             timer.begin(now.plus(3600));
-            timer.failed(now.plus(3600));
+            timer.failed(LookFailure::Other, now.plus(3600));
             assert_eq!(timer.due(), Some(now.plus(4200)));
         }
         let mut endless = ZoneTimer::new(BOUNDS, None, NOW);
         for _ in 0..200 {
             endless.begin(NOW);
-            endless.failed(NOW);
+            endless.failed(LookFailure::Other, NOW);
         }
         assert_eq!(endless.due(), Some(NOW.plus(LONGEST_FIRST_RETRY)));
     }
@@ -380,7 +392,7 @@ mod tests {
             for _ in 0..200 {
                 let now = timer.due().expect("none is under way");
                 timer.begin(now);
-                timer.failed(now);
+                timer.failed(LookFailure::Other, now);
                 looks.push(now);
             }
             let half = NOW.plus(expires.since(NOW) / 2);
@@ -413,11 +425,11 @@ mod tests {
         // A failure behind which one came.
         timer.begin(NOW.plus(108));
         timer.notified(news(Some(7)), NOW.plus(108));
-        timer.failed(NOW.plus(120));
+        timer.failed(LookFailure::Other, NOW.plus(120));
         assert_eq!(timer.due(), Some(NOW.plus(120)));
         // While looks fail, it does not make them come faster than they may.
         timer.begin(NOW.plus(120));
-        timer.failed(NOW.plus(120));
+        timer.failed(LookFailure::Other, NOW.plus(120));
         timer.notified(news(Some(7)), NOW.plus(121));
         assert_eq!(timer.due(), Some(NOW.plus(125)));
     }
@@ -426,7 +438,7 @@ mod tests {
     fn what_an_earlier_process_kept_goes_on_to_expire_and_a_clock_that_went_back_stops_nothing() {
         let mut timer = ZoneTimer::new(BOUNDS, Some((TIMES, NOW.plus(50))), NOW);
         timer.begin(NOW);
-        timer.failed(NOW);
+        timer.failed(LookFailure::Other, NOW);
         assert!(!timer.is_expired(NOW.plus(49)) && timer.is_expired(NOW.plus(50)));
         assert_eq!(timer.due(), Some(NOW.plus(600)));
         assert!(!timer.is_due(NOW.plus(599)));
@@ -499,13 +511,19 @@ mod tests {
         timer.notified(news(None), now);
         timer.succeeded(found(TIMES, None), now);
         assert_eq!((timer.due(), timer.announced_by().is_some()), (Some(now.plus(1)), true));
-        // While looks fail.
+        // While the primary has an older serial than what is here.
         for pause in [5, 5, 5, 8, 8, 8, 8, 9600, 9600] {
             timer.begin(now);
-            timer.failed(now);
+            timer.failed(LookFailure::OlderSerial, now);
             assert_eq!(timer.due(), Some(now.plus(pause)));
             now = now.plus(pause);
         }
+        // What fails otherwise is left to SOA RETRY.
+        let mut timer = looked_at(TIMES, None);
+        timer.notified(news(Some(8)), NOW);
+        timer.begin(NOW);
+        timer.failed(LookFailure::Other, NOW);
+        assert_eq!(timer.due(), Some(NOW.plus(600)));
         // SOA REFRESH may be shorter.
         let short = SoaTimes { refresh: 0, ..TIMES };
         let mut timer = ZoneTimer::new(TimerBounds { min_refresh: 3, min_retry: 5 }, None, NOW);
