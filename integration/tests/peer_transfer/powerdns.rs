@@ -1,4 +1,5 @@
-//! PowerDNS, configured as the manual says: from one as primary through our signer to one as secondary and to one that reads our catalog.
+//! PowerDNS, configured as the manual says: from one as primary through our signer to one as secondary and to one that reads our catalog; and
+//! as the producer of a catalog whose zones our `serve` has.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -7,6 +8,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use keystore::clock;
+use keystore::exchange::testing::TestKey;
+use metrics::health::ZoneHealth;
+use metrics::health::model::ZoneSigning;
+use offline_ksk_integration::serve::Serving;
+use skr_loader::control::{Answer, Request, call};
 
 use crate::common;
 use crate::incoming::{Ours, text, txt_at};
@@ -40,6 +46,11 @@ impl Drop for Peer {
 impl Peer {
     /// Runs the commands of `zone`, then starts it with the settings of `heading`, both of the page, on `port` of 127.0.0.1.
     fn start(dir: &Path, [heading, zone]: [&str; 2], changes: &[(&str, &str)], port: u16) -> Self {
+        Self::start_with(dir, heading, &block_of(PAGE, zone), changes, port)
+    }
+
+    /// The same with any commands in front.
+    fn start_with(dir: &Path, heading: &str, commands: &str, changes: &[(&str, &str)], port: u16) -> Self {
         std::fs::create_dir_all(dir).expect("a folder");
         let listen = format!("local-address=127.0.0.1\nlocal-port={port}");
         let settings = block_of(PAGE, &format!("{heading}: `pdns.conf`"));
@@ -49,7 +60,7 @@ impl Peer {
         let own =
             format!("socket-dir={}\nxfr-cycle-interval=1\nquery-cache-ttl=5\nloglevel=6\n", dir.display());
         std::fs::write(dir.join("pdns.conf"), format!("{settings}\n{own}")).expect("write");
-        is_good(&shell(dir, &made(dir, &block_of(PAGE, zone), changes)));
+        is_good(&shell(dir, &made(dir, commands, changes)));
         let output = std::fs::File::create(dir.join("output")).expect("a file");
         let mut command = common::of_system("pdns_server").expect("it was there");
         command.args(["--daemon=no", "--guardian=no"]).arg(format!("--config-dir={}", dir.display()));
@@ -224,4 +235,88 @@ fn powerdns_as_secondary_has_every_change_and_every_renewal_in_time() {
     let differs: Vec<_> = ours.symmetric_difference(&theirs).collect();
     assert!(differs.is_empty(), "{differs:#?}");
     primary.all_secondaries_are_seen(1);
+}
+
+/// Our `serve` in a folder, by what it says of itself.
+struct Site(PathBuf);
+
+impl Site {
+    fn zones(&self) -> Vec<ZoneHealth> {
+        let request = Request::Status { zones: Vec::new() };
+        match call(&self.0.join("state/skr-loader.sock"), &request).expect("an answer") {
+            Answer::Status(health) => health.zones,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn has(&self, expected: &[(&str, ZoneSigning)], when: &str) {
+        common::wait_for(when, LIMIT, || {
+            let mut zones: Vec<_> = self.zones().into_iter().map(|zone| (zone.zone, zone.signing)).collect();
+            zones.sort_by(|a, b| a.0.cmp(&b.0));
+            zones
+                .iter()
+                .map(|(zone, signing)| (zone.as_str(), *signing))
+                .eq(expected.iter().copied())
+                .then_some(())
+        });
+    }
+}
+
+#[test]
+fn zones_come_go_and_change_their_group_with_the_catalog_of_powerdns() {
+    if ["pdns_server", "pdnsutil", "sqlite3"].iter().any(|program| common::of_system(program).is_none()) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let [port, ours] = [(); 2].map(|()| common::free_port());
+    let at = |name: &str| dir.path().join(name);
+    std::fs::create_dir(at("producer")).expect("a folder");
+    std::fs::create_dir(at("anchors")).expect("a folder");
+    let key = data_encoding::BASE64.encode(&TestKey::ksk(1).dnskey.public_key);
+    for zone in [ZONE, "example.net"] {
+        publish(&at(&format!("producer/{zone}.zone")), 1);
+        let anchor = format!("{zone}. DNSKEY 257 3 15 {key}\n");
+        std::fs::write(at(&format!("anchors/{zone}.ds")), anchor).expect("write");
+    }
+    let told = format!("also-notify=127.0.0.1:{ours}");
+    let of_zone: String =
+        block_of(PAGE, "As primary: its zone").lines().take(2).map(|line| format!("{line}\n")).collect();
+    let commands = of_zone + &block_of(PAGE, "As producer of a catalog: its zone");
+    let producer =
+        Peer::start_with(&at("producer"), "As primary", &commands, &[("also-notify=192.0.2.1", &told)], port);
+    let run = |zone: &str, heading: &str| {
+        let commands = block_of(PAGE, &format!("As producer of a catalog: {heading}")).replace(ZONE, zone);
+        is_good(&shell(&producer.dir, &made(&producer.dir, &commands, &[])));
+    };
+    primary::write_private(&at("xfr.key"), &crate::secondaries::block("The key"));
+    let from_producer = format!("127.0.0.1:{port}");
+    let table = |heading: &str| {
+        changed(
+            &block_of(PAGE, &format!("Zones from its catalog: {heading}")),
+            &[("192.0.2.10", &from_producer)],
+        )
+    };
+    for template in ["member.toml", "signed.toml"] {
+        std::fs::write(at(template), table(&format!("`{template}`"))).expect("write");
+    }
+    let tables =
+        changed(&table("`offline-ksk.toml`"), &[("\n\n[[catalog]]", "\nmin-retry = 1\n\n[[catalog]]")]);
+    let config = format!(
+        "version = 1\nstate-dir = \"state\"\n[ksr]\nenabled = false\n[signer]\nlisten = [\"127.0.0.1:{ours}\"]\n[policy.common]\noffline-ksk = true\n\
+         keys = [{{ role = \"ksk\", lifetime = 0, algorithm = 15 }}, {{ role = \"zsk\", lifetime = 0, algorithm = 15 }}]\n{tables}"
+    );
+    std::fs::write(at("offline-ksk.toml"), config).expect("write");
+    let serving = Serving::start(&at("offline-ksk.toml")).expect("it serves without a zone");
+    let site = Site(dir.path().to_owned());
+    let (com, net) = ("example.com.", "example.net.");
+    run(ZONE, "a zone comes");
+    run("example.net", "a zone comes");
+    site.has(&[(com, ZoneSigning::Unsigned), (net, ZoneSigning::Unsigned)], "both zones");
+    let address = SocketAddr::from(([127, 0, 0, 1], ours));
+    common::wait_for("the content of one", LIMIT, || (txt_at(address)? == "\"1\"").then_some(()));
+    run(ZONE, "a zone changes its group");
+    site.has(&[(com, ZoneSigning::Online), (net, ZoneSigning::Unsigned)], "the template of the group");
+    run("example.net", "a zone leaves");
+    site.has(&[(com, ZoneSigning::Online)], "one zone");
+    serving.stop();
 }
