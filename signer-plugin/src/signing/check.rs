@@ -1,12 +1,12 @@
 //! A signed zone looks at itself before it is served.
 
 use keystore::dns::nsec3::NameHash;
-use keystore::dns::{Name, Rrsig, Rtype, name, rrsig};
-use keystore::keys::Dnskey;
+use keystore::dns::{Name, Rtype, name};
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 
 use super::denial::{self, Chain, OwnerBuf};
+use super::verifier::Verifier;
 use super::{RrsetView, SignedZone, plan};
 use crate::zone::{NodeId, Records};
 
@@ -96,9 +96,10 @@ impl SignedZone {
         }
         let nodes: Vec<NodeId> = self.renewed_nodes().collect();
         let every = (nodes.len() / samples.max(1)).max(1);
+        let verifier = Verifier::of(self);
         nodes.par_iter().with_min_len(FEW).enumerate().try_for_each(|(number, node)| {
             let is_sample = samples > 0 && number % every == 0;
-            self.check_node(*node, is_sample, now, verified)
+            self.check_node(*node, is_sample, now, (&verifier, verified))
         })
     }
 
@@ -108,7 +109,7 @@ impl SignedZone {
         node: NodeId,
         is_sample: bool,
         now: Timestamp,
-        verified: Option<[u8; 4]>,
+        (verifier, verified): (&Verifier, Option<[u8; 4]>),
     ) -> Result<(), CheckError> {
         let cut = self.zone.is_cut(node);
         for view in self.rrsets(node) {
@@ -119,7 +120,7 @@ impl SignedZone {
             let owner = self.zone.owner(node);
             self.check_times(owner, &view, wanted, now)?;
             if view.rtype == Rtype::SOA || from_bundle || is_sample {
-                self.verify(owner, view, verified)?;
+                self.verify(owner, &view, verifier, verified)?;
             }
         }
         let is_member = denial::member(&self.zone, node, self.chain.kind(), self.members_below(node) > 0);
@@ -134,7 +135,7 @@ impl SignedZone {
         let mut room = OwnerBuf::new();
         let (owner, view) = (self.denial_owner(node, &mut room), self.denial(node));
         self.check_times(owner, &view, self.keys.len(), now)?;
-        if is_sample { self.verify(owner, view, verified) } else { Ok(()) }
+        if is_sample { self.verify(owner, &view, verifier, verified) } else { Ok(()) }
     }
 
     /// The names of the blocks that were made for this version.
@@ -314,7 +315,7 @@ impl SignedZone {
         Ok(())
     }
 
-    fn invalid(&self, owner: &[u8], view: &RrsetView<'_>, rrsig: &[u8]) -> CheckError {
+    pub(super) fn invalid(&self, owner: &[u8], view: &RrsetView<'_>, rrsig: &[u8]) -> CheckError {
         let tag = rrsig.get(16..18).map_or(0, |t| u16::from_be_bytes([t[0], t[1]]));
         CheckError::Invalid { owner: self.name(owner), rtype: view.rtype, tag }
     }
@@ -323,29 +324,13 @@ impl SignedZone {
     pub(super) fn verify(
         &self,
         owner: &[u8],
-        view: RrsetView<'_>,
+        view: &RrsetView<'_>,
+        verifier: &Verifier,
         verified: Option<[u8; 4]>,
     ) -> Result<(), CheckError> {
-        let mut left = Records(view.signatures).filter(|rdata| !has_inception(rdata, verified)).peekable();
-        if left.peek().is_none() {
-            return Ok(());
-        }
-        let dnskeys =
-            self.apex.iter().filter(|set| set.rtype == Rtype::DNSKEY).flat_map(|set| Records(&set.data));
-        let keys: Vec<Dnskey> = dnskeys.filter_map(Dnskey::from_rdata).collect();
-        for rdata in left {
-            let verified = (|| {
-                let rrsig = Rrsig::from_rdata(rdata).ok()?;
-                let rrset = view.to_rrset(owner)?;
-                let mut candidates =
-                    keys.iter().filter(|k| k.algorithm == rrsig.algorithm && k.tag() == rrsig.key_tag);
-                candidates.find(|key| rrsig::verify_raw(&rrset, &key.public_key, &rrsig).is_ok())
-            })();
-            if verified.is_none() {
-                return Err(self.invalid(owner, &view, rdata));
-            }
-        }
-        Ok(())
+        let mut left = Records(view.signatures).filter(|rdata| !has_inception(rdata, verified));
+        let wrong = left.find(|rdata| !verifier.is_right(owner, view, rdata));
+        wrong.map_or(Ok(()), |rdata| Err(self.invalid(owner, view, rdata)))
     }
 }
 

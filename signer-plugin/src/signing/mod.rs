@@ -39,6 +39,7 @@ mod stored;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod verifier;
 mod verify_made;
 mod zonemd;
 

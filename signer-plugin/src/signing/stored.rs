@@ -19,6 +19,7 @@ use super::plan;
 use super::reuse::Reuse;
 use super::slots::{KeySlot, Subject, Task};
 use super::tally::Tally;
+use super::verifier::Verifier;
 use super::{Basis, CheckError, Denial, SignedZone, SigningTimes};
 use crate::zone::{ContentChange, NameChange, NodeId, Records, Zone};
 
@@ -341,13 +342,14 @@ impl StoredVersion<'_> {
             return Err(RestoreError::Denial);
         }
         restored.tally = restored.tally_without(&[]).and(at_apex);
+        let verifier = Verifier::of(&restored);
         for view in restored.rrsets(NodeId::APEX) {
             if view.rtype == Rtype::SOA || restored.apex.iter().any(|set| set.rtype == view.rtype) {
                 if view.signatures.is_empty() {
                     let (owner, rtype) = (zone.origin().clone(), view.rtype);
                     return Err(CheckError::Missing { owner, rtype, found: 0, wanted: 1 }.into());
                 }
-                restored.verify(zone.origin().as_wire(), view, None)?;
+                restored.verify(zone.origin().as_wire(), &view, &verifier, None)?;
             }
         }
         Ok(restored)

@@ -1,59 +1,42 @@
 //! Verifies every signature that was made for a version, before it is served: zones were published with thousands of wrong signatures that
 //! one look at each would have shown (.se in 2022, .de in 2026).
 
-use keystore::dns::{Name, Rrsig, Rtype, rrsig};
-use keystore::keys::Dnskey;
 use keystore::time::Timestamp;
 use rayon::prelude::*;
 
 use super::check::{FEW, has_inception, inception_of_made};
 use super::denial::OwnerBuf;
+use super::verifier::Verifier;
 use super::{CheckError, RrsetView, SignedZone};
 use crate::zone::{NodeId, Records};
 
 impl SignedZone {
     /// Verifies all signatures that were made at `now` and for this version, on all cores, with the keys of the DNSKEY RRset that is served.
     pub fn verify_made(&self, now: Timestamp) -> Result<(), CheckError> {
-        let dnskeys = self.find(NodeId::APEX, Rtype::DNSKEY).map_or(&[][..], |view| view.data);
-        let keys = Records(dnskeys).filter_map(Dnskey::from_rdata).map(|key| (key.tag(), key));
-        let keys: Vec<(u16, Dnskey)> = keys.collect();
-        let inception = inception_of_made(now);
+        let (verifier, inception) = (Verifier::of(self), inception_of_made(now));
         let nodes: Vec<NodeId> = self.renewed_nodes().collect();
         nodes.into_par_iter().with_min_len(FEW).try_for_each(|node| {
             for view in self.rrsets(node) {
-                self.verify_new(self.zone.owner(node), view, &keys, inception)?;
+                self.verify_new(self.zone.owner(node), &view, &verifier, inception)?;
             }
             if !self.is_member(node) {
                 return Ok(());
             }
             let mut room = OwnerBuf::new();
-            self.verify_new(self.denial_owner(node, &mut room), self.denial(node), &keys, inception)
+            self.verify_new(self.denial_owner(node, &mut room), &self.denial(node), &verifier, inception)
         })
     }
 
     fn verify_new(
         &self,
         owner: &[u8],
-        view: RrsetView<'_>,
-        keys: &[(u16, Dnskey)],
+        view: &RrsetView<'_>,
+        verifier: &Verifier,
         inception: [u8; 4],
     ) -> Result<(), CheckError> {
-        for rdata in Records(view.signatures).filter(|rdata| has_inception(rdata, Some(inception))) {
-            let verified = (|| {
-                let rrsig = Rrsig::from_rdata(rdata).ok()?;
-                let rrset = view.to_rrset(owner)?;
-                let fits =
-                    |(tag, key): &&(u16, Dnskey)| *tag == rrsig.key_tag && key.algorithm == rrsig.algorithm;
-                let mut candidates = keys.iter().filter(fits);
-                candidates.find(|(_, key)| rrsig::verify_raw(&rrset, &key.public_key, &rrsig).is_ok())
-            })();
-            if verified.is_none() {
-                let tag = rdata.get(16..18).map_or(0, |t| u16::from_be_bytes([t[0], t[1]]));
-                let owner = Name::from_wire(owner).unwrap_or_else(|_| self.zone.origin().clone());
-                return Err(CheckError::Invalid { owner, rtype: view.rtype, tag });
-            }
-        }
-        Ok(())
+        let mut new = Records(view.signatures).filter(|rdata| has_inception(rdata, Some(inception)));
+        let wrong = new.find(|rdata| !verifier.is_right(owner, view, rdata));
+        wrong.map_or(Ok(()), |rdata| Err(self.invalid(owner, view, rdata)))
     }
 }
 
