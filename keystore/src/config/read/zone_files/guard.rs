@@ -57,7 +57,7 @@ impl FilesRead {
         let mut kept = Kept { removals: recent(removals), additions: recent(additions), ..Kept::default() };
         let released = state_dir.map_or_else(|| Ok(HashSet::new()), |folder| release::read(folder, now));
         let is_released = |zone: &Name| released.as_ref().is_ok_and(|released| released.contains(zone));
-        self.keep_signed(in_use, &is_released, settings, &mut kept);
+        self.keep_signed(in_use, &is_released, (settings, state_dir), &mut kept);
         let kept_signed = kept.zones.iter().map(|zone| zone.name.clone()).collect::<HashSet<_>>();
         let main_and_files = main.iter().chain(&self.zones).map(|zone| &zone.name);
         let taken: HashSet<&Name> = main_and_files.chain(&kept_signed).collect();
@@ -99,9 +99,8 @@ impl FilesRead {
         let still = kept.zones.iter().map(|zone| &zone.name).filter(|zone| held_before.contains(zone));
         let still: Vec<Name> = still.filter(|zone| !kept.held.contains(zone)).cloned().collect();
         kept.held.extend(still);
-        self.hold_signed(in_use, &is_released, (settings, state_dir), &mut kept);
         for (origin, gone) in gone {
-            self.hold(origin, gone, in_use, settings, (released.is_err(), now), &mut kept);
+            self.judge_removal(origin, gone, in_use, settings, (released.is_err(), now), &mut kept);
         }
         for left in &kept.left_out {
             self.errors.findings.push(PolicyFinding {
@@ -118,9 +117,9 @@ impl FilesRead {
         kept
     }
 
-    /// Holds zones of files with an accepted SKR that their files would have unsigned from now on: while a DS stands at the parent, resolvers would answer
-    /// SERVFAIL for them at once. They stay as they were until a person releases them.
-    fn hold_signed(
+    /// Keeps zones of files and catalogs signed that would not be signed here from now on, until a person releases them: while a DS record stands at the
+    /// parent, validating resolvers would answer SERVFAIL for them at once.
+    fn keep_signed(
         &mut self,
         in_use: &Config,
         is_released: &impl Fn(&Name) -> bool,
@@ -130,83 +129,33 @@ impl FilesRead {
         let accepted = state_dir.map(|folder| folder.join("accepted"));
         let has_skr =
             |zone: &Name| accepted.as_ref().is_some_and(|folder| accepted_mark(folder, zone).is_some());
-        let of_file = |zone: &&Shared<ZoneConfig>| matches!(zone.source, ZoneSource::ZoneFile(_));
-        let signed: HashMap<&Name, &Shared<ZoneConfig>> = in_use
-            .zones
-            .iter()
-            .filter(|zone| zone.is_signed_here() && of_file(zone))
-            .map(|zone| (&zone.name, zone))
-            .collect();
-        let (mut held, mut files) = (Vec::new(), HashSet::new());
+        // A template serves many zones and may be changed by mistake; the file of a zone may say that another host signs it from now on.
+        let loses_signer = |zone: &ZoneConfig| match zone.source {
+            ZoneSource::MainFile => false,
+            ZoneSource::ZoneFile(_) => !zone.versions.signing.is_signed() && has_skr(&zone.name),
+            ZoneSource::Member(_) => !zone.is_signed_here(),
+        };
+        let signed =
+            in_use.zones.iter().filter(|zone| zone.is_signed_here() && zone.source.origin().is_some());
+        let signed: HashMap<&Name, &Shared<ZoneConfig>> = signed.map(|zone| (&zone.name, zone)).collect();
+        let mut stay: BTreeMap<Origin, Vec<Shared<ZoneConfig>>> = BTreeMap::new();
+        let mut files = HashSet::new();
         self.zones.retain(|zone| {
-            let Some(before) = signed.get(&zone.name) else { return true };
-            if !of_file(&zone)
-                || zone.versions.signing.is_signed()
-                || is_released(&zone.name)
-                || !has_skr(&zone.name)
-            {
+            let (Some(origin), Some(before)) = (zone.source.origin(), signed.get(&zone.name)) else {
+                return true;
+            };
+            if !loses_signer(zone) || is_released(&zone.name) {
                 return true;
             }
-            held.push((*before).clone());
-            files.extend(zone.source.file().map(|file| file.to_path_buf()));
+            files.extend(zone.source.file().cloned());
+            stay.entry(origin).or_default().push((*before).clone());
             false
         });
-        if held.is_empty() {
-            return;
-        }
-        // After a restart they are what they were.
-        self.texts.retain(|text| !files.contains(&*text.path as &Path));
-        let named: Vec<String> = held.iter().take(NAMED).map(|zone| zone.name.zone_label()).collect();
-        let more = if held.len() > NAMED { ", ..." } else { "" };
-        let what = format!(
-            "{} zone(s) have an accepted SKR, and are to be unsigned ({}{more}): while a DS stands at the parent, resolvers would answer SERVFAIL for them. They stay \
-             signed until `offline-ksk zone release`; remove the DS first, and wait for its TTL",
-            held.len(),
-            named.join(", ")
-        );
-        self.errors.findings.push(settings.place().error(what));
-        self.passes.push(false);
-        kept.held.extend(held.iter().map(|zone| zone.name.clone()));
-        kept.zones.extend(held);
-    }
-
-    /// Keeps zones of catalogs signed whose template of now would not sign them here: validators would not believe what is served while a DS stands at the
-    /// parent. A person releases them.
-    fn keep_signed(
-        &mut self,
-        in_use: &Config,
-        is_released: &impl Fn(&Name) -> bool,
-        settings: &Settings<'_>,
-        kept: &mut Kept,
-    ) {
-        let signed: HashMap<&Name, &Shared<ZoneConfig>> = in_use
-            .zones
-            .iter()
-            .filter(|zone| zone.versions.signing.is_here() && matches!(zone.source, ZoneSource::Member(_)))
-            .map(|zone| (&zone.name, zone))
-            .collect();
-        let mut stay: BTreeMap<Name, Vec<Shared<ZoneConfig>>> = BTreeMap::new();
-        self.zones.retain(|zone| {
-            let ZoneSource::Member(member) = &zone.source else { return true };
-            let Some(before) = signed.get(&zone.name) else { return true };
-            if zone.versions.signing.is_here() || is_released(&zone.name) {
-                return true;
-            }
-            stay.entry(member.catalog.clone()).or_default().push((*before).clone());
-            self.texts.retain(|text| text.path != member.file);
-            false
-        });
-        for (catalog, zones) in stay {
-            let what = format!(
-                "{} zone(s) of the catalog {catalog} would not be signed here any more ({}{}); they stay as they were, or are so after `offline-ksk zone release`",
-                zones.len(),
-                zones.iter().take(NAMED).map(|zone| zone.name.zone_label()).collect::<Vec<_>>().join(", "),
-                if zones.len() > NAMED { ", ..." } else { "" },
-            );
-            let finding = settings.place().error(what);
-            self.errors.note_catalog(&catalog, CatalogTroubleKind::Held, zones.len(), [finding]);
-            kept.held.extend(zones.iter().map(|zone| zone.name.clone()));
-            kept.zones.extend(zones);
+        // After a restart these zones are read from the texts that they had before.
+        self.texts.retain(|text| !files.contains(&text.path));
+        for (origin, zones) in stay {
+            let message = kept_signed(&origin, &zones);
+            self.hold(origin, zones, message, settings, kept);
         }
     }
 
@@ -297,7 +246,7 @@ impl FilesRead {
     /// Lets zones go, or holds them: those that were held before, those of a folder or a catalog that is not configured any more, and all others where they
     /// are too many for this hour. Of a folder without any file none goes by itself, since one that is not mounted looks like that; nor of a catalog
     /// without any zone, which its producer may have lost (RFC 9432 section 6).
-    fn hold(
+    fn judge_removal(
         &mut self,
         origin: Origin,
         Gone { zones: gone, total }: Gone,
@@ -322,36 +271,66 @@ impl FilesRead {
         } else {
             kept.removals.push(ZoneCount { at: now, zones: fresh.len(), origin: origin.clone() });
         }
-        if held.is_empty() {
-            return;
+        if !held.is_empty() {
+            let message = held_back(&origin, &held, total);
+            self.hold(origin, held, message, settings, kept);
         }
-        let finding = settings.place().error(held_back(&origin, &held, total));
+    }
+
+    /// Holds zones until a file or a catalog has them again or a person releases them, and reports why.
+    fn hold(
+        &mut self,
+        origin: Origin,
+        zones: Vec<Shared<ZoneConfig>>,
+        message: String,
+        settings: &Settings<'_>,
+        kept: &mut Kept,
+    ) {
+        let finding = settings.place().error(message);
         match origin {
             Origin::Folder => {
                 self.errors.findings.push(finding);
                 self.passes.push(false);
             }
             Origin::Catalog(catalog) => {
-                self.errors.note_catalog(&catalog, CatalogTroubleKind::Held, held.len(), [finding]);
+                self.errors.note_catalog(&catalog, CatalogTroubleKind::Held, zones.len(), [finding]);
             }
         }
-        kept.held.extend(held.iter().map(|zone| zone.name.clone()));
-        kept.zones.extend(held);
+        kept.held.extend(zones.iter().map(|zone| zone.name.clone()));
+        kept.zones.extend(zones);
     }
 }
 
-/// What is said of zones that are held.
-fn held_back(origin: &Origin, held: &[Shared<ZoneConfig>], total: usize) -> String {
-    let named: Vec<String> = held.iter().take(NAMED).map(|zone| zone.name.zone_label()).collect();
-    let more = if held.len() > NAMED { ", ..." } else { "" };
-    let (count, named) = (held.len(), named.join(", "));
+/// The names of the first zones, for a message.
+fn named(zones: &[Shared<ZoneConfig>]) -> String {
+    let names: Vec<String> = zones.iter().take(NAMED).map(|zone| zone.name.zone_label()).collect();
+    names.join(", ") + if zones.len() > NAMED { ", ..." } else { "" }
+}
+
+/// Message about zones that would not be signed here any more.
+fn kept_signed(origin: &Origin, zones: &[Shared<ZoneConfig>]) -> String {
+    let (count, named) = (zones.len(), named(zones));
     match origin {
         Origin::Folder => format!(
-            "{count} of the {total} zones of zone files are in no file any more ({named}{more}); more went at once than zones-max-removal allows, or the folder is \
+            "{count} zone(s) have an accepted SKR, and are to be unsigned ({named}): while a DS stands at the parent, resolvers would answer SERVFAIL for them. They stay \
+             signed until `offline-ksk zone release`; remove the DS first, and wait for its TTL"
+        ),
+        Origin::Catalog(catalog) => format!(
+            "{count} zone(s) of the catalog {catalog} would not be signed here any more ({named}); they stay as they were, or are so after `offline-ksk zone release`"
+        ),
+    }
+}
+
+/// Message about zones that are in no file and no catalog any more.
+fn held_back(origin: &Origin, held: &[Shared<ZoneConfig>], total: usize) -> String {
+    let (count, named) = (held.len(), named(held));
+    match origin {
+        Origin::Folder => format!(
+            "{count} of the {total} zones of zone files are in no file any more ({named}); more went at once than zones-max-removal allows, or the folder is \
              another one or has no file. They stay as they were: put the files back, mount the folder, or let the zones go by `offline-ksk zone release`"
         ),
         Origin::Catalog(catalog) => format!(
-            "{count} of the {total} zones of the catalog {catalog} are not in it any more ({named}{more}); more went at once than zones-max-removal allows, or the \
+            "{count} of the {total} zones of the catalog {catalog} are not in it any more ({named}); more went at once than zones-max-removal allows, or the \
              catalog has no zone or is not configured any more. They stay as they were: put them back into the catalog, or let them go by `offline-ksk zone release`"
         ),
     }
